@@ -1,0 +1,3 @@
+package event
+
+//go:generate sh generate.sh

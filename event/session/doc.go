@@ -1,0 +1,38 @@
+// Package session is the wire between a viewer and one node's tracer: the gRPC service, the protocol version, the pinned
+// TLS identities of both ends, the ready line by which a tracer announces its key, and the compressor.
+//
+// It is shared by plugin and tracer, which must not import each other; it is the only part of event that knows gRPC.
+package session
+
+import "time"
+
+// Protocol is the version of the wire that this build speaks. It changes when an older peer would misread a newer one;
+// fields that an older peer may ignore do not change it.
+const Protocol = 1
+
+const (
+	// HeartbeatInterval is how often a client sends a Heartbeat on Control.
+	HeartbeatInterval = 1500 * time.Millisecond
+	// HeartbeatTimeout is how long a tracer goes on without hearing from its authenticated client.
+	HeartbeatTimeout = 6 * time.Second
+	// FirstContactTimeout is how long a tracer waits for its client's first authenticated connection.
+	FirstContactTimeout = 8 * time.Second
+
+	// Port is where the tracer listens, on the loopback of its own network namespace only.
+	Port = 9090
+
+	// MaxMessageBytes caps one decompressed gRPC message on either side.
+	MaxMessageBytes = 4 << 20
+	// MaxBatchEvents is how many events a tracer puts in one batch at most.
+	MaxBatchEvents = 1024
+)
+
+// Environment of the tracer container in `orb8-tracer session`.
+const (
+	// EnvClientKey holds the client's public key as PublicKey.String prints it.
+	EnvClientKey = "ORB8_CLIENT_KEY"
+	// EnvNodeName holds the name of the node (downward API: spec.nodeName).
+	EnvNodeName = "ORB8_NODE_NAME"
+	// EnvCgroupRoot is where the host's cgroup hierarchy is mounted, read-only.
+	EnvCgroupRoot = "ORB8_CGROUP_ROOT"
+)
