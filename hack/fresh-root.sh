@@ -1,0 +1,53 @@
+#!/bin/sh
+# Runs a command in a fresh Debian root with nothing installed and cold caches, on a clean clone of HEAD: what a new
+# contributor's machine sees. Needs root and debootstrap.
+#
+#   hack/fresh-root.sh make demo
+#   SUITE=trixie hack/fresh-root.sh make test
+#
+# The root is thrown away at the end; KEEP=1 keeps it and says where it is.
+set -eu
+
+[ "$#" -gt 0 ] || { echo "usage: $0 COMMAND [ARG ...]" >&2; exit 2; }
+suite=${SUITE:-bookworm}
+mirror=${MIRROR:-http://deb.debian.org/debian}
+repo=$(git -C "$(dirname "$0")/.." rev-parse --show-toplevel)
+root=$(mktemp -d "${TMPDIR:-/var/tmp}/orb8-fresh.XXXXXX")
+
+cleanup() {
+	# Whatever the command mounted below the root goes first, deepest last mounted first.
+	awk -v r="$root" '$5 == r || index($5, r "/") == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r m; do umount -l "$m"; done
+	if [ "${KEEP:-}" ]; then
+		echo "fresh-root: kept in $root" >&2
+	else
+		rm -rf --one-file-system "$root"
+	fi
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+
+echo "fresh-root: debootstrap $suite into $root" >&2
+debootstrap --variant=minbase --include=ca-certificates,make,git "$suite" "$root" "$mirror" >"$root.log" 2>&1 ||
+	{ tail -20 "$root.log" >&2; exit 1; }
+rm -f "$root.log"
+
+mount --bind "$root" "$root"
+mount -t proc proc "$root/proc"
+mount --rbind /sys "$root/sys"
+mount --make-rslave "$root/sys"
+mount --rbind /dev "$root/dev"
+mount --make-rslave "$root/dev"
+mount -t tmpfs tmpfs "$root/run"
+cp /etc/resolv.conf /etc/hosts "$root/etc/"
+# The machine's own trust roots and package sources: a mirror or a proxy configured here is what works here.
+cp -a /etc/ssl/certs "$root/etc/ssl/" 2>/dev/null || true
+[ ! -d /usr/local/share/ca-certificates ] || cp -a /usr/local/share/ca-certificates "$root/usr/local/share/"
+[ ! -d /etc/apt/apt.conf.d ] || cp -an /etc/apt/apt.conf.d/. "$root/etc/apt/apt.conf.d/"
+
+git clone -q --no-local "$repo" "$root/src/kubectl-orb8"
+
+# Only what a login shell on a new machine would have, and the proxies without which nothing can be fetched.
+set -- env -i HOME=/root TERM="${TERM:-dumb}" LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+	${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} ${no_proxy:+no_proxy="$no_proxy"} \
+	${GOPROXY:+GOPROXY="$GOPROXY"} "$@"
+chroot "$root" sh -c 'cd /src/kubectl-orb8 && exec "$@"' sh "$@"
