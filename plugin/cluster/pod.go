@@ -1,0 +1,117 @@
+package cluster
+
+import (
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/orb8-dev/kubectl-orb8/event/session"
+)
+
+// configHash is how the kubelet tells the cgroup of a static pod, whose mirror in the API has another UID.
+const configHash = "kubernetes.io/config.hash"
+
+// describe is what a tracer must know to name the pod's events.
+func describe(pod *corev1.Pod, container string) *session.Pod {
+	p := &session.Pod{
+		Uid:       string(pod.UID),
+		Namespace: pod.Namespace,
+		Name:      pod.Name,
+		Workload:  workloadOf(pod),
+		Target:    true,
+	}
+	if hash := pod.Annotations[configHash]; hash != "" && hash != p.Uid {
+		p.ConfigHash = hash
+	}
+	for _, c := range pod.Spec.InitContainers {
+		p.Containers = appendContainer(p.Containers, c.Name, container, pod.Status.InitContainerStatuses)
+	}
+	for _, c := range pod.Spec.Containers {
+		p.Containers = appendContainer(p.Containers, c.Name, container, pod.Status.ContainerStatuses)
+	}
+	for _, c := range pod.Spec.EphemeralContainers {
+		p.Containers = appendContainer(p.Containers, c.Name, container, pod.Status.EphemeralContainerStatuses)
+	}
+	return p
+}
+
+// appendContainer adds a container under its present id and, once it was restarted, under the one before, whose last
+// events may still be under way.
+func appendContainer(to []*session.Container, name, wanted string, statuses []corev1.ContainerStatus) []*session.Container {
+	add := func(id string) {
+		to = append(to, &session.Container{Name: name, Id: bareID(id), Target: wanted == "" || wanted == name})
+	}
+	for i := range statuses {
+		s := &statuses[i]
+		if s.Name != name {
+			continue
+		}
+		if last := s.LastTerminationState.Terminated; last != nil && last.ContainerID != "" && last.ContainerID != s.ContainerID {
+			add(last.ContainerID)
+		}
+		add(s.ContainerID)
+		return to
+	}
+	add("")
+	return to
+}
+
+// bareID takes the runtime's name off a container id: "containerd://4f…" is "4f…".
+func bareID(id string) string {
+	if _, bare, ok := strings.Cut(id, "://"); ok {
+		return bare
+	}
+	return id
+}
+
+func hasContainer(pod *corev1.Pod, name string) bool {
+	for _, c := range pod.Spec.InitContainers {
+		if c.Name == name {
+			return true
+		}
+	}
+	for _, c := range pod.Spec.Containers {
+		if c.Name == name {
+			return true
+		}
+	}
+	for _, c := range pod.Spec.EphemeralContainers {
+		if c.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// workloadOf names the controller that a user knows the pod by, in kubectl's short form: "deploy/web" and not the
+// ReplicaSet between. Empty for a bare pod.
+func workloadOf(pod *corev1.Pod) string {
+	owner := metav1.GetControllerOf(pod)
+	if owner == nil {
+		return ""
+	}
+	switch owner.Kind {
+	case "ReplicaSet":
+		// A Deployment names its ReplicaSets NAME-HASH and puts the hash on their pods.
+		if hash := pod.Labels["pod-template-hash"]; hash != "" {
+			if name, ok := strings.CutSuffix(owner.Name, "-"+hash); ok {
+				return "deploy/" + name
+			}
+		}
+		return "rs/" + owner.Name
+	case "StatefulSet":
+		return "sts/" + owner.Name
+	case "DaemonSet":
+		return "ds/" + owner.Name
+	case "Node":
+		// A mirror pod: its owner is where it runs, not what runs it.
+		return ""
+	}
+	return strings.ToLower(owner.Kind) + "/" + owner.Name
+}
+
+// finished pods run nothing and never will again.
+func finished(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+}

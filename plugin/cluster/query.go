@@ -1,0 +1,230 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/kubernetes"
+)
+
+// Query is what the user asked to observe. Its parts narrow each other down.
+type Query struct {
+	// Namespace of the pods; ignored with AllNamespaces.
+	Namespace     string
+	AllNamespaces bool
+	// Selector is a label selector, nil for every pod.
+	Selector labels.Selector
+	// Names are pods ("web-0", "pod/web-0") and workloads ("deploy/web"); empty for every pod of the namespace.
+	Names []string
+	// Container restricts to the containers of this name.
+	Container string
+	// Node restricts to the pods of this node.
+	Node string
+}
+
+// NotFoundError says that something the user named does not exist.
+type NotFoundError struct {
+	// Kind is the singular resource: "pod", "deployment", "namespace", "node".
+	Kind, Namespace, Name string
+	// Hint is what the user may type to see what there is.
+	Hint string
+}
+
+func (e *NotFoundError) Error() string {
+	where := ""
+	if e.Namespace != "" {
+		where = fmt.Sprintf(" in namespace %q", e.Namespace)
+	}
+	return fmt.Sprintf("%s %q not found%s: see %s", e.Kind, e.Name, where, e.Hint)
+}
+
+// ForbiddenError says which permission is missing.
+type ForbiddenError struct {
+	Verb, Resource string
+	// Namespace is empty for what is asked of the whole cluster.
+	Namespace string
+	Err       error
+}
+
+func (e *ForbiddenError) Error() string {
+	where := "in the whole cluster"
+	if e.Namespace != "" {
+		where = fmt.Sprintf("in namespace %q", e.Namespace)
+	}
+	return fmt.Sprintf("forbidden: may not %s %s %s", e.Verb, e.Resource, where)
+}
+
+func (e *ForbiddenError) Unwrap() error { return e.Err }
+
+// BadTargetError says that an argument names no kind of thing that has pods.
+type BadTargetError struct{ Arg, Want string }
+
+func (e *BadTargetError) Error() string {
+	return fmt.Sprintf("target %q: want %s", e.Arg, e.Want)
+}
+
+// matcher decides which pods are targets. Workload selectors are read once: a workload whose selector changes is a new
+// workload to Kubernetes too, since selectors are immutable.
+type matcher struct {
+	query     Query
+	podNames  []string
+	selectors []workloadSelector
+}
+
+type workloadSelector struct {
+	namespace string
+	selector  labels.Selector
+}
+
+func (m *matcher) match(pod *corev1.Pod) bool {
+	q := &m.query
+	if !q.AllNamespaces && pod.Namespace != q.Namespace {
+		return false
+	}
+	if q.Node != "" && pod.Spec.NodeName != q.Node {
+		return false
+	}
+	if q.Selector != nil && !q.Selector.Matches(labels.Set(pod.Labels)) {
+		return false
+	}
+	if q.Container != "" && !hasContainer(pod, q.Container) {
+		return false
+	}
+	if len(q.Names) == 0 {
+		return true
+	}
+	if slices.Contains(m.podNames, pod.Name) {
+		return true
+	}
+	return slices.ContainsFunc(m.selectors, func(s workloadSelector) bool {
+		return s.namespace == pod.Namespace && s.selector.Matches(labels.Set(pod.Labels))
+	})
+}
+
+// workloadKinds maps what a user may type before the slash to a getter of that object's pod selector.
+var workloadKinds = []struct {
+	kind    string
+	aliases []string
+	get     func(ctx context.Context, c kubernetes.Interface, namespace, name string) (*metav1.LabelSelector, error)
+}{
+	{"deployment", []string{"deploy", "deployments", "deployment.apps"}, func(ctx context.Context, c kubernetes.Interface, ns, name string) (*metav1.LabelSelector, error) {
+		o, err := c.AppsV1().Deployments(ns).Get(ctx, name, metav1.GetOptions{})
+		return o.Spec.Selector, err
+	}},
+	{"statefulset", []string{"sts", "statefulsets", "statefulset.apps"}, func(ctx context.Context, c kubernetes.Interface, ns, name string) (*metav1.LabelSelector, error) {
+		o, err := c.AppsV1().StatefulSets(ns).Get(ctx, name, metav1.GetOptions{})
+		return o.Spec.Selector, err
+	}},
+	{"daemonset", []string{"ds", "daemonsets", "daemonset.apps"}, func(ctx context.Context, c kubernetes.Interface, ns, name string) (*metav1.LabelSelector, error) {
+		o, err := c.AppsV1().DaemonSets(ns).Get(ctx, name, metav1.GetOptions{})
+		return o.Spec.Selector, err
+	}},
+	{"replicaset", []string{"rs", "replicasets", "replicaset.apps"}, func(ctx context.Context, c kubernetes.Interface, ns, name string) (*metav1.LabelSelector, error) {
+		o, err := c.AppsV1().ReplicaSets(ns).Get(ctx, name, metav1.GetOptions{})
+		return o.Spec.Selector, err
+	}},
+	{"job", []string{"jobs", "job.batch"}, func(ctx context.Context, c kubernetes.Interface, ns, name string) (*metav1.LabelSelector, error) {
+		o, err := c.BatchV1().Jobs(ns).Get(ctx, name, metav1.GetOptions{})
+		return o.Spec.Selector, err
+	}},
+	{"service", []string{"svc", "services"}, func(ctx context.Context, c kubernetes.Interface, ns, name string) (*metav1.LabelSelector, error) {
+		o, err := c.CoreV1().Services(ns).Get(ctx, name, metav1.GetOptions{})
+		if err == nil && len(o.Spec.Selector) == 0 {
+			return nil, errNoSelector
+		}
+		return &metav1.LabelSelector{MatchLabels: o.Spec.Selector}, err
+	}},
+}
+
+var errNoSelector = errors.New("it selects no pods")
+
+// resolve checks that what the query names exists, in one request per name.
+func resolve(ctx context.Context, client kubernetes.Interface, q Query) (*matcher, error) {
+	m := &matcher{query: q}
+	if q.Node != "" {
+		if _, err := client.CoreV1().Nodes().Get(ctx, q.Node, metav1.GetOptions{}); apierrors.IsNotFound(err) {
+			return nil, &NotFoundError{Kind: "node", Name: q.Node, Hint: "kubectl get nodes"}
+		} else if err != nil && !apierrors.IsForbidden(err) {
+			// Who may not read nodes may still name one: a wrong name then matches nothing, and that is said.
+			return nil, fmt.Errorf("look up node %q: %w", q.Node, err)
+		}
+	}
+	if len(q.Names) > 0 && q.AllNamespaces {
+		return nil, &BadTargetError{Arg: q.Names[0], Want: "no names together with --all-namespaces: a name means one object of one namespace"}
+	}
+	for _, arg := range q.Names {
+		kind, name, slash := strings.Cut(arg, "/")
+		if !slash {
+			kind, name = "pod", arg
+		}
+		if name == "" || strings.Contains(name, "/") {
+			return nil, &BadTargetError{Arg: arg, Want: "POD or KIND/NAME"}
+		}
+		if err := m.add(ctx, client, arg, strings.ToLower(kind), name); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func (m *matcher) add(ctx context.Context, client kubernetes.Interface, arg, kind, name string) error {
+	ns := m.query.Namespace
+	if kind == "pod" || kind == "pods" || kind == "po" {
+		_, err := client.CoreV1().Pods(ns).Get(ctx, name, metav1.GetOptions{})
+		m.podNames = append(m.podNames, name)
+		return m.lookupError(ctx, client, err, "pod", "pods", name)
+	}
+	var known []string
+	for _, w := range workloadKinds {
+		if kind != w.kind && !slices.Contains(w.aliases, kind) {
+			known = append(known, w.aliases[0]+"/NAME")
+			continue
+		}
+		ls, err := w.get(ctx, client, ns, name)
+		if errors.Is(err, errNoSelector) {
+			return &BadTargetError{Arg: arg, Want: "a Service with a selector: this one's endpoints are set by hand"}
+		}
+		if err != nil {
+			return m.lookupError(ctx, client, err, w.kind, w.kind+"s", name)
+		}
+		selector, err := metav1.LabelSelectorAsSelector(ls)
+		if err != nil {
+			return fmt.Errorf("selector of %s: %w", arg, err)
+		}
+		m.selectors = append(m.selectors, workloadSelector{namespace: ns, selector: selector})
+		return nil
+	}
+	return &BadTargetError{Arg: arg, Want: "a pod's name, or one of " + strings.Join(known, ", ")}
+}
+
+func (m *matcher) lookupError(ctx context.Context, client kubernetes.Interface, err error, kind, resource, name string) error {
+	ns := m.query.Namespace
+	switch {
+	case err == nil:
+		return nil
+	case apierrors.IsForbidden(err):
+		return &ForbiddenError{Verb: "get", Resource: resource, Namespace: ns, Err: err}
+	case apierrors.IsNotFound(err):
+		if err := namespaceExists(ctx, client, ns); err != nil {
+			return err
+		}
+		return &NotFoundError{Kind: kind, Namespace: ns, Name: name, Hint: fmt.Sprintf("kubectl get %s -n %s", resource, ns)}
+	}
+	return fmt.Errorf("look up %s %s/%s: %w", kind, ns, name, err)
+}
+
+// namespaceExists tells a missing namespace from an empty one. Who may not read namespaces gets the benefit of the doubt.
+func namespaceExists(ctx context.Context, client kubernetes.Interface, ns string) error {
+	_, err := client.CoreV1().Namespaces().Get(ctx, ns, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return &NotFoundError{Kind: "namespace", Name: ns, Hint: "kubectl get namespaces"}
+	}
+	return nil
+}
