@@ -760,9 +760,12 @@ type Endpoint struct {
 	Node             string `protobuf:"bytes,11,opt,name=node,proto3" json:"node,omitempty"`
 	PodUid           string `protobuf:"bytes,12,opt,name=pod_uid,json=podUid,proto3" json:"pod_uid,omitempty"`
 	// The name reverse DNS gave, if it was asked for.
-	Host          string `protobuf:"bytes,13,opt,name=host,proto3" json:"host,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Host string `protobuf:"bytes,13,opt,name=host,proto3" json:"host,omitempty"`
+	// The Service's own address and port where service is set: address and port above are those of the backend, once known.
+	ServiceAddress []byte `protobuf:"bytes,14,opt,name=service_address,json=serviceAddress,proto3" json:"service_address,omitempty"`
+	ServicePort    uint32 `protobuf:"varint,15,opt,name=service_port,json=servicePort,proto3" json:"service_port,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Endpoint) Reset() {
@@ -884,6 +887,20 @@ func (x *Endpoint) GetHost() string {
 		return x.Host
 	}
 	return ""
+}
+
+func (x *Endpoint) GetServiceAddress() []byte {
+	if x != nil {
+		return x.ServiceAddress
+	}
+	return nil
+}
+
+func (x *Endpoint) GetServicePort() uint32 {
+	if x != nil {
+		return x.ServicePort
+	}
+	return 0
 }
 
 // Counters are cumulative since the flow began (TCP: since the connection began, also when that was before the trace).
@@ -1135,7 +1152,7 @@ const file_event_proto_rawDesc = "" +
 	"\n" +
 	"_icmp_typeB\f\n" +
 	"\n" +
-	"_icmp_code\"\xd0\x02\n" +
+	"_icmp_code\"\x9c\x03\n" +
 	"\bEndpoint\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12\x10\n" +
@@ -1150,7 +1167,9 @@ const file_event_proto_rawDesc = "" +
 	" \x01(\tR\x10serviceNamespace\x12\x12\n" +
 	"\x04node\x18\v \x01(\tR\x04node\x12\x17\n" +
 	"\apod_uid\x18\f \x01(\tR\x06podUid\x12\x12\n" +
-	"\x04host\x18\r \x01(\tR\x04host\"\x8b\x02\n" +
+	"\x04host\x18\r \x01(\tR\x04host\x12'\n" +
+	"\x0fservice_address\x18\x0e \x01(\fR\x0eserviceAddress\x12!\n" +
+	"\fservice_port\x18\x0f \x01(\rR\vservicePort\"\x8b\x02\n" +
 	"\bCounters\x12\x1d\n" +
 	"\n" +
 	"bytes_sent\x18\x01 \x01(\x04R\tbytesSent\x12%\n" +

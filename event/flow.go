@@ -1,0 +1,360 @@
+package event
+
+import (
+	"net/netip"
+	"strconv"
+)
+
+func isFlow(ev *Event) bool { _, ok := ev.GetKind().(*Event_Flow); return ok }
+
+// The words of the enums by number; the first of each, unknown, is null.
+var (
+	protocols = []string{"", "tcp", "udp", "icmp", "icmpv6", "raw"}
+	phases    = []string{"", "new", "update", "closed"}
+	sides     = []string{"", "src", "dst"}
+	tcpStates = []string{
+		"", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT", "CLOSE", "CLOSE_WAIT", "LAST_ACK",
+		"LISTEN", "CLOSING",
+	}
+)
+
+// Word is the protocol as JSON and tables show it; empty when unknown.
+func (p Protocol) Word() string { return word(protocols, int32(p)) }
+
+// Word is the phase as JSON and tables show it; empty when unknown.
+func (p Phase) Word() string { return word(phases, int32(p)) }
+
+// Word is the side as JSON shows it; empty when unknown.
+func (s Side) Word() string { return word(sides, int32(s)) }
+
+// Word is the state as JSON and tables show it; empty when unknown.
+func (s TCPState) Word() string { return word(tcpStates, int32(s)) }
+
+// flowColumns are what a flow adds, in the order of the JSON object.
+var flowColumns = concat(
+	[]Column{
+		{
+			Name: "id", Header: "ID", Type: Text, Width: 16, Outputs: InJSON,
+			Doc: "Same for all events of one flow.",
+			Get: func(ev *Event) Value { return String(ev.GetFlow().GetId()) },
+		},
+		{
+			Name: "phase", Header: "PHASE", Type: Enum, Enum: phases[1:], Width: 6, Outputs: InTable | InWide | InJSON,
+			Doc: "new: the first event of the flow; update: its counters have changed; closed: the last event. " +
+				"A flow that is over when it is first seen has only a closed event.",
+			Get: func(ev *Event) Value { return String(ev.GetFlow().GetPhase().Word()) },
+		},
+		{
+			Name: "protocol", Header: "PROTO", Type: Enum, Enum: protocols[1:], Width: 6, Outputs: InTable | InWide | InJSON,
+			Doc: "Transport protocol.",
+			Get: func(ev *Event) Value { return String(ev.GetFlow().GetProtocol().Word()) },
+		},
+		{
+			Name: "state", Header: "STATE", Type: Enum, Enum: tcpStates[1:], Width: 11, Outputs: InWide | InJSON,
+			Doc: "TCP state of src's socket, of dst's where only dst was observed.",
+			Get: func(ev *Event) Value { return String(ev.GetFlow().GetState().Word()) },
+		},
+		{
+			Name: "observed", Header: "OBSERVED", Type: Enum, Enum: sides[1:], Outputs: InJSON,
+			Doc: "End that node, namespace, pod and container are of: src wherever src was observed.",
+			Get: func(ev *Event) Value { return String(ev.GetFlow().GetObserved().Word()) },
+		},
+		{Name: "src", Header: "SRC", Doc: "End that opened the conversation.", Width: 22, Outputs: InTable | InWide, Show: showSrc},
+		{
+			Name: "dst", Header: "DST", Doc: "End that answered, as service->pod:port.", Width: 27, Outputs: InTable | InWide,
+			Show: showDst,
+		},
+	},
+	endColumns("src", "the end that opened the conversation", (*Flow).GetSrc, (*Flow).GetSrcCounters),
+	endColumns("dst", "the end that answered", (*Flow).GetDst, (*Flow).GetDstCounters),
+	[]Column{
+		{
+			Name: "bytesSent", Header: "SENT", Type: Bytes, Width: 6, Outputs: InTable | InWide | InJSON,
+			Doc: "Payload bytes from src to dst since the flow began, without retransmissions: what src's kernel counted as sent, " +
+				"else what dst's counted as received.",
+			Get: func(ev *Event) Value {
+				f := ev.GetFlow()
+				return counted(f, (*Counters).GetBytesSent, (*Counters).GetBytesReceived)
+			},
+		},
+		{
+			Name: "bytesReceived", Header: "RECV", Type: Bytes, Width: 6, Outputs: InTable | InWide | InJSON,
+			Doc: "Payload bytes from dst to src since the flow began: what src's kernel counted as received, else what dst's counted " +
+				"as sent.",
+			Get: func(ev *Event) Value {
+				f := ev.GetFlow()
+				return counted(f, (*Counters).GetBytesReceived, (*Counters).GetBytesSent)
+			},
+		},
+		{
+			Name: "packetsSent", Header: "PKTS-SENT", Type: Count, Outputs: InWide | InJSON,
+			Doc: "Packets from src to dst (TCP: segments), counted at src, else at dst.",
+			Get: func(ev *Event) Value {
+				f := ev.GetFlow()
+				return counted(f, (*Counters).GetPacketsSent, (*Counters).GetPacketsReceived)
+			},
+		},
+		{
+			Name: "packetsReceived", Header: "PKTS-RECV", Type: Count, Outputs: InWide | InJSON,
+			Doc: "Packets from dst to src (TCP: segments), counted at src, else at dst.",
+			Get: func(ev *Event) Value {
+				f := ev.GetFlow()
+				return counted(f, (*Counters).GetPacketsReceived, (*Counters).GetPacketsSent)
+			},
+		},
+		{
+			Name: "srttMicros", Header: "RTT", Type: Micros, Width: 6, Outputs: InTable | InWide | InJSON,
+			Doc: "TCP: smoothed round-trip time in µs as src's kernel measured it, else dst's.",
+			Get: func(ev *Event) Value {
+				f := ev.GetFlow()
+				if c := f.GetSrcCounters(); c != nil && c.SrttMicros != nil {
+					return Optional(c.SrttMicros)
+				}
+				if c := f.GetDstCounters(); c != nil {
+					return Optional(c.SrttMicros)
+				}
+				return Value{}
+			},
+		},
+		{
+			Name: "retransmits", Header: "RETRANS", Type: Count, Outputs: InTable | InWide | InJSON,
+			Doc: "TCP: segments sent again, by all observed ends together.",
+			Get: retransmits,
+		},
+		{
+			Name: "startTime", Header: "START", Type: Timestamp, Width: 12, Outputs: InJSON,
+			Doc: "When the flow began; null for one older than the trace.",
+			Get: func(ev *Event) Value { return Time(ev.GetFlow().GetStartTime()) },
+		},
+		{
+			Name: "lastTime", Header: "LAST", Type: Timestamp, Width: 12, Outputs: InJSON,
+			Doc: "Newest packet or socket change that is counted here.",
+			Get: func(ev *Event) Value { return Time(ev.GetFlow().GetLastTime()) },
+		},
+		{
+			Name: "icmpType", Header: "ICMP-TYPE", Type: Number, Outputs: InJSON,
+			Doc: "ICMP and ICMPv6: message type of the packet that opened the flow.",
+			Get: func(ev *Event) Value {
+				if f := ev.GetFlow(); f != nil {
+					return Optional(f.IcmpType)
+				}
+				return Value{}
+			},
+		},
+		{
+			Name: "icmpCode", Header: "ICMP-CODE", Type: Number, Outputs: InJSON,
+			Doc: "ICMP and ICMPv6: message code of the packet that opened the flow.",
+			Get: func(ev *Event) Value {
+				if f := ev.GetFlow(); f != nil {
+					return Optional(f.IcmpCode)
+				}
+				return Value{}
+			},
+		},
+		{
+			Name: "srcAddress", Header: "SRC-ADDRESS", Doc: "Address and port of src.", Width: 21, Outputs: InWide,
+			Show: func(dst []byte, ev *Event, _ *View) []byte { return appendAddrPort(dst, ev.GetFlow().GetSrc()) },
+		},
+		{
+			Name: "dstAddress", Header: "DST-ADDRESS", Doc: "Address and port of dst.", Width: 21, Outputs: InWide,
+			Show: func(dst []byte, ev *Event, _ *View) []byte { return appendAddrPort(dst, ev.GetFlow().GetDst()) },
+		},
+		{
+			Name: "containers", Header: "CONTAINERS", Doc: "Containers of both ends, src->dst.", Width: 12, Outputs: InWide,
+			Show: func(dst []byte, ev *Event, _ *View) []byte {
+				return appendPair(dst, ev.GetFlow().GetSrc().GetContainer(), ev.GetFlow().GetDst().GetContainer())
+			},
+		},
+		{
+			Name: "pids", Header: "PIDS", Doc: "Process ids of both ends, src->dst.", Width: 8, Outputs: InWide,
+			Show: func(dst []byte, ev *Event, _ *View) []byte {
+				src, to := ev.GetFlow().GetSrc().GetPid(), ev.GetFlow().GetDst().GetPid()
+				if src != 0 {
+					dst = strconv.AppendUint(dst, uint64(src), 10)
+				}
+				if to != 0 {
+					dst = strconv.AppendUint(append(dst, arrow...), uint64(to), 10)
+				}
+				return dst
+			},
+		},
+		{
+			Name: "process", Header: "PROCESS", Doc: "Commands of both ends, src->dst.", Width: 8, Outputs: InTable | InWide,
+			Show: func(dst []byte, ev *Event, _ *View) []byte {
+				return appendPair(dst, ev.GetFlow().GetSrc().GetComm(), ev.GetFlow().GetDst().GetComm())
+			},
+		},
+	},
+)
+
+// endColumns are the columns of one end, in the object called name.
+func endColumns(name, what string, end func(*Flow) *Endpoint, counters func(*Flow) *Counters) []Column {
+	text := func(field, header, doc string, get func(*Endpoint) string) Column {
+		return Column{
+			Name: name + "." + field, Header: header, Doc: doc + " of " + what + ".", Type: Text, Outputs: InJSON,
+			Get: func(ev *Event) Value { return String(get(end(ev.GetFlow()))) },
+		}
+	}
+	number := func(field, header, doc string, get func(*Endpoint) uint32) Column {
+		return Column{
+			Name: name + "." + field, Header: header, Doc: doc + " of " + what + ".", Type: Number, Outputs: InJSON,
+			Get: func(ev *Event) Value { return NonZero(uint64(get(end(ev.GetFlow())))) },
+		}
+	}
+	address := func(field, header, doc string, get func(*Endpoint) []byte) Column {
+		return Column{
+			Name: name + "." + field, Header: header, Doc: doc + " of " + what + ".", Type: Address, Outputs: InJSON,
+			Get: func(ev *Event) Value { return Addr(get(end(ev.GetFlow()))) },
+		}
+	}
+	count := func(field, header string, typ Type, doc string, get func(*Counters) Value) Column {
+		return Column{
+			Name: name + "." + field, Header: header, Doc: doc + " " + what + "; null where that end was not observed.",
+			Type: typ, Outputs: InJSON,
+			Get: func(ev *Event) Value {
+				if c := counters(ev.GetFlow()); c != nil {
+					return get(c)
+				}
+				return Value{}
+			},
+		}
+	}
+	up := map[string]string{"src": "SRC-", "dst": "DST-"}[name]
+	return []Column{
+		text("namespace", up+"NAMESPACE", "Namespace of the pod", (*Endpoint).GetNamespace),
+		text("pod", up+"POD", "Pod", (*Endpoint).GetPod),
+		text("container", up+"CONTAINER", "Container, where the end was observed,", (*Endpoint).GetContainer),
+		text("workload", up+"WORKLOAD", `Controller that owns the pod ("deploy/web")`, (*Endpoint).GetWorkload),
+		text("service", up+"SERVICE", "Service through which the other end reached the pod", (*Endpoint).GetService),
+		text("serviceNamespace", up+"SERVICE-NAMESPACE", "Namespace of that Service", (*Endpoint).GetServiceNamespace),
+		address("serviceAddress", up+"SERVICE-ADDRESS", "Address of that Service, where a packet to it was seen,",
+			(*Endpoint).GetServiceAddress),
+		number("servicePort", up+"SERVICE-PORT", "Port of that Service", (*Endpoint).GetServicePort),
+		text("node", up+"NODE", "Node", (*Endpoint).GetNode),
+		text("host", up+"HOST", "Name from reverse DNS, if it was asked for,", (*Endpoint).GetHost),
+		address("address", up+"ADDRESS", "Address; the Service's where the backend is not known,", (*Endpoint).GetAddress),
+		number("port", up+"PORT", "Port, for ICMP echo the identifier,", (*Endpoint).GetPort),
+		number("pid", up+"PID", "Process id on its node", (*Endpoint).GetPid),
+		text("comm", up+"COMM", "Command of the process", (*Endpoint).GetComm),
+		count("bytesSent", up+"SENT", Bytes, "Payload bytes sent by", func(c *Counters) Value { return Uint(c.BytesSent) }),
+		count("bytesReceived", up+"RECV", Bytes, "Payload bytes received by",
+			func(c *Counters) Value { return Uint(c.BytesReceived) }),
+		count("packetsSent", up+"PKTS-SENT", Count, "Packets (TCP: segments) sent by",
+			func(c *Counters) Value { return Uint(c.PacketsSent) }),
+		count("packetsReceived", up+"PKTS-RECV", Count, "Packets (TCP: segments) received by",
+			func(c *Counters) Value { return Uint(c.PacketsReceived) }),
+		count("retransmits", up+"RETRANS", Count, "TCP segments sent again by",
+			func(c *Counters) Value { return Optional(c.Retransmits) }),
+		count("srttMicros", up+"RTT", Micros, "TCP smoothed round-trip time in µs measured by",
+			func(c *Counters) Value { return Optional(c.SrttMicros) }),
+	}
+}
+
+// counted reads src's own counter where src was observed, else dst's of the other direction.
+func counted(f *Flow, src, dst func(*Counters) uint64) Value {
+	if c := f.GetSrcCounters(); c != nil {
+		return Uint(src(c))
+	}
+	if c := f.GetDstCounters(); c != nil {
+		return Uint(dst(c))
+	}
+	return Value{}
+}
+
+func retransmits(ev *Event) Value {
+	var sum uint64
+	known := false
+	for _, c := range [...]*Counters{ev.GetFlow().GetSrcCounters(), ev.GetFlow().GetDstCounters()} {
+		if c != nil && c.Retransmits != nil {
+			sum += *c.Retransmits
+			known = true
+		}
+	}
+	if !known {
+		return Value{}
+	}
+	return Uint(sum)
+}
+
+const arrow = "->"
+
+// showSrc leaves the port away: that of a client says nothing to people.
+func showSrc(dst []byte, ev *Event, v *View) []byte {
+	dst, _ = appendEnd(dst, ev.GetFlow().GetSrc(), v)
+	return dst
+}
+
+// showDst shows the service with the port that was dialled, and the pod behind it where it is known.
+func showDst(dst []byte, ev *Event, v *View) []byte {
+	e := ev.GetFlow().GetDst()
+	if e.GetService() != "" {
+		dst = appendName(dst, e.GetServiceNamespace(), e.GetService(), v)
+		dst = appendPort(dst, e.GetServicePort())
+		if e.GetPod() == "" {
+			return dst
+		}
+		dst = append(dst, arrow...)
+	}
+	dst, bare := appendEnd(dst, e, v)
+	if p := ev.GetFlow().GetProtocol(); p != Protocol_PROTOCOL_TCP && p != Protocol_PROTOCOL_UDP {
+		return dst
+	}
+	if bare && len(e.GetAddress()) == 16 {
+		return appendAddrPort(dst[:len(dst)-len(Addr(e.GetAddress()).Append(nil))], e)
+	}
+	return appendPort(dst, e.GetPort())
+}
+
+// appendEnd appends the best name of an end: pod, host, node, else address; bare says that it is the address.
+func appendEnd(dst []byte, e *Endpoint, v *View) (_ []byte, bare bool) {
+	switch {
+	case e.GetPod() != "":
+		return appendName(dst, e.GetNamespace(), e.GetPod(), v), false
+	case e.GetHost() != "":
+		return append(dst, e.GetHost()...), false
+	case e.GetNode() != "":
+		return append(append(dst, "node/"...), e.GetNode()...), false
+	}
+	return Addr(e.GetAddress()).Append(dst), true
+}
+
+func appendName(dst []byte, namespace, name string, v *View) []byte {
+	if namespace != "" && namespace != v.Namespace {
+		dst = append(append(dst, namespace...), '/')
+	}
+	return append(dst, name...)
+}
+
+func appendPort(dst []byte, port uint32) []byte {
+	if port == 0 {
+		return dst
+	}
+	return strconv.AppendUint(append(dst, ':'), uint64(port), 10)
+}
+
+func appendAddrPort(dst []byte, e *Endpoint) []byte {
+	a := Addr(e.GetAddress())
+	if a.IsNull() {
+		return dst
+	}
+	if e.GetPort() == 0 {
+		return a.Append(dst)
+	}
+	return netip.AddrPortFrom(a.Addr(), uint16(e.GetPort())).AppendTo(dst)
+}
+
+func appendPair(dst []byte, src, to string) []byte {
+	dst = append(dst, src...)
+	if to != "" {
+		dst = append(append(dst, arrow...), to...)
+	}
+	return dst
+}
+
+func concat(parts ...[]Column) []Column {
+	var all []Column
+	for _, p := range parts {
+		all = append(all, p...)
+	}
+	return all
+}

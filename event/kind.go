@@ -1,0 +1,106 @@
+package event
+
+// SchemaVersion is the version of the JSON contract that this build writes. It grows when a field changes its meaning or
+// goes away; new fields do not change it.
+const SchemaVersion = 1
+
+// Kind is one kind of event: a member of the oneof in event.proto with its columns.
+type Kind struct {
+	// Name is the JSON name of the member, and the value of the kind column.
+	Name string
+	// Doc says in a sentence what such an event is.
+	Doc string
+	// Columns are all columns of the kind, those that every kind has first.
+	Columns []Column
+
+	is     func(*Event) bool
+	byName map[string]*Column
+	plan   plan
+}
+
+// kinds lists every kind of event; a test holds it against the oneof.
+var kinds = []*Kind{
+	newKind("flow", "One conversation between two endpoints.", isFlow, flowColumns),
+	newKind("lost", "Events of a node that did not arrive.", isLost, lostColumns),
+	newKind("nodeStatus", "What a node's stream is doing.", isNodeStatus, nodeStatusColumns),
+}
+
+// Kinds returns every kind of event. The slice and what it holds must not be changed.
+func Kinds() []*Kind { return kinds }
+
+// KindOf returns the kind of ev, nil for an event without one.
+func KindOf(ev *Event) *Kind {
+	for _, k := range kinds {
+		if k.is(ev) {
+			return k
+		}
+	}
+	return nil
+}
+
+// KindByName returns the kind with a name, nil if there is none.
+func KindByName(name string) *Kind {
+	for _, k := range kinds {
+		if k.Name == name {
+			return k
+		}
+	}
+	return nil
+}
+
+// Column returns the JSON column with a dotted name, nil if there is none.
+func (k *Kind) Column(name string) *Column { return k.byName[name] }
+
+func newKind(name, doc string, is func(*Event) bool, own []Column) *Kind {
+	k := &Kind{Name: name, Doc: doc, is: is, byName: map[string]*Column{}}
+	k.Columns = append(commonColumns(name), own...)
+	for i := range k.Columns {
+		if c := &k.Columns[i]; c.Outputs&InJSON != 0 {
+			k.byName[c.Name] = c
+		}
+	}
+	k.plan = newPlan(k.Columns)
+	return k
+}
+
+// commonColumns are the columns of every kind, with the constant name of this one.
+func commonColumns(kind string) []Column {
+	name := String(kind)
+	return []Column{
+		{
+			Name: "schemaVersion", Header: "SCHEMA", Type: Number, Required: true, Outputs: InJSON,
+			Doc: "Version of this contract; grows when a field changes its meaning or goes away.",
+			Get: func(*Event) Value { return Uint(SchemaVersion) },
+		},
+		{
+			Name: "kind", Header: "KIND", Type: Enum, Enum: []string{kind}, Required: true, Outputs: InJSON,
+			Doc: "Kind of event.",
+			Get: func(*Event) Value { return name },
+		},
+		{
+			Name: "time", Header: "TIME", Type: Timestamp, Width: 12, Outputs: InTable | InWide | InJSON,
+			Doc: "When it was observed, by the clock of the node.",
+			Get: func(ev *Event) Value { return Time(ev.GetTime()) },
+		},
+		{
+			Name: "node", Header: "NODE", Type: Text, Width: 10, Outputs: InWide | InJSON,
+			Doc: "Node it was observed on.",
+			Get: func(ev *Event) Value { return String(ev.GetNode()) },
+		},
+		{
+			Name: "namespace", Header: "NAMESPACE", Type: Text, Width: 10, Outputs: InJSON,
+			Doc: "Namespace of the observed pod.",
+			Get: func(ev *Event) Value { return String(ev.GetNamespace()) },
+		},
+		{
+			Name: "pod", Header: "POD", Type: Text, Width: 20, Outputs: InJSON,
+			Doc: "The observed pod. Of a flow seen from both ends, the pod of src.",
+			Get: func(ev *Event) Value { return String(ev.GetPod()) },
+		},
+		{
+			Name: "container", Header: "CONTAINER", Type: Text, Width: 10, Outputs: InJSON,
+			Doc: "Container in the observed pod; null until the container runtime has named it.",
+			Get: func(ev *Event) Value { return String(ev.GetContainer()) },
+		},
+	}
+}

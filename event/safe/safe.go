@@ -1,0 +1,128 @@
+// Package safe makes text from strangers harmless. Names, arguments, DNS answers and paths come from whoever runs in the
+// cluster; what they hold must neither move a terminal's cursor nor reorder what it shows nor break a line of JSON.
+//
+// AppendText is the one way of foreign text to a terminal, AppendJSON the one way into JSON.
+package safe
+
+import (
+	"strconv"
+	"unicode/utf8"
+)
+
+const hex = "0123456789abcdef"
+
+// AppendText appends s with every rune that a terminal might not simply print replaced by a visible escape: control
+// characters (C0, DEL, C1), format characters (bidirectional controls, zero-width, tags), separators other than the
+// plain space, private and unassigned code points, and bytes that are not UTF-8. A newline becomes \n, ESC \x1b, U+202E
+// \u202e, a stray byte 0xff \xff.
+func AppendText(dst []byte, s string) []byte {
+	return appendText(dst, s)
+}
+
+// AppendBytes is AppendText for bytes. s must not overlap the spare room of dst.
+func AppendBytes(dst, s []byte) []byte {
+	return appendText(dst, s)
+}
+
+// Text returns s as AppendText writes it, s itself where nothing has to change.
+func Text(s string) string {
+	if n := plain(s); n == len(s) {
+		return s
+	}
+	return string(AppendText(make([]byte, 0, len(s)+16), s))
+}
+
+// plain is the length of the longest prefix of s that is printable ASCII.
+func plain[T string | []byte](s T) int {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return i
+		}
+	}
+	return len(s)
+}
+
+func appendText[T string | []byte](dst []byte, s T) []byte {
+	for len(s) > 0 {
+		n := plain(s)
+		dst = append(dst, s[:n]...)
+		if s = s[n:]; len(s) == 0 {
+			break
+		}
+		r, size := decode(s)
+		switch {
+		case r == utf8.RuneError && size == 1:
+			dst = append(dst, '\\', 'x', hex[s[0]>>4], hex[s[0]&15])
+		case r == '\n':
+			dst = append(dst, `\n`...)
+		case r == '\r':
+			dst = append(dst, `\r`...)
+		case r == '\t':
+			dst = append(dst, `\t`...)
+		case r < utf8.RuneSelf:
+			dst = append(dst, '\\', 'x', hex[s[0]>>4], hex[s[0]&15])
+		case strconv.IsPrint(r):
+			dst = append(dst, s[:size]...)
+		case r <= 0xffff:
+			dst = appendHex(append(dst, `\u`...), r, 4)
+		default:
+			dst = appendHex(append(dst, `\U`...), r, 8)
+		}
+		s = s[size:]
+	}
+	return dst
+}
+
+// decode is utf8.DecodeRune for both forms of text.
+func decode[T string | []byte](s T) (rune, int) {
+	var b [utf8.UTFMax]byte
+	return utf8.DecodeRune(b[:copy(b[:], s)])
+}
+
+// AppendJSON appends s as a JSON string with its quotes. What a terminal might not simply print is escaped, so that the
+// output is harmless there too, and decodes to exactly s again; only bytes that are not UTF-8, which JSON cannot hold,
+// become U+FFFD.
+func AppendJSON(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	for i := 0; i < len(s); {
+		start := i
+		for i < len(s) && s[i] >= ' ' && s[i] <= '~' && s[i] != '"' && s[i] != '\\' {
+			i++
+		}
+		dst = append(dst, s[start:i]...)
+		if i == len(s) {
+			break
+		}
+		r, size := utf8.DecodeRuneInString(s[i:])
+		i += size
+		switch {
+		case r == '"' || r == '\\':
+			dst = append(dst, '\\', byte(r))
+		case r == '\n':
+			dst = append(dst, `\n`...)
+		case r == '\r':
+			dst = append(dst, `\r`...)
+		case r == '\t':
+			dst = append(dst, `\t`...)
+		case r == utf8.RuneError && size == 1:
+			dst = append(dst, `\ufffd`...)
+		case strconv.IsPrint(r):
+			dst = utf8.AppendRune(dst, r)
+		case r <= 0xffff:
+			dst = appendHex(append(dst, `\u`...), r, 4)
+		default:
+			// A surrogate pair, the only escape JSON has above U+FFFF.
+			r -= 0x10000
+			dst = appendHex(append(dst, `\u`...), 0xd800+r>>10, 4)
+			dst = appendHex(append(dst, `\u`...), 0xdc00+r&0x3ff, 4)
+		}
+	}
+	return append(dst, '"')
+}
+
+func appendHex(dst []byte, r rune, digits int) []byte {
+	for shift := 4 * (digits - 1); shift >= 0; shift -= 4 {
+		dst = append(dst, hex[r>>shift&15])
+	}
+	return dst
+}

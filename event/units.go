@@ -1,0 +1,47 @@
+package event
+
+import (
+	"strconv"
+	"time"
+)
+
+// AppendBytes appends n bytes for people: 0, 987, 1.2Ki, 345Mi. Three significant digits at least; the exact number is in
+// JSON.
+func AppendBytes(dst []byte, n uint64) []byte {
+	if n < 1024 {
+		return strconv.AppendUint(dst, n, 10)
+	}
+	const units = "KMGTPE"
+	f, unit := float64(n)/1024, 0
+	for f >= 1023.5 && unit < len(units)-1 {
+		f, unit = f/1024, unit+1
+	}
+	return append(appendShort(dst, f), units[unit], 'i')
+}
+
+// AppendMicros appends a duration of n µs for people: 87µs, 1.24ms, 2.5s.
+func AppendMicros(dst []byte, n uint64) []byte {
+	switch {
+	case n < 1000:
+		return append(strconv.AppendUint(dst, n, 10), "µs"...)
+	case n < 999_500:
+		return append(appendShort(dst, float64(n)/1e3), "ms"...)
+	}
+	return append(appendShort(dst, float64(n)/1e6), 's')
+}
+
+// appendShort appends f with one decimal below 100.
+func appendShort(dst []byte, f float64) []byte {
+	if f < 99.95 {
+		return strconv.AppendFloat(dst, f, 'f', 1, 64)
+	}
+	return strconv.AppendFloat(dst, f, 'f', 0, 64)
+}
+
+// appendClock appends the time of day of ns since the Unix epoch, to the ms.
+func appendClock(dst []byte, ns uint64, in *time.Location) []byte {
+	if in == nil {
+		in = time.Local
+	}
+	return time.Unix(0, int64(ns)).In(in).AppendFormat(dst, "15:04:05.000")
+}

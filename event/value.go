@@ -1,0 +1,170 @@
+package event
+
+import (
+	"cmp"
+	"encoding/binary"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ValueKind says what a Value holds.
+type ValueKind uint8
+
+const (
+	// Null is the kind of a Value that is not known: null in JSON, "n/a" in tables, null in filters. Never zero.
+	Null ValueKind = iota
+	// StringValue holds text, which may come from strangers.
+	StringValue
+	// UintValue holds a count or an amount.
+	UintValue
+	// TimeValue holds ns since the Unix epoch.
+	TimeValue
+	// AddrValue holds an IPv4 or IPv6 address.
+	AddrValue
+)
+
+// Value is what a column holds for one event. It is a union that is passed by value and costs no allocation; its zero
+// value is Null.
+type Value struct {
+	kind  ValueKind
+	is4   bool
+	num   uint64 // the number, or the high half of an address
+	low   uint64 // the low half of an address
+	bytes string
+}
+
+// String makes a Value of text; empty text is Null, because protobuf does not tell empty from absent.
+func String(s string) Value {
+	if s == "" {
+		return Value{}
+	}
+	return Value{kind: StringValue, bytes: s}
+}
+
+// Uint makes a Value of a number, which may be 0.
+func Uint(n uint64) Value { return Value{kind: UintValue, num: n} }
+
+// NonZero makes a Value of a number where 0 stands for unknown.
+func NonZero(n uint64) Value {
+	if n == 0 {
+		return Value{}
+	}
+	return Uint(n)
+}
+
+// Optional makes a Value of a number that may be absent.
+func Optional[T uint32 | uint64](n *T) Value {
+	if n == nil {
+		return Value{}
+	}
+	return Uint(uint64(*n))
+}
+
+// Time makes a Value of a time in ns since the Unix epoch; 0 is Null.
+func Time(ns uint64) Value {
+	if ns == 0 {
+		return Value{}
+	}
+	return Value{kind: TimeValue, num: ns}
+}
+
+// Addr makes a Value of the 4 or 16 bytes of an address; any other length is Null.
+func Addr(b []byte) Value {
+	switch len(b) {
+	case 4:
+		return Value{kind: AddrValue, is4: true, low: uint64(binary.BigEndian.Uint32(b))}
+	case 16:
+		return Value{kind: AddrValue, num: binary.BigEndian.Uint64(b), low: binary.BigEndian.Uint64(b[8:])}
+	}
+	return Value{}
+}
+
+// Kind says what v holds.
+func (v Value) Kind() ValueKind { return v.kind }
+
+// IsNull reports whether v is unknown.
+func (v Value) IsNull() bool { return v.kind == Null }
+
+// Str is the text of a StringValue.
+func (v Value) Str() string { return v.bytes }
+
+// Uint is the number of a UintValue, or the ns of a TimeValue.
+func (v Value) Uint() uint64 { return v.num }
+
+// Time is the time of a TimeValue, in UTC.
+func (v Value) Time() time.Time { return time.Unix(0, int64(v.num)).UTC() }
+
+// Addr is the address of an AddrValue.
+func (v Value) Addr() netip.Addr {
+	if v.is4 {
+		var b [4]byte
+		binary.BigEndian.PutUint32(b[:], uint32(v.low))
+		return netip.AddrFrom4(b)
+	}
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:], v.num)
+	binary.BigEndian.PutUint64(b[8:], v.low)
+	return netip.AddrFrom16(b)
+}
+
+// Append appends the exact, plain form of v: text as it is, whole numbers, RFC 3339 with nanoseconds, addresses. Null
+// appends nothing. The text is not made safe for a terminal; see package safe.
+func (v Value) Append(dst []byte) []byte {
+	switch v.kind {
+	case StringValue:
+		return append(dst, v.bytes...)
+	case UintValue:
+		return strconv.AppendUint(dst, v.num, 10)
+	case TimeValue:
+		return appendTime(dst, v.num)
+	case AddrValue:
+		return v.Addr().AppendTo(dst)
+	}
+	return dst
+}
+
+// String is the plain form of v, "n/a" for Null.
+func (v Value) String() string {
+	if v.kind == Null {
+		return NotAvailable
+	}
+	return string(v.Append(nil))
+}
+
+// NotAvailable stands in tables for what is not known.
+const NotAvailable = "n/a"
+
+// Compare orders values of one column: text by byte, numbers and times by size, IPv4 before IPv6. Null comes last.
+func (v Value) Compare(w Value) int {
+	if v.kind != w.kind {
+		switch {
+		case v.kind == Null:
+			return 1
+		case w.kind == Null:
+			return -1
+		}
+		return cmp.Compare(v.kind, w.kind)
+	}
+	switch v.kind {
+	case StringValue:
+		return strings.Compare(v.bytes, w.bytes)
+	case AddrValue:
+		return v.Addr().Compare(w.Addr())
+	}
+	return cmp.Compare(v.num, w.num)
+}
+
+// appendTime appends ns since the Unix epoch as RFC 3339 in UTC, always with nine decimals so that text order is time
+// order.
+func appendTime(dst []byte, ns uint64) []byte {
+	t := time.Unix(0, int64(ns)).UTC()
+	dst = t.AppendFormat(dst, time.RFC3339[:len(time.RFC3339)-len("Z07:00")])
+	dst = append(dst, '.')
+	frac := uint64(t.Nanosecond())
+	for unit := uint64(100_000_000); unit > 0; unit /= 10 {
+		dst = append(dst, byte('0'+frac/unit%10))
+	}
+	return append(dst, 'Z')
+}

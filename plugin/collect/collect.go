@@ -1,0 +1,107 @@
+// Package collect merges the streams of N nodes into one: it joins the two halves of a flow, names the ends, orders by
+// time, and counts what was lost. It knows no Kubernetes and no gRPC: batches of events come in, events go out.
+package collect
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+// Namer tells what is known about an address. Its methods are called with the Collector's lock held: they answer from
+// memory, at once.
+type Namer interface {
+	// Name names what has the address; port and protocol tell one Service from another. Unknown fields are empty.
+	Name(addr netip.Addr, port uint16, proto event.Protocol) Name
+	// Backs reports whether backend is an endpoint of the Service at vip.
+	Backs(vip, backend netip.AddrPort, proto event.Protocol) bool
+}
+
+// Name is what a Namer knows.
+type Name struct {
+	// The pod with the address; not set for an address that pods share with their node. With Service set: the only
+	// endpoint there is, so that it must be the one.
+	Namespace, Pod, PodUID, Workload string
+	// The Service that the address and port are of (cluster IP, external IP, load balancer, node port). Set only where a
+	// connection to the address is passed on to a backend.
+	Service, ServiceNamespace string
+	// The node that has the address, or that the pod is on.
+	Node string
+	// The name from reverse DNS, where that was asked for.
+	Host string
+	// Observed: the end at this address may be observed in this session, so that its half of a flow may come: a target pod
+	// on a node with a tracer, a Service with such a pod behind it, a node with tracer and target pods in the host network.
+	Observed bool
+}
+
+// Options configure a Collector. The zero value of each field gives its default.
+type Options struct {
+	// Namer names the ends that were not observed themselves; nil names nothing and expects every second half.
+	Namer Namer
+	// Interval is the time between two updates of a flow that the tracers were asked for; 0: 1 s.
+	Interval time.Duration
+	// JoinWindow is how long a new flow waits for its second half, where one may come; 0: 300 ms.
+	JoinWindow time.Duration
+	// MaxDelay is how long an event waits for older events of other nodes; 0: 400 ms.
+	MaxDelay time.Duration
+	// CloseWait is how long a flow that one end has closed waits for the other end's last word; 0: 2 s or two intervals.
+	CloseWait time.Duration
+	// Linger is how long a closed flow is remembered, so that late halves of it are not taken for a new one; 0: 30 s.
+	Linger time.Duration
+	// MaxFlows is how many open flows are held; beyond it the longest unchanged is forgotten, which Lost MERGE counts;
+	// 0: 200,000.
+	MaxFlows int
+	// MaxPending is how many events may wait to be emitted before Feed blocks; 0: 16,384.
+	MaxPending int
+}
+
+// Batch is what a node sends at once.
+type Batch struct {
+	// Instance tells one process of the node's tracer from the next: sequences start again.
+	Instance uint64
+	// Sequence is 1, 2, 3, … per instance. A batch that was seen before is dropped, a gap counted.
+	Sequence uint64
+	// Events are the Collector's from now on.
+	Events []*event.Event
+	// Watermark: the node will send no event older than this, ns since the Unix epoch.
+	Watermark uint64
+}
+
+// Loss is how many events were lost at one place.
+type Loss struct {
+	Node   string
+	Stage  event.LossStage
+	Source string
+	Count  uint64
+}
+
+// New makes a Collector.
+func New(o Options) *Collector { return newCollector(o) }
+
+// Add joins a node to the merge. A node that is added again (its tracer was replaced) goes on where it was.
+func (c *Collector) Add(node string) *Source { return c.add(node) }
+
+// Feed takes a batch of the node. It blocks while too many events wait to be emitted, until ctx ends; its error is ctx's,
+// or that of a Run that has ended.
+func (s *Source) Feed(ctx context.Context, b Batch) error { return s.feed(ctx, b) }
+
+// Status puts a NodeStatus event of the node into the stream.
+func (s *Source) Status(ctx context.Context, st *event.NodeStatus) error { return s.status(ctx, st) }
+
+// Close says that nothing more comes of the node for now: it holds nobody back any more.
+func (s *Source) Close() { s.close() }
+
+// Run emits the merged events until ctx ends, or Finish was called and all is emitted, or emit fails; it returns emit's
+// error, or nil. The event is valid only until emit returns. emit is called by the caller's goroutine, one at a time.
+func (c *Collector) Run(ctx context.Context, emit func(*event.Event) error) error {
+	return c.run(ctx, emit)
+}
+
+// Finish says that no more batches come: Run emits what is held, without waiting for second halves, and returns nil.
+func (c *Collector) Finish() { c.finish() }
+
+// Losses returns all that was lost so far, by node, stage and source: what tracers reported and what the merge itself
+// found missing or had to drop.
+func (c *Collector) Losses() []Loss { return c.losses() }

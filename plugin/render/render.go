@@ -1,0 +1,105 @@
+// Package render writes events as the user's -o asks for: table, wide, JSON lines, YAML documents, JSONPath, custom
+// columns. Columns come in, bytes go out; it knows no Kubernetes and no flags.
+package render
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+// Printer writes events. Its methods may be called from one goroutine at a time.
+//
+// Output is buffered and written when the buffer is full or FlushDelay after the first byte came into it, whichever is
+// sooner. After an error every call returns that error; it is ErrClosed when the reader of the output has gone away.
+type Printer interface {
+	// Print writes ev, which is not kept: it may be changed once Print has returned.
+	Print(ev *event.Event) error
+	// Close writes what is held back, sorted if that was asked for, and flushes. It closes nothing that New was given.
+	Close() error
+}
+
+// FlushDelay is how long output waits for more at most.
+const FlushDelay = 30 * time.Millisecond
+
+// ErrClosed says that the reader of the output has gone away (head, a closed pager): a reason to end, not a failure.
+//
+// On Unix the Go runtime kills a process that writes to a broken standard output; a caller that wants this error calls
+// signal.Ignore(syscall.SIGPIPE) first.
+var ErrClosed = errors.New("output closed by its reader")
+
+// MaxSorted is how many rows --sort-by holds at most.
+const MaxSorted = 500_000
+
+// Options say what to print and how.
+type Options struct {
+	// Out takes the events, standard output.
+	Out io.Writer
+	// Notices takes the lost and nodeStatus events in the formats that cannot hold them (all but json and yaml), one line
+	// each, unless they are in Kinds. nil: such events are left away.
+	Notices io.Writer
+	// Output is the value of -o: "" or "table", "wide", "json" (one object a line), "yaml" (documents), "name"less forms
+	// "jsonpath=TEMPLATE", "jsonpath-file=PATH", "custom-columns=HEADER:FIELD,…" (or just FIELD,…),
+	// "custom-columns-file=PATH".
+	Output string
+	// NoHeaders leaves the header line of table, wide and custom-columns away.
+	NoHeaders bool
+	// SortBy is a field, "bytesSent" or "{.src.pod}"; a minus before it sorts down. Rows are then held and printed sorted by
+	// Close, when the trace has ended (--duration, --once, or an interrupt); of each flow only its newest event is held.
+	SortBy string
+	// Kinds are the kinds of events that the command shows; the first gives the table's columns.
+	Kinds []*event.Kind
+	// Namespace is the one that the command looks at; names in it are shown without it. Empty: always with it.
+	Namespace string
+	// Location is the time zone of the table's time of day; nil: local.
+	Location *time.Location
+}
+
+// New makes the Printer for o. Its errors are the user's: an unknown format, a template that does not parse, an
+// *event.UnknownColumnError.
+func New(o Options) (Printer, error) {
+	if len(o.Kinds) == 0 {
+		return nil, errors.New("no kinds to print")
+	}
+	name, arg, hasArg := strings.Cut(o.Output, "=")
+	f := slices.IndexFunc(formats, func(f format) bool { return f.name == name })
+	if f < 0 || hasArg != formats[f].takesArg || hasArg && arg == "" {
+		return nil, fmt.Errorf("unknown output %q, known are: %s", o.Output, strings.Join(Formats(), ", "))
+	}
+	out := newFlusher(o.Out)
+	w, err := formats[f].open(&o, out, arg)
+	if err != nil {
+		return nil, fmt.Errorf("output %s: %w", name, err)
+	}
+	if o.SortBy != "" {
+		return newSorter(o.SortBy, w, o.Kinds)
+	}
+	return w, nil
+}
+
+// Formats lists the values of -o for help and completion.
+func Formats() []string {
+	var names []string
+	for _, f := range formats {
+		switch {
+		case f.name == "":
+		case f.takesArg:
+			names = append(names, f.name+"=…")
+		default:
+			names = append(names, f.name)
+		}
+	}
+	return names
+}
+
+// format is one value of -o.
+type format struct {
+	name     string
+	takesArg bool
+	open     func(o *Options, out *flusher, arg string) (Printer, error)
+}
