@@ -1,0 +1,73 @@
+package pods
+
+import (
+	"fmt"
+
+	"github.com/orb8-dev/kubectl-orb8/event/session"
+)
+
+// What a client may tell of a node. The kubelet's own default is 110 pods and the largest known nodes run some 500;
+// Kubernetes caps names at 253 bytes.
+const (
+	maxPods       = 2048
+	maxContainers = 256
+	maxName       = 253
+	maxWorkload   = 320 // "statefulset/" and a name
+)
+
+// LimitError says which limit a pod update breaks.
+type LimitError struct{ reason string }
+
+func (e *LimitError) Error() string { return "pod update refused: " + e.reason }
+
+func limit(format string, args ...any) error { return &LimitError{fmt.Sprintf(format, args...)} }
+
+// check refuses updates that no node's kubelet could give rise to.
+func (t *table) check(update *session.PodUpdate) error {
+	known := 0
+	if !update.GetComplete() {
+		for _, p := range t.pods {
+			if !p.leaving {
+				known++
+			}
+		}
+	}
+	for _, p := range update.GetUpsert() {
+		if old := t.pods[p.GetUid()]; update.GetComplete() || old == nil || old.leaving {
+			known++
+		}
+		if err := checkPod(p); err != nil {
+			return err
+		}
+	}
+	if known > maxPods || len(update.GetUpsert()) > maxPods {
+		return limit("more than %d pods on one node", maxPods)
+	}
+	if len(update.GetDeleteUids()) > maxPods+maxGone {
+		return limit("more than %d pods deleted at once", maxPods+maxGone)
+	}
+	return nil
+}
+
+func checkPod(p *session.Pod) error {
+	if p.GetUid() == "" || p.GetName() == "" || p.GetNamespace() == "" {
+		return limit("a pod lacks its UID, namespace or name")
+	}
+	for _, s := range []string{p.GetUid(), p.GetName(), p.GetNamespace(), p.GetConfigHash()} {
+		if len(s) > maxName {
+			return limit("a pod's name is %d bytes long", len(s))
+		}
+	}
+	if len(p.GetWorkload()) > maxWorkload {
+		return limit("a workload's name is %d bytes long", len(p.GetWorkload()))
+	}
+	if len(p.GetContainers()) > maxContainers {
+		return limit("pod %s/%s has %d containers", p.GetNamespace(), p.GetName(), len(p.GetContainers()))
+	}
+	for _, c := range p.GetContainers() {
+		if c.GetName() == "" || len(c.GetName()) > maxName || len(c.GetId()) > maxName {
+			return limit("pod %s/%s has a container without a name, or with one too long", p.GetNamespace(), p.GetName())
+		}
+	}
+	return nil
+}

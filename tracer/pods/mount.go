@@ -1,0 +1,25 @@
+package pods
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrNoCgroup2 says that the node runs without cgroup v2, which everything here needs.
+var ErrNoCgroup2 = errors.New("no cgroup v2 mount")
+
+// FindCgroup2 returns where the cgroup v2 hierarchy is under root, the node's /sys/fs/cgroup: root itself on a unified host,
+// root/unified on a hybrid one.
+func FindCgroup2(root string) (string, error) {
+	for _, dir := range []string{root, filepath.Join(root, "unified")} {
+		var fs unix.Statfs_t
+		if err := unix.Statfs(dir, &fs); err == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC {
+			return dir, nil
+		}
+	}
+	return "", fmt.Errorf("%w at %s or %s: orb8 needs a node with cgroup v2, unified or hybrid",
+		ErrNoCgroup2, root, filepath.Join(root, "unified"))
+}

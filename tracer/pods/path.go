@@ -1,0 +1,144 @@
+package pods
+
+import (
+	"encoding/hex"
+	"strings"
+)
+
+// Place is a pod's part of the cgroup tree that a path leads to or through.
+type Place struct {
+	// Pod is the pod's UID, or a static pod's config hash, spelled as the API spells it.
+	Pod string
+	// Container is the runtime's id, 64 hex digits. It is empty for the pod's own cgroup and for what stands in the pod but
+	// in none of its containers: a runtime's monitor, a virtual machine's shim.
+	Container string
+	// Runtime is what the runtime puts before the id ("cri-containerd", "crio", "docker"); empty where it puts nothing.
+	Runtime string
+}
+
+// containerIDLength is the length of a container id in hex digits: containerd, CRI-O and Docker all use 32 random bytes.
+const containerIDLength = 64
+
+// Places reads a cgroup's path from the root of the hierarchy and returns the pods it leads through, outermost first. There
+// is none for the host's own cgroups, one as a rule, and more where a node runs inside a pod of another cluster: only the
+// list of the pods of one's own node can tell which of them is meant.
+//
+// It knows the kubelet's two layouts, under any --cgroup-root:
+//
+//	…/kubepods[/QOS]/podUID/ID                                    cgroupfs driver
+//	….slice/…kubepods[-QOS]-podUID.slice/RUNTIME-ID.scope         systemd driver, "-" in UIDs written "_"
+//	…/…kubepods[-QOS]-podUID.slice:RUNTIME:ID                     kubelet on systemd, runtime on cgroupfs
+//
+// What lies below a container's cgroup belongs to that container.
+func Places(path string) []Place {
+	var places []Place
+	var grandparent, parent string
+	inPod := false // parent is a pod's own cgroup
+	for rest := path; rest != ""; {
+		var name string
+		name, rest, _ = strings.Cut(rest, "/")
+		if name == "" {
+			continue
+		}
+		place, ok := podPlace(grandparent, parent, name)
+		switch {
+		case ok:
+			places = append(places, place)
+		case inPod:
+			last := &places[len(places)-1]
+			last.Runtime, last.Container = containerOf(name)
+		}
+		inPod = ok && place.Container == ""
+		grandparent, parent = parent, name
+	}
+	return places
+}
+
+// podPlace tells whether name, below grandparent/parent, is a pod's cgroup.
+func podPlace(grandparent, parent, name string) (Place, bool) {
+	if slice, unit, mixed := strings.Cut(name, ":"); mixed {
+		place, ok := slicePlace(slice)
+		if !ok {
+			return Place{}, false
+		}
+		prefix, id, _ := strings.Cut(unit, ":")
+		if isContainerID(id) && !isMonitor(prefix) {
+			place.Runtime, place.Container = prefix, id
+		}
+		return place, true
+	}
+	if uid, ok := strings.CutPrefix(name, "pod"); ok && uid != "" {
+		inQOS := parent == "burstable" || parent == "besteffort"
+		if parent == "kubepods" || inQOS && grandparent == "kubepods" {
+			return Place{Pod: canonical(uid)}, true
+		}
+	}
+	return slicePlace(name)
+}
+
+// slicePlace reads a pod's systemd slice. The slice repeats the names of all its parents, which are the kubelet's
+// --cgroup-root, "kubepods" and, but for guaranteed pods, the QoS class.
+func slicePlace(name string) (Place, bool) {
+	stem, ok := strings.CutSuffix(name, ".slice")
+	if !ok {
+		return Place{}, false
+	}
+	i := strings.LastIndex(stem, "-pod")
+	if i < 0 {
+		return Place{}, false
+	}
+	parents, uid := stem[:i], stem[i+len("-pod"):]
+	parents = strings.TrimSuffix(strings.TrimSuffix(parents, "-burstable"), "-besteffort")
+	if uid == "" || parents != "kubepods" && !strings.HasSuffix(parents, "-kubepods") {
+		return Place{}, false
+	}
+	return Place{Pod: canonical(uid)}, true
+}
+
+// containerOf reads the name of a cgroup right below a pod's.
+func containerOf(name string) (runtime, id string) {
+	name = strings.TrimSuffix(name, ".scope")
+	if i := strings.LastIndexByte(name, '-'); i >= 0 {
+		runtime, name = name[:i], name[i+1:]
+	}
+	if !isContainerID(name) || isMonitor(runtime) {
+		return "", ""
+	}
+	return runtime, name
+}
+
+// isMonitor tells the cgroup of CRI-O's per-container monitor process, which carries the container's id too.
+func isMonitor(runtime string) bool { return runtime == "crio-conmon" || runtime == "libpod-conmon" }
+
+func isContainerID(s string) bool {
+	if len(s) != containerIDLength {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+// canonical undoes systemd's escape of "-". No UID that Kubernetes makes holds an underscore, and one that a person made up
+// is only ever compared in this same form.
+func canonical(uid string) string { return strings.ReplaceAll(uid, "_", "-") }
+
+// kernelKey is a UID or config hash as the kernel side keeps it: 16 bytes. Other UIDs, which only hand-written static pods
+// have, are not matched in the kernel.
+func kernelKey(uid string) (key [16]byte, ok bool) {
+	switch len(uid) {
+	case 32:
+	case 36:
+		if uid[8] != '-' || uid[13] != '-' || uid[18] != '-' || uid[23] != '-' {
+			return key, false
+		}
+		uid = uid[:8] + uid[9:13] + uid[14:18] + uid[19:23] + uid[24:]
+	default:
+		return key, false
+	}
+	_, err := hex.Decode(key[:], []byte(uid))
+	return key, err == nil
+}

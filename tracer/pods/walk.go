@@ -1,0 +1,86 @@
+package pods
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// walk is what happened while the tree was read: the news is newer than what the walk finds.
+type walk struct {
+	made, removed map[uint64]bool
+}
+
+func (w *walk) overtaken(news Cgroup) {
+	if news.Removed {
+		w.removed[news.ID] = true
+	} else {
+		w.made[news.ID] = true
+		delete(w.removed, news.ID)
+	}
+}
+
+// Walk takes in all cgroups under root, where cgroup v2 is mounted, and drops those it knew that are no longer there. To
+// miss none, begin to Observe the kernel's news before. A walk that begins while another runs is an error.
+func (r *Resolver) Walk(ctx context.Context, root string, now time.Time) error {
+	w := &walk{made: make(map[uint64]bool), removed: make(map[uint64]bool)}
+	r.writing.Lock()
+	if r.walking != nil {
+		r.writing.Unlock()
+		return errors.New("the cgroup tree is being walked already")
+	}
+	r.walking = w
+	r.writing.Unlock()
+
+	found := make(map[uint64]string)
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err == nil && !d.IsDir() {
+			return nil
+		}
+		var info fs.FileInfo
+		if err == nil {
+			info, err = d.Info()
+		}
+		switch {
+		case err != nil && path == root:
+			return err
+		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENODEV):
+			return nil // removed since its parent was read
+		case err != nil:
+			return fs.SkipDir // what cannot be read is not named; the rest can be
+		}
+		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+			found[stat.Ino] = strings.TrimPrefix(path, root)
+		}
+		return nil
+	})
+
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	r.walking = nil
+	if err != nil {
+		return fmt.Errorf("walk the cgroup tree: %w", err)
+	}
+	var errs failures
+	for id, path := range found {
+		if !w.removed[id] {
+			errs.add(r.add(Cgroup{ID: id, Path: path}))
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id := range r.table.cgroups {
+		if _, ok := found[id]; !ok && !w.made[id] {
+			r.table.remove(id, now)
+		}
+	}
+	return errs.err()
+}
