@@ -45,7 +45,7 @@ var flowColumns = concat(
 			Get: func(ev *Event) Value { return String(ev.GetFlow().GetPhase().Word()) },
 		},
 		{
-			Name: "protocol", Header: "PROTO", Type: Enum, Enum: protocols[1:], Width: 6, Outputs: InTable | InWide | InJSON,
+			Name: "protocol", Header: "PROTO", Type: Enum, Enum: protocols[1:], Width: 5, Outputs: InTable | InWide | InJSON,
 			Doc: "Transport protocol.",
 			Get: func(ev *Event) Value { return String(ev.GetFlow().GetProtocol().Word()) },
 		},
@@ -61,7 +61,7 @@ var flowColumns = concat(
 		},
 		{Name: "src", Header: "SRC", Doc: "End that opened the conversation.", Width: 22, Outputs: InTable | InWide, Show: showSrc},
 		{
-			Name: "dst", Header: "DST", Doc: "End that answered, as service->pod:port.", Width: 27, Outputs: InTable | InWide,
+			Name: "dst", Header: "DST", Doc: "End that answered: service:port->pod, or pod:port.", Width: 27, Outputs: InTable | InWide,
 			Show: showDst,
 		},
 	},
@@ -69,7 +69,7 @@ var flowColumns = concat(
 	endColumns("dst", "the end that answered", (*Flow).GetDst, (*Flow).GetDstCounters),
 	[]Column{
 		{
-			Name: "bytesSent", Header: "SENT", Type: Bytes, Width: 6, Outputs: InTable | InWide | InJSON,
+			Name: "bytesSent", Header: "SENT", Type: Bytes, Width: 5, Outputs: InTable | InWide | InJSON,
 			Doc: "Payload bytes from src to dst since the flow began, without retransmissions: what src's kernel counted as sent, " +
 				"else what dst's counted as received.",
 			Get: func(ev *Event) Value {
@@ -78,7 +78,7 @@ var flowColumns = concat(
 			},
 		},
 		{
-			Name: "bytesReceived", Header: "RECV", Type: Bytes, Width: 6, Outputs: InTable | InWide | InJSON,
+			Name: "bytesReceived", Header: "RECV", Type: Bytes, Width: 5, Outputs: InTable | InWide | InJSON,
 			Doc: "Payload bytes from dst to src since the flow began: what src's kernel counted as received, else what dst's counted " +
 				"as sent.",
 			Get: func(ev *Event) Value {
@@ -103,7 +103,7 @@ var flowColumns = concat(
 			},
 		},
 		{
-			Name: "srttMicros", Header: "RTT", Type: Micros, Width: 6, Outputs: InTable | InWide | InJSON,
+			Name: "srttMicros", Header: "RTT", Type: Micros, Width: 5, Outputs: InTable | InWide | InJSON,
 			Doc: "TCP: smoothed round-trip time in µs as src's kernel measured it, else dst's.",
 			Get: func(ev *Event) Value {
 				f := ev.GetFlow()
@@ -117,7 +117,7 @@ var flowColumns = concat(
 			},
 		},
 		{
-			Name: "retransmits", Header: "RETRANS", Type: Count, Outputs: InTable | InWide | InJSON,
+			Name: "retransmits", Header: "RETR", Type: Count, Outputs: InTable | InWide | InJSON,
 			Doc: "TCP: segments sent again, by all observed ends together.",
 			Get: retransmits,
 		},
@@ -284,7 +284,7 @@ func showSrc(dst []byte, ev *Event, v *View) []byte {
 	return dst
 }
 
-// showDst shows the service with the port that was dialled, and the pod behind it where it is known.
+// showDst shows the service with the port that was dialled and the pod behind it, else the pod with its port.
 func showDst(dst []byte, ev *Event, v *View) []byte {
 	e := ev.GetFlow().GetDst()
 	if e.GetService() != "" {
@@ -293,7 +293,8 @@ func showDst(dst []byte, ev *Event, v *View) []byte {
 		if e.GetPod() == "" {
 			return dst
 		}
-		dst = append(dst, arrow...)
+		dst, _ = appendEnd(append(dst, arrow...), e, v)
+		return dst
 	}
 	dst, bare := appendEnd(dst, e, v)
 	if p := ev.GetFlow().GetProtocol(); p != Protocol_PROTOCOL_TCP && p != Protocol_PROTOCOL_UDP {

@@ -5,15 +5,14 @@ import (
 	"time"
 )
 
-// AppendBytes appends n bytes for people: 0, 987, 1.2Ki, 345Mi. Three significant digits at least; the exact number is in
-// JSON.
+// AppendBytes appends n bytes for people in at most five characters: 0, 987, 1.2Ki, 345Mi. The exact number is in JSON.
 func AppendBytes(dst []byte, n uint64) []byte {
 	if n < 1024 {
 		return strconv.AppendUint(dst, n, 10)
 	}
 	const units = "KMGTPE"
 	f, unit := float64(n)/1024, 0
-	for f >= 1023.5 && unit < len(units)-1 {
+	for f >= 999.5 && unit < len(units)-1 {
 		f, unit = f/1024, unit+1
 	}
 	return append(appendShort(dst, f), units[unit], 'i')

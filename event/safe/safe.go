@@ -6,6 +6,7 @@ package safe
 
 import (
 	"strconv"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -82,7 +83,13 @@ func decode[T string | []byte](s T) (rune, int) {
 // AppendJSON appends s as a JSON string with its quotes. What a terminal might not simply print is escaped, so that the
 // output is harmless there too, and decodes to exactly s again; only bytes that are not UTF-8, which JSON cannot hold,
 // become U+FFFD.
-func AppendJSON(dst []byte, s string) []byte {
+func AppendJSON(dst []byte, s string) []byte { return appendQuoted(dst, s, false) }
+
+// AppendYAML appends s as a double-quoted YAML scalar. It differs from AppendJSON above U+FFFF only, where JSON escapes
+// with a surrogate pair, which YAML forbids.
+func AppendYAML(dst []byte, s string) []byte { return appendQuoted(dst, s, true) }
+
+func appendQuoted(dst []byte, s string, yaml bool) []byte {
 	dst = append(dst, '"')
 	for i := 0; i < len(s); {
 		start := i
@@ -110,11 +117,12 @@ func AppendJSON(dst []byte, s string) []byte {
 			dst = utf8.AppendRune(dst, r)
 		case r <= 0xffff:
 			dst = appendHex(append(dst, `\u`...), r, 4)
+		case yaml:
+			dst = appendHex(append(dst, `\U`...), r, 8)
 		default:
-			// A surrogate pair, the only escape JSON has above U+FFFF.
-			r -= 0x10000
-			dst = appendHex(append(dst, `\u`...), 0xd800+r>>10, 4)
-			dst = appendHex(append(dst, `\u`...), 0xdc00+r&0x3ff, 4)
+			high, low := utf16.EncodeRune(r)
+			dst = appendHex(append(dst, `\u`...), high, 4)
+			dst = appendHex(append(dst, `\u`...), low, 4)
 		}
 	}
 	return append(dst, '"')

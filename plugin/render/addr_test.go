@@ -1,0 +1,5 @@
+package render
+
+import "net/netip"
+
+func netip6(s string) []byte { return netip.MustParseAddr(s).AsSlice() }
