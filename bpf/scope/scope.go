@@ -5,10 +5,14 @@
 package scope
 
 import (
-	"context"
 	"errors"
+	"fmt"
+	"sync/atomic"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
 
 	"github.com/orb8-dev/kubectl-orb8/bpf"
 )
@@ -32,26 +36,114 @@ type Event struct {
 }
 
 // Scope is the loaded maps and programs. Its methods may be called from any goroutine.
-type Scope struct{}
+type Scope struct {
+	objects objectObjects
+	links   []link.Link
+	ring    *ringbuf.Reader
+	clock   *bpf.Clock
+	grown   atomic.Uint64
+}
 
 // Open loads the scope's maps and programs and attaches them. It gives a *bpf.NotSupportedError where the kernel is too old.
-func Open(o Options) (*Scope, error) { return nil, errors.New("scope: not built yet") }
+func Open(o Options) (*Scope, error) {
+	if err := bpf.CheckCgroupRoot(o.CgroupRoot); err != nil {
+		return nil, err
+	}
+	clock, err := bpf.NewClock()
+	if err != nil {
+		return nil, err
+	}
+	s := &Scope{clock: clock}
+	if err := s.load(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Scope) load() error {
+	cache := btf.NewCache()
+	kernel, err := bpf.KernelTypes(cache)
+	if err != nil {
+		return err
+	}
+	if err := bpf.Check(kernel,
+		bpf.Need{Feature: "the tracepoint cgroup_mkdir", MinKernel: "5.5", Has: bpf.HasTracepoint("cgroup_mkdir")},
+		bpf.Need{Feature: "BPF ring buffers", MinKernel: "5.8", Has: bpf.HasHelper("ringbuf_output")},
+	); err != nil {
+		return err
+	}
+	if err := loadObjectObjects(&s.objects, &ebpf.CollectionOptions{Cache: cache}); err != nil {
+		return fmt.Errorf("load scope: %w", err)
+	}
+	if s.ring, err = ringbuf.NewReader(s.objects.ScopeEvents); err != nil {
+		return fmt.Errorf("open the ring buffer of scope: %w", err)
+	}
+	for _, p := range []*ebpf.Program{s.objects.ScopeMkdir, s.objects.ScopeRmdir} {
+		l, err := link.AttachTracing(link.TracingOptions{Program: p})
+		if err != nil {
+			return fmt.Errorf("attach scope: %w", err)
+		}
+		s.links = append(s.links, l)
+	}
+	return nil
+}
 
 // Maps gives the maps that probes share, by the name they have in C, for ebpf.CollectionOptions.MapReplacements.
-func (s *Scope) Maps() map[string]*ebpf.Map { return nil }
+func (s *Scope) Maps() map[string]*ebpf.Map {
+	return map[string]*ebpf.Map{objectMapScopeCgroups: s.objects.ScopeCgroups}
+}
 
 // SetPod says whether the pod with this UID is observed. It takes effect for the cgroups made from now on.
 // Static pods are known by their configuration hash (32 hex digits) in the place of the UID.
-func (s *Scope) SetPod(uid [16]byte, target bool) error { return nil }
+func (s *Scope) SetPod(uid [16]byte, target bool) error {
+	return set(s.objects.ScopePods, uid, target)
+}
 
-// SetCgroup says whether this cgroup, found to exist, is observed.
-func (s *Scope) SetCgroup(id uint64, target bool) error { return nil }
+// SetCgroup says whether this cgroup, found to exist, is observed. Cgroups made below it later are observed as well.
+func (s *Scope) SetCgroup(id uint64, target bool) error {
+	if err := set(s.objects.ScopeCgroups, id, target); err != nil {
+		return err
+	}
+	if target {
+		s.grown.Add(1)
+	}
+	return nil
+}
 
-// Run calls f for each cgroup that is made or removed, until ctx ends. The event is f's to keep.
-func (s *Scope) Run(ctx context.Context, f func(Event)) error { return nil }
+// Grown counts the cgroups that SetCgroup took in. Probes look for sockets older than themselves when it has changed.
+func (s *Scope) Grown() uint64 { return s.grown.Load() }
+
+func set[K any](m *ebpf.Map, key K, target bool) error {
+	if target {
+		if err := m.Put(key, uint32(1)); err != nil {
+			return fmt.Errorf("add to %s: %w", m, err)
+		}
+		return nil
+	}
+	if err := m.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("remove from %s: %w", m, err)
+	}
+	return nil
+}
 
 // Lost tells what was dropped since Open.
-func (s *Scope) Lost() []bpf.Loss { return nil }
+func (s *Scope) Lost() []bpf.Loss {
+	lost, err := bpf.NewLosses(s.objects.Losses).Lost()
+	if err != nil {
+		return nil // closed
+	}
+	return lost
+}
 
-// Close detaches and unloads everything.
-func (s *Scope) Close() error { return nil }
+// Close detaches and unloads everything. A running Run returns.
+func (s *Scope) Close() error {
+	var errs []error
+	for _, l := range s.links {
+		errs = append(errs, l.Close())
+	}
+	if s.ring != nil {
+		errs = append(errs, s.ring.Close())
+	}
+	errs = append(errs, s.objects.Close())
+	return errors.Join(errs...)
+}

@@ -1,0 +1,68 @@
+package bpf
+
+import (
+	"fmt"
+	"math"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// Clock turns the kernel's monotonic time, which BPF programs read, into wall-clock time. It is safe for concurrent use.
+type Clock struct {
+	// offset is CLOCK_REALTIME - CLOCK_MONOTONIC in ns.
+	offset atomic.Int64
+}
+
+// NewClock gives a clock that has been set.
+func NewClock() (*Clock, error) {
+	c := new(Clock)
+	return c, c.Set()
+}
+
+// Set compares the two clocks anew. Call it now and then: the wall clock may be stepped, or drift.
+func (c *Clock) Set() error {
+	// The wall clock is read between two readings of the other. The tightest of some tries was interrupted by nothing.
+	offset, width := int64(0), int64(math.MaxInt64)
+	for range 8 {
+		before, err := now(unix.CLOCK_MONOTONIC)
+		if err != nil {
+			return err
+		}
+		wall, err := now(unix.CLOCK_REALTIME)
+		if err != nil {
+			return err
+		}
+		after, err := now(unix.CLOCK_MONOTONIC)
+		if err != nil {
+			return err
+		}
+		if after-before < width {
+			offset, width = wall-(before+(after-before)/2), after-before
+		}
+	}
+	c.offset.Store(offset)
+	return nil
+}
+
+// Wall gives ns since the Unix epoch for ns of CLOCK_MONOTONIC; 0 stays 0, which means unknown.
+func (c *Clock) Wall(monotonic uint64) uint64 {
+	if monotonic == 0 {
+		return 0
+	}
+	return uint64(int64(monotonic) + c.offset.Load())
+}
+
+// Monotonic gives the present ns of CLOCK_MONOTONIC, the clock of bpf_ktime_get_ns.
+func Monotonic() (uint64, error) {
+	t, err := now(unix.CLOCK_MONOTONIC)
+	return uint64(t), err
+}
+
+func now(clock int32) (int64, error) {
+	var t unix.Timespec
+	if err := unix.ClockGettime(clock, &t); err != nil {
+		return 0, fmt.Errorf("read clock %d: %w", clock, err)
+	}
+	return t.Nano(), nil
+}

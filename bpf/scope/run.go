@@ -1,0 +1,106 @@
+package scope
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/cilium/ebpf/ringbuf"
+)
+
+const (
+	// keepDead is how long a removed cgroup stays in scope: the last events of its sockets come after it is gone.
+	keepDead = 30 * time.Second
+	// maxDead bounds the removed cgroups that are kept; the oldest go first.
+	maxDead = 4096
+)
+
+// Run calls f for each cgroup that is made or removed, until ctx ends. The event is f's to keep.
+func (s *Scope) Run(ctx context.Context, f func(Event)) error {
+	stop := context.AfterFunc(ctx, func() {
+		// Wakes the reader; it sees that ctx has ended. Closing it would race with a second Run.
+		_ = s.ring.Flush()
+	})
+	defer stop()
+
+	var (
+		rec  ringbuf.Record
+		dead graveyard
+	)
+	for ctx.Err() == nil {
+		s.ring.SetDeadline(time.Now().Add(time.Second))
+		err := s.ring.ReadInto(&rec)
+		now := time.Now()
+		switch {
+		case errors.Is(err, os.ErrClosed):
+			return fmt.Errorf("run scope: %w", err)
+		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, ringbuf.ErrFlushed):
+			if err := s.clock.Set(); err != nil {
+				return err
+			}
+		case err != nil:
+			return fmt.Errorf("read the ring buffer of scope: %w", err)
+		default:
+			ev, err := decode(rec.RawSample)
+			if err != nil {
+				return err
+			}
+			ev.TimeNs = s.clock.Wall(ev.TimeNs)
+			if ev.Removed {
+				dead.bury(ev.ID, now)
+			}
+			f(ev)
+		}
+		for id, ok := dead.rotten(now); ok; id, ok = dead.rotten(now) {
+			if err := s.SetCgroup(id, false); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// decode reads a struct scope_event of scope.bpf.c, whose path is cut off after its closing zero.
+func decode(raw []byte) (Event, error) {
+	const head = 24
+	if len(raw) < head {
+		return Event{}, fmt.Errorf("decode scope event: %d bytes, want at least %d", len(raw), head)
+	}
+	n := binary.NativeEndian.Uint32(raw[20:])
+	path := raw[head:]
+	if uint64(n) > uint64(len(path)) {
+		return Event{}, fmt.Errorf("decode scope event: path of %d bytes in %d", n, len(path))
+	}
+	path, _, _ = bytes.Cut(path[:n], []byte{0})
+	return Event{
+		ID:      binary.NativeEndian.Uint64(raw),
+		TimeNs:  binary.NativeEndian.Uint64(raw[8:]),
+		Removed: binary.NativeEndian.Uint32(raw[16:]) != 0,
+		Path:    string(path),
+	}, nil
+}
+
+// graveyard is a queue of removed cgroups.
+type graveyard struct {
+	ids  []uint64
+	when []time.Time
+}
+
+func (g *graveyard) bury(id uint64, now time.Time) {
+	g.ids = append(g.ids, id)
+	g.when = append(g.when, now)
+}
+
+// rotten takes out the next cgroup that has been dead for long enough, or is one too many.
+func (g *graveyard) rotten(now time.Time) (uint64, bool) {
+	if len(g.ids) == 0 || len(g.ids) <= maxDead && now.Sub(g.when[0]) < keepDead {
+		return 0, false
+	}
+	id := g.ids[0]
+	g.ids, g.when = g.ids[1:], g.when[1:]
+	return id, true
+}

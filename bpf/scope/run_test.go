@@ -1,0 +1,59 @@
+package scope
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// next gives the next event below this path; other cgroups of the machine come and go meanwhile.
+func next(t *testing.T, events <-chan Event, below string) Event {
+	t.Helper()
+	timeout := time.After(10 * time.Second)
+	for {
+		select {
+		case e := <-events:
+			if strings.HasPrefix(e.Path, below) {
+				return e
+			}
+		case <-timeout:
+			t.Fatal("no event")
+		}
+	}
+}
+
+func TestTheDeadAreKeptForAWhileAndBounded(t *testing.T) {
+	var g graveyard
+	start := time.Now()
+	g.bury(1, start)
+	if id, ok := g.rotten(start.Add(keepDead - time.Nanosecond)); ok {
+		t.Errorf("%d was let go too early", id)
+	}
+	if id, ok := g.rotten(start.Add(keepDead)); !ok || id != 1 {
+		t.Errorf("got %d, %v, want 1", id, ok)
+	}
+	for id := range uint64(maxDead + 1) {
+		g.bury(id, start)
+	}
+	if id, ok := g.rotten(start); !ok || id != 0 {
+		t.Errorf("one too many: got %d, %v, want the oldest", id, ok)
+	}
+	if id, ok := g.rotten(start); ok {
+		t.Errorf("%d was let go with no need", id)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	whole := make([]byte, 24+6)
+	whole[20] = 6
+	copy(whole[24:], "/a/b\x00")
+	f.Add(whole)
+	f.Add(whole[:24])
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		e, err := decode(raw)
+		if err == nil && strings.ContainsRune(e.Path, 0) {
+			t.Errorf("path %q holds a zero", e.Path)
+		}
+	})
+}
