@@ -1,0 +1,114 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+
+# One version for all that is built together: the plugin asks for the tracer image of its own version.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo v0.0.0-dev)
+MODULE := github.com/orb8-dev/kubectl-orb8
+GO ?= hack/go
+GOOS ?= linux
+GOARCH ?= $(shell uname -m | sed -e s/x86_64/amd64/ -e s/aarch64/arm64/)
+LDFLAGS := -s -w -X $(MODULE)/internal/version.version=$(VERSION)
+GOBUILD = CGO_ENABLED=0 GOOS=$(GOOS) GOARCH=$(GOARCH) $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+
+BIN := bin
+# Binaries that go into images are kept apart by platform.
+PLATFORM_BIN = $(BIN)/$(GOOS)-$(GOARCH)
+DIST := dist
+TRACER_IMAGE = $(DIST)/orb8-tracer-$(GOARCH).tar
+WORKLOAD_IMAGE = $(DIST)/workload-$(GOARCH).tar
+WORKLOAD_REF := orb8.dev/e2e/workload:dev
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+##
+.PHONY: build
+build: ## Build the plugin into bin/
+	@mkdir -p $(BIN)
+	@$(GOBUILD) -o $(BIN)/ ./cmd/kubectl-orb8
+
+.PHONY: tracer
+tracer: ## Build the static tracer into bin/OS-ARCH/
+	@mkdir -p $(PLATFORM_BIN)
+	@$(GOBUILD) -o $(PLATFORM_BIN)/ ./cmd/orb8-tracer
+
+.PHONY: image
+image: tracer ## Write the tracer's docker archive; the last line is its path
+	@mkdir -p $(DIST)
+	@$(GO) run -ldflags '$(LDFLAGS)' ./e2e/image -arch $(GOARCH) -tracer $(PLATFORM_BIN)/orb8-tracer -o $(TRACER_IMAGE)
+	@echo $(CURDIR)/$(TRACER_IMAGE)
+
+.PHONY: workload-image
+workload-image: ## Write the test workload's docker archive; the last line is its path
+	@mkdir -p $(DIST) $(PLATFORM_BIN)
+	@$(GOBUILD) -o $(PLATFORM_BIN)/ ./e2e/workload
+	@$(GO) run ./e2e/image -arch $(GOARCH) -ref $(WORKLOAD_REF) -o $(WORKLOAD_IMAGE) $(PLATFORM_BIN)/workload
+	@echo $(CURDIR)/$(WORKLOAD_IMAGE)
+
+.PHONY: images
+images: image workload-image ## Write both archives
+
+.PHONY: generate
+generate: ## Compile the BPF programs and the protobuf files (clang 19, protoc)
+	@PATH="$$(hack/install-go.sh):$$PATH" $(GO) generate ./...
+
+.PHONY: verify-generated
+verify-generated: generate ## Fail where generated files are not what their sources make
+	@git diff --exit-code --stat -- '*.o' '*_bpfel.go' '*_bpfeb.go' '*.pb.go' docs || { echo 'run make generate and commit the result' >&2; exit 1; }
+
+.PHONY: install-deps
+install-deps: ## Install the Debian or Ubuntu packages that tests and generation need
+	@e2e/install-deps.sh
+
+##
+.PHONY: lint
+lint: ## Vet, format and lint
+	@hack/lint.sh
+
+.PHONY: test
+test: install-deps test-unit test-bpf test-e2e ## Run every test: unit, race, BPF as root, end to end on a real cluster
+
+.PHONY: test-unit
+test-unit: ## Run the tests that need neither root nor a cluster, with the race detector
+	@hack/test.sh -race $$($(GO) list ./... | grep -vE '/(bpf|e2e)(/|$$)') ./e2e/image/... ./e2e/workload/...
+
+.PHONY: test-bpf
+test-bpf: ## Run the tests of the BPF programs (root)
+	@hack/test.sh -race -count=1 -p 1 ./bpf/...
+
+.PHONY: test-e2e
+test-e2e: build images ## Run the end-to-end tests on a two-node cluster, started where none is up (root)
+	@hack/with-cluster.sh hack/test.sh -count=1 -timeout 30m ./e2e $(if $(RUN),-run '$(RUN)')
+
+.PHONY: test-cluster
+test-cluster: ## Test the test bed itself: up and down leave nothing behind (root)
+	@ORB8_E2E_CLUSTER_TEST=1 hack/test.sh -count=1 -timeout 20m ./e2e/cluster/...
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME (20s)
+	@hack/fuzz.sh $(or $(FUZZTIME),20s)
+
+.PHONY: bench
+bench: build images ## Measure, and write docs/BENCHMARKS.md's numbers (root)
+	@hack/with-cluster.sh $(GO) run ./e2e/bench
+
+##
+.PHONY: demo
+demo: install-deps build images ## Trace a small application on a real cluster, from nothing to named flows and back
+	@hack/with-cluster.sh hack/demo.sh
+
+.PHONY: cluster-up
+cluster-up: install-deps ## Start the two-node cluster; the last line is its kubeconfig
+	@$(GO) run ./e2e/cluster up
+
+.PHONY: cluster-down
+cluster-down: ## Stop it and leave nothing behind
+	@$(GO) run ./e2e/cluster down
+
+.PHONY: clean
+clean: ## Remove what was built
+	@rm -rf $(BIN) $(DIST)

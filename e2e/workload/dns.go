@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
+)
+
+// dnsClient looks a name up -count times with Go's resolver, as the pod's resolv.conf says, and reports each query: the
+// resolver makes a socket for each.
+func dnsClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
+	name := flags.String("name", "", "name to look up")
+	count := flags.Int("count", 1, "how many times")
+	network := flags.String("network", "ip", "ip4: A, ip6: AAAA, ip: both")
+	run := flags.Uint64("run", 0, "number to mark the traffic with")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	resolver := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		if u, ok := c.(*net.UDPConn); ok {
+			return &query{UDPConn: u, report: report.Report{Kind: report.Conversation, Side: "client", Protocol: "udp", Run: *run, Start: time.Now()}}, err
+		}
+		return c, err
+	}}
+	for range *count {
+		if _, err := resolver.LookupNetIP(ctx, *network, *name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// query is a resolver's socket that counts.
+type query struct {
+	*net.UDPConn
+	mu     sync.Mutex
+	report report.Report
+}
+
+func (q *query) Write(b []byte) (int, error) {
+	n, err := q.UDPConn.Write(b)
+	if err == nil {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.report.DatagramsSent++
+		q.report.BytesSent += uint64(n)
+	}
+	return n, err
+}
+
+func (q *query) Read(b []byte) (int, error) {
+	n, err := q.UDPConn.Read(b)
+	if err == nil {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.report.DatagramsReceived++
+		q.report.BytesReceived += uint64(n)
+	}
+	return n, err
+}
+
+func (q *query) Close() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.report.Local, q.report.Remote = addrPort(q.LocalAddr()), addrPort(q.RemoteAddr())
+	q.report.End = time.Now()
+	say(q.report)
+	return q.UDPConn.Close()
+}

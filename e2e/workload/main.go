@@ -1,0 +1,77 @@
+// Command workload makes exactly known network traffic and says what it did, for end-to-end tests and benchmarks.
+//
+//	workload serve -tcp :7000-7009 -mptcp :7010 -udp :7100-7109   until SIGTERM
+//	workload tcp -to ADDR:PORT -conns 10 -send 1000 -recv 2000 -close server
+//	workload udp -to ADDR:PORT -count 100 -size 500 -reply 200
+//	workload dns -name NAME -count 10
+//	workload load -to ADDR:PORT -conns 8 -for 5s                  request and response, with latencies
+//	workload bulk -to ADDR:PORT -for 5s                           one stream as fast as it goes
+//	workload flows -to ADDR:PORT -flows 10000 -for 10s            many live connections, each with a little traffic
+//	workload idle                                                 until SIGTERM, for `kubectl exec`
+//
+// Reports go to stdout, one JSON object a line (package report).
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
+)
+
+var commands = map[string]func(context.Context, *flag.FlagSet, []string) error{
+	"serve": serve,
+	"tcp":   tcpClient,
+	"udp":   udpClient,
+	"dns":   dnsClient,
+	"load":  loadClient,
+	"bulk":  bulkClient,
+	"flows": flowsClient,
+	"idle":  idle,
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "workload:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		return errors.New("which of serve, tcp, udp, dns, load, bulk, flows, idle?")
+	}
+	command, ok := commands[args[0]]
+	if !ok {
+		return fmt.Errorf("no command %q", args[0])
+	}
+	return command(ctx, flag.NewFlagSet(args[0], flag.ContinueOnError), args[1:])
+}
+
+func idle(ctx context.Context, flags *flag.FlagSet, args []string) error {
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	say(report.Report{Kind: report.Listening})
+	<-ctx.Done()
+	return nil
+}
+
+var stdout sync.Mutex
+
+// say writes a report. What cannot be said fails the test that waits for it, so the error has no other use.
+func say(r report.Report) {
+	r.PID = os.Getpid()
+	stdout.Lock()
+	defer stdout.Unlock()
+	_ = json.NewEncoder(os.Stdout).Encode(r)
+}
