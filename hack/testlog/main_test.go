@@ -1,0 +1,74 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestConvert(t *testing.T) {
+	for _, test := range []struct {
+		name, in string
+		want     []string
+		never    string
+		fails    bool
+	}{
+		{
+			name: "a passing package is its closing line",
+			in: `{"Action":"output","Package":"p","Test":"TestA","Output":"chatter\n"}
+{"Action":"pass","Package":"p","Test":"TestA","Elapsed":0.1}
+{"Action":"output","Package":"p","Output":"ok  \tp\t0.1s\n"}
+{"Action":"pass","Package":"p","Elapsed":0.1}`,
+			want:  []string{"ok  \tp\t0.1s\n"},
+			never: "chatter",
+		},
+		{
+			name: "a failure is shown whole",
+			in: `{"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:1: got 1, want 2\n"}
+{"Action":"fail","Package":"p","Test":"TestA"}
+{"Action":"output","Package":"p","Output":"FAIL\tp\t0.1s\n"}
+{"Action":"fail","Package":"p"}`,
+			want:  []string{"got 1, want 2", "FAIL\tp"},
+			fails: true,
+		},
+		{
+			name: "a crash shows what the test had said",
+			in: `{"Action":"output","Package":"p","Test":"TestA","Output":"panic: no\n"}
+{"Action":"fail","Package":"p"}`,
+			want:  []string{"panic: no"},
+			fails: true,
+		},
+		{
+			name: "a skip carries its reason to the end",
+			in: `{"Action":"output","Package":"p","Test":"TestA","Output":"=== RUN   TestA\n"}
+{"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:1: needs root\n"}
+{"Action":"output","Package":"p","Test":"TestA","Output":"--- SKIP: TestA (0.00s)\n"}
+{"Action":"skip","Package":"p","Test":"TestA"}
+{"Action":"pass","Package":"p","Test":"TestB"}`,
+			want: []string{"skipped 1:", "p TestA: a_test.go:1: needs root\n"},
+		},
+		{
+			name: "what does not build fails",
+			in: `{"Action":"build-output","ImportPath":"p","Output":"p.go:1: undefined: x\n"}
+{"Action":"build-fail","ImportPath":"p"}`,
+			want:  []string{"undefined: x"},
+			fails: true,
+		},
+		{name: "nothing at all is a failure", in: "", fails: true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var out strings.Builder
+			err := convert(strings.NewReader(test.in), &out)
+			if (err != nil) != test.fails {
+				t.Errorf("error %v, want one: %v", err, test.fails)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(out.String(), want) {
+					t.Errorf("output lacks %q:\n%s", want, out.String())
+				}
+			}
+			if test.never != "" && strings.Contains(out.String(), test.never) {
+				t.Errorf("output holds %q:\n%s", test.never, out.String())
+			}
+		})
+	}
+}

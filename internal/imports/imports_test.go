@@ -1,0 +1,165 @@
+// Package imports holds no code: its test keeps imports one-way, as docs/ARCHITECTURE.md draws them. .golangci.yml says the
+// same of direct imports, for editors; here it is held for everything a package pulls in.
+package imports
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/orb8-dev/kubectl-orb8/"
+
+// rule says what the packages in a folder and below may not depend on, directly or through others, and, where only is
+// given, the only packages outside the standard library that they may.
+type rule struct {
+	folder string
+	never  []string
+	only   []string
+	why    string
+}
+
+var kubernetes = []string{"k8s.io/", "sigs.k8s.io/"}
+
+var rules = []rule{
+	{
+		folder: "event", only: []string{module + "event", "google.golang.org/protobuf/"},
+		why: "everything imports event, so event imports nothing",
+	},
+	{
+		folder: "event/session", never: append([]string{"github.com/cilium/ebpf", module + "plugin", module + "tracer", module + "bpf"}, kubernetes...),
+		why: "the wire is shared by two sides that must not meet",
+	},
+	{
+		folder: "bpf", never: append([]string{module + "plugin", module + "tracer", "google.golang.org/grpc"}, kubernetes...),
+		why: "a probe knows the kernel and the event, and nothing of who asks",
+	},
+	{
+		folder: "tracer", never: append([]string{module + "plugin"}, kubernetes...),
+		why: "the tracer has no access to the API server: the plugin tells it what it needs",
+	},
+	{
+		folder: "plugin", never: []string{module + "tracer", module + "bpf", "github.com/cilium/ebpf", "github.com/NVIDIA/go-nvml"},
+		why: "the plugin is pure Go for every platform kubectl runs on",
+	},
+	{
+		folder: "plugin/collect", never: kubernetes,
+		why: "merging streams is no business of Kubernetes",
+	},
+	{
+		folder: "plugin/tui", never: append([]string{"google.golang.org/grpc"}, kubernetes...),
+		why: "a screen takes events and columns",
+	},
+	{
+		folder: "plugin/forward", never: []string{module + "plugin", module + "event", "google.golang.org/grpc"},
+		why: "a port-forward is a connection, whatever goes through it",
+	},
+	{
+		folder: "cmd/kubectl-orb8", never: []string{module + "tracer", module + "bpf", "github.com/cilium/ebpf", "github.com/NVIDIA/go-nvml"},
+		why: "the plugin runs on every platform kubectl runs on",
+	},
+	{
+		folder: "cmd/orb8-tracer", never: append([]string{module + "plugin"}, kubernetes...),
+		why: "the tracer is small and has no access to the API server",
+	},
+}
+
+// exceptions are subtrees that a rule for the folder above does not judge.
+var exceptions = map[string]string{"event": "event/session"}
+
+type pkg struct {
+	ImportPath string
+	Deps       []string
+	Error      *struct{ Err string }
+}
+
+func TestImportsRunOneWay(t *testing.T) {
+	packages := list(t)
+	for _, r := range rules {
+		t.Run(strings.ReplaceAll(r.folder, "/", " "), func(t *testing.T) {
+			judged := 0
+			for _, p := range packages {
+				folder := strings.TrimPrefix(p.ImportPath, module)
+				if !within(folder, r.folder) || exceptions[r.folder] != "" && within(folder, exceptions[r.folder]) {
+					continue
+				}
+				judged++
+				for _, dep := range p.Deps {
+					if breaks(r, dep) {
+						t.Errorf("%s depends on %s: %s", folder, dep, r.why)
+					}
+				}
+			}
+			if judged == 0 {
+				if _, err := os.Stat("../../" + r.folder); err == nil {
+					t.Errorf("no package found in %s, which exists", r.folder)
+				} else {
+					t.Skipf("%s is not there yet", r.folder)
+				}
+			}
+		})
+	}
+}
+
+func TestEveryFolderOfTheProductHasARule(t *testing.T) {
+	for _, p := range list(t) {
+		folder := strings.TrimPrefix(p.ImportPath, module)
+		top, _, _ := strings.Cut(folder, "/")
+		if top == "e2e" || top == "hack" || top == "internal" || folder == strings.TrimSuffix(module, "/") {
+			continue
+		}
+		ruled := false
+		for _, r := range rules {
+			ruled = ruled || within(folder, r.folder)
+		}
+		if !ruled {
+			t.Errorf("%s: say in this test what it may import", folder)
+		}
+	}
+}
+
+func breaks(r rule, dep string) bool {
+	for _, prefix := range r.never {
+		if within(dep, strings.TrimSuffix(prefix, "/")) {
+			return true
+		}
+	}
+	if r.only == nil || !strings.Contains(strings.Split(dep, "/")[0], ".") {
+		return false // the standard library has no dot in its first element
+	}
+	for _, prefix := range r.only {
+		if within(dep, strings.TrimSuffix(prefix, "/")) {
+			return false
+		}
+	}
+	return true
+}
+
+func within(path, folder string) bool { return path == folder || strings.HasPrefix(path, folder+"/") }
+
+func list(t *testing.T) []pkg {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-e", "-json=ImportPath,Deps,Error", "./...")
+	cmd.Dir = "../.."
+	// The tracer is for Linux only; the rules are the same wherever the test runs.
+	cmd.Env = append(os.Environ(), "GOOS=linux", "CGO_ENABLED=0")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var packages []pkg
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return packages
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		packages = append(packages, p)
+	}
+}
