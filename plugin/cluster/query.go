@@ -130,7 +130,7 @@ var workloadKinds = []struct {
 		o, err := c.AppsV1().ReplicaSets(ns).Get(ctx, name, metav1.GetOptions{})
 		return o.Spec.Selector, err
 	}},
-	{"job", []string{"jobs", "job.batch"}, func(ctx context.Context, c kubernetes.Interface, ns, name string) (*metav1.LabelSelector, error) {
+	{"job", []string{"job", "jobs", "job.batch"}, func(ctx context.Context, c kubernetes.Interface, ns, name string) (*metav1.LabelSelector, error) {
 		o, err := c.BatchV1().Jobs(ns).Get(ctx, name, metav1.GetOptions{})
 		return o.Spec.Selector, err
 	}},

@@ -1,0 +1,221 @@
+package cluster
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+
+	"google.golang.org/protobuf/proto"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/orb8-dev/kubectl-orb8/event/session"
+)
+
+// targets is the set of observed pods, by node, with those who wait for it to change.
+type targets struct {
+	match     func(*corev1.Pod) bool
+	container string
+
+	mu    sync.Mutex
+	nodes map[string]*nodeTargets
+	// where remembers the node of each pod: a deletion may be all that is heard of a change.
+	where map[string]string
+	// pending are nodes that got their first live target and were not yet handed out.
+	pending []string
+	changed chan struct{} // closed and made anew at each change
+}
+
+type nodeTargets struct {
+	pods map[string]*session.Pod // by UID; a value is never changed once it is in
+	live map[string]bool         // the UIDs that are not finished
+	host map[string]bool         // the UIDs in the host's network
+	seen bool                    // handed out by NextNode
+}
+
+func newTargets(match func(*corev1.Pod) bool, container string) *targets {
+	return &targets{
+		match: match, container: container,
+		nodes: map[string]*nodeTargets{}, where: map[string]string{}, changed: make(chan struct{}),
+	}
+}
+
+// apply takes in a pod as it is now.
+func (t *targets) apply(pod *corev1.Pod) {
+	uid := string(pod.UID)
+	if pod.Spec.NodeName == "" || !t.match(pod) {
+		// Labels change: what was a target may stop being one.
+		t.remove(uid)
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := t.nodes[pod.Spec.NodeName]
+	if n == nil {
+		n = &nodeTargets{pods: map[string]*session.Pod{}, live: map[string]bool{}, host: map[string]bool{}}
+		t.nodes[pod.Spec.NodeName] = n
+	}
+	old := n.pods[uid]
+	if old == nil && finished(pod) {
+		// It ended before it was ever seen: there is nothing to observe. One that ends under our eyes stays, for its
+		// container ids name its last events.
+		return
+	}
+	n.live[uid] = !finished(pod)
+	if pod.Spec.HostNetwork {
+		n.host[uid] = true
+	}
+	t.where[uid] = pod.Spec.NodeName
+	described := describe(pod, t.container)
+	if old != nil && proto.Equal(old, described) {
+		return
+	}
+	n.pods[uid] = described
+	if !n.seen && n.live[uid] {
+		n.seen = true
+		t.pending = append(t.pending, pod.Spec.NodeName)
+	}
+	t.wake()
+}
+
+// remove forgets a pod.
+func (t *targets) remove(uid string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	node, ok := t.where[uid]
+	if !ok {
+		return
+	}
+	delete(t.where, uid)
+	delete(t.nodes[node].pods, uid)
+	delete(t.nodes[node].live, uid)
+	delete(t.nodes[node].host, uid)
+	t.wake()
+}
+
+// wake tells everyone who waits. t.mu is held.
+func (t *targets) wake() {
+	close(t.changed)
+	t.changed = make(chan struct{})
+}
+
+// count returns how many live targets there are, and on how many nodes.
+func (t *targets) count() (pods, nodes int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, n := range t.nodes {
+		here := 0
+		for _, live := range n.live {
+			if live {
+				here++
+			}
+		}
+		if here > 0 {
+			nodes++
+			pods += here
+		}
+	}
+	return pods, nodes
+}
+
+func (t *targets) nextNode(ctx context.Context) (string, error) {
+	for {
+		t.mu.Lock()
+		if len(t.pending) > 0 {
+			node := t.pending[0]
+			t.pending = t.pending[1:]
+			t.mu.Unlock()
+			return node, nil
+		}
+		changed := t.changed
+		t.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return "", ctx.Err()
+		}
+	}
+}
+
+// observesPod reports whether the pod is a target.
+func (t *targets) observesPod(uid string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, ok := t.where[uid]
+	return ok
+}
+
+// observesHost reports whether a target is in the network of the node itself.
+func (t *targets) observesHost(node string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := t.nodes[node]
+	return n != nil && len(n.host) > 0
+}
+
+// offerAgain lets nextNode hand a node out once more, at its next change that leaves a live target on it.
+func (t *targets) offerAgain(node string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n := t.nodes[node]; n != nil {
+		n.seen = false
+	}
+}
+
+// Feed gives one tracer the pods of its node: first all of them, then what changed. A feed serves one goroutine.
+type Feed struct {
+	targets *targets
+	node    string
+	sent    map[string]*session.Pod
+	started bool
+}
+
+// Next waits for the next update. The first one after NewFeed or Reset is complete, and comes at once.
+func (f *Feed) Next(ctx context.Context) (*session.PodUpdate, error) {
+	for {
+		f.targets.mu.Lock()
+		update := f.diff()
+		changed := f.targets.changed
+		f.targets.mu.Unlock()
+		if update != nil {
+			return update, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// Reset makes the next update complete: the tracer at the other end is a new one, or may have missed something.
+func (f *Feed) Reset() {
+	f.started = false
+	clear(f.sent)
+}
+
+// diff returns what f has not sent, nil if nothing. The targets' lock is held.
+func (f *Feed) diff() *session.PodUpdate {
+	var pods map[string]*session.Pod
+	if n := f.targets.nodes[f.node]; n != nil {
+		pods = n.pods
+	}
+	update := &session.PodUpdate{Complete: !f.started}
+	for _, uid := range slices.Sorted(maps.Keys(pods)) {
+		if f.sent[uid] != pods[uid] {
+			update.Upsert = append(update.Upsert, pods[uid])
+			f.sent[uid] = pods[uid]
+		}
+	}
+	for _, uid := range slices.Sorted(maps.Keys(f.sent)) {
+		if pods[uid] == nil {
+			update.DeleteUids = append(update.DeleteUids, uid)
+			delete(f.sent, uid)
+		}
+	}
+	if f.started && len(update.Upsert) == 0 && len(update.DeleteUids) == 0 {
+		return nil
+	}
+	f.started = true
+	return update
+}

@@ -1,0 +1,254 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/orb8-dev/kubectl-orb8/event/session"
+)
+
+// Options of a Cluster.
+type Options struct {
+	// Note takes what the user should be told once, a line each; nil: dropped. It is called from any goroutine.
+	Note func(string)
+}
+
+// Cluster watches what a session needs to know. It implements collect.Namer.
+type Cluster struct {
+	targets *targets
+	names   *names
+	note    func(string)
+
+	watches sync.WaitGroup
+	stop    context.CancelFunc
+}
+
+// Open resolves the query, and returns once the targets that exist are known. The watches go on until Close. Errors the
+// user can mend are *NotFoundError, *ForbiddenError and *BadTargetError.
+func Open(ctx context.Context, client kubernetes.Interface, q Query, o Options) (*Cluster, error) {
+	m, err := resolve(ctx, client, q)
+	if err != nil {
+		return nil, err
+	}
+	if o.Note == nil {
+		o.Note = func(string) {}
+	}
+	c := &Cluster{targets: newTargets(m.match, q.Container), names: newNames(time.Now), note: o.Note}
+	// The watches outlive this call; its context only bounds the wait for the first list.
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
+	c.stop = stop
+
+	namespace := q.Namespace
+	if q.AllNamespaces {
+		namespace = metav1.NamespaceAll
+	}
+	// With all namespaces the pods are watched once, for both uses: then the filter is the matcher's alone.
+	shared := q.AllNamespaces
+	forbidden := make(chan error, 1)
+	synced := c.watch(watching, factory(client, namespace, func(lo *metav1.ListOptions) {
+		if shared {
+			return
+		}
+		if q.Selector != nil {
+			lo.LabelSelector = q.Selector.String()
+		}
+		if q.Node != "" {
+			lo.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", q.Node).String()
+		}
+	}), podInformer, handlers{
+		set: func(obj any) {
+			c.targets.apply(obj.(*corev1.Pod))
+			if shared {
+				c.names.applyPod(obj.(*corev1.Pod))
+			}
+		},
+		gone: func(obj any) {
+			c.targets.remove(string(obj.(*corev1.Pod).UID))
+			if shared {
+				c.names.deletePod(obj.(*corev1.Pod).UID)
+			}
+		},
+	}, func(err error) {
+		select {
+		case forbidden <- err:
+		default:
+		}
+	})
+	c.watchNames(watching, client, q.Namespace, shared)
+
+	select {
+	case <-synced:
+	case err := <-forbidden:
+		c.Close()
+		if apierrors.IsForbidden(err) {
+			return nil, &ForbiddenError{Verb: "list", Resource: "pods", Namespace: namespace, Err: err}
+		}
+		return nil, fmt.Errorf("list pods: %w", err)
+	case <-ctx.Done():
+		c.Close()
+		return nil, fmt.Errorf("list pods: %w", ctx.Err())
+	}
+	if pods, _ := c.targets.count(); pods == 0 && !q.AllNamespaces {
+		if err := namespaceExists(ctx, client, q.Namespace); err != nil {
+			c.Close()
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// Close ends the watches and waits for them.
+func (c *Cluster) Close() {
+	c.stop()
+	c.watches.Wait()
+}
+
+// Targets returns how many pods are observed now, and on how many nodes.
+func (c *Cluster) Targets() (pods, nodes int) { return c.targets.count() }
+
+// NextNode waits for a node that has a target and was not returned before. Nodes that have one already come at once.
+func (c *Cluster) NextNode(ctx context.Context) (string, error) { return c.targets.nextNode(ctx) }
+
+// OfferAgain makes NextNode return the node once more, when the next target lands on it: its tracer is gone.
+func (c *Cluster) OfferAgain(node string) { c.targets.offerAgain(node) }
+
+// NewFeed returns the pods of a node, for its tracer.
+func (c *Cluster) NewFeed(node string) *Feed {
+	return &Feed{targets: c.targets, node: node, sent: map[string]*session.Pod{}}
+}
+
+// watchNames watches what peers are named by: in the whole cluster, or where that is forbidden in the namespace only.
+func (c *Cluster) watchNames(ctx context.Context, client kubernetes.Interface, namespace string, havePods bool) {
+	type resource struct {
+		name     string
+		informer func(informers.SharedInformerFactory) cache.SharedIndexInformer
+		handlers handlers
+		scoped   bool
+	}
+	resources := []resource{
+		{"services", func(f informers.SharedInformerFactory) cache.SharedIndexInformer {
+			return f.Core().V1().Services().Informer()
+		}, handlers{
+			set:  func(obj any) { c.names.applyService(obj.(*corev1.Service)) },
+			gone: func(obj any) { c.names.deleteService(keyOf(obj)) },
+		}, true},
+		{"endpointslices", func(f informers.SharedInformerFactory) cache.SharedIndexInformer {
+			return f.Discovery().V1().EndpointSlices().Informer()
+		}, handlers{
+			set:  func(obj any) { c.names.applySlice(obj.(*discoveryv1.EndpointSlice)) },
+			gone: func(obj any) { c.names.deleteSlice(keyOf(obj)) },
+		}, true},
+		{"nodes", func(f informers.SharedInformerFactory) cache.SharedIndexInformer {
+			return f.Core().V1().Nodes().Informer()
+		}, handlers{
+			set:  func(obj any) { c.names.applyNode(obj.(*corev1.Node)) },
+			gone: func(obj any) { c.names.deleteNode(keyOf(obj).Name) },
+		}, false},
+	}
+	if !havePods {
+		resources = append(resources, resource{"pods", podInformer, handlers{
+			set:  func(obj any) { c.names.applyPod(obj.(*corev1.Pod)) },
+			gone: func(obj any) { c.names.deletePod(obj.(*corev1.Pod).UID) },
+		}, true})
+	}
+	everywhere := factory(client, metav1.NamespaceAll, nil)
+	for _, r := range resources {
+		wide, giveUp := context.WithCancel(ctx)
+		var once sync.Once
+		c.watch(wide, everywhere, r.informer, r.handlers, func(err error) {
+			if !apierrors.IsForbidden(err) {
+				return // the reflector tries again by itself
+			}
+			once.Do(func() {
+				giveUp()
+				if r.scoped && namespace != "" {
+					c.note(fmt.Sprintf("may not list %s of other namespaces: peers there are shown by address", r.name))
+					c.watch(ctx, factory(client, namespace, nil), r.informer, r.handlers, func(error) {})
+					return
+				}
+				c.note(fmt.Sprintf("may not list %s: what they would name is shown by address", r.name))
+			})
+		})
+		context.AfterFunc(ctx, giveUp)
+	}
+}
+
+func podInformer(f informers.SharedInformerFactory) cache.SharedIndexInformer {
+	return f.Core().V1().Pods().Informer()
+}
+
+func factory(client kubernetes.Interface, namespace string, tweak func(*metav1.ListOptions)) informers.SharedInformerFactory {
+	options := []informers.SharedInformerOption{informers.WithNamespace(namespace), informers.WithTransform(strip)}
+	if tweak != nil {
+		options = append(options, informers.WithTweakListOptions(tweak))
+	}
+	return informers.NewSharedInformerFactoryWithOptions(client, 0, options...)
+}
+
+type handlers struct {
+	set  func(any)
+	gone func(any)
+}
+
+// watch runs one informer until ctx ends. The channel closes when its first list was handed to h. failed hears of each
+// failed list or watch; the informer goes on trying.
+func (c *Cluster) watch(
+	ctx context.Context, f informers.SharedInformerFactory,
+	informer func(informers.SharedInformerFactory) cache.SharedIndexInformer, h handlers, failed func(error),
+) <-chan struct{} {
+	done := make(chan struct{})
+	inf := informer(f)
+	// Both errors below mean that the informer was started before: it was not, it is new.
+	if err := inf.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) { failed(err) }); err != nil {
+		failed(err)
+		return done
+	}
+	reg, err := inf.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    h.set,
+		UpdateFunc: func(_, obj any) { h.set(obj) },
+		DeleteFunc: func(obj any) {
+			if last, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+				obj = last.Obj
+			}
+			h.gone(obj)
+		},
+	})
+	if err != nil {
+		failed(err)
+		return done
+	}
+	c.watches.Add(2)
+	go func() {
+		defer c.watches.Done()
+		inf.RunWithContext(ctx)
+	}()
+	go func() {
+		defer c.watches.Done()
+		select {
+		case <-reg.HasSyncedChecker().Done():
+			close(done)
+		case <-ctx.Done():
+		}
+	}()
+	return done
+}
+
+func keyOf(obj any) types.NamespacedName {
+	m, ok := obj.(metav1.Object)
+	if !ok {
+		return types.NamespacedName{}
+	}
+	return types.NamespacedName{Namespace: m.GetNamespace(), Name: m.GetName()}
+}
