@@ -5,7 +5,16 @@ package flows
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math/bits"
+	"os"
+	"sync/atomic"
 	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
 
 	"github.com/orb8-dev/kubectl-orb8/bpf"
 	"github.com/orb8-dev/kubectl-orb8/bpf/scope"
@@ -28,32 +37,149 @@ type Options struct {
 	UDPIdle time.Duration
 }
 
+func (o Options) withDefaults() Options {
+	if o.Interval <= 0 {
+		o.Interval = time.Second
+	}
+	if o.RingBytes == 0 {
+		o.RingBytes = 4 << 20
+	}
+	if o.MaxFlows == 0 {
+		o.MaxFlows = 1 << 17
+	}
+	if o.UDPIdle <= 0 {
+		o.UDPIdle = 30 * time.Second
+	}
+	// The kernel wants a power of two of at least a page.
+	o.RingBytes = max(uint32(os.Getpagesize()), 1<<bits.Len32(o.RingBytes-1))
+	return o
+}
+
 // Sink takes an event and the id of the cgroup it was made in. The event is valid only during the call: it is used again.
 // Time and Flow are filled; the names of node and pod are not.
 type Sink func(cgroup uint64, ev *event.Event)
 
 // Probe is the loaded maps and programs.
-type Probe struct{}
+type Probe struct {
+	options Options
+	objects objectObjects
+	links   []link.Link
+	walks   []*link.Iter
+	ring    *ringbuf.Reader
+	clock   *bpf.Clock
+	losses  bpf.Losses
+
+	interval  atomic.Int64 // ns
+	watermark atomic.Uint64
+	undecoded atomic.Uint64
+	requests  chan flushRequest
+}
 
 // Open loads the probe and attaches it. It gives a *bpf.NotSupportedError where the kernel is too old.
 func Open(ctx context.Context, o Options) (*Probe, error) {
-	return nil, errors.New("flows: not built yet")
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := bpf.CheckCgroupRoot(o.CgroupRoot); err != nil {
+		return nil, err
+	}
+	clock, err := bpf.NewClock()
+	if err != nil {
+		return nil, err
+	}
+	p := &Probe{options: o.withDefaults(), clock: clock, requests: make(chan flushRequest)}
+	p.interval.Store(int64(p.options.Interval))
+	if err := p.load(); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	if err := p.attach(); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
 }
 
-// Run reports to sink until ctx ends. One goroutine at a time calls sink.
-func (p *Probe) Run(ctx context.Context, sink Sink) error { return nil }
+// needs of the probe, the newest last: the kernel to have is then the one the error names.
+var needs = []bpf.Need{
+	{Feature: "BPF ring buffers", MinKernel: "5.8", Has: bpf.HasHelper("ringbuf_reserve")},
+	{Feature: "sockets of a process in BPF (bpf_sock_from_file)", MinKernel: "5.11", Has: bpf.HasHelper("sock_from_file")},
+	{Feature: "a plain cgroup pointer in sockets", MinKernel: "5.15", Has: bpf.HasMember("sock_cgroup_data", "cgroup")},
+}
 
-// Flush reports every flow that has changed to the sink of the running Run before it returns.
-func (p *Probe) Flush(ctx context.Context) error { return nil }
+func (p *Probe) load() error {
+	cache := btf.NewCache()
+	kernel, err := bpf.KernelTypes(cache)
+	if err != nil {
+		return err
+	}
+	if err := bpf.Check(kernel, needs...); err != nil {
+		return err
+	}
+	spec, err := loadObject()
+	if err != nil {
+		return fmt.Errorf("read flows: %w", err)
+	}
+	spec.Maps[objectMapEvents].MaxEntries = p.options.RingBytes
+	if err := spec.LoadAndAssign(&p.objects, &ebpf.CollectionOptions{
+		Cache:           cache,
+		MapReplacements: p.options.Scope.Maps(),
+	}); err != nil {
+		return fmt.Errorf("load flows: %w", err)
+	}
+	p.losses = bpf.NewLosses(p.objects.Losses)
+	if p.ring, err = ringbuf.NewReader(p.objects.Events); err != nil {
+		return fmt.Errorf("open the ring buffer of flows: %w", err)
+	}
+	return nil
+}
+
+func (p *Probe) attach() error {
+	for _, program := range []*ebpf.Program{p.objects.TcpState, p.objects.TcpReader} {
+		l, err := link.AttachTracing(link.TracingOptions{Program: program})
+		if err != nil {
+			return fmt.Errorf("attach %s: %w", program, err)
+		}
+		p.links = append(p.links, l)
+	}
+	for _, walk := range []link.IterOptions{
+		{Program: p.objects.TcpWalk, Map: p.objects.TcpSocks},
+	} {
+		l, err := link.AttachIter(walk)
+		if err != nil {
+			return fmt.Errorf("attach %s: %w", walk.Program, err)
+		}
+		p.links = append(p.links, l)
+		p.walks = append(p.walks, l)
+	}
+	return nil
+}
 
 // Lost tells what was dropped since Open.
-func (p *Probe) Lost() []bpf.Loss { return nil }
+func (p *Probe) Lost() []bpf.Loss {
+	lost, err := p.losses.Lost()
+	if err != nil {
+		return nil // closed
+	}
+	if n := p.undecoded.Load(); n > 0 {
+		lost = append(lost, bpf.Loss{Stage: event.LossStage_LOSS_STAGE_DECODE, Count: n})
+	}
+	return lost
+}
 
 // Watermark is a time, ns since the Unix epoch: no event older than it will be reported any more.
-func (p *Probe) Watermark() uint64 { return 0 }
+func (p *Probe) Watermark() uint64 { return p.watermark.Load() }
 
 // Interval is the present time between two updates: Options.Interval, or more where walking the sockets takes long.
-func (p *Probe) Interval() time.Duration { return 0 }
+func (p *Probe) Interval() time.Duration { return time.Duration(p.interval.Load()) }
 
-// Close detaches and unloads everything.
-func (p *Probe) Close() error { return nil }
+// Close detaches and unloads everything. A running Run returns.
+func (p *Probe) Close() error {
+	var errs []error
+	for _, l := range p.links {
+		errs = append(errs, l.Close())
+	}
+	if p.ring != nil {
+		errs = append(errs, p.ring.Close())
+	}
+	errs = append(errs, p.objects.Close())
+	return errors.Join(errs...)
+}

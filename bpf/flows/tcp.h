@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * TCP is read, not counted: the socket's own counters, at its state changes and at each walk. Exact under GSO and GRO too,
+ * and no work per packet.
+ */
+#pragma once
+
+#include "flow.h"
+
+struct tcp_rec {
+	__u64 cgroup;
+	__u64 cookie;
+	__u64 start_ns;
+	/* As last reported: counters must not be seen to go back, and a walk reports only what has changed. */
+	__u64 bytes_sent;
+	__u64 bytes_received;
+	__u32 segs_out;
+	__u32 segs_in;
+	__u32 isn_local;
+	__u32 isn_remote;
+	struct ends ends;
+	struct owner owner;
+	__u8 role;
+	__u8 state; /* as last reported; 0: not reported yet */
+	__u8 isn; /* enum isn */
+	__u8 owner_final; /* the reader has been seen */
+};
+
+enum isn {
+	ISN_UNKNOWN = 0,
+	/* Read once without the socket's lock, so perhaps in the middle of a change: believed when read again alike. */
+	ISN_DOUBTFUL,
+	ISN_KNOWN,
+};
+
+/* BPF_F_CLONE: an accepted socket starts with its listener's record, and so with its owner. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__type(key, int);
+	__type(value, struct tcp_rec);
+} tcp_socks SEC(".maps");
+
+/* What a socket's counters say now. */
+struct tcp_now {
+	__u64 bytes_sent;
+	__u64 bytes_received;
+	__u32 isn_local;
+	__u32 isn_remote;
+	__u32 opened; /* 1: the sequence space holds our SYN: we opened. 0: the peer did. Else: torn read */
+};
+
+/* SOCK_DONE of enum sock_flags: a FIN came. RCV_SHUTDOWN would not do, shutdown(2) sets that too. */
+#define SOCK_DONE_BIT (1UL << 1)
+
+/*
+ * bytes_received counts a FIN as one byte. bytes_acked counts our FIN and, on the end that opened, our SYN; snd_una
+ * starts at the SYN's number there, and one after it on the end that answered.
+ */
+static __always_inline void read_counters(const struct tcp_sock *tp, const struct sock *sk, __u8 state, struct tcp_now *n)
+{
+	/* In this order, lest a retransmission under way be taken for new data: too little now is mended by the next read. */
+	__u64 sent = tp->bytes_sent;
+	__u64 retrans = tp->bytes_retrans;
+	__u64 received = tp->bytes_received;
+	__u64 acked = tp->bytes_acked;
+	__u32 una = tp->snd_una, nxt = tp->snd_nxt, rcv_nxt = tp->rcv_nxt;
+	bool fin_came = sk->__sk_common.skc_flags & SOCK_DONE_BIT;
+	bool fin_sent = state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT && state != TCP_SYN_SENT &&
+			state != TCP_SYN_RECV && nxt == tp->write_seq;
+
+	n->bytes_sent = sent - retrans;
+	n->bytes_received = received - fin_came;
+	n->opened = nxt - una + (__u32)acked - (__u32)n->bytes_sent - fin_sent;
+	n->isn_local = una - (__u32)acked - (n->opened != 1);
+	n->isn_remote = rcv_nxt - (__u32)received - 1;
+}
+
+static __always_inline void read_tcp_ends(const struct sock *sk, const struct tcp_sock *tp, struct ends *e)
+{
+	read_ends(sk, e);
+	/* skc_num is cleared before the state becomes CLOSE; inet_sport stays. Before connect has chosen, both are 0. */
+	e->lport = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
+}
+
+static __always_inline void start_record(const struct sock *sk, const struct tcp_sock *tp, struct tcp_rec *rec,
+					 __u64 cgroup, __u8 role, __u64 now)
+{
+	rec->cgroup = cgroup;
+	rec->cookie = bpf_get_socket_cookie((void *)sk);
+	rec->start_ns = now;
+	rec->bytes_sent = rec->bytes_received = 0;
+	rec->segs_out = rec->segs_in = 0;
+	rec->role = role;
+	rec->state = 0;
+	rec->isn = ISN_UNKNOWN;
+	rec->owner_final = false;
+	read_tcp_ends(sk, tp, &rec->ends);
+}
+
+/*
+ * Reports the socket and remembers what was said. exact: the caller holds the socket's lock, so that what is read fits
+ * together. Gives false where the ring buffer is full.
+ */
+static __always_inline bool report_tcp(const struct sock *sk, const struct tcp_sock *tp, struct tcp_rec *rec, __u8 phase,
+				       __u8 state, bool exact)
+{
+	struct tcp_now n = {};
+	struct flow_event *e;
+	__u32 srtt;
+
+	read_counters(tp, sk, state, &n);
+	if (exact) {
+		rec->bytes_sent = n.bytes_sent;
+		rec->bytes_received = n.bytes_received;
+	} else {
+		if (n.bytes_sent > rec->bytes_sent)
+			rec->bytes_sent = n.bytes_sent;
+		if (n.bytes_received > rec->bytes_received)
+			rec->bytes_received = n.bytes_received;
+	}
+	if (rec->isn != ISN_KNOWN && state != TCP_SYN_SENT && n.opened <= 1) {
+		bool again = rec->isn == ISN_DOUBTFUL && rec->isn_local == n.isn_local && rec->isn_remote == n.isn_remote;
+
+		rec->isn = exact || again ? ISN_KNOWN : ISN_DOUBTFUL;
+		rec->isn_local = n.isn_local;
+		rec->isn_remote = n.isn_remote;
+		if (rec->role == ROLE_UNKNOWN && rec->isn == ISN_KNOWN)
+			rec->role = n.opened ? ROLE_ACTIVE : ROLE_PASSIVE;
+	}
+
+	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e)
+		return false;
+	e->cgroup = rec->cgroup;
+	e->cookie = rec->cookie;
+	e->time_ns = bpf_ktime_get_ns();
+	e->start_ns = rec->start_ns;
+	e->last_ns = tp->tcp_mstamp * 1000;
+	e->bytes_sent = rec->bytes_sent;
+	e->bytes_received = rec->bytes_received;
+	e->packets_sent = rec->segs_out = tp->segs_out;
+	e->packets_received = rec->segs_in = tp->segs_in;
+	e->isn_local = rec->isn_local;
+	e->isn_remote = rec->isn_remote;
+	e->retransmits = tp->total_retrans;
+	srtt = tp->srtt_us >> 3;
+	e->srtt_us = srtt;
+	e->ends = rec->ends;
+	e->owner = rec->owner;
+	e->protocol = IPPROTO_TCP;
+	e->phase = phase;
+	e->state = rec->state = state;
+	e->role = rec->role;
+	e->flags = (rec->isn == ISN_KNOWN ? FLOW_ISN_VALID : 0) | (srtt ? FLOW_SRTT_VALID : 0);
+	e->icmp_type = 0;
+	e->icmp_code = 0;
+	e->raw = 0;
+	submit(e);
+	return true;
+}
+
+static __always_inline struct tcp_rec *make_record(const struct sock *sk)
+{
+	struct tcp_rec *rec = bpf_sk_storage_get(&tcp_socks, (void *)sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	if (!rec)
+		count_loss(LOST_MAP);
+	return rec;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int newstate)
+{
+	struct tcp_sock *tp;
+	struct tcp_rec *rec;
+	__u64 cgroup;
+	bool found;
+
+	/* Also called for MPTCP, whose sockets are no tcp_sock; its subflows come by themselves. */
+	if (sk->sk_protocol != IPPROTO_TCP)
+		return 0;
+	/* A child that is being cloned has not got its own addresses yet. */
+	if (newstate == TCP_SYN_RECV)
+		return 0;
+	rec = bpf_sk_storage_get(&tcp_socks, (void *)sk, NULL, 0);
+	found = rec != NULL;
+	cgroup = sock_cgroup(sk);
+	if (!in_scope(cgroup))
+		return 0;
+	tp = bpf_skc_to_tcp_sock((void *)sk);
+	if (!tp)
+		return 0;
+	if (!found) {
+		if (oldstate == TCP_LISTEN)
+			return 0;
+		rec = make_record(sk);
+		if (!rec)
+			return 0;
+	}
+
+	switch (newstate) {
+	case TCP_SYN_SENT:
+		start_record(sk, tp, rec, cgroup, ROLE_ACTIVE, bpf_ktime_get_ns());
+		read_owner(&rec->owner);
+		return 0;
+	case TCP_LISTEN:
+		start_record(sk, tp, rec, cgroup, ROLE_UNKNOWN, 0);
+		read_owner(&rec->owner);
+		return 0;
+	case TCP_ESTABLISHED:
+		if (oldstate == TCP_SYN_RECV && rec->role != ROLE_ACTIVE)
+			start_record(sk, tp, rec, cgroup, ROLE_PASSIVE, bpf_ktime_get_ns());
+		else
+			read_tcp_ends(sk, tp, &rec->ends);
+		/* Where the ring buffer is full, the walk tries again: nothing is lost. */
+		report_tcp(sk, tp, rec, PHASE_NEW, TCP_ESTABLISHED, true);
+		return 0;
+	case TCP_CLOSE: {
+		__u8 state = oldstate;
+
+		if (oldstate == TCP_LISTEN || oldstate == TCP_CLOSE)
+			return 0;
+		if (!found)
+			start_record(sk, tp, rec, cgroup, ROLE_UNKNOWN, 0);
+		else if (!known_port(&rec->ends))
+			read_tcp_ends(sk, tp, &rec->ends);
+		/* The socket proper closes where a stand-in enters TIME_WAIT: both FINs went through. */
+		if ((oldstate == TCP_FIN_WAIT2 || oldstate == TCP_CLOSING) && sk->__sk_common.skc_flags & SOCK_DONE_BIT)
+			state = TCP_TIME_WAIT;
+		if (!report_tcp(sk, tp, rec, PHASE_CLOSED, state, true))
+			count_loss(LOST_RING);
+		return 0;
+	}
+	default:
+		/* A socket older than its being in scope, that no walk has found. */
+		if (!found)
+			start_record(sk, tp, rec, cgroup, ROLE_UNKNOWN, 0);
+		return 0;
+	}
+}
+
+/* Runs in the process that reads from the socket. The listener's owner was a guess: a server may pass its sockets on. */
+SEC("tp_btf/tcp_rcv_space_adjust")
+int BPF_PROG(tcp_reader, struct sock *sk)
+{
+	struct tcp_rec *rec = bpf_sk_storage_get(&tcp_socks, sk, NULL, 0);
+
+	if (!rec || rec->owner_final)
+		return 0;
+	rec->owner_final = read_owner(&rec->owner);
+	return 0;
+}
+
+SEC("iter/bpf_sk_storage_map")
+int tcp_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct tcp_rec *rec = ctx->value;
+	struct sock *sk = ctx->sk;
+	struct tcp_sock *tp;
+	__u8 state;
+
+	if (!rec || !sk)
+		return 0;
+	state = sk->__sk_common.skc_state;
+	if (state == TCP_LISTEN || state == TCP_CLOSE || state == TCP_SYN_RECV)
+		return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp)
+		return 0;
+	if (rec->state == state && rec->segs_out == tp->segs_out && rec->segs_in == tp->segs_in && rec->isn != ISN_DOUBTFUL)
+		return 0;
+	if (!known_port(&rec->ends))
+		read_tcp_ends(sk, tp, &rec->ends);
+	if (!known_port(&rec->ends) || !in_scope(rec->cgroup))
+		return 0;
+	if (!report_tcp(sk, tp, rec, rec->state ? PHASE_UPDATE : PHASE_NEW, state, false))
+		count_loss(DEFERRED);
+	return 0;
+}
