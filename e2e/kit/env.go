@@ -1,0 +1,149 @@
+// Package kit is what the end-to-end tests are written with: pods of the test workload on the nodes of a real cluster, the
+// real plugin run as `kubectl orb8`, and what is left behind afterwards.
+package kit
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// WorkloadImage is the reference of the archive that `make workload-image` writes.
+const WorkloadImage = "orb8.dev/e2e/workload:dev"
+
+// Env is the cluster the tests run on and the binaries they run.
+type Env struct {
+	Kubeconfig string
+	REST       *rest.Config
+	Client     *kubernetes.Clientset
+	// Nodes are the names of the ready nodes, sorted.
+	Nodes []string
+	// Root is the top of the repository.
+	Root string
+}
+
+var load = sync.OnceValues(func() (*Env, error) {
+	kubeconfig := os.Getenv("KUBECONFIG")
+	if os.Getenv("ORB8_E2E") == "" || kubeconfig == "" {
+		return nil, nil
+	}
+	root, err := filepath.Abs("..")
+	if err != nil {
+		return nil, err
+	}
+	// Tests also run with -exec or from an editor; the top is where go.mod is.
+	for ; root != "/"; root = filepath.Dir(root) {
+		if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
+			break
+		}
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	config.QPS, config.Burst = 200, 400
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	e := &Env{Kubeconfig: kubeconfig, REST: config, Client: client, Root: root}
+	nodes, err := client.CoreV1().Nodes().List(context.Background(), metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("list nodes of %s: %w", kubeconfig, err)
+	}
+	for _, n := range nodes.Items {
+		e.Nodes = append(e.Nodes, n.Name)
+	}
+	slices.Sort(e.Nodes)
+	if len(e.Nodes) < 2 {
+		return nil, fmt.Errorf("the cluster of %s has %d nodes, want 2", kubeconfig, len(e.Nodes))
+	}
+	archives, err := filepath.Glob(filepath.Join(root, "dist", "*.tar"))
+	if err != nil || len(archives) == 0 {
+		return nil, fmt.Errorf("no images in dist (run make images): %w", err)
+	}
+	if out, err := e.Cluster(append([]string{"load"}, archives...)...); err != nil {
+		return nil, fmt.Errorf("load images: %w\n%s", err, out)
+	}
+	return e, nil
+})
+
+// Need returns the cluster that `make test-e2e` provides, and skips the test where there is none.
+func Need(t testing.TB) *Env {
+	t.Helper()
+	e, err := load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e == nil {
+		t.Skip("no cluster: run make test-e2e, which starts one and sets ORB8_E2E and KUBECONFIG")
+	}
+	return e
+}
+
+// NeedOwn is Need for tests that break the cluster or look behind it: they need the one that e2e/cluster started on this
+// machine, and root.
+func NeedOwn(t testing.TB) *Env {
+	t.Helper()
+	e := Need(t)
+	if os.Getenv("ORB8_E2E_KUBECONFIG") != "" {
+		t.Skip("the cluster is not e2e/cluster's own: ORB8_E2E_KUBECONFIG is set")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	return e
+}
+
+// Cluster runs the cluster program and returns all it printed.
+func (e *Env) Cluster(args ...string) (string, error) {
+	cmd := exec.Command(filepath.Join(e.Root, "bin", "cluster"), args...)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// User returns the kubeconfig of another user, who has no rights until given some.
+func (e *Env) User(t testing.TB, name string) string {
+	t.Helper()
+	cmd := exec.Command(filepath.Join(e.Root, "bin", "cluster"), "user", name)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("make a kubeconfig for %s: %v", name, err)
+	}
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(path, out, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// Environ is the environment of a user's shell: the plugin and kubectl on PATH, and a kubeconfig.
+func (e *Env) Environ(kubeconfig string) []string {
+	return append(os.Environ(), "PATH="+e.Path(), "KUBECONFIG="+kubeconfig)
+}
+
+// Path finds kubectl-orb8 in bin, and kubectl among the cluster's own binaries before any other.
+func (e *Env) Path() string {
+	cache := os.Getenv("ORB8_CACHE")
+	if cache == "" {
+		user, _ := os.UserCacheDir()
+		cache = filepath.Join(user, "orb8-e2e")
+	}
+	dirs := []string{filepath.Join(e.Root, "bin")}
+	if built, _ := filepath.Glob(filepath.Join(cache, "kubernetes-*", "kubectl")); len(built) > 0 {
+		dirs = append(dirs, filepath.Dir(built[len(built)-1]))
+	}
+	return strings.Join(append(dirs, os.Getenv("PATH")), string(os.PathListSeparator))
+}

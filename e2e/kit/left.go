@@ -1,0 +1,185 @@
+package kit
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/dynamic"
+)
+
+// CleanupTime is how long after its end a session may have left anything behind.
+const CleanupTime = 15 * time.Second
+
+// streaming matches the plugin's line that says that all nodes stream.
+const streaming = `\b(\d+)/(\d+) nodes? streaming`
+
+// Snapshot is what a cluster and its machine held before a session.
+type Snapshot struct {
+	env     *Env
+	objects map[string]bool
+	bpf     []string
+	own     bool
+}
+
+// Snapshot records all objects in the cluster and, where the nodes are on this machine, the kernel's BPF objects.
+func (e *Env) Snapshot(t testing.TB, own bool) *Snapshot {
+	t.Helper()
+	objects, err := e.objects(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Snapshot{env: e, objects: map[string]bool{}, own: own}
+	for _, o := range objects {
+		s.objects[o] = true
+	}
+	if own {
+		if s.bpf, err = bpfObjects(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+// NothingLeft waits, CleanupTime at most, until the session has left nothing of ours in the cluster and no BPF program, map or
+// link in the kernel.
+func (s *Snapshot) NothingLeft(t testing.TB) {
+	t.Helper()
+	var left []string
+	start := time.Now()
+	err := wait.PollUntilContextTimeout(context.Background(), 100*time.Millisecond, CleanupTime, true, func(ctx context.Context) (bool, error) {
+		left = nil
+		objects, err := s.env.objects(ctx)
+		if err != nil {
+			left = []string{err.Error()}
+			return false, nil // the API server may just be starting again
+		}
+		for _, o := range objects {
+			if !s.objects[o] {
+				left = append(left, o)
+			}
+		}
+		if s.own {
+			now, err := bpfObjects()
+			if err != nil {
+				return false, err
+			}
+			for _, o := range now {
+				if !slices.Contains(s.bpf, o) {
+					left = append(left, o)
+				}
+			}
+			for _, o := range s.bpf {
+				if !slices.Contains(now, o) {
+					left = append(left, "gone: "+o)
+				}
+			}
+		}
+		return len(left) == 0, nil
+	})
+	if err != nil {
+		t.Errorf("%s after the session's end there is left: %s", CleanupTime, strings.Join(left, ", "))
+		return
+	}
+	t.Logf("nothing left %.1f s after the end", time.Since(start).Seconds())
+}
+
+// objects lists every object of every kind in the cluster but Events, Leases and what a test made itself, as "kind
+// namespace/name". Looking at all kinds and not at labels finds also what has lost its label.
+func (e *Env) objects(ctx context.Context) ([]string, error) {
+	disco, err := discovery.NewDiscoveryClientForConfig(e.REST)
+	if err != nil {
+		return nil, err
+	}
+	client, err := dynamic.NewForConfig(e.REST)
+	if err != nil {
+		return nil, err
+	}
+	lists, err := disco.ServerPreferredResources()
+	if err != nil {
+		return nil, err
+	}
+	var objects []string
+	for _, list := range lists {
+		gv, err := schema.ParseGroupVersion(list.GroupVersion)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range list.APIResources {
+			if strings.Contains(r.Name, "/") || !slices.Contains(r.Verbs, "list") || transient[r.Kind] {
+				continue
+			}
+			items, err := client.Resource(gv.WithResource(r.Name)).List(ctx, metav1.ListOptions{})
+			if err != nil {
+				return nil, fmt.Errorf("list %s: %w", r.Name, err)
+			}
+			for _, o := range items.Items {
+				if !workloadOf(o) {
+					objects = append(objects, r.Kind+" "+o.GetNamespace()+"/"+o.GetName())
+				}
+			}
+		}
+	}
+	slices.Sort(objects)
+	return objects, nil
+}
+
+// transient are kinds that the cluster itself makes and removes all the time.
+var transient = map[string]bool{
+	"Event": true, "Lease": true, "EndpointSlice": true, "Endpoints": true, "ComponentStatus": true, "CertificateSigningRequest": true,
+	"IPAddress": true, "APIService": true,
+}
+
+// workloadOf tells what tests make in namespaces of their own, which end after the session does; but not a session's
+// objects that were put there.
+func workloadOf(o unstructured.Unstructured) bool {
+	if o.GetKind() == "Namespace" {
+		return strings.HasPrefix(o.GetName(), "e2e-")
+	}
+	return strings.HasPrefix(o.GetNamespace(), "e2e-") && o.GetLabels()["app.kubernetes.io/managed-by"] != "kubectl-orb8" &&
+		!strings.Contains(o.GetName(), "orb8")
+}
+
+// bpfObjects lists the kernel's BPF programs, maps and links by id.
+func bpfObjects() ([]string, error) {
+	var all []string
+	for id := ebpf.ProgramID(0); ; {
+		next, err := ebpf.ProgramGetNextID(id)
+		if err != nil {
+			break // ErrNotExist: that was the last
+		}
+		id = next
+		name := ""
+		if p, err := ebpf.NewProgramFromID(id); err == nil {
+			if info, err := p.Info(); err == nil {
+				name = info.Name
+			}
+			p.Close()
+		}
+		all = append(all, fmt.Sprintf("program %d %s", id, name))
+	}
+	for id := ebpf.MapID(0); ; {
+		next, err := ebpf.MapGetNextID(id)
+		if err != nil {
+			break
+		}
+		id = next
+		all = append(all, fmt.Sprintf("map %d", id))
+	}
+	links := new(link.Iterator)
+	defer links.Close()
+	for links.Next() {
+		all = append(all, fmt.Sprintf("link %d", links.ID))
+	}
+	return all, links.Err()
+}

@@ -1,0 +1,363 @@
+package kit
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/remotecommand"
+
+	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
+)
+
+// patience is how long anything in the cluster may take that no test is about.
+const patience = 60 * time.Second
+
+// poll is the time between two looks at what cannot be watched.
+const poll = 30 * time.Millisecond
+
+// Namespace makes a namespace that goes away with the test.
+func (e *Env) Namespace(t testing.TB, labels map[string]string) string {
+	t.Helper()
+	name := fmt.Sprintf("e2e-%08x", rand.Uint32())
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}
+	if _, err := e.Client.CoreV1().Namespaces().Create(t.Context(), ns, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Client.CoreV1().Namespaces().Delete(context.Background(), name, metav1.DeleteOptions{}); err != nil {
+			t.Errorf("delete namespace %s: %v", name, err)
+		}
+	})
+	return name
+}
+
+// Pod is a running pod of the test workload.
+type Pod struct {
+	*corev1.Pod
+	env *Env
+
+	mu      sync.Mutex
+	reports []report.Report
+}
+
+// PodSpec says what pod to start.
+type PodSpec struct {
+	Namespace, Name string
+	// Node it is to run on; empty: the scheduler's choice.
+	Node        string
+	HostNetwork bool
+	Labels      map[string]string
+	// Args of the workload; default: idle.
+	Args []string
+}
+
+// Object is the pod as the API server is told.
+func (s PodSpec) Object() *corev1.Pod {
+	args := s.Args
+	if len(args) == 0 {
+		args = []string{"idle"}
+	}
+	labels := map[string]string{"app": s.Name}
+	for k, v := range s.Labels {
+		labels[k] = v
+	}
+	grace := int64(0)
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name, Labels: labels},
+		Spec: corev1.PodSpec{
+			NodeName:                      s.Node,
+			HostNetwork:                   s.HostNetwork,
+			RestartPolicy:                 corev1.RestartPolicyNever,
+			TerminationGracePeriodSeconds: &grace,
+			Containers: []corev1.Container{{
+				Name: "workload", Image: WorkloadImage, ImagePullPolicy: corev1.PullNever, Args: args,
+			}},
+		},
+	}
+}
+
+// Pods starts pods and waits until all of them run and have addresses.
+func (e *Env) Pods(t testing.TB, specs ...PodSpec) []*Pod {
+	t.Helper()
+	for _, s := range specs {
+		if _, err := e.Client.CoreV1().Pods(s.Namespace).Create(t.Context(), s.Object(), metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pods := make([]*Pod, len(specs))
+	for i, s := range specs {
+		pods[i] = &Pod{env: e, Pod: e.wait(t, s, func(p *corev1.Pod) bool {
+			return p.Status.Phase == corev1.PodRunning && len(p.Status.PodIPs) > 0
+		})}
+		pods[i].follow(t)
+	}
+	return pods
+}
+
+// RunPod starts a pod, waits until it has ended well, and returns what it reported.
+func (e *Env) RunPod(t testing.TB, s PodSpec) []report.Report {
+	t.Helper()
+	if _, err := e.Client.CoreV1().Pods(s.Namespace).Create(t.Context(), s.Object(), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	e.wait(t, s, func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodSucceeded })
+	logs, err := e.Client.CoreV1().Pods(s.Namespace).GetLogs(s.Name, &corev1.PodLogOptions{}).DoRaw(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parse(t, logs)
+}
+
+func (e *Env) wait(t testing.TB, s PodSpec, done func(*corev1.Pod) bool) *corev1.Pod {
+	t.Helper()
+	var pod *corev1.Pod
+	err := wait.PollUntilContextTimeout(t.Context(), poll, patience, true, func(ctx context.Context) (bool, error) {
+		var err error
+		pod, err = e.Client.CoreV1().Pods(s.Namespace).Get(ctx, s.Name, metav1.GetOptions{})
+		if err != nil {
+			return false, err
+		}
+		if pod.Status.Phase == corev1.PodFailed {
+			return false, fmt.Errorf("pod failed: %s", pod.Status.Message)
+		}
+		return done(pod), nil
+	})
+	if err != nil {
+		t.Fatalf("wait for pod %s/%s: %v (status %+v)", s.Namespace, s.Name, err, pod.Status)
+	}
+	return pod
+}
+
+// follow collects what the pod's main process reports, from its log, so that asking it makes no traffic in the pod.
+func (p *Pod) follow(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	stream, err := p.env.Client.CoreV1().Pods(p.Namespace).GetLogs(p.Name, &corev1.PodLogOptions{Follow: true}).Stream(ctx)
+	if err != nil {
+		cancel()
+		t.Fatalf("logs of %s: %v", p.Name, err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for lines := bufio.NewScanner(stream); lines.Scan(); {
+			var r report.Report
+			if json.Unmarshal(lines.Bytes(), &r) == nil {
+				p.mu.Lock()
+				p.reports = append(p.reports, r)
+				p.mu.Unlock()
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		cancel()
+		stream.Close()
+		<-ended
+	})
+	p.Await(t, func(r report.Report) bool { return r.Kind == report.Listening }, 1)
+}
+
+// Await waits until the pod's main process has made n reports of a sort, and returns them.
+func (p *Pod) Await(t testing.TB, of func(report.Report) bool, n int) []report.Report {
+	t.Helper()
+	var found []report.Report
+	err := wait.PollUntilContextTimeout(t.Context(), poll, patience, true, func(context.Context) (bool, error) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		found = found[:0]
+		for _, r := range p.reports {
+			if of(r) {
+				found = append(found, r)
+			}
+		}
+		return len(found) >= n, nil
+	})
+	if err != nil {
+		t.Fatalf("pod %s made %d of %d reports: %v", p.Name, len(found), n, err)
+	}
+	return found
+}
+
+// Served waits for n reports of conversations with the mark of a run.
+func (p *Pod) Served(t testing.TB, run uint64, n int) []report.Report {
+	t.Helper()
+	found := p.Await(t, func(r report.Report) bool { return r.Kind == report.Conversation && r.Run == run }, n)
+	for _, r := range found {
+		if r.Error != "" {
+			t.Errorf("server %s in run %d: %s", p.Name, run, r.Error)
+		}
+	}
+	return found
+}
+
+// IP is the pod's address of a family.
+func (p *Pod) IP(t testing.TB, v6 bool) netip.Addr {
+	t.Helper()
+	for _, ip := range p.Status.PodIPs {
+		if a, err := netip.ParseAddr(ip.IP); err == nil && a.Is6() == v6 {
+			return a
+		}
+	}
+	t.Fatalf("pod %s has no address with v6=%v among %v", p.Name, v6, p.Status.PodIPs)
+	return netip.Addr{}
+}
+
+// Exec runs the workload once more in the pod's container and returns what it reported.
+func (p *Pod) Exec(t testing.TB, args ...string) []report.Report {
+	t.Helper()
+	c := p.Start(t, args...)
+	return c.Wait(t)
+}
+
+// Command is a workload running in a pod's container.
+type Command struct {
+	args   []string
+	lines  chan []byte
+	stderr bytes.Buffer
+	stdin  *io.PipeWriter
+	result chan error
+}
+
+// Start runs the workload once more in the pod's container, without waiting for its end.
+func (p *Pod) Start(t testing.TB, args ...string) *Command {
+	t.Helper()
+	request := p.env.Client.CoreV1().RESTClient().Post().Resource("pods").Namespace(p.Namespace).Name(p.Name).SubResource("exec").
+		VersionedParams(&corev1.PodExecOptions{
+			Command: append([]string{"/workload"}, args...), Stdin: true, Stdout: true, Stderr: true,
+		}, scheme.ParameterCodec)
+	executor, err := remotecommand.NewWebSocketExecutor(p.env.REST, "GET", request.URL().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdin, stdinWriter := io.Pipe()
+	stdout, stdoutWriter := io.Pipe()
+	c := &Command{args: args, lines: make(chan []byte, 64), stdin: stdinWriter, result: make(chan error, 1)}
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		err := executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: stdin, Stdout: stdoutWriter, Stderr: &c.stderr})
+		stdin.Close()
+		stdoutWriter.Close()
+		c.result <- err
+	}()
+	go func() {
+		defer close(c.lines)
+		for s := bufio.NewScanner(stdout); s.Scan(); {
+			c.lines <- append(bytes.Clone(s.Bytes()), '\n')
+		}
+	}()
+	t.Cleanup(func() {
+		cancel()
+		stdinWriter.Close()
+		for range c.lines {
+		}
+	})
+	return c
+}
+
+// Next waits for the next report.
+func (c *Command) Next(t testing.TB) report.Report {
+	t.Helper()
+	select {
+	case line, ok := <-c.lines:
+		if !ok {
+			t.Fatalf("workload %v ended: %v, %s", c.args, <-c.result, c.stderr.String())
+		}
+		return parse(t, line)[0]
+	case <-time.After(patience):
+		t.Fatalf("workload %v says nothing", c.args)
+	}
+	panic("unreachable")
+}
+
+// Resume lets a workload that holds go on.
+func (c *Command) Resume(t testing.TB) {
+	t.Helper()
+	if _, err := io.WriteString(c.stdin, "\n"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Wait waits for the end and returns the reports that were not read before.
+func (c *Command) Wait(t testing.TB) []report.Report {
+	t.Helper()
+	var all []byte
+	for line := range c.lines {
+		all = append(all, line...)
+	}
+	if err := <-c.result; err != nil {
+		t.Fatalf("workload %v: %v: %s", c.args, err, c.stderr.String())
+	}
+	return parse(t, all)
+}
+
+func parse(t testing.TB, lines []byte) []report.Report {
+	t.Helper()
+	var reports []report.Report
+	for d := json.NewDecoder(bytes.NewReader(lines)); ; {
+		var r report.Report
+		if err := d.Decode(&r); err == io.EOF {
+			return reports
+		} else if err != nil {
+			t.Fatalf("report: %v in %s", err, lines)
+		}
+		reports = append(reports, r)
+	}
+}
+
+// Service makes a Service of one IP family for the pods with the label app=NAME, with the ports FROM to TO of both
+// protocols, and returns its ClusterIP once it has an endpoint.
+func (e *Env) Service(t testing.TB, namespace, name, app string, v6 bool, from, to int32) netip.Addr {
+	t.Helper()
+	family := corev1.IPv4Protocol
+	if v6 {
+		family = corev1.IPv6Protocol
+	}
+	s := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec:       corev1.ServiceSpec{Selector: map[string]string{"app": app}, IPFamilies: []corev1.IPFamily{family}},
+	}
+	for port := from; port <= to; port++ {
+		for _, protocol := range []corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP} {
+			s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{
+				Name:     fmt.Sprintf("%s-%d", map[corev1.Protocol]string{corev1.ProtocolTCP: "tcp", corev1.ProtocolUDP: "udp"}[protocol], port),
+				Protocol: protocol, Port: port, TargetPort: intstr.FromInt32(port),
+			})
+		}
+	}
+	s, err := e.Client.CoreV1().Services(namespace).Create(t.Context(), s, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = wait.PollUntilContextTimeout(t.Context(), poll, patience, true, func(ctx context.Context) (bool, error) {
+		slices, err := e.Client.DiscoveryV1().EndpointSlices(namespace).List(ctx, metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=" + name})
+		if err != nil {
+			return false, err
+		}
+		for _, s := range slices.Items {
+			for _, endpoint := range s.Endpoints {
+				if endpoint.Conditions.Ready != nil && *endpoint.Conditions.Ready {
+					return true, nil
+				}
+			}
+		}
+		return false, nil
+	})
+	if err != nil {
+		t.Fatalf("service %s gets no endpoint: %v", name, err)
+	}
+	return netip.MustParseAddr(s.Spec.ClusterIP)
+}

@@ -1,0 +1,222 @@
+package kit
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Trace is a running `kubectl orb8`.
+type Trace struct {
+	cmd *exec.Cmd
+	// Output is the file that stdout goes to.
+	Output string
+
+	mu     sync.Mutex
+	cond   *sync.Cond
+	stderr bytes.Buffer
+	ended  bool
+	done   chan error
+}
+
+// Trace runs `kubectl orb8 ARGS` as a user's shell would, stdout going to a file.
+func (e *Env) Trace(t testing.TB, args ...string) *Trace {
+	t.Helper()
+	return e.TraceAs(t, e.Kubeconfig, args...)
+}
+
+// TraceAs is Trace with another user's kubeconfig.
+func (e *Env) TraceAs(t testing.TB, kubeconfig string, args ...string) *Trace {
+	t.Helper()
+	out, err := os.Create(filepath.Join(t.TempDir(), "events.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	tr := e.start(t, kubeconfig, out, args...)
+	tr.Output = out.Name()
+	return tr
+}
+
+func (e *Env) start(t testing.TB, kubeconfig string, stdout *os.File, args ...string) *Trace {
+	t.Helper()
+	tr := &Trace{done: make(chan error, 1)}
+	tr.cond = sync.NewCond(&tr.mu)
+	path, err := lookPath("kubectl", e.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr.cmd = exec.Command(path, append([]string{"orb8"}, args...)...)
+	tr.cmd.Env = e.Environ(kubeconfig)
+	tr.cmd.Stdout = stdout
+	stderr, err := tr.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tr.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		for r := bufio.NewReader(stderr); ; {
+			line, err := r.ReadString('\n')
+			tr.mu.Lock()
+			tr.stderr.WriteString(line)
+			tr.cond.Broadcast()
+			tr.mu.Unlock()
+			if err != nil {
+				return
+			}
+		}
+	}()
+	go func() {
+		<-read
+		err := tr.cmd.Wait()
+		tr.mu.Lock()
+		tr.ended = true
+		tr.cond.Broadcast()
+		tr.mu.Unlock()
+		tr.done <- err
+	}()
+	t.Cleanup(func() {
+		tr.mu.Lock()
+		ended := tr.ended
+		tr.mu.Unlock()
+		if !ended {
+			tr.cmd.Process.Kill()
+			<-tr.done
+		}
+		if t.Failed() {
+			t.Logf("kubectl orb8 %s wrote to stderr:\n%s", strings.Join(args, " "), tr.Stderr())
+		}
+	})
+	return tr
+}
+
+// lookPath is exec.LookPath on another PATH than the test's own.
+func lookPath(name, path string) (string, error) {
+	for _, dir := range filepath.SplitList(path) {
+		p := filepath.Join(dir, name)
+		if info, err := os.Stat(p); err == nil && info.Mode()&0o111 != 0 && !info.IsDir() {
+			return p, nil
+		}
+	}
+	return "", errors.New(name + " is not on PATH")
+}
+
+// PID of the plugin: kubectl replaces itself with it.
+func (tr *Trace) PID() int { return tr.cmd.Process.Pid }
+
+// Stderr is what was written to stderr so far.
+func (tr *Trace) Stderr() string {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	return tr.stderr.String()
+}
+
+// AwaitStderr waits until stderr holds a match, and fails when the plugin ends without one.
+func (tr *Trace) AwaitStderr(t testing.TB, pattern string) string {
+	t.Helper()
+	re := regexp.MustCompile(pattern)
+	timeout := time.AfterFunc(patience, func() { tr.cmd.Process.Kill() })
+	defer timeout.Stop()
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	for {
+		if m := re.FindString(tr.stderr.String()); m != "" {
+			return m
+		}
+		if tr.ended {
+			t.Fatalf("stderr holds no %q:\n%s", pattern, tr.stderr.String())
+		}
+		tr.cond.Wait()
+	}
+}
+
+// AwaitStreaming waits until every node streams.
+func (tr *Trace) AwaitStreaming(t testing.TB) {
+	t.Helper()
+	tr.AwaitStderr(t, streaming)
+}
+
+// Signal sends the plugin a signal.
+func (tr *Trace) Signal(t testing.TB, s syscall.Signal) {
+	t.Helper()
+	if err := tr.cmd.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Wait waits for the plugin's end and returns its exit code, -1 when a signal killed it.
+func (tr *Trace) Wait(t testing.TB) int {
+	t.Helper()
+	select {
+	case err := <-tr.done:
+		tr.done <- err
+		var exit *exec.ExitError
+		if err != nil && !errors.As(err, &exit) {
+			t.Fatal(err)
+		}
+		return tr.cmd.ProcessState.ExitCode()
+	case <-time.After(patience):
+		t.Fatalf("kubectl orb8 does not end:\n%s", tr.Stderr())
+	}
+	panic("unreachable")
+}
+
+// Stop interrupts the trace as ^C does and waits for its orderly end, after which all that happened before is in Output.
+func (tr *Trace) Stop(t testing.TB) {
+	t.Helper()
+	tr.Signal(t, syscall.SIGINT)
+	if code := tr.Wait(t); code != 130 {
+		t.Errorf("interrupted trace exits with %d, want 130:\n%s", code, tr.Stderr())
+	}
+}
+
+// JQ runs a jq program over all that was written to stdout, slurped into one array, and decodes its answer.
+func (tr *Trace) JQ(t testing.TB, into any, program string, args ...string) {
+	t.Helper()
+	cmd := exec.Command("jq", append(args, "--slurp", "--compact-output", program, tr.Output)...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("jq %q: %v: %s", program, err, stderr.String())
+	}
+	if err := json.Unmarshal(out, into); err != nil {
+		t.Fatalf("jq %q answered %s: %v", program, out, err)
+	}
+}
+
+// Lines counts the lines written to stdout so far.
+func (tr *Trace) Lines(t testing.TB) int {
+	t.Helper()
+	f, err := os.Open(tr.Output)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	n, b := 0, make([]byte, 64<<10)
+	for {
+		k, err := f.Read(b)
+		n += bytes.Count(b[:k], []byte{'\n'})
+		if err == io.EOF {
+			return n
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Lints the module, with a golangci-lint of one version that is built once into the cache.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+version=v2.15.0
+tools=${ORB8_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/orb8-e2e}/golangci-lint-$version
+if [ ! -x "$tools/golangci-lint" ]; then
+	echo "lint: building golangci-lint $version, once" >&2
+	root=$PWD
+	# Outside the module: its dependencies are none of ours.
+	(cd / && GOFLAGS='' GOBIN="$tools" "$root/hack/go" install "github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$version")
+fi
+PATH="$(hack/install-go.sh):$PATH" "$tools/golangci-lint" run --timeout 10m ./...
