@@ -1,0 +1,211 @@
+// Package forward makes a net.Conn to a port of a pod out of the API server's port-forward. No local port is opened, and
+// one connection's error ends that connection only.
+package forward
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/httpstream"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/portforward"
+	"k8s.io/client-go/transport/spdy"
+)
+
+// maxErrorBytes caps what is read of an error stream: the kubelet writes a line.
+const maxErrorBytes = 4 << 10
+
+// Error is what the kubelet or the API server says when it cannot reach the port, or loses it.
+type Error struct {
+	Namespace, Pod string
+	Port           uint16
+	Message        string
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("port-forward to %s/%s:%d: %s", e.Namespace, e.Pod, e.Port, e.Message)
+}
+
+// Dial connects to port on the loopback of a pod: over a WebSocket as kubectl does since 1.31, over SPDY where the API
+// server or a proxy before it does not upgrade to that. The user needs get and create on pods/portforward (Kubernetes 1.35
+// asks for both). ctx bounds the dial only.
+func Dial(ctx context.Context, config *rest.Config, namespace, pod string, port uint16) (net.Conn, error) {
+	dialer, err := newDialer(config, namespace, pod)
+	if err != nil {
+		return nil, fmt.Errorf("port-forward to %s/%s: %w", namespace, pod, err)
+	}
+	type result struct {
+		conn *conn
+		err  error
+	}
+	// client-go's dialers know no context: one that is given up is closed as soon as it is there.
+	dialed := make(chan result)
+	go func() {
+		c, err := open(dialer, namespace, pod, port)
+		select {
+		case dialed <- result{c, err}:
+		case <-ctx.Done():
+			if err == nil {
+				c.Close()
+			}
+		}
+	}()
+	select {
+	case r := <-dialed:
+		if r.err != nil {
+			return nil, r.err
+		}
+		return r.conn, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("port-forward to %s/%s: %w", namespace, pod, ctx.Err())
+	}
+}
+
+func newDialer(config *rest.Config, namespace, pod string) (httpstream.Dialer, error) {
+	core := rest.CopyConfig(config)
+	core.APIPath = "/api"
+	core.GroupVersion = &corev1.SchemeGroupVersion
+	core.NegotiatedSerializer = scheme.Codecs.WithoutConversion()
+	client, err := rest.RESTClientFor(core)
+	if err != nil {
+		return nil, err
+	}
+	url := client.Post().Resource("pods").Namespace(namespace).Name(pod).SubResource("portforward").URL()
+
+	transport, upgrader, err := spdy.RoundTripperFor(config)
+	if err != nil {
+		return nil, err
+	}
+	plain := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, url)
+	tunnel, err := portforward.NewSPDYOverWebsocketDialer(url, config)
+	if err != nil {
+		return nil, err
+	}
+	return portforward.NewFallbackDialer(tunnel, plain, func(err error) bool {
+		return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
+	}), nil
+}
+
+func open(dialer httpstream.Dialer, namespace, pod string, port uint16) (*conn, error) {
+	wrap := func(err error) error { return fmt.Errorf("port-forward to %s/%s:%d: %w", namespace, pod, port, err) }
+	streams, protocol, err := dialer.Dial(portforward.PortForwardProtocolV1Name)
+	if err != nil {
+		return nil, wrap(err)
+	}
+	if protocol != portforward.PortForwardProtocolV1Name {
+		streams.Close()
+		return nil, wrap(fmt.Errorf("server speaks %q, want %q", protocol, portforward.PortForwardProtocolV1Name))
+	}
+	headers := http.Header{}
+	headers.Set(corev1.StreamType, corev1.StreamTypeError)
+	headers.Set(corev1.PortHeader, strconv.Itoa(int(port)))
+	headers.Set(corev1.PortForwardRequestIDHeader, "0") // this connection of streams carries one pair
+	errorStream, err := streams.CreateStream(headers)
+	if err != nil {
+		streams.Close()
+		return nil, wrap(err)
+	}
+	// Nothing is ever written to it.
+	errorStream.Close()
+	headers.Set(corev1.StreamType, corev1.StreamTypeData)
+	data, err := streams.CreateStream(headers)
+	if err != nil {
+		streams.Close()
+		return nil, wrap(err)
+	}
+	c := &conn{streams: streams, data: data, addr: addr{namespace, pod, port}}
+	c.watch.Go(func() { c.watchErrors(errorStream) })
+	return c, nil
+}
+
+// addr is where the connection goes, as net.Addr.
+type addr struct {
+	namespace, pod string
+	port           uint16
+}
+
+func (addr) Network() string  { return "port-forward" }
+func (a addr) String() string { return fmt.Sprintf("%s/%s:%d", a.namespace, a.pod, a.port) }
+
+// conn is the data stream as a net.Conn.
+type conn struct {
+	streams httpstream.Connection
+	data    httpstream.Stream
+	addr    addr
+	watch   sync.WaitGroup
+	close   sync.Once
+
+	deadlines deadlines
+
+	mu     sync.Mutex
+	remote error // what the error stream said
+}
+
+// watchErrors waits for the other side's word on the error stream; any word ends the connection.
+func (c *conn) watchErrors(stream io.Reader) {
+	message, err := io.ReadAll(io.LimitReader(stream, maxErrorBytes))
+	if len(message) == 0 {
+		if err == nil {
+			return // closed in peace: the data stream ends by itself
+		}
+		message = []byte(err.Error())
+	}
+	c.mu.Lock()
+	c.remote = &Error{c.addr.namespace, c.addr.pod, c.addr.port, strings.TrimSpace(string(message))}
+	c.mu.Unlock()
+	c.shut()
+}
+
+func (c *conn) shut() {
+	c.close.Do(func() {
+		c.deadlines.stop()
+		// Reset, not Close: that would only end our own direction, and a Read under way would wait on.
+		c.data.Reset()
+		c.streams.Close()
+	})
+}
+
+// explain replaces what the stream says of its end by the reason, where one is known.
+func (c *conn) explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	if deadline := c.deadlines.expired(); deadline != nil {
+		return deadline
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.remote != nil && !errors.Is(err, io.EOF) {
+		return c.remote
+	}
+	return err
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.data.Read(p)
+	return n, c.explain(err)
+}
+
+func (c *conn) Write(p []byte) (int, error) {
+	n, err := c.data.Write(p)
+	return n, c.explain(err)
+}
+
+// Close ends both directions and waits until nothing of the connection runs any more.
+func (c *conn) Close() error {
+	c.shut()
+	c.watch.Wait()
+	return nil
+}
+
+func (c *conn) LocalAddr() net.Addr  { return addr{} }
+func (c *conn) RemoteAddr() net.Addr { return c.addr }
