@@ -7,6 +7,7 @@
 //	workload load -to ADDR:PORT -conns 8 -for 5s                  request and response, with latencies
 //	workload bulk -to ADDR:PORT -for 5s                           one stream as fast as it goes
 //	workload flows -to ADDR:PORT -flows 10000 -for 10s            many live connections, each with a little traffic
+//	workload app -server NAME -tcp 8080 -udp 8125 -every 200ms    a client that asks its server again and again, until SIGTERM
 //	workload idle                                                 until SIGTERM, for `kubectl exec`
 //
 // Reports go to stdout, one JSON object a line (package report).
@@ -34,6 +35,7 @@ var commands = map[string]func(context.Context, *flag.FlagSet, []string) error{
 	"load":  loadClient,
 	"bulk":  bulkClient,
 	"flows": flowsClient,
+	"app":   app,
 	"idle":  idle,
 }
 
@@ -48,7 +50,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return errors.New("which of serve, tcp, udp, dns, load, bulk, flows, idle?")
+		return errors.New("which of serve, tcp, udp, dns, load, bulk, flows, app, idle?")
 	}
 	command, ok := commands[args[0]]
 	if !ok {

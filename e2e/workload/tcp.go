@@ -60,14 +60,18 @@ func tcpClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
 				return err
 			}
 			defer c.Close()
-			return exchange(ctx, c.(*net.TCPConn), o, *hold, resume)
+			r, err := exchange(ctx, c.(*net.TCPConn), o, *hold, resume)
+			if err == nil {
+				say(r)
+			}
+			return err
 		})
 	}
 	return group.Wait()
 }
 
 // exchange is the client's part of one connection.
-func exchange(ctx context.Context, c *net.TCPConn, o order, hold bool, resume <-chan struct{}) error {
+func exchange(ctx context.Context, c *net.TCPConn, o order, hold bool, resume <-chan struct{}) (report.Report, error) {
 	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Now()) })
 	defer stop()
 	r := report.Report{Kind: report.Conversation, Side: "client", Protocol: "tcp", Run: o.run, Start: time.Now()}
@@ -89,7 +93,7 @@ func exchange(ctx context.Context, c *net.TCPConn, o order, hold bool, resume <-
 		n, err := io.CopyN(c, w, int64(max(o.total/2, orderSize)))
 		r.BytesSent += uint64(n)
 		if err != nil {
-			return fmt.Errorf("send: %w", err)
+			return r, fmt.Errorf("send: %w", err)
 		}
 		holding := r
 		holding.Kind = report.Holding
@@ -97,25 +101,22 @@ func exchange(ctx context.Context, c *net.TCPConn, o order, hold bool, resume <-
 		select {
 		case <-resume:
 		case <-ctx.Done():
-			return ctx.Err()
+			return r, ctx.Err()
 		}
 	}
 	n, err := io.Copy(c, w)
 	r.BytesSent += uint64(n)
 	if err != nil {
-		return fmt.Errorf("send: %w", err)
+		return r, fmt.Errorf("send: %w", err)
 	}
 	got := <-received
 	r.BytesReceived = uint64(got.n)
 	if got.err != nil {
-		return fmt.Errorf("receive: %w", got.err)
+		return r, fmt.Errorf("receive: %w", got.err)
 	}
-	if r.TCP, err = finish(ctx, c, !o.serverCloses); err != nil {
-		return err
-	}
+	r.TCP, err = finish(ctx, c, !o.serverCloses)
 	r.End = time.Now()
-	say(r)
-	return nil
+	return r, err
 }
 
 // finish closes both directions, this end first or second, and returns the kernel's final counters.

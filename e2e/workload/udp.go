@@ -35,46 +35,56 @@ func udpClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	if err != nil {
 		return err
 	}
-	c, err := udpSocket(remote, *connected)
+	o := order{run: *run, total: *count, answer: *reply}
+	r, err := exchangeDatagrams(ctx, remote, o, *size, *connected)
 	if err != nil {
 		return err
+	}
+	say(r)
+	return nil
+}
+
+// exchangeDatagrams is the client's part: o.total datagrams of size bytes.
+func exchangeDatagrams(ctx context.Context, remote netip.AddrPort, o order, size uint64, connected bool) (report.Report, error) {
+	r := report.Report{Kind: report.Conversation, Side: "client", Protocol: "udp", Run: o.run, Remote: remote, Start: time.Now()}
+	c, err := udpSocket(remote, connected)
+	if err != nil {
+		return r, err
 	}
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Now()) })
 	defer stop()
 
-	r := report.Report{Kind: report.Conversation, Side: "client", Protocol: "udp", Run: *run, Remote: remote, Start: time.Now()}
-	datagram := make([]byte, *size)
-	copy(datagram, order{run: *run, total: *count, answer: *reply}.append(nil))
+	datagram := make([]byte, size)
+	copy(datagram, o.append(nil))
 	answer := make([]byte, maxDatagram)
-	for range *count {
-		if *connected {
+	for range o.total {
+		if connected {
 			_, err = c.Write(datagram)
 		} else {
 			_, err = c.WriteToUDPAddrPort(datagram, remote)
 		}
 		if err != nil {
-			return fmt.Errorf("send: %w", err)
+			return r, fmt.Errorf("send: %w", err)
 		}
 		r.DatagramsSent++
-		r.BytesSent += *size
-		if *reply == 0 {
+		r.BytesSent += size
+		if o.answer == 0 {
 			continue
 		}
 		if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
-			return err
+			return r, err
 		}
 		n, _, err := c.ReadFromUDPAddrPort(answer)
 		if err != nil {
-			return fmt.Errorf("answer %d: %w", r.DatagramsReceived+1, err)
+			return r, fmt.Errorf("answer %d: %w", r.DatagramsReceived+1, err)
 		}
 		r.DatagramsReceived++
 		r.BytesReceived += uint64(n)
 	}
 	r.Local = addrPort(c.LocalAddr())
 	r.End = time.Now()
-	say(r)
-	return nil
+	return r, nil
 }
 
 func udpSocket(remote netip.AddrPort, connected bool) (*net.UDPConn, error) {

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+)
+
+// app is an ordinary client: every so often it looks its server's name up, makes a TCP connection for a request and sends a few
+// datagrams. It outlives errors, since servers come and go, and reports nothing.
+func app(ctx context.Context, flags *flag.FlagSet, args []string) error {
+	var (
+		server = flags.String("server", "", "name or address of the server")
+		tcp    = flags.Uint("tcp", 0, "its TCP port; 0: none")
+		udp    = flags.Uint("udp", 0, "its UDP port; 0: none")
+		send   = flags.Uint64("send", 400, "bytes of a request")
+		recv   = flags.Uint64("recv", 6000, "bytes of its answer")
+		every  = flags.Duration("every", 200*time.Millisecond, "time between two rounds")
+	)
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	round := func() error {
+		addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", *server)
+		if err != nil {
+			return err
+		}
+		addr := addrs[0].Unmap()
+		if *tcp != 0 {
+			c, err := dial(ctx, netip.AddrPortFrom(addr, uint16(*tcp)).String())
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			resume := make(chan struct{})
+			close(resume)
+			if _, err := exchange(ctx, c, order{kind: orderExchange, total: *send, answer: *recv}, false, resume); err != nil {
+				return err
+			}
+		}
+		if *udp != 0 {
+			_, err = exchangeDatagrams(ctx, netip.AddrPortFrom(addr, uint16(*udp)), order{total: 3, answer: 60}, 200, true)
+		}
+		return err
+	}
+	tick := time.NewTicker(*every)
+	defer tick.Stop()
+	for {
+		if err := round(); err != nil && ctx.Err() == nil {
+			fmt.Fprintln(os.Stderr, "workload:", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
