@@ -1,0 +1,178 @@
+// Package launch starts one short-lived tracer per node as a Job, tells how its start goes, and takes it away again.
+package launch
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/orb8-dev/kubectl-orb8/event/session"
+)
+
+// Labels of all that a session makes in the cluster.
+const (
+	// LabelName and NameValue are on every Job and pod; cleanup finds them so.
+	LabelName = "app.kubernetes.io/name"
+	NameValue = "orb8-tracer"
+	// LabelManagedBy names this program, in Kubernetes' recommended way.
+	LabelManagedBy = "app.kubernetes.io/managed-by"
+	ManagedBy      = "kubectl-orb8"
+	// LabelSession tells one session's Jobs from another's.
+	LabelSession = "orb8.dev/session"
+	// AnnotationNode is the node a Job is for: a node's name may be longer than a label.
+	AnnotationNode = "orb8.dev/node"
+)
+
+// Container is the name of the tracer's container.
+const Container = "tracer"
+
+const (
+	cgroupMount = "/host/cgroup"
+	// ttlSeconds is how long a finished Job stays: long enough to read why it failed.
+	ttlSeconds = 3
+	// graceSeconds is how long a deleted tracer has to detach its probes, which takes it milliseconds.
+	graceSeconds = 2
+)
+
+// Capabilities that the probes of this build need, with their reasons in docs/SECURITY.md: BPF loads programs and maps,
+// PERFMON lets them read kernel memory, NET_ADMIN attaches them to cgroups' packets.
+var Capabilities = []corev1.Capability{"BPF", "PERFMON", "NET_ADMIN"}
+
+// Spec is all that decides what one node's tracer Job looks like.
+type Spec struct {
+	// Session is the session's id: lower-case letters and digits, unique per run of the plugin.
+	Session string
+	// Namespace the Job runs in.
+	Namespace string
+	// Attempt counts the Jobs for this node in this session, from 0.
+	Attempt int
+	Node    string
+
+	Image            string
+	ImagePullPolicy  corev1.PullPolicy
+	ImagePullSecrets []string
+	// ClientKey is the only key the tracer will talk to.
+	ClientKey session.PublicKey
+	// Privileged runs the container privileged, for platforms where capabilities are not enough.
+	Privileged bool
+	// Deadline ends the tracer whatever happens, unless it is extended.
+	Deadline time.Duration
+}
+
+// JobName is unique per session, node and attempt, and short enough for the names made from it.
+func (s *Spec) JobName() string {
+	sum := sha256.Sum256([]byte(s.Node))
+	return fmt.Sprintf("orb8-%s-%s-%d", s.Session, hex.EncodeToString(sum[:4]), s.Attempt)
+}
+
+// Job is the object to create.
+func (s *Spec) Job() *batchv1.Job {
+	labels := map[string]string{LabelName: NameValue, LabelManagedBy: ManagedBy, LabelSession: s.Session}
+	annotations := map[string]string{AnnotationNode: s.Node}
+	var pullSecrets []corev1.LocalObjectReference
+	for _, name := range s.ImagePullSecrets {
+		pullSecrets = append(pullSecrets, corev1.LocalObjectReference{Name: name})
+	}
+	return &batchv1.Job{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "batch/v1", Kind: "Job"},
+		ObjectMeta: metav1.ObjectMeta{Name: s.JobName(), Namespace: s.Namespace, Labels: labels, Annotations: annotations},
+		Spec: batchv1.JobSpec{
+			Parallelism:             ptr(int32(1)),
+			Completions:             ptr(int32(1)),
+			BackoffLimit:            ptr(int32(0)),
+			ActiveDeadlineSeconds:   ptr(int64(s.Deadline / time.Second)),
+			TTLSecondsAfterFinished: ptr(int32(ttlSeconds)),
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels, Annotations: annotations},
+				Spec: corev1.PodSpec{
+					RestartPolicy: corev1.RestartPolicyNever,
+					// Through the scheduler and not by nodeName: quota, taints and admission see it, and a node that is
+					// full says so. By the object's name and not by the hostname label, which need not be the same.
+					Affinity: &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
+						RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+							NodeSelectorTerms: []corev1.NodeSelectorTerm{{
+								MatchFields: []corev1.NodeSelectorRequirement{{
+									Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{s.Node},
+								}},
+							}},
+						},
+					}},
+					Tolerations:                   []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
+					HostPID:                       true,
+					AutomountServiceAccountToken:  ptr(false),
+					EnableServiceLinks:            ptr(false),
+					TerminationGracePeriodSeconds: ptr(int64(graceSeconds)),
+					ImagePullSecrets:              pullSecrets,
+					SecurityContext: &corev1.PodSecurityContext{
+						RunAsUser: ptr(int64(0)), RunAsGroup: ptr(int64(0)), RunAsNonRoot: ptr(false),
+						SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeUnconfined},
+					},
+					Containers: []corev1.Container{s.container()},
+					Volumes: []corev1.Volume{{
+						Name: "cgroup",
+						VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{
+							Path: "/sys/fs/cgroup", Type: ptr(corev1.HostPathDirectory),
+						}},
+					}},
+				},
+			},
+		},
+	}
+}
+
+func (s *Spec) container() corev1.Container {
+	return corev1.Container{
+		Name:            Container,
+		Image:           s.Image,
+		ImagePullPolicy: s.ImagePullPolicy,
+		Args:            []string{"session"},
+		Env: []corev1.EnvVar{
+			{Name: session.EnvClientKey, Value: s.ClientKey.String()},
+			{Name: session.EnvCgroupRoot, Value: cgroupMount},
+			{Name: session.EnvNodeName, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "spec.nodeName"}}},
+			// The Go runtime cannot see the memory limit below by itself.
+			{Name: "GOMEMLIMIT", Value: "200MiB"},
+		},
+		Resources: corev1.ResourceRequirements{
+			Requests: corev1.ResourceList{
+				corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("64Mi"),
+			},
+			// A core is many times what tracing takes; a limit at all is what quotas ask for.
+			Limits: corev1.ResourceList{
+				corev1.ResourceCPU: resource.MustParse("1"), corev1.ResourceMemory: resource.MustParse("256Mi"),
+			},
+		},
+		SecurityContext:          s.securityContext(),
+		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
+		VolumeMounts: []corev1.VolumeMount{{
+			Name: "cgroup", MountPath: cgroupMount, ReadOnly: true,
+			// On a hybrid host the v2 hierarchy is a mount below this one.
+			MountPropagation: ptr(corev1.MountPropagationHostToContainer),
+		}},
+	}
+}
+
+func (s *Spec) securityContext() *corev1.SecurityContext {
+	sc := &corev1.SecurityContext{
+		ReadOnlyRootFilesystem: ptr(true),
+		SeccompProfile:         &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeUnconfined},
+		AppArmorProfile:        &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeUnconfined},
+		SELinuxOptions:         &corev1.SELinuxOptions{Type: "spc_t"},
+	}
+	if s.Privileged {
+		sc.Privileged = ptr(true)
+		return sc
+	}
+	sc.Privileged = ptr(false)
+	sc.AllowPrivilegeEscalation = ptr(false)
+	sc.Capabilities = &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}, Add: Capabilities}
+	return sc
+}
+
+func ptr[T any](v T) *T { return &v }

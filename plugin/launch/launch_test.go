@@ -1,0 +1,225 @@
+package launch
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
+	"sigs.k8s.io/yaml"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func spec() *Spec {
+	return &Spec{
+		Session: "k3x9q", Namespace: "demo", Node: "node-1.example.com", Image: "ghcr.io/orb8-dev/orb8-tracer:v1.2.3",
+		ImagePullPolicy: corev1.PullIfNotPresent, ImagePullSecrets: []string{"registry"}, Deadline: time.Hour,
+	}
+}
+
+func TestTheJobIsWhatTheGoldenFilesSay(t *testing.T) {
+	privileged := spec()
+	privileged.Privileged, privileged.Attempt = true, 2
+	for name, s := range map[string]*Spec{"job": spec(), "job-privileged": privileged} {
+		t.Run(name, func(t *testing.T) {
+			got, err := yaml.Marshal(s.Job())
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := "testdata/" + name + ".yaml"
+			if *update {
+				if err := os.WriteFile(file, got, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), string(got)); diff != "" {
+				t.Errorf("-want +got (go test ./plugin/launch -update writes it anew):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestJobNamesAreShortAndTheirOwn(t *testing.T) {
+	s := spec()
+	seen := map[string]bool{}
+	for _, node := range []string{"a", "b", strings.Repeat("long.", 50)} {
+		for attempt := range 2 {
+			s.Node, s.Attempt = node, attempt
+			// The pod's name adds six characters, and must fit a label too.
+			if name := s.JobName(); len(name) > 57 || seen[name] {
+				t.Errorf("name %q of %d characters, seen %v", name, len(name), seen[name])
+			} else {
+				seen[name] = true
+			}
+		}
+	}
+}
+
+func podOf(s *Spec, status corev1.PodStatus) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: s.JobName() + "-abcde", Namespace: s.Namespace, UID: "u", Labels: map[string]string{LabelSession: s.Session},
+			OwnerReferences: []metav1.OwnerReference{{Kind: "Job", Name: s.JobName(), Controller: ptr(true)}},
+		},
+		Spec:   corev1.PodSpec{NodeName: s.Node, Containers: []corev1.Container{{Name: Container, Image: s.Image}}},
+		Status: status,
+	}
+}
+
+func container(state corev1.ContainerState) corev1.PodStatus {
+	return corev1.PodStatus{Phase: corev1.PodPending, ContainerStatuses: []corev1.ContainerStatus{{Name: Container, Image: "img:1", State: state}}}
+}
+
+func waiting(reason, message string) corev1.PodStatus {
+	return container(corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}})
+}
+
+func TestAPodsStateIsSaidInWords(t *testing.T) {
+	s := spec()
+	for name, test := range map[string]struct {
+		status  corev1.PodStatus
+		running bool
+		waits   string
+		err     string
+	}{
+		"running":         {container(corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}), true, "", ""},
+		"first pull":      {waiting("ErrImagePull", "no route"), false, "pulling image img:1: no route", ""},
+		"second pull":     {waiting("ImagePullBackOff", "not found"), false, "", "image: can not pull image img:1: not found; name another with --image, or a secret with --image-pull-secret"},
+		"config":          {waiting("CreateContainerError", "apparmor"), false, "", "failed: CreateContainerError: apparmor"},
+		"not yet created": {waiting("ContainerCreating", ""), false, "starting the container (pulling image " + s.Image + " where it is not there yet)", ""},
+		"unschedulable": {corev1.PodStatus{Conditions: []corev1.PodCondition{{
+			Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: "0/2 nodes are available",
+		}}}, false, "scheduling: 0/2 nodes are available", ""},
+		"failed": {corev1.PodStatus{Phase: corev1.PodFailed, ContainerStatuses: []corev1.ContainerStatus{{State: corev1.ContainerState{
+			Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, Message: "needs BTF\n"},
+		}}}}, false, "", "failed: tracer exited with code 1: needs BTF"},
+		"evicted": {corev1.PodStatus{Phase: corev1.PodFailed, Message: "The node was low on memory"}, false, "", "failed: tracer ended: The node was low on memory"},
+		"oom": {corev1.PodStatus{Phase: corev1.PodFailed, ContainerStatuses: []corev1.ContainerStatus{{State: corev1.ContainerState{
+			Terminated: &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"},
+		}}}}, false, "", "failed: tracer was killed for its memory limit"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			running, waits, err := judge(podOf(s, test.status))
+			got := ""
+			if err != nil {
+				got = err.Error()
+			}
+			if running != test.running || waits != test.waits || got != test.err {
+				t.Errorf("running %v, waits %q, error %q", running, waits, got)
+			}
+		})
+	}
+}
+
+func TestAStartIsFollowedFromJobToRunning(t *testing.T) {
+	client := fake.NewClientset()
+	s := spec()
+	l := New(t.Context(), client, s.Namespace, s.Session)
+	defer l.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for range 2 { // a request that is sent twice makes one Job
+		if err := l.Create(ctx, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var said []string
+	progress := func(state string) {
+		said = append(said, state)
+		var err error
+		switch len(said) {
+		case 1:
+			_, err = client.CoreV1().Pods(s.Namespace).Create(ctx, podOf(s, waiting("ContainerCreating", "")), metav1.CreateOptions{})
+		case 2:
+			_, err = client.CoreV1().Pods(s.Namespace).Update(ctx, podOf(s, container(corev1.ContainerState{Running: &corev1.ContainerStateRunning{}})), metav1.UpdateOptions{})
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	name, err := l.Running(ctx, s, progress)
+	if err != nil || name != s.JobName()+"-abcde" {
+		t.Fatalf("pod %q, %v", name, err)
+	}
+	if len(said) != 2 || said[0] != "waiting for the Job's pod" || !strings.HasPrefix(said[1], "starting the container") {
+		t.Errorf("said %q", said)
+	}
+	if err := client.CoreV1().Pods(s.Namespace).Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if how, err := l.Ended(ctx, s.JobName()); err != nil || how != "ended: the pod was deleted" {
+		t.Errorf("ended %q, %v", how, err)
+	}
+	for range 2 {
+		if err := l.Delete(ctx, s.JobName()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestPodSecurityIsExplained(t *testing.T) {
+	client := fake.NewClientset()
+	s := spec()
+	l := New(t.Context(), client, s.Namespace, s.Session)
+	defer l.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	_, err := l.Running(ctx, s, func(string) {
+		_, err := client.CoreV1().Events(s.Namespace).Create(ctx, &corev1.Event{
+			ObjectMeta:     metav1.ObjectMeta{Name: "e", Namespace: s.Namespace},
+			InvolvedObject: corev1.ObjectReference{Kind: "Job", Name: s.JobName()}, Reason: "FailedCreate",
+			Message: `Error creating: pods "x" is forbidden: violates PodSecurity "restricted:latest": host namespaces (hostPID=true)`,
+		}, metav1.CreateOptions{})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	start := (*StartError)(nil)
+	if !errors.As(err, &start) || start.Reason != "pod security" || start.Node != s.Node ||
+		!strings.Contains(start.Message, "Pod Security level restricted)") ||
+		!strings.Contains(start.Message, "kubectl label namespace demo pod-security.kubernetes.io/enforce=privileged") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestSweepTakesLeftoversAndNothingElse(t *testing.T) {
+	now := time.Unix(100_000, 0)
+	job := func(name string, age time.Duration, change func(*batchv1.Job)) *batchv1.Job {
+		s := spec()
+		j := s.Job()
+		j.Name = name
+		j.CreationTimestamp = metav1.NewTime(now.Add(-age))
+		if change != nil {
+			change(j)
+		}
+		return j
+	}
+	done := func(j *batchv1.Job) {
+		j.Status.Conditions = []batchv1.JobCondition{{Type: batchv1.JobComplete, Status: corev1.ConditionTrue}}
+	}
+	client := fake.NewClientset(
+		job("runs", 10*time.Minute, nil),
+		job("extended", 3*time.Hour, func(j *batchv1.Job) { j.Spec.ActiveDeadlineSeconds = ptr(int64(4 * 3600)) }),
+		job("done", time.Minute, done),
+		job("overdue", 2*time.Hour, nil),
+		job("a-strangers", 2*time.Hour, func(j *batchv1.Job) { j.Labels = map[string]string{LabelName: "other"} }),
+		job("going", 2*time.Hour, func(j *batchv1.Job) { j.DeletionTimestamp, j.Finalizers = ptr(metav1.NewTime(now)), []string{"x"} }),
+	)
+	swept, err := Sweep(t.Context(), client, "demo", now)
+	if err != nil || strings.Join(swept, " ") != "demo/done demo/overdue" {
+		t.Errorf("swept %q, %v", swept, err)
+	}
+}

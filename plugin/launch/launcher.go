@@ -1,0 +1,375 @@
+package launch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+)
+
+// Launcher makes the Jobs of one session and watches what becomes of them: one watch for all nodes.
+type Launcher struct {
+	client    kubernetes.Interface
+	namespace string
+	session   string
+
+	watches sync.WaitGroup
+	stop    context.CancelFunc
+
+	mu      sync.Mutex
+	changed chan struct{}             // closed and made anew at each change
+	pods    map[string]*corev1.Pod    // by Job
+	refused map[string]string         // by Job: why its pod could not be created
+	failed  map[string]batchCondition // by Job
+	broken  error                     // pods can not be watched
+}
+
+type batchCondition struct{ reason, message string }
+
+// New starts watching the session's objects. Close ends that.
+func New(ctx context.Context, client kubernetes.Interface, namespace, session string) *Launcher {
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
+	l := &Launcher{
+		client: client, namespace: namespace, session: session, stop: stop,
+		changed: make(chan struct{}), pods: map[string]*corev1.Pod{}, refused: map[string]string{}, failed: map[string]batchCondition{},
+	}
+	selector := labels.Set{LabelSession: session}.String()
+	ours := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(namespace),
+		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = selector }))
+	l.watch(watching, ours.Core().V1().Pods().Informer(), func(obj any) { l.pod(obj.(*corev1.Pod)) }, func(err error) {
+		if apierrors.IsForbidden(err) {
+			l.update(func() { l.broken = err })
+		}
+	})
+	l.watch(watching, ours.Batch().V1().Jobs().Informer(), func(obj any) { l.job(obj.(*batchv1.Job)) }, func(error) {})
+	// Pod Security and quota refuse the Job's pod and not the Job: only an event says so. Who may not read events is told
+	// less, later, by the Job's deadline.
+	news := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(namespace),
+		informers.WithTweakListOptions(func(o *metav1.ListOptions) {
+			o.FieldSelector = fields.Set{"involvedObject.kind": "Job", "reason": "FailedCreate"}.String()
+		}))
+	l.watch(watching, news.Core().V1().Events().Informer(), func(obj any) { l.event(obj.(*corev1.Event)) }, func(error) {})
+	return l
+}
+
+// Close ends the watches and waits for them. It deletes nothing.
+func (l *Launcher) Close() {
+	l.stop()
+	l.watches.Wait()
+}
+
+func (l *Launcher) watch(ctx context.Context, inf cache.SharedIndexInformer, set func(any), failed func(error)) {
+	// Neither call fails for an informer that was not started yet.
+	_ = inf.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) { failed(err) })
+	_, _ = inf.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    set,
+		UpdateFunc: func(_, obj any) { set(obj) },
+		DeleteFunc: func(obj any) {
+			if last, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+				obj = last.Obj
+			}
+			if pod, ok := obj.(*corev1.Pod); ok {
+				l.gone(pod)
+			}
+		},
+	})
+	l.watches.Go(func() { inf.RunWithContext(ctx) })
+}
+
+func (l *Launcher) update(f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f()
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+func jobOf(pod *corev1.Pod) string {
+	if owner := metav1.GetControllerOf(pod); owner != nil && owner.Kind == "Job" {
+		return owner.Name
+	}
+	return ""
+}
+
+func (l *Launcher) pod(pod *corev1.Pod) {
+	l.update(func() { l.pods[jobOf(pod)] = pod })
+}
+
+// gone marks a pod that was deleted by somebody, a node's drain for one.
+func (l *Launcher) gone(pod *corev1.Pod) {
+	l.update(func() {
+		if last := l.pods[jobOf(pod)]; last != nil && last.UID == pod.UID {
+			deleted := pod.DeepCopy()
+			if !ended(deleted) {
+				deleted.Status.Phase = corev1.PodFailed
+				deleted.Status.Reason, deleted.Status.Message = "Deleted", "the pod was deleted"
+			}
+			l.pods[jobOf(pod)] = deleted
+		}
+	})
+}
+
+func (l *Launcher) job(job *batchv1.Job) {
+	for _, c := range job.Status.Conditions {
+		if c.Type == batchv1.JobFailed && c.Status == corev1.ConditionTrue {
+			l.update(func() { l.failed[job.Name] = batchCondition{c.Reason, c.Message} })
+		}
+	}
+}
+
+func (l *Launcher) event(e *corev1.Event) {
+	if strings.HasPrefix(e.InvolvedObject.Name, "orb8-"+l.session+"-") {
+		l.update(func() { l.refused[e.InvolvedObject.Name] = e.Message })
+	}
+}
+
+// Create makes the Job.
+func (l *Launcher) Create(ctx context.Context, spec *Spec) error {
+	_, err := l.client.BatchV1().Jobs(spec.Namespace).Create(ctx, spec.Job(), metav1.CreateOptions{})
+	switch {
+	case apierrors.IsAlreadyExists(err): // a request that was sent twice
+		return nil
+	case apierrors.IsForbidden(err):
+		return &StartError{Node: spec.Node, Reason: "forbidden", Message: reason(err)}
+	case err != nil:
+		return fmt.Errorf("create job %s/%s: %w", spec.Namespace, spec.JobName(), err)
+	}
+	return nil
+}
+
+// StartError says why a node has no tracer.
+type StartError struct {
+	Node string
+	// Reason is one of "forbidden", "pod security", "image", "unschedulable", "failed".
+	Reason, Message string
+}
+
+func (e *StartError) Error() string { return e.Reason + ": " + e.Message }
+
+// reason takes the API machinery's frame off a message.
+func reason(err error) string {
+	if status := apierrors.APIStatus(nil); errors.As(err, &status) {
+		return status.Status().Message
+	}
+	return err.Error()
+}
+
+// Running waits until the Job's pod runs and returns its name. progress hears what is waited for, each time it changes.
+// What can not be mended by waiting is a *StartError.
+func (l *Launcher) Running(ctx context.Context, spec *Spec, progress func(string)) (string, error) {
+	last := ""
+	for {
+		l.mu.Lock()
+		pod, refused, failed, broken, changed := l.pods[spec.JobName()], l.refused[spec.JobName()], l.failed[spec.JobName()], l.broken, l.changed
+		l.mu.Unlock()
+		if broken != nil {
+			return "", &StartError{Node: spec.Node, Reason: "forbidden", Message: reason(broken)}
+		}
+		state := "waiting for the Job's pod"
+		if pod != nil {
+			running, waits, err := judge(pod)
+			if err != nil {
+				err.Node = spec.Node
+				return "", err
+			}
+			if running {
+				return pod.Name, nil
+			}
+			state = waits
+		} else if refused != "" {
+			return "", refusal(spec, refused)
+		}
+		if failed.reason != "" {
+			return "", &StartError{Node: spec.Node, Reason: "failed", Message: fmt.Sprintf("job %s: %s (last: %s)", failed.reason, failed.message, state)}
+		}
+		if state != last {
+			last = state
+			progress(state)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return "", fmt.Errorf("%s: %w", state, ctx.Err())
+		}
+	}
+}
+
+// refusal makes of the API server's refusal to create the pod what the user can do about it.
+func refusal(spec *Spec, message string) *StartError {
+	if strings.Contains(message, "violates PodSecurity") {
+		return &StartError{Node: spec.Node, Reason: "pod security", Message: fmt.Sprintf(
+			"namespace %q forbids the tracer (%s); allow it with: kubectl label namespace %s pod-security.kubernetes.io/enforce=privileged --overwrite, or run it elsewhere with --tracer-namespace",
+			spec.Namespace, policyOf(message), spec.Namespace)}
+	}
+	return &StartError{Node: spec.Node, Reason: "forbidden", Message: message}
+}
+
+// policyOf finds the level in `… violates PodSecurity "restricted:latest": …`.
+func policyOf(message string) string {
+	_, rest, _ := strings.Cut(message, `violates PodSecurity "`)
+	level, _, _ := strings.Cut(rest, ":")
+	return "Pod Security level " + level
+}
+
+// judge says of a pod whether it runs, else what it waits for, or why it never will run.
+func judge(pod *corev1.Pod) (running bool, waits string, err *StartError) {
+	if pod.DeletionTimestamp != nil || ended(pod) {
+		return false, "", &StartError{Reason: "failed", Message: "tracer " + endOf(pod)}
+	}
+	for i := range pod.Status.ContainerStatuses {
+		s := &pod.Status.ContainerStatuses[i]
+		if s.State.Running != nil {
+			return true, "", nil
+		}
+		w := s.State.Waiting
+		if w == nil {
+			continue
+		}
+		switch w.Reason {
+		case "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName":
+			return false, "", &StartError{Reason: "image", Message: fmt.Sprintf(
+				"can not pull image %s: %s; name another with --image, or a secret with --image-pull-secret", s.Image, w.Message)}
+		case "CreateContainerConfigError", "CreateContainerError", "RunContainerError", "CrashLoopBackOff":
+			return false, "", &StartError{Reason: "failed", Message: w.Reason + ": " + w.Message}
+		case "ErrImagePull":
+			return false, "pulling image " + s.Image + ": " + w.Message, nil
+		}
+	}
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
+			return false, "scheduling: " + c.Message, nil
+		}
+	}
+	if pod.Spec.NodeName == "" {
+		return false, "waiting for the scheduler", nil
+	}
+	return false, "starting the container (pulling image " + pod.Spec.Containers[0].Image + " where it is not there yet)", nil
+}
+
+func ended(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded
+}
+
+// endOf says how a pod ended.
+func endOf(pod *corev1.Pod) string {
+	for i := range pod.Status.ContainerStatuses {
+		if t := pod.Status.ContainerStatuses[i].State.Terminated; t != nil {
+			how := fmt.Sprintf("exited with code %d", t.ExitCode)
+			if t.Signal != 0 {
+				how = fmt.Sprintf("was killed by signal %d", t.Signal)
+			}
+			if t.Reason == "OOMKilled" {
+				how = "was killed for its memory limit"
+			}
+			if message := strings.TrimSpace(t.Message); message != "" {
+				how += ": " + message
+			}
+			return how
+		}
+	}
+	if pod.Status.Message != "" {
+		return "ended: " + pod.Status.Message
+	}
+	if pod.DeletionTimestamp != nil {
+		return "ended: the pod was deleted"
+	}
+	return "ended: " + string(pod.Status.Phase)
+}
+
+// Ended waits until the Job's pod is over and says how it ended.
+func (l *Launcher) Ended(ctx context.Context, job string) (string, error) {
+	for {
+		l.mu.Lock()
+		pod, changed := l.pods[job], l.changed
+		l.mu.Unlock()
+		if pod != nil && (ended(pod) || pod.DeletionTimestamp != nil) {
+			return endOf(pod), nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return "", ctx.Err()
+		}
+	}
+}
+
+// Extend gives the Job until d from its start.
+func (l *Launcher) Extend(ctx context.Context, job string, d time.Duration) error {
+	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"activeDeadlineSeconds": int64(d / time.Second)}})
+	if err != nil {
+		return err
+	}
+	if _, err = l.client.BatchV1().Jobs(l.namespace).Patch(ctx, job, types.StrategicMergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		return fmt.Errorf("extend the deadline of job %s/%s: %w", l.namespace, job, err)
+	}
+	return nil
+}
+
+// Delete takes a Job and its pod away. A Job that is gone is no error.
+func (l *Launcher) Delete(ctx context.Context, job string) error {
+	return remove(ctx, l.client, l.namespace, job)
+}
+
+func remove(ctx context.Context, client kubernetes.Interface, namespace, job string) error {
+	err := client.BatchV1().Jobs(namespace).Delete(ctx, job, metav1.DeleteOptions{PropagationPolicy: ptr(metav1.DeletePropagationBackground)})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("delete job %s/%s: %w", namespace, job, err)
+	}
+	return nil
+}
+
+// Sweep deletes what earlier sessions left in a namespace ("" for all): Jobs of ours that are finished or past their
+// deadline, whose deletion the cluster should have seen to by itself. A Job that runs is a colleague's.
+func Sweep(ctx context.Context, client kubernetes.Interface, namespace string, now time.Time) (swept []string, err error) {
+	jobs, err := client.BatchV1().Jobs(namespace).List(ctx, metav1.ListOptions{
+		LabelSelector: labels.Set{LabelName: NameValue, LabelManagedBy: ManagedBy}.String(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list leftovers: %w", err)
+	}
+	var errs []error
+	for i := range jobs.Items {
+		job := &jobs.Items[i]
+		if job.DeletionTimestamp != nil || !leftover(job, now) {
+			continue
+		}
+		if err := remove(ctx, client, job.Namespace, job.Name); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		swept = append(swept, job.Namespace+"/"+job.Name)
+	}
+	return swept, errors.Join(errs...)
+}
+
+func leftover(job *batchv1.Job, now time.Time) bool {
+	for _, c := range job.Status.Conditions {
+		if (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed) && c.Status == corev1.ConditionTrue {
+			return true
+		}
+	}
+	if job.Spec.ActiveDeadlineSeconds == nil {
+		return false
+	}
+	// A Job without a start was never taken up by the controller: its deadline never began.
+	start := job.CreationTimestamp
+	if job.Status.StartTime != nil {
+		start = *job.Status.StartTime
+	}
+	// A minute for clocks that differ.
+	return now.After(start.Add(time.Duration(*job.Spec.ActiveDeadlineSeconds)*time.Second + time.Minute))
+}
