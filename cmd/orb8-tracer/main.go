@@ -1,0 +1,55 @@
+//go:build linux
+
+// Command orb8-tracer runs on a node, in a pod that kubectl-orb8 starts there.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/orb8-dev/kubectl-orb8/internal/version"
+)
+
+const usage = `usage:
+  orb8-tracer session   serve one kubectl orb8, which sets the environment
+  orb8-tracer version   print the version`
+
+var errUsage = errors.New(usage)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer stop()
+	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+	switch {
+	case err == nil:
+	case errors.Is(err, errUsage):
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	default:
+		line := "orb8-tracer: " + strings.ReplaceAll(err.Error(), "\n", "; ")
+		fmt.Fprintln(os.Stderr, line)
+		leaveWord(terminationLog, line)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	if len(args) != 1 {
+		return errUsage
+	}
+	switch args[0] {
+	case "session":
+		return serve(ctx, getenv, stdout, stderr)
+	case "version", "--version":
+		_, err := fmt.Fprintln(stdout, version.Version())
+		return err
+	default:
+		return errUsage
+	}
+}

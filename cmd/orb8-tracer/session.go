@@ -1,0 +1,114 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"runtime/debug"
+	"strconv"
+
+	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/internal/version"
+	"github.com/orb8-dev/kubectl-orb8/tracer"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// terminationLog is what Kubernetes shows of a container that has ended.
+	terminationLog = "/dev/termination-log"
+	// defaultCgroupMount is where a host has its cgroups, for those who run the tracer outside a pod.
+	defaultCgroupMount = "/sys/fs/cgroup"
+	// gcPercent: the tracer is a guest on the node, so rather a little more time for the garbage collector than memory.
+	gcPercent = 50
+)
+
+// serve runs one session as the environment says.
+func serve(ctx context.Context, getenv func(string) string, stdout, stderr io.Writer) error {
+	client, err := session.ParsePublicKey(getenv(session.EnvClientKey))
+	if err != nil {
+		return fmt.Errorf("%s: %w", session.EnvClientKey, err)
+	}
+	node := getenv(session.EnvNodeName)
+	if node == "" {
+		return fmt.Errorf("%s is not set", session.EnvNodeName)
+	}
+	cgroups := getenv(session.EnvCgroupRoot)
+	if cgroups == "" {
+		cgroups = defaultCgroupMount
+	}
+	identity, err := session.NewIdentity()
+	if err != nil {
+		return err
+	}
+	listeners, err := listen(ctx, session.Port)
+	if err != nil {
+		return err
+	}
+	debug.SetGCPercent(gcPercent)
+	return tracer.Run(ctx, tracer.Config{
+		Node:      node,
+		Version:   version.Version(),
+		Release:   kernelRelease(),
+		Instance:  randomInstance(),
+		Identity:  identity,
+		Client:    client,
+		Listeners: listeners,
+		Kernel:    tracer.Host{CgroupMount: cgroups},
+		Ready:     stdout,
+		Log:       slog.New(slog.NewTextHandler(stderr, nil)),
+	})
+}
+
+// listen opens the port on the loopback addresses that there are. Nobody outside the pod's network namespace gets to them
+// but by a port-forward.
+func listen(ctx context.Context, port int) ([]net.Listener, error) {
+	var config net.ListenConfig
+	var listeners []net.Listener
+	var errs []error
+	for _, host := range []string{"127.0.0.1", "::1"} {
+		l, err := config.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		listeners = append(listeners, l)
+	}
+	if len(listeners) == 0 {
+		return nil, errors.Join(errs...)
+	}
+	return listeners, nil
+}
+
+// randomInstance is never 0, which on the wire means none.
+func randomInstance() uint64 {
+	var b [8]byte
+	rand.Read(b[:]) // it cannot fail, only end the process
+	return binary.LittleEndian.Uint64(b[:]) | 1
+}
+
+// kernelRelease is what uname -r prints; empty where the kernel does not say.
+func kernelRelease() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+// leaveWord writes a line to a file that exists already, as the termination log does in a container.
+func leaveWord(file, line string) {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_TRUNC, 0)
+	if err != nil {
+		return // not in a container
+	}
+	_, _ = f.WriteString(line + "\n") // stderr has it too
+	_ = f.Close()
+}

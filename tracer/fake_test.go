@@ -1,0 +1,175 @@
+package tracer
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/orb8-dev/kubectl-orb8/bpf"
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
+)
+
+// fakeKernel is a machine with one pod of one container, and a probe that reports what the test emits.
+type fakeKernel struct {
+	root      string // a directory in the place of the cgroup mount
+	app       uint64 // the container's cgroup
+	scope     *fakeScope
+	source    *fakeSource
+	openError error
+}
+
+const (
+	podUID      = "0f7a5c2e-8b1d-4f7e-9a33-5d2f6f0b9c11"
+	containerID = "1111111111111111111111111111111111111111111111111111111111111111"
+)
+
+func newFakeKernel(t *testing.T) *fakeKernel {
+	t.Helper()
+	root := t.TempDir()
+	dir := filepath.Join(root, "kubepods", "pod"+podUID, containerID)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var stat syscall.Stat_t
+	if err := syscall.Stat(dir, &stat); err != nil {
+		t.Fatal(err)
+	}
+	return &fakeKernel{
+		root:   root,
+		app:    stat.Ino,
+		scope:  &fakeScope{cgroups: make(map[uint64]bool), failures: make(chan error)},
+		source: &fakeSource{cgroup: stat.Ino, orders: make(chan order)},
+	}
+}
+
+func (k *fakeKernel) CgroupRoot() (string, error) { return k.root, nil }
+
+func (k *fakeKernel) OpenScope(string) (Scope, error) { return k.scope, nil }
+
+func (k *fakeKernel) Kinds() []string { return []string{"flow"} }
+
+func (k *fakeKernel) OpenSource(context.Context, string, Scope, string, *session.Config) (Source, error) {
+	if k.openError != nil {
+		return nil, k.openError
+	}
+	return k.source, nil
+}
+
+// fakeScope remembers what is in scope.
+type fakeScope struct {
+	mu       sync.Mutex
+	cgroups  map[uint64]bool
+	closed   bool
+	failures chan error
+}
+
+func (s *fakeScope) SetPod([16]byte, bool) error { return nil }
+
+func (s *fakeScope) SetCgroup(id uint64, target bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cgroups[id] = target
+	return nil
+}
+
+func (s *fakeScope) has(id uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cgroups[id]
+}
+
+func (s *fakeScope) Run(ctx context.Context, _ func(pods.Cgroup)) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-s.failures:
+		return err
+	}
+}
+
+func (s *fakeScope) Lost() []bpf.Loss { return nil }
+
+func (s *fakeScope) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	return nil
+}
+
+// fakeSource emits what it is ordered to, and one flow with the cookie lastCookie when it is flushed.
+type fakeSource struct {
+	cgroup uint64 // of what it emits when flushed
+	orders chan order
+	mu     sync.Mutex
+	lost   []bpf.Loss
+	closed bool
+}
+
+type order struct {
+	cgroup      uint64
+	first, last uint64 // socket cookies
+	done        chan struct{}
+	fail        error
+}
+
+const lastCookie = 1 << 40
+
+func (s *fakeSource) Run(ctx context.Context, sink Sink) error {
+	ev := &event.Event{}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case o := <-s.orders:
+			if o.fail != nil {
+				return o.fail
+			}
+			for cookie := o.first; cookie <= o.last; cookie++ {
+				*ev = event.Event{Time: nowNs(), Kind: &event.Event_Flow{Flow: sampleFlow(cookie)}}
+				sink(o.cgroup, ev)
+			}
+			close(o.done)
+		}
+	}
+}
+
+// emit has flows with these socket cookies reported, and returns when they were.
+func (s *fakeSource) emit(cgroup, first, last uint64) {
+	o := order{cgroup: cgroup, first: first, last: last, done: make(chan struct{})}
+	s.orders <- o
+	<-o.done
+}
+
+func (s *fakeSource) fail(err error) { s.orders <- order{fail: err} }
+
+func (s *fakeSource) Flush(ctx context.Context) error {
+	o := order{cgroup: s.cgroup, first: lastCookie, last: lastCookie, done: make(chan struct{})}
+	select {
+	case s.orders <- o:
+		<-o.done
+		return nil
+	case <-ctx.Done():
+		return errors.New("nobody runs")
+	}
+}
+
+func (s *fakeSource) Lost() []bpf.Loss {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]bpf.Loss(nil), s.lost...)
+}
+
+func (s *fakeSource) Watermark() uint64 { return nowNs() }
+
+func (s *fakeSource) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	return nil
+}

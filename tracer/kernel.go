@@ -1,0 +1,87 @@
+//go:build linux
+
+package tracer
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/bpf/flows"
+	"github.com/orb8-dev/kubectl-orb8/bpf/scope"
+	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
+)
+
+// probes is the list of what can be traced: one line a probe.
+var probes = []probe{
+	{"flow", openFlows},
+}
+
+type probe struct {
+	kind string
+	open func(ctx context.Context, scope *scope.Scope, cgroupRoot string, config *session.Config) (Source, error)
+}
+
+func openFlows(ctx context.Context, scope *scope.Scope, cgroupRoot string, config *session.Config) (Source, error) {
+	p, err := flows.Open(ctx, flows.Options{
+		Scope:      scope,
+		CgroupRoot: cgroupRoot,
+		Interval:   time.Duration(config.GetInterval()),
+		RingBytes:  config.GetRingBytes(),
+		MaxFlows:   config.GetMaxFlows(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return flowSource{p}, nil
+}
+
+type flowSource struct{ *flows.Probe }
+
+func (s flowSource) Run(ctx context.Context, sink Sink) error { return s.Probe.Run(ctx, sink) }
+
+// Host is the kernel of this machine, with its cgroup hierarchy mounted at CgroupMount or right below it.
+type Host struct{ CgroupMount string }
+
+// CgroupRoot finds where cgroup v2 is.
+func (h Host) CgroupRoot() (string, error) { return pods.FindCgroup2(h.CgroupMount) }
+
+// OpenScope loads and attaches bpf/scope.
+func (h Host) OpenScope(cgroupRoot string) (Scope, error) {
+	s, err := scope.Open(scope.Options{CgroupRoot: cgroupRoot})
+	if err != nil {
+		return nil, err
+	}
+	return hostScope{s}, nil
+}
+
+// Kinds are the kinds of events that there are probes for.
+func (h Host) Kinds() []string {
+	kinds := make([]string, 0, len(probes))
+	for _, p := range probes {
+		kinds = append(kinds, p.kind)
+	}
+	return kinds
+}
+
+// OpenSource loads and attaches the probe for a kind.
+func (h Host) OpenSource(ctx context.Context, kind string, s Scope, cgroupRoot string, config *session.Config) (Source, error) {
+	host, ok := s.(hostScope)
+	if !ok {
+		return nil, fmt.Errorf("a scope of type %T is not this kernel's", s)
+	}
+	for _, p := range probes {
+		if p.kind == kind {
+			return p.open(ctx, host.Scope, cgroupRoot, config)
+		}
+	}
+	return nil, fmt.Errorf("no probe for %q", kind)
+}
+
+// hostScope gives the scope's news as pods wants them.
+type hostScope struct{ *scope.Scope }
+
+func (s hostScope) Run(ctx context.Context, each func(pods.Cgroup)) error {
+	return s.Scope.Run(ctx, func(e scope.Event) { each(pods.Cgroup{ID: e.ID, Path: e.Path, Removed: e.Removed}) })
+}

@@ -1,0 +1,239 @@
+package tracer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/bpf"
+	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
+)
+
+// observation is the kernel side of a session: the scope and the probes.
+type observation struct {
+	*tracer
+	cgroupRoot string
+	scope      Scope
+	sources    []source
+	warnings   []string
+
+	// endScope ends the reading of the scope's news, done when reading has ended.
+	endScope context.CancelFunc
+	reading  sync.WaitGroup
+	// failed gets the error of whatever ends before its time.
+	failed chan error
+}
+
+type source struct {
+	kind string
+	Source
+}
+
+// scopeName is what the scope's losses are reported under.
+const scopeName = "scope"
+
+// observe attaches what the client asked for. When it returns, the existing cgroups of the pods known by then are in scope.
+// The observation is to be closed even when there is an error.
+func (t *tracer) observe(ctx context.Context, config *session.Config) (*observation, error) {
+	o := &observation{tracer: t, endScope: func() {}, failed: make(chan error, len(config.GetKinds())+1)}
+	for _, kind := range config.GetKinds() {
+		if known := t.Kernel.Kinds(); !slices.Contains(known, kind) {
+			return o, fmt.Errorf("this tracer (%s) cannot trace %q, only %s", t.Version, kind, strings.Join(known, ", "))
+		}
+	}
+	var err error
+	if o.cgroupRoot, err = t.Kernel.CgroupRoot(); err != nil {
+		return o, err
+	}
+	if o.scope, err = t.Kernel.OpenScope(o.cgroupRoot); err != nil {
+		return o, fmt.Errorf("observe cgroups: %w", err)
+	}
+	o.follow(ctx)
+	o.warning(t.resolver.Attach(o.scope))
+	// News come in already, so what is made during the walk is not missed.
+	if err := t.resolver.Walk(ctx, o.cgroupRoot, time.Now()); err != nil {
+		return o, err
+	}
+	select {
+	case <-t.server.populated.done:
+	case <-time.After(podsWait):
+	case <-ctx.Done():
+		return o, context.Cause(ctx)
+	}
+	for _, kind := range slices.Compact(slices.Sorted(slices.Values(config.GetKinds()))) {
+		s, err := t.Kernel.OpenSource(ctx, kind, o.scope, o.cgroupRoot, config)
+		if err != nil {
+			return o, fmt.Errorf("trace %s: %w", kind, err)
+		}
+		o.sources = append(o.sources, source{kind, s})
+	}
+	return o, nil
+}
+
+func (o *observation) warning(err error) {
+	if err != nil {
+		o.warnings = append(o.warnings, err.Error())
+	}
+}
+
+// follow reads the scope's news until endScope.
+func (o *observation) follow(ctx context.Context) {
+	ctx, o.endScope = context.WithCancel(context.WithoutCancel(ctx))
+	o.reading.Go(func() {
+		err := o.scope.Run(ctx, func(news pods.Cgroup) { o.warn(o.resolver.Observe(news, time.Now())) })
+		if ctx.Err() == nil {
+			o.failed <- fmt.Errorf("observe cgroups: %w", unexpected(err))
+		}
+	})
+}
+
+func unexpected(err error) error {
+	if err == nil {
+		return errors.New("ended by itself")
+	}
+	return err
+}
+
+// run streams what the sources report until there is a reason to end, which it returns. Unless nobody listens any more, the
+// last the sources have is in the outbox then.
+func (o *observation) run(ctx context.Context) error {
+	sourcing, endSources := context.WithCancel(context.WithoutCancel(ctx))
+	defer endSources()
+	var reporting sync.WaitGroup
+	for _, s := range o.sources {
+		reporting.Go(func() {
+			err := s.Run(sourcing, o.naming.sink(s.kind))
+			if sourcing.Err() == nil {
+				o.failed <- fmt.Errorf("trace %s: %w", s.kind, unexpected(err))
+			}
+		})
+	}
+	pumping, endPump := context.WithCancel(context.WithoutCancel(ctx))
+	defer endPump()
+	var own sync.WaitGroup
+	own.Go(func() { o.pump(pumping) })
+	own.Go(func() { o.tidy(pumping) })
+
+	var reason error
+	select {
+	case <-ctx.Done():
+		reason = context.Cause(ctx)
+	case reason = <-o.failed:
+	}
+	if !errors.Is(reason, errSilent) {
+		o.flushSources()
+	}
+	endSources()
+	reporting.Wait()
+	endPump()
+	own.Wait()
+	o.naming.sweep(time.Now(), true)
+	o.count()
+	return reason
+}
+
+// flushSources has the sources report what they have counted to the end.
+func (o *observation) flushSources() {
+	ctx, cancel := context.WithTimeout(context.Background(), flushLimit)
+	defer cancel()
+	for _, s := range o.sources {
+		if err := s.Flush(ctx); err != nil {
+			o.warn(fmt.Errorf("last sweep of %s: %w", s.kind, err))
+		}
+	}
+}
+
+// pump closes batches: at once when the stream was quiet, else each batchInterval.
+func (o *observation) pump(ctx context.Context) {
+	tick := time.NewTicker(batchInterval)
+	defer tick.Stop()
+	var flushed, counted time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-o.opened:
+			if time.Since(flushed) < batchInterval {
+				continue // the tick is near
+			}
+		case <-tick.C:
+		}
+		now := time.Now()
+		if now.Sub(counted) >= lossInterval {
+			o.count()
+			counted = now
+		}
+		// The sources are asked first: what they report after that is not older than they say.
+		watermark := o.watermark()
+		watermark = min(watermark, o.naming.sweep(now, false))
+		if o.out.flush(watermark, o.server.data.taken() && now.Sub(flushed) >= watermarkInterval) {
+			flushed = now
+		}
+	}
+}
+
+// watermark is the oldest of the sources'.
+func (o *observation) watermark() uint64 {
+	oldest := nowNs()
+	for _, s := range o.sources {
+		oldest = min(oldest, s.Watermark())
+	}
+	return oldest
+}
+
+// count reads the loss counters of the kernel side.
+func (o *observation) count() {
+	for _, s := range o.sources {
+		o.losses.read(s.kind, s.Lost())
+	}
+	o.losses.read(scopeName, o.scope.Lost())
+}
+
+// tidy forgets the dead, and looks at the cgroup tree again when news of it were lost.
+func (o *observation) tidy(ctx context.Context) {
+	tick := time.NewTicker(tidyInterval)
+	defer tick.Stop()
+	missed := sum(o.scope.Lost())
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			o.warn(o.resolver.Expire(now))
+			if lost := sum(o.scope.Lost()); lost > missed {
+				missed = lost
+				if err := o.resolver.Walk(ctx, o.cgroupRoot, now); err != nil && ctx.Err() == nil {
+					o.warn(err)
+				}
+			}
+		}
+	}
+}
+
+func sum(lost []bpf.Loss) (n uint64) {
+	for _, l := range lost {
+		n += l.Count
+	}
+	return n
+}
+
+// close detaches everything.
+func (o *observation) close() {
+	for _, s := range o.sources {
+		if err := s.Close(); err != nil {
+			o.Log.Error("detach", "kind", s.kind, "err", err)
+		}
+	}
+	o.endScope()
+	o.reading.Wait()
+	if o.scope != nil {
+		if err := o.scope.Close(); err != nil {
+			o.Log.Error("detach", "kind", scopeName, "err", err)
+		}
+	}
+}

@@ -1,0 +1,291 @@
+package tracer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+)
+
+// server is the session's gRPC service. It has one client, which may connect again: the newest Control stream and the newest
+// Events stream are the ones that go on.
+type server struct {
+	session.UnimplementedSessionServer
+	welcome *session.Welcome
+	dog     *watchdog
+	out     *outbox
+	// apply takes in the node's pods.
+	apply func(*session.PodUpdate) error
+
+	control, data turn
+	// receivers read the Control streams. Each ends when gRPC ends its stream.
+	receivers sync.WaitGroup
+
+	mu     sync.Mutex
+	config *session.Config
+
+	configured chan *session.Config // gets the first
+	populated  *once                // the first pod update was applied
+	stop       *once                // the client asked for the end
+	answered   *once                // answer was set
+	answer     *session.Started
+	sent       *once // the final batch was sent
+	left       *once // after that, or after an answer with an error, the client closed Control
+	closing    *once // no more is served
+}
+
+func newServer(welcome *session.Welcome, dog *watchdog, out *outbox, apply func(*session.PodUpdate) error) *server {
+	return &server{
+		welcome:    welcome,
+		dog:        dog,
+		out:        out,
+		apply:      apply,
+		configured: make(chan *session.Config, 1),
+		populated:  newOnce(),
+		stop:       newOnce(),
+		answered:   newOnce(),
+		sent:       newOnce(),
+		left:       newOnce(),
+		closing:    newOnce(),
+	}
+}
+
+// transport is the gRPC server around s: pinned keys and tight limits, as neither end trusts the other.
+func (s *server) transport(identity *session.Identity, client session.PublicKey) *grpc.Server {
+	g := grpc.NewServer(
+		grpc.Creds(credentials.NewTLS(identity.ServerTLS(client))),
+		grpc.ForceServerCodecV2(newCodec()),
+		grpc.MaxRecvMsgSize(session.MaxMessageBytes),
+		grpc.MaxSendMsgSize(session.MaxMessageBytes),
+		grpc.MaxHeaderListSize(16<<10),
+		grpc.MaxConcurrentStreams(8),
+		grpc.ConnectionTimeout(session.FirstContactTimeout),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: session.HeartbeatTimeout / 3, Timeout: session.HeartbeatTimeout}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
+	)
+	session.RegisterSessionServer(g, s)
+	return g
+}
+
+// start sets the answer to the client's configuration.
+func (s *server) start(answer *session.Started) {
+	s.answer = answer
+	s.answered.happen()
+}
+
+// Control serves the client's orders and heartbeats.
+func (s *server) Control(stream grpc.BidiStreamingServer[session.ClientMessage, session.TracerMessage]) error {
+	first, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	hello := first.GetHello()
+	switch {
+	case hello == nil:
+		return status.Error(codes.InvalidArgument, "the first message must be a Hello")
+	case hello.GetProtocol() != s.welcome.GetProtocol():
+		return status.Errorf(codes.FailedPrecondition, "the tracer (%s) speaks protocol %d, the client (%s) protocol %d",
+			s.welcome.GetVersion(), s.welcome.GetProtocol(), hello.GetVersion(), hello.GetProtocol())
+	}
+	s.dog.heard()
+	ctx, release := s.control.take(stream.Context())
+	defer release()
+	if err := stream.Send(&session.TracerMessage{Message: &session.TracerMessage_Welcome{Welcome: s.welcome}}); err != nil {
+		return err
+	}
+
+	c := &conversation{server: s, stream: stream}
+	inbox, broken := s.receive(ctx, stream)
+	for {
+		select {
+		case m := <-inbox:
+			s.dog.heard()
+			err = c.take(m)
+		case <-c.awaited:
+			c.awaited = nil
+			err = stream.Send(&session.TracerMessage{Message: &session.TracerMessage_Started{Started: s.answer}})
+		case err = <-broken:
+			if !errors.Is(err, io.EOF) {
+				return err
+			}
+			if s.sent.happened() || s.answered.happened() && s.answer.GetError() != "" {
+				s.left.happen()
+			}
+			return nil
+		case <-s.closing.done:
+			return nil
+		case <-ctx.Done():
+			return ended(ctx)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// receive reads a Control stream, so that its handler need not wait for it alone.
+func (s *server) receive(ctx context.Context, stream grpc.BidiStreamingServer[session.ClientMessage, session.TracerMessage]) (<-chan *session.ClientMessage, <-chan error) {
+	inbox, broken := make(chan *session.ClientMessage), make(chan error, 1)
+	s.receivers.Go(func() {
+		for {
+			m, err := stream.Recv()
+			if err != nil {
+				broken <- err
+				return
+			}
+			select {
+			case inbox <- m:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return inbox, broken
+}
+
+// conversation is one Control stream after its greeting.
+type conversation struct {
+	*server
+	stream grpc.BidiStreamingServer[session.ClientMessage, session.TracerMessage]
+	// awaited is closed when there is an answer for the client; nil while it does not wait for one.
+	awaited <-chan struct{}
+	// complete: the pods were listed completely on this connection.
+	complete bool
+}
+
+func (c *conversation) take(m *session.ClientMessage) error {
+	switch m := m.GetMessage().(type) {
+	case *session.ClientMessage_Config:
+		if err := c.configure(m.Config); err != nil {
+			return err
+		}
+		c.awaited = c.answered.done
+	case *session.ClientMessage_Pods:
+		if !c.complete && !m.Pods.GetComplete() {
+			return status.Error(codes.InvalidArgument, "the first pod update of a connection must be complete")
+		}
+		c.complete = true
+		if err := c.apply(m.Pods); err != nil {
+			return status.Error(codes.InvalidArgument, err.Error())
+		}
+		c.populated.happen()
+	case *session.ClientMessage_Heartbeat:
+		return c.stream.Send(&session.TracerMessage{Message: &session.TracerMessage_Heartbeat{Heartbeat: &session.Heartbeat{}}})
+	case *session.ClientMessage_Stop:
+		c.server.stop.happen()
+	case *session.ClientMessage_Hello:
+		return status.Error(codes.InvalidArgument, "a second Hello")
+	default:
+		// A message of a newer client that an older tracer may ignore: else the protocol would differ.
+	}
+	return nil
+}
+
+// configure takes the first configuration and insists that others are the same.
+func (s *server) configure(config *session.Config) error {
+	if err := checkConfig(config); err != nil {
+		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.config == nil:
+		s.config = config
+		s.configured <- config
+	case !proto.Equal(s.config, config):
+		return status.Error(codes.FailedPrecondition, "the tracer runs with another configuration")
+	}
+	return nil
+}
+
+// What a client may ask of a node.
+const (
+	minInterval  = 50 * time.Millisecond
+	maxInterval  = time.Hour
+	maxRingBytes = 64 << 20
+	maxMaxFlows  = 4 << 20
+	maxKinds     = 32
+)
+
+func checkConfig(c *session.Config) error {
+	interval := time.Duration(c.GetInterval())
+	switch ring := c.GetRingBytes(); {
+	case len(c.GetKinds()) == 0 || len(c.GetKinds()) > maxKinds:
+		return fmt.Errorf("%d kinds of events asked for", len(c.GetKinds()))
+	case interval != 0 && (interval < minInterval || interval > maxInterval):
+		return fmt.Errorf("interval %v is not between %v and %v", interval, minInterval, maxInterval)
+	case ring > maxRingBytes || ring&(ring-1) != 0:
+		return fmt.Errorf("ring buffer of %d bytes: not a power of two up to %d", ring, maxRingBytes)
+	case c.GetMaxFlows() > maxMaxFlows:
+		return fmt.Errorf("%d flows are more than %d", c.GetMaxFlows(), maxMaxFlows)
+	}
+	return nil
+}
+
+// Events streams batches until the final one.
+func (s *server) Events(request *session.EventsRequest, stream grpc.ServerStreamingServer[session.Batch]) error {
+	// What a first reader finds gone did not fit the queue; what a returning one finds gone was missed for the cut.
+	from, stage := uint64(1), event.LossStage_LOSS_STAGE_QUEUE
+	if request.GetInstance() == s.welcome.GetInstance() && request.GetResumeFrom() > 0 {
+		from, stage = request.GetResumeFrom(), event.LossStage_LOSS_STAGE_STREAM_GAP
+	}
+	if err := s.out.check(from); err != nil {
+		return status.Errorf(codes.OutOfRange, "resume from %d: %v", from, err)
+	}
+	ctx, release := s.data.take(stream.Context())
+	defer release()
+	// A client without this compressor is served without.
+	_ = grpc.SetSendCompressor(ctx, session.Compressor)
+	for ctx.Err() == nil {
+		wire, next, changed, final := s.out.read(from, stage)
+		switch {
+		case wire != nil:
+			if err := stream.SendMsg(wire); err != nil {
+				return err
+			}
+			from, stage = next, event.LossStage_LOSS_STAGE_QUEUE
+		case final:
+			s.sent.happen()
+			return nil
+		default:
+			select {
+			case <-changed:
+			case <-ctx.Done():
+			case <-s.closing.done:
+				return status.Error(codes.Unavailable, "the tracer has ended")
+			}
+		}
+	}
+	return ended(ctx)
+}
+
+// ended is what a stream returns whose context has ended.
+func ended(ctx context.Context) error {
+	if errors.Is(context.Cause(ctx), errSuperseded) {
+		return status.Error(codes.Aborted, errSuperseded.Error())
+	}
+	return status.FromContextError(ctx.Err()).Err()
+}
+
+// close ends all streams and connections, after a moment for what is under way, and waits for their goroutines.
+func (s *server) close(g *grpc.Server) {
+	s.closing.happen()
+	hard := time.AfterFunc(goodbye, g.Stop)
+	g.GracefulStop()
+	hard.Stop()
+	s.receivers.Wait()
+}
+
+// goodbye is how long connections may take to end.
+const goodbye = time.Second

@@ -1,0 +1,46 @@
+package tracer
+
+import (
+	"context"
+
+	"github.com/orb8-dev/kubectl-orb8/bpf"
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
+)
+
+// Sink takes one event and the id of the cgroup it was made in. The event is valid only during the call. A source calls its
+// sink from one goroutine at a time.
+type Sink = func(cgroup uint64, ev *event.Event)
+
+// Source is one probe at work.
+type Source interface {
+	// Run hands events to sink until ctx ends.
+	Run(ctx context.Context, sink Sink) error
+	// Flush hands all that is not reported yet to the sink of the running Run before it returns.
+	Flush(ctx context.Context) error
+	// Lost is what was dropped since the start.
+	Lost() []bpf.Loss
+	// Watermark is a time, ns since the Unix epoch: no older event will be handed to the sink any more.
+	Watermark() uint64
+	Close() error
+}
+
+// Scope is the kernel's set of observed cgroups, and its news of cgroups made and removed.
+type Scope interface {
+	pods.Scope
+	Run(ctx context.Context, each func(pods.Cgroup)) error
+	Lost() []bpf.Loss
+	Close() error
+}
+
+// Kernel opens what observes the node. It is opened once, when the client has said what it wants.
+type Kernel interface {
+	// CgroupRoot is where cgroup v2 is mounted.
+	CgroupRoot() (string, error)
+	OpenScope(cgroupRoot string) (Scope, error)
+	// Kinds are the event kinds that OpenSource knows.
+	Kinds() []string
+	// OpenSource attaches the probe for a kind of event to the cgroups in scope.
+	OpenSource(ctx context.Context, kind string, scope Scope, cgroupRoot string, config *session.Config) (Source, error)
+}

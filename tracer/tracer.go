@@ -1,0 +1,293 @@
+// Package tracer is the node's side of a session: it observes its client's pods through probes, names what they report and
+// streams it to the client that holds the pinned key, until that client asks it to stop or falls silent.
+//
+//	probe ─ event, cgroup ─► naming ─ encoded event ─► outbox ─ numbered batches ─► server ─ gRPC, TLS ─► client
+//	                           ▲                                                     │
+//	        scope ─ cgroups ─► pods.Resolver ◄──────────────── pod updates ──────────┘
+package tracer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
+	"google.golang.org/protobuf/proto"
+)
+
+const (
+	// batchInterval is the longest an event waits for others to fill its batch.
+	batchInterval = 50 * time.Millisecond
+	// watermarkInterval is how often a node without events says so.
+	watermarkInterval = 150 * time.Millisecond
+	// lossInterval is how often the kernel's loss counters are read.
+	lossInterval = 200 * time.Millisecond
+	// tidyInterval is how often the dead are forgotten.
+	tidyInterval = time.Second
+
+	// podsWait is how long the start waits for the client's pods, which as a rule come right behind its configuration.
+	podsWait = 2 * time.Second
+	// flushLimit bounds the last sweep of a probe.
+	flushLimit = 3 * time.Second
+	// lingerLimit is how long a client that was sent all may take to close its connection, or to come back for what it missed.
+	lingerLimit = 2 * time.Second
+	// deliveryLimit is how long a tracer that is told to end, but not by its client, tries to get rid of its last batch.
+	deliveryLimit = 2 * time.Second
+)
+
+// Config is what a tracer needs of its surroundings.
+type Config struct {
+	// Node is the name of the node in the cluster.
+	Node string
+	// Version is that of this build; Release the kernel's (uname -r).
+	Version, Release string
+	// Instance is random and not 0.
+	Instance uint64
+	// Identity is the tracer's key, Client the key of the only client that it serves.
+	Identity *session.Identity
+	Client   session.PublicKey
+	// Listeners are closed when Run returns.
+	Listeners []net.Listener
+	Kernel    Kernel
+	// Ready gets the line that announces the tracer; Log is for people.
+	Ready io.Writer
+	Log   *slog.Logger
+
+	// HeartbeatTimeout and FirstContactTimeout are those of the session package, but for tests.
+	HeartbeatTimeout, FirstContactTimeout time.Duration
+}
+
+// Reasons to end that are no failure.
+var (
+	errStopped    = errors.New("the client asked to stop")
+	errSilent     = errors.New("the client is silent")
+	errNoContact  = errors.New("no client came")
+	errTerminated = errors.New("told to terminate")
+)
+
+// Run serves one session. It returns nil when the client ended it, by word or by silence, or ctx did.
+func Run(ctx context.Context, config Config) error {
+	t := newTracer(config)
+	defer t.dog.stop()
+	transport := t.server.transport(config.Identity, config.Client)
+	var serving sync.WaitGroup
+	broken := make(chan error, len(config.Listeners))
+	for _, l := range config.Listeners {
+		serving.Go(func() {
+			if err := transport.Serve(l); err != nil {
+				broken <- fmt.Errorf("serve on %s: %w", l.Addr(), err)
+			}
+		})
+	}
+	ready := session.Ready{Protocol: session.Protocol, Version: config.Version, Key: config.Identity.PublicKey().String(), Instance: config.Instance}
+	_, err := fmt.Fprintln(config.Ready, ready.Line())
+	if err == nil {
+		err = t.session(ctx, broken)
+	}
+	t.server.close(transport)
+	serving.Wait()
+	for _, wanted := range []error{errStopped, errSilent, errNoContact, errTerminated} {
+		if errors.Is(err, wanted) {
+			t.Log.Info("session ended", "reason", err.Error())
+			return nil
+		}
+	}
+	return err
+}
+
+type tracer struct {
+	Config
+	resolver *pods.Resolver
+	losses   *ledger
+	out      *outbox
+	naming   *naming
+	dog      *watchdog
+	server   *server
+	// opened gets a token when a batch was opened.
+	opened     chan struct{}
+	complaints complaints
+}
+
+func newTracer(config Config) *tracer {
+	t := &tracer{Config: config, resolver: pods.New(config.Node), losses: newLedger(), opened: make(chan struct{}, 1)}
+	if t.HeartbeatTimeout == 0 {
+		t.HeartbeatTimeout = session.HeartbeatTimeout
+	}
+	if t.FirstContactTimeout == 0 {
+		t.FirstContactTimeout = session.FirstContactTimeout
+	}
+	t.out = newOutbox(t.Node, t.losses, nowNs)
+	t.naming = newNaming(t.resolver, t.out, t.losses, func() {
+		select {
+		case t.opened <- struct{}{}:
+		default: // one token is enough
+		}
+	})
+	t.dog = newWatchdog(t.FirstContactTimeout, t.HeartbeatTimeout)
+	t.server = newServer(&session.Welcome{
+		Protocol: session.Protocol,
+		Version:  t.Version,
+		Node:     t.Node,
+		Instance: t.Instance,
+		Kernel:   t.Release,
+	}, t.dog, t.out, t.applyPods)
+	return t
+}
+
+func nowNs() uint64 { return uint64(time.Now().UnixNano()) }
+
+// session runs until there is a reason to end, which it returns.
+func (t *tracer) session(parent context.Context, broken <-chan error) error {
+	ctx, end := context.WithCancelCause(context.WithoutCancel(parent))
+	var watching sync.WaitGroup
+	watching.Go(func() { end(t.reason(ctx, parent, broken)) })
+	defer watching.Wait()
+	defer end(nil)
+
+	err := t.work(ctx)
+	switch {
+	case errors.Is(err, errSilent), errors.Is(err, errNoContact):
+		return err // nobody is there to send the rest to
+	case errors.Is(err, errTerminated):
+		t.tell(event.NodeState_NODE_STATE_STOPPED, err.Error())
+	case !errors.Is(err, errStopped):
+		t.tell(event.NodeState_NODE_STATE_FAILED, err.Error())
+	}
+	t.out.finish(nowNs())
+	t.deliver(err)
+	return err
+}
+
+// work waits for the client's configuration and observes what it asks for. When it returns, nothing of it is left in the
+// kernel.
+func (t *tracer) work(ctx context.Context) error {
+	var config *session.Config
+	select {
+	case config = <-t.server.configured:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	o, err := t.observe(ctx, config)
+	defer o.close()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		t.server.start(&session.Started{Error: err.Error()})
+		return err
+	}
+	t.Log.Info("observing", "kinds", strings.Join(config.GetKinds(), ","))
+	t.server.start(&session.Started{Warnings: o.warnings})
+	return o.run(ctx)
+}
+
+// reason waits for a reason to end.
+func (t *tracer) reason(ctx, parent context.Context, broken <-chan error) error {
+	select {
+	case <-t.server.stop.done:
+		return errStopped
+	case <-t.dog.expired:
+		if !t.dog.met.Load() {
+			return fmt.Errorf("%w within %v", errNoContact, t.FirstContactTimeout)
+		}
+		return fmt.Errorf("%w since %v", errSilent, t.HeartbeatTimeout)
+	case err := <-broken:
+		return err
+	case <-parent.Done():
+		return errTerminated
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// deliver waits until the client has read the final batch, or will not.
+func (t *tracer) deliver(reason error) {
+	var limit <-chan time.Time
+	if !errors.Is(reason, errStopped) {
+		limit = time.After(deliveryLimit)
+	}
+	select {
+	case <-t.server.sent.done:
+	case <-t.server.left.done:
+	case <-t.dog.expired:
+		return
+	case <-limit:
+		return
+	}
+	// Sent is not read: a client whose connection was cut just now comes back for the rest. One that has it all closes Control.
+	select {
+	case <-t.server.left.done:
+	case <-t.dog.expired:
+	case <-time.After(lingerLimit):
+	}
+}
+
+// applyPods takes in what the client says of the node's pods. Only a breach of a limit is an error.
+func (t *tracer) applyPods(update *session.PodUpdate) error {
+	err := t.resolver.Apply(update, time.Now())
+	var breach *pods.LimitError
+	if errors.As(err, &breach) {
+		return err
+	}
+	t.warn(err)
+	return nil
+}
+
+// warn tells the log and the client of an error that the session survives; nil is none.
+func (t *tracer) warn(err error) {
+	if err == nil {
+		return
+	}
+	message, ok := t.complaints.allow(err.Error(), time.Now())
+	if !ok {
+		return
+	}
+	t.Log.Warn(message)
+	t.tell(event.NodeState_NODE_STATE_STREAMING, message)
+}
+
+// tell sends a NodeStatus.
+func (t *tracer) tell(state event.NodeState, message string) {
+	ev, err := proto.Marshal(&event.Event{
+		Time: nowNs(),
+		Node: t.Node,
+		Kind: &event.Event_NodeStatus{NodeStatus: &event.NodeStatus{State: state, Message: strings.ToValidUTF8(message, "\uFFFD")}},
+	})
+	if err != nil {
+		t.Log.Error("node status not sent", "err", err)
+		return
+	}
+	t.out.add(ev, nil)
+}
+
+// complaints lets through one message in a while, so that a fault that repeats itself fills neither log nor stream.
+type complaints struct {
+	mu      sync.Mutex
+	last    time.Time
+	skipped int
+}
+
+// complaintInterval is how often there is one.
+const complaintInterval = 5 * time.Second
+
+func (c *complaints) allow(message string, now time.Time) (string, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.last.IsZero() && now.Sub(c.last) < complaintInterval {
+		c.skipped++
+		return "", false
+	}
+	if c.skipped > 0 {
+		message = fmt.Sprintf("%s (and %d more since)", message, c.skipped)
+	}
+	c.last, c.skipped = now, 0
+	return message, true
+}

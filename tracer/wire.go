@@ -1,0 +1,53 @@
+package tracer
+
+import (
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+)
+
+// The fields of session.Batch by number, as session.proto has them; a test compares the two.
+const (
+	batchSequence  protowire.Number = 1
+	batchEvents    protowire.Number = 2
+	batchWatermark protowire.Number = 3
+	batchFinal     protowire.Number = 4
+)
+
+// appendEvent appends one of Batch.events to an encoded batch, in two parts: protobuf merges what is concatenated, so the
+// names need not have been known when the event was encoded.
+func appendEvent(batch, ev, names []byte) []byte {
+	batch = protowire.AppendTag(batch, batchEvents, protowire.BytesType)
+	batch = protowire.AppendVarint(batch, uint64(len(ev)+len(names)))
+	batch = append(batch, ev...)
+	return append(batch, names...)
+}
+
+// appendHead appends the other fields of a batch.
+func appendHead(batch []byte, sequence, watermark uint64, final bool) []byte {
+	batch = protowire.AppendTag(batch, batchSequence, protowire.VarintType)
+	batch = protowire.AppendVarint(batch, sequence)
+	batch = protowire.AppendTag(batch, batchWatermark, protowire.Fixed64Type)
+	batch = protowire.AppendFixed64(batch, watermark)
+	if final {
+		batch = protowire.AppendTag(batch, batchFinal, protowire.VarintType)
+		batch = protowire.AppendVarint(batch, protowire.EncodeBool(true))
+	}
+	return batch
+}
+
+// headBytes is the most that appendHead appends: three tags and one more, a varint, eight bytes, a bool.
+const headBytes = 1 + 10 + 1 + 8 + 1 + 1
+
+// appendLost appends a Lost event of node.
+func appendLost(batch []byte, node string, now uint64, lost delta) ([]byte, error) {
+	ev, err := proto.Marshal(&event.Event{
+		Time: now,
+		Node: node,
+		Kind: &event.Event_Lost{Lost: &event.Lost{Stage: lost.stage, Count: lost.count, Source: lost.source}},
+	})
+	if err != nil {
+		return batch, err
+	}
+	return appendEvent(batch, ev, nil), nil
+}
