@@ -140,6 +140,10 @@ func (d *decoder) fillEnds(e *objectFlowEvent) {
 	remote.Pid = 0
 	remote.Comm = ""
 	f.Src, f.Dst = &d.src, &d.dst
+	if e.Protocol == protoICMP || e.Protocol == protoICMPv6 {
+		// An echo has one identifier, which whoever sent the request has chosen.
+		d.src.Port, d.dst.Port = uint32(e.Ends.Lport), 0
+	}
 }
 
 func (d *decoder) fillCounters(e *objectFlowEvent) {

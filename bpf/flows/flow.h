@@ -97,6 +97,15 @@ static __always_inline bool known_port(const struct ends *e)
 	return e->lport != 0;
 }
 
+/*
+ * At the end of two branches that read a socket: keeps the compiler from merging them into one load at a computed offset,
+ * which the verifier does not allow.
+ */
+static __always_inline void keep_apart(void)
+{
+	asm volatile("" ::: "memory");
+}
+
 static __always_inline void read_ends(const struct sock *sk, struct ends *e)
 {
 	if (sk->__sk_common.skc_family == AF_INET6) {
@@ -108,11 +117,13 @@ static __always_inline void read_ends(const struct sock *sk, struct ends *e)
 		e->remote[1] = sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[1];
 		e->remote[2] = sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[2];
 		e->remote[3] = sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[3];
+		keep_apart();
 	} else {
 		e->local[0] = e->local[1] = e->remote[0] = e->remote[1] = 0;
 		e->local[2] = e->remote[2] = bpf_htonl(0xffff);
 		e->local[3] = sk->__sk_common.skc_rcv_saddr;
 		e->remote[3] = sk->__sk_common.skc_daddr;
+		keep_apart();
 	}
 	e->lport = sk->__sk_common.skc_num;
 	e->rport = bpf_ntohs(sk->__sk_common.skc_dport);

@@ -64,7 +64,7 @@ type Probe struct {
 	options Options
 	objects objectObjects
 	links   []link.Link
-	walks   []*link.Iter
+	walks   walks
 	ring    *ringbuf.Reader
 	clock   *bpf.Clock
 	losses  bpf.Losses
@@ -119,6 +119,10 @@ func (p *Probe) load() error {
 		return fmt.Errorf("read flows: %w", err)
 	}
 	spec.Maps[objectMapEvents].MaxEntries = p.options.RingBytes
+	spec.Maps[objectMapPacketFlows].MaxEntries = p.options.MaxFlows
+	if err := spec.Variables["idle_ns"].Set(uint64(p.options.UDPIdle)); err != nil {
+		return fmt.Errorf("set up flows: %w", err)
+	}
 	if err := spec.LoadAndAssign(&p.objects, &ebpf.CollectionOptions{
 		Cache:           cache,
 		MapReplacements: p.options.Scope.Maps(),
@@ -128,27 +132,6 @@ func (p *Probe) load() error {
 	p.losses = bpf.NewLosses(p.objects.Losses)
 	if p.ring, err = ringbuf.NewReader(p.objects.Events); err != nil {
 		return fmt.Errorf("open the ring buffer of flows: %w", err)
-	}
-	return nil
-}
-
-func (p *Probe) attach() error {
-	for _, program := range []*ebpf.Program{p.objects.TcpState, p.objects.TcpReader} {
-		l, err := link.AttachTracing(link.TracingOptions{Program: program})
-		if err != nil {
-			return fmt.Errorf("attach %s: %w", program, err)
-		}
-		p.links = append(p.links, l)
-	}
-	for _, walk := range []link.IterOptions{
-		{Program: p.objects.TcpWalk, Map: p.objects.TcpSocks},
-	} {
-		l, err := link.AttachIter(walk)
-		if err != nil {
-			return fmt.Errorf("attach %s: %w", walk.Program, err)
-		}
-		p.links = append(p.links, l)
-		p.walks = append(p.walks, l)
 	}
 	return nil
 }

@@ -54,13 +54,29 @@ type objectFlowEvent struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	objectMapEvents       = "events"
-	objectMapLosses       = "losses"
-	objectMapScopeCgroups = "scope_cgroups"
-	objectMapTcpSocks     = "tcp_socks"
-	objectProgTcpReader   = "tcp_reader"
-	objectProgTcpState    = "tcp_state"
-	objectProgTcpWalk     = "tcp_walk"
+	objectMapEvents         = "events"
+	objectMapLosses         = "losses"
+	objectMapPacketFlows    = "packet_flows"
+	objectMapPacketGone     = "packet_gone"
+	objectMapPacketSocks    = "packet_socks"
+	objectMapScopeCgroups   = "scope_cgroups"
+	objectMapTcpSocks       = "tcp_socks"
+	objectProgPacketCreate  = "packet_create"
+	objectProgPacketIn      = "packet_in"
+	objectProgPacketOut     = "packet_out"
+	objectProgPacketRelease = "packet_release"
+	objectProgPacketSkWalk  = "packet_sk_walk"
+	objectProgPacketSweep   = "packet_sweep"
+	objectProgPacketWalk    = "packet_walk"
+	objectProgTcpReader     = "tcp_reader"
+	objectProgTcpState      = "tcp_state"
+	objectProgTcpWalk       = "tcp_walk"
+	objectVarCheckGone      = "check_gone"
+	objectVarClosedTotal    = "closed_total"
+	objectVarGoneTotal      = "gone_total"
+	objectVarIdleNs         = "idle_ns"
+	objectVarWalkNs         = "walk_ns"
+	objectVarWalkNumber     = "walk_number"
 )
 
 // loadObject returns the embedded CollectionSpec for object.
@@ -105,9 +121,16 @@ type objectSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectProgramSpecs struct {
-	TcpReader *ebpf.ProgramSpec `ebpf:"tcp_reader"`
-	TcpState  *ebpf.ProgramSpec `ebpf:"tcp_state"`
-	TcpWalk   *ebpf.ProgramSpec `ebpf:"tcp_walk"`
+	PacketCreate  *ebpf.ProgramSpec `ebpf:"packet_create"`
+	PacketIn      *ebpf.ProgramSpec `ebpf:"packet_in"`
+	PacketOut     *ebpf.ProgramSpec `ebpf:"packet_out"`
+	PacketRelease *ebpf.ProgramSpec `ebpf:"packet_release"`
+	PacketSkWalk  *ebpf.ProgramSpec `ebpf:"packet_sk_walk"`
+	PacketSweep   *ebpf.ProgramSpec `ebpf:"packet_sweep"`
+	PacketWalk    *ebpf.ProgramSpec `ebpf:"packet_walk"`
+	TcpReader     *ebpf.ProgramSpec `ebpf:"tcp_reader"`
+	TcpState      *ebpf.ProgramSpec `ebpf:"tcp_state"`
+	TcpWalk       *ebpf.ProgramSpec `ebpf:"tcp_walk"`
 }
 
 // objectMapSpecs contains maps before they are loaded into the kernel.
@@ -116,6 +139,9 @@ type objectProgramSpecs struct {
 type objectMapSpecs struct {
 	Events       *ebpf.MapSpec `ebpf:"events"`
 	Losses       *ebpf.MapSpec `ebpf:"losses"`
+	PacketFlows  *ebpf.MapSpec `ebpf:"packet_flows"`
+	PacketGone   *ebpf.MapSpec `ebpf:"packet_gone"`
+	PacketSocks  *ebpf.MapSpec `ebpf:"packet_socks"`
 	ScopeCgroups *ebpf.MapSpec `ebpf:"scope_cgroups"`
 	TcpSocks     *ebpf.MapSpec `ebpf:"tcp_socks"`
 }
@@ -124,6 +150,12 @@ type objectMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectVariableSpecs struct {
+	CheckGone   *ebpf.VariableSpec `ebpf:"check_gone"`
+	ClosedTotal *ebpf.VariableSpec `ebpf:"closed_total"`
+	GoneTotal   *ebpf.VariableSpec `ebpf:"gone_total"`
+	IdleNs      *ebpf.VariableSpec `ebpf:"idle_ns"`
+	WalkNs      *ebpf.VariableSpec `ebpf:"walk_ns"`
+	WalkNumber  *ebpf.VariableSpec `ebpf:"walk_number"`
 }
 
 // objectObjects contains all objects after they have been loaded into the kernel.
@@ -148,6 +180,9 @@ func (o *objectObjects) Close() error {
 type objectMaps struct {
 	Events       *ebpf.Map `ebpf:"events"`
 	Losses       *ebpf.Map `ebpf:"losses"`
+	PacketFlows  *ebpf.Map `ebpf:"packet_flows"`
+	PacketGone   *ebpf.Map `ebpf:"packet_gone"`
+	PacketSocks  *ebpf.Map `ebpf:"packet_socks"`
 	ScopeCgroups *ebpf.Map `ebpf:"scope_cgroups"`
 	TcpSocks     *ebpf.Map `ebpf:"tcp_socks"`
 }
@@ -156,6 +191,9 @@ func (m *objectMaps) Close() error {
 	return _ObjectClose(
 		m.Events,
 		m.Losses,
+		m.PacketFlows,
+		m.PacketGone,
+		m.PacketSocks,
 		m.ScopeCgroups,
 		m.TcpSocks,
 	)
@@ -165,19 +203,39 @@ func (m *objectMaps) Close() error {
 //
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectVariables struct {
+	CheckGone   *ebpf.Variable `ebpf:"check_gone"`
+	ClosedTotal *ebpf.Variable `ebpf:"closed_total"`
+	GoneTotal   *ebpf.Variable `ebpf:"gone_total"`
+	IdleNs      *ebpf.Variable `ebpf:"idle_ns"`
+	WalkNs      *ebpf.Variable `ebpf:"walk_ns"`
+	WalkNumber  *ebpf.Variable `ebpf:"walk_number"`
 }
 
 // objectPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectPrograms struct {
-	TcpReader *ebpf.Program `ebpf:"tcp_reader"`
-	TcpState  *ebpf.Program `ebpf:"tcp_state"`
-	TcpWalk   *ebpf.Program `ebpf:"tcp_walk"`
+	PacketCreate  *ebpf.Program `ebpf:"packet_create"`
+	PacketIn      *ebpf.Program `ebpf:"packet_in"`
+	PacketOut     *ebpf.Program `ebpf:"packet_out"`
+	PacketRelease *ebpf.Program `ebpf:"packet_release"`
+	PacketSkWalk  *ebpf.Program `ebpf:"packet_sk_walk"`
+	PacketSweep   *ebpf.Program `ebpf:"packet_sweep"`
+	PacketWalk    *ebpf.Program `ebpf:"packet_walk"`
+	TcpReader     *ebpf.Program `ebpf:"tcp_reader"`
+	TcpState      *ebpf.Program `ebpf:"tcp_state"`
+	TcpWalk       *ebpf.Program `ebpf:"tcp_walk"`
 }
 
 func (p *objectPrograms) Close() error {
 	return _ObjectClose(
+		p.PacketCreate,
+		p.PacketIn,
+		p.PacketOut,
+		p.PacketRelease,
+		p.PacketSkWalk,
+		p.PacketSweep,
+		p.PacketWalk,
 		p.TcpReader,
 		p.TcpState,
 		p.TcpWalk,

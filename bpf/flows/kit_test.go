@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/orb8-dev/kubectl-orb8/bpf/bpftest"
@@ -232,4 +233,14 @@ func connect(tr *trace, client, server *bpftest.Cgroup, address string) *pair {
 		p.listener.Close()
 	})
 	return p
+}
+
+// count gives the number of entries of a map whose keys and values do not matter.
+func count(tr *trace, m *ebpf.Map) (n int) {
+	tr.Helper()
+	key := make([]byte, m.KeySize())
+	for err := m.NextKey(nil, &key); err == nil; err = m.NextKey(slices.Clone(key), &key) {
+		n++
+	}
+	return n
 }

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
-	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
 
 	"github.com/orb8-dev/kubectl-orb8/bpf"
@@ -107,99 +105,6 @@ func (p *Probe) Flush(ctx context.Context) error {
 	select {
 	case err := <-r.done:
 		return err
-	case <-ctx.Done():
-		return fmt.Errorf("flush flows: %w", ctx.Err())
-	}
-}
-
-// walker reports the sockets that have changed, each interval and when asked.
-type walker struct {
-	probe   *Probe
-	drained chan struct{}
-	scratch [64]byte
-}
-
-func (w *walker) run(ctx context.Context) error {
-	p := w.probe
-	timer := time.NewTimer(p.Interval())
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-timer.C:
-			begin := time.Now()
-			if err := w.walk(); err != nil {
-				return err
-			}
-			cost := time.Since(begin)
-			p.interval.Store(int64(max(p.options.Interval, share*cost)))
-			timer.Reset(p.Interval() - cost)
-		case r := <-p.requests:
-			r.done <- w.flush(ctx)
-		}
-	}
-}
-
-// walk runs every iterator once. The programs report through the ring buffer.
-func (w *walker) walk() error {
-	for _, it := range w.probe.walks {
-		if err := w.iterate(it); err != nil {
-			return fmt.Errorf("walk the sockets: %w", err)
-		}
-	}
-	return nil
-}
-
-func (w *walker) iterate(it *link.Iter) error {
-	r, err := it.Open()
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	for {
-		// Nothing is ever read: reading is what makes the program run.
-		if _, err := r.Read(w.scratch[:]); err == io.EOF {
-			return nil
-		} else if err != nil {
-			return err
-		}
-	}
-}
-
-// flush walks until nothing had to be put off for want of room in the ring buffer, and the sink has had everything.
-func (w *walker) flush(ctx context.Context) error {
-	p := w.probe
-	for {
-		before, err := p.losses.Deferred()
-		if err != nil {
-			return err
-		}
-		if err := w.walk(); err != nil {
-			return err
-		}
-		if err := w.drain(ctx); err != nil {
-			return err
-		}
-		after, err := p.losses.Deferred()
-		if err != nil || after == before {
-			return err
-		}
-	}
-}
-
-// drain waits until the sink has had everything that is in the ring buffer now.
-func (w *walker) drain(ctx context.Context) error {
-	select {
-	case <-w.drained: // left by a flush of nobody's
-	default:
-	}
-	if err := w.probe.ring.Flush(); err != nil {
-		return fmt.Errorf("flush flows: %w", err)
-	}
-	select {
-	case <-w.drained:
-		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("flush flows: %w", ctx.Err())
 	}

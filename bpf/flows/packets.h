@@ -1,0 +1,622 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * UDP, ICMP and raw sockets have no counters of their own: their packets are counted at cgroup_skb, which sees each with the
+ * socket it belongs to, in whatever network namespace, behind whatever CNI. TCP leaves here in the first instructions.
+ *
+ * A socket's first flow stands in its socket storage, which costs a pointer or two to find; its other flows, and so most
+ * flows of a server, in a hash map. What a socket's ends are called is read from the packet, or from the socket if that
+ * is connected: on a node's own network the packet may have been translated (ClusterIP to backend) before this hook.
+ *
+ * Counting is exact on any number of CPUs. Closing for idleness is, too: a closed flow that gets a packet is
+ * live again, and goes on from the counters last reported.
+ */
+#pragma once
+
+#include "flow.h"
+
+struct counts {
+	__u64 bytes_sent;
+	__u64 bytes_received;
+	__u64 packets_sent;
+	__u64 packets_received;
+};
+
+enum flow_state {
+	FLOW_EMPTY = 0,
+	FLOW_CLAIMED, /* one CPU is writing ends and start */
+	FLOW_LIVE,
+	FLOW_CLOSED,
+};
+
+struct packet_flow {
+	struct counts n;
+	/* n when the flow's ends last closed; reported is the difference. */
+	struct counts base;
+	__u64 start_ns;
+	__u64 last_ns; /* of a clock that is some ms coarse */
+	__u64 seen; /* packets either way when last reported */
+	__u32 state; /* enum flow_state */
+	__u8 role;
+	__u8 reported; /* since it became live */
+	__u8 icmp_type; /* of the packet that opened it */
+	__u8 icmp_code;
+};
+
+struct flow_key {
+	struct ends ends;
+	__u32 protocol;
+	__u64 cookie;
+};
+
+struct mapped_flow {
+	struct packet_flow flow;
+	__u64 cgroup;
+	struct owner owner;
+	__u32 raw;
+};
+
+struct packet_sock {
+	struct packet_flow flow;
+	struct flow_key key; /* of flow */
+	__u64 cgroup;
+	struct owner owner;
+	__u8 born; /* we saw it being made, so its first packet is its first */
+	__u8 raw;
+	__u8 connected; /* flow is what the socket is connected to */
+	__u8 mapped; /* has flows in the map */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct packet_sock);
+} packet_socks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 17);
+	__type(key, struct flow_key);
+	__type(value, struct mapped_flow);
+} packet_flows SEC(".maps");
+
+/* Sockets that are gone and had flows in the map, by cookie; the value is walk_number as they went. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 14);
+	__type(key, __u64);
+	__type(value, __u64);
+} packet_gone SEC(".maps");
+
+const volatile __u64 idle_ns = 30000000000ULL;
+
+/* Set by user space before each walk. */
+volatile __u64 walk_number;
+volatile __u64 walk_ns; /* CLOCK_MONOTONIC */
+volatile __u32 check_gone; /* there is something in packet_gone */
+/* Counted for user space, which tells by them whether there is something to check or to sweep. */
+volatile __u64 gone_total;
+volatile __u64 closed_total;
+
+/* A packet as it counts. */
+struct packet {
+	struct flow_key key;
+	__u32 bytes; /* of payload */
+	__u32 count; /* datagrams: a GSO or GRO packet holds many */
+	__u8 icmp_type;
+	__u8 icmp_code;
+	bool out;
+};
+
+static __always_inline bool same_key(const struct flow_key *a, const struct flow_key *b)
+{
+	const __u64 *x = (const void *)a, *y = (const void *)b;
+
+	/* The cookie is that of the socket both belong to. The remote end differs most often, so it goes first. */
+	return x[2] == y[2] && x[3] == y[3] && x[4] == y[4] && x[0] == y[0] && x[1] == y[1];
+}
+
+static __always_inline void count(struct packet_flow *f, const struct packet *p)
+{
+	if (p->out) {
+		__sync_fetch_and_add(&f->n.bytes_sent, p->bytes);
+		__sync_fetch_and_add(&f->n.packets_sent, p->count);
+	} else {
+		__sync_fetch_and_add(&f->n.bytes_received, p->bytes);
+		__sync_fetch_and_add(&f->n.packets_received, p->count);
+	}
+	f->last_ns = bpf_ktime_get_coarse_ns();
+	if (f->state == FLOW_CLOSED) {
+		f->start_ns = bpf_ktime_get_ns();
+		f->state = FLOW_LIVE;
+	}
+}
+
+/* Who opened, by the first packet seen; a guess where packets may have gone before. */
+static __always_inline __u8 first_role(const struct packet_sock *s, const struct packet *p)
+{
+	return (p->out ? ROLE_ACTIVE : ROLE_PASSIVE) | (s->born ? 0 : ROLE_GUESSED);
+}
+
+static __always_inline void open_flow(struct packet_flow *f, const struct packet_sock *s, const struct packet *p)
+{
+	f->start_ns = bpf_ktime_get_ns();
+	f->role = first_role(s, p);
+	f->reported = 0;
+	f->icmp_type = p->icmp_type;
+	f->icmp_code = p->icmp_code;
+}
+
+static __always_inline bool connected(const struct bpf_sock *sk)
+{
+	return sk->state == TCP_ESTABLISHED;
+}
+
+/* The key of the flow that a connected socket is for. */
+static __always_inline void connection_key(const struct bpf_sock *sk, const struct packet *p, struct flow_key *k)
+{
+	if (sk->family == AF_INET6) {
+		k->ends.local[0] = sk->src_ip6[0];
+		k->ends.local[1] = sk->src_ip6[1];
+		k->ends.local[2] = sk->src_ip6[2];
+		k->ends.local[3] = sk->src_ip6[3];
+		k->ends.remote[0] = sk->dst_ip6[0];
+		k->ends.remote[1] = sk->dst_ip6[1];
+		k->ends.remote[2] = sk->dst_ip6[2];
+		k->ends.remote[3] = sk->dst_ip6[3];
+		keep_apart();
+	} else {
+		k->ends.local[0] = k->ends.local[1] = k->ends.remote[0] = k->ends.remote[1] = 0;
+		k->ends.local[2] = k->ends.remote[2] = bpf_htonl(0xffff);
+		k->ends.local[3] = sk->src_ip4;
+		k->ends.remote[3] = sk->dst_ip4;
+		keep_apart();
+	}
+	k->ends.lport = sk->src_port;
+	k->ends.rport = bpf_ntohs(sk->dst_port);
+	k->protocol = p->key.protocol;
+	k->cookie = p->key.cookie;
+}
+
+static __always_inline bool report_packets(struct packet_flow *f, const struct flow_key *k, __u64 cgroup,
+					   const struct owner *o, __u8 raw, __u8 phase)
+{
+	struct flow_event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	struct counts n = f->n;
+
+	if (!e)
+		return false;
+	e->cgroup = cgroup;
+	e->cookie = k->cookie;
+	e->time_ns = bpf_ktime_get_ns();
+	e->start_ns = f->start_ns;
+	e->last_ns = f->last_ns;
+	e->bytes_sent = n.bytes_sent - f->base.bytes_sent;
+	e->bytes_received = n.bytes_received - f->base.bytes_received;
+	e->packets_sent = n.packets_sent - f->base.packets_sent;
+	e->packets_received = n.packets_received - f->base.packets_received;
+	e->isn_local = e->isn_remote = e->retransmits = e->srtt_us = 0;
+	e->ends = k->ends;
+	e->owner = *o;
+	e->protocol = k->protocol;
+	e->phase = phase;
+	e->state = 0;
+	e->role = f->role;
+	e->flags = 0;
+	e->icmp_type = f->icmp_type;
+	e->icmp_code = f->icmp_code;
+	e->raw = raw;
+	submit(e);
+	f->reported = 1;
+	f->seen = n.packets_sent + n.packets_received;
+	if (phase == PHASE_CLOSED)
+		f->base = n;
+	return true;
+}
+
+static __always_inline bool changed(const struct packet_flow *f)
+{
+	return f->seen != f->n.packets_sent + f->n.packets_received;
+}
+
+/* The socket's slot is free, or its flow has closed: makes it this packet's. Gives false if another CPU was quicker. */
+static __always_inline bool claim(struct packet_sock *s, const struct packet *p, const struct bpf_sock *sk)
+{
+	__u32 was = s->flow.state;
+
+	if (was != FLOW_EMPTY && was != FLOW_CLOSED)
+		return false;
+	if (__sync_val_compare_and_swap(&s->flow.state, was, FLOW_CLAIMED) != was)
+		return false;
+	s->connected = connected(sk);
+	if (s->connected)
+		connection_key(sk, p, &s->key);
+	else
+		s->key = p->key;
+	open_flow(&s->flow, s, p);
+	s->flow.state = FLOW_LIVE;
+	return true;
+}
+
+/* A packet of a connected socket whose addresses were translated on the way to or from this hook. */
+static __always_inline bool translated(struct packet_sock *s, const struct packet *p, const struct bpf_sock *sk)
+{
+	struct flow_key k;
+
+	if (!s->connected || !connected(sk))
+		return false;
+	connection_key(sk, p, &k);
+	return same_key(&k, &s->key);
+}
+
+/* A raw socket gets a copy of everything of its protocol; only what it asked for is a conversation of its own. */
+static __always_inline bool overheard(const struct packet_sock *s, const struct packet *p)
+{
+	return s->raw && !p->out &&
+	       (p->key.protocol == IPPROTO_ICMP || p->key.protocol == IPPROTO_ICMPV6 || p->key.protocol == IPPROTO_UDP);
+}
+
+/* Connected anew, to another peer: what it was connected to is over. */
+static __always_inline bool reconnected(struct packet_sock *s, const struct packet *p, const struct bpf_sock *sk)
+{
+	struct flow_key k;
+
+	if (!s->connected || s->flow.state != FLOW_LIVE)
+		return false;
+	if (connected(sk)) {
+		connection_key(sk, p, &k);
+		if (same_key(&k, &s->key))
+			return false;
+	}
+	if (!report_packets(&s->flow, &s->key, s->cgroup, &s->owner, s->raw, PHASE_CLOSED)) {
+		count_loss(LOST_RING);
+		s->flow.base = s->flow.n;
+	}
+	s->flow.state = FLOW_CLOSED;
+	return true;
+}
+
+static __noinline void count_other(struct packet_sock *s, const struct packet *p)
+{
+	struct mapped_flow *m, fresh = {};
+
+	if (!s || !p)
+		return;
+	m = bpf_map_lookup_elem(&packet_flows, &p->key);
+	if (!m) {
+		if (overheard(s, p))
+			return;
+		open_flow(&fresh.flow, s, p);
+		fresh.cgroup = s->cgroup;
+		fresh.owner = s->owner;
+		fresh.raw = s->raw;
+		fresh.flow.state = FLOW_LIVE;
+		fresh.flow.last_ns = fresh.flow.start_ns;
+		if (p->out) {
+			fresh.flow.n.bytes_sent = p->bytes;
+			fresh.flow.n.packets_sent = p->count;
+		} else {
+			fresh.flow.n.bytes_received = p->bytes;
+			fresh.flow.n.packets_received = p->count;
+		}
+		s->mapped = 1;
+		if (!bpf_map_update_elem(&packet_flows, &p->key, &fresh, BPF_NOEXIST))
+			return;
+		/* Full, or another CPU was quicker. */
+		m = bpf_map_lookup_elem(&packet_flows, &p->key);
+		if (!m) {
+			count_loss(LOST_MAP);
+			return;
+		}
+	}
+	count(&m->flow, p);
+}
+
+/* A socket's first packet: is it in scope, and older than us? */
+static __noinline struct packet_sock *adopt(struct __sk_buff *skb)
+{
+	__u64 cgroup = bpf_skb_cgroup_id(skb);
+	struct packet_sock *s;
+	struct bpf_sock *sk;
+
+	if (!in_scope(cgroup))
+		return NULL;
+	sk = skb->sk;
+	if (!sk)
+		return NULL;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk || sk->protocol == IPPROTO_TCP)
+		return NULL;
+	s = bpf_sk_storage_get(&packet_socks, sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!s) {
+		count_loss(LOST_MAP);
+		return NULL;
+	}
+	s->cgroup = cgroup;
+	s->raw = sk->type == SOCK_RAW;
+	return s;
+}
+
+/* Fills the packet from its transport header, that starts at off. */
+static __always_inline bool read_transport(struct __sk_buff *skb, struct packet *p, __u32 off, __u8 protocol)
+{
+	__u8 *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	__u32 size = 0;
+
+	/* For the verifier; six headers of IPv6 reach no further. */
+	if (off > 4096)
+		return false;
+	p->key.protocol = protocol;
+	p->count = 1;
+	if (protocol == IPPROTO_UDP) {
+		__u16 *h = (void *)(data + off);
+
+		size = 8;
+		if ((void *)(h + 4) > (void *)end)
+			return false;
+		p->key.ends.lport = bpf_ntohs(p->out ? h[0] : h[1]);
+		p->key.ends.rport = bpf_ntohs(p->out ? h[1] : h[0]);
+		if (skb->gso_segs > 1)
+			p->count = skb->gso_segs;
+	} else if (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6) {
+		__u8 *h = data + off;
+
+		if (h + 8 > end)
+			return false;
+		p->icmp_type = h[0];
+		p->icmp_code = h[1];
+		/* The identifier of echo, and of IPv4's timestamp; a request and its answer are one conversation. */
+		if (protocol == IPPROTO_ICMP ? h[0] == 8 || h[0] == 0 || h[0] == 13 || h[0] == 14 : h[0] == 128 || h[0] == 129)
+			p->key.ends.lport = h[4] << 8 | h[5];
+	}
+	if (skb->len < off + size)
+		return false;
+	p->bytes = skb->len - off - size;
+	return true;
+}
+
+/* Steps over IPv6 extension headers; gives the transport protocol, and below it in 16 bits the place where it starts. */
+static __noinline __u32 skip_extensions(struct __sk_buff *skb, __u32 next)
+{
+	__u32 off = 40;
+	int i;
+
+	for (i = 0; i < 6; i++) {
+		__u8 h[2]; /* the next header's protocol, this one's length less one in units of 8 bytes */
+
+		/* Hop-by-hop and destination options, routing, fragment. */
+		if (next != 0 && next != 60 && next != 43 && next != 44)
+			break;
+		if (bpf_skb_load_bytes(skb, off, h, sizeof(h)))
+			break;
+		off += next == 44 ? 8 : (h[1] + 1) * 8;
+		next = h[0];
+	}
+	return next << 16 | off;
+}
+
+static __always_inline int count_packet(struct __sk_buff *skb, bool out)
+{
+	__u8 *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct packet p = { .out = out };
+	struct packet_sock *s;
+	struct bpf_sock *sk;
+	__u32 off;
+
+	if (data + 20 > end)
+		return 1;
+	if (data[0] >> 4 == 4) {
+		__u32 *a = (__u32 *)(data + 12);
+
+		if (data[9] == IPPROTO_TCP)
+			return 1;
+		off = (data[0] & 15) * 4;
+		p.key.ends.local[2] = p.key.ends.remote[2] = bpf_htonl(0xffff);
+		p.key.ends.local[3] = out ? a[0] : a[1];
+		p.key.ends.remote[3] = out ? a[1] : a[0];
+		if (!read_transport(skb, &p, off, data[9]))
+			return 1;
+	} else {
+		__u32 *a = (__u32 *)(data + 8);
+		__u8 next = data[6];
+
+		if (next == IPPROTO_TCP || data[0] >> 4 != 6 || data + 40 > end)
+			return 1;
+		p.key.ends.local[0] = out ? a[0] : a[4];
+		p.key.ends.local[1] = out ? a[1] : a[5];
+		p.key.ends.local[2] = out ? a[2] : a[6];
+		p.key.ends.local[3] = out ? a[3] : a[7];
+		p.key.ends.remote[0] = out ? a[4] : a[0];
+		p.key.ends.remote[1] = out ? a[5] : a[1];
+		p.key.ends.remote[2] = out ? a[6] : a[2];
+		p.key.ends.remote[3] = out ? a[7] : a[3];
+		off = 40;
+		if (next != IPPROTO_UDP && next != IPPROTO_ICMPV6) {
+			off = skip_extensions(skb, next);
+			next = off >> 16;
+			off &= 0xffff;
+			if (next == IPPROTO_TCP)
+				return 1;
+		}
+		if (!read_transport(skb, &p, off, next))
+			return 1;
+	}
+
+	sk = skb->sk;
+	if (!sk)
+		return 1;
+	s = bpf_sk_storage_get(&packet_socks, sk, NULL, 0);
+	if (!s) {
+		s = adopt(skb);
+		if (!s)
+			return 1;
+	}
+	/* Most often: one more packet of the flow that stands in the socket. */
+	if (same_key(&p.key, &s->key) && s->flow.state >= FLOW_LIVE) {
+		count(&s->flow, &p);
+		return 1;
+	}
+	p.key.cookie = bpf_get_socket_cookie(skb);
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return 1;
+	if (translated(s, &p, sk)) {
+		count(&s->flow, &p);
+		return 1;
+	}
+	reconnected(s, &p, sk);
+	if (!overheard(s, &p) && claim(s, &p, sk)) {
+		count(&s->flow, &p);
+		return 1;
+	}
+	count_other(s, &p);
+	return 1;
+}
+
+SEC("cgroup_skb/egress")
+int packet_out(struct __sk_buff *skb)
+{
+	return count_packet(skb, true);
+}
+
+SEC("cgroup_skb/ingress")
+int packet_in(struct __sk_buff *skb)
+{
+	return count_packet(skb, false);
+}
+
+/* The process that makes a socket owns it. A packet is too late to ask: it may be received in any process. */
+SEC("cgroup/sock_create")
+int packet_create(struct bpf_sock *ctx)
+{
+	struct packet_sock *s;
+	__u64 cgroup;
+
+	/* A stream's socket leaves here; so does one that is asked for by protocol. */
+	if (ctx->type == 1 || ctx->protocol == IPPROTO_TCP || ctx->protocol == IPPROTO_MPTCP)
+		return 1;
+	cgroup = bpf_get_current_cgroup_id();
+	if (!in_scope(cgroup))
+		return 1;
+	s = bpf_sk_storage_get(&packet_socks, ctx, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!s) {
+		count_loss(LOST_MAP);
+		return 1;
+	}
+	s->cgroup = cgroup;
+	s->owner.pid = bpf_get_current_pid_tgid() >> 32;
+	bpf_get_current_comm(s->owner.comm, sizeof(s->owner.comm));
+	s->born = 1;
+	s->raw = ctx->type == SOCK_RAW;
+	return 1;
+}
+
+SEC("cgroup/sock_release")
+int packet_release(struct bpf_sock *ctx)
+{
+	struct packet_sock *s;
+
+	if (ctx->type == 1)
+		return 1;
+	s = bpf_sk_storage_get(&packet_socks, ctx, NULL, 0);
+	if (!s)
+		return 1;
+	if (s->flow.state == FLOW_LIVE && in_scope(s->cgroup)) {
+		if (!report_packets(&s->flow, &s->key, s->cgroup, &s->owner, s->raw, PHASE_CLOSED))
+			count_loss(LOST_RING);
+		s->flow.state = FLOW_CLOSED;
+	}
+	if (s->mapped) {
+		__u64 cookie = bpf_get_socket_cookie(ctx), number = walk_number;
+
+		/* Where this fails, idleness closes the flows. */
+		bpf_map_update_elem(&packet_gone, &cookie, &number, BPF_ANY);
+		__sync_fetch_and_add(&gone_total, 1);
+	}
+	return 1;
+}
+
+/* Reports a flow if there is news of it. over: no more packets will come. */
+static __always_inline void walk_flow(struct packet_flow *f, const struct flow_key *k, __u64 cgroup,
+				      const struct owner *o, __u8 raw, bool over)
+{
+	bool ends = over;
+
+	if (f->state != FLOW_LIVE)
+		return;
+	if (ends) {
+		if (!report_packets(f, k, cgroup, o, raw, PHASE_CLOSED)) {
+			count_loss(DEFERRED);
+			return;
+		}
+		f->state = FLOW_CLOSED;
+		f->reported = 0;
+		__sync_fetch_and_add(&closed_total, 1);
+	} else if (changed(f)) {
+		if (!report_packets(f, k, cgroup, o, raw, f->reported ? PHASE_UPDATE : PHASE_NEW))
+			count_loss(DEFERRED);
+	}
+}
+
+static __always_inline bool idle(const struct packet_flow *f)
+{
+	__u64 now = walk_ns, last = f->last_ns;
+
+	return now > last && now - last > idle_ns;
+}
+
+SEC("iter/bpf_sk_storage_map")
+int packet_sk_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct packet_sock *s = ctx->value;
+
+	if (!s || !ctx->sk)
+		return 0;
+	if (s->flow.state != FLOW_LIVE || !in_scope(s->cgroup))
+		return 0;
+	walk_flow(&s->flow, &s->key, s->cgroup, &s->owner, s->raw, !s->connected && idle(&s->flow));
+	return 0;
+}
+
+SEC("iter/bpf_map_elem")
+int packet_walk(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct mapped_flow *m = ctx->value;
+	struct flow_key *k = ctx->key;
+	bool over;
+
+	if (!m || !k)
+		return 0;
+	if (m->flow.state != FLOW_LIVE || !in_scope(m->cgroup))
+		return 0;
+	over = idle(&m->flow);
+	if (!over && check_gone) {
+		__u64 cookie = k->cookie;
+
+		over = bpf_map_lookup_elem(&packet_gone, &cookie) != NULL;
+	}
+	walk_flow(&m->flow, k, m->cgroup, &m->owner, m->raw, over);
+	return 0;
+}
+
+/*
+ * Removes flows that closed at an earlier walk and got no packet since. Apart from packet_walk, which must not miss a flow: a
+ * removed element may be put to use in another bucket at once, and the iterator then goes on from there.
+ */
+SEC("iter/bpf_map_elem")
+int packet_sweep(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct mapped_flow *m = ctx->value;
+	struct flow_key *k = ctx->key;
+	struct flow_key key;
+
+	if (!m || !k)
+		return 0;
+	if (m->flow.state != FLOW_CLOSED)
+		return 0;
+	key = *k;
+	bpf_map_delete_elem(&packet_flows, &key);
+	return 0;
+}

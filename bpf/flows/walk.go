@@ -1,0 +1,181 @@
+package flows
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/orb8-dev/kubectl-orb8/bpf"
+)
+
+// walker reports the sockets that have changed, each interval and when asked.
+type walker struct {
+	probe   *Probe
+	drained chan struct{}
+	scratch [64]byte
+
+	// number of the present walk.
+	number uint64
+	// swept and forgotten are what closed_total and gone_total were when last looked at; gone says that the latter has grown.
+	swept, forgotten uint64
+	gone             bool
+}
+
+func (w *walker) run(ctx context.Context) error {
+	p := w.probe
+	timer := time.NewTimer(p.Interval())
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+			begin := time.Now()
+			if err := w.walk(); err != nil {
+				return err
+			}
+			cost := time.Since(begin)
+			p.interval.Store(int64(max(p.options.Interval, share*cost)))
+			timer.Reset(p.Interval() - cost)
+		case r := <-p.requests:
+			r.done <- w.flush(ctx)
+		}
+	}
+}
+
+// walk runs every iterator once. The programs report through the ring buffer.
+func (w *walker) walk() error {
+	sweep, err := w.prepare()
+	if err != nil {
+		return fmt.Errorf("prepare a walk: %w", err)
+	}
+	it := &w.probe.walks
+	if sweep {
+		if err := w.iterate(it.sweep); err != nil {
+			return fmt.Errorf("sweep closed flows: %w", err)
+		}
+	}
+	for _, it := range []*link.Iter{it.tcp, it.packetSockets, it.packetFlows} {
+		if err := w.iterate(it); err != nil {
+			return fmt.Errorf("walk the sockets: %w", err)
+		}
+	}
+	if err := w.forget(); err != nil {
+		return fmt.Errorf("forget sockets that are gone: %w", err)
+	}
+	return nil
+}
+
+// prepare tells the programs of a new walk, and says whether there are closed flows to sweep out.
+func (w *walker) prepare() (sweep bool, err error) {
+	o := &w.probe.objects
+	var closed, gone uint64
+	if err := errors.Join(o.ClosedTotal.Get(&closed), o.GoneTotal.Get(&gone)); err != nil {
+		return false, err
+	}
+	now, err := bpf.Monotonic()
+	if err != nil {
+		return false, err
+	}
+	w.number++
+	w.gone = gone != w.forgotten
+	check := uint32(0)
+	if w.gone {
+		check = 1
+	}
+	w.forgotten = gone
+	sweep, w.swept = closed != w.swept, closed
+	return sweep, errors.Join(o.WalkNumber.Set(w.number), o.WalkNs.Set(now), o.CheckGone.Set(check))
+}
+
+// forget removes the sockets that were gone before this walk began: it has closed their flows.
+func (w *walker) forget() error {
+	if !w.gone {
+		return nil
+	}
+	m := w.probe.objects.PacketGone
+	var (
+		cursor  ebpf.MapBatchCursor
+		cookies [256]uint64
+		numbers [256]uint64
+		old     []uint64
+	)
+	for {
+		n, err := m.BatchLookup(&cursor, cookies[:], numbers[:], nil)
+		for i := range n {
+			if numbers[i] < w.number {
+				old = append(old, cookies[i])
+			}
+		}
+		if errors.Is(err, ebpf.ErrKeyNotExist) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if len(old) == 0 {
+		return nil
+	}
+	_, err := m.BatchDelete(old, nil)
+	return err
+}
+
+func (w *walker) iterate(it *link.Iter) error {
+	r, err := it.Open()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	for {
+		// Nothing is ever read: reading is what makes the program run.
+		if _, err := r.Read(w.scratch[:]); err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
+// flush walks until nothing had to be put off for want of room in the ring buffer, and the sink has had everything.
+func (w *walker) flush(ctx context.Context) error {
+	p := w.probe
+	for {
+		before, err := p.losses.Deferred()
+		if err != nil {
+			return err
+		}
+		if err := w.walk(); err != nil {
+			return err
+		}
+		if err := w.drain(ctx); err != nil {
+			return err
+		}
+		after, err := p.losses.Deferred()
+		if err != nil || after == before {
+			return err
+		}
+	}
+}
+
+// drain waits until the sink has had everything that is in the ring buffer now.
+func (w *walker) drain(ctx context.Context) error {
+	select {
+	case <-w.drained: // left by a flush of nobody's
+	default:
+	}
+	if err := w.probe.ring.Flush(); err != nil {
+		return fmt.Errorf("flush flows: %w", err)
+	}
+	select {
+	case <-w.drained:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("flush flows: %w", ctx.Err())
+	}
+}
