@@ -1,9 +1,26 @@
 // Package collect merges the streams of N nodes into one: it joins the two halves of a flow, names the ends, orders by
 // time, and counts what was lost. It knows no Kubernetes and no gRPC: batches of events come in, events go out.
+//
+// # Joining
+//
+// A half is what one end's kernel knows of a flow. TCP halves join by the pair of initial sequence numbers, which no NAT
+// changes; what else has ports by the addresses, a Service's resolved to its backends by the Namer. A new flow waits a short
+// time for its second half where one may come, so that it is one event from the beginning. A second half that comes
+// later goes into the next event of the flow.
+//
+// # What is emitted
+//
+// One event of a flow in an interval: first "new", then "update" with the counters of both ends, last "closed", when the
+// ends that are known have closed or one has and the other was waited for. A flow that is over when it is first seen has
+// only a "closed" event. After it nothing comes of the flow any more.
+//
+// # Order
+//
+// Events leave in the order of their times, as far as nodes are heard of in time: an event waits until every node has
+// promised to send nothing older, but never longer than MaxDelay, and a node that is silent for so long is not waited for.
 package collect
 
 import (
-	"context"
 	"net/netip"
 	"time"
 
@@ -44,16 +61,18 @@ type Options struct {
 	Interval time.Duration
 	// JoinWindow is how long a new flow waits for its second half, where one may come; 0: 300 ms.
 	JoinWindow time.Duration
-	// MaxDelay is how long an event waits for older events of other nodes; 0: 400 ms.
+	// MaxDelay is how long an event waits for older events of other nodes; 0: 250 ms.
 	MaxDelay time.Duration
-	// CloseWait is how long a flow that one end has closed waits for the other end's last word; 0: 2 s or two intervals.
+	// CloseWait is how long a flow that one end has closed waits for the other end's last word; 0: 2 s, or two intervals
+	// if that is longer.
 	CloseWait time.Duration
-	// Linger is how long a closed flow is remembered, so that late halves of it are not taken for a new one; 0: 30 s.
+	// Linger is how long a closed flow is remembered, so that late halves of it are not taken for a new one; 0: 15 s.
 	Linger time.Duration
 	// MaxFlows is how many open flows are held; beyond it the longest unchanged is forgotten, which Lost MERGE counts;
 	// 0: 200,000.
 	MaxFlows int
-	// MaxPending is how many events may wait to be emitted before Feed blocks; 0: 16,384.
+	// MaxPending is how many events may wait to be emitted before Feed blocks; 0: 65,536. From half of it on events are
+	// emitted without waiting for older ones or for second halves.
 	MaxPending int
 }
 
@@ -76,32 +95,3 @@ type Loss struct {
 	Source string
 	Count  uint64
 }
-
-// New makes a Collector.
-func New(o Options) *Collector { return newCollector(o) }
-
-// Add joins a node to the merge. A node that is added again (its tracer was replaced) goes on where it was.
-func (c *Collector) Add(node string) *Source { return c.add(node) }
-
-// Feed takes a batch of the node. It blocks while too many events wait to be emitted, until ctx ends; its error is ctx's,
-// or that of a Run that has ended.
-func (s *Source) Feed(ctx context.Context, b Batch) error { return s.feed(ctx, b) }
-
-// Status puts a NodeStatus event of the node into the stream.
-func (s *Source) Status(ctx context.Context, st *event.NodeStatus) error { return s.status(ctx, st) }
-
-// Close says that nothing more comes of the node for now: it holds nobody back any more.
-func (s *Source) Close() { s.close() }
-
-// Run emits the merged events until ctx ends, or Finish was called and all is emitted, or emit fails; it returns emit's
-// error, or nil. The event is valid only until emit returns. emit is called by the caller's goroutine, one at a time.
-func (c *Collector) Run(ctx context.Context, emit func(*event.Event) error) error {
-	return c.run(ctx, emit)
-}
-
-// Finish says that no more batches come: Run emits what is held, without waiting for second halves, and returns nil.
-func (c *Collector) Finish() { c.finish() }
-
-// Losses returns all that was lost so far, by node, stage and source: what tracers reported and what the merge itself
-// found missing or had to drop.
-func (c *Collector) Losses() []Loss { return c.losses() }

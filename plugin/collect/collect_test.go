@@ -1,0 +1,593 @@
+package collect
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+// client and server are the halves of one TCP connection, seen through no NAT.
+var (
+	client = shape{
+		pod: "client", observed: bySrc, src: "10.0.0.1:40000", dst: "10.0.1.1:8080", isn: [2]uint32{7, 9}, proto: tcp, cookie: 1,
+		phase: fresh, sent: 10, recv: 20,
+	}
+	server = shape{
+		pod: "server", observed: byDst, src: "10.0.0.1:40000", dst: "10.0.1.1:8080", isn: [2]uint32{7, 9}, proto: tcp, cookie: 1,
+		phase: fresh, sent: 20, recv: 10,
+	}
+)
+
+func (s shape) as(phase event.Phase, sent uint64) shape {
+	s.phase = phase
+	if s.observed == bySrc {
+		s.sent = sent
+	} else {
+		s.recv = sent
+	}
+	return s
+}
+
+func TestTwoHalvesAreOneEventAtOnce(t *testing.T) {
+	inWorld(t, Options{Namer: cluster}, func(w *world) {
+		w.feed("a", client.event())
+		w.feed("b")
+		w.want(100 * time.Millisecond)
+		w.feed("b", server.event())
+		w.feed("a")
+		w.want(time.Millisecond, "new client+->server+ 10")
+		w.want(time.Minute)
+	})
+}
+
+func TestAHalfWaitsTheWindowForTheOtherAndNoLonger(t *testing.T) {
+	inWorld(t, Options{Namer: cluster}, func(w *world) {
+		w.feed("a", client.event())
+		w.want(299 * time.Millisecond)
+		w.want(2*time.Millisecond, "new client+->server 10")
+	})
+}
+
+func TestAHalfWhosePeerCannotComeDoesNotWait(t *testing.T) {
+	inWorld(t, Options{Namer: cluster}, func(w *world) {
+		out := client
+		out.dst = "1.1.1.1:443"
+		w.feed("a", out.event())
+		w.want(time.Millisecond, "new client+->1.1.1.1 10")
+	})
+}
+
+func TestALateHalfComesWithTheNextUpdate(t *testing.T) {
+	inWorld(t, Options{Namer: cluster}, func(w *world) {
+		w.feed("a", client.event())
+		w.want(time.Second, "new client+->server 10")
+		w.feed("b", server.event())
+		w.want(10 * time.Millisecond)
+		w.feed("a", client.as(later, 30).event())
+		w.want(time.Second, "update client+->server+ 30")
+	})
+}
+
+func TestALateHalfIsNotHeldBackForGoodWhenTheFirstIsSilent(t *testing.T) {
+	inWorld(t, Options{Namer: cluster}, func(w *world) {
+		w.feed("a", client.event())
+		w.want(time.Second, "new client+->server 10")
+		w.feed("b", server.event())
+		w.want(2*time.Second, "update client+->server+ 10")
+	})
+}
+
+func TestOneEventOfAFlowInAnInterval(t *testing.T) {
+	inWorld(t, Options{Namer: cluster}, func(w *world) {
+		w.feed("a", client.event())
+		w.feed("b", server.event())
+		w.want(300*time.Millisecond, "new client+->server+ 10")
+		// The nodes sweep 400 ms apart.
+		for i := range uint64(5) {
+			w.feed("a", client.as(later, 20+10*i).event())
+			time.Sleep(400 * time.Millisecond)
+			w.feed("b", server.as(later, 20+10*i).event())
+			time.Sleep(600 * time.Millisecond)
+		}
+		w.want(0, "update client+->server+ 20", "update client+->server+ 30", "update client+->server+ 40",
+			"update client+->server+ 50", "update client+->server+ 60")
+	})
+}
+
+func TestClosedComesOnceAfterBothEndsHaveClosed(t *testing.T) {
+	for name, order := range map[string][2]int{"client first": {0, 1}, "server first": {1, 0}} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, Options{Namer: cluster}, func(w *world) {
+				w.feed("a", client.event())
+				w.feed("b", server.event())
+				w.want(400*time.Millisecond, "new client+->server+ 10")
+				end := [2]func(){
+					func() { w.feed("a", client.as(closed, 50).event()) },
+					func() { w.feed("b", server.as(closed, 50).event()) },
+				}
+				end[order[0]]()
+				w.want(500 * time.Millisecond)
+				end[order[1]]()
+				w.want(250*time.Millisecond, "closed client+->server+ 50")
+				w.want(time.Minute)
+			})
+		})
+	}
+}
+
+func TestClosedDoesNotWaitForGoodForTheOtherEnd(t *testing.T) {
+	inWorld(t, Options{Namer: cluster}, func(w *world) {
+		w.feed("a", client.event())
+		w.feed("b", server.event())
+		w.want(400*time.Millisecond, "new client+->server+ 10")
+		w.feed("a", client.as(closed, 50).event())
+		w.want(2500*time.Millisecond, "closed client+->server+ 50")
+		// The server process keeps its socket half open for a while: nothing of it makes a second flow.
+		w.feed("b", server.as(later, 50).event())
+		w.want(10 * time.Minute)
+		w.feed("b", server.as(closed, 50).event())
+		w.want(time.Minute)
+	})
+}
+
+func TestAFlowThatIsOverWhenFirstSeenIsOneClosedEvent(t *testing.T) {
+	inWorld(t, Options{Namer: cluster}, func(w *world) {
+		w.feed("b", server.as(closed, 5).event())
+		w.want(100 * time.Millisecond)
+		w.feed("a", client.as(fresh, 5).event(), client.as(closed, 5).event())
+		w.want(400*time.Millisecond, "closed client+->server+ 5")
+		w.want(time.Minute)
+	})
+}
+
+func TestTheSecondHalfOfAClosedFlowMakesNoSecondFlow(t *testing.T) {
+	for name, late := range map[string][]shape{
+		"closed too":  {server.as(closed, 5)},
+		"still open":  {server.as(fresh, 5), server.as(later, 5), server.as(closed, 5)},
+		"no role yet": {shape{pod: "server", observed: bySrc, src: server.dst, dst: server.src, isn: [2]uint32{9, 7}, proto: tcp, cookie: 1, unsure: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, Options{Namer: cluster}, func(w *world) {
+				w.feed("a", client.as(closed, 5).event())
+				w.want(time.Second, "closed client+->server 5")
+				for _, s := range late {
+					w.feed("b", s.event())
+					w.want(20 * time.Second)
+				}
+			})
+		})
+	}
+}
+
+func TestBothHalvesOnOneNodeJoin(t *testing.T) {
+	inWorld(t, Options{Namer: cluster}, func(w *world) {
+		other := server
+		other.cookie = 2
+		w.feed("a", client.event(), other.event())
+		w.want(time.Millisecond, "new client+->server+ 10")
+	})
+}
+
+func TestTCPJoinsThroughServiceAndSNAT(t *testing.T) {
+	inWorld(t, Options{Namer: cluster}, func(w *world) {
+		c, s := client, server
+		c.dst = "10.96.0.1:80"
+		s.src = "172.18.0.2:61234" // masqueraded with another port
+		w.feed("a", c.event())
+		w.feed("b", s.event())
+		w.want(250*time.Millisecond, "new client+->web/server+ 10")
+	})
+}
+
+func TestAJoinedFlowTellsTheServiceAndTheBackend(t *testing.T) {
+	inWorld(t, Options{Namer: cluster}, func(w *world) {
+		c := client
+		c.dst = "10.96.0.1:80"
+		w.feed("a", c.event())
+		w.feed("b", server.event())
+		d := w.take(250 * time.Millisecond)[0].GetFlow().GetDst()
+		if string(d.Address) != string([]byte{10, 0, 1, 1}) || d.Port != 8080 {
+			t.Errorf("dst is at %v:%d, want the backend's own address", d.Address, d.Port)
+		}
+		if string(d.ServiceAddress) != string([]byte{10, 96, 0, 1}) || d.ServicePort != 80 || d.ServiceNamespace != "demo" {
+			t.Errorf("service is %s at %v:%d, want what the client dialled", d.ServiceNamespace, d.ServiceAddress, d.ServicePort)
+		}
+		if d.Node != "b" || d.Pod != "server" {
+			t.Errorf("dst is %s on %s, want the observed pod and its node", d.Pod, d.Node)
+		}
+	})
+}
+
+func TestSequenceNumbersThatAgreeByChanceDoNotJoin(t *testing.T) {
+	inWorld(t, Options{Namer: cluster}, func(w *world) {
+		s := server
+		s.src, s.dst = "10.0.1.2:50000", "10.0.1.1:9999"
+		w.feed("a", client.event())
+		w.feed("b", s.event())
+		w.want(600*time.Millisecond, "new client+->server 10", "new server-2->server+ 10")
+	})
+}
+
+func TestRoles(t *testing.T) {
+	mirror := shape{
+		pod: "server", observed: bySrc, src: "10.0.1.1:8080", dst: "10.0.0.1:40000", isn: [2]uint32{9, 7}, proto: tcp, cookie: 5,
+		phase: fresh, sent: 20, recv: 10, unsure: true,
+	}
+	t.Run("who knows is right", func(t *testing.T) {
+		inWorld(t, Options{Namer: cluster}, func(w *world) {
+			w.feed("b", mirror.event())
+			w.feed("a", client.event())
+			w.want(250*time.Millisecond, "new client+->server+ 10")
+		})
+	})
+	t.Run("when nobody knows the smaller port is dst", func(t *testing.T) {
+		inWorld(t, Options{Namer: cluster}, func(w *world) {
+			c := client
+			c.unsure = true
+			w.feed("b", mirror.event())
+			w.feed("a", c.event())
+			w.want(250*time.Millisecond, "new client+->server+ 10")
+		})
+	})
+	t.Run("the end that learns its role later puts it right", func(t *testing.T) {
+		inWorld(t, Options{Namer: cluster}, func(w *world) {
+			w.feed("b", mirror.event())
+			w.want(400*time.Millisecond, "new server+->client 20")
+			w.feed("b", server.as(later, 30).event()) // another socket, its cookie says: the first stays
+			s := server.as(later, 30)
+			s.cookie = 5
+			w.feed("b", s.event())
+			w.want(400*time.Millisecond, "update client->server+ 30")
+		})
+	})
+}
+
+func TestAConnectionThatLearnsItsNumbersLaterKeepsItsID(t *testing.T) {
+	inWorld(t, Options{Namer: cluster}, func(w *world) {
+		c := client
+		c.noISN, c.sent = true, 0
+		w.feed("a", c.event())
+		first := w.take(time.Second)
+		if len(first) != 1 {
+			t.Fatalf("got %d events of a connecting socket, want 1", len(first))
+		}
+		w.feed("b", server.event())
+		w.feed("a", client.as(later, 30).event())
+		next := w.take(time.Second)
+		if len(next) != 1 || tell(next[0]) != "update client+->server+ 30" {
+			t.Fatalf("got %v, want one update with both ends", next)
+		}
+		if a, b := first[0].GetFlow().GetId(), next[0].GetFlow().GetId(); a != b || a == "" {
+			t.Errorf("id changed from %q to %q", a, b)
+		}
+	})
+}
+
+func TestIDsOfTCPDependOnTheSequenceNumbersOnly(t *testing.T) {
+	id := func(halves ...shape) (id string) {
+		inWorld(t, Options{Namer: cluster}, func(w *world) {
+			for _, h := range halves {
+				w.feed(h.pod, h.event())
+			}
+			id = w.take(time.Second)[0].GetFlow().GetId()
+		})
+		return id
+	}
+	other := client
+	other.isn[1]++
+	if a, b := id(client), id(server); a != b || len(a) != 16 {
+		t.Errorf("two viewers name the halves of one flow %q and %q", a, b)
+	}
+	if a, b := id(client), id(other); a == b {
+		t.Errorf("two flows have the id %q", a)
+	}
+}
+
+var (
+	query = shape{
+		pod: "client", observed: bySrc, src: "10.0.0.1:40000", dst: "10.0.1.1:5353", proto: udp, cookie: 1, phase: fresh, sent: 10,
+	}
+	answer = shape{
+		pod: "server", observed: byDst, src: "10.0.0.1:40000", dst: "10.0.1.1:5353", proto: udp, cookie: 8, phase: fresh, recv: 10,
+	}
+)
+
+func TestDatagramsJoin(t *testing.T) {
+	viaService, masked, hairpin, self := query, answer, query, answer
+	viaService.dst = "10.96.0.1:53"
+	masked.src = "172.18.0.2:40000"
+	hairpin.pod, hairpin.src, hairpin.dst = "server", "10.0.1.1:40000", "10.96.0.1:53"
+	self.src = "10.0.1.250:5" // the bridge's address and a random port
+	for name, c := range map[string]struct {
+		client, server         shape
+		clientNode, serverNode string
+		want                   string
+	}{
+		"directly":                   {query, answer, "a", "b", "new client+->server+ 10"},
+		"through a Service":          {viaService, answer, "a", "b", "new client+->dns/server+ 10"},
+		"through a Service and SNAT": {viaService, masked, "a", "b", "new client+->dns/server+ 10"},
+		"with oneself":               {hairpin, self, "b", "b", "new server+->dns/server+ 10"},
+	} {
+		for order, serverFirst := range map[string]bool{"client first": false, "server first": true} {
+			t.Run(name+", "+order, func(t *testing.T) {
+				inWorld(t, Options{Namer: cluster}, func(w *world) {
+					if serverFirst {
+						w.feed(c.serverNode, c.server.event())
+						w.feed(c.clientNode, c.client.event())
+					} else {
+						w.feed(c.clientNode, c.client.event())
+						w.feed(c.serverNode, c.server.event())
+					}
+					w.want(time.Second, c.want)
+					w.feed(c.clientNode, c.client.as(closed, 40).event())
+					w.feed(c.serverNode, c.server.as(closed, 40).event())
+					w.want(time.Second, "closed"+c.want[len("new"):len(c.want)-len("10")]+"40")
+					w.want(time.Minute)
+				})
+			})
+		}
+	}
+}
+
+func TestASocketOfTheHostThatSendsToTheBackendAndHearsTheServiceIsOneFlow(t *testing.T) {
+	out := shape{pod: "client", observed: bySrc, src: "172.18.0.2:40000", dst: "10.0.1.1:5353", proto: udp, cookie: 1, phase: fresh, sent: 10}
+	in := shape{
+		pod: "client", observed: byDst, src: "10.96.0.1:53", dst: "172.18.0.2:40000", proto: udp, cookie: 1, phase: fresh, recv: 70,
+		unsure: true,
+	}
+	peer := answer
+	peer.src = "172.18.0.2:40000"
+	for name, order := range map[string][]shape{"out first": {out, in}, "in first": {in, out}} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, Options{Namer: cluster}, func(w *world) {
+				for _, h := range order {
+					w.feed("a", h.event())
+				}
+				w.feed("b", peer.event())
+				got := w.take(time.Second)
+				if len(got) != 1 || tell(got[0]) != "new client+->dns/server+ 10" {
+					t.Fatalf("got %d events, first %s", len(got), tell(got[0]))
+				}
+				if n := got[0].GetFlow().GetSrcCounters().GetBytesReceived(); n != 70 {
+					t.Errorf("src received %d bytes, want the 70 that came from the Service's address", n)
+				}
+			})
+		})
+	}
+}
+
+func TestTheSamePortsUsedAgainAreAnotherFlow(t *testing.T) {
+	inWorld(t, Options{Namer: cluster}, func(w *world) {
+		q, a := query, answer
+		q.start, a.start = time.Now(), time.Now()
+		w.feed("a", q.event(), q.as(closed, 10).event())
+		w.feed("b", a.event(), a.as(closed, 10).event())
+		first := w.take(time.Second)
+		time.Sleep(time.Second)
+		q.start, a.start, q.cookie = time.Now(), time.Now(), 2
+		w.feed("a", q.event())
+		w.feed("b", a.event())
+		second := w.take(time.Second)
+		if len(first) != 1 || len(second) != 1 || tell(second[0]) != "new client+->server+ 10" {
+			t.Fatalf("got %v and %v", first, second)
+		}
+		if first[0].GetFlow().GetId() == second[0].GetFlow().GetId() {
+			t.Error("two conversations have one id")
+		}
+	})
+}
+
+func TestLoopbackOfTwoPodsDoesNotJoin(t *testing.T) {
+	inWorld(t, Options{Namer: cluster}, func(w *world) {
+		q, a := query, answer
+		q.src, q.dst, a.src, a.dst = "127.0.0.1:4", "127.0.0.1:5", "127.0.0.1:4", "127.0.0.1:5"
+		w.feed("a", q.event(), a.event())
+		if got := w.take(time.Second); len(got) != 2 {
+			t.Fatalf("got %d events, want one of each pod", len(got))
+		}
+	})
+}
+
+func TestEventsLeaveInTheOrderOfTheirTimes(t *testing.T) {
+	inWorld(t, Options{Namer: cluster}, func(w *world) {
+		at := func(port string, ago time.Duration) *event.Event {
+			s := query
+			s.src, s.dst, s.ago, s.cookie = "10.0.0.1:"+port, "1.1.1.1:53", ago, uint64(len(port))
+			return s.event()
+		}
+		w.feed("a", at("1", 50*time.Millisecond))
+		w.feed("b", at("22", 80*time.Millisecond), at("333", 20*time.Millisecond))
+		var order []uint32
+		for _, ev := range w.take(time.Second) {
+			order = append(order, ev.GetFlow().GetSrc().GetPort())
+		}
+		if len(order) != 3 || order[0] != 22 || order[1] != 1 || order[2] != 333 {
+			t.Errorf("events left as %v", order)
+		}
+	})
+}
+
+func TestASilentNodeHoldsNobodyBackForLong(t *testing.T) {
+	inWorld(t, Options{Namer: cluster}, func(w *world) {
+		out := client
+		out.dst = "1.1.1.1:443"
+		w.feed("dead")
+		time.Sleep(10 * time.Millisecond)
+		w.feed("a", out.event())
+		w.want(200 * time.Millisecond)
+		w.want(51*time.Millisecond, "new client+->1.1.1.1 10")
+		// From then on it is not waited for at all.
+		for range 3 {
+			time.Sleep(time.Second)
+			w.feed("a", out.as(later, 11).event())
+			w.want(time.Millisecond, "update client+->1.1.1.1 11")
+		}
+	})
+}
+
+func TestANodeThatIsClosedHoldsNobodyBack(t *testing.T) {
+	inWorld(t, Options{Namer: cluster}, func(w *world) {
+		out := client
+		out.dst = "1.1.1.1:443"
+		w.feed("gone")
+		time.Sleep(10 * time.Millisecond)
+		w.feed("a", out.event())
+		w.want(10 * time.Millisecond)
+		w.c.Add("gone").Close()
+		w.want(time.Millisecond, "new client+->1.1.1.1 10")
+	})
+}
+
+func TestBatchesOfAResumedStreamCountOnce(t *testing.T) {
+	inWorld(t, Options{Namer: cluster}, func(w *world) {
+		s := w.c.Add("a")
+		feed := func(instance, sequence uint64, events ...*event.Event) {
+			t.Helper()
+			if err := s.Feed(t.Context(), Batch{Instance: instance, Sequence: sequence, Events: events}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		lost := func(n uint64, stage event.LossStage) *event.Event {
+			return &event.Event{Kind: &event.Event_Lost{Lost: &event.Lost{Stage: stage, Count: n}}}
+		}
+		feed(1, 1, lost(3, event.LossStage_LOSS_STAGE_QUEUE))
+		feed(1, 2)
+		feed(1, 1, lost(3, event.LossStage_LOSS_STAGE_QUEUE)) // sent again
+		feed(1, 2)
+		w.want(time.Second, "lost a queue 3")
+		feed(1, 5) // 3 and 4 are missing
+		w.want(2*time.Second, "lost a stream-gap 2")
+		feed(1, 9, lost(700, event.LossStage_LOSS_STAGE_STREAM_GAP)) // the tracer knows better than us
+		w.want(2*time.Second, "lost a stream-gap 700")
+		feed(2, 1, lost(1, event.LossStage_LOSS_STAGE_QUEUE)) // another tracer
+		w.want(2*time.Second, "lost a queue 1")
+
+		got := w.c.Losses()
+		want := []Loss{
+			{Node: "a", Stage: event.LossStage_LOSS_STAGE_QUEUE, Count: 4},
+			{Node: "a", Stage: event.LossStage_LOSS_STAGE_STREAM_GAP, Count: 702},
+		}
+		if len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
+			t.Errorf("losses are %v, want %v", got, want)
+		}
+	})
+}
+
+func TestDatagramsCountOnAcrossTracersOfANode(t *testing.T) {
+	inWorld(t, Options{Namer: cluster}, func(w *world) {
+		out := query
+		out.dst = "1.1.1.1:53"
+		w.feed("a", out.as(fresh, 100).event())
+		w.want(time.Second, "new client+->1.1.1.1 100")
+		s := w.c.Add("a")
+		if err := s.Feed(t.Context(), Batch{Instance: 2, Sequence: 1, Events: []*event.Event{out.as(fresh, 7).event()}}); err != nil {
+			t.Fatal(err)
+		}
+		w.want(2*time.Second, "update client+->1.1.1.1 107")
+	})
+}
+
+func TestWhatDoesNotFitIsEvictedAndCounted(t *testing.T) {
+	inWorld(t, Options{Namer: cluster, MaxFlows: 2}, func(w *world) {
+		for i := range uint32(5) {
+			s := client
+			s.dst, s.isn, s.cookie = "1.1.1.1:443", [2]uint32{i, i + 100}, uint64(i)
+			w.feed("a", s.event())
+		}
+		w.want(2*time.Second, "new client+->1.1.1.1 10", "new client+->1.1.1.1 10", "new client+->1.1.1.1 10",
+			"new client+->1.1.1.1 10", "new client+->1.1.1.1 10", "lost  merge 3")
+	})
+}
+
+func TestFinishEmitsWhatIsHeldAndEnds(t *testing.T) {
+	inWorld(t, Options{Namer: cluster}, func(w *world) {
+		w.feed("a", client.event())
+		w.feed("b", server.event())
+		w.want(time.Second, "new client+->server+ 10")
+		w.feed("b", server.as(later, 12).event()) // waits for the client's half
+		c := client
+		c.isn, c.cookie = [2]uint32{70, 90}, 3
+		w.feed("a", c.event()) // waits for the server's half
+		w.c.Finish()
+		synctest.Wait()
+		select {
+		case err := <-w.ran:
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.ran <- nil
+		default:
+			t.Fatal("run goes on")
+		}
+		if got := w.take(0); len(got) != 2 {
+			t.Errorf("got %d events, want both", len(got))
+		}
+	})
+}
+
+func TestFeedBlocksWhileTheViewerIsSlowAndLosesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(Options{MaxPending: 10})
+		s := c.Add("a")
+		slow := make(chan struct{})
+		got := 0
+		ran := make(chan error, 1)
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			ran <- c.Run(ctx, func(*event.Event) error {
+				<-slow
+				got++
+				return nil
+			})
+		}()
+		status := func() error {
+			return s.Status(ctx, &event.NodeStatus{State: event.NodeState_NODE_STATE_STREAMING})
+		}
+		blocked := make(chan error, 1)
+		go func() {
+			for range 1000 {
+				if err := status(); err != nil {
+					blocked <- err
+					return
+				}
+			}
+			blocked <- nil
+		}()
+		synctest.Wait()
+		select {
+		case <-blocked:
+			t.Fatal("1000 events were taken while the viewer stood still")
+		default:
+		}
+		close(slow)
+		if err := <-blocked; err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if got != 1000 {
+			t.Errorf("%d events came out of 1000", got)
+		}
+		cancel()
+		<-ran
+	})
+}
+
+func TestRunEndsWithTheErrorOfTheViewerAndFeedThenToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(Options{MaxPending: 1})
+		s := c.Add("a")
+		broken := errors.New("broken")
+		_ = s.Status(t.Context(), &event.NodeStatus{})
+		if err := c.Run(t.Context(), func(*event.Event) error { return broken }); err != broken {
+			t.Errorf("run ended with %v", err)
+		}
+		_ = s.Status(t.Context(), &event.NodeStatus{})
+		if err := s.Status(t.Context(), &event.NodeStatus{}); !errors.Is(err, ErrEnded) {
+			t.Errorf("feeding a merge that has ended gives %v", err)
+		}
+	})
+}

@@ -1,0 +1,169 @@
+package collect
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+// Collector merges the streams of nodes. Its methods may be called from any goroutine.
+type Collector struct {
+	o Options
+
+	mu      sync.Mutex
+	sources map[string]*Source
+	index   index
+	recent  flows // open flows, the longest unchanged first
+	order   order // what waits to be emitted, oldest first
+	serial  uint64
+	timers  timers // flows to look at again
+	tombs   tombs
+	loss    lossCounter
+
+	finished bool
+	ended    chan struct{} // closed when Run has ended
+	wake     chan struct{} // tells Run to look again
+	room     chan struct{} // closed when there is room again; nil while there is
+}
+
+// New makes a Collector.
+func New(o Options) *Collector {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&o.Interval, time.Second)
+	def(&o.JoinWindow, 300*time.Millisecond)
+	def(&o.MaxDelay, 250*time.Millisecond)
+	def(&o.CloseWait, max(2*time.Second, 2*o.Interval))
+	def(&o.Linger, 15*time.Second)
+	if o.MaxFlows == 0 {
+		o.MaxFlows = 200_000
+	}
+	if o.MaxPending == 0 {
+		o.MaxPending = 1 << 16
+	}
+	return &Collector{
+		o:       o,
+		sources: map[string]*Source{},
+		index:   newIndex(),
+		tombs:   newTombs(8 * o.MaxFlows),
+		loss:    lossCounter{total: map[lossKey]uint64{}},
+		ended:   make(chan struct{}),
+		wake:    make(chan struct{}, 1),
+	}
+}
+
+// Finish says that no more batches come: Run emits what is held, without waiting for second halves, and returns nil.
+func (c *Collector) Finish() {
+	c.mu.Lock()
+	c.finished = true
+	c.mu.Unlock()
+	c.poke()
+}
+
+// emitBatch is how many events are made under one hold of the lock.
+const emitBatch = 128
+
+// Run emits the merged events until ctx ends, or Finish was called and all is emitted, or emit fails; it returns emit's
+// error, or nil. The event is valid only until emit returns. emit is called by the caller's goroutine, one at a time. Run
+// is called once.
+func (c *Collector) Run(ctx context.Context, emit func(*event.Event) error) error {
+	defer close(c.ended)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	out := newBatch(emitBatch)
+	for {
+		next, done := c.collect(out)
+		for _, ev := range out.events {
+			if err := emit(ev); err != nil {
+				return err
+			}
+		}
+		if len(out.events) > 0 {
+			if ctx.Err() != nil {
+				return nil
+			}
+			continue
+		}
+		if done {
+			return nil
+		}
+		timer.Reset(next)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c.wake:
+		case <-timer.C:
+		}
+	}
+}
+
+// collect fills out with what may be emitted now. It returns how long to wait before the next look when that is nothing,
+// and whether nothing will come any more.
+func (c *Collector) collect(out *batch) (next time.Duration, done bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	out.reset()
+	c.tombs.expire(now)
+	for {
+		f, at := c.timers.first()
+		if f == nil || now.Before(at) && !c.finished {
+			break
+		}
+		c.timers.remove(f)
+		c.expired(f, now)
+	}
+	if c.loss.due(now, c.finished) {
+		c.push(c.loss.event(now), now)
+	}
+	promised := c.promised(now)
+	hurry := c.finished || len(c.order) > c.o.MaxPending/2
+	for len(out.events) < emitBatch && len(c.order) > 0 {
+		it := c.order[0]
+		if !hurry && now.Before(c.releaseAt(it, promised)) {
+			break
+		}
+		c.order.remove(it)
+		c.emit(it, out, now)
+		hurry = c.finished || len(c.order) > c.o.MaxPending/2
+	}
+	if c.room != nil && len(c.order) < c.o.MaxPending {
+		close(c.room)
+		c.room = nil
+	}
+	next = time.Hour
+	if len(c.order) > 0 {
+		next = min(next, c.releaseAt(c.order[0], promised).Sub(now))
+	}
+	if _, at := c.timers.first(); !at.IsZero() {
+		next = min(next, at.Sub(now))
+	}
+	if at, ok := c.loss.next(); ok {
+		next = min(next, at.Sub(now))
+	}
+	return max(next, 0), c.finished && len(c.order) == 0 && c.timers.len() == 0
+}
+
+// releaseAt is when an item may go out: once it has waited for what it waits for, and every node has promised nothing older
+// or the longest delay is over.
+func (c *Collector) releaseAt(it *item, promised uint64) time.Time {
+	if it.time > promised {
+		if late := it.arrived.Add(c.o.MaxDelay); late.After(it.due) {
+			return late
+		}
+	}
+	return it.due
+}
+
+// poke tells Run to look again.
+func (c *Collector) poke() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,388 @@
+package collect
+
+import (
+	"math"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+// half is a flow event of a node, read.
+type half struct {
+	source        *Source
+	ev            *event.Event
+	flow          *event.Flow
+	key           partKey
+	side          int // what it takes itself for
+	local, remote addrPort
+	hasISN        bool
+	isn           [2]uint32 // of its own end, of its peer
+}
+
+func readHalf(s *Source, ev *event.Event, f *event.Flow) half {
+	h := half{source: s, ev: ev, flow: f}
+	ends := [2]addrPort{newAddrPort(f.GetSrc()), newAddrPort(f.GetDst())}
+	switch f.GetProtocol() {
+	case event.Protocol_PROTOCOL_ICMP, event.Protocol_PROTOCOL_ICMPV6:
+		// The echo identifier is of the conversation, not of an end.
+		id := max(ends[src].port, ends[dst].port)
+		ends[src].port, ends[dst].port = id, id
+	}
+	isns := [2]uint32{f.GetSrcIsn(), f.GetDstIsn()}
+	if f.GetObserved() == event.Side_SIDE_DST {
+		h.side = dst
+	}
+	h.local, h.remote = ends[h.side], ends[1-h.side]
+	h.key = partKey{source: s, proto: f.GetProtocol(), cookie: f.GetSocketCookie()}
+	if h.tcp() {
+		h.hasISN = f.GetIsnValid()
+		h.isn = [2]uint32{isns[h.side], isns[1-h.side]}
+	}
+	if !h.tcp() || h.key.cookie == 0 {
+		h.key.local, h.key.remote = h.local, h.remote
+	}
+	return h
+}
+
+func (h *half) tcp() bool { return h.flow.GetProtocol() == event.Protocol_PROTOCOL_TCP }
+
+func (h *half) closed() bool { return h.flow.GetPhase() == event.Phase_PHASE_CLOSED }
+
+// half takes a half: finds or makes its flow, and sees to it that the flow is emitted.
+func (c *Collector) half(s *Source, ev *event.Event, f *event.Flow, now time.Time) {
+	h := readHalf(s, ev, f)
+	p := c.index.parts[h.key]
+	if p != nil && h.reopens(p) {
+		p.closed = true
+		c.index.remove(p)
+		c.schedule(p.flow, p, now)
+		p = nil
+	}
+	if p == nil {
+		if c.late(&h, now) {
+			return
+		}
+		if p = c.admit(&h, now); p == nil {
+			return
+		}
+	} else {
+		p.update(&h)
+	}
+	if h.hasISN && !p.flow.indexed && !c.learnISN(p, &h) {
+		return
+	}
+	p.flow.settleRole(p, &h)
+	c.recent.touch(p.flow)
+	c.schedule(p.flow, p, now)
+	for c.recent.n > c.o.MaxFlows {
+		c.evict(c.recent.oldest, now)
+	}
+}
+
+// late reports whether a half that is not known is of a flow whose last event is out.
+func (c *Collector) late(h *half, now time.Time) bool {
+	t := &c.tombs
+	start := h.flow.GetStartTime()
+	if buried(t, partTomb{h.key}, start) {
+		if h.closed() {
+			unbury(t, partTomb{h.key}) // its last word
+		}
+		return true
+	}
+	proto := int32(h.flow.GetProtocol())
+	switch {
+	case h.tcp():
+		if !h.hasISN || !buried(t, isnTomb{newISNPair(h.isn[0], h.isn[1])}, 0) {
+			return false
+		}
+	case !buried(t, peerTomb{proto, h.local, h.remote}, start) && !buried(t, backendTomb{proto, h.remote}, start):
+		return false
+	}
+	if !h.closed() {
+		// For what comes of it later.
+		p := part{key: h.key, start: start}
+		bury(t, partTomb{h.key}, p.end(), now, openMemory)
+	}
+	return true
+}
+
+// reopens reports whether h, which has the addresses and socket of p, is of another conversation: one that began when p's
+// was over, or was taken to be.
+func (h *half) reopens(p *part) bool {
+	return !h.tcp() && h.flow.GetStartTime() > p.start && p.start != 0 &&
+		(p.closed || h.flow.GetPhase() == event.Phase_PHASE_NEW)
+}
+
+// end is the latest beginning that a half with the key of p can have and be p, not a later conversation: a TCP socket has
+// but one.
+func (p *part) end() uint64 {
+	if p.key.proto == event.Protocol_PROTOCOL_TCP {
+		return math.MaxUint64
+	}
+	return p.start
+}
+
+// update takes the newer word of a half.
+func (p *part) update(h *half) {
+	if p.instance != h.source.instance && !h.tcp() {
+		// A new tracer began to count datagrams at zero; TCP's counters are the socket's own.
+		p.base = p.counters()
+	}
+	p.instance = h.source.instance
+	p.ev = h.ev
+	p.closed = p.closed || h.closed()
+}
+
+// own are the counters of the observed end in the newest word.
+func (p *part) own() *event.Counters {
+	f := p.ev.GetFlow()
+	if f.GetObserved() == event.Side_SIDE_DST {
+		return f.GetDstCounters()
+	}
+	return f.GetSrcCounters()
+}
+
+// counters are those of the newest word on top of what earlier tracers counted.
+func (p *part) counters() *event.Counters {
+	if p.base == nil {
+		return p.own()
+	}
+	sum := &event.Counters{}
+	addCounters(sum, p.base)
+	addCounters(sum, p.own())
+	return sum
+}
+
+// admit finds the flow of a half that is not known yet, or makes one. It returns nil for a half that must not show: a late
+// one of a closed flow, or one of a socket that another source shows already.
+func (c *Collector) admit(h *half, now time.Time) *part {
+	if h.tcp() {
+		return c.admitTCP(h, now)
+	}
+	q, sibling := c.match(h)
+	if q == nil {
+		return c.attach(newFlow(h.flow.GetProtocol(), now), h.side, h)
+	}
+	if sibling {
+		return c.attach(q.flow, q.side, h)
+	}
+	return c.attach(q.flow, 1-q.side, h)
+}
+
+func (c *Collector) admitTCP(h *half, now time.Time) *part {
+	if h.hasISN {
+		pair := newISNPair(h.isn[0], h.isn[1])
+		if f := c.index.isns[pair]; f != nil {
+			side, plausible := f.tcpSide(h, c)
+			switch {
+			case !plausible:
+				// The numbers agree by chance: its own flow, that they do not find.
+				h.hasISN = false
+			case f.ends[side].observed():
+				return nil
+			default:
+				return c.attach(f, side, h)
+			}
+		}
+	}
+	return c.attach(newFlow(h.flow.GetProtocol(), now), h.side, h)
+}
+
+// tcpSide says which end of f a half with the same sequence numbers is, and whether what both call themselves and each
+// other can be one connection: at least one end of it must look the same from both sides, or a Service or node stand
+// between them that translates both.
+func (f *flow) tcpSide(h *half, c *Collector) (side int, plausible bool) {
+	side = src
+	if f.ends[dst].isn == h.isn[0] && (f.ends[src].isn != h.isn[0] || f.ends[src].observed()) {
+		side = dst
+	}
+	other := f.ends[1-side].parts
+	if len(other) == 0 {
+		return side, true
+	}
+	q := other[0]
+	if h.remote == q.local || q.remote == h.local || h.remote.port == q.local.port || q.remote.port == h.local.port {
+		return side, true
+	}
+	for _, peer := range []addrPort{h.remote, q.remote} {
+		if n := c.name(peer, h.flow.GetProtocol()); n.Service != "" || n.Pod == "" {
+			return side, true
+		}
+	}
+	return side, false
+}
+
+// attach adds a half to a flow as a part of one of its ends.
+func (c *Collector) attach(f *flow, side int, h *half) *part {
+	p := &part{
+		key: h.key, flow: f, side: side, local: h.local, remote: h.remote, ev: h.ev, start: h.flow.GetStartTime(),
+		closed: h.closed(), instance: h.source.instance,
+	}
+	name := c.name(h.remote, h.flow.GetProtocol())
+	p.viaService = name.Service != ""
+	if peer := &f.ends[1-side].name; peer.empty() || peer.Service == "" && p.viaService {
+		*peer = name
+	}
+	f.ends[side].parts = append(f.ends[side].parts, p)
+	c.index.add(p)
+	return p
+}
+
+// learnISN makes f known by its sequence numbers, which a half could not tell while it was connecting, and joins it with
+// the flow that the other half has made meanwhile. It returns false when that flow is closed already and f, which nobody
+// has seen yet, is dropped as late.
+func (c *Collector) learnISN(p *part, h *half) bool {
+	f, pair := p.flow, newISNPair(h.isn[0], h.isn[1])
+	if !f.emitted && buried(&c.tombs, isnTomb{pair}, 0) {
+		c.forget(f)
+		return false
+	}
+	g := c.index.isns[pair]
+	if g == nil {
+		f.isn, f.indexed = pair, true
+		f.ends[p.side].isn, f.ends[1-p.side].isn = h.isn[0], h.isn[1]
+		c.index.isns[pair] = f
+		return true
+	}
+	side, plausible := g.tcpSide(h, c)
+	if !plausible || g.ends[side].observed() || f.emitted && g.emitted {
+		return true
+	}
+	if f.emitted {
+		// f's name is out already: it takes g's half instead, and its place.
+		other := g.ends[1-side]
+		c.forget(g)
+		f.isn, f.indexed = pair, true
+		c.index.isns[pair] = f
+		f.ends[p.side].isn, f.ends[1-p.side].isn = h.isn[0], h.isn[1]
+		f.ends[1-p.side].parts = other.parts
+		for _, q := range other.parts {
+			q.flow, q.side = f, 1-p.side
+			c.index.add(q)
+		}
+		return true
+	}
+	c.forget(f)
+	p.flow, p.side = g, side
+	g.ends[side].parts = append(g.ends[side].parts, p)
+	c.index.add(p)
+	return true
+}
+
+// settleRole decides which end is src when the halves disagree: who knows is right, and if nobody does, a flow that is not
+// out yet has the smaller port at its dst.
+func (f *flow) settleRole(p *part, h *half) {
+	conflict := h.side != p.side
+	switch {
+	case h.flow.GetRoleKnown():
+		if conflict && !f.roleKnown {
+			f.swap()
+		}
+		f.roleKnown = true
+	case conflict && !f.roleKnown && !f.emitted && f.both():
+		if f.ends[src].parts[0].local.port < f.ends[dst].parts[0].local.port {
+			f.swap()
+		}
+	}
+}
+
+// match finds the flow of a half that is not TCP by a part of it: the peer's, or, as sibling, one of the same socket.
+func (c *Collector) match(h *half) (q *part, sibling bool) {
+	proto := h.flow.GetProtocol()
+	fits := func(q *part) bool { return q.accepts(h) }
+	// The peer calls us as we do ourselves, and itself as we call it.
+	q = c.index.locals.find(proto, h.remote, func(q *part) bool { return q.remote == h.local && fits(q) })
+	if q != nil {
+		return q, false
+	}
+	if proto != event.Protocol_PROTOCOL_UDP {
+		return nil, false
+	}
+	viaService := c.name(h.remote, proto).Service != ""
+	if viaService {
+		backs := func(q *part) bool { return c.backs(h.remote, q.local, proto) && fits(q) }
+		// The backend sees our address; or, through SNAT, our port; or another one, when we call ourselves.
+		if q = c.index.remotes.find(proto, h.local, backs); q != nil {
+			return q, false
+		}
+		q = c.index.remotes.find(proto, h.local.portOnly(), func(q *part) bool {
+			return q.unjoined() && c.masked(q.remote, proto) && backs(q)
+		})
+		if q != nil {
+			return q, false
+		}
+		q = c.index.locals.find(proto, h.local.ip(), func(q *part) bool {
+			return q.unjoined() && q.key.source == h.source && q.local != h.local && c.masked(q.remote, proto) && backs(q)
+		})
+		if q != nil {
+			return q, false
+		}
+		// The same socket under the backend's address: a socket of the host's network sends to the backend and receives
+		// from the Service.
+		q = c.index.locals.find(proto, h.local, func(q *part) bool {
+			return q.sameSocket(h) && c.backs(h.remote, q.remote, proto)
+		})
+		return q, q != nil
+	}
+	backs := func(q *part) bool { return c.backs(q.remote, h.local, proto) && fits(q) }
+	if q = c.index.viaService.find(proto, h.remote, backs); q != nil {
+		return q, false
+	}
+	if c.masked(h.remote, proto) {
+		q = c.index.viaService.find(proto, h.remote.portOnly(), func(q *part) bool { return q.unjoined() && backs(q) })
+		if q != nil {
+			return q, false
+		}
+		q = c.index.viaService.find(proto, h.local.ip(), func(q *part) bool {
+			return q.unjoined() && q.key.source == h.source && q.local != h.local && backs(q)
+		})
+		if q != nil {
+			return q, false
+		}
+	}
+	q = c.index.viaService.find(proto, h.local, func(q *part) bool {
+		return q.sameSocket(h) && c.backs(q.remote, h.remote, proto)
+	})
+	return q, q != nil
+}
+
+// accepts reports whether h can be the other end of q's flow.
+func (q *part) accepts(h *half) bool {
+	if h.local.isLoopback() && (q.key.source != h.source || q.ev.GetPodUid() != h.ev.GetPodUid()) {
+		return false // the same addresses mean another pod
+	}
+	for _, p := range q.flow.ends[1-q.side].parts {
+		if !p.closed {
+			// There is one already: a part of the same socket, or else another conversation.
+			return p.sameSocket(h)
+		}
+	}
+	return true
+}
+
+// unjoined reports whether the other end of the flow has not come.
+func (q *part) unjoined() bool { return !q.flow.both() }
+
+// sameSocket reports whether h comes from q's socket.
+func (q *part) sameSocket(h *half) bool {
+	return q.key.cookie != 0 && q.key.cookie == h.key.cookie && q.key.source == h.source
+}
+
+// masked reports whether an address may stand for another that was translated: it is a node's, or nobody's.
+func (c *Collector) masked(a addrPort, proto event.Protocol) bool {
+	n := c.name(a, proto)
+	return n.Pod == "" && n.Service == ""
+}
+
+func (c *Collector) name(a addrPort, proto event.Protocol) Name {
+	if c.o.Namer == nil {
+		return Name{Observed: true}
+	}
+	return c.o.Namer.Name(a.addr(), a.port, proto)
+}
+
+func (c *Collector) backs(vip, backend addrPort, proto event.Protocol) bool {
+	return c.o.Namer != nil && c.o.Namer.Backs(vip.netip(), backend.netip(), proto)
+}
+
+func (n *Name) empty() bool { return n.Pod == "" && n.Service == "" && n.Node == "" && n.Host == "" }

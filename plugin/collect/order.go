@@ -1,0 +1,108 @@
+package collect
+
+import (
+	"container/heap"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+// item is what waits to be emitted: an event that needs no joining, or the present state of a flow.
+type item struct {
+	ev   *event.Event
+	flow *flow
+
+	time    uint64 // of the event, by its node's clock, ns since the Unix epoch
+	arrived time.Time
+	due     time.Time // before it the item waits for a second half
+	serial  uint64    // keeps what has the same time in the order it came
+	at      int       // place in the heap, -1 outside
+}
+
+// order is a heap of items by time.
+type order []*item
+
+func (o order) Len() int { return len(o) }
+func (o order) Less(i, j int) bool {
+	if o[i].time != o[j].time {
+		return o[i].time < o[j].time
+	}
+	return o[i].serial < o[j].serial
+}
+func (o order) Swap(i, j int) {
+	o[i], o[j] = o[j], o[i]
+	o[i].at, o[j].at = i, j
+}
+
+// Push and Pop are for container/heap.
+func (o *order) Push(x any) {
+	it := x.(*item)
+	it.at = len(*o)
+	*o = append(*o, it)
+}
+
+func (o *order) Pop() any {
+	old := *o
+	it := old[len(old)-1]
+	old[len(old)-1] = nil
+	*o = old[:len(old)-1]
+	it.at = -1
+	return it
+}
+
+func (o *order) push(it *item)   { heap.Push(o, it) }
+func (o *order) fix(it *item)    { heap.Fix(o, it.at) }
+func (o *order) remove(it *item) { heap.Remove(o, it.at) }
+
+// timers is a heap of flows by the time at which to look at them again.
+type timers struct{ heap timerHeap }
+
+func (t *timers) len() int { return len(t.heap) }
+
+func (t *timers) first() (*flow, time.Time) {
+	if len(t.heap) == 0 {
+		return nil, time.Time{}
+	}
+	return t.heap[0], t.heap[0].timer
+}
+
+// set asks for a look at f at a time, in place of an earlier wish.
+func (t *timers) set(f *flow, at time.Time) {
+	f.timer = at
+	if f.timerAt >= 0 {
+		heap.Fix(&t.heap, f.timerAt)
+		return
+	}
+	heap.Push(&t.heap, f)
+}
+
+func (t *timers) remove(f *flow) {
+	if f.timerAt >= 0 {
+		heap.Remove(&t.heap, f.timerAt)
+	}
+}
+
+type timerHeap []*flow
+
+func (t timerHeap) Len() int           { return len(t) }
+func (t timerHeap) Less(i, j int) bool { return t[i].timer.Before(t[j].timer) }
+func (t timerHeap) Swap(i, j int) {
+	t[i], t[j] = t[j], t[i]
+	t[i].timerAt, t[j].timerAt = i, j
+}
+
+// Push and Pop are for container/heap.
+func (t *timerHeap) Push(x any) {
+	f := x.(*flow)
+	f.timerAt = len(*t)
+	*t = append(*t, f)
+}
+
+func (t *timerHeap) Pop() any {
+	old := *t
+	f := old[len(old)-1]
+	old[len(old)-1] = nil
+	*t = old[:len(old)-1]
+	f.timerAt = -1
+	return f
+}

@@ -1,0 +1,201 @@
+package collect
+
+import (
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+// schedule decides when the flow that p has changed is emitted next.
+func (c *Collector) schedule(f *flow, p *part, now time.Time) {
+	f.lastChange = p
+	expect := c.expects(f)
+	switch {
+	case f.allClosed():
+		f.closing = false
+		c.timers.remove(f)
+		if expect {
+			c.queue(f, f.first.Add(c.o.JoinWindow), now)
+		} else {
+			c.queue(f, now, now)
+		}
+	case f.anyClosed():
+		// The other end will have its last word soon: until then nothing more is emitted but the first event.
+		if !f.closing {
+			f.closing = true
+			c.timers.set(f, now.Add(c.o.CloseWait))
+		}
+		if !f.emitted {
+			c.queue(f, f.first.Add(c.o.JoinWindow), now)
+		}
+	case !f.emitted:
+		c.reopen(f)
+		if expect {
+			c.queue(f, f.first.Add(c.o.JoinWindow), now)
+		} else {
+			c.queue(f, now, now)
+		}
+	case p == f.leader || now.Sub(f.lastEmit) >= c.patience():
+		c.reopen(f)
+		f.leader = p
+		c.queue(f, now, now)
+	case f.item.at >= 0:
+		c.reopen(f)
+		c.queue(f, f.item.due, now)
+	default:
+		// One event in an interval: the half that set the pace so far will bring this along, unless it has nothing to say.
+		c.reopen(f)
+		if f.timerAt < 0 {
+			c.timers.set(f, f.lastEmit.Add(c.patience()))
+		}
+	}
+}
+
+// patience is how long the changes of one half wait for the other's.
+func (c *Collector) patience() time.Duration { return c.o.Interval + c.o.Interval/2 }
+
+// reopen takes back that the flow was about to close.
+func (c *Collector) reopen(f *flow) {
+	if f.closing {
+		f.closing = false
+		c.timers.remove(f)
+	}
+}
+
+// expects reports whether a second half may still come that was not waited for yet.
+func (c *Collector) expects(f *flow) bool {
+	if f.both() || f.waited || f.emitted || c.finished {
+		return false
+	}
+	side := src
+	if !f.ends[src].observed() {
+		side = dst
+	}
+	peer := &f.ends[1-side].name
+	// What reaches an observed dst from an address that nobody has may be an observed pod behind SNAT.
+	return peer.Observed || side == dst && peer.empty()
+}
+
+// queue puts the flow into the order, to be emitted when it is due.
+func (c *Collector) queue(f *flow, due, now time.Time) {
+	it := &f.item
+	if !f.closing {
+		c.timers.remove(f)
+	}
+	when := it.time
+	for i := range f.ends {
+		if p := f.ends[i].newest(); p != nil {
+			when = max(when, p.ev.GetTime())
+		}
+	}
+	if it.at >= 0 {
+		if due.Before(it.due) {
+			it.due = due
+		}
+		if when != it.time {
+			it.time = when
+			c.order.fix(it)
+		}
+		return
+	}
+	it.time, it.arrived, it.due = when, now, due
+	c.enqueue(it)
+}
+
+// expired is called when a flow's timer has run out: what was waited for has not come.
+func (c *Collector) expired(f *flow, now time.Time) {
+	if f.closing {
+		f.closing, f.forced = false, true
+	}
+	f.leader = f.lastChange
+	c.queue(f, now, now)
+}
+
+// enqueue puts an item into the order.
+func (c *Collector) enqueue(it *item) {
+	c.serial++
+	it.serial = c.serial
+	c.order.push(it)
+}
+
+// emit makes the event of an item that has left the order.
+func (c *Collector) emit(it *item, out *batch, now time.Time) {
+	f := it.flow
+	if f == nil {
+		out.events = append(out.events, it.ev)
+		return
+	}
+	f.waited = true
+	phase := event.Phase_PHASE_UPDATE
+	switch {
+	case f.forced || f.allClosed():
+		phase = event.Phase_PHASE_CLOSED
+	case !f.emitted:
+		phase = event.Phase_PHASE_NEW
+	}
+	if f.id == "" {
+		f.setID()
+	}
+	if f.leader == nil || !f.emitted {
+		f.leader = f.ends[src].newest()
+		if f.leader == nil {
+			f.leader = f.ends[dst].newest()
+		}
+	}
+	f.emitted, f.lastEmit = true, now
+	c.build(f, phase, out.slot())
+	if phase == event.Phase_PHASE_CLOSED {
+		c.close(f, now)
+	}
+}
+
+// lateness is how much later than the end of a flow, by the clocks of two nodes, the beginning of a half of it may be.
+const lateness = uint64(250 * time.Millisecond)
+
+// close takes a flow whose last event is out from the open ones and remembers it for a while.
+func (c *Collector) close(f *flow, now time.Time) {
+	c.forget(f)
+	t := &c.tombs
+	if f.indexed {
+		bury(t, isnTomb{f.isn}, 0, now, c.o.Linger)
+	}
+	for i := range f.ends {
+		for _, p := range f.ends[i].parts {
+			if !p.closed {
+				bury(t, partTomb{p.key}, p.end(), now, openMemory)
+			}
+			if f.ends[1-i].observed() || f.proto == event.Protocol_PROTOCOL_TCP {
+				continue
+			}
+			// What the other half would look like. Where it began is told by another clock.
+			last := max(p.start, p.ev.GetFlow().GetLastTime()) + lateness
+			if p.viaService {
+				bury(t, backendTomb{int32(f.proto), p.local}, last, now, c.o.Linger)
+			} else {
+				bury(t, peerTomb{int32(f.proto), p.remote, p.local}, last, now, c.o.Linger)
+			}
+		}
+	}
+}
+
+// forget takes a flow out of everything, as if it had never been.
+func (c *Collector) forget(f *flow) {
+	f.unindex(&c.index)
+	c.recent.remove(f)
+	c.timers.remove(f)
+	if f.item.at >= 0 {
+		c.order.remove(&f.item)
+	}
+}
+
+// evict makes room for a newer flow. What is known of f is still emitted; what comes of it later looks like another flow,
+// which is a loss.
+func (c *Collector) evict(f *flow, now time.Time) {
+	f.unindex(&c.index)
+	c.recent.remove(f)
+	if f.timerAt >= 0 {
+		c.timers.remove(f)
+		c.queue(f, now, now)
+	}
+	c.loss.add("", event.LossStage_LOSS_STAGE_MERGE, "", 1, true)
+}

@@ -1,0 +1,178 @@
+package collect
+
+import (
+	"context"
+	"errors"
+	"math"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+// ErrEnded says that Run has ended, so that nothing is taken any more.
+var ErrEnded = errors.New("merge has ended")
+
+// Source is the stream of one node. Its methods may be called from any goroutine; batches in their order.
+type Source struct {
+	c    *Collector
+	node string
+
+	// Guarded by the Collector's lock.
+	open      bool
+	instance  uint64
+	next      uint64 // sequence expected next; 0: the first batch decides
+	watermark uint64
+	heard     time.Time // when the watermark last came
+}
+
+// Add joins a node to the merge. A node that is added again (its tracer was replaced) goes on where it was.
+func (c *Collector) Add(node string) *Source {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.sources[node]
+	if s == nil {
+		s = &Source{c: c, node: node}
+		c.sources[node] = s
+	}
+	s.open = true
+	return s
+}
+
+// Close says that nothing more comes of the node for now: it holds nobody back any more.
+func (s *Source) Close() {
+	s.c.mu.Lock()
+	s.open = false
+	s.c.mu.Unlock()
+	s.c.poke()
+}
+
+// Feed takes a batch of the node. It blocks while too many events wait to be emitted, until ctx ends; its error is ctx's,
+// or ErrEnded.
+func (s *Source) Feed(ctx context.Context, b Batch) error {
+	if err := s.wait(ctx); err != nil {
+		return err
+	}
+	c := s.c
+	defer c.poke()
+	defer c.mu.Unlock()
+	if !s.accept(&b) {
+		return nil
+	}
+	now := time.Now()
+	newest := b.Watermark
+	for _, ev := range b.Events {
+		if b.Watermark == 0 {
+			newest = max(newest, ev.GetTime())
+		}
+		ev.Node = s.node // a tracer speaks for its own node only
+		c.take(s, ev, now)
+	}
+	if newest > s.watermark {
+		s.watermark = newest
+	}
+	s.heard = now
+	return nil
+}
+
+// Status puts a NodeStatus event of the node into the stream. It blocks as Feed does.
+func (s *Source) Status(ctx context.Context, st *event.NodeStatus) error {
+	if err := s.wait(ctx); err != nil {
+		return err
+	}
+	c := s.c
+	now := time.Now()
+	c.push(&event.Event{
+		Time: uint64(now.UnixNano()), Node: s.node, Kind: &event.Event_NodeStatus{NodeStatus: st},
+	}, now)
+	c.mu.Unlock()
+	c.poke()
+	return nil
+}
+
+// wait takes the Collector's lock once there is room.
+func (s *Source) wait(ctx context.Context) error {
+	c := s.c
+	for {
+		c.mu.Lock()
+		if len(c.order) < c.o.MaxPending {
+			return nil
+		}
+		if c.room == nil {
+			c.room = make(chan struct{})
+		}
+		room := c.room
+		c.mu.Unlock()
+		select {
+		case <-room:
+		case <-c.ended:
+			return ErrEnded
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// accept drops a batch that was taken before and counts those that are missing before it.
+func (s *Source) accept(b *Batch) bool {
+	if b.Sequence == 0 {
+		return true
+	}
+	if b.Instance != s.instance || s.next == 0 {
+		s.instance, s.next = b.Instance, 1
+	}
+	if b.Sequence < s.next {
+		return false
+	}
+	if missing := b.Sequence - s.next; missing > 0 && !tellsGap(b) {
+		// How many events the missing batches held is not known: at least one each.
+		s.c.loss.add(s.node, event.LossStage_LOSS_STAGE_STREAM_GAP, "", missing, true)
+	}
+	s.next = b.Sequence + 1
+	return true
+}
+
+// tellsGap reports whether the tracer itself says how much the gap before the batch has swallowed.
+func tellsGap(b *Batch) bool {
+	for _, ev := range b.Events {
+		if ev.GetLost().GetStage() == event.LossStage_LOSS_STAGE_STREAM_GAP {
+			return true
+		}
+	}
+	return false
+}
+
+// promised is the time before which no node will send anything any more, but for those that have been silent for MaxDelay.
+func (c *Collector) promised(now time.Time) uint64 {
+	least := uint64(math.MaxUint64)
+	for _, s := range c.sources {
+		if s.open && now.Sub(s.heard) < c.o.MaxDelay {
+			least = min(least, s.watermark)
+		}
+	}
+	return least
+}
+
+// take takes one event of a node. The lock is held.
+func (c *Collector) take(s *Source, ev *event.Event, now time.Time) {
+	switch k := ev.GetKind().(type) {
+	case *event.Event_Flow:
+		if k.Flow == nil {
+			return
+		}
+		c.half(s, ev, k.Flow, now)
+	case *event.Event_Lost:
+		l := k.Lost
+		c.loss.add(ev.GetNode(), l.GetStage(), l.GetSource(), l.GetCount(), false)
+		c.push(ev, now)
+	case nil:
+		// A kind that this version does not know: not shown, so lost to the viewer.
+		c.loss.add(ev.GetNode(), event.LossStage_LOSS_STAGE_DECODE, "", 1, true)
+	default:
+		c.push(ev, now)
+	}
+}
+
+// push puts an event that needs no joining into the order.
+func (c *Collector) push(ev *event.Event, now time.Time) {
+	c.enqueue(&item{ev: ev, time: ev.GetTime(), arrived: now, due: now})
+}
