@@ -51,6 +51,23 @@ func (e *Env) Snapshot(t testing.TB, own bool) *Snapshot {
 	return s
 }
 
+// SomethingThere fails where a running session shows in no way: then NothingLeft would prove nothing.
+func (s *Snapshot) SomethingThere(t testing.TB) {
+	t.Helper()
+	objects, err := s.env.objects(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(objects, func(o string) bool { return !s.objects[o] }) {
+		t.Error("a running session makes no object in the cluster that is seen")
+	}
+	if now, err := bpfObjects(); err != nil {
+		t.Fatal(err)
+	} else if s.own && len(now) <= len(s.bpf) {
+		t.Errorf("a running session adds no BPF objects to the %d before", len(s.bpf))
+	}
+}
+
 // NothingLeft waits, CleanupTime at most, until the session has left nothing of ours in the cluster and no BPF program, map or
 // link in the kernel.
 func (s *Snapshot) NothingLeft(t testing.TB) {

@@ -2,39 +2,15 @@ package kit
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 )
 
-// HostPIDs finds the processes of the pod's containers as the node sees them, by the pod's UID in their cgroup. The node has
-// to be on this machine (NeedOwn).
+// HostPIDs finds the processes of the pod as the node, which is this machine (NeedOwn), sees them.
 func (p *Pod) HostPIDs(t testing.TB, comm string) []uint32 {
 	t.Helper()
-	dirs, err := filepath.Glob("/proc/[0-9]*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var pids []uint32
-	for _, dir := range dirs {
-		cgroup, err1 := os.ReadFile(dir + "/cgroup")
-		name, err2 := os.ReadFile(dir + "/comm")
-		if err1 != nil || err2 != nil {
-			continue // it has just ended
-		}
-		// The systemd cgroup driver writes the UID with underscores.
-		if strings.Contains(strings.ReplaceAll(string(cgroup), "_", "-"), string(p.UID)) && strings.TrimSpace(string(name)) == comm {
-			pid, err := strconv.ParseUint(filepath.Base(dir), 10, 32)
-			if err != nil {
-				t.Fatal(err)
-			}
-			pids = append(pids, uint32(pid))
-		}
-	}
-	return pids
+	return PIDsOf(t, p.UID, comm)
 }
 
 // DropIncoming makes the pod lose each nth full-sized TCP packet that comes for a port, until the pod ends: the rule is in the

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -360,4 +361,29 @@ func (e *Env) Service(t testing.TB, namespace, name, app string, v6 bool, from, 
 		t.Fatalf("service %s gets no endpoint: %v", name, err)
 	}
 	return netip.MustParseAddr(s.Spec.ClusterIP)
+}
+
+// Deployment makes a Deployment of the workload and waits until all its pods run.
+func (e *Env) Deployment(t testing.TB, namespace, name string, replicas int32, args ...string) {
+	t.Helper()
+	pod := PodSpec{Namespace: namespace, Name: name, Args: args}.Object()
+	pod.Spec.RestartPolicy = corev1.RestartPolicyAlways
+	d := &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec: appsv1.DeploymentSpec{
+			Replicas: &replicas,
+			Selector: &metav1.LabelSelector{MatchLabels: pod.Labels},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: pod.Labels}, Spec: pod.Spec},
+		},
+	}
+	if _, err := e.Client.AppsV1().Deployments(namespace).Create(t.Context(), d, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	err := wait.PollUntilContextTimeout(t.Context(), poll, patience, true, func(ctx context.Context) (bool, error) {
+		d, err := e.Client.AppsV1().Deployments(namespace).Get(ctx, name, metav1.GetOptions{})
+		return err == nil && d.Status.ReadyReplicas == replicas, err
+	})
+	if err != nil {
+		t.Fatalf("deployment %s: %v", name, err)
+	}
 }

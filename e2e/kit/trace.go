@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -197,6 +198,45 @@ func (tr *Trace) JQ(t testing.TB, into any, program string, args ...string) {
 	}
 	if err := json.Unmarshal(out, into); err != nil {
 		t.Fatalf("jq %q answered %s: %v", program, out, err)
+	}
+}
+
+// AwaitLines waits until n lines are on stdout.
+func (tr *Trace) AwaitLines(t testing.TB, n int) {
+	t.Helper()
+	tr.await(t, fmt.Sprintf("%d lines", n), func() bool { return tr.Lines(t) >= n })
+}
+
+// AwaitJQ waits until a jq condition over the array of all lines holds.
+func (tr *Trace) AwaitJQ(t testing.TB, condition string, args ...string) {
+	t.Helper()
+	tr.await(t, condition, func() bool {
+		// The file may end in half a line.
+		cmd := exec.Command("jq", append(args, "--raw-input", "--slurp", `split("\n")[:-1] | map(fromjson) | `+condition, tr.Output)...)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("jq %q: %v: %s", condition, err, out)
+		}
+		return strings.TrimSpace(string(out)) == "true"
+	})
+}
+
+func (tr *Trace) await(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; {
+		if done() {
+			return
+		}
+		tr.mu.Lock()
+		ended := tr.ended
+		tr.mu.Unlock()
+		if ended && !done() {
+			t.Fatalf("the plugin ended without %s on stdout (%d lines):\n%s", what, tr.Lines(t), tr.Stderr())
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no %s on stdout after %s (%d lines):\n%s", what, patience, tr.Lines(t), tr.Stderr())
+		}
+		time.Sleep(poll) // a file cannot be waited for
 	}
 }
 

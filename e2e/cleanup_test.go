@@ -1,0 +1,182 @@
+package e2e
+
+import (
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
+	"github.com/orb8-dev/kubectl-orb8/event/session"
+)
+
+// busy is a namespace with a pod on each node and steady traffic between them.
+func busy(t *testing.T, e *kit.Env) string {
+	t.Helper()
+	ns := e.Namespace(t, nil)
+	server := e.Pods(t, kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-quiet", "-tcp", ":7000", "-udp", ":7000"}})[0]
+	e.Pods(t, kit.PodSpec{
+		Namespace: ns, Name: "client", Node: e.Nodes[0],
+		Args: []string{"app", "-server", server.IP(t, false).String(), "-tcp", "7000", "-udp", "7000", "-every", "50ms"},
+	})
+	return ns
+}
+
+// TestNothingIsLeftBehind ends sessions in every way they may end. Each must leave the cluster and the kernel as they were.
+func TestNothingIsLeftBehind(t *testing.T) {
+	e := kit.NeedOwn(t)
+	ns := busy(t, e)
+	for _, test := range []struct {
+		name string
+		end  func(t *testing.T, tr *kit.Trace)
+		// code the plugin exits with; -1: killed.
+		code int
+	}{
+		{"SIGINT", func(t *testing.T, tr *kit.Trace) { tr.Signal(t, syscall.SIGINT) }, 130},
+		{"SIGTERM", func(t *testing.T, tr *kit.Trace) { tr.Signal(t, syscall.SIGTERM) }, 130},
+		{"SIGHUP", func(t *testing.T, tr *kit.Trace) { tr.Signal(t, syscall.SIGHUP) }, 130},
+		{"SIGKILL", func(t *testing.T, tr *kit.Trace) { tr.Signal(t, syscall.SIGKILL) }, -1},
+		{"SIGSTOP, as a laptop that sleeps", func(t *testing.T, tr *kit.Trace) {
+			tr.Signal(t, syscall.SIGSTOP)
+			e.AwaitNoTracer(t, session.HeartbeatTimeout+kit.CleanupTime)
+			tr.Signal(t, syscall.SIGKILL)
+		}, -1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			before := e.Snapshot(t, true)
+			tr := e.Trace(t, "trace", "network", "-n", ns, "-o", "json")
+			tr.AwaitStreaming(t)
+			tr.AwaitLines(t, 10)
+			before.SomethingThere(t)
+			test.end(t, tr)
+			if code := tr.Wait(t); code != test.code {
+				t.Errorf("exit code %d, want %d", code, test.code)
+			}
+			before.NothingLeft(t)
+		})
+	}
+}
+
+func TestHeadEndsTheSession(t *testing.T) {
+	e := kit.NeedOwn(t)
+	ns := busy(t, e)
+	before := e.Snapshot(t, true)
+	cmd := exec.Command("bash", "-c", `kubectl orb8 trace network -n "$1" -o json | head -1; echo "exit ${PIPESTATUS[0]}"`, "bash", ns)
+	cmd.Env = e.Environ(e.Kubeconfig)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, rest, _ := strings.Cut(string(out), "\n")
+	if !strings.HasPrefix(first, "{") || rest != "exit 0\n" {
+		t.Errorf("stdout is %q, want one object and exit code 0; stderr:\n%s", out, stderr.String())
+	}
+	before.NothingLeft(t)
+}
+
+// TestSessionSurvives breaks what a session stands on. The stream goes on, or starts anew and says what is missing; then nothing is
+// left behind.
+func TestSessionSurvives(t *testing.T) {
+	e := kit.NeedOwn(t)
+	ns := busy(t, e)
+	for _, test := range []struct {
+		name string
+		hit  func(t *testing.T, tracers []corev1.Pod)
+		// says is what stderr must hold afterwards.
+		says string
+	}{
+		{
+			name: "the tracer's pod is deleted",
+			hit: func(t *testing.T, tracers []corev1.Pod) {
+				p := tracers[0]
+				if err := e.Client.CoreV1().Pods(p.Namespace).Delete(t.Context(), p.Name, metav1.DeleteOptions{}); err != nil {
+					t.Fatal(err)
+				}
+			},
+			says: `gap`,
+		},
+		{
+			name: "the tracer is killed",
+			hit: func(t *testing.T, tracers []corev1.Pod) {
+				for _, pid := range kit.PIDsOf(t, tracers[0].UID, "orb8-tracer") {
+					if err := syscall.Kill(int(pid), syscall.SIGKILL); err != nil {
+						t.Fatal(err)
+					}
+				}
+			},
+			says: `gap`,
+		},
+		{
+			name: "the kubelet restarts",
+			hit: func(t *testing.T, tracers []corev1.Pod) {
+				e.Component(t, "restart", "kubelet", tracers[0].Spec.NodeName)
+			},
+		},
+		{
+			name: "the API server restarts",
+			hit:  func(t *testing.T, _ []corev1.Pod) { e.Component(t, "restart", "kube-apiserver") },
+		},
+		{
+			name: "the API server is away for longer than the heartbeat",
+			hit: func(t *testing.T, _ []corev1.Pod) {
+				e.Component(t, "stop", "kube-apiserver")
+				kit.AwaitNoProcess(t, "orb8-tracer", session.HeartbeatTimeout+kit.CleanupTime)
+				e.Component(t, "start", "kube-apiserver")
+			},
+			says: `gap`,
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			before := e.Snapshot(t, true)
+			tr := e.Trace(t, "trace", "network", "-n", ns, "-o", "json")
+			tr.AwaitStreaming(t)
+			tr.AwaitLines(t, 10)
+			tracers := e.Tracers(t)
+			if len(tracers) != 2 {
+				t.Fatalf("%d tracers run, want 2", len(tracers))
+			}
+			node := tracers[0].Spec.NodeName
+			hit := time.Now()
+			test.hit(t, tracers)
+			if test.says != "" {
+				tr.AwaitStderr(t, test.says)
+			}
+			// Observed on that node, after the event.
+			tr.AwaitJQ(t, `any(.kind == "flow" and .time > $since and (.src.node == $node or .dst.node == $node) and .node == $node)`,
+				"--arg", "since", hit.UTC().Format("2006-01-02T15:04:05.999999999Z"), "--arg", "node", node)
+			tr.Stop(t)
+			before.NothingLeft(t)
+		})
+	}
+}
+
+func TestTwoSessionsDoNotDisturbEachOther(t *testing.T) {
+	e := kit.NeedOwn(t)
+	ns := busy(t, e)
+	before := e.Snapshot(t, true)
+	first := e.Trace(t, "trace", "network", "-n", ns, "-o", "json")
+	second := e.TraceAs(t, e.RoleUser(t, "second", ns), "trace", "network", "-n", ns, "-o", "json", "--tracer-namespace", ns)
+	for _, tr := range []*kit.Trace{first, second} {
+		tr.AwaitStreaming(t)
+		tr.AwaitLines(t, 10)
+	}
+	first.Signal(t, syscall.SIGKILL)
+	first.Wait(t)
+	n := second.Lines(t)
+	second.AwaitLines(t, n+50)
+	// A session that starts sweeps what is left, and must not take a colleague's for that.
+	third := e.Trace(t, "trace", "network", "-n", ns, "-o", "json", "--duration", "2s")
+	if code := third.Wait(t); code != 0 {
+		t.Errorf("third session exits with %d", code)
+	}
+	n = second.Lines(t)
+	second.AwaitLines(t, n+50)
+	second.Stop(t)
+	before.NothingLeft(t)
+}

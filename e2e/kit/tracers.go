@@ -1,0 +1,131 @@
+package kit
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/yaml"
+)
+
+// Tracers lists the tracer pods that run, in any namespace: by their image, since a label could be missing.
+func (e *Env) Tracers(t testing.TB) []corev1.Pod {
+	t.Helper()
+	pods, err := e.Client.CoreV1().Pods("").List(t.Context(), metav1.ListOptions{FieldSelector: "status.phase=Running"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tracers []corev1.Pod
+	for _, p := range pods.Items {
+		if strings.Contains(p.Spec.Containers[0].Image, "orb8-tracer") && p.DeletionTimestamp == nil {
+			tracers = append(tracers, p)
+		}
+	}
+	return tracers
+}
+
+// AwaitNoTracer waits until no tracer pod runs.
+func (e *Env) AwaitNoTracer(t testing.TB, within time.Duration) {
+	t.Helper()
+	err := wait.PollUntilContextTimeout(t.Context(), poll, within, true, func(context.Context) (bool, error) {
+		return len(e.Tracers(t)) == 0, nil
+	})
+	if err != nil {
+		t.Errorf("tracers still run after %s", within)
+	}
+}
+
+// Component runs the cluster program's restart, stop or start.
+func (e *Env) Component(t testing.TB, args ...string) {
+	t.Helper()
+	if out, err := e.Cluster(args...); err != nil {
+		t.Fatalf("cluster %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+// PIDsOf finds a pod's processes as the node, which is this machine, sees them: by the pod's UID in their cgroup.
+func PIDsOf(t testing.TB, uid types.UID, comm string) []uint32 {
+	t.Helper()
+	return processes(t, comm, func(cgroup string) bool {
+		// The systemd cgroup driver writes the UID with underscores.
+		return strings.Contains(strings.ReplaceAll(cgroup, "_", "-"), string(uid))
+	})
+}
+
+// AwaitNoProcess waits until no process of this name runs in any pod on this machine.
+func AwaitNoProcess(t testing.TB, comm string, within time.Duration) {
+	t.Helper()
+	err := wait.PollUntilContextTimeout(t.Context(), poll, within, true, func(context.Context) (bool, error) {
+		return len(processes(t, comm, func(cgroup string) bool { return strings.Contains(cgroup, "pod") })) == 0, nil
+	})
+	if err != nil {
+		t.Errorf("%s still runs after %s", comm, within)
+	}
+}
+
+func processes(t testing.TB, comm string, in func(cgroup string) bool) []uint32 {
+	t.Helper()
+	dirs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pids []uint32
+	for _, dir := range dirs {
+		cgroup, err1 := os.ReadFile(dir + "/cgroup")
+		name, err2 := os.ReadFile(dir + "/comm")
+		if err1 != nil || err2 != nil || strings.TrimSpace(string(name)) != comm || !in(string(cgroup)) {
+			continue // another, or one that has just ended
+		}
+		pid, err := strconv.ParseUint(filepath.Base(dir), 10, 32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pids = append(pids, uint32(pid))
+	}
+	return pids
+}
+
+// RoleUser makes a user with nothing but the documented rights (docs/rbac.yaml) in a namespace, and returns the user's
+// kubeconfig. Pod Security lets tracers run there.
+func (e *Env) RoleUser(t testing.TB, name, namespace string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(e.Root, "docs", "rbac.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	subject := []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: name}}
+	for _, doc := range strings.Split(string(b), "\n---\n") {
+		var kind metav1.TypeMeta
+		if err := yaml.Unmarshal([]byte(doc), &kind); err != nil {
+			t.Fatal(err)
+		}
+		switch kind.Kind {
+		case "Role":
+			var r rbacv1.Role
+			if err := yaml.UnmarshalStrict([]byte(doc), &r); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := e.Client.RbacV1().Roles(namespace).Create(t.Context(), &r, metav1.CreateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			b := &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: r.Name}, Subjects: subject}
+			b.RoleRef = rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: kind.Kind, Name: r.Name}
+			if _, err := e.Client.RbacV1().RoleBindings(namespace).Create(t.Context(), b, metav1.CreateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		case "":
+		default:
+			t.Fatalf("docs/rbac.yaml holds a %s: the least that is needed is a Role", kind.Kind)
+		}
+	}
+	return e.User(t, name)
+}

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Shows what kubectl orb8 does, on the cluster of $KUBECONFIG: a small application is started, traced and removed again.
+# `make demo` brings binaries, images and, where there is none, a cluster.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+namespace=orb8-demo
+export PATH="$PWD/bin:$(echo "${ORB8_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/orb8-e2e}"/kubernetes-*/):$PATH"
+
+say() { if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then printf '\n\033[1;36m== %s\033[0m\n' "$*"; else printf '\n== %s\n' "$*"; fi; }
+run() { if [ -t 2 ] && [ -z "${NO_COLOR:-}" ]; then printf '\033[1m$ %s\033[0m\n' "$*"; else printf '$ %s\n' "$*"; fi >&2; "$@"; }
+# All that a session or this demo may have made. Events about it are Kubernetes' own and expire by themselves.
+left() {
+	kubectl get jobs,pods,secrets,configmaps,serviceaccounts,roles,rolebindings -A -l app.kubernetes.io/managed-by=kubectl-orb8 -o name
+	kubectl get namespace "$namespace" --ignore-not-found -o name
+}
+finish() {
+	status=$?
+	trap - EXIT
+	kubectl delete namespace "$namespace" --ignore-not-found >/dev/null || status=1
+	exit "$status"
+}
+trap finish EXIT
+
+say "images: the tracer and a test workload, packed without a daemon"
+ls -lh dist/*.tar
+bin/cluster load "$PWD"/dist/*.tar
+
+say "a small application"
+run kubectl get nodes
+run kubectl create namespace "$namespace"
+run kubectl apply -n "$namespace" -f hack/demo.yaml
+kubectl rollout status -n "$namespace" deployment/web deployment/shop --timeout 90s
+run kubectl get pods -n "$namespace" -o wide
+
+say "who talks to whom: ten seconds of it, as a table"
+events=$(mktemp)
+run kubectl orb8 trace network -n "$namespace" --duration 10s | tee "$events"
+if ! grep -q 'shop-' "$events"; then
+	echo "demo: the table names no pod of the application" >&2
+	exit 1
+fi
+rm -f "$events"
+
+say "the same as JSON, summed by jq: payload from the shop to each backend"
+sums=$(run kubectl orb8 trace network deploy/shop -n "$namespace" --duration 5s -o json |
+	tee >(head -n 2 | cut -c 1-400 >&2) |
+	jq -rs 'map(select(.kind == "flow" and .dst.service == "web")) | group_by(.id) | map(last) | group_by([.protocol, .dst.pod])[]
+		| "\(.[0].src.workload) -> service \(.[0].dst.service) -> \(.[0].dst.pod)  \(.[0].protocol)  \(length) flows  \(map(.bytesSent) | add) bytes there  \(map(.bytesReceived) | add) back"')
+echo "$sums"
+[ "$sums" ] || { echo "demo: no flow to the service" >&2; exit 1; }
+
+say "and nothing stays behind"
+run kubectl delete namespace "$namespace"
+deadline=$((SECONDS + 15))
+while rest=$(left) && [ "$rest" ]; do
+	if ((SECONDS > deadline)); then
+		echo "demo: left behind: $rest" >&2
+		exit 1
+	fi
+	sleep 0.3
+done
+echo "the cluster is empty again"
