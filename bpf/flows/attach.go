@@ -9,7 +9,7 @@ import (
 
 // walks are the iterators; opening and reading one runs its program over everything it is attached to.
 type walks struct {
-	tcp, packetSockets, packetFlows, sweep *link.Iter
+	older, tcp, packetSockets, packetFlows, sweep *link.Iter
 }
 
 // attach keeps every link in a variable that lives: the kernel detaches a program as its link is closed.
@@ -40,6 +40,7 @@ func (p *Probe) attach() error {
 		program *ebpf.Program
 		over    *ebpf.Map
 	}{
+		{&p.walks.older, o.OlderWalk, nil},
 		{&p.walks.tcp, o.TcpWalk, o.TcpSocks},
 		{&p.walks.packetSockets, o.PacketSkWalk, o.PacketSocks},
 		{&p.walks.packetFlows, o.PacketWalk, o.PacketFlows},

@@ -13,6 +13,7 @@
  * payload, and sees GSO packets in place of segments; kprobes, which some kernels are built without.
  */
 #include "flow.h"
+#include "older.h"
 #include "packets.h"
 #include "tcp.h"
 

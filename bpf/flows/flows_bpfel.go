@@ -56,11 +56,13 @@ type objectFlowEvent struct {
 const (
 	objectMapEvents         = "events"
 	objectMapLosses         = "losses"
+	objectMapOlderListeners = "older_listeners"
 	objectMapPacketFlows    = "packet_flows"
 	objectMapPacketGone     = "packet_gone"
 	objectMapPacketSocks    = "packet_socks"
 	objectMapScopeCgroups   = "scope_cgroups"
 	objectMapTcpSocks       = "tcp_socks"
+	objectProgOlderWalk     = "older_walk"
 	objectProgPacketCreate  = "packet_create"
 	objectProgPacketIn      = "packet_in"
 	objectProgPacketOut     = "packet_out"
@@ -121,6 +123,7 @@ type objectSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectProgramSpecs struct {
+	OlderWalk     *ebpf.ProgramSpec `ebpf:"older_walk"`
 	PacketCreate  *ebpf.ProgramSpec `ebpf:"packet_create"`
 	PacketIn      *ebpf.ProgramSpec `ebpf:"packet_in"`
 	PacketOut     *ebpf.ProgramSpec `ebpf:"packet_out"`
@@ -137,13 +140,14 @@ type objectProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectMapSpecs struct {
-	Events       *ebpf.MapSpec `ebpf:"events"`
-	Losses       *ebpf.MapSpec `ebpf:"losses"`
-	PacketFlows  *ebpf.MapSpec `ebpf:"packet_flows"`
-	PacketGone   *ebpf.MapSpec `ebpf:"packet_gone"`
-	PacketSocks  *ebpf.MapSpec `ebpf:"packet_socks"`
-	ScopeCgroups *ebpf.MapSpec `ebpf:"scope_cgroups"`
-	TcpSocks     *ebpf.MapSpec `ebpf:"tcp_socks"`
+	Events         *ebpf.MapSpec `ebpf:"events"`
+	Losses         *ebpf.MapSpec `ebpf:"losses"`
+	OlderListeners *ebpf.MapSpec `ebpf:"older_listeners"`
+	PacketFlows    *ebpf.MapSpec `ebpf:"packet_flows"`
+	PacketGone     *ebpf.MapSpec `ebpf:"packet_gone"`
+	PacketSocks    *ebpf.MapSpec `ebpf:"packet_socks"`
+	ScopeCgroups   *ebpf.MapSpec `ebpf:"scope_cgroups"`
+	TcpSocks       *ebpf.MapSpec `ebpf:"tcp_socks"`
 }
 
 // objectVariableSpecs contains global variables before they are loaded into the kernel.
@@ -178,19 +182,21 @@ func (o *objectObjects) Close() error {
 //
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectMaps struct {
-	Events       *ebpf.Map `ebpf:"events"`
-	Losses       *ebpf.Map `ebpf:"losses"`
-	PacketFlows  *ebpf.Map `ebpf:"packet_flows"`
-	PacketGone   *ebpf.Map `ebpf:"packet_gone"`
-	PacketSocks  *ebpf.Map `ebpf:"packet_socks"`
-	ScopeCgroups *ebpf.Map `ebpf:"scope_cgroups"`
-	TcpSocks     *ebpf.Map `ebpf:"tcp_socks"`
+	Events         *ebpf.Map `ebpf:"events"`
+	Losses         *ebpf.Map `ebpf:"losses"`
+	OlderListeners *ebpf.Map `ebpf:"older_listeners"`
+	PacketFlows    *ebpf.Map `ebpf:"packet_flows"`
+	PacketGone     *ebpf.Map `ebpf:"packet_gone"`
+	PacketSocks    *ebpf.Map `ebpf:"packet_socks"`
+	ScopeCgroups   *ebpf.Map `ebpf:"scope_cgroups"`
+	TcpSocks       *ebpf.Map `ebpf:"tcp_socks"`
 }
 
 func (m *objectMaps) Close() error {
 	return _ObjectClose(
 		m.Events,
 		m.Losses,
+		m.OlderListeners,
 		m.PacketFlows,
 		m.PacketGone,
 		m.PacketSocks,
@@ -215,6 +221,7 @@ type objectVariables struct {
 //
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectPrograms struct {
+	OlderWalk     *ebpf.Program `ebpf:"older_walk"`
 	PacketCreate  *ebpf.Program `ebpf:"packet_create"`
 	PacketIn      *ebpf.Program `ebpf:"packet_in"`
 	PacketOut     *ebpf.Program `ebpf:"packet_out"`
@@ -229,6 +236,7 @@ type objectPrograms struct {
 
 func (p *objectPrograms) Close() error {
 	return _ObjectClose(
+		p.OlderWalk,
 		p.PacketCreate,
 		p.PacketIn,
 		p.PacketOut,

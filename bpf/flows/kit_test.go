@@ -29,6 +29,8 @@ type trace struct {
 	*testing.T
 	scope *scope.Scope
 	probe *Probe
+	// stop ends the probe.
+	stop func()
 
 	mu     sync.Mutex
 	news   chan struct{} // closed and renewed at each event
@@ -36,12 +38,19 @@ type trace struct {
 	groups []uint64
 }
 
-// newTrace runs a probe until the test ends. At the end nothing of it may be left in the kernel.
+// newTrace runs a probe until the test ends.
 func newTrace(t *testing.T, o Options) *trace {
 	t.Helper()
+	tr := newScope(t)
+	tr.open(o)
+	return tr
+}
+
+// newScope gives a trace without a probe yet: the test makes its sockets, then calls open.
+func newScope(t *testing.T) *trace {
+	t.Helper()
 	bpftest.Root(t)
-	root := bpftest.CgroupRoot(t)
-	s, err := scope.Open(scope.Options{CgroupRoot: root})
+	s, err := scope.Open(scope.Options{CgroupRoot: bpftest.CgroupRoot(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,11 +59,10 @@ func newTrace(t *testing.T, o Options) *trace {
 			t.Error(err)
 		}
 	})
-	tr := &trace{T: t, scope: s, news: make(chan struct{})}
-	tr.open(o)
-	return tr
+	return &trace{T: t, scope: s, news: make(chan struct{})}
 }
 
+// open runs a probe until stop is called, or the test ends.
 func (tr *trace) open(o Options) {
 	tr.Helper()
 	o.Scope, o.CgroupRoot = tr.scope, bpftest.CgroupRoot(tr)
@@ -69,7 +77,7 @@ func (tr *trace) open(o Options) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- p.Run(ctx, tr.sink) }()
-	tr.Cleanup(func() {
+	tr.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			tr.Error(err)
@@ -78,6 +86,7 @@ func (tr *trace) open(o Options) {
 			tr.Error(err)
 		}
 	})
+	tr.Cleanup(tr.stop)
 }
 
 func (tr *trace) sink(cgroup uint64, ev *event.Event) {

@@ -311,6 +311,9 @@ static __noinline void count_other(struct packet_sock *s, const struct packet *p
 			return;
 		}
 	}
+	/* The walk over older sockets found the owner after the socket's first packet. */
+	if (!m->owner.pid && s->owner.pid)
+		m->owner = s->owner;
 	count(&m->flow, p);
 }
 

@@ -41,6 +41,23 @@ struct {
 	__type(value, struct tcp_rec);
 } tcp_socks SEC(".maps");
 
+/*
+ * Owners of MPTCP listeners older than the trace, whose children have no record to be cloned from: by the kernel's record of
+ * the bound port, which a listener and its children share.
+ */
+struct older_listener {
+	__u64 cgroup;
+	struct owner owner;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 4096);
+	__type(key, __u64); /* address of the struct inet_bind_bucket */
+	__type(value, struct older_listener);
+} older_listeners SEC(".maps");
+
 /* What a socket's counters say now. */
 struct tcp_now {
 	__u64 bytes_sent;
@@ -98,6 +115,20 @@ static __always_inline void start_record(const struct sock *sk, const struct tcp
 	read_tcp_ends(sk, tp, &rec->ends);
 }
 
+/* The initial sequence numbers never change, so two readings that agree are right, torn or not. */
+static __always_inline void learn_isn(struct tcp_rec *rec, const struct tcp_now *n, __u8 state, bool exact)
+{
+	bool again = rec->isn == ISN_DOUBTFUL && rec->isn_local == n->isn_local && rec->isn_remote == n->isn_remote;
+
+	if (rec->isn == ISN_KNOWN || state == TCP_SYN_SENT || n->opened > 1)
+		return;
+	rec->isn = exact || again ? ISN_KNOWN : ISN_DOUBTFUL;
+	rec->isn_local = n->isn_local;
+	rec->isn_remote = n->isn_remote;
+	if (rec->role == ROLE_UNKNOWN && rec->isn == ISN_KNOWN)
+		rec->role = n->opened ? ROLE_ACTIVE : ROLE_PASSIVE;
+}
+
 /*
  * Reports the socket and remembers what was said. exact: the caller holds the socket's lock, so that what is read fits
  * together. Gives false where the ring buffer is full.
@@ -119,15 +150,7 @@ static __always_inline bool report_tcp(const struct sock *sk, const struct tcp_s
 		if (n.bytes_received > rec->bytes_received)
 			rec->bytes_received = n.bytes_received;
 	}
-	if (rec->isn != ISN_KNOWN && state != TCP_SYN_SENT && n.opened <= 1) {
-		bool again = rec->isn == ISN_DOUBTFUL && rec->isn_local == n.isn_local && rec->isn_remote == n.isn_remote;
-
-		rec->isn = exact || again ? ISN_KNOWN : ISN_DOUBTFUL;
-		rec->isn_local = n.isn_local;
-		rec->isn_remote = n.isn_remote;
-		if (rec->role == ROLE_UNKNOWN && rec->isn == ISN_KNOWN)
-			rec->role = n.opened ? ROLE_ACTIVE : ROLE_PASSIVE;
-	}
+	learn_isn(rec, &n, state, exact);
 
 	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	if (!e)
@@ -169,6 +192,15 @@ static __always_inline struct tcp_rec *make_record(const struct sock *sk)
 	return rec;
 }
 
+static __always_inline void inherit_owner(const struct tcp_sock *tp, struct tcp_rec *rec, __u64 cgroup)
+{
+	__u64 bucket = (__u64)tp->inet_conn.icsk_bind_hash;
+	struct older_listener *l = bpf_map_lookup_elem(&older_listeners, &bucket);
+
+	if (l && l->cgroup == cgroup)
+		rec->owner = l->owner;
+}
+
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int newstate)
 {
@@ -192,8 +224,12 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 	if (!tp)
 		return 0;
 	if (!found) {
-		if (oldstate == TCP_LISTEN)
+		if (oldstate == TCP_LISTEN) {
+			__u64 bucket = (__u64)tp->inet_conn.icsk_bind_hash;
+
+			bpf_map_delete_elem(&older_listeners, &bucket);
 			return 0;
+		}
 		rec = make_record(sk);
 		if (!rec)
 			return 0;
@@ -209,6 +245,8 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 		read_owner(&rec->owner);
 		return 0;
 	case TCP_ESTABLISHED:
+		if (!found)
+			inherit_owner(tp, rec, cgroup);
 		if (oldstate == TCP_SYN_RECV && rec->role != ROLE_ACTIVE)
 			start_record(sk, tp, rec, cgroup, ROLE_PASSIVE, bpf_ktime_get_ns());
 		else

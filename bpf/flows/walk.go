@@ -19,6 +19,11 @@ type walker struct {
 	drained chan struct{}
 	scratch [64]byte
 
+	// next is when the sockets are walked again, nextOlder when older ones may be looked for again, again when they are to be.
+	next, nextOlder, again time.Time
+	// grown is what scope.Grown was when last looked at.
+	grown uint64
+
 	// number of the present walk.
 	number uint64
 	// swept and forgotten are what closed_total and gone_total were when last looked at; gone says that the latter has grown.
@@ -26,26 +31,55 @@ type walker struct {
 	gone             bool
 }
 
+// glance is how often the walker looks whether more is in scope.
+const glance = 100 * time.Millisecond
+
 func (w *walker) run(ctx context.Context) error {
 	p := w.probe
-	timer := time.NewTimer(p.Interval())
-	defer timer.Stop()
+	ticker := time.NewTicker(glance)
+	defer ticker.Stop()
 	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-timer.C:
-			begin := time.Now()
+		now := time.Now()
+		if err := w.findOlder(now); err != nil {
+			return err
+		}
+		if !now.Before(w.next) {
 			if err := w.walk(); err != nil {
 				return err
 			}
-			cost := time.Since(begin)
+			cost := time.Since(now)
 			p.interval.Store(int64(max(p.options.Interval, share*cost)))
-			timer.Reset(p.Interval() - cost)
+			w.next = now.Add(p.Interval())
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
 		case r := <-p.requests:
 			r.done <- w.flush(ctx)
 		}
 	}
+}
+
+// findOlder looks for sockets older than the trace or than their being in scope, at the start and when the scope has
+// grown; and once more some time later, for a connection that no process had accepted yet has no file to be found by.
+func (w *walker) findOlder(now time.Time) error {
+	grown := w.probe.options.Scope.Grown()
+	again := !w.again.IsZero() && now.After(w.again)
+	if !again && (grown == w.grown || now.Before(w.nextOlder)) {
+		return nil
+	}
+	w.again = time.Time{}
+	if grown != w.grown {
+		w.again = now.Add(w.probe.options.Interval)
+	}
+	w.grown = grown
+	if err := w.iterate(w.probe.walks.older); err != nil {
+		return fmt.Errorf("look for older sockets: %w", err)
+	}
+	w.nextOlder = now.Add(share * time.Since(now))
+	w.next = now // what was found is news
+	return nil
 }
 
 // walk runs every iterator once. The programs report through the ring buffer.
@@ -145,6 +179,10 @@ func (w *walker) iterate(it *link.Iter) error {
 // flush walks until nothing had to be put off for want of room in the ring buffer, and the sink has had everything.
 func (w *walker) flush(ctx context.Context) error {
 	p := w.probe
+	w.nextOlder = time.Time{}
+	if err := w.findOlder(time.Now()); err != nil {
+		return err
+	}
 	for {
 		before, err := p.losses.Deferred()
 		if err != nil {

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Sockets older than the trace, or than their being in scope: found through the open files of all processes, in whatever
+ * network namespace, and given the storage that they would have had. A process in another PID namespace than ours
+ * is not walked, so the tracer needs that of the host.
+ */
+#pragma once
+
+#include "packets.h"
+#include "tcp.h"
+
+static __always_inline void own(struct owner *o, struct task_struct *task)
+{
+	o->pid = task->tgid;
+	BPF_CORE_READ_STR_INTO(&o->comm, task, group_leader, comm);
+}
+
+static __always_inline void found_tcp(struct sock *sk, struct task_struct *task, __u64 cgroup)
+{
+	struct tcp_rec *rec = bpf_sk_storage_get(&tcp_socks, sk, NULL, 0);
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	__u8 state = sk->__sk_common.skc_state;
+	struct tcp_now n = {};
+
+	if (!tp || state == TCP_CLOSE)
+		return;
+	if (!rec) {
+		rec = make_record(sk);
+		if (!rec)
+			return;
+		start_record(sk, tp, rec, cgroup, ROLE_UNKNOWN, 0);
+		/* The walk that follows reads them again, and so knows. */
+		read_counters(tp, sk, state, &n);
+		learn_isn(rec, &n, state, false);
+	}
+	if (!rec->owner.pid)
+		own(&rec->owner, task);
+}
+
+static __always_inline void found_packets(struct sock *sk, struct task_struct *task, __u64 cgroup)
+{
+	struct packet_sock *s = bpf_sk_storage_get(&packet_socks, sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	if (!s) {
+		count_loss(LOST_MAP);
+		return;
+	}
+	if (s->owner.pid)
+		return;
+	s->cgroup = cgroup;
+	s->raw = sk->sk_type == SOCK_RAW;
+	own(&s->owner, task);
+}
+
+/*
+ * An MPTCP socket listens through a TCP socket of its own, from which children are cloned. The verifier lets no program
+ * get from the one to the other's storage, so the owner is left where the children find it.
+ */
+static __always_inline void found_mptcp_listener(struct sock *sk, struct task_struct *task, __u64 cgroup)
+{
+	struct sock *first = BPF_CORE_READ((struct mptcp_sock *)sk, first);
+	__u64 bucket = (__u64)BPF_CORE_READ((struct inet_connection_sock *)first, icsk_bind_hash);
+	struct older_listener l = { .cgroup = cgroup };
+
+	if (!bucket)
+		return;
+	own(&l.owner, task);
+	if (bpf_map_update_elem(&older_listeners, &bucket, &l, BPF_ANY))
+		count_loss(LOST_MAP);
+}
+
+SEC("iter/task_file")
+int older_walk(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct socket *socket;
+	struct sock *sk;
+	__u64 cgroup;
+
+	if (!task || !file)
+		return 0;
+	socket = bpf_sock_from_file(file);
+	if (!socket)
+		return 0;
+	sk = socket->sk;
+	if (!sk)
+		return 0;
+	if (sk->__sk_common.skc_family != AF_INET && sk->__sk_common.skc_family != AF_INET6)
+		return 0;
+	cgroup = sock_cgroup(sk);
+	if (!in_scope(cgroup))
+		return 0;
+	switch (sk->sk_protocol) {
+	case IPPROTO_TCP:
+		found_tcp(sk, task, cgroup);
+		break;
+	case IPPROTO_MPTCP:
+		/* A kernel without MPTCP lacks the type: the loader cuts out what reads it. */
+		if (bpf_core_type_exists(struct mptcp_sock) && sk->__sk_common.skc_state == TCP_LISTEN)
+			found_mptcp_listener(sk, task, cgroup);
+		break;
+	default:
+		found_packets(sk, task, cgroup);
+	}
+	return 0;
+}
