@@ -14,7 +14,7 @@ import (
 // maxDatagram is the largest payload that IPv4 can carry.
 const maxDatagram = 65507
 
-// udpClient sends -count datagrams of -size bytes from one socket. With -reply it waits for the answer to each before the
+// udpClient sends -count datagrams of -size bytes from each socket. With -reply it waits for the answer to each before the
 // next, so that none is lost in a full buffer; without, the receiver's buffer must have room for all.
 func udpClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	var (
@@ -22,6 +22,7 @@ func udpClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
 		count     = flags.Uint64("count", 1, "datagrams to send")
 		size      = flags.Uint64("size", 100, "bytes in each")
 		reply     = flags.Uint64("reply", 0, "bytes in the answer to each; 0: none")
+		sockets   = flags.Int("sockets", 1, "sockets to do all this from, one after the other")
 		connected = flags.Bool("connected", false, "connect the socket")
 		run       = flags.Uint64("run", 0, "number to mark the traffic with")
 	)
@@ -36,11 +37,13 @@ func udpClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
 		return err
 	}
 	o := order{run: *run, total: *count, answer: *reply}
-	r, err := exchangeDatagrams(ctx, remote, o, *size, *connected)
-	if err != nil {
-		return err
+	for range *sockets {
+		r, err := exchangeDatagrams(ctx, remote, o, *size, *connected)
+		if err != nil {
+			return err
+		}
+		say(r)
 	}
-	say(r)
 	return nil
 }
 

@@ -1,0 +1,395 @@
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+
+	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
+	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
+)
+
+// results are the rows of the report, in the order they were measured.
+var results bytes.Buffer
+
+func row(t *testing.T, what, value, goal string) {
+	t.Helper()
+	t.Logf("%s: %s (goal: %s)", what, value, goal)
+	fmt.Fprintf(&results, "| %s | %s | %s |\n", what, value, goal)
+}
+
+func need(t *testing.T) *kit.Env {
+	t.Helper()
+	if os.Getenv("ORB8_BENCH") == "" {
+		t.Skip("a measurement: run make bench")
+	}
+	return kit.NeedOwn(t)
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if path := os.Getenv("ORB8_BENCH"); path != "" && results.Len() > 0 {
+		if err := write(path); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+const (
+	begin = "<!-- results: written by make bench -->\n"
+	end   = "<!-- end of results -->\n"
+)
+
+// write puts the results in their place in the page.
+func write(path string) error {
+	page, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	before, rest, ok1 := strings.Cut(string(page), begin)
+	_, after, ok2 := strings.Cut(rest, end)
+	if !ok1 || !ok2 {
+		return fmt.Errorf("%s has no place for results", path)
+	}
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return err
+	}
+	text := fmt.Sprintf("%s, Linux %s, %d CPUs, both nodes of the cluster and the viewer on this one machine; %s.\n\n| what | measured | goal |\n|---|---|---|\n%s",
+		cpu(), unix.ByteSliceToString(uts.Release[:]), runtime.NumCPU(), time.Now().UTC().Format(time.DateOnly), results.String())
+	return os.WriteFile(path, []byte(before+begin+text+end+after), 0o644)
+}
+
+func cpu() string {
+	b, _ := os.ReadFile("/proc/cpuinfo")
+	if m := regexp.MustCompile(`(?m)^model name\s*: (.*)$`).FindSubmatch(b); m != nil {
+		return string(m[1])
+	}
+	return runtime.GOARCH
+}
+
+// pair is two pods on two nodes, the first idle, the second a quiet server on ports 7000 to 7009.
+func pair(t *testing.T, e *kit.Env) (ns string, client, server *kit.Pod) {
+	t.Helper()
+	ns = e.Namespace(t, nil)
+	pods := e.Pods(t,
+		kit.PodSpec{Namespace: ns, Name: "client", Node: e.Nodes[0]},
+		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-quiet", "-tcp", ":7000-7009", "-udp", ":7000-7009"}},
+	)
+	return ns, pods[0], pods[1]
+}
+
+func at(server *kit.Pod, t *testing.T) string {
+	t.Helper()
+	return net.JoinHostPort(server.IP(t, false).String(), "7000")
+}
+
+func TestTimeToFirstEvent(t *testing.T) {
+	e := need(t)
+	ns, _, server := pair(t, e)
+	e.Pods(t, kit.PodSpec{Namespace: ns, Name: "app", Node: e.Nodes[0], Args: []string{"app", "-server", server.IP(t, false).String(), "-tcp", "7000", "-every", "20ms"}})
+	var bare, first, ratio []float64
+	for i := range 10 {
+		start := time.Now()
+		e.Pods(t, kit.PodSpec{Namespace: ns, Name: fmt.Sprintf("bare-%d", i)})
+		pod := time.Since(start)
+
+		start = time.Now()
+		tr := e.Trace(t, "trace", "network", "app", "-n", ns, "-o", "json")
+		tr.AwaitLines(t, 1)
+		event := time.Since(start)
+		tr.Stop(t)
+		bare, first, ratio = append(bare, pod.Seconds()), append(first, event.Seconds()), append(ratio, event.Seconds()/pod.Seconds())
+	}
+	row(t, "time from command to first event, image present (median of 10)", fmt.Sprintf("%.2f s", median(first)), "")
+	row(t, "start of a bare pod, in turn with it", fmt.Sprintf("%.2f s", median(bare)), "")
+	row(t, "first event : bare pod (median of pairs)", fmt.Sprintf("%.2f", median(ratio)), "≤ 1.5")
+}
+
+func TestVersionIsQuick(t *testing.T) {
+	need(t)
+	var times []float64
+	for range 20 {
+		start := time.Now()
+		if out, err := exec.Command("../../bin/kubectl-orb8", "version", "--client").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		times = append(times, time.Since(start).Seconds()*1000)
+	}
+	row(t, "`kubectl-orb8 version --client` (median of 20)", fmt.Sprintf("%.0f ms", median(times)), "≤ 50 ms")
+}
+
+// pairs is how often a load runs with a trace and without, in turn.
+const pairs = 20
+
+// compare runs a load with and without a trace, in turn, the order changing from pair to pair, and returns the ratios.
+func compare(t *testing.T, e *kit.Env, ns string, load func() float64) []float64 {
+	t.Helper()
+	load() // the first run pays for neighbours, routes and caches
+	with := func() float64 {
+		tr := e.Trace(t, "trace", "network", "-n", ns, "-o", "json")
+		tr.AwaitStreaming(t)
+		v := load()
+		tr.Stop(t)
+		return v
+	}
+	var ratios []float64
+	for i := range pairs {
+		var traced, plain float64
+		if i%2 == 0 {
+			plain = load()
+			traced = with()
+		} else {
+			traced = with()
+			plain = load()
+		}
+		ratios = append(ratios, traced/plain)
+	}
+	return ratios
+}
+
+func TestBulkThroughput(t *testing.T) {
+	e := need(t)
+	ns, client, server := pair(t, e)
+	to := at(server, t)
+	ratios := compare(t, e, ns, func() float64 {
+		return client.Exec(t, "bulk", "-to", to, "-for", "2s")[0].Performance.BytesPerSecond
+	})
+	low, high := interval(ratios)
+	row(t, fmt.Sprintf("bulk TCP with a trace : without (median of %d pairs)", pairs), fmt.Sprintf("%.1f %% (%.1f–%.1f %%)", 100*median(ratios), 100*low, 100*high), "≥ 97 %")
+}
+
+func TestRequestLatency(t *testing.T) {
+	e := need(t)
+	ns, client, server := pair(t, e)
+	to := at(server, t)
+	var p50 []float64
+	ratios := compare(t, e, ns, func() float64 {
+		p := client.Exec(t, "load", "-to", to, "-conns", "4", "-for", "2s")[0].Performance
+		p50 = append(p50, p.P50)
+		return p.P99
+	})
+	low, high := interval(ratios)
+	row(t, fmt.Sprintf("p99 of a request with a trace : without (median of %d pairs)", pairs), fmt.Sprintf("%.1f %% (%.1f–%.1f %%)", 100*median(ratios), 100*low, 100*high), "≤ 105 %")
+	row(t, "p50 of a request, for scale", fmt.Sprintf("%.0f µs", median(p50)), "")
+}
+
+// TestManyFlows keeps many connections busy, so that each changes in every interval, and counts what reaches the viewer's stdout.
+func TestManyFlows(t *testing.T) {
+	e := need(t)
+	for _, n := range []int{10_000, 25_000} {
+		ns, client, server := pair(t, e)
+		to := net.JoinHostPort(server.IP(t, false).String(), "7000-7009")
+		tr := e.Trace(t, "trace", "network", "-n", ns, "-o", "json")
+		tr.AwaitStreaming(t)
+		load := client.Start(t, "flows", "-to", to, "-flows", strconv.Itoa(n), "-for", "15s")
+		if r := load.Next(t); r.Kind != report.Holding {
+			t.Fatalf("got %+v, want all connections open", r)
+		}
+		before, start := tr.Lines(t), time.Now()
+		load.Wait(t)
+		events, elapsed := tr.Lines(t)-before, time.Since(start)
+		rss := tracerRSS(t, e)
+		viewer := residentMiB(t, tr.PID())
+		tr.Stop(t)
+		lost := lostEvents(t, tr.Output)
+		row(t, fmt.Sprintf("flow events/s on stdout as JSON, %d connections", n), fmt.Sprintf("%.0f/s, %d lost", float64(events)/elapsed.Seconds(), lost), "≥ 20,000/s, none lost")
+		row(t, fmt.Sprintf("memory with %d flows (RSS)", n), fmt.Sprintf("tracer %.0f MiB, viewer %.0f MiB", rss, viewer), "tracer ≤ 40 MiB at 10,000")
+	}
+}
+
+// lostEvents sums what a trace says was lost. It goes line by line: such a trace is too long to hold.
+func lostEvents(t *testing.T, path string) uint64 {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var lost uint64
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		if !bytes.Contains(lines.Bytes(), []byte(`"kind":"lost"`)) {
+			continue
+		}
+		var e struct{ Count uint64 }
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+			t.Fatal(err)
+		}
+		lost += e.Count
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return lost
+}
+
+// tracerRSS is the larger of the two tracers' resident sizes.
+func tracerRSS(t *testing.T, e *kit.Env) float64 {
+	t.Helper()
+	var largest float64
+	for _, p := range e.Tracers(t) {
+		for _, pid := range kit.PIDsOf(t, p.UID, "orb8-tracer") {
+			largest = max(largest, residentMiB(t, int(pid)))
+		}
+	}
+	return largest
+}
+
+func residentMiB(t *testing.T, pid int) float64 {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB$`).FindSubmatch(b)
+	if m == nil {
+		t.Fatalf("no VmRSS of process %d", pid)
+	}
+	kib, _ := strconv.ParseFloat(string(m[1]), 64)
+	return kib / 1024
+}
+
+// TestCostPerPacket lets the kernel time our cgroup_skb programs beside an empty one on the same hook, under the same traffic.
+func TestCostPerPacket(t *testing.T) {
+	e := need(t)
+	ns, client, server := pair(t, e)
+	stats, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stats.Close()
+	empty := attachEmpty(t)
+	others := cgroupPrograms(t)
+	tr := e.Trace(t, "trace", "network", "-n", ns, "-o", "json")
+	tr.AwaitStreaming(t)
+	ours := map[ebpf.ProgramID]*ebpf.Program{}
+	for id, p := range cgroupPrograms(t) {
+		if others[id] == nil {
+			ours[id] = p
+		}
+	}
+	if len(ours) == 0 {
+		t.Fatal("the tracer attached no cgroup_skb program that shows")
+	}
+	ip := server.IP(t, false).String()
+	for _, load := range []struct {
+		name string
+		args []string
+		goal string
+	}{
+		{"TCP", []string{"load", "-to", net.JoinHostPort(ip, "7000"), "-conns", "4", "-for", "5s"}, "≤ 25 ns"},
+		{"UDP, one established flow", []string{"udp", "-to", net.JoinHostPort(ip, "7000"), "-count", "100000", "-size", "100", "-reply", "100"}, "≤ 120 ns"},
+		{"UDP, one connected flow", []string{"udp", "-connected", "-to", net.JoinHostPort(ip, "7000"), "-count", "100000", "-size", "100", "-reply", "100"}, "≤ 120 ns"},
+		{"UDP, 20,000 flows of 20 packets", []string{"udp", "-sockets", "20000", "-to", net.JoinHostPort(ip, "7000"), "-count", "10", "-size", "100", "-reply", "100"}, "≤ 250 ns"},
+	} {
+		emptyBefore, oursBefore := runtimes(t, empty), runtimes(t, ours)
+		client.Exec(t, load.args...)
+		e, o := runtimes(t, empty).since(emptyBefore), runtimes(t, ours).since(oursBefore)
+		row(t, "per packet over an empty program: "+load.name, fmt.Sprintf("%.0f ns (%.0f against %.0f; %d packets)", o.mean()-e.mean(), o.mean(), e.mean(), o.count), load.goal)
+	}
+	tr.Stop(t)
+}
+
+// ran is what the kernel accounted to programs.
+type ran struct {
+	time  time.Duration
+	count uint64
+}
+
+func (r ran) since(before ran) ran { return ran{r.time - before.time, r.count - before.count} }
+
+// mean in ns per run.
+func (r ran) mean() float64 { return float64(r.time) / float64(max(r.count, 1)) }
+
+func runtimes(t *testing.T, programs map[ebpf.ProgramID]*ebpf.Program) ran {
+	t.Helper()
+	var sum ran
+	for _, p := range programs {
+		s, err := p.Stats()
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum.time += s.Runtime
+		sum.count += s.RunCount
+	}
+	return sum
+}
+
+// cgroupPrograms opens all loaded cgroup_skb programs.
+func cgroupPrograms(t *testing.T) map[ebpf.ProgramID]*ebpf.Program {
+	t.Helper()
+	programs := map[ebpf.ProgramID]*ebpf.Program{}
+	for id := ebpf.ProgramID(0); ; {
+		next, err := ebpf.ProgramGetNextID(id)
+		if errors.Is(err, os.ErrNotExist) {
+			return programs
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		id = next
+		p, err := ebpf.NewProgramFromID(id)
+		if err != nil {
+			continue // it has just ended
+		}
+		if p.Type() != ebpf.CGroupSKB {
+			p.Close()
+			continue
+		}
+		t.Cleanup(func() { p.Close() })
+		programs[id] = p
+	}
+}
+
+// attachEmpty puts a program that does nothing where ours are: both ways at the root of cgroup v2.
+func attachEmpty(t *testing.T) map[ebpf.ProgramID]*ebpf.Program {
+	t.Helper()
+	root := "/sys/fs/cgroup"
+	if _, err := os.Stat(filepath.Join(root, "cgroup.procs")); err != nil {
+		root = filepath.Join(root, "unified")
+	}
+	programs := map[ebpf.ProgramID]*ebpf.Program{}
+	for _, way := range []ebpf.AttachType{ebpf.AttachCGroupInetIngress, ebpf.AttachCGroupInetEgress} {
+		p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+			Name: "empty", Type: ebpf.CGroupSKB, AttachType: way, License: "GPL",
+			Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 1), asm.Return()},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { p.Close() })
+		l, err := link.AttachCgroup(link.CgroupOptions{Path: root, Attach: way, Program: p})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		info, err := p.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, _ := info.ID()
+		programs[id] = p
+	}
+	return programs
+}
