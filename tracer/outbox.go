@@ -26,6 +26,8 @@ type outbox struct {
 	node   string
 	losses *ledger
 	now    func() uint64
+	// bytes and batches bound what is held.
+	bytes, batches int
 
 	mu        sync.Mutex
 	changed   chan struct{} // closed and replaced at each seal
@@ -53,7 +55,7 @@ type contents struct {
 }
 
 func newOutbox(node string, losses *ledger, now func() uint64) *outbox {
-	return &outbox{node: node, losses: losses, now: now, changed: make(chan struct{}), next: 1}
+	return &outbox{node: node, losses: losses, now: now, bytes: ringBytes, batches: ringBatches, changed: make(chan struct{}), next: 1}
 }
 
 // add appends one event, encoded in two parts. It tells whether the event is the first of its batch.
@@ -110,7 +112,7 @@ func (o *outbox) seal(watermark uint64, lost []delta, final bool) {
 	o.next++
 	o.filling, o.events = o.filling[:0], 0
 	o.final = final
-	for len(o.held) > 1 && (o.heldBytes > ringBytes || len(o.held) > ringBatches) {
+	for len(o.held) > 1 && (o.heldBytes > o.bytes || len(o.held) > o.batches) {
 		o.evict()
 	}
 	close(o.changed)
@@ -169,13 +171,6 @@ func (o *outbox) missing(from, oldest uint64, stage event.LossStage) wireBatch {
 		wire, _ = appendLost(wire, o.node, o.now(), d)
 	}
 	return appendHead(wire, oldest-1, o.evicted.watermark, false)
-}
-
-// waiting is how many bytes are held.
-func (o *outbox) waiting() int {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.heldBytes
 }
 
 // history keeps what the batches no longer held had in them.

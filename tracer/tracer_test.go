@@ -75,6 +75,8 @@ func startNode(t *testing.T, adapt func(*Config)) *node {
 		Kernel:    n.fakeKernel,
 		Ready:     n.ready,
 		Log:       slog.New(slog.NewTextHandler(t.Output(), nil)),
+		// Nobody sends heartbeats here but where they are the point.
+		HeartbeatTimeout: time.Minute,
 	}
 	if adapt != nil {
 		adapt(&config)
@@ -220,28 +222,6 @@ func (n *node) begin() *line {
 	return l
 }
 
-// beat sends heartbeats until the connection is gone.
-func (l *line) beat(every time.Duration) {
-	control := l.control
-	ctx, cancel := context.WithCancel(l.Context())
-	var beating sync.WaitGroup
-	beating.Go(func() {
-		tick := time.NewTicker(every)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-			if control.Send(&session.ClientMessage{Message: &session.ClientMessage_Heartbeat{Heartbeat: &session.Heartbeat{}}}) != nil {
-				return
-			}
-		}
-	})
-	l.Cleanup(func() { cancel(); beating.Wait() })
-}
-
 // events opens the data stream.
 func (l *line) events(resumeFrom uint64) grpc.ServerStreamingClient[session.Batch] {
 	l.Helper()
@@ -328,6 +308,7 @@ func (y *tally) exactly(first, last uint64) {
 }
 
 func TestASessionFromHelloToTheFinalBatch(t *testing.T) {
+	t.Parallel()
 	n := startNode(t, nil)
 	l := n.begin()
 	if want := (&session.Welcome{Protocol: session.Protocol, Version: "v1.2.3", Node: "node-1", Instance: 77, Kernel: "6.1.0"}); !proto.Equal(l.welcome, want) {
@@ -384,6 +365,7 @@ func TestASessionFromHelloToTheFinalBatch(t *testing.T) {
 }
 
 func TestACutConnectionResumesWithEveryEventOnce(t *testing.T) {
+	t.Parallel()
 	n := startNode(t, nil)
 	l := n.begin()
 	got := newTally(t)
@@ -417,6 +399,7 @@ func TestACutConnectionResumesWithEveryEventOnce(t *testing.T) {
 }
 
 func TestWhatAGapSwallowedIsCountedExactly(t *testing.T) {
+	t.Parallel()
 	n := startNode(t, nil)
 	l := n.begin()
 	got := newTally(t)
@@ -428,7 +411,7 @@ func TestWhatAGapSwallowedIsCountedExactly(t *testing.T) {
 	n.source.mu.Lock()
 	n.source.lost = []bpf.Loss{{Stage: event.LossStage_LOSS_STAGE_KERNEL_MAP, Count: 5}}
 	n.source.mu.Unlock()
-	const last = 100_000 // far more than the ring holds
+	const last = 60_000 // far more than the ring holds
 	n.source.emit(n.app, 11, last)
 	l = n.begin()
 	stream := l.events(got.next)
@@ -437,20 +420,23 @@ func TestWhatAGapSwallowedIsCountedExactly(t *testing.T) {
 		t.Fatal(err)
 	}
 	gap := got.lost["LOSS_STAGE_STREAM_GAP "]
-	if gap == 0 || got.lost["LOSS_STAGE_KERNEL_MAP flow"] != 5 || len(got.lost) != 2 {
+	// While this reads, the final batch may drive one more out of the full ring.
+	dropped := got.lost["LOSS_STAGE_QUEUE "]
+	if gap == 0 || got.lost["LOSS_STAGE_KERNEL_MAP flow"] != 5 {
 		t.Errorf("lost: %v", got.lost)
 	}
-	if received := uint64(len(got.cookies)); received+gap != last+1 {
-		t.Errorf("%d received and %d lost of %d", received, gap, last+1)
+	if received := uint64(len(got.cookies)); received+gap+dropped != last+1 {
+		t.Errorf("%d received and %d + %d lost of %d", received, gap, dropped, last+1)
 	}
 	got.exactly(last, last)
 }
 
 func TestAReaderThatFallsBehindIsToldWhatTheQueueDropped(t *testing.T) {
+	t.Parallel()
 	n := startNode(t, nil)
 	l := n.begin()
 	stream := l.events(0)
-	const last = 200_000
+	const last = 70_000           // more than the ring holds
 	n.source.emit(n.app, 1, last) // the test does not read meanwhile: flow control stops the stream
 	l.say(&session.ClientMessage{Message: &session.ClientMessage_Stop{Stop: &session.Stop{}}})
 	got := newTally(t)
@@ -467,6 +453,7 @@ func TestAReaderThatFallsBehindIsToldWhatTheQueueDropped(t *testing.T) {
 }
 
 func TestAnotherInstanceIsReadFromItsBeginning(t *testing.T) {
+	t.Parallel()
 	n := startNode(t, nil)
 	l := n.begin()
 	n.source.emit(n.app, 1, 10)
@@ -482,13 +469,16 @@ func TestAnotherInstanceIsReadFromItsBeginning(t *testing.T) {
 }
 
 func TestSilenceEndsTheTracer(t *testing.T) {
+	t.Parallel()
 	t.Run("when nobody ever comes", func(t *testing.T) {
+		t.Parallel()
 		n := startNode(t, func(c *Config) { c.FirstContactTimeout = 50 * time.Millisecond })
 		if err := n.ended(); err != nil {
 			t.Error(err)
 		}
 	})
 	t.Run("when heartbeats stop", func(t *testing.T) {
+		t.Parallel()
 		n := startNode(t, func(c *Config) { c.HeartbeatTimeout = 400 * time.Millisecond })
 		l := n.begin()
 		n.source.emit(n.app, 1, 1)
@@ -514,6 +504,7 @@ func TestSilenceEndsTheTracer(t *testing.T) {
 		}
 	})
 	t.Run("when the connection is cut for too long", func(t *testing.T) {
+		t.Parallel()
 		n := startNode(t, func(c *Config) { c.HeartbeatTimeout = 100 * time.Millisecond })
 		n.begin().cut()
 		if err := n.ended(); err != nil {
@@ -523,6 +514,7 @@ func TestSilenceEndsTheTracer(t *testing.T) {
 }
 
 func TestOnlyThePinnedClientIsServed(t *testing.T) {
+	t.Parallel()
 	n := startNode(t, func(c *Config) { c.FirstContactTimeout = 500 * time.Millisecond })
 	stranger := n.dial(newIdentity(t))
 	control, err := stranger.Control(t.Context())
@@ -539,6 +531,7 @@ func TestOnlyThePinnedClientIsServed(t *testing.T) {
 }
 
 func TestAnotherProtocolIsRefusedWithBothVersions(t *testing.T) {
+	t.Parallel()
 	n := startNode(t, nil)
 	control, err := n.dial(n.client).Control(t.Context())
 	if err != nil {
@@ -555,6 +548,7 @@ func TestAnotherProtocolIsRefusedWithBothVersions(t *testing.T) {
 }
 
 func TestRudeClientsAreRefused(t *testing.T) {
+	t.Parallel()
 	big := demoPods()
 	big.Upsert[0].Name = strings.Repeat("x", 300)
 	config := func(c *session.Config) *session.ClientMessage {
@@ -577,6 +571,7 @@ func TestRudeClientsAreRefused(t *testing.T) {
 		{"two greetings", []*session.ClientMessage{{Message: &session.ClientMessage_Hello{Hello: &session.Hello{Protocol: session.Protocol}}}}, codes.InvalidArgument},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			l := startNode(t, nil).greet()
 			for _, m := range test.say {
 				l.say(m)
@@ -591,6 +586,7 @@ func TestRudeClientsAreRefused(t *testing.T) {
 		})
 	}
 	t.Run("no greeting", func(t *testing.T) {
+		t.Parallel()
 		n := startNode(t, nil)
 		control, err := n.dial(n.client).Control(t.Context())
 		if err != nil {
@@ -604,6 +600,7 @@ func TestRudeClientsAreRefused(t *testing.T) {
 		}
 	})
 	t.Run("a message too large", func(t *testing.T) {
+		t.Parallel()
 		l := startNode(t, nil).greet()
 		l.say(podsMessage(&session.PodUpdate{Complete: true, DeleteUids: []string{strings.Repeat("x", session.MaxMessageBytes)}}))
 		if _, err := l.control.Recv(); status.Code(err) != codes.ResourceExhausted {
@@ -613,6 +610,7 @@ func TestRudeClientsAreRefused(t *testing.T) {
 }
 
 func TestNewerStreamsEndOlderOnes(t *testing.T) {
+	t.Parallel()
 	n := startNode(t, nil)
 	l := n.begin()
 	older := l.events(0)
@@ -635,6 +633,7 @@ func TestNewerStreamsEndOlderOnes(t *testing.T) {
 }
 
 func TestAProbeThatCannotBeAttachedIsTheAnswer(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name, kind, want string
 	}{
@@ -642,6 +641,7 @@ func TestAProbeThatCannotBeAttachedIsTheAnswer(t *testing.T) {
 		{"the tracer lacks it", "smell", `this tracer (v1.2.3) cannot trace "smell", only flow`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			n := startNode(t, func(c *Config) {
 				c.Kernel.(*fakeKernel).openError = &bpf.NotSupportedError{Feature: "wonders", MinKernel: "9.9"}
 			})
@@ -662,6 +662,7 @@ func TestAProbeThatCannotBeAttachedIsTheAnswer(t *testing.T) {
 }
 
 func TestAProbeThatDiesIsTheLastEvent(t *testing.T) {
+	t.Parallel()
 	n := startNode(t, nil)
 	l := n.begin()
 	n.source.emit(n.app, 1, 1)
@@ -684,6 +685,7 @@ func TestAProbeThatDiesIsTheLastEvent(t *testing.T) {
 }
 
 func TestTerminationSendsWhatIsLeft(t *testing.T) {
+	t.Parallel()
 	n := startNode(t, nil)
 	l := n.begin()
 	n.source.emit(n.app, 1, 100)
@@ -710,6 +712,7 @@ func TestTerminationSendsWhatIsLeft(t *testing.T) {
 }
 
 func TestACutAtTheVeryEndStillDelivers(t *testing.T) {
+	t.Parallel()
 	n := startNode(t, nil)
 	l := n.begin()
 	n.source.emit(n.app, 1, 100)

@@ -1,0 +1,257 @@
+package tracer
+
+import (
+	"math"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
+	"google.golang.org/protobuf/proto"
+)
+
+// fakeNamer knows what a test tells it.
+type fakeNamer struct {
+	status  map[uint64]pods.Status
+	gaveUp  []uint64
+	unnamed *pods.Identity
+	named   *pods.Identity
+}
+
+func newFakeNamer(t testing.TB) *fakeNamer {
+	wire := func(container string) []byte {
+		b, err := proto.Marshal(&event.Event{Node: "node-1", Namespace: "demo", Pod: "web", PodUid: podUID, Container: container})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	return &fakeNamer{
+		status:  make(map[uint64]pods.Status),
+		unnamed: &pods.Identity{Pod: "web", Wire: wire("")},
+		named:   &pods.Identity{Pod: "web", Container: "app", Wire: wire("app")},
+	}
+}
+
+func (f *fakeNamer) Identify(cgroup uint64) (*pods.Identity, pods.Status) {
+	switch s := f.status[cgroup]; s {
+	case pods.Named:
+		return f.named, s
+	case pods.Unnamed:
+		return f.unnamed, s
+	default:
+		return nil, s
+	}
+}
+
+func (f *fakeNamer) GiveUp(cgroup uint64) { f.gaveUp = append(f.gaveUp, cgroup) }
+
+// namingFixture is a naming with an outbox whose one batch the test reads.
+type namingFixture struct {
+	*testing.T
+	*naming
+	*fakeNamer
+	emit   Sink
+	opened int
+	next   uint64 // batch to read
+}
+
+func newNamingFixture(t *testing.T) *namingFixture {
+	f := &namingFixture{T: t, fakeNamer: newFakeNamer(t), next: 1}
+	losses := newLedger()
+	out := newOutbox("node-1", losses, func() uint64 { return 5 })
+	f.naming = newNaming(f.fakeNamer, out, losses, func() { f.opened++ })
+	f.emit = f.sink("flow")
+	return f
+}
+
+func (f *namingFixture) flow(cgroup, cookie uint64) {
+	f.emit(cgroup, &event.Event{Time: cookie, Kind: &event.Event_Flow{Flow: &event.Flow{SocketCookie: cookie}}})
+}
+
+// sent seals and reads what was sent on and returns the cookies, those without a container negative, and the losses.
+func (f *namingFixture) sent() (cookies []int, lost uint64) {
+	f.Helper()
+	f.out.flush(0, true)
+	for f.next < f.out.next {
+		wire, next, _, _ := f.out.read(f.next, 0)
+		f.next = next
+		for _, ev := range decode(f.T, wire).GetEvents() {
+			switch {
+			case ev.GetLost() != nil:
+				lost += ev.GetLost().GetCount()
+			case ev.GetPod() != "web" || ev.GetNode() != "node-1":
+				f.Errorf("sent without pod: %v", ev)
+			case ev.GetContainer() == "app":
+				cookies = append(cookies, int(ev.GetFlow().GetSocketCookie()))
+			default:
+				cookies = append(cookies, -int(ev.GetFlow().GetSocketCookie()))
+			}
+		}
+	}
+	return cookies, lost
+}
+
+func decode(t testing.TB, wire wireBatch) *session.Batch {
+	t.Helper()
+	b := new(session.Batch)
+	if err := proto.Unmarshal(wire, b); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func (f *namingFixture) expect(cookies []int, lost uint64) {
+	f.Helper()
+	got, gotLost := f.sent()
+	if diff := cmp.Diff(cookies, got); diff != "" || lost != gotLost {
+		f.Errorf("lost %d, want %d; sent (-want +got):\n%s", gotLost, lost, diff)
+	}
+}
+
+func TestNamedEventsGoAtOnceAndForeignOnesNever(t *testing.T) {
+	f := newNamingFixture(t)
+	f.status[1], f.status[2] = pods.Named, pods.Foreign
+	f.flow(1, 10)
+	f.flow(2, 11)
+	f.flow(1, 12)
+	f.expect([]int{10, 12}, 0)
+	if f.opened != 1 {
+		t.Errorf("%d batches opened", f.opened)
+	}
+}
+
+func TestUnnamedEventsWaitInOrder(t *testing.T) {
+	f := newNamingFixture(t)
+	f.status[1], f.status[2] = pods.Unnamed, pods.Unnamed
+	f.flow(1, 10)
+	f.flow(2, 11)
+	f.flow(1, 12)
+	if oldest := f.sweep(time.Now(), false); oldest != 10 {
+		t.Errorf("the oldest is of time %d", oldest)
+	}
+	f.expect(nil, 0)
+	f.status[1] = pods.Named
+	f.flow(1, 13) // those before it go before it
+	f.expect([]int{10, 12, 13}, 0)
+	if oldest := f.sweep(time.Now(), false); oldest != 11 {
+		t.Errorf("the oldest is of time %d", oldest)
+	}
+	f.status[2] = pods.Foreign // its container turned out not to be wanted
+	if oldest := f.sweep(time.Now(), false); oldest != math.MaxUint64 {
+		t.Errorf("the oldest is of time %d", oldest)
+	}
+	f.expect(nil, 0)
+}
+
+func TestPatienceEnds(t *testing.T) {
+	f := newNamingFixture(t)
+	f.status[1] = pods.Unnamed
+	f.flow(1, 10)
+	f.flow(2, 11) // of a cgroup that nobody knows
+	f.sweep(time.Now().Add(patience-time.Second), false)
+	f.expect(nil, 0)
+	f.sweep(time.Now().Add(patience), false)
+	f.expect([]int{-10}, 1)
+	if !slices.Equal(f.gaveUp, []uint64{1}) {
+		t.Errorf("gave up on %v", f.gaveUp)
+	}
+}
+
+func TestTheEndLetsAllGo(t *testing.T) {
+	f := newNamingFixture(t)
+	f.status[1] = pods.Unnamed
+	f.flow(1, 10)
+	f.sweep(time.Now(), true)
+	f.expect([]int{-10}, 0)
+}
+
+func TestTheWaitingRoomIsBoundedAndCounts(t *testing.T) {
+	f := newNamingFixture(t)
+	f.status[1] = pods.Unnamed
+	f.flow(1, 1)
+	f.flow(2, 2) // of a cgroup that nobody knows
+	for cookie := range uint64(waitingRoom) {
+		f.flow(1, cookie+3)
+	}
+	f.expect([]int{-1}, 2)
+	if n := len(f.waiting); n != waitingRoom {
+		t.Errorf("%d wait", n)
+	}
+	f.status[1] = pods.Named
+	f.sweep(time.Now(), false)
+	got, lost := f.sent()
+	if len(got) != waitingRoom || lost != 0 || len(f.of) != 0 {
+		t.Errorf("%d sent, %d lost, %v left", len(got), lost, f.of)
+	}
+}
+
+func TestTextThatIsNotUTF8IsCounted(t *testing.T) {
+	f := newNamingFixture(t)
+	f.status[1] = pods.Named
+	f.emit(1, &event.Event{Kind: &event.Event_Flow{Flow: &event.Flow{Src: &event.Endpoint{Comm: "\xff"}}}})
+	f.expect(nil, 1)
+}
+
+func TestASinkAllocatesOnlyForBatches(t *testing.T) {
+	f := newNamingFixture(t)
+	f.status[1] = pods.Named
+	ev := &event.Event{Time: 1, Kind: &event.Event_Flow{Flow: sampleFlow(1)}}
+	// In the long run: a batch holds 1,024 events and is one allocation, and the ring is bounded.
+	if n := testing.AllocsPerRun(100_000, func() { f.emit(1, ev) }); n > 0.02 {
+		t.Errorf("%v allocations an event", n)
+	}
+}
+
+func BenchmarkSink(b *testing.B) {
+	losses := newLedger()
+	out := newOutbox("node-1", losses, nowNs)
+	r := pods.New("node-1")
+	if err := r.Observe(pods.Cgroup{ID: 1, Path: "/kubepods/pod" + podUID + "/" + containerID}, time.Now()); err != nil {
+		b.Fatal(err)
+	}
+	if err := r.Apply(demoPods(), time.Now()); err != nil {
+		b.Fatal(err)
+	}
+	sink := newNaming(r, out, losses, func() {}).sink("flow")
+	ev := &event.Event{Time: nowNs(), Kind: &event.Event_Flow{Flow: sampleFlow(1)}}
+	b.ReportAllocs()
+	for b.Loop() {
+		sink(1, ev)
+	}
+	if out.next > 2 {
+		b.ReportMetric(float64(len(out.held[0].wire))/float64(out.held[0].events), "B/event")
+	}
+}
+
+func TestManySourcesShareOneOutbox(t *testing.T) {
+	f := newNamingFixture(t)
+	f.status[1] = pods.Named
+	f.naming.opened = func() {}
+	var sources sync.WaitGroup
+	for i := range uint64(4) {
+		sink := f.sink("flow")
+		sources.Go(func() {
+			for n := range uint64(1000) {
+				sink(1, &event.Event{Time: 1, Kind: &event.Event_Flow{Flow: &event.Flow{SocketCookie: i*1000 + n}}})
+			}
+		})
+	}
+	sources.Wait()
+	f.out.finish(0)
+	seen := make(map[uint64]bool)
+	for from := uint64(1); from < f.out.next; {
+		wire, next, _, _ := f.out.read(from, 0)
+		for _, ev := range decode(t, wire).GetEvents() {
+			seen[ev.GetFlow().GetSocketCookie()] = true
+		}
+		from = next
+	}
+	if len(seen) != 4000 {
+		t.Errorf("%d events came", len(seen))
+	}
+}
