@@ -3,38 +3,175 @@
 //
 //	src.pod == "web" && bytesSent > 1000 && protocol == "tcp"
 //
+// Text, words and addresses are strings, amounts and numbers are int, times are timestamp. The functions are those of CEL
+// and of its network and strings extensions: cidr("10.0.0.0/8").containsIP(dst.address).
+//
+// # What is not known
+//
 // A field that is not known for an event is null. null equals only null, so `dst.pod != "web"` holds for an end outside
 // the cluster, and `dst.pod == null` or `!has(dst.pod)` finds it. Every other use of null (an order, a function, a sum)
 // makes that part of the expression undecided: && and || go by their other side if that settles them, and an expression
 // that stays undecided does not match. So an unknown is never less than, nor more than, anything, negated or not.
 package filter
 
-import "github.com/orb8-dev/kubectl-orb8/event"
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common"
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/ext"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+const (
+	// maxLength and maxDepth bound an expression, and with it what one event costs, as long as it has no loop.
+	maxLength = 4096
+	maxDepth  = 64
+	// maxCost is what one event may cost where an expression has loops, in CEL's units: about one each for an operator.
+	maxCost = 100_000
+	// maxRegex is the size of a regular expression's program.
+	maxRegex = 1000
+)
 
 // Filter is a compiled expression. It may be used by several goroutines.
 type Filter struct {
-	kinds []compiled
+	program cel.Program
+	fields  *fields
 }
 
-// Compile compiles expr for events of the given kinds. An empty expression matches everything. The error is an *Error
-// that points at the place.
+// Compile compiles expr for events of the given kinds; it may use the fields of all of them, and those that an event's own
+// kind lacks are null. An empty expression matches everything. The error is an *Error that points at the place.
 func Compile(expr string, kinds []*event.Kind) (*Filter, error) {
-	return compile(expr, kinds)
+	if strings.TrimSpace(expr) == "" {
+		return &Filter{}, nil
+	}
+	f := newFields(kinds)
+	env, err := cel.NewCustomEnv(append(f.options(),
+		cel.StdLib(), ext.Network(), ext.Strings(),
+		cel.CustomTypeProvider(f), cel.CustomTypeAdapter(f),
+		cel.ParserExpressionSizeLimit(maxLength), cel.ParserRecursionLimit(maxDepth), cel.RegexProgramSizeLimit(maxRegex),
+	)...)
+	if err != nil {
+		return nil, fmt.Errorf("filter: %w", err)
+	}
+	parsed, issues := env.Parse(expr)
+	if issues.Err() != nil {
+		return nil, first(expr, issues)
+	}
+	if err := f.check(expr, parsed.NativeRep()); err != nil {
+		return nil, err
+	}
+	checked, issues := env.Check(parsed)
+	if issues.Err() != nil {
+		return nil, first(expr, issues)
+	}
+	if out := checked.OutputType(); out != cel.BoolType {
+		return nil, &Error{
+			Expr: expr, Line: 1, Column: 1, Message: fmt.Sprintf("this gives a value of type %s, want true or false", typeName(out)),
+		}
+	}
+	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
+	if loops(checked.NativeRep()) {
+		// Counting costs four times as much as not counting: what has no loop is bounded by its length.
+		options = append(options, cel.CostLimit(maxCost))
+	}
+	program, err := env.Program(checked, options...)
+	if err != nil {
+		return nil, &Error{Expr: expr, Message: err.Error()}
+	}
+	return &Filter{program: program, fields: f}, nil
+}
+
+// loops reports whether a has a macro that runs over a list.
+func loops(a *ast.AST) bool {
+	return len(ast.MatchDescendants(ast.NavigateAST(a), ast.KindMatcher(ast.ComprehensionKind))) > 0
 }
 
 // Match reports whether the expression is true for ev. Events of kinds it was not compiled for, as lost and nodeStatus
 // usually are, always match. An error is one of evaluation (division by zero, an expression that costs too much), not of
 // unknown fields, and then ev does not match.
 func (f *Filter) Match(ev *event.Event) (bool, error) {
-	return f.match(ev)
+	if f.program == nil {
+		return true, nil
+	}
+	kind := slices.Index(f.fields.kinds, event.KindOf(ev))
+	if kind < 0 {
+		return true, nil
+	}
+	out, _, err := f.program.Eval(&subject{ev: ev, kind: kind, fields: f.fields})
+	if err != nil {
+		if undecided(err) {
+			return false, nil
+		}
+		return false, fmt.Errorf("filter: %w", err)
+	}
+	return out == types.True, nil
+}
+
+// undecided reports whether evaluation failed at a null: types were checked, so nothing else has no overload.
+func undecided(err error) bool {
+	var e *types.Err
+	return errors.As(err, &e) && strings.Contains(e.Error(), "no such overload")
 }
 
 // Error says what is wrong with an expression and where.
 type Error struct {
 	// Expr is the whole expression.
 	Expr string
-	// Line and Column are where it is wrong, from 1; 0: the whole.
+	// Line and Column are where it is wrong, from 1, Column in characters; 0: the whole.
 	Line, Column int
 	// Message says what is wrong.
 	Message string
 }
+
+// Error gives the place and the message, and below them the line with a caret under the place.
+func (e *Error) Error() string {
+	if e.Line == 0 {
+		return "filter: " + e.Message
+	}
+	text := fmt.Sprintf("filter at %d:%d: %s", e.Line, e.Column, e.Message)
+	lines := strings.Split(e.Expr, "\n")
+	if e.Line > len(lines) {
+		return text
+	}
+	line := strings.ReplaceAll(lines[e.Line-1], "\t", " ")
+	return fmt.Sprintf("%s\n  %s\n  %s^", text, line, strings.Repeat(" ", e.Column-1))
+}
+
+// first is the first of CEL's complaints; those after it often follow from it.
+func first(expr string, issues *cel.Issues) *Error {
+	all := issues.Errors()
+	if len(all) == 0 {
+		return &Error{Expr: expr, Message: issues.Err().Error()}
+	}
+	return newError(expr, all[0].Location, plain(all[0].Message))
+}
+
+// newError makes an Error at a place, or of the whole where the place is not known.
+func newError(expr string, at common.Location, message string) *Error {
+	if at.Line() < 1 || at.Column() < 0 {
+		return &Error{Expr: expr, Message: message}
+	}
+	return &Error{Expr: expr, Line: at.Line(), Column: at.Column() + 1, Message: message}
+}
+
+// plain rewrites CEL's messages for people who do not know its inner names.
+func plain(message string) string {
+	message = strings.TrimPrefix(message, "Syntax error: ")
+	message = strings.TrimSuffix(message, " (in container '')")
+	return wrappers.Replace(message)
+}
+
+var wrappers = strings.NewReplacer(
+	"wrapper(string)", "string", "wrapper(int)", "int", "google.protobuf.Timestamp", "timestamp", "_==_", "==", "_!=_", "!=",
+	"_<_", "<", "_<=_", "<=", "_>_", ">", "_>=_", ">=", "_&&_", "&&", "_||_", "||", "_+_", "+", "_-_", "-", "_*_", "*",
+	"_/_", "/", "_%_", "%", "!_", "!", "@in", "in",
+)
+
+func typeName(t *cel.Type) string { return wrappers.Replace(t.String()) }
