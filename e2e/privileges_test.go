@@ -142,7 +142,7 @@ func checkPod(t *testing.T, pod *corev1.Pod, allowed []string) {
 	}
 }
 
-// TestDocumentedRoleIsEnough runs a trace as a user who has docs/rbac.yaml's role in one namespace and nothing else.
+// TestDocumentedRoleIsEnough runs a trace as a user who has what `kubectl orb8 rbac` grants in one namespace and nothing else.
 func TestDocumentedRoleIsEnough(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := busy(t, e)

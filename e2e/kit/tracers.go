@@ -3,6 +3,7 @@ package kit
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -10,11 +11,9 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"sigs.k8s.io/yaml"
 )
 
 // Tracers lists the tracer pods that run, in any namespace: by their image, since a label could be missing.
@@ -94,38 +93,13 @@ func processes(t testing.TB, comm string, in func(cgroup string) bool) []uint32 
 	return pids
 }
 
-// RoleUser makes a user with nothing but the documented rights (docs/rbac.yaml) in a namespace, and returns the user's
-// kubeconfig. Pod Security lets tracers run there.
+// RoleUser makes a user with nothing but what `kubectl orb8 rbac` grants in a namespace, and returns the user's kubeconfig.
 func (e *Env) RoleUser(t testing.TB, name, namespace string) string {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(e.Root, "docs", "rbac.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	subject := []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: name}}
-	for _, doc := range strings.Split(string(b), "\n---\n") {
-		var kind metav1.TypeMeta
-		if err := yaml.Unmarshal([]byte(doc), &kind); err != nil {
-			t.Fatal(err)
-		}
-		switch kind.Kind {
-		case "Role":
-			var r rbacv1.Role
-			if err := yaml.UnmarshalStrict([]byte(doc), &r); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := e.Client.RbacV1().Roles(namespace).Create(t.Context(), &r, metav1.CreateOptions{}); err != nil {
-				t.Fatal(err)
-			}
-			b := &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: r.Name}, Subjects: subject}
-			b.RoleRef = rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: kind.Kind, Name: r.Name}
-			if _, err := e.Client.RbacV1().RoleBindings(namespace).Create(t.Context(), b, metav1.CreateOptions{}); err != nil {
-				t.Fatal(err)
-			}
-		case "":
-		default:
-			t.Fatalf("docs/rbac.yaml holds a %s: the least that is needed is a Role", kind.Kind)
-		}
+	cmd := exec.Command("bash", "-c", `set -o pipefail; kubectl orb8 rbac -n "$1" --user "$2" | kubectl apply -f -`, "bash", namespace, name)
+	cmd.Env = e.Environ(e.Kubeconfig)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("grant %s what is documented: %v\n%s", name, err, out)
 	}
 	return e.User(t, name)
 }

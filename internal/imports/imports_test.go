@@ -59,6 +59,10 @@ var rules = []rule{
 		why: "a port-forward is a connection, whatever goes through it",
 	},
 	{
+		folder: "deploy", only: []string{},
+		why: "manifests need no code",
+	},
+	{
 		folder: "cmd/kubectl-orb8", never: []string{module + "tracer", module + "bpf", "github.com/cilium/ebpf", "github.com/NVIDIA/go-nvml"},
 		why: "the plugin runs on every platform kubectl runs on",
 	},
