@@ -66,6 +66,9 @@ func New(ctx context.Context, client kubernetes.Interface, namespace, session st
 	return l
 }
 
+// Session is the id given to New.
+func (l *Launcher) Session() string { return l.session }
+
 // Close ends the watches and waits for them. It deletes nothing.
 func (l *Launcher) Close() {
 	l.stop()

@@ -1,0 +1,32 @@
+package plugin
+
+import (
+	"context"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/orb8-dev/kubectl-orb8/plugin/cluster"
+)
+
+// may returns a *cluster.ForbiddenError where the user lacks a permission.
+func (c *traceConfig) may(ctx context.Context, a access) error {
+	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
+		ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Namespace: c.tracerNamespace, Verb: a.verb, Group: a.group, Resource: a.resource, Subresource: a.subresource,
+		},
+	}}
+	answer, err := c.client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+	if err != nil {
+		// Some platforms do not let users ask. The deed itself will then tell.
+		return ctx.Err()
+	}
+	if answer.Status.Allowed {
+		return nil
+	}
+	resource := a.resource
+	if a.subresource != "" {
+		resource += "/" + a.subresource
+	}
+	return &cluster.ForbiddenError{Verb: a.verb, Resource: resource, Namespace: c.tracerNamespace}
+}

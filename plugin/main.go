@@ -1,0 +1,110 @@
+// Package plugin is `kubectl orb8`: its commands, from the user's words to what is printed and the exit code.
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/klog/v2"
+)
+
+// Exit codes.
+const (
+	ExitOK          = 0
+	ExitError       = 1
+	ExitUsage       = 2
+	ExitSomeFailed  = 3
+	ExitLost        = 4
+	ExitInterrupted = 130
+)
+
+// exitError ends the program with a code. Without err everything was said already.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+func usage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &exitError{ExitUsage, err}
+}
+
+func usagef(format string, args ...any) error { return usage(fmt.Errorf(format, args...)) }
+
+// Main runs the plugin and returns its exit code. It is the one place that prints an error.
+func Main(args []string, in io.Reader, out, errOut io.Writer) int {
+	// client-go logs what it tries again; what matters comes back as errors.
+	klog.LogToStderr(false)
+	klog.SetOutput(io.Discard)
+
+	root := NewCommand(genericiooptions.IOStreams{In: in, Out: out, ErrOut: errOut})
+	root.SetArgs(args)
+	err := root.ExecuteContext(context.Background())
+	if err == nil {
+		return ExitOK
+	}
+	exit := (*exitError)(nil)
+	if !errors.As(err, &exit) {
+		exit = &exitError{ExitError, err}
+	}
+	if exit.err != nil {
+		fmt.Fprintln(errOut, "error: "+oneLine(explain(exit.err)))
+	}
+	return exit.code
+}
+
+// NewCommand is the whole command tree.
+func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "orb8",
+		Short: "See what pods do on the network, in the kernel and on the GPU, right now",
+		Long: `kubectl orb8 answers what pods are doing right now, with nothing installed: it starts short-lived tracer pods on the nodes
+concerned, shows what they see, and takes them away again.`,
+		Example: `  # Who talks to whom in namespace demo
+  kubectl orb8 trace network -n demo
+
+  # What one deployment sends, as JSON lines
+  kubectl orb8 trace network deploy/web -n demo -o json | jq -r '[.src.pod, .dst.pod, .bytesSent] | @tsv'`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          noArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		// kubectl runs the plugin as kubectl-orb8, and people type kubectl orb8.
+		Annotations: map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl orb8"},
+	}
+	root.SetIn(streams.In)
+	root.SetOut(streams.Out)
+	root.SetErr(streams.ErrOut)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef("%w: see %s --help", err, cmd.CommandPath())
+	})
+	root.AddCommand(newTraceCommand(streams), newCleanupCommand(streams), newRBACCommand(streams), newVersionCommand(streams))
+	return root
+}
+
+// noArgs refuses what is no subcommand, and names the nearest.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := ""
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		hint = fmt.Sprintf(", did you mean %q?", near[0])
+	}
+	return usagef("unknown command %q for %q%s: see %s --help", args[0], cmd.CommandPath(), hint, cmd.CommandPath())
+}

@@ -1,0 +1,201 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/plugin/cluster"
+	"github.com/orb8-dev/kubectl-orb8/plugin/stream"
+)
+
+// traceSession is the nodes of a running trace.
+type traceSession struct {
+	config   *traceConfig
+	reporter *reporter
+	targets  *cluster.Cluster
+	options  *stream.Options
+	end      context.CancelCauseFunc
+
+	mu       sync.Mutex
+	nodes    map[string]*nodeState
+	duration sync.Once
+	timer    *time.Timer
+	summary  string // the last one printed
+}
+
+type nodeState struct {
+	state    event.NodeState
+	streamed bool // ever
+	failure  string
+	settled  func() // called once, when the node streams or has failed
+}
+
+// serveNodes runs a node's session for each node that has or gets a target, until running ends, and waits for all.
+func (s *traceSession) serveNodes(hard, running context.Context) {
+	s.mu.Lock()
+	s.nodes = map[string]*nodeState{}
+	s.mu.Unlock()
+	if s.config.duration > 0 {
+		wait := startPatience
+		if pods, _ := s.targets.Targets(); pods == 0 {
+			wait = 0
+		}
+		latest := time.AfterFunc(wait, s.startClock)
+		defer latest.Stop()
+		defer s.stopClock()
+	}
+	var nodes sync.WaitGroup
+	defer nodes.Wait()
+	starting := make(chan struct{}, parallelStarts)
+	for {
+		name, err := s.targets.NextNode(running)
+		if err != nil {
+			return
+		}
+		if !s.admit(name, starting) {
+			continue
+		}
+		nodes.Go(func() {
+			select {
+			case starting <- struct{}{}:
+			case <-running.Done():
+				return
+			}
+			err := stream.Run(hard, running, name, s.targets.NewFeed(name), s.options)
+			s.ended(name, err)
+		})
+	}
+}
+
+// admit takes a node on, within --max-nodes.
+func (s *traceSession) admit(name string, starting chan struct{}) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.nodes) >= s.config.maxNodes {
+		s.reporter.once("note: there are targets on more than %d nodes; the others are not traced: raise --max-nodes", s.config.maxNodes)
+		return false
+	}
+	s.nodes[name] = &nodeState{state: event.NodeState_NODE_STATE_STARTING, settled: sync.OnceFunc(func() { <-starting })}
+	return true
+}
+
+// say hears from each node's stream.
+func (s *traceSession) say(name string, state event.NodeState, message string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.nodes[name]
+	n.state = state
+	switch state {
+	case event.NodeState_NODE_STATE_STREAMING:
+		n.streamed = true
+		n.settled()
+		s.startClock()
+	case event.NodeState_NODE_STATE_FAILED:
+		n.failure = message
+		n.settled()
+	}
+	if message != "" {
+		s.reporter.line("%s: %s", name, message)
+	}
+	s.summarise()
+}
+
+func (s *traceSession) ended(name string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.nodes[name]
+	n.settled()
+	if err == nil {
+		return
+	}
+	n.state, n.failure = event.NodeState_NODE_STATE_FAILED, err.Error()
+	s.summarise()
+	for _, other := range s.nodes {
+		if other.state != event.NodeState_NODE_STATE_FAILED {
+			return
+		}
+	}
+	s.end(errAllFailed)
+}
+
+// summarise says how many nodes stream, once no node is on its way any more, and again when that changes. s.mu is held.
+func (s *traceSession) summarise() {
+	streaming := 0
+	var failed []string
+	for name, n := range s.nodes {
+		switch n.state {
+		case event.NodeState_NODE_STATE_STREAMING:
+			streaming++
+		case event.NodeState_NODE_STATE_FAILED:
+			failed = append(failed, name+": "+firstClause(n.failure))
+		default:
+			return
+		}
+	}
+	noun := "nodes"
+	if len(s.nodes) == 1 {
+		noun = "node"
+	}
+	summary := fmt.Sprintf("%d/%d %s streaming", streaming, len(s.nodes), noun)
+	if len(failed) > 0 {
+		slices.Sort(failed)
+		summary += "; " + strings.Join(failed, "; ")
+	}
+	if summary != s.summary {
+		s.summary = summary
+		s.reporter.line("%s", summary)
+	}
+}
+
+// firstClause keeps the summary short: the whole message has its own line.
+func firstClause(s string) string {
+	clause, _, _ := strings.Cut(s, ": ")
+	return clause
+}
+
+// startClock starts --duration.
+func (s *traceSession) startClock() {
+	if s.config.duration == 0 {
+		return
+	}
+	s.duration.Do(func() {
+		s.timer = time.AfterFunc(s.config.duration, func() { s.end(errDone) })
+	})
+}
+
+func (s *traceSession) stopClock() {
+	s.duration.Do(func() {}) // from here on there is none to start
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+}
+
+// failures returns how many nodes have failed, and whether that is all of them.
+func (s *traceSession) failures() (failed int, all bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range s.nodes {
+		if n.state == event.NodeState_NODE_STATE_FAILED {
+			failed++
+		}
+	}
+	return failed, failed > 0 && failed == len(s.nodes)
+}
+
+// streamedNodes is how many nodes have streamed.
+func (s *traceSession) streamedNodes() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	count := 0
+	for _, n := range s.nodes {
+		if n.streamed {
+			count++
+		}
+	}
+	return count
+}

@@ -1,0 +1,268 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/internal/version"
+	"github.com/orb8-dev/kubectl-orb8/plugin/cluster"
+	"github.com/orb8-dev/kubectl-orb8/plugin/filter"
+	"github.com/orb8-dev/kubectl-orb8/plugin/render"
+)
+
+// envImage names the tracer's image where --image does not.
+const envImage = "ORB8_IMAGE"
+
+// traceOptions are the flags of trace, as the user gave them.
+type traceOptions struct {
+	streams genericiooptions.IOStreams
+	kube    *genericclioptions.ConfigFlags
+
+	names         []string
+	allNamespaces bool
+	selector      string
+	container     string
+	node          string
+
+	output     string
+	noHeaders  bool
+	sortBy     string
+	filter     string
+	duration   time.Duration
+	interval   time.Duration
+	reverseDNS bool
+	failOnLoss bool
+
+	mode            string
+	maxNodes        int
+	image           string
+	pullPolicy      string
+	pullSecrets     []string
+	tracerNamespace string
+	privileged      bool
+}
+
+func (o *traceOptions) bind(flags *pflag.FlagSet) {
+	o.kube.AddFlags(flags)
+	flags.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "Trace the pods of all namespaces")
+	flags.StringVarP(&o.selector, "selector", "l", "", "Trace pods with these labels (key=value, !=, in, notin)")
+	flags.StringVarP(&o.container, "container", "c", "", "Trace only containers of this name")
+	flags.StringVar(&o.node, "node", "", "Trace only pods on this node")
+	flags.StringVarP(&o.output, "output", "o", "", "Output format: "+strings.Join(render.Formats(), ", "))
+	flags.BoolVar(&o.noHeaders, "no-headers", false, "Print no header line")
+	flags.StringVar(&o.sortBy, "sort-by", "", "Print sorted by a field (bytesSent, or -bytesSent for largest first) when the trace ends: goes with --duration or ^C")
+	flags.StringVar(&o.filter, "filter", "", `Show only events for which a CEL expression holds: 'dst.port == 443 && bytesSent > 1000'`)
+	flags.DurationVar(&o.duration, "duration", 0, "End after this time, counted from when the first node streams (0: until ^C)")
+	flags.DurationVar(&o.interval, "interval", time.Second, "Time between two updates of a flow")
+	flags.BoolVar(&o.reverseDNS, "reverse-dns", false, "Ask your resolver for the names of addresses outside the cluster")
+	flags.BoolVar(&o.failOnLoss, "fail-on-loss", false, fmt.Sprintf("Exit with code %d if any event was lost", ExitLost))
+	flags.StringVar(&o.mode, "mode", "auto", "Where tracers come from: auto, ephemeral (standalone is the same), cluster (installed agents)")
+	flags.IntVar(&o.maxNodes, "max-nodes", 50, "Start tracers on this many nodes at most")
+	flags.StringVar(&o.image, "image", "", "Image of the tracer (default $"+envImage+", else "+version.TracerImage()+")")
+	flags.StringVar(&o.pullPolicy, "image-pull-policy", "", "Always, IfNotPresent or Never (default IfNotPresent)")
+	flags.StringSliceVar(&o.pullSecrets, "image-pull-secret", nil, "Secret in the tracer's namespace with the registry's credentials (may be repeated)")
+	flags.StringVar(&o.tracerNamespace, "tracer-namespace", "", "Namespace the tracer pods run in (default: the namespace of the command)")
+	flags.BoolVar(&o.privileged, "privileged", false, "Run tracers privileged, for platforms where capabilities are not enough")
+}
+
+// traceConfig is what a trace runs on: every flag resolved and judged, nothing contacted yet.
+type traceConfig struct {
+	streams genericiooptions.IOStreams
+	rest    *rest.Config
+	client  kubernetes.Interface
+	query   cluster.Query
+	kinds   []*event.Kind
+	printer render.Printer
+	filter  *filter.Filter
+
+	duration   time.Duration
+	interval   time.Duration
+	reverseDNS bool
+	failOnLoss bool
+
+	maxNodes        int
+	image           string
+	pullPolicy      corev1.PullPolicy
+	pullSecrets     []string
+	tracerNamespace string
+	privileged      bool
+}
+
+// minInterval keeps the walks over sockets from becoming the node's main work.
+const minInterval = 100 * time.Millisecond
+
+// complete resolves the options. What is wrong with them is a usage error.
+func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
+	c := &traceConfig{
+		streams: o.streams, duration: o.duration, interval: o.interval, reverseDNS: o.reverseDNS, failOnLoss: o.failOnLoss,
+		maxNodes: o.maxNodes, image: o.image, pullSecrets: o.pullSecrets, privileged: o.privileged, tracerNamespace: o.tracerNamespace,
+	}
+	for _, kind := range kinds {
+		c.kinds = append(c.kinds, event.KindByName(kind))
+	}
+	switch {
+	case o.duration < 0:
+		return nil, usagef("--duration %v: want 0 or more", o.duration)
+	case o.interval < minInterval:
+		return nil, usagef("--interval %v: want %v or more", o.interval, minInterval)
+	case o.maxNodes < 1:
+		return nil, usagef("--max-nodes %d: want 1 or more", o.maxNodes)
+	}
+	switch o.mode {
+	case "auto", "ephemeral", "standalone":
+	case "cluster":
+		return nil, &exitError{ExitError, fmt.Errorf("--mode cluster: this version of kubectl orb8 knows no installed agents: use --mode ephemeral")}
+	default:
+		return nil, usagef("--mode %q: want auto, ephemeral, standalone or cluster", o.mode)
+	}
+	switch o.pullPolicy {
+	case "", string(corev1.PullAlways), string(corev1.PullIfNotPresent), string(corev1.PullNever):
+		c.pullPolicy = corev1.PullPolicy(o.pullPolicy)
+	default:
+		return nil, usagef("--image-pull-policy %q: want Always, IfNotPresent or Never", o.pullPolicy)
+	}
+	if c.pullPolicy == "" {
+		c.pullPolicy = corev1.PullIfNotPresent
+	}
+	if c.image == "" {
+		c.image = os.Getenv(envImage)
+	}
+	if c.image == "" {
+		c.image = version.TracerImage()
+	}
+
+	var err error
+	if c.filter, err = filter.Compile(o.filter, c.kinds); err != nil {
+		return nil, usagef("--filter: %w", err)
+	}
+	c.query = cluster.Query{AllNamespaces: o.allNamespaces, Names: o.names, Container: o.container, Node: o.node}
+	if o.selector != "" {
+		if c.query.Selector, err = labels.Parse(o.selector); err != nil {
+			return nil, usagef("--selector %q: %s", o.selector, pointAt(o.selector, err))
+		}
+	}
+	// The output is judged before the cluster is asked for anything, with a namespace that is not known yet.
+	if err := c.open(o, ""); err != nil {
+		return nil, usage(err)
+	}
+
+	if c.query.Namespace, _, err = o.kube.ToRawKubeConfigLoader().Namespace(); err != nil {
+		return nil, err
+	}
+	if c.tracerNamespace == "" {
+		c.tracerNamespace = c.query.Namespace
+	}
+	if c.rest, err = o.kube.ToRESTConfig(); err != nil {
+		return nil, err
+	}
+	// A session opens a dozen watches at once; the default of 5 requests a second would start it slowly.
+	c.rest.QPS, c.rest.Burst = 100, 200
+	// The API server warns of each Job that the Pod Security it only warns of would refuse; what it refuses is said anyway.
+	c.rest.WarningHandler = rest.NoWarnings{}
+	if c.client, err = kubernetes.NewForConfig(c.rest); err != nil {
+		return nil, err
+	}
+	namespace := c.query.Namespace
+	if o.allNamespaces {
+		namespace = ""
+	}
+	return c, c.open(o, namespace)
+}
+
+func (c *traceConfig) open(o *traceOptions, namespace string) (err error) {
+	c.printer, err = render.New(render.Options{
+		Out: o.streams.Out, Notices: o.streams.ErrOut, Output: o.output, NoHeaders: o.noHeaders, SortBy: o.sortBy,
+		Kinds: c.kinds, Namespace: namespace,
+	})
+	return err
+}
+
+// found is how the label parser names the token it stumbled over.
+var found = regexp.MustCompile(`found '([^']*)'`)
+
+// pointAt adds to a selector's error where in it the place is.
+func pointAt(selector string, err error) string {
+	message := err.Error()
+	if m := found.FindStringSubmatch(message); m != nil {
+		at := len(selector)
+		if i := strings.Index(selector, m[1]); m[1] != "" && i >= 0 {
+			at = i
+		}
+		message += fmt.Sprintf(" (at column %d)", at+1)
+	}
+	return message
+}
+
+func newTraceCommand(streams genericiooptions.IOStreams) *cobra.Command {
+	trace := &cobra.Command{
+		Use: "trace", Short: "Show events as they happen", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	o := &traceOptions{streams: streams, kube: genericclioptions.NewConfigFlags(true)}
+	network := &cobra.Command{
+		Use:     "network [POD | KIND/NAME ...]",
+		Aliases: []string{"net", "flows"},
+		Short:   "Show who talks to whom: each flow with both ends, bytes, packets, retransmits, round-trip time and process",
+		Example: `  # All pods of a namespace
+  kubectl orb8 trace network -n demo
+
+  # One deployment and one pod, for a minute, largest senders first
+  kubectl orb8 trace network deploy/web db-0 -n demo --duration 1m --sort-by=-bytesSent
+
+  # Retransmitting flows of the whole cluster, as JSON
+  kubectl orb8 trace network -A --filter 'retransmits > 0' -o json | jq -c '{src: .src.pod, dst: .dst.pod, retransmits}'`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.names = args
+			c, err := o.complete("flow")
+			if err != nil {
+				return err
+			}
+			return runTrace(cmd.Context(), c)
+		},
+	}
+	o.bind(network.Flags())
+	trace.AddCommand(network)
+	return trace
+}
+
+// access is one permission.
+type access struct{ verb, group, resource, subresource string }
+
+// needs are what a session cannot do without, in the namespace of its tracers.
+var needs = []access{
+	{"create", "batch", "jobs", ""},
+	{"delete", "batch", "jobs", ""},
+	{"watch", "", "pods", ""},
+	{"get", "", "pods", "log"},
+	{"get", "", "pods", "portforward"},
+	{"create", "", "pods", "portforward"},
+}
+
+// mayTrace asks the cluster whether the user may do what the session will need, all at once, before anything is made.
+func (c *traceConfig) mayTrace(ctx context.Context) error {
+	results := make(chan error, len(needs))
+	for _, n := range needs {
+		go func() { results <- c.may(ctx, n) }()
+	}
+	var first error
+	for range needs {
+		if err := <-results; first == nil {
+			first = err
+		}
+	}
+	return first
+}

@@ -1,0 +1,68 @@
+package plugin
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/event/safe"
+	"github.com/orb8-dev/kubectl-orb8/plugin/collect"
+)
+
+// reporter writes progress, notes and the tally to stderr, a line at a time, from any goroutine.
+type reporter struct {
+	mu   sync.Mutex
+	out  io.Writer
+	said map[string]bool
+	buf  []byte
+}
+
+func newReporter(out io.Writer) *reporter { return &reporter{out: out, said: map[string]bool{}} }
+
+// line writes one line. Node names and messages come from the cluster, so it is made safe for a terminal.
+func (r *reporter) line(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.write(fmt.Sprintf(format, args...))
+}
+
+func (r *reporter) write(s string) {
+	r.buf = append(safe.AppendText(r.buf[:0], strings.ReplaceAll(s, "\n", "; ")), '\n')
+	// Who closed stderr does not want to know.
+	_, _ = r.out.Write(r.buf)
+}
+
+// once writes a line the first time it is asked to.
+func (r *reporter) once(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := fmt.Sprintf(format, args...)
+	if r.said[s] {
+		return
+	}
+	r.said[s] = true
+	r.write(s)
+}
+
+// tally closes a trace.
+func (r *reporter) tally(events, nodes int, took time.Duration, losses []collect.Loss) {
+	noun := "nodes"
+	if nodes == 1 {
+		noun = "node"
+	}
+	lost := "nothing lost"
+	if len(losses) > 0 {
+		var parts []string
+		for _, l := range losses {
+			part := fmt.Sprintf("%d at %s (%s", l.Count, l.Node, l.Stage.Word())
+			if l.Source != "" {
+				part += ", " + l.Source
+			}
+			parts = append(parts, part+")")
+		}
+		lost = "LOST " + strings.Join(parts, ", ")
+	}
+	r.line("%d events from %d %s in %v; %s", events, nodes, noun, took.Round(100*time.Millisecond), lost)
+}

@@ -1,0 +1,245 @@
+package plugin
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/internal/version"
+	"github.com/orb8-dev/kubectl-orb8/plugin/cluster"
+	"github.com/orb8-dev/kubectl-orb8/plugin/collect"
+	"github.com/orb8-dev/kubectl-orb8/plugin/forward"
+	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
+	"github.com/orb8-dev/kubectl-orb8/plugin/render"
+	"github.com/orb8-dev/kubectl-orb8/plugin/stream"
+)
+
+const (
+	// tracerDeadline ends a tracer that nobody extends any more.
+	tracerDeadline = time.Hour
+	// parallelStarts is how many tracers may be starting at a time.
+	parallelStarts = 8
+	// startPatience is when a --duration begins at the latest, streaming or not.
+	startPatience = time.Minute
+)
+
+// errDone ends a trace in the orderly way: its duration is over, or nobody reads its output any more.
+var errDone = errors.New("done")
+
+// errInterrupted ends it on a signal.
+var errInterrupted = errors.New("interrupted")
+
+// errAllFailed ends it because no node is left.
+var errAllFailed = errors.New("no node could be traced")
+
+// runTrace is one session from the first question to the cluster to the last Job deleted.
+func runTrace(parent context.Context, c *traceConfig) error {
+	// hard bounds everything; running ends where the orderly end begins, with its cause.
+	hard, cut := context.WithCancel(parent)
+	defer cut()
+	running, end := context.WithCancelCause(hard)
+	defer end(errDone)
+	stopSignals := watchSignals(end, cut)
+	defer stopSignals()
+
+	r := newReporter(c.streams.ErrOut)
+	targets, err := c.prepare(running, r)
+	if err != nil {
+		if context.Cause(running) == errInterrupted {
+			return &exitError{ExitInterrupted, nil}
+		}
+		return err
+	}
+	defer targets.Close()
+
+	identity, err := session.NewIdentity()
+	if err != nil {
+		return err
+	}
+	var namer collect.Namer = targets
+	if c.reverseDNS {
+		resolver := newResolver(running, targets)
+		defer resolver.wait()
+		namer = resolver
+	}
+	collector := collect.New(collect.Options{Namer: namer, Interval: c.interval})
+	launcher := launch.New(hard, c.client, c.tracerNamespace, newSessionID())
+	defer launcher.Close()
+
+	s := &traceSession{
+		config: c, reporter: r, targets: targets, end: end,
+		options: &stream.Options{
+			Launcher: launcher,
+			Spec: launch.Spec{
+				Session: launcher.Session(), Namespace: c.tracerNamespace, Image: c.image, ImagePullPolicy: c.pullPolicy,
+				ImagePullSecrets: c.pullSecrets, ClientKey: identity.PublicKey(), Privileged: c.privileged, Deadline: tracerDeadline,
+			},
+			Ready: stream.PodLogs(c.client, c.tracerNamespace),
+			Dial: func(ctx context.Context, pod string) (net.Conn, error) {
+				return forward.Dial(ctx, c.rest, c.tracerNamespace, pod, session.Port)
+			},
+			Identity: identity, Version: version.Version(), Collector: collector,
+			Config: &session.Config{Kinds: kindNames(c.kinds), Interval: int64(c.interval)},
+		},
+	}
+	s.options.Say = s.say
+
+	var work sync.WaitGroup
+	work.Go(func() {
+		s.serveNodes(hard, running)
+		collector.Finish()
+	})
+	work.Go(func() { sweep(running, c, r) })
+
+	began := time.Now()
+	events := 0
+	// The nodes' orderly end outlives running, and so does the merge: it ends when all nodes have.
+	emitErr := collector.Run(hard, func(ev *event.Event) error {
+		match, err := c.filter.Match(ev)
+		if err != nil {
+			r.once("filter: %v: such events are not shown", err)
+		}
+		if !match {
+			return nil
+		}
+		if ev.GetLost() == nil && ev.GetNodeStatus() == nil {
+			events++
+		}
+		return c.printer.Print(ev)
+	})
+	end(errDone)
+	work.Wait()
+	closeErr := c.printer.Close()
+
+	losses := collector.Losses()
+	r.tally(events, s.streamedNodes(), time.Since(began), losses)
+	return s.verdict(context.Cause(running), errors.Join(emitErr, closeErr), losses)
+}
+
+// prepare asks the cluster, before anything is made in it, what there is to trace and whether the user may.
+func (c *traceConfig) prepare(ctx context.Context, r *reporter) (*cluster.Cluster, error) {
+	allowed := make(chan error, 1)
+	go func() { allowed <- c.mayTrace(ctx) }()
+	targets, err := cluster.Open(ctx, c.client, c.query, cluster.Options{Note: func(s string) { r.line("note: %s", s) }})
+	// Without this order a user who may nothing would be told about the second thing first.
+	if mayErr := <-allowed; mayErr != nil && (err == nil || !errors.As(err, new(*cluster.ForbiddenError)) && !errors.As(err, new(*cluster.NotFoundError))) {
+		if err == nil {
+			targets.Close()
+		}
+		return nil, mayErr
+	}
+	if err != nil {
+		return nil, err
+	}
+	if pods, _ := targets.Targets(); pods == 0 {
+		r.line("nothing matches %s yet: waiting for pods to appear (^C ends)", describeQuery(&c.query))
+	}
+	return targets, nil
+}
+
+func describeQuery(q *cluster.Query) string {
+	var parts []string
+	if len(q.Names) > 0 {
+		parts = append(parts, strings.Join(q.Names, " "))
+	} else {
+		parts = append(parts, "pods")
+	}
+	if q.Selector != nil {
+		parts = append(parts, "with labels "+q.Selector.String())
+	}
+	if q.Container != "" {
+		parts = append(parts, "with a container "+strconv.Quote(q.Container))
+	}
+	if q.AllNamespaces {
+		parts = append(parts, "in any namespace")
+	} else {
+		parts = append(parts, "in namespace "+strconv.Quote(q.Namespace))
+	}
+	if q.Node != "" {
+		parts = append(parts, "on node "+strconv.Quote(q.Node))
+	}
+	return strings.Join(parts, " ")
+}
+
+// watchSignals turns the first signal into an orderly end and the second into a quick one.
+func watchSignals(end context.CancelCauseFunc, cut context.CancelFunc) (stop func()) {
+	// A closed pipe is an error of Write, not a death: the tracers must go first.
+	signal.Ignore(syscall.SIGPIPE)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	done := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		for _, act := range []func(){func() { end(errInterrupted) }, cut} {
+			select {
+			case <-signals:
+				act()
+			case <-done:
+				return
+			}
+		}
+		<-done
+	})
+	return func() {
+		signal.Stop(signals)
+		close(done)
+		watch.Wait()
+	}
+}
+
+// sweep takes away what an earlier session left.
+func sweep(ctx context.Context, c *traceConfig, r *reporter) {
+	swept, err := launch.Sweep(ctx, c.client, c.tracerNamespace, time.Now())
+	if len(swept) > 0 {
+		r.line("removed what an earlier session left: %s", strings.Join(swept, ", "))
+	}
+	if err != nil && ctx.Err() == nil {
+		r.line("note: could not look for leftovers of earlier sessions: %v", err)
+	}
+}
+
+func kindNames(kinds []*event.Kind) []string {
+	var names []string
+	for _, k := range kinds {
+		names = append(names, k.Name)
+	}
+	return names
+}
+
+// newSessionID is short, for it is part of names, and random, for two users may start at once.
+func newSessionID() string {
+	var b [8]byte
+	rand.Read(b[:])
+	return strconv.FormatUint(binary.LittleEndian.Uint64(b[:])>>23, 36) // 41 bits: 8 digits
+}
+
+// verdict makes the exit code of how the trace ended.
+func (s *traceSession) verdict(cause, outputErr error, losses []collect.Loss) error {
+	if outputErr != nil && !errors.Is(outputErr, render.ErrClosed) {
+		return fmt.Errorf("write output: %w", outputErr)
+	}
+	failed, all := s.failures()
+	switch {
+	case cause == errInterrupted:
+		return &exitError{ExitInterrupted, nil}
+	case all:
+		return &exitError{ExitError, errAllFailed}
+	case failed > 0:
+		return &exitError{ExitSomeFailed, nil}
+	case s.config.failOnLoss && len(losses) > 0:
+		return &exitError{ExitLost, errors.New("events were lost")}
+	}
+	return nil
+}

@@ -1,0 +1,267 @@
+package stream
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/plugin/collect"
+)
+
+// maxLogBytes is how much of a tracer's log is read for its ready line: a tracer says next to nothing before it.
+const maxLogBytes = 1 << 20
+
+var errNoReady = errors.New("the tracer's log ends without its key")
+
+func readReady(log io.Reader) (ready session.Ready, key session.PublicKey, err error) {
+	lines := bufio.NewScanner(io.LimitReader(log, maxLogBytes))
+	for lines.Scan() {
+		ready, key, ok, err := session.ParseReady(lines.Text())
+		if ok {
+			return ready, key, err
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return ready, key, fmt.Errorf("read the tracer's log: %w", err)
+	}
+	return ready, key, errNoReady
+}
+
+// connect makes one connection and serves it to its end: nil after an orderly end.
+func (n *node) connect(ctx, running context.Context) error {
+	dialing, cancel := context.WithTimeout(running, dialTimeout)
+	raw, err := n.Dial(dialing, n.pod)
+	cancel()
+	if err != nil {
+		return err
+	}
+	// gRPC is handed the one connection and may not make another: what a cut means is decided here.
+	var once sync.Once
+	conn, err := grpc.NewClient("passthrough:///tracer",
+		grpc.WithContextDialer(func(context.Context, string) (c net.Conn, err error) {
+			err = errors.New("cut")
+			once.Do(func() { c, err = raw, nil })
+			return c, err
+		}),
+		grpc.WithTransportCredentials(credentials.NewTLS(n.Identity.ClientTLS(n.key))),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(session.MaxMessageBytes)),
+		grpc.WithDisableRetry(), grpc.WithDisableServiceConfig(), grpc.WithIdleTimeout(0),
+	)
+	if err != nil {
+		raw.Close()
+		return err
+	}
+	defer raw.Close()
+	defer conn.Close()
+
+	calls, hangUp := context.WithCancel(ctx)
+	defer hangUp()
+	client := session.NewSessionClient(conn)
+	control, err := n.greet(calls, client)
+	if err != nil {
+		return err
+	}
+	stream, err := client.Events(calls, &session.EventsRequest{ResumeFrom: n.next, Instance: n.instance})
+	if err != nil {
+		return explain(err)
+	}
+	group, serving := errgroup.WithContext(calls)
+	finished := make(chan struct{}) // the final batch is in
+	group.Go(func() error {
+		defer close(finished)
+		return n.receive(calls, stream)
+	})
+	// A cut ends both directions at once: no goroutine waits for another's stream.
+	group.Go(func() error {
+		defer hangUp()
+		return n.talk(serving, running, control, finished)
+	})
+	group.Go(func() error { return n.listen(control, serving, finished) })
+	return group.Wait()
+}
+
+// greet opens Control and sends what the tracer must know before it starts.
+func (n *node) greet(ctx context.Context, client session.SessionClient) (session.Session_ControlClient, error) {
+	control, err := client.Control(ctx)
+	if err != nil {
+		return nil, explain(err)
+	}
+	hello := &session.Hello{Protocol: session.Protocol, Version: n.Version}
+	if err := control.Send(&session.ClientMessage{Message: &session.ClientMessage_Hello{Hello: hello}}); err != nil && !errors.Is(err, io.EOF) {
+		return nil, explain(err)
+	}
+	message, err := control.Recv()
+	if err != nil {
+		return nil, explain(err)
+	}
+	welcome := message.GetWelcome()
+	if welcome == nil || welcome.Protocol != session.Protocol {
+		return nil, &fatalError{n.mismatch(fmt.Sprintf("speaks protocol %d", welcome.GetProtocol()), welcome.GetVersion())}
+	}
+	if welcome.Instance != n.instance {
+		n.instance, n.next = welcome.Instance, 0
+	}
+	if err := control.Send(&session.ClientMessage{Message: &session.ClientMessage_Config{Config: n.Config}}); err != nil {
+		return nil, explain(err)
+	}
+	n.feed.Reset()
+	update, err := n.feed.Next(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := control.Send(&session.ClientMessage{Message: &session.ClientMessage_Pods{Pods: update}}); err != nil {
+		return nil, explain(err)
+	}
+	n.heard = time.Now()
+	return control, nil
+}
+
+// receive feeds batches to the merge until the final one.
+func (n *node) receive(ctx context.Context, stream session.Session_EventsClient) error {
+	for {
+		batch, err := stream.Recv()
+		if err != nil {
+			return explain(err)
+		}
+		n.heard = time.Now()
+		if err := n.source.Feed(ctx, collect.Batch{
+			Instance: n.instance, Sequence: batch.Sequence, Events: batch.Events, Watermark: batch.Watermark,
+		}); err != nil {
+			return err
+		}
+		n.next = batch.Sequence + 1
+		if batch.Final {
+			return nil
+		}
+	}
+}
+
+// talk is all that is sent on Control: heartbeats, news of pods, and in the end Stop. It returns when the final batch is in,
+// or the wait for it is over.
+func (n *node) talk(ctx, running context.Context, control session.Session_ControlClient, finished <-chan struct{}) error {
+	updates := make(chan *session.PodUpdate)
+	feeding, cancel := context.WithCancel(ctx)
+	var feed sync.WaitGroup
+	defer feed.Wait()
+	defer cancel()
+	feed.Go(func() {
+		for {
+			update, err := n.feed.Next(feeding)
+			if err != nil {
+				return
+			}
+			select {
+			case updates <- update:
+			case <-feeding.Done():
+				return
+			}
+		}
+	})
+	beat := time.NewTicker(session.HeartbeatInterval)
+	defer beat.Stop()
+	extend := time.NewTicker(n.spec.Deadline / 2)
+	defer extend.Stop()
+	stop := running.Done()
+	var giveUp <-chan time.Time
+	for {
+		var message *session.ClientMessage
+		select {
+		case <-beat.C:
+			message = &session.ClientMessage{Message: &session.ClientMessage_Heartbeat{Heartbeat: &session.Heartbeat{}}}
+		case update := <-updates:
+			message = &session.ClientMessage{Message: &session.ClientMessage_Pods{Pods: update}}
+		case <-extend.C:
+			// Late or not at all: then the Job ends at its deadline, and the next attempt is a new one.
+			if err := n.Launcher.Extend(ctx, n.spec.JobName(), time.Since(n.started)+n.spec.Deadline); err != nil {
+				n.Say(n.name, event.NodeState_NODE_STATE_STREAMING, err.Error())
+			}
+			continue
+		case <-stop:
+			stop = nil
+			timer := time.NewTimer(drainTimeout)
+			defer timer.Stop()
+			giveUp = timer.C
+			message = &session.ClientMessage{Message: &session.ClientMessage_Stop{Stop: &session.Stop{}}}
+		case <-giveUp:
+			n.Say(n.name, event.NodeState_NODE_STATE_STOPPED, fmt.Sprintf("the tracer did not send its last events within %v", drainTimeout))
+			return nil
+		case <-finished:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if err := control.Send(message); err != nil {
+			// The reason is what Recv gets, in listen.
+			if errors.Is(err, io.EOF) {
+				select {
+				case <-finished:
+				case <-ctx.Done():
+				}
+				return nil
+			}
+			return explain(err)
+		}
+	}
+}
+
+// listen reads the tracer's side of Control.
+func (n *node) listen(control session.Session_ControlClient, serving context.Context, finished <-chan struct{}) error {
+	for {
+		message, err := control.Recv()
+		if err != nil {
+			select {
+			case <-finished:
+				return nil // the tracer is done, and so are we
+			case <-serving.Done():
+				return nil // another goroutine has the reason
+			default:
+			}
+			if errors.Is(err, io.EOF) {
+				// The tracer ended Control first: the events' end tells whether all is in.
+				select {
+				case <-finished:
+				case <-serving.Done():
+				}
+				return nil
+			}
+			return explain(err)
+		}
+		if started := message.GetStarted(); started != nil {
+			if started.Error != "" {
+				return &fatalError{errors.New(started.Error)}
+			}
+			for _, w := range started.Warnings {
+				n.Say(n.name, event.NodeState_NODE_STATE_STREAMING, "warning: "+w)
+			}
+			n.streamed = true
+			n.status(serving, event.NodeState_NODE_STATE_STREAMING, "")
+		}
+	}
+}
+
+// explain keeps of a gRPC error what a person wants to read, and tells the errors that will not go away.
+func explain(err error) error {
+	s, ok := status.FromError(err)
+	if !ok {
+		return err
+	}
+	err = errors.New(s.Message())
+	switch s.Code() {
+	case codes.FailedPrecondition, codes.InvalidArgument, codes.Unimplemented:
+		return &fatalError{err}
+	}
+	return err
+}

@@ -1,0 +1,283 @@
+// Package stream runs one node of a session: it starts the node's tracer, connects to it, keeps it alive, feeds what it
+// sends to the merge, takes a cut connection up again where it was cut, and starts another tracer where one was lost.
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/plugin/collect"
+	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
+)
+
+const (
+	// maxAttempts is how many tracers in a row may be lost before they stream, until the node is given up.
+	maxAttempts = 3
+	// drainTimeout bounds the wait for a tracer's last batch.
+	drainTimeout = 3 * time.Second
+	// deleteTimeout bounds the deletion of a Job at the end.
+	deleteTimeout = 5 * time.Second
+	// dialTimeout bounds one connection attempt.
+	dialTimeout = 5 * time.Second
+)
+
+// Launcher starts and ends tracers; *launch.Launcher is one.
+type Launcher interface {
+	Create(ctx context.Context, spec *launch.Spec) error
+	Running(ctx context.Context, spec *launch.Spec, progress func(string)) (pod string, err error)
+	Ended(ctx context.Context, job string) (how string, err error)
+	Extend(ctx context.Context, job string, d time.Duration) error
+	Delete(ctx context.Context, job string) error
+}
+
+// Feed gives the pods of a node; *cluster.Feed is one.
+type Feed interface {
+	Next(ctx context.Context) (*session.PodUpdate, error)
+	Reset()
+}
+
+// Options are what the nodes of a session share.
+type Options struct {
+	Launcher Launcher
+	// Spec is each node's Job but for Node and Attempt.
+	Spec launch.Spec
+	// Ready reads the tracer's ready line.
+	Ready func(ctx context.Context, pod string) (session.Ready, session.PublicKey, error)
+	// Dial connects to the tracer's port.
+	Dial      func(ctx context.Context, pod string) (net.Conn, error)
+	Identity  *session.Identity
+	Version   string
+	Config    *session.Config
+	Collector *collect.Collector
+	// Say hears what a node's stream does. It is called from any goroutine.
+	Say func(node string, state event.NodeState, message string)
+}
+
+// node is one node at work.
+type node struct {
+	*Options
+	name   string
+	feed   Feed
+	source *collect.Source
+
+	spec    launch.Spec
+	pod     string
+	key     session.PublicKey
+	started time.Time // of the Job
+
+	instance uint64
+	next     uint64
+	heard    time.Time // when the tracer was last heard
+	streamed bool      // this attempt has streamed
+}
+
+// Run serves a node until running ends, which is the orderly end: the tracer's last events are fetched and its Job is
+// deleted. ctx bounds everything, and ending it cuts the orderly end short; the Job is deleted all the same. The error says
+// why the node has failed; nil after an orderly end.
+func Run(ctx, running context.Context, name string, feed Feed, o *Options) error {
+	n := &node{Options: o, name: name, feed: feed, spec: o.Spec, source: o.Collector.Add(name)}
+	defer n.source.Close()
+	n.spec.Node = name
+	failures := 0
+	for {
+		n.instance, n.next, n.streamed = 0, 0, false
+		n.feed.Reset()
+		err := n.attempt(ctx, running)
+		if running.Err() != nil {
+			n.Say(name, event.NodeState_NODE_STATE_STOPPED, "")
+			return nil
+		}
+		lost := (*lostError)(nil)
+		if !errors.As(err, &lost) {
+			n.fail(ctx, err)
+			return err
+		}
+		if n.streamed {
+			failures = 0
+		} else if failures++; failures == maxAttempts {
+			err := fmt.Errorf("gave up after %d tracers: %w", maxAttempts, err)
+			n.fail(ctx, err)
+			return err
+		}
+		n.spec.Attempt++
+		message := lost.Error() + "; starting another"
+		if n.streamed {
+			message += fmt.Sprintf("; what happens until it streams is not seen (last heard %s)", n.heard.Format("15:04:05.000"))
+		}
+		n.status(ctx, event.NodeState_NODE_STATE_RECONNECTING, message)
+	}
+}
+
+func (n *node) fail(ctx context.Context, err error) {
+	n.status(ctx, event.NodeState_NODE_STATE_FAILED, err.Error())
+}
+
+// status tells the user, and puts the same into the stream of events.
+func (n *node) status(ctx context.Context, state event.NodeState, message string) {
+	n.Say(n.name, state, message)
+	// The only error is that nobody takes events any more.
+	_ = n.source.Status(ctx, &event.NodeStatus{State: state, Message: message})
+}
+
+// lostError says that a tracer is gone and another one may do better.
+type lostError struct{ how string }
+
+func (e *lostError) Error() string { return e.how }
+
+// attempt is the life of one tracer.
+func (n *node) attempt(ctx, running context.Context) error {
+	n.Say(n.name, event.NodeState_NODE_STATE_STARTING, "creating the tracer's Job")
+	if err := n.create(running); err != nil {
+		return err
+	}
+	job := n.spec.JobName()
+	defer func() {
+		// Whatever ended this: the Job goes. What cannot be deleted now goes by its heartbeat, TTL and deadline.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deleteTimeout)
+		defer cancel()
+		if err := n.Launcher.Delete(ctx, job); err != nil {
+			n.Say(n.name, event.NodeState_NODE_STATE_STOPPED, err.Error()+"; it ends by itself within seconds")
+		}
+	}()
+	pod, err := n.Launcher.Running(running, &n.spec, func(state string) {
+		n.Say(n.name, event.NodeState_NODE_STATE_STARTING, state)
+	})
+	if err != nil {
+		return err
+	}
+	n.pod, n.heard = pod, time.Now()
+	if err := n.ready(running); err != nil {
+		return err
+	}
+	return n.serve(ctx, running)
+}
+
+// create makes the Job, again and again while the API server can not be reached: a restart of it must not end the node.
+func (n *node) create(ctx context.Context) error {
+	backoff := retryBackoff()
+	for {
+		n.started = time.Now()
+		err := n.Launcher.Create(ctx, &n.spec)
+		if err == nil || !transient(err) || n.spec.Attempt == 0 {
+			return err
+		}
+		if err := sleep(ctx, backoff.Step()); err != nil {
+			return err
+		}
+	}
+}
+
+func (n *node) ready(ctx context.Context) error {
+	ready, key, err := n.Ready(ctx, n.pod)
+	if err != nil {
+		if how := n.ended(ctx, time.Second); how != "" {
+			return &launch.StartError{Node: n.name, Reason: "failed", Message: "tracer " + how}
+		}
+		return fmt.Errorf("wait for the tracer's key: %w", err)
+	}
+	if ready.Protocol != session.Protocol {
+		return n.mismatch(fmt.Sprintf("speaks protocol %d", ready.Protocol), ready.Version)
+	}
+	n.key = key
+	return nil
+}
+
+func (n *node) mismatch(what, version string) error {
+	return fmt.Errorf("tracer %s %s, this kubectl orb8 is %s and speaks protocol %d: use the tracer of the same version (leave out --image and ORB8_IMAGE), or the kubectl orb8 of version %s",
+		version, what, n.Version, session.Protocol, version)
+}
+
+// ended waits up to d for news of the pod's end, and returns "" where it seems to live.
+func (n *node) ended(ctx context.Context, d time.Duration) string {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	how, err := n.Launcher.Ended(ctx, n.spec.JobName())
+	if err != nil {
+		return ""
+	}
+	return how
+}
+
+// serve connects, and connects again for as long as the tracer waits for it.
+func (n *node) serve(ctx, running context.Context) error {
+	backoff := retryBackoff()
+	for {
+		before := n.heard
+		err := n.connect(ctx, running)
+		if running.Err() != nil || err == nil {
+			return nil
+		}
+		if fatal := (*fatalError)(nil); errors.As(err, &fatal) {
+			return fatal.err
+		}
+		if n.heard.After(before) {
+			backoff = retryBackoff()
+		}
+		// The pod's own end is known first where the API server answers.
+		if how := n.ended(running, 10*time.Millisecond); how != "" {
+			return n.lost("tracer " + how)
+		}
+		if silent := time.Since(n.heard); silent > session.HeartbeatTimeout {
+			return n.lost(fmt.Sprintf("no contact for %.1f s, longer than the tracer waits (%v)", silent.Seconds(), err))
+		}
+		n.Say(n.name, event.NodeState_NODE_STATE_RECONNECTING, "connection cut: "+err.Error())
+		if err := sleep(running, backoff.Step()); err != nil {
+			return nil
+		}
+	}
+}
+
+func (n *node) lost(how string) error { return &lostError{how} }
+
+// fatalError says that connecting again would fail in the same way.
+type fatalError struct{ err error }
+
+func (e *fatalError) Error() string { return e.err.Error() }
+func (e *fatalError) Unwrap() error { return e.err }
+
+func retryBackoff() wait.Backoff {
+	return wait.Backoff{Duration: 50 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 100, Cap: time.Second}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// transient errors are those of an API server that is away for a moment.
+func transient(err error) bool {
+	return utilnet.IsConnectionRefused(err) || utilnet.IsConnectionReset(err) || utilnet.IsProbableEOF(err) || utilnet.IsTimeout(err) ||
+		apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err) || apierrors.IsTooManyRequests(err) ||
+		apierrors.IsInternalError(err) || apierrors.IsServiceUnavailable(err)
+}
+
+// PodLogs gives Options.Ready for pods of a cluster: it follows the tracer's log to its ready line.
+func PodLogs(client kubernetes.Interface, namespace string) func(context.Context, string) (session.Ready, session.PublicKey, error) {
+	return func(ctx context.Context, pod string) (ready session.Ready, key session.PublicKey, err error) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		log, err := client.CoreV1().Pods(namespace).GetLogs(pod, &corev1.PodLogOptions{Container: launch.Container, Follow: true}).Stream(ctx)
+		if err != nil {
+			return ready, key, fmt.Errorf("read the tracer's log: %w", err)
+		}
+		defer log.Close()
+		return readReady(log)
+	}
+}
