@@ -96,30 +96,35 @@ func (s *Scope) Maps() map[string]*ebpf.Map {
 // SetPod says whether the pod with this UID is observed. It takes effect for the cgroups made from now on.
 // Static pods are known by their configuration hash (32 hex digits) in the place of the UID.
 func (s *Scope) SetPod(uid [16]byte, target bool) error {
-	return set(s.objects.ScopePods, uid, target)
+	if !target {
+		return unset(s.objects.ScopePods, uid)
+	}
+	if err := s.objects.ScopePods.Put(uid, uint32(1)); err != nil {
+		return fmt.Errorf("add to %s: %w", s.objects.ScopePods, err)
+	}
+	return nil
 }
 
 // SetCgroup says whether this cgroup, found to exist, is observed. Cgroups made below it later are observed as well.
 func (s *Scope) SetCgroup(id uint64, target bool) error {
-	if err := set(s.objects.ScopeCgroups, id, target); err != nil {
-		return err
+	if !target {
+		return unset(s.objects.ScopeCgroups, id)
 	}
-	if target {
-		s.grown.Add(1)
+	err := s.objects.ScopeCgroups.Update(id, uint32(1), ebpf.UpdateNoExist)
+	if errors.Is(err, ebpf.ErrKeyExist) {
+		return nil // the kernel has seen it come, and its sockets too
 	}
+	if err != nil {
+		return fmt.Errorf("add to %s: %w", s.objects.ScopeCgroups, err)
+	}
+	s.grown.Add(1)
 	return nil
 }
 
 // Grown counts the cgroups that SetCgroup took in. Probes look for sockets older than themselves when it has changed.
 func (s *Scope) Grown() uint64 { return s.grown.Load() }
 
-func set[K any](m *ebpf.Map, key K, target bool) error {
-	if target {
-		if err := m.Put(key, uint32(1)); err != nil {
-			return fmt.Errorf("add to %s: %w", m, err)
-		}
-		return nil
-	}
+func unset[K any](m *ebpf.Map, key K) error {
 	if err := m.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 		return fmt.Errorf("remove from %s: %w", m, err)
 	}
