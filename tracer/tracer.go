@@ -162,7 +162,7 @@ func (t *tracer) session(parent context.Context, broken <-chan error) error {
 		t.tell(event.NodeState_NODE_STATE_FAILED, err.Error())
 	}
 	t.out.finish(nowNs())
-	t.deliver(err)
+	t.deliver(parent, err)
 	return err
 }
 
@@ -209,22 +209,34 @@ func (t *tracer) reason(ctx, parent context.Context, broken <-chan error) error 
 }
 
 // deliver waits until the client has read the final batch, or will not.
-func (t *tracer) deliver(reason error) {
+func (t *tracer) deliver(parent context.Context, reason error) {
+	if !t.dog.met.Load() {
+		return
+	}
+	told := parent.Done()
 	var limit <-chan time.Time
 	if !errors.Is(reason, errStopped) {
-		limit = time.After(deliveryLimit)
+		told, limit = nil, time.After(deliveryLimit)
 	}
-	select {
-	case <-t.server.sent.done:
-	case <-t.server.left.done:
-	case <-t.dog.expired:
-		return
-	case <-limit:
-		return
+	for sent := false; !sent; {
+		select {
+		case <-t.server.sent.done:
+			sent = true
+		case <-told: // the pod is being deleted
+			told, limit = nil, time.After(deliveryLimit)
+		case <-t.server.left.done:
+			return
+		case <-t.dog.expired:
+			return
+		case <-limit:
+			return
+		}
 	}
-	// Sent is not read: a client whose connection was cut just now comes back for the rest. One that has it all closes Control.
+	// Sent is not read: a client whose connection was cut just now comes back for the rest. One that has it all closes
+	// Control, or deletes the pod.
 	select {
 	case <-t.server.left.done:
+	case <-told:
 	case <-t.dog.expired:
 	case <-time.After(lingerLimit):
 	}

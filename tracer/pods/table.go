@@ -8,8 +8,9 @@ import (
 )
 
 const (
-	// Linger is how long pods and cgroups that are gone keep their names: the last events of a flow come after its end.
-	Linger = 30 * time.Second
+	// Linger is how long pods and cgroups that are gone keep their names: the last event of a flow comes after its end, and
+	// that of a UDP conversation only when it has been silent for half a minute.
+	Linger = 2 * time.Minute
 
 	// maxCgroups and maxGone bound what a node, or a container that may make cgroups of its own, can have us remember.
 	maxCgroups = 1 << 16
