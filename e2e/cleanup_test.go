@@ -49,7 +49,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			before := e.Snapshot(t, true)
 			tr := e.Trace(t, "trace", "network", "-n", ns, "-o", "json")
-			tr.AwaitStreaming(t)
+			tr.AwaitStreaming(t, 2)
 			tr.AwaitLines(t, 10)
 			before.SomethingThere(t)
 			test.end(t, tr)
@@ -135,7 +135,7 @@ func TestSessionSurvives(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			before := e.Snapshot(t, true)
 			tr := e.Trace(t, "trace", "network", "-n", ns, "-o", "json")
-			tr.AwaitStreaming(t)
+			tr.AwaitStreaming(t, 2)
 			tr.AwaitLines(t, 10)
 			tracers := e.Tracers(t)
 			if len(tracers) != 2 {
@@ -163,7 +163,7 @@ func TestTwoSessionsDoNotDisturbEachOther(t *testing.T) {
 	first := e.Trace(t, "trace", "network", "-n", ns, "-o", "json")
 	second := e.TraceAs(t, e.RoleUser(t, "second", ns), "trace", "network", "-n", ns, "-o", "json", "--tracer-namespace", ns)
 	for _, tr := range []*kit.Trace{first, second} {
-		tr.AwaitStreaming(t)
+		tr.AwaitStreaming(t, 2)
 		tr.AwaitLines(t, 10)
 	}
 	first.Signal(t, syscall.SIGKILL)

@@ -40,7 +40,7 @@ func TestTracerHasNoMorePrivilegesThanDocumented(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := busy(t, e)
 	tr := e.Trace(t, "trace", "network", "-n", ns, "-o", "json")
-	tr.AwaitStreaming(t)
+	tr.AwaitStreaming(t, 2)
 	tr.AwaitLines(t, 1)
 	allowed := documented(t, e)
 	if len(allowed) == 0 {
@@ -148,7 +148,7 @@ func TestDocumentedRoleIsEnough(t *testing.T) {
 	ns := busy(t, e)
 	before := e.Snapshot(t, true)
 	tr := e.TraceAs(t, e.RoleUser(t, "role-user", ns), "trace", "network", "-n", ns, "--tracer-namespace", ns, "-o", "json")
-	tr.AwaitStreaming(t)
+	tr.AwaitStreaming(t, 2)
 	tr.AwaitJQ(t, `any(.kind == "flow" and .src.pod == "client" and .dst.pod == "server" and .phase == "closed")`)
 	tr.Stop(t)
 	before.NothingLeft(t)

@@ -238,7 +238,7 @@ func TestGroundTruth(t *testing.T) {
 	pids := client.HostPIDs(t, "workload")
 
 	tr := e.Trace(t, "trace", "network", "-n", ns, "-o", "json")
-	tr.AwaitStreaming(t)
+	tr.AwaitStreaming(t, 2)
 	for i, s := range []*scenario{held, heldMPTCP} {
 		holding[i].Resume(t)
 		s.clients = holding[i].Wait(t)
@@ -322,7 +322,7 @@ func TestOneEndAlone(t *testing.T) {
 	for _, target := range pods {
 		t.Run(target.Name, func(t *testing.T) {
 			tr := e.Trace(t, "trace", "network", target.Name, "-n", ns, "-o", "json")
-			tr.AwaitStreaming(t)
+			tr.AwaitStreaming(t, 1)
 			tcp := scenario{protocol: "tcp", client: pods[0], server: pods[1], to: netip.AddrPortFrom(pods[1].IP(t, false), 7001), args: []string{"-conns", "3", "-send", "5000", "-recv", "70000"}}
 			udp := scenario{protocol: "udp", client: pods[0], server: pods[1], to: netip.AddrPortFrom(pods[1].IP(t, false), 7002), args: []string{"-count", "10", "-size", "300", "-reply", "50"}}
 			tcp.play(t)

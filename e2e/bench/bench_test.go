@@ -147,7 +147,7 @@ func compare(t *testing.T, e *kit.Env, ns string, load func() float64) []float64
 	load() // the first run pays for neighbours, routes and caches
 	with := func() float64 {
 		tr := e.Trace(t, "trace", "network", "-n", ns, "-o", "json")
-		tr.AwaitStreaming(t)
+		tr.AwaitStreaming(t, 2)
 		v := load()
 		tr.Stop(t)
 		return v
@@ -200,7 +200,7 @@ func TestManyFlows(t *testing.T) {
 		ns, client, server := pair(t, e)
 		to := net.JoinHostPort(server.IP(t, false).String(), "7000-7009")
 		tr := e.Trace(t, "trace", "network", "-n", ns, "-o", "json")
-		tr.AwaitStreaming(t)
+		tr.AwaitStreaming(t, 2)
 		load := client.Start(t, "flows", "-to", to, "-flows", strconv.Itoa(n), "-for", "15s")
 		if r := load.Next(t); r.Kind != report.Holding {
 			t.Fatalf("got %+v, want all connections open", r)
@@ -282,7 +282,7 @@ func TestCostPerPacket(t *testing.T) {
 	empty := attachEmpty(t)
 	others := cgroupPrograms(t)
 	tr := e.Trace(t, "trace", "network", "-n", ns, "-o", "json")
-	tr.AwaitStreaming(t)
+	tr.AwaitStreaming(t, 2)
 	ours := map[ebpf.ProgramID]*ebpf.Program{}
 	for id, p := range cgroupPrograms(t) {
 		if others[id] == nil {

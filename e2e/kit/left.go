@@ -21,9 +21,6 @@ import (
 // CleanupTime is how long after its end a session may have left anything behind.
 const CleanupTime = 15 * time.Second
 
-// streaming matches the plugin's line that says that all nodes stream.
-const streaming = `\b(\d+)/(\d+) nodes? streaming`
-
 // Snapshot is what a cluster and its machine held before a session.
 type Snapshot struct {
 	env     *Env

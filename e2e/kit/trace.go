@@ -146,10 +146,10 @@ func (tr *Trace) AwaitStderr(t testing.TB, pattern string) string {
 	}
 }
 
-// AwaitStreaming waits until every node streams.
-func (tr *Trace) AwaitStreaming(t testing.TB) {
+// AwaitStreaming waits until the plugin says that so many nodes stream, and no other is on its way.
+func (tr *Trace) AwaitStreaming(t testing.TB, nodes int) {
 	t.Helper()
-	tr.AwaitStderr(t, streaming)
+	tr.AwaitStderr(t, fmt.Sprintf(`(?m)^%d/%d nodes? streaming$`, nodes, nodes))
 }
 
 // Signal sends the plugin a signal.
