@@ -3,6 +3,7 @@ package bpftest
 import (
 	"errors"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -45,4 +46,13 @@ func ids[ID ~uint32](tb testing.TB, next func(ID) (ID, error)) (all []ID) {
 		}
 		all, id = append(all, n), n
 	}
+}
+
+// Has says whether the kernel holds any of these.
+func (l Loaded) Has(other Loaded) bool {
+	return overlap(l.Programs, other.Programs) || overlap(l.Maps, other.Maps) || overlap(l.Links, other.Links)
+}
+
+func overlap[ID comparable](a, b []ID) bool {
+	return slices.ContainsFunc(a, func(id ID) bool { return slices.Contains(b, id) })
 }

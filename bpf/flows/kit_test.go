@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -19,8 +18,6 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-func TestMain(m *testing.M) { os.Exit(bpftest.Main(m)) }
-
 // patience is how long a test waits for what must come; it is no measure of speed.
 const patience = 20 * time.Second
 
@@ -32,7 +29,11 @@ type trace struct {
 	// stop ends the probe.
 	stop func()
 
+	// held is locked while the sink shall not take anything.
+	held sync.Mutex
+
 	mu     sync.Mutex
+	hook   func(*event.Event)
 	news   chan struct{} // closed and renewed at each event
 	events []*event.Event
 	groups []uint64
@@ -90,12 +91,30 @@ func (tr *trace) open(o Options) {
 }
 
 func (tr *trace) sink(cgroup uint64, ev *event.Event) {
+	tr.held.Lock()
+	defer tr.held.Unlock()
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
+	if tr.hook != nil {
+		tr.hook(ev)
+	}
 	tr.events = append(tr.events, proto.Clone(ev).(*event.Event))
 	tr.groups = append(tr.groups, cgroup)
 	close(tr.news)
 	tr.news = make(chan struct{})
+}
+
+// hold makes the sink block until the function that it gives is called.
+func (tr *trace) hold() (release func()) {
+	tr.held.Lock()
+	return tr.held.Unlock
+}
+
+// onEvent has f see each event as the sink gets it.
+func (tr *trace) onEvent(f func(*event.Event)) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.hook = f
 }
 
 // wanted makes a cgroup that is in scope.
