@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -205,6 +206,8 @@ func FuzzCompile(f *testing.F) {
 	}
 	ev := joined()
 	f.Fuzz(func(t *testing.T, expr string) {
+		watch := time.AfterFunc(5*time.Second, func() { panic("takes too long: " + expr) })
+		defer watch.Stop()
 		filter, err := Compile(expr, flowKind())
 		if err != nil {
 			var e *Error

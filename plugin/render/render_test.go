@@ -133,7 +133,7 @@ func TestFormatsPrintWhatTheGoldenFilesHold(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, notices := print(t, o, sample()...)
-			golden(t, name+".out", out)
+			golden(t, name+".golden", out)
 			if notices != "" {
 				golden(t, name+".notices", notices)
 			}
