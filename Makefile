@@ -4,7 +4,10 @@ SHELL := bash
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 
 # One version for all that is built together: the plugin asks for the tracer image of its own version.
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo v0.0.0-dev)
+VERSION ?=
+ifeq ($(VERSION),)
+override VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo v0.0.0-dev)
+endif
 MODULE := github.com/orb8-dev/kubectl-orb8
 GO ?= hack/go
 GOOS ?= linux
