@@ -118,6 +118,7 @@ func (o *observation) run(ctx context.Context) error {
 	var own sync.WaitGroup
 	own.Go(func() { o.pump(pumping) })
 	own.Go(func() { o.tidy(pumping) })
+	own.Go(func() { o.learn(pumping) })
 
 	var reason error
 	select {
@@ -211,6 +212,28 @@ func (o *observation) tidy(ctx context.Context) {
 					o.warn(err)
 				}
 			}
+		}
+	}
+}
+
+// procRoot is /proc of the host's PID namespace, which the tracer's pod shares.
+const procRoot = "/proc"
+
+// learn names containers by their processes while there are some without a name.
+func (o *observation) learn(ctx context.Context) {
+	retry := time.NewTimer(0)
+	defer retry.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-o.resolver.Unnamed():
+		case <-retry.C:
+		}
+		more, err := o.resolver.Learn(o.cgroupRoot, procRoot, time.Now())
+		o.warn(err)
+		if more {
+			retry.Reset(pods.LearnInterval)
 		}
 	}
 }

@@ -22,6 +22,7 @@ type Resolver struct {
 	writing sync.Mutex
 	scope   Scope
 	walking *walk // while one runs
+	fresh   chan struct{}
 
 	// mu guards the table. Those who change it hold it briefly and never during a system call: Identify waits for it.
 	mu    sync.RWMutex
@@ -46,7 +47,9 @@ type Cgroup struct {
 }
 
 // New makes a resolver for the pods of node.
-func New(node string) *Resolver { return &Resolver{node: node, table: newTable()} }
+func New(node string) *Resolver {
+	return &Resolver{node: node, fresh: make(chan struct{}, 1), table: newTable()}
+}
 
 // Identify says whom a cgroup belongs to. The identity is nil when the status is Unknown or Foreign. It allocates nothing.
 func (r *Resolver) Identify(id uint64) (*Identity, Status) {
@@ -102,6 +105,7 @@ func (r *Resolver) Apply(update *session.PodUpdate, now time.Time) error {
 	r.mu.Lock()
 	rekeyed, touched := r.table.apply(update, upserted, now)
 	r.mu.Unlock()
+	r.announce()
 
 	// Pods first: a cgroup made between the two calls is then caught by the kernel itself.
 	var errs failures
@@ -130,11 +134,11 @@ func (r *Resolver) Observe(news Cgroup, now time.Time) error {
 		r.table.remove(news.ID, now)
 		return nil
 	}
-	return r.add(news)
+	return r.add(news, now)
 }
 
 // add puts a cgroup into the table. The caller holds writing.
-func (r *Resolver) add(news Cgroup) error {
+func (r *Resolver) add(news Cgroup, now time.Time) error {
 	if r.table.cgroups[news.ID] != nil {
 		return nil
 	}
@@ -146,13 +150,25 @@ func (r *Resolver) add(news Cgroup) error {
 		return fmt.Errorf("the pods have more than %d cgroups: events of further ones are dropped", maxCgroups)
 	}
 	r.mu.Lock()
-	touched := r.table.add(news.ID, places)
+	touched := r.table.add(news.ID, news.Path, places, now)
 	r.mu.Unlock()
+	r.announce()
 	var errs failures
 	for _, c := range touched {
 		errs.add(r.scopeCgroup(c))
 	}
 	return errs.err()
+}
+
+// announce says on fresh that there are unnamed containers. The caller holds writing.
+func (r *Resolver) announce() {
+	if len(r.table.unnamed) == 0 {
+		return
+	}
+	select {
+	case r.fresh <- struct{}{}:
+	default: // one token is enough
+	}
 }
 
 // Expire forgets what has been gone for longer than Linger, and the oldest of what is too much to remember.

@@ -23,6 +23,7 @@ type table struct {
 	byKey   map[string]*pod // by UID and by config hash, canonical
 	cgroups map[uint64]*cgroup
 	tenants map[string]*tenants // by each pod in their paths, known or not
+	unnamed map[uint64]*cgroup  // those whose status is Unnamed
 	gone    []departed          // oldest first
 }
 
@@ -32,6 +33,7 @@ func newTable() table {
 		byKey:   make(map[string]*pod),
 		cgroups: make(map[uint64]*cgroup),
 		tenants: make(map[string]*tenants),
+		unnamed: make(map[uint64]*cgroup),
 	}
 }
 
@@ -80,7 +82,9 @@ func newPod(node string, from *session.Pod) *pod {
 // cgroup is one cgroup of some pod.
 type cgroup struct {
 	id      uint64
+	path    string
 	places  []Place
+	made    time.Time // when it was first heard of
 	removed bool
 	// container is its container's name once known. It stays when the pod's status moves on to a restarted container's id.
 	container string
@@ -104,6 +108,7 @@ const (
 // tenants are the cgroups of one pod.
 type tenants struct {
 	cgroups map[uint64]*cgroup
+	learned map[string]string // container id → name, as its processes told it
 	// sandbox is the container whose cgroup was made first: ids grow in the order of making. It is the pod's sandbox
 	// ("pause"), which the pod's status does not list, wherever the runtime starts one.
 	sandbox   string
@@ -182,14 +187,14 @@ func (t *table) drop(p *pod, touched map[uint64]*cgroup) {
 }
 
 // add puts in a cgroup and returns it with those whose identity it may have changed.
-func (t *table) add(id uint64, places []Place) map[uint64]*cgroup {
-	c := &cgroup{id: id, places: places}
+func (t *table) add(id uint64, path string, places []Place, now time.Time) map[uint64]*cgroup {
+	c := &cgroup{id: id, path: path, places: places, made: now}
 	t.cgroups[id] = c
 	touched := map[uint64]*cgroup{id: c}
 	for _, place := range places {
 		tn := t.tenants[place.Pod]
 		if tn == nil {
-			tn = &tenants{cgroups: make(map[uint64]*cgroup)}
+			tn = &tenants{cgroups: make(map[uint64]*cgroup), learned: make(map[string]string)}
 			t.tenants[place.Pod] = tn
 		}
 		tn.cgroups[id] = c
@@ -223,9 +228,35 @@ func (t *table) identify(c *cgroup) {
 			if p.target {
 				c.identity, c.status = t.identifyIn(p, place, c)
 			}
-			return
+			break
 		}
 	}
+	if c.status == Unnamed {
+		t.unnamed[c.id] = c
+	} else {
+		delete(t.unnamed, c.id)
+	}
+}
+
+// learn takes in a container's name and returns the container's cgroups.
+func (t *table) learn(podKey, container, name string) map[uint64]*cgroup {
+	touched := make(map[uint64]*cgroup)
+	tn := t.tenants[podKey]
+	if tn == nil {
+		return touched
+	}
+	tn.learned[container] = name
+	for id, c := range tn.cgroups {
+		for _, place := range c.places {
+			if place.Pod == podKey && place.Container == container {
+				touched[id] = c
+			}
+		}
+	}
+	for _, c := range touched {
+		t.identify(c)
+	}
+	return touched
 }
 
 func (t *table) identifyIn(p *pod, place Place, c *cgroup) (*Identity, Status) {
@@ -233,6 +264,8 @@ func (t *table) identifyIn(p *pod, place Place, c *cgroup) (*Identity, Status) {
 		return p.unnamed, Named
 	}
 	if name, ok := p.ids[place.Container]; ok {
+		c.container = name
+	} else if name, ok := t.tenants[place.Pod].learned[place.Container]; ok {
 		c.container = name
 	}
 	if wanted, ok := p.containers[c.container]; ok {
@@ -287,9 +320,11 @@ func (t *table) expire(now time.Time) (dismissed []*pod, touched map[uint64]*cgr
 
 func (t *table) forget(c *cgroup) {
 	delete(t.cgroups, c.id)
+	delete(t.unnamed, c.id)
 	for _, place := range c.places {
 		tn := t.tenants[place.Pod]
 		delete(tn.cgroups, c.id)
+		delete(tn.learned, place.Container) // cgroups that are left of it have the name
 		if len(tn.cgroups) == 0 {
 			delete(t.tenants, place.Pod)
 		}

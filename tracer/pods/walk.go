@@ -72,7 +72,7 @@ func (r *Resolver) Walk(ctx context.Context, root string, now time.Time) error {
 	var errs failures
 	for id, path := range found {
 		if !w.removed[id] {
-			errs.add(r.add(Cgroup{ID: id, Path: path}))
+			errs.add(r.add(Cgroup{ID: id, Path: path}, now))
 		}
 	}
 	r.mu.Lock()

@@ -1,0 +1,176 @@
+package pods
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	// LearnInterval is how often Learn should be called while it says that there is more to learn.
+	LearnInterval = 25 * time.Millisecond
+	// learnLimit is how long a container is tried: its mounts are made before its first instruction runs.
+	learnLimit = 5 * time.Second
+	// learnAtOnce cgroups are looked at in one go, learnCgroups of one container, and learnPIDs processes of each: a
+	// container that makes many is not to keep us busy.
+	learnAtOnce  = 256
+	learnCgroups = 4
+	learnPIDs    = 4
+	// maxMountinfo bounds what is read of one process's mounts.
+	maxMountinfo = 1 << 20
+)
+
+// Unnamed gets a token when there may be containers that Learn can name.
+func (r *Resolver) Unnamed() <-chan struct{} { return r.fresh }
+
+// Learn looks for the names of containers that the client has not heard of yet: the kubelet needs a second or two to report
+// a container's id, and by then a short one is gone. It mounts a file into each container, though, for its last words, from
+// …/pods/UID/containers/NAME/…, and says so in the mount table of the container's processes.
+//
+// root is where cgroup v2 is mounted and proc is /proc of the host's PID namespace. It returns whether there are containers
+// to try again soon, and what the kernel could not be told.
+func (r *Resolver) Learn(root, proc string, now time.Time) (more bool, err error) {
+	var errs failures
+	for _, u := range r.unnamed(now) {
+		name, ok := u.name(root, proc)
+		if !ok {
+			more = true
+			continue
+		}
+		errs.add(r.learned(u.pod, u.container, name))
+	}
+	return more, errs.err()
+}
+
+// unnamedContainer is a container to be named, by one of its cgroups.
+type unnamedContainer struct {
+	cgroup         uint64
+	path           string
+	pod, container string
+}
+
+func (r *Resolver) unnamed(now time.Time) (list []unnamedContainer) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	tries := make(map[string]int) // by container
+	for _, c := range r.table.unnamed {
+		if c.removed || now.Sub(c.made) > learnLimit {
+			continue
+		}
+		for _, place := range c.places {
+			if r.table.byKey[place.Pod] == nil {
+				continue
+			}
+			if tries[place.Container]++; tries[place.Container] <= learnCgroups {
+				list = append(list, unnamedContainer{c.id, c.path, place.Pod, place.Container})
+			}
+			break
+		}
+		if len(list) == learnAtOnce {
+			break
+		}
+	}
+	return list
+}
+
+// learned takes in the name of a container.
+func (r *Resolver) learned(podKey, container, name string) error {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	r.mu.Lock()
+	touched := r.table.learn(podKey, container, name)
+	r.mu.Unlock()
+	var errs failures
+	for _, c := range touched {
+		errs.add(r.scopeCgroup(c))
+	}
+	return errs.err()
+}
+
+// name asks the container's processes.
+func (u *unnamedContainer) name(root, proc string) (string, bool) {
+	dir, ok := directory(root, u.path, u.cgroup)
+	if !ok {
+		return "", false
+	}
+	procs, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+	if err != nil {
+		return "", false
+	}
+	tried := 0
+	for pid := range strings.Lines(string(procs)) {
+		n, err := strconv.ParseUint(strings.TrimSpace(pid), 10, 32)
+		if err != nil || n == 0 { // 0 is a process of another PID namespace
+			continue
+		}
+		if tried++; tried > learnPIDs {
+			break
+		}
+		mounts, err := readMountinfo(filepath.Join(proc, strconv.FormatUint(n, 10), "mountinfo"))
+		if err != nil {
+			continue // it has ended
+		}
+		if name, ok := containerName(mounts, u.pod); ok {
+			return name, true
+		}
+	}
+	return "", false
+}
+
+func readMountinfo(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var b bytes.Buffer
+	_, err = b.ReadFrom(io.LimitReader(f, maxMountinfo))
+	return b.Bytes(), err
+}
+
+// directory finds a cgroup's directory. The kernel's paths begin at the hierarchy's true root, of which a node that is
+// itself a container sees only a branch.
+func directory(root, path string, id uint64) (string, bool) {
+	for {
+		var stat syscall.Stat_t
+		dir := filepath.Join(root, path)
+		if err := syscall.Stat(dir, &stat); err == nil && stat.Ino == id {
+			return dir, true
+		}
+		_, rest, ok := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+		if !ok {
+			return "", false
+		}
+		path = rest
+	}
+}
+
+// containerName finds the name of a container of a pod in the mount table of one of its processes, as proc(5) describes
+// /proc/PID/mountinfo: the fourth field of a line is the mount's root within its file system.
+func containerName(mountinfo []byte, podKey string) (string, bool) {
+	for line := range bytes.Lines(mountinfo) {
+		fields := bytes.Fields(line)
+		if len(fields) < 5 {
+			continue
+		}
+		rest := string(fields[3])
+		for {
+			var ok bool
+			if _, rest, ok = strings.Cut(rest, "/pods/"); !ok {
+				break
+			}
+			pod, below, _ := strings.Cut(rest, "/")
+			below, ok = strings.CutPrefix(below, "containers/")
+			name, _, deep := strings.Cut(below, "/")
+			if ok && deep && name != "" && canonical(pod) == podKey {
+				return name, true
+			}
+		}
+	}
+	return "", false
+}
