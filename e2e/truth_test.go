@@ -298,6 +298,9 @@ func TestGroundTruth(t *testing.T) {
 			t.Errorf("lost events: %+v", lost)
 		}
 	})
+	t.Run("every line fits the published schema", func(t *testing.T) {
+		tr.CheckSchema(t)
+	})
 	t.Run("counters never go back", func(t *testing.T) {
 		var back []string
 		tr.JQ(t, &back, `

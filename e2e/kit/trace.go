@@ -20,6 +20,7 @@ import (
 
 // Trace is a running `kubectl orb8`.
 type Trace struct {
+	env *Env
 	cmd *exec.Cmd
 	// Output is the file that stdout goes to.
 	Output string
@@ -52,7 +53,7 @@ func (e *Env) TraceAs(t testing.TB, kubeconfig string, args ...string) *Trace {
 
 func (e *Env) start(t testing.TB, kubeconfig string, stdout *os.File, args ...string) *Trace {
 	t.Helper()
-	tr := &Trace{done: make(chan error, 1)}
+	tr := &Trace{env: e, done: make(chan error, 1)}
 	tr.cond = sync.NewCond(&tr.mu)
 	path, err := lookPath("kubectl", e.Path())
 	if err != nil {
