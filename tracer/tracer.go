@@ -114,6 +114,7 @@ type tracer struct {
 	// opened gets a token when a batch was opened.
 	opened     chan struct{}
 	complaints complaints
+	begun      bool // the client has said what it wants
 }
 
 func newTracer(config Config) *tracer {
@@ -175,6 +176,7 @@ func (t *tracer) work(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	t.begun = true
 	o, err := t.observe(ctx, config)
 	defer o.close()
 	if ctx.Err() != nil {
@@ -210,8 +212,8 @@ func (t *tracer) reason(ctx, parent context.Context, broken <-chan error) error 
 
 // deliver waits until the client has read the final batch, or will not.
 func (t *tracer) deliver(parent context.Context, reason error) {
-	if !t.dog.met.Load() {
-		return
+	if !t.begun {
+		return // there was nothing to report
 	}
 	told := parent.Done()
 	var limit <-chan time.Time
