@@ -42,6 +42,7 @@ func TestBadInput(t *testing.T) {
 		{name: "unknown flag", args: "trace network --colour", code: usage, says: `unknown flag: --colour`},
 		{name: "unknown kind of trace", args: "trace smells", code: usage, says: `smells`},
 		{name: "no such image", args: "trace network --image orb8.invalid/none:v1 -n " + ns, code: failed, says: `image.*orb8\.invalid/none:v1`},
+		{name: "tracer of another version", args: "trace network --image " + kit.WorkloadImage + " -n " + ns, code: failed, says: `v99\.0\.0 speaks protocol 4096.*same version`},
 		{name: "pod security", args: "trace network --tracer-namespace " + restricted + " -n " + ns, code: failed, says: `pod-security\.kubernetes\.io/enforce=privileged`},
 		{name: "no such tracer namespace", args: "trace network --tracer-namespace missing -n " + ns, code: failed, says: `namespaces? "missing" not found`},
 		{name: "nothing matches", args: "trace network -l app=missing --duration 1s -n " + ns, code: 0, says: `nothing matches pods with labels app=missing`},

@@ -8,6 +8,7 @@
 //	workload bulk -to ADDR:PORT -for 5s                           one stream as fast as it goes
 //	workload flows -to ADDR:PORT -flows 10000 -for 10s            many live connections, each with a little traffic
 //	workload app -server NAME -tcp 8080 -udp 8125 -every 200ms    a client that asks its server again and again, until SIGTERM
+//	workload session                                              a tracer of a version to come, for the test of the refusal
 //	workload idle                                                 until SIGTERM, for `kubectl exec`
 //
 // Reports go to stdout, one JSON object a line (package report).
@@ -15,6 +16,8 @@ package main
 
 import (
 	"context"
+	"crypto/ed25519"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -36,6 +39,8 @@ var commands = map[string]func(context.Context, *flag.FlagSet, []string) error{
 	"bulk":  bulkClient,
 	"flows": flowsClient,
 	"app":   app,
+	// What a tracer's Job runs.
+	"session": impostor,
 	"idle":  idle,
 }
 
@@ -64,6 +69,17 @@ func idle(ctx context.Context, flags *flag.FlagSet, args []string) error {
 		return err
 	}
 	say(report.Report{Kind: report.Listening})
+	<-ctx.Done()
+	return nil
+}
+
+// impostor says what a tracer with another protocol would, by the format of event/session's Ready.
+func impostor(ctx context.Context, flags *flag.FlagSet, args []string) error {
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	key := base64.RawURLEncoding.EncodeToString(make([]byte, ed25519.PublicKeySize))
+	fmt.Printf("orb8-ready {\"protocol\":4096,\"version\":\"v99.0.0\",\"key\":%q,\"instance\":\"1\"}\n", key)
 	<-ctx.Done()
 	return nil
 }
