@@ -72,8 +72,8 @@ func (c *Collector) expects(f *flow) bool {
 		side = dst
 	}
 	peer := &f.ends[1-side].name
-	// What reaches an observed dst from an address that nobody has may be an observed pod behind SNAT.
-	return peer.Observed || side == dst && peer.empty()
+	// What reaches an observed dst from a node's address, or from nobody's, may be an observed pod behind SNAT.
+	return peer.Observed || side == dst && peer.Pod == ""
 }
 
 // queue puts the flow into the order, to be emitted when it is due.
