@@ -41,7 +41,7 @@ var commands = map[string]func(context.Context, *flag.FlagSet, []string) error{
 	"app":   app,
 	// What a tracer's Job runs.
 	"session": impostor,
-	"idle":  idle,
+	"idle":    idle,
 }
 
 func main() {
