@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -37,16 +36,9 @@ type source struct {
 // scopeName is what the scope's losses are reported under.
 const scopeName = "scope"
 
-// observe attaches what the client asked for. When it returns, the existing cgroups of the pods known by then are in scope.
-// The observation is to be closed even when there is an error.
-func (t *tracer) observe(ctx context.Context, config *session.Config) (*observation, error) {
-	o := &observation{tracer: t, endScope: func() {}, failed: make(chan error, len(config.GetKinds())+1)}
-	for _, kind := range config.GetKinds() {
-		if known := t.Kernel.Kinds(); !slices.Contains(known, kind) {
-			return o, fmt.Errorf("this tracer (%s) cannot trace %q, only %s", t.Version, kind, strings.Join(known, ", "))
-		}
-	}
-	var err error
+// prepare opens the scope and finds the cgroups there are. The observation is to be closed even when there is an error.
+func (t *tracer) prepare(ctx context.Context) (o *observation, err error) {
+	o = &observation{tracer: t, endScope: func() {}, failed: make(chan error, 1+len(t.Kernel.Kinds()))}
 	if o.cgroupRoot, err = t.Kernel.CgroupRoot(); err != nil {
 		return o, err
 	}
@@ -56,23 +48,25 @@ func (t *tracer) observe(ctx context.Context, config *session.Config) (*observat
 	o.follow(ctx)
 	o.warning(t.resolver.Attach(o.scope))
 	// News come in already, so what is made during the walk is not missed.
-	if err := t.resolver.Walk(ctx, o.cgroupRoot, time.Now()); err != nil {
-		return o, err
-	}
+	return o, t.resolver.Walk(ctx, o.cgroupRoot, time.Now())
+}
+
+// attach opens the sources. When it returns, the existing cgroups of the pods known by then are in scope.
+func (o *observation) attach(ctx context.Context, config *session.Config) error {
 	select {
-	case <-t.server.populated.done:
+	case <-o.server.populated.done:
 	case <-time.After(podsWait):
 	case <-ctx.Done():
-		return o, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
 	for _, kind := range slices.Compact(slices.Sorted(slices.Values(config.GetKinds()))) {
-		s, err := t.Kernel.OpenSource(ctx, kind, o.scope, o.cgroupRoot, config)
+		s, err := o.Kernel.OpenSource(ctx, kind, o.scope, o.cgroupRoot, config)
 		if err != nil {
-			return o, fmt.Errorf("trace %s: %w", kind, err)
+			return fmt.Errorf("trace %s: %w", kind, err)
 		}
 		o.sources = append(o.sources, source{kind, s})
 	}
-	return o, nil
+	return nil
 }
 
 func (o *observation) warning(err error) {

@@ -13,6 +13,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -167,9 +168,11 @@ func (t *tracer) session(parent context.Context, broken <-chan error) error {
 	return err
 }
 
-// work waits for the client's configuration and observes what it asks for. When it returns, nothing of it is left in the
-// kernel.
+// work observes what the client asks for. When it returns, nothing of it is left in the kernel.
 func (t *tracer) work(ctx context.Context) error {
+	// What needs no configuration is ready when the client is: loading the scope takes longer than a client to connect.
+	o, broken := t.prepare(ctx)
+	defer o.close()
 	var config *session.Config
 	select {
 	case config = <-t.server.configured:
@@ -177,8 +180,13 @@ func (t *tracer) work(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	t.begun = true
-	o, err := t.observe(ctx, config)
-	defer o.close()
+	err := t.checkKinds(config.GetKinds())
+	if err == nil {
+		err = broken
+	}
+	if err == nil {
+		err = o.attach(ctx, config)
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -189,6 +197,17 @@ func (t *tracer) work(ctx context.Context) error {
 	t.Log.Info("observing", "kinds", strings.Join(config.GetKinds(), ","))
 	t.server.start(&session.Started{Warnings: o.warnings})
 	return o.run(ctx)
+}
+
+// checkKinds refuses what there is no probe for.
+func (t *tracer) checkKinds(kinds []string) error {
+	known := t.Kernel.Kinds()
+	for _, kind := range kinds {
+		if !slices.Contains(known, kind) {
+			return fmt.Errorf("this tracer (%s) cannot trace %q, only %s", t.Version, kind, strings.Join(known, ", "))
+		}
+	}
+	return nil
 }
 
 // reason waits for a reason to end.
