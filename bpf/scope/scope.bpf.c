@@ -4,7 +4,8 @@
 /*
  * Hooks: tp_btf/cgroup_mkdir and tp_btf/cgroup_rmdir. They run as a cgroup of the v2 hierarchy is made, before it can hold
  * a process, so that a container is in scope from its first instruction however short it lives.
- * Minimum kernel: 5.11 (ring buffer from 5.8, BTF tracepoints from 5.5, bounded loops from 5.3, no memlock limit).
+ * Minimum kernel: 5.12 (pointers to global functions; no memlock limit from 5.11, ring buffer from 5.8, BTF tracepoints
+ * from 5.5, bounded loops from 5.3).
  * Rejected: inotify on the cgroup tree, which tells of a directory after the fact and needs a watch per directory; the
  * plain tracepoint, which needs a mounted tracefs and perf_event_open.
  */
@@ -77,13 +78,16 @@ static __always_inline __u32 hex(char c)
 /*
  * Takes one character of the path and says whether it ended the UID of a wanted pod: "pod", then 32 hex digits with
  * dashes (cgroupfs), underscores (systemd) or nothing (the configuration hash of a static pod) after the 8th, 12th, 16th
- * and 20th. The parser's state is kept in memory, not in registers: so the verifier sees the same state at each turn
- * of the loop, and is done with a turn after its few paths.
+ * and 20th. It is a global function, with the parser's state in memory: so the verifier looks at it once, and not at all
+ * its paths at each turn of the loop, which took a quarter of a second.
  */
-static __always_inline bool pod_ends_at(struct scratch *s, char c)
+__noinline int pod_ends_at(struct scratch *s, char c)
 {
-	__u32 n = s->digits, v;
+	__u32 n, v;
 
+	if (!s)
+		return 0;
+	n = s->digits;
 	if (n <= 32) {
 		v = hex(c);
 		if (n == 32) {
