@@ -2,6 +2,7 @@ package tracer
 
 import (
 	"math"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
@@ -218,13 +219,26 @@ func BenchmarkSink(b *testing.B) {
 		b.Fatal(err)
 	}
 	sink := newNaming(r, out, losses, func() {}).sink("flow")
-	ev := &event.Event{Time: nowNs(), Kind: &event.Event_Flow{Flow: sampleFlow(1)}}
-	b.ReportAllocs()
-	for b.Loop() {
-		sink(1, ev)
+	// What differs between flows, and cannot be guessed, is random.
+	random := rand.New(rand.NewPCG(1, 2))
+	events := make([]*event.Event, 4096)
+	for i := range events {
+		flow := sampleFlow(random.Uint64N(1 << 20))
+		flow.Src.Port, flow.SrcIsn, flow.DstIsn = random.Uint32N(1<<16), random.Uint32(), random.Uint32()
+		flow.Dst.Address[3], flow.SrcCounters.BytesSent = byte(random.Uint32()), random.Uint64N(1<<24)
+		flow.LastTime = nowNs() - random.Uint64N(1e9)
+		events[i] = &event.Event{Time: nowNs() + uint64(i)*1000, Kind: &event.Event_Flow{Flow: flow}}
 	}
-	if out.next > 2 {
-		b.ReportMetric(float64(len(out.held[0].wire))/float64(out.held[0].events), "B/event")
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		sink(1, events[n%len(events)])
+		n++
+	}
+	if last := len(out.held) - 1; last >= 0 {
+		wire, _, _, _ := out.read(out.next-1, 0)
+		b.ReportMetric(float64(len(wire))/float64(out.held[last].events), "B/event")
+		b.ReportMetric(float64(len(out.held[last].packed))/float64(out.held[last].events), "packed-B/event")
 	}
 }
 

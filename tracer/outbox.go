@@ -1,9 +1,11 @@
 package tracer
 
 import (
+	"bytes"
 	"errors"
 	"sync"
 
+	"github.com/klauspost/compress/s2"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
@@ -11,8 +13,8 @@ import (
 const (
 	// maxBatchBytes closes a batch of large events early: a message must stay far below session.MaxMessageBytes.
 	maxBatchBytes = 256 << 10
-	// ringBytes and ringBatches bound what is kept for a client that reads slowly or has to connect again.
-	ringBytes   = 8 << 20
+	// ringBytes, compressed, and ringBatches bound what is kept for a client that reads slowly or has to connect again.
+	ringBytes   = 6 << 20
 	ringBatches = 4096
 	// historyBatches is for how many batches no longer held their counts are. At the usual pace that is a quarter of an
 	// hour, and a client has session.HeartbeatTimeout to come back.
@@ -28,6 +30,7 @@ type outbox struct {
 	now    func() uint64
 	// bytes and batches bound what is held.
 	bytes, batches int
+	packing        []byte // scratch for compression
 
 	mu        sync.Mutex
 	changed   chan struct{} // closed and replaced at each seal
@@ -41,9 +44,10 @@ type outbox struct {
 	final     bool
 }
 
-// batch is one sealed batch.
+// batch is one sealed batch. It is held compressed: events are much alike, so that the same memory lasts for cuts several
+// times as long.
 type batch struct {
-	wire      wireBatch
+	packed    []byte
 	watermark uint64
 	contents
 }
@@ -104,11 +108,10 @@ func (o *outbox) seal(watermark uint64, lost []delta, final bool) {
 		o.filling, _ = appendLost(o.filling, o.node, o.now(), d)
 	}
 	o.watermark = max(o.watermark, watermark)
-	wire := make([]byte, 0, len(o.filling)+headBytes)
-	wire = append(wire, o.filling...)
-	wire = appendHead(wire, o.next, o.watermark, final)
-	o.held = append(o.held, batch{wire, o.watermark, contents{o.events, lost}})
-	o.heldBytes += len(wire)
+	o.filling = appendHead(o.filling, o.next, o.watermark, final)
+	o.packing = s2.Encode(o.packing[:cap(o.packing)], o.filling)
+	o.held = append(o.held, batch{bytes.Clone(o.packing), o.watermark, contents{o.events, lost}})
+	o.heldBytes += len(o.packing)
 	o.next++
 	o.filling, o.events = o.filling[:0], 0
 	o.final = final
@@ -121,7 +124,7 @@ func (o *outbox) seal(watermark uint64, lost []delta, final bool) {
 
 func (o *outbox) evict() {
 	oldest := o.held[0]
-	o.heldBytes -= len(oldest.wire)
+	o.heldBytes -= len(oldest.packed)
 	o.evicted.push(oldest)
 	o.held[0] = batch{}
 	o.held = o.held[1:]
@@ -148,16 +151,22 @@ func (o *outbox) check(from uint64) error {
 // one; final says that there will be none.
 func (o *outbox) read(from uint64, stage event.LossStage) (wire wireBatch, next uint64, changed <-chan struct{}, final bool) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	oldest := o.oldest()
 	switch {
 	case from < oldest:
+		defer o.mu.Unlock()
 		return o.missing(from, oldest, stage), oldest, nil, false
-	case from < o.next:
-		return o.held[from-oldest].wire, from + 1, nil, false
-	default:
+	case from >= o.next:
+		defer o.mu.Unlock()
 		return nil, from, o.changed, o.final
 	}
+	packed := o.held[from-oldest].packed
+	o.mu.Unlock()
+	wire, err := s2.Decode(nil, packed)
+	if err != nil {
+		panic("tracer: a batch in memory is broken: " + err.Error())
+	}
+	return wire, from + 1, nil, false
 }
 
 // missing is the batch in the place of the batches from … oldest-1. The caller holds mu.

@@ -64,6 +64,8 @@ type Config struct {
 
 	// HeartbeatTimeout and FirstContactTimeout are those of the session package, but for tests.
 	HeartbeatTimeout, FirstContactTimeout time.Duration
+	// ringBytes is the constant of that name, but for tests.
+	ringBytes int
 }
 
 // Reasons to end that are no failure.
@@ -127,6 +129,9 @@ func newTracer(config Config) *tracer {
 		t.FirstContactTimeout = session.FirstContactTimeout
 	}
 	t.out = newOutbox(t.Node, t.losses, nowNs)
+	if t.ringBytes > 0 {
+		t.out.bytes = t.ringBytes
+	}
 	t.naming = newNaming(t.resolver, t.out, t.losses, func() {
 		select {
 		case t.opened <- struct{}{}:

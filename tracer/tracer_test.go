@@ -397,7 +397,7 @@ func TestACutConnectionResumesWithEveryEventOnce(t *testing.T) {
 
 func TestWhatAGapSwallowedIsCountedExactly(t *testing.T) {
 	t.Parallel()
-	n := startNode(t, nil)
+	n := startNode(t, func(c *Config) { c.ringBytes = 64 << 10 })
 	l := n.begin()
 	got := newTally(t)
 	n.source.emit(n.app, 1, 10)
@@ -408,7 +408,7 @@ func TestWhatAGapSwallowedIsCountedExactly(t *testing.T) {
 	n.source.mu.Lock()
 	n.source.lost = []bpf.Loss{{Stage: event.LossStage_LOSS_STAGE_KERNEL_MAP, Count: 5}}
 	n.source.mu.Unlock()
-	const last = 60_000 // far more than the ring holds
+	const last = 30_000 // far more than the ring holds
 	n.source.emit(n.app, 11, last)
 	l = n.begin()
 	stream := l.events(got.next)
@@ -430,7 +430,7 @@ func TestWhatAGapSwallowedIsCountedExactly(t *testing.T) {
 
 func TestAReaderThatFallsBehindIsToldWhatTheQueueDropped(t *testing.T) {
 	t.Parallel()
-	n := startNode(t, nil)
+	n := startNode(t, func(c *Config) { c.ringBytes = 64 << 10 })
 	l := n.begin()
 	stream := l.events(0)
 	const last = 70_000           // more than the ring holds

@@ -36,9 +36,6 @@ func appendHead(batch []byte, sequence, watermark uint64, final bool) []byte {
 	return batch
 }
 
-// headBytes is the most that appendHead appends: three tags and one more, a varint, eight bytes, a bool.
-const headBytes = 1 + 10 + 1 + 8 + 1 + 1
-
 // appendLost appends a Lost event of node.
 func appendLost(batch []byte, node string, now uint64, lost delta) ([]byte, error) {
 	ev, err := proto.Marshal(&event.Event{
