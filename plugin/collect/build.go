@@ -18,7 +18,6 @@ type slot struct {
 	flow     event.Flow
 	ends     [2]event.Endpoint
 	counters [2]event.Counters
-	address  [2][16]byte
 	service  [2][16]byte
 }
 
@@ -118,7 +117,11 @@ func (c *Collector) buildEnd(f *flow, i int, s *slot) {
 			q = other
 		}
 	}
-	out.Address, out.Port = q.remote.bytes(s.address[i][:0]), uint32(q.remote.port)
+	far := q.ev.GetFlow().GetDst()
+	if q.ev.GetFlow().GetObserved() == event.Side_SIDE_DST {
+		far = q.ev.GetFlow().GetSrc()
+	}
+	out.Address, out.Port = far.GetAddress(), far.GetPort()
 	out.Pid, out.Comm, out.Container = 0, "", ""
 	out.Namespace, out.Pod, out.PodUid, out.Workload = name.Namespace, name.Pod, name.PodUID, name.Workload
 	out.Node = name.Node

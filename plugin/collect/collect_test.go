@@ -163,6 +163,71 @@ func TestTheSecondHalfOfAClosedFlowMakesNoSecondFlow(t *testing.T) {
 	}
 }
 
+func TestAFlowThatIsOverWaitsForANodeThatIsBehind(t *testing.T) {
+	inWorld(t, Options{Namer: cluster}, func(w *world) {
+		// Node a waits for the name of the client's container, and promises nothing meanwhile.
+		a := w.c.Add("a")
+		held, c := time.Now(), client.as(closed, 5)
+		behind := func() {
+			w.sequence["a"]++
+			b := Batch{Instance: 1, Sequence: w.sequence["a"], Watermark: uint64(held.UnixNano()) - 1}
+			if err := a.Feed(t.Context(), b); err != nil {
+				t.Fatal(err)
+			}
+		}
+		behind()
+		w.feed("b", server.as(closed, 5).event())
+		other := client
+		other.pod, other.src, other.dst, other.isn, other.cookie = "x", "10.0.1.2:1", "1.1.1.1:1", [2]uint32{1, 2}, 77
+		for i := range uint64(15) {
+			time.Sleep(100 * time.Millisecond)
+			behind()
+			w.feed("b", other.as(later, i).event())
+		}
+		// They wait for node a, as long as MaxDelay allows, but not for the flow.
+		if got := w.take(0); len(got) < 4 || tell(got[0]) != "new x+->1.1.1.1 2" {
+			t.Errorf("%d other events came out while one flow waited", len(got))
+		}
+		c.ago = time.Since(held)
+		w.feed("a", c.event())
+		w.feed("b")
+		w.want(300*time.Millisecond, "closed client+->server+ 5", "update x+->1.1.1.1 14")
+		w.want(time.Minute)
+	})
+}
+
+func TestAFlowThatIsOverDoesNotWaitForGoodForANodeThatIsBehind(t *testing.T) {
+	inWorld(t, Options{Namer: cluster}, func(w *world) {
+		w.feed("dead")
+		time.Sleep(time.Millisecond)
+		w.feed("b", server.as(closed, 5).event())
+		w.want(2 * time.Second)
+		w.want(600*time.Millisecond, "closed client->server+ 5")
+	})
+}
+
+func TestICMPJoinsByItsIdentifier(t *testing.T) {
+	inWorld(t, Options{Namer: cluster}, func(w *world) {
+		ping := query
+		ping.proto, ping.src, ping.dst = event.Protocol_PROTOCOL_ICMP, "10.0.0.1:77", "10.0.1.1:0"
+		pong := answer
+		pong.proto, pong.src, pong.dst = ping.proto, ping.src, ping.dst
+		other := ping
+		other.src, other.cookie = "10.0.0.1:78", 5
+		w.feed("b", pong.event())
+		w.feed("a", other.event(), ping.event())
+		got := w.take(time.Second)
+		if len(got) != 2 || tell(got[0]) != "new client+->server+ 10" || tell(got[1]) != "new client+->server 10" {
+			t.Fatalf("got %v", got)
+		}
+		for _, ev := range got {
+			if f := ev.GetFlow(); f.GetSrc().GetPort() == 0 || f.GetDst().GetPort() != 0 {
+				t.Errorf("the ports are %d and %d, want the identifier and none", f.GetSrc().GetPort(), f.GetDst().GetPort())
+			}
+		}
+	})
+}
+
 func TestBothHalvesOnOneNodeJoin(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		other := server
@@ -341,10 +406,19 @@ func TestASocketOfTheHostThatSendsToTheBackendAndHearsTheServiceIsOneFlow(t *tes
 	}
 	peer := answer
 	peer.src = "172.18.0.2:40000"
-	for name, order := range map[string][]shape{"out first": {out, in}, "in first": {in, out}} {
+	sure := in
+	sure.unsure = false
+	for name, order := range map[string][]shape{
+		"out first": {out, in}, "in first": {in, out}, "out first, both sure": {out, sure}, "in first, both sure": {sure, out},
+	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, Options{Namer: cluster}, func(w *world) {
+				began := time.Now()
 				for _, h := range order {
+					h.start = began
+					if h.observed == byDst {
+						h.start = began.Add(time.Millisecond)
+					}
 					w.feed("a", h.event())
 				}
 				w.feed("b", peer.event())

@@ -129,6 +129,10 @@ func (c *Collector) collect(out *batch) (next time.Duration, done bool) {
 			break
 		}
 		c.order.remove(it)
+		if f := it.flow; f != nil && !hurry && c.behind(f, now) {
+			c.timers.set(f, now.Add(behindCheck))
+			continue
+		}
 		c.emit(it, out, now)
 		hurry = c.finished || len(c.order) > c.o.MaxPending/2
 	}

@@ -270,9 +270,16 @@ func (c *Collector) learnISN(p *part, h *half) bool {
 }
 
 // settleRole decides which end is src when the halves disagree: who knows is right, and if nobody does, a flow that is not
-// out yet has the smaller port at its dst.
+// out yet has the smaller port at its dst. Of two parts of one socket the older tells who spoke first.
 func (f *flow) settleRole(p *part, h *half) {
 	conflict := h.side != p.side
+	if q := f.ends[p.side].parts[0]; q != p && q.sameSocket(h) {
+		if conflict && p.start != 0 && p.start < q.start {
+			f.swap()
+			f.ends[p.side].parts[0], f.ends[p.side].parts[len(f.ends[p.side].parts)-1] = p, q
+		}
+		return
+	}
 	switch {
 	case h.flow.GetRoleKnown():
 		if conflict && !f.roleKnown {

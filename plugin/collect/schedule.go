@@ -76,6 +76,34 @@ func (c *Collector) expects(f *flow) bool {
 	return peer.Observed || side == dst && peer.Pod == ""
 }
 
+const (
+	// behindLimit is how long a flow that is over waits at most for a node that is behind. A tracer keeps the events of a
+	// container that has no name yet for 2 s.
+	behindLimit = 2500 * time.Millisecond
+	behindCheck = 50 * time.Millisecond
+)
+
+// behind reports whether a flow that is over, and of which nobody has seen anything yet, should wait on for its second half,
+// because the node that would send it has not come so far in time. It waits outside of the order, and holds nobody back.
+func (c *Collector) behind(f *flow, now time.Time) bool {
+	if !f.allClosed() || !c.expects(f) || now.Sub(f.first) >= behindLimit {
+		return false
+	}
+	side := src
+	if f.ends[src].observed() {
+		side = dst
+	}
+	if s := c.sources[f.ends[side].name.Node]; s != nil {
+		return s.open && s.watermark < f.item.time
+	}
+	for _, s := range c.sources {
+		if s.open && s.watermark < f.item.time {
+			return true
+		}
+	}
+	return false
+}
+
 // queue puts the flow into the order, to be emitted when it is due.
 func (c *Collector) queue(f *flow, due, now time.Time) {
 	it := &f.item
@@ -99,13 +127,20 @@ func (c *Collector) queue(f *flow, due, now time.Time) {
 		return
 	}
 	it.time, it.arrived, it.due = when, now, due
+	if !f.emitted {
+		it.arrived = f.first
+	}
 	c.enqueue(it)
 }
 
 // expired is called when a flow's timer has run out: what was waited for has not come.
 func (c *Collector) expired(f *flow, now time.Time) {
-	if f.closing {
+	switch {
+	case f.closing:
 		f.closing, f.forced = false, true
+	case c.behind(f, now):
+		c.timers.set(f, now.Add(behindCheck))
+		return
 	}
 	f.leader = f.lastChange
 	c.queue(f, now, now)
