@@ -255,7 +255,6 @@ func TestGroundTruth(t *testing.T) {
 	})
 	short.served(t)
 	short.client = &kit.Pod{Pod: kit.PodSpec{Namespace: ns, Name: "short", Node: one}.Object()}
-	queries := client.Exec(t, "dns", "-name", "far4."+ns+".svc.cluster.local.", "-count", "10", "-network", "ip4")
 	tr.Stop(t)
 
 	for _, s := range scenarios {
@@ -275,21 +274,6 @@ func TestGroundTruth(t *testing.T) {
 	t.Run("container that lives for one connection", func(t *testing.T) {
 		short.check(t, tr)
 		t.Logf("the process lived %s", short.clients[0].End.Sub(short.clients[0].Start))
-	})
-	t.Run("DNS through its Service", func(t *testing.T) {
-		if len(queries) != 10 {
-			t.Fatalf("%d queries were made, want 10", len(queries))
-		}
-		var got totals
-		tr.JQ(t, &got, totalsProgram, "--arg", "protocol", "udp", "--arg", "port", "53")
-		if got.Flows != len(queries) {
-			t.Errorf("%d flows, want one for each of %d queries", got.Flows, len(queries))
-		}
-		equal(t, "bytesSent", got.BytesSent, sum(queries, func(r report.Report) uint64 { return r.BytesSent }))
-		equal(t, "bytesReceived", got.BytesReceived, sum(queries, func(r report.Report) uint64 { return r.BytesReceived }))
-		equal(t, "packetsSent", got.PacketsSent, sum(queries, func(r report.Report) uint64 { return r.DatagramsSent }))
-		same(t, "src", got.Src, place(client))
-		same(t, "services", got.Services, "kube-dns")
 	})
 	t.Run("nothing was lost", func(t *testing.T) {
 		var lost []struct{ Node, Stage string }
@@ -312,6 +296,31 @@ func TestGroundTruth(t *testing.T) {
 			t.Errorf("flows whose counters went back: %v", back)
 		}
 	})
+}
+
+// TestDNS looks names up through the cluster's DNS Service, of which only the client is in the trace.
+func TestDNS(t *testing.T) {
+	e := kit.Need(t)
+	ns := e.Namespace(t, nil)
+	client := e.Pods(t, kit.PodSpec{Namespace: ns, Name: "client"})[0]
+	tr := e.Trace(t, "trace", "network", "-n", ns, "-o", "json")
+	tr.AwaitStreaming(t, 1)
+	queries := client.Exec(t, "dns", "-name", "kubernetes.default.svc.cluster.local.", "-count", "10", "-network", "ip4")
+	tr.Stop(t)
+
+	if len(queries) != 10 {
+		t.Fatalf("%d queries were made, want 10", len(queries))
+	}
+	var got totals
+	tr.JQ(t, &got, totalsProgram, "--arg", "protocol", "udp", "--arg", "port", "53")
+	if got.Flows != len(queries) {
+		t.Errorf("%d flows, want one for each of %d queries", got.Flows, len(queries))
+	}
+	equal(t, "bytesSent", got.BytesSent, sum(queries, func(r report.Report) uint64 { return r.BytesSent }))
+	equal(t, "bytesReceived", got.BytesReceived, sum(queries, func(r report.Report) uint64 { return r.BytesReceived }))
+	equal(t, "packetsSent", got.PacketsSent, sum(queries, func(r report.Report) uint64 { return r.DatagramsSent }))
+	same(t, "src", got.Src, place(client))
+	same(t, "services", got.Services, "kube-dns")
 }
 
 // TestOneEndAlone traces one pod only: what it sees of its peer is what the peer's own kernel would say.

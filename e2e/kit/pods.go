@@ -250,7 +250,7 @@ func (p *Pod) Start(t testing.TB, args ...string) *Command {
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		err := executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: stdin, Stdout: stdoutWriter, Stderr: &c.stderr})
-		stdin.Close()
+		stdinWriter.Close()
 		stdoutWriter.Close()
 		c.result <- err
 	}()
