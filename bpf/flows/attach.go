@@ -9,7 +9,10 @@ import (
 
 // walks are the iterators; opening and reading one runs its program over everything it is attached to.
 type walks struct {
-	older, tcp, packetSockets, packetFlows, sweep *link.Iter
+	older          *link.Iter
+	tcp, sockets   *link.Iter
+	flows4, flows6 *link.Iter
+	sweep4, sweep6 *link.Iter
 }
 
 // attach keeps every link in a variable that lives: the kernel detaches a program as its link is closed.
@@ -42,9 +45,11 @@ func (p *Probe) attach() error {
 	}{
 		{&p.walks.older, o.OlderWalk, nil},
 		{&p.walks.tcp, o.TcpWalk, o.TcpSocks},
-		{&p.walks.packetSockets, o.PacketSkWalk, o.PacketSocks},
-		{&p.walks.packetFlows, o.PacketWalk, o.PacketFlows},
-		{&p.walks.sweep, o.PacketSweep, o.PacketFlows},
+		{&p.walks.sockets, o.PacketSkWalk, o.PacketSocks},
+		{&p.walks.flows4, o.PacketWalk4, o.PacketFlows4},
+		{&p.walks.flows6, o.PacketWalk6, o.PacketFlows6},
+		{&p.walks.sweep4, o.PacketSweep4, o.PacketFlows4},
+		{&p.walks.sweep6, o.PacketSweep6, o.PacketFlows6},
 	} {
 		l, err := link.AttachIter(link.IterOptions{Program: w.program, Map: w.over})
 		if err := p.keep(w.program, l, err); err != nil {

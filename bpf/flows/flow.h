@@ -75,6 +75,9 @@ struct {
 	__type(value, struct flow_event);
 } events SEC(".maps");
 
+/* When the present walk began, ns of CLOCK_MONOTONIC; set by user space. */
+volatile __u64 walk_ns;
+
 /*
  * User space looks at the ring buffer many times a second, so an event wakes it only when much has piled up: waking a
  * process for each connection would cost the node more than the connection's event itself.

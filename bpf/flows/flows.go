@@ -31,7 +31,7 @@ type Options struct {
 	Interval time.Duration
 	// RingBytes is the size of the ring buffer, rounded up to a power of two; default 4 MiB.
 	RingBytes uint32
-	// MaxFlows bounds the flows of unconnected sockets; default 131,072.
+	// MaxFlows bounds the flows of unconnected sockets, of IPv4 and of IPv6 each; default 131,072.
 	MaxFlows uint32
 	// UDPIdle is how long a conversation without a connection may be silent before it counts as closed; default 30 s.
 	UDPIdle time.Duration
@@ -119,7 +119,8 @@ func (p *Probe) load() error {
 		return fmt.Errorf("read flows: %w", err)
 	}
 	spec.Maps[objectMapEvents].MaxEntries = p.options.RingBytes
-	spec.Maps[objectMapPacketFlows].MaxEntries = p.options.MaxFlows
+	spec.Maps[objectMapPacketFlows4].MaxEntries = p.options.MaxFlows
+	spec.Maps[objectMapPacketFlows6].MaxEntries = p.options.MaxFlows
 	if err := spec.Variables["idle_ns"].Set(uint64(p.options.UDPIdle)); err != nil {
 		return fmt.Errorf("set up flows: %w", err)
 	}

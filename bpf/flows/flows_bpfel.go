@@ -57,7 +57,8 @@ const (
 	objectMapEvents         = "events"
 	objectMapLosses         = "losses"
 	objectMapOlderListeners = "older_listeners"
-	objectMapPacketFlows    = "packet_flows"
+	objectMapPacketFlows4   = "packet_flows4"
+	objectMapPacketFlows6   = "packet_flows6"
 	objectMapPacketGone     = "packet_gone"
 	objectMapPacketSocks    = "packet_socks"
 	objectMapScopeCgroups   = "scope_cgroups"
@@ -68,8 +69,10 @@ const (
 	objectProgPacketOut     = "packet_out"
 	objectProgPacketRelease = "packet_release"
 	objectProgPacketSkWalk  = "packet_sk_walk"
-	objectProgPacketSweep   = "packet_sweep"
-	objectProgPacketWalk    = "packet_walk"
+	objectProgPacketSweep4  = "packet_sweep4"
+	objectProgPacketSweep6  = "packet_sweep6"
+	objectProgPacketWalk4   = "packet_walk4"
+	objectProgPacketWalk6   = "packet_walk6"
 	objectProgTcpReader     = "tcp_reader"
 	objectProgTcpState      = "tcp_state"
 	objectProgTcpWalk       = "tcp_walk"
@@ -129,8 +132,10 @@ type objectProgramSpecs struct {
 	PacketOut     *ebpf.ProgramSpec `ebpf:"packet_out"`
 	PacketRelease *ebpf.ProgramSpec `ebpf:"packet_release"`
 	PacketSkWalk  *ebpf.ProgramSpec `ebpf:"packet_sk_walk"`
-	PacketSweep   *ebpf.ProgramSpec `ebpf:"packet_sweep"`
-	PacketWalk    *ebpf.ProgramSpec `ebpf:"packet_walk"`
+	PacketSweep4  *ebpf.ProgramSpec `ebpf:"packet_sweep4"`
+	PacketSweep6  *ebpf.ProgramSpec `ebpf:"packet_sweep6"`
+	PacketWalk4   *ebpf.ProgramSpec `ebpf:"packet_walk4"`
+	PacketWalk6   *ebpf.ProgramSpec `ebpf:"packet_walk6"`
 	TcpReader     *ebpf.ProgramSpec `ebpf:"tcp_reader"`
 	TcpState      *ebpf.ProgramSpec `ebpf:"tcp_state"`
 	TcpWalk       *ebpf.ProgramSpec `ebpf:"tcp_walk"`
@@ -143,7 +148,8 @@ type objectMapSpecs struct {
 	Events         *ebpf.MapSpec `ebpf:"events"`
 	Losses         *ebpf.MapSpec `ebpf:"losses"`
 	OlderListeners *ebpf.MapSpec `ebpf:"older_listeners"`
-	PacketFlows    *ebpf.MapSpec `ebpf:"packet_flows"`
+	PacketFlows4   *ebpf.MapSpec `ebpf:"packet_flows4"`
+	PacketFlows6   *ebpf.MapSpec `ebpf:"packet_flows6"`
 	PacketGone     *ebpf.MapSpec `ebpf:"packet_gone"`
 	PacketSocks    *ebpf.MapSpec `ebpf:"packet_socks"`
 	ScopeCgroups   *ebpf.MapSpec `ebpf:"scope_cgroups"`
@@ -185,7 +191,8 @@ type objectMaps struct {
 	Events         *ebpf.Map `ebpf:"events"`
 	Losses         *ebpf.Map `ebpf:"losses"`
 	OlderListeners *ebpf.Map `ebpf:"older_listeners"`
-	PacketFlows    *ebpf.Map `ebpf:"packet_flows"`
+	PacketFlows4   *ebpf.Map `ebpf:"packet_flows4"`
+	PacketFlows6   *ebpf.Map `ebpf:"packet_flows6"`
 	PacketGone     *ebpf.Map `ebpf:"packet_gone"`
 	PacketSocks    *ebpf.Map `ebpf:"packet_socks"`
 	ScopeCgroups   *ebpf.Map `ebpf:"scope_cgroups"`
@@ -197,7 +204,8 @@ func (m *objectMaps) Close() error {
 		m.Events,
 		m.Losses,
 		m.OlderListeners,
-		m.PacketFlows,
+		m.PacketFlows4,
+		m.PacketFlows6,
 		m.PacketGone,
 		m.PacketSocks,
 		m.ScopeCgroups,
@@ -227,8 +235,10 @@ type objectPrograms struct {
 	PacketOut     *ebpf.Program `ebpf:"packet_out"`
 	PacketRelease *ebpf.Program `ebpf:"packet_release"`
 	PacketSkWalk  *ebpf.Program `ebpf:"packet_sk_walk"`
-	PacketSweep   *ebpf.Program `ebpf:"packet_sweep"`
-	PacketWalk    *ebpf.Program `ebpf:"packet_walk"`
+	PacketSweep4  *ebpf.Program `ebpf:"packet_sweep4"`
+	PacketSweep6  *ebpf.Program `ebpf:"packet_sweep6"`
+	PacketWalk4   *ebpf.Program `ebpf:"packet_walk4"`
+	PacketWalk6   *ebpf.Program `ebpf:"packet_walk6"`
 	TcpReader     *ebpf.Program `ebpf:"tcp_reader"`
 	TcpState      *ebpf.Program `ebpf:"tcp_state"`
 	TcpWalk       *ebpf.Program `ebpf:"tcp_walk"`
@@ -242,8 +252,10 @@ func (p *objectPrograms) Close() error {
 		p.PacketOut,
 		p.PacketRelease,
 		p.PacketSkWalk,
-		p.PacketSweep,
-		p.PacketWalk,
+		p.PacketSweep4,
+		p.PacketSweep6,
+		p.PacketWalk4,
+		p.PacketWalk6,
 		p.TcpReader,
 		p.TcpState,
 		p.TcpWalk,

@@ -162,7 +162,7 @@ func TestEachPeerOfAnUnconnectedSocketIsAFlow(t *testing.T) {
 	}
 	// What has closed is swept out at the next walk, and the socket is forgotten.
 	tr.flush()
-	if n := count(tr, tr.probe.objects.PacketFlows); n != 0 {
+	if n := count(tr, tr.probe.objects.PacketFlows4); n != 0 {
 		t.Errorf("%d flows are left in the map", n)
 	}
 	if n := count(tr, tr.probe.objects.PacketGone); n != 0 {

@@ -8,14 +8,16 @@
 #include "flow.h"
 
 struct tcp_rec {
+	/* What a walk looks at comes first: most sockets have no news, and a walk's cost is in the cache lines it touches. */
+	__u64 settled; /* the socket's tcp_mstamp when there was no news; 0: look closer */
+	/* As last reported: counters must not be seen to go back, and a walk reports only what has changed. */
+	__u32 segs_out;
+	__u32 segs_in;
+	__u64 bytes_sent;
+	__u64 bytes_received;
 	__u64 cgroup;
 	__u64 cookie;
 	__u64 start_ns;
-	/* As last reported: counters must not be seen to go back, and a walk reports only what has changed. */
-	__u64 bytes_sent;
-	__u64 bytes_received;
-	__u32 segs_out;
-	__u32 segs_in;
 	__u32 isn_local;
 	__u32 isn_remote;
 	struct ends ends;
@@ -103,6 +105,7 @@ static __always_inline void read_tcp_ends(const struct sock *sk, const struct tc
 static __always_inline void start_record(const struct sock *sk, const struct tcp_sock *tp, struct tcp_rec *rec,
 					 __u64 cgroup, __u8 role, __u64 now)
 {
+	rec->settled = 0;
 	rec->cgroup = cgroup;
 	rec->cookie = bpf_get_socket_cookie((void *)sk);
 	rec->start_ns = now;
@@ -290,15 +293,26 @@ int BPF_PROG(tcp_reader, struct sock *sk)
 	return 0;
 }
 
+/*
+ * tcp_mstamp is the time, in µs, of the newest segment either way. What came within a µs of the one before may not show
+ * in it, so it stands for "no news" only once it is well past.
+ */
+#define SETTLED_US 1000
+
 SEC("iter/bpf_sk_storage_map")
 int tcp_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
 	struct tcp_rec *rec = ctx->value;
 	struct sock *sk = ctx->sk;
 	struct tcp_sock *tp;
+	__u64 newest;
 	__u8 state;
 
 	if (!rec || !sk)
+		return 0;
+	/* Not through bpf_skc_to_tcp_sock, which would look at the socket in other places, each a cache miss. */
+	newest = BPF_CORE_READ((struct tcp_sock *)sk, tcp_mstamp);
+	if (newest == rec->settled)
 		return 0;
 	state = sk->__sk_common.skc_state;
 	if (state == TCP_LISTEN || state == TCP_CLOSE || state == TCP_SYN_RECV)
@@ -306,8 +320,12 @@ int tcp_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
 	tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp)
 		return 0;
-	if (rec->state == state && rec->segs_out == tp->segs_out && rec->segs_in == tp->segs_in && rec->isn != ISN_DOUBTFUL)
+	if (rec->state == state && rec->segs_out == tp->segs_out && rec->segs_in == tp->segs_in && rec->isn != ISN_DOUBTFUL) {
+		if (walk_ns / 1000 > newest + SETTLED_US)
+			rec->settled = newest;
 		return 0;
+	}
+	rec->settled = 0;
 	if (!known_port(&rec->ends))
 		read_tcp_ends(sk, tp, &rec->ends);
 	if (!known_port(&rec->ends) || !in_scope(rec->cgroup))

@@ -17,7 +17,6 @@ import (
 type walker struct {
 	probe   *Probe
 	drained chan struct{}
-	scratch [64]byte
 
 	// next is when the sockets are walked again, nextOlder when older ones may be looked for again, again when they are to be.
 	next, nextOlder, again time.Time
@@ -90,14 +89,12 @@ func (w *walker) walk() error {
 	}
 	it := &w.probe.walks
 	if sweep {
-		if err := w.iterate(it.sweep); err != nil {
+		if err := w.iterate(it.sweep4, it.sweep6); err != nil {
 			return fmt.Errorf("sweep closed flows: %w", err)
 		}
 	}
-	for _, it := range []*link.Iter{it.tcp, it.packetSockets, it.packetFlows} {
-		if err := w.iterate(it); err != nil {
-			return fmt.Errorf("walk the sockets: %w", err)
-		}
+	if err := w.iterate(it.tcp, it.sockets, it.flows4, it.flows6); err != nil {
+		return fmt.Errorf("walk the sockets: %w", err)
 	}
 	if err := w.forget(); err != nil {
 		return fmt.Errorf("forget sockets that are gone: %w", err)
@@ -160,20 +157,21 @@ func (w *walker) forget() error {
 	return err
 }
 
-func (w *walker) iterate(it *link.Iter) error {
-	r, err := it.Open()
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	for {
+func (w *walker) iterate(iters ...*link.Iter) error {
+	for _, it := range iters {
+		r, err := it.Open()
+		if err != nil {
+			return err
+		}
 		// Nothing is ever read: reading is what makes the program run.
-		if _, err := r.Read(w.scratch[:]); err == io.EOF {
-			return nil
-		} else if err != nil {
+		if _, err := io.Copy(io.Discard, r); err != nil {
+			return errors.Join(err, r.Close())
+		}
+		if err := r.Close(); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // flush walks until nothing had to be put off for want of room in the ring buffer, and the sink has had everything.

@@ -1,0 +1,321 @@
+package flows
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+
+	"github.com/orb8-dev/kubectl-orb8/bpf/bpftest"
+	"github.com/orb8-dev/kubectl-orb8/bpf/scope"
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+// rig is a probe beside an empty program on the same hooks, with the kernel counting the time of both.
+type rig struct {
+	*testing.B
+	probe  *Probe
+	cgroup *bpftest.Cgroup
+	empty  []*ebpf.Program
+	ours   []*ebpf.Program
+}
+
+func newRig(b *testing.B, inScope bool, o Options) *rig {
+	b.Helper()
+	bpftest.Root(b)
+	root := bpftest.CgroupRoot(b)
+	stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
+	check(b, err)
+	b.Cleanup(func() { stats.Close() })
+	s, err := scope.Open(scope.Options{CgroupRoot: root})
+	check(b, err)
+	b.Cleanup(func() { s.Close() })
+	r := &rig{B: b, cgroup: bpftest.NewCgroup(b, "orb8-flows-bench")}
+	check(b, s.SetCgroup(r.cgroup.ID, inScope))
+
+	o.Scope, o.CgroupRoot = s, root
+	if o.Interval == 0 {
+		o.Interval = time.Hour
+	}
+	r.probe, err = Open(b.Context(), o)
+	check(b, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- r.probe.Run(ctx, func(uint64, *event.Event) {}) }()
+	b.Cleanup(func() {
+		cancel()
+		check(b, <-done)
+		check(b, r.probe.Close())
+	})
+	r.ours = []*ebpf.Program{r.probe.objects.PacketIn, r.probe.objects.PacketOut}
+	for _, hook := range []ebpf.AttachType{ebpf.AttachCGroupInetIngress, ebpf.AttachCGroupInetEgress} {
+		p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+			Type: ebpf.CGroupSKB, AttachType: hook, License: "Dual BSD/GPL",
+			Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 1), asm.Return()},
+		})
+		check(b, err)
+		l, err := link.AttachCgroup(link.CgroupOptions{Path: root, Attach: hook, Program: p})
+		check(b, err)
+		b.Cleanup(func() { l.Close(); p.Close() })
+		r.empty = append(r.empty, p)
+	}
+	return r
+}
+
+func check(tb testing.TB, err error) {
+	tb.Helper()
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// spent gives how long these programs have run, and how often.
+func spent(tb testing.TB, programs []*ebpf.Program) (ns, runs float64) {
+	tb.Helper()
+	for _, p := range programs {
+		s, err := p.Stats()
+		check(tb, err)
+		ns += float64(s.Runtime.Nanoseconds())
+		runs += float64(s.RunCount)
+	}
+	return ns, runs
+}
+
+// measure runs the traffic and reports the mean time per packet of our programs, of the empty one, and the difference.
+func (r *rig) measure(traffic func()) {
+	r.Helper()
+	ourNs, ourRuns := spent(r, r.ours)
+	emptyNs, emptyRuns := spent(r, r.empty)
+	r.ResetTimer()
+	traffic()
+	r.StopTimer()
+	n, k := spent(r, r.ours)
+	ours, packets := (n-ourNs)/(k-ourRuns), k-ourRuns
+	n, k = spent(r, r.empty)
+	empty := (n - emptyNs) / (k - emptyRuns)
+	r.ReportMetric(ours, "ns/packet")
+	r.ReportMetric(empty, "ns/packet-empty")
+	r.ReportMetric(ours-empty, "ns/packet-over-empty")
+	r.ReportMetric(packets, "packets")
+	r.ReportMetric(0, "ns/op")
+	if lost := r.probe.Lost(); len(lost) > 0 {
+		r.Logf("lost: %v", lost)
+	}
+}
+
+// BenchmarkKernelPacket measures what one packet costs, by the kernel's own count of run time.
+func BenchmarkKernelPacket(b *testing.B) {
+	for _, scoped := range []bool{true, false} {
+		name := "in-scope"
+		if !scoped {
+			name = "out-of-scope"
+		}
+		b.Run("TCP/"+name, func(b *testing.B) { r := newRig(b, scoped, Options{}); r.measure(func() { tcpPingPong(r, 100_000) }) })
+		b.Run("UDP-connected/"+name, func(b *testing.B) {
+			r := newRig(b, scoped, Options{})
+			r.measure(func() { udpFlow(r, 200_000) })
+		})
+	}
+	for _, shape := range []struct{ flows, packets int }{{4, 50_000}, {20_000, 20}, {100_000, 5}} {
+		for _, bursts := range []bool{false, true} {
+			order := "interleaved"
+			if bursts {
+				order = "in-bursts"
+			}
+			b.Run(fmt.Sprintf("UDP-unconnected/%d-flows-of-%d/%s", shape.flows, shape.packets, order), func(b *testing.B) {
+				// Both ends are in scope, so there are twice as many.
+				r := newRig(b, true, Options{MaxFlows: uint32(max(1<<17, 2*shape.flows))})
+				r.measure(func() { udpFlows(r, shape.flows, shape.packets, bursts) })
+			})
+		}
+	}
+}
+
+func tcpPingPong(r *rig, rounds int) {
+	var l net.Listener
+	var c net.Conn
+	r.cgroup.Run(r, func() {
+		var err error
+		l, err = net.Listen("tcp", "127.0.0.1:0")
+		check(r, err)
+		c, err = net.Dial("tcp", l.Addr().String())
+		check(r, err)
+	})
+	defer l.Close()
+	defer c.Close()
+	s, err := l.Accept()
+	check(r, err)
+	defer s.Close()
+	go io.Copy(s, s)
+	buf := make([]byte, 1)
+	for range rounds {
+		if _, err := c.Write(buf); err != nil {
+			r.Fatal(err)
+		}
+		if _, err := c.Read(buf); err != nil {
+			r.Fatal(err)
+		}
+	}
+}
+
+// udpPair makes a server that reads whatever comes and an unconnected client, both in scope.
+func udpPair(r *rig) (client int, to unix.SockaddrInet4, stop func()) {
+	var server *net.UDPConn
+	r.cgroup.Run(r, func() {
+		var err error
+		server, err = net.ListenUDP("udp4", nil)
+		check(r, err)
+		client, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+		check(r, err)
+	})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		buf := make([]byte, 64)
+		for {
+			if _, err := server.Read(buf); errors.Is(err, net.ErrClosed) {
+				return
+			}
+		}
+	}()
+	to = unix.SockaddrInet4{Port: server.LocalAddr().(*net.UDPAddr).Port, Addr: [4]byte{127, 0, 0, 1}}
+	return client, to, func() {
+		unix.Close(client)
+		server.Close()
+		<-done
+	}
+}
+
+// udpFlow sends packets on one connected socket.
+func udpFlow(r *rig, packets int) {
+	client, to, stop := udpPair(r)
+	defer stop()
+	check(r, unix.Connect(client, &to))
+	payload := make([]byte, 32)
+	for range packets {
+		if _, err := unix.Write(client, payload); err != nil {
+			r.Fatal(err)
+		}
+	}
+}
+
+// udpFlows sends packets to as many addresses of loopback as there are flows: each flow's at once, or one of each flow in
+// turn, in an order that no prefetcher guesses, which is the worst for a cache.
+func udpFlows(r *rig, flows, packets int, bursts bool) {
+	client, to, stop := udpPair(r)
+	defer stop()
+	payload := make([]byte, 32)
+	for n := range flows * packets {
+		i := n / packets
+		if !bursts {
+			i = n * 7919 % flows
+		}
+		i += 2
+		to.Addr = [4]byte{127, byte(i >> 16), byte(i >> 8), byte(i)}
+		if err := unix.Sendto(client, payload, 0, &to); err != nil {
+			r.Fatal(os.NewSyscallError("sendto", err))
+		}
+	}
+}
+
+// BenchmarkKernelWalk measures one walk over many live TCP sockets: of which none has news, and of which all have.
+func BenchmarkKernelWalk(b *testing.B) {
+	for _, sockets := range []int{10_000, 100_000} {
+		b.Run(fmt.Sprintf("%d-sockets", sockets), func(b *testing.B) {
+			r := newRig(b, true, Options{RingBytes: 1 << 26})
+			clients, servers := manyConnections(r, sockets/2)
+			defer closeAll(slices.Concat(clients, servers))
+			w := &walker{probe: r.probe}
+			check(b, r.probe.Flush(b.Context()))
+			for _, news := range []bool{false, true} {
+				name := "no-news"
+				if news {
+					name = "all-news"
+				}
+				b.Run(name, func(b *testing.B) {
+					var cpu time.Duration
+					b.ResetTimer()
+					for range b.N {
+						b.StopTimer()
+						if news {
+							for _, fd := range clients {
+								_, err := unix.Write(fd, []byte{0})
+								check(b, err)
+							}
+						}
+						runtime.LockOSThread()
+						before := threadTime(b)
+						b.StartTimer()
+						check(b, w.walk())
+						b.StopTimer()
+						cpu += threadTime(b) - before
+						runtime.UnlockOSThread()
+						check(b, r.probe.Flush(b.Context()))
+					}
+					b.ReportMetric(float64(cpu.Microseconds())/1e3/float64(b.N), "cpu-ms/walk")
+					b.ReportMetric(100*cpu.Seconds()/float64(b.N)/time.Second.Seconds(), "%core-at-1s")
+				})
+			}
+			if lost := r.probe.Lost(); len(lost) > 0 {
+				b.Logf("lost: %v", lost)
+			}
+		})
+	}
+}
+
+// threadTime is the processor time that the calling thread has used.
+func threadTime(tb testing.TB) time.Duration {
+	tb.Helper()
+	var u unix.Rusage
+	check(tb, unix.Getrusage(unix.RUSAGE_THREAD, &u))
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// manyConnections makes this many TCP connections over loopback, both ends in scope.
+func manyConnections(r *rig, n int) (clients, servers []int) {
+	r.Helper()
+	var limit unix.Rlimit
+	check(r, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
+	raised := unix.Rlimit{Cur: max(limit.Cur, uint64(2*n+1000)), Max: max(limit.Max, uint64(2*n+1000))}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &raised); err != nil {
+		r.Skipf("cannot have %d open files: %v", 2*n, err)
+	}
+	const each = 20_000 // a pair of addresses has some 28,000 ports
+	r.cgroup.Run(r, func() {
+		for len(clients) < n {
+			l, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+			check(r, err)
+			check(r, unix.Bind(l, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 1, byte(len(clients)/each + 1)}}))
+			check(r, unix.Listen(l, 1024))
+			to, err := unix.Getsockname(l)
+			check(r, err)
+			for range min(each, n-len(clients)) {
+				c, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+				check(r, err)
+				check(r, unix.Connect(c, to))
+				s, _, err := unix.Accept(l)
+				check(r, err)
+				clients, servers = append(clients, c), append(servers, s)
+			}
+			unix.Close(l)
+		}
+	})
+	return clients, servers
+}
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
+}
