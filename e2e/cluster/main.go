@@ -1,0 +1,81 @@
+// Command cluster is the test bed: a real two-node Kubernetes cluster on one machine, without Docker or a registry. API
+// server, scheduler, controller manager, kubelets and kube-proxies are built from their Go modules; etcd, containerd, runc and
+// the CNI plugins are the distribution's. Each node is a network namespace with a kubelet, a containerd and a kube-proxy of
+// its own, and a bridge in a third namespace joins them, so that no rule or sysctl of the host is touched, and its
+// routes into the cluster go with the one link they are on.
+//
+//	cluster build                              build what is not in the cache yet
+//	cluster up                                 start, or find running; the last line is the kubeconfig
+//	cluster down                               stop, and leave nothing behind
+//	cluster status                             say whether it is up
+//	cluster kubeconfig                         print the kubeconfig's path
+//	cluster load ARCHIVE ...                   import docker archives into both nodes
+//	cluster user NAME [--group GROUP]          print the path of a kubeconfig with a fresh certificate for NAME
+//	cluster restart|stop|start COMPONENT [NODE]
+//
+// ORB8_E2E_KUBECONFIG names a cluster to use in its place: then up only checks it, down leaves it alone, and load goes
+// through kind where the context is kind's.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "cluster:", err)
+		os.Exit(1)
+	}
+}
+
+var errUsage = errors.New("usage: cluster build | up | down | status | kubeconfig | load ARCHIVE ... | user NAME [--group GROUP] | restart|stop|start COMPONENT [NODE]")
+
+func run(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		return errUsage
+	}
+	if path := os.Getenv("ORB8_E2E_KUBECONFIG"); path != "" {
+		return (&external{kubeconfig: path}).run(ctx, args)
+	}
+	c, err := newCluster()
+	if err != nil {
+		return err
+	}
+	command, args := args[0], args[1:]
+	switch {
+	case command == "build" && len(args) == 0:
+		return c.build(ctx)
+	case command == "up" && len(args) == 0:
+		if err := c.up(ctx); err != nil {
+			return err
+		}
+		fmt.Println(c.kubeconfig("admin"))
+	case command == "down" && len(args) == 0:
+		return c.down(ctx)
+	case command == "status" && len(args) == 0:
+		return c.status(ctx)
+	case command == "kubeconfig" && len(args) == 0:
+		fmt.Println(c.kubeconfig("admin"))
+	case command == "load" && len(args) > 0:
+		return c.load(ctx, args)
+	case command == "user" && len(args) == 1:
+		return c.user(args[0], "")
+	case command == "user" && len(args) == 3 && args[1] == "--group":
+		return c.user(args[0], args[2])
+	case (command == "restart" || command == "stop" || command == "start") && (len(args) == 1 || len(args) == 2):
+		return c.control(ctx, command, args)
+	default:
+		return errUsage
+	}
+	return nil
+}
+
+// say tells on stderr what goes on.
+func say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }

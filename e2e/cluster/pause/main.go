@@ -1,0 +1,14 @@
+// Command pause holds a pod's namespaces open until it is told to end: the sandbox image of the test cluster.
+package main
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	<-signals
+}

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// record is how a process is found again by a later command. The start time tells it from another one that got its pid.
+type record struct {
+	pid   int
+	start uint64 // clock ticks since boot, field 22 of /proc/PID/stat
+}
+
+func (r record) String() string { return fmt.Sprintf("%d %d\n", r.pid, r.start) }
+
+func parseRecord(s string) (r record, err error) {
+	if _, err := fmt.Sscanf(s, "%d %d", &r.pid, &r.start); err != nil {
+		return r, fmt.Errorf("pid file %q: want a pid and a start time: %w", s, err)
+	}
+	return r, nil
+}
+
+// startTime reads field 22 of a stat line. The second field, the command, may hold spaces and parentheses.
+func startTime(stat string) (uint64, error) {
+	_, rest, ok := cutLast(stat, ")")
+	fields := strings.Fields(rest)
+	if !ok || len(fields) < 20 {
+		return 0, fmt.Errorf("stat %q: too short", stat)
+	}
+	return strconv.ParseUint(fields[19], 10, 64)
+}
+
+func cutLast(s, sep string) (before, after string, ok bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}
+
+func recordOf(pid int) (record, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return record{}, err
+	}
+	start, err := startTime(string(stat))
+	return record{pid, start}, err
+}
+
+// alive reports whether the very process still runs.
+func (r record) alive() bool {
+	now, err := recordOf(r.pid)
+	return err == nil && now == r && !zombie(r.pid)
+}
+
+func zombie(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, _ := cutLast(string(stat), ")")
+	return err == nil && strings.HasPrefix(strings.TrimSpace(rest), "Z")
+}
+
+func (c *cluster) pidFile(p *component) string { return c.path("pids", p.file()) }
+
+// launch starts a component that outlives this command.
+func (c *cluster) launch(p *component) error {
+	log, err := os.OpenFile(c.path("log", p.file()+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	argv := p.command()
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, c.dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", p.file(), err)
+	}
+	r, err := recordOf(cmd.Process.Pid)
+	if err != nil {
+		return errors.Join(fmt.Errorf("%s ended at once: see %s", p.file(), log.Name()), cmd.Wait())
+	}
+	// Reaped here while this command runs, by init after it.
+	go cmd.Wait()
+	return os.WriteFile(c.pidFile(p), []byte(r.String()), 0o644)
+}
+
+func (c *cluster) recorded(p *component) (record, bool) {
+	b, err := os.ReadFile(c.pidFile(p))
+	if err != nil {
+		return record{}, false
+	}
+	r, err := parseRecord(string(b))
+	return r, err == nil
+}
+
+// kill ends a component the hard way: its state is thrown away, and an API server takes a minute to end by itself.
+func (c *cluster) kill(p *component) error {
+	r, ok := c.recorded(p)
+	if !ok || !r.alive() {
+		return nil
+	}
+	if err := syscall.Kill(r.pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return fmt.Errorf("kill %s: %w", p.file(), err)
+	}
+	return awaitGone(r)
+}
+
+func awaitGone(r record) error {
+	return poll(10*time.Second, fmt.Sprintf("process %d ends", r.pid), func() bool { return !r.alive() })
+}
+
+// poll waits for what nothing announces.
+func poll(limit time.Duration, what string, done func() bool) error {
+	deadline := time.Now().Add(limit)
+	for !done() {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("waited %v in vain: %s", limit, what)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return nil
+}
+
+// strays are processes of ours that no pid file names: containers, shims, and what a killed run left. They are known by
+// their cgroup, or by a path of ours among their arguments.
+func (c *cluster) strays() []record {
+	own := os.Getpid()
+	var found []record
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, stat := range stats {
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(stat)))
+		if err != nil || pid == own {
+			continue
+		}
+		cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		cgroups, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+		if !c.owns(string(cmdline), string(cgroups)) {
+			continue
+		}
+		if r, err := recordOf(pid); err == nil && !zombie(pid) {
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
+// owns judges a process by /proc/PID/cmdline and /proc/PID/cgroup. Only daemons of ours count by their arguments: an editor
+// with one of our files open is none.
+func (c *cluster) owns(cmdline, cgroups string) bool {
+	for _, line := range strings.Split(cgroups, "\n") {
+		// hierarchy:controllers:path
+		parts := strings.SplitN(line, ":", 3)
+		if len(parts) != 3 {
+			continue
+		}
+		for _, n := range c.nodes {
+			if parts[2] == "/"+n.cgroup() || strings.HasPrefix(parts[2], "/"+n.cgroup()+"/") {
+				return true
+			}
+		}
+	}
+	args := strings.Split(cmdline, "\x00")
+	switch strings.TrimPrefix(filepath.Base(args[0]), "nsenter") {
+	case "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "containerd", "containerd-shim-runc-v2", "kubelet", "kube-proxy", "runc", "":
+	default:
+		return false
+	}
+	for _, arg := range args[1:] {
+		if _, value, ok := strings.Cut(arg, "="); ok {
+			arg = value
+		}
+		if arg == c.dir || strings.HasPrefix(arg, c.dir+"/") {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,349 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// upTimeout bounds a start; it takes seconds.
+const upTimeout = 3 * time.Minute
+
+// up starts the cluster, unless it is up and well.
+func (c *cluster) up(ctx context.Context) error {
+	if os.Getuid() != 0 {
+		return errors.New("up: want root, for network namespaces, cgroups and containers")
+	}
+	if c.status(ctx) == nil {
+		return nil
+	}
+	for _, tool := range []string{"etcd", "containerd", "runc", "ip", "nsenter", "iptables", "ctr"} {
+		if _, err := output(ctx, "", "sh", "-c", "command -v "+tool); err != nil {
+			return fmt.Errorf("%s is missing: run e2e/install-deps.sh", tool)
+		}
+	}
+	if err := c.build(ctx); err != nil {
+		return err
+	}
+	// What a killed run left would be in the way.
+	if err := c.down(ctx); err != nil {
+		return fmt.Errorf("clear what is left of an earlier run: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, upTimeout)
+	defer cancel()
+	began := time.Now()
+	if err := c.start(ctx); err != nil {
+		return errors.Join(err, c.logTails(), c.down(context.WithoutCancel(ctx)))
+	}
+	say("cluster up in %.1f s", time.Since(began).Seconds())
+	return nil
+}
+
+func (c *cluster) start(ctx context.Context) error {
+	for _, dir := range []string{"pki", "kubeconfig", "log", "pids"} {
+		if err := os.MkdirAll(c.path(dir), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := c.pki(); err != nil {
+		return fmt.Errorf("make keys: %w", err)
+	}
+	if err := c.network(ctx); err != nil {
+		return fmt.Errorf("lay the network: %w", err)
+	}
+	var steps errgroup.Group
+	var control, nodes []*component
+	for _, p := range c.components() {
+		if p.node == nil {
+			control = append(control, p)
+		} else {
+			nodes = append(nodes, p)
+		}
+	}
+	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	ready := make(chan struct{})
+	steps.Go(func() error {
+		defer close(ready)
+		for _, p := range control[:2] {
+			if err := c.launch(p); err != nil {
+				return err
+			}
+		}
+		if err := c.awaitAPI(ctx, client); err != nil {
+			return err
+		}
+		for _, p := range control[2:] {
+			if err := c.launch(p); err != nil {
+				return err
+			}
+		}
+		return c.deployDNS(ctx, client)
+	})
+	for _, n := range c.nodes {
+		steps.Go(func() error {
+			if err := n.makeCgroups(); err != nil {
+				return err
+			}
+			if err := n.configure(); err != nil {
+				return err
+			}
+			for _, p := range nodes {
+				if p.node != n {
+					continue
+				}
+				if p.name == "kubelet" {
+					if err := n.awaitContainerd(ctx); err != nil {
+						return err
+					}
+					if err := n.importImages(ctx, filepath.Join(c.images(), "pause.tar"), filepath.Join(c.images(), "coredns.tar")); err != nil {
+						return err
+					}
+					// A kubelet that finds no API server waits seconds before it tries again.
+					<-ready
+				}
+				if err := c.launch(p); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := steps.Wait(); err != nil {
+		return err
+	}
+	if err := os.WriteFile(c.path("started"), nil, 0o644); err != nil {
+		return err
+	}
+	return await(ctx, "both nodes and the cluster's DNS are ready", func() error { return c.healthy(ctx, client) })
+}
+
+// await asks again until the answer is nil.
+func await(ctx context.Context, what string, ask func() error) error {
+	for {
+		err := ask()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("waited in vain: %s: %w (%w)", what, err, context.Cause(ctx))
+		}
+	}
+}
+
+func (c *cluster) client() (kubernetes.Interface, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", c.kubeconfig("admin"))
+	if err != nil {
+		return nil, err
+	}
+	config.Timeout, config.QPS, config.Burst = 10*time.Second, 100, 100
+	config.WarningHandler = rest.NoWarnings{}
+	return kubernetes.NewForConfig(config)
+}
+
+func (c *cluster) awaitAPI(ctx context.Context, client kubernetes.Interface) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	return await(ctx, "the API server is ready", func() error {
+		for _, p := range c.components()[:2] {
+			if r, ok := c.recorded(p); !ok || !r.alive() {
+				cancel(fmt.Errorf("%s has ended", p.file()))
+			}
+		}
+		_, err := client.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
+		return err
+	})
+}
+
+func (n *node) awaitContainerd(ctx context.Context) error {
+	return await(ctx, "containerd answers", func() error {
+		_, err := n.ctr(ctx, "version")
+		return err
+	})
+}
+
+func (n *node) ctr(ctx context.Context, args ...string) (string, error) {
+	return output(ctx, "", "ctr", append([]string{"--address", n.socket(), "--namespace", "k8s.io"}, args...)...)
+}
+
+func (n *node) importImages(ctx context.Context, archives ...string) error {
+	for _, a := range archives {
+		if _, err := n.ctr(ctx, "images", "import", a); err != nil {
+			return fmt.Errorf("load %s into %s: %w", a, n.name(), err)
+		}
+	}
+	return nil
+}
+
+// load imports archives into both nodes.
+func (c *cluster) load(ctx context.Context, archives []string) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, n := range c.nodes {
+		group.Go(func() error { return n.importImages(ctx, archives...) })
+	}
+	return group.Wait()
+}
+
+// status is nil where the cluster is up and well.
+func (c *cluster) status(ctx context.Context) error {
+	if _, err := os.Stat(c.path("started")); err != nil {
+		return errors.New("the cluster is not up")
+	}
+	for _, p := range c.components() {
+		if r, ok := c.recorded(p); !ok || !r.alive() {
+			return fmt.Errorf("%s does not run: see %s", p.file(), c.path("log", p.file()+".log"))
+		}
+	}
+	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	return c.healthy(ctx, client)
+}
+
+func (c *cluster) healthy(ctx context.Context, client kubernetes.Interface) error {
+	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	ready := 0
+	for i := range nodes.Items {
+		for _, condition := range nodes.Items[i].Status.Conditions {
+			if condition.Type == corev1.NodeReady && condition.Status == corev1.ConditionTrue {
+				ready++
+			}
+		}
+	}
+	if ready != len(c.nodes) {
+		return fmt.Errorf("%d of %d nodes are ready", ready, len(c.nodes))
+	}
+	dns, err := client.AppsV1().Deployments(metav1.NamespaceSystem).Get(ctx, "coredns", metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	if dns.Status.ReadyReplicas == 0 {
+		return errors.New("CoreDNS is not ready")
+	}
+	return nil
+}
+
+// logTails is the end of each log, as an error: a start that failed takes the logs away with it.
+func (c *cluster) logTails() error {
+	var errs []error
+	for _, p := range c.components() {
+		if b, err := os.ReadFile(c.path("log", p.file()+".log")); err == nil && len(b) > 0 {
+			errs = append(errs, fmt.Errorf("--- %s\n%s", p.file(), tail(string(b), 1500)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// control stops and starts single components, for tests of what happens then.
+func (c *cluster) control(ctx context.Context, command string, args []string) error {
+	node := ""
+	if len(args) == 2 {
+		node = args[1]
+	}
+	p, err := c.find(args[0], node)
+	if err != nil {
+		return err
+	}
+	if command != "start" {
+		if err := c.kill(p); err != nil {
+			return err
+		}
+	}
+	if command == "stop" {
+		return nil
+	}
+	if r, ok := c.recorded(p); ok && r.alive() {
+		return nil
+	}
+	if err := c.launch(p); err != nil {
+		return err
+	}
+	switch p.name {
+	case "kube-apiserver":
+		client, err := c.client()
+		if err != nil {
+			return err
+		}
+		return c.awaitAPI(ctx, client)
+	case "containerd":
+		return p.node.awaitContainerd(ctx)
+	}
+	return nil
+}
+
+// cgroupMounts lists the hierarchies of the machine: one on a unified host, one per controller and the unified one on a
+// hybrid host.
+func cgroupMounts(mountinfo string) (v1, v2 []string) {
+	for _, line := range strings.Split(mountinfo, "\n") {
+		// 36 35 98:0 /root /mount/point options - type source superoptions
+		before, after, ok := strings.Cut(line, " - ")
+		fields := strings.Fields(before)
+		if !ok || len(fields) < 5 {
+			continue
+		}
+		switch kind, _, _ := strings.Cut(after, " "); kind {
+		case "cgroup":
+			v1 = append(v1, fields[4])
+		case "cgroup2":
+			v2 = append(v2, fields[4])
+		}
+	}
+	return v1, v2
+}
+
+// makeCgroups makes the node's own root in every hierarchy: two kubelets under one delete each other's pods.
+func (n *node) makeCgroups() error {
+	mountinfo, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	v1, v2 := cgroupMounts(string(mountinfo))
+	for _, mount := range append(v1, v2...) {
+		dir := filepath.Join(mount, n.cgroup())
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		// A v1 cpuset takes no process before it is told its CPUs and memory nodes.
+		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
+			if own, err := os.ReadFile(filepath.Join(dir, file)); err != nil || strings.TrimSpace(string(own)) != "" || len(v1) == 0 {
+				continue
+			}
+			parent, err := os.ReadFile(filepath.Join(mount, file))
+			if err != nil {
+				return err
+			}
+			if err := os.WriteFile(filepath.Join(dir, file), parent, 0o644); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// ignoreExists makes a creation repeatable.
+func ignoreExists(err error) error {
+	if apierrors.IsAlreadyExists(err) {
+		return nil
+	}
+	return err
+}
