@@ -34,7 +34,7 @@ const FlushDelay = 30 * time.Millisecond
 var ErrClosed = errors.New("output closed by its reader")
 
 // MaxSorted is how many rows --sort-by holds at most.
-const MaxSorted = 500_000
+const MaxSorted = 100_000
 
 // Options say what to print and how.
 type Options struct {
