@@ -7,9 +7,11 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -150,6 +152,63 @@ func TestTheRealKernelsFlowsAreNamed(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("something was left in the kernel")
 		}
+	}
+}
+
+// TestAContainerIsNamedBeforeTheKubeletReportsIt has a process in a container's cgroup with the mount that a kubelet makes,
+// and a client that never hears of the container's id.
+func TestAContainerIsNamedBeforeTheKubeletReportsIt(t *testing.T) {
+	bpftest.Root(t)
+	n := startNode(t, func(c *Config) { c.Kernel = Host{CgroupMount: "/sys/fs/cgroup"} })
+	l := n.greet()
+	l.say(configMessage("flow"))
+	pods := demoPods()
+	pods.Upsert[0].Containers[0].Id = ""
+	l.say(podsMessage(pods))
+	if started := l.hear().GetStarted(); started == nil || started.GetError() != "" {
+		t.Fatalf("started: %v", started)
+	}
+	stream := l.events(0)
+
+	const base = "/orb8-tracer-test3/kubepods/burstable/pod" + podUID
+	bpftest.NewCgroup(t, base+"/"+strings.Repeat("0", 64)) // the sandbox
+	app := bpftest.NewCgroup(t, base+"/"+containerID)
+	other := bpftest.NewCgroup(t, "/orb8-tracer-test3/host")
+	dir := t.TempDir()
+	words, log := filepath.Join(dir, "pods", podUID, "containers", "app", "4e1c0d9a"), filepath.Join(dir, "termination-log")
+	if err := os.MkdirAll(filepath.Dir(words), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{words, log} {
+		if err := os.WriteFile(file, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	inside, err := os.Open(app.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inside.Close()
+	process := exec.Command("sh", "-c", `mount --bind "$0" "$1" && exec cat`, words, log)
+	process.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, UseCgroupFD: true, CgroupFD: int(inside.Fd()), Pdeathsig: syscall.SIGKILL}
+	life, err := process.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	process.Stderr = t.Output()
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exchange(t, app, other, 1000)
+	ev := closed(t, stream, "app")
+	if got := ev.GetFlow().GetSrcCounters().GetBytesSent(); got != 1000 {
+		t.Errorf("%d bytes sent", got)
+	}
+	if err := life.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := process.Wait(); err != nil {
+		t.Error(err)
 	}
 }
 
