@@ -21,6 +21,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/internal/version"
 	"github.com/orb8-dev/kubectl-orb8/plugin/cluster"
 	"github.com/orb8-dev/kubectl-orb8/plugin/filter"
+	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
 )
 
@@ -149,7 +150,7 @@ func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 	if c.filter, err = filter.Compile(o.filter, c.kinds); err != nil {
 		return nil, usagef("--filter: %w", err)
 	}
-	c.query = cluster.Query{AllNamespaces: o.allNamespaces, Names: o.names, Container: o.container, Node: o.node}
+	c.query = cluster.Query{AllNamespaces: o.allNamespaces, Names: o.names, Container: o.container, Node: o.node, Exclude: launch.Labels()}
 	if o.selector != "" {
 		if c.query.Selector, err = labels.Parse(o.selector); err != nil {
 			return nil, usagef("--selector %q: %s", o.selector, pointAt(o.selector, err))

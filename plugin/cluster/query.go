@@ -27,6 +27,8 @@ type Query struct {
 	Container string
 	// Node restricts to the pods of this node.
 	Node string
+	// Exclude are the labels of pods that are targets only where Names asks for them; empty for none.
+	Exclude labels.Set
 }
 
 // NotFoundError says that something the user named does not exist.
@@ -74,6 +76,7 @@ func (e *BadTargetError) Error() string {
 // workload to Kubernetes too, since selectors are immutable.
 type matcher struct {
 	query     Query
+	exclude   labels.Selector
 	podNames  []string
 	selectors []workloadSelector
 }
@@ -98,7 +101,8 @@ func (m *matcher) match(pod *corev1.Pod) bool {
 		return false
 	}
 	if len(q.Names) == 0 {
-		return true
+		// Tracers, this session's and others', would trace each other; who wants that names one.
+		return !m.exclude.Matches(labels.Set(pod.Labels))
 	}
 	if slices.Contains(m.podNames, pod.Name) {
 		return true
@@ -147,7 +151,10 @@ var errNoSelector = errors.New("it selects no pods")
 
 // resolve checks that what the query names exists, in one request per name.
 func resolve(ctx context.Context, client kubernetes.Interface, q Query) (*matcher, error) {
-	m := &matcher{query: q}
+	m := &matcher{query: q, exclude: labels.Nothing()}
+	if len(q.Exclude) > 0 {
+		m.exclude = q.Exclude.AsSelector()
+	}
 	if q.Node != "" {
 		if _, err := client.CoreV1().Nodes().Get(ctx, q.Node, metav1.GetOptions{}); apierrors.IsNotFound(err) {
 			return nil, &NotFoundError{Kind: "node", Name: q.Node, Hint: "kubectl get nodes"}

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
@@ -28,6 +29,9 @@ const (
 	// AnnotationNode is the node a Job is for: a node's name may be longer than a label.
 	AnnotationNode = "orb8.dev/node"
 )
+
+// Labels are on all tracers, of any session.
+func Labels() labels.Set { return labels.Set{LabelName: NameValue, LabelManagedBy: ManagedBy} }
 
 // Container is the name of the tracer's container.
 const Container = "tracer"
@@ -73,7 +77,8 @@ func (s *Spec) JobName() string {
 
 // Job is the object to create.
 func (s *Spec) Job() *batchv1.Job {
-	labels := map[string]string{LabelName: NameValue, LabelManagedBy: ManagedBy, LabelSession: s.Session}
+	set := Labels()
+	set[LabelSession] = s.Session
 	annotations := map[string]string{AnnotationNode: s.Node}
 	var pullSecrets []corev1.LocalObjectReference
 	for _, name := range s.ImagePullSecrets {
@@ -81,7 +86,7 @@ func (s *Spec) Job() *batchv1.Job {
 	}
 	return &batchv1.Job{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "batch/v1", Kind: "Job"},
-		ObjectMeta: metav1.ObjectMeta{Name: s.JobName(), Namespace: s.Namespace, Labels: labels, Annotations: annotations},
+		ObjectMeta: metav1.ObjectMeta{Name: s.JobName(), Namespace: s.Namespace, Labels: set, Annotations: annotations},
 		Spec: batchv1.JobSpec{
 			Parallelism:             ptr(int32(1)),
 			Completions:             ptr(int32(1)),
@@ -89,7 +94,7 @@ func (s *Spec) Job() *batchv1.Job {
 			ActiveDeadlineSeconds:   ptr(int64(s.Deadline / time.Second)),
 			TTLSecondsAfterFinished: ptr(int32(ttlSeconds)),
 			Template: corev1.PodTemplateSpec{
-				ObjectMeta: metav1.ObjectMeta{Labels: labels, Annotations: annotations},
+				ObjectMeta: metav1.ObjectMeta{Labels: set, Annotations: annotations},
 				Spec: corev1.PodSpec{
 					RestartPolicy: corev1.RestartPolicyNever,
 					// Through the scheduler and not by nodeName: quota, taints and admission see it, and a node that is
@@ -151,9 +156,10 @@ func (s *Spec) container() corev1.Container {
 		SecurityContext:          s.securityContext(),
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
 		VolumeMounts: []corev1.VolumeMount{{
+			// The mount brings what is mounted below it, as the v2 hierarchy is on a hybrid host: that shall be read-only too
+			// (Kubernetes 1.33; older ones ignore it). No propagation: it needs host mounts to be shared, and not all are.
 			Name: "cgroup", MountPath: cgroupMount, ReadOnly: true,
-			// On a hybrid host the v2 hierarchy is a mount below this one.
-			MountPropagation: ptr(corev1.MountPropagationHostToContainer),
+			RecursiveReadOnly: ptr(corev1.RecursiveReadOnlyIfPossible),
 		}},
 	}
 }

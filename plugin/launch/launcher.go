@@ -339,7 +339,7 @@ func remove(ctx context.Context, client kubernetes.Interface, namespace, job str
 // deadline, whose deletion the cluster should have seen to by itself. A Job that runs is a colleague's.
 func Sweep(ctx context.Context, client kubernetes.Interface, namespace string, now time.Time) (swept []string, err error) {
 	jobs, err := client.BatchV1().Jobs(namespace).List(ctx, metav1.ListOptions{
-		LabelSelector: labels.Set{LabelName: NameValue, LabelManagedBy: ManagedBy}.String(),
+		LabelSelector: Labels().String(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list leftovers: %w", err)
