@@ -24,7 +24,8 @@ func Children(functions map[string]func() error) {
 	os.Exit(0)
 }
 
-// Child prepares the test binary to run one of the functions given to Children, in a cgroup.
+// Child prepares the test binary to run one of the functions given to Children, in a cgroup. It dies with this process at the
+// latest.
 func Child(tb testing.TB, name string, in *Cgroup) *exec.Cmd {
 	tb.Helper()
 	dir, err := os.Open(in.Dir)
@@ -32,7 +33,7 @@ func Child(tb testing.TB, name string, in *Cgroup) *exec.Cmd {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { dir.Close() })
-	cmd := exec.CommandContext(tb.Context(), "/proc/self/exe")
+	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), child+"="+name)
 	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd()), Pdeathsig: syscall.SIGKILL}
 	return cmd

@@ -7,8 +7,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"runtime"
-	"slices"
 	"testing"
 	"time"
 
@@ -226,96 +224,5 @@ func udpFlows(r *rig, flows, packets int, bursts bool) {
 		if err := unix.Sendto(client, payload, 0, &to); err != nil {
 			r.Fatal(os.NewSyscallError("sendto", err))
 		}
-	}
-}
-
-// BenchmarkKernelWalk measures one walk over many live TCP sockets: of which none has news, and of which all have.
-func BenchmarkKernelWalk(b *testing.B) {
-	for _, sockets := range []int{10_000, 100_000} {
-		b.Run(fmt.Sprintf("%d-sockets", sockets), func(b *testing.B) {
-			r := newRig(b, true, Options{RingBytes: 1 << 26})
-			clients, servers := manyConnections(r, sockets/2)
-			defer closeAll(slices.Concat(clients, servers))
-			w := &walker{probe: r.probe}
-			check(b, r.probe.Flush(b.Context()))
-			for _, news := range []bool{false, true} {
-				name := "no-news"
-				if news {
-					name = "all-news"
-				}
-				b.Run(name, func(b *testing.B) {
-					var cpu time.Duration
-					b.ResetTimer()
-					for range b.N {
-						b.StopTimer()
-						if news {
-							for _, fd := range clients {
-								_, err := unix.Write(fd, []byte{0})
-								check(b, err)
-							}
-						}
-						runtime.LockOSThread()
-						before := threadTime(b)
-						b.StartTimer()
-						check(b, w.walk())
-						b.StopTimer()
-						cpu += threadTime(b) - before
-						runtime.UnlockOSThread()
-						check(b, r.probe.Flush(b.Context()))
-					}
-					b.ReportMetric(float64(cpu.Microseconds())/1e3/float64(b.N), "cpu-ms/walk")
-					b.ReportMetric(100*cpu.Seconds()/float64(b.N)/time.Second.Seconds(), "%core-at-1s")
-				})
-			}
-			if lost := r.probe.Lost(); len(lost) > 0 {
-				b.Logf("lost: %v", lost)
-			}
-		})
-	}
-}
-
-// threadTime is the processor time that the calling thread has used.
-func threadTime(tb testing.TB) time.Duration {
-	tb.Helper()
-	var u unix.Rusage
-	check(tb, unix.Getrusage(unix.RUSAGE_THREAD, &u))
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-// manyConnections makes this many TCP connections over loopback, both ends in scope.
-func manyConnections(r *rig, n int) (clients, servers []int) {
-	r.Helper()
-	var limit unix.Rlimit
-	check(r, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
-	raised := unix.Rlimit{Cur: max(limit.Cur, uint64(2*n+1000)), Max: max(limit.Max, uint64(2*n+1000))}
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &raised); err != nil {
-		r.Skipf("cannot have %d open files: %v", 2*n, err)
-	}
-	const each = 20_000 // a pair of addresses has some 28,000 ports
-	r.cgroup.Run(r, func() {
-		for len(clients) < n {
-			l, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
-			check(r, err)
-			check(r, unix.Bind(l, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 1, byte(len(clients)/each + 1)}}))
-			check(r, unix.Listen(l, 1024))
-			to, err := unix.Getsockname(l)
-			check(r, err)
-			for range min(each, n-len(clients)) {
-				c, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
-				check(r, err)
-				check(r, unix.Connect(c, to))
-				s, _, err := unix.Accept(l)
-				check(r, err)
-				clients, servers = append(clients, c), append(servers, s)
-			}
-			unix.Close(l)
-		}
-	})
-	return clients, servers
-}
-
-func closeAll(fds []int) {
-	for _, fd := range fds {
-		unix.Close(fd)
 	}
 }

@@ -146,6 +146,49 @@ func TestAnMPTCPListenersChildrenAreReported(t *testing.T) {
 	checkAccepts(tr, l, client, server)
 }
 
+// MPTCP may send a part of its own stream again, as new data of the TCP connection below, which is what is reported.
+func TestTheTwoEndsOfAnMPTCPSubflowAgree(t *testing.T) {
+	mptcpEnabled(t)
+	tr := newTrace(t, Options{})
+	server, client := tr.wanted("server"), tr.wanted("client")
+	var (
+		l  net.Listener
+		lc net.ListenConfig
+		c  net.Conn
+		d  net.Dialer
+	)
+	lc.SetMultipathTCP(true)
+	d.SetMultipathTCP(true)
+	server.Run(t, func() {
+		var err error
+		l, err = lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+		tr.check(err)
+	})
+	client.Run(t, func() {
+		var err error
+		c, err = d.DialContext(t.Context(), "tcp", l.Addr().String())
+		tr.check(err)
+	})
+	s, err := l.Accept()
+	tr.check(err)
+	p := &pair{client: c.(*net.TCPConn), server: s.(*net.TCPConn), listener: l}
+	if multipath, err := p.client.MultipathTCP(); err != nil || !multipath {
+		t.Fatalf("the connection is not MPTCP: %v", err)
+	}
+	exchange(tr, p)
+	p.client.Close()
+	atEOF(tr, p.server)
+	p.server.Close()
+	l.Close()
+	cf, sf := tr.closed(client), tr.closed(server)
+	cn, sn := own(t, cf), own(t, sf)
+	if cn.BytesSent < request || sn.BytesSent < response {
+		t.Errorf("%d and %d bytes sent, want at least %d and %d", cn.BytesSent, sn.BytesSent, request, response)
+	}
+	checkPayload(t, cf, sn.BytesReceived, sn.BytesSent)
+	checkHalves(t, p, cf, sf)
+}
+
 // checkAccepts has the listener accept a plain TCP connection that it only writes to, and checks the server's half.
 func checkAccepts(tr *trace, l net.Listener, client, server *bpftest.Cgroup) {
 	tr.Helper()
@@ -247,4 +290,22 @@ func TestACgroupOfAWantedPodIsSeenFromItsFirstConnection(t *testing.T) {
 		conn.Close()
 	})
 	checkPayload(t, tr.closed(c), 5, 0)
+}
+
+func TestACgroupTakenOutOfScopeFallsSilent(t *testing.T) {
+	tr := newTrace(t, Options{})
+	client, server := tr.wanted("client"), tr.wanted("server")
+	p := connect(tr, client, server, "127.0.0.1")
+	tr.current(client)
+	tr.check(tr.scope.SetCgroup(client.ID, false))
+	before := len(tr.of(client, everything))
+	exchange(tr, p)
+	tr.flush()
+	p.client.Close()
+	p.server.Close()
+	tr.closed(server)
+	tr.flush()
+	if n := len(tr.of(client, everything)) - before; n != 0 {
+		t.Errorf("%d events after it was taken out:\n%s", n, tr.dump())
+	}
 }

@@ -6,9 +6,11 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -134,10 +136,16 @@ func checkUDPEnds(t *testing.T, c, s *event.Flow, src, dst string) {
 }
 
 func TestEachPeerOfAnUnconnectedSocketIsAFlow(t *testing.T) {
+	for _, family := range familyNames() {
+		t.Run(family, func(t *testing.T) { manyPeers(newTrace(t, Options{}), families[family]) })
+	}
+}
+
+func manyPeers(tr *trace, address string) {
 	const peers = 50
-	tr := newTrace(t, Options{})
+	t := tr.T
 	server, client := tr.wanted("server"), tr.wanted("client")
-	s := listenUDP(tr, server, "127.0.0.1")
+	s := listenUDP(tr, server, address)
 	want := make(map[string]uint64)
 	for i := range peers {
 		c := dialUDP(tr, client, s.LocalAddr())
@@ -162,11 +170,40 @@ func TestEachPeerOfAnUnconnectedSocketIsAFlow(t *testing.T) {
 	}
 	// What has closed is swept out at the next walk, and the socket is forgotten.
 	tr.flush()
-	if n := count(tr, tr.probe.objects.PacketFlows4); n != 0 {
-		t.Errorf("%d flows are left in the map", n)
+	o := &tr.probe.objects
+	for _, m := range []*ebpf.Map{o.PacketFlows4, o.PacketFlows6, o.PacketGone} {
+		if n := count(tr, m); n != 0 {
+			t.Errorf("%d entries are left in %s", n, m)
+		}
 	}
-	if n := count(tr, tr.probe.objects.PacketGone); n != 0 {
-		t.Errorf("%d sockets are not forgotten", n)
+}
+
+func TestManyThreadsOnOneSocketLoseNoCount(t *testing.T) {
+	const threads, each, size = 8, 20_000, 16
+	tr := newTrace(t, Options{})
+	client := tr.wanted("client")
+	sink := listenUDP(tr, tr.wanted("server"), "127.0.0.1") // never reads: what it cannot queue has been sent all the same
+	for _, kind := range []string{"connected", "unconnected"} {
+		c := listenUDP(tr, client, "127.0.0.1")
+		write := func(b []byte) (int, error) { return c.WriteTo(b, sink.LocalAddr()) }
+		if kind == "connected" {
+			c = dialUDP(tr, client, sink.LocalAddr())
+			write = c.Write
+		}
+		var wg sync.WaitGroup
+		for range threads {
+			wg.Go(func() {
+				for range each {
+					if _, err := write(make([]byte, size)); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		c.Close()
+		checkPackets(t, tr.closed(client), threads*each, threads*each*size, 0, 0)
 	}
 }
 

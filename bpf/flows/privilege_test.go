@@ -22,7 +22,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	bpftest.Children(map[string]func() error{"trace-self": traceSelf})
+	bpftest.Children(map[string]func() error{"trace-self": traceSelf, "hold-connections": holdConnections})
 	os.Exit(bpftest.Main(m))
 }
 

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 
 	"github.com/orb8-dev/kubectl-orb8/bpf"
 )
@@ -43,10 +45,10 @@ func (w *walker) run(ctx context.Context) error {
 			return err
 		}
 		if !now.Before(w.next) {
-			if err := w.walk(); err != nil {
+			cost, err := processorTime(w.walk)
+			if err != nil {
 				return err
 			}
-			cost := time.Since(now)
 			p.interval.Store(int64(max(p.options.Interval, share*cost)))
 			w.next = now.Add(p.Interval())
 		}
@@ -73,12 +75,36 @@ func (w *walker) findOlder(now time.Time) error {
 		w.again = now.Add(w.probe.options.Interval)
 	}
 	w.grown = grown
-	if err := w.iterate(w.probe.walks.older); err != nil {
+	cost, err := processorTime(func() error { return w.iterate(w.probe.walks.older) })
+	if err != nil {
 		return fmt.Errorf("look for older sockets: %w", err)
 	}
-	w.nextOlder = now.Add(share * time.Since(now))
+	w.nextOlder = now.Add(share * cost)
 	w.next = now // what was found is news
 	return nil
+}
+
+// processorTime tells how much of a core f has used: on a busy node the time that has passed says little.
+func processorTime(f func() error) (time.Duration, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	before, err := threadTime()
+	if err != nil {
+		return 0, err
+	}
+	if err := f(); err != nil {
+		return 0, err
+	}
+	after, err := threadTime()
+	return after - before, err
+}
+
+func threadTime() (time.Duration, error) {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_THREAD, &u); err != nil {
+		return 0, fmt.Errorf("read the thread's processor time: %w", err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), nil
 }
 
 // walk runs every iterator once. The programs report through the ring buffer.
