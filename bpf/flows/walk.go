@@ -44,13 +44,13 @@ func (w *walker) run(ctx context.Context) error {
 		if err := w.findOlder(now); err != nil {
 			return err
 		}
-		if !now.Before(w.next) {
+		if w.due(now) {
 			cost, err := processorTime(w.walk)
 			if err != nil {
 				return err
 			}
 			p.interval.Store(int64(max(p.options.Interval, share*cost)))
-			w.next = now.Add(p.Interval())
+			w.next = nextWalk(now, p.Interval())
 		}
 		select {
 		case <-ctx.Done():
@@ -60,6 +60,16 @@ func (w *walker) run(ctx context.Context) error {
 			r.done <- w.flush(ctx)
 		}
 	}
+}
+
+// nextWalk is the next whole multiple of the interval by the wall clock: all nodes walk at the same time, so that the two
+// halves of a flow that is only seen by walks meet at once and not up to an interval apart.
+func nextWalk(now time.Time, interval time.Duration) time.Time { return now.Truncate(interval).Add(interval) }
+
+// due tells whether to walk now; also where the wall clock was set back.
+func (w *walker) due(now time.Time) bool {
+	left := w.next.Sub(now)
+	return left <= 0 || left > w.probe.Interval()
 }
 
 // findOlder looks for sockets older than the trace or than their being in scope, at the start and when the scope has
