@@ -3,10 +3,12 @@ package plugin
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
 	"github.com/orb8-dev/kubectl-orb8/plugin/collect"
 )
@@ -53,7 +55,7 @@ func (r *reporter) tally(events, nodes int, took time.Duration, losses []collect
 		noun = "node"
 	}
 	lost := "nothing lost"
-	if len(losses) > 0 {
+	if losses = realLosses(losses); len(losses) > 0 {
 		var parts []string
 		for _, l := range losses {
 			part := fmt.Sprintf("%d at %s (%s", l.Count, l.Node, l.Stage.Word())
@@ -65,4 +67,9 @@ func (r *reporter) tally(events, nodes int, took time.Duration, losses []collect
 		lost = "LOST " + strings.Join(parts, ", ")
 	}
 	r.line("%d events from %d %s in %v; %s", events, nodes, noun, took.Round(100*time.Millisecond), lost)
+}
+
+// realLosses leaves out what was delivered after all, without a name.
+func realLosses(losses []collect.Loss) []collect.Loss {
+	return slices.DeleteFunc(slices.Clone(losses), func(l collect.Loss) bool { return l.Stage == event.LossStage_LOSS_STAGE_NAMING })
 }

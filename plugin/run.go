@@ -238,7 +238,7 @@ func (s *traceSession) verdict(cause, outputErr error, losses []collect.Loss) er
 		return &exitError{ExitError, errAllFailed}
 	case failed > 0:
 		return &exitError{ExitSomeFailed, nil}
-	case s.config.failOnLoss && len(losses) > 0:
+	case s.config.failOnLoss && len(realLosses(losses)) > 0:
 		return &exitError{ExitLost, errors.New("events were lost")}
 	}
 	return nil
