@@ -53,7 +53,7 @@ func newScope(t *testing.T) *trace {
 	bpftest.Root(t)
 	s, err := scope.Open(scope.Options{CgroupRoot: bpftest.CgroupRoot(t)})
 	if err != nil {
-		t.Fatal(err)
+		bpftest.FatalLoad(t, err)
 	}
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
@@ -72,7 +72,7 @@ func (tr *trace) open(o Options) {
 	}
 	p, err := Open(tr.Context(), o)
 	if err != nil {
-		tr.Fatalf("%+v", err)
+		bpftest.FatalLoad(tr, err)
 	}
 	tr.probe = p
 	ctx, cancel := context.WithCancel(context.Background())

@@ -83,6 +83,7 @@ static __always_inline __u32 hex(char c)
  */
 __noinline int pod_ends_at(struct scratch *s, char c)
 {
+	struct pod_uid uid;
 	__u32 n, v;
 
 	if (!s)
@@ -93,7 +94,11 @@ __noinline int pod_ends_at(struct scratch *s, char c)
 		if (n == 32) {
 			s->digits = NOT_IN_UID;
 			s->prefix = 0;
-			return v == 16 && c != '-' && c != '_' && bpf_map_lookup_elem(&scope_pods, &s->uid);
+			if (v < 16 || c == '-' || c == '_')
+				return 0;
+			/* A key on the stack: before Linux 6.2 a key cannot lie in memory that a global function is given. */
+			uid = s->uid;
+			return bpf_map_lookup_elem(&scope_pods, &uid) != NULL;
 		}
 		if (v < 16) {
 			__u32 i = (n >> 1) & 15;

@@ -15,7 +15,7 @@ func open(t *testing.T) *Scope {
 	bpftest.Root(t)
 	s, err := Open(Options{CgroupRoot: bpftest.CgroupRoot(t)})
 	if err != nil {
-		t.Fatal(err)
+		bpftest.FatalLoad(t, err)
 	}
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
