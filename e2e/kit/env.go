@@ -122,11 +122,8 @@ func (e *Env) User(t testing.TB, name string) string {
 	if err != nil {
 		t.Fatalf("make a kubeconfig for %s: %v", name, err)
 	}
-	path := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := os.WriteFile(path, out, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	return lines[len(lines)-1]
 }
 
 // Environ is the environment of a user's shell: the plugin and kubectl on PATH, and a kubeconfig.
