@@ -64,7 +64,9 @@ func (w *walker) run(ctx context.Context) error {
 
 // nextWalk is the next whole multiple of the interval by the wall clock: all nodes walk at the same time, so that the two
 // halves of a flow that is only seen by walks meet at once and not up to an interval apart.
-func nextWalk(now time.Time, interval time.Duration) time.Time { return now.Truncate(interval).Add(interval) }
+func nextWalk(now time.Time, interval time.Duration) time.Time {
+	return now.Truncate(interval).Add(interval)
+}
 
 // due tells whether to walk now; also where the wall clock was set back.
 func (w *walker) due(now time.Time) bool {
