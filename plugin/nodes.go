@@ -29,7 +29,11 @@ type traceSession struct {
 }
 
 type nodeState struct {
-	state    event.NodeState
+	state event.NodeState
+	// doing is what a starting node waits for, since when, and whether that was said.
+	doing    string
+	since    time.Time
+	said     bool
 	streamed bool // ever
 	failure  string
 	settled  func() // called once, when the node streams or has failed
@@ -51,6 +55,7 @@ func (s *traceSession) serveNodes(hard, running context.Context) {
 	}
 	var nodes sync.WaitGroup
 	defer nodes.Wait()
+	nodes.Go(func() { s.sayWaits(running) })
 	starting := make(chan struct{}, parallelStarts)
 	for {
 		name, err := s.targets.NextNode(running)
@@ -91,18 +96,74 @@ func (s *traceSession) say(name string, state event.NodeState, message string) {
 	n := s.nodes[name]
 	n.state = state
 	switch state {
+	case event.NodeState_NODE_STATE_STARTING:
+		// Most starts are over before it is worth a line: sayWaits says what takes long.
+		n.doing, n.since, n.said = message, time.Now(), false
+		return
 	case event.NodeState_NODE_STATE_STREAMING:
 		n.streamed = true
 		n.settled()
 		s.startClock()
 	case event.NodeState_NODE_STATE_FAILED:
-		n.failure = message
 		n.settled()
+		if n.failure == "" {
+			n.failure = message
+			s.reportFailure(name, message)
+		}
+		message = ""
 	}
 	if message != "" {
 		s.reporter.line("%s: %s", name, message)
 	}
 	s.summarise()
+}
+
+// reportFailure says why a node failed, once for all nodes that failed for the same reason. s.mu is held.
+func (s *traceSession) reportFailure(name, message string) {
+	for other, n := range s.nodes {
+		if other != name && n.failure == message {
+			return
+		}
+	}
+	s.reporter.line("%s: %s", name, message)
+}
+
+// longWait is how long a starting node may stay at one thing before that is said.
+const longWait = time.Second
+
+// sayWaits tells what starting nodes wait for, when it takes long.
+func (s *traceSession) sayWaits(running context.Context) {
+	look := time.NewTicker(longWait / 4)
+	defer look.Stop()
+	for {
+		select {
+		case <-running.Done():
+			return
+		case now := <-look.C:
+			s.mu.Lock()
+			for name, n := range s.nodes {
+				if n.state == event.NodeState_NODE_STATE_STARTING && !n.said && n.doing != "" && now.Sub(n.since) > longWait {
+					n.said = true
+					s.reporter.line("%s: %s", name, n.doing)
+				}
+			}
+			s.mu.Unlock()
+		}
+	}
+}
+
+// commonFailure is what all nodes failed of, or where to read what each did.
+func (s *traceSession) commonFailure() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	common := ""
+	for _, n := range s.nodes {
+		if common != "" && n.failure != common {
+			return "see above what each node failed of"
+		}
+		common = n.failure
+	}
+	return common
 }
 
 func (s *traceSession) ended(name string, err error) {
@@ -113,7 +174,7 @@ func (s *traceSession) ended(name string, err error) {
 	if err == nil {
 		return
 	}
-	n.state, n.failure = event.NodeState_NODE_STATE_FAILED, err.Error()
+	n.state = event.NodeState_NODE_STATE_FAILED
 	s.summarise()
 	for _, other := range s.nodes {
 		if other.state != event.NodeState_NODE_STATE_FAILED {

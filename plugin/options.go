@@ -16,6 +16,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/internal/version"
@@ -89,6 +90,8 @@ type traceConfig struct {
 	kinds   []*event.Kind
 	printer render.Printer
 	filter  *filter.Filter
+	// showStatus: the output holds nodeStatus events too. In the others they are on stderr, in the session's own words.
+	showStatus bool
 
 	duration   time.Duration
 	interval   time.Duration
@@ -156,11 +159,20 @@ func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 			return nil, usagef("--selector %q: %s", o.selector, pointAt(o.selector, err))
 		}
 	}
+	c.showStatus = o.output == "json" || o.output == "yaml"
 	// The output is judged before the cluster is asked for anything, with a namespace that is not known yet.
 	if err := c.open(o, ""); err != nil {
 		return nil, usage(err)
 	}
 
+	raw, err := o.kube.ToRawKubeConfigLoader().RawConfig()
+	if err != nil {
+		return nil, err
+	}
+	// Without a file, client-go would go on to localhost:8080, where no cluster of today is.
+	if len(raw.Clusters) == 0 && *o.kube.APIServer == "" && !inCluster() {
+		return nil, clientcmd.ErrEmptyConfig
+	}
 	if c.query.Namespace, _, err = o.kube.ToRawKubeConfigLoader().Namespace(); err != nil {
 		return nil, err
 	}
@@ -182,6 +194,12 @@ func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 		namespace = ""
 	}
 	return c, c.open(o, namespace)
+}
+
+// inCluster reports whether this runs in a pod, with the cluster's own credentials at hand.
+func inCluster() bool {
+	_, err := rest.InClusterConfig()
+	return err == nil
 }
 
 func (c *traceConfig) open(o *traceOptions, namespace string) (err error) {

@@ -114,7 +114,12 @@ func runTrace(parent context.Context, c *traceConfig) error {
 		if !match {
 			return nil
 		}
-		if ev.GetLost() == nil && ev.GetNodeStatus() == nil {
+		switch {
+		case ev.GetNodeStatus() != nil:
+			if !c.showStatus {
+				return nil
+			}
+		case ev.GetLost() == nil:
 			events++
 		}
 		return c.printer.Print(ev)
@@ -235,7 +240,7 @@ func (s *traceSession) verdict(cause, outputErr error, losses []collect.Loss) er
 	case cause == errInterrupted:
 		return &exitError{ExitInterrupted, nil}
 	case all:
-		return &exitError{ExitError, errAllFailed}
+		return &exitError{ExitError, fmt.Errorf("%w: %s", errAllFailed, s.commonFailure())}
 	case failed > 0:
 		return &exitError{ExitSomeFailed, nil}
 	case s.config.failOnLoss && len(realLosses(losses)) > 0:

@@ -56,7 +56,7 @@ func Open(ctx context.Context, client kubernetes.Interface, q Query, o Options) 
 	}
 	// With all namespaces the pods are watched once, for both uses: then the filter is the matcher's alone.
 	shared := q.AllNamespaces
-	forbidden := make(chan error, 1)
+	refused := make(chan error, 1)
 	synced := c.watch(watching, factory(client, namespace, func(lo *metav1.ListOptions) {
 		if shared {
 			return
@@ -82,16 +82,25 @@ func Open(ctx context.Context, client kubernetes.Interface, q Query, o Options) 
 		},
 	}, func(err error) {
 		select {
-		case forbidden <- err:
+		case refused <- err:
 		default:
 		}
 	})
 	c.watchNames(watching, client, q.Namespace, shared)
+	// An informer tries again for ever where nobody answers; asked once by itself, the API server's absence is an error.
+	c.watches.Go(func() {
+		if _, err := client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{Limit: 1}); err != nil {
+			select {
+			case refused <- err:
+			default:
+			}
+		}
+	})
 
 	select {
 	case <-synced:
-	case err := <-forbidden:
-		c.Close()
+	case err := <-refused:
+		c.stop()
 		if apierrors.IsForbidden(err) {
 			return nil, &ForbiddenError{Verb: "list", Resource: "pods", Namespace: namespace, Err: err}
 		}

@@ -206,6 +206,34 @@ func TestAFlowThatIsOverDoesNotWaitForGoodForANodeThatIsBehind(t *testing.T) {
 	})
 }
 
+func TestDatagramsThatAreOverWaitForTheServersNextWalk(t *testing.T) {
+	inWorld(t, Options{Namer: cluster}, func(w *world) {
+		w.feed("b")
+		w.feed("a", query.as(closed, 5).event())
+		for range 9 {
+			w.want(100 * time.Millisecond)
+			w.feed("b")
+		}
+		w.feed("b", answer.as(fresh, 5).event())
+		w.want(100*time.Millisecond, "new client+->server+ 5")
+		w.want(3*time.Second, "closed client+->server+ 5")
+	})
+}
+
+func TestDatagramsThatAreOverDoNotWaitForAServerThatSaysNothing(t *testing.T) {
+	inWorld(t, Options{Namer: cluster}, func(w *world) {
+		w.feed("a", query.as(closed, 5).event())
+		for range 12 {
+			w.want(100 * time.Millisecond)
+			w.feed("a")
+			w.feed("b")
+		}
+		time.Sleep(100 * time.Millisecond)
+		w.feed("b")
+		w.want(100*time.Millisecond, "closed client+->server 5")
+	})
+}
+
 func TestICMPJoinsByItsIdentifier(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		ping := query

@@ -86,7 +86,16 @@ const (
 // behind reports whether a flow that is over, and of which nobody has seen anything yet, should wait on for its second half,
 // because the node that would send it has not come so far in time. It waits outside of the order, and holds nobody back.
 func (c *Collector) behind(f *flow, now time.Time) bool {
-	if !f.allClosed() || !c.expects(f) || now.Sub(f.first) >= behindLimit {
+	if !f.allClosed() || !c.expects(f) {
+		return false
+	}
+	limit, until := behindLimit, f.item.time
+	if f.proto != event.Protocol_PROTOCOL_TCP {
+		// A server's socket for datagrams stays open: what came in on it is reported at the node's next walk.
+		limit = max(limit, c.o.Interval+time.Second)
+		until += uint64(c.o.Interval) + lateness
+	}
+	if now.Sub(f.first) >= limit {
 		return false
 	}
 	side := src
@@ -94,10 +103,10 @@ func (c *Collector) behind(f *flow, now time.Time) bool {
 		side = dst
 	}
 	if s := c.sources[f.ends[side].name.Node]; s != nil {
-		return s.open && s.watermark < f.item.time
+		return s.open && s.watermark < until
 	}
 	for _, s := range c.sources {
-		if s.open && s.watermark < f.item.time {
+		if s.open && s.watermark < until {
 			return true
 		}
 	}

@@ -146,6 +146,9 @@ func (l *Launcher) Create(ctx context.Context, spec *Spec) error {
 	switch {
 	case apierrors.IsAlreadyExists(err): // a request that was sent twice
 		return nil
+	case apierrors.IsNotFound(err): // the Job is new: what is not found is its namespace
+		return &StartError{Node: spec.Node, Reason: "namespace", Message: fmt.Sprintf(
+			"namespace %q not found: see kubectl get namespaces, or name another with --tracer-namespace", spec.Namespace)}
 	case apierrors.IsForbidden(err):
 		return &StartError{Node: spec.Node, Reason: "forbidden", Message: reason(err)}
 	case err != nil:
@@ -157,7 +160,7 @@ func (l *Launcher) Create(ctx context.Context, spec *Spec) error {
 // StartError says why a node has no tracer.
 type StartError struct {
 	Node string
-	// Reason is one of "forbidden", "pod security", "image", "unschedulable", "failed".
+	// Reason is one of "forbidden", "pod security", "namespace", "image", "failed".
 	Reason, Message string
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,6 +24,9 @@ import (
 
 // maxLogBytes is how much of a tracer's log is read for its ready line: a tracer says next to nothing before it.
 const maxLogBytes = 1 << 20
+
+// closeTimeout bounds the wait for a tracer to close Control behind its last batch.
+const closeTimeout = time.Second
 
 var errNoReady = errors.New("the tracer's log ends without its key")
 
@@ -81,13 +85,22 @@ func (n *node) connect(ctx, running context.Context) error {
 	group, serving := errgroup.WithContext(calls)
 	finished := make(chan struct{}) // the final batch is in
 	group.Go(func() error {
-		defer close(finished)
-		return n.receive(calls, stream)
+		err := n.receive(calls, stream)
+		if err == nil {
+			close(finished)
+		}
+		return err
 	})
-	// A cut ends both directions at once: no goroutine waits for another's stream.
 	group.Go(func() error {
-		defer hangUp()
-		return n.talk(serving, running, control, finished)
+		orderly, err := n.talk(serving, running, control, finished)
+		if !orderly {
+			// A cut ends both directions at once: no goroutine waits for another's stream.
+			hangUp()
+			return err
+		}
+		// The tracer ends Control when it has seen our end of it. One that does not is not waited for.
+		time.AfterFunc(closeTimeout, hangUp)
+		return err
 	})
 	group.Go(func() error { return n.listen(control, serving, finished) })
 	return group.Wait()
@@ -144,14 +157,25 @@ func (n *node) receive(ctx context.Context, stream session.Session_EventsClient)
 		}
 		n.next = batch.Sequence + 1
 		if batch.Final {
+			n.last = lastStatus(batch.Events)
 			return nil
 		}
 	}
 }
 
+// lastStatus is what a tracer says of its own end: a final batch that nobody asked for holds it.
+func lastStatus(events []*event.Event) *event.NodeStatus {
+	for _, ev := range slices.Backward(events) {
+		if s := ev.GetNodeStatus(); s != nil {
+			return s
+		}
+	}
+	return nil
+}
+
 // talk is all that is sent on Control: heartbeats, news of pods, and in the end Stop. It returns when the final batch is in,
-// or the wait for it is over.
-func (n *node) talk(ctx, running context.Context, control session.Session_ControlClient, finished <-chan struct{}) error {
+// which is the orderly end, or the wait for it is over.
+func (n *node) talk(ctx, running context.Context, control session.Session_ControlClient, finished <-chan struct{}) (orderly bool, err error) {
 	updates := make(chan *session.PodUpdate)
 	feeding, cancel := context.WithCancel(ctx)
 	var feed sync.WaitGroup
@@ -197,11 +221,12 @@ func (n *node) talk(ctx, running context.Context, control session.Session_Contro
 			message = &session.ClientMessage{Message: &session.ClientMessage_Stop{Stop: &session.Stop{}}}
 		case <-giveUp:
 			n.Say(n.name, event.NodeState_NODE_STATE_STOPPED, fmt.Sprintf("the tracer did not send its last events within %v", drainTimeout))
-			return nil
+			return false, nil
 		case <-finished:
-			return nil
+			// All is in: closing our side lets the tracer end at once.
+			return true, control.CloseSend()
 		case <-ctx.Done():
-			return ctx.Err()
+			return false, ctx.Err()
 		}
 		if err := control.Send(message); err != nil {
 			// The reason is what Recv gets, in listen.
@@ -210,9 +235,9 @@ func (n *node) talk(ctx, running context.Context, control session.Session_Contro
 				case <-finished:
 				case <-ctx.Done():
 				}
-				return nil
+				return false, nil
 			}
-			return explain(err)
+			return false, explain(err)
 		}
 	}
 }

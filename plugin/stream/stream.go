@@ -3,6 +3,7 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,8 +79,9 @@ type node struct {
 
 	instance uint64
 	next     uint64
-	heard    time.Time // when the tracer was last heard
-	streamed bool      // this attempt has streamed
+	heard    time.Time         // when the tracer was last heard
+	streamed bool              // this attempt has streamed
+	last     *event.NodeStatus // of the final batch, where it says why it is final
 }
 
 // Run serves a node until running ends, which is the orderly end: the tracer's last events are fetched and its Job is
@@ -215,8 +217,15 @@ func (n *node) serve(ctx, running context.Context) error {
 	for {
 		before := n.heard
 		err := n.connect(ctx, running)
-		if running.Err() != nil || err == nil {
+		if running.Err() != nil {
 			return nil
+		}
+		if err == nil {
+			// It ended by itself: a probe died, or its pod was told to go.
+			if n.last.GetState() == event.NodeState_NODE_STATE_FAILED {
+				return fmt.Errorf("tracer: %s", n.last.GetMessage())
+			}
+			return n.lost("tracer ended: " + cmp.Or(n.last.GetMessage(), "it did not say why"))
 		}
 		if fatal := (*fatalError)(nil); errors.As(err, &fatal) {
 			return fatal.err
