@@ -66,7 +66,7 @@ map(select(.kind == "flow" and .protocol == $protocol and (.dst.port == ($port |
 	src: map("\(.src.node)/\(.src.namespace)/\(.src.pod)/\(.src.container)") | unique,
 	dst: map("\(.dst.node)/\(.dst.namespace)/\(.dst.pod)/\(.dst.container)") | unique,
 	services: map(.dst.service) | map(. // "") | unique,
-	comms: map(.src.comm, .dst.comm) | map(. // "") | unique,
+	comms: map("\(.src.comm) to \(.dst.comm)") | unique,
 	srcPIDs: map(.src.pid) | unique,
 	sources: map("\(.src.address):\(.src.port)"),
 	startTimes: map(.startTime)
@@ -124,7 +124,7 @@ func (s *scenario) check(t *testing.T, tr *kit.Trace) totals {
 	same(t, "src", got.Src, place(s.client))
 	same(t, "dst", got.Dst, place(s.server))
 	same(t, "services", got.Services, s.service)
-	same(t, "comms", got.Comms, "workload")
+	same(t, "comms", got.Comms, "workload to workload")
 	return got
 }
 

@@ -229,6 +229,7 @@ func TestDatagramsThatAreOverDoNotWaitForAServerThatSaysNothing(t *testing.T) {
 			w.feed("b")
 		}
 		time.Sleep(100 * time.Millisecond)
+		w.feed("a")
 		w.feed("b")
 		w.want(100*time.Millisecond, "closed client+->server 5")
 	})
