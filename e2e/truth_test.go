@@ -17,8 +17,6 @@ const (
 	tcpPorts   = ":7000-7029"
 	mptcpPorts = ":7030-7039"
 	udpPorts   = ":7000-7039"
-	// Pods on the host's network share its ports.
-	hostPorts = ":27000-27019"
 )
 
 // scenario is traffic of which both ends are in the trace.
@@ -164,6 +162,9 @@ func TestGroundTruth(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
 	serve := []string{"serve", "-tcp", tcpPorts, "-mptcp", mptcpPorts, "-udp", udpPorts}
+	// Pods on the host's network share its ports, also with those of an earlier run that are just ending.
+	hostPort := 20000 + 20*rand.N[uint16](300)
+	hostPorts := fmt.Sprintf(":%d-%d", hostPort, hostPort+9)
 	serveHost := []string{"serve", "-tcp", hostPorts, "-udp", hostPorts}
 	one, two := e.Nodes[0], e.Nodes[1]
 	pods := e.Pods(t,
@@ -206,12 +207,13 @@ func TestGroundTruth(t *testing.T) {
 	add(scenario{name: "TCP one way there", protocol: "tcp", client: client, server: near, to: at(near.IP(t, false)), args: []string{"-send", "3000000", "-recv", "0"}})
 	add(scenario{name: "TCP many connections at once", protocol: "tcp", client: client, server: far, to: at(far.IP(t, false)), args: []string{"-conns", "300", "-parallel", "10", "-send", "100", "-recv", "100"}})
 	add(scenario{name: "TCP hairpin through SNAT", protocol: "tcp", client: hairpin, server: hairpin, to: at(hairpin4), args: tcp, service: "hairpin4"})
+	add(scenario{name: "UDP hairpin through SNAT", protocol: "udp", client: hairpin, server: hairpin, to: at(hairpin4), args: udp, service: "hairpin4"})
 
 	port = 7030
 	add(scenario{name: "TCP to an MPTCP listener", protocol: "tcp", client: client, server: far, to: at(far.IP(t, false)), args: tcp})
 	add(scenario{name: "TCP by ClusterIP to an MPTCP listener on IPv6", protocol: "tcp", client: client, server: far, to: at(far6), args: tcp, service: "far6"})
 
-	port = 27000
+	port = hostPort
 	add(scenario{name: "TCP from the host's network", protocol: "tcp", client: hostClient, server: hostServer, to: at(hostServer.IP(t, false)), args: tcp})
 	add(scenario{name: "TCP from a pod to the host's network", protocol: "tcp", client: client, server: hostServer, to: at(hostServer.IP(t, true)), args: tcp})
 	add(scenario{name: "UDP from the host's network", protocol: "udp", client: hostClient, server: hostServer, to: at(hostServer.IP(t, false)), args: udp})

@@ -138,7 +138,8 @@ func (e *Env) wait(t testing.TB, s PodSpec, done func(*corev1.Pod) bool) *corev1
 		return done(pod), nil
 	})
 	if err != nil {
-		t.Fatalf("wait for pod %s/%s: %v (status %+v)", s.Namespace, s.Name, err, pod.Status)
+		logs, _ := e.Client.CoreV1().Pods(s.Namespace).GetLogs(s.Name, &corev1.PodLogOptions{}).DoRaw(context.Background())
+		t.Fatalf("wait for pod %s/%s: %v; it is %s and said %q", s.Namespace, s.Name, err, pod.Status.Phase, logs)
 	}
 	return pod
 }
