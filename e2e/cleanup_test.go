@@ -159,9 +159,10 @@ func TestSessionSurvives(t *testing.T) {
 func TestTwoSessionsDoNotDisturbEachOther(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := busy(t, e)
+	user := e.RoleUser(t, "second", ns)
 	before := e.Snapshot(t, true)
 	first := e.Trace(t, "trace", "network", "-n", ns, "-o", "json")
-	second := e.TraceAs(t, e.RoleUser(t, "second", ns), "trace", "network", "-n", ns, "-o", "json", "--tracer-namespace", ns)
+	second := e.TraceAs(t, user, "trace", "network", "-n", ns, "-o", "json", "--tracer-namespace", ns)
 	for _, tr := range []*kit.Trace{first, second} {
 		tr.AwaitStreaming(t, 2)
 		tr.AwaitLines(t, 10)

@@ -146,8 +146,9 @@ func checkPod(t *testing.T, pod *corev1.Pod, allowed []string) {
 func TestDocumentedRoleIsEnough(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := busy(t, e)
+	user := e.RoleUser(t, "role-user", ns)
 	before := e.Snapshot(t, true)
-	tr := e.TraceAs(t, e.RoleUser(t, "role-user", ns), "trace", "network", "-n", ns, "--tracer-namespace", ns, "-o", "json")
+	tr := e.TraceAs(t, user, "trace", "network", "-n", ns, "--tracer-namespace", ns, "-o", "json")
 	tr.AwaitStreaming(t, 2)
 	tr.AwaitJQ(t, `any(.kind == "flow" and .src.pod == "client" and .dst.pod == "server" and .phase == "closed")`)
 	tr.Stop(t)

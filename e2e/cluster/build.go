@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,50 +19,90 @@ const (
 
 func (c *cluster) binaries() string          { return filepath.Join(c.cache, "kubernetes-"+version) }
 func (c *cluster) binary(name string) string { return filepath.Join(c.binaries(), name) }
-func (c *cluster) images() string            { return filepath.Join(c.cache, "images-2") }
 
-// build makes what the cache lacks. Each part appears under its name only when it is whole.
-func (c *cluster) build(ctx context.Context) error {
-	root, err := output(ctx, "", "go", "list", "-m", "-f", "{{.Dir}}", "github.com/orb8-dev/kubectl-orb8")
+// build makes what the cache lacks, and returns the directory of the images. Each part appears under its name only when it is
+// whole.
+func (c *cluster) build(ctx context.Context) (images string, err error) {
+	root, err := moduleRoot()
 	if err != nil {
-		return fmt.Errorf("find the module: run this from inside it: %w", err)
+		return "", err
 	}
+	// The go command that builds this module; there may be none on PATH.
+	goCommand := filepath.Join(root, "hack", "go")
 	here := filepath.Join(root, "e2e", "cluster")
 	err = c.whole(c.binaries(), func(dir string) error {
 		say("building Kubernetes %s: some minutes the first time, then it is in %s", version, c.cache)
 		flags := "-s -w"
-		for name, value := range map[string]string{"gitVersion": version, "gitMajor": "1", "gitMinor": "37"} {
-			flags += " -X k8s.io/component-base/version." + name + "=" + value
+		for _, variable := range []string{"gitVersion=" + version, "gitMajor=1", "gitMinor=37"} {
+			flags += " -X k8s.io/component-base/version." + variable
 		}
 		args := []string{"build", "-trimpath", "-ldflags", flags, "-o", dir + "/"}
 		for _, name := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl"} {
 			args = append(args, "k8s.io/kubernetes/cmd/"+name)
 		}
-		_, err := output(ctx, filepath.Join(here, "kubernetes"), "go", args...)
+		_, err := output(ctx, filepath.Join(here, "kubernetes"), goCommand, args...)
 		return err
 	})
 	if err != nil {
-		return err
+		return "", err
 	}
-	return c.whole(c.images(), func(dir string) error {
+	key, err := hashFiles(filepath.Join(here, "pause"), filepath.Join(here, "coredns"), filepath.Join(root, "e2e", "image"))
+	if err != nil {
+		return "", err
+	}
+	images = filepath.Join(c.cache, "images-"+key)
+	return images, c.whole(images, func(dir string) error {
 		say("building CoreDNS and the sandbox image")
-		for _, image := range []struct{ ref, dir, name string }{
-			{pauseImage, root, "pause"}, {corednsImage, filepath.Join(here, "coredns"), "coredns"},
+		for _, image := range []struct{ ref, name, dir, pkg string }{
+			{pauseImage, "pause", root, "./e2e/cluster/pause"},
+			{corednsImage, "coredns", filepath.Join(here, "coredns"), "."},
 		} {
-			source := "."
-			if image.name == "pause" {
-				source = "./e2e/cluster/pause"
-			}
 			binary := filepath.Join(dir, image.name)
-			if _, err := output(ctx, image.dir, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, source); err != nil {
+			if _, err := output(ctx, image.dir, goCommand, "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, image.pkg); err != nil {
 				return err
 			}
-			if _, err := output(ctx, root, "go", "run", "./e2e/image", "-ref", image.ref, "-o", binary+".tar", binary); err != nil {
+			if _, err := output(ctx, root, goCommand, "run", "./e2e/image", "-ref", image.ref, "-o", binary+".tar", binary); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// moduleRoot finds the source of this program: the directory at or above the current one with our go.mod in it.
+func moduleRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		b, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+		if err == nil && strings.HasPrefix(string(b), "module github.com/orb8-dev/kubectl-orb8\n") {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", errors.New("run this from inside the module: it builds from its source")
+		}
+	}
+}
+
+// hashFiles names the state of the sources below some directories.
+func hashFiles(dirs ...string) (string, error) {
+	hash := sha256.New()
+	for _, dir := range dirs {
+		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			b, err := os.ReadFile(path)
+			fmt.Fprintf(hash, "%s %d\n%s", d.Name(), len(b), b)
+			return err
+		})
+		if err != nil {
+			return "", err
+		}
+	}
+	return fmt.Sprintf("%x", hash.Sum(nil)[:6]), nil
 }
 
 // whole fills a directory under another name and renames it when it is done.
@@ -81,7 +124,11 @@ func (c *cluster) whole(dir string, fill func(string) error) error {
 	if err := os.Chmod(part, 0o755); err != nil {
 		return err
 	}
-	return os.Rename(part, dir)
+	// Another build may have been quicker.
+	if err := os.Rename(part, dir); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
 }
 
 // output runs a command and returns what it prints. Its error holds what it wrote to stderr.

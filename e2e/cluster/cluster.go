@@ -1,11 +1,15 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
+
+	"golang.org/x/sys/unix"
 )
 
 // version of Kubernetes; kubernetes/go.mod pins the same.
@@ -65,6 +69,27 @@ func (c *cluster) path(elem ...string) string {
 }
 func (c *cluster) kubeconfig(user string) string {
 	return c.path("kubeconfig", user)
+}
+
+// lock keeps two commands from starting or stopping the same cluster at once. The kernel lets go of it when its holder dies.
+// The file is in the cache, for the state directory comes and goes.
+func (c *cluster) lock(ctx context.Context) (unlock func(), err error) {
+	if err := os.MkdirAll(c.cache, 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(c.cache, "lock-"+c.name), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	take := func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) }
+	if err = take(); errors.Is(err, unix.EWOULDBLOCK) {
+		say("waiting for another up or down of %s", c.name)
+		err = await(ctx, "the other command ends", take)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", f.Name(), errors.Join(err, f.Close()))
+	}
+	return func() { f.Close() }, nil
 }
 
 // Addresses. The host is where the control plane listens; it meets the nodes on the bridge.

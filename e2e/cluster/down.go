@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -18,15 +17,17 @@ import (
 // down takes everything away: processes, mounts, namespaces and links, cgroups, files. It works on whatever a killed run has
 // left, and does nothing where there is nothing.
 func (c *cluster) down(ctx context.Context) error {
-	sockets := c.shimSockets()
-	err := errors.Join(c.killAll(), c.unmountAll(), c.unwire(ctx), c.removeCgroups())
-	if err != nil {
+	if err := errors.Join(c.killAll(), c.unmountAll(), c.unwire(ctx), c.removeCgroups()); err != nil {
 		return err
 	}
-	for _, path := range append(sockets, c.logLinks()...) {
+	for _, path := range c.litter() {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
+	}
+	// The record of what to restore goes last, so that a down that was cut short can be run again.
+	if err := c.restore(); err != nil {
+		return fmt.Errorf("restore the machine's settings: %w", err)
 	}
 	return os.RemoveAll(c.dir)
 }
@@ -50,19 +51,27 @@ func (c *cluster) killAll() error {
 	return errors.Join(errs...)
 }
 
-// unmountAll unmounts what is below the state directory, the last mounted first.
+// unmountAll unmounts what is below the state directory, the last mounted first. It fails where anything stays mounted: what
+// is below the directory is going to be deleted.
 func (c *cluster) unmountAll() error {
-	mountinfo, err := os.ReadFile("/proc/self/mountinfo")
+	below := func() ([]string, error) {
+		mountinfo, err := os.ReadFile("/proc/self/mountinfo")
+		return mountsBelow(string(mountinfo), c.dir), err
+	}
+	points, err := below()
 	if err != nil {
 		return err
 	}
-	var errs []error
-	for _, point := range slices.Backward(mountsBelow(string(mountinfo), c.dir)) {
+	for _, point := range slices.Backward(points) {
+		// One that has gone with another's propagation is no error.
 		if err := unix.Unmount(point, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-			errs = append(errs, fmt.Errorf("unmount %s: %w", point, err))
+			return fmt.Errorf("unmount %s: %w", point, err)
 		}
 	}
-	return errors.Join(errs...)
+	if points, err = below(); err == nil && len(points) > 0 {
+		err = fmt.Errorf("still mounted: %s", strings.Join(points, ", "))
+	}
+	return err
 }
 
 // mountsBelow lists the mount points below a directory in the order they were mounted.
@@ -75,64 +84,4 @@ func mountsBelow(mountinfo, dir string) []string {
 		}
 	}
 	return points
-}
-
-func (c *cluster) removeCgroups() error {
-	mountinfo, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return err
-	}
-	v1, v2 := cgroupMounts(string(mountinfo))
-	var errs []error
-	for _, mount := range append(v1, v2...) {
-		for _, n := range c.nodes {
-			root := filepath.Join(mount, n.cgroup())
-			// A cgroup whose last process has just died refuses for a moment.
-			errs = append(errs, poll(10*time.Second, "cgroup "+root+" is empty", func() bool { return removeTree(root) }))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// removeTree removes a cgroup with those below it, and reports whether it is gone.
-func removeTree(root string) bool {
-	var dirs []string
-	filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() {
-			dirs = append(dirs, path)
-		}
-		return nil
-	})
-	for _, dir := range slices.Backward(dirs) {
-		os.Remove(dir) // rmdir: what is busy stays, and is seen below
-	}
-	_, err := os.Stat(root)
-	return errors.Is(err, fs.ErrNotExist)
-}
-
-// shimSockets are what killed shims leave in containerd's own directory: it cannot be configured, so each shim's address is
-// read from its bundle.
-func (c *cluster) shimSockets() []string {
-	var sockets []string
-	bundles, _ := filepath.Glob(c.path("node*", "run", "io.containerd.runtime.v2.task", "k8s.io", "*", "address"))
-	for _, file := range bundles {
-		if b, err := os.ReadFile(file); err == nil {
-			if path, ok := strings.CutPrefix(strings.TrimSpace(string(b)), "unix://"); ok && strings.HasPrefix(path, "/run/containerd/s/") {
-				sockets = append(sockets, path)
-			}
-		}
-	}
-	return sockets
-}
-
-// logLinks are the kubelets' links in /var/log/containers, whose place cannot be configured either.
-func (c *cluster) logLinks() []string {
-	var ours []string
-	links, _ := filepath.Glob("/var/log/containers/*.log")
-	for _, link := range links {
-		if target, err := os.Readlink(link); err == nil && strings.HasPrefix(target, c.dir+"/") {
-			ours = append(ours, link)
-		}
-	}
-	return ours
 }

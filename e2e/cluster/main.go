@@ -49,9 +49,17 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	command, args := args[0], args[1:]
+	if command == "up" || command == "down" {
+		unlock, err := c.lock(ctx)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+	}
 	switch {
 	case command == "build" && len(args) == 0:
-		return c.build(ctx)
+		_, err := c.build(ctx)
+		return err
 	case command == "up" && len(args) == 0:
 		if err := c.up(ctx); err != nil {
 			return err

@@ -166,8 +166,9 @@ func (c *cluster) owns(cmdline, cgroups string) bool {
 		}
 	}
 	args := strings.Split(cmdline, "\x00")
-	switch strings.TrimPrefix(filepath.Base(args[0]), "nsenter") {
-	case "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "containerd", "containerd-shim-runc-v2", "kubelet", "kube-proxy", "runc", "":
+	switch filepath.Base(args[0]) {
+	case "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "containerd", "containerd-shim-runc-v2", "kubelet", "kube-proxy", "runc",
+		"nsenter": // which becomes one of the others
 	default:
 		return false
 	}

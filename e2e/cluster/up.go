@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -30,11 +30,12 @@ func (c *cluster) up(ctx context.Context) error {
 		return nil
 	}
 	for _, tool := range []string{"etcd", "containerd", "runc", "ip", "nsenter", "iptables", "ctr"} {
-		if _, err := output(ctx, "", "sh", "-c", "command -v "+tool); err != nil {
+		if _, err := exec.LookPath(tool); err != nil {
 			return fmt.Errorf("%s is missing: run e2e/install-deps.sh", tool)
 		}
 	}
-	if err := c.build(ctx); err != nil {
+	images, err := c.build(ctx)
+	if err != nil {
 		return err
 	}
 	// What a killed run left would be in the way.
@@ -44,21 +45,29 @@ func (c *cluster) up(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, upTimeout)
 	defer cancel()
 	began := time.Now()
-	if err := c.start(ctx); err != nil {
+	if err := c.start(ctx, images); err != nil {
 		return errors.Join(err, c.logTails(), c.down(context.WithoutCancel(ctx)))
 	}
 	say("cluster up in %.1f s", time.Since(began).Seconds())
 	return nil
 }
 
-func (c *cluster) start(ctx context.Context) error {
+// start needs a clean machine, and the directory of the images that every node holds.
+func (c *cluster) start(ctx context.Context, images string) error {
 	for _, dir := range []string{"pki", "kubeconfig", "log", "pids"} {
 		if err := os.MkdirAll(c.path(dir), 0o755); err != nil {
 			return err
 		}
 	}
+	// Before the first change to the machine.
+	if err := c.remember(); err != nil {
+		return fmt.Errorf("record the machine's settings: %w", err)
+	}
 	if err := c.pki(); err != nil {
 		return fmt.Errorf("make keys: %w", err)
+	}
+	if err := passControllers(); err != nil {
+		return err
 	}
 	if err := c.network(ctx); err != nil {
 		return fmt.Errorf("lay the network: %w", err)
@@ -110,7 +119,7 @@ func (c *cluster) start(ctx context.Context) error {
 					if err := n.awaitContainerd(ctx); err != nil {
 						return err
 					}
-					if err := n.importImages(ctx, filepath.Join(c.images(), "pause.tar"), filepath.Join(c.images(), "coredns.tar")); err != nil {
+					if err := n.importImages(ctx, filepath.Join(images, "pause.tar"), filepath.Join(images, "coredns.tar")); err != nil {
 						return err
 					}
 					// A kubelet that finds no API server waits seconds before it tries again.
@@ -287,55 +296,6 @@ func (c *cluster) control(ctx context.Context, command string, args []string) er
 		return c.awaitAPI(ctx, client)
 	case "containerd":
 		return p.node.awaitContainerd(ctx)
-	}
-	return nil
-}
-
-// cgroupMounts lists the hierarchies of the machine: one on a unified host, one per controller and the unified one on a
-// hybrid host.
-func cgroupMounts(mountinfo string) (v1, v2 []string) {
-	for _, line := range strings.Split(mountinfo, "\n") {
-		// 36 35 98:0 /root /mount/point options - type source superoptions
-		before, after, ok := strings.Cut(line, " - ")
-		fields := strings.Fields(before)
-		if !ok || len(fields) < 5 {
-			continue
-		}
-		switch kind, _, _ := strings.Cut(after, " "); kind {
-		case "cgroup":
-			v1 = append(v1, fields[4])
-		case "cgroup2":
-			v2 = append(v2, fields[4])
-		}
-	}
-	return v1, v2
-}
-
-// makeCgroups makes the node's own root in every hierarchy: two kubelets under one delete each other's pods.
-func (n *node) makeCgroups() error {
-	mountinfo, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return err
-	}
-	v1, v2 := cgroupMounts(string(mountinfo))
-	for _, mount := range append(v1, v2...) {
-		dir := filepath.Join(mount, n.cgroup())
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return err
-		}
-		// A v1 cpuset takes no process before it is told its CPUs and memory nodes.
-		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
-			if own, err := os.ReadFile(filepath.Join(dir, file)); err != nil || strings.TrimSpace(string(own)) != "" || len(v1) == 0 {
-				continue
-			}
-			parent, err := os.ReadFile(filepath.Join(mount, file))
-			if err != nil {
-				return err
-			}
-			if err := os.WriteFile(filepath.Join(dir, file), parent, 0o644); err != nil {
-				return err
-			}
-		}
 	}
 	return nil
 }
