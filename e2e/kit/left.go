@@ -72,17 +72,14 @@ func (s *Snapshot) NothingLeft(t testing.TB) {
 	var left []string
 	start := time.Now()
 	err := wait.PollUntilContextTimeout(context.Background(), 100*time.Millisecond, CleanupTime, true, func(ctx context.Context) (bool, error) {
-		left = nil
 		objects, err := s.env.objects(ctx)
 		if err != nil {
-			left = []string{err.Error()}
-			return false, nil // the API server may just be starting again
-		}
-		for _, o := range objects {
-			if !s.objects[o] {
-				left = append(left, o)
+			if left == nil {
+				left = []string{err.Error()}
 			}
+			return false, nil // the API server may just be starting again, or the time is up
 		}
+		left = slices.DeleteFunc(objects, func(o string) bool { return s.objects[o] })
 		if s.own {
 			now, err := bpfObjects()
 			if err != nil {
