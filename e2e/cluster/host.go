@@ -60,11 +60,7 @@ func (c *cluster) remember() error {
 			h.Missing = append(h.Missing, dir)
 		}
 	}
-	mountinfo, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return err
-	}
-	h.NetnsMount = !slices.Contains(mountsBelow(string(mountinfo), "/run"), "/run/netns")
+	h.NetnsMount = !mountPoint("/run/netns")
 	if unified() {
 		available, err := words(unifiedRoot, "cgroup.controllers")
 		if err != nil {
@@ -81,6 +77,13 @@ func (c *cluster) remember() error {
 		return err
 	}
 	return os.WriteFile(c.hostFile(), b, 0o644)
+}
+
+// mountPoint reports whether something is mounted at a path, even the same filesystem.
+func mountPoint(path string) bool {
+	var st unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, 0, &st)
+	return err == nil && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
 }
 
 // restore undoes what was done to the machine since remember. Without a record there was no change.
