@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
 
@@ -33,7 +32,8 @@ type Options struct {
 	RingBytes uint32
 	// MaxFlows bounds the flows of unconnected sockets, of IPv4 and of IPv6 each; default 131,072.
 	MaxFlows uint32
-	// UDPIdle is how long a conversation without a connection may be silent before it counts as closed; default 30 s.
+	// UDPIdle is how long a conversation without a connection may be silent before it counts as closed; default 30 s. It shrinks
+	// by itself as flows fill the room for them.
 	UDPIdle time.Duration
 }
 
@@ -106,7 +106,7 @@ var needs = []bpf.Need{
 }
 
 func (p *Probe) load() error {
-	cache := btf.NewCache()
+	cache := p.options.Scope.Types()
 	kernel, err := bpf.KernelTypes(cache)
 	if err != nil {
 		return err
@@ -121,9 +121,6 @@ func (p *Probe) load() error {
 	spec.Maps[objectMapEvents].MaxEntries = p.options.RingBytes
 	spec.Maps[objectMapPacketFlows4].MaxEntries = p.options.MaxFlows
 	spec.Maps[objectMapPacketFlows6].MaxEntries = p.options.MaxFlows
-	if err := spec.Variables["idle_ns"].Set(uint64(p.options.UDPIdle)); err != nil {
-		return fmt.Errorf("set up flows: %w", err)
-	}
 	if err := spec.LoadAndAssign(&p.objects, &ebpf.CollectionOptions{
 		Cache:           cache,
 		MapReplacements: p.options.Scope.Maps(),

@@ -80,6 +80,7 @@ const (
 	objectVarClosedTotal    = "closed_total"
 	objectVarGoneTotal      = "gone_total"
 	objectVarIdleNs         = "idle_ns"
+	objectVarMetTotal       = "met_total"
 	objectVarWalkNs         = "walk_ns"
 	objectVarWalkNumber     = "walk_number"
 )
@@ -164,6 +165,7 @@ type objectVariableSpecs struct {
 	ClosedTotal *ebpf.VariableSpec `ebpf:"closed_total"`
 	GoneTotal   *ebpf.VariableSpec `ebpf:"gone_total"`
 	IdleNs      *ebpf.VariableSpec `ebpf:"idle_ns"`
+	MetTotal    *ebpf.VariableSpec `ebpf:"met_total"`
 	WalkNs      *ebpf.VariableSpec `ebpf:"walk_ns"`
 	WalkNumber  *ebpf.VariableSpec `ebpf:"walk_number"`
 }
@@ -221,6 +223,7 @@ type objectVariables struct {
 	ClosedTotal *ebpf.Variable `ebpf:"closed_total"`
 	GoneTotal   *ebpf.Variable `ebpf:"gone_total"`
 	IdleNs      *ebpf.Variable `ebpf:"idle_ns"`
+	MetTotal    *ebpf.Variable `ebpf:"met_total"`
 	WalkNs      *ebpf.Variable `ebpf:"walk_ns"`
 	WalkNumber  *ebpf.Variable `ebpf:"walk_number"`
 }

@@ -119,14 +119,14 @@ struct {
 	__type(value, __u64);
 } packet_gone SEC(".maps");
 
-const volatile __u64 idle_ns = 30000000000ULL;
-
 /* Set by user space before each walk, as is walk_ns. */
 volatile __u64 walk_number;
+volatile __u64 idle_ns; /* a flow that has been silent for so long is closed */
 volatile __u32 check_gone; /* there is something in packet_gone */
 /* Counted for user space, which tells by them whether there is something to check or to sweep. */
 volatile __u64 gone_total;
 volatile __u64 closed_total;
+volatile __u64 met_total; /* flows in a map, each time that a walk comes by */
 
 /* A packet as it counts. */
 struct packet {
@@ -649,6 +649,7 @@ int packet_walk4(struct bpf_iter__bpf_map_elem *ctx)
 
 	if (!m || !k4)
 		return 0;
+	__sync_fetch_and_add(&met_total, 1);
 	if (m->flow.state != FLOW_LIVE || !in_scope(m->cgroup))
 		return 0;
 	k.ends.local[2] = k.ends.remote[2] = bpf_htonl(0xffff);
@@ -670,6 +671,7 @@ int packet_walk6(struct bpf_iter__bpf_map_elem *ctx)
 
 	if (!m || !k)
 		return 0;
+	__sync_fetch_and_add(&met_total, 1);
 	if (m->flow.state != FLOW_LIVE || !in_scope(m->cgroup))
 		return 0;
 	walk_flow(&m->flow, k, m->cgroup, &m->owner, idle(&m->flow) || socket_gone(k->cookie));

@@ -29,7 +29,9 @@ type walker struct {
 	number uint64
 	// swept and forgotten are what closed_total and gone_total were when last looked at; gone says that the latter has grown.
 	swept, forgotten uint64
-	gone             bool
+	// met is what met_total was before the last walk.
+	met  uint64
+	gone bool
 }
 
 // glance is how often the walker looks whether more is in scope.
@@ -143,10 +145,12 @@ func (w *walker) walk() error {
 // prepare tells the programs of a new walk, and says whether there are closed flows to sweep out.
 func (w *walker) prepare() (sweep bool, err error) {
 	o := &w.probe.objects
-	var closed, gone uint64
-	if err := errors.Join(o.ClosedTotal.Get(&closed), o.GoneTotal.Get(&gone)); err != nil {
+	var closed, gone, met uint64
+	if err := errors.Join(o.ClosedTotal.Get(&closed), o.GoneTotal.Get(&gone), o.MetTotal.Get(&met)); err != nil {
 		return false, err
 	}
+	idle := patienceFor(w.probe.options.UDPIdle, met-w.met, w.probe.options.MaxFlows)
+	w.met = met
 	now, err := bpf.Monotonic()
 	if err != nil {
 		return false, err
@@ -159,7 +163,15 @@ func (w *walker) prepare() (sweep bool, err error) {
 	}
 	w.forgotten = gone
 	sweep, w.swept = closed != w.swept, closed
-	return sweep, errors.Join(o.WalkNumber.Set(w.number), o.WalkNs.Set(now), o.CheckGone.Set(check))
+	return sweep, errors.Join(o.WalkNumber.Set(w.number), o.WalkNs.Set(now), o.CheckGone.Set(check),
+		o.IdleNs.Set(uint64(idle)))
+}
+
+// patienceFor is how long a flow may be silent while there are so many of them. It shrinks with the square of the room that
+// is left, so that a server of many short conversations closes them earlier rather than that new ones are not counted.
+func patienceFor(idle time.Duration, flows uint64, room uint32) time.Duration {
+	left := max(0, 1-float64(flows)/float64(room))
+	return time.Duration(float64(idle) * left * left)
 }
 
 // forget removes the sockets that were gone before this walk began: it has closed their flows.

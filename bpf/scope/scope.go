@@ -42,6 +42,7 @@ type Scope struct {
 	ring    *ringbuf.Reader
 	clock   *bpf.Clock
 	grown   atomic.Uint64
+	types   atomic.Pointer[btf.Cache]
 }
 
 // Open loads the scope's maps and programs and attaches them. It gives a *bpf.NotSupportedError where the kernel is too old.
@@ -77,6 +78,7 @@ func (s *Scope) load() error {
 	if err := loadObjectObjects(&s.objects, &ebpf.CollectionOptions{Cache: cache}); err != nil {
 		return fmt.Errorf("load scope: %w", err)
 	}
+	s.types.Store(cache)
 	if s.ring, err = ringbuf.NewReader(s.objects.ScopeEvents); err != nil {
 		return fmt.Errorf("open the ring buffer of scope: %w", err)
 	}
@@ -93,6 +95,15 @@ func (s *Scope) load() error {
 // Maps gives the maps that probes share, by the name they have in C, for ebpf.CollectionOptions.MapReplacements.
 func (s *Scope) Maps() map[string]*ebpf.Map {
 	return map[string]*ebpf.Map{objectMapScopeCgroups: s.objects.ScopeCgroups}
+}
+
+// Types gives the kernel's types as Open has read them, to the first that asks: reading them takes longer than the rest of
+// loading a probe, and they take some MB that nobody needs once all probes are loaded.
+func (s *Scope) Types() *btf.Cache {
+	if c := s.types.Swap(nil); c != nil {
+		return c
+	}
+	return btf.NewCache()
 }
 
 // SetPod says whether the pod with this UID is observed. It takes effect for the cgroups made from now on.
