@@ -30,8 +30,13 @@ type Snapshot struct {
 }
 
 // Snapshot records all objects in the cluster and, where the nodes are on this machine, the kernel's BPF objects.
+//
+// It waits for the end of what earlier tests left to end by itself.
 func (e *Env) Snapshot(t testing.TB, own bool) *Snapshot {
 	t.Helper()
+	if own {
+		AwaitNoProcess(t, "orb8-tracer", CleanupTime)
+	}
 	objects, err := e.objects(t.Context())
 	if err != nil {
 		t.Fatal(err)
