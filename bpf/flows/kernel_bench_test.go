@@ -119,7 +119,20 @@ func BenchmarkKernelPacket(b *testing.B) {
 		if !scoped {
 			name = "out-of-scope"
 		}
-		b.Run("TCP/"+name, func(b *testing.B) { r := newRig(b, scoped, Options{}); r.measure(func() { tcpPingPong(r, 100_000) }) })
+		b.Run("TCP/"+name, func(b *testing.B) {
+			r := newRig(b, scoped, Options{})
+			r.measure(func() { tcpPingPong(r, 100_000) })
+			ns, reads := spent(b, []*ebpf.Program{r.probe.objects.TcpReader})
+			b.ReportMetric(ns/reads, "ns/read")
+		})
+		b.Run("TCP-connections/"+name, func(b *testing.B) {
+			r := newRig(b, scoped, Options{})
+			tcpConnections(r, 5_000)
+			ns, changes := spent(b, []*ebpf.Program{r.probe.objects.TcpState})
+			b.ReportMetric(ns/changes, "ns/state-change")
+			b.ReportMetric(ns/5_000, "ns/connection")
+			b.ReportMetric(0, "ns/op")
+		})
 		b.Run("UDP-connected/"+name, func(b *testing.B) {
 			r := newRig(b, scoped, Options{})
 			r.measure(func() { udpFlow(r, 200_000) })
@@ -165,6 +178,17 @@ func tcpPingPong(r *rig, rounds int) {
 			r.Fatal(err)
 		}
 	}
+}
+
+// tcpConnections opens and closes connections, one after the other, whose both ends are in the cgroup.
+func tcpConnections(r *rig, n int) {
+	r.cgroup.Run(r, func() {
+		for range n {
+			c, err := talk(1)
+			check(r, err)
+			check(r, c.Close())
+		}
+	})
 }
 
 // udpPair makes a server that reads whatever comes and an unconnected client, both in scope.
