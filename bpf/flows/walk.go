@@ -213,15 +213,26 @@ func (w *walker) iterate(iters ...*link.Iter) error {
 		if err != nil {
 			return err
 		}
-		// Nothing is ever read: reading is what makes the program run.
-		if _, err := io.Copy(io.Discard, r); err != nil {
-			return errors.Join(err, r.Close())
-		}
-		if err := r.Close(); err != nil {
+		if err := errors.Join(runThrough(r), r.Close()); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// runThrough reads to the end. Nothing is ever read: reading is what makes the program run. After a million objects without
+// a byte the kernel wants to be asked again.
+func runThrough(r io.Reader) error {
+	var none [8]byte
+	for {
+		_, err := r.Read(none[:])
+		switch {
+		case err == io.EOF:
+			return nil
+		case err != nil && !errors.Is(err, unix.EAGAIN):
+			return err
+		}
+	}
 }
 
 // flush walks until nothing had to be put off for want of room in the ring buffer, and the sink has had everything.

@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	// keepDead is how long a removed cgroup stays in scope: the last events of its sockets come after it is gone.
-	keepDead = 30 * time.Second
+	// keepDead is how long a removed cgroup stays in scope: the last events of its sockets come after it is gone, up to some 100 s
+	// where the peer of a connection that is being closed no longer answers. The tracer remembers names for a little longer.
+	keepDead = 110 * time.Second
 	// maxDead bounds the removed cgroups that are kept; the oldest go first.
 	maxDead = 4096
 )
