@@ -36,18 +36,20 @@ run kubectl get pods -n "$namespace" -o wide
 say "who talks to whom: ten seconds of it, as a table"
 events=$(mktemp)
 run kubectl orb8 trace network -n "$namespace" --duration 10s | tee "$events"
-if ! grep -q 'shop-' "$events"; then
-	echo "demo: the table names no pod of the application" >&2
+if ! grep -q 'shop-.* web:8080->web-' "$events"; then
+	echo "demo: the table does not name who talks to whom" >&2
 	exit 1
 fi
-rm -f "$events"
 
-say "the same as JSON, summed by jq: payload from the shop to each backend"
-sums=$(run kubectl orb8 trace network deploy/shop -n "$namespace" --duration 5s -o json |
-	tee >(head -n 2 | cut -c 1-400 >&2) |
-	jq -rs 'map(select(.kind == "flow" and .dst.service == "web")) | group_by(.id) | map(last) | group_by([.protocol, .dst.pod])[]
-		| "\(.[0].src.workload) -> service \(.[0].dst.service) -> \(.[0].dst.pod)  \(.[0].protocol)  \(length) flows  \(map(.bytesSent) | add) bytes there  \(map(.bytesReceived) | add) back"')
+say "the same as JSON: one object a line, here the first flow"
+run kubectl orb8 trace network deploy/shop -n "$namespace" --duration 5s -o json >"$events"
+grep -m 1 '"kind":"flow"' "$events" | jq -c .
+
+say "and summed by jq: payload from the shop to each backend of the service"
+sums=$(jq -rs 'map(select(.kind == "flow" and .dst.service == "web")) | group_by(.id) | map(last) | group_by([.protocol, .dst.pod])[]
+	| "\(.[0].src.workload) -> \(.[0].dst.service) -> \(.[0].dst.pod)  \(.[0].protocol)  \(length) flows  \(map(.bytesSent) | add) bytes there  \(map(.bytesReceived) | add) back"' "$events")
 echo "$sums"
+rm -f "$events"
 [ "$sums" ] || { echo "demo: no flow to the service" >&2; exit 1; }
 
 say "and nothing stays behind"
