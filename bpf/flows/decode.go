@@ -75,6 +75,10 @@ func (d *decoder) decode(raw []byte) (uint64, *event.Event, error) {
 	f.Phase = event.Phase(e.Phase)
 	f.StartTime = d.clock.Wall(e.StartNs)
 	f.LastTime = d.clock.Wall(e.LastNs)
+	if f.LastTime != 0 {
+		// The last packet's time is of a coarser clock, which lags by up to a tick.
+		f.LastTime = max(f.LastTime, f.StartTime)
+	}
 	f.SocketCookie = e.Cookie
 	f.IsnValid = e.Flags&isnValid != 0
 	d.fillEnds(e)
