@@ -287,6 +287,13 @@ func TestGroundTruth(t *testing.T) {
 	t.Run("every line fits the published schema", func(t *testing.T) {
 		tr.CheckSchema(t)
 	})
+	t.Run("times are in order", func(t *testing.T) {
+		var wrong []any
+		tr.JQ(t, &wrong, `map(select(.kind == "flow" and (.startTime != null and .startTime > .lastTime or .lastTime > .time)) | {id, startTime, lastTime, time})`)
+		if len(wrong) > 0 {
+			t.Errorf("flows that end before they begin, or are told of before they end: %v", wrong)
+		}
+	})
 	t.Run("counters never go back", func(t *testing.T) {
 		var back []string
 		tr.JQ(t, &back, `

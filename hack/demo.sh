@@ -42,7 +42,7 @@ if ! grep -q 'shop-.* web:8080->web-' "$events"; then
 fi
 
 say "the same as JSON: one object a line, here the first flow"
-run kubectl orb8 trace network deploy/shop -n "$namespace" --duration 5s -o json >"$events"
+run kubectl orb8 trace network -n "$namespace" --duration 5s -o json >"$events"
 grep -m 1 '"kind":"flow"' "$events" | jq -c .
 
 say "and summed by jq: payload from the shop to each backend of the service"
