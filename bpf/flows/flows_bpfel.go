@@ -50,6 +50,37 @@ type objectFlowEvent struct {
 	Raw      uint8
 }
 
+type objectTcpRec struct {
+	_             structs.HostLayout
+	Settled       uint64
+	SegsOut       uint64
+	SegsIn        uint64
+	BytesSent     uint64
+	BytesReceived uint64
+	Cgroup        uint64
+	Cookie        uint64
+	StartNs       uint64
+	IsnLocal      uint32
+	IsnRemote     uint32
+	Ends          struct {
+		_      structs.HostLayout
+		Local  [4]uint32
+		Remote [4]uint32
+		Lport  uint16
+		Rport  uint16
+	}
+	Owner struct {
+		_    structs.HostLayout
+		Pid  uint32
+		Comm [16]uint8
+	}
+	Role       uint8
+	State      uint8
+	Isn        uint8
+	OwnerFinal uint8
+	_          [4]byte
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.

@@ -11,8 +11,8 @@ struct tcp_rec {
 	/* What a walk looks at comes first: most sockets have no news, and a walk's cost is in the cache lines it touches. */
 	__u64 settled; /* the socket's tcp_mstamp when there was no news; 0: look closer */
 	/* As last reported: counters must not be seen to go back, and a walk reports only what has changed. */
-	__u32 segs_out;
-	__u32 segs_in;
+	__u64 segs_out;
+	__u64 segs_in;
 	__u64 bytes_sent;
 	__u64 bytes_received;
 	__u64 cgroup;
@@ -118,6 +118,19 @@ static __always_inline void start_record(const struct sock *sk, const struct tcp
 	read_tcp_ends(sk, tp, &rec->ends);
 }
 
+/*
+ * The kernel counts segments in 32 bits, which a fast link fills in minutes: the reading after last, in 64. A reading that
+ * seems older comes from another CPU that reported the socket meanwhile.
+ */
+static __always_inline __u64 widen(bool first, __u64 last, __u32 now)
+{
+	__s32 more = now - (__u32)last;
+
+	if (first)
+		return now;
+	return more > 0 ? last + more : last;
+}
+
 /* The initial sequence numbers never change, so two readings that agree are right, torn or not. */
 static __always_inline void learn_isn(struct tcp_rec *rec, const struct tcp_now *n, __u8 state, bool exact)
 {
@@ -165,8 +178,8 @@ static __always_inline bool report_tcp(const struct sock *sk, const struct tcp_s
 	e->last_ns = tp->tcp_mstamp * 1000;
 	e->bytes_sent = rec->bytes_sent;
 	e->bytes_received = rec->bytes_received;
-	e->packets_sent = rec->segs_out = tp->segs_out;
-	e->packets_received = rec->segs_in = tp->segs_in;
+	e->packets_sent = rec->segs_out = widen(!rec->state, rec->segs_out, tp->segs_out);
+	e->packets_received = rec->segs_in = widen(!rec->state, rec->segs_in, tp->segs_in);
 	e->isn_local = rec->isn_local;
 	e->isn_remote = rec->isn_remote;
 	e->retransmits = tp->total_retrans;
@@ -320,7 +333,7 @@ int tcp_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
 	tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp)
 		return 0;
-	if (rec->state == state && rec->segs_out == tp->segs_out && rec->segs_in == tp->segs_in && rec->isn != ISN_DOUBTFUL) {
+	if (rec->state == state && (__u32)rec->segs_out == tp->segs_out && (__u32)rec->segs_in == tp->segs_in && rec->isn != ISN_DOUBTFUL) {
 		if (walk_ns / 1000 > newest + SETTLED_US)
 			rec->settled = newest;
 		return 0;

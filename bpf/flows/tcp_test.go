@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
@@ -210,6 +211,31 @@ func TestTCPCountersAreTheKernelsOwn(t *testing.T) {
 		if f.State != event.TCPState_TCP_STATE_ESTABLISHED {
 			t.Errorf("%s: state %s", name, f.State)
 		}
+	}
+}
+
+func TestSegmentsAreCountedBeyond32Bits(t *testing.T) {
+	tr := newTrace(t, Options{})
+	client, server := tr.wanted("client"), tr.wanted("server")
+	p := connect(tr, client, server, "127.0.0.1")
+	tr.current(client)
+	raw, err := p.client.SyscallConn()
+	tr.check(err)
+	// As if the last walk had been just before the kernel's counters went round.
+	const before = 1<<32 - 1
+	tr.check(raw.Control(func(fd uintptr) {
+		var rec objectTcpRec
+		socks := tr.probe.objects.TcpSocks
+		tr.check(socks.Lookup(uint32(fd), &rec))
+		rec.SegsOut, rec.SegsIn = before, before
+		tr.check(socks.Update(uint32(fd), &rec, ebpf.UpdateExist))
+	}))
+	exchange(tr, p)
+	settle(tr, p)
+	f := tr.current(client)
+	info := tcpInfo(tr, p.client)
+	if n := own(t, f); n.PacketsSent != 1<<32+uint64(info.Segs_out) || n.PacketsReceived != 1<<32+uint64(info.Segs_in) {
+		t.Errorf("%d and %d segments, want 2^32 more than %d and %d", n.PacketsSent, n.PacketsReceived, info.Segs_out, info.Segs_in)
 	}
 }
 
