@@ -1,0 +1,465 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/plugin/collect"
+	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
+)
+
+// tracer is a node's tracer as the wire shows it: the real gRPC and TLS on loopback, without a kernel behind.
+type tracer struct {
+	session.UnimplementedSessionServer
+	identity *session.Identity
+	listener net.Listener
+	server   *grpc.Server
+	instance uint64
+	protocol uint32
+	// startError is what Started says.
+	startError string
+	// batches are sent in order; after cutAfter of them the stream waits, once, to be cut by cutNow.
+	batches  int
+	cutAfter int
+
+	mu      sync.Mutex
+	cut     bool
+	resumes []uint64
+	updates []*session.PodUpdate
+	stop    chan struct{}
+	once    sync.Once
+	conns   []net.Conn
+}
+
+func startTracer(t *testing.T, client session.PublicKey, instance uint64) *tracer {
+	t.Helper()
+	identity, err := session.NewIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := &tracer{identity: identity, listener: l, instance: instance, protocol: session.Protocol, batches: 5, stop: make(chan struct{})}
+	tr.server = grpc.NewServer(grpc.Creds(credentials.NewTLS(identity.ServerTLS(client))))
+	session.RegisterSessionServer(tr.server, tr)
+	var serving sync.WaitGroup
+	serving.Go(func() { tr.server.Serve(l) })
+	t.Cleanup(func() {
+		tr.server.Stop()
+		serving.Wait()
+	})
+	return tr
+}
+
+func (tr *tracer) Control(stream session.Session_ControlServer) error {
+	first, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	if tr.protocol != first.GetHello().GetProtocol() {
+		return status.Errorf(codes.FailedPrecondition, "the tracer (v9) speaks protocol %d, the client protocol %d", tr.protocol, first.GetHello().GetProtocol())
+	}
+	if err := stream.Send(&session.TracerMessage{Message: &session.TracerMessage_Welcome{Welcome: &session.Welcome{
+		Protocol: tr.protocol, Version: "v1", Instance: tr.instance,
+	}}}); err != nil {
+		return err
+	}
+	for {
+		m, err := stream.Recv()
+		if err != nil {
+			return nil
+		}
+		switch {
+		case m.GetPods() != nil:
+			tr.mu.Lock()
+			tr.updates = append(tr.updates, m.GetPods())
+			first := m.GetPods().Complete
+			tr.mu.Unlock()
+			if first {
+				if err := stream.Send(&session.TracerMessage{Message: &session.TracerMessage_Started{Started: &session.Started{Error: tr.startError}}}); err != nil {
+					return err
+				}
+			}
+		case m.GetStop() != nil:
+			tr.once.Do(func() { close(tr.stop) })
+		}
+	}
+}
+
+func (tr *tracer) Events(req *session.EventsRequest, stream session.Session_EventsServer) error {
+	tr.mu.Lock()
+	tr.resumes = append(tr.resumes, req.ResumeFrom)
+	tr.mu.Unlock()
+	for n := max(req.ResumeFrom, 1); n <= uint64(tr.batches); n++ {
+		if err := stream.Send(&session.Batch{Sequence: n, Watermark: n, Events: []*event.Event{flowEvent(tr.instance, n)}}); err != nil {
+			return err
+		}
+		tr.mu.Lock()
+		cut := !tr.cut && int(n) == tr.cutAfter
+		tr.cut = tr.cut || cut
+		tr.mu.Unlock()
+		if cut {
+			<-stream.Context().Done()
+			return nil
+		}
+	}
+	select {
+	case <-tr.stop:
+		return stream.Send(&session.Batch{Sequence: uint64(tr.batches) + 1, Final: true, Events: []*event.Event{flowEvent(tr.instance, 99)}})
+	case <-stream.Context().Done():
+		return nil
+	}
+}
+
+// cutNow cuts what connections there are.
+func (tr *tracer) cutNow() {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	for _, c := range tr.conns {
+		c.Close()
+	}
+}
+
+// flowEvent is one closed UDP flow whose port tells which event it was.
+func flowEvent(instance, n uint64) *event.Event {
+	return &event.Event{Time: uint64(time.Now().UnixNano()), Kind: &event.Event_Flow{Flow: &event.Flow{
+		Protocol: event.Protocol_PROTOCOL_UDP, Phase: event.Phase_PHASE_CLOSED, Observed: event.Side_SIDE_SRC, RoleKnown: true,
+		Src:         &event.Endpoint{Address: []byte{10, 0, 0, byte(instance)}, Port: 1000 + uint32(n)},
+		Dst:         &event.Endpoint{Address: []byte{192, 0, 2, 1}, Port: 53},
+		SrcCounters: &event.Counters{BytesSent: n},
+	}}}
+}
+
+// launcher hands out the tracers that a test has prepared, one per attempt.
+type launcher struct {
+	t       *testing.T
+	mu      sync.Mutex
+	tracers []*tracer
+	created []string
+	deleted []string
+	ended   map[string]string
+	changed chan struct{}
+}
+
+func (l *launcher) Create(_ context.Context, spec *launch.Spec) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.created = append(l.created, spec.JobName())
+	return nil
+}
+
+func (l *launcher) Running(_ context.Context, spec *launch.Spec, progress func(string)) (string, error) {
+	if spec.Attempt >= len(l.tracers) {
+		return "", &launch.StartError{Node: spec.Node, Reason: "image", Message: "no such image"}
+	}
+	progress("starting")
+	return fmt.Sprint(spec.Attempt), nil
+}
+
+func (l *launcher) Ended(ctx context.Context, job string) (string, error) {
+	for {
+		l.mu.Lock()
+		how, ok := l.ended[job]
+		changed := l.changed
+		l.mu.Unlock()
+		if ok {
+			return how, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return "", ctx.Err()
+		}
+	}
+}
+
+func (l *launcher) end(attempt int, how string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended[l.created[attempt]] = how
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+func (l *launcher) Extend(context.Context, string, time.Duration) error { return nil }
+
+func (l *launcher) Delete(ctx context.Context, job string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.deleted = append(l.deleted, job)
+	return ctx.Err()
+}
+
+// feed has one pod, and never news.
+type feed struct{ sent bool }
+
+func (f *feed) Reset() { f.sent = false }
+func (f *feed) Next(ctx context.Context) (*session.PodUpdate, error) {
+	if !f.sent {
+		f.sent = true
+		return &session.PodUpdate{Complete: true, Upsert: []*session.Pod{{Uid: "u", Name: "web"}}}, nil
+	}
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// bench is one node's session under test.
+type bench struct {
+	t         *testing.T
+	launcher  *launcher
+	options   *Options
+	end       context.CancelFunc
+	result    chan error
+	mu        sync.Mutex
+	said      []string
+	ports     []uint32
+	gotEvent  chan struct{}
+	collected sync.WaitGroup
+}
+
+func newBench(t *testing.T, tracers ...func(*tracer)) *bench {
+	t.Helper()
+	identity, err := session.NewIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{t: t, result: make(chan error, 1), gotEvent: make(chan struct{}, 100)}
+	b.launcher = &launcher{t: t, ended: map[string]string{}, changed: make(chan struct{})}
+	for i, prepare := range tracers {
+		tr := startTracer(t, identity.PublicKey(), uint64(i+1))
+		prepare(tr)
+		b.launcher.tracers = append(b.launcher.tracers, tr)
+	}
+	tracerOf := func(pod string) *tracer {
+		var i int
+		fmt.Sscan(pod, &i)
+		return b.launcher.tracers[i]
+	}
+	collector := collect.New(collect.Options{})
+	b.options = &Options{
+		Launcher: b.launcher, Identity: identity, Version: "v1", Collector: collector,
+		Spec: launch.Spec{Session: "s", Namespace: "demo", Deadline: time.Hour}, Config: &session.Config{Kinds: []string{"flow"}, Interval: int64(time.Second)},
+		Ready: func(_ context.Context, pod string) (session.Ready, session.PublicKey, error) {
+			tr := tracerOf(pod)
+			return session.Ready{Protocol: tr.protocol, Version: "v9"}, tr.identity.PublicKey(), nil
+		},
+		Dial: func(ctx context.Context, pod string) (net.Conn, error) {
+			tr := tracerOf(pod)
+			c, err := (&net.Dialer{}).DialContext(ctx, "tcp", tr.listener.Addr().String())
+			if err == nil {
+				tr.mu.Lock()
+				tr.conns = append(tr.conns, c)
+				tr.mu.Unlock()
+			}
+			return c, err
+		},
+		Say: func(_ string, state event.NodeState, message string) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.said = append(b.said, state.String()+" "+message)
+		},
+	}
+	return b
+}
+
+func (b *bench) run() {
+	ctx, cancel := context.WithTimeout(b.t.Context(), 30*time.Second)
+	running, end := context.WithCancel(ctx)
+	b.end = end
+	b.collected.Go(func() {
+		b.options.Collector.Run(ctx, func(ev *event.Event) error {
+			if f := ev.GetFlow(); f != nil {
+				b.mu.Lock()
+				b.ports = append(b.ports, uint32(f.Src.Address[3])*10000+f.Src.Port)
+				b.mu.Unlock()
+				b.gotEvent <- struct{}{}
+			}
+			return nil
+		})
+	})
+	go func() {
+		b.result <- Run(ctx, running, "n1", &feed{}, b.options)
+		b.options.Collector.Finish()
+	}()
+	b.t.Cleanup(func() {
+		cancel()
+		b.collected.Wait()
+	})
+}
+
+func (b *bench) await(events int) {
+	b.t.Helper()
+	for range events {
+		select {
+		case <-b.gotEvent:
+		case <-time.After(20 * time.Second):
+			b.t.Fatalf("an event is missing; said %q", b.said)
+		}
+	}
+}
+
+func (b *bench) wait() error {
+	b.t.Helper()
+	select {
+	case err := <-b.result:
+		b.collected.Wait()
+		if !slices.Equal(b.launcher.created, b.launcher.deleted) {
+			b.t.Errorf("jobs made %q, deleted %q", b.launcher.created, b.launcher.deleted)
+		}
+		return err
+	case <-time.After(20 * time.Second):
+		b.t.Fatalf("the session does not end; said %q", b.said)
+		return nil
+	}
+}
+
+func (b *bench) heard(part string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.ContainsFunc(b.said, func(s string) bool { return strings.Contains(s, part) })
+}
+
+func TestAnOrderlyEndBringsTheLastEventsAndTakesTheJob(t *testing.T) {
+	b := newBench(t, func(*tracer) {})
+	b.run()
+	b.await(5)
+	b.end()
+	if err := b.wait(); err != nil {
+		t.Fatal(err)
+	}
+	if want := []uint32{11001, 11002, 11003, 11004, 11005, 11099}; !slices.Equal(b.ports, want) {
+		t.Errorf("events %d, want %d", b.ports, want)
+	}
+	if tr := b.launcher.tracers[0]; len(tr.updates) != 1 || !tr.updates[0].Complete || tr.updates[0].Upsert[0].Name != "web" {
+		t.Errorf("pod updates %v", tr.updates)
+	}
+}
+
+func TestACutConnectionGoesOnWhereItWasCut(t *testing.T) {
+	b := newBench(t, func(tr *tracer) { tr.cutAfter = 3 })
+	b.run()
+	b.await(3)
+	b.launcher.tracers[0].cutNow()
+	b.await(2)
+	b.end()
+	if err := b.wait(); err != nil {
+		t.Fatal(err)
+	}
+	if want := []uint32{11001, 11002, 11003, 11004, 11005, 11099}; !slices.Equal(b.ports, want) {
+		t.Errorf("events %d, want each once: %d", b.ports, want)
+	}
+	tr := b.launcher.tracers[0]
+	if len(tr.resumes) != 2 || tr.resumes[0] != 0 || tr.resumes[1] != 4 {
+		t.Errorf("asked for %d, want all and then from batch 4", tr.resumes)
+	}
+	if len(b.launcher.created) != 1 {
+		t.Errorf("%d tracers for one cut", len(b.launcher.created))
+	}
+}
+
+func TestALostTracerIsReplaced(t *testing.T) {
+	b := newBench(t, func(*tracer) {}, func(*tracer) {})
+	b.run()
+	b.await(5)
+	b.launcher.end(0, "was killed by signal 9")
+	b.launcher.tracers[0].server.Stop()
+	b.await(5)
+	b.end()
+	if err := b.wait(); err != nil {
+		t.Fatal(err)
+	}
+	if !b.heard("tracer was killed by signal 9; starting another; what happens until it streams is not seen") {
+		t.Errorf("said %q", b.said)
+	}
+	if want := []uint32{11001, 11002, 11003, 11004, 11005, 21001, 21002, 21003, 21004, 21005, 21099}; !slices.Equal(b.ports, want) {
+		t.Errorf("events %d, want %d", b.ports, want)
+	}
+}
+
+func TestWhatCannotGetBetterFailsTheNodeAtOnce(t *testing.T) {
+	for name, test := range map[string]struct {
+		tracers []func(*tracer)
+		want    string
+	}{
+		"another protocol":   {[]func(*tracer){func(tr *tracer) { tr.protocol = 7 }}, "tracer v9 speaks protocol 7, this kubectl orb8 is v1 and speaks protocol 1: use the tracer of the same version"},
+		"an incapable node":  {[]func(*tracer){func(tr *tracer) { tr.startError = "flows need Linux 5.15, this is 4.19" }}, "flows need Linux 5.15, this is 4.19"},
+		"an image not there": {nil, "image: no such image"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, test.tracers...)
+			b.run()
+			err := b.wait()
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error %v, want %q", err, test.want)
+			}
+			if len(b.launcher.created) != 1 {
+				t.Errorf("%d attempts, want one", len(b.launcher.created))
+			}
+			if !b.heard(test.want) {
+				t.Errorf("said %q", b.said)
+			}
+		})
+	}
+}
+
+func TestAStrangerInTheTracersPlaceIsRefused(t *testing.T) {
+	b := newBench(t, func(*tracer) {})
+	other, err := session.NewIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.options.Ready = func(context.Context, string) (session.Ready, session.PublicKey, error) {
+		return session.Ready{Protocol: session.Protocol}, other.PublicKey(), nil
+	}
+	b.run()
+	for !b.heard("pinned session key") {
+		select {
+		case err := <-b.result:
+			t.Fatalf("ended: %v; said %q", err, b.said)
+		case <-time.After(time.Millisecond):
+		}
+	}
+	b.end()
+	if err := b.wait(); err != nil {
+		t.Fatal(err)
+	}
+	if len(b.ports) > 0 {
+		t.Errorf("took events from a stranger: %d", b.ports)
+	}
+}
+
+func TestTheReadyLineIsFoundInALog(t *testing.T) {
+	id, err := session.NewIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := session.Ready{Protocol: 3, Version: "v2", Key: id.PublicKey().String()}.Line()
+	ready, key, err := readReady(strings.NewReader("some\nother words\n" + line + "\nmore"))
+	if err != nil || ready.Version != "v2" || key != id.PublicKey() {
+		t.Errorf("got %+v, %v", ready, err)
+	}
+	for _, log := range []string{"", "nothing here\n", strings.Repeat("x", 2*maxLogBytes)} {
+		if _, _, err := readReady(strings.NewReader(log)); err == nil {
+			t.Errorf("a log of %d bytes without a ready line gave one", len(log))
+		}
+	}
+	if _, _, err := readReady(strings.NewReader(strings.Repeat("x\n", maxLogBytes) + line)); !errors.Is(err, errNoReady) {
+		t.Errorf("a log without end was read to its end: %v", err)
+	}
+}
