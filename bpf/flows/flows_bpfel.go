@@ -78,7 +78,7 @@ type objectTcpRec struct {
 	State      uint8
 	Isn        uint8
 	OwnerFinal uint8
-	_          [4]byte
+	Closed     uint32
 }
 
 // Names of all BPF objects in the ELF.

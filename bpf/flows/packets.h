@@ -225,11 +225,24 @@ static __always_inline void take_off(struct packet_flow *f, const struct counts 
 static __always_inline bool report_packets(struct packet_flow *f, const struct flow_key *k, __u64 cgroup,
 					   const struct owner *o, __u8 phase)
 {
-	struct flow_event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
-	struct counts n = f->n;
+	bool closes = phase == PHASE_CLOSED;
+	struct flow_event *e;
+	struct counts n;
 
-	if (!e)
+	/* A flow closes once, and nothing is said of it after: whoever reserves before that is heard before it. */
+	if (closes && __sync_val_compare_and_swap(&f->state, FLOW_LIVE, FLOW_CLOSED) != FLOW_LIVE)
+		return true;
+	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e) {
+		if (closes)
+			__sync_val_compare_and_swap(&f->state, FLOW_CLOSED, FLOW_LIVE);
 		return false;
+	}
+	if (!closes && f->state != FLOW_LIVE) {
+		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
+		return true;
+	}
+	n = f->n;
 	e->cgroup = cgroup;
 	e->cookie = k->cookie;
 	e->time_ns = bpf_ktime_get_ns();
@@ -253,10 +266,8 @@ static __always_inline bool report_packets(struct packet_flow *f, const struct f
 	submit(e);
 	f->reported = 1;
 	f->seen = n.packets_sent + n.packets_received;
-	if (phase == PHASE_CLOSED) {
-		f->state = FLOW_CLOSED;
+	if (closes)
 		take_off(f, &n);
-	}
 	return true;
 }
 

@@ -26,6 +26,7 @@ struct tcp_rec {
 	__u8 state; /* as last reported; 0: not reported yet */
 	__u8 isn; /* enum isn */
 	__u8 owner_final; /* the reader has been seen */
+	__u32 closed;
 };
 
 enum isn {
@@ -115,6 +116,7 @@ static __always_inline void start_record(const struct sock *sk, const struct tcp
 	rec->state = 0;
 	rec->isn = ISN_UNKNOWN;
 	rec->owner_final = false;
+	rec->closed = 0;
 	read_tcp_ends(sk, tp, &rec->ends);
 }
 
@@ -168,9 +170,16 @@ static __always_inline bool report_tcp(const struct sock *sk, const struct tcp_s
 	}
 	learn_isn(rec, &n, state, exact);
 
+	/* Nothing may be said of a connection after its end: whoever reserves before that is heard before it. */
+	if (phase == PHASE_CLOSED)
+		__sync_fetch_and_add(&rec->closed, 1);
 	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	if (!e)
 		return false;
+	if (phase != PHASE_CLOSED && rec->closed) {
+		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
+		return true;
+	}
 	e->cgroup = rec->cgroup;
 	e->cookie = rec->cookie;
 	e->time_ns = bpf_ktime_get_ns();
