@@ -107,7 +107,7 @@ func (tr *tracer) Events(req *session.EventsRequest, stream session.Session_Even
 	tr.resumes = append(tr.resumes, req.ResumeFrom)
 	tr.mu.Unlock()
 	for n := max(req.ResumeFrom, 1); n <= uint64(tr.batches); n++ {
-		if err := stream.Send(&session.Batch{Sequence: n, Watermark: n, Events: []*event.Event{flowEvent(tr.instance, n)}}); err != nil {
+		if err := stream.Send(&session.Batch{Sequence: n, Watermark: uint64(time.Now().UnixNano()), Events: []*event.Event{flowEvent(tr.instance, n)}}); err != nil {
 			return err
 		}
 		tr.mu.Lock()
