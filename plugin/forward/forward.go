@@ -3,8 +3,8 @@
 package forward
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,11 +14,11 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
+	"k8s.io/streaming/pkg/httpstream"
 )
 
 // maxErrorBytes caps what is read of an error stream: the kubelet writes a line.
@@ -85,12 +85,12 @@ func newDialer(config *rest.Config, namespace, pod string) (httpstream.Dialer, e
 	if err != nil {
 		return nil, err
 	}
-	plain := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, url)
-	tunnel, err := portforward.NewSPDYOverWebsocketDialer(url, config)
+	plain := spdy.NewDialerForStreaming(upgrader, &http.Client{Transport: transport}, http.MethodPost, url)
+	tunnel, err := portforward.NewSPDYOverWebsocketDialerForStreaming(url, config)
 	if err != nil {
 		return nil, err
 	}
-	return portforward.NewFallbackDialer(tunnel, plain, func(err error) bool {
+	return portforward.NewFallbackDialerForStreaming(tunnel, plain, func(err error) bool {
 		return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
 	}), nil
 }
@@ -148,6 +148,7 @@ type conn struct {
 
 	mu     sync.Mutex
 	remote error // what the error stream said
+	closed bool
 }
 
 // watchErrors waits for the other side's word on the error stream; any word ends the connection.
@@ -168,36 +169,46 @@ func (c *conn) watchErrors(stream io.Reader) {
 func (c *conn) shut() {
 	c.close.Do(func() {
 		c.deadlines.stop()
+		c.mu.Lock()
+		c.closed = true
+		c.mu.Unlock()
 		// Reset, not Close: that would only end our own direction, and a Read under way would wait on.
 		c.data.Reset()
 		c.streams.Close()
 	})
 }
 
-// explain replaces what the stream says of its end by the reason, where one is known.
-func (c *conn) explain(err error) error {
-	if err == nil {
-		return nil
-	}
-	if deadline := c.deadlines.expired(); deadline != nil {
-		return deadline
+// over says why the connection is over, nil where it is not known to be: a stream that was reset reads as if it had ended,
+// and takes what is written without a word.
+func (c *conn) over() error {
+	if err := c.deadlines.expired(); err != nil {
+		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.remote != nil && !errors.Is(err, io.EOF) {
-		return c.remote
+	if c.remote == nil && c.closed {
+		return net.ErrClosed
 	}
-	return err
+	return c.remote
 }
 
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.data.Read(p)
-	return n, c.explain(err)
+	if err != nil {
+		err = cmp.Or(c.over(), err)
+	}
+	return n, err
 }
 
 func (c *conn) Write(p []byte) (int, error) {
+	if err := c.over(); err != nil {
+		return 0, err
+	}
 	n, err := c.data.Write(p)
-	return n, c.explain(err)
+	if err != nil {
+		err = cmp.Or(c.over(), err)
+	}
+	return n, err
 }
 
 // Close ends both directions and waits until nothing of the connection runs any more.

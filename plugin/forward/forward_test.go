@@ -1,0 +1,159 @@
+package forward
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/streaming/pkg/httpstream"
+	"k8s.io/streaming/pkg/httpstream/spdy"
+)
+
+// serve is an API server with nothing but port-forward over SPDY, as those before 1.30 have it: the WebSocket upgrade is
+// refused. handle gets each pair of streams.
+func serve(t *testing.T, handle func(errs, data httpstream.Stream)) *rest.Config {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if want := "/api/v1/namespaces/demo/pods/web-0/portforward"; r.URL.Path != want {
+			t.Errorf("asked for %s, want %s", r.URL.Path, want)
+		}
+		if r.Method != http.MethodPost { // a WebSocket upgrade is a GET
+			http.Error(w, "no such upgrade", http.StatusBadRequest)
+			return
+		}
+		if _, err := httpstream.Handshake(r, w, []string{"portforward.k8s.io"}); err != nil {
+			t.Error(err)
+			return
+		}
+		streams := make(chan httpstream.Stream, 2)
+		conn := spdy.NewResponseUpgrader().UpgradeResponse(w, r, func(s httpstream.Stream, _ <-chan struct{}) error {
+			if port := s.Headers().Get(corev1.PortHeader); port != "9090" {
+				return fmt.Errorf("port %s", port)
+			}
+			streams <- s
+			return nil
+		})
+		if conn == nil {
+			return
+		}
+		defer conn.Close()
+		first, second := <-streams, <-streams
+		if first.Headers().Get(corev1.StreamType) != corev1.StreamTypeError {
+			t.Error("the error stream is not opened first")
+		}
+		handle(first, second)
+	}))
+	t.Cleanup(server.Close)
+	return &rest.Config{Host: server.URL}
+}
+
+func dial(t *testing.T, config *rest.Config) io.ReadWriteCloser {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	c, err := Dial(ctx, config, "demo", "web-0", 9090)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func TestBytesGoBothWaysUntilBothEndsAreDone(t *testing.T) {
+	config := serve(t, func(errs, data httpstream.Stream) {
+		io.Copy(data, io.LimitReader(data, 1<<20)) // an echo
+		data.Close()
+		errs.Close()
+	})
+	c := dial(t, config)
+	want := strings.Repeat("orb8", 1<<18)
+	go io.WriteString(c, want)
+	got, err := io.ReadAll(c)
+	if err != nil || string(got) != want {
+		t.Errorf("read %d of %d bytes back, %v", len(got), len(want), err)
+	}
+}
+
+func TestTheOtherSidesErrorIsTheConnectionsError(t *testing.T) {
+	config := serve(t, func(errs, data httpstream.Stream) {
+		io.WriteString(errs, "an error occurred forwarding 9090: connection refused\n")
+		errs.Close()
+		io.Copy(io.Discard, data)
+	})
+	c := dial(t, config)
+	_, err := c.Read(make([]byte, 1))
+	remote := (*Error)(nil)
+	if !errors.As(err, &remote) || err.Error() != "port-forward to demo/web-0:9090: an error occurred forwarding 9090: connection refused" {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestADeadlineEndsTheConnection(t *testing.T) {
+	done := make(chan struct{})
+	config := serve(t, func(_, data httpstream.Stream) {
+		io.Copy(io.Discard, data)
+		close(done)
+	})
+	c := dial(t, config).(*conn)
+	c.SetDeadline(time.Now().Add(time.Hour))
+	c.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("read: %v", err)
+	}
+	if _, err := c.Write([]byte("x")); err == nil {
+		t.Error("a write went through after the deadline")
+	}
+	<-done
+}
+
+func TestAClearedDeadlineIsNone(t *testing.T) {
+	release := make(chan struct{})
+	config := serve(t, func(errs, data httpstream.Stream) {
+		<-release
+		io.WriteString(data, "late")
+		data.Close()
+		errs.Close()
+	})
+	c := dial(t, config).(*conn)
+	c.SetDeadline(time.Now().Add(time.Minute))
+	c.SetDeadline(time.Time{})
+	if c.deadlines.read != nil || c.deadlines.write != nil {
+		t.Error("a timer is left")
+	}
+	close(release)
+	if got, err := io.ReadAll(c); err != nil || string(got) != "late" {
+		t.Errorf("read %q, %v", got, err)
+	}
+}
+
+func TestADialThatIsGivenUpReturnsAtOnce(t *testing.T) {
+	hang := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hang }))
+	defer server.Close()
+	defer close(hang)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := Dial(ctx, &rest.Config{Host: server.URL}, "demo", "web-0", 9090); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestARefusalNamesThePod(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "no", http.StatusForbidden)
+	}))
+	defer server.Close()
+	_, err := Dial(t.Context(), &rest.Config{Host: server.URL}, "demo", "web-0", 9090)
+	if err == nil || !strings.Contains(err.Error(), "port-forward to demo/web-0:9090") {
+		t.Errorf("error %v", err)
+	}
+}
