@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unifiedRoot is where a host without cgroup v1 has its only hierarchy.
+// unifiedRoot is where a host without cgroup v1 has its only hierarchy. Others have theirs below it.
 const unifiedRoot = "/sys/fs/cgroup"
 
 // unified tells a host with cgroup v2 alone from one with v1, or with both (hybrid), as kubelet and runc do.
@@ -23,7 +23,7 @@ func unified() bool {
 }
 
 // cgroupMounts lists the hierarchies of the machine: one on a unified host, one per controller and the unified one on a
-// hybrid host.
+// hybrid host. A hierarchy can be mounted elsewhere too, below the root of a container for one: those are left alone.
 func cgroupMounts(mountinfo string) []string {
 	var mounts []string
 	for _, line := range strings.Split(mountinfo, "\n") {
@@ -33,7 +33,8 @@ func cgroupMounts(mountinfo string) []string {
 		if !ok || len(fields) < 5 {
 			continue
 		}
-		if kind, _, _ := strings.Cut(after, " "); kind == "cgroup" || kind == "cgroup2" {
+		kind, _, _ := strings.Cut(after, " ")
+		if (kind == "cgroup" || kind == "cgroup2") && strings.HasPrefix(fields[4]+"/", unifiedRoot+"/") {
 			mounts = append(mounts, fields[4])
 		}
 	}

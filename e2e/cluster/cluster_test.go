@@ -1,17 +1,21 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -297,6 +301,57 @@ func TestOnlyTheRecordedProcessIsKilled(t *testing.T) {
 	kill(r) // what is gone is no error
 }
 
+// A process that holds a port in a second thread: its first one can be a zombie while the port is still taken.
+func TestAProcessHasEndedWhenItsLastThreadHas(t *testing.T) {
+	if os.Getenv("ORB8_CLUSTER_TEST_LISTEN") != "" {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 200 {
+			go func() { runtime.LockOSThread(); io.Copy(io.Discard, os.Stdin) }()
+		}
+		fmt.Println(l.Addr())
+		select {}
+	}
+	c := testCluster(t, "orb8", "213")
+	p, err := c.find("etcd", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
+		cmd.Env = append(os.Environ(), "ORB8_CLUSTER_TEST_LISTEN=1")
+		stdout, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		address, err := bufio.NewReader(stdout).ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := recordOf(cmd.Process.Pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(c.pidFile(p), []byte(r.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.kill(p); err != nil {
+			t.Fatal(err)
+		}
+		l, err := net.Listen("tcp", strings.TrimSpace(address))
+		cmd.Wait()
+		if err != nil {
+			t.Fatalf("the port of a killed process: %v", err)
+		}
+		l.Close()
+	}
+}
+
 func TestStraysAreOursAlone(t *testing.T) {
 	c := &cluster{name: "orb8", dir: "/var/tmp/orb8-cluster"}
 	c.nodes = []*node{{c, 1}, {c, 2}}
@@ -333,6 +388,7 @@ func TestCgroupHierarchies(t *testing.T) {
 30 22 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw
 31 30 0:27 / /sys/fs/cgroup/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct
 32 30 0:28 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
+33 22 0:28 / /srv/root/sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
 `
 	if got, want := cgroupMounts(hybrid), []string{"/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/unified"}; !slices.Equal(got, want) {
 		t.Errorf("hybrid host: %q, want %q", got, want)

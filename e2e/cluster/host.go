@@ -24,11 +24,12 @@ var tunables = map[string]string{
 	"kernel/keys/root_maxkeys": "1000000", "kernel/keys/root_maxbytes": "25000000",
 }
 
-// places are directories that the daemons make outside the state directory, where nothing can tell them not to: children
-// after their parents.
+// places are directories, and a socket, that the daemons make outside the state directory where nothing can tell them not
+// to: what is in a directory comes after it.
 var places = []string{
-	"/run/netns", "/run/containerd", "/run/containerd/s", "/run/runc", "/var/lib/cni", "/var/lib/cni/results", "/var/lib/kubelet",
-	"/var/log/containers", "/var/run/kubernetes",
+	"/run/mount", "/run/mount/utab", "/run/netns", "/run/containerd", "/run/containerd/s", "/run/runc",
+	"/var/lib/cni", "/var/lib/cni/results", "/var/lib/kubelet", "/var/lib/kubelet/device-plugins", "/var/lib/kubelet/device-plugins/kubelet.sock",
+	"/var/log/containers",
 }
 
 // host is what the machine was like before up changed it. It stands in the state directory from before the first change until
@@ -116,7 +117,7 @@ func (c *cluster) restore() error {
 		}
 	}
 	for _, dir := range slices.Backward(h.Missing) {
-		os.Remove(dir) // rmdir: stays where others have put something
+		os.Remove(dir) // a directory stays where others have put something into it
 	}
 	return errors.Join(errs...)
 }

@@ -53,16 +53,21 @@ func recordOf(pid int) (record, error) {
 	return record{pid, start}, err
 }
 
-// alive reports whether the very process still runs.
+// alive reports whether the very process still runs, or still holds its files and ports.
 func (r record) alive() bool {
 	now, err := recordOf(r.pid)
-	return err == nil && now == r && !zombie(r.pid)
+	return err == nil && now == r && !ended(r.pid)
 }
 
-func zombie(pid int) bool {
+// ended tells a zombie that only waits for its parent. While other threads of it are there they keep its ports open.
+func ended(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	_, rest, _ := cutLast(string(stat), ")")
-	return err == nil && strings.HasPrefix(strings.TrimSpace(rest), "Z")
+	if err != nil || !strings.HasPrefix(strings.TrimSpace(rest), "Z") {
+		return false
+	}
+	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	return err != nil || len(tasks) <= 1
 }
 
 func (c *cluster) pidFile(p *component) string { return c.path("pids", p.file()) }
@@ -143,7 +148,7 @@ func (c *cluster) strays() []record {
 		if !c.owns(string(cmdline), string(cgroups)) {
 			continue
 		}
-		if r, err := recordOf(pid); err == nil && !zombie(pid) {
+		if r, err := recordOf(pid); err == nil && !ended(pid) {
 			found = append(found, r)
 		}
 	}
