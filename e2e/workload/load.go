@@ -137,7 +137,7 @@ func flowsClient(ctx context.Context, flags *flag.FlagSet, args []string) error 
 	if len(addrs) == 0 {
 		return errors.New("-to is needed")
 	}
-	conns := make([]net.Conn, *n)
+	conns := make([]*net.TCPConn, *n)
 	defer func() {
 		for _, c := range conns {
 			if c != nil {
