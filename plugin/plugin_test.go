@@ -1,0 +1,258 @@
+package plugin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/yaml"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/plugin/cluster"
+	"github.com/orb8-dev/kubectl-orb8/plugin/collect"
+	"github.com/orb8-dev/kubectl-orb8/plugin/render"
+)
+
+// run runs the plugin with a kubeconfig of a cluster that nobody serves.
+func run(t *testing.T, args ...string) (code int, out, errOut string) {
+	t.Helper()
+	config := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(config, []byte(`apiVersion: v1
+kind: Config
+clusters: [{name: c, cluster: {server: "https://127.0.0.1:1"}}]
+contexts: [{name: c, context: {cluster: c, user: u, namespace: shop}}]
+users: [{name: u, user: {}}]
+current-context: c
+`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("KUBECONFIG", config)
+	var stdout, stderr bytes.Buffer
+	code = Main(args, strings.NewReader(""), &stdout, &stderr)
+	return code, stdout.String(), stderr.String()
+}
+
+func TestMistakesAreUsageErrorsOfOneLine(t *testing.T) {
+	for args, want := range map[string]string{
+		"trcae":                                       `unknown command "trcae" for "kubectl orb8", did you mean "trace"?: see kubectl orb8 --help`,
+		"trace netwrok":                               `unknown command "netwrok" for "kubectl orb8 trace", did you mean "network"?`,
+		"trace network --colour":                      "unknown flag: --colour: see kubectl orb8 trace network --help",
+		"trace network --duration 5":                  `invalid argument "5" for "--duration"`,
+		"trace network --duration=-1s":                "--duration -1s: want 0 or more",
+		"trace network --interval 10ms":               "--interval 10ms: want 100ms or more",
+		"trace network --max-nodes 0":                 "--max-nodes 0: want 1 or more",
+		"trace network --mode cloud":                  `--mode "cloud": want auto, ephemeral, standalone or cluster`,
+		"trace network --image-pull-policy Sometimes": `--image-pull-policy "Sometimes": want Always, IfNotPresent or Never`,
+		"trace network -l app=(web":                   `--selector "app=(web"`,
+		"trace network --filter dst.prot==1":          "dst.port",
+		"trace network -o xml":                        `unknown output "xml"`,
+		"trace network -o custom-columns=A:.src.podd": "src.pod",
+		"trace network --sort-by bytes":               "bytesSent",
+		"version -o xml":                              `--output "xml": want json`,
+		"rbac":                                        "want one of --user and --group",
+		"rbac --user alice --group sre":               "want one of --user and --group",
+	} {
+		code, out, errOut := run(t, strings.Fields(args)...)
+		if code != ExitUsage || out != "" || !strings.HasPrefix(errOut, "error: ") || !strings.Contains(errOut, want) {
+			t.Errorf("%s: exit code %d, stdout %q, stderr %q; want %d and %q", args, code, out, errOut, ExitUsage, want)
+		}
+	}
+}
+
+func TestWhatNoClusterAnswersIsOneError(t *testing.T) {
+	code, out, errOut := run(t, "trace", "network")
+	if code != ExitError || out != "" || strings.Count(errOut, "\n") != 1 ||
+		!strings.Contains(errOut, "cluster unreachable at https://127.0.0.1:1") || !strings.Contains(errOut, "kubectl cluster-info") {
+		t.Errorf("exit code %d, stdout %q, stderr %q", code, out, errOut)
+	}
+	if code, _, errOut = run(t, "trace", "network", "--mode", "cluster"); code != ExitError || !strings.Contains(errOut, "use --mode ephemeral") {
+		t.Errorf("--mode cluster: exit code %d, stderr %q", code, errOut)
+	}
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
+	if code, _, errOut = run(t, "trace", "network", "--kubeconfig", os.DevNull); code != ExitError || !strings.HasPrefix(errOut, "error: no kubeconfig: set KUBECONFIG") {
+		t.Errorf("no kubeconfig: exit code %d, stderr %q", code, errOut)
+	}
+}
+
+func TestTheRoleOfRBACIsValidAndBound(t *testing.T) {
+	code, out, errOut := run(t, "rbac", "--user", `o'"hara`)
+	if code != ExitOK {
+		t.Fatalf("exit code %d: %s", code, errOut)
+	}
+	documents := strings.Split(out, "\n---\n")
+	if len(documents) != 2 {
+		t.Fatalf("%d documents", len(documents))
+	}
+	var role rbacv1.Role
+	var binding rbacv1.RoleBinding
+	if err := errors.Join(yaml.UnmarshalStrict([]byte(documents[0]), &role), yaml.UnmarshalStrict([]byte(documents[1]), &binding)); err != nil {
+		t.Fatal(err)
+	}
+	if role.Namespace != "shop" || binding.Namespace != "shop" || binding.RoleRef.Name != role.Name ||
+		len(binding.Subjects) != 1 || binding.Subjects[0].Kind != "User" || binding.Subjects[0].Name != `o'"hara` {
+		t.Errorf("role %+v\nbinding %+v", role.ObjectMeta, binding)
+	}
+	// What the plugin asks about before it starts has to be in what it hands out.
+	for _, n := range needs {
+		resource := n.resource
+		if n.subresource != "" {
+			resource += "/" + n.subresource
+		}
+		if !allows(role.Rules, n.group, resource, n.verb) {
+			t.Errorf("the Role does not let its user %s %s", n.verb, resource)
+		}
+	}
+}
+
+func allows(rules []rbacv1.PolicyRule, group, resource, verb string) bool {
+	has := func(list []string, want string) bool {
+		for _, s := range list {
+			if s == want {
+				return true
+			}
+		}
+		return false
+	}
+	for _, r := range rules {
+		if has(r.APIGroups, group) && has(r.Resources, resource) && has(r.Verbs, verb) {
+			return true
+		}
+	}
+	return false
+}
+
+func TestVersionIsReadByProgramsToo(t *testing.T) {
+	code, out, _ := run(t, "version", "--client", "-o", "json")
+	var v struct{ Version, TracerImage string }
+	if err := json.Unmarshal([]byte(out), &v); code != ExitOK || err != nil || v.Version == "" || !strings.HasSuffix(v.TracerImage, ":"+v.Version) {
+		t.Errorf("exit code %d, %q, %v", code, out, err)
+	}
+}
+
+func TestSelectorErrorsPointAtThePlace(t *testing.T) {
+	_, err := labels.Parse("app=web,x==y==z")
+	if err == nil {
+		t.Fatal("parsed")
+	}
+	if got := pointAt("app=web,x==y==z", err); !strings.HasSuffix(got, "(at column 10)") {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestTheExitCodeSaysHowItEnded(t *testing.T) {
+	const streaming, failed = event.NodeState_NODE_STATE_STREAMING, event.NodeState_NODE_STATE_FAILED
+	lost := []collect.Loss{{Node: "n", Stage: event.LossStage_LOSS_STAGE_QUEUE, Count: 1}}
+	nameless := []collect.Loss{{Node: "n", Stage: event.LossStage_LOSS_STAGE_NAMING, Count: 1}}
+	for name, test := range map[string]struct {
+		nodes      []event.NodeState
+		cause, out error
+		losses     []collect.Loss
+		failOnLoss bool
+		want       int
+	}{
+		"done":                  {nodes: []event.NodeState{streaming, streaming}, cause: errDone, want: ExitOK},
+		"nobody reads":          {nodes: []event.NodeState{streaming}, cause: errDone, out: render.ErrClosed, want: ExitOK},
+		"stdout fails":          {nodes: []event.NodeState{streaming}, cause: errDone, out: os.ErrPermission, want: ExitError},
+		"interrupted":           {nodes: []event.NodeState{streaming, failed}, cause: errInterrupted, want: ExitInterrupted},
+		"some failed":           {nodes: []event.NodeState{streaming, failed}, cause: errDone, want: ExitSomeFailed},
+		"all failed":            {nodes: []event.NodeState{failed, failed}, cause: errAllFailed, want: ExitError},
+		"nothing matched":       {cause: errDone, want: ExitOK},
+		"lost":                  {nodes: []event.NodeState{streaming}, cause: errDone, losses: lost, want: ExitOK},
+		"lost, and that counts": {nodes: []event.NodeState{streaming}, cause: errDone, losses: lost, failOnLoss: true, want: ExitLost},
+		"nameless is not lost":  {nodes: []event.NodeState{streaming}, cause: errDone, losses: nameless, failOnLoss: true, want: ExitOK},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &traceSession{config: &traceConfig{failOnLoss: test.failOnLoss}, nodes: map[string]*nodeState{}}
+			for i, state := range test.nodes {
+				s.nodes[string(rune('a'+i))] = &nodeState{state: state, failure: "x"}
+			}
+			err := s.verdict(test.cause, test.out, test.losses)
+			exit := (*exitError)(nil)
+			got := ExitOK
+			switch {
+			case errors.As(err, &exit):
+				got = exit.code
+			case err != nil:
+				got = ExitError
+			}
+			if got != test.want {
+				t.Errorf("exit code %d (%v), want %d", got, err, test.want)
+			}
+		})
+	}
+}
+
+func TestTheSummaryWaitsForEveryNodeAndNamesTheFailed(t *testing.T) {
+	var out bytes.Buffer
+	s := &traceSession{config: &traceConfig{}, reporter: newReporter(&out), nodes: map[string]*nodeState{}}
+	for _, name := range []string{"n1", "n2", "n3"} {
+		s.nodes[name] = &nodeState{state: event.NodeState_NODE_STATE_STARTING, settled: func() {}}
+	}
+	s.say("n1", event.NodeState_NODE_STATE_STARTING, "creating the tracer's Job")
+	s.say("n1", event.NodeState_NODE_STATE_STREAMING, "")
+	s.say("n2", event.NodeState_NODE_STATE_FAILED, "image: can not pull x\x1b[2J")
+	if got := out.String(); strings.Contains(got, "streaming") || strings.Contains(got, "creating") || strings.Contains(got, "\x1b") {
+		t.Errorf("said too early, too much, or unsafe: %q", got)
+	}
+	s.say("n3", event.NodeState_NODE_STATE_FAILED, "image: can not pull x\x1b[2J")
+	want := "1/3 nodes streaming; n2: image; n3: image\n"
+	if got := out.String(); !strings.HasSuffix(got, want) || strings.Count(got, "can not pull") != 1 {
+		t.Errorf("said %q, want %q at the end and the reason once", got, want)
+	}
+}
+
+func TestTheTallyNamesEachLoss(t *testing.T) {
+	var out bytes.Buffer
+	r := newReporter(&out)
+	r.tally(3, 1, 1234*time.Millisecond, nil)
+	r.tally(5, 2, time.Second, []collect.Loss{{Node: "n1", Stage: event.LossStage_LOSS_STAGE_KERNEL_BUFFER, Source: "flows", Count: 7}})
+	want := "3 events from 1 node in 1.2s; nothing lost\n5 events from 2 nodes in 1s; LOST 7 at n1 (kernel-buffer, flows)\n"
+	if out.String() != want {
+		t.Errorf("got  %qwant %q", out.String(), want)
+	}
+}
+
+func TestForbiddenNamesTheGrant(t *testing.T) {
+	got := explain(&cluster.ForbiddenError{Verb: "create", Resource: "jobs", Namespace: "shop"})
+	want := `forbidden: may not create jobs in namespace "shop"; an administrator grants it with: kubectl orb8 rbac -n shop --user=USER | kubectl apply -f -`
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+type namer struct{ collect.Namer }
+
+func (namer) Name(addr netip.Addr, _ uint16, _ event.Protocol) collect.Name {
+	if addr.IsLoopback() {
+		return collect.Name{}
+	}
+	return collect.Name{Pod: "web-0"}
+}
+
+func TestReverseDNSAsksOnlyForWhatTheClusterDoesNotName(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	r := newResolver(ctx, namer{})
+	if n := r.Name(netip.MustParseAddr("10.0.0.1"), 1, event.Protocol_PROTOCOL_TCP); n.Pod != "web-0" || len(r.hosts) != 0 {
+		t.Errorf("a pod's address was looked up: %+v", n)
+	}
+	r.Name(netip.MustParseAddr("127.0.0.1"), 1, event.Protocol_PROTOCOL_TCP)
+	r.wait() // localhost stands in every hosts file
+	if n := r.Name(netip.MustParseAddr("127.0.0.1"), 1, event.Protocol_PROTOCOL_TCP); n.Host != "localhost" {
+		t.Errorf("127.0.0.1 is %q", n.Host)
+	}
+	cancel()
+	r.Name(netip.MustParseAddr("::1"), 1, event.Protocol_PROTOCOL_TCP)
+	r.wait()
+	if _, asked := r.hosts[netip.MustParseAddr("::1")]; asked {
+		t.Error("a session that is over still asks")
+	}
+}
