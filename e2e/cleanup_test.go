@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"net/netip"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -154,6 +155,46 @@ func TestSessionSurvives(t *testing.T) {
 			before.NothingLeft(t)
 		})
 	}
+}
+
+// TestCutConnectionsResume cuts the user's connections for less than the heartbeat allows, under steady traffic. Nothing may be
+// missing: not a byte, not a connection.
+func TestCutConnectionsResume(t *testing.T) {
+	e := kit.NeedOwn(t)
+	ns := e.Namespace(t, nil)
+	pods := e.Pods(t,
+		kit.PodSpec{Namespace: ns, Name: "client", Node: e.Nodes[0]},
+		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-tcp", tcpPorts}},
+	)
+	before := e.Snapshot(t, true)
+	proxy := e.Proxy(t)
+	tr := e.TraceAs(t, proxy.Kubeconfig, "trace", "network", "-n", ns, "-o", "json")
+	tr.AwaitStreaming(t, 2)
+	s := scenario{
+		protocol: "tcp", client: pods[0], server: pods[1], to: netip.AddrPortFrom(pods[1].IP(t, false), 7001),
+		args: []string{"-conns", "400", "-pause", "25ms", "-send", "2000", "-recv", "3000"},
+	}
+	load := s.start(t)
+	for range 3 {
+		tr.AwaitLines(t, tr.Lines(t)+20)
+		proxy.Cut()
+		// The cut has to last: there is nothing to wait for but time.
+		time.Sleep(session.HeartbeatTimeout / 3)
+		proxy.Mend()
+	}
+	s.clients = load.Wait(t)
+	s.served(t)
+	tr.Stop(t)
+	s.check(t, tr)
+	if stderr := tr.Stderr(); !strings.Contains(stderr, "connection cut") || strings.Contains(stderr, "starting another") {
+		t.Errorf("the connections were not cut and resumed:\n%s", stderr)
+	}
+	var lost []any
+	tr.JQ(t, &lost, `map(select(.kind == "lost"))`)
+	if len(lost) > 0 {
+		t.Errorf("lost: %v", lost)
+	}
+	before.NothingLeft(t)
 }
 
 func TestTwoSessionsDoNotDisturbEachOther(t *testing.T) {

@@ -80,10 +80,15 @@ func (s *scenario) totals(t *testing.T, tr *kit.Trace) totals {
 // play makes the traffic and waits until both ends have reported it.
 func (s *scenario) play(t *testing.T) {
 	t.Helper()
-	s.run = rand.Uint64()
-	args := append([]string{s.protocol, "-to", s.to.String(), "-run", strconv.FormatUint(s.run, 10)}, s.args...)
-	s.clients = s.client.Exec(t, args...)
+	s.clients = s.start(t).Wait(t)
 	s.served(t)
+}
+
+// start makes the client begin.
+func (s *scenario) start(t *testing.T) *kit.Command {
+	t.Helper()
+	s.run = rand.Uint64()
+	return s.client.Start(t, append([]string{s.protocol, "-to", s.to.String(), "-run", strconv.FormatUint(s.run, 10)}, s.args...)...)
 }
 
 func (s *scenario) served(t *testing.T) {

@@ -22,6 +22,7 @@ func tcpClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
 		parallel = flags.Int("parallel", 1, "connections at a time")
 		send     = flags.Uint64("send", 1000, "bytes to send on each")
 		recv     = flags.Uint64("recv", 1000, "bytes to receive on each")
+		pause    = flags.Duration("pause", 0, "time between the starts of two")
 		closer   = flags.String("close", "client", "who closes first: client or server")
 		hold     = flags.Bool("hold", false, "stop halfway until a line comes on stdin")
 		mptcp    = flags.Bool("mptcp", false, "ask for MPTCP")
@@ -53,7 +54,13 @@ func tcpClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(*parallel)
-	for range *conns {
+	for i := range *conns {
+		if i > 0 && *pause > 0 {
+			select {
+			case <-time.After(*pause):
+			case <-ctx.Done():
+			}
+		}
 		group.Go(func() error {
 			c, err := dialer.DialContext(ctx, "tcp", *to)
 			if err != nil {
