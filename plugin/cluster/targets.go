@@ -153,15 +153,6 @@ func (t *targets) observesHost(node string) bool {
 	return n != nil && len(n.host) > 0
 }
 
-// offerAgain lets nextNode hand a node out once more, at its next change that leaves a live target on it.
-func (t *targets) offerAgain(node string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if n := t.nodes[node]; n != nil {
-		n.seen = false
-	}
-}
-
 // Feed gives one tracer the pods of its node: first all of them, then what changed. A feed serves one goroutine.
 type Feed struct {
 	targets *targets

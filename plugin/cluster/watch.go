@@ -130,9 +130,6 @@ func (c *Cluster) Targets() (pods, nodes int) { return c.targets.count() }
 // NextNode waits for a node that has a target and was not returned before. Nodes that have one already come at once.
 func (c *Cluster) NextNode(ctx context.Context) (string, error) { return c.targets.nextNode(ctx) }
 
-// OfferAgain makes NextNode return the node once more, when the next target lands on it: its tracer is gone.
-func (c *Cluster) OfferAgain(node string) { c.targets.offerAgain(node) }
-
 // NewFeed returns the pods of a node, for its tracer.
 func (c *Cluster) NewFeed(node string) *Feed {
 	return &Feed{targets: c.targets, node: node, sent: map[string]*session.Pod{}}
