@@ -125,12 +125,41 @@ func TestClosedDoesNotWaitForGoodForTheOtherEnd(t *testing.T) {
 		w.feed("b", server.event())
 		w.want(400*time.Millisecond, "new client+->server+ 10")
 		w.feed("a", client.as(closed, 50).event())
+		time.Sleep(time.Millisecond)
+		w.feed("b")
 		w.want(2500*time.Millisecond, "closed client+->server+ 50")
 		// The server process keeps its socket half open for a while: nothing of it makes a second flow.
 		w.feed("b", server.as(later, 50).event())
 		w.want(10 * time.Minute)
 		w.feed("b", server.as(closed, 50).event())
 		w.want(time.Minute)
+	})
+}
+
+func TestClosedWaitsForTheOtherEndWhileItsNodeIsBehind(t *testing.T) {
+	inWorld(t, Options{Namer: cluster}, func(w *world) {
+		w.feed("a", client.event())
+		w.feed("b", server.event())
+		w.want(400*time.Millisecond, "new client+->server+ 10")
+		w.feed("a", client.as(closed, 50).event())
+		// The connection to b is cut; it comes back and brings what was kept.
+		w.want(5 * time.Second)
+		late := server.as(closed, 50)
+		late.ago = 5 * time.Second
+		w.feed("b", late.event())
+		w.want(300*time.Millisecond, "closed client+->server+ 50")
+		w.want(time.Minute)
+	})
+}
+
+func TestClosedWaitsForNobodyWhoIsLost(t *testing.T) {
+	inWorld(t, Options{Namer: cluster}, func(w *world) {
+		w.feed("a", client.event())
+		w.feed("b", server.event())
+		w.want(400*time.Millisecond, "new client+->server+ 10")
+		w.feed("a", client.as(closed, 50).event())
+		w.want(7900 * time.Millisecond)
+		w.want(300*time.Millisecond, "closed client+->server+ 50")
 	})
 }
 
@@ -201,8 +230,8 @@ func TestAFlowThatIsOverDoesNotWaitForGoodForANodeThatIsBehind(t *testing.T) {
 		w.feed("dead")
 		time.Sleep(time.Millisecond)
 		w.feed("b", server.as(closed, 5).event())
-		w.want(2 * time.Second)
-		w.want(600*time.Millisecond, "closed client->server+ 5")
+		w.want(7 * time.Second)
+		w.want(2*time.Second, "closed client->server+ 5")
 	})
 }
 

@@ -30,6 +30,7 @@ type flow struct {
 	forced    bool // it runs no longer
 
 	first      time.Time // when its first half came
+	halfClosed time.Time // when closing began
 	lastEmit   time.Time
 	leader     *part // whose updates set the pace
 	lastChange *part

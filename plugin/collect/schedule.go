@@ -22,7 +22,7 @@ func (c *Collector) schedule(f *flow, p *part, now time.Time) {
 	case f.anyClosed():
 		// The other end will have its last word soon: until then nothing more is emitted but the first event.
 		if !f.closing {
-			f.closing = true
+			f.closing, f.halfClosed = true, now
 			c.timers.set(f, now.Add(c.o.CloseWait))
 		}
 		if !f.emitted {
@@ -78,8 +78,9 @@ func (c *Collector) expects(f *flow) bool {
 
 const (
 	// behindLimit is how long a flow that is over waits at most for a node that is behind. A tracer keeps the events of a
-	// container that has no name yet for 2 s.
-	behindLimit = 2500 * time.Millisecond
+	// container that has no name yet for 2 s; one whose connection is cut lives on for 6 s, and then sends what it has
+	// kept or is given up.
+	behindLimit = 8 * time.Second
 	behindCheck = 50 * time.Millisecond
 )
 
@@ -108,6 +109,30 @@ func (c *Collector) behind(f *flow, now time.Time) bool {
 	for _, s := range c.sources {
 		if s.open && s.watermark < until {
 			return true
+		}
+	}
+	return false
+}
+
+// lastWordMayCome reports whether the end of a flow that has not closed may yet do so, because its node has not come so far
+// in time.
+func (c *Collector) lastWordMayCome(f *flow, now time.Time) bool {
+	if now.Sub(f.halfClosed) >= behindLimit || c.finished {
+		return false
+	}
+	var closed uint64
+	for i := range f.ends {
+		for _, p := range f.ends[i].parts {
+			if p.closed {
+				closed = max(closed, p.ev.GetTime())
+			}
+		}
+	}
+	for i := range f.ends {
+		for _, p := range f.ends[i].parts {
+			if s := p.key.source; !p.closed && s.open && s.watermark < closed {
+				return true
+			}
 		}
 	}
 	return false
@@ -145,6 +170,9 @@ func (c *Collector) queue(f *flow, due, now time.Time) {
 // expired is called when a flow's timer has run out: what was waited for has not come.
 func (c *Collector) expired(f *flow, now time.Time) {
 	switch {
+	case f.closing && c.lastWordMayCome(f, now):
+		c.timers.set(f, now.Add(behindCheck))
+		return
 	case f.closing:
 		f.closing, f.forced = false, true
 	case c.behind(f, now):
