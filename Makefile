@@ -73,11 +73,11 @@ lint: ## Vet, format and lint
 	@hack/lint.sh
 
 .PHONY: test
-test: install-deps test-unit test-bpf test-e2e ## Run every test: unit, race, BPF as root, end to end on a real cluster
+test: install-deps test-unit test-bpf test-cluster test-e2e ## Run every test: unit, race, BPF as root, end to end on a real cluster
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need neither root nor a cluster, with the race detector
-	@hack/test.sh -race $$($(GO) list ./... | grep -vE '/(bpf|e2e)(/|$$)') ./e2e/image/... ./e2e/workload/...
+	@hack/test.sh -race $$($(GO) list ./... | grep -vE '/(bpf|e2e)(/|$$)') ./e2e/image/... ./e2e/workload/... ./e2e/bench/...
 
 .PHONY: test-bpf
 test-bpf: ## Run the tests of the BPF programs (root)
