@@ -20,7 +20,13 @@ const corefile = `.:53 {
         pods insecure
         ttl 5
     }
+    file /etc/coredns/root
 }
+`
+
+// rootZone has no name in it but its own, so that an answer to any other is NXDOMAIN, and may be remembered for 5 s.
+const rootZone = `. 5 IN SOA ns.invalid. admin.invalid. 1 3600 600 86400 5
+. 5 IN NS ns.invalid.
 `
 
 // deployDNS makes kube-proxy's permission and CoreDNS, at the address that every kubelet gives its pods.
@@ -44,7 +50,7 @@ func (c *cluster) deployDNS(ctx context.Context, client kubernetes.Interface) er
 	}, metav1.CreateOptions{})
 	_, accountErr := client.CoreV1().ServiceAccounts(namespace).Create(ctx, &corev1.ServiceAccount{ObjectMeta: meta}, metav1.CreateOptions{})
 	_, mapErr := client.CoreV1().ConfigMaps(namespace).Create(ctx, &corev1.ConfigMap{
-		ObjectMeta: meta, Data: map[string]string{"Corefile": corefile},
+		ObjectMeta: meta, Data: map[string]string{"Corefile": corefile, "root": rootZone},
 	}, metav1.CreateOptions{})
 	dual := corev1.IPFamilyPolicyRequireDualStack
 	_, serviceErr := client.CoreV1().Services(namespace).Create(ctx, &corev1.Service{

@@ -15,7 +15,8 @@ for d in etc opt usr var; do
 	mount -t overlay -o "lowerdir=/$d,upperdir=$dir/$d/written,workdir=$dir/$d/work" overlay "/$d"
 done
 mount -t tmpfs tmpfs /run
-rm -rf /run/mount # mount's own notes
+# What an earlier cluster or another kubelet has left, and mount's own notes.
+rm -rf /run/mount /var/lib/kubelet /var/lib/cni /var/log/containers
 ip link set lo up
 # Not exec: process 1 has to wait for daemons that outlive their parents.
 status=0
