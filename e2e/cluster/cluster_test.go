@@ -569,6 +569,7 @@ func captureStdout(t *testing.T, f func()) string {
 
 func TestWordsThatAreNoCommandGetTheUsage(t *testing.T) {
 	testCluster(t, "orb8", "213")
+	t.Setenv("ORB8_E2E_KUBECONFIG", "")
 	for _, args := range [][]string{nil, {"upp"}, {"up", "now"}, {"load"}, {"user"}, {"user", "a", "--groups", "b"}, {"restart"}, {"stop", "a", "b", "c"}} {
 		if err := run(t.Context(), args); !errors.Is(err, errUsage) {
 			t.Errorf("cluster %v: %v, want the usage", args, err)

@@ -37,6 +37,7 @@ func TestUpDownLeavesNothing(t *testing.T) {
 		testInside(t, built)
 		return
 	}
+	t.Setenv("ORB8_E2E_KUBECONFIG", "") // this is about our own
 	built := t.TempDir()
 	here, err := os.Getwd()
 	if err != nil {
