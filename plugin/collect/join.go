@@ -354,25 +354,25 @@ func (c *Collector) match(h *half) (q *part, sibling bool) {
 }
 
 // accepts reports whether h can be the other end of q's flow.
-func (q *part) accepts(h *half) bool {
-	if h.local.isLoopback() && (q.key.source != h.source || q.ev.GetPodUid() != h.ev.GetPodUid()) {
+func (p *part) accepts(h *half) bool {
+	if h.local.isLoopback() && (p.key.source != h.source || p.ev.GetPodUid() != h.ev.GetPodUid()) {
 		return false // the same addresses mean another pod
 	}
-	for _, p := range q.flow.ends[1-q.side].parts {
-		if !p.closed {
+	for _, other := range p.flow.ends[1-p.side].parts {
+		if !other.closed {
 			// There is one already: a part of the same socket, or else another conversation.
-			return p.sameSocket(h)
+			return other.sameSocket(h)
 		}
 	}
 	return true
 }
 
 // unjoined reports whether the other end of the flow has not come.
-func (q *part) unjoined() bool { return !q.flow.both() }
+func (p *part) unjoined() bool { return !p.flow.both() }
 
-// sameSocket reports whether h comes from q's socket.
-func (q *part) sameSocket(h *half) bool {
-	return q.key.cookie != 0 && q.key.cookie == h.key.cookie && q.key.source == h.source
+// sameSocket reports whether h comes from p's socket.
+func (p *part) sameSocket(h *half) bool {
+	return p.key.cookie != 0 && p.key.cookie == h.key.cookie && p.key.source == h.source
 }
 
 // masked reports whether an address may stand for another that was translated: it is a node's, or nobody's.
