@@ -44,7 +44,7 @@ current-context: c
 func TestMistakesAreUsageErrorsOfOneLine(t *testing.T) {
 	for args, want := range map[string]string{
 		"trcae":                                       `unknown command "trcae" for "kubectl orb8", did you mean "trace"?: see kubectl orb8 --help`,
-		"trace nettwork":                               `unknown command "nettwork" for "kubectl orb8 trace", did you mean "network"?`,
+		"trace nettwork":                              `unknown command "nettwork" for "kubectl orb8 trace", did you mean "network"?`,
 		"trace network --colour":                      "unknown flag: --colour: see kubectl orb8 trace network --help",
 		"trace network --duration 5":                  `invalid argument "5" for "--duration"`,
 		"trace network --duration=-1s":                "--duration -1s: want 0 or more",
