@@ -74,7 +74,12 @@ func (n *node) connect(ctx, running context.Context) error {
 	calls, hangUp := context.WithCancel(ctx)
 	defer hangUp()
 	client := session.NewSessionClient(conn)
+	// A tracer that takes longer has given this client up anyway.
+	patience := time.AfterFunc(n.patience, hangUp)
 	control, err := n.greet(calls, client)
+	if !patience.Stop() && ctx.Err() == nil {
+		return fmt.Errorf("the tracer does not answer within %v", n.patience)
+	}
 	if err != nil {
 		return err
 	}
@@ -138,7 +143,7 @@ func (n *node) greet(ctx context.Context, client session.SessionClient) (session
 	if err := control.Send(&session.ClientMessage{Message: &session.ClientMessage_Pods{Pods: update}}); err != nil {
 		return nil, explain(err)
 	}
-	n.heard = time.Now()
+	n.heard.now()
 	return control, nil
 }
 
@@ -149,7 +154,7 @@ func (n *node) receive(ctx context.Context, stream session.Session_EventsClient)
 		if err != nil {
 			return explain(err)
 		}
-		n.heard = time.Now()
+		n.heard.now()
 		if err := n.source.Feed(ctx, collect.Batch{
 			Instance: n.instance, Sequence: batch.Sequence, Events: batch.Events, Watermark: batch.Watermark,
 		}); err != nil {
@@ -194,9 +199,9 @@ func (n *node) talk(ctx, running context.Context, control session.Session_Contro
 			}
 		}
 	})
-	beat := time.NewTicker(session.HeartbeatInterval)
+	beat := time.NewTicker(n.heartbeat)
 	defer beat.Stop()
-	extend := time.NewTicker(n.spec.Deadline / 2)
+	extend := time.NewTimer(time.Until(n.extend))
 	defer extend.Stop()
 	stop := running.Done()
 	var giveUp <-chan time.Time
@@ -204,14 +209,16 @@ func (n *node) talk(ctx, running context.Context, control session.Session_Contro
 		var message *session.ClientMessage
 		select {
 		case <-beat.C:
+			// A connection may die without a word, and a tracer may be stopped: each heartbeat is answered, so silence tells.
+			if silent := time.Since(n.heard.get()); silent > n.patience {
+				return false, fmt.Errorf("not a word from the tracer for %.1f s", silent.Seconds())
+			}
 			message = &session.ClientMessage{Message: &session.ClientMessage_Heartbeat{Heartbeat: &session.Heartbeat{}}}
 		case update := <-updates:
 			message = &session.ClientMessage{Message: &session.ClientMessage_Pods{Pods: update}}
 		case <-extend.C:
-			// Late or not at all: then the Job ends at its deadline, and the next attempt is a new one.
-			if err := n.Launcher.Extend(ctx, n.spec.JobName(), time.Since(n.started)+n.spec.Deadline); err != nil {
-				n.Say(n.name, event.NodeState_NODE_STATE_STREAMING, err.Error())
-			}
+			n.moveDeadline(ctx)
+			extend.Reset(time.Until(n.extend))
 			continue
 		case <-stop:
 			stop = nil
@@ -242,6 +249,19 @@ func (n *node) talk(ctx, running context.Context, control session.Session_Contro
 	}
 }
 
+// moveDeadline gives the tracer's Job as long again as it was made for, counted from now. It takes no longer than heartbeats
+// may wait. Where it fails it is tried again in time; at worst the Job ends at its deadline, and the next attempt is a new one.
+func (n *node) moveDeadline(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, n.heartbeat)
+	defer cancel()
+	if err := n.Launcher.Extend(ctx, n.spec.JobName(), time.Since(n.started)+n.spec.Deadline); err != nil {
+		n.extend = time.Now().Add(n.spec.Deadline / 20)
+		n.Say(n.name, event.NodeState_NODE_STATE_STREAMING, err.Error())
+		return
+	}
+	n.extend = time.Now().Add(n.spec.Deadline / 2)
+}
+
 // listen reads the tracer's side of Control.
 func (n *node) listen(control session.Session_ControlClient, serving context.Context, finished <-chan struct{}) error {
 	for {
@@ -264,6 +284,7 @@ func (n *node) listen(control session.Session_ControlClient, serving context.Con
 			}
 			return explain(err)
 		}
+		n.heard.now()
 		if started := message.GetStarted(); started != nil {
 			if started.Error != "" {
 				return &fatalError{errors.New(started.Error)}
@@ -271,8 +292,7 @@ func (n *node) listen(control session.Session_ControlClient, serving context.Con
 			for _, w := range started.Warnings {
 				n.Say(n.name, event.NodeState_NODE_STATE_STREAMING, "warning: "+w)
 			}
-			n.streamed = true
-			n.status(serving, event.NodeState_NODE_STATE_STREAMING, "")
+			n.back(serving)
 		}
 	}
 }

@@ -63,6 +63,13 @@ type Options struct {
 	Collector *collect.Collector
 	// Say hears what a node's stream does. It is called from any goroutine.
 	Say func(node string, state event.NodeState, message string)
+	// Release is asked when a node's tracer is lost: true lets the node go, for nothing on it is to be traced any more. Nil
+	// lets none go.
+	Release func(node string) bool
+
+	// heartbeat is how often the tracer gets one, patience how long either end waits for a word of the other: those of the
+	// session package, but for tests.
+	heartbeat, patience time.Duration
 }
 
 // node is one node at work.
@@ -71,6 +78,8 @@ type node struct {
 	name   string
 	feed   Feed
 	source *collect.Source
+	// As in Options, with their defaults.
+	heartbeat, patience time.Duration
 
 	spec    launch.Spec
 	pod     string
@@ -79,16 +88,28 @@ type node struct {
 
 	instance uint64
 	next     uint64
-	heard    time.Time         // when the tracer was last heard
+	heard    moment            // when the tracer was last heard
+	extend   time.Time         // when the Job's deadline is to be moved
+	away     away              // what the next word that it streams has to explain
 	streamed bool              // this attempt has streamed
 	last     *event.NodeStatus // of the final batch, where it says why it is final
 }
 
+// away says since when a node that has streamed does not.
+type away struct {
+	since time.Time // zero: it is not away
+	// unseen: its tracer was lost, and with it what happened since.
+	unseen bool
+}
+
 // Run serves a node until running ends, which is the orderly end: the tracer's last events are fetched and its Job is
 // deleted. ctx bounds everything, and ending it cuts the orderly end short; the Job is deleted all the same. The error says
-// why the node has failed; nil after an orderly end.
+// why the node has failed; nil after an orderly end, and after its release.
 func Run(ctx, running context.Context, name string, feed Feed, o *Options) error {
-	n := &node{Options: o, name: name, feed: feed, spec: o.Spec, source: o.Collector.Add(name)}
+	n := &node{Options: o, name: name, feed: feed, spec: o.Spec, source: o.Collector.Add(name), heartbeat: o.heartbeat, patience: o.patience}
+	if n.heartbeat == 0 {
+		n.heartbeat, n.patience = session.HeartbeatInterval, session.HeartbeatTimeout
+	}
 	defer n.source.Close()
 	n.spec.Node = name
 	failures := 0
@@ -105,6 +126,10 @@ func Run(ctx, running context.Context, name string, feed Feed, o *Options) error
 			n.fail(ctx, err)
 			return err
 		}
+		if n.Release != nil && n.Release(name) {
+			n.status(ctx, event.NodeState_NODE_STATE_STOPPED, lost.Error()+"; there is nothing left to trace on this node")
+			return nil
+		}
 		if n.streamed {
 			failures = 0
 		} else if failures++; failures == maxAttempts {
@@ -115,7 +140,8 @@ func Run(ctx, running context.Context, name string, feed Feed, o *Options) error
 		n.spec.Attempt++
 		message := lost.Error() + "; starting another"
 		if n.streamed {
-			message += fmt.Sprintf("; what happens until it streams is not seen (last heard %s)", n.heard.Format("15:04:05.000"))
+			n.away = away{since: n.heard.get(), unseen: true}
+			message += fmt.Sprintf("; what happens until it streams is not seen (last heard %s)", clock(n.away.since))
 		}
 		n.status(ctx, event.NodeState_NODE_STATE_RECONNECTING, message)
 	}
@@ -158,7 +184,8 @@ func (n *node) attempt(ctx, running context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.pod, n.heard = pod, time.Now()
+	n.pod = pod
+	n.heard.now()
 	if err := n.ready(running); err != nil {
 		return err
 	}
@@ -170,6 +197,7 @@ func (n *node) create(ctx context.Context) error {
 	backoff := retryBackoff()
 	for {
 		n.started = time.Now()
+		n.extend = n.started.Add(n.spec.Deadline / 2)
 		err := n.Launcher.Create(ctx, &n.spec)
 		if err == nil || !transient(err) || n.spec.Attempt == 0 {
 			return err
@@ -215,7 +243,7 @@ func (n *node) ended(ctx context.Context, d time.Duration) string {
 func (n *node) serve(ctx, running context.Context) error {
 	backoff := retryBackoff()
 	for {
-		before := n.heard
+		before := n.heard.get()
 		err := n.connect(ctx, running)
 		if running.Err() != nil {
 			return nil
@@ -230,22 +258,57 @@ func (n *node) serve(ctx, running context.Context) error {
 		if fatal := (*fatalError)(nil); errors.As(err, &fatal) {
 			return fatal.err
 		}
-		if n.heard.After(before) {
+		heard := n.heard.get()
+		news := heard.After(before)
+		if news {
 			backoff = retryBackoff()
 		}
 		// The pod's own end is known first where the API server answers.
 		if how := n.ended(running, 10*time.Millisecond); how != "" {
 			return n.lost("tracer " + how)
 		}
-		if silent := time.Since(n.heard); silent > session.HeartbeatTimeout {
+		if silent := time.Since(heard); silent > n.patience {
 			return n.lost(fmt.Sprintf("no contact for %.1f s, longer than the tracer waits (%v)", silent.Seconds(), err))
 		}
-		n.Say(n.name, event.NodeState_NODE_STATE_RECONNECTING, "connection cut: "+err.Error())
+		n.sayCut(heard, news, err)
 		if err := sleep(running, backoff.Step()); err != nil {
 			return nil
 		}
 	}
 }
+
+// sayCut tells of a connection that has ended, or was not made. A cut is said once, not with each attempt to mend it.
+func (n *node) sayCut(heard time.Time, news bool, err error) {
+	switch {
+	case !n.streamed:
+		n.Say(n.name, event.NodeState_NODE_STATE_STARTING, "connecting: "+err.Error())
+	case news:
+		if n.away.since.IsZero() {
+			n.away.since = heard
+		}
+		n.Say(n.name, event.NodeState_NODE_STATE_RECONNECTING, "connection cut: "+err.Error())
+	}
+}
+
+// back says that the node streams, and what that ends.
+func (n *node) back(ctx context.Context) {
+	message := ""
+	if !n.away.since.IsZero() {
+		now := time.Now()
+		// By the wall clock: on a machine that slept, the other one slept too.
+		gone := now.Round(0).Sub(n.away.since.Round(0)).Seconds()
+		message = fmt.Sprintf("connected again after %.1f s", gone)
+		if n.away.unseen {
+			message = fmt.Sprintf("streaming again; nothing was seen from %s to %s (%.1f s)", clock(n.away.since), clock(now), gone)
+		}
+		n.away = away{}
+	}
+	n.streamed = true
+	n.status(ctx, event.NodeState_NODE_STATE_STREAMING, message)
+}
+
+// clock is how a time of the day is shown, to the millisecond.
+func clock(t time.Time) string { return t.Format("15:04:05.000") }
 
 func (n *node) lost(how string) error { return &lostError{how} }
 

@@ -32,12 +32,20 @@ type tracer struct {
 	protocol uint32
 	// startError is what Started says.
 	startError string
-	// batches are sent in order; after cutAfter of them the stream waits, once, to be cut by cutNow.
+	// batches flows are sent, one in a batch; after cutAfter of them no more until the stream was cut, by cutNow.
 	batches  int
 	cutAfter int
+	// flows are how many were made, sent all batches. They are the one stream's that holds streaming.
+	streaming sync.Mutex
+	flows     int
+	sent      []*session.Batch
+	// deaf: it does not even answer the greeting. hush, closed, silences it after that, without a cut.
+	deaf bool
+	hush chan struct{}
+	// answered gets a token for each heartbeat, unless it is full.
+	answered chan struct{}
 
 	mu      sync.Mutex
-	cut     bool
 	resumes []uint64
 	updates []*session.PodUpdate
 	stop    chan struct{}
@@ -55,7 +63,7 @@ func startTracer(t *testing.T, client session.PublicKey, instance uint64) *trace
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr := &tracer{identity: identity, listener: l, instance: instance, protocol: session.Protocol, batches: 5, stop: make(chan struct{})}
+	tr := &tracer{identity: identity, listener: l, instance: instance, protocol: session.Protocol, batches: 5, stop: make(chan struct{}), hush: make(chan struct{}), answered: make(chan struct{}, 1)}
 	tr.server = grpc.NewServer(grpc.Creds(credentials.NewTLS(identity.ServerTLS(client))))
 	session.RegisterSessionServer(tr.server, tr)
 	var serving sync.WaitGroup
@@ -71,6 +79,10 @@ func (tr *tracer) Control(stream session.Session_ControlServer) error {
 	first, err := stream.Recv()
 	if err != nil {
 		return err
+	}
+	if tr.deaf {
+		<-stream.Context().Done()
+		return nil
 	}
 	if tr.protocol != first.GetHello().GetProtocol() {
 		return status.Errorf(codes.FailedPrecondition, "the tracer (v9) speaks protocol %d, the client protocol %d", tr.protocol, first.GetHello().GetProtocol())
@@ -96,6 +108,17 @@ func (tr *tracer) Control(stream session.Session_ControlServer) error {
 					return err
 				}
 			}
+		case m.GetHeartbeat() != nil:
+			if tr.hushed() {
+				continue
+			}
+			if err := stream.Send(&session.TracerMessage{Message: &session.TracerMessage_Heartbeat{Heartbeat: &session.Heartbeat{}}}); err != nil {
+				return err
+			}
+			select {
+			case tr.answered <- struct{}{}:
+			default:
+			}
 		case m.GetStop() != nil:
 			tr.once.Do(func() { close(tr.stop) })
 		}
@@ -105,25 +128,51 @@ func (tr *tracer) Control(stream session.Session_ControlServer) error {
 func (tr *tracer) Events(req *session.EventsRequest, stream session.Session_EventsServer) error {
 	tr.mu.Lock()
 	tr.resumes = append(tr.resumes, req.ResumeFrom)
+	resumed := len(tr.resumes) > 1
 	tr.mu.Unlock()
-	for n := max(req.ResumeFrom, 1); n <= uint64(tr.batches); n++ {
-		if err := stream.Send(&session.Batch{Sequence: n, Watermark: uint64(time.Now().UnixNano()), Events: []*event.Event{flowEvent(tr.instance, n)}}); err != nil {
-			return err
+	tr.streaming.Lock()
+	defer tr.streaming.Unlock()
+	next := max(req.ResumeFrom, 1)
+	// What was sent is sent again from where the client asks, and then what is new: its flows, and the promise, again and
+	// again, that nothing older comes.
+	turn := time.NewTicker(10 * time.Millisecond)
+	defer turn.Stop()
+	for {
+		for ; next <= uint64(len(tr.sent)); next++ {
+			if err := stream.Send(tr.sent[next-1]); err != nil {
+				return err
+			}
 		}
-		tr.mu.Lock()
-		cut := !tr.cut && int(n) == tr.cutAfter
-		tr.cut = tr.cut || cut
-		tr.mu.Unlock()
-		if cut {
-			<-stream.Context().Done()
+		select {
+		case <-turn.C:
+			if !tr.hushed() {
+				tr.add(resumed)
+			}
+		case <-tr.stop:
+			return stream.Send(&session.Batch{Sequence: next, Final: true, Events: []*event.Event{flowEvent(tr.instance, 99)}})
+		case <-stream.Context().Done():
 			return nil
 		}
 	}
+}
+
+// add makes the next batch: a flow's, while there are any and none is held for a cut.
+func (tr *tracer) add(resumed bool) {
+	batch := &session.Batch{Sequence: uint64(len(tr.sent)) + 1}
+	if tr.flows < tr.batches && (resumed || tr.cutAfter == 0 || tr.flows < tr.cutAfter) {
+		tr.flows++
+		batch.Events = []*event.Event{flowEvent(tr.instance, uint64(tr.flows))}
+	}
+	batch.Watermark = uint64(time.Now().UnixNano())
+	tr.sent = append(tr.sent, batch)
+}
+
+func (tr *tracer) hushed() bool {
 	select {
-	case <-tr.stop:
-		return stream.Send(&session.Batch{Sequence: uint64(tr.batches) + 1, Final: true, Events: []*event.Event{flowEvent(tr.instance, 99)}})
-	case <-stream.Context().Done():
-		return nil
+	case <-tr.hush:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -319,6 +368,7 @@ func (b *bench) wait() error {
 	select {
 	case err := <-b.result:
 		b.collected.Wait()
+		slices.Sort(b.ports) // what comes when is the merge's business
 		if !slices.Equal(b.launcher.created, b.launcher.deleted) {
 			b.t.Errorf("jobs made %q, deleted %q", b.launcher.created, b.launcher.deleted)
 		}
@@ -365,8 +415,8 @@ func TestACutConnectionGoesOnWhereItWasCut(t *testing.T) {
 		t.Errorf("events %d, want each once: %d", b.ports, want)
 	}
 	tr := b.launcher.tracers[0]
-	if len(tr.resumes) != 2 || tr.resumes[0] != 0 || tr.resumes[1] != 4 {
-		t.Errorf("asked for %d, want all and then from batch 4", tr.resumes)
+	if len(tr.resumes) != 2 || tr.resumes[0] != 0 || tr.resumes[1] < 4 {
+		t.Errorf("asked for %d, want all, and then what comes after the batches it has: three at least", tr.resumes)
 	}
 	if len(b.launcher.created) != 1 {
 		t.Errorf("%d tracers for one cut", len(b.launcher.created))

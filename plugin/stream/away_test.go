@@ -1,0 +1,174 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"net"
+	"regexp"
+	"slices"
+	"testing"
+	"time"
+)
+
+// extending is a launcher that tells of each extension, and fails the first ones.
+type extending struct {
+	*launcher
+	fail  int
+	calls chan time.Duration
+}
+
+func (e *extending) Extend(ctx context.Context, _ string, d time.Duration) error {
+	if _, bounded := ctx.Deadline(); !bounded {
+		return errors.New("an extension that may take for ever holds the heartbeats up")
+	}
+	select {
+	case e.calls <- d:
+	case <-ctx.Done():
+	}
+	if e.fail--; e.fail >= 0 {
+		return errors.New("the API server is away")
+	}
+	return nil
+}
+
+func TestTheDeadlineMovesHoweverOftenTheConnectionIsCut(t *testing.T) {
+	b := newBench(t, func(*tracer) {})
+	const deadline = 600 * time.Millisecond
+	b.options.Spec.Deadline = deadline
+	e := &extending{launcher: b.launcher, fail: 1, calls: make(chan time.Duration)}
+	b.options.Launcher = e
+	b.run()
+	b.await(5)
+	cut := time.NewTicker(deadline / 10)
+	defer cut.Stop()
+	giveUp := time.After(20 * time.Second)
+	var moved []time.Duration
+	for len(moved) < 3 {
+		select {
+		case d := <-e.calls:
+			moved = append(moved, d)
+		case <-cut.C:
+			b.launcher.tracers[0].cutNow()
+		case <-giveUp:
+			t.Fatalf("deadlines %v, and no more; said %q", moved, b.said)
+		}
+	}
+	b.end()
+	if err := b.wait(); err != nil {
+		t.Fatal(err)
+	}
+	// Half of it is over when it is moved first, and what failed is tried again before the other half is.
+	if moved[0] < deadline*3/2 || !slices.IsSorted(moved) {
+		t.Errorf("deadlines, from the Job's start: %v", moved)
+	}
+	if !b.heard("the API server is away") || b.heard("holds the heartbeats up") {
+		t.Errorf("said %q", b.said)
+	}
+}
+
+func TestATracerThatFallsSilentIsReplaced(t *testing.T) {
+	b := newBench(t, func(*tracer) {}, func(*tracer) {})
+	b.options.heartbeat, b.options.patience = 50*time.Millisecond, time.Second
+	b.run()
+	b.await(5)
+	close(b.launcher.tracers[0].hush)
+	b.await(5)
+	b.end()
+	if err := b.wait(); err != nil {
+		t.Fatal(err)
+	}
+	if !b.heard("no contact for ") || !b.heardLike(`STREAMING streaming again; nothing was seen from \d\d:\d\d:\d\d\.\d{3} to \d\d:\d\d:\d\d\.\d{3} \(\d+\.\d s\)$`) {
+		t.Errorf("said %q", b.said)
+	}
+}
+
+func TestATracerThatNeverAnswersIsReplaced(t *testing.T) {
+	b := newBench(t, func(tr *tracer) { tr.deaf = true }, func(*tracer) {})
+	b.options.heartbeat, b.options.patience = 50*time.Millisecond, time.Second
+	b.run()
+	b.await(5)
+	b.end()
+	if err := b.wait(); err != nil {
+		t.Fatal(err)
+	}
+	if !b.heard("the tracer does not answer within 1s") || b.heard("nothing was seen") {
+		t.Errorf("said %q", b.said)
+	}
+}
+
+func TestATracerThatAnswersHeartbeatsIsNotSilent(t *testing.T) {
+	b := newBench(t, func(*tracer) {})
+	b.options.heartbeat, b.options.patience = 20*time.Millisecond, 300*time.Millisecond
+	b.run()
+	b.await(5)
+	tr := b.launcher.tracers[0]
+	// As many answers as take several times its patience.
+	for range 50 {
+		select {
+		case <-tr.answered:
+		case <-time.After(20 * time.Second):
+			t.Fatalf("no heartbeat; said %q", b.said)
+		}
+	}
+	b.end()
+	if err := b.wait(); err != nil {
+		t.Fatal(err)
+	}
+	if b.heard("RECONNECTING") {
+		t.Errorf("said %q", b.said)
+	}
+}
+
+func TestACutIsSaidOnceAndItsEndToo(t *testing.T) {
+	b := newBench(t, func(tr *tracer) { tr.cutAfter = 3 })
+	dial, dials := b.options.Dial, 0
+	b.options.Dial = func(ctx context.Context, pod string) (net.Conn, error) {
+		if dials++; dials == 2 || dials == 3 {
+			return nil, errors.New("refused")
+		}
+		return dial(ctx, pod)
+	}
+	b.run()
+	b.await(3)
+	b.launcher.tracers[0].cutNow()
+	b.await(2)
+	b.end()
+	if err := b.wait(); err != nil {
+		t.Fatal(err)
+	}
+	cuts := 0
+	for _, s := range b.said {
+		if regexp.MustCompile(`RECONNECTING connection cut: `).MatchString(s) {
+			cuts++
+		}
+	}
+	if cuts != 1 || dials != 4 || !b.heardLike(`STREAMING connected again after \d+\.\d s$`) {
+		t.Errorf("%d cuts were said, %d connections tried; said %q", cuts, dials, b.said)
+	}
+}
+
+func TestANodeWithNothingLeftToTraceIsLetGo(t *testing.T) {
+	b := newBench(t, func(*tracer) {})
+	asked := ""
+	b.options.Release = func(node string) bool {
+		asked = node
+		return true
+	}
+	b.run()
+	b.await(5)
+	b.launcher.end(0, "ended: the pod was deleted")
+	b.launcher.tracers[0].server.Stop()
+	if err := b.wait(); err != nil {
+		t.Fatal(err)
+	}
+	if asked != "n1" || len(b.launcher.created) != 1 || !b.heard("STOPPED tracer ended: the pod was deleted; there is nothing left to trace on this node") {
+		t.Errorf("asked for %q, %d tracers, said %q", asked, len(b.launcher.created), b.said)
+	}
+}
+
+func (b *bench) heardLike(pattern string) bool {
+	re := regexp.MustCompile(pattern)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.ContainsFunc(b.said, re.MatchString)
+}
