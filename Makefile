@@ -97,7 +97,7 @@ fuzz: ## Run each fuzz target for FUZZTIME (20s)
 
 .PHONY: bench
 bench: build images ## Measure, and write the numbers of docs/BENCHMARKS.md (root)
-	@ORB8_BENCH=$(CURDIR)/docs/BENCHMARKS.md hack/with-cluster.sh $(GO) test -count=1 -v -timeout 60m ./e2e/bench $(if $(RUN),-run '$(RUN)')
+	@ORB8_BENCH=$(CURDIR)/docs/BENCHMARKS.md hack/with-cluster.sh $(GO) test -tags bench -count=1 -v -timeout 60m ./e2e/bench $(if $(RUN),-run '$(RUN)')
 
 ##
 .PHONY: demo

@@ -1,3 +1,5 @@
+//go:build bench
+
 package bench
 
 import (
@@ -37,9 +39,6 @@ func row(t *testing.T, what, value, goal string) {
 
 func need(t *testing.T) *kit.Env {
 	t.Helper()
-	if os.Getenv("ORB8_BENCH") == "" {
-		t.Skip("a measurement: run make bench")
-	}
 	return kit.NeedOwn(t)
 }
 

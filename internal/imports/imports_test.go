@@ -84,6 +84,9 @@ type pkg struct {
 func TestImportsRunOneWay(t *testing.T) {
 	packages := list(t)
 	for _, r := range rules {
+		if _, err := os.Stat("../../" + r.folder); errors.Is(err, os.ErrNotExist) {
+			continue // a rule for what is to come
+		}
 		t.Run(strings.ReplaceAll(r.folder, "/", " "), func(t *testing.T) {
 			judged := 0
 			for _, p := range packages {
@@ -99,11 +102,7 @@ func TestImportsRunOneWay(t *testing.T) {
 				}
 			}
 			if judged == 0 {
-				if _, err := os.Stat("../../" + r.folder); err == nil {
-					t.Errorf("no package found in %s, which exists", r.folder)
-				} else {
-					t.Skipf("%s is not there yet", r.folder)
-				}
+				t.Errorf("no package found in %s, which exists", r.folder)
 			}
 		})
 	}
