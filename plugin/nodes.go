@@ -20,6 +20,8 @@ type traceSession struct {
 	targets  *cluster.Cluster
 	options  *stream.Options
 	end      context.CancelCauseFunc
+	// ending reports whether the orderly end has begun.
+	ending func() bool
 
 	mu       sync.Mutex
 	nodes    map[string]*nodeState
@@ -71,10 +73,20 @@ func (s *traceSession) serveNodes(hard, running context.Context) {
 			case <-running.Done():
 				return
 			}
+			// A start that takes long waits for something that the others do not.
+			slow := time.AfterFunc(slowStart, func() { s.settle(name) })
+			defer slow.Stop()
 			err := stream.Run(hard, running, name, s.targets.NewFeed(name), s.options)
 			s.ended(name, err)
 		})
 	}
+}
+
+// settle lets the next node start.
+func (s *traceSession) settle(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nodes[name].settled()
 }
 
 // admit takes a node on, within --max-nodes.
@@ -89,7 +101,7 @@ func (s *traceSession) admit(name string, starting chan struct{}) bool {
 	return true
 }
 
-// say hears from each node's stream.
+// say hears from each node's stream. Its state is STOPPED at the session's end, or while nothing on it is to be traced.
 func (s *traceSession) say(name string, state event.NodeState, message string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -186,10 +198,16 @@ func (s *traceSession) ended(name string, err error) {
 
 // summarise says how many nodes stream, once no node is on its way any more, and again when that changes. s.mu is held.
 func (s *traceSession) summarise() {
-	streaming := 0
+	if s.ending() {
+		return
+	}
+	streaming, all := 0, 0
 	var failed []string
 	for name, n := range s.nodes {
+		all++
 		switch n.state {
+		case event.NodeState_NODE_STATE_STOPPED:
+			all--
 		case event.NodeState_NODE_STATE_STREAMING:
 			streaming++
 		case event.NodeState_NODE_STATE_FAILED:
@@ -199,15 +217,15 @@ func (s *traceSession) summarise() {
 		}
 	}
 	noun := "nodes"
-	if len(s.nodes) == 1 {
+	if all == 1 {
 		noun = "node"
 	}
-	summary := fmt.Sprintf("%d/%d %s streaming", streaming, len(s.nodes), noun)
+	summary := fmt.Sprintf("%d/%d %s streaming", streaming, all, noun)
 	if len(failed) > 0 {
 		slices.Sort(failed)
 		summary += "; " + strings.Join(failed, "; ")
 	}
-	if summary != s.summary {
+	if summary != s.summary && all > 0 {
 		s.summary = summary
 		s.reporter.line("%s", summary)
 	}

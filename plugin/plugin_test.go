@@ -193,7 +193,7 @@ func TestTheExitCodeSaysHowItEnded(t *testing.T) {
 
 func TestTheSummaryWaitsForEveryNodeAndNamesTheFailed(t *testing.T) {
 	var out bytes.Buffer
-	s := &traceSession{config: &traceConfig{}, reporter: newReporter(&out), nodes: map[string]*nodeState{}}
+	s := &traceSession{config: &traceConfig{}, reporter: newReporter(&out), nodes: map[string]*nodeState{}, ending: func() bool { return false }}
 	for _, name := range []string{"n1", "n2", "n3"} {
 		s.nodes[name] = &nodeState{state: event.NodeState_NODE_STATE_STARTING, settled: func() {}}
 	}
@@ -207,6 +207,30 @@ func TestTheSummaryWaitsForEveryNodeAndNamesTheFailed(t *testing.T) {
 	want := "1/3 nodes streaming; n2: image; n3: image\n"
 	if got := out.String(); !strings.HasSuffix(got, want) || strings.Count(got, "can not pull") != 1 {
 		t.Errorf("said %q, want %q at the end and the reason once", got, want)
+	}
+}
+
+func TestANodeWithNothingToTraceIsNotCounted(t *testing.T) {
+	var out bytes.Buffer
+	ending := false
+	s := &traceSession{config: &traceConfig{}, reporter: newReporter(&out), nodes: map[string]*nodeState{}, ending: func() bool { return ending }}
+	for _, name := range []string{"n1", "n2"} {
+		s.nodes[name] = &nodeState{settled: func() {}}
+		s.say(name, event.NodeState_NODE_STATE_STREAMING, "")
+	}
+	out.Reset()
+	s.say("n2", event.NodeState_NODE_STATE_STOPPED, "tracer ended; nothing on the node is to be traced any more")
+	want := "n2: tracer ended; nothing on the node is to be traced any more\n1/1 node streaming\n"
+	if out.String() != want {
+		t.Errorf("said %q, want %q", out.String(), want)
+	}
+	out.Reset()
+	s.say("n1", event.NodeState_NODE_STATE_STOPPED, "")
+	s.say("n2", event.NodeState_NODE_STATE_STREAMING, "")
+	ending = true
+	s.say("n2", event.NodeState_NODE_STATE_STOPPED, "")
+	if out.Len() > 0 {
+		t.Errorf("the one node that streams is the other now, the end goes without a summary, but said %q", out.String())
 	}
 }
 

@@ -31,6 +31,8 @@ const (
 	tracerDeadline = time.Hour
 	// parallelStarts is how many tracers may be starting at a time.
 	parallelStarts = 8
+	// slowStart is how long a starting tracer may keep others from starting.
+	slowStart = 10 * time.Second
 	// startPatience is when a --duration begins at the latest, streaming or not.
 	startPatience = time.Minute
 )
@@ -79,7 +81,7 @@ func runTrace(parent context.Context, c *traceConfig) error {
 	defer launcher.Close()
 
 	s := &traceSession{
-		config: c, reporter: r, targets: targets, end: end,
+		config: c, reporter: r, targets: targets, end: end, ending: func() bool { return running.Err() != nil },
 		options: &stream.Options{
 			Launcher: launcher,
 			Spec: launch.Spec{

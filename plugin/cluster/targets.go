@@ -33,6 +33,16 @@ type nodeTargets struct {
 	seen bool                    // handed out by NextNode
 }
 
+// busy reports whether a pod of the node is a target and not finished.
+func (n *nodeTargets) busy() bool {
+	for _, live := range n.live {
+		if live {
+			return true
+		}
+	}
+	return false
+}
+
 func newTargets(match func(*corev1.Pod) bool, container string) *targets {
 	return &targets{
 		match: match, container: container,
@@ -183,6 +193,36 @@ func (f *Feed) Next(ctx context.Context) (*session.PodUpdate, error) {
 func (f *Feed) Reset() {
 	f.started = false
 	clear(f.sent)
+}
+
+// Idle reports whether nothing on the node is to be traced now.
+func (f *Feed) Idle() bool {
+	f.targets.mu.Lock()
+	defer f.targets.mu.Unlock()
+	return f.idle()
+}
+
+// Busy waits until something on the node is to be traced.
+func (f *Feed) Busy(ctx context.Context) error {
+	for {
+		f.targets.mu.Lock()
+		idle, changed := f.idle(), f.targets.changed
+		f.targets.mu.Unlock()
+		if !idle {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// idle is Idle under the targets' lock.
+func (f *Feed) idle() bool {
+	n := f.targets.nodes[f.node]
+	return n == nil || !n.busy()
 }
 
 // diff returns what f has not sent, nil if nothing. The targets' lock is held.

@@ -147,22 +147,33 @@ func TestACutIsSaidOnceAndItsEndToo(t *testing.T) {
 	}
 }
 
-func TestANodeWithNothingLeftToTraceIsLetGo(t *testing.T) {
-	b := newBench(t, func(*tracer) {})
-	asked := ""
-	b.options.Release = func(node string) bool {
-		asked = node
-		return true
-	}
-	b.run()
-	b.await(5)
-	b.launcher.end(0, "ended: the pod was deleted")
-	b.launcher.tracers[0].server.Stop()
-	if err := b.wait(); err != nil {
-		t.Fatal(err)
-	}
-	if asked != "n1" || len(b.launcher.created) != 1 || !b.heard("STOPPED tracer ended: the pod was deleted; there is nothing left to trace on this node") {
-		t.Errorf("asked for %q, %d tracers, said %q", asked, len(b.launcher.created), b.said)
+func TestANodeWithNothingToTraceGetsNoTracerUntilItHas(t *testing.T) {
+	for name, again := range map[string]bool{"for good": false, "until a pod lands on it": true} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, func(*tracer) {}, func(*tracer) {})
+			b.run()
+			b.await(5)
+			b.feed.gone.Store(true)
+			b.launcher.end(0, "ended: the pod was deleted")
+			b.launcher.tracers[0].server.Stop()
+			b.awaitSaid("STOPPED tracer ended: the pod was deleted; nothing on the node is to be traced any more")
+			tracers := 1
+			if again {
+				close(b.feed.back)
+				b.await(5)
+				tracers = 2
+			}
+			b.end()
+			if err := b.wait(); err != nil {
+				t.Fatal(err)
+			}
+			if len(b.launcher.created) != tracers {
+				t.Errorf("%d tracers, want %d; said %q", len(b.launcher.created), tracers, b.said)
+			}
+			if b.heard("not seen") || b.heard("nothing was seen") {
+				t.Errorf("there was nothing to see, but said %q", b.said)
+			}
+		})
 	}
 }
 
@@ -171,4 +182,13 @@ func (b *bench) heardLike(pattern string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.ContainsFunc(b.said, re.MatchString)
+}
+
+func (b *bench) awaitSaid(part string) {
+	b.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !b.heard(part); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.t.Fatalf("never said %q, but %q", part, b.said)
+		}
+	}
 }

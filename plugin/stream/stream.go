@@ -46,6 +46,9 @@ type Launcher interface {
 type Feed interface {
 	Next(ctx context.Context) (*session.PodUpdate, error)
 	Reset()
+	// Idle reports whether nothing on the node is to be traced now; Busy waits until something is.
+	Idle() bool
+	Busy(ctx context.Context) error
 }
 
 // Options are what the nodes of a session share.
@@ -63,9 +66,6 @@ type Options struct {
 	Collector *collect.Collector
 	// Say hears what a node's stream does. It is called from any goroutine.
 	Say func(node string, state event.NodeState, message string)
-	// Release is asked when a node's tracer is lost: true lets the node go, for nothing on it is to be traced any more. Nil
-	// lets none go.
-	Release func(node string) bool
 
 	// heartbeat is how often the tracer gets one, patience how long either end waits for a word of the other: those of the
 	// session package, but for tests.
@@ -104,7 +104,7 @@ type away struct {
 
 // Run serves a node until running ends, which is the orderly end: the tracer's last events are fetched and its Job is
 // deleted. ctx bounds everything, and ending it cuts the orderly end short; the Job is deleted all the same. The error says
-// why the node has failed; nil after an orderly end, and after its release.
+// why the node has failed; nil after an orderly end.
 func Run(ctx, running context.Context, name string, feed Feed, o *Options) error {
 	n := &node{Options: o, name: name, feed: feed, spec: o.Spec, source: o.Collector.Add(name), heartbeat: o.heartbeat, patience: o.patience}
 	if n.heartbeat == 0 {
@@ -126,10 +126,6 @@ func Run(ctx, running context.Context, name string, feed Feed, o *Options) error
 			n.fail(ctx, err)
 			return err
 		}
-		if n.Release != nil && n.Release(name) {
-			n.status(ctx, event.NodeState_NODE_STATE_STOPPED, lost.Error()+"; there is nothing left to trace on this node")
-			return nil
-		}
 		if n.streamed {
 			failures = 0
 		} else if failures++; failures == maxAttempts {
@@ -138,6 +134,15 @@ func Run(ctx, running context.Context, name string, feed Feed, o *Options) error
 			return err
 		}
 		n.spec.Attempt++
+		if n.feed.Idle() {
+			// The node may be on its way out itself: a Job for it would wait for ever.
+			n.away = away{}
+			n.status(ctx, event.NodeState_NODE_STATE_STOPPED, lost.Error()+"; nothing on the node is to be traced any more")
+			if n.feed.Busy(running) != nil {
+				return nil
+			}
+			continue
+		}
 		message := lost.Error() + "; starting another"
 		if n.streamed {
 			n.away = away{since: n.heard.get(), unseen: true}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -255,8 +256,23 @@ func (l *launcher) Delete(ctx context.Context, job string) error {
 	return ctx.Err()
 }
 
-// feed has one pod, and never news.
-type feed struct{ sent bool }
+// feed has one pod, and never news but that it is gone, or there again.
+type feed struct {
+	sent bool
+	gone atomic.Bool
+	back chan struct{} // closed: there again
+}
+
+func (f *feed) Idle() bool { return f.gone.Load() }
+func (f *feed) Busy(ctx context.Context) error {
+	select {
+	case <-f.back:
+		f.gone.Store(false)
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
 func (f *feed) Reset() { f.sent = false }
 func (f *feed) Next(ctx context.Context) (*session.PodUpdate, error) {
@@ -272,6 +288,7 @@ func (f *feed) Next(ctx context.Context) (*session.PodUpdate, error) {
 type bench struct {
 	t         *testing.T
 	launcher  *launcher
+	feed      feed
 	options   *Options
 	end       context.CancelFunc
 	result    chan error
@@ -288,7 +305,7 @@ func newBench(t *testing.T, tracers ...func(*tracer)) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{t: t, result: make(chan error, 1), gotEvent: make(chan struct{}, 100)}
+	b := &bench{t: t, result: make(chan error, 1), gotEvent: make(chan struct{}, 100), feed: feed{back: make(chan struct{})}}
 	b.launcher = &launcher{t: t, ended: map[string]string{}, changed: make(chan struct{})}
 	for i, prepare := range tracers {
 		tr := startTracer(t, identity.PublicKey(), uint64(i+1))
@@ -343,7 +360,7 @@ func (b *bench) run() {
 		})
 	})
 	go func() {
-		b.result <- Run(ctx, running, "n1", &feed{}, b.options)
+		b.result <- Run(ctx, running, "n1", &b.feed, b.options)
 		b.options.Collector.Finish()
 	}()
 	b.t.Cleanup(func() {

@@ -1,0 +1,49 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
+)
+
+func TestANodeIsIdleWithoutPodsThatRun(t *testing.T) {
+	client := fake.NewClientset(fixture()...)
+	c := open(t, client, Query{Namespace: "demo"}, Options{})
+	feed := c.NewFeed("n1")
+	if feed.Idle() {
+		t.Fatal("idle with a pod that runs")
+	}
+	if !c.NewFeed("n9").Idle() {
+		t.Error("a node that is not known is busy")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := feed.Busy(ctx); err != nil {
+		t.Fatal(err)
+	}
+	done := pod("demo", "web-0", "n1", "10.2.0.5")
+	done.Status.Phase = corev1.PodSucceeded
+	if _, err := client.CoreV1().Pods("demo").Update(ctx, done, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a finished pod leaves the node idle", feed.Idle)
+
+	over, stop := context.WithCancel(ctx)
+	stop()
+	if err := feed.Busy(over); !errors.Is(err, context.Canceled) {
+		t.Errorf("busy: %v", err)
+	}
+	busy := make(chan error, 1)
+	go func() { busy <- feed.Busy(ctx) }()
+	if _, err := client.CoreV1().Pods("demo").Create(ctx, pod("demo", "web-1", "n1", "10.2.0.8"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-busy; err != nil || feed.Idle() {
+		t.Errorf("not busy with a new pod: %v", err)
+	}
+}
