@@ -55,6 +55,8 @@ func runTrace(parent context.Context, c *traceConfig) error {
 	defer end(errDone)
 	stopSignals := watchSignals(end, cut)
 	defer stopSignals()
+	stopReader := watchReader(c.streams.Out, func() { end(errDone) })
+	defer stopReader()
 
 	r := newReporter(c.streams.ErrOut)
 	targets, err := c.prepare(running, r)

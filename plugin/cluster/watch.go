@@ -150,7 +150,7 @@ func (c *Cluster) watchNames(ctx context.Context, client kubernetes.Interface, n
 			set:  func(obj any) { c.names.applyService(obj.(*corev1.Service)) },
 			gone: func(obj any) { c.names.deleteService(keyOf(obj)) },
 		}, true},
-		{"endpointslices", func(f informers.SharedInformerFactory) cache.SharedIndexInformer {
+		{"endpointslices.discovery.k8s.io", func(f informers.SharedInformerFactory) cache.SharedIndexInformer {
 			return f.Discovery().V1().EndpointSlices().Informer()
 		}, handlers{
 			set:  func(obj any) { c.names.applySlice(obj.(*discoveryv1.EndpointSlice)) },
@@ -170,22 +170,28 @@ func (c *Cluster) watchNames(ctx context.Context, client kubernetes.Interface, n
 		}, true})
 	}
 	everywhere := factory(client, metav1.NamespaceAll, nil)
+	answers := &refusals{note: c.note, missing: len(resources)}
 	for _, r := range resources {
 		wide, giveUp := context.WithCancel(ctx)
 		var once sync.Once
-		c.watch(wide, everywhere, r.informer, r.handlers, func(err error) {
+		synced := c.watch(wide, everywhere, r.informer, r.handlers, func(err error) {
 			if !apierrors.IsForbidden(err) {
 				return // the reflector tries again by itself
 			}
 			once.Do(func() {
 				giveUp()
+				answers.refused(r.name)
 				if r.scoped && namespace != "" {
-					c.note(fmt.Sprintf("may not list %s of other namespaces: peers there are shown by address", r.name))
 					c.watch(ctx, factory(client, namespace, nil), r.informer, r.handlers, func(error) {})
-					return
 				}
-				c.note(fmt.Sprintf("may not list %s: what they would name is shown by address", r.name))
 			})
+		})
+		c.watches.Go(func() {
+			select {
+			case <-synced:
+				once.Do(answers.allowed)
+			case <-wide.Done():
+			}
 		})
 		context.AfterFunc(ctx, giveUp)
 	}

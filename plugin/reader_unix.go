@@ -1,0 +1,46 @@
+//go:build unix
+
+package plugin
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// watchReader calls gone when nobody can read any more what is written to out. Without it a trace of pods that are quiet
+// would notice only with its next events that `| head -1` has what it wanted. Call stop when done.
+func watchReader(out io.Writer, gone func()) (stop func()) {
+	file, ok := out.(*os.File)
+	if !ok {
+		return func() {}
+	}
+	// Poll cannot be cancelled: it waits for the end of this pipe too.
+	over, end, err := os.Pipe()
+	if err != nil {
+		return func() {} // the next write will tell
+	}
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		// Nothing is asked for, and a reader's end is told all the same: POLLERR on Linux, POLLHUP on others.
+		fds := []unix.PollFd{{Fd: int32(file.Fd())}, {Fd: int32(over.Fd()), Events: unix.POLLIN}}
+		for {
+			_, err := unix.Poll(fds, -1)
+			if errors.Is(err, unix.EINTR) {
+				continue
+			}
+			if err == nil && fds[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0 {
+				gone()
+			}
+			return
+		}
+	})
+	return func() {
+		end.Close()
+		watch.Wait()
+		over.Close()
+	}
+}
