@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -71,25 +72,23 @@ func (c *cluster) kubeconfig(user string) string {
 	return c.path("kubeconfig", user)
 }
 
-// lock keeps two commands from starting or stopping the same cluster at once. The kernel lets go of it when its holder dies.
-// The file is in the cache, for the state directory comes and goes.
+// lock keeps two commands from starting or stopping the same cluster at once: the name of a socket belongs to one process,
+// and the kernel takes it back when that dies.
 func (c *cluster) lock(ctx context.Context) (unlock func(), err error) {
-	if err := os.MkdirAll(c.cache, 0o755); err != nil {
-		return nil, err
+	var l net.Listener
+	take := func() error {
+		l, err = new(net.ListenConfig).Listen(ctx, "unix", "@orb8-e2e-cluster-"+c.name)
+		return err
 	}
-	f, err := os.OpenFile(filepath.Join(c.cache, "lock-"+c.name), os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	take := func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) }
-	if err = take(); errors.Is(err, unix.EWOULDBLOCK) {
+	if err := take(); errors.Is(err, unix.EADDRINUSE) {
 		say("waiting for another up or down of %s", c.name)
-		err = await(ctx, "the other command ends", take)
+		if err := await(ctx, "the other command ends", take); err != nil {
+			return nil, err
+		}
+	} else if err != nil {
+		return nil, fmt.Errorf("lock: %w", err)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("lock %s: %w", f.Name(), errors.Join(err, f.Close()))
-	}
-	return func() { f.Close() }, nil
+	return func() { l.Close() }, nil
 }
 
 // Addresses. The host is where the control plane listens; it meets the nodes on the bridge.

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"flag"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -60,11 +61,13 @@ func TestUpDownLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	apart := t.TempDir()
+	// Cgroups have no namespace here: two runs of this test may not share their names.
+	name := fmt.Sprintf("t%d", os.Getpid())
 	cmd := exec.CommandContext(t.Context(), "unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc", "--kill-child",
-		"sh", here+"/testdata/inside.sh", apart, self, "-test.v", "-test.run=^"+t.Name()+"$", "-test.timeout=15m")
+		"sh", here+"/testdata/inside.sh", apart, self, "-test.v", "-test.run="+flag.Lookup("test.run").Value.String(), "-test.timeout=15m")
 	// What other programs write to the system's directories meanwhile is not seen either: the overlays hold ours alone.
 	cmd.Env = append(os.Environ(), insideEnv+"="+built, "ORB8_CLUSTER_APART="+apart,
-		"ORB8_CLUSTER_NAME=orb8t", "ORB8_CLUSTER_NET=214", "ORB8_CLUSTER_DIR="+filepath.Join(t.TempDir(), "state"))
+		"ORB8_CLUSTER_NAME="+name, "ORB8_CLUSTER_NET=214", "ORB8_CLUSTER_DIR="+filepath.Join(t.TempDir(), "state"))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -300,12 +303,16 @@ func (b *bed) serves(t *testing.T) {
 	for _, pod := range []string{"client", "server"} {
 		for _, to := range targets {
 			for _, protocol := range []string{"tcp", "udp"} {
+				answer := "-recv=100"
+				if protocol == "udp" {
+					answer = "-reply=100"
+				}
 				if protocol == "udp" && strings.HasPrefix(to, "web") {
 					continue // the workload's UDP client takes addresses only
 				}
 				group.Go(func() error {
 					return await(ctx, fmt.Sprintf("%s reaches %s by %s", pod, to, protocol), func() error {
-						out, err := b.kubectl(ctx, "exec", "-n", "test", pod, "--", "/workload", protocol, "-to", to).CombinedOutput()
+						out, err := b.kubectl(ctx, "exec", "-n", "test", pod, "--", "/workload", protocol, "-to", to, answer).CombinedOutput()
 						if err != nil {
 							return fmt.Errorf("%w: %s", err, out)
 						}

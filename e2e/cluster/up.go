@@ -141,17 +141,21 @@ func (c *cluster) start(ctx context.Context, images string) error {
 	return await(ctx, "both nodes and the cluster's DNS are ready", func() error { return c.healthy(ctx, client) })
 }
 
-// await asks again until the answer is nil.
+// await asks again until the answer is nil. When the context ends it tells the last answer that was not about that.
 func await(ctx context.Context, what string, ask func() error) error {
+	var last error
 	for {
 		err := ask()
 		if err == nil {
 			return nil
 		}
+		if ctx.Err() == nil || last == nil {
+			last = err
+		}
 		select {
 		case <-time.After(50 * time.Millisecond):
 		case <-ctx.Done():
-			return fmt.Errorf("waited in vain: %s: %w (%w)", what, err, context.Cause(ctx))
+			return fmt.Errorf("waited in vain: %s: %w (%w)", what, last, context.Cause(ctx))
 		}
 	}
 }
