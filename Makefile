@@ -73,7 +73,7 @@ lint: ## Vet, format and lint
 	@hack/lint.sh
 
 .PHONY: test
-test: install-deps test-unit test-bpf test-e2e ## Run every test: unit, race, BPF as root, end to end on a real cluster
+test: install-deps test-unit test-bpf test-cluster test-e2e ## Run every test: unit, race, BPF as root, end to end on a real cluster
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need neither root nor a cluster, with the race detector
