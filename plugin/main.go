@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -48,9 +49,7 @@ func usagef(format string, args ...any) error { return usage(fmt.Errorf(format, 
 
 // Main runs the plugin and returns its exit code. It is the one place that prints an error.
 func Main(args []string, in io.Reader, out, errOut io.Writer) int {
-	// client-go logs what it tries again; what matters comes back as errors.
-	klog.LogToStderr(false)
-	klog.SetOutput(io.Discard)
+	silenceClient()
 
 	root := NewCommand(genericiooptions.IOStreams{In: in, Out: out, ErrOut: errOut})
 	root.SetArgs(args)
@@ -67,6 +66,10 @@ func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 	}
 	return exit.code
 }
+
+// silenceClient drops what client-go logs: what it tries again, and what it was told to give up. What matters comes back as
+// errors. To redirect klog's output would let its errors through; the zero logger drops all.
+var silenceClient = sync.OnceFunc(func() { klog.SetLogger(klog.Logger{}) })
 
 // NewCommand is the whole command tree.
 func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {

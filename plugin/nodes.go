@@ -225,6 +225,9 @@ func (s *traceSession) summarise() {
 		slices.Sort(failed)
 		summary += "; " + strings.Join(failed, "; ")
 	}
+	if len(failed) == all && s.summary == "" {
+		return // that was all, and the session ends with the reason
+	}
 	if summary != s.summary && all > 0 {
 		s.summary = summary
 		s.reporter.line("%s", summary)

@@ -210,6 +210,23 @@ func TestTheSummaryWaitsForEveryNodeAndNamesTheFailed(t *testing.T) {
 	}
 }
 
+func TestNothingIsSummedUpWhereAllFailAtOnce(t *testing.T) {
+	var out bytes.Buffer
+	s := &traceSession{config: &traceConfig{}, reporter: newReporter(&out), nodes: map[string]*nodeState{}, ending: func() bool { return false }}
+	for _, name := range []string{"n1", "n2"} {
+		s.nodes[name] = &nodeState{settled: func() {}}
+	}
+	for _, name := range []string{"n1", "n2"} {
+		s.say(name, event.NodeState_NODE_STATE_FAILED, "quota: exceeded")
+	}
+	if want := "n1: quota: exceeded\n"; out.String() != want {
+		t.Errorf("said %q, want %q", out.String(), want)
+	}
+	if err := s.verdict(errAllFailed, nil, nil); err == nil || err.Error() != "no node could be traced: quota: exceeded" {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestANodeWithNothingToTraceIsNotCounted(t *testing.T) {
 	var out bytes.Buffer
 	ending := false

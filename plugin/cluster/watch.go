@@ -89,7 +89,7 @@ func Open(ctx context.Context, client kubernetes.Interface, q Query, o Options) 
 	c.watchNames(watching, client, q.Namespace, shared)
 	// An informer tries again for ever where nobody answers; asked once by itself, the API server's absence is an error.
 	c.watches.Go(func() {
-		if _, err := client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{Limit: 1}); err != nil {
+		if _, err := client.CoreV1().Pods(namespace).List(watching, metav1.ListOptions{Limit: 1}); err != nil {
 			select {
 			case refused <- err:
 			default:
@@ -100,7 +100,7 @@ func Open(ctx context.Context, client kubernetes.Interface, q Query, o Options) 
 	select {
 	case <-synced:
 	case err := <-refused:
-		c.stop()
+		c.Close()
 		if apierrors.IsForbidden(err) {
 			return nil, &ForbiddenError{Verb: "list", Resource: "pods", Namespace: namespace, Err: err}
 		}

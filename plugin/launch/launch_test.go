@@ -170,28 +170,46 @@ func TestAStartIsFollowedFromJobToRunning(t *testing.T) {
 	}
 }
 
-func TestPodSecurityIsExplained(t *testing.T) {
-	client := fake.NewClientset()
-	s := spec()
-	l := New(t.Context(), client, s.Namespace, s.Session)
-	defer l.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	_, err := l.Running(ctx, s, func(string) {
-		_, err := client.CoreV1().Events(s.Namespace).Create(ctx, &corev1.Event{
-			ObjectMeta:     metav1.ObjectMeta{Name: "e", Namespace: s.Namespace},
-			InvolvedObject: corev1.ObjectReference{Kind: "Job", Name: s.JobName()}, Reason: "FailedCreate",
-			Message: `Error creating: pods "x" is forbidden: violates PodSecurity "restricted:latest": host namespaces (hostPID=true)`,
-		}, metav1.CreateOptions{})
-		if err != nil {
-			t.Error(err)
-		}
-	})
-	start := (*StartError)(nil)
-	if !errors.As(err, &start) || start.Reason != "pod security" || start.Node != s.Node ||
-		!strings.Contains(start.Message, "Pod Security level restricted)") ||
-		!strings.Contains(start.Message, "kubectl label namespace demo pod-security.kubernetes.io/enforce=privileged") {
-		t.Errorf("error %v", err)
+func TestARefusalOfThePodIsExplained(t *testing.T) {
+	for name, test := range map[string]struct{ message, want string }{
+		"pod security": {
+			`Error creating: pods "x-abcde" is forbidden: violates PodSecurity "restricted:latest": host namespaces (hostPID=true)`,
+			`pod security: namespace "demo" forbids the tracer (Pod Security level restricted); allow it with: kubectl label namespace demo pod-security.kubernetes.io/enforce=privileged --overwrite, or run it elsewhere with --tracer-namespace`,
+		},
+		"quota": {
+			`Error creating: pods "x-abcde" is forbidden: exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2`,
+			`quota: exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2: see kubectl describe quota -n demo, or run it elsewhere with --tracer-namespace`,
+		},
+		"another admission": {
+			`Error creating: pods "x-abcde" is forbidden: no tracers on Fridays`,
+			`forbidden: no tracers on Fridays`,
+		},
+		"a webhook": {
+			`Error creating: admission webhook "policy.example.com" denied the request: host PID`,
+			`forbidden: Error creating: admission webhook "policy.example.com" denied the request: host PID`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := fake.NewClientset()
+			s := spec()
+			l := New(t.Context(), client, s.Namespace, s.Session)
+			defer l.Close()
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			_, err := l.Running(ctx, s, func(string) {
+				_, err := client.CoreV1().Events(s.Namespace).Create(ctx, &corev1.Event{
+					ObjectMeta:     metav1.ObjectMeta{Name: "e", Namespace: s.Namespace},
+					InvolvedObject: corev1.ObjectReference{Kind: "Job", Name: s.JobName()}, Reason: "FailedCreate", Message: test.message,
+				}, metav1.CreateOptions{})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+			start := (*StartError)(nil)
+			if !errors.As(err, &start) || start.Node != s.Node || err.Error() != test.want {
+				t.Errorf("error %v\nwant  %s", err, test.want)
+			}
+		})
 	}
 }
 

@@ -160,7 +160,7 @@ func (l *Launcher) Create(ctx context.Context, spec *Spec) error {
 // StartError says why a node has no tracer.
 type StartError struct {
 	Node string
-	// Reason is one of "forbidden", "pod security", "namespace", "image", "failed".
+	// Reason is one of "forbidden", "pod security", "quota", "namespace", "image", "failed".
 	Reason, Message string
 }
 
@@ -220,6 +220,14 @@ func refusal(spec *Spec, message string) *StartError {
 		return &StartError{Node: spec.Node, Reason: "pod security", Message: fmt.Sprintf(
 			"namespace %q forbids the tracer (%s); allow it with: kubectl label namespace %s pod-security.kubernetes.io/enforce=privileged --overwrite, or run it elsewhere with --tracer-namespace",
 			spec.Namespace, policyOf(message), spec.Namespace)}
+	}
+	// The message names the pod, differently for each node; what is left is the same for all that fail of the same.
+	if _, why, ok := strings.Cut(message, "is forbidden: "); ok {
+		message = why
+	}
+	if strings.Contains(message, "exceeded quota") || strings.Contains(message, "failed quota") {
+		return &StartError{Node: spec.Node, Reason: "quota", Message: fmt.Sprintf(
+			"%s: see kubectl describe quota -n %s, or run it elsewhere with --tracer-namespace", message, spec.Namespace)}
 	}
 	return &StartError{Node: spec.Node, Reason: "forbidden", Message: message}
 }
