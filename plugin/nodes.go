@@ -28,6 +28,7 @@ type traceSession struct {
 	duration sync.Once
 	timer    *time.Timer
 	summary  string // the last one printed
+	unseen   map[string]time.Duration
 }
 
 type nodeState struct {
@@ -128,6 +129,16 @@ func (s *traceSession) say(name string, state event.NodeState, message string) {
 		s.reporter.line("%s: %s", name, message)
 	}
 	s.summarise()
+}
+
+// notSeen counts how long a node was not seen between two tracers.
+func (s *traceSession) notSeen(name string, d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.unseen == nil {
+		s.unseen = map[string]time.Duration{}
+	}
+	s.unseen[name] += d
 }
 
 // reportFailure says why a node failed, once for all nodes that failed for the same reason. s.mu is held.

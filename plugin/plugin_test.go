@@ -156,6 +156,7 @@ func TestTheExitCodeSaysHowItEnded(t *testing.T) {
 		nodes      []event.NodeState
 		cause, out error
 		losses     []collect.Loss
+		unseen     map[string]time.Duration
 		failOnLoss bool
 		want       int
 	}{
@@ -168,10 +169,11 @@ func TestTheExitCodeSaysHowItEnded(t *testing.T) {
 		"nothing matched":       {cause: errDone, want: ExitOK},
 		"lost":                  {nodes: []event.NodeState{streaming}, cause: errDone, losses: lost, want: ExitOK},
 		"lost, and that counts": {nodes: []event.NodeState{streaming}, cause: errDone, losses: lost, failOnLoss: true, want: ExitLost},
+		"a gap is a loss":       {nodes: []event.NodeState{streaming}, cause: errDone, unseen: map[string]time.Duration{"a": 1}, failOnLoss: true, want: ExitLost},
 		"nameless is not lost":  {nodes: []event.NodeState{streaming}, cause: errDone, losses: nameless, failOnLoss: true, want: ExitOK},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &traceSession{config: &traceConfig{failOnLoss: test.failOnLoss}, nodes: map[string]*nodeState{}}
+			s := &traceSession{config: &traceConfig{failOnLoss: test.failOnLoss}, nodes: map[string]*nodeState{}, unseen: test.unseen}
 			for i, state := range test.nodes {
 				s.nodes[string(rune('a'+i))] = &nodeState{state: state, failure: "x"}
 			}
@@ -254,9 +256,10 @@ func TestANodeWithNothingToTraceIsNotCounted(t *testing.T) {
 func TestTheTallyNamesEachLoss(t *testing.T) {
 	var out bytes.Buffer
 	r := newReporter(&out)
-	r.tally(3, 1, 1234*time.Millisecond, nil)
-	r.tally(5, 2, time.Second, []collect.Loss{{Node: "n1", Stage: event.LossStage_LOSS_STAGE_KERNEL_BUFFER, Source: "flows", Count: 7}})
-	want := "3 events from 1 node in 1.2s; nothing lost\n5 events from 2 nodes in 1s; LOST 7 at n1 (kernel-buffer, flows)\n"
+	r.tally(3, 1, 1234*time.Millisecond, nil, nil)
+	r.tally(5, 2, time.Second, []collect.Loss{{Node: "n1", Stage: event.LossStage_LOSS_STAGE_KERNEL_BUFFER, Source: "flows", Count: 7}},
+		map[string]time.Duration{"n2": 9700 * time.Millisecond})
+	want := "3 events from 1 node in 1.2s; nothing lost\n5 events from 2 nodes in 1s; LOST 7 at n1 (kernel-buffer, flows), all of n2 for 9.7 s\n"
 	if out.String() != want {
 		t.Errorf("got  %qwant %q", out.String(), want)
 	}

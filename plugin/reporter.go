@@ -3,6 +3,7 @@ package plugin
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -48,22 +49,25 @@ func (r *reporter) once(format string, args ...any) {
 	r.write(s)
 }
 
-// tally closes a trace.
-func (r *reporter) tally(events, nodes int, took time.Duration, losses []collect.Loss) {
+// tally closes a trace. unseen is how long nodes were not seen at all.
+func (r *reporter) tally(events, nodes int, took time.Duration, losses []collect.Loss, unseen map[string]time.Duration) {
 	noun := "nodes"
 	if nodes == 1 {
 		noun = "node"
 	}
-	lost := "nothing lost"
-	if losses = realLosses(losses); len(losses) > 0 {
-		var parts []string
-		for _, l := range losses {
-			part := fmt.Sprintf("%d at %s (%s", l.Count, l.Node, l.Stage.Word())
-			if l.Source != "" {
-				part += ", " + l.Source
-			}
-			parts = append(parts, part+")")
+	var parts []string
+	for _, l := range realLosses(losses) {
+		part := fmt.Sprintf("%d at %s (%s", l.Count, l.Node, l.Stage.Word())
+		if l.Source != "" {
+			part += ", " + l.Source
 		}
+		parts = append(parts, part+")")
+	}
+	for _, node := range slices.Sorted(maps.Keys(unseen)) {
+		parts = append(parts, fmt.Sprintf("all of %s for %.1f s", node, unseen[node].Seconds()))
+	}
+	lost := "nothing lost"
+	if len(parts) > 0 {
 		lost = "LOST " + strings.Join(parts, ", ")
 	}
 	r.line("%d events from %d %s in %v; %s", events, nodes, noun, took.Round(100*time.Millisecond), lost)

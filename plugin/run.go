@@ -98,7 +98,7 @@ func runTrace(parent context.Context, c *traceConfig) error {
 			Config: &session.Config{Kinds: kindNames(c.kinds), Interval: int64(c.interval)},
 		},
 	}
-	s.options.Say = s.say
+	s.options.Say, s.options.Unseen = s.say, s.notSeen
 
 	var work sync.WaitGroup
 	work.Go(func() {
@@ -133,7 +133,7 @@ func runTrace(parent context.Context, c *traceConfig) error {
 	closeErr := c.printer.Close()
 
 	losses := collector.Losses()
-	r.tally(events, s.streamedNodes(), time.Since(began), losses)
+	r.tally(events, s.streamedNodes(), time.Since(began), losses, s.unseen)
 	return s.verdict(context.Cause(running), errors.Join(emitErr, closeErr), losses)
 }
 
@@ -247,7 +247,7 @@ func (s *traceSession) verdict(cause, outputErr error, losses []collect.Loss) er
 		return &exitError{ExitError, fmt.Errorf("%w: %s", errAllFailed, s.commonFailure())}
 	case failed > 0:
 		return &exitError{ExitSomeFailed, nil}
-	case s.config.failOnLoss && len(realLosses(losses)) > 0:
+	case s.config.failOnLoss && len(realLosses(losses))+len(s.unseen) > 0:
 		return &exitError{ExitLost, errors.New("events were lost")}
 	}
 	return nil

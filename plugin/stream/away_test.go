@@ -69,6 +69,7 @@ func TestTheDeadlineMovesHoweverOftenTheConnectionIsCut(t *testing.T) {
 func TestATracerThatFallsSilentIsReplaced(t *testing.T) {
 	b := newBench(t, func(*tracer) {}, func(*tracer) {})
 	b.options.heartbeat, b.options.patience = 50*time.Millisecond, time.Second
+	unseen := b.unseen()
 	b.run()
 	b.await(5)
 	close(b.launcher.tracers[0].hush)
@@ -77,8 +78,49 @@ func TestATracerThatFallsSilentIsReplaced(t *testing.T) {
 	if err := b.wait(); err != nil {
 		t.Fatal(err)
 	}
+	if len(*unseen) != 1 || (*unseen)[0] < b.options.patience {
+		t.Errorf("not seen for %v, want once, for longer than %v", *unseen, b.options.patience)
+	}
 	if !b.heard("no contact for ") || !b.heardLike(`STREAMING streaming again; nothing was seen from \d\d:\d\d:\d\d\.\d{3} to \d\d:\d\d:\d\d\.\d{3} \(\d+\.\d s\)$`) {
 		t.Errorf("said %q", b.said)
+	}
+}
+
+func TestWhatIsNotSeenUntilTheEndCountsToo(t *testing.T) {
+	b := newBench(t, func(*tracer) {})
+	unseen := b.unseen()
+	b.run()
+	b.await(5)
+	b.launcher.end(0, "was killed by signal 9")
+	b.launcher.tracers[0].server.Stop()
+	if err := b.wait(); err == nil { // there is no second one
+		t.Error("no error")
+	}
+	if len(*unseen) != 1 || (*unseen)[0] <= 0 {
+		t.Errorf("not seen for %v, want once", *unseen)
+	}
+}
+
+func TestAnEndWithoutTheLastBatchMissesIt(t *testing.T) {
+	b := newBench(t, func(*tracer) {})
+	unseen := b.unseen()
+	dial, dials := b.options.Dial, 0
+	b.options.Dial = func(ctx context.Context, pod string) (net.Conn, error) {
+		if dials++; dials > 1 {
+			return nil, errors.New("refused")
+		}
+		return dial(ctx, pod)
+	}
+	b.run()
+	b.await(5)
+	b.launcher.tracers[0].cutNow()
+	b.awaitSaid("RECONNECTING connection cut: ")
+	b.end()
+	if err := b.wait(); err != nil {
+		t.Fatal(err)
+	}
+	if len(*unseen) != 1 || (*unseen)[0] <= 0 {
+		t.Errorf("not seen for %v, want once", *unseen)
 	}
 }
 
@@ -128,6 +170,7 @@ func TestACutIsSaidOnceAndItsEndToo(t *testing.T) {
 		}
 		return dial(ctx, pod)
 	}
+	unseen := b.unseen()
 	b.run()
 	b.await(3)
 	b.launcher.tracers[0].cutNow()
@@ -135,6 +178,9 @@ func TestACutIsSaidOnceAndItsEndToo(t *testing.T) {
 	b.end()
 	if err := b.wait(); err != nil {
 		t.Fatal(err)
+	}
+	if len(*unseen) > 0 {
+		t.Errorf("all came after the cut, but %v were not seen", *unseen)
 	}
 	cuts := 0
 	for _, s := range b.said {
@@ -175,6 +221,17 @@ func TestANodeWithNothingToTraceGetsNoTracerUntilItHas(t *testing.T) {
 			}
 		})
 	}
+}
+
+// unseen collects what was not seen; to be read when the session has ended.
+func (b *bench) unseen() *[]time.Duration {
+	var all []time.Duration
+	b.options.Unseen = func(_ string, d time.Duration) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		all = append(all, d)
+	}
+	return &all
 }
 
 func (b *bench) heardLike(pattern string) bool {

@@ -66,6 +66,9 @@ type Options struct {
 	Collector *collect.Collector
 	// Say hears what a node's stream does. It is called from any goroutine.
 	Say func(node string, state event.NodeState, message string)
+	// Unseen hears how long a node that had streamed was not seen, for its tracer was lost; nil: nobody does. It is called
+	// from any goroutine.
+	Unseen func(node string, d time.Duration)
 
 	// heartbeat is how often the tracer gets one, patience how long either end waits for a word of the other: those of the
 	// session package, but for tests.
@@ -111,6 +114,7 @@ func Run(ctx, running context.Context, name string, feed Feed, o *Options) error
 		n.heartbeat, n.patience = session.HeartbeatInterval, session.HeartbeatTimeout
 	}
 	defer n.source.Close()
+	defer func() { n.endAway(time.Now()) }()
 	n.spec.Node = name
 	failures := 0
 	for {
@@ -251,6 +255,7 @@ func (n *node) serve(ctx, running context.Context) error {
 		before := n.heard.get()
 		err := n.connect(ctx, running)
 		if running.Err() != nil {
+			n.cutShort(err)
 			return nil
 		}
 		if err == nil {
@@ -276,9 +281,17 @@ func (n *node) serve(ctx, running context.Context) error {
 			return n.lost(fmt.Sprintf("no contact for %.1f s, longer than the tracer waits (%v)", silent.Seconds(), err))
 		}
 		n.sayCut(heard, news, err)
-		if err := sleep(running, backoff.Step()); err != nil {
+		if sleep(running, backoff.Step()) != nil {
+			n.cutShort(err)
 			return nil
 		}
+	}
+}
+
+// cutShort counts what an end misses that came without the last batch, unless nobody takes it any more.
+func (n *node) cutShort(err error) {
+	if err != nil && !errors.Is(err, collect.ErrEnded) && n.streamed {
+		n.away = away{since: n.heard.get(), unseen: true}
 	}
 }
 
@@ -298,19 +311,28 @@ func (n *node) sayCut(heard time.Time, news bool, err error) {
 // back says that the node streams, and what that ends.
 func (n *node) back(ctx context.Context) {
 	message := ""
-	if !n.away.since.IsZero() {
+	if since := n.away.since; !since.IsZero() {
 		now := time.Now()
-		// By the wall clock: on a machine that slept, the other one slept too.
-		gone := now.Round(0).Sub(n.away.since.Round(0)).Seconds()
-		message = fmt.Sprintf("connected again after %.1f s", gone)
+		message = fmt.Sprintf("connected again after %.1f s", wall(since, now).Seconds())
 		if n.away.unseen {
-			message = fmt.Sprintf("streaming again; nothing was seen from %s to %s (%.1f s)", clock(n.away.since), clock(now), gone)
+			message = fmt.Sprintf("streaming again; nothing was seen from %s to %s (%.1f s)", clock(since), clock(now), wall(since, now).Seconds())
 		}
-		n.away = away{}
+		n.endAway(now)
 	}
 	n.streamed = true
 	n.status(ctx, event.NodeState_NODE_STATE_STREAMING, message)
 }
+
+// endAway counts what was not seen until now.
+func (n *node) endAway(now time.Time) {
+	if n.away.unseen && n.Unseen != nil {
+		n.Unseen(n.name, wall(n.away.since, now))
+	}
+	n.away = away{}
+}
+
+// wall is the time between by the clock on the wall: on a machine that slept, its own went on less far.
+func wall(from, to time.Time) time.Duration { return to.Round(0).Sub(from.Round(0)) }
 
 // clock is how a time of the day is shown, to the millisecond.
 func clock(t time.Time) string { return t.Format("15:04:05.000") }
