@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -102,9 +103,10 @@ func (s *fakeScope) Close() error {
 	return nil
 }
 
-// fakeSource emits what it is ordered to, and one flow with the cookie lastCookie when it is flushed.
+// fakeSource emits what it is ordered to, and one flow with the cookie lastCookie when it is flushed but for the first time.
 type fakeSource struct {
 	cgroup uint64 // of what it emits when flushed
+	swept  atomic.Bool
 	orders chan order
 	mu     sync.Mutex
 	lost   []bpf.Loss
@@ -149,6 +151,9 @@ func (s *fakeSource) emit(cgroup, first, last uint64) {
 func (s *fakeSource) fail(err error) { s.orders <- order{fail: err} }
 
 func (s *fakeSource) Flush(ctx context.Context) error {
+	if s.swept.CompareAndSwap(false, true) {
+		return nil
+	}
 	o := order{cgroup: s.cgroup, first: lastCookie, last: lastCookie, done: make(chan struct{})}
 	select {
 	case s.orders <- o:

@@ -93,9 +93,10 @@ func unexpected(err error) error {
 	return err
 }
 
-// run streams what the sources report until there is a reason to end, which it returns. Unless nobody listens any more, the
-// last the sources have is in the outbox then.
-func (o *observation) run(ctx context.Context) error {
+// run streams what the sources report until there is a reason to end, which it returns. It calls ready once the sources have
+// looked at all that is older than they are. Unless nobody listens any more, the last the sources have is in the outbox when it
+// returns.
+func (o *observation) run(ctx context.Context, ready func()) error {
 	sourcing, endSources := context.WithCancel(context.WithoutCancel(ctx))
 	defer endSources()
 	var reporting sync.WaitGroup
@@ -113,6 +114,9 @@ func (o *observation) run(ctx context.Context) error {
 	own.Go(func() { o.pump(pumping) })
 	own.Go(func() { o.tidy(pumping) })
 	own.Go(func() { o.learn(pumping) })
+	// A connection older than the trace that is used right after "started" has its owner already.
+	o.flushSources(ctx, "first")
+	ready()
 
 	var reason error
 	select {
@@ -121,7 +125,7 @@ func (o *observation) run(ctx context.Context) error {
 	case reason = <-o.failed:
 	}
 	if !errors.Is(reason, errSilent) {
-		o.flushSources()
+		o.flushSources(context.WithoutCancel(ctx), "last")
 	}
 	endSources()
 	reporting.Wait()
@@ -132,13 +136,13 @@ func (o *observation) run(ctx context.Context) error {
 	return reason
 }
 
-// flushSources has the sources report what they have counted to the end.
-func (o *observation) flushSources() {
-	ctx, cancel := context.WithTimeout(context.Background(), flushLimit)
+// flushSources has the sources report all that they know of by now. which names the sweep in warnings.
+func (o *observation) flushSources(ctx context.Context, which string) {
+	limited, cancel := context.WithTimeout(ctx, flushLimit)
 	defer cancel()
 	for _, s := range o.sources {
-		if err := s.Flush(ctx); err != nil {
-			o.warn(fmt.Errorf("last sweep of %s: %w", s.kind, err))
+		if err := s.Flush(limited); err != nil && ctx.Err() == nil {
+			o.warn(fmt.Errorf("%s sweep of %s: %w", which, s.kind, err))
 		}
 	}
 }

@@ -36,7 +36,7 @@ const (
 
 	// podsWait is how long the start waits for the client's pods, which as a rule come right behind its configuration.
 	podsWait = 2 * time.Second
-	// flushLimit bounds the last sweep of a probe.
+	// flushLimit bounds the first and the last sweep of the probes.
 	flushLimit = 3 * time.Second
 	// lingerLimit is how long a client that was sent all may take to close its connection, or to come back for what it missed.
 	lingerLimit = 2 * time.Second
@@ -200,8 +200,7 @@ func (t *tracer) work(ctx context.Context) error {
 		return err
 	}
 	t.Log.Info("observing", "kinds", strings.Join(config.GetKinds(), ","))
-	t.server.start(&session.Started{Warnings: o.warnings})
-	return o.run(ctx)
+	return o.run(ctx, func() { t.server.start(&session.Started{Warnings: o.warnings}) })
 }
 
 // checkKinds refuses what there is no probe for.
