@@ -3,7 +3,9 @@ package bpf
 import (
 	"fmt"
 	"math"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -53,10 +55,30 @@ func (c *Clock) Wall(monotonic uint64) uint64 {
 	return uint64(int64(monotonic) + c.offset.Load())
 }
 
-// Monotonic gives the present ns of CLOCK_MONOTONIC, the clock of bpf_ktime_get_ns.
-func Monotonic() (uint64, error) {
+// origin is one moment by both the kernel's clock and the process's own, which needs no system call and runs alike.
+var origin = sync.OnceValue(func() (o struct {
+	monotonic uint64
+	process   time.Time
+}) {
+	// Read first, it is not later than the other: what Monotonic gives has passed.
 	t, err := now(unix.CLOCK_MONOTONIC)
-	return uint64(t), err
+	if err != nil {
+		panic(err) // no Linux is without
+	}
+	o.monotonic, o.process = uint64(t), time.Now()
+	return o
+})
+
+// Monotonic gives the present ns of CLOCK_MONOTONIC, the clock of bpf_ktime_get_ns, or a little less.
+func Monotonic() uint64 {
+	o := origin()
+	return o.monotonic + uint64(time.Since(o.process))
+}
+
+// Until is how long it is to the next whole multiple of an interval by CLOCK_MONOTONIC: what each looks now and then at its
+// own matter does so at the same time, so that an idle tracer wakes its node seldom.
+func Until(interval time.Duration) time.Duration {
+	return interval - time.Duration(Monotonic()%uint64(interval))
 }
 
 func now(clock int32) (int64, error) {

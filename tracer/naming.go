@@ -29,7 +29,7 @@ type naming struct {
 	namer  namer
 	out    *outbox
 	losses *ledger
-	// opened is called when an event opens a new batch. It must not block.
+	// opened is called when an event opens a new batch, or is the first to wait. It must not block.
 	opened func()
 
 	mu      sync.Mutex
@@ -76,6 +76,9 @@ func (n *naming) sink(source string) Sink {
 		}
 		n.waiting = append(n.waiting, waiter{cgroup, time.Now(), ev.GetTime(), append([]byte(nil), buffer...)})
 		n.of[cgroup]++
+		if len(n.waiting) == 1 {
+			n.opened()
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -147,20 +148,21 @@ func (o *observation) flushSources(ctx context.Context, which string) {
 	}
 }
 
-// pump closes batches: at once when the stream was quiet, else each batchInterval.
+// pump closes batches: at once when the stream was quiet, else batchInterval after the last one.
 func (o *observation) pump(ctx context.Context) {
-	tick := time.NewTicker(batchInterval)
-	defer tick.Stop()
+	wake := time.NewTimer(0)
+	defer wake.Stop()
 	var flushed, counted time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-o.opened:
-			if time.Since(flushed) < batchInterval {
-				continue // the tick is near
+			if left := batchInterval - time.Since(flushed); left > 0 {
+				wake.Reset(left)
+				continue
 			}
-		case <-tick.C:
+		case <-wake.C:
 		}
 		now := time.Now()
 		if now.Sub(counted) >= lossInterval {
@@ -169,10 +171,17 @@ func (o *observation) pump(ctx context.Context) {
 		}
 		// The sources are asked first: what they report after that is not older than they say.
 		watermark := o.watermark()
-		watermark = min(watermark, o.naming.sweep(now, false))
-		if o.out.flush(watermark, o.server.data.taken() && now.Sub(flushed) >= watermarkInterval) {
+		waiting := o.naming.sweep(now, false)
+		// A little less, for the timers of a node are due together and none comes early.
+		empty := o.server.data.taken() && now.Sub(flushed) >= watermarkInterval-batchInterval/2
+		if o.out.flush(min(watermark, waiting), empty) {
 			flushed = now
 		}
+		next := watermarkInterval
+		if waiting != math.MaxUint64 {
+			next = batchInterval
+		}
+		wake.Reset(bpf.Until(next))
 	}
 }
 

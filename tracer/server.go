@@ -69,6 +69,7 @@ func (s *server) transport(identity *session.Identity, client session.PublicKey)
 		grpc.MaxRecvMsgSize(session.MaxMessageBytes),
 		grpc.MaxSendMsgSize(session.MaxMessageBytes),
 		grpc.MaxHeaderListSize(16<<10),
+		grpc.StaticStreamWindowSize(session.StreamWindow), grpc.StaticConnWindowSize(session.ConnectionWindow),
 		grpc.MaxConcurrentStreams(8),
 		grpc.ConnectionTimeout(session.FirstContactTimeout),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: session.HeartbeatTimeout / 3, Timeout: session.HeartbeatTimeout}),

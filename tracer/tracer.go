@@ -30,7 +30,7 @@ const (
 	// watermarkInterval is how often a node without events says so.
 	watermarkInterval = 150 * time.Millisecond
 	// lossInterval is how often the kernel's loss counters are read.
-	lossInterval = 200 * time.Millisecond
+	lossInterval = time.Second
 	// tidyInterval is how often the dead are forgotten.
 	tidyInterval = time.Second
 

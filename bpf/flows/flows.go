@@ -13,7 +13,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
-	"github.com/cilium/ebpf/ringbuf"
 
 	"github.com/orb8-dev/kubectl-orb8/bpf"
 	"github.com/orb8-dev/kubectl-orb8/bpf/scope"
@@ -28,7 +27,7 @@ type Options struct {
 	CgroupRoot string
 	// Interval between two updates of a live flow; default 1 s. It stretches by itself when there are very many sockets.
 	Interval time.Duration
-	// RingBytes is the size of the ring buffer, rounded up to a power of two; default 4 MiB.
+	// RingBytes is the size of the ring buffer, rounded up to a power of two; default 2 MiB.
 	RingBytes uint32
 	// MaxFlows bounds the flows of unconnected sockets, of IPv4 and of IPv6 each; default 131,072.
 	MaxFlows uint32
@@ -42,7 +41,7 @@ func (o Options) withDefaults() Options {
 		o.Interval = time.Second
 	}
 	if o.RingBytes == 0 {
-		o.RingBytes = 4 << 20
+		o.RingBytes = 2 << 20
 	}
 	if o.MaxFlows == 0 {
 		o.MaxFlows = 1 << 17
@@ -65,7 +64,7 @@ type Probe struct {
 	objects objectObjects
 	links   []link.Link
 	walks   walks
-	ring    *ringbuf.Reader
+	ring    *bpf.Ring
 	clock   *bpf.Clock
 	losses  bpf.Losses
 
@@ -128,10 +127,8 @@ func (p *Probe) load() error {
 		return fmt.Errorf("load flows: %w", err)
 	}
 	p.losses = bpf.NewLosses(p.objects.Losses)
-	if p.ring, err = ringbuf.NewReader(p.objects.Events); err != nil {
-		return fmt.Errorf("open the ring buffer of flows: %w", err)
-	}
-	return nil
+	p.ring, err = bpf.OpenRing(p.objects.Events)
+	return err
 }
 
 // Lost tells what was dropped since Open.

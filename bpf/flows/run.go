@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
-
-	"github.com/cilium/ebpf/ringbuf"
 
 	"github.com/orb8-dev/kubectl-orb8/bpf"
 )
@@ -28,70 +25,43 @@ type flushRequest struct{ done chan error }
 func (p *Probe) Run(ctx context.Context, sink Sink) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w := &walker{probe: p, drained: make(chan struct{}, 1)}
+	w := &walker{probe: p}
 	walked := make(chan error, 1)
 	go func() {
 		defer cancel()
 		walked <- w.run(ctx)
 	}()
-	err := p.read(ctx, sink, w.drained)
+	err := p.read(ctx, sink)
 	cancel()
 	return errors.Join(err, <-walked)
 }
 
-// read hands what is in the ring buffer to sink until ctx ends, and says on drained when it has met a flush.
-func (p *Probe) read(ctx context.Context, sink Sink, drained chan<- struct{}) error {
-	var (
-		rec ringbuf.Record
-		dec = newDecoder(p.clock)
-		// Whatever was in the ring buffer at this time has been read once the ring buffer is found empty later on.
-		since   uint64
-		clocked time.Time
-	)
-	arm := func() error {
-		now := time.Now()
-		p.ring.SetDeadline(now.Add(poll))
-		if now.Sub(clocked) > setClock {
-			clocked = now
-			if err := p.clock.Set(); err != nil {
-				return err
-			}
-		}
-		var err error
-		since, err = bpf.Monotonic()
-		return err
-	}
-	if err := arm(); err != nil {
-		return err
-	}
-	for ctx.Err() == nil {
-		err := p.ring.ReadInto(&rec)
-		switch {
-		case err == nil:
-			cgroup, ev, err := dec.decode(rec.RawSample)
+// read hands what is in the ring buffer to sink until ctx ends.
+func (p *Probe) read(ctx context.Context, sink Sink) error {
+	dec := newDecoder(p.clock)
+	clocked := time.Now()
+	return p.ring.Read(ctx, bpf.Reading{
+		Interval: poll,
+		Record: func(raw []byte) error {
+			cgroup, ev, err := dec.decode(raw)
 			if err != nil {
 				p.undecoded.Add(1)
-				continue
+				return nil
 			}
 			// Only a wall clock that was set back makes this happen.
 			ev.Time = max(ev.Time, p.watermark.Load())
 			sink(cgroup, ev)
-		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, ringbuf.ErrFlushed):
+			return nil
+		},
+		Empty: func(since uint64) error {
 			p.watermark.Store(max(p.watermark.Load(), p.clock.Wall(since)))
-			if errors.Is(err, ringbuf.ErrFlushed) {
-				select {
-				case drained <- struct{}{}:
-				default:
-				}
+			if now := time.Now(); now.Sub(clocked) > setClock {
+				clocked = now
+				return p.clock.Set()
 			}
-			if err := arm(); err != nil {
-				return err
-			}
-		default:
-			return fmt.Errorf("read the ring buffer of flows: %w", err)
-		}
-	}
-	return nil
+			return nil
+		},
+	})
 }
 
 // Flush reports every flow that has changed to the sink of the running Run before it returns.

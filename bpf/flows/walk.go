@@ -17,8 +17,7 @@ import (
 
 // walker reports the sockets that have changed, each interval and when asked.
 type walker struct {
-	probe   *Probe
-	drained chan struct{}
+	probe *Probe
 
 	// next is when the sockets are walked again, nextOlder when older ones may be looked for again, again when they are to be.
 	next, nextOlder, again time.Time
@@ -39,8 +38,8 @@ const glance = 100 * time.Millisecond
 
 func (w *walker) run(ctx context.Context) error {
 	p := w.probe
-	ticker := time.NewTicker(glance)
-	defer ticker.Stop()
+	wake := time.NewTimer(0)
+	defer wake.Stop()
 	for {
 		now := time.Now()
 		if err := w.findOlder(now); err != nil {
@@ -54,10 +53,11 @@ func (w *walker) run(ctx context.Context) error {
 			p.interval.Store(int64(max(p.options.Interval, share*cost)))
 			w.next = nextWalk(now, p.Interval())
 		}
+		wake.Reset(bpf.Until(glance))
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ticker.C:
+		case <-wake.C:
 		case r := <-p.requests:
 			r.done <- w.flush(ctx)
 		}
@@ -151,10 +151,6 @@ func (w *walker) prepare() (sweep bool, err error) {
 	}
 	idle := patienceFor(w.probe.options.UDPIdle, met-w.met, w.probe.options.MaxFlows)
 	w.met = met
-	now, err := bpf.Monotonic()
-	if err != nil {
-		return false, err
-	}
 	w.number++
 	w.gone = gone != w.forgotten
 	check := uint32(0)
@@ -163,7 +159,7 @@ func (w *walker) prepare() (sweep bool, err error) {
 	}
 	w.forgotten = gone
 	sweep, w.swept = closed != w.swept, closed
-	return sweep, errors.Join(o.WalkNumber.Set(w.number), o.WalkNs.Set(now), o.CheckGone.Set(check),
+	return sweep, errors.Join(o.WalkNumber.Set(w.number), o.WalkNs.Set(bpf.Monotonic()), o.CheckGone.Set(check),
 		o.IdleNs.Set(uint64(idle)))
 }
 
@@ -250,29 +246,12 @@ func (w *walker) flush(ctx context.Context) error {
 		if err := w.walk(); err != nil {
 			return err
 		}
-		if err := w.drain(ctx); err != nil {
-			return err
+		if err := p.ring.Flush(ctx); err != nil {
+			return fmt.Errorf("flush flows: %w", err)
 		}
 		after, err := p.losses.Deferred()
 		if err != nil || after == before {
 			return err
 		}
-	}
-}
-
-// drain waits until the sink has had everything that is in the ring buffer now.
-func (w *walker) drain(ctx context.Context) error {
-	select {
-	case <-w.drained: // left by a flush of nobody's
-	default:
-	}
-	if err := w.probe.ring.Flush(); err != nil {
-		return fmt.Errorf("flush flows: %w", err)
-	}
-	select {
-	case <-w.drained:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("flush flows: %w", ctx.Err())
 	}
 }

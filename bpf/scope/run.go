@@ -4,12 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"os"
 	"time"
 
-	"github.com/cilium/ebpf/ringbuf"
+	"github.com/orb8-dev/kubectl-orb8/bpf"
 )
 
 const (
@@ -18,51 +16,45 @@ const (
 	keepDead = 110 * time.Second
 	// maxDead bounds the removed cgroups that are kept; the oldest go first.
 	maxDead = 4096
+	// tidy is how often they are looked through.
+	tidy = time.Second
+	// setClock is how often the wall clock is compared with the kernel's.
+	setClock = 10 * time.Second
 )
 
 // Run calls f for each cgroup that is made or removed, until ctx ends. The event is f's to keep.
 func (s *Scope) Run(ctx context.Context, f func(Event)) error {
-	stop := context.AfterFunc(ctx, func() {
-		// Wakes the reader; it sees that ctx has ended. Closing it would race with a second Run.
-		_ = s.ring.Flush()
-	})
-	defer stop()
-
-	var (
-		rec  ringbuf.Record
-		dead graveyard
-	)
-	for ctx.Err() == nil {
-		s.ring.SetDeadline(time.Now().Add(time.Second))
-		err := s.ring.ReadInto(&rec)
-		now := time.Now()
-		switch {
-		case errors.Is(err, os.ErrClosed):
-			return fmt.Errorf("run scope: %w", err)
-		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, ringbuf.ErrFlushed):
-			if err := s.clock.Set(); err != nil {
-				return err
-			}
-		case err != nil:
-			return fmt.Errorf("read the ring buffer of scope: %w", err)
-		default:
-			ev, err := decode(rec.RawSample)
+	var dead graveyard
+	clocked := time.Now()
+	return s.ring.Read(ctx, bpf.Reading{
+		Interval: tidy,
+		Eager:    true,
+		Record: func(raw []byte) error {
+			ev, err := decode(raw)
 			if err != nil {
 				return err
 			}
 			ev.TimeNs = s.clock.Wall(ev.TimeNs)
 			if ev.Removed {
-				dead.bury(ev.ID, now)
+				dead.bury(ev.ID, time.Now())
 			}
 			f(ev)
-		}
-		for id, ok := dead.rotten(now); ok; id, ok = dead.rotten(now) {
-			if err := s.SetCgroup(id, false); err != nil {
-				return err
+			return nil
+		},
+		Empty: func(uint64) error {
+			now := time.Now()
+			for id, ok := dead.rotten(now); ok; id, ok = dead.rotten(now) {
+				if err := s.SetCgroup(id, false); err != nil {
+					return err
+				}
 			}
-		}
-	}
-	return nil
+			if now.Sub(clocked) < setClock {
+				return nil
+			}
+			clocked = now
+			return s.clock.Set()
+		},
+	})
 }
 
 // decode reads a struct scope_event of scope.bpf.c, whose path is cut off after its closing zero.

@@ -12,7 +12,6 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
-	"github.com/cilium/ebpf/ringbuf"
 
 	"github.com/orb8-dev/kubectl-orb8/bpf"
 )
@@ -39,7 +38,7 @@ type Event struct {
 type Scope struct {
 	objects objectObjects
 	links   []link.Link
-	ring    *ringbuf.Reader
+	ring    *bpf.Ring
 	clock   *bpf.Clock
 	grown   atomic.Uint64
 	types   atomic.Pointer[btf.Cache]
@@ -79,8 +78,8 @@ func (s *Scope) load() error {
 		return fmt.Errorf("load scope: %w", err)
 	}
 	s.types.Store(cache)
-	if s.ring, err = ringbuf.NewReader(s.objects.ScopeEvents); err != nil {
-		return fmt.Errorf("open the ring buffer of scope: %w", err)
+	if s.ring, err = bpf.OpenRing(s.objects.ScopeEvents); err != nil {
+		return err
 	}
 	for _, p := range []*ebpf.Program{s.objects.ScopeMkdir, s.objects.ScopeRmdir} {
 		l, err := link.AttachTracing(link.TracingOptions{Program: p})

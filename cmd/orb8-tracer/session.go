@@ -27,7 +27,7 @@ const (
 	// defaultCgroupMount is where a host has its cgroups, for those who run the tracer outside a pod.
 	defaultCgroupMount = "/sys/fs/cgroup"
 	// gcPercent: the tracer is a guest on the node, so rather a little more time for the garbage collector than memory.
-	gcPercent = 50
+	gcPercent = 25
 )
 
 // serve runs one session as the environment says.
@@ -53,6 +53,10 @@ func serve(ctx context.Context, getenv func(string) string, stdout, stderr io.Wr
 		return err
 	}
 	debug.SetGCPercent(gcPercent)
+	log := slog.New(slog.NewTextHandler(stderr, nil))
+	if err := yieldToPods(); err != nil {
+		log.Warn("the tracer may disturb the pods of a busy node", "err", err)
+	}
 	return tracer.Run(ctx, tracer.Config{
 		Node:      node,
 		Version:   version.Version(),
@@ -63,7 +67,7 @@ func serve(ctx context.Context, getenv func(string) string, stdout, stderr io.Wr
 		Listeners: listeners,
 		Kernel:    tracer.Host{CgroupMount: cgroups},
 		Ready:     stdout,
-		Log:       slog.New(slog.NewTextHandler(stderr, nil)),
+		Log:       log,
 	})
 }
 

@@ -23,6 +23,10 @@ const (
 
 	// MaxMessageBytes caps one decompressed gRPC message on either side.
 	MaxMessageBytes = 4 << 20
+	// StreamWindow and ConnectionWindow are the receive windows of HTTP/2, bytes: 20 MB/s over 100 ms. They are fixed, for gRPC
+	// measures what it adapts them by with a ping and its answer for each message, and each passes kubelet and API server.
+	StreamWindow     = 2 << 20
+	ConnectionWindow = 3 << 20
 	// MaxBatchEvents is how many events a tracer puts in one batch at most.
 	MaxBatchEvents = 1024
 )

@@ -62,6 +62,7 @@ func (n *node) connect(ctx, running context.Context) error {
 		}),
 		grpc.WithTransportCredentials(credentials.NewTLS(n.Identity.ClientTLS(n.key))),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(session.MaxMessageBytes)),
+		grpc.WithStaticStreamWindowSize(session.StreamWindow), grpc.WithStaticConnWindowSize(session.ConnectionWindow),
 		grpc.WithDisableRetry(), grpc.WithDisableServiceConfig(), grpc.WithIdleTimeout(0),
 	)
 	if err != nil {

@@ -1,0 +1,196 @@
+package bpf_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+
+	"github.com/orb8-dev/kubectl-orb8/bpf"
+)
+
+const (
+	noWakeup    = 1 // BPF_RB_NO_WAKEUP
+	forceWakeup = 2 // BPF_RB_FORCE_WAKEUP
+)
+
+// ringer is a ring buffer and a program that puts the first 8 bytes of a packet into it.
+type ringer struct {
+	*bpf.Ring
+	program *ebpf.Program
+}
+
+func newRinger(t *testing.T, flags int32) *ringer {
+	t.Helper()
+	m, err := ebpf.NewMap(&ebpf.MapSpec{Name: "ring", Type: ebpf.RingBuf, MaxEntries: uint32(os.Getpagesize())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name: "ring", Type: ebpf.SocketFilter, License: "GPL",
+		Instructions: asm.Instructions{
+			asm.Mov.Reg(asm.R6, asm.R1),
+			asm.Mov.Imm(asm.R7, 0), asm.StoreMem(asm.R10, -8, asm.R7, asm.DWord),
+			asm.Mov.Imm(asm.R2, 0), // behind the Ethernet header that a test run wants
+			asm.Mov.Reg(asm.R3, asm.R10), asm.Add.Imm(asm.R3, -8),
+			asm.Mov.Imm(asm.R4, 8),
+			asm.FnSkbLoadBytes.Call(),
+			asm.LoadMapPtr(asm.R1, m.FD()),
+			asm.Mov.Reg(asm.R2, asm.R10), asm.Add.Imm(asm.R2, -8),
+			asm.Mov.Imm(asm.R3, 8),
+			asm.Mov.Imm(asm.R4, flags),
+			asm.FnRingbufOutput.Call(),
+			asm.Mov.Imm(asm.R0, 0),
+			asm.Return(),
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	r, err := bpf.OpenRing(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	return &ringer{r, p}
+}
+
+func (r *ringer) put(t *testing.T, n uint64) {
+	t.Helper()
+	packet := make([]byte, 64)
+	binary.NativeEndian.PutUint64(packet[14:], n)
+	if _, err := r.program.Run(&ebpf.RunOptions{Data: packet}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// read reads until the test ends; got has the records, looked a token where there was room for one after each look.
+func (r *ringer) read(t *testing.T, interval time.Duration, eager bool) (got chan uint64, looked chan uint64) {
+	t.Helper()
+	got, looked = make(chan uint64, 100), make(chan uint64, 1)
+	ended := make(chan error, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		ended <- r.Read(ctx, bpf.Reading{
+			Interval: interval, Eager: eager,
+			Record: func(raw []byte) error { got <- binary.NativeEndian.Uint64(raw); return nil },
+			Empty: func(now uint64) error {
+				select {
+				case looked <- now:
+				default:
+				}
+				return nil
+			},
+		})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("ended with %v", err)
+		}
+	})
+	return got, looked
+}
+
+func expect(t *testing.T, got chan uint64, want uint64) {
+	t.Helper()
+	select {
+	case n := <-got:
+		if n != want {
+			t.Errorf("got %d, want %d", n, want)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatalf("%d did not come", want)
+	}
+}
+
+func TestARecordThatWakesNobodyIsReadWithinTheInterval(t *testing.T) {
+	r := newRinger(t, noWakeup)
+	got, looked := r.read(t, 50*time.Millisecond, false)
+	first := <-looked
+	r.put(t, 1)
+	expect(t, got, 1)
+	for {
+		if later := <-looked; later > first {
+			break
+		}
+	}
+}
+
+func TestTheKernelWakesTheReader(t *testing.T) {
+	for name, flags := range map[string]int32{"by need": 0, "always": forceWakeup} {
+		t.Run(name, func(t *testing.T) {
+			r := newRinger(t, flags)
+			got, _ := r.read(t, time.Hour, true)
+			for n := range uint64(2000) { // some of them come between a look and the wait
+				r.put(t, n)
+				if n%2 == 1 {
+					expect(t, got, n-1)
+					expect(t, got, n)
+				}
+			}
+		})
+	}
+}
+
+func TestAFlushReturnsWhenAllWasHandedOver(t *testing.T) {
+	r := newRinger(t, noWakeup)
+	got, looked := r.read(t, time.Hour, false)
+	<-looked
+	for n := range uint64(1000) {
+		r.put(t, n)
+		if err := r.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case have := <-got:
+			if have != n {
+				t.Fatalf("got %d, want %d", have, n)
+			}
+		default:
+			t.Fatalf("flushed without %d", n)
+		}
+	}
+}
+
+func TestAFlushWithoutAReaderEndsWithItsContext(t *testing.T) {
+	r := newRinger(t, noWakeup)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := r.Flush(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAClosedRingEndsItsReader(t *testing.T) {
+	r := newRinger(t, noWakeup)
+	looked := make(chan struct{}, 100)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- r.Read(t.Context(), bpf.Reading{Interval: time.Hour, Empty: func(uint64) error { looked <- struct{}{}; return nil }})
+	}()
+	<-looked
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; !errors.Is(err, os.ErrClosed) {
+		t.Errorf("ended with %v, want %v", err, os.ErrClosed)
+	}
+}
+
+func TestWhatAReaderIsHandedMayEndIt(t *testing.T) {
+	r := newRinger(t, noWakeup)
+	r.put(t, 1)
+	bad := errors.New("bad")
+	err := r.Read(t.Context(), bpf.Reading{Interval: time.Hour, Record: func([]byte) error { return bad }})
+	if !errors.Is(err, bad) {
+		t.Errorf("ended with %v", err)
+	}
+}
