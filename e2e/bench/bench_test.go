@@ -89,10 +89,15 @@ func cpu() string {
 // pair is two pods on two nodes, the first idle, the second a quiet server on ports 7000 to 7009.
 func pair(t *testing.T, e *kit.Env) (ns string, client, server *kit.Pod) {
 	t.Helper()
+	return pairOn(t, e, e.Nodes[0], e.Nodes[1])
+}
+
+func pairOn(t *testing.T, e *kit.Env, first, second string) (ns string, client, server *kit.Pod) {
+	t.Helper()
 	ns = e.Namespace(t, nil)
 	pods := e.Pods(t,
-		kit.PodSpec{Namespace: ns, Name: "client", Node: e.Nodes[0]},
-		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-quiet", "-tcp", ":7000-7009", "-udp", ":7000-7009"}},
+		kit.PodSpec{Namespace: ns, Name: "client", Node: first},
+		kit.PodSpec{Namespace: ns, Name: "server", Node: second, Args: []string{"serve", "-quiet", "-tcp", ":7000-7009", "-udp", ":7000-7009"}},
 	)
 	return ns, pods[0], pods[1]
 }
@@ -140,13 +145,19 @@ func TestVersionIsQuick(t *testing.T) {
 // pairs is how often a load runs with a trace and without, in turn.
 const pairs = 20
 
-// compare runs a load with and without a trace, in turn, the order changing from pair to pair, and returns the ratios.
-func compare(t *testing.T, e *kit.Env, ns string, load func() float64) []float64 {
+// compare runs a load with and without a trace of so many nodes, in turn, the order changing from pair to pair, and returns
+// the ratios. Each run waits until starting and deleting pods has ended.
+func compare(t *testing.T, e *kit.Env, ns string, nodes int, load func() float64) []float64 {
 	t.Helper()
 	load() // the first run pays for neighbours, routes and caches
+	without := func() float64 {
+		calm(t)
+		return load()
+	}
 	with := func() float64 {
 		tr := e.Trace(t, "trace", "network", "-n", ns, "-o", "json")
-		tr.AwaitStreaming(t, 2)
+		tr.AwaitStreaming(t, nodes)
+		calm(t)
 		v := load()
 		tr.Stop(t)
 		return v
@@ -155,52 +166,123 @@ func compare(t *testing.T, e *kit.Env, ns string, load func() float64) []float64
 	for i := range pairs {
 		var traced, plain float64
 		if i%2 == 0 {
-			plain = load()
+			plain = without()
 			traced = with()
 		} else {
 			traced = with()
-			plain = load()
+			plain = without()
 		}
 		ratios = append(ratios, traced/plain)
 	}
 	return ratios
 }
 
+// calm waits until the machine has been idle, but for a tenth, for half a second.
+func calm(t *testing.T) {
+	t.Helper()
+	const look = 100 * time.Millisecond
+	quiet, deadline := 0, time.Now().Add(20*time.Second)
+	for busy, all := processor(t); quiet < 5; {
+		if time.Now().After(deadline) {
+			t.Fatal("this machine has other things to do; what it would measure now says nothing")
+		}
+		time.Sleep(look)
+		b, a := processor(t)
+		if 10*(b-busy) <= a-all {
+			quiet++
+		} else {
+			quiet = 0
+		}
+		busy, all = b, a
+	}
+}
+
+// processor is how many ticks all processors were busy, and were at all.
+func processor(t *testing.T) (busy, all uint64) {
+	t.Helper()
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, _, _ := strings.Cut(string(b), "\n")
+	for i, field := range strings.Fields(line)[1:9] {
+		n, err := strconv.ParseUint(field, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all += n
+		if i != 3 && i != 4 { // idle, iowait
+			busy += n
+		}
+	}
+	return busy, all
+}
+
+// arrangements of client and server. On one node there is one tracer, and each packet passes its programs once each way, as on
+// a cluster whose nodes have a kernel each. The two nodes of ours share one, so that each packet passes the programs of both
+// tracers at either end: twice as much as anywhere else.
+func arrangements(e *kit.Env) []struct {
+	name          string
+	first, second string
+	tracers       int
+} {
+	return []struct {
+		name          string
+		first, second string
+		tracers       int
+	}{
+		{"one tracer to a kernel", e.Nodes[0], e.Nodes[0], 1},
+		{"two tracers on one kernel", e.Nodes[0], e.Nodes[1], 2},
+	}
+}
+
 func TestBulkThroughput(t *testing.T) {
 	e := need(t)
-	ns, client, server := pair(t, e)
-	to := at(server, t)
-	ratios := compare(t, e, ns, func() float64 {
-		return client.Exec(t, "bulk", "-to", to, "-for", "2s")[0].Performance.BytesPerSecond
-	})
-	low, high := interval(ratios)
-	row(t, fmt.Sprintf("bulk TCP with a trace : without (median of %d pairs)", pairs), fmt.Sprintf("%.1f %% (%.1f–%.1f %%)", 100*median(ratios), 100*low, 100*high), "≥ 97 %")
+	for _, a := range arrangements(e) {
+		ns, client, server := pairOn(t, e, a.first, a.second)
+		to := at(server, t)
+		ratios := compare(t, e, ns, a.tracers, func() float64 {
+			return client.Exec(t, "bulk", "-to", to, "-for", "2s")[0].Performance.BytesPerSecond
+		})
+		low, high := interval(ratios)
+		goal := ""
+		if a.tracers == 1 {
+			goal = "≥ 97 %"
+		}
+		row(t, fmt.Sprintf("bulk TCP with a trace : without, %s (median of %d pairs)", a.name, pairs), fmt.Sprintf("%.1f %% (%.1f–%.1f %%)", 100*median(ratios), 100*low, 100*high), goal)
+	}
 }
 
 func TestRequestLatency(t *testing.T) {
 	e := need(t)
-	ns, client, server := pair(t, e)
-	to := at(server, t)
-	var p50 []float64
-	ratios := compare(t, e, ns, func() float64 {
-		p := client.Exec(t, "load", "-to", to, "-conns", "4", "-for", "2s")[0].Performance
-		p50 = append(p50, p.P50)
-		return p.P99
-	})
-	low, high := interval(ratios)
-	row(t, fmt.Sprintf("p99 of a request with a trace : without (median of %d pairs)", pairs), fmt.Sprintf("%.1f %% (%.1f–%.1f %%)", 100*median(ratios), 100*low, 100*high), "≤ 105 %")
-	row(t, "p50 of a request, for scale", fmt.Sprintf("%.0f µs", median(p50)), "")
+	for _, a := range arrangements(e) {
+		ns, client, server := pairOn(t, e, a.first, a.second)
+		to := at(server, t)
+		var p50 []float64
+		ratios := compare(t, e, ns, a.tracers, func() float64 {
+			p := client.Exec(t, "load", "-to", to, "-conns", "4", "-for", "2s")[0].Performance
+			p50 = append(p50, p.P50)
+			return p.P99
+		})
+		low, high := interval(ratios)
+		goal := ""
+		if a.tracers == 1 {
+			goal = "≤ 105 %"
+		}
+		row(t, fmt.Sprintf("p99 of a request with a trace : without, %s (median of %d pairs; p50 is %.0f µs)", a.name, pairs, median(p50)), fmt.Sprintf("%.1f %% (%.1f–%.1f %%)", 100*median(ratios), 100*low, 100*high), goal)
+	}
 }
 
 // TestManyFlows keeps many connections busy, so that each changes in every interval, and counts what reaches the viewer's stdout.
 func TestManyFlows(t *testing.T) {
 	e := need(t)
-	for _, n := range []int{10_000, 25_000} {
+	const n = 10_000
+	for _, interval := range []string{"1s", "400ms"} {
 		ns, client, server := pair(t, e)
 		to := net.JoinHostPort(server.IP(t, false).String(), "7000-7009")
-		tr := e.Trace(t, "trace", "network", "-n", ns, "-o", "json")
+		tr := e.Trace(t, "trace", "network", "-n", ns, "-o", "json", "--interval", interval)
 		tr.AwaitStreaming(t, 2)
-		load := client.Start(t, "flows", "-to", to, "-flows", strconv.Itoa(n), "-for", "15s")
+		load := client.Start(t, "flows", "-to", to, "-flows", strconv.Itoa(n), "-every", interval, "-for", "15s")
 		if r := load.Next(t); r.Kind != report.Holding {
 			t.Fatalf("got %+v, want all connections open", r)
 		}
@@ -211,8 +293,12 @@ func TestManyFlows(t *testing.T) {
 		viewer := residentMiB(t, tr.PID())
 		tr.Stop(t)
 		lost := lostEvents(t, tr.Output)
-		row(t, fmt.Sprintf("flow events/s on stdout as JSON, %d connections", n), fmt.Sprintf("%.0f/s, %d lost", float64(events)/elapsed.Seconds(), lost), "≥ 20,000/s, none lost")
-		row(t, fmt.Sprintf("memory with %d flows (RSS)", n), fmt.Sprintf("tracer %.0f MiB, viewer %.0f MiB", rss, viewer), "tracer ≤ 40 MiB at 10,000")
+		goal := "none lost"
+		if interval != "1s" {
+			goal = "≥ 20,000/s, none lost"
+		}
+		row(t, fmt.Sprintf("flow events on stdout as JSON, %d connections that change each %s", n, interval), fmt.Sprintf("%.0f/s, %d lost", float64(events)/elapsed.Seconds(), lost), goal)
+		row(t, "memory during that (RSS)", fmt.Sprintf("tracer %.0f MiB, viewer %.0f MiB", rss, viewer), "tracer ≤ 40 MiB")
 	}
 }
 
