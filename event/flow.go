@@ -1,9 +1,6 @@
 package event
 
-import (
-	"net/netip"
-	"strconv"
-)
+import "strconv"
 
 func isFlow(ev *Event) bool { _, ok := ev.GetKind().(*Event_Flow); return ok }
 
@@ -187,26 +184,8 @@ var flowColumns = concat(
 	},
 )
 
-// endColumns are the columns of one end, in the object called name.
+// endColumns are the columns of one end of a flow, in the object called name.
 func endColumns(name, what string, end func(*Flow) *Endpoint, counters func(*Flow) *Counters) []Column {
-	text := func(field, header, doc string, get func(*Endpoint) string) Column {
-		return Column{
-			Name: name + "." + field, Header: header, Doc: doc + " of " + what + ".", Type: Text, Outputs: InJSON,
-			Get: func(ev *Event) Value { return String(get(end(ev.GetFlow()))) },
-		}
-	}
-	number := func(field, header, doc string, get func(*Endpoint) uint32) Column {
-		return Column{
-			Name: name + "." + field, Header: header, Doc: doc + " of " + what + ".", Type: Number, Outputs: InJSON,
-			Get: func(ev *Event) Value { return NonZero(uint64(get(end(ev.GetFlow())))) },
-		}
-	}
-	address := func(field, header, doc string, get func(*Endpoint) []byte) Column {
-		return Column{
-			Name: name + "." + field, Header: header, Doc: doc + " of " + what + ".", Type: Address, Outputs: InJSON,
-			Get: func(ev *Event) Value { return Addr(get(end(ev.GetFlow()))) },
-		}
-	}
 	count := func(field, header string, typ Type, doc string, get func(*Counters) Value) Column {
 		return Column{
 			Name: name + "." + field, Header: header, Doc: doc + " " + what + "; null where that end was not observed.",
@@ -219,23 +198,8 @@ func endColumns(name, what string, end func(*Flow) *Endpoint, counters func(*Flo
 			},
 		}
 	}
-	up := map[string]string{"src": "SRC-", "dst": "DST-"}[name]
-	return []Column{
-		text("namespace", up+"NAMESPACE", "Namespace of the pod", (*Endpoint).GetNamespace),
-		text("pod", up+"POD", "Pod", (*Endpoint).GetPod),
-		text("container", up+"CONTAINER", "Container, where the end was observed,", (*Endpoint).GetContainer),
-		text("workload", up+"WORKLOAD", `Controller that owns the pod ("deploy/web")`, (*Endpoint).GetWorkload),
-		text("service", up+"SERVICE", "Service through which the other end reached the pod", (*Endpoint).GetService),
-		text("serviceNamespace", up+"SERVICE-NAMESPACE", "Namespace of that Service", (*Endpoint).GetServiceNamespace),
-		address("serviceAddress", up+"SERVICE-ADDRESS", "Address of that Service, where a packet to it was seen,",
-			(*Endpoint).GetServiceAddress),
-		number("servicePort", up+"SERVICE-PORT", "Port of that Service", (*Endpoint).GetServicePort),
-		text("node", up+"NODE", "Node", (*Endpoint).GetNode),
-		text("host", up+"HOST", "Name from reverse DNS, if it was asked for,", (*Endpoint).GetHost),
-		address("address", up+"ADDRESS", "Address; the Service's where the backend is not known,", (*Endpoint).GetAddress),
-		number("port", up+"PORT", "Port, for ICMP echo the identifier,", (*Endpoint).GetPort),
-		number("pid", up+"PID", "Process id on its node", (*Endpoint).GetPid),
-		text("comm", up+"COMM", "Command of the process", (*Endpoint).GetComm),
+	up := prefixOf[name]
+	return append(endpointColumns(name, what, func(ev *Event) *Endpoint { return end(ev.GetFlow()) }),
 		count("bytesSent", up+"SENT", Bytes, "Payload bytes sent by", func(c *Counters) Value { return Uint(c.BytesSent) }),
 		count("bytesReceived", up+"RECV", Bytes, "Payload bytes received by",
 			func(c *Counters) Value { return Uint(c.BytesReceived) }),
@@ -247,7 +211,7 @@ func endColumns(name, what string, end func(*Flow) *Endpoint, counters func(*Flo
 			func(c *Counters) Value { return Optional(c.Retransmits) }),
 		count("srttMicros", up+"RTT", Micros, "TCP smoothed round-trip time in µs measured by",
 			func(c *Counters) Value { return Optional(c.SrttMicros) }),
-	}
+	)
 }
 
 // counted reads src's own counter where src was observed, else dst's of the other direction.
@@ -274,82 +238,6 @@ func retransmits(ev *Event) Value {
 		return Value{}
 	}
 	return Uint(sum)
-}
-
-const arrow = "->"
-
-// showSrc leaves the port away: that of a client says nothing to people.
-func showSrc(dst []byte, ev *Event, v *View) []byte {
-	dst, _ = appendEnd(dst, ev.GetFlow().GetSrc(), v)
-	return dst
-}
-
-// showDst shows the service with the port that was dialled and the pod behind it, else the pod with its port.
-func showDst(dst []byte, ev *Event, v *View) []byte {
-	e := ev.GetFlow().GetDst()
-	if e.GetService() != "" {
-		dst = appendName(dst, e.GetServiceNamespace(), e.GetService(), v)
-		dst = appendPort(dst, e.GetServicePort())
-		if e.GetPod() == "" {
-			return dst
-		}
-		dst, _ = appendEnd(append(dst, arrow...), e, v)
-		return dst
-	}
-	dst, bare := appendEnd(dst, e, v)
-	if p := ev.GetFlow().GetProtocol(); p != Protocol_PROTOCOL_TCP && p != Protocol_PROTOCOL_UDP {
-		return dst
-	}
-	if bare && len(e.GetAddress()) == 16 {
-		return appendAddrPort(dst[:len(dst)-len(Addr(e.GetAddress()).Append(nil))], e)
-	}
-	return appendPort(dst, e.GetPort())
-}
-
-// appendEnd appends the best name of an end: pod, host, node, else address; bare says that it is the address.
-func appendEnd(dst []byte, e *Endpoint, v *View) (_ []byte, bare bool) {
-	switch {
-	case e.GetPod() != "":
-		return appendName(dst, e.GetNamespace(), e.GetPod(), v), false
-	case e.GetHost() != "":
-		return append(dst, e.GetHost()...), false
-	case e.GetNode() != "":
-		return append(append(dst, "node/"...), e.GetNode()...), false
-	}
-	return Addr(e.GetAddress()).Append(dst), true
-}
-
-func appendName(dst []byte, namespace, name string, v *View) []byte {
-	if namespace != "" && namespace != v.Namespace {
-		dst = append(append(dst, namespace...), '/')
-	}
-	return append(dst, name...)
-}
-
-func appendPort(dst []byte, port uint32) []byte {
-	if port == 0 {
-		return dst
-	}
-	return strconv.AppendUint(append(dst, ':'), uint64(port), 10)
-}
-
-func appendAddrPort(dst []byte, e *Endpoint) []byte {
-	a := Addr(e.GetAddress())
-	if a.IsNull() {
-		return dst
-	}
-	if e.GetPort() == 0 {
-		return a.Append(dst)
-	}
-	return netip.AddrPortFrom(a.Addr(), uint16(e.GetPort())).AppendTo(dst)
-}
-
-func appendPair(dst []byte, src, to string) []byte {
-	dst = append(dst, src...)
-	if to != "" {
-		dst = append(append(dst, arrow...), to...)
-	}
-	return dst
 }
 
 func concat(parts ...[]Column) []Column {

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -224,38 +223,6 @@ func pointAt(selector string, err error) string {
 		message += fmt.Sprintf(" (at column %d)", at+1)
 	}
 	return message
-}
-
-func newTraceCommand(streams genericiooptions.IOStreams) *cobra.Command {
-	trace := &cobra.Command{
-		Use: "trace", Short: "Show events as they happen", Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	o := &traceOptions{streams: streams, kube: genericclioptions.NewConfigFlags(true)}
-	network := &cobra.Command{
-		Use:     "network [POD | KIND/NAME ...]",
-		Aliases: []string{"net", "flows"},
-		Short:   "Show who talks to whom: each flow with both ends, bytes, packets, retransmits, round-trip time and process",
-		Example: `  # All pods of a namespace
-  kubectl orb8 trace network -n demo
-
-  # One deployment and one pod, for a minute, largest senders first
-  kubectl orb8 trace network deploy/web db-0 -n demo --duration 1m --sort-by=-bytesSent
-
-  # Retransmitting flows of the whole cluster, as JSON
-  kubectl orb8 trace network -A --filter 'retransmits > 0' -o json | jq -c '{src: .src.pod, dst: .dst.pod, retransmits}'`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			o.names = args
-			c, err := o.complete("flow")
-			if err != nil {
-				return err
-			}
-			return runTrace(cmd.Context(), c)
-		},
-	}
-	o.bind(network.Flags())
-	trace.AddCommand(network)
-	return trace
 }
 
 // access is one permission.

@@ -168,7 +168,31 @@ func (c *Collector) take(s *Source, ev *event.Event, now time.Time) {
 		// A kind that this version does not know: not shown, so lost to the viewer.
 		c.loss.add(ev.GetNode(), event.LossStage_LOSS_STAGE_DECODE, "", 1, true)
 	default:
+		c.nameEnds(ev)
 		c.push(ev, now)
+	}
+}
+
+// nameEnds fills in the ends of an event of what is not joined: the observed one is the event's own pod, the other what its
+// address tells.
+func (c *Collector) nameEnds(ev *event.Event) {
+	ends := event.EndsOf(ev)
+	own, far := ends.GetSrc(), ends.GetDst()
+	if ends.GetObserved() == event.Side_SIDE_DST {
+		own, far = far, own
+	}
+	if own != nil {
+		own.Namespace, own.Pod, own.PodUid, own.Node = ev.GetNamespace(), ev.GetPod(), ev.GetPodUid(), ev.GetNode()
+		own.Container, own.Workload = ev.GetContainer(), ev.GetWorkload()
+	}
+	if len(far.GetAddress()) == 0 {
+		return
+	}
+	n := c.name(newAddrPort(far), ends.GetProtocol())
+	far.Namespace, far.Pod, far.PodUid, far.Workload, far.Node = n.Namespace, n.Pod, n.PodUID, n.Workload, n.Node
+	far.Service, far.ServiceNamespace, far.Host = n.Service, n.ServiceNamespace, n.Host
+	if n.Service != "" {
+		far.ServiceAddress, far.ServicePort = far.GetAddress(), far.GetPort()
 	}
 }
 

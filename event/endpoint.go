@@ -1,0 +1,139 @@
+package event
+
+import (
+	"net/netip"
+	"strconv"
+)
+
+// Ends is what an event with two ends has. All its methods may be called on a nil *Flow.
+type Ends interface {
+	GetProtocol() Protocol
+	GetSrc() *Endpoint
+	GetDst() *Endpoint
+	GetObserved() Side
+}
+
+// EndsOf returns the ends of an event whose kind has two, those of no flow for others.
+func EndsOf(ev *Event) Ends {
+	return ev.GetFlow()
+}
+
+// prefixOf is what the headers of an end's columns begin with.
+var prefixOf = map[string]string{"src": "SRC-", "dst": "DST-"}
+
+// endpointColumns are the columns of who an end is, in the object called name.
+func endpointColumns(name, what string, end func(*Event) *Endpoint) []Column {
+	text := func(field, header, doc string, get func(*Endpoint) string) Column {
+		return Column{
+			Name: name + "." + field, Header: header, Doc: doc + " of " + what + ".", Type: Text, Outputs: InJSON,
+			Get: func(ev *Event) Value { return String(get(end(ev))) },
+		}
+	}
+	number := func(field, header, doc string, get func(*Endpoint) uint32) Column {
+		return Column{
+			Name: name + "." + field, Header: header, Doc: doc + " of " + what + ".", Type: Number, Outputs: InJSON,
+			Get: func(ev *Event) Value { return NonZero(uint64(get(end(ev)))) },
+		}
+	}
+	address := func(field, header, doc string, get func(*Endpoint) []byte) Column {
+		return Column{
+			Name: name + "." + field, Header: header, Doc: doc + " of " + what + ".", Type: Address, Outputs: InJSON,
+			Get: func(ev *Event) Value { return Addr(get(end(ev))) },
+		}
+	}
+	up := prefixOf[name]
+	return []Column{
+		text("namespace", up+"NAMESPACE", "Namespace of the pod", (*Endpoint).GetNamespace),
+		text("pod", up+"POD", "Pod", (*Endpoint).GetPod),
+		text("container", up+"CONTAINER", "Container, where the end was observed,", (*Endpoint).GetContainer),
+		text("workload", up+"WORKLOAD", `Controller that owns the pod ("deploy/web")`, (*Endpoint).GetWorkload),
+		text("service", up+"SERVICE", "Service through which the other end reached the pod", (*Endpoint).GetService),
+		text("serviceNamespace", up+"SERVICE-NAMESPACE", "Namespace of that Service", (*Endpoint).GetServiceNamespace),
+		address("serviceAddress", up+"SERVICE-ADDRESS", "Address of that Service, where a packet to it was seen,",
+			(*Endpoint).GetServiceAddress),
+		number("servicePort", up+"SERVICE-PORT", "Port of that Service", (*Endpoint).GetServicePort),
+		text("node", up+"NODE", "Node", (*Endpoint).GetNode),
+		text("host", up+"HOST", "Name from reverse DNS, if it was asked for,", (*Endpoint).GetHost),
+		address("address", up+"ADDRESS", "Address; the Service's where the backend is not known,", (*Endpoint).GetAddress),
+		number("port", up+"PORT", "Port, for ICMP echo the identifier,", (*Endpoint).GetPort),
+		number("pid", up+"PID", "Process id on its node", (*Endpoint).GetPid),
+		text("comm", up+"COMM", "Command of the process", (*Endpoint).GetComm),
+	}
+}
+
+const arrow = "->"
+
+// showSrc leaves the port away: that of a client says nothing to people.
+func showSrc(dst []byte, ev *Event, v *View) []byte {
+	dst, _ = appendEnd(dst, EndsOf(ev).GetSrc(), v)
+	return dst
+}
+
+// showDst shows the service with the port that was dialled and the pod behind it, else the pod with its port.
+func showDst(dst []byte, ev *Event, v *View) []byte {
+	ends := EndsOf(ev)
+	e := ends.GetDst()
+	if e.GetService() != "" {
+		dst = appendName(dst, e.GetServiceNamespace(), e.GetService(), v)
+		dst = appendPort(dst, e.GetServicePort())
+		if e.GetPod() == "" {
+			return dst
+		}
+		dst, _ = appendEnd(append(dst, arrow...), e, v)
+		return dst
+	}
+	dst, bare := appendEnd(dst, e, v)
+	if p := ends.GetProtocol(); p != Protocol_PROTOCOL_TCP && p != Protocol_PROTOCOL_UDP {
+		return dst
+	}
+	if bare && len(e.GetAddress()) == 16 {
+		return appendAddrPort(dst[:len(dst)-len(Addr(e.GetAddress()).Append(nil))], e)
+	}
+	return appendPort(dst, e.GetPort())
+}
+
+// appendEnd appends the best name of an end: pod, host, node, else address; bare says that it is the address.
+func appendEnd(dst []byte, e *Endpoint, v *View) (_ []byte, bare bool) {
+	switch {
+	case e.GetPod() != "":
+		return appendName(dst, e.GetNamespace(), e.GetPod(), v), false
+	case e.GetHost() != "":
+		return append(dst, e.GetHost()...), false
+	case e.GetNode() != "":
+		return append(append(dst, "node/"...), e.GetNode()...), false
+	}
+	return Addr(e.GetAddress()).Append(dst), true
+}
+
+func appendName(dst []byte, namespace, name string, v *View) []byte {
+	if namespace != "" && namespace != v.Namespace {
+		dst = append(append(dst, namespace...), '/')
+	}
+	return append(dst, name...)
+}
+
+func appendPort(dst []byte, port uint32) []byte {
+	if port == 0 {
+		return dst
+	}
+	return strconv.AppendUint(append(dst, ':'), uint64(port), 10)
+}
+
+func appendAddrPort(dst []byte, e *Endpoint) []byte {
+	a := Addr(e.GetAddress())
+	if a.IsNull() {
+		return dst
+	}
+	if e.GetPort() == 0 {
+		return a.Append(dst)
+	}
+	return netip.AddrPortFrom(a.Addr(), uint16(e.GetPort())).AppendTo(dst)
+}
+
+func appendPair(dst []byte, src, to string) []byte {
+	dst = append(dst, src...)
+	if to != "" {
+		dst = append(append(dst, arrow...), to...)
+	}
+	return dst
+}

@@ -1,0 +1,98 @@
+package plugin
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+)
+
+// tracing is what one subcommand of trace shows.
+type tracing struct {
+	// name is that of the subcommand, kind that of its events.
+	name, kind     string
+	aliases        []string
+	short, example string
+}
+
+// tracings lists what can be traced: one entry a kind.
+var tracings = []tracing{
+	{
+		name: "network", kind: "flow", aliases: []string{"net", "flows"},
+		short: "Show who talks to whom: each flow with both ends, bytes, packets, retransmits, round-trip time and process",
+		example: `  # All pods of a namespace
+  kubectl orb8 trace network -n demo
+
+  # One deployment and one pod, for a minute, largest senders first
+  kubectl orb8 trace network deploy/web db-0 -n demo --duration 1m --sort-by=-bytesSent
+
+  # Retransmitting flows of the whole cluster, as JSON
+  kubectl orb8 trace network -A --filter 'retransmits > 0' -o json | jq -c '{src: .src.pod, dst: .dst.pod, retransmits}'`,
+	},
+}
+
+func newTraceCommand(streams genericiooptions.IOStreams) *cobra.Command {
+	o := &traceOptions{streams: streams, kube: genericclioptions.NewConfigFlags(true)}
+	run := func(cmd *cobra.Command, kinds, names []string) error {
+		o.names = names
+		c, err := o.complete(kinds...)
+		if err != nil {
+			return err
+		}
+		return runTrace(cmd.Context(), c)
+	}
+	trace := &cobra.Command{
+		Use:   "trace KIND[,KIND...] [POD | KIND/NAME ...]",
+		Short: "Show events as they happen",
+		Long:  "Show events as they happen. Several kinds, with commas between them, come from one tracer a node in one stream in the order of time.",
+		Args:  cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			kinds, err := parseKinds(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			return run(cmd, kinds, args[1:])
+		},
+	}
+	o.bind(trace.Flags())
+	for _, t := range tracings {
+		sub := &cobra.Command{
+			Use: t.name + " [POD | KIND/NAME ...]", Aliases: t.aliases, Short: t.short, Example: t.example,
+			RunE: func(cmd *cobra.Command, args []string) error { return run(cmd, []string{t.kind}, args) },
+		}
+		o.bind(sub.Flags())
+		trace.AddCommand(sub)
+	}
+	return trace
+}
+
+// parseKinds reads "network,dns": the kinds of the events, each once, in the order given.
+func parseKinds(cmd *cobra.Command, list string) ([]string, error) {
+	var kinds []string
+	for name := range strings.SplitSeq(list, ",") {
+		i := slices.IndexFunc(tracings, func(t tracing) bool { return t.name == name || slices.Contains(t.aliases, name) })
+		if i < 0 {
+			return nil, unknownKind(cmd, name)
+		}
+		if !slices.Contains(kinds, tracings[i].kind) {
+			kinds = append(kinds, tracings[i].kind)
+		}
+	}
+	return kinds, nil
+}
+
+func unknownKind(cmd *cobra.Command, name string) error {
+	if name != "" {
+		return noArgs(cmd, []string{name})
+	}
+	known := make([]string, len(tracings))
+	for i := range tracings {
+		known[i] = tracings[i].name
+	}
+	return usagef("trace: a kind is empty: want one or more of %s, with commas between them", strings.Join(known, ", "))
+}
