@@ -9,9 +9,9 @@ export PATH="$PWD/bin:$(echo "${ORB8_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/orb8
 
 say() { if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then printf '\n\033[1;36m== %s\033[0m\n' "$*"; else printf '\n== %s\n' "$*"; fi; }
 run() { if [ -t 2 ] && [ -z "${NO_COLOR:-}" ]; then printf '\033[1m$ %s\033[0m\n' "$*"; else printf '$ %s\n' "$*"; fi >&2; "$@"; }
-# All that a session or this demo may have made. Events about it are Kubernetes' own and expire by themselves.
+# All that a session or this demo may have made: what others trace on the same cluster is in other namespaces.
 left() {
-	kubectl get jobs,pods,secrets,configmaps,serviceaccounts,roles,rolebindings -A -l app.kubernetes.io/managed-by=kubectl-orb8 -o name
+	kubectl get jobs,pods,secrets,configmaps,serviceaccounts,roles,rolebindings -n "$namespace" -o name --ignore-not-found
 	kubectl get namespace "$namespace" --ignore-not-found -o name
 }
 finish() {
@@ -62,4 +62,4 @@ while rest=$(left) && [ "$rest" ]; do
 	fi
 	sleep 0.3
 done
-echo "the cluster is empty again"
+echo "nothing of it is left in the cluster"
