@@ -10,7 +10,7 @@ import (
 )
 
 // may returns a *cluster.ForbiddenError where the user lacks a permission.
-func (c *traceConfig) may(ctx context.Context, a access) error {
+func (c *tracerConfig) may(ctx context.Context, a access) error {
 	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
 		ResourceAttributes: &authorizationv1.ResourceAttributes{
 			Namespace: c.tracerNamespace, Verb: a.verb, Group: a.group, Resource: a.resource, Subresource: a.subresource,

@@ -3,35 +3,25 @@ package plugin
 import (
 	"context"
 	"fmt"
-	"os"
 	"regexp"
 	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
-	"github.com/orb8-dev/kubectl-orb8/internal/version"
 	"github.com/orb8-dev/kubectl-orb8/plugin/cluster"
 	"github.com/orb8-dev/kubectl-orb8/plugin/filter"
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
 )
 
-// envImage names the tracer's image where --image does not.
-const envImage = "ORB8_IMAGE"
-
 // traceOptions are the flags of trace, as the user gave them.
 type traceOptions struct {
 	streams genericiooptions.IOStreams
-	kube    *genericclioptions.ConfigFlags
+	tracerOptions
 
 	names         []string
 	allNamespaces bool
@@ -48,17 +38,11 @@ type traceOptions struct {
 	reverseDNS bool
 	failOnLoss bool
 
-	mode            string
-	maxNodes        int
-	image           string
-	pullPolicy      string
-	pullSecrets     []string
-	tracerNamespace string
-	privileged      bool
+	mode string
 }
 
 func (o *traceOptions) bind(flags *pflag.FlagSet) {
-	o.kube.AddFlags(flags)
+	o.tracerOptions.bind(flags)
 	flags.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "Trace the pods of all namespaces")
 	flags.StringVarP(&o.selector, "selector", "l", "", "Trace pods with these labels (key=value, !=, in, notin)")
 	flags.StringVarP(&o.container, "container", "c", "", "Trace only containers of this name")
@@ -72,19 +56,12 @@ func (o *traceOptions) bind(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.reverseDNS, "reverse-dns", false, "Ask your resolver for the names of addresses outside the cluster")
 	flags.BoolVar(&o.failOnLoss, "fail-on-loss", false, fmt.Sprintf("Exit with code %d if any event was lost", ExitLost))
 	flags.StringVar(&o.mode, "mode", "auto", "Where tracers come from: auto, ephemeral (standalone is the same), cluster (installed agents)")
-	flags.IntVar(&o.maxNodes, "max-nodes", 50, "Start tracers on this many nodes at most")
-	flags.StringVar(&o.image, "image", "", "Image of the tracer (default $"+envImage+", else "+version.TracerImage()+")")
-	flags.StringVar(&o.pullPolicy, "image-pull-policy", "", "Always, IfNotPresent or Never (default IfNotPresent)")
-	flags.StringSliceVar(&o.pullSecrets, "image-pull-secret", nil, "Secret in the tracer's namespace with the registry's credentials (may be repeated)")
-	flags.StringVar(&o.tracerNamespace, "tracer-namespace", "", "Namespace the tracer pods run in (default: the namespace of the command)")
-	flags.BoolVar(&o.privileged, "privileged", false, "Run tracers privileged, for platforms where capabilities are not enough")
 }
 
 // traceConfig is what a trace runs on: every flag resolved and judged, nothing contacted yet.
 type traceConfig struct {
 	streams genericiooptions.IOStreams
-	rest    *rest.Config
-	client  kubernetes.Interface
+	tracerConfig
 	query   cluster.Query
 	kinds   []*event.Kind
 	printer render.Printer
@@ -96,13 +73,6 @@ type traceConfig struct {
 	interval   time.Duration
 	reverseDNS bool
 	failOnLoss bool
-
-	maxNodes        int
-	image           string
-	pullPolicy      corev1.PullPolicy
-	pullSecrets     []string
-	tracerNamespace string
-	privileged      bool
 }
 
 // minInterval keeps the walks over sockets from becoming the node's main work.
@@ -112,7 +82,6 @@ const minInterval = 100 * time.Millisecond
 func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 	c := &traceConfig{
 		streams: o.streams, duration: o.duration, interval: o.interval, reverseDNS: o.reverseDNS, failOnLoss: o.failOnLoss,
-		maxNodes: o.maxNodes, image: o.image, pullSecrets: o.pullSecrets, privileged: o.privileged, tracerNamespace: o.tracerNamespace,
 	}
 	for _, kind := range kinds {
 		c.kinds = append(c.kinds, event.KindByName(kind))
@@ -122,8 +91,6 @@ func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 		return nil, usagef("--duration %v: want 0 or more", o.duration)
 	case o.interval < minInterval:
 		return nil, usagef("--interval %v: want %v or more", o.interval, minInterval)
-	case o.maxNodes < 1:
-		return nil, usagef("--max-nodes %d: want 1 or more", o.maxNodes)
 	}
 	switch o.mode {
 	case "auto", "ephemeral", "standalone":
@@ -132,23 +99,10 @@ func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 	default:
 		return nil, usagef("--mode %q: want auto, ephemeral, standalone or cluster", o.mode)
 	}
-	switch o.pullPolicy {
-	case "", string(corev1.PullAlways), string(corev1.PullIfNotPresent), string(corev1.PullNever):
-		c.pullPolicy = corev1.PullPolicy(o.pullPolicy)
-	default:
-		return nil, usagef("--image-pull-policy %q: want Always, IfNotPresent or Never", o.pullPolicy)
-	}
-	if c.pullPolicy == "" {
-		c.pullPolicy = corev1.PullIfNotPresent
-	}
-	if c.image == "" {
-		c.image = os.Getenv(envImage)
-	}
-	if c.image == "" {
-		c.image = version.TracerImage()
-	}
-
 	var err error
+	if c.tracerConfig, err = o.tracerOptions.complete(); err != nil {
+		return nil, err
+	}
 	if c.filter, err = filter.Compile(o.filter, c.kinds); err != nil {
 		return nil, usagef("--filter: %w", err)
 	}
@@ -164,41 +118,15 @@ func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 		return nil, usage(err)
 	}
 
-	raw, err := o.kube.ToRawKubeConfigLoader().RawConfig()
-	if err != nil {
+	if err := c.connect(o.kube); err != nil {
 		return nil, err
 	}
-	// Without a file, client-go would go on to localhost:8080, where no cluster of today is.
-	if len(raw.Clusters) == 0 && *o.kube.APIServer == "" && !inCluster() {
-		return nil, clientcmd.ErrEmptyConfig
-	}
-	if c.query.Namespace, _, err = o.kube.ToRawKubeConfigLoader().Namespace(); err != nil {
-		return nil, err
-	}
-	if c.tracerNamespace == "" {
-		c.tracerNamespace = c.query.Namespace
-	}
-	if c.rest, err = o.kube.ToRESTConfig(); err != nil {
-		return nil, err
-	}
-	// A session opens a dozen watches at once; the default of 5 requests a second would start it slowly.
-	c.rest.QPS, c.rest.Burst = 100, 200
-	// The API server warns of each Job that the Pod Security it only warns of would refuse; what it refuses is said anyway.
-	c.rest.WarningHandler = rest.NoWarnings{}
-	if c.client, err = kubernetes.NewForConfig(c.rest); err != nil {
-		return nil, err
-	}
+	c.query.Namespace = c.namespace
 	namespace := c.query.Namespace
 	if o.allNamespaces {
 		namespace = ""
 	}
 	return c, c.open(o, namespace)
-}
-
-// inCluster reports whether this runs in a pod, with the cluster's own credentials at hand.
-func inCluster() bool {
-	_, err := rest.InClusterConfig()
-	return err == nil
 }
 
 func (c *traceConfig) open(o *traceOptions, namespace string) (err error) {

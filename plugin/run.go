@@ -86,11 +86,8 @@ func runTrace(parent context.Context, c *traceConfig) error {
 		config: c, reporter: r, targets: targets, end: end, ending: func() bool { return running.Err() != nil },
 		options: &stream.Options{
 			Launcher: launcher,
-			Spec: launch.Spec{
-				Session: launcher.Session(), Namespace: c.tracerNamespace, Image: c.image, ImagePullPolicy: c.pullPolicy,
-				ImagePullSecrets: c.pullSecrets, ClientKey: identity.PublicKey(), Privileged: c.privileged, Deadline: tracerDeadline,
-			},
-			Ready: stream.PodLogs(c.client, c.tracerNamespace),
+			Spec:     c.spec(launcher.Session(), identity.PublicKey(), tracerDeadline),
+			Ready:    stream.PodLogs(c.client, c.tracerNamespace),
 			Dial: func(ctx context.Context, pod string) (net.Conn, error) {
 				return forward.Dial(ctx, c.rest, c.tracerNamespace, pod, session.Port)
 			},

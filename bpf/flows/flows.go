@@ -67,6 +67,7 @@ type Probe struct {
 	ring    *bpf.Ring
 	clock   *bpf.Clock
 	losses  bpf.Losses
+	hooks   []string
 
 	interval  atomic.Int64 // ns
 	watermark atomic.Uint64
@@ -117,6 +118,7 @@ func (p *Probe) load() error {
 	if err != nil {
 		return fmt.Errorf("read flows: %w", err)
 	}
+	p.hooks = bpf.Hooks(spec)
 	spec.Maps[objectMapEvents].MaxEntries = p.options.RingBytes
 	spec.Maps[objectMapPacketFlows4].MaxEntries = p.options.MaxFlows
 	spec.Maps[objectMapPacketFlows6].MaxEntries = p.options.MaxFlows
@@ -145,6 +147,9 @@ func (p *Probe) Lost() []bpf.Loss {
 
 // Watermark is a time, ns since the Unix epoch: no event older than it will be reported any more.
 func (p *Probe) Watermark() uint64 { return p.watermark.Load() }
+
+// Hooks are what the probe is attached to, as libbpf names sections.
+func (p *Probe) Hooks() []string { return p.hooks }
 
 // Interval is the present time between two updates: Options.Interval, or more where walking the sockets takes long.
 func (p *Probe) Interval() time.Duration { return time.Duration(p.interval.Load()) }

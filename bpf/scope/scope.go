@@ -42,6 +42,7 @@ type Scope struct {
 	clock   *bpf.Clock
 	grown   atomic.Uint64
 	types   atomic.Pointer[btf.Cache]
+	hooks   []string
 }
 
 // Open loads the scope's maps and programs and attaches them. It gives a *bpf.NotSupportedError where the kernel is too old.
@@ -74,7 +75,12 @@ func (s *Scope) load() error {
 	); err != nil {
 		return err
 	}
-	if err := loadObjectObjects(&s.objects, &ebpf.CollectionOptions{Cache: cache}); err != nil {
+	spec, err := loadObject()
+	if err != nil {
+		return fmt.Errorf("read scope: %w", err)
+	}
+	s.hooks = bpf.Hooks(spec)
+	if err := spec.LoadAndAssign(&s.objects, &ebpf.CollectionOptions{Cache: cache}); err != nil {
 		return fmt.Errorf("load scope: %w", err)
 	}
 	s.types.Store(cache)
@@ -132,6 +138,9 @@ func (s *Scope) SetCgroup(id uint64, target bool) error {
 	s.grown.Add(1)
 	return nil
 }
+
+// Hooks are what the scope is attached to, as libbpf names sections.
+func (s *Scope) Hooks() []string { return s.hooks }
 
 // Grown counts the cgroups that SetCgroup took in. Probes look for sockets older than themselves when it has changed.
 func (s *Scope) Grown() uint64 { return s.grown.Load() }

@@ -18,6 +18,7 @@ import (
 
 const usage = `usage:
   orb8-tracer session   serve one kubectl orb8, which sets the environment
+  orb8-tracer doctor    print what a session could do on this node, for kubectl orb8 doctor
   orb8-tracer version   print the version`
 
 var errUsage = errors.New(usage)
@@ -46,6 +47,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	switch args[0] {
 	case "session":
 		return serve(ctx, getenv, stdout, stderr)
+	case "doctor":
+		return doctor(ctx, getenv, stdout)
 	case "version", "--version":
 		_, err := fmt.Fprintln(stdout, version.Version())
 		return err

@@ -40,10 +40,6 @@ func serve(ctx context.Context, getenv func(string) string, stdout, stderr io.Wr
 	if node == "" {
 		return fmt.Errorf("%s is not set", session.EnvNodeName)
 	}
-	cgroups := getenv(session.EnvCgroupRoot)
-	if cgroups == "" {
-		cgroups = defaultCgroupMount
-	}
 	identity, err := session.NewIdentity()
 	if err != nil {
 		return err
@@ -65,7 +61,7 @@ func serve(ctx context.Context, getenv func(string) string, stdout, stderr io.Wr
 		Identity:  identity,
 		Client:    client,
 		Listeners: listeners,
-		Kernel:    tracer.Host{CgroupMount: cgroups},
+		Kernel:    tracer.Host{CgroupMount: cgroupMount(getenv)},
 		Ready:     stdout,
 		Log:       log,
 	})

@@ -2,6 +2,7 @@
 package launch
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -61,6 +62,8 @@ type Spec struct {
 	Image            string
 	ImagePullPolicy  corev1.PullPolicy
 	ImagePullSecrets []string
+	// Command of the tracer: "session", if empty, or "doctor".
+	Command string
 	// ClientKey is the only key the tracer will talk to.
 	ClientKey session.PublicKey
 	// Privileged runs the container privileged, for platforms where capabilities are not enough.
@@ -136,7 +139,7 @@ func (s *Spec) container() corev1.Container {
 		Name:            Container,
 		Image:           s.Image,
 		ImagePullPolicy: s.ImagePullPolicy,
-		Args:            []string{"session"},
+		Args:            []string{cmp.Or(s.Command, "session")},
 		Env: []corev1.EnvVar{
 			{Name: session.EnvClientKey, Value: s.ClientKey.String()},
 			{Name: session.EnvCgroupRoot, Value: cgroupMount},

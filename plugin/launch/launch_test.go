@@ -178,7 +178,7 @@ func TestARefusalOfThePodIsExplained(t *testing.T) {
 		},
 		"quota": {
 			`Error creating: pods "x-abcde" is forbidden: exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2`,
-			`quota: exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2: see kubectl describe quota -n demo, or run it elsewhere with --tracer-namespace`,
+			`quota: exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2; see kubectl describe quota -n demo, or run it elsewhere with --tracer-namespace`,
 		},
 		"another admission": {
 			`Error creating: pods "x-abcde" is forbidden: no tracers on Fridays`,

@@ -162,9 +162,16 @@ type StartError struct {
 	Node string
 	// Reason is one of "forbidden", "pod security", "quota", "namespace", "image", "failed".
 	Reason, Message string
+	// Mend is what to do about it; may be empty.
+	Mend string
 }
 
-func (e *StartError) Error() string { return e.Reason + ": " + e.Message }
+func (e *StartError) Error() string {
+	if e.Mend == "" {
+		return e.Reason + ": " + e.Message
+	}
+	return e.Reason + ": " + e.Message + "; " + e.Mend
+}
 
 // reason takes the API machinery's frame off a message.
 func reason(err error) string {
@@ -197,7 +204,7 @@ func (l *Launcher) Running(ctx context.Context, spec *Spec, progress func(string
 			}
 			state = waits
 		} else if refused != "" {
-			return "", refusal(spec, refused)
+			return "", Refusal(spec, refused)
 		}
 		if failed.reason != "" {
 			return "", &StartError{Node: spec.Node, Reason: "failed", Message: fmt.Sprintf("job %s: %s (last: %s)", failed.reason, failed.message, state)}
@@ -214,20 +221,25 @@ func (l *Launcher) Running(ctx context.Context, spec *Spec, progress func(string
 	}
 }
 
-// refusal makes of the API server's refusal to create the pod what the user can do about it.
-func refusal(spec *Spec, message string) *StartError {
+// Refusal makes of the API server's refusal to create the pod what the user can do about it.
+func Refusal(spec *Spec, message string) *StartError {
 	if strings.Contains(message, "violates PodSecurity") {
-		return &StartError{Node: spec.Node, Reason: "pod security", Message: fmt.Sprintf(
-			"namespace %q forbids the tracer (%s); allow it with: kubectl label namespace %s pod-security.kubernetes.io/enforce=privileged --overwrite, or run it elsewhere with --tracer-namespace",
-			spec.Namespace, policyOf(message), spec.Namespace)}
+		return &StartError{
+			Node: spec.Node, Reason: "pod security",
+			Message: fmt.Sprintf("namespace %q forbids the tracer (%s)", spec.Namespace, policyOf(message)),
+			Mend: fmt.Sprintf("allow it with: kubectl label namespace %s pod-security.kubernetes.io/enforce=privileged --overwrite, or run it elsewhere with --tracer-namespace",
+				spec.Namespace),
+		}
 	}
 	// The message names the pod, differently for each node; what is left is the same for all that fail of the same.
 	if _, why, ok := strings.Cut(message, "is forbidden: "); ok {
 		message = why
 	}
 	if strings.Contains(message, "exceeded quota") || strings.Contains(message, "failed quota") {
-		return &StartError{Node: spec.Node, Reason: "quota", Message: fmt.Sprintf(
-			"%s: see kubectl describe quota -n %s, or run it elsewhere with --tracer-namespace", message, spec.Namespace)}
+		return &StartError{
+			Node: spec.Node, Reason: "quota", Message: message,
+			Mend: fmt.Sprintf("see kubectl describe quota -n %s, or run it elsewhere with --tracer-namespace", spec.Namespace),
+		}
 	}
 	return &StartError{Node: spec.Node, Reason: "forbidden", Message: message}
 }
@@ -255,8 +267,10 @@ func judge(pod *corev1.Pod) (running bool, waits string, err *StartError) {
 		}
 		switch w.Reason {
 		case "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName":
-			return false, "", &StartError{Reason: "image", Message: fmt.Sprintf(
-				"can not pull image %s: %s; name another with --image, or a secret with --image-pull-secret", s.Image, w.Message)}
+			return false, "", &StartError{
+				Reason: "image", Message: fmt.Sprintf("can not pull image %s: %s", s.Image, w.Message),
+				Mend: "name another with --image, or a secret with --image-pull-secret",
+			}
 		case "CreateContainerConfigError", "CreateContainerError", "RunContainerError", "CrashLoopBackOff":
 			return false, "", &StartError{Reason: "failed", Message: w.Reason + ": " + w.Message}
 		case "ErrImagePull":

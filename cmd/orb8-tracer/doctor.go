@@ -1,0 +1,90 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/internal/version"
+	"github.com/orb8-dev/kubectl-orb8/tracer"
+)
+
+// doctorStay is how long the report can be fetched: a pod that has ended at once is never seen to run.
+const doctorStay = 20 * time.Second
+
+// wanted are the capabilities that probes need, by their numbers in capabilities(7).
+var wanted = []struct {
+	name   string
+	number int
+}{
+	{"BPF", unix.CAP_BPF},
+	{"PERFMON", unix.CAP_PERFMON},
+	{"NET_ADMIN", unix.CAP_NET_ADMIN},
+}
+
+// doctor examines the node, prints the report and stays until it is told to go.
+func doctor(ctx context.Context, getenv func(string) string, stdout io.Writer) error {
+	r := tracer.Examine(ctx, tracer.Host{CgroupMount: cgroupMount(getenv)})
+	r.Version, r.Kernel, r.Arch = version.Version(), kernelRelease(), machine()
+	_, err := os.Stat("/sys/kernel/btf/vmlinux")
+	r.BTF = err == nil
+	if r.Granted, r.Missing, err = capabilities("/proc/self/status"); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintln(stdout, r.Line()); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(doctorStay):
+	}
+	return nil
+}
+
+// cgroupMount is where the host's cgroups are.
+func cgroupMount(getenv func(string) string) string {
+	if dir := getenv(session.EnvCgroupRoot); dir != "" {
+		return dir
+	}
+	return defaultCgroupMount
+}
+
+// capabilities tells which of the wanted ones a process has, by its status file (proc_pid_status(5)).
+func capabilities(status string) (granted, missing []string, err error) {
+	b, err := os.ReadFile(status)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read own capabilities: %w", err)
+	}
+	_, rest, ok := strings.Cut(string(b), "\nCapEff:")
+	word, _, _ := strings.Cut(strings.TrimSpace(rest), "\n")
+	mask, err := strconv.ParseUint(strings.TrimSpace(word), 16, 64)
+	if !ok || err != nil {
+		return nil, nil, fmt.Errorf("read own capabilities: no CapEff in %s", status)
+	}
+	for _, c := range wanted {
+		if mask&(1<<c.number) != 0 {
+			granted = append(granted, c.name)
+		} else {
+			missing = append(missing, c.name)
+		}
+	}
+	return granted, missing, nil
+}
+
+// machine is what uname -m prints.
+func machine() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Machine[:])
+}

@@ -1,0 +1,63 @@
+package session
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+// reportPrefix opens the one line of a doctor's log that the plugin looks for.
+const reportPrefix = "orb8-doctor "
+
+// Report is what `orb8-tracer doctor` finds out about its node: it does what a session would, and says how that went.
+type Report struct {
+	Protocol uint32 `json:"protocol"`
+	Version  string `json:"version"`
+	// Kernel is the release (uname -r), Arch the machine (uname -m).
+	Kernel string `json:"kernel"`
+	Arch   string `json:"arch"`
+	// BTF tells whether the kernel describes its types; Cgroup is "unified", "hybrid" or empty, where there is no cgroup v2.
+	BTF    bool   `json:"btf"`
+	Cgroup string `json:"cgroup"`
+	// Granted and Missing are the capabilities that probes need (capabilities(7), without CAP_).
+	Granted []string `json:"granted"`
+	Missing []string `json:"missing"`
+	// Probes have been loaded, attached and detached again.
+	Probes []ProbeReport `json:"probes"`
+}
+
+// ProbeReport is how loading a probe went.
+type ProbeReport struct {
+	// Kind is that of the probe's events; "scope" for what all of them stand on.
+	Kind string `json:"kind"`
+	// Hooks are what it has attached to, as libbpf writes sections: "tp_btf/inet_sock_set_state".
+	Hooks []string `json:"hooks,omitempty"`
+	// Error says why it cannot be used; empty where it can.
+	Error string `json:"error,omitempty"`
+	// Unsupported tells that the kernel lacks something, rather than that it forbids it.
+	Unsupported bool `json:"unsupported,omitempty"`
+}
+
+// Line is the log line that holds r, without a line feed.
+func (r *Report) Line() string {
+	b, err := json.Marshal(r)
+	if err != nil {
+		panic(err) // strings, numbers and lists of them always marshal
+	}
+	return reportPrefix + string(b)
+}
+
+// ParseReport reads one log line. ok tells whether the line is a report at all; err, whether it is a broken one.
+func ParseReport(line string) (r *Report, ok bool, err error) {
+	body, ok := strings.CutPrefix(strings.TrimSpace(line), reportPrefix)
+	if !ok {
+		return nil, false, nil
+	}
+	if err := json.Unmarshal([]byte(body), &r); err != nil {
+		return nil, true, fmt.Errorf("report line: %w", err)
+	}
+	if r == nil {
+		return nil, true, fmt.Errorf("report line: want an object, got %q", body)
+	}
+	return r, true, nil
+}

@@ -1,0 +1,120 @@
+// Package doctor judges whether kubectl orb8 can run on a cluster and its nodes, and says what mends it where it cannot. It asks
+// nobody: what was found out is given to it.
+package doctor
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"k8s.io/cli-runtime/pkg/printers"
+
+	"github.com/orb8-dev/kubectl-orb8/event/safe"
+)
+
+// Status of a finding.
+type Status string
+
+// A warning limits what can be seen; a failure prevents a session. Unknown is what could not be tried.
+const (
+	OK      Status = "ok"
+	Warning Status = "warning"
+	Failure Status = "failure"
+	Unknown Status = "unknown"
+)
+
+// Finding is one thing that was looked at.
+type Finding struct {
+	// Node is empty for what concerns the cluster.
+	Node   string
+	Check  string
+	Status Status
+	Detail string
+	// Mend is the command or change that mends it; empty where there is nothing to mend.
+	Mend string
+}
+
+// MarshalJSON writes the contract of `doctor -o json`: what does not apply is null.
+func (f Finding) MarshalJSON() ([]byte, error) {
+	null := func(s string) *string {
+		if s == "" {
+			return nil
+		}
+		return &s
+	}
+	return json.Marshal(struct {
+		SchemaVersion int     `json:"schemaVersion"`
+		Kind          string  `json:"kind"`
+		Node          *string `json:"node"`
+		Check         string  `json:"check"`
+		Status        Status  `json:"status"`
+		Detail        string  `json:"detail"`
+		Mend          *string `json:"mend"`
+	}{1, "finding", null(f.Node), f.Check, f.Status, f.Detail, null(f.Mend)})
+}
+
+// WriteJSON writes one object a line.
+func WriteJSON(w io.Writer, findings []Finding) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	for _, f := range findings {
+		if err := encoder.Encode(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// WriteTable writes a line a finding, and below it what mends it. Text from the cluster is made safe for a terminal.
+func WriteTable(w io.Writer, findings []Finding, headers bool) error {
+	table := printers.GetNewTabWriter(w)
+	if headers {
+		if _, err := fmt.Fprintln(table, "STATUS\tNODE\tCHECK\tDETAIL"); err != nil {
+			return err
+		}
+	}
+	for _, f := range findings {
+		node := f.Node
+		if node == "" {
+			node = "-"
+		}
+		cells := []string{string(f.Status), node, f.Check, f.Detail}
+		if f.Status == Failure {
+			cells[0] = "FAILURE"
+		}
+		if err := row(table, cells); err != nil {
+			return err
+		}
+		if f.Mend == "" {
+			continue
+		}
+		if err := row(table, []string{"", "", "", "mend: " + f.Mend}); err != nil {
+			return err
+		}
+	}
+	return table.Flush()
+}
+
+func row(w io.Writer, cells []string) error {
+	for i, c := range cells {
+		cells[i] = string(safe.AppendText(nil, strings.Join(strings.Fields(c), " ")))
+	}
+	_, err := fmt.Fprintln(w, strings.Join(cells, "\t"))
+	return err
+}
+
+// Failed counts the failures that concern the whole cluster, and the nodes that have one of their own.
+func Failed(findings []Finding) (cluster int, nodes map[string]bool) {
+	nodes = map[string]bool{}
+	for _, f := range findings {
+		switch {
+		case f.Status != Failure:
+		case f.Node == "":
+			cluster++
+		default:
+			nodes[f.Node] = true
+		}
+	}
+	return cluster, nodes
+}

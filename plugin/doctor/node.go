@@ -1,0 +1,139 @@
+package doctor
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/version"
+
+	"github.com/orb8-dev/kubectl-orb8/event/session"
+)
+
+// Floor is the oldest Linux release that probes load on.
+const Floor = "5.15"
+
+// platforms are kinds of nodes that run no privileged pods, whatever is granted.
+var platforms = []struct {
+	name string
+	is   func(*corev1.Node) bool
+	mend string
+}{
+	{
+		"AWS Fargate", func(n *corev1.Node) bool { return n.Labels["eks.amazonaws.com/compute-type"] == "fargate" },
+		"run the pods to be traced in a managed or self-managed node group",
+	},
+	{
+		"a virtual node", func(n *corev1.Node) bool {
+			return n.Labels["type"] == "virtual-kubelet" ||
+				slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == "virtual-kubelet.io/provider" })
+		},
+		"run the pods to be traced on nodes with a kernel of their own",
+	},
+}
+
+// Node judges what the API server knows of a node. usable tells whether it makes sense to try a tracer there.
+func Node(n *corev1.Node) (findings []Finding, usable bool) {
+	add := func(check string, status Status, detail, mend string) {
+		findings = append(findings, Finding{Node: n.Name, Check: check, Status: status, Detail: detail, Mend: mend})
+	}
+	info := n.Status.NodeInfo
+	for _, p := range platforms {
+		if p.is(n) {
+			add("platform", Failure, p.name+" runs no pods with host access", p.mend)
+			return findings, false
+		}
+	}
+	if info.OperatingSystem != "linux" || !slices.Contains([]string{"amd64", "arm64"}, info.Architecture) {
+		add("platform", Failure, info.OperatingSystem+"/"+info.Architecture+": tracers run on linux/amd64 and linux/arm64",
+			"trace pods on other nodes: see kubectl get nodes -L kubernetes.io/os,kubernetes.io/arch")
+		return findings, false
+	}
+	detail := fmt.Sprintf("%s/%s, %s, %s, kubelet %s", info.OperatingSystem, info.Architecture, info.OSImage, info.ContainerRuntimeVersion, info.KubeletVersion)
+	if strings.HasPrefix(n.Name, "gk3-") {
+		add("platform", Warning, "looks like GKE Autopilot, which admits no pods with host access but those Google lists", "use a Standard cluster's node pool")
+	} else {
+		add("platform", OK, detail, "")
+	}
+	usable = true
+	if old(info.KernelVersion) {
+		add("kernel", Failure, fmt.Sprintf("Linux %s is older than %s", info.KernelVersion, Floor), "upgrade the node's image to one with Linux "+Floor+" or later")
+		usable = false
+	}
+	if ready := condition(n, corev1.NodeReady); ready == nil || ready.Status != corev1.ConditionTrue {
+		why := "its kubelet has not said"
+		if ready != nil {
+			why = ready.Message
+		}
+		add("ready", Failure, "the node is not ready: "+why, "kubectl describe node "+n.Name)
+		usable = false
+	}
+	var taints []string
+	for _, t := range n.Spec.Taints {
+		taints = append(taints, t.ToString())
+	}
+	if len(taints) > 0 {
+		add("taints", OK, strings.Join(taints, ", ")+": tolerated", "")
+	}
+	return findings, usable
+}
+
+func condition(n *corev1.Node, wanted corev1.NodeConditionType) *corev1.NodeCondition {
+	for i := range n.Status.Conditions {
+		if n.Status.Conditions[i].Type == wanted {
+			return &n.Status.Conditions[i]
+		}
+	}
+	return nil
+}
+
+// old tells whether a kernel's release is below Floor; one that cannot be read is tried.
+func old(release string) bool {
+	v, err := version.ParseGeneric(release)
+	return err == nil && v.LessThan(version.MustParseGeneric(Floor))
+}
+
+// commands are the commands by the kind of event they show.
+var commands = map[string]string{"flow": "trace network"}
+
+// Report judges what a tracer has found out on its node. privileged tells whether it ran so.
+func Report(node string, r *session.Report, privileged bool) []Finding {
+	var findings []Finding
+	add := func(check string, status Status, detail, mend string) {
+		findings = append(findings, Finding{Node: node, Check: check, Status: status, Detail: detail, Mend: mend})
+	}
+	const upgrade = "use a node image with Linux " + Floor + " or later, built with CONFIG_DEBUG_INFO_BTF, as the current ones of all distributions are"
+	if r.BTF {
+		add("kernel", OK, fmt.Sprintf("Linux %s (%s), with type information (BTF)", r.Kernel, r.Arch), "")
+	} else {
+		add("kernel", Failure, fmt.Sprintf("Linux %s (%s) has no type information (BTF)", r.Kernel, r.Arch), upgrade)
+	}
+	if r.Cgroup == "" {
+		add("cgroup", Failure, "no cgroup v2 hierarchy under /sys/fs/cgroup", "boot the node with systemd.unified_cgroup_hierarchy=1")
+	} else {
+		add("cgroup", OK, "v2, "+r.Cgroup, "")
+	}
+	if len(r.Missing) == 0 {
+		add("capabilities", OK, strings.Join(r.Granted, ", "), "")
+	} else {
+		add("capabilities", Failure, "not granted: "+strings.Join(r.Missing, ", "), "let the container runtime grant them, or try --privileged")
+	}
+	for _, p := range r.Probes {
+		check := "probe: " + p.Kind
+		if c := commands[p.Kind]; c != "" {
+			check = c
+		}
+		switch {
+		case p.Error == "":
+			add(check, OK, strings.Join(p.Hooks, ", "), "")
+		case p.Unsupported:
+			add(check, Failure, p.Error, upgrade)
+		case !privileged:
+			add(check, Failure, p.Error, "try --privileged: a security module of the node may forbid it")
+		default:
+			add(check, Failure, p.Error, "")
+		}
+	}
+	return findings
+}

@@ -1,0 +1,115 @@
+package plugin
+
+import (
+	"cmp"
+	"os"
+	"time"
+
+	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/internal/version"
+	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
+)
+
+// envImage names the tracer's image where --image does not.
+const envImage = "ORB8_IMAGE"
+
+// tracerOptions are the flags of whatever starts tracers.
+type tracerOptions struct {
+	kube *genericclioptions.ConfigFlags
+
+	maxNodes        int
+	image           string
+	pullPolicy      string
+	pullSecrets     []string
+	tracerNamespace string
+	privileged      bool
+}
+
+func (o *tracerOptions) bind(flags *pflag.FlagSet) {
+	o.kube.AddFlags(flags)
+	flags.IntVar(&o.maxNodes, "max-nodes", 50, "Start tracers on this many nodes at most")
+	flags.StringVar(&o.image, "image", "", "Image of the tracer (default $"+envImage+", else "+version.TracerImage()+")")
+	flags.StringVar(&o.pullPolicy, "image-pull-policy", "", "Always, IfNotPresent or Never (default IfNotPresent)")
+	flags.StringSliceVar(&o.pullSecrets, "image-pull-secret", nil, "Secret in the tracer's namespace with the registry's credentials (may be repeated)")
+	flags.StringVar(&o.tracerNamespace, "tracer-namespace", "", "Namespace the tracer pods run in (default: the namespace of the command)")
+	flags.BoolVar(&o.privileged, "privileged", false, "Run tracers privileged, for platforms where capabilities are not enough")
+}
+
+// tracerConfig is the cluster, and how tracers are started in it.
+type tracerConfig struct {
+	rest   *rest.Config
+	client kubernetes.Interface
+	// namespace of the command.
+	namespace string
+
+	maxNodes        int
+	image           string
+	pullPolicy      corev1.PullPolicy
+	pullSecrets     []string
+	tracerNamespace string
+	privileged      bool
+}
+
+// complete judges the options. Nothing is contacted, and no file is read.
+func (o *tracerOptions) complete() (tracerConfig, error) {
+	c := tracerConfig{
+		maxNodes: o.maxNodes, image: cmp.Or(o.image, os.Getenv(envImage), version.TracerImage()), pullSecrets: o.pullSecrets,
+		pullPolicy:      corev1.PullPolicy(cmp.Or(o.pullPolicy, string(corev1.PullIfNotPresent))),
+		tracerNamespace: o.tracerNamespace, privileged: o.privileged,
+	}
+	if o.maxNodes < 1 {
+		return c, usagef("--max-nodes %d: want 1 or more", o.maxNodes)
+	}
+	switch c.pullPolicy {
+	case corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever:
+	default:
+		return c, usagef("--image-pull-policy %q: want Always, IfNotPresent or Never", o.pullPolicy)
+	}
+	return c, nil
+}
+
+// connect reads the kubeconfig and makes the client.
+func (c *tracerConfig) connect(kube *genericclioptions.ConfigFlags) error {
+	raw, err := kube.ToRawKubeConfigLoader().RawConfig()
+	if err != nil {
+		return err
+	}
+	// Without a file, client-go would go on to localhost:8080, where no cluster of today is.
+	if len(raw.Clusters) == 0 && *kube.APIServer == "" && !inCluster() {
+		return clientcmd.ErrEmptyConfig
+	}
+	if c.namespace, _, err = kube.ToRawKubeConfigLoader().Namespace(); err != nil {
+		return err
+	}
+	c.tracerNamespace = cmp.Or(c.tracerNamespace, c.namespace)
+	if c.rest, err = kube.ToRESTConfig(); err != nil {
+		return err
+	}
+	// A session opens a dozen watches at once; the default of 5 requests a second would start it slowly.
+	c.rest.QPS, c.rest.Burst = 100, 200
+	// The API server warns of each Job that the Pod Security it only warns of would refuse; what it refuses is said anyway.
+	c.rest.WarningHandler = rest.NoWarnings{}
+	c.client, err = kubernetes.NewForConfig(c.rest)
+	return err
+}
+
+// inCluster reports whether this runs in a pod, with the cluster's own credentials at hand.
+func inCluster() bool {
+	_, err := rest.InClusterConfig()
+	return err == nil
+}
+
+// spec is what every tracer of a session has in common.
+func (c *tracerConfig) spec(id string, key session.PublicKey, deadline time.Duration) launch.Spec {
+	return launch.Spec{
+		Session: id, Namespace: c.tracerNamespace, Image: c.image, ImagePullPolicy: c.pullPolicy,
+		ImagePullSecrets: c.pullSecrets, ClientKey: key, Privileged: c.privileged, Deadline: deadline,
+	}
+}

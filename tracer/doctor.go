@@ -1,0 +1,58 @@
+package tracer
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+
+	"github.com/orb8-dev/kubectl-orb8/bpf"
+	"github.com/orb8-dev/kubectl-orb8/event/session"
+)
+
+// Examine loads and attaches all that a session could ask for, one kind after the other, and detaches it again. What it can
+// not do is in the report.
+func Examine(ctx context.Context, kernel Kernel) session.Report {
+	r := session.Report{Protocol: session.Protocol}
+	root, err := kernel.CgroupRoot()
+	if err != nil {
+		r.Probes = append(r.Probes, outcome(scopeName, nil, err))
+		return r
+	}
+	r.Cgroup = "unified"
+	if filepath.Base(root) == "unified" {
+		r.Cgroup = "hybrid"
+	}
+	scope, err := kernel.OpenScope(root)
+	r.Probes = append(r.Probes, outcome(scopeName, scope, err))
+	if err != nil {
+		return r // nothing stands without it
+	}
+	for _, kind := range kernel.Kinds() {
+		source, err := kernel.OpenSource(ctx, kind, scope, root, &session.Config{Kinds: []string{kind}})
+		p := outcome(kind, source, err)
+		if err == nil {
+			if err := source.Close(); err != nil {
+				p.Error = "detach: " + err.Error()
+			}
+		}
+		r.Probes = append(r.Probes, p)
+	}
+	if err := scope.Close(); err != nil {
+		r.Probes[0].Error = "detach: " + err.Error()
+	}
+	return r
+}
+
+func outcome(kind string, opened any, err error) session.ProbeReport {
+	p := session.ProbeReport{Kind: kind}
+	if err != nil {
+		p.Error = err.Error()
+		var lacks *bpf.NotSupportedError
+		p.Unsupported = errors.As(err, &lacks)
+		return p
+	}
+	if h, ok := opened.(interface{ Hooks() []string }); ok {
+		p.Hooks = h.Hooks()
+	}
+	return p
+}
