@@ -258,6 +258,10 @@ func (x *examination) tryNodes(ctx context.Context, nodes []corev1.Node) error {
 	if err != nil {
 		return err
 	}
+	commands := map[string]string{}
+	for _, t := range tracings {
+		commands[t.kind] = "trace " + t.name
+	}
 	results := make([][]doctor.Finding, len(nodes))
 	slots := make(chan struct{}, examineAtOnce)
 	var trying sync.WaitGroup
@@ -283,12 +287,12 @@ func (x *examination) tryNodes(ctx context.Context, nodes []corev1.Node) error {
 			if err != nil {
 				f := doctor.Finding{Node: name, Check: "tracer", Status: doctor.Failure, Detail: err.Error()}
 				if start := (*launch.StartError)(nil); errors.As(err, &start) {
-					f.Mend = start.Mend
+					f.Detail, f.Mend = start.Reason+": "+start.Message, start.Mend
 				}
 				results[i] = append(results[i], f)
 				return
 			}
-			results[i] = append(results[i], doctor.Report(name, report, x.privileged)...)
+			results[i] = append(results[i], doctor.Report(name, report, x.privileged, commands)...)
 		})
 	}
 	trying.Wait()
@@ -369,9 +373,17 @@ func (x *examination) verdict() error {
 		x.reporter.line("no session can run: see above for what mends it")
 		return &exitError{ExitError, nil}
 	case len(nodes) > 0:
-		x.reporter.line("%d of %d nodes cannot be traced: see above for what mends it", len(nodes), len(tried))
+		x.reporter.line("%d of %s cannot be traced: see above for what mends it", len(nodes), count(len(tried), "node"))
 		return &exitError{ExitSomeFailed, nil}
 	}
-	x.reporter.line("%d nodes can be traced", len(tried))
+	x.reporter.line("%s can be traced", count(len(tried), "node"))
 	return nil
+}
+
+// count is a number and what it counts, in the plural but for one.
+func count(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
 }

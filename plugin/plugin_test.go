@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,8 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/yaml"
+
+	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/plugin/cluster"
@@ -298,5 +301,30 @@ func TestReverseDNSAsksOnlyForWhatTheClusterDoesNotName(t *testing.T) {
 	r.wait()
 	if _, asked := r.hosts[netip.MustParseAddr("::1")]; asked {
 		t.Error("a session that is over still asks")
+	}
+}
+
+func TestEveryKindOfEventCanBeTraced(t *testing.T) {
+	for _, k := range event.Kinds() {
+		traced := slices.ContainsFunc(tracings, func(tr tracing) bool { return tr.kind == k.Name })
+		if own := k.Name == "lost" || k.Name == "nodeStatus"; traced == own {
+			t.Errorf("%s: traced %v", k.Name, traced)
+		}
+	}
+}
+
+func TestSeveralKindsAreOneTrace(t *testing.T) {
+	cmd := newTraceCommand(genericiooptions.NewTestIOStreamsDiscard())
+	if kinds, err := parseKinds(cmd, "network,net,flows"); err != nil || !slices.Equal(kinds, []string{"flow"}) {
+		t.Errorf("got %v, %v", kinds, err)
+	}
+	for list, want := range map[string]string{
+		"network,":         "a kind is empty",
+		",":                "a kind is empty",
+		"network,nettwork": `unknown command "nettwork"`,
+	} {
+		if _, err := parseKinds(cmd, list); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", list, err, want)
+		}
 	}
 }

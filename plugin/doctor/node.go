@@ -94,11 +94,9 @@ func old(release string) bool {
 	return err == nil && v.LessThan(version.MustParseGeneric(Floor))
 }
 
-// commands are the commands by the kind of event they show.
-var commands = map[string]string{"flow": "trace network"}
-
-// Report judges what a tracer has found out on its node. privileged tells whether it ran so.
-func Report(node string, r *session.Report, privileged bool) []Finding {
+// Report judges what a tracer has found out on its node. privileged tells whether it ran so; commands are the commands by the
+// kind of event they show.
+func Report(node string, r *session.Report, privileged bool, commands map[string]string) []Finding {
 	var findings []Finding
 	add := func(check string, status Status, detail, mend string) {
 		findings = append(findings, Finding{Node: node, Check: check, Status: status, Detail: detail, Mend: mend})

@@ -1,0 +1,157 @@
+package doctor
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/orb8-dev/kubectl-orb8/deploy"
+	"github.com/orb8-dev/kubectl-orb8/event/session"
+)
+
+func node(adapt func(*corev1.Node)) *corev1.Node {
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{}}}
+	n.Status.NodeInfo = corev1.NodeSystemInfo{OperatingSystem: "linux", Architecture: "arm64", KernelVersion: "6.1.0-18-cloud-arm64", OSImage: "Debian", ContainerRuntimeVersion: "cri-o://1", KubeletVersion: "v1"}
+	n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
+	adapt(n)
+	return n
+}
+
+func TestANodeIsJudgedByWhatTheAPIServerKnows(t *testing.T) {
+	for name, test := range map[string]struct {
+		adapt  func(*corev1.Node)
+		usable bool
+		want   []string // check=status
+	}{
+		"fit":           {func(*corev1.Node) {}, true, []string{"platform=ok"}},
+		"fargate":       {func(n *corev1.Node) { n.Labels["eks.amazonaws.com/compute-type"] = "fargate" }, false, []string{"platform=failure"}},
+		"virtual":       {func(n *corev1.Node) { n.Labels["type"] = "virtual-kubelet" }, false, []string{"platform=failure"}},
+		"virtual taint": {func(n *corev1.Node) { n.Spec.Taints = []corev1.Taint{{Key: "virtual-kubelet.io/provider"}} }, false, []string{"platform=failure"}},
+		"windows":       {func(n *corev1.Node) { n.Status.NodeInfo.OperatingSystem = "windows" }, false, []string{"platform=failure"}},
+		"riscv":         {func(n *corev1.Node) { n.Status.NodeInfo.Architecture = "riscv64" }, false, []string{"platform=failure"}},
+		"autopilot":     {func(n *corev1.Node) { n.Name = "gk3-x" }, true, []string{"platform=warning"}},
+		"old kernel":    {func(n *corev1.Node) { n.Status.NodeInfo.KernelVersion = "5.10.0-21-amd64" }, false, []string{"platform=ok", "kernel=failure"}},
+		"odd kernel":    {func(n *corev1.Node) { n.Status.NodeInfo.KernelVersion = "custom" }, true, []string{"platform=ok"}},
+		"not ready":     {func(n *corev1.Node) { n.Status.Conditions[0].Status = corev1.ConditionFalse }, false, []string{"platform=ok", "ready=failure"}},
+		"never heard":   {func(n *corev1.Node) { n.Status.Conditions = nil }, false, []string{"platform=ok", "ready=failure"}},
+		"tainted": {func(n *corev1.Node) {
+			n.Spec.Taints = []corev1.Taint{{Key: "gpu", Value: "yes", Effect: corev1.TaintEffectNoExecute}}
+		}, true, []string{"platform=ok", "taints=ok"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := node(test.adapt)
+			findings, usable := Node(n)
+			var got []string
+			for _, f := range findings {
+				got = append(got, f.Check+"="+string(f.Status))
+				if f.Node != n.Name || f.Detail == "" || (f.Mend == "") != (f.Status == OK) {
+					t.Errorf("finding %+v", f)
+				}
+			}
+			if usable != test.usable || !slices.Equal(got, test.want) {
+				t.Errorf("got %v, usable %v; want %v, %v", got, usable, test.want, test.usable)
+			}
+		})
+	}
+}
+
+func TestEveryFailureOfANodeSaysWhatMendsIt(t *testing.T) {
+	bad := &session.Report{Missing: []string{"BPF"}, Probes: []session.ProbeReport{
+		{Kind: "scope", Error: "kernel lacks x (needs Linux 5.15 or newer)", Unsupported: true}, {Kind: "flow", Error: "operation not permitted"},
+	}}
+	findings := Report("n", bad, false, nil)
+	if len(findings) != 5 {
+		t.Errorf("%d findings, want 5: %+v", len(findings), findings)
+	}
+	for _, f := range findings {
+		if f.Status != Failure || f.Mend == "" {
+			t.Errorf("finding %+v", f)
+		}
+	}
+	good := &session.Report{BTF: true, Cgroup: "unified", Granted: []string{"BPF"}, Probes: []session.ProbeReport{{Kind: "flow", Hooks: []string{"a", "b"}}}}
+	findings = Report("n", good, false, map[string]string{"flow": "trace network"})
+	for _, f := range findings {
+		if f.Status != OK || f.Mend != "" {
+			t.Errorf("finding %+v", f)
+		}
+	}
+	if last := findings[len(findings)-1]; last.Check != "trace network" || last.Detail != "a, b" {
+		t.Errorf("probe %+v", last)
+	}
+}
+
+func TestTheDocumentedRoleIsWhatIsAskedFor(t *testing.T) {
+	permissions, err := Permissions(deploy.RBAC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]Permission{}
+	for _, p := range permissions {
+		found[p.Name()] = p
+		if all := p.Judge("demo", nil, "m"); all.Status != OK || all.Mend != "" {
+			t.Errorf("granted: %+v", all)
+		}
+		if none := p.Judge("demo", p.Verbs, "m"); none.Status == OK || none.Mend != "m" || !strings.Contains(none.Detail, p.Name()) {
+			t.Errorf("refused: %+v", none)
+		}
+	}
+	jobs, services := found["jobs.batch"], found["services"]
+	for _, test := range []struct {
+		p      Permission
+		verbs  []string
+		status Status
+		says   string
+	}{
+		{jobs, []string{"create"}, Failure, "may not create jobs.batch in namespace demo"},
+		{jobs, []string{"patch"}, Warning, "a session ends after an hour"},
+		{services, []string{"list", "watch"}, Warning, "may not list, watch services in namespace demo: Services are shown by their addresses"},
+		{found["pods/portforward"], []string{"get"}, Failure, "pods/portforward"},
+	} {
+		if f := test.p.Judge("demo", test.verbs, "m"); f.Status != test.status || !strings.Contains(f.Detail, test.says) {
+			t.Errorf("refused %v: %+v, want %s and %q", test.verbs, f, test.status, test.says)
+		}
+	}
+	r := found["pods/portforward"]
+	if a := r.Review("get", "demo").Spec.ResourceAttributes; a.Resource != "pods" || a.Subresource != "portforward" || a.Namespace != "demo" {
+		t.Errorf("review %+v", a)
+	}
+}
+
+func TestOutputIsOneObjectALineAndATableSafeForATerminal(t *testing.T) {
+	findings := []Finding{
+		{Check: "api server", Status: OK, Detail: "v1"},
+		{Node: "n\x1b[2J", Check: "kernel", Status: Failure, Detail: "two\nlines\tand a tab", Mend: "do <this> & that"},
+	}
+	var table, lines bytes.Buffer
+	if err := WriteTable(&table, findings, true); err != nil {
+		t.Fatal(err)
+	}
+	const want = `STATUS    NODE          CHECK        DETAIL
+ok        -             api server   v1
+FAILURE   n\x1b[2J      kernel       two lines and a tab
+                                     mend: do <this> & that
+`
+	if strings.ContainsRune(table.String(), 0x1b) || strings.Join(strings.Fields(table.String()), " ") != strings.Join(strings.Fields(want), " ") {
+		t.Errorf("table:\n%s\nwant:\n%s", table.String(), want)
+	}
+	if err := WriteJSON(&lines, findings); err != nil {
+		t.Fatal(err)
+	}
+	for i, line := range strings.Split(strings.TrimSuffix(lines.String(), "\n"), "\n") {
+		var got map[string]any
+		if err := json.Unmarshal([]byte(line), &got); err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 && (got["node"] != nil || got["mend"] != nil) || i == 1 && (got["node"] != findings[1].Node || got["mend"] != "do <this> & that") {
+			t.Errorf("line %d: %s", i, line)
+		}
+	}
+	if c, nodes := Failed(findings); c != 0 || len(nodes) != 1 {
+		t.Errorf("failed: %d, %v", c, nodes)
+	}
+}
