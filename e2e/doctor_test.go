@@ -132,7 +132,7 @@ func TestDoctorMendsPermissions(t *testing.T) {
 	}
 	before.NothingLeft(t)
 
-	command := regexp.MustCompile(`USER`).ReplaceAllString(mends(t, f, `kubectl orb8 rbac .*`), "patient")
+	command := mends(t, f, `kubectl orb8 rbac .*--user=patient .*`)
 	cmd := exec.Command("bash", "-c", command)
 	cmd.Env = e.Environ(e.Kubeconfig)
 	if out, err := cmd.CombinedOutput(); err != nil {

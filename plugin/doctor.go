@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -133,6 +135,7 @@ func (x *examination) askPermissions(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	mend := x.grant(ctx)
 	for _, p := range permissions {
 		refused := make([]bool, len(p.Verbs))
 		asked := make([]error, len(p.Verbs))
@@ -158,10 +161,23 @@ func (x *examination) askPermissions(ctx context.Context) error {
 				verbs = append(verbs, verb)
 			}
 		}
-		f := p.Judge(x.tracerNamespace, verbs, grantCommand(x.tracerNamespace))
+		f := p.Judge(x.tracerNamespace, verbs, mend)
 		x.add(f.Check, f.Status, f.Detail, f.Mend)
 	}
 	return nil
+}
+
+// plainName is a user's name that a shell takes as it is.
+var plainName = regexp.MustCompile(`^[A-Za-z0-9:@._-]+$`)
+
+// grant is the command that gives this user the documented Role, with the user's name where the cluster tells it (1.28 and later).
+func (x *examination) grant(ctx context.Context) string {
+	command := grantCommand(x.tracerNamespace)
+	me, err := x.client.AuthenticationV1().SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
+	if err == nil && plainName.MatchString(me.Status.UserInfo.Username) {
+		command = strings.Replace(command, "--user=USER", "--user="+me.Status.UserInfo.Username, 1)
+	}
+	return command
 }
 
 // rehearse has the API server admit the very Job and its pod, without making them.
