@@ -73,11 +73,11 @@ lint: ## Vet, format and lint
 	@hack/lint.sh
 
 .PHONY: test
-test: install-deps test-unit test-bpf test-cluster test-e2e ## Run every test: unit, race, BPF as root, end to end on a real cluster
+test: install-deps test-unit test-bpf test-kernels test-cluster test-e2e ## Run every test: unit, race, BPF as root, other kernels, end to end on a real cluster
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need neither root nor a cluster, with the race detector
-	@hack/test.sh -race $$($(GO) list ./... | grep -vE '/(bpf|e2e)(/|$$)') ./e2e/image/... ./e2e/workload/... ./e2e/bench/...
+	@hack/test.sh -race $$($(GO) list ./... | grep -vE '/(bpf|e2e)(/|$$)') ./e2e/image/... ./e2e/workload/... ./e2e/bench/... ./e2e/kernels/...
 
 .PHONY: test-bpf
 test-bpf: ## Run the tests of the BPF programs (root)
@@ -86,6 +86,10 @@ test-bpf: ## Run the tests of the BPF programs (root)
 .PHONY: test-e2e
 test-e2e: build images ## Run the end-to-end tests on a two-node cluster, started where none is up (root)
 	@hack/with-cluster.sh hack/test.sh -count=1 -timeout 30m ./e2e $(if $(RUN),-run '$(RUN)')
+
+.PHONY: test-kernels
+test-kernels: ## Try every probe on other kernels, in virtual machines; UPDATE=1 writes docs/KERNELS.md
+	@ORB8_E2E_KERNELS=1 hack/test.sh -count=1 -timeout 60m ./e2e/kernels $(if $(UPDATE),-args -update)
 
 .PHONY: test-cluster
 test-cluster: ## Test the test bed itself: up and down leave nothing behind (root)

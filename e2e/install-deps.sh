@@ -26,6 +26,10 @@ iproute2                    ip
 procps                      sysctl
 util-linux                  nsenter
 jq                          jq
+qemu-system-x86             qemu-system-x86_64
+qemu-system-arm             qemu-system-aarch64
+cpio                        cpio
+debian-archive-keyring      /usr/share/keyrings/debian-archive-keyring.gpg
 '
 
 # Some distributions leave these out of an ordinary user's PATH.

@@ -313,6 +313,21 @@ func TestEveryKindOfEventCanBeTraced(t *testing.T) {
 	}
 }
 
+func TestEveryCommandHasItsPage(t *testing.T) {
+	for _, tr := range tracings {
+		page, err := os.ReadFile("../docs/trace-" + tr.name + ".md")
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		for _, want := range []string{"# kubectl orb8 trace " + tr.name, "$ kubectl orb8 trace " + tr.name, "columns.md#" + strings.ToLower(tr.kind)} {
+			if !strings.Contains(string(page), want) {
+				t.Errorf("docs/trace-%s.md has no %q", tr.name, want)
+			}
+		}
+	}
+}
+
 func TestSeveralKindsAreOneTrace(t *testing.T) {
 	cmd := newTraceCommand(genericiooptions.NewTestIOStreamsDiscard())
 	if kinds, err := parseKinds(cmd, "network,net,flows"); err != nil || !slices.Equal(kinds, []string{"flow"}) {

@@ -242,7 +242,12 @@ func TestBulkThroughput(t *testing.T) {
 		ns, client, server := pairOn(t, e, a.first, a.second)
 		to := at(server, t)
 		ratios := compare(t, e, ns, a.tracers, func() float64 {
-			return client.Exec(t, "bulk", "-to", to, "-for", "2s")[0].Performance.BytesPerSecond
+			// How fast one stream goes depends on where the scheduler has put its ends when it began.
+			var runs []float64
+			for range 5 {
+				runs = append(runs, client.Exec(t, "bulk", "-to", to, "-for", "600ms")[0].Performance.BytesPerSecond)
+			}
+			return median(runs)
 		})
 		low, high := interval(ratios)
 		goal := ""
@@ -260,9 +265,13 @@ func TestRequestLatency(t *testing.T) {
 		to := at(server, t)
 		var p50 []float64
 		ratios := compare(t, e, ns, a.tracers, func() float64 {
-			p := client.Exec(t, "load", "-to", to, "-conns", "4", "-for", "2s")[0].Performance
-			p50 = append(p50, p.P50)
-			return p.P99
+			var runs []float64
+			for range 3 {
+				p := client.Exec(t, "load", "-to", to, "-conns", "4", "-for", "1s")[0].Performance
+				p50 = append(p50, p.P50)
+				runs = append(runs, p.P99)
+			}
+			return median(runs)
 		})
 		low, high := interval(ratios)
 		goal := ""

@@ -1,0 +1,249 @@
+package kernels
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/e2e/kernels/console"
+	"github.com/orb8-dev/kubectl-orb8/event/session"
+)
+
+var update = flag.Bool("update", false, "write docs/KERNELS.md")
+
+const repository = "../.."
+
+// patience is for one machine, which is some twenty times slower than the one it runs on.
+const patience = 15 * time.Minute
+
+// chosen are the tests of a folder of bpf that see its known events; all of them, where nothing is chosen.
+var chosen = map[string]string{
+	"flows": "TestThreeCapabilitiesAreEnough|TestTCPCountersAreTheKernelsOwn|TestARefusedConnectionIsReported|" +
+		"TestUDPDatagramsAndBytesAreExact|TestPingIsOneFlow|TestOtherNetworkNamespacesAreSeen|TestAConnectionOlderThanTheTraceIsExactAndKnowsItsRole",
+}
+
+// TestEveryProbeOnEveryKernel has a tracer load everything with a tracer's capabilities, and runs the probes' own tests, in
+// virtual machines with other kernels and on the one that runs.
+func TestEveryProbeOnEveryKernel(t *testing.T) {
+	if os.Getenv("ORB8_E2E_KERNELS") == "" {
+		t.Skip("starts virtual machines: make test-kernels")
+	}
+	results := make([]*result, len(Kernels))
+	t.Run("kernels", func(t *testing.T) {
+		for i, k := range Kernels {
+			t.Run(k.Name(), func(t *testing.T) {
+				results[i] = try(t, k)
+			})
+		}
+	})
+	for _, r := range results {
+		if r == nil {
+			t.Fatal("no table without all kernels")
+		}
+	}
+	page := table(results)
+	t.Log("\n" + page)
+	if *update {
+		if err := os.WriteFile(filepath.Join(repository, "docs", "KERNELS.md"), []byte(page), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// result is what came out on one kernel.
+type result struct {
+	kernel Kernel
+	report *session.Report
+	suites []suite
+}
+
+// suite is the tests of one folder of bpf.
+type suite struct {
+	name            string
+	passed, skipped []string
+}
+
+func try(t *testing.T, k Kernel) *result {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	image, err := Fetch(ctx, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := filepath.Join(t.TempDir(), "root")
+	folders := fill(t, k, root)
+	steps, log, err := Boot(ctx, k, image, root)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, log)
+	}
+	if want := 1 + len(folders); len(steps) < 1 || k.Supported && len(steps) != want {
+		t.Fatalf("%d steps, want %d:\n%s", len(steps), want, log)
+	}
+	r := &result{kernel: k, report: report(t, steps[0])}
+	for _, p := range r.report.Probes {
+		switch {
+		case k.Supported && p.Error != "":
+			t.Errorf("%s: %s", p.Kind, p.Error)
+		case !k.Supported && p.Error != "" && !p.Unsupported:
+			t.Errorf("%s fails, and does not say what the kernel lacks: %s", p.Kind, p.Error)
+		}
+	}
+	if k.Supported {
+		for i, s := range steps[1:] {
+			r.suites = append(r.suites, tests(t, folders[i], s))
+		}
+	}
+	return r
+}
+
+// fill makes the machine's file system and returns the folders of bpf whose tests it runs.
+func fill(t *testing.T, k Kernel, root string) (folders []string) {
+	t.Helper()
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	build := func(to string, args ...string) {
+		cmd := exec.CommandContext(t.Context(), "go", append(args[:1:1], append([]string{"-trimpath", "-o", filepath.Join(root, to)}, args[1:]...)...)...)
+		cmd.Dir = repository
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+k.Arch)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", args, err, out)
+		}
+	}
+	build("init", "build", "./e2e/kernels/init")
+	build("orb8-tracer", "build", "./cmd/orb8-tracer")
+	plan := "doctor least /orb8-tracer doctor\n"
+	if k.Supported {
+		probes, err := filepath.Glob(filepath.Join(repository, "bpf", "*", "*.bpf.c"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range probes {
+			folder := filepath.Base(filepath.Dir(p))
+			folders = append(folders, folder)
+			build(folder+".test", "test", "-c", "./bpf/"+folder)
+			plan += fmt.Sprintf("%s /%s.test -test.v -test.run ^(%s)$\n", folder, folder, or(chosen[folder], "Test.*"))
+		}
+	}
+	if err := os.WriteFile(filepath.Join(root, "plan"), []byte(plan), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return folders
+}
+
+func or(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+func report(t *testing.T, s console.Step) *session.Report {
+	t.Helper()
+	for _, line := range s.Output {
+		if r, ok, err := session.ParseReport(line); ok && err == nil {
+			if len(r.Missing) > 0 || len(r.Granted) != 3 {
+				t.Errorf("it ran with the capabilities %v, and without %v", r.Granted, r.Missing)
+			}
+			return r
+		}
+	}
+	b, _ := json.Marshal(s)
+	t.Fatalf("no report: %s", b)
+	return nil
+}
+
+var ended = regexp.MustCompile(`^--- (PASS|FAIL|SKIP): (\S+)`)
+
+func tests(t *testing.T, folder string, s console.Step) suite {
+	t.Helper()
+	out := suite{name: s.Name}
+	for _, line := range s.Output {
+		if m := ended.FindStringSubmatch(line); m != nil {
+			switch m[1] {
+			case "PASS":
+				out.passed = append(out.passed, m[2])
+			case "SKIP":
+				out.skipped = append(out.skipped, m[2])
+			}
+		}
+	}
+	if s.Name != folder || !s.Ended || s.Code != 0 || len(out.passed) == 0 {
+		t.Errorf("%s: ended %v, exit code %d, passed %v:\n%s", s.Name, s.Ended, s.Code, out.passed, strings.Join(s.Output, "\n"))
+	}
+	return out
+}
+
+// table is docs/KERNELS.md.
+func table(results []*result) string {
+	var b strings.Builder
+	b.WriteString("# Kernels\n\n<!-- Written by `make test-kernels UPDATE=1` from what it saw; do not edit. -->\n\n" +
+		"Each kernel is Debian's, in a virtual machine. `orb8-tracer doctor` loads and attaches every probe with a tracer's capabilities (BPF,\n" +
+		"PERFMON, NET_ADMIN; no SYS_ADMIN), and the probes' own tests make known events and hold what is reported against them.\n\n| probe |")
+	for _, r := range results {
+		fmt.Fprintf(&b, " %s %s |", r.report.Kernel, r.kernel.Arch)
+	}
+	b.WriteString("\n|---|" + strings.Repeat("---|", len(results)) + "\n")
+	var kinds []string
+	hooks := map[string][]string{}
+	for _, r := range results {
+		for _, p := range r.report.Probes {
+			if !slices.Contains(kinds, p.Kind) {
+				kinds = append(kinds, p.Kind)
+			}
+			for _, h := range p.Hooks {
+				if !slices.Contains(hooks[p.Kind], h) {
+					hooks[p.Kind] = append(hooks[p.Kind], h)
+				}
+			}
+		}
+	}
+	for _, kind := range kinds {
+		fmt.Fprintf(&b, "| %s |", kind)
+		for _, r := range results {
+			cell := "no: needs what is in the line above"
+			for _, p := range r.report.Probes {
+				if p.Kind == kind {
+					cell = "yes"
+					if p.Error != "" {
+						cell = "no: " + p.Error
+					}
+				}
+			}
+			b.WriteString(" " + cell + " |")
+		}
+		b.WriteString("\n")
+	}
+	for i := range results[len(results)-1].suites {
+		fmt.Fprintf(&b, "| tests of bpf/%s |", results[len(results)-1].suites[i].name)
+		for _, r := range results {
+			if len(r.suites) <= i {
+				b.WriteString(" not run |")
+				continue
+			}
+			s := r.suites[i]
+			fmt.Fprintf(&b, " %d passed", len(s.passed))
+			if len(s.skipped) > 0 {
+				fmt.Fprintf(&b, ", skipped %s", strings.Join(s.skipped, ", "))
+			}
+			b.WriteString(" |")
+		}
+		b.WriteString("\n")
+	}
+	b.WriteString("\n## Hooks\n\n| probe | attached to |\n|---|---|\n")
+	for _, kind := range kinds {
+		if len(hooks[kind]) > 0 {
+			fmt.Fprintf(&b, "| %s | `%s` |\n", kind, strings.Join(hooks[kind], "`, `"))
+		}
+	}
+	return b.String()
+}
