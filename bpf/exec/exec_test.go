@@ -121,3 +121,26 @@ func TestAFullRingIsCounted(t *testing.T) {
 		t.Fatalf("%d records and lost %v, want 80 together and some lost", len(got), lost)
 	}
 }
+
+func TestManyExecsComeThroughWithoutLoss(t *testing.T) {
+	// Shells that exec themselves again and again are faster than forks: two of them, and the one that waits for both.
+	const n, chains = 3000, 2
+	chain := `i=$1; [ "$i" -gt 0 ] || exit 7; exec /bin/sh -c "$2" sh $((i-1)) "$2"`
+	outer := `/bin/sh -c "$1" sh 2999 "$1" & /bin/sh -c "$1" sh 2999 "$1" & wait`
+	got, _, lost := record(t, Options{}, []string{"/bin/sh", "-c", outer, "sh", chain})
+	const execs, exits = chains*n + 1, chains + 1
+	if len(lost) != 0 || len(got) != execs+exits {
+		t.Fatalf("%d records, lost %v; want %d", len(got), lost, execs+exits)
+	}
+	took := time.Duration(got[len(got)-1].Time - got[0].Time)
+	t.Logf("%d execs, %.0f a second", execs, execs/took.Seconds())
+	sevens := 0
+	for _, r := range got {
+		if r.Exit && r.Status.ExitStatus() == 7 {
+			sevens++
+		}
+	}
+	if sevens != chains {
+		t.Errorf("%d ends with exit 7, want %d", sevens, chains)
+	}
+}
