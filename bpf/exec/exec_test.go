@@ -41,9 +41,15 @@ func record(t *testing.T, o Options, commands ...[]string) (got []Record, pids [
 	defer p.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+	// With a small ring the sink takes nothing before all has run, or the reader might keep up.
+	ran := make(chan struct{})
+	if o.RingBytes == 0 {
+		close(ran)
+	}
 	done := make(chan error, 1)
 	go func() {
 		done <- p.Run(ctx, func(r *Record) {
+			<-ran
 			c := *r
 			c.Args = slices.Clone(r.Args)
 			got = append(got, c)
@@ -66,6 +72,9 @@ func record(t *testing.T, o Options, commands ...[]string) (got []Record, pids [
 	start(other, []string{"/bin/true"})
 	for _, c := range commands {
 		pids = append(pids, start(group, c))
+	}
+	if o.RingBytes != 0 {
+		close(ran)
 	}
 	if err := p.Flush(ctx); err != nil {
 		t.Fatal(err)
