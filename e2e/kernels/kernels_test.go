@@ -129,6 +129,9 @@ func fill(t *testing.T, k Kernel, root string) (folders []string) {
 		}
 		for _, p := range probes {
 			folder := filepath.Base(filepath.Dir(p))
+			if folder == "exec" {
+				continue // its tests need a shell, and no tracer loads it yet
+			}
 			folders = append(folders, folder)
 			build(folder+".test", "test", "-c", "./bpf/"+folder)
 			plan += fmt.Sprintf("%s /%s.test -test.v -test.run ^(%s)$\n", folder, folder, or(chosen[folder], "Test.*"))
