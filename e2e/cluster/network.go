@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
-	"strings"
 )
 
 // hostLink is the host's end of its wire to the switch.
@@ -69,6 +69,12 @@ func (n *node) sysctl(ctx context.Context, settings ...string) error {
 // unwire removes the namespaces, and with them every link, route and rule in them.
 func (c *cluster) unwire(ctx context.Context) error {
 	var errs []error
+	// The wire would go with the namespace of its other end, but some moments later, and a wire to a dying namespace is not always
+	// found when it is asked for by name.
+	if _, err := net.InterfaceByName(c.hostLink()); err == nil {
+		_, err := output(ctx, "", "ip", "link", "del", c.hostLink())
+		errs = append(errs, err)
+	}
 	namespaces := []string{c.switchNS()}
 	for _, n := range c.nodes {
 		namespaces = append(namespaces, n.netns())
@@ -76,12 +82,6 @@ func (c *cluster) unwire(ctx context.Context) error {
 	for _, ns := range namespaces {
 		if _, err := os.Stat("/run/netns/" + ns); err == nil {
 			_, err := output(ctx, "", "ip", "netns", "del", ns)
-			errs = append(errs, err)
-		}
-	}
-	// The wire goes with the namespace of its other end, a moment later; what is left of a half-made one goes here.
-	if _, err := os.Stat("/sys/class/net/" + c.hostLink()); err == nil {
-		if _, err := output(ctx, "", "ip", "link", "del", c.hostLink()); err != nil && !strings.Contains(err.Error(), "Cannot find device") {
 			errs = append(errs, err)
 		}
 	}
