@@ -138,7 +138,31 @@ func (c *cluster) start(ctx context.Context, images string) error {
 	if err := os.WriteFile(c.path("started"), nil, 0o644); err != nil {
 		return err
 	}
-	return await(ctx, "both nodes and the cluster's DNS are ready", func() error { return c.healthy(ctx, client) })
+	again := c.restarter()
+	return await(ctx, "both nodes and the cluster's DNS are ready", func() error { return errors.Join(again(), c.healthy(ctx, client)) })
+}
+
+// maxRestarts is how often a kubelet is started again.
+const maxRestarts = 3
+
+// restarter returns a function that starts kubelets again that have ended, as an init system would: all of a machine put a
+// socket at one fixed path of /var/lib/kubelet, and where two do so at once, one of them ends.
+func (c *cluster) restarter() func() error {
+	restarts := map[string]int{}
+	return func() error {
+		for _, p := range c.components() {
+			r, ok := c.recorded(p)
+			if p.name != "kubelet" || !ok || r.alive() || restarts[p.file()] == maxRestarts {
+				continue
+			}
+			restarts[p.file()]++
+			say("%s has ended; starting it again", p.file())
+			if err := c.launch(p); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 }
 
 // await asks again until the answer is nil. When the context ends it tells the last answer that was not about that.
