@@ -995,7 +995,7 @@ type Tcp struct {
 	// Segments sent again, in all, during the handshake, and since this was last reported (retransmits only).
 	Retransmits    *uint64 `protobuf:"varint,15,opt,name=retransmits,proto3,oneof" json:"retransmits,omitempty"`
 	SynRetransmits *uint32 `protobuf:"varint,16,opt,name=syn_retransmits,json=synRetransmits,proto3,oneof" json:"syn_retransmits,omitempty"`
-	Burst          *uint32 `protobuf:"varint,17,opt,name=burst,proto3,oneof" json:"burst,omitempty"`
+	NewRetransmits *uint32 `protobuf:"varint,17,opt,name=new_retransmits,json=newRetransmits,proto3,oneof" json:"new_retransmits,omitempty"`
 	SrttMicros     *uint32 `protobuf:"varint,18,opt,name=srtt_micros,json=srttMicros,proto3,oneof" json:"srtt_micros,omitempty"`
 	// Bytes that came and were never read, when the connection ended.
 	UnreadBytes *uint32 `protobuf:"varint,19,opt,name=unread_bytes,json=unreadBytes,proto3,oneof" json:"unread_bytes,omitempty"`
@@ -1149,9 +1149,9 @@ func (x *Tcp) GetSynRetransmits() uint32 {
 	return 0
 }
 
-func (x *Tcp) GetBurst() uint32 {
-	if x != nil && x.Burst != nil {
-		return *x.Burst
+func (x *Tcp) GetNewRetransmits() uint32 {
+	if x != nil && x.NewRetransmits != nil {
+		return *x.NewRetransmits
 	}
 	return 0
 }
@@ -1596,7 +1596,7 @@ const file_event_proto_rawDesc = "" +
 	"\n" +
 	"_icmp_typeB\f\n" +
 	"\n" +
-	"_icmp_code\"\x8a\b\n" +
+	"_icmp_code\"\xa7\b\n" +
 	"\x03Tcp\x123\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x19.orb8.event.v1.TCPOutcomeR\aoutcome\x12)\n" +
 	"\x03src\x18\x02 \x01(\v2\x17.orb8.event.v1.EndpointR\x03src\x12)\n" +
@@ -1616,8 +1616,8 @@ const file_event_proto_rawDesc = "" +
 	"bytes_sent\x18\r \x01(\x04H\x02R\tbytesSent\x88\x01\x01\x12*\n" +
 	"\x0ebytes_received\x18\x0e \x01(\x04H\x03R\rbytesReceived\x88\x01\x01\x12%\n" +
 	"\vretransmits\x18\x0f \x01(\x04H\x04R\vretransmits\x88\x01\x01\x12,\n" +
-	"\x0fsyn_retransmits\x18\x10 \x01(\rH\x05R\x0esynRetransmits\x88\x01\x01\x12\x19\n" +
-	"\x05burst\x18\x11 \x01(\rH\x06R\x05burst\x88\x01\x01\x12$\n" +
+	"\x0fsyn_retransmits\x18\x10 \x01(\rH\x05R\x0esynRetransmits\x88\x01\x01\x12,\n" +
+	"\x0fnew_retransmits\x18\x11 \x01(\rH\x06R\x0enewRetransmits\x88\x01\x01\x12$\n" +
 	"\vsrtt_micros\x18\x12 \x01(\rH\aR\n" +
 	"srttMicros\x88\x01\x01\x12&\n" +
 	"\funread_bytes\x18\x13 \x01(\rH\bR\vunreadBytes\x88\x01\x01\x12#\n" +
@@ -1628,8 +1628,8 @@ const file_event_proto_rawDesc = "" +
 	"\v_bytes_sentB\x11\n" +
 	"\x0f_bytes_receivedB\x0e\n" +
 	"\f_retransmitsB\x12\n" +
-	"\x10_syn_retransmitsB\b\n" +
-	"\x06_burstB\x0e\n" +
+	"\x10_syn_retransmitsB\x12\n" +
+	"\x10_new_retransmitsB\x0e\n" +
 	"\f_srtt_microsB\x0f\n" +
 	"\r_unread_bytes\"\x9c\x03\n" +
 	"\bEndpoint\x12\x18\n" +

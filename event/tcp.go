@@ -12,7 +12,10 @@ var (
 	tcpOutcomes = []string{
 		"", "connected", "accepted", "refused", "reset", "timeout", "unreachable", "abandoned", "closed", "retransmits", "failed",
 	}
-	tcpEnds = []string{"", "local", "peer", "both"}
+	tcpEnds   = []string{"", "local", "peer", "both"}
+	tcpCauses = []string{
+		"", "icmp", "unread-data", "linger", "not-accepted", "killed", "late-data", "orphan", "unacknowledged", "probes",
+	}
 )
 
 // Word is the outcome as JSON and tables show it; empty when unknown.
@@ -20,6 +23,9 @@ func (o TCPOutcome) Word() string { return word(tcpOutcomes, int32(o)) }
 
 // Word is the end as JSON shows it; empty when unknown.
 func (e TCPEnd) Word() string { return word(tcpEnds, int32(e)) }
+
+// Word is the cause as JSON shows it; empty when unknown.
+func (c TCPCause) Word() string { return word(tcpCauses, int32(c)) }
 
 // tcpColumns are what a tcp event adds, in the order of the JSON object.
 var tcpColumns = concat(
@@ -60,6 +66,14 @@ var tcpColumns = concat(
 			Name: "closedBy", Header: "CLOSED-BY", Type: Enum, Enum: tcpEnds[1:], Outputs: InJSON,
 			Doc: "Who closed first, by a FIN; both: their FINs crossed. Null where there was none.",
 			Get: func(ev *Event) Value { return String(ev.GetTcp().GetClosedBy().Word()) },
+		},
+		{
+			Name: "cause", Header: "CAUSE", Type: Enum, Enum: tcpCauses[1:], Outputs: InJSON,
+			Doc: "Why, where the kernel knows more. icmp: an ICMP message said so; unacknowledged: the peer acknowledges nothing; probes: it " +
+				"answers no probes. Of a reset by the observed end: unread-data: closed with bytes that were not read; linger: closed " +
+				"with SO_LINGER 0; not-accepted: the listener was closed before the connection was accepted; killed: from outside, as " +
+				"ss -K does; late-data: the peer sent after this end had closed; orphan: the kernel gave up what the program had closed.",
+			Get: func(ev *Event) Value { return String(ev.GetTcp().GetCause().Word()) },
 		},
 	},
 	endpointColumns("src", "the end that opened the connection", func(ev *Event) *Endpoint { return ev.GetTcp().GetSrc() }),
@@ -108,7 +122,7 @@ var tcpColumns = concat(
 		{
 			Name: "newRetransmits", Header: "NEW-RETR", Type: Count, Outputs: InJSON,
 			Doc: "retransmits: segments sent again since the last event that told of any.",
-			Get: func(ev *Event) Value { return tcpNumber(ev, func(t *Tcp) *uint32 { return t.Burst }) },
+			Get: func(ev *Event) Value { return tcpNumber(ev, func(t *Tcp) *uint32 { return t.NewRetransmits }) },
 		},
 		{
 			Name: "srttMicros", Header: "RTT", Type: Micros, Width: 5, Outputs: InTable | InWide | InJSON,
@@ -164,10 +178,13 @@ func showTCPWho(dst []byte, ev *Event, v *View) []byte {
 }
 
 func showTCPPeer(dst []byte, ev *Event, v *View) []byte {
-	if ev.GetTcp().GetObserved() == Side_SIDE_DST {
+	switch ev.GetTcp().GetObserved() {
+	case Side_SIDE_SRC:
+		return showDst(append(dst, arrow...), ev, v)
+	case Side_SIDE_DST:
 		return showSrc(append(dst, "<-"...), ev, v)
 	}
-	return showDst(append(dst, arrow...), ev, v)
+	return dst
 }
 
 func showTCPTook(dst []byte, ev *Event, _ *View) []byte {
@@ -310,9 +327,9 @@ func (t *Tcp) appendClosed(dst []byte) []byte {
 
 func (t *Tcp) appendRetransmits(dst []byte) []byte {
 	if t.State == TCPState_TCP_STATE_SYN_SENT {
-		return append(appendNumber(append(dst, "no answer yet: "...), uint64(t.GetBurst()), "SYN"), " sent again"...)
+		return append(appendNumber(append(dst, "no answer yet: "...), uint64(t.GetNewRetransmits()), "SYN"), " sent again"...)
 	}
-	return append(appendNumber(dst, uint64(t.GetBurst()), "segment"), " sent again"...)
+	return append(appendNumber(dst, uint64(t.GetNewRetransmits()), "segment"), " sent again"...)
 }
 
 // appendNumber appends "1 byte", "2 bytes".

@@ -336,7 +336,7 @@ func TestAnAttemptThatComesToNothingIsToldWithItsCause(t *testing.T) {
 					if e.Outcome != event.TCPOutcome_TCP_OUTCOME_RETRANSMITS || e.State != event.TCPState_TCP_STATE_SYN_SENT {
 						t.Errorf("%v", e)
 					}
-					again += e.GetBurst()
+					again += e.GetNewRetransmits()
 				}
 				if again != syns {
 					t.Errorf("retransmits told of %d SYNs, want %d", again, syns)
@@ -456,10 +456,10 @@ func TestRetransmitsOfAnIntervalAreOneEvent(t *testing.T) {
 	var told uint32
 	n := 0
 	for _, e := range b.of(b.client)[1:] {
-		if e.Outcome != event.TCPOutcome_TCP_OUTCOME_RETRANSMITS || e.State != event.TCPState_TCP_STATE_ESTABLISHED || e.Burst == nil {
+		if e.Outcome != event.TCPOutcome_TCP_OUTCOME_RETRANSMITS || e.State != event.TCPState_TCP_STATE_ESTABLISHED || e.NewRetransmits == nil {
 			t.Fatalf("%v", e)
 		}
-		told += *e.Burst
+		told += *e.NewRetransmits
 		n++
 	}
 	if after := b.info(p.client).Total_retrans; told < before || told > after || n > 1+int(after-before) {
@@ -477,7 +477,7 @@ func TestRetransmitsOfAnIntervalAreOneEvent(t *testing.T) {
 	end := b.last(b.client)
 	told = 0
 	for _, e := range b.of(b.client) {
-		told += e.GetBurst()
+		told += e.GetNewRetransmits()
 	}
 	if end.GetRetransmits() != uint64(total) || told != total || end.GetBytesSent() != 1000 || *end.SynRetransmits != 0 {
 		t.Errorf("%v in the end and %d in between, the kernel counted %d", end, told, total)
