@@ -92,8 +92,8 @@ func (r *reader) tell(n int) {
 	r.probe.doubts.Store(int64(len(r.doubtful)))
 }
 
-func (r *reader) empty(since uint64) error {
-	p := r.probe
+// release hands over what is no longer in doubt at a time of CLOCK_MONOTONIC, and returns the time before which nothing is left.
+func (r *reader) release(since uint64) uint64 {
 	n := 0
 	for n < len(r.doubtful) && (r.doubtful[n].Flags&rstSent != 0 || r.doubtful[n].TimeNs+uint64(doubt) <= since) {
 		n++
@@ -103,6 +103,12 @@ func (r *reader) empty(since uint64) error {
 	for i := range r.doubtful {
 		since = min(since, r.doubtful[i].TimeNs)
 	}
+	return since
+}
+
+func (r *reader) empty(since uint64) error {
+	p := r.probe
+	since = r.release(since)
 	p.watermark.Store(max(p.watermark.Load(), p.clock.Wall(since)))
 
 	now := time.Now()
