@@ -997,7 +997,7 @@ type Tcp struct {
 	SynRetransmits *uint32 `protobuf:"varint,16,opt,name=syn_retransmits,json=synRetransmits,proto3,oneof" json:"syn_retransmits,omitempty"`
 	NewRetransmits *uint32 `protobuf:"varint,17,opt,name=new_retransmits,json=newRetransmits,proto3,oneof" json:"new_retransmits,omitempty"`
 	SrttMicros     *uint32 `protobuf:"varint,18,opt,name=srtt_micros,json=srttMicros,proto3,oneof" json:"srtt_micros,omitempty"`
-	// Bytes that came and were never read, when the connection ended.
+	// Bytes that had come and not been read when the connection ended.
 	UnreadBytes *uint32 `protobuf:"varint,19,opt,name=unread_bytes,json=unreadBytes,proto3,oneof" json:"unread_bytes,omitempty"`
 	// The process that closed was ending.
 	ProcessEnded bool `protobuf:"varint,20,opt,name=process_ended,json=processEnded,proto3" json:"process_ended,omitempty"`

@@ -106,7 +106,7 @@ var tcpColumns = concat(
 		},
 		{
 			Name: "unreadBytes", Header: "UNREAD", Type: Bytes, Outputs: InJSON,
-			Doc: "At the end: bytes of these that the program never read.",
+			Doc: "At the end: bytes of these that the program had not read by then.",
 			Get: func(ev *Event) Value { return tcpNumber(ev, func(t *Tcp) *uint32 { return t.UnreadBytes }) },
 		},
 		{

@@ -85,7 +85,7 @@ struct tcp_event {
 	__u32 syn_retransmits;
 	__u32 burst; /* segments sent again since this was last reported */
 	__u32 srtt_us;
-	__u32 unread; /* bytes that came and that the program has not read */
+	__u32 unread; /* bytes that the program has not read yet */
 	__u32 error;
 	__u32 segs_out;
 	struct ends ends;
