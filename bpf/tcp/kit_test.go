@@ -21,7 +21,23 @@ import (
 // patience is how long a test waits for what must come; it is no measure of speed.
 const patience = 20 * time.Second
 
-func TestMain(m *testing.M) { os.Exit(bpftest.Main(m)) }
+func TestMain(m *testing.M) {
+	bpftest.Children(map[string]func() error{"deaf client": deafClient})
+	os.Exit(bpftest.Main(m))
+}
+
+// deafClient connects to its argument, says so, and reads nothing until it is killed.
+func deafClient() error {
+	c, err := net.Dial("tcp", os.Args[1])
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte{1}); err != nil {
+		return err
+	}
+	select {}
+}
 
 // bench is a probe with two cgroups in scope, for the two ends of connections.
 type bench struct {

@@ -3,6 +3,7 @@ package tcp
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -13,8 +14,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/orb8-dev/kubectl-orb8/bpf/bpftest"
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
@@ -439,6 +442,114 @@ func checksum(b []byte) uint16 {
 		sum = sum>>16 + sum&0xffff
 	}
 	return ^uint16(sum)
+}
+
+func TestAProcessThatEndsWithBytesUnreadIsToldOf(t *testing.T) {
+	b := newBench(t, Options{})
+	l := b.listen("127.0.0.1")
+	cmd := bpftest.Child(t, "deaf client", b.client)
+	cmd.Args = []string{"deaf", l.Addr().String()}
+	b.check(cmd.Start())
+	s, err := l.Accept()
+	b.check(err)
+	defer s.Close()
+	_, err = io.ReadFull(s, make([]byte, 1))
+	b.check(err)
+	_, err = s.Write(make([]byte, 33))
+	b.check(err)
+	for b.info(s).Unacked > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	b.check(cmd.Process.Kill())
+	if err := cmd.Wait(); err == nil {
+		t.Fatal("it ended by itself")
+	}
+	got := b.last(b.client)
+	if brief(got) != "reset in ESTABLISHED, reset by local, TCP_CAUSE_UNREAD" || !got.ProcessEnded || got.GetUnreadBytes() != 33 || got.Src.Pid != uint32(cmd.Process.Pid) {
+		t.Errorf("%s: %v", brief(got), got)
+	}
+}
+
+func TestAConnectionThatIsKilledFromOutsideIsToldOf(t *testing.T) {
+	b := newBench(t, Options{})
+	p := b.connect("127.0.0.1")
+	err := netlink.SocketDestroy(p.client.LocalAddr(), p.client.RemoteAddr())
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOENT) && b.info(p.client).State == established {
+		t.Skip("this kernel cannot kill sockets (CONFIG_INET_DIAG_DESTROY)")
+	}
+	b.check(err)
+	fails(b, p.client, syscall.ECONNABORTED)
+	if got := brief(b.last(b.client)); got != "reset in ESTABLISHED, reset by local, TCP_CAUSE_KILLED, ECONNABORTED" {
+		t.Errorf("the client says %s", got)
+	}
+	if got := brief(b.last(b.server)); got != "reset in ESTABLISHED, reset by peer, ECONNRESET" {
+		t.Errorf("the server says %s", got)
+	}
+}
+
+func TestMPTCPConnectionsAreToldOfByTheirSubflows(t *testing.T) {
+	for name, both := range map[string]bool{"MPTCP": true, "fallen back to TCP": false} {
+		for older := range 2 {
+			t.Run(fmt.Sprintf("%s, listener older: %v", name, older == 1), func(t *testing.T) {
+				b := newScope(t)
+				if older == 0 {
+					b.open(Options{})
+				}
+				var l net.Listener
+				b.server.Run(t, func() {
+					var lc net.ListenConfig
+					lc.SetMultipathTCP(true)
+					var err error
+					l, err = lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+					b.check(err)
+				})
+				defer l.Close()
+				if older == 1 {
+					b.open(Options{})
+				}
+				var d net.Dialer
+				d.SetMultipathTCP(both)
+				c, err := b.dial(l.Addr().String(), d)
+				b.check(err)
+				if is, err := c.MultipathTCP(); err != nil || is != both {
+					t.Skipf("this kernel has no MPTCP: %v, %v", is, err)
+				}
+				conn, err := l.Accept()
+				b.check(err)
+				s := conn.(*net.TCPConn)
+				defer s.Close()
+				exchange(b, &pair{client: c, server: s}, 3000, 2000)
+				c.Close()
+				fails(b, s, io.EOF)
+				s.Close()
+				for name, end := range map[string]struct {
+					in      *bpftest.Cgroup
+					first   event.TCPOutcome
+					sent    uint64
+					closer  event.TCPEnd
+					process func(*event.Tcp) *event.Endpoint
+				}{
+					"client": {b.client, event.TCPOutcome_TCP_OUTCOME_CONNECTED, 3000, event.TCPEnd_TCP_END_LOCAL, (*event.Tcp).GetSrc},
+					"server": {b.server, event.TCPOutcome_TCP_OUTCOME_ACCEPTED, 2000, event.TCPEnd_TCP_END_PEER, (*event.Tcp).GetDst},
+				} {
+					last := b.last(end.in)
+					all := b.of(end.in)
+					if len(all) != 2 || all[0].Outcome != end.first || last.GetBytesSent() != end.sent {
+						t.Errorf("%s: %v", name, all)
+					}
+					if !both && (last.Outcome != event.TCPOutcome_TCP_OUTCOME_CLOSED || last.ClosedBy != end.closer) {
+						t.Errorf("%s: %s", name, brief(last))
+					}
+					for _, e := range all {
+						if own := end.process(e); own.Pid != uint32(os.Getpid()) {
+							t.Errorf("%s: %s is of process %d", name, brief(e), own.Pid)
+						}
+					}
+					t.Logf("%s: %s", name, brief(last))
+				}
+			})
+		}
+	}
 }
 
 func TestRetransmitsOfAnIntervalAreOneEvent(t *testing.T) {
