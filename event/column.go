@@ -28,6 +28,8 @@ const (
 	Timestamp
 	// Address is an IPv4 or IPv6 address.
 	Address
+	// Bool is true or false.
+	Bool
 )
 
 // Outputs is where a column shows by itself. Columns in JSON can be named in every output, in filters and in --sort-by.

@@ -232,6 +232,108 @@ func (TCPCause) EnumDescriptor() ([]byte, []int) {
 	return file_event_proto_rawDescGZIP(), []int{2}
 }
 
+type ExecPhase int32
+
+const (
+	ExecPhase_EXEC_PHASE_UNKNOWN ExecPhase = 0
+	ExecPhase_EXEC_PHASE_EXEC    ExecPhase = 1
+	ExecPhase_EXEC_PHASE_EXIT    ExecPhase = 2
+)
+
+// Enum value maps for ExecPhase.
+var (
+	ExecPhase_name = map[int32]string{
+		0: "EXEC_PHASE_UNKNOWN",
+		1: "EXEC_PHASE_EXEC",
+		2: "EXEC_PHASE_EXIT",
+	}
+	ExecPhase_value = map[string]int32{
+		"EXEC_PHASE_UNKNOWN": 0,
+		"EXEC_PHASE_EXEC":    1,
+		"EXEC_PHASE_EXIT":    2,
+	}
+)
+
+func (x ExecPhase) Enum() *ExecPhase {
+	p := new(ExecPhase)
+	*p = x
+	return p
+}
+
+func (x ExecPhase) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ExecPhase) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_proto_enumTypes[3].Descriptor()
+}
+
+func (ExecPhase) Type() protoreflect.EnumType {
+	return &file_event_proto_enumTypes[3]
+}
+
+func (x ExecPhase) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ExecPhase.Descriptor instead.
+func (ExecPhase) EnumDescriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{3}
+}
+
+type ExecOutcome int32
+
+const (
+	ExecOutcome_EXEC_OUTCOME_UNKNOWN  ExecOutcome = 0
+	ExecOutcome_EXEC_OUTCOME_EXITED   ExecOutcome = 1
+	ExecOutcome_EXEC_OUTCOME_SIGNALED ExecOutcome = 2
+	// Killed by the kernel's OOM killer.
+	ExecOutcome_EXEC_OUTCOME_OOM_KILLED ExecOutcome = 3
+)
+
+// Enum value maps for ExecOutcome.
+var (
+	ExecOutcome_name = map[int32]string{
+		0: "EXEC_OUTCOME_UNKNOWN",
+		1: "EXEC_OUTCOME_EXITED",
+		2: "EXEC_OUTCOME_SIGNALED",
+		3: "EXEC_OUTCOME_OOM_KILLED",
+	}
+	ExecOutcome_value = map[string]int32{
+		"EXEC_OUTCOME_UNKNOWN":    0,
+		"EXEC_OUTCOME_EXITED":     1,
+		"EXEC_OUTCOME_SIGNALED":   2,
+		"EXEC_OUTCOME_OOM_KILLED": 3,
+	}
+)
+
+func (x ExecOutcome) Enum() *ExecOutcome {
+	p := new(ExecOutcome)
+	*p = x
+	return p
+}
+
+func (x ExecOutcome) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ExecOutcome) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_proto_enumTypes[4].Descriptor()
+}
+
+func (ExecOutcome) Type() protoreflect.EnumType {
+	return &file_event_proto_enumTypes[4]
+}
+
+func (x ExecOutcome) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ExecOutcome.Descriptor instead.
+func (ExecOutcome) EnumDescriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{4}
+}
+
 type Protocol int32
 
 const (
@@ -274,11 +376,11 @@ func (x Protocol) String() string {
 }
 
 func (Protocol) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[3].Descriptor()
+	return file_event_proto_enumTypes[5].Descriptor()
 }
 
 func (Protocol) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[3]
+	return &file_event_proto_enumTypes[5]
 }
 
 func (x Protocol) Number() protoreflect.EnumNumber {
@@ -287,7 +389,7 @@ func (x Protocol) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Protocol.Descriptor instead.
 func (Protocol) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{3}
+	return file_event_proto_rawDescGZIP(), []int{5}
 }
 
 type Phase int32
@@ -326,11 +428,11 @@ func (x Phase) String() string {
 }
 
 func (Phase) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[4].Descriptor()
+	return file_event_proto_enumTypes[6].Descriptor()
 }
 
 func (Phase) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[4]
+	return &file_event_proto_enumTypes[6]
 }
 
 func (x Phase) Number() protoreflect.EnumNumber {
@@ -339,7 +441,7 @@ func (x Phase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Phase.Descriptor instead.
 func (Phase) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{4}
+	return file_event_proto_rawDescGZIP(), []int{6}
 }
 
 type Side int32
@@ -375,11 +477,11 @@ func (x Side) String() string {
 }
 
 func (Side) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[5].Descriptor()
+	return file_event_proto_enumTypes[7].Descriptor()
 }
 
 func (Side) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[5]
+	return &file_event_proto_enumTypes[7]
 }
 
 func (x Side) Number() protoreflect.EnumNumber {
@@ -388,7 +490,7 @@ func (x Side) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Side.Descriptor instead.
 func (Side) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{5}
+	return file_event_proto_rawDescGZIP(), []int{7}
 }
 
 // TCPState values are those of include/net/tcp_states.h.
@@ -452,11 +554,11 @@ func (x TCPState) String() string {
 }
 
 func (TCPState) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[6].Descriptor()
+	return file_event_proto_enumTypes[8].Descriptor()
 }
 
 func (TCPState) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[6]
+	return &file_event_proto_enumTypes[8]
 }
 
 func (x TCPState) Number() protoreflect.EnumNumber {
@@ -465,7 +567,7 @@ func (x TCPState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TCPState.Descriptor instead.
 func (TCPState) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{6}
+	return file_event_proto_rawDescGZIP(), []int{8}
 }
 
 type LossStage int32
@@ -523,11 +625,11 @@ func (x LossStage) String() string {
 }
 
 func (LossStage) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[7].Descriptor()
+	return file_event_proto_enumTypes[9].Descriptor()
 }
 
 func (LossStage) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[7]
+	return &file_event_proto_enumTypes[9]
 }
 
 func (x LossStage) Number() protoreflect.EnumNumber {
@@ -536,7 +638,7 @@ func (x LossStage) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LossStage.Descriptor instead.
 func (LossStage) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{7}
+	return file_event_proto_rawDescGZIP(), []int{9}
 }
 
 type NodeState int32
@@ -582,11 +684,11 @@ func (x NodeState) String() string {
 }
 
 func (NodeState) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[8].Descriptor()
+	return file_event_proto_enumTypes[10].Descriptor()
 }
 
 func (NodeState) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[8]
+	return &file_event_proto_enumTypes[10]
 }
 
 func (x NodeState) Number() protoreflect.EnumNumber {
@@ -595,7 +697,7 @@ func (x NodeState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use NodeState.Descriptor instead.
 func (NodeState) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{8}
+	return file_event_proto_rawDescGZIP(), []int{10}
 }
 
 // Event is one observation, named with the pod it was made in.
@@ -617,6 +719,8 @@ type Event struct {
 	//	*Event_Lost
 	//	*Event_NodeStatus
 	//	*Event_Tcp
+	//	*Event_Drop
+	//	*Event_Exec
 	Kind          isEvent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -744,6 +848,24 @@ func (x *Event) GetTcp() *Tcp {
 	return nil
 }
 
+func (x *Event) GetDrop() *Drop {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_Drop); ok {
+			return x.Drop
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetExec() *Exec {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_Exec); ok {
+			return x.Exec
+		}
+	}
+	return nil
+}
+
 type isEvent_Kind interface {
 	isEvent_Kind()
 }
@@ -764,6 +886,14 @@ type Event_Tcp struct {
 	Tcp *Tcp `protobuf:"bytes,20,opt,name=tcp,proto3,oneof"`
 }
 
+type Event_Drop struct {
+	Drop *Drop `protobuf:"bytes,21,opt,name=drop,proto3,oneof"`
+}
+
+type Event_Exec struct {
+	Exec *Exec `protobuf:"bytes,22,opt,name=exec,proto3,oneof"`
+}
+
 func (*Event_Flow) isEvent_Kind() {}
 
 func (*Event_Lost) isEvent_Kind() {}
@@ -771,6 +901,10 @@ func (*Event_Lost) isEvent_Kind() {}
 func (*Event_NodeStatus) isEvent_Kind() {}
 
 func (*Event_Tcp) isEvent_Kind() {}
+
+func (*Event_Drop) isEvent_Kind() {}
+
+func (*Event_Exec) isEvent_Kind() {}
 
 // Flow is one conversation between two endpoints. A tracer sends a half: the end named by observed, with that end's
 // counters. The viewer joins the halves it gets into one Flow with both.
@@ -1184,6 +1318,330 @@ func (x *Tcp) GetSocketCookie() uint64 {
 	return 0
 }
 
+// Drop is packets that the kernel threw away, counted by pod, reason, place and 5-tuple.
+type Drop struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Same for all events of what is counted together.
+	Id       string    `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Protocol Protocol  `protobuf:"varint,2,opt,name=protocol,proto3,enum=orb8.event.v1.Protocol" json:"protocol,omitempty"`
+	Src      *Endpoint `protobuf:"bytes,3,opt,name=src,proto3" json:"src,omitempty"`
+	Dst      *Endpoint `protobuf:"bytes,4,opt,name=dst,proto3" json:"dst,omitempty"`
+	// The end that the pod is.
+	Observed Side `protobuf:"varint,5,opt,name=observed,proto3,enum=orb8.event.v1.Side" json:"observed,omitempty"`
+	// enum skb_drop_reason without its prefix; empty before Linux 5.17.
+	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The kernel's function.
+	Location string `protobuf:"bytes,7,opt,name=location,proto3" json:"location,omitempty"`
+	// The network device.
+	Device string `protobuf:"bytes,8,opt,name=device,proto3" json:"device,omitempty"`
+	// Cumulative. GSO packets count their segments; bytes are of IP.
+	Packets uint64 `protobuf:"varint,9,opt,name=packets,proto3" json:"packets,omitempty"`
+	Bytes   uint64 `protobuf:"varint,10,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// ns since the Unix epoch.
+	FirstTime     uint64 `protobuf:"fixed64,11,opt,name=first_time,json=firstTime,proto3" json:"first_time,omitempty"`
+	LastTime      uint64 `protobuf:"fixed64,12,opt,name=last_time,json=lastTime,proto3" json:"last_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Drop) Reset() {
+	*x = Drop{}
+	mi := &file_event_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Drop) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Drop) ProtoMessage() {}
+
+func (x *Drop) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Drop.ProtoReflect.Descriptor instead.
+func (*Drop) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Drop) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Drop) GetProtocol() Protocol {
+	if x != nil {
+		return x.Protocol
+	}
+	return Protocol_PROTOCOL_UNKNOWN
+}
+
+func (x *Drop) GetSrc() *Endpoint {
+	if x != nil {
+		return x.Src
+	}
+	return nil
+}
+
+func (x *Drop) GetDst() *Endpoint {
+	if x != nil {
+		return x.Dst
+	}
+	return nil
+}
+
+func (x *Drop) GetObserved() Side {
+	if x != nil {
+		return x.Observed
+	}
+	return Side_SIDE_UNKNOWN
+}
+
+func (x *Drop) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Drop) GetLocation() string {
+	if x != nil {
+		return x.Location
+	}
+	return ""
+}
+
+func (x *Drop) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+func (x *Drop) GetPackets() uint64 {
+	if x != nil {
+		return x.Packets
+	}
+	return 0
+}
+
+func (x *Drop) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Drop) GetFirstTime() uint64 {
+	if x != nil {
+		return x.FirstTime
+	}
+	return 0
+}
+
+func (x *Drop) GetLastTime() uint64 {
+	if x != nil {
+		return x.LastTime
+	}
+	return 0
+}
+
+// Exec is a program that a process began, or the end of a process. What processes choose themselves is bytes: it need not be
+// UTF-8.
+type Exec struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Phase ExecPhase              `protobuf:"varint,1,opt,name=phase,proto3,enum=orb8.event.v1.ExecPhase" json:"phase,omitempty"`
+	// Process id on the node, and in the process's own PID namespace; 0 unknown.
+	Pid          uint32 `protobuf:"varint,2,opt,name=pid,proto3" json:"pid,omitempty"`
+	ContainerPid uint32 `protobuf:"varint,3,opt,name=container_pid,json=containerPid,proto3" json:"container_pid,omitempty"`
+	// The parent, as the node numbers it.
+	Ppid uint32 `protobuf:"varint,4,opt,name=ppid,proto3" json:"ppid,omitempty"`
+	// As the node sees it, whatever user namespace the process is in.
+	Uid        *uint32 `protobuf:"varint,5,opt,name=uid,proto3,oneof" json:"uid,omitempty"`
+	Comm       []byte  `protobuf:"bytes,6,opt,name=comm,proto3" json:"comm,omitempty"`
+	ParentComm []byte  `protobuf:"bytes,7,opt,name=parent_comm,json=parentComm,proto3" json:"parent_comm,omitempty"`
+	// exec: the path of the program as it was given to the kernel.
+	Filename []byte `protobuf:"bytes,8,opt,name=filename,proto3" json:"filename,omitempty"`
+	// exec: the arguments, each ended by a NUL but one that was cut.
+	Args []byte `protobuf:"bytes,9,opt,name=args,proto3" json:"args,omitempty"`
+	// exec: there were more arguments, or they could not be read.
+	ArgsTruncated *bool `protobuf:"varint,10,opt,name=args_truncated,json=argsTruncated,proto3,oneof" json:"args_truncated,omitempty"`
+	// exec: the working directory, from the process's own root.
+	Cwd []byte `protobuf:"bytes,11,opt,name=cwd,proto3" json:"cwd,omitempty"`
+	// exit: how the process ended. exit_code where it did so itself, else the name of the signal.
+	Outcome    ExecOutcome `protobuf:"varint,12,opt,name=outcome,proto3,enum=orb8.event.v1.ExecOutcome" json:"outcome,omitempty"`
+	ExitCode   *uint32     `protobuf:"varint,13,opt,name=exit_code,json=exitCode,proto3,oneof" json:"exit_code,omitempty"`
+	Signal     string      `protobuf:"bytes,14,opt,name=signal,proto3" json:"signal,omitempty"`
+	CoreDumped *bool       `protobuf:"varint,15,opt,name=core_dumped,json=coreDumped,proto3,oneof" json:"core_dumped,omitempty"`
+	// exit: since the fork.
+	LifetimeMicros *uint64 `protobuf:"varint,16,opt,name=lifetime_micros,json=lifetimeMicros,proto3,oneof" json:"lifetime_micros,omitempty"`
+	// oom-killed: the lowest memory.max of the container's cgroup and those above it. Absent where there is none.
+	MemoryLimitBytes *uint64 `protobuf:"varint,17,opt,name=memory_limit_bytes,json=memoryLimitBytes,proto3,oneof" json:"memory_limit_bytes,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *Exec) Reset() {
+	*x = Exec{}
+	mi := &file_event_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Exec) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Exec) ProtoMessage() {}
+
+func (x *Exec) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Exec.ProtoReflect.Descriptor instead.
+func (*Exec) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Exec) GetPhase() ExecPhase {
+	if x != nil {
+		return x.Phase
+	}
+	return ExecPhase_EXEC_PHASE_UNKNOWN
+}
+
+func (x *Exec) GetPid() uint32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *Exec) GetContainerPid() uint32 {
+	if x != nil {
+		return x.ContainerPid
+	}
+	return 0
+}
+
+func (x *Exec) GetPpid() uint32 {
+	if x != nil {
+		return x.Ppid
+	}
+	return 0
+}
+
+func (x *Exec) GetUid() uint32 {
+	if x != nil && x.Uid != nil {
+		return *x.Uid
+	}
+	return 0
+}
+
+func (x *Exec) GetComm() []byte {
+	if x != nil {
+		return x.Comm
+	}
+	return nil
+}
+
+func (x *Exec) GetParentComm() []byte {
+	if x != nil {
+		return x.ParentComm
+	}
+	return nil
+}
+
+func (x *Exec) GetFilename() []byte {
+	if x != nil {
+		return x.Filename
+	}
+	return nil
+}
+
+func (x *Exec) GetArgs() []byte {
+	if x != nil {
+		return x.Args
+	}
+	return nil
+}
+
+func (x *Exec) GetArgsTruncated() bool {
+	if x != nil && x.ArgsTruncated != nil {
+		return *x.ArgsTruncated
+	}
+	return false
+}
+
+func (x *Exec) GetCwd() []byte {
+	if x != nil {
+		return x.Cwd
+	}
+	return nil
+}
+
+func (x *Exec) GetOutcome() ExecOutcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return ExecOutcome_EXEC_OUTCOME_UNKNOWN
+}
+
+func (x *Exec) GetExitCode() uint32 {
+	if x != nil && x.ExitCode != nil {
+		return *x.ExitCode
+	}
+	return 0
+}
+
+func (x *Exec) GetSignal() string {
+	if x != nil {
+		return x.Signal
+	}
+	return ""
+}
+
+func (x *Exec) GetCoreDumped() bool {
+	if x != nil && x.CoreDumped != nil {
+		return *x.CoreDumped
+	}
+	return false
+}
+
+func (x *Exec) GetLifetimeMicros() uint64 {
+	if x != nil && x.LifetimeMicros != nil {
+		return *x.LifetimeMicros
+	}
+	return 0
+}
+
+func (x *Exec) GetMemoryLimitBytes() uint64 {
+	if x != nil && x.MemoryLimitBytes != nil {
+		return *x.MemoryLimitBytes
+	}
+	return 0
+}
+
 // Endpoint is one end of what has two.
 type Endpoint struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1213,7 +1671,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_event_proto_msgTypes[3]
+	mi := &file_event_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1225,7 +1683,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[3]
+	mi := &file_event_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1238,7 +1696,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{3}
+	return file_event_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Endpoint) GetAddress() []byte {
@@ -1365,7 +1823,7 @@ type Counters struct {
 
 func (x *Counters) Reset() {
 	*x = Counters{}
-	mi := &file_event_proto_msgTypes[4]
+	mi := &file_event_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1377,7 +1835,7 @@ func (x *Counters) String() string {
 func (*Counters) ProtoMessage() {}
 
 func (x *Counters) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[4]
+	mi := &file_event_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1390,7 +1848,7 @@ func (x *Counters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counters.ProtoReflect.Descriptor instead.
 func (*Counters) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{4}
+	return file_event_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Counters) GetBytesSent() uint64 {
@@ -1449,7 +1907,7 @@ type Lost struct {
 
 func (x *Lost) Reset() {
 	*x = Lost{}
-	mi := &file_event_proto_msgTypes[5]
+	mi := &file_event_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1461,7 +1919,7 @@ func (x *Lost) String() string {
 func (*Lost) ProtoMessage() {}
 
 func (x *Lost) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[5]
+	mi := &file_event_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1474,7 +1932,7 @@ func (x *Lost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lost.ProtoReflect.Descriptor instead.
 func (*Lost) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{5}
+	return file_event_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Lost) GetStage() LossStage {
@@ -1510,7 +1968,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_event_proto_msgTypes[6]
+	mi := &file_event_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1522,7 +1980,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[6]
+	mi := &file_event_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1535,7 +1993,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{6}
+	return file_event_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *NodeStatus) GetState() NodeState {
@@ -1556,7 +2014,7 @@ var File_event_proto protoreflect.FileDescriptor
 
 const file_event_proto_rawDesc = "" +
 	"\n" +
-	"\vevent.proto\x12\rorb8.event.v1\"\xf6\x02\n" +
+	"\vevent.proto\x12\rorb8.event.v1\"\xcc\x03\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x06R\x04time\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x1c\n" +
@@ -1569,7 +2027,9 @@ const file_event_proto_rawDesc = "" +
 	"\x04lost\x18\x11 \x01(\v2\x13.orb8.event.v1.LostH\x00R\x04lost\x12<\n" +
 	"\vnode_status\x18\x12 \x01(\v2\x19.orb8.event.v1.NodeStatusH\x00R\n" +
 	"nodeStatus\x12&\n" +
-	"\x03tcp\x18\x14 \x01(\v2\x12.orb8.event.v1.TcpH\x00R\x03tcpB\x06\n" +
+	"\x03tcp\x18\x14 \x01(\v2\x12.orb8.event.v1.TcpH\x00R\x03tcp\x12)\n" +
+	"\x04drop\x18\x15 \x01(\v2\x13.orb8.event.v1.DropH\x00R\x04drop\x12)\n" +
+	"\x04exec\x18\x16 \x01(\v2\x13.orb8.event.v1.ExecH\x00R\x04execB\x06\n" +
 	"\x04kind\"\xd4\x05\n" +
 	"\x04Flow\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x123\n" +
@@ -1631,7 +2091,50 @@ const file_event_proto_rawDesc = "" +
 	"\x10_syn_retransmitsB\x12\n" +
 	"\x10_new_retransmitsB\x0e\n" +
 	"\f_srtt_microsB\x0f\n" +
-	"\r_unread_bytes\"\x9c\x03\n" +
+	"\r_unread_bytes\"\x8a\x03\n" +
+	"\x04Drop\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x123\n" +
+	"\bprotocol\x18\x02 \x01(\x0e2\x17.orb8.event.v1.ProtocolR\bprotocol\x12)\n" +
+	"\x03src\x18\x03 \x01(\v2\x17.orb8.event.v1.EndpointR\x03src\x12)\n" +
+	"\x03dst\x18\x04 \x01(\v2\x17.orb8.event.v1.EndpointR\x03dst\x12/\n" +
+	"\bobserved\x18\x05 \x01(\x0e2\x13.orb8.event.v1.SideR\bobserved\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x1a\n" +
+	"\blocation\x18\a \x01(\tR\blocation\x12\x16\n" +
+	"\x06device\x18\b \x01(\tR\x06device\x12\x18\n" +
+	"\apackets\x18\t \x01(\x04R\apackets\x12\x14\n" +
+	"\x05bytes\x18\n" +
+	" \x01(\x04R\x05bytes\x12\x1d\n" +
+	"\n" +
+	"first_time\x18\v \x01(\x06R\tfirstTime\x12\x1b\n" +
+	"\tlast_time\x18\f \x01(\x06R\blastTime\"\x96\x05\n" +
+	"\x04Exec\x12.\n" +
+	"\x05phase\x18\x01 \x01(\x0e2\x18.orb8.event.v1.ExecPhaseR\x05phase\x12\x10\n" +
+	"\x03pid\x18\x02 \x01(\rR\x03pid\x12#\n" +
+	"\rcontainer_pid\x18\x03 \x01(\rR\fcontainerPid\x12\x12\n" +
+	"\x04ppid\x18\x04 \x01(\rR\x04ppid\x12\x15\n" +
+	"\x03uid\x18\x05 \x01(\rH\x00R\x03uid\x88\x01\x01\x12\x12\n" +
+	"\x04comm\x18\x06 \x01(\fR\x04comm\x12\x1f\n" +
+	"\vparent_comm\x18\a \x01(\fR\n" +
+	"parentComm\x12\x1a\n" +
+	"\bfilename\x18\b \x01(\fR\bfilename\x12\x12\n" +
+	"\x04args\x18\t \x01(\fR\x04args\x12*\n" +
+	"\x0eargs_truncated\x18\n" +
+	" \x01(\bH\x01R\rargsTruncated\x88\x01\x01\x12\x10\n" +
+	"\x03cwd\x18\v \x01(\fR\x03cwd\x124\n" +
+	"\aoutcome\x18\f \x01(\x0e2\x1a.orb8.event.v1.ExecOutcomeR\aoutcome\x12 \n" +
+	"\texit_code\x18\r \x01(\rH\x02R\bexitCode\x88\x01\x01\x12\x16\n" +
+	"\x06signal\x18\x0e \x01(\tR\x06signal\x12$\n" +
+	"\vcore_dumped\x18\x0f \x01(\bH\x03R\n" +
+	"coreDumped\x88\x01\x01\x12,\n" +
+	"\x0flifetime_micros\x18\x10 \x01(\x04H\x04R\x0elifetimeMicros\x88\x01\x01\x121\n" +
+	"\x12memory_limit_bytes\x18\x11 \x01(\x04H\x05R\x10memoryLimitBytes\x88\x01\x01B\x06\n" +
+	"\x04_uidB\x11\n" +
+	"\x0f_args_truncatedB\f\n" +
+	"\n" +
+	"_exit_codeB\x0e\n" +
+	"\f_core_dumpedB\x12\n" +
+	"\x10_lifetime_microsB\x15\n" +
+	"\x13_memory_limit_bytes\"\x9c\x03\n" +
 	"\bEndpoint\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12\x10\n" +
@@ -1697,7 +2200,16 @@ const file_event_proto_rawDesc = "" +
 	"\x13TCP_CAUSE_LATE_DATA\x10\x06\x12\x14\n" +
 	"\x10TCP_CAUSE_ORPHAN\x10\a\x12\x1c\n" +
 	"\x18TCP_CAUSE_UNACKNOWLEDGED\x10\b\x12\x14\n" +
-	"\x10TCP_CAUSE_PROBES\x10\t*~\n" +
+	"\x10TCP_CAUSE_PROBES\x10\t*M\n" +
+	"\tExecPhase\x12\x16\n" +
+	"\x12EXEC_PHASE_UNKNOWN\x10\x00\x12\x13\n" +
+	"\x0fEXEC_PHASE_EXEC\x10\x01\x12\x13\n" +
+	"\x0fEXEC_PHASE_EXIT\x10\x02*x\n" +
+	"\vExecOutcome\x12\x18\n" +
+	"\x14EXEC_OUTCOME_UNKNOWN\x10\x00\x12\x17\n" +
+	"\x13EXEC_OUTCOME_EXITED\x10\x01\x12\x19\n" +
+	"\x15EXEC_OUTCOME_SIGNALED\x10\x02\x12\x1b\n" +
+	"\x17EXEC_OUTCOME_OOM_KILLED\x10\x03*~\n" +
 	"\bProtocol\x12\x14\n" +
 	"\x10PROTOCOL_UNKNOWN\x10\x00\x12\x10\n" +
 	"\fPROTOCOL_TCP\x10\x01\x12\x10\n" +
@@ -1757,54 +2269,66 @@ func file_event_proto_rawDescGZIP() []byte {
 	return file_event_proto_rawDescData
 }
 
-var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
-var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
+var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_event_proto_goTypes = []any{
 	(TCPOutcome)(0),    // 0: orb8.event.v1.TCPOutcome
 	(TCPEnd)(0),        // 1: orb8.event.v1.TCPEnd
 	(TCPCause)(0),      // 2: orb8.event.v1.TCPCause
-	(Protocol)(0),      // 3: orb8.event.v1.Protocol
-	(Phase)(0),         // 4: orb8.event.v1.Phase
-	(Side)(0),          // 5: orb8.event.v1.Side
-	(TCPState)(0),      // 6: orb8.event.v1.TCPState
-	(LossStage)(0),     // 7: orb8.event.v1.LossStage
-	(NodeState)(0),     // 8: orb8.event.v1.NodeState
-	(*Event)(nil),      // 9: orb8.event.v1.Event
-	(*Flow)(nil),       // 10: orb8.event.v1.Flow
-	(*Tcp)(nil),        // 11: orb8.event.v1.Tcp
-	(*Endpoint)(nil),   // 12: orb8.event.v1.Endpoint
-	(*Counters)(nil),   // 13: orb8.event.v1.Counters
-	(*Lost)(nil),       // 14: orb8.event.v1.Lost
-	(*NodeStatus)(nil), // 15: orb8.event.v1.NodeStatus
+	(ExecPhase)(0),     // 3: orb8.event.v1.ExecPhase
+	(ExecOutcome)(0),   // 4: orb8.event.v1.ExecOutcome
+	(Protocol)(0),      // 5: orb8.event.v1.Protocol
+	(Phase)(0),         // 6: orb8.event.v1.Phase
+	(Side)(0),          // 7: orb8.event.v1.Side
+	(TCPState)(0),      // 8: orb8.event.v1.TCPState
+	(LossStage)(0),     // 9: orb8.event.v1.LossStage
+	(NodeState)(0),     // 10: orb8.event.v1.NodeState
+	(*Event)(nil),      // 11: orb8.event.v1.Event
+	(*Flow)(nil),       // 12: orb8.event.v1.Flow
+	(*Tcp)(nil),        // 13: orb8.event.v1.Tcp
+	(*Drop)(nil),       // 14: orb8.event.v1.Drop
+	(*Exec)(nil),       // 15: orb8.event.v1.Exec
+	(*Endpoint)(nil),   // 16: orb8.event.v1.Endpoint
+	(*Counters)(nil),   // 17: orb8.event.v1.Counters
+	(*Lost)(nil),       // 18: orb8.event.v1.Lost
+	(*NodeStatus)(nil), // 19: orb8.event.v1.NodeStatus
 }
 var file_event_proto_depIdxs = []int32{
-	10, // 0: orb8.event.v1.Event.flow:type_name -> orb8.event.v1.Flow
-	14, // 1: orb8.event.v1.Event.lost:type_name -> orb8.event.v1.Lost
-	15, // 2: orb8.event.v1.Event.node_status:type_name -> orb8.event.v1.NodeStatus
-	11, // 3: orb8.event.v1.Event.tcp:type_name -> orb8.event.v1.Tcp
-	3,  // 4: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
-	4,  // 5: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
-	6,  // 6: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
-	12, // 7: orb8.event.v1.Flow.src:type_name -> orb8.event.v1.Endpoint
-	12, // 8: orb8.event.v1.Flow.dst:type_name -> orb8.event.v1.Endpoint
-	5,  // 9: orb8.event.v1.Flow.observed:type_name -> orb8.event.v1.Side
-	13, // 10: orb8.event.v1.Flow.src_counters:type_name -> orb8.event.v1.Counters
-	13, // 11: orb8.event.v1.Flow.dst_counters:type_name -> orb8.event.v1.Counters
-	0,  // 12: orb8.event.v1.Tcp.outcome:type_name -> orb8.event.v1.TCPOutcome
-	12, // 13: orb8.event.v1.Tcp.src:type_name -> orb8.event.v1.Endpoint
-	12, // 14: orb8.event.v1.Tcp.dst:type_name -> orb8.event.v1.Endpoint
-	5,  // 15: orb8.event.v1.Tcp.observed:type_name -> orb8.event.v1.Side
-	6,  // 16: orb8.event.v1.Tcp.state:type_name -> orb8.event.v1.TCPState
-	1,  // 17: orb8.event.v1.Tcp.reset_by:type_name -> orb8.event.v1.TCPEnd
-	1,  // 18: orb8.event.v1.Tcp.closed_by:type_name -> orb8.event.v1.TCPEnd
-	2,  // 19: orb8.event.v1.Tcp.cause:type_name -> orb8.event.v1.TCPCause
-	7,  // 20: orb8.event.v1.Lost.stage:type_name -> orb8.event.v1.LossStage
-	8,  // 21: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
-	22, // [22:22] is the sub-list for method output_type
-	22, // [22:22] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	12, // 0: orb8.event.v1.Event.flow:type_name -> orb8.event.v1.Flow
+	18, // 1: orb8.event.v1.Event.lost:type_name -> orb8.event.v1.Lost
+	19, // 2: orb8.event.v1.Event.node_status:type_name -> orb8.event.v1.NodeStatus
+	13, // 3: orb8.event.v1.Event.tcp:type_name -> orb8.event.v1.Tcp
+	14, // 4: orb8.event.v1.Event.drop:type_name -> orb8.event.v1.Drop
+	15, // 5: orb8.event.v1.Event.exec:type_name -> orb8.event.v1.Exec
+	5,  // 6: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
+	6,  // 7: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
+	8,  // 8: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
+	16, // 9: orb8.event.v1.Flow.src:type_name -> orb8.event.v1.Endpoint
+	16, // 10: orb8.event.v1.Flow.dst:type_name -> orb8.event.v1.Endpoint
+	7,  // 11: orb8.event.v1.Flow.observed:type_name -> orb8.event.v1.Side
+	17, // 12: orb8.event.v1.Flow.src_counters:type_name -> orb8.event.v1.Counters
+	17, // 13: orb8.event.v1.Flow.dst_counters:type_name -> orb8.event.v1.Counters
+	0,  // 14: orb8.event.v1.Tcp.outcome:type_name -> orb8.event.v1.TCPOutcome
+	16, // 15: orb8.event.v1.Tcp.src:type_name -> orb8.event.v1.Endpoint
+	16, // 16: orb8.event.v1.Tcp.dst:type_name -> orb8.event.v1.Endpoint
+	7,  // 17: orb8.event.v1.Tcp.observed:type_name -> orb8.event.v1.Side
+	8,  // 18: orb8.event.v1.Tcp.state:type_name -> orb8.event.v1.TCPState
+	1,  // 19: orb8.event.v1.Tcp.reset_by:type_name -> orb8.event.v1.TCPEnd
+	1,  // 20: orb8.event.v1.Tcp.closed_by:type_name -> orb8.event.v1.TCPEnd
+	2,  // 21: orb8.event.v1.Tcp.cause:type_name -> orb8.event.v1.TCPCause
+	5,  // 22: orb8.event.v1.Drop.protocol:type_name -> orb8.event.v1.Protocol
+	16, // 23: orb8.event.v1.Drop.src:type_name -> orb8.event.v1.Endpoint
+	16, // 24: orb8.event.v1.Drop.dst:type_name -> orb8.event.v1.Endpoint
+	7,  // 25: orb8.event.v1.Drop.observed:type_name -> orb8.event.v1.Side
+	3,  // 26: orb8.event.v1.Exec.phase:type_name -> orb8.event.v1.ExecPhase
+	4,  // 27: orb8.event.v1.Exec.outcome:type_name -> orb8.event.v1.ExecOutcome
+	9,  // 28: orb8.event.v1.Lost.stage:type_name -> orb8.event.v1.LossStage
+	10, // 29: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_event_proto_init() }
@@ -1817,17 +2341,20 @@ func file_event_proto_init() {
 		(*Event_Lost)(nil),
 		(*Event_NodeStatus)(nil),
 		(*Event_Tcp)(nil),
+		(*Event_Drop)(nil),
+		(*Event_Exec)(nil),
 	}
 	file_event_proto_msgTypes[1].OneofWrappers = []any{}
 	file_event_proto_msgTypes[2].OneofWrappers = []any{}
 	file_event_proto_msgTypes[4].OneofWrappers = []any{}
+	file_event_proto_msgTypes[6].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_proto_rawDesc), len(file_event_proto_rawDesc)),
-			NumEnums:      9,
-			NumMessages:   7,
+			NumEnums:      11,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

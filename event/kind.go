@@ -22,6 +22,8 @@ type Kind struct {
 var kinds = []*Kind{
 	newKind("flow", "One conversation between two endpoints.", isFlow, flowColumns),
 	newKind("tcp", "What became of a TCP connection, or of an attempt at one, as one end saw it.", isTCP, tcpColumns),
+	newKind("drop", "Packets that the kernel threw away.", isDrop, dropColumns),
+	newKind("exec", "A program that a process began, or the end of a process.", isExec, execColumns),
 	newKind("lost", "Events of a node that did not arrive.", isLost, lostColumns),
 	newKind("nodeStatus", "What a node's stream is doing.", isNodeStatus, nodeStatusColumns),
 }

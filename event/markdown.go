@@ -73,6 +73,8 @@ func typeWord(c *Column) string {
 		return "time"
 	case Address:
 		return "address"
+	case Bool:
+		return "true or false"
 	}
 	return "text"
 }

@@ -81,6 +81,8 @@ func writeType(b *bytes.Buffer, c *Column) {
 		return
 	case Number, Count, Bytes, Micros:
 		typ, more = "integer", `,"minimum":0`
+	case Bool:
+		typ = "boolean"
 	case Timestamp:
 		more = `,"format":"date-time"`
 	case Address:

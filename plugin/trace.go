@@ -43,6 +43,30 @@ var tracings = []tracing{
   # Who resets connections, as JSON
   kubectl orb8 trace tcp -A --filter 'outcome == "reset"' -o json | jq -r '"\(.pod) \(.resetBy) \(.reason)"'`,
 	},
+	{
+		name: "drops", kind: "drop", aliases: []string{"drop"},
+		short: "Show the packets that the kernel throws away: why, where, how many, from whom and for whom",
+		example: `  # What is dropped of a deployment's traffic, and why
+  kubectl orb8 trace drops deploy/web -n demo
+
+  # What a firewall or a NetworkPolicy drops
+  kubectl orb8 trace drops -n demo --filter 'cause == "policy"'
+
+  # Packets by reason, for a minute
+  kubectl orb8 trace drops -A --duration 1m -o json | jq -s 'group_by(.id) | map(last) | group_by(.reason) | map({reason: .[0].reason, packets: (map(.packets) | add)})'`,
+	},
+	{
+		name: "exec", kind: "exec", aliases: []string{"processes"},
+		short: "Show the programs that processes begin, with their arguments, and how processes end: exit code, signal, OOM kill",
+		example: `  # What runs in a pod, from its containers' first program on
+  kubectl orb8 trace exec web-0 -n demo
+
+  # Processes that fail, with the code or the signal that ended them
+  kubectl orb8 trace exec deploy/web -n demo --filter 'phase == "exit" && exitCode != 0'
+
+  # What the kernel killed for want of memory
+  kubectl orb8 trace exec -A --filter 'outcome == "oom-killed"' -o json | jq -r '"\(.pod) \(.comm) \(.memoryLimitBytes)"'`,
+	},
 }
 
 func newTraceCommand(streams genericiooptions.IOStreams) *cobra.Command {

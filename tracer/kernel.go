@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/orb8-dev/kubectl-orb8/bpf/drops"
+	"github.com/orb8-dev/kubectl-orb8/bpf/exec"
 	"github.com/orb8-dev/kubectl-orb8/bpf/flows"
 	"github.com/orb8-dev/kubectl-orb8/bpf/scope"
 	"github.com/orb8-dev/kubectl-orb8/bpf/tcp"
@@ -18,6 +20,8 @@ import (
 var probes = []probe{
 	{"flow", openFlows},
 	{"tcp", openTCP},
+	{"drop", openDrops},
+	{"exec", openExec},
 }
 
 type probe struct {
@@ -41,6 +45,22 @@ func openFlows(ctx context.Context, scope *scope.Scope, cgroupRoot string, confi
 
 func openTCP(ctx context.Context, scope *scope.Scope, _ string, config *session.Config) (Source, error) {
 	p, err := tcp.Open(ctx, tcp.Options{Scope: scope, Interval: time.Duration(config.GetInterval())})
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func openDrops(ctx context.Context, scope *scope.Scope, _ string, config *session.Config) (Source, error) {
+	p, err := drops.Open(ctx, drops.Options{Scope: scope, Interval: time.Duration(config.GetInterval())})
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func openExec(ctx context.Context, scope *scope.Scope, _ string, _ *session.Config) (Source, error) {
+	p, err := exec.Open(ctx, exec.Options{Scope: scope})
 	if err != nil {
 		return nil, err
 	}

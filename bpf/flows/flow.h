@@ -9,6 +9,7 @@
 #include <bpf/bpf_tracing.h>
 
 #include "loss.h"
+#include "ring.h"
 #include "scope.h"
 #include "sock.h"
 
@@ -59,14 +60,7 @@ struct {
 /* When the present walk began, ns of CLOCK_MONOTONIC; set by user space. */
 volatile __u64 walk_ns;
 
-/*
- * User space looks at the ring buffer many times a second, so an event wakes it only when much has piled up: waking a
- * process for each connection would cost the node more than the connection's event itself.
- */
 static __always_inline void submit(struct flow_event *e)
 {
-	__u64 avail = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
-	__u64 size = bpf_ringbuf_query(&events, BPF_RB_RING_SIZE);
-
-	bpf_ringbuf_submit(e, avail > size / 4 ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+	submit_to(&events, e);
 }
