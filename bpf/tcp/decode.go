@@ -196,7 +196,7 @@ func judgeEnd(e *objectTcpEvent) verdict {
 		return verdict{outcome: event.TCPOutcome_TCP_OUTCOME_RESET, resetBy: by, cause: cause}
 	}
 	switch errno := unix.Errno(e.Error); {
-	case e.Flags&rstCame != 0 && e.Flags&rstSent != 0:
+	case e.Flags&doubtful != 0 && e.Flags&rstSent != 0:
 		return reset(event.TCPEnd_TCP_END_LOCAL, event.TCPCause_TCP_CAUSE_LATE_DATA)
 	case e.Flags&rstCame != 0, errno == unix.ECONNRESET, errno == unix.EPIPE:
 		return reset(event.TCPEnd_TCP_END_PEER, event.TCPCause_TCP_CAUSE_UNKNOWN)

@@ -128,6 +128,7 @@ func TestFactsAreJudged(t *testing.T) {
 		"reset in FIN_WAIT1, reset by local, closed by local, TCP_CAUSE_LATE_DATA, ECONNRESET": {
 			State: finWait1, Flags: rstCame | rstSent | doubtful, Error: uint32(unix.ECONNRESET),
 		},
+		"reset in FIN_WAIT2, reset by local, closed by local, TCP_CAUSE_LATE_DATA": {State: finWait2, Flags: rstSent | doubtful | notHeld},
 		"reset in ESTABLISHED, reset by local, TCP_CAUSE_UNREAD":                   {State: established, Flags: rstSent | lingerZero, Unread: 1},
 		"reset in ESTABLISHED, reset by local, TCP_CAUSE_LINGER":                   {State: established, Flags: rstSent | lingerZero},
 		"reset in ESTABLISHED, reset by local":                                     {State: established, Flags: rstSent},

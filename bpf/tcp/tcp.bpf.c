@@ -7,7 +7,7 @@
  * Hooks:
  * - tp_btf/inet_sock_set_state: a connection is made, and ends. The socket's error is set before the state becomes CLOSE.
  * - tp_btf/tcp_receive_reset: a RST came. Also called for data that comes after the program has closed, when it is we who
- *   send a RST, right afterwards.
+ *   send a RST, right after the socket is gone. Which it was, user space finds out.
  * - tp_btf/tcp_send_reset: we sent a RST. A program that aborts a connection does so after the state has become CLOSE, so what
  *   could still become an abort waits, in the socket's storage, for this or for
  * - tp_btf/tcp_destroy_sock: the socket's end.
@@ -37,7 +37,7 @@ enum phase {
 	PHASE_ACCEPTED,
 	PHASE_RETRANSMITS,
 	PHASE_ENDED,
-	PHASE_RESET_SENT, /* to an end that was reported as doubtful: it was we who reset */
+	PHASE_RESET_SENT, /* to an end that was reported as doubtful */
 };
 
 enum flag {
@@ -48,7 +48,7 @@ enum flag {
 	LINGER_ZERO = 16, /* SO_LINGER with 0 s: close(2) sends a RST */
 	NOT_HELD = 32, /* no process holds the socket: not accepted yet, or closed */
 	EXITING = 64, /* whoever closed was ending */
-	DOUBTFUL = 128, /* RST_CAME, unless a PHASE_RESET_SENT follows */
+	DOUBTFUL = 128, /* a PHASE_RESET_SENT may follow: then it was data that ended it, which came after the program had closed */
 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -415,8 +415,12 @@ int BPF_PROG(tcp_gone, struct sock *sk)
 {
 	struct tcp_conn *c = find(sk);
 
-	if (c)
-		settle(c);
+	if (!c || !c->pending)
+		return 0;
+	/* A stand-in waits for the peer's FIN now; or data came, which a RST will answer. */
+	if (c->ev.state == TCP_FIN_WAIT2)
+		c->ev.flags |= DOUBTFUL;
+	settle(c);
 	return 0;
 }
 
