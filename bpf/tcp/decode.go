@@ -30,6 +30,7 @@ const (
 	notHeld    = 32
 	exiting    = 64
 	doubtful   = 128
+	orderly    = 256
 )
 
 const (
@@ -196,6 +197,8 @@ func judgeEnd(e *objectTcpEvent) verdict {
 		return verdict{outcome: event.TCPOutcome_TCP_OUTCOME_RESET, resetBy: by, cause: cause}
 	}
 	switch errno := unix.Errno(e.Error); {
+	case e.Flags&orderly != 0:
+		return verdict{outcome: event.TCPOutcome_TCP_OUTCOME_CLOSED}
 	case e.Flags&doubtful != 0 && e.Flags&rstSent != 0:
 		return reset(event.TCPEnd_TCP_END_LOCAL, event.TCPCause_TCP_CAUSE_LATE_DATA)
 	case e.Flags&rstCame != 0, errno == unix.ECONNRESET, errno == unix.EPIPE:

@@ -121,6 +121,7 @@ func TestFactsAreJudged(t *testing.T) {
 		"failed in SYN_SENT":                                        {State: synSent},
 		"closed in FIN_WAIT2, closed by local":                      {State: finWait2},
 		"closed in LAST_ACK, closed by peer":                        {State: lastAck},
+		"closed in LAST_ACK, closed by peer, EHOSTUNREACH":          {State: lastAck, Flags: orderly, Error: uint32(unix.EHOSTUNREACH)},
 		"closed in CLOSING, closed by both":                         {State: closing},
 		"closed in ESTABLISHED":                                     {State: established},
 		"reset in ESTABLISHED, reset by peer, ECONNRESET":           {State: established, Flags: rstCame, Error: uint32(unix.ECONNRESET)},

@@ -49,6 +49,7 @@ enum flag {
 	NOT_HELD = 32, /* no process holds the socket: not accepted yet, or closed */
 	EXITING = 64, /* whoever closed was ending */
 	DOUBTFUL = 128, /* a PHASE_RESET_SENT may follow: then it was data that ended it, which came after the program had closed */
+	ORDERLY = 256, /* both FINs went through: whatever error there is, it ended nothing */
 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -90,12 +91,12 @@ struct tcp_event {
 	__u32 segs_out;
 	struct ends ends;
 	struct owner owner;
+	__u16 flags;
 	__u8 phase;
 	__u8 state; /* the socket's; at the end, the last before CLOSE */
 	__u8 role;
-	__u8 flags;
 	__u8 syn_known; /* syn_retransmits is */
-	__u8 pad[7];
+	__u8 pad[6];
 };
 
 struct tcp_conn {
@@ -220,24 +221,25 @@ static __always_inline void opened(const struct sock *sk, const struct tcp_sock 
 	c->ev.flags = 0;
 }
 
-/*
- * Says whether the connection may still turn out to be aborted by this end, which sends its RST after the state has changed. It
- * cannot where an error says why it ended, and where both FINs are through.
- */
-static __always_inline bool may_abort(const struct sock *sk, const struct tcp_sock *tp, struct tcp_event *e)
+static __always_inline bool orderly(const struct sock *sk, const struct tcp_sock *tp, __u8 state)
 {
-	if (e->error || e->flags & (RST_CAME | RST_SENT))
-		return false;
-	switch (e->state) {
-	case TCP_SYN_SENT:
-		return false;
+	switch (state) {
 	case TCP_LAST_ACK:
 	case TCP_CLOSING:
-		return tp->snd_una != tp->write_seq;
+		return tp->snd_una == tp->write_seq;
 	case TCP_FIN_WAIT2:
-		return !(sk->__sk_common.skc_flags & SOCK_DONE_BIT);
+		return sk->__sk_common.skc_flags & SOCK_DONE_BIT;
 	}
-	return true;
+	return false;
+}
+
+/*
+ * Says whether the connection may still turn out to be aborted by this end, which sends its RST after the state has changed. It
+ * cannot where something else says why it ended.
+ */
+static __always_inline bool may_abort(const struct tcp_event *e)
+{
+	return !e->error && !(e->flags & (RST_CAME | RST_SENT | ORDERLY)) && e->state != TCP_SYN_SENT;
 }
 
 static __always_inline void ended(const struct sock *sk, const struct tcp_sock *tp, struct tcp_conn *c, __u8 state)
@@ -263,7 +265,9 @@ static __always_inline void ended(const struct sock *sk, const struct tcp_sock *
 	if (e->burst)
 		report_or_lose(c, PHASE_RETRANSMITS);
 	e->burst = 0;
-	if (may_abort(sk, tp, e)) {
+	if (orderly(sk, tp, state))
+		e->flags |= ORDERLY;
+	if (may_abort(e)) {
 		struct task_struct *task = bpf_get_current_task_btf();
 
 		/* A program closes by itself: here nobody else has reason to. */
@@ -352,7 +356,7 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 		return 0;
 	/* A child that dies before it is one has its listener's record. */
 	if (!found || (oldstate == TCP_SYN_RECV && c->ev.role == ROLE_UNKNOWN)) {
-		__u8 flags = c->ev.flags & RST_CAME;
+		__u16 flags = c->ev.flags & RST_CAME;
 
 		begin(sk, tp, c, cgroup, oldstate == TCP_SYN_RECV ? ROLE_PASSIVE : ROLE_UNKNOWN, 0);
 		c->ev.flags = flags;

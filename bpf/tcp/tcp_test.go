@@ -390,6 +390,27 @@ func countSYNs(b *bench, to string) func() uint32 {
 	}
 }
 
+func TestAnAttemptWithoutAFreePortFails(t *testing.T) {
+	b := newBench(t, Options{})
+	// Of this test's network namespace, whose only port is then taken.
+	const file = "/proc/sys/net/ipv4/ip_local_port_range"
+	l := b.listen("127.0.0.1")
+	before, err := os.ReadFile(file)
+	b.check(err)
+	b.check(os.WriteFile(file, []byte("50001 50001"), 0))
+	defer func() { b.check(os.WriteFile(file, before, 0)) }()
+	if _, err := b.dial(l.Addr().String(), net.Dialer{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.dial(l.Addr().String(), net.Dialer{}); !errors.Is(err, unix.EADDRNOTAVAIL) {
+		t.Fatalf("dial: %v", err)
+	}
+	got := b.last(b.client)
+	if brief(got) != "failed in SYN_SENT" || hostPort(t, got.Dst) != l.Addr().String() || got.Src.Port != 0 || got.Src.Pid != uint32(os.Getpid()) {
+		t.Errorf("%s: %v", brief(got), got)
+	}
+}
+
 func TestAConnectionThatIsNotAcceptedIsResetByItsListenersEnd(t *testing.T) {
 	b := newBench(t, Options{})
 	l := b.listen("127.0.0.1")
