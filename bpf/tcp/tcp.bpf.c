@@ -54,8 +54,26 @@ enum flag {
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
+struct sk_buff___tcp {
+	char cb[48];
+};
+
+struct sk_buff_head {
+	struct sk_buff___tcp *next;
+};
+
+struct sock_extended_err {
+	__u32 ee_errno;
+	__u8 ee_origin;
+};
+
+struct sock_exterr_skb {
+	struct sock_extended_err ee;
+};
+
 struct sock___tcp {
 	struct sock_common __sk_common;
+	struct sk_buff_head sk_error_queue;
 	int sk_err;
 	__u8 sk_shutdown;
 	unsigned long sk_lingertime;
@@ -72,6 +90,8 @@ struct tcp_sock___tcp {
 #define SOCK_LINGER_BIT (1UL << 4)
 #define RCV_SHUTDOWN 1
 #define PF_EXITING 4
+#define SO_EE_ORIGIN_ICMP 2
+#define SO_EE_ORIGIN_ICMP6 3
 
 struct tcp_event {
 	__u64 cgroup;
@@ -242,6 +262,26 @@ static __always_inline bool may_abort(const struct tcp_event *e)
 	return !e->error && !(e->flags & (RST_CAME | RST_SENT | ORDERLY)) && e->state != TCP_SYN_SENT;
 }
 
+/*
+ * The error of an ICMP message that came for the SYN while the program was still in connect(2): the kernel does not end the
+ * connection then. It lets the program know, which closes the socket.
+ */
+static __always_inline __u32 icmp_error(const struct sock *sk)
+{
+	unsigned long queue = (unsigned long)sk + bpf_core_field_offset(struct sock___tcp, sk_error_queue);
+	struct sk_buff___tcp *skb = BPF_CORE_READ((const struct sock___tcp *)sk, sk_error_queue.next);
+	struct sock_exterr_skb *e;
+	__u8 origin;
+
+	if (!skb || (unsigned long)skb == queue)
+		return 0;
+	e = (void *)skb + bpf_core_field_offset(struct sk_buff___tcp, cb);
+	origin = BPF_CORE_READ(e, ee.ee_origin);
+	if (origin != SO_EE_ORIGIN_ICMP && origin != SO_EE_ORIGIN_ICMP6)
+		return 0;
+	return BPF_CORE_READ(e, ee.ee_errno);
+}
+
 static __always_inline void ended(const struct sock *sk, const struct tcp_sock *tp, struct tcp_conn *c, __u8 state)
 {
 	const struct sock___tcp *s = (const void *)sk;
@@ -255,6 +295,8 @@ static __always_inline void ended(const struct sock *sk, const struct tcp_sock *
 		e->syn_known = c->start_ns != 0;
 	}
 	e->error = s->sk_err;
+	if (!e->error && state == TCP_SYN_SENT && bpf_core_type_exists(struct sock_exterr_skb))
+		e->error = icmp_error(sk);
 	e->duration_ns = c->start_ns ? bpf_ktime_get_ns() - c->start_ns : 0;
 	if (sk->__sk_common.skc_flags & SOCK_LINGER_BIT && !s->sk_lingertime)
 		e->flags |= LINGER_ZERO;
