@@ -90,7 +90,7 @@ func (d *decoder) decode(e *objectTcpEvent) *event.Event {
 	d.fillEnds(e)
 	d.fillCounters(e)
 	t.Error = ""
-	if e.Error != 0 {
+	if e.Phase == phaseEnded && e.Error != 0 {
 		t.Error = unix.ErrnoName(unix.Errno(e.Error))
 	}
 	o := judge(e)

@@ -73,8 +73,9 @@ func TestARecordIsDecodedWhole(t *testing.T) {
 func TestWhatIsNotKnownIsAbsent(t *testing.T) {
 	e := sample()
 	e.DurationNs, e.HandshakeNs, e.SynKnown, e.Flags, e.Phase = 0, 0, 0, 0, phaseRetransmits
+	e.Error = uint32(unix.ETIMEDOUT) // what was sent again is reported before the end, but at once
 	got := decodeOne(t, e)
-	if got.DurationMicros != nil || got.HandshakeMicros != nil || got.SynRetransmits != nil || got.SrttMicros != nil || got.UnreadBytes != nil {
+	if got.DurationMicros != nil || got.HandshakeMicros != nil || got.SynRetransmits != nil || got.SrttMicros != nil || got.UnreadBytes != nil || got.Error != "" {
 		t.Errorf("%v", got)
 	}
 	if got.NewRetransmits == nil || *got.NewRetransmits != 3 {
