@@ -32,6 +32,8 @@ var chosen = map[string]string{
 	"exec":  "TestExecAndExitAreReportedExactly|TestTheOOMKillerIsNamedWithTheLimit|TestAFullRingIsCounted",
 	"flows": "TestThreeCapabilitiesAreEnough|TestTCPCountersAreTheKernelsOwn|TestARefusedConnectionIsReported|" +
 		"TestUDPDatagramsAndBytesAreExact|TestPingIsOneFlow|TestOtherNetworkNamespacesAreSeen|TestAConnectionOlderThanTheTraceIsExactAndKnowsItsRole",
+	"tcp": "TestEveryEndIsToldWithItsCause|TestAnAttemptThatComesToNothingIsToldWithItsCause|TestAConnectionThatIsNotAcceptedIsResetByItsListenersEnd|" +
+		"TestICMPErrorsAreToldApartFromResets|TestRetransmitsOfAnIntervalAreOneEvent|TestConnectionsOlderThanTheTraceAreToldOfWithTheirProcess",
 }
 
 // TestEveryProbeOnEveryKernel has a tracer load everything with a tracer's capabilities, and runs the probes' own tests, in
