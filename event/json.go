@@ -84,7 +84,7 @@ func (v Value) AppendJSON(dst []byte) []byte {
 		return append(dst, "null"...)
 	case StringValue:
 		return safe.AppendJSON(dst, v.bytes)
-	case UintValue:
+	case UintValue, IntValue:
 		return v.Append(dst)
 	}
 	return append(v.Append(append(dst, '"')), '"')

@@ -16,6 +16,8 @@ import (
 // probes is the list of what can be traced: one line a probe.
 var probes = []probe{
 	{"flow", openFlows},
+	{"syscall", openSyscalls},
+	{"syscallSummary", openSyscallSummary},
 }
 
 type probe struct {

@@ -1,0 +1,515 @@
+package syscalls
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/orb8-dev/kubectl-orb8/bpf"
+	"github.com/orb8-dev/kubectl-orb8/bpf/bpftest"
+	"github.com/orb8-dev/kubectl-orb8/bpf/scope"
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+const (
+	patience = 20 * time.Second
+	absent   = "/orb8-no-such-file"
+	loops    = 5000
+	// getppids is one more: between fork and exec a child of ours looks whether its parent is still there.
+	getppids = loops + 1
+	blocked  = 150 * time.Millisecond
+)
+
+// longPath is longer than what is kept of a path at the entry.
+var longPath = "/" + strings.Repeat("orb8-no-such-directory/", 60) + "x"
+
+func TestMain(m *testing.M) {
+	bpftest.Children(map[string]func() error{
+		"calls": makeCalls, "getppid": makeGetppids, "blocked": makeBlocked, "older": makeOlder, "exec": makeExec,
+	})
+	os.Exit(bpftest.Main(m))
+}
+
+// makeCalls makes one of each of the calls that the tests know, on one thread.
+func makeCalls() error {
+	runtime.LockOSThread()
+	if _, err := unix.Open(absent, unix.O_RDWR|unix.O_APPEND|unix.O_DIRECTORY, 0o640); err == nil {
+		return fmt.Errorf("%s could be opened", absent)
+	}
+	fd, err := unix.Open(os.Args[0], unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	if _, err := unix.Read(fd, make([]byte, 7)); err != nil {
+		return err
+	}
+	if err := unix.Close(fd); err != nil {
+		return err
+	}
+	if err := unix.Access(longPath, unix.R_OK); err != unix.ENOENT {
+		return fmt.Errorf("access: %v", err)
+	}
+	if err := unix.Rename(absent+"\n\xff\"", absent+"2"); err != unix.ENOENT {
+		return fmt.Errorf("rename: %v", err)
+	}
+	s, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	// Nobody listens there.
+	if err := unix.Connect(s, &unix.SockaddrInet4{Port: 9, Addr: [4]byte{127, 0, 0, 1}}); err != unix.ECONNREFUSED {
+		return fmt.Errorf("connect: %v", err)
+	}
+	if err := unix.Shutdown(s, 2); err != unix.ENOTCONN {
+		return fmt.Errorf("shutdown: %v", err)
+	}
+	os.Exit(3)
+	return nil
+}
+
+func makeGetppids() error {
+	runtime.LockOSThread()
+	for range loops {
+		unix.Getppid()
+	}
+	return nil
+}
+
+// makeBlocked waits in a read of a pipe, and says for how long by its own clock, in ns.
+func makeBlocked() error {
+	runtime.LockOSThread()
+	var p [2]int
+	if err := unix.Pipe(p[:]); err != nil {
+		return err
+	}
+	go func() {
+		time.Sleep(blocked)
+		unix.Write(p[1], []byte{1})
+	}()
+	began := time.Now()
+	if _, err := unix.Read(p[0], make([]byte, 1)); err != nil {
+		return err
+	}
+	fmt.Println(int64(time.Since(began)))
+	return nil
+}
+
+// makeOlder says which thread is about to wait for its stdin, which it has the kernel poll.
+func makeOlder() error {
+	runtime.LockOSThread()
+	fmt.Println(unix.Gettid())
+	_, err := unix.Poll([]unix.PollFd{{Fd: 0, Events: unix.POLLIN}}, -1)
+	return err
+}
+
+func makeExec() error {
+	runtime.LockOSThread()
+	return unix.Exec("/proc/self/exe", []string{"again"}, []string{"ORB8_BPFTEST_CHILD=getppid"})
+}
+
+// rig is a probe that observes a cgroup, and what it has reported of it.
+type rig struct {
+	*testing.T
+	probe interface {
+		Run(context.Context, Sink) error
+		Flush(context.Context) error
+		Lost() []bpf.Loss
+		Close() error
+	}
+	scope  *scope.Scope
+	cgroup *bpftest.Cgroup
+	got    []*event.Event
+	done   chan error
+	cancel context.CancelFunc
+}
+
+// newRig begins to observe. The sink takes nothing before hold is closed; nil holds nothing.
+func newRig(t *testing.T, o Options, summary bool, hold <-chan struct{}) *rig {
+	t.Helper()
+	bpftest.Root(t)
+	s, err := scope.Open(scope.Options{CgroupRoot: bpftest.CgroupRoot(t)})
+	if err != nil {
+		bpftest.FatalLoad(t, err)
+	}
+	t.Cleanup(func() { s.Close() })
+	r := &rig{T: t, scope: s, cgroup: bpftest.NewCgroup(t, "orb8-syscalls-test/"+t.Name()), done: make(chan error, 1)}
+	if err := s.SetCgroup(r.cgroup.ID, true); err != nil {
+		t.Fatal(err)
+	}
+	r.open(o, summary, hold)
+	return r
+}
+
+func (r *rig) open(o Options, summary bool, hold <-chan struct{}) {
+	r.Helper()
+	o.Scope = r.scope
+	var err error
+	if summary {
+		r.probe, err = OpenSummary(r.Context(), o)
+	} else {
+		r.probe, err = Open(r.Context(), o)
+	}
+	if err != nil {
+		bpftest.FatalLoad(r, err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	r.cancel = cancel
+	go func() {
+		r.done <- r.probe.Run(ctx, func(cgroup uint64, ev *event.Event) {
+			if hold != nil {
+				<-hold
+			}
+			if cgroup == r.cgroup.ID {
+				r.got = append(r.got, proto.Clone(ev).(*event.Event))
+			}
+		})
+	}()
+	r.Cleanup(func() {
+		cancel()
+		if err := r.probe.Close(); err != nil {
+			r.Error(err)
+		}
+	})
+}
+
+// run runs a child in the cgroup and gives its exit code and what it said.
+func (r *rig) run(name string) (pid int, said string) {
+	r.Helper()
+	cmd := bpftest.Child(r, name, r.cgroup)
+	var errs strings.Builder
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil && (name != "calls" || cmd.ProcessState.ExitCode() != 3) {
+		r.Fatalf("%s: %v: %s", name, err, errs.String())
+	}
+	return cmd.Process.Pid, strings.TrimSpace(string(out))
+}
+
+// end gives all that was reported.
+func (r *rig) end() []*event.Event {
+	r.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := r.probe.Flush(ctx); err != nil {
+		r.Fatal(err)
+	}
+	r.cancel()
+	if err := <-r.done; err != nil {
+		r.Fatal(err)
+	}
+	return r.got
+}
+
+// find gives the events for which a condition holds, and wants n of them.
+func find(t *testing.T, events []*event.Event, n int, what string, is func(*event.Syscall) bool) []*event.Syscall {
+	t.Helper()
+	var got []*event.Syscall
+	for _, ev := range events {
+		if s := ev.GetSyscall(); is(s) {
+			got = append(got, s)
+		}
+	}
+	if len(got) != n {
+		t.Fatalf("%d events of %s, want %d: %v", len(got), what, n, got)
+	}
+	return got
+}
+
+func named(name, with string) func(*event.Syscall) bool {
+	return func(s *event.Syscall) bool { return s.Name == name && strings.Contains(s.Args+s.Errno, with) }
+}
+
+func noLoss(t *testing.T, r *rig) {
+	t.Helper()
+	if lost := r.probe.Lost(); len(lost) > 0 {
+		t.Errorf("lost %v", lost)
+	}
+}
+
+func TestKnownCallsAreReportedWithTheirArguments(t *testing.T) {
+	r := newRig(t, Options{}, false, nil)
+	pid, _ := r.run("calls")
+	got := r.end()
+	noLoss(t, r)
+	exe, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := filepath.Base(exe)
+	if len(base) > 47 {
+		base = base[:47]
+	}
+
+	open := find(t, got, 1, "the file that is not there", named("openat", absent))[0]
+	if want := `AT_FDCWD, "` + absent + `", O_RDWR|O_APPEND|O_DIRECTORY`; open.Args != want {
+		t.Errorf("got openat(%s), want (%s)", open.Args, want)
+	}
+	if open.Path != absent || open.GetResult() != -int64(unix.ENOENT) || open.Errno != "ENOENT" {
+		t.Errorf("got %v", open)
+	}
+	if open.Pid != uint32(pid) || open.Comm == "" || open.DurationNanos == nil || open.Phase != event.SyscallPhase_SYSCALL_PHASE_RETURNED {
+		t.Errorf("got %v, want pid %d, a name, a duration and a return", open, pid)
+	}
+	read := find(t, got, 1, "the read of 7 bytes", func(s *event.Syscall) bool { return s.Name == "read" && strings.HasSuffix(s.Args, ", 7") })[0]
+	if !strings.Contains(read.Args, "<"+base+">,") || read.GetResult() != 7 {
+		t.Errorf("got read(%s) = %d, want a file called %s", read.Args, read.GetResult(), base)
+	}
+	for i, ev := range got {
+		if ev.GetSyscall() != read {
+			continue
+		}
+		// Others of its threads may come between.
+		next := slices.IndexFunc(got[i+1:], func(ev *event.Event) bool { return ev.GetSyscall().Tid == read.Tid })
+		if c := got[i+1+next].GetSyscall(); c.Name != "close" || !strings.HasSuffix(c.Args, "<"+base+">") || c.GetResult() != 0 {
+			t.Errorf("behind the read comes %v, want the close of %s", c, base)
+		}
+	}
+
+	access := find(t, got, 1, "the long path", func(s *event.Syscall) bool { return s.Path == longPath })[0]
+	if !strings.HasPrefix(access.Name, "faccessat") || access.Errno != "ENOENT" || !strings.Contains(access.Args, `"`+longPath+`", R_OK`) {
+		t.Errorf("got %v", access)
+	}
+	rename := find(t, got, 1, "the rename", func(s *event.Syscall) bool { return strings.HasPrefix(s.Name, "rename") })[0]
+	if !strings.Contains(rename.Args, `"`+absent+`\n\xff\""`) || !strings.Contains(rename.Args, `"`+absent+`2"`) || rename.Path != absent+"\n\uFFFD\"" {
+		t.Errorf("got %v", rename)
+	}
+	socket := find(t, got, 1, "the socket", named("socket", "AF_INET, SOCK_STREAM|SOCK_CLOEXEC, 0"))[0]
+	connect := find(t, got, 1, "the connect", named("connect", "ECONNREFUSED"))[0]
+	if want := fmt.Sprintf("%d<tcp 0.0.0.0:0>, 127.0.0.1:9, 16", socket.GetResult()); connect.Args != want {
+		t.Errorf("got connect(%s), want (%s)", connect.Args, want)
+	}
+	find(t, got, 1, "the shutdown", named("shutdown", "ENOTCONN"))
+
+	exit := find(t, got, 1, "the end", named("exit_group", ""))[0]
+	if exit.Args != "3" || exit.Phase != event.SyscallPhase_SYSCALL_PHASE_NO_RETURN || exit.Result != nil || exit.DurationNanos != nil {
+		t.Errorf("got %v", exit)
+	}
+}
+
+func TestEveryCallIsAnEvent(t *testing.T) {
+	r := newRig(t, Options{Names: []string{"getppid"}}, false, nil)
+	r.run("getppid")
+	got := r.end()
+	noLoss(t, r)
+	for _, s := range find(t, got, getppids, "getppid", named("getppid", "")) {
+		if s.GetResult() != int64(os.Getpid()) || s.DurationNanos == nil || *s.DurationNanos == 0 || s.Args != "" {
+			t.Fatalf("got %v", s)
+		}
+	}
+	if len(got) != getppids {
+		t.Errorf("%d events, want only those of %d calls", len(got), getppids)
+	}
+}
+
+func TestDeliveredAndLostAreAllThatWasMade(t *testing.T) {
+	hold := make(chan struct{})
+	r := newRig(t, Options{Names: []string{"getppid"}, RingBytes: 1 << 16}, false, hold)
+	r.run("getppid")
+	close(hold)
+	got := r.end()
+	var lost uint64
+	for _, l := range r.probe.Lost() {
+		if l.Stage != event.LossStage_LOSS_STAGE_KERNEL_BUFFER {
+			t.Errorf("lost %v", l)
+		}
+		lost += l.Count
+	}
+	if lost == 0 || len(got) == 0 || uint64(len(got))+lost != getppids {
+		t.Errorf("%d delivered and %d lost of %d", len(got), lost, getppids)
+	}
+}
+
+func TestABlockedReadTakesAsLongAsItsCallerSays(t *testing.T) {
+	r := newRig(t, Options{MinDuration: blocked / 2, Names: []string{"read"}}, false, nil)
+	_, said := r.run("blocked")
+	got := r.end()
+	noLoss(t, r)
+	own, err := strconv.ParseInt(said, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := find(t, got, 1, "reads of a pipe", named("read", "<pipe:["))[0]
+	if d := read.GetDurationNanos(); d > uint64(own) || d < uint64(blocked/2) {
+		t.Errorf("the read took %d ns, its caller measured %d", d, own)
+	}
+	for _, ev := range got {
+		if d := ev.GetSyscall().DurationNanos; d == nil || *d < uint64(blocked/2) {
+			t.Errorf("got %v with --min-duration %v", ev, blocked/2)
+		}
+	}
+}
+
+func TestOnlyErrorsWhereOnlyErrorsAreWanted(t *testing.T) {
+	r := newRig(t, Options{ErrorsOnly: true}, false, nil)
+	r.run("calls")
+	got := r.end()
+	noLoss(t, r)
+	find(t, got, 1, "the file that is not there", named("openat", absent))
+	find(t, got, 1, "the connect", named("connect", "ECONNREFUSED"))
+	find(t, got, 0, "successes", func(s *event.Syscall) bool { return s.Errno == "" || s.Result == nil })
+}
+
+// older starts a child that waits in poll when it returns.
+func (r *rig) older() (cmd *exec.Cmd, release func()) {
+	r.Helper()
+	cmd = bpftest.Child(r, "older", r.cgroup)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		r.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		r.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		r.Fatal(err)
+	}
+	var tid int
+	if _, err := fmt.Fscanln(out, &tid); err != nil {
+		r.Fatal(err)
+	}
+	stat := fmt.Sprintf("/proc/%d/task/%d/stat", cmd.Process.Pid, tid)
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		b, err := os.ReadFile(stat)
+		if err != nil {
+			r.Fatal(err)
+		}
+		// The state stands behind the name.
+		if strings.Contains(string(b), ") S ") {
+			return cmd, func() {
+				in.Close()
+				if err := cmd.Wait(); err != nil {
+					r.Error(err)
+				}
+			}
+		}
+		if time.Now().After(deadline) {
+			r.Fatalf("the child does not poll: %s", b)
+		}
+	}
+}
+
+func polls(s *event.Syscall) bool { return s.Name == "poll" || s.Name == "ppoll" }
+
+func TestACallOlderThanTheTraceHasNoDuration(t *testing.T) {
+	bpftest.Root(t)
+	r := &rig{T: t, done: make(chan error, 1), cgroup: bpftest.NewCgroup(t, "orb8-syscalls-test/"+t.Name())}
+	s, err := scope.Open(scope.Options{CgroupRoot: bpftest.CgroupRoot(t)})
+	if err != nil {
+		bpftest.FatalLoad(t, err)
+	}
+	defer s.Close()
+	r.scope = s
+	if err := s.SetCgroup(r.cgroup.ID, true); err != nil {
+		t.Fatal(err)
+	}
+	_, release := r.older()
+	r.open(Options{Names: []string{"poll", "ppoll"}}, false, nil)
+	release()
+	got := r.end()
+	noLoss(t, r)
+	poll := find(t, got, 1, "poll", polls)[0]
+	if poll.DurationNanos != nil || poll.GetResult() != 1 || poll.Phase != event.SyscallPhase_SYSCALL_PHASE_RETURNED {
+		t.Errorf("got %v", poll)
+	}
+}
+
+func TestACallThatHasNotReturnedIsReported(t *testing.T) {
+	r := newRig(t, Options{Names: []string{"poll", "ppoll"}, Interval: 50 * time.Millisecond}, false, nil)
+	_, release := r.older()
+	time.Sleep(400 * time.Millisecond) // what is waited for is that time goes by
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := r.probe.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	release()
+	got := r.end()
+	var running, last uint64
+	for _, ev := range got {
+		s := ev.GetSyscall()
+		if s.GetDurationNanos() < last {
+			t.Errorf("got %v after %d ns", s, last)
+		}
+		last = s.GetDurationNanos()
+		if s.Phase == event.SyscallPhase_SYSCALL_PHASE_RUNNING {
+			running++
+			if s.Result != nil || last < uint64(50*time.Millisecond) {
+				t.Errorf("got %v", s)
+			}
+		}
+	}
+	// Told of at 50, 100, 200 and 400 ms or a little later, and by Flush: not at each of the eight intervals.
+	if running < 3 || running > 6 || last < uint64(400*time.Millisecond) || len(got) != int(running)+1 {
+		t.Errorf("%d events, %d of a running call, the last of %d ns", len(got), running, last)
+	}
+}
+
+func TestASuccessfulExecIsACallThatReturns(t *testing.T) {
+	r := newRig(t, Options{Names: []string{"execve"}}, false, nil)
+	r.run("exec")
+	got := r.end()
+	// The other is the child's own start.
+	e := find(t, got, 2, "execve", named("execve", `"/proc/self/exe"`))[1]
+	if e.Path != "/proc/self/exe" || e.GetResult() != 0 || e.DurationNanos == nil || e.Errno != "" {
+		t.Errorf("got %v", e)
+	}
+}
+
+func TestTotalsAreExact(t *testing.T) {
+	r := newRig(t, Options{}, true, nil)
+	r.run("getppid")
+	r.run("calls")
+	totals := make(map[string]*event.SyscallSummary)
+	for _, ev := range r.end() {
+		totals[ev.GetSyscallSummary().Name] = ev.GetSyscallSummary()
+	}
+	noLoss(t, r)
+	p := totals["getppid"]
+	if p == nil || p.Calls != getppids+1 || p.Timed != getppids+1 || p.Errors != 0 || p.TotalNanos == 0 || p.TotalNanos > uint64(patience) {
+		t.Errorf("got %v, want %d calls by two children", p, getppids+1)
+	}
+	if p.GetP50Nanos() == 0 || p.GetP50Nanos() > p.GetP95Nanos() || p.GetP95Nanos() > p.GetP99Nanos() {
+		t.Errorf("got %v", p)
+	}
+	if c := totals["connect"]; c == nil || c.Calls != 1 || c.Errors != 1 {
+		t.Errorf("got %v, want one connect that failed", c)
+	}
+	if e := totals["exit_group"]; e == nil || e.Calls != 2 || e.Timed != 0 || e.P50Nanos != nil {
+		t.Errorf("got %v, want two that never return", e)
+	}
+}
+
+func TestWhatIsOutOfScopeIsNotSeen(t *testing.T) {
+	for _, summary := range []bool{false, true} {
+		r := newRig(t, Options{}, summary, nil)
+		if err := r.scope.SetCgroup(r.cgroup.ID, false); err != nil {
+			t.Fatal(err)
+		}
+		r.run("calls")
+		if got := r.end(); len(got) > 0 {
+			t.Errorf("%d events, the first %v", len(got), got[0])
+		}
+	}
+}
+
+func TestCallsUnknownHereAreRefused(t *testing.T) {
+	if _, err := newTable([]string{"socketcall"}); err == nil || !strings.Contains(err.Error(), "socketcall") && runtime.GOARCH != "amd64" {
+		t.Logf("socketcall is one of 32-bit programs: %v", err)
+	}
+	if _, err := newTable([]string{"no_such_call"}); err == nil {
+		t.Error("a call that does not exist is taken")
+	}
+}
+
