@@ -32,6 +32,8 @@ const (
 	Timestamp
 	// Address is an IPv4 or IPv6 address.
 	Address
+	// Bool is true or false.
+	Bool
 )
 
 // Outputs is where a column shows by itself. Columns in JSON can be named in every output, in filters and in --sort-by.
@@ -116,7 +118,9 @@ func (c *Column) AppendCell(dst []byte, ev *Event, view *View) []byte {
 }
 
 // Right reports whether a table aligns the column to the right, as it does amounts.
-func (c *Column) Right() bool { return c.Type == Count || c.Type == Bytes || c.Type == Micros || c.Type == Nanos }
+func (c *Column) Right() bool {
+	return c.Type == Count || c.Type == Bytes || c.Type == Micros || c.Type == Nanos
+}
 
 // Lookup finds the column called name in kinds: a dotted JSON name, also as ".src.pod" or "{.src.pod}". The error is an
 // *UnknownColumnError.

@@ -15,6 +15,9 @@ type Ends interface {
 
 // EndsOf returns the ends of an event whose kind has two, those of no flow for others.
 func EndsOf(ev *Event) Ends {
+	if d := ev.GetDrop(); d != nil {
+		return d
+	}
 	return ev.GetFlow()
 }
 

@@ -24,6 +24,108 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type ExecPhase int32
+
+const (
+	ExecPhase_EXEC_PHASE_UNKNOWN ExecPhase = 0
+	ExecPhase_EXEC_PHASE_EXEC    ExecPhase = 1
+	ExecPhase_EXEC_PHASE_EXIT    ExecPhase = 2
+)
+
+// Enum value maps for ExecPhase.
+var (
+	ExecPhase_name = map[int32]string{
+		0: "EXEC_PHASE_UNKNOWN",
+		1: "EXEC_PHASE_EXEC",
+		2: "EXEC_PHASE_EXIT",
+	}
+	ExecPhase_value = map[string]int32{
+		"EXEC_PHASE_UNKNOWN": 0,
+		"EXEC_PHASE_EXEC":    1,
+		"EXEC_PHASE_EXIT":    2,
+	}
+)
+
+func (x ExecPhase) Enum() *ExecPhase {
+	p := new(ExecPhase)
+	*p = x
+	return p
+}
+
+func (x ExecPhase) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ExecPhase) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_proto_enumTypes[0].Descriptor()
+}
+
+func (ExecPhase) Type() protoreflect.EnumType {
+	return &file_event_proto_enumTypes[0]
+}
+
+func (x ExecPhase) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ExecPhase.Descriptor instead.
+func (ExecPhase) EnumDescriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{0}
+}
+
+type ExecOutcome int32
+
+const (
+	ExecOutcome_EXEC_OUTCOME_UNKNOWN  ExecOutcome = 0
+	ExecOutcome_EXEC_OUTCOME_EXITED   ExecOutcome = 1
+	ExecOutcome_EXEC_OUTCOME_SIGNALED ExecOutcome = 2
+	// Killed by the kernel's OOM killer.
+	ExecOutcome_EXEC_OUTCOME_OOM_KILLED ExecOutcome = 3
+)
+
+// Enum value maps for ExecOutcome.
+var (
+	ExecOutcome_name = map[int32]string{
+		0: "EXEC_OUTCOME_UNKNOWN",
+		1: "EXEC_OUTCOME_EXITED",
+		2: "EXEC_OUTCOME_SIGNALED",
+		3: "EXEC_OUTCOME_OOM_KILLED",
+	}
+	ExecOutcome_value = map[string]int32{
+		"EXEC_OUTCOME_UNKNOWN":    0,
+		"EXEC_OUTCOME_EXITED":     1,
+		"EXEC_OUTCOME_SIGNALED":   2,
+		"EXEC_OUTCOME_OOM_KILLED": 3,
+	}
+)
+
+func (x ExecOutcome) Enum() *ExecOutcome {
+	p := new(ExecOutcome)
+	*p = x
+	return p
+}
+
+func (x ExecOutcome) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ExecOutcome) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_proto_enumTypes[1].Descriptor()
+}
+
+func (ExecOutcome) Type() protoreflect.EnumType {
+	return &file_event_proto_enumTypes[1]
+}
+
+func (x ExecOutcome) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ExecOutcome.Descriptor instead.
+func (ExecOutcome) EnumDescriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{1}
+}
+
 type Protocol int32
 
 const (
@@ -66,11 +168,11 @@ func (x Protocol) String() string {
 }
 
 func (Protocol) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[0].Descriptor()
+	return file_event_proto_enumTypes[2].Descriptor()
 }
 
 func (Protocol) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[0]
+	return &file_event_proto_enumTypes[2]
 }
 
 func (x Protocol) Number() protoreflect.EnumNumber {
@@ -79,7 +181,7 @@ func (x Protocol) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Protocol.Descriptor instead.
 func (Protocol) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{0}
+	return file_event_proto_rawDescGZIP(), []int{2}
 }
 
 type Phase int32
@@ -118,11 +220,11 @@ func (x Phase) String() string {
 }
 
 func (Phase) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[1].Descriptor()
+	return file_event_proto_enumTypes[3].Descriptor()
 }
 
 func (Phase) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[1]
+	return &file_event_proto_enumTypes[3]
 }
 
 func (x Phase) Number() protoreflect.EnumNumber {
@@ -131,7 +233,7 @@ func (x Phase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Phase.Descriptor instead.
 func (Phase) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{1}
+	return file_event_proto_rawDescGZIP(), []int{3}
 }
 
 type Side int32
@@ -167,11 +269,11 @@ func (x Side) String() string {
 }
 
 func (Side) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[2].Descriptor()
+	return file_event_proto_enumTypes[4].Descriptor()
 }
 
 func (Side) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[2]
+	return &file_event_proto_enumTypes[4]
 }
 
 func (x Side) Number() protoreflect.EnumNumber {
@@ -180,7 +282,7 @@ func (x Side) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Side.Descriptor instead.
 func (Side) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{2}
+	return file_event_proto_rawDescGZIP(), []int{4}
 }
 
 // TCPState values are those of include/net/tcp_states.h.
@@ -244,11 +346,11 @@ func (x TCPState) String() string {
 }
 
 func (TCPState) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[3].Descriptor()
+	return file_event_proto_enumTypes[5].Descriptor()
 }
 
 func (TCPState) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[3]
+	return &file_event_proto_enumTypes[5]
 }
 
 func (x TCPState) Number() protoreflect.EnumNumber {
@@ -257,7 +359,7 @@ func (x TCPState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TCPState.Descriptor instead.
 func (TCPState) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{3}
+	return file_event_proto_rawDescGZIP(), []int{5}
 }
 
 type LossStage int32
@@ -315,11 +417,11 @@ func (x LossStage) String() string {
 }
 
 func (LossStage) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[4].Descriptor()
+	return file_event_proto_enumTypes[6].Descriptor()
 }
 
 func (LossStage) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[4]
+	return &file_event_proto_enumTypes[6]
 }
 
 func (x LossStage) Number() protoreflect.EnumNumber {
@@ -328,7 +430,7 @@ func (x LossStage) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LossStage.Descriptor instead.
 func (LossStage) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{4}
+	return file_event_proto_rawDescGZIP(), []int{6}
 }
 
 type NodeState int32
@@ -374,11 +476,11 @@ func (x NodeState) String() string {
 }
 
 func (NodeState) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[5].Descriptor()
+	return file_event_proto_enumTypes[7].Descriptor()
 }
 
 func (NodeState) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[5]
+	return &file_event_proto_enumTypes[7]
 }
 
 func (x NodeState) Number() protoreflect.EnumNumber {
@@ -387,7 +489,7 @@ func (x NodeState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use NodeState.Descriptor instead.
 func (NodeState) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{5}
+	return file_event_proto_rawDescGZIP(), []int{7}
 }
 
 type SyscallPhase int32
@@ -428,11 +530,11 @@ func (x SyscallPhase) String() string {
 }
 
 func (SyscallPhase) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[6].Descriptor()
+	return file_event_proto_enumTypes[8].Descriptor()
 }
 
 func (SyscallPhase) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[6]
+	return &file_event_proto_enumTypes[8]
 }
 
 func (x SyscallPhase) Number() protoreflect.EnumNumber {
@@ -441,7 +543,7 @@ func (x SyscallPhase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SyscallPhase.Descriptor instead.
 func (SyscallPhase) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{6}
+	return file_event_proto_rawDescGZIP(), []int{8}
 }
 
 // Event is one observation, named with the pod it was made in.
@@ -462,6 +564,8 @@ type Event struct {
 	//	*Event_Flow
 	//	*Event_Lost
 	//	*Event_NodeStatus
+	//	*Event_Drop
+	//	*Event_Exec
 	//	*Event_Syscall
 	//	*Event_SyscallSummary
 	Kind          isEvent_Kind `protobuf_oneof:"kind"`
@@ -582,6 +686,24 @@ func (x *Event) GetNodeStatus() *NodeStatus {
 	return nil
 }
 
+func (x *Event) GetDrop() *Drop {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_Drop); ok {
+			return x.Drop
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetExec() *Exec {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_Exec); ok {
+			return x.Exec
+		}
+	}
+	return nil
+}
+
 func (x *Event) GetSyscall() *Syscall {
 	if x != nil {
 		if x, ok := x.Kind.(*Event_Syscall); ok {
@@ -616,6 +738,14 @@ type Event_NodeStatus struct {
 	NodeStatus *NodeStatus `protobuf:"bytes,18,opt,name=node_status,json=nodeStatus,proto3,oneof"`
 }
 
+type Event_Drop struct {
+	Drop *Drop `protobuf:"bytes,21,opt,name=drop,proto3,oneof"`
+}
+
+type Event_Exec struct {
+	Exec *Exec `protobuf:"bytes,22,opt,name=exec,proto3,oneof"`
+}
+
 type Event_Syscall struct {
 	Syscall *Syscall `protobuf:"bytes,23,opt,name=syscall,proto3,oneof"`
 }
@@ -629,6 +759,10 @@ func (*Event_Flow) isEvent_Kind() {}
 func (*Event_Lost) isEvent_Kind() {}
 
 func (*Event_NodeStatus) isEvent_Kind() {}
+
+func (*Event_Drop) isEvent_Kind() {}
+
+func (*Event_Exec) isEvent_Kind() {}
 
 func (*Event_Syscall) isEvent_Kind() {}
 
@@ -827,6 +961,330 @@ func (x *Flow) GetIcmpCode() uint32 {
 	return 0
 }
 
+// Drop is packets that the kernel threw away, counted by pod, reason, place and 5-tuple.
+type Drop struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Same for all events of what is counted together.
+	Id       string    `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Protocol Protocol  `protobuf:"varint,2,opt,name=protocol,proto3,enum=orb8.event.v1.Protocol" json:"protocol,omitempty"`
+	Src      *Endpoint `protobuf:"bytes,3,opt,name=src,proto3" json:"src,omitempty"`
+	Dst      *Endpoint `protobuf:"bytes,4,opt,name=dst,proto3" json:"dst,omitempty"`
+	// The end that the pod is.
+	Observed Side `protobuf:"varint,5,opt,name=observed,proto3,enum=orb8.event.v1.Side" json:"observed,omitempty"`
+	// enum skb_drop_reason without its prefix; empty before Linux 5.17.
+	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The kernel's function.
+	Location string `protobuf:"bytes,7,opt,name=location,proto3" json:"location,omitempty"`
+	// The network device.
+	Device string `protobuf:"bytes,8,opt,name=device,proto3" json:"device,omitempty"`
+	// Cumulative. GSO packets count their segments; bytes are of IP.
+	Packets uint64 `protobuf:"varint,9,opt,name=packets,proto3" json:"packets,omitempty"`
+	Bytes   uint64 `protobuf:"varint,10,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// ns since the Unix epoch.
+	FirstTime     uint64 `protobuf:"fixed64,11,opt,name=first_time,json=firstTime,proto3" json:"first_time,omitempty"`
+	LastTime      uint64 `protobuf:"fixed64,12,opt,name=last_time,json=lastTime,proto3" json:"last_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Drop) Reset() {
+	*x = Drop{}
+	mi := &file_event_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Drop) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Drop) ProtoMessage() {}
+
+func (x *Drop) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Drop.ProtoReflect.Descriptor instead.
+func (*Drop) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Drop) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Drop) GetProtocol() Protocol {
+	if x != nil {
+		return x.Protocol
+	}
+	return Protocol_PROTOCOL_UNKNOWN
+}
+
+func (x *Drop) GetSrc() *Endpoint {
+	if x != nil {
+		return x.Src
+	}
+	return nil
+}
+
+func (x *Drop) GetDst() *Endpoint {
+	if x != nil {
+		return x.Dst
+	}
+	return nil
+}
+
+func (x *Drop) GetObserved() Side {
+	if x != nil {
+		return x.Observed
+	}
+	return Side_SIDE_UNKNOWN
+}
+
+func (x *Drop) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Drop) GetLocation() string {
+	if x != nil {
+		return x.Location
+	}
+	return ""
+}
+
+func (x *Drop) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+func (x *Drop) GetPackets() uint64 {
+	if x != nil {
+		return x.Packets
+	}
+	return 0
+}
+
+func (x *Drop) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Drop) GetFirstTime() uint64 {
+	if x != nil {
+		return x.FirstTime
+	}
+	return 0
+}
+
+func (x *Drop) GetLastTime() uint64 {
+	if x != nil {
+		return x.LastTime
+	}
+	return 0
+}
+
+// Exec is a program that a process began, or the end of a process. What processes choose themselves is bytes: it need not be
+// UTF-8.
+type Exec struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Phase ExecPhase              `protobuf:"varint,1,opt,name=phase,proto3,enum=orb8.event.v1.ExecPhase" json:"phase,omitempty"`
+	// Process id on the node, and in the process's own PID namespace; 0 unknown.
+	Pid          uint32 `protobuf:"varint,2,opt,name=pid,proto3" json:"pid,omitempty"`
+	ContainerPid uint32 `protobuf:"varint,3,opt,name=container_pid,json=containerPid,proto3" json:"container_pid,omitempty"`
+	// The parent, as the node numbers it.
+	Ppid uint32 `protobuf:"varint,4,opt,name=ppid,proto3" json:"ppid,omitempty"`
+	// As the node sees it, whatever user namespace the process is in.
+	Uid        *uint32 `protobuf:"varint,5,opt,name=uid,proto3,oneof" json:"uid,omitempty"`
+	Comm       []byte  `protobuf:"bytes,6,opt,name=comm,proto3" json:"comm,omitempty"`
+	ParentComm []byte  `protobuf:"bytes,7,opt,name=parent_comm,json=parentComm,proto3" json:"parent_comm,omitempty"`
+	// exec: the path of the program as it was given to the kernel.
+	Filename []byte `protobuf:"bytes,8,opt,name=filename,proto3" json:"filename,omitempty"`
+	// exec: the arguments, each ended by a NUL but one that was cut.
+	Args []byte `protobuf:"bytes,9,opt,name=args,proto3" json:"args,omitempty"`
+	// exec: there were more arguments, or they could not be read.
+	ArgsTruncated *bool `protobuf:"varint,10,opt,name=args_truncated,json=argsTruncated,proto3,oneof" json:"args_truncated,omitempty"`
+	// exec: the working directory, from the process's own root.
+	Cwd []byte `protobuf:"bytes,11,opt,name=cwd,proto3" json:"cwd,omitempty"`
+	// exit: how the process ended. exit_code where it did so itself, else the name of the signal.
+	Outcome    ExecOutcome `protobuf:"varint,12,opt,name=outcome,proto3,enum=orb8.event.v1.ExecOutcome" json:"outcome,omitempty"`
+	ExitCode   *uint32     `protobuf:"varint,13,opt,name=exit_code,json=exitCode,proto3,oneof" json:"exit_code,omitempty"`
+	Signal     string      `protobuf:"bytes,14,opt,name=signal,proto3" json:"signal,omitempty"`
+	CoreDumped *bool       `protobuf:"varint,15,opt,name=core_dumped,json=coreDumped,proto3,oneof" json:"core_dumped,omitempty"`
+	// exit: since the fork.
+	LifetimeMicros *uint64 `protobuf:"varint,16,opt,name=lifetime_micros,json=lifetimeMicros,proto3,oneof" json:"lifetime_micros,omitempty"`
+	// oom-killed: the lowest memory.max of the container's cgroup and those above it. Absent where there is none.
+	MemoryLimitBytes *uint64 `protobuf:"varint,17,opt,name=memory_limit_bytes,json=memoryLimitBytes,proto3,oneof" json:"memory_limit_bytes,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *Exec) Reset() {
+	*x = Exec{}
+	mi := &file_event_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Exec) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Exec) ProtoMessage() {}
+
+func (x *Exec) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Exec.ProtoReflect.Descriptor instead.
+func (*Exec) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Exec) GetPhase() ExecPhase {
+	if x != nil {
+		return x.Phase
+	}
+	return ExecPhase_EXEC_PHASE_UNKNOWN
+}
+
+func (x *Exec) GetPid() uint32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *Exec) GetContainerPid() uint32 {
+	if x != nil {
+		return x.ContainerPid
+	}
+	return 0
+}
+
+func (x *Exec) GetPpid() uint32 {
+	if x != nil {
+		return x.Ppid
+	}
+	return 0
+}
+
+func (x *Exec) GetUid() uint32 {
+	if x != nil && x.Uid != nil {
+		return *x.Uid
+	}
+	return 0
+}
+
+func (x *Exec) GetComm() []byte {
+	if x != nil {
+		return x.Comm
+	}
+	return nil
+}
+
+func (x *Exec) GetParentComm() []byte {
+	if x != nil {
+		return x.ParentComm
+	}
+	return nil
+}
+
+func (x *Exec) GetFilename() []byte {
+	if x != nil {
+		return x.Filename
+	}
+	return nil
+}
+
+func (x *Exec) GetArgs() []byte {
+	if x != nil {
+		return x.Args
+	}
+	return nil
+}
+
+func (x *Exec) GetArgsTruncated() bool {
+	if x != nil && x.ArgsTruncated != nil {
+		return *x.ArgsTruncated
+	}
+	return false
+}
+
+func (x *Exec) GetCwd() []byte {
+	if x != nil {
+		return x.Cwd
+	}
+	return nil
+}
+
+func (x *Exec) GetOutcome() ExecOutcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return ExecOutcome_EXEC_OUTCOME_UNKNOWN
+}
+
+func (x *Exec) GetExitCode() uint32 {
+	if x != nil && x.ExitCode != nil {
+		return *x.ExitCode
+	}
+	return 0
+}
+
+func (x *Exec) GetSignal() string {
+	if x != nil {
+		return x.Signal
+	}
+	return ""
+}
+
+func (x *Exec) GetCoreDumped() bool {
+	if x != nil && x.CoreDumped != nil {
+		return *x.CoreDumped
+	}
+	return false
+}
+
+func (x *Exec) GetLifetimeMicros() uint64 {
+	if x != nil && x.LifetimeMicros != nil {
+		return *x.LifetimeMicros
+	}
+	return 0
+}
+
+func (x *Exec) GetMemoryLimitBytes() uint64 {
+	if x != nil && x.MemoryLimitBytes != nil {
+		return *x.MemoryLimitBytes
+	}
+	return 0
+}
+
 // Endpoint is one end of what has two.
 type Endpoint struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -856,7 +1314,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_event_proto_msgTypes[2]
+	mi := &file_event_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -868,7 +1326,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[2]
+	mi := &file_event_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -881,7 +1339,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{2}
+	return file_event_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Endpoint) GetAddress() []byte {
@@ -1008,7 +1466,7 @@ type Counters struct {
 
 func (x *Counters) Reset() {
 	*x = Counters{}
-	mi := &file_event_proto_msgTypes[3]
+	mi := &file_event_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1020,7 +1478,7 @@ func (x *Counters) String() string {
 func (*Counters) ProtoMessage() {}
 
 func (x *Counters) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[3]
+	mi := &file_event_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1033,7 +1491,7 @@ func (x *Counters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counters.ProtoReflect.Descriptor instead.
 func (*Counters) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{3}
+	return file_event_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Counters) GetBytesSent() uint64 {
@@ -1092,7 +1550,7 @@ type Lost struct {
 
 func (x *Lost) Reset() {
 	*x = Lost{}
-	mi := &file_event_proto_msgTypes[4]
+	mi := &file_event_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1104,7 +1562,7 @@ func (x *Lost) String() string {
 func (*Lost) ProtoMessage() {}
 
 func (x *Lost) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[4]
+	mi := &file_event_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1117,7 +1575,7 @@ func (x *Lost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lost.ProtoReflect.Descriptor instead.
 func (*Lost) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{4}
+	return file_event_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Lost) GetStage() LossStage {
@@ -1153,7 +1611,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_event_proto_msgTypes[5]
+	mi := &file_event_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1165,7 +1623,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[5]
+	mi := &file_event_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1178,7 +1636,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{5}
+	return file_event_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *NodeStatus) GetState() NodeState {
@@ -1202,7 +1660,7 @@ type Syscall struct {
 	// By the node's own numbers.
 	Pid  uint32 `protobuf:"varint,2,opt,name=pid,proto3" json:"pid,omitempty"`
 	Tid  uint32 `protobuf:"varint,3,opt,name=tid,proto3" json:"tid,omitempty"`
-	Comm string `protobuf:"bytes,4,opt,name=comm,proto3" json:"comm,omitempty"`
+	Comm []byte `protobuf:"bytes,4,opt,name=comm,proto3" json:"comm,omitempty"`
 	// As the architecture names it; "syscall_NUMBER" where it has no name for it.
 	Name string `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
 	// The instruction set that the number is of: "amd64", "arm64", "386", "arm", "x32".
@@ -1210,7 +1668,7 @@ type Syscall struct {
 	// The arguments as people read them, between no parentheses.
 	Args string `protobuf:"bytes,7,opt,name=args,proto3" json:"args,omitempty"`
 	// The first path among the arguments; empty where there is none, or it could not be read.
-	Path string `protobuf:"bytes,8,opt,name=path,proto3" json:"path,omitempty"`
+	Path []byte `protobuf:"bytes,8,opt,name=path,proto3" json:"path,omitempty"`
 	// What the call returned, -ERRNO for an error. Absent: it has not returned.
 	Result *int64 `protobuf:"zigzag64,9,opt,name=result,proto3,oneof" json:"result,omitempty"`
 	// Name of the error; empty where there was none.
@@ -1223,7 +1681,7 @@ type Syscall struct {
 
 func (x *Syscall) Reset() {
 	*x = Syscall{}
-	mi := &file_event_proto_msgTypes[6]
+	mi := &file_event_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1235,7 +1693,7 @@ func (x *Syscall) String() string {
 func (*Syscall) ProtoMessage() {}
 
 func (x *Syscall) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[6]
+	mi := &file_event_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1248,7 +1706,7 @@ func (x *Syscall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Syscall.ProtoReflect.Descriptor instead.
 func (*Syscall) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{6}
+	return file_event_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Syscall) GetPhase() SyscallPhase {
@@ -1272,11 +1730,11 @@ func (x *Syscall) GetTid() uint32 {
 	return 0
 }
 
-func (x *Syscall) GetComm() string {
+func (x *Syscall) GetComm() []byte {
 	if x != nil {
 		return x.Comm
 	}
-	return ""
+	return nil
 }
 
 func (x *Syscall) GetName() string {
@@ -1300,11 +1758,11 @@ func (x *Syscall) GetArgs() string {
 	return ""
 }
 
-func (x *Syscall) GetPath() string {
+func (x *Syscall) GetPath() []byte {
 	if x != nil {
 		return x.Path
 	}
-	return ""
+	return nil
 }
 
 func (x *Syscall) GetResult() int64 {
@@ -1352,7 +1810,7 @@ type SyscallSummary struct {
 
 func (x *SyscallSummary) Reset() {
 	*x = SyscallSummary{}
-	mi := &file_event_proto_msgTypes[7]
+	mi := &file_event_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1364,7 +1822,7 @@ func (x *SyscallSummary) String() string {
 func (*SyscallSummary) ProtoMessage() {}
 
 func (x *SyscallSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[7]
+	mi := &file_event_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1377,7 +1835,7 @@ func (x *SyscallSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyscallSummary.ProtoReflect.Descriptor instead.
 func (*SyscallSummary) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{7}
+	return file_event_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SyscallSummary) GetName() string {
@@ -1454,7 +1912,7 @@ var File_event_proto protoreflect.FileDescriptor
 
 const file_event_proto_rawDesc = "" +
 	"\n" +
-	"\vevent.proto\x12\rorb8.event.v1\"\xcc\x03\n" +
+	"\vevent.proto\x12\rorb8.event.v1\"\xa2\x04\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x06R\x04time\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x1c\n" +
@@ -1466,7 +1924,9 @@ const file_event_proto_rawDesc = "" +
 	"\x04flow\x18\x10 \x01(\v2\x13.orb8.event.v1.FlowH\x00R\x04flow\x12)\n" +
 	"\x04lost\x18\x11 \x01(\v2\x13.orb8.event.v1.LostH\x00R\x04lost\x12<\n" +
 	"\vnode_status\x18\x12 \x01(\v2\x19.orb8.event.v1.NodeStatusH\x00R\n" +
-	"nodeStatus\x122\n" +
+	"nodeStatus\x12)\n" +
+	"\x04drop\x18\x15 \x01(\v2\x13.orb8.event.v1.DropH\x00R\x04drop\x12)\n" +
+	"\x04exec\x18\x16 \x01(\v2\x13.orb8.event.v1.ExecH\x00R\x04exec\x122\n" +
 	"\asyscall\x18\x17 \x01(\v2\x16.orb8.event.v1.SyscallH\x00R\asyscall\x12H\n" +
 	"\x0fsyscall_summary\x18\x18 \x01(\v2\x1d.orb8.event.v1.SyscallSummaryH\x00R\x0esyscallSummaryB\x06\n" +
 	"\x04kind\"\xd4\x05\n" +
@@ -1495,7 +1955,50 @@ const file_event_proto_rawDesc = "" +
 	"\n" +
 	"_icmp_typeB\f\n" +
 	"\n" +
-	"_icmp_code\"\x9c\x03\n" +
+	"_icmp_code\"\x8a\x03\n" +
+	"\x04Drop\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x123\n" +
+	"\bprotocol\x18\x02 \x01(\x0e2\x17.orb8.event.v1.ProtocolR\bprotocol\x12)\n" +
+	"\x03src\x18\x03 \x01(\v2\x17.orb8.event.v1.EndpointR\x03src\x12)\n" +
+	"\x03dst\x18\x04 \x01(\v2\x17.orb8.event.v1.EndpointR\x03dst\x12/\n" +
+	"\bobserved\x18\x05 \x01(\x0e2\x13.orb8.event.v1.SideR\bobserved\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x1a\n" +
+	"\blocation\x18\a \x01(\tR\blocation\x12\x16\n" +
+	"\x06device\x18\b \x01(\tR\x06device\x12\x18\n" +
+	"\apackets\x18\t \x01(\x04R\apackets\x12\x14\n" +
+	"\x05bytes\x18\n" +
+	" \x01(\x04R\x05bytes\x12\x1d\n" +
+	"\n" +
+	"first_time\x18\v \x01(\x06R\tfirstTime\x12\x1b\n" +
+	"\tlast_time\x18\f \x01(\x06R\blastTime\"\x96\x05\n" +
+	"\x04Exec\x12.\n" +
+	"\x05phase\x18\x01 \x01(\x0e2\x18.orb8.event.v1.ExecPhaseR\x05phase\x12\x10\n" +
+	"\x03pid\x18\x02 \x01(\rR\x03pid\x12#\n" +
+	"\rcontainer_pid\x18\x03 \x01(\rR\fcontainerPid\x12\x12\n" +
+	"\x04ppid\x18\x04 \x01(\rR\x04ppid\x12\x15\n" +
+	"\x03uid\x18\x05 \x01(\rH\x00R\x03uid\x88\x01\x01\x12\x12\n" +
+	"\x04comm\x18\x06 \x01(\fR\x04comm\x12\x1f\n" +
+	"\vparent_comm\x18\a \x01(\fR\n" +
+	"parentComm\x12\x1a\n" +
+	"\bfilename\x18\b \x01(\fR\bfilename\x12\x12\n" +
+	"\x04args\x18\t \x01(\fR\x04args\x12*\n" +
+	"\x0eargs_truncated\x18\n" +
+	" \x01(\bH\x01R\rargsTruncated\x88\x01\x01\x12\x10\n" +
+	"\x03cwd\x18\v \x01(\fR\x03cwd\x124\n" +
+	"\aoutcome\x18\f \x01(\x0e2\x1a.orb8.event.v1.ExecOutcomeR\aoutcome\x12 \n" +
+	"\texit_code\x18\r \x01(\rH\x02R\bexitCode\x88\x01\x01\x12\x16\n" +
+	"\x06signal\x18\x0e \x01(\tR\x06signal\x12$\n" +
+	"\vcore_dumped\x18\x0f \x01(\bH\x03R\n" +
+	"coreDumped\x88\x01\x01\x12,\n" +
+	"\x0flifetime_micros\x18\x10 \x01(\x04H\x04R\x0elifetimeMicros\x88\x01\x01\x121\n" +
+	"\x12memory_limit_bytes\x18\x11 \x01(\x04H\x05R\x10memoryLimitBytes\x88\x01\x01B\x06\n" +
+	"\x04_uidB\x11\n" +
+	"\x0f_args_truncatedB\f\n" +
+	"\n" +
+	"_exit_codeB\x0e\n" +
+	"\f_core_dumpedB\x12\n" +
+	"\x10_lifetime_microsB\x15\n" +
+	"\x13_memory_limit_bytes\"\x9c\x03\n" +
 	"\bEndpoint\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12\x10\n" +
@@ -1536,11 +2039,11 @@ const file_event_proto_rawDesc = "" +
 	"\x05phase\x18\x01 \x01(\x0e2\x1b.orb8.event.v1.SyscallPhaseR\x05phase\x12\x10\n" +
 	"\x03pid\x18\x02 \x01(\rR\x03pid\x12\x10\n" +
 	"\x03tid\x18\x03 \x01(\rR\x03tid\x12\x12\n" +
-	"\x04comm\x18\x04 \x01(\tR\x04comm\x12\x12\n" +
+	"\x04comm\x18\x04 \x01(\fR\x04comm\x12\x12\n" +
 	"\x04name\x18\x05 \x01(\tR\x04name\x12\x10\n" +
 	"\x03abi\x18\x06 \x01(\tR\x03abi\x12\x12\n" +
 	"\x04args\x18\a \x01(\tR\x04args\x12\x12\n" +
-	"\x04path\x18\b \x01(\tR\x04path\x12\x1b\n" +
+	"\x04path\x18\b \x01(\fR\x04path\x12\x1b\n" +
 	"\x06result\x18\t \x01(\x12H\x00R\x06result\x88\x01\x01\x12\x14\n" +
 	"\x05errno\x18\n" +
 	" \x01(\tR\x05errno\x12*\n" +
@@ -1565,7 +2068,16 @@ const file_event_proto_rawDesc = "" +
 	"\n" +
 	"_p95_nanosB\f\n" +
 	"\n" +
-	"_p99_nanos*~\n" +
+	"_p99_nanos*M\n" +
+	"\tExecPhase\x12\x16\n" +
+	"\x12EXEC_PHASE_UNKNOWN\x10\x00\x12\x13\n" +
+	"\x0fEXEC_PHASE_EXEC\x10\x01\x12\x13\n" +
+	"\x0fEXEC_PHASE_EXIT\x10\x02*x\n" +
+	"\vExecOutcome\x12\x18\n" +
+	"\x14EXEC_OUTCOME_UNKNOWN\x10\x00\x12\x17\n" +
+	"\x13EXEC_OUTCOME_EXITED\x10\x01\x12\x19\n" +
+	"\x15EXEC_OUTCOME_SIGNALED\x10\x02\x12\x1b\n" +
+	"\x17EXEC_OUTCOME_OOM_KILLED\x10\x03*~\n" +
 	"\bProtocol\x12\x14\n" +
 	"\x10PROTOCOL_UNKNOWN\x10\x00\x12\x10\n" +
 	"\fPROTOCOL_TCP\x10\x01\x12\x10\n" +
@@ -1630,47 +2142,59 @@ func file_event_proto_rawDescGZIP() []byte {
 	return file_event_proto_rawDescData
 }
 
-var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
+var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_event_proto_goTypes = []any{
-	(Protocol)(0),          // 0: orb8.event.v1.Protocol
-	(Phase)(0),             // 1: orb8.event.v1.Phase
-	(Side)(0),              // 2: orb8.event.v1.Side
-	(TCPState)(0),          // 3: orb8.event.v1.TCPState
-	(LossStage)(0),         // 4: orb8.event.v1.LossStage
-	(NodeState)(0),         // 5: orb8.event.v1.NodeState
-	(SyscallPhase)(0),      // 6: orb8.event.v1.SyscallPhase
-	(*Event)(nil),          // 7: orb8.event.v1.Event
-	(*Flow)(nil),           // 8: orb8.event.v1.Flow
-	(*Endpoint)(nil),       // 9: orb8.event.v1.Endpoint
-	(*Counters)(nil),       // 10: orb8.event.v1.Counters
-	(*Lost)(nil),           // 11: orb8.event.v1.Lost
-	(*NodeStatus)(nil),     // 12: orb8.event.v1.NodeStatus
-	(*Syscall)(nil),        // 13: orb8.event.v1.Syscall
-	(*SyscallSummary)(nil), // 14: orb8.event.v1.SyscallSummary
+	(ExecPhase)(0),         // 0: orb8.event.v1.ExecPhase
+	(ExecOutcome)(0),       // 1: orb8.event.v1.ExecOutcome
+	(Protocol)(0),          // 2: orb8.event.v1.Protocol
+	(Phase)(0),             // 3: orb8.event.v1.Phase
+	(Side)(0),              // 4: orb8.event.v1.Side
+	(TCPState)(0),          // 5: orb8.event.v1.TCPState
+	(LossStage)(0),         // 6: orb8.event.v1.LossStage
+	(NodeState)(0),         // 7: orb8.event.v1.NodeState
+	(SyscallPhase)(0),      // 8: orb8.event.v1.SyscallPhase
+	(*Event)(nil),          // 9: orb8.event.v1.Event
+	(*Flow)(nil),           // 10: orb8.event.v1.Flow
+	(*Drop)(nil),           // 11: orb8.event.v1.Drop
+	(*Exec)(nil),           // 12: orb8.event.v1.Exec
+	(*Endpoint)(nil),       // 13: orb8.event.v1.Endpoint
+	(*Counters)(nil),       // 14: orb8.event.v1.Counters
+	(*Lost)(nil),           // 15: orb8.event.v1.Lost
+	(*NodeStatus)(nil),     // 16: orb8.event.v1.NodeStatus
+	(*Syscall)(nil),        // 17: orb8.event.v1.Syscall
+	(*SyscallSummary)(nil), // 18: orb8.event.v1.SyscallSummary
 }
 var file_event_proto_depIdxs = []int32{
-	8,  // 0: orb8.event.v1.Event.flow:type_name -> orb8.event.v1.Flow
-	11, // 1: orb8.event.v1.Event.lost:type_name -> orb8.event.v1.Lost
-	12, // 2: orb8.event.v1.Event.node_status:type_name -> orb8.event.v1.NodeStatus
-	13, // 3: orb8.event.v1.Event.syscall:type_name -> orb8.event.v1.Syscall
-	14, // 4: orb8.event.v1.Event.syscall_summary:type_name -> orb8.event.v1.SyscallSummary
-	0,  // 5: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
-	1,  // 6: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
-	3,  // 7: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
-	9,  // 8: orb8.event.v1.Flow.src:type_name -> orb8.event.v1.Endpoint
-	9,  // 9: orb8.event.v1.Flow.dst:type_name -> orb8.event.v1.Endpoint
-	2,  // 10: orb8.event.v1.Flow.observed:type_name -> orb8.event.v1.Side
-	10, // 11: orb8.event.v1.Flow.src_counters:type_name -> orb8.event.v1.Counters
-	10, // 12: orb8.event.v1.Flow.dst_counters:type_name -> orb8.event.v1.Counters
-	4,  // 13: orb8.event.v1.Lost.stage:type_name -> orb8.event.v1.LossStage
-	5,  // 14: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
-	6,  // 15: orb8.event.v1.Syscall.phase:type_name -> orb8.event.v1.SyscallPhase
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	10, // 0: orb8.event.v1.Event.flow:type_name -> orb8.event.v1.Flow
+	15, // 1: orb8.event.v1.Event.lost:type_name -> orb8.event.v1.Lost
+	16, // 2: orb8.event.v1.Event.node_status:type_name -> orb8.event.v1.NodeStatus
+	11, // 3: orb8.event.v1.Event.drop:type_name -> orb8.event.v1.Drop
+	12, // 4: orb8.event.v1.Event.exec:type_name -> orb8.event.v1.Exec
+	17, // 5: orb8.event.v1.Event.syscall:type_name -> orb8.event.v1.Syscall
+	18, // 6: orb8.event.v1.Event.syscall_summary:type_name -> orb8.event.v1.SyscallSummary
+	2,  // 7: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
+	3,  // 8: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
+	5,  // 9: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
+	13, // 10: orb8.event.v1.Flow.src:type_name -> orb8.event.v1.Endpoint
+	13, // 11: orb8.event.v1.Flow.dst:type_name -> orb8.event.v1.Endpoint
+	4,  // 12: orb8.event.v1.Flow.observed:type_name -> orb8.event.v1.Side
+	14, // 13: orb8.event.v1.Flow.src_counters:type_name -> orb8.event.v1.Counters
+	14, // 14: orb8.event.v1.Flow.dst_counters:type_name -> orb8.event.v1.Counters
+	2,  // 15: orb8.event.v1.Drop.protocol:type_name -> orb8.event.v1.Protocol
+	13, // 16: orb8.event.v1.Drop.src:type_name -> orb8.event.v1.Endpoint
+	13, // 17: orb8.event.v1.Drop.dst:type_name -> orb8.event.v1.Endpoint
+	4,  // 18: orb8.event.v1.Drop.observed:type_name -> orb8.event.v1.Side
+	0,  // 19: orb8.event.v1.Exec.phase:type_name -> orb8.event.v1.ExecPhase
+	1,  // 20: orb8.event.v1.Exec.outcome:type_name -> orb8.event.v1.ExecOutcome
+	6,  // 21: orb8.event.v1.Lost.stage:type_name -> orb8.event.v1.LossStage
+	7,  // 22: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
+	8,  // 23: orb8.event.v1.Syscall.phase:type_name -> orb8.event.v1.SyscallPhase
+	24, // [24:24] is the sub-list for method output_type
+	24, // [24:24] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_event_proto_init() }
@@ -1682,20 +2206,23 @@ func file_event_proto_init() {
 		(*Event_Flow)(nil),
 		(*Event_Lost)(nil),
 		(*Event_NodeStatus)(nil),
+		(*Event_Drop)(nil),
+		(*Event_Exec)(nil),
 		(*Event_Syscall)(nil),
 		(*Event_SyscallSummary)(nil),
 	}
 	file_event_proto_msgTypes[1].OneofWrappers = []any{}
 	file_event_proto_msgTypes[3].OneofWrappers = []any{}
-	file_event_proto_msgTypes[6].OneofWrappers = []any{}
-	file_event_proto_msgTypes[7].OneofWrappers = []any{}
+	file_event_proto_msgTypes[5].OneofWrappers = []any{}
+	file_event_proto_msgTypes[8].OneofWrappers = []any{}
+	file_event_proto_msgTypes[9].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_proto_rawDesc), len(file_event_proto_rawDesc)),
-			NumEnums:      7,
-			NumMessages:   8,
+			NumEnums:      9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -77,14 +77,14 @@ func AppendJSON(dst []byte, ev *Event) []byte {
 	return append(dst, k.plan.tail...)
 }
 
-// AppendJSON appends v as a JSON value: numbers as they are, everything else that is known as a string, else null.
+// AppendJSON appends v as a JSON value: numbers, true and false as they are, everything else that is known as a string, else null.
 func (v Value) AppendJSON(dst []byte) []byte {
 	switch v.kind {
 	case Null:
 		return append(dst, "null"...)
 	case StringValue:
 		return safe.AppendJSON(dst, v.bytes)
-	case UintValue, IntValue:
+	case UintValue, BoolValue, IntValue:
 		return v.Append(dst)
 	}
 	return append(v.Append(append(dst, '"')), '"')

@@ -75,6 +75,8 @@ func typeWord(c *Column) string {
 		return "time"
 	case Address:
 		return "address"
+	case Bool:
+		return "true or false"
 	}
 	return "text"
 }

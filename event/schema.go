@@ -83,6 +83,8 @@ func writeType(b *bytes.Buffer, c *Column) {
 		typ = "integer"
 	case Number, Count, Bytes, Micros, Nanos:
 		typ, more = "integer", `,"minimum":0`
+	case Bool:
+		typ = "boolean"
 	case Timestamp:
 		more = `,"format":"date-time"`
 	case Address:

@@ -12,8 +12,7 @@ var syscallPhases = []string{"", "returned", "running", "noReturn"}
 // Word is the phase as JSON and tables show it; empty when unknown.
 func (p SyscallPhase) Word() string { return word(syscallPhases, int32(p)) }
 
-var syscallColumns = []Column{
-	podCell(),
+var syscallColumns = concat(podCells, []Column{
 	{
 		Name: "phase", Header: "PHASE", Type: Enum, Enum: syscallPhases[1:], Width: 8, Outputs: InWide | InJSON,
 		Doc: "returned: the call has returned; running: it has not yet, and is told of again; noReturn: it never does (exit, exit_group).",
@@ -31,8 +30,8 @@ var syscallColumns = []Column{
 	},
 	{
 		Name: "comm", Header: "COMM", Type: Text, Outputs: InJSON,
-		Doc: "Command of the thread.",
-		Get: func(ev *Event) Value { return String(ev.GetSyscall().GetComm()) },
+		Doc: "Command of the thread. Bytes that are not UTF-8 are quoted as in path.",
+		Get: func(ev *Event) Value { return exact(ev.GetSyscall().GetComm()) },
 	},
 	{
 		Name: "process", Header: "PROCESS", Doc: "Command of the thread, and process id.", Width: 16, Outputs: InTable | InWide,
@@ -63,8 +62,9 @@ var syscallColumns = []Column{
 	},
 	{
 		Name: "path", Header: "PATH", Type: Text, Outputs: InJSON,
-		Doc: "First path among the arguments, as it was given; bytes that are not UTF-8 are replaced here and exact in args. Null where there is none, or it could not be read.",
-		Get: func(ev *Event) Value { return String(ev.GetSyscall().GetPath()) },
+		Doc: "First path among the arguments, as it was given; one that is not UTF-8 as $'\\xff'. " +
+			"Null where there is none, or it could not be read.",
+		Get: func(ev *Event) Value { return exact(ev.GetSyscall().GetPath()) },
 	},
 	{
 		Name: "call", Header: "CALL", Doc: "Name and arguments.", Width: 48, Outputs: InTable | InWide,
@@ -121,15 +121,14 @@ var syscallColumns = []Column{
 			return Value{}
 		},
 	},
-}
+})
 
-var syscallSummaryColumns = []Column{
+var syscallSummaryColumns = concat(podCells, []Column{
 	{
 		Name: "id", Header: "ID", Type: Text, Width: 16, Outputs: InJSON,
 		Doc: "Same for all events of one container and call.",
 		Get: func(ev *Event) Value { return String(ev.GetSyscallSummary().GetId()) },
 	},
-	podCell(),
 	{
 		Name: "name", Header: "CALL", Type: Text, Width: 18, Outputs: InTable | InWide | InJSON,
 		Doc: `Name of the call on its architecture; "syscall_other" for numbers that have none.`,
@@ -163,7 +162,7 @@ var syscallSummaryColumns = []Column{
 	quantile("p50Nanos", "P50", "Half", func(s *SyscallSummary) *uint64 { return s.P50Nanos }),
 	quantile("p95Nanos", "P95", "95 of 100", func(s *SyscallSummary) *uint64 { return s.P95Nanos }),
 	quantile("p99Nanos", "P99", "99 of 100", func(s *SyscallSummary) *uint64 { return s.P99Nanos }),
-}
+})
 
 func quantile(name, header, what string, get func(*SyscallSummary) *uint64) Column {
 	return Column{
@@ -174,19 +173,6 @@ func quantile(name, header, what string, get func(*SyscallSummary) *uint64) Colu
 				return Optional(get(s))
 			}
 			return Value{}
-		},
-	}
-}
-
-// podCell is the observed pod in tables of events with one end.
-func podCell() Column {
-	return Column{
-		Name: "where", Header: "POD", Doc: "The observed pod.", Width: 20, Outputs: InTable | InWide,
-		Show: func(dst []byte, ev *Event, v *View) []byte {
-			if ev.GetPod() == "" {
-				return dst
-			}
-			return appendName(dst, ev.GetNamespace(), ev.GetPod(), v)
 		},
 	}
 }

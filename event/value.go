@@ -23,6 +23,8 @@ const (
 	TimeValue
 	// AddrValue holds an IPv4 or IPv6 address.
 	AddrValue
+	// BoolValue holds true or false.
+	BoolValue
 	// IntValue holds a number that may be negative.
 	IntValue
 )
@@ -86,6 +88,15 @@ func Addr(b []byte) Value {
 	return Value{}
 }
 
+// Flag makes a Value of true or false.
+func Flag(b bool) Value {
+	v := Value{kind: BoolValue}
+	if b {
+		v.num = 1
+	}
+	return v
+}
+
 // Kind says what v holds.
 func (v Value) Kind() ValueKind { return v.kind }
 
@@ -97,6 +108,9 @@ func (v Value) Str() string { return v.bytes }
 
 // Uint is the number of a UintValue, or the ns of a TimeValue.
 func (v Value) Uint() uint64 { return v.num }
+
+// Bool is what a BoolValue holds.
+func (v Value) Bool() bool { return v.num != 0 }
 
 // Int is the number of an IntValue.
 func (v Value) Int() int64 { return int64(v.num) }
@@ -117,7 +131,7 @@ func (v Value) Addr() netip.Addr {
 	return netip.AddrFrom16(b)
 }
 
-// Append appends the exact, plain form of v: text as it is, whole numbers, RFC 3339 with nanoseconds, addresses. Null
+// Append appends the exact, plain form of v: text as it is, whole numbers, RFC 3339 with nanoseconds, addresses, true and false. Null
 // appends nothing. The text is not made safe for a terminal; see package safe.
 func (v Value) Append(dst []byte) []byte {
 	switch v.kind {
@@ -131,6 +145,8 @@ func (v Value) Append(dst []byte) []byte {
 		return appendTime(dst, v.num)
 	case AddrValue:
 		return v.Addr().AppendTo(dst)
+	case BoolValue:
+		return strconv.AppendBool(dst, v.Bool())
 	}
 	return dst
 }
@@ -146,7 +162,7 @@ func (v Value) String() string {
 // NotAvailable stands in tables for what is not known.
 const NotAvailable = "n/a"
 
-// Compare orders values of one column: text by byte, numbers and times by size, IPv4 before IPv6. Null comes last.
+// Compare orders values of one column: text by byte, numbers and times by size, IPv4 before IPv6, false before true. Null comes last.
 func (v Value) Compare(w Value) int {
 	if v.kind != w.kind {
 		switch {

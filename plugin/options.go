@@ -12,6 +12,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/event/session"
 	"github.com/orb8-dev/kubectl-orb8/plugin/cluster"
 	"github.com/orb8-dev/kubectl-orb8/plugin/filter"
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
@@ -37,6 +38,7 @@ type traceOptions struct {
 	interval   time.Duration
 	reverseDNS bool
 	failOnLoss bool
+	syscalls   syscallOptions
 
 	mode string
 }
@@ -73,6 +75,7 @@ type traceConfig struct {
 	interval   time.Duration
 	reverseDNS bool
 	failOnLoss bool
+	syscalls   *session.SyscallConfig
 }
 
 // minInterval keeps the walks over sockets from becoming the node's main work.
@@ -82,6 +85,10 @@ const minInterval = 100 * time.Millisecond
 func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 	c := &traceConfig{
 		streams: o.streams, duration: o.duration, interval: o.interval, reverseDNS: o.reverseDNS, failOnLoss: o.failOnLoss,
+	}
+	var err error
+	if kinds, c.syscalls, err = o.syscalls.complete(kinds); err != nil {
+		return nil, err
 	}
 	for _, kind := range kinds {
 		c.kinds = append(c.kinds, event.KindByName(kind))
@@ -99,7 +106,6 @@ func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 	default:
 		return nil, usagef("--mode %q: want auto, ephemeral, standalone or cluster", o.mode)
 	}
-	var err error
 	if c.tracerConfig, err = o.tracerOptions.complete(); err != nil {
 		return nil, err
 	}

@@ -12,7 +12,9 @@ import (
 // tracing is what one subcommand of trace shows.
 type tracing struct {
 	// name is that of the subcommand, kind that of its events.
-	name, kind     string
+	name, kind string
+	// summary is the kind of its events with --summary; empty where there is none.
+	summary        string
 	aliases        []string
 	short, example string
 }
@@ -30,6 +32,42 @@ var tracings = []tracing{
 
   # Retransmitting flows of the whole cluster, as JSON
   kubectl orb8 trace network -A --filter 'retransmits > 0' -o json | jq -c '{src: .src.pod, dst: .dst.pod, retransmits}'`,
+	},
+	{
+		name: "drops", kind: "drop", aliases: []string{"drop"},
+		short: "Show the packets that the kernel throws away: why, where, how many, from whom and for whom",
+		example: `  # What is dropped of a deployment's traffic, and why
+  kubectl orb8 trace drops deploy/web -n demo
+
+  # What a firewall or a NetworkPolicy drops
+  kubectl orb8 trace drops -n demo --filter 'cause == "policy"'
+
+  # Packets by reason, for a minute
+  kubectl orb8 trace drops -A --duration 1m -o json | jq -s 'group_by(.id) | map(last) | group_by(.reason) | map({reason: .[0].reason, packets: (map(.packets) | add)})'`,
+	},
+	{
+		name: "exec", kind: "exec", aliases: []string{"processes"},
+		short: "Show the programs that processes begin, with their arguments, and how processes end: exit code, signal, OOM kill",
+		example: `  # What runs in a pod, from its containers' first program on
+  kubectl orb8 trace exec web-0 -n demo
+
+  # Processes that fail, with the code or the signal that ended them
+  kubectl orb8 trace exec deploy/web -n demo --filter 'phase == "exit" && exitCode != 0'
+
+  # What the kernel killed for want of memory
+  kubectl orb8 trace exec -A --filter 'outcome == "oom-killed"' -o json | jq -r '"\(.pod) \(.comm) \(.memoryLimitBytes)"'`,
+	},
+	{
+		name: "syscalls", kind: "syscall", summary: "syscallSummary", aliases: []string{"syscall"},
+		short: "Show the system calls that processes make, with arguments, results and durations; or how many of each, with --summary",
+		example: `  # Files that a pod looks for and does not find
+  kubectl orb8 trace syscalls web-0 -n demo --syscall %file --errors-only
+
+  # What takes long, also what has not returned yet
+  kubectl orb8 trace syscalls deploy/web -n demo --min-duration 100ms
+
+  # What a busy pod spends its time on: counted in the kernel
+  kubectl orb8 trace syscalls web-0 -n demo --summary --duration 10s --sort-by=-totalNanos`,
 	},
 }
 
@@ -60,12 +98,16 @@ func newTraceCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		},
 	}
 	o.bind(trace.Flags())
+	o.syscalls.bind(trace.Flags())
 	for _, t := range tracings {
 		sub := &cobra.Command{
 			Use: t.name + " [POD | KIND/NAME ...]", Aliases: t.aliases, Short: t.short, Example: t.example,
 			RunE: func(cmd *cobra.Command, args []string) error { return run(cmd, []string{t.kind}, args) },
 		}
 		o.bind(sub.Flags())
+		if t.name == "syscalls" {
+			o.syscalls.bind(sub.Flags())
+		}
 		trace.AddCommand(sub)
 	}
 	return trace

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/orb8-dev/kubectl-orb8/bpf/drops"
+	"github.com/orb8-dev/kubectl-orb8/bpf/exec"
 	"github.com/orb8-dev/kubectl-orb8/bpf/flows"
 	"github.com/orb8-dev/kubectl-orb8/bpf/scope"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
@@ -16,6 +18,8 @@ import (
 // probes is the list of what can be traced: one line a probe.
 var probes = []probe{
 	{"flow", openFlows},
+	{"drop", openDrops},
+	{"exec", openExec},
 	{"syscall", openSyscalls},
 	{"syscallSummary", openSyscallSummary},
 }
@@ -37,6 +41,22 @@ func openFlows(ctx context.Context, scope *scope.Scope, cgroupRoot string, confi
 		return nil, err
 	}
 	return flowSource{p}, nil
+}
+
+func openDrops(ctx context.Context, scope *scope.Scope, _ string, config *session.Config) (Source, error) {
+	p, err := drops.Open(ctx, drops.Options{Scope: scope, Interval: time.Duration(config.GetInterval())})
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func openExec(ctx context.Context, scope *scope.Scope, _ string, _ *session.Config) (Source, error) {
+	p, err := exec.Open(ctx, exec.Options{Scope: scope})
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 type flowSource struct{ *flows.Probe }

@@ -115,6 +115,8 @@ func (o *observation) run(ctx context.Context, ready func()) error {
 	own.Go(func() { o.pump(pumping) })
 	own.Go(func() { o.tidy(pumping) })
 	own.Go(func() { o.learn(pumping) })
+	o.setAddresses()
+	own.Go(func() { o.address(pumping) })
 	// A connection older than the trace that is used right after "started" has its owner already.
 	o.flushSources(ctx, "first")
 	ready()
@@ -219,6 +221,34 @@ func (o *observation) tidy(ctx context.Context) {
 					o.warn(err)
 				}
 			}
+		}
+	}
+}
+
+// addressInterval is the least time between two looks at the pods' addresses.
+const addressInterval = 100 * time.Millisecond
+
+// address tells the sources that want to know which addresses are whose, whenever pods come or go.
+func (o *observation) address(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-o.resolver.Changed():
+		}
+		o.setAddresses()
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(addressInterval):
+		}
+	}
+}
+
+func (o *observation) setAddresses() {
+	for _, s := range o.sources {
+		if a, ok := s.Source.(addressed); ok {
+			o.warn(a.SetAddresses(o.resolver.Addresses()))
 		}
 	}
 }

@@ -2,6 +2,7 @@ package tracer
 
 import (
 	"context"
+	"net/netip"
 
 	"github.com/orb8-dev/kubectl-orb8/bpf"
 	"github.com/orb8-dev/kubectl-orb8/event"
@@ -24,6 +25,12 @@ type Source interface {
 	// Watermark is a time, ns since the Unix epoch: no older event will be handed to the sink any more.
 	Watermark() uint64
 	Close() error
+}
+
+// addressed is a Source that tells by their addresses whose packets it sees.
+type addressed interface {
+	// SetAddresses says which cgroup has which addresses; those not named have none.
+	SetAddresses(all map[netip.Addr]uint64) error
 }
 
 // Scope is the kernel's set of observed cgroups, and its news of cgroups made and removed.

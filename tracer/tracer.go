@@ -50,6 +50,8 @@ type Config struct {
 	Node string
 	// Version is that of this build; Release the kernel's (uname -r).
 	Version, Release string
+	// BootID names the kernel from boot to boot (/proc/sys/kernel/random/boot_id); empty where it is not known.
+	BootID string
 	// Instance is random and not 0.
 	Instance uint64
 	// Identity is the tracer's key, Client the key of the only client that it serves.
@@ -145,6 +147,7 @@ func newTracer(config Config) *tracer {
 		Node:     t.Node,
 		Instance: t.Instance,
 		Kernel:   t.Release,
+		BootId:   t.BootID,
 	}, t.dog, t.out, t.applyPods)
 	return t
 }

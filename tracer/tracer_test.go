@@ -68,6 +68,7 @@ func startNode(t *testing.T, adapt func(*Config)) *node {
 		Node:      "node-1",
 		Version:   "v1.2.3",
 		Release:   "6.1.0",
+		BootID:    "4b701bc0",
 		Instance:  77,
 		Identity:  n.identity,
 		Client:    n.client.PublicKey(),
@@ -308,7 +309,7 @@ func TestASessionFromHelloToTheFinalBatch(t *testing.T) {
 	t.Parallel()
 	n := startNode(t, nil)
 	l := n.begin()
-	if want := (&session.Welcome{Protocol: session.Protocol, Version: "v1.2.3", Node: "node-1", Instance: 77, Kernel: "6.1.0"}); !proto.Equal(l.welcome, want) {
+	if want := (&session.Welcome{Protocol: session.Protocol, Version: "v1.2.3", Node: "node-1", Instance: 77, Kernel: "6.1.0", BootId: "4b701bc0"}); !proto.Equal(l.welcome, want) {
 		t.Errorf("welcome: %v", l.welcome)
 	}
 	if ready, key, ok, err := session.ParseReady(n.ready.String()); !ok || err != nil || key != n.identity.PublicKey() || ready.Instance != 77 {

@@ -26,8 +26,9 @@ type Options struct {
 	RingBytes uint32
 }
 
-// Sink takes a record, which is valid only during the call.
-type Sink func(*Record)
+// Sink takes one event and the id of the cgroup the process is in. The event is valid only during the call. Its names are not
+// filled in.
+type Sink = func(cgroup uint64, ev *event.Event)
 
 // Probe is the loaded maps and programs.
 type Probe struct {
@@ -106,18 +107,22 @@ const setClock = 10 * time.Second
 
 // Run reports to sink until ctx ends. One goroutine at a time calls sink.
 func (p *Probe) Run(ctx context.Context, sink Sink) error {
-	var rec Record
+	dec := newDecoder(p.clock)
 	clocked := time.Now()
 	return p.ring.Read(ctx, bpf.Reading{
 		Interval: poll,
 		Record: func(raw []byte) error {
-			if err := rec.decode(raw, p.clock); err != nil {
+			cgroup, ev, err := dec.decode(raw)
+			if err != nil {
 				p.undecoded.Add(1)
 				return nil
 			}
+			if helper(ev.GetExec()) {
+				return nil
+			}
 			// Only a wall clock that was set back makes this happen.
-			rec.Time = max(rec.Time, p.watermark.Load())
-			sink(&rec)
+			ev.Time = max(ev.Time, p.watermark.Load())
+			sink(cgroup, ev)
 			return nil
 		},
 		Empty: func(since uint64) error {

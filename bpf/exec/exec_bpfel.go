@@ -14,22 +14,26 @@ import (
 )
 
 type objectExecEvent struct {
-	_          structs.HostLayout
-	Cgroup     uint64
-	TimeNs     uint64
-	LifetimeNs uint64
-	Phase      uint32
-	Flags      uint32
-	Pid        uint32
-	Ppid       uint32
-	Uid        uint32
-	Status     uint32
-	ArgsLen    uint32
-	Pad        uint32
-	Comm       [16]int8
-	ParentComm [16]int8
-	Filename   [256]int8
-	Args       [4096]int8
+	_            structs.HostLayout
+	Cgroup       uint64
+	TimeNs       uint64
+	LifetimeNs   uint64
+	MemoryMax    uint64
+	Phase        uint32
+	Flags        uint32
+	Pid          uint32
+	ContainerPid uint32
+	Ppid         uint32
+	Uid          uint32
+	Status       uint32
+	ArgsLen      uint32
+	CwdLen       uint32
+	Pad          uint32
+	Comm         [16]int8
+	ParentComm   [16]int8
+	Filename     [256]int8
+	Cwd          [768]int8
+	Args         [4096]int8
 }
 
 // Names of all BPF objects in the ELF.
@@ -38,10 +42,8 @@ type objectExecEvent struct {
 const (
 	objectMapEnded        = "ended"
 	objectMapEvents       = "events"
-	objectMapExecs        = "execs"
 	objectMapLosses       = "losses"
 	objectMapScopeCgroups = "scope_cgroups"
-	objectMapScratch      = "scratch"
 	objectProgExecExec    = "exec_exec"
 	objectProgExecExit    = "exec_exit"
 )
@@ -98,10 +100,8 @@ type objectProgramSpecs struct {
 type objectMapSpecs struct {
 	Ended        *ebpf.MapSpec `ebpf:"ended"`
 	Events       *ebpf.MapSpec `ebpf:"events"`
-	Execs        *ebpf.MapSpec `ebpf:"execs"`
 	Losses       *ebpf.MapSpec `ebpf:"losses"`
 	ScopeCgroups *ebpf.MapSpec `ebpf:"scope_cgroups"`
-	Scratch      *ebpf.MapSpec `ebpf:"scratch"`
 }
 
 // objectVariableSpecs contains global variables before they are loaded into the kernel.
@@ -132,20 +132,16 @@ func (o *objectObjects) Close() error {
 type objectMaps struct {
 	Ended        *ebpf.Map `ebpf:"ended"`
 	Events       *ebpf.Map `ebpf:"events"`
-	Execs        *ebpf.Map `ebpf:"execs"`
 	Losses       *ebpf.Map `ebpf:"losses"`
 	ScopeCgroups *ebpf.Map `ebpf:"scope_cgroups"`
-	Scratch      *ebpf.Map `ebpf:"scratch"`
 }
 
 func (m *objectMaps) Close() error {
 	return _ObjectClose(
 		m.Ended,
 		m.Events,
-		m.Execs,
 		m.Losses,
 		m.ScopeCgroups,
-		m.Scratch,
 	)
 }
 

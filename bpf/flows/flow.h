@@ -9,6 +9,7 @@
 #include <bpf/bpf_tracing.h>
 
 #include "loss.h"
+#include "ring.h"
 #include "scope.h"
 
 /* Both ends of a conversation. IPv4 is written as IPv4-mapped IPv6, in network order; ports in host order. */
@@ -78,16 +79,9 @@ struct {
 /* When the present walk began, ns of CLOCK_MONOTONIC; set by user space. */
 volatile __u64 walk_ns;
 
-/*
- * User space looks at the ring buffer many times a second, so an event wakes it only when much has piled up: waking a
- * process for each connection would cost the node more than the connection's event itself.
- */
 static __always_inline void submit(struct flow_event *e)
 {
-	__u64 avail = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
-	__u64 size = bpf_ringbuf_query(&events, BPF_RB_RING_SIZE);
-
-	bpf_ringbuf_submit(e, avail > size / 4 ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+	submit_to(&events, e);
 }
 
 static __always_inline __u64 sock_cgroup(const struct sock *sk)

@@ -35,9 +35,10 @@ const headSize = int(unsafe.Offsetof(objectSyscallEvent{}.Text))
 type decoder struct {
 	clock *bpf.Clock
 	table *table
-	comms map[[16]byte]string
 	seen  map[string]string
 	buf   []byte
+	comm  [16]byte
+	path  []byte
 
 	ev       event.Event
 	call     event.Syscall
@@ -45,14 +46,11 @@ type decoder struct {
 	duration uint64
 }
 
-const (
-	maxComms = 4096
-	// maxSeen bounds the texts that are remembered: arguments with addresses in them are different each time.
-	maxSeen = 16384
-)
+// maxSeen bounds the texts that are remembered: arguments with addresses in them are different each time.
+const maxSeen = 16384
 
 func newDecoder(clock *bpf.Clock, t *table) *decoder {
-	d := &decoder{clock: clock, table: t, comms: make(map[[16]byte]string), seen: make(map[string]string)}
+	d := &decoder{clock: clock, table: t, seen: make(map[string]string)}
 	d.ev.Kind = &event.Event_Syscall{Syscall: &d.call}
 	return d
 }
@@ -76,7 +74,9 @@ func (d *decoder) decode(raw []byte) (uint64, *event.Event, error) {
 	k := d.table.of(e.Abi, e.Number)
 	c := &d.call
 	c.Phase = event.SyscallPhase(e.Phase)
-	c.Pid, c.Tid, c.Comm = e.Pid, e.Tid, d.comm(e.Comm)
+	c.Pid, c.Tid = e.Pid, e.Tid
+	d.comm = *(*[16]byte)(unsafe.Pointer(&e.Comm))
+	c.Comm, _, _ = bytes.Cut(d.comm[:], []byte{0})
 	c.Abi = k.abi
 	c.Name = k.name
 	if e.Abi == abiX32 {
@@ -86,7 +86,7 @@ func (d *decoder) decode(raw []byte) (uint64, *event.Event, error) {
 		d.buf = strconv.AppendInt(append(d.buf[:0], "syscall_"...), int64(e.Number), 10)
 		c.Name = d.intern(d.buf)
 	}
-	c.Path = ""
+	c.Path = nil
 	d.buf = d.buf[:0]
 	for i, a := range k.signature {
 		if i > 0 {
@@ -95,7 +95,8 @@ func (d *decoder) decode(raw []byte) (uint64, *event.Event, error) {
 		if s := k.text[i]; s >= 0 {
 			unread := e.Flags&(unread0<<s) != 0
 			if a == path && s == 0 && !unread && e.Args[i] != 0 {
-				c.Path = d.utf8(texts[s])
+				d.path = append(d.path[:0], texts[s]...)
+				c.Path = d.path
 			}
 			d.text(a, e.Args[i], texts[s], unread)
 			continue
@@ -349,14 +350,6 @@ func appendEscaped(dst, t []byte) []byte {
 	return dst
 }
 
-// utf8 gives text as a string that protobuf carries.
-func (d *decoder) utf8(t []byte) string {
-	if utf8.Valid(t) {
-		return d.intern(t)
-	}
-	return strings.ToValidUTF8(string(t), "\uFFFD")
-}
-
 // intern gives one string for equal texts.
 func (d *decoder) intern(t []byte) string {
 	if s, ok := d.seen[string(t)]; ok {
@@ -367,20 +360,5 @@ func (d *decoder) intern(t []byte) string {
 	}
 	s := string(t)
 	d.seen[s] = s
-	return s
-}
-
-// comm gives the name up to its closing zero, as one string for all its events.
-func (d *decoder) comm(raw [16]int8) string {
-	key := *(*[16]byte)(unsafe.Pointer(&raw))
-	if s, ok := d.comms[key]; ok {
-		return s
-	}
-	if len(d.comms) >= maxComms {
-		clear(d.comms)
-	}
-	name, _, _ := bytes.Cut(key[:], []byte{0})
-	s := strings.ToValidUTF8(string(name), "\uFFFD")
-	d.comms[key] = s
 	return s
 }

@@ -255,10 +255,10 @@ func TestKnownCallsAreReportedWithTheirArguments(t *testing.T) {
 	if want := `AT_FDCWD, "` + absent + `", O_RDWR|O_APPEND|O_DIRECTORY`; open.Args != want {
 		t.Errorf("got openat(%s), want (%s)", open.Args, want)
 	}
-	if open.Path != absent || open.GetResult() != -int64(unix.ENOENT) || open.Errno != "ENOENT" {
+	if string(open.Path) != absent || open.GetResult() != -int64(unix.ENOENT) || open.Errno != "ENOENT" {
 		t.Errorf("got %v", open)
 	}
-	if open.Pid != uint32(pid) || open.Comm == "" || open.DurationNanos == nil || open.Phase != event.SyscallPhase_SYSCALL_PHASE_RETURNED {
+	if open.Pid != uint32(pid) || len(open.Comm) == 0 || open.DurationNanos == nil || open.Phase != event.SyscallPhase_SYSCALL_PHASE_RETURNED {
 		t.Errorf("got %v, want pid %d, a name, a duration and a return", open, pid)
 	}
 	read := find(t, got, 1, "the read of 7 bytes", func(s *event.Syscall) bool { return s.Name == "read" && strings.HasSuffix(s.Args, ", 7") })[0]
@@ -276,12 +276,12 @@ func TestKnownCallsAreReportedWithTheirArguments(t *testing.T) {
 		}
 	}
 
-	access := find(t, got, 1, "the long path", func(s *event.Syscall) bool { return s.Path == longPath })[0]
+	access := find(t, got, 1, "the long path", func(s *event.Syscall) bool { return string(s.Path) == longPath })[0]
 	if !strings.HasPrefix(access.Name, "faccessat") || access.Errno != "ENOENT" || !strings.Contains(access.Args, `"`+longPath+`", R_OK`) {
 		t.Errorf("got %v", access)
 	}
 	rename := find(t, got, 1, "the rename", func(s *event.Syscall) bool { return strings.HasPrefix(s.Name, "rename") })[0]
-	if !strings.Contains(rename.Args, `"`+absent+`\n\xff\""`) || !strings.Contains(rename.Args, `"`+absent+`2"`) || rename.Path != absent+"\n\uFFFD\"" {
+	if !strings.Contains(rename.Args, `"`+absent+`\n\xff\""`) || !strings.Contains(rename.Args, `"`+absent+`2"`) || string(rename.Path) != absent+"\n\xff\"" {
 		t.Errorf("got %v", rename)
 	}
 	socket := find(t, got, 1, "the socket", named("socket", "AF_INET, SOCK_STREAM|SOCK_CLOEXEC, 0"))[0]
@@ -462,7 +462,7 @@ func TestASuccessfulExecIsACallThatReturns(t *testing.T) {
 	got := r.end()
 	// The other is the child's own start.
 	e := find(t, got, 2, "execve", named("execve", `"/proc/self/exe"`))[1]
-	if e.Path != "/proc/self/exe" || e.GetResult() != 0 || e.DurationNanos == nil || e.Errno != "" {
+	if string(e.Path) != "/proc/self/exe" || e.GetResult() != 0 || e.DurationNanos == nil || e.Errno != "" {
 		t.Errorf("got %v", e)
 	}
 }
@@ -512,4 +512,3 @@ func TestCallsUnknownHereAreRefused(t *testing.T) {
 		t.Error("a call that does not exist is taken")
 	}
 }
-

@@ -14,6 +14,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strconv"
+	"strings"
 
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 	"github.com/orb8-dev/kubectl-orb8/internal/version"
@@ -57,6 +58,7 @@ func serve(ctx context.Context, getenv func(string) string, stdout, stderr io.Wr
 		Node:      node,
 		Version:   version.Version(),
 		Release:   kernelRelease(),
+		BootID:    bootID(),
 		Instance:  randomInstance(),
 		Identity:  identity,
 		Client:    client,
@@ -111,4 +113,13 @@ func leaveWord(file, line string) {
 	}
 	_, _ = f.WriteString(line + "\n") // stderr has it too
 	_ = f.Close()
+}
+
+// bootID names the kernel from boot to boot; empty where it is not told.
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
 }

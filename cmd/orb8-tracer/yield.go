@@ -17,8 +17,9 @@ import (
 // to trace.
 //
 // One processor is enough for some 100,000 events a second; with more, each thread of the runtime that finds work wakes
-// another to look for more. And with SCHED_BATCH a wake-up of ours does not interrupt the thread that runs: it waits for a
-// processor that is free, or for the next tick, 1 to 10 ms.
+// another to look for more. And with SCHED_IDLE a wake-up of ours does not interrupt the thread that runs, and a pod's thread that
+// wakes up takes a processor that runs us for a free one. It is a policy within the tracer's own cgroup: that still gets its share
+// of a busy node.
 func yieldToPods() error {
 	runtime.GOMAXPROCS(1)
 	// Threads inherit the policy of the one that makes them. Until no new one is found, one may have been made by another
@@ -36,7 +37,7 @@ func yieldToPods() error {
 				continue
 			}
 			more, done[id] = true, true
-			if err := setBatch(id); err != nil && !errors.Is(err, unix.ESRCH) {
+			if err := setIdle(id); err != nil && !errors.Is(err, unix.ESRCH) {
 				return fmt.Errorf("set the scheduling policy: %w", err)
 			}
 		}
@@ -44,10 +45,10 @@ func yieldToPods() error {
 	return nil
 }
 
-// setBatch gives a thread the policy SCHED_BATCH, for which it needs no privilege.
-func setBatch(thread int) error {
+// setIdle gives a thread the policy SCHED_IDLE, for which it needs no privilege.
+func setIdle(thread int) error {
 	var priority int32 // 0: the only one of this policy
-	if _, _, errno := unix.Syscall(unix.SYS_SCHED_SETSCHEDULER, uintptr(thread), unix.SCHED_BATCH, uintptr(unsafe.Pointer(&priority))); errno != 0 {
+	if _, _, errno := unix.Syscall(unix.SYS_SCHED_SETSCHEDULER, uintptr(thread), unix.SCHED_IDLE, uintptr(unsafe.Pointer(&priority))); errno != 0 {
 		return errno
 	}
 	return nil

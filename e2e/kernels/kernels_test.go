@@ -25,8 +25,10 @@ const repository = "../.."
 // patience is for one machine, which is some twenty times slower than the one it runs on.
 const patience = 15 * time.Minute
 
-// chosen are the tests of a folder of bpf that see its known events; all of them, where nothing is chosen.
+// chosen are the tests of a folder of bpf that see its known events, and need no other program; all of them, where nothing is chosen.
 var chosen = map[string]string{
+	"drops": "TestWhatNobodyListensForIsDropped|TestAFullSocketBufferIsNamed|TestDropsThatFindNoRoomAreCounted|TestEveryReasonThatIsExplainedExists",
+	"exec":  "TestExecAndExitAreReportedExactly|TestTheOOMKillerIsNamedWithTheLimit|TestAFullRingIsCounted",
 	"flows": "TestThreeCapabilitiesAreEnough|TestTCPCountersAreTheKernelsOwn|TestARefusedConnectionIsReported|" +
 		"TestUDPDatagramsAndBytesAreExact|TestPingIsOneFlow|TestOtherNetworkNamespacesAreSeen|TestAConnectionOlderThanTheTraceIsExactAndKnowsItsRole",
 }
@@ -129,9 +131,6 @@ func fill(t *testing.T, k Kernel, root string) (folders []string) {
 		}
 		for _, p := range probes {
 			folder := filepath.Base(filepath.Dir(p))
-			if folder == "exec" {
-				continue // its tests need a shell, and no tracer loads it yet
-			}
 			folders = append(folders, folder)
 			build(folder+".test", "test", "-c", "./bpf/"+folder)
 			plan += fmt.Sprintf("%s /%s.test -test.v -test.run ^(%s)$\n", folder, folder, or(chosen[folder], "Test.*"))

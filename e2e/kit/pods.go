@@ -15,6 +15,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -64,6 +65,8 @@ type PodSpec struct {
 	Labels      map[string]string
 	// Args of the workload; default: idle.
 	Args []string
+	// Memory is the container's limit, "64Mi"; empty: none.
+	Memory string
 }
 
 // Object is the pod as the API server is told.
@@ -77,6 +80,10 @@ func (s PodSpec) Object() *corev1.Pod {
 		labels[k] = v
 	}
 	grace := int64(0)
+	var resources corev1.ResourceRequirements
+	if s.Memory != "" {
+		resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse(s.Memory)}
+	}
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name, Labels: labels},
 		Spec: corev1.PodSpec{
@@ -85,7 +92,7 @@ func (s PodSpec) Object() *corev1.Pod {
 			RestartPolicy:                 corev1.RestartPolicyNever,
 			TerminationGracePeriodSeconds: &grace,
 			Containers: []corev1.Container{{
-				Name: "workload", Image: WorkloadImage, ImagePullPolicy: corev1.PullNever, Args: args,
+				Name: "workload", Image: WorkloadImage, ImagePullPolicy: corev1.PullNever, Args: args, Resources: resources,
 			}},
 		},
 	}
@@ -121,6 +128,30 @@ func (e *Env) RunPod(t testing.TB, s PodSpec) []report.Report {
 		t.Fatal(err)
 	}
 	return parse(t, logs)
+}
+
+// FailPod starts a pod, waits until it has failed, and returns how its container ended.
+func (e *Env) FailPod(t testing.TB, s PodSpec) *corev1.ContainerStateTerminated {
+	t.Helper()
+	if _, err := e.Client.CoreV1().Pods(s.Namespace).Create(t.Context(), s.Object(), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	var state *corev1.ContainerStateTerminated
+	err := wait.PollUntilContextTimeout(t.Context(), poll, patience, true, func(ctx context.Context) (bool, error) {
+		pod, err := e.Client.CoreV1().Pods(s.Namespace).Get(ctx, s.Name, metav1.GetOptions{})
+		if err != nil {
+			return false, err
+		}
+		if pod.Status.Phase != corev1.PodFailed || len(pod.Status.ContainerStatuses) != 1 {
+			return false, nil
+		}
+		state = pod.Status.ContainerStatuses[0].State.Terminated
+		return state != nil, nil
+	})
+	if err != nil {
+		t.Fatalf("wait for pod %s/%s to fail: %v", s.Namespace, s.Name, err)
+	}
+	return state
 }
 
 func (e *Env) wait(t testing.TB, s PodSpec, done func(*corev1.Pod) bool) *corev1.Pod {

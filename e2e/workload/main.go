@@ -8,6 +8,11 @@
 //	workload bulk -to ADDR:PORT -for 5s                           one stream as fast as it goes
 //	workload flows -to ADDR:PORT -flows 10000 -for 10s            many live connections, each with a little traffic
 //	workload app -server NAME -tcp 8080 -udp 8125 -every 200ms    a client that asks its server again and again, until SIGTERM
+//	workload spawn -count 10 -dir /tmp/a ARGS...                  processes: workload ARGS..., one after another
+//	workload spawn -hostile                                       one with arguments that are made to harm
+//	workload noop ARGS...                                         nothing
+//	workload die -code 3 | -signal 11                             an end by a code or a signal
+//	workload hog -bytes 1073741824                                memory
 //	workload session                                              a tracer of a version to come, for the test of the refusal
 //	workload idle                                                 until SIGTERM, for `kubectl exec`
 //
@@ -39,6 +44,10 @@ var commands = map[string]func(context.Context, *flag.FlagSet, []string) error{
 	"bulk":  bulkClient,
 	"flows": flowsClient,
 	"app":   app,
+	"spawn": spawn,
+	"noop":  noop,
+	"die":   die,
+	"hog":   hog,
 	// What a tracer's Job runs.
 	"session": impostor,
 	"idle":    idle,
@@ -55,7 +64,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return errors.New("which of serve, tcp, udp, dns, load, bulk, flows, app, idle?")
+		return errors.New("which of serve, tcp, udp, dns, load, bulk, flows, app, spawn, noop, die, hog, idle?")
 	}
 	command, ok := commands[args[0]]
 	if !ok {
@@ -88,7 +97,9 @@ var stdout sync.Mutex
 
 // say writes a report. What cannot be said fails the test that waits for it, so the error has no other use.
 func say(r report.Report) {
-	r.PID = os.Getpid()
+	if r.PID == 0 {
+		r.PID = os.Getpid()
+	}
 	stdout.Lock()
 	defer stdout.Unlock()
 	_ = json.NewEncoder(os.Stdout).Encode(r)

@@ -315,7 +315,9 @@ type Welcome struct {
 	// Random, made when the process starts: a resumed stream of another instance starts at sequence 1 again.
 	Instance uint64 `protobuf:"fixed64,4,opt,name=instance,proto3" json:"instance,omitempty"`
 	// uname -r
-	Kernel        string `protobuf:"bytes,5,opt,name=kernel,proto3" json:"kernel,omitempty"`
+	Kernel string `protobuf:"bytes,5,opt,name=kernel,proto3" json:"kernel,omitempty"`
+	// /proc/sys/kernel/random/boot_id: nodes of one machine (kind, minikube) have one kernel, whose packets each of them sees.
+	BootId        string `protobuf:"bytes,6,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -381,6 +383,13 @@ func (x *Welcome) GetInstance() uint64 {
 func (x *Welcome) GetKernel() string {
 	if x != nil {
 		return x.Kernel
+	}
+	return ""
+}
+
+func (x *Welcome) GetBootId() string {
+	if x != nil {
+		return x.BootId
 	}
 	return ""
 }
@@ -673,8 +682,10 @@ type Pod struct {
 	Name       string `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
 	Workload   string `protobuf:"bytes,5,opt,name=workload,proto3" json:"workload,omitempty"`
 	// Whether events of this pod are wanted.
-	Target        bool         `protobuf:"varint,6,opt,name=target,proto3" json:"target,omitempty"`
-	Containers    []*Container `protobuf:"bytes,7,rep,name=containers,proto3" json:"containers,omitempty"`
+	Target     bool         `protobuf:"varint,6,opt,name=target,proto3" json:"target,omitempty"`
+	Containers []*Container `protobuf:"bytes,7,rep,name=containers,proto3" json:"containers,omitempty"`
+	// 4 or 16 bytes each, network order: status.podIPs. None of a pod on the node's own network, whose addresses are the node's.
+	Addresses     [][]byte `protobuf:"bytes,8,rep,name=addresses,proto3" json:"addresses,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -754,6 +765,13 @@ func (x *Pod) GetTarget() bool {
 func (x *Pod) GetContainers() []*Container {
 	if x != nil {
 		return x.Containers
+	}
+	return nil
+}
+
+func (x *Pod) GetAddresses() [][]byte {
+	if x != nil {
+		return x.Addresses
 	}
 	return nil
 }
@@ -1018,13 +1036,14 @@ const file_session_session_proto_rawDesc = "" +
 	"\amessage\"=\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\tR\aversion\"\x87\x01\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\"\xa0\x01\n" +
 	"\aWelcome\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x12\n" +
 	"\x04node\x18\x03 \x01(\tR\x04node\x12\x1a\n" +
 	"\binstance\x18\x04 \x01(\x06R\binstance\x12\x16\n" +
-	"\x06kernel\x18\x05 \x01(\tR\x06kernel\"\v\n" +
+	"\x06kernel\x18\x05 \x01(\tR\x06kernel\x12\x17\n" +
+	"\aboot_id\x18\x06 \x01(\tR\x06bootId\"\v\n" +
 	"\tHeartbeat\"\x06\n" +
 	"\x04Stop\"\xb0\x01\n" +
 	"\x06Config\x12\x14\n" +
@@ -1043,7 +1062,7 @@ const file_session_session_proto_rawDesc = "" +
 	"\bcomplete\x18\x01 \x01(\bR\bcomplete\x12,\n" +
 	"\x06upsert\x18\x02 \x03(\v2\x14.orb8.session.v1.PodR\x06upsert\x12\x1f\n" +
 	"\vdelete_uids\x18\x03 \x03(\tR\n" +
-	"deleteUids\"\xda\x01\n" +
+	"deleteUids\"\xf8\x01\n" +
 	"\x03Pod\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x1f\n" +
 	"\vconfig_hash\x18\x02 \x01(\tR\n" +
@@ -1054,7 +1073,8 @@ const file_session_session_proto_rawDesc = "" +
 	"\x06target\x18\x06 \x01(\bR\x06target\x12:\n" +
 	"\n" +
 	"containers\x18\a \x03(\v2\x1a.orb8.session.v1.ContainerR\n" +
-	"containers\"G\n" +
+	"containers\x12\x1c\n" +
+	"\taddresses\x18\b \x03(\fR\taddresses\"G\n" +
 	"\tContainer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x16\n" +

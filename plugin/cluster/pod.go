@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"net/netip"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,6 +24,13 @@ func describe(pod *corev1.Pod, container string) *session.Pod {
 	}
 	if hash := pod.Annotations[configHash]; hash != "" && hash != p.Uid {
 		p.ConfigHash = hash
+	}
+	if !pod.Spec.HostNetwork {
+		for _, ip := range pod.Status.PodIPs {
+			if a, err := netip.ParseAddr(ip.IP); err == nil {
+				p.Addresses = append(p.Addresses, a.AsSlice())
+			}
+		}
 	}
 	for _, c := range pod.Spec.InitContainers {
 		p.Containers = appendContainer(p.Containers, c.Name, container, pod.Status.InitContainerStatuses)

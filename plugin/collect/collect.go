@@ -86,6 +86,8 @@ type Batch struct {
 	Events []*event.Event
 	// Watermark: the node will send no event older than this, ns since the Unix epoch.
 	Watermark uint64
+	// Kernel names the kernel that the node runs on, until it boots again. Empty: one of its own.
+	Kernel string
 }
 
 // Loss is how many events were lost at one place.

@@ -22,6 +22,7 @@ type Source struct {
 	instance  uint64
 	next      uint64 // sequence expected next; 0: the first batch decides
 	watermark uint64
+	kernel    string
 	heard     time.Time // when the watermark last came
 }
 
@@ -60,6 +61,7 @@ func (s *Source) Feed(ctx context.Context, b Batch) error {
 	}
 	now := time.Now()
 	newest := b.Watermark
+	s.kernel = b.Kernel
 	for _, ev := range b.Events {
 		if b.Watermark == 0 {
 			newest = max(newest, ev.GetTime())
@@ -167,15 +169,29 @@ func (c *Collector) take(s *Source, ev *event.Event, now time.Time) {
 	case nil:
 		// A kind that this version does not know: not shown, so lost to the viewer.
 		c.loss.add(ev.GetNode(), event.LossStage_LOSS_STAGE_DECODE, "", 1, true)
+	case *event.Event_Drop:
+		if far := c.nameEnds(ev); !c.twice(s, k.Drop, far) {
+			c.push(ev, now)
+		}
 	default:
 		c.nameEnds(ev)
 		c.push(ev, now)
 	}
 }
 
+// twice tells whether a drop comes from another node as well. Nodes that share a kernel see each other's packets: of two
+// observed pods on two of them, the one that the packets are for is the one to tell.
+func (c *Collector) twice(s *Source, d *event.Drop, far Name) bool {
+	if d.GetObserved() != event.Side_SIDE_SRC || !far.Observed || far.Pod == "" || far.Node == s.node || s.kernel == "" {
+		return false
+	}
+	other := c.sources[far.Node]
+	return other != nil && other.open && other.kernel == s.kernel
+}
+
 // nameEnds fills in the ends of an event of what is not joined: the observed one is the event's own pod, the other what its
-// address tells.
-func (c *Collector) nameEnds(ev *event.Event) {
+// address tells, which is returned.
+func (c *Collector) nameEnds(ev *event.Event) (n Name) {
 	ends := event.EndsOf(ev)
 	own, far := ends.GetSrc(), ends.GetDst()
 	if ends.GetObserved() == event.Side_SIDE_DST {
@@ -186,14 +202,15 @@ func (c *Collector) nameEnds(ev *event.Event) {
 		own.Container, own.Workload = ev.GetContainer(), ev.GetWorkload()
 	}
 	if len(far.GetAddress()) == 0 {
-		return
+		return n
 	}
-	n := c.name(newAddrPort(far), ends.GetProtocol())
+	n = c.name(newAddrPort(far), ends.GetProtocol())
 	far.Namespace, far.Pod, far.PodUid, far.Workload, far.Node = n.Namespace, n.Pod, n.PodUID, n.Workload, n.Node
 	far.Service, far.ServiceNamespace, far.Host = n.Service, n.ServiceNamespace, n.Host
 	if n.Service != "" {
 		far.ServiceAddress, far.ServicePort = far.GetAddress(), far.GetPort()
 	}
+	return n
 }
 
 // push puts an event that needs no joining into the order.

@@ -64,6 +64,8 @@ func typeOf(c *event.Column) *cel.Type {
 	switch c.Type {
 	case event.Number, event.Count, event.Bytes, event.Micros, event.Nanos, event.Signed:
 		return cel.NullableType(cel.IntType)
+	case event.Bool:
+		return cel.NullableType(cel.BoolType)
 	case event.Timestamp:
 		return cel.TimestampType // nullable as it is
 	}
@@ -163,6 +165,8 @@ func toCEL(v event.Value) ref.Val {
 		return types.NullValue
 	case event.UintValue:
 		return types.Int(min(v.Uint(), math.MaxInt64))
+	case event.BoolValue:
+		return types.Bool(v.Bool())
 	case event.IntValue:
 		return types.Int(v.Int())
 	case event.TimeValue:

@@ -71,7 +71,7 @@ func Compile(expr string, kinds []*event.Kind) (*Filter, error) {
 	if issues.Err() != nil {
 		return nil, first(expr, issues)
 	}
-	if out := checked.OutputType(); out != cel.BoolType {
+	if out := checked.OutputType(); !out.IsExactType(cel.BoolType) && !out.IsExactType(cel.NullableType(cel.BoolType)) {
 		return nil, &Error{
 			Expr: expr, Line: 1, Column: 1, Message: fmt.Sprintf("this gives a value of type %s, want true or false", typeName(out)),
 		}
@@ -169,7 +169,7 @@ func plain(message string) string {
 }
 
 var wrappers = strings.NewReplacer(
-	"wrapper(string)", "string", "wrapper(int)", "int", "google.protobuf.Timestamp", "timestamp", "_==_", "==", "_!=_", "!=",
+	"wrapper(string)", "string", "wrapper(int)", "int", "wrapper(bool)", "bool", "google.protobuf.Timestamp", "timestamp", "_==_", "==", "_!=_", "!=",
 	"_<_", "<", "_<=_", "<=", "_>_", ">", "_>=_", ">=", "_&&_", "&&", "_||_", "||", "_+_", "+", "_-_", "-", "_*_", "*",
 	"_/_", "/", "_%_", "%", "!_", "!", "@in", "in",
 )

@@ -220,3 +220,26 @@ func FuzzCompile(f *testing.F) {
 		_, _ = filter.Match(ev)
 	})
 }
+
+func TestTruthsAreFilters(t *testing.T) {
+	crashed := func(core *bool) *event.Event {
+		return &event.Event{Kind: &event.Event_Exec{Exec: &event.Exec{CoreDumped: core}}}
+	}
+	for expr, want := range map[string][3]bool{ // true, false, null
+		`coreDumped`:          {true, false, false},
+		`!coreDumped`:         {false, true, false},
+		`coreDumped == null`:  {false, false, true},
+		`coreDumped != false`: {true, false, true},
+	} {
+		f, err := Compile(expr, []*event.Kind{event.KindByName("exec")})
+		if err != nil {
+			t.Errorf("%s: %v", expr, err)
+			continue
+		}
+		for i, core := range []*bool{proto.Bool(true), proto.Bool(false), nil} {
+			if got, err := f.Match(crashed(core)); err != nil || got != want[i] {
+				t.Errorf("%s of event %d is %v, %v", expr, i, got, err)
+			}
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
@@ -64,5 +65,6 @@ func newCustom(o *Options, out *flusher, headers, paths []string) (Printer, erro
 		}
 		fields = append(fields, f)
 	}
-	return newTable(o, out, fields, true), nil
+	g := &group{fields: fields}
+	return newTable(o, out, slices.Repeat([]*group{g}, len(o.Kinds)), true), nil
 }

@@ -109,6 +109,8 @@ func (o *object) set(ev *event.Event) {
 			delete(f.in, f.key)
 		case event.UintValue:
 			f.in[f.key] = v.Uint()
+		case event.BoolValue:
+			f.in[f.key] = v.Bool()
 		default:
 			f.in[f.key] = safe.Text(v.String())
 		}

@@ -52,7 +52,7 @@ type Options struct {
 	// SortBy is a field, "bytesSent" or "{.src.pod}"; a minus before it sorts down. Rows are then held and printed sorted by
 	// Close, when the trace has ended (--duration, --once, or an interrupt); of each flow only its newest event is held.
 	SortBy string
-	// Kinds are the kinds of events that the command shows; the first gives the table's columns.
+	// Kinds are the kinds of events that the command shows. A table has the columns of each, and a header for each.
 	Kinds []*event.Kind
 	// Namespace is the one that the command looks at; names in it are shown without it. Empty: always with it.
 	Namespace string

@@ -15,22 +15,28 @@ const (
 	maxGrow = 64
 )
 
-// table writes rows under a header that is printed once. Rows are held until they are flushed, so that the widths of the
+// table writes rows under headers that are printed once. Rows are held until they are flushed, so that the widths of the
 // first screen fit what stands in it; a column then grows for good when a cell needs it, and never shrinks.
 type table struct {
 	out    *flusher
 	view   event.View
 	kinds  []*event.Kind
-	fields []field
-	header bool // still to be printed
+	groups []*group // by kind; kinds may share one
 	// exact: cells hold exact values instead of human units.
 	exact bool
 
 	scratch, text []byte
 	cells         []cell
+	rows          []*group
 }
 
-// field is one column of a table over one or more kinds of event.
+// group is the columns of the rows of one or more kinds of event, and their header.
+type group struct {
+	fields []field
+	header bool // still to be printed
+}
+
+// field is one column of a group.
 type field struct {
 	header string
 	width  int
@@ -50,50 +56,59 @@ func openWide(o *Options, out *flusher, _ string) (Printer, error) {
 	return newTable(o, out, shown(o.Kinds, event.InWide), false), nil
 }
 
-func newTable(o *Options, out *flusher, fields []field, exact bool) Printer {
+// newTable makes a table of kinds with a group each.
+func newTable(o *Options, out *flusher, groups []*group, exact bool) Printer {
 	t := &table{
-		out: out, kinds: o.Kinds, fields: fields, header: !o.NoHeaders, exact: exact,
-		view: event.View{Namespace: o.Namespace, Location: o.Location},
+		out: out, kinds: o.Kinds, groups: groups, exact: exact, view: event.View{Namespace: o.Namespace, Location: o.Location},
 	}
-	for i := range fields {
-		f := &fields[i]
-		if !o.NoHeaders {
-			f.width = max(f.width, displayWidth(f.header))
+	for _, g := range groups {
+		g.header = !o.NoHeaders
+		for i := range g.fields {
+			f := &g.fields[i]
+			if g.header {
+				f.width = max(f.width, displayWidth(f.header))
+			}
 		}
 	}
 	out.layout = t.layout
 	return &selector{Printer: t, kinds: o.Kinds, notices: o.Notices}
 }
 
-// shown returns the fields that kinds show in an output.
-func shown(kinds []*event.Kind, where event.Outputs) []field {
-	var fields []field
-	var names []string
-	for k, kind := range kinds {
+// shown returns a group for each kind: what the kind shows in an output, and where there are several kinds, which one it is.
+func shown(kinds []*event.Kind, where event.Outputs) []*group {
+	longest := 0
+	for _, k := range kinds {
+		longest = max(longest, len(k.Name))
+	}
+	groups := make([]*group, len(kinds))
+	for at, kind := range kinds {
+		g := new(group)
+		add := func(c *event.Column, width int) {
+			f := field{header: c.Header, width: width, right: c.Right(), columns: make([]*event.Column, len(kinds))}
+			f.columns[at] = c
+			g.fields = append(g.fields, f)
+		}
 		for i := range kind.Columns {
 			c := &kind.Columns[i]
-			if c.Outputs&where == 0 {
-				continue
+			if c.Outputs&where != 0 {
+				add(c, c.Width)
 			}
-			at := slices.Index(names, c.Name)
-			if at < 0 {
-				at = len(fields)
-				names = append(names, c.Name)
-				fields = append(fields, field{
-					header: c.Header, width: c.Width, right: c.Right(), columns: make([]*event.Column, len(kinds)),
-				})
+			if c.Name == "time" && len(kinds) > 1 {
+				add(kind.Column("kind"), longest)
 			}
-			fields[at].columns[k] = c
 		}
+		groups[at] = g
 	}
-	return fields
+	return groups
 }
 
 func (t *table) Print(ev *event.Event) error {
 	kind := slices.Index(t.kinds, event.KindOf(ev))
 	return t.out.append(func(dst []byte) ([]byte, int) {
-		for i := range t.fields {
-			t.scratch = t.appendCell(t.scratch[:0], t.fields[i].columns[kind], ev)
+		g := t.groups[kind]
+		t.rows = append(t.rows, g)
+		for i := range g.fields {
+			t.scratch = t.appendCell(t.scratch[:0], g.fields[i].columns[kind], ev)
 			start := len(t.text)
 			t.text = safe.AppendBytes(t.text, t.scratch)
 			t.cells = append(t.cells, cell{end: len(t.text), width: displayWidth(t.text[start:])})
@@ -118,33 +133,36 @@ func (t *table) appendCell(dst []byte, c *event.Column, ev *event.Event) []byte 
 
 func (t *table) Close() error { return t.out.Close() }
 
-// layout appends the held rows, and the header before the first.
+// layout appends the held rows, and the header of a group before the first of its rows.
 func (t *table) layout(dst []byte) []byte {
-	if len(t.cells) == 0 {
-		return dst
-	}
-	n := len(t.fields)
-	for i, c := range t.cells {
-		if f := &t.fields[i%n]; c.width > f.width && c.width <= maxGrow {
-			f.width = c.width
+	cells := t.cells
+	for _, g := range t.rows {
+		for i := range g.fields {
+			if f := &g.fields[i]; cells[i].width > f.width && cells[i].width <= maxGrow {
+				f.width = cells[i].width
+			}
 		}
-	}
-	if t.header {
-		t.header = false
-		for i := range t.fields {
-			f := &t.fields[i]
-			dst = pad(dst, t.fields, i, f.header, displayWidth(f.header))
-		}
-		dst = append(dst, '\n')
+		cells = cells[len(g.fields):]
 	}
 	start := 0
-	for i, c := range t.cells {
-		dst = pad(dst, t.fields, i%n, t.text[start:c.end], c.width)
-		if start = c.end; i%n == n-1 {
+	cells = t.cells
+	for _, g := range t.rows {
+		if g.header {
+			g.header = false
+			for i := range g.fields {
+				f := &g.fields[i]
+				dst = pad(dst, g.fields, i, f.header, displayWidth(f.header))
+			}
 			dst = append(dst, '\n')
 		}
+		for i := range g.fields {
+			dst = pad(dst, g.fields, i, t.text[start:cells[i].end], cells[i].width)
+			start = cells[i].end
+		}
+		dst = append(dst, '\n')
+		cells = cells[len(g.fields):]
 	}
-	t.text, t.cells = t.text[:0], t.cells[:0]
+	t.text, t.cells, t.rows = t.text[:0], t.cells[:0], t.rows[:0]
 	return dst
 }
 

@@ -130,6 +130,7 @@ func (n *node) greet(ctx context.Context, client session.SessionClient) (session
 	if welcome == nil || welcome.Protocol != session.Protocol {
 		return nil, &fatalError{n.mismatch(fmt.Sprintf("speaks protocol %d", welcome.GetProtocol()), welcome.GetVersion())}
 	}
+	n.kernel = welcome.BootId
 	if welcome.Instance != n.instance {
 		n.instance, n.next = welcome.Instance, 0
 	}
@@ -157,7 +158,7 @@ func (n *node) receive(ctx context.Context, stream session.Session_EventsClient)
 		}
 		n.heard.now()
 		if err := n.source.Feed(ctx, collect.Batch{
-			Instance: n.instance, Sequence: batch.Sequence, Events: batch.Events, Watermark: batch.Watermark,
+			Instance: n.instance, Sequence: batch.Sequence, Events: batch.Events, Watermark: batch.Watermark, Kernel: n.kernel,
 		}); err != nil {
 			return err
 		}

@@ -90,6 +90,8 @@ type node struct {
 	started time.Time // of the Job
 
 	instance uint64
+	// kernel is the boot id of the node's.
+	kernel   string
 	next     uint64
 	heard    moment            // when the tracer was last heard
 	extend   time.Time         // when the Job's deadline is to be moved

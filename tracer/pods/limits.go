@@ -11,6 +11,7 @@ import (
 const (
 	maxPods       = 2048
 	maxContainers = 256
+	maxAddresses  = 16
 	maxName       = 253
 	maxWorkload   = 320 // "statefulset/" and a name
 )
@@ -63,6 +64,14 @@ func checkPod(p *session.Pod) error {
 	}
 	if len(p.GetContainers()) > maxContainers {
 		return limit("pod %s/%s has %d containers", p.GetNamespace(), p.GetName(), len(p.GetContainers()))
+	}
+	if len(p.GetAddresses()) > maxAddresses {
+		return limit("pod %s/%s has %d addresses", p.GetNamespace(), p.GetName(), len(p.GetAddresses()))
+	}
+	for _, a := range p.GetAddresses() {
+		if len(a) != 4 && len(a) != 16 {
+			return limit("pod %s/%s has an address of %d bytes", p.GetNamespace(), p.GetName(), len(a))
+		}
 	}
 	for _, c := range p.GetContainers() {
 		if c.GetName() == "" || len(c.GetName()) > maxName || len(c.GetId()) > maxName {

@@ -7,6 +7,7 @@ package pods
 
 import (
 	"fmt"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -23,6 +24,7 @@ type Resolver struct {
 	scope   Scope
 	walking *walk // while one runs
 	fresh   chan struct{}
+	changed chan struct{}
 
 	// mu guards the table. Those who change it hold it briefly and never during a system call: Identify waits for it.
 	mu    sync.RWMutex
@@ -48,7 +50,7 @@ type Cgroup struct {
 
 // New makes a resolver for the pods of node.
 func New(node string) *Resolver {
-	return &Resolver{node: node, fresh: make(chan struct{}, 1), table: newTable()}
+	return &Resolver{node: node, fresh: make(chan struct{}, 1), changed: make(chan struct{}, 1), table: newTable()}
 }
 
 // Identify says whom a cgroup belongs to. The identity is nil when the status is Unknown or Foreign. It allocates nothing.
@@ -160,14 +162,28 @@ func (r *Resolver) add(news Cgroup, now time.Time) error {
 	return errs.err()
 }
 
-// announce says on fresh that there are unnamed containers. The caller holds writing.
+// Changed gets something when pods or cgroups have come or gone since it last did.
+func (r *Resolver) Changed() <-chan struct{} { return r.changed }
+
+// Addresses maps the addresses of the observed pods, but for those on the node's own network, to the cgroup of the pod.
+func (r *Resolver) Addresses() map[netip.Addr]uint64 {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.table.addresses()
+}
+
+// announce says on changed that something has, and on fresh that there are unnamed containers. The caller holds writing.
 func (r *Resolver) announce() {
+	select {
+	case r.changed <- struct{}{}:
+	default: // one token is enough
+	}
 	if len(r.table.unnamed) == 0 {
 		return
 	}
 	select {
 	case r.fresh <- struct{}{}:
-	default: // one token is enough
+	default:
 	}
 }
 
@@ -178,6 +194,9 @@ func (r *Resolver) Expire(now time.Time) error {
 	r.mu.Lock()
 	dismissed, touched := r.table.expire(now)
 	r.mu.Unlock()
+	if len(dismissed) > 0 {
+		r.announce()
+	}
 	var errs failures
 	for _, p := range dismissed {
 		errs.add(r.scopePod(p, false))

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -636,4 +637,47 @@ func BenchmarkIdentify(b *testing.B) {
 			r.Identify(i & 4095)
 		}
 	})
+}
+
+func TestAddressesArePodsOwnCgroups(t *testing.T) {
+	const addressed, foreign = "11111111-2222-3333-4444-555555555555", "66666666-7777-8888-9999-aaaaaaaaaaaa"
+	r := New("node-1")
+	pod := &session.Pod{Uid: addressed, Namespace: "ns", Name: "a", Target: true, Addresses: [][]byte{{10, 0, 0, 1}, make([]byte, 16)}}
+	other := &session.Pod{Uid: foreign, Namespace: "ns", Name: "b", Addresses: [][]byte{{10, 0, 0, 2}}}
+	now := time.Unix(1000, 0)
+	apply := func(u *session.PodUpdate) {
+		t.Helper()
+		if err := r.Apply(u, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	apply(&session.PodUpdate{Complete: true, Upsert: []*session.Pod{pod, other}})
+	if got := r.Addresses(); len(got) != 0 {
+		t.Errorf("%v before any cgroup is known", got)
+	}
+	for id, path := range map[uint64]string{
+		7: "/kubepods/besteffort/pod" + addressed, 8: "/kubepods/besteffort/pod" + addressed + "/" + strings.Repeat("a", 64), 9: "/kubepods/besteffort/pod" + foreign,
+	} {
+		if err := r.Observe(Cgroup{ID: id, Path: path}, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := map[netip.Addr]uint64{netip.MustParseAddr("10.0.0.1"): 7, netip.MustParseAddr("::"): 7}
+	if got := r.Addresses(); !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	select {
+	case <-r.Changed():
+	default:
+		t.Error("nobody is told of it")
+	}
+	apply(&session.PodUpdate{DeleteUids: []string{addressed}})
+	if got := r.Addresses(); len(got) != 0 {
+		t.Errorf("%v when the pod is gone", got)
+	}
+	var limit *LimitError
+	pod.Addresses = [][]byte{{1, 2, 3}}
+	if err := r.Apply(&session.PodUpdate{Upsert: []*session.Pod{pod}}, now); !errors.As(err, &limit) {
+		t.Errorf("an address of three bytes: %v", err)
+	}
 }

@@ -1,6 +1,7 @@
 package pods
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -48,6 +49,7 @@ type pod struct {
 	ids        map[string]string // runtime id → name
 	unnamed    *Identity
 	named      map[string]*Identity // by container name
+	addresses  []netip.Addr
 	leaving    bool
 }
 
@@ -66,6 +68,11 @@ func newPod(node string, from *session.Pod) *pod {
 	}
 	if hash := from.GetConfigHash(); hash != "" {
 		p.keys = append(p.keys, canonical(hash))
+	}
+	for _, b := range from.GetAddresses() {
+		if a, ok := netip.AddrFromSlice(b); ok {
+			p.addresses = append(p.addresses, a)
+		}
 	}
 	p.unnamed = newIdentity(node, p, "")
 	for _, c := range from.GetContainers() {
@@ -285,6 +292,40 @@ func (t *table) identifyIn(p *pod, place Place, c *cgroup) (*Identity, Status) {
 	default:
 		return p.unnamed, Unnamed
 	}
+}
+
+// addresses maps those of the observed pods to the pod's own cgroup, as far as that is known.
+func (t *table) addresses() map[netip.Addr]uint64 {
+	found := make(map[netip.Addr]uint64)
+	for _, p := range t.pods {
+		if !p.target || p.leaving || len(p.addresses) == 0 {
+			continue
+		}
+		if cgroup, ok := t.cgroupOf(p); ok {
+			for _, a := range p.addresses {
+				found[a] = cgroup
+			}
+		}
+	}
+	return found
+}
+
+// cgroupOf gives the oldest cgroup that is a pod's and none of its containers'.
+func (t *table) cgroupOf(p *pod) (id uint64, ok bool) {
+	for _, key := range p.keys {
+		tn := t.tenants[key]
+		if tn == nil {
+			continue
+		}
+		for _, c := range tn.cgroups {
+			for _, place := range c.places {
+				if place.Pod == key && place.Container == "" && !c.removed && (!ok || c.id < id) {
+					id, ok = c.id, true
+				}
+			}
+		}
+	}
+	return id, ok
 }
 
 // inTarget tells whether the kernel may observe a cgroup by its own judgement of the path.

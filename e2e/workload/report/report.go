@@ -17,6 +17,8 @@ const (
 	Conversation = "conversation"
 	// Load: a request-response or bulk load is over.
 	Load = "load"
+	// Process: a process that was started has ended.
+	Process = "process"
 )
 
 // Report is one line.
@@ -28,7 +30,7 @@ type Report struct {
 	Protocol string `json:"protocol,omitempty"`
 	// Run is the number that the client was given to mark its traffic; the server repeats it.
 	Run uint64 `json:"run,omitempty"`
-	// PID is the workload's own, in its own PID namespace.
+	// PID is the workload's own, in its own PID namespace; of a Process, that one's.
 	PID    int            `json:"pid"`
 	Local  netip.AddrPort `json:"local,omitzero"`
 	Remote netip.AddrPort `json:"remote,omitzero"`
@@ -40,6 +42,9 @@ type Report struct {
 	DatagramsReceived uint64 `json:"datagramsReceived,omitempty"`
 	// TCP is what this end's kernel counted, read when both ends had closed.
 	TCP *TCPInfo `json:"tcp,omitempty"`
+
+	// Status of a Process as wait(2) gives it.
+	Status uint32 `json:"status,omitempty"`
 
 	Start time.Time `json:"start,omitzero"`
 	End   time.Time `json:"end,omitzero"`

@@ -1,0 +1,176 @@
+// Package drops reports the packets that the kernel throws away of the pods in scope: why, where in the kernel, and how many.
+package drops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/orb8-dev/kubectl-orb8/bpf"
+	"github.com/orb8-dev/kubectl-orb8/bpf/scope"
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+// Options of a Probe.
+type Options struct {
+	// Scope says which cgroups are observed. It must outlive the probe.
+	Scope *scope.Scope
+	// Interval between two reports of what goes on; default 1 s.
+	Interval time.Duration
+	// MaxFlows is how many drops of different reason, place or 5-tuple are counted at a time; default 16,384.
+	MaxFlows uint32
+}
+
+// Sink takes one event and the id of the cgroup it concerns. The event is valid only during the call. Its names are not filled
+// in.
+type Sink = func(cgroup uint64, ev *event.Event)
+
+// Probe is the loaded maps and the program.
+type Probe struct {
+	options  Options
+	objects  objectObjects
+	link     link.Link
+	clock    *bpf.Clock
+	losses   bpf.Losses
+	hooks    []string
+	reasons  reasons
+	requests chan chan error
+
+	mu sync.Mutex
+	// walking is when the walk that goes on began, ns since the Unix epoch; 0: none does.
+	walking uint64
+	// last is what Watermark said last.
+	last      uint64
+	addresses map[netip.Addr]uint64
+}
+
+const defaultInterval = time.Second
+
+var needs = []bpf.Need{
+	{Feature: "bpf_snprintf", MinKernel: "5.13", Has: bpf.HasHelper("snprintf")},
+}
+
+// Open loads the probe and attaches it. It gives a *bpf.NotSupportedError where the kernel is too old.
+func Open(ctx context.Context, o Options) (*Probe, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if o.Interval <= 0 {
+		o.Interval = defaultInterval
+	}
+	clock, err := bpf.NewClock()
+	if err != nil {
+		return nil, err
+	}
+	p := &Probe{options: o, clock: clock, requests: make(chan chan error), addresses: map[netip.Addr]uint64{}}
+	if err := p.load(); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
+}
+
+func (p *Probe) load() error {
+	cache := p.options.Scope.Types()
+	kernel, err := bpf.KernelTypes(cache)
+	if err != nil {
+		return err
+	}
+	if err := bpf.Check(kernel, needs...); err != nil {
+		return err
+	}
+	spec, err := loadObject()
+	if err != nil {
+		return fmt.Errorf("read drops: %w", err)
+	}
+	p.hooks = bpf.Hooks(spec)
+	p.reasons = readReasons(kernel)
+	params, err := parameters(kernel, "btf_trace_kfree_skb")
+	if err != nil {
+		return err
+	}
+	// The first of a tracepoint's parameters is the probe's own data.
+	for name, value := range map[string]any{"has_reason": params > 3, "has_receiver": params > 4, "consumed": p.reasons.consumed} {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return fmt.Errorf("load drops: set %s: %w", name, err)
+		}
+	}
+	if p.options.MaxFlows != 0 {
+		spec.Maps[objectMapDrops].MaxEntries = p.options.MaxFlows
+	}
+	if err := spec.LoadAndAssign(&p.objects, &ebpf.CollectionOptions{Cache: cache, MapReplacements: p.options.Scope.Maps()}); err != nil {
+		return fmt.Errorf("load drops: %w", err)
+	}
+	p.losses = bpf.NewLosses(p.objects.Losses)
+	p.link, err = link.AttachTracing(link.TracingOptions{Program: p.objects.DropsKfreeSkb})
+	if err != nil {
+		return fmt.Errorf("attach %s: %w", p.objects.DropsKfreeSkb, err)
+	}
+	return nil
+}
+
+// parameters counts those of a tracepoint's function type.
+func parameters(kernel *btf.Spec, name string) (int, error) {
+	var t *btf.Typedef
+	if err := kernel.TypeByName(name, &t); err != nil {
+		return 0, fmt.Errorf("look %s up in the kernel's types: %w", name, err)
+	}
+	if pointer, ok := t.Type.(*btf.Pointer); ok {
+		if f, ok := pointer.Target.(*btf.FuncProto); ok {
+			return len(f.Params), nil
+		}
+	}
+	return 0, fmt.Errorf("%s is %v in the kernel's types, want a pointer to a function", name, t.Type)
+}
+
+// SetAddresses says which addresses are whose: the cgroup of the pod that has one, and none of pods on the node's own network.
+func (p *Probe) SetAddresses(all map[netip.Addr]uint64) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for a, cgroup := range all {
+		if p.addresses[a] == cgroup {
+			continue
+		}
+		if err := p.objects.Addresses.Put(a.As16(), cgroup); err != nil {
+			return fmt.Errorf("observe the address %s: %w", a, err)
+		}
+		p.addresses[a] = cgroup
+	}
+	for a := range p.addresses {
+		if _, ok := all[a]; ok {
+			continue
+		}
+		if err := p.objects.Addresses.Delete(a.As16()); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("observe the address %s no more: %w", a, err)
+		}
+		delete(p.addresses, a)
+	}
+	return nil
+}
+
+// Lost tells what was dropped since Open.
+func (p *Probe) Lost() []bpf.Loss {
+	lost, err := p.losses.Lost()
+	if err != nil {
+		return nil // closed
+	}
+	return lost
+}
+
+// Hooks are what the probe is attached to, as libbpf names sections.
+func (p *Probe) Hooks() []string { return p.hooks }
+
+// Close detaches and unloads everything, after Run has returned.
+func (p *Probe) Close() error {
+	var errs []error
+	if p.link != nil {
+		errs = append(errs, p.link.Close())
+	}
+	return errors.Join(append(errs, p.objects.Close())...)
+}

@@ -1,0 +1,266 @@
+package drops
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/orb8-dev/kubectl-orb8/bpf/bpftest"
+	"github.com/orb8-dev/kubectl-orb8/bpf/scope"
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+const patience = 20 * time.Second
+
+func TestMain(m *testing.M) { os.Exit(bpftest.Main(m)) }
+
+// bench is a running probe with a cgroup in scope.
+type bench struct {
+	*testing.T
+	probe *Probe
+	group *bpftest.Cgroup
+
+	mu  sync.Mutex
+	got map[string]*event.Event // the newest of each id
+}
+
+func newBench(t *testing.T, o Options) *bench {
+	t.Helper()
+	bpftest.Root(t)
+	s, err := scope.Open(scope.Options{CgroupRoot: bpftest.CgroupRoot(t)})
+	if err != nil {
+		bpftest.FatalLoad(t, err)
+	}
+	t.Cleanup(func() { s.Close() })
+	b := &bench{T: t, group: bpftest.NewCgroup(t, "orb8-drops-test"), got: map[string]*event.Event{}}
+	if err := s.SetCgroup(b.group.ID, true); err != nil {
+		t.Fatal(err)
+	}
+	o.Scope, o.Interval = s, time.Hour // tests walk by Flush
+	if b.probe, err = Open(t.Context(), o); err != nil {
+		bpftest.FatalLoad(t, err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		done <- b.probe.Run(ctx, func(cgroup uint64, ev *event.Event) {
+			if cgroup != b.group.ID {
+				t.Errorf("an event of the cgroup %d: %v", cgroup, ev)
+			}
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.got[ev.GetDrop().GetId()] = proto.Clone(ev).(*event.Event)
+		})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := errors.Join(<-done, b.probe.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return b
+}
+
+// drops gives what was dropped of UDP for a port of an address.
+func (b *bench) drops(to netip.AddrPort) (found []*event.Drop) {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.Context(), patience)
+	defer cancel()
+	if err := b.probe.Flush(ctx); err != nil {
+		b.Fatal(err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, ev := range b.got {
+		d := ev.GetDrop()
+		dst, _ := netip.AddrFromSlice(d.GetDst().GetAddress())
+		if d.GetProtocol() == event.Protocol_PROTOCOL_UDP && dst == to.Addr() && (to.Port() == 0 || d.GetDst().GetPort() == uint32(to.Port())) {
+			found = append(found, d)
+		}
+	}
+	return found
+}
+
+// own says which addresses are the cgroup's.
+func (b *bench) own(addresses ...string) {
+	b.Helper()
+	all := map[netip.Addr]uint64{}
+	for _, a := range addresses {
+		all[netip.MustParseAddr(a)] = b.group.ID
+	}
+	if err := b.probe.SetAddresses(all); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// send sends datagrams of 100 bytes, one to each address in turn.
+func (b *bench) send(n int, to ...netip.AddrPort) (from netip.AddrPort) {
+	b.Helper()
+	network := "udp4"
+	if to[0].Addr().Is6() {
+		network = "udp6"
+	}
+	c, err := net.ListenUDP(network, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	for i := range n {
+		// A firewall tells its own host, too.
+		if _, err := c.WriteToUDPAddrPort(make([]byte, 100), to[i%len(to)]); err != nil && !errors.Is(err, unix.EPERM) {
+			b.Fatal(err)
+		}
+	}
+	return c.LocalAddr().(*net.UDPAddr).AddrPort()
+}
+
+// check holds a drop against what is known; reason is the kernel's, if it has reasons.
+func (b *bench) check(d *event.Drop, observed event.Side, packets, bytes uint64, reason string) {
+	b.Helper()
+	if len(b.probe.reasons.names) == 0 {
+		reason = ""
+	}
+	if d.GetObserved() != observed || d.GetPackets() != packets || d.GetBytes() != bytes || d.GetReason() != reason || d.GetLocation() == "" ||
+		strings.HasPrefix(d.GetLocation(), "0x") || d.GetFirstTime() == 0 || d.GetLastTime() < d.GetFirstTime() {
+		b.Errorf("%v\nwant %d packets, %d bytes, %s, observed %v", d, packets, bytes, reason, observed)
+	}
+}
+
+func TestWhatNobodyListensForIsDropped(t *testing.T) {
+	b := newBench(t, Options{})
+	for _, c := range []struct {
+		own     string
+		headers uint64
+	}{{"127.0.0.7", 28}, {"::1", 48}} {
+		b.own(c.own)
+		to := netip.AddrPortFrom(netip.MustParseAddr(c.own), 9)
+		from := b.send(30, to)
+		// What is for others is not reported.
+		b.own()
+		b.send(10, to)
+		found := b.drops(to)
+		if len(found) != 1 {
+			t.Fatalf("%v, want one drop", found)
+		}
+		// The source of what comes by loopback is an address of ours, too; the end that sends is the one that counts.
+		side := event.Side_SIDE_DST
+		if c.own == "::1" {
+			side = event.Side_SIDE_SRC
+		}
+		b.check(found[0], side, 30, 30*(100+c.headers), "NO_SOCKET")
+		if found[0].GetSrc().GetPort() != uint32(from.Port()) {
+			t.Errorf("%v comes from port %d", found[0], from.Port())
+		}
+	}
+}
+
+func TestAFullSocketBufferIsNamed(t *testing.T) {
+	b := newBench(t, Options{})
+	b.own("127.0.0.8")
+	var server *net.UDPConn
+	b.group.Run(t, func() {
+		var err error
+		if server, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 8)}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	defer server.Close()
+	if err := server.SetReadBuffer(4096); err != nil {
+		t.Fatal(err)
+	}
+	const sent = 200
+	to := server.LocalAddr().(*net.UDPAddr).AddrPort()
+	b.send(sent, to)
+	received := 0
+	for {
+		if err := server.SetReadDeadline(time.Now().Add(time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := server.ReadFromUDPAddrPort(make([]byte, 200)); err != nil {
+			break
+		}
+		received++
+	}
+	found := b.drops(to)
+	if len(found) != 1 || received == 0 || received == sent {
+		t.Fatalf("%d of %d received, %v", received, sent, found)
+	}
+	b.check(found[0], event.Side_SIDE_DST, uint64(sent-received), uint64(sent-received)*128, "SOCKET_RCVBUFF")
+}
+
+func TestAFirewallIsNamed(t *testing.T) {
+	nft, err := exec.LookPath("nft")
+	if err != nil {
+		t.Skip("needs nft")
+	}
+	b := newBench(t, Options{})
+	cmd := exec.Command(nft, "-f", "-")
+	cmd.Stdin = strings.NewReader("table ip orb8 {\n chain out {\n type filter hook output priority 0;\n udp dport 4242 drop\n }\n}\n")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	defer exec.Command(nft, "delete", "table", "ip", "orb8").Run()
+	to := netip.MustParseAddrPort("127.0.0.1:4242")
+	b.send(5, to) // by a process that is not in scope
+	b.group.Run(t, func() { b.send(7, to) })
+	found := b.drops(to)
+	if len(found) != 1 {
+		t.Fatalf("%v, want one drop", found)
+	}
+	b.check(found[0], event.Side_SIDE_SRC, 7, 7*128, "NETFILTER_DROP")
+}
+
+func TestDropsThatFindNoRoomAreCounted(t *testing.T) {
+	const room, sent = 16, 100
+	b := newBench(t, Options{MaxFlows: room})
+	b.own("127.0.0.9")
+	var to []netip.AddrPort
+	for port := range sent {
+		to = append(to, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.9"), uint16(20000+port)))
+	}
+	b.send(sent, to...)
+	var packets, lost uint64
+	for _, d := range b.drops(netip.AddrPortFrom(to[0].Addr(), 0)) {
+		packets += d.GetPackets()
+	}
+	for _, l := range b.probe.Lost() {
+		if l.Stage != event.LossStage_LOSS_STAGE_KERNEL_MAP {
+			t.Errorf("%v", l)
+		}
+		lost += l.Count
+	}
+	// The answers that say that nobody listens are not dropped.
+	if lost == 0 || packets == 0 || packets+lost != sent {
+		t.Errorf("%d reported and %d lost of %d", packets, lost, sent)
+	}
+}
+
+func TestEveryReasonThatIsExplainedExists(t *testing.T) {
+	b := newBench(t, Options{})
+	r := b.probe.reasons
+	if len(r.names) == 0 {
+		t.Skip("this kernel has no reasons")
+	}
+	byName := map[string]bool{}
+	for _, n := range r.names {
+		byName[n] = true
+	}
+	for _, want := range []string{"NO_SOCKET", "NOT_SPECIFIED", "SOCKET_RCVBUFF", "NETFILTER_DROP", "TCP_CSUM", "UDP_CSUM"} {
+		if !byName[want] {
+			t.Errorf("the kernel has no %s", want)
+		}
+	}
+	if got := r.name(1 << 20); got != "1048576" {
+		t.Errorf("an unknown reason is %q", got)
+	}
+}
