@@ -275,7 +275,7 @@ int BPF_PROG(call_enter, struct pt_regs *regs, long id)
 SEC("tp_btf/sys_exit")
 int BPF_PROG(call_exit, struct pt_regs *regs, long ret)
 {
-	__u64 now = bpf_ktime_get_ns(), cgroup = bpf_get_current_cgroup_id();
+	__u64 cgroup = bpf_get_current_cgroup_id(), now;
 	struct task_struct *task;
 	struct syscall_event *e;
 	struct entry *entry;
@@ -285,6 +285,7 @@ int BPF_PROG(call_exit, struct pt_regs *regs, long ret)
 
 	if (!in_scope(cgroup))
 		return 0;
+	now = bpf_ktime_get_ns();
 	task = bpf_get_current_task_btf();
 	entry = bpf_task_storage_get(&entries, task, NULL, 0);
 	if (entry && entry->running) {

@@ -503,12 +503,3 @@ func TestWhatIsOutOfScopeIsNotSeen(t *testing.T) {
 		}
 	}
 }
-
-func TestCallsUnknownHereAreRefused(t *testing.T) {
-	if _, err := newTable([]string{"socketcall"}); err == nil || !strings.Contains(err.Error(), "socketcall") && runtime.GOARCH != "amd64" {
-		t.Logf("socketcall is one of 32-bit programs: %v", err)
-	}
-	if _, err := newTable([]string{"no_such_call"}); err == nil {
-		t.Error("a call that does not exist is taken")
-	}
-}
