@@ -34,10 +34,13 @@ const (
 // longPath is longer than what is kept of a path at the entry.
 var longPath = "/" + strings.Repeat("orb8-no-such-directory/", 60) + "x"
 
+// children are what child processes of the tests do.
+var children = map[string]func() error{
+	"calls": makeCalls, "getppid": makeGetppids, "blocked": makeBlocked, "older": makeOlder, "exec": makeExec,
+}
+
 func TestMain(m *testing.M) {
-	bpftest.Children(map[string]func() error{
-		"calls": makeCalls, "getppid": makeGetppids, "blocked": makeBlocked, "older": makeOlder, "exec": makeExec,
-	})
+	bpftest.Children(children)
 	os.Exit(bpftest.Main(m))
 }
 
