@@ -1796,9 +1796,10 @@ type SyscallSummary struct {
 	// Those that returned an error.
 	Errors uint64 `protobuf:"varint,4,opt,name=errors,proto3" json:"errors,omitempty"`
 	// Those that the trace has seen begin and return: the durations are of these.
-	Timed      uint64 `protobuf:"varint,5,opt,name=timed,proto3" json:"timed,omitempty"`
-	TotalNanos uint64 `protobuf:"varint,6,opt,name=total_nanos,json=totalNanos,proto3" json:"total_nanos,omitempty"`
-	// By a histogram of powers of two, from 128 ns to 137 s, linearly within a bucket. Absent without a timed call.
+	Timed uint64 `protobuf:"varint,5,opt,name=timed,proto3" json:"timed,omitempty"`
+	// Absent without a timed call, as what follows.
+	TotalNanos *uint64 `protobuf:"varint,6,opt,name=total_nanos,json=totalNanos,proto3,oneof" json:"total_nanos,omitempty"`
+	// By a histogram of powers of two, from 128 ns to 137 s, linearly within a bucket.
 	P50Nanos *uint64 `protobuf:"varint,7,opt,name=p50_nanos,json=p50Nanos,proto3,oneof" json:"p50_nanos,omitempty"`
 	P95Nanos *uint64 `protobuf:"varint,8,opt,name=p95_nanos,json=p95Nanos,proto3,oneof" json:"p95_nanos,omitempty"`
 	P99Nanos *uint64 `protobuf:"varint,9,opt,name=p99_nanos,json=p99Nanos,proto3,oneof" json:"p99_nanos,omitempty"`
@@ -1874,8 +1875,8 @@ func (x *SyscallSummary) GetTimed() uint64 {
 }
 
 func (x *SyscallSummary) GetTotalNanos() uint64 {
-	if x != nil {
-		return x.TotalNanos
+	if x != nil && x.TotalNanos != nil {
+		return *x.TotalNanos
 	}
 	return 0
 }
@@ -2049,20 +2050,21 @@ const file_event_proto_rawDesc = "" +
 	" \x01(\tR\x05errno\x12*\n" +
 	"\x0eduration_nanos\x18\v \x01(\x04H\x01R\rdurationNanos\x88\x01\x01B\t\n" +
 	"\a_resultB\x11\n" +
-	"\x0f_duration_nanos\"\xbb\x02\n" +
+	"\x0f_duration_nanos\"\xd0\x02\n" +
 	"\x0eSyscallSummary\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03abi\x18\x02 \x01(\tR\x03abi\x12\x14\n" +
 	"\x05calls\x18\x03 \x01(\x04R\x05calls\x12\x16\n" +
 	"\x06errors\x18\x04 \x01(\x04R\x06errors\x12\x14\n" +
-	"\x05timed\x18\x05 \x01(\x04R\x05timed\x12\x1f\n" +
-	"\vtotal_nanos\x18\x06 \x01(\x04R\n" +
-	"totalNanos\x12 \n" +
-	"\tp50_nanos\x18\a \x01(\x04H\x00R\bp50Nanos\x88\x01\x01\x12 \n" +
-	"\tp95_nanos\x18\b \x01(\x04H\x01R\bp95Nanos\x88\x01\x01\x12 \n" +
-	"\tp99_nanos\x18\t \x01(\x04H\x02R\bp99Nanos\x88\x01\x01\x12\x0e\n" +
+	"\x05timed\x18\x05 \x01(\x04R\x05timed\x12$\n" +
+	"\vtotal_nanos\x18\x06 \x01(\x04H\x00R\n" +
+	"totalNanos\x88\x01\x01\x12 \n" +
+	"\tp50_nanos\x18\a \x01(\x04H\x01R\bp50Nanos\x88\x01\x01\x12 \n" +
+	"\tp95_nanos\x18\b \x01(\x04H\x02R\bp95Nanos\x88\x01\x01\x12 \n" +
+	"\tp99_nanos\x18\t \x01(\x04H\x03R\bp99Nanos\x88\x01\x01\x12\x0e\n" +
 	"\x02id\x18\n" +
-	" \x01(\tR\x02idB\f\n" +
+	" \x01(\tR\x02idB\x0e\n" +
+	"\f_total_nanosB\f\n" +
 	"\n" +
 	"_p50_nanosB\f\n" +
 	"\n" +

@@ -113,7 +113,7 @@ var syscallColumns = concat(podCells, []Column{
 	{
 		Name: "durationNanos", Header: "DURATION", Type: Nanos, Width: 8, Outputs: InTable | InWide | InJSON,
 		Doc: "From the entry to the exit in ns, by the kernel's monotonic clock; of a running call so far. Null where the entry was not seen: " +
-			"the call is older than the trace, or was refused by seccomp.",
+			"the call is older than the trace, or seccomp answered in its place.",
 		Get: func(ev *Event) Value {
 			if s := ev.GetSyscall(); s != nil {
 				return Optional(s.DurationNanos)
@@ -154,20 +154,19 @@ var syscallSummaryColumns = concat(podCells, []Column{
 		Doc: "Those that the trace saw begin and return: the durations are of these.",
 		Get: func(ev *Event) Value { return Uint(ev.GetSyscallSummary().GetTimed()) },
 	},
-	{
-		Name: "totalNanos", Header: "TOTAL", Type: Nanos, Width: 8, Required: true, Outputs: InTable | InWide | InJSON,
-		Doc: "How long these took together, in ns.",
-		Get: func(ev *Event) Value { return Uint(ev.GetSyscallSummary().GetTotalNanos()) },
-	},
+	nanos("totalNanos", "TOTAL", 8, "How long these took together, ns.", func(s *SyscallSummary) *uint64 { return s.TotalNanos }),
 	quantile("p50Nanos", "P50", "Half", func(s *SyscallSummary) *uint64 { return s.P50Nanos }),
 	quantile("p95Nanos", "P95", "95 of 100", func(s *SyscallSummary) *uint64 { return s.P95Nanos }),
 	quantile("p99Nanos", "P99", "99 of 100", func(s *SyscallSummary) *uint64 { return s.P99Nanos }),
 })
 
 func quantile(name, header, what string, get func(*SyscallSummary) *uint64) Column {
+	return nanos(name, header, 7, what+" of these took no longer, ns, by a histogram of powers of two: within its bucket it is estimated.", get)
+}
+
+func nanos(name, header string, width int, doc string, get func(*SyscallSummary) *uint64) Column {
 	return Column{
-		Name: name, Header: header, Type: Nanos, Width: 7, Outputs: InTable | InWide | InJSON,
-		Doc: what + " of these took no longer, ns, by a histogram of powers of two: within its bucket it is estimated.",
+		Name: name, Header: header, Type: Nanos, Width: width, Outputs: InTable | InWide | InJSON, Doc: doc,
 		Get: func(ev *Event) Value {
 			if s := ev.GetSyscallSummary(); s != nil {
 				return Optional(get(s))

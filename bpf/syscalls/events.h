@@ -46,6 +46,8 @@ struct entry {
 	__u32 running;
 	/* How long it had run in ms when that was last reported. */
 	__u32 told_ms;
+	/* The call that the thread was in before any entry of it was seen has been reported. */
+	__u64 told_older;
 	struct syscall_event event;
 };
 
@@ -340,6 +342,75 @@ struct bpf_iter__task {
 	struct task_struct *task;
 } __attribute__((preserve_access_index));
 
+#define PF_KTHREAD 0x00200000
+#define SLEEPING 3 /* TASK_INTERRUPTIBLE, TASK_UNINTERRUPTIBLE */
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct css_set___call {
+	struct cgroup *dfl_cgrp;
+};
+
+struct task_struct___call {
+	unsigned int __state;
+	unsigned int flags;
+	int pid;
+	int tgid;
+	struct css_set___call *cgroups;
+	char comm[16];
+};
+
+#pragma clang attribute pop
+
+/* Reports, once, the call in which a thread sleeps since before the trace. Where it began nobody knows. */
+static __always_inline void report_older(struct task_struct *task, struct entry *entry, struct syscall_event *e)
+{
+	struct task_struct___call *t = (void *)task;
+	struct pt_regs *regs;
+	struct call *c;
+	__u32 place;
+	long id;
+
+	if (min_ns || (entry && entry->told_older) || !(t->__state & SLEEPING) || (t->flags & PF_KTHREAD))
+		return;
+	e->cgroup = BPF_CORE_READ(t, cgroups, dfl_cgrp, kn, id);
+	if (!in_scope(e->cgroup))
+		return;
+	regs = (void *)bpf_task_pt_regs(task);
+	id = number_of(regs);
+	if (id < 0)
+		return; /* in a page fault */
+	e->abi = abi_of(task, id);
+	place = place_of(e->abi, id);
+	c = bpf_map_lookup_elem(&calls, &place);
+	if (!c || !(c->flags & WANTED))
+		return;
+	entry = bpf_task_storage_get(&entries, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!entry)
+		return; /* at the next walk */
+	if (entry->told_older || entry->running)
+		return;
+	entry->told_older = 1;
+	e->time_ns = bpf_ktime_get_ns();
+	e->duration_ns = 0;
+	e->result = 0;
+	e->number = id;
+	e->pid = t->tgid;
+	e->tid = t->pid;
+	e->phase = PHASE_RUNNING;
+	e->pad = 0;
+	e->pad2 = 0;
+	/* Its texts lie in another address space. */
+	e->flags = UNREAD_0 | UNREAD_1;
+	e->text_len[0] = e->text_len[1] = 0;
+	bpf_probe_read_kernel(e->comm, sizeof(e->comm), t->comm);
+	read_args(e->args, regs, e->abi);
+	e->fd.kind = FD_UNKNOWN;
+	if (c->fd_arg < ARGS)
+		read_fd(&e->fd, task, e->args[c->fd_arg]);
+	send_event(e);
+}
+
 /* Reports the calls that have not returned yet. */
 SEC("iter/task")
 int call_walk(struct bpf_iter__task *ctx)
@@ -352,15 +423,19 @@ int call_walk(struct bpf_iter__task *ctx)
 
 	if (!task || errors_only)
 		return 0;
-	entry = bpf_task_storage_get(&entries, task, NULL, 0);
-	if (!entry || !entry->running)
+	e = bpf_map_lookup_elem(&walked, &zero);
+	if (!e)
 		return 0;
+	entry = bpf_task_storage_get(&entries, task, NULL, 0);
+	if (!entry || !entry->running) {
+		/* One that has an entry has been seen to begin a call: it is in none. */
+		if (!entry || !entry->event.time_ns)
+			report_older(task, entry, e);
+		return 0;
+	}
 	began = entry->event.time_ns;
 	age = bpf_ktime_get_ns() - began;
 	if ((__s64)age < 0 || age < min_ns || age < walk_ns || (!walk_all && age / 1000000 < 2 * (__u64)entry->told_ms))
-		return 0;
-	e = bpf_map_lookup_elem(&walked, &zero);
-	if (!e)
 		return 0;
 	bpf_probe_read_kernel(e, sizeof(*e), &entry->event);
 	/* It has returned while this was copied. */

@@ -144,6 +144,7 @@ type teller struct {
 
 	ev            event.Event
 	summary       event.SyscallSummary
+	total         uint64
 	p50, p95, p99 uint64
 }
 
@@ -203,11 +204,14 @@ func (t *teller) fill(place uint32, sum *objectTotal) {
 			s.Name = "syscall_other"
 		}
 	}
-	s.Calls, s.Errors, s.Timed, s.TotalNanos = sum.Calls, sum.Errors, sum.Timed, sum.Ns
-	s.P50Nanos, s.P95Nanos, s.P99Nanos = nil, nil, nil
+	s.Calls, s.Errors, s.Timed = sum.Calls, sum.Errors, sum.Timed
+	s.TotalNanos, s.P50Nanos, s.P95Nanos, s.P99Nanos = nil, nil, nil, nil
 	if sum.Timed > 0 {
-		t.p50, t.p95, t.p99 = quantile(&sum.Buckets, 50), quantile(&sum.Buckets, 95), quantile(&sum.Buckets, 99)
-		s.P50Nanos, s.P95Nanos, s.P99Nanos = &t.p50, &t.p95, &t.p99
+		t.total = sum.Ns
+		// None took longer than all together: so what was called once has its own duration.
+		t.p50 = min(quantile(&sum.Buckets, 50), t.total)
+		t.p95, t.p99 = min(quantile(&sum.Buckets, 95), t.total), min(quantile(&sum.Buckets, 99), t.total)
+		s.TotalNanos, s.P50Nanos, s.P95Nanos, s.P99Nanos = &t.total, &t.p50, &t.p95, &t.p99
 	}
 }
 
@@ -245,7 +249,7 @@ func quantile(buckets *[32]uint64, percent uint64) uint64 {
 		if i > 0 {
 			low = high / 2
 		}
-		return low + uint64(float64(high-low)*float64(rank-below)/float64(n))
+		return low + uint64(float64(high-low)*(float64(rank-below)-0.5)/float64(n))
 	}
 	return 0
 }

@@ -75,6 +75,7 @@ func (o *probeObjects) Close() error {
 var needs = []bpf.Need{
 	{Feature: "BPF ring buffers", MinKernel: "5.8", Has: bpf.HasHelper("ringbuf_output")},
 	{Feature: "storage for tasks in tracing programs", MinKernel: "5.11", Has: bpf.HasHelper("task_storage_get")},
+	{Feature: "the registers of other tasks (bpf_task_pt_regs)", MinKernel: "5.15", Has: bpf.HasHelper("task_pt_regs")},
 }
 
 // Open loads the probe and attaches it. It gives a *bpf.NotSupportedError where the kernel is too old.
