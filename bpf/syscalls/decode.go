@@ -213,6 +213,12 @@ func (d *decoder) argument(e *objectSyscallEvent, k *known, a kind, i int) {
 		dst = appendFlags(dst, v&0xffffffff, accessWords)
 	case atFlags:
 		dst = appendFlags(dst, v&0xffffffff, atWords)
+	case accessFlags:
+		dst = appendFlags(dst, v&0xffffffff, accessFlagWords)
+	case unlinkFlags:
+		dst = appendFlags(dst, v&0xffffffff, unlinkWords)
+	case maskHow:
+		dst = appendName(dst, v, maskWords)
 	case epollOp:
 		dst = appendName(dst, v, epollWords)
 	case cloneFlags:

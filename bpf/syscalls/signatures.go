@@ -32,13 +32,17 @@ const (
 	epollOp
 	cloneFlags
 	advice
+	accessFlags
+	unlinkFlags
+	maskHow
 )
 
 var kindWords = map[string]kind{
 	"hex": hex, "int": number, "size": unsigned, "mode": octal, "fd": fd, "at": dirFD, "path": path, "str": text, "addr": sockaddr,
 	"oflags": openFlags, "fflags": fileFlags, "prot": protection, "mflags": mapFlags, "sig": signal, "whence": whence, "family": family,
 	"type": socketType, "msgflags": messageFlags, "clock": clock, "futexop": futexOp, "cmd": fcntlCommand, "access": accessMode,
-	"atflags": atFlags, "epollop": epollOp, "clone": cloneFlags, "advice": advice,
+	"atflags": atFlags, "epollop": epollOp, "clone": cloneFlags, "advice": advice, "eaccess": accessFlags,
+	"unlinkflags": unlinkFlags, "how": maskHow,
 }
 
 // signature is what is known of a call's arguments.
@@ -70,7 +74,7 @@ var signatures = map[string]string{
 	"epoll_create": "int", "epoll_create1": "fflags", "epoll_ctl": "fd epollop int hex", "epoll_pwait": "fd hex int int hex size",
 	"epoll_pwait2": "fd hex int hex hex size", "epoll_wait": "fd hex int int", "eventfd": "size", "eventfd2": "size fflags",
 	"execve": "path hex hex", "execveat": "at path hex hex atflags", "exit": "int", "exit_group": "int",
-	"faccessat": "at path access", "faccessat2": "at path access atflags", "fadvise64": "fd int size int", "fallocate": "fd hex int int",
+	"faccessat": "at path access", "faccessat2": "at path access eaccess", "fadvise64": "fd int size int", "fallocate": "fd hex int int",
 	"fchdir": "fd", "fchmod": "fd mode", "fchmodat": "at path mode", "fchmodat2": "at path mode atflags", "fchown": "fd int int",
 	"fchownat": "at path int int atflags", "fcntl": "fd cmd hex", "fcntl64": "fd cmd hex", "fdatasync": "fd",
 	"fgetxattr": "fd str hex size", "finit_module": "fd str hex", "flistxattr": "fd hex size", "flock": "fd hex", "fork": "",
@@ -104,7 +108,7 @@ var signatures = map[string]string{
 	"reboot": "hex hex hex hex", "recv": "fd hex size msgflags", "recvfrom": "fd hex size msgflags hex hex", "recvmmsg": "fd hex size msgflags hex",
 	"recvmsg": "fd hex msgflags", "removexattr": "path str", "rename": "path path", "renameat": "at path at path",
 	"renameat2": "at path at path hex", "request_key": "str str hex int", "restart_syscall": "", "rmdir": "path", "rseq": "hex size hex hex",
-	"rt_sigaction": "sig hex hex size", "rt_sigpending": "hex size", "rt_sigprocmask": "int hex hex size", "rt_sigqueueinfo": "int sig hex",
+	"rt_sigaction": "sig hex hex size", "rt_sigpending": "hex size", "rt_sigprocmask": "how hex hex size", "rt_sigqueueinfo": "int sig hex",
 	"rt_sigreturn": "", "rt_sigsuspend": "hex size", "rt_sigtimedwait": "hex hex hex size", "rt_tgsigqueueinfo": "int int sig hex",
 	"sched_get_priority_max": "int", "sched_get_priority_min": "int", "sched_getaffinity": "int size hex", "sched_getattr": "int hex size hex",
 	"sched_getparam": "int hex", "sched_getscheduler": "int", "sched_setaffinity": "int size hex", "sched_setattr": "int hex hex",
@@ -122,7 +126,7 @@ var signatures = map[string]string{
 	"tee": "fd int size hex", "tgkill": "int int sig", "time": "hex", "timer_create": "clock hex hex", "timer_delete": "int",
 	"timer_gettime": "int hex", "timer_settime": "int hex hex hex", "timerfd_create": "clock fflags", "timerfd_gettime": "fd hex",
 	"timerfd_settime": "fd hex hex hex", "times": "hex", "tkill": "int sig", "truncate": "path int", "umask": "mode", "umount": "path",
-	"umount2": "path hex", "uname": "hex", "unlink": "path", "unlinkat": "at path atflags", "unshare": "clone", "utime": "path hex",
+	"umount2": "path hex", "uname": "hex", "unlink": "path", "unlinkat": "at path unlinkflags", "unshare": "clone", "utime": "path hex",
 	"utimensat": "at path hex atflags", "utimes": "path hex", "vfork": "", "vhangup": "", "wait4": "int hex hex hex", "waitid": "int int hex hex hex",
 	"waitpid": "int hex hex", "write": "fd hex size", "writev": "fd hex size",
 }

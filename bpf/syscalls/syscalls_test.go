@@ -61,10 +61,10 @@ func makeCalls() error {
 		return err
 	}
 	if err := unix.Access(longPath, unix.R_OK); err != unix.ENOENT {
-		return fmt.Errorf("access: %v", err)
+		return fmt.Errorf("access: %w", err)
 	}
 	if err := unix.Rename(absent+"\n\xff\"", absent+"2"); err != unix.ENOENT {
-		return fmt.Errorf("rename: %v", err)
+		return fmt.Errorf("rename: %w", err)
 	}
 	s, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -72,10 +72,10 @@ func makeCalls() error {
 	}
 	// Nobody listens there.
 	if err := unix.Connect(s, &unix.SockaddrInet4{Port: 9, Addr: [4]byte{127, 0, 0, 1}}); err != unix.ECONNREFUSED {
-		return fmt.Errorf("connect: %v", err)
+		return fmt.Errorf("connect: %w", err)
 	}
 	if err := unix.Shutdown(s, 2); err != unix.ENOTCONN {
-		return fmt.Errorf("shutdown: %v", err)
+		return fmt.Errorf("shutdown: %w", err)
 	}
 	os.Exit(3)
 	return nil
