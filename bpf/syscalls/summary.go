@@ -70,6 +70,9 @@ func (s *Summary) load(o Options) (err error) {
 	if err != nil {
 		return err
 	}
+	if o.MaxTotals != 0 {
+		spec.Maps[objectMapTotals].MaxEntries = o.MaxTotals
+	}
 	if err := spec.LoadAndAssign(&s.objects, options); err != nil {
 		return fmt.Errorf("load syscalls: %w", err)
 	}

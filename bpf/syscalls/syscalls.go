@@ -33,6 +33,8 @@ type Options struct {
 	Interval time.Duration
 	// RingBytes is the size of the ring buffer, rounded up to a power of two; default 8 MiB.
 	RingBytes uint32
+	// MaxTotals is how many pairs of a cgroup and a call a Summary counts at a time; default 16,384.
+	MaxTotals uint32
 }
 
 // Sink takes an event and the id of the cgroup it was made in. The event is valid only during the call: it is used again.
