@@ -15,8 +15,11 @@ type Ends interface {
 
 // EndsOf returns the ends of an event whose kind has two, those of no flow for others.
 func EndsOf(ev *Event) Ends {
-	if d := ev.GetDrop(); d != nil {
-		return d
+	switch k := ev.GetKind().(type) {
+	case *Event_Tcp:
+		return k.Tcp
+	case *Event_Drop:
+		return k.Drop
 	}
 	return ev.GetFlow()
 }

@@ -24,6 +24,214 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type TCPOutcome int32
+
+const (
+	TCPOutcome_TCP_OUTCOME_UNKNOWN     TCPOutcome = 0
+	TCPOutcome_TCP_OUTCOME_CONNECTED   TCPOutcome = 1
+	TCPOutcome_TCP_OUTCOME_ACCEPTED    TCPOutcome = 2
+	TCPOutcome_TCP_OUTCOME_REFUSED     TCPOutcome = 3
+	TCPOutcome_TCP_OUTCOME_RESET       TCPOutcome = 4
+	TCPOutcome_TCP_OUTCOME_TIMEOUT     TCPOutcome = 5
+	TCPOutcome_TCP_OUTCOME_UNREACHABLE TCPOutcome = 6
+	// The program gave up before there was an answer.
+	TCPOutcome_TCP_OUTCOME_ABANDONED TCPOutcome = 7
+	TCPOutcome_TCP_OUTCOME_CLOSED    TCPOutcome = 8
+	// Segments were sent again; the connection goes on.
+	TCPOutcome_TCP_OUTCOME_RETRANSMITS TCPOutcome = 9
+	// This end could not send its SYN.
+	TCPOutcome_TCP_OUTCOME_FAILED TCPOutcome = 10
+)
+
+// Enum value maps for TCPOutcome.
+var (
+	TCPOutcome_name = map[int32]string{
+		0:  "TCP_OUTCOME_UNKNOWN",
+		1:  "TCP_OUTCOME_CONNECTED",
+		2:  "TCP_OUTCOME_ACCEPTED",
+		3:  "TCP_OUTCOME_REFUSED",
+		4:  "TCP_OUTCOME_RESET",
+		5:  "TCP_OUTCOME_TIMEOUT",
+		6:  "TCP_OUTCOME_UNREACHABLE",
+		7:  "TCP_OUTCOME_ABANDONED",
+		8:  "TCP_OUTCOME_CLOSED",
+		9:  "TCP_OUTCOME_RETRANSMITS",
+		10: "TCP_OUTCOME_FAILED",
+	}
+	TCPOutcome_value = map[string]int32{
+		"TCP_OUTCOME_UNKNOWN":     0,
+		"TCP_OUTCOME_CONNECTED":   1,
+		"TCP_OUTCOME_ACCEPTED":    2,
+		"TCP_OUTCOME_REFUSED":     3,
+		"TCP_OUTCOME_RESET":       4,
+		"TCP_OUTCOME_TIMEOUT":     5,
+		"TCP_OUTCOME_UNREACHABLE": 6,
+		"TCP_OUTCOME_ABANDONED":   7,
+		"TCP_OUTCOME_CLOSED":      8,
+		"TCP_OUTCOME_RETRANSMITS": 9,
+		"TCP_OUTCOME_FAILED":      10,
+	}
+)
+
+func (x TCPOutcome) Enum() *TCPOutcome {
+	p := new(TCPOutcome)
+	*p = x
+	return p
+}
+
+func (x TCPOutcome) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TCPOutcome) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_proto_enumTypes[0].Descriptor()
+}
+
+func (TCPOutcome) Type() protoreflect.EnumType {
+	return &file_event_proto_enumTypes[0]
+}
+
+func (x TCPOutcome) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TCPOutcome.Descriptor instead.
+func (TCPOutcome) EnumDescriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{0}
+}
+
+type TCPEnd int32
+
+const (
+	TCPEnd_TCP_END_UNKNOWN TCPEnd = 0
+	TCPEnd_TCP_END_LOCAL   TCPEnd = 1
+	TCPEnd_TCP_END_PEER    TCPEnd = 2
+	TCPEnd_TCP_END_BOTH    TCPEnd = 3
+)
+
+// Enum value maps for TCPEnd.
+var (
+	TCPEnd_name = map[int32]string{
+		0: "TCP_END_UNKNOWN",
+		1: "TCP_END_LOCAL",
+		2: "TCP_END_PEER",
+		3: "TCP_END_BOTH",
+	}
+	TCPEnd_value = map[string]int32{
+		"TCP_END_UNKNOWN": 0,
+		"TCP_END_LOCAL":   1,
+		"TCP_END_PEER":    2,
+		"TCP_END_BOTH":    3,
+	}
+)
+
+func (x TCPEnd) Enum() *TCPEnd {
+	p := new(TCPEnd)
+	*p = x
+	return p
+}
+
+func (x TCPEnd) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TCPEnd) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_proto_enumTypes[1].Descriptor()
+}
+
+func (TCPEnd) Type() protoreflect.EnumType {
+	return &file_event_proto_enumTypes[1]
+}
+
+func (x TCPEnd) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TCPEnd.Descriptor instead.
+func (TCPEnd) EnumDescriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{1}
+}
+
+// TCPCause says why, as far as the kernel knows and outcome, state, error and the two ends above do not say it.
+type TCPCause int32
+
+const (
+	TCPCause_TCP_CAUSE_UNKNOWN TCPCause = 0
+	// An ICMP message said so.
+	TCPCause_TCP_CAUSE_ICMP TCPCause = 1
+	// Closed with bytes that were not read.
+	TCPCause_TCP_CAUSE_UNREAD TCPCause = 2
+	// Closed with SO_LINGER 0.
+	TCPCause_TCP_CAUSE_LINGER TCPCause = 3
+	// The listener was closed before the connection was accepted.
+	TCPCause_TCP_CAUSE_NOT_ACCEPTED TCPCause = 4
+	// Killed from outside: SOCK_DESTROY, as ss -K.
+	TCPCause_TCP_CAUSE_KILLED TCPCause = 5
+	// The peer sent data after this end had closed.
+	TCPCause_TCP_CAUSE_LATE_DATA TCPCause = 6
+	// The kernel gave up on what the program had closed.
+	TCPCause_TCP_CAUSE_ORPHAN TCPCause = 7
+	// The peer acknowledged nothing.
+	TCPCause_TCP_CAUSE_UNACKNOWLEDGED TCPCause = 8
+	// The peer answered no probes.
+	TCPCause_TCP_CAUSE_PROBES TCPCause = 9
+)
+
+// Enum value maps for TCPCause.
+var (
+	TCPCause_name = map[int32]string{
+		0: "TCP_CAUSE_UNKNOWN",
+		1: "TCP_CAUSE_ICMP",
+		2: "TCP_CAUSE_UNREAD",
+		3: "TCP_CAUSE_LINGER",
+		4: "TCP_CAUSE_NOT_ACCEPTED",
+		5: "TCP_CAUSE_KILLED",
+		6: "TCP_CAUSE_LATE_DATA",
+		7: "TCP_CAUSE_ORPHAN",
+		8: "TCP_CAUSE_UNACKNOWLEDGED",
+		9: "TCP_CAUSE_PROBES",
+	}
+	TCPCause_value = map[string]int32{
+		"TCP_CAUSE_UNKNOWN":        0,
+		"TCP_CAUSE_ICMP":           1,
+		"TCP_CAUSE_UNREAD":         2,
+		"TCP_CAUSE_LINGER":         3,
+		"TCP_CAUSE_NOT_ACCEPTED":   4,
+		"TCP_CAUSE_KILLED":         5,
+		"TCP_CAUSE_LATE_DATA":      6,
+		"TCP_CAUSE_ORPHAN":         7,
+		"TCP_CAUSE_UNACKNOWLEDGED": 8,
+		"TCP_CAUSE_PROBES":         9,
+	}
+)
+
+func (x TCPCause) Enum() *TCPCause {
+	p := new(TCPCause)
+	*p = x
+	return p
+}
+
+func (x TCPCause) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TCPCause) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_proto_enumTypes[2].Descriptor()
+}
+
+func (TCPCause) Type() protoreflect.EnumType {
+	return &file_event_proto_enumTypes[2]
+}
+
+func (x TCPCause) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TCPCause.Descriptor instead.
+func (TCPCause) EnumDescriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{2}
+}
+
 type ExecPhase int32
 
 const (
@@ -57,11 +265,11 @@ func (x ExecPhase) String() string {
 }
 
 func (ExecPhase) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[0].Descriptor()
+	return file_event_proto_enumTypes[3].Descriptor()
 }
 
 func (ExecPhase) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[0]
+	return &file_event_proto_enumTypes[3]
 }
 
 func (x ExecPhase) Number() protoreflect.EnumNumber {
@@ -70,7 +278,7 @@ func (x ExecPhase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ExecPhase.Descriptor instead.
 func (ExecPhase) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{0}
+	return file_event_proto_rawDescGZIP(), []int{3}
 }
 
 type ExecOutcome int32
@@ -110,11 +318,11 @@ func (x ExecOutcome) String() string {
 }
 
 func (ExecOutcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[1].Descriptor()
+	return file_event_proto_enumTypes[4].Descriptor()
 }
 
 func (ExecOutcome) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[1]
+	return &file_event_proto_enumTypes[4]
 }
 
 func (x ExecOutcome) Number() protoreflect.EnumNumber {
@@ -123,7 +331,7 @@ func (x ExecOutcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ExecOutcome.Descriptor instead.
 func (ExecOutcome) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{1}
+	return file_event_proto_rawDescGZIP(), []int{4}
 }
 
 type Protocol int32
@@ -168,11 +376,11 @@ func (x Protocol) String() string {
 }
 
 func (Protocol) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[2].Descriptor()
+	return file_event_proto_enumTypes[5].Descriptor()
 }
 
 func (Protocol) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[2]
+	return &file_event_proto_enumTypes[5]
 }
 
 func (x Protocol) Number() protoreflect.EnumNumber {
@@ -181,7 +389,7 @@ func (x Protocol) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Protocol.Descriptor instead.
 func (Protocol) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{2}
+	return file_event_proto_rawDescGZIP(), []int{5}
 }
 
 type Phase int32
@@ -220,11 +428,11 @@ func (x Phase) String() string {
 }
 
 func (Phase) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[3].Descriptor()
+	return file_event_proto_enumTypes[6].Descriptor()
 }
 
 func (Phase) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[3]
+	return &file_event_proto_enumTypes[6]
 }
 
 func (x Phase) Number() protoreflect.EnumNumber {
@@ -233,7 +441,7 @@ func (x Phase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Phase.Descriptor instead.
 func (Phase) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{3}
+	return file_event_proto_rawDescGZIP(), []int{6}
 }
 
 type Side int32
@@ -269,11 +477,11 @@ func (x Side) String() string {
 }
 
 func (Side) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[4].Descriptor()
+	return file_event_proto_enumTypes[7].Descriptor()
 }
 
 func (Side) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[4]
+	return &file_event_proto_enumTypes[7]
 }
 
 func (x Side) Number() protoreflect.EnumNumber {
@@ -282,7 +490,7 @@ func (x Side) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Side.Descriptor instead.
 func (Side) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{4}
+	return file_event_proto_rawDescGZIP(), []int{7}
 }
 
 // TCPState values are those of include/net/tcp_states.h.
@@ -346,11 +554,11 @@ func (x TCPState) String() string {
 }
 
 func (TCPState) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[5].Descriptor()
+	return file_event_proto_enumTypes[8].Descriptor()
 }
 
 func (TCPState) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[5]
+	return &file_event_proto_enumTypes[8]
 }
 
 func (x TCPState) Number() protoreflect.EnumNumber {
@@ -359,7 +567,7 @@ func (x TCPState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TCPState.Descriptor instead.
 func (TCPState) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{5}
+	return file_event_proto_rawDescGZIP(), []int{8}
 }
 
 type LossStage int32
@@ -417,11 +625,11 @@ func (x LossStage) String() string {
 }
 
 func (LossStage) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[6].Descriptor()
+	return file_event_proto_enumTypes[9].Descriptor()
 }
 
 func (LossStage) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[6]
+	return &file_event_proto_enumTypes[9]
 }
 
 func (x LossStage) Number() protoreflect.EnumNumber {
@@ -430,7 +638,7 @@ func (x LossStage) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LossStage.Descriptor instead.
 func (LossStage) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{6}
+	return file_event_proto_rawDescGZIP(), []int{9}
 }
 
 type NodeState int32
@@ -476,11 +684,11 @@ func (x NodeState) String() string {
 }
 
 func (NodeState) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[7].Descriptor()
+	return file_event_proto_enumTypes[10].Descriptor()
 }
 
 func (NodeState) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[7]
+	return &file_event_proto_enumTypes[10]
 }
 
 func (x NodeState) Number() protoreflect.EnumNumber {
@@ -489,7 +697,7 @@ func (x NodeState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use NodeState.Descriptor instead.
 func (NodeState) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{7}
+	return file_event_proto_rawDescGZIP(), []int{10}
 }
 
 type SyscallPhase int32
@@ -530,11 +738,11 @@ func (x SyscallPhase) String() string {
 }
 
 func (SyscallPhase) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[8].Descriptor()
+	return file_event_proto_enumTypes[11].Descriptor()
 }
 
 func (SyscallPhase) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[8]
+	return &file_event_proto_enumTypes[11]
 }
 
 func (x SyscallPhase) Number() protoreflect.EnumNumber {
@@ -543,7 +751,7 @@ func (x SyscallPhase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SyscallPhase.Descriptor instead.
 func (SyscallPhase) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{8}
+	return file_event_proto_rawDescGZIP(), []int{11}
 }
 
 // Event is one observation, named with the pod it was made in.
@@ -564,6 +772,7 @@ type Event struct {
 	//	*Event_Flow
 	//	*Event_Lost
 	//	*Event_NodeStatus
+	//	*Event_Tcp
 	//	*Event_Drop
 	//	*Event_Exec
 	//	*Event_Syscall
@@ -686,6 +895,15 @@ func (x *Event) GetNodeStatus() *NodeStatus {
 	return nil
 }
 
+func (x *Event) GetTcp() *Tcp {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_Tcp); ok {
+			return x.Tcp
+		}
+	}
+	return nil
+}
+
 func (x *Event) GetDrop() *Drop {
 	if x != nil {
 		if x, ok := x.Kind.(*Event_Drop); ok {
@@ -738,6 +956,10 @@ type Event_NodeStatus struct {
 	NodeStatus *NodeStatus `protobuf:"bytes,18,opt,name=node_status,json=nodeStatus,proto3,oneof"`
 }
 
+type Event_Tcp struct {
+	Tcp *Tcp `protobuf:"bytes,20,opt,name=tcp,proto3,oneof"`
+}
+
 type Event_Drop struct {
 	Drop *Drop `protobuf:"bytes,21,opt,name=drop,proto3,oneof"`
 }
@@ -759,6 +981,8 @@ func (*Event_Flow) isEvent_Kind() {}
 func (*Event_Lost) isEvent_Kind() {}
 
 func (*Event_NodeStatus) isEvent_Kind() {}
+
+func (*Event_Tcp) isEvent_Kind() {}
 
 func (*Event_Drop) isEvent_Kind() {}
 
@@ -961,6 +1185,225 @@ func (x *Flow) GetIcmpCode() uint32 {
 	return 0
 }
 
+// Tcp is what became of a TCP connection, or of an attempt at one, as one end's kernel knows it.
+type Tcp struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Outcome TCPOutcome             `protobuf:"varint,1,opt,name=outcome,proto3,enum=orb8.event.v1.TCPOutcome" json:"outcome,omitempty"`
+	// src opened the connection, dst answered it.
+	Src *Endpoint `protobuf:"bytes,2,opt,name=src,proto3" json:"src,omitempty"`
+	Dst *Endpoint `protobuf:"bytes,3,opt,name=dst,proto3" json:"dst,omitempty"`
+	// The end this was seen from, which the counters are of.
+	Observed Side `protobuf:"varint,4,opt,name=observed,proto3,enum=orb8.event.v1.Side" json:"observed,omitempty"`
+	// False where src and dst were guessed.
+	RoleKnown bool `protobuf:"varint,5,opt,name=role_known,json=roleKnown,proto3" json:"role_known,omitempty"`
+	// The socket's state; at the end, its last before CLOSE.
+	State TCPState `protobuf:"varint,6,opt,name=state,proto3,enum=orb8.event.v1.TCPState" json:"state,omitempty"`
+	// Who sent a RST.
+	ResetBy TCPEnd `protobuf:"varint,7,opt,name=reset_by,json=resetBy,proto3,enum=orb8.event.v1.TCPEnd" json:"reset_by,omitempty"`
+	// Who sent a FIN first.
+	ClosedBy TCPEnd   `protobuf:"varint,8,opt,name=closed_by,json=closedBy,proto3,enum=orb8.event.v1.TCPEnd" json:"closed_by,omitempty"`
+	Cause    TCPCause `protobuf:"varint,9,opt,name=cause,proto3,enum=orb8.event.v1.TCPCause" json:"cause,omitempty"`
+	// Name of the errno that the kernel left in the socket, ECONNREFUSED.
+	Error string `protobuf:"bytes,10,opt,name=error,proto3" json:"error,omitempty"`
+	// From SYN to the answer, at the end that opened.
+	HandshakeMicros *uint64 `protobuf:"varint,11,opt,name=handshake_micros,json=handshakeMicros,proto3,oneof" json:"handshake_micros,omitempty"`
+	// Since it was opened. Absent where that was before the trace.
+	DurationMicros *uint64 `protobuf:"varint,12,opt,name=duration_micros,json=durationMicros,proto3,oneof" json:"duration_micros,omitempty"`
+	// Payload bytes, without retransmissions.
+	BytesSent     *uint64 `protobuf:"varint,13,opt,name=bytes_sent,json=bytesSent,proto3,oneof" json:"bytes_sent,omitempty"`
+	BytesReceived *uint64 `protobuf:"varint,14,opt,name=bytes_received,json=bytesReceived,proto3,oneof" json:"bytes_received,omitempty"`
+	// Segments sent again, in all, during the handshake, and since this was last reported (retransmits only).
+	Retransmits    *uint64 `protobuf:"varint,15,opt,name=retransmits,proto3,oneof" json:"retransmits,omitempty"`
+	SynRetransmits *uint32 `protobuf:"varint,16,opt,name=syn_retransmits,json=synRetransmits,proto3,oneof" json:"syn_retransmits,omitempty"`
+	NewRetransmits *uint32 `protobuf:"varint,17,opt,name=new_retransmits,json=newRetransmits,proto3,oneof" json:"new_retransmits,omitempty"`
+	SrttMicros     *uint32 `protobuf:"varint,18,opt,name=srtt_micros,json=srttMicros,proto3,oneof" json:"srtt_micros,omitempty"`
+	// Bytes that had come and not been read when the connection ended.
+	UnreadBytes *uint32 `protobuf:"varint,19,opt,name=unread_bytes,json=unreadBytes,proto3,oneof" json:"unread_bytes,omitempty"`
+	// The process that closed was ending.
+	ProcessEnded bool `protobuf:"varint,20,opt,name=process_ended,json=processEnded,proto3" json:"process_ended,omitempty"`
+	// The kernel's cookie of the socket: unique per kernel boot.
+	SocketCookie  uint64 `protobuf:"varint,21,opt,name=socket_cookie,json=socketCookie,proto3" json:"socket_cookie,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Tcp) Reset() {
+	*x = Tcp{}
+	mi := &file_event_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Tcp) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Tcp) ProtoMessage() {}
+
+func (x *Tcp) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Tcp.ProtoReflect.Descriptor instead.
+func (*Tcp) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Tcp) GetOutcome() TCPOutcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return TCPOutcome_TCP_OUTCOME_UNKNOWN
+}
+
+func (x *Tcp) GetSrc() *Endpoint {
+	if x != nil {
+		return x.Src
+	}
+	return nil
+}
+
+func (x *Tcp) GetDst() *Endpoint {
+	if x != nil {
+		return x.Dst
+	}
+	return nil
+}
+
+func (x *Tcp) GetObserved() Side {
+	if x != nil {
+		return x.Observed
+	}
+	return Side_SIDE_UNKNOWN
+}
+
+func (x *Tcp) GetRoleKnown() bool {
+	if x != nil {
+		return x.RoleKnown
+	}
+	return false
+}
+
+func (x *Tcp) GetState() TCPState {
+	if x != nil {
+		return x.State
+	}
+	return TCPState_TCP_STATE_UNKNOWN
+}
+
+func (x *Tcp) GetResetBy() TCPEnd {
+	if x != nil {
+		return x.ResetBy
+	}
+	return TCPEnd_TCP_END_UNKNOWN
+}
+
+func (x *Tcp) GetClosedBy() TCPEnd {
+	if x != nil {
+		return x.ClosedBy
+	}
+	return TCPEnd_TCP_END_UNKNOWN
+}
+
+func (x *Tcp) GetCause() TCPCause {
+	if x != nil {
+		return x.Cause
+	}
+	return TCPCause_TCP_CAUSE_UNKNOWN
+}
+
+func (x *Tcp) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *Tcp) GetHandshakeMicros() uint64 {
+	if x != nil && x.HandshakeMicros != nil {
+		return *x.HandshakeMicros
+	}
+	return 0
+}
+
+func (x *Tcp) GetDurationMicros() uint64 {
+	if x != nil && x.DurationMicros != nil {
+		return *x.DurationMicros
+	}
+	return 0
+}
+
+func (x *Tcp) GetBytesSent() uint64 {
+	if x != nil && x.BytesSent != nil {
+		return *x.BytesSent
+	}
+	return 0
+}
+
+func (x *Tcp) GetBytesReceived() uint64 {
+	if x != nil && x.BytesReceived != nil {
+		return *x.BytesReceived
+	}
+	return 0
+}
+
+func (x *Tcp) GetRetransmits() uint64 {
+	if x != nil && x.Retransmits != nil {
+		return *x.Retransmits
+	}
+	return 0
+}
+
+func (x *Tcp) GetSynRetransmits() uint32 {
+	if x != nil && x.SynRetransmits != nil {
+		return *x.SynRetransmits
+	}
+	return 0
+}
+
+func (x *Tcp) GetNewRetransmits() uint32 {
+	if x != nil && x.NewRetransmits != nil {
+		return *x.NewRetransmits
+	}
+	return 0
+}
+
+func (x *Tcp) GetSrttMicros() uint32 {
+	if x != nil && x.SrttMicros != nil {
+		return *x.SrttMicros
+	}
+	return 0
+}
+
+func (x *Tcp) GetUnreadBytes() uint32 {
+	if x != nil && x.UnreadBytes != nil {
+		return *x.UnreadBytes
+	}
+	return 0
+}
+
+func (x *Tcp) GetProcessEnded() bool {
+	if x != nil {
+		return x.ProcessEnded
+	}
+	return false
+}
+
+func (x *Tcp) GetSocketCookie() uint64 {
+	if x != nil {
+		return x.SocketCookie
+	}
+	return 0
+}
+
 // Drop is packets that the kernel threw away, counted by pod, reason, place and 5-tuple.
 type Drop struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -989,7 +1432,7 @@ type Drop struct {
 
 func (x *Drop) Reset() {
 	*x = Drop{}
-	mi := &file_event_proto_msgTypes[2]
+	mi := &file_event_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1001,7 +1444,7 @@ func (x *Drop) String() string {
 func (*Drop) ProtoMessage() {}
 
 func (x *Drop) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[2]
+	mi := &file_event_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1014,7 +1457,7 @@ func (x *Drop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drop.ProtoReflect.Descriptor instead.
 func (*Drop) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{2}
+	return file_event_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Drop) GetId() string {
@@ -1138,7 +1581,7 @@ type Exec struct {
 
 func (x *Exec) Reset() {
 	*x = Exec{}
-	mi := &file_event_proto_msgTypes[3]
+	mi := &file_event_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1150,7 +1593,7 @@ func (x *Exec) String() string {
 func (*Exec) ProtoMessage() {}
 
 func (x *Exec) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[3]
+	mi := &file_event_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1163,7 +1606,7 @@ func (x *Exec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exec.ProtoReflect.Descriptor instead.
 func (*Exec) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{3}
+	return file_event_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Exec) GetPhase() ExecPhase {
@@ -1314,7 +1757,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_event_proto_msgTypes[4]
+	mi := &file_event_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1326,7 +1769,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[4]
+	mi := &file_event_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1339,7 +1782,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{4}
+	return file_event_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Endpoint) GetAddress() []byte {
@@ -1466,7 +1909,7 @@ type Counters struct {
 
 func (x *Counters) Reset() {
 	*x = Counters{}
-	mi := &file_event_proto_msgTypes[5]
+	mi := &file_event_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1478,7 +1921,7 @@ func (x *Counters) String() string {
 func (*Counters) ProtoMessage() {}
 
 func (x *Counters) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[5]
+	mi := &file_event_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1491,7 +1934,7 @@ func (x *Counters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counters.ProtoReflect.Descriptor instead.
 func (*Counters) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{5}
+	return file_event_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Counters) GetBytesSent() uint64 {
@@ -1550,7 +1993,7 @@ type Lost struct {
 
 func (x *Lost) Reset() {
 	*x = Lost{}
-	mi := &file_event_proto_msgTypes[6]
+	mi := &file_event_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1562,7 +2005,7 @@ func (x *Lost) String() string {
 func (*Lost) ProtoMessage() {}
 
 func (x *Lost) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[6]
+	mi := &file_event_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1575,7 +2018,7 @@ func (x *Lost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lost.ProtoReflect.Descriptor instead.
 func (*Lost) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{6}
+	return file_event_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Lost) GetStage() LossStage {
@@ -1611,7 +2054,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_event_proto_msgTypes[7]
+	mi := &file_event_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1623,7 +2066,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[7]
+	mi := &file_event_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1636,7 +2079,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{7}
+	return file_event_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *NodeStatus) GetState() NodeState {
@@ -1681,7 +2124,7 @@ type Syscall struct {
 
 func (x *Syscall) Reset() {
 	*x = Syscall{}
-	mi := &file_event_proto_msgTypes[8]
+	mi := &file_event_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1693,7 +2136,7 @@ func (x *Syscall) String() string {
 func (*Syscall) ProtoMessage() {}
 
 func (x *Syscall) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[8]
+	mi := &file_event_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1706,7 +2149,7 @@ func (x *Syscall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Syscall.ProtoReflect.Descriptor instead.
 func (*Syscall) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{8}
+	return file_event_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Syscall) GetPhase() SyscallPhase {
@@ -1811,7 +2254,7 @@ type SyscallSummary struct {
 
 func (x *SyscallSummary) Reset() {
 	*x = SyscallSummary{}
-	mi := &file_event_proto_msgTypes[9]
+	mi := &file_event_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1823,7 +2266,7 @@ func (x *SyscallSummary) String() string {
 func (*SyscallSummary) ProtoMessage() {}
 
 func (x *SyscallSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[9]
+	mi := &file_event_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1836,7 +2279,7 @@ func (x *SyscallSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyscallSummary.ProtoReflect.Descriptor instead.
 func (*SyscallSummary) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{9}
+	return file_event_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SyscallSummary) GetName() string {
@@ -1913,7 +2356,7 @@ var File_event_proto protoreflect.FileDescriptor
 
 const file_event_proto_rawDesc = "" +
 	"\n" +
-	"\vevent.proto\x12\rorb8.event.v1\"\xa2\x04\n" +
+	"\vevent.proto\x12\rorb8.event.v1\"\xca\x04\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x06R\x04time\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x1c\n" +
@@ -1925,7 +2368,8 @@ const file_event_proto_rawDesc = "" +
 	"\x04flow\x18\x10 \x01(\v2\x13.orb8.event.v1.FlowH\x00R\x04flow\x12)\n" +
 	"\x04lost\x18\x11 \x01(\v2\x13.orb8.event.v1.LostH\x00R\x04lost\x12<\n" +
 	"\vnode_status\x18\x12 \x01(\v2\x19.orb8.event.v1.NodeStatusH\x00R\n" +
-	"nodeStatus\x12)\n" +
+	"nodeStatus\x12&\n" +
+	"\x03tcp\x18\x14 \x01(\v2\x12.orb8.event.v1.TcpH\x00R\x03tcp\x12)\n" +
 	"\x04drop\x18\x15 \x01(\v2\x13.orb8.event.v1.DropH\x00R\x04drop\x12)\n" +
 	"\x04exec\x18\x16 \x01(\v2\x13.orb8.event.v1.ExecH\x00R\x04exec\x122\n" +
 	"\asyscall\x18\x17 \x01(\v2\x16.orb8.event.v1.SyscallH\x00R\asyscall\x12H\n" +
@@ -1956,7 +2400,42 @@ const file_event_proto_rawDesc = "" +
 	"\n" +
 	"_icmp_typeB\f\n" +
 	"\n" +
-	"_icmp_code\"\x8a\x03\n" +
+	"_icmp_code\"\xa7\b\n" +
+	"\x03Tcp\x123\n" +
+	"\aoutcome\x18\x01 \x01(\x0e2\x19.orb8.event.v1.TCPOutcomeR\aoutcome\x12)\n" +
+	"\x03src\x18\x02 \x01(\v2\x17.orb8.event.v1.EndpointR\x03src\x12)\n" +
+	"\x03dst\x18\x03 \x01(\v2\x17.orb8.event.v1.EndpointR\x03dst\x12/\n" +
+	"\bobserved\x18\x04 \x01(\x0e2\x13.orb8.event.v1.SideR\bobserved\x12\x1d\n" +
+	"\n" +
+	"role_known\x18\x05 \x01(\bR\troleKnown\x12-\n" +
+	"\x05state\x18\x06 \x01(\x0e2\x17.orb8.event.v1.TCPStateR\x05state\x120\n" +
+	"\breset_by\x18\a \x01(\x0e2\x15.orb8.event.v1.TCPEndR\aresetBy\x122\n" +
+	"\tclosed_by\x18\b \x01(\x0e2\x15.orb8.event.v1.TCPEndR\bclosedBy\x12-\n" +
+	"\x05cause\x18\t \x01(\x0e2\x17.orb8.event.v1.TCPCauseR\x05cause\x12\x14\n" +
+	"\x05error\x18\n" +
+	" \x01(\tR\x05error\x12.\n" +
+	"\x10handshake_micros\x18\v \x01(\x04H\x00R\x0fhandshakeMicros\x88\x01\x01\x12,\n" +
+	"\x0fduration_micros\x18\f \x01(\x04H\x01R\x0edurationMicros\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"bytes_sent\x18\r \x01(\x04H\x02R\tbytesSent\x88\x01\x01\x12*\n" +
+	"\x0ebytes_received\x18\x0e \x01(\x04H\x03R\rbytesReceived\x88\x01\x01\x12%\n" +
+	"\vretransmits\x18\x0f \x01(\x04H\x04R\vretransmits\x88\x01\x01\x12,\n" +
+	"\x0fsyn_retransmits\x18\x10 \x01(\rH\x05R\x0esynRetransmits\x88\x01\x01\x12,\n" +
+	"\x0fnew_retransmits\x18\x11 \x01(\rH\x06R\x0enewRetransmits\x88\x01\x01\x12$\n" +
+	"\vsrtt_micros\x18\x12 \x01(\rH\aR\n" +
+	"srttMicros\x88\x01\x01\x12&\n" +
+	"\funread_bytes\x18\x13 \x01(\rH\bR\vunreadBytes\x88\x01\x01\x12#\n" +
+	"\rprocess_ended\x18\x14 \x01(\bR\fprocessEnded\x12#\n" +
+	"\rsocket_cookie\x18\x15 \x01(\x04R\fsocketCookieB\x13\n" +
+	"\x11_handshake_microsB\x12\n" +
+	"\x10_duration_microsB\r\n" +
+	"\v_bytes_sentB\x11\n" +
+	"\x0f_bytes_receivedB\x0e\n" +
+	"\f_retransmitsB\x12\n" +
+	"\x10_syn_retransmitsB\x12\n" +
+	"\x10_new_retransmitsB\x0e\n" +
+	"\f_srtt_microsB\x0f\n" +
+	"\r_unread_bytes\"\x8a\x03\n" +
 	"\x04Drop\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x123\n" +
 	"\bprotocol\x18\x02 \x01(\x0e2\x17.orb8.event.v1.ProtocolR\bprotocol\x12)\n" +
@@ -2070,7 +2549,37 @@ const file_event_proto_rawDesc = "" +
 	"\n" +
 	"_p95_nanosB\f\n" +
 	"\n" +
-	"_p99_nanos*M\n" +
+	"_p99_nanos*\xa8\x02\n" +
+	"\n" +
+	"TCPOutcome\x12\x17\n" +
+	"\x13TCP_OUTCOME_UNKNOWN\x10\x00\x12\x19\n" +
+	"\x15TCP_OUTCOME_CONNECTED\x10\x01\x12\x18\n" +
+	"\x14TCP_OUTCOME_ACCEPTED\x10\x02\x12\x17\n" +
+	"\x13TCP_OUTCOME_REFUSED\x10\x03\x12\x15\n" +
+	"\x11TCP_OUTCOME_RESET\x10\x04\x12\x17\n" +
+	"\x13TCP_OUTCOME_TIMEOUT\x10\x05\x12\x1b\n" +
+	"\x17TCP_OUTCOME_UNREACHABLE\x10\x06\x12\x19\n" +
+	"\x15TCP_OUTCOME_ABANDONED\x10\a\x12\x16\n" +
+	"\x12TCP_OUTCOME_CLOSED\x10\b\x12\x1b\n" +
+	"\x17TCP_OUTCOME_RETRANSMITS\x10\t\x12\x16\n" +
+	"\x12TCP_OUTCOME_FAILED\x10\n" +
+	"*T\n" +
+	"\x06TCPEnd\x12\x13\n" +
+	"\x0fTCP_END_UNKNOWN\x10\x00\x12\x11\n" +
+	"\rTCP_END_LOCAL\x10\x01\x12\x10\n" +
+	"\fTCP_END_PEER\x10\x02\x12\x10\n" +
+	"\fTCP_END_BOTH\x10\x03*\xf6\x01\n" +
+	"\bTCPCause\x12\x15\n" +
+	"\x11TCP_CAUSE_UNKNOWN\x10\x00\x12\x12\n" +
+	"\x0eTCP_CAUSE_ICMP\x10\x01\x12\x14\n" +
+	"\x10TCP_CAUSE_UNREAD\x10\x02\x12\x14\n" +
+	"\x10TCP_CAUSE_LINGER\x10\x03\x12\x1a\n" +
+	"\x16TCP_CAUSE_NOT_ACCEPTED\x10\x04\x12\x14\n" +
+	"\x10TCP_CAUSE_KILLED\x10\x05\x12\x17\n" +
+	"\x13TCP_CAUSE_LATE_DATA\x10\x06\x12\x14\n" +
+	"\x10TCP_CAUSE_ORPHAN\x10\a\x12\x1c\n" +
+	"\x18TCP_CAUSE_UNACKNOWLEDGED\x10\b\x12\x14\n" +
+	"\x10TCP_CAUSE_PROBES\x10\t*M\n" +
 	"\tExecPhase\x12\x16\n" +
 	"\x12EXEC_PHASE_UNKNOWN\x10\x00\x12\x13\n" +
 	"\x0fEXEC_PHASE_EXEC\x10\x01\x12\x13\n" +
@@ -2144,59 +2653,72 @@ func file_event_proto_rawDescGZIP() []byte {
 	return file_event_proto_rawDescData
 }
 
-var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
-var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 12)
+var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_event_proto_goTypes = []any{
-	(ExecPhase)(0),         // 0: orb8.event.v1.ExecPhase
-	(ExecOutcome)(0),       // 1: orb8.event.v1.ExecOutcome
-	(Protocol)(0),          // 2: orb8.event.v1.Protocol
-	(Phase)(0),             // 3: orb8.event.v1.Phase
-	(Side)(0),              // 4: orb8.event.v1.Side
-	(TCPState)(0),          // 5: orb8.event.v1.TCPState
-	(LossStage)(0),         // 6: orb8.event.v1.LossStage
-	(NodeState)(0),         // 7: orb8.event.v1.NodeState
-	(SyscallPhase)(0),      // 8: orb8.event.v1.SyscallPhase
-	(*Event)(nil),          // 9: orb8.event.v1.Event
-	(*Flow)(nil),           // 10: orb8.event.v1.Flow
-	(*Drop)(nil),           // 11: orb8.event.v1.Drop
-	(*Exec)(nil),           // 12: orb8.event.v1.Exec
-	(*Endpoint)(nil),       // 13: orb8.event.v1.Endpoint
-	(*Counters)(nil),       // 14: orb8.event.v1.Counters
-	(*Lost)(nil),           // 15: orb8.event.v1.Lost
-	(*NodeStatus)(nil),     // 16: orb8.event.v1.NodeStatus
-	(*Syscall)(nil),        // 17: orb8.event.v1.Syscall
-	(*SyscallSummary)(nil), // 18: orb8.event.v1.SyscallSummary
+	(TCPOutcome)(0),        // 0: orb8.event.v1.TCPOutcome
+	(TCPEnd)(0),            // 1: orb8.event.v1.TCPEnd
+	(TCPCause)(0),          // 2: orb8.event.v1.TCPCause
+	(ExecPhase)(0),         // 3: orb8.event.v1.ExecPhase
+	(ExecOutcome)(0),       // 4: orb8.event.v1.ExecOutcome
+	(Protocol)(0),          // 5: orb8.event.v1.Protocol
+	(Phase)(0),             // 6: orb8.event.v1.Phase
+	(Side)(0),              // 7: orb8.event.v1.Side
+	(TCPState)(0),          // 8: orb8.event.v1.TCPState
+	(LossStage)(0),         // 9: orb8.event.v1.LossStage
+	(NodeState)(0),         // 10: orb8.event.v1.NodeState
+	(SyscallPhase)(0),      // 11: orb8.event.v1.SyscallPhase
+	(*Event)(nil),          // 12: orb8.event.v1.Event
+	(*Flow)(nil),           // 13: orb8.event.v1.Flow
+	(*Tcp)(nil),            // 14: orb8.event.v1.Tcp
+	(*Drop)(nil),           // 15: orb8.event.v1.Drop
+	(*Exec)(nil),           // 16: orb8.event.v1.Exec
+	(*Endpoint)(nil),       // 17: orb8.event.v1.Endpoint
+	(*Counters)(nil),       // 18: orb8.event.v1.Counters
+	(*Lost)(nil),           // 19: orb8.event.v1.Lost
+	(*NodeStatus)(nil),     // 20: orb8.event.v1.NodeStatus
+	(*Syscall)(nil),        // 21: orb8.event.v1.Syscall
+	(*SyscallSummary)(nil), // 22: orb8.event.v1.SyscallSummary
 }
 var file_event_proto_depIdxs = []int32{
-	10, // 0: orb8.event.v1.Event.flow:type_name -> orb8.event.v1.Flow
-	15, // 1: orb8.event.v1.Event.lost:type_name -> orb8.event.v1.Lost
-	16, // 2: orb8.event.v1.Event.node_status:type_name -> orb8.event.v1.NodeStatus
-	11, // 3: orb8.event.v1.Event.drop:type_name -> orb8.event.v1.Drop
-	12, // 4: orb8.event.v1.Event.exec:type_name -> orb8.event.v1.Exec
-	17, // 5: orb8.event.v1.Event.syscall:type_name -> orb8.event.v1.Syscall
-	18, // 6: orb8.event.v1.Event.syscall_summary:type_name -> orb8.event.v1.SyscallSummary
-	2,  // 7: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
-	3,  // 8: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
-	5,  // 9: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
-	13, // 10: orb8.event.v1.Flow.src:type_name -> orb8.event.v1.Endpoint
-	13, // 11: orb8.event.v1.Flow.dst:type_name -> orb8.event.v1.Endpoint
-	4,  // 12: orb8.event.v1.Flow.observed:type_name -> orb8.event.v1.Side
-	14, // 13: orb8.event.v1.Flow.src_counters:type_name -> orb8.event.v1.Counters
-	14, // 14: orb8.event.v1.Flow.dst_counters:type_name -> orb8.event.v1.Counters
-	2,  // 15: orb8.event.v1.Drop.protocol:type_name -> orb8.event.v1.Protocol
-	13, // 16: orb8.event.v1.Drop.src:type_name -> orb8.event.v1.Endpoint
-	13, // 17: orb8.event.v1.Drop.dst:type_name -> orb8.event.v1.Endpoint
-	4,  // 18: orb8.event.v1.Drop.observed:type_name -> orb8.event.v1.Side
-	0,  // 19: orb8.event.v1.Exec.phase:type_name -> orb8.event.v1.ExecPhase
-	1,  // 20: orb8.event.v1.Exec.outcome:type_name -> orb8.event.v1.ExecOutcome
-	6,  // 21: orb8.event.v1.Lost.stage:type_name -> orb8.event.v1.LossStage
-	7,  // 22: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
-	8,  // 23: orb8.event.v1.Syscall.phase:type_name -> orb8.event.v1.SyscallPhase
-	24, // [24:24] is the sub-list for method output_type
-	24, // [24:24] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	13, // 0: orb8.event.v1.Event.flow:type_name -> orb8.event.v1.Flow
+	19, // 1: orb8.event.v1.Event.lost:type_name -> orb8.event.v1.Lost
+	20, // 2: orb8.event.v1.Event.node_status:type_name -> orb8.event.v1.NodeStatus
+	14, // 3: orb8.event.v1.Event.tcp:type_name -> orb8.event.v1.Tcp
+	15, // 4: orb8.event.v1.Event.drop:type_name -> orb8.event.v1.Drop
+	16, // 5: orb8.event.v1.Event.exec:type_name -> orb8.event.v1.Exec
+	21, // 6: orb8.event.v1.Event.syscall:type_name -> orb8.event.v1.Syscall
+	22, // 7: orb8.event.v1.Event.syscall_summary:type_name -> orb8.event.v1.SyscallSummary
+	5,  // 8: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
+	6,  // 9: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
+	8,  // 10: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
+	17, // 11: orb8.event.v1.Flow.src:type_name -> orb8.event.v1.Endpoint
+	17, // 12: orb8.event.v1.Flow.dst:type_name -> orb8.event.v1.Endpoint
+	7,  // 13: orb8.event.v1.Flow.observed:type_name -> orb8.event.v1.Side
+	18, // 14: orb8.event.v1.Flow.src_counters:type_name -> orb8.event.v1.Counters
+	18, // 15: orb8.event.v1.Flow.dst_counters:type_name -> orb8.event.v1.Counters
+	0,  // 16: orb8.event.v1.Tcp.outcome:type_name -> orb8.event.v1.TCPOutcome
+	17, // 17: orb8.event.v1.Tcp.src:type_name -> orb8.event.v1.Endpoint
+	17, // 18: orb8.event.v1.Tcp.dst:type_name -> orb8.event.v1.Endpoint
+	7,  // 19: orb8.event.v1.Tcp.observed:type_name -> orb8.event.v1.Side
+	8,  // 20: orb8.event.v1.Tcp.state:type_name -> orb8.event.v1.TCPState
+	1,  // 21: orb8.event.v1.Tcp.reset_by:type_name -> orb8.event.v1.TCPEnd
+	1,  // 22: orb8.event.v1.Tcp.closed_by:type_name -> orb8.event.v1.TCPEnd
+	2,  // 23: orb8.event.v1.Tcp.cause:type_name -> orb8.event.v1.TCPCause
+	5,  // 24: orb8.event.v1.Drop.protocol:type_name -> orb8.event.v1.Protocol
+	17, // 25: orb8.event.v1.Drop.src:type_name -> orb8.event.v1.Endpoint
+	17, // 26: orb8.event.v1.Drop.dst:type_name -> orb8.event.v1.Endpoint
+	7,  // 27: orb8.event.v1.Drop.observed:type_name -> orb8.event.v1.Side
+	3,  // 28: orb8.event.v1.Exec.phase:type_name -> orb8.event.v1.ExecPhase
+	4,  // 29: orb8.event.v1.Exec.outcome:type_name -> orb8.event.v1.ExecOutcome
+	9,  // 30: orb8.event.v1.Lost.stage:type_name -> orb8.event.v1.LossStage
+	10, // 31: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
+	11, // 32: orb8.event.v1.Syscall.phase:type_name -> orb8.event.v1.SyscallPhase
+	33, // [33:33] is the sub-list for method output_type
+	33, // [33:33] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_event_proto_init() }
@@ -2208,23 +2730,25 @@ func file_event_proto_init() {
 		(*Event_Flow)(nil),
 		(*Event_Lost)(nil),
 		(*Event_NodeStatus)(nil),
+		(*Event_Tcp)(nil),
 		(*Event_Drop)(nil),
 		(*Event_Exec)(nil),
 		(*Event_Syscall)(nil),
 		(*Event_SyscallSummary)(nil),
 	}
 	file_event_proto_msgTypes[1].OneofWrappers = []any{}
-	file_event_proto_msgTypes[3].OneofWrappers = []any{}
-	file_event_proto_msgTypes[5].OneofWrappers = []any{}
-	file_event_proto_msgTypes[8].OneofWrappers = []any{}
+	file_event_proto_msgTypes[2].OneofWrappers = []any{}
+	file_event_proto_msgTypes[4].OneofWrappers = []any{}
+	file_event_proto_msgTypes[6].OneofWrappers = []any{}
 	file_event_proto_msgTypes[9].OneofWrappers = []any{}
+	file_event_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_proto_rawDesc), len(file_event_proto_rawDesc)),
-			NumEnums:      9,
-			NumMessages:   10,
+			NumEnums:      12,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

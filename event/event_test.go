@@ -59,6 +59,8 @@ func TestEveryKindOfEventHasColumns(t *testing.T) {
 func TestEveryFieldHasAColumn(t *testing.T) {
 	hidden := []string{
 		"flow.src", "flow.dst", "flow.srcCounters", "flow.dstCounters", // objects
+		"tcp.src", "tcp.dst",
+		"tcp.roleKnown", "tcp.processEnded", // the latter shown as reason
 		"flow.srcIsn", "flow.dstIsn", "flow.isnValid", "flow.roleKnown", "flow.socketCookie", // for the join
 		"drop.src", "drop.dst",
 		"exec.args", // shown as command

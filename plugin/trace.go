@@ -34,6 +34,18 @@ var tracings = []tracing{
   kubectl orb8 trace network -A --filter 'retransmits > 0' -o json | jq -c '{src: .src.pod, dst: .dst.pod, retransmits}'`,
 	},
 	{
+		name: "tcp", kind: "tcp", aliases: []string{"connections"},
+		short: "Show what becomes of TCP connections: made, refused, timed out, reset or closed, by whom and why, and what was sent again",
+		example: `  # Every connection of a namespace: made or not, ended how
+  kubectl orb8 trace tcp -n demo
+
+  # Attempts that came to nothing, with the reason
+  kubectl orb8 trace tcp deploy/web -n demo --filter 'outcome in ["refused", "timeout", "unreachable", "abandoned", "failed"]'
+
+  # Who resets connections, as JSON
+  kubectl orb8 trace tcp -A --filter 'outcome == "reset"' -o json | jq -r '"\(.pod) \(.resetBy) \(.reason)"'`,
+	},
+	{
 		name: "drops", kind: "drop", aliases: []string{"drop"},
 		short: "Show the packets that the kernel throws away: why, where, how many, from whom and for whom",
 		example: `  # What is dropped of a deployment's traffic, and why

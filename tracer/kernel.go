@@ -11,6 +11,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/bpf/exec"
 	"github.com/orb8-dev/kubectl-orb8/bpf/flows"
 	"github.com/orb8-dev/kubectl-orb8/bpf/scope"
+	"github.com/orb8-dev/kubectl-orb8/bpf/tcp"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
 )
@@ -18,6 +19,7 @@ import (
 // probes is the list of what can be traced: one line a probe.
 var probes = []probe{
 	{"flow", openFlows},
+	{"tcp", openTCP},
 	{"drop", openDrops},
 	{"exec", openExec},
 	{"syscall", openSyscalls},
@@ -41,6 +43,14 @@ func openFlows(ctx context.Context, scope *scope.Scope, cgroupRoot string, confi
 		return nil, err
 	}
 	return flowSource{p}, nil
+}
+
+func openTCP(ctx context.Context, scope *scope.Scope, _ string, config *session.Config) (Source, error) {
+	p, err := tcp.Open(ctx, tcp.Options{Scope: scope, Interval: time.Duration(config.GetInterval())})
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 func openDrops(ctx context.Context, scope *scope.Scope, _ string, config *session.Config) (Source, error) {

@@ -189,14 +189,18 @@ static __always_inline void begin(struct exec_event *e, struct task_struct___exe
 	BPF_CORE_READ_INTO(&e->parent_comm, parent, group_leader, comm);
 }
 
-/* The working directory up to the root of the process, over the mounts between. */
+/*
+ * The working directory up to the root of the process, over the mounts between. Its length is kept in the record, where the verifier
+ * does not follow it: else it would walk each of the ways there are through the loop.
+ */
 static __always_inline void read_cwd(struct exec_event *e, struct task_struct___exec *t)
 {
 	struct fs_struct *fs = BPF_CORE_READ(t, fs);
 	struct dentry *d = BPF_CORE_READ(fs, pwd.dentry), *root = BPF_CORE_READ(fs, root.dentry);
 	struct vfsmount *mnt = BPF_CORE_READ(fs, pwd.mnt), *root_mnt = BPF_CORE_READ(fs, root.mnt);
 	struct mount *mount, *up;
-	__u32 at = 0;
+	const unsigned char *name;
+	__u64 at;
 	long n;
 	int i;
 
@@ -215,15 +219,19 @@ static __always_inline void read_cwd(struct exec_event *e, struct task_struct___
 			mnt = (void *)up + bpf_core_field_offset(struct mount, mnt);
 			continue;
 		}
-		if (at >= CWD_SIZE)
+		name = BPF_CORE_READ(d, d_name.name);
+		if (e->cwd_len >= CWD_SIZE)
 			break;
-		n = bpf_probe_read_kernel_str(e->cwd + at, NAME_SIZE, BPF_CORE_READ(d, d_name.name));
+		/* Older verifiers forget the bound of what the compiler keeps on the stack. */
+		at = e->cwd_len;
+		asm volatile("" : "+r"(at));
+		at &= CWD_SIZE - 1;
+		n = bpf_probe_read_kernel_str(e->cwd + at, NAME_SIZE, name);
 		if (n <= 0)
 			break;
-		at += n;
+		e->cwd_len = at + n;
 		d = BPF_CORE_READ(d, d_parent);
 	}
-	e->cwd_len = at;
 }
 
 static __always_inline void read_exec(struct exec_event *e, struct task_struct___exec *t, __u64 cgroup, struct linux_binprm *bprm,

@@ -9,12 +9,6 @@
 #include "packets.h"
 #include "tcp.h"
 
-static __always_inline void own(struct owner *o, struct task_struct *task)
-{
-	o->pid = task->tgid;
-	BPF_CORE_READ_STR_INTO(&o->comm, task, group_leader, comm);
-}
-
 static __always_inline void found_tcp(struct sock *sk, struct task_struct *task, __u64 cgroup)
 {
 	struct tcp_rec *rec = bpf_sk_storage_get(&tcp_socks, sk, NULL, 0);
@@ -50,23 +44,6 @@ static __always_inline void found_packets(struct sock *sk, struct task_struct *t
 	s->cgroup = cgroup;
 	s->raw = sk->sk_type == SOCK_RAW;
 	own(&s->owner, task);
-}
-
-/*
- * An MPTCP socket listens through a TCP socket of its own, from which children are cloned. The verifier lets no program
- * get from the one to the other's storage, so the owner is left where the children find it.
- */
-static __always_inline void found_mptcp_listener(struct sock *sk, struct task_struct *task, __u64 cgroup)
-{
-	struct sock *first = BPF_CORE_READ((struct mptcp_sock *)sk, first);
-	__u64 bucket = (__u64)BPF_CORE_READ((struct inet_connection_sock *)first, icsk_bind_hash);
-	struct older_listener l = { .cgroup = cgroup };
-
-	if (!bucket)
-		return;
-	own(&l.owner, task);
-	if (bpf_map_update_elem(&older_listeners, &bucket, &l, BPF_ANY))
-		count_loss(LOST_MAP);
 }
 
 SEC("iter/task_file")

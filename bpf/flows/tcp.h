@@ -6,6 +6,8 @@
 #pragma once
 
 #include "flow.h"
+#include "listener.h"
+#include "tcpsock.h"
 
 struct tcp_rec {
 	/* What a walk looks at comes first: most sockets have no news, and a walk's cost is in the cache lines it touches. */
@@ -43,65 +45,6 @@ struct {
 	__type(key, int);
 	__type(value, struct tcp_rec);
 } tcp_socks SEC(".maps");
-
-/*
- * Owners of MPTCP listeners older than the trace, whose children have no record to be cloned from: by the kernel's record of
- * the bound port, which a listener and its children share.
- */
-struct older_listener {
-	__u64 cgroup;
-	struct owner owner;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 4096);
-	__type(key, __u64); /* address of the struct inet_bind_bucket */
-	__type(value, struct older_listener);
-} older_listeners SEC(".maps");
-
-/* What a socket's counters say now. */
-struct tcp_now {
-	__u64 bytes_sent;
-	__u64 bytes_received;
-	__u32 isn_local;
-	__u32 isn_remote;
-	__u32 opened; /* 1: the sequence space holds our SYN: we opened. 0: the peer did. Else: torn read */
-};
-
-/* SOCK_DONE of enum sock_flags: a FIN came. RCV_SHUTDOWN would not do, shutdown(2) sets that too. */
-#define SOCK_DONE_BIT (1UL << 1)
-
-/*
- * bytes_received counts a FIN as one byte. bytes_acked counts our FIN and, on the end that opened, our SYN; snd_una
- * starts at the SYN's number there, and one after it on the end that answered.
- */
-static __always_inline void read_counters(const struct tcp_sock *tp, const struct sock *sk, __u8 state, struct tcp_now *n)
-{
-	/* In this order, lest a retransmission under way be taken for new data: too little now is mended by the next read. */
-	__u64 sent = tp->bytes_sent;
-	__u64 retrans = tp->bytes_retrans;
-	__u64 received = tp->bytes_received;
-	__u64 acked = tp->bytes_acked;
-	__u32 una = tp->snd_una, nxt = tp->snd_nxt, rcv_nxt = tp->rcv_nxt;
-	bool fin_came = sk->__sk_common.skc_flags & SOCK_DONE_BIT;
-	bool fin_sent = state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT && state != TCP_SYN_SENT &&
-			state != TCP_SYN_RECV && nxt == tp->write_seq;
-
-	n->bytes_sent = sent - retrans;
-	n->bytes_received = received - fin_came;
-	n->opened = nxt - una + (__u32)acked - (__u32)n->bytes_sent - fin_sent;
-	n->isn_local = una - (__u32)acked - (n->opened != 1);
-	n->isn_remote = rcv_nxt - (__u32)received - 1;
-}
-
-static __always_inline void read_tcp_ends(const struct sock *sk, const struct tcp_sock *tp, struct ends *e)
-{
-	read_ends(sk, e);
-	/* skc_num is cleared before the state becomes CLOSE; inet_sport stays. Before connect has chosen, both are 0. */
-	e->lport = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
-}
 
 static __always_inline void start_record(const struct sock *sk, const struct tcp_sock *tp, struct tcp_rec *rec,
 					 __u64 cgroup, __u8 role, __u64 now)
@@ -217,15 +160,6 @@ static __always_inline struct tcp_rec *make_record(const struct sock *sk)
 	return rec;
 }
 
-static __always_inline void inherit_owner(const struct tcp_sock *tp, struct tcp_rec *rec, __u64 cgroup)
-{
-	__u64 bucket = (__u64)tp->inet_conn.icsk_bind_hash;
-	struct older_listener *l = bpf_map_lookup_elem(&older_listeners, &bucket);
-
-	if (l && l->cgroup == cgroup)
-		rec->owner = l->owner;
-}
-
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int newstate)
 {
@@ -250,9 +184,7 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 		return 0;
 	if (!found) {
 		if (oldstate == TCP_LISTEN) {
-			__u64 bucket = (__u64)tp->inet_conn.icsk_bind_hash;
-
-			bpf_map_delete_elem(&older_listeners, &bucket);
+			forget_listener(tp);
 			return 0;
 		}
 		rec = make_record(sk);
@@ -271,7 +203,7 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 		return 0;
 	case TCP_ESTABLISHED:
 		if (!found)
-			inherit_owner(tp, rec, cgroup);
+			inherit_owner(tp, &rec->owner, cgroup);
 		if (oldstate == TCP_SYN_RECV && rec->role != ROLE_ACTIVE)
 			start_record(sk, tp, rec, cgroup, ROLE_PASSIVE, bpf_ktime_get_ns());
 		else

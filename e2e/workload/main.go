@@ -2,6 +2,8 @@
 //
 //	workload serve -tcp :7000-7009 -mptcp :7010 -udp :7100-7109   until SIGTERM
 //	workload tcp -to ADDR:PORT -conns 10 -send 1000 -recv 2000 -close server
+//	workload connect -to ADDR:PORT -send 100 -end reset           one connection, ended in a certain way
+//	workload accept -listen :7050 -read 10 -end close             the other end of that
 //	workload udp -to ADDR:PORT -count 100 -size 500 -reply 200
 //	workload dns -name NAME -count 10
 //	workload load -to ADDR:PORT -conns 8 -for 5s                  request and response, with latencies
@@ -37,18 +39,20 @@ import (
 )
 
 var commands = map[string]func(context.Context, *flag.FlagSet, []string) error{
-	"serve": serve,
-	"tcp":   tcpClient,
-	"udp":   udpClient,
-	"dns":   dnsClient,
-	"load":  loadClient,
-	"bulk":  bulkClient,
-	"flows": flowsClient,
-	"app":   app,
-	"spawn": spawn,
-	"noop":  noop,
-	"die":   die,
-	"hog":   hog,
+	"serve":   serve,
+	"tcp":     tcpClient,
+	"connect": connect,
+	"accept":  accept,
+	"udp":     udpClient,
+	"dns":     dnsClient,
+	"load":    loadClient,
+	"bulk":    bulkClient,
+	"flows":   flowsClient,
+	"app":     app,
+	"spawn":   spawn,
+	"noop":    noop,
+	"die":     die,
+	"hog":     hog,
 
 	"syscalls": syscalls,
 	// What a tracer's Job runs.
@@ -67,7 +71,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return errors.New("which of serve, tcp, udp, dns, load, bulk, flows, app, spawn, noop, die, hog, syscalls, idle?")
+		return errors.New("which of serve, tcp, connect, accept, udp, dns, load, bulk, flows, app, spawn, noop, die, hog, syscalls, idle?")
 	}
 	command, ok := commands[args[0]]
 	if !ok {

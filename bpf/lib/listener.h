@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Whose the connections of a listener are that is older than the trace and that no storage can be cloned from. */
+#pragma once
+
+#include "loss.h"
+#include "sock.h"
+#include "tcpsock.h"
+
+/*
+ * Owners of MPTCP listeners older than the trace, whose children have no record to be cloned from: by the kernel's record of
+ * the bound port, which a listener and its children share.
+ */
+struct older_listener {
+	__u64 cgroup;
+	struct owner owner;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 4096);
+	__type(key, __u64); /* address of the struct inet_bind_bucket */
+	__type(value, struct older_listener);
+} older_listeners SEC(".maps");
+
+static __always_inline void inherit_owner(const struct tcp_sock *tp, struct owner *owner, __u64 cgroup)
+{
+	__u64 bucket = (__u64)tp->inet_conn.icsk_bind_hash;
+	struct older_listener *l = bpf_map_lookup_elem(&older_listeners, &bucket);
+
+	if (l && l->cgroup == cgroup)
+		*owner = l->owner;
+}
+
+static __always_inline void forget_listener(const struct tcp_sock *tp)
+{
+	__u64 bucket = (__u64)tp->inet_conn.icsk_bind_hash;
+
+	bpf_map_delete_elem(&older_listeners, &bucket);
+}
+
+static __always_inline void own(struct owner *o, struct task_struct *task)
+{
+	o->pid = task->tgid;
+	BPF_CORE_READ_STR_INTO(&o->comm, task, group_leader, comm);
+}
+
+/*
+ * An MPTCP socket listens through a TCP socket of its own, from which children are cloned. The verifier lets no program
+ * get from the one to the other's storage, so the owner is left where the children find it.
+ */
+static __always_inline void found_mptcp_listener(struct sock *sk, struct task_struct *task, __u64 cgroup)
+{
+	struct sock *first = BPF_CORE_READ((struct mptcp_sock *)sk, first);
+	__u64 bucket = (__u64)BPF_CORE_READ((struct inet_connection_sock *)first, icsk_bind_hash);
+	struct older_listener l = { .cgroup = cgroup };
+
+	if (!bucket)
+		return;
+	own(&l.owner, task);
+	if (bpf_map_update_elem(&older_listeners, &bucket, &l, BPF_ANY))
+		count_loss(LOST_MAP);
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* How a socket's ends, its cgroup and its owner are read. */
+#pragma once
+
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+
+/* Both ends of a conversation. IPv4 is written as IPv4-mapped IPv6, in network order; ports in host order. */
+struct ends {
+	__u32 local[4];
+	__u32 remote[4];
+	__u16 lport;
+	__u16 rport;
+};
+
+struct owner {
+	__u32 pid; /* of the process, in the initial namespace; 0: unknown */
+	__u8 comm[16];
+};
+
+enum role {
+	ROLE_UNKNOWN = 0,
+	ROLE_ACTIVE, /* the local end opened the conversation */
+	ROLE_PASSIVE,
+	ROLE_GUESSED = 4, /* set beside one of the two where it is a guess */
+};
+
+static __always_inline __u64 sock_cgroup(const struct sock *sk)
+{
+	return sk->sk_cgrp_data.cgroup->kn->id;
+}
+
+static __always_inline bool known_port(const struct ends *e)
+{
+	return e->lport != 0;
+}
+
+/*
+ * At the end of two branches that read a socket: keeps the compiler from merging them into one load at a computed offset,
+ * which the verifier does not allow.
+ */
+static __always_inline void keep_apart(void)
+{
+	asm volatile("" ::: "memory");
+}
+
+static __always_inline void read_ends(const struct sock *sk, struct ends *e)
+{
+	if (sk->__sk_common.skc_family == AF_INET6) {
+		e->local[0] = sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[0];
+		e->local[1] = sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[1];
+		e->local[2] = sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[2];
+		e->local[3] = sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[3];
+		e->remote[0] = sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[0];
+		e->remote[1] = sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[1];
+		e->remote[2] = sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[2];
+		e->remote[3] = sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[3];
+		keep_apart();
+	} else {
+		e->local[0] = e->local[1] = e->remote[0] = e->remote[1] = 0;
+		e->local[2] = e->remote[2] = bpf_htonl(0xffff);
+		e->local[3] = sk->__sk_common.skc_rcv_saddr;
+		e->remote[3] = sk->__sk_common.skc_daddr;
+		keep_apart();
+	}
+	e->lport = sk->__sk_common.skc_num;
+	e->rport = bpf_ntohs(sk->__sk_common.skc_dport);
+}
+
+#define PF_KTHREAD 0x00200000
+
+/* The process that runs now, by its main thread's name, which is the one that ps shows; false for a kernel thread. */
+static __always_inline bool read_owner(struct owner *o)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	if (task->flags & PF_KTHREAD)
+		return false;
+	o->pid = task->tgid;
+	BPF_CORE_READ_STR_INTO(&o->comm, task, group_leader, comm);
+	return true;
+}

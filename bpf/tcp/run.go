@@ -1,0 +1,225 @@
+package tcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+
+	"github.com/orb8-dev/kubectl-orb8/bpf"
+)
+
+const (
+	// poll is how often the ring buffer is looked at where the kernel does not wake the reader.
+	poll = 50 * time.Millisecond
+	// setClock is how often the wall clock is compared with the kernel's.
+	setClock = 10 * time.Second
+	// doubt is how long a RST that seems to have come may turn out to be one that we sent: the kernel does so right after it has
+	// closed the connection.
+	doubt = 100 * time.Millisecond
+	// maxDoubts bounds what waits for that; the oldest goes first.
+	maxDoubts = 1 << 14
+)
+
+// reader turns records into events.
+type reader struct {
+	probe *Probe
+	sink  Sink
+	dec   *decoder
+	rec   objectTcpEvent
+	// doubtful are ends that wait, in the order they came in.
+	doubtful []objectTcpEvent
+
+	clocked time.Time
+	// grown is what scope.Grown was when last looked at; nextWalk and nextOlder are when there is to be looked again.
+	grown               uint64
+	looked              bool
+	nextWalk, nextOlder time.Time
+	again               time.Time
+}
+
+// Run reports to sink until ctx ends. One goroutine at a time calls sink.
+func (p *Probe) Run(ctx context.Context, sink Sink) error {
+	r := &reader{probe: p, sink: sink, dec: newDecoder(p.clock), clocked: time.Now()}
+	if err := r.findOlder(time.Now()); err != nil {
+		return err
+	}
+	return p.ring.Read(ctx, bpf.Reading{Interval: poll, Record: r.record, Empty: r.empty})
+}
+
+func (r *reader) record(raw []byte) error {
+	if err := parse(raw, &r.rec); err != nil {
+		r.probe.undecoded.Add(1)
+		return nil
+	}
+	switch {
+	case r.rec.Phase == phaseResetSent:
+		for i := range r.doubtful {
+			if r.doubtful[i].Cookie == r.rec.Cookie {
+				r.doubtful[i].Flags |= rstSent
+				break
+			}
+		}
+	case r.rec.Flags&doubtful != 0:
+		if len(r.doubtful) >= maxDoubts {
+			r.tell(1)
+		}
+		r.doubtful = append(r.doubtful, r.rec)
+		r.probe.doubts.Store(int64(len(r.doubtful)))
+	default:
+		r.hand(&r.rec)
+	}
+	return nil
+}
+
+func (r *reader) hand(e *objectTcpEvent) {
+	ev := r.dec.decode(e)
+	// Only a wall clock that was set back makes this happen.
+	ev.Time = max(ev.Time, r.probe.watermark.Load())
+	r.sink(e.Cgroup, ev)
+}
+
+// tell hands over the first n of what was in doubt.
+func (r *reader) tell(n int) {
+	for i := range r.doubtful[:n] {
+		r.hand(&r.doubtful[i])
+	}
+	r.doubtful = append(r.doubtful[:0], r.doubtful[n:]...)
+	r.probe.doubts.Store(int64(len(r.doubtful)))
+}
+
+// release hands over what is no longer in doubt at a time of CLOCK_MONOTONIC, and returns the time before which nothing is left.
+func (r *reader) release(since uint64) uint64 {
+	n := 0
+	for n < len(r.doubtful) && (r.doubtful[n].Flags&rstSent != 0 || r.doubtful[n].TimeNs+uint64(doubt) <= since) {
+		n++
+	}
+	r.tell(n)
+	// What is still in doubt will be reported with its own time.
+	for i := range r.doubtful {
+		since = min(since, r.doubtful[i].TimeNs)
+	}
+	return since
+}
+
+func (r *reader) empty(since uint64) error {
+	p := r.probe
+	since = r.release(since)
+	p.watermark.Store(max(p.watermark.Load(), p.clock.Wall(since)))
+
+	now := time.Now()
+	if err := r.findOlder(now); err != nil {
+		return err
+	}
+	if left := r.nextWalk.Sub(now); left <= 0 || left > p.options.Interval {
+		r.nextWalk = now.Truncate(p.options.Interval).Add(p.options.Interval)
+		if err := p.walk(); err != nil {
+			return err
+		}
+	}
+	if now.Sub(r.clocked) > setClock {
+		r.clocked = now
+		return p.clock.Set()
+	}
+	return nil
+}
+
+// share of one core that looking for older sockets may take: one in 20.
+const share = 20
+
+// findOlder looks for sockets older than the trace or than their being in scope, at the start and when the scope has grown;
+// and once more some time later, for a connection that no process had accepted yet has no file to be found by.
+func (r *reader) findOlder(now time.Time) error {
+	p := r.probe
+	grown := p.options.Scope.Grown()
+	again := !r.again.IsZero() && now.After(r.again)
+	if !again && (grown == r.grown && r.looked || now.Before(r.nextOlder)) {
+		return nil
+	}
+	r.again = time.Time{}
+	if grown != r.grown || !r.looked {
+		r.again = now.Add(p.options.Interval)
+	}
+	r.grown = grown
+	r.looked = true
+	p.walking.Lock()
+	defer p.walking.Unlock()
+	begin := time.Now()
+	if err := runIter(p.older); err != nil {
+		return fmt.Errorf("look for older sockets: %w", err)
+	}
+	r.nextOlder = now.Add(share * time.Since(begin))
+	return nil
+}
+
+// walk reports what was sent again, where anything was.
+func (p *Probe) walk() error {
+	p.walking.Lock()
+	defer p.walking.Unlock()
+	var n uint64
+	if err := p.objects.Retransmissions.Get(&n); err != nil {
+		return fmt.Errorf("read how much was sent again: %w", err)
+	}
+	if n == p.told {
+		return nil
+	}
+	put, err := p.losses.Deferred()
+	if err != nil {
+		return err
+	}
+	if err := runIter(p.again); err != nil {
+		return fmt.Errorf("walk the sockets: %w", err)
+	}
+	after, err := p.losses.Deferred()
+	if after == put {
+		p.told = n
+	}
+	return err
+}
+
+func runIter(it *link.Iter) error {
+	r, err := it.Open()
+	if err != nil {
+		return err
+	}
+	return errors.Join(runThrough(r), r.Close())
+}
+
+// runThrough reads to the end. Nothing is ever read: reading is what makes the program run. After a million objects without
+// a byte the kernel wants to be asked again.
+func runThrough(r io.Reader) error {
+	var none [8]byte
+	for {
+		_, err := r.Read(none[:])
+		switch {
+		case err == io.EOF:
+			return nil
+		case err != nil && !errors.Is(err, unix.EAGAIN):
+			return err
+		}
+	}
+}
+
+// Flush hands all that has happened to the sink of the running Run before it returns.
+func (p *Probe) Flush(ctx context.Context) error {
+	if err := p.walk(); err != nil {
+		return err
+	}
+	for {
+		if err := p.ring.Flush(ctx); err != nil {
+			return err
+		}
+		if p.doubts.Load() == 0 {
+			return nil
+		}
+		select {
+		case <-time.After(doubt):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}

@@ -1,0 +1,546 @@
+//go:build ignore
+
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * What becomes of TCP connections. The programs report facts (the state, the socket's error, who sent a RST); decode.go says
+ * what they mean.
+ * Hooks:
+ * - tp_btf/inet_sock_set_state: a connection is made, and ends. The socket's error is set before the state becomes CLOSE.
+ * - tp_btf/tcp_receive_reset: a RST came. Also called for data that comes after the program has closed, when it is we who
+ *   send a RST, right afterwards.
+ * - tp_btf/tcp_send_reset: we sent a RST. A program that aborts a connection does so after the state has become CLOSE, so what
+ *   could still become an abort waits, in the socket's storage, for this or for
+ * - tp_btf/tcp_destroy_sock: the socket's end.
+ * - tp_btf/tcp_retransmit_skb: segments are sent again.
+ * - tp_btf/tcp_rcv_space_adjust: runs in the process that reads from a connection, once to any effect.
+ * - iter/bpf_sk_storage_map: each interval in which anything was sent again, reports what.
+ * - iter/task_file: sockets older than the trace, and whose they are.
+ * Minimum kernel: 5.15, as bpf/flows.
+ * Rejected: kprobes at tcp_reset and tcp_v4_send_reset, which some kernels are built without.
+ */
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+
+#include "listener.h"
+#include "loss.h"
+#include "ring.h"
+#include "scope.h"
+#include "sock.h"
+#include "tcpsock.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+enum phase {
+	PHASE_CONNECTED = 1,
+	PHASE_ACCEPTED,
+	PHASE_RETRANSMITS,
+	PHASE_ENDED,
+	PHASE_RESET_SENT, /* to an end that was reported as doubtful: it was we who reset */
+};
+
+enum flag {
+	RST_CAME = 1,
+	RST_SENT = 2,
+	SRTT_VALID = 4,
+	UNANSWERED = 8, /* something we sent is not acknowledged */
+	LINGER_ZERO = 16, /* SO_LINGER with 0 s: close(2) sends a RST */
+	NOT_HELD = 32, /* no process holds the socket: not accepted yet, or closed */
+	EXITING = 64, /* whoever closed was ending */
+	DOUBTFUL = 128, /* RST_CAME, unless a PHASE_RESET_SENT follows */
+};
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct sock___tcp {
+	struct sock_common __sk_common;
+	int sk_err;
+	__u8 sk_shutdown;
+	unsigned long sk_lingertime;
+	struct socket *sk_socket;
+};
+
+struct tcp_sock___tcp {
+	__u32 copied_seq;
+};
+
+#pragma clang attribute pop
+
+
+#define SOCK_LINGER_BIT (1UL << 4)
+#define RCV_SHUTDOWN 1
+#define PF_EXITING 4
+
+struct tcp_event {
+	__u64 cgroup;
+	__u64 cookie;
+	/* ns of CLOCK_MONOTONIC */
+	__u64 time_ns;
+	__u64 duration_ns; /* since it was opened; 0: unknown */
+	__u64 handshake_ns; /* 0: unknown */
+	__u64 bytes_sent;
+	__u64 bytes_received;
+	__u32 retransmits;
+	__u32 syn_retransmits;
+	__u32 burst; /* segments sent again since this was last reported */
+	__u32 srtt_us;
+	__u32 unread; /* bytes that the program has not read yet */
+	__u32 error;
+	__u32 segs_out;
+	struct ends ends;
+	struct owner owner;
+	__u8 phase;
+	__u8 state; /* the socket's; at the end, the last before CLOSE */
+	__u8 role;
+	__u8 flags;
+	__u8 syn_known; /* syn_retransmits is */
+	__u8 pad[7];
+};
+
+struct tcp_conn {
+	/* The event as known so far. It is written under the socket's lock only, but for the owner. */
+	struct tcp_event ev;
+	__u64 start_ns; /* 0: older than the trace */
+	__u32 retransmits; /* as last looked at */
+	__u32 burst;
+	__u8 burst_state;
+	__u8 owner_final; /* the reader has been seen */
+	__u8 rst_state; /* the state in which we last sent a RST */
+	__u8 pending; /* ended, and not reported yet */
+	__u8 ended;
+};
+
+/* BPF_F_CLONE: an accepted socket starts with its listener's record, and so with its owner. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__type(key, int);
+	__type(value, struct tcp_conn);
+} tcp_conns SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 22);
+	__type(value, struct tcp_event);
+} events SEC(".maps");
+
+/* Grows with each retransmission: user space walks the sockets only where it has. */
+volatile __u64 retransmissions;
+
+static __always_inline struct tcp_conn *find(const struct sock *sk)
+{
+	return bpf_sk_storage_get(&tcp_conns, (void *)sk, NULL, 0);
+}
+
+static __always_inline struct tcp_conn *make(const struct sock *sk)
+{
+	struct tcp_conn *c = bpf_sk_storage_get(&tcp_conns, (void *)sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	if (!c)
+		count_loss(LOST_MAP);
+	return c;
+}
+
+/* All but the owner, which may be the listener's. */
+static __always_inline void begin(const struct sock *sk, const struct tcp_sock *tp, struct tcp_conn *c, __u64 cgroup, __u8 role, __u64 now)
+{
+	c->ev.cgroup = cgroup;
+	c->ev.cookie = bpf_get_socket_cookie((void *)sk);
+	c->ev.handshake_ns = 0;
+	c->ev.syn_retransmits = 0;
+	c->ev.syn_known = 0;
+	c->ev.burst = 0;
+	c->ev.error = 0;
+	c->ev.flags = 0;
+	c->ev.role = role;
+	c->start_ns = now;
+	c->retransmits = tp->total_retrans;
+	c->burst = 0;
+	c->owner_final = 0;
+	c->rst_state = 0;
+	c->pending = 0;
+	c->ended = 0;
+	read_tcp_ends(sk, tp, &c->ev.ends);
+}
+
+/* The state is the one before CLOSE, where it has become that. */
+static __always_inline void read_state(const struct sock *sk, const struct tcp_sock *tp, struct tcp_event *e, __u8 state)
+{
+	const struct sock___tcp *s = (const void *)sk;
+	struct tcp_now n = {};
+	__s32 unread;
+
+	read_counters(tp, sk, state, &n);
+	e->state = state;
+	e->bytes_sent = n.bytes_sent;
+	e->bytes_received = n.bytes_received;
+	e->retransmits = tp->total_retrans;
+	e->segs_out = tp->segs_out;
+	e->srtt_us = tp->srtt_us >> 3;
+	if (e->srtt_us)
+		e->flags |= SRTT_VALID;
+	if (tp->snd_una != tp->snd_nxt)
+		e->flags |= UNANSWERED;
+	if (!s->sk_socket)
+		e->flags |= NOT_HELD;
+	unread = tp->rcv_nxt - ((const struct tcp_sock___tcp *)tp)->copied_seq - ((sk->__sk_common.skc_flags & SOCK_DONE_BIT) != 0);
+	e->unread = unread > 0 && state != TCP_SYN_SENT ? unread : 0;
+	if (e->role == ROLE_UNKNOWN && n.opened <= 1)
+		e->role = n.opened ? ROLE_ACTIVE : ROLE_PASSIVE;
+}
+
+static __always_inline bool report(struct tcp_conn *c, __u8 phase)
+{
+	struct tcp_event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+
+	if (!e)
+		return false;
+	*e = c->ev;
+	e->phase = phase;
+	/* Read now: user space relies on nothing older coming after what it has found here. */
+	e->time_ns = bpf_ktime_get_ns();
+	submit_to(&events, e);
+	return true;
+}
+
+static __always_inline void report_or_lose(struct tcp_conn *c, __u8 phase)
+{
+	if (!report(c, phase))
+		count_loss(LOST_RING);
+}
+
+static __always_inline void opened(const struct sock *sk, const struct tcp_sock *tp, struct tcp_conn *c, __u8 phase)
+{
+	c->ev.syn_retransmits = tp->total_retrans;
+	c->ev.syn_known = 1;
+	read_state(sk, tp, &c->ev, TCP_ESTABLISHED);
+	c->ev.duration_ns = 0;
+	report_or_lose(c, phase);
+	c->ev.flags = 0;
+}
+
+/*
+ * Says whether the connection may still turn out to be aborted by this end, which sends its RST after the state has changed. It
+ * cannot where an error says why it ended, and where both FINs are through.
+ */
+static __always_inline bool may_abort(const struct sock *sk, const struct tcp_sock *tp, struct tcp_event *e)
+{
+	if (e->error || e->flags & (RST_CAME | RST_SENT))
+		return false;
+	switch (e->state) {
+	case TCP_SYN_SENT:
+		return false;
+	case TCP_LAST_ACK:
+	case TCP_CLOSING:
+		return tp->snd_una != tp->write_seq;
+	case TCP_FIN_WAIT2:
+		return !(sk->__sk_common.skc_flags & SOCK_DONE_BIT);
+	}
+	return true;
+}
+
+static __always_inline void ended(const struct sock *sk, const struct tcp_sock *tp, struct tcp_conn *c, __u8 state)
+{
+	const struct sock___tcp *s = (const void *)sk;
+	struct tcp_event *e = &c->ev;
+
+	if (!known_port(&e->ends))
+		read_tcp_ends(sk, tp, &e->ends);
+	read_state(sk, tp, e, state);
+	if (state == TCP_SYN_SENT) {
+		e->syn_retransmits = e->retransmits;
+		e->syn_known = c->start_ns != 0;
+	}
+	e->error = s->sk_err;
+	e->duration_ns = c->start_ns ? bpf_ktime_get_ns() - c->start_ns : 0;
+	if (sk->__sk_common.skc_flags & SOCK_LINGER_BIT && !s->sk_lingertime)
+		e->flags |= LINGER_ZERO;
+	if (c->rst_state == state)
+		e->flags |= RST_SENT;
+	c->ended = 1;
+	e->burst = __sync_lock_test_and_set(&c->burst, 0);
+	if (e->burst)
+		report_or_lose(c, PHASE_RETRANSMITS);
+	e->burst = 0;
+	if (may_abort(sk, tp, e)) {
+		struct task_struct *task = bpf_get_current_task_btf();
+
+		/* A program closes by itself: here nobody else has reason to. */
+		if (task->flags & PF_EXITING)
+			e->flags |= EXITING;
+		if (!e->owner.pid)
+			read_owner(&e->owner);
+		c->pending = 1;
+		return;
+	}
+	if (e->flags & RST_CAME && (state == TCP_FIN_WAIT1 || state == TCP_FIN_WAIT2) && s->sk_shutdown & RCV_SHUTDOWN)
+		e->flags |= DOUBTFUL;
+	report_or_lose(c, PHASE_ENDED);
+}
+
+static __always_inline void settle(struct tcp_conn *c)
+{
+	if (!c->pending)
+		return;
+	c->pending = 0;
+	report_or_lose(c, PHASE_ENDED);
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int newstate)
+{
+	struct tcp_sock *tp;
+	struct tcp_conn *c;
+	__u64 cgroup, now;
+	bool found;
+
+	/* Also called for MPTCP, whose sockets are no tcp_sock; its subflows come by themselves. */
+	if (sk->sk_protocol != IPPROTO_TCP)
+		return 0;
+	if (newstate != TCP_SYN_SENT && newstate != TCP_LISTEN && newstate != TCP_ESTABLISHED && newstate != TCP_CLOSE)
+		return 0;
+	cgroup = sock_cgroup(sk);
+	if (!in_scope(cgroup))
+		return 0;
+	tp = bpf_skc_to_tcp_sock((void *)sk);
+	if (!tp)
+		return 0;
+	c = find(sk);
+	found = c != NULL;
+	if (!found) {
+		if (oldstate == TCP_LISTEN) {
+			forget_listener(tp);
+			return 0;
+		}
+		if (oldstate == newstate)
+			return 0;
+		c = make(sk);
+		if (!c)
+			return 0;
+	}
+
+	now = bpf_ktime_get_ns();
+	switch (newstate) {
+	case TCP_SYN_SENT:
+		settle(c);
+		begin(sk, tp, c, cgroup, ROLE_ACTIVE, now);
+		read_owner(&c->ev.owner);
+		return 0;
+	case TCP_LISTEN:
+		begin(sk, tp, c, cgroup, ROLE_UNKNOWN, 0);
+		read_owner(&c->ev.owner);
+		return 0;
+	case TCP_ESTABLISHED:
+		if (!found)
+			inherit_owner(tp, &c->ev.owner, cgroup);
+		if (oldstate == TCP_SYN_RECV && c->ev.role != ROLE_ACTIVE) {
+			begin(sk, tp, c, cgroup, ROLE_PASSIVE, now);
+			opened(sk, tp, c, PHASE_ACCEPTED);
+			return 0;
+		}
+		if (!found)
+			begin(sk, tp, c, cgroup, ROLE_ACTIVE, 0);
+		read_tcp_ends(sk, tp, &c->ev.ends);
+		if (c->start_ns)
+			c->ev.handshake_ns = now - c->start_ns;
+		opened(sk, tp, c, PHASE_CONNECTED);
+		return 0;
+	}
+	/* TCP_CLOSE, which the kernel sets more than once at times. */
+	if (oldstate == TCP_LISTEN || oldstate == TCP_CLOSE)
+		return 0;
+	/* A child that dies before it is one has its listener's record. */
+	if (!found || (oldstate == TCP_SYN_RECV && c->ev.role == ROLE_UNKNOWN)) {
+		__u8 flags = c->ev.flags & RST_CAME;
+
+		begin(sk, tp, c, cgroup, oldstate == TCP_SYN_RECV ? ROLE_PASSIVE : ROLE_UNKNOWN, 0);
+		c->ev.flags = flags;
+	}
+	ended(sk, tp, c, oldstate);
+	return 0;
+}
+
+SEC("tp_btf/tcp_receive_reset")
+int BPF_PROG(tcp_reset_came, struct sock *sk)
+{
+	struct tcp_conn *c = find(sk);
+	struct tcp_sock *tp;
+	__u64 cgroup;
+
+	if (!c) {
+		cgroup = sock_cgroup(sk);
+		if (!in_scope(cgroup))
+			return 0;
+		tp = bpf_skc_to_tcp_sock(sk);
+		if (!tp)
+			return 0;
+		c = make(sk);
+		if (!c)
+			return 0;
+		begin(sk, tp, c, cgroup, ROLE_UNKNOWN, 0);
+	}
+	c->ev.flags |= RST_CAME;
+	return 0;
+}
+
+SEC("tp_btf/tcp_send_reset")
+int BPF_PROG(tcp_reset_sent, struct sock *sk)
+{
+	struct tcp_conn *c;
+	__u8 state;
+
+	if (!sk)
+		return 0;
+	c = find(sk);
+	if (!c)
+		return 0;
+	state = sk->__sk_common.skc_state;
+	if (state != TCP_CLOSE) {
+		c->rst_state = state;
+		return 0;
+	}
+	if (c->pending) {
+		c->ev.flags |= RST_SENT;
+		settle(c);
+	} else if (c->ended && c->ev.flags & DOUBTFUL) {
+		c->ev.flags &= ~DOUBTFUL;
+		report_or_lose(c, PHASE_RESET_SENT);
+	}
+	return 0;
+}
+
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(tcp_gone, struct sock *sk)
+{
+	struct tcp_conn *c = find(sk);
+
+	if (c)
+		settle(c);
+	return 0;
+}
+
+SEC("tp_btf/tcp_retransmit_skb")
+int BPF_PROG(tcp_again, struct sock *sk)
+{
+	struct tcp_conn *c = find(sk);
+	struct tcp_sock *tp;
+	__u64 cgroup;
+	__u32 total;
+
+	/* Storage is also that of sockets that were in scope once. */
+	cgroup = sock_cgroup(sk);
+	if (!in_scope(cgroup))
+		return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp)
+		return 0;
+	total = tp->total_retrans;
+	if (!c) {
+		c = make(sk);
+		if (!c)
+			return 0;
+		begin(sk, tp, c, cgroup, ROLE_UNKNOWN, 0);
+		c->retransmits = total - 1;
+	}
+	c->burst_state = sk->__sk_common.skc_state;
+	__sync_fetch_and_add(&c->burst, total - c->retransmits);
+	c->retransmits = total;
+	__sync_fetch_and_add(&retransmissions, 1);
+	return 0;
+}
+
+/* The listener's owner was a guess: a server may pass its sockets on. */
+SEC("tp_btf/tcp_rcv_space_adjust")
+int BPF_PROG(tcp_reader, struct sock *sk)
+{
+	struct tcp_conn *c = find(sk);
+
+	if (!c || c->owner_final)
+		return 0;
+	c->owner_final = read_owner(&c->ev.owner);
+	return 0;
+}
+
+SEC("iter/bpf_sk_storage_map")
+int tcp_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct tcp_conn *c = ctx->value;
+	struct sock *sk = ctx->sk;
+	struct tcp_event *e;
+	struct tcp_sock *tp;
+	__u32 burst;
+
+	if (!c || !sk || !c->burst || c->ended)
+		return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp)
+		return 0;
+	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e) {
+		count_loss(DEFERRED);
+		return 0;
+	}
+	burst = __sync_lock_test_and_set(&c->burst, 0);
+	if (!burst) { /* The end has reported it meanwhile. */
+		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
+		return 0;
+	}
+	*e = c->ev;
+	e->flags = 0;
+	if (!known_port(&e->ends))
+		read_tcp_ends(sk, tp, &e->ends);
+	read_state(sk, tp, e, c->burst_state);
+	e->burst = burst;
+	e->phase = PHASE_RETRANSMITS;
+	e->time_ns = bpf_ktime_get_ns();
+	e->duration_ns = c->start_ns ? e->time_ns - c->start_ns : 0;
+	submit_to(&events, e);
+	return 0;
+}
+
+SEC("iter/task_file")
+int tcp_older(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct socket *socket;
+	struct tcp_sock *tp;
+	struct tcp_conn *c;
+	struct sock *sk;
+	__u64 cgroup;
+
+	if (!task || !file)
+		return 0;
+	socket = bpf_sock_from_file(file);
+	if (!socket)
+		return 0;
+	sk = socket->sk;
+	if (!sk)
+		return 0;
+	if (sk->__sk_common.skc_family != AF_INET && sk->__sk_common.skc_family != AF_INET6)
+		return 0;
+	cgroup = sock_cgroup(sk);
+	if (!in_scope(cgroup))
+		return 0;
+	/* A kernel without MPTCP lacks the type: the loader cuts out what reads it. */
+	if (bpf_core_type_exists(struct mptcp_sock) && sk->sk_protocol == IPPROTO_MPTCP && sk->__sk_common.skc_state == TCP_LISTEN)
+		found_mptcp_listener(sk, task, cgroup);
+	if (sk->sk_protocol != IPPROTO_TCP || sk->__sk_common.skc_state == TCP_CLOSE)
+		return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp)
+		return 0;
+	c = find(sk);
+	if (!c) {
+		c = make(sk);
+		if (!c)
+			return 0;
+		/* Unless a connection has begun on it this moment. */
+		if (!c->ev.cgroup)
+			begin(sk, tp, c, cgroup, ROLE_UNKNOWN, 0);
+	}
+	if (!c->ev.owner.pid)
+		own(&c->ev.owner, task);
+	return 0;
+}

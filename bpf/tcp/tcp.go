@@ -1,0 +1,168 @@
+// Package tcp reports what becomes of the TCP connections of the cgroups in scope: made or not and why, ended how and by whom,
+// and what had to be sent again meanwhile.
+package tcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/bits"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/orb8-dev/kubectl-orb8/bpf"
+	"github.com/orb8-dev/kubectl-orb8/bpf/scope"
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+// Options of a Probe.
+type Options struct {
+	// Scope says which cgroups are observed. It must outlive the probe.
+	Scope *scope.Scope
+	// Interval in which retransmits of one connection are one event; default 1 s.
+	Interval time.Duration
+	// RingBytes is the size of the ring buffer, rounded up to a power of two; default 4 MiB.
+	RingBytes uint32
+}
+
+// Sink takes one event and the id of the cgroup that the socket is of. The event is valid only during the call. Its names are
+// not filled in.
+type Sink = func(cgroup uint64, ev *event.Event)
+
+// Probe is the loaded maps and programs.
+type Probe struct {
+	options Options
+	objects objectObjects
+	links   []link.Link
+	ring    *bpf.Ring
+	clock   *bpf.Clock
+	losses  bpf.Losses
+	hooks   []string
+	// older finds the sockets older than the trace, again reports what was sent again.
+	older, again *link.Iter
+	// walking is held while an iterator runs.
+	walking sync.Mutex
+	// told is what retransmissions was when last looked at.
+	told uint64
+
+	watermark atomic.Uint64
+	undecoded atomic.Uint64
+	doubts    atomic.Int64
+}
+
+// needs of the probe, the newest last: the kernel to have is then the one the error names.
+var needs = []bpf.Need{
+	{Feature: "BPF ring buffers", MinKernel: "5.8", Has: bpf.HasHelper("ringbuf_reserve")},
+	{Feature: "sockets of a process in BPF (bpf_sock_from_file)", MinKernel: "5.11", Has: bpf.HasHelper("sock_from_file")},
+	{Feature: "a plain cgroup pointer in sockets", MinKernel: "5.15", Has: bpf.HasMember("sock_cgroup_data", "cgroup")},
+}
+
+// Open loads the probe and attaches it. It gives a *bpf.NotSupportedError where the kernel is too old.
+func Open(ctx context.Context, o Options) (*Probe, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if o.Interval <= 0 {
+		o.Interval = time.Second
+	}
+	clock, err := bpf.NewClock()
+	if err != nil {
+		return nil, err
+	}
+	p := &Probe{options: o, clock: clock}
+	if err := p.load(); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	if err := p.attach(); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
+}
+
+func (p *Probe) load() error {
+	cache := p.options.Scope.Types()
+	kernel, err := bpf.KernelTypes(cache)
+	if err != nil {
+		return err
+	}
+	if err := bpf.Check(kernel, needs...); err != nil {
+		return err
+	}
+	spec, err := loadObject()
+	if err != nil {
+		return fmt.Errorf("read tcp: %w", err)
+	}
+	p.hooks = bpf.Hooks(spec)
+	if n := p.options.RingBytes; n != 0 {
+		spec.Maps[objectMapEvents].MaxEntries = max(uint32(os.Getpagesize()), 1<<bits.Len32(n-1))
+	}
+	if err := spec.LoadAndAssign(&p.objects, &ebpf.CollectionOptions{
+		Cache:           cache,
+		MapReplacements: p.options.Scope.Maps(),
+	}); err != nil {
+		return fmt.Errorf("load tcp: %w", err)
+	}
+	p.losses = bpf.NewLosses(p.objects.Losses)
+	p.ring, err = bpf.OpenRing(p.objects.Events)
+	return err
+}
+
+func (p *Probe) attach() error {
+	o := &p.objects
+	for _, program := range []*ebpf.Program{o.TcpGone, o.TcpResetSent, o.TcpResetCame, o.TcpAgain, o.TcpReader, o.TcpState} {
+		l, err := link.AttachTracing(link.TracingOptions{Program: program})
+		if err := p.keep(program, l, err); err != nil {
+			return err
+		}
+	}
+	var err error
+	p.older, err = link.AttachIter(link.IterOptions{Program: o.TcpOlder})
+	if err := p.keep(o.TcpOlder, p.older, err); err != nil {
+		return err
+	}
+	p.again, err = link.AttachIter(link.IterOptions{Program: o.TcpWalk, Map: o.TcpConns})
+	return p.keep(o.TcpWalk, p.again, err)
+}
+
+func (p *Probe) keep(program *ebpf.Program, l link.Link, err error) error {
+	if err != nil {
+		return fmt.Errorf("attach %s: %w", program, err)
+	}
+	p.links = append(p.links, l)
+	return nil
+}
+
+// Lost tells what was dropped since Open.
+func (p *Probe) Lost() []bpf.Loss {
+	lost, err := p.losses.Lost()
+	if err != nil {
+		return nil // closed
+	}
+	if n := p.undecoded.Load(); n > 0 {
+		lost = append(lost, bpf.Loss{Stage: event.LossStage_LOSS_STAGE_DECODE, Count: n})
+	}
+	return lost
+}
+
+// Watermark is a time, ns since the Unix epoch: nothing older than it will be reported any more.
+func (p *Probe) Watermark() uint64 { return p.watermark.Load() }
+
+// Hooks are what the probe is attached to, as libbpf names sections.
+func (p *Probe) Hooks() []string { return p.hooks }
+
+// Close detaches and unloads everything. A running Run returns.
+func (p *Probe) Close() error {
+	var errs []error
+	for _, l := range p.links {
+		errs = append(errs, l.Close())
+	}
+	if p.ring != nil {
+		errs = append(errs, p.ring.Close())
+	}
+	return errors.Join(append(errs, p.objects.Close())...)
+}

@@ -1,0 +1,681 @@
+package tcp
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/orb8-dev/kubectl-orb8/bpf/bpftest"
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+// loopback addresses of both families.
+var families = map[string]string{"IPv4": "127.0.0.1", "IPv6": "::1"}
+
+func exchange(b *bench, p *pair, there, back int) {
+	b.Helper()
+	for _, m := range []struct {
+		from, to *net.TCPConn
+		n        int
+	}{{p.client, p.server, there}, {p.server, p.client, back}} {
+		_, err := m.from.Write(make([]byte, m.n))
+		b.check(err)
+		_, err = io.ReadFull(m.to, make([]byte, m.n))
+		b.check(err)
+	}
+}
+
+// fails waits until a read fails as wanted.
+func fails(b *bench, c *net.TCPConn, want error) {
+	b.Helper()
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, want) {
+		b.Fatalf("read: %v, want %v", err, want)
+	}
+}
+
+// inState waits until the kernel says that a socket is in a state.
+func inState(b *bench, c *net.TCPConn, want event.TCPState) {
+	b.Helper()
+	for deadline := time.Now().Add(patience); b.info(c).State != uint8(want); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.Fatalf("the socket is in state %d, want %s", b.info(c).State, want)
+		}
+	}
+}
+
+func TestEveryEndIsToldWithItsCause(t *testing.T) {
+	const sent, received = 3000, 2000
+	// The peer may put off its acknowledgement of the FIN.
+	resetAfterFIN := []string{
+		"reset in FIN_WAIT1, reset by peer, closed by local, ECONNRESET", "reset in FIN_WAIT2, reset by peer, closed by local, ECONNRESET",
+	}
+	tests := map[string]struct {
+		end func(*bench, *pair)
+		// What the two ends may say; states may depend on whose segment is quicker.
+		client, server []string
+		unread         [2]uint32
+	}{
+		"the client closes first": {
+			end: func(b *bench, p *pair) {
+				p.client.Close()
+				fails(b, p.server, io.EOF)
+				p.server.Close()
+			},
+			client: []string{"closed in FIN_WAIT2, closed by local"},
+			server: []string{"closed in LAST_ACK, closed by peer"},
+		},
+		"the server closes first": {
+			end: func(b *bench, p *pair) {
+				p.server.Close()
+				fails(b, p.client, io.EOF)
+				p.client.Close()
+			},
+			client: []string{"closed in LAST_ACK, closed by peer"},
+			server: []string{"closed in FIN_WAIT2, closed by local"},
+		},
+		"both shut down and hold on to the socket": {
+			end: func(b *bench, p *pair) {
+				b.check(p.client.CloseWrite())
+				fails(b, p.server, io.EOF)
+				b.check(p.server.CloseWrite())
+				fails(b, p.client, io.EOF)
+			},
+			client: []string{"closed in FIN_WAIT2, closed by local"},
+			server: []string{"closed in LAST_ACK, closed by peer"},
+		},
+		"the client lingers for 0 s": {
+			end: func(b *bench, p *pair) {
+				b.check(p.client.SetLinger(0))
+				p.client.Close()
+				fails(b, p.server, syscall.ECONNRESET)
+			},
+			client: []string{"reset in ESTABLISHED, reset by local, TCP_CAUSE_LINGER"},
+			server: []string{"reset in ESTABLISHED, reset by peer, ECONNRESET"},
+		},
+		"the server closes with bytes unread": {
+			end: func(b *bench, p *pair) {
+				_, err := p.client.Write(make([]byte, 17))
+				b.check(err)
+				for b.info(p.server).Bytes_received != sent+17 {
+					time.Sleep(time.Millisecond)
+				}
+				p.server.Close()
+				fails(b, p.client, syscall.ECONNRESET)
+			},
+			client: []string{"reset in ESTABLISHED, reset by peer, ECONNRESET"},
+			server: []string{"reset in ESTABLISHED, reset by local, TCP_CAUSE_UNREAD"},
+			unread: [2]uint32{0, 17},
+		},
+		"the server resets after the client's FIN": {
+			end: func(b *bench, p *pair) {
+				b.check(p.client.CloseWrite())
+				fails(b, p.server, io.EOF)
+				b.check(p.server.SetLinger(0))
+				p.server.Close()
+				fails(b, p.client, syscall.ECONNRESET)
+			},
+			client: resetAfterFIN,
+			server: []string{"reset in CLOSE_WAIT, reset by local, closed by peer, TCP_CAUSE_LINGER"},
+		},
+		"the server resets a client that wants to hear no more": {
+			end: func(b *bench, p *pair) {
+				b.check(p.client.CloseWrite())
+				b.check(p.client.CloseRead())
+				fails(b, p.server, io.EOF)
+				b.check(p.server.SetLinger(0))
+				p.server.Close()
+				for b.info(p.client).State != uint8(event.TCPState_TCP_STATE_CLOSE) {
+					time.Sleep(time.Millisecond)
+				}
+			},
+			client: resetAfterFIN,
+			server: []string{"reset in CLOSE_WAIT, reset by local, closed by peer, TCP_CAUSE_LINGER"},
+		},
+		"the server sends to a client that wants to hear no more": {
+			end: func(b *bench, p *pair) {
+				b.check(p.client.CloseWrite())
+				b.check(p.client.CloseRead())
+				fails(b, p.server, io.EOF)
+				_, err := p.server.Write(make([]byte, 5))
+				b.check(err)
+				inState(b, p.server, event.TCPState_TCP_STATE_CLOSE)
+			},
+			client: []string{
+				"reset in FIN_WAIT1, reset by local, closed by local, TCP_CAUSE_LATE_DATA, ECONNRESET",
+				"reset in FIN_WAIT2, reset by local, closed by local, TCP_CAUSE_LATE_DATA, ECONNRESET",
+			},
+			server: []string{"reset in CLOSE_WAIT, reset by peer, closed by peer, EPIPE"},
+		},
+		"the server sends to a client that is gone": {
+			end: func(b *bench, p *pair) {
+				p.client.Close()
+				fails(b, p.server, io.EOF)
+				_, err := p.server.Write(make([]byte, 5))
+				b.check(err)
+				inState(b, p.server, event.TCPState_TCP_STATE_CLOSE)
+			},
+			client: []string{"closed in FIN_WAIT2, closed by local"},
+			server: []string{"reset in CLOSE_WAIT, reset by peer, closed by peer, EPIPE"},
+		},
+		"their FINs cross": {
+			end: func(b *bench, p *pair) {
+				hear := b.deafen(p.client)
+				hearToo := b.deafen(p.server)
+				b.check(p.client.CloseWrite())
+				b.check(p.server.CloseWrite())
+				hear()
+				hearToo()
+			},
+			client: []string{"closed in FIN_WAIT2, closed by local", "closed in CLOSING, closed by both"},
+			server: []string{"closed in FIN_WAIT2, closed by local", "closed in CLOSING, closed by both"},
+		},
+		"the client hears no answer to data": {
+			end: func(b *bench, p *pair) {
+				b.deafen(p.server)
+				b.option(p.client, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 600)
+				_, err := p.client.Write(make([]byte, 100))
+				b.check(err)
+				fails(b, p.client, syscall.ETIMEDOUT)
+				b.check(p.server.SetLinger(0))
+				p.server.Close()
+			},
+			client: []string{"timeout in ESTABLISHED, TCP_CAUSE_UNACKNOWLEDGED, ETIMEDOUT"},
+			server: []string{"reset in ESTABLISHED, reset by local, TCP_CAUSE_LINGER"},
+		},
+		"the client hears no answer to probes": {
+			end: func(b *bench, p *pair) {
+				b.deafen(p.server)
+				b.check(p.client.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 1}))
+				fails(b, p.client, syscall.ETIMEDOUT)
+				b.check(p.server.SetLinger(0))
+				p.server.Close()
+			},
+			client: []string{"timeout in ESTABLISHED, TCP_CAUSE_PROBES, ETIMEDOUT"},
+			server: []string{"reset in ESTABLISHED, reset by local, TCP_CAUSE_LINGER"},
+		},
+	}
+	comm, err := os.ReadFile("/proc/self/comm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for family, address := range families {
+		for name, test := range tests {
+			t.Run(family+", "+name, func(t *testing.T) {
+				b := newBench(t, Options{})
+				began := time.Now()
+				p := b.connect(address)
+				exchange(b, p, sent, received)
+				test.end(b, p)
+				c, s := b.last(b.client), b.last(b.server)
+				took := time.Since(began)
+				if crossed := test.client[len(test.client)-1]; strings.HasSuffix(crossed, "both") && brief(c) != crossed && brief(s) != crossed {
+					t.Errorf("%s and %s, want one at least %s", brief(c), brief(s), crossed)
+				}
+				for _, end := range []struct {
+					name     string
+					got      *event.Tcp
+					all      []*event.Tcp
+					want     []string
+					opening  event.TCPOutcome
+					observed event.Side
+					received uint64
+					unread   uint32
+				}{
+					{"client", c, b.of(b.client), test.client, event.TCPOutcome_TCP_OUTCOME_CONNECTED, event.Side_SIDE_SRC, received, test.unread[0]},
+					{"server", s, b.of(b.server), test.server, event.TCPOutcome_TCP_OUTCOME_ACCEPTED, event.Side_SIDE_DST, sent + uint64(test.unread[1]), test.unread[1]},
+				} {
+					if !slices.Contains(end.want, brief(end.got)) {
+						t.Errorf("%s: %s, want %s", end.name, brief(end.got), strings.Join(end.want, " or "))
+					}
+					first := end.all[0]
+					if first.Outcome != end.opening || first.SocketCookie != end.got.SocketCookie || first.SocketCookie == 0 {
+						t.Errorf("%s begins with %v, want %s of the same socket", end.name, first, end.opening)
+					}
+					ends := 0
+					for _, e := range end.all {
+						own := e.Src
+						if e.Observed == event.Side_SIDE_DST {
+							own = e.Dst
+						}
+						if e.Observed != end.observed || !e.RoleKnown || own.Pid != uint32(os.Getpid()) || own.Comm != strings.TrimSpace(string(comm)) {
+							t.Errorf("%s: %v of %d %s", end.name, e, os.Getpid(), comm)
+						}
+						if hostPort(t, e.Src) != p.client.LocalAddr().String() || hostPort(t, e.Dst) != p.listener.Addr().String() {
+							t.Errorf("%s: %v -> %v, want %s -> %s", end.name, e.Src, e.Dst, p.client.LocalAddr(), p.listener.Addr())
+						}
+						if e.Outcome != end.opening && e.Outcome != event.TCPOutcome_TCP_OUTCOME_RETRANSMITS {
+							ends++
+						}
+					}
+					if ends != 1 {
+						t.Errorf("%s: %d ends among %v", end.name, ends, end.all)
+					}
+					e := end.got
+					if e.GetBytesReceived() != end.received || e.UnreadBytes == nil || *e.UnreadBytes != end.unread {
+						t.Errorf("%s: %d bytes received and %v unread, want %d and %d", end.name, e.GetBytesReceived(), e.UnreadBytes, end.received, end.unread)
+					}
+					if e.DurationMicros == nil || *e.DurationMicros == 0 || *e.DurationMicros > uint64(took.Microseconds()) || e.SrttMicros == nil {
+						t.Errorf("%s: it took %v, the test %s; round trip %v", end.name, e.DurationMicros, took, e.SrttMicros)
+					}
+				}
+				if h := b.of(b.client)[0].HandshakeMicros; h == nil || *h == 0 || *h > uint64(took.Microseconds()) || b.of(b.server)[0].HandshakeMicros != nil {
+					t.Errorf("handshake of %v µs", h)
+				}
+				if lost := b.probe.Lost(); len(lost) > 0 {
+					t.Errorf("lost %v", lost)
+				}
+			})
+		}
+	}
+}
+
+func TestAnAttemptThatComesToNothingIsToldWithItsCause(t *testing.T) {
+	refuse := func(b *bench, address string) string {
+		l, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
+		b.check(err)
+		defer l.Close()
+		return l.Addr().String()
+	}
+	silent := func(b *bench, address string) string {
+		l := b.listen(address)
+		b.deafen(l)
+		return l.Addr().String()
+	}
+	for name, test := range map[string]struct {
+		to     func(*bench, string) string
+		dialer net.Dialer
+		want   string
+		// again says that the SYN is sent more than once.
+		again bool
+		least time.Duration
+	}{
+		"a port that is closed":            {refuse, net.Dialer{}, "refused in SYN_SENT, reset by peer, ECONNREFUSED", false, 0},
+		"a silent peer":                    {silent, synCount(1), "timeout in SYN_SENT, TCP_CAUSE_UNACKNOWLEDGED, ETIMEDOUT", true, time.Second},
+		"a program without patience":       {silent, net.Dialer{Timeout: 100 * time.Millisecond}, "abandoned in SYN_SENT", false, 100 * time.Millisecond},
+		"a program with a little patience": {silent, net.Dialer{Timeout: 2 * time.Second}, "abandoned in SYN_SENT", true, 2 * time.Second},
+	} {
+		for family, address := range families {
+			t.Run(name+", "+family, func(t *testing.T) {
+				b := newBench(t, Options{})
+				to := test.to(b, address)
+				sent := countSYNs(b, to)
+				began := time.Now()
+				if _, err := b.dial(to, test.dialer); err == nil {
+					t.Fatal("it connected")
+				}
+				took := time.Since(began)
+				got := b.last(b.client)
+				if brief(got) != test.want {
+					t.Errorf("%s, want %s", brief(got), test.want)
+				}
+				syns := sent() - 1
+				if syns > 0 != test.again {
+					t.Errorf("%d SYNs were sent again", syns)
+				}
+				if got.SynRetransmits == nil || *got.SynRetransmits != syns || got.GetRetransmits() != uint64(syns) {
+					t.Errorf("%v, want %d SYNs sent again", got, syns)
+				}
+				if d := time.Duration(*got.DurationMicros) * time.Microsecond; d < test.least-10*time.Millisecond || d > took {
+					t.Errorf("it took %s, the dialer %s", d, took)
+				}
+				if hostPort(t, got.Dst) != to || got.Src.Port == 0 || got.Src.Pid != uint32(os.Getpid()) || got.Observed != event.Side_SIDE_SRC || got.SrttMicros != nil {
+					t.Errorf("%v", got)
+				}
+				var again uint32
+				all := b.of(b.client)
+				for _, e := range all[:len(all)-1] {
+					if e.Outcome != event.TCPOutcome_TCP_OUTCOME_RETRANSMITS || e.State != event.TCPState_TCP_STATE_SYN_SENT {
+						t.Errorf("%v", e)
+					}
+					again += e.GetNewRetransmits()
+				}
+				if again != syns {
+					t.Errorf("retransmits told of %d SYNs, want %d", again, syns)
+				}
+			})
+		}
+	}
+}
+
+// countSYNs gives a function that says how many SYNs have come for an address since.
+func countSYNs(b *bench, to string) func() uint32 {
+	b.Helper()
+	a := netip.MustParseAddrPort(to)
+	family := unix.AF_INET
+	if a.Addr().Is6() {
+		family = unix.AF_INET6
+	}
+	tap, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_NONBLOCK, unix.IPPROTO_TCP)
+	b.check(err)
+	b.Cleanup(func() { unix.Close(tap) })
+	return func() (n uint32) {
+		packet := make([]byte, 1500)
+		for {
+			size, _, err := unix.Recvfrom(tap, packet, 0)
+			if err != nil {
+				return n
+			}
+			segment := packet[:size]
+			if family == unix.AF_INET {
+				segment = segment[4*(segment[0]&15):]
+			}
+			if flags := segment[13]; binary.BigEndian.Uint16(segment[2:]) == a.Port() && flags&2 != 0 {
+				n++
+			}
+		}
+	}
+}
+
+func TestAConnectionThatIsNotAcceptedIsResetByItsListenersEnd(t *testing.T) {
+	b := newBench(t, Options{})
+	l := b.listen("127.0.0.1")
+	c, err := b.dial(l.Addr().String(), net.Dialer{})
+	b.check(err)
+	l.Close()
+	fails(b, c, syscall.ECONNRESET)
+	if got := brief(b.last(b.server)); got != "reset in ESTABLISHED, reset by local, TCP_CAUSE_NOT_ACCEPTED" {
+		t.Errorf("the server says %s", got)
+	}
+	if got := brief(b.last(b.client)); got != "reset in ESTABLISHED, reset by peer, ECONNRESET" {
+		t.Errorf("the client says %s", got)
+	}
+}
+
+func TestICMPErrorsAreToldApartFromResets(t *testing.T) {
+	for code, want := range map[byte]string{
+		1: "unreachable in SYN_SENT, TCP_CAUSE_ICMP, EHOSTUNREACH", // host unreachable
+		3: "refused in SYN_SENT, TCP_CAUSE_ICMP, ECONNREFUSED",     // port unreachable
+	} {
+		t.Run(want, func(t *testing.T) {
+			b := newBench(t, Options{})
+			// Loopback gives raw sockets the SYN as well, and takes our answer for a router's.
+			tap, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_TCP)
+			b.check(err)
+			defer unix.Close(tap)
+			router, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP)
+			b.check(err)
+			defer unix.Close(router)
+			l := b.listen("127.0.0.1")
+			b.deafen(l)
+			answered := make(chan error, 1)
+			go func() {
+				packet := make([]byte, 1500)
+				n, _, err := unix.Recvfrom(tap, packet, 0)
+				if err == nil {
+					message := append([]byte{3, code, 0, 0, 0, 0, 0, 0}, packet[:min(n, 28)]...)
+					sum := checksum(message)
+					message[2], message[3] = byte(sum>>8), byte(sum)
+					err = unix.Sendto(router, message, 0, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
+				}
+				answered <- err
+			}()
+			if _, err := b.dial(l.Addr().String(), net.Dialer{Timeout: patience}); err == nil {
+				t.Fatal("it connected")
+			}
+			b.check(<-answered)
+			if got := brief(b.last(b.client)); got != want {
+				t.Errorf("%s, want %s", got, want)
+			}
+		})
+	}
+}
+
+// checksum is the internet checksum.
+func checksum(b []byte) uint16 {
+	var sum uint32
+	for i := 0; i+1 < len(b); i += 2 {
+		sum += uint32(b[i])<<8 | uint32(b[i+1])
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	return ^uint16(sum)
+}
+
+func TestAProcessThatEndsWithBytesUnreadIsToldOf(t *testing.T) {
+	b := newBench(t, Options{})
+	l := b.listen("127.0.0.1")
+	cmd := bpftest.Child(t, "deaf client", b.client)
+	cmd.Args = []string{"deaf", l.Addr().String()}
+	b.check(cmd.Start())
+	s, err := l.Accept()
+	b.check(err)
+	defer s.Close()
+	_, err = io.ReadFull(s, make([]byte, 1))
+	b.check(err)
+	_, err = s.Write(make([]byte, 33))
+	b.check(err)
+	for b.info(s).Unacked > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	b.check(cmd.Process.Kill())
+	if err := cmd.Wait(); err == nil {
+		t.Fatal("it ended by itself")
+	}
+	got := b.last(b.client)
+	if brief(got) != "reset in ESTABLISHED, reset by local, TCP_CAUSE_UNREAD" || !got.ProcessEnded || got.GetUnreadBytes() != 33 || got.Src.Pid != uint32(cmd.Process.Pid) {
+		t.Errorf("%s: %v", brief(got), got)
+	}
+}
+
+func TestAConnectionThatIsKilledFromOutsideIsToldOf(t *testing.T) {
+	b := newBench(t, Options{})
+	p := b.connect("127.0.0.1")
+	err := netlink.SocketDestroy(p.client.LocalAddr(), p.client.RemoteAddr())
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOENT) && b.info(p.client).State == established {
+		t.Skip("this kernel cannot kill sockets (CONFIG_INET_DIAG_DESTROY)")
+	}
+	b.check(err)
+	fails(b, p.client, syscall.ECONNABORTED)
+	if got := brief(b.last(b.client)); got != "reset in ESTABLISHED, reset by local, TCP_CAUSE_KILLED, ECONNABORTED" {
+		t.Errorf("the client says %s", got)
+	}
+	if got := brief(b.last(b.server)); got != "reset in ESTABLISHED, reset by peer, ECONNRESET" {
+		t.Errorf("the server says %s", got)
+	}
+}
+
+func TestMPTCPConnectionsAreToldOfByTheirSubflows(t *testing.T) {
+	for name, both := range map[string]bool{"MPTCP": true, "fallen back to TCP": false} {
+		for older := range 2 {
+			t.Run(fmt.Sprintf("%s, listener older: %v", name, older == 1), func(t *testing.T) {
+				b := newScope(t)
+				if older == 0 {
+					b.open(Options{})
+				}
+				var l net.Listener
+				b.server.Run(t, func() {
+					var lc net.ListenConfig
+					lc.SetMultipathTCP(true)
+					var err error
+					l, err = lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+					b.check(err)
+				})
+				defer l.Close()
+				if older == 1 {
+					b.open(Options{})
+				}
+				var d net.Dialer
+				d.SetMultipathTCP(both)
+				c, err := b.dial(l.Addr().String(), d)
+				b.check(err)
+				if is, err := c.MultipathTCP(); err != nil || is != both {
+					t.Skipf("this kernel has no MPTCP: %v, %v", is, err)
+				}
+				conn, err := l.Accept()
+				b.check(err)
+				s := conn.(*net.TCPConn)
+				defer s.Close()
+				exchange(b, &pair{client: c, server: s}, 3000, 2000)
+				c.Close()
+				fails(b, s, io.EOF)
+				s.Close()
+				for name, end := range map[string]struct {
+					in      *bpftest.Cgroup
+					first   event.TCPOutcome
+					sent    uint64
+					closer  event.TCPEnd
+					process func(*event.Tcp) *event.Endpoint
+				}{
+					"client": {b.client, event.TCPOutcome_TCP_OUTCOME_CONNECTED, 3000, event.TCPEnd_TCP_END_LOCAL, (*event.Tcp).GetSrc},
+					"server": {b.server, event.TCPOutcome_TCP_OUTCOME_ACCEPTED, 2000, event.TCPEnd_TCP_END_PEER, (*event.Tcp).GetDst},
+				} {
+					last := b.last(end.in)
+					all := b.of(end.in)
+					if len(all) != 2 || all[0].Outcome != end.first || last.GetBytesSent() != end.sent {
+						t.Errorf("%s: %v", name, all)
+					}
+					if !both && (last.Outcome != event.TCPOutcome_TCP_OUTCOME_CLOSED || last.ClosedBy != end.closer) {
+						t.Errorf("%s: %s", name, brief(last))
+					}
+					for _, e := range all {
+						if own := end.process(e); own.Pid != uint32(os.Getpid()) {
+							t.Errorf("%s: %s is of process %d", name, brief(e), own.Pid)
+						}
+					}
+					t.Logf("%s: %s", name, brief(last))
+				}
+			})
+		}
+	}
+}
+
+func TestRetransmitsOfAnIntervalAreOneEvent(t *testing.T) {
+	b := newBench(t, Options{})
+	p := b.connect("127.0.0.1")
+	hear := b.deafen(p.server)
+	_, err := p.client.Write(make([]byte, 1000))
+	b.check(err)
+	for b.info(p.client).Total_retrans < 3 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	before := b.info(p.client).Total_retrans
+	b.flush()
+	b.flush() // nothing was sent again meanwhile, or it is another event
+	var told uint32
+	n := 0
+	for _, e := range b.of(b.client)[1:] {
+		if e.Outcome != event.TCPOutcome_TCP_OUTCOME_RETRANSMITS || e.State != event.TCPState_TCP_STATE_ESTABLISHED || e.NewRetransmits == nil {
+			t.Fatalf("%v", e)
+		}
+		told += *e.NewRetransmits
+		n++
+	}
+	if after := b.info(p.client).Total_retrans; told < before || told > after || n > 1+int(after-before) {
+		t.Errorf("%d events of %d retransmits; the kernel counted %d before and %d after", n, told, before, after)
+	}
+	hear()
+	_, err = io.ReadFull(p.server, make([]byte, 1000))
+	b.check(err)
+	for b.info(p.client).Unacked > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	total := b.info(p.client).Total_retrans
+	p.client.Close()
+	p.server.Close()
+	end := b.last(b.client)
+	told = 0
+	for _, e := range b.of(b.client) {
+		told += e.GetNewRetransmits()
+	}
+	if end.GetRetransmits() != uint64(total) || told != total || end.GetBytesSent() != 1000 || *end.SynRetransmits != 0 {
+		t.Errorf("%v in the end and %d in between, the kernel counted %d", end, told, total)
+	}
+}
+
+func TestConnectionsOlderThanTheTraceAreToldOfWithTheirProcess(t *testing.T) {
+	for _, end := range []string{"FIN", "RST"} {
+		t.Run(end, func(t *testing.T) {
+			b := newScope(t)
+			p := b.connect("127.0.0.1")
+			exchange(b, p, 300, 200)
+			b.open(Options{})
+			if end == "RST" {
+				b.check(p.client.SetLinger(0))
+			}
+			p.client.Close()
+			if end == "FIN" {
+				fails(b, p.server, io.EOF)
+			} else {
+				fails(b, p.server, syscall.ECONNRESET)
+			}
+			p.server.Close()
+			c, s := b.last(b.client), b.last(b.server)
+			for _, e := range []*event.Tcp{c, s} {
+				own := e.Src
+				if e.Observed == event.Side_SIDE_DST {
+					own = e.Dst
+				}
+				if e.DurationMicros != nil || e.HandshakeMicros != nil || e.SynRetransmits != nil || own.Pid != uint32(os.Getpid()) || !e.RoleKnown {
+					t.Errorf("%v", e)
+				}
+			}
+			if c.Observed != event.Side_SIDE_SRC || c.GetBytesSent() != 300 || c.GetBytesReceived() != 200 || s.Observed != event.Side_SIDE_DST || s.GetBytesSent() != 200 {
+				t.Errorf("client %v\nserver %v", c, s)
+			}
+			want := map[string][2]string{
+				"FIN": {"closed in FIN_WAIT2, closed by local", "closed in LAST_ACK, closed by peer"},
+				"RST": {"reset in ESTABLISHED, reset by local, TCP_CAUSE_LINGER", "reset in ESTABLISHED, reset by peer, ECONNRESET"},
+			}[end]
+			if brief(c) != want[0] || brief(s) != want[1] {
+				t.Errorf("%s and %s, want %s", brief(c), brief(s), want)
+			}
+		})
+	}
+}
+
+func TestWhatTheRingBufferCannotTakeIsCounted(t *testing.T) {
+	b := newBench(t, Options{RingBytes: 1}) // a page
+	b.held.Lock()
+	l := b.listen("127.0.0.1")
+	const connections = 100
+	for range connections {
+		c, err := b.dial(l.Addr().String(), net.Dialer{})
+		b.check(err)
+		b.check(c.SetLinger(0))
+		c.Close()
+	}
+	b.held.Unlock()
+	b.flush()
+	delivered := len(b.of(b.client)) + len(b.of(b.server))
+	var gone uint64
+	for _, n := range b.probe.Lost() {
+		if n.Stage != event.LossStage_LOSS_STAGE_KERNEL_BUFFER {
+			t.Errorf("%v", n)
+		}
+		gone += n.Count
+	}
+	if gone == 0 || delivered == 0 || delivered+int(gone) != 4*connections {
+		t.Errorf("%d delivered and %d lost of %d", delivered, gone, 4*connections)
+	}
+}
+
+func TestOnlyWhatIsInScopeIsReported(t *testing.T) {
+	b := newBench(t, Options{})
+	b.check(b.scope.SetCgroup(b.client.ID, false))
+	p := b.connect("127.0.0.1")
+	p.client.Close()
+	fails(b, p.server, io.EOF)
+	p.server.Close()
+	b.last(b.server)
+	if got := b.of(b.client); len(got) > 0 {
+		t.Errorf("%v", got)
+	}
+}
+
+func hostPort(t *testing.T, e *event.Endpoint) string {
+	t.Helper()
+	return (&net.TCPAddr{IP: e.Address, Port: int(e.Port)}).String()
+}

@@ -1,0 +1,333 @@
+package e2e
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
+	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
+)
+
+// tcpEvent is what jq finds of a connection's end.
+type tcpEvent struct {
+	Time                                           time.Time
+	Node, Pod, Container, Outcome, State, Observed string
+	ResetBy, ClosedBy, Cause, Error, Reason        *string
+	Src, Dst                                       tcpEnd
+	HandshakeMicros, DurationMicros, SrttMicros    *int64
+	BytesSent, BytesReceived                       *uint64
+	UnreadBytes                                    *uint64
+	Retransmits, SynRetransmits, NewRetransmits    *int
+	SocketCookie                                   uint64
+}
+
+type tcpEnd struct {
+	Namespace, Pod, Container, Node, Service, Address, Comm *string
+	Port, PID                                               *uint32
+}
+
+// story is how one end of a connection is told: its outcomes in order, with what stands beside them.
+func story(events []tcpEvent) string {
+	words := func(s *string, prefix string) string {
+		if s == nil {
+			return ""
+		}
+		return prefix + *s
+	}
+	var parts []string
+	for _, e := range events {
+		if e.Outcome == "retransmits" {
+			continue // how many intervals they take is the kernel's choice
+		}
+		parts = append(parts, e.Outcome+words(e.ResetBy, " by ")+words(e.Cause, " for ")+words(e.ClosedBy, ", closed by ")+words(e.Error, ", "))
+	}
+	return strings.Join(parts, "; ")
+}
+
+// ofPort gives what a pod's end told of the connections to a port.
+func ofPort(t *testing.T, tr *kit.Trace, pod string, port uint16) (events []tcpEvent) {
+	t.Helper()
+	tr.JQ(t, &events, `map(select(.kind == "tcp" and .pod == $pod and .dst.port == ($port | tonumber)))`, "--arg", "pod", pod, "--arg", "port", strconv.Itoa(int(port)))
+	return events
+}
+
+// ending is a connection whose ends are known.
+type ending struct {
+	name string
+	v6   bool
+	// connect and accept are the arguments of the workload's two ends; without the latter nobody listens.
+	connect, accept []string
+	// drop: the server's host loses the SYNs.
+	drop bool
+	// What the two ends are to tell.
+	client, server string
+	// fails is the error that the client's program gets.
+	fails string
+	// What the server's end receives, and what its program has not read of that when it closes.
+	bytes, unread uint64
+
+	port   uint16
+	syns   int
+	took   time.Duration
+	report report.Report
+}
+
+func (s *ending) play(t *testing.T, client, server *kit.Pod) {
+	t.Helper()
+	to := netip.AddrPortFrom(server.IP(t, s.v6), s.port)
+	var peer *kit.Command
+	if s.accept != nil {
+		peer = server.Start(t, append([]string{"accept", "-listen", fmt.Sprintf(":%d", s.port)}, s.accept...)...)
+		if r := peer.Next(t); r.Kind != report.Listening {
+			t.Fatalf("%s: %+v", s.name, r)
+		}
+	}
+	count := func() int { return 0 }
+	if s.drop {
+		count = server.DropSYNs(t, s.port)
+	}
+	reports := client.Exec(t, append([]string{"connect", "-to", to.String()}, s.connect...)...)
+	var accepted []report.Report
+	if peer != nil {
+		accepted = peer.Wait(t)
+	}
+	if len(reports) != 1 || reports[0].Error != s.fails {
+		t.Fatalf("%s: the client reports %+v, want the error %q", s.name, reports, s.fails)
+	}
+	s.report, s.syns = reports[0], count()
+	end := s.report.End
+	for _, r := range accepted {
+		if r.End.After(end) { // close(2) does not wait for the other end
+			end = r.End
+		}
+	}
+	s.took = end.Sub(s.report.Start)
+}
+
+// TestTCP makes connections whose ends are known, and holds what both ends are told of against that.
+func TestTCP(t *testing.T) {
+	e := kit.NeedOwn(t)
+	ns := e.Namespace(t, nil)
+	pods := e.Pods(t,
+		kit.PodSpec{Namespace: ns, Name: "client", Node: e.Nodes[0]},
+		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-tcp", ":7000-7009"}},
+	)
+	client, server := pods[0], pods[1]
+	vip := e.Service(t, ns, "web", "server", false, 7000, 7009)
+	at := func(port uint16) string { return netip.AddrPortFrom(server.IP(t, false), port).String() }
+
+	// Open and half used when the trace begins.
+	held := client.Start(t, "tcp", "-to", at(7003), "-run", "3", "-hold", "-send", "5000", "-recv", "3000")
+	if r := held.Next(t); r.Kind != report.Holding {
+		t.Fatalf("got %+v, want a held connection", r)
+	}
+	const lossy = 7004
+	server.DropIncoming(t, lossy, 7)
+
+	endings := []*ending{
+		{name: "refused", fails: "ECONNREFUSED", client: "refused by peer, ECONNREFUSED"},
+		{name: "refused, IPv6", v6: true, fails: "ECONNREFUSED", client: "refused by peer, ECONNREFUSED"},
+		{
+			name: "no answer", drop: true, connect: []string{"-syn-retries", "1"}, fails: "ETIMEDOUT",
+			client: "timeout for unacknowledged, ETIMEDOUT",
+		},
+		{name: "abandoned", drop: true, connect: []string{"-timeout", "1700ms"}, fails: "gave up", client: "abandoned"},
+		{name: "abandoned at once", drop: true, connect: []string{"-timeout", "200ms"}, fails: "gave up", client: "abandoned"},
+		{
+			name: "the client closes first", connect: []string{"-send", "100"}, accept: []string{"-read", "100", "-end", "wait"}, bytes: 100,
+			client: "connected; closed, closed by local", server: "accepted; closed, closed by peer",
+		},
+		{
+			name: "the server closes first, IPv6", v6: true, connect: []string{"-send", "200", "-end", "wait"}, accept: []string{"-read", "200"}, bytes: 200,
+			client: "connected; closed, closed by peer", server: "accepted; closed, closed by local",
+		},
+		{
+			name: "the client resets", connect: []string{"-send", "300", "-end", "reset"}, accept: []string{"-read", "300", "-end", "wait"}, bytes: 300,
+			client: "connected; reset by local for linger", server: "accepted; reset by peer, ECONNRESET",
+		},
+		{
+			name: "the server resets", connect: []string{"-send", "400", "-end", "wait"}, accept: []string{"-read", "400", "-end", "reset"}, bytes: 400,
+			fails: "ECONNRESET", client: "connected; reset by peer, ECONNRESET", server: "accepted; reset by local for linger",
+		},
+		{
+			name: "the server does not read all", connect: []string{"-send", "500", "-end", "wait"}, accept: []string{"-read", "10"}, bytes: 500, unread: 490,
+			fails: "ECONNRESET", client: "connected; reset by peer, ECONNRESET", server: "accepted; reset by local for unread-data",
+		},
+	}
+	tr := e.Trace(t, "trace", "tcp", "-n", ns, "-o", "json", "--fail-on-loss")
+	tr.AwaitStreaming(t, 2)
+	for i, s := range endings {
+		s.port = 7050 + uint16(i)
+		s.play(t, client, server)
+	}
+	byService := client.Exec(t, "tcp", "-to", netip.AddrPortFrom(vip, 7005).String(), "-run", "5", "-conns", "20", "-send", "700", "-recv", "900")
+	server.Served(t, 5, 20)
+	again := client.Exec(t, "tcp", "-to", at(lossy), "-run", "4", "-send", "4000000", "-recv", "2000")[0]
+	server.Served(t, 4, 1)
+	held.Resume(t)
+	held.Wait(t)
+	server.Served(t, 3, 1)
+	tr.Stop(t)
+
+	for _, s := range endings {
+		t.Run(s.name, func(t *testing.T) { s.check(t, tr, ns, e) })
+	}
+	t.Run("by a Service", func(t *testing.T) {
+		for _, pod := range []string{"client", "server"} {
+			events := ofPort(t, tr, pod, 7005)
+			sockets := map[uint64][]tcpEvent{}
+			for _, ev := range events {
+				sockets[ev.SocketCookie] = append(sockets[ev.SocketCookie], ev)
+			}
+			if len(sockets) != len(byService) {
+				t.Errorf("%s: %d connections, want %d", pod, len(sockets), len(byService))
+			}
+			for _, events := range sockets {
+				want, sent, received := "connected; closed, closed by local", uint64(700), uint64(900)
+				if pod == "server" {
+					want, sent, received = "accepted; closed, closed by peer", received, sent
+				}
+				if got := story(events); got != want {
+					t.Errorf("%s: %s, want %s", pod, got, want)
+				}
+				last := events[len(events)-1]
+				equal(t, "bytesSent", last.BytesSent, sent)
+				equal(t, "bytesReceived", last.BytesReceived, received)
+				if pod == "client" && (last.Dst.Service == nil || *last.Dst.Service != "web") || pod == "server" && (last.Src.Pod == nil || *last.Src.Pod != "client") {
+					t.Errorf("%s: from %+v to %+v", pod, last.Src, last.Dst)
+				}
+			}
+		}
+	})
+	t.Run("retransmits", func(t *testing.T) {
+		events := ofPort(t, tr, "client", lossy)
+		var told int
+		bursts := map[int64]int{}
+		for _, ev := range events {
+			if ev.Outcome == "retransmits" {
+				told += *ev.NewRetransmits
+				bursts[ev.Time.Unix()]++
+			}
+		}
+		if again.TCP.TotalRetrans == 0 {
+			t.Fatal("no retransmits were forced: the test tests nothing")
+		}
+		last := events[len(events)-1]
+		if got := story(events); got != "connected; closed, closed by local" || told != int(again.TCP.TotalRetrans) || *last.Retransmits != told {
+			t.Errorf("%s: %d retransmits told of in between and %d at the end, the client's kernel counted %d", got, told, *last.Retransmits, again.TCP.TotalRetrans)
+		}
+		for second, n := range bursts {
+			// The connection's end tells of what is left, and walks may be late.
+			if n > 3 {
+				t.Errorf("%d events of retransmits in the second %d", n, second)
+			}
+		}
+	})
+	t.Run("older than the trace", func(t *testing.T) {
+		for pod, want := range map[string]string{"client": "closed, closed by local", "server": "closed, closed by peer"} {
+			events := ofPort(t, tr, pod, 7003)
+			if got := story(events); got != want {
+				t.Fatalf("%s: %s, want %s", pod, got, want)
+			}
+			last := events[len(events)-1]
+			own, sent := last.Src, uint64(5000)
+			if pod == "server" {
+				own, sent = last.Dst, 3000
+			}
+			if last.DurationMicros != nil || last.HandshakeMicros != nil || last.SynRetransmits != nil || own.Comm == nil || *own.Comm != "workload" {
+				t.Errorf("%s: %+v of %+v", pod, last, own)
+			}
+			equal(t, "bytesSent", last.BytesSent, sent)
+		}
+	})
+	t.Run("every line fits the published schema", func(t *testing.T) { tr.CheckSchema(t) })
+	t.Run("table", func(t *testing.T) { tcpTable(t, e, ns, client, server) })
+}
+
+func (s *ending) check(t *testing.T, tr *kit.Trace, ns string, e *kit.Env) {
+	c, d := ofPort(t, tr, "client", s.port), ofPort(t, tr, "server", s.port)
+	if got := story(c); got != s.client {
+		t.Fatalf("the client tells: %s; want %s", got, s.client)
+	}
+	if got := story(d); got != s.server {
+		t.Fatalf("the server tells: %s; want %s", got, s.server)
+	}
+	names := func(end tcpEnd, pod, node string) {
+		t.Helper()
+		if end.Pod == nil || *end.Pod != pod || end.Namespace == nil || *end.Namespace != ns || end.Node == nil || *end.Node != node {
+			t.Errorf("an end of %s on %s is %+v", pod, node, end)
+		}
+	}
+	for _, events := range [][]tcpEvent{c, d} {
+		for _, ev := range events {
+			names(ev.Src, "client", e.Nodes[0])
+			names(ev.Dst, "server", e.Nodes[1])
+			own, node := ev.Src, e.Nodes[0]
+			if ev.Observed == "dst" {
+				own, node = ev.Dst, e.Nodes[1]
+			}
+			if ev.Container != "workload" || ev.Node != node || own.Comm == nil || *own.Comm != "workload" || own.PID == nil || ev.Reason == nil {
+				t.Errorf("%+v", ev)
+			}
+			if ev.SocketCookie != events[0].SocketCookie {
+				t.Errorf("events of two sockets: %+v", events)
+			}
+		}
+	}
+	last := c[len(c)-1]
+	if last.DurationMicros == nil || *last.DurationMicros <= 0 || *last.DurationMicros > s.took.Microseconds()+1 {
+		t.Errorf("it took %v µs, the programs saw %s", *last.DurationMicros, s.took)
+	}
+	if s.drop {
+		// The program's clock began before the SYN and ended after the kernel's verdict.
+		if late := s.took - time.Duration(*last.DurationMicros)*time.Microsecond; late > time.Second {
+			t.Errorf("it took %d µs, the client's program saw %s", *last.DurationMicros, s.took)
+		}
+		var told int
+		for _, ev := range c {
+			if ev.NewRetransmits != nil {
+				told += *ev.NewRetransmits
+			}
+		}
+		if s.syns == 0 || last.SynRetransmits == nil || *last.SynRetransmits != s.syns-1 || *last.Retransmits != s.syns-1 || told != s.syns-1 {
+			t.Errorf("%+v and %d told of in between; %d SYNs have come", last, told, s.syns)
+		}
+		return
+	}
+	equal(t, "bytesSent", last.BytesSent, s.report.BytesSent)
+	equal(t, "bytesReceived", last.BytesReceived, 0)
+	if len(d) == 0 {
+		return
+	}
+	if c[0].HandshakeMicros == nil || *c[0].HandshakeMicros <= 0 || *c[0].HandshakeMicros > *last.DurationMicros || last.SrttMicros == nil {
+		t.Errorf("a handshake of %v µs in %d", c[0].HandshakeMicros, *last.DurationMicros)
+	}
+	last = d[len(d)-1]
+	equal(t, "bytesSent", last.BytesSent, 0)
+	equal(t, "bytesReceived", last.BytesReceived, s.bytes)
+	if last.ResetBy == nil || *last.ResetBy == "local" { // a RST may come before the program has read
+		equal(t, "unreadBytes", last.UnreadBytes, s.unread)
+	}
+}
+
+// tcpTable looks at what people see.
+func tcpTable(t *testing.T, e *kit.Env, ns string, client, server *kit.Pod) {
+	tr := e.Trace(t, "trace", "tcp", "client", "-n", ns, "--filter", `outcome == "refused"`)
+	tr.AwaitStreaming(t, 1)
+	client.Exec(t, "connect", "-to", netip.AddrPortFrom(server.IP(t, false), 7099).String())
+	tr.Stop(t)
+	written, err := os.ReadFile(tr.Output)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"PEER", "OUTCOME", "WHY", "client", "->server:7099", "refused", "workload", "the peer answered the SYN with a RST"} {
+		if !strings.Contains(string(written), want) {
+			t.Errorf("no %s in\n%s", want, written)
+		}
+	}
+}
