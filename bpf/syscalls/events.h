@@ -96,31 +96,33 @@ volatile __u64 walk_ns = 0;
 /* Not only then. */
 volatile bool walk_all = false;
 
-static __always_inline void send(void *event, __u64 size)
-{
-	/* The reader looks by itself: it is woken only where that may be too late. */
-	__u64 flags = BPF_RB_NO_WAKEUP;
-
-	if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > bpf_ringbuf_query(&events, BPF_RB_RING_SIZE) / 4)
-		flags = BPF_RB_FORCE_WAKEUP;
-	if (bpf_ringbuf_output(&events, event, size, flags))
-		count_loss(LOST_RING);
-}
-
-static __always_inline void send_event(struct syscall_event *e)
-{
-	__u64 size = (__u64)e->text_len[0] + e->text_len[1];
-
-	if (size > sizeof(e->text))
-		return;
-	send(e, HEAD + size);
-}
-
 /* The compiler knows that n is less, and would leave the mask away, which the verifier wants to see. */
-static __always_inline __u32 masked(__u32 n, __u32 mask)
+static __always_inline __u64 masked(__u64 n, __u64 mask)
 {
 	asm volatile("" : "+r"(n));
 	return n & mask;
+}
+
+/* The reader looks by itself: it is woken only where that may be too late. */
+static __always_inline __u64 wake(void)
+{
+	if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > bpf_ringbuf_query(&events, BPF_RB_RING_SIZE) / 4)
+		return BPF_RB_FORCE_WAKEUP;
+	return BPF_RB_NO_WAKEUP;
+}
+
+/*
+ * The lengths are read from the record, and their bounds shown, right before they are used: older verifiers forget what they knew
+ * of a number that the compiler puts on the stack in between.
+ */
+static __always_inline void send_event(struct syscall_event *e)
+{
+	__u64 flags = wake(), size = (__u64)e->text_len[0] + e->text_len[1];
+
+	if (size > sizeof(e->text))
+		return;
+	if (bpf_ringbuf_output(&events, e, HEAD + size, flags))
+		count_loss(LOST_RING);
 }
 
 /* Reads a text of at most room bytes, and says how long it is; *unread where it is not all there. */
@@ -152,18 +154,18 @@ static __always_inline __u64 arg(const __u64 *args, __u32 i)
 static __always_inline void read_texts(struct syscall_event *e, const struct call *c)
 {
 	bool unread;
-	__u32 n;
+	__u64 n;
 
 	e->text_len[0] = e->text_len[1] = 0;
 	if (!c->text[0])
 		return;
 	n = read_text(e->text, TEXT_SIZE, c->text[0], arg(e->args, c->text_arg[0]), arg(e->args, c->text_arg[0] + 1), &unread);
-	n = masked(n, TEXT_SIZE - 1);
 	e->text_len[0] = n;
 	if (unread)
 		e->flags |= UNREAD_0;
 	if (!c->text[1])
 		return;
+	n = masked(e->text_len[0], TEXT_SIZE - 1);
 	e->text_len[1] = read_text(e->text + n, TEXT_SIZE, c->text[1], arg(e->args, c->text_arg[1]),
 				   arg(e->args, c->text_arg[1] + 1), &unread);
 	if (unread)
@@ -175,7 +177,8 @@ static __always_inline void send_read_again(struct syscall_event *e, const struc
 {
 	struct syscall_event *out;
 	struct long_event *big;
-	__u32 zero = 0, n, m;
+	__u64 n, m, flags;
+	__u32 zero = 0;
 	bool unread;
 
 	big = bpf_map_lookup_elem(&scratch, &zero);
@@ -196,14 +199,17 @@ static __always_inline void send_read_again(struct syscall_event *e, const struc
 		else
 			out->flags &= ~UNREAD_0;
 	}
-	n = masked(n, LONG_TEXT - 1);
 	out->text_len[0] = n;
-	m = read_text(big->text + n, LONG_TEXT, c->text[1], arg(e->args, c->text_arg[1]), arg(e->args, c->text_arg[1] + 1), &unread);
+	n = masked(out->text_len[0], LONG_TEXT - 1);
+	out->text_len[1] = read_text(big->text + n, LONG_TEXT, c->text[1], arg(e->args, c->text_arg[1]),
+				     arg(e->args, c->text_arg[1] + 1), &unread);
 	if (unread)
 		out->flags |= UNREAD_1;
-	m = masked(m, LONG_TEXT - 1);
-	out->text_len[1] = m;
-	send(big, HEAD + n + m);
+	flags = wake();
+	n = masked(out->text_len[0], LONG_TEXT - 1);
+	m = masked(out->text_len[1], LONG_TEXT - 1);
+	if (bpf_ringbuf_output(&events, big, HEAD + n + m, flags))
+		count_loss(LOST_RING);
 }
 
 static __always_inline void begin(struct syscall_event *e, struct task_struct *task, struct pt_regs *regs, const struct call *c,
