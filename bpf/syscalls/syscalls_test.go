@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
@@ -37,6 +38,7 @@ var longPath = "/" + strings.Repeat("orb8-no-such-directory/", 60) + "x"
 // children are what child processes of the tests do.
 var children = map[string]func() error{
 	"calls": makeCalls, "getppid": makeGetppids, "blocked": makeBlocked, "older": makeOlder, "exec": makeExec,
+	"refused": makeRefused,
 }
 
 func TestMain(m *testing.M) {
@@ -119,6 +121,28 @@ func makeOlder() error {
 func makeExec() error {
 	runtime.LockOSThread()
 	return unix.Exec("/proc/self/exe", []string{"again"}, []string{"ORB8_BPFTEST_CHILD=getppid"})
+}
+
+// makeRefused calls what its own seccomp filter refuses.
+func makeRefused() error {
+	runtime.LockOSThread()
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, // the number
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: unix.SYS_GETPRIORITY},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EXDEV)},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	}
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	if err := unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&program)), 0, 0); err != nil {
+		return err
+	}
+	if _, err := unix.Getpriority(2, 77); err != unix.EXDEV {
+		return fmt.Errorf("getpriority: %w", err)
+	}
+	return nil
 }
 
 // rig is a probe that observes a cgroup, and what it has reported of it.
@@ -484,6 +508,17 @@ func TestASuccessfulExecIsACallThatReturns(t *testing.T) {
 	e := find(t, got, 2, "execve", named("execve", `"/proc/self/exe"`))[1]
 	if string(e.Path) != "/proc/self/exe" || e.GetResult() != 0 || e.DurationNanos == nil || e.Errno != "" {
 		t.Errorf("got %v", e)
+	}
+}
+
+func TestACallThatSeccompRefusesIsReported(t *testing.T) {
+	r := newRig(t, Options{ErrorsOnly: true, Names: []string{"getpriority"}}, false, nil)
+	pid, _ := r.run("refused")
+	got := r.end()
+	noLoss(t, r)
+	s := find(t, got, 1, "getpriority", named("getpriority", ""))[0]
+	if s.Args != "2, 77" || s.Errno != "EXDEV" || s.DurationNanos != nil || s.Pid != uint32(pid) {
+		t.Errorf("got %v", s)
 	}
 }
 
