@@ -65,13 +65,14 @@ type probeObjects struct {
 	Calls  *ebpf.Map `ebpf:"calls"`
 	Events *ebpf.Map `ebpf:"events"`
 	Losses *ebpf.Map `ebpf:"losses"`
+	Missed *ebpf.Map `ebpf:"missed"`
 
 	WalkNs  *ebpf.Variable `ebpf:"walk_ns"`
 	WalkAll *ebpf.Variable `ebpf:"walk_all"`
 }
 
 func (o *probeObjects) Close() error {
-	return errors.Join(o.CallEnter.Close(), o.CallExit.Close(), o.CallWalk.Close(), o.Calls.Close(), o.Events.Close(), o.Losses.Close())
+	return errors.Join(o.CallEnter.Close(), o.CallExit.Close(), o.CallWalk.Close(), o.Calls.Close(), o.Events.Close(), o.Losses.Close(), o.Missed.Close())
 }
 
 var needs = []bpf.Need{

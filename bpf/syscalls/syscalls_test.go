@@ -2,9 +2,9 @@ package syscalls
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -14,6 +14,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
 
@@ -387,10 +388,10 @@ func TestOnlyErrorsWhereOnlyErrorsAreWanted(t *testing.T) {
 	find(t, got, 0, "successes", func(s *event.Syscall) bool { return s.Errno == "" || s.Result == nil })
 }
 
-// older starts a child that waits in poll when it returns.
-func (r *rig) older() (cmd *exec.Cmd, release func()) {
+// older starts a child, one thread of which waits in poll when it returns.
+func (r *rig) older() (tid int, release func()) {
 	r.Helper()
-	cmd = bpftest.Child(r, "older", r.cgroup)
+	cmd := bpftest.Child(r, "older", r.cgroup)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		r.Fatal(err)
@@ -402,7 +403,6 @@ func (r *rig) older() (cmd *exec.Cmd, release func()) {
 	if err := cmd.Start(); err != nil {
 		r.Fatal(err)
 	}
-	var tid int
 	if _, err := fmt.Fscanln(out, &tid); err != nil {
 		r.Fatal(err)
 	}
@@ -414,7 +414,7 @@ func (r *rig) older() (cmd *exec.Cmd, release func()) {
 		}
 		// The state stands behind the name.
 		if strings.Contains(string(b), ") S ") {
-			return cmd, func() {
+			return tid, func() {
 				in.Close()
 				if err := cmd.Wait(); err != nil {
 					r.Error(err)
@@ -497,6 +497,36 @@ func TestACallThatHasNotReturnedIsReported(t *testing.T) {
 	}
 	if last < uint64(wait) {
 		t.Errorf("Flush tells of %d ns, after %v", last, wait)
+	}
+}
+
+func TestACallWhoseEntryFoundNoMemoryIsCountedAsLost(t *testing.T) {
+	bpftest.Root(t)
+	s, err := scope.Open(scope.Options{CgroupRoot: bpftest.CgroupRoot(t)})
+	if err != nil {
+		bpftest.FatalLoad(t, err)
+	}
+	defer s.Close()
+	r := &rig{T: t, scope: s, done: make(chan error, 1), cgroup: bpftest.NewCgroup(t, "orb8-syscalls-test/"+t.Name())}
+	if err := s.SetCgroup(r.cgroup.ID, true); err != nil {
+		t.Fatal(err)
+	}
+	tid, release := r.older()
+	r.open(Options{Names: []string{"poll", "ppoll"}, Interval: time.Hour}, false, nil)
+	// What the program at the entry notes where the task's storage cannot be had, which a test cannot bring about.
+	missed := r.probe.(*Probe).objects.Missed
+	if err := missed.Put(uint32(tid), uint8(1)); err != nil {
+		t.Fatal(err)
+	}
+	release()
+	got := r.end()
+	lost := r.probe.Lost()
+	if len(got) > 0 || len(lost) != 1 || lost[0].Stage != event.LossStage_LOSS_STAGE_KERNEL_MAP || lost[0].Count != 1 {
+		t.Errorf("%d events, lost %v, want one lost", len(got), lost)
+	}
+	var left uint8
+	if err := missed.Lookup(uint32(tid), &left); !errors.Is(err, ebpf.ErrKeyNotExist) {
+		t.Errorf("the note is still there: %v", err)
 	}
 }
 
