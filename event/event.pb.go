@@ -754,6 +754,60 @@ func (NodeState) EnumDescriptor() ([]byte, []int) {
 	return file_event_proto_rawDescGZIP(), []int{11}
 }
 
+type SyscallPhase int32
+
+const (
+	SyscallPhase_SYSCALL_PHASE_UNKNOWN  SyscallPhase = 0
+	SyscallPhase_SYSCALL_PHASE_RETURNED SyscallPhase = 1
+	// Has not returned yet.
+	SyscallPhase_SYSCALL_PHASE_RUNNING SyscallPhase = 2
+	// Never returns: exit, exit_group.
+	SyscallPhase_SYSCALL_PHASE_NO_RETURN SyscallPhase = 3
+)
+
+// Enum value maps for SyscallPhase.
+var (
+	SyscallPhase_name = map[int32]string{
+		0: "SYSCALL_PHASE_UNKNOWN",
+		1: "SYSCALL_PHASE_RETURNED",
+		2: "SYSCALL_PHASE_RUNNING",
+		3: "SYSCALL_PHASE_NO_RETURN",
+	}
+	SyscallPhase_value = map[string]int32{
+		"SYSCALL_PHASE_UNKNOWN":   0,
+		"SYSCALL_PHASE_RETURNED":  1,
+		"SYSCALL_PHASE_RUNNING":   2,
+		"SYSCALL_PHASE_NO_RETURN": 3,
+	}
+)
+
+func (x SyscallPhase) Enum() *SyscallPhase {
+	p := new(SyscallPhase)
+	*p = x
+	return p
+}
+
+func (x SyscallPhase) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SyscallPhase) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_proto_enumTypes[12].Descriptor()
+}
+
+func (SyscallPhase) Type() protoreflect.EnumType {
+	return &file_event_proto_enumTypes[12]
+}
+
+func (x SyscallPhase) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SyscallPhase.Descriptor instead.
+func (SyscallPhase) EnumDescriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{12}
+}
+
 // Event is one observation, named with the pod it was made in.
 type Event struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -776,6 +830,8 @@ type Event struct {
 	//	*Event_Tcp
 	//	*Event_Drop
 	//	*Event_Exec
+	//	*Event_Syscall
+	//	*Event_SyscallSummary
 	Kind          isEvent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -930,6 +986,24 @@ func (x *Event) GetExec() *Exec {
 	return nil
 }
 
+func (x *Event) GetSyscall() *Syscall {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_Syscall); ok {
+			return x.Syscall
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetSyscallSummary() *SyscallSummary {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_SyscallSummary); ok {
+			return x.SyscallSummary
+		}
+	}
+	return nil
+}
+
 type isEvent_Kind interface {
 	isEvent_Kind()
 }
@@ -962,6 +1036,14 @@ type Event_Exec struct {
 	Exec *Exec `protobuf:"bytes,22,opt,name=exec,proto3,oneof"`
 }
 
+type Event_Syscall struct {
+	Syscall *Syscall `protobuf:"bytes,23,opt,name=syscall,proto3,oneof"`
+}
+
+type Event_SyscallSummary struct {
+	SyscallSummary *SyscallSummary `protobuf:"bytes,24,opt,name=syscall_summary,json=syscallSummary,proto3,oneof"`
+}
+
 func (*Event_Flow) isEvent_Kind() {}
 
 func (*Event_Lost) isEvent_Kind() {}
@@ -975,6 +1057,10 @@ func (*Event_Tcp) isEvent_Kind() {}
 func (*Event_Drop) isEvent_Kind() {}
 
 func (*Event_Exec) isEvent_Kind() {}
+
+func (*Event_Syscall) isEvent_Kind() {}
+
+func (*Event_SyscallSummary) isEvent_Kind() {}
 
 // Flow is one conversation between two endpoints. A tracer sends a half: the end named by observed, with that end's
 // counters. The viewer joins the halves it gets into one Flow with both.
@@ -2229,11 +2315,267 @@ func (x *NodeStatus) GetMessage() string {
 	return ""
 }
 
+// Syscall is one system call of one thread.
+type Syscall struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Phase SyscallPhase           `protobuf:"varint,1,opt,name=phase,proto3,enum=orb8.event.v1.SyscallPhase" json:"phase,omitempty"`
+	// By the node's own numbers.
+	Pid  uint32 `protobuf:"varint,2,opt,name=pid,proto3" json:"pid,omitempty"`
+	Tid  uint32 `protobuf:"varint,3,opt,name=tid,proto3" json:"tid,omitempty"`
+	Comm []byte `protobuf:"bytes,4,opt,name=comm,proto3" json:"comm,omitempty"`
+	// As the architecture names it; "syscall_NUMBER" where it has no name for it.
+	Name string `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
+	// The instruction set that the number is of: "amd64", "arm64", "386", "arm", "x32".
+	Abi string `protobuf:"bytes,6,opt,name=abi,proto3" json:"abi,omitempty"`
+	// The arguments as people read them, between no parentheses.
+	Args string `protobuf:"bytes,7,opt,name=args,proto3" json:"args,omitempty"`
+	// The first path among the arguments; empty where there is none, or it could not be read.
+	Path []byte `protobuf:"bytes,8,opt,name=path,proto3" json:"path,omitempty"`
+	// What the call returned, -ERRNO for an error. Absent: it has not returned.
+	Result *int64 `protobuf:"zigzag64,9,opt,name=result,proto3,oneof" json:"result,omitempty"`
+	// Name of the error; empty where there was none.
+	Errno string `protobuf:"bytes,10,opt,name=errno,proto3" json:"errno,omitempty"`
+	// Absent: nobody saw it begin. Of a call that has not returned, how long it has run.
+	DurationNanos *uint64 `protobuf:"varint,11,opt,name=duration_nanos,json=durationNanos,proto3,oneof" json:"duration_nanos,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Syscall) Reset() {
+	*x = Syscall{}
+	mi := &file_event_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Syscall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Syscall) ProtoMessage() {}
+
+func (x *Syscall) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Syscall.ProtoReflect.Descriptor instead.
+func (*Syscall) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Syscall) GetPhase() SyscallPhase {
+	if x != nil {
+		return x.Phase
+	}
+	return SyscallPhase_SYSCALL_PHASE_UNKNOWN
+}
+
+func (x *Syscall) GetPid() uint32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *Syscall) GetTid() uint32 {
+	if x != nil {
+		return x.Tid
+	}
+	return 0
+}
+
+func (x *Syscall) GetComm() []byte {
+	if x != nil {
+		return x.Comm
+	}
+	return nil
+}
+
+func (x *Syscall) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Syscall) GetAbi() string {
+	if x != nil {
+		return x.Abi
+	}
+	return ""
+}
+
+func (x *Syscall) GetArgs() string {
+	if x != nil {
+		return x.Args
+	}
+	return ""
+}
+
+func (x *Syscall) GetPath() []byte {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+func (x *Syscall) GetResult() int64 {
+	if x != nil && x.Result != nil {
+		return *x.Result
+	}
+	return 0
+}
+
+func (x *Syscall) GetErrno() string {
+	if x != nil {
+		return x.Errno
+	}
+	return ""
+}
+
+func (x *Syscall) GetDurationNanos() uint64 {
+	if x != nil && x.DurationNanos != nil {
+		return *x.DurationNanos
+	}
+	return 0
+}
+
+// SyscallSummary is how often the processes of one container have made a system call since the trace began.
+type SyscallSummary struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Abi   string                 `protobuf:"bytes,2,opt,name=abi,proto3" json:"abi,omitempty"`
+	// Calls that have returned, or never do.
+	Calls uint64 `protobuf:"varint,3,opt,name=calls,proto3" json:"calls,omitempty"`
+	// Those that returned an error.
+	Errors uint64 `protobuf:"varint,4,opt,name=errors,proto3" json:"errors,omitempty"`
+	// Those that the trace has seen begin and return: the durations are of these.
+	Timed uint64 `protobuf:"varint,5,opt,name=timed,proto3" json:"timed,omitempty"`
+	// Absent without a timed call, as what follows.
+	TotalNanos *uint64 `protobuf:"varint,6,opt,name=total_nanos,json=totalNanos,proto3,oneof" json:"total_nanos,omitempty"`
+	// By a histogram of powers of two, from 128 ns to 137 s, linearly within a bucket.
+	P50Nanos *uint64 `protobuf:"varint,7,opt,name=p50_nanos,json=p50Nanos,proto3,oneof" json:"p50_nanos,omitempty"`
+	P95Nanos *uint64 `protobuf:"varint,8,opt,name=p95_nanos,json=p95Nanos,proto3,oneof" json:"p95_nanos,omitempty"`
+	P99Nanos *uint64 `protobuf:"varint,9,opt,name=p99_nanos,json=p99Nanos,proto3,oneof" json:"p99_nanos,omitempty"`
+	// Same for all events of one container and call.
+	Id            string `protobuf:"bytes,10,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SyscallSummary) Reset() {
+	*x = SyscallSummary{}
+	mi := &file_event_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SyscallSummary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SyscallSummary) ProtoMessage() {}
+
+func (x *SyscallSummary) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SyscallSummary.ProtoReflect.Descriptor instead.
+func (*SyscallSummary) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SyscallSummary) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SyscallSummary) GetAbi() string {
+	if x != nil {
+		return x.Abi
+	}
+	return ""
+}
+
+func (x *SyscallSummary) GetCalls() uint64 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
+func (x *SyscallSummary) GetErrors() uint64 {
+	if x != nil {
+		return x.Errors
+	}
+	return 0
+}
+
+func (x *SyscallSummary) GetTimed() uint64 {
+	if x != nil {
+		return x.Timed
+	}
+	return 0
+}
+
+func (x *SyscallSummary) GetTotalNanos() uint64 {
+	if x != nil && x.TotalNanos != nil {
+		return *x.TotalNanos
+	}
+	return 0
+}
+
+func (x *SyscallSummary) GetP50Nanos() uint64 {
+	if x != nil && x.P50Nanos != nil {
+		return *x.P50Nanos
+	}
+	return 0
+}
+
+func (x *SyscallSummary) GetP95Nanos() uint64 {
+	if x != nil && x.P95Nanos != nil {
+		return *x.P95Nanos
+	}
+	return 0
+}
+
+func (x *SyscallSummary) GetP99Nanos() uint64 {
+	if x != nil && x.P99Nanos != nil {
+		return *x.P99Nanos
+	}
+	return 0
+}
+
+func (x *SyscallSummary) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
 var File_event_proto protoreflect.FileDescriptor
 
 const file_event_proto_rawDesc = "" +
 	"\n" +
-	"\vevent.proto\x12\rorb8.event.v1\"\xf4\x03\n" +
+	"\vevent.proto\x12\rorb8.event.v1\"\xf2\x04\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x06R\x04time\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x1c\n" +
@@ -2249,7 +2591,9 @@ const file_event_proto_rawDesc = "" +
 	"\x03dns\x18\x13 \x01(\v2\x12.orb8.event.v1.DnsH\x00R\x03dns\x12&\n" +
 	"\x03tcp\x18\x14 \x01(\v2\x12.orb8.event.v1.TcpH\x00R\x03tcp\x12)\n" +
 	"\x04drop\x18\x15 \x01(\v2\x13.orb8.event.v1.DropH\x00R\x04drop\x12)\n" +
-	"\x04exec\x18\x16 \x01(\v2\x13.orb8.event.v1.ExecH\x00R\x04execB\x06\n" +
+	"\x04exec\x18\x16 \x01(\v2\x13.orb8.event.v1.ExecH\x00R\x04exec\x122\n" +
+	"\asyscall\x18\x17 \x01(\v2\x16.orb8.event.v1.SyscallH\x00R\asyscall\x12H\n" +
+	"\x0fsyscall_summary\x18\x18 \x01(\v2\x1d.orb8.event.v1.SyscallSummaryH\x00R\x0esyscallSummaryB\x06\n" +
 	"\x04kind\"\xd4\x05\n" +
 	"\x04Flow\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x123\n" +
@@ -2409,7 +2753,42 @@ const file_event_proto_rawDesc = "" +
 	"\n" +
 	"NodeStatus\x12.\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x18.orb8.event.v1.NodeStateR\x05state\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage*\xa8\x02\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"\xbf\x02\n" +
+	"\aSyscall\x121\n" +
+	"\x05phase\x18\x01 \x01(\x0e2\x1b.orb8.event.v1.SyscallPhaseR\x05phase\x12\x10\n" +
+	"\x03pid\x18\x02 \x01(\rR\x03pid\x12\x10\n" +
+	"\x03tid\x18\x03 \x01(\rR\x03tid\x12\x12\n" +
+	"\x04comm\x18\x04 \x01(\fR\x04comm\x12\x12\n" +
+	"\x04name\x18\x05 \x01(\tR\x04name\x12\x10\n" +
+	"\x03abi\x18\x06 \x01(\tR\x03abi\x12\x12\n" +
+	"\x04args\x18\a \x01(\tR\x04args\x12\x12\n" +
+	"\x04path\x18\b \x01(\fR\x04path\x12\x1b\n" +
+	"\x06result\x18\t \x01(\x12H\x00R\x06result\x88\x01\x01\x12\x14\n" +
+	"\x05errno\x18\n" +
+	" \x01(\tR\x05errno\x12*\n" +
+	"\x0eduration_nanos\x18\v \x01(\x04H\x01R\rdurationNanos\x88\x01\x01B\t\n" +
+	"\a_resultB\x11\n" +
+	"\x0f_duration_nanos\"\xd0\x02\n" +
+	"\x0eSyscallSummary\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03abi\x18\x02 \x01(\tR\x03abi\x12\x14\n" +
+	"\x05calls\x18\x03 \x01(\x04R\x05calls\x12\x16\n" +
+	"\x06errors\x18\x04 \x01(\x04R\x06errors\x12\x14\n" +
+	"\x05timed\x18\x05 \x01(\x04R\x05timed\x12$\n" +
+	"\vtotal_nanos\x18\x06 \x01(\x04H\x00R\n" +
+	"totalNanos\x88\x01\x01\x12 \n" +
+	"\tp50_nanos\x18\a \x01(\x04H\x01R\bp50Nanos\x88\x01\x01\x12 \n" +
+	"\tp95_nanos\x18\b \x01(\x04H\x02R\bp95Nanos\x88\x01\x01\x12 \n" +
+	"\tp99_nanos\x18\t \x01(\x04H\x03R\bp99Nanos\x88\x01\x01\x12\x0e\n" +
+	"\x02id\x18\n" +
+	" \x01(\tR\x02idB\x0e\n" +
+	"\f_total_nanosB\f\n" +
+	"\n" +
+	"_p50_nanosB\f\n" +
+	"\n" +
+	"_p95_nanosB\f\n" +
+	"\n" +
+	"_p99_nanos*\xa8\x02\n" +
 	"\n" +
 	"TCPOutcome\x12\x17\n" +
 	"\x13TCP_OUTCOME_UNKNOWN\x10\x00\x12\x19\n" +
@@ -2500,7 +2879,12 @@ const file_event_proto_rawDesc = "" +
 	"\x14NODE_STATE_STREAMING\x10\x02\x12\x1b\n" +
 	"\x17NODE_STATE_RECONNECTING\x10\x03\x12\x15\n" +
 	"\x11NODE_STATE_FAILED\x10\x04\x12\x16\n" +
-	"\x12NODE_STATE_STOPPED\x10\x05B(Z&github.com/orb8-dev/kubectl-orb8/eventb\x06proto3"
+	"\x12NODE_STATE_STOPPED\x10\x05*}\n" +
+	"\fSyscallPhase\x12\x19\n" +
+	"\x15SYSCALL_PHASE_UNKNOWN\x10\x00\x12\x1a\n" +
+	"\x16SYSCALL_PHASE_RETURNED\x10\x01\x12\x19\n" +
+	"\x15SYSCALL_PHASE_RUNNING\x10\x02\x12\x1b\n" +
+	"\x17SYSCALL_PHASE_NO_RETURN\x10\x03B(Z&github.com/orb8-dev/kubectl-orb8/eventb\x06proto3"
 
 var (
 	file_event_proto_rawDescOnce sync.Once
@@ -2514,74 +2898,80 @@ func file_event_proto_rawDescGZIP() []byte {
 	return file_event_proto_rawDescData
 }
 
-var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 12)
-var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 13)
+var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_event_proto_goTypes = []any{
-	(TCPOutcome)(0),    // 0: orb8.event.v1.TCPOutcome
-	(TCPEnd)(0),        // 1: orb8.event.v1.TCPEnd
-	(TCPCause)(0),      // 2: orb8.event.v1.TCPCause
-	(DnsOutcome)(0),    // 3: orb8.event.v1.DnsOutcome
-	(ExecPhase)(0),     // 4: orb8.event.v1.ExecPhase
-	(ExecOutcome)(0),   // 5: orb8.event.v1.ExecOutcome
-	(Protocol)(0),      // 6: orb8.event.v1.Protocol
-	(Phase)(0),         // 7: orb8.event.v1.Phase
-	(Side)(0),          // 8: orb8.event.v1.Side
-	(TCPState)(0),      // 9: orb8.event.v1.TCPState
-	(LossStage)(0),     // 10: orb8.event.v1.LossStage
-	(NodeState)(0),     // 11: orb8.event.v1.NodeState
-	(*Event)(nil),      // 12: orb8.event.v1.Event
-	(*Flow)(nil),       // 13: orb8.event.v1.Flow
-	(*Tcp)(nil),        // 14: orb8.event.v1.Tcp
-	(*Dns)(nil),        // 15: orb8.event.v1.Dns
-	(*Drop)(nil),       // 16: orb8.event.v1.Drop
-	(*Exec)(nil),       // 17: orb8.event.v1.Exec
-	(*Endpoint)(nil),   // 18: orb8.event.v1.Endpoint
-	(*Counters)(nil),   // 19: orb8.event.v1.Counters
-	(*Lost)(nil),       // 20: orb8.event.v1.Lost
-	(*NodeStatus)(nil), // 21: orb8.event.v1.NodeStatus
+	(TCPOutcome)(0),        // 0: orb8.event.v1.TCPOutcome
+	(TCPEnd)(0),            // 1: orb8.event.v1.TCPEnd
+	(TCPCause)(0),          // 2: orb8.event.v1.TCPCause
+	(DnsOutcome)(0),        // 3: orb8.event.v1.DnsOutcome
+	(ExecPhase)(0),         // 4: orb8.event.v1.ExecPhase
+	(ExecOutcome)(0),       // 5: orb8.event.v1.ExecOutcome
+	(Protocol)(0),          // 6: orb8.event.v1.Protocol
+	(Phase)(0),             // 7: orb8.event.v1.Phase
+	(Side)(0),              // 8: orb8.event.v1.Side
+	(TCPState)(0),          // 9: orb8.event.v1.TCPState
+	(LossStage)(0),         // 10: orb8.event.v1.LossStage
+	(NodeState)(0),         // 11: orb8.event.v1.NodeState
+	(SyscallPhase)(0),      // 12: orb8.event.v1.SyscallPhase
+	(*Event)(nil),          // 13: orb8.event.v1.Event
+	(*Flow)(nil),           // 14: orb8.event.v1.Flow
+	(*Tcp)(nil),            // 15: orb8.event.v1.Tcp
+	(*Dns)(nil),            // 16: orb8.event.v1.Dns
+	(*Drop)(nil),           // 17: orb8.event.v1.Drop
+	(*Exec)(nil),           // 18: orb8.event.v1.Exec
+	(*Endpoint)(nil),       // 19: orb8.event.v1.Endpoint
+	(*Counters)(nil),       // 20: orb8.event.v1.Counters
+	(*Lost)(nil),           // 21: orb8.event.v1.Lost
+	(*NodeStatus)(nil),     // 22: orb8.event.v1.NodeStatus
+	(*Syscall)(nil),        // 23: orb8.event.v1.Syscall
+	(*SyscallSummary)(nil), // 24: orb8.event.v1.SyscallSummary
 }
 var file_event_proto_depIdxs = []int32{
-	13, // 0: orb8.event.v1.Event.flow:type_name -> orb8.event.v1.Flow
-	20, // 1: orb8.event.v1.Event.lost:type_name -> orb8.event.v1.Lost
-	21, // 2: orb8.event.v1.Event.node_status:type_name -> orb8.event.v1.NodeStatus
-	15, // 3: orb8.event.v1.Event.dns:type_name -> orb8.event.v1.Dns
-	14, // 4: orb8.event.v1.Event.tcp:type_name -> orb8.event.v1.Tcp
-	16, // 5: orb8.event.v1.Event.drop:type_name -> orb8.event.v1.Drop
-	17, // 6: orb8.event.v1.Event.exec:type_name -> orb8.event.v1.Exec
-	6,  // 7: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
-	7,  // 8: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
-	9,  // 9: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
-	18, // 10: orb8.event.v1.Flow.src:type_name -> orb8.event.v1.Endpoint
-	18, // 11: orb8.event.v1.Flow.dst:type_name -> orb8.event.v1.Endpoint
-	8,  // 12: orb8.event.v1.Flow.observed:type_name -> orb8.event.v1.Side
-	19, // 13: orb8.event.v1.Flow.src_counters:type_name -> orb8.event.v1.Counters
-	19, // 14: orb8.event.v1.Flow.dst_counters:type_name -> orb8.event.v1.Counters
-	0,  // 15: orb8.event.v1.Tcp.outcome:type_name -> orb8.event.v1.TCPOutcome
-	18, // 16: orb8.event.v1.Tcp.src:type_name -> orb8.event.v1.Endpoint
-	18, // 17: orb8.event.v1.Tcp.dst:type_name -> orb8.event.v1.Endpoint
-	8,  // 18: orb8.event.v1.Tcp.observed:type_name -> orb8.event.v1.Side
-	9,  // 19: orb8.event.v1.Tcp.state:type_name -> orb8.event.v1.TCPState
-	1,  // 20: orb8.event.v1.Tcp.reset_by:type_name -> orb8.event.v1.TCPEnd
-	1,  // 21: orb8.event.v1.Tcp.closed_by:type_name -> orb8.event.v1.TCPEnd
-	2,  // 22: orb8.event.v1.Tcp.cause:type_name -> orb8.event.v1.TCPCause
-	6,  // 23: orb8.event.v1.Dns.protocol:type_name -> orb8.event.v1.Protocol
-	18, // 24: orb8.event.v1.Dns.src:type_name -> orb8.event.v1.Endpoint
-	18, // 25: orb8.event.v1.Dns.dst:type_name -> orb8.event.v1.Endpoint
-	8,  // 26: orb8.event.v1.Dns.observed:type_name -> orb8.event.v1.Side
-	3,  // 27: orb8.event.v1.Dns.outcome:type_name -> orb8.event.v1.DnsOutcome
-	6,  // 28: orb8.event.v1.Drop.protocol:type_name -> orb8.event.v1.Protocol
-	18, // 29: orb8.event.v1.Drop.src:type_name -> orb8.event.v1.Endpoint
-	18, // 30: orb8.event.v1.Drop.dst:type_name -> orb8.event.v1.Endpoint
-	8,  // 31: orb8.event.v1.Drop.observed:type_name -> orb8.event.v1.Side
-	4,  // 32: orb8.event.v1.Exec.phase:type_name -> orb8.event.v1.ExecPhase
-	5,  // 33: orb8.event.v1.Exec.outcome:type_name -> orb8.event.v1.ExecOutcome
-	10, // 34: orb8.event.v1.Lost.stage:type_name -> orb8.event.v1.LossStage
-	11, // 35: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
-	36, // [36:36] is the sub-list for method output_type
-	36, // [36:36] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	14, // 0: orb8.event.v1.Event.flow:type_name -> orb8.event.v1.Flow
+	21, // 1: orb8.event.v1.Event.lost:type_name -> orb8.event.v1.Lost
+	22, // 2: orb8.event.v1.Event.node_status:type_name -> orb8.event.v1.NodeStatus
+	16, // 3: orb8.event.v1.Event.dns:type_name -> orb8.event.v1.Dns
+	15, // 4: orb8.event.v1.Event.tcp:type_name -> orb8.event.v1.Tcp
+	17, // 5: orb8.event.v1.Event.drop:type_name -> orb8.event.v1.Drop
+	18, // 6: orb8.event.v1.Event.exec:type_name -> orb8.event.v1.Exec
+	23, // 7: orb8.event.v1.Event.syscall:type_name -> orb8.event.v1.Syscall
+	24, // 8: orb8.event.v1.Event.syscall_summary:type_name -> orb8.event.v1.SyscallSummary
+	6,  // 9: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
+	7,  // 10: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
+	9,  // 11: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
+	19, // 12: orb8.event.v1.Flow.src:type_name -> orb8.event.v1.Endpoint
+	19, // 13: orb8.event.v1.Flow.dst:type_name -> orb8.event.v1.Endpoint
+	8,  // 14: orb8.event.v1.Flow.observed:type_name -> orb8.event.v1.Side
+	20, // 15: orb8.event.v1.Flow.src_counters:type_name -> orb8.event.v1.Counters
+	20, // 16: orb8.event.v1.Flow.dst_counters:type_name -> orb8.event.v1.Counters
+	0,  // 17: orb8.event.v1.Tcp.outcome:type_name -> orb8.event.v1.TCPOutcome
+	19, // 18: orb8.event.v1.Tcp.src:type_name -> orb8.event.v1.Endpoint
+	19, // 19: orb8.event.v1.Tcp.dst:type_name -> orb8.event.v1.Endpoint
+	8,  // 20: orb8.event.v1.Tcp.observed:type_name -> orb8.event.v1.Side
+	9,  // 21: orb8.event.v1.Tcp.state:type_name -> orb8.event.v1.TCPState
+	1,  // 22: orb8.event.v1.Tcp.reset_by:type_name -> orb8.event.v1.TCPEnd
+	1,  // 23: orb8.event.v1.Tcp.closed_by:type_name -> orb8.event.v1.TCPEnd
+	2,  // 24: orb8.event.v1.Tcp.cause:type_name -> orb8.event.v1.TCPCause
+	6,  // 25: orb8.event.v1.Dns.protocol:type_name -> orb8.event.v1.Protocol
+	19, // 26: orb8.event.v1.Dns.src:type_name -> orb8.event.v1.Endpoint
+	19, // 27: orb8.event.v1.Dns.dst:type_name -> orb8.event.v1.Endpoint
+	8,  // 28: orb8.event.v1.Dns.observed:type_name -> orb8.event.v1.Side
+	3,  // 29: orb8.event.v1.Dns.outcome:type_name -> orb8.event.v1.DnsOutcome
+	6,  // 30: orb8.event.v1.Drop.protocol:type_name -> orb8.event.v1.Protocol
+	19, // 31: orb8.event.v1.Drop.src:type_name -> orb8.event.v1.Endpoint
+	19, // 32: orb8.event.v1.Drop.dst:type_name -> orb8.event.v1.Endpoint
+	8,  // 33: orb8.event.v1.Drop.observed:type_name -> orb8.event.v1.Side
+	4,  // 34: orb8.event.v1.Exec.phase:type_name -> orb8.event.v1.ExecPhase
+	5,  // 35: orb8.event.v1.Exec.outcome:type_name -> orb8.event.v1.ExecOutcome
+	10, // 36: orb8.event.v1.Lost.stage:type_name -> orb8.event.v1.LossStage
+	11, // 37: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
+	12, // 38: orb8.event.v1.Syscall.phase:type_name -> orb8.event.v1.SyscallPhase
+	39, // [39:39] is the sub-list for method output_type
+	39, // [39:39] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_event_proto_init() }
@@ -2597,19 +2987,23 @@ func file_event_proto_init() {
 		(*Event_Tcp)(nil),
 		(*Event_Drop)(nil),
 		(*Event_Exec)(nil),
+		(*Event_Syscall)(nil),
+		(*Event_SyscallSummary)(nil),
 	}
 	file_event_proto_msgTypes[1].OneofWrappers = []any{}
 	file_event_proto_msgTypes[2].OneofWrappers = []any{}
 	file_event_proto_msgTypes[3].OneofWrappers = []any{}
 	file_event_proto_msgTypes[5].OneofWrappers = []any{}
 	file_event_proto_msgTypes[7].OneofWrappers = []any{}
+	file_event_proto_msgTypes[10].OneofWrappers = []any{}
+	file_event_proto_msgTypes[11].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_proto_rawDesc), len(file_event_proto_rawDesc)),
-			NumEnums:      12,
-			NumMessages:   10,
+			NumEnums:      13,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

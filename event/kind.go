@@ -27,6 +27,8 @@ var kinds = []*Kind{
 	newKind("exec", "A program that a process began, or the end of a process.", isExec, execColumns),
 	newKind("lost", "Events of a node that did not arrive.", isLost, lostColumns),
 	newKind("nodeStatus", "What a node's stream is doing.", isNodeStatus, nodeStatusColumns),
+	newKind("syscall", "One system call.", isSyscall, syscallColumns),
+	newKind("syscallSummary", "How often a container has made a system call, and how long that took.", isSyscallSummary, syscallSummaryColumns),
 }
 
 // Kinds returns every kind of event. The slice and what it holds must not be changed.

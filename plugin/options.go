@@ -13,6 +13,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/event/session"
 	"github.com/orb8-dev/kubectl-orb8/plugin/cluster"
 	"github.com/orb8-dev/kubectl-orb8/plugin/filter"
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
@@ -39,6 +40,7 @@ type traceOptions struct {
 	reverseDNS bool
 	failOnLoss bool
 	dnsPorts   []uint
+	syscalls   syscallOptions
 
 	mode string
 }
@@ -77,6 +79,7 @@ type traceConfig struct {
 	reverseDNS bool
 	failOnLoss bool
 	dnsPorts   []uint32
+	syscalls   *session.SyscallConfig
 }
 
 // minInterval keeps the walks over sockets from becoming the node's main work.
@@ -89,6 +92,10 @@ const maxDNSPorts = 16
 func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 	c := &traceConfig{
 		streams: o.streams, duration: o.duration, interval: o.interval, reverseDNS: o.reverseDNS, failOnLoss: o.failOnLoss,
+	}
+	var err error
+	if kinds, c.syscalls, err = o.syscalls.complete(kinds); err != nil {
+		return nil, err
 	}
 	for _, kind := range kinds {
 		c.kinds = append(c.kinds, event.KindByName(kind))
@@ -115,7 +122,6 @@ func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 	default:
 		return nil, usagef("--mode %q: want auto, ephemeral, standalone or cluster", o.mode)
 	}
-	var err error
 	if c.tracerConfig, err = o.tracerOptions.complete(); err != nil {
 		return nil, err
 	}

@@ -92,7 +92,7 @@ func runTrace(parent context.Context, c *traceConfig) error {
 				return forward.Dial(ctx, c.rest, c.tracerNamespace, pod, session.Port)
 			},
 			Identity: identity, Version: version.Version(), Collector: collector,
-			Config: &session.Config{Kinds: kindNames(c.kinds), Interval: int64(c.interval), DnsPorts: c.dnsPorts},
+			Config: &session.Config{Kinds: kindNames(c.kinds), Interval: int64(c.interval), DnsPorts: c.dnsPorts, Syscall: c.syscalls},
 		},
 	}
 	s.options.Say, s.options.Unseen = s.say, s.notSeen

@@ -25,6 +25,8 @@ var probes = []probe{
 	{"dns", openDNS},
 	{"drop", openDrops},
 	{"exec", openExec},
+	{"syscall", openSyscalls},
+	{"syscallSummary", openSyscallSummary},
 }
 
 type probe struct {

@@ -17,6 +17,7 @@
 //	workload noop ARGS...                                         nothing
 //	workload die -code 3 | -signal 11                             an end by a code or a signal
 //	workload hog -bytes 1073741824                                memory
+//	workload syscalls -getppid 1000 -absent 5 -block 200ms        system calls, known by name and number
 //	workload session                                              a tracer of a version to come, for the test of the refusal
 //	workload idle                                                 until SIGTERM, for `kubectl exec`
 //
@@ -56,6 +57,7 @@ var commands = map[string]func(context.Context, *flag.FlagSet, []string) error{
 	"noop":      noop,
 	"die":       die,
 	"hog":       hog,
+	"syscalls":  syscalls,
 	// What a tracer's Job runs.
 	"session": impostor,
 	"idle":    idle,
@@ -72,7 +74,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return errors.New("which of serve, tcp, connect, accept, udp, dns, load, bulk, flows, app, spawn, noop, die, hog, idle?")
+		return errors.New("which of serve, tcp, connect, accept, udp, dns, load, bulk, flows, app, spawn, noop, die, hog, syscalls, idle?")
 	}
 	command, ok := commands[args[0]]
 	if !ok {

@@ -19,6 +19,8 @@ const (
 	Load = "load"
 	// Process: a process that was started has ended.
 	Process = "process"
+	// Syscalls: the system calls that were asked for are made; Start and End are around the blocked read.
+	Syscalls = "syscalls"
 )
 
 // Report is one line.
