@@ -23,6 +23,8 @@ type fakeKernel struct {
 	scope     *fakeScope
 	source    *fakeSource
 	openError error
+	// patient: the source is one that reports at the end what it goes on waiting for otherwise.
+	patient bool
 }
 
 const (
@@ -58,6 +60,9 @@ func (k *fakeKernel) Kinds() []string { return []string{"flow"} }
 func (k *fakeKernel) OpenSource(context.Context, string, Scope, string, *session.Config) (Source, error) {
 	if k.openError != nil {
 		return nil, k.openError
+	}
+	if k.patient {
+		return patientSource{k.source}, nil
 	}
 	return k.source, nil
 }
@@ -162,6 +167,16 @@ func (s *fakeSource) Flush(ctx context.Context) error {
 	case <-ctx.Done():
 		return errors.New("nobody runs")
 	}
+}
+
+// patientSource emits its last flow when it is flushed for the last time, and at no other flush.
+type patientSource struct{ *fakeSource }
+
+func (s patientSource) Flush(context.Context) error { return nil }
+
+func (s patientSource) FlushLast(ctx context.Context) error {
+	s.swept.Store(true)
+	return s.fakeSource.Flush(ctx)
 }
 
 func (s *fakeSource) Lost() []bpf.Loss {

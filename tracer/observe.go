@@ -144,7 +144,11 @@ func (o *observation) flushSources(ctx context.Context, which string) {
 	limited, cancel := context.WithTimeout(ctx, flushLimit)
 	defer cancel()
 	for _, s := range o.sources {
-		if err := s.Flush(limited); err != nil && ctx.Err() == nil {
+		flush := s.Flush
+		if l, ok := s.Source.(lastFlusher); ok && which == "last" {
+			flush = l.FlushLast
+		}
+		if err := flush(limited); err != nil && ctx.Err() == nil {
 			o.warn(fmt.Errorf("%s sweep of %s: %w", which, s.kind, err))
 		}
 	}

@@ -27,6 +27,12 @@ type Source interface {
 	Close() error
 }
 
+// lastFlusher is a Source that reports at the end what it goes on waiting for otherwise.
+type lastFlusher interface {
+	// FlushLast is called in place of the last Flush.
+	FlushLast(ctx context.Context) error
+}
+
 // addressed is a Source that tells by their addresses whose packets it sees.
 type addressed interface {
 	// SetAddresses says which cgroup has which addresses; those not named have none.

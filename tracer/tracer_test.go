@@ -684,7 +684,14 @@ func TestAProbeThatDiesIsTheLastEvent(t *testing.T) {
 
 func TestTerminationSendsWhatIsLeft(t *testing.T) {
 	t.Parallel()
+	t.Run("of any source", func(t *testing.T) { terminate(t, false) })
+	t.Run("of one that waits", func(t *testing.T) { terminate(t, true) })
+}
+
+func terminate(t *testing.T, patient bool) {
+	t.Parallel()
 	n := startNode(t, nil)
+	n.patient = patient
 	l := n.begin()
 	n.source.emit(n.app, 1, 100)
 	stream := l.events(0)
