@@ -79,7 +79,7 @@ func (b *bench) events() []*event.Event {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.Context(), patience)
 	defer cancel()
-	if err := b.probe.Flush(ctx); err != nil {
+	if err := b.probe.FlushLast(ctx); err != nil {
 		b.Fatal(err)
 	}
 	b.mu.Lock()
@@ -307,5 +307,53 @@ func TestWhatTheRingBufferCannotTakeIsCounted(t *testing.T) {
 	}
 	if lost == 0 || datagrams+lost != 2*queries {
 		t.Errorf("%d datagrams are reported and %d lost of %d", datagrams, lost, 2*queries)
+	}
+}
+
+// A query in flight when the tracer flushes at its start, and that is asked twice and answered twice, is one event.
+func TestAQueryThatWaitsIsReportedOnce(t *testing.T) {
+	u, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.Close()
+	server := u.LocalAddr().(*net.UDPAddr).AddrPort()
+	b := newBench(t, Options{Ports: []uint16{server.Port()}})
+	var c net.Conn
+	b.group.Run(t, func() { c, err = net.Dial("udp", server.String()) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	deadline := time.Now().Add(patience)
+	if err := errors.Join(u.SetDeadline(deadline), c.SetDeadline(deadline)); err != nil {
+		t.Fatal(err)
+	}
+	var client net.Addr
+	query := build(t, 1, false, 0, "slow.example.", dnsmessage.TypeA)
+	buffer := make([]byte, 512)
+	for range 2 {
+		if _, err := c.Write(query); err != nil {
+			t.Fatal(err)
+		}
+		if _, client, err = u.ReadFrom(buffer); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.probe.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := u.WriteTo(reply(t, query), client); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Read(buffer); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := b.events()
+	if len(got) != 1 || got[0].GetDns().GetOutcome() != event.DnsOutcome_DNS_OUTCOME_ANSWERED || got[0].GetDns().GetAttempts() != 2 ||
+		got[0].GetDns().LatencyMicros == nil {
+		t.Errorf("%v, want one that was answered at the second attempt", got)
 	}
 }

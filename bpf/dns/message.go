@@ -44,11 +44,33 @@ func parse(b []byte) (m message, err error) {
 		return m, err
 	}
 	m.question, m.name, m.kind = true, present(q.Name), uint16(q.Type)
-	if !m.response || m.count == 0 || p.SkipAllQuestions() != nil {
+	if !m.response || p.SkipAllQuestions() != nil {
 		return m, nil
 	}
-	m.answers = answers(&p)
+	if m.count > 0 {
+		m.answers = answers(&p)
+	}
+	m.rcode = extended(&p, h.RCode)
 	return m, nil
+}
+
+// extended adds the upper bits of an RCODE, which EDNS has in a record of its own (RFC 6891 section 6.1.3).
+func extended(p *dnsmessage.Parser, code dnsmessage.RCode) uint16 {
+	if p.SkipAllAnswers() != nil || p.SkipAllAuthorities() != nil {
+		return uint16(code)
+	}
+	for {
+		h, err := p.AdditionalHeader()
+		if err != nil {
+			return uint16(code)
+		}
+		if h.Type == dnsmessage.TypeOPT {
+			return uint16(h.ExtendedRCode(code))
+		}
+		if p.SkipAdditional() != nil {
+			return uint16(code)
+		}
+	}
 }
 
 // answers reads addresses and targets until the section ends, or cannot be read.
@@ -135,7 +157,7 @@ var typeNames = map[uint16]string{
 	43: "DS", 46: "RRSIG", 47: "NSEC", 48: "DNSKEY", 50: "NSEC3", 52: "TLSA", 64: "SVCB", 65: "HTTPS", 251: "IXFR", 252: "AXFR", 255: "ANY", 257: "CAA",
 }
 
-var codeNames = []string{"NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET", "NOTAUTH", "NOTZONE"}
+var codeNames = []string{"NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET", "NOTAUTH", "NOTZONE", "DSOTYPENI"}
 
 // typeName is TYPE65280 for a type without a name (RFC 3597).
 func typeName(t uint16) string {
@@ -145,9 +167,15 @@ func typeName(t uint16) string {
 	return "TYPE" + strconv.Itoa(int(t))
 }
 
+// extendedNames are those of the codes that only EDNS has room for.
+var extendedNames = map[uint16]string{16: "BADVERS", 17: "BADKEY", 18: "BADTIME", 19: "BADMODE", 20: "BADNAME", 21: "BADALG", 22: "BADTRUNC", 23: "BADCOOKIE"}
+
 func codeName(c uint16) string {
 	if int(c) < len(codeNames) {
 		return codeNames[c]
+	}
+	if n, ok := extendedNames[c]; ok {
+		return n
 	}
 	return "RCODE" + strconv.Itoa(int(c))
 }

@@ -13,16 +13,19 @@ const (
 	timeout = 5 * time.Second
 	// late is how long after that an answer is still taken for its own.
 	late = 25 * time.Second
-	// maxPending is how many queries wait at a time. When there are more, the oldest is reported as it is.
+	// maxPending is how many queries wait at a time. When there are more, the oldest is reported as it is, and counted: its answer
+	// will find no query.
 	maxPending = 16384
 )
 
 // pairs joins queries and their answers.
 type pairs struct {
 	waiting map[pairKey]*query
-	// queue has the queries in the order of their deadlines, all of which are equally long.
+	// queue has the queries in the order of their deadlines, all of which are equally long; those that were answered stay as well, for
+	// an answer that comes twice. live is how many were not.
 	queue []*query
-	// lates are those that were reported without an answer.
+	live  int
+	// lates are those that may still get an answer: they were reported without one, or asked more than once.
 	lates []*query
 	emit  func(cgroup uint64, ev *event.Event)
 
@@ -63,32 +66,38 @@ func newPairs(emit func(uint64, *event.Event)) *pairs {
 	return p
 }
 
-// add takes a message and the segment that its last byte came in.
-func (p *pairs) add(g *segment, m *message) {
+// add takes a message and the segment that its last byte came in. It gives false where another query had to make room.
+func (p *pairs) add(g *segment, m *message) bool {
 	k := pairKey{cookie: g.cookie, id: m.id, kind: m.kind, name: strings.ToLower(m.name)}
 	client := g.flags&flagClient != 0
 	if !client {
 		k.client = g.remote
 	}
 	if m.response == (client == (g.flags&flagOut != 0)) {
-		return // an answer that goes the way of a query, or the reverse: neither is one
+		return true // an answer that goes the way of a query, or the reverse: neither is one
 	}
 	if m.response {
 		p.answer(g, k, m)
-		return
+		return true
 	}
-	if q := p.waiting[k]; q != nil && !q.over {
+	if q := p.waiting[k]; q != nil && !q.over && !q.answered {
 		q.attempts++
 		q.last = g.time
-		return
+		return true
 	}
-	if len(p.queue) >= maxPending {
+	room := p.live < maxPending
+	if !room {
 		p.overflow()
+	}
+	if len(p.queue) >= 2*maxPending {
+		p.compact()
 	}
 	q := &query{key: k, segment: *g, name: m.name, first: g.time, last: g.time, attempts: 1}
 	q.segment.data = nil
 	p.waiting[k] = q
 	p.queue = append(p.queue, q)
+	p.live++
+	return room
 }
 
 func (p *pairs) answer(g *segment, k pairKey, m *message) {
@@ -100,9 +109,13 @@ func (p *pairs) answer(g *segment, k pairKey, m *message) {
 		// Its query is older than the trace.
 		q = &query{segment: *g, name: m.name}
 		q.key.kind = m.kind
+	} else if q.answered {
+		return // the answer to a repetition
 	} else {
 		q.answered = true
-		delete(p.waiting, q.key)
+		if !q.over {
+			p.live--
+		}
 	}
 	p.fill(q, event.DnsOutcome_DNS_OUTCOME_ANSWERED)
 	p.ev.Time = g.time
@@ -117,33 +130,41 @@ func (p *pairs) answer(g *segment, k pairKey, m *message) {
 }
 
 // withoutQuestion finds the query of an answer that does not repeat the question. It is rare, and so is looked for.
-func (p *pairs) withoutQuestion(k pairKey) *query {
+func (p *pairs) withoutQuestion(k pairKey) (found *query) {
 	for _, q := range p.waiting {
-		if q.key.cookie == k.cookie && q.key.client == k.client && q.key.id == k.id {
+		if q.key.cookie != k.cookie || q.key.client != k.client || q.key.id != k.id {
+			continue
+		}
+		if !q.answered {
 			return q
 		}
+		found = q
 	}
-	return nil
+	return found
 }
 
 // expire reports what has waited too long at a time.
 func (p *pairs) expire(now uint64) {
 	for len(p.queue) > 0 {
 		q := p.queue[0]
-		if !q.answered && q.first+uint64(timeout) > now {
+		if q.first+uint64(timeout) > now {
 			break
 		}
 		p.queue[0] = nil
 		p.queue = p.queue[1:]
-		if q.answered {
+		switch {
+		case !q.answered:
+			p.live--
+			p.tell(q, now, event.DnsOutcome_DNS_OUTCOME_TIMEOUT)
+		case q.attempts == 1:
+			p.forget(q)
 			continue
 		}
-		p.tell(q, now, event.DnsOutcome_DNS_OUTCOME_TIMEOUT)
 		p.lates = append(p.lates, q)
 	}
 	for len(p.lates) > 0 {
 		q := p.lates[0]
-		if !q.answered && q.first+uint64(timeout+late) > now && len(p.lates) <= maxPending {
+		if q.first+uint64(timeout+late) > now && len(p.lates) <= maxPending {
 			break
 		}
 		p.lates[0] = nil
@@ -152,14 +173,35 @@ func (p *pairs) expire(now uint64) {
 	}
 }
 
+// overflow makes room: the oldest query that waits is reported as it is.
 func (p *pairs) overflow() {
-	q := p.queue[0]
-	p.queue[0] = nil
-	p.queue = p.queue[1:]
-	if !q.answered {
-		p.tell(q, q.last, event.DnsOutcome_DNS_OUTCOME_PENDING)
+	for len(p.queue) > 0 {
+		q := p.queue[0]
+		p.queue[0] = nil
+		p.queue = p.queue[1:]
 		p.forget(q)
+		if !q.answered {
+			p.live--
+			if !q.told {
+				p.tell(q, q.last, event.DnsOutcome_DNS_OUTCOME_PENDING)
+			}
+			return
+		}
 	}
+}
+
+// compact forgets the queries that were answered.
+func (p *pairs) compact() {
+	kept := p.queue[:0]
+	for _, q := range p.queue {
+		if q.answered {
+			p.forget(q)
+		} else {
+			kept = append(kept, q)
+		}
+	}
+	clear(p.queue[len(kept):])
+	p.queue = kept
 }
 
 // flush reports the queries that wait, which go on waiting.

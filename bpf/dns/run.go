@@ -34,7 +34,9 @@ func (p *Probe) Run(ctx context.Context, sink Sink) error {
 			p.undecoded.Add(1)
 			return
 		}
-		pairs.add(&g, &m)
+		if !pairs.add(&g, &m) {
+			p.undecoded.Add(1)
+		}
 	}
 	return p.ring.Read(ctx, bpf.Reading{
 		Interval: poll,
@@ -65,8 +67,15 @@ func (p *Probe) Run(ctx context.Context, sink Sink) error {
 	})
 }
 
-// Flush hands all that has happened to the sink of the running Run before it returns, queries that wait for their answer as pending.
-func (p *Probe) Flush(ctx context.Context) error {
+// Flush hands all that has happened to the sink of the running Run before it returns. Queries that wait for their answer go on waiting.
+func (p *Probe) Flush(ctx context.Context) error { return p.ring.Flush(ctx) }
+
+// FlushLast is the Flush at the end: it reports the queries that wait for their answer, as pending.
+func (p *Probe) FlushLast(ctx context.Context) error {
+	// First what is in the ring: a look that is under way would report what waits before it has seen the last queries and answers.
+	if err := p.ring.Flush(ctx); err != nil {
+		return err
+	}
 	p.telling.Store(true)
 	return p.ring.Flush(ctx)
 }

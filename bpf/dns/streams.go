@@ -8,6 +8,8 @@ import (
 const (
 	// maxStreams is how many directions of connections are followed at a time.
 	maxStreams = 8192
+	// maxEnded is how many of them are remembered after their FIN, which may come before data, or again with them.
+	maxEnded = 1024
 	// maxBuffered bounds what a stream waits with: one message of the largest size and what came out of order.
 	maxBuffered = 1 << 17
 )
@@ -15,8 +17,15 @@ const (
 // streams puts the messages together that TCP carries, each with its length before it (RFC 1035 section 4.2.2).
 type streams struct {
 	of map[streamKey]*stream
-	// age are the keys in the order in which their streams began.
-	age []streamKey
+	// age are the streams in the order in which they began.
+	age []keyedStream
+	// ended are those after their FIN.
+	ended []keyedStream
+}
+
+type keyedStream struct {
+	key    streamKey
+	stream *stream
 }
 
 // streamKey is by the addresses, for the handshake of a connection that is being accepted carries the listener's cookie.
@@ -29,6 +38,7 @@ type streamKey struct {
 // stream is one direction of a connection.
 type stream struct {
 	synced bool
+	ended  bool
 	next   uint32 // sequence number expected
 	buffer []byte // from the start of a message on
 	later  map[uint32][]byte
@@ -38,28 +48,35 @@ type stream struct {
 // add takes a segment and hands each message that is whole to each. It gives false where something had to be passed over.
 func (s *streams) add(g *segment, each func(message []byte)) bool {
 	k := streamKey{g.cgroup, g.local, g.remote, g.flags&flagOut != 0}
-	if g.flags&(tcpFIN|tcpRST) != 0 {
+	if g.flags&tcpRST != 0 {
 		defer delete(s.of, k)
 	}
+	seq := g.seq
 	if g.flags&tcpSYN != 0 {
-		s.open(k).reset(g.seq + 1)
-		return true
+		seq++
+		s.open(k).reset(seq)
+	}
+	st := s.of[k]
+	if g.flags&tcpFIN != 0 && st != nil {
+		s.end(k, st)
 	}
 	if len(g.data) == 0 {
 		return true
 	}
-	st := s.of[k]
 	if st == nil {
 		st = s.open(k)
+		if g.flags&tcpFIN != 0 {
+			s.end(k, st)
+		}
 	}
 	if !st.synced {
 		// The connection is older than the trace, or a part of it was lost. A segment that is just one message shows where one begins.
 		if len(g.data) < 2 || int(binary.BigEndian.Uint16(g.data))+2 != len(g.data) {
 			return false
 		}
-		st.reset(g.seq)
+		st.synced, st.next = true, seq
 	}
-	if !st.insert(g.seq, g.data) {
+	if !st.insert(seq, g.data) {
 		st.synced = false
 		return false
 	}
@@ -72,22 +89,43 @@ func (s *streams) open(k streamKey) *stream {
 		return st
 	}
 	for len(s.of) >= maxStreams && len(s.age) > 0 {
-		delete(s.of, s.age[0])
+		// The key may be that of a younger stream by now.
+		if old := s.age[0]; s.of[old.key] == old.stream {
+			delete(s.of, old.key)
+		}
+		s.age[0] = keyedStream{}
 		s.age = s.age[1:]
 	}
 	if len(s.age) > 2*maxStreams { // mostly of streams that have ended
 		kept := s.age[:0]
 		for _, old := range s.age {
-			if s.of[old] != nil {
+			if s.of[old.key] == old.stream {
 				kept = append(kept, old)
 			}
 		}
+		clear(s.age[len(kept):])
 		s.age = kept
 	}
 	st := &stream{}
 	s.of[k] = st
-	s.age = append(s.age, k)
+	s.age = append(s.age, keyedStream{k, st})
 	return st
+}
+
+// end marks a stream whose FIN has come.
+func (s *streams) end(k streamKey, st *stream) {
+	if st.ended {
+		return
+	}
+	st.ended = true
+	if len(s.ended) >= maxEnded {
+		if old := s.ended[0]; old.stream.ended && s.of[old.key] == old.stream {
+			delete(s.of, old.key)
+		}
+		s.ended[0] = keyedStream{}
+		s.ended = s.ended[1:]
+	}
+	s.ended = append(s.ended, keyedStream{k, st})
 }
 
 func (st *stream) reset(next uint32) {

@@ -1,0 +1,158 @@
+package dns
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"testing"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+// pairing is a client's socket whose queries and answers are made by hand.
+type pairing struct {
+	*pairs
+	got []told
+}
+
+func newPairing() *pairing {
+	p := &pairing{}
+	p.pairs = newPairs(func(_ uint64, ev *event.Event) {
+		d := ev.GetDns()
+		e := told{outcome: d.GetOutcome().Word(), name: d.GetName(), rcode: d.GetRcode(), attempts: d.GetAttempts(), latency: -1}
+		if d.LatencyMicros != nil {
+			e.latency = int64(*d.LatencyMicros)
+		}
+		p.got = append(p.got, e)
+	})
+	return p
+}
+
+func (p *pairing) ask(at time.Duration, cookie uint64, name string) bool {
+	return p.add(&segment{cookie: cookie, time: 1 + uint64(at), flags: flagClient | flagOut}, &message{id: 1, question: true, name: name, kind: 1})
+}
+
+func (p *pairing) answered(at time.Duration, cookie uint64, name string) {
+	p.add(&segment{cookie: cookie, time: 1 + uint64(at), flags: flagClient},
+		&message{id: 1, response: true, question: true, name: name, kind: 1})
+}
+
+// A slow server answers a query and its repetition: that is one event, also where the second answer is late.
+func TestEveryAnswerToARepeatedQueryIsOneEvent(t *testing.T) {
+	for _, second := range []time.Duration{2 * time.Second, 9 * time.Second} {
+		p := newPairing()
+		p.ask(0, 1, "a.")
+		p.ask(time.Second, 1, "a.")
+		p.answered(1100*time.Millisecond, 1, "a.")
+		p.expire(uint64(second))
+		p.answered(second, 1, "a.")
+		if want := (told{"answered", "a.", "NOERROR", 2, 1_100_000, 0}); len(p.got) != 1 || p.got[0] != want {
+			t.Errorf("second answer after %v: %+v, want one %+v", second, p.got, want)
+		}
+		// The same name once more is a query of its own.
+		p.ask(10*time.Second, 1, "a.")
+		p.answered(10*time.Second+time.Millisecond, 1, "a.")
+		if want := (told{"answered", "a.", "NOERROR", 1, 1000, 0}); len(p.got) != 2 || p.got[1] != want {
+			t.Errorf("asked again: %+v, want %+v", p.got, want)
+		}
+		p.expire(uint64(time.Hour))
+		if len(p.waiting) != 0 || len(p.queue) != 0 || len(p.lates) != 0 || p.live != 0 {
+			t.Errorf("%d, %d, %d and %d queries are kept", len(p.waiting), len(p.queue), len(p.lates), p.live)
+		}
+	}
+}
+
+// A busy server's answered queries take no room from those that wait.
+func TestAnsweredQueriesTakeNoRoom(t *testing.T) {
+	p := newPairing()
+	p.ask(0, 1, "slow.")
+	for i := range uint64(5 * maxPending) {
+		if !p.ask(time.Millisecond, 2+i, "fast.") {
+			t.Fatalf("query %d found no room", i)
+		}
+		p.answered(2*time.Millisecond, 2+i, "fast.")
+	}
+	if len(p.queue) > 2*maxPending || len(p.waiting) > 2*maxPending {
+		t.Errorf("%d and %d queries are kept", len(p.queue), len(p.waiting))
+	}
+	p.got = nil
+	p.answered(4*time.Second, 1, "slow.")
+	if want := (told{"answered", "slow.", "NOERROR", 1, 4_000_000, 0}); len(p.got) != 1 || p.got[0] != want {
+		t.Errorf("%+v, want %+v", p.got, want)
+	}
+}
+
+// What found no room is told, and counted: its answer will be taken for one without a query.
+func TestAFullTableIsCounted(t *testing.T) {
+	p := newPairing()
+	refused := 0
+	for i := range uint64(maxPending + 7) {
+		if !p.ask(0, i, "flood.") {
+			refused++
+		}
+	}
+	if refused != 7 || len(p.got) != 7 || p.live != maxPending {
+		t.Errorf("%d counted and %d told of 7, %d wait", refused, len(p.got), p.live)
+	}
+}
+
+// The upper bits of an RCODE stand in EDNS's OPT record (RFC 6891 section 6.1.3): without them BADVERS is NOERROR.
+func TestExtendedRCodes(t *testing.T) {
+	for code, want := range map[dnsmessage.RCode]string{0: "NOERROR", 3: "NXDOMAIN", 16: "BADVERS", 23: "BADCOOKIE", 4095: "RCODE4095"} {
+		var opt dnsmessage.ResourceHeader
+		if err := opt.SetEDNS0(1232, code, false); err != nil {
+			t.Fatal(err)
+		}
+		m := dnsmessage.Message{
+			Header:      dnsmessage.Header{ID: 1, Response: true, RCode: code & 15},
+			Questions:   []dnsmessage.Question{{Name: dnsmessage.MustNewName("a.example."), Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}},
+			Answers:     []dnsmessage.Resource{record("a.example.", &dnsmessage.AResource{A: [4]byte{10, 0, 0, 1}})},
+			Authorities: []dnsmessage.Resource{record("example.", &dnsmessage.NSResource{NS: dnsmessage.MustNewName("ns.example.")})},
+			Additionals: []dnsmessage.Resource{
+				record("ns.example.", &dnsmessage.AResource{}), {Header: opt, Body: &dnsmessage.OPTResource{}},
+			},
+		}
+		b, err := m.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := parse(b)
+		if err != nil || codeName(got.rcode) != want || got.answers != "10.0.0.1" {
+			t.Errorf("%d: %s with %q, %v; want %s", code, codeName(got.rcode), got.answers, err, want)
+		}
+	}
+}
+
+// An answer that closes the connection and is sent again is one message; so is one that comes after the FIN behind it.
+func TestTheEndOfAStream(t *testing.T) {
+	part := func(m string) []byte { return append(binary.BigEndian.AppendUint16(nil, uint16(len(m))), m...) }
+	for name, parts := range map[string][]segment{
+		"sent again":         {{seq: 100, flags: tcpSYN}, {seq: 101, data: part("hello"), flags: tcpFIN}, {seq: 101, data: part("hello"), flags: tcpFIN}},
+		"FIN comes first":    {{seq: 100, flags: tcpSYN}, {seq: 108, flags: tcpFIN}, {seq: 101, data: part("hello")[:3]}, {seq: 104, data: part("hello")[3:]}},
+		"data with the SYN":  {{seq: 100, flags: tcpSYN, data: part("hello")[:4]}, {seq: 105, data: part("hello")[4:]}},
+		"and without it too": {{seq: 100, flags: tcpSYN, data: part("hello")}, {seq: 101, data: part("hello")}, {seq: 108, flags: tcpFIN}},
+	} {
+		s := streams{of: map[streamKey]*stream{}}
+		var got []string
+		for i := range parts {
+			if !s.add(&parts[i], func(b []byte) { got = append(got, string(b)) }) {
+				t.Errorf("%s: part %d refused", name, i)
+			}
+		}
+		if len(got) != 1 || got[0] != "hello" {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	s := streams{of: map[streamKey]*stream{}}
+	live := streamKey{remote: netip.MustParseAddrPort("10.0.0.1:53")}
+	s.add(&segment{remote: live.remote, flags: tcpSYN}, nil)
+	for i := range uint64(3 * maxStreams) { // those that have ended do not push out one that lives
+		s.add(&segment{cgroup: i + 1, flags: tcpSYN}, nil)
+		s.add(&segment{cgroup: i + 1, flags: tcpFIN}, nil)
+	}
+	if s.of[live] == nil || len(s.of) > maxEnded+1 || len(s.ended) > maxEnded {
+		t.Errorf("%v: %d streams and %d ended ones are kept", s.of[live], len(s.of), len(s.ended))
+	}
+}
