@@ -19,8 +19,17 @@ import (
 // bigAnswer is how many addresses the answer for "big." has, too many for a datagram without EDNS.
 const bigAnswer = 40
 
+const (
+	// slowAnswer is how long an answer for "slow." takes by UDP.
+	slowAnswer = 400 * time.Millisecond
+	// askAgain is after how long such a name is asked for again, as a resolver does whose query may be lost.
+	askAgain = 100 * time.Millisecond
+	// badVersion is an RCODE whose upper bits stand in EDNS's record (RFC 6891).
+	badVersion dnsmessage.RCode = 16
+)
+
 // dnsServer answers by UDP and TCP, until SIGTERM, as the first label of the name says: nx NXDOMAIN, fail SERVFAIL, silent not at
-// all, big with many addresses, which do not fit into a datagram; else with one address and a CNAME before it.
+// all, slow late, badvers BADVERS, big with many addresses, which do not fit into a datagram; else with one address and a CNAME before it.
 func dnsServer(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	listen := flags.String("listen", ":53", "address and port")
 	if err := flags.Parse(args); err != nil {
@@ -45,7 +54,12 @@ func dnsServer(ctx context.Context, flags *flag.FlagSet, args []string) error {
 			if err != nil {
 				return
 			}
-			if a := dnsReply(b[:n], false); a != nil {
+			a := dnsReply(b[:n], false)
+			switch {
+			case a == nil:
+			case strings.HasPrefix(string(a[12:]), "\x04slow"):
+				time.AfterFunc(slowAnswer, func() { u.WriteTo(a, from) })
+			default:
 				u.WriteTo(a, from)
 			}
 		}
@@ -99,6 +113,13 @@ func dnsReply(b []byte, tcp bool) []byte {
 		a.RCode = dnsmessage.RCodeNameError
 	case "fail":
 		a.RCode = dnsmessage.RCodeServerFailure
+	case "badvers":
+		var opt dnsmessage.ResourceHeader
+		if opt.SetEDNS0(1232, badVersion, false) != nil {
+			return nil
+		}
+		a.RCode = badVersion & 15
+		a.Additionals = []dnsmessage.Resource{{Header: opt, Body: &dnsmessage.OPTResource{}}}
 	case "big":
 		if !tcp {
 			a.Truncated = true
@@ -122,7 +143,7 @@ func dnsReply(b []byte, tcp bool) []byte {
 }
 
 // dnsAsk asks a server directly for A records, each name once, and reports what it saw of each: by UDP with EDNS, by TCP with -tcp, or
-// where an answer by UDP is truncated.
+// where an answer by UDP is truncated. It asks twice by UDP for a name that begins with "slow.", and waits for both answers.
 func dnsAsk(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	to := flags.String("to", "", "address and port of the server")
 	tcp := flags.Bool("tcp", false, "ask by TCP")
@@ -178,6 +199,13 @@ func askOne(to string, id uint16, name string, tcp bool, wait time.Duration) (tr
 	if _, err := c.Write(b); err != nil {
 		return false, err
 	}
+	again := !tcp && strings.HasPrefix(name, "slow.")
+	if again {
+		time.Sleep(askAgain)
+		if _, err := c.Write(b); err != nil {
+			return false, err
+		}
+	}
 	answer := make([]byte, 4096)
 	if tcp {
 		answer, err = readFramed(c)
@@ -187,6 +215,11 @@ func askOne(to string, id uint16, name string, tcp bool, wait time.Duration) (tr
 		answer = answer[:size]
 	}
 	r.End, r.Local, r.Remote = time.Now(), addrPort(c.LocalAddr()), addrPort(c.RemoteAddr())
+	if again && err == nil {
+		if _, err := c.Read(make([]byte, 4096)); err != nil {
+			return false, err
+		}
+	}
 	var timeout net.Error
 	switch {
 	case errors.As(err, &timeout) && timeout.Timeout():
@@ -199,6 +232,11 @@ func askOne(to string, id uint16, name string, tcp bool, wait time.Duration) (tr
 			return false, err
 		}
 		r.Status, truncated = uint32(m.RCode), m.Truncated
+		for _, a := range m.Additionals {
+			if a.Header.Type == dnsmessage.TypeOPT {
+				r.Status = uint32(a.Header.ExtendedRCode(m.RCode))
+			}
+		}
 	}
 	say(r)
 	return truncated, nil
