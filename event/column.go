@@ -24,6 +24,10 @@ const (
 	Bytes
 	// Micros is a duration in µs; tables show it with its unit.
 	Micros
+	// Nanos is a duration in ns; tables show it with its unit.
+	Nanos
+	// Signed is a whole number that may be negative.
+	Signed
 	// Timestamp is ns since the Unix epoch; RFC 3339 in JSON, the local time of day in tables.
 	Timestamp
 	// Address is an IPv4 or IPv6 address.
@@ -105,6 +109,8 @@ func (c *Column) AppendCell(dst []byte, ev *Event, view *View) []byte {
 		return AppendBytes(dst, v.Uint())
 	case Micros:
 		return AppendMicros(dst, v.Uint())
+	case Nanos:
+		return AppendNanos(dst, v.Uint())
 	case Timestamp:
 		return appendClock(dst, v.Uint(), view.Location)
 	}
@@ -112,7 +118,9 @@ func (c *Column) AppendCell(dst []byte, ev *Event, view *View) []byte {
 }
 
 // Right reports whether a table aligns the column to the right, as it does amounts.
-func (c *Column) Right() bool { return c.Type == Count || c.Type == Bytes || c.Type == Micros }
+func (c *Column) Right() bool {
+	return c.Type == Count || c.Type == Bytes || c.Type == Micros || c.Type == Nanos
+}
 
 // Lookup finds the column called name in kinds: a dotted JSON name, also as ".src.pod" or "{.src.pod}". The error is an
 // *UnknownColumnError.
@@ -145,7 +153,7 @@ func NewUnknownColumnError(name string, kinds ...*Kind) *UnknownColumnError {
 			}
 		}
 	}
-	e.Nearest = nearest(name, e.Known)
+	e.Nearest = Nearest(name, e.Known)
 	return e
 }
 
@@ -159,9 +167,9 @@ func (e *UnknownColumnError) Error() string {
 	return b.String()
 }
 
-// nearest returns the known name with the least edit distance to name, by case-blind letters, if that is small enough to
-// be a slip: a third of the name, or the name is the last part of a dotted one.
-func nearest(name string, known []string) string {
+// Nearest returns the known name with the least edit distance to name, by case-blind letters, if that is small enough to
+// be a slip: a third of the name, or the name is the last part of a dotted one. Empty if none is.
+func Nearest(name string, known []string) string {
 	name = strings.ToLower(name)
 	best, distance := "", len(name)/3+1
 	for _, k := range known {

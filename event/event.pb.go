@@ -232,6 +232,60 @@ func (TCPCause) EnumDescriptor() ([]byte, []int) {
 	return file_event_proto_rawDescGZIP(), []int{2}
 }
 
+type DnsOutcome int32
+
+const (
+	DnsOutcome_DNS_OUTCOME_UNKNOWN  DnsOutcome = 0
+	DnsOutcome_DNS_OUTCOME_ANSWERED DnsOutcome = 1
+	// No answer for 5 s.
+	DnsOutcome_DNS_OUTCOME_TIMEOUT DnsOutcome = 2
+	// No answer yet when the trace ended.
+	DnsOutcome_DNS_OUTCOME_PENDING DnsOutcome = 3
+)
+
+// Enum value maps for DnsOutcome.
+var (
+	DnsOutcome_name = map[int32]string{
+		0: "DNS_OUTCOME_UNKNOWN",
+		1: "DNS_OUTCOME_ANSWERED",
+		2: "DNS_OUTCOME_TIMEOUT",
+		3: "DNS_OUTCOME_PENDING",
+	}
+	DnsOutcome_value = map[string]int32{
+		"DNS_OUTCOME_UNKNOWN":  0,
+		"DNS_OUTCOME_ANSWERED": 1,
+		"DNS_OUTCOME_TIMEOUT":  2,
+		"DNS_OUTCOME_PENDING":  3,
+	}
+)
+
+func (x DnsOutcome) Enum() *DnsOutcome {
+	p := new(DnsOutcome)
+	*p = x
+	return p
+}
+
+func (x DnsOutcome) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DnsOutcome) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_proto_enumTypes[3].Descriptor()
+}
+
+func (DnsOutcome) Type() protoreflect.EnumType {
+	return &file_event_proto_enumTypes[3]
+}
+
+func (x DnsOutcome) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DnsOutcome.Descriptor instead.
+func (DnsOutcome) EnumDescriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{3}
+}
+
 type ExecPhase int32
 
 const (
@@ -265,11 +319,11 @@ func (x ExecPhase) String() string {
 }
 
 func (ExecPhase) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[3].Descriptor()
+	return file_event_proto_enumTypes[4].Descriptor()
 }
 
 func (ExecPhase) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[3]
+	return &file_event_proto_enumTypes[4]
 }
 
 func (x ExecPhase) Number() protoreflect.EnumNumber {
@@ -278,7 +332,7 @@ func (x ExecPhase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ExecPhase.Descriptor instead.
 func (ExecPhase) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{3}
+	return file_event_proto_rawDescGZIP(), []int{4}
 }
 
 type ExecOutcome int32
@@ -318,11 +372,11 @@ func (x ExecOutcome) String() string {
 }
 
 func (ExecOutcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[4].Descriptor()
+	return file_event_proto_enumTypes[5].Descriptor()
 }
 
 func (ExecOutcome) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[4]
+	return &file_event_proto_enumTypes[5]
 }
 
 func (x ExecOutcome) Number() protoreflect.EnumNumber {
@@ -331,7 +385,7 @@ func (x ExecOutcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ExecOutcome.Descriptor instead.
 func (ExecOutcome) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{4}
+	return file_event_proto_rawDescGZIP(), []int{5}
 }
 
 type Protocol int32
@@ -376,11 +430,11 @@ func (x Protocol) String() string {
 }
 
 func (Protocol) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[5].Descriptor()
+	return file_event_proto_enumTypes[6].Descriptor()
 }
 
 func (Protocol) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[5]
+	return &file_event_proto_enumTypes[6]
 }
 
 func (x Protocol) Number() protoreflect.EnumNumber {
@@ -389,7 +443,7 @@ func (x Protocol) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Protocol.Descriptor instead.
 func (Protocol) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{5}
+	return file_event_proto_rawDescGZIP(), []int{6}
 }
 
 type Phase int32
@@ -428,11 +482,11 @@ func (x Phase) String() string {
 }
 
 func (Phase) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[6].Descriptor()
+	return file_event_proto_enumTypes[7].Descriptor()
 }
 
 func (Phase) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[6]
+	return &file_event_proto_enumTypes[7]
 }
 
 func (x Phase) Number() protoreflect.EnumNumber {
@@ -441,7 +495,7 @@ func (x Phase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Phase.Descriptor instead.
 func (Phase) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{6}
+	return file_event_proto_rawDescGZIP(), []int{7}
 }
 
 type Side int32
@@ -477,11 +531,11 @@ func (x Side) String() string {
 }
 
 func (Side) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[7].Descriptor()
+	return file_event_proto_enumTypes[8].Descriptor()
 }
 
 func (Side) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[7]
+	return &file_event_proto_enumTypes[8]
 }
 
 func (x Side) Number() protoreflect.EnumNumber {
@@ -490,7 +544,7 @@ func (x Side) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Side.Descriptor instead.
 func (Side) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{7}
+	return file_event_proto_rawDescGZIP(), []int{8}
 }
 
 // TCPState values are those of include/net/tcp_states.h.
@@ -554,11 +608,11 @@ func (x TCPState) String() string {
 }
 
 func (TCPState) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[8].Descriptor()
+	return file_event_proto_enumTypes[9].Descriptor()
 }
 
 func (TCPState) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[8]
+	return &file_event_proto_enumTypes[9]
 }
 
 func (x TCPState) Number() protoreflect.EnumNumber {
@@ -567,7 +621,7 @@ func (x TCPState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TCPState.Descriptor instead.
 func (TCPState) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{8}
+	return file_event_proto_rawDescGZIP(), []int{9}
 }
 
 type LossStage int32
@@ -625,11 +679,11 @@ func (x LossStage) String() string {
 }
 
 func (LossStage) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[9].Descriptor()
+	return file_event_proto_enumTypes[10].Descriptor()
 }
 
 func (LossStage) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[9]
+	return &file_event_proto_enumTypes[10]
 }
 
 func (x LossStage) Number() protoreflect.EnumNumber {
@@ -638,7 +692,7 @@ func (x LossStage) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LossStage.Descriptor instead.
 func (LossStage) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{9}
+	return file_event_proto_rawDescGZIP(), []int{10}
 }
 
 type NodeState int32
@@ -684,11 +738,11 @@ func (x NodeState) String() string {
 }
 
 func (NodeState) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[10].Descriptor()
+	return file_event_proto_enumTypes[11].Descriptor()
 }
 
 func (NodeState) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[10]
+	return &file_event_proto_enumTypes[11]
 }
 
 func (x NodeState) Number() protoreflect.EnumNumber {
@@ -697,7 +751,61 @@ func (x NodeState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use NodeState.Descriptor instead.
 func (NodeState) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{10}
+	return file_event_proto_rawDescGZIP(), []int{11}
+}
+
+type SyscallPhase int32
+
+const (
+	SyscallPhase_SYSCALL_PHASE_UNKNOWN  SyscallPhase = 0
+	SyscallPhase_SYSCALL_PHASE_RETURNED SyscallPhase = 1
+	// Has not returned yet.
+	SyscallPhase_SYSCALL_PHASE_RUNNING SyscallPhase = 2
+	// Never returns: exit, exit_group.
+	SyscallPhase_SYSCALL_PHASE_NO_RETURN SyscallPhase = 3
+)
+
+// Enum value maps for SyscallPhase.
+var (
+	SyscallPhase_name = map[int32]string{
+		0: "SYSCALL_PHASE_UNKNOWN",
+		1: "SYSCALL_PHASE_RETURNED",
+		2: "SYSCALL_PHASE_RUNNING",
+		3: "SYSCALL_PHASE_NO_RETURN",
+	}
+	SyscallPhase_value = map[string]int32{
+		"SYSCALL_PHASE_UNKNOWN":   0,
+		"SYSCALL_PHASE_RETURNED":  1,
+		"SYSCALL_PHASE_RUNNING":   2,
+		"SYSCALL_PHASE_NO_RETURN": 3,
+	}
+)
+
+func (x SyscallPhase) Enum() *SyscallPhase {
+	p := new(SyscallPhase)
+	*p = x
+	return p
+}
+
+func (x SyscallPhase) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SyscallPhase) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_proto_enumTypes[12].Descriptor()
+}
+
+func (SyscallPhase) Type() protoreflect.EnumType {
+	return &file_event_proto_enumTypes[12]
+}
+
+func (x SyscallPhase) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SyscallPhase.Descriptor instead.
+func (SyscallPhase) EnumDescriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{12}
 }
 
 // Event is one observation, named with the pod it was made in.
@@ -718,9 +826,12 @@ type Event struct {
 	//	*Event_Flow
 	//	*Event_Lost
 	//	*Event_NodeStatus
+	//	*Event_Dns
 	//	*Event_Tcp
 	//	*Event_Drop
 	//	*Event_Exec
+	//	*Event_Syscall
+	//	*Event_SyscallSummary
 	Kind          isEvent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -839,6 +950,15 @@ func (x *Event) GetNodeStatus() *NodeStatus {
 	return nil
 }
 
+func (x *Event) GetDns() *Dns {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_Dns); ok {
+			return x.Dns
+		}
+	}
+	return nil
+}
+
 func (x *Event) GetTcp() *Tcp {
 	if x != nil {
 		if x, ok := x.Kind.(*Event_Tcp); ok {
@@ -866,6 +986,24 @@ func (x *Event) GetExec() *Exec {
 	return nil
 }
 
+func (x *Event) GetSyscall() *Syscall {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_Syscall); ok {
+			return x.Syscall
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetSyscallSummary() *SyscallSummary {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_SyscallSummary); ok {
+			return x.SyscallSummary
+		}
+	}
+	return nil
+}
+
 type isEvent_Kind interface {
 	isEvent_Kind()
 }
@@ -882,6 +1020,10 @@ type Event_NodeStatus struct {
 	NodeStatus *NodeStatus `protobuf:"bytes,18,opt,name=node_status,json=nodeStatus,proto3,oneof"`
 }
 
+type Event_Dns struct {
+	Dns *Dns `protobuf:"bytes,19,opt,name=dns,proto3,oneof"`
+}
+
 type Event_Tcp struct {
 	Tcp *Tcp `protobuf:"bytes,20,opt,name=tcp,proto3,oneof"`
 }
@@ -894,17 +1036,31 @@ type Event_Exec struct {
 	Exec *Exec `protobuf:"bytes,22,opt,name=exec,proto3,oneof"`
 }
 
+type Event_Syscall struct {
+	Syscall *Syscall `protobuf:"bytes,23,opt,name=syscall,proto3,oneof"`
+}
+
+type Event_SyscallSummary struct {
+	SyscallSummary *SyscallSummary `protobuf:"bytes,24,opt,name=syscall_summary,json=syscallSummary,proto3,oneof"`
+}
+
 func (*Event_Flow) isEvent_Kind() {}
 
 func (*Event_Lost) isEvent_Kind() {}
 
 func (*Event_NodeStatus) isEvent_Kind() {}
 
+func (*Event_Dns) isEvent_Kind() {}
+
 func (*Event_Tcp) isEvent_Kind() {}
 
 func (*Event_Drop) isEvent_Kind() {}
 
 func (*Event_Exec) isEvent_Kind() {}
+
+func (*Event_Syscall) isEvent_Kind() {}
+
+func (*Event_SyscallSummary) isEvent_Kind() {}
 
 // Flow is one conversation between two endpoints. A tracer sends a half: the end named by observed, with that end's
 // counters. The viewer joins the halves it gets into one Flow with both.
@@ -1318,6 +1474,155 @@ func (x *Tcp) GetSocketCookie() uint64 {
 	return 0
 }
 
+// Dns is a query with its answer, or without one. src asked, dst is the server.
+type Dns struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Protocol Protocol               `protobuf:"varint,1,opt,name=protocol,proto3,enum=orb8.event.v1.Protocol" json:"protocol,omitempty"`
+	Src      *Endpoint              `protobuf:"bytes,2,opt,name=src,proto3" json:"src,omitempty"`
+	Dst      *Endpoint              `protobuf:"bytes,3,opt,name=dst,proto3" json:"dst,omitempty"`
+	Observed Side                   `protobuf:"varint,4,opt,name=observed,proto3,enum=orb8.event.v1.Side" json:"observed,omitempty"`
+	// As zone files write it: what is not printable ASCII as \DDD.
+	Name string `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
+	// Type of the question by IANA's name, else TYPE65280.
+	Type    string     `protobuf:"bytes,6,opt,name=type,proto3" json:"type,omitempty"`
+	Outcome DnsOutcome `protobuf:"varint,7,opt,name=outcome,proto3,enum=orb8.event.v1.DnsOutcome" json:"outcome,omitempty"`
+	// By IANA's name, else RCODE4095.
+	Rcode string `protobuf:"bytes,8,opt,name=rcode,proto3" json:"rcode,omitempty"`
+	// Addresses and targets of the answer's records, the first 16, with commas between.
+	Answers string `protobuf:"bytes,9,opt,name=answers,proto3" json:"answers,omitempty"`
+	// Records in the answer section.
+	AnswerCount *uint32 `protobuf:"varint,10,opt,name=answer_count,json=answerCount,proto3,oneof" json:"answer_count,omitempty"`
+	// From the first time it was asked on. Absent where the query is older than the trace.
+	LatencyMicros *uint64 `protobuf:"varint,11,opt,name=latency_micros,json=latencyMicros,proto3,oneof" json:"latency_micros,omitempty"`
+	// How many times it was asked: 1 and the repetitions.
+	Attempts uint32 `protobuf:"varint,12,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	// The answer did not fit (TC): the asker will ask again by TCP.
+	Truncated     *bool `protobuf:"varint,13,opt,name=truncated,proto3,oneof" json:"truncated,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Dns) Reset() {
+	*x = Dns{}
+	mi := &file_event_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Dns) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Dns) ProtoMessage() {}
+
+func (x *Dns) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Dns.ProtoReflect.Descriptor instead.
+func (*Dns) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Dns) GetProtocol() Protocol {
+	if x != nil {
+		return x.Protocol
+	}
+	return Protocol_PROTOCOL_UNKNOWN
+}
+
+func (x *Dns) GetSrc() *Endpoint {
+	if x != nil {
+		return x.Src
+	}
+	return nil
+}
+
+func (x *Dns) GetDst() *Endpoint {
+	if x != nil {
+		return x.Dst
+	}
+	return nil
+}
+
+func (x *Dns) GetObserved() Side {
+	if x != nil {
+		return x.Observed
+	}
+	return Side_SIDE_UNKNOWN
+}
+
+func (x *Dns) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Dns) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *Dns) GetOutcome() DnsOutcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return DnsOutcome_DNS_OUTCOME_UNKNOWN
+}
+
+func (x *Dns) GetRcode() string {
+	if x != nil {
+		return x.Rcode
+	}
+	return ""
+}
+
+func (x *Dns) GetAnswers() string {
+	if x != nil {
+		return x.Answers
+	}
+	return ""
+}
+
+func (x *Dns) GetAnswerCount() uint32 {
+	if x != nil && x.AnswerCount != nil {
+		return *x.AnswerCount
+	}
+	return 0
+}
+
+func (x *Dns) GetLatencyMicros() uint64 {
+	if x != nil && x.LatencyMicros != nil {
+		return *x.LatencyMicros
+	}
+	return 0
+}
+
+func (x *Dns) GetAttempts() uint32 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *Dns) GetTruncated() bool {
+	if x != nil && x.Truncated != nil {
+		return *x.Truncated
+	}
+	return false
+}
+
 // Drop is packets that the kernel threw away, counted by pod, reason, place and 5-tuple.
 type Drop struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1346,7 +1651,7 @@ type Drop struct {
 
 func (x *Drop) Reset() {
 	*x = Drop{}
-	mi := &file_event_proto_msgTypes[3]
+	mi := &file_event_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1358,7 +1663,7 @@ func (x *Drop) String() string {
 func (*Drop) ProtoMessage() {}
 
 func (x *Drop) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[3]
+	mi := &file_event_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1371,7 +1676,7 @@ func (x *Drop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drop.ProtoReflect.Descriptor instead.
 func (*Drop) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{3}
+	return file_event_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Drop) GetId() string {
@@ -1495,7 +1800,7 @@ type Exec struct {
 
 func (x *Exec) Reset() {
 	*x = Exec{}
-	mi := &file_event_proto_msgTypes[4]
+	mi := &file_event_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1507,7 +1812,7 @@ func (x *Exec) String() string {
 func (*Exec) ProtoMessage() {}
 
 func (x *Exec) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[4]
+	mi := &file_event_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1520,7 +1825,7 @@ func (x *Exec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exec.ProtoReflect.Descriptor instead.
 func (*Exec) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{4}
+	return file_event_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Exec) GetPhase() ExecPhase {
@@ -1671,7 +1976,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_event_proto_msgTypes[5]
+	mi := &file_event_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1683,7 +1988,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[5]
+	mi := &file_event_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1696,7 +2001,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{5}
+	return file_event_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Endpoint) GetAddress() []byte {
@@ -1823,7 +2128,7 @@ type Counters struct {
 
 func (x *Counters) Reset() {
 	*x = Counters{}
-	mi := &file_event_proto_msgTypes[6]
+	mi := &file_event_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1835,7 +2140,7 @@ func (x *Counters) String() string {
 func (*Counters) ProtoMessage() {}
 
 func (x *Counters) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[6]
+	mi := &file_event_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1848,7 +2153,7 @@ func (x *Counters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counters.ProtoReflect.Descriptor instead.
 func (*Counters) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{6}
+	return file_event_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Counters) GetBytesSent() uint64 {
@@ -1907,7 +2212,7 @@ type Lost struct {
 
 func (x *Lost) Reset() {
 	*x = Lost{}
-	mi := &file_event_proto_msgTypes[7]
+	mi := &file_event_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1919,7 +2224,7 @@ func (x *Lost) String() string {
 func (*Lost) ProtoMessage() {}
 
 func (x *Lost) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[7]
+	mi := &file_event_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1932,7 +2237,7 @@ func (x *Lost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lost.ProtoReflect.Descriptor instead.
 func (*Lost) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{7}
+	return file_event_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Lost) GetStage() LossStage {
@@ -1968,7 +2273,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_event_proto_msgTypes[8]
+	mi := &file_event_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1980,7 +2285,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[8]
+	mi := &file_event_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1993,7 +2298,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{8}
+	return file_event_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *NodeStatus) GetState() NodeState {
@@ -2010,11 +2315,267 @@ func (x *NodeStatus) GetMessage() string {
 	return ""
 }
 
+// Syscall is one system call of one thread.
+type Syscall struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Phase SyscallPhase           `protobuf:"varint,1,opt,name=phase,proto3,enum=orb8.event.v1.SyscallPhase" json:"phase,omitempty"`
+	// By the node's own numbers.
+	Pid  uint32 `protobuf:"varint,2,opt,name=pid,proto3" json:"pid,omitempty"`
+	Tid  uint32 `protobuf:"varint,3,opt,name=tid,proto3" json:"tid,omitempty"`
+	Comm []byte `protobuf:"bytes,4,opt,name=comm,proto3" json:"comm,omitempty"`
+	// As the architecture names it; "syscall_NUMBER" where it has no name for it.
+	Name string `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
+	// The instruction set that the number is of: "amd64", "arm64", "386", "arm", "x32".
+	Abi string `protobuf:"bytes,6,opt,name=abi,proto3" json:"abi,omitempty"`
+	// The arguments as people read them, between no parentheses.
+	Args string `protobuf:"bytes,7,opt,name=args,proto3" json:"args,omitempty"`
+	// The first path among the arguments; empty where there is none, or it could not be read.
+	Path []byte `protobuf:"bytes,8,opt,name=path,proto3" json:"path,omitempty"`
+	// What the call returned, -ERRNO for an error. Absent: it has not returned.
+	Result *int64 `protobuf:"zigzag64,9,opt,name=result,proto3,oneof" json:"result,omitempty"`
+	// Name of the error; empty where there was none.
+	Errno string `protobuf:"bytes,10,opt,name=errno,proto3" json:"errno,omitempty"`
+	// Absent: nobody saw it begin. Of a call that has not returned, how long it has run.
+	DurationNanos *uint64 `protobuf:"varint,11,opt,name=duration_nanos,json=durationNanos,proto3,oneof" json:"duration_nanos,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Syscall) Reset() {
+	*x = Syscall{}
+	mi := &file_event_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Syscall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Syscall) ProtoMessage() {}
+
+func (x *Syscall) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Syscall.ProtoReflect.Descriptor instead.
+func (*Syscall) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Syscall) GetPhase() SyscallPhase {
+	if x != nil {
+		return x.Phase
+	}
+	return SyscallPhase_SYSCALL_PHASE_UNKNOWN
+}
+
+func (x *Syscall) GetPid() uint32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *Syscall) GetTid() uint32 {
+	if x != nil {
+		return x.Tid
+	}
+	return 0
+}
+
+func (x *Syscall) GetComm() []byte {
+	if x != nil {
+		return x.Comm
+	}
+	return nil
+}
+
+func (x *Syscall) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Syscall) GetAbi() string {
+	if x != nil {
+		return x.Abi
+	}
+	return ""
+}
+
+func (x *Syscall) GetArgs() string {
+	if x != nil {
+		return x.Args
+	}
+	return ""
+}
+
+func (x *Syscall) GetPath() []byte {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+func (x *Syscall) GetResult() int64 {
+	if x != nil && x.Result != nil {
+		return *x.Result
+	}
+	return 0
+}
+
+func (x *Syscall) GetErrno() string {
+	if x != nil {
+		return x.Errno
+	}
+	return ""
+}
+
+func (x *Syscall) GetDurationNanos() uint64 {
+	if x != nil && x.DurationNanos != nil {
+		return *x.DurationNanos
+	}
+	return 0
+}
+
+// SyscallSummary is how often the processes of one container have made a system call since the trace began.
+type SyscallSummary struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Abi   string                 `protobuf:"bytes,2,opt,name=abi,proto3" json:"abi,omitempty"`
+	// Calls that have returned, or never do.
+	Calls uint64 `protobuf:"varint,3,opt,name=calls,proto3" json:"calls,omitempty"`
+	// Those that returned an error.
+	Errors uint64 `protobuf:"varint,4,opt,name=errors,proto3" json:"errors,omitempty"`
+	// Those that the trace has seen begin and return: the durations are of these.
+	Timed uint64 `protobuf:"varint,5,opt,name=timed,proto3" json:"timed,omitempty"`
+	// Absent without a timed call, as what follows.
+	TotalNanos *uint64 `protobuf:"varint,6,opt,name=total_nanos,json=totalNanos,proto3,oneof" json:"total_nanos,omitempty"`
+	// By a histogram of powers of two, from 128 ns to 137 s, linearly within a bucket.
+	P50Nanos *uint64 `protobuf:"varint,7,opt,name=p50_nanos,json=p50Nanos,proto3,oneof" json:"p50_nanos,omitempty"`
+	P95Nanos *uint64 `protobuf:"varint,8,opt,name=p95_nanos,json=p95Nanos,proto3,oneof" json:"p95_nanos,omitempty"`
+	P99Nanos *uint64 `protobuf:"varint,9,opt,name=p99_nanos,json=p99Nanos,proto3,oneof" json:"p99_nanos,omitempty"`
+	// Same for all events of one container and call.
+	Id            string `protobuf:"bytes,10,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SyscallSummary) Reset() {
+	*x = SyscallSummary{}
+	mi := &file_event_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SyscallSummary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SyscallSummary) ProtoMessage() {}
+
+func (x *SyscallSummary) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SyscallSummary.ProtoReflect.Descriptor instead.
+func (*SyscallSummary) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SyscallSummary) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SyscallSummary) GetAbi() string {
+	if x != nil {
+		return x.Abi
+	}
+	return ""
+}
+
+func (x *SyscallSummary) GetCalls() uint64 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
+func (x *SyscallSummary) GetErrors() uint64 {
+	if x != nil {
+		return x.Errors
+	}
+	return 0
+}
+
+func (x *SyscallSummary) GetTimed() uint64 {
+	if x != nil {
+		return x.Timed
+	}
+	return 0
+}
+
+func (x *SyscallSummary) GetTotalNanos() uint64 {
+	if x != nil && x.TotalNanos != nil {
+		return *x.TotalNanos
+	}
+	return 0
+}
+
+func (x *SyscallSummary) GetP50Nanos() uint64 {
+	if x != nil && x.P50Nanos != nil {
+		return *x.P50Nanos
+	}
+	return 0
+}
+
+func (x *SyscallSummary) GetP95Nanos() uint64 {
+	if x != nil && x.P95Nanos != nil {
+		return *x.P95Nanos
+	}
+	return 0
+}
+
+func (x *SyscallSummary) GetP99Nanos() uint64 {
+	if x != nil && x.P99Nanos != nil {
+		return *x.P99Nanos
+	}
+	return 0
+}
+
+func (x *SyscallSummary) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
 var File_event_proto protoreflect.FileDescriptor
 
 const file_event_proto_rawDesc = "" +
 	"\n" +
-	"\vevent.proto\x12\rorb8.event.v1\"\xcc\x03\n" +
+	"\vevent.proto\x12\rorb8.event.v1\"\xf2\x04\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x06R\x04time\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x1c\n" +
@@ -2027,9 +2588,12 @@ const file_event_proto_rawDesc = "" +
 	"\x04lost\x18\x11 \x01(\v2\x13.orb8.event.v1.LostH\x00R\x04lost\x12<\n" +
 	"\vnode_status\x18\x12 \x01(\v2\x19.orb8.event.v1.NodeStatusH\x00R\n" +
 	"nodeStatus\x12&\n" +
+	"\x03dns\x18\x13 \x01(\v2\x12.orb8.event.v1.DnsH\x00R\x03dns\x12&\n" +
 	"\x03tcp\x18\x14 \x01(\v2\x12.orb8.event.v1.TcpH\x00R\x03tcp\x12)\n" +
 	"\x04drop\x18\x15 \x01(\v2\x13.orb8.event.v1.DropH\x00R\x04drop\x12)\n" +
-	"\x04exec\x18\x16 \x01(\v2\x13.orb8.event.v1.ExecH\x00R\x04execB\x06\n" +
+	"\x04exec\x18\x16 \x01(\v2\x13.orb8.event.v1.ExecH\x00R\x04exec\x122\n" +
+	"\asyscall\x18\x17 \x01(\v2\x16.orb8.event.v1.SyscallH\x00R\asyscall\x12H\n" +
+	"\x0fsyscall_summary\x18\x18 \x01(\v2\x1d.orb8.event.v1.SyscallSummaryH\x00R\x0esyscallSummaryB\x06\n" +
 	"\x04kind\"\xd4\x05\n" +
 	"\x04Flow\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x123\n" +
@@ -2091,7 +2655,26 @@ const file_event_proto_rawDesc = "" +
 	"\x10_syn_retransmitsB\x12\n" +
 	"\x10_new_retransmitsB\x0e\n" +
 	"\f_srtt_microsB\x0f\n" +
-	"\r_unread_bytes\"\x8a\x03\n" +
+	"\r_unread_bytes\"\x93\x04\n" +
+	"\x03Dns\x123\n" +
+	"\bprotocol\x18\x01 \x01(\x0e2\x17.orb8.event.v1.ProtocolR\bprotocol\x12)\n" +
+	"\x03src\x18\x02 \x01(\v2\x17.orb8.event.v1.EndpointR\x03src\x12)\n" +
+	"\x03dst\x18\x03 \x01(\v2\x17.orb8.event.v1.EndpointR\x03dst\x12/\n" +
+	"\bobserved\x18\x04 \x01(\x0e2\x13.orb8.event.v1.SideR\bobserved\x12\x12\n" +
+	"\x04name\x18\x05 \x01(\tR\x04name\x12\x12\n" +
+	"\x04type\x18\x06 \x01(\tR\x04type\x123\n" +
+	"\aoutcome\x18\a \x01(\x0e2\x19.orb8.event.v1.DnsOutcomeR\aoutcome\x12\x14\n" +
+	"\x05rcode\x18\b \x01(\tR\x05rcode\x12\x18\n" +
+	"\aanswers\x18\t \x01(\tR\aanswers\x12&\n" +
+	"\fanswer_count\x18\n" +
+	" \x01(\rH\x00R\vanswerCount\x88\x01\x01\x12*\n" +
+	"\x0elatency_micros\x18\v \x01(\x04H\x01R\rlatencyMicros\x88\x01\x01\x12\x1a\n" +
+	"\battempts\x18\f \x01(\rR\battempts\x12!\n" +
+	"\ttruncated\x18\r \x01(\bH\x02R\ttruncated\x88\x01\x01B\x0f\n" +
+	"\r_answer_countB\x11\n" +
+	"\x0f_latency_microsB\f\n" +
+	"\n" +
+	"_truncated\"\x8a\x03\n" +
 	"\x04Drop\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x123\n" +
 	"\bprotocol\x18\x02 \x01(\x0e2\x17.orb8.event.v1.ProtocolR\bprotocol\x12)\n" +
@@ -2170,7 +2753,42 @@ const file_event_proto_rawDesc = "" +
 	"\n" +
 	"NodeStatus\x12.\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x18.orb8.event.v1.NodeStateR\x05state\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage*\xa8\x02\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"\xbf\x02\n" +
+	"\aSyscall\x121\n" +
+	"\x05phase\x18\x01 \x01(\x0e2\x1b.orb8.event.v1.SyscallPhaseR\x05phase\x12\x10\n" +
+	"\x03pid\x18\x02 \x01(\rR\x03pid\x12\x10\n" +
+	"\x03tid\x18\x03 \x01(\rR\x03tid\x12\x12\n" +
+	"\x04comm\x18\x04 \x01(\fR\x04comm\x12\x12\n" +
+	"\x04name\x18\x05 \x01(\tR\x04name\x12\x10\n" +
+	"\x03abi\x18\x06 \x01(\tR\x03abi\x12\x12\n" +
+	"\x04args\x18\a \x01(\tR\x04args\x12\x12\n" +
+	"\x04path\x18\b \x01(\fR\x04path\x12\x1b\n" +
+	"\x06result\x18\t \x01(\x12H\x00R\x06result\x88\x01\x01\x12\x14\n" +
+	"\x05errno\x18\n" +
+	" \x01(\tR\x05errno\x12*\n" +
+	"\x0eduration_nanos\x18\v \x01(\x04H\x01R\rdurationNanos\x88\x01\x01B\t\n" +
+	"\a_resultB\x11\n" +
+	"\x0f_duration_nanos\"\xd0\x02\n" +
+	"\x0eSyscallSummary\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03abi\x18\x02 \x01(\tR\x03abi\x12\x14\n" +
+	"\x05calls\x18\x03 \x01(\x04R\x05calls\x12\x16\n" +
+	"\x06errors\x18\x04 \x01(\x04R\x06errors\x12\x14\n" +
+	"\x05timed\x18\x05 \x01(\x04R\x05timed\x12$\n" +
+	"\vtotal_nanos\x18\x06 \x01(\x04H\x00R\n" +
+	"totalNanos\x88\x01\x01\x12 \n" +
+	"\tp50_nanos\x18\a \x01(\x04H\x01R\bp50Nanos\x88\x01\x01\x12 \n" +
+	"\tp95_nanos\x18\b \x01(\x04H\x02R\bp95Nanos\x88\x01\x01\x12 \n" +
+	"\tp99_nanos\x18\t \x01(\x04H\x03R\bp99Nanos\x88\x01\x01\x12\x0e\n" +
+	"\x02id\x18\n" +
+	" \x01(\tR\x02idB\x0e\n" +
+	"\f_total_nanosB\f\n" +
+	"\n" +
+	"_p50_nanosB\f\n" +
+	"\n" +
+	"_p95_nanosB\f\n" +
+	"\n" +
+	"_p99_nanos*\xa8\x02\n" +
 	"\n" +
 	"TCPOutcome\x12\x17\n" +
 	"\x13TCP_OUTCOME_UNKNOWN\x10\x00\x12\x19\n" +
@@ -2200,7 +2818,13 @@ const file_event_proto_rawDesc = "" +
 	"\x13TCP_CAUSE_LATE_DATA\x10\x06\x12\x14\n" +
 	"\x10TCP_CAUSE_ORPHAN\x10\a\x12\x1c\n" +
 	"\x18TCP_CAUSE_UNACKNOWLEDGED\x10\b\x12\x14\n" +
-	"\x10TCP_CAUSE_PROBES\x10\t*M\n" +
+	"\x10TCP_CAUSE_PROBES\x10\t*q\n" +
+	"\n" +
+	"DnsOutcome\x12\x17\n" +
+	"\x13DNS_OUTCOME_UNKNOWN\x10\x00\x12\x18\n" +
+	"\x14DNS_OUTCOME_ANSWERED\x10\x01\x12\x17\n" +
+	"\x13DNS_OUTCOME_TIMEOUT\x10\x02\x12\x17\n" +
+	"\x13DNS_OUTCOME_PENDING\x10\x03*M\n" +
 	"\tExecPhase\x12\x16\n" +
 	"\x12EXEC_PHASE_UNKNOWN\x10\x00\x12\x13\n" +
 	"\x0fEXEC_PHASE_EXEC\x10\x01\x12\x13\n" +
@@ -2255,7 +2879,12 @@ const file_event_proto_rawDesc = "" +
 	"\x14NODE_STATE_STREAMING\x10\x02\x12\x1b\n" +
 	"\x17NODE_STATE_RECONNECTING\x10\x03\x12\x15\n" +
 	"\x11NODE_STATE_FAILED\x10\x04\x12\x16\n" +
-	"\x12NODE_STATE_STOPPED\x10\x05B(Z&github.com/orb8-dev/kubectl-orb8/eventb\x06proto3"
+	"\x12NODE_STATE_STOPPED\x10\x05*}\n" +
+	"\fSyscallPhase\x12\x19\n" +
+	"\x15SYSCALL_PHASE_UNKNOWN\x10\x00\x12\x1a\n" +
+	"\x16SYSCALL_PHASE_RETURNED\x10\x01\x12\x19\n" +
+	"\x15SYSCALL_PHASE_RUNNING\x10\x02\x12\x1b\n" +
+	"\x17SYSCALL_PHASE_NO_RETURN\x10\x03B(Z&github.com/orb8-dev/kubectl-orb8/eventb\x06proto3"
 
 var (
 	file_event_proto_rawDescOnce sync.Once
@@ -2269,66 +2898,80 @@ func file_event_proto_rawDescGZIP() []byte {
 	return file_event_proto_rawDescData
 }
 
-var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
-var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 13)
+var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_event_proto_goTypes = []any{
-	(TCPOutcome)(0),    // 0: orb8.event.v1.TCPOutcome
-	(TCPEnd)(0),        // 1: orb8.event.v1.TCPEnd
-	(TCPCause)(0),      // 2: orb8.event.v1.TCPCause
-	(ExecPhase)(0),     // 3: orb8.event.v1.ExecPhase
-	(ExecOutcome)(0),   // 4: orb8.event.v1.ExecOutcome
-	(Protocol)(0),      // 5: orb8.event.v1.Protocol
-	(Phase)(0),         // 6: orb8.event.v1.Phase
-	(Side)(0),          // 7: orb8.event.v1.Side
-	(TCPState)(0),      // 8: orb8.event.v1.TCPState
-	(LossStage)(0),     // 9: orb8.event.v1.LossStage
-	(NodeState)(0),     // 10: orb8.event.v1.NodeState
-	(*Event)(nil),      // 11: orb8.event.v1.Event
-	(*Flow)(nil),       // 12: orb8.event.v1.Flow
-	(*Tcp)(nil),        // 13: orb8.event.v1.Tcp
-	(*Drop)(nil),       // 14: orb8.event.v1.Drop
-	(*Exec)(nil),       // 15: orb8.event.v1.Exec
-	(*Endpoint)(nil),   // 16: orb8.event.v1.Endpoint
-	(*Counters)(nil),   // 17: orb8.event.v1.Counters
-	(*Lost)(nil),       // 18: orb8.event.v1.Lost
-	(*NodeStatus)(nil), // 19: orb8.event.v1.NodeStatus
+	(TCPOutcome)(0),        // 0: orb8.event.v1.TCPOutcome
+	(TCPEnd)(0),            // 1: orb8.event.v1.TCPEnd
+	(TCPCause)(0),          // 2: orb8.event.v1.TCPCause
+	(DnsOutcome)(0),        // 3: orb8.event.v1.DnsOutcome
+	(ExecPhase)(0),         // 4: orb8.event.v1.ExecPhase
+	(ExecOutcome)(0),       // 5: orb8.event.v1.ExecOutcome
+	(Protocol)(0),          // 6: orb8.event.v1.Protocol
+	(Phase)(0),             // 7: orb8.event.v1.Phase
+	(Side)(0),              // 8: orb8.event.v1.Side
+	(TCPState)(0),          // 9: orb8.event.v1.TCPState
+	(LossStage)(0),         // 10: orb8.event.v1.LossStage
+	(NodeState)(0),         // 11: orb8.event.v1.NodeState
+	(SyscallPhase)(0),      // 12: orb8.event.v1.SyscallPhase
+	(*Event)(nil),          // 13: orb8.event.v1.Event
+	(*Flow)(nil),           // 14: orb8.event.v1.Flow
+	(*Tcp)(nil),            // 15: orb8.event.v1.Tcp
+	(*Dns)(nil),            // 16: orb8.event.v1.Dns
+	(*Drop)(nil),           // 17: orb8.event.v1.Drop
+	(*Exec)(nil),           // 18: orb8.event.v1.Exec
+	(*Endpoint)(nil),       // 19: orb8.event.v1.Endpoint
+	(*Counters)(nil),       // 20: orb8.event.v1.Counters
+	(*Lost)(nil),           // 21: orb8.event.v1.Lost
+	(*NodeStatus)(nil),     // 22: orb8.event.v1.NodeStatus
+	(*Syscall)(nil),        // 23: orb8.event.v1.Syscall
+	(*SyscallSummary)(nil), // 24: orb8.event.v1.SyscallSummary
 }
 var file_event_proto_depIdxs = []int32{
-	12, // 0: orb8.event.v1.Event.flow:type_name -> orb8.event.v1.Flow
-	18, // 1: orb8.event.v1.Event.lost:type_name -> orb8.event.v1.Lost
-	19, // 2: orb8.event.v1.Event.node_status:type_name -> orb8.event.v1.NodeStatus
-	13, // 3: orb8.event.v1.Event.tcp:type_name -> orb8.event.v1.Tcp
-	14, // 4: orb8.event.v1.Event.drop:type_name -> orb8.event.v1.Drop
-	15, // 5: orb8.event.v1.Event.exec:type_name -> orb8.event.v1.Exec
-	5,  // 6: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
-	6,  // 7: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
-	8,  // 8: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
-	16, // 9: orb8.event.v1.Flow.src:type_name -> orb8.event.v1.Endpoint
-	16, // 10: orb8.event.v1.Flow.dst:type_name -> orb8.event.v1.Endpoint
-	7,  // 11: orb8.event.v1.Flow.observed:type_name -> orb8.event.v1.Side
-	17, // 12: orb8.event.v1.Flow.src_counters:type_name -> orb8.event.v1.Counters
-	17, // 13: orb8.event.v1.Flow.dst_counters:type_name -> orb8.event.v1.Counters
-	0,  // 14: orb8.event.v1.Tcp.outcome:type_name -> orb8.event.v1.TCPOutcome
-	16, // 15: orb8.event.v1.Tcp.src:type_name -> orb8.event.v1.Endpoint
-	16, // 16: orb8.event.v1.Tcp.dst:type_name -> orb8.event.v1.Endpoint
-	7,  // 17: orb8.event.v1.Tcp.observed:type_name -> orb8.event.v1.Side
-	8,  // 18: orb8.event.v1.Tcp.state:type_name -> orb8.event.v1.TCPState
-	1,  // 19: orb8.event.v1.Tcp.reset_by:type_name -> orb8.event.v1.TCPEnd
-	1,  // 20: orb8.event.v1.Tcp.closed_by:type_name -> orb8.event.v1.TCPEnd
-	2,  // 21: orb8.event.v1.Tcp.cause:type_name -> orb8.event.v1.TCPCause
-	5,  // 22: orb8.event.v1.Drop.protocol:type_name -> orb8.event.v1.Protocol
-	16, // 23: orb8.event.v1.Drop.src:type_name -> orb8.event.v1.Endpoint
-	16, // 24: orb8.event.v1.Drop.dst:type_name -> orb8.event.v1.Endpoint
-	7,  // 25: orb8.event.v1.Drop.observed:type_name -> orb8.event.v1.Side
-	3,  // 26: orb8.event.v1.Exec.phase:type_name -> orb8.event.v1.ExecPhase
-	4,  // 27: orb8.event.v1.Exec.outcome:type_name -> orb8.event.v1.ExecOutcome
-	9,  // 28: orb8.event.v1.Lost.stage:type_name -> orb8.event.v1.LossStage
-	10, // 29: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
-	30, // [30:30] is the sub-list for method output_type
-	30, // [30:30] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	14, // 0: orb8.event.v1.Event.flow:type_name -> orb8.event.v1.Flow
+	21, // 1: orb8.event.v1.Event.lost:type_name -> orb8.event.v1.Lost
+	22, // 2: orb8.event.v1.Event.node_status:type_name -> orb8.event.v1.NodeStatus
+	16, // 3: orb8.event.v1.Event.dns:type_name -> orb8.event.v1.Dns
+	15, // 4: orb8.event.v1.Event.tcp:type_name -> orb8.event.v1.Tcp
+	17, // 5: orb8.event.v1.Event.drop:type_name -> orb8.event.v1.Drop
+	18, // 6: orb8.event.v1.Event.exec:type_name -> orb8.event.v1.Exec
+	23, // 7: orb8.event.v1.Event.syscall:type_name -> orb8.event.v1.Syscall
+	24, // 8: orb8.event.v1.Event.syscall_summary:type_name -> orb8.event.v1.SyscallSummary
+	6,  // 9: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
+	7,  // 10: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
+	9,  // 11: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
+	19, // 12: orb8.event.v1.Flow.src:type_name -> orb8.event.v1.Endpoint
+	19, // 13: orb8.event.v1.Flow.dst:type_name -> orb8.event.v1.Endpoint
+	8,  // 14: orb8.event.v1.Flow.observed:type_name -> orb8.event.v1.Side
+	20, // 15: orb8.event.v1.Flow.src_counters:type_name -> orb8.event.v1.Counters
+	20, // 16: orb8.event.v1.Flow.dst_counters:type_name -> orb8.event.v1.Counters
+	0,  // 17: orb8.event.v1.Tcp.outcome:type_name -> orb8.event.v1.TCPOutcome
+	19, // 18: orb8.event.v1.Tcp.src:type_name -> orb8.event.v1.Endpoint
+	19, // 19: orb8.event.v1.Tcp.dst:type_name -> orb8.event.v1.Endpoint
+	8,  // 20: orb8.event.v1.Tcp.observed:type_name -> orb8.event.v1.Side
+	9,  // 21: orb8.event.v1.Tcp.state:type_name -> orb8.event.v1.TCPState
+	1,  // 22: orb8.event.v1.Tcp.reset_by:type_name -> orb8.event.v1.TCPEnd
+	1,  // 23: orb8.event.v1.Tcp.closed_by:type_name -> orb8.event.v1.TCPEnd
+	2,  // 24: orb8.event.v1.Tcp.cause:type_name -> orb8.event.v1.TCPCause
+	6,  // 25: orb8.event.v1.Dns.protocol:type_name -> orb8.event.v1.Protocol
+	19, // 26: orb8.event.v1.Dns.src:type_name -> orb8.event.v1.Endpoint
+	19, // 27: orb8.event.v1.Dns.dst:type_name -> orb8.event.v1.Endpoint
+	8,  // 28: orb8.event.v1.Dns.observed:type_name -> orb8.event.v1.Side
+	3,  // 29: orb8.event.v1.Dns.outcome:type_name -> orb8.event.v1.DnsOutcome
+	6,  // 30: orb8.event.v1.Drop.protocol:type_name -> orb8.event.v1.Protocol
+	19, // 31: orb8.event.v1.Drop.src:type_name -> orb8.event.v1.Endpoint
+	19, // 32: orb8.event.v1.Drop.dst:type_name -> orb8.event.v1.Endpoint
+	8,  // 33: orb8.event.v1.Drop.observed:type_name -> orb8.event.v1.Side
+	4,  // 34: orb8.event.v1.Exec.phase:type_name -> orb8.event.v1.ExecPhase
+	5,  // 35: orb8.event.v1.Exec.outcome:type_name -> orb8.event.v1.ExecOutcome
+	10, // 36: orb8.event.v1.Lost.stage:type_name -> orb8.event.v1.LossStage
+	11, // 37: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
+	12, // 38: orb8.event.v1.Syscall.phase:type_name -> orb8.event.v1.SyscallPhase
+	39, // [39:39] is the sub-list for method output_type
+	39, // [39:39] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_event_proto_init() }
@@ -2340,21 +2983,27 @@ func file_event_proto_init() {
 		(*Event_Flow)(nil),
 		(*Event_Lost)(nil),
 		(*Event_NodeStatus)(nil),
+		(*Event_Dns)(nil),
 		(*Event_Tcp)(nil),
 		(*Event_Drop)(nil),
 		(*Event_Exec)(nil),
+		(*Event_Syscall)(nil),
+		(*Event_SyscallSummary)(nil),
 	}
 	file_event_proto_msgTypes[1].OneofWrappers = []any{}
 	file_event_proto_msgTypes[2].OneofWrappers = []any{}
-	file_event_proto_msgTypes[4].OneofWrappers = []any{}
-	file_event_proto_msgTypes[6].OneofWrappers = []any{}
+	file_event_proto_msgTypes[3].OneofWrappers = []any{}
+	file_event_proto_msgTypes[5].OneofWrappers = []any{}
+	file_event_proto_msgTypes[7].OneofWrappers = []any{}
+	file_event_proto_msgTypes[10].OneofWrappers = []any{}
+	file_event_proto_msgTypes[11].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_proto_rawDesc), len(file_event_proto_rawDesc)),
-			NumEnums:      11,
-			NumMessages:   9,
+			NumEnums:      13,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -22,10 +22,13 @@ type Kind struct {
 var kinds = []*Kind{
 	newKind("flow", "One conversation between two endpoints.", isFlow, flowColumns),
 	newKind("tcp", "What became of a TCP connection, or of an attempt at one, as one end saw it.", isTCP, tcpColumns),
+	newKind("dns", "A DNS query with its answer, or without one.", isDns, dnsColumns),
 	newKind("drop", "Packets that the kernel threw away.", isDrop, dropColumns),
 	newKind("exec", "A program that a process began, or the end of a process.", isExec, execColumns),
 	newKind("lost", "Events of a node that did not arrive.", isLost, lostColumns),
 	newKind("nodeStatus", "What a node's stream is doing.", isNodeStatus, nodeStatusColumns),
+	newKind("syscall", "One system call.", isSyscall, syscallColumns),
+	newKind("syscallSummary", "How often a container has made a system call, and how long that took.", isSyscallSummary, syscallSummaryColumns),
 }
 
 // Kinds returns every kind of event. The slice and what it holds must not be changed.

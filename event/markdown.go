@@ -63,12 +63,14 @@ func typeWord(c *Column) string {
 	switch c.Type {
 	case Enum:
 		return "`" + strings.Join(c.Enum, "`, `") + "`"
-	case Number, Count:
+	case Number, Count, Signed:
 		return "integer"
 	case Bytes:
 		return "integer, bytes"
 	case Micros:
 		return "integer, µs"
+	case Nanos:
+		return "integer, ns"
 	case Timestamp:
 		return "time"
 	case Address:

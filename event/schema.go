@@ -79,7 +79,9 @@ func writeType(b *bytes.Buffer, c *Column) {
 		list, _ := json.Marshal(words)
 		fmt.Fprintf(b, `"enum":%s}`, list)
 		return
-	case Number, Count, Bytes, Micros:
+	case Signed:
+		typ = "integer"
+	case Number, Count, Bytes, Micros, Nanos:
 		typ, more = "integer", `,"minimum":0`
 	case Bool:
 		typ = "boolean"

@@ -29,6 +29,17 @@ func AppendMicros(dst []byte, n uint64) []byte {
 	return append(appendShort(dst, float64(n)/1e6), 's')
 }
 
+// AppendNanos appends a duration of n ns for people: 87ns, 1.2µs, 87µs, 2.5s.
+func AppendNanos(dst []byte, n uint64) []byte {
+	switch {
+	case n < 1000:
+		return append(strconv.AppendUint(dst, n, 10), "ns"...)
+	case n < 99_950:
+		return append(appendShort(dst, float64(n)/1e3), "µs"...)
+	}
+	return AppendMicros(dst, (n+500)/1000)
+}
+
 // appendShort appends f with one decimal below 100.
 func appendShort(dst []byte, f float64) []byte {
 	if f < 99.95 {

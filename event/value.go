@@ -25,6 +25,8 @@ const (
 	AddrValue
 	// BoolValue holds true or false.
 	BoolValue
+	// IntValue holds a number that may be negative.
+	IntValue
 )
 
 // Value is what a column holds for one event. It is a union that is passed by value and costs no allocation; its zero
@@ -47,6 +49,9 @@ func String(s string) Value {
 
 // Uint makes a Value of a number, which may be 0.
 func Uint(n uint64) Value { return Value{kind: UintValue, num: n} }
+
+// Int makes a Value of a number that may be negative.
+func Int(n int64) Value { return Value{kind: IntValue, num: uint64(n)} }
 
 // NonZero makes a Value of a number where 0 stands for unknown.
 func NonZero(n uint64) Value {
@@ -107,6 +112,9 @@ func (v Value) Uint() uint64 { return v.num }
 // Bool is what a BoolValue holds.
 func (v Value) Bool() bool { return v.num != 0 }
 
+// Int is the number of an IntValue.
+func (v Value) Int() int64 { return int64(v.num) }
+
 // Time is the time of a TimeValue, in UTC.
 func (v Value) Time() time.Time { return time.Unix(0, int64(v.num)).UTC() }
 
@@ -131,6 +139,8 @@ func (v Value) Append(dst []byte) []byte {
 		return append(dst, v.bytes...)
 	case UintValue:
 		return strconv.AppendUint(dst, v.num, 10)
+	case IntValue:
+		return strconv.AppendInt(dst, v.Int(), 10)
 	case TimeValue:
 		return appendTime(dst, v.num)
 	case AddrValue:
@@ -168,6 +178,8 @@ func (v Value) Compare(w Value) int {
 		return strings.Compare(v.bytes, w.bytes)
 	case AddrValue:
 		return v.Addr().Compare(w.Addr())
+	case IntValue:
+		return cmp.Compare(v.Int(), w.Int())
 	}
 	return cmp.Compare(v.num, w.num)
 }

@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"fmt"
+	"math"
 	"regexp"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/event/session"
 	"github.com/orb8-dev/kubectl-orb8/plugin/cluster"
 	"github.com/orb8-dev/kubectl-orb8/plugin/filter"
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
@@ -37,6 +39,8 @@ type traceOptions struct {
 	interval   time.Duration
 	reverseDNS bool
 	failOnLoss bool
+	dnsPorts   []uint
+	syscalls   syscallOptions
 
 	mode string
 }
@@ -54,6 +58,7 @@ func (o *traceOptions) bind(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.duration, "duration", 0, "End after this time, counted from when the first node streams (0: until ^C)")
 	flags.DurationVar(&o.interval, "interval", time.Second, "Time between two updates of a flow")
 	flags.BoolVar(&o.reverseDNS, "reverse-dns", false, "Ask your resolver for the names of addresses outside the cluster")
+	flags.UintSliceVar(&o.dnsPorts, "dns-port", []uint{53}, "Ports that DNS is spoken on, for trace dns")
 	flags.BoolVar(&o.failOnLoss, "fail-on-loss", false, fmt.Sprintf("Exit with code %d if any event was lost", ExitLost))
 	flags.StringVar(&o.mode, "mode", "auto", "Where tracers come from: auto, ephemeral (standalone is the same), cluster (installed agents)")
 }
@@ -73,15 +78,24 @@ type traceConfig struct {
 	interval   time.Duration
 	reverseDNS bool
 	failOnLoss bool
+	dnsPorts   []uint32
+	syscalls   *session.SyscallConfig
 }
 
 // minInterval keeps the walks over sockets from becoming the node's main work.
 const minInterval = 100 * time.Millisecond
 
+// maxDNSPorts is how many a tracer looks for.
+const maxDNSPorts = 16
+
 // complete resolves the options. What is wrong with them is a usage error.
 func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 	c := &traceConfig{
 		streams: o.streams, duration: o.duration, interval: o.interval, reverseDNS: o.reverseDNS, failOnLoss: o.failOnLoss,
+	}
+	var err error
+	if kinds, c.syscalls, err = o.syscalls.complete(kinds); err != nil {
+		return nil, err
 	}
 	for _, kind := range kinds {
 		c.kinds = append(c.kinds, event.KindByName(kind))
@@ -92,6 +106,15 @@ func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 	case o.interval < minInterval:
 		return nil, usagef("--interval %v: want %v or more", o.interval, minInterval)
 	}
+	if len(o.dnsPorts) == 0 || len(o.dnsPorts) > maxDNSPorts {
+		return nil, usagef("--dns-port: %d ports, want 1 to %d", len(o.dnsPorts), maxDNSPorts)
+	}
+	for _, port := range o.dnsPorts {
+		if port == 0 || port > math.MaxUint16 {
+			return nil, usagef("--dns-port %d: want 1 to %d", port, math.MaxUint16)
+		}
+		c.dnsPorts = append(c.dnsPorts, uint32(port))
+	}
 	switch o.mode {
 	case "auto", "ephemeral", "standalone":
 	case "cluster":
@@ -99,7 +122,6 @@ func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 	default:
 		return nil, usagef("--mode %q: want auto, ephemeral, standalone or cluster", o.mode)
 	}
-	var err error
 	if c.tracerConfig, err = o.tracerOptions.complete(); err != nil {
 		return nil, err
 	}

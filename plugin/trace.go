@@ -12,7 +12,9 @@ import (
 // tracing is what one subcommand of trace shows.
 type tracing struct {
 	// name is that of the subcommand, kind that of its events.
-	name, kind     string
+	name, kind string
+	// summary is the kind of its events with --summary; empty where there is none.
+	summary        string
 	aliases        []string
 	short, example string
 }
@@ -44,6 +46,18 @@ var tracings = []tracing{
   kubectl orb8 trace tcp -A --filter 'outcome == "reset"' -o json | jq -r '"\(.pod) \(.resetBy) \(.reason)"'`,
 	},
 	{
+		name: "dns", kind: "dns",
+		short: "Show DNS queries with their answers: who asked whom for what, what came back, how long it took, what was never answered",
+		example: `  # All lookups of a namespace
+  kubectl orb8 trace dns -n demo
+
+  # Names that do not resolve, and servers that fail or do not answer
+  kubectl orb8 trace dns -n demo --filter 'rcode != "NOERROR"'
+
+  # Slow ones, with the process that waits
+  kubectl orb8 trace dns -A --filter 'latencyMicros > 100000' -o json | jq -c '{pod, name, ms: (.latencyMicros / 1000), comm: .src.comm}'`,
+	},
+	{
 		name: "drops", kind: "drop", aliases: []string{"drop"},
 		short: "Show the packets that the kernel throws away: why, where, how many, from whom and for whom",
 		example: `  # What is dropped of a deployment's traffic, and why
@@ -66,6 +80,18 @@ var tracings = []tracing{
 
   # What the kernel killed for want of memory
   kubectl orb8 trace exec -A --filter 'outcome == "oom-killed"' -o json | jq -r '"\(.pod) \(.comm) \(.memoryLimitBytes)"'`,
+	},
+	{
+		name: "syscalls", kind: "syscall", summary: "syscallSummary", aliases: []string{"syscall"},
+		short: "Show the system calls that processes make, with arguments, results and durations; or how many of each, with --summary",
+		example: `  # Files that a pod looks for and does not find
+  kubectl orb8 trace syscalls web-0 -n demo --syscall %file --errors-only
+
+  # What takes long, also what has not returned yet
+  kubectl orb8 trace syscalls deploy/web -n demo --min-duration 100ms
+
+  # What a busy pod spends its time on: counted in the kernel
+  kubectl orb8 trace syscalls web-0 -n demo --summary --duration 10s --sort-by=-totalNanos`,
 	},
 }
 
@@ -96,12 +122,16 @@ func newTraceCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		},
 	}
 	o.bind(trace.Flags())
+	o.syscalls.bind(trace.Flags())
 	for _, t := range tracings {
 		sub := &cobra.Command{
 			Use: t.name + " [POD | KIND/NAME ...]", Aliases: t.aliases, Short: t.short, Example: t.example,
 			RunE: func(cmd *cobra.Command, args []string) error { return run(cmd, []string{t.kind}, args) },
 		}
 		o.bind(sub.Flags())
+		if t.name == "syscalls" {
+			o.syscalls.bind(sub.Flags())
+		}
 		trace.AddCommand(sub)
 	}
 	return trace

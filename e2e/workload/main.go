@@ -6,6 +6,8 @@
 //	workload accept -listen :7050 -read 10 -end close             the other end of that
 //	workload udp -to ADDR:PORT -count 100 -size 500 -reply 200
 //	workload dns -name NAME -count 10
+//	workload dnsserver -listen :53                                a DNS server that does what names ask for, until SIGTERM
+//	workload dnsask -to ADDR:PORT [-tcp] NAME...                  DNS queries, one after another
 //	workload load -to ADDR:PORT -conns 8 -for 5s                  request and response, with latencies
 //	workload bulk -to ADDR:PORT -for 5s                           one stream as fast as it goes
 //	workload flows -to ADDR:PORT -flows 10000 -for 10s            many live connections, each with a little traffic
@@ -15,6 +17,7 @@
 //	workload noop ARGS...                                         nothing
 //	workload die -code 3 | -signal 11                             an end by a code or a signal
 //	workload hog -bytes 1073741824                                memory
+//	workload syscalls -getppid 1000 -absent 5 -block 200ms        system calls, known by name and number
 //	workload session                                              a tracer of a version to come, for the test of the refusal
 //	workload idle                                                 until SIGTERM, for `kubectl exec`
 //
@@ -38,20 +41,23 @@ import (
 )
 
 var commands = map[string]func(context.Context, *flag.FlagSet, []string) error{
-	"serve":   serve,
-	"tcp":     tcpClient,
-	"connect": connect,
-	"accept":  accept,
-	"udp":     udpClient,
-	"dns":     dnsClient,
-	"load":    loadClient,
-	"bulk":    bulkClient,
-	"flows":   flowsClient,
-	"app":     app,
-	"spawn":   spawn,
-	"noop":    noop,
-	"die":     die,
-	"hog":     hog,
+	"serve":     serve,
+	"tcp":       tcpClient,
+	"connect":   connect,
+	"accept":    accept,
+	"udp":       udpClient,
+	"dns":       dnsClient,
+	"dnsserver": dnsServer,
+	"dnsask":    dnsAsk,
+	"load":      loadClient,
+	"bulk":      bulkClient,
+	"flows":     flowsClient,
+	"app":       app,
+	"spawn":     spawn,
+	"noop":      noop,
+	"die":       die,
+	"hog":       hog,
+	"syscalls":  syscalls,
 	// What a tracer's Job runs.
 	"session": impostor,
 	"idle":    idle,
@@ -68,7 +74,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return errors.New("which of serve, tcp, connect, accept, udp, dns, load, bulk, flows, app, spawn, noop, die, hog, idle?")
+		return errors.New("which of serve, tcp, connect, accept, udp, dns, load, bulk, flows, app, spawn, noop, die, hog, syscalls, idle?")
 	}
 	command, ok := commands[args[0]]
 	if !ok {

@@ -477,7 +477,10 @@ type Config struct {
 	// Size of the kernel ring buffer in bytes, a power of two; 0: the default.
 	RingBytes uint32 `protobuf:"varint,3,opt,name=ring_bytes,json=ringBytes,proto3" json:"ring_bytes,omitempty"`
 	// Most UDP, ICMP and raw flows counted at a time; 0: the default.
-	MaxFlows      uint32 `protobuf:"varint,4,opt,name=max_flows,json=maxFlows,proto3" json:"max_flows,omitempty"`
+	MaxFlows uint32 `protobuf:"varint,4,opt,name=max_flows,json=maxFlows,proto3" json:"max_flows,omitempty"`
+	// Ports that DNS is spoken on, at most 16; none: 53.
+	DnsPorts      []uint32       `protobuf:"varint,5,rep,packed,name=dns_ports,json=dnsPorts,proto3" json:"dns_ports,omitempty"`
+	Syscall       *SyscallConfig `protobuf:"bytes,6,opt,name=syscall,proto3" json:"syscall,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -540,6 +543,84 @@ func (x *Config) GetMaxFlows() uint32 {
 	return 0
 }
 
+func (x *Config) GetDnsPorts() []uint32 {
+	if x != nil {
+		return x.DnsPorts
+	}
+	return nil
+}
+
+func (x *Config) GetSyscall() *SyscallConfig {
+	if x != nil {
+		return x.Syscall
+	}
+	return nil
+}
+
+// SyscallConfig is what is asked for of system calls.
+type SyscallConfig struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names of calls, of any architecture; none: all.
+	Names []string `protobuf:"bytes,1,rep,name=names,proto3" json:"names,omitempty"`
+	// Only calls that return an error.
+	ErrorsOnly bool `protobuf:"varint,2,opt,name=errors_only,json=errorsOnly,proto3" json:"errors_only,omitempty"`
+	// Only calls that take as long, ns.
+	MinDuration   int64 `protobuf:"varint,3,opt,name=min_duration,json=minDuration,proto3" json:"min_duration,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SyscallConfig) Reset() {
+	*x = SyscallConfig{}
+	mi := &file_session_session_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SyscallConfig) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SyscallConfig) ProtoMessage() {}
+
+func (x *SyscallConfig) ProtoReflect() protoreflect.Message {
+	mi := &file_session_session_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SyscallConfig.ProtoReflect.Descriptor instead.
+func (*SyscallConfig) Descriptor() ([]byte, []int) {
+	return file_session_session_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *SyscallConfig) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+func (x *SyscallConfig) GetErrorsOnly() bool {
+	if x != nil {
+		return x.ErrorsOnly
+	}
+	return false
+}
+
+func (x *SyscallConfig) GetMinDuration() int64 {
+	if x != nil {
+		return x.MinDuration
+	}
+	return 0
+}
+
 // PodUpdate names the pods of this node. The first one of a connection is complete: pods it lacks are gone.
 type PodUpdate struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -552,7 +633,7 @@ type PodUpdate struct {
 
 func (x *PodUpdate) Reset() {
 	*x = PodUpdate{}
-	mi := &file_session_session_proto_msgTypes[7]
+	mi := &file_session_session_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -564,7 +645,7 @@ func (x *PodUpdate) String() string {
 func (*PodUpdate) ProtoMessage() {}
 
 func (x *PodUpdate) ProtoReflect() protoreflect.Message {
-	mi := &file_session_session_proto_msgTypes[7]
+	mi := &file_session_session_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -577,7 +658,7 @@ func (x *PodUpdate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodUpdate.ProtoReflect.Descriptor instead.
 func (*PodUpdate) Descriptor() ([]byte, []int) {
-	return file_session_session_proto_rawDescGZIP(), []int{7}
+	return file_session_session_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PodUpdate) GetComplete() bool {
@@ -620,7 +701,7 @@ type Pod struct {
 
 func (x *Pod) Reset() {
 	*x = Pod{}
-	mi := &file_session_session_proto_msgTypes[8]
+	mi := &file_session_session_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -632,7 +713,7 @@ func (x *Pod) String() string {
 func (*Pod) ProtoMessage() {}
 
 func (x *Pod) ProtoReflect() protoreflect.Message {
-	mi := &file_session_session_proto_msgTypes[8]
+	mi := &file_session_session_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -645,7 +726,7 @@ func (x *Pod) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pod.ProtoReflect.Descriptor instead.
 func (*Pod) Descriptor() ([]byte, []int) {
-	return file_session_session_proto_rawDescGZIP(), []int{8}
+	return file_session_session_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Pod) GetUid() string {
@@ -717,7 +798,7 @@ type Container struct {
 
 func (x *Container) Reset() {
 	*x = Container{}
-	mi := &file_session_session_proto_msgTypes[9]
+	mi := &file_session_session_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -729,7 +810,7 @@ func (x *Container) String() string {
 func (*Container) ProtoMessage() {}
 
 func (x *Container) ProtoReflect() protoreflect.Message {
-	mi := &file_session_session_proto_msgTypes[9]
+	mi := &file_session_session_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -742,7 +823,7 @@ func (x *Container) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Container.ProtoReflect.Descriptor instead.
 func (*Container) Descriptor() ([]byte, []int) {
-	return file_session_session_proto_rawDescGZIP(), []int{9}
+	return file_session_session_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Container) GetName() string {
@@ -778,7 +859,7 @@ type Started struct {
 
 func (x *Started) Reset() {
 	*x = Started{}
-	mi := &file_session_session_proto_msgTypes[10]
+	mi := &file_session_session_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -790,7 +871,7 @@ func (x *Started) String() string {
 func (*Started) ProtoMessage() {}
 
 func (x *Started) ProtoReflect() protoreflect.Message {
-	mi := &file_session_session_proto_msgTypes[10]
+	mi := &file_session_session_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -803,7 +884,7 @@ func (x *Started) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Started.ProtoReflect.Descriptor instead.
 func (*Started) Descriptor() ([]byte, []int) {
-	return file_session_session_proto_rawDescGZIP(), []int{10}
+	return file_session_session_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Started) GetError() string {
@@ -832,7 +913,7 @@ type EventsRequest struct {
 
 func (x *EventsRequest) Reset() {
 	*x = EventsRequest{}
-	mi := &file_session_session_proto_msgTypes[11]
+	mi := &file_session_session_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -844,7 +925,7 @@ func (x *EventsRequest) String() string {
 func (*EventsRequest) ProtoMessage() {}
 
 func (x *EventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_session_session_proto_msgTypes[11]
+	mi := &file_session_session_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -857,7 +938,7 @@ func (x *EventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
 func (*EventsRequest) Descriptor() ([]byte, []int) {
-	return file_session_session_proto_rawDescGZIP(), []int{11}
+	return file_session_session_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *EventsRequest) GetResumeFrom() uint64 {
@@ -889,7 +970,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_session_session_proto_msgTypes[12]
+	mi := &file_session_session_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -901,7 +982,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_session_session_proto_msgTypes[12]
+	mi := &file_session_session_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -914,7 +995,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_session_session_proto_rawDescGZIP(), []int{12}
+	return file_session_session_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Batch) GetSequence() uint64 {
@@ -973,13 +1054,20 @@ const file_session_session_proto_rawDesc = "" +
 	"\x06kernel\x18\x05 \x01(\tR\x06kernel\x12\x17\n" +
 	"\aboot_id\x18\x06 \x01(\tR\x06bootId\"\v\n" +
 	"\tHeartbeat\"\x06\n" +
-	"\x04Stop\"v\n" +
+	"\x04Stop\"\xcd\x01\n" +
 	"\x06Config\x12\x14\n" +
 	"\x05kinds\x18\x01 \x03(\tR\x05kinds\x12\x1a\n" +
 	"\binterval\x18\x02 \x01(\x03R\binterval\x12\x1d\n" +
 	"\n" +
 	"ring_bytes\x18\x03 \x01(\rR\tringBytes\x12\x1b\n" +
-	"\tmax_flows\x18\x04 \x01(\rR\bmaxFlows\"v\n" +
+	"\tmax_flows\x18\x04 \x01(\rR\bmaxFlows\x12\x1b\n" +
+	"\tdns_ports\x18\x05 \x03(\rR\bdnsPorts\x128\n" +
+	"\asyscall\x18\x06 \x01(\v2\x1e.orb8.session.v1.SyscallConfigR\asyscall\"i\n" +
+	"\rSyscallConfig\x12\x14\n" +
+	"\x05names\x18\x01 \x03(\tR\x05names\x12\x1f\n" +
+	"\verrors_only\x18\x02 \x01(\bR\n" +
+	"errorsOnly\x12!\n" +
+	"\fmin_duration\x18\x03 \x01(\x03R\vminDuration\"v\n" +
 	"\tPodUpdate\x12\x1a\n" +
 	"\bcomplete\x18\x01 \x01(\bR\bcomplete\x12,\n" +
 	"\x06upsert\x18\x02 \x03(\v2\x14.orb8.session.v1.PodR\x06upsert\x12\x1f\n" +
@@ -1029,7 +1117,7 @@ func file_session_session_proto_rawDescGZIP() []byte {
 	return file_session_session_proto_rawDescData
 }
 
-var file_session_session_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_session_session_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_session_session_proto_goTypes = []any{
 	(*ClientMessage)(nil), // 0: orb8.session.v1.ClientMessage
 	(*TracerMessage)(nil), // 1: orb8.session.v1.TracerMessage
@@ -1038,35 +1126,37 @@ var file_session_session_proto_goTypes = []any{
 	(*Heartbeat)(nil),     // 4: orb8.session.v1.Heartbeat
 	(*Stop)(nil),          // 5: orb8.session.v1.Stop
 	(*Config)(nil),        // 6: orb8.session.v1.Config
-	(*PodUpdate)(nil),     // 7: orb8.session.v1.PodUpdate
-	(*Pod)(nil),           // 8: orb8.session.v1.Pod
-	(*Container)(nil),     // 9: orb8.session.v1.Container
-	(*Started)(nil),       // 10: orb8.session.v1.Started
-	(*EventsRequest)(nil), // 11: orb8.session.v1.EventsRequest
-	(*Batch)(nil),         // 12: orb8.session.v1.Batch
-	(*event.Event)(nil),   // 13: orb8.event.v1.Event
+	(*SyscallConfig)(nil), // 7: orb8.session.v1.SyscallConfig
+	(*PodUpdate)(nil),     // 8: orb8.session.v1.PodUpdate
+	(*Pod)(nil),           // 9: orb8.session.v1.Pod
+	(*Container)(nil),     // 10: orb8.session.v1.Container
+	(*Started)(nil),       // 11: orb8.session.v1.Started
+	(*EventsRequest)(nil), // 12: orb8.session.v1.EventsRequest
+	(*Batch)(nil),         // 13: orb8.session.v1.Batch
+	(*event.Event)(nil),   // 14: orb8.event.v1.Event
 }
 var file_session_session_proto_depIdxs = []int32{
 	2,  // 0: orb8.session.v1.ClientMessage.hello:type_name -> orb8.session.v1.Hello
 	6,  // 1: orb8.session.v1.ClientMessage.config:type_name -> orb8.session.v1.Config
-	7,  // 2: orb8.session.v1.ClientMessage.pods:type_name -> orb8.session.v1.PodUpdate
+	8,  // 2: orb8.session.v1.ClientMessage.pods:type_name -> orb8.session.v1.PodUpdate
 	4,  // 3: orb8.session.v1.ClientMessage.heartbeat:type_name -> orb8.session.v1.Heartbeat
 	5,  // 4: orb8.session.v1.ClientMessage.stop:type_name -> orb8.session.v1.Stop
 	3,  // 5: orb8.session.v1.TracerMessage.welcome:type_name -> orb8.session.v1.Welcome
 	4,  // 6: orb8.session.v1.TracerMessage.heartbeat:type_name -> orb8.session.v1.Heartbeat
-	10, // 7: orb8.session.v1.TracerMessage.started:type_name -> orb8.session.v1.Started
-	8,  // 8: orb8.session.v1.PodUpdate.upsert:type_name -> orb8.session.v1.Pod
-	9,  // 9: orb8.session.v1.Pod.containers:type_name -> orb8.session.v1.Container
-	13, // 10: orb8.session.v1.Batch.events:type_name -> orb8.event.v1.Event
-	0,  // 11: orb8.session.v1.Session.Control:input_type -> orb8.session.v1.ClientMessage
-	11, // 12: orb8.session.v1.Session.Events:input_type -> orb8.session.v1.EventsRequest
-	1,  // 13: orb8.session.v1.Session.Control:output_type -> orb8.session.v1.TracerMessage
-	12, // 14: orb8.session.v1.Session.Events:output_type -> orb8.session.v1.Batch
-	13, // [13:15] is the sub-list for method output_type
-	11, // [11:13] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	11, // 7: orb8.session.v1.TracerMessage.started:type_name -> orb8.session.v1.Started
+	7,  // 8: orb8.session.v1.Config.syscall:type_name -> orb8.session.v1.SyscallConfig
+	9,  // 9: orb8.session.v1.PodUpdate.upsert:type_name -> orb8.session.v1.Pod
+	10, // 10: orb8.session.v1.Pod.containers:type_name -> orb8.session.v1.Container
+	14, // 11: orb8.session.v1.Batch.events:type_name -> orb8.event.v1.Event
+	0,  // 12: orb8.session.v1.Session.Control:input_type -> orb8.session.v1.ClientMessage
+	12, // 13: orb8.session.v1.Session.Events:input_type -> orb8.session.v1.EventsRequest
+	1,  // 14: orb8.session.v1.Session.Control:output_type -> orb8.session.v1.TracerMessage
+	13, // 15: orb8.session.v1.Session.Events:output_type -> orb8.session.v1.Batch
+	14, // [14:16] is the sub-list for method output_type
+	12, // [12:14] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_session_session_proto_init() }
@@ -1092,7 +1182,7 @@ func file_session_session_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_session_session_proto_rawDesc), len(file_session_session_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -62,7 +62,7 @@ func newFields(kinds []*event.Kind) *fields {
 // typeOf is the CEL type of a column. All are nullable, because a field may be unknown.
 func typeOf(c *event.Column) *cel.Type {
 	switch c.Type {
-	case event.Number, event.Count, event.Bytes, event.Micros:
+	case event.Number, event.Count, event.Bytes, event.Micros, event.Nanos, event.Signed:
 		return cel.NullableType(cel.IntType)
 	case event.Bool:
 		return cel.NullableType(cel.BoolType)
@@ -167,6 +167,8 @@ func toCEL(v event.Value) ref.Val {
 		return types.Int(min(v.Uint(), math.MaxInt64))
 	case event.BoolValue:
 		return types.Bool(v.Bool())
+	case event.IntValue:
+		return types.Int(v.Int())
 	case event.TimeValue:
 		return types.Timestamp{Time: v.Time()}
 	case event.StringValue:

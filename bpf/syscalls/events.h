@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* One event a call: what stands at the entry waits in the task's storage for the exit. */
+#pragma once
+
+/* Longer strings, and those whose page is not in memory at the entry, are read at the exit. */
+#define TEXT_SIZE 256
+#define LONG_TEXT 4096
+
+enum phase { PHASE_RETURNED = 1, PHASE_RUNNING, PHASE_NO_RETURN };
+
+enum event_flags {
+	TIMED = 1, /* time_ns is the entry's, and duration_ns is known */
+	UNREAD_0 = 2, /* the text could not be read, or is not all there */
+	UNREAD_1 = 4,
+};
+
+struct syscall_event {
+	__u64 cgroup;
+	__u64 time_ns; /* CLOCK_MONOTONIC */
+	__u64 duration_ns;
+	__s64 result;
+	__u64 args[ARGS];
+	__s32 number;
+	__u32 pid;
+	__u32 tid;
+	__u8 abi;
+	__u8 phase;
+	__u8 flags;
+	__u8 pad; /* what is sent is all written */
+	__u16 text_len[2];
+	__u32 pad2;
+	char comm[16];
+	struct fd_name fd;
+	char text[2 * TEXT_SIZE]; /* text_len of it are sent, one after the other */
+};
+
+#define HEAD __builtin_offsetof(struct syscall_event, text)
+
+/* The same with room for long texts. */
+struct long_event {
+	__u8 head[HEAD];
+	char text[2 * LONG_TEXT];
+};
+
+struct entry {
+	__u32 running;
+	/* How long it had run in ms when that was last reported. */
+	__u32 told_ms;
+	/* The call that the thread was in before any entry of it was seen has been reported. */
+	__u64 told_older;
+	struct syscall_event event;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct entry);
+} entries SEC(".maps");
+
+/* Threads in a call whose entry found no memory. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, __u32);
+	__type(value, __u8);
+} missed SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 23);
+	__type(value, struct syscall_event);
+} events SEC(".maps");
+
+/* Too big for the stack. Both programs run with preemption off. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct long_event);
+} scratch SEC(".maps");
+
+/* The walk's, which may be preempted; there is one at a time. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct syscall_event);
+} walked SEC(".maps");
+
+const volatile bool errors_only = false;
+const volatile __u64 min_ns = 0;
+/* The walk reports calls that run for as long, and again each time they have run twice as long. */
+volatile __u64 walk_ns = 0;
+/* Not only then. */
+volatile bool walk_all = false;
+
+/* The compiler knows that n is less, and would leave the mask away, which the verifier wants to see. */
+static __always_inline __u64 masked(__u64 n, __u64 mask)
+{
+	asm volatile("" : "+r"(n));
+	return n & mask;
+}
+
+/* The reader looks by itself: it is woken only where that may be too late. */
+static __always_inline __u64 wake(void)
+{
+	if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > bpf_ringbuf_query(&events, BPF_RB_RING_SIZE) / 4)
+		return BPF_RB_FORCE_WAKEUP;
+	return BPF_RB_NO_WAKEUP;
+}
+
+/*
+ * The lengths are read from the record, and their bounds shown, right before they are used: older verifiers forget what they knew
+ * of a number that the compiler puts on the stack in between.
+ */
+static __always_inline void send_event(struct syscall_event *e)
+{
+	__u64 flags = wake(), size = (__u64)e->text_len[0] + e->text_len[1];
+
+	if (size > sizeof(e->text))
+		return;
+	if (bpf_ringbuf_output(&events, e, HEAD + size, flags))
+		count_loss(LOST_RING);
+}
+
+/* Reads a text of at most room bytes, and says how long it is; *unread where it is not all there. */
+static __always_inline __u32 read_text(char *to, __u32 room, __u32 kind, __u64 from, __u64 size, bool *unread)
+{
+	long n;
+
+	*unread = false;
+	if (kind == TEXT_NONE || !from)
+		return 0;
+	if (kind == TEXT_STRING) {
+		n = bpf_probe_read_user_str(to, room, (void *)from);
+		*unread = n < 0 || n >= room;
+		return n <= 0 || n > room ? 0 : n - 1; /* the closing zero stays behind */
+	}
+	if (size > 128)
+		size = 128;
+	if (!size)
+		return 0;
+	*unread = bpf_probe_read_user(to, size, (void *)from);
+	return *unread ? 0 : size;
+}
+
+static __always_inline __u64 arg(const __u64 *args, __u32 i)
+{
+	return i < ARGS ? args[i] : 0;
+}
+
+static __always_inline void read_texts(struct syscall_event *e, const struct call *c)
+{
+	bool unread;
+	__u64 n;
+
+	e->text_len[0] = e->text_len[1] = 0;
+	if (!c->text[0])
+		return;
+	n = read_text(e->text, TEXT_SIZE, c->text[0], arg(e->args, c->text_arg[0]), arg(e->args, c->text_arg[0] + 1), &unread);
+	e->text_len[0] = n;
+	if (unread)
+		e->flags |= UNREAD_0;
+	if (!c->text[1])
+		return;
+	n = masked(e->text_len[0], TEXT_SIZE - 1);
+	e->text_len[1] = read_text(e->text + n, TEXT_SIZE, c->text[1], arg(e->args, c->text_arg[1]),
+				   arg(e->args, c->text_arg[1] + 1), &unread);
+	if (unread)
+		e->flags |= UNREAD_1;
+}
+
+/* Sends an event whose texts could not be read when the call began, with what can be read by now. */
+static __always_inline void send_read_again(struct syscall_event *e, const struct call *c)
+{
+	struct syscall_event *out;
+	struct long_event *big;
+	__u64 n, m, flags;
+	__u32 zero = 0;
+	bool unread;
+
+	big = bpf_map_lookup_elem(&scratch, &zero);
+	if (!big)
+		return;
+	bpf_probe_read_kernel(big->head, HEAD, e);
+	out = (void *)big;
+	out->flags &= ~(UNREAD_0 | UNREAD_1);
+	n = read_text(big->text, LONG_TEXT, c->text[0], arg(e->args, c->text_arg[0]), arg(e->args, c->text_arg[0] + 1), &unread);
+	if (unread)
+		out->flags |= UNREAD_0;
+	/* The address space is another by now, or the text has changed: what was read is better. */
+	if (!n && e->text_len[0] && e->text_len[0] < TEXT_SIZE) {
+		n = e->text_len[0];
+		bpf_probe_read_kernel(big->text, TEXT_SIZE, e->text);
+		if (e->flags & UNREAD_0)
+			out->flags |= UNREAD_0;
+		else
+			out->flags &= ~UNREAD_0;
+	}
+	out->text_len[0] = n;
+	n = masked(out->text_len[0], LONG_TEXT - 1);
+	out->text_len[1] = read_text(big->text + n, LONG_TEXT, c->text[1], arg(e->args, c->text_arg[1]),
+				     arg(e->args, c->text_arg[1] + 1), &unread);
+	if (unread)
+		out->flags |= UNREAD_1;
+	flags = wake();
+	n = masked(out->text_len[0], LONG_TEXT - 1);
+	m = masked(out->text_len[1], LONG_TEXT - 1);
+	if (bpf_ringbuf_output(&events, big, HEAD + n + m, flags))
+		count_loss(LOST_RING);
+}
+
+static __always_inline void begin(struct syscall_event *e, struct task_struct *task, struct pt_regs *regs, const struct call *c,
+				  __u64 cgroup, long id, __u32 abi)
+{
+	__u64 ids = bpf_get_current_pid_tgid();
+
+	e->cgroup = cgroup;
+	e->duration_ns = 0;
+	e->result = 0;
+	e->number = id;
+	e->pid = ids >> 32;
+	e->tid = ids;
+	e->abi = abi;
+	e->flags = 0;
+	e->fd.kind = FD_UNKNOWN;
+	e->pad = 0;
+	e->pad2 = 0;
+	bpf_get_current_comm(e->comm, sizeof(e->comm));
+	read_args(e->args, regs, abi);
+	read_texts(e, c);
+	if (c->fd_arg < ARGS)
+		read_fd(&e->fd, task, e->args[c->fd_arg]);
+}
+
+SEC("tp_btf/sys_enter")
+int BPF_PROG(call_enter, struct pt_regs *regs, long id)
+{
+	__u64 cgroup = bpf_get_current_cgroup_id();
+	struct syscall_event *e;
+	struct task_struct *task;
+	struct entry *entry;
+	struct call *c;
+	__u32 place, abi;
+	__u8 yes = 1;
+
+	if (!in_scope(cgroup))
+		return 0;
+	task = bpf_get_current_task_btf();
+	abi = abi_of(task, id);
+	place = place_of(abi, id);
+	c = bpf_map_lookup_elem(&calls, &place);
+	if (!c || !(c->flags & WANTED))
+		return 0;
+	if ((c->flags & NO_RETURN) && (errors_only || min_ns))
+		return 0;
+	entry = bpf_task_storage_get(&entries, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!entry) {
+		place = bpf_get_current_pid_tgid();
+		bpf_map_update_elem(&missed, &place, &yes, BPF_ANY);
+		return 0;
+	}
+	e = &entry->event;
+	entry->running = 0;
+	entry->told_ms = 0;
+	begin(e, task, regs, c, cgroup, id, abi);
+	e->flags |= TIMED;
+	if (c->flags & NO_RETURN) {
+		e->phase = PHASE_NO_RETURN;
+		e->time_ns = bpf_ktime_get_ns();
+		send_event(e);
+		return 0;
+	}
+	e->phase = PHASE_RUNNING;
+	/* Last: what is done here is not the call's own time. */
+	e->time_ns = bpf_ktime_get_ns();
+	entry->running = 1;
+	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(call_exit, struct pt_regs *regs, long ret)
+{
+	__u64 cgroup = bpf_get_current_cgroup_id(), now;
+	struct task_struct *task;
+	struct syscall_event *e;
+	struct entry *entry;
+	__u32 place, abi;
+	struct call *c;
+	long id;
+
+	if (!in_scope(cgroup))
+		return 0;
+	now = bpf_ktime_get_ns();
+	task = bpf_get_current_task_btf();
+	entry = bpf_task_storage_get(&entries, task, NULL, 0);
+	if (entry && entry->running) {
+		e = &entry->event;
+		entry->running = 0;
+		e->duration_ns = now - e->time_ns;
+		if ((errors_only && !failed(ret)) || e->duration_ns < min_ns)
+			return 0;
+		e->result = ret;
+		e->phase = PHASE_RETURNED;
+		if (e->flags & (UNREAD_0 | UNREAD_1)) {
+			place = place_of(e->abi, e->number);
+			c = bpf_map_lookup_elem(&calls, &place);
+			if (c)
+				send_read_again(e, c);
+			return 0;
+		}
+		send_event(e);
+		return 0;
+	}
+	/* It began before the trace, or a filter of the process (seccomp) answered in its place. */
+	id = number_of(regs);
+	abi = abi_of(task, id);
+	place = place_of(abi, id);
+	c = bpf_map_lookup_elem(&calls, &place);
+	if (!c || !(c->flags & WANTED))
+		return 0;
+	if (!entry) {
+		place = bpf_get_current_pid_tgid();
+		if (bpf_map_delete_elem(&missed, &place) == 0) {
+			count_loss(LOST_MAP);
+			return 0;
+		}
+	}
+	/* A child returns from a call that its parent made. How long this one took is not known. */
+	if (((c->flags & FORKS) && !ret) || min_ns || (errors_only && !failed(ret)))
+		return 0;
+	place = 0;
+	e = bpf_map_lookup_elem(&scratch, &place);
+	if (!e)
+		return 0;
+	begin(e, task, regs, c, cgroup, id, abi);
+	e->time_ns = now;
+	e->result = ret;
+	e->phase = PHASE_RETURNED;
+	send_event(e);
+	return 0;
+}
+
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+} __attribute__((preserve_access_index));
+
+#define PF_KTHREAD 0x00200000
+#define SLEEPING 3 /* TASK_INTERRUPTIBLE, TASK_UNINTERRUPTIBLE */
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct css_set___call {
+	struct cgroup *dfl_cgrp;
+};
+
+struct task_struct___call {
+	unsigned int __state;
+	unsigned int flags;
+	int pid;
+	int tgid;
+	struct css_set___call *cgroups;
+	char comm[16];
+};
+
+#pragma clang attribute pop
+
+/* Reports, once, the call in which a thread sleeps since before the trace. Where it began nobody knows. */
+static __always_inline void report_older(struct task_struct *task, struct entry *entry, struct syscall_event *e)
+{
+	struct task_struct___call *t = (void *)task;
+	struct pt_regs *regs;
+	struct call *c;
+	__u32 place;
+	long id;
+
+	if (min_ns || (entry && entry->told_older) || !(t->__state & SLEEPING) || (t->flags & PF_KTHREAD))
+		return;
+	e->cgroup = BPF_CORE_READ(t, cgroups, dfl_cgrp, kn, id);
+	if (!in_scope(e->cgroup))
+		return;
+	regs = (void *)bpf_task_pt_regs(task);
+	id = number_of(regs);
+	if (id < 0)
+		return; /* in a page fault */
+	e->abi = abi_of(task, id);
+	place = place_of(e->abi, id);
+	c = bpf_map_lookup_elem(&calls, &place);
+	if (!c || !(c->flags & WANTED))
+		return;
+	entry = bpf_task_storage_get(&entries, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!entry)
+		return; /* at the next walk */
+	if (entry->told_older || entry->running)
+		return;
+	entry->told_older = 1;
+	e->time_ns = bpf_ktime_get_ns();
+	e->duration_ns = 0;
+	e->result = 0;
+	e->number = id;
+	e->pid = t->tgid;
+	e->tid = t->pid;
+	e->phase = PHASE_RUNNING;
+	e->pad = 0;
+	e->pad2 = 0;
+	/* Its texts lie in another address space. */
+	e->flags = UNREAD_0 | UNREAD_1;
+	e->text_len[0] = e->text_len[1] = 0;
+	bpf_probe_read_kernel(e->comm, sizeof(e->comm), t->comm);
+	read_args(e->args, regs, e->abi);
+	e->fd.kind = FD_UNKNOWN;
+	if (c->fd_arg < ARGS)
+		read_fd(&e->fd, task, e->args[c->fd_arg]);
+	send_event(e);
+}
+
+/* Reports the calls that have not returned yet. */
+SEC("iter/task")
+int call_walk(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct syscall_event *e;
+	struct entry *entry;
+	__u64 began, age;
+	__u32 zero = 0;
+
+	if (!task || errors_only)
+		return 0;
+	e = bpf_map_lookup_elem(&walked, &zero);
+	if (!e)
+		return 0;
+	entry = bpf_task_storage_get(&entries, task, NULL, 0);
+	if (!entry || !entry->running) {
+		/* One that has an entry has been seen to begin a call: it is in none. */
+		if (!entry || !entry->event.time_ns)
+			report_older(task, entry, e);
+		return 0;
+	}
+	began = entry->event.time_ns;
+	age = bpf_ktime_get_ns() - began;
+	if ((__s64)age < 0 || age < min_ns || age < walk_ns || (!walk_all && age / 1000000 < 2 * (__u64)entry->told_ms))
+		return 0;
+	bpf_probe_read_kernel(e, sizeof(*e), &entry->event);
+	/* It has returned while this was copied. */
+	if (!entry->running || entry->event.time_ns != began || e->time_ns != began || !in_scope(e->cgroup))
+		return 0;
+	entry->told_ms = age / 1000000;
+	e->duration_ns = age;
+	e->phase = PHASE_RUNNING;
+	send_event(e);
+	return 0;
+}

@@ -1,0 +1,282 @@
+package syscalls
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"sync/atomic"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/orb8-dev/kubectl-orb8/bpf"
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+// Summary is the loaded maps and programs of the totals.
+type Summary struct {
+	objects   summaryObjects
+	links     []link.Link
+	clock     *bpf.Clock
+	table     *table
+	scoped    *ebpf.Map
+	losses    bpf.Losses
+	hooks     []string
+	interval  time.Duration
+	watermark atomic.Uint64
+	requests  chan chan error
+}
+
+// summaryObjects are those of the object file that totals take.
+type summaryObjects struct {
+	SumEnter *ebpf.Program `ebpf:"sum_enter"`
+	SumExit  *ebpf.Program `ebpf:"sum_exit"`
+
+	Calls  *ebpf.Map `ebpf:"calls"`
+	Totals *ebpf.Map `ebpf:"totals"`
+	Losses *ebpf.Map `ebpf:"losses"`
+}
+
+func (o *summaryObjects) Close() error {
+	return errors.Join(o.SumEnter.Close(), o.SumExit.Close(), o.Calls.Close(), o.Totals.Close(), o.Losses.Close())
+}
+
+// OpenSummary loads the programs and attaches them. It gives a *bpf.NotSupportedError where the kernel is too old.
+func OpenSummary(ctx context.Context, o Options) (*Summary, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	clock, err := bpf.NewClock()
+	if err != nil {
+		return nil, err
+	}
+	s := &Summary{clock: clock, interval: o.Interval, requests: make(chan chan error)}
+	if s.interval <= 0 {
+		s.interval = time.Second
+	}
+	if err := s.load(o); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Summary) load(o Options) (err error) {
+	if s.table, err = newTable(o.Names); err != nil {
+		return err
+	}
+	spec, options, err := read(o.Scope)
+	if err != nil {
+		return err
+	}
+	if o.MaxTotals != 0 {
+		spec.Maps[objectMapTotals].MaxEntries = o.MaxTotals
+	}
+	if err := spec.LoadAndAssign(&s.objects, options); err != nil {
+		return fmt.Errorf("load syscalls: %w", err)
+	}
+	s.losses = bpf.NewLosses(s.objects.Losses)
+	s.scoped = options.MapReplacements[objectMapScopeCgroups]
+	if err := s.table.fill(s.objects.Calls); err != nil {
+		return err
+	}
+	s.links, s.hooks, err = attach(s.links, spec, s.objects.SumExit, s.objects.SumEnter)
+	return err
+}
+
+// Run reports to sink until ctx ends: each interval the totals that have grown.
+func (s *Summary) Run(ctx context.Context, sink Sink) error {
+	t := newTeller(s, sink)
+	timer := time.NewTimer(bpf.Until(s.interval))
+	defer timer.Stop()
+	clocked := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case done := <-s.requests:
+			done <- t.tell()
+			continue
+		case <-timer.C:
+		}
+		if err := t.tell(); err != nil {
+			return err
+		}
+		if now := time.Now(); now.Sub(clocked) > setClock {
+			clocked = now
+			if err := s.clock.Set(); err != nil {
+				return err
+			}
+		}
+		timer.Reset(bpf.Until(s.interval))
+	}
+}
+
+// Flush hands the totals to the sink of the running Run before it returns.
+func (s *Summary) Flush(ctx context.Context) error {
+	done := make(chan error, 1)
+	select {
+	case s.requests <- done:
+	case <-ctx.Done():
+		return fmt.Errorf("flush syscalls: %w", context.Cause(ctx))
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("flush syscalls: %w", context.Cause(ctx))
+	}
+}
+
+// row is what was told of one container and call.
+type row struct {
+	id    string
+	calls uint64
+}
+
+// teller turns the kernel's totals into events.
+type teller struct {
+	*Summary
+	sink   Sink
+	rows   map[objectTotalKey]*row
+	perCPU []objectTotal
+	gone   []objectTotalKey
+	// seed keeps the ids of two nodes apart, whose cgroups have the same numbers.
+	seed maphash.Seed
+
+	ev            event.Event
+	summary       event.SyscallSummary
+	total         uint64
+	p50, p95, p99 uint64
+}
+
+func newTeller(s *Summary, sink Sink) *teller {
+	t := &teller{Summary: s, sink: sink, rows: make(map[objectTotalKey]*row), seed: maphash.MakeSeed()}
+	t.ev.Kind = &event.Event_SyscallSummary{SyscallSummary: &t.summary}
+	return t
+}
+
+// tell reports the totals that have changed, and forgets those of cgroups that are observed no longer.
+func (t *teller) tell() error {
+	now := t.clock.Wall(bpf.Monotonic())
+	now = max(now, t.watermark.Load())
+	var key objectTotalKey
+	t.gone = t.gone[:0]
+	for i := t.objects.Totals.Iterate(); ; {
+		if !i.Next(&key, &t.perCPU) {
+			if err := i.Err(); err != nil {
+				return fmt.Errorf("read totals: %w", err)
+			}
+			break
+		}
+		sum := sumOf(t.perCPU)
+		r := t.rows[key]
+		if r == nil {
+			r = &row{id: fmt.Sprintf("%016x", maphash.Comparable(t.seed, key))}
+			t.rows[key] = r
+		}
+		if sum.Calls == r.calls {
+			var yes uint32
+			if errors.Is(t.scoped.Lookup(key.Cgroup, &yes), ebpf.ErrKeyNotExist) {
+				t.gone = append(t.gone, key)
+			}
+			continue
+		}
+		r.calls = sum.Calls
+		t.ev.Time, t.summary.Id = now, r.id
+		t.fill(key.Place, &sum)
+		t.sink(key.Cgroup, &t.ev)
+	}
+	for _, key := range t.gone {
+		if err := t.objects.Totals.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("forget totals: %w", err)
+		}
+		delete(t.rows, key)
+	}
+	t.watermark.Store(now)
+	return nil
+}
+
+func (t *teller) fill(place uint32, sum *objectTotal) {
+	s, k := &t.summary, &t.table.known[place%places]
+	s.Name, s.Abi = k.name, k.abi
+	if s.Name == "" {
+		s.Name = fmt.Sprintf("syscall_%d", place%nativeCalls)
+		if place%nativeCalls == nativeCalls-1 {
+			s.Name = "syscall_other"
+		}
+	}
+	s.Calls, s.Errors, s.Timed = sum.Calls, sum.Errors, sum.Timed
+	s.TotalNanos, s.P50Nanos, s.P95Nanos, s.P99Nanos = nil, nil, nil, nil
+	if sum.Timed > 0 {
+		t.total = sum.Ns
+		// None took longer than all together: so what was called once has its own duration.
+		t.p50 = min(quantile(&sum.Buckets, 50), t.total)
+		t.p95, t.p99 = min(quantile(&sum.Buckets, 95), t.total), min(quantile(&sum.Buckets, 99), t.total)
+		s.TotalNanos, s.P50Nanos, s.P95Nanos, s.P99Nanos = &t.total, &t.p50, &t.p95, &t.p99
+	}
+}
+
+func sumOf(perCPU []objectTotal) (sum objectTotal) {
+	for i := range perCPU {
+		c := &perCPU[i]
+		sum.Calls += c.Calls
+		sum.Errors += c.Errors
+		sum.Timed += c.Timed
+		sum.Ns += c.Ns
+		for j, n := range c.Buckets {
+			sum.Buckets[j] += n
+		}
+	}
+	return sum
+}
+
+// firstBucket is what the calls of the first bucket took less than, ns; each further one goes twice as far.
+const firstBucket = 128
+
+// quantile estimates what percent of the calls took no longer than, ns: linearly within a bucket.
+func quantile(buckets *[32]uint64, percent uint64) uint64 {
+	var all uint64
+	for _, n := range buckets {
+		all += n
+	}
+	rank := max((all*percent+99)/100, 1)
+	var below uint64
+	for i, n := range buckets {
+		if below+n < rank {
+			below += n
+			continue
+		}
+		low, high := uint64(0), uint64(firstBucket)<<i
+		if i > 0 {
+			low = high / 2
+		}
+		return low + uint64(float64(high-low)*(float64(rank-below)-0.5)/float64(n))
+	}
+	return 0
+}
+
+// Lost tells what was dropped since OpenSummary: calls that were not counted.
+func (s *Summary) Lost() []bpf.Loss {
+	lost, err := s.losses.Lost()
+	if err != nil {
+		return nil // closed
+	}
+	return lost
+}
+
+// Watermark is a time, ns since the Unix epoch: nothing older than it will be reported any more.
+func (s *Summary) Watermark() uint64 { return s.watermark.Load() }
+
+// Hooks are what the programs are attached to, as libbpf names sections.
+func (s *Summary) Hooks() []string { return s.hooks }
+
+// Close detaches and unloads everything.
+func (s *Summary) Close() error {
+	var errs []error
+	for _, l := range s.links {
+		errs = append(errs, l.Close())
+	}
+	return errors.Join(append(errs, s.objects.Close())...)
+}

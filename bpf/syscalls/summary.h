@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Calls counted by cgroup and number: no event a call, so that any rate of them can be watched. */
+#pragma once
+
+/* Bucket i counts calls of less than 2^(i + 7) ns that fit in no smaller one; the last has no upper end. */
+#define BUCKETS 32
+
+struct total_key {
+	__u64 cgroup;
+	__u32 place;
+	__u32 pad;
+};
+
+struct total {
+	__u64 calls;
+	__u64 errors;
+	__u64 timed; /* calls whose entry was seen: those in ns and in the buckets */
+	__u64 ns;
+	__u64 buckets[BUCKETS];
+};
+
+struct start {
+	__u64 ns; /* 0: in no call */
+	__u64 place;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct start);
+} starts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct total_key);
+	__type(value, struct total);
+} totals SEC(".maps");
+
+/* Too big for the stack, and never written. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct total);
+} nothing SEC(".maps");
+
+static __always_inline struct total *total_of(__u64 cgroup, __u32 place)
+{
+	struct total_key key = { .cgroup = cgroup, .place = place };
+	struct total *t = bpf_map_lookup_elem(&totals, &key);
+	__u32 zero = 0;
+	void *empty;
+
+	if (t)
+		return t;
+	empty = bpf_map_lookup_elem(&nothing, &zero);
+	if (!empty)
+		return NULL;
+	/* Another processor may have been first. */
+	bpf_map_update_elem(&totals, &key, empty, BPF_NOEXIST);
+	t = bpf_map_lookup_elem(&totals, &key);
+	if (!t)
+		count_loss(LOST_MAP);
+	return t;
+}
+
+static __always_inline __u32 bucket_of(__u64 ns)
+{
+	__u32 n = 0;
+
+	/* The place of the highest bit set above the 6th, by halves. */
+	ns >>= 7;
+	if (ns >> 32)
+		return BUCKETS - 1;
+	if (ns >> 16) {
+		n += 16;
+		ns >>= 16;
+	}
+	if (ns >> 8) {
+		n += 8;
+		ns >>= 8;
+	}
+	if (ns >> 4) {
+		n += 4;
+		ns >>= 4;
+	}
+	if (ns >> 2) {
+		n += 2;
+		ns >>= 2;
+	}
+	if (ns >> 1) {
+		n += 1;
+		ns >>= 1;
+	}
+	n += ns; /* 0 only where nothing was above */
+	return n < BUCKETS ? n : BUCKETS - 1;
+}
+
+SEC("tp_btf/sys_enter")
+int BPF_PROG(sum_enter, struct pt_regs *regs, long id)
+{
+	__u64 cgroup = bpf_get_current_cgroup_id();
+	struct task_struct *task;
+	struct start *start;
+	struct total *t;
+	struct call *c;
+	__u32 place;
+
+	if (!in_scope(cgroup))
+		return 0;
+	task = bpf_get_current_task_btf();
+	place = place_of(abi_of(task, id), id);
+	c = bpf_map_lookup_elem(&calls, &place);
+	if (!c || !(c->flags & WANTED))
+		return 0;
+	if (c->flags & NO_RETURN) {
+		t = total_of(cgroup, place);
+		if (t)
+			t->calls++;
+		return 0;
+	}
+	start = bpf_task_storage_get(&starts, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!start)
+		return 0; /* counted at the exit, as a call that is not timed */
+	start->place = place;
+	start->ns = bpf_ktime_get_ns();
+	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(sum_exit, struct pt_regs *regs, long ret)
+{
+	__u64 cgroup = bpf_get_current_cgroup_id(), ns;
+	struct task_struct *task;
+	struct start *start;
+	struct total *t;
+	struct call *c;
+	__u32 place, i;
+	long id;
+
+	if (!in_scope(cgroup))
+		return 0;
+	task = bpf_get_current_task_btf();
+	start = bpf_task_storage_get(&starts, task, NULL, 0);
+	if (start && start->ns) {
+		ns = bpf_ktime_get_ns() - start->ns;
+		start->ns = 0;
+		t = total_of(cgroup, start->place);
+		if (!t)
+			return 0;
+		i = bucket_of(ns);
+		if (i < BUCKETS)
+			t->buckets[i]++;
+		t->timed++;
+		t->ns += ns;
+	} else {
+		id = number_of(regs);
+		place = place_of(abi_of(task, id), id);
+		c = bpf_map_lookup_elem(&calls, &place);
+		if (!c || !(c->flags & WANTED) || ((c->flags & FORKS) && !ret))
+			return 0;
+		t = total_of(cgroup, place);
+		if (!t)
+			return 0;
+	}
+	t->calls++;
+	if (failed(ret))
+		t->errors++;
+	return 0;
+}

@@ -1,0 +1,195 @@
+// Package syscalls reports the system calls of the cgroups in scope: each with its arguments, result and duration, or counted
+// by container and call.
+package syscalls
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/bits"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/orb8-dev/kubectl-orb8/bpf"
+	"github.com/orb8-dev/kubectl-orb8/bpf/scope"
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+// Options of a Probe or a Summary. The zero value of each but Scope means its default.
+type Options struct {
+	// Scope says which cgroups are observed. It must outlive the probe.
+	Scope *scope.Scope
+	// Names of the calls wanted, of any architecture; none: all.
+	Names []string
+	// ErrorsOnly and MinDuration leave away calls that succeed and those that take less. A Summary has neither.
+	ErrorsOnly  bool
+	MinDuration time.Duration
+	// Interval is how often running calls are looked for, and totals told; default 1 s.
+	Interval time.Duration
+	// RingBytes is the size of the ring buffer, rounded up to a power of two; default 8 MiB.
+	RingBytes uint32
+	// MaxTotals is how many pairs of a cgroup and a call a Summary counts at a time; default 16,384.
+	MaxTotals uint32
+}
+
+// Sink takes an event and the id of the cgroup it was made in. The event is valid only during the call: it is used again.
+type Sink func(cgroup uint64, ev *event.Event)
+
+// Probe is the loaded maps and programs of single calls.
+type Probe struct {
+	objects   probeObjects
+	links     []link.Link
+	walk      *link.Iter
+	walking   sync.Mutex
+	ring      *bpf.Ring
+	clock     *bpf.Clock
+	table     *table
+	losses    bpf.Losses
+	hooks     []string
+	interval  time.Duration
+	watermark atomic.Uint64
+	undecoded atomic.Uint64
+}
+
+// probeObjects are those of the object file that single calls take.
+type probeObjects struct {
+	CallEnter *ebpf.Program `ebpf:"call_enter"`
+	CallExit  *ebpf.Program `ebpf:"call_exit"`
+	CallWalk  *ebpf.Program `ebpf:"call_walk"`
+
+	Calls  *ebpf.Map `ebpf:"calls"`
+	Events *ebpf.Map `ebpf:"events"`
+	Losses *ebpf.Map `ebpf:"losses"`
+	Missed *ebpf.Map `ebpf:"missed"`
+
+	WalkNs  *ebpf.Variable `ebpf:"walk_ns"`
+	WalkAll *ebpf.Variable `ebpf:"walk_all"`
+}
+
+func (o *probeObjects) Close() error {
+	return errors.Join(o.CallEnter.Close(), o.CallExit.Close(), o.CallWalk.Close(), o.Calls.Close(), o.Events.Close(), o.Losses.Close(), o.Missed.Close())
+}
+
+var needs = []bpf.Need{
+	{Feature: "BPF ring buffers", MinKernel: "5.8", Has: bpf.HasHelper("ringbuf_output")},
+	{Feature: "storage for tasks in tracing programs", MinKernel: "5.11", Has: bpf.HasHelper("task_storage_get")},
+	{Feature: "the registers of other tasks (bpf_task_pt_regs)", MinKernel: "5.15", Has: bpf.HasHelper("task_pt_regs")},
+}
+
+// Open loads the probe and attaches it. It gives a *bpf.NotSupportedError where the kernel is too old.
+func Open(ctx context.Context, o Options) (*Probe, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	clock, err := bpf.NewClock()
+	if err != nil {
+		return nil, err
+	}
+	p := &Probe{clock: clock, interval: o.Interval}
+	if p.interval <= 0 {
+		p.interval = time.Second
+	}
+	if err := p.load(o); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
+}
+
+func (p *Probe) load(o Options) (err error) {
+	if p.table, err = newTable(o.Names); err != nil {
+		return err
+	}
+	spec, options, err := read(o.Scope)
+	if err != nil {
+		return err
+	}
+	if o.RingBytes != 0 {
+		spec.Maps[objectMapEvents].MaxEntries = max(uint32(os.Getpagesize()), 1<<bits.Len32(o.RingBytes-1))
+	}
+	for name, v := range map[string]any{objectVarErrorsOnly: o.ErrorsOnly, objectVarMinNs: uint64(max(o.MinDuration, 0))} {
+		if err := spec.Variables[name].Set(v); err != nil {
+			return fmt.Errorf("set %s: %w", name, err)
+		}
+	}
+	if err := spec.LoadAndAssign(&p.objects, options); err != nil {
+		return fmt.Errorf("load syscalls: %w", err)
+	}
+	p.losses = bpf.NewLosses(p.objects.Losses)
+	if p.ring, err = bpf.OpenRing(p.objects.Events); err != nil {
+		return err
+	}
+	if err := p.table.fill(p.objects.Calls); err != nil {
+		return err
+	}
+	if p.walk, err = link.AttachIter(link.IterOptions{Program: p.objects.CallWalk}); err != nil {
+		return fmt.Errorf("attach %s: %w", p.objects.CallWalk, err)
+	}
+	p.links = append(p.links, p.walk)
+	p.links, p.hooks, err = attach(p.links, spec, p.objects.CallExit, p.objects.CallEnter)
+	p.hooks = append([]string{"iter/task"}, p.hooks...)
+	return err
+}
+
+// read gives the programs and how to load them, where the kernel can.
+func read(s *scope.Scope) (*ebpf.CollectionSpec, *ebpf.CollectionOptions, error) {
+	cache := s.Types()
+	kernel, err := bpf.KernelTypes(cache)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := bpf.Check(kernel, needs...); err != nil {
+		return nil, nil, err
+	}
+	spec, err := loadObject()
+	if err != nil {
+		return nil, nil, fmt.Errorf("read syscalls: %w", err)
+	}
+	return spec, &ebpf.CollectionOptions{Cache: cache, MapReplacements: s.Maps()}, nil
+}
+
+// attach attaches the program of the exits first: an entry is never seen without its exit.
+func attach(links []link.Link, spec *ebpf.CollectionSpec, exit, enter *ebpf.Program) ([]link.Link, []string, error) {
+	for _, program := range []*ebpf.Program{exit, enter} {
+		l, err := link.AttachTracing(link.TracingOptions{Program: program})
+		if err != nil {
+			return links, nil, fmt.Errorf("attach %s: %w", program, err)
+		}
+		links = append(links, l)
+	}
+	return links, []string{spec.Programs[objectProgCallEnter].SectionName, spec.Programs[objectProgCallExit].SectionName}, nil
+}
+
+// Lost tells what was dropped since Open.
+func (p *Probe) Lost() []bpf.Loss {
+	lost, err := p.losses.Lost()
+	if err != nil {
+		return nil // closed
+	}
+	if n := p.undecoded.Load(); n > 0 {
+		lost = append(lost, bpf.Loss{Stage: event.LossStage_LOSS_STAGE_DECODE, Count: n})
+	}
+	return lost
+}
+
+// Watermark is a time, ns since the Unix epoch: nothing older than it will be reported any more.
+func (p *Probe) Watermark() uint64 { return p.watermark.Load() }
+
+// Hooks are what the probe is attached to, as libbpf names sections.
+func (p *Probe) Hooks() []string { return p.hooks }
+
+// Close detaches and unloads everything. A running Run returns.
+func (p *Probe) Close() error {
+	var errs []error
+	for _, l := range p.links {
+		errs = append(errs, l.Close())
+	}
+	if p.ring != nil {
+		errs = append(errs, p.ring.Close())
+	}
+	return errors.Join(append(errs, p.objects.Close())...)
+}

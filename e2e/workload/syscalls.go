@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
+)
+
+// syscalls makes system calls that are known, all on one thread: -getppid times getppid, -absent times an open of a path that
+// is not there, and a read that is blocked -block. The report's times are those around that read. -rate makes getppid that
+// often a second, for a load.
+func syscalls(ctx context.Context, flags *flag.FlagSet, args []string) error {
+	getppid := flags.Int("getppid", 0, "how many calls of getppid")
+	rate := flags.Int("rate", 0, "how many of them a second, in bursts of a millisecond; 0: as fast as it goes")
+	absent := flags.Int("absent", 0, "how many opens of a file that is not there")
+	path := flags.String("path", "/orb8/no such file", "that file")
+	block := flags.Duration("block", 0, "how long a read is blocked")
+	hang := flags.Bool("hang", false, "then read from a pipe that nobody writes to, until SIGTERM")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	runtime.LockOSThread()
+	began, burst := time.Now(), max(*rate/1000, 1)
+	for i := range *getppid {
+		unix.Getppid()
+		if *rate > 0 && i%burst == burst-1 {
+			time.Sleep(time.Until(began.Add(time.Duration(i+1) * time.Second / time.Duration(*rate))))
+		}
+	}
+	for range *absent {
+		if fd, err := unix.Open(*path, unix.O_RDONLY, 0); err != unix.ENOENT {
+			return fmt.Errorf("open %q: %d, %w", *path, fd, err)
+		}
+	}
+	var p [2]int
+	if err := unix.Pipe(p[:]); err != nil {
+		return err
+	}
+	r := report.Report{Kind: report.Syscalls, Start: time.Now()}
+	if *block > 0 {
+		go func() {
+			time.Sleep(*block)
+			_, _ = unix.Write(p[1], []byte{1})
+		}()
+		r.Start = time.Now()
+		if _, err := unix.Read(p[0], make([]byte, 1)); err != nil {
+			return err
+		}
+	}
+	r.End = time.Now()
+	say(r)
+	if *hang {
+		go func() {
+			runtime.LockOSThread()
+			_, _ = unix.Read(p[0], make([]byte, 77))
+		}()
+		<-ctx.Done()
+	}
+	return nil
+}

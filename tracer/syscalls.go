@@ -1,0 +1,48 @@
+//go:build linux
+
+package tracer
+
+import (
+	"context"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/bpf/scope"
+	"github.com/orb8-dev/kubectl-orb8/bpf/syscalls"
+	"github.com/orb8-dev/kubectl-orb8/event/session"
+)
+
+func openSyscalls(ctx context.Context, scope *scope.Scope, _ string, config *session.Config) (Source, error) {
+	p, err := syscalls.Open(ctx, syscallOptions(scope, config))
+	if err != nil {
+		return nil, err
+	}
+	return syscallSource{p}, nil
+}
+
+func openSyscallSummary(ctx context.Context, scope *scope.Scope, _ string, config *session.Config) (Source, error) {
+	s, err := syscalls.OpenSummary(ctx, syscallOptions(scope, config))
+	if err != nil {
+		return nil, err
+	}
+	return summarySource{s}, nil
+}
+
+func syscallOptions(scope *scope.Scope, config *session.Config) syscalls.Options {
+	c := config.GetSyscall()
+	return syscalls.Options{
+		Scope:       scope,
+		Names:       c.GetNames(),
+		ErrorsOnly:  c.GetErrorsOnly(),
+		MinDuration: time.Duration(c.GetMinDuration()),
+		Interval:    time.Duration(config.GetInterval()),
+		RingBytes:   config.GetRingBytes(),
+	}
+}
+
+type syscallSource struct{ *syscalls.Probe }
+
+func (s syscallSource) Run(ctx context.Context, sink Sink) error { return s.Probe.Run(ctx, sink) }
+
+type summarySource struct{ *syscalls.Summary }
+
+func (s summarySource) Run(ctx context.Context, sink Sink) error { return s.Summary.Run(ctx, sink) }
