@@ -42,6 +42,9 @@ func summary(t testing.TB, wire wireBatch) string {
 	if b.GetFinal() {
 		s += " final"
 	}
+	if b.GetStandsIn() {
+		s += " for those missing"
+	}
 	return s
 }
 
@@ -127,7 +130,7 @@ func TestMissingBatchesAreAnsweredByOneThatCountsThem(t *testing.T) {
 	}
 	// Held: 11 … Missing from 3: sequences 3 … 10, which are 2 … 9 in the loop: 2+0+1+2+0+1+2+0 events, 2 reports of loss.
 	wire, next, _, _ := o.read(3, gap)
-	if got, want := summary(t, wire), "10@9: LOSS_STAGE_KERNEL_MAP/flow-4 LOSS_STAGE_STREAM_GAP/-8"; got != want || next != 11 {
+	if got, want := summary(t, wire), "10@9: LOSS_STAGE_KERNEL_MAP/flow-4 LOSS_STAGE_STREAM_GAP/-8 for those missing"; got != want || next != 11 {
 		t.Errorf("got %q, then %d; want %q", got, next, want)
 	}
 	if wire, next, _, _ = o.read(11, gap); next != 12 || decode(t, wire).GetSequence() != 11 {
@@ -248,6 +251,7 @@ func TestBatchFieldsAreThoseOfTheProto(t *testing.T) {
 	fields := new(session.Batch).ProtoReflect().Descriptor().Fields()
 	want := map[protoreflect.FieldNumber]string{
 		batchSequence: "sequence uint64", batchEvents: "events message", batchWatermark: "watermark fixed64", batchFinal: "final bool",
+		batchStandsIn: "stands_in bool",
 	}
 	got := make(map[protoreflect.FieldNumber]string)
 	for i := range fields.Len() {

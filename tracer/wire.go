@@ -12,6 +12,7 @@ const (
 	batchEvents    protowire.Number = 2
 	batchWatermark protowire.Number = 3
 	batchFinal     protowire.Number = 4
+	batchStandsIn  protowire.Number = 5
 )
 
 // appendEvent appends one of Batch.events to an encoded batch, in two parts: protobuf merges what is concatenated, so the
@@ -34,6 +35,12 @@ func appendHead(batch []byte, sequence, watermark uint64, final bool) []byte {
 		batch = protowire.AppendVarint(batch, protowire.EncodeBool(true))
 	}
 	return batch
+}
+
+// appendStandsIn marks a batch as one that stands for those missing before it.
+func appendStandsIn(batch []byte) []byte {
+	batch = protowire.AppendTag(batch, batchStandsIn, protowire.VarintType)
+	return protowire.AppendVarint(batch, protowire.EncodeBool(true))
 }
 
 // appendLost appends a Lost event of node.

@@ -64,15 +64,17 @@ func BenchmarkConnections(b *testing.B) {
 			cancel()
 			check(<-done)
 			o := &p.objects
-			var ns, runs float64
+			var ns, runs, missed float64
 			for _, program := range []*ebpf.Program{o.TcpState, o.TcpReader, o.TcpGone, o.TcpResetCame, o.TcpResetSent, o.TcpAgain} {
 				st, err := program.Stats()
 				check(err)
 				ns += float64(st.Runtime.Nanoseconds())
 				runs += float64(st.RunCount)
+				missed += float64(st.RecursionMisses)
 			}
 			b.ReportMetric(ns/float64(b.N), "bpf-ns/connection")
 			b.ReportMetric(runs/float64(b.N), "runs/connection")
+			b.ReportMetric(missed, "missed") // a program that interrupts itself does not run
 			b.ReportMetric(float64(events)/float64(b.N), "events/connection")
 			if lost := p.Lost(); len(lost) > 0 {
 				b.Errorf("lost %v", lost)

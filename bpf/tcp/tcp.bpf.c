@@ -123,9 +123,8 @@ struct tcp_conn {
 	/* The event as known so far. It is written under the socket's lock only, but for the owner. */
 	struct tcp_event ev;
 	__u64 start_ns; /* 0: older than the trace */
-	__u32 retransmits; /* as last looked at */
-	__u32 burst;
-	__u8 burst_state;
+	__u32 told; /* of total_retrans, so much has been reported */
+	__u8 again_state; /* the state in which something was last sent again */
 	__u8 owner_final; /* the reader has been seen */
 	__u8 rst_state; /* the state in which we last sent a RST */
 	__u8 pending; /* ended, and not reported yet */
@@ -176,8 +175,8 @@ static __always_inline void begin(const struct sock *sk, const struct tcp_sock *
 	c->ev.flags = 0;
 	c->ev.role = role;
 	c->start_ns = now;
-	c->retransmits = tp->total_retrans;
-	c->burst = 0;
+	c->told = tp->total_retrans;
+	c->again_state = 0;
 	c->owner_final = 0;
 	c->rst_state = 0;
 	c->pending = 0;
@@ -303,7 +302,7 @@ static __always_inline void ended(const struct sock *sk, const struct tcp_sock *
 	if (c->rst_state == state)
 		e->flags |= RST_SENT;
 	c->ended = 1;
-	e->burst = __sync_lock_test_and_set(&c->burst, 0);
+	e->burst = e->retransmits - __sync_lock_test_and_set(&c->told, e->retransmits);
 	if (e->burst)
 		report_or_lose(c, PHASE_RETRANSMITS);
 	e->burst = 0;
@@ -470,32 +469,29 @@ int BPF_PROG(tcp_gone, struct sock *sk)
 	return 0;
 }
 
+/* The socket counts; this says where to look. The hook alone would not do, for it may miss some. */
 SEC("tp_btf/tcp_retransmit_skb")
 int BPF_PROG(tcp_again, struct sock *sk)
 {
 	struct tcp_conn *c = find(sk);
 	struct tcp_sock *tp;
 	__u64 cgroup;
-	__u32 total;
 
 	/* Storage is also that of sockets that were in scope once. */
 	cgroup = sock_cgroup(sk);
 	if (!in_scope(cgroup))
 		return 0;
-	tp = bpf_skc_to_tcp_sock(sk);
-	if (!tp)
-		return 0;
-	total = tp->total_retrans;
 	if (!c) {
+		tp = bpf_skc_to_tcp_sock(sk);
+		if (!tp)
+			return 0;
 		c = make(sk);
 		if (!c)
 			return 0;
 		begin(sk, tp, c, cgroup, ROLE_UNKNOWN, 0);
-		c->retransmits = total - 1;
+		c->told = tp->total_retrans - 1;
 	}
-	c->burst_state = sk->__sk_common.skc_state;
-	__sync_fetch_and_add(&c->burst, total - c->retransmits);
-	c->retransmits = total;
+	c->again_state = sk->__sk_common.skc_state;
 	__sync_fetch_and_add(&retransmissions, 1);
 	return 0;
 }
@@ -519,20 +515,27 @@ int tcp_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
 	struct sock *sk = ctx->sk;
 	struct tcp_event *e;
 	struct tcp_sock *tp;
-	__u32 burst;
+	__u32 told, now;
+	__u8 state;
 
-	if (!c || !sk || !c->burst || c->ended)
+	if (!c || !sk || c->ended)
+		return 0;
+	state = sk->__sk_common.skc_state;
+	if (state == TCP_LISTEN || state == TCP_CLOSE || state == TCP_SYN_RECV)
 		return 0;
 	tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp)
+		return 0;
+	told = c->told;
+	now = tp->total_retrans;
+	if (now == told || !in_scope(c->ev.cgroup))
 		return 0;
 	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	if (!e) {
 		count_loss(DEFERRED);
 		return 0;
 	}
-	burst = __sync_lock_test_and_set(&c->burst, 0);
-	if (!burst) { /* The end has reported it meanwhile. */
+	if (__sync_val_compare_and_swap(&c->told, told, now) != told) { /* The end tells of it. */
 		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
 		return 0;
 	}
@@ -540,8 +543,9 @@ int tcp_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
 	e->flags = 0;
 	if (!known_port(&e->ends))
 		read_tcp_ends(sk, tp, &e->ends);
-	read_state(sk, tp, e, c->burst_state);
-	e->burst = burst;
+	read_state(sk, tp, e, c->again_state ? c->again_state : state);
+	e->retransmits = now;
+	e->burst = now - told;
 	e->phase = PHASE_RETRANSMITS;
 	e->time_ns = bpf_ktime_get_ns();
 	e->duration_ns = c->start_ns ? e->time_ns - c->start_ns : 0;

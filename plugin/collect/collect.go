@@ -86,6 +86,8 @@ type Batch struct {
 	Events []*event.Event
 	// Watermark: the node will send no event older than this, ns since the Unix epoch.
 	Watermark uint64
+	// StandsIn: the node itself says, in this batch, what those missing before it held.
+	StandsIn bool
 	// Kernel names the kernel that the node runs on, until it boots again. Empty: one of its own.
 	Kernel string
 }

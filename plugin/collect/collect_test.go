@@ -579,7 +579,7 @@ func TestBatchesOfAResumedStreamCountOnce(t *testing.T) {
 		s := w.c.Add("a")
 		feed := func(instance, sequence uint64, events ...*event.Event) {
 			t.Helper()
-			if err := s.Feed(t.Context(), Batch{Instance: instance, Sequence: sequence, Events: events}); err != nil {
+			if err := s.Feed(t.Context(), Batch{Instance: instance, Sequence: sequence, Events: events, StandsIn: sequence >= 9}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -595,12 +595,16 @@ func TestBatchesOfAResumedStreamCountOnce(t *testing.T) {
 		w.want(2*time.Second, "lost a stream-gap 2")
 		feed(1, 9, lost(700, event.LossStage_LOSS_STAGE_STREAM_GAP)) // the tracer knows better than us
 		w.want(2*time.Second, "lost a stream-gap 700")
+		feed(1, 19, lost(600, event.LossStage_LOSS_STAGE_QUEUE))
+		w.want(2*time.Second, "lost a queue 600")
+		feed(1, 29) // what is missing held nothing
+		w.want(2 * time.Second)
 		feed(2, 1, lost(1, event.LossStage_LOSS_STAGE_QUEUE)) // another tracer
 		w.want(2*time.Second, "lost a queue 1")
 
 		got := w.c.Losses()
 		want := []Loss{
-			{Node: "a", Stage: event.LossStage_LOSS_STAGE_QUEUE, Count: 4},
+			{Node: "a", Stage: event.LossStage_LOSS_STAGE_QUEUE, Count: 604},
 			{Node: "a", Stage: event.LossStage_LOSS_STAGE_STREAM_GAP, Count: 702},
 		}
 		if len(got) != 2 || got[0] != want[0] || got[1] != want[1] {

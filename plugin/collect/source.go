@@ -125,22 +125,12 @@ func (s *Source) accept(b *Batch) bool {
 	if b.Sequence < s.next {
 		return false
 	}
-	if missing := b.Sequence - s.next; missing > 0 && !tellsGap(b) {
+	if missing := b.Sequence - s.next; missing > 0 && !b.StandsIn {
 		// How many events the missing batches held is not known: at least one each.
 		s.c.loss.add(s.node, event.LossStage_LOSS_STAGE_STREAM_GAP, "", missing, true)
 	}
 	s.next = b.Sequence + 1
 	return true
-}
-
-// tellsGap reports whether the tracer itself says how much the gap before the batch has swallowed.
-func tellsGap(b *Batch) bool {
-	for _, ev := range b.Events {
-		if ev.GetLost().GetStage() == event.LossStage_LOSS_STAGE_STREAM_GAP {
-			return true
-		}
-	}
-	return false
 }
 
 // promised is the time before which no node will send anything any more, but for those that have been silent for MaxDelay.

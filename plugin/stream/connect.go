@@ -158,7 +158,7 @@ func (n *node) receive(ctx context.Context, stream session.Session_EventsClient)
 		}
 		n.heard.now()
 		if err := n.source.Feed(ctx, collect.Batch{
-			Instance: n.instance, Sequence: batch.Sequence, Events: batch.Events, Watermark: batch.Watermark, Kernel: n.kernel,
+			Instance: n.instance, Sequence: batch.Sequence, Events: batch.Events, Watermark: batch.Watermark, Kernel: n.kernel, StandsIn: batch.StandsIn,
 		}); err != nil {
 			return err
 		}

@@ -1,0 +1,91 @@
+package e2e
+
+import (
+	"net/netip"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
+)
+
+// TestSeveralKindsAreOneStream asks for all kinds at once, and finds them in one stream, in the order of time, of one tracer a node.
+func TestSeveralKindsAreOneStream(t *testing.T) {
+	e := kit.Need(t)
+	ns := e.Namespace(t, nil)
+	const port, nobody = 7000, 7999
+	pods := e.Pods(t,
+		kit.PodSpec{Namespace: ns, Name: "client", Node: e.Nodes[0]},
+		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-quiet", "-tcp", ":7000", "-udp", ":7000"}})
+	client, server := pods[0], pods[1]
+	tr := e.Trace(t, "trace", "network,tcp,dns,drops,exec,syscalls", "--syscall", "execve", "-n", ns, "-o", "json", "--fail-on-loss")
+	tr.AwaitStreaming(t, 2)
+	if n := len(e.Tracers(t)); n != 2 {
+		t.Errorf("%d tracers run on two nodes", n)
+	}
+	to := func(port uint16) string { return netip.AddrPortFrom(server.IP(t, false), port).String() }
+	client.Exec(t, "tcp", "-to", to(port), "-send", "1000", "-recv", "1000")
+	client.Exec(t, "udp", "-to", to(nobody), "-count", "5", "-size", "100")
+	client.Exec(t, "dns", "-name", "kubernetes.default.svc.cluster.local.", "-network", "ip4")
+	kinds := []string{"flow", "tcp", "dns", "drop", "exec", "syscall"}
+	for _, kind := range kinds {
+		tr.AwaitJQ(t, `any(.kind == $kind and (.pod == "client" or .src.pod == "client"))`, "--arg", "kind", kind)
+	}
+	tr.Stop(t)
+	tr.CheckSchema(t)
+	// A flow is told when both halves of its end are known, which may be after what was later.
+	var disorder []string
+	tr.JQ(t, &disorder, `map(select(.kind | IN($kinds[]))) | map(.time) as $t | [range(1; $t | length) | select($t[.] < $t[. - 1]) | $t[.]]`,
+		"--argjson", "kinds", `["tcp", "dns", "drop", "exec", "syscall"]`)
+	if len(disorder) > 0 {
+		t.Errorf("events at %v come after later ones", disorder)
+	}
+}
+
+var (
+	tallied = regexp.MustCompile(`(?m)^(\d+) events from`)
+	losses  = regexp.MustCompile(`(\d+) at \S+ \(([a-z-]+)`)
+)
+
+// TestLossIsExact stops the viewer while a pod makes more system calls than any buffer between them holds: what is shown and what is
+// counted as lost, at whatever stage, are together what the pod made.
+func TestLossIsExact(t *testing.T) {
+	e := kit.Need(t)
+	ns := e.Namespace(t, nil)
+	worker := e.Pods(t, kit.PodSpec{Namespace: ns, Name: "worker", Node: e.Nodes[0]})[0]
+	tr := e.Trace(t, "trace", "syscalls", "--syscall", "getppid", "-n", ns, "-o", "custom-columns=name")
+	tr.AwaitStreaming(t, 1)
+	tr.Signal(t, syscall.SIGSTOP)
+	const made = 1_500_000
+	worker.Exec(t, "syscalls", "-getppid", strconv.Itoa(made))
+	tr.Signal(t, syscall.SIGCONT)
+	tr.Stop(t)
+
+	said := tr.Stderr()
+	m := tallied.FindStringSubmatch(said)
+	if m == nil {
+		t.Fatalf("no tally in\n%s", said)
+	}
+	shown, _ := strconv.Atoi(m[1])
+	_, tally, _ := strings.Cut(said[strings.LastIndex(said, m[0]):], "LOST")
+	lost, stages := 0, map[string]int{}
+	for _, l := range losses.FindAllStringSubmatch(tally, -1) {
+		n, _ := strconv.Atoi(l[1])
+		lost += n
+		stages[l[2]] += n
+	}
+	t.Logf("%d shown, lost %v", shown, stages)
+	if lost == 0 || shown == 0 || shown+lost != made {
+		t.Errorf("%d shown and %d lost of %d:\n%s", shown, lost, made, tally)
+	}
+	out, err := os.ReadFile(tr.Output)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(out), "getppid"); n != shown {
+		t.Errorf("%d lines of %d events", n, shown)
+	}
+}
