@@ -165,8 +165,16 @@ func TestTCP(t *testing.T) {
 		s.port = 7050 + uint16(i)
 		s.play(t, client, server)
 	}
-	byService := client.Exec(t, "tcp", "-to", netip.AddrPortFrom(vip, 7005).String(), "-run", "5", "-conns", "20", "-send", "700", "-recv", "900")
-	server.Served(t, 5, 20)
+	byService := client.Exec(t, "tcp", "-to", netip.AddrPortFrom(vip, 7005).String(), "-run", "5", "-conns", "300", "-parallel", "10", "-send", "700", "-recv", "900")
+	server.Served(t, 5, 300)
+	empty := netip.AddrPortFrom(e.EmptyService(t, ns, "nobody", 7006), 7006)
+	tries := 0
+	for refused := false; !refused; tries++ { // until kube-proxy knows it
+		if tries > 50 {
+			t.Fatal("a Service without endpoints is not refused")
+		}
+		refused = client.Exec(t, "connect", "-to", empty.String(), "-timeout", "500ms")[0].Error == "ECONNREFUSED"
+	}
 	again := client.Exec(t, "tcp", "-to", at(lossy), "-run", "4", "-send", "4000000", "-recv", "2000")[0]
 	server.Served(t, 4, 1)
 	held.Resume(t)
@@ -202,6 +210,16 @@ func TestTCP(t *testing.T) {
 					t.Errorf("%s: from %+v to %+v", pod, last.Src, last.Dst)
 				}
 			}
+		}
+	})
+	t.Run("a Service without endpoints", func(t *testing.T) {
+		events := ofPort(t, tr, "client", 7006)
+		last := events[len(events)-1]
+		if got := story(events[len(events)-1:]); got != "refused for icmp, ECONNREFUSED" || last.Dst.Service == nil || *last.Dst.Service != "nobody" {
+			t.Errorf("%s: %+v", got, last)
+		}
+		if got := strings.Count(story(events), ";") + 1; got != tries {
+			t.Errorf("%d attempts, want %d: %s", got, tries, story(events))
 		}
 	})
 	t.Run("retransmits", func(t *testing.T) {

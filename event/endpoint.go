@@ -18,6 +18,8 @@ func EndsOf(ev *Event) Ends {
 	switch k := ev.GetKind().(type) {
 	case *Event_Tcp:
 		return k.Tcp
+	case *Event_Dns:
+		return k.Dns
 	case *Event_Drop:
 		return k.Drop
 	}

@@ -232,6 +232,60 @@ func (TCPCause) EnumDescriptor() ([]byte, []int) {
 	return file_event_proto_rawDescGZIP(), []int{2}
 }
 
+type DnsOutcome int32
+
+const (
+	DnsOutcome_DNS_OUTCOME_UNKNOWN  DnsOutcome = 0
+	DnsOutcome_DNS_OUTCOME_ANSWERED DnsOutcome = 1
+	// No answer for 5 s.
+	DnsOutcome_DNS_OUTCOME_TIMEOUT DnsOutcome = 2
+	// No answer yet when the trace ended.
+	DnsOutcome_DNS_OUTCOME_PENDING DnsOutcome = 3
+)
+
+// Enum value maps for DnsOutcome.
+var (
+	DnsOutcome_name = map[int32]string{
+		0: "DNS_OUTCOME_UNKNOWN",
+		1: "DNS_OUTCOME_ANSWERED",
+		2: "DNS_OUTCOME_TIMEOUT",
+		3: "DNS_OUTCOME_PENDING",
+	}
+	DnsOutcome_value = map[string]int32{
+		"DNS_OUTCOME_UNKNOWN":  0,
+		"DNS_OUTCOME_ANSWERED": 1,
+		"DNS_OUTCOME_TIMEOUT":  2,
+		"DNS_OUTCOME_PENDING":  3,
+	}
+)
+
+func (x DnsOutcome) Enum() *DnsOutcome {
+	p := new(DnsOutcome)
+	*p = x
+	return p
+}
+
+func (x DnsOutcome) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DnsOutcome) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_proto_enumTypes[3].Descriptor()
+}
+
+func (DnsOutcome) Type() protoreflect.EnumType {
+	return &file_event_proto_enumTypes[3]
+}
+
+func (x DnsOutcome) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DnsOutcome.Descriptor instead.
+func (DnsOutcome) EnumDescriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{3}
+}
+
 type ExecPhase int32
 
 const (
@@ -265,11 +319,11 @@ func (x ExecPhase) String() string {
 }
 
 func (ExecPhase) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[3].Descriptor()
+	return file_event_proto_enumTypes[4].Descriptor()
 }
 
 func (ExecPhase) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[3]
+	return &file_event_proto_enumTypes[4]
 }
 
 func (x ExecPhase) Number() protoreflect.EnumNumber {
@@ -278,7 +332,7 @@ func (x ExecPhase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ExecPhase.Descriptor instead.
 func (ExecPhase) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{3}
+	return file_event_proto_rawDescGZIP(), []int{4}
 }
 
 type ExecOutcome int32
@@ -318,11 +372,11 @@ func (x ExecOutcome) String() string {
 }
 
 func (ExecOutcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[4].Descriptor()
+	return file_event_proto_enumTypes[5].Descriptor()
 }
 
 func (ExecOutcome) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[4]
+	return &file_event_proto_enumTypes[5]
 }
 
 func (x ExecOutcome) Number() protoreflect.EnumNumber {
@@ -331,7 +385,7 @@ func (x ExecOutcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ExecOutcome.Descriptor instead.
 func (ExecOutcome) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{4}
+	return file_event_proto_rawDescGZIP(), []int{5}
 }
 
 type Protocol int32
@@ -376,11 +430,11 @@ func (x Protocol) String() string {
 }
 
 func (Protocol) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[5].Descriptor()
+	return file_event_proto_enumTypes[6].Descriptor()
 }
 
 func (Protocol) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[5]
+	return &file_event_proto_enumTypes[6]
 }
 
 func (x Protocol) Number() protoreflect.EnumNumber {
@@ -389,7 +443,7 @@ func (x Protocol) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Protocol.Descriptor instead.
 func (Protocol) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{5}
+	return file_event_proto_rawDescGZIP(), []int{6}
 }
 
 type Phase int32
@@ -428,11 +482,11 @@ func (x Phase) String() string {
 }
 
 func (Phase) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[6].Descriptor()
+	return file_event_proto_enumTypes[7].Descriptor()
 }
 
 func (Phase) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[6]
+	return &file_event_proto_enumTypes[7]
 }
 
 func (x Phase) Number() protoreflect.EnumNumber {
@@ -441,7 +495,7 @@ func (x Phase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Phase.Descriptor instead.
 func (Phase) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{6}
+	return file_event_proto_rawDescGZIP(), []int{7}
 }
 
 type Side int32
@@ -477,11 +531,11 @@ func (x Side) String() string {
 }
 
 func (Side) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[7].Descriptor()
+	return file_event_proto_enumTypes[8].Descriptor()
 }
 
 func (Side) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[7]
+	return &file_event_proto_enumTypes[8]
 }
 
 func (x Side) Number() protoreflect.EnumNumber {
@@ -490,7 +544,7 @@ func (x Side) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Side.Descriptor instead.
 func (Side) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{7}
+	return file_event_proto_rawDescGZIP(), []int{8}
 }
 
 // TCPState values are those of include/net/tcp_states.h.
@@ -554,11 +608,11 @@ func (x TCPState) String() string {
 }
 
 func (TCPState) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[8].Descriptor()
+	return file_event_proto_enumTypes[9].Descriptor()
 }
 
 func (TCPState) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[8]
+	return &file_event_proto_enumTypes[9]
 }
 
 func (x TCPState) Number() protoreflect.EnumNumber {
@@ -567,7 +621,7 @@ func (x TCPState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TCPState.Descriptor instead.
 func (TCPState) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{8}
+	return file_event_proto_rawDescGZIP(), []int{9}
 }
 
 type LossStage int32
@@ -625,11 +679,11 @@ func (x LossStage) String() string {
 }
 
 func (LossStage) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[9].Descriptor()
+	return file_event_proto_enumTypes[10].Descriptor()
 }
 
 func (LossStage) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[9]
+	return &file_event_proto_enumTypes[10]
 }
 
 func (x LossStage) Number() protoreflect.EnumNumber {
@@ -638,7 +692,7 @@ func (x LossStage) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LossStage.Descriptor instead.
 func (LossStage) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{9}
+	return file_event_proto_rawDescGZIP(), []int{10}
 }
 
 type NodeState int32
@@ -684,11 +738,11 @@ func (x NodeState) String() string {
 }
 
 func (NodeState) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[10].Descriptor()
+	return file_event_proto_enumTypes[11].Descriptor()
 }
 
 func (NodeState) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[10]
+	return &file_event_proto_enumTypes[11]
 }
 
 func (x NodeState) Number() protoreflect.EnumNumber {
@@ -697,7 +751,7 @@ func (x NodeState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use NodeState.Descriptor instead.
 func (NodeState) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{10}
+	return file_event_proto_rawDescGZIP(), []int{11}
 }
 
 type SyscallPhase int32
@@ -738,11 +792,11 @@ func (x SyscallPhase) String() string {
 }
 
 func (SyscallPhase) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[11].Descriptor()
+	return file_event_proto_enumTypes[12].Descriptor()
 }
 
 func (SyscallPhase) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[11]
+	return &file_event_proto_enumTypes[12]
 }
 
 func (x SyscallPhase) Number() protoreflect.EnumNumber {
@@ -751,7 +805,7 @@ func (x SyscallPhase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SyscallPhase.Descriptor instead.
 func (SyscallPhase) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{11}
+	return file_event_proto_rawDescGZIP(), []int{12}
 }
 
 // Event is one observation, named with the pod it was made in.
@@ -772,6 +826,7 @@ type Event struct {
 	//	*Event_Flow
 	//	*Event_Lost
 	//	*Event_NodeStatus
+	//	*Event_Dns
 	//	*Event_Tcp
 	//	*Event_Drop
 	//	*Event_Exec
@@ -895,6 +950,15 @@ func (x *Event) GetNodeStatus() *NodeStatus {
 	return nil
 }
 
+func (x *Event) GetDns() *Dns {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_Dns); ok {
+			return x.Dns
+		}
+	}
+	return nil
+}
+
 func (x *Event) GetTcp() *Tcp {
 	if x != nil {
 		if x, ok := x.Kind.(*Event_Tcp); ok {
@@ -956,6 +1020,10 @@ type Event_NodeStatus struct {
 	NodeStatus *NodeStatus `protobuf:"bytes,18,opt,name=node_status,json=nodeStatus,proto3,oneof"`
 }
 
+type Event_Dns struct {
+	Dns *Dns `protobuf:"bytes,19,opt,name=dns,proto3,oneof"`
+}
+
 type Event_Tcp struct {
 	Tcp *Tcp `protobuf:"bytes,20,opt,name=tcp,proto3,oneof"`
 }
@@ -981,6 +1049,8 @@ func (*Event_Flow) isEvent_Kind() {}
 func (*Event_Lost) isEvent_Kind() {}
 
 func (*Event_NodeStatus) isEvent_Kind() {}
+
+func (*Event_Dns) isEvent_Kind() {}
 
 func (*Event_Tcp) isEvent_Kind() {}
 
@@ -1404,6 +1474,155 @@ func (x *Tcp) GetSocketCookie() uint64 {
 	return 0
 }
 
+// Dns is a query with its answer, or without one. src asked, dst is the server.
+type Dns struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Protocol Protocol               `protobuf:"varint,1,opt,name=protocol,proto3,enum=orb8.event.v1.Protocol" json:"protocol,omitempty"`
+	Src      *Endpoint              `protobuf:"bytes,2,opt,name=src,proto3" json:"src,omitempty"`
+	Dst      *Endpoint              `protobuf:"bytes,3,opt,name=dst,proto3" json:"dst,omitempty"`
+	Observed Side                   `protobuf:"varint,4,opt,name=observed,proto3,enum=orb8.event.v1.Side" json:"observed,omitempty"`
+	// As zone files write it: what is not printable ASCII as \DDD.
+	Name string `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
+	// Type of the question by IANA's name, else TYPE65280.
+	Type    string     `protobuf:"bytes,6,opt,name=type,proto3" json:"type,omitempty"`
+	Outcome DnsOutcome `protobuf:"varint,7,opt,name=outcome,proto3,enum=orb8.event.v1.DnsOutcome" json:"outcome,omitempty"`
+	// By IANA's name, else RCODE4095.
+	Rcode string `protobuf:"bytes,8,opt,name=rcode,proto3" json:"rcode,omitempty"`
+	// Addresses and targets of the answer's records, the first 16, with commas between.
+	Answers string `protobuf:"bytes,9,opt,name=answers,proto3" json:"answers,omitempty"`
+	// Records in the answer section.
+	AnswerCount *uint32 `protobuf:"varint,10,opt,name=answer_count,json=answerCount,proto3,oneof" json:"answer_count,omitempty"`
+	// From the first time it was asked on. Absent where the query is older than the trace.
+	LatencyMicros *uint64 `protobuf:"varint,11,opt,name=latency_micros,json=latencyMicros,proto3,oneof" json:"latency_micros,omitempty"`
+	// How many times it was asked: 1 and the repetitions.
+	Attempts uint32 `protobuf:"varint,12,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	// The answer did not fit (TC): the asker will ask again by TCP.
+	Truncated     *bool `protobuf:"varint,13,opt,name=truncated,proto3,oneof" json:"truncated,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Dns) Reset() {
+	*x = Dns{}
+	mi := &file_event_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Dns) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Dns) ProtoMessage() {}
+
+func (x *Dns) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Dns.ProtoReflect.Descriptor instead.
+func (*Dns) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Dns) GetProtocol() Protocol {
+	if x != nil {
+		return x.Protocol
+	}
+	return Protocol_PROTOCOL_UNKNOWN
+}
+
+func (x *Dns) GetSrc() *Endpoint {
+	if x != nil {
+		return x.Src
+	}
+	return nil
+}
+
+func (x *Dns) GetDst() *Endpoint {
+	if x != nil {
+		return x.Dst
+	}
+	return nil
+}
+
+func (x *Dns) GetObserved() Side {
+	if x != nil {
+		return x.Observed
+	}
+	return Side_SIDE_UNKNOWN
+}
+
+func (x *Dns) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Dns) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *Dns) GetOutcome() DnsOutcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return DnsOutcome_DNS_OUTCOME_UNKNOWN
+}
+
+func (x *Dns) GetRcode() string {
+	if x != nil {
+		return x.Rcode
+	}
+	return ""
+}
+
+func (x *Dns) GetAnswers() string {
+	if x != nil {
+		return x.Answers
+	}
+	return ""
+}
+
+func (x *Dns) GetAnswerCount() uint32 {
+	if x != nil && x.AnswerCount != nil {
+		return *x.AnswerCount
+	}
+	return 0
+}
+
+func (x *Dns) GetLatencyMicros() uint64 {
+	if x != nil && x.LatencyMicros != nil {
+		return *x.LatencyMicros
+	}
+	return 0
+}
+
+func (x *Dns) GetAttempts() uint32 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *Dns) GetTruncated() bool {
+	if x != nil && x.Truncated != nil {
+		return *x.Truncated
+	}
+	return false
+}
+
 // Drop is packets that the kernel threw away, counted by pod, reason, place and 5-tuple.
 type Drop struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1432,7 +1651,7 @@ type Drop struct {
 
 func (x *Drop) Reset() {
 	*x = Drop{}
-	mi := &file_event_proto_msgTypes[3]
+	mi := &file_event_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1444,7 +1663,7 @@ func (x *Drop) String() string {
 func (*Drop) ProtoMessage() {}
 
 func (x *Drop) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[3]
+	mi := &file_event_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1457,7 +1676,7 @@ func (x *Drop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drop.ProtoReflect.Descriptor instead.
 func (*Drop) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{3}
+	return file_event_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Drop) GetId() string {
@@ -1581,7 +1800,7 @@ type Exec struct {
 
 func (x *Exec) Reset() {
 	*x = Exec{}
-	mi := &file_event_proto_msgTypes[4]
+	mi := &file_event_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1593,7 +1812,7 @@ func (x *Exec) String() string {
 func (*Exec) ProtoMessage() {}
 
 func (x *Exec) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[4]
+	mi := &file_event_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1606,7 +1825,7 @@ func (x *Exec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exec.ProtoReflect.Descriptor instead.
 func (*Exec) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{4}
+	return file_event_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Exec) GetPhase() ExecPhase {
@@ -1757,7 +1976,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_event_proto_msgTypes[5]
+	mi := &file_event_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1769,7 +1988,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[5]
+	mi := &file_event_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1782,7 +2001,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{5}
+	return file_event_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Endpoint) GetAddress() []byte {
@@ -1909,7 +2128,7 @@ type Counters struct {
 
 func (x *Counters) Reset() {
 	*x = Counters{}
-	mi := &file_event_proto_msgTypes[6]
+	mi := &file_event_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1921,7 +2140,7 @@ func (x *Counters) String() string {
 func (*Counters) ProtoMessage() {}
 
 func (x *Counters) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[6]
+	mi := &file_event_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1934,7 +2153,7 @@ func (x *Counters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counters.ProtoReflect.Descriptor instead.
 func (*Counters) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{6}
+	return file_event_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Counters) GetBytesSent() uint64 {
@@ -1993,7 +2212,7 @@ type Lost struct {
 
 func (x *Lost) Reset() {
 	*x = Lost{}
-	mi := &file_event_proto_msgTypes[7]
+	mi := &file_event_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2005,7 +2224,7 @@ func (x *Lost) String() string {
 func (*Lost) ProtoMessage() {}
 
 func (x *Lost) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[7]
+	mi := &file_event_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2018,7 +2237,7 @@ func (x *Lost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lost.ProtoReflect.Descriptor instead.
 func (*Lost) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{7}
+	return file_event_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Lost) GetStage() LossStage {
@@ -2054,7 +2273,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_event_proto_msgTypes[8]
+	mi := &file_event_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2066,7 +2285,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[8]
+	mi := &file_event_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2079,7 +2298,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{8}
+	return file_event_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *NodeStatus) GetState() NodeState {
@@ -2124,7 +2343,7 @@ type Syscall struct {
 
 func (x *Syscall) Reset() {
 	*x = Syscall{}
-	mi := &file_event_proto_msgTypes[9]
+	mi := &file_event_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2136,7 +2355,7 @@ func (x *Syscall) String() string {
 func (*Syscall) ProtoMessage() {}
 
 func (x *Syscall) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[9]
+	mi := &file_event_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2149,7 +2368,7 @@ func (x *Syscall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Syscall.ProtoReflect.Descriptor instead.
 func (*Syscall) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{9}
+	return file_event_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Syscall) GetPhase() SyscallPhase {
@@ -2254,7 +2473,7 @@ type SyscallSummary struct {
 
 func (x *SyscallSummary) Reset() {
 	*x = SyscallSummary{}
-	mi := &file_event_proto_msgTypes[10]
+	mi := &file_event_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2266,7 +2485,7 @@ func (x *SyscallSummary) String() string {
 func (*SyscallSummary) ProtoMessage() {}
 
 func (x *SyscallSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[10]
+	mi := &file_event_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2279,7 +2498,7 @@ func (x *SyscallSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyscallSummary.ProtoReflect.Descriptor instead.
 func (*SyscallSummary) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{10}
+	return file_event_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SyscallSummary) GetName() string {
@@ -2356,7 +2575,7 @@ var File_event_proto protoreflect.FileDescriptor
 
 const file_event_proto_rawDesc = "" +
 	"\n" +
-	"\vevent.proto\x12\rorb8.event.v1\"\xca\x04\n" +
+	"\vevent.proto\x12\rorb8.event.v1\"\xf2\x04\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x06R\x04time\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x1c\n" +
@@ -2369,6 +2588,7 @@ const file_event_proto_rawDesc = "" +
 	"\x04lost\x18\x11 \x01(\v2\x13.orb8.event.v1.LostH\x00R\x04lost\x12<\n" +
 	"\vnode_status\x18\x12 \x01(\v2\x19.orb8.event.v1.NodeStatusH\x00R\n" +
 	"nodeStatus\x12&\n" +
+	"\x03dns\x18\x13 \x01(\v2\x12.orb8.event.v1.DnsH\x00R\x03dns\x12&\n" +
 	"\x03tcp\x18\x14 \x01(\v2\x12.orb8.event.v1.TcpH\x00R\x03tcp\x12)\n" +
 	"\x04drop\x18\x15 \x01(\v2\x13.orb8.event.v1.DropH\x00R\x04drop\x12)\n" +
 	"\x04exec\x18\x16 \x01(\v2\x13.orb8.event.v1.ExecH\x00R\x04exec\x122\n" +
@@ -2435,7 +2655,26 @@ const file_event_proto_rawDesc = "" +
 	"\x10_syn_retransmitsB\x12\n" +
 	"\x10_new_retransmitsB\x0e\n" +
 	"\f_srtt_microsB\x0f\n" +
-	"\r_unread_bytes\"\x8a\x03\n" +
+	"\r_unread_bytes\"\x93\x04\n" +
+	"\x03Dns\x123\n" +
+	"\bprotocol\x18\x01 \x01(\x0e2\x17.orb8.event.v1.ProtocolR\bprotocol\x12)\n" +
+	"\x03src\x18\x02 \x01(\v2\x17.orb8.event.v1.EndpointR\x03src\x12)\n" +
+	"\x03dst\x18\x03 \x01(\v2\x17.orb8.event.v1.EndpointR\x03dst\x12/\n" +
+	"\bobserved\x18\x04 \x01(\x0e2\x13.orb8.event.v1.SideR\bobserved\x12\x12\n" +
+	"\x04name\x18\x05 \x01(\tR\x04name\x12\x12\n" +
+	"\x04type\x18\x06 \x01(\tR\x04type\x123\n" +
+	"\aoutcome\x18\a \x01(\x0e2\x19.orb8.event.v1.DnsOutcomeR\aoutcome\x12\x14\n" +
+	"\x05rcode\x18\b \x01(\tR\x05rcode\x12\x18\n" +
+	"\aanswers\x18\t \x01(\tR\aanswers\x12&\n" +
+	"\fanswer_count\x18\n" +
+	" \x01(\rH\x00R\vanswerCount\x88\x01\x01\x12*\n" +
+	"\x0elatency_micros\x18\v \x01(\x04H\x01R\rlatencyMicros\x88\x01\x01\x12\x1a\n" +
+	"\battempts\x18\f \x01(\rR\battempts\x12!\n" +
+	"\ttruncated\x18\r \x01(\bH\x02R\ttruncated\x88\x01\x01B\x0f\n" +
+	"\r_answer_countB\x11\n" +
+	"\x0f_latency_microsB\f\n" +
+	"\n" +
+	"_truncated\"\x8a\x03\n" +
 	"\x04Drop\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x123\n" +
 	"\bprotocol\x18\x02 \x01(\x0e2\x17.orb8.event.v1.ProtocolR\bprotocol\x12)\n" +
@@ -2579,7 +2818,13 @@ const file_event_proto_rawDesc = "" +
 	"\x13TCP_CAUSE_LATE_DATA\x10\x06\x12\x14\n" +
 	"\x10TCP_CAUSE_ORPHAN\x10\a\x12\x1c\n" +
 	"\x18TCP_CAUSE_UNACKNOWLEDGED\x10\b\x12\x14\n" +
-	"\x10TCP_CAUSE_PROBES\x10\t*M\n" +
+	"\x10TCP_CAUSE_PROBES\x10\t*q\n" +
+	"\n" +
+	"DnsOutcome\x12\x17\n" +
+	"\x13DNS_OUTCOME_UNKNOWN\x10\x00\x12\x18\n" +
+	"\x14DNS_OUTCOME_ANSWERED\x10\x01\x12\x17\n" +
+	"\x13DNS_OUTCOME_TIMEOUT\x10\x02\x12\x17\n" +
+	"\x13DNS_OUTCOME_PENDING\x10\x03*M\n" +
 	"\tExecPhase\x12\x16\n" +
 	"\x12EXEC_PHASE_UNKNOWN\x10\x00\x12\x13\n" +
 	"\x0fEXEC_PHASE_EXEC\x10\x01\x12\x13\n" +
@@ -2653,72 +2898,80 @@ func file_event_proto_rawDescGZIP() []byte {
 	return file_event_proto_rawDescData
 }
 
-var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 12)
-var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 13)
+var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_event_proto_goTypes = []any{
 	(TCPOutcome)(0),        // 0: orb8.event.v1.TCPOutcome
 	(TCPEnd)(0),            // 1: orb8.event.v1.TCPEnd
 	(TCPCause)(0),          // 2: orb8.event.v1.TCPCause
-	(ExecPhase)(0),         // 3: orb8.event.v1.ExecPhase
-	(ExecOutcome)(0),       // 4: orb8.event.v1.ExecOutcome
-	(Protocol)(0),          // 5: orb8.event.v1.Protocol
-	(Phase)(0),             // 6: orb8.event.v1.Phase
-	(Side)(0),              // 7: orb8.event.v1.Side
-	(TCPState)(0),          // 8: orb8.event.v1.TCPState
-	(LossStage)(0),         // 9: orb8.event.v1.LossStage
-	(NodeState)(0),         // 10: orb8.event.v1.NodeState
-	(SyscallPhase)(0),      // 11: orb8.event.v1.SyscallPhase
-	(*Event)(nil),          // 12: orb8.event.v1.Event
-	(*Flow)(nil),           // 13: orb8.event.v1.Flow
-	(*Tcp)(nil),            // 14: orb8.event.v1.Tcp
-	(*Drop)(nil),           // 15: orb8.event.v1.Drop
-	(*Exec)(nil),           // 16: orb8.event.v1.Exec
-	(*Endpoint)(nil),       // 17: orb8.event.v1.Endpoint
-	(*Counters)(nil),       // 18: orb8.event.v1.Counters
-	(*Lost)(nil),           // 19: orb8.event.v1.Lost
-	(*NodeStatus)(nil),     // 20: orb8.event.v1.NodeStatus
-	(*Syscall)(nil),        // 21: orb8.event.v1.Syscall
-	(*SyscallSummary)(nil), // 22: orb8.event.v1.SyscallSummary
+	(DnsOutcome)(0),        // 3: orb8.event.v1.DnsOutcome
+	(ExecPhase)(0),         // 4: orb8.event.v1.ExecPhase
+	(ExecOutcome)(0),       // 5: orb8.event.v1.ExecOutcome
+	(Protocol)(0),          // 6: orb8.event.v1.Protocol
+	(Phase)(0),             // 7: orb8.event.v1.Phase
+	(Side)(0),              // 8: orb8.event.v1.Side
+	(TCPState)(0),          // 9: orb8.event.v1.TCPState
+	(LossStage)(0),         // 10: orb8.event.v1.LossStage
+	(NodeState)(0),         // 11: orb8.event.v1.NodeState
+	(SyscallPhase)(0),      // 12: orb8.event.v1.SyscallPhase
+	(*Event)(nil),          // 13: orb8.event.v1.Event
+	(*Flow)(nil),           // 14: orb8.event.v1.Flow
+	(*Tcp)(nil),            // 15: orb8.event.v1.Tcp
+	(*Dns)(nil),            // 16: orb8.event.v1.Dns
+	(*Drop)(nil),           // 17: orb8.event.v1.Drop
+	(*Exec)(nil),           // 18: orb8.event.v1.Exec
+	(*Endpoint)(nil),       // 19: orb8.event.v1.Endpoint
+	(*Counters)(nil),       // 20: orb8.event.v1.Counters
+	(*Lost)(nil),           // 21: orb8.event.v1.Lost
+	(*NodeStatus)(nil),     // 22: orb8.event.v1.NodeStatus
+	(*Syscall)(nil),        // 23: orb8.event.v1.Syscall
+	(*SyscallSummary)(nil), // 24: orb8.event.v1.SyscallSummary
 }
 var file_event_proto_depIdxs = []int32{
-	13, // 0: orb8.event.v1.Event.flow:type_name -> orb8.event.v1.Flow
-	19, // 1: orb8.event.v1.Event.lost:type_name -> orb8.event.v1.Lost
-	20, // 2: orb8.event.v1.Event.node_status:type_name -> orb8.event.v1.NodeStatus
-	14, // 3: orb8.event.v1.Event.tcp:type_name -> orb8.event.v1.Tcp
-	15, // 4: orb8.event.v1.Event.drop:type_name -> orb8.event.v1.Drop
-	16, // 5: orb8.event.v1.Event.exec:type_name -> orb8.event.v1.Exec
-	21, // 6: orb8.event.v1.Event.syscall:type_name -> orb8.event.v1.Syscall
-	22, // 7: orb8.event.v1.Event.syscall_summary:type_name -> orb8.event.v1.SyscallSummary
-	5,  // 8: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
-	6,  // 9: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
-	8,  // 10: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
-	17, // 11: orb8.event.v1.Flow.src:type_name -> orb8.event.v1.Endpoint
-	17, // 12: orb8.event.v1.Flow.dst:type_name -> orb8.event.v1.Endpoint
-	7,  // 13: orb8.event.v1.Flow.observed:type_name -> orb8.event.v1.Side
-	18, // 14: orb8.event.v1.Flow.src_counters:type_name -> orb8.event.v1.Counters
-	18, // 15: orb8.event.v1.Flow.dst_counters:type_name -> orb8.event.v1.Counters
-	0,  // 16: orb8.event.v1.Tcp.outcome:type_name -> orb8.event.v1.TCPOutcome
-	17, // 17: orb8.event.v1.Tcp.src:type_name -> orb8.event.v1.Endpoint
-	17, // 18: orb8.event.v1.Tcp.dst:type_name -> orb8.event.v1.Endpoint
-	7,  // 19: orb8.event.v1.Tcp.observed:type_name -> orb8.event.v1.Side
-	8,  // 20: orb8.event.v1.Tcp.state:type_name -> orb8.event.v1.TCPState
-	1,  // 21: orb8.event.v1.Tcp.reset_by:type_name -> orb8.event.v1.TCPEnd
-	1,  // 22: orb8.event.v1.Tcp.closed_by:type_name -> orb8.event.v1.TCPEnd
-	2,  // 23: orb8.event.v1.Tcp.cause:type_name -> orb8.event.v1.TCPCause
-	5,  // 24: orb8.event.v1.Drop.protocol:type_name -> orb8.event.v1.Protocol
-	17, // 25: orb8.event.v1.Drop.src:type_name -> orb8.event.v1.Endpoint
-	17, // 26: orb8.event.v1.Drop.dst:type_name -> orb8.event.v1.Endpoint
-	7,  // 27: orb8.event.v1.Drop.observed:type_name -> orb8.event.v1.Side
-	3,  // 28: orb8.event.v1.Exec.phase:type_name -> orb8.event.v1.ExecPhase
-	4,  // 29: orb8.event.v1.Exec.outcome:type_name -> orb8.event.v1.ExecOutcome
-	9,  // 30: orb8.event.v1.Lost.stage:type_name -> orb8.event.v1.LossStage
-	10, // 31: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
-	11, // 32: orb8.event.v1.Syscall.phase:type_name -> orb8.event.v1.SyscallPhase
-	33, // [33:33] is the sub-list for method output_type
-	33, // [33:33] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	14, // 0: orb8.event.v1.Event.flow:type_name -> orb8.event.v1.Flow
+	21, // 1: orb8.event.v1.Event.lost:type_name -> orb8.event.v1.Lost
+	22, // 2: orb8.event.v1.Event.node_status:type_name -> orb8.event.v1.NodeStatus
+	16, // 3: orb8.event.v1.Event.dns:type_name -> orb8.event.v1.Dns
+	15, // 4: orb8.event.v1.Event.tcp:type_name -> orb8.event.v1.Tcp
+	17, // 5: orb8.event.v1.Event.drop:type_name -> orb8.event.v1.Drop
+	18, // 6: orb8.event.v1.Event.exec:type_name -> orb8.event.v1.Exec
+	23, // 7: orb8.event.v1.Event.syscall:type_name -> orb8.event.v1.Syscall
+	24, // 8: orb8.event.v1.Event.syscall_summary:type_name -> orb8.event.v1.SyscallSummary
+	6,  // 9: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
+	7,  // 10: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
+	9,  // 11: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
+	19, // 12: orb8.event.v1.Flow.src:type_name -> orb8.event.v1.Endpoint
+	19, // 13: orb8.event.v1.Flow.dst:type_name -> orb8.event.v1.Endpoint
+	8,  // 14: orb8.event.v1.Flow.observed:type_name -> orb8.event.v1.Side
+	20, // 15: orb8.event.v1.Flow.src_counters:type_name -> orb8.event.v1.Counters
+	20, // 16: orb8.event.v1.Flow.dst_counters:type_name -> orb8.event.v1.Counters
+	0,  // 17: orb8.event.v1.Tcp.outcome:type_name -> orb8.event.v1.TCPOutcome
+	19, // 18: orb8.event.v1.Tcp.src:type_name -> orb8.event.v1.Endpoint
+	19, // 19: orb8.event.v1.Tcp.dst:type_name -> orb8.event.v1.Endpoint
+	8,  // 20: orb8.event.v1.Tcp.observed:type_name -> orb8.event.v1.Side
+	9,  // 21: orb8.event.v1.Tcp.state:type_name -> orb8.event.v1.TCPState
+	1,  // 22: orb8.event.v1.Tcp.reset_by:type_name -> orb8.event.v1.TCPEnd
+	1,  // 23: orb8.event.v1.Tcp.closed_by:type_name -> orb8.event.v1.TCPEnd
+	2,  // 24: orb8.event.v1.Tcp.cause:type_name -> orb8.event.v1.TCPCause
+	6,  // 25: orb8.event.v1.Dns.protocol:type_name -> orb8.event.v1.Protocol
+	19, // 26: orb8.event.v1.Dns.src:type_name -> orb8.event.v1.Endpoint
+	19, // 27: orb8.event.v1.Dns.dst:type_name -> orb8.event.v1.Endpoint
+	8,  // 28: orb8.event.v1.Dns.observed:type_name -> orb8.event.v1.Side
+	3,  // 29: orb8.event.v1.Dns.outcome:type_name -> orb8.event.v1.DnsOutcome
+	6,  // 30: orb8.event.v1.Drop.protocol:type_name -> orb8.event.v1.Protocol
+	19, // 31: orb8.event.v1.Drop.src:type_name -> orb8.event.v1.Endpoint
+	19, // 32: orb8.event.v1.Drop.dst:type_name -> orb8.event.v1.Endpoint
+	8,  // 33: orb8.event.v1.Drop.observed:type_name -> orb8.event.v1.Side
+	4,  // 34: orb8.event.v1.Exec.phase:type_name -> orb8.event.v1.ExecPhase
+	5,  // 35: orb8.event.v1.Exec.outcome:type_name -> orb8.event.v1.ExecOutcome
+	10, // 36: orb8.event.v1.Lost.stage:type_name -> orb8.event.v1.LossStage
+	11, // 37: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
+	12, // 38: orb8.event.v1.Syscall.phase:type_name -> orb8.event.v1.SyscallPhase
+	39, // [39:39] is the sub-list for method output_type
+	39, // [39:39] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_event_proto_init() }
@@ -2730,6 +2983,7 @@ func file_event_proto_init() {
 		(*Event_Flow)(nil),
 		(*Event_Lost)(nil),
 		(*Event_NodeStatus)(nil),
+		(*Event_Dns)(nil),
 		(*Event_Tcp)(nil),
 		(*Event_Drop)(nil),
 		(*Event_Exec)(nil),
@@ -2738,17 +2992,18 @@ func file_event_proto_init() {
 	}
 	file_event_proto_msgTypes[1].OneofWrappers = []any{}
 	file_event_proto_msgTypes[2].OneofWrappers = []any{}
-	file_event_proto_msgTypes[4].OneofWrappers = []any{}
-	file_event_proto_msgTypes[6].OneofWrappers = []any{}
-	file_event_proto_msgTypes[9].OneofWrappers = []any{}
+	file_event_proto_msgTypes[3].OneofWrappers = []any{}
+	file_event_proto_msgTypes[5].OneofWrappers = []any{}
+	file_event_proto_msgTypes[7].OneofWrappers = []any{}
 	file_event_proto_msgTypes[10].OneofWrappers = []any{}
+	file_event_proto_msgTypes[11].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_proto_rawDesc), len(file_event_proto_rawDesc)),
-			NumEnums:      12,
-			NumMessages:   11,
+			NumEnums:      13,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

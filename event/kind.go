@@ -22,6 +22,7 @@ type Kind struct {
 var kinds = []*Kind{
 	newKind("flow", "One conversation between two endpoints.", isFlow, flowColumns),
 	newKind("tcp", "What became of a TCP connection, or of an attempt at one, as one end saw it.", isTCP, tcpColumns),
+	newKind("dns", "A DNS query with its answer, or without one.", isDns, dnsColumns),
 	newKind("drop", "Packets that the kernel threw away.", isDrop, dropColumns),
 	newKind("exec", "A program that a process began, or the end of a process.", isExec, execColumns),
 	newKind("lost", "Events of a node that did not arrive.", isLost, lostColumns),

@@ -211,7 +211,7 @@ func (t *Tcp) appendReason(dst []byte) []byte {
 		if t.ResetBy == TCPEnd_TCP_END_PEER {
 			return append(dst, "the peer answered the SYN with a RST: nothing listens there, or a firewall says so"...)
 		}
-		return append(dst, "an ICMP message refused the SYN, as a firewall's does"...)
+		return append(dst, "an ICMP message refused the SYN, as of a firewall, or for a Service without endpoints"...)
 	case TCPOutcome_TCP_OUTCOME_RESET:
 		if t.ResetBy == TCPEnd_TCP_END_LOCAL {
 			return t.appendLocalReset(dst)

@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"fmt"
+	"math"
 	"regexp"
 	"strings"
 	"time"
@@ -39,6 +40,7 @@ type traceOptions struct {
 	reverseDNS bool
 	failOnLoss bool
 	syscalls   syscallOptions
+	dnsPorts   []uint
 
 	mode string
 }
@@ -56,6 +58,7 @@ func (o *traceOptions) bind(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.duration, "duration", 0, "End after this time, counted from when the first node streams (0: until ^C)")
 	flags.DurationVar(&o.interval, "interval", time.Second, "Time between two updates of a flow")
 	flags.BoolVar(&o.reverseDNS, "reverse-dns", false, "Ask your resolver for the names of addresses outside the cluster")
+	flags.UintSliceVar(&o.dnsPorts, "dns-port", []uint{53}, "Ports that DNS is spoken on, for trace dns")
 	flags.BoolVar(&o.failOnLoss, "fail-on-loss", false, fmt.Sprintf("Exit with code %d if any event was lost", ExitLost))
 	flags.StringVar(&o.mode, "mode", "auto", "Where tracers come from: auto, ephemeral (standalone is the same), cluster (installed agents)")
 }
@@ -76,10 +79,14 @@ type traceConfig struct {
 	reverseDNS bool
 	failOnLoss bool
 	syscalls   *session.SyscallConfig
+	dnsPorts   []uint32
 }
 
 // minInterval keeps the walks over sockets from becoming the node's main work.
 const minInterval = 100 * time.Millisecond
+
+// maxDNSPorts is how many a tracer looks for.
+const maxDNSPorts = 16
 
 // complete resolves the options. What is wrong with them is a usage error.
 func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
@@ -98,6 +105,15 @@ func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 		return nil, usagef("--duration %v: want 0 or more", o.duration)
 	case o.interval < minInterval:
 		return nil, usagef("--interval %v: want %v or more", o.interval, minInterval)
+	}
+	if len(o.dnsPorts) == 0 || len(o.dnsPorts) > maxDNSPorts {
+		return nil, usagef("--dns-port: %d ports, want 1 to %d", len(o.dnsPorts), maxDNSPorts)
+	}
+	for _, port := range o.dnsPorts {
+		if port == 0 || port > math.MaxUint16 {
+			return nil, usagef("--dns-port %d: want 1 to %d", port, math.MaxUint16)
+		}
+		c.dnsPorts = append(c.dnsPorts, uint32(port))
 	}
 	switch o.mode {
 	case "auto", "ephemeral", "standalone":

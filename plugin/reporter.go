@@ -51,10 +51,6 @@ func (r *reporter) once(format string, args ...any) {
 
 // tally closes a trace. unseen is how long nodes were not seen at all.
 func (r *reporter) tally(events, nodes int, took time.Duration, losses []collect.Loss, unseen map[string]time.Duration) {
-	noun := "nodes"
-	if nodes == 1 {
-		noun = "node"
-	}
 	var parts []string
 	for _, l := range realLosses(losses) {
 		part := fmt.Sprintf("%d at %s (%s", l.Count, l.Node, l.Stage.Word())
@@ -70,7 +66,15 @@ func (r *reporter) tally(events, nodes int, took time.Duration, losses []collect
 	if len(parts) > 0 {
 		lost = "LOST " + strings.Join(parts, ", ")
 	}
-	r.line("%d events from %d %s in %v; %s", events, nodes, noun, took.Round(100*time.Millisecond), lost)
+	r.line("%d events from %d %s in %v; %s", events, nodes, plural(nodes, "node"), took.Round(100*time.Millisecond), lost)
+}
+
+// plural is the noun for n things.
+func plural(n int, noun string) string {
+	if n == 1 {
+		return noun
+	}
+	return noun + "s"
 }
 
 // realLosses leaves out what was delivered after all, without a name.

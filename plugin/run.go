@@ -92,7 +92,7 @@ func runTrace(parent context.Context, c *traceConfig) error {
 				return forward.Dial(ctx, c.rest, c.tracerNamespace, pod, session.Port)
 			},
 			Identity: identity, Version: version.Version(), Collector: collector,
-			Config: &session.Config{Kinds: kindNames(c.kinds), Interval: int64(c.interval), Syscall: c.syscalls},
+			Config: &session.Config{Kinds: kindNames(c.kinds), Interval: int64(c.interval), DnsPorts: c.dnsPorts, Syscall: c.syscalls},
 		},
 	}
 	s.options.Say, s.options.Unseen = s.say, s.notSeen
@@ -106,8 +106,10 @@ func runTrace(parent context.Context, c *traceConfig) error {
 
 	began := time.Now()
 	events := 0
+	path := newSearchPath()
 	// The nodes' orderly end outlives running, and so does the merge: it ends when all nodes have.
 	emitErr := collector.Run(hard, func(ev *event.Event) error {
+		path.add(ev)
 		match, err := c.filter.Match(ev)
 		if err != nil {
 			r.once("filter: %v: such events are not shown", err)
@@ -129,6 +131,9 @@ func runTrace(parent context.Context, c *traceConfig) error {
 	work.Wait()
 	closeErr := c.printer.Close()
 
+	if waste := path.summary(); waste != "" {
+		r.line("%s", waste)
+	}
 	losses := collector.Losses()
 	r.tally(events, s.streamedNodes(), time.Since(began), losses, s.unseen)
 	return s.verdict(context.Cause(running), errors.Join(emitErr, closeErr), losses)

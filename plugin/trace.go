@@ -46,6 +46,18 @@ var tracings = []tracing{
   kubectl orb8 trace tcp -A --filter 'outcome == "reset"' -o json | jq -r '"\(.pod) \(.resetBy) \(.reason)"'`,
 	},
 	{
+		name: "dns", kind: "dns",
+		short: "Show DNS queries with their answers: who asked whom for what, what came back, how long it took, what was never answered",
+		example: `  # All lookups of a namespace
+  kubectl orb8 trace dns -n demo
+
+  # Names that do not resolve, and servers that fail or do not answer
+  kubectl orb8 trace dns -n demo --filter 'rcode != "NOERROR"'
+
+  # Slow ones, with the process that waits
+  kubectl orb8 trace dns -A --filter 'latencyMicros > 100000' -o json | jq -c '{pod, name, ms: (.latencyMicros / 1000), comm: .src.comm}'`,
+	},
+	{
 		name: "drops", kind: "drop", aliases: []string{"drop"},
 		short: "Show the packets that the kernel throws away: why, where, how many, from whom and for whom",
 		example: `  # What is dropped of a deployment's traffic, and why

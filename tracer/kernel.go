@@ -5,8 +5,10 @@ package tracer
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
+	"github.com/orb8-dev/kubectl-orb8/bpf/dns"
 	"github.com/orb8-dev/kubectl-orb8/bpf/drops"
 	"github.com/orb8-dev/kubectl-orb8/bpf/exec"
 	"github.com/orb8-dev/kubectl-orb8/bpf/flows"
@@ -20,6 +22,7 @@ import (
 var probes = []probe{
 	{"flow", openFlows},
 	{"tcp", openTCP},
+	{"dns", openDNS},
 	{"drop", openDrops},
 	{"exec", openExec},
 	{"syscall", openSyscalls},
@@ -47,6 +50,21 @@ func openFlows(ctx context.Context, scope *scope.Scope, cgroupRoot string, confi
 
 func openTCP(ctx context.Context, scope *scope.Scope, _ string, config *session.Config) (Source, error) {
 	p, err := tcp.Open(ctx, tcp.Options{Scope: scope, Interval: time.Duration(config.GetInterval())})
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func openDNS(ctx context.Context, scope *scope.Scope, cgroupRoot string, config *session.Config) (Source, error) {
+	o := dns.Options{Scope: scope, CgroupRoot: cgroupRoot}
+	for _, port := range config.GetDnsPorts() {
+		if port == 0 || port > math.MaxUint16 {
+			return nil, fmt.Errorf("the DNS port %d is none", port)
+		}
+		o.Ports = append(o.Ports, uint16(port))
+	}
+	p, err := dns.Open(ctx, o)
 	if err != nil {
 		return nil, err
 	}

@@ -30,6 +30,7 @@ const (
 	notHeld    = 32
 	exiting    = 64
 	doubtful   = 128
+	orderly    = 256
 )
 
 const (
@@ -89,7 +90,7 @@ func (d *decoder) decode(e *objectTcpEvent) *event.Event {
 	d.fillEnds(e)
 	d.fillCounters(e)
 	t.Error = ""
-	if e.Error != 0 {
+	if e.Phase == phaseEnded && e.Error != 0 {
 		t.Error = unix.ErrnoName(unix.Errno(e.Error))
 	}
 	o := judge(e)
@@ -196,7 +197,9 @@ func judgeEnd(e *objectTcpEvent) verdict {
 		return verdict{outcome: event.TCPOutcome_TCP_OUTCOME_RESET, resetBy: by, cause: cause}
 	}
 	switch errno := unix.Errno(e.Error); {
-	case e.Flags&rstCame != 0 && e.Flags&rstSent != 0:
+	case e.Flags&orderly != 0:
+		return verdict{outcome: event.TCPOutcome_TCP_OUTCOME_CLOSED}
+	case e.Flags&doubtful != 0 && e.Flags&rstSent != 0:
 		return reset(event.TCPEnd_TCP_END_LOCAL, event.TCPCause_TCP_CAUSE_LATE_DATA)
 	case e.Flags&rstCame != 0, errno == unix.ECONNRESET, errno == unix.EPIPE:
 		return reset(event.TCPEnd_TCP_END_PEER, event.TCPCause_TCP_CAUSE_UNKNOWN)

@@ -73,8 +73,9 @@ func TestARecordIsDecodedWhole(t *testing.T) {
 func TestWhatIsNotKnownIsAbsent(t *testing.T) {
 	e := sample()
 	e.DurationNs, e.HandshakeNs, e.SynKnown, e.Flags, e.Phase = 0, 0, 0, 0, phaseRetransmits
+	e.Error = uint32(unix.ETIMEDOUT) // what was sent again is reported before the end, but at once
 	got := decodeOne(t, e)
-	if got.DurationMicros != nil || got.HandshakeMicros != nil || got.SynRetransmits != nil || got.SrttMicros != nil || got.UnreadBytes != nil {
+	if got.DurationMicros != nil || got.HandshakeMicros != nil || got.SynRetransmits != nil || got.SrttMicros != nil || got.UnreadBytes != nil || got.Error != "" {
 		t.Errorf("%v", got)
 	}
 	if got.NewRetransmits == nil || *got.NewRetransmits != 3 {
@@ -121,6 +122,7 @@ func TestFactsAreJudged(t *testing.T) {
 		"failed in SYN_SENT":                                        {State: synSent},
 		"closed in FIN_WAIT2, closed by local":                      {State: finWait2},
 		"closed in LAST_ACK, closed by peer":                        {State: lastAck},
+		"closed in LAST_ACK, closed by peer, EHOSTUNREACH":          {State: lastAck, Flags: orderly, Error: uint32(unix.EHOSTUNREACH)},
 		"closed in CLOSING, closed by both":                         {State: closing},
 		"closed in ESTABLISHED":                                     {State: established},
 		"reset in ESTABLISHED, reset by peer, ECONNRESET":           {State: established, Flags: rstCame, Error: uint32(unix.ECONNRESET)},
@@ -128,6 +130,7 @@ func TestFactsAreJudged(t *testing.T) {
 		"reset in FIN_WAIT1, reset by local, closed by local, TCP_CAUSE_LATE_DATA, ECONNRESET": {
 			State: finWait1, Flags: rstCame | rstSent | doubtful, Error: uint32(unix.ECONNRESET),
 		},
+		"reset in FIN_WAIT2, reset by local, closed by local, TCP_CAUSE_LATE_DATA": {State: finWait2, Flags: rstSent | doubtful | notHeld},
 		"reset in ESTABLISHED, reset by local, TCP_CAUSE_UNREAD":                   {State: established, Flags: rstSent | lingerZero, Unread: 1},
 		"reset in ESTABLISHED, reset by local, TCP_CAUSE_LINGER":                   {State: established, Flags: rstSent | lingerZero},
 		"reset in ESTABLISHED, reset by local":                                     {State: established, Flags: rstSent},

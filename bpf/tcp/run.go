@@ -18,8 +18,8 @@ const (
 	poll = 50 * time.Millisecond
 	// setClock is how often the wall clock is compared with the kernel's.
 	setClock = 10 * time.Second
-	// doubt is how long a RST that seems to have come may turn out to be one that we sent: the kernel does so right after it has
-	// closed the connection.
+	// doubt is how long an end after the program's close may turn out to be by a RST of ours: the kernel sends it right after it
+	// has ended the connection.
 	doubt = 100 * time.Millisecond
 	// maxDoubts bounds what waits for that; the oldest goes first.
 	maxDoubts = 1 << 14
@@ -58,7 +58,8 @@ func (r *reader) record(raw []byte) error {
 	}
 	switch {
 	case r.rec.Phase == phaseResetSent:
-		for i := range r.doubtful {
+		// It is among the newest.
+		for i := len(r.doubtful) - 1; i >= 0; i-- {
 			if r.doubtful[i].Cookie == r.rec.Cookie {
 				r.doubtful[i].Flags |= rstSent
 				break

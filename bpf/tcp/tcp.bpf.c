@@ -7,7 +7,7 @@
  * Hooks:
  * - tp_btf/inet_sock_set_state: a connection is made, and ends. The socket's error is set before the state becomes CLOSE.
  * - tp_btf/tcp_receive_reset: a RST came. Also called for data that comes after the program has closed, when it is we who
- *   send a RST, right afterwards.
+ *   send a RST, right after the socket is gone. Which it was, user space finds out.
  * - tp_btf/tcp_send_reset: we sent a RST. A program that aborts a connection does so after the state has become CLOSE, so what
  *   could still become an abort waits, in the socket's storage, for this or for
  * - tp_btf/tcp_destroy_sock: the socket's end.
@@ -37,7 +37,7 @@ enum phase {
 	PHASE_ACCEPTED,
 	PHASE_RETRANSMITS,
 	PHASE_ENDED,
-	PHASE_RESET_SENT, /* to an end that was reported as doubtful: it was we who reset */
+	PHASE_RESET_SENT, /* to an end that was reported as doubtful */
 };
 
 enum flag {
@@ -48,13 +48,32 @@ enum flag {
 	LINGER_ZERO = 16, /* SO_LINGER with 0 s: close(2) sends a RST */
 	NOT_HELD = 32, /* no process holds the socket: not accepted yet, or closed */
 	EXITING = 64, /* whoever closed was ending */
-	DOUBTFUL = 128, /* RST_CAME, unless a PHASE_RESET_SENT follows */
+	DOUBTFUL = 128, /* a PHASE_RESET_SENT may follow: then it was data that ended it, which came after the program had closed */
+	ORDERLY = 256, /* both FINs went through: whatever error there is, it ended nothing */
 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
+struct sk_buff___tcp {
+	char cb[48];
+};
+
+struct sk_buff_head {
+	struct sk_buff___tcp *next;
+};
+
+struct sock_extended_err {
+	__u32 ee_errno;
+	__u8 ee_origin;
+};
+
+struct sock_exterr_skb {
+	struct sock_extended_err ee;
+};
+
 struct sock___tcp {
 	struct sock_common __sk_common;
+	struct sk_buff_head sk_error_queue;
 	int sk_err;
 	__u8 sk_shutdown;
 	unsigned long sk_lingertime;
@@ -71,6 +90,8 @@ struct tcp_sock___tcp {
 #define SOCK_LINGER_BIT (1UL << 4)
 #define RCV_SHUTDOWN 1
 #define PF_EXITING 4
+#define SO_EE_ORIGIN_ICMP 2
+#define SO_EE_ORIGIN_ICMP6 3
 
 struct tcp_event {
 	__u64 cgroup;
@@ -90,12 +111,12 @@ struct tcp_event {
 	__u32 segs_out;
 	struct ends ends;
 	struct owner owner;
+	__u16 flags;
 	__u8 phase;
 	__u8 state; /* the socket's; at the end, the last before CLOSE */
 	__u8 role;
-	__u8 flags;
 	__u8 syn_known; /* syn_retransmits is */
-	__u8 pad[7];
+	__u8 pad[6];
 };
 
 struct tcp_conn {
@@ -220,24 +241,45 @@ static __always_inline void opened(const struct sock *sk, const struct tcp_sock 
 	c->ev.flags = 0;
 }
 
-/*
- * Says whether the connection may still turn out to be aborted by this end, which sends its RST after the state has changed. It
- * cannot where an error says why it ended, and where both FINs are through.
- */
-static __always_inline bool may_abort(const struct sock *sk, const struct tcp_sock *tp, struct tcp_event *e)
+static __always_inline bool orderly(const struct sock *sk, const struct tcp_sock *tp, __u8 state)
 {
-	if (e->error || e->flags & (RST_CAME | RST_SENT))
-		return false;
-	switch (e->state) {
-	case TCP_SYN_SENT:
-		return false;
+	switch (state) {
 	case TCP_LAST_ACK:
 	case TCP_CLOSING:
-		return tp->snd_una != tp->write_seq;
+		return tp->snd_una == tp->write_seq;
 	case TCP_FIN_WAIT2:
-		return !(sk->__sk_common.skc_flags & SOCK_DONE_BIT);
+		return sk->__sk_common.skc_flags & SOCK_DONE_BIT;
 	}
-	return true;
+	return false;
+}
+
+/*
+ * Says whether the connection may still turn out to be aborted by this end, which sends its RST after the state has changed. It
+ * cannot where something else says why it ended.
+ */
+static __always_inline bool may_abort(const struct tcp_event *e)
+{
+	return !e->error && !(e->flags & (RST_CAME | RST_SENT | ORDERLY)) && e->state != TCP_SYN_SENT;
+}
+
+/*
+ * The error of an ICMP message that came for the SYN while the program was still in connect(2): the kernel does not end the
+ * connection then. It lets the program know, which closes the socket.
+ */
+static __always_inline __u32 icmp_error(const struct sock *sk)
+{
+	unsigned long queue = (unsigned long)sk + bpf_core_field_offset(struct sock___tcp, sk_error_queue);
+	struct sk_buff___tcp *skb = BPF_CORE_READ((const struct sock___tcp *)sk, sk_error_queue.next);
+	struct sock_exterr_skb *e;
+	__u8 origin;
+
+	if (!skb || (unsigned long)skb == queue)
+		return 0;
+	e = (void *)skb + bpf_core_field_offset(struct sk_buff___tcp, cb);
+	origin = BPF_CORE_READ(e, ee.ee_origin);
+	if (origin != SO_EE_ORIGIN_ICMP && origin != SO_EE_ORIGIN_ICMP6)
+		return 0;
+	return BPF_CORE_READ(e, ee.ee_errno);
 }
 
 static __always_inline void ended(const struct sock *sk, const struct tcp_sock *tp, struct tcp_conn *c, __u8 state)
@@ -253,6 +295,8 @@ static __always_inline void ended(const struct sock *sk, const struct tcp_sock *
 		e->syn_known = c->start_ns != 0;
 	}
 	e->error = s->sk_err;
+	if (!e->error && state == TCP_SYN_SENT && bpf_core_type_exists(struct sock_exterr_skb))
+		e->error = icmp_error(sk);
 	e->duration_ns = c->start_ns ? bpf_ktime_get_ns() - c->start_ns : 0;
 	if (sk->__sk_common.skc_flags & SOCK_LINGER_BIT && !s->sk_lingertime)
 		e->flags |= LINGER_ZERO;
@@ -263,7 +307,9 @@ static __always_inline void ended(const struct sock *sk, const struct tcp_sock *
 	if (e->burst)
 		report_or_lose(c, PHASE_RETRANSMITS);
 	e->burst = 0;
-	if (may_abort(sk, tp, e)) {
+	if (orderly(sk, tp, state))
+		e->flags |= ORDERLY;
+	if (may_abort(e)) {
 		struct task_struct *task = bpf_get_current_task_btf();
 
 		/* A program closes by itself: here nobody else has reason to. */
@@ -352,7 +398,7 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 		return 0;
 	/* A child that dies before it is one has its listener's record. */
 	if (!found || (oldstate == TCP_SYN_RECV && c->ev.role == ROLE_UNKNOWN)) {
-		__u8 flags = c->ev.flags & RST_CAME;
+		__u16 flags = c->ev.flags & RST_CAME;
 
 		begin(sk, tp, c, cgroup, oldstate == TCP_SYN_RECV ? ROLE_PASSIVE : ROLE_UNKNOWN, 0);
 		c->ev.flags = flags;
@@ -415,8 +461,12 @@ int BPF_PROG(tcp_gone, struct sock *sk)
 {
 	struct tcp_conn *c = find(sk);
 
-	if (c)
-		settle(c);
+	if (!c || !c->pending)
+		return 0;
+	/* A stand-in waits for the peer's FIN now; or data came, which a RST will answer. */
+	if (c->ev.state == TCP_FIN_WAIT2)
+		c->ev.flags |= DOUBTFUL;
+	settle(c);
 	return 0;
 }
 

@@ -41,12 +41,12 @@ type objectTcpEvent struct {
 		Pid  uint32
 		Comm [16]uint8
 	}
+	Flags    uint16
 	Phase    uint8
 	State    uint8
 	Role     uint8
-	Flags    uint8
 	SynKnown uint8
-	Pad      [7]uint8
+	Pad      [6]uint8
 }
 
 // Names of all BPF objects in the ELF.

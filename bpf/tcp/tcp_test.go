@@ -55,6 +55,19 @@ func inState(b *bench, c *net.TCPConn, want event.TCPState) {
 	}
 }
 
+// sendToTheDead has the client close and the server send nevertheless, perhaps after an acknowledgement, which Linux puts off.
+func sendToTheDead(b *bench, p *pair, acknowledge bool) {
+	b.Helper()
+	p.client.Close()
+	fails(b, p.server, io.EOF)
+	if acknowledge {
+		b.option(p.server, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1)
+	}
+	_, err := p.server.Write(make([]byte, 5))
+	b.check(err)
+	inState(b, p.server, event.TCPState_TCP_STATE_CLOSE)
+}
+
 func TestEveryEndIsToldWithItsCause(t *testing.T) {
 	const sent, received = 3000, 2000
 	// The peer may put off its acknowledgement of the FIN.
@@ -158,14 +171,13 @@ func TestEveryEndIsToldWithItsCause(t *testing.T) {
 			},
 			server: []string{"reset in CLOSE_WAIT, reset by peer, closed by peer, EPIPE"},
 		},
-		"the server sends to a client that is gone": {
-			end: func(b *bench, p *pair) {
-				p.client.Close()
-				fails(b, p.server, io.EOF)
-				_, err := p.server.Write(make([]byte, 5))
-				b.check(err)
-				inState(b, p.server, event.TCPState_TCP_STATE_CLOSE)
-			},
+		"the server sends to a client that is gone, with its acknowledgement of the FIN": {
+			end:    func(b *bench, p *pair) { sendToTheDead(b, p, false) },
+			client: []string{"reset in FIN_WAIT2, reset by local, closed by local, TCP_CAUSE_LATE_DATA"},
+			server: []string{"reset in CLOSE_WAIT, reset by peer, closed by peer, EPIPE"},
+		},
+		"the server sends to a client that is gone, after its acknowledgement of the FIN": {
+			end:    func(b *bench, p *pair) { sendToTheDead(b, p, true) },
 			client: []string{"closed in FIN_WAIT2, closed by local"},
 			server: []string{"reset in CLOSE_WAIT, reset by peer, closed by peer, EPIPE"},
 		},
@@ -375,6 +387,27 @@ func countSYNs(b *bench, to string) func() uint32 {
 				n++
 			}
 		}
+	}
+}
+
+func TestAnAttemptWithoutAFreePortFails(t *testing.T) {
+	b := newBench(t, Options{})
+	// Of this test's network namespace, whose only port is then taken.
+	const file = "/proc/sys/net/ipv4/ip_local_port_range"
+	l := b.listen("127.0.0.1")
+	before, err := os.ReadFile(file)
+	b.check(err)
+	b.check(os.WriteFile(file, []byte("50001 50001"), 0))
+	defer func() { b.check(os.WriteFile(file, before, 0)) }()
+	if _, err := b.dial(l.Addr().String(), net.Dialer{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.dial(l.Addr().String(), net.Dialer{}); !errors.Is(err, unix.EADDRNOTAVAIL) {
+		t.Fatalf("dial: %v", err)
+	}
+	got := b.last(b.client)
+	if brief(got) != "failed in SYN_SENT" || hostPort(t, got.Dst) != l.Addr().String() || got.Src.Port != 0 || got.Src.Pid != uint32(os.Getpid()) {
+		t.Errorf("%s: %v", brief(got), got)
 	}
 }
 

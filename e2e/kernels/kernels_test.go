@@ -27,10 +27,13 @@ const patience = 15 * time.Minute
 
 // chosen are the tests of a folder of bpf that see its known events, and need no other program; all of them, where nothing is chosen.
 var chosen = map[string]string{
+	"dns":   "TestQueriesAreReportedWithTheirAnswers|TestAServersSideIsReported|TestWhatTheRingBufferCannotTakeIsCounted",
 	"drops": "TestWhatNobodyListensForIsDropped|TestAFullSocketBufferIsNamed|TestDropsThatFindNoRoomAreCounted|TestEveryReasonThatIsExplainedExists",
 	"exec":  "TestExecAndExitAreReportedExactly|TestTheOOMKillerIsNamedWithTheLimit|TestAFullRingIsCounted",
 	"flows": "TestThreeCapabilitiesAreEnough|TestTCPCountersAreTheKernelsOwn|TestARefusedConnectionIsReported|" +
 		"TestUDPDatagramsAndBytesAreExact|TestPingIsOneFlow|TestOtherNetworkNamespacesAreSeen|TestAConnectionOlderThanTheTraceIsExactAndKnowsItsRole",
+	"tcp": "TestEveryEndIsToldWithItsCause|TestAnAttemptThatComesToNothingIsToldWithItsCause|TestAConnectionThatIsNotAcceptedIsResetByItsListenersEnd|" +
+		"TestICMPErrorsAreToldApartFromResets|TestRetransmitsOfAnIntervalAreOneEvent|TestConnectionsOlderThanTheTraceAreToldOfWithTheirProcess",
 }
 
 // TestEveryProbeOnEveryKernel has a tracer load everything with a tracer's capabilities, and runs the probes' own tests, in

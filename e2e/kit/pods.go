@@ -395,6 +395,20 @@ func (e *Env) Service(t testing.TB, namespace, name, app string, v6 bool, from, 
 	return netip.MustParseAddr(s.Spec.ClusterIP)
 }
 
+// EmptyService makes a Service that no pod stands behind and returns its ClusterIP.
+func (e *Env) EmptyService(t testing.TB, namespace, name string, port int32) netip.Addr {
+	t.Helper()
+	s := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec:       corev1.ServiceSpec{Selector: map[string]string{"app": name}, Ports: []corev1.ServicePort{{Port: port}}},
+	}
+	s, err := e.Client.CoreV1().Services(namespace).Create(t.Context(), s, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return netip.MustParseAddr(s.Spec.ClusterIP)
+}
+
 // Deployment makes a Deployment of the workload and waits until all its pods run.
 func (e *Env) Deployment(t testing.TB, namespace, name string, replicas int32, args ...string) {
 	t.Helper()

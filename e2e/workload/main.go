@@ -6,6 +6,8 @@
 //	workload accept -listen :7050 -read 10 -end close             the other end of that
 //	workload udp -to ADDR:PORT -count 100 -size 500 -reply 200
 //	workload dns -name NAME -count 10
+//	workload dnsserver -listen :53                                a DNS server that does what names ask for, until SIGTERM
+//	workload dnsask -to ADDR:PORT [-tcp] NAME...                  DNS queries, one after another
 //	workload load -to ADDR:PORT -conns 8 -for 5s                  request and response, with latencies
 //	workload bulk -to ADDR:PORT -for 5s                           one stream as fast as it goes
 //	workload flows -to ADDR:PORT -flows 10000 -for 10s            many live connections, each with a little traffic
@@ -39,22 +41,23 @@ import (
 )
 
 var commands = map[string]func(context.Context, *flag.FlagSet, []string) error{
-	"serve":   serve,
-	"tcp":     tcpClient,
-	"connect": connect,
-	"accept":  accept,
-	"udp":     udpClient,
-	"dns":     dnsClient,
-	"load":    loadClient,
-	"bulk":    bulkClient,
-	"flows":   flowsClient,
-	"app":     app,
-	"spawn":   spawn,
-	"noop":    noop,
-	"die":     die,
-	"hog":     hog,
-
-	"syscalls": syscalls,
+	"serve":     serve,
+	"tcp":       tcpClient,
+	"connect":   connect,
+	"accept":    accept,
+	"udp":       udpClient,
+	"dns":       dnsClient,
+	"dnsserver": dnsServer,
+	"dnsask":    dnsAsk,
+	"load":      loadClient,
+	"bulk":      bulkClient,
+	"flows":     flowsClient,
+	"app":       app,
+	"spawn":     spawn,
+	"noop":      noop,
+	"die":       die,
+	"hog":       hog,
+	"syscalls":  syscalls,
 	// What a tracer's Job runs.
 	"session": impostor,
 	"idle":    idle,

@@ -477,7 +477,9 @@ type Config struct {
 	// Size of the kernel ring buffer in bytes, a power of two; 0: the default.
 	RingBytes uint32 `protobuf:"varint,3,opt,name=ring_bytes,json=ringBytes,proto3" json:"ring_bytes,omitempty"`
 	// Most UDP, ICMP and raw flows counted at a time; 0: the default.
-	MaxFlows      uint32         `protobuf:"varint,4,opt,name=max_flows,json=maxFlows,proto3" json:"max_flows,omitempty"`
+	MaxFlows uint32 `protobuf:"varint,4,opt,name=max_flows,json=maxFlows,proto3" json:"max_flows,omitempty"`
+	// Ports that DNS is spoken on, at most 16; none: 53.
+	DnsPorts      []uint32       `protobuf:"varint,5,rep,packed,name=dns_ports,json=dnsPorts,proto3" json:"dns_ports,omitempty"`
 	Syscall       *SyscallConfig `protobuf:"bytes,6,opt,name=syscall,proto3" json:"syscall,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -539,6 +541,13 @@ func (x *Config) GetMaxFlows() uint32 {
 		return x.MaxFlows
 	}
 	return 0
+}
+
+func (x *Config) GetDnsPorts() []uint32 {
+	if x != nil {
+		return x.DnsPorts
+	}
+	return nil
 }
 
 func (x *Config) GetSyscall() *SyscallConfig {
@@ -1045,13 +1054,14 @@ const file_session_session_proto_rawDesc = "" +
 	"\x06kernel\x18\x05 \x01(\tR\x06kernel\x12\x17\n" +
 	"\aboot_id\x18\x06 \x01(\tR\x06bootId\"\v\n" +
 	"\tHeartbeat\"\x06\n" +
-	"\x04Stop\"\xb0\x01\n" +
+	"\x04Stop\"\xcd\x01\n" +
 	"\x06Config\x12\x14\n" +
 	"\x05kinds\x18\x01 \x03(\tR\x05kinds\x12\x1a\n" +
 	"\binterval\x18\x02 \x01(\x03R\binterval\x12\x1d\n" +
 	"\n" +
 	"ring_bytes\x18\x03 \x01(\rR\tringBytes\x12\x1b\n" +
-	"\tmax_flows\x18\x04 \x01(\rR\bmaxFlows\x128\n" +
+	"\tmax_flows\x18\x04 \x01(\rR\bmaxFlows\x12\x1b\n" +
+	"\tdns_ports\x18\x05 \x03(\rR\bdnsPorts\x128\n" +
 	"\asyscall\x18\x06 \x01(\v2\x1e.orb8.session.v1.SyscallConfigR\asyscall\"i\n" +
 	"\rSyscallConfig\x12\x14\n" +
 	"\x05names\x18\x01 \x03(\tR\x05names\x12\x1f\n" +

@@ -45,6 +45,8 @@ type Report struct {
 	// TCP is what this end's kernel counted, read when both ends had closed.
 	TCP *TCPInfo `json:"tcp,omitempty"`
 
+	// Name that was asked for, of a DNS query; its Status is the RCODE.
+	Name string `json:"name,omitempty"`
 	// Status of a Process as wait(2) gives it.
 	Status uint32 `json:"status,omitempty"`
 

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"flag"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
+)
+
+// bigAnswer is how many addresses the answer for "big." has, too many for a datagram without EDNS.
+const bigAnswer = 40
+
+// dnsServer answers by UDP and TCP, until SIGTERM, as the first label of the name says: nx NXDOMAIN, fail SERVFAIL, silent not at
+// all, big with many addresses, which do not fit into a datagram; else with one address and a CNAME before it.
+func dnsServer(ctx context.Context, flags *flag.FlagSet, args []string) error {
+	listen := flags.String("listen", ":53", "address and port")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	u, err := net.ListenPacket("udp", *listen)
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", *listen)
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { u.Close(); l.Close() })
+	defer stop()
+	say(report.Report{Kind: report.Listening})
+	var running sync.WaitGroup
+	running.Go(func() {
+		b := make([]byte, 4096)
+		for {
+			n, from, err := u.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			if a := dnsReply(b[:n], false); a != nil {
+				u.WriteTo(a, from)
+			}
+		}
+	})
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			break
+		}
+		running.Go(func() {
+			defer c.Close()
+			for {
+				m, err := readFramed(c)
+				if err != nil {
+					return
+				}
+				a := dnsReply(m, true)
+				c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(a))), a...))
+			}
+		})
+	}
+	running.Wait()
+	return nil
+}
+
+func readFramed(c net.Conn) ([]byte, error) {
+	var size [2]byte
+	if _, err := io.ReadFull(c, size[:]); err != nil {
+		return nil, err
+	}
+	m := make([]byte, binary.BigEndian.Uint16(size[:]))
+	_, err := io.ReadFull(c, m)
+	return m, err
+}
+
+func dnsReply(b []byte, tcp bool) []byte {
+	var q dnsmessage.Message
+	if q.Unpack(b) != nil || len(q.Questions) != 1 {
+		return nil
+	}
+	name := q.Questions[0].Name
+	a := dnsmessage.Message{Header: dnsmessage.Header{ID: q.ID, Response: true, RecursionAvailable: true}, Questions: q.Questions}
+	header := func(n dnsmessage.Name) dnsmessage.ResourceHeader {
+		return dnsmessage.ResourceHeader{Name: n, Class: dnsmessage.ClassINET, TTL: 1}
+	}
+	label, _, _ := strings.Cut(name.String(), ".")
+	switch label {
+	case "silent":
+		return nil
+	case "nx":
+		a.RCode = dnsmessage.RCodeNameError
+	case "fail":
+		a.RCode = dnsmessage.RCodeServerFailure
+	case "big":
+		if !tcp {
+			a.Truncated = true
+			break
+		}
+		for i := range bigAnswer {
+			a.Answers = append(a.Answers, dnsmessage.Resource{Header: header(name), Body: &dnsmessage.AResource{A: [4]byte{10, 9, 0, byte(i)}}})
+		}
+	default:
+		alias := dnsmessage.MustNewName("alias.example.")
+		a.Answers = []dnsmessage.Resource{
+			{Header: header(name), Body: &dnsmessage.CNAMEResource{CNAME: alias}},
+			{Header: header(alias), Body: &dnsmessage.AResource{A: [4]byte{10, 9, 8, 7}}},
+		}
+	}
+	packed, err := a.Pack()
+	if err != nil {
+		return nil
+	}
+	return packed
+}
+
+// dnsAsk asks a server directly for A records, each name once, and reports what it saw of each: by UDP with EDNS, by TCP with -tcp, or
+// where an answer by UDP is truncated.
+func dnsAsk(ctx context.Context, flags *flag.FlagSet, args []string) error {
+	to := flags.String("to", "", "address and port of the server")
+	tcp := flags.Bool("tcp", false, "ask by TCP")
+	wait := flags.Duration("wait", time.Second, "how long to wait for an answer")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	for i, name := range flags.Args() {
+		truncated, err := askOne(*to, uint16(i+1), name, *tcp, *wait)
+		if err == nil && truncated {
+			_, err = askOne(*to, uint16(i+1), name, true, *wait)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func askOne(to string, id uint16, name string, tcp bool, wait time.Duration) (truncated bool, err error) {
+	n, err := dnsmessage.NewName(name)
+	if err != nil {
+		return false, err
+	}
+	var edns dnsmessage.ResourceHeader
+	if err := edns.SetEDNS0(1232, dnsmessage.RCodeSuccess, false); err != nil {
+		return false, err
+	}
+	q := dnsmessage.Message{
+		Header:      dnsmessage.Header{ID: id, RecursionDesired: true},
+		Questions:   []dnsmessage.Question{{Name: n, Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}},
+		Additionals: []dnsmessage.Resource{{Header: edns, Body: &dnsmessage.OPTResource{}}},
+	}
+	b, err := q.Pack()
+	if err != nil {
+		return false, err
+	}
+	r := report.Report{Kind: report.Conversation, Side: "client", Protocol: "udp", Name: name}
+	network := "udp"
+	if tcp {
+		network, r.Protocol = "tcp", "tcp"
+		b = append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...)
+	}
+	c, err := net.Dial(network, to)
+	if err != nil {
+		return false, err
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(wait)); err != nil {
+		return false, err
+	}
+	r.Start = time.Now()
+	if _, err := c.Write(b); err != nil {
+		return false, err
+	}
+	answer := make([]byte, 4096)
+	if tcp {
+		answer, err = readFramed(c)
+	} else {
+		var size int
+		size, err = c.Read(answer)
+		answer = answer[:size]
+	}
+	r.End, r.Local, r.Remote = time.Now(), addrPort(c.LocalAddr()), addrPort(c.RemoteAddr())
+	var timeout net.Error
+	switch {
+	case errors.As(err, &timeout) && timeout.Timeout():
+		r.Error = "timeout"
+	case err != nil:
+		return false, err
+	default:
+		var m dnsmessage.Message
+		if err := m.Unpack(answer); err != nil {
+			return false, err
+		}
+		r.Status, truncated = uint32(m.RCode), m.Truncated
+	}
+	say(r)
+	return truncated, nil
+}
