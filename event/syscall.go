@@ -55,10 +55,10 @@ var syscallColumns = concat(podCells, []Column{
 		Get: func(ev *Event) Value { return String(ev.GetSyscall().GetAbi()) },
 	},
 	{
-		Name: "args", Header: "ARGS", Type: Text, Outputs: InJSON,
+		Name: "args", Header: "ARGS", Type: Text, Required: true, Outputs: InJSON,
 		Doc: `Arguments as people read them: text quoted with escapes, file descriptors with what they are open on, flags by name; ` +
-			`? for text that could not be read.`,
-		Get: func(ev *Event) Value { return String(ev.GetSyscall().GetArgs()) },
+			`? for text that could not be read. Empty for a call that has none.`,
+		Get: func(ev *Event) Value { return Value{kind: StringValue, bytes: ev.GetSyscall().GetArgs()} },
 	},
 	{
 		Name: "path", Header: "PATH", Type: Text, Outputs: InJSON,

@@ -7,6 +7,7 @@ package scope
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"github.com/cilium/ebpf"
@@ -41,6 +42,9 @@ type Scope struct {
 	ring    *bpf.Ring
 	clock   *bpf.Clock
 	grown   atomic.Uint64
+	mu      sync.Mutex
+	watches map[int]func()
+	watched int
 	types   atomic.Pointer[btf.Cache]
 	hooks   []string
 }
@@ -136,7 +140,30 @@ func (s *Scope) SetCgroup(id uint64, target bool) error {
 		return fmt.Errorf("add to %s: %w", s.objects.ScopeCgroups, err)
 	}
 	s.grown.Add(1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.watches {
+		f()
+	}
 	return nil
+}
+
+// OnGrown has f called, until stop is, each time that SetCgroup has taken in a cgroup, before it returns: for probes that
+// remember which cgroups are not observed. A cgroup that the kernel takes in is new, and nobody can remember it.
+func (s *Scope) OnGrown(f func()) (stop func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.watches == nil {
+		s.watches = make(map[int]func())
+	}
+	id := s.watched
+	s.watched++
+	s.watches[id] = f
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.watches, id)
+	}
 }
 
 // Hooks are what the scope is attached to, as libbpf names sections.

@@ -246,7 +246,7 @@ int BPF_PROG(call_enter, struct pt_regs *regs, long id)
 	__u32 place, abi;
 	__u8 yes = 1;
 
-	if (!in_scope(cgroup))
+	if (!observed(cgroup))
 		return 0;
 	task = bpf_get_current_task_btf();
 	abi = abi_of(task, id);
@@ -291,7 +291,7 @@ int BPF_PROG(call_exit, struct pt_regs *regs, long ret)
 	struct call *c;
 	long id;
 
-	if (!in_scope(cgroup))
+	if (!observed(cgroup))
 		return 0;
 	now = bpf_ktime_get_ns();
 	task = bpf_get_current_task_btf();

@@ -24,6 +24,7 @@ type Summary struct {
 	scoped    *ebpf.Map
 	losses    bpf.Losses
 	hooks     []string
+	unfollow  func()
 	interval  time.Duration
 	watermark atomic.Uint64
 	requests  chan chan error
@@ -37,6 +38,8 @@ type summaryObjects struct {
 	Calls  *ebpf.Map `ebpf:"calls"`
 	Totals *ebpf.Map `ebpf:"totals"`
 	Losses *ebpf.Map `ebpf:"losses"`
+
+	Generation *ebpf.Variable `ebpf:"scope_generation"`
 }
 
 func (o *summaryObjects) Close() error {
@@ -76,6 +79,7 @@ func (s *Summary) load(o Options) (err error) {
 	if err := spec.LoadAndAssign(&s.objects, options); err != nil {
 		return fmt.Errorf("load syscalls: %w", err)
 	}
+	s.unfollow = follow(o.Scope, s.objects.Generation)
 	s.losses = bpf.NewLosses(s.objects.Losses)
 	s.scoped = options.MapReplacements[objectMapScopeCgroups]
 	if err := s.table.fill(s.objects.Calls); err != nil {
@@ -275,6 +279,9 @@ func (s *Summary) Hooks() []string { return s.hooks }
 // Close detaches and unloads everything.
 func (s *Summary) Close() error {
 	var errs []error
+	if s.unfollow != nil {
+		s.unfollow()
+	}
 	for _, l := range s.links {
 		errs = append(errs, l.Close())
 	}

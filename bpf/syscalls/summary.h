@@ -109,7 +109,7 @@ int BPF_PROG(sum_enter, struct pt_regs *regs, long id)
 	struct call *c;
 	__u32 place;
 
-	if (!in_scope(cgroup))
+	if (!observed(cgroup))
 		return 0;
 	task = bpf_get_current_task_btf();
 	place = place_of(abi_of(task, id), id);
@@ -141,7 +141,7 @@ int BPF_PROG(sum_exit, struct pt_regs *regs, long ret)
 	__u32 place, i;
 	long id;
 
-	if (!in_scope(cgroup))
+	if (!observed(cgroup))
 		return 0;
 	task = bpf_get_current_task_btf();
 	start = bpf_task_storage_get(&starts, task, NULL, 0);

@@ -15,6 +15,7 @@
 
 #include "loss.h"
 #include "scope.h"
+#include "observed.h"
 #include "call.h"
 #include "fd.h"
 #include "events.h"

@@ -51,6 +51,7 @@ type Probe struct {
 	table     *table
 	losses    bpf.Losses
 	hooks     []string
+	unfollow  func()
 	interval  time.Duration
 	watermark atomic.Uint64
 	undecoded atomic.Uint64
@@ -67,8 +68,9 @@ type probeObjects struct {
 	Losses *ebpf.Map `ebpf:"losses"`
 	Missed *ebpf.Map `ebpf:"missed"`
 
-	WalkNs  *ebpf.Variable `ebpf:"walk_ns"`
-	WalkAll *ebpf.Variable `ebpf:"walk_all"`
+	Generation *ebpf.Variable `ebpf:"scope_generation"`
+	WalkNs     *ebpf.Variable `ebpf:"walk_ns"`
+	WalkAll    *ebpf.Variable `ebpf:"walk_all"`
 }
 
 func (o *probeObjects) Close() error {
@@ -119,6 +121,7 @@ func (p *Probe) load(o Options) (err error) {
 	if err := spec.LoadAndAssign(&p.objects, options); err != nil {
 		return fmt.Errorf("load syscalls: %w", err)
 	}
+	p.unfollow = follow(o.Scope, p.objects.Generation)
 	p.losses = bpf.NewLosses(p.objects.Losses)
 	if p.ring, err = bpf.OpenRing(p.objects.Events); err != nil {
 		return err
@@ -185,6 +188,9 @@ func (p *Probe) Hooks() []string { return p.hooks }
 // Close detaches and unloads everything. A running Run returns.
 func (p *Probe) Close() error {
 	var errs []error
+	if p.unfollow != nil {
+		p.unfollow()
+	}
 	for _, l := range p.links {
 		errs = append(errs, l.Close())
 	}

@@ -72,26 +72,28 @@ type objectTotalKey struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	objectMapCalls        = "calls"
-	objectMapEntries      = "entries"
-	objectMapEvents       = "events"
-	objectMapLosses       = "losses"
-	objectMapMissed       = "missed"
-	objectMapNothing      = "nothing"
-	objectMapScopeCgroups = "scope_cgroups"
-	objectMapScratch      = "scratch"
-	objectMapStarts       = "starts"
-	objectMapTotals       = "totals"
-	objectMapWalked       = "walked"
-	objectProgCallEnter   = "call_enter"
-	objectProgCallExit    = "call_exit"
-	objectProgCallWalk    = "call_walk"
-	objectProgSumEnter    = "sum_enter"
-	objectProgSumExit     = "sum_exit"
-	objectVarErrorsOnly   = "errors_only"
-	objectVarMinNs        = "min_ns"
-	objectVarWalkAll      = "walk_all"
-	objectVarWalkNs       = "walk_ns"
+	objectMapCalls           = "calls"
+	objectMapEntries         = "entries"
+	objectMapEvents          = "events"
+	objectMapLosses          = "losses"
+	objectMapMissed          = "missed"
+	objectMapNothing         = "nothing"
+	objectMapScopeCgroups    = "scope_cgroups"
+	objectMapScratch         = "scratch"
+	objectMapStarts          = "starts"
+	objectMapTotals          = "totals"
+	objectMapVerdicts        = "verdicts"
+	objectMapWalked          = "walked"
+	objectProgCallEnter      = "call_enter"
+	objectProgCallExit       = "call_exit"
+	objectProgCallWalk       = "call_walk"
+	objectProgSumEnter       = "sum_enter"
+	objectProgSumExit        = "sum_exit"
+	objectVarErrorsOnly      = "errors_only"
+	objectVarMinNs           = "min_ns"
+	objectVarScopeGeneration = "scope_generation"
+	objectVarWalkAll         = "walk_all"
+	objectVarWalkNs          = "walk_ns"
 )
 
 // loadObject returns the embedded CollectionSpec for object.
@@ -157,6 +159,7 @@ type objectMapSpecs struct {
 	Scratch      *ebpf.MapSpec `ebpf:"scratch"`
 	Starts       *ebpf.MapSpec `ebpf:"starts"`
 	Totals       *ebpf.MapSpec `ebpf:"totals"`
+	Verdicts     *ebpf.MapSpec `ebpf:"verdicts"`
 	Walked       *ebpf.MapSpec `ebpf:"walked"`
 }
 
@@ -164,10 +167,11 @@ type objectMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectVariableSpecs struct {
-	ErrorsOnly *ebpf.VariableSpec `ebpf:"errors_only"`
-	MinNs      *ebpf.VariableSpec `ebpf:"min_ns"`
-	WalkAll    *ebpf.VariableSpec `ebpf:"walk_all"`
-	WalkNs     *ebpf.VariableSpec `ebpf:"walk_ns"`
+	ErrorsOnly      *ebpf.VariableSpec `ebpf:"errors_only"`
+	MinNs           *ebpf.VariableSpec `ebpf:"min_ns"`
+	ScopeGeneration *ebpf.VariableSpec `ebpf:"scope_generation"`
+	WalkAll         *ebpf.VariableSpec `ebpf:"walk_all"`
+	WalkNs          *ebpf.VariableSpec `ebpf:"walk_ns"`
 }
 
 // objectObjects contains all objects after they have been loaded into the kernel.
@@ -200,6 +204,7 @@ type objectMaps struct {
 	Scratch      *ebpf.Map `ebpf:"scratch"`
 	Starts       *ebpf.Map `ebpf:"starts"`
 	Totals       *ebpf.Map `ebpf:"totals"`
+	Verdicts     *ebpf.Map `ebpf:"verdicts"`
 	Walked       *ebpf.Map `ebpf:"walked"`
 }
 
@@ -215,6 +220,7 @@ func (m *objectMaps) Close() error {
 		m.Scratch,
 		m.Starts,
 		m.Totals,
+		m.Verdicts,
 		m.Walked,
 	)
 }
@@ -223,10 +229,11 @@ func (m *objectMaps) Close() error {
 //
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectVariables struct {
-	ErrorsOnly *ebpf.Variable `ebpf:"errors_only"`
-	MinNs      *ebpf.Variable `ebpf:"min_ns"`
-	WalkAll    *ebpf.Variable `ebpf:"walk_all"`
-	WalkNs     *ebpf.Variable `ebpf:"walk_ns"`
+	ErrorsOnly      *ebpf.Variable `ebpf:"errors_only"`
+	MinNs           *ebpf.Variable `ebpf:"min_ns"`
+	ScopeGeneration *ebpf.Variable `ebpf:"scope_generation"`
+	WalkAll         *ebpf.Variable `ebpf:"walk_all"`
+	WalkNs          *ebpf.Variable `ebpf:"walk_ns"`
 }
 
 // objectPrograms contains all programs after they have been loaded into the kernel.

@@ -576,6 +576,32 @@ func TestTotalsAreExact(t *testing.T) {
 	}
 }
 
+func TestACgroupThatIsTakenInLaterIsSeenAtOnce(t *testing.T) {
+	for _, summary := range []bool{false, true} {
+		r := newRig(t, Options{Names: []string{"getppid"}}, summary, nil)
+		if err := r.scope.SetCgroup(r.cgroup.ID, false); err != nil {
+			t.Fatal(err)
+		}
+		for range 5 {
+			// Every processor remembers that the cgroup is out of scope.
+			r.run("getppid")
+		}
+		if err := r.scope.SetCgroup(r.cgroup.ID, true); err != nil {
+			t.Fatal(err)
+		}
+		r.run("getppid")
+		got := r.end()
+		noLoss(t, r)
+		n := uint64(len(got))
+		if summary && n > 0 {
+			n = got[n-1].GetSyscallSummary().Calls
+		}
+		if n != getppids {
+			t.Errorf("summary %v: %d calls, want %d", summary, n, getppids)
+		}
+	}
+}
+
 func TestCallsThatFindNoRoomForATotalAreCountedAsLost(t *testing.T) {
 	r := newRig(t, Options{Names: []string{"getppid", "execve", "exit_group"}, MaxTotals: 1}, true, nil)
 	r.run("getppid")
