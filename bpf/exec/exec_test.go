@@ -70,7 +70,6 @@ type bench struct {
 	in, other *bpftest.Cgroup
 	got       []*event.Event
 	done      chan error
-	ctx       context.Context
 	stop      context.CancelFunc
 	// hold keeps the sink from taking anything until it is closed.
 	hold    chan struct{}
@@ -98,10 +97,11 @@ func newBench(t *testing.T, o Options) *bench {
 		bpftest.FatalLoad(t, err)
 	}
 	t.Cleanup(func() { b.probe.Close() })
-	b.ctx, b.stop = context.WithTimeout(context.Background(), patience)
+	ctx, stop := context.WithCancel(context.Background())
+	b.stop = stop
 	t.Cleanup(b.stop)
 	go func() {
-		b.done <- b.probe.Run(b.ctx, func(cgroup uint64, ev *event.Event) {
+		b.done <- b.probe.Run(ctx, func(cgroup uint64, ev *event.Event) {
 			<-b.hold
 			if cgroup != b.in.ID {
 				t.Errorf("an event of the cgroup %d: %v", cgroup, ev)
@@ -134,7 +134,9 @@ func (b *bench) run(in *bpftest.Cgroup, c command) uint32 {
 func (b *bench) end() ([]*event.Event, []bpf.Loss) {
 	b.t.Helper()
 	b.release()
-	if err := b.probe.Flush(b.ctx); err != nil {
+	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
+	defer cancel()
+	if err := b.probe.Flush(ctx); err != nil {
 		b.t.Fatal(err)
 	}
 	lost := b.probe.Lost()
@@ -260,7 +262,7 @@ func limitMemory(t *testing.T, c *bpftest.Cgroup, limit int) {
 
 func TestAFullRingIsCounted(t *testing.T) {
 	b := newBench(t, Options{RingBytes: 16384})
-	const n = 40
+	const n = 15
 	for range n {
 		b.run(b.in, command{child: "nothing", args: []string{strings.Repeat("y", 3000)}})
 	}
