@@ -165,6 +165,15 @@ static __always_inline void head(struct dns_event *e, struct __sk_buff *skb, con
 		__builtin_memset(&e->owner, 0, sizeof(e->owner));
 }
 
+/* n, which is 1 to most, a power of two: in a form in which every verifier sees that. */
+static __always_inline __u32 within(__u32 n, __u32 most)
+{
+	__u32 less = n - 1;
+
+	asm volatile("" : "+r"(less));
+	return (less & (most - 1)) + 1;
+}
+
 /* Copies a part of the payload, of at most DATA_SIZE bytes from skip on, that stands at seq in the stream. */
 static __noinline int send(struct __sk_buff *skb, struct segment *s, __u32 skip)
 {
@@ -180,9 +189,7 @@ static __noinline int send(struct __sk_buff *skb, struct segment *s, __u32 skip)
 		if (!e)
 			goto lost;
 		head(e, skb, s, cgroup);
-		/* For the verifier, which has lost sight of both. */
-		asm volatile("" : "+r"(n));
-		if (n > DATA_SHORT || (n && bpf_skb_load_bytes(skb, s->offset, e->data, n))) {
+		if (n && bpf_skb_load_bytes(skb, s->offset, e->data, within(n, DATA_SHORT))) {
 			bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
 			goto lost;
 		}
@@ -196,8 +203,7 @@ static __noinline int send(struct __sk_buff *skb, struct segment *s, __u32 skip)
 		head(e, skb, s, cgroup);
 		e->seq += skip;
 		e->length -= skip;
-		asm volatile("" : "+r"(n));
-		if (n > DATA_SIZE || !n || bpf_skb_load_bytes(skb, s->offset + skip, e->data, n)) {
+		if (!n || bpf_skb_load_bytes(skb, s->offset + skip, e->data, within(n, DATA_SIZE))) {
 			bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
 			goto lost;
 		}

@@ -46,6 +46,7 @@ func TestEveryProbeOnEveryKernel(t *testing.T) {
 	t.Run("kernels", func(t *testing.T) {
 		for i, k := range Kernels {
 			t.Run(k.Name(), func(t *testing.T) {
+				t.Parallel() // each machine takes one processor
 				results[i] = try(t, k)
 			})
 		}
