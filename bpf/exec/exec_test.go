@@ -42,7 +42,11 @@ func crash() error {
 	if _, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGSEGV), uintptr(unsafe.Pointer(&byDefault)), 0, 8, 0, 0); errno != 0 {
 		return errno
 	}
-	return unix.Kill(os.Getpid(), unix.SIGSEGV)
+	if err := unix.Kill(os.Getpid(), unix.SIGSEGV); err != nil {
+		return err
+	}
+	time.Sleep(patience) // another thread may be the one that gets it
+	return errors.New("survived SIGSEGV")
 }
 
 // hog wants more memory than it gets.

@@ -68,7 +68,11 @@ func die(_ context.Context, flags *flag.FlagSet, args []string) error {
 	if _, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(*signal), uintptr(unsafe.Pointer(&byDefault)), 0, 8, 0, 0); errno != 0 {
 		return fmt.Errorf("reset signal %d: %w", *signal, errno)
 	}
-	return unix.Kill(os.Getpid(), unix.Signal(*signal))
+	if err := unix.Kill(os.Getpid(), unix.Signal(*signal)); err != nil {
+		return fmt.Errorf("send signal %d: %w", *signal, err)
+	}
+	time.Sleep(time.Second) // another thread may be the one that gets it
+	return fmt.Errorf("survived signal %d", *signal)
 }
 
 // hog fills memory until it has what it asked for, or is killed for it.
