@@ -14,6 +14,8 @@ import (
 type Clock struct {
 	// offset is CLOCK_REALTIME - CLOCK_MONOTONIC in ns.
 	offset atomic.Int64
+	// set is when that was found out, by Monotonic.
+	set atomic.Uint64
 }
 
 // NewClock gives a clock that has been set.
@@ -44,7 +46,19 @@ func (c *Clock) Set() error {
 		}
 	}
 	c.offset.Store(offset)
+	c.set.Store(Monotonic())
 	return nil
+}
+
+// setInterval is how often Keep sets the clock.
+const setInterval = 10 * time.Second
+
+// Keep sets the clock when that was last done a while ago: for whoever comes by now and then.
+func (c *Clock) Keep() error {
+	if Monotonic()-c.set.Load() <= uint64(setInterval) {
+		return nil
+	}
+	return c.Set()
 }
 
 // Wall gives ns since the Unix epoch for ns of CLOCK_MONOTONIC; 0 stays 0, which means unknown.

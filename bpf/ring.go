@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/bits"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -32,6 +33,9 @@ type Ring struct {
 	// flushes are closed after the next look.
 	flushes []chan struct{}
 }
+
+// RingSize is the next size at or above bytes that the kernel takes for a ring buffer: a power of two of at least a page.
+func RingSize(bytes uint32) uint32 { return max(uint32(os.Getpagesize()), 1<<bits.Len32(bytes-1)) }
 
 // OpenRing opens the ring buffer m, which stays the caller's to close, after the Ring.
 func OpenRing(m *ebpf.Map) (*Ring, error) {

@@ -1,11 +1,9 @@
 package dns
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
-	"strings"
 	"unsafe"
 
 	"github.com/orb8-dev/kubectl-orb8/bpf"
@@ -38,17 +36,14 @@ type segment struct {
 	data []byte
 }
 
-// maxComms bounds the process names that are remembered; they are few, but strangers choose them.
-const maxComms = 4096
-
 // decoder turns the kernel's struct dns_event into a segment. It is the only code that knows the struct's layout.
 type decoder struct {
 	clock *bpf.Clock
-	comms map[[16]byte]string
+	comms bpf.Names
 }
 
 func newDecoder(clock *bpf.Clock) *decoder {
-	return &decoder{clock: clock, comms: map[[16]byte]string{}}
+	return &decoder{clock: clock}
 }
 
 // decode fills g, whose data lie in raw.
@@ -72,25 +67,11 @@ func (d *decoder) decode(raw []byte, g *segment) error {
 		local:  end(unsafe.Offsetof(l.Ends.Local), unsafe.Offsetof(l.Ends.Lport)),
 		remote: end(unsafe.Offsetof(l.Ends.Remote), unsafe.Offsetof(l.Ends.Rport)),
 		pid:    u32(owner + unsafe.Offsetof(l.Owner.Pid)),
-		comm:   d.comm([16]byte(raw[owner+unsafe.Offsetof(l.Owner.Comm):])),
+		comm:   d.comms.Of([16]byte(raw[owner+unsafe.Offsetof(l.Owner.Comm):])),
 		tcp:    u32(unsafe.Offsetof(l.Protocol)) == protoTCP,
 		flags:  u32(unsafe.Offsetof(l.Flags)),
 		seq:    u32(unsafe.Offsetof(l.Seq)),
 		data:   raw[headSize:min(uint64(len(raw)), uint64(headSize)+uint64(u32(unsafe.Offsetof(l.Length))))],
 	}
 	return nil
-}
-
-// comm remembers names, so that each is made once.
-func (d *decoder) comm(raw [16]byte) string {
-	if s, ok := d.comms[raw]; ok {
-		return s
-	}
-	b, _, _ := bytes.Cut(raw[:], []byte{0})
-	if len(d.comms) >= maxComms {
-		clear(d.comms)
-	}
-	s := strings.ToValidUTF8(string(b), "\ufffd")
-	d.comms[raw] = s
-	return s
 }

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/bits"
-	"os"
 	"sync/atomic"
 
 	"github.com/cilium/ebpf"
@@ -96,7 +94,7 @@ func (p *Probe) load(o Options) error {
 		return fmt.Errorf("load dns: set ports: %w", err)
 	}
 	if o.RingBytes != 0 {
-		spec.Maps[objectMapEvents].MaxEntries = max(uint32(os.Getpagesize()), 1<<bits.Len32(o.RingBytes-1))
+		spec.Maps[objectMapEvents].MaxEntries = bpf.RingSize(o.RingBytes)
 	}
 	if err := spec.LoadAndAssign(&p.objects, &ebpf.CollectionOptions{Cache: cache, MapReplacements: o.Scope.Maps()}); err != nil {
 		return fmt.Errorf("load dns: %w", err)

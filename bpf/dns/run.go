@@ -11,8 +11,6 @@ import (
 const (
 	// poll is how often the ring buffer is looked at: the kernel wakes us before only when much has piled up.
 	poll = 50 * time.Millisecond
-	// setClock is how often the wall clock is compared with the kernel's.
-	setClock = 10 * time.Second
 )
 
 // Run reports to sink until ctx ends. One goroutine at a time calls sink.
@@ -25,8 +23,7 @@ func (p *Probe) Run(ctx context.Context, sink Sink) error {
 			ev.Time = max(ev.Time, p.watermark.Load())
 			sink(cgroup, ev)
 		})
-		g       segment
-		clocked = time.Now()
+		g segment
 	)
 	message := func(b []byte) {
 		m, err := parse(b)
@@ -58,11 +55,7 @@ func (p *Probe) Run(ctx context.Context, sink Sink) error {
 				pairs.flush(now)
 			}
 			p.watermark.Store(max(p.watermark.Load(), now))
-			if now := time.Now(); now.Sub(clocked) > setClock {
-				clocked = now
-				return p.clock.Set()
-			}
-			return nil
+			return p.clock.Keep()
 		},
 	})
 }

@@ -16,7 +16,7 @@ const idle = time.Minute
 
 // Run reports to sink until ctx ends: each interval, what has been dropped in it. One goroutine at a time calls sink.
 func (p *Probe) Run(ctx context.Context, sink Sink) error {
-	w := &walker{probe: p, decoder: newDecoder(p.clock, p.reasons), seen: map[objectDropKey]uint64{}, clocked: time.Now()}
+	w := &walker{probe: p, decoder: newDecoder(p.clock, p.reasons), seen: map[objectDropKey]uint64{}}
 	wake := time.NewTimer(bpf.Until(p.options.Interval))
 	defer wake.Stop()
 	for {
@@ -71,8 +71,7 @@ type walker struct {
 	probe   *Probe
 	decoder *decoder
 	// seen are the packets of each drop that were last reported.
-	seen    map[objectDropKey]uint64
-	clocked time.Time
+	seen map[objectDropKey]uint64
 }
 
 func (w *walker) walk(sink Sink) error {
@@ -113,12 +112,5 @@ func (w *walker) walk(sink Sink) error {
 		}
 		delete(w.seen, old[i])
 	}
-	if t := time.Now(); t.Sub(w.clocked) > setClock {
-		w.clocked = t
-		return p.clock.Set()
-	}
-	return nil
+	return p.clock.Keep()
 }
-
-// setClock is how often the wall clock is compared with the kernel's.
-const setClock = 10 * time.Second

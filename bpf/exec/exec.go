@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/bits"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -77,7 +75,7 @@ func (p *Probe) load(o Options) error {
 	}
 	p.hooks = bpf.Hooks(spec)
 	if o.RingBytes != 0 {
-		spec.Maps[objectMapEvents].MaxEntries = max(uint32(os.Getpagesize()), 1<<bits.Len32(o.RingBytes-1))
+		spec.Maps[objectMapEvents].MaxEntries = bpf.RingSize(o.RingBytes)
 	}
 	if err := spec.LoadAndAssign(&p.objects, &ebpf.CollectionOptions{
 		Cache:           cache,
@@ -102,13 +100,9 @@ func (p *Probe) load(o Options) error {
 // poll is how often the ring buffer is looked at where the kernel does not wake the reader.
 const poll = 50 * time.Millisecond
 
-// setClock is how often the wall clock is compared with the kernel's.
-const setClock = 10 * time.Second
-
 // Run reports to sink until ctx ends. One goroutine at a time calls sink.
 func (p *Probe) Run(ctx context.Context, sink Sink) error {
 	dec := newDecoder(p.clock)
-	clocked := time.Now()
 	return p.ring.Read(ctx, bpf.Reading{
 		Interval: poll,
 		Record: func(raw []byte) error {
@@ -127,11 +121,7 @@ func (p *Probe) Run(ctx context.Context, sink Sink) error {
 		},
 		Empty: func(since uint64) error {
 			p.watermark.Store(max(p.watermark.Load(), p.clock.Wall(since)))
-			if now := time.Now(); now.Sub(clocked) > setClock {
-				clocked = now
-				return p.clock.Set()
-			}
-			return nil
+			return p.clock.Keep()
 		},
 	})
 }

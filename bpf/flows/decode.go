@@ -3,7 +3,6 @@ package flows
 import (
 	"encoding/binary"
 	"fmt"
-	"strings"
 	"unsafe"
 
 	"github.com/orb8-dev/kubectl-orb8/bpf"
@@ -33,7 +32,7 @@ const (
 // it fills one and the same event each time, so that decoding allocates nothing.
 type decoder struct {
 	clock *bpf.Clock
-	comms map[[16]byte]string
+	comms bpf.Names
 
 	ev                 event.Event
 	flow               event.Flow
@@ -44,11 +43,8 @@ type decoder struct {
 	srtt, itype, icode uint32
 }
 
-// maxComms bounds the process names that are remembered; they are few, but strangers choose them.
-const maxComms = 4096
-
 func newDecoder(clock *bpf.Clock) *decoder {
-	d := &decoder{clock: clock, comms: make(map[[16]byte]string)}
+	d := &decoder{clock: clock}
 	d.ev.Kind = &event.Event_Flow{Flow: &d.flow}
 	return d
 }
@@ -138,7 +134,7 @@ func (d *decoder) fillEnds(e *objectFlowEvent) {
 	local.Address = address(localAddr, e.Ends.Local)
 	local.Port = uint32(e.Ends.Lport)
 	local.Pid = e.Owner.Pid
-	local.Comm = d.comm(e.Owner.Comm)
+	local.Comm = d.comms.Of(e.Owner.Comm)
 	remote.Address = address(remoteAddr, e.Ends.Remote)
 	remote.Port = uint32(e.Ends.Rport)
 	remote.Pid = 0
@@ -178,22 +174,4 @@ func address(buf *[16]byte, words [4]uint32) []byte {
 		return buf[12:]
 	}
 	return buf[:]
-}
-
-// comm gives the process name up to its closing zero, as one string for all its events.
-func (d *decoder) comm(raw [16]byte) string {
-	if s, ok := d.comms[raw]; ok {
-		return s
-	}
-	n := 0
-	for n < len(raw) && raw[n] != 0 {
-		n++
-	}
-	if len(d.comms) >= maxComms {
-		clear(d.comms)
-	}
-	// A process may call itself anything; protobuf wants UTF-8.
-	s := strings.ToValidUTF8(string(raw[:n]), "\uFFFD")
-	d.comms[raw] = s
-	return s
 }

@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/bits"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -49,8 +47,7 @@ func (o Options) withDefaults() Options {
 	if o.UDPIdle <= 0 {
 		o.UDPIdle = 30 * time.Second
 	}
-	// The kernel wants a power of two of at least a page.
-	o.RingBytes = max(uint32(os.Getpagesize()), 1<<bits.Len32(o.RingBytes-1))
+	o.RingBytes = bpf.RingSize(o.RingBytes)
 	return o
 }
 

@@ -14,8 +14,6 @@ const (
 	poll = 50 * time.Millisecond
 	// share of one core that walking the sockets may take: one in 20.
 	share = 20
-	// setClock is how often the wall clock is compared with the kernel's.
-	setClock = 10 * time.Second
 )
 
 // flushRequest asks the walker for a sweep now. done is closed once the sink has had it all.
@@ -39,7 +37,6 @@ func (p *Probe) Run(ctx context.Context, sink Sink) error {
 // read hands what is in the ring buffer to sink until ctx ends.
 func (p *Probe) read(ctx context.Context, sink Sink) error {
 	dec := newDecoder(p.clock)
-	clocked := time.Now()
 	return p.ring.Read(ctx, bpf.Reading{
 		Interval: poll,
 		Record: func(raw []byte) error {
@@ -55,11 +52,7 @@ func (p *Probe) read(ctx context.Context, sink Sink) error {
 		},
 		Empty: func(since uint64) error {
 			p.watermark.Store(max(p.watermark.Load(), p.clock.Wall(since)))
-			if now := time.Now(); now.Sub(clocked) > setClock {
-				clocked = now
-				return p.clock.Set()
-			}
-			return nil
+			return p.clock.Keep()
 		},
 	})
 }

@@ -18,14 +18,11 @@ const (
 	maxDead = 4096
 	// tidy is how often they are looked through.
 	tidy = time.Second
-	// setClock is how often the wall clock is compared with the kernel's.
-	setClock = 10 * time.Second
 )
 
 // Run calls f for each cgroup that is made or removed, until ctx ends. The event is f's to keep.
 func (s *Scope) Run(ctx context.Context, f func(Event)) error {
 	var dead graveyard
-	clocked := time.Now()
 	return s.ring.Read(ctx, bpf.Reading{
 		Interval: tidy,
 		Eager:    true,
@@ -48,11 +45,7 @@ func (s *Scope) Run(ctx context.Context, f func(Event)) error {
 					return err
 				}
 			}
-			if now.Sub(clocked) < setClock {
-				return nil
-			}
-			clocked = now
-			return s.clock.Set()
+			return s.clock.Keep()
 		},
 	})
 }

@@ -14,8 +14,6 @@ import (
 const (
 	// poll is how often the ring buffer is looked at where the kernel does not wake the reader.
 	poll = 50 * time.Millisecond
-	// setClock is how often the wall clock is compared with the kernel's.
-	setClock = 10 * time.Second
 	// passing is how long a call runs at least that Flush tells of: shorter ones are about to return.
 	passing = 10 * time.Millisecond
 )
@@ -36,7 +34,6 @@ func (p *Probe) Run(ctx context.Context, sink Sink) error {
 
 func (p *Probe) read(ctx context.Context, sink Sink) error {
 	dec := newDecoder(p.clock, p.table)
-	clocked := time.Now()
 	return p.ring.Read(ctx, bpf.Reading{
 		Interval: poll,
 		Record: func(raw []byte) error {
@@ -52,11 +49,7 @@ func (p *Probe) read(ctx context.Context, sink Sink) error {
 		},
 		Empty: func(since uint64) error {
 			p.watermark.Store(max(p.watermark.Load(), p.clock.Wall(since)))
-			if now := time.Now(); now.Sub(clocked) > setClock {
-				clocked = now
-				return p.clock.Set()
-			}
-			return nil
+			return p.clock.Keep()
 		},
 	})
 }

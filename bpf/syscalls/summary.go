@@ -94,7 +94,6 @@ func (s *Summary) Run(ctx context.Context, sink Sink) error {
 	t := newTeller(s, sink)
 	timer := time.NewTimer(bpf.Until(s.interval))
 	defer timer.Stop()
-	clocked := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -107,11 +106,8 @@ func (s *Summary) Run(ctx context.Context, sink Sink) error {
 		if err := t.tell(); err != nil {
 			return err
 		}
-		if now := time.Now(); now.Sub(clocked) > setClock {
-			clocked = now
-			if err := s.clock.Set(); err != nil {
-				return err
-			}
+		if err := s.clock.Keep(); err != nil {
+			return err
 		}
 		timer.Reset(bpf.Until(s.interval))
 	}

@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/bits"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -111,7 +109,7 @@ func (p *Probe) load(o Options) (err error) {
 		return err
 	}
 	if o.RingBytes != 0 {
-		spec.Maps[objectMapEvents].MaxEntries = max(uint32(os.Getpagesize()), 1<<bits.Len32(o.RingBytes-1))
+		spec.Maps[objectMapEvents].MaxEntries = bpf.RingSize(o.RingBytes)
 	}
 	for name, v := range map[string]any{objectVarErrorsOnly: o.ErrorsOnly, objectVarMinNs: uint64(max(o.MinDuration, 0))} {
 		if err := spec.Variables[name].Set(v); err != nil {

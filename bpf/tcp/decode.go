@@ -3,7 +3,6 @@ package tcp
 import (
 	"encoding/binary"
 	"fmt"
-	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -60,7 +59,7 @@ func parse(raw []byte, e *objectTcpEvent) error {
 // allocates nothing.
 type decoder struct {
 	clock *bpf.Clock
-	comms map[[16]byte]string
+	comms bpf.Names
 
 	ev                          event.Event
 	tcp                         event.Tcp
@@ -71,11 +70,8 @@ type decoder struct {
 	syns, burst, srtt, left     uint32
 }
 
-// maxComms bounds the process names that are remembered; they are few, but strangers choose them.
-const maxComms = 4096
-
 func newDecoder(clock *bpf.Clock) *decoder {
-	d := &decoder{clock: clock, comms: make(map[[16]byte]string)}
+	d := &decoder{clock: clock}
 	d.ev.Kind = &event.Event_Tcp{Tcp: &d.tcp}
 	d.tcp.Src, d.tcp.Dst = &d.src, &d.dst
 	return d
@@ -118,7 +114,7 @@ func (d *decoder) fillEnds(e *objectTcpEvent) {
 		d.tcp.Observed = event.Side_SIDE_DST
 	}
 	local.Address, local.Port = address(localAddr, e.Ends.Local), uint32(e.Ends.Lport)
-	local.Pid, local.Comm = e.Owner.Pid, d.comm(e.Owner.Comm)
+	local.Pid, local.Comm = e.Owner.Pid, d.comms.Of(e.Owner.Comm)
 	remote.Address, remote.Port = address(remoteAddr, e.Ends.Remote), uint32(e.Ends.Rport)
 	remote.Pid, remote.Comm = 0, ""
 }
@@ -261,22 +257,4 @@ func address(buf *[16]byte, words [4]uint32) []byte {
 		return buf[12:]
 	}
 	return buf[:]
-}
-
-// comm gives the process name up to its closing zero, as one string for all its events.
-func (d *decoder) comm(raw [16]byte) string {
-	if s, ok := d.comms[raw]; ok {
-		return s
-	}
-	n := 0
-	for n < len(raw) && raw[n] != 0 {
-		n++
-	}
-	if len(d.comms) >= maxComms {
-		clear(d.comms)
-	}
-	// A process may call itself anything; protobuf wants UTF-8.
-	s := strings.ToValidUTF8(string(raw[:n]), "\uFFFD")
-	d.comms[raw] = s
-	return s
 }

@@ -16,8 +16,6 @@ import (
 const (
 	// poll is how often the ring buffer is looked at where the kernel does not wake the reader.
 	poll = 50 * time.Millisecond
-	// setClock is how often the wall clock is compared with the kernel's.
-	setClock = 10 * time.Second
 	// doubt is how long an end after the program's close may turn out to be by a RST of ours: the kernel sends it right after it
 	// has ended the connection.
 	doubt = 100 * time.Millisecond
@@ -34,7 +32,6 @@ type reader struct {
 	// doubtful are ends that wait, in the order they came in.
 	doubtful []objectTcpEvent
 
-	clocked time.Time
 	// grown is what scope.Grown was when last looked at; nextWalk and nextOlder are when there is to be looked again.
 	grown               uint64
 	looked              bool
@@ -44,7 +41,7 @@ type reader struct {
 
 // Run reports to sink until ctx ends. One goroutine at a time calls sink.
 func (p *Probe) Run(ctx context.Context, sink Sink) error {
-	r := &reader{probe: p, sink: sink, dec: newDecoder(p.clock), clocked: time.Now()}
+	r := &reader{probe: p, sink: sink, dec: newDecoder(p.clock)}
 	if err := r.findOlder(time.Now()); err != nil {
 		return err
 	}
@@ -122,11 +119,7 @@ func (r *reader) empty(since uint64) error {
 			return err
 		}
 	}
-	if now.Sub(r.clocked) > setClock {
-		r.clocked = now
-		return p.clock.Set()
-	}
-	return nil
+	return p.clock.Keep()
 }
 
 // share of one core that looking for older sockets may take: one in 20.

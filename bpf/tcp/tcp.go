@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/bits"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -99,7 +97,7 @@ func (p *Probe) load() error {
 	}
 	p.hooks = bpf.Hooks(spec)
 	if n := p.options.RingBytes; n != 0 {
-		spec.Maps[objectMapEvents].MaxEntries = max(uint32(os.Getpagesize()), 1<<bits.Len32(n-1))
+		spec.Maps[objectMapEvents].MaxEntries = bpf.RingSize(n)
 	}
 	if err := spec.LoadAndAssign(&p.objects, &ebpf.CollectionOptions{
 		Cache:           cache,

@@ -1,0 +1,30 @@
+package bpf
+
+import (
+	"bytes"
+	"strings"
+)
+
+// maxNames bounds the process names that are remembered; they are few, but strangers choose them.
+const maxNames = 4096
+
+// Names makes one string of each process name, for all its events. Its zero value is ready; it is for one goroutine.
+type Names struct{ known map[[16]byte]string }
+
+// Of gives a task's comm up to its closing zero. A process may call itself anything, and protobuf wants UTF-8: what is not becomes
+// U+FFFD.
+func (n *Names) Of(comm [16]byte) string {
+	if s, ok := n.known[comm]; ok {
+		return s
+	}
+	if n.known == nil {
+		n.known = make(map[[16]byte]string)
+	}
+	if len(n.known) >= maxNames {
+		clear(n.known)
+	}
+	b, _, _ := bytes.Cut(comm[:], []byte{0})
+	s := strings.ToValidUTF8(string(b), "\uFFFD")
+	n.known[comm] = s
+	return s
+}
