@@ -166,6 +166,9 @@ func (p *Probe) Lost() []bpf.Loss {
 // Hooks are what the probe is attached to, as libbpf names sections.
 func (p *Probe) Hooks() []string { return p.hooks }
 
+// Programs are what the probe has loaded.
+func (p *Probe) Programs() []bpf.Program { return bpf.Programs(&p.objects) }
+
 // Close detaches and unloads everything, after Run has returned.
 func (p *Probe) Close() error {
 	var errs []error

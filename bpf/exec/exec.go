@@ -147,6 +147,9 @@ func (p *Probe) Watermark() uint64 { return p.watermark.Load() }
 // Hooks are what the probe is attached to, as libbpf names sections.
 func (p *Probe) Hooks() []string { return p.hooks }
 
+// Programs are what the probe has loaded.
+func (p *Probe) Programs() []bpf.Program { return bpf.Programs(&p.objects) }
+
 // Close detaches and unloads everything. A running Run returns.
 func (p *Probe) Close() error {
 	var errs []error

@@ -148,6 +148,9 @@ func (p *Probe) Watermark() uint64 { return p.watermark.Load() }
 // Hooks are what the probe is attached to, as libbpf names sections.
 func (p *Probe) Hooks() []string { return p.hooks }
 
+// Programs are what the probe has loaded.
+func (p *Probe) Programs() []bpf.Program { return bpf.Programs(&p.objects) }
+
 // Interval is the present time between two updates: Options.Interval, or more where walking the sockets takes long.
 func (p *Probe) Interval() time.Duration { return time.Duration(p.interval.Load()) }
 

@@ -272,6 +272,9 @@ func (s *Summary) Watermark() uint64 { return s.watermark.Load() }
 // Hooks are what the programs are attached to, as libbpf names sections.
 func (s *Summary) Hooks() []string { return s.hooks }
 
+// Programs are what the probe has loaded.
+func (s *Summary) Programs() []bpf.Program { return bpf.Programs(&s.objects) }
+
 // Close detaches and unloads everything.
 func (s *Summary) Close() error {
 	var errs []error
