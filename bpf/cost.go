@@ -16,25 +16,30 @@ type Program struct {
 
 // Programs are those of a struct as bpf2go writes them: fields of type *ebpf.Program, in it or in structs it embeds, tagged with their names.
 func Programs(objects any) (programs []Program) {
-	walkPrograms(reflect.ValueOf(objects).Elem(), &programs)
+	eachProgram(objects, func(name string, p *ebpf.Program) {
+		loaded := Program{Name: name}
+		if info, err := p.Info(); err == nil {
+			loaded.Instructions, _ = info.VerifiedInstructions()
+		}
+		programs = append(programs, loaded)
+	})
 	return programs
 }
 
-func walkPrograms(v reflect.Value, programs *[]Program) {
+// eachProgram calls do with what a pointer to a struct has in fields of type *ebpf.Program, in structs it embeds too, and with their tags.
+func eachProgram(objects any, do func(name string, p *ebpf.Program)) {
+	programsIn(reflect.ValueOf(objects).Elem(), do)
+}
+
+func programsIn(v reflect.Value, do func(name string, p *ebpf.Program)) {
 	for i := range v.NumField() {
 		field := v.Type().Field(i)
 		if field.Anonymous && field.Type.Kind() == reflect.Struct {
-			walkPrograms(v.Field(i), programs)
+			programsIn(v.Field(i), do)
 			continue
 		}
-		if field.Type != reflect.TypeFor[*ebpf.Program]() || v.Field(i).IsNil() {
-			continue
+		if field.Type == reflect.TypeFor[*ebpf.Program]() && !v.Field(i).IsNil() {
+			do(field.Tag.Get("ebpf"), v.Field(i).Interface().(*ebpf.Program))
 		}
-		p := Program{Name: field.Tag.Get("ebpf")}
-		// bpf2go's fields are exported, and so are those of the structs that are written by hand for a part of them.
-		if info, err := v.Field(i).Interface().(*ebpf.Program).Info(); err == nil {
-			p.Instructions, _ = info.VerifiedInstructions()
-		}
-		*programs = append(*programs, p)
 	}
 }

@@ -99,7 +99,7 @@ func (p *Probe) load(o Options) error {
 	if err := spec.LoadAndAssign(&p.objects, &ebpf.CollectionOptions{Cache: cache, MapReplacements: o.Scope.Maps()}); err != nil {
 		return fmt.Errorf("load dns: %w", err)
 	}
-	p.losses = bpf.NewLosses(p.objects.Losses)
+	p.losses = bpf.NewLosses(p.objects.Losses, &p.objects)
 	if p.ring, err = bpf.OpenRing(p.objects.Events); err != nil {
 		return err
 	}

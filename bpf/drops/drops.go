@@ -107,7 +107,7 @@ func (p *Probe) load() error {
 	if err := spec.LoadAndAssign(&p.objects, &ebpf.CollectionOptions{Cache: cache, MapReplacements: p.options.Scope.Maps()}); err != nil {
 		return fmt.Errorf("load drops: %w", err)
 	}
-	p.losses = bpf.NewLosses(p.objects.Losses)
+	p.losses = bpf.NewLosses(p.objects.Losses, &p.objects)
 	p.link, err = link.AttachTracing(link.TracingOptions{Program: p.objects.DropsKfreeSkb})
 	if err != nil {
 		return fmt.Errorf("attach %s: %w", p.objects.DropsKfreeSkb, err)

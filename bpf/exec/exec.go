@@ -83,7 +83,7 @@ func (p *Probe) load(o Options) error {
 	}); err != nil {
 		return fmt.Errorf("load exec: %w", err)
 	}
-	p.losses = bpf.NewLosses(p.objects.Losses)
+	p.losses = bpf.NewLosses(p.objects.Losses, &p.objects)
 	if p.ring, err = bpf.OpenRing(p.objects.Events); err != nil {
 		return err
 	}

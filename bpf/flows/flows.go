@@ -125,7 +125,7 @@ func (p *Probe) load() error {
 	}); err != nil {
 		return fmt.Errorf("load flows: %w", err)
 	}
-	p.losses = bpf.NewLosses(p.objects.Losses)
+	p.losses = bpf.NewLosses(p.objects.Losses, &p.objects)
 	p.ring, err = bpf.OpenRing(p.objects.Events)
 	return err
 }

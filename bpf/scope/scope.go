@@ -184,7 +184,7 @@ func unset[K any](m *ebpf.Map, key K) error {
 
 // Lost tells what was dropped since Open.
 func (s *Scope) Lost() []bpf.Loss {
-	lost, err := bpf.NewLosses(s.objects.Losses).Lost()
+	lost, err := bpf.NewLosses(s.objects.Losses, &s.objects).Lost()
 	if err != nil {
 		return nil // closed
 	}

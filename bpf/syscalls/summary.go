@@ -80,7 +80,7 @@ func (s *Summary) load(o Options) (err error) {
 		return fmt.Errorf("load syscalls: %w", err)
 	}
 	s.unfollow = follow(o.Scope, s.objects.Generation)
-	s.losses = bpf.NewLosses(s.objects.Losses)
+	s.losses = bpf.NewLosses(s.objects.Losses, &s.objects)
 	s.scoped = options.MapReplacements[objectMapScopeCgroups]
 	if err := s.table.fill(s.objects.Calls); err != nil {
 		return err

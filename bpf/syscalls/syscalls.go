@@ -120,7 +120,7 @@ func (p *Probe) load(o Options) (err error) {
 		return fmt.Errorf("load syscalls: %w", err)
 	}
 	p.unfollow = follow(o.Scope, p.objects.Generation)
-	p.losses = bpf.NewLosses(p.objects.Losses)
+	p.losses = bpf.NewLosses(p.objects.Losses, &p.objects)
 	if p.ring, err = bpf.OpenRing(p.objects.Events); err != nil {
 		return err
 	}
