@@ -20,7 +20,7 @@ func TestPlacesAreNamedAsTheKernelDoes(t *testing.T) {
 		"":                                                      {},
 		"none nf_hook_slow+0xc4/0xd0":                           {},
 		"ffffffffffffffffffffffffffffffff nf_hook_slow+0x1/0x2": {},
-		"1 +0x1/0x2": {},
+		"1 +0x1/0x2":                                            {},
 	} {
 		location, name, ok := parsePlace([]byte(line))
 		if location != want.location || name != want.name || ok != (want.name != "") {

@@ -7,6 +7,8 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
 
+#include "read.h"
+
 /* Both ends of a conversation. IPv4 is written as IPv4-mapped IPv6, in network order; ports in host order. */
 struct ends {
 	__u32 local[4];
@@ -26,18 +28,6 @@ enum role {
 	ROLE_PASSIVE,
 	ROLE_GUESSED = 4, /* set beside one of the two where it is a guess */
 };
-
-/* How a member of a struct is read: where programs for older kernels get to a socket, the verifier does not know that it is one. */
-#ifdef OLDER_KERNEL
-#define READ(p, member)                                            \
-	({                                                         \
-		__typeof_unqual__((p)->member) __value;            \
-		bpf_core_read(&__value, sizeof(__value), &(p)->member); \
-		__value;                                           \
-	})
-#else
-#define READ(p, member) ((p)->member)
-#endif
 
 /*
  * The cgroup in a socket of before Linux 5.15; 0 where there is none: a lower bit is set in what is something else, or nothing

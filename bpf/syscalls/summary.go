@@ -18,6 +18,7 @@ import (
 // Summary is the loaded maps and programs of the totals.
 type Summary struct {
 	objects   summaryObjects
+	gone      *ebpf.Program // on older kernels only
 	links     []link.Link
 	clock     *bpf.Clock
 	table     *table
@@ -76,16 +77,27 @@ func (s *Summary) load(o Options) (err error) {
 	if o.MaxTotals != 0 {
 		spec.Maps[objectMapTotals].MaxEntries = o.MaxTotals
 	}
-	if err := spec.LoadAndAssign(&s.objects, options); err != nil {
+	var older struct {
+		Objects *summaryObjects
+		Gone    *ebpf.Program `ebpf:"sum_gone"`
+	}
+	older.Objects = &s.objects
+	if spec.Programs[olderProgSumGone] == nil {
+		err = spec.LoadAndAssign(&s.objects, options)
+	} else {
+		err = spec.LoadAndAssign(&older, options)
+	}
+	if err != nil {
 		return fmt.Errorf("load syscalls: %w", err)
 	}
+	s.gone = older.Gone
 	s.unfollow = follow(o.Scope, s.objects.Generation)
 	s.losses = bpf.NewLosses(s.objects.Losses)
 	s.scoped = options.MapReplacements[objectMapScopeCgroups]
 	if err := s.table.fill(s.objects.Calls); err != nil {
 		return err
 	}
-	s.links, s.hooks, err = attach(s.links, spec, s.objects.SumExit, s.objects.SumEnter)
+	s.links, s.hooks, err = attach(s.links, spec, s.gone, s.objects.SumExit, s.objects.SumEnter)
 	return err
 }
 
@@ -281,5 +293,5 @@ func (s *Summary) Close() error {
 	for _, l := range s.links {
 		errs = append(errs, l.Close())
 	}
-	return errors.Join(append(errs, s.objects.Close())...)
+	return errors.Join(append(errs, s.objects.Close(), s.gone.Close())...)
 }
