@@ -59,6 +59,7 @@ type Sink func(cgroup uint64, ev *event.Event)
 type Probe struct {
 	options Options
 	objects objectObjects
+	gone    *ebpf.Program // on older kernels only
 	links   []link.Link
 	walks   walks
 	ring    *bpf.Ring
@@ -95,11 +96,8 @@ func Open(ctx context.Context, o Options) (*Probe, error) {
 	return p, nil
 }
 
-// needs of the probe, the newest last: the kernel to have is then the one the error names.
 var needs = []bpf.Need{
 	{Feature: "BPF ring buffers", MinKernel: "5.8", Has: bpf.HasHelper("ringbuf_reserve")},
-	{Feature: "sockets of a process in BPF (bpf_sock_from_file)", MinKernel: "5.11", Has: bpf.HasHelper("sock_from_file")},
-	{Feature: "a plain cgroup pointer in sockets", MinKernel: "5.15", Has: bpf.HasMember("sock_cgroup_data", "cgroup")},
 }
 
 func (p *Probe) load() error {
@@ -111,7 +109,11 @@ func (p *Probe) load() error {
 	if err := bpf.Check(kernel, needs...); err != nil {
 		return err
 	}
-	spec, err := loadObject()
+	load := loadObject
+	if bpf.Older(kernel) {
+		load = loadOlder
+	}
+	spec, err := load()
 	if err != nil {
 		return fmt.Errorf("read flows: %w", err)
 	}
@@ -119,12 +121,21 @@ func (p *Probe) load() error {
 	spec.Maps[objectMapEvents].MaxEntries = p.options.RingBytes
 	spec.Maps[objectMapPacketFlows4].MaxEntries = p.options.MaxFlows
 	spec.Maps[objectMapPacketFlows6].MaxEntries = p.options.MaxFlows
-	if err := spec.LoadAndAssign(&p.objects, &ebpf.CollectionOptions{
-		Cache:           cache,
-		MapReplacements: p.options.Scope.Maps(),
-	}); err != nil {
+	var older struct {
+		Objects *objectObjects
+		Gone    *ebpf.Program `ebpf:"tcp_gone"`
+	}
+	older.Objects = &p.objects
+	options := &ebpf.CollectionOptions{Cache: cache, MapReplacements: p.options.Scope.Maps()}
+	if spec.Programs[olderProgTcpGone] == nil {
+		err = spec.LoadAndAssign(&p.objects, options)
+	} else {
+		err = spec.LoadAndAssign(&older, options)
+	}
+	if err != nil {
 		return fmt.Errorf("load flows: %w", err)
 	}
+	p.gone = older.Gone
 	p.losses = bpf.NewLosses(p.objects.Losses)
 	p.ring, err = bpf.OpenRing(p.objects.Events)
 	return err
@@ -160,6 +171,6 @@ func (p *Probe) Close() error {
 	if p.ring != nil {
 		errs = append(errs, p.ring.Close())
 	}
-	errs = append(errs, p.objects.Close())
+	errs = append(errs, p.objects.Close(), p.gone.Close())
 	return errors.Join(errs...)
 }

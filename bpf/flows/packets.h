@@ -715,12 +715,13 @@ SEC("iter/bpf_sk_storage_map")
 int packet_sk_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
 	struct packet_sock *s = ctx->value;
+	struct sock *sk = ctx->sk;
 
-	if (!s || !ctx->sk)
+	if (!s || !sk)
 		return 0;
 	if (s->flow.state != FLOW_LIVE || !in_scope(s->cgroup))
 		return 0;
-	look_for_owner(s, ctx->sk->sk_protocol, ctx->sk->__sk_common.skc_num);
+	look_for_owner(s, READ(sk, sk_protocol), READ(sk, __sk_common.skc_num));
 	walk_flow(&s->flow, &s->key, s->cgroup, &s->owner, !s->connected && idle(&s->flow));
 	return 0;
 }

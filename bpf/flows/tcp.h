@@ -143,6 +143,13 @@ static __always_inline bool report_tcp(const struct sock *sk, const struct tcp_s
 	e->icmp_type = 0;
 	e->icmp_code = 0;
 	e->raw = 0;
+#ifdef OLDER_KERNEL
+	/* What was read since then may have been another socket's. */
+	if (phase != PHASE_CLOSED && rec->closed) {
+		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
+		return true;
+	}
+#endif
 	submit(e);
 	return true;
 }
@@ -304,19 +311,23 @@ static __always_inline int walk_tcp(struct tcp_rec *rec, struct sock *sk)
 SEC("iter/bpf_map_elem")
 int tcp_walk(struct bpf_iter__bpf_map_elem *ctx)
 {
+	struct tcp_rec *rec = ctx->value;
 	struct sock **key = ctx->key;
 
-	if (!ctx->value || !key)
+	if (!rec || !key)
 		return 0;
 	/* It may be dead by now, and its memory another socket's, which stays a TCP socket's meanwhile. Then rec->closed is set. */
-	return walk_tcp(ctx->value, *key);
+	return walk_tcp(rec, *key);
 }
 #else
 SEC("iter/bpf_sk_storage_map")
 int tcp_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
-	if (!ctx->value || !ctx->sk)
+	struct tcp_rec *rec = ctx->value;
+	struct sock *sk = ctx->sk;
+
+	if (!rec || !sk)
 		return 0;
-	return walk_tcp(ctx->value, ctx->sk);
+	return walk_tcp(rec, sk);
 }
 #endif
