@@ -27,7 +27,8 @@ type Options struct {
 	Interval time.Duration
 	// RingBytes is the size of the ring buffer, rounded up to a power of two; default 2 MiB.
 	RingBytes uint32
-	// MaxFlows bounds the flows of unconnected sockets, of IPv4 and of IPv6 each; default 131,072.
+	// MaxFlows bounds the flows of unconnected sockets, of IPv4 and of IPv6 each, and on Linux before 5.15 the TCP sockets;
+	// default 131,072.
 	MaxFlows uint32
 	// UDPIdle is how long a conversation without a connection may be silent before it counts as closed; default 30 s. It shrinks
 	// by itself as flows fill the room for them.
@@ -126,6 +127,9 @@ func (p *Probe) load() error {
 		Gone    *ebpf.Program `ebpf:"tcp_gone"`
 	}
 	older.Objects = &p.objects
+	if bpf.Older(kernel) {
+		spec.Maps[objectMapTcpSocks].MaxEntries = p.options.MaxFlows
+	}
 	options := &ebpf.CollectionOptions{Cache: cache, MapReplacements: p.options.Scope.Maps()}
 	if spec.Programs[olderProgTcpGone] == nil {
 		err = spec.LoadAndAssign(&p.objects, options)

@@ -35,7 +35,7 @@
 
 #else
 
-/* How many sockets or tasks in scope are kept at a time. The table of so many empty places takes 1 MiB. */
+/* How many sockets or tasks in scope are kept at a time, unless the loader says. The table of so many empty places takes 1 MiB. */
 #define STORED 65536
 
 /* The second map has one value, all zeros: a new one is too big for the stack. */
