@@ -23,11 +23,18 @@ const (
 	places
 )
 
-// Losses reads the per-CPU map "losses" that every probe has.
-type Losses struct{ m *ebpf.Map }
+// Losses reads what a probe could not keep: from the per-CPU map "losses" that every one has, and from its programs.
+type Losses struct {
+	m        *ebpf.Map
+	programs []*ebpf.Program
+}
 
-// NewLosses reads from m, which stays the caller's to close.
-func NewLosses(m *ebpf.Map) Losses { return Losses{m} }
+// NewLosses reads from m and from the programs of objects (see Programs), which stay the caller's to close.
+func NewLosses(m *ebpf.Map, objects any) Losses {
+	l := Losses{m: m}
+	eachProgram(objects, func(_ string, p *ebpf.Program) { l.programs = append(l.programs, p) })
+	return l
+}
 
 // Lost gives the losses since the map was made, stages without any left out.
 func (l Losses) Lost() ([]Loss, error) {
@@ -42,7 +49,27 @@ func (l Losses) Lost() ([]Loss, error) {
 	if n[lostMap] > 0 {
 		out = append(out, Loss{event.LossStage_LOSS_STAGE_KERNEL_MAP, n[lostMap]})
 	}
+	missed, err := l.missed()
+	if err != nil {
+		return nil, err
+	}
+	if missed > 0 {
+		out = append(out, Loss{event.LossStage_LOSS_STAGE_KERNEL_BUSY, missed})
+	}
 	return out, nil
+}
+
+// missed counts the runs of tracing programs that the kernel left out because the program was just running on that processor, and an interrupt
+// led to its hook again (recursion_misses of bpf_prog_info, Linux 5.12). Nobody knows what they would have seen, if anything in scope.
+func (l Losses) missed() (n uint64, err error) {
+	for _, p := range l.programs {
+		s, err := p.Stats()
+		if err != nil {
+			return 0, fmt.Errorf("read a program's misses: %w", err)
+		}
+		n += s.RecursionMisses
+	}
+	return n, nil
 }
 
 // Deferred counts the events that found the ring buffer full and come again at the next walk.

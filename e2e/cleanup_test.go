@@ -148,8 +148,8 @@ func TestSessionSurvives(t *testing.T) {
 			if test.says != "" {
 				tr.AwaitStderr(t, test.says)
 			}
-			// Observed on that node, after the event.
-			tr.AwaitJQ(t, `any(.kind == "flow" and .time > $since and (.src.node == $node or .dst.node == $node) and .node == $node)`,
+			// Observed on that node, after the event: only its tracer knows the process there.
+			tr.AwaitJQ(t, `any(.kind == "flow" and .time > $since and ((.src.node == $node and .src.pid != null) or (.dst.node == $node and .dst.pid != null)))`,
 				"--arg", "since", hit.UTC().Format("2006-01-02T15:04:05.999999999Z"), "--arg", "node", node)
 			tr.Stop(t)
 			before.NothingLeft(t)

@@ -642,6 +642,8 @@ const (
 	LossStage_LOSS_STAGE_MERGE LossStage = 6
 	// What arrived could not be understood, or broke a limit.
 	LossStage_LOSS_STAGE_DECODE LossStage = 7
+	// A program was just running on that processor when its hook was reached again, and did not run: at most so many events.
+	LossStage_LOSS_STAGE_KERNEL_BUSY LossStage = 8
 )
 
 // Enum value maps for LossStage.
@@ -655,6 +657,7 @@ var (
 		5: "LOSS_STAGE_STREAM_GAP",
 		6: "LOSS_STAGE_MERGE",
 		7: "LOSS_STAGE_DECODE",
+		8: "LOSS_STAGE_KERNEL_BUSY",
 	}
 	LossStage_value = map[string]int32{
 		"LOSS_STAGE_UNKNOWN":       0,
@@ -665,6 +668,7 @@ var (
 		"LOSS_STAGE_STREAM_GAP":    5,
 		"LOSS_STAGE_MERGE":         6,
 		"LOSS_STAGE_DECODE":        7,
+		"LOSS_STAGE_KERNEL_BUSY":   8,
 	}
 )
 
@@ -2863,7 +2867,7 @@ const file_event_proto_rawDesc = "" +
 	"\x12TCP_STATE_LAST_ACK\x10\t\x12\x14\n" +
 	"\x10TCP_STATE_LISTEN\x10\n" +
 	"\x12\x15\n" +
-	"\x11TCP_STATE_CLOSING\x10\v*\xd1\x01\n" +
+	"\x11TCP_STATE_CLOSING\x10\v*\xed\x01\n" +
 	"\tLossStage\x12\x16\n" +
 	"\x12LOSS_STAGE_UNKNOWN\x10\x00\x12\x1c\n" +
 	"\x18LOSS_STAGE_KERNEL_BUFFER\x10\x01\x12\x19\n" +
@@ -2872,7 +2876,8 @@ const file_event_proto_rawDesc = "" +
 	"\x10LOSS_STAGE_QUEUE\x10\x04\x12\x19\n" +
 	"\x15LOSS_STAGE_STREAM_GAP\x10\x05\x12\x14\n" +
 	"\x10LOSS_STAGE_MERGE\x10\x06\x12\x15\n" +
-	"\x11LOSS_STAGE_DECODE\x10\a*\xa2\x01\n" +
+	"\x11LOSS_STAGE_DECODE\x10\a\x12\x1a\n" +
+	"\x16LOSS_STAGE_KERNEL_BUSY\x10\b*\xa2\x01\n" +
 	"\tNodeState\x12\x16\n" +
 	"\x12NODE_STATE_UNKNOWN\x10\x00\x12\x17\n" +
 	"\x13NODE_STATE_STARTING\x10\x01\x12\x18\n" +

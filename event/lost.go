@@ -4,7 +4,7 @@ func isLost(ev *Event) bool { _, ok := ev.GetKind().(*Event_Lost); return ok }
 
 // lossStages are the words of LossStage by number; the first, unknown, is null.
 var lossStages = []string{
-	"", "kernel-buffer", "kernel-map", "naming", "queue", "stream-gap", "merge", "decode",
+	"", "kernel-buffer", "kernel-map", "naming", "queue", "stream-gap", "merge", "decode", "kernel-busy",
 }
 
 // Word is the stage as JSON and tables show it; empty when unknown.
@@ -13,7 +13,7 @@ func (s LossStage) Word() string { return word(lossStages, int32(s)) }
 var lostColumns = []Column{
 	{
 		Name: "stage", Header: "STAGE", Type: Enum, Enum: lossStages[1:], Width: 13, Outputs: InTable | InWide | InJSON,
-		Doc: "Where they were lost: the kernel's ring buffer, a full kernel map, the wait for a pod name (delivered without one), " +
+		Doc: "Where they were lost: the kernel's ring buffer, a full kernel map, a program that was interrupted by what it observes (at most so many), the wait for a pod name (delivered without one), " +
 			"the tracer's queue, a gap in a cut stream, the viewer's merge, or what could not be decoded.",
 		Get: func(ev *Event) Value { return String(ev.GetLost().GetStage().Word()) },
 	},

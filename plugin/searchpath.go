@@ -94,6 +94,6 @@ func (s *searchPath) summary() string {
 	if wasted == 0 {
 		return ""
 	}
-	return fmt.Sprintf("search path: %d of %d lookups were for %d %s with the cluster's suffixes behind, which do not exist (ndots:5); most for %s "+
+	return fmt.Sprintf("search path: %d of %d lookups were for %d %s with the cluster's suffixes behind, which do not exist (see ndots); most for %s "+
 		"(pod %s/%s): end such names with a dot, or set ndots to 1 in the pod's dnsConfig", wasted, s.total, names, plural(names, "name"), worst.name, worst.namespace, worst.pod)
 }

@@ -32,7 +32,7 @@ func TestSearchPathWasteIsNamed(t *testing.T) {
 	server := lookup("coredns", "api.example.com.shop.svc.cluster.local.", "NXDOMAIN")
 	server.GetDns().Observed = event.Side_SIDE_DST
 	s.add(server)
-	want := "search path: 6 of 12 lookups were for 1 name with the cluster's suffixes behind, which do not exist (ndots:5); most for api.example.com (pod shop/web): "
+	want := "search path: 6 of 12 lookups were for 1 name with the cluster's suffixes behind, which do not exist (see ndots); most for api.example.com (pod shop/web): "
 	if got := s.summary(); !strings.HasPrefix(got, want) {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

@@ -54,5 +54,10 @@ func outcome(kind string, opened any, err error) session.ProbeReport {
 	if h, ok := opened.(interface{ Hooks() []string }); ok {
 		p.Hooks = h.Hooks()
 	}
+	if l, ok := opened.(interface{ Programs() []bpf.Program }); ok {
+		for _, program := range l.Programs() {
+			p.Programs = append(p.Programs, session.ProgramReport{Name: program.Name, Instructions: program.Instructions})
+		}
+	}
 	return p
 }

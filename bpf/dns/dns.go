@@ -99,7 +99,7 @@ func (p *Probe) load(o Options) error {
 	if err := spec.LoadAndAssign(&p.objects, &ebpf.CollectionOptions{Cache: cache, MapReplacements: o.Scope.Maps()}); err != nil {
 		return fmt.Errorf("load dns: %w", err)
 	}
-	p.losses = bpf.NewLosses(p.objects.Losses)
+	p.losses = bpf.NewLosses(p.objects.Losses, &p.objects)
 	if p.ring, err = bpf.OpenRing(p.objects.Events); err != nil {
 		return err
 	}
@@ -137,6 +137,9 @@ func (p *Probe) Watermark() uint64 { return p.watermark.Load() }
 
 // Hooks are what the probe is attached to, as libbpf names sections.
 func (p *Probe) Hooks() []string { return p.hooks }
+
+// Programs are what the probe has loaded.
+func (p *Probe) Programs() []bpf.Program { return bpf.Programs(&p.objects) }
 
 // Close detaches and unloads everything. A running Run returns.
 func (p *Probe) Close() error {

@@ -58,7 +58,7 @@ func TestEveryAnswerToARepeatedQueryIsOneEvent(t *testing.T) {
 			t.Errorf("asked again: %+v, want %+v", p.got, want)
 		}
 		p.expire(uint64(time.Hour))
-		if len(p.waiting) != 0 || len(p.queue) != 0 || len(p.lates) != 0 || p.live != 0 {
+		if len(p.waiting) != 0 || len(p.byID) != 0 || len(p.queue) != 0 || len(p.lates) != 0 || p.live != 0 {
 			t.Errorf("%d, %d, %d and %d queries are kept", len(p.waiting), len(p.queue), len(p.lates), p.live)
 		}
 	}
@@ -74,7 +74,7 @@ func TestAnsweredQueriesTakeNoRoom(t *testing.T) {
 		}
 		p.answered(2*time.Millisecond, 2+i, "fast.")
 	}
-	if len(p.queue) > 2*maxPending || len(p.waiting) > 2*maxPending {
+	if len(p.queue) > 2*maxPending || len(p.waiting) > 2*maxPending || len(p.byID) > 2*maxPending {
 		t.Errorf("%d and %d queries are kept", len(p.queue), len(p.waiting))
 	}
 	p.got = nil

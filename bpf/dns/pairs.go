@@ -21,6 +21,8 @@ const (
 // pairs joins queries and their answers.
 type pairs struct {
 	waiting map[pairKey]*query
+	// byID finds them without the question, which answers such as FORMERR may leave out: the newest of each.
+	byID map[idKey]*query
 	// queue has the queries in the order of their deadlines, all of which are equally long; those that were answered stay as well, for
 	// an answer that comes twice. live is how many were not.
 	queue []*query
@@ -40,11 +42,15 @@ type pairs struct {
 // pairKey is what an answer has in common with its query. A client's socket has but one query with it; a server's one for each
 // client.
 type pairKey struct {
+	idKey
+	kind uint16
+	name string // in lower case
+}
+
+type idKey struct {
 	cookie uint64
 	client netip.AddrPort // of a server's socket
 	id     uint16
-	kind   uint16
-	name   string // in lower case
 }
 
 // query is one that waits.
@@ -60,7 +66,7 @@ type query struct {
 }
 
 func newPairs(emit func(uint64, *event.Event)) *pairs {
-	p := &pairs{waiting: map[pairKey]*query{}, emit: emit}
+	p := &pairs{waiting: map[pairKey]*query{}, byID: map[idKey]*query{}, emit: emit}
 	p.ev.Kind = &event.Event_Dns{Dns: &p.dns}
 	p.dns.Src, p.dns.Dst = &p.src, &p.dst
 	return p
@@ -68,7 +74,7 @@ func newPairs(emit func(uint64, *event.Event)) *pairs {
 
 // add takes a message and the segment that its last byte came in. It gives false where another query had to make room.
 func (p *pairs) add(g *segment, m *message) bool {
-	k := pairKey{cookie: g.cookie, id: m.id, kind: m.kind, name: strings.ToLower(m.name)}
+	k := pairKey{idKey: idKey{cookie: g.cookie, id: m.id}, kind: m.kind, name: strings.ToLower(m.name)}
 	client := g.flags&flagClient != 0
 	if !client {
 		k.client = g.remote
@@ -94,7 +100,7 @@ func (p *pairs) add(g *segment, m *message) bool {
 	}
 	q := &query{key: k, segment: *g, name: m.name, first: g.time, last: g.time, attempts: 1}
 	q.segment.data = nil
-	p.waiting[k] = q
+	p.waiting[k], p.byID[k.idKey] = q, q
 	p.queue = append(p.queue, q)
 	p.live++
 	return room
@@ -103,7 +109,7 @@ func (p *pairs) add(g *segment, m *message) bool {
 func (p *pairs) answer(g *segment, k pairKey, m *message) {
 	q := p.waiting[k]
 	if q == nil && !m.question {
-		q = p.withoutQuestion(k)
+		q = p.byID[k.idKey]
 	}
 	if q == nil {
 		// Its query is older than the trace.
@@ -127,20 +133,6 @@ func (p *pairs) answer(g *segment, k pairKey, m *message) {
 		p.dns.LatencyMicros = &p.latency
 	}
 	p.emit(q.segment.cgroup, &p.ev)
-}
-
-// withoutQuestion finds the query of an answer that does not repeat the question. It is rare, and so is looked for.
-func (p *pairs) withoutQuestion(k pairKey) (found *query) {
-	for _, q := range p.waiting {
-		if q.key.cookie != k.cookie || q.key.client != k.client || q.key.id != k.id {
-			continue
-		}
-		if !q.answered {
-			return q
-		}
-		found = q
-	}
-	return found
 }
 
 // expire reports what has waited too long at a time.
@@ -223,6 +215,9 @@ func (p *pairs) tell(q *query, now uint64, outcome event.DnsOutcome) {
 func (p *pairs) forget(q *query) {
 	if p.waiting[q.key] == q {
 		delete(p.waiting, q.key)
+	}
+	if p.byID[q.key.idKey] == q {
+		delete(p.byID, q.key.idKey)
 	}
 }
 

@@ -228,7 +228,7 @@ func TestQueriesAndAnswersArePaired(t *testing.T) {
 	send(61_003*ms, 1, server, hears, answer(6, "open.", 0))
 	want(61_004*ms, told{"pending", "open.", "", 1, -1, 61_001 * ms}, told{"answered", "open.", "NOERROR", 1, 3000, 61_003 * ms})
 	want(200_000 * ms)
-	if len(p.waiting) != 0 || len(p.queue) != 0 || len(p.lates) != 0 {
+	if len(p.waiting) != 0 || len(p.byID) != 0 || len(p.queue) != 0 || len(p.lates) != 0 {
 		t.Errorf("%d, %d and %d queries are kept", len(p.waiting), len(p.queue), len(p.lates))
 	}
 

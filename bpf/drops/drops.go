@@ -108,7 +108,7 @@ func (p *Probe) load() error {
 	if err := spec.LoadAndAssign(&p.objects, &ebpf.CollectionOptions{Cache: cache, MapReplacements: p.options.Scope.Maps()}); err != nil {
 		return fmt.Errorf("load drops: %w", err)
 	}
-	p.losses = bpf.NewLosses(p.objects.Losses)
+	p.losses = bpf.NewLosses(p.objects.Losses, &p.objects)
 	if p.places, err = link.AttachIter(link.IterOptions{Program: p.objects.DropsPlaces, Map: p.objects.Drops}); err != nil {
 		return fmt.Errorf("attach %s: %w", p.objects.DropsPlaces, err)
 	}
@@ -171,6 +171,9 @@ func (p *Probe) Lost() []bpf.Loss {
 
 // Hooks are what the probe is attached to, as libbpf names sections.
 func (p *Probe) Hooks() []string { return p.hooks }
+
+// Programs are what the probe has loaded.
+func (p *Probe) Programs() []bpf.Program { return bpf.Programs(&p.objects) }
 
 // Close detaches and unloads everything, after Run has returned.
 func (p *Probe) Close() error {

@@ -19,9 +19,9 @@ type walks struct {
 func (p *Probe) attach() error {
 	o := &p.objects
 	tracing := []*ebpf.Program{o.TcpState, o.TcpReader}
-	if p.gone != nil {
+	if o.Gone != nil {
 		// First: nothing is kept for a socket whose end is missed.
-		tracing = append([]*ebpf.Program{p.gone}, tracing...)
+		tracing = append([]*ebpf.Program{o.Gone}, tracing...)
 	}
 	for _, program := range tracing {
 		l, err := link.AttachTracing(link.TracingOptions{Program: program})

@@ -56,11 +56,17 @@ func (o Options) withDefaults() Options {
 // Time and Flow are filled; the names of node and pod are not.
 type Sink func(cgroup uint64, ev *event.Event)
 
+// objects are the loaded maps and programs.
+type objects struct {
+	objectObjects
+	// Gone is of the programs for older kernels only.
+	Gone *ebpf.Program `ebpf:"tcp_gone"`
+}
+
 // Probe is the loaded maps and programs.
 type Probe struct {
 	options Options
-	objects objectObjects
-	gone    *ebpf.Program // on older kernels only
+	objects objects
 	links   []link.Link
 	walks   walks
 	ring    *bpf.Ring
@@ -122,25 +128,19 @@ func (p *Probe) load() error {
 	spec.Maps[objectMapEvents].MaxEntries = p.options.RingBytes
 	spec.Maps[objectMapPacketFlows4].MaxEntries = p.options.MaxFlows
 	spec.Maps[objectMapPacketFlows6].MaxEntries = p.options.MaxFlows
-	var older struct {
-		Objects *objectObjects
-		Gone    *ebpf.Program `ebpf:"tcp_gone"`
-	}
-	older.Objects = &p.objects
 	if bpf.Older(kernel) {
 		spec.Maps[objectMapTcpSocks].MaxEntries = p.options.MaxFlows
 	}
 	options := &ebpf.CollectionOptions{Cache: cache, MapReplacements: p.options.Scope.Maps()}
 	if spec.Programs[olderProgTcpGone] == nil {
-		err = spec.LoadAndAssign(&p.objects, options)
+		err = spec.LoadAndAssign(&p.objects.objectObjects, options)
 	} else {
-		err = spec.LoadAndAssign(&older, options)
+		err = spec.LoadAndAssign(&p.objects, options)
 	}
 	if err != nil {
 		return fmt.Errorf("load flows: %w", err)
 	}
-	p.gone = older.Gone
-	p.losses = bpf.NewLosses(p.objects.Losses)
+	p.losses = bpf.NewLosses(p.objects.Losses, &p.objects)
 	p.ring, err = bpf.OpenRing(p.objects.Events)
 	return err
 }
@@ -163,6 +163,9 @@ func (p *Probe) Watermark() uint64 { return p.watermark.Load() }
 // Hooks are what the probe is attached to, as libbpf names sections.
 func (p *Probe) Hooks() []string { return p.hooks }
 
+// Programs are what the probe has loaded.
+func (p *Probe) Programs() []bpf.Program { return bpf.Programs(&p.objects) }
+
 // Interval is the present time between two updates: Options.Interval, or more where walking the sockets takes long.
 func (p *Probe) Interval() time.Duration { return time.Duration(p.interval.Load()) }
 
@@ -175,6 +178,6 @@ func (p *Probe) Close() error {
 	if p.ring != nil {
 		errs = append(errs, p.ring.Close())
 	}
-	errs = append(errs, p.objects.Close(), p.gone.Close())
+	errs = append(errs, p.objects.Close(), p.objects.Gone.Close())
 	return errors.Join(errs...)
 }

@@ -172,6 +172,9 @@ func (s *Scope) OnGrown(f func()) (stop func()) {
 // Hooks are what the scope is attached to, as libbpf names sections.
 func (s *Scope) Hooks() []string { return s.hooks }
 
+// Programs are what the probe has loaded.
+func (s *Scope) Programs() []bpf.Program { return bpf.Programs(&s.objects) }
+
 // Grown counts the cgroups that SetCgroup took in. Probes look for sockets older than themselves when it has changed.
 func (s *Scope) Grown() uint64 { return s.grown.Load() }
 
@@ -184,7 +187,7 @@ func unset[K any](m *ebpf.Map, key K) error {
 
 // Lost tells what was dropped since Open.
 func (s *Scope) Lost() []bpf.Loss {
-	lost, err := bpf.NewLosses(s.objects.Losses).Lost()
+	lost, err := bpf.NewLosses(s.objects.Losses, &s.objects).Lost()
 	if err != nil {
 		return nil // closed
 	}

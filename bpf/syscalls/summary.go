@@ -17,8 +17,7 @@ import (
 
 // Summary is the loaded maps and programs of the totals.
 type Summary struct {
-	objects   summaryObjects
-	gone      *ebpf.Program // on older kernels only
+	objects   summaryAll
 	links     []link.Link
 	clock     *bpf.Clock
 	table     *table
@@ -41,6 +40,12 @@ type summaryObjects struct {
 	Losses *ebpf.Map `ebpf:"losses"`
 
 	Generation *ebpf.Variable `ebpf:"scope_generation"`
+}
+
+// summaryAll are those, and the program for older kernels only that drops what is kept for a thread.
+type summaryAll struct {
+	summaryObjects
+	Gone *ebpf.Program `ebpf:"sum_gone"`
 }
 
 func (o *summaryObjects) Close() error {
@@ -77,27 +82,21 @@ func (s *Summary) load(o Options) (err error) {
 	if o.MaxTotals != 0 {
 		spec.Maps[objectMapTotals].MaxEntries = o.MaxTotals
 	}
-	var older struct {
-		Objects *summaryObjects
-		Gone    *ebpf.Program `ebpf:"sum_gone"`
-	}
-	older.Objects = &s.objects
 	if spec.Programs[olderProgSumGone] == nil {
-		err = spec.LoadAndAssign(&s.objects, options)
+		err = spec.LoadAndAssign(&s.objects.summaryObjects, options)
 	} else {
-		err = spec.LoadAndAssign(&older, options)
+		err = spec.LoadAndAssign(&s.objects, options)
 	}
 	if err != nil {
 		return fmt.Errorf("load syscalls: %w", err)
 	}
-	s.gone = older.Gone
 	s.unfollow = follow(o.Scope, s.objects.Generation)
-	s.losses = bpf.NewLosses(s.objects.Losses)
+	s.losses = bpf.NewLosses(s.objects.Losses, &s.objects)
 	s.scoped = options.MapReplacements[objectMapScopeCgroups]
 	if err := s.table.fill(s.objects.Calls); err != nil {
 		return err
 	}
-	s.links, s.hooks, err = attach(s.links, spec, s.gone, s.objects.SumExit, s.objects.SumEnter)
+	s.links, s.hooks, err = attach(s.links, spec, s.objects.Gone, s.objects.SumExit, s.objects.SumEnter)
 	return err
 }
 
@@ -284,6 +283,9 @@ func (s *Summary) Watermark() uint64 { return s.watermark.Load() }
 // Hooks are what the programs are attached to, as libbpf names sections.
 func (s *Summary) Hooks() []string { return s.hooks }
 
+// Programs are what the probe has loaded.
+func (s *Summary) Programs() []bpf.Program { return bpf.Programs(&s.objects) }
+
 // Close detaches and unloads everything.
 func (s *Summary) Close() error {
 	var errs []error
@@ -293,5 +295,5 @@ func (s *Summary) Close() error {
 	for _, l := range s.links {
 		errs = append(errs, l.Close())
 	}
-	return errors.Join(append(errs, s.objects.Close(), s.gone.Close())...)
+	return errors.Join(append(errs, s.objects.Close(), s.objects.Gone.Close())...)
 }

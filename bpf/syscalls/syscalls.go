@@ -40,8 +40,7 @@ type Sink func(cgroup uint64, ev *event.Event)
 
 // Probe is the loaded maps and programs of single calls.
 type Probe struct {
-	objects   probeObjects
-	gone      *ebpf.Program // on older kernels only
+	objects   probeAll
 	links     []link.Link
 	walk      *link.Iter
 	walking   sync.Mutex
@@ -70,6 +69,12 @@ type probeObjects struct {
 	Generation *ebpf.Variable `ebpf:"scope_generation"`
 	WalkNs     *ebpf.Variable `ebpf:"walk_ns"`
 	WalkAll    *ebpf.Variable `ebpf:"walk_all"`
+}
+
+// probeAll are those, and the program for older kernels only that drops what is kept for a thread.
+type probeAll struct {
+	probeObjects
+	Gone *ebpf.Program `ebpf:"call_gone"`
 }
 
 func (o *probeObjects) Close() error {
@@ -115,29 +120,23 @@ func (p *Probe) load(o Options) (err error) {
 			return fmt.Errorf("set %s: %w", name, err)
 		}
 	}
-	var older struct {
-		Objects *probeObjects
-		Gone    *ebpf.Program `ebpf:"call_gone"`
-	}
-	older.Objects = &p.objects
 	if spec.Programs[olderProgCallGone] == nil {
-		err = spec.LoadAndAssign(&p.objects, options)
+		err = spec.LoadAndAssign(&p.objects.probeObjects, options)
 	} else {
-		err = spec.LoadAndAssign(&older, options)
+		err = spec.LoadAndAssign(&p.objects, options)
 	}
 	if err != nil {
 		return fmt.Errorf("load syscalls: %w", err)
 	}
-	p.gone = older.Gone
 	p.unfollow = follow(o.Scope, p.objects.Generation)
-	p.losses = bpf.NewLosses(p.objects.Losses)
+	p.losses = bpf.NewLosses(p.objects.Losses, &p.objects)
 	if p.ring, err = bpf.OpenRing(p.objects.Events); err != nil {
 		return err
 	}
 	if err := p.table.fill(p.objects.Calls); err != nil {
 		return err
 	}
-	p.links, p.hooks, err = attach(p.links, spec, p.gone, p.objects.CallExit, p.objects.CallEnter)
+	p.links, p.hooks, err = attach(p.links, spec, p.objects.Gone, p.objects.CallExit, p.objects.CallEnter)
 	if err != nil {
 		return err
 	}
@@ -207,6 +206,9 @@ func (p *Probe) Watermark() uint64 { return p.watermark.Load() }
 // Hooks are what the probe is attached to, as libbpf names sections.
 func (p *Probe) Hooks() []string { return p.hooks }
 
+// Programs are what the probe has loaded.
+func (p *Probe) Programs() []bpf.Program { return bpf.Programs(&p.objects) }
+
 // Close detaches and unloads everything. A running Run returns.
 func (p *Probe) Close() error {
 	var errs []error
@@ -219,5 +221,5 @@ func (p *Probe) Close() error {
 	if p.ring != nil {
 		errs = append(errs, p.ring.Close())
 	}
-	return errors.Join(append(errs, p.objects.Close(), p.gone.Close())...)
+	return errors.Join(append(errs, p.objects.Close(), p.objects.Gone.Close())...)
 }

@@ -106,7 +106,7 @@ func (p *Probe) load() error {
 	}); err != nil {
 		return fmt.Errorf("load tcp: %w", err)
 	}
-	p.losses = bpf.NewLosses(p.objects.Losses)
+	p.losses = bpf.NewLosses(p.objects.Losses, &p.objects)
 	p.ring, err = bpf.OpenRing(p.objects.Events)
 	return err
 }
@@ -153,6 +153,9 @@ func (p *Probe) Watermark() uint64 { return p.watermark.Load() }
 
 // Hooks are what the probe is attached to, as libbpf names sections.
 func (p *Probe) Hooks() []string { return p.hooks }
+
+// Programs are what the probe has loaded.
+func (p *Probe) Programs() []bpf.Program { return bpf.Programs(&p.objects) }
 
 // Close detaches and unloads everything. A running Run returns.
 func (p *Probe) Close() error {

@@ -61,8 +61,21 @@ func TestEveryProbeOnEveryKernel(t *testing.T) {
 		}
 		return // -run chose some of them
 	}
-	page := table(results)
+	costs := costsOf(results)
+	page := table(results) + "\n" + costs.Table(columns(results))
 	t.Log("\n" + page)
+	written, err := os.ReadFile(filepath.Join(repository, "docs", "KERNELS.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := ParseCosts(string(written))
+	if err != nil {
+		t.Errorf("docs/KERNELS.md: %v", err)
+	}
+	// It is for people to judge, so it does not fail.
+	for _, line := range costs.Drifts(before) {
+		fmt.Println("note: verifier: " + line)
+	}
 	if *update {
 		if err := os.WriteFile(filepath.Join(repository, "docs", "KERNELS.md"), []byte(page), 0o644); err != nil {
 			t.Fatal(err)
@@ -206,7 +219,28 @@ func tests(t *testing.T, folder string, s console.Step) suite {
 	return out
 }
 
-// table is docs/KERNELS.md.
+func (r *result) column() string { return r.kernel.Series + " " + r.kernel.Arch }
+
+func columns(results []*result) (names []string) {
+	for _, r := range results {
+		names = append(names, r.column())
+	}
+	return names
+}
+
+func costsOf(results []*result) Costs {
+	costs := Costs{}
+	for _, r := range results {
+		for _, probe := range r.report.Probes {
+			for _, p := range probe.Programs {
+				costs.Add(probe.Kind+" "+p.Name, r.column(), p.Instructions)
+			}
+		}
+	}
+	return costs
+}
+
+// table is the first part of docs/KERNELS.md.
 func table(results []*result) string {
 	var b strings.Builder
 	b.WriteString("# Kernels\n\n<!-- Written by `make test-kernels UPDATE=1` from what it saw; do not edit. -->\n\n" +

@@ -51,6 +51,12 @@ func (e *Env) TraceAs(t testing.TB, kubeconfig string, args ...string) *Trace {
 	return tr
 }
 
+// TraceTo is Trace whose stdout goes to a file or pipe of the caller's; Output names nothing.
+func (e *Env) TraceTo(t testing.TB, stdout *os.File, args ...string) *Trace {
+	t.Helper()
+	return e.start(t, e.Kubeconfig, stdout, args...)
+}
+
 func (e *Env) start(t testing.TB, kubeconfig string, stdout *os.File, args ...string) *Trace {
 	t.Helper()
 	tr := &Trace{env: e, done: make(chan error, 1)}

@@ -8,6 +8,7 @@
 //	workload dns -name NAME -count 10
 //	workload dnsserver -listen :53                                a DNS server that does what names ask for, until SIGTERM
 //	workload dnsask -to ADDR:PORT [-tcp] NAME...                  DNS queries, one after another
+//	workload dnsload -to ADDR:PORT -name NAME -for 5s             one name again and again, with latencies
 //	workload load -to ADDR:PORT -conns 8 -for 5s                  request and response, with latencies
 //	workload bulk -to ADDR:PORT -for 5s                           one stream as fast as it goes
 //	workload flows -to ADDR:PORT -flows 10000 -for 10s            many live connections, each with a little traffic
@@ -49,6 +50,7 @@ var commands = map[string]func(context.Context, *flag.FlagSet, []string) error{
 	"dns":       dnsClient,
 	"dnsserver": dnsServer,
 	"dnsask":    dnsAsk,
+	"dnsload":   dnsLoad,
 	"load":      loadClient,
 	"bulk":      bulkClient,
 	"flows":     flowsClient,

@@ -31,11 +31,18 @@ type ProbeReport struct {
 	// Kind is that of the probe's events; "scope" for what all of them stand on.
 	Kind string `json:"kind"`
 	// Hooks are what it has attached to, as libbpf writes sections: "tp_btf/inet_sock_set_state".
-	Hooks []string `json:"hooks,omitempty"`
+	Hooks    []string        `json:"hooks,omitempty"`
+	Programs []ProgramReport `json:"programs,omitempty"`
 	// Error says why it cannot be used; empty where it can.
 	Error string `json:"error,omitempty"`
 	// Unsupported tells that the kernel lacks something, rather than that it forbids it.
 	Unsupported bool `json:"unsupported,omitempty"`
+}
+
+// ProgramReport is what loading a program cost: the instructions that the kernel's verifier looked at, 0 where it does not tell (before Linux 5.16).
+type ProgramReport struct {
+	Name         string `json:"name"`
+	Instructions uint32 `json:"instructions,omitempty"`
 }
 
 // Line is the log line that holds r, without a line feed.

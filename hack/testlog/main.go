@@ -1,5 +1,5 @@
 // Command testlog turns what `go test -json` writes into what a person wants to read: each package's closing line as it comes,
-// the whole output of what failed, slow tests as they end, and, last, every test that was skipped with its reason. It exits
+// the whole output of what failed, slow tests as they end, what a test prints as a note, and, last, every test that was skipped with its reason. It exits
 // with 1 if anything failed or nothing ran.
 package main
 
@@ -36,6 +36,9 @@ type testName struct{ pkg, test string }
 
 // slow is how long a test takes that is worth a line of its own.
 const slow = 2 * time.Second
+
+// note opens a line that a test prints for people to see although it passes.
+const note = "note: "
 
 type log struct {
 	w       io.Writer
@@ -86,6 +89,8 @@ func (l *log) add(e event) {
 	switch e.Action {
 	case "output":
 		switch {
+		case strings.HasPrefix(e.Output, note):
+			io.WriteString(l.w, e.Output)
 		case e.Test != "":
 			l.outputs[name] = append(l.outputs[name], e.Output)
 		case e.Output == "PASS\n" || strings.HasPrefix(e.Output, "?") || strings.Contains(e.Output, "[no tests to run]"):

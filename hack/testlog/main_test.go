@@ -22,6 +22,12 @@ func TestConvert(t *testing.T) {
 			never: "chatter",
 		},
 		{
+			name: "a note is shown though the test passes",
+			in: `{"Action":"output","Package":"p","Test":"TestA","Output":"note: more than before\n"}
+{"Action":"pass","Package":"p","Test":"TestA","Elapsed":0.1}`,
+			want: []string{"note: more than before\n"},
+		},
+		{
 			name: "a failure is shown whole",
 			in: `{"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:1: got 1, want 2\n"}
 {"Action":"fail","Package":"p","Test":"TestA"}

@@ -13,6 +13,7 @@ import (
 var stageWords = map[event.LossStage]string{
 	event.LossStage_LOSS_STAGE_KERNEL_BUFFER: "the kernel's ring buffer was full",
 	event.LossStage_LOSS_STAGE_KERNEL_MAP:    "a kernel map was full",
+	event.LossStage_LOSS_STAGE_KERNEL_BUSY:   "a program was interrupted by what it observes; at most so many",
 	event.LossStage_LOSS_STAGE_NAMING:        "their container's name did not come in time",
 	event.LossStage_LOSS_STAGE_QUEUE:         "the tracer's queue was full",
 	event.LossStage_LOSS_STAGE_STREAM_GAP:    "the stream was cut for too long",

@@ -1,0 +1,45 @@
+package bpf
+
+import (
+	"reflect"
+
+	"github.com/cilium/ebpf"
+)
+
+// Program is a loaded program and what the kernel's verifier did for it.
+type Program struct {
+	Name string
+	// Instructions is how many the verifier looked at until it knew all paths: what loading costs, and what the kernel bounds (verified_insns of bpf_prog_info,
+	// Linux 5.16). 0 where the kernel does not tell.
+	Instructions uint32
+}
+
+// Programs are those of a struct as bpf2go writes them: fields of type *ebpf.Program, in it or in structs it embeds, tagged with their names.
+func Programs(objects any) (programs []Program) {
+	eachProgram(objects, func(name string, p *ebpf.Program) {
+		loaded := Program{Name: name}
+		if info, err := p.Info(); err == nil {
+			loaded.Instructions, _ = info.VerifiedInstructions()
+		}
+		programs = append(programs, loaded)
+	})
+	return programs
+}
+
+// eachProgram calls do with what a pointer to a struct has in fields of type *ebpf.Program, in structs it embeds too, and with their tags.
+func eachProgram(objects any, do func(name string, p *ebpf.Program)) {
+	programsIn(reflect.ValueOf(objects).Elem(), do)
+}
+
+func programsIn(v reflect.Value, do func(name string, p *ebpf.Program)) {
+	for i := range v.NumField() {
+		field := v.Type().Field(i)
+		if field.Anonymous && field.Type.Kind() == reflect.Struct {
+			programsIn(v.Field(i), do)
+			continue
+		}
+		if field.Type == reflect.TypeFor[*ebpf.Program]() && !v.Field(i).IsNil() {
+			do(field.Tag.Get("ebpf"), v.Field(i).Interface().(*ebpf.Program))
+		}
+	}
+}
