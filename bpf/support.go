@@ -99,6 +99,42 @@ func HasTracepoint(name string) func(*btf.Spec) bool {
 	}
 }
 
+// chargesMemlock says whether the kernel counts maps as memory that the user has locked, as it did before Linux 5.11. From then
+// on they are charged to the cgroup. The helper came in the same release, and can be looked for.
+func chargesMemlock(kernel *btf.Spec) bool { return !HasHelper("get_current_task_btf")(kernel) }
+
+// LiftMemlock takes the limit of locked memory from this process where the kernel holds maps to it, which takes
+// CAP_SYS_RESOURCE unless there is none.
+func LiftMemlock(kernel *btf.Spec) error {
+	if !chargesMemlock(kernel) {
+		return nil
+	}
+	var now unix.Rlimit
+	if err := unix.Prlimit(0, unix.RLIMIT_MEMLOCK, nil, &now); err != nil {
+		return fmt.Errorf("read the limit of locked memory: %w", err)
+	}
+	if now.Cur == unix.RLIM_INFINITY {
+		return nil
+	}
+	if err := unix.Prlimit(0, unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}, nil); err != nil {
+		return fmt.Errorf("lift the limit of locked memory (%d bytes), to which Linux before 5.11 holds maps, with CAP_SYS_RESOURCE: %w", now.Cur, err)
+	}
+	return nil
+}
+
+// Older says whether the kernel needs the programs that were built with OLDER_KERNEL: it lacks something that came between
+// Linux 5.11 and 5.15.
+func Older(kernel *btf.Spec) bool {
+	return Check(kernel,
+		// 5.11, as storage of sockets and tasks in tracing programs, and sockets of files.
+		Need{Has: HasHelper("task_storage_get")},
+		// 5.12, as the cookies of sockets in tracing programs, and atomic operations that tell what was there before.
+		Need{Has: HasHelper("check_mtu")},
+		// 5.15, as a plain pointer to a socket's cgroup.
+		Need{Has: HasHelper("task_pt_regs")},
+	) != nil
+}
+
 // CheckCgroupRoot gives an error unless cgroup v2 is mounted at path.
 func CheckCgroupRoot(path string) error {
 	var fs unix.Statfs_t

@@ -298,7 +298,7 @@ func (x *examination) tryNodes(ctx context.Context, nodes []corev1.Node) error {
 			slots <- struct{}{}
 			defer func() { <-slots }()
 			spec := x.spec(launcher.Session(), identity.PublicKey(), examineLimit)
-			spec.Node, spec.Command = name, "doctor"
+			spec.Node, spec.Command, spec.Kernel = name, "doctor", nodes[i].Status.NodeInfo.KernelVersion
 			report, err := x.try(ctx, launcher, &spec)
 			if err != nil {
 				f := doctor.Finding{Node: name, Check: "tracer", Status: doctor.Failure, Detail: err.Error()}

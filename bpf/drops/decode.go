@@ -45,8 +45,8 @@ func newDecoder(clock *bpf.Clock, r reasons) *decoder {
 	return d
 }
 
-// decode gives the event without its time, which the next call overwrites.
-func (d *decoder) decode(k *objectDropKey, v *objectDrop) *event.Event {
+// decode gives the event without its time, which the next call overwrites. location names the place in the kernel.
+func (d *decoder) decode(k *objectDropKey, v *objectDrop, location string) *event.Event {
 	e := &d.drop
 	e.Id = identity(k)
 	e.Protocol = protocol(k.Protocol)
@@ -57,7 +57,7 @@ func (d *decoder) decode(k *objectDropKey, v *objectDrop) *event.Event {
 	d.src.Address, d.dst.Address = address(&k.Src), address(&k.Dst)
 	d.src.Port, d.dst.Port = uint32(k.Sport), uint32(k.Dport)
 	e.Reason = d.reasons.name(k.Reason)
-	e.Location = place(v.Symbol[:], k.Location)
+	e.Location = location
 	e.Device = text(v.Device[:])
 	e.Packets, e.Bytes = v.Packets, v.Bytes
 	e.FirstTime, e.LastTime = d.clock.Wall(v.FirstNs), d.clock.Wall(v.LastNs)
@@ -90,14 +90,6 @@ func address(a *[16]uint8) []byte {
 		return a[12:]
 	}
 	return a[:]
-}
-
-// place is the kernel's function, "nf_hook_slow" or "tun_net_xmit [tun]", else its address.
-func place(symbol []int8, location uint64) string {
-	if s := text(symbol); s != "" && !strings.HasPrefix(s, "0x") {
-		return s
-	}
-	return "0x" + strconv.FormatUint(location, 16)
 }
 
 func text(c []int8) string {

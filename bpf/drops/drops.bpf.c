@@ -7,7 +7,9 @@
  *
  * Whose packet it was: that of the socket it came from or was for, where it has one; else that of the pod whose address it
  * carries, for firewalls and queues drop packets that belong to no socket, on the node's side of a pod's wire too.
- * Minimum kernel: that of bpf/scope; bpf_snprintf of 5.13.
+ *
+ * iter/bpf_map_elem prints the names of the places, which only the kernel knows: bpf_snprintf, which could at the drop, is of 5.13.
+ * Minimum kernel: that of bpf/scope; iter/bpf_map_elem of 5.9, the format of 5.10.
  */
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
@@ -17,13 +19,13 @@
 
 #include "loss.h"
 #include "scope.h"
+#include "sock.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define ETH_P_IP 0x0800
 #define ETH_P_IPV6 0x86DD
 #define UNSET 0xffff /* a header's offset before it is known */
-#define SYMBOL_SIZE 64
 
 enum { EGRESS = 1, INGRESS = 2 }; /* as the pod sees it */
 
@@ -85,7 +87,6 @@ struct drop {
 	__u64 bytes; /* of IP */
 	__u64 first_ns; /* CLOCK_MONOTONIC */
 	__u64 last_ns;
-	char symbol[SYMBOL_SIZE];
 	char device[16];
 };
 
@@ -177,7 +178,10 @@ static __always_inline __u64 scoped(struct sock *sk)
 	state = BPF_CORE_READ(sk, __sk_common.skc_state);
 	if (state == TCP_NEW_SYN_RECV || state == TCP_TIME_WAIT)
 		return 0;
-	cgroup = BPF_CORE_READ(sk, sk_cgrp_data.cgroup, kn, id);
+	if (bpf_core_field_exists(struct sock_cgroup_data, cgroup))
+		cgroup = BPF_CORE_READ(sk, sk_cgrp_data.cgroup, kn, id);
+	else
+		cgroup = tagged_cgroup(sk);
 	return cgroup && in_scope(cgroup) ? cgroup : 0;
 }
 
@@ -205,12 +209,10 @@ static __always_inline bool whose(struct sk_buff *skb, struct sock *receiver, st
 	return true;
 }
 
-static __always_inline void name_place(struct drop *d, struct sk_buff *skb, __u64 location)
+static __always_inline void name_device(struct drop *d, struct sk_buff *skb)
 {
-	static const char format[] = "%ps";
 	struct net_device *dev = BPF_CORE_READ(skb, dev);
 
-	bpf_snprintf(d->symbol, sizeof(d->symbol), format, &location, sizeof(location));
 	if (dev)
 		bpf_probe_read_kernel_str(d->device, sizeof(d->device), dev->name);
 }
@@ -245,7 +247,7 @@ int drops_kfree_skb(__u64 *ctx)
 	d = bpf_map_lookup_elem(&drops, &k);
 	if (!d) {
 		fresh.first_ns = now;
-		name_place(&fresh, skb, k.location);
+		name_device(&fresh, skb);
 		bpf_map_update_elem(&drops, &k, &fresh, BPF_NOEXIST);
 		d = bpf_map_lookup_elem(&drops, &k);
 		if (!d) {
@@ -256,5 +258,20 @@ int drops_kfree_skb(__u64 *ctx)
 	__sync_fetch_and_add(&d->packets, packets);
 	__sync_fetch_and_add(&d->bytes, bytes);
 	d->last_ns = now;
+	return 0;
+}
+
+/* A line for each entry: the place as a number, and by its function. */
+SEC("iter/bpf_map_elem")
+int drops_places(struct bpf_iter__bpf_map_elem *ctx)
+{
+	static const char format[] = "%llx %pB\n";
+	struct drop_key *k = ctx->key;
+	__u64 args[2];
+
+	if (!k)
+		return 0;
+	args[0] = args[1] = k->location;
+	bpf_seq_printf(ctx->meta->seq, format, sizeof(format), args, sizeof(args));
 	return 0;
 }

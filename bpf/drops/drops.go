@@ -32,11 +32,12 @@ type Options struct {
 // in.
 type Sink = func(cgroup uint64, ev *event.Event)
 
-// Probe is the loaded maps and the program.
+// Probe is the loaded maps and programs.
 type Probe struct {
 	options  Options
 	objects  objectObjects
-	link     link.Link
+	links    []link.Link
+	places   *link.Iter
 	clock    *bpf.Clock
 	losses   bpf.Losses
 	hooks    []string
@@ -54,7 +55,7 @@ type Probe struct {
 const defaultInterval = time.Second
 
 var needs = []bpf.Need{
-	{Feature: "bpf_snprintf", MinKernel: "5.13", Has: bpf.HasHelper("snprintf")},
+	{Feature: "iterators that print", MinKernel: "5.9", Has: bpf.HasHelper("seq_printf")},
 }
 
 // Open loads the probe and attaches it. It gives a *bpf.NotSupportedError where the kernel is too old.
@@ -108,10 +109,15 @@ func (p *Probe) load() error {
 		return fmt.Errorf("load drops: %w", err)
 	}
 	p.losses = bpf.NewLosses(p.objects.Losses, &p.objects)
-	p.link, err = link.AttachTracing(link.TracingOptions{Program: p.objects.DropsKfreeSkb})
+	if p.places, err = link.AttachIter(link.IterOptions{Program: p.objects.DropsPlaces, Map: p.objects.Drops}); err != nil {
+		return fmt.Errorf("attach %s: %w", p.objects.DropsPlaces, err)
+	}
+	p.links = append(p.links, p.places)
+	drops, err := link.AttachTracing(link.TracingOptions{Program: p.objects.DropsKfreeSkb})
 	if err != nil {
 		return fmt.Errorf("attach %s: %w", p.objects.DropsKfreeSkb, err)
 	}
+	p.links = append(p.links, drops)
 	return nil
 }
 
@@ -172,8 +178,8 @@ func (p *Probe) Programs() []bpf.Program { return bpf.Programs(&p.objects) }
 // Close detaches and unloads everything, after Run has returned.
 func (p *Probe) Close() error {
 	var errs []error
-	if p.link != nil {
-		errs = append(errs, p.link.Close())
+	for _, l := range p.links {
+		errs = append(errs, l.Close())
 	}
 	return errors.Join(append(errs, p.objects.Close())...)
 }

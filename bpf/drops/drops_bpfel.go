@@ -19,7 +19,6 @@ type objectDrop struct {
 	Bytes   uint64
 	FirstNs uint64
 	LastNs  uint64
-	Symbol  [64]int8
 	Device  [16]int8
 }
 
@@ -47,6 +46,7 @@ const (
 	objectMapLosses         = "losses"
 	objectMapScopeCgroups   = "scope_cgroups"
 	objectProgDropsKfreeSkb = "drops_kfree_skb"
+	objectProgDropsPlaces   = "drops_places"
 	objectVarConsumed       = "consumed"
 	objectVarHasReason      = "has_reason"
 	objectVarHasReceiver    = "has_receiver"
@@ -95,6 +95,7 @@ type objectSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectProgramSpecs struct {
 	DropsKfreeSkb *ebpf.ProgramSpec `ebpf:"drops_kfree_skb"`
+	DropsPlaces   *ebpf.ProgramSpec `ebpf:"drops_places"`
 }
 
 // objectMapSpecs contains maps before they are loaded into the kernel.
@@ -165,11 +166,13 @@ type objectVariables struct {
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectPrograms struct {
 	DropsKfreeSkb *ebpf.Program `ebpf:"drops_kfree_skb"`
+	DropsPlaces   *ebpf.Program `ebpf:"drops_places"`
 }
 
 func (p *objectPrograms) Close() error {
 	return _ObjectClose(
 		p.DropsKfreeSkb,
+		p.DropsPlaces,
 	)
 }
 

@@ -17,6 +17,7 @@ const idle = time.Minute
 // Run reports to sink until ctx ends: each interval, what has been dropped in it. One goroutine at a time calls sink.
 func (p *Probe) Run(ctx context.Context, sink Sink) error {
 	w := &walker{probe: p, decoder: newDecoder(p.clock, p.reasons), seen: map[objectDropKey]uint64{}}
+	w.places.open = p.places.Open
 	wake := time.NewTimer(bpf.Until(p.options.Interval))
 	defer wake.Stop()
 	for {
@@ -71,7 +72,8 @@ type walker struct {
 	probe   *Probe
 	decoder *decoder
 	// seen are the packets of each drop that were last reported.
-	seen map[objectDropKey]uint64
+	seen   map[objectDropKey]uint64
+	places places
 }
 
 func (w *walker) walk(sink Sink) error {
@@ -94,8 +96,12 @@ func (w *walker) walk(sink Sink) error {
 	entries := p.objects.Drops.Iterate()
 	for entries.Next(&key, &value) {
 		if value.Packets != w.seen[key] {
+			location, err := w.places.name(key.Location)
+			if err != nil {
+				return err
+			}
 			w.seen[key] = value.Packets
-			ev := w.decoder.decode(&key, &value)
+			ev := w.decoder.decode(&key, &value, location)
 			ev.Time = now
 			sink(key.Cgroup, ev)
 		} else if value.LastNs < forget {

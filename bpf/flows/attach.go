@@ -18,7 +18,12 @@ type walks struct {
 // attach keeps every link in a variable that lives: the kernel detaches a program as its link is closed.
 func (p *Probe) attach() error {
 	o := &p.objects
-	for _, program := range []*ebpf.Program{o.TcpState, o.TcpReader} {
+	tracing := []*ebpf.Program{o.TcpState, o.TcpReader}
+	if o.Gone != nil {
+		// First: nothing is kept for a socket whose end is missed.
+		tracing = append([]*ebpf.Program{o.Gone}, tracing...)
+	}
+	for _, program := range tracing {
 		l, err := link.AttachTracing(link.TracingOptions{Program: program})
 		if err := p.keep(program, l, err); err != nil {
 			return err

@@ -27,7 +27,8 @@ type Options struct {
 	Interval time.Duration
 	// RingBytes is the size of the ring buffer, rounded up to a power of two; default 2 MiB.
 	RingBytes uint32
-	// MaxFlows bounds the flows of unconnected sockets, of IPv4 and of IPv6 each; default 131,072.
+	// MaxFlows bounds the flows of unconnected sockets, of IPv4 and of IPv6 each, and on Linux before 5.15 the TCP sockets;
+	// default 131,072.
 	MaxFlows uint32
 	// UDPIdle is how long a conversation without a connection may be silent before it counts as closed; default 30 s. It shrinks
 	// by itself as flows fill the room for them.
@@ -55,10 +56,17 @@ func (o Options) withDefaults() Options {
 // Time and Flow are filled; the names of node and pod are not.
 type Sink func(cgroup uint64, ev *event.Event)
 
+// objects are the loaded maps and programs.
+type objects struct {
+	objectObjects
+	// Gone is of the programs for older kernels only.
+	Gone *ebpf.Program `ebpf:"tcp_gone"`
+}
+
 // Probe is the loaded maps and programs.
 type Probe struct {
 	options Options
-	objects objectObjects
+	objects objects
 	links   []link.Link
 	walks   walks
 	ring    *bpf.Ring
@@ -95,11 +103,8 @@ func Open(ctx context.Context, o Options) (*Probe, error) {
 	return p, nil
 }
 
-// needs of the probe, the newest last: the kernel to have is then the one the error names.
 var needs = []bpf.Need{
 	{Feature: "BPF ring buffers", MinKernel: "5.8", Has: bpf.HasHelper("ringbuf_reserve")},
-	{Feature: "sockets of a process in BPF (bpf_sock_from_file)", MinKernel: "5.11", Has: bpf.HasHelper("sock_from_file")},
-	{Feature: "a plain cgroup pointer in sockets", MinKernel: "5.15", Has: bpf.HasMember("sock_cgroup_data", "cgroup")},
 }
 
 func (p *Probe) load() error {
@@ -111,7 +116,11 @@ func (p *Probe) load() error {
 	if err := bpf.Check(kernel, needs...); err != nil {
 		return err
 	}
-	spec, err := loadObject()
+	load := loadObject
+	if bpf.Older(kernel) {
+		load = loadOlder
+	}
+	spec, err := load()
 	if err != nil {
 		return fmt.Errorf("read flows: %w", err)
 	}
@@ -119,10 +128,16 @@ func (p *Probe) load() error {
 	spec.Maps[objectMapEvents].MaxEntries = p.options.RingBytes
 	spec.Maps[objectMapPacketFlows4].MaxEntries = p.options.MaxFlows
 	spec.Maps[objectMapPacketFlows6].MaxEntries = p.options.MaxFlows
-	if err := spec.LoadAndAssign(&p.objects, &ebpf.CollectionOptions{
-		Cache:           cache,
-		MapReplacements: p.options.Scope.Maps(),
-	}); err != nil {
+	if bpf.Older(kernel) {
+		spec.Maps[objectMapTcpSocks].MaxEntries = p.options.MaxFlows
+	}
+	options := &ebpf.CollectionOptions{Cache: cache, MapReplacements: p.options.Scope.Maps()}
+	if spec.Programs[olderProgTcpGone] == nil {
+		err = spec.LoadAndAssign(&p.objects.objectObjects, options)
+	} else {
+		err = spec.LoadAndAssign(&p.objects, options)
+	}
+	if err != nil {
 		return fmt.Errorf("load flows: %w", err)
 	}
 	p.losses = bpf.NewLosses(p.objects.Losses, &p.objects)
@@ -163,6 +178,6 @@ func (p *Probe) Close() error {
 	if p.ring != nil {
 		errs = append(errs, p.ring.Close())
 	}
-	errs = append(errs, p.objects.Close())
+	errs = append(errs, p.objects.Close(), p.objects.Gone.Close())
 	return errors.Join(errs...)
 }

@@ -6,14 +6,15 @@
  */
 #pragma once
 
+#include "file.h"
 #include "packets.h"
 #include "tcp.h"
 
 static __always_inline void found_tcp(struct sock *sk, struct task_struct *task, __u64 cgroup)
 {
-	struct tcp_rec *rec = bpf_sk_storage_get(&tcp_socks, sk, NULL, 0);
-	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
-	__u8 state = sk->__sk_common.skc_state;
+	struct tcp_rec *rec = kept_by_socket(tcp_socks, sk);
+	struct tcp_sock *tp = as_tcp(sk);
+	__u8 state = READ(sk, __sk_common.skc_state);
 	struct tcp_now n = {};
 
 	if (!tp || state == TCP_CLOSE)
@@ -29,8 +30,20 @@ static __always_inline void found_tcp(struct sock *sk, struct task_struct *task,
 	}
 	if (!rec->owner.pid)
 		own(&rec->owner, task);
+	if (state == TCP_LISTEN)
+		remember_listener(tp, &rec->owner, cgroup);
 }
 
+#ifdef OLDER_KERNEL
+static __always_inline void found_packets(struct sock *sk, struct task_struct *task, __u64 cgroup)
+{
+	struct bound k = { .cgroup = cgroup, .protocol = READ(sk, sk_protocol), .port = READ(sk, __sk_common.skc_num) };
+	struct owner o = {};
+
+	own(&o, task);
+	bpf_map_update_elem(&bound_owners, &k, &o, BPF_ANY);
+}
+#else
 static __always_inline void found_packets(struct sock *sk, struct task_struct *task, __u64 cgroup)
 {
 	struct packet_sock *s = bpf_sk_storage_get(&packet_socks, sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
@@ -45,36 +58,33 @@ static __always_inline void found_packets(struct sock *sk, struct task_struct *t
 	s->raw = sk->sk_type == SOCK_RAW;
 	own(&s->owner, task);
 }
+#endif
 
 SEC("iter/task_file")
 int older_walk(struct bpf_iter__task_file *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
-	struct socket *socket;
 	struct sock *sk;
 	__u64 cgroup;
 
 	if (!task || !file)
 		return 0;
-	socket = bpf_sock_from_file(file);
-	if (!socket)
-		return 0;
-	sk = socket->sk;
+	sk = file_sock(file);
 	if (!sk)
 		return 0;
-	if (sk->__sk_common.skc_family != AF_INET && sk->__sk_common.skc_family != AF_INET6)
+	if (READ(sk, __sk_common.skc_family) != AF_INET && READ(sk, __sk_common.skc_family) != AF_INET6)
 		return 0;
 	cgroup = sock_cgroup(sk);
 	if (!in_scope(cgroup))
 		return 0;
-	switch (sk->sk_protocol) {
+	switch (READ(sk, sk_protocol)) {
 	case IPPROTO_TCP:
 		found_tcp(sk, task, cgroup);
 		break;
 	case IPPROTO_MPTCP:
 		/* A kernel without MPTCP lacks the type: the loader cuts out what reads it. */
-		if (bpf_core_type_exists(struct mptcp_sock) && sk->__sk_common.skc_state == TCP_LISTEN)
+		if (bpf_core_type_exists(struct mptcp_sock) && READ(sk, __sk_common.skc_state) == TCP_LISTEN)
 			found_mptcp_listener(sk, task, cgroup);
 		break;
 	default:

@@ -100,6 +100,9 @@ func TestAnIdleSocketHasTheSameNumbersInBothLives(t *testing.T) {
 	tr.open(Options{})
 	for _, c := range []*bpftest.Cgroup{client, server} {
 		a, b := before[c], tr.current(c)
+		if bpftest.Older(t) {
+			b.SocketCookie = a.SocketCookie // such a kernel has none, so it is made by each trace
+		}
 		if a.SrcIsn != b.SrcIsn || a.DstIsn != b.DstIsn || !b.IsnValid || a.Observed != b.Observed || a.SocketCookie != b.SocketCookie {
 			t.Errorf("was %v, is %v", a, b)
 		}

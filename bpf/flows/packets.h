@@ -13,6 +13,9 @@
 #pragma once
 
 #include "flow.h"
+#ifdef OLDER_KERNEL
+#include "claim.h"
+#endif
 
 struct counts {
 	__u64 bytes_sent;
@@ -146,6 +149,39 @@ static __always_inline bool same_key(const struct flow_key *a, const struct flow
 	return x[2] == y[2] && x[3] == y[3] && x[4] == y[4] && x[0] == y[0] && x[1] == y[1];
 }
 
+static __always_inline __u64 now_or_so(void)
+{
+#ifdef OLDER_KERNEL
+	return bpf_ktime_get_ns();
+#else
+	return bpf_ktime_get_coarse_ns();
+#endif
+}
+
+/* What became of a change of state. */
+enum swap { SWAP_NO = 0, SWAP_YES, SWAP_BUSY };
+
+#ifdef OLDER_KERNEL
+static __always_inline enum swap swap_state(struct packet_flow *f, __u64 cookie, __u32 from, __u32 to)
+{
+	bool is;
+
+	/* Whoever holds it is about to change the state of a flow of the same socket. */
+	if (!take_claim(cookie))
+		return SWAP_BUSY;
+	is = f->state == from;
+	if (is)
+		f->state = to;
+	give_claim(cookie);
+	return is ? SWAP_YES : SWAP_NO;
+}
+#else
+static __always_inline enum swap swap_state(struct packet_flow *f, __u64 cookie, __u32 from, __u32 to)
+{
+	return __sync_val_compare_and_swap(&f->state, from, to) == from ? SWAP_YES : SWAP_NO;
+}
+#endif
+
 static __always_inline void count(struct packet_flow *f, const struct packet *p)
 {
 	if (p->out) {
@@ -155,7 +191,7 @@ static __always_inline void count(struct packet_flow *f, const struct packet *p)
 		__sync_fetch_and_add(&f->n.bytes_received, p->bytes);
 		__sync_fetch_and_add(&f->n.packets_received, p->count);
 	}
-	f->last_ns = bpf_ktime_get_coarse_ns();
+	f->last_ns = now_or_so();
 	if (f->state == FLOW_CLOSED) {
 		f->start_ns = bpf_ktime_get_ns();
 		f->state = FLOW_LIVE;
@@ -230,12 +266,20 @@ static __always_inline bool report_packets(struct packet_flow *f, const struct f
 	struct counts n;
 
 	/* A flow closes once, and nothing is said of it after: whoever reserves before that is heard before it. */
-	if (closes && __sync_val_compare_and_swap(&f->state, FLOW_LIVE, FLOW_CLOSED) != FLOW_LIVE)
-		return true;
+	if (closes) {
+		switch (swap_state(f, k->cookie, FLOW_LIVE, FLOW_CLOSED)) {
+		case SWAP_NO:
+			return true;
+		case SWAP_BUSY:
+			return false;
+		case SWAP_YES:
+			break;
+		}
+	}
 	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	if (!e) {
 		if (closes)
-			__sync_val_compare_and_swap(&f->state, FLOW_CLOSED, FLOW_LIVE);
+			swap_state(f, k->cookie, FLOW_CLOSED, FLOW_LIVE);
 		return false;
 	}
 	if (!closes && f->state != FLOW_LIVE) {
@@ -283,7 +327,7 @@ static __always_inline bool claim(struct packet_sock *s, const struct packet *p,
 
 	if (was != FLOW_EMPTY && was != FLOW_CLOSED)
 		return false;
-	if (__sync_val_compare_and_swap(&s->flow.state, was, FLOW_CLAIMED) != was)
+	if (swap_state(&s->flow, p->key.cookie, was, FLOW_CLAIMED) != SWAP_YES)
 		return false;
 	s->connected = connected(sk);
 	if (s->connected)
@@ -387,6 +431,39 @@ static __noinline void count_other(struct packet_sock *s, const struct packet *p
 	count_mapped(&packet_flows4, &k, s, p);
 }
 
+#ifdef OLDER_KERNEL
+/*
+ * Owners of sockets older than the trace: the walk that finds them cannot get at the storage of a socket, and its first packet does
+ * not know the socket's address. So they meet where the socket is bound: sockets of one container that share a port share this.
+ */
+struct bound {
+	__u64 cgroup;
+	__u32 protocol;
+	__u32 port;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct bound);
+	__type(value, struct owner);
+} bound_owners SEC(".maps");
+
+static __always_inline void look_for_owner(struct packet_sock *s, __u32 protocol, __u32 port)
+{
+	struct bound k = { .cgroup = s->cgroup, .protocol = protocol, .port = port };
+	struct owner *o;
+
+	if (s->owner.pid || s->born)
+		return;
+	o = bpf_map_lookup_elem(&bound_owners, &k);
+	if (o)
+		s->owner = *o;
+}
+#else
+static __always_inline void look_for_owner(struct packet_sock *s, __u32 protocol, __u32 port) {}
+#endif
+
 /* A socket's first packet: is it in scope, and older than us? */
 static __noinline struct packet_sock *adopt(struct __sk_buff *skb)
 {
@@ -409,6 +486,7 @@ static __noinline struct packet_sock *adopt(struct __sk_buff *skb)
 	}
 	s->cgroup = cgroup;
 	s->raw = sk->type == SOCK_RAW;
+	look_for_owner(s, sk->protocol, sk->src_port);
 	return s;
 }
 
@@ -637,11 +715,13 @@ SEC("iter/bpf_sk_storage_map")
 int packet_sk_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
 	struct packet_sock *s = ctx->value;
+	struct sock *sk = ctx->sk;
 
-	if (!s || !ctx->sk)
+	if (!s || !sk)
 		return 0;
 	if (s->flow.state != FLOW_LIVE || !in_scope(s->cgroup))
 		return 0;
+	look_for_owner(s, READ(sk, sk_protocol), READ(sk, __sk_common.skc_num));
 	walk_flow(&s->flow, &s->key, s->cgroup, &s->owner, !s->connected && idle(&s->flow));
 	return 0;
 }

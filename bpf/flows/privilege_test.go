@@ -32,16 +32,37 @@ func TestThreeCapabilitiesAreEnough(t *testing.T) {
 	cmd := bpftest.Child(t, "trace-self", c)
 	cmd.Env = append(cmd.Env, "ORB8_FLOWS_CGROUP="+c.Dir, "ORB8_FLOWS_ROOT="+bpftest.CgroupRoot(t))
 	cmd.SysProcAttr.Credential = &syscall.Credential{Uid: 65534, Gid: 65534}
-	cmd.SysProcAttr.AmbientCaps = []uintptr{unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_NET_ADMIN}
+	for _, c := range capabilities() {
+		cmd.SysProcAttr.AmbientCaps = append(cmd.SysProcAttr.AmbientCaps, uintptr(c))
+	}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 }
 
+// capabilities are those that the plugin gives a tracer, by the kernel's release.
+func capabilities() []uint {
+	all := []uint{unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_NET_ADMIN}
+	var u unix.Utsname
+	var major, minor int
+	if err := unix.Uname(&u); err != nil {
+		panic(err) // it has no other argument than that
+	}
+	if _, err := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor); err == nil && (major < 5 || major == 5 && minor < 11) {
+		all = append(all, unix.CAP_SYS_RESOURCE)
+	}
+	return all
+}
+
 // traceSelf traces this process's own connection and fails unless it sees it, whole.
 func traceSelf() error {
-	if err := onlyCapabilities(unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_NET_ADMIN); err != nil {
+	if err := onlyCapabilities(capabilities()...); err != nil {
+		return err
+	}
+	// As in a container, whatever limit the tests have.
+	const small = 64 << 10
+	if err := unix.Prlimit(0, unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: small, Max: small}, nil); err != nil {
 		return err
 	}
 	root := os.Getenv("ORB8_FLOWS_ROOT")

@@ -7,6 +7,7 @@
 
 #include "flow.h"
 #include "listener.h"
+#include "store.h"
 #include "tcpsock.h"
 
 struct tcp_rec {
@@ -39,19 +40,14 @@ enum isn {
 };
 
 /* BPF_F_CLONE: an accepted socket starts with its listener's record, and so with its owner. */
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
-	__type(key, int);
-	__type(value, struct tcp_rec);
-} tcp_socks SEC(".maps");
+STORE_BY_SOCKET(tcp_socks, BPF_F_CLONE, struct tcp_rec);
 
 static __always_inline void start_record(const struct sock *sk, const struct tcp_sock *tp, struct tcp_rec *rec,
 					 __u64 cgroup, __u8 role, __u64 now)
 {
 	rec->settled = 0;
 	rec->cgroup = cgroup;
-	rec->cookie = bpf_get_socket_cookie((void *)sk);
+	rec->cookie = tcp_cookie(sk, now);
 	rec->start_ns = now;
 	rec->bytes_sent = rec->bytes_received = 0;
 	rec->segs_out = rec->segs_in = 0;
@@ -127,15 +123,15 @@ static __always_inline bool report_tcp(const struct sock *sk, const struct tcp_s
 	e->cookie = rec->cookie;
 	e->time_ns = bpf_ktime_get_ns();
 	e->start_ns = rec->start_ns;
-	e->last_ns = tp->tcp_mstamp * 1000;
+	e->last_ns = READ(tp, tcp_mstamp) * 1000;
 	e->bytes_sent = rec->bytes_sent;
 	e->bytes_received = rec->bytes_received;
-	e->packets_sent = rec->segs_out = widen(!rec->state, rec->segs_out, tp->segs_out);
-	e->packets_received = rec->segs_in = widen(!rec->state, rec->segs_in, tp->segs_in);
+	e->packets_sent = rec->segs_out = widen(!rec->state, rec->segs_out, READ(tp, segs_out));
+	e->packets_received = rec->segs_in = widen(!rec->state, rec->segs_in, READ(tp, segs_in));
 	e->isn_local = rec->isn_local;
 	e->isn_remote = rec->isn_remote;
-	e->retransmits = tp->total_retrans;
-	srtt = tp->srtt_us >> 3;
+	e->retransmits = READ(tp, total_retrans);
+	srtt = READ(tp, srtt_us) >> 3;
 	e->srtt_us = srtt;
 	e->ends = rec->ends;
 	e->owner = rec->owner;
@@ -147,13 +143,20 @@ static __always_inline bool report_tcp(const struct sock *sk, const struct tcp_s
 	e->icmp_type = 0;
 	e->icmp_code = 0;
 	e->raw = 0;
+#ifdef OLDER_KERNEL
+	/* What was read since then may have been another socket's. */
+	if (phase != PHASE_CLOSED && rec->closed) {
+		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
+		return true;
+	}
+#endif
 	submit(e);
 	return true;
 }
 
 static __always_inline struct tcp_rec *make_record(const struct sock *sk)
 {
-	struct tcp_rec *rec = bpf_sk_storage_get(&tcp_socks, (void *)sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	struct tcp_rec *rec = keep_by_socket(tcp_socks, sk);
 
 	if (!rec)
 		count_loss(LOST_MAP);
@@ -169,17 +172,17 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 	bool found;
 
 	/* Also called for MPTCP, whose sockets are no tcp_sock; its subflows come by themselves. */
-	if (sk->sk_protocol != IPPROTO_TCP)
+	if (READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
 	/* A child that is being cloned has not got its own addresses yet. */
 	if (newstate == TCP_SYN_RECV)
 		return 0;
-	rec = bpf_sk_storage_get(&tcp_socks, (void *)sk, NULL, 0);
+	rec = kept_by_socket(tcp_socks, sk);
 	found = rec != NULL;
 	cgroup = sock_cgroup(sk);
 	if (!in_scope(cgroup))
 		return 0;
-	tp = bpf_skc_to_tcp_sock((void *)sk);
+	tp = as_tcp(sk);
 	if (!tp)
 		return 0;
 	if (!found) {
@@ -200,6 +203,7 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 	case TCP_LISTEN:
 		start_record(sk, tp, rec, cgroup, ROLE_UNKNOWN, 0);
 		read_owner(&rec->owner);
+		remember_listener(tp, &rec->owner, cgroup);
 		return 0;
 	case TCP_ESTABLISHED:
 		if (!found)
@@ -214,6 +218,10 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 	case TCP_CLOSE: {
 		__u8 state = oldstate;
 
+#ifdef OLDER_KERNEL
+		if (oldstate == TCP_LISTEN)
+			forget_listener(tp);
+#endif
 		if (oldstate == TCP_LISTEN || oldstate == TCP_CLOSE)
 			return 0;
 		if (!found)
@@ -221,7 +229,7 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 		else if (!known_port(&rec->ends))
 			read_tcp_ends(sk, tp, &rec->ends);
 		/* The socket proper closes where a stand-in enters TIME_WAIT: both FINs went through. */
-		if ((oldstate == TCP_FIN_WAIT2 || oldstate == TCP_CLOSING) && sk->__sk_common.skc_flags & SOCK_DONE_BIT)
+		if ((oldstate == TCP_FIN_WAIT2 || oldstate == TCP_CLOSING) && READ(sk, __sk_common.skc_flags) & SOCK_DONE_BIT)
 			state = TCP_TIME_WAIT;
 		if (!report_tcp(sk, tp, rec, PHASE_CLOSED, state, true))
 			count_loss(LOST_RING);
@@ -239,7 +247,7 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 SEC("tp_btf/tcp_rcv_space_adjust")
 int BPF_PROG(tcp_reader, struct sock *sk)
 {
-	struct tcp_rec *rec = bpf_sk_storage_get(&tcp_socks, sk, NULL, 0);
+	struct tcp_rec *rec = kept_by_socket(tcp_socks, sk);
 
 	if (!rec || rec->owner_final)
 		return 0;
@@ -247,34 +255,44 @@ int BPF_PROG(tcp_reader, struct sock *sk)
 	return 0;
 }
 
+#ifdef OLDER_KERNEL
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(tcp_gone, struct sock *sk)
+{
+	struct tcp_rec *rec = kept_by_socket(tcp_socks, sk);
+
+	if (!rec)
+		return 0;
+	/* A walk that reads the socket's memory this moment does not report what it finds. */
+	__sync_fetch_and_add(&rec->closed, 1);
+	drop(&tcp_socks, sk);
+	return 0;
+}
+#endif
+
 /*
  * tcp_mstamp is the time, in µs, of the newest segment either way. What came within a µs of the one before may not show
  * in it, so it stands for "no news" only once it is well past.
  */
 #define SETTLED_US 1000
 
-SEC("iter/bpf_sk_storage_map")
-int tcp_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
+static __always_inline int walk_tcp(struct tcp_rec *rec, struct sock *sk)
 {
-	struct tcp_rec *rec = ctx->value;
-	struct sock *sk = ctx->sk;
 	struct tcp_sock *tp;
 	__u64 newest;
 	__u8 state;
 
-	if (!rec || !sk)
-		return 0;
 	/* Not through bpf_skc_to_tcp_sock, which would look at the socket in other places, each a cache miss. */
 	newest = BPF_CORE_READ((struct tcp_sock *)sk, tcp_mstamp);
 	if (newest == rec->settled)
 		return 0;
-	state = sk->__sk_common.skc_state;
+	state = READ(sk, __sk_common.skc_state);
 	if (state == TCP_LISTEN || state == TCP_CLOSE || state == TCP_SYN_RECV)
 		return 0;
-	tp = bpf_skc_to_tcp_sock(sk);
+	tp = as_tcp(sk);
 	if (!tp)
 		return 0;
-	if (rec->state == state && (__u32)rec->segs_out == tp->segs_out && (__u32)rec->segs_in == tp->segs_in && rec->isn != ISN_DOUBTFUL) {
+	if (rec->state == state && (__u32)rec->segs_out == READ(tp, segs_out) && (__u32)rec->segs_in == READ(tp, segs_in) && rec->isn != ISN_DOUBTFUL) {
 		if (walk_ns / 1000 > newest + SETTLED_US)
 			rec->settled = newest;
 		return 0;
@@ -288,3 +306,28 @@ int tcp_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
 		count_loss(DEFERRED);
 	return 0;
 }
+
+#ifdef OLDER_KERNEL
+SEC("iter/bpf_map_elem")
+int tcp_walk(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct tcp_rec *rec = ctx->value;
+	struct sock **key = ctx->key;
+
+	if (!rec || !key)
+		return 0;
+	/* It may be dead by now, and its memory another socket's, which stays a TCP socket's meanwhile. Then rec->closed is set. */
+	return walk_tcp(rec, *key);
+}
+#else
+SEC("iter/bpf_sk_storage_map")
+int tcp_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct tcp_rec *rec = ctx->value;
+	struct sock *sk = ctx->sk;
+
+	if (!rec || !sk)
+		return 0;
+	return walk_tcp(rec, sk);
+}
+#endif

@@ -14,6 +14,7 @@ import (
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
+	"github.com/orb8-dev/kubectl-orb8/bpf/bpftest"
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
@@ -215,6 +216,10 @@ func TestTCPCountersAreTheKernelsOwn(t *testing.T) {
 }
 
 func TestSegmentsAreCountedBeyond32Bits(t *testing.T) {
+	bpftest.Root(t)
+	if bpftest.Older(t) {
+		t.Skip("by what a socket's descriptor leads to, which is nothing on this kernel")
+	}
 	tr := newTrace(t, Options{})
 	client, server := tr.wanted("client"), tr.wanted("server")
 	p := connect(tr, client, server, "127.0.0.1")

@@ -38,7 +38,12 @@ struct cgroup {
 };
 
 struct sock_cgroup_data {
-	struct cgroup *cgroup;
+	struct cgroup *cgroup; /* from Linux 5.15 on */
+};
+
+/* Before. */
+struct sock_cgroup_data___tagged {
+	__u64 val;
 };
 
 struct sock_common {
@@ -51,6 +56,9 @@ struct sock_common {
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
 	unsigned long skc_flags;
+	struct {
+		__s64 counter;
+	} skc_cookie;
 };
 
 struct sock {
@@ -58,6 +66,10 @@ struct sock {
 	__u16 sk_protocol;
 	__u16 sk_type;
 	struct sock_cgroup_data sk_cgrp_data;
+};
+
+struct sock___tagged {
+	struct sock_cgroup_data___tagged sk_cgrp_data;
 };
 
 struct inet_sock {
@@ -95,10 +107,19 @@ struct mptcp_sock {
 };
 
 struct socket {
+	struct file *file;
 	struct sock *sk;
 };
 
-struct file;
+struct inode {
+	unsigned short i_mode;
+	unsigned long i_ino;
+};
+
+struct file {
+	struct inode *f_inode;
+	void *private_data;
+};
 
 struct task_struct {
 	unsigned int flags;
@@ -107,7 +128,12 @@ struct task_struct {
 	char comm[16];
 };
 
-struct bpf_iter_meta;
+struct seq_file;
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+
 struct bpf_map;
 
 struct bpf_iter__bpf_sk_storage_map {
@@ -132,3 +158,11 @@ struct bpf_iter__task_file {
 };
 
 #pragma clang attribute pop
+
+/* Those that not all kernels have. */
+enum bpf_func_id {
+	BPF_FUNC_get_current_task_btf = 158,
+};
+
+/* Known at load, by the running kernel's types: the verifier cuts out what is for other kernels. */
+#define HAS_HELPER(name) bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_##name)

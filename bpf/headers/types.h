@@ -48,6 +48,9 @@ enum bpf_map_type {
 
 #define SOCK_RAW 3
 
+#define S_IFMT 0170000
+#define S_IFSOCK 0140000
+
 #define IPPROTO_ICMP 1
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Whose the connections of a listener are that is older than the trace and that no storage can be cloned from. */
+/* Whose the connections of a listener are where no storage is cloned from the listener's. */
 #pragma once
 
 #include "loss.h"
 #include "sock.h"
+#include "store.h"
 #include "tcpsock.h"
 
 /*
  * Owners of MPTCP listeners older than the trace, whose children have no record to be cloned from: by the kernel's record of
- * the bound port, which a listener and its children share.
+ * the bound port, which a listener and its children share. On older kernels nothing is cloned, so here are all listeners.
  */
 struct older_listener {
 	__u64 cgroup;
@@ -16,16 +17,22 @@ struct older_listener {
 };
 
 struct {
+#ifdef OLDER_KERNEL
+	/* A listener whose port the kernel has chosen has lost it by the time it is seen to close. */
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+#else
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 4096);
+#endif
 	__type(key, __u64); /* address of the struct inet_bind_bucket */
 	__type(value, struct older_listener);
 } older_listeners SEC(".maps");
 
 static __always_inline void inherit_owner(const struct tcp_sock *tp, struct owner *owner, __u64 cgroup)
 {
-	__u64 bucket = (__u64)tp->inet_conn.icsk_bind_hash;
+	__u64 bucket = (__u64)READ(tp, inet_conn.icsk_bind_hash);
 	struct older_listener *l = bpf_map_lookup_elem(&older_listeners, &bucket);
 
 	if (l && l->cgroup == cgroup)
@@ -34,14 +41,26 @@ static __always_inline void inherit_owner(const struct tcp_sock *tp, struct owne
 
 static __always_inline void forget_listener(const struct tcp_sock *tp)
 {
-	__u64 bucket = (__u64)tp->inet_conn.icsk_bind_hash;
+	__u64 bucket = (__u64)READ(tp, inet_conn.icsk_bind_hash);
 
 	bpf_map_delete_elem(&older_listeners, &bucket);
 }
 
+/* On older kernels: a listener that is not an MPTCP one. */
+static __always_inline void remember_listener(const struct tcp_sock *tp, const struct owner *owner, __u64 cgroup)
+{
+#ifdef OLDER_KERNEL
+	__u64 bucket = (__u64)READ(tp, inet_conn.icsk_bind_hash);
+	struct older_listener l = { .cgroup = cgroup, .owner = *owner };
+
+	if (bucket && bpf_map_update_elem(&older_listeners, &bucket, &l, BPF_ANY))
+		count_loss(LOST_MAP);
+#endif
+}
+
 static __always_inline void own(struct owner *o, struct task_struct *task)
 {
-	o->pid = task->tgid;
+	o->pid = READ(task, tgid);
 	BPF_CORE_READ_STR_INTO(&o->comm, task, group_leader, comm);
 }
 

@@ -7,6 +7,8 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
 
+#include "read.h"
+
 /* Both ends of a conversation. IPv4 is written as IPv4-mapped IPv6, in network order; ports in host order. */
 struct ends {
 	__u32 local[4];
@@ -27,9 +29,26 @@ enum role {
 	ROLE_GUESSED = 4, /* set beside one of the two where it is a guess */
 };
 
+/*
+ * The cgroup in a socket of before Linux 5.15; 0 where there is none: a lower bit is set in what is something else, or nothing
+ * since a program of the node has used cgroup v1's net_cls or net_prio.
+ */
+static __always_inline __u64 tagged_cgroup(const struct sock *sk)
+{
+	__u64 tagged = 0;
+
+	if (bpf_core_field_exists(struct sock_cgroup_data___tagged, val))
+		bpf_core_read(&tagged, sizeof(tagged), &((const struct sock___tagged *)sk)->sk_cgrp_data.val);
+	if (!tagged || tagged & 3)
+		return 0;
+	return BPF_CORE_READ((struct cgroup *)tagged, kn, id);
+}
+
 static __always_inline __u64 sock_cgroup(const struct sock *sk)
 {
-	return sk->sk_cgrp_data.cgroup->kn->id;
+	if (bpf_core_field_exists(struct sock_cgroup_data, cgroup))
+		return READ(READ(READ(sk, sk_cgrp_data.cgroup), kn), id);
+	return tagged_cgroup(sk);
 }
 
 static __always_inline bool known_port(const struct ends *e)
@@ -48,25 +67,25 @@ static __always_inline void keep_apart(void)
 
 static __always_inline void read_ends(const struct sock *sk, struct ends *e)
 {
-	if (sk->__sk_common.skc_family == AF_INET6) {
-		e->local[0] = sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[0];
-		e->local[1] = sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[1];
-		e->local[2] = sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[2];
-		e->local[3] = sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[3];
-		e->remote[0] = sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[0];
-		e->remote[1] = sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[1];
-		e->remote[2] = sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[2];
-		e->remote[3] = sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[3];
+	if (READ(sk, __sk_common.skc_family) == AF_INET6) {
+		e->local[0] = READ(sk, __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[0]);
+		e->local[1] = READ(sk, __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[1]);
+		e->local[2] = READ(sk, __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[2]);
+		e->local[3] = READ(sk, __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[3]);
+		e->remote[0] = READ(sk, __sk_common.skc_v6_daddr.in6_u.u6_addr32[0]);
+		e->remote[1] = READ(sk, __sk_common.skc_v6_daddr.in6_u.u6_addr32[1]);
+		e->remote[2] = READ(sk, __sk_common.skc_v6_daddr.in6_u.u6_addr32[2]);
+		e->remote[3] = READ(sk, __sk_common.skc_v6_daddr.in6_u.u6_addr32[3]);
 		keep_apart();
 	} else {
 		e->local[0] = e->local[1] = e->remote[0] = e->remote[1] = 0;
 		e->local[2] = e->remote[2] = bpf_htonl(0xffff);
-		e->local[3] = sk->__sk_common.skc_rcv_saddr;
-		e->remote[3] = sk->__sk_common.skc_daddr;
+		e->local[3] = READ(sk, __sk_common.skc_rcv_saddr);
+		e->remote[3] = READ(sk, __sk_common.skc_daddr);
 		keep_apart();
 	}
-	e->lport = sk->__sk_common.skc_num;
-	e->rport = bpf_ntohs(sk->__sk_common.skc_dport);
+	e->lport = READ(sk, __sk_common.skc_num);
+	e->rport = bpf_ntohs(READ(sk, __sk_common.skc_dport));
 }
 
 #define PF_KTHREAD 0x00200000
@@ -74,11 +93,19 @@ static __always_inline void read_ends(const struct sock *sk, struct ends *e)
 /* The process that runs now, by its main thread's name, which is the one that ps shows; false for a kernel thread. */
 static __always_inline bool read_owner(struct owner *o)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task;
 
-	if (task->flags & PF_KTHREAD)
-		return false;
-	o->pid = task->tgid;
+	if (!HAS_HELPER(get_current_task_btf)) {
+		task = (void *)bpf_get_current_task();
+		if (BPF_CORE_READ(task, flags) & PF_KTHREAD)
+			return false;
+		o->pid = BPF_CORE_READ(task, tgid);
+	} else {
+		task = bpf_get_current_task_btf();
+		if (task->flags & PF_KTHREAD)
+			return false;
+		o->pid = task->tgid;
+	}
 	BPF_CORE_READ_STR_INTO(&o->comm, task, group_leader, comm);
 	return true;
 }

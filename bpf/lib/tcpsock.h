@@ -4,6 +4,39 @@
 
 #include "sock.h"
 
+/* NULL for what is no TCP socket, or only stands in for one. */
+static __always_inline struct tcp_sock *as_tcp(const struct sock *sk)
+{
+#ifdef OLDER_KERNEL
+	__u8 state = READ(sk, __sk_common.skc_state);
+
+	if (READ(sk, sk_protocol) != IPPROTO_TCP || state == TCP_NEW_SYN_RECV || state == TCP_TIME_WAIT)
+		return NULL;
+	return (struct tcp_sock *)sk;
+#else
+	return bpf_skc_to_tcp_sock((void *)sk);
+#endif
+}
+
+/*
+ * What tells a socket from all others. Before Linux 5.12 nothing in a tracing program can give a socket its cookie: one that
+ * has none yet has what is made of its address and of when it was opened (0: unknown), beyond all cookies.
+ */
+static __always_inline __u64 tcp_cookie(const struct sock *sk, __u64 opened)
+{
+#ifdef OLDER_KERNEL
+	__u64 cookie = READ(sk, __sk_common.skc_cookie.counter), at = 0;
+
+	if (cookie)
+		return cookie;
+	/* The verifier forbids calculating with it; what is read is a number. */
+	bpf_probe_read_kernel(&at, sizeof(at), &sk);
+	return 1ULL << 52 | (at >> 6 & 0xffffff) << 28 | (opened >> 10 & 0xfffffff);
+#else
+	return bpf_get_socket_cookie((void *)sk);
+#endif
+}
+
 /* What a socket's counters say now. */
 struct tcp_now {
 	__u64 bytes_sent;
@@ -23,14 +56,14 @@ struct tcp_now {
 static __always_inline void read_counters(const struct tcp_sock *tp, const struct sock *sk, __u8 state, struct tcp_now *n)
 {
 	/* In this order, lest a retransmission under way be taken for new data: too little now is mended by the next read. */
-	__u64 sent = tp->bytes_sent;
-	__u64 retrans = tp->bytes_retrans;
-	__u64 received = tp->bytes_received;
-	__u64 acked = tp->bytes_acked;
-	__u32 una = tp->snd_una, nxt = tp->snd_nxt, rcv_nxt = tp->rcv_nxt;
-	bool fin_came = sk->__sk_common.skc_flags & SOCK_DONE_BIT;
+	__u64 sent = READ(tp, bytes_sent);
+	__u64 retrans = READ(tp, bytes_retrans);
+	__u64 received = READ(tp, bytes_received);
+	__u64 acked = READ(tp, bytes_acked);
+	__u32 una = READ(tp, snd_una), nxt = READ(tp, snd_nxt), rcv_nxt = READ(tp, rcv_nxt);
+	bool fin_came = READ(sk, __sk_common.skc_flags) & SOCK_DONE_BIT;
 	bool fin_sent = state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT && state != TCP_SYN_SENT &&
-			state != TCP_SYN_RECV && nxt == tp->write_seq;
+			state != TCP_SYN_RECV && nxt == READ(tp, write_seq);
 
 	n->bytes_sent = sent - retrans;
 	n->bytes_received = received - fin_came;
@@ -43,5 +76,5 @@ static __always_inline void read_tcp_ends(const struct sock *sk, const struct tc
 {
 	read_ends(sk, e);
 	/* skc_num is cleared before the state becomes CLOSE; inet_sport stays. Before connect has chosen, both are 0. */
-	e->lport = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
+	e->lport = bpf_ntohs(READ(tp, inet_conn.icsk_inet.inet_sport));
 }

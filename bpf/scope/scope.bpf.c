@@ -4,8 +4,7 @@
 /*
  * Hooks: tp_btf/cgroup_mkdir and tp_btf/cgroup_rmdir. They run as a cgroup of the v2 hierarchy is made, before it can hold
  * a process, so that a container is in scope from its first instruction however short it lives.
- * Minimum kernel: 5.12 (pointers to global functions; no memlock limit from 5.11, ring buffer from 5.8, BTF tracepoints
- * from 5.5, bounded loops from 5.3).
+ * Minimum kernel: 5.8 (ring buffer; global functions from 5.6, BTF tracepoints from 5.5, bounded loops from 5.3).
  * Rejected: inotify on the cgroup tree, which tells of a directory after the fact and needs a watch per directory; the
  * plain tracepoint, which needs a mounted tracefs and perf_event_open.
  */
@@ -79,13 +78,15 @@ static __always_inline __u32 hex(char c)
  * Takes one character of the path and says whether it ended the UID of a wanted pod: "pod", then 32 hex digits with
  * dashes (cgroupfs), underscores (systemd) or nothing (the configuration hash of a static pod) after the 8th, 12th, 16th
  * and 20th. It is a global function, with the parser's state in memory: so the verifier looks at it once, and not at all
- * its paths at each turn of the loop, which took a quarter of a second.
+ * its paths at each turn of the loop, which took a quarter of a second. Before Linux 5.12 such a function takes no pointer.
  */
-__noinline int pod_ends_at(struct scratch *s, char c)
+__noinline int pod_ends_at(__u32 character)
 {
-	struct pod_uid uid;
-	__u32 n, v;
+	__u32 n, v, zero = 0;
+	char c = character;
+	struct scratch *s;
 
+	s = bpf_map_lookup_elem(&scope_scratch, &zero);
 	if (!s)
 		return 0;
 	n = s->digits;
@@ -96,9 +97,7 @@ __noinline int pod_ends_at(struct scratch *s, char c)
 			s->prefix = 0;
 			if (v < 16 || c == '-' || c == '_')
 				return 0;
-			/* A key on the stack: before Linux 6.2 a key cannot lie in memory that a global function is given. */
-			uid = s->uid;
-			return bpf_map_lookup_elem(&scope_pods, &uid) != NULL;
+			return bpf_map_lookup_elem(&scope_pods, &s->uid) != NULL;
 		}
 		if (v < 16) {
 			__u32 i = (n >> 1) & 15;
@@ -134,7 +133,7 @@ static __always_inline bool names_wanted_pod(struct scratch *s)
 	for (i = 0; i < PATH_SIZE; i++) {
 		char c = s->event.path[i];
 
-		if (pod_ends_at(s, c))
+		if (pod_ends_at(c))
 			return true;
 		if (!c)
 			break;

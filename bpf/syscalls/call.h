@@ -72,11 +72,11 @@ struct task_struct___arm64 {
 static __always_inline __u32 abi_of(struct task_struct *task, long id)
 {
 	if (ON_X86) {
-		if (((struct task_struct___x86 *)task)->thread_info.status & TS_COMPAT)
+		if (READ((struct task_struct___x86 *)task, thread_info.status) & TS_COMPAT)
 			return ABI_32;
 		return id >= 0 && (id & X32_BIT) ? ABI_X32 : ABI_NATIVE;
 	}
-	return ((struct task_struct___arm64 *)task)->thread_info.flags & (1UL << TIF_32BIT) ? ABI_32 : ABI_NATIVE;
+	return READ((struct task_struct___arm64 *)task, thread_info.flags) & (1UL << TIF_32BIT) ? ABI_32 : ABI_NATIVE;
 }
 
 static __always_inline __u32 place_of(__u32 abi, long id)
@@ -92,8 +92,8 @@ static __always_inline __u32 place_of(__u32 abi, long id)
 static __always_inline long number_of(struct pt_regs *regs)
 {
 	if (ON_X86)
-		return ((struct pt_regs___x86 *)regs)->orig_ax;
-	return ((struct pt_regs___arm64 *)regs)->syscallno;
+		return READ((struct pt_regs___x86 *)regs, orig_ax);
+	return READ((struct pt_regs___arm64 *)regs, syscallno);
 }
 
 static __always_inline void read_args(__u64 args[ARGS], struct pt_regs *regs, __u32 abi)
@@ -102,30 +102,30 @@ static __always_inline void read_args(__u64 args[ARGS], struct pt_regs *regs, __
 		struct pt_regs___x86 *r = (void *)regs;
 
 		if (abi == ABI_32) {
-			args[0] = r->bx;
-			args[1] = r->cx;
-			args[2] = r->dx;
-			args[3] = r->si;
-			args[4] = r->di;
-			args[5] = r->bp;
+			args[0] = READ(r, bx);
+			args[1] = READ(r, cx);
+			args[2] = READ(r, dx);
+			args[3] = READ(r, si);
+			args[4] = READ(r, di);
+			args[5] = READ(r, bp);
 			return;
 		}
-		args[0] = r->di;
-		args[1] = r->si;
-		args[2] = r->dx;
-		args[3] = r->r10;
-		args[4] = r->r8;
-		args[5] = r->r9;
+		args[0] = READ(r, di);
+		args[1] = READ(r, si);
+		args[2] = READ(r, dx);
+		args[3] = READ(r, r10);
+		args[4] = READ(r, r8);
+		args[5] = READ(r, r9);
 	} else {
 		struct pt_regs___arm64 *r = (void *)regs;
 
 		/* At exit the first register holds the result. */
-		args[0] = r->orig_x0;
-		args[1] = r->regs[1];
-		args[2] = r->regs[2];
-		args[3] = r->regs[3];
-		args[4] = r->regs[4];
-		args[5] = r->regs[5];
+		args[0] = READ(r, orig_x0);
+		args[1] = READ(r, regs[1]);
+		args[2] = READ(r, regs[2]);
+		args[3] = READ(r, regs[3]);
+		args[4] = READ(r, regs[4]);
+		args[5] = READ(r, regs[5]);
 	}
 }
 

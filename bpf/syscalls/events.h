@@ -51,12 +51,7 @@ struct entry {
 	struct syscall_event event;
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct entry);
-} entries SEC(".maps");
+STORE_BY_TASK(entries, struct entry);
 
 /* Threads in a call whose entry found no memory. */
 struct {
@@ -235,6 +230,31 @@ static __always_inline void begin(struct syscall_event *e, struct task_struct *t
 		read_fd(&e->fd, task, e->args[c->fd_arg]);
 }
 
+#ifdef OLDER_KERNEL
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct task_struct___stack {
+	void *stack;
+};
+
+#pragma clang attribute pop
+
+/* Where on its stack the registers of a thread in a call lie, the same for all. Nothing in the kernel's types tells. */
+volatile __u64 registers_at;
+
+/* Whoever reads an iterator has got there by a call: so it is known before it is wanted. */
+static __always_inline void learn_registers(struct pt_regs *regs)
+{
+	__u64 at = 0;
+
+	if (registers_at)
+		return;
+	/* The verifier forbids calculating with it; what is read is a number. */
+	bpf_probe_read_kernel(&at, sizeof(at), &regs);
+	registers_at = at - (__u64)READ((struct task_struct___stack *)current_task(), stack);
+}
+#endif
+
 SEC("tp_btf/sys_enter")
 int BPF_PROG(call_enter, struct pt_regs *regs, long id)
 {
@@ -246,9 +266,12 @@ int BPF_PROG(call_enter, struct pt_regs *regs, long id)
 	__u32 place, abi;
 	__u8 yes = 1;
 
+#ifdef OLDER_KERNEL
+	learn_registers(regs);
+#endif
 	if (!observed(cgroup))
 		return 0;
-	task = bpf_get_current_task_btf();
+	task = current_task();
 	abi = abi_of(task, id);
 	place = place_of(abi, id);
 	c = bpf_map_lookup_elem(&calls, &place);
@@ -256,7 +279,7 @@ int BPF_PROG(call_enter, struct pt_regs *regs, long id)
 		return 0;
 	if ((c->flags & NO_RETURN) && (errors_only || min_ns))
 		return 0;
-	entry = bpf_task_storage_get(&entries, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	entry = keep_by_task(entries, task);
 	if (!entry) {
 		place = bpf_get_current_pid_tgid();
 		bpf_map_update_elem(&missed, &place, &yes, BPF_ANY);
@@ -294,8 +317,8 @@ int BPF_PROG(call_exit, struct pt_regs *regs, long ret)
 	if (!observed(cgroup))
 		return 0;
 	now = bpf_ktime_get_ns();
-	task = bpf_get_current_task_btf();
-	entry = bpf_task_storage_get(&entries, task, NULL, 0);
+	task = current_task();
+	entry = kept_by_task(entries, task);
 	if (entry && entry->running) {
 		e = &entry->event;
 		entry->running = 0;
@@ -358,7 +381,7 @@ struct css_set___call {
 };
 
 struct task_struct___call {
-	unsigned int __state;
+	unsigned int __state; /* from Linux 5.14 on */
 	unsigned int flags;
 	int pid;
 	int tgid;
@@ -366,7 +389,37 @@ struct task_struct___call {
 	char comm[16];
 };
 
+struct task_struct___state {
+	volatile long state; /* before */
+};
+
 #pragma clang attribute pop
+
+#ifdef OLDER_KERNEL
+static __always_inline bool sleeps(struct task_struct *task)
+{
+	if (bpf_core_field_exists(struct task_struct___call, __state))
+		return READ((struct task_struct___call *)task, __state) & SLEEPING;
+	return READ((struct task_struct___state *)task, state) & SLEEPING;
+}
+
+static __always_inline struct pt_regs *registers(struct task_struct *task)
+{
+	__u64 stack = (__u64)READ((struct task_struct___stack *)task, stack);
+
+	return stack && registers_at ? (void *)(stack + registers_at) : NULL;
+}
+#else
+static __always_inline bool sleeps(struct task_struct *task)
+{
+	return ((struct task_struct___call *)task)->__state & SLEEPING;
+}
+
+static __always_inline struct pt_regs *registers(struct task_struct *task)
+{
+	return (void *)bpf_task_pt_regs(task);
+}
+#endif
 
 /* Reports, once, the call in which a thread sleeps since before the trace. Where it began nobody knows. */
 static __always_inline void report_older(struct task_struct *task, struct entry *entry, struct syscall_event *e)
@@ -377,12 +430,14 @@ static __always_inline void report_older(struct task_struct *task, struct entry 
 	__u32 place;
 	long id;
 
-	if (min_ns || (entry && entry->told_older) || !(t->__state & SLEEPING) || (t->flags & PF_KTHREAD))
+	if (min_ns || (entry && entry->told_older) || !sleeps(task) || (t->flags & PF_KTHREAD))
 		return;
 	e->cgroup = BPF_CORE_READ(t, cgroups, dfl_cgrp, kn, id);
 	if (!in_scope(e->cgroup))
 		return;
-	regs = (void *)bpf_task_pt_regs(task);
+	regs = registers(task);
+	if (!regs)
+		return;
 	id = number_of(regs);
 	if (id < 0)
 		return; /* in a page fault */
@@ -391,7 +446,7 @@ static __always_inline void report_older(struct task_struct *task, struct entry 
 	c = bpf_map_lookup_elem(&calls, &place);
 	if (!c || !(c->flags & WANTED))
 		return;
-	entry = bpf_task_storage_get(&entries, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	entry = keep_by_task(entries, task);
 	if (!entry)
 		return; /* at the next walk */
 	if (entry->told_older || entry->running)
@@ -432,7 +487,7 @@ int call_walk(struct bpf_iter__task *ctx)
 	e = bpf_map_lookup_elem(&walked, &zero);
 	if (!e)
 		return 0;
-	entry = bpf_task_storage_get(&entries, task, NULL, 0);
+	entry = kept_by_task(entries, task);
 	if (!entry || !entry->running) {
 		/* One that has an entry has been seen to begin a call: it is in none. */
 		if (!entry || !entry->event.time_ns)
@@ -453,3 +508,12 @@ int call_walk(struct bpf_iter__task *ctx)
 	send_event(e);
 	return 0;
 }
+
+#ifdef OLDER_KERNEL
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(call_gone, struct task_struct *task)
+{
+	drop(&entries, task);
+	return 0;
+}
+#endif

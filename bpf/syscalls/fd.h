@@ -29,11 +29,6 @@ struct path {
 	struct dentry *dentry;
 };
 
-struct inode {
-	unsigned short i_mode;
-	unsigned long i_ino;
-};
-
 struct file___fd {
 	struct path f_path;
 	struct inode *f_inode;
@@ -42,8 +37,6 @@ struct file___fd {
 
 #pragma clang attribute pop
 
-#define S_IFMT 0170000
-#define S_IFSOCK 0140000
 #define S_IFIFO 0010000
 
 enum fd_kind { FD_UNKNOWN = 0, FD_FILE, FD_PIPE, FD_SOCKET };
@@ -66,7 +59,7 @@ struct fd_name {
 
 static __always_inline void read_fd(struct fd_name *out, struct task_struct *task, __u64 n)
 {
-	struct fdtable *table = ((struct task_struct___files *)task)->files->fdt;
+	struct fdtable *table = READ(READ((struct task_struct___files *)task, files), fdt);
 	struct file___fd *file = NULL;
 	struct socket *socket;
 	struct inode *inode;
@@ -74,9 +67,9 @@ static __always_inline void read_fd(struct fd_name *out, struct task_struct *tas
 	__u32 fd = n;
 	__u16 mode;
 
-	if ((__s32)fd < 0 || fd >= table->max_fds)
+	if ((__s32)fd < 0 || fd >= READ(table, max_fds))
 		return;
-	if (bpf_probe_read_kernel(&file, sizeof(file), table->fd + fd) || !file)
+	if (bpf_probe_read_kernel(&file, sizeof(file), READ(table, fd) + fd) || !file)
 		return;
 	inode = BPF_CORE_READ(file, f_inode);
 	mode = BPF_CORE_READ(inode, i_mode) & S_IFMT;

@@ -17,7 +17,7 @@ import (
 
 // Summary is the loaded maps and programs of the totals.
 type Summary struct {
-	objects   summaryObjects
+	objects   summaryAll
 	links     []link.Link
 	clock     *bpf.Clock
 	table     *table
@@ -40,6 +40,12 @@ type summaryObjects struct {
 	Losses *ebpf.Map `ebpf:"losses"`
 
 	Generation *ebpf.Variable `ebpf:"scope_generation"`
+}
+
+// summaryAll are those, and the program for older kernels only that drops what is kept for a thread.
+type summaryAll struct {
+	summaryObjects
+	Gone *ebpf.Program `ebpf:"sum_gone"`
 }
 
 func (o *summaryObjects) Close() error {
@@ -76,7 +82,12 @@ func (s *Summary) load(o Options) (err error) {
 	if o.MaxTotals != 0 {
 		spec.Maps[objectMapTotals].MaxEntries = o.MaxTotals
 	}
-	if err := spec.LoadAndAssign(&s.objects, options); err != nil {
+	if spec.Programs[olderProgSumGone] == nil {
+		err = spec.LoadAndAssign(&s.objects.summaryObjects, options)
+	} else {
+		err = spec.LoadAndAssign(&s.objects, options)
+	}
+	if err != nil {
 		return fmt.Errorf("load syscalls: %w", err)
 	}
 	s.unfollow = follow(o.Scope, s.objects.Generation)
@@ -85,7 +96,7 @@ func (s *Summary) load(o Options) (err error) {
 	if err := s.table.fill(s.objects.Calls); err != nil {
 		return err
 	}
-	s.links, s.hooks, err = attach(s.links, spec, s.objects.SumExit, s.objects.SumEnter)
+	s.links, s.hooks, err = attach(s.links, spec, s.objects.Gone, s.objects.SumExit, s.objects.SumEnter)
 	return err
 }
 
@@ -284,5 +295,5 @@ func (s *Summary) Close() error {
 	for _, l := range s.links {
 		errs = append(errs, l.Close())
 	}
-	return errors.Join(append(errs, s.objects.Close())...)
+	return errors.Join(append(errs, s.objects.Close(), s.objects.Gone.Close())...)
 }

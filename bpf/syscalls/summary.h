@@ -24,12 +24,7 @@ struct start {
 	__u64 place;
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct start);
-} starts SEC(".maps");
+STORE_BY_TASK(starts, struct start);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
@@ -111,7 +106,7 @@ int BPF_PROG(sum_enter, struct pt_regs *regs, long id)
 
 	if (!observed(cgroup))
 		return 0;
-	task = bpf_get_current_task_btf();
+	task = current_task();
 	place = place_of(abi_of(task, id), id);
 	c = bpf_map_lookup_elem(&calls, &place);
 	if (!c || !(c->flags & WANTED))
@@ -122,7 +117,7 @@ int BPF_PROG(sum_enter, struct pt_regs *regs, long id)
 			t->calls++;
 		return 0;
 	}
-	start = bpf_task_storage_get(&starts, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	start = keep_by_task(starts, task);
 	if (!start)
 		return 0; /* counted at the exit, as a call that is not timed */
 	start->place = place;
@@ -143,8 +138,8 @@ int BPF_PROG(sum_exit, struct pt_regs *regs, long ret)
 
 	if (!observed(cgroup))
 		return 0;
-	task = bpf_get_current_task_btf();
-	start = bpf_task_storage_get(&starts, task, NULL, 0);
+	task = current_task();
+	start = kept_by_task(starts, task);
 	if (start && start->ns) {
 		ns = bpf_ktime_get_ns() - start->ns;
 		start->ns = 0;
@@ -171,3 +166,12 @@ int BPF_PROG(sum_exit, struct pt_regs *regs, long ret)
 		t->errors++;
 	return 0;
 }
+
+#ifdef OLDER_KERNEL
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(sum_gone, struct task_struct *task)
+{
+	drop(&starts, task);
+	return 0;
+}
+#endif

@@ -4,8 +4,8 @@
 /*
  * Hooks: tp_btf/sys_enter and tp_btf/sys_exit, and iter/task for the calls that have not returned yet. They need neither
  * tracefs nor perf_event_open.
- * Minimum kernel: 5.11, for storage that goes with a task: a hash by thread would cost an insertion and a deletion a call;
- * 5.15 for iter/task, which reads the registers of sleeping tasks.
+ * Minimum kernel: 5.10, where they are built with OLDER_KERNEL: tp_btf/sched_process_exit then drops what is kept for a thread,
+ * and the registers of sleeping threads are looked for on their stacks. Else 5.15.
  * Rejected: the tracepoints of single calls (syscalls/sys_enter_openat), for they are attached one by one, by perf_event_open.
  */
 #include "kernel.h"
@@ -15,6 +15,8 @@
 
 #include "loss.h"
 #include "scope.h"
+#include "sock.h"
+#include "store.h"
 #include "observed.h"
 #include "call.h"
 #include "fd.h"

@@ -40,7 +40,7 @@ type Sink func(cgroup uint64, ev *event.Event)
 
 // Probe is the loaded maps and programs of single calls.
 type Probe struct {
-	objects   probeObjects
+	objects   probeAll
 	links     []link.Link
 	walk      *link.Iter
 	walking   sync.Mutex
@@ -71,14 +71,18 @@ type probeObjects struct {
 	WalkAll    *ebpf.Variable `ebpf:"walk_all"`
 }
 
+// probeAll are those, and the program for older kernels only that drops what is kept for a thread.
+type probeAll struct {
+	probeObjects
+	Gone *ebpf.Program `ebpf:"call_gone"`
+}
+
 func (o *probeObjects) Close() error {
 	return errors.Join(o.CallEnter.Close(), o.CallExit.Close(), o.CallWalk.Close(), o.Calls.Close(), o.Events.Close(), o.Losses.Close(), o.Missed.Close())
 }
 
 var needs = []bpf.Need{
 	{Feature: "BPF ring buffers", MinKernel: "5.8", Has: bpf.HasHelper("ringbuf_output")},
-	{Feature: "storage for tasks in tracing programs", MinKernel: "5.11", Has: bpf.HasHelper("task_storage_get")},
-	{Feature: "the registers of other tasks (bpf_task_pt_regs)", MinKernel: "5.15", Has: bpf.HasHelper("task_pt_regs")},
 }
 
 // Open loads the probe and attaches it. It gives a *bpf.NotSupportedError where the kernel is too old.
@@ -116,7 +120,12 @@ func (p *Probe) load(o Options) (err error) {
 			return fmt.Errorf("set %s: %w", name, err)
 		}
 	}
-	if err := spec.LoadAndAssign(&p.objects, options); err != nil {
+	if spec.Programs[olderProgCallGone] == nil {
+		err = spec.LoadAndAssign(&p.objects.probeObjects, options)
+	} else {
+		err = spec.LoadAndAssign(&p.objects, options)
+	}
+	if err != nil {
 		return fmt.Errorf("load syscalls: %w", err)
 	}
 	p.unfollow = follow(o.Scope, p.objects.Generation)
@@ -127,13 +136,16 @@ func (p *Probe) load(o Options) (err error) {
 	if err := p.table.fill(p.objects.Calls); err != nil {
 		return err
 	}
+	p.links, p.hooks, err = attach(p.links, spec, p.objects.Gone, p.objects.CallExit, p.objects.CallEnter)
+	if err != nil {
+		return err
+	}
 	if p.walk, err = link.AttachIter(link.IterOptions{Program: p.objects.CallWalk}); err != nil {
 		return fmt.Errorf("attach %s: %w", p.objects.CallWalk, err)
 	}
 	p.links = append(p.links, p.walk)
-	p.links, p.hooks, err = attach(p.links, spec, p.objects.CallExit, p.objects.CallEnter)
 	p.hooks = append([]string{"iter/task"}, p.hooks...)
-	return err
+	return nil
 }
 
 // read gives the programs and how to load them, where the kernel can.
@@ -146,23 +158,34 @@ func read(s *scope.Scope) (*ebpf.CollectionSpec, *ebpf.CollectionOptions, error)
 	if err := bpf.Check(kernel, needs...); err != nil {
 		return nil, nil, err
 	}
-	spec, err := loadObject()
+	load := loadObject
+	if bpf.Older(kernel) {
+		load = loadOlder
+	}
+	spec, err := load()
 	if err != nil {
 		return nil, nil, fmt.Errorf("read syscalls: %w", err)
 	}
 	return spec, &ebpf.CollectionOptions{Cache: cache, MapReplacements: s.Maps()}, nil
 }
 
-// attach attaches the program of the exits first: an entry is never seen without its exit.
-func attach(links []link.Link, spec *ebpf.CollectionSpec, exit, enter *ebpf.Program) ([]link.Link, []string, error) {
-	for _, program := range []*ebpf.Program{exit, enter} {
+// attach attaches the program of the exits before that of the entries: an entry is never seen without its exit. Before both, if
+// there is one, it attaches the program that drops what is kept for a thread.
+func attach(links []link.Link, spec *ebpf.CollectionSpec, gone, exit, enter *ebpf.Program) ([]link.Link, []string, error) {
+	hooks := []string{spec.Programs[objectProgCallEnter].SectionName, spec.Programs[objectProgCallExit].SectionName}
+	programs := []*ebpf.Program{exit, enter}
+	if gone != nil {
+		hooks = append([]string{spec.Programs[olderProgCallGone].SectionName}, hooks...)
+		programs = append([]*ebpf.Program{gone}, programs...)
+	}
+	for _, program := range programs {
 		l, err := link.AttachTracing(link.TracingOptions{Program: program})
 		if err != nil {
 			return links, nil, fmt.Errorf("attach %s: %w", program, err)
 		}
 		links = append(links, l)
 	}
-	return links, []string{spec.Programs[objectProgCallEnter].SectionName, spec.Programs[objectProgCallExit].SectionName}, nil
+	return links, hooks, nil
 }
 
 // Lost tells what was dropped since Open.
@@ -198,5 +221,5 @@ func (p *Probe) Close() error {
 	if p.ring != nil {
 		errs = append(errs, p.ring.Close())
 	}
-	return errors.Join(append(errs, p.objects.Close())...)
+	return errors.Join(append(errs, p.objects.Close(), p.objects.Gone.Close())...)
 }

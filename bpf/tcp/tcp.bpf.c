@@ -15,7 +15,7 @@
  * - tp_btf/tcp_rcv_space_adjust: runs in the process that reads from a connection, once to any effect.
  * - iter/bpf_sk_storage_map: each interval in which anything was sent again, reports what.
  * - iter/task_file: sockets older than the trace, and whose they are.
- * Minimum kernel: 5.15, as bpf/flows.
+ * Minimum kernel: 5.10, where they are built with OLDER_KERNEL (and the walk is iter/bpf_map_elem). Else 5.15, as bpf/flows.
  * Rejected: kprobes at tcp_reset and tcp_v4_send_reset, which some kernels are built without.
  */
 #include "kernel.h"
@@ -23,11 +23,16 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 
+#ifdef OLDER_KERNEL
+#include "claim.h"
+#endif
+#include "file.h"
 #include "listener.h"
 #include "loss.h"
 #include "ring.h"
 #include "scope.h"
 #include "sock.h"
+#include "store.h"
 #include "tcpsock.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -132,12 +137,7 @@ struct tcp_conn {
 };
 
 /* BPF_F_CLONE: an accepted socket starts with its listener's record, and so with its owner. */
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
-	__type(key, int);
-	__type(value, struct tcp_conn);
-} tcp_conns SEC(".maps");
+STORE_BY_SOCKET(tcp_conns, BPF_F_CLONE, struct tcp_conn);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -150,12 +150,12 @@ volatile __u64 retransmissions;
 
 static __always_inline struct tcp_conn *find(const struct sock *sk)
 {
-	return bpf_sk_storage_get(&tcp_conns, (void *)sk, NULL, 0);
+	return kept_by_socket(tcp_conns, sk);
 }
 
 static __always_inline struct tcp_conn *make(const struct sock *sk)
 {
-	struct tcp_conn *c = bpf_sk_storage_get(&tcp_conns, (void *)sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	struct tcp_conn *c = keep_by_socket(tcp_conns, sk);
 
 	if (!c)
 		count_loss(LOST_MAP);
@@ -166,7 +166,7 @@ static __always_inline struct tcp_conn *make(const struct sock *sk)
 static __always_inline void begin(const struct sock *sk, const struct tcp_sock *tp, struct tcp_conn *c, __u64 cgroup, __u8 role, __u64 now)
 {
 	c->ev.cgroup = cgroup;
-	c->ev.cookie = bpf_get_socket_cookie((void *)sk);
+	c->ev.cookie = tcp_cookie(sk, now);
 	c->ev.handshake_ns = 0;
 	c->ev.syn_retransmits = 0;
 	c->ev.syn_known = 0;
@@ -175,7 +175,7 @@ static __always_inline void begin(const struct sock *sk, const struct tcp_sock *
 	c->ev.flags = 0;
 	c->ev.role = role;
 	c->start_ns = now;
-	c->told = tp->total_retrans;
+	c->told = READ(tp, total_retrans);
 	c->again_state = 0;
 	c->owner_final = 0;
 	c->rst_state = 0;
@@ -195,16 +195,16 @@ static __always_inline void read_state(const struct sock *sk, const struct tcp_s
 	e->state = state;
 	e->bytes_sent = n.bytes_sent;
 	e->bytes_received = n.bytes_received;
-	e->retransmits = tp->total_retrans;
-	e->segs_out = tp->segs_out;
-	e->srtt_us = tp->srtt_us >> 3;
+	e->retransmits = READ(tp, total_retrans);
+	e->segs_out = READ(tp, segs_out);
+	e->srtt_us = READ(tp, srtt_us) >> 3;
 	if (e->srtt_us)
 		e->flags |= SRTT_VALID;
-	if (tp->snd_una != tp->snd_nxt)
+	if (READ(tp, snd_una) != READ(tp, snd_nxt))
 		e->flags |= UNANSWERED;
-	if (!s->sk_socket)
+	if (!READ(s, sk_socket))
 		e->flags |= NOT_HELD;
-	unread = tp->rcv_nxt - ((const struct tcp_sock___tcp *)tp)->copied_seq - ((sk->__sk_common.skc_flags & SOCK_DONE_BIT) != 0);
+	unread = READ(tp, rcv_nxt) - READ((const struct tcp_sock___tcp *)tp, copied_seq) - ((READ(sk, __sk_common.skc_flags) & SOCK_DONE_BIT) != 0);
 	e->unread = unread > 0 && state != TCP_SYN_SENT ? unread : 0;
 	if (e->role == ROLE_UNKNOWN && n.opened <= 1)
 		e->role = n.opened ? ROLE_ACTIVE : ROLE_PASSIVE;
@@ -232,7 +232,7 @@ static __always_inline void report_or_lose(struct tcp_conn *c, __u8 phase)
 
 static __always_inline void opened(const struct sock *sk, const struct tcp_sock *tp, struct tcp_conn *c, __u8 phase)
 {
-	c->ev.syn_retransmits = tp->total_retrans;
+	c->ev.syn_retransmits = READ(tp, total_retrans);
 	c->ev.syn_known = 1;
 	read_state(sk, tp, &c->ev, TCP_ESTABLISHED);
 	c->ev.duration_ns = 0;
@@ -245,9 +245,9 @@ static __always_inline bool orderly(const struct sock *sk, const struct tcp_sock
 	switch (state) {
 	case TCP_LAST_ACK:
 	case TCP_CLOSING:
-		return tp->snd_una == tp->write_seq;
+		return READ(tp, snd_una) == READ(tp, write_seq);
 	case TCP_FIN_WAIT2:
-		return sk->__sk_common.skc_flags & SOCK_DONE_BIT;
+		return READ(sk, __sk_common.skc_flags) & SOCK_DONE_BIT;
 	}
 	return false;
 }
@@ -281,6 +281,38 @@ static __always_inline __u32 icmp_error(const struct sock *sk)
 	return BPF_CORE_READ(e, ee.ee_errno);
 }
 
+#ifdef OLDER_KERNEL
+/* Sockets whose end is in doubt, by address: what is kept for a socket is dropped before we send the RST. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, struct tcp_conn);
+} doubtful SEC(".maps");
+
+/*
+ * The end's share of what was sent again. Where the walk is at it, the walk takes the rest, too: it looks at c->ended when it is
+ * done.
+ */
+static __always_inline __u32 tell_rest(struct tcp_conn *c, __u32 now)
+{
+	__u64 cookie = c->ev.cookie;
+	__u32 rest;
+
+	if (!take_claim(cookie))
+		return 0;
+	rest = now - c->told;
+	c->told = now;
+	give_claim(cookie);
+	return rest;
+}
+#else
+static __always_inline __u32 tell_rest(struct tcp_conn *c, __u32 now)
+{
+	return now - __sync_lock_test_and_set(&c->told, now);
+}
+#endif
+
 static __always_inline void ended(const struct sock *sk, const struct tcp_sock *tp, struct tcp_conn *c, __u8 state)
 {
 	const struct sock___tcp *s = (const void *)sk;
@@ -293,33 +325,31 @@ static __always_inline void ended(const struct sock *sk, const struct tcp_sock *
 		e->syn_retransmits = e->retransmits;
 		e->syn_known = c->start_ns != 0;
 	}
-	e->error = s->sk_err;
+	e->error = READ(s, sk_err);
 	if (!e->error && state == TCP_SYN_SENT && bpf_core_type_exists(struct sock_exterr_skb))
 		e->error = icmp_error(sk);
 	e->duration_ns = c->start_ns ? bpf_ktime_get_ns() - c->start_ns : 0;
-	if (sk->__sk_common.skc_flags & SOCK_LINGER_BIT && !s->sk_lingertime)
+	if (READ(sk, __sk_common.skc_flags) & SOCK_LINGER_BIT && !READ(s, sk_lingertime))
 		e->flags |= LINGER_ZERO;
 	if (c->rst_state == state)
 		e->flags |= RST_SENT;
 	c->ended = 1;
-	e->burst = e->retransmits - __sync_lock_test_and_set(&c->told, e->retransmits);
+	e->burst = tell_rest(c, e->retransmits);
 	if (e->burst)
 		report_or_lose(c, PHASE_RETRANSMITS);
 	e->burst = 0;
 	if (orderly(sk, tp, state))
 		e->flags |= ORDERLY;
 	if (may_abort(e)) {
-		struct task_struct *task = bpf_get_current_task_btf();
-
 		/* A program closes by itself: here nobody else has reason to. */
-		if (task->flags & PF_EXITING)
+		if (READ(current_task(), flags) & PF_EXITING)
 			e->flags |= EXITING;
 		if (!e->owner.pid)
 			read_owner(&e->owner);
 		c->pending = 1;
 		return;
 	}
-	if (e->flags & RST_CAME && (state == TCP_FIN_WAIT1 || state == TCP_FIN_WAIT2) && s->sk_shutdown & RCV_SHUTDOWN)
+	if (e->flags & RST_CAME && (state == TCP_FIN_WAIT1 || state == TCP_FIN_WAIT2) && READ(s, sk_shutdown) & RCV_SHUTDOWN)
 		e->flags |= DOUBTFUL;
 	report_or_lose(c, PHASE_ENDED);
 }
@@ -341,14 +371,14 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 	bool found;
 
 	/* Also called for MPTCP, whose sockets are no tcp_sock; its subflows come by themselves. */
-	if (sk->sk_protocol != IPPROTO_TCP)
+	if (READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
 	if (newstate != TCP_SYN_SENT && newstate != TCP_LISTEN && newstate != TCP_ESTABLISHED && newstate != TCP_CLOSE)
 		return 0;
 	cgroup = sock_cgroup(sk);
 	if (!in_scope(cgroup))
 		return 0;
-	tp = bpf_skc_to_tcp_sock((void *)sk);
+	tp = as_tcp(sk);
 	if (!tp)
 		return 0;
 	c = find(sk);
@@ -375,6 +405,7 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 	case TCP_LISTEN:
 		begin(sk, tp, c, cgroup, ROLE_UNKNOWN, 0);
 		read_owner(&c->ev.owner);
+		remember_listener(tp, &c->ev.owner, cgroup);
 		return 0;
 	case TCP_ESTABLISHED:
 		if (!found)
@@ -393,6 +424,10 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 		return 0;
 	}
 	/* TCP_CLOSE, which the kernel sets more than once at times. */
+#ifdef OLDER_KERNEL
+	if (oldstate == TCP_LISTEN)
+		forget_listener(tp);
+#endif
 	if (oldstate == TCP_LISTEN || oldstate == TCP_CLOSE)
 		return 0;
 	/* A child that dies before it is one has its listener's record. */
@@ -401,6 +436,8 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 
 		begin(sk, tp, c, cgroup, oldstate == TCP_SYN_RECV ? ROLE_PASSIVE : ROLE_UNKNOWN, 0);
 		c->ev.flags = flags;
+		if (!found && oldstate == TCP_SYN_RECV)
+			inherit_owner(tp, &c->ev.owner, cgroup);
 	}
 	ended(sk, tp, c, oldstate);
 	return 0;
@@ -417,7 +454,7 @@ int BPF_PROG(tcp_reset_came, struct sock *sk)
 		cgroup = sock_cgroup(sk);
 		if (!in_scope(cgroup))
 			return 0;
-		tp = bpf_skc_to_tcp_sock(sk);
+		tp = as_tcp(sk);
 		if (!tp)
 			return 0;
 		c = make(sk);
@@ -438,9 +475,20 @@ int BPF_PROG(tcp_reset_sent, struct sock *sk)
 	if (!sk)
 		return 0;
 	c = find(sk);
+#ifdef OLDER_KERNEL
+	if (!c) {
+		c = kept(&doubtful, sk);
+		if (c) {
+			c->ev.flags &= ~DOUBTFUL;
+			report_or_lose(c, PHASE_RESET_SENT);
+			drop(&doubtful, sk);
+		}
+		return 0;
+	}
+#endif
 	if (!c)
 		return 0;
-	state = sk->__sk_common.skc_state;
+	state = READ(sk, __sk_common.skc_state);
 	if (state != TCP_CLOSE) {
 		c->rst_state = state;
 		return 0;
@@ -460,12 +508,24 @@ int BPF_PROG(tcp_gone, struct sock *sk)
 {
 	struct tcp_conn *c = find(sk);
 
-	if (!c || !c->pending)
+	if (!c)
 		return 0;
-	/* A stand-in waits for the peer's FIN now; or data came, which a RST will answer. */
-	if (c->ev.state == TCP_FIN_WAIT2)
-		c->ev.flags |= DOUBTFUL;
-	settle(c);
+	if (c->pending) {
+		/* A stand-in waits for the peer's FIN now; or data came, which a RST will answer. */
+		if (c->ev.state == TCP_FIN_WAIT2)
+			c->ev.flags |= DOUBTFUL;
+		settle(c);
+	}
+#ifdef OLDER_KERNEL
+	if (c->ended && c->ev.flags & DOUBTFUL) {
+		__u64 key = (__u64)sk;
+
+		bpf_map_update_elem(&doubtful, &key, c, BPF_ANY);
+	}
+	/* A walk that reads the socket's memory this moment does not report what it finds. */
+	c->ended = 1;
+	drop(&tcp_conns, sk);
+#endif
 	return 0;
 }
 
@@ -482,16 +542,16 @@ int BPF_PROG(tcp_again, struct sock *sk)
 	if (!in_scope(cgroup))
 		return 0;
 	if (!c) {
-		tp = bpf_skc_to_tcp_sock(sk);
+		tp = as_tcp(sk);
 		if (!tp)
 			return 0;
 		c = make(sk);
 		if (!c)
 			return 0;
 		begin(sk, tp, c, cgroup, ROLE_UNKNOWN, 0);
-		c->told = tp->total_retrans - 1;
+		c->told = READ(tp, total_retrans) - 1;
 	}
-	c->again_state = sk->__sk_common.skc_state;
+	c->again_state = READ(sk, __sk_common.skc_state);
 	__sync_fetch_and_add(&retransmissions, 1);
 	return 0;
 }
@@ -508,6 +568,104 @@ int BPF_PROG(tcp_reader, struct sock *sk)
 	return 0;
 }
 
+static __always_inline bool to_walk(const struct tcp_conn *c, __u8 state)
+{
+	return !c->ended && state != TCP_LISTEN && state != TCP_CLOSE && state != TCP_SYN_RECV;
+}
+
+static __always_inline void fill_retransmits(const struct sock *sk, const struct tcp_sock *tp, const struct tcp_conn *c,
+					     struct tcp_event *e, __u8 state, __u32 told, __u32 now)
+{
+	*e = c->ev;
+	e->flags = 0;
+	if (!known_port(&e->ends))
+		read_tcp_ends(sk, tp, &e->ends);
+	read_state(sk, tp, e, c->again_state ? c->again_state : state);
+	e->retransmits = now;
+	e->burst = now - told;
+	e->phase = PHASE_RETRANSMITS;
+	e->time_ns = bpf_ktime_get_ns();
+	e->duration_ns = c->start_ns ? e->time_ns - c->start_ns : 0;
+}
+
+#ifdef OLDER_KERNEL
+
+/* The end found the walk at it: what the walk did not tell of, it tells now. */
+static __always_inline void tell_for_end(struct tcp_conn *c)
+{
+	__u64 cookie = c->ev.cookie;
+	struct tcp_event *e;
+	__u32 rest;
+
+	if (!c->ended || c->told == c->ev.retransmits || !try_claim(cookie))
+		return;
+	rest = c->ev.retransmits - c->told;
+	c->told = c->ev.retransmits;
+	give_claim(cookie);
+	if (!rest)
+		return;
+	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e) {
+		count_loss(LOST_RING);
+		return;
+	}
+	*e = c->ev;
+	e->burst = rest;
+	e->phase = PHASE_RETRANSMITS;
+	e->time_ns = bpf_ktime_get_ns();
+	submit_to(&events, e);
+}
+
+SEC("iter/bpf_map_elem")
+int tcp_walk(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct tcp_conn *c = ctx->value;
+	struct sock **key = ctx->key, *sk;
+	struct tcp_event *e;
+	struct tcp_sock *tp;
+	__u32 told, now;
+	__u64 cookie;
+	__u8 state;
+
+	if (!c || !key)
+		return 0;
+	/* It may be dead by now, and its memory another socket's, which stays a TCP socket's meanwhile. Then c->ended is set. */
+	sk = *key;
+	state = READ(sk, __sk_common.skc_state);
+	if (!to_walk(c, state))
+		return 0;
+	tp = as_tcp(sk);
+	if (!tp)
+		return 0;
+	told = c->told;
+	now = READ(tp, total_retrans);
+	if (now == told || !in_scope(c->ev.cgroup))
+		return 0;
+	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e) {
+		count_loss(DEFERRED);
+		return 0;
+	}
+	fill_retransmits(sk, tp, c, e, state, told, now);
+	cookie = c->ev.cookie;
+	if (!try_claim(cookie)) {
+		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
+		return 0; /* The end is at it. */
+	}
+	if (c->ended || c->told != told) {
+		give_claim(cookie);
+		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
+		return 0;
+	}
+	c->told = now;
+	give_claim(cookie);
+	submit_to(&events, e);
+	tell_for_end(c);
+	return 0;
+}
+
+#else
+
 SEC("iter/bpf_sk_storage_map")
 int tcp_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
@@ -518,12 +676,12 @@ int tcp_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
 	__u32 told, now;
 	__u8 state;
 
-	if (!c || !sk || c->ended)
+	if (!c || !sk)
 		return 0;
 	state = sk->__sk_common.skc_state;
-	if (state == TCP_LISTEN || state == TCP_CLOSE || state == TCP_SYN_RECV)
+	if (!to_walk(c, state))
 		return 0;
-	tp = bpf_skc_to_tcp_sock(sk);
+	tp = as_tcp(sk);
 	if (!tp)
 		return 0;
 	told = c->told;
@@ -539,26 +697,18 @@ int tcp_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
 		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
 		return 0;
 	}
-	*e = c->ev;
-	e->flags = 0;
-	if (!known_port(&e->ends))
-		read_tcp_ends(sk, tp, &e->ends);
-	read_state(sk, tp, e, c->again_state ? c->again_state : state);
-	e->retransmits = now;
-	e->burst = now - told;
-	e->phase = PHASE_RETRANSMITS;
-	e->time_ns = bpf_ktime_get_ns();
-	e->duration_ns = c->start_ns ? e->time_ns - c->start_ns : 0;
+	fill_retransmits(sk, tp, c, e, state, told, now);
 	submit_to(&events, e);
 	return 0;
 }
+
+#endif
 
 SEC("iter/task_file")
 int tcp_older(struct bpf_iter__task_file *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
-	struct socket *socket;
 	struct tcp_sock *tp;
 	struct tcp_conn *c;
 	struct sock *sk;
@@ -566,23 +716,20 @@ int tcp_older(struct bpf_iter__task_file *ctx)
 
 	if (!task || !file)
 		return 0;
-	socket = bpf_sock_from_file(file);
-	if (!socket)
-		return 0;
-	sk = socket->sk;
+	sk = file_sock(file);
 	if (!sk)
 		return 0;
-	if (sk->__sk_common.skc_family != AF_INET && sk->__sk_common.skc_family != AF_INET6)
+	if (READ(sk, __sk_common.skc_family) != AF_INET && READ(sk, __sk_common.skc_family) != AF_INET6)
 		return 0;
 	cgroup = sock_cgroup(sk);
 	if (!in_scope(cgroup))
 		return 0;
 	/* A kernel without MPTCP lacks the type: the loader cuts out what reads it. */
-	if (bpf_core_type_exists(struct mptcp_sock) && sk->sk_protocol == IPPROTO_MPTCP && sk->__sk_common.skc_state == TCP_LISTEN)
+	if (bpf_core_type_exists(struct mptcp_sock) && READ(sk, sk_protocol) == IPPROTO_MPTCP && READ(sk, __sk_common.skc_state) == TCP_LISTEN)
 		found_mptcp_listener(sk, task, cgroup);
-	if (sk->sk_protocol != IPPROTO_TCP || sk->__sk_common.skc_state == TCP_CLOSE)
+	if (READ(sk, sk_protocol) != IPPROTO_TCP || READ(sk, __sk_common.skc_state) == TCP_CLOSE)
 		return 0;
-	tp = bpf_skc_to_tcp_sock(sk);
+	tp = as_tcp(sk);
 	if (!tp)
 		return 0;
 	c = find(sk);
@@ -596,5 +743,7 @@ int tcp_older(struct bpf_iter__task_file *ctx)
 	}
 	if (!c->ev.owner.pid)
 		own(&c->ev.owner, task);
+	if (READ(sk, __sk_common.skc_state) == TCP_LISTEN)
+		remember_listener(tp, &c->ev.owner, cgroup);
 	return 0;
 }

@@ -53,11 +53,8 @@ type Probe struct {
 	doubts    atomic.Int64
 }
 
-// needs of the probe, the newest last: the kernel to have is then the one the error names.
 var needs = []bpf.Need{
 	{Feature: "BPF ring buffers", MinKernel: "5.8", Has: bpf.HasHelper("ringbuf_reserve")},
-	{Feature: "sockets of a process in BPF (bpf_sock_from_file)", MinKernel: "5.11", Has: bpf.HasHelper("sock_from_file")},
-	{Feature: "a plain cgroup pointer in sockets", MinKernel: "5.15", Has: bpf.HasMember("sock_cgroup_data", "cgroup")},
 }
 
 // Open loads the probe and attaches it. It gives a *bpf.NotSupportedError where the kernel is too old.
@@ -91,7 +88,11 @@ func (p *Probe) load() error {
 	if err := bpf.Check(kernel, needs...); err != nil {
 		return err
 	}
-	spec, err := loadObject()
+	load := loadObject
+	if bpf.Older(kernel) {
+		load = loadOlder
+	}
+	spec, err := load()
 	if err != nil {
 		return fmt.Errorf("read tcp: %w", err)
 	}

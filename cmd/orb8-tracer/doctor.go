@@ -29,6 +29,17 @@ var wanted = []struct {
 	{"BPF", unix.CAP_BPF},
 	{"PERFMON", unix.CAP_PERFMON},
 	{"NET_ADMIN", unix.CAP_NET_ADMIN},
+	{sysResource, unix.CAP_SYS_RESOURCE},
+}
+
+// sysResource is wanted on Linux before 5.11 only, which counts maps as memory that the process has locked.
+const sysResource = "SYS_RESOURCE"
+
+// takesSysResource says whether the kernel of a release such as "5.10.0-32-cloud-amd64" does.
+func takesSysResource(release string) bool {
+	var major, minor int
+	_, err := fmt.Sscanf(release, "%d.%d", &major, &minor)
+	return err == nil && (major < 5 || major == 5 && minor < 11)
 }
 
 // doctor examines the node, prints the report and stays until it is told to go.
@@ -37,7 +48,7 @@ func doctor(ctx context.Context, getenv func(string) string, stdout io.Writer) e
 	r.Version, r.Kernel, r.Arch = version.Version(), kernelRelease(), machine()
 	_, err := os.Stat("/sys/kernel/btf/vmlinux")
 	r.BTF = err == nil
-	if r.Granted, r.Missing, err = capabilities("/proc/self/status"); err != nil {
+	if r.Granted, r.Missing, err = capabilities("/proc/self/status", r.Kernel); err != nil {
 		return err
 	}
 	if _, err := fmt.Fprintln(stdout, r.Line()); err != nil {
@@ -58,8 +69,8 @@ func cgroupMount(getenv func(string) string) string {
 	return defaultCgroupMount
 }
 
-// capabilities tells which of the wanted ones a process has, by its status file (proc_pid_status(5)).
-func capabilities(status string) (granted, missing []string, err error) {
+// capabilities tells which of those wanted on a kernel a process has, by its status file (proc_pid_status(5)).
+func capabilities(status, kernel string) (granted, missing []string, err error) {
 	b, err := os.ReadFile(status)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read own capabilities: %w", err)
@@ -71,6 +82,9 @@ func capabilities(status string) (granted, missing []string, err error) {
 		return nil, nil, fmt.Errorf("read own capabilities: no CapEff in %s", status)
 	}
 	for _, c := range wanted {
+		if c.name == sysResource && !takesSysResource(kernel) {
+			continue
+		}
 		if mask&(1<<c.number) != 0 {
 			granted = append(granted, c.name)
 		} else {

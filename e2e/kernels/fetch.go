@@ -23,7 +23,7 @@ type Kernel struct {
 
 // Kernels are those that are tried, the oldest first.
 var Kernels = []Kernel{
-	{"5.10", "amd64", false},
+	{"5.10", "amd64", true},
 	{"6.1", "amd64", true},
 	{"6.12", "amd64", true},
 	{"6.1", "arm64", true},

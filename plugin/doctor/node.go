@@ -12,7 +12,7 @@ import (
 )
 
 // Floor is the oldest Linux release that probes load on.
-const Floor = "5.15"
+const Floor = "5.10"
 
 // platforms are kinds of nodes that run no privileged pods, whatever is granted.
 var platforms = []struct {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/version"
 
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
@@ -49,6 +51,21 @@ const (
 // PERFMON lets them read kernel memory, NET_ADMIN attaches them to cgroups' packets.
 var Capabilities = []corev1.Capability{"BPF", "PERFMON", "NET_ADMIN"}
 
+// SysResource is what they need besides on Linux before 5.11, which counts their maps as memory that the tracer has locked:
+// to lift the limit of that.
+const SysResource corev1.Capability = "SYS_RESOURCE"
+
+var chargesToCgroups = version.MustParseGeneric("5.11")
+
+// CapabilitiesFor gives what a tracer is granted on a node whose kernel has this release. Where that is not known, no more than
+// on others.
+func CapabilitiesFor(kernel string) []corev1.Capability {
+	if v, err := version.ParseGeneric(kernel); err == nil && v.LessThan(chargesToCgroups) {
+		return append(slices.Clone(Capabilities), SysResource)
+	}
+	return Capabilities
+}
+
 // Spec is all that decides what one node's tracer Job looks like.
 type Spec struct {
 	// Session is the session's id: lower-case letters and digits, unique per run of the plugin.
@@ -58,6 +75,8 @@ type Spec struct {
 	// Attempt counts the Jobs for this node in this session, from 0.
 	Attempt int
 	Node    string
+	// Kernel is the release of the node's kernel; empty: Create asks for it.
+	Kernel string
 
 	Image            string
 	ImagePullPolicy  corev1.PullPolicy
@@ -180,7 +199,7 @@ func (s *Spec) securityContext() *corev1.SecurityContext {
 	}
 	sc.Privileged = ptr(false)
 	sc.AllowPrivilegeEscalation = ptr(false)
-	sc.Capabilities = &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}, Add: Capabilities}
+	sc.Capabilities = &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}, Add: CapabilitiesFor(s.Kernel)}
 	return sc
 }
 

@@ -30,6 +30,7 @@ func TestTheJobIsWhatTheGoldenFilesSay(t *testing.T) {
 	privileged := spec()
 	privileged.Privileged, privileged.Attempt = true, 2
 	for name, s := range map[string]*Spec{"job": spec(), "job-privileged": privileged} {
+		s.Kernel = "5.11.0"
 		t.Run(name, func(t *testing.T) {
 			got, err := yaml.Marshal(s.Job())
 			if err != nil {
@@ -49,6 +50,37 @@ func TestTheJobIsWhatTheGoldenFilesSay(t *testing.T) {
 				t.Errorf("-want +got (go test ./plugin/launch -update writes it anew):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestOnlyOldKernelsTakeAnotherCapability(t *testing.T) {
+	for kernel, more := range map[string]bool{
+		"5.10.0-32-cloud-amd64": true, "5.4.0-1-generic": true, "5.11.0": false, "5.15.0-1-gke": false, "6.1.0-18-cloud-arm64": false,
+		"6.18.44-fc-v769": false, "": false, "custom": false,
+	} {
+		s := spec()
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: s.Node}}
+		node.Status.NodeInfo.KernelVersion = kernel
+		client := fake.NewClientset(node)
+		l := New(t.Context(), client, s.Namespace, s.Session)
+		defer l.Close()
+		if err := l.Create(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+		job, err := client.BatchV1().Jobs(s.Namespace).Get(t.Context(), s.JobName(), metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []corev1.Capability{"BPF", "PERFMON", "NET_ADMIN"}
+		if more {
+			want = append(want, "SYS_RESOURCE")
+		}
+		if diff := cmp.Diff(want, job.Spec.Template.Spec.Containers[0].SecurityContext.Capabilities.Add); diff != "" {
+			t.Errorf("Linux %q: -want +got:\n%s", kernel, diff)
+		}
+	}
+	if len(Capabilities) != 3 {
+		t.Errorf("%v: the list was changed", Capabilities)
 	}
 }
 

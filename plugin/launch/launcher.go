@@ -142,6 +142,12 @@ func (l *Launcher) event(e *corev1.Event) {
 
 // Create makes the Job.
 func (l *Launcher) Create(ctx context.Context, spec *Spec) error {
+	if spec.Kernel == "" {
+		// Who may not read nodes gets a tracer without what only old kernels take, which says what it lacks.
+		if node, err := l.client.CoreV1().Nodes().Get(ctx, spec.Node, metav1.GetOptions{}); err == nil {
+			spec.Kernel = node.Status.NodeInfo.KernelVersion
+		}
+	}
 	_, err := l.client.BatchV1().Jobs(spec.Namespace).Create(ctx, spec.Job(), metav1.CreateOptions{})
 	switch {
 	case apierrors.IsAlreadyExists(err): // a request that was sent twice

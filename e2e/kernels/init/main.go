@@ -18,8 +18,10 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kernels/console"
 )
 
-// least are the capabilities of a tracer's container, by capabilities(7).
-var least = []int{unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_NET_ADMIN}
+// known are the capabilities that a command may be left with, by capabilities(7).
+var known = map[string]int{
+	"BPF": unix.CAP_BPF, "PERFMON": unix.CAP_PERFMON, "NET_ADMIN": unix.CAP_NET_ADMIN, "SYS_RESOURCE": unix.CAP_SYS_RESOURCE,
+}
 
 func main() {
 	if err := run(); err != nil {
@@ -66,9 +68,9 @@ func run() error {
 	return lines.Err()
 }
 
-// perform runs a command and returns its exit code. One that begins with "least" has a tracer's capabilities only.
+// perform runs a command and returns its exit code. One that begins with "with=BPF,PERFMON" has those capabilities only.
 func perform(args []string) int {
-	restricted := args[0] == "least"
+	names, restricted := strings.CutPrefix(args[0], "with=")
 	if restricted {
 		args = args[1:]
 	}
@@ -80,7 +82,7 @@ func perform(args []string) int {
 		// What is dropped is dropped for this thread, and ends with it.
 		runtime.LockOSThread()
 		if restricted {
-			if err := drop(); err != nil {
+			if err := drop(strings.Split(names, ",")); err != nil {
 				done <- err
 				return
 			}
@@ -94,10 +96,18 @@ func perform(args []string) int {
 	return cmd.ProcessState.ExitCode()
 }
 
-// drop takes all but the least capabilities from the bounding set: a program that root executes then has no more than that.
-func drop() error {
+// drop takes all but the named capabilities from the bounding set: a program that root executes then has no more than those.
+func drop(allBut []string) error {
+	var left []int
+	for _, name := range allBut {
+		number, ok := known[name]
+		if !ok {
+			return fmt.Errorf("capability %q is not known here", name)
+		}
+		left = append(left, number)
+	}
 	for c := 0; c <= 63; c++ {
-		if slices.Contains(least, c) {
+		if slices.Contains(left, c) {
 			continue
 		}
 		if err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(c), 0, 0, 0); err == unix.EINVAL {

@@ -1,0 +1,36 @@
+//go:build linux
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+func TestCapabilitiesAreThoseThatTheKernelTakes(t *testing.T) {
+	status := filepath.Join(t.TempDir(), "status")
+	// BPF and SYS_RESOURCE, by capabilities(7).
+	if err := os.WriteFile(status, []byte("Name:\torb8-tracer\nCapEff:\t0000008001000000\nCapBnd:\t0\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for kernel, old := range map[string]bool{
+		"5.10.0-32-cloud-amd64": true, "4.19.0": true, "5.11.0": false, "5.15.0-1-gke": false, "6.1.0-18-cloud-arm64": false, "": false,
+	} {
+		granted, missing, err := capabilities(status, kernel)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"BPF"}
+		if old {
+			want = append(want, "SYS_RESOURCE")
+		}
+		if !slices.Equal(granted, want) || !slices.Equal(missing, []string{"PERFMON", "NET_ADMIN"}) {
+			t.Errorf("Linux %q: granted %v, missing %v", kernel, granted, missing)
+		}
+	}
+	if _, _, err := capabilities(filepath.Join(t.TempDir(), "none"), ""); err == nil {
+		t.Error("no error without a status file")
+	}
+}
