@@ -37,8 +37,8 @@ var chosen = map[string]string{
 		"TestICMPErrorsAreToldApartFromResets|TestRetransmitsOfAnIntervalAreOneEvent|TestConnectionsOlderThanTheTraceAreToldOfWithTheirProcess",
 }
 
-// chosenOlder are those besides, of what only the programs for older kernels have.
-var chosenOlder = map[string]string{"flows": "|TestOnOlderKernels.*"}
+// chosenOlder are those besides of what only the programs for older kernels have.
+const chosenOlder = "|TestOnOlderKernels.*"
 
 // TestEveryProbeOnEveryKernel has a tracer load everything with a tracer's capabilities, and runs the probes' own tests, in
 // virtual machines with other kernels and on the one that runs.
@@ -157,7 +157,7 @@ func fill(t *testing.T, k Kernel, root string) (folders []string) {
 			build(folder+".test", "test", "-c", "./bpf/"+folder)
 			wanted := or(chosen[folder], "Test.*")
 			if len(capabilities(k)) > len(launch.Capabilities) {
-				wanted += chosenOlder[folder]
+				wanted += chosenOlder
 			}
 			plan += fmt.Sprintf("%s /%s.test -test.v -test.run ^(%s)$\n", folder, folder, wanted)
 		}
