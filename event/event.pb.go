@@ -836,6 +836,7 @@ type Event struct {
 	//	*Event_Exec
 	//	*Event_Syscall
 	//	*Event_SyscallSummary
+	//	*Event_Resources
 	Kind          isEvent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1008,6 +1009,15 @@ func (x *Event) GetSyscallSummary() *SyscallSummary {
 	return nil
 }
 
+func (x *Event) GetResources() *Resources {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_Resources); ok {
+			return x.Resources
+		}
+	}
+	return nil
+}
+
 type isEvent_Kind interface {
 	isEvent_Kind()
 }
@@ -1048,6 +1058,10 @@ type Event_SyscallSummary struct {
 	SyscallSummary *SyscallSummary `protobuf:"bytes,24,opt,name=syscall_summary,json=syscallSummary,proto3,oneof"`
 }
 
+type Event_Resources struct {
+	Resources *Resources `protobuf:"bytes,25,opt,name=resources,proto3,oneof"`
+}
+
 func (*Event_Flow) isEvent_Kind() {}
 
 func (*Event_Lost) isEvent_Kind() {}
@@ -1065,6 +1079,8 @@ func (*Event_Exec) isEvent_Kind() {}
 func (*Event_Syscall) isEvent_Kind() {}
 
 func (*Event_SyscallSummary) isEvent_Kind() {}
+
+func (*Event_Resources) isEvent_Kind() {}
 
 // Flow is one conversation between two endpoints. A tracer sends a half: the end named by observed, with that end's
 // counters. The viewer joins the halves it gets into one Flow with both.
@@ -2575,11 +2591,614 @@ func (x *SyscallSummary) GetId() string {
 	return ""
 }
 
+// Resources is what one container uses of its node, and what it waits for. Amounts are cumulative as the kernel has them, those of programs since the
+// trace began to look at the container; what is named percent, millis or a quantile is of the last interval. Absent is not known there.
+type Resources struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Same for all events of one container.
+	Id             string             `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	IntervalMicros *uint64            `protobuf:"varint,2,opt,name=interval_micros,json=intervalMicros,proto3,oneof" json:"interval_micros,omitempty"`
+	Cpu            *ResourcesCPU      `protobuf:"bytes,3,opt,name=cpu,proto3" json:"cpu,omitempty"`
+	RunQueue       *ResourcesRunQueue `protobuf:"bytes,4,opt,name=run_queue,json=runQueue,proto3" json:"run_queue,omitempty"`
+	Memory         *ResourcesMemory   `protobuf:"bytes,5,opt,name=memory,proto3" json:"memory,omitempty"`
+	Pressure       *ResourcesPressure `protobuf:"bytes,6,opt,name=pressure,proto3" json:"pressure,omitempty"`
+	// Absent where the kernel charges no block I/O to the container.
+	Io            *ResourcesIO `protobuf:"bytes,7,opt,name=io,proto3" json:"io,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Resources) Reset() {
+	*x = Resources{}
+	mi := &file_event_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Resources) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Resources) ProtoMessage() {}
+
+func (x *Resources) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Resources.ProtoReflect.Descriptor instead.
+func (*Resources) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Resources) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Resources) GetIntervalMicros() uint64 {
+	if x != nil && x.IntervalMicros != nil {
+		return *x.IntervalMicros
+	}
+	return 0
+}
+
+func (x *Resources) GetCpu() *ResourcesCPU {
+	if x != nil {
+		return x.Cpu
+	}
+	return nil
+}
+
+func (x *Resources) GetRunQueue() *ResourcesRunQueue {
+	if x != nil {
+		return x.RunQueue
+	}
+	return nil
+}
+
+func (x *Resources) GetMemory() *ResourcesMemory {
+	if x != nil {
+		return x.Memory
+	}
+	return nil
+}
+
+func (x *Resources) GetPressure() *ResourcesPressure {
+	if x != nil {
+		return x.Pressure
+	}
+	return nil
+}
+
+func (x *Resources) GetIo() *ResourcesIO {
+	if x != nil {
+		return x.Io
+	}
+	return nil
+}
+
+// ResourcesCPU is processor time, user and system.
+type ResourcesCPU struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Micros      *uint64                `protobuf:"varint,1,opt,name=micros,proto3,oneof" json:"micros,omitempty"`
+	Millis      *uint64                `protobuf:"varint,2,opt,name=millis,proto3,oneof" json:"millis,omitempty"`
+	LimitMillis *uint64                `protobuf:"varint,3,opt,name=limit_millis,json=limitMillis,proto3,oneof" json:"limit_millis,omitempty"`
+	// Enforcement periods in which the container ran, those in which it had used up its quota, and how long it then stood still.
+	Periods          *uint64 `protobuf:"varint,4,opt,name=periods,proto3,oneof" json:"periods,omitempty"`
+	ThrottledPeriods *uint64 `protobuf:"varint,5,opt,name=throttled_periods,json=throttledPeriods,proto3,oneof" json:"throttled_periods,omitempty"`
+	ThrottledMicros  *uint64 `protobuf:"varint,6,opt,name=throttled_micros,json=throttledMicros,proto3,oneof" json:"throttled_micros,omitempty"`
+	ThrottledPercent *uint64 `protobuf:"varint,7,opt,name=throttled_percent,json=throttledPercent,proto3,oneof" json:"throttled_percent,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *ResourcesCPU) Reset() {
+	*x = ResourcesCPU{}
+	mi := &file_event_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResourcesCPU) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResourcesCPU) ProtoMessage() {}
+
+func (x *ResourcesCPU) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResourcesCPU.ProtoReflect.Descriptor instead.
+func (*ResourcesCPU) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ResourcesCPU) GetMicros() uint64 {
+	if x != nil && x.Micros != nil {
+		return *x.Micros
+	}
+	return 0
+}
+
+func (x *ResourcesCPU) GetMillis() uint64 {
+	if x != nil && x.Millis != nil {
+		return *x.Millis
+	}
+	return 0
+}
+
+func (x *ResourcesCPU) GetLimitMillis() uint64 {
+	if x != nil && x.LimitMillis != nil {
+		return *x.LimitMillis
+	}
+	return 0
+}
+
+func (x *ResourcesCPU) GetPeriods() uint64 {
+	if x != nil && x.Periods != nil {
+		return *x.Periods
+	}
+	return 0
+}
+
+func (x *ResourcesCPU) GetThrottledPeriods() uint64 {
+	if x != nil && x.ThrottledPeriods != nil {
+		return *x.ThrottledPeriods
+	}
+	return 0
+}
+
+func (x *ResourcesCPU) GetThrottledMicros() uint64 {
+	if x != nil && x.ThrottledMicros != nil {
+		return *x.ThrottledMicros
+	}
+	return 0
+}
+
+func (x *ResourcesCPU) GetThrottledPercent() uint64 {
+	if x != nil && x.ThrottledPercent != nil {
+		return *x.ThrottledPercent
+	}
+	return 0
+}
+
+// ResourcesRunQueue is how often a container's tasks left a processor, and how long they had waited for one.
+type ResourcesRunQueue struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Runs          *uint64                `protobuf:"varint,1,opt,name=runs,proto3,oneof" json:"runs,omitempty"`
+	DelayMicros   *uint64                `protobuf:"varint,2,opt,name=delay_micros,json=delayMicros,proto3,oneof" json:"delay_micros,omitempty"`
+	P50Nanos      *uint64                `protobuf:"varint,3,opt,name=p50_nanos,json=p50Nanos,proto3,oneof" json:"p50_nanos,omitempty"`
+	P95Nanos      *uint64                `protobuf:"varint,4,opt,name=p95_nanos,json=p95Nanos,proto3,oneof" json:"p95_nanos,omitempty"`
+	P99Nanos      *uint64                `protobuf:"varint,5,opt,name=p99_nanos,json=p99Nanos,proto3,oneof" json:"p99_nanos,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResourcesRunQueue) Reset() {
+	*x = ResourcesRunQueue{}
+	mi := &file_event_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResourcesRunQueue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResourcesRunQueue) ProtoMessage() {}
+
+func (x *ResourcesRunQueue) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResourcesRunQueue.ProtoReflect.Descriptor instead.
+func (*ResourcesRunQueue) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ResourcesRunQueue) GetRuns() uint64 {
+	if x != nil && x.Runs != nil {
+		return *x.Runs
+	}
+	return 0
+}
+
+func (x *ResourcesRunQueue) GetDelayMicros() uint64 {
+	if x != nil && x.DelayMicros != nil {
+		return *x.DelayMicros
+	}
+	return 0
+}
+
+func (x *ResourcesRunQueue) GetP50Nanos() uint64 {
+	if x != nil && x.P50Nanos != nil {
+		return *x.P50Nanos
+	}
+	return 0
+}
+
+func (x *ResourcesRunQueue) GetP95Nanos() uint64 {
+	if x != nil && x.P95Nanos != nil {
+		return *x.P95Nanos
+	}
+	return 0
+}
+
+func (x *ResourcesRunQueue) GetP99Nanos() uint64 {
+	if x != nil && x.P99Nanos != nil {
+		return *x.P99Nanos
+	}
+	return 0
+}
+
+type ResourcesMemory struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Bytes           *uint64                `protobuf:"varint,1,opt,name=bytes,proto3,oneof" json:"bytes,omitempty"`
+	WorkingSetBytes *uint64                `protobuf:"varint,2,opt,name=working_set_bytes,json=workingSetBytes,proto3,oneof" json:"working_set_bytes,omitempty"`
+	LimitBytes      *uint64                `protobuf:"varint,3,opt,name=limit_bytes,json=limitBytes,proto3,oneof" json:"limit_bytes,omitempty"`
+	// Of the limit, the working set.
+	Percent       *uint64 `protobuf:"varint,4,opt,name=percent,proto3,oneof" json:"percent,omitempty"`
+	PeakBytes     *uint64 `protobuf:"varint,5,opt,name=peak_bytes,json=peakBytes,proto3,oneof" json:"peak_bytes,omitempty"`
+	OomKills      *uint64 `protobuf:"varint,6,opt,name=oom_kills,json=oomKills,proto3,oneof" json:"oom_kills,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResourcesMemory) Reset() {
+	*x = ResourcesMemory{}
+	mi := &file_event_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResourcesMemory) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResourcesMemory) ProtoMessage() {}
+
+func (x *ResourcesMemory) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResourcesMemory.ProtoReflect.Descriptor instead.
+func (*ResourcesMemory) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ResourcesMemory) GetBytes() uint64 {
+	if x != nil && x.Bytes != nil {
+		return *x.Bytes
+	}
+	return 0
+}
+
+func (x *ResourcesMemory) GetWorkingSetBytes() uint64 {
+	if x != nil && x.WorkingSetBytes != nil {
+		return *x.WorkingSetBytes
+	}
+	return 0
+}
+
+func (x *ResourcesMemory) GetLimitBytes() uint64 {
+	if x != nil && x.LimitBytes != nil {
+		return *x.LimitBytes
+	}
+	return 0
+}
+
+func (x *ResourcesMemory) GetPercent() uint64 {
+	if x != nil && x.Percent != nil {
+		return *x.Percent
+	}
+	return 0
+}
+
+func (x *ResourcesMemory) GetPeakBytes() uint64 {
+	if x != nil && x.PeakBytes != nil {
+		return *x.PeakBytes
+	}
+	return 0
+}
+
+func (x *ResourcesMemory) GetOomKills() uint64 {
+	if x != nil && x.OomKills != nil {
+		return *x.OomKills
+	}
+	return 0
+}
+
+// ResourcesPressure is pressure stall information: time in which some, or all, of a container's tasks waited.
+type ResourcesPressure struct {
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	CpuSomeMicros     *uint64                `protobuf:"varint,1,opt,name=cpu_some_micros,json=cpuSomeMicros,proto3,oneof" json:"cpu_some_micros,omitempty"`
+	CpuSomePercent    *uint64                `protobuf:"varint,2,opt,name=cpu_some_percent,json=cpuSomePercent,proto3,oneof" json:"cpu_some_percent,omitempty"`
+	MemorySomeMicros  *uint64                `protobuf:"varint,3,opt,name=memory_some_micros,json=memorySomeMicros,proto3,oneof" json:"memory_some_micros,omitempty"`
+	MemorySomePercent *uint64                `protobuf:"varint,4,opt,name=memory_some_percent,json=memorySomePercent,proto3,oneof" json:"memory_some_percent,omitempty"`
+	MemoryFullMicros  *uint64                `protobuf:"varint,5,opt,name=memory_full_micros,json=memoryFullMicros,proto3,oneof" json:"memory_full_micros,omitempty"`
+	MemoryFullPercent *uint64                `protobuf:"varint,6,opt,name=memory_full_percent,json=memoryFullPercent,proto3,oneof" json:"memory_full_percent,omitempty"`
+	IoSomeMicros      *uint64                `protobuf:"varint,7,opt,name=io_some_micros,json=ioSomeMicros,proto3,oneof" json:"io_some_micros,omitempty"`
+	IoSomePercent     *uint64                `protobuf:"varint,8,opt,name=io_some_percent,json=ioSomePercent,proto3,oneof" json:"io_some_percent,omitempty"`
+	IoFullMicros      *uint64                `protobuf:"varint,9,opt,name=io_full_micros,json=ioFullMicros,proto3,oneof" json:"io_full_micros,omitempty"`
+	IoFullPercent     *uint64                `protobuf:"varint,10,opt,name=io_full_percent,json=ioFullPercent,proto3,oneof" json:"io_full_percent,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *ResourcesPressure) Reset() {
+	*x = ResourcesPressure{}
+	mi := &file_event_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResourcesPressure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResourcesPressure) ProtoMessage() {}
+
+func (x *ResourcesPressure) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResourcesPressure.ProtoReflect.Descriptor instead.
+func (*ResourcesPressure) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ResourcesPressure) GetCpuSomeMicros() uint64 {
+	if x != nil && x.CpuSomeMicros != nil {
+		return *x.CpuSomeMicros
+	}
+	return 0
+}
+
+func (x *ResourcesPressure) GetCpuSomePercent() uint64 {
+	if x != nil && x.CpuSomePercent != nil {
+		return *x.CpuSomePercent
+	}
+	return 0
+}
+
+func (x *ResourcesPressure) GetMemorySomeMicros() uint64 {
+	if x != nil && x.MemorySomeMicros != nil {
+		return *x.MemorySomeMicros
+	}
+	return 0
+}
+
+func (x *ResourcesPressure) GetMemorySomePercent() uint64 {
+	if x != nil && x.MemorySomePercent != nil {
+		return *x.MemorySomePercent
+	}
+	return 0
+}
+
+func (x *ResourcesPressure) GetMemoryFullMicros() uint64 {
+	if x != nil && x.MemoryFullMicros != nil {
+		return *x.MemoryFullMicros
+	}
+	return 0
+}
+
+func (x *ResourcesPressure) GetMemoryFullPercent() uint64 {
+	if x != nil && x.MemoryFullPercent != nil {
+		return *x.MemoryFullPercent
+	}
+	return 0
+}
+
+func (x *ResourcesPressure) GetIoSomeMicros() uint64 {
+	if x != nil && x.IoSomeMicros != nil {
+		return *x.IoSomeMicros
+	}
+	return 0
+}
+
+func (x *ResourcesPressure) GetIoSomePercent() uint64 {
+	if x != nil && x.IoSomePercent != nil {
+		return *x.IoSomePercent
+	}
+	return 0
+}
+
+func (x *ResourcesPressure) GetIoFullMicros() uint64 {
+	if x != nil && x.IoFullMicros != nil {
+		return *x.IoFullMicros
+	}
+	return 0
+}
+
+func (x *ResourcesPressure) GetIoFullPercent() uint64 {
+	if x != nil && x.IoFullPercent != nil {
+		return *x.IoFullPercent
+	}
+	return 0
+}
+
+// ResourcesIO is the requests that block devices have done for a container.
+type ResourcesIO struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	ReadRequests *uint64                `protobuf:"varint,1,opt,name=read_requests,json=readRequests,proto3,oneof" json:"read_requests,omitempty"`
+	ReadBytes    *uint64                `protobuf:"varint,2,opt,name=read_bytes,json=readBytes,proto3,oneof" json:"read_bytes,omitempty"`
+	// From the making of each request to its end; and of that, from when the device had it.
+	ReadMicros        *uint64 `protobuf:"varint,3,opt,name=read_micros,json=readMicros,proto3,oneof" json:"read_micros,omitempty"`
+	ReadDeviceMicros  *uint64 `protobuf:"varint,4,opt,name=read_device_micros,json=readDeviceMicros,proto3,oneof" json:"read_device_micros,omitempty"`
+	ReadP50Nanos      *uint64 `protobuf:"varint,5,opt,name=read_p50_nanos,json=readP50Nanos,proto3,oneof" json:"read_p50_nanos,omitempty"`
+	ReadP99Nanos      *uint64 `protobuf:"varint,6,opt,name=read_p99_nanos,json=readP99Nanos,proto3,oneof" json:"read_p99_nanos,omitempty"`
+	WriteRequests     *uint64 `protobuf:"varint,7,opt,name=write_requests,json=writeRequests,proto3,oneof" json:"write_requests,omitempty"`
+	WriteBytes        *uint64 `protobuf:"varint,8,opt,name=write_bytes,json=writeBytes,proto3,oneof" json:"write_bytes,omitempty"`
+	WriteMicros       *uint64 `protobuf:"varint,9,opt,name=write_micros,json=writeMicros,proto3,oneof" json:"write_micros,omitempty"`
+	WriteDeviceMicros *uint64 `protobuf:"varint,10,opt,name=write_device_micros,json=writeDeviceMicros,proto3,oneof" json:"write_device_micros,omitempty"`
+	WriteP50Nanos     *uint64 `protobuf:"varint,11,opt,name=write_p50_nanos,json=writeP50Nanos,proto3,oneof" json:"write_p50_nanos,omitempty"`
+	WriteP99Nanos     *uint64 `protobuf:"varint,12,opt,name=write_p99_nanos,json=writeP99Nanos,proto3,oneof" json:"write_p99_nanos,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *ResourcesIO) Reset() {
+	*x = ResourcesIO{}
+	mi := &file_event_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResourcesIO) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResourcesIO) ProtoMessage() {}
+
+func (x *ResourcesIO) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResourcesIO.ProtoReflect.Descriptor instead.
+func (*ResourcesIO) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ResourcesIO) GetReadRequests() uint64 {
+	if x != nil && x.ReadRequests != nil {
+		return *x.ReadRequests
+	}
+	return 0
+}
+
+func (x *ResourcesIO) GetReadBytes() uint64 {
+	if x != nil && x.ReadBytes != nil {
+		return *x.ReadBytes
+	}
+	return 0
+}
+
+func (x *ResourcesIO) GetReadMicros() uint64 {
+	if x != nil && x.ReadMicros != nil {
+		return *x.ReadMicros
+	}
+	return 0
+}
+
+func (x *ResourcesIO) GetReadDeviceMicros() uint64 {
+	if x != nil && x.ReadDeviceMicros != nil {
+		return *x.ReadDeviceMicros
+	}
+	return 0
+}
+
+func (x *ResourcesIO) GetReadP50Nanos() uint64 {
+	if x != nil && x.ReadP50Nanos != nil {
+		return *x.ReadP50Nanos
+	}
+	return 0
+}
+
+func (x *ResourcesIO) GetReadP99Nanos() uint64 {
+	if x != nil && x.ReadP99Nanos != nil {
+		return *x.ReadP99Nanos
+	}
+	return 0
+}
+
+func (x *ResourcesIO) GetWriteRequests() uint64 {
+	if x != nil && x.WriteRequests != nil {
+		return *x.WriteRequests
+	}
+	return 0
+}
+
+func (x *ResourcesIO) GetWriteBytes() uint64 {
+	if x != nil && x.WriteBytes != nil {
+		return *x.WriteBytes
+	}
+	return 0
+}
+
+func (x *ResourcesIO) GetWriteMicros() uint64 {
+	if x != nil && x.WriteMicros != nil {
+		return *x.WriteMicros
+	}
+	return 0
+}
+
+func (x *ResourcesIO) GetWriteDeviceMicros() uint64 {
+	if x != nil && x.WriteDeviceMicros != nil {
+		return *x.WriteDeviceMicros
+	}
+	return 0
+}
+
+func (x *ResourcesIO) GetWriteP50Nanos() uint64 {
+	if x != nil && x.WriteP50Nanos != nil {
+		return *x.WriteP50Nanos
+	}
+	return 0
+}
+
+func (x *ResourcesIO) GetWriteP99Nanos() uint64 {
+	if x != nil && x.WriteP99Nanos != nil {
+		return *x.WriteP99Nanos
+	}
+	return 0
+}
+
 var File_event_proto protoreflect.FileDescriptor
 
 const file_event_proto_rawDesc = "" +
 	"\n" +
-	"\vevent.proto\x12\rorb8.event.v1\"\xf2\x04\n" +
+	"\vevent.proto\x12\rorb8.event.v1\"\xac\x05\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x06R\x04time\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x1c\n" +
@@ -2597,7 +3216,8 @@ const file_event_proto_rawDesc = "" +
 	"\x04drop\x18\x15 \x01(\v2\x13.orb8.event.v1.DropH\x00R\x04drop\x12)\n" +
 	"\x04exec\x18\x16 \x01(\v2\x13.orb8.event.v1.ExecH\x00R\x04exec\x122\n" +
 	"\asyscall\x18\x17 \x01(\v2\x16.orb8.event.v1.SyscallH\x00R\asyscall\x12H\n" +
-	"\x0fsyscall_summary\x18\x18 \x01(\v2\x1d.orb8.event.v1.SyscallSummaryH\x00R\x0esyscallSummaryB\x06\n" +
+	"\x0fsyscall_summary\x18\x18 \x01(\v2\x1d.orb8.event.v1.SyscallSummaryH\x00R\x0esyscallSummary\x128\n" +
+	"\tresources\x18\x19 \x01(\v2\x18.orb8.event.v1.ResourcesH\x00R\tresourcesB\x06\n" +
 	"\x04kind\"\xd4\x05\n" +
 	"\x04Flow\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x123\n" +
@@ -2792,7 +3412,115 @@ const file_event_proto_rawDesc = "" +
 	"\n" +
 	"_p95_nanosB\f\n" +
 	"\n" +
-	"_p99_nanos*\xa8\x02\n" +
+	"_p99_nanos\"\xed\x02\n" +
+	"\tResources\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12,\n" +
+	"\x0finterval_micros\x18\x02 \x01(\x04H\x00R\x0eintervalMicros\x88\x01\x01\x12-\n" +
+	"\x03cpu\x18\x03 \x01(\v2\x1b.orb8.event.v1.ResourcesCPUR\x03cpu\x12=\n" +
+	"\trun_queue\x18\x04 \x01(\v2 .orb8.event.v1.ResourcesRunQueueR\brunQueue\x126\n" +
+	"\x06memory\x18\x05 \x01(\v2\x1e.orb8.event.v1.ResourcesMemoryR\x06memory\x12<\n" +
+	"\bpressure\x18\x06 \x01(\v2 .orb8.event.v1.ResourcesPressureR\bpressure\x12*\n" +
+	"\x02io\x18\a \x01(\v2\x1a.orb8.event.v1.ResourcesIOR\x02ioB\x12\n" +
+	"\x10_interval_micros\"\x97\x03\n" +
+	"\fResourcesCPU\x12\x1b\n" +
+	"\x06micros\x18\x01 \x01(\x04H\x00R\x06micros\x88\x01\x01\x12\x1b\n" +
+	"\x06millis\x18\x02 \x01(\x04H\x01R\x06millis\x88\x01\x01\x12&\n" +
+	"\flimit_millis\x18\x03 \x01(\x04H\x02R\vlimitMillis\x88\x01\x01\x12\x1d\n" +
+	"\aperiods\x18\x04 \x01(\x04H\x03R\aperiods\x88\x01\x01\x120\n" +
+	"\x11throttled_periods\x18\x05 \x01(\x04H\x04R\x10throttledPeriods\x88\x01\x01\x12.\n" +
+	"\x10throttled_micros\x18\x06 \x01(\x04H\x05R\x0fthrottledMicros\x88\x01\x01\x120\n" +
+	"\x11throttled_percent\x18\a \x01(\x04H\x06R\x10throttledPercent\x88\x01\x01B\t\n" +
+	"\a_microsB\t\n" +
+	"\a_millisB\x0f\n" +
+	"\r_limit_millisB\n" +
+	"\n" +
+	"\b_periodsB\x14\n" +
+	"\x12_throttled_periodsB\x13\n" +
+	"\x11_throttled_microsB\x14\n" +
+	"\x12_throttled_percent\"\xfe\x01\n" +
+	"\x11ResourcesRunQueue\x12\x17\n" +
+	"\x04runs\x18\x01 \x01(\x04H\x00R\x04runs\x88\x01\x01\x12&\n" +
+	"\fdelay_micros\x18\x02 \x01(\x04H\x01R\vdelayMicros\x88\x01\x01\x12 \n" +
+	"\tp50_nanos\x18\x03 \x01(\x04H\x02R\bp50Nanos\x88\x01\x01\x12 \n" +
+	"\tp95_nanos\x18\x04 \x01(\x04H\x03R\bp95Nanos\x88\x01\x01\x12 \n" +
+	"\tp99_nanos\x18\x05 \x01(\x04H\x04R\bp99Nanos\x88\x01\x01B\a\n" +
+	"\x05_runsB\x0f\n" +
+	"\r_delay_microsB\f\n" +
+	"\n" +
+	"_p50_nanosB\f\n" +
+	"\n" +
+	"_p95_nanosB\f\n" +
+	"\n" +
+	"_p99_nanos\"\xc1\x02\n" +
+	"\x0fResourcesMemory\x12\x19\n" +
+	"\x05bytes\x18\x01 \x01(\x04H\x00R\x05bytes\x88\x01\x01\x12/\n" +
+	"\x11working_set_bytes\x18\x02 \x01(\x04H\x01R\x0fworkingSetBytes\x88\x01\x01\x12$\n" +
+	"\vlimit_bytes\x18\x03 \x01(\x04H\x02R\n" +
+	"limitBytes\x88\x01\x01\x12\x1d\n" +
+	"\apercent\x18\x04 \x01(\x04H\x03R\apercent\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"peak_bytes\x18\x05 \x01(\x04H\x04R\tpeakBytes\x88\x01\x01\x12 \n" +
+	"\toom_kills\x18\x06 \x01(\x04H\x05R\boomKills\x88\x01\x01B\b\n" +
+	"\x06_bytesB\x14\n" +
+	"\x12_working_set_bytesB\x0e\n" +
+	"\f_limit_bytesB\n" +
+	"\n" +
+	"\b_percentB\r\n" +
+	"\v_peak_bytesB\f\n" +
+	"\n" +
+	"_oom_kills\"\xc4\x05\n" +
+	"\x11ResourcesPressure\x12+\n" +
+	"\x0fcpu_some_micros\x18\x01 \x01(\x04H\x00R\rcpuSomeMicros\x88\x01\x01\x12-\n" +
+	"\x10cpu_some_percent\x18\x02 \x01(\x04H\x01R\x0ecpuSomePercent\x88\x01\x01\x121\n" +
+	"\x12memory_some_micros\x18\x03 \x01(\x04H\x02R\x10memorySomeMicros\x88\x01\x01\x123\n" +
+	"\x13memory_some_percent\x18\x04 \x01(\x04H\x03R\x11memorySomePercent\x88\x01\x01\x121\n" +
+	"\x12memory_full_micros\x18\x05 \x01(\x04H\x04R\x10memoryFullMicros\x88\x01\x01\x123\n" +
+	"\x13memory_full_percent\x18\x06 \x01(\x04H\x05R\x11memoryFullPercent\x88\x01\x01\x12)\n" +
+	"\x0eio_some_micros\x18\a \x01(\x04H\x06R\fioSomeMicros\x88\x01\x01\x12+\n" +
+	"\x0fio_some_percent\x18\b \x01(\x04H\aR\rioSomePercent\x88\x01\x01\x12)\n" +
+	"\x0eio_full_micros\x18\t \x01(\x04H\bR\fioFullMicros\x88\x01\x01\x12+\n" +
+	"\x0fio_full_percent\x18\n" +
+	" \x01(\x04H\tR\rioFullPercent\x88\x01\x01B\x12\n" +
+	"\x10_cpu_some_microsB\x13\n" +
+	"\x11_cpu_some_percentB\x15\n" +
+	"\x13_memory_some_microsB\x16\n" +
+	"\x14_memory_some_percentB\x15\n" +
+	"\x13_memory_full_microsB\x16\n" +
+	"\x14_memory_full_percentB\x11\n" +
+	"\x0f_io_some_microsB\x12\n" +
+	"\x10_io_some_percentB\x11\n" +
+	"\x0f_io_full_microsB\x12\n" +
+	"\x10_io_full_percent\"\xf5\x05\n" +
+	"\vResourcesIO\x12(\n" +
+	"\rread_requests\x18\x01 \x01(\x04H\x00R\freadRequests\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"read_bytes\x18\x02 \x01(\x04H\x01R\treadBytes\x88\x01\x01\x12$\n" +
+	"\vread_micros\x18\x03 \x01(\x04H\x02R\n" +
+	"readMicros\x88\x01\x01\x121\n" +
+	"\x12read_device_micros\x18\x04 \x01(\x04H\x03R\x10readDeviceMicros\x88\x01\x01\x12)\n" +
+	"\x0eread_p50_nanos\x18\x05 \x01(\x04H\x04R\freadP50Nanos\x88\x01\x01\x12)\n" +
+	"\x0eread_p99_nanos\x18\x06 \x01(\x04H\x05R\freadP99Nanos\x88\x01\x01\x12*\n" +
+	"\x0ewrite_requests\x18\a \x01(\x04H\x06R\rwriteRequests\x88\x01\x01\x12$\n" +
+	"\vwrite_bytes\x18\b \x01(\x04H\aR\n" +
+	"writeBytes\x88\x01\x01\x12&\n" +
+	"\fwrite_micros\x18\t \x01(\x04H\bR\vwriteMicros\x88\x01\x01\x123\n" +
+	"\x13write_device_micros\x18\n" +
+	" \x01(\x04H\tR\x11writeDeviceMicros\x88\x01\x01\x12+\n" +
+	"\x0fwrite_p50_nanos\x18\v \x01(\x04H\n" +
+	"R\rwriteP50Nanos\x88\x01\x01\x12+\n" +
+	"\x0fwrite_p99_nanos\x18\f \x01(\x04H\vR\rwriteP99Nanos\x88\x01\x01B\x10\n" +
+	"\x0e_read_requestsB\r\n" +
+	"\v_read_bytesB\x0e\n" +
+	"\f_read_microsB\x15\n" +
+	"\x13_read_device_microsB\x11\n" +
+	"\x0f_read_p50_nanosB\x11\n" +
+	"\x0f_read_p99_nanosB\x11\n" +
+	"\x0f_write_requestsB\x0e\n" +
+	"\f_write_bytesB\x0f\n" +
+	"\r_write_microsB\x16\n" +
+	"\x14_write_device_microsB\x12\n" +
+	"\x10_write_p50_nanosB\x12\n" +
+	"\x10_write_p99_nanos*\xa8\x02\n" +
 	"\n" +
 	"TCPOutcome\x12\x17\n" +
 	"\x13TCP_OUTCOME_UNKNOWN\x10\x00\x12\x19\n" +
@@ -2904,33 +3632,39 @@ func file_event_proto_rawDescGZIP() []byte {
 }
 
 var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 13)
-var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_event_proto_goTypes = []any{
-	(TCPOutcome)(0),        // 0: orb8.event.v1.TCPOutcome
-	(TCPEnd)(0),            // 1: orb8.event.v1.TCPEnd
-	(TCPCause)(0),          // 2: orb8.event.v1.TCPCause
-	(DnsOutcome)(0),        // 3: orb8.event.v1.DnsOutcome
-	(ExecPhase)(0),         // 4: orb8.event.v1.ExecPhase
-	(ExecOutcome)(0),       // 5: orb8.event.v1.ExecOutcome
-	(Protocol)(0),          // 6: orb8.event.v1.Protocol
-	(Phase)(0),             // 7: orb8.event.v1.Phase
-	(Side)(0),              // 8: orb8.event.v1.Side
-	(TCPState)(0),          // 9: orb8.event.v1.TCPState
-	(LossStage)(0),         // 10: orb8.event.v1.LossStage
-	(NodeState)(0),         // 11: orb8.event.v1.NodeState
-	(SyscallPhase)(0),      // 12: orb8.event.v1.SyscallPhase
-	(*Event)(nil),          // 13: orb8.event.v1.Event
-	(*Flow)(nil),           // 14: orb8.event.v1.Flow
-	(*Tcp)(nil),            // 15: orb8.event.v1.Tcp
-	(*Dns)(nil),            // 16: orb8.event.v1.Dns
-	(*Drop)(nil),           // 17: orb8.event.v1.Drop
-	(*Exec)(nil),           // 18: orb8.event.v1.Exec
-	(*Endpoint)(nil),       // 19: orb8.event.v1.Endpoint
-	(*Counters)(nil),       // 20: orb8.event.v1.Counters
-	(*Lost)(nil),           // 21: orb8.event.v1.Lost
-	(*NodeStatus)(nil),     // 22: orb8.event.v1.NodeStatus
-	(*Syscall)(nil),        // 23: orb8.event.v1.Syscall
-	(*SyscallSummary)(nil), // 24: orb8.event.v1.SyscallSummary
+	(TCPOutcome)(0),           // 0: orb8.event.v1.TCPOutcome
+	(TCPEnd)(0),               // 1: orb8.event.v1.TCPEnd
+	(TCPCause)(0),             // 2: orb8.event.v1.TCPCause
+	(DnsOutcome)(0),           // 3: orb8.event.v1.DnsOutcome
+	(ExecPhase)(0),            // 4: orb8.event.v1.ExecPhase
+	(ExecOutcome)(0),          // 5: orb8.event.v1.ExecOutcome
+	(Protocol)(0),             // 6: orb8.event.v1.Protocol
+	(Phase)(0),                // 7: orb8.event.v1.Phase
+	(Side)(0),                 // 8: orb8.event.v1.Side
+	(TCPState)(0),             // 9: orb8.event.v1.TCPState
+	(LossStage)(0),            // 10: orb8.event.v1.LossStage
+	(NodeState)(0),            // 11: orb8.event.v1.NodeState
+	(SyscallPhase)(0),         // 12: orb8.event.v1.SyscallPhase
+	(*Event)(nil),             // 13: orb8.event.v1.Event
+	(*Flow)(nil),              // 14: orb8.event.v1.Flow
+	(*Tcp)(nil),               // 15: orb8.event.v1.Tcp
+	(*Dns)(nil),               // 16: orb8.event.v1.Dns
+	(*Drop)(nil),              // 17: orb8.event.v1.Drop
+	(*Exec)(nil),              // 18: orb8.event.v1.Exec
+	(*Endpoint)(nil),          // 19: orb8.event.v1.Endpoint
+	(*Counters)(nil),          // 20: orb8.event.v1.Counters
+	(*Lost)(nil),              // 21: orb8.event.v1.Lost
+	(*NodeStatus)(nil),        // 22: orb8.event.v1.NodeStatus
+	(*Syscall)(nil),           // 23: orb8.event.v1.Syscall
+	(*SyscallSummary)(nil),    // 24: orb8.event.v1.SyscallSummary
+	(*Resources)(nil),         // 25: orb8.event.v1.Resources
+	(*ResourcesCPU)(nil),      // 26: orb8.event.v1.ResourcesCPU
+	(*ResourcesRunQueue)(nil), // 27: orb8.event.v1.ResourcesRunQueue
+	(*ResourcesMemory)(nil),   // 28: orb8.event.v1.ResourcesMemory
+	(*ResourcesPressure)(nil), // 29: orb8.event.v1.ResourcesPressure
+	(*ResourcesIO)(nil),       // 30: orb8.event.v1.ResourcesIO
 }
 var file_event_proto_depIdxs = []int32{
 	14, // 0: orb8.event.v1.Event.flow:type_name -> orb8.event.v1.Flow
@@ -2942,41 +3676,47 @@ var file_event_proto_depIdxs = []int32{
 	18, // 6: orb8.event.v1.Event.exec:type_name -> orb8.event.v1.Exec
 	23, // 7: orb8.event.v1.Event.syscall:type_name -> orb8.event.v1.Syscall
 	24, // 8: orb8.event.v1.Event.syscall_summary:type_name -> orb8.event.v1.SyscallSummary
-	6,  // 9: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
-	7,  // 10: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
-	9,  // 11: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
-	19, // 12: orb8.event.v1.Flow.src:type_name -> orb8.event.v1.Endpoint
-	19, // 13: orb8.event.v1.Flow.dst:type_name -> orb8.event.v1.Endpoint
-	8,  // 14: orb8.event.v1.Flow.observed:type_name -> orb8.event.v1.Side
-	20, // 15: orb8.event.v1.Flow.src_counters:type_name -> orb8.event.v1.Counters
-	20, // 16: orb8.event.v1.Flow.dst_counters:type_name -> orb8.event.v1.Counters
-	0,  // 17: orb8.event.v1.Tcp.outcome:type_name -> orb8.event.v1.TCPOutcome
-	19, // 18: orb8.event.v1.Tcp.src:type_name -> orb8.event.v1.Endpoint
-	19, // 19: orb8.event.v1.Tcp.dst:type_name -> orb8.event.v1.Endpoint
-	8,  // 20: orb8.event.v1.Tcp.observed:type_name -> orb8.event.v1.Side
-	9,  // 21: orb8.event.v1.Tcp.state:type_name -> orb8.event.v1.TCPState
-	1,  // 22: orb8.event.v1.Tcp.reset_by:type_name -> orb8.event.v1.TCPEnd
-	1,  // 23: orb8.event.v1.Tcp.closed_by:type_name -> orb8.event.v1.TCPEnd
-	2,  // 24: orb8.event.v1.Tcp.cause:type_name -> orb8.event.v1.TCPCause
-	6,  // 25: orb8.event.v1.Dns.protocol:type_name -> orb8.event.v1.Protocol
-	19, // 26: orb8.event.v1.Dns.src:type_name -> orb8.event.v1.Endpoint
-	19, // 27: orb8.event.v1.Dns.dst:type_name -> orb8.event.v1.Endpoint
-	8,  // 28: orb8.event.v1.Dns.observed:type_name -> orb8.event.v1.Side
-	3,  // 29: orb8.event.v1.Dns.outcome:type_name -> orb8.event.v1.DnsOutcome
-	6,  // 30: orb8.event.v1.Drop.protocol:type_name -> orb8.event.v1.Protocol
-	19, // 31: orb8.event.v1.Drop.src:type_name -> orb8.event.v1.Endpoint
-	19, // 32: orb8.event.v1.Drop.dst:type_name -> orb8.event.v1.Endpoint
-	8,  // 33: orb8.event.v1.Drop.observed:type_name -> orb8.event.v1.Side
-	4,  // 34: orb8.event.v1.Exec.phase:type_name -> orb8.event.v1.ExecPhase
-	5,  // 35: orb8.event.v1.Exec.outcome:type_name -> orb8.event.v1.ExecOutcome
-	10, // 36: orb8.event.v1.Lost.stage:type_name -> orb8.event.v1.LossStage
-	11, // 37: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
-	12, // 38: orb8.event.v1.Syscall.phase:type_name -> orb8.event.v1.SyscallPhase
-	39, // [39:39] is the sub-list for method output_type
-	39, // [39:39] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	25, // 9: orb8.event.v1.Event.resources:type_name -> orb8.event.v1.Resources
+	6,  // 10: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
+	7,  // 11: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
+	9,  // 12: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
+	19, // 13: orb8.event.v1.Flow.src:type_name -> orb8.event.v1.Endpoint
+	19, // 14: orb8.event.v1.Flow.dst:type_name -> orb8.event.v1.Endpoint
+	8,  // 15: orb8.event.v1.Flow.observed:type_name -> orb8.event.v1.Side
+	20, // 16: orb8.event.v1.Flow.src_counters:type_name -> orb8.event.v1.Counters
+	20, // 17: orb8.event.v1.Flow.dst_counters:type_name -> orb8.event.v1.Counters
+	0,  // 18: orb8.event.v1.Tcp.outcome:type_name -> orb8.event.v1.TCPOutcome
+	19, // 19: orb8.event.v1.Tcp.src:type_name -> orb8.event.v1.Endpoint
+	19, // 20: orb8.event.v1.Tcp.dst:type_name -> orb8.event.v1.Endpoint
+	8,  // 21: orb8.event.v1.Tcp.observed:type_name -> orb8.event.v1.Side
+	9,  // 22: orb8.event.v1.Tcp.state:type_name -> orb8.event.v1.TCPState
+	1,  // 23: orb8.event.v1.Tcp.reset_by:type_name -> orb8.event.v1.TCPEnd
+	1,  // 24: orb8.event.v1.Tcp.closed_by:type_name -> orb8.event.v1.TCPEnd
+	2,  // 25: orb8.event.v1.Tcp.cause:type_name -> orb8.event.v1.TCPCause
+	6,  // 26: orb8.event.v1.Dns.protocol:type_name -> orb8.event.v1.Protocol
+	19, // 27: orb8.event.v1.Dns.src:type_name -> orb8.event.v1.Endpoint
+	19, // 28: orb8.event.v1.Dns.dst:type_name -> orb8.event.v1.Endpoint
+	8,  // 29: orb8.event.v1.Dns.observed:type_name -> orb8.event.v1.Side
+	3,  // 30: orb8.event.v1.Dns.outcome:type_name -> orb8.event.v1.DnsOutcome
+	6,  // 31: orb8.event.v1.Drop.protocol:type_name -> orb8.event.v1.Protocol
+	19, // 32: orb8.event.v1.Drop.src:type_name -> orb8.event.v1.Endpoint
+	19, // 33: orb8.event.v1.Drop.dst:type_name -> orb8.event.v1.Endpoint
+	8,  // 34: orb8.event.v1.Drop.observed:type_name -> orb8.event.v1.Side
+	4,  // 35: orb8.event.v1.Exec.phase:type_name -> orb8.event.v1.ExecPhase
+	5,  // 36: orb8.event.v1.Exec.outcome:type_name -> orb8.event.v1.ExecOutcome
+	10, // 37: orb8.event.v1.Lost.stage:type_name -> orb8.event.v1.LossStage
+	11, // 38: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
+	12, // 39: orb8.event.v1.Syscall.phase:type_name -> orb8.event.v1.SyscallPhase
+	26, // 40: orb8.event.v1.Resources.cpu:type_name -> orb8.event.v1.ResourcesCPU
+	27, // 41: orb8.event.v1.Resources.run_queue:type_name -> orb8.event.v1.ResourcesRunQueue
+	28, // 42: orb8.event.v1.Resources.memory:type_name -> orb8.event.v1.ResourcesMemory
+	29, // 43: orb8.event.v1.Resources.pressure:type_name -> orb8.event.v1.ResourcesPressure
+	30, // 44: orb8.event.v1.Resources.io:type_name -> orb8.event.v1.ResourcesIO
+	45, // [45:45] is the sub-list for method output_type
+	45, // [45:45] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_event_proto_init() }
@@ -2994,6 +3734,7 @@ func file_event_proto_init() {
 		(*Event_Exec)(nil),
 		(*Event_Syscall)(nil),
 		(*Event_SyscallSummary)(nil),
+		(*Event_Resources)(nil),
 	}
 	file_event_proto_msgTypes[1].OneofWrappers = []any{}
 	file_event_proto_msgTypes[2].OneofWrappers = []any{}
@@ -3002,13 +3743,19 @@ func file_event_proto_init() {
 	file_event_proto_msgTypes[7].OneofWrappers = []any{}
 	file_event_proto_msgTypes[10].OneofWrappers = []any{}
 	file_event_proto_msgTypes[11].OneofWrappers = []any{}
+	file_event_proto_msgTypes[12].OneofWrappers = []any{}
+	file_event_proto_msgTypes[13].OneofWrappers = []any{}
+	file_event_proto_msgTypes[14].OneofWrappers = []any{}
+	file_event_proto_msgTypes[15].OneofWrappers = []any{}
+	file_event_proto_msgTypes[16].OneofWrappers = []any{}
+	file_event_proto_msgTypes[17].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_proto_rawDesc), len(file_event_proto_rawDesc)),
 			NumEnums:      13,
-			NumMessages:   12,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

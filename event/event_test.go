@@ -68,13 +68,20 @@ func TestEveryFieldHasAColumn(t *testing.T) {
 	fields := kindFields()
 	for i := range fields.Len() {
 		kind := fields.Get(i).JSONName()
-		members := fields.Get(i).Message().Fields()
-		for j := range members.Len() {
-			name := members.Get(j).JSONName()
-			if !slices.Contains(hidden, kind+"."+name) && KindByName(kind).Column(name) == nil {
-				t.Errorf("%s.%s has no column", kind, name)
+		var each func(prefix string, members protoreflect.FieldDescriptors)
+		each = func(prefix string, members protoreflect.FieldDescriptors) {
+			for j := range members.Len() {
+				name := prefix + members.Get(j).JSONName()
+				switch {
+				case slices.Contains(hidden, kind+"."+name):
+				case members.Get(j).Message() != nil:
+					each(name+".", members.Get(j).Message().Fields())
+				case KindByName(kind).Column(name) == nil:
+					t.Errorf("%s.%s has no column", kind, name)
+				}
 			}
 		}
+		each("", fields.Get(i).Message().Fields())
 	}
 	flow := KindByName("flow")
 	for _, end := range []string{"src.", "dst."} {

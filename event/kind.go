@@ -27,6 +27,7 @@ var kinds = []*Kind{
 	newKind("exec", "A program that a process began, or the end of a process.", isExec, execColumns),
 	newKind("lost", "Events of a node that did not arrive.", isLost, lostColumns),
 	newKind("nodeStatus", "What a node's stream is doing.", isNodeStatus, nodeStatusColumns),
+	newKind("resources", "What a container uses of its node, and what it waits for.", isResources, resourcesColumns),
 	newKind("syscall", "One system call.", isSyscall, syscallColumns),
 	newKind("syscallSummary", "How often a container has made a system call, and how long that took.", isSyscallSummary, syscallSummaryColumns),
 }

@@ -106,10 +106,11 @@ func runTrace(parent context.Context, c *traceConfig) error {
 
 	began := time.Now()
 	events := 0
-	path := newSearchPath()
+	path, short := newSearchPath(), newShortages()
 	// The nodes' orderly end outlives running, and so does the merge: it ends when all nodes have.
 	emitErr := collector.Run(hard, func(ev *event.Event) error {
 		path.add(ev)
+		short.add(ev)
 		match, err := c.filter.Match(ev)
 		if err != nil {
 			r.once("filter: %v: such events are not shown", err)
@@ -133,6 +134,9 @@ func runTrace(parent context.Context, c *traceConfig) error {
 
 	if waste := path.summary(); waste != "" {
 		r.line("%s", waste)
+	}
+	for _, s := range short.summary() {
+		r.line("%s", s)
 	}
 	losses := collector.Losses()
 	r.tally(events, s.streamedNodes(), time.Since(began), losses, s.unseen)

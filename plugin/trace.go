@@ -93,6 +93,18 @@ var tracings = []tracing{
   # What a busy pod spends its time on: counted in the kernel
   kubectl orb8 trace syscalls web-0 -n demo --summary --duration 10s --sort-by=-totalNanos`,
 	},
+	{
+		name: "resources", kind: "resources", aliases: []string{"resource"},
+		short: "Show what containers use and wait for: CPU and throttling, waits for a processor, memory, pressure, block I/O, against their limits",
+		example: `  # The containers of a deployment, each second
+  kubectl orb8 trace resources deploy/web -n demo
+
+  # Who is held back by a CPU limit, in the whole cluster
+  kubectl orb8 trace resources -A --filter 'cpu.throttledPercent > 10'
+
+  # Who comes near a memory limit, as JSON
+  kubectl orb8 trace resources -A --filter 'memory.percent > 90' -o json | jq -c '{namespace, pod, container, percent: .memory.percent}'`,
+	},
 }
 
 func newTraceCommand(streams genericiooptions.IOStreams) *cobra.Command {

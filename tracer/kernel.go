@@ -27,6 +27,7 @@ var probes = []probe{
 	{"exec", openExec},
 	{"syscall", openSyscalls},
 	{"syscallSummary", openSyscallSummary},
+	{"resources", openResources},
 }
 
 type probe struct {

@@ -65,6 +65,9 @@ func (o *observation) attach(ctx context.Context, config *session.Config) error 
 		if err != nil {
 			return fmt.Errorf("trace %s: %w", kind, err)
 		}
+		if v, ok := s.(surveyor); ok {
+			v.SetContainers(func() []pods.Container { return o.resolver.Containers(o.cgroupRoot) })
+		}
 		o.sources = append(o.sources, source{kind, s})
 	}
 	return nil

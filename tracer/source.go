@@ -39,6 +39,12 @@ type addressed interface {
 	SetAddresses(all map[netip.Addr]uint64) error
 }
 
+// surveyor is a Source that looks at containers from outside.
+type surveyor interface {
+	// SetContainers is called before Run. list gives the containers that are observed when it is called.
+	SetContainers(list func() []pods.Container)
+}
+
 // Scope is the kernel's set of observed cgroups, and its news of cgroups made and removed.
 type Scope interface {
 	pods.Scope

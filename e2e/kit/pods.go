@@ -67,6 +67,8 @@ type PodSpec struct {
 	Args []string
 	// Memory is the container's limit, "64Mi"; empty: none.
 	Memory string
+	// CPU is its limit, "100m"; empty: none.
+	CPU string
 }
 
 // Object is the pod as the API server is told.
@@ -80,9 +82,12 @@ func (s PodSpec) Object() *corev1.Pod {
 		labels[k] = v
 	}
 	grace := int64(0)
-	var resources corev1.ResourceRequirements
+	limits := corev1.ResourceList{}
 	if s.Memory != "" {
-		resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse(s.Memory)}
+		limits[corev1.ResourceMemory] = resource.MustParse(s.Memory)
+	}
+	if s.CPU != "" {
+		limits[corev1.ResourceCPU] = resource.MustParse(s.CPU)
 	}
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name, Labels: labels},
@@ -92,7 +97,7 @@ func (s PodSpec) Object() *corev1.Pod {
 			RestartPolicy:                 corev1.RestartPolicyNever,
 			TerminationGracePeriodSeconds: &grace,
 			Containers: []corev1.Container{{
-				Name: "workload", Image: WorkloadImage, ImagePullPolicy: corev1.PullNever, Args: args, Resources: resources,
+				Name: "workload", Image: WorkloadImage, ImagePullPolicy: corev1.PullNever, Args: args, Resources: corev1.ResourceRequirements{Limits: limits},
 			}},
 		},
 	}

@@ -19,6 +19,9 @@
 //	workload die -code 3 | -signal 11                             an end by a code or a signal
 //	workload hog -bytes 1073741824                                memory
 //	workload syscalls -getppid 1000 -absent 5 -block 200ms        system calls, known by name and number
+//	workload burn -threads 2 -pin -for 5s                         processor time
+//	workload hold -bytes 67108864                                 memory, until SIGTERM
+//	workload disk -count 100                                      writes and reads of a block device
 //	workload session                                              a tracer of a version to come, for the test of the refusal
 //	workload idle                                                 until SIGTERM, for `kubectl exec`
 //
@@ -60,6 +63,9 @@ var commands = map[string]func(context.Context, *flag.FlagSet, []string) error{
 	"die":       die,
 	"hog":       hog,
 	"syscalls":  syscalls,
+	"burn":      burn,
+	"hold":      hold,
+	"disk":      disk,
 	// What a tracer's Job runs.
 	"session": impostor,
 	"idle":    idle,

@@ -21,6 +21,8 @@ const (
 	Process = "process"
 	// Syscalls: the system calls that were asked for are made; Start and End are around the blocked read.
 	Syscalls = "syscalls"
+	// Usage: processor time or a disk was used, as much as stands there.
+	Usage = "usage"
 )
 
 // Report is one line.
@@ -49,6 +51,10 @@ type Report struct {
 	Name string `json:"name,omitempty"`
 	// Status of a Process as wait(2) gives it.
 	Status uint32 `json:"status,omitempty"`
+
+	// UsedNs is processor time; WaitedNs is how long threads waited for a processor, or for a disk's answers.
+	UsedNs   uint64 `json:"usedNs,omitempty"`
+	WaitedNs uint64 `json:"waitedNs,omitempty"`
 
 	Start time.Time `json:"start,omitzero"`
 	End   time.Time `json:"end,omitzero"`

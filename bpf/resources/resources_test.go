@@ -1,0 +1,289 @@
+package resources
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/orb8-dev/kubectl-orb8/bpf/bpftest"
+	"github.com/orb8-dev/kubectl-orb8/bpf/scope"
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+const patience = 20 * time.Second
+
+func TestMain(m *testing.M) {
+	bpftest.Children(map[string]func() error{
+		"compete": func() error {
+			began := time.Now()
+			return compete(func() bool { return time.Since(began) > 500*time.Millisecond })
+		},
+		"compete until told": func() error {
+			var told atomic.Bool
+			go func() {
+				_, _ = io.Copy(io.Discard, os.Stdin)
+				told.Store(true)
+			}()
+			return compete(told.Load)
+		},
+	})
+	os.Exit(bpftest.Main(m))
+}
+
+// compete has two threads want the same processor until there is an end, and prints how long the process's threads have waited for one, ns.
+func compete(end func() bool) error {
+	var allowed, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
+		return err
+	}
+	for cpu := 0; one.Count() == 0; cpu++ {
+		if allowed.IsSet(cpu) {
+			one.Set(cpu)
+		}
+	}
+	runtime.GOMAXPROCS(4)
+	var running sync.WaitGroup
+	failed := make(chan error, 2)
+	for range 2 {
+		running.Go(func() {
+			runtime.LockOSThread()
+			if err := unix.SchedSetaffinity(0, &one); err != nil {
+				failed <- err
+				return
+			}
+			for !end() {
+			}
+			runtime.UnlockOSThread() // else the thread would end, and nobody could ask it
+		})
+	}
+	running.Wait()
+	select {
+	case err := <-failed:
+		return err
+	default:
+	}
+	waited, err := waits(os.Getpid())
+	fmt.Println(waited)
+	return err
+}
+
+// waits is how long all threads of a process have waited for a processor, ns.
+func waits(pid int) (sum uint64, err error) {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil || len(threads) == 0 {
+		return 0, fmt.Errorf("process %d is gone: %w", pid, err)
+	}
+	for _, file := range threads {
+		n, err := schedstat(file)
+		if err != nil {
+			return 0, err
+		}
+		sum += n
+	}
+	return sum, nil
+}
+
+// schedstat gives how long a thread has waited for a processor, ns: the second field (proc(5)).
+func schedstat(file string) (uint64, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return 0, err
+	}
+	fields := bytes.Fields(b)
+	if len(fields) < 2 {
+		return 0, fmt.Errorf("%s is %q", file, b)
+	}
+	return strconv.ParseUint(string(fields[1]), 10, 64)
+}
+
+// bench is a running probe that observes one cgroup.
+type bench struct {
+	*testing.T
+	probe *Probe
+	group *bpftest.Cgroup
+
+	mu  sync.Mutex
+	got []*event.Resources
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	bpftest.Root(t)
+	s, err := scope.Open(scope.Options{CgroupRoot: bpftest.CgroupRoot(t)})
+	if err != nil {
+		bpftest.FatalLoad(t, err)
+	}
+	b := &bench{T: t, group: bpftest.NewCgroup(t, "orb8-"+t.Name())}
+	b.probe, err = Open(t.Context(), Options{
+		Scope: s, CgroupRoot: bpftest.CgroupRoot(t), Interval: time.Hour,
+		Containers: func() []Container { return []Container{{Cgroup: b.group.ID, Path: b.group.Path}} },
+	})
+	if err != nil {
+		s.Close()
+		bpftest.FatalLoad(t, err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		done <- b.probe.Run(ctx, func(cgroup uint64, ev *event.Event) {
+			if cgroup != b.group.ID {
+				t.Errorf("an event of cgroup %d, want %d", cgroup, b.group.ID)
+			}
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.got = append(b.got, proto.Clone(ev).(*event.Event).GetResources())
+		})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if lost := b.probe.Lost(); len(lost) > 0 {
+			t.Errorf("lost %v", lost)
+		}
+		if err := b.probe.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return b
+}
+
+// look has the probe look, and gives its event; nil where it made none.
+func (b *bench) look() *event.Resources {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.Context(), patience)
+	defer cancel()
+	b.mu.Lock()
+	b.got = nil
+	b.mu.Unlock()
+	if err := b.probe.Flush(ctx); err != nil {
+		b.Fatal(err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch len(b.got) {
+	case 0:
+		return nil
+	case 1:
+		return b.got[0]
+	}
+	b.Fatalf("%d events of one look", len(b.got))
+	return nil
+}
+
+func TestWaitsForAProcessorAreTheSchedulersOwn(t *testing.T) {
+	b := newBench(t)
+	if r := b.look(); r != nil {
+		t.Fatalf("an event without an interval: %v", r)
+	}
+	cmd := bpftest.Child(t, "compete", b.group)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := strconv.ParseUint(strings.TrimSpace(string(out)), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want < 1000 {
+		t.Fatalf("the threads waited %d ns: the test tests nothing", want)
+	}
+	r := b.look()
+	if r == nil {
+		t.Fatal("no event")
+	}
+	// They wait a little after they have looked.
+	got := r.GetRunQueue().GetDelayMicros()
+	if got < want/1000 || got > want/1000+want/5000+50_000 {
+		t.Errorf("waited for %d µs, the scheduler says %d and a little", got, want/1000)
+	}
+	q := r.GetRunQueue()
+	if q.GetRuns() == 0 || q.GetP50Nanos() == 0 || q.GetP99Nanos() < q.GetP50Nanos() || q.GetP99Nanos() > 2*want {
+		t.Errorf("%v", q)
+	}
+	if cpu := r.GetCpu(); cpu.Micros == nil || cpu.GetMicros() == 0 || cpu.GetMillis() == 0 {
+		t.Errorf("%v", cpu)
+	}
+	// Nothing more happens there.
+	time.Sleep(time.Duration(shortest)) // less is no interval
+	again := b.look()
+	if again == nil || again.GetRunQueue().GetRuns() != q.GetRuns() || again.GetRunQueue().P50Nanos != nil || again.GetCpu().GetMillis() != 0 {
+		t.Errorf("%v after %v", again, r)
+	}
+}
+
+func TestTasksOlderThanTheTraceBeginAtZero(t *testing.T) {
+	bpftest.Root(t)
+	group := bpftest.NewCgroup(t, "orb8-"+t.Name())
+	cmd := bpftest.Child(t, "compete until told", group)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waited := func() (sum uint64) {
+		t.Helper()
+		sum, err := waits(cmd.Process.Pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sum
+	}
+	const some = 100_000_000
+	for deadline := time.Now().Add(patience); waited() < some; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the threads have waited %d ns so far", waited())
+		}
+	}
+	b := newBench(t)
+	b.group = group
+	before := waited()
+	b.look()
+	after := waited()
+	for deadline := time.Now().Add(patience); waited() < after+3*some; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the threads have waited %d ns so far", waited())
+		}
+	}
+	least := waited() - after
+	r := b.look()
+	most := waited() - before
+	in.Close()
+	if _, err := io.Copy(io.Discard, out); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if r == nil {
+		t.Fatal("no event")
+	}
+	// Of each thread the waits are not told that were over when it was first seen, and that go on.
+	if got := r.GetRunQueue().GetDelayMicros() * 1000; got > most || got+2*some < least {
+		t.Errorf("waited for %d ns, want from %d to %d, of %d since the threads began", got, least, most, before+most)
+	}
+}

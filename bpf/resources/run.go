@@ -1,0 +1,221 @@
+package resources
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io/fs"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/orb8-dev/kubectl-orb8/bpf"
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+// Run reports to sink until ctx ends: each interval, one event for each container that it has seen before. One goroutine at a time calls sink.
+func (p *Probe) Run(ctx context.Context, sink Sink) error {
+	w := &watcher{Probe: p, sink: sink, known: map[uint64]*watched{}, seed: maphash.MakeSeed()}
+	w.ev.Kind = &event.Event_Resources{Resources: &w.r}
+	return p.periodic.Run(ctx, w.look)
+}
+
+// Flush has the containers looked at now: what it finds is handed to the sink of the running Run before it returns.
+func (p *Probe) Flush(ctx context.Context) error { return p.periodic.Flush(ctx) }
+
+// Watermark is a time, ns since the Unix epoch: nothing older than it will be reported any more. Events have the time of the look
+// that they come from.
+func (p *Probe) Watermark() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.walking != 0 {
+		return p.walking
+	}
+	p.last = max(p.last, p.clock.Wall(bpf.Monotonic()))
+	return p.last
+}
+
+// shortest is the least interval, ns, that shares are taken of: in less, a few ticks would be many percent.
+const shortest = 100e6
+
+// watched is a container and what was last seen of it.
+type watched struct {
+	id      string
+	cgroups []uint64 // in run_delays: its own and those below
+	block   uint64   // in block_ios; 0: none is its own
+	at      uint64   // ns, monotonic
+	usage   usage
+	delay   delay
+	io      objectBlockIo
+	looked  uint64 // the look that last found it
+}
+
+// delay sums over processors and cgroups.
+type delay struct {
+	runs, ns uint64
+	buckets  [buckets]uint64
+}
+
+const buckets = 32
+
+// watcher turns what the kernel tells at each look into events.
+type watcher struct {
+	*Probe
+	sink  Sink
+	known map[uint64]*watched
+	// seed keeps the ids of two nodes apart, whose cgroups have the same numbers.
+	seed   maphash.Seed
+	looks  uint64
+	perCPU []objectRunDelay
+
+	ev event.Event
+	r  event.Resources
+}
+
+func (w *watcher) look() error {
+	now := w.Watermark()
+	w.mu.Lock()
+	w.walking = now
+	w.mu.Unlock()
+	defer func() {
+		w.mu.Lock()
+		w.walking = 0
+		w.mu.Unlock()
+	}()
+	w.looks++
+	for _, c := range w.containers() {
+		if err := w.lookAt(c, now); err != nil {
+			return fmt.Errorf("look at cgroup %s: %w", c.Path, err)
+		}
+	}
+	for id, k := range w.known {
+		if k.looked == w.looks {
+			continue
+		}
+		if err := w.forget(k); err != nil {
+			return err
+		}
+		delete(w.known, id)
+	}
+	return w.clock.Keep()
+}
+
+func (w *watcher) lookAt(c Container, now uint64) error {
+	mono := bpf.Monotonic()
+	u, err := w.tree.read(c.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // its news is on its way
+	}
+	if err != nil {
+		return err
+	}
+	k := w.known[c.Cgroup]
+	first := k == nil
+	if first {
+		k = &watched{id: fmt.Sprintf("%016x", maphash.Comparable(w.seed, c.Cgroup))}
+		if k.block, err = w.addBlock(c); err != nil {
+			return err
+		}
+		w.known[c.Cgroup] = k
+	}
+	k.looked = w.looks
+	if err := w.follow(k, c); err != nil {
+		return err
+	}
+	d, err := w.delays(k)
+	if err != nil {
+		return err
+	}
+	var io objectBlockIo
+	if k.block != 0 {
+		if err := w.objects.BlockIos.Lookup(k.block, &io); err != nil {
+			return fmt.Errorf("read block I/O: %w", err)
+		}
+	}
+	// A look right after another is the trace's own, at its beginning or its end.
+	if first {
+		k.at, k.usage, k.delay, k.io = mono, u, d, io
+		return nil
+	}
+	if mono-k.at < shortest {
+		return nil
+	}
+	w.ev.Time = now
+	w.fill(k, mono-k.at, &u, &d, &io)
+	k.at, k.usage, k.delay, k.io = mono, u, d, io
+	w.sink(c.Cgroup, &w.ev)
+	return nil
+}
+
+// addBlock has the block I/O of a container counted.
+func (w *watcher) addBlock(c Container) (uint64, error) {
+	id, ok := w.tree.blockCgroup(c)
+	if !ok {
+		return 0, nil
+	}
+	if err := w.objects.BlockIos.Update(id, &objectBlockIo{}, ebpf.UpdateNoExist); err != nil && !errors.Is(err, ebpf.ErrKeyExist) {
+		return 0, fmt.Errorf("count block I/O: %w", err)
+	}
+	return id, nil
+}
+
+// follow has the waits in all cgroups of a container counted.
+func (w *watcher) follow(k *watched, c Container) error {
+	if len(k.cgroups) == 1+len(c.Below) {
+		return nil
+	}
+	have := make(map[uint64]bool, len(k.cgroups))
+	for _, id := range k.cgroups {
+		have[id] = true
+	}
+	zero := make([]objectRunDelay, len(w.perCPU))
+	for _, id := range append([]uint64{c.Cgroup}, c.Below...) {
+		if have[id] {
+			continue
+		}
+		if len(zero) == 0 {
+			n, err := ebpf.PossibleCPU()
+			if err != nil {
+				return err
+			}
+			zero = make([]objectRunDelay, n)
+		}
+		if err := w.objects.RunDelays.Update(id, zero, ebpf.UpdateNoExist); err != nil && !errors.Is(err, ebpf.ErrKeyExist) {
+			return fmt.Errorf("count waits: %w", err)
+		}
+		k.cgroups = append(k.cgroups, id)
+	}
+	return nil
+}
+
+// delays sums what was counted of a container. Cgroups that it has removed stay in the sum.
+func (w *watcher) delays(k *watched) (sum delay, err error) {
+	for _, id := range k.cgroups {
+		if err := w.objects.RunDelays.Lookup(id, &w.perCPU); err != nil {
+			return sum, fmt.Errorf("read waits: %w", err)
+		}
+		for i := range w.perCPU {
+			c := &w.perCPU[i]
+			sum.runs += c.Runs
+			sum.ns += c.Ns
+			for j, n := range c.Buckets {
+				sum.buckets[j] += n
+			}
+		}
+	}
+	return sum, nil
+}
+
+func (w *watcher) forget(k *watched) error {
+	for _, id := range k.cgroups {
+		if err := w.objects.RunDelays.Delete(id); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("forget waits: %w", err)
+		}
+	}
+	if k.block != 0 {
+		if err := w.objects.BlockIos.Delete(k.block); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("forget block I/O: %w", err)
+		}
+	}
+	return nil
+}

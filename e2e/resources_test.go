@@ -1,0 +1,135 @@
+package e2e
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
+)
+
+// resourcesEvent is what jq finds of a container.
+type resourcesEvent struct {
+	Pod, Container, Node string
+	IntervalMicros       uint64
+	CPU                  struct{ Micros, Millis, LimitMillis, Periods, ThrottledPeriods, ThrottledMicros, ThrottledPercent *uint64 }
+	RunQueue             struct{ Runs, DelayMicros, P50Nanos, P99Nanos *uint64 }
+	Memory               struct{ Bytes, WorkingSetBytes, LimitBytes, Percent, PeakBytes, OomKills *uint64 }
+	Pressure             struct{ CPUSomeMicros, CPUSomePercent *uint64 }
+	IO                   struct{ ReadRequests, ReadBytes, ReadMicros, ReadP99Nanos, WriteRequests, WriteBytes *uint64 }
+}
+
+// TestResources has pods use what is known, and holds what is reported of them against that.
+func TestResources(t *testing.T) {
+	e := kit.NeedOwn(t)
+	ns := e.Namespace(t, nil)
+	const held = 48 << 20
+	pods := e.Pods(t,
+		kit.PodSpec{Namespace: ns, Name: "limited", Node: e.Nodes[0], CPU: "100m", Memory: "64Mi"},
+		kit.PodSpec{Namespace: ns, Name: "free", Node: e.Nodes[1]},
+		kit.PodSpec{Namespace: ns, Name: "full", Node: e.Nodes[1], Memory: "64Mi", Args: []string{"hold", "-bytes", fmt.Sprint(held)}},
+	)
+	limited, free := pods[0], pods[1]
+	tr := e.Trace(t, "trace", "resources", "-n", ns, "-o", "json", "--fail-on-loss")
+	tr.AwaitStreaming(t, 2)
+	tr.AwaitJQ(t, `map(select(.kind == "resources") | .pod) | unique | length == 3`)
+
+	burnt := limited.Exec(t, "burn", "-for", "4s")[0]
+	waited := free.Exec(t, "burn", "-threads", "2", "-pin", "-for", "3s")[0]
+	disk := free.Exec(t, "disk", "-count", "200")[0]
+	tr.Stop(t)
+	tr.CheckSchema(t)
+
+	of := func(pod string) (events []resourcesEvent) {
+		t.Helper()
+		tr.JQ(t, &events, `map(select(.kind == "resources" and .pod == $pod))`, "--arg", "pod", pod)
+		if len(events) < 3 {
+			t.Fatalf("%d events of %s", len(events), pod)
+		}
+		for _, ev := range events {
+			if ev.Container != "workload" || ev.IntervalMicros == 0 || ev.CPU.Micros == nil || ev.CPU.Millis == nil || ev.RunQueue.Runs == nil || ev.Memory.Bytes == nil || ev.Memory.OomKills == nil {
+				t.Fatalf("%+v", ev)
+			}
+		}
+		return events
+	}
+	// within says whether got is want, but for a share of it.
+	within := func(what string, got, want uint64, percent uint64) {
+		t.Helper()
+		if got*100 < want*(100-percent) || got*100 > want*(100+percent) {
+			t.Errorf("%s: %d, want %d ± %d %%", what, got, want, percent)
+		}
+	}
+	grown := func(events []resourcesEvent, get func(*resourcesEvent) *uint64) uint64 {
+		t.Helper()
+		first, last := get(&events[0]), get(&events[len(events)-1])
+		if first == nil || last == nil {
+			t.Fatalf("not known: %+v", events[0])
+		}
+		return *last - *first
+	}
+	most := func(events []resourcesEvent, get func(*resourcesEvent) *uint64) (n uint64) {
+		for i := range events {
+			if v := get(&events[i]); v != nil {
+				n = max(n, *v)
+			}
+		}
+		return n
+	}
+
+	t.Run("a CPU limit", func(t *testing.T) {
+		events := of("limited")
+		// The command that kubectl exec started is in the sum, too.
+		within("processor time, µs", grown(events, func(r *resourcesEvent) *uint64 { return r.CPU.Micros }), burnt.UsedNs/1000, 15)
+		within("the limit, in thousandths", *events[0].CPU.LimitMillis, 100, 0)
+		within("the most in an interval, in thousandths", most(events, func(r *resourcesEvent) *uint64 { return r.CPU.Millis }), 100, 30)
+		// 4 s are 40 periods of 100 ms, all but the last of which it used up.
+		within("throttled periods", grown(events, func(r *resourcesEvent) *uint64 { return r.CPU.ThrottledPeriods }), 40, 25)
+		if n := most(events, func(r *resourcesEvent) *uint64 { return r.CPU.ThrottledPercent }); n < 80 {
+			t.Errorf("throttled in at most %d %% of the periods", n)
+		}
+		if n := grown(events, func(r *resourcesEvent) *uint64 { return r.CPU.ThrottledMicros }); n < 2_500_000 {
+			t.Errorf("throttled for %d µs", n)
+		}
+	})
+	t.Run("two threads on a processor", func(t *testing.T) {
+		events := of("free")
+		if events[0].CPU.LimitMillis != nil || events[0].Memory.LimitBytes != nil || events[0].Memory.Percent != nil {
+			t.Errorf("limits that nobody set: %+v", events[0])
+		}
+		within("waits for a processor, µs", grown(events, func(r *resourcesEvent) *uint64 { return r.RunQueue.DelayMicros }), waited.WaitedNs/1000, 10)
+		if n := most(events, func(r *resourcesEvent) *uint64 { return r.RunQueue.P99Nanos }); n < 1_000_000 {
+			t.Errorf("the longest of them took %d ns", n)
+		}
+		if ev := events[0]; ev.Pressure.CPUSomeMicros != nil {
+			// Either may run: some wait all the time, but for what the kernel is late by.
+			within("pressure on the processor, %", most(events, func(r *resourcesEvent) *uint64 { return r.Pressure.CPUSomePercent }), 100, 25)
+		}
+	})
+	t.Run("a disk", func(t *testing.T) {
+		events := of("free")
+		reads := func(r *resourcesEvent) *uint64 { return r.IO.ReadRequests }
+		within("reads", grown(events, reads), 200, 2)
+		within("bytes read", grown(events, func(r *resourcesEvent) *uint64 { return r.IO.ReadBytes }), disk.BytesReceived, 2)
+		if n := grown(events, func(r *resourcesEvent) *uint64 { return r.IO.WriteRequests }); n < 200 {
+			t.Errorf("%d writes, want 200 at least", n)
+		}
+		if n := grown(events, func(r *resourcesEvent) *uint64 { return r.IO.ReadMicros }); n == 0 || n > disk.WaitedNs/1000 {
+			t.Errorf("reads took %d µs, the program waited %d µs for them", n, disk.WaitedNs/1000)
+		}
+	})
+	t.Run("memory", func(t *testing.T) {
+		events := of("full")
+		last := events[len(events)-1]
+		within("the limit", *last.Memory.LimitBytes, 64<<20, 0)
+		if n := *last.Memory.WorkingSetBytes; n < held || n > 64<<20 {
+			t.Errorf("a working set of %d", n)
+		}
+		within("percent", *last.Memory.Percent, *last.Memory.WorkingSetBytes*100/(64<<20), 3)
+		if *last.Memory.OomKills != 0 || last.Memory.PeakBytes == nil || *last.Memory.PeakBytes < held {
+			t.Errorf("%+v", last.Memory)
+		}
+		if n := grown(events, func(r *resourcesEvent) *uint64 { return r.CPU.Micros }); n > 500_000 {
+			t.Errorf("a pod that idles used %d µs of a processor", n)
+		}
+	})
+}

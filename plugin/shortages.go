@@ -1,0 +1,112 @@
+package plugin
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+const (
+	// maxContainers bounds what is remembered of containers.
+	maxContainers = 10_000
+	// maxShortages are named; further ones are counted.
+	maxShortages = 5
+	// heldBack is the share of periods, in percent, from which on a CPU limit is worth a line; nearLimit that of a memory limit.
+	heldBack, nearLimit = 10, 90
+)
+
+// shortages finds the containers that run into a limit of theirs.
+type shortages struct {
+	containers map[string]*shortage // by id
+	// left counts the events of containers that were too many.
+	left int
+}
+
+// shortage is what is known of one container.
+type shortage struct {
+	name        string
+	first, last *event.Resources
+	memory      uint64 // the most, in percent of the limit
+}
+
+func newShortages() *shortages { return &shortages{containers: map[string]*shortage{}} }
+
+func (s *shortages) add(ev *event.Event) {
+	r := ev.GetResources()
+	if r == nil {
+		return
+	}
+	c := s.containers[r.GetId()]
+	if c == nil {
+		if len(s.containers) == maxContainers {
+			s.left++
+			return
+		}
+		c = &shortage{name: ev.GetNamespace() + "/" + ev.GetPod(), first: r}
+		if ev.GetContainer() != "" {
+			c.name += " (" + ev.GetContainer() + ")"
+		}
+		s.containers[r.GetId()] = c
+	}
+	c.last, c.memory = r, max(c.memory, r.GetMemory().GetPercent())
+}
+
+// summary is lines for people, the worst first; none where nothing is short.
+func (s *shortages) summary() (lines []string) {
+	type found struct {
+		line   string
+		weight uint64
+	}
+	var all []found
+	for _, c := range s.containers {
+		first, last := c.first, c.last
+		if kills := last.GetMemory().GetOomKills() - min(first.GetMemory().GetOomKills(), last.GetMemory().GetOomKills()); kills > 0 {
+			all = append(all, found{fmt.Sprintf("memory: %s: the kernel killed %d %s for want of memory, at a limit of %s", c.name, kills, plural(int(kills), "process"), limit(last)), 1000})
+		}
+		if c.memory >= nearLimit {
+			all = append(all, found{fmt.Sprintf("memory: %s was at %d%% of its limit of %s", c.name, c.memory, limit(last)), 200 + c.memory})
+		}
+		if percent, ok := throttled(first, last); ok && percent >= heldBack {
+			all = append(all, found{fmt.Sprintf("cpu: %s stood still in %d%% of the periods: its limit of %dm holds it back", c.name, percent, last.GetCpu().GetLimitMillis()), percent})
+		}
+	}
+	slices.SortFunc(all, func(a, b found) int {
+		if a.weight != b.weight {
+			return int(b.weight) - int(a.weight)
+		}
+		return strings.Compare(a.line, b.line)
+	})
+	for i, f := range all {
+		if i == maxShortages {
+			lines = append(lines, fmt.Sprintf("… and %d more such findings", len(all)-i))
+			break
+		}
+		lines = append(lines, f.line)
+	}
+	if s.left > 0 {
+		lines = append(lines, fmt.Sprintf("of more than %d containers, the first were looked at for what they lack", maxContainers))
+	}
+	return lines
+}
+
+// throttled is the share of periods, in percent, between two looks; of one look, that of its own interval.
+func throttled(first, last *event.Resources) (percent uint64, ok bool) {
+	a, b := first.GetCpu(), last.GetCpu()
+	if b.GetPeriods() > a.GetPeriods() && b.GetThrottledPeriods() >= a.GetThrottledPeriods() {
+		return 100 * (b.GetThrottledPeriods() - a.GetThrottledPeriods()) / (b.GetPeriods() - a.GetPeriods()), true
+	}
+	if first == last && b != nil && b.ThrottledPercent != nil {
+		return b.GetThrottledPercent(), true
+	}
+	return 0, false
+}
+
+// limit is the container's memory limit for people.
+func limit(r *event.Resources) string {
+	if r.GetMemory() == nil || r.Memory.LimitBytes == nil {
+		return "n/a"
+	}
+	return string(event.AppendBytes(nil, r.GetMemory().GetLimitBytes()))
+}

@@ -1,0 +1,68 @@
+package pods
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// Container is a container that is observed, as its cgroups show it.
+type Container struct {
+	// Cgroup is the id of its own cgroup.
+	Cgroup uint64
+	// Path is that of the cgroup's directory below where cgroup v2 is mounted, with a leading slash.
+	Path string
+	// Below are the cgroups that the container has made in its own.
+	Below []uint64
+}
+
+// Containers lists the containers that are observed now. root is where cgroup v2 is mounted. Sandboxes are none.
+func (r *Resolver) Containers(root string) []Container {
+	r.mu.RLock()
+	list := r.table.containers()
+	r.mu.RUnlock()
+	kept := list[:0]
+	for _, c := range list {
+		if dir, ok := directory(root, c.Path, c.Cgroup); ok {
+			c.Path = strings.TrimPrefix(dir, root)
+			kept = append(kept, c)
+		}
+	}
+	return kept
+}
+
+// containers lists them with the paths that the kernel has told. A container's own cgroup is the first that was made of its.
+func (t *table) containers() []Container {
+	type key struct{ pod, container string }
+	found := map[key]*Container{}
+	for id, c := range t.cgroups {
+		if c.removed || c.status == Foreign {
+			continue
+		}
+		for _, place := range c.places {
+			if t.byKey[place.Pod] == nil {
+				continue
+			}
+			if place.Container == "" || t.tenants[place.Pod].sandbox == place.Container && c.container == "" {
+				break
+			}
+			k := key{place.Pod, place.Container}
+			switch f := found[k]; {
+			case f == nil:
+				found[k] = &Container{Cgroup: id, Path: c.path}
+			case id < f.Cgroup:
+				f.Below = append(f.Below, f.Cgroup)
+				f.Cgroup, f.Path = id, c.path
+			default:
+				f.Below = append(f.Below, id)
+			}
+			break
+		}
+	}
+	list := make([]Container, 0, len(found))
+	for _, c := range found {
+		list = append(list, *c)
+	}
+	slices.SortFunc(list, func(a, b Container) int { return cmp.Compare(a.Cgroup, b.Cgroup) })
+	return list
+}

@@ -1,0 +1,42 @@
+package pods
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/orb8-dev/kubectl-orb8/event/session"
+)
+
+func TestContainersAreListedByTheirOwnCgroup(t *testing.T) {
+	h := &host{t, t.TempDir(), t.TempDir()}
+	f := newFixture(t)
+	other := container("sidecar", 4)
+	other.Target = false
+	f.update(&session.PodUpdate{Complete: true, Upsert: []*session.Pod{podA(container("app", 2), container("late", 0), other)}})
+	make := func(below string, kernelPath string) uint64 {
+		t.Helper()
+		id := h.run(below, 1, "")
+		f.made(id, kernelPath)
+		return id
+	}
+	pod := "/kubepods/burstable/pod" + uidA
+	make(pod, pod)
+	make(path(uidA, 1), path(uidA, 1)) // the sandbox
+	app := make(path(uidA, 2), path(uidA, 2))
+	nested := make(path(uidA, 2)+"/init", path(uidA, 2)+"/init")
+	late := make(path(uidA, 3), "/docker/node"+path(uidA, 3)) // the kernel's path begins above what this node sees
+	make(path(uidA, 4), path(uidA, 4))                        // not asked for
+	make(path(uidB, 5), path(uidB, 5))                        // another pod's
+	gone := make(path(uidA, 6), path(uidA, 6))
+	if err := f.Observe(Cgroup{ID: gone, Removed: true}, start); err != nil {
+		t.Fatal(err)
+	}
+	f.made(1<<60, path(uidA, 7)) // removed, and the news of it is on its way
+	want := []Container{{Cgroup: app, Path: path(uidA, 2), Below: []uint64{nested}}, {Cgroup: late, Path: path(uidA, 3)}}
+	slices.SortFunc(want, func(a, b Container) int { return int(a.Cgroup) - int(b.Cgroup) })
+	if diff := cmp.Diff(want, f.Containers(h.root)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
