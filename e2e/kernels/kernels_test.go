@@ -297,7 +297,7 @@ func table(results []*result) string {
 		}
 		b.WriteString("\n")
 	}
-	b.WriteString("\n## Hooks\n\n| probe | attached to |\n|---|---|\n")
+	b.WriteString("\n## Hooks\n\nOf all these kernels together: before 5.15 some stand in for others.\n\n| probe | attached to |\n|---|---|\n")
 	for _, kind := range kinds {
 		if len(hooks[kind]) > 0 {
 			fmt.Fprintf(&b, "| %s | `%s` |\n", kind, strings.Join(hooks[kind], "`, `"))
