@@ -130,7 +130,8 @@ func Older(kernel *btf.Spec) bool {
 		Need{Has: HasHelper("task_storage_get")},
 		// 5.12, as the cookies of sockets in tracing programs, and atomic operations that tell what was there before.
 		Need{Has: HasHelper("check_mtu")},
-		// 5.15, as a plain pointer to a socket's cgroup.
+		// 5.15, both.
+		Need{Has: HasMember("sock_cgroup_data", "cgroup")},
 		Need{Has: HasHelper("task_pt_regs")},
 	) != nil
 }

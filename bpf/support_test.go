@@ -12,12 +12,19 @@ import (
 )
 
 // kernel makes the types of a kernel that has one helper and one struct.
-func kernel(t *testing.T) *btf.Spec {
+func kernel(t *testing.T) *btf.Spec { return kernelWith(t, "val", "ringbuf_reserve") }
+
+// kernelWith makes those of a kernel with these helpers, and a struct sock_cgroup_data with one member.
+func kernelWith(t *testing.T, member string, helpers ...string) *btf.Spec {
 	t.Helper()
+	ids := &btf.Enum{Name: "bpf_func_id", Size: 4}
+	for i, name := range helpers {
+		ids.Values = append(ids.Values, btf.EnumValue{Name: "BPF_FUNC_" + name, Value: uint64(i)})
+	}
 	builder, err := btf.NewBuilder([]btf.Type{
-		&btf.Enum{Name: "bpf_func_id", Size: 4, Values: []btf.EnumValue{{Name: "BPF_FUNC_ringbuf_reserve", Value: 131}}},
+		ids,
 		&btf.Struct{Name: "sock_cgroup_data", Size: 8, Members: []btf.Member{
-			{Name: "val", Type: &btf.Int{Name: "u64", Size: 8}},
+			{Name: member, Type: &btf.Int{Name: "u64", Size: 8}},
 		}},
 	}, nil)
 	if err != nil {
@@ -62,6 +69,25 @@ func TestCheckNamesWhatAKernelLacksAndSince(t *testing.T) {
 				t.Errorf("%q does not say what and since", s)
 			}
 		})
+	}
+}
+
+func TestOlderKernelsAreThoseThatLackAnything(t *testing.T) {
+	for release, test := range map[string]struct {
+		kernel       *btf.Spec
+		older, limit bool
+	}{
+		"5.10": {kernelWith(t, "val", "ringbuf_reserve", "copy_from_user"), true, true},
+		"5.11": {kernelWith(t, "val", "task_storage_get", "get_current_task_btf"), true, false},
+		"5.12": {kernelWith(t, "val", "task_storage_get", "get_current_task_btf", "check_mtu"), true, false},
+		"5.15": {kernelWith(t, "cgroup", "task_storage_get", "get_current_task_btf", "check_mtu", "task_pt_regs"), false, false},
+	} {
+		if got := Older(test.kernel); got != test.older {
+			t.Errorf("%s counts as older: %v", release, got)
+		}
+		if got := chargesMemlock(test.kernel); got != test.limit {
+			t.Errorf("%s holds maps to the limit of locked memory: %v", release, got)
+		}
 	}
 }
 

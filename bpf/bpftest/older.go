@@ -1,8 +1,12 @@
 package bpftest
 
 import (
+	"bytes"
+	"errors"
 	"testing"
+	"time"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 
 	"github.com/orb8-dev/kubectl-orb8/bpf"
@@ -16,4 +20,61 @@ func Older(tb testing.TB) bool {
 		FatalLoad(tb, err)
 	}
 	return bpf.Older(kernel)
+}
+
+// OlderOnly skips the test where what is kept for an object goes with it by itself.
+func OlderOnly(tb testing.TB) {
+	tb.Helper()
+	Root(tb)
+	if !Older(tb) {
+		tb.Skip("this kernel has storage of sockets and tasks in tracing programs")
+	}
+}
+
+// Kept counts the elements of a program's hash, by its name.
+func Kept(tb testing.TB, program *ebpf.Program, name string) (n int) {
+	tb.Helper()
+	info, err := program.Info()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ids, _ := info.MapIDs()
+	for _, id := range ids {
+		m, err := ebpf.NewMapFromID(id)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		defer m.Close()
+		about, err := m.Info()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if about.Name != name {
+			continue
+		}
+		key := make([]byte, m.KeySize())
+		for err = m.NextKey(nil, &key); err == nil; err = m.NextKey(bytes.Clone(key), &key) {
+			n++
+		}
+		if !errors.Is(err, ebpf.ErrKeyNotExist) {
+			tb.Fatal(err)
+		}
+		return n
+	}
+	tb.Fatalf("%s has no map %s", program, name)
+	return 0
+}
+
+// AwaitNoneKept fails the test unless a program's hash is empty some time.
+func AwaitNoneKept(tb testing.TB, program *ebpf.Program, name string, patience time.Duration) {
+	tb.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		n := Kept(tb, program, name)
+		if n == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			tb.Fatalf("%d elements are still in %s", n, name)
+		}
+	}
 }

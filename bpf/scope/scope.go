@@ -74,8 +74,8 @@ func (s *Scope) load() error {
 	if err := bpf.Check(kernel,
 		bpf.Need{Feature: "the tracepoint cgroup_mkdir", MinKernel: "5.5", Has: bpf.HasTracepoint("cgroup_mkdir")},
 		bpf.Need{Feature: "BPF ring buffers", MinKernel: "5.8", Has: bpf.HasHelper("ringbuf_output")},
-		// The helper is not what is needed: it came in the same release, and can be looked for. No older kernel is tried.
-		bpf.Need{Feature: "what BPF had by then", MinKernel: "5.10", Has: bpf.HasHelper("copy_from_user")},
+		// The helper is not what is needed: it came with the oldest release that is tried, and can be looked for.
+		bpf.Need{Feature: "the BPF of Linux 5.10", MinKernel: "5.10", Has: bpf.HasHelper("copy_from_user")},
 	); err != nil {
 		return err
 	}

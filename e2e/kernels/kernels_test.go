@@ -37,8 +37,8 @@ var chosen = map[string]string{
 		"TestICMPErrorsAreToldApartFromResets|TestRetransmitsOfAnIntervalAreOneEvent|TestConnectionsOlderThanTheTraceAreToldOfWithTheirProcess",
 }
 
-// chosenOlder are those besides, of what only the programs for older kernels have.
-var chosenOlder = map[string]string{"flows": "|TestOnOlderKernels.*"}
+// chosenOlder are those besides of what only the programs for older kernels have.
+const chosenOlder = "|TestOnOlderKernels.*"
 
 // TestEveryProbeOnEveryKernel has a tracer load everything with a tracer's capabilities, and runs the probes' own tests, in
 // virtual machines with other kernels and on the one that runs.
@@ -160,7 +160,7 @@ func fill(t *testing.T, k Kernel, root string) (folders []string) {
 			build(folder+".test", "test", "-c", "./bpf/"+folder)
 			wanted := or(chosen[folder], "Test.*")
 			if len(capabilities(k)) > len(launch.Capabilities) {
-				wanted += chosenOlder[folder]
+				wanted += chosenOlder
 			}
 			plan += fmt.Sprintf("%s /%s.test -test.v -test.run ^(%s)$\n", folder, folder, wanted)
 		}
@@ -300,7 +300,7 @@ func table(results []*result) string {
 		}
 		b.WriteString("\n")
 	}
-	b.WriteString("\n## Hooks\n\n| probe | attached to |\n|---|---|\n")
+	b.WriteString("\n## Hooks\n\nOf all these kernels together: before 5.15 some stand in for others.\n\n| probe | attached to |\n|---|---|\n")
 	for _, kind := range kinds {
 		if len(hooks[kind]) > 0 {
 			fmt.Fprintf(&b, "| %s | `%s` |\n", kind, strings.Join(hooks[kind], "`, `"))

@@ -63,7 +63,7 @@ func TestANodeIsJudgedByWhatTheAPIServerKnows(t *testing.T) {
 
 func TestEveryFailureOfANodeSaysWhatMendsIt(t *testing.T) {
 	bad := &session.Report{Missing: []string{"BPF"}, Probes: []session.ProbeReport{
-		{Kind: "scope", Error: "kernel lacks x (needs Linux 5.15 or newer)", Unsupported: true}, {Kind: "flow", Error: "operation not permitted"},
+		{Kind: "scope", Error: "kernel lacks x (needs Linux 5.10 or newer)", Unsupported: true}, {Kind: "flow", Error: "operation not permitted"},
 	}}
 	findings := Report("n", bad, false, nil)
 	if len(findings) != 5 {
@@ -83,6 +83,17 @@ func TestEveryFailureOfANodeSaysWhatMendsIt(t *testing.T) {
 	}
 	if last := findings[len(findings)-1]; last.Check != "trace network" || last.Detail != "a, b" {
 		t.Errorf("probe %+v", last)
+	}
+}
+
+func TestWhoCannotSeeThatAKernelIsOldIsToldWhatRightItTakes(t *testing.T) {
+	for missing, want := range map[string]bool{"SYS_RESOURCE": true, "BPF": false} {
+		r := &session.Report{BTF: true, Cgroup: "unified", Kernel: "5.10.0", Missing: []string{missing}}
+		for _, f := range Report("n", r, false, nil) {
+			if f.Check == "capabilities" && strings.Contains(f.Mend, "right to read nodes") != want {
+				t.Errorf("without %s: %+v", missing, f)
+			}
+		}
 	}
 }
 

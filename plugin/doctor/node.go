@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/version"
 
 	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
 )
 
 // Floor is the oldest Linux release that probes load on.
@@ -115,7 +116,11 @@ func Report(node string, r *session.Report, privileged bool, commands map[string
 	if len(r.Missing) == 0 {
 		add("capabilities", OK, strings.Join(r.Granted, ", "), "")
 	} else {
-		add("capabilities", Failure, "not granted: "+strings.Join(r.Missing, ", "), "let the container runtime grant them, or try --privileged")
+		mend := "let the container runtime grant them, or try --privileged"
+		if slices.Contains(r.Missing, string(launch.SysResource)) {
+			mend = "get the right to read nodes, by which it is seen that this kernel takes " + string(launch.SysResource) + "; else " + mend
+		}
+		add("capabilities", Failure, "not granted: "+strings.Join(r.Missing, ", "), mend)
 	}
 	for _, p := range r.Probes {
 		check := "probe: " + p.Kind

@@ -1,0 +1,33 @@
+package syscalls
+
+import (
+	"testing"
+
+	"github.com/orb8-dev/kubectl-orb8/bpf/bpftest"
+)
+
+func TestOnOlderKernelsNothingIsKeptForThreadsThatAreGone(t *testing.T) {
+	bpftest.OlderOnly(t)
+	t.Run("calls", func(t *testing.T) {
+		r := newRig(t, Options{}, false, nil)
+		_, release := r.older()
+		program := r.probe.(*Probe).objects.CallEnter
+		if n := bpftest.Kept(t, program, "entries"); n == 0 {
+			t.Error("nothing is kept for a thread in a call")
+		}
+		release()
+		bpftest.AwaitNoneKept(t, program, "entries", patience)
+		r.end()
+	})
+	t.Run("totals", func(t *testing.T) {
+		r := newRig(t, Options{}, true, nil)
+		_, release := r.older()
+		program := r.probe.(*Summary).objects.SumEnter
+		if n := bpftest.Kept(t, program, "starts"); n == 0 {
+			t.Error("nothing is kept for a thread in a call")
+		}
+		release()
+		bpftest.AwaitNoneKept(t, program, "starts", patience)
+		r.end()
+	})
+}
