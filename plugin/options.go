@@ -22,7 +22,7 @@ import (
 
 // traceOptions are the flags of trace, as the user gave them.
 type traceOptions struct {
-	streams genericiooptions.IOStreams
+	outputOptions
 	tracerOptions
 
 	names         []string
@@ -31,14 +31,10 @@ type traceOptions struct {
 	container     string
 	node          string
 
-	output     string
-	noHeaders  bool
-	sortBy     string
-	filter     string
 	duration   time.Duration
 	interval   time.Duration
 	reverseDNS bool
-	failOnLoss bool
+	record     string
 	dnsPorts   []uint
 	syscalls   syscallOptions
 
@@ -46,20 +42,17 @@ type traceOptions struct {
 }
 
 func (o *traceOptions) bind(flags *pflag.FlagSet) {
+	o.outputOptions.bind(flags)
 	o.tracerOptions.bind(flags)
 	flags.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "Trace the pods of all namespaces")
 	flags.StringVarP(&o.selector, "selector", "l", "", "Trace pods with these labels (key=value, !=, in, notin)")
 	flags.StringVarP(&o.container, "container", "c", "", "Trace only containers of this name")
 	flags.StringVar(&o.node, "node", "", "Trace only pods on this node")
-	flags.StringVarP(&o.output, "output", "o", "", "Output format: "+strings.Join(render.Formats(), ", "))
-	flags.BoolVar(&o.noHeaders, "no-headers", false, "Print no header line")
-	flags.StringVar(&o.sortBy, "sort-by", "", "Print sorted by a field (bytesSent, or -bytesSent for largest first) when the trace ends: goes with --duration or ^C")
-	flags.StringVar(&o.filter, "filter", "", `Show only events for which a CEL expression holds: 'dst.port == 443 && bytesSent > 1000'`)
 	flags.DurationVar(&o.duration, "duration", 0, "End after this time, counted from when the first node streams (0: until ^C)")
 	flags.DurationVar(&o.interval, "interval", time.Second, "Time between two updates of a flow")
 	flags.BoolVar(&o.reverseDNS, "reverse-dns", false, "Ask your resolver for the names of addresses outside the cluster")
 	flags.UintSliceVar(&o.dnsPorts, "dns-port", []uint{53}, "Ports that DNS is spoken on, for trace dns")
-	flags.BoolVar(&o.failOnLoss, "fail-on-loss", false, fmt.Sprintf("Exit with code %d if any event was lost", ExitLost))
+	flags.StringVar(&o.record, "record", "", "Keep what is shown in this new file as well, for kubectl orb8 replay")
 	flags.StringVar(&o.mode, "mode", "auto", "Where tracers come from: auto, ephemeral (standalone is the same), cluster (installed agents)")
 }
 
@@ -67,12 +60,13 @@ func (o *traceOptions) bind(flags *pflag.FlagSet) {
 type traceConfig struct {
 	streams genericiooptions.IOStreams
 	tracerConfig
-	query   cluster.Query
-	kinds   []*event.Kind
-	printer render.Printer
-	filter  *filter.Filter
-	// showStatus: the output holds nodeStatus events too. In the others they are on stderr, in the session's own words.
+	query      cluster.Query
+	kinds      []*event.Kind
+	printer    render.Printer
+	filter     *filter.Filter
 	showStatus bool
+	record     string
+	viewed     string // the namespace that tables leave away; empty: all are looked at
 
 	duration   time.Duration
 	interval   time.Duration
@@ -91,7 +85,7 @@ const maxDNSPorts = 16
 // complete resolves the options. What is wrong with them is a usage error.
 func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 	c := &traceConfig{
-		streams: o.streams, duration: o.duration, interval: o.interval, reverseDNS: o.reverseDNS, failOnLoss: o.failOnLoss,
+		streams: o.streams, duration: o.duration, interval: o.interval, reverseDNS: o.reverseDNS, failOnLoss: o.failOnLoss, record: o.record,
 	}
 	var err error
 	if kinds, c.syscalls, err = o.syscalls.complete(kinds); err != nil {
@@ -125,8 +119,8 @@ func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 	if c.tracerConfig, err = o.tracerOptions.complete(); err != nil {
 		return nil, err
 	}
-	if c.filter, err = filter.Compile(o.filter, c.kinds); err != nil {
-		return nil, usagef("--filter: %w", err)
+	if c.filter, err = o.compile(c.kinds); err != nil {
+		return nil, err
 	}
 	c.query = cluster.Query{AllNamespaces: o.allNamespaces, Names: o.names, Container: o.container, Node: o.node, Exclude: launch.Labels()}
 	if o.selector != "" {
@@ -134,9 +128,9 @@ func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 			return nil, usagef("--selector %q: %s", o.selector, pointAt(o.selector, err))
 		}
 	}
-	c.showStatus = o.output == "json" || o.output == "yaml"
+	c.showStatus = o.showStatus()
 	// The output is judged before the cluster is asked for anything, with a namespace that is not known yet.
-	if err := c.open(o, ""); err != nil {
+	if c.printer, err = o.open(c.kinds, ""); err != nil {
 		return nil, usage(err)
 	}
 
@@ -148,15 +142,9 @@ func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 	if o.allNamespaces {
 		namespace = ""
 	}
-	return c, c.open(o, namespace)
-}
-
-func (c *traceConfig) open(o *traceOptions, namespace string) (err error) {
-	c.printer, err = render.New(render.Options{
-		Out: o.streams.Out, Notices: o.streams.ErrOut, Output: o.output, NoHeaders: o.noHeaders, SortBy: o.sortBy,
-		Kinds: c.kinds, Namespace: namespace,
-	})
-	return err
+	c.viewed = namespace
+	c.printer, err = o.open(c.kinds, namespace)
+	return c, err
 }
 
 // found is how the label parser names the token it stumbled over.

@@ -22,6 +22,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/plugin/collect"
 	"github.com/orb8-dev/kubectl-orb8/plugin/forward"
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
+	"github.com/orb8-dev/kubectl-orb8/plugin/record"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
 	"github.com/orb8-dev/kubectl-orb8/plugin/stream"
 )
@@ -67,6 +68,14 @@ func runTrace(parent context.Context, c *traceConfig) error {
 		return err
 	}
 	defer targets.Close()
+	v := newView(r, c.filter, c.printer, c.showStatus)
+	if c.record != "" {
+		if v.recorder, err = record.Create(c.record, record.Session{
+			Version: version.Version(), Kinds: kindNames(c.kinds), Targets: describeQuery(&c.query), Namespace: c.viewed, Started: time.Now(),
+		}); err != nil {
+			return err
+		}
+	}
 
 	identity, err := session.NewIdentity()
 	if err != nil {
@@ -105,41 +114,14 @@ func runTrace(parent context.Context, c *traceConfig) error {
 	work.Go(func() { sweep(running, c, r) })
 
 	began := time.Now()
-	events := 0
-	path, short := newSearchPath(), newShortages()
 	// The nodes' orderly end outlives running, and so does the merge: it ends when all nodes have.
-	emitErr := collector.Run(hard, func(ev *event.Event) error {
-		path.add(ev)
-		short.add(ev)
-		match, err := c.filter.Match(ev)
-		if err != nil {
-			r.once("filter: %v: such events are not shown", err)
-		}
-		if !match {
-			return nil
-		}
-		switch {
-		case ev.GetNodeStatus() != nil:
-			if !c.showStatus {
-				return nil
-			}
-		case ev.GetLost() == nil:
-			events++
-		}
-		return c.printer.Print(ev)
-	})
+	emitErr := collector.Run(hard, v.show)
 	end(errDone)
 	work.Wait()
-	closeErr := c.printer.Close()
+	closeErr := v.close()
 
-	if waste := path.summary(); waste != "" {
-		r.line("%s", waste)
-	}
-	for _, s := range short.summary() {
-		r.line("%s", s)
-	}
 	losses := collector.Losses()
-	r.tally(events, s.streamedNodes(), time.Since(began), losses, s.unseen)
+	r.tally(v.events, s.streamedNodes(), time.Since(began), losses, s.unseen)
 	return s.verdict(context.Cause(running), errors.Join(emitErr, closeErr), losses)
 }
 

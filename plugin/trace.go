@@ -108,7 +108,7 @@ var tracings = []tracing{
 }
 
 func newTraceCommand(streams genericiooptions.IOStreams) *cobra.Command {
-	o := &traceOptions{streams: streams, tracerOptions: tracerOptions{kube: genericclioptions.NewConfigFlags(true)}}
+	o := &traceOptions{outputOptions: outputOptions{streams: streams}, tracerOptions: tracerOptions{kube: genericclioptions.NewConfigFlags(true)}}
 	run := func(cmd *cobra.Command, kinds, names []string) error {
 		o.names = names
 		c, err := o.complete(kinds...)

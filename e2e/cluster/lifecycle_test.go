@@ -140,7 +140,16 @@ func testInside(t *testing.T, built string) {
 		before := b.pids(t)
 		b.run(t, "restart", "kube-apiserver")
 		b.run(t, "restart", "containerd", b.nodes[0].name())
-		b.run(t, "status")
+		// The kubelet may tell the API server that its runtime was away, and of its return only with its next heartbeat.
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+			out, err := b.try("status")
+			if err == nil {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("cluster [status]: %v\n%s", err, out)
+			}
+		}
 		changed := 0
 		for i, line := range b.pids(t) {
 			if line != before[i] {

@@ -1,0 +1,226 @@
+package record
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+
+	"github.com/klauspost/compress/zstd"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+// ErrForeign says that a file is no recording.
+var ErrForeign = errors.New("it is no recording of kubectl orb8")
+
+// VersionError says that a recording was made by a version that this one does not know.
+type VersionError struct{ Version byte }
+
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("it is a recording of version %d, and this kubectl orb8 reads up to %d: a newer one is needed", e.Version, version)
+}
+
+// DamageError says where a recording is not what was written.
+type DamageError struct {
+	// Offset of the frame in the file, bytes.
+	Offset int64
+	Err    error
+}
+
+func (e *DamageError) Error() string { return fmt.Sprintf("damaged at byte %d: %v", e.Offset, e.Err) }
+
+func (e *DamageError) Unwrap() error { return e.Err }
+
+// Reader reads a recording from its beginning.
+type Reader struct {
+	// Session that was recorded.
+	Session Session
+	// Damaged is called for a frame whose body is damaged, and which is passed over; nil: nobody wants to know.
+	Damaged func(*DamageError)
+
+	in      *bufio.Reader
+	decoder *zstd.Decoder
+	offset  int64 // of the next frame
+	from    uint64
+	to      uint64
+
+	body, unpacked []byte
+	rest           []byte // of the events of a frame
+	ended          bool
+}
+
+// NewReader reads what a recording says of itself. It gives ErrForeign or a *VersionError for what it cannot read at all.
+func NewReader(in io.Reader) (*Reader, error) {
+	r := &Reader{in: bufio.NewReaderSize(in, 1<<20), to: ^uint64(0)}
+	start := make([]byte, len(magic)+1)
+	if _, err := io.ReadFull(r.in, start); err != nil {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil, ErrForeign
+		}
+		return nil, err
+	}
+	switch {
+	case string(start[:len(magic)]) != magic:
+		return nil, ErrForeign
+	case start[len(magic)] != version:
+		return nil, &VersionError{start[len(magic)]}
+	}
+	r.offset = int64(len(start))
+	var err error
+	if r.decoder, err = newDecoder(); err != nil {
+		return nil, err
+	}
+	at := r.offset
+	h, err := r.head()
+	if err == nil && h.kind != frameSession {
+		err = errHead
+	}
+	if err == nil {
+		err = r.load(&h)
+	}
+	if err == nil {
+		err = json.Unmarshal(r.unpacked, &r.Session)
+	}
+	if err != nil {
+		r.Close()
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, damage(at, err)
+	}
+	return r, nil
+}
+
+// Only limits what Next gives to events of a time, ns since the Unix epoch: from that until before that; 0 is no limit. Frames that
+// hold none of it are not unpacked.
+func (r *Reader) Only(from, to uint64) {
+	r.from, r.to = from, to
+	if to == 0 {
+		r.to = ^uint64(0)
+	}
+}
+
+// Next reads an event into ev. It gives io.EOF at the end of a recording that was ended, io.ErrUnexpectedEOF behind the last whole frame of one that was not,
+// and a *DamageError where nothing more can be read.
+func (r *Reader) Next(ev *event.Event) error {
+	for {
+		for len(r.rest) == 0 {
+			if r.ended {
+				return io.EOF
+			}
+			if err := r.frame(); err != nil {
+				return err
+			}
+		}
+		size, n := binary.Uvarint(r.rest)
+		if n <= 0 || size > uint64(len(r.rest)-n) {
+			r.tell(errors.New("an event is longer than its frame"))
+			continue
+		}
+		b := r.rest[n : n+int(size)]
+		r.rest = r.rest[n+int(size):]
+		if err := proto.Unmarshal(b, ev); err != nil {
+			r.tell(err)
+			continue
+		}
+		if t := ev.GetTime(); t >= r.from && t < r.to {
+			return nil
+		}
+	}
+}
+
+// tell gives up the rest of a frame.
+func (r *Reader) tell(err error) {
+	r.rest = nil
+	if r.Damaged != nil {
+		r.Damaged(&DamageError{r.offset, err})
+	}
+}
+
+// frame reads the next frame, of whatever kind.
+func (r *Reader) frame() error {
+	at := r.offset
+	h, err := r.head()
+	if err != nil {
+		if errors.Is(err, io.EOF) { // between two frames
+			return io.ErrUnexpectedEOF
+		}
+		return damage(at, err)
+	}
+	if h.kind == frameEvents && (h.newest < r.from || h.oldest >= r.to) {
+		return r.skip(at, &h)
+	}
+	err = r.load(&h)
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return damage(at, err)
+	case err != nil:
+		// Its head is whole, so that it is known where the next one begins.
+		if r.Damaged != nil {
+			r.Damaged(&DamageError{at, err})
+		}
+		return nil
+	}
+	switch h.kind {
+	case frameEvents:
+		r.rest = r.unpacked
+	case frameEnd:
+		r.ended = true
+	default:
+		return damage(at, fmt.Errorf("a frame of type %q", h.kind))
+	}
+	return nil
+}
+
+func (r *Reader) skip(at int64, h *head) error {
+	if _, err := r.in.Discard(int(h.body)); err != nil {
+		return damage(at, io.ErrUnexpectedEOF)
+	}
+	r.offset += int64(h.body)
+	return nil
+}
+
+// head reads a head. It gives io.EOF where there is nothing more.
+func (r *Reader) head() (h head, err error) {
+	var b [headSize]byte
+	if _, err := io.ReadFull(r.in, b[:]); err != nil {
+		return h, err
+	}
+	r.offset += headSize
+	return parseHead(b[:])
+}
+
+var errBody = errors.New("what a frame holds is damaged")
+
+// load reads and unpacks a body.
+func (r *Reader) load(h *head) error {
+	if cap(r.body) < int(h.body) {
+		r.body = make([]byte, h.body)
+	}
+	r.body = r.body[:h.body]
+	if _, err := io.ReadFull(r.in, r.body); err != nil {
+		return io.ErrUnexpectedEOF
+	}
+	r.offset += int64(h.body)
+	if crc32.Checksum(r.body, castagnoli) != h.sum {
+		return errBody
+	}
+	var err error
+	if r.unpacked, err = r.decoder.DecodeAll(r.body, r.unpacked[:0]); err != nil {
+		return fmt.Errorf("%w: %w", errBody, err)
+	}
+	if len(r.unpacked) != int(h.unpacked) {
+		return fmt.Errorf("%w: %d bytes, want %d", errBody, len(r.unpacked), h.unpacked)
+	}
+	return nil
+}
+
+func damage(at int64, err error) error { return &DamageError{at, err} }
+
+// Close frees what the reader holds; the file is its caller's.
+func (r *Reader) Close() { r.decoder.Close() }

@@ -1,0 +1,189 @@
+package record
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+// file is what a Writer needs of an os.File.
+type file interface {
+	io.Writer
+	Truncate(size int64) error
+	Close() error
+}
+
+// Writer records events. What is written is in the file a second later at the latest, in one piece or not at all.
+type Writer struct {
+	ended chan struct{}
+	done  sync.WaitGroup
+
+	mu      sync.Mutex
+	file    file
+	written int64 // bytes of whole frames
+	encoder *zstd.Encoder
+	frame   head
+	buffer  []byte // events, not yet packed
+	packed  []byte
+	events  uint64
+	flushed uint64 // of events
+	err     error
+	told    bool // the caller knows of err
+}
+
+// Create makes a new file, which only its owner may read: it holds what the pods did. An existing one is not touched.
+func Create(path string, s Session) (*Writer, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return nil, fmt.Errorf("record to %s: the file exists: choose another name, or remove it", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("record: %w", err)
+	}
+	w, err := newWriter(f, s)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("record to %s: %w", path, err), os.Remove(path))
+	}
+	return w, nil
+}
+
+func newWriter(f file, s Session) (*Writer, error) {
+	encoder, err := newEncoder()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	w := &Writer{file: f, encoder: encoder, ended: make(chan struct{})}
+	about, err := json.Marshal(s)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if w.put(append([]byte(magic), version)); w.err == nil {
+		w.write(frameSession, about)
+	}
+	if w.err != nil {
+		return nil, w.err
+	}
+	w.done.Go(w.flushing)
+	return w, nil
+}
+
+// Write records an event. The first error ends the recording: it is told once, and what comes after is left out.
+func (w *Writer) Write(ev *event.Event) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil {
+		return w.tell()
+	}
+	whole := len(w.buffer)
+	w.buffer = binary.AppendUvarint(w.buffer, uint64(proto.Size(ev)))
+	var err error
+	if w.buffer, err = (proto.MarshalOptions{UseCachedSize: true}).MarshalAppend(w.buffer, ev); err != nil {
+		w.buffer = w.buffer[:whole]
+		return fmt.Errorf("an event that cannot be written: %w", err)
+	}
+	t := ev.GetTime()
+	if w.frame.events == 0 || t < w.frame.oldest {
+		w.frame.oldest = t
+	}
+	w.frame.newest = max(w.frame.newest, t)
+	w.frame.events++
+	if ev.GetLost() == nil && ev.GetNodeStatus() == nil {
+		w.events++
+	}
+	if len(w.buffer) >= batch {
+		w.flush()
+	}
+	return w.tell()
+}
+
+// Written is how many events and bytes are in the file.
+func (w *Writer) Written() (events uint64, bytes int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.flushed, w.written
+}
+
+// tell gives the error that ended the recording, once.
+func (w *Writer) tell() error {
+	if w.told {
+		return nil
+	}
+	w.told = w.err != nil
+	return w.err
+}
+
+// Close writes what is left, and the end. It gives the error that its caller does not know of yet.
+func (w *Writer) Close() error {
+	close(w.ended)
+	w.done.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.flush(); w.err == nil {
+		end, _ := json.Marshal(End{Events: w.events}) // a number always marshals
+		w.write(frameEnd, end)
+	}
+	if w.err == nil {
+		w.err = w.file.Close()
+	}
+	err := w.tell()
+	w.err, w.told = os.ErrClosed, true
+	return err
+}
+
+// flushing writes what has waited.
+func (w *Writer) flushing() {
+	tick := time.NewTicker(flushInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-w.ended:
+			return
+		case <-tick.C:
+		}
+		w.mu.Lock()
+		w.flush()
+		w.mu.Unlock()
+	}
+}
+
+// flush makes a frame of the events that wait. What follows an error is left out.
+func (w *Writer) flush() {
+	if len(w.buffer) == 0 || w.err != nil {
+		return
+	}
+	w.write(frameEvents, w.buffer)
+	if w.err == nil {
+		w.flushed = w.events
+	}
+	w.buffer, w.frame = w.buffer[:0], head{}
+}
+
+// write makes a frame and writes it.
+func (w *Writer) write(kind frameType, body []byte) {
+	w.packed = append(w.packed[:0], make([]byte, headSize)...)
+	w.packed = w.encoder.EncodeAll(body, w.packed)
+	h := w.frame
+	h.kind, h.unpacked, h.body, h.sum = kind, uint32(len(body)), uint32(len(w.packed)-headSize), crc32.Checksum(w.packed[headSize:], castagnoli)
+	h.append(w.packed[:0])
+	w.put(w.packed)
+}
+
+// put writes all of b, or ends the recording and takes back what it has written of it: the frames that are whole stay.
+func (w *Writer) put(b []byte) {
+	if _, err := w.file.Write(b); err != nil {
+		w.err = errors.Join(err, w.file.Truncate(w.written), w.file.Close())
+		return
+	}
+	w.written += int64(len(b))
+}

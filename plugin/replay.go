@@ -1,0 +1,244 @@
+package plugin
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/plugin/collect"
+	"github.com/orb8-dev/kubectl-orb8/plugin/filter"
+	"github.com/orb8-dev/kubectl-orb8/plugin/record"
+	"github.com/orb8-dev/kubectl-orb8/plugin/render"
+)
+
+// replayOptions are the flags of replay, as the user gave them.
+type replayOptions struct {
+	outputOptions
+	speed    float64
+	from, to string
+}
+
+func newReplayCommand(streams genericiooptions.IOStreams) *cobra.Command {
+	o := &replayOptions{outputOptions: outputOptions{streams: streams}}
+	cmd := &cobra.Command{
+		Use: "replay FILE", Short: "Show what trace --record has kept, without a cluster",
+		Long: `Shows the events of a recording as trace showed them, without a cluster: filtered and printed otherwise, if you like. A recording that was cut short is
+good up to the cut. FILE - is standard input.`,
+		Example: `  # Keep what happens, and look at it later or elsewhere
+  kubectl orb8 trace network,dns,tcp -n demo --duration 5m --record incident.orb8
+  kubectl orb8 replay incident.orb8 --filter 'kind == "tcp" && outcome == "reset"'
+
+  # What happened from the second minute on, for ten seconds, as it did
+  kubectl orb8 replay incident.orb8 --from 1m --to 1m10s --speed 1
+
+  # As JSON
+  kubectl orb8 replay incident.orb8 -o json | jq -r .kind | sort | uniq -c`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usagef("replay: want one file, got %d (see %s --help)", len(args), cmd.CommandPath())
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), args[0]) },
+	}
+	o.bind(cmd.Flags())
+	cmd.Flags().Float64Var(&o.speed, "speed", 0, "How fast to show it: 1 as it happened, 10 ten times as fast, 0 as fast as it goes")
+	cmd.Flags().StringVar(&o.from, "from", "", "Begin at this time: since the recording's beginning (90s, 5m), or RFC 3339")
+	cmd.Flags().StringVar(&o.to, "to", "", "End at this time")
+	return cmd
+}
+
+func (o *replayOptions) run(parent context.Context, path string) error {
+	ctx, end := context.WithCancelCause(parent)
+	defer end(errDone)
+	stopSignals := watchSignals(end, func() {})
+	defer stopSignals()
+	stopReader := watchReader(o.streams.Out, func() { end(errDone) })
+	defer stopReader()
+
+	if o.speed < 0 || o.speed != o.speed {
+		return usagef("--speed %v: want 0 or more", o.speed)
+	}
+	var in io.Reader = o.streams.In
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return fmt.Errorf("replay: %w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	reader, err := record.NewReader(in)
+	if err != nil {
+		return fmt.Errorf("replay %s: %w", path, err)
+	}
+	defer reader.Close()
+	r := newReporter(o.streams.ErrOut)
+	reader.Damaged = func(e *record.DamageError) { r.line("%s: %v: what it holds is passed over", path, e) }
+	p, err := o.open(&reader.Session, r)
+	if err != nil {
+		return err
+	}
+	if err := o.seek(reader); err != nil {
+		return err
+	}
+	readErr, outputErr := p.play(ctx, reader, o.speed)
+	outputErr = errors.Join(outputErr, p.view.close())
+	losses := p.losses()
+	r.tally(p.view.events, len(p.nodes), time.Duration(p.newest-p.oldest), losses, nil)
+
+	switch {
+	case outputErr != nil && !errors.Is(outputErr, render.ErrClosed):
+		return fmt.Errorf("write output: %w", outputErr)
+	case errors.Is(context.Cause(ctx), errInterrupted):
+		return &exitError{ExitInterrupted, nil}
+	case outputErr != nil || ctx.Err() != nil: // nobody reads any more
+		return nil
+	case readErr == io.ErrUnexpectedEOF:
+		r.line("%s has no end: its recorder was killed, or its disk was full; all that it had written is shown", path)
+	case readErr != nil:
+		return fmt.Errorf("replay %s: %w; what stands before is shown", path, readErr)
+	}
+	if o.failOnLoss && len(realLosses(losses)) > 0 {
+		return &exitError{ExitLost, errors.New("events were lost")}
+	}
+	return nil
+}
+
+// open makes what shows a session's events.
+func (o *replayOptions) open(s *record.Session, r *reporter) (*player, error) {
+	var kinds []*event.Kind
+	for _, name := range s.Kinds {
+		if k := event.KindByName(name); k != nil {
+			kinds = append(kinds, k)
+		} else {
+			r.line("note: this kubectl orb8 does not know events of the kind %q: those are not shown", name)
+		}
+	}
+	if len(kinds) == 0 {
+		return nil, fmt.Errorf("the recording, of kubectl orb8 %s, holds no kind of event that this one knows", s.Version)
+	}
+	f, err := o.compile(kinds)
+	if err != nil {
+		return nil, err
+	}
+	printer, err := o.outputOptions.open(kinds, s.Namespace)
+	if err != nil {
+		return nil, usage(err)
+	}
+	r.line("%s, recorded from %s on by kubectl orb8 %s", s.Targets, s.Started.Format(time.RFC3339), s.Version)
+	return newPlayer(r, f, printer, o.showStatus()), nil
+}
+
+// seek limits the reader to what was asked for.
+func (o *replayOptions) seek(reader *record.Reader) error {
+	from, err := moment("--from", o.from, reader.Session.Started)
+	if err != nil {
+		return err
+	}
+	to, err := moment("--to", o.to, reader.Session.Started)
+	if err != nil {
+		return err
+	}
+	if to != 0 && to <= from {
+		return usagef("--to %s is not after --from %s", o.to, o.from)
+	}
+	reader.Only(from, to)
+	return nil
+}
+
+// moment reads a time, ns since the Unix epoch; 0 for none.
+func moment(flag, text string, started time.Time) (uint64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			return 0, usagef("%s %q: want a time since the recording's beginning (90s, 5m) or RFC 3339 (%s)", flag, text, started.Format(time.RFC3339))
+		}
+		t = started.Add(d)
+	}
+	return uint64(max(t.UnixNano(), 1)), nil
+}
+
+// player shows the events of a recording.
+type player struct {
+	view  *view
+	nodes map[string]bool
+	lost  map[collect.Loss]uint64 // without Count
+	// oldest and newest are the times of the events that were shown, ns since the Unix epoch.
+	oldest, newest uint64
+}
+
+func newPlayer(r *reporter, f *filter.Filter, p render.Printer, showStatus bool) *player {
+	return &player{view: newView(r, f, p, showStatus), nodes: map[string]bool{}, lost: map[collect.Loss]uint64{}}
+}
+
+// play shows what a reader gives, until its end, which is no error, or that of ctx.
+func (p *player) play(ctx context.Context, reader *record.Reader, speed float64) (readErr, outputErr error) {
+	began := time.Now()
+	wait := time.NewTimer(0)
+	defer wait.Stop()
+	for ctx.Err() == nil {
+		ev := new(event.Event) // printers that sort keep it
+		if err := reader.Next(ev); err != nil {
+			if err == io.EOF {
+				err = nil
+			}
+			return err, nil
+		}
+		p.note(ev)
+		if speed > 0 {
+			if late := time.Duration(float64(p.newest-p.oldest) / speed); late > time.Since(began) {
+				wait.Reset(late - time.Since(began))
+				select {
+				case <-ctx.Done():
+					return nil, nil
+				case <-wait.C:
+				}
+			}
+		}
+		if err := p.view.show(ev); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+func (p *player) note(ev *event.Event) {
+	if t := ev.GetTime(); t != 0 {
+		if p.oldest == 0 {
+			p.oldest, p.newest = t, t
+		}
+		p.newest = max(p.newest, t)
+	}
+	if ev.GetNode() != "" {
+		p.nodes[ev.GetNode()] = true
+	}
+	if l := ev.GetLost(); l != nil {
+		p.lost[collect.Loss{Node: ev.GetNode(), Stage: l.GetStage(), Source: l.GetSource()}] += l.GetCount()
+	}
+}
+
+// losses are those that the recording tells of.
+func (p *player) losses() (all []collect.Loss) {
+	for l, n := range p.lost {
+		l.Count = n
+		all = append(all, l)
+	}
+	slices.SortFunc(all, func(a, b collect.Loss) int {
+		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Stage, b.Stage), cmp.Compare(a.Source, b.Source))
+	})
+	return all
+}

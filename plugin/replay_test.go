@@ -1,0 +1,150 @@
+package plugin
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/plugin/record"
+)
+
+var began = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+// recording makes a file of 10 lookups, a second after each other, and one loss.
+func recording(t *testing.T, kinds ...string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "x.orb8")
+	w, err := record.Create(path, record.Session{Version: "v9", Kinds: kinds, Targets: `pods in namespace "shop"`, Namespace: "shop", Started: began})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(second int, ev *event.Event) {
+		ev.Time, ev.Node = uint64(began.Add(time.Duration(second)*time.Second).UnixNano()), "n1"
+		if err := w.Write(ev); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 10 {
+		rcode := "NOERROR"
+		if i == 7 {
+			rcode = "SERVFAIL"
+		}
+		write(i, lookup("web", "n"+string(rune('0'+i))+".example.", rcode))
+	}
+	write(10, &event.Event{Kind: &event.Event_Lost{Lost: &event.Lost{Count: 3, Stage: event.LossStage_LOSS_STAGE_KERNEL_BUFFER, Source: "dns"}}})
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// orb8 runs the plugin.
+func orb8(t *testing.T, in []byte, args ...string) (code int, out, errOut string) {
+	t.Helper()
+	var o, e bytes.Buffer
+	code = Main(args, bytes.NewReader(in), &o, &e)
+	return code, o.String(), e.String()
+}
+
+func TestReplay(t *testing.T) {
+	path := recording(t, "dns")
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(b []byte) string {
+		t.Helper()
+		p := filepath.Join(t.TempDir(), "y.orb8")
+		if err := os.WriteFile(p, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	newer := append([]byte(nil), whole...)
+	newer[7] = 2
+	for _, test := range []struct {
+		name string
+		args []string
+		in   []byte
+		code int
+		// lines of stdout, names in it, and what stderr says.
+		lines int
+		has   []string
+		says  []string
+	}{
+		{
+			name: "a table", args: []string{path}, lines: 11, has: []string{"NAME", "n0.example.", "n9.example."},
+			says: []string{`pods in namespace "shop", recorded from 2026-11-23T12:00:00Z on by kubectl orb8 v9`, "10 events from 1 node in 10s; LOST 3 at n1 (kernel-buffer, dns)\n"},
+		},
+		{name: "JSON", args: []string{path, "-o", "json"}, lines: 11, has: []string{`"kind":"dns"`, `"name":"n3.example."`, `"kind":"lost"`}},
+		{name: "a filter", args: []string{path, "--filter", `rcode == "SERVFAIL"`, "--no-headers"}, lines: 1, has: []string{"n7.example."}, says: []string{"1 events"}},
+		{name: "from and to", args: []string{path, "--from", "3s", "--to", "2026-11-23T12:00:05Z", "--no-headers"}, lines: 2, has: []string{"n3.", "n4."}},
+		{name: "sorted", args: []string{path, "--sort-by", "-name", "--no-headers", "--to", "2s", "-o", "custom-columns=N:.name"}, lines: 2, has: []string{"n1.example.\nn0.example.\n"}},
+		{name: "standard input", args: []string{"-"}, in: whole, lines: 11},
+		{name: "loss", args: []string{path, "--fail-on-loss"}, lines: 11, code: ExitLost, says: []string{"error: events were lost"}},
+		{name: "cut", args: []string{write(whole[:len(whole)-1])}, lines: 11, code: ExitError, says: []string{"error: replay", "damaged at byte", "what stands before is shown"}},
+		{name: "no end", args: []string{write(whole[:len(whole)-endSize(t, whole)])}, lines: 11, says: []string{"has no end"}},
+		{name: "foreign", args: []string{write([]byte("PK\x03\x04 something"))}, code: ExitError, says: []string{"it is no recording of kubectl orb8"}},
+		{name: "empty", args: []string{write(nil)}, code: ExitError, says: []string{"it is no recording of kubectl orb8"}},
+		{name: "newer", args: []string{write(newer)}, code: ExitError, says: []string{"version 2", "a newer one is needed"}},
+		{name: "kinds of a newer version", args: []string{recording(t, "dns", "gravity")}, lines: 11, says: []string{`of the kind "gravity"`}},
+		{name: "only such", args: []string{recording(t, "gravity")}, code: ExitError, says: []string{"holds no kind of event that this one knows"}},
+		{name: "no such file", args: []string{"/nowhere/x"}, code: ExitError, says: []string{"/nowhere/x: no such file"}},
+		{name: "no file", code: ExitUsage, says: []string{"want one file, got 0"}},
+		{name: "a bad time", args: []string{path, "--from", "noon"}, code: ExitUsage, says: []string{`--from "noon": want`}},
+		{name: "an empty span", args: []string{path, "--from", "3s", "--to", "3s"}, code: ExitUsage, says: []string{"--to 3s is not after --from 3s"}},
+		{name: "a bad speed", args: []string{path, "--speed", "-1"}, code: ExitUsage, says: []string{"--speed -1: want 0 or more"}},
+		{name: "no number", args: []string{path, "--speed", "NaN"}, code: ExitUsage, says: []string{"--speed NaN"}},
+		{name: "a bad filter", args: []string{path, "--filter", "nme == 1"}, code: ExitUsage, says: []string{"--filter", "nme"}},
+		{name: "a bad format", args: []string{path, "-o", "xml"}, code: ExitUsage, says: []string{"xml"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			code, out, errOut := orb8(t, test.in, append([]string{"replay"}, test.args...)...)
+			if code != test.code || strings.Count(out, "\n") != test.lines {
+				t.Errorf("exit code %d, %d lines; want %d, %d:\n%s\n%s", code, strings.Count(out, "\n"), test.code, test.lines, out, errOut)
+			}
+			for _, s := range test.has {
+				if !strings.Contains(out, s) {
+					t.Errorf("no %q in\n%s", s, out)
+				}
+			}
+			for _, s := range test.says {
+				if !strings.Contains(errOut, s) {
+					t.Errorf("stderr lacks %q:\n%s", s, errOut)
+				}
+			}
+		})
+	}
+}
+
+// endSize is how long the last frame is, which says that the recording has ended.
+func endSize(t *testing.T, b []byte) int {
+	t.Helper()
+	i := bytes.LastIndexByte(b[:len(b)-1], 'z')
+	for ; i > 0; i = bytes.LastIndexByte(b[:i], 'z') {
+		if bytes.HasPrefix(b[i:], []byte{'z', 0, 0, 0}) {
+			return len(b) - i
+		}
+	}
+	t.Fatal("no end")
+	return 0
+}
+
+func TestReplayTakesItsTime(t *testing.T) {
+	path := recording(t, "dns")
+	start := time.Now()
+	code, out, errOut := orb8(t, nil, "replay", path, "--speed", "50", "-o", "json")
+	// 10 s, of which a fiftieth is 200 ms.
+	if took := time.Since(start); code != 0 || took < 200*time.Millisecond || strings.Count(out, "\n") != 11 {
+		t.Errorf("exit code %d after %v:\n%s\n%s", code, took, out, errOut)
+	}
+	var first struct{ Pod, Namespace, Node string }
+	if err := json.Unmarshal([]byte(out[:strings.IndexByte(out, '\n')]), &first); err != nil || first.Pod != "web" || first.Namespace != "shop" || first.Node != "n1" {
+		t.Errorf("%+v, %v", first, err)
+	}
+}
