@@ -278,8 +278,9 @@ static __always_inline bool report_packets(struct packet_flow *f, const struct f
 	}
 	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	if (!e) {
-		if (closes)
-			swap_state(f, k->cookie, FLOW_CLOSED, FLOW_LIVE);
+		/* Where that fails, too, nobody may ever tell of it. */
+		if (closes && swap_state(f, k->cookie, FLOW_CLOSED, FLOW_LIVE) == SWAP_BUSY)
+			count_loss(LOST_RING);
 		return false;
 	}
 	if (!closes && f->state != FLOW_LIVE) {
