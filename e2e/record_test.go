@@ -60,7 +60,14 @@ func TestRecordAndReplay(t *testing.T) {
 	killed := filepath.Join(dir, "killed.orb8")
 	tr = e.Trace(t, "trace", "network,tcp", "-n", ns, "-o", "json", "--record", killed)
 	tr.AwaitStreaming(t, 2)
-	for range 3 {
+	size := func() int64 {
+		info, err := os.Stat(killed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	for empty := size(); size() == empty; { // it is written each second
 		n := tr.Lines(t)
 		pods[0].Exec(t, "tcp", "-to", to, "-conns", "20", "-send", "1000", "-recv", "2000")
 		tr.AwaitLines(t, n+20)

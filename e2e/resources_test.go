@@ -2,6 +2,9 @@ package e2e
 
 import (
 	"fmt"
+	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
@@ -29,15 +32,18 @@ func TestResources(t *testing.T) {
 		kit.PodSpec{Namespace: ns, Name: "full", Node: e.Nodes[1], Memory: "64Mi", Args: []string{"hold", "-bytes", fmt.Sprint(held)}},
 	)
 	limited, free := pods[0], pods[1]
+	free.Exec(t, "disk", "-count", "1") // so that the program itself is in the page cache
 	tr := e.Trace(t, "trace", "resources", "-n", ns, "-o", "json", "--fail-on-loss")
 	tr.AwaitStreaming(t, 2)
 	tr.AwaitJQ(t, `map(select(.kind == "resources") | .pod) | unique | length == 3`)
 
 	burnt := limited.Exec(t, "burn", "-for", "4s")[0]
 	waited := free.Exec(t, "burn", "-threads", "2", "-pin", "-for", "3s")[0]
-	disk := free.Exec(t, "disk", "-count", "200")[0]
+	disk := free.Exec(t, "disk", "-count", "1000")[0]
 	tr.Stop(t)
 	tr.CheckSchema(t)
+	// The container idles again, and so its throttling stands still.
+	stat := cpuStat(t, limited)
 
 	of := func(pod string) (events []resourcesEvent) {
 		t.Helper()
@@ -82,13 +88,13 @@ func TestResources(t *testing.T) {
 		within("processor time, µs", grown(events, func(r *resourcesEvent) *uint64 { return r.CPU.Micros }), burnt.UsedNs/1000, 15)
 		within("the limit, in thousandths", *events[0].CPU.LimitMillis, 100, 0)
 		within("the most in an interval, in thousandths", most(events, func(r *resourcesEvent) *uint64 { return r.CPU.Millis }), 100, 30)
-		// 4 s are 40 periods of 100 ms, all but the last of which it used up.
-		within("throttled periods", grown(events, func(r *resourcesEvent) *uint64 { return r.CPU.ThrottledPeriods }), 40, 25)
-		if n := most(events, func(r *resourcesEvent) *uint64 { return r.CPU.ThrottledPercent }); n < 80 {
-			t.Errorf("throttled in at most %d %% of the periods", n)
+		last := events[len(events)-1].CPU
+		if *last.ThrottledPeriods != stat["nr_throttled"] || *last.ThrottledMicros != stat["throttled_usec"] || *last.Periods > stat["nr_periods"] || stat["nr_throttled"] == 0 {
+			t.Errorf("throttled in %d of %d periods, for %d µs; the kernel's own file says %v", *last.ThrottledPeriods, *last.Periods, *last.ThrottledMicros, stat)
 		}
-		if n := grown(events, func(r *resourcesEvent) *uint64 { return r.CPU.ThrottledMicros }); n < 2_500_000 {
-			t.Errorf("throttled for %d µs", n)
+		// 4 s are 40 periods of 100 ms; other pods may leave it less than its limit in some.
+		if n := most(events, func(r *resourcesEvent) *uint64 { return r.CPU.ThrottledPercent }); n < 50 {
+			t.Errorf("throttled in at most %d %% of the periods", n)
 		}
 	})
 	t.Run("two threads on a processor", func(t *testing.T) {
@@ -108,12 +114,13 @@ func TestResources(t *testing.T) {
 	t.Run("a disk", func(t *testing.T) {
 		events := of("free")
 		reads := func(r *resourcesEvent) *uint64 { return r.IO.ReadRequests }
-		within("reads", grown(events, reads), 200, 2)
-		within("bytes read", grown(events, func(r *resourcesEvent) *uint64 { return r.IO.ReadBytes }), disk.BytesReceived, 2)
-		if n := grown(events, func(r *resourcesEvent) *uint64 { return r.IO.WriteRequests }); n < 200 {
-			t.Errorf("%d writes, want 200 at least", n)
+		// Pages of the program may be read as well.
+		within("reads", grown(events, reads), 1000, 5)
+		within("bytes read", grown(events, func(r *resourcesEvent) *uint64 { return r.IO.ReadBytes }), disk.BytesReceived, 10)
+		if n := grown(events, func(r *resourcesEvent) *uint64 { return r.IO.WriteRequests }); n < 1000 {
+			t.Errorf("%d writes, want 1000 at least", n)
 		}
-		if n := grown(events, func(r *resourcesEvent) *uint64 { return r.IO.ReadMicros }); n == 0 || n > disk.WaitedNs/1000 {
+		if n := grown(events, func(r *resourcesEvent) *uint64 { return r.IO.ReadMicros }); n == 0 || n > disk.WaitedNs/1000*11/10 {
 			t.Errorf("reads took %d µs, the program waited %d µs for them", n, disk.WaitedNs/1000)
 		}
 	})
@@ -132,4 +139,44 @@ func TestResources(t *testing.T) {
 			t.Errorf("a pod that idles used %d µs of a processor", n)
 		}
 	})
+}
+
+// cpuStat reads what the kernel says of a container's throttling, with the names and units of cgroup v2.
+func cpuStat(t *testing.T, p *kit.Pod) map[string]uint64 {
+	t.Helper()
+	pids := p.HostPIDs(t, "workload")
+	if len(pids) == 0 {
+		t.Fatalf("no process of %s", p.Name)
+	}
+	cgroups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pids[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file string
+	for _, line := range strings.Split(strings.TrimSpace(string(cgroups)), "\n") {
+		fields := strings.SplitN(line, ":", 3)
+		switch controllers := strings.Split(fields[1], ","); {
+		case slices.Contains(controllers, "cpu"): // v1
+			file = "/sys/fs/cgroup/cpu" + fields[2] + "/cpu.stat"
+		case fields[0] == "0" && file == "":
+			file = "/sys/fs/cgroup" + fields[2] + "/cpu.stat"
+		}
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stat := map[string]uint64{}
+	for _, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
+		var name string
+		var n uint64
+		if _, err := fmt.Sscan(line, &name, &n); err != nil {
+			t.Fatalf("%s: %q: %v", file, line, err)
+		}
+		stat[name] = n
+	}
+	if ns, ok := stat["throttled_time"]; ok {
+		stat["throttled_usec"] = ns / 1000
+	}
+	return stat
 }

@@ -68,7 +68,7 @@ func (o *replayOptions) run(parent context.Context, path string) error {
 	if o.speed < 0 || o.speed != o.speed {
 		return usagef("--speed %v: want 0 or more", o.speed)
 	}
-	var in io.Reader = o.streams.In
+	in := o.streams.In
 	if path != "-" {
 		f, err := os.Open(path)
 		if err != nil {
