@@ -60,17 +60,13 @@ func TestRecordAndReplay(t *testing.T) {
 	killed := filepath.Join(dir, "killed.orb8")
 	tr = e.Trace(t, "trace", "network,tcp", "-n", ns, "-o", "json", "--record", killed)
 	tr.AwaitStreaming(t, 2)
-	size := func() int64 {
-		info, err := os.Stat(killed)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return info.Size()
-	}
-	for empty := size(); size() == empty; { // it is written each second
+	// It is written each second, and can be replayed while it grows.
+	for held := 0; held < 20; {
 		n := tr.Lines(t)
 		pods[0].Exec(t, "tcp", "-to", to, "-conns", "20", "-send", "1000", "-recv", "2000")
 		tr.AwaitLines(t, n+20)
+		_, out, _ = replay(killed, "-o", "json")
+		held = strings.Count(out, "\n")
 	}
 	tr.Signal(t, syscall.SIGKILL)
 	tr.Wait(t)
