@@ -28,6 +28,8 @@ const (
 	Nanos
 	// Signed is a whole number that may be negative.
 	Signed
+	// Rate is a number with decimals: how many a second, of a hundred.
+	Rate
 	// Timestamp is ns since the Unix epoch; RFC 3339 in JSON, the local time of day in tables.
 	Timestamp
 	// Address is an IPv4 or IPv6 address.
@@ -111,6 +113,8 @@ func (c *Column) AppendCell(dst []byte, ev *Event, view *View) []byte {
 		return AppendMicros(dst, v.Uint())
 	case Nanos:
 		return AppendNanos(dst, v.Uint())
+	case Rate:
+		return AppendRate(dst, v.Float())
 	case Timestamp:
 		return appendClock(dst, v.Uint(), view.Location)
 	}
@@ -119,7 +123,7 @@ func (c *Column) AppendCell(dst []byte, ev *Event, view *View) []byte {
 
 // Right reports whether a table aligns the column to the right, as it does amounts.
 func (c *Column) Right() bool {
-	return c.Type == Count || c.Type == Bytes || c.Type == Micros || c.Type == Nanos
+	return c.Type == Count || c.Type == Bytes || c.Type == Micros || c.Type == Nanos || c.Type == Rate
 }
 
 // Lookup finds the column called name in kinds: a dotted JSON name, also as ".src.pod" or "{.src.pod}". The error is an

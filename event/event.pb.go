@@ -837,6 +837,9 @@ type Event struct {
 	//	*Event_Syscall
 	//	*Event_SyscallSummary
 	//	*Event_Resources
+	//	*Event_NetworkTop
+	//	*Event_DnsTop
+	//	*Event_SyscallTop
 	Kind          isEvent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1018,6 +1021,33 @@ func (x *Event) GetResources() *Resources {
 	return nil
 }
 
+func (x *Event) GetNetworkTop() *NetworkTop {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_NetworkTop); ok {
+			return x.NetworkTop
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetDnsTop() *DnsTop {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_DnsTop); ok {
+			return x.DnsTop
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetSyscallTop() *SyscallTop {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_SyscallTop); ok {
+			return x.SyscallTop
+		}
+	}
+	return nil
+}
+
 type isEvent_Kind interface {
 	isEvent_Kind()
 }
@@ -1062,6 +1092,18 @@ type Event_Resources struct {
 	Resources *Resources `protobuf:"bytes,25,opt,name=resources,proto3,oneof"`
 }
 
+type Event_NetworkTop struct {
+	NetworkTop *NetworkTop `protobuf:"bytes,26,opt,name=network_top,json=networkTop,proto3,oneof"`
+}
+
+type Event_DnsTop struct {
+	DnsTop *DnsTop `protobuf:"bytes,27,opt,name=dns_top,json=dnsTop,proto3,oneof"`
+}
+
+type Event_SyscallTop struct {
+	SyscallTop *SyscallTop `protobuf:"bytes,28,opt,name=syscall_top,json=syscallTop,proto3,oneof"`
+}
+
 func (*Event_Flow) isEvent_Kind() {}
 
 func (*Event_Lost) isEvent_Kind() {}
@@ -1081,6 +1123,12 @@ func (*Event_Syscall) isEvent_Kind() {}
 func (*Event_SyscallSummary) isEvent_Kind() {}
 
 func (*Event_Resources) isEvent_Kind() {}
+
+func (*Event_NetworkTop) isEvent_Kind() {}
+
+func (*Event_DnsTop) isEvent_Kind() {}
+
+func (*Event_SyscallTop) isEvent_Kind() {}
 
 // Flow is one conversation between two endpoints. A tracer sends a half: the end named by observed, with that end's
 // counters. The viewer joins the halves it gets into one Flow with both.
@@ -2486,7 +2534,9 @@ type SyscallSummary struct {
 	P95Nanos *uint64 `protobuf:"varint,8,opt,name=p95_nanos,json=p95Nanos,proto3,oneof" json:"p95_nanos,omitempty"`
 	P99Nanos *uint64 `protobuf:"varint,9,opt,name=p99_nanos,json=p99Nanos,proto3,oneof" json:"p99_nanos,omitempty"`
 	// Same for all events of one container and call.
-	Id            string `protobuf:"bytes,10,opt,name=id,proto3" json:"id,omitempty"`
+	Id string `protobuf:"bytes,10,opt,name=id,proto3" json:"id,omitempty"`
+	// The timed calls by how long they took: less than 128 ns, less than 256 ns, and so on. Ends with the last one that is not 0.
+	Histogram     []uint64 `protobuf:"varint,11,rep,packed,name=histogram,proto3" json:"histogram,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2591,6 +2641,505 @@ func (x *SyscallSummary) GetId() string {
 	return ""
 }
 
+func (x *SyscallSummary) GetHistogram() []uint64 {
+	if x != nil {
+		return x.Histogram
+	}
+	return nil
+}
+
+// NetworkTop is a row of `top network`: flows that are counted together, as seen from the pods that were asked for. Amounts are of a window of time
+// that ends with the event's. What is not the same for all that a row counts is absent.
+type NetworkTop struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is counted together: flow, pod, workload, …
+	Group string `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	// What the row is of.
+	Name         string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	WindowMicros uint64 `protobuf:"varint,3,opt,name=window_micros,json=windowMicros,proto3" json:"window_micros,omitempty"`
+	Workload     string `protobuf:"bytes,4,opt,name=workload,proto3" json:"workload,omitempty"`
+	// The other end: service, workload, host or address.
+	Peer     string   `protobuf:"bytes,5,opt,name=peer,proto3" json:"peer,omitempty"`
+	Protocol Protocol `protobuf:"varint,6,opt,name=protocol,proto3,enum=orb8.event.v1.Protocol" json:"protocol,omitempty"`
+	Process  string   `protobuf:"bytes,7,opt,name=process,proto3" json:"process,omitempty"`
+	// Payload, bytes a second.
+	SentPerSecond     uint64 `protobuf:"varint,8,opt,name=sent_per_second,json=sentPerSecond,proto3" json:"sent_per_second,omitempty"`
+	ReceivedPerSecond uint64 `protobuf:"varint,9,opt,name=received_per_second,json=receivedPerSecond,proto3" json:"received_per_second,omitempty"`
+	BytesSent         uint64 `protobuf:"varint,10,opt,name=bytes_sent,json=bytesSent,proto3" json:"bytes_sent,omitempty"`
+	BytesReceived     uint64 `protobuf:"varint,11,opt,name=bytes_received,json=bytesReceived,proto3" json:"bytes_received,omitempty"`
+	// Those that live at the end of the window.
+	Flows uint64 `protobuf:"varint,12,opt,name=flows,proto3" json:"flows,omitempty"`
+	// Those that were opened in the window.
+	Opened uint64 `protobuf:"varint,13,opt,name=opened,proto3" json:"opened,omitempty"`
+	// TCP connections that in the window came to nothing or were reset.
+	Failed      uint64 `protobuf:"varint,14,opt,name=failed,proto3" json:"failed,omitempty"`
+	Retransmits uint64 `protobuf:"varint,15,opt,name=retransmits,proto3" json:"retransmits,omitempty"`
+	// Mean over the living flows.
+	SrttMicros *uint64 `protobuf:"varint,16,opt,name=srtt_micros,json=srttMicros,proto3,oneof" json:"srtt_micros,omitempty"`
+	// Of the one flow that the row is.
+	Id            string `protobuf:"bytes,17,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NetworkTop) Reset() {
+	*x = NetworkTop{}
+	mi := &file_event_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NetworkTop) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NetworkTop) ProtoMessage() {}
+
+func (x *NetworkTop) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NetworkTop.ProtoReflect.Descriptor instead.
+func (*NetworkTop) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *NetworkTop) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *NetworkTop) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *NetworkTop) GetWindowMicros() uint64 {
+	if x != nil {
+		return x.WindowMicros
+	}
+	return 0
+}
+
+func (x *NetworkTop) GetWorkload() string {
+	if x != nil {
+		return x.Workload
+	}
+	return ""
+}
+
+func (x *NetworkTop) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *NetworkTop) GetProtocol() Protocol {
+	if x != nil {
+		return x.Protocol
+	}
+	return Protocol_PROTOCOL_UNKNOWN
+}
+
+func (x *NetworkTop) GetProcess() string {
+	if x != nil {
+		return x.Process
+	}
+	return ""
+}
+
+func (x *NetworkTop) GetSentPerSecond() uint64 {
+	if x != nil {
+		return x.SentPerSecond
+	}
+	return 0
+}
+
+func (x *NetworkTop) GetReceivedPerSecond() uint64 {
+	if x != nil {
+		return x.ReceivedPerSecond
+	}
+	return 0
+}
+
+func (x *NetworkTop) GetBytesSent() uint64 {
+	if x != nil {
+		return x.BytesSent
+	}
+	return 0
+}
+
+func (x *NetworkTop) GetBytesReceived() uint64 {
+	if x != nil {
+		return x.BytesReceived
+	}
+	return 0
+}
+
+func (x *NetworkTop) GetFlows() uint64 {
+	if x != nil {
+		return x.Flows
+	}
+	return 0
+}
+
+func (x *NetworkTop) GetOpened() uint64 {
+	if x != nil {
+		return x.Opened
+	}
+	return 0
+}
+
+func (x *NetworkTop) GetFailed() uint64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *NetworkTop) GetRetransmits() uint64 {
+	if x != nil {
+		return x.Retransmits
+	}
+	return 0
+}
+
+func (x *NetworkTop) GetSrttMicros() uint64 {
+	if x != nil && x.SrttMicros != nil {
+		return *x.SrttMicros
+	}
+	return 0
+}
+
+func (x *NetworkTop) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// DnsTop is a row of `top dns`: questions that are counted together.
+type DnsTop struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Group            string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	Name             string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	WindowMicros     uint64                 `protobuf:"varint,3,opt,name=window_micros,json=windowMicros,proto3" json:"window_micros,omitempty"`
+	Workload         string                 `protobuf:"bytes,4,opt,name=workload,proto3" json:"workload,omitempty"`
+	Server           string                 `protobuf:"bytes,5,opt,name=server,proto3" json:"server,omitempty"`
+	Question         string                 `protobuf:"bytes,6,opt,name=question,proto3" json:"question,omitempty"`
+	Type             string                 `protobuf:"bytes,7,opt,name=type,proto3" json:"type,omitempty"`
+	Process          string                 `protobuf:"bytes,8,opt,name=process,proto3" json:"process,omitempty"`
+	Queries          uint64                 `protobuf:"varint,9,opt,name=queries,proto3" json:"queries,omitempty"`
+	QueriesPerSecond float64                `protobuf:"fixed64,10,opt,name=queries_per_second,json=queriesPerSecond,proto3" json:"queries_per_second,omitempty"`
+	Nxdomain         uint64                 `protobuf:"varint,11,opt,name=nxdomain,proto3" json:"nxdomain,omitempty"`
+	// Answered with any other error.
+	Failed   uint64 `protobuf:"varint,12,opt,name=failed,proto3" json:"failed,omitempty"`
+	Timeouts uint64 `protobuf:"varint,13,opt,name=timeouts,proto3" json:"timeouts,omitempty"`
+	// By a histogram of powers of two. Absent without an answer.
+	P50Micros     *uint64 `protobuf:"varint,14,opt,name=p50_micros,json=p50Micros,proto3,oneof" json:"p50_micros,omitempty"`
+	P95Micros     *uint64 `protobuf:"varint,15,opt,name=p95_micros,json=p95Micros,proto3,oneof" json:"p95_micros,omitempty"`
+	P99Micros     *uint64 `protobuf:"varint,16,opt,name=p99_micros,json=p99Micros,proto3,oneof" json:"p99_micros,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DnsTop) Reset() {
+	*x = DnsTop{}
+	mi := &file_event_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DnsTop) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DnsTop) ProtoMessage() {}
+
+func (x *DnsTop) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DnsTop.ProtoReflect.Descriptor instead.
+func (*DnsTop) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *DnsTop) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *DnsTop) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DnsTop) GetWindowMicros() uint64 {
+	if x != nil {
+		return x.WindowMicros
+	}
+	return 0
+}
+
+func (x *DnsTop) GetWorkload() string {
+	if x != nil {
+		return x.Workload
+	}
+	return ""
+}
+
+func (x *DnsTop) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *DnsTop) GetQuestion() string {
+	if x != nil {
+		return x.Question
+	}
+	return ""
+}
+
+func (x *DnsTop) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *DnsTop) GetProcess() string {
+	if x != nil {
+		return x.Process
+	}
+	return ""
+}
+
+func (x *DnsTop) GetQueries() uint64 {
+	if x != nil {
+		return x.Queries
+	}
+	return 0
+}
+
+func (x *DnsTop) GetQueriesPerSecond() float64 {
+	if x != nil {
+		return x.QueriesPerSecond
+	}
+	return 0
+}
+
+func (x *DnsTop) GetNxdomain() uint64 {
+	if x != nil {
+		return x.Nxdomain
+	}
+	return 0
+}
+
+func (x *DnsTop) GetFailed() uint64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *DnsTop) GetTimeouts() uint64 {
+	if x != nil {
+		return x.Timeouts
+	}
+	return 0
+}
+
+func (x *DnsTop) GetP50Micros() uint64 {
+	if x != nil && x.P50Micros != nil {
+		return *x.P50Micros
+	}
+	return 0
+}
+
+func (x *DnsTop) GetP95Micros() uint64 {
+	if x != nil && x.P95Micros != nil {
+		return *x.P95Micros
+	}
+	return 0
+}
+
+func (x *DnsTop) GetP99Micros() uint64 {
+	if x != nil && x.P99Micros != nil {
+		return *x.P99Micros
+	}
+	return 0
+}
+
+// SyscallTop is a row of `top syscalls`: system calls that are counted together.
+type SyscallTop struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Group          string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	Name           string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	WindowMicros   uint64                 `protobuf:"varint,3,opt,name=window_micros,json=windowMicros,proto3" json:"window_micros,omitempty"`
+	Workload       string                 `protobuf:"bytes,4,opt,name=workload,proto3" json:"workload,omitempty"`
+	Syscall        string                 `protobuf:"bytes,5,opt,name=syscall,proto3" json:"syscall,omitempty"`
+	Calls          uint64                 `protobuf:"varint,6,opt,name=calls,proto3" json:"calls,omitempty"`
+	CallsPerSecond float64                `protobuf:"fixed64,7,opt,name=calls_per_second,json=callsPerSecond,proto3" json:"calls_per_second,omitempty"`
+	Errors         uint64                 `protobuf:"varint,8,opt,name=errors,proto3" json:"errors,omitempty"`
+	TotalNanos     uint64                 `protobuf:"varint,9,opt,name=total_nanos,json=totalNanos,proto3" json:"total_nanos,omitempty"`
+	// Of the window, how much of it a thread would have spent in them: several threads may come to more than 100.
+	BusyPercent   float64 `protobuf:"fixed64,10,opt,name=busy_percent,json=busyPercent,proto3" json:"busy_percent,omitempty"`
+	P50Nanos      *uint64 `protobuf:"varint,11,opt,name=p50_nanos,json=p50Nanos,proto3,oneof" json:"p50_nanos,omitempty"`
+	P95Nanos      *uint64 `protobuf:"varint,12,opt,name=p95_nanos,json=p95Nanos,proto3,oneof" json:"p95_nanos,omitempty"`
+	P99Nanos      *uint64 `protobuf:"varint,13,opt,name=p99_nanos,json=p99Nanos,proto3,oneof" json:"p99_nanos,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SyscallTop) Reset() {
+	*x = SyscallTop{}
+	mi := &file_event_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SyscallTop) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SyscallTop) ProtoMessage() {}
+
+func (x *SyscallTop) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SyscallTop.ProtoReflect.Descriptor instead.
+func (*SyscallTop) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *SyscallTop) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *SyscallTop) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SyscallTop) GetWindowMicros() uint64 {
+	if x != nil {
+		return x.WindowMicros
+	}
+	return 0
+}
+
+func (x *SyscallTop) GetWorkload() string {
+	if x != nil {
+		return x.Workload
+	}
+	return ""
+}
+
+func (x *SyscallTop) GetSyscall() string {
+	if x != nil {
+		return x.Syscall
+	}
+	return ""
+}
+
+func (x *SyscallTop) GetCalls() uint64 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
+func (x *SyscallTop) GetCallsPerSecond() float64 {
+	if x != nil {
+		return x.CallsPerSecond
+	}
+	return 0
+}
+
+func (x *SyscallTop) GetErrors() uint64 {
+	if x != nil {
+		return x.Errors
+	}
+	return 0
+}
+
+func (x *SyscallTop) GetTotalNanos() uint64 {
+	if x != nil {
+		return x.TotalNanos
+	}
+	return 0
+}
+
+func (x *SyscallTop) GetBusyPercent() float64 {
+	if x != nil {
+		return x.BusyPercent
+	}
+	return 0
+}
+
+func (x *SyscallTop) GetP50Nanos() uint64 {
+	if x != nil && x.P50Nanos != nil {
+		return *x.P50Nanos
+	}
+	return 0
+}
+
+func (x *SyscallTop) GetP95Nanos() uint64 {
+	if x != nil && x.P95Nanos != nil {
+		return *x.P95Nanos
+	}
+	return 0
+}
+
+func (x *SyscallTop) GetP99Nanos() uint64 {
+	if x != nil && x.P99Nanos != nil {
+		return *x.P99Nanos
+	}
+	return 0
+}
+
 // Resources is what one container uses of its node, and what it waits for. Amounts are cumulative as the kernel has them, those of programs since the
 // trace began to look at the container; what is named percent, millis or a quantile is of the last interval. Absent is not known there.
 type Resources struct {
@@ -2610,7 +3159,7 @@ type Resources struct {
 
 func (x *Resources) Reset() {
 	*x = Resources{}
-	mi := &file_event_proto_msgTypes[12]
+	mi := &file_event_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2622,7 +3171,7 @@ func (x *Resources) String() string {
 func (*Resources) ProtoMessage() {}
 
 func (x *Resources) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[12]
+	mi := &file_event_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2635,7 +3184,7 @@ func (x *Resources) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resources.ProtoReflect.Descriptor instead.
 func (*Resources) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{12}
+	return file_event_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Resources) GetId() string {
@@ -2704,7 +3253,7 @@ type ResourcesCPU struct {
 
 func (x *ResourcesCPU) Reset() {
 	*x = ResourcesCPU{}
-	mi := &file_event_proto_msgTypes[13]
+	mi := &file_event_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2716,7 +3265,7 @@ func (x *ResourcesCPU) String() string {
 func (*ResourcesCPU) ProtoMessage() {}
 
 func (x *ResourcesCPU) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[13]
+	mi := &file_event_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2729,7 +3278,7 @@ func (x *ResourcesCPU) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourcesCPU.ProtoReflect.Descriptor instead.
 func (*ResourcesCPU) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{13}
+	return file_event_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ResourcesCPU) GetMicros() uint64 {
@@ -2795,7 +3344,7 @@ type ResourcesRunQueue struct {
 
 func (x *ResourcesRunQueue) Reset() {
 	*x = ResourcesRunQueue{}
-	mi := &file_event_proto_msgTypes[14]
+	mi := &file_event_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2807,7 +3356,7 @@ func (x *ResourcesRunQueue) String() string {
 func (*ResourcesRunQueue) ProtoMessage() {}
 
 func (x *ResourcesRunQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[14]
+	mi := &file_event_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2820,7 +3369,7 @@ func (x *ResourcesRunQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourcesRunQueue.ProtoReflect.Descriptor instead.
 func (*ResourcesRunQueue) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{14}
+	return file_event_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ResourcesRunQueue) GetRuns() uint64 {
@@ -2873,7 +3422,7 @@ type ResourcesMemory struct {
 
 func (x *ResourcesMemory) Reset() {
 	*x = ResourcesMemory{}
-	mi := &file_event_proto_msgTypes[15]
+	mi := &file_event_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2885,7 +3434,7 @@ func (x *ResourcesMemory) String() string {
 func (*ResourcesMemory) ProtoMessage() {}
 
 func (x *ResourcesMemory) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[15]
+	mi := &file_event_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2898,7 +3447,7 @@ func (x *ResourcesMemory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourcesMemory.ProtoReflect.Descriptor instead.
 func (*ResourcesMemory) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{15}
+	return file_event_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ResourcesMemory) GetBytes() uint64 {
@@ -2962,7 +3511,7 @@ type ResourcesPressure struct {
 
 func (x *ResourcesPressure) Reset() {
 	*x = ResourcesPressure{}
-	mi := &file_event_proto_msgTypes[16]
+	mi := &file_event_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2974,7 +3523,7 @@ func (x *ResourcesPressure) String() string {
 func (*ResourcesPressure) ProtoMessage() {}
 
 func (x *ResourcesPressure) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[16]
+	mi := &file_event_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2987,7 +3536,7 @@ func (x *ResourcesPressure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourcesPressure.ProtoReflect.Descriptor instead.
 func (*ResourcesPressure) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{16}
+	return file_event_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ResourcesPressure) GetCpuSomeMicros() uint64 {
@@ -3082,7 +3631,7 @@ type ResourcesIO struct {
 
 func (x *ResourcesIO) Reset() {
 	*x = ResourcesIO{}
-	mi := &file_event_proto_msgTypes[17]
+	mi := &file_event_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3094,7 +3643,7 @@ func (x *ResourcesIO) String() string {
 func (*ResourcesIO) ProtoMessage() {}
 
 func (x *ResourcesIO) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[17]
+	mi := &file_event_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3107,7 +3656,7 @@ func (x *ResourcesIO) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourcesIO.ProtoReflect.Descriptor instead.
 func (*ResourcesIO) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{17}
+	return file_event_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ResourcesIO) GetReadRequests() uint64 {
@@ -3198,7 +3747,7 @@ var File_event_proto protoreflect.FileDescriptor
 
 const file_event_proto_rawDesc = "" +
 	"\n" +
-	"\vevent.proto\x12\rorb8.event.v1\"\xac\x05\n" +
+	"\vevent.proto\x12\rorb8.event.v1\"\xda\x06\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x06R\x04time\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x1c\n" +
@@ -3217,7 +3766,12 @@ const file_event_proto_rawDesc = "" +
 	"\x04exec\x18\x16 \x01(\v2\x13.orb8.event.v1.ExecH\x00R\x04exec\x122\n" +
 	"\asyscall\x18\x17 \x01(\v2\x16.orb8.event.v1.SyscallH\x00R\asyscall\x12H\n" +
 	"\x0fsyscall_summary\x18\x18 \x01(\v2\x1d.orb8.event.v1.SyscallSummaryH\x00R\x0esyscallSummary\x128\n" +
-	"\tresources\x18\x19 \x01(\v2\x18.orb8.event.v1.ResourcesH\x00R\tresourcesB\x06\n" +
+	"\tresources\x18\x19 \x01(\v2\x18.orb8.event.v1.ResourcesH\x00R\tresources\x12<\n" +
+	"\vnetwork_top\x18\x1a \x01(\v2\x19.orb8.event.v1.NetworkTopH\x00R\n" +
+	"networkTop\x120\n" +
+	"\adns_top\x18\x1b \x01(\v2\x15.orb8.event.v1.DnsTopH\x00R\x06dnsTop\x12<\n" +
+	"\vsyscall_top\x18\x1c \x01(\v2\x19.orb8.event.v1.SyscallTopH\x00R\n" +
+	"syscallTopB\x06\n" +
 	"\x04kind\"\xd4\x05\n" +
 	"\x04Flow\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x123\n" +
@@ -3392,7 +3946,7 @@ const file_event_proto_rawDesc = "" +
 	" \x01(\tR\x05errno\x12*\n" +
 	"\x0eduration_nanos\x18\v \x01(\x04H\x01R\rdurationNanos\x88\x01\x01B\t\n" +
 	"\a_resultB\x11\n" +
-	"\x0f_duration_nanos\"\xd0\x02\n" +
+	"\x0f_duration_nanos\"\xee\x02\n" +
 	"\x0eSyscallSummary\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03abi\x18\x02 \x01(\tR\x03abi\x12\x14\n" +
@@ -3405,8 +3959,79 @@ const file_event_proto_rawDesc = "" +
 	"\tp95_nanos\x18\b \x01(\x04H\x02R\bp95Nanos\x88\x01\x01\x12 \n" +
 	"\tp99_nanos\x18\t \x01(\x04H\x03R\bp99Nanos\x88\x01\x01\x12\x0e\n" +
 	"\x02id\x18\n" +
-	" \x01(\tR\x02idB\x0e\n" +
+	" \x01(\tR\x02id\x12\x1c\n" +
+	"\thistogram\x18\v \x03(\x04R\thistogramB\x0e\n" +
 	"\f_total_nanosB\f\n" +
+	"\n" +
+	"_p50_nanosB\f\n" +
+	"\n" +
+	"_p95_nanosB\f\n" +
+	"\n" +
+	"_p99_nanos\"\xa6\x04\n" +
+	"\n" +
+	"NetworkTop\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12#\n" +
+	"\rwindow_micros\x18\x03 \x01(\x04R\fwindowMicros\x12\x1a\n" +
+	"\bworkload\x18\x04 \x01(\tR\bworkload\x12\x12\n" +
+	"\x04peer\x18\x05 \x01(\tR\x04peer\x123\n" +
+	"\bprotocol\x18\x06 \x01(\x0e2\x17.orb8.event.v1.ProtocolR\bprotocol\x12\x18\n" +
+	"\aprocess\x18\a \x01(\tR\aprocess\x12&\n" +
+	"\x0fsent_per_second\x18\b \x01(\x04R\rsentPerSecond\x12.\n" +
+	"\x13received_per_second\x18\t \x01(\x04R\x11receivedPerSecond\x12\x1d\n" +
+	"\n" +
+	"bytes_sent\x18\n" +
+	" \x01(\x04R\tbytesSent\x12%\n" +
+	"\x0ebytes_received\x18\v \x01(\x04R\rbytesReceived\x12\x14\n" +
+	"\x05flows\x18\f \x01(\x04R\x05flows\x12\x16\n" +
+	"\x06opened\x18\r \x01(\x04R\x06opened\x12\x16\n" +
+	"\x06failed\x18\x0e \x01(\x04R\x06failed\x12 \n" +
+	"\vretransmits\x18\x0f \x01(\x04R\vretransmits\x12$\n" +
+	"\vsrtt_micros\x18\x10 \x01(\x04H\x00R\n" +
+	"srttMicros\x88\x01\x01\x12\x0e\n" +
+	"\x02id\x18\x11 \x01(\tR\x02idB\x0e\n" +
+	"\f_srtt_micros\"\x86\x04\n" +
+	"\x06DnsTop\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12#\n" +
+	"\rwindow_micros\x18\x03 \x01(\x04R\fwindowMicros\x12\x1a\n" +
+	"\bworkload\x18\x04 \x01(\tR\bworkload\x12\x16\n" +
+	"\x06server\x18\x05 \x01(\tR\x06server\x12\x1a\n" +
+	"\bquestion\x18\x06 \x01(\tR\bquestion\x12\x12\n" +
+	"\x04type\x18\a \x01(\tR\x04type\x12\x18\n" +
+	"\aprocess\x18\b \x01(\tR\aprocess\x12\x18\n" +
+	"\aqueries\x18\t \x01(\x04R\aqueries\x12,\n" +
+	"\x12queries_per_second\x18\n" +
+	" \x01(\x01R\x10queriesPerSecond\x12\x1a\n" +
+	"\bnxdomain\x18\v \x01(\x04R\bnxdomain\x12\x16\n" +
+	"\x06failed\x18\f \x01(\x04R\x06failed\x12\x1a\n" +
+	"\btimeouts\x18\r \x01(\x04R\btimeouts\x12\"\n" +
+	"\n" +
+	"p50_micros\x18\x0e \x01(\x04H\x00R\tp50Micros\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"p95_micros\x18\x0f \x01(\x04H\x01R\tp95Micros\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"p99_micros\x18\x10 \x01(\x04H\x02R\tp99Micros\x88\x01\x01B\r\n" +
+	"\v_p50_microsB\r\n" +
+	"\v_p95_microsB\r\n" +
+	"\v_p99_micros\"\xbd\x03\n" +
+	"\n" +
+	"SyscallTop\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12#\n" +
+	"\rwindow_micros\x18\x03 \x01(\x04R\fwindowMicros\x12\x1a\n" +
+	"\bworkload\x18\x04 \x01(\tR\bworkload\x12\x18\n" +
+	"\asyscall\x18\x05 \x01(\tR\asyscall\x12\x14\n" +
+	"\x05calls\x18\x06 \x01(\x04R\x05calls\x12(\n" +
+	"\x10calls_per_second\x18\a \x01(\x01R\x0ecallsPerSecond\x12\x16\n" +
+	"\x06errors\x18\b \x01(\x04R\x06errors\x12\x1f\n" +
+	"\vtotal_nanos\x18\t \x01(\x04R\n" +
+	"totalNanos\x12!\n" +
+	"\fbusy_percent\x18\n" +
+	" \x01(\x01R\vbusyPercent\x12 \n" +
+	"\tp50_nanos\x18\v \x01(\x04H\x00R\bp50Nanos\x88\x01\x01\x12 \n" +
+	"\tp95_nanos\x18\f \x01(\x04H\x01R\bp95Nanos\x88\x01\x01\x12 \n" +
+	"\tp99_nanos\x18\r \x01(\x04H\x02R\bp99Nanos\x88\x01\x01B\f\n" +
 	"\n" +
 	"_p50_nanosB\f\n" +
 	"\n" +
@@ -3632,7 +4257,7 @@ func file_event_proto_rawDescGZIP() []byte {
 }
 
 var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 13)
-var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_event_proto_goTypes = []any{
 	(TCPOutcome)(0),           // 0: orb8.event.v1.TCPOutcome
 	(TCPEnd)(0),               // 1: orb8.event.v1.TCPEnd
@@ -3659,12 +4284,15 @@ var file_event_proto_goTypes = []any{
 	(*NodeStatus)(nil),        // 22: orb8.event.v1.NodeStatus
 	(*Syscall)(nil),           // 23: orb8.event.v1.Syscall
 	(*SyscallSummary)(nil),    // 24: orb8.event.v1.SyscallSummary
-	(*Resources)(nil),         // 25: orb8.event.v1.Resources
-	(*ResourcesCPU)(nil),      // 26: orb8.event.v1.ResourcesCPU
-	(*ResourcesRunQueue)(nil), // 27: orb8.event.v1.ResourcesRunQueue
-	(*ResourcesMemory)(nil),   // 28: orb8.event.v1.ResourcesMemory
-	(*ResourcesPressure)(nil), // 29: orb8.event.v1.ResourcesPressure
-	(*ResourcesIO)(nil),       // 30: orb8.event.v1.ResourcesIO
+	(*NetworkTop)(nil),        // 25: orb8.event.v1.NetworkTop
+	(*DnsTop)(nil),            // 26: orb8.event.v1.DnsTop
+	(*SyscallTop)(nil),        // 27: orb8.event.v1.SyscallTop
+	(*Resources)(nil),         // 28: orb8.event.v1.Resources
+	(*ResourcesCPU)(nil),      // 29: orb8.event.v1.ResourcesCPU
+	(*ResourcesRunQueue)(nil), // 30: orb8.event.v1.ResourcesRunQueue
+	(*ResourcesMemory)(nil),   // 31: orb8.event.v1.ResourcesMemory
+	(*ResourcesPressure)(nil), // 32: orb8.event.v1.ResourcesPressure
+	(*ResourcesIO)(nil),       // 33: orb8.event.v1.ResourcesIO
 }
 var file_event_proto_depIdxs = []int32{
 	14, // 0: orb8.event.v1.Event.flow:type_name -> orb8.event.v1.Flow
@@ -3676,47 +4304,51 @@ var file_event_proto_depIdxs = []int32{
 	18, // 6: orb8.event.v1.Event.exec:type_name -> orb8.event.v1.Exec
 	23, // 7: orb8.event.v1.Event.syscall:type_name -> orb8.event.v1.Syscall
 	24, // 8: orb8.event.v1.Event.syscall_summary:type_name -> orb8.event.v1.SyscallSummary
-	25, // 9: orb8.event.v1.Event.resources:type_name -> orb8.event.v1.Resources
-	6,  // 10: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
-	7,  // 11: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
-	9,  // 12: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
-	19, // 13: orb8.event.v1.Flow.src:type_name -> orb8.event.v1.Endpoint
-	19, // 14: orb8.event.v1.Flow.dst:type_name -> orb8.event.v1.Endpoint
-	8,  // 15: orb8.event.v1.Flow.observed:type_name -> orb8.event.v1.Side
-	20, // 16: orb8.event.v1.Flow.src_counters:type_name -> orb8.event.v1.Counters
-	20, // 17: orb8.event.v1.Flow.dst_counters:type_name -> orb8.event.v1.Counters
-	0,  // 18: orb8.event.v1.Tcp.outcome:type_name -> orb8.event.v1.TCPOutcome
-	19, // 19: orb8.event.v1.Tcp.src:type_name -> orb8.event.v1.Endpoint
-	19, // 20: orb8.event.v1.Tcp.dst:type_name -> orb8.event.v1.Endpoint
-	8,  // 21: orb8.event.v1.Tcp.observed:type_name -> orb8.event.v1.Side
-	9,  // 22: orb8.event.v1.Tcp.state:type_name -> orb8.event.v1.TCPState
-	1,  // 23: orb8.event.v1.Tcp.reset_by:type_name -> orb8.event.v1.TCPEnd
-	1,  // 24: orb8.event.v1.Tcp.closed_by:type_name -> orb8.event.v1.TCPEnd
-	2,  // 25: orb8.event.v1.Tcp.cause:type_name -> orb8.event.v1.TCPCause
-	6,  // 26: orb8.event.v1.Dns.protocol:type_name -> orb8.event.v1.Protocol
-	19, // 27: orb8.event.v1.Dns.src:type_name -> orb8.event.v1.Endpoint
-	19, // 28: orb8.event.v1.Dns.dst:type_name -> orb8.event.v1.Endpoint
-	8,  // 29: orb8.event.v1.Dns.observed:type_name -> orb8.event.v1.Side
-	3,  // 30: orb8.event.v1.Dns.outcome:type_name -> orb8.event.v1.DnsOutcome
-	6,  // 31: orb8.event.v1.Drop.protocol:type_name -> orb8.event.v1.Protocol
-	19, // 32: orb8.event.v1.Drop.src:type_name -> orb8.event.v1.Endpoint
-	19, // 33: orb8.event.v1.Drop.dst:type_name -> orb8.event.v1.Endpoint
-	8,  // 34: orb8.event.v1.Drop.observed:type_name -> orb8.event.v1.Side
-	4,  // 35: orb8.event.v1.Exec.phase:type_name -> orb8.event.v1.ExecPhase
-	5,  // 36: orb8.event.v1.Exec.outcome:type_name -> orb8.event.v1.ExecOutcome
-	10, // 37: orb8.event.v1.Lost.stage:type_name -> orb8.event.v1.LossStage
-	11, // 38: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
-	12, // 39: orb8.event.v1.Syscall.phase:type_name -> orb8.event.v1.SyscallPhase
-	26, // 40: orb8.event.v1.Resources.cpu:type_name -> orb8.event.v1.ResourcesCPU
-	27, // 41: orb8.event.v1.Resources.run_queue:type_name -> orb8.event.v1.ResourcesRunQueue
-	28, // 42: orb8.event.v1.Resources.memory:type_name -> orb8.event.v1.ResourcesMemory
-	29, // 43: orb8.event.v1.Resources.pressure:type_name -> orb8.event.v1.ResourcesPressure
-	30, // 44: orb8.event.v1.Resources.io:type_name -> orb8.event.v1.ResourcesIO
-	45, // [45:45] is the sub-list for method output_type
-	45, // [45:45] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	28, // 9: orb8.event.v1.Event.resources:type_name -> orb8.event.v1.Resources
+	25, // 10: orb8.event.v1.Event.network_top:type_name -> orb8.event.v1.NetworkTop
+	26, // 11: orb8.event.v1.Event.dns_top:type_name -> orb8.event.v1.DnsTop
+	27, // 12: orb8.event.v1.Event.syscall_top:type_name -> orb8.event.v1.SyscallTop
+	6,  // 13: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
+	7,  // 14: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
+	9,  // 15: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
+	19, // 16: orb8.event.v1.Flow.src:type_name -> orb8.event.v1.Endpoint
+	19, // 17: orb8.event.v1.Flow.dst:type_name -> orb8.event.v1.Endpoint
+	8,  // 18: orb8.event.v1.Flow.observed:type_name -> orb8.event.v1.Side
+	20, // 19: orb8.event.v1.Flow.src_counters:type_name -> orb8.event.v1.Counters
+	20, // 20: orb8.event.v1.Flow.dst_counters:type_name -> orb8.event.v1.Counters
+	0,  // 21: orb8.event.v1.Tcp.outcome:type_name -> orb8.event.v1.TCPOutcome
+	19, // 22: orb8.event.v1.Tcp.src:type_name -> orb8.event.v1.Endpoint
+	19, // 23: orb8.event.v1.Tcp.dst:type_name -> orb8.event.v1.Endpoint
+	8,  // 24: orb8.event.v1.Tcp.observed:type_name -> orb8.event.v1.Side
+	9,  // 25: orb8.event.v1.Tcp.state:type_name -> orb8.event.v1.TCPState
+	1,  // 26: orb8.event.v1.Tcp.reset_by:type_name -> orb8.event.v1.TCPEnd
+	1,  // 27: orb8.event.v1.Tcp.closed_by:type_name -> orb8.event.v1.TCPEnd
+	2,  // 28: orb8.event.v1.Tcp.cause:type_name -> orb8.event.v1.TCPCause
+	6,  // 29: orb8.event.v1.Dns.protocol:type_name -> orb8.event.v1.Protocol
+	19, // 30: orb8.event.v1.Dns.src:type_name -> orb8.event.v1.Endpoint
+	19, // 31: orb8.event.v1.Dns.dst:type_name -> orb8.event.v1.Endpoint
+	8,  // 32: orb8.event.v1.Dns.observed:type_name -> orb8.event.v1.Side
+	3,  // 33: orb8.event.v1.Dns.outcome:type_name -> orb8.event.v1.DnsOutcome
+	6,  // 34: orb8.event.v1.Drop.protocol:type_name -> orb8.event.v1.Protocol
+	19, // 35: orb8.event.v1.Drop.src:type_name -> orb8.event.v1.Endpoint
+	19, // 36: orb8.event.v1.Drop.dst:type_name -> orb8.event.v1.Endpoint
+	8,  // 37: orb8.event.v1.Drop.observed:type_name -> orb8.event.v1.Side
+	4,  // 38: orb8.event.v1.Exec.phase:type_name -> orb8.event.v1.ExecPhase
+	5,  // 39: orb8.event.v1.Exec.outcome:type_name -> orb8.event.v1.ExecOutcome
+	10, // 40: orb8.event.v1.Lost.stage:type_name -> orb8.event.v1.LossStage
+	11, // 41: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
+	12, // 42: orb8.event.v1.Syscall.phase:type_name -> orb8.event.v1.SyscallPhase
+	6,  // 43: orb8.event.v1.NetworkTop.protocol:type_name -> orb8.event.v1.Protocol
+	29, // 44: orb8.event.v1.Resources.cpu:type_name -> orb8.event.v1.ResourcesCPU
+	30, // 45: orb8.event.v1.Resources.run_queue:type_name -> orb8.event.v1.ResourcesRunQueue
+	31, // 46: orb8.event.v1.Resources.memory:type_name -> orb8.event.v1.ResourcesMemory
+	32, // 47: orb8.event.v1.Resources.pressure:type_name -> orb8.event.v1.ResourcesPressure
+	33, // 48: orb8.event.v1.Resources.io:type_name -> orb8.event.v1.ResourcesIO
+	49, // [49:49] is the sub-list for method output_type
+	49, // [49:49] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_event_proto_init() }
@@ -3735,6 +4367,9 @@ func file_event_proto_init() {
 		(*Event_Syscall)(nil),
 		(*Event_SyscallSummary)(nil),
 		(*Event_Resources)(nil),
+		(*Event_NetworkTop)(nil),
+		(*Event_DnsTop)(nil),
+		(*Event_SyscallTop)(nil),
 	}
 	file_event_proto_msgTypes[1].OneofWrappers = []any{}
 	file_event_proto_msgTypes[2].OneofWrappers = []any{}
@@ -3749,13 +4384,16 @@ func file_event_proto_init() {
 	file_event_proto_msgTypes[15].OneofWrappers = []any{}
 	file_event_proto_msgTypes[16].OneofWrappers = []any{}
 	file_event_proto_msgTypes[17].OneofWrappers = []any{}
+	file_event_proto_msgTypes[18].OneofWrappers = []any{}
+	file_event_proto_msgTypes[19].OneofWrappers = []any{}
+	file_event_proto_msgTypes[20].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_proto_rawDesc), len(file_event_proto_rawDesc)),
 			NumEnums:      13,
-			NumMessages:   18,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

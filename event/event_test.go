@@ -63,7 +63,8 @@ func TestEveryFieldHasAColumn(t *testing.T) {
 		"tcp.roleKnown", "tcp.processEnded", // the latter shown as reason
 		"flow.srcIsn", "flow.dstIsn", "flow.isnValid", "flow.roleKnown", "flow.socketCookie", // for the join
 		"dns.src", "dns.dst", "drop.src", "drop.dst",
-		"exec.args", // shown as command
+		"exec.args",                // shown as command
+		"syscallSummary.histogram", // shown as quantiles
 	}
 	fields := kindFields()
 	for i := range fields.Len() {

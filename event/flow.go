@@ -103,11 +103,7 @@ var flowColumns = concat(
 			Name: "srttMicros", Header: "RTT", Type: Micros, Width: 5, Outputs: InTable | InWide | InJSON,
 			Doc: "TCP: smoothed round-trip time in µs as src's kernel measured it, else dst's.",
 			Get: func(ev *Event) Value {
-				f := ev.GetFlow()
-				if c := f.GetSrcCounters(); c != nil && c.SrttMicros != nil {
-					return Optional(c.SrttMicros)
-				}
-				if c := f.GetDstCounters(); c != nil {
+				if c := measured(ev.GetFlow()); c != nil {
 					return Optional(c.SrttMicros)
 				}
 				return Value{}
@@ -183,6 +179,17 @@ var flowColumns = concat(
 		},
 	},
 )
+
+// SrttMicros is the smoothed round-trip time of a TCP flow, µs, as src's kernel measured it, else dst's; 0 where neither did.
+func SrttMicros(f *Flow) uint32 { return measured(f).GetSrttMicros() }
+
+// measured are the counters that a flow's round-trip time is read from; nil where there are none.
+func measured(f *Flow) *Counters {
+	if c := f.GetSrcCounters(); c != nil && c.SrttMicros != nil {
+		return c
+	}
+	return f.GetDstCounters()
+}
 
 // endColumns are the columns of one end of a flow, in the object called name.
 func endColumns(name, what string, end func(*Flow) *Endpoint, counters func(*Flow) *Counters) []Column {

@@ -84,7 +84,7 @@ func (v Value) AppendJSON(dst []byte) []byte {
 		return append(dst, "null"...)
 	case StringValue:
 		return safe.AppendJSON(dst, v.bytes)
-	case UintValue, BoolValue, IntValue:
+	case UintValue, BoolValue, IntValue, FloatValue:
 		return v.Append(dst)
 	}
 	return append(v.Append(append(dst, '"')), '"')

@@ -24,12 +24,15 @@ var kinds = []*Kind{
 	newKind("tcp", "What became of a TCP connection, or of an attempt at one, as one end saw it.", isTCP, tcpColumns),
 	newKind("dns", "A DNS query with its answer, or without one.", isDns, dnsColumns),
 	newKind("drop", "Packets that the kernel threw away.", isDrop, dropColumns),
+	newRows("dnsTop", "A row of top dns.", isDnsTop, dnsTopColumns),
 	newKind("exec", "A program that a process began, or the end of a process.", isExec, execColumns),
 	newKind("lost", "Events of a node that did not arrive.", isLost, lostColumns),
+	newRows("networkTop", "A row of top network.", isNetworkTop, networkTopColumns),
 	newKind("nodeStatus", "What a node's stream is doing.", isNodeStatus, nodeStatusColumns),
 	newKind("resources", "What a container uses of its node, and what it waits for.", isResources, resourcesColumns),
 	newKind("syscall", "One system call.", isSyscall, syscallColumns),
 	newKind("syscallSummary", "How often a container has made a system call, and how long that took.", isSyscallSummary, syscallSummaryColumns),
+	newRows("syscallTop", "A row of top syscalls.", isSyscallTop, syscallTopColumns),
 }
 
 // Kinds returns every kind of event. The slice and what it holds must not be changed.
@@ -59,8 +62,23 @@ func KindByName(name string) *Kind {
 func (k *Kind) Column(name string) *Column { return k.byName[name] }
 
 func newKind(name, doc string, is func(*Event) bool, own []Column) *Kind {
+	return kindOf(name, doc, is, commonColumns(name), own)
+}
+
+// newRows makes a kind of rows, which are all of one time: tables do not repeat it.
+func newRows(name, doc string, is func(*Event) bool, own []Column) *Kind {
+	common := commonColumns(name)
+	for i := range common {
+		if common[i].Name == "time" {
+			common[i].Outputs = InJSON
+		}
+	}
+	return kindOf(name, doc, is, common, own)
+}
+
+func kindOf(name, doc string, is func(*Event) bool, common, own []Column) *Kind {
 	k := &Kind{Name: name, Doc: doc, is: is, byName: map[string]*Column{}}
-	k.Columns = append(commonColumns(name), own...)
+	k.Columns = append(common, own...)
 	for i := range k.Columns {
 		if c := &k.Columns[i]; c.Outputs&InJSON != 0 {
 			k.byName[c.Name] = c

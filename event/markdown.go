@@ -65,6 +65,8 @@ func typeWord(c *Column) string {
 		return "`" + strings.Join(c.Enum, "`, `") + "`"
 	case Number, Count, Signed:
 		return "integer"
+	case Rate:
+		return "number"
 	case Bytes:
 		return "integer, bytes"
 	case Micros:

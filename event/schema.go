@@ -81,6 +81,8 @@ func writeType(b *bytes.Buffer, c *Column) {
 		return
 	case Signed:
 		typ = "integer"
+	case Rate:
+		typ, more = "number", `,"minimum":0`
 	case Number, Count, Bytes, Micros, Nanos:
 		typ, more = "integer", `,"minimum":0`
 	case Bool:

@@ -40,6 +40,25 @@ func AppendNanos(dst []byte, n uint64) []byte {
 	return AppendMicros(dst, (n+500)/1000)
 }
 
+// AppendRate appends a number for people in at most five characters: 0.25, 12.5, 987, 12.3k, 1.2M.
+func AppendRate(dst []byte, f float64) []byte {
+	if f == 0 {
+		return append(dst, '0')
+	}
+	if f < 0.995 {
+		return strconv.AppendFloat(dst, f, 'f', 2, 64)
+	}
+	const units = "kMGTPE"
+	unit := -1
+	for f >= 999.5 && unit < len(units)-1 {
+		f, unit = f/1000, unit+1
+	}
+	if dst = appendShort(dst, f); unit >= 0 {
+		dst = append(dst, units[unit])
+	}
+	return dst
+}
+
 // appendShort appends f with one decimal below 100.
 func appendShort(dst []byte, f float64) []byte {
 	if f < 99.95 {

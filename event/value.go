@@ -3,6 +3,7 @@ package event
 import (
 	"cmp"
 	"encoding/binary"
+	"math"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -27,6 +28,8 @@ const (
 	BoolValue
 	// IntValue holds a number that may be negative.
 	IntValue
+	// FloatValue holds a number with decimals.
+	FloatValue
 )
 
 // Value is what a column holds for one event. It is a union that is passed by value and costs no allocation; its zero
@@ -52,6 +55,15 @@ func Uint(n uint64) Value { return Value{kind: UintValue, num: n} }
 
 // Int makes a Value of a number that may be negative.
 func Int(n int64) Value { return Value{kind: IntValue, num: uint64(n)} }
+
+// Float makes a Value of a number with decimals, of which three are kept: what is measured is not known better. What is no number is Null.
+func Float(f float64) Value {
+	f = math.Round(f*1000) / 1000
+	if math.IsNaN(f) || math.IsInf(f, 0) {
+		return Value{}
+	}
+	return Value{kind: FloatValue, num: math.Float64bits(f)}
+}
 
 // NonZero makes a Value of a number where 0 stands for unknown.
 func NonZero(n uint64) Value {
@@ -115,6 +127,9 @@ func (v Value) Bool() bool { return v.num != 0 }
 // Int is the number of an IntValue.
 func (v Value) Int() int64 { return int64(v.num) }
 
+// Float is the number of a FloatValue.
+func (v Value) Float() float64 { return math.Float64frombits(v.num) }
+
 // Time is the time of a TimeValue, in UTC.
 func (v Value) Time() time.Time { return time.Unix(0, int64(v.num)).UTC() }
 
@@ -141,6 +156,8 @@ func (v Value) Append(dst []byte) []byte {
 		return strconv.AppendUint(dst, v.num, 10)
 	case IntValue:
 		return strconv.AppendInt(dst, v.Int(), 10)
+	case FloatValue:
+		return strconv.AppendFloat(dst, v.Float(), 'f', -1, 64)
 	case TimeValue:
 		return appendTime(dst, v.num)
 	case AddrValue:
@@ -180,6 +197,8 @@ func (v Value) Compare(w Value) int {
 		return v.Addr().Compare(w.Addr())
 	case IntValue:
 		return cmp.Compare(v.Int(), w.Int())
+	case FloatValue:
+		return cmp.Compare(v.Float(), w.Float())
 	}
 	return cmp.Compare(v.num, w.num)
 }

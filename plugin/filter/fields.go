@@ -64,6 +64,8 @@ func typeOf(c *event.Column) *cel.Type {
 	switch c.Type {
 	case event.Number, event.Count, event.Bytes, event.Micros, event.Nanos, event.Signed:
 		return cel.NullableType(cel.IntType)
+	case event.Rate:
+		return cel.NullableType(cel.DoubleType)
 	case event.Bool:
 		return cel.NullableType(cel.BoolType)
 	case event.Timestamp:
@@ -169,6 +171,8 @@ func toCEL(v event.Value) ref.Val {
 		return types.Bool(v.Bool())
 	case event.IntValue:
 		return types.Int(v.Int())
+	case event.FloatValue:
+		return types.Double(v.Float())
 	case event.TimeValue:
 		return types.Timestamp{Time: v.Time()}
 	case event.StringValue:

@@ -53,7 +53,7 @@ func Compile(expr string, kinds []*event.Kind) (*Filter, error) {
 	}
 	f := newFields(kinds)
 	env, err := cel.NewCustomEnv(append(f.options(),
-		cel.StdLib(), ext.Network(), ext.Strings(),
+		cel.StdLib(), cel.CrossTypeNumericComparisons(true), ext.Network(), ext.Strings(),
 		cel.CustomTypeProvider(f), cel.CustomTypeAdapter(f),
 		cel.ParserExpressionSizeLimit(maxLength), cel.ParserRecursionLimit(maxDepth), cel.RegexProgramSizeLimit(maxRegex),
 	)...)

@@ -1,0 +1,96 @@
+package model
+
+import "time"
+
+// Detail tells all of what a query is within.
+func (m *Model) Detail(q Query, now time.Time) Detail {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	a := m.answer(q, now)
+	if n := len(q.Within); n > 0 {
+		a.q.Group = q.Within[n-1].Group
+	}
+	of := sum{group: a.q.Group, look: a.look}
+	series := newSeries(a.look, len(m.topic.Lines), m.started)
+	var rtt histogram
+	m.each(func(l *leaf) {
+		for side := range int(l.who.sides) {
+			if !a.within(l, &l.who.faces[side]) {
+				continue
+			}
+			if of.members == 0 {
+				of.key = leafKey(l)
+				if !a.q.Group.each {
+					of.key = a.key(&l.who.faces[side])
+				}
+			}
+			of.add(l, side)
+			series.add(m.topic, l, l.who.flipped != (side == 1))
+			if l.live && l.srttMicros != 0 {
+				rtt[bucketOf(uint64(l.srttMicros)*1000)]++
+			}
+		}
+	})
+	if of.members == 0 {
+		of.face = blank()
+	}
+	d := Detail{Row: of.row(), Series: series.points()}
+	if of.latency != nil {
+		rtt = *of.latency
+	}
+	d.Histogram = rtt.list()
+	return d
+}
+
+// series is what each line of a topic came to in each second.
+type series struct {
+	look    *look
+	started int64
+	cells   [][rings][slots]float64
+}
+
+func newSeries(l *look, lines int, started int64) *series {
+	return &series{look: l, started: started, cells: make([][rings][slots]float64, lines)}
+}
+
+func (s *series) add(t *Topic, l *leaf, answered bool) {
+	if l.ring == nil {
+		return
+	}
+	for w, length := range partOf {
+		l.ring.each(w, s.look.now/length, func(place int, part []float32) {
+			for i := range t.Lines {
+				at := t.Lines[i].measure
+				if answered {
+					at = t.form.flip[at]
+				}
+				s.cells[i][w][place] += float64(part[at])
+			}
+		})
+	}
+}
+
+// points are a second apiece up to the last whole one, each from the shortest window that reaches back to it.
+func (s *series) points() [][]float64 {
+	const second = int64(time.Second)
+	last := s.look.now / second // is not over yet
+	first := max(s.started/second, last-int64(Windows[rings-1]/time.Second)+1)
+	all := make([][]float64, len(s.cells))
+	for i := range all {
+		for at := first; at < last; at++ {
+			for w, length := range partOf {
+				newest := s.look.now / length
+				place := at*second/length - newest + slots - 1
+				if place < 0 {
+					continue
+				}
+				// The newest part is not over, and the first may have begun before the stream did.
+				begin := max((newest-slots+1+place)*length, s.started)
+				end := min((newest-slots+2+place)*length, s.look.now)
+				all[i] = append(all[i], s.cells[i][w][place]*float64(second)/float64(max(end-begin, second)))
+				break
+			}
+		}
+	}
+	return all
+}

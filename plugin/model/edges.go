@@ -1,0 +1,50 @@
+package model
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// Edges are who calls whom, the busiest first. There are none where the topic knows of no calls.
+func (m *Model) Edges(window time.Duration, now time.Time) []Edge {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	type ends struct{ from, to party }
+	look := newLook(m.store, m.topic, windowIndex(window), now.UnixNano())
+	sums := map[ends]*sum{}
+	m.each(func(l *leaf) {
+		w := l.who
+		if w.echo || w.client.name == none || w.server.name == none {
+			return
+		}
+		key := ends{w.client, w.server}
+		s := sums[key]
+		if s == nil {
+			s = &sum{look: look}
+			sums[key] = s
+		}
+		s.add(l, 0)
+	})
+	var all []Edge
+	for key, s := range sums {
+		if s.live == 0 && s.idle() {
+			continue
+		}
+		e := Edge{
+			From: key.from.party(), To: key.to.party(), BytesPerSecond: s.perSecond(sent) + s.perSecond(received), Flows: s.live,
+			Opened: whole(s.amounts[opened]), Failed: whole(s.amounts[failed]), Retransmits: whole(s.amounts[retransmits]),
+		}
+		if s.srtts > 0 {
+			e.SrttMicros = whole(s.srtt / float64(s.srtts))
+		}
+		all = append(all, e)
+	}
+	slices.SortFunc(all, func(a, b Edge) int {
+		return cmp.Or(cmp.Compare(b.BytesPerSecond, a.BytesPerSecond), cmp.Compare(a.From.Name, b.From.Name), cmp.Compare(a.To.Name, b.To.Name),
+			cmp.Compare(a.From.Kind, b.From.Kind), cmp.Compare(a.To.Kind, b.To.Kind))
+	})
+	return all
+}
+
+func (p party) party() Party { return Party{Kind: p.kind.Value(), Name: p.name.Value()} }

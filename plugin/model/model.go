@@ -1,0 +1,188 @@
+// Package model keeps what a screen shows of a stream of events: who did how much in the last seconds and minutes, counted together by pod, workload,
+// peer, name, syscall, …. Events come in, rows come out, which are events too (networkTop, dnsTop, syscallTop), so that tables, JSON, filters and
+// sorting treat them as all others. Its memory is bounded whatever comes in: what is beyond the bound is counted as "others".
+//
+// What is kept is a leaf for each flow, question or system call of a container, with what it was counted to have done in rings of time. A row is the
+// sum of leaves that have something in common.
+package model
+
+import (
+	"sync"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+// Topic is what a screen is about: "network", "dns", "syscalls".
+type Topic struct {
+	Name string
+	// Sources are the kinds of events that it takes, by name.
+	Sources []string
+	// Row is the kind of its rows.
+	Row *event.Kind
+	// Groups are the ways to count together, the first one by default.
+	Groups []*Group
+	// Sort is the column that rows are sorted by by default, largest first.
+	Sort string
+	// Lines are what its charts show.
+	Lines []Line
+
+	form form
+}
+
+// Group is a way to count together.
+type Group struct {
+	// Name is the word of --group, and that of the rows' group column.
+	Name string
+	// Doc says in a few words what one row is.
+	Doc string
+
+	dims []dim
+	// each: every leaf is a row.
+	each bool
+}
+
+// Line is a line of a chart: an amount a second.
+type Line struct {
+	// Name is for people: "sent".
+	Name string
+	// Type is event.Bytes, event.Nanos or event.Count.
+	Type event.Type
+
+	measure int
+}
+
+// Windows are the times that rows can be about; 0 is all since the beginning.
+var Windows = []time.Duration{10 * time.Second, time.Minute, 5 * time.Minute, 0}
+
+// Within is a row that was gone into: only what it counts.
+type Within struct {
+	Group *Group
+	Key   Key
+}
+
+// Key tells rows of one group apart, and is the same for the same thing from one look to the next.
+type Key struct{ key rowKey }
+
+// Query is what rows are asked for.
+type Query struct {
+	Group *Group
+	// Window is one of Windows.
+	Window time.Duration
+	Within []Within
+	// Match chooses rows; nil: all. An error is that of a row, which is then left away.
+	Match func(*event.Event) (bool, error)
+	// Sort is a column in JSON of the topic's rows; nil: none. Ties are broken by name.
+	Sort *event.Column
+	// Descending sorts the largest first. What is not known comes last either way.
+	Descending bool
+	// Rows from Offset on are made, Limit of them at most; 0: all.
+	Offset, Limit int
+}
+
+// Table is the rows of one moment.
+type Table struct {
+	At time.Time
+	// Covered is the time that the rows are about: the window, or less in the beginning.
+	Covered time.Duration
+	Rows    []Row
+	// Matching is how many rows there are, beyond Limit too; All how many there would be without Match.
+	Matching, All int
+	// Rest is the sum of the rows that match and are not in Rows; its Event is nil where there are none.
+	Rest Row
+	// Total is the sum of all, each thing counted once, whatever the group and Match.
+	Total Row
+	// Err is the first error of Match.
+	Err error
+}
+
+// Row is one line.
+type Row struct {
+	Key   Key
+	Event *event.Event
+	// Trend is what the topic's first two Lines came to a second, oldest first, in equal parts of the window (of the last 5 minutes where the window is 0).
+	Trend []float64
+}
+
+// Detail is all that is known of what a query's Within is.
+type Detail struct {
+	Row Row
+	// Series has the points of each of the topic's Lines, a second apiece, newest last, of the last 5 minutes at most. Older ones are means of 6 s, and
+	// beyond a minute of 30 s.
+	Series [][]float64
+	// Histogram is of the latencies in the window (network: of the round-trip times of the live flows); empty where there are none.
+	Histogram []Bucket
+}
+
+// Bucket counts what took from From on but less than To, ns.
+type Bucket struct {
+	From, To uint64
+	Count    float64
+}
+
+// Edge is who calls whom: a client, a server, and what went between them in the window.
+type Edge struct {
+	From, To Party
+	// Bytes a second, both ways.
+	BytesPerSecond float64
+	Flows          int
+	// Opened and Failed are connections in the window.
+	Opened, Failed uint64
+	Retransmits    uint64
+	// SrttMicros is the mean of the live flows' smoothed round-trip times; 0: not known.
+	SrttMicros uint64
+}
+
+// Party is an end of an Edge.
+type Party struct {
+	// Kind is "service", "workload", "pod", "node" or "external".
+	Kind string
+	// Name is with its namespace where it has one: "shop/web".
+	Name string
+}
+
+// Status is what is known of the stream itself.
+type Status struct {
+	// Nodes by name.
+	Nodes []NodeStatus
+	// Losses by node, stage and source.
+	Losses []Loss
+	// Events is how many were counted.
+	Events uint64
+	// PerSecond is the events of each of the last 60 s, newest last.
+	PerSecond []float64
+	// Leaves is how many things are kept; Folded how many were counted into others for want of room.
+	Leaves, Folded int
+}
+
+// NodeStatus is a node's.
+type NodeStatus struct {
+	Name    string
+	State   event.NodeState
+	Message string
+}
+
+// Loss is events that did not arrive.
+type Loss struct {
+	Node   string
+	Stage  event.LossStage
+	Source string
+	Count  uint64
+}
+
+// Options are the bounds.
+type Options struct {
+	// MaxLeaves is how many flows, questions, … are kept at most; 0: 131,072.
+	MaxLeaves int
+	// Started is when the stream began: rates are not of any time before.
+	Started time.Time
+}
+
+// Model is what Topic says, of one stream. Its methods may be called from any goroutine.
+type Model struct {
+	topic *Topic
+
+	mu sync.Mutex
+	*store
+	status status
+}

@@ -1,0 +1,233 @@
+package model
+
+import (
+	"net/netip"
+	"strconv"
+	"unique"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+// The amounts of a leaf of top network.
+const (
+	sent = iota
+	received
+	retransmits
+	opened
+	failed
+)
+
+func networkTopic() *Topic {
+	return &Topic{
+		Name: "network", Sources: []string{"flow", "tcp"}, Row: event.KindByName("networkTop"), Sort: "sentPerSecond",
+		Groups: groups(
+			&Group{Name: "pod", Doc: "a pod", dims: []dim{dimNamespace, dimPod}},
+			&Group{Name: "peer", Doc: "the other end: a Service, workload, node or address", dims: []dim{dimPeer}},
+			&Group{Name: "process", Doc: "a command, in whatever pods", dims: []dim{dimProcess}},
+			&Group{Name: "flow", Doc: "a flow; those of two ends that are over make one row", each: true},
+		),
+		Lines: []Line{
+			{Name: "sent", Type: event.Bytes, measure: sent}, {Name: "received", Type: event.Bytes, measure: received},
+			{Name: "opened", Type: event.Count, measure: opened}, {Name: "failed", Type: event.Count, measure: failed},
+			{Name: "retransmits", Type: event.Count, measure: retransmits},
+		},
+		form: form{amounts: 5, flip: [maxAmounts]int{received, sent, retransmits, opened, failed}, doubled: failed, add: addNetwork, fill: fillNetwork},
+	}
+}
+
+func addNetwork(s *store, ev *event.Event, now int64) bool {
+	switch k := ev.GetKind().(type) {
+	case *event.Event_Flow:
+		addFlow(s, ev, k.Flow, now)
+	case *event.Event_Tcp:
+		addConnection(s, ev, k.Tcp, now)
+	default:
+		return false
+	}
+	return true
+}
+
+// addFlow counts by how much a flow has grown since its last event.
+func addFlow(s *store, ev *event.Event, f *event.Flow, now int64) {
+	if f.GetId() == "" {
+		return
+	}
+	l, made := s.leaf(f.GetId())
+	if sign := signature(f); made || sign != l.signature {
+		l.signature = sign
+		l.who = s.flowEnds(ev, f)
+	}
+	l.live = true
+	grown := amountsOf(f)
+	var new [maxAmounts]uint64
+	if made {
+		// What went before it was first seen is not of any window.
+		if f.GetStartTime() == 0 || f.GetPhase() == event.Phase_PHASE_UPDATE {
+			l.seen = grown
+		} else {
+			l.who.rest.add(now, s.form.amounts, [maxAmounts]uint64{opened: 1})
+		}
+	}
+	for i := range grown {
+		if grown[i] > l.seen[i] {
+			new[i] = grown[i] - l.seen[i]
+			l.seen[i] = grown[i]
+		}
+	}
+	if micros := event.SrttMicros(f); micros != 0 {
+		l.srttMicros = micros
+	}
+	l.add(now, s.form.amounts, new)
+	if f.GetPhase() == event.Phase_PHASE_CLOSED {
+		s.end(l)
+	}
+}
+
+func amountsOf(f *event.Flow) (a [3]uint64) {
+	src, dst := f.GetSrcCounters(), f.GetDstCounters()
+	if src != nil {
+		a[sent], a[received] = src.GetBytesSent(), src.GetBytesReceived()
+	} else {
+		a[sent], a[received] = dst.GetBytesReceived(), dst.GetBytesSent()
+	}
+	a[retransmits] = src.GetRetransmits() + dst.GetRetransmits()
+	return a
+}
+
+// addConnection counts a TCP connection that came to nothing or was reset.
+func addConnection(s *store, ev *event.Event, t *event.Tcp, now int64) {
+	switch t.GetOutcome() {
+	case event.TCPOutcome_TCP_OUTCOME_REFUSED, event.TCPOutcome_TCP_OUTCOME_RESET, event.TCPOutcome_TCP_OUTCOME_TIMEOUT,
+		event.TCPOutcome_TCP_OUTCOME_UNREACHABLE, event.TCPOutcome_TCP_OUTCOME_ABANDONED, event.TCPOutcome_TCP_OUTCOME_FAILED:
+	default:
+		return
+	}
+	src, dst := t.GetSrc(), t.GetDst()
+	id := identity{faces: [2]face{blank(), blank()}, sides: 1, protocol: event.Protocol_PROTOCOL_TCP}
+	f := &id.faces[0]
+	if t.GetObserved() == event.Side_SIDE_DST {
+		id.flipped = true
+		// The client tells of it as well, if it is a pod that is looked at. Whether it is, is not known.
+		id.echo = src.GetPod() != ""
+		f.self(ev.GetNamespace(), ev.GetPod(), ev.GetContainer(), ev.GetWorkload(), ev.GetNode(), dst.GetComm())
+		f.set(dimPeer, clientName(src))
+	} else {
+		f.self(ev.GetNamespace(), ev.GetPod(), ev.GetContainer(), ev.GetWorkload(), ev.GetNode(), src.GetComm())
+		f.set(dimPeer, serverName(dst))
+	}
+	w := s.who(id, partyOf(src, false), partyOf(dst, true))
+	w.rest.add(now, s.form.amounts, [maxAmounts]uint64{failed: 1})
+}
+
+// signature is cheap, and another one when an end has got a name, a process or counters that it had not.
+func signature(f *event.Flow) int {
+	n := 0
+	for _, e := range [...]*event.Endpoint{f.GetSrc(), f.GetDst()} {
+		n = n*31 + len(e.GetComm()) + len(e.GetContainer())<<4 + len(e.GetPod())<<8 + len(e.GetWorkload())<<12 + len(e.GetService())<<16 + len(e.GetNode())<<20 + len(e.GetHost())<<24
+	}
+	if f.GetSrcCounters() != nil {
+		n ^= 1 << 40
+	}
+	if f.GetDstCounters() != nil {
+		n ^= 1 << 41
+	}
+	return n
+}
+
+// flowEnds are the ends of a flow: a face for each that was observed.
+func (s *store) flowEnds(ev *event.Event, f *event.Flow) *who {
+	src, dst := f.GetSrc(), f.GetDst()
+	id := identity{faces: [2]face{blank(), blank()}, protocol: f.GetProtocol()}
+	observed := func(e *event.Endpoint, peer string) {
+		face := &id.faces[id.sides]
+		node := e.GetNode()
+		if node == "" {
+			node = ev.GetNode()
+		}
+		face.self(e.GetNamespace(), e.GetPod(), e.GetContainer(), e.GetWorkload(), node, e.GetComm())
+		face.set(dimPeer, peer)
+		id.sides++
+	}
+	if f.GetSrcCounters() != nil {
+		observed(src, serverName(dst))
+	}
+	if f.GetDstCounters() != nil {
+		id.flipped = id.sides == 0
+		observed(dst, clientName(src))
+	}
+	if id.sides == 0 {
+		observed(src, serverName(dst))
+	}
+	return s.who(id, partyOf(src, false), partyOf(dst, true))
+}
+
+// serverName is what people call the end that was called: with the port.
+func serverName(e *event.Endpoint) string {
+	if e.GetService() != "" {
+		return withPort(e.GetServiceNamespace()+"/"+e.GetService(), e.GetServicePort())
+	}
+	if e.GetPod() == "" && e.GetHost() == "" && e.GetNode() == "" {
+		if a, ok := netip.AddrFromSlice(e.GetAddress()); ok && e.GetPort() != 0 {
+			return netip.AddrPortFrom(a, uint16(e.GetPort())).String()
+		}
+	}
+	return withPort(clientName(e), e.GetPort())
+}
+
+func withPort(name string, port uint32) string {
+	if port == 0 {
+		return name
+	}
+	return name + ":" + strconv.Itoa(int(port))
+}
+
+// clientName is what people call the end that has called.
+func clientName(e *event.Endpoint) string {
+	_, name := nameOf(e, false)
+	return name
+}
+
+func partyOf(e *event.Endpoint, server bool) party {
+	kind, name := nameOf(e, server)
+	return party{kind: unique.Make(kind), name: unique.Make(name)}
+}
+
+// nameOf is the best name of an end: its Service where it was called by that, its workload, pod, node, host or address.
+func nameOf(e *event.Endpoint, server bool) (kind, name string) {
+	switch {
+	case server && e.GetService() != "":
+		return "service", e.GetServiceNamespace() + "/" + e.GetService()
+	case e.GetWorkload() != "":
+		return "workload", e.GetNamespace() + "/" + e.GetWorkload()
+	case e.GetPod() != "":
+		return "pod", e.GetNamespace() + "/" + e.GetPod()
+	case e.GetHost() != "":
+		return "external", e.GetHost()
+	case e.GetNode() != "":
+		return "node", "node/" + e.GetNode()
+	}
+	if a, ok := netip.AddrFromSlice(e.GetAddress()); ok {
+		return "external", a.String()
+	}
+	return "", ""
+}
+
+func fillNetwork(ev *event.Event, r *sum) {
+	k, _ := ev.GetKind().(*event.Event_NetworkTop)
+	if k == nil {
+		k = &event.Event_NetworkTop{NetworkTop: new(event.NetworkTop)}
+		ev.Kind = k
+	}
+	t := k.NetworkTop
+	t.Group, t.Name, t.WindowMicros, t.Workload = r.group.Name, r.name(), r.windowMicros(), r.workload()
+	t.Peer, t.Process, t.Id = r.face[dimPeer].Value(), r.face[dimProcess].Value(), r.id
+	t.Protocol = r.protocol
+	t.BytesSent, t.BytesReceived = whole(r.amounts[sent]), whole(r.amounts[received])
+	t.SentPerSecond, t.ReceivedPerSecond = whole(r.perSecond(sent)), whole(r.perSecond(received))
+	t.Flows, t.Opened, t.Failed, t.Retransmits = uint64(r.live), whole(r.amounts[opened]), whole(r.amounts[failed]), whole(r.amounts[retransmits])
+	t.SrttMicros = nil
+	if r.srtts > 0 {
+		mean := uint64(r.srtt/float64(r.srtts) + 0.5)
+		t.SrttMicros = &mean
+	}
+}

@@ -1,0 +1,220 @@
+package model
+
+import (
+	"strings"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+// rowKey is the part of leaves that a row is of.
+type rowKey struct {
+	dims [3]text
+	// of a group of single leaves: the leaf's id, or the ends of those that are over.
+	id  string
+	who *who
+}
+
+// sum is what leaves come to in a window.
+type sum struct {
+	group *Group
+	key   rowKey
+	// label is the name of what is no group's row.
+	label string
+	// face is what the leaves have in common; none where they differ.
+	face     face
+	protocol event.Protocol
+	members  int
+	id       string
+
+	amounts [maxAmounts]float64
+	live    int
+	srtt    float64 // sum over srtts flows
+	srtts   int
+	trend   [2][slots]float64
+	latency *histogram
+
+	look *look
+}
+
+// look is when and how far back a sum looks.
+type look struct {
+	now     int64
+	window  int // index in Windows
+	covered float64
+	form    *form
+	// lines are the amounts that trends are of.
+	lines [2]int
+	// parts are how many seconds each part of the window covers.
+	parts [slots]float64
+}
+
+func newLook(s *store, t *Topic, window int, now int64) *look {
+	l := &look{now: now, window: window, form: s.form}
+	for i := range l.lines {
+		if i < len(t.Lines) {
+			l.lines[i] = t.Lines[i].measure
+		}
+	}
+	begin := s.started
+	ring := min(window, rings-1)
+	length := partOf[ring]
+	first := (now/length - slots + 1) * length
+	if window < rings {
+		begin = max(begin, first)
+	}
+	// Less than a second says little about a rate.
+	l.covered = max(float64(now-begin)/1e9, 1)
+	for i := range l.parts {
+		from := max(first+int64(i)*length, s.started)
+		to := min(first+int64(i+1)*length, now)
+		l.parts[i] = max(float64(to-from)/1e9, float64(length)/2e9)
+	}
+	return l
+}
+
+// add counts a leaf, looked at from one of its faces.
+func (r *sum) add(l *leaf, side int) {
+	w := l.who
+	f := &w.faces[side]
+	if r.members == 0 {
+		r.face, r.protocol, r.id = *f, w.protocol, l.id
+	} else {
+		for d := range f {
+			if r.face[d] != f[d] {
+				r.face[d] = none
+			}
+		}
+		if r.protocol != w.protocol {
+			r.protocol = event.Protocol_PROTOCOL_UNKNOWN
+		}
+		r.id = ""
+	}
+	r.members++
+	answered := w.flipped != (side == 1)
+	at := func(i int) int {
+		if answered {
+			return r.look.form.flip[i]
+		}
+		return i
+	}
+	if r.look.window >= rings {
+		for i := range r.look.form.amounts {
+			r.amounts[i] += float64(l.total[at(i)])
+		}
+	}
+	if l.ring != nil {
+		window := min(r.look.window, rings-1)
+		l.ring.each(window, r.look.now/partOf[window], func(place int, part []float32) {
+			if r.look.window < rings {
+				for i := range part {
+					r.amounts[i] += float64(part[at(i)])
+				}
+			}
+			for line, i := range r.look.lines {
+				r.trend[line][place] += float64(part[at(i)])
+			}
+		})
+	}
+	if l.live {
+		r.live++
+		if l.srttMicros != 0 {
+			r.srtt += float64(l.srttMicros)
+			r.srtts++
+		}
+	}
+	if l.latencies != nil {
+		if r.latency == nil {
+			r.latency = new(histogram)
+		}
+		l.latencies.sum(r.look.window, r.look.now, r.latency)
+	}
+}
+
+// plus adds another sum; minus takes one away that was added.
+func (r *sum) plus(o *sum, sign float64) {
+	for i := range r.amounts {
+		r.amounts[i] += sign * o.amounts[i]
+	}
+	r.live += int(sign) * o.live
+	r.srtt += sign * o.srtt
+	r.srtts += int(sign) * o.srtts
+	for i := range r.trend {
+		for j := range r.trend[i] {
+			r.trend[i][j] += sign * o.trend[i][j]
+		}
+	}
+	if o.latency != nil {
+		if r.latency == nil {
+			r.latency = new(histogram)
+		}
+		for i := range r.latency {
+			r.latency[i] += sign * o.latency[i]
+		}
+	}
+}
+
+// name is what the row is of.
+func (r *sum) name() string {
+	if r.label != "" {
+		return r.label
+	}
+	if r.group.each {
+		for _, d := range []dim{dimPod, dimNode} {
+			if s := r.face[d].Value(); s != "" {
+				return s
+			}
+		}
+		return ""
+	}
+	last := r.group.dims[len(r.group.dims)-1]
+	name := r.face[last].Value()
+	if last == dimContainer {
+		return r.face[dimPod].Value() + "/" + name
+	}
+	return name
+}
+
+func (r *sum) workload() string {
+	if w := r.face[dimWorkload].Value(); !strings.HasPrefix(w, barePod) {
+		return w
+	}
+	return ""
+}
+
+func (r *sum) windowMicros() uint64 { return uint64(r.look.covered * 1e6) }
+
+func (r *sum) perSecond(amount int) float64 { return max(r.amounts[amount], 0) / r.look.covered }
+
+// quantile is in units of so many ns; nil for none.
+func (r *sum) quantile(percent float64, unit uint64) *uint64 {
+	if r.latency == nil {
+		return nil
+	}
+	ns, ok := r.latency.quantile(percent)
+	if !ok {
+		return nil
+	}
+	ns /= unit
+	return &ns
+}
+
+// whole rounds an amount.
+func whole(f float64) uint64 { return uint64(max(f, 0) + 0.5) }
+
+// fill makes the row's event, in one that may have been made before.
+func (r *sum) fill(ev *event.Event) {
+	ev.Time = uint64(r.look.now)
+	ev.Namespace, ev.Pod, ev.Container, ev.Node = r.face[dimNamespace].Value(), r.face[dimPod].Value(), r.face[dimContainer].Value(), r.face[dimNode].Value()
+	r.look.form.fill(ev, r)
+}
+
+// row is the line for people.
+func (r *sum) row() Row {
+	ev := new(event.Event)
+	r.fill(ev)
+	row := Row{Key: Key{r.key}, Event: ev, Trend: make([]float64, slots)}
+	for i := range row.Trend {
+		row.Trend[i] = max(r.trend[0][i]+r.trend[1][i], 0) / r.look.parts[i]
+	}
+	return row
+}
