@@ -10,7 +10,7 @@ func (m *Model) Detail(q Query, now time.Time) Detail {
 	if n := len(q.Within); n > 0 {
 		a.q.Group = q.Within[n-1].Group
 	}
-	of := sum{group: a.q.Group, look: a.look}
+	of := sum{group: a.q.Group, look: a.look, face: blank()}
 	series := newSeries(a.look, len(m.topic.Lines), m.started)
 	var rtt histogram
 	m.each(func(l *leaf) {
@@ -25,15 +25,13 @@ func (m *Model) Detail(q Query, now time.Time) Detail {
 				}
 			}
 			of.add(l, side)
+			of.addTrend(l, side)
 			series.add(m.topic, l, l.who.flipped != (side == 1))
 			if l.live && l.srttMicros != 0 {
 				rtt[bucketOf(uint64(l.srttMicros)*1000)]++
 			}
 		}
 	})
-	if of.members == 0 {
-		of.face = blank()
-	}
 	d := Detail{Row: of.row(), Series: series.points()}
 	if of.latency != nil {
 		rtt = *of.latency

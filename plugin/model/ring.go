@@ -61,6 +61,15 @@ func (r *ring) each(window int, number int64, do func(place int, part []float32)
 	}
 }
 
+// sum adds up the parts of a window that ends with the part number.
+func (r *ring) sum(window int, number int64, in *[maxAmounts]float32) {
+	for n := max(number, r.newest[window]) - slots + 1; n <= min(number, r.newest[window]); n++ {
+		for i, c := range r.part(window, n) {
+			in[i] += c
+		}
+	}
+}
+
 // merge adds what another ring has counted.
 func (r *ring) merge(other *ring) {
 	for w := range partOf {

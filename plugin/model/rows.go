@@ -1,8 +1,6 @@
 package model
 
 import (
-	"cmp"
-	"slices"
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
@@ -19,25 +17,17 @@ func (m *Model) Rows(q Query, now time.Time) Table {
 
 // answer is a query on its way.
 type answer struct {
-	m       *Model
-	q       Query
-	look    *look
-	rows    []found
-	sums    map[rowKey]*sum
-	matched sum
-	total   sum
-	all     int
-	err     error
-	ev      event.Event // scratch
-}
-
-// found is a row that matches: its sum, or the leaf that is summed again when the row is shown.
-type found struct {
-	leaf *leaf
-	side int
-	sum  *sum
-	name string
-	by   event.Value
+	m        *Model
+	q        Query
+	look     *look
+	best     best
+	matching int
+	sums     map[rowKey]*sum
+	matched  sum
+	total    sum
+	all      int
+	err      error
+	ev       event.Event // scratch
 }
 
 func (m *Model) answer(q Query, now time.Time) *answer {
@@ -47,6 +37,10 @@ func (m *Model) answer(q Query, now time.Time) *answer {
 	a := &answer{m: m, q: q, look: newLook(m.store, m.topic, windowIndex(q.Window), now.UnixNano())}
 	a.matched = sum{group: q.Group, label: event.Others, look: a.look, face: blank()}
 	a.total = sum{group: q.Group, label: "total", look: a.look, face: blank()}
+	a.best.descending = q.Descending
+	if q.Limit > 0 {
+		a.best.most = max(q.Offset, 0) + q.Limit
+	}
 	return a
 }
 
@@ -55,6 +49,7 @@ func (a *answer) collect() {
 	if !a.q.Group.each {
 		a.sums = map[rowKey]*sum{}
 	}
+	var one sum
 	a.m.each(func(l *leaf) {
 		counted := false
 		for side := range int(l.who.sides) {
@@ -64,11 +59,15 @@ func (a *answer) collect() {
 			}
 			if !counted {
 				counted = true
-				a.count(l, side)
+				one = sum{group: a.q.Group, key: leafKey(l), look: a.look}
+				one.add(l, side)
+				if a.q.Group.each { // a flow is one row, from the end that opened it
+					a.judge(&one, found{leaf: l, side: side, tie: l.id})
+				}
+				a.count(&one, l)
 			}
 			if a.q.Group.each {
-				a.single(l, side)
-				break // a flow is one row, from the end that opened it
+				break
 			}
 			key := a.key(f)
 			s := a.sums[key]
@@ -80,7 +79,7 @@ func (a *answer) collect() {
 		}
 	})
 	for _, s := range a.sums {
-		a.judge(s, found{sum: s})
+		a.judge(s, found{sum: s, tie: s.key.dims[0].Value()})
 	}
 }
 
@@ -94,27 +93,12 @@ func (a *answer) key(f *face) (key rowKey) {
 	return key
 }
 
-// count adds a leaf to the sum of all.
-func (a *answer) count(l *leaf, side int) {
-	var one sum
-	one.look = a.look
-	one.add(l, side)
+// count adds a leaf's sum to that of all.
+func (a *answer) count(one *sum, l *leaf) {
 	if d := a.look.form.doubled; d >= 0 && l.who.echo {
 		one.amounts[d] = 0
 	}
-	a.total.plus(&one, 1)
-}
-
-// single is a row of one leaf.
-func (a *answer) single(l *leaf, side int) {
-	s := a.leafSum(l, side)
-	a.judge(&s, found{leaf: l, side: side})
-}
-
-func (a *answer) leafSum(l *leaf, side int) sum {
-	s := sum{group: a.q.Group, key: leafKey(l), look: a.look}
-	s.add(l, side)
-	return s
+	a.total.plus(one, 1)
 }
 
 func leafKey(l *leaf) (key rowKey) {
@@ -153,12 +137,13 @@ func (a *answer) judge(s *sum, f found) {
 			return
 		}
 	}
+	a.matching++
+	a.matched.plus(s, 1)
 	f.name = s.name()
 	if a.q.Sort != nil {
-		f.by = a.q.Sort.Get(&a.ev)
+		f.rank(a.q.Sort, &a.ev)
 	}
-	a.rows = append(a.rows, f)
-	a.matched.plus(s, 1)
+	a.best.add(f)
 }
 
 // within tells whether a face of a leaf is part of what was gone into.
@@ -180,45 +165,50 @@ func (a *answer) within(l *leaf, f *face) bool {
 	return true
 }
 
-// table sorts the rows and makes those that are asked for.
+// table makes the rows that are asked for.
 func (a *answer) table() Table {
-	enum := a.q.Sort != nil && a.q.Sort.Type == event.Enum
-	slices.SortFunc(a.rows, func(x, y found) int {
-		c := 0
-		switch {
-		case x.by.IsNull() != y.by.IsNull():
-			c = x.by.Compare(y.by)
-		case enum:
-			c = cmp.Compare(slices.Index(a.q.Sort.Enum, x.by.Str()), slices.Index(a.q.Sort.Enum, y.by.Str()))
-		default:
-			c = x.by.Compare(y.by)
-		}
-		if a.q.Descending && !x.by.IsNull() && !y.by.IsNull() {
-			c = -c
-		}
-		return cmp.Or(c, cmp.Compare(x.name, y.name))
-	})
+	rows := a.best.sorted()
 	t := Table{
-		At: time.Unix(0, a.look.now), Covered: time.Duration(a.look.covered * float64(time.Second)), Matching: len(a.rows), All: a.all, Err: a.err,
+		At: time.Unix(0, a.look.now), Covered: time.Duration(a.look.covered * float64(time.Second)), Matching: a.matching, All: a.all, Err: a.err,
 		Total: a.total.row(),
 	}
-	from := min(max(a.q.Offset, 0), len(a.rows))
-	to := len(a.rows)
-	if a.q.Limit > 0 {
-		to = min(from+a.q.Limit, to)
-	}
-	t.Rows = make([]Row, 0, to-from)
-	for _, f := range a.rows[from:to] {
-		s := f.sum
-		if s == nil {
-			one := a.leafSum(f.leaf, f.side)
-			s = &one
+	rows = rows[min(max(a.q.Offset, 0), len(rows)):]
+	shown := make([]*sum, len(rows))
+	for i, f := range rows {
+		if shown[i] = f.sum; f.sum == nil {
+			shown[i] = &sum{group: a.q.Group, key: leafKey(f.leaf), look: a.look}
+			shown[i].add(f.leaf, f.side)
+			shown[i].addTrend(f.leaf, f.side)
 		}
+	}
+	if !a.q.Group.each {
+		a.trends(shown)
+	}
+	for _, s := range shown {
 		t.Rows = append(t.Rows, s.row())
 		a.matched.plus(s, -1)
 	}
-	if to-from < len(a.rows) {
+	if len(rows) < a.matching {
 		t.Rest = a.matched.row()
 	}
 	return t
+}
+
+// trends looks at the leaves of those rows again that are shown.
+func (a *answer) trends(rows []*sum) {
+	shown := make(map[rowKey]*sum, len(rows))
+	for _, s := range rows {
+		shown[s.key] = s
+	}
+	a.m.each(func(l *leaf) {
+		for side := range int(l.who.sides) {
+			f := &l.who.faces[side]
+			if l.ring == nil || !a.within(l, f) {
+				continue
+			}
+			if s := shown[a.key(f)]; s != nil {
+				s.addTrend(l, side)
+			}
+		}
+	})
 }

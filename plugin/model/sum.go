@@ -30,7 +30,7 @@ type sum struct {
 	live    int
 	srtt    float64 // sum over srtts flows
 	srtts   int
-	trend   [2][slots]float64
+	trend   [slots]float64
 	latency *histogram
 
 	look *look
@@ -90,30 +90,18 @@ func (r *sum) add(l *leaf, side int) {
 		r.id = ""
 	}
 	r.members++
-	answered := w.flipped != (side == 1)
-	at := func(i int) int {
-		if answered {
-			return r.look.form.flip[i]
-		}
-		return i
-	}
+	flip := r.look.flip(w, side)
 	if r.look.window >= rings {
 		for i := range r.look.form.amounts {
-			r.amounts[i] += float64(l.total[at(i)])
+			r.amounts[i] += float64(l.total[flip[i]])
 		}
 	}
-	if l.ring != nil {
-		window := min(r.look.window, rings-1)
-		l.ring.each(window, r.look.now/partOf[window], func(place int, part []float32) {
-			if r.look.window < rings {
-				for i := range part {
-					r.amounts[i] += float64(part[at(i)])
-				}
-			}
-			for line, i := range r.look.lines {
-				r.trend[line][place] += float64(part[at(i)])
-			}
-		})
+	if l.ring != nil && r.look.window < rings {
+		var in [maxAmounts]float32
+		l.ring.sum(r.look.window, r.look.now/partOf[r.look.window], &in)
+		for i := range r.look.form.amounts {
+			r.amounts[i] += float64(in[flip[i]])
+		}
 	}
 	if l.live {
 		r.live++
@@ -130,6 +118,28 @@ func (r *sum) add(l *leaf, side int) {
 	}
 }
 
+// addTrend adds how it went in the course of the window.
+func (r *sum) addTrend(l *leaf, side int) {
+	if l.ring == nil {
+		return
+	}
+	flip := r.look.flip(l.who, side)
+	window := min(r.look.window, rings-1)
+	l.ring.each(window, r.look.now/partOf[window], func(place int, part []float32) {
+		for _, i := range r.look.lines {
+			r.trend[place] += float64(part[flip[i]])
+		}
+	})
+}
+
+// flip is where amounts stand as seen from a side of a leaf.
+func (l *look) flip(w *who, side int) *[maxAmounts]int {
+	if w.flipped != (side == 1) {
+		return &l.form.flip
+	}
+	return &unflipped
+}
+
 // plus adds another sum; minus takes one away that was added.
 func (r *sum) plus(o *sum, sign float64) {
 	for i := range r.amounts {
@@ -138,11 +148,6 @@ func (r *sum) plus(o *sum, sign float64) {
 	r.live += int(sign) * o.live
 	r.srtt += sign * o.srtt
 	r.srtts += int(sign) * o.srtts
-	for i := range r.trend {
-		for j := range r.trend[i] {
-			r.trend[i][j] += sign * o.trend[i][j]
-		}
-	}
 	if o.latency != nil {
 		if r.latency == nil {
 			r.latency = new(histogram)
@@ -214,7 +219,7 @@ func (r *sum) row() Row {
 	r.fill(ev)
 	row := Row{Key: Key{r.key}, Event: ev, Trend: make([]float64, slots)}
 	for i := range row.Trend {
-		row.Trend[i] = max(r.trend[0][i]+r.trend[1][i], 0) / r.look.parts[i]
+		row.Trend[i] = r.trend[i] / r.look.parts[i]
 	}
 	return row
 }
