@@ -2674,7 +2674,7 @@ type NetworkTop struct {
 	// TCP connections that in the window came to nothing or were reset.
 	Failed      uint64 `protobuf:"varint,14,opt,name=failed,proto3" json:"failed,omitempty"`
 	Retransmits uint64 `protobuf:"varint,15,opt,name=retransmits,proto3" json:"retransmits,omitempty"`
-	// Mean over the living flows.
+	// Mean over the flows that live or ended in the window.
 	SrttMicros *uint64 `protobuf:"varint,16,opt,name=srtt_micros,json=srttMicros,proto3,oneof" json:"srtt_micros,omitempty"`
 	// Of the one flow that the row is.
 	Id            string `protobuf:"bytes,17,opt,name=id,proto3" json:"id,omitempty"`

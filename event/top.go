@@ -129,7 +129,7 @@ var networkTopColumns = topColumns([]string{"pod", "flow", "container", "workloa
 		func(ev *Event) uint64 { return ev.GetNetworkTop().GetRetransmits() }),
 	{
 		Name: "srttMicros", Header: "RTT", Type: Micros, Width: 6, Outputs: everywhere,
-		Doc: "Mean of the living TCP flows' smoothed round-trip times, µs.",
+		Doc: "Mean of the smoothed round-trip times of the TCP flows that live or ended in the window, µs.",
 		Get: func(ev *Event) Value {
 			if n := ev.GetNetworkTop(); n != nil {
 				return Optional(n.SrttMicros)

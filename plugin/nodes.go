@@ -23,6 +23,10 @@ type traceSession struct {
 	// ending reports whether the orderly end has begun.
 	ending func() bool
 
+	// settled is closed once no node is on its way any more, or it takes too long.
+	settled     chan struct{}
+	settledOnce sync.Once
+
 	mu       sync.Mutex
 	nodes    map[string]*nodeState
 	duration sync.Once
@@ -47,15 +51,16 @@ func (s *traceSession) serveNodes(hard, running context.Context) {
 	s.mu.Lock()
 	s.nodes = map[string]*nodeState{}
 	s.mu.Unlock()
-	if s.config.duration > 0 {
-		wait := startPatience
-		if pods, _ := s.targets.Targets(); pods == 0 {
-			wait = 0
-		}
-		latest := time.AfterFunc(wait, s.startClock)
-		defer latest.Stop()
-		defer s.stopClock()
+	wait := startPatience
+	if pods, _ := s.targets.Targets(); pods == 0 {
+		wait = 0
 	}
+	latest := time.AfterFunc(wait, func() {
+		s.startClock()
+		s.settle()
+	})
+	defer latest.Stop()
+	defer s.stopClock()
 	var nodes sync.WaitGroup
 	defer nodes.Wait()
 	nodes.Go(func() { s.sayWaits(running) })
@@ -75,7 +80,7 @@ func (s *traceSession) serveNodes(hard, running context.Context) {
 				return
 			}
 			// A start that takes long waits for something that the others do not.
-			slow := time.AfterFunc(slowStart, func() { s.settle(name) })
+			slow := time.AfterFunc(slowStart, func() { s.letNext(name) })
 			defer slow.Stop()
 			err := stream.Run(hard, running, name, s.targets.NewFeed(name), s.options)
 			s.ended(name, err)
@@ -83,8 +88,11 @@ func (s *traceSession) serveNodes(hard, running context.Context) {
 	}
 }
 
-// settle lets the next node start.
-func (s *traceSession) settle(name string) {
+// settle says that no node is waited for.
+func (s *traceSession) settle() { s.settledOnce.Do(func() { close(s.settled) }) }
+
+// letNext lets the next node start.
+func (s *traceSession) letNext(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.nodes[name].settled()
@@ -226,6 +234,9 @@ func (s *traceSession) summarise() {
 		default:
 			return
 		}
+	}
+	if all > 0 {
+		s.settle()
 	}
 	noun := "nodes"
 	if all == 1 {

@@ -37,6 +37,8 @@ type traceOptions struct {
 	record     string
 	dnsPorts   []uint
 	syscalls   syscallOptions
+	// rows is the kind of what is printed where that is not the events.
+	rows *event.Kind
 
 	mode string
 }
@@ -62,10 +64,12 @@ type traceConfig struct {
 	tracerConfig
 	query      cluster.Query
 	kinds      []*event.Kind
+	open       func() (render.Printer, error)
 	printer    render.Printer
 	filter     *filter.Filter
 	showStatus bool
 	record     string
+	output     string
 	viewed     string // the namespace that tables leave away; empty: all are looked at
 
 	duration   time.Duration
@@ -86,6 +90,7 @@ const maxDNSPorts = 16
 func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 	c := &traceConfig{
 		streams: o.streams, duration: o.duration, interval: o.interval, reverseDNS: o.reverseDNS, failOnLoss: o.failOnLoss, record: o.record,
+		output: o.output,
 	}
 	var err error
 	if kinds, c.syscalls, err = o.syscalls.complete(kinds); err != nil {
@@ -129,8 +134,12 @@ func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 		}
 	}
 	c.showStatus = o.showStatus()
+	shown := c.kinds
+	if o.rows != nil {
+		shown = []*event.Kind{o.rows}
+	}
 	// The output is judged before the cluster is asked for anything, with a namespace that is not known yet.
-	if c.printer, err = o.open(c.kinds, ""); err != nil {
+	if c.printer, err = o.open(shown, ""); err != nil {
 		return nil, usage(err)
 	}
 
@@ -143,7 +152,8 @@ func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 		namespace = ""
 	}
 	c.viewed = namespace
-	c.printer, err = o.open(c.kinds, namespace)
+	c.open = func() (render.Printer, error) { return o.open(shown, namespace) }
+	c.printer, err = c.open()
 	return c, err
 }
 

@@ -176,7 +176,7 @@ func TestTheExitCodeSaysHowItEnded(t *testing.T) {
 		"nameless is not lost":  {nodes: []event.NodeState{streaming}, cause: errDone, losses: nameless, failOnLoss: true, want: ExitOK},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &traceSession{config: &traceConfig{failOnLoss: test.failOnLoss}, nodes: map[string]*nodeState{}, unseen: test.unseen}
+			s := &traceSession{settled: make(chan struct{}), config: &traceConfig{failOnLoss: test.failOnLoss}, nodes: map[string]*nodeState{}, unseen: test.unseen}
 			for i, state := range test.nodes {
 				s.nodes[string(rune('a'+i))] = &nodeState{state: state, failure: "x"}
 			}
@@ -198,7 +198,7 @@ func TestTheExitCodeSaysHowItEnded(t *testing.T) {
 
 func TestTheSummaryWaitsForEveryNodeAndNamesTheFailed(t *testing.T) {
 	var out bytes.Buffer
-	s := &traceSession{config: &traceConfig{}, reporter: newReporter(&out), nodes: map[string]*nodeState{}, ending: func() bool { return false }}
+	s := &traceSession{settled: make(chan struct{}), config: &traceConfig{}, reporter: newReporter(&out), nodes: map[string]*nodeState{}, ending: func() bool { return false }}
 	for _, name := range []string{"n1", "n2", "n3"} {
 		s.nodes[name] = &nodeState{state: event.NodeState_NODE_STATE_STARTING, settled: func() {}}
 	}
@@ -217,7 +217,7 @@ func TestTheSummaryWaitsForEveryNodeAndNamesTheFailed(t *testing.T) {
 
 func TestNothingIsSummedUpWhereAllFailAtOnce(t *testing.T) {
 	var out bytes.Buffer
-	s := &traceSession{config: &traceConfig{}, reporter: newReporter(&out), nodes: map[string]*nodeState{}, ending: func() bool { return false }}
+	s := &traceSession{settled: make(chan struct{}), config: &traceConfig{}, reporter: newReporter(&out), nodes: map[string]*nodeState{}, ending: func() bool { return false }}
 	for _, name := range []string{"n1", "n2"} {
 		s.nodes[name] = &nodeState{settled: func() {}}
 	}
@@ -235,7 +235,7 @@ func TestNothingIsSummedUpWhereAllFailAtOnce(t *testing.T) {
 func TestANodeWithNothingToTraceIsNotCounted(t *testing.T) {
 	var out bytes.Buffer
 	ending := false
-	s := &traceSession{config: &traceConfig{}, reporter: newReporter(&out), nodes: map[string]*nodeState{}, ending: func() bool { return ending }}
+	s := &traceSession{settled: make(chan struct{}), config: &traceConfig{}, reporter: newReporter(&out), nodes: map[string]*nodeState{}, ending: func() bool { return ending }}
 	for _, name := range []string{"n1", "n2"} {
 		s.nodes[name] = &nodeState{settled: func() {}}
 		s.say(name, event.NodeState_NODE_STATE_STREAMING, "")

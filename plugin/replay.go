@@ -94,7 +94,7 @@ func (o *replayOptions) run(parent context.Context, path string) error {
 	readErr, outputErr := p.play(ctx, reader, o.speed)
 	outputErr = errors.Join(outputErr, p.view.close())
 	losses := p.losses()
-	r.tally(p.view.events, len(p.nodes), time.Duration(p.newest-p.oldest), losses, nil)
+	r.tally(p.view.taken(), len(p.nodes), time.Duration(p.newest-p.oldest), losses, nil)
 
 	switch {
 	case outputErr != nil && !errors.Is(outputErr, render.ErrClosed):
@@ -182,7 +182,7 @@ type player struct {
 }
 
 func newPlayer(r *reporter, f *filter.Filter, p render.Printer, showStatus bool) *player {
-	return &player{view: newView(r, f, p, showStatus), nodes: map[string]bool{}, lost: map[collect.Loss]uint64{}}
+	return &player{view: newView(intake{reporter: r, filter: f}, p, showStatus), nodes: map[string]bool{}, lost: map[collect.Loss]uint64{}}
 }
 
 // play shows what a reader gives, until its end, which is no error, or that of ctx.

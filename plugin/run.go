@@ -47,8 +47,33 @@ var errInterrupted = errors.New("interrupted")
 // errAllFailed ends it because no node is left.
 var errAllFailed = errors.New("no node could be traced")
 
-// runTrace is one session from the first question to the cluster to the last Job deleted.
+// consumer is where a session's events end.
+type consumer interface {
+	// show takes one event, which is not kept. An error means that nobody looks any more.
+	show(ev *event.Event) error
+	// close ends what is shown, after the last event.
+	close() error
+	// taken is how many events were shown.
+	taken() int
+}
+
+// session is what a consumer sees of one that runs.
+type liveSession struct {
+	intake intake
+	// running ends where the orderly end begins; end begins it.
+	running context.Context
+	end     context.CancelCauseFunc
+	// settled is closed when the nodes that were known at the start stream or have failed, or take too long.
+	settled <-chan struct{}
+}
+
+// runTrace shows events as they come.
 func runTrace(parent context.Context, c *traceConfig) error {
+	return runSession(parent, c, func(s *liveSession) (consumer, error) { return newView(s.intake, c.printer, c.showStatus), nil })
+}
+
+// runSession is one session from the first question to the cluster to the last Job deleted.
+func runSession(parent context.Context, c *traceConfig, open func(*liveSession) (consumer, error)) error {
 	// hard bounds everything; running ends where the orderly end begins, with its cause.
 	hard, cut := context.WithCancel(parent)
 	defer cut()
@@ -68,9 +93,9 @@ func runTrace(parent context.Context, c *traceConfig) error {
 		return err
 	}
 	defer targets.Close()
-	v := newView(r, c.filter, c.printer, c.showStatus)
+	in := intake{reporter: r, filter: c.filter}
 	if c.record != "" {
-		if v.recorder, err = record.Create(c.record, record.Session{
+		if in.recorder, err = record.Create(c.record, record.Session{
 			Version: version.Version(), Kinds: kindNames(c.kinds), Targets: describeQuery(&c.query), Namespace: c.viewed, Started: time.Now(),
 		}); err != nil {
 			return err
@@ -92,7 +117,7 @@ func runTrace(parent context.Context, c *traceConfig) error {
 	defer launcher.Close()
 
 	s := &traceSession{
-		config: c, reporter: r, targets: targets, end: end, ending: func() bool { return running.Err() != nil },
+		config: c, reporter: r, targets: targets, end: end, ending: func() bool { return running.Err() != nil }, settled: make(chan struct{}),
 		options: &stream.Options{
 			Launcher: launcher,
 			Spec:     c.spec(launcher.Session(), identity.PublicKey(), tracerDeadline),
@@ -106,6 +131,10 @@ func runTrace(parent context.Context, c *traceConfig) error {
 	}
 	s.options.Say, s.options.Unseen = s.say, s.notSeen
 
+	v, err := open(&liveSession{intake: in, running: running, end: end, settled: s.settled})
+	if err != nil {
+		return err
+	}
 	var work sync.WaitGroup
 	work.Go(func() {
 		s.serveNodes(hard, running)
@@ -121,7 +150,7 @@ func runTrace(parent context.Context, c *traceConfig) error {
 	closeErr := v.close()
 
 	losses := collector.Losses()
-	r.tally(v.events, s.streamedNodes(), time.Since(began), losses, s.unseen)
+	r.tally(v.taken(), s.streamedNodes(), time.Since(began), losses, s.unseen)
 	return s.verdict(context.Cause(running), errors.Join(emitErr, closeErr), losses)
 }
 

@@ -7,44 +7,65 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
 )
 
-// view is where events end, those of a trace as those of a recording: what the filter lets through is recorded and shown, and what there is to say about
-// all of them is said at the end.
+// intake is what happens to all events before they are shown: the filter chooses, and what it lets through is recorded.
+type intake struct {
+	reporter *reporter
+	filter   *filter.Filter
+	recorder *record.Writer // nil: nothing is recorded
+	// events are those that were let through, but for those that tell of the session itself.
+	events int
+}
+
+// take reports whether an event is to be shown.
+func (i *intake) take(ev *event.Event) bool {
+	match, err := i.filter.Match(ev)
+	if err != nil {
+		i.reporter.once("filter: %v: such events are not shown", err)
+	}
+	if !match {
+		return false
+	}
+	if i.recorder != nil {
+		if err := i.recorder.Write(ev); err != nil {
+			i.reporter.once("recording: %v: it ends here", err)
+		}
+	}
+	if ev.GetNodeStatus() == nil && ev.GetLost() == nil {
+		i.events++
+	}
+	return true
+}
+
+func (i *intake) taken() int { return i.events }
+
+// end closes the recording.
+func (i *intake) end() {
+	if i.recorder == nil {
+		return
+	}
+	if err := i.recorder.Close(); err != nil {
+		i.reporter.once("recording: %v: it ends here", err)
+	}
+	events, bytes := i.recorder.Written()
+	i.reporter.line("recorded %d %s, %s", events, plural(int(events), "event"), event.AppendBytes(nil, uint64(bytes)))
+}
+
+// view is where the events of a trace end, or of a recording: each is printed, and what there is to say about all of them is said at the end.
 type view struct {
-	reporter   *reporter
-	filter     *filter.Filter
+	intake
 	printer    render.Printer
-	recorder   *record.Writer // nil: nothing is recorded
 	showStatus bool
 
 	path  *searchPath
 	short *shortages
-	// events are those that were shown, but for those that tell of the session itself.
-	events int
 }
 
 // show takes one event. An error means that nobody reads what is printed.
 func (v *view) show(ev *event.Event) error {
 	v.path.add(ev)
 	v.short.add(ev)
-	match, err := v.filter.Match(ev)
-	if err != nil {
-		v.reporter.once("filter: %v: such events are not shown", err)
-	}
-	if !match {
+	if !v.take(ev) || ev.GetNodeStatus() != nil && !v.showStatus {
 		return nil
-	}
-	if v.recorder != nil {
-		if err := v.recorder.Write(ev); err != nil {
-			v.reporter.once("recording: %v: it ends here", err)
-		}
-	}
-	switch {
-	case ev.GetNodeStatus() != nil:
-		if !v.showStatus {
-			return nil
-		}
-	case ev.GetLost() == nil:
-		v.events++
 	}
 	return v.printer.Print(ev)
 }
@@ -52,13 +73,7 @@ func (v *view) show(ev *event.Event) error {
 // close prints what was kept for the end, and says what all of it comes to.
 func (v *view) close() error {
 	err := v.printer.Close()
-	if v.recorder != nil {
-		if err := v.recorder.Close(); err != nil {
-			v.reporter.once("recording: %v: it ends here", err)
-		}
-		events, bytes := v.recorder.Written()
-		v.reporter.line("recorded %d %s, %s", events, plural(int(events), "event"), event.AppendBytes(nil, uint64(bytes)))
-	}
+	v.end()
 	if waste := v.path.summary(); waste != "" {
 		v.reporter.line("%s", waste)
 	}
@@ -68,6 +83,6 @@ func (v *view) close() error {
 	return err
 }
 
-func newView(r *reporter, f *filter.Filter, p render.Printer, showStatus bool) *view {
-	return &view{reporter: r, filter: f, printer: p, showStatus: showStatus, path: newSearchPath(), short: newShortages()}
+func newView(i intake, p render.Printer, showStatus bool) *view {
+	return &view{intake: i, printer: p, showStatus: showStatus, path: newSearchPath(), short: newShortages()}
 }

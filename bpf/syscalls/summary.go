@@ -220,11 +220,16 @@ func (t *teller) fill(place uint32, sum *objectTotal) {
 	}
 	s.Calls, s.Errors, s.Timed = sum.Calls, sum.Errors, sum.Timed
 	s.TotalNanos, s.P50Nanos, s.P95Nanos, s.P99Nanos = nil, nil, nil, nil
+	s.Histogram = s.Histogram[:0]
 	if sum.Timed > 0 {
+		s.Histogram = append(s.Histogram, sum.Buckets[:]...)
+		for len(s.Histogram) > 0 && s.Histogram[len(s.Histogram)-1] == 0 {
+			s.Histogram = s.Histogram[:len(s.Histogram)-1]
+		}
 		t.total = sum.Ns
 		// None took longer than all together: so what was called once has its own duration.
-		t.p50 = min(quantile(&sum.Buckets, 50), t.total)
-		t.p95, t.p99 = min(quantile(&sum.Buckets, 95), t.total), min(quantile(&sum.Buckets, 99), t.total)
+		t.p50 = min(bpf.Quantile(&sum.Buckets, 50), t.total)
+		t.p95, t.p99 = min(bpf.Quantile(&sum.Buckets, 95), t.total), min(bpf.Quantile(&sum.Buckets, 99), t.total)
 		s.TotalNanos, s.P50Nanos, s.P95Nanos, s.P99Nanos = &t.total, &t.p50, &t.p95, &t.p99
 	}
 }
@@ -241,31 +246,6 @@ func sumOf(perCPU []objectTotal) (sum objectTotal) {
 		}
 	}
 	return sum
-}
-
-// firstBucket is what the calls of the first bucket took less than, ns; each further one goes twice as far.
-const firstBucket = 128
-
-// quantile estimates what percent of the calls took no longer than, ns: linearly within a bucket.
-func quantile(buckets *[32]uint64, percent uint64) uint64 {
-	var all uint64
-	for _, n := range buckets {
-		all += n
-	}
-	rank := max((all*percent+99)/100, 1)
-	var below uint64
-	for i, n := range buckets {
-		if below+n < rank {
-			below += n
-			continue
-		}
-		low, high := uint64(0), uint64(firstBucket)<<i
-		if i > 0 {
-			low = high / 2
-		}
-		return low + uint64(float64(high-low)*(float64(rank-below)-0.5)/float64(n))
-	}
-	return 0
 }
 
 // Lost tells what was dropped since OpenSummary: calls that were not counted.

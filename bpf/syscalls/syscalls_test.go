@@ -570,6 +570,13 @@ func TestTotalsAreExact(t *testing.T) {
 	if p.GetP50Nanos() == 0 || p.GetP50Nanos() > p.GetP95Nanos() || p.GetP95Nanos() > p.GetP99Nanos() {
 		t.Errorf("got %v", p)
 	}
+	timed := uint64(0)
+	for _, n := range p.GetHistogram() {
+		timed += n
+	}
+	if timed != p.GetTimed() || len(p.GetHistogram()) > 32 || p.GetHistogram()[len(p.GetHistogram())-1] == 0 {
+		t.Errorf("the histogram %v does not hold %d calls", p.GetHistogram(), p.GetTimed())
+	}
 	if c := totals["connect"]; c == nil || c.Calls != 1 || c.Errors != 1 {
 		t.Errorf("got %v, want one connect that failed", c)
 	}

@@ -62,7 +62,9 @@ func (s *series) add(t *Topic, l *leaf, answered bool) {
 				if answered {
 					at = t.form.flip[at]
 				}
-				s.cells[i][w][place] += float64(part[at])
+				if at < len(part) { // a flow has no more amounts
+					s.cells[i][w][place] += float64(part[at])
+				}
 			}
 		})
 	}

@@ -23,7 +23,7 @@ func dnsTopic() *Topic {
 			{Name: "queries", Type: event.Count, measure: queries}, {Name: "NXDOMAIN", Type: event.Count, measure: nxdomain},
 			{Name: "failed", Type: event.Count, measure: dnsFailed}, {Name: "timeouts", Type: event.Count, measure: timeouts},
 		},
-		form: form{amounts: 4, flip: unflipped, doubled: -1, add: addDNS, fill: fillDNS},
+		form: form{amounts: 4, own: 4, flip: unflipped, doubled: -1, add: addDNS, fill: fillDNS},
 	}
 }
 

@@ -35,9 +35,7 @@ func (m *Model) Edges(window time.Duration, now time.Time) []Edge {
 			From: key.from.party(), To: key.to.party(), BytesPerSecond: s.perSecond(sent) + s.perSecond(received), Flows: s.live,
 			Opened: whole(s.amounts[opened]), Failed: whole(s.amounts[failed]), Retransmits: whole(s.amounts[retransmits]),
 		}
-		if s.srtts > 0 {
-			e.SrttMicros = whole(s.srtt / float64(s.srtts))
-		}
+		e.SrttMicros = s.meanSrtt()
 		all = append(all, e)
 	}
 	slices.SortFunc(all, func(a, b Edge) int {

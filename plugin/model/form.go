@@ -9,6 +9,8 @@ import (
 // form is what topics do differently.
 type form struct {
 	amounts int
+	// own is how many of them a leaf with an id has; the others are only of what such leaves have in common.
+	own int
 	// flip is where an amount stands when it is looked at from the other end.
 	flip [maxAmounts]int
 	// doubled are the amounts that both ends of a connection count.
@@ -18,7 +20,7 @@ type form struct {
 }
 
 // unflipped leaves every amount where it is.
-var unflipped = [maxAmounts]int{0, 1, 2, 3, 4}
+var unflipped = [maxAmounts]int{0, 1, 2, 3, 4, 5, 6}
 
 // Topics lists what screens are about.
 func Topics() []*Topic { return topics }
@@ -97,6 +99,9 @@ func (m *Model) Add(ev *event.Event, at time.Time) {
 	now := at.UnixNano()
 	switch k := ev.GetKind().(type) {
 	case *event.Event_NodeStatus:
+		if k.NodeStatus.GetState() == event.NodeState_NODE_STATE_STREAMING && m.status.events == 0 {
+			m.started = now // nothing could be seen before
+		}
 		m.status.node(ev.GetNode(), k.NodeStatus)
 		if k.NodeStatus.GetState() == event.NodeState_NODE_STATE_FAILED {
 			m.forgetNode(ev.GetNode())
@@ -108,6 +113,19 @@ func (m *Model) Add(ev *event.Event, at time.Time) {
 			m.status.count(now)
 		}
 	}
+}
+
+// Mark begins the time anew that rows of the window 0 are about.
+func (m *Model) Mark(now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.started = now.UnixNano()
+	m.each(func(l *leaf) {
+		clear(l.total[:])
+		if l.latencies != nil {
+			clear(l.latencies.all[:])
+		}
+	})
 }
 
 // forgetNode ends the flows that only a node has told of: nothing will be heard of them any more.

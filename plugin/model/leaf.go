@@ -61,7 +61,7 @@ type who struct {
 type party struct{ kind, name text }
 
 // maxAmounts is how many amounts a topic counts at most.
-const maxAmounts = 5
+const maxAmounts = 7
 
 // leaf is the least that is counted.
 type leaf struct {

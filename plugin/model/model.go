@@ -129,7 +129,7 @@ type Edge struct {
 	// Opened and Failed are connections in the window.
 	Opened, Failed uint64
 	Retransmits    uint64
-	// SrttMicros is the mean of the live flows' smoothed round-trip times; 0: not known.
+	// SrttMicros is the mean of the smoothed round-trip times of the flows that live or ended in the window; 0: not known.
 	SrttMicros uint64
 }
 

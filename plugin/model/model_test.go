@@ -153,10 +153,10 @@ func TestFlowsThatAreOverStayInTheSums(t *testing.T) {
 	m := network(t)
 	for i := range 50 {
 		m.Add(flowOf{id: fmt.Sprint(i), src: "web", dst: "db", phase: opening, sent: 10}.event(), at(float64(i)/10))
-		m.Add(flowOf{id: fmt.Sprint(i), src: "web", dst: "db", phase: closing, sent: 100, received: 3}.event(), at(float64(i)/10))
+		m.Add(flowOf{id: fmt.Sprint(i), src: "web", dst: "db", phase: closing, sent: 100, received: 3, rtt: uint32(50 + i)}.event(), at(float64(i)/10))
 	}
 	m.Add(flowOf{id: "alive", src: "web", dst: "db", phase: opening, sent: 1}.event(), at(5))
-	if n := rowsBy(t, m, "pod", 10*time.Second, at(5))["web-1"]; n.GetBytesSent() != 5001 || n.GetBytesReceived() != 150 || n.GetOpened() != 51 || n.GetFlows() != 1 {
+	if n := rowsBy(t, m, "pod", 10*time.Second, at(5))["web-1"]; n.GetBytesSent() != 5001 || n.GetBytesReceived() != 150 || n.GetOpened() != 51 || n.GetFlows() != 1 || n.GetSrttMicros() != 75 {
 		t.Errorf("%v", n)
 	}
 	rows := m.Rows(Query{Group: m.Topic().GroupByName("flow"), Sort: m.Topic().Row.Column("bytesSent"), Descending: true}, at(5)).Rows

@@ -13,8 +13,14 @@ const (
 	sent = iota
 	received
 	retransmits
+	// The others are of ends, not of a flow.
 	opened
 	failed
+	// The round-trip times that flows had when they ended: their sum, µs, and how many.
+	srttSum
+	srtts
+
+	ofFlow = opened
 )
 
 func networkTopic() *Topic {
@@ -31,7 +37,7 @@ func networkTopic() *Topic {
 			{Name: "opened", Type: event.Count, measure: opened}, {Name: "failed", Type: event.Count, measure: failed},
 			{Name: "retransmits", Type: event.Count, measure: retransmits},
 		},
-		form: form{amounts: 5, flip: [maxAmounts]int{received, sent, retransmits, opened, failed}, doubled: failed, add: addNetwork, fill: fillNetwork},
+		form: form{amounts: 7, own: ofFlow, flip: [maxAmounts]int{received, sent, retransmits, opened, failed, srttSum, srtts}, doubled: failed, add: addNetwork, fill: fillNetwork},
 	}
 }
 
@@ -77,10 +83,14 @@ func addFlow(s *store, ev *event.Event, f *event.Flow, now int64) {
 	if micros := event.SrttMicros(f); micros != 0 {
 		l.srttMicros = micros
 	}
-	l.add(now, s.form.amounts, new)
-	if f.GetPhase() == event.Phase_PHASE_CLOSED {
-		s.end(l)
+	l.add(now, s.form.own, new)
+	if f.GetPhase() != event.Phase_PHASE_CLOSED {
+		return
 	}
+	if l.srttMicros != 0 {
+		l.who.rest.add(now, s.form.amounts, [maxAmounts]uint64{srttSum: uint64(l.srttMicros), srtts: 1})
+	}
+	s.end(l)
 }
 
 func amountsOf(f *event.Flow) (a [3]uint64) {
@@ -226,8 +236,16 @@ func fillNetwork(ev *event.Event, r *sum) {
 	t.SentPerSecond, t.ReceivedPerSecond = whole(r.perSecond(sent)), whole(r.perSecond(received))
 	t.Flows, t.Opened, t.Failed, t.Retransmits = uint64(r.live), whole(r.amounts[opened]), whole(r.amounts[failed]), whole(r.amounts[retransmits])
 	t.SrttMicros = nil
-	if r.srtts > 0 {
-		mean := uint64(r.srtt/float64(r.srtts) + 0.5)
+	if mean := r.meanSrtt(); mean != 0 {
 		t.SrttMicros = &mean
 	}
+}
+
+// meanSrtt is the mean round-trip time of the flows that live and of those that ended in the window, µs; 0 where none is known.
+func (r *sum) meanSrtt() uint64 {
+	n := float64(r.srtts) + r.amounts[srtts]
+	if n < 1 {
+		return 0
+	}
+	return whole((r.srtt + r.amounts[srttSum]) / n)
 }

@@ -70,14 +70,14 @@ func (r *ring) sum(window int, number int64, in *[maxAmounts]float32) {
 	}
 }
 
-// merge adds what another ring has counted.
+// merge adds what another ring has counted, which may count less amounts.
 func (r *ring) merge(other *ring) {
 	for w := range partOf {
 		newest := max(r.newest[w], other.newest[w])
 		r.roll(w, newest)
 		other.each(w, newest, func(place int, part []float32) {
 			to := r.part(w, newest-slots+1+int64(place))
-			for i := range part {
+			for i := range min(len(part), len(to)) {
 				to[i] += part[i]
 			}
 		})

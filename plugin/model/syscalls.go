@@ -17,7 +17,7 @@ func syscallsTopic() *Topic {
 			{Name: "calls", Type: event.Count, measure: calls}, {Name: "errors", Type: event.Count, measure: callErrors},
 			{Name: "time", Type: event.Nanos, measure: nanos},
 		},
-		form: form{amounts: 3, flip: unflipped, doubled: -1, add: addSyscalls, fill: fillSyscalls},
+		form: form{amounts: 3, own: 3, flip: unflipped, doubled: -1, add: addSyscalls, fill: fillSyscalls},
 	}
 }
 

@@ -1,0 +1,115 @@
+package plugin
+
+import (
+	"context"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/plugin/model"
+)
+
+// onTerminal tells whether a person looks and has keys.
+func onTerminal(s genericiooptions.IOStreams) bool { return isTerminal(s.In) && isTerminal(s.Out) }
+
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+func runTop(parent context.Context, c *topConfig) error {
+	return runSession(parent, c.traceConfig, func(s *liveSession) (consumer, error) { return newTopTables(c, s), nil })
+}
+
+// topTables counts events, and prints what they came to: a table for each window.
+type topTables struct {
+	intake
+	config *topConfig
+	model  *model.Model
+
+	printing sync.WaitGroup
+	err      error // of printing; read when that is over
+}
+
+func newTopTables(c *topConfig, s *liveSession) *topTables {
+	t := &topTables{intake: s.intake, config: c, model: model.New(c.topic, model.Options{Started: time.Now()})}
+	t.printing.Go(func() {
+		t.err = t.printAll(s)
+		s.end(errDone)
+	})
+	return t
+}
+
+func (t *topTables) show(ev *event.Event) error {
+	if t.take(ev) {
+		t.model.Add(ev, time.Now())
+	}
+	return nil
+}
+
+func (t *topTables) close() error {
+	t.printing.Wait()
+	t.end()
+	return t.err
+}
+
+// printAll prints the tables as their windows end; where the session ends before, one of what there is.
+func (t *topTables) printAll(s *liveSession) error {
+	select {
+	case <-s.settled:
+	case <-s.running.Done():
+		return nil
+	}
+	window := time.NewTicker(t.config.window)
+	defer window.Stop()
+	for n := range t.config.count {
+		began := time.Now()
+		t.model.Mark(began)
+		select {
+		case <-window.C:
+		case <-s.running.Done():
+			if time.Since(began) < time.Second {
+				return nil
+			}
+		}
+		if err := t.print(n, time.Now()); err != nil || s.running.Err() != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// print prints the table with a number.
+func (t *topTables) print(n int, now time.Time) error {
+	if t.config.graph != "" {
+		return nil
+	}
+	q := t.config.query()
+	q.Window = 0 // since Mark
+	rows := t.model.Rows(q, now)
+	p, err := t.config.open()
+	if err != nil {
+		return err
+	}
+	if people := t.config.output; n > 0 && (people == "" || people == "table" || people == "wide") {
+		if _, err := io.WriteString(t.config.streams.Out, "\n"); err != nil {
+			return err
+		}
+	}
+	for _, r := range rows.Rows {
+		if err := p.Print(r.Event); err != nil {
+			return err
+		}
+	}
+	if rows.Rest.Event != nil {
+		if err := p.Print(rows.Rest.Event); err != nil {
+			return err
+		}
+	}
+	return p.Close()
+}
