@@ -20,6 +20,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/plugin/model"
 	"github.com/orb8-dev/kubectl-orb8/plugin/cluster"
 	"github.com/orb8-dev/kubectl-orb8/plugin/collect"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
@@ -307,8 +308,25 @@ func TestReverseDNSAsksOnlyForWhatTheClusterDoesNotName(t *testing.T) {
 func TestEveryKindOfEventCanBeTraced(t *testing.T) {
 	for _, k := range event.Kinds() {
 		traced := slices.ContainsFunc(tracings, func(tr tracing) bool { return tr.kind == k.Name || tr.summary == k.Name })
-		if own := k.Name == "lost" || k.Name == "nodeStatus"; traced == own {
-			t.Errorf("%s: traced %v", k.Name, traced)
+		topped := slices.ContainsFunc(model.Topics(), func(t *model.Topic) bool { return t.Row == k })
+		if own := k.Name == "lost" || k.Name == "nodeStatus"; traced == (own || topped) {
+			t.Errorf("%s: traced %v, a row of top %v", k.Name, traced, topped)
+		}
+	}
+}
+
+func TestEveryTopicHasItsCommand(t *testing.T) {
+	for _, topic := range model.Topics() {
+		if !slices.Contains(topic.Row.Column("group").Enum, topic.Groups[0].Name) || len(topic.Groups) != len(topic.Row.Column("group").Enum) {
+			t.Errorf("%s: the groups %v are not the words of the column, %v", topic.Name, groupNames(topic), topic.Row.Column("group").Enum)
+		}
+		for _, source := range topic.Sources {
+			if event.KindByName(source) == nil {
+				t.Errorf("%s takes events of the kind %q, which there is not", topic.Name, source)
+			}
+		}
+		if topic.Row.Column(topic.Sort) == nil || !slices.ContainsFunc(toppings, func(what topping) bool { return what.name == topic.Name }) {
+			t.Errorf("%s has no command, or no column %q to sort by", topic.Name, topic.Sort)
 		}
 	}
 }

@@ -15,8 +15,10 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
 )
 
-// toppings is what a subcommand of top shows: the topic of its name.
-var toppings = []struct{ name, short, example string }{
+// topping is what a subcommand of top shows: the topic of its name.
+type topping struct{ name, short, example string }
+
+var toppings = []topping{
 	{
 		"network", "Show who uses the network most: rates, flows, failed connections, retransmits and round-trip times",
 		`  # The pods of a namespace, on a screen that is kept up to date

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
+	"fmt"
 	"net"
 	"sync"
 	"time"
@@ -16,6 +18,7 @@ func dnsClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	name := flags.String("name", "", "name to look up")
 	count := flags.Int("count", 1, "how many times")
 	network := flags.String("network", "ip", "ip4: A, ip6: AAAA, ip: both")
+	missing := flags.Bool("missing", false, "the name does not exist: not to be told so is the failure")
 	run := flags.Uint64("run", 0, "number to mark the traffic with")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -28,8 +31,12 @@ func dnsClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
 		return c, err
 	}}
 	for range *count {
-		if _, err := resolver.LookupNetIP(ctx, *network, *name); err != nil {
-			return err
+		_, err := resolver.LookupNetIP(ctx, *network, *name)
+		if gone := (*net.DNSError)(nil); *missing && errors.As(err, &gone) && gone.IsNotFound {
+			continue
+		}
+		if err != nil || *missing {
+			return fmt.Errorf("lookup %s: %w", *name, err)
 		}
 	}
 	return nil

@@ -1,0 +1,100 @@
+package e2e
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"testing"
+
+	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
+)
+
+// networkRow is a row of top network.
+type networkRow struct {
+	Group, Name, Namespace, Pod, Workload                                                    string
+	BytesSent, BytesReceived, Flows, Opened, Failed, WindowMicros, SentPerSecond, SrttMicros uint64
+}
+
+// TestTopNetwork compares a table of one window with what the pods did in it.
+func TestTopNetwork(t *testing.T) {
+	e := kit.Need(t)
+	ns := e.Namespace(t, nil)
+	pods := e.Pods(t,
+		kit.PodSpec{Namespace: ns, Name: "client", Node: e.Nodes[0]},
+		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-quiet", "-tcp", ":7000", "-udp", ":7000"}})
+	client, server := pods[0], pods[1]
+	to := func(port uint16) string { return netip.AddrPortFrom(server.IP(t, false), port).String() }
+
+	tr := e.Trace(t, "top", "network", "-n", ns, "--once", "--window", "10s", "-o", "json")
+	tr.AwaitStreaming(t, 2)
+	client.Exec(t, "tcp", "-to", to(7000), "-conns", "20", "-send", "1000", "-recv", "2000")
+	client.Exec(t, "udp", "-to", to(7000), "-count", "30", "-size", "100")
+	for range 3 {
+		client.Exec(t, "connect", "-to", to(7999))
+	}
+	if code := tr.Wait(t); code != 0 {
+		t.Fatalf("exit code %d:\n%s", code, tr.Stderr())
+	}
+	tr.CheckSchema(t)
+	var rows []networkRow
+	tr.JQ(t, &rows, `map(select(.kind == "networkTop"))`)
+	by := map[string]networkRow{}
+	for _, r := range rows {
+		by[r.Name] = r
+	}
+	c, s := by["client"], by["server"]
+	if len(rows) != 2 || c.Group != "pod" || c.Namespace != ns {
+		t.Errorf("%+v", rows)
+	}
+	if c.BytesSent != 20*1000+30*100 || c.BytesReceived < 20*2000 || c.Opened < 21 || c.Failed != 3 || c.SrttMicros == 0 {
+		t.Errorf("the client: %+v", c)
+	}
+	if s.BytesReceived != c.BytesSent || s.BytesSent != c.BytesReceived || s.Failed != 0 && s.Failed != 3 {
+		t.Errorf("the server: %+v, the client: %+v", s, c)
+	}
+	if c.WindowMicros < 9e6 || c.WindowMicros > 12e6 || c.SentPerSecond < c.BytesSent/13 || c.SentPerSecond > c.BytesSent/9 {
+		t.Errorf("of 10 s: %+v", c)
+	}
+}
+
+// TestTopCounts compares what pods asked and called with the rows of top dns and top syscalls.
+func TestTopCounts(t *testing.T) {
+	e := kit.Need(t)
+	ns := e.Namespace(t, nil)
+	client := e.Pods(t, kit.PodSpec{Namespace: ns, Name: "client", Node: e.Nodes[0]})[0]
+
+	dns := e.Trace(t, "top", "dns", "-n", ns, "--count", "1", "--window", "6s", "-o", "json", "--sort-by=-nxdomain")
+	calls := e.Trace(t, "top", "syscalls", "-n", ns, "--once", "--window", "6s", "--limit", "1", "--sort-by", "-calls", "-o", "custom-columns=name,calls")
+	dns.AwaitStreaming(t, 1)
+	calls.AwaitStreaming(t, 1)
+	for range 3 {
+		client.Exec(t, "dns", "-name", "kubernetes.default.svc.cluster.local.", "-network", "ip4")
+		client.Exec(t, "dns", "-name", "nothing.invalid.", "-network", "ip4", "-missing")
+	}
+	client.Exec(t, "syscalls", "-getppid", "100000")
+	if code := dns.Wait(t); code != 0 {
+		t.Errorf("exit code %d:\n%s", code, dns.Stderr())
+	}
+	var names []struct {
+		Name              string
+		Queries, Nxdomain uint64
+		P50Micros         *uint64
+	}
+	dns.JQ(t, &names, `map(select(.kind == "dnsTop"))`)
+	if len(names) != 2 || names[0].Name != "nothing.invalid." || names[0].Queries != 3 || names[0].Nxdomain != 3 || names[1].Queries != 3 || names[1].P50Micros == nil {
+		t.Errorf("%+v", names)
+	}
+	if code := calls.Wait(t); code != 0 {
+		t.Errorf("exit code %d:\n%s", code, calls.Stderr())
+	}
+	b, err := os.ReadFile(calls.Output)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := string(b)
+	var name string
+	var n int
+	if _, err := fmt.Sscanf(out, "NAME CALLS\n%s %d", &name, &n); err != nil || name != "getppid" || n != 100_000 {
+		t.Errorf("%q: %v", out, err)
+	}
+}
