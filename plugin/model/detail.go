@@ -14,7 +14,11 @@ func (m *Model) Detail(q Query, now time.Time) Detail {
 	series := newSeries(a.look, len(m.topic.Lines), m.started)
 	var rtt histogram
 	m.each(func(l *leaf) {
-		for side := range int(l.who.sides) {
+		sides := int(l.who.sides)
+		if len(q.Within) == 0 {
+			sides = 1 // all of it, once
+		}
+		for side := range sides {
 			if !a.within(l, &l.who.faces[side]) {
 				continue
 			}

@@ -1,0 +1,104 @@
+package tui
+
+import (
+	"strings"
+
+	"github.com/charmbracelet/x/ansi"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/event/safe"
+)
+
+// fit makes text exactly so many cells wide: cut with an ellipsis, or padded.
+func fit(s string, width int, right bool) string {
+	if width <= 0 {
+		return ""
+	}
+	n := ansi.StringWidth(s)
+	if n > width {
+		s = ansi.Truncate(s, width, "…")
+		n = ansi.StringWidth(s)
+	}
+	pad := strings.Repeat(" ", max(width-n, 0))
+	if right {
+		return pad + s
+	}
+	return s + pad
+}
+
+// cut makes a line no wider.
+func cut(s string, width int) string {
+	if ansi.StringWidth(s) <= width {
+		return s
+	}
+	return ansi.Truncate(s, max(width, 0), "…")
+}
+
+// cell is a column's cell, safe for a terminal.
+func cell(c *event.Column, ev *event.Event, v *event.View) string {
+	return string(safe.AppendBytes(nil, c.AppendCell(nil, ev, v)))
+}
+
+var blocks = []rune("▁▂▃▄▅▆▇█")
+
+// sparkline draws values in so many cells, the newest at the right.
+func sparkline(values []float64, width int) string {
+	if width <= 0 {
+		return ""
+	}
+	if len(values) > width {
+		values = squeeze(values, width)
+	}
+	most := 0.0
+	for _, v := range values {
+		most = max(most, v)
+	}
+	out := make([]rune, 0, width)
+	for range width - len(values) {
+		out = append(out, ' ')
+	}
+	for _, v := range values {
+		switch {
+		case v <= 0:
+			out = append(out, ' ')
+		default:
+			out = append(out, blocks[min(int(v/most*float64(len(blocks))), len(blocks)-1)])
+		}
+	}
+	return string(out)
+}
+
+// squeeze makes fewer values of many: the means of equal parts.
+func squeeze(values []float64, n int) []float64 {
+	out := make([]float64, n)
+	for i := range out {
+		from, to := i*len(values)/n, (i+1)*len(values)/n
+		for _, v := range values[from:to] {
+			out[i] += v / float64(to-from)
+		}
+	}
+	return out
+}
+
+// bar draws a share of so many cells, in eighths.
+func bar(share float64, width int) string {
+	const parts = " ▏▎▍▌▋▊▉█"
+	eighths := int(max(min(share, 1), 0)*float64(width)*8 + 0.5)
+	s := strings.Repeat("█", eighths/8)
+	if rest := eighths % 8; rest > 0 {
+		s += string([]rune(parts)[rest])
+	}
+	return s
+}
+
+// amount is a number of a line's type for people.
+func amount(t event.Type, n float64) string {
+	n = max(n, 0)
+	switch t {
+	case event.Bytes:
+		return string(event.AppendBytes(nil, uint64(n+0.5)))
+	case event.Nanos:
+		return string(event.AppendNanos(nil, uint64(n+0.5)))
+	}
+	return string(event.AppendRate(nil, n))
+}

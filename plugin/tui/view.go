@@ -1,0 +1,268 @@
+package tui
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"charm.land/bubbles/v2/help"
+	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/x/ansi"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/event/safe"
+	"github.com/orb8-dev/kubectl-orb8/plugin/model"
+)
+
+// tableHeader is the line of the column headers, counted from 0, and tableFrame how many lines are not rows.
+const (
+	tableHeader = 3
+	tableFrame  = tableHeader + 3
+)
+
+// small tells whether there is too little room for a picture.
+func (s *screen) small() bool { return s.width < minWidth || s.height < minHeight }
+
+func (s *screen) View() tea.View {
+	v := tea.NewView(strings.Join(s.lines(), "\n"))
+	v.AltScreen = true
+	v.MouseMode = tea.MouseModeCellMotion
+	v.WindowTitle = "kubectl orb8 top " + s.o.Topic.Name
+	return v
+}
+
+// lines are the picture: as many as the terminal has, none of them wider.
+func (s *screen) lines() []string {
+	if s.width == 0 || s.height == 0 {
+		return nil
+	}
+	var lines []string
+	switch {
+	case s.small():
+		lines = []string{fmt.Sprintf("terminal too small: needs %dx%d, is %dx%d", minWidth, minHeight, s.width, s.height)}
+	default:
+		lines = append(s.head(), s.body(s.height-3)...)
+		if s.picker != nil {
+			s.over(lines, s.pickerBox())
+		}
+		if s.help {
+			s.over(lines, s.helpBox())
+		}
+		lines = append(filled(lines, s.height-1), s.foot())
+	}
+	lines = filled(lines, s.height)
+	for i := range lines {
+		lines[i] = cut(lines[i], s.width)
+	}
+	return lines
+}
+
+// filled is exactly n lines.
+func filled(lines []string, n int) []string {
+	if len(lines) > n {
+		return lines[:n]
+	}
+	return append(lines, make([]string, n-len(lines))...)
+}
+
+// head is two lines: what is shown, and how the stream does.
+func (s *screen) head() []string {
+	left := s.style.title.Render("orb8 top "+s.o.Topic.Name) + "  " + s.tabs()
+	right := s.badges()
+	first := left + strings.Repeat(" ", max(s.width-ansi.StringWidth(left)-ansi.StringWidth(right), 1)) + right
+	crumbs := []string{safe.Text(s.o.Title)}
+	for _, n := range s.level().names {
+		crumbs = append(crumbs, n)
+	}
+	where := strings.Join(crumbs, " › ")
+	if s.page != pageOverview && s.page != pageGraph {
+		where += " by " + s.level().group.Name
+	}
+	what := " · " + windowName(s.window)
+	if s.text != "" && s.page == pageTable {
+		kind := "text"
+		if s.cel {
+			kind = "CEL"
+		}
+		what += " · " + kind + " /" + safe.Text(s.text)
+	}
+	return []string{first, s.style.faint.Render(cut(where, max(s.width-ansi.StringWidth(what), 10))) + s.style.accent.Render(what)}
+}
+
+func windowName(d time.Duration) string {
+	switch {
+	case d == 0:
+		return "since the beginning"
+	case d%time.Minute == 0:
+		return fmt.Sprintf("last %d min", d/time.Minute)
+	}
+	return fmt.Sprintf("last %d s", d/time.Second)
+}
+
+func (s *screen) tabs() string {
+	var tabs []string
+	for p, name := range []string{"overview", "table", "detail", "graph"} {
+		if !s.has(page(p)) {
+			continue
+		}
+		if page(p) == s.page {
+			tabs = append(tabs, s.style.selected.Render(" "+name+" "))
+		} else {
+			tabs = append(tabs, s.style.faint.Render(fmt.Sprintf("%d %s", p+1, name)))
+		}
+	}
+	return strings.Join(tabs, " ")
+}
+
+// badges say how complete the picture is.
+func (s *screen) badges() string {
+	var all []string
+	if s.paused {
+		all = append(all, s.style.warn.Render(fmt.Sprintf("‖ paused, %d s behind", int(s.o.Now().Sub(s.since)/time.Second))))
+	}
+	if n := lost(s.answer.status); n > 0 {
+		all = append(all, s.style.bad.Render(fmt.Sprintf("! LOST %d", n)))
+	}
+	streaming, nodes := 0, 0
+	for _, n := range s.answer.status.Nodes {
+		switch n.State {
+		case event.NodeState_NODE_STATE_STREAMING:
+			streaming++
+		case event.NodeState_NODE_STATE_STOPPED:
+			continue
+		}
+		nodes++
+	}
+	word := fmt.Sprintf("%d/%d nodes", streaming, nodes)
+	switch {
+	case nodes == 0:
+		word = s.style.warn.Render("… starting")
+	case streaming < nodes:
+		word = s.style.bad.Render("! " + word)
+	default:
+		word = s.style.good.Render(word)
+	}
+	return strings.Join(append(all, word), "  ")
+}
+
+// lost is how many events did not arrive; what came without a name did.
+func lost(st model.Status) (n uint64) {
+	for _, l := range st.Losses {
+		if l.Stage != event.LossStage_LOSS_STAGE_NAMING {
+			n += l.Count
+		}
+	}
+	return n
+}
+
+func (s *screen) body(height int) []string {
+	switch s.page {
+	case pageOverview:
+		return s.overviewPage(height)
+	case pageDetail:
+		return s.detailPage(height)
+	case pageGraph:
+		return s.graphPage(height)
+	}
+	return s.tablePage(height)
+}
+
+// foot is what is typed, what was said, or the keys.
+func (s *screen) foot() string {
+	switch {
+	case s.typing:
+		s.input.SetWidth(max(s.width/2, 10))
+		line := s.input.View()
+		switch {
+		case s.problem != nil:
+			line += "  " + s.style.warn.Render(safe.Text("as text: "+s.problem.Error()))
+		case s.cel:
+			line += "  " + s.style.good.Render("CEL")
+		default:
+			line += "  " + s.style.faint.Render("text, or CEL over fields: failed > 0")
+		}
+		return line
+	case s.answer.table.Err != nil && s.page == pageTable:
+		return s.style.bad.Render("! " + safe.Text(s.answer.table.Err.Error()))
+	case s.said != "":
+		return s.style.accent.Render(safe.Text(s.said))
+	case s.paused:
+		return s.style.warn.Render(fmt.Sprintf("‖ paused: %d events since; space goes on", s.missed))
+	}
+	h := help.New()
+	h.Styles = s.helpStyles()
+	h.SetWidth(s.width)
+	return h.ShortHelpView(s.keys.short(s.page))
+}
+
+func (s *screen) helpStyles() help.Styles {
+	return help.Styles{
+		Ellipsis: s.style.faint, ShortKey: s.style.key, ShortDesc: s.style.faint, ShortSeparator: s.style.faint,
+		FullKey: s.style.key, FullDesc: s.style.title, FullSeparator: s.style.faint,
+	}
+}
+
+// over lays a box over lines, in their middle.
+func (s *screen) over(lines []string, box []string) {
+	wide := 0
+	for _, l := range box {
+		wide = max(wide, ansi.StringWidth(l))
+	}
+	wide = min(wide, s.width-4)
+	left := (s.width - wide - 2) / 2
+	top := max((len(lines)-len(box))/2, 2)
+	for i, l := range append(append([]string{"╭" + strings.Repeat("─", wide) + "╮"}, boxed(box, wide)...), "╰"+strings.Repeat("─", wide)+"╯") {
+		if at := top - 1 + i; at < len(lines) {
+			under := fit(lines[at], s.width, false)
+			lines[at] = ansi.Truncate(under, left, "") + l + ansi.TruncateLeft(under, left+wide+2, "")
+		}
+	}
+}
+
+func boxed(box []string, wide int) []string {
+	out := make([]string, len(box))
+	for i, l := range box {
+		out[i] = "│" + fit(l, wide, false) + "│"
+	}
+	return out
+}
+
+func (s *screen) helpBox() []string {
+	h := help.New()
+	h.Styles = s.helpStyles()
+	box := []string{s.style.title.Render(" keys"), ""}
+	columns := s.keys.full()
+	if s.width < 100 { // two columns above two others
+		for _, half := range [][]string{lines(h.FullHelpView(columns[:2])), {""}, lines(h.FullHelpView(columns[2:]))} {
+			box = append(box, half...)
+		}
+	} else {
+		box = append(box, lines(h.FullHelpView(columns))...)
+	}
+	for i := 2; i < len(box); i++ {
+		box[i] = " " + box[i] + " "
+	}
+	return append(box, "", s.style.faint.Render(" mouse: click a row or a header, wheel scrolls. Any key closes this."))
+}
+
+func lines(s string) []string { return strings.Split(s, "\n") }
+
+func (s *screen) pickerBox() []string {
+	p := s.picker
+	wide := 0
+	for _, i := range p.items {
+		wide = max(wide, ansi.StringWidth(i.name))
+	}
+	box := []string{" " + s.style.title.Render(p.title)}
+	room := max(s.height-8, 3)
+	from := max(min(p.cursor-room/2, len(p.items)-room), 0)
+	for n, i := range p.items[from:min(from+room, len(p.items))] {
+		line := " " + fit(i.name, wide, false) + "  " + i.doc + " "
+		line = cut(line, s.width-6)
+		if from+n == p.cursor {
+			line = s.style.selected.Render(line)
+		}
+		box = append(box, line)
+	}
+	return box
+}

@@ -1,0 +1,106 @@
+package tui
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/plugin/model"
+)
+
+var start = time.Unix(1_700_000_000, 0)
+
+// world is a model in which a minute has gone by, and its clock.
+type world struct {
+	*model.Model
+	now time.Time
+}
+
+func newWorld(topic string) *world {
+	return &world{Model: model.New(model.TopicByName(topic), model.Options{Started: start}), now: start.Add(time.Minute)}
+}
+
+func (w *world) node(name string, state event.NodeState, message string) {
+	w.Add(&event.Event{Node: name, Kind: &event.Event_NodeStatus{NodeStatus: &event.NodeStatus{State: state, Message: message}}}, start)
+}
+
+func (w *world) lose(node string, n uint64) {
+	w.Add(&event.Event{Node: node, Kind: &event.Event_Lost{Lost: &event.Lost{Stage: event.LossStage_LOSS_STAGE_QUEUE, Count: n}}}, start.Add(50*time.Second))
+}
+
+func pod(name string) *event.Endpoint {
+	return &event.Endpoint{Namespace: "shop", Pod: name + "-7d9f", Container: "main", Workload: "deploy/" + name, Node: "node-" + string(name[0]), Comm: name, Port: 8080}
+}
+
+// talk is a flow of a minute.
+func (w *world) talk(id, from, to string, perSecond uint64, rtt uint32) {
+	src, dst := pod(from), pod(to)
+	dst.Service, dst.ServiceNamespace, dst.ServicePort = to, "shop", 80
+	zero := uint64(0)
+	for second := range 60 {
+		wave := uint64(float64(perSecond) * (1 + 0.8*math.Sin(float64(second)/6)) * float64(second+1))
+		phase := event.Phase_PHASE_UPDATE
+		if second == 0 {
+			phase = event.Phase_PHASE_NEW
+		}
+		w.Add(&event.Event{Node: src.Node, Namespace: src.Namespace, Pod: src.Pod, Kind: &event.Event_Flow{Flow: &event.Flow{
+			Id: id, Protocol: event.Protocol_PROTOCOL_TCP, Phase: phase, Src: src, Dst: dst, StartTime: uint64(start.UnixNano()),
+			SrcCounters: &event.Counters{BytesSent: wave, BytesReceived: 7 * wave, SrttMicros: &rtt, Retransmits: &zero},
+			DstCounters: &event.Counters{BytesSent: 7 * wave, BytesReceived: wave},
+		}}}, start.Add(time.Duration(second)*time.Second))
+	}
+}
+
+func (w *world) refuse(from, to string, times int) {
+	src, dst := pod(from), pod(to)
+	for i := range times {
+		w.Add(&event.Event{Node: src.Node, Namespace: src.Namespace, Pod: src.Pod, Container: "main", Workload: src.Workload, Kind: &event.Event_Tcp{Tcp: &event.Tcp{
+			Outcome: event.TCPOutcome_TCP_OUTCOME_REFUSED, Src: src, Dst: dst, Observed: event.Side_SIDE_SRC,
+		}}}, start.Add(time.Duration(59-i%5)*time.Second))
+	}
+}
+
+func busy() *world {
+	w := newWorld("network")
+	w.node("node-w", event.NodeState_NODE_STATE_STREAMING, "")
+	w.node("node-d", event.NodeState_NODE_STATE_STREAMING, "")
+	w.talk("a", "web", "db", 12_000, 180)
+	w.talk("b", "web", "cache", 90_000, 75)
+	w.talk("c", "worker", "db", 1_500, 900)
+	w.talk("d", "訂單服務", "db", 500, 1200)
+	w.refuse("worker", "queue", 9)
+	return w
+}
+
+func asked() *world {
+	w := newWorld("dns")
+	w.node("node-w", event.NodeState_NODE_STATE_STREAMING, "")
+	for i := range 400 {
+		name, rcode, micros := "db.shop.svc.cluster.local.", "NOERROR", uint64(200+i)
+		if i%4 == 0 {
+			name, rcode = fmt.Sprintf("db.shop.svc.cluster.local.%d.shop.svc.cluster.local.", i%3), "NXDOMAIN"
+		}
+		w.Add(&event.Event{Kind: &event.Event_Dns{Dns: &event.Dns{
+			Name: name, Type: "A", Rcode: rcode, Outcome: event.DnsOutcome_DNS_OUTCOME_ANSWERED, LatencyMicros: &micros, Src: pod("web"), Dst: pod("dns"),
+		}}}, start.Add(time.Duration(i)*150*time.Millisecond))
+	}
+	return w
+}
+
+func called() *world {
+	w := newWorld("syscalls")
+	w.node("node-w", event.NodeState_NODE_STATE_STREAMING, "")
+	for second := range uint64(60) {
+		for i, name := range []string{"futex", "read", "write", "epoll_pwait", "openat"} {
+			calls := (second + 1) * uint64(1000>>i)
+			total := calls * uint64(3000<<i)
+			histogram := make([]uint64, 6+i)
+			histogram[4], histogram[5+i] = calls*9/10, calls/10
+			w.Add(&event.Event{Node: "node-w", Namespace: "shop", Pod: "web-7d9f", Container: "main", Workload: "deploy/web", Kind: &event.Event_SyscallSummary{
+				SyscallSummary: &event.SyscallSummary{Id: name, Name: name, Calls: calls, Errors: calls / 50 * uint64(i), TotalNanos: &total, Histogram: histogram},
+			}}, start.Add(time.Duration(second)*time.Second))
+		}
+	}
+	return w
+}
