@@ -20,9 +20,18 @@ type reporter struct {
 	out  io.Writer
 	said map[string]bool
 	buf  []byte
+	// divert takes the lines while a screen is where they would go.
+	divert func(string)
 }
 
 func newReporter(out io.Writer) *reporter { return &reporter{out: out, said: map[string]bool{}} }
+
+// to sends lines elsewhere; nil: to stderr again.
+func (r *reporter) to(divert func(string)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.divert = divert
+}
 
 // line writes one line. Node names and messages come from the cluster, so it is made safe for a terminal.
 func (r *reporter) line(format string, args ...any) {
@@ -32,6 +41,10 @@ func (r *reporter) line(format string, args ...any) {
 }
 
 func (r *reporter) write(s string) {
+	if r.divert != nil {
+		r.divert(s)
+		return
+	}
 	r.buf = append(safe.AppendText(r.buf[:0], strings.ReplaceAll(s, "\n", "; ")), '\n')
 	// Who closed stderr does not want to know.
 	_, _ = r.out.Write(r.buf)

@@ -204,8 +204,8 @@ func (c *topConfig) setSort(by string) error {
 	return nil
 }
 
-// query asks for the rows as the flags say.
-func (c *topConfig) query() model.Query {
+// asked asks for the rows as the flags say.
+func (c *topConfig) asked() model.Query {
 	return model.Query{Group: c.group, Window: c.window, Sort: c.sort, Descending: c.descending, Limit: c.limit}
 }
 

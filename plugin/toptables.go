@@ -3,27 +3,20 @@ package plugin
 import (
 	"context"
 	"io"
-	"os"
 	"sync"
 	"time"
-
-	"golang.org/x/term"
-	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
 )
 
-// onTerminal tells whether a person looks and has keys.
-func onTerminal(s genericiooptions.IOStreams) bool { return isTerminal(s.In) && isTerminal(s.Out) }
-
-func isTerminal(stream any) bool {
-	f, ok := stream.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
-}
-
 func runTop(parent context.Context, c *topConfig) error {
-	return runSession(parent, c.traceConfig, func(s *liveSession) (consumer, error) { return newTopTables(c, s), nil })
+	return runSession(parent, c.traceConfig, func(s *liveSession) (consumer, error) {
+		if c.count == 0 {
+			return newTopScreen(c, s), nil
+		}
+		return newTopTables(c, s), nil
+	})
 }
 
 // topTables counts events, and prints what they came to: a table for each window.
@@ -89,7 +82,7 @@ func (t *topTables) print(n int, now time.Time) error {
 	if t.config.graph != "" {
 		return nil
 	}
-	q := t.config.query()
+	q := t.config.asked()
 	q.Window = 0 // since Mark
 	rows := t.model.Rows(q, now)
 	p, err := t.config.open()

@@ -10,6 +10,7 @@ var formats = []format{
 	{name: "wide", open: openWide},
 	{name: "json", open: openJSON},
 	{name: "yaml", open: openYAML},
+	{name: "csv", open: openCSV},
 	{name: "jsonpath", takesArg: true, open: openJSONPath},
 	{name: "jsonpath-file", takesArg: true, open: openJSONPathFile},
 	{name: "custom-columns", takesArg: true, open: openCustom},

@@ -26,7 +26,7 @@ func TestNewRefusesWithTheUsersWords(t *testing.T) {
 		o    Options
 		want string
 	}{
-		"format":          {Options{Output: "xml"}, `unknown output "xml", known are: table, wide, json, yaml, jsonpath=…`},
+		"format":          {Options{Output: "xml"}, `unknown output "xml", known are: table, wide, json, yaml, csv, jsonpath=…`},
 		"format argument": {Options{Output: "json=x"}, `unknown output "json=x"`},
 		"no template":     {Options{Output: "jsonpath="}, `unknown output "jsonpath="`},
 		"column": {

@@ -137,7 +137,7 @@ func (s *screen) nodes(width int) (out []string) {
 		if l.Stage == event.LossStage_LOSS_STAGE_NAMING {
 			continue
 		}
-		out = append(out, s.style.bad.Render(cut(safe.Text(fmt.Sprintf("! %s lost %d events (%s %s)", l.Node, l.Count, l.Stage.Word(), l.Source)), width)))
+		out = append(out, s.style.bad.Render(cut(safe.Text(fmt.Sprintf("! %s lost %d events (%s)", l.Node, l.Count, strings.TrimSpace(l.Stage.Word()+" "+l.Source))), width)))
 	}
 	if len(out) == 0 {
 		out = []string{s.style.faint.Render("no node yet")}

@@ -79,7 +79,7 @@ func (s *screen) groupPicker() *picker {
 		}
 		p.items = append(p.items, item{g.Name, g.Doc, func() tea.Cmd {
 			if s.paused {
-				s.said = "paused: space goes on"
+				s.say("paused: space goes on")
 				return nil
 			}
 			l := s.level()

@@ -75,8 +75,9 @@ type screen struct {
 	missed uint64
 
 	notes []string
-	// said is the newest note or what a key did, until the next key.
+	// said is the newest note or what a key did, until the next key or for some seconds.
 	said        string
+	saidAt      time.Time
 	interrupted bool
 }
 
@@ -98,7 +99,9 @@ func newScreen(o Options) *screen {
 		window: o.Window, sort: o.Sort, descending: o.Descending, input: textinput.New(),
 	}
 	s.input.Prompt = "/"
-	s.input.SetVirtualCursor(true)
+	look := s.input.Styles()
+	look.Cursor.Blink = false
+	s.input.SetStyles(look)
 	return s
 }
 
@@ -187,10 +190,10 @@ func (s *screen) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		if len(s.notes) > 100 {
 			s.notes = s.notes[1:]
 		}
-		s.said = string(msg)
+		s.say(string(msg))
 		return s, await(s.o.Notes)
 	case doneMsg:
-		s.said = string(msg)
+		s.say(string(msg))
 	case tea.KeyPressMsg:
 		return s, s.press(msg)
 	case tea.PasteMsg:
@@ -224,6 +227,12 @@ func (s *screen) take(a answer) tea.Cmd {
 	}
 	return nil
 }
+
+// say tells something in the last line.
+func (s *screen) say(what string) { s.said, s.saidAt = what, s.o.Now() }
+
+// spoken is how long that stands there.
+const spoken = 6 * time.Second
 
 // rows is how many rows of the table there is room for.
 func (s *screen) rows() int { return max(s.height-tableFrame, 1) }
@@ -365,7 +374,7 @@ func (s *screen) enter() tea.Cmd {
 		return s.turn(pageDetail)
 	}
 	if s.paused { // other rows are not known
-		s.said = "paused: space goes on"
+		s.say("paused: space goes on")
 		return nil
 	}
 	c := &s.o.Topic.Row.Columns
@@ -462,7 +471,7 @@ func (s *screen) copy() tea.Cmd {
 	if !ok {
 		return nil
 	}
-	s.said = "copied as JSON"
+	s.say("copied as JSON")
 	return tea.SetClipboard(string(event.AppendJSON(nil, row.Event)))
 }
 

@@ -16,7 +16,7 @@ import (
 
 // tableHeader is the line of the column headers, counted from 0, and tableFrame how many lines are not rows.
 const (
-	tableHeader = 3
+	tableHeader = 2
 	tableFrame  = tableHeader + 3
 )
 
@@ -184,7 +184,7 @@ func (s *screen) foot() string {
 		return line
 	case s.answer.table.Err != nil && s.page == pageTable:
 		return s.style.bad.Render("! " + safe.Text(s.answer.table.Err.Error()))
-	case s.said != "":
+	case s.said != "" && s.o.Now().Sub(s.saidAt) < spoken:
 		return s.style.accent.Render(safe.Text(s.said))
 	case s.paused:
 		return s.style.warn.Render(fmt.Sprintf("‖ paused: %d events since; space goes on", s.missed))

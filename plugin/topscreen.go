@@ -1,0 +1,106 @@
+package plugin
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/plugin/model"
+	"github.com/orb8-dev/kubectl-orb8/plugin/render"
+	"github.com/orb8-dev/kubectl-orb8/plugin/tui"
+)
+
+// onTerminal tells whether a person looks and has keys.
+func onTerminal(s genericiooptions.IOStreams) bool { return isTerminal(s.In) && isTerminal(s.Out) }
+
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// topScreen counts events, and has a screen that shows what they come to.
+type topScreen struct {
+	intake
+	model *model.Model
+
+	showing sync.WaitGroup
+	err     error // of the screen; read when that is over
+}
+
+// maxNotes is how many lines wait for the screen to show them.
+const maxNotes = 64
+
+func newTopScreen(c *topConfig, s *liveSession) *topScreen {
+	t := &topScreen{intake: s.intake, model: model.New(c.topic, model.Options{Started: time.Now()})}
+	notes := make(chan string, maxNotes)
+	t.reporter.to(func(line string) {
+		select {
+		case notes <- line:
+		default: // the screen has enough to say
+		}
+	})
+	o := c.screen(t.model, time.Now)
+	o.Notes = notes
+	t.showing.Go(func() {
+		err := tui.Run(s.running, o)
+		t.reporter.to(nil)
+		switch {
+		case errors.Is(err, tui.ErrInterrupted):
+			s.end(errInterrupted)
+		default:
+			t.err = err
+			s.end(errDone)
+		}
+	})
+	return t
+}
+
+// screen is what the flags say of one, whatever it shows.
+func (c *topConfig) screen(source tui.Source, now func() time.Time) tui.Options {
+	return tui.Options{
+		Source: source, Topic: c.topic, Group: c.group, Window: c.window, Sort: c.sort, Descending: c.descending,
+		Namespace: c.viewed, Title: describeQuery(&c.query), Now: now, In: c.streams.In, Out: c.streams.Out,
+		Export: func(format string, rows []*event.Event) (string, error) {
+			return export(c.topic, format, rows, time.Now())
+		},
+	}
+}
+
+// export writes rows to a new file in the current directory.
+func export(t *model.Topic, format string, rows []*event.Event, now time.Time) (name string, err error) {
+	name = fmt.Sprintf("orb8-top-%s-%s.%s", t.Name, now.Format("20060102-150405"), format)
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	p, err := render.New(render.Options{Out: f, Output: format, Kinds: []*event.Kind{t.Row}})
+	if err != nil {
+		return "", err
+	}
+	for _, r := range rows {
+		if err := p.Print(r); err != nil {
+			return "", err
+		}
+	}
+	return name, p.Close()
+}
+
+func (t *topScreen) show(ev *event.Event) error {
+	if t.take(ev) {
+		t.model.Add(ev, time.Now())
+	}
+	return nil
+}
+
+func (t *topScreen) close() error {
+	t.showing.Wait()
+	t.end()
+	return t.err
+}
