@@ -26,6 +26,7 @@ iproute2                    ip
 procps                      sysctl
 util-linux                  nsenter
 jq                          jq
+tmux                        tmux
 qemu-system-x86             qemu-system-x86_64
 qemu-system-arm             qemu-system-aarch64
 cpio                        cpio

@@ -76,18 +76,18 @@ func matcher(text string, row *event.Kind) (match func(*event.Event) (bool, erro
 	return contains(text, row), false, err
 }
 
-// contains matches rows of which a text holds part, whatever the case.
+// contains matches rows of which a name that is shown holds part, whatever the case.
 func contains(part string, row *event.Kind) func(*event.Event) (bool, error) {
 	part = strings.ToLower(part)
 	var columns []*event.Column
-	for i := range row.Columns {
-		if c := &row.Columns[i]; c.Get != nil && c.Type == event.Text {
+	for _, c := range tableColumns(row) {
+		if c.Type == event.Text {
 			columns = append(columns, c)
 		}
 	}
 	return func(ev *event.Event) (bool, error) {
 		for _, c := range columns {
-			if strings.Contains(strings.ToLower(c.Get(ev).Str()), part) {
+			if strings.Contains(strings.ToLower(string(c.AppendCell(nil, ev, &event.View{}))), part) {
 				return true, nil
 			}
 		}

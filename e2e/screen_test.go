@@ -1,0 +1,124 @@
+package e2e
+
+import (
+	"net/netip"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
+)
+
+// talkers are a client and a server on two nodes, and how to make them talk.
+func talkers(t *testing.T, e *kit.Env) (namespace string, talk func()) {
+	t.Helper()
+	ns := e.Namespace(t, nil)
+	pods := e.Pods(t,
+		kit.PodSpec{Namespace: ns, Name: "client", Node: e.Nodes[0]},
+		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-quiet", "-tcp", ":7000", "-udp", ":7000"}})
+	to := netip.AddrPortFrom(pods[1].IP(t, false), 7000).String()
+	return ns, func() {
+		t.Helper()
+		pods[0].Exec(t, "tcp", "-to", to, "-conns", "20", "-send", "1000", "-recv", "2000")
+	}
+}
+
+// TestScreen is a user's way through the screen of top network: start, look, filter, go into a row, pause, resize, quit.
+func TestScreen(t *testing.T) {
+	e := kit.Need(t)
+	ns, talk := talkers(t, e)
+	before := e.Snapshot(t, true)
+	x := e.Terminal(t, 120, 40, "top", "network", "-n", ns)
+	x.AwaitText(t, "2/2 nodes")
+	talk()
+	x.AwaitText(t, "client")
+	x.Type(t, "t")
+	x.AwaitText(t, "last 1 min")
+	row := func(screen, name string) []string {
+		for line := range strings.SplitSeq(screen, "\n") {
+			if fields := strings.Fields(line); len(fields) > 0 && fields[0] == name {
+				return fields
+			}
+		}
+		return nil
+	}
+	x.Await(t, "20 opened flows", func(screen string) bool {
+		return strings.Contains(strings.Join(row(screen, "client"), " "), " 0 20 0 0 ")
+	})
+
+	x.Type(t, "/", "server", "Enter")
+	x.Await(t, "the filtered table", func(screen string) bool { return row(screen, "client") == nil && row(screen, "server") != nil })
+	x.Type(t, "Escape")
+	x.Await(t, "the whole table", func(screen string) bool { return row(screen, "client") != nil && row(screen, "server") != nil })
+	x.Type(t, "/", "pod == 'client'", "Enter", "Enter")
+	x.AwaitText(t, "› client by peer")
+	x.AwaitText(t, "server:7000")
+	x.Type(t, "Escape")
+
+	x.Type(t, "Space")
+	x.AwaitText(t, "behind")
+	talk()
+	x.Await(t, "events since", func(screen string) bool {
+		return strings.Contains(screen, "events since") && !strings.Contains(screen, " 0 events since")
+	})
+	if r := strings.Join(row(x.Screen(t), "client"), " "); !strings.Contains(r, " 0 20 0 0 ") {
+		t.Errorf("paused, the row goes on: %q", r)
+	}
+	x.Type(t, "Space")
+	x.Await(t, "40 opened flows", func(screen string) bool {
+		return strings.Contains(strings.Join(row(screen, "client"), " "), " 0 40 0 0 ")
+	})
+
+	x.Type(t, "1")
+	x.AwaitText(t, "── rates")
+	x.Type(t, "3")
+	x.AwaitText(t, "a second")
+	x.Resize(t, 50, 10)
+	x.AwaitText(t, "terminal too small: needs 60x15, is 50x10")
+	x.Resize(t, 200, 50)
+	x.Type(t, "2")
+	x.Await(t, "the table at 200x50", func(screen string) bool { return row(screen, "client") != nil && strings.Count(screen, "\n") == 50 })
+	x.Type(t, "?")
+	x.AwaitText(t, "Any key closes this")
+	x.Type(t, "x", "q")
+	if code := x.Wait(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	x.CheckRestored(t)
+	x.AwaitText(t, "events from 2 nodes")
+	before.NothingLeft(t)
+}
+
+// TestScreenEndsInAnyWay ends it by a signal, by ^C and without an API server: the terminal is as before, and nothing stays in the cluster.
+func TestScreenEndsInAnyWay(t *testing.T) {
+	e := kit.Need(t)
+	ns, talk := talkers(t, e)
+	for _, c := range []struct {
+		name string
+		end  func(t *testing.T, x *kit.Terminal)
+		code int
+	}{
+		{"SIGTERM", func(t *testing.T, x *kit.Terminal) { syscall.Kill(x.PID(t), syscall.SIGTERM) }, 130},
+		{"^C", func(t *testing.T, x *kit.Terminal) { x.Type(t, "C-c") }, 130},
+		{"without an API server", func(t *testing.T, x *kit.Terminal) {
+			e.Component(t, "stop", "kube-apiserver")
+			t.Cleanup(func() { e.Component(t, "start", "kube-apiserver") })
+			x.AwaitText(t, "! 0/2 nodes")
+			x.Type(t, "q")
+		}, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			x := e.Terminal(t, 80, 24, "top", "network", "-n", ns)
+			x.AwaitText(t, "2/2 nodes")
+			talk()
+			x.AwaitText(t, "client")
+			c.end(t, x)
+			if code := x.Wait(t); code != c.code {
+				t.Errorf("exit code %d, want %d", code, c.code)
+			}
+			x.CheckRestored(t)
+		})
+		e.AwaitNoTracer(t, 30*time.Second)
+	}
+}
