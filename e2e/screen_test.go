@@ -51,10 +51,14 @@ func TestScreen(t *testing.T) {
 	x.Await(t, "the filtered table", func(screen string) bool { return row(screen, "client") == nil && row(screen, "server") != nil })
 	x.Type(t, "Escape")
 	x.Await(t, "the whole table", func(screen string) bool { return row(screen, "client") != nil && row(screen, "server") != nil })
-	x.Type(t, "/", "pod == 'client'", "Enter", "Enter")
+	x.Type(t, "/", "pod == 'client'", "Enter")
+	x.Await(t, "the row of the client", func(screen string) bool { return row(screen, "client") != nil && row(screen, "server") == nil })
+	x.Type(t, "Enter")
 	x.AwaitText(t, "› client by peer")
 	x.AwaitText(t, "server:7000")
+	// What follows an escape at once is taken for a key with alt.
 	x.Type(t, "Escape")
+	x.Await(t, "the table of pods", func(screen string) bool { return row(screen, "client") != nil })
 
 	x.Type(t, "Space")
 	x.AwaitText(t, "behind")
