@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/plugin/graph"
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
 )
 
@@ -80,7 +81,7 @@ func (t *topTables) printAll(s *liveSession) error {
 // print prints the table with a number.
 func (t *topTables) print(n int, now time.Time) error {
 	if t.config.graph != "" {
-		return nil
+		return t.draw(now)
 	}
 	q := t.config.asked()
 	q.Window = 0 // since Mark
@@ -105,4 +106,14 @@ func (t *topTables) print(n int, now time.Time) error {
 		}
 	}
 	return p.Close()
+}
+
+// draw prints who calls whom.
+func (t *topTables) draw(now time.Time) error {
+	g, left := graph.Calls(t.model.Edges(0, now), t.config.viewed)
+	if left > 0 {
+		t.reporter.line("note: %d more calls are not in the picture", left)
+	}
+	write := map[string]func(io.Writer) error{"dot": g.DOT, "mermaid": g.Mermaid, "svg": g.SVG}
+	return write[t.config.graph](t.config.streams.Out)
 }

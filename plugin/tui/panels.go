@@ -319,13 +319,3 @@ func (s *screen) histogram(buckets []model.Bucket, width int) (out []string) {
 	}
 	return out
 }
-
-// graphPage shows who calls whom.
-func (s *screen) graphPage(height int) []string {
-	if s.o.Draw == nil || len(s.answer.edges) == 0 {
-		return filled([]string{"", "  " + s.style.faint.Render("nobody has called anybody yet")}, height)
-	}
-	drawn := s.o.Draw(s.answer.edges, s.width)
-	top := max(min(s.level().top, len(drawn)-height), 0)
-	return filled(drawn[top:], height)
-}

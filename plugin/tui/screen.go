@@ -65,6 +65,8 @@ type screen struct {
 
 	picker *picker
 	help   bool
+	// scroll is the first line of the graph that is shown.
+	scroll int
 
 	answer  answer
 	asking  bool // a question is on its way
@@ -335,7 +337,7 @@ func (s *screen) press(msg tea.KeyPressMsg) tea.Cmd {
 }
 
 // has tells whether there is such a page.
-func (s *screen) has(p page) bool { return p != pageGraph || s.o.Draw != nil }
+func (s *screen) has(p page) bool { return p != pageGraph || s.o.Topic.Name == "network" }
 
 func (s *screen) after(step int) page {
 	p := s.page
@@ -353,6 +355,10 @@ func (s *screen) turn(p page) tea.Cmd {
 }
 
 func (s *screen) move(by int) tea.Cmd {
+	if s.page == pageGraph {
+		s.scroll = max(s.scroll+by, 0)
+		return nil
+	}
 	l := s.level()
 	l.cursor += by
 	s.clamp()

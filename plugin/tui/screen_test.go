@@ -15,7 +15,6 @@ import (
 	"github.com/charmbracelet/x/ansi"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
-	"github.com/orb8-dev/kubectl-orb8/plugin/model"
 )
 
 // driver runs a screen without a terminal: what its commands answer is handed to it at once, but for the clock's.
@@ -111,14 +110,6 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// draw stands in for the service graph.
-func draw(edges []model.Edge, width int) (out []string) {
-	for _, e := range edges {
-		out = append(out, e.From.Name+" -> "+e.To.Name)
-	}
-	return out
-}
-
 var sizes = []struct{ width, height int }{{80, 24}, {120, 40}, {200, 50}}
 
 func TestGoldenViews(t *testing.T) {
@@ -141,7 +132,7 @@ func TestGoldenViews(t *testing.T) {
 	for name, make := range worlds {
 		for _, size := range sizes {
 			for key, page := range map[string]string{"1": "overview", "2": "table", "3": "detail", "4": "graph"} {
-				d := drive(t, make(), size.width, size.height, func(o *Options) { o.Draw = draw })
+				d := drive(t, make(), size.width, size.height, nil)
 				d.keysIn(key)
 				golden(t, fmt.Sprintf("%s-%s-%dx%d", name, page, size.width, size.height), d.text())
 			}
@@ -178,7 +169,7 @@ func fits(t testing.TB, d *driver, what string) {
 
 func TestEveryPageFitsEveryTerminal(t *testing.T) {
 	for _, w := range []*world{newWorld("network"), busy(), asked(), called()} {
-		d := drive(t, w, 80, 24, func(o *Options) { o.Draw = draw })
+		d := drive(t, w, 80, 24, nil)
 		for _, width := range []int{1, 20, 59, 60, 61, 75, 76, 99, 100, 120, 159, 160, 200, 299, 300} {
 			for _, height := range []int{1, 3, 14, 15, 16, 24, 40, 50, 100} {
 				d.send(tea.WindowSizeMsg{Width: width, Height: height})
@@ -225,7 +216,6 @@ func TestAnyKeysInAnyOrder(t *testing.T) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		w := []*world{busy(), asked(), called()}[seed%3]
 		d := drive(t, w, 60+random.IntN(240), 15+random.IntN(80), func(o *Options) {
-			o.Draw = draw
 			o.Export = func(string, []*event.Event) (string, error) { return "file", nil }
 		})
 		for range 200 {

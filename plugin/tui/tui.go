@@ -40,8 +40,6 @@ type Options struct {
 	Every time.Duration
 	// Export writes rows in a format, "json" or "csv", and returns the name of the file.
 	Export func(format string, rows []*event.Event) (string, error)
-	// Draw draws who calls whom; nil: there is no such page.
-	Draw func(edges []model.Edge, width int) []string
 	// Notes are what a trace would print to stderr.
 	Notes <-chan string
 

@@ -1,0 +1,49 @@
+package graph
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/plugin/model"
+)
+
+// maxCalls is how many edges a picture has at most: more are no picture.
+const maxCalls = 60
+
+// Calls is the graph of who calls whom, of the busiest and of those that fail; left is how many edges are not in it. What lies in namespace is
+// named without it.
+func Calls(edges []model.Edge, namespace string) (g *Graph, left int) {
+	g = &Graph{}
+	seen := map[model.Party]bool{}
+	add := func(p model.Party) string {
+		id := p.Kind + " " + p.Name
+		if !seen[p] {
+			seen[p] = true
+			label := p.Name
+			if rest, ok := strings.CutPrefix(label, namespace+"/"); ok && namespace != "" {
+				label = rest
+			}
+			g.Nodes = append(g.Nodes, Node{ID: id, Label: label, Outside: p.Kind == "external"})
+		}
+		return id
+	}
+	for _, e := range edges {
+		if len(g.Edges) >= maxCalls {
+			left++
+			continue
+		}
+		parts := []string{string(event.AppendBytes(nil, uint64(e.BytesPerSecond+0.5))) + "/s"}
+		if e.Flows > 0 {
+			parts = append(parts, fmt.Sprintf("%d open", e.Flows))
+		}
+		if e.SrttMicros > 0 {
+			parts = append(parts, string(event.AppendMicros(nil, e.SrttMicros)))
+		}
+		if e.Failed > 0 {
+			parts = append(parts, fmt.Sprintf("%d failed", e.Failed))
+		}
+		g.Edges = append(g.Edges, Edge{From: add(e.From), To: add(e.To), Label: strings.Join(parts, " "), Failing: e.Failed > 0})
+	}
+	return g, left
+}
