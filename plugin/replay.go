@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,7 +16,6 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/plugin/collect"
-	"github.com/orb8-dev/kubectl-orb8/plugin/filter"
 	"github.com/orb8-dev/kubectl-orb8/plugin/record"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
 )
@@ -23,8 +23,10 @@ import (
 // replayOptions are the flags of replay, as the user gave them.
 type replayOptions struct {
 	outputOptions
+	rowOptions
 	speed    float64
 	from, to string
+	top      string
 }
 
 func newReplayCommand(streams genericiooptions.IOStreams) *cobra.Command {
@@ -41,7 +43,10 @@ good up to the cut. FILE - is standard input.`,
   kubectl orb8 replay incident.orb8 --from 1m --to 1m10s --speed 1
 
   # As JSON
-  kubectl orb8 replay incident.orb8 -o json | jq -r .kind | sort | uniq -c`,
+  kubectl orb8 replay incident.orb8 -o json | jq -r .kind | sort | uniq -c
+
+  # On the screen of top, ten times as fast
+  kubectl orb8 replay incident.orb8 --top network --speed 10`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usagef("replay: want one file, got %d (see %s --help)", len(args), cmd.CommandPath())
@@ -50,7 +55,9 @@ good up to the cut. FILE - is standard input.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), args[0]) },
 	}
-	o.bind(cmd.Flags())
+	o.outputOptions.bind(cmd.Flags())
+	o.rowOptions.bind(cmd.Flags(), "With --top: count together by", "With --top: how far back rates and amounts reach (0: all)")
+	cmd.Flags().StringVar(&o.top, "top", "", "Show what happened most instead of each event, as top does: "+strings.Join(topicNames(), ", "))
 	cmd.Flags().Float64Var(&o.speed, "speed", 0, "How fast to show it: 1 as it happened, 10 ten times as fast, 0 as fast as it goes")
 	cmd.Flags().StringVar(&o.from, "from", "", "Begin at this time: since the recording's beginning (90s, 5m), or RFC 3339")
 	cmd.Flags().StringVar(&o.to, "to", "", "End at this time")
@@ -84,7 +91,7 @@ func (o *replayOptions) run(parent context.Context, path string) error {
 	defer reader.Close()
 	r := newReporter(o.streams.ErrOut)
 	reader.Damaged = func(e *record.DamageError) { r.line("%s: %v: what it holds is passed over", path, e) }
-	p, err := o.open(&reader.Session, r)
+	p, err := o.open(ctx, end, &reader.Session, r)
 	if err != nil {
 		return err
 	}
@@ -115,7 +122,7 @@ func (o *replayOptions) run(parent context.Context, path string) error {
 }
 
 // open makes what shows a session's events.
-func (o *replayOptions) open(s *record.Session, r *reporter) (*player, error) {
+func (o *replayOptions) open(ctx context.Context, end context.CancelCauseFunc, s *record.Session, r *reporter) (*player, error) {
 	var kinds []*event.Kind
 	for _, name := range s.Kinds {
 		if k := event.KindByName(name); k != nil {
@@ -131,12 +138,18 @@ func (o *replayOptions) open(s *record.Session, r *reporter) (*player, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.top != "" {
+		return o.openTop(ctx, end, s, intake{reporter: r, filter: f})
+	}
+	if o.group != "" || o.window != 0 || o.limit != 0 {
+		return nil, usagef("--group, --window and --limit go with --top")
+	}
 	printer, err := o.outputOptions.open(kinds, s.Namespace)
 	if err != nil {
 		return nil, usage(err)
 	}
 	r.line("%s, recorded from %s on by kubectl orb8 %s", s.Targets, s.Started.Format(time.RFC3339), s.Version)
-	return newPlayer(r, f, printer, o.showStatus()), nil
+	return newPlayer(newView(intake{reporter: r, filter: f}, printer, o.showStatus())), nil
 }
 
 // seek limits the reader to what was asked for.
@@ -174,15 +187,15 @@ func moment(flag, text string, started time.Time) (uint64, error) {
 
 // player shows the events of a recording.
 type player struct {
-	view  *view
+	view  consumer
 	nodes map[string]bool
 	lost  map[collect.Loss]uint64 // without Count
 	// oldest and newest are the times of the events that were shown, ns since the Unix epoch.
 	oldest, newest uint64
 }
 
-func newPlayer(r *reporter, f *filter.Filter, p render.Printer, showStatus bool) *player {
-	return &player{view: newView(intake{reporter: r, filter: f}, p, showStatus), nodes: map[string]bool{}, lost: map[collect.Loss]uint64{}}
+func newPlayer(v consumer) *player {
+	return &player{view: v, nodes: map[string]bool{}, lost: map[collect.Loss]uint64{}}
 }
 
 // play shows what a reader gives, until its end, which is no error, or that of ctx.

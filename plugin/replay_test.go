@@ -148,3 +148,32 @@ func TestReplayTakesItsTime(t *testing.T) {
 		t.Errorf("%+v, %v", first, err)
 	}
 }
+
+func TestReplayTop(t *testing.T) {
+	path := recording(t, "dns")
+	for _, c := range []struct {
+		name      string
+		args      []string
+		code      int
+		out, errs string
+	}{
+		{"all of it", []string{"--sort-by", "name", "--limit", "2", "-o", "custom-columns=N:name,Q:queries,F:failed"}, 0, "N            Q  F\nn0.example.  1  0\nn1.example.  1  0\nothers       8  1\n", "10 events"},
+		{"by a group", []string{"--group", "type", "-o", "csv"}, 0, ",10,", ""},
+		{"a part", []string{"--from", "6s", "--group", "pod", "-o", "custom-columns=Q:queries,F:failed", "--no-headers"}, 0, "4  1\n", ""},
+		{"another topic", []string{"--top", "network"}, 2, "", "--top network is of flow and tcp events, the recording holds dns"},
+		{"no topic", []string{"--top", "netwrok"}, 2, "", `did you mean "network"?`},
+		{"no group", []string{"--group", "pdo"}, 2, "", `did you mean "pod"?`},
+		{"no window", []string{"--window", "7s"}, 2, "", "--window 7s: want 10s, 1m, 5m, or 0"},
+		{"no column", []string{"--sort-by", "queris"}, 2, "", `did you mean "queries"?`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			code, out, errs := orb8(t, nil, append([]string{"replay", path, "--top", "dns"}, c.args...)...)
+			if code != c.code || !strings.Contains(out, c.out) || !strings.Contains(errs, c.errs) {
+				t.Errorf("exit code %d:\n%s\n%s", code, out, errs)
+			}
+		})
+	}
+	if code, _, errs := orb8(t, nil, "replay", path, "--group", "pod"); code != 2 || !strings.Contains(errs, "go with --top") {
+		t.Errorf("exit code %d: %s", code, errs)
+	}
+}

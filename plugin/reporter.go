@@ -33,6 +33,21 @@ func (r *reporter) to(divert func(string)) {
 	r.divert = divert
 }
 
+// maxNotes is how many lines wait for a screen to show them.
+const maxNotes = 64
+
+// toScreen sends lines to a screen, which stands where they would go.
+func (r *reporter) toScreen() <-chan string {
+	notes := make(chan string, maxNotes)
+	r.to(func(line string) {
+		select {
+		case notes <- line:
+		default: // the screen has enough to say
+		}
+	})
+	return notes
+}
+
 // line writes one line. Node names and messages come from the cluster, so it is made safe for a terminal.
 func (r *reporter) line(format string, args ...any) {
 	r.mu.Lock()

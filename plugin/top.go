@@ -60,12 +60,56 @@ var graphFormats = []string{"dot", "mermaid", "svg"}
 // topOptions are the flags of top, as the user gave them.
 type topOptions struct {
 	traceOptions
+	rowOptions
+	once  bool
+	count int
+	graph string
+}
+
+// rowOptions say which rows are shown.
+type rowOptions struct {
 	group  string
 	window time.Duration
 	limit  int
-	once   bool
-	count  int
-	graph  string
+}
+
+func (o *rowOptions) bind(flags *pflag.FlagSet, groups, windows string) {
+	flags.StringVar(&o.group, "group", "", groups)
+	flags.DurationVar(&o.window, "window", 0, windows)
+	flags.IntVar(&o.limit, "limit", 0, "Print so many rows at most, and one for all others (0: all)")
+}
+
+// rowConfig is those, resolved.
+type rowConfig struct {
+	topic      *model.Topic
+	group      *model.Group
+	window     time.Duration
+	sort       *event.Column
+	descending bool
+	limit      int
+}
+
+// resolve judges what rows of a topic are asked for, but for the window.
+func (o *rowOptions) resolve(t *model.Topic, sortBy string) (*rowConfig, error) {
+	c := &rowConfig{topic: t, group: t.Groups[0], limit: o.limit, sort: t.Row.Column(t.Sort), descending: true}
+	if o.group != "" {
+		if c.group = t.GroupByName(o.group); c.group == nil {
+			return nil, usagef("--group %q: want one of %s%s", o.group, strings.Join(groupNames(t), ", "), didYouMean(o.group, groupNames(t)))
+		}
+	}
+	if o.limit < 0 {
+		return nil, usagef("--limit %d: want 0 or more", o.limit)
+	}
+	if sortBy == "" {
+		return c, nil
+	}
+	name, descending := strings.CutPrefix(sortBy, "-")
+	column, err := event.Lookup(name, t.Row)
+	if err != nil {
+		return nil, usagef("--sort-by: %w", err)
+	}
+	c.sort, c.descending = column, descending
+	return c, nil
 }
 
 func (o *topOptions) bind(flags *pflag.FlagSet, t *model.Topic) {
@@ -74,9 +118,8 @@ func (o *topOptions) bind(flags *pflag.FlagSet, t *model.Topic) {
 	flags.Lookup("sort-by").DefValue = "-" + t.Sort
 	flags.Lookup("filter").Usage = "Count only events (" + strings.Join(t.Sources, ", ") + ") for which a CEL expression holds"
 	flags.Lookup("record").Usage = "Keep the events that are counted in this new file as well, for kubectl orb8 replay"
-	flags.StringVar(&o.group, "group", t.Groups[0].Name, "Count together by: "+strings.Join(groupNames(t), ", "))
-	flags.DurationVar(&o.window, "window", 0, fmt.Sprintf("How far back rates and amounts reach: on the screen 10s (the default), 1m or 5m; for a table any time, %v by default", tableWindow))
-	flags.IntVar(&o.limit, "limit", 0, "Print so many rows at most, and one for all others (0: all)")
+	o.rowOptions.bind(flags, "Count together by: "+strings.Join(groupNames(t), ", ")+"; the first by default",
+		fmt.Sprintf("How far back rates and amounts reach: on the screen 10s (the default), 1m or 5m; for a table any time, %v by default", tableWindow))
 	flags.BoolVar(&o.once, "once", false, "Print one table, of one window, and end: the default where there is no terminal")
 	flags.IntVar(&o.count, "count", 0, "Print so many tables, of a window each, and end")
 	if t.Name == "network" {
@@ -87,12 +130,7 @@ func (o *topOptions) bind(flags *pflag.FlagSet, t *model.Topic) {
 // topConfig is what a top runs on.
 type topConfig struct {
 	*traceConfig
-	topic      *model.Topic
-	group      *model.Group
-	window     time.Duration
-	sort       *event.Column
-	descending bool
-	limit      int
+	*rowConfig
 	// count is how many tables are printed; 0: there is a screen.
 	count int
 	graph string
@@ -136,13 +174,12 @@ func groupNames(t *model.Topic) (names []string) {
 
 // complete resolves the options. What is wrong with them is a usage error.
 func (o *topOptions) complete(t *model.Topic, windowGiven bool) (*topConfig, error) {
-	c := &topConfig{topic: t, group: t.GroupByName(o.group), limit: o.limit, count: o.count, graph: o.graph}
-	if c.group == nil {
-		return nil, usagef("--group %q: want one of %s%s", o.group, strings.Join(groupNames(t), ", "), didYouMean(o.group, groupNames(t)))
+	rows, err := o.resolve(t, o.sortBy)
+	if err != nil {
+		return nil, err
 	}
+	c := &topConfig{rowConfig: rows, count: o.count, graph: o.graph}
 	switch {
-	case o.limit < 0:
-		return nil, usagef("--limit %d: want 0 or more", o.limit)
 	case o.count < 0:
 		return nil, usagef("--count %d: want 1 or more", o.count)
 	case o.once && o.count > 1:
@@ -158,9 +195,6 @@ func (o *topOptions) complete(t *model.Topic, windowGiven bool) (*topConfig, err
 	if err := c.setWindow(o.window, windowGiven); err != nil {
 		return nil, err
 	}
-	if err := c.setSort(o.sortBy); err != nil {
-		return nil, err
-	}
 	// Rows are sorted before they are printed.
 	own := o.traceOptions
 	own.sortBy = ""
@@ -168,7 +202,6 @@ func (o *topOptions) complete(t *model.Topic, windowGiven bool) (*topConfig, err
 	if t.Name == "syscalls" {
 		own.syscalls.summary, sources = true, []string{"syscall"}
 	}
-	var err error
 	c.traceConfig, err = own.complete(sources...)
 	return c, err
 }
@@ -190,22 +223,8 @@ func (c *topConfig) setWindow(d time.Duration, given bool) error {
 	return nil
 }
 
-func (c *topConfig) setSort(by string) error {
-	if by == "" {
-		c.sort, c.descending = c.topic.Row.Column(c.topic.Sort), true
-		return nil
-	}
-	name, descending := strings.CutPrefix(by, "-")
-	column, err := event.Lookup(name, c.topic.Row)
-	if err != nil {
-		return usagef("--sort-by: %w", err)
-	}
-	c.sort, c.descending = column, descending
-	return nil
-}
-
 // asked asks for the rows as the flags say.
-func (c *topConfig) asked() model.Query {
+func (c *rowConfig) asked() model.Query {
 	return model.Query{Group: c.group, Window: c.window, Sort: c.sort, Descending: c.descending, Limit: c.limit}
 }
 

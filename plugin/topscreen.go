@@ -33,20 +33,11 @@ type topScreen struct {
 	err     error // of the screen; read when that is over
 }
 
-// maxNotes is how many lines wait for the screen to show them.
-const maxNotes = 64
-
 func newTopScreen(c *topConfig, s *liveSession) *topScreen {
 	t := &topScreen{intake: s.intake, model: model.New(c.topic, model.Options{Started: time.Now()})}
-	notes := make(chan string, maxNotes)
-	t.reporter.to(func(line string) {
-		select {
-		case notes <- line:
-		default: // the screen has enough to say
-		}
-	})
-	o := c.screen(t.model, time.Now)
-	o.Notes = notes
+	notes := t.reporter.toScreen()
+	o := c.screen(t.model)
+	o.Namespace, o.Title, o.In, o.Out, o.Notes = c.viewed, describeQuery(&c.query), c.streams.In, c.streams.Out, notes
 	t.showing.Go(func() {
 		err := tui.Run(s.running, o)
 		t.reporter.to(nil)
@@ -61,11 +52,10 @@ func newTopScreen(c *topConfig, s *liveSession) *topScreen {
 	return t
 }
 
-// screen is what the flags say of one, whatever it shows.
-func (c *topConfig) screen(source tui.Source, now func() time.Time) tui.Options {
+// screen is what the flags say of one, whatever its rows are of.
+func (c *rowConfig) screen(source tui.Source) tui.Options {
 	return tui.Options{
 		Source: source, Topic: c.topic, Group: c.group, Window: c.window, Sort: c.sort, Descending: c.descending,
-		Namespace: c.viewed, Title: describeQuery(&c.query), Now: now, In: c.streams.In, Out: c.streams.Out,
 		Export: func(format string, rows []*event.Event) (string, error) {
 			return export(c.topic, format, rows, time.Now())
 		},

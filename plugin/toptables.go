@@ -9,6 +9,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/plugin/graph"
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
+	"github.com/orb8-dev/kubectl-orb8/plugin/render"
 )
 
 func runTop(parent context.Context, c *topConfig) error {
@@ -83,9 +84,6 @@ func (t *topTables) print(n int, now time.Time) error {
 	if t.config.graph != "" {
 		return t.draw(now)
 	}
-	q := t.config.asked()
-	q.Window = 0 // since Mark
-	rows := t.model.Rows(q, now)
 	p, err := t.config.open()
 	if err != nil {
 		return err
@@ -95,13 +93,18 @@ func (t *topTables) print(n int, now time.Time) error {
 			return err
 		}
 	}
-	for _, r := range rows.Rows {
-		if err := p.Print(r.Event); err != nil {
-			return err
+	q := t.config.asked()
+	q.Window = 0 // since Mark
+	return printRows(p, t.model.Rows(q, now))
+}
+
+// printRows prints a table, and what is left of it.
+func printRows(p render.Printer, rows model.Table) error {
+	for _, r := range append(rows.Rows, rows.Rest) {
+		if r.Event == nil {
+			continue
 		}
-	}
-	if rows.Rest.Event != nil {
-		if err := p.Print(rows.Rest.Event); err != nil {
+		if err := p.Print(r.Event); err != nil {
 			return err
 		}
 	}

@@ -25,17 +25,16 @@ func end(pod string, port uint32) *event.Endpoint {
 }
 
 type flowOf struct {
-	id              string
-	src, dst        string
-	sent, received  uint64
-	phase           event.Phase
-	older           bool // than the trace
-	both            bool // ends were observed
-	onlyDst         bool
-	rtt             uint32
-	retransmits     uint64
-	serviceOf       string
-	observedService bool
+	id             string
+	src, dst       string
+	sent, received uint64
+	phase          event.Phase
+	older          bool // than the trace
+	both           bool // ends were observed
+	onlyDst        bool
+	rtt            uint32
+	retransmits    uint64
+	serviceOf      string
 }
 
 func (f flowOf) event() *event.Event {

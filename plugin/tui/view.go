@@ -70,10 +70,7 @@ func (s *screen) head() []string {
 	left := s.style.title.Render("orb8 top "+s.o.Topic.Name) + "  " + s.tabs()
 	right := s.badges()
 	first := left + strings.Repeat(" ", max(s.width-ansi.StringWidth(left)-ansi.StringWidth(right), 1)) + right
-	crumbs := []string{safe.Text(s.o.Title)}
-	for _, n := range s.level().names {
-		crumbs = append(crumbs, n)
-	}
+	crumbs := append([]string{safe.Text(s.o.Title)}, s.level().names...)
 	where := strings.Join(crumbs, " › ")
 	if s.page != pageOverview && s.page != pageGraph {
 		where += " by " + s.level().group.Name
