@@ -108,6 +108,10 @@ bench: build images ## Measure, and write the numbers of docs/BENCHMARKS.md (roo
 demo: install-deps build images ## Trace a small application on a real cluster, from nothing to named flows and back
 	@hack/with-cluster.sh hack/demo.sh
 
+.PHONY: pictures
+pictures: install-deps build images ## Make the pictures in docs/pictures from the real program in a real terminal
+	@hack/with-cluster.sh hack/pictures.sh
+
 .PHONY: cluster-up
 cluster-up: install-deps ## Start the two-node cluster; the last line is its kubeconfig
 	@$(GO) run ./e2e/cluster up

@@ -62,6 +62,7 @@ func (o *replayOptions) openTop(ctx context.Context, end context.CancelCauseFunc
 		}
 		return newPlayer(v), nil
 	}
+	lean()
 	screen := rows.screen(v.model)
 	screen.Namespace, screen.Title, screen.In, screen.Out = s.Namespace, s.Targets+", recorded "+s.Started.Format(time.DateTime), o.streams.In, o.streams.Out
 	screen.Notes = in.reporter.toScreen()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -24,6 +25,9 @@ func isTerminal(stream any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
+// lean trades processor time for memory: a screen is left open, and most of what it holds lives long.
+func lean() { debug.SetGCPercent(30) }
+
 // topScreen counts events, and has a screen that shows what they come to.
 type topScreen struct {
 	intake
@@ -35,6 +39,7 @@ type topScreen struct {
 
 func newTopScreen(c *topConfig, s *liveSession) *topScreen {
 	t := &topScreen{intake: s.intake, model: model.New(c.topic, model.Options{Started: time.Now()})}
+	lean()
 	notes := t.reporter.toScreen()
 	o := c.screen(t.model)
 	o.Namespace, o.Title, o.In, o.Out, o.Notes = c.viewed, describeQuery(&c.query), c.streams.In, c.streams.Out, notes
