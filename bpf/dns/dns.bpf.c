@@ -17,6 +17,7 @@
 #include "ring.h"
 #include "scope.h"
 #include "sock.h"
+#include "store.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -263,7 +264,7 @@ int dns_sock(struct bpf_sock *sk)
 
 	if ((sk->family != AF_INET && sk->family != AF_INET6) || !in_scope(bpf_get_current_cgroup_id()))
 		return 1;
-	o = bpf_sk_storage_get(&owners, sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	o = ASK_TWICE(bpf_sk_storage_get(&owners, sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE));
 	if (!o || !read_owner(o))
 		return 1;
 	return 1;

@@ -46,7 +46,7 @@ static __always_inline void found_packets(struct sock *sk, struct task_struct *t
 #else
 static __always_inline void found_packets(struct sock *sk, struct task_struct *task, __u64 cgroup)
 {
-	struct packet_sock *s = bpf_sk_storage_get(&packet_socks, sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	struct packet_sock *s = ASK_TWICE(bpf_sk_storage_get(&packet_socks, sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE));
 
 	if (!s) {
 		count_loss(LOST_MAP);

@@ -13,6 +13,7 @@
 #pragma once
 
 #include "flow.h"
+#include "store.h"
 #ifdef OLDER_KERNEL
 #include "claim.h"
 #endif
@@ -480,7 +481,7 @@ static __noinline struct packet_sock *adopt(struct __sk_buff *skb)
 	sk = bpf_sk_fullsock(sk);
 	if (!sk || sk->protocol == IPPROTO_TCP)
 		return NULL;
-	s = bpf_sk_storage_get(&packet_socks, sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	s = ASK_TWICE(bpf_sk_storage_get(&packet_socks, sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE));
 	if (!s) {
 		count_loss(LOST_MAP);
 		return NULL;
@@ -655,7 +656,7 @@ int packet_create(struct bpf_sock *ctx)
 	cgroup = bpf_get_current_cgroup_id();
 	if (!in_scope(cgroup))
 		return 1;
-	s = bpf_sk_storage_get(&packet_socks, ctx, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	s = ASK_TWICE(bpf_sk_storage_get(&packet_socks, ctx, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE));
 	if (!s) {
 		count_loss(LOST_MAP);
 		return 1;

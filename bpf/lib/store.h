@@ -10,6 +10,18 @@
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
 
+/*
+ * All maps' values of an object hang on one list, which the first of them makes. Where two programs make it at once, on two processors, the slower
+ * one gets nothing (EAGAIN): whoever asks again finds the list.
+ */
+#define ASK_TWICE(ask)                  \
+	({                              \
+		void *kept_ = (ask);    \
+		if (!kept_)             \
+			kept_ = (ask);  \
+		kept_;                  \
+	})
+
 #ifndef OLDER_KERNEL
 
 #define STORE_BY_SOCKET(name, flags, T)                         \
@@ -29,9 +41,9 @@
 	} name SEC(".maps")
 
 #define kept_by_socket(name, sk) bpf_sk_storage_get(&name, (void *)(sk), NULL, 0)
-#define keep_by_socket(name, sk) bpf_sk_storage_get(&name, (void *)(sk), NULL, BPF_LOCAL_STORAGE_GET_F_CREATE)
+#define keep_by_socket(name, sk) ASK_TWICE(bpf_sk_storage_get(&name, (void *)(sk), NULL, BPF_LOCAL_STORAGE_GET_F_CREATE))
 #define kept_by_task(name, task) bpf_task_storage_get(&name, task, NULL, 0)
-#define keep_by_task(name, task) bpf_task_storage_get(&name, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE)
+#define keep_by_task(name, task) ASK_TWICE(bpf_task_storage_get(&name, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE))
 
 #else
 
