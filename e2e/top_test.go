@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
@@ -25,7 +26,8 @@ func TestTopNetwork(t *testing.T) {
 	client, server := pods[0], pods[1]
 	to := func(port uint16) string { return netip.AddrPortFrom(server.IP(t, false), port).String() }
 
-	tr := e.Trace(t, "top", "network", "-n", ns, "--once", "--window", "10s", "-o", "json")
+	recording := filepath.Join(t.TempDir(), "top.orb8")
+	tr := e.Trace(t, "top", "network", "-n", ns, "--once", "--window", "10s", "-o", "json", "--record", recording)
 	tr.AwaitStreaming(t, 2)
 	client.Exec(t, "tcp", "-to", to(7000), "-conns", "20", "-send", "1000", "-recv", "2000")
 	client.Exec(t, "udp", "-to", to(7000), "-count", "30", "-size", "100")
@@ -52,9 +54,33 @@ func TestTopNetwork(t *testing.T) {
 	if s.BytesReceived != c.BytesSent || s.BytesSent != c.BytesReceived || s.Failed != 0 && s.Failed != 3 {
 		t.Errorf("the server: %+v, the client: %+v", s, c)
 	}
+	again := replayed(t, e, recording)
+	for name, live := range by {
+		live.WindowMicros, live.SentPerSecond = 0, 0
+		if again[name] != live {
+			t.Errorf("live %+v, replayed %+v", live, again[name])
+		}
+	}
 	if c.WindowMicros < 9e6 || c.WindowMicros > 12e6 || c.SentPerSecond < c.BytesSent/13 || c.SentPerSecond > c.BytesSent/9 {
 		t.Errorf("of 10 s: %+v", c)
 	}
+}
+
+// replayed are the rows of a recording, by name, with what the windows of the two differ in left away.
+func replayed(t *testing.T, e *kit.Env, recording string) map[string]networkRow {
+	t.Helper()
+	tr := e.Trace(t, "replay", recording, "--top", "network", "-o", "json")
+	if code := tr.Wait(t); code != 0 {
+		t.Fatalf("exit code %d:\n%s", code, tr.Stderr())
+	}
+	var rows []networkRow
+	tr.JQ(t, &rows, `map(select(.kind == "networkTop"))`)
+	by := map[string]networkRow{}
+	for _, r := range rows {
+		r.WindowMicros, r.SentPerSecond = 0, 0
+		by[r.Name] = r
+	}
+	return by
 }
 
 // TestTopCounts compares what pods asked and called with the rows of top dns and top syscalls.

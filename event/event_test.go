@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -262,6 +263,19 @@ func TestUnits(t *testing.T) {
 			t.Errorf("%d µs show as %s, want %s", n, got, want)
 		}
 	}
+	for f, want := range map[float64]string{
+		0: "0", 0.004: "0.00", 0.25: "0.25", 0.996: "1.0", 12.34: "12.3", 987: "987", 999.6: "1.0k", 12_345: "12.3k", 2e6: "2.0M", 5e18: "5.0E",
+	} {
+		if got := string(AppendRate(nil, f)); got != want {
+			t.Errorf("a rate of %v shows as %s, want %s", f, got, want)
+		}
+	}
+	if got := string(Float(1.0 / 3).AppendJSON(nil)); got != "0.333" {
+		t.Errorf("a third is %s", got)
+	}
+	if !Float(math.NaN()).IsNull() || !Float(math.Inf(1)).IsNull() {
+		t.Error("what is no number has a value")
+	}
 	ns := uint64(1_700_000_000_000_000_007)
 	if got := Time(ns).String(); got != "2023-11-14T22:13:20.000000007Z" {
 		t.Errorf("a time is %s", got)
@@ -274,6 +288,7 @@ func TestUnits(t *testing.T) {
 func TestCompareOrdersByMeaningAndNullLast(t *testing.T) {
 	ordered := [][]Value{
 		{Uint(2), Uint(10), {}},
+		{Float(-1), Float(0.5), Float(10), {}},
 		{String("a"), String("b"), {}},
 		{Addr([]byte{9, 0, 0, 1}), Addr([]byte{10, 0, 0, 1}), Addr(make([]byte, 16)), {}},
 		{Time(1), Time(2), {}},

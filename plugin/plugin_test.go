@@ -316,6 +316,10 @@ func TestEveryKindOfEventCanBeTraced(t *testing.T) {
 }
 
 func TestEveryTopicHasItsCommand(t *testing.T) {
+	page, err := os.ReadFile("../docs/top.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, topic := range model.Topics() {
 		if !slices.Contains(topic.Row.Column("group").Enum, topic.Groups[0].Name) || len(topic.Groups) != len(topic.Row.Column("group").Enum) {
 			t.Errorf("%s: the groups %v are not the words of the column, %v", topic.Name, groupNames(topic), topic.Row.Column("group").Enum)
@@ -323,6 +327,16 @@ func TestEveryTopicHasItsCommand(t *testing.T) {
 		for _, source := range topic.Sources {
 			if event.KindByName(source) == nil {
 				t.Errorf("%s takes events of the kind %q, which there is not", topic.Name, source)
+			}
+		}
+		for _, want := range []string{"$ kubectl orb8 top " + topic.Name, "`" + topic.Row.Name + "`", "| `" + topic.Name + "` |"} {
+			if !strings.Contains(string(page), want) {
+				t.Errorf("docs/top.md has no %q", want)
+			}
+		}
+		for _, g := range topic.Groups {
+			if !strings.Contains(string(page), g.Name) {
+				t.Errorf("docs/top.md does not name the group %q of %s", g.Name, topic.Name)
 			}
 		}
 		if topic.Row.Column(topic.Sort) == nil || !slices.ContainsFunc(toppings, func(what topping) bool { return what.name == topic.Name }) {
