@@ -161,7 +161,7 @@ func TestReplayTop(t *testing.T) {
 		{"by a group", []string{"--group", "type", "-o", "csv"}, 0, ",10,", ""},
 		{"a part", []string{"--from", "6s", "--group", "pod", "-o", "custom-columns=Q:queries,F:failed", "--no-headers"}, 0, "4  1\n", ""},
 		{"another topic", []string{"--top", "network"}, 2, "", "--top network is of flow and tcp events, the recording holds dns"},
-		{"no topic", []string{"--top", "netwrok"}, 2, "", `did you mean "network"?`},
+		{"no topic", []string{"--top", "netork"}, 2, "", `did you mean "network"?`},
 		{"no group", []string{"--group", "pdo"}, 2, "", `did you mean "pod"?`},
 		{"no window", []string{"--window", "7s"}, 2, "", "--window 7s: want 10s, 1m, 5m, or 0"},
 		{"no column", []string{"--sort-by", "queris"}, 2, "", `did you mean "queries"?`},
