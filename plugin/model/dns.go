@@ -19,6 +19,7 @@ func dnsTopic() *Topic {
 			&Group{Name: "type", Doc: "a type of question: A, AAAA, …", dims: []dim{dimType}},
 			&Group{Name: "process", Doc: "a command, in whatever pods", dims: []dim{dimProcess}},
 		),
+		Into: []string{"namespace", "workload", "pod", "question"},
 		Lines: []Line{
 			{Name: "queries", Type: event.Count, measure: queries}, {Name: "NXDOMAIN", Type: event.Count, measure: nxdomain},
 			{Name: "failed", Type: event.Count, measure: dnsFailed}, {Name: "timeouts", Type: event.Count, measure: timeouts},

@@ -7,6 +7,7 @@
 package model
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +23,8 @@ type Topic struct {
 	Row *event.Kind
 	// Groups are the ways to count together, the first one by default.
 	Groups []*Group
+	// Into is how one goes from large to small: rows of each group are made of those of the next.
+	Into []string
 	// Sort is the column that rows are sorted by by default, largest first.
 	Sort string
 	// Lines are what its charts show.
@@ -40,6 +43,27 @@ type Group struct {
 	dims []dim
 	// each: every leaf is a row.
 	each bool
+}
+
+// Inner is what the rows of a group are made of, where used are the groups that were gone into; nil at the end. What is smaller than a pod, or not on the way from
+// large to small (a peer, a node), is made of pods first.
+func (t *Topic) Inner(g *Group, used []Within) *Group {
+	if g.each {
+		return nil
+	}
+	open := func(name string) bool {
+		return name != g.Name && !slices.ContainsFunc(used, func(w Within) bool { return w.Group.Name == name })
+	}
+	at, pod := slices.Index(t.Into, g.Name), slices.Index(t.Into, "pod")
+	if (at < 0 || at > pod) && open("pod") {
+		return t.GroupByName("pod")
+	}
+	for _, name := range t.Into[at+1:] {
+		if open(name) {
+			return t.GroupByName(name)
+		}
+	}
+	return nil
 }
 
 // Line is a line of a chart: an amount a second.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -222,6 +223,31 @@ func TestGoingIntoARowShowsOnlyWhatItCounts(t *testing.T) {
 	}
 	if len(d.Series) != len(m.Topic().Lines) || !slices.Equal(d.Series[0], []float64{0, 100, 0}) {
 		t.Errorf("%v", d.Series)
+	}
+}
+
+func TestOneGoesFromLargeToSmall(t *testing.T) {
+	for topic, ways := range map[string][]string{
+		"network":  {"namespace workload pod peer flow", "node pod peer flow", "peer pod flow", "process pod peer flow", "flow"},
+		"dns":      {"workload pod question", "question pod", "server pod question"},
+		"syscalls": {"syscall pod", "container pod syscall"},
+	} {
+		for _, way := range ways {
+			names := strings.Fields(way)
+			g := TopicByName(topic).GroupByName(names[0])
+			var used []Within
+			for _, want := range names[1:] {
+				next := TopicByName(topic).Inner(g, used)
+				if next == nil || next.Name != want {
+					t.Fatalf("%s, %s: from %s to %v, want %s", topic, way, g.Name, next, want)
+				}
+				used = append(used, Within{Group: g})
+				g = next
+			}
+			if next := TopicByName(topic).Inner(g, used); next != nil {
+				t.Errorf("%s, %s: goes on to %s", topic, way, next.Name)
+			}
+		}
 	}
 }
 

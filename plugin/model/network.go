@@ -32,6 +32,7 @@ func networkTopic() *Topic {
 			&Group{Name: "process", Doc: "a command, in whatever pods", dims: []dim{dimProcess}},
 			&Group{Name: "flow", Doc: "a flow; those of two ends that are over make one row", each: true},
 		),
+		Into: []string{"namespace", "workload", "pod", "peer", "flow"},
 		Lines: []Line{
 			{Name: "sent", Type: event.Bytes, measure: sent}, {Name: "received", Type: event.Bytes, measure: received},
 			{Name: "opened", Type: event.Count, measure: opened}, {Name: "failed", Type: event.Count, measure: failed},

@@ -13,6 +13,7 @@ func syscallsTopic() *Topic {
 	return &Topic{
 		Name: "syscalls", Sources: []string{"syscallSummary"}, Row: event.KindByName("syscallTop"), Sort: "totalNanos",
 		Groups: groups(&Group{Name: "syscall", Doc: "a system call", dims: []dim{dimName}}),
+		Into:   []string{"namespace", "workload", "pod", "syscall"},
 		Lines: []Line{
 			{Name: "calls", Type: event.Count, measure: calls}, {Name: "errors", Type: event.Count, measure: callErrors},
 			{Name: "time", Type: event.Nanos, measure: nanos},

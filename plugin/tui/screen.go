@@ -375,7 +375,7 @@ func (s *screen) enter() tea.Cmd {
 		return nil
 	}
 	l := *s.level()
-	next := s.inner(l)
+	next := s.o.Topic.Inner(l.group, l.within)
 	if next == nil {
 		return s.turn(pageDetail)
 	}
@@ -383,49 +383,13 @@ func (s *screen) enter() tea.Cmd {
 		s.say("paused: space goes on")
 		return nil
 	}
-	c := &s.o.Topic.Row.Columns
-	name := ""
-	for i := range *c {
-		if (*c)[i].Name == "name" {
-			name = cell(&(*c)[i], row.Event, s.view())
-		}
-	}
+	name := cell(s.o.Topic.Row.Column("name"), row.Event, s.view())
 	s.levels = append(s.levels, level{
 		group: next, within: append(append([]model.Within{}, l.within...), model.Within{Group: l.group, Key: row.Key}), names: append(append([]string{}, l.names...), name),
 	})
 	s.text, s.match, s.cel, s.problem = "", nil, false, nil
 	s.answer.table = model.Table{}
 	return s.refresh()
-}
-
-// inner is what rows of a level are made of: nil at the end.
-func (s *screen) inner(l level) *model.Group {
-	t := s.o.Topic
-	chain := map[string][]string{
-		"network":  {"namespace", "workload", "pod", "peer", "flow"},
-		"dns":      {"namespace", "workload", "pod", "question"},
-		"syscalls": {"namespace", "workload", "pod", "syscall"},
-	}[t.Name]
-	used := map[string]bool{l.group.Name: true}
-	for _, w := range l.within {
-		used[w.Group.Name] = true
-	}
-	// From what is not in the chain (a node, a peer) one goes on with pods.
-	begin := 0
-	for i, name := range chain {
-		if name == l.group.Name {
-			begin = i + 1
-		}
-	}
-	if l.group.Name == "peer" || l.group.Name == "question" || l.group.Name == "syscall" || begin == 0 {
-		begin = 2
-	}
-	for _, name := range chain[begin:] {
-		if !used[name] {
-			return t.GroupByName(name)
-		}
-	}
-	return nil
 }
 
 func (s *screen) back() tea.Cmd {
