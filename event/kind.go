@@ -12,6 +12,8 @@ type Kind struct {
 	Doc string
 	// Columns are all columns of the kind, those that every kind has first.
 	Columns []Column
+	// Row: such events are rows that the viewer makes of others; no tracer sends them.
+	Row bool
 
 	is     func(*Event) bool
 	byName map[string]*Column
@@ -73,7 +75,9 @@ func newRows(name, doc string, is func(*Event) bool, own []Column) *Kind {
 			common[i].Outputs = InJSON
 		}
 	}
-	return kindOf(name, doc, is, common, own)
+	k := kindOf(name, doc, is, common, own)
+	k.Row = true
+	return k
 }
 
 func kindOf(name, doc string, is func(*Event) bool, common, own []Column) *Kind {

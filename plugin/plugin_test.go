@@ -309,6 +309,9 @@ func TestEveryKindOfEventCanBeTraced(t *testing.T) {
 	for _, k := range event.Kinds() {
 		traced := slices.ContainsFunc(tracings, func(tr tracing) bool { return tr.kind == k.Name || tr.summary == k.Name })
 		topped := slices.ContainsFunc(model.Topics(), func(t *model.Topic) bool { return t.Row == k })
+		if topped != k.Row {
+			t.Errorf("%s is a row %v, but one of a topic %v", k.Name, k.Row, topped)
+		}
 		if own := k.Name == "lost" || k.Name == "nodeStatus"; traced == (own || topped) {
 			t.Errorf("%s: traced %v, a row of top %v", k.Name, traced, topped)
 		}
