@@ -47,6 +47,8 @@ type bench struct {
 	client, server *bpftest.Cgroup
 	// held is locked while the sink shall not take anything.
 	held sync.Mutex
+	// acknowledged: the client's FIN may have been acknowledged before the server's data went.
+	acknowledged bool
 
 	mu     sync.Mutex
 	events map[uint64][]*event.Event

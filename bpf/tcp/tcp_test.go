@@ -55,9 +55,14 @@ func inState(b *bench, c *net.TCPConn, want event.TCPState) {
 	}
 }
 
+// minimumDelayedACK is how long Linux waits at least before it acknowledges what it has no other segment for (TCP_DELACK_MIN),
+// less a tick of the slowest timer.
+const minimumDelayedACK = 30 * time.Millisecond
+
 // sendToTheDead has the client close and the server send nevertheless, perhaps after an acknowledgement, which Linux puts off.
 func sendToTheDead(b *bench, p *pair, acknowledge bool) {
 	b.Helper()
+	closed := time.Now()
 	p.client.Close()
 	fails(b, p.server, io.EOF)
 	if acknowledge {
@@ -65,6 +70,7 @@ func sendToTheDead(b *bench, p *pair, acknowledge bool) {
 	}
 	_, err := p.server.Write(make([]byte, 5))
 	b.check(err)
+	b.acknowledged = acknowledge || time.Since(closed) > minimumDelayedACK
 	inState(b, p.server, event.TCPState_TCP_STATE_CLOSE)
 }
 
@@ -78,7 +84,9 @@ func TestEveryEndIsToldWithItsCause(t *testing.T) {
 		end func(*bench, *pair)
 		// What the two ends may say; states may depend on whose segment is quicker.
 		client, server []string
-		unread         [2]uint32
+		// What else the client may say where the machine was so slow that the FIN's acknowledgement went first.
+		late   string
+		unread [2]uint32
 	}{
 		"the client closes first": {
 			end: func(b *bench, p *pair) {
@@ -174,6 +182,7 @@ func TestEveryEndIsToldWithItsCause(t *testing.T) {
 		"the server sends to a client that is gone, with its acknowledgement of the FIN": {
 			end:    func(b *bench, p *pair) { sendToTheDead(b, p, false) },
 			client: []string{"reset in FIN_WAIT2, reset by local, closed by local, TCP_CAUSE_LATE_DATA"},
+			late:   "closed in FIN_WAIT2, closed by local",
 			server: []string{"reset in CLOSE_WAIT, reset by peer, closed by peer, EPIPE"},
 		},
 		"the server sends to a client that is gone, after its acknowledgement of the FIN": {
@@ -232,6 +241,9 @@ func TestEveryEndIsToldWithItsCause(t *testing.T) {
 				test.end(b, p)
 				c, s := b.last(b.client), b.last(b.server)
 				took := time.Since(began)
+				if test.late != "" && b.acknowledged {
+					test.client = append(test.client, test.late)
+				}
 				if crossed := test.client[len(test.client)-1]; strings.HasSuffix(crossed, "both") && brief(c) != crossed && brief(s) != crossed {
 					t.Errorf("%s and %s, want one at least %s", brief(c), brief(s), crossed)
 				}
@@ -339,7 +351,8 @@ func TestAnAttemptThatComesToNothingIsToldWithItsCause(t *testing.T) {
 				if got.SynRetransmits == nil || *got.SynRetransmits != syns || got.GetRetransmits() != uint64(syns) {
 					t.Errorf("%v, want %d SYNs sent again", got, syns)
 				}
-				if d := time.Duration(*got.DurationMicros) * time.Microsecond; d < test.least-10*time.Millisecond || d > took {
+				// The dialer's time begins before it has a socket, which may take a while in a virtual machine.
+				if d := time.Duration(*got.DurationMicros) * time.Microsecond; d < test.least/2 || d > took {
 					t.Errorf("it took %s, the dialer %s", d, took)
 				}
 				if hostPort(t, got.Dst) != to || got.Src.Port == 0 || got.Src.Pid != uint32(os.Getpid()) || got.Observed != event.Side_SIDE_SRC || got.SrttMicros != nil {

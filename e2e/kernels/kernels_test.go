@@ -201,23 +201,29 @@ func report(t *testing.T, k Kernel, s console.Step) *session.Report {
 	return nil
 }
 
-var ended = regexp.MustCompile(`^--- (PASS|FAIL|SKIP): (\S+)`)
+// Indented where it is a test of a test.
+var ended = regexp.MustCompile(`^( *)--- (PASS|FAIL|SKIP): (\S+)`)
 
 func tests(t *testing.T, folder string, s console.Step) suite {
 	t.Helper()
 	out := suite{name: s.Name}
+	var failed []string
 	for _, line := range s.Output {
-		if m := ended.FindStringSubmatch(line); m != nil {
-			switch m[1] {
-			case "PASS":
-				out.passed = append(out.passed, m[2])
-			case "SKIP":
-				out.skipped = append(out.skipped, m[2])
-			}
+		m := ended.FindStringSubmatch(line)
+		switch {
+		case m == nil:
+		case m[2] == "FAIL":
+			failed = append(failed, m[3])
+		case m[1] != "":
+		case m[2] == "PASS":
+			out.passed = append(out.passed, m[3])
+		case m[2] == "SKIP":
+			out.skipped = append(out.skipped, m[3])
 		}
 	}
 	if s.Name != folder || !s.Ended || s.Code != 0 || len(out.passed) == 0 {
-		t.Errorf("%s: ended %v, exit code %d, passed %v:\n%s", s.Name, s.Ended, s.Code, out.passed, strings.Join(s.Output, "\n"))
+		// What failed is said last, too: logs are read from their end.
+		t.Errorf("%s: ended %v, exit code %d, passed %v:\n%s\n%s: failed %v", s.Name, s.Ended, s.Code, out.passed, strings.Join(s.Output, "\n"), s.Name, failed)
 	}
 	return out
 }
