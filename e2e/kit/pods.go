@@ -15,6 +15,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -44,7 +45,25 @@ func (e *Env) Namespace(t testing.TB, labels map[string]string) string {
 			t.Errorf("delete namespace %s: %v", name, err)
 		}
 	})
+	e.awaitAccount(t, name)
 	return name
+}
+
+// awaitAccount waits for the service account that pods get: it is made by a
+// controller, some time after the namespace, and a pod that asks for it before
+// is refused.
+func (e *Env) awaitAccount(t testing.TB, namespace string) {
+	t.Helper()
+	err := wait.PollUntilContextTimeout(t.Context(), poll, patience, true, func(ctx context.Context) (bool, error) {
+		_, err := e.Client.CoreV1().ServiceAccounts(namespace).Get(ctx, "default", metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return false, nil
+		}
+		return err == nil, err
+	})
+	if err != nil {
+		t.Fatalf("the service account %s/default: %v", namespace, err)
+	}
 }
 
 // Pod is a running pod of the test workload.
