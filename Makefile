@@ -81,19 +81,19 @@ test-unit: ## Run the tests that need neither root nor a cluster, with the race 
 
 .PHONY: test-bpf
 test-bpf: ## Run the tests of the BPF programs (root)
-	@hack/test.sh -race -count=1 -p 1 ./bpf/...
+	@hack/test.sh --again -race -count=1 -p 1 ./bpf/...
 
 .PHONY: test-e2e
 test-e2e: build images ## Run the end-to-end tests on a two-node cluster, started where none is up (root)
-	@hack/with-cluster.sh hack/test.sh -count=1 -timeout 30m ./e2e $(if $(RUN),-run '$(RUN)')
+	@hack/with-cluster.sh hack/test.sh --again -count=1 -timeout 30m ./e2e $(if $(RUN),-run '$(RUN)')
 
 .PHONY: test-kernels
 test-kernels: ## Try every probe on other kernels, in virtual machines; UPDATE=1 writes docs/KERNELS.md
-	@ORB8_E2E_KERNELS=1 hack/test.sh -count=1 -timeout 60m ./e2e/kernels $(if $(UPDATE),-args -update)
+	@ORB8_E2E_KERNELS=1 hack/test.sh $(if $(UPDATE),,--again) -count=1 -timeout 60m ./e2e/kernels $(if $(UPDATE),-args -update)
 
 .PHONY: test-cluster
 test-cluster: ## Test the test bed itself: up and down leave nothing behind (root)
-	@ORB8_E2E_CLUSTER_TEST=1 hack/test.sh -count=1 -timeout 20m ./e2e/cluster/...
+	@ORB8_E2E_CLUSTER_TEST=1 hack/test.sh --again -count=1 -timeout 20m ./e2e/cluster/...
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (20s)

@@ -117,8 +117,9 @@ func TestResources(t *testing.T) {
 		// Pages of the program may be read as well.
 		within("reads", grown(events, reads), 1000, 5)
 		within("bytes read", grown(events, func(r *resourcesEvent) *uint64 { return r.IO.ReadBytes }), disk.BytesReceived, 10)
-		if n := grown(events, func(r *resourcesEvent) *uint64 { return r.IO.WriteRequests }); n < 1000 {
-			t.Errorf("%d writes, want 1000 at least", n)
+		// A direct write that finds its page in use goes by the page cache, and the kernel may charge that to another.
+		if n := grown(events, func(r *resourcesEvent) *uint64 { return r.IO.WriteRequests }); n < 990 {
+			t.Errorf("%d writes, want 1000 or nearly", n)
 		}
 		if n := grown(events, func(r *resourcesEvent) *uint64 { return r.IO.ReadMicros }); n == 0 || n > disk.WaitedNs/1000*11/10 {
 			t.Errorf("reads took %d µs, the program waited %d µs for them", n, disk.WaitedNs/1000)

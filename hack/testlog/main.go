@@ -1,14 +1,19 @@
 // Command testlog turns what `go test -json` writes into what a person wants to read: each package's closing line as it comes,
 // the whole output of what failed, slow tests as they end, what a test prints as a note, and, last, every test that was skipped with its reason. It exits
 // with 1 if anything failed or nothing ran.
+//
+// With -failed FILE it writes there what may be run again: a line for each package, "PACKAGE ^(TestA|TestB)$", where a few tests
+// failed and nothing else did.
 package main
 
 import (
 	"bufio"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -16,7 +21,13 @@ import (
 )
 
 func main() {
-	if err := convert(os.Stdin, os.Stdout); err != nil {
+	failed := flag.String("failed", "", "file for the tests that may be run again")
+	flag.Parse()
+	again, err := convert(os.Stdin, os.Stdout)
+	if *failed != "" {
+		err = errors.Join(err, os.WriteFile(*failed, []byte(again), 0o600))
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "testlog:", err)
 		os.Exit(1)
 	}
@@ -46,10 +57,17 @@ type log struct {
 	skipped []string
 	failed  int
 	ran     int
+	// again are the top-level tests that failed, by package; broken: something failed that is no test, as what a crash cuts short.
+	again  map[string][]string
+	broken bool
 }
 
-func convert(r io.Reader, w io.Writer) error {
-	l := &log{w: w, outputs: map[testName][]string{}}
+// maxAgain is how many tests may fail for no reason of their own: more are no accident.
+const maxAgain = 3
+
+// convert returns what may be run again, a line for each package.
+func convert(r io.Reader, w io.Writer) (again string, err error) {
+	l := &log{w: w, outputs: map[testName][]string{}, again: map[string][]string{}}
 	lines := bufio.NewReader(r)
 	for {
 		line, err := lines.ReadBytes('\n')
@@ -65,7 +83,7 @@ func convert(r io.Reader, w io.Writer) error {
 			break
 		}
 		if err != nil {
-			return err
+			return "", err
 		}
 	}
 	if len(l.skipped) > 0 {
@@ -77,11 +95,24 @@ func convert(r io.Reader, w io.Writer) error {
 	switch {
 	case l.failed > 0:
 		fmt.Fprintln(w, "FAIL")
-		return fmt.Errorf("%d failed", l.failed)
+		return l.rerun(), fmt.Errorf("%d failed", l.failed)
 	case l.ran == 0:
-		return errors.New("no test ran")
+		return "", errors.New("no test ran")
 	}
-	return nil
+	return "", nil
+}
+
+func (l *log) rerun() string {
+	var b strings.Builder
+	n := 0
+	for _, pkg := range slices.Sorted(maps.Keys(l.again)) {
+		n += len(l.again[pkg])
+		fmt.Fprintf(&b, "%s ^(%s)$\n", pkg, strings.Join(l.again[pkg], "|"))
+	}
+	if l.broken || n > maxAgain {
+		return ""
+	}
+	return b.String()
 }
 
 func (l *log) add(e event) {
@@ -101,6 +132,7 @@ func (l *log) add(e event) {
 		io.WriteString(l.w, e.Output)
 	case "build-fail":
 		l.failed++
+		l.broken = true
 	case "pass":
 		if e.Test == "" {
 			return
@@ -120,6 +152,9 @@ func (l *log) add(e event) {
 		l.failed++
 		if e.Test != "" {
 			l.print(name)
+			if !strings.Contains(e.Test, "/") {
+				l.again[e.Package] = append(l.again[e.Package], e.Test)
+			}
 			return
 		}
 		// What a crash cut short has no end of its own.
@@ -130,6 +165,7 @@ func (l *log) add(e event) {
 			}
 		}
 		slices.SortFunc(cut, func(a, b testName) int { return strings.Compare(a.test, b.test) })
+		l.broken = l.broken || len(l.again[e.Package]) == 0 || len(cut) > 0
 		for _, n := range cut {
 			l.print(n)
 		}

@@ -10,6 +10,7 @@ func TestConvert(t *testing.T) {
 		name, in string
 		want     []string
 		never    string
+		again    string
 		fails    bool
 	}{
 		{
@@ -34,6 +35,27 @@ func TestConvert(t *testing.T) {
 {"Action":"output","Package":"p","Output":"FAIL\tp\t0.1s\n"}
 {"Action":"fail","Package":"p"}`,
 			want:  []string{"got 1, want 2", "FAIL\tp"},
+			again: "p ^(TestA)$\n",
+			fails: true,
+		},
+		{
+			name: "a failed subtest is run again by its whole test, and what passed is not",
+			in: `{"Action":"fail","Package":"p","Test":"TestA/x"}
+{"Action":"fail","Package":"p","Test":"TestA"}
+{"Action":"pass","Package":"p","Test":"TestB"}
+{"Action":"fail","Package":"p"}
+{"Action":"fail","Package":"q","Test":"TestC"}
+{"Action":"fail","Package":"q"}`,
+			again: "p ^(TestA)$\nq ^(TestC)$\n",
+			fails: true,
+		},
+		{
+			name: "many failures are no accident",
+			in: `{"Action":"fail","Package":"p","Test":"TestA"}
+{"Action":"fail","Package":"p","Test":"TestB"}
+{"Action":"fail","Package":"p","Test":"TestC"}
+{"Action":"fail","Package":"p","Test":"TestD"}
+{"Action":"fail","Package":"p"}`,
 			fails: true,
 		},
 		{
@@ -63,7 +85,10 @@ func TestConvert(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var out strings.Builder
-			err := convert(strings.NewReader(test.in), &out)
+			again, err := convert(strings.NewReader(test.in), &out)
+			if again != test.again {
+				t.Errorf("to be run again %q, want %q", again, test.again)
+			}
 			if (err != nil) != test.fails {
 				t.Errorf("error %v, want one: %v", err, test.fails)
 			}
