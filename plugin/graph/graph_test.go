@@ -186,6 +186,7 @@ func TestTheSameGraphGivesTheSamePicture(t *testing.T) {
 func FuzzPictures(f *testing.F) {
 	f.Add("web", "a\x1b[2J\"]]>-->", "12\n\u202e", uint8(3))
 	f.Add("\xff", "", "<script>", uint8(200))
+	f.Add("0", "0", "\u1bee", uint8('"'))
 	f.Fuzz(func(t *testing.T, a, b, label string, bits uint8) {
 		g := &Graph{Nodes: []Node{{ID: "a", Label: a}, {ID: "b", Label: b, Outside: true}, {ID: "c", Label: label}}}
 		for i, e := range [][2]string{{"a", "b"}, {"b", "c"}, {"c", "a"}, {"a", "c"}, {"b", "b"}} {

@@ -2,6 +2,8 @@ package graph
 
 import (
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/charmbracelet/x/ansi"
 
@@ -30,8 +32,15 @@ type Piece struct {
 // width is how many terminal cells a text takes.
 func width(s string) int { return ansi.StringWidth(s) }
 
-// shown is a label made safe for a terminal and cut to size.
-func shown(s string) string { return ansi.Truncate(safe.Text(s), maxLabel, "…") }
+// shown is a label made safe for a terminal and cut to size. One that begins with a combining mark gets what Unicode has such stand on, else it
+// would join what is drawn before it.
+func shown(s string) string {
+	s = safe.Text(s)
+	if r, _ := utf8.DecodeRuneInString(s); unicode.Is(unicode.M, r) {
+		s = "◌" + s
+	}
+	return ansi.Truncate(s, maxLabel, "…")
+}
 
 // edgeLabel says of an edge that fails that it does, not by its colour alone.
 func (l *layout) edgeLabel(edge int) string {
