@@ -812,6 +812,80 @@ func (SyscallPhase) EnumDescriptor() ([]byte, []int) {
 	return file_event_proto_rawDescGZIP(), []int{12}
 }
 
+type GpuWhat int32
+
+const (
+	GpuWhat_GPU_WHAT_UNKNOWN GpuWhat = 0
+	// A device, as it is now.
+	GpuWhat_GPU_WHAT_DEVICE GpuWhat = 1
+	// A process on a device, as it is now.
+	GpuWhat_GPU_WHAT_PROCESS GpuWhat = 2
+	// A process came to a device, or left it.
+	GpuWhat_GPU_WHAT_STARTED GpuWhat = 3
+	GpuWhat_GPU_WHAT_ENDED   GpuWhat = 4
+	// The driver has reported an error.
+	GpuWhat_GPU_WHAT_XID GpuWhat = 5
+	// What slows the device down is no longer what it was.
+	GpuWhat_GPU_WHAT_THROTTLE GpuWhat = 6
+	// The device does not answer any more.
+	GpuWhat_GPU_WHAT_LOST GpuWhat = 7
+	// The node's devices cannot be read at present, or it has none.
+	GpuWhat_GPU_WHAT_UNAVAILABLE GpuWhat = 8
+)
+
+// Enum value maps for GpuWhat.
+var (
+	GpuWhat_name = map[int32]string{
+		0: "GPU_WHAT_UNKNOWN",
+		1: "GPU_WHAT_DEVICE",
+		2: "GPU_WHAT_PROCESS",
+		3: "GPU_WHAT_STARTED",
+		4: "GPU_WHAT_ENDED",
+		5: "GPU_WHAT_XID",
+		6: "GPU_WHAT_THROTTLE",
+		7: "GPU_WHAT_LOST",
+		8: "GPU_WHAT_UNAVAILABLE",
+	}
+	GpuWhat_value = map[string]int32{
+		"GPU_WHAT_UNKNOWN":     0,
+		"GPU_WHAT_DEVICE":      1,
+		"GPU_WHAT_PROCESS":     2,
+		"GPU_WHAT_STARTED":     3,
+		"GPU_WHAT_ENDED":       4,
+		"GPU_WHAT_XID":         5,
+		"GPU_WHAT_THROTTLE":    6,
+		"GPU_WHAT_LOST":        7,
+		"GPU_WHAT_UNAVAILABLE": 8,
+	}
+)
+
+func (x GpuWhat) Enum() *GpuWhat {
+	p := new(GpuWhat)
+	*p = x
+	return p
+}
+
+func (x GpuWhat) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (GpuWhat) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_proto_enumTypes[13].Descriptor()
+}
+
+func (GpuWhat) Type() protoreflect.EnumType {
+	return &file_event_proto_enumTypes[13]
+}
+
+func (x GpuWhat) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use GpuWhat.Descriptor instead.
+func (GpuWhat) EnumDescriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{13}
+}
+
 // Event is one observation, named with the pod it was made in.
 type Event struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -840,6 +914,7 @@ type Event struct {
 	//	*Event_NetworkTop
 	//	*Event_DnsTop
 	//	*Event_SyscallTop
+	//	*Event_Gpu
 	Kind          isEvent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1048,6 +1123,15 @@ func (x *Event) GetSyscallTop() *SyscallTop {
 	return nil
 }
 
+func (x *Event) GetGpu() *Gpu {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_Gpu); ok {
+			return x.Gpu
+		}
+	}
+	return nil
+}
+
 type isEvent_Kind interface {
 	isEvent_Kind()
 }
@@ -1104,6 +1188,10 @@ type Event_SyscallTop struct {
 	SyscallTop *SyscallTop `protobuf:"bytes,28,opt,name=syscall_top,json=syscallTop,proto3,oneof"`
 }
 
+type Event_Gpu struct {
+	Gpu *Gpu `protobuf:"bytes,29,opt,name=gpu,proto3,oneof"`
+}
+
 func (*Event_Flow) isEvent_Kind() {}
 
 func (*Event_Lost) isEvent_Kind() {}
@@ -1129,6 +1217,8 @@ func (*Event_NetworkTop) isEvent_Kind() {}
 func (*Event_DnsTop) isEvent_Kind() {}
 
 func (*Event_SyscallTop) isEvent_Kind() {}
+
+func (*Event_Gpu) isEvent_Kind() {}
 
 // Flow is one conversation between two endpoints. A tracer sends a half: the end named by observed, with that end's
 // counters. The viewer joins the halves it gets into one Flow with both.
@@ -3743,11 +3833,681 @@ func (x *ResourcesIO) GetWriteP99Nanos() uint64 {
 	return 0
 }
 
+// Gpu is what a GPU, or a MIG instance of one, does; what one process holds and does of it; or what has happened to it. All
+// numbers are NVML's. Absent is not known there; unavailable says why.
+type Gpu struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	What  GpuWhat                `protobuf:"varint,1,opt,name=what,proto3,enum=orb8.event.v1.GpuWhat" json:"what,omitempty"`
+	// Absent where no device could be read.
+	Gpu      *GpuDevice   `protobuf:"bytes,2,opt,name=gpu,proto3" json:"gpu,omitempty"`
+	Memory   *GpuMemory   `protobuf:"bytes,3,opt,name=memory,proto3" json:"memory,omitempty"`
+	Activity *GpuActivity `protobuf:"bytes,4,opt,name=activity,proto3" json:"activity,omitempty"`
+	Health   *GpuHealth   `protobuf:"bytes,5,opt,name=health,proto3" json:"health,omitempty"`
+	Proc     *GpuProcess  `protobuf:"bytes,6,opt,name=proc,proto3" json:"proc,omitempty"`
+	// For people: what a status, a throttle or an XID means.
+	Message string `protobuf:"bytes,7,opt,name=message,proto3" json:"message,omitempty"`
+	// The driver's number of an error (XID).
+	Xid *uint32 `protobuf:"varint,8,opt,name=xid,proto3,oneof" json:"xid,omitempty"`
+	// What amounts of "a second" and "percent" are of, µs.
+	PeriodMicros *uint64 `protobuf:"varint,9,opt,name=period_micros,json=periodMicros,proto3,oneof" json:"period_micros,omitempty"`
+	// What could not be read and why: "power: not supported; sm: driver older than this".
+	Unavailable string `protobuf:"bytes,10,opt,name=unavailable,proto3" json:"unavailable,omitempty"`
+	// Processes on it, those that are of the traced containers, and those with which no more could be done than count them.
+	Processes    *uint32 `protobuf:"varint,11,opt,name=processes,proto3,oneof" json:"processes,omitempty"`
+	OwnProcesses *uint32 `protobuf:"varint,12,opt,name=own_processes,json=ownProcesses,proto3,oneof" json:"own_processes,omitempty"`
+	// Traced containers with a process on it, "namespace/pod/container" each, sorted, with commas between.
+	UsedBy        string `protobuf:"bytes,13,opt,name=used_by,json=usedBy,proto3" json:"used_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Gpu) Reset() {
+	*x = Gpu{}
+	mi := &file_event_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Gpu) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Gpu) ProtoMessage() {}
+
+func (x *Gpu) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Gpu.ProtoReflect.Descriptor instead.
+func (*Gpu) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Gpu) GetWhat() GpuWhat {
+	if x != nil {
+		return x.What
+	}
+	return GpuWhat_GPU_WHAT_UNKNOWN
+}
+
+func (x *Gpu) GetGpu() *GpuDevice {
+	if x != nil {
+		return x.Gpu
+	}
+	return nil
+}
+
+func (x *Gpu) GetMemory() *GpuMemory {
+	if x != nil {
+		return x.Memory
+	}
+	return nil
+}
+
+func (x *Gpu) GetActivity() *GpuActivity {
+	if x != nil {
+		return x.Activity
+	}
+	return nil
+}
+
+func (x *Gpu) GetHealth() *GpuHealth {
+	if x != nil {
+		return x.Health
+	}
+	return nil
+}
+
+func (x *Gpu) GetProc() *GpuProcess {
+	if x != nil {
+		return x.Proc
+	}
+	return nil
+}
+
+func (x *Gpu) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *Gpu) GetXid() uint32 {
+	if x != nil && x.Xid != nil {
+		return *x.Xid
+	}
+	return 0
+}
+
+func (x *Gpu) GetPeriodMicros() uint64 {
+	if x != nil && x.PeriodMicros != nil {
+		return *x.PeriodMicros
+	}
+	return 0
+}
+
+func (x *Gpu) GetUnavailable() string {
+	if x != nil {
+		return x.Unavailable
+	}
+	return ""
+}
+
+func (x *Gpu) GetProcesses() uint32 {
+	if x != nil && x.Processes != nil {
+		return *x.Processes
+	}
+	return 0
+}
+
+func (x *Gpu) GetOwnProcesses() uint32 {
+	if x != nil && x.OwnProcesses != nil {
+		return *x.OwnProcesses
+	}
+	return 0
+}
+
+func (x *Gpu) GetUsedBy() string {
+	if x != nil {
+		return x.UsedBy
+	}
+	return ""
+}
+
+type GpuDevice struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// UUID of the GPU or MIG device (nvmlDeviceGetUUID).
+	Uuid string `protobuf:"bytes,1,opt,name=uuid,proto3" json:"uuid,omitempty"`
+	// As nvidia-smi counts them; of a MIG device, the number in its GPU.
+	Index *uint32 `protobuf:"varint,2,opt,name=index,proto3,oneof" json:"index,omitempty"`
+	Name  string  `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// "00000000:17:00.0"
+	PciAddress string `protobuf:"bytes,4,opt,name=pci_address,json=pciAddress,proto3" json:"pci_address,omitempty"`
+	Driver     string `protobuf:"bytes,5,opt,name=driver,proto3" json:"driver,omitempty"`
+	// MIG: the GPU that it is a part of.
+	Parent          string  `protobuf:"bytes,6,opt,name=parent,proto3" json:"parent,omitempty"`
+	ParentIndex     *uint32 `protobuf:"varint,7,opt,name=parent_index,json=parentIndex,proto3,oneof" json:"parent_index,omitempty"`
+	GpuInstance     *uint32 `protobuf:"varint,8,opt,name=gpu_instance,json=gpuInstance,proto3,oneof" json:"gpu_instance,omitempty"`
+	ComputeInstance *uint32 `protobuf:"varint,9,opt,name=compute_instance,json=computeInstance,proto3,oneof" json:"compute_instance,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *GpuDevice) Reset() {
+	*x = GpuDevice{}
+	mi := &file_event_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GpuDevice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GpuDevice) ProtoMessage() {}
+
+func (x *GpuDevice) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GpuDevice.ProtoReflect.Descriptor instead.
+func (*GpuDevice) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *GpuDevice) GetUuid() string {
+	if x != nil {
+		return x.Uuid
+	}
+	return ""
+}
+
+func (x *GpuDevice) GetIndex() uint32 {
+	if x != nil && x.Index != nil {
+		return *x.Index
+	}
+	return 0
+}
+
+func (x *GpuDevice) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GpuDevice) GetPciAddress() string {
+	if x != nil {
+		return x.PciAddress
+	}
+	return ""
+}
+
+func (x *GpuDevice) GetDriver() string {
+	if x != nil {
+		return x.Driver
+	}
+	return ""
+}
+
+func (x *GpuDevice) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *GpuDevice) GetParentIndex() uint32 {
+	if x != nil && x.ParentIndex != nil {
+		return *x.ParentIndex
+	}
+	return 0
+}
+
+func (x *GpuDevice) GetGpuInstance() uint32 {
+	if x != nil && x.GpuInstance != nil {
+		return *x.GpuInstance
+	}
+	return 0
+}
+
+func (x *GpuDevice) GetComputeInstance() uint32 {
+	if x != nil && x.ComputeInstance != nil {
+		return *x.ComputeInstance
+	}
+	return 0
+}
+
+type GpuMemory struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	TotalBytes *uint64                `protobuf:"varint,1,opt,name=total_bytes,json=totalBytes,proto3,oneof" json:"total_bytes,omitempty"`
+	UsedBytes  *uint64                `protobuf:"varint,2,opt,name=used_bytes,json=usedBytes,proto3,oneof" json:"used_bytes,omitempty"`
+	// By driver and firmware (nvmlDeviceGetMemoryInfo_v2).
+	ReservedBytes *uint64 `protobuf:"varint,3,opt,name=reserved_bytes,json=reservedBytes,proto3,oneof" json:"reserved_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GpuMemory) Reset() {
+	*x = GpuMemory{}
+	mi := &file_event_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GpuMemory) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GpuMemory) ProtoMessage() {}
+
+func (x *GpuMemory) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GpuMemory.ProtoReflect.Descriptor instead.
+func (*GpuMemory) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *GpuMemory) GetTotalBytes() uint64 {
+	if x != nil && x.TotalBytes != nil {
+		return *x.TotalBytes
+	}
+	return 0
+}
+
+func (x *GpuMemory) GetUsedBytes() uint64 {
+	if x != nil && x.UsedBytes != nil {
+		return *x.UsedBytes
+	}
+	return 0
+}
+
+func (x *GpuMemory) GetReservedBytes() uint64 {
+	if x != nil && x.ReservedBytes != nil {
+		return *x.ReservedBytes
+	}
+	return 0
+}
+
+// GpuActivity is of the last period.
+type GpuActivity struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// nvmlDeviceGetUtilizationRates: of the driver's own last sample period, how much of the time any kernel ran, and memory was read or written.
+	GpuPercent    *uint32 `protobuf:"varint,1,opt,name=gpu_percent,json=gpuPercent,proto3,oneof" json:"gpu_percent,omitempty"`
+	MemoryPercent *uint32 `protobuf:"varint,2,opt,name=memory_percent,json=memoryPercent,proto3,oneof" json:"memory_percent,omitempty"`
+	// GPM.
+	SmPercent        *float64 `protobuf:"fixed64,3,opt,name=sm_percent,json=smPercent,proto3,oneof" json:"sm_percent,omitempty"`
+	OccupancyPercent *float64 `protobuf:"fixed64,4,opt,name=occupancy_percent,json=occupancyPercent,proto3,oneof" json:"occupancy_percent,omitempty"`
+	TensorPercent    *float64 `protobuf:"fixed64,5,opt,name=tensor_percent,json=tensorPercent,proto3,oneof" json:"tensor_percent,omitempty"`
+	DramPercent      *float64 `protobuf:"fixed64,6,opt,name=dram_percent,json=dramPercent,proto3,oneof" json:"dram_percent,omitempty"`
+	Fp64Percent      *float64 `protobuf:"fixed64,7,opt,name=fp64_percent,json=fp64Percent,proto3,oneof" json:"fp64_percent,omitempty"`
+	Fp32Percent      *float64 `protobuf:"fixed64,8,opt,name=fp32_percent,json=fp32Percent,proto3,oneof" json:"fp32_percent,omitempty"`
+	Fp16Percent      *float64 `protobuf:"fixed64,9,opt,name=fp16_percent,json=fp16Percent,proto3,oneof" json:"fp16_percent,omitempty"`
+	// Bytes a second, by GPM or by the difference of counters.
+	PcieSentPerSecond       *uint64 `protobuf:"varint,10,opt,name=pcie_sent_per_second,json=pcieSentPerSecond,proto3,oneof" json:"pcie_sent_per_second,omitempty"`
+	PcieReceivedPerSecond   *uint64 `protobuf:"varint,11,opt,name=pcie_received_per_second,json=pcieReceivedPerSecond,proto3,oneof" json:"pcie_received_per_second,omitempty"`
+	NvlinkSentPerSecond     *uint64 `protobuf:"varint,12,opt,name=nvlink_sent_per_second,json=nvlinkSentPerSecond,proto3,oneof" json:"nvlink_sent_per_second,omitempty"`
+	NvlinkReceivedPerSecond *uint64 `protobuf:"varint,13,opt,name=nvlink_received_per_second,json=nvlinkReceivedPerSecond,proto3,oneof" json:"nvlink_received_per_second,omitempty"`
+	unknownFields           protoimpl.UnknownFields
+	sizeCache               protoimpl.SizeCache
+}
+
+func (x *GpuActivity) Reset() {
+	*x = GpuActivity{}
+	mi := &file_event_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GpuActivity) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GpuActivity) ProtoMessage() {}
+
+func (x *GpuActivity) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GpuActivity.ProtoReflect.Descriptor instead.
+func (*GpuActivity) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *GpuActivity) GetGpuPercent() uint32 {
+	if x != nil && x.GpuPercent != nil {
+		return *x.GpuPercent
+	}
+	return 0
+}
+
+func (x *GpuActivity) GetMemoryPercent() uint32 {
+	if x != nil && x.MemoryPercent != nil {
+		return *x.MemoryPercent
+	}
+	return 0
+}
+
+func (x *GpuActivity) GetSmPercent() float64 {
+	if x != nil && x.SmPercent != nil {
+		return *x.SmPercent
+	}
+	return 0
+}
+
+func (x *GpuActivity) GetOccupancyPercent() float64 {
+	if x != nil && x.OccupancyPercent != nil {
+		return *x.OccupancyPercent
+	}
+	return 0
+}
+
+func (x *GpuActivity) GetTensorPercent() float64 {
+	if x != nil && x.TensorPercent != nil {
+		return *x.TensorPercent
+	}
+	return 0
+}
+
+func (x *GpuActivity) GetDramPercent() float64 {
+	if x != nil && x.DramPercent != nil {
+		return *x.DramPercent
+	}
+	return 0
+}
+
+func (x *GpuActivity) GetFp64Percent() float64 {
+	if x != nil && x.Fp64Percent != nil {
+		return *x.Fp64Percent
+	}
+	return 0
+}
+
+func (x *GpuActivity) GetFp32Percent() float64 {
+	if x != nil && x.Fp32Percent != nil {
+		return *x.Fp32Percent
+	}
+	return 0
+}
+
+func (x *GpuActivity) GetFp16Percent() float64 {
+	if x != nil && x.Fp16Percent != nil {
+		return *x.Fp16Percent
+	}
+	return 0
+}
+
+func (x *GpuActivity) GetPcieSentPerSecond() uint64 {
+	if x != nil && x.PcieSentPerSecond != nil {
+		return *x.PcieSentPerSecond
+	}
+	return 0
+}
+
+func (x *GpuActivity) GetPcieReceivedPerSecond() uint64 {
+	if x != nil && x.PcieReceivedPerSecond != nil {
+		return *x.PcieReceivedPerSecond
+	}
+	return 0
+}
+
+func (x *GpuActivity) GetNvlinkSentPerSecond() uint64 {
+	if x != nil && x.NvlinkSentPerSecond != nil {
+		return *x.NvlinkSentPerSecond
+	}
+	return 0
+}
+
+func (x *GpuActivity) GetNvlinkReceivedPerSecond() uint64 {
+	if x != nil && x.NvlinkReceivedPerSecond != nil {
+		return *x.NvlinkReceivedPerSecond
+	}
+	return 0
+}
+
+type GpuHealth struct {
+	state                protoimpl.MessageState `protogen:"open.v1"`
+	PowerMilliwatts      *uint32                `protobuf:"varint,1,opt,name=power_milliwatts,json=powerMilliwatts,proto3,oneof" json:"power_milliwatts,omitempty"`
+	PowerLimitMilliwatts *uint32                `protobuf:"varint,2,opt,name=power_limit_milliwatts,json=powerLimitMilliwatts,proto3,oneof" json:"power_limit_milliwatts,omitempty"`
+	TemperatureCelsius   *uint32                `protobuf:"varint,3,opt,name=temperature_celsius,json=temperatureCelsius,proto3,oneof" json:"temperature_celsius,omitempty"`
+	SmMhz                *uint32                `protobuf:"varint,4,opt,name=sm_mhz,json=smMhz,proto3,oneof" json:"sm_mhz,omitempty"`
+	MemoryMhz            *uint32                `protobuf:"varint,5,opt,name=memory_mhz,json=memoryMhz,proto3,oneof" json:"memory_mhz,omitempty"`
+	// Words, with commas between; "none".
+	Throttle string `protobuf:"bytes,6,opt,name=throttle,proto3" json:"throttle,omitempty"`
+	// ECC errors since the driver was loaded (volatile counters).
+	EccCorrected   *uint64 `protobuf:"varint,7,opt,name=ecc_corrected,json=eccCorrected,proto3,oneof" json:"ecc_corrected,omitempty"`
+	EccUncorrected *uint64 `protobuf:"varint,8,opt,name=ecc_uncorrected,json=eccUncorrected,proto3,oneof" json:"ecc_uncorrected,omitempty"`
+	RetiredPages   *uint32 `protobuf:"varint,9,opt,name=retired_pages,json=retiredPages,proto3,oneof" json:"retired_pages,omitempty"`
+	RemappedRows   *uint32 `protobuf:"varint,10,opt,name=remapped_rows,json=remappedRows,proto3,oneof" json:"remapped_rows,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *GpuHealth) Reset() {
+	*x = GpuHealth{}
+	mi := &file_event_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GpuHealth) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GpuHealth) ProtoMessage() {}
+
+func (x *GpuHealth) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GpuHealth.ProtoReflect.Descriptor instead.
+func (*GpuHealth) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *GpuHealth) GetPowerMilliwatts() uint32 {
+	if x != nil && x.PowerMilliwatts != nil {
+		return *x.PowerMilliwatts
+	}
+	return 0
+}
+
+func (x *GpuHealth) GetPowerLimitMilliwatts() uint32 {
+	if x != nil && x.PowerLimitMilliwatts != nil {
+		return *x.PowerLimitMilliwatts
+	}
+	return 0
+}
+
+func (x *GpuHealth) GetTemperatureCelsius() uint32 {
+	if x != nil && x.TemperatureCelsius != nil {
+		return *x.TemperatureCelsius
+	}
+	return 0
+}
+
+func (x *GpuHealth) GetSmMhz() uint32 {
+	if x != nil && x.SmMhz != nil {
+		return *x.SmMhz
+	}
+	return 0
+}
+
+func (x *GpuHealth) GetMemoryMhz() uint32 {
+	if x != nil && x.MemoryMhz != nil {
+		return *x.MemoryMhz
+	}
+	return 0
+}
+
+func (x *GpuHealth) GetThrottle() string {
+	if x != nil {
+		return x.Throttle
+	}
+	return ""
+}
+
+func (x *GpuHealth) GetEccCorrected() uint64 {
+	if x != nil && x.EccCorrected != nil {
+		return *x.EccCorrected
+	}
+	return 0
+}
+
+func (x *GpuHealth) GetEccUncorrected() uint64 {
+	if x != nil && x.EccUncorrected != nil {
+		return *x.EccUncorrected
+	}
+	return 0
+}
+
+func (x *GpuHealth) GetRetiredPages() uint32 {
+	if x != nil && x.RetiredPages != nil {
+		return *x.RetiredPages
+	}
+	return 0
+}
+
+func (x *GpuHealth) GetRemappedRows() uint32 {
+	if x != nil && x.RemappedRows != nil {
+		return *x.RemappedRows
+	}
+	return 0
+}
+
+type GpuProcess struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Pid   uint32                 `protobuf:"varint,1,opt,name=pid,proto3" json:"pid,omitempty"`
+	Comm  []byte                 `protobuf:"bytes,2,opt,name=comm,proto3" json:"comm,omitempty"`
+	// "compute", "graphics", "mps", or several with + between.
+	Type        string  `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
+	MemoryBytes *uint64 `protobuf:"varint,4,opt,name=memory_bytes,json=memoryBytes,proto3,oneof" json:"memory_bytes,omitempty"`
+	// nvmlDeviceGetProcessUtilization, mean of the driver's samples in the period.
+	SmPercent     *uint32 `protobuf:"varint,5,opt,name=sm_percent,json=smPercent,proto3,oneof" json:"sm_percent,omitempty"`
+	MemoryPercent *uint32 `protobuf:"varint,6,opt,name=memory_percent,json=memoryPercent,proto3,oneof" json:"memory_percent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GpuProcess) Reset() {
+	*x = GpuProcess{}
+	mi := &file_event_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GpuProcess) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GpuProcess) ProtoMessage() {}
+
+func (x *GpuProcess) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GpuProcess.ProtoReflect.Descriptor instead.
+func (*GpuProcess) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *GpuProcess) GetPid() uint32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *GpuProcess) GetComm() []byte {
+	if x != nil {
+		return x.Comm
+	}
+	return nil
+}
+
+func (x *GpuProcess) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *GpuProcess) GetMemoryBytes() uint64 {
+	if x != nil && x.MemoryBytes != nil {
+		return *x.MemoryBytes
+	}
+	return 0
+}
+
+func (x *GpuProcess) GetSmPercent() uint32 {
+	if x != nil && x.SmPercent != nil {
+		return *x.SmPercent
+	}
+	return 0
+}
+
+func (x *GpuProcess) GetMemoryPercent() uint32 {
+	if x != nil && x.MemoryPercent != nil {
+		return *x.MemoryPercent
+	}
+	return 0
+}
+
 var File_event_proto protoreflect.FileDescriptor
 
 const file_event_proto_rawDesc = "" +
 	"\n" +
-	"\vevent.proto\x12\rorb8.event.v1\"\xda\x06\n" +
+	"\vevent.proto\x12\rorb8.event.v1\"\x82\a\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x06R\x04time\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x1c\n" +
@@ -3771,7 +4531,8 @@ const file_event_proto_rawDesc = "" +
 	"networkTop\x120\n" +
 	"\adns_top\x18\x1b \x01(\v2\x15.orb8.event.v1.DnsTopH\x00R\x06dnsTop\x12<\n" +
 	"\vsyscall_top\x18\x1c \x01(\v2\x19.orb8.event.v1.SyscallTopH\x00R\n" +
-	"syscallTopB\x06\n" +
+	"syscallTop\x12&\n" +
+	"\x03gpu\x18\x1d \x01(\v2\x12.orb8.event.v1.GpuH\x00R\x03gpuB\x06\n" +
 	"\x04kind\"\xd4\x05\n" +
 	"\x04Flow\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x123\n" +
@@ -4145,7 +4906,116 @@ const file_event_proto_rawDesc = "" +
 	"\r_write_microsB\x16\n" +
 	"\x14_write_device_microsB\x12\n" +
 	"\x10_write_p50_nanosB\x12\n" +
-	"\x10_write_p99_nanos*\xa8\x02\n" +
+	"\x10_write_p99_nanos\"\xc5\x04\n" +
+	"\x03Gpu\x12*\n" +
+	"\x04what\x18\x01 \x01(\x0e2\x16.orb8.event.v1.GpuWhatR\x04what\x12*\n" +
+	"\x03gpu\x18\x02 \x01(\v2\x18.orb8.event.v1.GpuDeviceR\x03gpu\x120\n" +
+	"\x06memory\x18\x03 \x01(\v2\x18.orb8.event.v1.GpuMemoryR\x06memory\x126\n" +
+	"\bactivity\x18\x04 \x01(\v2\x1a.orb8.event.v1.GpuActivityR\bactivity\x120\n" +
+	"\x06health\x18\x05 \x01(\v2\x18.orb8.event.v1.GpuHealthR\x06health\x12-\n" +
+	"\x04proc\x18\x06 \x01(\v2\x19.orb8.event.v1.GpuProcessR\x04proc\x12\x18\n" +
+	"\amessage\x18\a \x01(\tR\amessage\x12\x15\n" +
+	"\x03xid\x18\b \x01(\rH\x00R\x03xid\x88\x01\x01\x12(\n" +
+	"\rperiod_micros\x18\t \x01(\x04H\x01R\fperiodMicros\x88\x01\x01\x12 \n" +
+	"\vunavailable\x18\n" +
+	" \x01(\tR\vunavailable\x12!\n" +
+	"\tprocesses\x18\v \x01(\rH\x02R\tprocesses\x88\x01\x01\x12(\n" +
+	"\rown_processes\x18\f \x01(\rH\x03R\fownProcesses\x88\x01\x01\x12\x17\n" +
+	"\aused_by\x18\r \x01(\tR\x06usedByB\x06\n" +
+	"\x04_xidB\x10\n" +
+	"\x0e_period_microsB\f\n" +
+	"\n" +
+	"_processesB\x10\n" +
+	"\x0e_own_processes\"\xe0\x02\n" +
+	"\tGpuDevice\x12\x12\n" +
+	"\x04uuid\x18\x01 \x01(\tR\x04uuid\x12\x19\n" +
+	"\x05index\x18\x02 \x01(\rH\x00R\x05index\x88\x01\x01\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x1f\n" +
+	"\vpci_address\x18\x04 \x01(\tR\n" +
+	"pciAddress\x12\x16\n" +
+	"\x06driver\x18\x05 \x01(\tR\x06driver\x12\x16\n" +
+	"\x06parent\x18\x06 \x01(\tR\x06parent\x12&\n" +
+	"\fparent_index\x18\a \x01(\rH\x01R\vparentIndex\x88\x01\x01\x12&\n" +
+	"\fgpu_instance\x18\b \x01(\rH\x02R\vgpuInstance\x88\x01\x01\x12.\n" +
+	"\x10compute_instance\x18\t \x01(\rH\x03R\x0fcomputeInstance\x88\x01\x01B\b\n" +
+	"\x06_indexB\x0f\n" +
+	"\r_parent_indexB\x0f\n" +
+	"\r_gpu_instanceB\x13\n" +
+	"\x11_compute_instance\"\xb3\x01\n" +
+	"\tGpuMemory\x12$\n" +
+	"\vtotal_bytes\x18\x01 \x01(\x04H\x00R\n" +
+	"totalBytes\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"used_bytes\x18\x02 \x01(\x04H\x01R\tusedBytes\x88\x01\x01\x12*\n" +
+	"\x0ereserved_bytes\x18\x03 \x01(\x04H\x02R\rreservedBytes\x88\x01\x01B\x0e\n" +
+	"\f_total_bytesB\r\n" +
+	"\v_used_bytesB\x11\n" +
+	"\x0f_reserved_bytes\"\x80\a\n" +
+	"\vGpuActivity\x12$\n" +
+	"\vgpu_percent\x18\x01 \x01(\rH\x00R\n" +
+	"gpuPercent\x88\x01\x01\x12*\n" +
+	"\x0ememory_percent\x18\x02 \x01(\rH\x01R\rmemoryPercent\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"sm_percent\x18\x03 \x01(\x01H\x02R\tsmPercent\x88\x01\x01\x120\n" +
+	"\x11occupancy_percent\x18\x04 \x01(\x01H\x03R\x10occupancyPercent\x88\x01\x01\x12*\n" +
+	"\x0etensor_percent\x18\x05 \x01(\x01H\x04R\rtensorPercent\x88\x01\x01\x12&\n" +
+	"\fdram_percent\x18\x06 \x01(\x01H\x05R\vdramPercent\x88\x01\x01\x12&\n" +
+	"\ffp64_percent\x18\a \x01(\x01H\x06R\vfp64Percent\x88\x01\x01\x12&\n" +
+	"\ffp32_percent\x18\b \x01(\x01H\aR\vfp32Percent\x88\x01\x01\x12&\n" +
+	"\ffp16_percent\x18\t \x01(\x01H\bR\vfp16Percent\x88\x01\x01\x124\n" +
+	"\x14pcie_sent_per_second\x18\n" +
+	" \x01(\x04H\tR\x11pcieSentPerSecond\x88\x01\x01\x12<\n" +
+	"\x18pcie_received_per_second\x18\v \x01(\x04H\n" +
+	"R\x15pcieReceivedPerSecond\x88\x01\x01\x128\n" +
+	"\x16nvlink_sent_per_second\x18\f \x01(\x04H\vR\x13nvlinkSentPerSecond\x88\x01\x01\x12@\n" +
+	"\x1anvlink_received_per_second\x18\r \x01(\x04H\fR\x17nvlinkReceivedPerSecond\x88\x01\x01B\x0e\n" +
+	"\f_gpu_percentB\x11\n" +
+	"\x0f_memory_percentB\r\n" +
+	"\v_sm_percentB\x14\n" +
+	"\x12_occupancy_percentB\x11\n" +
+	"\x0f_tensor_percentB\x0f\n" +
+	"\r_dram_percentB\x0f\n" +
+	"\r_fp64_percentB\x0f\n" +
+	"\r_fp32_percentB\x0f\n" +
+	"\r_fp16_percentB\x17\n" +
+	"\x15_pcie_sent_per_secondB\x1b\n" +
+	"\x19_pcie_received_per_secondB\x19\n" +
+	"\x17_nvlink_sent_per_secondB\x1d\n" +
+	"\x1b_nvlink_received_per_second\"\xe0\x04\n" +
+	"\tGpuHealth\x12.\n" +
+	"\x10power_milliwatts\x18\x01 \x01(\rH\x00R\x0fpowerMilliwatts\x88\x01\x01\x129\n" +
+	"\x16power_limit_milliwatts\x18\x02 \x01(\rH\x01R\x14powerLimitMilliwatts\x88\x01\x01\x124\n" +
+	"\x13temperature_celsius\x18\x03 \x01(\rH\x02R\x12temperatureCelsius\x88\x01\x01\x12\x1a\n" +
+	"\x06sm_mhz\x18\x04 \x01(\rH\x03R\x05smMhz\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"memory_mhz\x18\x05 \x01(\rH\x04R\tmemoryMhz\x88\x01\x01\x12\x1a\n" +
+	"\bthrottle\x18\x06 \x01(\tR\bthrottle\x12(\n" +
+	"\recc_corrected\x18\a \x01(\x04H\x05R\feccCorrected\x88\x01\x01\x12,\n" +
+	"\x0fecc_uncorrected\x18\b \x01(\x04H\x06R\x0eeccUncorrected\x88\x01\x01\x12(\n" +
+	"\rretired_pages\x18\t \x01(\rH\aR\fretiredPages\x88\x01\x01\x12(\n" +
+	"\rremapped_rows\x18\n" +
+	" \x01(\rH\bR\fremappedRows\x88\x01\x01B\x13\n" +
+	"\x11_power_milliwattsB\x19\n" +
+	"\x17_power_limit_milliwattsB\x16\n" +
+	"\x14_temperature_celsiusB\t\n" +
+	"\a_sm_mhzB\r\n" +
+	"\v_memory_mhzB\x10\n" +
+	"\x0e_ecc_correctedB\x12\n" +
+	"\x10_ecc_uncorrectedB\x10\n" +
+	"\x0e_retired_pagesB\x10\n" +
+	"\x0e_remapped_rows\"\xf1\x01\n" +
+	"\n" +
+	"GpuProcess\x12\x10\n" +
+	"\x03pid\x18\x01 \x01(\rR\x03pid\x12\x12\n" +
+	"\x04comm\x18\x02 \x01(\fR\x04comm\x12\x12\n" +
+	"\x04type\x18\x03 \x01(\tR\x04type\x12&\n" +
+	"\fmemory_bytes\x18\x04 \x01(\x04H\x00R\vmemoryBytes\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"sm_percent\x18\x05 \x01(\rH\x01R\tsmPercent\x88\x01\x01\x12*\n" +
+	"\x0ememory_percent\x18\x06 \x01(\rH\x02R\rmemoryPercent\x88\x01\x01B\x0f\n" +
+	"\r_memory_bytesB\r\n" +
+	"\v_sm_percentB\x11\n" +
+	"\x0f_memory_percent*\xa8\x02\n" +
 	"\n" +
 	"TCPOutcome\x12\x17\n" +
 	"\x13TCP_OUTCOME_UNKNOWN\x10\x00\x12\x19\n" +
@@ -4242,7 +5112,17 @@ const file_event_proto_rawDesc = "" +
 	"\x15SYSCALL_PHASE_UNKNOWN\x10\x00\x12\x1a\n" +
 	"\x16SYSCALL_PHASE_RETURNED\x10\x01\x12\x19\n" +
 	"\x15SYSCALL_PHASE_RUNNING\x10\x02\x12\x1b\n" +
-	"\x17SYSCALL_PHASE_NO_RETURN\x10\x03B(Z&github.com/orb8-dev/kubectl-orb8/eventb\x06proto3"
+	"\x17SYSCALL_PHASE_NO_RETURN\x10\x03*\xca\x01\n" +
+	"\aGpuWhat\x12\x14\n" +
+	"\x10GPU_WHAT_UNKNOWN\x10\x00\x12\x13\n" +
+	"\x0fGPU_WHAT_DEVICE\x10\x01\x12\x14\n" +
+	"\x10GPU_WHAT_PROCESS\x10\x02\x12\x14\n" +
+	"\x10GPU_WHAT_STARTED\x10\x03\x12\x12\n" +
+	"\x0eGPU_WHAT_ENDED\x10\x04\x12\x10\n" +
+	"\fGPU_WHAT_XID\x10\x05\x12\x15\n" +
+	"\x11GPU_WHAT_THROTTLE\x10\x06\x12\x11\n" +
+	"\rGPU_WHAT_LOST\x10\a\x12\x18\n" +
+	"\x14GPU_WHAT_UNAVAILABLE\x10\bB(Z&github.com/orb8-dev/kubectl-orb8/eventb\x06proto3"
 
 var (
 	file_event_proto_rawDescOnce sync.Once
@@ -4256,8 +5136,8 @@ func file_event_proto_rawDescGZIP() []byte {
 	return file_event_proto_rawDescData
 }
 
-var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 13)
-var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 14)
+var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_event_proto_goTypes = []any{
 	(TCPOutcome)(0),           // 0: orb8.event.v1.TCPOutcome
 	(TCPEnd)(0),               // 1: orb8.event.v1.TCPEnd
@@ -4272,83 +5152,97 @@ var file_event_proto_goTypes = []any{
 	(LossStage)(0),            // 10: orb8.event.v1.LossStage
 	(NodeState)(0),            // 11: orb8.event.v1.NodeState
 	(SyscallPhase)(0),         // 12: orb8.event.v1.SyscallPhase
-	(*Event)(nil),             // 13: orb8.event.v1.Event
-	(*Flow)(nil),              // 14: orb8.event.v1.Flow
-	(*Tcp)(nil),               // 15: orb8.event.v1.Tcp
-	(*Dns)(nil),               // 16: orb8.event.v1.Dns
-	(*Drop)(nil),              // 17: orb8.event.v1.Drop
-	(*Exec)(nil),              // 18: orb8.event.v1.Exec
-	(*Endpoint)(nil),          // 19: orb8.event.v1.Endpoint
-	(*Counters)(nil),          // 20: orb8.event.v1.Counters
-	(*Lost)(nil),              // 21: orb8.event.v1.Lost
-	(*NodeStatus)(nil),        // 22: orb8.event.v1.NodeStatus
-	(*Syscall)(nil),           // 23: orb8.event.v1.Syscall
-	(*SyscallSummary)(nil),    // 24: orb8.event.v1.SyscallSummary
-	(*NetworkTop)(nil),        // 25: orb8.event.v1.NetworkTop
-	(*DnsTop)(nil),            // 26: orb8.event.v1.DnsTop
-	(*SyscallTop)(nil),        // 27: orb8.event.v1.SyscallTop
-	(*Resources)(nil),         // 28: orb8.event.v1.Resources
-	(*ResourcesCPU)(nil),      // 29: orb8.event.v1.ResourcesCPU
-	(*ResourcesRunQueue)(nil), // 30: orb8.event.v1.ResourcesRunQueue
-	(*ResourcesMemory)(nil),   // 31: orb8.event.v1.ResourcesMemory
-	(*ResourcesPressure)(nil), // 32: orb8.event.v1.ResourcesPressure
-	(*ResourcesIO)(nil),       // 33: orb8.event.v1.ResourcesIO
+	(GpuWhat)(0),              // 13: orb8.event.v1.GpuWhat
+	(*Event)(nil),             // 14: orb8.event.v1.Event
+	(*Flow)(nil),              // 15: orb8.event.v1.Flow
+	(*Tcp)(nil),               // 16: orb8.event.v1.Tcp
+	(*Dns)(nil),               // 17: orb8.event.v1.Dns
+	(*Drop)(nil),              // 18: orb8.event.v1.Drop
+	(*Exec)(nil),              // 19: orb8.event.v1.Exec
+	(*Endpoint)(nil),          // 20: orb8.event.v1.Endpoint
+	(*Counters)(nil),          // 21: orb8.event.v1.Counters
+	(*Lost)(nil),              // 22: orb8.event.v1.Lost
+	(*NodeStatus)(nil),        // 23: orb8.event.v1.NodeStatus
+	(*Syscall)(nil),           // 24: orb8.event.v1.Syscall
+	(*SyscallSummary)(nil),    // 25: orb8.event.v1.SyscallSummary
+	(*NetworkTop)(nil),        // 26: orb8.event.v1.NetworkTop
+	(*DnsTop)(nil),            // 27: orb8.event.v1.DnsTop
+	(*SyscallTop)(nil),        // 28: orb8.event.v1.SyscallTop
+	(*Resources)(nil),         // 29: orb8.event.v1.Resources
+	(*ResourcesCPU)(nil),      // 30: orb8.event.v1.ResourcesCPU
+	(*ResourcesRunQueue)(nil), // 31: orb8.event.v1.ResourcesRunQueue
+	(*ResourcesMemory)(nil),   // 32: orb8.event.v1.ResourcesMemory
+	(*ResourcesPressure)(nil), // 33: orb8.event.v1.ResourcesPressure
+	(*ResourcesIO)(nil),       // 34: orb8.event.v1.ResourcesIO
+	(*Gpu)(nil),               // 35: orb8.event.v1.Gpu
+	(*GpuDevice)(nil),         // 36: orb8.event.v1.GpuDevice
+	(*GpuMemory)(nil),         // 37: orb8.event.v1.GpuMemory
+	(*GpuActivity)(nil),       // 38: orb8.event.v1.GpuActivity
+	(*GpuHealth)(nil),         // 39: orb8.event.v1.GpuHealth
+	(*GpuProcess)(nil),        // 40: orb8.event.v1.GpuProcess
 }
 var file_event_proto_depIdxs = []int32{
-	14, // 0: orb8.event.v1.Event.flow:type_name -> orb8.event.v1.Flow
-	21, // 1: orb8.event.v1.Event.lost:type_name -> orb8.event.v1.Lost
-	22, // 2: orb8.event.v1.Event.node_status:type_name -> orb8.event.v1.NodeStatus
-	16, // 3: orb8.event.v1.Event.dns:type_name -> orb8.event.v1.Dns
-	15, // 4: orb8.event.v1.Event.tcp:type_name -> orb8.event.v1.Tcp
-	17, // 5: orb8.event.v1.Event.drop:type_name -> orb8.event.v1.Drop
-	18, // 6: orb8.event.v1.Event.exec:type_name -> orb8.event.v1.Exec
-	23, // 7: orb8.event.v1.Event.syscall:type_name -> orb8.event.v1.Syscall
-	24, // 8: orb8.event.v1.Event.syscall_summary:type_name -> orb8.event.v1.SyscallSummary
-	28, // 9: orb8.event.v1.Event.resources:type_name -> orb8.event.v1.Resources
-	25, // 10: orb8.event.v1.Event.network_top:type_name -> orb8.event.v1.NetworkTop
-	26, // 11: orb8.event.v1.Event.dns_top:type_name -> orb8.event.v1.DnsTop
-	27, // 12: orb8.event.v1.Event.syscall_top:type_name -> orb8.event.v1.SyscallTop
-	6,  // 13: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
-	7,  // 14: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
-	9,  // 15: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
-	19, // 16: orb8.event.v1.Flow.src:type_name -> orb8.event.v1.Endpoint
-	19, // 17: orb8.event.v1.Flow.dst:type_name -> orb8.event.v1.Endpoint
-	8,  // 18: orb8.event.v1.Flow.observed:type_name -> orb8.event.v1.Side
-	20, // 19: orb8.event.v1.Flow.src_counters:type_name -> orb8.event.v1.Counters
-	20, // 20: orb8.event.v1.Flow.dst_counters:type_name -> orb8.event.v1.Counters
-	0,  // 21: orb8.event.v1.Tcp.outcome:type_name -> orb8.event.v1.TCPOutcome
-	19, // 22: orb8.event.v1.Tcp.src:type_name -> orb8.event.v1.Endpoint
-	19, // 23: orb8.event.v1.Tcp.dst:type_name -> orb8.event.v1.Endpoint
-	8,  // 24: orb8.event.v1.Tcp.observed:type_name -> orb8.event.v1.Side
-	9,  // 25: orb8.event.v1.Tcp.state:type_name -> orb8.event.v1.TCPState
-	1,  // 26: orb8.event.v1.Tcp.reset_by:type_name -> orb8.event.v1.TCPEnd
-	1,  // 27: orb8.event.v1.Tcp.closed_by:type_name -> orb8.event.v1.TCPEnd
-	2,  // 28: orb8.event.v1.Tcp.cause:type_name -> orb8.event.v1.TCPCause
-	6,  // 29: orb8.event.v1.Dns.protocol:type_name -> orb8.event.v1.Protocol
-	19, // 30: orb8.event.v1.Dns.src:type_name -> orb8.event.v1.Endpoint
-	19, // 31: orb8.event.v1.Dns.dst:type_name -> orb8.event.v1.Endpoint
-	8,  // 32: orb8.event.v1.Dns.observed:type_name -> orb8.event.v1.Side
-	3,  // 33: orb8.event.v1.Dns.outcome:type_name -> orb8.event.v1.DnsOutcome
-	6,  // 34: orb8.event.v1.Drop.protocol:type_name -> orb8.event.v1.Protocol
-	19, // 35: orb8.event.v1.Drop.src:type_name -> orb8.event.v1.Endpoint
-	19, // 36: orb8.event.v1.Drop.dst:type_name -> orb8.event.v1.Endpoint
-	8,  // 37: orb8.event.v1.Drop.observed:type_name -> orb8.event.v1.Side
-	4,  // 38: orb8.event.v1.Exec.phase:type_name -> orb8.event.v1.ExecPhase
-	5,  // 39: orb8.event.v1.Exec.outcome:type_name -> orb8.event.v1.ExecOutcome
-	10, // 40: orb8.event.v1.Lost.stage:type_name -> orb8.event.v1.LossStage
-	11, // 41: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
-	12, // 42: orb8.event.v1.Syscall.phase:type_name -> orb8.event.v1.SyscallPhase
-	6,  // 43: orb8.event.v1.NetworkTop.protocol:type_name -> orb8.event.v1.Protocol
-	29, // 44: orb8.event.v1.Resources.cpu:type_name -> orb8.event.v1.ResourcesCPU
-	30, // 45: orb8.event.v1.Resources.run_queue:type_name -> orb8.event.v1.ResourcesRunQueue
-	31, // 46: orb8.event.v1.Resources.memory:type_name -> orb8.event.v1.ResourcesMemory
-	32, // 47: orb8.event.v1.Resources.pressure:type_name -> orb8.event.v1.ResourcesPressure
-	33, // 48: orb8.event.v1.Resources.io:type_name -> orb8.event.v1.ResourcesIO
-	49, // [49:49] is the sub-list for method output_type
-	49, // [49:49] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	15, // 0: orb8.event.v1.Event.flow:type_name -> orb8.event.v1.Flow
+	22, // 1: orb8.event.v1.Event.lost:type_name -> orb8.event.v1.Lost
+	23, // 2: orb8.event.v1.Event.node_status:type_name -> orb8.event.v1.NodeStatus
+	17, // 3: orb8.event.v1.Event.dns:type_name -> orb8.event.v1.Dns
+	16, // 4: orb8.event.v1.Event.tcp:type_name -> orb8.event.v1.Tcp
+	18, // 5: orb8.event.v1.Event.drop:type_name -> orb8.event.v1.Drop
+	19, // 6: orb8.event.v1.Event.exec:type_name -> orb8.event.v1.Exec
+	24, // 7: orb8.event.v1.Event.syscall:type_name -> orb8.event.v1.Syscall
+	25, // 8: orb8.event.v1.Event.syscall_summary:type_name -> orb8.event.v1.SyscallSummary
+	29, // 9: orb8.event.v1.Event.resources:type_name -> orb8.event.v1.Resources
+	26, // 10: orb8.event.v1.Event.network_top:type_name -> orb8.event.v1.NetworkTop
+	27, // 11: orb8.event.v1.Event.dns_top:type_name -> orb8.event.v1.DnsTop
+	28, // 12: orb8.event.v1.Event.syscall_top:type_name -> orb8.event.v1.SyscallTop
+	35, // 13: orb8.event.v1.Event.gpu:type_name -> orb8.event.v1.Gpu
+	6,  // 14: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
+	7,  // 15: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
+	9,  // 16: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
+	20, // 17: orb8.event.v1.Flow.src:type_name -> orb8.event.v1.Endpoint
+	20, // 18: orb8.event.v1.Flow.dst:type_name -> orb8.event.v1.Endpoint
+	8,  // 19: orb8.event.v1.Flow.observed:type_name -> orb8.event.v1.Side
+	21, // 20: orb8.event.v1.Flow.src_counters:type_name -> orb8.event.v1.Counters
+	21, // 21: orb8.event.v1.Flow.dst_counters:type_name -> orb8.event.v1.Counters
+	0,  // 22: orb8.event.v1.Tcp.outcome:type_name -> orb8.event.v1.TCPOutcome
+	20, // 23: orb8.event.v1.Tcp.src:type_name -> orb8.event.v1.Endpoint
+	20, // 24: orb8.event.v1.Tcp.dst:type_name -> orb8.event.v1.Endpoint
+	8,  // 25: orb8.event.v1.Tcp.observed:type_name -> orb8.event.v1.Side
+	9,  // 26: orb8.event.v1.Tcp.state:type_name -> orb8.event.v1.TCPState
+	1,  // 27: orb8.event.v1.Tcp.reset_by:type_name -> orb8.event.v1.TCPEnd
+	1,  // 28: orb8.event.v1.Tcp.closed_by:type_name -> orb8.event.v1.TCPEnd
+	2,  // 29: orb8.event.v1.Tcp.cause:type_name -> orb8.event.v1.TCPCause
+	6,  // 30: orb8.event.v1.Dns.protocol:type_name -> orb8.event.v1.Protocol
+	20, // 31: orb8.event.v1.Dns.src:type_name -> orb8.event.v1.Endpoint
+	20, // 32: orb8.event.v1.Dns.dst:type_name -> orb8.event.v1.Endpoint
+	8,  // 33: orb8.event.v1.Dns.observed:type_name -> orb8.event.v1.Side
+	3,  // 34: orb8.event.v1.Dns.outcome:type_name -> orb8.event.v1.DnsOutcome
+	6,  // 35: orb8.event.v1.Drop.protocol:type_name -> orb8.event.v1.Protocol
+	20, // 36: orb8.event.v1.Drop.src:type_name -> orb8.event.v1.Endpoint
+	20, // 37: orb8.event.v1.Drop.dst:type_name -> orb8.event.v1.Endpoint
+	8,  // 38: orb8.event.v1.Drop.observed:type_name -> orb8.event.v1.Side
+	4,  // 39: orb8.event.v1.Exec.phase:type_name -> orb8.event.v1.ExecPhase
+	5,  // 40: orb8.event.v1.Exec.outcome:type_name -> orb8.event.v1.ExecOutcome
+	10, // 41: orb8.event.v1.Lost.stage:type_name -> orb8.event.v1.LossStage
+	11, // 42: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
+	12, // 43: orb8.event.v1.Syscall.phase:type_name -> orb8.event.v1.SyscallPhase
+	6,  // 44: orb8.event.v1.NetworkTop.protocol:type_name -> orb8.event.v1.Protocol
+	30, // 45: orb8.event.v1.Resources.cpu:type_name -> orb8.event.v1.ResourcesCPU
+	31, // 46: orb8.event.v1.Resources.run_queue:type_name -> orb8.event.v1.ResourcesRunQueue
+	32, // 47: orb8.event.v1.Resources.memory:type_name -> orb8.event.v1.ResourcesMemory
+	33, // 48: orb8.event.v1.Resources.pressure:type_name -> orb8.event.v1.ResourcesPressure
+	34, // 49: orb8.event.v1.Resources.io:type_name -> orb8.event.v1.ResourcesIO
+	13, // 50: orb8.event.v1.Gpu.what:type_name -> orb8.event.v1.GpuWhat
+	36, // 51: orb8.event.v1.Gpu.gpu:type_name -> orb8.event.v1.GpuDevice
+	37, // 52: orb8.event.v1.Gpu.memory:type_name -> orb8.event.v1.GpuMemory
+	38, // 53: orb8.event.v1.Gpu.activity:type_name -> orb8.event.v1.GpuActivity
+	39, // 54: orb8.event.v1.Gpu.health:type_name -> orb8.event.v1.GpuHealth
+	40, // 55: orb8.event.v1.Gpu.proc:type_name -> orb8.event.v1.GpuProcess
+	56, // [56:56] is the sub-list for method output_type
+	56, // [56:56] is the sub-list for method input_type
+	56, // [56:56] is the sub-list for extension type_name
+	56, // [56:56] is the sub-list for extension extendee
+	0,  // [0:56] is the sub-list for field type_name
 }
 
 func init() { file_event_proto_init() }
@@ -4370,6 +5264,7 @@ func file_event_proto_init() {
 		(*Event_NetworkTop)(nil),
 		(*Event_DnsTop)(nil),
 		(*Event_SyscallTop)(nil),
+		(*Event_Gpu)(nil),
 	}
 	file_event_proto_msgTypes[1].OneofWrappers = []any{}
 	file_event_proto_msgTypes[2].OneofWrappers = []any{}
@@ -4387,13 +5282,19 @@ func file_event_proto_init() {
 	file_event_proto_msgTypes[18].OneofWrappers = []any{}
 	file_event_proto_msgTypes[19].OneofWrappers = []any{}
 	file_event_proto_msgTypes[20].OneofWrappers = []any{}
+	file_event_proto_msgTypes[21].OneofWrappers = []any{}
+	file_event_proto_msgTypes[22].OneofWrappers = []any{}
+	file_event_proto_msgTypes[23].OneofWrappers = []any{}
+	file_event_proto_msgTypes[24].OneofWrappers = []any{}
+	file_event_proto_msgTypes[25].OneofWrappers = []any{}
+	file_event_proto_msgTypes[26].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_proto_rawDesc), len(file_event_proto_rawDesc)),
-			NumEnums:      13,
-			NumMessages:   21,
+			NumEnums:      14,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -407,3 +407,31 @@ func FuzzJSON(f *testing.F) {
 		}
 	})
 }
+
+// What a driver does not tell is null and n/a everywhere, and never a number.
+func TestAGpuOfWhichNothingIsKnownShowsNoNumber(t *testing.T) {
+	for _, g := range []*Gpu{
+		{What: GpuWhat_GPU_WHAT_DEVICE, Gpu: &GpuDevice{Uuid: "GPU-0"}},
+		{What: GpuWhat_GPU_WHAT_DEVICE, Memory: &GpuMemory{}, Activity: &GpuActivity{}, Health: &GpuHealth{}},
+		{What: GpuWhat_GPU_WHAT_PROCESS, Gpu: &GpuDevice{Uuid: "GPU-0"}, Proc: &GpuProcess{}},
+	} {
+		ev := &Event{Node: "node", Kind: &Event_Gpu{Gpu: g}}
+		kind := KindOf(ev)
+		for i := range kind.Columns {
+			c := &kind.Columns[i]
+			if c.Name == "schemaVersion" {
+				continue
+			}
+			if c.Get != nil {
+				if v := c.Get(ev); v.kind != Null && v.kind != StringValue {
+					t.Errorf("%s is %s of %v", c.Name, v, g)
+				}
+			}
+			if c.Show != nil {
+				if cell := string(c.Show(nil, ev, &View{})); strings.ContainsAny(cell, "0123456789") {
+					t.Errorf("%s shows %q of %v", c.Name, cell, g)
+				}
+			}
+		}
+	}
+}

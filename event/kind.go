@@ -28,6 +28,7 @@ var kinds = []*Kind{
 	newKind("drop", "Packets that the kernel threw away.", isDrop, dropColumns),
 	newRows("dnsTop", "A row of top dns.", isDnsTop, dnsTopColumns),
 	newKind("exec", "A program that a process began, or the end of a process.", isExec, execColumns),
+	newKind("gpu", "What a GPU does, what a process does on it, or what has happened to it.", isGpu, gpuColumns),
 	newKind("lost", "Events of a node that did not arrive.", isLost, lostColumns),
 	newRows("networkTop", "A row of top network.", isNetworkTop, networkTopColumns),
 	newKind("nodeStatus", "What a node's stream is doing.", isNodeStatus, nodeStatusColumns),

@@ -55,13 +55,21 @@ func writeObject(b *bytes.Buffer, doc, prefix string, columns []Column) {
 		names = append(names, object)
 		fmt.Fprintf(b, `%q:`, object)
 		if nested {
-			writeObject(b, "One end of the conversation.", prefix+object+".", columns)
+			writeObject(b, objectDoc(object), prefix+object+".", columns)
 		} else {
 			writeType(b, c)
 		}
 	}
 	required, _ := json.Marshal(names)
 	fmt.Fprintf(b, `},"required":%s,"additionalProperties":false}`, required)
+}
+
+// objectDoc says what an object in the object of an event is.
+func objectDoc(name string) string {
+	if name == "src" || name == "dst" {
+		return "One end of the conversation."
+	}
+	return "Of the event, what is of its " + name + "."
 }
 
 func writeType(b *bytes.Buffer, c *Column) {

@@ -481,6 +481,7 @@ type Config struct {
 	// Ports that DNS is spoken on, at most 16; none: 53.
 	DnsPorts      []uint32       `protobuf:"varint,5,rep,packed,name=dns_ports,json=dnsPorts,proto3" json:"dns_ports,omitempty"`
 	Syscall       *SyscallConfig `protobuf:"bytes,6,opt,name=syscall,proto3" json:"syscall,omitempty"`
+	Gpu           *GpuConfig     `protobuf:"bytes,7,opt,name=gpu,proto3" json:"gpu,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -557,6 +558,59 @@ func (x *Config) GetSyscall() *SyscallConfig {
 	return nil
 }
 
+func (x *Config) GetGpu() *GpuConfig {
+	if x != nil {
+		return x.Gpu
+	}
+	return nil
+}
+
+// GpuConfig is what is asked for of GPUs.
+type GpuConfig struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absolute path of the driver's library on the node; empty: it is looked for.
+	Library       string `protobuf:"bytes,1,opt,name=library,proto3" json:"library,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GpuConfig) Reset() {
+	*x = GpuConfig{}
+	mi := &file_session_session_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GpuConfig) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GpuConfig) ProtoMessage() {}
+
+func (x *GpuConfig) ProtoReflect() protoreflect.Message {
+	mi := &file_session_session_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GpuConfig.ProtoReflect.Descriptor instead.
+func (*GpuConfig) Descriptor() ([]byte, []int) {
+	return file_session_session_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *GpuConfig) GetLibrary() string {
+	if x != nil {
+		return x.Library
+	}
+	return ""
+}
+
 // SyscallConfig is what is asked for of system calls.
 type SyscallConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -572,7 +626,7 @@ type SyscallConfig struct {
 
 func (x *SyscallConfig) Reset() {
 	*x = SyscallConfig{}
-	mi := &file_session_session_proto_msgTypes[7]
+	mi := &file_session_session_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -584,7 +638,7 @@ func (x *SyscallConfig) String() string {
 func (*SyscallConfig) ProtoMessage() {}
 
 func (x *SyscallConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_session_session_proto_msgTypes[7]
+	mi := &file_session_session_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -597,7 +651,7 @@ func (x *SyscallConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyscallConfig.ProtoReflect.Descriptor instead.
 func (*SyscallConfig) Descriptor() ([]byte, []int) {
-	return file_session_session_proto_rawDescGZIP(), []int{7}
+	return file_session_session_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SyscallConfig) GetNames() []string {
@@ -633,7 +687,7 @@ type PodUpdate struct {
 
 func (x *PodUpdate) Reset() {
 	*x = PodUpdate{}
-	mi := &file_session_session_proto_msgTypes[8]
+	mi := &file_session_session_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -645,7 +699,7 @@ func (x *PodUpdate) String() string {
 func (*PodUpdate) ProtoMessage() {}
 
 func (x *PodUpdate) ProtoReflect() protoreflect.Message {
-	mi := &file_session_session_proto_msgTypes[8]
+	mi := &file_session_session_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -658,7 +712,7 @@ func (x *PodUpdate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodUpdate.ProtoReflect.Descriptor instead.
 func (*PodUpdate) Descriptor() ([]byte, []int) {
-	return file_session_session_proto_rawDescGZIP(), []int{8}
+	return file_session_session_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PodUpdate) GetComplete() bool {
@@ -701,7 +755,7 @@ type Pod struct {
 
 func (x *Pod) Reset() {
 	*x = Pod{}
-	mi := &file_session_session_proto_msgTypes[9]
+	mi := &file_session_session_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -713,7 +767,7 @@ func (x *Pod) String() string {
 func (*Pod) ProtoMessage() {}
 
 func (x *Pod) ProtoReflect() protoreflect.Message {
-	mi := &file_session_session_proto_msgTypes[9]
+	mi := &file_session_session_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -726,7 +780,7 @@ func (x *Pod) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pod.ProtoReflect.Descriptor instead.
 func (*Pod) Descriptor() ([]byte, []int) {
-	return file_session_session_proto_rawDescGZIP(), []int{9}
+	return file_session_session_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Pod) GetUid() string {
@@ -798,7 +852,7 @@ type Container struct {
 
 func (x *Container) Reset() {
 	*x = Container{}
-	mi := &file_session_session_proto_msgTypes[10]
+	mi := &file_session_session_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -810,7 +864,7 @@ func (x *Container) String() string {
 func (*Container) ProtoMessage() {}
 
 func (x *Container) ProtoReflect() protoreflect.Message {
-	mi := &file_session_session_proto_msgTypes[10]
+	mi := &file_session_session_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -823,7 +877,7 @@ func (x *Container) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Container.ProtoReflect.Descriptor instead.
 func (*Container) Descriptor() ([]byte, []int) {
-	return file_session_session_proto_rawDescGZIP(), []int{10}
+	return file_session_session_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Container) GetName() string {
@@ -859,7 +913,7 @@ type Started struct {
 
 func (x *Started) Reset() {
 	*x = Started{}
-	mi := &file_session_session_proto_msgTypes[11]
+	mi := &file_session_session_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -871,7 +925,7 @@ func (x *Started) String() string {
 func (*Started) ProtoMessage() {}
 
 func (x *Started) ProtoReflect() protoreflect.Message {
-	mi := &file_session_session_proto_msgTypes[11]
+	mi := &file_session_session_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -884,7 +938,7 @@ func (x *Started) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Started.ProtoReflect.Descriptor instead.
 func (*Started) Descriptor() ([]byte, []int) {
-	return file_session_session_proto_rawDescGZIP(), []int{11}
+	return file_session_session_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Started) GetError() string {
@@ -913,7 +967,7 @@ type EventsRequest struct {
 
 func (x *EventsRequest) Reset() {
 	*x = EventsRequest{}
-	mi := &file_session_session_proto_msgTypes[12]
+	mi := &file_session_session_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -925,7 +979,7 @@ func (x *EventsRequest) String() string {
 func (*EventsRequest) ProtoMessage() {}
 
 func (x *EventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_session_session_proto_msgTypes[12]
+	mi := &file_session_session_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -938,7 +992,7 @@ func (x *EventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
 func (*EventsRequest) Descriptor() ([]byte, []int) {
-	return file_session_session_proto_rawDescGZIP(), []int{12}
+	return file_session_session_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *EventsRequest) GetResumeFrom() uint64 {
@@ -972,7 +1026,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_session_session_proto_msgTypes[13]
+	mi := &file_session_session_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -984,7 +1038,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_session_session_proto_msgTypes[13]
+	mi := &file_session_session_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -997,7 +1051,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_session_session_proto_rawDescGZIP(), []int{13}
+	return file_session_session_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Batch) GetSequence() uint64 {
@@ -1063,7 +1117,7 @@ const file_session_session_proto_rawDesc = "" +
 	"\x06kernel\x18\x05 \x01(\tR\x06kernel\x12\x17\n" +
 	"\aboot_id\x18\x06 \x01(\tR\x06bootId\"\v\n" +
 	"\tHeartbeat\"\x06\n" +
-	"\x04Stop\"\xcd\x01\n" +
+	"\x04Stop\"\xfb\x01\n" +
 	"\x06Config\x12\x14\n" +
 	"\x05kinds\x18\x01 \x03(\tR\x05kinds\x12\x1a\n" +
 	"\binterval\x18\x02 \x01(\x03R\binterval\x12\x1d\n" +
@@ -1071,7 +1125,10 @@ const file_session_session_proto_rawDesc = "" +
 	"ring_bytes\x18\x03 \x01(\rR\tringBytes\x12\x1b\n" +
 	"\tmax_flows\x18\x04 \x01(\rR\bmaxFlows\x12\x1b\n" +
 	"\tdns_ports\x18\x05 \x03(\rR\bdnsPorts\x128\n" +
-	"\asyscall\x18\x06 \x01(\v2\x1e.orb8.session.v1.SyscallConfigR\asyscall\"i\n" +
+	"\asyscall\x18\x06 \x01(\v2\x1e.orb8.session.v1.SyscallConfigR\asyscall\x12,\n" +
+	"\x03gpu\x18\a \x01(\v2\x1a.orb8.session.v1.GpuConfigR\x03gpu\"%\n" +
+	"\tGpuConfig\x12\x18\n" +
+	"\alibrary\x18\x01 \x01(\tR\alibrary\"i\n" +
 	"\rSyscallConfig\x12\x14\n" +
 	"\x05names\x18\x01 \x03(\tR\x05names\x12\x1f\n" +
 	"\verrors_only\x18\x02 \x01(\bR\n" +
@@ -1127,7 +1184,7 @@ func file_session_session_proto_rawDescGZIP() []byte {
 	return file_session_session_proto_rawDescData
 }
 
-var file_session_session_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_session_session_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_session_session_proto_goTypes = []any{
 	(*ClientMessage)(nil), // 0: orb8.session.v1.ClientMessage
 	(*TracerMessage)(nil), // 1: orb8.session.v1.TracerMessage
@@ -1136,37 +1193,39 @@ var file_session_session_proto_goTypes = []any{
 	(*Heartbeat)(nil),     // 4: orb8.session.v1.Heartbeat
 	(*Stop)(nil),          // 5: orb8.session.v1.Stop
 	(*Config)(nil),        // 6: orb8.session.v1.Config
-	(*SyscallConfig)(nil), // 7: orb8.session.v1.SyscallConfig
-	(*PodUpdate)(nil),     // 8: orb8.session.v1.PodUpdate
-	(*Pod)(nil),           // 9: orb8.session.v1.Pod
-	(*Container)(nil),     // 10: orb8.session.v1.Container
-	(*Started)(nil),       // 11: orb8.session.v1.Started
-	(*EventsRequest)(nil), // 12: orb8.session.v1.EventsRequest
-	(*Batch)(nil),         // 13: orb8.session.v1.Batch
-	(*event.Event)(nil),   // 14: orb8.event.v1.Event
+	(*GpuConfig)(nil),     // 7: orb8.session.v1.GpuConfig
+	(*SyscallConfig)(nil), // 8: orb8.session.v1.SyscallConfig
+	(*PodUpdate)(nil),     // 9: orb8.session.v1.PodUpdate
+	(*Pod)(nil),           // 10: orb8.session.v1.Pod
+	(*Container)(nil),     // 11: orb8.session.v1.Container
+	(*Started)(nil),       // 12: orb8.session.v1.Started
+	(*EventsRequest)(nil), // 13: orb8.session.v1.EventsRequest
+	(*Batch)(nil),         // 14: orb8.session.v1.Batch
+	(*event.Event)(nil),   // 15: orb8.event.v1.Event
 }
 var file_session_session_proto_depIdxs = []int32{
 	2,  // 0: orb8.session.v1.ClientMessage.hello:type_name -> orb8.session.v1.Hello
 	6,  // 1: orb8.session.v1.ClientMessage.config:type_name -> orb8.session.v1.Config
-	8,  // 2: orb8.session.v1.ClientMessage.pods:type_name -> orb8.session.v1.PodUpdate
+	9,  // 2: orb8.session.v1.ClientMessage.pods:type_name -> orb8.session.v1.PodUpdate
 	4,  // 3: orb8.session.v1.ClientMessage.heartbeat:type_name -> orb8.session.v1.Heartbeat
 	5,  // 4: orb8.session.v1.ClientMessage.stop:type_name -> orb8.session.v1.Stop
 	3,  // 5: orb8.session.v1.TracerMessage.welcome:type_name -> orb8.session.v1.Welcome
 	4,  // 6: orb8.session.v1.TracerMessage.heartbeat:type_name -> orb8.session.v1.Heartbeat
-	11, // 7: orb8.session.v1.TracerMessage.started:type_name -> orb8.session.v1.Started
-	7,  // 8: orb8.session.v1.Config.syscall:type_name -> orb8.session.v1.SyscallConfig
-	9,  // 9: orb8.session.v1.PodUpdate.upsert:type_name -> orb8.session.v1.Pod
-	10, // 10: orb8.session.v1.Pod.containers:type_name -> orb8.session.v1.Container
-	14, // 11: orb8.session.v1.Batch.events:type_name -> orb8.event.v1.Event
-	0,  // 12: orb8.session.v1.Session.Control:input_type -> orb8.session.v1.ClientMessage
-	12, // 13: orb8.session.v1.Session.Events:input_type -> orb8.session.v1.EventsRequest
-	1,  // 14: orb8.session.v1.Session.Control:output_type -> orb8.session.v1.TracerMessage
-	13, // 15: orb8.session.v1.Session.Events:output_type -> orb8.session.v1.Batch
-	14, // [14:16] is the sub-list for method output_type
-	12, // [12:14] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	12, // 7: orb8.session.v1.TracerMessage.started:type_name -> orb8.session.v1.Started
+	8,  // 8: orb8.session.v1.Config.syscall:type_name -> orb8.session.v1.SyscallConfig
+	7,  // 9: orb8.session.v1.Config.gpu:type_name -> orb8.session.v1.GpuConfig
+	10, // 10: orb8.session.v1.PodUpdate.upsert:type_name -> orb8.session.v1.Pod
+	11, // 11: orb8.session.v1.Pod.containers:type_name -> orb8.session.v1.Container
+	15, // 12: orb8.session.v1.Batch.events:type_name -> orb8.event.v1.Event
+	0,  // 13: orb8.session.v1.Session.Control:input_type -> orb8.session.v1.ClientMessage
+	13, // 14: orb8.session.v1.Session.Events:input_type -> orb8.session.v1.EventsRequest
+	1,  // 15: orb8.session.v1.Session.Control:output_type -> orb8.session.v1.TracerMessage
+	14, // 16: orb8.session.v1.Session.Events:output_type -> orb8.session.v1.Batch
+	15, // [15:17] is the sub-list for method output_type
+	13, // [13:15] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_session_session_proto_init() }
@@ -1192,7 +1251,7 @@ func file_session_session_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_session_session_proto_rawDesc), len(file_session_session_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
