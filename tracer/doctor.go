@@ -28,6 +28,9 @@ func Examine(ctx context.Context, kernel Kernel) session.Report {
 		return r // nothing stands without it
 	}
 	for _, kind := range kernel.Kinds() {
+		if kind == "gpu" {
+			continue // it is no matter of the kernel, and where there is no GPU nothing is amiss
+		}
 		source, err := kernel.OpenSource(ctx, kind, scope, root, &session.Config{Kinds: []string{kind}})
 		p := outcome(kind, source, err)
 		if err == nil {

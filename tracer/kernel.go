@@ -28,6 +28,7 @@ var probes = []probe{
 	{"syscall", openSyscalls},
 	{"syscallSummary", openSyscallSummary},
 	{"resources", openResources},
+	{"gpu", openGPU},
 }
 
 type probe struct {

@@ -52,8 +52,11 @@ func newNaming(namer namer, out *outbox, losses *ledger, opened func()) *naming 
 func (n *naming) sink(source string) Sink {
 	var buffer []byte
 	return func(cgroup uint64, ev *event.Event) {
-		identity, status := n.namer.Identify(cgroup)
-		if status == pods.Foreign {
+		var identity *pods.Identity
+		status := pods.Named
+		if cgroup == nodeLevel {
+			ev.Node = n.out.node
+		} else if identity, status = n.namer.Identify(cgroup); status == pods.Foreign {
 			return
 		}
 		var err error
@@ -134,7 +137,11 @@ func (n *naming) overflow() {
 }
 
 func (n *naming) send(ev []byte, identity *pods.Identity) {
-	if n.out.add(ev, identity.Wire) {
+	var names []byte
+	if identity != nil {
+		names = identity.Wire
+	}
+	if n.out.add(ev, names) {
 		n.opened()
 	}
 }

@@ -269,3 +269,14 @@ func TestManySourcesShareOneOutbox(t *testing.T) {
 		t.Errorf("%d events came", len(seen))
 	}
 }
+
+func TestWhatIsOfTheNodeGetsNoPod(t *testing.T) {
+	f := newNamingFixture(t)
+	f.emit(nodeLevel, &event.Event{Time: 3, Kind: &event.Event_Gpu{Gpu: &event.Gpu{Message: "x"}}})
+	f.out.flush(0, true)
+	wire, _, _, _ := f.out.read(f.next, 0)
+	events := decode(t, wire).GetEvents()
+	if len(events) != 1 || events[0].GetNode() != "node-1" || events[0].GetPod() != "" || events[0].GetTime() != 3 || events[0].GetGpu().GetMessage() != "x" {
+		t.Errorf("got %v", events)
+	}
+}

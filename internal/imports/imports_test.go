@@ -70,6 +70,14 @@ var rules = []rule{
 		folder: "cmd/orb8-tracer", never: append([]string{module + "plugin"}, kubernetes...),
 		why: "the tracer is small and has no access to the API server",
 	},
+	{
+		folder: "cmd/orb8-tracer", never: []string{"github.com/NVIDIA/go-nvml"},
+		why: "the tracer is static, and the driver's library may crash what loads it",
+	},
+	{
+		folder: "cmd/orb8-nvml", only: []string{module + "event", module + "tracer/gpu/nvml", module + "cmd/orb8-nvml", "github.com/NVIDIA/go-nvml", "google.golang.org/protobuf/"},
+		why: "it reads the driver and nothing else",
+	},
 }
 
 // exceptions are subtrees that a rule for the folder above does not judge.

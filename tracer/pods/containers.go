@@ -14,6 +14,19 @@ type Container struct {
 	Path string
 	// Below are the cgroups that the container has made in its own.
 	Below []uint64
+	// Identity is who it is; nil where that is not known yet.
+	Identity *Identity
+}
+
+// Name is "namespace/pod/container"; of what is not known yet, less.
+func (c *Container) Name() string {
+	switch {
+	case c.Identity == nil:
+		return "?"
+	case c.Identity.Container == "":
+		return c.Identity.Namespace + "/" + c.Identity.Pod
+	}
+	return c.Identity.Namespace + "/" + c.Identity.Pod + "/" + c.Identity.Container
 }
 
 // Containers lists the containers that are observed now. root is where cgroup v2 is mounted. Sandboxes are none.
@@ -49,10 +62,10 @@ func (t *table) containers() []Container {
 			k := key{place.Pod, place.Container}
 			switch f := found[k]; {
 			case f == nil:
-				found[k] = &Container{Cgroup: id, Path: c.path}
+				found[k] = &Container{Cgroup: id, Path: c.path, Identity: c.identity}
 			case id < f.Cgroup:
 				f.Below = append(f.Below, f.Cgroup)
-				f.Cgroup, f.Path = id, c.path
+				f.Cgroup, f.Path, f.Identity = id, c.path, c.identity
 			default:
 				f.Below = append(f.Below, id)
 			}

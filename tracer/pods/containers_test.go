@@ -34,9 +34,19 @@ func TestContainersAreListedByTheirOwnCgroup(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.made(1<<60, path(uidA, 7)) // removed, and the news of it is on its way
+	got := f.Containers(h.root)
+	for i := range got {
+		if name, want := got[i].Name(), map[uint64]string{app: "demo/web/app", late: "demo/web"}[got[i].Cgroup]; name != want {
+			t.Errorf("cgroup %d is %q, want %q", got[i].Cgroup, name, want)
+		}
+		got[i].Identity = nil
+	}
+	if (&Container{}).Name() != "?" {
+		t.Error("what is not known has a name")
+	}
 	want := []Container{{Cgroup: app, Path: path(uidA, 2), Below: []uint64{nested}}, {Cgroup: late, Path: path(uidA, 3)}}
 	slices.SortFunc(want, func(a, b Container) int { return int(a.Cgroup) - int(b.Cgroup) })
-	if diff := cmp.Diff(want, f.Containers(h.root)); diff != "" {
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -1,0 +1,58 @@
+//go:build linux && cgo
+
+// Command orb8-nvml reads the GPUs of a machine for orb8-tracer, in a process of its own: it writes events to stdout, each behind its length
+// (protodelim), until it is told to end or stdout is closed.
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protodelim"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/tracer/gpu/nvml"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
+		// The tracer takes the last line.
+		fmt.Fprintln(os.Stderr, strings.ReplaceAll(err.Error(), "\n", "; "))
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, stdout io.Writer) error {
+	flags := flag.NewFlagSet("orb8-nvml", flag.ContinueOnError)
+	library := flags.String("library", "", "absolute path of the driver's libnvidia-ml.so.1")
+	interval := flags.Duration("interval", time.Second, "time between two looks")
+	switch err := flags.Parse(args); {
+	case err != nil:
+		return err
+	case !filepath.IsAbs(*library):
+		return fmt.Errorf("-library %q: want an absolute path", *library)
+	case *interval <= 0:
+		return fmt.Errorf("-interval %v: want more than 0", *interval)
+	case flags.NArg() > 0:
+		return errors.New("want no arguments")
+	}
+	w := bufio.NewWriter(stdout)
+	return nvml.Run(ctx, *library, *interval, func(ev *event.Event) error {
+		if _, err := protodelim.MarshalTo(w, ev); err != nil {
+			return err
+		}
+		return w.Flush()
+	})
+}

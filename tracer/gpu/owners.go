@@ -1,0 +1,143 @@
+//go:build linux
+
+package gpu
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+)
+
+// Container is one whose processes are asked after.
+type Container struct {
+	// Cgroup is the id of its own cgroup.
+	Cgroup uint64
+	// Dir is the cgroup's directory.
+	Dir string
+	// Name is "namespace/pod/container".
+	Name string
+}
+
+// owner is the container of a process.
+type owner struct {
+	cgroup uint64
+	name   string
+	// started tells the process from a later one of the same number (proc_pid_stat(5), field 22).
+	started uint64
+}
+
+// owners finds the containers of processes. The kernel is asked which processes a cgroup has: a process's own file tells its cgroup as
+// seen from this one's namespace, which may not reach it.
+type owners struct {
+	proc string
+	list func() []Container
+
+	of map[uint32]owner
+	// foreign are those that no container had when there were these.
+	foreign map[uint32]uint64
+	known   uint64
+}
+
+func newOwners(proc string, list func() []Container) *owners {
+	return &owners{proc: proc, list: list, of: map[uint32]owner{}, foreign: map[uint32]uint64{}}
+}
+
+// update looks for the processes that are new, and forgets all others.
+func (o *owners) update(pids []uint32) {
+	var containers []Container
+	if len(pids) > 0 {
+		containers = o.list()
+	}
+	known := uint64(0)
+	for _, c := range containers {
+		known = known*31 + c.Cgroup
+	}
+	of, foreign := make(map[uint32]owner, len(pids)), map[uint32]uint64{}
+	missing := false
+	for _, pid := range pids {
+		started, ok := o.started(pid)
+		if !ok {
+			continue // it is gone, or never was
+		}
+		if was, ok := o.of[pid]; ok && was.started == started {
+			of[pid] = was
+			continue
+		}
+		if was, ok := o.foreign[pid]; !ok || was != started || known != o.known {
+			missing = true
+		}
+		foreign[pid] = started
+	}
+	if missing {
+		for _, c := range containers {
+			c.each(func(pid uint32) {
+				if started, ok := foreign[pid]; ok {
+					of[pid] = owner{c.Cgroup, c.Name, started}
+					delete(foreign, pid)
+				}
+			})
+		}
+	}
+	o.of, o.foreign, o.known = of, foreign, known
+}
+
+// exists tells whether there was such a process at the last update.
+func (o *owners) exists(pid uint32) bool {
+	_, own := o.of[pid]
+	_, other := o.foreign[pid]
+	return own || other
+}
+
+// started is when a process began, in clock ticks since boot.
+func (o *owners) started(pid uint32) (uint64, bool) {
+	b, err := os.ReadFile(filepath.Join(o.proc, strconv.FormatUint(uint64(pid), 10), "stat"))
+	if err != nil {
+		return 0, false
+	}
+	return startTime(b)
+}
+
+// startTime reads the 22nd field of a process's stat file. The second one, in parentheses, may hold anything.
+func startTime(stat []byte) (uint64, bool) {
+	i := bytes.LastIndexByte(stat, ')')
+	if i < 0 {
+		return 0, false
+	}
+	fields := bytes.Fields(stat[i+1:])
+	const after = 22 - 3
+	if len(fields) <= after {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(string(fields[after]), 10, 64)
+	return n, err == nil
+}
+
+// comm is the command of a process, as the kernel has it; nil where it is gone.
+func (o *owners) comm(pid uint32) []byte {
+	b, err := os.ReadFile(filepath.Join(o.proc, strconv.FormatUint(uint64(pid), 10), "comm"))
+	if err != nil {
+		return nil
+	}
+	return bytes.TrimSuffix(b, []byte("\n"))
+}
+
+// each calls f with the processes of the container, also those in cgroups that it has made below its own.
+func (c *Container) each(f func(pid uint32)) {
+	_ = filepath.WalkDir(c.Dir, func(dir string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return nil // it is going
+		}
+		b, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+		if err != nil {
+			return nil
+		}
+		for line := range bytes.Lines(b) {
+			if pid, err := strconv.ParseUint(string(bytes.TrimSpace(line)), 10, 32); err == nil {
+				f(uint32(pid))
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,152 @@
+//go:build linux
+
+package gpu
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+// bench is a watch with processes and containers of the test's own.
+type bench struct {
+	*testing.T
+	*watch
+	proc, cgroups string
+	clock         time.Time
+	list          []Container
+	// looks counts how often the containers were asked for.
+	looks int
+	got   []string
+}
+
+func newBench(t *testing.T) *bench {
+	b := &bench{T: t, proc: t.TempDir(), cgroups: t.TempDir(), clock: time.Unix(1, 0)}
+	b.watch = newWatch(newOwners(b.proc, func() []Container { b.looks++; return b.list }), func(cgroup uint64, ev *event.Event) {
+		g := ev.GetGpu()
+		b.got = append(b.got, strings.TrimSpace(fmt.Sprintf("%s %d %d %s %s%s", g.GetWhat().Word(), cgroup, g.GetProc().GetPid(), g.GetUsedBy(), g.GetMessage(), g.GetProc().GetComm())))
+	})
+	b.now = func() time.Time { return b.clock }
+	return b
+}
+
+// process makes a process that began at a time, in the container of a cgroup; 0: in none.
+func (b *bench) process(pid, started int, comm string, cgroup uint64) {
+	b.Helper()
+	write(b, fmt.Sprintf("%s/%d/stat", b.proc, pid), fmt.Sprintf("%d (%s) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 %d 20\n", pid, comm, started))
+	write(b, fmt.Sprintf("%s/%d/comm", b.proc, pid), comm+"\n")
+	if cgroup == 0 {
+		return
+	}
+	dir := fmt.Sprintf("%s/%d", b.cgroups, cgroup)
+	if !slices.ContainsFunc(b.list, func(c Container) bool { return c.Cgroup == cgroup }) {
+		b.list = append(b.list, Container{Cgroup: cgroup, Dir: dir, Name: fmt.Sprintf("ns/pod-%d/main", cgroup)})
+	}
+	write(b, dir+"/nested/cgroup.procs", fmt.Sprintln(pid))
+}
+
+// read is one look at a device with these processes on it.
+func (b *bench) read(throttle string, pids ...int) []string {
+	id := &event.GpuDevice{Uuid: "GPU-0"}
+	for _, pid := range pids {
+		b.take(&event.Gpu{What: event.GpuWhat_GPU_WHAT_PROCESS, Gpu: id, Proc: &event.GpuProcess{Pid: uint32(pid)}})
+	}
+	n := uint32(len(pids))
+	b.take(&event.Gpu{What: event.GpuWhat_GPU_WHAT_DEVICE, Gpu: id, Processes: &n, Health: &event.GpuHealth{Throttle: throttle}})
+	return b.said()
+}
+
+func (b *bench) said() []string {
+	got := b.got
+	b.got = nil
+	return got
+}
+
+func (b *bench) expect(got []string, want ...string) {
+	b.Helper()
+	if !slices.Equal(got, want) {
+		b.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+func TestProcessesAreTheirContainers(t *testing.T) {
+	b := newBench(t)
+	b.process(10, 100, "train", 7)
+	b.process(11, 100, "other", 0)
+	b.expect(b.read("none", 10, 11, 12), "process 7 10  train", "device 0 0 ns/pod-7/main")
+	b.expect(b.read("none", 10, 11, 12), "process 7 10  train", "device 0 0 ns/pod-7/main")
+	if b.looks != 2 {
+		t.Errorf("asked for containers %d times", b.looks)
+	}
+	b.process(13, 100, "late", 8)
+	b.expect(b.read("none", 10, 13), "started 8 13  late", "process 7 10  train", "process 8 13  late", "device 0 0 ns/pod-7/main,ns/pod-8/main")
+	b.expect(b.read("none", 13), "ended 7 10  train", "process 8 13  late", "device 0 0 ns/pod-8/main")
+}
+
+func TestAPidThatIsUsedAgainIsAnother(t *testing.T) {
+	b := newBench(t)
+	b.process(10, 100, "first", 7)
+	b.read("none", 10)
+	write(t, b.cgroups+"/7/nested/cgroup.procs", "")
+	b.process(10, 200, "second", 8)
+	b.expect(b.read("none", 10), "ended 7 10  first", "started 8 10  second", "process 8 10  second", "device 0 0 ns/pod-8/main")
+}
+
+func TestAStaleProcessIsNobodys(t *testing.T) {
+	b := newBench(t)
+	var last *event.Gpu
+	b.sink = func(_ uint64, ev *event.Event) { last = ev.GetGpu() }
+	b.read("none", 99)
+	if last.GetOwnProcesses() != 0 || last.OwnProcesses == nil || last.GetProcesses() != 1 || !strings.Contains(last.GetUnavailable(), "no such process") {
+		t.Errorf("%v", last)
+	}
+}
+
+func TestWhatSlowsADeviceDownIsToldWhenItChanges(t *testing.T) {
+	b := newBench(t)
+	device := "device 0 0"
+	b.expect(b.read("idle"), device)
+	b.expect(b.read("idle,power-cap"), device, "throttle 0 0  slowed down by power-cap")
+	b.expect(b.read("power-cap"), device)
+	b.expect(b.read(""), device) // not known for once
+	b.expect(b.read("hw-thermal,app-clocks"), device, "throttle 0 0  slowed down by hw-thermal, before by power-cap")
+	b.expect(b.read("none"), device, "throttle 0 0  no longer slowed down by hw-thermal")
+}
+
+func TestAnErrorIsThePodsThatWasAlone(t *testing.T) {
+	b := newBench(t)
+	b.process(10, 100, "train", 7)
+	b.process(11, 100, "other", 0)
+	xid := func() []string {
+		b.take(&event.Gpu{What: event.GpuWhat_GPU_WHAT_XID, Gpu: &event.GpuDevice{Uuid: "GPU-0"}, Message: "XID 31"})
+		return b.said()
+	}
+	b.expect(xid(), "xid 0 0  XID 31") // not looked at yet
+	b.read("none", 10)
+	b.expect(xid(), "xid 7 0 ns/pod-7/main XID 31")
+	b.read("none") // it died of it, and then the error comes
+	b.expect(xid(), "xid 7 0 ns/pod-7/main XID 31")
+	b.read("none", 10, 11)
+	b.expect(xid(), "xid 0 0 ns/pod-7/main XID 31")
+	b.read("none")
+	b.clock = b.clock.Add(time.Minute)
+	b.expect(xid(), "xid 0 0  XID 31")
+}
+
+func TestTroubleIsSaidOnce(t *testing.T) {
+	b := newBench(t)
+	for range 3 {
+		b.unavailable("no driver")
+	}
+	b.take(nil)
+	b.expect(b.said(), "unavailable 0 0  no driver")
+	b.unavailable("another")
+	b.expect(b.said(), "unavailable 0 0  another")
+	b.read("none")
+	b.unavailable("another")
+	b.expect(b.said(), "unavailable 0 0  another")
+}
