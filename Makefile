@@ -13,6 +13,9 @@ GO ?= hack/go
 GOOS ?= linux
 GOARCH ?= $(shell uname -m | sed -e s/x86_64/amd64/ -e s/aarch64/arm64/)
 LDFLAGS := -s -w -X $(MODULE)/internal/version.version=$(VERSION)
+# What loads a driver's library is built with cgo, by a compiler for its platform.
+HOSTARCH := $(shell uname -m | sed -e s/x86_64/amd64/ -e s/aarch64/arm64/)
+NVML_CC = $(if $(filter $(HOSTARCH),$(GOARCH)),gcc,$(if $(filter arm64,$(GOARCH)),aarch64,x86_64)-linux-gnu-gcc)
 GOBUILD = CGO_ENABLED=0 GOOS=$(GOOS) GOARCH=$(GOARCH) $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
 
 BIN := bin
@@ -35,14 +38,16 @@ build: ## Build the plugin into bin/
 	@$(GOBUILD) -o $(BIN)/ ./cmd/kubectl-orb8
 
 .PHONY: tracer
-tracer: ## Build the static tracer into bin/OS-ARCH/
+tracer: ## Build the tracer and what its image holds into bin/OS-ARCH/
 	@mkdir -p $(PLATFORM_BIN)
 	@$(GOBUILD) -o $(PLATFORM_BIN)/ ./cmd/orb8-tracer
+	@CC=$(NVML_CC) CGO_CFLAGS='-O2 -Wno-deprecated-declarations' $(subst CGO_ENABLED=0,CGO_ENABLED=1,$(GOBUILD)) -o $(PLATFORM_BIN)/ ./cmd/orb8-nvml
+	@CC=$(NVML_CC) hack/tracer-root.sh $(PLATFORM_BIN)/root $(PLATFORM_BIN)/orb8-tracer $(PLATFORM_BIN)/orb8-nvml
 
 .PHONY: image
 image: tracer ## Write the tracer's docker archive; the last line is its path
 	@mkdir -p $(DIST)
-	@$(GO) run -ldflags '$(LDFLAGS)' ./e2e/image -arch $(GOARCH) -tracer $(PLATFORM_BIN)/orb8-tracer -o $(TRACER_IMAGE)
+	@$(GO) run -ldflags '$(LDFLAGS)' ./e2e/image -arch $(GOARCH) -tracer $(PLATFORM_BIN)/root -o $(TRACER_IMAGE)
 	@echo $(CURDIR)/$(TRACER_IMAGE)
 
 .PHONY: workload-image

@@ -10,7 +10,7 @@ import (
 	"path"
 )
 
-// Image is one static binary and how it is named.
+// Image is how an image is named and what it runs.
 type Image struct {
 	// Reference with its tag, such as "ghcr.io/orb8-dev/orb8-tracer:v1.2.3".
 	Reference string
@@ -42,10 +42,10 @@ type manifest struct {
 	Layers   []string
 }
 
-// Write writes the image as `docker save` would. The binary is owned by root and readable by all, since a container may run
+// Write writes the image as `docker save` would. Its files are owned by root and readable by all, since a container may run
 // as any user.
-func (i Image) Write(w io.Writer, binary []byte) error {
-	layer, err := archive(file{name: i.Binary[1:], mode: 0o755, content: binary})
+func (i Image) Write(w io.Writer, files ...file) error {
+	layer, err := archive(files...)
 	if err != nil {
 		return err
 	}

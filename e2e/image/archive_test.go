@@ -12,7 +12,7 @@ func TestArchiveHoldsWhatARuntimeChecks(t *testing.T) {
 	binary := []byte("\x7fELF and so on")
 	image := Image{Reference: "example.org/a/b:v1", Architecture: "arm64", Binary: "/b"}
 	var out bytes.Buffer
-	if err := image.Write(&out, binary); err != nil {
+	if err := image.Write(&out, file{"b", 0o755, binary}, file{"lib/c", 0o755, []byte("c")}); err != nil {
 		t.Fatal(err)
 	}
 	files := untar(t, out.Bytes())
@@ -39,6 +39,9 @@ func TestArchiveHoldsWhatARuntimeChecks(t *testing.T) {
 	if want := "sha256:" + digest(layer); len(c.RootFS.DiffIDs) != 1 || c.RootFS.DiffIDs[0] != want {
 		t.Errorf("diff_ids are %q, want the layer's own digest %s", c.RootFS.DiffIDs, want)
 	}
+	if got := untar(t, layer)["lib/c"]; string(got) != "c" {
+		t.Errorf("the layer holds %q as lib/c", got)
+	}
 	if got := untar(t, layer)["b"]; !bytes.Equal(got, binary) {
 		t.Errorf("the layer holds %q as b, want %q", got, binary)
 	}
@@ -48,7 +51,7 @@ func TestArchiveOfTheSameBinaryIsTheSame(t *testing.T) {
 	image := Image{Reference: "example.org/a:v1", Architecture: "amd64", Binary: "/a"}
 	var first, second bytes.Buffer
 	for _, w := range []*bytes.Buffer{&first, &second} {
-		if err := image.Write(w, []byte("content")); err != nil {
+		if err := image.Write(w, file{"a", 0o755, []byte("content")}); err != nil {
 			t.Fatal(err)
 		}
 	}

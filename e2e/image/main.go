@@ -1,6 +1,6 @@
-// Command image packs static binaries into docker archives, without a daemon, a registry or a base image.
+// Command image packs binaries into docker archives, without a daemon, a registry or a base image.
 //
-//	image -tracer BINARY -o FILE               the tracer, named as the plugin of the same build asks for it
+//	image -tracer DIRECTORY -o FILE            the tracer, named as the plugin of the same build asks for it
 //	image -ref NAME:TAG -o FILE BINARY         any other
 //
 // The archive depends on nothing but its inputs: two builds of one commit are the same bytes.
@@ -10,6 +10,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -26,7 +27,7 @@ func main() {
 
 func run(args []string) error {
 	flags := flag.NewFlagSet("image", flag.ContinueOnError)
-	tracer := flags.String("tracer", "", "pack this binary as the tracer")
+	tracer := flags.String("tracer", "", "pack this directory as the tracer's file system")
 	ref := flags.String("ref", "", "reference of any other image")
 	out := flags.String("o", "", "archive to write")
 	arch := flags.String("arch", runtime.GOARCH, "architecture the binary is for")
@@ -36,22 +37,43 @@ func run(args []string) error {
 	image := Image{Reference: *ref, Architecture: *arch}
 	binary := flags.Arg(0)
 	if *tracer != "" {
-		image.Reference, binary = version.TracerImage(), *tracer
+		image.Reference, binary = version.TracerImage(), filepath.Join(*tracer, "orb8-tracer")
 	}
 	if image.Reference == "" || binary == "" || *out == "" {
-		return errors.New("need -tracer BINARY, or -ref and a binary, and -o FILE")
+		return errors.New("need -tracer DIRECTORY, or -ref and a binary, and -o FILE")
 	}
 	image.Binary = "/" + filepath.Base(binary)
 
-	content, err := os.ReadFile(binary)
+	if *tracer == "" {
+		content, err := os.ReadFile(binary)
+		if err != nil {
+			return err
+		}
+		return writeFile(*out, image, []file{{image.Binary[1:], 0o755, content}})
+	}
+	files, err := tree(*tracer)
 	if err != nil {
 		return err
 	}
-	return writeFile(*out, image, content)
+	return writeFile(*out, image, files)
+}
+
+// tree reads the files of a directory, in the order of their names.
+func tree(dir string) (files []file, err error) {
+	root := os.DirFS(dir)
+	err = fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		content, err := fs.ReadFile(root, name)
+		files = append(files, file{name, 0o755, content})
+		return err
+	})
+	return files, err
 }
 
 // writeFile writes next to the file's place first, so that a build cut short leaves no half an archive behind.
-func writeFile(path string, image Image, binary []byte) (err error) {
+func writeFile(path string, image Image, files []file) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
 	if err != nil {
 		return err
@@ -61,7 +83,7 @@ func writeFile(path string, image Image, binary []byte) (err error) {
 			os.Remove(f.Name())
 		}
 	}()
-	if err := errors.Join(image.Write(f, binary), f.Chmod(0o644), f.Close()); err != nil {
+	if err := errors.Join(image.Write(f, files...), f.Chmod(0o644), f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(f.Name(), path)
