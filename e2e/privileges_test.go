@@ -19,10 +19,10 @@ import (
 )
 
 // capabilityBits are of include/uapi/linux/capability.h.
-var capabilityBits = map[string]uint{"NET_ADMIN": 12, "SYS_RESOURCE": 24, "PERFMON": 38, "BPF": 39}
+var capabilityBits = map[string]uint{"NET_ADMIN": 12, "SYS_PTRACE": 19, "SYS_RESOURCE": 24, "PERFMON": 38, "BPF": 39}
 
-// documented reads the capabilities that docs/SECURITY.md gives reasons for on a kernel: the rows of its table.
-func documented(t *testing.T, e *kit.Env, kernel string) []string {
+// documented reads the capabilities that docs/SECURITY.md gives reasons for on a kernel, for a kind of events: the rows of its table.
+func documented(t *testing.T, e *kit.Env, kernel, kind string) []string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(e.Root, "docs", "SECURITY.md"))
 	if err != nil {
@@ -30,7 +30,10 @@ func documented(t *testing.T, e *kit.Env, kernel string) []string {
 	}
 	var names []string
 	running := version.MustParseGeneric(kernel)
-	for _, m := range regexp.MustCompile("(?m)^\\| `CAP_([A-Z_]+)`(?:, on Linux before ([0-9.]+))? \\|").FindAllStringSubmatch(string(b), -1) {
+	for _, m := range regexp.MustCompile("(?m)^\\| `CAP_([A-Z_]+)`(?:, on Linux before ([0-9.]+))?(?:, for `trace ([a-z]+)`)? \\|").FindAllStringSubmatch(string(b), -1) {
+		if m[3] != "" && m[3] != kind {
+			continue
+		}
 		if m[2] == "" || running.LessThan(version.MustParseGeneric(m[2])) {
 			names = append(names, m[1])
 		}
@@ -43,14 +46,20 @@ func documented(t *testing.T, e *kit.Env, kernel string) []string {
 func TestTracerHasNoMorePrivilegesThanDocumented(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := busy(t, e)
-	tr := e.Trace(t, "trace", "network", "-n", ns, "-o", "json")
+	for _, kind := range []string{"network", "gpu"} {
+		t.Run(kind, func(t *testing.T) { privileges(t, e, ns, kind) })
+	}
+}
+
+func privileges(t *testing.T, e *kit.Env, ns, kind string) {
+	tr := e.Trace(t, "trace", kind, "-n", ns, "-o", "json")
 	tr.AwaitStreaming(t, 2)
 	tr.AwaitLines(t, 1)
 	kernel, err := os.ReadFile("/proc/sys/kernel/osrelease") // all nodes have this one
 	if err != nil {
 		t.Fatal(err)
 	}
-	allowed := documented(t, e, strings.TrimSpace(string(kernel)))
+	allowed := documented(t, e, strings.TrimSpace(string(kernel)), kind)
 	if len(allowed) == 0 {
 		t.Fatal("docs/SECURITY.md lists no capability")
 	}

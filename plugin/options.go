@@ -37,6 +37,7 @@ type traceOptions struct {
 	record     string
 	dnsPorts   []uint
 	syscalls   syscallOptions
+	gpu        gpuOptions
 	// rows is the kind of what is printed where that is not the events.
 	rows *event.Kind
 
@@ -78,6 +79,9 @@ type traceConfig struct {
 	failOnLoss bool
 	dnsPorts   []uint32
 	syscalls   *session.SyscallConfig
+	gpu        *session.GpuConfig
+	// runtimeClass is as the user gave it.
+	runtimeClass string
 }
 
 // minInterval keeps the walks over sockets from becoming the node's main work.
@@ -96,6 +100,10 @@ func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 	if kinds, c.syscalls, err = o.syscalls.complete(kinds); err != nil {
 		return nil, err
 	}
+	if c.gpu, err = o.gpu.complete(kinds); err != nil {
+		return nil, err
+	}
+	c.runtimeClass = o.gpu.runtimeClass
 	for _, kind := range kinds {
 		c.kinds = append(c.kinds, event.KindByName(kind))
 	}

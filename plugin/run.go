@@ -106,6 +106,13 @@ func runSession(parent context.Context, c *traceConfig, open func(*liveSession) 
 	if err != nil {
 		return err
 	}
+	launcher := launch.New(hard, c.client, c.tracerNamespace, newSessionID())
+	defer launcher.Close()
+	spec := c.spec(launcher.Session(), identity.PublicKey(), tracerDeadline)
+	spec.GPU = c.gpu != nil
+	if spec.RuntimeClass, err = c.findRuntimeClass(running); err != nil {
+		return err
+	}
 	var namer collect.Namer = targets
 	if c.reverseDNS {
 		resolver := newResolver(running, targets)
@@ -113,20 +120,18 @@ func runSession(parent context.Context, c *traceConfig, open func(*liveSession) 
 		namer = resolver
 	}
 	collector := collect.New(collect.Options{Namer: namer, Interval: c.interval})
-	launcher := launch.New(hard, c.client, c.tracerNamespace, newSessionID())
-	defer launcher.Close()
 
 	s := &traceSession{
 		config: c, reporter: r, targets: targets, end: end, ending: func() bool { return running.Err() != nil }, settled: make(chan struct{}),
 		options: &stream.Options{
 			Launcher: launcher,
-			Spec:     c.spec(launcher.Session(), identity.PublicKey(), tracerDeadline),
+			Spec:     spec,
 			Ready:    stream.PodLogs(c.client, c.tracerNamespace),
 			Dial: func(ctx context.Context, pod string) (net.Conn, error) {
 				return forward.Dial(ctx, c.rest, c.tracerNamespace, pod, session.Port)
 			},
 			Identity: identity, Version: version.Version(), Collector: collector,
-			Config: &session.Config{Kinds: kindNames(c.kinds), Interval: int64(c.interval), DnsPorts: c.dnsPorts, Syscall: c.syscalls},
+			Config: &session.Config{Kinds: kindNames(c.kinds), Interval: int64(c.interval), DnsPorts: c.dnsPorts, Syscall: c.syscalls, Gpu: c.gpu},
 		},
 	}
 	s.options.Say, s.options.Unseen = s.say, s.notSeen

@@ -105,6 +105,18 @@ var tracings = []tracing{
   # Who comes near a memory limit, as JSON
   kubectl orb8 trace resources -A --filter 'memory.percent > 90' -o json | jq -c '{namespace, pod, container, percent: .memory.percent}'`,
 	},
+	{
+		name: "gpu", kind: "gpu", aliases: []string{"gpus"},
+		short: "Show the GPUs of the pods' nodes: activity, memory, power and errors of each, which pod's processes are on it, and what they hold and do",
+		example: `  # The GPUs of a training job's nodes, and its processes on them
+  kubectl orb8 trace gpu job/train -n ml
+
+  # Errors (XID) with the pod they hit, GPUs that are slowed down or lost, in the whole cluster
+  kubectl orb8 trace gpu -A --filter 'what in ["xid", "throttle", "lost"]'
+
+  # Who holds memory of a GPU on which nothing runs, as JSON
+  kubectl orb8 trace gpu -A -o json | jq -c 'select(.what == "device" and .activity.gpuPercent == 0 and .ownProcesses > 0) | {node, index: .gpu.index, usedBy}'`,
+	},
 }
 
 func newTraceCommand(streams genericiooptions.IOStreams) *cobra.Command {
@@ -135,6 +147,7 @@ func newTraceCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	}
 	o.bind(trace.Flags())
 	o.syscalls.bind(trace.Flags())
+	o.gpu.bind(trace.Flags())
 	for _, t := range tracings {
 		sub := &cobra.Command{
 			Use: t.name + " [POD | KIND/NAME ...]", Aliases: t.aliases, Short: t.short, Example: t.example,
@@ -143,6 +156,9 @@ func newTraceCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		o.bind(sub.Flags())
 		if t.name == "syscalls" {
 			o.syscalls.bind(sub.Flags())
+		}
+		if t.name == "gpu" {
+			o.gpu.bind(sub.Flags())
 		}
 		trace.AddCommand(sub)
 	}

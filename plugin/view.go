@@ -58,12 +58,14 @@ type view struct {
 
 	path  *searchPath
 	short *shortages
+	gpus  *gpus
 }
 
 // show takes one event. An error means that nobody reads what is printed.
 func (v *view) show(ev *event.Event) error {
 	v.path.add(ev)
 	v.short.add(ev)
+	v.gpus.add(ev)
 	if !v.take(ev) || ev.GetNodeStatus() != nil && !v.showStatus {
 		return nil
 	}
@@ -80,9 +82,12 @@ func (v *view) close() error {
 	for _, s := range v.short.summary() {
 		v.reporter.line("%s", s)
 	}
+	for _, s := range v.gpus.summary() {
+		v.reporter.line("%s", s)
+	}
 	return err
 }
 
 func newView(i intake, p render.Printer, showStatus bool) *view {
-	return &view{intake: i, printer: p, showStatus: showStatus, path: newSearchPath(), short: newShortages()}
+	return &view{intake: i, printer: p, showStatus: showStatus, path: newSearchPath(), short: newShortages(), gpus: newGPUs()}
 }

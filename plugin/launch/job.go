@@ -55,6 +55,9 @@ var Capabilities = []corev1.Capability{"BPF", "PERFMON", "NET_ADMIN"}
 // to lift the limit of that.
 const SysResource corev1.Capability = "SYS_RESOURCE"
 
+// SysPtrace is what a tracer that reads GPUs needs besides: the driver's library is a file of the node, which it sees by /proc/1/root.
+const SysPtrace corev1.Capability = "SYS_PTRACE"
+
 var chargesToCgroups = version.MustParseGeneric("5.11")
 
 // CapabilitiesFor gives what a tracer is granted on a node whose kernel has this release. Where that is not known, no more than
@@ -87,6 +90,9 @@ type Spec struct {
 	ClientKey session.PublicKey
 	// Privileged runs the container privileged, for platforms where capabilities are not enough.
 	Privileged bool
+	// GPU: it is to read GPUs. RuntimeClass, where not empty, gives it their device files.
+	GPU          bool
+	RuntimeClass string
 	// Deadline ends the tracer whatever happens, unless it is extended.
 	Deadline time.Duration
 }
@@ -118,7 +124,8 @@ func (s *Spec) Job() *batchv1.Job {
 			Template: corev1.PodTemplateSpec{
 				ObjectMeta: metav1.ObjectMeta{Labels: set, Annotations: annotations},
 				Spec: corev1.PodSpec{
-					RestartPolicy: corev1.RestartPolicyNever,
+					RestartPolicy:    corev1.RestartPolicyNever,
+					RuntimeClassName: optional(s.RuntimeClass),
 					// Through the scheduler and not by nodeName: quota, taints and admission see it, and a node that is
 					// full says so. By the object's name and not by the hostname label, which need not be the same.
 					Affinity: &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
@@ -153,8 +160,16 @@ func (s *Spec) Job() *batchv1.Job {
 	}
 }
 
+// optional is nil for what is empty.
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
 func (s *Spec) container() corev1.Container {
-	return corev1.Container{
+	c := corev1.Container{
 		Name:            Container,
 		Image:           s.Image,
 		ImagePullPolicy: s.ImagePullPolicy,
@@ -184,6 +199,11 @@ func (s *Spec) container() corev1.Container {
 			RecursiveReadOnly: ptr(corev1.RecursiveReadOnlyIfPossible),
 		}},
 	}
+	if s.GPU {
+		// NVIDIA's runtime gives the container all devices, and of the driver no more than it takes to read them. No other one looks at these.
+		c.Env = append(c.Env, corev1.EnvVar{Name: "NVIDIA_VISIBLE_DEVICES", Value: "all"}, corev1.EnvVar{Name: "NVIDIA_DRIVER_CAPABILITIES", Value: "utility"})
+	}
+	return c
 }
 
 func (s *Spec) securityContext() *corev1.SecurityContext {
@@ -200,6 +220,9 @@ func (s *Spec) securityContext() *corev1.SecurityContext {
 	sc.Privileged = ptr(false)
 	sc.AllowPrivilegeEscalation = ptr(false)
 	sc.Capabilities = &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}, Add: CapabilitiesFor(s.Kernel)}
+	if s.GPU {
+		sc.Capabilities.Add = append(slices.Clone(sc.Capabilities.Add), SysPtrace)
+	}
 	return sc
 }
 

@@ -29,7 +29,9 @@ func spec() *Spec {
 func TestTheJobIsWhatTheGoldenFilesSay(t *testing.T) {
 	privileged := spec()
 	privileged.Privileged, privileged.Attempt = true, 2
-	for name, s := range map[string]*Spec{"job": spec(), "job-privileged": privileged} {
+	gpu := spec()
+	gpu.GPU, gpu.RuntimeClass = true, "nvidia"
+	for name, s := range map[string]*Spec{"job": spec(), "job-privileged": privileged, "job-gpu": gpu} {
 		s.Kernel = "5.11.0"
 		t.Run(name, func(t *testing.T) {
 			got, err := yaml.Marshal(s.Job())

@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A libnvidia-ml.so.1 that says what a file tells it to: the real names and structures (nvml.h), and no GPU.
+//
+// The file lies next to the library and is named by $ORB8_NODE_NAME, else "node". It is read again whenever it has changed. A line is a
+// key and its value; what has no line is not supported. A value may be "!N", the return code N; "hang", the call never returns; "crash".
+//
+//	devices 2                     driver 580.1
+//	0.uuid GPU-1                  0.memory TOTAL USED RESERVED
+//	0.util 97 40                  0.gpm.2 45.5                   by nvmlGpmMetricId_t
+//	0.compute PID:BYTES ...       0.utilization PID:SM:MEMORY ...
+//	0.mig 3                       so many MIG devices: 0.0.uuid, 0.0.instance GI CI, ...
+//	xid SEQUENCE INDEX NUMBER     reported once, when SEQUENCE has grown
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NVML_NO_UNVERSIONED_FUNC_DEFS
+#include "nvml.h"
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static char *script;
+static struct stat seen;
+
+static const char *path(void)
+{
+	static char name[PATH_MAX];
+	Dl_info info;
+	const char *node = getenv("ORB8_NODE_NAME");
+
+	if (!name[0] && dladdr((void *)path, &info)) {
+		snprintf(name, sizeof(name), "%s", info.dli_fname);
+		char *slash = strrchr(name, '/');
+		snprintf(slash + 1, sizeof(name) - (slash + 1 - name), "%s", node && *node ? node : "node");
+	}
+	return name;
+}
+
+// Holds the mutex.
+static void reread(void)
+{
+	struct stat now;
+	FILE *f;
+
+	if (stat(path(), &now) || (script && now.st_ino == seen.st_ino && now.st_mtim.tv_nsec == seen.st_mtim.tv_nsec && now.st_size == seen.st_size))
+		return;
+	f = fopen(path(), "r");
+	if (!f)
+		return;
+	free(script);
+	script = calloc(1, now.st_size + 2);
+	script[0] = '\n';
+	if (fread(script + 1, 1, now.st_size, f) != (size_t)now.st_size)
+		script[1] = 0;
+	fclose(f);
+	seen = now;
+}
+
+// Gives the value of a key.
+static nvmlReturn_t value(const char *key, char *out, size_t size)
+{
+	char wanted[128];
+	nvmlReturn_t ret = NVML_ERROR_NOT_SUPPORTED;
+
+	out[0] = 0;
+	snprintf(wanted, sizeof(wanted), "\n%s ", key);
+	pthread_mutex_lock(&mutex);
+	reread();
+	char *at = script ? strstr(script, wanted) : NULL;
+	if (at) {
+		at += strlen(wanted);
+		size_t n = strcspn(at, "\n");
+		snprintf(out, size, "%.*s", (int)n, at);
+		ret = NVML_SUCCESS;
+	}
+	pthread_mutex_unlock(&mutex);
+	if (!strcmp(out, "hang"))
+		for (;;)
+			pause();
+	if (!strcmp(out, "crash"))
+		raise(SIGSEGV);
+	if (out[0] == '!')
+		return atoi(out + 1);
+	return ret;
+}
+
+// A handle is the device's number, and that of its MIG device. In NVIDIA's own nvml.h it is a pointer, in go-nvml's a structure of one,
+// which is passed in the same way.
+#define POINTER(handle) (*(uintptr_t *)&(handle))
+#define GPU_OF(d) ((int)((POINTER(d) - 0x10000) / 0x100))
+#define MIG_OF(d) ((int)(POINTER(d) & 0xff)) // 0: the whole
+
+static nvmlDevice_t handle(int gpu, int mig)
+{
+	nvmlDevice_t d;
+	POINTER(d) = 0x10000 + gpu * 0x100 + mig;
+	return d;
+}
+
+static nvmlReturn_t of(nvmlDevice_t device, const char *what, char *out, size_t size)
+{
+	char key[64];
+
+	if (MIG_OF(device))
+		snprintf(key, sizeof(key), "%d.%d.%s", GPU_OF(device), MIG_OF(device) - 1, what);
+	else
+		snprintf(key, sizeof(key), "%d.%s", GPU_OF(device), what);
+	return value(key, out, size);
+}
+
+#define VALUE(device, what)                                        \
+	char v[4096];                                              \
+	nvmlReturn_t ret = of(device, what, v, sizeof(v));         \
+	if (ret != NVML_SUCCESS)                                   \
+		return ret
+
+static nvmlReturn_t number(nvmlDevice_t device, const char *what, unsigned int *n)
+{
+	VALUE(device, what);
+	*n = strtoul(v, NULL, 0);
+	return NVML_SUCCESS;
+}
+
+static nvmlReturn_t text(nvmlDevice_t device, const char *what, char *to, unsigned int size)
+{
+	VALUE(device, what);
+	if (strlen(v) >= size)
+		return NVML_ERROR_INSUFFICIENT_SIZE;
+	strcpy(to, v);
+	return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlInit_v2(void)
+{
+	char v[64];
+	nvmlReturn_t ret = value("init", v, sizeof(v));
+	return ret == NVML_ERROR_NOT_SUPPORTED ? NVML_SUCCESS : ret;
+}
+
+nvmlReturn_t nvmlShutdown(void) { return NVML_SUCCESS; }
+const char *nvmlErrorString(nvmlReturn_t r) { return "an error of the fake"; }
+
+nvmlReturn_t nvmlSystemGetDriverVersion(char *version, unsigned int length)
+{
+	char v[64];
+	nvmlReturn_t ret = value("driver", v, sizeof(v));
+	if (ret == NVML_SUCCESS)
+		snprintf(version, length, "%s", v);
+	return ret;
+}
+
+nvmlReturn_t nvmlDeviceGetCount_v2(unsigned int *count)
+{
+	char v[64];
+	nvmlReturn_t ret = value("devices", v, sizeof(v));
+	*count = ret == NVML_SUCCESS ? atoi(v) : 0;
+	return ret == NVML_ERROR_NOT_SUPPORTED ? NVML_SUCCESS : ret;
+}
+
+nvmlReturn_t nvmlDeviceGetHandleByIndex_v2(unsigned int index, nvmlDevice_t *device)
+{
+	char v[64];
+	*device = handle(index, 0);
+	nvmlReturn_t ret = of(*device, "handle", v, sizeof(v));
+	return ret == NVML_ERROR_NOT_SUPPORTED ? NVML_SUCCESS : ret;
+}
+
+nvmlReturn_t nvmlDeviceGetUUID(nvmlDevice_t d, char *uuid, unsigned int length) { return text(d, "uuid", uuid, length); }
+nvmlReturn_t nvmlDeviceGetName(nvmlDevice_t d, char *name, unsigned int length) { return text(d, "name", name, length); }
+
+nvmlReturn_t nvmlDeviceGetIndex(nvmlDevice_t d, unsigned int *index)
+{
+	*index = GPU_OF(d);
+	return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetPciInfo_v3(nvmlDevice_t d, nvmlPciInfo_t *pci)
+{
+	memset(pci, 0, sizeof(*pci));
+	return text(d, "pci", pci->busId, sizeof(pci->busId));
+}
+
+nvmlReturn_t nvmlDeviceGetMigMode(nvmlDevice_t d, unsigned int *current, unsigned int *pending)
+{
+	unsigned int n;
+	nvmlReturn_t ret = number(d, "mig", &n);
+	if (ret == NVML_SUCCESS)
+		*current = *pending = NVML_DEVICE_MIG_ENABLE;
+	return ret;
+}
+
+nvmlReturn_t nvmlDeviceGetMaxMigDeviceCount(nvmlDevice_t d, unsigned int *count) { return number(d, "mig", count); }
+
+nvmlReturn_t nvmlDeviceGetMigDeviceHandleByIndex(nvmlDevice_t d, unsigned int index, nvmlDevice_t *mig)
+{
+	char v[64];
+	*mig = handle(GPU_OF(d), index + 1);
+	return of(*mig, "uuid", v, sizeof(v)) == NVML_SUCCESS ? NVML_SUCCESS : NVML_ERROR_NOT_FOUND;
+}
+
+static nvmlReturn_t instance(nvmlDevice_t d, unsigned int *gi, unsigned int *ci)
+{
+	unsigned int ignored;
+	VALUE(d, "instance");
+	return sscanf(v, "%u %u", gi ? gi : &ignored, ci ? ci : &ignored) == 2 ? NVML_SUCCESS : NVML_ERROR_UNKNOWN;
+}
+
+nvmlReturn_t nvmlDeviceGetGpuInstanceId(nvmlDevice_t d, unsigned int *id) { return instance(d, id, NULL); }
+nvmlReturn_t nvmlDeviceGetComputeInstanceId(nvmlDevice_t d, unsigned int *id) { return instance(d, NULL, id); }
+
+static nvmlReturn_t memory(nvmlDevice_t d, unsigned long long *total, unsigned long long *used, unsigned long long *reserved)
+{
+	VALUE(d, "memory");
+	return sscanf(v, "%llu %llu %llu", total, used, reserved) == 3 ? NVML_SUCCESS : NVML_ERROR_UNKNOWN;
+}
+
+nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t d, nvmlMemory_t *m)
+{
+	unsigned long long reserved;
+	return memory(d, &m->total, &m->used, &reserved);
+}
+
+nvmlReturn_t nvmlDeviceGetPowerUsage(nvmlDevice_t d, unsigned int *n) { return number(d, "power", n); }
+nvmlReturn_t nvmlDeviceGetEnforcedPowerLimit(nvmlDevice_t d, unsigned int *n) { return number(d, "limit", n); }
+nvmlReturn_t nvmlDeviceGetTemperature(nvmlDevice_t d, nvmlTemperatureSensors_t s, unsigned int *n) { return number(d, "temperature", n); }
+nvmlReturn_t nvmlDeviceGetClockInfo(nvmlDevice_t d, nvmlClockType_t t, unsigned int *n) { return number(d, t == NVML_CLOCK_SM ? "clock.sm" : "clock.memory", n); }
+
+nvmlReturn_t nvmlDeviceGetCurrentClocksThrottleReasons(nvmlDevice_t d, unsigned long long *mask)
+{
+	VALUE(d, "throttle");
+	*mask = strtoull(v, NULL, 0);
+	return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetTotalEccErrors(nvmlDevice_t d, nvmlMemoryErrorType_t t, nvmlEccCounterType_t c, unsigned long long *n)
+{
+	VALUE(d, t == NVML_MEMORY_ERROR_TYPE_CORRECTED ? "ecc.corrected" : "ecc.uncorrected");
+	*n = strtoull(v, NULL, 0);
+	return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetRemappedRows(nvmlDevice_t d, unsigned int *corrected, unsigned int *uncorrected, unsigned int *pending, unsigned int *failed)
+{
+	*uncorrected = *pending = *failed = 0;
+	return number(d, "remapped", corrected);
+}
+
+nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t d, nvmlUtilization_t *u)
+{
+	VALUE(d, "util");
+	return sscanf(v, "%u %u", &u->gpu, &u->memory) == 2 ? NVML_SUCCESS : NVML_ERROR_UNKNOWN;
+}
+
+static nvmlReturn_t running(nvmlDevice_t d, const char *what, unsigned int *count, nvmlProcessInfo_t *infos)
+{
+	unsigned int n = 0, room = *count;
+	char *save = NULL;
+	VALUE(d, what);
+	for (char *word = strtok_r(v, " ", &save); word; word = strtok_r(NULL, " ", &save), n++) {
+		if (n >= room)
+			continue;
+		memset(&infos[n], 0, sizeof(infos[n]));
+		infos[n].pid = strtoul(word, &word, 10);
+		infos[n].usedGpuMemory = *word == ':' ? strtoull(word + 1, NULL, 10) : ULLONG_MAX;
+		infos[n].gpuInstanceId = infos[n].computeInstanceId = UINT_MAX;
+	}
+	*count = n;
+	return n > room ? NVML_ERROR_INSUFFICIENT_SIZE : NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t d, unsigned int *count, nvmlProcessInfo_t *infos) { return running(d, "compute", count, infos); }
+nvmlReturn_t nvmlDeviceGetGraphicsRunningProcesses_v3(nvmlDevice_t d, unsigned int *count, nvmlProcessInfo_t *infos) { return running(d, "graphics", count, infos); }
+
+static unsigned long long micros(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_REALTIME, &t);
+	return t.tv_sec * 1000000ull + t.tv_nsec / 1000;
+}
+
+nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t d, nvmlProcessUtilizationSample_t *samples, unsigned int *count, unsigned long long since)
+{
+	unsigned int n = 0, room = *count;
+	char *save = NULL;
+	VALUE(d, "utilization");
+	for (char *word = strtok_r(v, " ", &save); word; word = strtok_r(NULL, " ", &save), n++) {
+		if (!samples || n >= room)
+			continue;
+		memset(&samples[n], 0, sizeof(samples[n]));
+		if (sscanf(word, "%u:%u:%u", &samples[n].pid, &samples[n].smUtil, &samples[n].memUtil) != 3)
+			return NVML_ERROR_UNKNOWN;
+		samples[n].timeStamp = micros();
+	}
+	*count = n;
+	if (!n)
+		return NVML_ERROR_NOT_FOUND;
+	return !samples || n > room ? NVML_ERROR_INSUFFICIENT_SIZE : NVML_SUCCESS;
+}
+
+// Waits for "xid" lines whose number is higher than that of the one before.
+static long reported = -1;
+
+nvmlReturn_t nvmlEventSetCreate(nvmlEventSet_t *set)
+{
+	POINTER(*set) = (uintptr_t)&reported;
+	return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlEventSetFree(nvmlEventSet_t set) { return NVML_SUCCESS; }
+nvmlReturn_t nvmlDeviceRegisterEvents(nvmlDevice_t d, unsigned long long types, nvmlEventSet_t set) { return NVML_SUCCESS; }
+
+nvmlReturn_t nvmlEventSetWait_v2(nvmlEventSet_t set, nvmlEventData_t *data, unsigned int timeout)
+{
+	for (unsigned int waited = 0; waited < timeout; waited += 20) {
+		char v[64];
+		long sequence, index;
+		unsigned long long xid;
+
+		if (value("xid", v, sizeof(v)) == NVML_SUCCESS && sscanf(v, "%ld %ld %llu", &sequence, &index, &xid) == 3 && sequence > reported) {
+			reported = sequence;
+			memset(data, 0, sizeof(*data));
+			data->device = handle(index, 0);
+			data->eventType = nvmlEventTypeXidCriticalError;
+			data->eventData = xid;
+			data->gpuInstanceId = data->computeInstanceId = UINT_MAX;
+			return NVML_SUCCESS;
+		}
+		usleep(20000);
+	}
+	return NVML_ERROR_TIMEOUT;
+}
+
+// What drivers before about 520 lack.
+#ifndef OLD_DRIVER
+nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(nvmlDevice_t d, nvmlMemory_v2_t *m)
+{
+	nvmlReturn_t ret = memory(d, &m->total, &m->used, &m->reserved);
+	m->free = m->total - m->used - m->reserved;
+	return ret;
+}
+
+nvmlReturn_t nvmlDeviceGetCurrentClocksEventReasons(nvmlDevice_t d, unsigned long long *mask) { return nvmlDeviceGetCurrentClocksThrottleReasons(d, mask); }
+nvmlReturn_t nvmlDeviceGetMPSComputeRunningProcesses_v3(nvmlDevice_t d, unsigned int *count, nvmlProcessInfo_t *infos) { return running(d, "mps", count, infos); }
+
+nvmlReturn_t nvmlDeviceGetRetiredPages(nvmlDevice_t d, nvmlPageRetirementCause_t cause, unsigned int *count, unsigned long long *addresses)
+{
+	unsigned int n, room = *count;
+	nvmlReturn_t ret = number(d, cause == NVML_PAGE_RETIREMENT_CAUSE_DOUBLE_BIT_ECC_ERROR ? "retired.double" : "retired.single", &n);
+	if (ret != NVML_SUCCESS)
+		return ret;
+	*count = n;
+	if (n > room)
+		return NVML_ERROR_INSUFFICIENT_SIZE;
+	for (unsigned int i = 0; i < n; i++)
+		addresses[i] = i << 12;
+	return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetFieldValues(nvmlDevice_t d, int count, nvmlFieldValue_t *values)
+{
+	for (int i = 0; i < count; i++) {
+		char v[64], key[32];
+		snprintf(key, sizeof(key), "field.%u", values[i].fieldId);
+		values[i].nvmlReturn = of(d, key, v, sizeof(v));
+		values[i].valueType = NVML_VALUE_TYPE_UNSIGNED_LONG_LONG;
+		values[i].value.ullVal = strtoull(v, NULL, 0);
+	}
+	return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlGpmQueryDeviceSupport(nvmlDevice_t d, nvmlGpmSupport_t *support)
+{
+	char v[64];
+	nvmlReturn_t ret = of(d, "gpm", v, sizeof(v));
+	support->isSupportedDevice = ret == NVML_SUCCESS;
+	return ret == NVML_ERROR_NOT_SUPPORTED ? NVML_SUCCESS : ret;
+}
+
+nvmlReturn_t nvmlGpmSampleAlloc(nvmlGpmSample_t *sample)
+{
+	POINTER(*sample) = (uintptr_t)calloc(1, sizeof(nvmlDevice_t));
+	return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlGpmSampleFree(nvmlGpmSample_t sample)
+{
+	free((void *)POINTER(sample));
+	return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlGpmSampleGet(nvmlDevice_t d, nvmlGpmSample_t sample)
+{
+	*(nvmlDevice_t *)POINTER(sample) = d;
+	return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlGpmMigSampleGet(nvmlDevice_t d, unsigned int gpuInstance, nvmlGpmSample_t sample)
+{
+	for (int mig = 1; mig <= 8; mig++) {
+		unsigned int id;
+		if (nvmlDeviceGetGpuInstanceId(handle(GPU_OF(d), mig), &id) == NVML_SUCCESS && id == gpuInstance) {
+			*(nvmlDevice_t *)POINTER(sample) = handle(GPU_OF(d), mig);
+			return NVML_SUCCESS;
+		}
+	}
+	return NVML_ERROR_NOT_FOUND;
+}
+
+nvmlReturn_t nvmlGpmMetricsGet(nvmlGpmMetricsGet_t *get)
+{
+	for (unsigned int i = 0; i < get->numMetrics; i++) {
+		char v[64], key[32];
+		snprintf(key, sizeof(key), "gpm.%u", get->metrics[i].metricId);
+		get->metrics[i].nvmlReturn = of(*(nvmlDevice_t *)POINTER(get->sample2), key, v, sizeof(v));
+		get->metrics[i].value = strtod(v, NULL);
+	}
+	return NVML_SUCCESS;
+}
+#endif

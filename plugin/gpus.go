@@ -1,0 +1,167 @@
+package plugin
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/event/safe"
+)
+
+const (
+	// maxGPUs bounds what is remembered of devices and nodes.
+	maxGPUs = 10_000
+	// idleAtLeast is how long a GPU is to be held and do nothing before that is worth a line.
+	idleAtLeast = 2 * time.Second
+)
+
+// gpus finds what is to be said of the GPUs: nodes whose GPUs cannot be read, GPUs that are held and do nothing, errors.
+type gpus struct {
+	nodes   map[string]string // the last trouble, empty where a device was read
+	devices map[string]*gpuUse
+	errors  []string
+	more    int // errors beyond
+}
+
+// gpuUse is what is known of one device.
+type gpuUse struct {
+	name, usedBy string
+	// since is when it was first seen held and doing nothing, without a break; 0: it is not.
+	since, last uint64
+}
+
+func newGPUs() *gpus { return &gpus{nodes: map[string]string{}, devices: map[string]*gpuUse{}} }
+
+func (s *gpus) add(ev *event.Event) {
+	g := ev.GetGpu()
+	if g == nil {
+		return
+	}
+	switch g.GetWhat() {
+	case event.GpuWhat_GPU_WHAT_UNAVAILABLE:
+		if _, known := s.nodes[ev.GetNode()]; known || len(s.nodes) < maxGPUs {
+			s.nodes[ev.GetNode()] = g.GetMessage()
+		}
+	case event.GpuWhat_GPU_WHAT_XID, event.GpuWhat_GPU_WHAT_LOST:
+		if len(s.errors) == maxShortages {
+			s.more++
+			return
+		}
+		whose := g.GetUsedBy()
+		if ev.GetPod() != "" {
+			whose = ev.GetNamespace() + "/" + ev.GetPod()
+		}
+		if whose == "" {
+			whose = "no pod that was asked for"
+		}
+		s.errors = append(s.errors, fmt.Sprintf("gpu: %s: %s; used by %s", gpuName(ev), g.GetMessage(), whose))
+	case event.GpuWhat_GPU_WHAT_DEVICE:
+		if len(s.nodes) < maxGPUs {
+			s.nodes[ev.GetNode()] = ""
+		}
+		s.use(ev)
+	}
+}
+
+// use keeps account of whether a device is held and does nothing. One whose activity is not known is not said to be idle.
+func (s *gpus) use(ev *event.Event) {
+	g := ev.GetGpu()
+	key := ev.GetNode() + " " + g.GetGpu().GetUuid()
+	u := s.devices[key]
+	if u == nil {
+		if len(s.devices) == maxGPUs {
+			return
+		}
+		u = &gpuUse{name: gpuName(ev)}
+		s.devices[key] = u
+	}
+	a := g.GetActivity()
+	idle := a != nil && (a.GpuPercent != nil && a.GetGpuPercent() == 0 || a.GpuPercent == nil && a.SmPercent != nil && a.GetSmPercent() == 0)
+	if !idle || g.GetOwnProcesses() == 0 {
+		u.since = 0
+		return
+	}
+	if u.since == 0 || u.usedBy != g.GetUsedBy() {
+		u.since, u.usedBy = ev.GetTime(), g.GetUsedBy()
+	}
+	u.last = ev.GetTime()
+}
+
+// gpuName is "node/0 (NVIDIA H100)".
+func gpuName(ev *event.Event) string {
+	d := ev.GetGpu().GetGpu()
+	name := ev.GetNode() + "/?"
+	switch {
+	case d != nil && d.ParentIndex != nil:
+		name = fmt.Sprintf("%s/%d.%d", ev.GetNode(), d.GetParentIndex(), d.GetIndex())
+	case d != nil && d.Index != nil:
+		name = fmt.Sprintf("%s/%d", ev.GetNode(), d.GetIndex())
+	}
+	if d.GetName() != "" {
+		name += " (" + d.GetName() + ")"
+	}
+	return name
+}
+
+// summary is lines for people.
+func (s *gpus) summary() (lines []string) {
+	lines = append(lines, s.errors...)
+	if s.more > 0 {
+		lines = append(lines, fmt.Sprintf("gpu: … and %d more errors", s.more))
+	}
+	var idle []*gpuUse
+	for _, u := range s.devices {
+		if u.since != 0 && u.last-u.since >= uint64(idleAtLeast) {
+			idle = append(idle, u)
+		}
+	}
+	slices.SortFunc(idle, func(a, b *gpuUse) int {
+		if x, y := b.last-b.since, a.last-a.since; x != y && x/1e9 != y/1e9 {
+			return int(x/1e9) - int(y/1e9)
+		}
+		return strings.Compare(a.name, b.name)
+	})
+	for i, u := range idle {
+		if i == maxShortages {
+			lines = append(lines, fmt.Sprintf("gpu: … and %d more GPUs that are held and do nothing", len(idle)-i))
+			break
+		}
+		lines = append(lines, fmt.Sprintf("gpu: %s has done nothing for the last %v, and is held by %s", u.name, time.Duration(u.last-u.since).Round(time.Second), u.usedBy))
+	}
+	lines = append(lines, s.blind()...)
+	for i, l := range lines {
+		lines[i] = string(safe.AppendText(nil, l))
+	}
+	return lines
+}
+
+// blind names the nodes of which no GPU can be read, by the reasons.
+func (s *gpus) blind() (lines []string) {
+	by := map[string][]string{}
+	var reasons []string
+	for node, trouble := range s.nodes {
+		if trouble == "" {
+			continue
+		}
+		if by[trouble] == nil {
+			reasons = append(reasons, trouble)
+		}
+		by[trouble] = append(by[trouble], node)
+	}
+	slices.Sort(reasons)
+	for i, r := range reasons {
+		if i == maxShortages {
+			return append(lines, fmt.Sprintf("gpu: … and %d more reasons why nodes' GPUs cannot be read", len(reasons)-i))
+		}
+		slices.Sort(by[r])
+		nodes := by[r]
+		more := ""
+		if len(nodes) > maxShortages {
+			nodes, more = nodes[:maxShortages], fmt.Sprintf(" and %d more", len(nodes)-maxShortages)
+		}
+		lines = append(lines, fmt.Sprintf("gpu: nothing to read on %s%s: %s", strings.Join(nodes, ", "), more, r))
+	}
+	return lines
+}

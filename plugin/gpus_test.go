@@ -1,0 +1,75 @@
+package plugin
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+func TestGPUsThatAreHeldAndIdleOrCannotBeReadAreNamed(t *testing.T) {
+	look := func(node string, index, second uint32, percent int, own uint32) *event.Event {
+		g := &event.Gpu{What: event.GpuWhat_GPU_WHAT_DEVICE, Gpu: &event.GpuDevice{Uuid: fmt.Sprint(index), Index: &index, Name: "H100"}, OwnProcesses: &own, UsedBy: "ml/train/main"}
+		if percent >= 0 {
+			p := uint32(percent)
+			g.Activity = &event.GpuActivity{GpuPercent: &p}
+		}
+		return &event.Event{Time: uint64(second+1) * 1e9, Node: node, Kind: &event.Event_Gpu{Gpu: g}}
+	}
+	s := newGPUs()
+	if got := s.summary(); got != nil {
+		t.Errorf("of nothing: %q", got)
+	}
+	for second := range uint32(10) {
+		s.add(look("a", 0, second, 0, 1))             // held and idle
+		s.add(look("a", 1, second, 50, 1))            // at work
+		s.add(look("a", 2, second, 0, 0))             // free
+		s.add(look("a", 3, second, -1, 1))            // not known
+		s.add(look("b", 0, second, int(9-second), 1)) // idle just now
+	}
+	zero := uint32(0)
+	s.add(&event.Event{Node: "a", Namespace: "ml", Pod: "train", Kind: &event.Event_Gpu{Gpu: &event.Gpu{What: event.GpuWhat_GPU_WHAT_XID, Gpu: &event.GpuDevice{Index: &zero}, Message: "XID 31\x1b"}}})
+	for i := range 7 {
+		s.add(&event.Event{Node: fmt.Sprint("n", i), Kind: &event.Event_Gpu{Gpu: &event.Gpu{What: event.GpuWhat_GPU_WHAT_UNAVAILABLE, Message: "no driver"}}})
+	}
+	want := []string{
+		`gpu: a/0: XID 31\x1b; used by ml/train`,
+		"gpu: a/0 (H100) has done nothing for the last 9s, and is held by ml/train/main",
+		"gpu: nothing to read on n0, n1, n2, n3, n4 and 2 more: no driver",
+	}
+	if got := s.summary(); !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	for range 20 {
+		s.add(&event.Event{Node: "a", Kind: &event.Event_Gpu{Gpu: &event.Gpu{What: event.GpuWhat_GPU_WHAT_LOST, Message: "gone"}}})
+	}
+	if got := s.summary(); len(got) != 8 || !strings.Contains(got[1], "a/?: gone; used by no pod that was asked for") || got[5] != "gpu: … and 16 more errors" {
+		t.Errorf("many errors: %q", got)
+	}
+}
+
+func TestGPUFlagsAreJudged(t *testing.T) {
+	for _, test := range []struct {
+		o     gpuOptions
+		kinds []string
+		want  string
+	}{
+		{gpuOptions{runtimeClass: "auto"}, []string{"flow"}, ""},
+		{gpuOptions{}, []string{"flow"}, ""},
+		{gpuOptions{runtimeClass: "auto", library: "/usr/lib/x"}, []string{"flow"}, "--nvml-library goes with trace gpu"},
+		{gpuOptions{runtimeClass: "mine"}, []string{"flow"}, "--gpu-runtime-class goes with trace gpu"},
+		{gpuOptions{runtimeClass: "mine", library: "/usr/lib/x"}, []string{"flow", "gpu"}, ""},
+		{gpuOptions{runtimeClass: "auto", library: "lib"}, []string{"gpu"}, `--nvml-library "lib": want an absolute path`},
+		{gpuOptions{}, []string{"gpu"}, "--gpu-runtime-class: want a name, auto or none"},
+	} {
+		c, err := test.o.complete(test.kinds)
+		if test.want == "" && (err != nil || (c != nil) != slices.Contains(test.kinds, "gpu") || c.GetLibrary() != map[bool]string{true: test.o.library}[c != nil]) {
+			t.Errorf("%+v: %v, %v", test, c, err)
+		}
+		if test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+			t.Errorf("%+v: %v", test, err)
+		}
+	}
+}
