@@ -109,6 +109,10 @@ bench: build images ## Measure, and write the numbers of docs/BENCHMARKS.md (roo
 	@ORB8_BENCH=$(CURDIR)/docs/BENCHMARKS.md hack/with-cluster.sh $(GO) test -tags bench -count=1 -v -timeout 60m ./e2e/bench $(if $(RUN),-run '$(RUN)')
 
 ##
+.PHONY: gpu-check
+gpu-check: tracer ## Read this machine's GPUs as a tracer would, without Kubernetes (root; NVML_LIBRARY=PATH)
+	@$(GO) run ./e2e/gpucheck -child $(PLATFORM_BIN)/orb8-nvml $(if $(NVML_LIBRARY),-nvml-library $(NVML_LIBRARY))
+
 .PHONY: demo
 demo: install-deps build images ## Trace a small application on a real cluster, from nothing to named flows and back
 	@hack/with-cluster.sh hack/demo.sh

@@ -45,6 +45,9 @@ type examination struct {
 	streams  genericiooptions.IOStreams
 	reporter *reporter
 	node     string
+	// gpu: look at the GPUs, too; runtimeClass is as the user gave it.
+	gpu          *session.GpuConfig
+	runtimeClass string
 
 	findings []doctor.Finding
 	// blocked says why no tracer can be started; empty where one may be tried.
@@ -54,13 +57,17 @@ type examination struct {
 func newDoctorCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	o := &tracerOptions{kube: genericclioptions.NewConfigFlags(true)}
 	var node, output string
-	var noHeaders bool
+	var noHeaders, gpus bool
+	var gpuFlags gpuOptions
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Find out what keeps tracers from running here, and the command that mends it", Args: noArgs,
 		Long: `Asks the cluster what you may, whether it would admit a tracer, and has a tracer on each node load what trace uses. Everything is
 taken away again. What is wrong comes with what mends it; the exit code is 1 where no session can run, 3 where some nodes cannot take part.`,
 		Example: `  # All nodes, with the rights you have in namespace demo
   kubectl orb8 doctor -n demo
+
+  # What GPUs trace gpu could read, by which library, or why not
+  kubectl orb8 doctor -n ml --gpu
 
   # One node, as JSON
   kubectl orb8 doctor --node worker-3 -o json | jq -r 'select(.status != "ok") | [.check, .detail, .mend] | @tsv'`,
@@ -72,10 +79,18 @@ taken away again. What is wrong comes with what mends it; the exit code is 1 whe
 			if err != nil {
 				return err
 			}
+			var kinds []string
+			if gpus {
+				kinds = []string{"gpu"}
+			}
+			gpu, err := gpuFlags.complete(kinds)
+			if err != nil {
+				return err
+			}
 			if err := c.connect(o.kube); err != nil {
 				return err
 			}
-			x := &examination{tracerConfig: c, streams: streams, reporter: newReporter(streams.ErrOut), node: node}
+			x := &examination{tracerConfig: c, streams: streams, reporter: newReporter(streams.ErrOut), node: node, gpu: gpu, runtimeClass: gpuFlags.runtimeClass}
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 			defer stop()
 			if err := x.run(ctx); err != nil {
@@ -97,6 +112,8 @@ taken away again. What is wrong comes with what mends it; the exit code is 1 whe
 	}
 	o.bind(cmd.Flags())
 	cmd.Flags().StringVar(&node, "node", "", "Try only this node")
+	cmd.Flags().BoolVar(&gpus, "gpu", false, "Look at the GPUs, too: driver, library, device files, as trace gpu would")
+	gpuFlags.bind(cmd.Flags())
 	cmd.Flags().StringVarP(&output, "output", "o", "", "Output format: json")
 	cmd.Flags().BoolVar(&noHeaders, "no-headers", false, "Print no header line")
 	return cmd
@@ -187,6 +204,9 @@ func (x *examination) rehearse(ctx context.Context) error {
 		return err
 	}
 	spec := x.spec(newSessionID(), identity.PublicKey(), examineLimit)
+	if err := x.forGPUs(ctx, &spec); err != nil {
+		return err
+	}
 	spec.Node = x.node
 	if spec.Node == "" {
 		spec.Node = "any"
@@ -201,6 +221,16 @@ func (x *examination) rehearse(ctx context.Context) error {
 	_, err = x.client.CoreV1().Pods(x.tracerNamespace).Create(ctx, pod, dry)
 	x.admission("pod", "the API server admits its pod: Pod Security, quota and webhooks", err, &spec)
 	return ctx.Err()
+}
+
+// forGPUs adds to a tracer what it needs to look at GPUs, where that is asked for.
+func (x *examination) forGPUs(ctx context.Context, spec *launch.Spec) (err error) {
+	if x.gpu == nil {
+		return nil
+	}
+	spec.GPU, spec.Library = true, x.gpu.GetLibrary()
+	spec.RuntimeClass, err = x.findRuntimeClass(ctx, x.runtimeClass)
+	return err
 }
 
 func (x *examination) admission(what, admitted string, err error, spec *launch.Spec) {
@@ -299,7 +329,11 @@ func (x *examination) tryNodes(ctx context.Context, nodes []corev1.Node) error {
 			defer func() { <-slots }()
 			spec := x.spec(launcher.Session(), identity.PublicKey(), examineLimit)
 			spec.Node, spec.Command, spec.Kernel = name, "doctor", nodes[i].Status.NodeInfo.KernelVersion
-			report, err := x.try(ctx, launcher, &spec)
+			err := x.forGPUs(ctx, &spec)
+			var report *session.Report
+			if err == nil {
+				report, err = x.try(ctx, launcher, &spec)
+			}
 			if err != nil {
 				f := doctor.Finding{Node: name, Check: "tracer", Status: doctor.Failure, Detail: err.Error()}
 				if start := (*launch.StartError)(nil); errors.As(err, &start) {

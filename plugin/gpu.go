@@ -36,7 +36,7 @@ func (o *gpuOptions) complete(kinds []string) (*session.GpuConfig, error) {
 	if !slices.Contains(kinds, "gpu") {
 		for flag, set := range map[string]bool{"nvml-library": o.library != "", "gpu-runtime-class": o.runtimeClass != "" && o.runtimeClass != runtimeClassAuto} {
 			if set {
-				return nil, usagef("--%s goes with trace gpu", flag)
+				return nil, usagef("--%s goes with trace gpu and doctor --gpu", flag)
 			}
 		}
 		return nil, nil
@@ -51,12 +51,13 @@ func (o *gpuOptions) complete(kinds []string) (*session.GpuConfig, error) {
 }
 
 // findRuntimeClass asks the cluster for what auto stands for. Who may not ask goes without.
-func (c *traceConfig) findRuntimeClass(ctx context.Context) (string, error) {
-	switch {
-	case c.gpu == nil || c.runtimeClass == runtimeClassNone:
+func (c *tracerConfig) findRuntimeClass(ctx context.Context, wanted string) (string, error) {
+	switch wanted {
+	case runtimeClassNone:
 		return "", nil
-	case c.runtimeClass != runtimeClassAuto:
-		return c.runtimeClass, nil
+	case runtimeClassAuto:
+	default:
+		return wanted, nil
 	}
 	_, err := c.client.NodeV1().RuntimeClasses().Get(ctx, nvidiaRuntimeClass, metav1.GetOptions{})
 	switch {

@@ -58,8 +58,8 @@ func TestGPUFlagsAreJudged(t *testing.T) {
 	}{
 		{gpuOptions{runtimeClass: "auto"}, []string{"flow"}, ""},
 		{gpuOptions{}, []string{"flow"}, ""},
-		{gpuOptions{runtimeClass: "auto", library: "/usr/lib/x"}, []string{"flow"}, "--nvml-library goes with trace gpu"},
-		{gpuOptions{runtimeClass: "mine"}, []string{"flow"}, "--gpu-runtime-class goes with trace gpu"},
+		{gpuOptions{runtimeClass: "auto", library: "/usr/lib/x"}, []string{"flow"}, "--nvml-library goes with trace gpu and doctor --gpu"},
+		{gpuOptions{runtimeClass: "mine"}, []string{"flow"}, "--gpu-runtime-class goes with trace gpu and doctor --gpu"},
 		{gpuOptions{runtimeClass: "mine", library: "/usr/lib/x"}, []string{"flow", "gpu"}, ""},
 		{gpuOptions{runtimeClass: "auto", library: "lib"}, []string{"gpu"}, `--nvml-library "lib": want an absolute path`},
 		{gpuOptions{}, []string{"gpu"}, "--gpu-runtime-class: want a name, auto or none"},

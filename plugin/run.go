@@ -109,9 +109,11 @@ func runSession(parent context.Context, c *traceConfig, open func(*liveSession) 
 	launcher := launch.New(hard, c.client, c.tracerNamespace, newSessionID())
 	defer launcher.Close()
 	spec := c.spec(launcher.Session(), identity.PublicKey(), tracerDeadline)
-	spec.GPU = c.gpu != nil
-	if spec.RuntimeClass, err = c.findRuntimeClass(running); err != nil {
-		return err
+	if c.gpu != nil {
+		spec.GPU = true
+		if spec.RuntimeClass, err = c.findRuntimeClass(running, c.runtimeClass); err != nil {
+			return err
+		}
 	}
 	var namer collect.Namer = targets
 	if c.reverseDNS {

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 	"github.com/orb8-dev/kubectl-orb8/internal/version"
 	"github.com/orb8-dev/kubectl-orb8/tracer"
+	"github.com/orb8-dev/kubectl-orb8/tracer/gpu"
 )
 
 // doctorStay is how long the report can be fetched: a pod that has ended at once is never seen to run.
@@ -30,7 +32,11 @@ var wanted = []struct {
 	{"PERFMON", unix.CAP_PERFMON},
 	{"NET_ADMIN", unix.CAP_NET_ADMIN},
 	{sysResource, unix.CAP_SYS_RESOURCE},
+	{sysPtrace, unix.CAP_SYS_PTRACE},
 }
+
+// sysPtrace is wanted where GPUs are read.
+const sysPtrace = "SYS_PTRACE"
 
 // sysResource is wanted on Linux before 5.11 only, which counts maps as memory that the process has locked.
 const sysResource = "SYS_RESOURCE"
@@ -42,14 +48,30 @@ func takesSysResource(release string) bool {
 	return err == nil && (major < 5 || major == 5 && minor < 11)
 }
 
-// doctor examines the node, prints the report and stays until it is told to go.
-func doctor(ctx context.Context, getenv func(string) string, stdout io.Writer) error {
+// doctorGPU is doctor with a look at the GPUs.
+func doctorGPU(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
+	flags := flag.NewFlagSet("doctor", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	wanted := flags.Bool("gpu", false, "")
+	library := flags.String("nvml-library", "", "")
+	if err := flags.Parse(args); err != nil || flags.NArg() > 0 || !*wanted {
+		return errUsage
+	}
+	return doctor(ctx, getenv, stdout, &gpu.Options{Library: *library})
+}
+
+// doctor examines the node, prints the report and stays until it is told to go. gpus: how to look at GPUs; nil: not.
+func doctor(ctx context.Context, getenv func(string) string, stdout io.Writer, gpus *gpu.Options) error {
 	r := tracer.Examine(ctx, tracer.Host{CgroupMount: cgroupMount(getenv)})
 	r.Version, r.Kernel, r.Arch = version.Version(), kernelRelease(), machine()
 	_, err := os.Stat("/sys/kernel/btf/vmlinux")
 	r.BTF = err == nil
-	if r.Granted, r.Missing, err = capabilities("/proc/self/status", r.Kernel); err != nil {
+	if r.Granted, r.Missing, err = capabilities("/proc/self/status", r.Kernel, gpus != nil); err != nil {
 		return err
+	}
+	if gpus != nil {
+		found := gpu.Examine(ctx, *gpus)
+		r.GPU = &found
 	}
 	if _, err := fmt.Fprintln(stdout, r.Line()); err != nil {
 		return err
@@ -70,7 +92,7 @@ func cgroupMount(getenv func(string) string) string {
 }
 
 // capabilities tells which of those wanted on a kernel a process has, by its status file (proc_pid_status(5)).
-func capabilities(status, kernel string) (granted, missing []string, err error) {
+func capabilities(status, kernel string, gpus bool) (granted, missing []string, err error) {
 	b, err := os.ReadFile(status)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read own capabilities: %w", err)
@@ -82,7 +104,7 @@ func capabilities(status, kernel string) (granted, missing []string, err error) 
 		return nil, nil, fmt.Errorf("read own capabilities: no CapEff in %s", status)
 	}
 	for _, c := range wanted {
-		if c.name == sysResource && !takesSysResource(kernel) {
+		if c.name == sysResource && !takesSysResource(kernel) || c.name == sysPtrace && !gpus {
 			continue
 		}
 		if mask&(1<<c.number) != 0 {

@@ -18,7 +18,7 @@ func TestCapabilitiesAreThoseThatTheKernelTakes(t *testing.T) {
 	for kernel, old := range map[string]bool{
 		"5.10.0-32-cloud-amd64": true, "4.19.0": true, "5.11.0": false, "5.15.0-1-gke": false, "6.1.0-18-cloud-arm64": false, "": false,
 	} {
-		granted, missing, err := capabilities(status, kernel)
+		granted, missing, err := capabilities(status, kernel, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -30,7 +30,10 @@ func TestCapabilitiesAreThoseThatTheKernelTakes(t *testing.T) {
 			t.Errorf("Linux %q: granted %v, missing %v", kernel, granted, missing)
 		}
 	}
-	if _, _, err := capabilities(filepath.Join(t.TempDir(), "none"), ""); err == nil {
+	if _, missing, err := capabilities(status, "6.1.0", true); err != nil || !slices.Equal(missing, []string{"PERFMON", "NET_ADMIN", "SYS_PTRACE"}) {
+		t.Errorf("for GPUs: missing %v, %v", missing, err)
+	}
+	if _, _, err := capabilities(filepath.Join(t.TempDir(), "none"), "", false); err == nil {
 		t.Error("no error without a status file")
 	}
 }

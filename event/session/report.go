@@ -24,6 +24,19 @@ type Report struct {
 	Missing []string `json:"missing"`
 	// Probes have been loaded, attached and detached again.
 	Probes []ProbeReport `json:"probes"`
+	// GPU is there where it was asked for.
+	GPU *GPUReport `json:"gpu,omitempty"`
+}
+
+// GPUReport is what there is to read of GPUs.
+type GPUReport struct {
+	// Library is the path of the driver's library, on the node or in the container; Driver its version; GPUs the names of the GPUs and MIG devices.
+	Library string   `json:"library,omitempty"`
+	Driver  string   `json:"driver,omitempty"`
+	GPUs    []string `json:"gpus,omitempty"`
+	// Error says why they cannot be read. None: there is no driver, and so nothing to read.
+	Error string `json:"error,omitempty"`
+	None  bool   `json:"none,omitempty"`
 }
 
 // ProbeReport is how loading a probe went.

@@ -167,3 +167,25 @@ FAILURE   n\x1b[2J      kernel       two lines and a tab
 		t.Errorf("failed: %d, %v", c, nodes)
 	}
 }
+
+func TestGPUsAreJudged(t *testing.T) {
+	for _, test := range []struct {
+		r          session.GPUReport
+		privileged bool
+		status     Status
+		detail     string
+		mend       string
+	}{
+		{session.GPUReport{None: true, Error: "no driver"}, false, OK, "none to read: no driver", ""},
+		{session.GPUReport{Library: "/l.so", Driver: "580", GPUs: []string{"H100", "T4", "H100"}}, false, OK, "2 × H100, 1 × T4; driver 580, by /l.so", ""},
+		{session.GPUReport{Library: "/l.so", Error: "not loaded"}, false, Warning, "/l.so: not loaded", "--privileged"},
+		{session.GPUReport{Library: "/l.so", Error: "not loaded"}, true, Warning, "/l.so: not loaded", "nvidia-smi"},
+		{session.GPUReport{Error: "there is no such library"}, false, Warning, "there is no such library", "--nvml-library"},
+	} {
+		findings := Report("n1", &session.Report{BTF: true, Cgroup: "unified", GPU: &test.r}, test.privileged, nil)
+		f := findings[len(findings)-1]
+		if f.Check != "gpu" || f.Status != test.status || f.Detail != test.detail || (f.Mend == "") != (test.mend == "") || !strings.Contains(f.Mend, test.mend) {
+			t.Errorf("%+v: %+v", test.r, f)
+		}
+	}
+}

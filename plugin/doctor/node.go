@@ -1,7 +1,9 @@
 package doctor
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -138,5 +140,37 @@ func Report(node string, r *session.Report, privileged bool, commands map[string
 			add(check, Failure, p.Error, "")
 		}
 	}
+	if r.GPU != nil {
+		status, detail, mend := gpus(r.GPU, privileged)
+		add("gpu", status, detail, mend)
+	}
 	return findings
+}
+
+// gpus judges what there is to read of a node's GPUs. A node without any is as it should be.
+func gpus(r *session.GPUReport, privileged bool) (status Status, detail, mend string) {
+	switch {
+	case r.None:
+		return OK, "none to read: " + r.Error, ""
+	case r.Error == "":
+		counts := map[string]int{}
+		for _, name := range r.GPUs {
+			counts[name]++
+		}
+		var names []string
+		for _, name := range slices.Sorted(maps.Keys(counts)) {
+			names = append(names, fmt.Sprintf("%d × %s", counts[name], name))
+		}
+		return OK, fmt.Sprintf("%s; driver %s, by %s", strings.Join(names, ", "), cmp.Or(r.Driver, "n/a"), r.Library), ""
+	case r.Library == "":
+		mend = "install the driver, or name its library with --nvml-library"
+	case privileged:
+		mend = "run nvidia-smi on the node: the driver itself may not work"
+	default:
+		mend = "have NVIDIA's runtime give the device files (--gpu-runtime-class), or try --privileged"
+	}
+	if r.Library != "" {
+		detail = r.Library + ": "
+	}
+	return Warning, detail + r.Error, mend
 }

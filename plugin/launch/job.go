@@ -91,8 +91,10 @@ type Spec struct {
 	// Privileged runs the container privileged, for platforms where capabilities are not enough.
 	Privileged bool
 	// GPU: it is to read GPUs. RuntimeClass, where not empty, gives it their device files.
+	// Library is the path of their driver's library, for "doctor", which gets no other configuration.
 	GPU          bool
 	RuntimeClass string
+	Library      string
 	// Deadline ends the tracer whatever happens, unless it is extended.
 	Deadline time.Duration
 }
@@ -168,12 +170,24 @@ func optional(s string) *string {
 	return &s
 }
 
+func (s *Spec) args() []string {
+	args := []string{cmp.Or(s.Command, "session")}
+	if s.Command != "doctor" || !s.GPU {
+		return args
+	}
+	args = append(args, "--gpu")
+	if s.Library != "" {
+		args = append(args, "--nvml-library", s.Library)
+	}
+	return args
+}
+
 func (s *Spec) container() corev1.Container {
 	c := corev1.Container{
 		Name:            Container,
 		Image:           s.Image,
 		ImagePullPolicy: s.ImagePullPolicy,
-		Args:            []string{cmp.Or(s.Command, "session")},
+		Args:            s.args(),
 		Env: []corev1.EnvVar{
 			{Name: session.EnvClientKey, Value: s.ClientKey.String()},
 			{Name: session.EnvCgroupRoot, Value: cgroupMount},

@@ -1,0 +1,68 @@
+//go:build linux
+
+package gpu
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/event/session"
+)
+
+// examineLimit is how long a driver may take to tell of all its GPUs.
+const examineLimit = 8 * time.Second
+
+// Examine finds out what GPUs there are to read, for doctor.
+func Examine(ctx context.Context, o Options) (r session.GPUReport) {
+	p, err := Open(o)
+	if err != nil {
+		r.Error = err.Error()
+		return r
+	}
+	library, err := p.places.find(o.Library)
+	if err != nil {
+		r.Error, r.None = err.Error(), o.Library == "" && p.places.blind() == ""
+		return r
+	}
+	r.Library = library
+	if rest, ok := strings.CutPrefix(library, strings.TrimSuffix(p.o.HostRoot, "/")+"/"); ok {
+		r.Library = "/" + rest
+	}
+	ctx, cancel := context.WithTimeout(ctx, examineLimit)
+	defer cancel()
+	seen := map[string]bool{}
+	err = p.child(ctx, library, func(ev *event.Event) {
+		g := ev.GetGpu()
+		switch g.GetWhat() {
+		case event.GpuWhat_GPU_WHAT_DEVICE, event.GpuWhat_GPU_WHAT_LOST:
+			id := fmt.Sprint(g.GetGpu().GetUuid(), g.GetGpu().GetIndex())
+			if seen[id] {
+				cancel() // all were told of
+				return
+			}
+			seen[id] = true
+			r.Driver = g.GetGpu().GetDriver()
+			name := g.GetGpu().GetName()
+			if g.GetWhat() == event.GpuWhat_GPU_WHAT_LOST {
+				name = strings.TrimSpace(name + " (" + g.GetMessage() + ")")
+			}
+			if name == "" {
+				name = "a GPU without a name"
+			}
+			r.GPUs = append(r.GPUs, name)
+		case event.GpuWhat_GPU_WHAT_UNAVAILABLE:
+			r.Error = g.GetMessage()
+			cancel()
+		}
+	})
+	if err != nil {
+		r.Error = err.Error()
+	}
+	if r.Error == "" && len(r.GPUs) == 0 {
+		r.Error = fmt.Sprintf("the driver told of no GPU within %v", examineLimit)
+	}
+	return r
+}
