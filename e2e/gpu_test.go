@@ -196,3 +196,75 @@ func TestGPUWithoutGPU(t *testing.T) {
 		tr.Stop(t)
 	}
 }
+
+// TestDoctorLooksAtGPUs has one node with a driver, and one whose driver refuses.
+func TestDoctorLooksAtGPUs(t *testing.T) {
+	e := kit.NeedOwn(t)
+	ns := e.Namespace(t, nil)
+	driver := fakes.BuildNVML(t)
+	driver.Script(t, e.Nodes[0], script(2, h100(0), h100(1))...)
+	driver.Script(t, e.Nodes[1], "init !9")
+	before := e.Snapshot(t, false)
+	findings, _, code := doctor(t, e, e.Kubeconfig, "-n", ns, "--gpu", "--nvml-library", driver.Library)
+	if f := about(t, findings, e.Nodes[0], "gpu"); f.Status != "ok" || f.Detail != "2 × NVIDIA H100 80GB HBM3; driver 580.95.05, by "+driver.Library {
+		t.Errorf("%+v", f)
+	}
+	if f := about(t, findings, e.Nodes[1], "gpu"); f.Status != "warning" || !strings.Contains(f.Detail, "the driver is not loaded") {
+		t.Errorf("%+v", f)
+	} else {
+		mends(t, f, "--privileged")
+	}
+	if f := about(t, findings, e.Nodes[0], "capabilities"); !strings.Contains(f.Detail, "SYS_PTRACE") {
+		t.Errorf("%+v", f)
+	}
+	if code != 0 {
+		t.Errorf("exit code %d: a node without a GPU can still be traced", code)
+	}
+	findings, _, _ = doctor(t, e, e.Kubeconfig, "-n", ns, "--gpu", "--node", e.Nodes[0])
+	if f := about(t, findings, e.Nodes[0], "gpu"); f.Status != "ok" || !strings.HasPrefix(f.Detail, "none to read: no NVIDIA driver on this node") {
+		t.Errorf("%+v", f)
+	}
+	before.NothingLeft(t)
+}
+
+// TestTopGPU sums GPUs by pod and by themselves, as tables and on a screen.
+func TestTopGPU(t *testing.T) {
+	e := kit.NeedOwn(t)
+	ns := e.Namespace(t, nil)
+	pods := e.Pods(t, kit.PodSpec{Namespace: ns, Name: "trainer", Node: e.Nodes[0]}, kit.PodSpec{Namespace: ns, Name: "idler", Node: e.Nodes[1]})
+	driver := fakes.BuildNVML(t)
+	driver.Script(t, e.Nodes[0], script(2, h100(0, fmt.Sprintf("compute %d:1000", pods[0].HostPIDs(t, "workload")[0])), h100(1, "util 0 0", "compute "))...)
+	driver.Script(t, e.Nodes[1], script(1, []string{"0.uuid GPU-9", "0.util 0 0", fmt.Sprintf("0.compute %d:1000", pods[1].HostPIDs(t, "workload")[0])})...)
+	flags := []string{"-n", ns, "--nvml-library", driver.Library, "--interval", "300ms"}
+
+	tr := e.Trace(t, append([]string{"top", "gpu", "--once", "--window", "3s", "-o", "json"}, flags...)...)
+	if code := tr.Wait(t); code != 0 {
+		t.Fatalf("exit code %d: %s", code, tr.Stderr())
+	}
+	tr.CheckSchema(t)
+	var ok bool
+	if tr.JQ(t, &ok, `map(select(.kind == "gpuTop")) | length == 3
+		and (.[0] | .name == $one + "/0" and .gpuPercent == 97 and .smPercent == 45.5 and .usedBy == $ns + "/trainer/workload" and .pod == "trainer" and .idleMicros == null and .powerMilliwatts == 350123)
+		and any(.name == $one + "/1" and .gpuPercent == 0 and .usedBy == null and .ownProcesses == 0 and .idleMicros == null)
+		and any(.name == $two + "/0" and .gpuPercent == 0 and .usedBy == $ns + "/idler/workload" and .idleMicros > 1000000 and .smPercent == null and .powerMilliwatts == null and .memoryTotalBytes == null)`,
+		"--arg", "one", e.Nodes[0], "--arg", "two", e.Nodes[1], "--arg", "ns", ns); !ok {
+		var rows any
+		tr.JQ(t, &rows, ".")
+		t.Errorf("%v", rows)
+	}
+
+	tr = e.Trace(t, append([]string{"top", "gpu", "--once", "--window", "2s", "--group", "pod", "--sort-by=-idleMicros", "-o", "json"}, flags...)...)
+	tr.Wait(t)
+	if tr.JQ(t, &ok, `map(select(.kind == "gpuTop") | .name) == ["idler", "(free)", "trainer"]`); !ok {
+		t.Errorf("by pod: %s", tr.Stderr())
+	}
+
+	x := e.Terminal(t, 120, 30, append([]string{"top", "gpu"}, flags...)...)
+	x.Await(t, "both nodes' GPUs", func(screen string) bool {
+		return strings.Contains(screen, e.Nodes[0]+"/0") && strings.Contains(screen, e.Nodes[1]+"/0") && strings.Contains(screen, "350W/700W") && strings.Contains(screen, "trainer/workload")
+	})
+	x.Type(t, "q")
+	if code := x.Wait(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}

@@ -915,6 +915,7 @@ type Event struct {
 	//	*Event_DnsTop
 	//	*Event_SyscallTop
 	//	*Event_Gpu
+	//	*Event_GpuTop
 	Kind          isEvent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1132,6 +1133,15 @@ func (x *Event) GetGpu() *Gpu {
 	return nil
 }
 
+func (x *Event) GetGpuTop() *GpuTop {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_GpuTop); ok {
+			return x.GpuTop
+		}
+	}
+	return nil
+}
+
 type isEvent_Kind interface {
 	isEvent_Kind()
 }
@@ -1192,6 +1202,10 @@ type Event_Gpu struct {
 	Gpu *Gpu `protobuf:"bytes,29,opt,name=gpu,proto3,oneof"`
 }
 
+type Event_GpuTop struct {
+	GpuTop *GpuTop `protobuf:"bytes,30,opt,name=gpu_top,json=gpuTop,proto3,oneof"`
+}
+
 func (*Event_Flow) isEvent_Kind() {}
 
 func (*Event_Lost) isEvent_Kind() {}
@@ -1219,6 +1233,8 @@ func (*Event_DnsTop) isEvent_Kind() {}
 func (*Event_SyscallTop) isEvent_Kind() {}
 
 func (*Event_Gpu) isEvent_Kind() {}
+
+func (*Event_GpuTop) isEvent_Kind() {}
 
 // Flow is one conversation between two endpoints. A tracer sends a half: the end named by observed, with that end's
 // counters. The viewer joins the halves it gets into one Flow with both.
@@ -4503,11 +4519,220 @@ func (x *GpuProcess) GetMemoryPercent() uint32 {
 	return 0
 }
 
+// GpuTop is a row of `top gpu`: GPUs, or MIG devices, that are counted together. Percentages are means over the window and the GPUs of which they
+// are known, amounts of memory and power are sums of the newest look at each. Absent is not known.
+type GpuTop struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Group        string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	Name         string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	WindowMicros uint64                 `protobuf:"varint,3,opt,name=window_micros,json=windowMicros,proto3" json:"window_micros,omitempty"`
+	Workload     string                 `protobuf:"bytes,4,opt,name=workload,proto3" json:"workload,omitempty"`
+	Uuid         string                 `protobuf:"bytes,5,opt,name=uuid,proto3" json:"uuid,omitempty"`
+	Model        string                 `protobuf:"bytes,6,opt,name=model,proto3" json:"model,omitempty"`
+	// Traced containers with a process on them.
+	UsedBy               string   `protobuf:"bytes,7,opt,name=used_by,json=usedBy,proto3" json:"used_by,omitempty"`
+	Gpus                 uint64   `protobuf:"varint,8,opt,name=gpus,proto3" json:"gpus,omitempty"`
+	Processes            *uint64  `protobuf:"varint,9,opt,name=processes,proto3,oneof" json:"processes,omitempty"`
+	OwnProcesses         *uint64  `protobuf:"varint,10,opt,name=own_processes,json=ownProcesses,proto3,oneof" json:"own_processes,omitempty"`
+	GpuPercent           *float64 `protobuf:"fixed64,11,opt,name=gpu_percent,json=gpuPercent,proto3,oneof" json:"gpu_percent,omitempty"`
+	SmPercent            *float64 `protobuf:"fixed64,12,opt,name=sm_percent,json=smPercent,proto3,oneof" json:"sm_percent,omitempty"`
+	TensorPercent        *float64 `protobuf:"fixed64,13,opt,name=tensor_percent,json=tensorPercent,proto3,oneof" json:"tensor_percent,omitempty"`
+	DramPercent          *float64 `protobuf:"fixed64,14,opt,name=dram_percent,json=dramPercent,proto3,oneof" json:"dram_percent,omitempty"`
+	MemoryUsedBytes      *uint64  `protobuf:"varint,15,opt,name=memory_used_bytes,json=memoryUsedBytes,proto3,oneof" json:"memory_used_bytes,omitempty"`
+	MemoryTotalBytes     *uint64  `protobuf:"varint,16,opt,name=memory_total_bytes,json=memoryTotalBytes,proto3,oneof" json:"memory_total_bytes,omitempty"`
+	PowerMilliwatts      *uint64  `protobuf:"varint,17,opt,name=power_milliwatts,json=powerMilliwatts,proto3,oneof" json:"power_milliwatts,omitempty"`
+	PowerLimitMilliwatts *uint64  `protobuf:"varint,18,opt,name=power_limit_milliwatts,json=powerLimitMilliwatts,proto3,oneof" json:"power_limit_milliwatts,omitempty"`
+	// The highest.
+	TemperatureCelsius *uint64 `protobuf:"varint,19,opt,name=temperature_celsius,json=temperatureCelsius,proto3,oneof" json:"temperature_celsius,omitempty"`
+	Throttle           string  `protobuf:"bytes,20,opt,name=throttle,proto3" json:"throttle,omitempty"`
+	// How long one of them has been held by a traced container and done nothing; the longest.
+	IdleMicros    *uint64 `protobuf:"varint,21,opt,name=idle_micros,json=idleMicros,proto3,oneof" json:"idle_micros,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GpuTop) Reset() {
+	*x = GpuTop{}
+	mi := &file_event_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GpuTop) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GpuTop) ProtoMessage() {}
+
+func (x *GpuTop) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GpuTop.ProtoReflect.Descriptor instead.
+func (*GpuTop) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *GpuTop) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *GpuTop) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GpuTop) GetWindowMicros() uint64 {
+	if x != nil {
+		return x.WindowMicros
+	}
+	return 0
+}
+
+func (x *GpuTop) GetWorkload() string {
+	if x != nil {
+		return x.Workload
+	}
+	return ""
+}
+
+func (x *GpuTop) GetUuid() string {
+	if x != nil {
+		return x.Uuid
+	}
+	return ""
+}
+
+func (x *GpuTop) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *GpuTop) GetUsedBy() string {
+	if x != nil {
+		return x.UsedBy
+	}
+	return ""
+}
+
+func (x *GpuTop) GetGpus() uint64 {
+	if x != nil {
+		return x.Gpus
+	}
+	return 0
+}
+
+func (x *GpuTop) GetProcesses() uint64 {
+	if x != nil && x.Processes != nil {
+		return *x.Processes
+	}
+	return 0
+}
+
+func (x *GpuTop) GetOwnProcesses() uint64 {
+	if x != nil && x.OwnProcesses != nil {
+		return *x.OwnProcesses
+	}
+	return 0
+}
+
+func (x *GpuTop) GetGpuPercent() float64 {
+	if x != nil && x.GpuPercent != nil {
+		return *x.GpuPercent
+	}
+	return 0
+}
+
+func (x *GpuTop) GetSmPercent() float64 {
+	if x != nil && x.SmPercent != nil {
+		return *x.SmPercent
+	}
+	return 0
+}
+
+func (x *GpuTop) GetTensorPercent() float64 {
+	if x != nil && x.TensorPercent != nil {
+		return *x.TensorPercent
+	}
+	return 0
+}
+
+func (x *GpuTop) GetDramPercent() float64 {
+	if x != nil && x.DramPercent != nil {
+		return *x.DramPercent
+	}
+	return 0
+}
+
+func (x *GpuTop) GetMemoryUsedBytes() uint64 {
+	if x != nil && x.MemoryUsedBytes != nil {
+		return *x.MemoryUsedBytes
+	}
+	return 0
+}
+
+func (x *GpuTop) GetMemoryTotalBytes() uint64 {
+	if x != nil && x.MemoryTotalBytes != nil {
+		return *x.MemoryTotalBytes
+	}
+	return 0
+}
+
+func (x *GpuTop) GetPowerMilliwatts() uint64 {
+	if x != nil && x.PowerMilliwatts != nil {
+		return *x.PowerMilliwatts
+	}
+	return 0
+}
+
+func (x *GpuTop) GetPowerLimitMilliwatts() uint64 {
+	if x != nil && x.PowerLimitMilliwatts != nil {
+		return *x.PowerLimitMilliwatts
+	}
+	return 0
+}
+
+func (x *GpuTop) GetTemperatureCelsius() uint64 {
+	if x != nil && x.TemperatureCelsius != nil {
+		return *x.TemperatureCelsius
+	}
+	return 0
+}
+
+func (x *GpuTop) GetThrottle() string {
+	if x != nil {
+		return x.Throttle
+	}
+	return ""
+}
+
+func (x *GpuTop) GetIdleMicros() uint64 {
+	if x != nil && x.IdleMicros != nil {
+		return *x.IdleMicros
+	}
+	return 0
+}
+
 var File_event_proto protoreflect.FileDescriptor
 
 const file_event_proto_rawDesc = "" +
 	"\n" +
-	"\vevent.proto\x12\rorb8.event.v1\"\x82\a\n" +
+	"\vevent.proto\x12\rorb8.event.v1\"\xb4\a\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x06R\x04time\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x1c\n" +
@@ -4532,7 +4757,8 @@ const file_event_proto_rawDesc = "" +
 	"\adns_top\x18\x1b \x01(\v2\x15.orb8.event.v1.DnsTopH\x00R\x06dnsTop\x12<\n" +
 	"\vsyscall_top\x18\x1c \x01(\v2\x19.orb8.event.v1.SyscallTopH\x00R\n" +
 	"syscallTop\x12&\n" +
-	"\x03gpu\x18\x1d \x01(\v2\x12.orb8.event.v1.GpuH\x00R\x03gpuB\x06\n" +
+	"\x03gpu\x18\x1d \x01(\v2\x12.orb8.event.v1.GpuH\x00R\x03gpu\x120\n" +
+	"\agpu_top\x18\x1e \x01(\v2\x15.orb8.event.v1.GpuTopH\x00R\x06gpuTopB\x06\n" +
 	"\x04kind\"\xd4\x05\n" +
 	"\x04Flow\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x123\n" +
@@ -5015,7 +5241,47 @@ const file_event_proto_rawDesc = "" +
 	"\x0ememory_percent\x18\x06 \x01(\rH\x02R\rmemoryPercent\x88\x01\x01B\x0f\n" +
 	"\r_memory_bytesB\r\n" +
 	"\v_sm_percentB\x11\n" +
-	"\x0f_memory_percent*\xa8\x02\n" +
+	"\x0f_memory_percent\"\xe4\a\n" +
+	"\x06GpuTop\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12#\n" +
+	"\rwindow_micros\x18\x03 \x01(\x04R\fwindowMicros\x12\x1a\n" +
+	"\bworkload\x18\x04 \x01(\tR\bworkload\x12\x12\n" +
+	"\x04uuid\x18\x05 \x01(\tR\x04uuid\x12\x14\n" +
+	"\x05model\x18\x06 \x01(\tR\x05model\x12\x17\n" +
+	"\aused_by\x18\a \x01(\tR\x06usedBy\x12\x12\n" +
+	"\x04gpus\x18\b \x01(\x04R\x04gpus\x12!\n" +
+	"\tprocesses\x18\t \x01(\x04H\x00R\tprocesses\x88\x01\x01\x12(\n" +
+	"\rown_processes\x18\n" +
+	" \x01(\x04H\x01R\fownProcesses\x88\x01\x01\x12$\n" +
+	"\vgpu_percent\x18\v \x01(\x01H\x02R\n" +
+	"gpuPercent\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"sm_percent\x18\f \x01(\x01H\x03R\tsmPercent\x88\x01\x01\x12*\n" +
+	"\x0etensor_percent\x18\r \x01(\x01H\x04R\rtensorPercent\x88\x01\x01\x12&\n" +
+	"\fdram_percent\x18\x0e \x01(\x01H\x05R\vdramPercent\x88\x01\x01\x12/\n" +
+	"\x11memory_used_bytes\x18\x0f \x01(\x04H\x06R\x0fmemoryUsedBytes\x88\x01\x01\x121\n" +
+	"\x12memory_total_bytes\x18\x10 \x01(\x04H\aR\x10memoryTotalBytes\x88\x01\x01\x12.\n" +
+	"\x10power_milliwatts\x18\x11 \x01(\x04H\bR\x0fpowerMilliwatts\x88\x01\x01\x129\n" +
+	"\x16power_limit_milliwatts\x18\x12 \x01(\x04H\tR\x14powerLimitMilliwatts\x88\x01\x01\x124\n" +
+	"\x13temperature_celsius\x18\x13 \x01(\x04H\n" +
+	"R\x12temperatureCelsius\x88\x01\x01\x12\x1a\n" +
+	"\bthrottle\x18\x14 \x01(\tR\bthrottle\x12$\n" +
+	"\vidle_micros\x18\x15 \x01(\x04H\vR\n" +
+	"idleMicros\x88\x01\x01B\f\n" +
+	"\n" +
+	"_processesB\x10\n" +
+	"\x0e_own_processesB\x0e\n" +
+	"\f_gpu_percentB\r\n" +
+	"\v_sm_percentB\x11\n" +
+	"\x0f_tensor_percentB\x0f\n" +
+	"\r_dram_percentB\x14\n" +
+	"\x12_memory_used_bytesB\x15\n" +
+	"\x13_memory_total_bytesB\x13\n" +
+	"\x11_power_milliwattsB\x19\n" +
+	"\x17_power_limit_milliwattsB\x16\n" +
+	"\x14_temperature_celsiusB\x0e\n" +
+	"\f_idle_micros*\xa8\x02\n" +
 	"\n" +
 	"TCPOutcome\x12\x17\n" +
 	"\x13TCP_OUTCOME_UNKNOWN\x10\x00\x12\x19\n" +
@@ -5137,7 +5403,7 @@ func file_event_proto_rawDescGZIP() []byte {
 }
 
 var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 14)
-var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_event_proto_goTypes = []any{
 	(TCPOutcome)(0),           // 0: orb8.event.v1.TCPOutcome
 	(TCPEnd)(0),               // 1: orb8.event.v1.TCPEnd
@@ -5180,6 +5446,7 @@ var file_event_proto_goTypes = []any{
 	(*GpuActivity)(nil),       // 38: orb8.event.v1.GpuActivity
 	(*GpuHealth)(nil),         // 39: orb8.event.v1.GpuHealth
 	(*GpuProcess)(nil),        // 40: orb8.event.v1.GpuProcess
+	(*GpuTop)(nil),            // 41: orb8.event.v1.GpuTop
 }
 var file_event_proto_depIdxs = []int32{
 	15, // 0: orb8.event.v1.Event.flow:type_name -> orb8.event.v1.Flow
@@ -5196,53 +5463,54 @@ var file_event_proto_depIdxs = []int32{
 	27, // 11: orb8.event.v1.Event.dns_top:type_name -> orb8.event.v1.DnsTop
 	28, // 12: orb8.event.v1.Event.syscall_top:type_name -> orb8.event.v1.SyscallTop
 	35, // 13: orb8.event.v1.Event.gpu:type_name -> orb8.event.v1.Gpu
-	6,  // 14: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
-	7,  // 15: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
-	9,  // 16: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
-	20, // 17: orb8.event.v1.Flow.src:type_name -> orb8.event.v1.Endpoint
-	20, // 18: orb8.event.v1.Flow.dst:type_name -> orb8.event.v1.Endpoint
-	8,  // 19: orb8.event.v1.Flow.observed:type_name -> orb8.event.v1.Side
-	21, // 20: orb8.event.v1.Flow.src_counters:type_name -> orb8.event.v1.Counters
-	21, // 21: orb8.event.v1.Flow.dst_counters:type_name -> orb8.event.v1.Counters
-	0,  // 22: orb8.event.v1.Tcp.outcome:type_name -> orb8.event.v1.TCPOutcome
-	20, // 23: orb8.event.v1.Tcp.src:type_name -> orb8.event.v1.Endpoint
-	20, // 24: orb8.event.v1.Tcp.dst:type_name -> orb8.event.v1.Endpoint
-	8,  // 25: orb8.event.v1.Tcp.observed:type_name -> orb8.event.v1.Side
-	9,  // 26: orb8.event.v1.Tcp.state:type_name -> orb8.event.v1.TCPState
-	1,  // 27: orb8.event.v1.Tcp.reset_by:type_name -> orb8.event.v1.TCPEnd
-	1,  // 28: orb8.event.v1.Tcp.closed_by:type_name -> orb8.event.v1.TCPEnd
-	2,  // 29: orb8.event.v1.Tcp.cause:type_name -> orb8.event.v1.TCPCause
-	6,  // 30: orb8.event.v1.Dns.protocol:type_name -> orb8.event.v1.Protocol
-	20, // 31: orb8.event.v1.Dns.src:type_name -> orb8.event.v1.Endpoint
-	20, // 32: orb8.event.v1.Dns.dst:type_name -> orb8.event.v1.Endpoint
-	8,  // 33: orb8.event.v1.Dns.observed:type_name -> orb8.event.v1.Side
-	3,  // 34: orb8.event.v1.Dns.outcome:type_name -> orb8.event.v1.DnsOutcome
-	6,  // 35: orb8.event.v1.Drop.protocol:type_name -> orb8.event.v1.Protocol
-	20, // 36: orb8.event.v1.Drop.src:type_name -> orb8.event.v1.Endpoint
-	20, // 37: orb8.event.v1.Drop.dst:type_name -> orb8.event.v1.Endpoint
-	8,  // 38: orb8.event.v1.Drop.observed:type_name -> orb8.event.v1.Side
-	4,  // 39: orb8.event.v1.Exec.phase:type_name -> orb8.event.v1.ExecPhase
-	5,  // 40: orb8.event.v1.Exec.outcome:type_name -> orb8.event.v1.ExecOutcome
-	10, // 41: orb8.event.v1.Lost.stage:type_name -> orb8.event.v1.LossStage
-	11, // 42: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
-	12, // 43: orb8.event.v1.Syscall.phase:type_name -> orb8.event.v1.SyscallPhase
-	6,  // 44: orb8.event.v1.NetworkTop.protocol:type_name -> orb8.event.v1.Protocol
-	30, // 45: orb8.event.v1.Resources.cpu:type_name -> orb8.event.v1.ResourcesCPU
-	31, // 46: orb8.event.v1.Resources.run_queue:type_name -> orb8.event.v1.ResourcesRunQueue
-	32, // 47: orb8.event.v1.Resources.memory:type_name -> orb8.event.v1.ResourcesMemory
-	33, // 48: orb8.event.v1.Resources.pressure:type_name -> orb8.event.v1.ResourcesPressure
-	34, // 49: orb8.event.v1.Resources.io:type_name -> orb8.event.v1.ResourcesIO
-	13, // 50: orb8.event.v1.Gpu.what:type_name -> orb8.event.v1.GpuWhat
-	36, // 51: orb8.event.v1.Gpu.gpu:type_name -> orb8.event.v1.GpuDevice
-	37, // 52: orb8.event.v1.Gpu.memory:type_name -> orb8.event.v1.GpuMemory
-	38, // 53: orb8.event.v1.Gpu.activity:type_name -> orb8.event.v1.GpuActivity
-	39, // 54: orb8.event.v1.Gpu.health:type_name -> orb8.event.v1.GpuHealth
-	40, // 55: orb8.event.v1.Gpu.proc:type_name -> orb8.event.v1.GpuProcess
-	56, // [56:56] is the sub-list for method output_type
-	56, // [56:56] is the sub-list for method input_type
-	56, // [56:56] is the sub-list for extension type_name
-	56, // [56:56] is the sub-list for extension extendee
-	0,  // [0:56] is the sub-list for field type_name
+	41, // 14: orb8.event.v1.Event.gpu_top:type_name -> orb8.event.v1.GpuTop
+	6,  // 15: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
+	7,  // 16: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
+	9,  // 17: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
+	20, // 18: orb8.event.v1.Flow.src:type_name -> orb8.event.v1.Endpoint
+	20, // 19: orb8.event.v1.Flow.dst:type_name -> orb8.event.v1.Endpoint
+	8,  // 20: orb8.event.v1.Flow.observed:type_name -> orb8.event.v1.Side
+	21, // 21: orb8.event.v1.Flow.src_counters:type_name -> orb8.event.v1.Counters
+	21, // 22: orb8.event.v1.Flow.dst_counters:type_name -> orb8.event.v1.Counters
+	0,  // 23: orb8.event.v1.Tcp.outcome:type_name -> orb8.event.v1.TCPOutcome
+	20, // 24: orb8.event.v1.Tcp.src:type_name -> orb8.event.v1.Endpoint
+	20, // 25: orb8.event.v1.Tcp.dst:type_name -> orb8.event.v1.Endpoint
+	8,  // 26: orb8.event.v1.Tcp.observed:type_name -> orb8.event.v1.Side
+	9,  // 27: orb8.event.v1.Tcp.state:type_name -> orb8.event.v1.TCPState
+	1,  // 28: orb8.event.v1.Tcp.reset_by:type_name -> orb8.event.v1.TCPEnd
+	1,  // 29: orb8.event.v1.Tcp.closed_by:type_name -> orb8.event.v1.TCPEnd
+	2,  // 30: orb8.event.v1.Tcp.cause:type_name -> orb8.event.v1.TCPCause
+	6,  // 31: orb8.event.v1.Dns.protocol:type_name -> orb8.event.v1.Protocol
+	20, // 32: orb8.event.v1.Dns.src:type_name -> orb8.event.v1.Endpoint
+	20, // 33: orb8.event.v1.Dns.dst:type_name -> orb8.event.v1.Endpoint
+	8,  // 34: orb8.event.v1.Dns.observed:type_name -> orb8.event.v1.Side
+	3,  // 35: orb8.event.v1.Dns.outcome:type_name -> orb8.event.v1.DnsOutcome
+	6,  // 36: orb8.event.v1.Drop.protocol:type_name -> orb8.event.v1.Protocol
+	20, // 37: orb8.event.v1.Drop.src:type_name -> orb8.event.v1.Endpoint
+	20, // 38: orb8.event.v1.Drop.dst:type_name -> orb8.event.v1.Endpoint
+	8,  // 39: orb8.event.v1.Drop.observed:type_name -> orb8.event.v1.Side
+	4,  // 40: orb8.event.v1.Exec.phase:type_name -> orb8.event.v1.ExecPhase
+	5,  // 41: orb8.event.v1.Exec.outcome:type_name -> orb8.event.v1.ExecOutcome
+	10, // 42: orb8.event.v1.Lost.stage:type_name -> orb8.event.v1.LossStage
+	11, // 43: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
+	12, // 44: orb8.event.v1.Syscall.phase:type_name -> orb8.event.v1.SyscallPhase
+	6,  // 45: orb8.event.v1.NetworkTop.protocol:type_name -> orb8.event.v1.Protocol
+	30, // 46: orb8.event.v1.Resources.cpu:type_name -> orb8.event.v1.ResourcesCPU
+	31, // 47: orb8.event.v1.Resources.run_queue:type_name -> orb8.event.v1.ResourcesRunQueue
+	32, // 48: orb8.event.v1.Resources.memory:type_name -> orb8.event.v1.ResourcesMemory
+	33, // 49: orb8.event.v1.Resources.pressure:type_name -> orb8.event.v1.ResourcesPressure
+	34, // 50: orb8.event.v1.Resources.io:type_name -> orb8.event.v1.ResourcesIO
+	13, // 51: orb8.event.v1.Gpu.what:type_name -> orb8.event.v1.GpuWhat
+	36, // 52: orb8.event.v1.Gpu.gpu:type_name -> orb8.event.v1.GpuDevice
+	37, // 53: orb8.event.v1.Gpu.memory:type_name -> orb8.event.v1.GpuMemory
+	38, // 54: orb8.event.v1.Gpu.activity:type_name -> orb8.event.v1.GpuActivity
+	39, // 55: orb8.event.v1.Gpu.health:type_name -> orb8.event.v1.GpuHealth
+	40, // 56: orb8.event.v1.Gpu.proc:type_name -> orb8.event.v1.GpuProcess
+	57, // [57:57] is the sub-list for method output_type
+	57, // [57:57] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_event_proto_init() }
@@ -5265,6 +5533,7 @@ func file_event_proto_init() {
 		(*Event_DnsTop)(nil),
 		(*Event_SyscallTop)(nil),
 		(*Event_Gpu)(nil),
+		(*Event_GpuTop)(nil),
 	}
 	file_event_proto_msgTypes[1].OneofWrappers = []any{}
 	file_event_proto_msgTypes[2].OneofWrappers = []any{}
@@ -5288,13 +5557,14 @@ func file_event_proto_init() {
 	file_event_proto_msgTypes[24].OneofWrappers = []any{}
 	file_event_proto_msgTypes[25].OneofWrappers = []any{}
 	file_event_proto_msgTypes[26].OneofWrappers = []any{}
+	file_event_proto_msgTypes[27].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_proto_rawDesc), len(file_event_proto_rawDesc)),
 			NumEnums:      14,
-			NumMessages:   27,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

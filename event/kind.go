@@ -29,6 +29,7 @@ var kinds = []*Kind{
 	newRows("dnsTop", "A row of top dns.", isDnsTop, dnsTopColumns),
 	newKind("exec", "A program that a process began, or the end of a process.", isExec, execColumns),
 	newKind("gpu", "What a GPU does, what a process does on it, or what has happened to it.", isGpu, gpuColumns),
+	newRows("gpuTop", "A row of top gpu.", isGpuTop, gpuTopColumns),
 	newKind("lost", "Events of a node that did not arrive.", isLost, lostColumns),
 	newRows("networkTop", "A row of top network.", isNetworkTop, networkTopColumns),
 	newKind("nodeStatus", "What a node's stream is doing.", isNodeStatus, nodeStatusColumns),

@@ -4,6 +4,7 @@ import "strings"
 
 func isNetworkTop(ev *Event) bool { _, ok := ev.GetKind().(*Event_NetworkTop); return ok }
 func isDnsTop(ev *Event) bool     { _, ok := ev.GetKind().(*Event_DnsTop); return ok }
+func isGpuTop(ev *Event) bool     { _, ok := ev.GetKind().(*Event_GpuTop); return ok }
 func isSyscallTop(ev *Event) bool { _, ok := ev.GetKind().(*Event_SyscallTop); return ok }
 
 // top is what rows of all topics have.
@@ -20,6 +21,8 @@ func topOf(ev *Event) top {
 		return k.DnsTop
 	case *Event_SyscallTop:
 		return k.SyscallTop
+	case *Event_GpuTop:
+		return k.GpuTop
 	}
 	return ev.GetNetworkTop()
 }

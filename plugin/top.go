@@ -46,6 +46,17 @@ var toppings = []topping{
   # Three tables of ten seconds each
   kubectl orb8 top syscalls deploy/web -n demo --group pod --count 3 --window 10s`,
 	},
+	{
+		"gpu", "Show what GPUs do, hold and draw, whose they are, and which are held and do nothing",
+		`  # The GPUs of a training job's nodes, on a screen that is kept up to date
+  kubectl orb8 top gpu job/train -n ml
+
+  # Waste: GPUs of the whole cluster that are held and do nothing, the longest first
+  kubectl orb8 top gpu -A --once --window 30s --sort-by=-idleMicros
+
+  # What each workload has of them, as JSON
+  kubectl orb8 top gpu -A --group workload --once -o json | jq -c '{name, gpus, gpuPercent, memoryUsedBytes}'`,
+	},
 }
 
 const (
@@ -122,6 +133,9 @@ func (o *topOptions) bind(flags *pflag.FlagSet, t *model.Topic) {
 		fmt.Sprintf("How far back rates and amounts reach: on the screen 10s (the default), 1m or 5m; for a table any time, %v by default", tableWindow))
 	flags.BoolVar(&o.once, "once", false, "Print one table, of one window, and end: the default where there is no terminal")
 	flags.IntVar(&o.count, "count", 0, "Print so many tables, of a window each, and end")
+	if t.Name == "gpu" {
+		o.gpu.bind(flags)
+	}
 	if t.Name == "network" {
 		flags.StringVar(&o.graph, "graph", "", "Print who calls whom in one window as a graph: "+strings.Join(graphFormats, ", "))
 	}

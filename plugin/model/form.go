@@ -20,7 +20,7 @@ type form struct {
 }
 
 // unflipped leaves every amount where it is.
-var unflipped = [maxAmounts]int{0, 1, 2, 3, 4, 5, 6}
+var unflipped = [maxAmounts]int{0, 1, 2, 3, 4, 5, 6, 7}
 
 // Topics lists what screens are about.
 func Topics() []*Topic { return topics }
@@ -45,7 +45,7 @@ func (t *Topic) GroupByName(name string) *Group {
 	return nil
 }
 
-var topics = []*Topic{networkTopic(), dnsTopic(), syscallsTopic()}
+var topics = []*Topic{networkTopic(), dnsTopic(), syscallsTopic(), gpuTopic()}
 
 // groups are a topic's own first one, those of all topics, and the topic's others.
 func groups(first *Group, more ...*Group) []*Group {

@@ -61,7 +61,7 @@ type who struct {
 type party struct{ kind, name text }
 
 // maxAmounts is how many amounts a topic counts at most.
-const maxAmounts = 7
+const maxAmounts = 8
 
 // leaf is the least that is counted.
 type leaf struct {
@@ -82,6 +82,7 @@ type leaf struct {
 	ring      *ring
 	latencies *latencies
 	counted   []uint64 // the histogram that the last event told
+	gauge     *gauge   // top gpu: what was last seen
 }
 
 // add counts amounts at a time.

@@ -1,5 +1,5 @@
 // Package model keeps what a screen shows of a stream of events: who did how much in the last seconds and minutes, counted together by pod, workload,
-// peer, name, syscall, …. Events come in, rows come out, which are events too (networkTop, dnsTop, syscallTop), so that tables, JSON, filters and
+// peer, name, syscall, …. Events come in, rows come out, which are events too (networkTop, dnsTop, syscallTop, gpuTop), so that tables, JSON, filters and
 // sorting treat them as all others. Its memory is bounded whatever comes in: what is beyond the bound is counted as "others".
 //
 // What is kept is a leaf for each flow, question or system call of a container, with what it was counted to have done in rings of time. A row is the
@@ -14,7 +14,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// Topic is what a screen is about: "network", "dns", "syscalls".
+// Topic is what a screen is about: "network", "dns", "syscalls", "gpu".
 type Topic struct {
 	Name string
 	// Sources are the kinds of events that it takes, by name.
@@ -70,10 +70,14 @@ func (t *Topic) Inner(g *Group, used []Within) *Group {
 type Line struct {
 	// Name is for people: "sent".
 	Name string
-	// Type is event.Bytes, event.Nanos or event.Count.
+	// Type is event.Bytes, event.Nanos, event.Count or event.Rate.
 	Type event.Type
+	// Unit is what the amount is of where it is not a second's: " GPUs".
+	Unit string
 
 	measure int
+	// scale, if not 0, is what the amount a second is multiplied by.
+	scale float64
 }
 
 // Windows are the times that rows can be about; 0 is all since the beginning.

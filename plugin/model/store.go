@@ -19,10 +19,12 @@ type store struct {
 	whos    map[identity]*who
 	order   []*leaf // scratch of an eviction
 	folded  int
+	// workloads of pods, by "namespace/pod": top gpu.
+	workloads map[string]string
 }
 
 func newStore(f *form, o Options) *store {
-	s := &store{form: f, max: o.MaxLeaves, leaves: map[string]*leaf{}, whos: map[identity]*who{}, started: o.Started.UnixNano()}
+	s := &store{form: f, max: o.MaxLeaves, leaves: map[string]*leaf{}, whos: map[identity]*who{}, workloads: map[string]string{}, started: o.Started.UnixNano()}
 	if s.max <= 0 {
 		s.max = maxLeaves
 	}

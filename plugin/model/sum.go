@@ -1,6 +1,7 @@
 package model
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
@@ -32,6 +33,7 @@ type sum struct {
 	srtts   int
 	trend   [slots]float64
 	latency *histogram
+	gauges  []*gauge
 
 	look *look
 }
@@ -103,6 +105,9 @@ func (r *sum) add(l *leaf, side int) {
 			r.amounts[i] += float64(in[flip[i]])
 		}
 	}
+	if l.gauge != nil {
+		r.gauges = append(r.gauges, l.gauge)
+	}
 	if l.live {
 		r.live++
 		if l.srttMicros != 0 {
@@ -148,6 +153,13 @@ func (r *sum) plus(o *sum, sign float64) {
 	r.live += int(sign) * o.live
 	r.srtt += sign * o.srtt
 	r.srtts += int(sign) * o.srtts
+	if len(o.gauges) > 0 {
+		if sign > 0 {
+			r.gauges = append(r.gauges, o.gauges...)
+		} else {
+			r.gauges = slices.DeleteFunc(r.gauges, func(g *gauge) bool { return slices.Contains(o.gauges, g) })
+		}
+	}
 	if o.latency != nil {
 		if r.latency == nil {
 			r.latency = new(histogram)

@@ -1,6 +1,7 @@
 package tui
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -96,7 +97,7 @@ func (s *screen) rates(width int) (out []string) {
 		}
 		now := ""
 		if n := len(points); n > 0 {
-			now = amount(l.Type, points[n-1]) + "/s"
+			now = amount(l.Type, points[n-1]) + cmp.Or(l.Unit, "/s")
 		}
 		text := fit(l.Name, 12, false) + fit(now, 9, true) + " "
 		room := width - ansi.StringWidth(text)
@@ -269,7 +270,7 @@ func (s *screen) charts(height int) (blocks [][]string) {
 			names = append(names, s.style.lines[i%len(s.style.lines)].Render(s.o.Topic.Lines[i].Name))
 		}
 		body := s.plot(series, c.lines, c.typ, width, height)
-		blocks = append(blocks, append([]string{s.style.header.Render("── ") + strings.Join(names, " ") + s.style.header.Render(" a second ")}, body...))
+		blocks = append(blocks, append([]string{s.style.header.Render("── ") + strings.Join(names, " ") + s.style.header.Render(cmp.Or(s.o.Topic.Lines[c.lines[0]].Unit, " a second")+" ")}, body...))
 	}
 	return blocks
 }

@@ -118,6 +118,7 @@ func TestGoldenViews(t *testing.T) {
 		"network":  busy,
 		"dns":      asked,
 		"syscalls": called,
+		"gpu":      computed,
 		"lostnode": func() *world {
 			w := busy()
 			w.node("node-d", event.NodeState_NODE_STATE_FAILED, "the tracer's pod was deleted")
@@ -168,7 +169,7 @@ func fits(t testing.TB, d *driver, what string) {
 }
 
 func TestEveryPageFitsEveryTerminal(t *testing.T) {
-	for _, w := range []*world{newWorld("network"), busy(), asked(), called()} {
+	for _, w := range []*world{newWorld("network"), busy(), asked(), called(), computed()} {
 		d := drive(t, w, 80, 24, nil)
 		for _, width := range []int{1, 20, 59, 60, 61, 75, 76, 99, 100, 120, 159, 160, 200, 299, 300} {
 			for _, height := range []int{1, 3, 14, 15, 16, 24, 40, 50, 100} {
@@ -214,7 +215,7 @@ func TestAnyKeysInAnyOrder(t *testing.T) {
 	all := []string{"1", "2", "3", "4", "up", "down", "pgup", "pgdown", "home", "end", "enter", "esc", "tab", "shift+tab", "/", "s", "r", "g", "t", "space", "y", "e", "?", "j", "k", "h", "l", "G", "backspace", "x", "=", "0"}
 	for seed := range uint64(30) {
 		random := rand.New(rand.NewPCG(seed, 1))
-		w := []*world{busy(), asked(), called()}[seed%3]
+		w := []*world{busy(), asked(), called(), computed()}[seed%4]
 		d := drive(t, w, 60+random.IntN(240), 15+random.IntN(80), func(o *Options) {
 			o.Export = func(string, []*event.Event) (string, error) { return "file", nil }
 		})

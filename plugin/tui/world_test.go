@@ -104,3 +104,48 @@ func called() *world {
 	}
 	return w
 }
+
+// computed is a minute of six GPUs: at work, held and idle, free, of another's, one that tells little, and a MIG device.
+func computed() *world {
+	w := newWorld("gpu")
+	w.node("gpu-a", event.NodeState_NODE_STATE_STREAMING, "")
+	w.node("gpu-b", event.NodeState_NODE_STATE_STREAMING, "")
+	number := func(n uint32) *uint32 { return &n }
+	big := func(n uint64) *uint64 { return &n }
+	for second := range 60 {
+		at := start.Add(time.Duration(second) * time.Second)
+		for i, user := range []string{"ml/train-0/main", "ml/notebook/main", "", "other", "ml/serve-a/main,ml/serve-b/main"} {
+			wave := 0.5 + 0.4*math.Sin(float64(second)/6+float64(i))
+			index, own, all := uint32(i), uint32(1), uint32(1)
+			if user == "" || user == "other" {
+				own = 0
+			}
+			if user == "" {
+				all = 0
+			}
+			if user == "other" {
+				user = ""
+			}
+			percent, sm := uint32(100*wave), 90*wave
+			if i == 1 || i == 2 {
+				percent, sm = 0, 0
+			}
+			g := &event.Gpu{
+				What: event.GpuWhat_GPU_WHAT_DEVICE, Gpu: &event.GpuDevice{Uuid: fmt.Sprint("GPU-", i), Index: &index, Name: "NVIDIA H100 80GB HBM3"},
+				Memory: &event.GpuMemory{TotalBytes: big(80 << 30), UsedBytes: big(uint64(all) * 61 << 30)}, PeriodMicros: big(1e6),
+				Processes: &all, OwnProcesses: &own, UsedBy: user,
+			}
+			if i < 4 {
+				tensor, dram := sm/2, sm/3
+				g.Activity = &event.GpuActivity{GpuPercent: &percent, SmPercent: &sm, TensorPercent: &tensor, DramPercent: &dram}
+				g.Health = &event.GpuHealth{PowerMilliwatts: number(70_000 + percent*6000), PowerLimitMilliwatts: number(700_000), TemperatureCelsius: number(35 + percent/3), Throttle: "none"}
+			}
+			node := "gpu-a"
+			if i > 2 {
+				node = "gpu-b"
+			}
+			w.Add(&event.Event{Node: node, Kind: &event.Event_Gpu{Gpu: g}}, at)
+		}
+	}
+	return w
+}

@@ -1,0 +1,228 @@
+package model
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+// The amounts of a leaf of top gpu, each ns: how long something worked, and for how long that was known.
+const (
+	gpuBusy = iota
+	gpuSeen
+	smBusy
+	smSeen
+	tensorBusy
+	tensorSeen
+	dramBusy
+	dramSeen
+)
+
+// What stands in the place of a pod of a GPU that is not one pod's.
+const (
+	freeGPU   = "(free)"
+	sharedGPU = "(several)"
+	othersGPU = "(others)"
+)
+
+func gpuTopic() *Topic {
+	return &Topic{
+		Name: "gpu", Sources: []string{"gpu"}, Row: event.KindByName("gpuTop"), Sort: "gpuPercent",
+		Groups: groups(&Group{Name: "gpu", Doc: "a GPU or MIG device", dims: []dim{dimNode, dimName}},
+			&Group{Name: "model", Doc: "all GPUs of a model", dims: []dim{dimType}}),
+		Into:  []string{"namespace", "workload", "pod", "gpu"},
+		Lines: []Line{gpuLine("busy", gpuBusy), gpuLine("SM", smBusy), gpuLine("tensor", tensorBusy), gpuLine("DRAM", dramBusy)},
+		form:  form{amounts: 8, own: 8, flip: unflipped, doubled: -1, add: addGPU, fill: fillGPU},
+	}
+}
+
+// maxPods bounds the pods whose workloads are known: only events of processes tell.
+const maxPods = 1 << 14
+
+// gpuLine is how many GPUs' worth of something worked.
+func gpuLine(name string, measure int) Line {
+	return Line{Name: name, Type: event.Rate, Unit: " GPUs", measure: measure, scale: 1e-9}
+}
+
+// gauge is what was last seen of a GPU.
+type gauge struct {
+	event *event.Gpu
+	// split: it is counted by its MIG devices.
+	split bool
+	// idle is since when it has been held and done nothing, ns; 0: it is not.
+	idle int64
+}
+
+func addGPU(s *store, ev *event.Event, now int64) bool {
+	g := ev.GetGpu()
+	uuid := g.GetGpu().GetUuid()
+	if uuid == "" {
+		return false
+	}
+	id := ev.GetNode() + " " + uuid
+	switch g.GetWhat() {
+	case event.GpuWhat_GPU_WHAT_PROCESS:
+		if ev.GetPod() != "" && len(s.workloads) < maxPods {
+			s.workloads[ev.GetNamespace()+"/"+ev.GetPod()] = ev.GetWorkload()
+		}
+		return true
+	case event.GpuWhat_GPU_WHAT_LOST:
+		if l := s.leaves[id]; l != nil {
+			l.live = false
+		}
+		return true
+	case event.GpuWhat_GPU_WHAT_DEVICE:
+	default:
+		return false
+	}
+	if parent := g.GetGpu().GetParent(); parent != "" {
+		if p := s.leaves[ev.GetNode()+" "+parent]; p != nil {
+			p.gauge.split = true
+		}
+	}
+	l, made := s.leaf(id)
+	if made {
+		l.gauge = &gauge{}
+	}
+	l.live = true
+	l.gauge.take(g, now)
+	l.who = s.who(gpuIdentity(ev, l.gauge, s.workloads), party{none, none}, party{none, none})
+	l.add(now, s.form.amounts, gpuAmounts(g))
+	return true
+}
+
+// take keeps what an event says.
+func (k *gauge) take(g *event.Gpu, now int64) {
+	k.event = proto.CloneOf(g) // the event is the caller's
+	a := g.GetActivity()
+	idle := a != nil && (a.GpuPercent != nil && a.GetGpuPercent() == 0 || a.GpuPercent == nil && a.SmPercent != nil && a.GetSmPercent() == 0)
+	switch {
+	case !idle || g.GetOwnProcesses() == 0:
+		k.idle = 0
+	case k.idle == 0:
+		k.idle = now
+	}
+}
+
+// gpuAmounts are how long the device worked in the period that an event is of.
+func gpuAmounts(g *event.Gpu) (amounts [maxAmounts]uint64) {
+	ns := float64(g.GetPeriodMicros()) * 1000
+	a := g.GetActivity()
+	if a == nil || ns == 0 {
+		return amounts
+	}
+	add := func(at int, percent *float64) {
+		if percent != nil {
+			amounts[at], amounts[at+1] = uint64(*percent*ns/100), uint64(ns)
+		}
+	}
+	if a.GpuPercent != nil {
+		p := float64(a.GetGpuPercent())
+		add(gpuBusy, &p)
+	}
+	add(smBusy, a.SmPercent)
+	add(tensorBusy, a.TensorPercent)
+	add(dramBusy, a.DramPercent)
+	return amounts
+}
+
+// gpuIdentity says whose a GPU is: a pod's, where it is one's alone.
+func gpuIdentity(ev *event.Event, k *gauge, workloads map[string]string) identity {
+	id := identity{faces: [2]face{blank(), blank()}, sides: 1}
+	d := k.event.GetGpu()
+	namespace, pod, container, workload := "", freeGPU, "", freeGPU
+	switch users := strings.Split(k.event.GetUsedBy(), ","); {
+	case len(users) > 1:
+		pod, workload = sharedGPU, sharedGPU
+	case users[0] != "":
+		if parts := strings.SplitN(users[0], "/", 3); len(parts) == 3 {
+			namespace, pod, container = parts[0], parts[1], parts[2]
+			workload = workloads[namespace+"/"+pod]
+		}
+	case k.event.Processes == nil || k.event.GetProcesses() > 0:
+		pod, workload = othersGPU, othersGPU
+	}
+	f := &id.faces[0]
+	f.self(namespace, pod, container, workload, ev.GetNode(), "")
+	name := fmt.Sprintf("%s/%d", ev.GetNode(), d.GetIndex())
+	if d.ParentIndex != nil {
+		name = fmt.Sprintf("%s/%d.%d", ev.GetNode(), d.GetParentIndex(), d.GetIndex())
+	}
+	f.set(dimName, name)
+	f.set(dimType, d.GetName())
+	return id
+}
+
+func fillGPU(ev *event.Event, r *sum) {
+	k, _ := ev.GetKind().(*event.Event_GpuTop)
+	if k == nil {
+		k = &event.Event_GpuTop{}
+		ev.Kind = k
+	}
+	t := &event.GpuTop{Group: r.group.Name, Name: r.name(), WindowMicros: r.windowMicros(), Workload: r.workload(), Model: r.face[dimType].Value()}
+	k.GpuTop = t
+	share := func(busy int) *float64 {
+		if r.amounts[busy+1] <= 0 {
+			return nil
+		}
+		p := min(100*r.amounts[busy]/r.amounts[busy+1], 100)
+		return &p
+	}
+	t.GpuPercent, t.SmPercent, t.TensorPercent, t.DramPercent = share(gpuBusy), share(smBusy), share(tensorBusy), share(dramBusy)
+	var users, slowed []string
+	for _, g := range r.gauges {
+		e := g.event
+		t.Gpus++
+		if len(r.gauges) == 1 {
+			t.Uuid = e.GetGpu().GetUuid()
+		}
+		if g.split && len(r.gauges) > 1 {
+			t.Gpus-- // its parts are in the sum
+		} else {
+			plus(&t.MemoryUsedBytes, e.GetMemory().GetUsedBytes(), e.GetMemory() != nil && e.GetMemory().UsedBytes != nil)
+			plus(&t.MemoryTotalBytes, e.GetMemory().GetTotalBytes(), e.GetMemory() != nil && e.GetMemory().TotalBytes != nil)
+		}
+		h := e.GetHealth()
+		plus(&t.PowerMilliwatts, uint64(h.GetPowerMilliwatts()), h != nil && h.PowerMilliwatts != nil)
+		plus(&t.PowerLimitMilliwatts, uint64(h.GetPowerLimitMilliwatts()), h != nil && h.PowerLimitMilliwatts != nil)
+		if h != nil && h.TemperatureCelsius != nil {
+			n := max(t.GetTemperatureCelsius(), uint64(h.GetTemperatureCelsius()))
+			t.TemperatureCelsius = &n
+		}
+		plus(&t.Processes, uint64(e.GetProcesses()), e.Processes != nil)
+		plus(&t.OwnProcesses, uint64(e.GetOwnProcesses()), e.OwnProcesses != nil)
+		if g.idle != 0 {
+			n := max(t.GetIdleMicros(), uint64(max(r.look.now-g.idle, 0)/1000))
+			t.IdleMicros = &n
+		}
+		users = append(users, words(e.GetUsedBy())...)
+		slowed = append(slowed, words(h.GetThrottle())...)
+	}
+	slices.Sort(users)
+	t.UsedBy = strings.Join(slices.Compact(users), ",")
+	slices.Sort(slowed)
+	t.Throttle = strings.Join(slices.DeleteFunc(slices.Compact(slowed), func(w string) bool { return w == "none" }), ",")
+}
+
+// words splits a list with commas; of an empty one there are none.
+func words(list string) []string {
+	if list == "" {
+		return nil
+	}
+	return strings.Split(list, ",")
+}
+
+// plus adds what is known.
+func plus(to **uint64, n uint64, known bool) {
+	if !known {
+		return
+	}
+	if *to != nil {
+		n += **to
+	}
+	*to = &n
+}
