@@ -114,13 +114,11 @@ func TestResources(t *testing.T) {
 	t.Run("a disk", func(t *testing.T) {
 		events := of("free")
 		reads := func(r *resourcesEvent) *uint64 { return r.IO.ReadRequests }
-		// Pages of the program may be read as well.
-		within("reads", grown(events, reads), 1000, 5)
+		// Pages of the program may be read as well. And a request ends in an interrupt, in whatever task that has found: there are kernels that
+		// run no program in some tasks, such as those that watch over a virtual machine from within, and count no miss.
+		within("reads", grown(events, reads), 1000, 10)
 		within("bytes read", grown(events, func(r *resourcesEvent) *uint64 { return r.IO.ReadBytes }), disk.BytesReceived, 10)
-		// A direct write that finds its page in use goes by the page cache, and the kernel may charge that to another.
-		if n := grown(events, func(r *resourcesEvent) *uint64 { return r.IO.WriteRequests }); n < 990 {
-			t.Errorf("%d writes, want 1000 or nearly", n)
-		}
+		within("writes", grown(events, func(r *resourcesEvent) *uint64 { return r.IO.WriteRequests }), 1000, 10)
 		if n := grown(events, func(r *resourcesEvent) *uint64 { return r.IO.ReadMicros }); n == 0 || n > disk.WaitedNs/1000*11/10 {
 			t.Errorf("reads took %d µs, the program waited %d µs for them", n, disk.WaitedNs/1000)
 		}
