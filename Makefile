@@ -11,10 +11,10 @@ endif
 MODULE := github.com/orb8-dev/kubectl-orb8
 GO ?= hack/go
 GOOS ?= linux
-GOARCH ?= $(shell uname -m | sed -e s/x86_64/amd64/ -e s/aarch64/arm64/)
+HOSTARCH := $(shell uname -m | sed -e s/x86_64/amd64/ -e s/aarch64/arm64/)
+GOARCH ?= $(HOSTARCH)
 LDFLAGS := -s -w -X $(MODULE)/internal/version.version=$(VERSION)
 # What loads a driver's library is built with cgo, by a compiler for its platform.
-HOSTARCH := $(shell uname -m | sed -e s/x86_64/amd64/ -e s/aarch64/arm64/)
 NVML_CC = $(if $(filter $(HOSTARCH),$(GOARCH)),gcc,$(if $(filter arm64,$(GOARCH)),aarch64,x86_64)-linux-gnu-gcc)
 GOBUILD = CGO_ENABLED=0 GOOS=$(GOOS) GOARCH=$(GOARCH) $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
 

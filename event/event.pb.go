@@ -3866,9 +3866,9 @@ type Gpu struct {
 	Xid *uint32 `protobuf:"varint,8,opt,name=xid,proto3,oneof" json:"xid,omitempty"`
 	// What amounts of "a second" and "percent" are of, µs.
 	PeriodMicros *uint64 `protobuf:"varint,9,opt,name=period_micros,json=periodMicros,proto3,oneof" json:"period_micros,omitempty"`
-	// What could not be read and why: "power: not supported; sm: driver older than this".
+	// What could not be read and why: "not supported: power, eccCorrected; the driver is older than this: gpm".
 	Unavailable string `protobuf:"bytes,10,opt,name=unavailable,proto3" json:"unavailable,omitempty"`
-	// Processes on it, those that are of the traced containers, and those with which no more could be done than count them.
+	// Processes on it, and of them those of the traced containers.
 	Processes    *uint32 `protobuf:"varint,11,opt,name=processes,proto3,oneof" json:"processes,omitempty"`
 	OwnProcesses *uint32 `protobuf:"varint,12,opt,name=own_processes,json=ownProcesses,proto3,oneof" json:"own_processes,omitempty"`
 	// Traced containers with a process on it, "namespace/pod/container" each, sorted, with commas between.

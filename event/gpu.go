@@ -13,6 +13,25 @@ var gpuWhats = []string{"", "device", "process", "started", "ended", "xid", "thr
 // Word is what as JSON and tables show it; empty when unknown.
 func (w GpuWhat) Word() string { return word(gpuWhats, int32(w)) }
 
+// HeldIdle says that a traced container has a process on the device, and nothing runs on it. A device whose activity is not known is not idle.
+func (g *Gpu) HeldIdle() bool {
+	a := g.GetActivity()
+	idle := a != nil && (a.GpuPercent != nil && a.GetGpuPercent() == 0 || a.GpuPercent == nil && a.SmPercent != nil && a.GetSmPercent() == 0)
+	return idle && g.GetOwnProcesses() > 0
+}
+
+// AppendGpuName appends "node/0" of a device, "node/0.1" of a MIG device, "node/?" where the index is not known.
+func AppendGpuName(dst []byte, node string, d *GpuDevice) []byte {
+	dst = append(append(dst, node...), '/')
+	if d != nil && d.ParentIndex != nil {
+		dst = append(strconv.AppendUint(dst, uint64(d.GetParentIndex()), 10), '.')
+	}
+	if d == nil || d.Index == nil {
+		return append(dst, '?')
+	}
+	return strconv.AppendUint(dst, uint64(d.GetIndex()), 10)
+}
+
 func gpuItself(g *Gpu) *Gpu { return g }
 
 // gpuNumber is a column of a whole number in one part of the event, either of which may be unknown.
@@ -102,20 +121,10 @@ var gpuColumns = concat(
 		{
 			Name: "on", Header: "GPU", Doc: "Node and index of the GPU; of a MIG device index.number.", Width: 12, Outputs: InTable | InWide,
 			Show: func(dst []byte, ev *Event, _ *View) []byte {
-				d := ev.GetGpu().GetGpu()
-				dst = append(dst, ev.GetNode()...)
-				switch {
-				case d == nil:
-					return dst
-				case d.ParentIndex != nil:
-					dst = append(strconv.AppendUint(append(dst, '/'), uint64(d.GetParentIndex()), 10), '.')
-				default:
-					dst = append(dst, '/')
+				if d := ev.GetGpu().GetGpu(); d != nil {
+					return AppendGpuName(dst, ev.GetNode(), d)
 				}
-				if d.Index == nil {
-					return append(dst, '?')
-				}
-				return strconv.AppendUint(dst, uint64(d.GetIndex()), 10)
+				return append(dst, ev.GetNode()...)
 			},
 		},
 		{
@@ -251,7 +260,7 @@ var gpuColumns = concat(
 		gpuNumber(gpuItself, "processes", "PROCS", Count, InJSON, "Processes on the device, of whomever.", func(g *Gpu) *uint32 { return g.Processes }),
 		gpuNumber(gpuItself, "ownProcesses", "OWN-PROCS", Count, InJSON, "Of them, those of the traced containers.", func(g *Gpu) *uint32 { return g.OwnProcesses }),
 		gpuText(gpuItself, "usedBy", "USED-BY", 20, InJSON, "Traced containers with a process on the device, namespace/pod/container, sorted, with commas between.", (*Gpu).GetUsedBy),
-		gpuText(gpuItself, "unavailable", "UNAVAILABLE", 20, InJSON, "What is null here because it could not be read, and why: field: reason, with ; between.", (*Gpu).GetUnavailable),
+		gpuText(gpuItself, "unavailable", "UNAVAILABLE", 20, InJSON, "What is null here because it could not be read, and why: a reason, a colon and the fields, with ; between reasons.", (*Gpu).GetUnavailable),
 		gpuCell("detail", "DETAIL", "What has happened, or what slows the device down.", 16, func(dst []byte, g *Gpu, _ *View) []byte {
 			switch throttle := g.GetHealth().GetThrottle(); {
 			case g.GetMessage() != "":

@@ -45,9 +45,8 @@ type examination struct {
 	streams  genericiooptions.IOStreams
 	reporter *reporter
 	node     string
-	// gpu: look at the GPUs, too; runtimeClass is as the user gave it.
-	gpu          *session.GpuConfig
-	runtimeClass string
+	// gpu: look at the GPUs, too; nil: not.
+	gpu *gpuConfig
 
 	findings []doctor.Finding
 	// blocked says why no tracer can be started; empty where one may be tried.
@@ -90,7 +89,7 @@ taken away again. What is wrong comes with what mends it; the exit code is 1 whe
 			if err := c.connect(o.kube); err != nil {
 				return err
 			}
-			x := &examination{tracerConfig: c, streams: streams, reporter: newReporter(streams.ErrOut), node: node, gpu: gpu, runtimeClass: gpuFlags.runtimeClass}
+			x := &examination{tracerConfig: c, streams: streams, reporter: newReporter(streams.ErrOut), node: node, gpu: gpu}
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 			defer stop()
 			if err := x.run(ctx); err != nil {
@@ -134,6 +133,9 @@ func (x *examination) run(ctx context.Context) error {
 	}
 	x.add("api server", doctor.OK, v.GitVersion+" at "+x.rest.Host, "")
 	if err := x.askPermissions(ctx); err != nil {
+		return err
+	}
+	if err := x.gpu.resolve(ctx, x.client); err != nil {
 		return err
 	}
 	if err := x.rehearse(ctx); err != nil {
@@ -204,9 +206,7 @@ func (x *examination) rehearse(ctx context.Context) error {
 		return err
 	}
 	spec := x.spec(newSessionID(), identity.PublicKey(), examineLimit)
-	if err := x.forGPUs(ctx, &spec); err != nil {
-		return err
-	}
+	x.gpu.add(&spec)
 	spec.Node = x.node
 	if spec.Node == "" {
 		spec.Node = "any"
@@ -221,16 +221,6 @@ func (x *examination) rehearse(ctx context.Context) error {
 	_, err = x.client.CoreV1().Pods(x.tracerNamespace).Create(ctx, pod, dry)
 	x.admission("pod", "the API server admits its pod: Pod Security, quota and webhooks", err, &spec)
 	return ctx.Err()
-}
-
-// forGPUs adds to a tracer what it needs to look at GPUs, where that is asked for.
-func (x *examination) forGPUs(ctx context.Context, spec *launch.Spec) (err error) {
-	if x.gpu == nil {
-		return nil
-	}
-	spec.GPU, spec.Library = true, x.gpu.GetLibrary()
-	spec.RuntimeClass, err = x.findRuntimeClass(ctx, x.runtimeClass)
-	return err
 }
 
 func (x *examination) admission(what, admitted string, err error, spec *launch.Spec) {
@@ -329,11 +319,8 @@ func (x *examination) tryNodes(ctx context.Context, nodes []corev1.Node) error {
 			defer func() { <-slots }()
 			spec := x.spec(launcher.Session(), identity.PublicKey(), examineLimit)
 			spec.Node, spec.Command, spec.Kernel = name, "doctor", nodes[i].Status.NodeInfo.KernelVersion
-			err := x.forGPUs(ctx, &spec)
-			var report *session.Report
-			if err == nil {
-				report, err = x.try(ctx, launcher, &spec)
-			}
+			x.gpu.add(&spec)
+			report, err := x.try(ctx, launcher, &spec)
 			if err != nil {
 				f := doctor.Finding{Node: name, Check: "tracer", Status: doctor.Failure, Detail: err.Error()}
 				if start := (*launch.StartError)(nil); errors.As(err, &start) {

@@ -8,8 +8,10 @@ import (
 	"github.com/spf13/pflag"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
 
 	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
 )
 
 const (
@@ -31,8 +33,14 @@ func (o *gpuOptions) bind(flags *pflag.FlagSet) {
 		"gpu: RuntimeClass that gives tracers the GPUs' device files: a name, none, or auto (nvidia, where the cluster has it)")
 }
 
-// complete gives what to say of GPUs to the tracers, nil where they are not asked for.
-func (o *gpuOptions) complete(kinds []string) (*session.GpuConfig, error) {
+// gpuConfig is what is asked for of GPUs; nil: nothing.
+type gpuConfig struct {
+	library      string
+	runtimeClass string
+}
+
+// complete gives what is asked for of GPUs, nil where they are not among kinds.
+func (o *gpuOptions) complete(kinds []string) (*gpuConfig, error) {
 	if !slices.Contains(kinds, "gpu") {
 		for flag, set := range map[string]bool{"nvml-library": o.library != "", "gpu-runtime-class": o.runtimeClass != "" && o.runtimeClass != runtimeClassAuto} {
 			if set {
@@ -47,24 +55,42 @@ func (o *gpuOptions) complete(kinds []string) (*session.GpuConfig, error) {
 	case o.runtimeClass == "":
 		return nil, usagef("--gpu-runtime-class: want a name, auto or none")
 	}
-	return &session.GpuConfig{Library: o.library}, nil
+	return &gpuConfig{o.library, o.runtimeClass}, nil
 }
 
-// findRuntimeClass asks the cluster for what auto stands for. Who may not ask goes without.
-func (c *tracerConfig) findRuntimeClass(ctx context.Context, wanted string) (string, error) {
-	switch wanted {
+// resolve asks the cluster for what auto stands for. Who may not ask goes without.
+func (g *gpuConfig) resolve(ctx context.Context, client kubernetes.Interface) error {
+	if g == nil {
+		return nil
+	}
+	switch g.runtimeClass {
 	case runtimeClassNone:
-		return "", nil
+		g.runtimeClass = ""
 	case runtimeClassAuto:
-	default:
-		return wanted, nil
+		_, err := client.NodeV1().RuntimeClasses().Get(ctx, nvidiaRuntimeClass, metav1.GetOptions{})
+		switch {
+		case err == nil:
+			g.runtimeClass = nvidiaRuntimeClass
+		case apierrors.IsNotFound(err), apierrors.IsForbidden(err):
+			g.runtimeClass = ""
+		default:
+			return err
+		}
 	}
-	_, err := c.client.NodeV1().RuntimeClasses().Get(ctx, nvidiaRuntimeClass, metav1.GetOptions{})
-	switch {
-	case err == nil:
-		return nvidiaRuntimeClass, nil
-	case apierrors.IsNotFound(err), apierrors.IsForbidden(err):
-		return "", nil
+	return nil
+}
+
+// add gives a tracer what it needs to read GPUs, once that is resolved.
+func (g *gpuConfig) add(spec *launch.Spec) {
+	if g != nil {
+		spec.GPU, spec.Library, spec.RuntimeClass = true, g.library, g.runtimeClass
 	}
-	return "", err
+}
+
+// session is what the tracers are told.
+func (g *gpuConfig) session() *session.GpuConfig {
+	if g == nil {
+		return nil
+	}
+	return &session.GpuConfig{Library: g.library}
 }

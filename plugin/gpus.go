@@ -65,7 +65,7 @@ func (s *gpus) add(ev *event.Event) {
 	}
 }
 
-// use keeps account of whether a device is held and does nothing. One whose activity is not known is not said to be idle.
+// use keeps account of whether a device is held and does nothing.
 func (s *gpus) use(ev *event.Event) {
 	g := ev.GetGpu()
 	key := ev.GetNode() + " " + g.GetGpu().GetUuid()
@@ -77,9 +77,7 @@ func (s *gpus) use(ev *event.Event) {
 		u = &gpuUse{name: gpuName(ev)}
 		s.devices[key] = u
 	}
-	a := g.GetActivity()
-	idle := a != nil && (a.GpuPercent != nil && a.GetGpuPercent() == 0 || a.GpuPercent == nil && a.SmPercent != nil && a.GetSmPercent() == 0)
-	if !idle || g.GetOwnProcesses() == 0 {
+	if !g.HeldIdle() {
 		u.since = 0
 		return
 	}
@@ -92,13 +90,7 @@ func (s *gpus) use(ev *event.Event) {
 // gpuName is "node/0 (NVIDIA H100)".
 func gpuName(ev *event.Event) string {
 	d := ev.GetGpu().GetGpu()
-	name := ev.GetNode() + "/?"
-	switch {
-	case d != nil && d.ParentIndex != nil:
-		name = fmt.Sprintf("%s/%d.%d", ev.GetNode(), d.GetParentIndex(), d.GetIndex())
-	case d != nil && d.Index != nil:
-		name = fmt.Sprintf("%s/%d", ev.GetNode(), d.GetIndex())
-	}
+	name := string(event.AppendGpuName(nil, ev.GetNode(), d))
 	if d.GetName() != "" {
 		name += " (" + d.GetName() + ")"
 	}

@@ -65,7 +65,7 @@ func TestGPUFlagsAreJudged(t *testing.T) {
 		{gpuOptions{}, []string{"gpu"}, "--gpu-runtime-class: want a name, auto or none"},
 	} {
 		c, err := test.o.complete(test.kinds)
-		if test.want == "" && (err != nil || (c != nil) != slices.Contains(test.kinds, "gpu") || c.GetLibrary() != map[bool]string{true: test.o.library}[c != nil]) {
+		if test.want == "" && (err != nil || (c != nil) != slices.Contains(test.kinds, "gpu") || c.session().GetLibrary() != map[bool]string{true: test.o.library}[c != nil]) {
 			t.Errorf("%+v: %v, %v", test, c, err)
 		}
 		if test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {

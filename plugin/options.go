@@ -79,9 +79,7 @@ type traceConfig struct {
 	failOnLoss bool
 	dnsPorts   []uint32
 	syscalls   *session.SyscallConfig
-	gpu        *session.GpuConfig
-	// runtimeClass is as the user gave it.
-	runtimeClass string
+	gpu        *gpuConfig
 }
 
 // minInterval keeps the walks over sockets from becoming the node's main work.
@@ -103,7 +101,6 @@ func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 	if c.gpu, err = o.gpu.complete(kinds); err != nil {
 		return nil, err
 	}
-	c.runtimeClass = o.gpu.runtimeClass
 	for _, kind := range kinds {
 		c.kinds = append(c.kinds, event.KindByName(kind))
 	}

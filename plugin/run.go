@@ -109,12 +109,10 @@ func runSession(parent context.Context, c *traceConfig, open func(*liveSession) 
 	launcher := launch.New(hard, c.client, c.tracerNamespace, newSessionID())
 	defer launcher.Close()
 	spec := c.spec(launcher.Session(), identity.PublicKey(), tracerDeadline)
-	if c.gpu != nil {
-		spec.GPU = true
-		if spec.RuntimeClass, err = c.findRuntimeClass(running, c.runtimeClass); err != nil {
-			return err
-		}
+	if err := c.gpu.resolve(running, c.client); err != nil {
+		return err
 	}
+	c.gpu.add(&spec)
 	var namer collect.Namer = targets
 	if c.reverseDNS {
 		resolver := newResolver(running, targets)
@@ -133,7 +131,7 @@ func runSession(parent context.Context, c *traceConfig, open func(*liveSession) 
 				return forward.Dial(ctx, c.rest, c.tracerNamespace, pod, session.Port)
 			},
 			Identity: identity, Version: version.Version(), Collector: collector,
-			Config: &session.Config{Kinds: kindNames(c.kinds), Interval: int64(c.interval), DnsPorts: c.dnsPorts, Syscall: c.syscalls, Gpu: c.gpu},
+			Config: &session.Config{Kinds: kindNames(c.kinds), Interval: int64(c.interval), DnsPorts: c.dnsPorts, Syscall: c.syscalls, Gpu: c.gpu.session()},
 		},
 	}
 	s.options.Say, s.options.Unseen = s.say, s.notSeen

@@ -54,7 +54,7 @@ func (n *naming) sink(source string) Sink {
 	return func(cgroup uint64, ev *event.Event) {
 		var identity *pods.Identity
 		status := pods.Named
-		if cgroup == nodeLevel {
+		if cgroup == pods.NodeLevel {
 			ev.Node = n.out.node
 		} else if identity, status = n.namer.Identify(cgroup); status == pods.Foreign {
 			return

@@ -272,7 +272,7 @@ func TestManySourcesShareOneOutbox(t *testing.T) {
 
 func TestWhatIsOfTheNodeGetsNoPod(t *testing.T) {
 	f := newNamingFixture(t)
-	f.emit(nodeLevel, &event.Event{Time: 3, Kind: &event.Event_Gpu{Gpu: &event.Gpu{Message: "x"}}})
+	f.emit(pods.NodeLevel, &event.Event{Time: 3, Kind: &event.Event_Gpu{Gpu: &event.Gpu{Message: "x"}}})
 	f.out.flush(0, true)
 	wire, _, _, _ := f.out.read(f.next, 0)
 	events := decode(t, wire).GetEvents()

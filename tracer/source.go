@@ -10,10 +10,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
 )
 
-// nodeLevel is what a sink gets in the place of a cgroup for an event that is of the node and no container.
-const nodeLevel = 0
-
-// Sink takes one event and the id of the cgroup it was made in, or nodeLevel. The event is valid only during the call. A source calls its
+// Sink takes one event and the id of the cgroup it was made in, or pods.NodeLevel. The event is valid only during the call. A source calls its
 // sink from one goroutine at a time.
 type Sink = func(cgroup uint64, ev *event.Event)
 

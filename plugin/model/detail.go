@@ -38,10 +38,11 @@ func (m *Model) Detail(q Query, now time.Time) Detail {
 	})
 	d := Detail{Row: of.row(), Series: series.points()}
 	for i, l := range m.topic.Lines {
+		if l.scale == 0 {
+			continue
+		}
 		for j := range d.Series[i] {
-			if l.scale != 0 {
-				d.Series[i][j] *= l.scale
-			}
+			d.Series[i][j] *= l.scale
 		}
 	}
 	if of.latency != nil {

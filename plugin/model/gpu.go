@@ -1,7 +1,6 @@
 package model
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -98,10 +97,8 @@ func addGPU(s *store, ev *event.Event, now int64) bool {
 // take keeps what an event says.
 func (k *gauge) take(g *event.Gpu, now int64) {
 	k.event = proto.CloneOf(g) // the event is the caller's
-	a := g.GetActivity()
-	idle := a != nil && (a.GpuPercent != nil && a.GetGpuPercent() == 0 || a.GpuPercent == nil && a.SmPercent != nil && a.GetSmPercent() == 0)
 	switch {
-	case !idle || g.GetOwnProcesses() == 0:
+	case !g.HeldIdle():
 		k.idle = 0
 	case k.idle == 0:
 		k.idle = now
@@ -148,11 +145,7 @@ func gpuIdentity(ev *event.Event, k *gauge, workloads map[string]string) identit
 	}
 	f := &id.faces[0]
 	f.self(namespace, pod, container, workload, ev.GetNode(), "")
-	name := fmt.Sprintf("%s/%d", ev.GetNode(), d.GetIndex())
-	if d.ParentIndex != nil {
-		name = fmt.Sprintf("%s/%d.%d", ev.GetNode(), d.GetParentIndex(), d.GetIndex())
-	}
-	f.set(dimName, name)
+	f.set(dimName, string(event.AppendGpuName(nil, ev.GetNode(), d)))
 	f.set(dimType, d.GetName())
 	return id
 }

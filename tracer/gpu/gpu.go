@@ -19,9 +19,6 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// NodeLevel is what the sink is given in the place of a cgroup where an event is of the node and no container.
-const NodeLevel = 0
-
 const (
 	// minInterval is how often GPUs are read at most: the driver's own samples are not newer.
 	minInterval = 250 * time.Millisecond
@@ -30,7 +27,7 @@ const (
 	maxBackoff = 30 * time.Second
 )
 
-// Sink takes one event and the id of the cgroup it was made in, or NodeLevel.
+// Sink takes one event and the id of the cgroup it was made in, or pods.NodeLevel.
 type Sink = func(cgroup uint64, ev *event.Event)
 
 // Options say what is observed and how.

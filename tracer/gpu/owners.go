@@ -46,16 +46,7 @@ func newOwners(proc string, list func() []Container) *owners {
 
 // update looks for the processes that are new, and forgets all others.
 func (o *owners) update(pids []uint32) {
-	var containers []Container
-	if len(pids) > 0 {
-		containers = o.list()
-	}
-	known := uint64(0)
-	for _, c := range containers {
-		known = known*31 + c.Cgroup
-	}
 	of, foreign := make(map[uint32]owner, len(pids)), map[uint32]uint64{}
-	missing := false
 	for _, pid := range pids {
 		started, ok := o.started(pid)
 		if !ok {
@@ -65,22 +56,38 @@ func (o *owners) update(pids []uint32) {
 			of[pid] = was
 			continue
 		}
-		if was, ok := o.foreign[pid]; !ok || was != started || known != o.known {
-			missing = true
-		}
 		foreign[pid] = started
 	}
-	if missing {
-		for _, c := range containers {
-			c.each(func(pid uint32) {
-				if started, ok := foreign[pid]; ok {
-					of[pid] = owner{c.Cgroup, c.Name, started}
-					delete(foreign, pid)
-				}
-			})
-		}
+	if len(foreign) > 0 {
+		o.ask(of, foreign)
 	}
-	o.of, o.foreign, o.known = of, foreign, known
+	o.of, o.foreign = of, foreign
+}
+
+// ask moves those of foreign to of that a container has, where that has not been asked of the same processes and containers before.
+func (o *owners) ask(of map[uint32]owner, foreign map[uint32]uint64) {
+	containers := o.list()
+	known := uint64(0)
+	for _, c := range containers {
+		known = known*31 + c.Cgroup
+	}
+	asked := known == o.known
+	o.known = known
+	for pid, started := range foreign {
+		was, ok := o.foreign[pid]
+		asked = asked && ok && was == started
+	}
+	if asked {
+		return
+	}
+	for _, c := range containers {
+		c.each(func(pid uint32) {
+			if started, ok := foreign[pid]; ok {
+				of[pid] = owner{c.Cgroup, c.Name, started}
+				delete(foreign, pid)
+			}
+		})
+	}
 }
 
 // exists tells whether there was such a process at the last update.

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
 )
 
 // lingering is how long a process that has left a device may still be the cause of its error.
@@ -69,7 +70,7 @@ func (w *watch) take(g *event.Gpu) {
 		d := w.device(g.GetGpu())
 		d.looked, d.users, d.others = false, nil, false
 		w.processes = nil
-		w.report(NodeLevel, g)
+		w.report(pods.NodeLevel, g)
 	case event.GpuWhat_GPU_WHAT_UNAVAILABLE:
 		w.unavailable(g.GetMessage())
 	}
@@ -86,7 +87,7 @@ func (w *watch) unavailable(message string) {
 		return
 	}
 	w.said = message
-	w.report(NodeLevel, &event.Gpu{What: event.GpuWhat_GPU_WHAT_UNAVAILABLE, Message: strings.ToValidUTF8(message, "\uFFFD")})
+	w.report(pods.NodeLevel, &event.Gpu{What: event.GpuWhat_GPU_WHAT_UNAVAILABLE, Message: strings.ToValidUTF8(message, "\uFFFD")})
 }
 
 func (w *watch) device(id *event.GpuDevice) *device {
@@ -146,7 +147,7 @@ func (w *watch) look(g *event.Gpu) {
 		own := uint32(len(users))
 		g.OwnProcesses, g.UsedBy = &own, names(users)
 	}
-	w.report(NodeLevel, g)
+	w.report(pods.NodeLevel, g)
 	w.throttle(d, g)
 	d.looked = true
 }
@@ -237,14 +238,14 @@ func (w *watch) throttle(d *device, g *event.Gpu) {
 		What: event.GpuWhat_GPU_WHAT_THROTTLE, Gpu: d.id, Health: proto.CloneOf(g.GetHealth()), Message: message,
 		Processes: g.Processes, OwnProcesses: g.OwnProcesses, UsedBy: g.GetUsedBy(),
 	}
-	w.report(NodeLevel, ev)
+	w.report(pods.NodeLevel, ev)
 }
 
 // xid reports a driver's error. It is the pod's where no other process was on the device: the driver tells none.
 func (w *watch) xid(g *event.Gpu) {
 	d := w.devices[g.GetGpu().GetUuid()]
 	if d == nil {
-		w.report(NodeLevel, g)
+		w.report(pods.NodeLevel, g)
 		return
 	}
 	g.Gpu = d.id
@@ -265,7 +266,7 @@ func (w *watch) xid(g *event.Gpu) {
 	g.UsedBy = names(users)
 	own := uint32(len(users))
 	g.OwnProcesses = &own
-	cgroup := uint64(NodeLevel)
+	cgroup := uint64(pods.NodeLevel)
 	if len(cgroups) == 1 && !d.others {
 		for c := range cgroups {
 			cgroup = c

@@ -5,6 +5,9 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
+// NodeLevel stands in the place of a cgroup for what is of the node and no container: no cgroup has this id.
+const NodeLevel = 0
+
 // Identity is who a cgroup belongs to. It never changes once it was handed out.
 type Identity struct {
 	Namespace, Pod, PodUID string

@@ -49,7 +49,6 @@ func Run(ctx context.Context, path string, interval time.Duration, emit Emit) er
 	}
 	r.lib = lib
 	ctx, end := context.WithCancelCause(ctx)
-	defer end(nil)
 	var pulsing sync.WaitGroup
 	pulsing.Go(func() { r.pulse(ctx, end) })
 	defer pulsing.Wait()
@@ -64,17 +63,14 @@ func Run(ctx context.Context, path string, interval time.Duration, emit Emit) er
 	}
 	// A call that does not return must not keep the process: it ends without it.
 	select {
-	case err := <-failed:
-		if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
-			return cause
-		}
-		return err
+	case err = <-failed:
 	case <-time.After(time.Second):
-		if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
-			return cause
-		}
-		return errors.New("the library did not let go of the GPUs")
+		err = errors.New("the library did not let go of the GPUs")
 	}
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return err
 }
 
 // send emits one event, now.
