@@ -1,6 +1,9 @@
 package model
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Detail tells all of what a query is within.
 func (m *Model) Detail(q Query, now time.Time) Detail {
@@ -36,7 +39,7 @@ func (m *Model) Detail(q Query, now time.Time) Detail {
 			}
 		}
 	})
-	d := Detail{Row: of.row(), Series: series.points()}
+	d := Detail{Row: of.row(), Series: series.points(m.topic)}
 	for i, l := range m.topic.Lines {
 		if l.scale == 0 {
 			continue
@@ -57,10 +60,12 @@ type series struct {
 	look    *look
 	started int64
 	cells   [][rings][slots]float64
+	// known says for lines that may be unknown in which parts they were not.
+	known [][rings][slots]bool
 }
 
 func newSeries(l *look, lines int, started int64) *series {
-	return &series{look: l, started: started, cells: make([][rings][slots]float64, lines)}
+	return &series{look: l, started: started, cells: make([][rings][slots]float64, lines), known: make([][rings][slots]bool, lines)}
 }
 
 func (s *series) add(t *Topic, l *leaf, answered bool) {
@@ -77,13 +82,16 @@ func (s *series) add(t *Topic, l *leaf, answered bool) {
 				if at < len(part) { // a flow has no more amounts
 					s.cells[i][w][place] += float64(part[at])
 				}
+				if k := t.Lines[i].known; k > 0 && k < len(part) && part[k] > 0 {
+					s.known[i][w][place] = true
+				}
 			}
 		})
 	}
 }
 
 // points are a second apiece up to the last whole one, each from the shortest window that reaches back to it.
-func (s *series) points() [][]float64 {
+func (s *series) points(t *Topic) [][]float64 {
 	const second = int64(time.Second)
 	last := s.look.now / second // is not over yet
 	first := max(s.started/second, last-int64(Windows[rings-1]/time.Second)+1)
@@ -96,6 +104,10 @@ func (s *series) points() [][]float64 {
 				if place < 0 {
 					continue
 				}
+				if t.Lines[i].known > 0 && !s.known[i][w][place] {
+					all[i] = append(all[i], math.NaN())
+					break
+				}
 				// The newest part is not over, and the first may have begun before the stream did.
 				begin := max((newest-slots+1+place)*length, s.started)
 				end := min((newest-slots+2+place)*length, s.look.now)
@@ -103,6 +115,18 @@ func (s *series) points() [][]float64 {
 				break
 			}
 		}
+		if t.Lines[i].known > 0 {
+			bridge(all[i])
+		}
 	}
 	return all
+}
+
+// bridge puts the point before it in the place of one that alone is unknown: the samples of a clock fall beside the seconds of another.
+func bridge(points []float64) {
+	for i := len(points) - 1; i > 0; i-- {
+		if math.IsNaN(points[i]) {
+			points[i] = points[i-1]
+		}
+	}
 }

@@ -78,6 +78,8 @@ type Line struct {
 	measure int
 	// scale, if not 0, is what the amount a second is multiplied by.
 	scale float64
+	// known is the amount that is 0 where the line's is not known; 0: it always is.
+	known int
 }
 
 // Windows are the times that rows can be about; 0 is all since the beginning.
@@ -135,7 +137,7 @@ type Row struct {
 // Detail is all that is known of what a query's Within is.
 type Detail struct {
 	Row Row
-	// Series has the points of each of the topic's Lines, a second apiece, newest last, of the last 5 minutes at most. Older ones are means of 6 s, and
+	// Series has the points of each of the topic's Lines, a second apiece, newest last, of the last 5 minutes at most; NaN where it was not known. Older ones are means of 6 s, and
 	// beyond a minute of 30 s.
 	Series [][]float64
 	// Histogram is of the latencies in the window (network: of the round-trip times of the live flows); empty where there are none.

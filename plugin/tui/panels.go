@@ -3,6 +3,8 @@ package tui
 import (
 	"cmp"
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 
 	"github.com/charmbracelet/x/ansi"
@@ -97,7 +99,10 @@ func (s *screen) rates(width int) (out []string) {
 		}
 		now := ""
 		if n := len(points); n > 0 {
-			now = amount(l.Type, points[n-1]) + cmp.Or(l.Unit, "/s")
+			now = amount(l.Type, points[n-1])
+			if !math.IsNaN(points[n-1]) {
+				now += cmp.Or(l.Unit, "/s")
+			}
 		}
 		text := fit(l.Name, 12, false) + fit(now, 9, true) + " "
 		room := width - ansi.StringWidth(text)
@@ -277,10 +282,13 @@ func (s *screen) charts(height int) (blocks [][]string) {
 
 func (s *screen) plot(series [][]float64, which []int, typ event.Type, width, height int) []string {
 	most := 0.0
+	known := false
 	for _, points := range series {
-		for _, p := range points {
-			most = max(most, p)
-		}
+		most = max(most, highest(points))
+		known = known || slices.ContainsFunc(points, func(p float64) bool { return !math.IsNaN(p) })
+	}
+	if !known {
+		return []string{s.style.faint.Render(cut(event.NotAvailable, width))}
 	}
 	var colours []asciigraph.AnsiColor
 	for _, i := range which {

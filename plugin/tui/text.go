@@ -1,6 +1,7 @@
 package tui
 
 import (
+	"math"
 	"strings"
 
 	"github.com/charmbracelet/x/ansi"
@@ -49,17 +50,14 @@ func sparkline(values []float64, width int) string {
 	if len(values) > width {
 		values = squeeze(values, width)
 	}
-	most := 0.0
-	for _, v := range values {
-		most = max(most, v)
-	}
+	most := highest(values)
 	out := make([]rune, 0, width)
 	for range width - len(values) {
 		out = append(out, ' ')
 	}
 	for _, v := range values {
 		switch {
-		case v <= 0:
+		case v <= 0, math.IsNaN(v):
 			out = append(out, ' ')
 		default:
 			out = append(out, blocks[min(int(v/most*float64(len(blocks))), len(blocks)-1)])
@@ -68,14 +66,28 @@ func sparkline(values []float64, width int) string {
 	return string(out)
 }
 
-// squeeze makes fewer values of many: the means of equal parts.
+// highest is the highest of the values that are known, and not less than 0.
+func highest(values []float64) (most float64) {
+	for _, v := range values {
+		if !math.IsNaN(v) {
+			most = max(most, v)
+		}
+	}
+	return most
+}
+
+// squeeze makes fewer values of many: the means of what is known in equal parts; NaN where nothing is.
 func squeeze(values []float64, n int) []float64 {
 	out := make([]float64, n)
 	for i := range out {
-		from, to := i*len(values)/n, (i+1)*len(values)/n
-		for _, v := range values[from:to] {
-			out[i] += v / float64(to-from)
+		known := 0
+		for _, v := range values[i*len(values)/n : (i+1)*len(values)/n] {
+			if !math.IsNaN(v) {
+				out[i] += v
+				known++
+			}
 		}
+		out[i] /= float64(known) // of none: NaN
 	}
 	return out
 }
@@ -91,8 +103,11 @@ func bar(share float64, width int) string {
 	return s
 }
 
-// amount is a number of a line's type for people.
+// amount is a number of a line's type for people; NaN is none that is known.
 func amount(t event.Type, n float64) string {
+	if math.IsNaN(n) {
+		return event.NotAvailable
+	}
 	n = max(n, 0)
 	switch t {
 	case event.Bytes:
