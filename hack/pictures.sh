@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# Makes the pictures of docs/top.md: the real program in a real terminal (tmux), on the cluster of $KUBECONFIG. `make pictures` brings what it needs.
+# Makes the pictures of docs/top.md and docs/GPU.md, or those of the parts named (traffic, gpus): the real program in a real terminal (tmux), on the cluster of $KUBECONFIG. `make pictures` brings what it needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 namespace=orb8-pictures
 export PATH="$PWD/bin:$(echo "${ORB8_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/orb8-e2e}"/kubernetes-*/):$PATH" LANG=C.UTF-8 LC_ALL=C.UTF-8
 socket=$(mktemp -u)
+driver=$(mktemp -d)
 screen() { tmux -S "$socket" -f /dev/null "$@"; }
 finish() {
 	status=$?
 	screen kill-server 2>/dev/null || true
+	rm -rf "$driver"
 	kubectl delete namespace "$namespace" --ignore-not-found >/dev/null || status=1
 	exit "$status"
 }
@@ -28,30 +30,83 @@ await() {
 # picture NAME TITLE: of what is on the screen.
 picture() { screen capture-pane -e -p | hack/go run ./hack/ansisvg "$2" >"docs/pictures/$1.svg"; }
 
+# quit ends the program and waits for it.
+quit() {
+	screen send-keys q
+	for _ in $(seq 100); do screen has-session 2>/dev/null || return 0; sleep 0.2; done
+}
+
+traffic() {
+	kubectl apply -n "$namespace" -f hack/demo.yaml -f hack/pictures.yaml
+	for d in web shop cart payments checkout worker; do kubectl rollout status -n "$namespace" "deployment/$d" --timeout 90s; done
+
+	screen new-session -d -x 120 -y 32 "kubectl orb8 top network -n $namespace"
+	await "2/2 nodes"
+	await shop-
+	screen send-keys t
+	await "last 1 min"
+	sleep 25 # for charts that show something
+	picture top-network-table "kubectl orb8 top network -n $namespace"
+	screen send-keys 1 && await "── rates" && picture top-network-overview "overview"
+	screen send-keys 4 && await "▶" && picture top-network-graph "who calls whom"
+	screen send-keys 2 && await SENT/S && screen send-keys 3 && await "a second" && picture top-network-detail "detail"
+	quit
+	for topic in dns syscalls; do
+		screen new-session -d -x 120 -y 24 "kubectl orb8 top $topic -n $namespace"
+		await "nodes"
+		await "█"
+		sleep 8
+		picture "top-$topic-table" "kubectl orb8 top $topic -n $namespace"
+		quit
+	done
+}
+
+# gpus shows pods on GPUs that are not there: the driver is that of e2e/fakes, which says what a file tells it. Pods, processes and names are real.
+gpus() {
+	local app uid pid i
+	kubectl apply -n "$namespace" -f hack/pictures-gpu.yaml
+	gcc -O1 -shared -fPIC -fno-strict-aliasing -Wno-deprecated-declarations "-I$(hack/go list -m -f '{{.Dir}}' github.com/NVIDIA/go-nvml)/pkg/nvml" \
+		-o "$driver/libnvidia-ml.so.1" e2e/fakes/libraries/nvml.c -ldl -lpthread
+	chmod 755 "$driver"
+	mapfile -t nodes < <(kubectl get nodes -o name | sed 's|node/||' | sort)
+	declare -A pids
+	for app in train serve notebook; do
+		kubectl rollout status -n "$namespace" "deployment/$app" --timeout 90s
+		uid=$(kubectl get pod -n "$namespace" -l "app=$app" -o 'jsonpath={.items[0].metadata.uid}')
+		for pid in $(grep -l "pod${uid}" /proc/[0-9]*/cgroup 2>/dev/null | cut -d/ -f3); do
+			if [ "$(cat "/proc/$pid/comm")" = workload ]; then pids[$app]=$pid; fi
+		done
+	done
+	# A training with a step of some seconds on one node, a service and a forgotten notebook on the other.
+	# device INDEX UTIL TENSOR DRAM WATTS CELSIUS USED-GIB PIDS
+	device() {
+		printf '%s\n' "$1.uuid GPU-$1" "$1.name NVIDIA H100 80GB HBM3" "$1.memory 85899345920 $(($7 << 30)) 536870912" "$1.util $2 $4" "$1.gpm 1" "$1.gpm.2 $(($2 * 9 / 10))" \
+			"$1.gpm.3 $(($2 / 3))" "$1.gpm.5 $3" "$1.gpm.10 $4" "$1.power $(($5 * 1000))" "$1.limit 700000" "$1.temperature $6" "$1.clock.sm 1980" "$1.clock.memory 2619" "$1.throttle 0" "$1.compute $8"
+	}
+	script() {
+		local wave=(10 35 70 92 97 99 98 99 97 95 60 20) w=${wave[$(($1 % 12))]} v=${wave[$(($1 * 5 % 12))]}
+		{ echo "devices 2"; echo "driver 580.95.05"; device 0 "$w" $((w * 6 / 10)) $((w / 2)) $((110 + w * 5)) 61 67 "${pids[train]}:71940702208"; device 1 0 0 0 71 33 0 ""; } >"$driver/.new"
+		mv "$driver/.new" "$driver/${nodes[0]}"
+		{ echo "devices 2"; echo "driver 580.95.05"; device 0 $((v / 3)) $((v / 8)) $((v / 5)) $((100 + v)) 47 42 "${pids[serve]}:45097156608"
+			device 1 0 0 0 118 36 23 "${pids[notebook]}:24696061952"; } >"$driver/.new"
+		mv "$driver/.new" "$driver/${nodes[1]}"
+	}
+	script 0
+	screen new-session -d -x 120 -y 24 "kubectl orb8 top gpu -n $namespace --nvml-library $driver/libnvidia-ml.so.1"
+	await "2/2 nodes"
+	await "notebook-"
+	for i in $(seq 45); do
+		script "$i"
+		sleep 1
+	done
+	picture top-gpu-table "kubectl orb8 top gpu -n $namespace"
+	screen send-keys 1 && await "── rates" && picture top-gpu-overview "overview"
+	screen send-keys 2 && await "UTIL%" && screen send-keys 3 && await "GPUs" && picture top-gpu-detail "detail"
+	quit
+}
+
 bin/cluster load "$PWD"/dist/*.tar
 kubectl create namespace "$namespace"
-kubectl apply -n "$namespace" -f hack/demo.yaml -f hack/pictures.yaml
-for d in web shop cart payments checkout worker; do kubectl rollout status -n "$namespace" "deployment/$d" --timeout 90s; done
-
-screen new-session -d -x 120 -y 32 "kubectl orb8 top network -n $namespace"
-await "2/2 nodes"
-await shop-
-screen send-keys t
-await "last 1 min"
-sleep 25 # for charts that show something
-picture top-network-table "kubectl orb8 top network -n $namespace"
-screen send-keys 1 && await "── rates" && picture top-network-overview "overview"
-screen send-keys 4 && await "▶" && picture top-network-graph "who calls whom"
-screen send-keys 2 && await SENT/S && screen send-keys 3 && await "a second" && picture top-network-detail "detail"
-screen send-keys q
-for _ in $(seq 100); do screen has-session 2>/dev/null || break; sleep 0.2; done
-for topic in dns syscalls; do
-	screen new-session -d -x 120 -y 24 "kubectl orb8 top $topic -n $namespace"
-	await "nodes"
-	await "█"
-	sleep 8
-	picture "top-$topic-table" "kubectl orb8 top $topic -n $namespace"
-	screen send-keys q
-	for _ in $(seq 100); do screen has-session 2>/dev/null || break; sleep 0.2; done
-done
+[ $# -gt 0 ] || set -- traffic gpus
+for part; do "$part"; done
 ls -l docs/pictures

@@ -40,14 +40,6 @@ func (m *Model) Detail(q Query, now time.Time) Detail {
 		}
 	})
 	d := Detail{Row: of.row(), Series: series.points(m.topic)}
-	for i, l := range m.topic.Lines {
-		if l.scale == 0 {
-			continue
-		}
-		for j := range d.Series[i] {
-			d.Series[i][j] *= l.scale
-		}
-	}
 	if of.latency != nil {
 		rtt = *of.latency
 	}
@@ -75,6 +67,9 @@ func (s *series) add(t *Topic, l *leaf, answered bool) {
 	for w, length := range partOf {
 		l.ring.each(w, s.look.now/length, func(place int, part []float32) {
 			for i := range t.Lines {
+				if t.Lines[i].known > 0 {
+					continue
+				}
 				at := t.Lines[i].measure
 				if answered {
 					at = t.form.flip[at]
@@ -82,11 +77,43 @@ func (s *series) add(t *Topic, l *leaf, answered bool) {
 				if at < len(part) { // a flow has no more amounts
 					s.cells[i][w][place] += float64(part[at])
 				}
-				if k := t.Lines[i].known; k > 0 && k < len(part) && part[k] > 0 {
-					s.known[i][w][place] = true
-				}
 			}
 		})
+		for i, line := range t.Lines {
+			if line.known > 0 {
+				s.addShares(i, w, l.ring, line)
+			}
+		}
+	}
+}
+
+// addShares adds for how much of the time that is known a leaf worked: at most 1, however many of its looks fall into one part.
+func (s *series) addShares(i, w int, r *ring, line Line) {
+	var share [slots]float64
+	var covers [slots]int // so many parts, up to this one
+	length := partOf[w]
+	r.each(w, s.look.now/length, func(place int, part []float32) {
+		if known := float64(part[line.known]); known > 0 {
+			share[place] = min(float64(part[line.measure])/known, 1)
+			covers[place] = int(math.Ceil(known / float64(length)))
+		}
+	})
+	for place := range slots {
+		from := place
+		// A look tells of the time since the one before it, and nothing yet of what has come since it.
+		for later := place; later < slots && covers[place] == 0; later++ {
+			if covers[later] > later-place {
+				from = later
+				break
+			}
+		}
+		if covers[from] == 0 && place > 0 {
+			from = place - 1
+		}
+		if covers[from] > 0 {
+			s.cells[i][w][place] += share[from]
+			s.known[i][w][place] = true
+		}
 	}
 }
 
@@ -104,8 +131,12 @@ func (s *series) points(t *Topic) [][]float64 {
 				if place < 0 {
 					continue
 				}
-				if t.Lines[i].known > 0 && !s.known[i][w][place] {
-					all[i] = append(all[i], math.NaN())
+				if t.Lines[i].known > 0 {
+					p := math.NaN()
+					if s.known[i][w][place] {
+						p = s.cells[i][w][place]
+					}
+					all[i] = append(all[i], p)
 					break
 				}
 				// The newest part is not over, and the first may have begun before the stream did.
@@ -115,18 +146,6 @@ func (s *series) points(t *Topic) [][]float64 {
 				break
 			}
 		}
-		if t.Lines[i].known > 0 {
-			bridge(all[i])
-		}
 	}
 	return all
-}
-
-// bridge puts the point before it in the place of one that alone is unknown: the samples of a clock fall beside the seconds of another.
-func bridge(points []float64) {
-	for i := len(points) - 1; i > 0; i-- {
-		if math.IsNaN(points[i]) {
-			points[i] = points[i-1]
-		}
-	}
 }

@@ -44,7 +44,7 @@ const maxPods = 1 << 14
 
 // gpuLine is how many GPUs' worth of something worked.
 func gpuLine(name string, measure int) Line {
-	return Line{Name: name, Type: event.Rate, Unit: " GPUs", measure: measure, scale: 1e-9, known: measure + 1}
+	return Line{Name: name, Type: event.Rate, Unit: " GPUs", measure: measure, known: measure + 1}
 }
 
 // gauge is what was last seen of a GPU.

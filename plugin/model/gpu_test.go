@@ -1,6 +1,8 @@
 package model
 
 import (
+	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -99,6 +101,40 @@ func TestAGPUThatIsSplitIsCountedByItsParts(t *testing.T) {
 		want := map[string]uint64{"a/0": 80, "a/0.3": 30}[r.Event.GetGpuTop().GetName()]
 		if r.Event.GetGpuTop().GetMemoryTotalBytes() != want {
 			t.Errorf("%v, want %d", r.Event, want)
+		}
+	}
+}
+
+// TestACourseOfGPUsCountsEachOnceHoweverItsLooksFall has looks that fall beside the seconds, and looks that are seconds apart.
+func TestACourseOfGPUsCountsEachOnceHoweverItsLooksFall(t *testing.T) {
+	start := time.Unix(2000, 0)
+	for name, test := range map[string]struct {
+		period time.Duration
+		at     []time.Duration
+	}{
+		"beside the seconds":  {1100 * time.Millisecond, []time.Duration{900 * time.Millisecond, 2050 * time.Millisecond, 2990 * time.Millisecond, 4100 * time.Millisecond, 5 * time.Second, 6 * time.Second, 7 * time.Second}},
+		"three seconds apart": {3 * time.Second, []time.Duration{2500 * time.Millisecond, 5500 * time.Millisecond}},
+	} {
+		m := New(TopicByName("gpu"), Options{Started: start})
+		for _, at := range test.at {
+			for _, uuid := range []string{"0", "1"} {
+				ev := gpuLook("a", uuid, 0, n32(50), nil, 0, "")
+				ev.GetGpu().PeriodMicros = n64(uint64(test.period.Microseconds()))
+				m.Add(ev, start.Add(at))
+			}
+		}
+		series := m.Detail(Query{Group: m.Topic().GroupByName("gpu")}, start.Add(6*time.Second)).Series
+		if want := []float64{1, 1, 1, 1, 1, 1}; !slices.Equal(series[0], want) {
+			t.Errorf("%s: two GPUs, half busy, %v, want %v", name, series[0], want)
+		}
+		for _, p := range series[1] {
+			if !math.IsNaN(p) {
+				t.Errorf("%s: SM was never known, and is %v", name, series[1])
+				break
+			}
+		}
+		if late := m.Detail(Query{Group: m.Topic().GroupByName("gpu")}, start.Add(12*time.Second)).Series[0]; len(late) != 12 || !math.IsNaN(late[11]) {
+			t.Errorf("%s: nothing is known of the last seconds, and it is %v", name, late)
 		}
 	}
 }

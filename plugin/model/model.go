@@ -76,9 +76,8 @@ type Line struct {
 	Unit string
 
 	measure int
-	// scale, if not 0, is what the amount a second is multiplied by.
-	scale float64
-	// known is the amount that is 0 where the line's is not known; 0: it always is.
+	// known, if not 0, is the amount that says for how long the line's measure was known. Then points are shares of that time, one for each leaf
+	// added up, else what the measure came to in a second.
 	known int
 }
 

@@ -90,6 +90,9 @@ func (s *screen) overviewPage(height int) []string {
 	return filled(s.grid(s.columnsOf(), blocks), height)
 }
 
+// lately is for how many seconds the last that was known is still called now: looks may be that far apart.
+const lately = 10
+
 // rates is a line for each of the topic's, with its course of the last minutes.
 func (s *screen) rates(width int) (out []string) {
 	for i, l := range s.o.Topic.Lines {
@@ -99,8 +102,12 @@ func (s *screen) rates(width int) (out []string) {
 		}
 		now := ""
 		if n := len(points); n > 0 {
-			now = amount(l.Type, points[n-1])
-			if !math.IsNaN(points[n-1]) {
+			n--
+			for back := 0; back < lately && n > 0 && math.IsNaN(points[n]); back++ {
+				n--
+			}
+			now = amount(l.Type, points[n])
+			if !math.IsNaN(points[n]) {
 				now += cmp.Or(l.Unit, "/s")
 			}
 		}
