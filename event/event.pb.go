@@ -812,6 +812,71 @@ func (SyscallPhase) EnumDescriptor() ([]byte, []int) {
 	return file_event_proto_rawDescGZIP(), []int{12}
 }
 
+// GpuUse is what allocation and activity of a device come to.
+type GpuUse int32
+
+const (
+	// One of the two is not known.
+	GpuUse_GPU_USE_UNKNOWN GpuUse = 0
+	// Given to nobody, and nobody's process is on it.
+	GpuUse_GPU_USE_FREE GpuUse = 1
+	// A kernel ran on it.
+	GpuUse_GPU_USE_BUSY GpuUse = 2
+	// Processes are on it, and nothing runs.
+	GpuUse_GPU_USE_IDLE GpuUse = 3
+	// Given to a container, and no process is on it.
+	GpuUse_GPU_USE_UNUSED GpuUse = 4
+	// A process on it is of a container that it was not given to.
+	GpuUse_GPU_USE_BYPASS GpuUse = 5
+)
+
+// Enum value maps for GpuUse.
+var (
+	GpuUse_name = map[int32]string{
+		0: "GPU_USE_UNKNOWN",
+		1: "GPU_USE_FREE",
+		2: "GPU_USE_BUSY",
+		3: "GPU_USE_IDLE",
+		4: "GPU_USE_UNUSED",
+		5: "GPU_USE_BYPASS",
+	}
+	GpuUse_value = map[string]int32{
+		"GPU_USE_UNKNOWN": 0,
+		"GPU_USE_FREE":    1,
+		"GPU_USE_BUSY":    2,
+		"GPU_USE_IDLE":    3,
+		"GPU_USE_UNUSED":  4,
+		"GPU_USE_BYPASS":  5,
+	}
+)
+
+func (x GpuUse) Enum() *GpuUse {
+	p := new(GpuUse)
+	*p = x
+	return p
+}
+
+func (x GpuUse) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (GpuUse) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_proto_enumTypes[13].Descriptor()
+}
+
+func (GpuUse) Type() protoreflect.EnumType {
+	return &file_event_proto_enumTypes[13]
+}
+
+func (x GpuUse) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use GpuUse.Descriptor instead.
+func (GpuUse) EnumDescriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{13}
+}
+
 type GpuWhat int32
 
 const (
@@ -831,20 +896,26 @@ const (
 	GpuWhat_GPU_WHAT_LOST GpuWhat = 7
 	// The node's devices cannot be read at present, or it has none.
 	GpuWhat_GPU_WHAT_UNAVAILABLE GpuWhat = 8
+	// What a process has asked of the driver's library so far.
+	GpuWhat_GPU_WHAT_CALLS GpuWhat = 9
+	// Such a call returned an error.
+	GpuWhat_GPU_WHAT_FAILED GpuWhat = 10
 )
 
 // Enum value maps for GpuWhat.
 var (
 	GpuWhat_name = map[int32]string{
-		0: "GPU_WHAT_UNKNOWN",
-		1: "GPU_WHAT_DEVICE",
-		2: "GPU_WHAT_PROCESS",
-		3: "GPU_WHAT_STARTED",
-		4: "GPU_WHAT_ENDED",
-		5: "GPU_WHAT_XID",
-		6: "GPU_WHAT_THROTTLE",
-		7: "GPU_WHAT_LOST",
-		8: "GPU_WHAT_UNAVAILABLE",
+		0:  "GPU_WHAT_UNKNOWN",
+		1:  "GPU_WHAT_DEVICE",
+		2:  "GPU_WHAT_PROCESS",
+		3:  "GPU_WHAT_STARTED",
+		4:  "GPU_WHAT_ENDED",
+		5:  "GPU_WHAT_XID",
+		6:  "GPU_WHAT_THROTTLE",
+		7:  "GPU_WHAT_LOST",
+		8:  "GPU_WHAT_UNAVAILABLE",
+		9:  "GPU_WHAT_CALLS",
+		10: "GPU_WHAT_FAILED",
 	}
 	GpuWhat_value = map[string]int32{
 		"GPU_WHAT_UNKNOWN":     0,
@@ -856,6 +927,8 @@ var (
 		"GPU_WHAT_THROTTLE":    6,
 		"GPU_WHAT_LOST":        7,
 		"GPU_WHAT_UNAVAILABLE": 8,
+		"GPU_WHAT_CALLS":       9,
+		"GPU_WHAT_FAILED":      10,
 	}
 )
 
@@ -870,11 +943,11 @@ func (x GpuWhat) String() string {
 }
 
 func (GpuWhat) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[13].Descriptor()
+	return file_event_proto_enumTypes[14].Descriptor()
 }
 
 func (GpuWhat) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[13]
+	return &file_event_proto_enumTypes[14]
 }
 
 func (x GpuWhat) Number() protoreflect.EnumNumber {
@@ -883,7 +956,7 @@ func (x GpuWhat) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use GpuWhat.Descriptor instead.
 func (GpuWhat) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{13}
+	return file_event_proto_rawDescGZIP(), []int{14}
 }
 
 // Event is one observation, named with the pod it was made in.
@@ -3872,7 +3945,16 @@ type Gpu struct {
 	Processes    *uint32 `protobuf:"varint,11,opt,name=processes,proto3,oneof" json:"processes,omitempty"`
 	OwnProcesses *uint32 `protobuf:"varint,12,opt,name=own_processes,json=ownProcesses,proto3,oneof" json:"own_processes,omitempty"`
 	// Traced containers with a process on it, "namespace/pod/container" each, sorted, with commas between.
-	UsedBy        string `protobuf:"bytes,13,opt,name=used_by,json=usedBy,proto3" json:"used_by,omitempty"`
+	UsedBy string `protobuf:"bytes,13,opt,name=used_by,json=usedBy,proto3" json:"used_by,omitempty"`
+	// What the process has asked of the driver's library (what: CALLS).
+	Calls *GpuCalls `protobuf:"bytes,14,opt,name=calls,proto3" json:"calls,omitempty"`
+	// Containers that the kubelet has given the device to (pod-resources API); absent where that is not known.
+	Allocated *uint32 `protobuf:"varint,15,opt,name=allocated,proto3,oneof" json:"allocated,omitempty"`
+	// Of them, the traced ones, as used_by.
+	AllocatedTo string `protobuf:"bytes,16,opt,name=allocated_to,json=allocatedTo,proto3" json:"allocated_to,omitempty"`
+	Use         GpuUse `protobuf:"varint,17,opt,name=use,proto3,enum=orb8.event.v1.GpuUse" json:"use,omitempty"`
+	// The call that failed (what: FAILED).
+	Failure       *GpuFailure `protobuf:"bytes,18,opt,name=failure,proto3" json:"failure,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3996,6 +4078,41 @@ func (x *Gpu) GetUsedBy() string {
 		return x.UsedBy
 	}
 	return ""
+}
+
+func (x *Gpu) GetCalls() *GpuCalls {
+	if x != nil {
+		return x.Calls
+	}
+	return nil
+}
+
+func (x *Gpu) GetAllocated() uint32 {
+	if x != nil && x.Allocated != nil {
+		return *x.Allocated
+	}
+	return 0
+}
+
+func (x *Gpu) GetAllocatedTo() string {
+	if x != nil {
+		return x.AllocatedTo
+	}
+	return ""
+}
+
+func (x *Gpu) GetUse() GpuUse {
+	if x != nil {
+		return x.Use
+	}
+	return GpuUse_GPU_USE_UNKNOWN
+}
+
+func (x *Gpu) GetFailure() *GpuFailure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
 }
 
 type GpuDevice struct {
@@ -4519,6 +4636,261 @@ func (x *GpuProcess) GetMemoryPercent() uint32 {
 	return 0
 }
 
+// GpuCalls is what a process has asked of libcuda.so.1 and libnccl.so.2 since it was first seen: uprobes at the libraries' functions. Amounts are cumulative, and of
+// host time: how long kernels ran is not in them. Absent is not known.
+type GpuCalls struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// cuLaunchKernel, its Ex and cooperative variants; absent from when its probes were taken off for their cost.
+	Launches      *uint64 `protobuf:"varint,1,opt,name=launches,proto3,oneof" json:"launches,omitempty"`
+	GraphLaunches *uint64 `protobuf:"varint,2,opt,name=graph_launches,json=graphLaunches,proto3,oneof" json:"graph_launches,omitempty"`
+	// Copies between host and device, memory of all kinds, synchronous and not.
+	Copies              *uint64 `protobuf:"varint,3,opt,name=copies,proto3,oneof" json:"copies,omitempty"`
+	HostToDeviceBytes   *uint64 `protobuf:"varint,4,opt,name=host_to_device_bytes,json=hostToDeviceBytes,proto3,oneof" json:"host_to_device_bytes,omitempty"`
+	DeviceToHostBytes   *uint64 `protobuf:"varint,5,opt,name=device_to_host_bytes,json=deviceToHostBytes,proto3,oneof" json:"device_to_host_bytes,omitempty"`
+	DeviceToDeviceBytes *uint64 `protobuf:"varint,6,opt,name=device_to_device_bytes,json=deviceToDeviceBytes,proto3,oneof" json:"device_to_device_bytes,omitempty"`
+	// Of calls that leave it to the driver which way the copy goes (cuMemcpy, cuMemcpyAsync).
+	OtherBytes *uint64 `protobuf:"varint,7,opt,name=other_bytes,json=otherBytes,proto3,oneof" json:"other_bytes,omitempty"`
+	// Host time in copies, and in synchronisation, over all threads: also in calls that have not returned yet.
+	CopyMicros *uint64 `protobuf:"varint,8,opt,name=copy_micros,json=copyMicros,proto3,oneof" json:"copy_micros,omitempty"`
+	Syncs      *uint64 `protobuf:"varint,9,opt,name=syncs,proto3,oneof" json:"syncs,omitempty"`
+	SyncMicros *uint64 `protobuf:"varint,10,opt,name=sync_micros,json=syncMicros,proto3,oneof" json:"sync_micros,omitempty"`
+	// How long the longest synchronisation that has not returned yet has lasted.
+	WaitingMicros *uint64 `protobuf:"varint,11,opt,name=waiting_micros,json=waitingMicros,proto3,oneof" json:"waiting_micros,omitempty"`
+	Allocations   *uint64 `protobuf:"varint,12,opt,name=allocations,proto3,oneof" json:"allocations,omitempty"`
+	Frees         *uint64 `protobuf:"varint,13,opt,name=frees,proto3,oneof" json:"frees,omitempty"`
+	// Device memory allocated so far, and what of it was not freed: absent of processes older than the trace.
+	AllocatedBytes   *uint64 `protobuf:"varint,14,opt,name=allocated_bytes,json=allocatedBytes,proto3,oneof" json:"allocated_bytes,omitempty"`
+	OutstandingBytes *uint64 `protobuf:"varint,15,opt,name=outstanding_bytes,json=outstandingBytes,proto3,oneof" json:"outstanding_bytes,omitempty"`
+	// Copies, synchronisations and allocations that returned an error.
+	Failures *uint64 `protobuf:"varint,16,opt,name=failures,proto3,oneof" json:"failures,omitempty"`
+	// NCCL's operations; absent where the process has no NCCL that was found.
+	Collectives *uint64 `protobuf:"varint,17,opt,name=collectives,proto3,oneof" json:"collectives,omitempty"`
+	// When counting began, ns since the Unix epoch.
+	Since         uint64 `protobuf:"fixed64,18,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GpuCalls) Reset() {
+	*x = GpuCalls{}
+	mi := &file_event_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GpuCalls) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GpuCalls) ProtoMessage() {}
+
+func (x *GpuCalls) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GpuCalls.ProtoReflect.Descriptor instead.
+func (*GpuCalls) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *GpuCalls) GetLaunches() uint64 {
+	if x != nil && x.Launches != nil {
+		return *x.Launches
+	}
+	return 0
+}
+
+func (x *GpuCalls) GetGraphLaunches() uint64 {
+	if x != nil && x.GraphLaunches != nil {
+		return *x.GraphLaunches
+	}
+	return 0
+}
+
+func (x *GpuCalls) GetCopies() uint64 {
+	if x != nil && x.Copies != nil {
+		return *x.Copies
+	}
+	return 0
+}
+
+func (x *GpuCalls) GetHostToDeviceBytes() uint64 {
+	if x != nil && x.HostToDeviceBytes != nil {
+		return *x.HostToDeviceBytes
+	}
+	return 0
+}
+
+func (x *GpuCalls) GetDeviceToHostBytes() uint64 {
+	if x != nil && x.DeviceToHostBytes != nil {
+		return *x.DeviceToHostBytes
+	}
+	return 0
+}
+
+func (x *GpuCalls) GetDeviceToDeviceBytes() uint64 {
+	if x != nil && x.DeviceToDeviceBytes != nil {
+		return *x.DeviceToDeviceBytes
+	}
+	return 0
+}
+
+func (x *GpuCalls) GetOtherBytes() uint64 {
+	if x != nil && x.OtherBytes != nil {
+		return *x.OtherBytes
+	}
+	return 0
+}
+
+func (x *GpuCalls) GetCopyMicros() uint64 {
+	if x != nil && x.CopyMicros != nil {
+		return *x.CopyMicros
+	}
+	return 0
+}
+
+func (x *GpuCalls) GetSyncs() uint64 {
+	if x != nil && x.Syncs != nil {
+		return *x.Syncs
+	}
+	return 0
+}
+
+func (x *GpuCalls) GetSyncMicros() uint64 {
+	if x != nil && x.SyncMicros != nil {
+		return *x.SyncMicros
+	}
+	return 0
+}
+
+func (x *GpuCalls) GetWaitingMicros() uint64 {
+	if x != nil && x.WaitingMicros != nil {
+		return *x.WaitingMicros
+	}
+	return 0
+}
+
+func (x *GpuCalls) GetAllocations() uint64 {
+	if x != nil && x.Allocations != nil {
+		return *x.Allocations
+	}
+	return 0
+}
+
+func (x *GpuCalls) GetFrees() uint64 {
+	if x != nil && x.Frees != nil {
+		return *x.Frees
+	}
+	return 0
+}
+
+func (x *GpuCalls) GetAllocatedBytes() uint64 {
+	if x != nil && x.AllocatedBytes != nil {
+		return *x.AllocatedBytes
+	}
+	return 0
+}
+
+func (x *GpuCalls) GetOutstandingBytes() uint64 {
+	if x != nil && x.OutstandingBytes != nil {
+		return *x.OutstandingBytes
+	}
+	return 0
+}
+
+func (x *GpuCalls) GetFailures() uint64 {
+	if x != nil && x.Failures != nil {
+		return *x.Failures
+	}
+	return 0
+}
+
+func (x *GpuCalls) GetCollectives() uint64 {
+	if x != nil && x.Collectives != nil {
+		return *x.Collectives
+	}
+	return 0
+}
+
+func (x *GpuCalls) GetSince() uint64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+// GpuFailure is a call of the driver's library that returned an error.
+type GpuFailure struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "cuMemAlloc_v2"
+	Call string `protobuf:"bytes,1,opt,name=call,proto3" json:"call,omitempty"`
+	// CUresult
+	Code uint32 `protobuf:"varint,2,opt,name=code,proto3" json:"code,omitempty"`
+	// What an allocation or copy was of.
+	Bytes         *uint64 `protobuf:"varint,3,opt,name=bytes,proto3,oneof" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GpuFailure) Reset() {
+	*x = GpuFailure{}
+	mi := &file_event_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GpuFailure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GpuFailure) ProtoMessage() {}
+
+func (x *GpuFailure) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GpuFailure.ProtoReflect.Descriptor instead.
+func (*GpuFailure) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *GpuFailure) GetCall() string {
+	if x != nil {
+		return x.Call
+	}
+	return ""
+}
+
+func (x *GpuFailure) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *GpuFailure) GetBytes() uint64 {
+	if x != nil && x.Bytes != nil {
+		return *x.Bytes
+	}
+	return 0
+}
+
 // GpuTop is a row of `top gpu`: GPUs, or MIG devices, that are counted together. Percentages are means over the window and the GPUs of which they
 // are known, amounts of memory and power are sums of the newest look at each. Absent is not known.
 type GpuTop struct {
@@ -4546,14 +4918,29 @@ type GpuTop struct {
 	TemperatureCelsius *uint64 `protobuf:"varint,19,opt,name=temperature_celsius,json=temperatureCelsius,proto3,oneof" json:"temperature_celsius,omitempty"`
 	Throttle           string  `protobuf:"bytes,20,opt,name=throttle,proto3" json:"throttle,omitempty"`
 	// How long one of them has been held by a traced container and done nothing; the longest.
-	IdleMicros    *uint64 `protobuf:"varint,21,opt,name=idle_micros,json=idleMicros,proto3,oneof" json:"idle_micros,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	IdleMicros *uint64 `protobuf:"varint,21,opt,name=idle_micros,json=idleMicros,proto3,oneof" json:"idle_micros,omitempty"`
+	// Traced containers that they were given to.
+	AllocatedTo string `protobuf:"bytes,22,opt,name=allocated_to,json=allocatedTo,proto3" json:"allocated_to,omitempty"`
+	// Words of GpuUse, with commas between.
+	Uses string `protobuf:"bytes,23,opt,name=uses,proto3" json:"uses,omitempty"`
+	// Bytes a second, means over the window.
+	PcieSentPerSecond       *float64 `protobuf:"fixed64,24,opt,name=pcie_sent_per_second,json=pcieSentPerSecond,proto3,oneof" json:"pcie_sent_per_second,omitempty"`
+	PcieReceivedPerSecond   *float64 `protobuf:"fixed64,25,opt,name=pcie_received_per_second,json=pcieReceivedPerSecond,proto3,oneof" json:"pcie_received_per_second,omitempty"`
+	NvlinkSentPerSecond     *float64 `protobuf:"fixed64,26,opt,name=nvlink_sent_per_second,json=nvlinkSentPerSecond,proto3,oneof" json:"nvlink_sent_per_second,omitempty"`
+	NvlinkReceivedPerSecond *float64 `protobuf:"fixed64,27,opt,name=nvlink_received_per_second,json=nvlinkReceivedPerSecond,proto3,oneof" json:"nvlink_received_per_second,omitempty"`
+	// Of rows that count processes: what they asked of the driver a second, and the share of the time that a thread of theirs was in synchronisation, in percent.
+	LaunchesPerSecond    *float64 `protobuf:"fixed64,28,opt,name=launches_per_second,json=launchesPerSecond,proto3,oneof" json:"launches_per_second,omitempty"`
+	CopiedBytesPerSecond *float64 `protobuf:"fixed64,29,opt,name=copied_bytes_per_second,json=copiedBytesPerSecond,proto3,oneof" json:"copied_bytes_per_second,omitempty"`
+	SyncPercent          *float64 `protobuf:"fixed64,30,opt,name=sync_percent,json=syncPercent,proto3,oneof" json:"sync_percent,omitempty"`
+	Pid                  uint32   `protobuf:"varint,31,opt,name=pid,proto3" json:"pid,omitempty"`
+	Comm                 []byte   `protobuf:"bytes,32,opt,name=comm,proto3" json:"comm,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *GpuTop) Reset() {
 	*x = GpuTop{}
-	mi := &file_event_proto_msgTypes[27]
+	mi := &file_event_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4565,7 +4952,7 @@ func (x *GpuTop) String() string {
 func (*GpuTop) ProtoMessage() {}
 
 func (x *GpuTop) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[27]
+	mi := &file_event_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4578,7 +4965,7 @@ func (x *GpuTop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuTop.ProtoReflect.Descriptor instead.
 func (*GpuTop) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{27}
+	return file_event_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GpuTop) GetGroup() string {
@@ -4726,6 +5113,83 @@ func (x *GpuTop) GetIdleMicros() uint64 {
 		return *x.IdleMicros
 	}
 	return 0
+}
+
+func (x *GpuTop) GetAllocatedTo() string {
+	if x != nil {
+		return x.AllocatedTo
+	}
+	return ""
+}
+
+func (x *GpuTop) GetUses() string {
+	if x != nil {
+		return x.Uses
+	}
+	return ""
+}
+
+func (x *GpuTop) GetPcieSentPerSecond() float64 {
+	if x != nil && x.PcieSentPerSecond != nil {
+		return *x.PcieSentPerSecond
+	}
+	return 0
+}
+
+func (x *GpuTop) GetPcieReceivedPerSecond() float64 {
+	if x != nil && x.PcieReceivedPerSecond != nil {
+		return *x.PcieReceivedPerSecond
+	}
+	return 0
+}
+
+func (x *GpuTop) GetNvlinkSentPerSecond() float64 {
+	if x != nil && x.NvlinkSentPerSecond != nil {
+		return *x.NvlinkSentPerSecond
+	}
+	return 0
+}
+
+func (x *GpuTop) GetNvlinkReceivedPerSecond() float64 {
+	if x != nil && x.NvlinkReceivedPerSecond != nil {
+		return *x.NvlinkReceivedPerSecond
+	}
+	return 0
+}
+
+func (x *GpuTop) GetLaunchesPerSecond() float64 {
+	if x != nil && x.LaunchesPerSecond != nil {
+		return *x.LaunchesPerSecond
+	}
+	return 0
+}
+
+func (x *GpuTop) GetCopiedBytesPerSecond() float64 {
+	if x != nil && x.CopiedBytesPerSecond != nil {
+		return *x.CopiedBytesPerSecond
+	}
+	return 0
+}
+
+func (x *GpuTop) GetSyncPercent() float64 {
+	if x != nil && x.SyncPercent != nil {
+		return *x.SyncPercent
+	}
+	return 0
+}
+
+func (x *GpuTop) GetPid() uint32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *GpuTop) GetComm() []byte {
+	if x != nil {
+		return x.Comm
+	}
+	return nil
 }
 
 var File_event_proto protoreflect.FileDescriptor
@@ -5132,7 +5596,7 @@ const file_event_proto_rawDesc = "" +
 	"\r_write_microsB\x16\n" +
 	"\x14_write_device_microsB\x12\n" +
 	"\x10_write_p50_nanosB\x12\n" +
-	"\x10_write_p99_nanos\"\xc5\x04\n" +
+	"\x10_write_p99_nanos\"\xa6\x06\n" +
 	"\x03Gpu\x12*\n" +
 	"\x04what\x18\x01 \x01(\x0e2\x16.orb8.event.v1.GpuWhatR\x04what\x12*\n" +
 	"\x03gpu\x18\x02 \x01(\v2\x18.orb8.event.v1.GpuDeviceR\x03gpu\x120\n" +
@@ -5147,12 +5611,19 @@ const file_event_proto_rawDesc = "" +
 	" \x01(\tR\vunavailable\x12!\n" +
 	"\tprocesses\x18\v \x01(\rH\x02R\tprocesses\x88\x01\x01\x12(\n" +
 	"\rown_processes\x18\f \x01(\rH\x03R\fownProcesses\x88\x01\x01\x12\x17\n" +
-	"\aused_by\x18\r \x01(\tR\x06usedByB\x06\n" +
+	"\aused_by\x18\r \x01(\tR\x06usedBy\x12-\n" +
+	"\x05calls\x18\x0e \x01(\v2\x17.orb8.event.v1.GpuCallsR\x05calls\x12!\n" +
+	"\tallocated\x18\x0f \x01(\rH\x04R\tallocated\x88\x01\x01\x12!\n" +
+	"\fallocated_to\x18\x10 \x01(\tR\vallocatedTo\x12'\n" +
+	"\x03use\x18\x11 \x01(\x0e2\x15.orb8.event.v1.GpuUseR\x03use\x123\n" +
+	"\afailure\x18\x12 \x01(\v2\x19.orb8.event.v1.GpuFailureR\afailureB\x06\n" +
 	"\x04_xidB\x10\n" +
 	"\x0e_period_microsB\f\n" +
 	"\n" +
 	"_processesB\x10\n" +
-	"\x0e_own_processes\"\xe0\x02\n" +
+	"\x0e_own_processesB\f\n" +
+	"\n" +
+	"_allocated\"\xe0\x02\n" +
 	"\tGpuDevice\x12\x12\n" +
 	"\x04uuid\x18\x01 \x01(\tR\x04uuid\x12\x19\n" +
 	"\x05index\x18\x02 \x01(\rH\x00R\x05index\x88\x01\x01\x12\x12\n" +
@@ -5241,7 +5712,54 @@ const file_event_proto_rawDesc = "" +
 	"\x0ememory_percent\x18\x06 \x01(\rH\x02R\rmemoryPercent\x88\x01\x01B\x0f\n" +
 	"\r_memory_bytesB\r\n" +
 	"\v_sm_percentB\x11\n" +
-	"\x0f_memory_percent\"\xe4\a\n" +
+	"\x0f_memory_percent\"\xf9\a\n" +
+	"\bGpuCalls\x12\x1f\n" +
+	"\blaunches\x18\x01 \x01(\x04H\x00R\blaunches\x88\x01\x01\x12*\n" +
+	"\x0egraph_launches\x18\x02 \x01(\x04H\x01R\rgraphLaunches\x88\x01\x01\x12\x1b\n" +
+	"\x06copies\x18\x03 \x01(\x04H\x02R\x06copies\x88\x01\x01\x124\n" +
+	"\x14host_to_device_bytes\x18\x04 \x01(\x04H\x03R\x11hostToDeviceBytes\x88\x01\x01\x124\n" +
+	"\x14device_to_host_bytes\x18\x05 \x01(\x04H\x04R\x11deviceToHostBytes\x88\x01\x01\x128\n" +
+	"\x16device_to_device_bytes\x18\x06 \x01(\x04H\x05R\x13deviceToDeviceBytes\x88\x01\x01\x12$\n" +
+	"\vother_bytes\x18\a \x01(\x04H\x06R\n" +
+	"otherBytes\x88\x01\x01\x12$\n" +
+	"\vcopy_micros\x18\b \x01(\x04H\aR\n" +
+	"copyMicros\x88\x01\x01\x12\x19\n" +
+	"\x05syncs\x18\t \x01(\x04H\bR\x05syncs\x88\x01\x01\x12$\n" +
+	"\vsync_micros\x18\n" +
+	" \x01(\x04H\tR\n" +
+	"syncMicros\x88\x01\x01\x12*\n" +
+	"\x0ewaiting_micros\x18\v \x01(\x04H\n" +
+	"R\rwaitingMicros\x88\x01\x01\x12%\n" +
+	"\vallocations\x18\f \x01(\x04H\vR\vallocations\x88\x01\x01\x12\x19\n" +
+	"\x05frees\x18\r \x01(\x04H\fR\x05frees\x88\x01\x01\x12,\n" +
+	"\x0fallocated_bytes\x18\x0e \x01(\x04H\rR\x0eallocatedBytes\x88\x01\x01\x120\n" +
+	"\x11outstanding_bytes\x18\x0f \x01(\x04H\x0eR\x10outstandingBytes\x88\x01\x01\x12\x1f\n" +
+	"\bfailures\x18\x10 \x01(\x04H\x0fR\bfailures\x88\x01\x01\x12%\n" +
+	"\vcollectives\x18\x11 \x01(\x04H\x10R\vcollectives\x88\x01\x01\x12\x14\n" +
+	"\x05since\x18\x12 \x01(\x06R\x05sinceB\v\n" +
+	"\t_launchesB\x11\n" +
+	"\x0f_graph_launchesB\t\n" +
+	"\a_copiesB\x17\n" +
+	"\x15_host_to_device_bytesB\x17\n" +
+	"\x15_device_to_host_bytesB\x19\n" +
+	"\x17_device_to_device_bytesB\x0e\n" +
+	"\f_other_bytesB\x0e\n" +
+	"\f_copy_microsB\b\n" +
+	"\x06_syncsB\x0e\n" +
+	"\f_sync_microsB\x11\n" +
+	"\x0f_waiting_microsB\x0e\n" +
+	"\f_allocationsB\b\n" +
+	"\x06_freesB\x12\n" +
+	"\x10_allocated_bytesB\x14\n" +
+	"\x12_outstanding_bytesB\v\n" +
+	"\t_failuresB\x0e\n" +
+	"\f_collectives\"Y\n" +
+	"\n" +
+	"GpuFailure\x12\x12\n" +
+	"\x04call\x18\x01 \x01(\tR\x04call\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\rR\x04code\x12\x19\n" +
+	"\x05bytes\x18\x03 \x01(\x04H\x00R\x05bytes\x88\x01\x01B\b\n" +
+	"\x06_bytes\"\xff\f\n" +
 	"\x06GpuTop\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12#\n" +
@@ -5268,7 +5786,18 @@ const file_event_proto_rawDesc = "" +
 	"R\x12temperatureCelsius\x88\x01\x01\x12\x1a\n" +
 	"\bthrottle\x18\x14 \x01(\tR\bthrottle\x12$\n" +
 	"\vidle_micros\x18\x15 \x01(\x04H\vR\n" +
-	"idleMicros\x88\x01\x01B\f\n" +
+	"idleMicros\x88\x01\x01\x12!\n" +
+	"\fallocated_to\x18\x16 \x01(\tR\vallocatedTo\x12\x12\n" +
+	"\x04uses\x18\x17 \x01(\tR\x04uses\x124\n" +
+	"\x14pcie_sent_per_second\x18\x18 \x01(\x01H\fR\x11pcieSentPerSecond\x88\x01\x01\x12<\n" +
+	"\x18pcie_received_per_second\x18\x19 \x01(\x01H\rR\x15pcieReceivedPerSecond\x88\x01\x01\x128\n" +
+	"\x16nvlink_sent_per_second\x18\x1a \x01(\x01H\x0eR\x13nvlinkSentPerSecond\x88\x01\x01\x12@\n" +
+	"\x1anvlink_received_per_second\x18\x1b \x01(\x01H\x0fR\x17nvlinkReceivedPerSecond\x88\x01\x01\x123\n" +
+	"\x13launches_per_second\x18\x1c \x01(\x01H\x10R\x11launchesPerSecond\x88\x01\x01\x12:\n" +
+	"\x17copied_bytes_per_second\x18\x1d \x01(\x01H\x11R\x14copiedBytesPerSecond\x88\x01\x01\x12&\n" +
+	"\fsync_percent\x18\x1e \x01(\x01H\x12R\vsyncPercent\x88\x01\x01\x12\x10\n" +
+	"\x03pid\x18\x1f \x01(\rR\x03pid\x12\x12\n" +
+	"\x04comm\x18  \x01(\fR\x04commB\f\n" +
 	"\n" +
 	"_processesB\x10\n" +
 	"\x0e_own_processesB\x0e\n" +
@@ -5281,7 +5810,14 @@ const file_event_proto_rawDesc = "" +
 	"\x11_power_milliwattsB\x19\n" +
 	"\x17_power_limit_milliwattsB\x16\n" +
 	"\x14_temperature_celsiusB\x0e\n" +
-	"\f_idle_micros*\xa8\x02\n" +
+	"\f_idle_microsB\x17\n" +
+	"\x15_pcie_sent_per_secondB\x1b\n" +
+	"\x19_pcie_received_per_secondB\x19\n" +
+	"\x17_nvlink_sent_per_secondB\x1d\n" +
+	"\x1b_nvlink_received_per_secondB\x16\n" +
+	"\x14_launches_per_secondB\x1a\n" +
+	"\x18_copied_bytes_per_secondB\x0f\n" +
+	"\r_sync_percent*\xa8\x02\n" +
 	"\n" +
 	"TCPOutcome\x12\x17\n" +
 	"\x13TCP_OUTCOME_UNKNOWN\x10\x00\x12\x19\n" +
@@ -5378,7 +5914,14 @@ const file_event_proto_rawDesc = "" +
 	"\x15SYSCALL_PHASE_UNKNOWN\x10\x00\x12\x1a\n" +
 	"\x16SYSCALL_PHASE_RETURNED\x10\x01\x12\x19\n" +
 	"\x15SYSCALL_PHASE_RUNNING\x10\x02\x12\x1b\n" +
-	"\x17SYSCALL_PHASE_NO_RETURN\x10\x03*\xca\x01\n" +
+	"\x17SYSCALL_PHASE_NO_RETURN\x10\x03*{\n" +
+	"\x06GpuUse\x12\x13\n" +
+	"\x0fGPU_USE_UNKNOWN\x10\x00\x12\x10\n" +
+	"\fGPU_USE_FREE\x10\x01\x12\x10\n" +
+	"\fGPU_USE_BUSY\x10\x02\x12\x10\n" +
+	"\fGPU_USE_IDLE\x10\x03\x12\x12\n" +
+	"\x0eGPU_USE_UNUSED\x10\x04\x12\x12\n" +
+	"\x0eGPU_USE_BYPASS\x10\x05*\xf3\x01\n" +
 	"\aGpuWhat\x12\x14\n" +
 	"\x10GPU_WHAT_UNKNOWN\x10\x00\x12\x13\n" +
 	"\x0fGPU_WHAT_DEVICE\x10\x01\x12\x14\n" +
@@ -5388,7 +5931,10 @@ const file_event_proto_rawDesc = "" +
 	"\fGPU_WHAT_XID\x10\x05\x12\x15\n" +
 	"\x11GPU_WHAT_THROTTLE\x10\x06\x12\x11\n" +
 	"\rGPU_WHAT_LOST\x10\a\x12\x18\n" +
-	"\x14GPU_WHAT_UNAVAILABLE\x10\bB(Z&github.com/orb8-dev/kubectl-orb8/eventb\x06proto3"
+	"\x14GPU_WHAT_UNAVAILABLE\x10\b\x12\x12\n" +
+	"\x0eGPU_WHAT_CALLS\x10\t\x12\x13\n" +
+	"\x0fGPU_WHAT_FAILED\x10\n" +
+	"B(Z&github.com/orb8-dev/kubectl-orb8/eventb\x06proto3"
 
 var (
 	file_event_proto_rawDescOnce sync.Once
@@ -5402,8 +5948,8 @@ func file_event_proto_rawDescGZIP() []byte {
 	return file_event_proto_rawDescData
 }
 
-var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 14)
-var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 15)
+var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_event_proto_goTypes = []any{
 	(TCPOutcome)(0),           // 0: orb8.event.v1.TCPOutcome
 	(TCPEnd)(0),               // 1: orb8.event.v1.TCPEnd
@@ -5418,76 +5964,79 @@ var file_event_proto_goTypes = []any{
 	(LossStage)(0),            // 10: orb8.event.v1.LossStage
 	(NodeState)(0),            // 11: orb8.event.v1.NodeState
 	(SyscallPhase)(0),         // 12: orb8.event.v1.SyscallPhase
-	(GpuWhat)(0),              // 13: orb8.event.v1.GpuWhat
-	(*Event)(nil),             // 14: orb8.event.v1.Event
-	(*Flow)(nil),              // 15: orb8.event.v1.Flow
-	(*Tcp)(nil),               // 16: orb8.event.v1.Tcp
-	(*Dns)(nil),               // 17: orb8.event.v1.Dns
-	(*Drop)(nil),              // 18: orb8.event.v1.Drop
-	(*Exec)(nil),              // 19: orb8.event.v1.Exec
-	(*Endpoint)(nil),          // 20: orb8.event.v1.Endpoint
-	(*Counters)(nil),          // 21: orb8.event.v1.Counters
-	(*Lost)(nil),              // 22: orb8.event.v1.Lost
-	(*NodeStatus)(nil),        // 23: orb8.event.v1.NodeStatus
-	(*Syscall)(nil),           // 24: orb8.event.v1.Syscall
-	(*SyscallSummary)(nil),    // 25: orb8.event.v1.SyscallSummary
-	(*NetworkTop)(nil),        // 26: orb8.event.v1.NetworkTop
-	(*DnsTop)(nil),            // 27: orb8.event.v1.DnsTop
-	(*SyscallTop)(nil),        // 28: orb8.event.v1.SyscallTop
-	(*Resources)(nil),         // 29: orb8.event.v1.Resources
-	(*ResourcesCPU)(nil),      // 30: orb8.event.v1.ResourcesCPU
-	(*ResourcesRunQueue)(nil), // 31: orb8.event.v1.ResourcesRunQueue
-	(*ResourcesMemory)(nil),   // 32: orb8.event.v1.ResourcesMemory
-	(*ResourcesPressure)(nil), // 33: orb8.event.v1.ResourcesPressure
-	(*ResourcesIO)(nil),       // 34: orb8.event.v1.ResourcesIO
-	(*Gpu)(nil),               // 35: orb8.event.v1.Gpu
-	(*GpuDevice)(nil),         // 36: orb8.event.v1.GpuDevice
-	(*GpuMemory)(nil),         // 37: orb8.event.v1.GpuMemory
-	(*GpuActivity)(nil),       // 38: orb8.event.v1.GpuActivity
-	(*GpuHealth)(nil),         // 39: orb8.event.v1.GpuHealth
-	(*GpuProcess)(nil),        // 40: orb8.event.v1.GpuProcess
-	(*GpuTop)(nil),            // 41: orb8.event.v1.GpuTop
+	(GpuUse)(0),               // 13: orb8.event.v1.GpuUse
+	(GpuWhat)(0),              // 14: orb8.event.v1.GpuWhat
+	(*Event)(nil),             // 15: orb8.event.v1.Event
+	(*Flow)(nil),              // 16: orb8.event.v1.Flow
+	(*Tcp)(nil),               // 17: orb8.event.v1.Tcp
+	(*Dns)(nil),               // 18: orb8.event.v1.Dns
+	(*Drop)(nil),              // 19: orb8.event.v1.Drop
+	(*Exec)(nil),              // 20: orb8.event.v1.Exec
+	(*Endpoint)(nil),          // 21: orb8.event.v1.Endpoint
+	(*Counters)(nil),          // 22: orb8.event.v1.Counters
+	(*Lost)(nil),              // 23: orb8.event.v1.Lost
+	(*NodeStatus)(nil),        // 24: orb8.event.v1.NodeStatus
+	(*Syscall)(nil),           // 25: orb8.event.v1.Syscall
+	(*SyscallSummary)(nil),    // 26: orb8.event.v1.SyscallSummary
+	(*NetworkTop)(nil),        // 27: orb8.event.v1.NetworkTop
+	(*DnsTop)(nil),            // 28: orb8.event.v1.DnsTop
+	(*SyscallTop)(nil),        // 29: orb8.event.v1.SyscallTop
+	(*Resources)(nil),         // 30: orb8.event.v1.Resources
+	(*ResourcesCPU)(nil),      // 31: orb8.event.v1.ResourcesCPU
+	(*ResourcesRunQueue)(nil), // 32: orb8.event.v1.ResourcesRunQueue
+	(*ResourcesMemory)(nil),   // 33: orb8.event.v1.ResourcesMemory
+	(*ResourcesPressure)(nil), // 34: orb8.event.v1.ResourcesPressure
+	(*ResourcesIO)(nil),       // 35: orb8.event.v1.ResourcesIO
+	(*Gpu)(nil),               // 36: orb8.event.v1.Gpu
+	(*GpuDevice)(nil),         // 37: orb8.event.v1.GpuDevice
+	(*GpuMemory)(nil),         // 38: orb8.event.v1.GpuMemory
+	(*GpuActivity)(nil),       // 39: orb8.event.v1.GpuActivity
+	(*GpuHealth)(nil),         // 40: orb8.event.v1.GpuHealth
+	(*GpuProcess)(nil),        // 41: orb8.event.v1.GpuProcess
+	(*GpuCalls)(nil),          // 42: orb8.event.v1.GpuCalls
+	(*GpuFailure)(nil),        // 43: orb8.event.v1.GpuFailure
+	(*GpuTop)(nil),            // 44: orb8.event.v1.GpuTop
 }
 var file_event_proto_depIdxs = []int32{
-	15, // 0: orb8.event.v1.Event.flow:type_name -> orb8.event.v1.Flow
-	22, // 1: orb8.event.v1.Event.lost:type_name -> orb8.event.v1.Lost
-	23, // 2: orb8.event.v1.Event.node_status:type_name -> orb8.event.v1.NodeStatus
-	17, // 3: orb8.event.v1.Event.dns:type_name -> orb8.event.v1.Dns
-	16, // 4: orb8.event.v1.Event.tcp:type_name -> orb8.event.v1.Tcp
-	18, // 5: orb8.event.v1.Event.drop:type_name -> orb8.event.v1.Drop
-	19, // 6: orb8.event.v1.Event.exec:type_name -> orb8.event.v1.Exec
-	24, // 7: orb8.event.v1.Event.syscall:type_name -> orb8.event.v1.Syscall
-	25, // 8: orb8.event.v1.Event.syscall_summary:type_name -> orb8.event.v1.SyscallSummary
-	29, // 9: orb8.event.v1.Event.resources:type_name -> orb8.event.v1.Resources
-	26, // 10: orb8.event.v1.Event.network_top:type_name -> orb8.event.v1.NetworkTop
-	27, // 11: orb8.event.v1.Event.dns_top:type_name -> orb8.event.v1.DnsTop
-	28, // 12: orb8.event.v1.Event.syscall_top:type_name -> orb8.event.v1.SyscallTop
-	35, // 13: orb8.event.v1.Event.gpu:type_name -> orb8.event.v1.Gpu
-	41, // 14: orb8.event.v1.Event.gpu_top:type_name -> orb8.event.v1.GpuTop
+	16, // 0: orb8.event.v1.Event.flow:type_name -> orb8.event.v1.Flow
+	23, // 1: orb8.event.v1.Event.lost:type_name -> orb8.event.v1.Lost
+	24, // 2: orb8.event.v1.Event.node_status:type_name -> orb8.event.v1.NodeStatus
+	18, // 3: orb8.event.v1.Event.dns:type_name -> orb8.event.v1.Dns
+	17, // 4: orb8.event.v1.Event.tcp:type_name -> orb8.event.v1.Tcp
+	19, // 5: orb8.event.v1.Event.drop:type_name -> orb8.event.v1.Drop
+	20, // 6: orb8.event.v1.Event.exec:type_name -> orb8.event.v1.Exec
+	25, // 7: orb8.event.v1.Event.syscall:type_name -> orb8.event.v1.Syscall
+	26, // 8: orb8.event.v1.Event.syscall_summary:type_name -> orb8.event.v1.SyscallSummary
+	30, // 9: orb8.event.v1.Event.resources:type_name -> orb8.event.v1.Resources
+	27, // 10: orb8.event.v1.Event.network_top:type_name -> orb8.event.v1.NetworkTop
+	28, // 11: orb8.event.v1.Event.dns_top:type_name -> orb8.event.v1.DnsTop
+	29, // 12: orb8.event.v1.Event.syscall_top:type_name -> orb8.event.v1.SyscallTop
+	36, // 13: orb8.event.v1.Event.gpu:type_name -> orb8.event.v1.Gpu
+	44, // 14: orb8.event.v1.Event.gpu_top:type_name -> orb8.event.v1.GpuTop
 	6,  // 15: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
 	7,  // 16: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
 	9,  // 17: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
-	20, // 18: orb8.event.v1.Flow.src:type_name -> orb8.event.v1.Endpoint
-	20, // 19: orb8.event.v1.Flow.dst:type_name -> orb8.event.v1.Endpoint
+	21, // 18: orb8.event.v1.Flow.src:type_name -> orb8.event.v1.Endpoint
+	21, // 19: orb8.event.v1.Flow.dst:type_name -> orb8.event.v1.Endpoint
 	8,  // 20: orb8.event.v1.Flow.observed:type_name -> orb8.event.v1.Side
-	21, // 21: orb8.event.v1.Flow.src_counters:type_name -> orb8.event.v1.Counters
-	21, // 22: orb8.event.v1.Flow.dst_counters:type_name -> orb8.event.v1.Counters
+	22, // 21: orb8.event.v1.Flow.src_counters:type_name -> orb8.event.v1.Counters
+	22, // 22: orb8.event.v1.Flow.dst_counters:type_name -> orb8.event.v1.Counters
 	0,  // 23: orb8.event.v1.Tcp.outcome:type_name -> orb8.event.v1.TCPOutcome
-	20, // 24: orb8.event.v1.Tcp.src:type_name -> orb8.event.v1.Endpoint
-	20, // 25: orb8.event.v1.Tcp.dst:type_name -> orb8.event.v1.Endpoint
+	21, // 24: orb8.event.v1.Tcp.src:type_name -> orb8.event.v1.Endpoint
+	21, // 25: orb8.event.v1.Tcp.dst:type_name -> orb8.event.v1.Endpoint
 	8,  // 26: orb8.event.v1.Tcp.observed:type_name -> orb8.event.v1.Side
 	9,  // 27: orb8.event.v1.Tcp.state:type_name -> orb8.event.v1.TCPState
 	1,  // 28: orb8.event.v1.Tcp.reset_by:type_name -> orb8.event.v1.TCPEnd
 	1,  // 29: orb8.event.v1.Tcp.closed_by:type_name -> orb8.event.v1.TCPEnd
 	2,  // 30: orb8.event.v1.Tcp.cause:type_name -> orb8.event.v1.TCPCause
 	6,  // 31: orb8.event.v1.Dns.protocol:type_name -> orb8.event.v1.Protocol
-	20, // 32: orb8.event.v1.Dns.src:type_name -> orb8.event.v1.Endpoint
-	20, // 33: orb8.event.v1.Dns.dst:type_name -> orb8.event.v1.Endpoint
+	21, // 32: orb8.event.v1.Dns.src:type_name -> orb8.event.v1.Endpoint
+	21, // 33: orb8.event.v1.Dns.dst:type_name -> orb8.event.v1.Endpoint
 	8,  // 34: orb8.event.v1.Dns.observed:type_name -> orb8.event.v1.Side
 	3,  // 35: orb8.event.v1.Dns.outcome:type_name -> orb8.event.v1.DnsOutcome
 	6,  // 36: orb8.event.v1.Drop.protocol:type_name -> orb8.event.v1.Protocol
-	20, // 37: orb8.event.v1.Drop.src:type_name -> orb8.event.v1.Endpoint
-	20, // 38: orb8.event.v1.Drop.dst:type_name -> orb8.event.v1.Endpoint
+	21, // 37: orb8.event.v1.Drop.src:type_name -> orb8.event.v1.Endpoint
+	21, // 38: orb8.event.v1.Drop.dst:type_name -> orb8.event.v1.Endpoint
 	8,  // 39: orb8.event.v1.Drop.observed:type_name -> orb8.event.v1.Side
 	4,  // 40: orb8.event.v1.Exec.phase:type_name -> orb8.event.v1.ExecPhase
 	5,  // 41: orb8.event.v1.Exec.outcome:type_name -> orb8.event.v1.ExecOutcome
@@ -5495,22 +6044,25 @@ var file_event_proto_depIdxs = []int32{
 	11, // 43: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
 	12, // 44: orb8.event.v1.Syscall.phase:type_name -> orb8.event.v1.SyscallPhase
 	6,  // 45: orb8.event.v1.NetworkTop.protocol:type_name -> orb8.event.v1.Protocol
-	30, // 46: orb8.event.v1.Resources.cpu:type_name -> orb8.event.v1.ResourcesCPU
-	31, // 47: orb8.event.v1.Resources.run_queue:type_name -> orb8.event.v1.ResourcesRunQueue
-	32, // 48: orb8.event.v1.Resources.memory:type_name -> orb8.event.v1.ResourcesMemory
-	33, // 49: orb8.event.v1.Resources.pressure:type_name -> orb8.event.v1.ResourcesPressure
-	34, // 50: orb8.event.v1.Resources.io:type_name -> orb8.event.v1.ResourcesIO
-	13, // 51: orb8.event.v1.Gpu.what:type_name -> orb8.event.v1.GpuWhat
-	36, // 52: orb8.event.v1.Gpu.gpu:type_name -> orb8.event.v1.GpuDevice
-	37, // 53: orb8.event.v1.Gpu.memory:type_name -> orb8.event.v1.GpuMemory
-	38, // 54: orb8.event.v1.Gpu.activity:type_name -> orb8.event.v1.GpuActivity
-	39, // 55: orb8.event.v1.Gpu.health:type_name -> orb8.event.v1.GpuHealth
-	40, // 56: orb8.event.v1.Gpu.proc:type_name -> orb8.event.v1.GpuProcess
-	57, // [57:57] is the sub-list for method output_type
-	57, // [57:57] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	31, // 46: orb8.event.v1.Resources.cpu:type_name -> orb8.event.v1.ResourcesCPU
+	32, // 47: orb8.event.v1.Resources.run_queue:type_name -> orb8.event.v1.ResourcesRunQueue
+	33, // 48: orb8.event.v1.Resources.memory:type_name -> orb8.event.v1.ResourcesMemory
+	34, // 49: orb8.event.v1.Resources.pressure:type_name -> orb8.event.v1.ResourcesPressure
+	35, // 50: orb8.event.v1.Resources.io:type_name -> orb8.event.v1.ResourcesIO
+	14, // 51: orb8.event.v1.Gpu.what:type_name -> orb8.event.v1.GpuWhat
+	37, // 52: orb8.event.v1.Gpu.gpu:type_name -> orb8.event.v1.GpuDevice
+	38, // 53: orb8.event.v1.Gpu.memory:type_name -> orb8.event.v1.GpuMemory
+	39, // 54: orb8.event.v1.Gpu.activity:type_name -> orb8.event.v1.GpuActivity
+	40, // 55: orb8.event.v1.Gpu.health:type_name -> orb8.event.v1.GpuHealth
+	41, // 56: orb8.event.v1.Gpu.proc:type_name -> orb8.event.v1.GpuProcess
+	42, // 57: orb8.event.v1.Gpu.calls:type_name -> orb8.event.v1.GpuCalls
+	13, // 58: orb8.event.v1.Gpu.use:type_name -> orb8.event.v1.GpuUse
+	43, // 59: orb8.event.v1.Gpu.failure:type_name -> orb8.event.v1.GpuFailure
+	60, // [60:60] is the sub-list for method output_type
+	60, // [60:60] is the sub-list for method input_type
+	60, // [60:60] is the sub-list for extension type_name
+	60, // [60:60] is the sub-list for extension extendee
+	0,  // [0:60] is the sub-list for field type_name
 }
 
 func init() { file_event_proto_init() }
@@ -5558,13 +6110,15 @@ func file_event_proto_init() {
 	file_event_proto_msgTypes[25].OneofWrappers = []any{}
 	file_event_proto_msgTypes[26].OneofWrappers = []any{}
 	file_event_proto_msgTypes[27].OneofWrappers = []any{}
+	file_event_proto_msgTypes[28].OneofWrappers = []any{}
+	file_event_proto_msgTypes[29].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_proto_rawDesc), len(file_event_proto_rawDesc)),
-			NumEnums:      14,
-			NumMessages:   28,
+			NumEnums:      15,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

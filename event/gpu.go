@@ -8,7 +8,13 @@ import (
 func isGpu(ev *Event) bool { _, ok := ev.GetKind().(*Event_Gpu); return ok }
 
 // gpuWhats are the words of GpuWhat by number; the first, unknown, is null.
-var gpuWhats = []string{"", "device", "process", "started", "ended", "xid", "throttle", "lost", "unavailable"}
+var gpuWhats = []string{"", "device", "process", "started", "ended", "xid", "throttle", "lost", "unavailable", "calls", "failed"}
+
+// gpuUses are the words of GpuUse by number; the first, unknown, is null.
+var gpuUses = []string{"", "free", "busy", "idle", "unused", "bypass"}
+
+// Word is what JSON and tables show of it; empty when unknown.
+func (u GpuUse) Word() string { return word(gpuUses, int32(u)) }
 
 // Word is what as JSON and tables show it; empty when unknown.
 func (w GpuWhat) Word() string { return word(gpuWhats, int32(w)) }
@@ -115,7 +121,8 @@ var gpuColumns = concat(
 		{
 			Name: "what", Header: "WHAT", Type: Enum, Enum: gpuWhats[1:], Width: 8, Outputs: InTable | InWide | InJSON,
 			Doc: "device: a GPU or MIG device as it is now; process: a process on it; started, ended: a process came or left; xid: the driver reported an error; " +
-				"throttle: what slows the device down has changed; lost: the device does not answer any more; unavailable: the node's GPUs cannot be read, or there are none.",
+				"throttle: what slows the device down has changed; lost: the device does not answer any more; unavailable: the node's GPUs cannot be read, or there are none; " +
+				"calls: what a process has asked of the driver's library so far; failed: such a call returned an error.",
 			Get: func(ev *Event) Value { return String(ev.GetGpu().GetWhat().Word()) },
 		},
 		{
@@ -128,13 +135,15 @@ var gpuColumns = concat(
 			},
 		},
 		{
-			Name: "who", Header: "POD", Doc: "Pod of the process; of a device, the traced pods with a process on it.", Width: 20, Outputs: InTable | InWide,
+			Name: "who", Header: "POD", Doc: "Pod of the process; of a device, the traced pods with a process on it, else those it is allocated to.", Width: 20, Outputs: InTable | InWide,
 			Show: func(dst []byte, ev *Event, v *View) []byte {
 				switch g := ev.GetGpu(); {
 				case ev.GetPod() != "":
 					return appendName(dst, ev.GetNamespace(), ev.GetPod(), v)
 				case g.GetUsedBy() != "":
 					return appendUsers(dst, g.GetUsedBy(), v)
+				case g.GetAllocatedTo() != "":
+					return appendUsers(dst, g.GetAllocatedTo(), v)
 				case g.OwnProcesses != nil && g.GetOwnProcesses() == 0:
 					return append(dst, Nobody...)
 				}
@@ -259,14 +268,28 @@ var gpuColumns = concat(
 		gpuNumber(gpuItself, "periodMicros", "PERIOD", Micros, InWide|InJSON, "How long the period was that percentages and rates are of, µs.", func(g *Gpu) *uint64 { return g.PeriodMicros }),
 		gpuNumber(gpuItself, "processes", "PROCS", Count, InJSON, "Processes on the device, of whomever.", func(g *Gpu) *uint32 { return g.Processes }),
 		gpuNumber(gpuItself, "ownProcesses", "OWN-PROCS", Count, InJSON, "Of them, those of the traced containers.", func(g *Gpu) *uint32 { return g.OwnProcesses }),
+		gpuText(gpuItself, "allocatedTo", "ALLOCATED-TO", 20, InJSON, "Traced containers that the kubelet has given the device to, namespace/pod/container, sorted, with commas between.", (*Gpu).GetAllocatedTo),
+		gpuNumber(gpuItself, "allocated", "ALLOCATED", Count, InJSON, "Containers, of whomever, that the kubelet has given the device to: more than one with time-slicing. null: the kubelet does not tell.",
+			func(g *Gpu) *uint32 { return g.Allocated }),
+		{
+			Name: "use", Header: "USE", Type: Enum, Enum: gpuUses[1:], Width: 6, Outputs: InWide | InJSON,
+			Doc: "What allocation and activity come to. free: given to nobody, nobody's process on it; busy: a kernel ran; idle: processes on it, nothing runs; " +
+				"unused: given to a container, no process on it; bypass: a process on it is of a container that it was not given to.",
+			Get: func(ev *Event) Value { return String(ev.GetGpu().GetUse().Word()) },
+		},
 		gpuText(gpuItself, "usedBy", "USED-BY", 20, InJSON, "Traced containers with a process on the device, namespace/pod/container, sorted, with commas between.", (*Gpu).GetUsedBy),
 		gpuText(gpuItself, "unavailable", "UNAVAILABLE", 20, InJSON, "What is null here because it could not be read, and why: a reason, a colon and the fields, with ; between reasons.", (*Gpu).GetUnavailable),
+	},
+	callColumns,
+	[]Column{
 		gpuCell("detail", "DETAIL", "What has happened, or what slows the device down.", 16, func(dst []byte, g *Gpu, _ *View) []byte {
 			switch throttle := g.GetHealth().GetThrottle(); {
 			case g.GetMessage() != "":
 				return append(dst, g.GetMessage()...)
 			case g.GetWhat() == GpuWhat_GPU_WHAT_PROCESS:
 				return append(dst, g.GetProc().GetType()...)
+			case g.GetCalls() != nil:
+				return appendCalls(dst, g.GetCalls())
 			case throttle != "":
 				return append(dst, throttle...)
 			}
@@ -274,96 +297,3 @@ var gpuColumns = concat(
 		}),
 	},
 )
-
-// gpuMean makes a column of a percentage of top gpu, null where no GPU of the row tells it.
-func gpuMean(name, header, doc string, get func(*GpuTop) *float64) Column {
-	return Column{Name: name, Header: header, Type: Rate, Width: 6, Outputs: everywhere, Doc: doc, Get: func(ev *Event) Value {
-		if g := ev.GetGpuTop(); g != nil {
-			if p := get(g); p != nil {
-				return Float(*p)
-			}
-		}
-		return Value{}
-	}}
-}
-
-func gpuSum(name, header string, t Type, width int, outputs Outputs, doc string, get func(*GpuTop) *uint64) Column {
-	return Column{Name: name, Header: header, Type: t, Width: width, Outputs: outputs, Doc: doc, Get: func(ev *Event) Value {
-		if g := ev.GetGpuTop(); g != nil {
-			return Optional(get(g))
-		}
-		return Value{}
-	}}
-}
-
-// gpuOf makes a column of an amount that tables show with what it is of.
-func gpuOf(name, header string, t Type, width int, doc string, get func(*GpuTop) (used, of *uint64), unit func([]byte, uint64) []byte) Column {
-	c := gpuSum(name, header, t, width, everywhere, doc, func(g *GpuTop) *uint64 {
-		used, _ := get(g)
-		return used
-	})
-	c.Show = func(dst []byte, ev *Event, _ *View) []byte {
-		if g := ev.GetGpuTop(); g != nil {
-			used, of := get(g)
-			return slash(dst, used, of, unit)
-		}
-		return dst
-	}
-	return c
-}
-
-func gpuTopText(name, header string, width int, outputs Outputs, doc string, get func(*GpuTop) string) Column {
-	return Column{Name: name, Header: header, Type: Text, Width: width, Outputs: outputs, Doc: doc, Get: func(ev *Event) Value { return String(get(ev.GetGpuTop())) }}
-}
-
-// gpuIdle tells in tables a GPU that is not held and idle from one of which that is not known.
-var gpuIdle = func() Column {
-	c := gpuSum("idleMicros", "IDLE", Micros, 6, everywhere,
-		"How long a traced container has held a GPU that does nothing, as far back as the trace has looked; the longest. Null: none does, or it is not known.",
-		func(g *GpuTop) *uint64 { return g.IdleMicros })
-	c.Show = func(dst []byte, ev *Event, _ *View) []byte {
-		switch g := ev.GetGpuTop(); {
-		case g == nil:
-			return dst
-		case g.IdleMicros != nil:
-			return AppendMicros(dst, g.GetIdleMicros())
-		case g.OwnProcesses != nil && (g.GpuPercent != nil || g.GetOwnProcesses() == 0):
-			return append(dst, Nobody...)
-		}
-		return dst
-	}
-	return c
-}()
-
-var gpuTopColumns = topColumns([]string{"gpu", "model", "pod", "container", "workload", "namespace", "node"}, []Column{
-	gpuTopText("uuid", "UUID", 20, InJSON, "UUID of the GPU or MIG device; null where a row counts several.", (*GpuTop).GetUuid),
-	gpuTopText("model", "MODEL", 16, InWide|InJSON, "Product name; null where a row counts several.", (*GpuTop).GetModel),
-	total("gpus", "GPUS", Count, 4, InWide|InJSON, "GPUs and MIG devices that the row counts.", func(ev *Event) uint64 { return ev.GetGpuTop().GetGpus() }),
-	gpuMean("gpuPercent", "UTIL%", "Percent of the window in which any kernel ran, mean over the GPUs.", func(g *GpuTop) *float64 { return g.GpuPercent }),
-	gpuMean("smPercent", "SM%", "Percent of the window in which SMs had work (GPM).", func(g *GpuTop) *float64 { return g.SmPercent }),
-	gpuMean("tensorPercent", "TENSOR%", "Percent of the window in which tensor cores worked (GPM).", func(g *GpuTop) *float64 { return g.TensorPercent }),
-	gpuMean("dramPercent", "DRAM%", "Percent of the memory's bandwidth that was used (GPM).", func(g *GpuTop) *float64 { return g.DramPercent }),
-	gpuOf("memoryUsedBytes", "MEM", Bytes, 13, "Memory in use; tables show all of it, too.", func(g *GpuTop) (used, of *uint64) { return g.MemoryUsedBytes, g.MemoryTotalBytes }, AppendBytes),
-	gpuSum("memoryTotalBytes", "MEM-TOTAL", Bytes, 7, InJSON, "All memory.", func(g *GpuTop) *uint64 { return g.MemoryTotalBytes }),
-	gpuOf("powerMilliwatts", "POWER", Count, 9, "Power, mW; tables show W, and the limit in force.", func(g *GpuTop) (used, of *uint64) { return g.PowerMilliwatts, g.PowerLimitMilliwatts }, appendWatts),
-	gpuSum("powerLimitMilliwatts", "LIMIT-MW", Count, 7, InJSON, "Power limit in force, mW.", func(g *GpuTop) *uint64 { return g.PowerLimitMilliwatts }),
-	gpuSum("temperatureCelsius", "TEMP", Count, 4, everywhere, "Temperature, °C; the highest of several.", func(g *GpuTop) *uint64 { return g.TemperatureCelsius }),
-	gpuSum("processes", "PROCS", Count, 5, InWide|InJSON, "Processes on them, of whomever.", func(g *GpuTop) *uint64 { return g.Processes }),
-	gpuSum("ownProcesses", "OWN", Count, 4, InWide|InJSON, "Of them, those of the traced containers.", func(g *GpuTop) *uint64 { return g.OwnProcesses }),
-	gpuIdle,
-	gpuTopText("throttle", "THROTTLE", 10, InWide|InJSON, "What slows them down, with commas between; null where nothing does, or it is not known.", (*GpuTop).GetThrottle),
-	{
-		Name: "usedBy", Header: "USED-BY", Type: Text, Width: 24, Outputs: everywhere,
-		Doc: "Traced containers with a process on them, namespace/pod/container, sorted, with commas between; null where there are none.",
-		Get: func(ev *Event) Value { return String(ev.GetGpuTop().GetUsedBy()) },
-		Show: func(dst []byte, ev *Event, v *View) []byte {
-			switch g := ev.GetGpuTop(); {
-			case g.GetUsedBy() != "":
-				return appendUsers(dst, g.GetUsedBy(), v)
-			case g != nil && g.OwnProcesses != nil:
-				return append(dst, Nobody...)
-			}
-			return dst
-		},
-	},
-})

@@ -569,7 +569,11 @@ func (x *Config) GetGpu() *GpuConfig {
 type GpuConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Absolute path of the driver's library on the node; empty: it is looked for.
-	Library       string `protobuf:"bytes,1,opt,name=library,proto3" json:"library,omitempty"`
+	Library string `protobuf:"bytes,1,opt,name=library,proto3" json:"library,omitempty"`
+	// Absolute path of libcuda.so.1 on the node; empty: it is looked for.
+	CudaLibrary string `protobuf:"bytes,2,opt,name=cuda_library,json=cudaLibrary,proto3" json:"cuda_library,omitempty"`
+	// Absolute path of the socket of the kubelet's pod-resources API on the node, where {node} stands for the node's name; empty: it is looked for.
+	PodResources  string `protobuf:"bytes,3,opt,name=pod_resources,json=podResources,proto3" json:"pod_resources,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -607,6 +611,20 @@ func (*GpuConfig) Descriptor() ([]byte, []int) {
 func (x *GpuConfig) GetLibrary() string {
 	if x != nil {
 		return x.Library
+	}
+	return ""
+}
+
+func (x *GpuConfig) GetCudaLibrary() string {
+	if x != nil {
+		return x.CudaLibrary
+	}
+	return ""
+}
+
+func (x *GpuConfig) GetPodResources() string {
+	if x != nil {
+		return x.PodResources
 	}
 	return ""
 }
@@ -1126,9 +1144,11 @@ const file_session_session_proto_rawDesc = "" +
 	"\tmax_flows\x18\x04 \x01(\rR\bmaxFlows\x12\x1b\n" +
 	"\tdns_ports\x18\x05 \x03(\rR\bdnsPorts\x128\n" +
 	"\asyscall\x18\x06 \x01(\v2\x1e.orb8.session.v1.SyscallConfigR\asyscall\x12,\n" +
-	"\x03gpu\x18\a \x01(\v2\x1a.orb8.session.v1.GpuConfigR\x03gpu\"%\n" +
+	"\x03gpu\x18\a \x01(\v2\x1a.orb8.session.v1.GpuConfigR\x03gpu\"m\n" +
 	"\tGpuConfig\x12\x18\n" +
-	"\alibrary\x18\x01 \x01(\tR\alibrary\"i\n" +
+	"\alibrary\x18\x01 \x01(\tR\alibrary\x12!\n" +
+	"\fcuda_library\x18\x02 \x01(\tR\vcudaLibrary\x12#\n" +
+	"\rpod_resources\x18\x03 \x01(\tR\fpodResources\"i\n" +
 	"\rSyscallConfig\x12\x14\n" +
 	"\x05names\x18\x01 \x03(\tR\x05names\x12\x1f\n" +
 	"\verrors_only\x18\x02 \x01(\bR\n" +
