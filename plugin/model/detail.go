@@ -9,14 +9,21 @@ import (
 func (m *Model) Detail(q Query, now time.Time) Detail {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	a := m.answer(q, now)
 	if n := len(q.Within); n > 0 {
-		a.q.Group = q.Within[n-1].Group
+		q.Group = q.Within[n-1].Group
 	}
+	a := m.answer(q, now)
 	of := sum{group: a.q.Group, look: a.look, face: blank()}
-	series := newSeries(a.look, len(m.topic.Lines), m.started)
+	lines := m.topic.LinesOf(a.q.Group)
+	series := newSeries(a.look, lines, m.started)
 	var rtt histogram
 	m.each(func(l *leaf) {
+		if l.who.class != a.q.Group.class {
+			if f := &l.who.faces[0]; l.who.class == classProcess && a.within(l, f) {
+				of.addPart(l)
+			}
+			return
+		}
 		sides := int(l.who.sides)
 		if len(q.Within) == 0 {
 			sides = 1 // all of it, once
@@ -33,13 +40,13 @@ func (m *Model) Detail(q Query, now time.Time) Detail {
 			}
 			of.add(l, side)
 			of.addTrend(l, side)
-			series.add(m.topic, l, l.who.flipped != (side == 1))
+			series.add(m.topic.form.flip, l, l.who.flipped != (side == 1))
 			if l.live && l.srttMicros != 0 {
 				rtt[bucketOf(uint64(l.srttMicros)*1000)]++
 			}
 		}
 	})
-	d := Detail{Row: of.row(), Series: series.points(m.topic)}
+	d := Detail{Row: of.row(), Series: series.points()}
 	if of.latency != nil {
 		rtt = *of.latency
 	}
@@ -50,36 +57,37 @@ func (m *Model) Detail(q Query, now time.Time) Detail {
 // series is what each line of a topic came to in each second.
 type series struct {
 	look    *look
+	lines   []Line
 	started int64
 	cells   [][rings][slots]float64
 	// known says for lines that may be unknown in which parts they were not.
 	known [][rings][slots]bool
 }
 
-func newSeries(l *look, lines int, started int64) *series {
-	return &series{look: l, started: started, cells: make([][rings][slots]float64, lines), known: make([][rings][slots]bool, lines)}
+func newSeries(l *look, lines []Line, started int64) *series {
+	return &series{look: l, lines: lines, started: started, cells: make([][rings][slots]float64, len(lines)), known: make([][rings][slots]bool, len(lines))}
 }
 
-func (s *series) add(t *Topic, l *leaf, answered bool) {
+func (s *series) add(flip [maxAmounts]int, l *leaf, answered bool) {
 	if l.ring == nil {
 		return
 	}
 	for w, length := range partOf {
 		l.ring.each(w, s.look.now/length, func(place int, part []float32) {
-			for i := range t.Lines {
-				if t.Lines[i].known > 0 {
+			for i := range s.lines {
+				if s.lines[i].known > 0 {
 					continue
 				}
-				at := t.Lines[i].measure
+				at := s.lines[i].measure
 				if answered {
-					at = t.form.flip[at]
+					at = flip[at]
 				}
 				if at < len(part) { // a flow has no more amounts
 					s.cells[i][w][place] += float64(part[at])
 				}
 			}
 		})
-		for i, line := range t.Lines {
+		for i, line := range s.lines {
 			if line.known > 0 {
 				s.addShares(i, w, l.ring, line)
 			}
@@ -87,14 +95,20 @@ func (s *series) add(t *Topic, l *leaf, answered bool) {
 	}
 }
 
-// addShares adds for how much of the time that is known a leaf worked: at most 1, however many of its looks fall into one part.
+// addShares adds for how much of the time that is known a leaf worked: at most 1, however many of its looks fall into one part. Of a line with a scale it is
+// what the leaf did in that time, by it.
 func (s *series) addShares(i, w int, r *ring, line Line) {
 	var share [slots]float64
 	var covers [slots]int // so many parts, up to this one
 	length := partOf[w]
 	r.each(w, s.look.now/length, func(place int, part []float32) {
 		if known := float64(part[line.known]); known > 0 {
-			share[place] = min(float64(part[line.measure])/known, 1)
+			share[place] = float64(part[line.measure]) / known
+			if line.scale == 0 {
+				share[place] = min(share[place], 1)
+			} else {
+				share[place] *= line.scale
+			}
 			covers[place] = int(math.Ceil(known / float64(length)))
 		}
 	})
@@ -118,7 +132,7 @@ func (s *series) addShares(i, w int, r *ring, line Line) {
 }
 
 // points are a second apiece up to the last whole one, each from the shortest window that reaches back to it.
-func (s *series) points(t *Topic) [][]float64 {
+func (s *series) points() [][]float64 {
 	const second = int64(time.Second)
 	last := s.look.now / second // is not over yet
 	first := max(s.started/second, last-int64(Windows[rings-1]/time.Second)+1)
@@ -131,7 +145,7 @@ func (s *series) points(t *Topic) [][]float64 {
 				if place < 0 {
 					continue
 				}
-				if t.Lines[i].known > 0 {
+				if s.lines[i].known > 0 {
 					p := math.NaN()
 					if s.known[i][w][place] {
 						p = s.cells[i][w][place]

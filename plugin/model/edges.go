@@ -11,7 +11,7 @@ func (m *Model) Edges(window time.Duration, now time.Time) []Edge {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	type ends struct{ from, to party }
-	look := newLook(m.store, m.topic, windowIndex(window), now.UnixNano())
+	look := newLook(m.store, m.topic.Lines, windowIndex(window), now.UnixNano())
 	sums := map[ends]*sum{}
 	m.each(func(l *leaf) {
 		w := l.who

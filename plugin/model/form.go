@@ -20,7 +20,12 @@ type form struct {
 }
 
 // unflipped leaves every amount where it is.
-var unflipped = [maxAmounts]int{0, 1, 2, 3, 4, 5, 6, 7}
+var unflipped = func() (same [maxAmounts]int) {
+	for i := range same {
+		same[i] = i
+	}
+	return same
+}()
 
 // Topics lists what screens are about.
 func Topics() []*Topic { return topics }
@@ -121,7 +126,7 @@ func (m *Model) Mark(now time.Time) {
 	defer m.mu.Unlock()
 	m.started = now.UnixNano()
 	m.each(func(l *leaf) {
-		clear(l.total[:])
+		clear(l.total)
 		if l.latencies != nil {
 			clear(l.latencies.all[:])
 		}

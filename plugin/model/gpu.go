@@ -9,7 +9,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// The amounts of a leaf of top gpu, each ns: how long something worked, and for how long that was known.
+// The amounts of a GPU: how long something worked, ns, or what it did, and for how long, ns, that was known.
 const (
 	gpuBusy = iota
 	gpuSeen
@@ -19,6 +19,33 @@ const (
 	tensorSeen
 	dramBusy
 	dramSeen
+	memoryHeld // KiB for so many ms
+	memorySeen
+	powerDrawn // mW for so many ms
+	powerSeen
+	pcieSent // bytes
+	pcieSentSeen
+	pcieReceived
+	pcieReceivedSeen
+	nvlinkSent
+	nvlinkSentSeen
+	nvlinkReceived
+	nvlinkReceivedSeen
+	// Those of a process.
+	launched
+	launchedSeen
+	copied // bytes
+	copiedSeen
+	synced // ns
+	syncedSeen
+	gpuAmountCount
+)
+
+// By what amounts over the time that they are known for become what charts show.
+const (
+	kibMsPerNs  = 1024 * 1e6 // bytes
+	wattMsPerNs = 1e6 / 1000 // W
+	perNs       = 1e9        // a second
 )
 
 // What stands in the place of a pod of a GPU that is not one pod's.
@@ -29,13 +56,31 @@ const (
 )
 
 func gpuTopic() *Topic {
+	process := &Group{
+		Name: "process", Doc: "a process on GPUs", dims: []dim{dimNode, dimProcess}, class: classProcess,
+		Columns: []string{"name", "pod", "pid", "comm", "gpuPercent", "memoryUsedBytes", "launchesPerSecond", "copiedBytesPerSecond", "syncPercent"},
+		lines: []Line{
+			{Name: "launches", Type: event.Count, measure: launched, known: launchedSeen, scale: perNs},
+			{Name: "copied", Type: event.Bytes, measure: copied, known: copiedSeen, scale: perNs},
+			{Name: "in sync", Type: event.Rate, Unit: " threads", measure: synced, known: syncedSeen, scale: 1},
+			gpuLine("busy", gpuBusy),
+		},
+	}
 	return &Topic{
 		Name: "gpu", Sources: []string{"gpu"}, Row: event.KindByName("gpuTop"), Sort: "gpuPercent",
 		Groups: groups(&Group{Name: "gpu", Doc: "a GPU or MIG device", dims: []dim{dimNode, dimName}},
-			&Group{Name: "model", Doc: "all GPUs of a model", dims: []dim{dimType}}),
-		Into:  []string{"namespace", "workload", "pod", "gpu"},
-		Lines: []Line{gpuLine("busy", gpuBusy), gpuLine("SM", smBusy), gpuLine("tensor", tensorBusy), gpuLine("DRAM", dramBusy)},
-		form:  form{amounts: 8, own: 8, flip: unflipped, doubled: -1, add: addGPU, fill: fillGPU},
+			&Group{Name: "model", Doc: "all GPUs of a model", dims: []dim{dimType}}, process),
+		Into: []string{"namespace", "workload", "pod", "gpu", "process"},
+		Lines: []Line{
+			gpuLine("busy", gpuBusy), gpuLine("SM", smBusy), gpuLine("tensor", tensorBusy), gpuLine("DRAM", dramBusy),
+			{Name: "memory", Type: event.Bytes, Unit: " in use", measure: memoryHeld, known: memorySeen, scale: kibMsPerNs},
+			{Name: "power", Type: event.Rate, Unit: " W", measure: powerDrawn, known: powerSeen, scale: wattMsPerNs},
+			{Name: "PCIe out", Type: event.Bytes, measure: pcieSent, known: pcieSentSeen, scale: perNs},
+			{Name: "PCIe in", Type: event.Bytes, measure: pcieReceived, known: pcieReceivedSeen, scale: perNs},
+			{Name: "NVLink out", Type: event.Bytes, measure: nvlinkSent, known: nvlinkSentSeen, scale: perNs},
+			{Name: "NVLink in", Type: event.Bytes, measure: nvlinkReceived, known: nvlinkReceivedSeen, scale: perNs},
+		},
+		form: form{amounts: gpuAmountCount, own: gpuAmountCount, flip: unflipped, doubled: -1, add: addGPU, fill: fillGPU},
 	}
 }
 
@@ -58,6 +103,10 @@ type gauge struct {
 
 func addGPU(s *store, ev *event.Event, now int64) bool {
 	g := ev.GetGpu()
+	if g.GetWhat() == event.GpuWhat_GPU_WHAT_CALLS {
+		addCalls(s, ev, now)
+		return true
+	}
 	uuid := g.GetGpu().GetUuid()
 	if uuid == "" {
 		return false
@@ -68,6 +117,10 @@ func addGPU(s *store, ev *event.Event, now int64) bool {
 		if ev.GetPod() != "" && len(s.workloads) < maxPods {
 			s.workloads[ev.GetNamespace()+"/"+ev.GetPod()] = ev.GetWorkload()
 		}
+		addProcess(s, ev, now)
+		return true
+	case event.GpuWhat_GPU_WHAT_ENDED:
+		endProcess(s, ev)
 		return true
 	case event.GpuWhat_GPU_WHAT_LOST:
 		if l := s.leaves[id]; l != nil {
@@ -105,25 +158,35 @@ func (k *gauge) take(g *event.Gpu, now int64) {
 	}
 }
 
-// gpuAmounts are how long the device worked in the period that an event is of.
+// gpuAmounts are how long the device worked, and what it did, in the period that an event is of.
 func gpuAmounts(g *event.Gpu) (amounts [maxAmounts]uint64) {
-	ns := float64(g.GetPeriodMicros()) * 1000
-	a := g.GetActivity()
-	if a == nil || ns == 0 {
+	period := g.GetPeriodMicros() * 1000
+	if period == 0 {
 		return amounts
 	}
-	add := func(at int, percent *float64) {
-		if percent != nil {
-			amounts[at], amounts[at+1] = uint64(*percent*ns/100), uint64(ns)
+	ns := float64(period)
+	set := func(at int, n float64) { amounts[at], amounts[at+1] = uint64(n), period }
+	if a := g.GetActivity(); a != nil {
+		if a.GpuPercent != nil {
+			set(gpuBusy, float64(a.GetGpuPercent())*ns/100)
+		}
+		for at, percent := range map[int]*float64{smBusy: a.SmPercent, tensorBusy: a.TensorPercent, dramBusy: a.DramPercent} {
+			if percent != nil {
+				set(at, *percent*ns/100)
+			}
+		}
+		for at, rate := range map[int]*uint64{pcieSent: a.PcieSentPerSecond, pcieReceived: a.PcieReceivedPerSecond, nvlinkSent: a.NvlinkSentPerSecond, nvlinkReceived: a.NvlinkReceivedPerSecond} {
+			if rate != nil {
+				set(at, float64(*rate)*ns/1e9)
+			}
 		}
 	}
-	if a.GpuPercent != nil {
-		p := float64(a.GetGpuPercent())
-		add(gpuBusy, &p)
+	if m := g.GetMemory(); m != nil && m.UsedBytes != nil {
+		set(memoryHeld, float64(m.GetUsedBytes())*ns/kibMsPerNs)
 	}
-	add(smBusy, a.SmPercent)
-	add(tensorBusy, a.TensorPercent)
-	add(dramBusy, a.DramPercent)
+	if h := g.GetHealth(); h != nil && h.PowerMilliwatts != nil {
+		set(powerDrawn, float64(h.GetPowerMilliwatts())*ns/1e6)
+	}
 	return amounts
 }
 
@@ -165,8 +228,31 @@ func fillGPU(ev *event.Event, r *sum) {
 		p := min(100*r.amounts[busy]/r.amounts[busy+1], 100)
 		return &p
 	}
-	t.GpuPercent, t.SmPercent, t.TensorPercent, t.DramPercent = share(gpuBusy), share(smBusy), share(tensorBusy), share(dramBusy)
-	var users, slowed []string
+	rate := func(amount int) *float64 {
+		if r.amounts[amount+1] <= 0 {
+			return nil
+		}
+		p := r.perSecond(amount)
+		return &p
+	}
+	t.GpuPercent = share(gpuBusy)
+	t.LaunchesPerSecond, t.CopiedBytesPerSecond = rate(launched), rate(copied)
+	if in := rate(synced); in != nil {
+		percent := *in / 1e9 * 100
+		t.SyncPercent = &percent
+	}
+	for _, p := range r.processes {
+		if !p.launches {
+			t.LaunchesPerSecond = nil // what is known of others is not all
+		}
+	}
+	if r.group.class == classProcess {
+		fillProcess(t, r)
+		return
+	}
+	t.SmPercent, t.TensorPercent, t.DramPercent = share(smBusy), share(tensorBusy), share(dramBusy)
+	t.PcieSentPerSecond, t.PcieReceivedPerSecond, t.NvlinkSentPerSecond, t.NvlinkReceivedPerSecond = rate(pcieSent), rate(pcieReceived), rate(nvlinkSent), rate(nvlinkReceived)
+	var users, given, uses, slowed []string
 	for _, g := range r.gauges {
 		e := g.event
 		t.Gpus++
@@ -193,12 +279,18 @@ func fillGPU(ev *event.Event, r *sum) {
 			t.IdleMicros = &n
 		}
 		users = append(users, words(e.GetUsedBy())...)
+		given = append(given, words(e.GetAllocatedTo())...)
+		uses = append(uses, words(e.GetUse().Word())...)
 		slowed = append(slowed, words(h.GetThrottle())...)
 	}
-	slices.Sort(users)
-	t.UsedBy = strings.Join(slices.Compact(users), ",")
-	slices.Sort(slowed)
-	t.Throttle = strings.Join(slices.DeleteFunc(slices.Compact(slowed), func(w string) bool { return w == "none" }), ",")
+	t.UsedBy, t.AllocatedTo, t.Uses = list(users), list(given), list(uses)
+	t.Throttle = list(slices.DeleteFunc(slowed, func(w string) bool { return w == "none" }))
+}
+
+// list joins words with commas, each once.
+func list(words []string) string {
+	slices.Sort(words)
+	return strings.Join(slices.Compact(words), ",")
 }
 
 // words splits a list with commas; of an empty one there are none.

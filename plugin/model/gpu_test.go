@@ -42,9 +42,10 @@ func TestGPUsAreMeansAndSumsAndWhatIsNotKnownIsNull(t *testing.T) {
 	}
 	m.Add(&event.Event{Node: "b", Kind: &event.Event_Gpu{Gpu: &event.Gpu{What: event.GpuWhat_GPU_WHAT_UNAVAILABLE}}}, start)
 	now := start.Add(9500 * time.Millisecond)
+	at := now
 	rows := func(group string) (list []*event.GpuTop) {
 		t.Helper()
-		table := m.Rows(Query{Group: m.Topic().GroupByName(group), Window: 10 * time.Second, Sort: m.Topic().Row.Column("gpuPercent"), Descending: true}, now)
+		table := m.Rows(Query{Group: m.Topic().GroupByName(group), Window: 10 * time.Second, Sort: m.Topic().Row.Column("gpuPercent"), Descending: true}, at)
 		for _, r := range table.Rows {
 			r.Event.GetGpuTop().WindowMicros = 0
 			list = append(list, r.Event.GetGpuTop())
@@ -76,6 +77,7 @@ func TestGPUsAreMeansAndSumsAndWhatIsNotKnownIsNull(t *testing.T) {
 	}
 	// The driver loses one: it is no row any more once the window has gone by.
 	m.Add(&event.Event{Node: "b", Kind: &event.Event_Gpu{Gpu: &event.Gpu{What: event.GpuWhat_GPU_WHAT_LOST, Gpu: &event.GpuDevice{Uuid: "2"}}}}, now)
+	at = now.Add(11 * time.Second)
 	if got := rows("node"); len(got) != 1 || got[0].GetName() != "a" || got[0].GetMemoryTotalBytes() != 160 {
 		t.Errorf("%v", got)
 	}
@@ -135,6 +137,118 @@ func TestACourseOfGPUsCountsEachOnceHoweverItsLooksFall(t *testing.T) {
 		}
 		if late := m.Detail(Query{Group: m.Topic().GroupByName("gpu")}, start.Add(12*time.Second)).Series[0]; len(late) != 12 || !math.IsNaN(late[11]) {
 			t.Errorf("%s: nothing is known of the last seconds, and it is %v", name, late)
+		}
+	}
+}
+
+// looked is a process as the driver has it, asked what it has asked of the driver so far.
+func looked(pod string, pid uint32, gpu string, index uint32, memory *uint64, sm *uint32) *event.Event {
+	return &event.Event{Node: "a", Namespace: "ml", Pod: pod, Container: "main", Workload: "job/" + pod, Kind: &event.Event_Gpu{Gpu: &event.Gpu{
+		What: event.GpuWhat_GPU_WHAT_PROCESS, Gpu: &event.GpuDevice{Uuid: gpu, Index: &index, Name: "H100"}, PeriodMicros: n64(1e6),
+		Proc: &event.GpuProcess{Pid: pid, Comm: []byte("python"), MemoryBytes: memory, SmPercent: sm},
+	}}}
+}
+
+func asked(pod string, pid uint32, at, since time.Time, c *event.GpuCalls) *event.Event {
+	c.Since = uint64(since.UnixNano())
+	return &event.Event{Time: uint64(at.UnixNano()), Node: "a", Namespace: "ml", Pod: pod, Container: "main", Workload: "job/" + pod, Kind: &event.Event_Gpu{Gpu: &event.Gpu{
+		What: event.GpuWhat_GPU_WHAT_CALLS, Proc: &event.GpuProcess{Pid: pid, Comm: []byte("python")}, Calls: c,
+	}}}
+}
+
+func TestProcessesAreRowsOfTheirOwnAndPartsOfTheirGPUs(t *testing.T) {
+	start := time.Unix(1000, 0)
+	m := New(TopicByName("gpu"), Options{Started: start})
+	at := start
+	for second := range uint64(10) {
+		at = start.Add(time.Duration(second+1) * time.Second)
+		m.Add(gpuLook("a", "0", 0, n32(50), nil, 2, "ml/serve/main,ml/train/main"), at)
+		m.Add(gpuLook("a", "1", 1, n32(50), nil, 1, "ml/train/main"), at)
+		m.Add(looked("train", 7, "0", 0, n64(100), n32(30)), at)
+		m.Add(looked("train", 7, "1", 1, n64(50), n32(50)), at)
+		m.Add(looked("serve", 8, "0", 0, nil, nil), at)
+		m.Add(asked("train", 7, at, start, &event.GpuCalls{
+			Launches: n64(500 * (second + 1)), GraphLaunches: n64(100 * (second + 1)), HostToDeviceBytes: n64(3000 * (second + 1)), OtherBytes: n64(1000 * (second + 1)), SyncMicros: n64(250_000 * (second + 1)),
+		}), at)
+		m.Add(asked("serve", 8, at, start, &event.GpuCalls{HostToDeviceBytes: n64(10 * (second + 1)), SyncMicros: n64(0)}), at)
+	}
+	rows := func(group string, at time.Time) map[string]*event.GpuTop {
+		t.Helper()
+		all := map[string]*event.GpuTop{}
+		for _, r := range m.Rows(Query{Group: m.Topic().GroupByName(group), Window: 0}, at).Rows {
+			all[r.Event.GetGpuTop().GetName()] = r.Event.GetGpuTop()
+		}
+		return all
+	}
+	want := map[string]*event.GpuTop{
+		"python(7)": {
+			Group: "process", Name: "python(7)", WindowMicros: 10e6, Workload: "job/train", Model: "H100", Gpus: 2, GpuPercent: float(40), MemoryUsedBytes: n64(150),
+			LaunchesPerSecond: float(600), CopiedBytesPerSecond: float(4000), SyncPercent: float(25), Pid: 7, Comm: []byte("python"),
+		},
+		"python(8)": {
+			Group: "process", Name: "python(8)", WindowMicros: 10e6, Workload: "job/serve", Model: "H100", Uuid: "0", Gpus: 1,
+			CopiedBytesPerSecond: float(10), SyncPercent: float(0), Pid: 8, Comm: []byte("python"),
+		},
+	}
+	if diff := cmp.Diff(want, rows("process", at), protocmp.Transform(), cmpopts.EquateApprox(0, 1e-3)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	// What a process does on several GPUs is no one's of them; what launches of one are not known, all of a row are not.
+	gpus := rows("gpu", at)
+	if g := gpus["a/0"]; g.LaunchesPerSecond != nil || g.GetCopiedBytesPerSecond() != 10 || g.GetGpus() != 1 {
+		t.Errorf("%v", g)
+	}
+	if g := gpus["a/1"]; g.CopiedBytesPerSecond != nil || g.GetMemoryTotalBytes() != 80 {
+		t.Errorf("%v", g)
+	}
+	if g := rows("workload", at)["job/train"]; g.GetLaunchesPerSecond() != 600 || g.GetGpus() != 1 {
+		t.Errorf("%v", g)
+	}
+	// A process leaves one device, then the other, and another takes its number.
+	ended := func(gpu string) {
+		ev := looked("train", 7, gpu, 0, nil, nil)
+		ev.GetGpu().What = event.GpuWhat_GPU_WHAT_ENDED
+		m.Add(ev, at)
+	}
+	ended("0")
+	if p := rows("process", at)["python(7)"]; p.GetMemoryUsedBytes() != 50 || p.GetUuid() != "1" {
+		t.Errorf("%v", p)
+	}
+	ended("1")
+	m.Mark(at)
+	if p := rows("process", at)["python(7)"]; p != nil {
+		t.Errorf("it has ended, and is %v", p)
+	}
+	m.Add(asked("train", 7, at.Add(time.Second), at, &event.GpuCalls{Launches: n64(40), SyncMicros: n64(1)}), at.Add(time.Second))
+	if p := rows("process", at.Add(time.Second))["python(7)"]; p.GetLaunchesPerSecond() != 40 {
+		t.Errorf("%v", p)
+	}
+	// Nothing is heard of the other one any more.
+	if p := rows("process", at.Add(20*time.Second))["python(8)"]; p != nil {
+		t.Errorf("it is silent for 20 s, and is %v", p)
+	}
+	if d := m.Detail(Query{Within: []Within{{Group: m.Topic().GroupByName("process"), Key: m.Rows(Query{Group: m.Topic().GroupByName("process")}, at.Add(time.Second)).Rows[0].Key}}}, at.Add(2*time.Second)); len(d.Series) != 4 {
+		t.Errorf("a process has the lines %v", d.Series)
+	}
+}
+
+func TestCoursesOfAmountsAreInTheirUnits(t *testing.T) {
+	start := time.Unix(1000, 0)
+	m := New(TopicByName("gpu"), Options{Started: start})
+	for second := range 6 {
+		for _, uuid := range []string{"0", "1"} {
+			ev := gpuLook("a", uuid, 0, n32(50), nil, 0, "")
+			g := ev.GetGpu()
+			g.Memory.UsedBytes, g.Health.PowerMilliwatts, g.Activity.PcieSentPerSecond = n64(40<<30), n32(350_000), n64(1<<20)
+			m.Add(ev, start.Add(time.Duration(second)*time.Second+500*time.Millisecond))
+		}
+	}
+	series := m.Detail(Query{Group: m.Topic().GroupByName("gpu")}, start.Add(6*time.Second)).Series
+	for i, line := range m.Topic().Lines {
+		want, known := map[string]float64{"busy": 1, "memory": 80 << 30, "power": 700, "PCIe out": 2 << 20}[line.Name]
+		last := series[i][len(series[i])-1]
+		if known && math.Abs(last-want) > want/1e6 || !known && !math.IsNaN(last) {
+			t.Errorf("%s is %v, want %v, %v", line.Name, last, want, known)
 		}
 	}
 }

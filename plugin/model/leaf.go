@@ -47,8 +47,18 @@ type identity struct {
 	flipped  bool  // the first face is that of the end that answered
 	protocol event.Protocol
 	// echo: the other end was counted as well.
-	echo bool
+	echo  bool
+	class class
 }
+
+// class tells leaves apart that are not counted together: rows of a group are of leaves of one class.
+type class uint8
+
+const (
+	classMain class = iota
+	// classProcess is a process on GPUs.
+	classProcess
+)
 
 // who is what several leaves have in common: the flows between two processes.
 type who struct {
@@ -61,7 +71,7 @@ type who struct {
 type party struct{ kind, name text }
 
 // maxAmounts is how many amounts a topic counts at most.
-const maxAmounts = 8
+const maxAmounts = 28
 
 // leaf is the least that is counted.
 type leaf struct {
@@ -77,19 +87,23 @@ type leaf struct {
 	signature int
 	// last is when something was counted last, ns.
 	last  int64
-	total [maxAmounts]uint64
+	total []uint64
 
 	ring      *ring
 	latencies *latencies
 	counted   []uint64 // the histogram that the last event told
-	gauge     *gauge   // top gpu: what was last seen
+	gauge     *gauge   // top gpu: what was last seen of a GPU
+	process   *process // top gpu: of a process
 }
 
 // add counts amounts at a time.
 func (l *leaf) add(now int64, width int, amounts [maxAmounts]uint64) {
 	var cells [maxAmounts]float32
 	any := false
-	for i, a := range amounts {
+	if l.total == nil {
+		l.total = make([]uint64, width)
+	}
+	for i, a := range amounts[:width] {
 		l.total[i] += a
 		cells[i] = float32(a)
 		any = any || a != 0
@@ -106,6 +120,9 @@ func (l *leaf) add(now int64, width int, amounts [maxAmounts]uint64) {
 
 // take adds what another leaf has counted.
 func (l *leaf) take(other *leaf, width int) {
+	if l.total == nil {
+		l.total = make([]uint64, width)
+	}
 	for i, n := range other.total {
 		l.total[i] += n
 	}

@@ -40,9 +40,23 @@ type Group struct {
 	// Doc says in a few words what one row is.
 	Doc string
 
+	// Columns are those that tables of it have, by name; nil: those of its kind.
+	Columns []string
+
 	dims []dim
 	// each: every leaf is a row.
-	each bool
+	each  bool
+	class class
+	// lines, if not nil, are what its charts show in place of the topic's.
+	lines []Line
+}
+
+// LinesOf are the lines of the charts of a group's rows.
+func (t *Topic) LinesOf(g *Group) []Line {
+	if g != nil && g.lines != nil {
+		return g.lines
+	}
+	return t.Lines
 }
 
 // Inner is what the rows of a group are made of, where used are the groups that were gone into; nil at the end. What is smaller than a pod, or not on the way from
@@ -79,6 +93,8 @@ type Line struct {
 	// known, if not 0, is the amount that says for how long the line's measure was known. Then points are shares of that time, one for each leaf
 	// added up, else what the measure came to in a second.
 	known int
+	// scale, if not 0, is by what the measure over known is to be multiplied; it is no share then.
+	scale float64
 }
 
 // Windows are the times that rows can be about; 0 is all since the beginning.

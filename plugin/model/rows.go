@@ -34,7 +34,7 @@ func (m *Model) answer(q Query, now time.Time) *answer {
 	if q.Group == nil {
 		q.Group = m.topic.Groups[0]
 	}
-	a := &answer{m: m, q: q, look: newLook(m.store, m.topic, windowIndex(q.Window), now.UnixNano())}
+	a := &answer{m: m, q: q, look: newLook(m.store, m.topic.LinesOf(q.Group), windowIndex(q.Window), now.UnixNano())}
 	a.matched = sum{group: q.Group, label: event.Others, look: a.look, face: blank()}
 	a.total = sum{group: q.Group, label: "total", look: a.look, face: blank()}
 	a.best.descending = q.Descending
@@ -50,7 +50,14 @@ func (a *answer) collect() {
 		a.sums = map[rowKey]*sum{}
 	}
 	var one sum
+	var parts []*leaf // of what is counted
 	a.m.each(func(l *leaf) {
+		if l.who.class != a.q.Group.class {
+			if l.who.class == classProcess {
+				parts = append(parts, l)
+			}
+			return
+		}
 		counted := false
 		for side := range int(l.who.sides) {
 			f := &l.who.faces[side]
@@ -78,8 +85,23 @@ func (a *answer) collect() {
 			s.add(l, side)
 		}
 	})
+	for _, l := range parts {
+		a.addPart(l)
+	}
 	for _, s := range a.sums {
 		a.judge(s, found{sum: s, tie: s.key.dims[0].Value()})
+	}
+}
+
+// addPart counts what a process did in the row of the GPUs that it is on, if there is one.
+func (a *answer) addPart(l *leaf) {
+	f := &l.who.faces[0]
+	if !a.within(l, f) {
+		return
+	}
+	if s := a.sums[a.key(f)]; s != nil {
+		s.addPart(l)
+		a.total.addPart(l)
 	}
 }
 
@@ -203,7 +225,7 @@ func (a *answer) trends(rows []*sum) {
 	a.m.each(func(l *leaf) {
 		for side := range int(l.who.sides) {
 			f := &l.who.faces[side]
-			if l.ring == nil || !a.within(l, f) {
+			if l.ring == nil || l.who.class != a.q.Group.class || !a.within(l, f) {
 				continue
 			}
 			if s := shown[a.key(f)]; s != nil {

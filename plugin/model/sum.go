@@ -34,6 +34,8 @@ type sum struct {
 	trend   [slots]float64
 	latency *histogram
 	gauges  []*gauge
+	// processes are those that live.
+	processes []*process
 
 	look *look
 }
@@ -50,11 +52,11 @@ type look struct {
 	parts [slots]float64
 }
 
-func newLook(s *store, t *Topic, window int, now int64) *look {
+func newLook(s *store, lines []Line, window int, now int64) *look {
 	l := &look{now: now, window: window, form: s.form}
 	for i := range l.lines {
-		if i < len(t.Lines) {
-			l.lines[i] = t.Lines[i].measure
+		if i < len(lines) {
+			l.lines[i] = lines[i].measure
 		}
 	}
 	begin := s.started
@@ -95,7 +97,9 @@ func (r *sum) add(l *leaf, side int) {
 	flip := r.look.flip(w, side)
 	if r.look.window >= rings {
 		for i := range r.look.form.amounts {
-			r.amounts[i] += float64(l.total[flip[i]])
+			if flip[i] < len(l.total) {
+				r.amounts[i] += float64(l.total[flip[i]])
+			}
 		}
 	}
 	if l.ring != nil && r.look.window < rings {
@@ -108,8 +112,11 @@ func (r *sum) add(l *leaf, side int) {
 	if l.gauge != nil {
 		r.gauges = append(r.gauges, l.gauge)
 	}
-	if l.live {
+	if l.alive(r.look.now) {
 		r.live++
+		if l.process != nil {
+			r.processes = append(r.processes, l.process)
+		}
 		if l.srttMicros != 0 {
 			r.srtt += float64(l.srttMicros)
 			r.srtts++
@@ -153,6 +160,13 @@ func (r *sum) plus(o *sum, sign float64) {
 	r.live += int(sign) * o.live
 	r.srtt += sign * o.srtt
 	r.srtts += int(sign) * o.srtts
+	switch {
+	case len(o.processes) == 0:
+	case sign > 0:
+		r.processes = append(r.processes, o.processes...)
+	default:
+		r.processes = slices.DeleteFunc(r.processes, func(p *process) bool { return slices.Contains(o.processes, p) })
+	}
 	if len(o.gauges) > 0 {
 		if sign > 0 {
 			r.gauges = append(r.gauges, o.gauges...)

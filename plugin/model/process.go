@@ -1,0 +1,184 @@
+package model
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+// processSilence is how long nothing may be heard of a process before it counts as gone: its end may have been told by nobody.
+const processSilence = int64(15 * time.Second)
+
+// process is what was last seen of one on GPUs.
+type process struct {
+	pid  uint32
+	comm []byte
+	// on are the devices that it is on, by UUID.
+	on map[string]use
+	// since is from when on its calls are told, at when they were told last, ns; launches: kernels that it launches are counted.
+	since, at uint64
+	launches  bool
+}
+
+// use is of one device.
+type use struct {
+	name, model string
+	memory      *uint64
+	at          int64
+}
+
+// maxDevices bounds the devices of one process.
+const maxDevices = 64
+
+func processID(ev *event.Event) string {
+	return ev.GetNode() + " pid " + strconv.FormatUint(uint64(ev.GetGpu().GetProc().GetPid()), 10)
+}
+
+// processOf finds the leaf of a process, or makes it.
+func processOf(s *store, ev *event.Event, now int64) *leaf {
+	p := ev.GetGpu().GetProc()
+	l, made := s.leaf(processID(ev))
+	if made || l.process == nil {
+		l.process = &process{pid: p.GetPid(), on: map[string]use{}, launches: true}
+	}
+	k := l.process
+	if comm := p.GetComm(); len(comm) > 0 && !bytes.Equal(k.comm, comm) {
+		k.comm = bytes.Clone(comm)
+	}
+	l.live, l.last = true, max(l.last, now)
+	return l
+}
+
+// identify says whose the process is and where, by what is known now.
+func (l *leaf) identify(s *store, ev *event.Event, now int64) {
+	k := l.process
+	gpu, model := "", ""
+	for uuid, d := range k.on {
+		switch {
+		case now-d.at > processSilence:
+			delete(k.on, uuid)
+		case gpu == "":
+			gpu, model = d.name, d.model
+		default:
+			gpu = sharedGPU
+			if model != d.model {
+				model = ""
+			}
+		}
+	}
+	id := identity{faces: [2]face{blank(), blank()}, sides: 1, class: classProcess}
+	f := &id.faces[0]
+	f.self(ev.GetNamespace(), ev.GetPod(), ev.GetContainer(), ev.GetWorkload(), ev.GetNode(), fmt.Sprintf("%s(%d)", k.comm, k.pid))
+	f.set(dimName, gpu)
+	f.set(dimType, model)
+	l.who = s.who(id, party{none, none}, party{none, none})
+}
+
+// addProcess takes what the driver tells of a process on one device.
+func addProcess(s *store, ev *event.Event, now int64) {
+	g := ev.GetGpu()
+	d, p := g.GetGpu(), g.GetProc()
+	if p.GetPid() == 0 {
+		return
+	}
+	l := processOf(s, ev, now)
+	if _, known := l.process.on[d.GetUuid()]; known || len(l.process.on) < maxDevices {
+		u := use{name: string(event.AppendGpuName(nil, ev.GetNode(), d)), model: d.GetName(), at: now}
+		if p.MemoryBytes != nil {
+			n := p.GetMemoryBytes()
+			u.memory = &n
+		}
+		l.process.on[d.GetUuid()] = u
+	}
+	l.identify(s, ev, now)
+	var amounts [maxAmounts]uint64
+	if p.SmPercent != nil {
+		ns := g.GetPeriodMicros() * 1000
+		amounts[gpuBusy], amounts[gpuSeen] = uint64(min(p.GetSmPercent(), 100))*(ns/100), ns
+	}
+	l.add(now, s.form.amounts, amounts)
+}
+
+// addCalls takes what a process has asked of the driver so far: it counts what is new, for the time since the event before.
+func addCalls(s *store, ev *event.Event, now int64) {
+	g := ev.GetGpu()
+	c := g.GetCalls()
+	if g.GetProc().GetPid() == 0 || c == nil {
+		return
+	}
+	l := processOf(s, ev, now)
+	l.identify(s, ev, now)
+	k := l.process
+	if k.since != c.GetSince() { // the first time, or another process of the same number
+		k.since, k.at, l.seen = c.GetSince(), c.GetSince(), [3]uint64{}
+	}
+	ns := ev.GetTime() - min(k.at, ev.GetTime())
+	k.at, k.launches = ev.GetTime(), c.Launches != nil
+	told := [...]uint64{c.GetLaunches() + c.GetGraphLaunches(), c.GetHostToDeviceBytes() + c.GetDeviceToHostBytes() + c.GetDeviceToDeviceBytes() + c.GetOtherBytes(), c.GetSyncMicros()}
+	var amounts [maxAmounts]uint64
+	for i, at := range []int{launched, copied, synced} {
+		amounts[at], amounts[at+1] = told[i]-min(l.seen[i], told[i]), ns
+		l.seen[i] = told[i]
+	}
+	amounts[synced] *= 1000
+	if !k.launches {
+		amounts[launched], amounts[launchedSeen] = 0, 0
+	}
+	l.add(now, s.form.amounts, amounts)
+}
+
+// endProcess takes a process from a device; it goes with the last one.
+func endProcess(s *store, ev *event.Event) {
+	l := s.leaves[processID(ev)]
+	if l == nil || l.process == nil {
+		return
+	}
+	delete(l.process.on, ev.GetGpu().GetGpu().GetUuid())
+	l.live = len(l.process.on) > 0
+}
+
+// alive says whether what the leaf is of is still there.
+func (l *leaf) alive(now int64) bool {
+	return l.live && (l.process == nil || now-l.last <= processSilence)
+}
+
+// addPart counts what a process did among what GPUs did.
+func (r *sum) addPart(l *leaf) {
+	part := sum{group: r.group, look: r.look}
+	part.add(l, 0)
+	for i := launched; i < gpuAmountCount; i++ {
+		r.amounts[i] += part.amounts[i]
+	}
+	r.processes = append(r.processes, part.processes...)
+}
+
+func fillProcess(t *event.GpuTop, r *sum) {
+	devices := map[string]bool{}
+	for _, p := range r.processes {
+		for uuid, d := range p.on {
+			devices[uuid] = true
+			plus(&t.MemoryUsedBytes, valueOf(d.memory), d.memory != nil)
+		}
+	}
+	t.Gpus = uint64(len(devices))
+	if len(r.processes) != 1 {
+		return
+	}
+	p := r.processes[0]
+	t.Pid, t.Comm = p.pid, p.comm
+	if len(p.on) == 1 {
+		for uuid := range p.on {
+			t.Uuid = uuid
+		}
+	}
+}
+
+func valueOf(n *uint64) uint64 {
+	if n == nil {
+		return 0
+	}
+	return *n
+}
