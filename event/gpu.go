@@ -268,7 +268,7 @@ var gpuColumns = concat(
 		gpuNumber(gpuItself, "periodMicros", "PERIOD", Micros, InWide|InJSON, "How long the period was that percentages and rates are of, µs.", func(g *Gpu) *uint64 { return g.PeriodMicros }),
 		gpuNumber(gpuItself, "processes", "PROCS", Count, InJSON, "Processes on the device, of whomever.", func(g *Gpu) *uint32 { return g.Processes }),
 		gpuNumber(gpuItself, "ownProcesses", "OWN-PROCS", Count, InJSON, "Of them, those of the traced containers.", func(g *Gpu) *uint32 { return g.OwnProcesses }),
-		gpuText(gpuItself, "allocatedTo", "ALLOCATED-TO", 20, InJSON, "Traced containers that the kubelet has given the device to, namespace/pod/container, sorted, with commas between.", (*Gpu).GetAllocatedTo),
+		gpuText(gpuItself, "allocatedTo", "GIVEN-TO", 20, InJSON, "Traced containers that the kubelet has given the device to, namespace/pod/container, sorted, with commas between.", (*Gpu).GetAllocatedTo),
 		gpuNumber(gpuItself, "allocated", "ALLOCATED", Count, InJSON, "Containers, of whomever, that the kubelet has given the device to: more than one with time-slicing. null: the kubelet does not tell.",
 			func(g *Gpu) *uint32 { return g.Allocated }),
 		{

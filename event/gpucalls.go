@@ -1,6 +1,9 @@
 package event
 
-import "strconv"
+import (
+	"bytes"
+	"strconv"
+)
 
 // callNumber is a column of what a process has asked of the driver.
 func callNumber(name, header string, t Type, doc string, get func(*GpuCalls) *uint64) Column {
@@ -12,13 +15,26 @@ func appendCalls(dst []byte, c *GpuCalls) []byte {
 	if c.Launches != nil {
 		dst = append(strconv.AppendUint(dst, c.GetLaunches()+c.GetGraphLaunches(), 10), " launches, "...)
 	}
-	copied := c.GetHostToDeviceBytes() + c.GetDeviceToHostBytes() + c.GetDeviceToDeviceBytes() + c.GetOtherBytes()
-	dst = append(AppendBytes(dst, copied), " copied, "...)
-	dst = append(AppendMicros(dst, c.GetSyncMicros()), " in sync"...)
-	if c.GetFailures() > 0 {
-		dst = append(strconv.AppendUint(append(dst, ", "...), c.GetFailures(), 10), " failed"...)
+	if copied, known := c.Copied(); known {
+		dst = append(AppendBytes(dst, copied), " copied, "...)
 	}
-	return dst
+	if c.SyncMicros != nil {
+		dst = append(AppendMicros(dst, c.GetSyncMicros()), " in sync, "...)
+	}
+	if c.GetFailures() > 0 {
+		dst = append(strconv.AppendUint(dst, c.GetFailures(), 10), " failed, "...)
+	}
+	return bytes.TrimSuffix(dst, []byte(", "))
+}
+
+// Copied is how many bytes were copied, whichever way; known is false where no way is known.
+func (c *GpuCalls) Copied() (n uint64, known bool) {
+	for _, way := range []*uint64{c.HostToDeviceBytes, c.DeviceToHostBytes, c.DeviceToDeviceBytes, c.OtherBytes} {
+		if way != nil {
+			n, known = n+*way, true
+		}
+	}
+	return n, known
 }
 
 // callColumns are what gpu adds of the calls of a process, and of one that failed.

@@ -108,7 +108,7 @@ var gpuTopColumns = topColumns([]string{"gpu", "model", "process", "pod", "conta
 	gpuSum("ownProcesses", "OWN", Count, 4, InWide|InJSON, "Of them, those of the traced containers.", func(g *GpuTop) *uint64 { return g.OwnProcesses }),
 	gpuIdle,
 	gpuTopText("uses", "USE", 6, everywhere, "What allocation and activity come to at the newest look, the words of gpu's use with commas between; null: not known.", (*GpuTop).GetUses),
-	gpuTopText("allocatedTo", "ALLOCATED-TO", 24, InWide|InJSON, "Traced containers that the kubelet has given them to, namespace/pod/container, sorted, with commas between.", (*GpuTop).GetAllocatedTo),
+	gpuTopText("allocatedTo", "GIVEN-TO", 24, InWide|InJSON, "Traced containers that the kubelet has given them to, namespace/pod/container, sorted, with commas between.", (*GpuTop).GetAllocatedTo),
 	gpuTopText("throttle", "THROTTLE", 10, InWide|InJSON, "What slows them down, with commas between; null where nothing does, or it is not known.", (*GpuTop).GetThrottle),
 	{
 		Name: "usedBy", Header: "USED-BY", Type: Text, Width: 24, Outputs: everywhere,

@@ -21,6 +21,9 @@ type outputOptions struct {
 	sortBy     string
 	filter     string
 	failOnLoss bool
+
+	// columns, if not nil, are those of tables, by name.
+	columns []string
 }
 
 func (o *outputOptions) bind(flags *pflag.FlagSet) {
@@ -44,6 +47,6 @@ func (o *outputOptions) compile(kinds []*event.Kind) (*filter.Filter, error) {
 
 func (o *outputOptions) open(kinds []*event.Kind, namespace string) (render.Printer, error) {
 	return render.New(render.Options{
-		Out: o.streams.Out, Notices: o.streams.ErrOut, Output: o.output, NoHeaders: o.noHeaders, SortBy: o.sortBy, Kinds: kinds, Namespace: namespace,
+		Out: o.streams.Out, Notices: o.streams.ErrOut, Output: o.output, NoHeaders: o.noHeaders, SortBy: o.sortBy, Kinds: kinds, Namespace: namespace, Columns: o.columns,
 	})
 }

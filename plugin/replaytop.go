@@ -56,7 +56,7 @@ func (o *replayOptions) openTop(ctx context.Context, end context.CancelCauseFunc
 	v.newest.Store(s.Started.UnixNano())
 	if !onTerminal(o.streams) || o.output != "" {
 		own := o.outputOptions
-		own.sortBy = ""
+		own.sortBy, own.columns = "", rows.group.Columns
 		if v.printer, err = own.open([]*event.Kind{t.Row}, s.Namespace); err != nil {
 			return nil, usage(err)
 		}

@@ -211,7 +211,7 @@ func (o *topOptions) complete(t *model.Topic, windowGiven bool) (*topConfig, err
 	}
 	// Rows are sorted before they are printed.
 	own := o.traceOptions
-	own.sortBy = ""
+	own.sortBy, own.columns = "", rows.group.Columns
 	sources := t.Sources
 	if t.Name == "syscalls" {
 		own.syscalls.summary, sources = true, []string{"syscall"}

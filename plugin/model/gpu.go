@@ -73,7 +73,7 @@ func gpuTopic() *Topic {
 		Into: []string{"namespace", "workload", "pod", "gpu", "process"},
 		Lines: []Line{
 			gpuLine("busy", gpuBusy), gpuLine("SM", smBusy), gpuLine("tensor", tensorBusy), gpuLine("DRAM", dramBusy),
-			{Name: "memory", Type: event.Bytes, Unit: " in use", measure: memoryHeld, known: memorySeen, scale: kibMsPerNs},
+			{Name: "memory", Type: event.Bytes, Unit: " used", measure: memoryHeld, known: memorySeen, scale: kibMsPerNs},
 			{Name: "power", Type: event.Rate, Unit: " W", measure: powerDrawn, known: powerSeen, scale: wattMsPerNs},
 			{Name: "PCIe out", Type: event.Bytes, measure: pcieSent, known: pcieSentSeen, scale: perNs},
 			{Name: "PCIe in", Type: event.Bytes, measure: pcieReceived, known: pcieReceivedSeen, scale: perNs},

@@ -117,15 +117,17 @@ func addCalls(s *store, ev *event.Event, now int64) {
 	}
 	ns := ev.GetTime() - min(k.at, ev.GetTime())
 	k.at, k.launches = ev.GetTime(), c.Launches != nil
-	told := [...]uint64{c.GetLaunches() + c.GetGraphLaunches(), c.GetHostToDeviceBytes() + c.GetDeviceToHostBytes() + c.GetDeviceToDeviceBytes() + c.GetOtherBytes(), c.GetSyncMicros()}
+	bytes, bytesKnown := c.Copied()
 	var amounts [maxAmounts]uint64
-	for i, at := range []int{launched, copied, synced} {
-		amounts[at], amounts[at+1] = told[i]-min(l.seen[i], told[i]), ns
-		l.seen[i] = told[i]
-	}
-	amounts[synced] *= 1000
-	if !k.launches {
-		amounts[launched], amounts[launchedSeen] = 0, 0
+	for i, told := range []struct {
+		at    int
+		n     uint64
+		known bool
+	}{{launched, c.GetLaunches() + c.GetGraphLaunches(), k.launches}, {copied, bytes, bytesKnown}, {synced, c.GetSyncMicros() * 1000, c.SyncMicros != nil}} {
+		if told.known {
+			amounts[told.at], amounts[told.at+1] = told.n-min(l.seen[i], told.n), ns
+			l.seen[i] = told.n
+		}
 	}
 	l.add(now, s.form.amounts, amounts)
 }

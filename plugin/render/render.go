@@ -54,6 +54,8 @@ type Options struct {
 	SortBy string
 	// Kinds are the kinds of events that the command shows. A table has the columns of each, and a header for each.
 	Kinds []*event.Kind
+	// Columns, if not nil, are those that a table has, by name, in the place of all that are marked for it. "wide" has all.
+	Columns []string
 	// Namespace is the one that the command looks at; names in it are shown without it. Empty: always with it.
 	Namespace string
 	// Location is the time zone of the table's time of day; nil: local.

@@ -49,7 +49,11 @@ type field struct {
 type cell struct{ end, width int }
 
 func openTable(o *Options, out *flusher, _ string) (Printer, error) {
-	return newTable(o, out, shown(o.Kinds, event.InTable), false), nil
+	groups := shown(o.Kinds, event.InTable)
+	if o.Columns != nil {
+		groups = chosen(o.Kinds, o.Columns)
+	}
+	return newTable(o, out, groups, false), nil
 }
 
 func openWide(o *Options, out *flusher, _ string) (Printer, error) {
@@ -95,6 +99,23 @@ func shown(kinds []*event.Kind, where event.Outputs) []*group {
 			}
 			if c.Name == "time" && len(kinds) > 1 {
 				add(kind.Column("kind"), longest)
+			}
+		}
+		groups[at] = g
+	}
+	return groups
+}
+
+// chosen returns a group for each kind, with those of the columns with these names that it has.
+func chosen(kinds []*event.Kind, names []string) []*group {
+	groups := make([]*group, len(kinds))
+	for at, kind := range kinds {
+		g := new(group)
+		for _, name := range names {
+			if c := kind.Column(name); c != nil {
+				f := field{header: c.Header, width: c.Width, right: c.Right(), columns: make([]*event.Column, len(kinds))}
+				f.columns[at] = c
+				g.fields = append(g.fields, f)
 			}
 		}
 		groups[at] = g

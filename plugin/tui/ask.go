@@ -26,6 +26,7 @@ type answer struct {
 	table    model.Table
 	detail   model.Detail
 	edges    []model.Edge
+	waste    model.Table
 	small    []model.Table
 	status   model.Status
 	took     time.Duration
@@ -45,6 +46,8 @@ func ask(s Source, q question) tea.Cmd {
 		switch q.page {
 		case pageTable:
 			a.table = s.Rows(q.query, q.now)
+		case pageWaste:
+			a.waste = s.Rows(q.query, q.now)
 		case pageGraph:
 			a.edges = s.Edges(q.query.Window, q.now)
 		default:
@@ -80,7 +83,7 @@ func matcher(text string, row *event.Kind) (match func(*event.Event) (bool, erro
 func contains(part string, row *event.Kind) func(*event.Event) (bool, error) {
 	part = strings.ToLower(part)
 	var columns []*event.Column
-	for _, c := range tableColumns(row) {
+	for _, c := range tableColumns(row, nil) {
 		if c.Type == event.Text {
 			columns = append(columns, c)
 		}

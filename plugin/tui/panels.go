@@ -95,7 +95,7 @@ const lately = 10
 
 // rates is a line for each of the topic's, with its course of the last minutes.
 func (s *screen) rates(width int) (out []string) {
-	for i, l := range s.o.Topic.Lines {
+	for i, l := range s.o.Topic.LinesOf(s.answer.question.query.Group) {
 		var points []float64
 		if i < len(s.answer.detail.Series) {
 			points = s.answer.detail.Series[i]
@@ -111,7 +111,7 @@ func (s *screen) rates(width int) (out []string) {
 				now += cmp.Or(l.Unit, "/s")
 			}
 		}
-		text := fit(l.Name, 12, false) + fit(now, 9, true) + " "
+		text := fit(l.Name, 11, false) + fit(now, 10, true) + " "
 		room := width - ansi.StringWidth(text)
 		out = append(out, text+s.style.lines[i%len(s.style.lines)].Render(sparkline(points[max(len(points)-room, 0):], room)))
 	}
@@ -121,7 +121,7 @@ func (s *screen) rates(width int) (out []string) {
 	if len(events) > 0 {
 		last = events[len(events)-1]
 	}
-	return append(out, fit("events", 12, false)+fit(amount(event.Count, last)+"/s", 9, true)+" "+s.style.faint.Render(sparkline(events[max(len(events)-room, 0):], room)))
+	return append(out, fit("events", 11, false)+fit(amount(event.Count, last)+"/s", 10, true)+" "+s.style.faint.Render(sparkline(events[max(len(events)-room, 0):], room)))
 }
 
 // nodes is the state of each, and what was lost.
@@ -163,7 +163,7 @@ func (s *screen) nodes(width int) (out []string) {
 
 // few is a small table: names, the sort column, and a bar.
 func (s *screen) few(t model.Table, width int) (out []string) {
-	columns := tableColumns(s.o.Topic.Row)
+	columns := tableColumns(s.o.Topic.Row, nil)
 	by := s.sort
 	if !by.Right() {
 		by = s.o.Topic.Row.Column(s.o.Topic.Sort)
@@ -254,18 +254,20 @@ func (s *screen) charts(height int) (blocks [][]string) {
 	width := s.panelWidth()
 	type chart struct {
 		typ   event.Type
+		unit  string
 		lines []int
 	}
 	var all []chart
-	for i, l := range s.o.Topic.Lines {
+	lines := s.o.Topic.LinesOf(s.level().group)
+	for i, l := range lines {
 		if i >= len(s.answer.detail.Series) {
 			break
 		}
-		if n := len(all); n > 0 && all[n-1].typ == l.Type {
+		if n := len(all); n > 0 && all[n-1].typ == l.Type && all[n-1].unit == l.Unit {
 			all[n-1].lines = append(all[n-1].lines, i)
 			continue
 		}
-		all = append(all, chart{l.Type, []int{i}})
+		all = append(all, chart{l.Type, l.Unit, []int{i}})
 	}
 	for _, c := range all {
 		var series [][]float64
@@ -279,10 +281,10 @@ func (s *screen) charts(height int) (blocks [][]string) {
 				points = squeeze(points, room)
 			}
 			series = append(series, points)
-			names = append(names, s.style.lines[i%len(s.style.lines)].Render(s.o.Topic.Lines[i].Name))
+			names = append(names, s.style.lines[i%len(s.style.lines)].Render(lines[i].Name))
 		}
 		body := s.plot(series, c.lines, c.typ, width, height)
-		blocks = append(blocks, append([]string{s.style.header.Render("── ") + strings.Join(names, " ") + s.style.header.Render(cmp.Or(s.o.Topic.Lines[c.lines[0]].Unit, " a second")+" ")}, body...))
+		blocks = append(blocks, append([]string{s.style.header.Render("── ") + strings.Join(names, " ") + s.style.header.Render(cmp.Or(c.unit, " a second")+" ")}, body...))
 	}
 	return blocks
 }

@@ -49,7 +49,7 @@ func (s *screen) pick(msg tea.KeyPressMsg) tea.Cmd {
 
 func (s *screen) sortPicker() *picker {
 	p := &picker{title: "sort by", opens: s.keys.sort}
-	for _, c := range tableColumns(s.o.Topic.Row) {
+	for _, c := range tableColumns(s.o.Topic.Row, s.level().group) {
 		if c.Get == nil {
 			continue
 		}
@@ -67,6 +67,25 @@ func (s *screen) sortBy(c *event.Column) tea.Cmd {
 		s.descending = !s.descending
 	} else {
 		s.sort, s.descending = c, c.Right()
+	}
+	return s.refresh()
+}
+
+// sortBeside sorts by the column that stands so far beside the one that is sorted by.
+func (s *screen) sortBeside(step int) tea.Cmd {
+	var columns []*event.Column
+	at := 0
+	for _, c := range tableColumns(s.o.Topic.Row, s.level().group) {
+		if c.Get == nil {
+			continue
+		}
+		if c == s.sort {
+			at = len(columns)
+		}
+		columns = append(columns, c)
+	}
+	if s.sort = columns[(at+step+len(columns))%len(columns)]; s.page == pageTable {
+		s.descending = s.sort.Right()
 	}
 	return s.refresh()
 }

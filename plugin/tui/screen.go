@@ -19,6 +19,7 @@ const (
 	pageTable
 	pageDetail
 	pageGraph
+	pageWaste
 	pages
 )
 
@@ -140,8 +141,10 @@ func (s *screen) question() question {
 	case pageTable:
 		q.query.Offset = max(l.top-spare, 0)
 		q.query.Limit = l.top - q.query.Offset + s.rows() + spare
+	case pageWaste:
+		q.query = s.wasteQuery()
 	case pageOverview:
-		q.query.Within = nil
+		q.query.Within, q.query.Group = nil, s.o.Topic.Groups[0]
 		q.groups = s.summaries(q.query.Within)
 	case pageDetail:
 		if row, ok := s.selected(); ok {
@@ -320,6 +323,16 @@ func (s *screen) press(msg tea.KeyPressMsg) tea.Cmd {
 	case key.Matches(msg, k.reverse):
 		s.descending = !s.descending
 		return s.refresh()
+	case key.Matches(msg, k.falling):
+		s.descending = true
+		return s.refresh()
+	case key.Matches(msg, k.rising):
+		s.descending = false
+		return s.refresh()
+	case key.Matches(msg, k.left):
+		return s.sortBeside(-1)
+	case key.Matches(msg, k.right):
+		return s.sortBeside(1)
 	case key.Matches(msg, k.window):
 		s.nextWindow()
 		return s.refresh()
@@ -328,16 +341,29 @@ func (s *screen) press(msg tea.KeyPressMsg) tea.Cmd {
 	case key.Matches(msg, k.copy):
 		return s.copy()
 	}
-	for p := range k.page {
-		if key.Matches(msg, k.page[p]) && s.has(page(p)) {
-			return s.turn(page(p))
+	n := 0
+	for p := range pages {
+		if !s.has(p) {
+			continue
 		}
+		if key.Matches(msg, k.page[n]) {
+			return s.turn(p)
+		}
+		n++
 	}
 	return nil
 }
 
 // has tells whether there is such a page.
-func (s *screen) has(p page) bool { return p != pageGraph || s.o.Topic.Name == "network" }
+func (s *screen) has(p page) bool {
+	switch p {
+	case pageGraph:
+		return s.o.Topic.Name == "network"
+	case pageWaste:
+		return s.o.Topic.Name == "gpu"
+	}
+	return true
+}
 
 func (s *screen) after(step int) page {
 	p := s.page
@@ -355,7 +381,7 @@ func (s *screen) turn(p page) tea.Cmd {
 }
 
 func (s *screen) move(by int) tea.Cmd {
-	if s.page == pageGraph {
+	if s.page == pageGraph || s.page == pageWaste {
 		s.scroll = max(s.scroll+by, 0)
 		return nil
 	}

@@ -12,8 +12,16 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
 )
 
-// tableColumns are the columns of a table of rows.
-func tableColumns(k *event.Kind) (all []*event.Column) {
+// tableColumns are the columns of a table of a group's rows.
+func tableColumns(k *event.Kind, g *model.Group) (all []*event.Column) {
+	if g != nil && g.Columns != nil {
+		for _, name := range g.Columns {
+			if c := k.Column(name); c != nil {
+				all = append(all, c)
+			}
+		}
+		return all
+	}
 	for i := range k.Columns {
 		if c := &k.Columns[i]; c.Outputs&event.InTable != 0 {
 			all = append(all, c)
@@ -35,7 +43,10 @@ const (
 
 // layout gives the name what room is left; where that is too little the last columns have none, and where it is plenty there is a trend.
 func (s *screen) layout() []placed {
-	columns := tableColumns(s.o.Topic.Row)
+	return s.place(tableColumns(s.o.Topic.Row, s.level().group))
+}
+
+func (s *screen) place(columns []*event.Column) []placed {
 	name, rest := columns[0], columns[1:]
 	left := s.width
 	var out []placed
@@ -162,7 +173,7 @@ func (s *screen) sums(shown int) string {
 	}
 	var parts []string
 	if t.Total.Event != nil {
-		for _, c := range tableColumns(s.o.Topic.Row)[1:] {
+		for _, c := range tableColumns(s.o.Topic.Row, s.level().group)[1:] {
 			if !c.Get(t.Total.Event).IsNull() {
 				parts = append(parts, strings.ToLower(c.Header)+" "+string(safe.AppendBytes(nil, c.AppendCell(nil, t.Total.Event, s.view()))))
 			}

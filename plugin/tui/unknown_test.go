@@ -26,6 +26,14 @@ func silent() *world {
 			g.What = event.GpuWhat_GPU_WHAT_DEVICE
 			w.Add(&event.Event{Node: "gpu-a", Kind: &event.Event_Gpu{Gpu: g}}, start.Add(time.Duration(second)*time.Second))
 		}
+		// A process of which the driver tells that it is there, and whose calls nobody counts.
+		for _, g := range []*event.Gpu{
+			{What: event.GpuWhat_GPU_WHAT_PROCESS, Gpu: &event.GpuDevice{Uuid: "GPU-8", Index: number(8)}, PeriodMicros: &period, Proc: &event.GpuProcess{Pid: 77, Comm: []byte("python3")}},
+			{What: event.GpuWhat_GPU_WHAT_CALLS, Proc: &event.GpuProcess{Pid: 77}, Calls: &event.GpuCalls{Since: uint64(start.UnixNano())}},
+		} {
+			at := start.Add(time.Duration(second) * time.Second)
+			w.Add(&event.Event{Time: uint64(at.UnixNano()), Node: "gpu-a", Namespace: "ml", Pod: "train", Container: "main", Kind: &event.Event_Gpu{Gpu: g}}, at)
+		}
 	}
 	return w
 }

@@ -72,7 +72,7 @@ func (s *screen) head() []string {
 	first := left + strings.Repeat(" ", max(s.width-ansi.StringWidth(left)-ansi.StringWidth(right), 1)) + right
 	crumbs := append([]string{safe.Text(s.o.Title)}, s.level().names...)
 	where := strings.Join(crumbs, " › ")
-	if s.page != pageOverview && s.page != pageGraph {
+	if s.page == pageTable || s.page == pageDetail {
 		where += " by " + s.level().group.Name
 	}
 	what := " · " + windowName(s.window)
@@ -98,14 +98,16 @@ func windowName(d time.Duration) string {
 
 func (s *screen) tabs() string {
 	var tabs []string
-	for p, name := range []string{"overview", "table", "detail", "graph"} {
+	at := 0
+	for p, name := range []string{"overview", "table", "detail", "graph", "waste"} {
 		if !s.has(page(p)) {
 			continue
 		}
+		at++
 		if page(p) == s.page {
 			tabs = append(tabs, s.style.selected.Render(" "+name+" "))
 		} else {
-			tabs = append(tabs, s.style.faint.Render(fmt.Sprintf("%d %s", p+1, name)))
+			tabs = append(tabs, s.style.faint.Render(fmt.Sprintf("%d %s", at, name)))
 		}
 	}
 	return strings.Join(tabs, " ")
@@ -160,6 +162,8 @@ func (s *screen) body(height int) []string {
 		return s.detailPage(height)
 	case pageGraph:
 		return s.graphPage(height)
+	case pageWaste:
+		return s.wastePage(height)
 	}
 	return s.tablePage(height)
 }

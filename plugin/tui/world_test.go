@@ -3,6 +3,7 @@ package tui
 import (
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
@@ -105,7 +106,8 @@ func called() *world {
 	return w
 }
 
-// computed is a minute of six GPUs: at work, held and idle, free, of another's, one that tells little, and a MIG device.
+// computed is a minute of five GPUs: at work, held and idle, free, used by one that was not given it, and one that tells little and is shared. Processes are on
+// them, of one of which launches are not counted.
 func computed() *world {
 	w := newWorld("gpu")
 	w.node("gpu-a", event.NodeState_NODE_STATE_STREAMING, "")
@@ -135,9 +137,14 @@ func computed() *world {
 				Memory: &event.GpuMemory{TotalBytes: big(80 << 30), UsedBytes: big(uint64(all) * 61 << 30)}, PeriodMicros: big(1e6),
 				Processes: &all, OwnProcesses: &own, UsedBy: user,
 			}
+			uses := []event.GpuUse{event.GpuUse_GPU_USE_BUSY, event.GpuUse_GPU_USE_IDLE, event.GpuUse_GPU_USE_FREE, event.GpuUse_GPU_USE_BYPASS, event.GpuUse_GPU_USE_UNKNOWN}
+			if g.Use = uses[i]; i < 2 {
+				g.Allocated, g.AllocatedTo = number(1), user
+			}
 			if i < 4 {
+				pcie := uint64(3e9 * wave)
 				tensor, dram := sm/2, sm/3
-				g.Activity = &event.GpuActivity{GpuPercent: &percent, SmPercent: &sm, TensorPercent: &tensor, DramPercent: &dram}
+				g.Activity = &event.GpuActivity{GpuPercent: &percent, SmPercent: &sm, TensorPercent: &tensor, DramPercent: &dram, PcieReceivedPerSecond: &pcie}
 				g.Health = &event.GpuHealth{PowerMilliwatts: number(70_000 + percent*6000), PowerLimitMilliwatts: number(700_000), TemperatureCelsius: number(35 + percent/3), Throttle: "none"}
 			}
 			node := "gpu-a"
@@ -145,6 +152,33 @@ func computed() *world {
 				node = "gpu-b"
 			}
 			w.Add(&event.Event{Node: node, Kind: &event.Event_Gpu{Gpu: g}}, at)
+			for n, name := range strings.Split(g.GetUsedBy(), ",") {
+				parts := strings.Split(name, "/")
+				if len(parts) < 3 {
+					continue
+				}
+				of := func(what event.GpuWhat) *event.Event {
+					return &event.Event{
+						Time: uint64(at.UnixNano()), Node: node, Namespace: parts[0], Pod: parts[1], Container: parts[2], Workload: "job/" + strings.TrimSuffix(parts[1], "-0"),
+						Kind: &event.Event_Gpu{Gpu: &event.Gpu{What: what, Proc: &event.GpuProcess{Pid: uint32(4000 + 10*i + n), Comm: []byte("python3")}, PeriodMicros: big(1e6)}},
+					}
+				}
+				process := of(event.GpuWhat_GPU_WHAT_PROCESS)
+				process.GetGpu().Gpu, process.GetGpu().Proc.MemoryBytes = g.Gpu, big(60<<30)
+				if i == 0 {
+					process.GetGpu().Proc.SmPercent = &percent
+				}
+				w.Add(process, at)
+				calls := of(event.GpuWhat_GPU_WHAT_CALLS)
+				so := uint64(second + 1)
+				calls.GetGpu().Calls = &event.GpuCalls{Since: uint64(start.Add(-time.Second).UnixNano()), HostToDeviceBytes: big(so * 1e9), SyncMicros: big(so * 420_000)}
+				if i != 1 {
+					calls.GetGpu().Calls.Launches = big(so * 12_000)
+				} else {
+					calls.GetGpu().Calls.HostToDeviceBytes, calls.GetGpu().Calls.SyncMicros = big(7), big(0)
+				}
+				w.Add(calls, at)
+			}
 		}
 	}
 	return w
