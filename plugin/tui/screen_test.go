@@ -63,6 +63,7 @@ func (d *driver) run(cmd tea.Cmd) {
 }
 
 var special = map[string]tea.KeyPressMsg{
+	"f1": {Code: tea.KeyF1}, "f4": {Code: tea.KeyF4}, "f6": {Code: tea.KeyF6}, "f10": {Code: tea.KeyF10},
 	"enter": {Code: tea.KeyEnter}, "esc": {Code: tea.KeyEscape}, "up": {Code: tea.KeyUp}, "down": {Code: tea.KeyDown}, "tab": {Code: tea.KeyTab},
 	"pgdown": {Code: tea.KeyPgDown}, "pgup": {Code: tea.KeyPgUp}, "home": {Code: tea.KeyHome}, "end": {Code: tea.KeyEnd}, "space": {Code: tea.KeySpace, Text: " "},
 	"ctrl+c": {Code: 'c', Mod: tea.ModCtrl}, "shift+tab": {Code: tea.KeyTab, Mod: tea.ModShift}, "backspace": {Code: tea.KeyBackspace},
