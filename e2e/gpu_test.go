@@ -259,10 +259,30 @@ func TestTopGPU(t *testing.T) {
 		t.Errorf("by pod: %s", tr.Stderr())
 	}
 
+	tr = e.Trace(t, append([]string{"top", "gpu", "--once", "--window", "2s", "--group", "process", "-o", "json"}, flags...)...)
+	tr.Wait(t)
+	tr.CheckSchema(t)
+	if tr.JQ(t, &ok, `map(select(.kind == "gpuTop")) | length == 2
+		and any(.pod == "trainer" and .pid == ($pid | tonumber) and .comm == "workload" and .memoryUsedBytes == 1000 and .gpus == 1 and .gpuPercent == null and .powerMilliwatts == null)
+		and any(.pod == "idler" and .node == $two)`, "--arg", "two", e.Nodes[1], "--arg", "pid", fmt.Sprint(pods[0].HostPIDs(t, "workload")[0])); !ok {
+		var rows any
+		tr.JQ(t, &rows, ".")
+		t.Errorf("by process: %v", rows)
+	}
+
 	x := e.Terminal(t, 120, 30, append([]string{"top", "gpu"}, flags...)...)
 	x.Await(t, "both nodes' GPUs", func(screen string) bool {
 		return strings.Contains(screen, e.Nodes[0]+"/0") && strings.Contains(screen, e.Nodes[1]+"/0") && strings.Contains(screen, "350W/700W") && strings.Contains(screen, "trainer/workload")
 	})
+	x.Type(t, "4")
+	x.Await(t, "the GPU that is held and idle", func(screen string) bool {
+		return strings.Contains(screen, "1 of 3 GPUs are held and do nothing") && strings.Contains(screen, "idler/workload")
+	})
+	// From the GPU into its processes.
+	x.Type(t, "2")
+	x.Await(t, "the table", func(screen string) bool { return strings.Contains(screen, "350W/700W") })
+	x.Type(t, "Enter")
+	x.Await(t, "the process on it", func(screen string) bool { return strings.Contains(screen, "PROCESS") && strings.Contains(screen, "workload(") })
 	x.Type(t, "q")
 	if code := x.Wait(t); code != 0 {
 		t.Errorf("exit code %d", code)

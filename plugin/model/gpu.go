@@ -57,7 +57,7 @@ const (
 
 func gpuTopic() *Topic {
 	process := &Group{
-		Name: "process", Doc: "a process on GPUs", dims: []dim{dimNode, dimProcess}, class: classProcess,
+		Name: "process", Doc: "a process on GPUs", dims: []dim{dimNode, dimProcess}, class: classProcess, inner: nothing,
 		Columns: []string{"name", "pod", "pid", "comm", "gpuPercent", "memoryUsedBytes", "launchesPerSecond", "copiedBytesPerSecond", "syncPercent"},
 		lines: []Line{
 			{Name: "launches", Type: event.Count, measure: launched, known: launchedSeen, scale: perNs},
@@ -68,7 +68,7 @@ func gpuTopic() *Topic {
 	}
 	return &Topic{
 		Name: "gpu", Sources: []string{"gpu"}, Row: event.KindByName("gpuTop"), Sort: "gpuPercent",
-		Groups: groups(&Group{Name: "gpu", Doc: "a GPU or MIG device", dims: []dim{dimNode, dimName}},
+		Groups: groups(&Group{Name: "gpu", Doc: "a GPU or MIG device", dims: []dim{dimNode, dimName}, inner: "process"},
 			&Group{Name: "model", Doc: "all GPUs of a model", dims: []dim{dimType}}, process),
 		Into: []string{"namespace", "workload", "pod", "gpu", "process"},
 		Lines: []Line{

@@ -47,9 +47,14 @@ type Group struct {
 	// each: every leaf is a row.
 	each  bool
 	class class
+	// inner is the group that its rows are made of, whatever was gone into before; nothing: there is none.
+	inner string
 	// lines, if not nil, are what its charts show in place of the topic's.
 	lines []Line
 }
+
+// nothing is what single things are made of.
+const nothing = "nothing"
 
 // LinesOf are the lines of the charts of a group's rows.
 func (t *Topic) LinesOf(g *Group) []Line {
@@ -62,8 +67,11 @@ func (t *Topic) LinesOf(g *Group) []Line {
 // Inner is what the rows of a group are made of, where used are the groups that were gone into; nil at the end. What is smaller than a pod, or not on the way from
 // large to small (a peer, a node), is made of pods first.
 func (t *Topic) Inner(g *Group, used []Within) *Group {
-	if g.each {
+	if g.each || g.inner == nothing {
 		return nil
+	}
+	if g.inner != "" {
+		return t.GroupByName(g.inner)
 	}
 	open := func(name string) bool {
 		return name != g.Name && !slices.ContainsFunc(used, func(w Within) bool { return w.Group.Name == name })
