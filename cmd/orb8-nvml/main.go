@@ -7,6 +7,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -38,6 +39,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("orb8-nvml", flag.ContinueOnError)
 	library := flags.String("library", "", "absolute path of the driver's libnvidia-ml.so.1")
 	interval := flags.Duration("interval", time.Second, "time between two looks")
+	timings := flags.String("timings", "", "write how long each function of the library took to this file, as JSON, at the end")
 	switch err := flags.Parse(args); {
 	case err != nil:
 		return err
@@ -48,11 +50,23 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	case flags.NArg() > 0:
 		return errors.New("want no arguments")
 	}
+	var taken *nvml.Timings
+	if *timings != "" {
+		taken = new(nvml.Timings)
+	}
 	w := bufio.NewWriter(stdout)
-	return nvml.Run(ctx, *library, *interval, func(ev *event.Event) error {
+	err := nvml.Run(ctx, *library, *interval, taken, func(ev *event.Event) error {
 		if _, err := protodelim.MarshalTo(w, ev); err != nil {
 			return err
 		}
 		return w.Flush()
 	})
+	if taken == nil {
+		return err
+	}
+	b, jsonErr := json.Marshal(taken.All())
+	if jsonErr == nil {
+		jsonErr = os.WriteFile(*timings, append(b, '\n'), 0o644)
+	}
+	return errors.Join(err, jsonErr)
 }

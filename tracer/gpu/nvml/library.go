@@ -20,6 +20,8 @@ type library struct {
 	mu   sync.Mutex
 	has  map[string]bool
 	call atomic.Pointer[call]
+	// timings, if not nil, gets how long each call took.
+	timings *Timings
 }
 
 // call is one that has not returned.
@@ -65,9 +67,14 @@ func (l *library) do(name string, f func() nvml.Return) nvml.Return {
 	if !l.supports(name) {
 		return nvml.ERROR_FUNCTION_NOT_FOUND
 	}
-	l.call.Store(&call{name, time.Now()})
+	began := time.Now()
+	l.call.Store(&call{name, began})
 	defer l.call.Store(nil)
-	return f()
+	ret := f()
+	if l.timings != nil {
+		l.timings.add(name, time.Since(began), ret == nvml.SUCCESS)
+	}
+	return ret
 }
 
 // stuck names the call that has not returned for at least so long; empty without one.

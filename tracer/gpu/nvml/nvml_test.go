@@ -5,6 +5,7 @@ package nvml
 import (
 	"context"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +25,8 @@ func TestAFakeDriverIsReadAsItSays(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	var devices, processes, lost, pulses []*event.Gpu
-	err := Run(ctx, driver.Library, 50*time.Millisecond, func(ev *event.Event) error {
+	var timings Timings
+	err := Run(ctx, driver.Library, 50*time.Millisecond, &timings, func(ev *event.Event) error {
 		switch g := ev.GetGpu(); g.GetWhat() {
 		case event.GpuWhat_GPU_WHAT_DEVICE:
 			if devices = append(devices, g); len(devices) == 2 {
@@ -43,6 +45,13 @@ func TestAFakeDriverIsReadAsItSays(t *testing.T) {
 	})
 	if err != nil || len(devices) < 2 || len(lost) != 1 {
 		t.Fatalf("%v; %d devices, %d lost", err, len(devices), len(lost))
+	}
+	for function, failed := range map[string]int{"nvmlInit": 0, "nvmlDeviceGetHandleByIndex": 2} {
+		all := timings.All()
+		i := slices.IndexFunc(all, func(x Timing) bool { return x.Function == function })
+		if i < 0 || all[i].Calls < 1 || all[i].Failed != failed || all[i].Max <= 0 || all[i].Median > all[i].Max {
+			t.Errorf("%s was called, and the timings are %+v", function, all)
+		}
 	}
 	if d := devices[0]; d.PeriodMicros != nil || d.GetActivity().SmPercent != nil || !strings.Contains(d.GetUnavailable(), "the first period is not over: gpm") {
 		t.Errorf("at first: %v", d)
@@ -75,7 +84,7 @@ func TestAFakeDriverIsReadAsItSays(t *testing.T) {
 
 func TestWhatIsNoDriverIsRefused(t *testing.T) {
 	for path, want := range map[string]string{"/nowhere/libnvidia-ml.so.1": "load the driver's library", "libm.so.6": "is no library of NVML"} {
-		err := Run(t.Context(), path, time.Second, func(*event.Event) error { return nil })
+		err := Run(t.Context(), path, time.Second, nil, func(*event.Event) error { return nil })
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", path, err)
 		}

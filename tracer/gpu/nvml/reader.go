@@ -41,12 +41,15 @@ type Reader struct {
 // Run reads at each interval until ctx ends, and gives back all that the library was asked for. path is the library's.
 //
 // Each look emits, device by device, the processes on it and then the device itself. Empty events say that the process lives.
-func Run(ctx context.Context, path string, interval time.Duration, emit Emit) error {
+//
+// timings, if not nil, gets how long the library took.
+func Run(ctx context.Context, path string, interval time.Duration, timings *Timings, emit Emit) error {
 	r := &Reader{interval: interval, emit: emit, devices: map[string]*device{}, byIndex: map[int]*device{}}
 	lib, err := load(path)
 	if err != nil {
 		return err
 	}
+	lib.timings = timings
 	r.lib = lib
 	ctx, end := context.WithCancelCause(ctx)
 	var pulsing sync.WaitGroup
