@@ -113,6 +113,10 @@ bench: build images ## Measure, and write the numbers of docs/BENCHMARKS.md (roo
 gpu-check: tracer ## Read this machine's GPUs as a tracer would, without Kubernetes (root; NVML_LIBRARY=PATH)
 	@$(GO) run ./e2e/gpucheck -child $(PLATFORM_BIN)/orb8-nvml $(if $(NVML_LIBRARY),-nvml-library $(NVML_LIBRARY))
 
+.PHONY: driver-check
+driver-check: ## Try what needs no GPU on NVIDIA's own libraries, fetched from Debian's non-free packages (root)
+	@ORB8_NVIDIA_DRIVER="$$(hack/nvidia-driver.sh)" hack/test.sh -count=1 -run NVIDIA ./tracer/gpu/nvml
+
 .PHONY: demo
 demo: install-deps build images ## Trace a small application on a real cluster, from nothing to named flows and back
 	@hack/with-cluster.sh hack/demo.sh
