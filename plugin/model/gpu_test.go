@@ -219,7 +219,7 @@ func TestProcessesAreRowsOfTheirOwnAndPartsOfTheirGPUs(t *testing.T) {
 	if p := rows("process", at)["python(7)"]; p != nil {
 		t.Errorf("it has ended, and is %v", p)
 	}
-	m.Add(asked("train", 7, at.Add(time.Second), at, &event.GpuCalls{Launches: n64(40), SyncMicros: n64(1)}), at.Add(time.Second))
+	m.Add(asked("train", 7, at.Add(time.Second), at.Add(time.Microsecond), &event.GpuCalls{Launches: n64(40), SyncMicros: n64(1)}), at.Add(time.Second))
 	if p := rows("process", at.Add(time.Second))["python(7)"]; p.GetLaunchesPerSecond() != 40 {
 		t.Errorf("%v", p)
 	}

@@ -18,9 +18,9 @@ type process struct {
 	comm []byte
 	// on are the devices that it is on, by UUID.
 	on map[string]use
-	// since is from when on its calls are told, at when they were told last, ns; launches: kernels that it launches are counted.
-	since, at uint64
-	launches  bool
+	// at is when its calls were told last, ns; launches: kernels that it launches are counted.
+	at       uint64
+	launches bool
 }
 
 // use is of one device.
@@ -112,8 +112,8 @@ func addCalls(s *store, ev *event.Event, now int64) {
 	l := processOf(s, ev, now)
 	l.identify(s, ev, now)
 	k := l.process
-	if k.since != c.GetSince() { // the first time, or another process of the same number
-		k.since, k.at, l.seen = c.GetSince(), c.GetSince(), [3]uint64{}
+	if c.GetSince() > k.at { // the first time, or another process of the same number
+		k.at, l.seen = c.GetSince(), [3]uint64{}
 	}
 	ns := ev.GetTime() - min(k.at, ev.GetTime())
 	k.at, k.launches = ev.GetTime(), c.Launches != nil
