@@ -22,8 +22,6 @@ import (
 
 const timeLimit = 20 * time.Second
 
-func TestMain(m *testing.M) { os.Exit(bpftest.Main(m)) }
-
 // bench is a loaded probe with a cgroup in scope and one that is not.
 type bench struct {
 	*testing.T
@@ -260,4 +258,3 @@ func TestCallsAreCountedExactly(t *testing.T) {
 		b.noLoss()
 	})
 }
-

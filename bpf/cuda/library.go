@@ -28,7 +28,9 @@ const maxSymbols = 64 << 20
 var machine = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}[runtime.GOARCH]
 
 // Sites finds the functions of a library that can be probed. Those that cannot are left out, and said, in words.
-func Sites(library io.ReaderAt) (sites []Site, left []string, err error) { return sitesOf(library, machine) }
+func Sites(library io.ReaderAt) (sites []Site, left []string, err error) {
+	return sitesOf(library, machine)
+}
 
 func sitesOf(library io.ReaderAt, machine elf.Machine) (sites []Site, left []string, err error) {
 	f, err := elf.NewFile(library)

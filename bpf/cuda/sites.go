@@ -40,7 +40,9 @@ type function struct {
 }
 
 // does is what a call of it does, in the bits of cuda.bpf.c.
-func (f *function) does() uint64 { return f.class | f.direction<<4 | f.handle<<6 | f.size<<8 | f.at<<12 }
+func (f *function) does() uint64 {
+	return f.class | f.direction<<4 | f.handle<<6 | f.size<<8 | f.at<<12
+}
 
 // descriptor is what the programs are told of a site.
 func (s *Site) descriptor() uint64 {

@@ -8,7 +8,7 @@
 // arguments or, without any, line by line from stdin:
 //
 //	round [N]      each thread calls everything once, or N times; then the counts so far are printed as JSON
-//	launch N       launches N kernels in turn through the shapes that functions begin with, and prints what one took, ns
+//	launch N       launches N kernels in turn through the shapes that functions begin with, and prints the processor's time that one took, ns
 //	copy N         N copies of no bytes
 //	wait           synchronises with the context, in a thread of its own: it may block
 //	fail N         N allocations of more than there is
@@ -277,11 +277,12 @@ static void print_counts(void)
 	       total.allocated - total.freed, total.failures, total.collectives);
 }
 
+// Of this thread: others may keep it from running.
 static word now(void)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
 	return t.tv_sec * 1000000000ull + t.tv_nsec;
 }
 
