@@ -85,6 +85,13 @@ func (p *Probe) Look() ([]Process, error) {
 	return all, nil
 }
 
+// None is what a process has asked for that has asked for nothing.
+func (p *Probe) None() *event.GpuCalls {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.fill(new(objectCounts), held{}, open{})
+}
+
 // opened sums the calls that have not returned, by process.
 func (p *Probe) opened() (map[objectProcess]open, error) {
 	sums := map[objectProcess]open{}
@@ -120,6 +127,11 @@ func (p *Probe) calls(id objectProcess, sum *objectCounts, o open) *event.GpuCal
 	h := p.held[id]
 	h.copying, h.syncing = max(h.copying, sum.CopyNs+o.copying), max(h.syncing, sum.SyncNs+o.syncing)
 	p.held[id] = h
+	return p.fill(sum, h, o)
+}
+
+// fill leaves away the numbers whose probes were taken off.
+func (p *Probe) fill(sum *objectCounts, h held, o open) *event.GpuCalls {
 	c := &event.GpuCalls{Failures: &sum.Failures}
 	if !p.off[launches] {
 		c.Launches, c.GraphLaunches = &sum.Launches, &sum.Graphs
