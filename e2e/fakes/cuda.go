@@ -60,3 +60,47 @@ func openDir(t testing.TB) string {
 	}
 	return made
 }
+
+// Image makes a docker archive with the program, as /cuda, and what it needs. Files are others for it, by their paths in the image.
+func (c *CUDA) Image(t testing.TB, reference string, files map[string]string) string {
+	t.Helper()
+	_, self, _, _ := runtime.Caller(0)
+	top := filepath.Join(filepath.Dir(self), "../..")
+	root := filepath.Join(t.TempDir(), "root")
+	run := func(name string, args ...string) {
+		t.Helper()
+		cmd := exec.Command(name, args...)
+		cmd.Dir = top
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("make the image %s: %v\n%s", reference, err, out)
+		}
+	}
+	run(filepath.Join(top, "hack/c-library.sh"), root, c.Program)
+	for path, file := range files {
+		put(t, filepath.Join(root, path), file)
+	}
+	put(t, filepath.Join(root, "cuda"), c.Program)
+	if err := os.MkdirAll(filepath.Join(root, "tmp"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "tmp", ".keep"), nil, 0o644); err != nil { // archives hold files only
+		t.Fatal(err)
+	}
+	archive := filepath.Join(t.TempDir(), "image.tar")
+	run(filepath.Join(top, "hack/go"), "run", "./e2e/image", "-ref", reference, "-root", root, "-o", archive, "cuda")
+	return archive
+}
+
+func put(t testing.TB, path, file string) {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(path), 0o755)
+	}
+	if err == nil {
+		err = os.WriteFile(path, b, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
