@@ -174,7 +174,7 @@ func TestCUDACalls(t *testing.T) {
 		}
 	}
 	jq("a failure names call, error and size", `any(.what == "failed" and .pod == "newer" and .failure == {call: "cuMemAlloc_v2", code: 2, bytes: 1099511627776} and .proc.comm == "cuda"
-		and .message == "cuMemAlloc_v2 of 1.0Ti: out of memory (2)")`)
+		and .message == "cuMemAlloc_v2 of 1.0Ti bytes: out of memory (2)")`)
 	jq("a failed synchronisation has no size", `any(.what == "failed" and .pod == "older" and .failure == {call: "cuStreamSynchronize", code: 400, bytes: null})`)
 	jq("nobody else's", `all(.what != "calls" and .what != "failed" or .pod != "stranger" and .pod != null)`)
 	jq("numbers never go back", `[.[] | select(.what == "calls")] | group_by(.pod) | all([.[].calls | [.launches, .copies, .copyMicros, .syncs, .syncMicros, .frees]] | . as $all

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -34,6 +35,8 @@ type bench struct {
 	// hold keeps the sink from taking anything until it is closed.
 	hold    chan struct{}
 	release func()
+	// stop ends all.
+	stop func()
 }
 
 func newBench(t *testing.T, o Options) *bench {
@@ -44,7 +47,6 @@ func newBench(t *testing.T, o Options) *bench {
 	if err != nil {
 		bpftest.FatalLoad(t, err)
 	}
-	t.Cleanup(func() { s.Close() })
 	b := &bench{
 		T: t, fake: fake, in: bpftest.NewCgroup(t, "orb8-cuda-test/in"), other: bpftest.NewCgroup(t, "orb8-cuda-test/out"), hold: make(chan struct{}),
 	}
@@ -56,7 +58,6 @@ func newBench(t *testing.T, o Options) *bench {
 	if b.probe, err = Open(t.Context(), o); err != nil {
 		bpftest.FatalLoad(t, err)
 	}
-	t.Cleanup(func() { b.probe.Close() })
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
@@ -70,13 +71,14 @@ func newBench(t *testing.T, o Options) *bench {
 			b.failed = append(b.failed, proto.CloneOf(ev))
 		})
 	}()
-	t.Cleanup(func() {
+	b.stop = sync.OnceFunc(func() {
 		b.release()
 		stop()
-		if err := <-done; err != nil {
+		if err := errors.Join(<-done, b.probe.Close(), s.Close()); err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(b.stop)
 	return b
 }
 

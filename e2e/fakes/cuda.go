@@ -26,13 +26,13 @@ func BuildCUDA(t testing.TB) *CUDA {
 			t.Skip("needs gcc")
 		}
 		dir = openDir(t)
-		MakeCUDA(t, dir)
+		MakeCUDA(t, "gcc", dir)
 	}
 	return &CUDA{Library: filepath.Join(dir, "libcuda.so.1"), NCCL: filepath.Join(dir, "libnccl.so.2"), Program: filepath.Join(dir, "cuda")}
 }
 
-// MakeCUDA compiles them into a directory.
-func MakeCUDA(t testing.TB, dir string) {
+// MakeCUDA compiles them with a compiler into a directory.
+func MakeCUDA(t testing.TB, compiler, dir string) {
 	t.Helper()
 	_, self, _, _ := runtime.Caller(0)
 	here := filepath.Dir(self)
@@ -43,7 +43,7 @@ func MakeCUDA(t testing.TB, dir string) {
 		"cuda":         {filepath.Join(here, "programs", "cuda.c"), "-ldl", "-lpthread"},
 	} {
 		args = append([]string{"-std=gnu11", "-O1", "-g", "-Wall", "-Wno-strict-prototypes", "-o", filepath.Join(dir, name)}, args...)
-		if out, err := exec.Command("gcc", args...).CombinedOutput(); err != nil {
+		if out, err := exec.Command(compiler, args...).CombinedOutput(); err != nil {
 			t.Fatalf("compile the fake %s: %v\n%s", name, err, out)
 		}
 	}
