@@ -95,6 +95,12 @@ func Until(interval time.Duration) time.Duration {
 	return interval - time.Duration(Monotonic()%uint64(interval))
 }
 
+// Boottime gives the present ns of CLOCK_BOOTTIME, by which the kernel tells when a process began.
+func Boottime() (uint64, error) {
+	t, err := now(unix.CLOCK_BOOTTIME)
+	return uint64(t), err
+}
+
 func now(clock int32) (int64, error) {
 	var t unix.Timespec
 	if err := unix.ClockGettime(clock, &t); err != nil {

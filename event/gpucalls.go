@@ -5,6 +5,9 @@ import (
 	"strconv"
 )
 
+// CallsNotCounted begins the message of an event (what: unavailable) that is of the calls alone: the node's devices may be read nevertheless.
+const CallsNotCounted = "calls are not counted"
+
 // callNumber is a column of what a process has asked of the driver.
 func callNumber(name, header string, t Type, doc string, get func(*GpuCalls) *uint64) Column {
 	return gpuNumber((*Gpu).GetCalls, "calls."+name, header, t, InJSON, doc, get)

@@ -24,11 +24,13 @@ const (
 // gpuOptions are the flags of what reads GPUs.
 type gpuOptions struct {
 	library      string
+	cudaLibrary  string
 	runtimeClass string
 }
 
 func (o *gpuOptions) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&o.library, "nvml-library", "", "gpu: path of the driver's libnvidia-ml.so.1 on the nodes (default: looked for)")
+	flags.StringVar(&o.cudaLibrary, "cuda-library", "", "gpu: path of the driver's libcuda.so.1 on the nodes, whose calls are counted (default: looked for)")
 	flags.StringVar(&o.runtimeClass, "gpu-runtime-class", runtimeClassAuto,
 		"gpu: RuntimeClass that gives tracers the GPUs' device files: a name, none, or auto (nvidia, where the cluster has it)")
 }
@@ -36,13 +38,14 @@ func (o *gpuOptions) bind(flags *pflag.FlagSet) {
 // gpuConfig is what is asked for of GPUs; nil: nothing.
 type gpuConfig struct {
 	library      string
+	cudaLibrary  string
 	runtimeClass string
 }
 
 // complete gives what is asked for of GPUs, nil where they are not among kinds.
 func (o *gpuOptions) complete(kinds []string) (*gpuConfig, error) {
 	if !slices.Contains(kinds, "gpu") {
-		for flag, set := range map[string]bool{"nvml-library": o.library != "", "gpu-runtime-class": o.runtimeClass != "" && o.runtimeClass != runtimeClassAuto} {
+		for flag, set := range map[string]bool{"nvml-library": o.library != "", "cuda-library": o.cudaLibrary != "", "gpu-runtime-class": o.runtimeClass != "" && o.runtimeClass != runtimeClassAuto} {
 			if set {
 				return nil, usagef("--%s goes with trace gpu and doctor --gpu", flag)
 			}
@@ -52,10 +55,12 @@ func (o *gpuOptions) complete(kinds []string) (*gpuConfig, error) {
 	switch {
 	case o.library != "" && !path.IsAbs(o.library):
 		return nil, usagef("--nvml-library %q: want an absolute path on the nodes, such as /usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1", o.library)
+	case o.cudaLibrary != "" && !path.IsAbs(o.cudaLibrary):
+		return nil, usagef("--cuda-library %q: want an absolute path on the nodes, such as /usr/lib/x86_64-linux-gnu/libcuda.so.1", o.cudaLibrary)
 	case o.runtimeClass == "":
 		return nil, usagef("--gpu-runtime-class: want a name, auto or none")
 	}
-	return &gpuConfig{o.library, o.runtimeClass}, nil
+	return &gpuConfig{library: o.library, cudaLibrary: o.cudaLibrary, runtimeClass: o.runtimeClass}, nil
 }
 
 // resolve asks the cluster for what auto stands for. Who may not ask goes without.
@@ -83,7 +88,7 @@ func (g *gpuConfig) resolve(ctx context.Context, client kubernetes.Interface) er
 // add gives a tracer what it needs to read GPUs, once that is resolved.
 func (g *gpuConfig) add(spec *launch.Spec) {
 	if g != nil {
-		spec.GPU, spec.Library, spec.RuntimeClass = true, g.library, g.runtimeClass
+		spec.GPU, spec.Library, spec.CUDALibrary, spec.RuntimeClass = true, g.library, g.cudaLibrary, g.runtimeClass
 	}
 }
 
@@ -92,5 +97,5 @@ func (g *gpuConfig) session() *session.GpuConfig {
 	if g == nil {
 		return nil
 	}
-	return &session.GpuConfig{Library: g.library}
+	return &session.GpuConfig{Library: g.library, CudaLibrary: g.cudaLibrary}
 }

@@ -20,6 +20,7 @@ const (
 // gpus finds what is to be said of the GPUs: nodes whose GPUs cannot be read, GPUs that are held and do nothing, errors.
 type gpus struct {
 	nodes   map[string]string // the last trouble, empty where a device was read
+	calls   map[string]string // the last trouble with counting calls
 	devices map[string]*gpuUse
 	errors  []string
 	more    int // errors beyond
@@ -32,7 +33,9 @@ type gpuUse struct {
 	since, last uint64
 }
 
-func newGPUs() *gpus { return &gpus{nodes: map[string]string{}, devices: map[string]*gpuUse{}} }
+func newGPUs() *gpus {
+	return &gpus{nodes: map[string]string{}, calls: map[string]string{}, devices: map[string]*gpuUse{}}
+}
 
 func (s *gpus) add(ev *event.Event) {
 	g := ev.GetGpu()
@@ -41,8 +44,12 @@ func (s *gpus) add(ev *event.Event) {
 	}
 	switch g.GetWhat() {
 	case event.GpuWhat_GPU_WHAT_UNAVAILABLE:
-		if _, known := s.nodes[ev.GetNode()]; known || len(s.nodes) < maxGPUs {
-			s.nodes[ev.GetNode()] = g.GetMessage()
+		troubles, trouble := s.nodes, g.GetMessage()
+		if rest, ok := strings.CutPrefix(trouble, event.CallsNotCounted+": "); ok {
+			troubles, trouble = s.calls, rest
+		}
+		if _, known := troubles[ev.GetNode()]; known || len(troubles) < maxGPUs {
+			troubles[ev.GetNode()] = trouble
 		}
 	case event.GpuWhat_GPU_WHAT_XID, event.GpuWhat_GPU_WHAT_LOST:
 		if len(s.errors) == maxShortages {
@@ -122,18 +129,19 @@ func (s *gpus) summary() (lines []string) {
 		}
 		lines = append(lines, fmt.Sprintf("gpu: %s has done nothing for the last %v, and is held by %s", u.name, time.Duration(u.last-u.since).Round(time.Second), u.usedBy))
 	}
-	lines = append(lines, s.blind()...)
+	lines = append(lines, blind("nothing to read", s.nodes)...)
+	lines = append(lines, blind(event.CallsNotCounted, s.calls)...)
 	for i, l := range lines {
 		lines[i] = string(safe.AppendText(nil, l))
 	}
 	return lines
 }
 
-// blind names the nodes of which no GPU can be read, by the reasons.
-func (s *gpus) blind() (lines []string) {
+// blind names the nodes that have troubles, by the reasons.
+func blind(what string, troubles map[string]string) (lines []string) {
 	by := map[string][]string{}
 	var reasons []string
-	for node, trouble := range s.nodes {
+	for node, trouble := range troubles {
 		if trouble == "" {
 			continue
 		}
@@ -145,7 +153,7 @@ func (s *gpus) blind() (lines []string) {
 	slices.Sort(reasons)
 	for i, r := range reasons {
 		if i == maxShortages {
-			return append(lines, fmt.Sprintf("gpu: … and %d more reasons why nodes' GPUs cannot be read", len(reasons)-i))
+			return append(lines, fmt.Sprintf("gpu: … and %d more reasons: %s", len(reasons)-i, what))
 		}
 		slices.Sort(by[r])
 		nodes := by[r]
@@ -153,7 +161,7 @@ func (s *gpus) blind() (lines []string) {
 		if len(nodes) > maxShortages {
 			nodes, more = nodes[:maxShortages], fmt.Sprintf(" and %d more", len(nodes)-maxShortages)
 		}
-		lines = append(lines, fmt.Sprintf("gpu: nothing to read on %s%s: %s", strings.Join(nodes, ", "), more, r))
+		lines = append(lines, fmt.Sprintf("gpu: %s on %s%s: %s", what, strings.Join(nodes, ", "), more, r))
 	}
 	return lines
 }

@@ -34,10 +34,13 @@ func TestGPUsThatAreHeldAndIdleOrCannotBeReadAreNamed(t *testing.T) {
 	for i := range 7 {
 		s.add(&event.Event{Node: fmt.Sprint("n", i), Kind: &event.Event_Gpu{Gpu: &event.Gpu{What: event.GpuWhat_GPU_WHAT_UNAVAILABLE, Message: "no driver"}}})
 	}
+	s.add(&event.Event{Node: "b", Kind: &event.Event_Gpu{Gpu: &event.Gpu{What: event.GpuWhat_GPU_WHAT_UNAVAILABLE, Message: event.CallsNotCounted + ": too old"}}})
+	s.add(look("b", 0, 10, 50, 1))
 	want := []string{
 		`gpu: a/0: XID 31\x1b; used by ml/train`,
 		"gpu: a/0 (H100) has done nothing for the last 9s, and is held by ml/train/main",
 		"gpu: nothing to read on n0, n1, n2, n3, n4 and 2 more: no driver",
+		"gpu: calls are not counted on b: too old",
 	}
 	if got := s.summary(); !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
@@ -45,7 +48,7 @@ func TestGPUsThatAreHeldAndIdleOrCannotBeReadAreNamed(t *testing.T) {
 	for range 20 {
 		s.add(&event.Event{Node: "a", Kind: &event.Event_Gpu{Gpu: &event.Gpu{What: event.GpuWhat_GPU_WHAT_LOST, Message: "gone"}}})
 	}
-	if got := s.summary(); len(got) != 8 || !strings.Contains(got[1], "a/?: gone; used by no pod that was asked for") || got[5] != "gpu: … and 16 more errors" {
+	if got := s.summary(); len(got) != 9 || !strings.Contains(got[1], "a/?: gone; used by no pod that was asked for") || got[5] != "gpu: … and 16 more errors" {
 		t.Errorf("many errors: %q", got)
 	}
 }
@@ -62,10 +65,14 @@ func TestGPUFlagsAreJudged(t *testing.T) {
 		{gpuOptions{runtimeClass: "mine"}, []string{"flow"}, "--gpu-runtime-class goes with trace gpu and doctor --gpu"},
 		{gpuOptions{runtimeClass: "mine", library: "/usr/lib/x"}, []string{"flow", "gpu"}, ""},
 		{gpuOptions{runtimeClass: "auto", library: "lib"}, []string{"gpu"}, `--nvml-library "lib": want an absolute path`},
+		{gpuOptions{runtimeClass: "auto", cudaLibrary: "lib"}, []string{"gpu"}, `--cuda-library "lib": want an absolute path`},
+		{gpuOptions{runtimeClass: "auto", cudaLibrary: "/usr/lib/x"}, []string{"flow"}, "--cuda-library goes with trace gpu and doctor --gpu"},
+		{gpuOptions{runtimeClass: "auto", cudaLibrary: "/usr/lib/x"}, []string{"gpu"}, ""},
 		{gpuOptions{}, []string{"gpu"}, "--gpu-runtime-class: want a name, auto or none"},
 	} {
 		c, err := test.o.complete(test.kinds)
-		if test.want == "" && (err != nil || (c != nil) != slices.Contains(test.kinds, "gpu") || c.session().GetLibrary() != map[bool]string{true: test.o.library}[c != nil]) {
+		if test.want == "" && (err != nil || (c != nil) != slices.Contains(test.kinds, "gpu") || c.session().GetLibrary() != map[bool]string{true: test.o.library}[c != nil] ||
+			c.session().GetCudaLibrary() != map[bool]string{true: test.o.cudaLibrary}[c != nil]) {
 			t.Errorf("%+v: %v, %v", test, c, err)
 		}
 		if test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {

@@ -4,33 +4,38 @@ package tracer
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
+	"sync"
 	"time"
 
+	"github.com/orb8-dev/kubectl-orb8/bpf"
 	"github.com/orb8-dev/kubectl-orb8/bpf/scope"
+	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 	"github.com/orb8-dev/kubectl-orb8/tracer/gpu"
 	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
 )
 
-// gpuSource is told which containers there are, whose processes it names.
+// gpuSource is what the driver tells of the devices, and what processes ask of the driver. It is told which containers there are, whose processes it names.
 type gpuSource struct {
-	*gpu.Probe
-	root string
-	list func() []pods.Container
+	devices *gpu.Probe
+	calls   *gpu.Calls
+	root    string
+	list    func() []pods.Container
 }
 
-func openGPU(_ context.Context, _ *scope.Scope, cgroupRoot string, config *session.Config) (Source, error) {
+func openGPU(ctx context.Context, scope *scope.Scope, cgroupRoot string, config *session.Config) (Source, error) {
 	s := &gpuSource{root: cgroupRoot, list: func() []pods.Container { return nil }}
-	p, err := gpu.Open(gpu.Options{
-		Containers: s.containers,
-		Interval:   time.Duration(config.GetInterval()),
-		Library:    config.GetGpu().GetLibrary(),
-	})
-	if err != nil {
+	interval := time.Duration(config.GetInterval())
+	var err error
+	if s.devices, err = gpu.Open(gpu.Options{Containers: s.containers, Interval: interval, Library: config.GetGpu().GetLibrary()}); err != nil {
 		return nil, err
 	}
-	s.Probe = p
+	s.calls, err = gpu.OpenCalls(ctx, gpu.CallsOptions{Scope: scope, Containers: s.containers, Interval: interval, Library: config.GetGpu().GetCudaLibrary()})
+	if err != nil {
+		return nil, errors.Join(err, s.devices.Close())
+	}
 	return s, nil
 }
 
@@ -46,4 +51,33 @@ func (s *gpuSource) containers() []gpu.Container {
 	return out
 }
 
-func (s *gpuSource) Run(ctx context.Context, sink Sink) error { return s.Probe.Run(ctx, sink) }
+// Run ends when one of the two does.
+func (s *gpuSource) Run(ctx context.Context, sink Sink) error {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	var mu sync.Mutex
+	one := func(cgroup uint64, ev *event.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		sink(cgroup, ev)
+	}
+	calls := make(chan error, 1)
+	go func() {
+		defer end()
+		calls <- s.calls.Run(ctx, one)
+	}()
+	err := s.devices.Run(ctx, one)
+	end()
+	return errors.Join(err, <-calls)
+}
+
+// Flush waits for the calls; of the devices, nothing is kept back.
+func (s *gpuSource) Flush(ctx context.Context) error {
+	return errors.Join(s.devices.Flush(ctx), s.calls.Flush(ctx))
+}
+
+func (s *gpuSource) Lost() []bpf.Loss { return append(s.devices.Lost(), s.calls.Lost()...) }
+
+func (s *gpuSource) Watermark() uint64 { return min(s.devices.Watermark(), s.calls.Watermark()) }
+
+func (s *gpuSource) Close() error { return errors.Join(s.calls.Close(), s.devices.Close()) }

@@ -33,13 +33,7 @@ func BuildNVML(t testing.TB, defines ...string) *NVML {
 	if err != nil {
 		t.Fatalf("find nvml.h: %v", err)
 	}
-	n := &NVML{dir: t.TempDir()}
-	// A tracer is another user's process in another root.
-	for dir := n.dir; dir != "/" && dir != os.TempDir(); dir = filepath.Dir(dir) {
-		if err := os.Chmod(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
+	n := &NVML{dir: openDir(t)}
 	n.Library = filepath.Join(n.dir, "libnvidia-ml.so.1")
 	args := []string{"-O1", "-g", "-shared", "-fPIC", "-fno-strict-aliasing", "-Wno-deprecated-declarations", "-I" + filepath.Join(strings.TrimSpace(string(module)), "pkg/nvml"), "-o", n.Library}
 	for _, d := range defines {

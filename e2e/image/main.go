@@ -2,6 +2,8 @@
 //
 //	image -tracer DIRECTORY -o FILE            the tracer, named as the plugin of the same build asks for it
 //	image -ref NAME:TAG -o FILE BINARY         any other
+//	image -ref NAME:TAG -root DIRECTORY -o FILE PATH
+//	                                           any other that takes more than its binary: PATH is the one to run, in the directory
 //
 // The archive depends on nothing but its inputs: two builds of one commit are the same bytes.
 package main
@@ -29,6 +31,7 @@ func run(args []string) error {
 	flags := flag.NewFlagSet("image", flag.ContinueOnError)
 	tracer := flags.String("tracer", "", "pack this directory as the tracer's file system")
 	ref := flags.String("ref", "", "reference of any other image")
+	root := flags.String("root", "", "pack this directory as its file system")
 	out := flags.String("o", "", "archive to write")
 	arch := flags.String("arch", runtime.GOARCH, "architecture the binary is for")
 	if err := flags.Parse(args); err != nil {
@@ -43,15 +46,19 @@ func run(args []string) error {
 		return errors.New("need -tracer DIRECTORY, or -ref and a binary, and -o FILE")
 	}
 	image.Binary = "/" + filepath.Base(binary)
+	dir := *tracer
+	if *root != "" {
+		dir, image.Binary = *root, filepath.Join("/", binary)
+	}
 
-	if *tracer == "" {
+	if dir == "" {
 		content, err := os.ReadFile(binary)
 		if err != nil {
 			return err
 		}
 		return writeFile(*out, image, []file{{image.Binary[1:], 0o755, content}})
 	}
-	files, err := tree(*tracer)
+	files, err := tree(dir)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/orb8-dev/kubectl-orb8/e2e/fakes"
 	"github.com/orb8-dev/kubectl-orb8/e2e/kernels/console"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
@@ -28,6 +29,8 @@ const patience = 15 * time.Minute
 
 // chosen are the tests of a folder of bpf that see its known events, and need no other program; all of them, where nothing is chosen.
 var chosen = map[string]string{
+	"cuda": "TestCallsAreCountedExactly|TestATracersCapabilitiesAreEnough|TestFailuresAreToldOneByOne|TestASynchronisationThatDoesNotReturnIsSeen|" +
+		"TestOfAProcessThatHasEndedNothingIsKept|TestProbesGoWhereTheyCostLittle|TestInstructionsThatAreNotKnownAreLeft",
 	"dns":   "TestQueriesAreReportedWithTheirAnswers|TestAQueryThatWaitsIsReportedOnce|TestAServersSideIsReported|TestWhatTheRingBufferCannotTakeIsCounted",
 	"drops": "TestWhatNobodyListensForIsDropped|TestAFullSocketBufferIsNamed|TestDropsThatFindNoRoomAreCounted|TestEveryReasonThatIsExplainedExists",
 	"exec":  "TestExecAndExitAreReportedExactly|TestTheOOMKillerIsNamedWithTheLimit|TestAFullRingIsCounted",
@@ -145,6 +148,7 @@ func fill(t *testing.T, k Kernel, root string) (folders []string) {
 	}
 	build("init", "build", "./e2e/kernels/init")
 	build("orb8-tracer", "build", "./cmd/orb8-tracer")
+	addFakes(t, k, root)
 	plan := "doctor with=" + strings.Join(capabilities(k), ",") + " /orb8-tracer doctor\n"
 	if k.Supported {
 		probes, err := filepath.Glob(filepath.Join(repository, "bpf", "*", "*.bpf.c"))
@@ -169,6 +173,30 @@ func fill(t *testing.T, k Kernel, root string) (folders []string) {
 		t.Fatal(err)
 	}
 	return folders
+}
+
+// compilers make programs for an architecture.
+var compilers = map[string]string{"amd64": "x86_64-linux-gnu-gcc", "arm64": "aarch64-linux-gnu-gcc"}
+
+// addFakes puts in a driver's library that is a fake, a program that calls it, and the C library that both take; where there is no compiler for them, tests that need
+// those say so.
+func addFakes(t *testing.T, k Kernel, root string) {
+	t.Helper()
+	compiler, err := exec.LookPath(compilers[k.Arch])
+	if err != nil {
+		t.Logf("without a driver's fake library: %v", err)
+		return
+	}
+	dir := filepath.Join(root, "fakes")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	fakes.MakeCUDA(t, compiler, dir)
+	cmd := exec.CommandContext(t.Context(), filepath.Join(repository, "hack", "c-library.sh"), root, filepath.Join(dir, "cuda"))
+	cmd.Env = append(os.Environ(), "CC="+compiler)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
 }
 
 func or(a, b string) string {

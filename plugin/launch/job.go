@@ -58,7 +58,13 @@ const SysResource corev1.Capability = "SYS_RESOURCE"
 // SysPtrace is what a tracer that reads GPUs needs besides: the driver's library is a file of the node, which it sees by /proc/1/root.
 const SysPtrace corev1.Capability = "SYS_PTRACE"
 
-var chargesToCgroups = version.MustParseGeneric("5.11")
+// SysAdmin is what such a tracer needs besides on Linux before 6.6, where uprobes take it.
+const SysAdmin corev1.Capability = "SYS_ADMIN"
+
+var (
+	chargesToCgroups = version.MustParseGeneric("5.11")
+	linksManyUprobes = version.MustParseGeneric("6.6")
+)
 
 // CapabilitiesFor gives what a tracer is granted on a node whose kernel has this release. Where that is not known, no more than
 // on others.
@@ -67,6 +73,15 @@ func CapabilitiesFor(kernel string) []corev1.Capability {
 		return append(slices.Clone(Capabilities), SysResource)
 	}
 	return Capabilities
+}
+
+// GPUCapabilitiesFor gives what a tracer that reads GPUs is granted.
+func GPUCapabilitiesFor(kernel string) []corev1.Capability {
+	all := append(slices.Clone(CapabilitiesFor(kernel)), SysPtrace)
+	if v, err := version.ParseGeneric(kernel); err == nil && v.LessThan(linksManyUprobes) {
+		all = append(all, SysAdmin)
+	}
+	return all
 }
 
 // Spec is all that decides what one node's tracer Job looks like.
@@ -91,10 +106,11 @@ type Spec struct {
 	// Privileged runs the container privileged, for platforms where capabilities are not enough.
 	Privileged bool
 	// GPU: it is to read GPUs. RuntimeClass, where not empty, gives it their device files.
-	// Library is the path of their driver's library, for "doctor", which gets no other configuration.
+	// Library and CUDALibrary are the paths of their driver's libraries, for "doctor", which gets no other configuration.
 	GPU          bool
 	RuntimeClass string
 	Library      string
+	CUDALibrary  string
 	// Deadline ends the tracer whatever happens, unless it is extended.
 	Deadline time.Duration
 }
@@ -179,6 +195,9 @@ func (s *Spec) args() []string {
 	if s.Library != "" {
 		args = append(args, "--nvml-library", s.Library)
 	}
+	if s.CUDALibrary != "" {
+		args = append(args, "--cuda-library", s.CUDALibrary)
+	}
 	return args
 }
 
@@ -235,7 +254,7 @@ func (s *Spec) securityContext() *corev1.SecurityContext {
 	sc.AllowPrivilegeEscalation = ptr(false)
 	sc.Capabilities = &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}, Add: CapabilitiesFor(s.Kernel)}
 	if s.GPU {
-		sc.Capabilities.Add = append(slices.Clone(sc.Capabilities.Add), SysPtrace)
+		sc.Capabilities.Add = GPUCapabilitiesFor(s.Kernel)
 	}
 	return sc
 }

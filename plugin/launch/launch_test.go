@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -31,8 +32,12 @@ func TestTheJobIsWhatTheGoldenFilesSay(t *testing.T) {
 	privileged.Privileged, privileged.Attempt = true, 2
 	gpu := spec()
 	gpu.GPU, gpu.RuntimeClass = true, "nvidia"
-	for name, s := range map[string]*Spec{"job": spec(), "job-privileged": privileged, "job-gpu": gpu} {
+	older := *gpu
+	for name, s := range map[string]*Spec{"job": spec(), "job-privileged": privileged, "job-gpu": gpu, "job-gpu-older": &older} {
 		s.Kernel = "5.11.0"
+		if s == gpu {
+			s.Kernel = "6.6.0"
+		}
 		t.Run(name, func(t *testing.T) {
 			got, err := yaml.Marshal(s.Job())
 			if err != nil {
@@ -79,6 +84,14 @@ func TestOnlyOldKernelsTakeAnotherCapability(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, job.Spec.Template.Spec.Containers[0].SecurityContext.Capabilities.Add); diff != "" {
 			t.Errorf("Linux %q: -want +got:\n%s", kernel, diff)
+		}
+	}
+	for kernel, want := range map[string]string{
+		"5.10.0-32-cloud-amd64": "[BPF PERFMON NET_ADMIN SYS_RESOURCE SYS_PTRACE SYS_ADMIN]", "6.5.0-1025-azure": "[BPF PERFMON NET_ADMIN SYS_PTRACE SYS_ADMIN]",
+		"6.6.0": "[BPF PERFMON NET_ADMIN SYS_PTRACE]", "": "[BPF PERFMON NET_ADMIN SYS_PTRACE]",
+	} {
+		if got := fmt.Sprint(GPUCapabilitiesFor(kernel)); got != want {
+			t.Errorf("for GPUs on Linux %q: %s, want %s", kernel, got, want)
 		}
 	}
 	if len(Capabilities) != 3 {

@@ -22,7 +22,7 @@ func Examine(ctx context.Context, o Options) (r session.GPUReport) {
 		r.Error = err.Error()
 		return r
 	}
-	library, err := p.places.find(o.Library)
+	library, err := p.places.find(nvmlLibrary, o.Library)
 	if err != nil {
 		r.Error, r.None = err.Error(), o.Library == "" && p.places.blind() == ""
 		return r

@@ -16,8 +16,14 @@ import (
 	"strings"
 )
 
-// soname is the driver's library for management.
-const soname = "libnvidia-ml.so.1"
+// driverLibrary is a library of the driver's: the name that programs know it by, and the flag that says where it is.
+type driverLibrary struct{ soname, flag string }
+
+// nvmlLibrary is for management, cudaLibrary is what programs work with.
+var (
+	nvmlLibrary = driverLibrary{"libnvidia-ml.so.1", "--nvml-library"}
+	cudaLibrary = driverLibrary{"libcuda.so.1", "--cuda-library"}
+)
 
 // directories are where distributions and driver containers put it.
 var directories = []string{
@@ -48,37 +54,37 @@ type places struct {
 
 // find gives the absolute path of the library, as this process can open it. wanted, if not empty, is the path to take: the node's, or the
 // container's own.
-func (p places) find(wanted string) (string, error) {
+func (p places) find(l driverLibrary, wanted string) (string, error) {
 	if wanted != "" {
 		for _, root := range []string{p.host, p.own} {
 			if file, ok := p.library(root, wanted); ok {
 				return file, nil
 			}
 		}
-		return "", fmt.Errorf("--nvml-library %s: there is no such library for %s on this node%s", wanted, runtime.GOARCH, p.blind())
+		return "", fmt.Errorf("%s %s: there is no such library for %s on this node%s", l.flag, wanted, runtime.GOARCH, p.blind())
 	}
 	for _, root := range []string{p.own, p.host} {
 		for _, driver := range driverRoots {
 			for _, dir := range directories {
-				if file, ok := p.library(root, filepath.Join(driver, dir, soname)); ok {
+				if file, ok := p.library(root, filepath.Join(driver, dir, l.soname)); ok {
 					return file, nil
 				}
 			}
 			// GKE's has its lib64 at its root.
-			if file, ok := p.library(root, filepath.Join(driver, "lib64", soname)); ok && driver != "" {
+			if file, ok := p.library(root, filepath.Join(driver, "lib64", l.soname)); ok && driver != "" {
 				return file, nil
 			}
 		}
 	}
-	for _, name := range p.cached() {
+	for _, name := range p.cached(l) {
 		if file, ok := p.library(p.host, name); ok {
 			return file, nil
 		}
 	}
-	if file, ok := p.mapped(); ok {
+	if file, ok := p.mapped(l); ok {
 		return file, nil
 	}
-	return "", fmt.Errorf("no NVIDIA driver on this node: no %s where distributions put it, in the linker's cache or in any process%s", soname, p.blind())
+	return "", fmt.Errorf("no NVIDIA driver on this node: no %s where distributions put it, in the linker's cache or in any process%s", l.soname, p.blind())
 }
 
 // blind says why the node's files could not be looked at; empty where they could.
@@ -139,7 +145,7 @@ func resolve(root, path string) (string, error) {
 const maxCache = 16 << 20
 
 // cached gives the paths of the library in the cache of the node's dynamic linker: they stand in it as they are, each ended by a NUL.
-func (p places) cached() []string {
+func (p places) cached(l driverLibrary) []string {
 	var paths []string
 	for _, driver := range driverRoots {
 		name := filepath.Join(p.host, driver, "/etc/ld.so.cache")
@@ -150,14 +156,14 @@ func (p places) cached() []string {
 		if err != nil {
 			continue
 		}
-		for _, path := range cachedPaths(b) {
+		for _, path := range cachedPaths(b, l.soname) {
 			paths = append(paths, filepath.Join(driver, path))
 		}
 	}
 	return paths
 }
 
-func cachedPaths(cache []byte) (paths []string) {
+func cachedPaths(cache []byte, soname string) (paths []string) {
 	tail := []byte("/" + soname + "\x00")
 	for rest := cache; ; {
 		i := bytes.Index(rest, tail)
@@ -173,7 +179,7 @@ func cachedPaths(cache []byte) (paths []string) {
 }
 
 // mapped finds the library in a process that has loaded it, whatever root that has.
-func (p places) mapped() (string, bool) {
+func (p places) mapped(l driverLibrary) (string, bool) {
 	dir, err := os.Open(p.proc)
 	if err != nil {
 		return "", false
@@ -188,7 +194,7 @@ func (p places) mapped() (string, bool) {
 		if err != nil {
 			continue
 		}
-		if path := mappedPath(maps); path != "" {
+		if path := mappedPath(maps, strings.TrimSuffix(l.soname, "1")); path != "" {
 			if file, ok := p.library(filepath.Join(p.proc, name, "root"), path); ok {
 				return file, true
 			}
@@ -197,10 +203,10 @@ func (p places) mapped() (string, bool) {
 	return "", false
 }
 
-// mappedPath finds the library in a process's table of mappings, as proc(5) describes /proc/PID/maps: the path begins in the sixth field.
-func mappedPath(maps []byte) string {
+// mappedPath finds a file whose name begins so in a process's table of mappings, as proc(5) describes /proc/PID/maps: the path begins in the sixth field.
+func mappedPath(maps []byte, name string) string {
 	for line := range bytes.Lines(maps) {
-		i := bytes.Index(line, []byte("/libnvidia-ml.so."))
+		i := bytes.Index(line, []byte("/"+name))
 		begin := bytes.IndexByte(line, '/')
 		if i < 0 || begin < 0 || bytes.HasSuffix(line, []byte(" (deleted)\n")) {
 			continue

@@ -45,6 +45,9 @@ func link(t testing.TB, path, target string) {
 	}
 }
 
+// soname is that of the library for management.
+const soname = "libnvidia-ml.so.1"
+
 const versioned = "/libnvidia-ml.so.580.95.05"
 
 func TestTheLibraryIsFoundWhereDistributionsPutIt(t *testing.T) {
@@ -104,7 +107,7 @@ func TestTheLibraryIsFoundWhereDistributionsPutIt(t *testing.T) {
 			root := t.TempDir()
 			p := places{own: root + "/own", host: root + "/host", proc: root + "/proc"}
 			test.make(t, p)
-			got, err := p.find(test.wanted)
+			got, err := p.find(nvmlLibrary, test.wanted)
 			if test.found == "" {
 				if err == nil || !strings.Contains(err.Error(), test.err) {
 					t.Errorf("got %q, %v", got, err)
@@ -122,10 +125,10 @@ func TestTheLibraryIsFoundWhereDistributionsPutIt(t *testing.T) {
 func FuzzFiles(f *testing.F) {
 	f.Add([]byte("7f10-7f11 r-xp 00000000 08:01 78      /opt/libnvidia-ml.so.580 (deleted)\n"), []byte("\x00/a/"+soname+"\x00"), []byte("1 (a) b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20"))
 	f.Fuzz(func(t *testing.T, maps, cache, stat []byte) {
-		if p := mappedPath(maps); p != "" && (p[0] != '/' || strings.Contains(p, "\n")) {
+		if p := mappedPath(maps, "libnvidia-ml.so."); p != "" && (p[0] != '/' || strings.Contains(p, "\n")) {
 			t.Errorf("a path of mappings: %q", p)
 		}
-		for _, p := range cachedPaths(cache) {
+		for _, p := range cachedPaths(cache, soname) {
 			if !filepath.IsAbs(p) || filepath.Base(p) != soname || strings.Contains(p, "\x00") {
 				t.Errorf("a path of the cache: %q", p)
 			}

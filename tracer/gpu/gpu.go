@@ -91,7 +91,7 @@ func hostRoot(proc string) string {
 
 // Hooks is what was found to read, for doctor.
 func (p *Probe) Hooks() []string {
-	library, err := p.places.find(p.o.Library)
+	library, err := p.places.find(nvmlLibrary, p.o.Library)
 	if err != nil {
 		return nil
 	}
@@ -112,7 +112,7 @@ func (p *Probe) Run(ctx context.Context, sink Sink) error {
 	wait := backoff
 	for ctx.Err() == nil {
 		began := time.Now()
-		library, err := p.places.find(p.o.Library)
+		library, err := p.places.find(nvmlLibrary, p.o.Library)
 		if err == nil {
 			err = p.child(ctx, library, each)
 		}

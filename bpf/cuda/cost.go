@@ -1,0 +1,79 @@
+package cuda
+
+import "time"
+
+// What a probe costs the thread that runs into it, as measured (docs/BENCHMARKS.md). Single-stepping takes the processor through the kernel twice more.
+const (
+	costEmulated = time.Microsecond
+	costStepped  = 12 * time.Microsecond
+	costReturn   = 2 * time.Microsecond
+	costUnit     = 100 * time.Nanosecond
+)
+
+func (s *Site) cost() time.Duration {
+	cost := costEmulated
+	if !s.Emulated {
+		cost = costStepped
+	}
+	if s.function.timed() {
+		cost += costReturn
+	}
+	return cost
+}
+
+const (
+	// Share is what probes may cost one process, of a core; all processes that nobody asked about count as one.
+	Share = 0.05
+	// judged is how often that is looked at, patience how often in a row it may be more.
+	judged   = time.Second
+	patience = 3
+)
+
+// spending is what probes have cost, by group, in costUnit.
+type spending = [8]uint64
+
+// budget finds the groups whose probes cost too much.
+type budget struct {
+	share float64
+	at    uint64 // ns, monotonic
+	last  map[objectProcess]spending
+	over  int
+}
+
+// judge takes what was spent on each process until now. It gives the group to take off, if there is one.
+func (b *budget) judge(now uint64, spent map[objectProcess]spending) (group int, over bool) {
+	elapsed := time.Duration(now - b.at)
+	if b.at != 0 && elapsed < judged {
+		return 0, false
+	}
+	var most uint64
+	for p, s := range spent {
+		last, known := b.last[p]
+		if !known && b.at == 0 {
+			continue // it may be of any time
+		}
+		var all, highest uint64
+		dearest := 0
+		for g := range groups {
+			n := s[g] - last[g]
+			all += n
+			if n > highest {
+				highest, dearest = n, g
+			}
+		}
+		if all > most {
+			most, group = all, dearest
+		}
+	}
+	first := b.at == 0
+	b.at, b.last = now, spent
+	if first || float64(most)*float64(costUnit) <= b.share*float64(elapsed) {
+		b.over = 0
+		return 0, false
+	}
+	if b.over++; b.over < patience {
+		return 0, false
+	}
+	b.over = 0
+	return group, true
+}

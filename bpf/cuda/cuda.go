@@ -1,0 +1,358 @@
+// Package cuda counts what the processes of the cgroups in scope ask of NVIDIA's driver library and of NCCL: launches, copies, synchronisations, memory. It counts
+// calls and the host's time in them; how long the GPU works is not to be seen here.
+package cuda
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/features"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/orb8-dev/kubectl-orb8/bpf"
+	"github.com/orb8-dev/kubectl-orb8/bpf/scope"
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+// Options of a Probe. The zero value of each but Scope means its default.
+type Options struct {
+	// Scope says which cgroups are observed. It must outlive the probe.
+	Scope *scope.Scope
+	// RingBytes is the size of the ring buffer of failures, rounded up to a power of two; default 256 KiB.
+	RingBytes uint32
+	// MaxProcesses is how many are counted at a time; default: as many as fit into countersBytes, at most maxProcesses.
+	MaxProcesses uint32
+	// Share is what the probes may cost a process, of a core; default: the constant.
+	Share float64
+	// Single attaches each function by itself, as before Linux 6.6.
+	Single bool
+}
+
+const (
+	// countersBytes bounds the memory of the counters, which every possible processor has of its own.
+	countersBytes = 16 << 20
+	maxProcesses  = 4096
+)
+
+// Sink takes an event of a call that failed, and the id of the cgroup it was made in. The event is valid only during the call: it is used again.
+type Sink = func(cgroup uint64, ev *event.Event)
+
+// Probe is the loaded maps and programs, and what they are attached to.
+type Probe struct {
+	objects   objectObjects
+	spec      *ebpf.CollectionSpec // of single functions; nil: links have cookies
+	types     *btf.Cache
+	scope     *scope.Scope
+	ring      *bpf.Ring
+	clock     *bpf.Clock
+	losses    bpf.Losses
+	watermark atomic.Uint64
+	undecoded atomic.Uint64
+
+	mu     sync.Mutex
+	links  [groups]attached
+	off    [groups]bool
+	budget budget
+	// held are open calls' times as told before, by process: they never go back.
+	held map[objectProcess]held
+}
+
+// attached is what holds probes in place. Programs are those loaded for one function.
+type attached struct {
+	enter, leave []link.Link
+	programs     []*ebpf.Program
+}
+
+var needs = []bpf.Need{
+	{Feature: "BPF ring buffers", MinKernel: "5.8", Has: bpf.HasHelper("ringbuf_output")},
+}
+
+// Open loads the probe. It observes nothing before Attach. It gives a *bpf.NotSupportedError where the kernel is too old.
+func Open(ctx context.Context, o Options) (*Probe, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	clock, err := bpf.NewClock()
+	if err != nil {
+		return nil, err
+	}
+	p := &Probe{clock: clock, scope: o.Scope, held: map[objectProcess]held{}, budget: budget{share: o.Share}}
+	if p.budget.share <= 0 {
+		p.budget.share = Share
+	}
+	if err := p.load(o); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
+}
+
+func (p *Probe) load(o Options) error {
+	p.types = o.Scope.Types()
+	kernel, err := bpf.KernelTypes(p.types)
+	if err != nil {
+		return err
+	}
+	if err := bpf.Check(kernel, needs...); err != nil {
+		return err
+	}
+	spec, err := loadObject()
+	if err != nil {
+		return fmt.Errorf("read cuda: %w", err)
+	}
+	if o.RingBytes != 0 {
+		spec.Maps[objectMapEvents].MaxEntries = bpf.RingSize(o.RingBytes)
+	}
+	processes := o.MaxProcesses
+	if processes == 0 {
+		cpus, err := ebpf.PossibleCPU()
+		if err != nil {
+			return err
+		}
+		processes = uint32(min(maxProcesses, countersBytes/(cpus*int(spec.Maps[objectMapCounters].ValueSize))))
+	}
+	spec.Maps[objectMapCounters].MaxEntries, spec.Maps[objectMapProcesses].MaxEntries = processes, processes
+	single := o.Single
+	if !single {
+		err := features.HaveBPFLinkUprobeMulti()
+		if err != nil && !errors.Is(err, ebpf.ErrNotSupported) {
+			return fmt.Errorf("try links of many uprobes: %w", err)
+		}
+		single = err != nil
+	}
+	if single {
+		// Without cookies, that program is loaded for each function.
+		for _, program := range spec.Programs {
+			program.AttachType = ebpf.AttachNone
+		}
+		p.spec = spec.Copy()
+		if err := spec.Variables[objectVarSite].Set(uint64(1)); err != nil {
+			return fmt.Errorf("set %s: %w", objectVarSite, err)
+		}
+	}
+	if err := spec.LoadAndAssign(&p.objects, &ebpf.CollectionOptions{Cache: p.types, MapReplacements: o.Scope.Maps()}); err != nil {
+		return fmt.Errorf("load cuda: %w", err)
+	}
+	p.losses = bpf.NewLosses(p.objects.Losses, &p.objects)
+	p.ring, err = bpf.OpenRing(p.objects.Events)
+	return err
+}
+
+// Library is one that probes are attached to.
+type Library struct {
+	// Sites are where they are. Left are functions without, each with its reason.
+	Sites []Site
+	Left  []string
+	// Since is when they were there, ns since the Unix epoch; Boottime is the same on the clock that tells when processes began.
+	Since, Boottime uint64
+}
+
+// Attach probes the functions that a library has, in all processes that use it and will. The file is not needed any more afterwards.
+func (p *Probe) Attach(f *os.File) (*Library, error) {
+	sites, left, err := Sites(f)
+	if err != nil {
+		return nil, err
+	}
+	executable, err := link.OpenExecutable(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var all [groups]attached
+	for group := range groups {
+		var of []Site
+		for _, s := range sites {
+			if groupOf[s.function.class] == group {
+				of = append(of, s)
+			}
+		}
+		if len(of) == 0 || p.off[group] {
+			continue
+		}
+		attach := p.attachMany
+		if p.spec != nil {
+			attach = p.attachSingly
+		}
+		if err := attach(&all[group], executable, of); err != nil {
+			for i := range all {
+				err = errors.Join(err, all[i].close())
+			}
+			return nil, fmt.Errorf("attach probes: %w", err)
+		}
+	}
+	for i := range all {
+		p.links[i].add(&all[i])
+	}
+	boottime, err := bpf.Boottime()
+	if err != nil {
+		return nil, err
+	}
+	return &Library{Sites: sites, Left: left, Since: p.clock.Wall(bpf.Monotonic()), Boottime: boottime}, nil
+}
+
+// attachMany attaches to many functions at once. What is to see returns goes first: a call is not seen to begin without its end.
+func (p *Probe) attachMany(a *attached, executable *link.Executable, sites []Site) error {
+	var offsets, cookies, returns []uint64
+	for i := range sites {
+		offsets, cookies = append(offsets, sites[i].Offset), append(cookies, sites[i].descriptor())
+		if sites[i].function.timed() {
+			returns = append(returns, sites[i].Offset)
+		}
+	}
+	if len(returns) > 0 {
+		l, err := executable.UretprobeMulti(nil, p.objects.CudaReturn, &link.UprobeMultiOptions{Addresses: returns})
+		if err != nil {
+			return fmt.Errorf("to returns: %w", err)
+		}
+		a.leave = append(a.leave, l)
+	}
+	l, err := executable.UprobeMulti(nil, p.objects.CudaEnter, &link.UprobeMultiOptions{Addresses: offsets, Cookies: cookies})
+	if err != nil {
+		return err
+	}
+	a.enter = append(a.enter, l)
+	return nil
+}
+
+// attachSingly loads a program for each function and attaches it.
+func (p *Probe) attachSingly(a *attached, executable *link.Executable, sites []Site) error {
+	for i := range sites {
+		s := &sites[i]
+		if s.function.timed() {
+			l, err := executable.Uretprobe("", p.objects.CudaReturn, &link.UprobeOptions{Address: s.Offset})
+			if err != nil {
+				return fmt.Errorf("to the return of %s: %w", s.Name, err)
+			}
+			a.leave = append(a.leave, l)
+		}
+		program, err := p.programFor(s)
+		if err != nil {
+			return err
+		}
+		a.programs = append(a.programs, program)
+		l, err := executable.Uprobe("", program, &link.UprobeOptions{Address: s.Offset})
+		if err != nil {
+			return fmt.Errorf("to %s: %w", s.Name, err)
+		}
+		a.enter = append(a.enter, l)
+	}
+	return nil
+}
+
+// programFor loads the program for one function.
+func (p *Probe) programFor(s *Site) (*ebpf.Program, error) {
+	spec := p.spec.Copy()
+	delete(spec.Programs, objectProgCudaReturn)
+	if err := spec.Variables[objectVarSite].Set(s.descriptor()); err != nil {
+		return nil, fmt.Errorf("set %s: %w", objectVarSite, err)
+	}
+	o := &p.objects
+	maps := p.scope.Maps()
+	for name, m := range map[string]*ebpf.Map{
+		objectMapAllocations: o.Allocations, objectMapCounters: o.Counters, objectMapEvents: o.Events, objectMapLosses: o.Losses, objectMapOpenCalls: o.OpenCalls,
+		objectMapProcesses: o.Processes, objectMapStrangers: o.Strangers,
+	} {
+		maps[name] = m
+		spec.Maps[name].MaxEntries = m.MaxEntries()
+	}
+	var loaded struct {
+		Enter *ebpf.Program `ebpf:"cuda_enter"`
+	}
+	if err := spec.LoadAndAssign(&loaded, &ebpf.CollectionOptions{Cache: p.types, MapReplacements: maps}); err != nil {
+		return nil, fmt.Errorf("load cuda for %s: %w", s.Name, err)
+	}
+	return loaded.Enter, nil
+}
+
+func (a *attached) add(more *attached) {
+	a.enter, a.leave, a.programs = append(a.enter, more.enter...), append(a.leave, more.leave...), append(a.programs, more.programs...)
+}
+
+// close takes the probes off: those at returns last, so that what has begun is seen to end.
+func (a *attached) close() error {
+	var errs []error
+	for _, l := range append(a.enter, a.leave...) {
+		errs = append(errs, l.Close())
+	}
+	for _, program := range a.programs {
+		errs = append(errs, program.Close())
+	}
+	*a = attached{}
+	return errors.Join(errs...)
+}
+
+// poll is how often the ring buffer is looked at where the kernel does not wake the reader.
+const poll = 50 * time.Millisecond
+
+// Run reports calls that fail to sink until ctx ends. One goroutine at a time calls sink.
+func (p *Probe) Run(ctx context.Context, sink Sink) error {
+	dec := newDecoder(p.clock)
+	return p.ring.Read(ctx, bpf.Reading{
+		Interval: poll,
+		Record: func(raw []byte) error {
+			cgroup, ev, err := dec.decode(raw)
+			if err != nil {
+				p.undecoded.Add(1)
+				return nil
+			}
+			// Only a wall clock that was set back makes this happen.
+			ev.Time = max(ev.Time, p.watermark.Load())
+			sink(cgroup, ev)
+			return nil
+		},
+		Empty: func(since uint64) error {
+			p.watermark.Store(max(p.watermark.Load(), p.clock.Wall(since)))
+			return p.clock.Keep()
+		},
+	})
+}
+
+// Flush hands all that has failed to the sink of the running Run before it returns.
+func (p *Probe) Flush(ctx context.Context) error { return p.ring.Flush(ctx) }
+
+// Lost tells what was dropped since Open.
+func (p *Probe) Lost() []bpf.Loss {
+	lost, err := p.losses.Lost()
+	if err != nil {
+		return nil // closed
+	}
+	if n := p.undecoded.Load(); n > 0 {
+		lost = append(lost, bpf.Loss{Stage: event.LossStage_LOSS_STAGE_DECODE, Count: n})
+	}
+	return lost
+}
+
+// Watermark is a time, ns since the Unix epoch: no older failure will be reported any more.
+func (p *Probe) Watermark() uint64 { return p.watermark.Load() }
+
+// Hooks are what the probe is attached to.
+func (p *Probe) Hooks() []string {
+	if p.spec != nil {
+		return []string{"uprobe", "uretprobe"}
+	}
+	return []string{"uprobe.multi", "uretprobe.multi"}
+}
+
+// Programs are what the probe has loaded.
+func (p *Probe) Programs() []bpf.Program { return bpf.Programs(&p.objects) }
+
+// Close detaches and unloads everything. A running Run returns.
+func (p *Probe) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var errs []error
+	for i := range p.links {
+		errs = append(errs, p.links[i].close())
+	}
+	if p.ring != nil {
+		errs = append(errs, p.ring.Close())
+	}
+	return errors.Join(append(errs, p.objects.Close())...)
+}

@@ -1,0 +1,110 @@
+package cuda
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"fmt"
+
+	"golang.org/x/arch/arm64/arm64asm"
+	"golang.org/x/arch/x86/x86asm"
+)
+
+// endbr64 is where an indirect jump may lead to, and nothing else.
+var endbr64 = []byte{0xf3, 0x0f, 0x1e, 0xfa}
+
+// instructionBytes is as long as one can be, after an endbr64.
+const instructionBytes = 4 + 15
+
+// begin says where in the first bytes of a function a probe goes, and whether the kernel emulates the instruction there. Others it has the processor execute
+// elsewhere, step by step, which takes many times as long. Behind an endbr64 arguments and return address are where they are before it.
+func begin(machine elf.Machine, code []byte) (offset uint64, emulated bool, err error) {
+	switch machine {
+	case elf.EM_X86_64:
+		if rest, ok := bytes.CutPrefix(code, endbr64); ok {
+			code, offset = rest, uint64(len(endbr64))
+		}
+		emulated, err = x86(code)
+	case elf.EM_AARCH64:
+		// Not behind a paciasp, which signs the return address that the kernel exchanges.
+		emulated, err = arm64(code)
+	default:
+		err = fmt.Errorf("machine %v", machine)
+	}
+	return offset, emulated, err
+}
+
+// x86Plain are instructions that functions begin with, and that the kernel steps over without further ado.
+var x86Plain = map[x86asm.Op]bool{
+	x86asm.ADD: true, x86asm.AND: true, x86asm.CMP: true, x86asm.LEA: true, x86asm.MOV: true, x86asm.MOVSX: true, x86asm.MOVSXD: true, x86asm.MOVZX: true, x86asm.OR: true,
+	x86asm.PUSH: true, x86asm.RET: true, x86asm.SUB: true, x86asm.TEST: true, x86asm.XOR: true,
+}
+
+func x86(code []byte) (emulated bool, err error) {
+	i, err := x86asm.Decode(code, 64)
+	if err != nil {
+		return false, fmt.Errorf("instruction % x: %w", head(code), err)
+	}
+	for _, p := range i.Prefix {
+		// Of prefixes, the kernel refuses some and others make another instruction. REX is none of them.
+		if p != 0 && !p.IsREX() {
+			return false, fmt.Errorf("instruction %v with a prefix", i)
+		}
+	}
+	first := code[0]
+	switch {
+	case first >= 0x50 && first <= 0x57, first == 0x41 && i.Op == x86asm.PUSH && i.Len == 2: // push register
+		return true, nil
+	case first == 0x90, first == 0xe8, first == 0xe9, first == 0xeb: // nop, call, jmp
+		return true, nil
+	case first == 0xff && i.Op == x86asm.JMP: // by a pointer
+		return false, nil
+	}
+	if !x86Plain[i.Op] {
+		return false, fmt.Errorf("instruction %v", i)
+	}
+	return false, nil
+}
+
+// arm64Jumps are simulated, of arm64Plain none is.
+var (
+	arm64Jumps = map[arm64asm.Op]bool{
+		arm64asm.ADR: true, arm64asm.ADRP: true, arm64asm.B: true, arm64asm.BL: true, arm64asm.BR: true, arm64asm.CBNZ: true, arm64asm.CBZ: true, arm64asm.RET: true,
+		arm64asm.TBNZ: true, arm64asm.TBZ: true,
+	}
+	arm64Plain = map[arm64asm.Op]bool{
+		arm64asm.ADD: true, arm64asm.AND: true, arm64asm.CMP: true, arm64asm.LDP: true, arm64asm.LDR: true, arm64asm.MOV: true, arm64asm.MOVZ: true, arm64asm.NOP: true, arm64asm.ORR: true,
+		arm64asm.STP: true, arm64asm.STR: true, arm64asm.SUB: true,
+	}
+)
+
+// Hints that functions begin with.
+const (
+	paciasp = 0xd503233f
+	pacibsp = 0xd503237f
+	btiC    = 0xd503245f
+	btiJC   = 0xd50324df
+)
+
+func arm64(code []byte) (emulated bool, err error) {
+	if len(code) < 4 {
+		return false, fmt.Errorf("instruction % x", code)
+	}
+	switch binary.LittleEndian.Uint32(code) {
+	case paciasp, pacibsp, btiC, btiJC:
+		return false, nil
+	}
+	i, err := arm64asm.Decode(code[:4])
+	if err != nil {
+		return false, fmt.Errorf("instruction % x: %w", code[:4], err)
+	}
+	if arm64Jumps[i.Op] {
+		return true, nil
+	}
+	if !arm64Plain[i.Op] {
+		return false, fmt.Errorf("instruction %v", i)
+	}
+	return false, nil
+}
+
+func head(code []byte) []byte { return code[:min(len(code), 8)] }

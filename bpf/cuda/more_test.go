@@ -1,0 +1,269 @@
+package cuda
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/orb8-dev/kubectl-orb8/bpf/bpftest"
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+// await looks until that is so.
+func (b *bench) await(what string, so func() bool) {
+	b.Helper()
+	for deadline := time.Now().Add(timeLimit); !so(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.Fatalf("not so: %s", what)
+		}
+	}
+}
+
+func TestFailuresAreToldOneByOne(t *testing.T) {
+	b := newBench(t, Options{})
+	b.release()
+	b.attach(b.fake.Library)
+	w := b.start(b.in, "return cuMemcpyDtoHAsync_v2 700\n", b.fake.Library)
+	w.check(w.do("round"))
+	ctx, cancel := context.WithTimeout(t.Context(), timeLimit)
+	defer cancel()
+	if err := b.probe.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var got []string
+	for _, ev := range b.failed {
+		g := ev.GetGpu()
+		if g.GetWhat() != event.GpuWhat_GPU_WHAT_FAILED || g.GetProc().GetPid() != w.id() || string(g.GetProc().GetComm()) != "cuda" || ev.GetTime() == 0 {
+			t.Errorf("%v", ev)
+		}
+		if (g.GetFailure().Bytes == nil) != strings.Contains(g.GetFailure().GetCall(), "Synchronize") {
+			t.Errorf("bytes of %v", g.GetFailure())
+		}
+		got = append(got, g.GetMessage())
+	}
+	want := "cuMemcpyDtoHAsync_v2 of 301 bytes: illegal address (700)\ncuMemcpyHtoD_v2 of 999 bytes: invalid value (1)\ncuStreamSynchronize: invalid handle (400)\ncuMemAlloc_v2 of 1.0Ti bytes: out of memory (2)"
+	if strings.Join(got, "\n") != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	b.noLoss()
+}
+
+func TestAFullRingIsCounted(t *testing.T) {
+	b := newBench(t, Options{RingBytes: 4096})
+	b.attach(b.fake.Library)
+	w := b.start(b.in, "", b.fake.Library)
+	const n = 1000
+	w.check(w.do("fail 1000"))
+	b.release()
+	ctx, cancel := context.WithTimeout(t.Context(), timeLimit)
+	defer cancel()
+	if err := b.probe.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	lost := b.probe.Lost()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(lost) != 1 || lost[0].Stage != event.LossStage_LOSS_STAGE_KERNEL_BUFFER || lost[0].Count == 0 || lost[0].Count+uint64(len(b.failed)) != n {
+		t.Errorf("%d failures and lost %v, want %d together and some lost", len(b.failed), lost, n)
+	}
+}
+
+func TestProcessesBeyondTheRoomAreCountedAsLost(t *testing.T) {
+	b := newBench(t, Options{MaxProcesses: 2})
+	b.attach(b.fake.Library)
+	for range 2 {
+		w := b.start(b.in, "", b.fake.Library)
+		w.check(w.do("round"))
+	}
+	w := b.start(b.in, "", b.fake.Library)
+	w.do("round")
+	if p := b.look(w.id()); p != nil {
+		t.Errorf("%+v", p)
+	}
+	if lost := b.probe.Lost(); len(lost) != 1 || lost[0].Stage != event.LossStage_LOSS_STAGE_KERNEL_MAP || lost[0].Count < 50 {
+		t.Errorf("lost %v", lost)
+	}
+}
+
+func TestASynchronisationThatDoesNotReturnIsSeen(t *testing.T) {
+	ways(t, func(t *testing.T, o Options) {
+		b := newBench(t, o)
+		b.release()
+		b.attach(b.fake.Library)
+		block := filepath.Join(t.TempDir(), "block")
+		if err := os.WriteFile(block, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		w := b.start(b.in, "block cuCtxSynchronize "+block+"\n", b.fake.Library)
+		began := time.Now()
+		w.do("wait")
+		var last, longest uint64
+		b.await("it waits", func() bool {
+			p := b.look(w.id())
+			if p == nil {
+				return false
+			}
+			c := p.Calls
+			if c.GetSyncs() != 1 || c.GetSyncMicros() < last || c.GetSyncMicros() > uint64(time.Since(began).Microseconds()) {
+				t.Fatalf("%v after %v, and before %d", c, time.Since(began), last)
+			}
+			last = c.GetSyncMicros()
+			longest = max(longest, c.GetWaitingMicros())
+			return longest > 100_000 && last >= longest
+		})
+		if err := os.Remove(block); err != nil {
+			t.Fatal(err)
+		}
+		b.await("it has returned", func() bool {
+			c := b.look(w.id()).Calls
+			if c.GetSyncMicros() < last {
+				t.Fatalf("%v, before %d", c, last)
+			}
+			last = c.GetSyncMicros()
+			return c.WaitingMicros == nil
+		})
+		if last > uint64(time.Since(began).Microseconds()) {
+			t.Errorf("%d µs in %v", last, time.Since(began))
+		}
+		b.noLoss()
+	})
+}
+
+func TestProbesThatCostTooMuchAreTakenOff(t *testing.T) {
+	b := newBench(t, Options{Share: 0.001})
+	b.release()
+	b.attach(b.fake.Library)
+	block := filepath.Join(t.TempDir(), "block")
+	if err := os.WriteFile(block, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	w := b.start(b.in, "block cuCtxSynchronize "+block+"\n", b.fake.Library)
+	quiet := b.start(b.in, "", b.fake.Library)
+	quiet.do("round")
+	w.do("wait")
+	launch := func() {
+		w.do("launch 2000")
+		w.out.Scan()
+		w.out.Scan()
+	}
+	b.await("launches are counted no more", func() bool {
+		launch()
+		return b.look(w.id()).Calls.Launches == nil
+	})
+	for _, pid := range []uint32{w.id(), quiet.id()} {
+		c := b.look(pid).Calls
+		if c.Launches != nil || c.GraphLaunches != nil || c.Copies == nil || c.Syncs == nil || c.Allocations == nil {
+			t.Errorf("%v", c)
+		}
+	}
+	if off := b.probe.Off(); len(off) != 1 || off[0] != "launches, graphLaunches" {
+		t.Errorf("off: %v", off)
+	}
+	if c := b.look(w.id()).Calls; c.WaitingMicros == nil {
+		t.Errorf("what waits was forgotten: %v", c)
+	}
+	// What comes from now on is attached without them.
+	if n := len(b.probe.links[launches].enter); n != 0 {
+		t.Errorf("%d links are left", n)
+	}
+	b.attach(b.fake.NCCL)
+	if n := len(b.probe.links[launches].enter) + len(b.probe.links[collectives].enter); n != 1 {
+		t.Errorf("%d links, want that of NCCL alone", n)
+	}
+	// And strangers are spared as well.
+	b.await("copies are counted no more", func() bool {
+		w.do("copy 2000")
+		return b.look(w.id()).Calls.Copies == nil
+	})
+	if c := b.look(quiet.id()).Calls; c.Copies != nil || c.HostToDeviceBytes != nil || c.CopyMicros != nil || c.Syncs == nil {
+		t.Errorf("%v", c)
+	}
+}
+
+func TestStrangersAreSparedToo(t *testing.T) {
+	b := newBench(t, Options{Share: 0.001})
+	b.release()
+	b.attach(b.fake.Library)
+	in, out := b.start(b.in, "", b.fake.Library), b.start(b.other, "", b.fake.Library)
+	in.do("round")
+	b.await("launches are counted no more", func() bool {
+		out.do("launch 2000")
+		out.out.Scan()
+		out.out.Scan()
+		return b.look(in.id()).Calls.Launches == nil
+	})
+}
+
+func TestOfAProcessThatHasEndedNothingIsKept(t *testing.T) {
+	b := newBench(t, Options{})
+	b.release()
+	b.attach(b.fake.Library)
+	block := filepath.Join(t.TempDir(), "block")
+	if err := os.WriteFile(block, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	w, other := b.start(b.in, "block cuCtxSynchronize "+block+"\n", "-threads", "2", b.fake.Library), b.start(b.in, "", b.fake.Library)
+	other.do("round 3")
+	w.do("wait")
+	b.await("it waits", func() bool { p := b.look(w.id()); return p != nil && p.Calls.WaitingMicros != nil })
+	gone := b.look(w.id())
+	w.end()
+	// Its last numbers are there until it is forgotten.
+	if again := b.look(w.id()); again == nil || again.Calls.GetSyncs() != 1 {
+		t.Errorf("%+v", again)
+	}
+	if err := b.probe.Forget([]ID{gone.ID}); err != nil {
+		t.Fatal(err)
+	}
+	if p := b.look(w.id()); p != nil {
+		t.Errorf("%+v", p)
+	}
+	kept := b.look(other.id())
+	if n := bpftest.Kept(t, b.probe.objects.CudaReturn, "open_calls"); n != 0 {
+		t.Errorf("%d open calls", n)
+	}
+	if n := bpftest.Kept(t, b.probe.objects.CudaReturn, "allocations"); uint64(n) != 3 || kept.Calls.GetOutstandingBytes() != 3<<16 {
+		t.Errorf("%d allocations are left, and %v", n, kept.Calls)
+	}
+	if err := b.probe.Forget([]ID{kept.ID}); err != nil {
+		t.Fatal(err)
+	}
+	if n := bpftest.Kept(t, b.probe.objects.CudaReturn, "allocations"); n != 0 {
+		t.Errorf("%d allocations are left", n)
+	}
+}
+
+func TestNothingIsLeftInTheKernel(t *testing.T) {
+	ways(t, func(t *testing.T, o Options) {
+		bpftest.Root(t)
+		before := bpftest.Snapshot(t)
+		b := newBench(t, o)
+		b.release()
+		b.attach(b.fake.Library, b.fake.NCCL)
+		w := b.start(b.in, "", b.fake.Library)
+		w.do("round")
+		ours := bpftest.Loaded{}
+		for _, id := range bpftest.Snapshot(t).Programs {
+			if !(bpftest.Loaded{Programs: before.Programs}).Has(bpftest.Loaded{Programs: []ebpf.ProgramID{id}}) {
+				ours.Programs = append(ours.Programs, id)
+			}
+		}
+		if len(ours.Programs) < 2 {
+			t.Fatalf("loaded: %+v", ours)
+		}
+		b.stop()
+		b.await("all is unloaded", func() bool {
+			return !bpftest.Snapshot(t).Has(bpftest.Loaded{Programs: ours.Programs[len(ours.Programs)-2:]})
+		})
+		if got := w.do("round"); got == "" {
+			t.Error("the program does not go on")
+		}
+	})
+}

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A driver's library, libcuda.so.1, that does nothing but what a file says. Names, signatures and structures are those of NVIDIA's cuda.h; what stands behind a
+// name begins as compilers have functions begin: with a push, behind an endbr64 or not, or with room made on the stack.
+//
+// The file is named by ORB8_CUDA_SCRIPT and read when the library is loaded. Its lines:
+//
+//	return FUNCTION CODE    it returns this error
+//	sleep FUNCTION MICROS   it takes that long
+//	block FUNCTION PATH     it does not return while there is such a file
+//
+// Without one, all succeed but what cannot: more than 80 GiB are not there to allocate, address 0 cannot be copied to, and stream 1 is none.
+#define _GNU_SOURCE
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+typedef uint64_t word; // what a register holds
+
+enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_HANDLE = 400, NOT_FOUND = 500, NOT_READY = 600 };
+
+#define GPU_MEMORY (80ull << 30)
+#define NOT_A_STREAM 1
+#define UNREADY_EVENT 600
+
+#define HIDDEN __attribute__((visibility("hidden"), used))
+
+#ifdef __x86_64__
+#define BEGIN_PUSH "push %rbp\n mov %rsp, %rbp\n"
+#define END_PUSH "pop %rbp\n ret\n"
+#define BEGIN_ENDBR_PUSH "endbr64\n push %rbx\n"
+#define END_ENDBR_PUSH "pop %rbx\n ret\n"
+#define BEGIN_ENDBR_SUB "endbr64\n sub $8, %rsp\n"
+#define END_ENDBR_SUB "add $8, %rsp\n ret\n"
+#define BEGIN_SUB "sub $8, %rsp\n"
+#define END_SUB "add $8, %rsp\n ret\n"
+#define CALL "call "
+#define JUMP "endbr64\n jmp "
+#else
+#define BEGIN_PUSH "stp x29, x30, [sp, -16]!\n"
+#define END_PUSH "ldp x29, x30, [sp], 16\n ret\n"
+#define BEGIN_ENDBR_PUSH "bti c\n stp x29, x30, [sp, -16]!\n"
+#define END_ENDBR_PUSH END_PUSH
+#define BEGIN_ENDBR_SUB "sub sp, sp, 16\n str x30, [sp]\n"
+#define END_ENDBR_SUB "ldr x30, [sp]\n add sp, sp, 16\n ret\n"
+#define BEGIN_SUB BEGIN_ENDBR_SUB
+#define END_SUB END_ENDBR_SUB
+#define CALL "bl "
+#define JUMP "b "
+#endif
+
+#define SYMBOL(name) ".text\n .balign 16\n .globl " #name "\n .type " #name ", %function\n" #name ":\n"
+#define SIZE(name) ".size " #name ", . - " #name "\n"
+
+#define FUNCTION(function, shape, ...)                                                                            \
+	__asm__(SYMBOL(function) BEGIN_##shape CALL "do_" #function "\n" END_##shape SIZE(function));                      \
+	int function();                                                                                            \
+	static struct rule rule_##function = { .name = #function };                                                    \
+	HIDDEN int do_##function(word a0, word a1, word a2, word a3, word a4, word a5)                             \
+	{                                                                                                      \
+		int code = begin(&rule_##function);                                                                \
+		(void)a0, (void)a1, (void)a2, (void)a3, (void)a4, (void)a5;                                    \
+		if (code)                                                                                      \
+			return code;                                                                           \
+		__VA_ARGS__                                                                                    \
+		return SUCCESS;                                                                                \
+	}
+
+// One whose last deed is a jump to another.
+#define JUMPS(name, to)                                     \
+	__asm__(SYMBOL(name) JUMP #to "@PLT\n" SIZE(name)); \
+	int name();
+
+// Two names for one function.
+#define ALIAS(name, of)                                                                         \
+	__asm__(".globl " #name "\n .type " #name ", %function\n .set " #name ", " #of "\n"); \
+	int name();
+
+struct rule {
+	const char *name;
+	int known, code;
+	long micros;
+	const char *block;
+};
+
+static void look_up(struct rule *r)
+{
+	const char *path = getenv("ORB8_CUDA_SCRIPT");
+	char line[512], verb[16], name[64], rest[256];
+	FILE *f = path ? fopen(path, "re") : NULL;
+
+	while (f && fgets(line, sizeof line, f)) {
+		if (sscanf(line, "%15s %63s %255s", verb, name, rest) != 3 || strcmp(name, r->name))
+			continue;
+		if (!strcmp(verb, "return"))
+			r->code = atoi(rest);
+		else if (!strcmp(verb, "sleep"))
+			r->micros = atol(rest);
+		else if (!strcmp(verb, "block"))
+			r->block = strdup(rest);
+	}
+	if (f)
+		fclose(f);
+	__atomic_store_n(&r->known, 1, __ATOMIC_RELEASE);
+}
+
+static int begin(struct rule *r)
+{
+	if (!__atomic_load_n(&r->known, __ATOMIC_ACQUIRE))
+		look_up(r); // twice does no harm
+	if (r->micros)
+		usleep(r->micros);
+	while (r->block && !access(r->block, F_OK))
+		usleep(1000);
+	return r->code;
+}
+
+static word next = 0x7f0000000000;
+
+static int allocate(word out, word bytes)
+{
+	if (bytes > GPU_MEMORY)
+		return OUT_OF_MEMORY;
+	*(word *)out = __atomic_add_fetch(&next, (bytes + 0x1ff) & ~0x1ffull, __ATOMIC_RELAXED);
+	return SUCCESS;
+}
+
+#define NOTHING(name, shape) FUNCTION(name, shape, )
+#define COPIES(name, shape) FUNCTION(name, shape, if (!a0) return INVALID_VALUE;)
+
+NOTHING(cuInit, PUSH)
+NOTHING(cuLaunchKernel, PUSH)
+NOTHING(cuLaunchKernel_ptsz, ENDBR_PUSH)
+NOTHING(cuLaunchKernelEx, ENDBR_SUB)
+NOTHING(cuLaunchKernelEx_ptsz, SUB)
+NOTHING(cuLaunchCooperativeKernel, ENDBR_PUSH)
+NOTHING(cuLaunchCooperativeKernel_ptsz, PUSH)
+NOTHING(cuLaunchCooperativeKernelMultiDevice, PUSH)
+NOTHING(cuLaunchHostFunc, PUSH) // none of the GPU's
+NOTHING(cuGraphLaunch, ENDBR_PUSH)
+NOTHING(cuGraphLaunch_ptsz, ENDBR_SUB)
+
+COPIES(cuMemcpyHtoD_v2, PUSH)
+COPIES(cuMemcpyHtoD_v2_ptds, ENDBR_PUSH)
+COPIES(cuMemcpyHtoDAsync_v2, ENDBR_SUB)
+COPIES(cuMemcpyHtoDAsync_v2_ptsz, SUB)
+COPIES(cuMemcpyDtoH_v2, PUSH)
+COPIES(cuMemcpyDtoHAsync_v2, ENDBR_PUSH)
+COPIES(cuMemcpyDtoHAsync_v2_ptsz, ENDBR_PUSH)
+COPIES(cuMemcpyDtoD_v2, ENDBR_PUSH)
+COPIES(cuMemcpyDtoDAsync_v2, PUSH)
+COPIES(cuMemcpyHtoA_v2, PUSH)
+COPIES(cuMemcpyAtoH_v2, PUSH)
+COPIES(cuMemcpyDtoA_v2, PUSH)
+COPIES(cuMemcpyAtoD_v2, PUSH)
+COPIES(cuMemcpyAtoA_v2, PUSH)
+COPIES(cuMemcpyHtoAAsync_v2, PUSH)
+COPIES(cuMemcpyAtoHAsync_v2, PUSH)
+COPIES(cuMemcpy, ENDBR_PUSH)
+COPIES(cuMemcpyAsync, ENDBR_PUSH)
+COPIES(cuMemcpyAsync_ptsz, PUSH)
+COPIES(cuMemcpyPeer, PUSH)
+COPIES(cuMemcpyPeerAsync, ENDBR_SUB)
+COPIES(cuMemcpy2D_v2, PUSH)
+COPIES(cuMemcpy2DAsync_v2, ENDBR_PUSH)
+COPIES(cuMemcpy3D_v2, ENDBR_PUSH)
+COPIES(cuMemcpy3DAsync_v2, PUSH)
+COPIES(cuMemcpy3DPeer, ENDBR_SUB)
+// It does its work row by row.
+FUNCTION(cuMemcpy2DUnaligned_v2, ENDBR_PUSH, for (word i = 0; i < ((word *)a0)[15]; i++) if (cuMemcpyHtoD_v2(a0, a0, ((word *)a0)[14])) return INVALID_VALUE;)
+
+FUNCTION(cuStreamSynchronize, ENDBR_PUSH, if (a0 == NOT_A_STREAM) return INVALID_HANDLE;)
+NOTHING(cuStreamSynchronize_ptsz, PUSH)
+FUNCTION(cuEventSynchronize, ENDBR_SUB, if (a0 == UNREADY_EVENT) return NOT_READY;)
+FUNCTION(cuCtxSynchronize, PUSH, return cuStreamSynchronize((word)0);)
+ALIAS(cuCtxSynchronize_v2, cuCtxSynchronize)
+
+FUNCTION(cuMemAlloc_v2, PUSH, return allocate(a0, a1);)
+FUNCTION(cuMemAllocAsync, ENDBR_PUSH, return allocate(a0, a1);)
+FUNCTION(cuMemAllocAsync_ptsz, ENDBR_SUB, return allocate(a0, a1);)
+FUNCTION(cuMemAllocFromPoolAsync, PUSH, return allocate(a0, a1);)
+FUNCTION(cuMemAllocPitch_v2, ENDBR_PUSH, *(word *)a1 = (a2 + 511) & ~511ull; return cuMemAlloc_v2(a0, *(word *)a1 * a3);)
+JUMPS(cuMemAllocManaged, cuMemAlloc_v2)
+FUNCTION(cuMemCreate, ENDBR_SUB, return allocate(a0, a1);)
+NOTHING(cuMemFree_v2, PUSH)
+NOTHING(cuMemFreeAsync, ENDBR_PUSH)
+NOTHING(cuMemFreeAsync_ptsz, ENDBR_SUB)
+NOTHING(cuMemRelease, ENDBR_PUSH)
+
+static const struct export {
+	const char *name;
+	int (*function)();
+} exports[] = {
+#define E(name) { #name, name }
+	E(cuInit), E(cuLaunchKernel), E(cuLaunchKernel_ptsz), E(cuLaunchKernelEx), E(cuLaunchKernelEx_ptsz), E(cuLaunchCooperativeKernel), E(cuLaunchCooperativeKernel_ptsz),
+	E(cuLaunchCooperativeKernelMultiDevice), E(cuLaunchHostFunc), E(cuGraphLaunch), E(cuGraphLaunch_ptsz), E(cuMemcpyHtoD_v2), E(cuMemcpyHtoD_v2_ptds), E(cuMemcpyHtoDAsync_v2),
+	E(cuMemcpyHtoDAsync_v2_ptsz), E(cuMemcpyDtoH_v2), E(cuMemcpyDtoHAsync_v2), E(cuMemcpyDtoHAsync_v2_ptsz), E(cuMemcpyDtoD_v2), E(cuMemcpyDtoDAsync_v2), E(cuMemcpyHtoA_v2),
+	E(cuMemcpyAtoH_v2), E(cuMemcpyDtoA_v2), E(cuMemcpyAtoD_v2), E(cuMemcpyAtoA_v2), E(cuMemcpyHtoAAsync_v2), E(cuMemcpyAtoHAsync_v2), E(cuMemcpy), E(cuMemcpyAsync), E(cuMemcpyAsync_ptsz),
+	E(cuMemcpyPeer), E(cuMemcpyPeerAsync), E(cuMemcpy2D_v2), E(cuMemcpy2DAsync_v2), E(cuMemcpy2DUnaligned_v2), E(cuMemcpy3D_v2), E(cuMemcpy3DAsync_v2), E(cuMemcpy3DPeer),
+	E(cuStreamSynchronize), E(cuStreamSynchronize_ptsz), E(cuEventSynchronize), E(cuCtxSynchronize), E(cuCtxSynchronize_v2), E(cuMemAlloc_v2), E(cuMemAllocAsync), E(cuMemAllocAsync_ptsz),
+	E(cuMemAllocFromPoolAsync), E(cuMemAllocPitch_v2), E(cuMemAllocManaged), E(cuMemCreate), E(cuMemFree_v2), E(cuMemFreeAsync), E(cuMemFreeAsync_ptsz), E(cuMemRelease),
+};
+
+enum { PER_THREAD_DEFAULT_STREAM = 2 };
+
+// cuGetProcAddress_v2 gives the newest version of a function that is asked for by its plain name.
+int cuGetProcAddress_v2(const char *symbol, void **function, int version, uint64_t flags, int *status)
+{
+	static const char *const per_thread[] = { "_v2_ptds", "_v2_ptsz", "_ptds", "_ptsz" }, *const plain[] = { "_v2", "" };
+	char name[128];
+
+	(void)version;
+	for (size_t i = flags & PER_THREAD_DEFAULT_STREAM ? 0 : 4; i < 6; i++) {
+		snprintf(name, sizeof name, "%s%s", symbol, i < 4 ? per_thread[i] : plain[i - 4]);
+		for (size_t j = 0; j < sizeof exports / sizeof *exports; j++) {
+			if (strcmp(exports[j].name, name))
+				continue;
+			*function = (void *)exports[j].function;
+			if (status)
+				*status = 0;
+			return SUCCESS;
+		}
+	}
+	*function = NULL;
+	if (status)
+		*status = 1;
+	return NOT_FOUND;
+}

@@ -1,0 +1,208 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/orb8-dev/kubectl-orb8/e2e/fakes"
+	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
+)
+
+// caller is a pod that asks the driver's library for known things.
+type caller struct {
+	name, node, image string
+	args              []string
+	// mounts is a file of the node that it gets, by its path there, as NVIDIA's runtime gives the driver's.
+	mounts map[string]string
+	// goes says that it waits to be told.
+	goes bool
+
+	env       *kit.Env
+	namespace string
+	uid       types.UID
+}
+
+// What every caller does: some things twice, with the counts printed each time.
+const rounds = 20
+
+func (c *caller) start(t *testing.T, e *kit.Env, namespace string) {
+	t.Helper()
+	c.env, c.namespace = e, namespace
+	pod := kit.PodSpec{Namespace: namespace, Name: c.name, Node: c.node}.Object()
+	workload := &pod.Spec.Containers[0]
+	workload.Image, workload.Args = c.image, c.args
+	if c.goes {
+		workload.Args = append(workload.Args, "await /tmp/go")
+	}
+	workload.Args = append(workload.Args, fmt.Sprint("round ", rounds), "await /tmp/end")
+	for to, from := range c.mounts {
+		name := fmt.Sprint("file-", len(pod.Spec.Volumes))
+		kind := corev1.HostPathFile
+		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: from, Type: &kind}}})
+		workload.VolumeMounts = append(workload.VolumeMounts, corev1.VolumeMount{Name: name, MountPath: to, ReadOnly: true})
+	}
+	made, err := e.Client.CoreV1().Pods(namespace).Create(t.Context(), pod, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.uid = made.UID
+}
+
+// pid is that of its process, once it runs.
+func (c *caller) pid(t *testing.T) uint32 {
+	t.Helper()
+	var pid uint32
+	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
+		pids := kit.PIDsOf(t, c.uid, "cuda")
+		if len(pids) == 1 {
+			pid = pids[0]
+		}
+		return pid != 0, nil
+	})
+	if err != nil {
+		t.Fatalf("%s: %v: %s", c.name, err, c.log(t))
+	}
+	return pid
+}
+
+// touch makes the file that it waits for.
+func (c *caller) touch(t *testing.T, name string) {
+	t.Helper()
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/root/tmp/%s", c.pid(t), name), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (c *caller) log(t *testing.T) []byte {
+	t.Helper()
+	b, err := c.env.Client.CoreV1().Pods(c.namespace).GetLogs(c.name, &corev1.PodLogOptions{}).DoRaw(t.Context())
+	if err != nil {
+		return []byte(err.Error())
+	}
+	return b
+}
+
+// said is what it counted itself, without what the trace cannot know.
+func (c *caller) said(t *testing.T, whole, nccl bool) string {
+	t.Helper()
+	var counts map[string]any
+	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
+		line, _, ok := bytes.Cut(c.log(t), []byte("\n"))
+		return ok && json.Unmarshal(line, &counts) == nil, nil
+	})
+	if err != nil {
+		t.Fatalf("%s: %v: %s", c.name, err, c.log(t))
+	}
+	if !whole {
+		counts["outstandingBytes"] = nil
+	}
+	if !nccl {
+		counts["collectives"] = nil
+	}
+	b, err := json.Marshal(counts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// TestCUDACalls counts what pods ask of a driver that is a fake, by the real tracer's real uprobes: from two images, one of which has the driver's library from the node
+// and the other its own, linked or as a runtime does it that is part of a program, started before the trace and after.
+func TestCUDACalls(t *testing.T) {
+	e := kit.NeedOwn(t)
+	ns := e.Namespace(t, nil)
+	other := e.Namespace(t, nil)
+	driver := fakes.BuildNVML(t)
+	for _, node := range e.Nodes {
+		driver.Script(t, node, script(1, h100(0))...)
+	}
+	fake := fakes.BuildCUDA(t)
+	const plain, own = "orb8.dev/e2e/cuda:dev", "orb8.dev/e2e/cuda-own:dev"
+	const compat = "/usr/local/cuda/compat/libcuda.so.1"
+	for reference, files := range map[string]map[string]string{plain: nil, own: {compat: fake.Library, "/usr/lib/libnccl.so.2": fake.NCCL}} {
+		if out, err := e.Cluster("load", fake.Image(t, reference, files)); err != nil {
+			t.Fatalf("load %s: %v\n%s", reference, err, out)
+		}
+	}
+	mounted := "/usr/lib/libcuda.so.1"
+	node := map[string]string{mounted: fake.Library}
+	older := &caller{name: "older", node: e.Nodes[0], image: plain, mounts: node, args: []string{"-threads", "3", mounted}, goes: true}
+	image := &caller{name: "image", node: e.Nodes[1], image: own, args: []string{"-threads", "2", "-nccl", "/usr/lib/libnccl.so.2", compat}, goes: true}
+	stranger := &caller{name: "stranger", node: e.Nodes[0], image: plain, mounts: node, args: []string{mounted}}
+	idle := &caller{name: "idle", node: e.Nodes[1], image: plain, mounts: node, args: []string{mounted}, goes: true}
+	for _, c := range []*caller{older, image, idle} {
+		c.start(t, e, ns)
+		c.pid(t)
+	}
+
+	tr := e.Trace(t, "trace", "gpu", "-n", ns, "--nvml-library", driver.Library, "--cuda-library", fake.Library, "--interval", "300ms", "-o", "json")
+	tr.AwaitStreaming(t, 2)
+	newer := &caller{name: "newer", node: e.Nodes[1], image: plain, mounts: node, args: []string{"-runtime", "-threads", "2", mounted}}
+	late := &caller{name: "late", node: e.Nodes[0], image: own, args: []string{"-runtime", "-nccl", "/usr/lib/libnccl.so.2", compat}, goes: true}
+	newer.start(t, e, ns)
+	late.start(t, e, ns)
+	stranger.start(t, e, other)
+	// What has a library and has not called it is told of with zeros. From then on all calls are seen.
+	for _, c := range []*caller{older, image, late} {
+		tr.AwaitJQ(t, `any(.what == "calls" and .pod == $pod and .proc.comm == "cuda" and .proc.pid == ($pid | tonumber) and .calls.launches == 0)`,
+			"--arg", "pod", c.name, "--arg", "pid", fmt.Sprint(c.pid(t)))
+		c.touch(t, "go")
+	}
+	for c, known := range map[*caller]struct{ whole, nccl bool }{older: {false, false}, image: {false, true}, newer: {true, false}, late: {false, true}} {
+		said := c.said(t, known.whole, known.nccl)
+		tr.AwaitJQ(t, `[.[] | select(.what == "calls" and .pod == $pod)] | last | .calls as $calls | $said | keys | all($calls[.] == $said[.])`, "--arg", "pod", c.name, "--argjson", "said", said)
+		tr.AwaitJQ(t, `[.[] | select(.what == "failed" and .pod == $pod)] | length == $said.failures`, "--arg", "pod", c.name, "--argjson", "said", said)
+	}
+	stranger.said(t, false, false)
+	var ok bool
+	jq := func(what, condition string, args ...string) {
+		t.Helper()
+		if tr.JQ(t, &ok, condition, args...); !ok {
+			t.Errorf("not so: %s", what)
+		}
+	}
+	jq("a failure names call, error and size", `any(.what == "failed" and .pod == "newer" and .failure == {call: "cuMemAlloc_v2", code: 2, bytes: 1099511627776} and .proc.comm == "cuda"
+		and .message == "cuMemAlloc_v2 of 1.0Ti bytes: out of memory (2)")`)
+	jq("a failed synchronisation has no size", `any(.what == "failed" and .pod == "older" and .failure == {call: "cuStreamSynchronize", code: 400, bytes: null})`)
+	jq("nobody else's", `all(.what != "calls" and .what != "failed" or .pod != "stranger" and .pod != null)`)
+	jq("numbers never go back", `[.[] | select(.what == "calls")] | group_by(.pod) | all([.[].calls | [.launches, .copies, .copyMicros, .syncs, .syncMicros, .frees]] | . as $all
+		| all(range(1; length); . as $i | all(range(6); . as $j | $all[$i][$j] >= $all[$i-1][$j])))`)
+	jq("since when", `[.[] | select(.what == "calls" and .calls.since == null)] | length == 0`)
+	jq("one that did nothing", `[.[] | select(.what == "calls" and .pod == "idle")] | last | .calls.copies == 0 and .calls.collectives == null`)
+	jq("devices are read, too", `any(.what == "device" and .activity.smPercent == 45.5)`)
+	newer.touch(t, "end")
+	tr.AwaitJQ(t, `. as $all | ([range(length)] | map(select($all[.].what == "calls" and $all[.].pod == "newer")) | last) as $at | [$all[$at:][] | select(.what == "calls" and .pod == "older")] | length > 3`)
+	tr.Stop(t)
+	tr.CheckSchema(t)
+}
+
+// TestCUDACallsAreNotCounted says why, and reads the devices.
+func TestCUDACallsAreNotCounted(t *testing.T) {
+	e := kit.NeedOwn(t)
+	ns := e.Namespace(t, nil)
+	e.Pods(t, kit.PodSpec{Namespace: ns, Name: "plain", Node: e.Nodes[0]})
+	driver := fakes.BuildNVML(t)
+	driver.Script(t, e.Nodes[0], script(1, h100(0))...)
+	nothing := filepath.Join(t.TempDir(), "libcuda.so.1")
+	tr := e.Trace(t, "trace", "gpu", "-n", ns, "--nvml-library", driver.Library, "--cuda-library", nothing, "-o", "json")
+	tr.AwaitJQ(t, `any(.what == "unavailable" and .node == $node and .message == "calls are not counted: --cuda-library " + $path + ": there is no such library for " + $arch + " on this node")`,
+		"--arg", "node", e.Nodes[0], "--arg", "path", nothing, "--arg", "arch", runtime.GOARCH)
+	tr.AwaitJQ(t, `any(.what == "device" and .gpu.uuid == "GPU-0")`)
+	tr.AwaitJQ(t, `[.[] | select(.what == "device")] | length > 2`)
+	tr.Stop(t)
+	if s := tr.Stderr(); !bytes.Contains([]byte(s), []byte("gpu: calls are not counted on "+e.Nodes[0])) {
+		t.Errorf("%s", s)
+	}
+}
