@@ -25,24 +25,28 @@ const (
 type gpuOptions struct {
 	library      string
 	runtimeClass string
+	podResources string
 }
 
 func (o *gpuOptions) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&o.library, "nvml-library", "", "gpu: path of the driver's libnvidia-ml.so.1 on the nodes (default: looked for)")
 	flags.StringVar(&o.runtimeClass, "gpu-runtime-class", runtimeClassAuto,
 		"gpu: RuntimeClass that gives tracers the GPUs' device files: a name, none, or auto (nvidia, where the cluster has it)")
+	flags.StringVar(&o.podResources, "pod-resources", "",
+		"gpu: path of the socket of the kubelet's pod-resources API on the nodes; {node} in it stands for the node's name (default: looked for)")
 }
 
 // gpuConfig is what is asked for of GPUs; nil: nothing.
 type gpuConfig struct {
 	library      string
 	runtimeClass string
+	podResources string
 }
 
 // complete gives what is asked for of GPUs, nil where they are not among kinds.
 func (o *gpuOptions) complete(kinds []string) (*gpuConfig, error) {
 	if !slices.Contains(kinds, "gpu") {
-		for flag, set := range map[string]bool{"nvml-library": o.library != "", "gpu-runtime-class": o.runtimeClass != "" && o.runtimeClass != runtimeClassAuto} {
+		for flag, set := range map[string]bool{"nvml-library": o.library != "", "gpu-runtime-class": o.runtimeClass != "" && o.runtimeClass != runtimeClassAuto, "pod-resources": o.podResources != ""} {
 			if set {
 				return nil, usagef("--%s goes with trace gpu and doctor --gpu", flag)
 			}
@@ -52,10 +56,12 @@ func (o *gpuOptions) complete(kinds []string) (*gpuConfig, error) {
 	switch {
 	case o.library != "" && !path.IsAbs(o.library):
 		return nil, usagef("--nvml-library %q: want an absolute path on the nodes, such as /usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1", o.library)
+	case o.podResources != "" && !path.IsAbs(o.podResources):
+		return nil, usagef("--pod-resources %q: want an absolute path on the nodes, such as /var/lib/kubelet/pod-resources/kubelet.sock", o.podResources)
 	case o.runtimeClass == "":
 		return nil, usagef("--gpu-runtime-class: want a name, auto or none")
 	}
-	return &gpuConfig{o.library, o.runtimeClass}, nil
+	return &gpuConfig{o.library, o.runtimeClass, o.podResources}, nil
 }
 
 // resolve asks the cluster for what auto stands for. Who may not ask goes without.
@@ -84,6 +90,7 @@ func (g *gpuConfig) resolve(ctx context.Context, client kubernetes.Interface) er
 func (g *gpuConfig) add(spec *launch.Spec) {
 	if g != nil {
 		spec.GPU, spec.Library, spec.RuntimeClass = true, g.library, g.runtimeClass
+		spec.PodResources = g.podResources
 	}
 }
 
@@ -92,5 +99,5 @@ func (g *gpuConfig) session() *session.GpuConfig {
 	if g == nil {
 		return nil
 	}
-	return &session.GpuConfig{Library: g.library}
+	return &session.GpuConfig{Library: g.library, PodResources: g.podResources}
 }

@@ -26,6 +26,8 @@ func openGPU(_ context.Context, _ *scope.Scope, cgroupRoot string, config *sessi
 		Containers: s.containers,
 		Interval:   time.Duration(config.GetInterval()),
 		Library:    config.GetGpu().GetLibrary(),
+
+		PodResources: config.GetGpu().GetPodResources(),
 	})
 	if err != nil {
 		return nil, err

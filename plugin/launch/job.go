@@ -91,10 +91,11 @@ type Spec struct {
 	// Privileged runs the container privileged, for platforms where capabilities are not enough.
 	Privileged bool
 	// GPU: it is to read GPUs. RuntimeClass, where not empty, gives it their device files.
-	// Library is the path of their driver's library, for "doctor", which gets no other configuration.
+	// Library is the path of their driver's library, PodResources that of the kubelet's socket, for "doctor", which gets no other configuration.
 	GPU          bool
 	RuntimeClass string
 	Library      string
+	PodResources string
 	// Deadline ends the tracer whatever happens, unless it is extended.
 	Deadline time.Duration
 }
@@ -178,6 +179,9 @@ func (s *Spec) args() []string {
 	args = append(args, "--gpu")
 	if s.Library != "" {
 		args = append(args, "--nvml-library", s.Library)
+	}
+	if s.PodResources != "" {
+		args = append(args, "--pod-resources", s.PodResources)
 	}
 	return args
 }
