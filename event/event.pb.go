@@ -816,7 +816,7 @@ func (SyscallPhase) EnumDescriptor() ([]byte, []int) {
 type GpuUse int32
 
 const (
-	// One of the two is not known.
+	// What it would take to tell is not known: busy and idle take the activity, the others the allocation.
 	GpuUse_GPU_USE_UNKNOWN GpuUse = 0
 	// Given to nobody, and nobody's process is on it.
 	GpuUse_GPU_USE_FREE GpuUse = 1
@@ -4130,8 +4130,12 @@ type GpuDevice struct {
 	ParentIndex     *uint32 `protobuf:"varint,7,opt,name=parent_index,json=parentIndex,proto3,oneof" json:"parent_index,omitempty"`
 	GpuInstance     *uint32 `protobuf:"varint,8,opt,name=gpu_instance,json=gpuInstance,proto3,oneof" json:"gpu_instance,omitempty"`
 	ComputeInstance *uint32 `protobuf:"varint,9,opt,name=compute_instance,json=computeInstance,proto3,oneof" json:"compute_instance,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Number of the GPU's device file, /dev/nvidia0 (nvmlDeviceGetMinorNumber). Some device ids count so.
+	Minor *uint32 `protobuf:"varint,10,opt,name=minor,proto3,oneof" json:"minor,omitempty"`
+	// MIG: the first memory slice of its GPU instance (nvmlGpuInstanceGetInfo).
+	PlacementStart *uint32 `protobuf:"varint,11,opt,name=placement_start,json=placementStart,proto3,oneof" json:"placement_start,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *GpuDevice) Reset() {
@@ -4223,6 +4227,20 @@ func (x *GpuDevice) GetGpuInstance() uint32 {
 func (x *GpuDevice) GetComputeInstance() uint32 {
 	if x != nil && x.ComputeInstance != nil {
 		return *x.ComputeInstance
+	}
+	return 0
+}
+
+func (x *GpuDevice) GetMinor() uint32 {
+	if x != nil && x.Minor != nil {
+		return *x.Minor
+	}
+	return 0
+}
+
+func (x *GpuDevice) GetPlacementStart() uint32 {
+	if x != nil && x.PlacementStart != nil {
+		return *x.PlacementStart
 	}
 	return 0
 }
@@ -5623,7 +5641,7 @@ const file_event_proto_rawDesc = "" +
 	"_processesB\x10\n" +
 	"\x0e_own_processesB\f\n" +
 	"\n" +
-	"_allocated\"\xe0\x02\n" +
+	"_allocated\"\xc7\x03\n" +
 	"\tGpuDevice\x12\x12\n" +
 	"\x04uuid\x18\x01 \x01(\tR\x04uuid\x12\x19\n" +
 	"\x05index\x18\x02 \x01(\rH\x00R\x05index\x88\x01\x01\x12\x12\n" +
@@ -5634,11 +5652,16 @@ const file_event_proto_rawDesc = "" +
 	"\x06parent\x18\x06 \x01(\tR\x06parent\x12&\n" +
 	"\fparent_index\x18\a \x01(\rH\x01R\vparentIndex\x88\x01\x01\x12&\n" +
 	"\fgpu_instance\x18\b \x01(\rH\x02R\vgpuInstance\x88\x01\x01\x12.\n" +
-	"\x10compute_instance\x18\t \x01(\rH\x03R\x0fcomputeInstance\x88\x01\x01B\b\n" +
+	"\x10compute_instance\x18\t \x01(\rH\x03R\x0fcomputeInstance\x88\x01\x01\x12\x19\n" +
+	"\x05minor\x18\n" +
+	" \x01(\rH\x04R\x05minor\x88\x01\x01\x12,\n" +
+	"\x0fplacement_start\x18\v \x01(\rH\x05R\x0eplacementStart\x88\x01\x01B\b\n" +
 	"\x06_indexB\x0f\n" +
 	"\r_parent_indexB\x0f\n" +
 	"\r_gpu_instanceB\x13\n" +
-	"\x11_compute_instance\"\xb3\x01\n" +
+	"\x11_compute_instanceB\b\n" +
+	"\x06_minorB\x12\n" +
+	"\x10_placement_start\"\xb3\x01\n" +
 	"\tGpuMemory\x12$\n" +
 	"\vtotal_bytes\x18\x01 \x01(\x04H\x00R\n" +
 	"totalBytes\x88\x01\x01\x12\"\n" +

@@ -19,11 +19,32 @@ func (u GpuUse) Word() string { return word(gpuUses, int32(u)) }
 // Word is what as JSON and tables show it; empty when unknown.
 func (w GpuWhat) Word() string { return word(gpuWhats, int32(w)) }
 
-// HeldIdle says that a traced container has a process on the device, and nothing runs on it. A device whose activity is not known is not idle.
+// HeldIdle says that a traced container has a process on the device, or was given it, and nothing runs on it. A device whose activity is not
+// known is idle only where no process is on it.
 func (g *Gpu) HeldIdle() bool {
-	a := g.GetActivity()
-	idle := a != nil && (a.GpuPercent != nil && a.GetGpuPercent() == 0 || a.GpuPercent == nil && a.SmPercent != nil && a.GetSmPercent() == 0)
-	return idle && g.GetOwnProcesses() > 0
+	ran, known := g.Ran()
+	switch {
+	case known && ran:
+		return false
+	case known && g.GetOwnProcesses() > 0:
+		return true
+	case g.GetAllocatedTo() == "":
+		return false
+	}
+	return known || g.Processes != nil && g.GetProcesses() == 0
+}
+
+// Ran says whether a kernel ran on the device in the last period, where that is known.
+func (g *Gpu) Ran() (ran, known bool) {
+	switch a := g.GetActivity(); {
+	case a == nil:
+		return false, false
+	case a.GpuPercent != nil:
+		return a.GetGpuPercent() > 0, true
+	case a.SmPercent != nil:
+		return a.GetSmPercent() > 0, true
+	}
+	return false, false
 }
 
 // AppendGpuName appends "node/0" of a device, "node/0.1" of a MIG device, "node/?" where the index is not known.
@@ -187,6 +208,9 @@ var gpuColumns = concat(
 		gpuNumber((*Gpu).GetGpu, "gpu.parentIndex", "PARENT-INDEX", Number, InJSON, "Index of that GPU.", func(d *GpuDevice) *uint32 { return d.ParentIndex }),
 		gpuNumber((*Gpu).GetGpu, "gpu.gpuInstance", "GI", Number, InJSON, "MIG: id of the GPU instance.", func(d *GpuDevice) *uint32 { return d.GpuInstance }),
 		gpuNumber((*Gpu).GetGpu, "gpu.computeInstance", "CI", Number, InJSON, "MIG: id of the compute instance.", func(d *GpuDevice) *uint32 { return d.ComputeInstance }),
+		gpuNumber((*Gpu).GetGpu, "gpu.minor", "MINOR", Number, InJSON, "Number of the GPU's device file, /dev/nvidia0.", func(d *GpuDevice) *uint32 { return d.Minor }),
+		gpuNumber((*Gpu).GetGpu, "gpu.placementStart", "PLACEMENT", Number, InJSON, "MIG: first memory slice of the GPU instance; null where the driver keeps that to itself.",
+			func(d *GpuDevice) *uint32 { return d.PlacementStart }),
 
 		gpuCell("memoryOfTotal", "MEM", "Memory in use and memory of the device; of a process, its own.", 13, func(dst []byte, g *Gpu, _ *View) []byte {
 			if p := g.GetProc(); p != nil {

@@ -26,6 +26,7 @@ type gpuOptions struct {
 	library      string
 	cudaLibrary  string
 	runtimeClass string
+	podResources string
 }
 
 func (o *gpuOptions) bind(flags *pflag.FlagSet) {
@@ -33,6 +34,8 @@ func (o *gpuOptions) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&o.cudaLibrary, "cuda-library", "", "gpu: path of the driver's libcuda.so.1 on the nodes, whose calls are counted (default: looked for)")
 	flags.StringVar(&o.runtimeClass, "gpu-runtime-class", runtimeClassAuto,
 		"gpu: RuntimeClass that gives tracers the GPUs' device files: a name, none, or auto (nvidia, where the cluster has it)")
+	flags.StringVar(&o.podResources, "pod-resources", "",
+		"gpu: path of the socket of the kubelet's pod-resources API on the nodes; {node} in it stands for the node's name (default: looked for)")
 }
 
 // gpuConfig is what is asked for of GPUs; nil: nothing.
@@ -40,12 +43,13 @@ type gpuConfig struct {
 	library      string
 	cudaLibrary  string
 	runtimeClass string
+	podResources string
 }
 
 // complete gives what is asked for of GPUs, nil where they are not among kinds.
 func (o *gpuOptions) complete(kinds []string) (*gpuConfig, error) {
 	if !slices.Contains(kinds, "gpu") {
-		for flag, set := range map[string]bool{"nvml-library": o.library != "", "cuda-library": o.cudaLibrary != "", "gpu-runtime-class": o.runtimeClass != "" && o.runtimeClass != runtimeClassAuto} {
+		for flag, set := range map[string]bool{"nvml-library": o.library != "", "cuda-library": o.cudaLibrary != "", "pod-resources": o.podResources != "", "gpu-runtime-class": o.runtimeClass != "" && o.runtimeClass != runtimeClassAuto} {
 			if set {
 				return nil, usagef("--%s goes with trace gpu and doctor --gpu", flag)
 			}
@@ -57,10 +61,12 @@ func (o *gpuOptions) complete(kinds []string) (*gpuConfig, error) {
 		return nil, usagef("--nvml-library %q: want an absolute path on the nodes, such as /usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1", o.library)
 	case o.cudaLibrary != "" && !path.IsAbs(o.cudaLibrary):
 		return nil, usagef("--cuda-library %q: want an absolute path on the nodes, such as /usr/lib/x86_64-linux-gnu/libcuda.so.1", o.cudaLibrary)
+	case o.podResources != "" && !path.IsAbs(o.podResources):
+		return nil, usagef("--pod-resources %q: want an absolute path on the nodes, such as /var/lib/kubelet/pod-resources/kubelet.sock", o.podResources)
 	case o.runtimeClass == "":
 		return nil, usagef("--gpu-runtime-class: want a name, auto or none")
 	}
-	return &gpuConfig{library: o.library, cudaLibrary: o.cudaLibrary, runtimeClass: o.runtimeClass}, nil
+	return &gpuConfig{library: o.library, cudaLibrary: o.cudaLibrary, runtimeClass: o.runtimeClass, podResources: o.podResources}, nil
 }
 
 // resolve asks the cluster for what auto stands for. Who may not ask goes without.
@@ -89,6 +95,7 @@ func (g *gpuConfig) resolve(ctx context.Context, client kubernetes.Interface) er
 func (g *gpuConfig) add(spec *launch.Spec) {
 	if g != nil {
 		spec.GPU, spec.Library, spec.CUDALibrary, spec.RuntimeClass = true, g.library, g.cudaLibrary, g.runtimeClass
+		spec.PodResources = g.podResources
 	}
 }
 
@@ -97,5 +104,5 @@ func (g *gpuConfig) session() *session.GpuConfig {
 	if g == nil {
 		return nil
 	}
-	return &session.GpuConfig{Library: g.library, CudaLibrary: g.cudaLibrary}
+	return &session.GpuConfig{Library: g.library, CudaLibrary: g.cudaLibrary, PodResources: g.podResources}
 }

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -31,6 +32,10 @@ type gpuUse struct {
 	name, usedBy string
 	// since is when it was first seen held and doing nothing, without a break; 0: it is not.
 	since, last uint64
+	// unused: no process was on it for all of that time.
+	unused bool
+	// bypass is who used it without having been given it.
+	bypass []string
 }
 
 func newGPUs() *gpus {
@@ -84,12 +89,16 @@ func (s *gpus) use(ev *event.Event) {
 		u = &gpuUse{name: gpuName(ev)}
 		s.devices[key] = u
 	}
+	if g.GetUse() == event.GpuUse_GPU_USE_BYPASS && len(u.bypass) < maxShortages && !slices.Contains(u.bypass, g.GetMessage()) {
+		u.bypass = append(u.bypass, g.GetMessage())
+	}
 	if !g.HeldIdle() {
 		u.since = 0
 		return
 	}
-	if u.since == 0 || u.usedBy != g.GetUsedBy() {
-		u.since, u.usedBy = ev.GetTime(), g.GetUsedBy()
+	holders, unused := cmp.Or(g.GetUsedBy(), g.GetAllocatedTo()), g.GetUse() == event.GpuUse_GPU_USE_UNUSED
+	if u.since == 0 || u.usedBy != holders || u.unused != unused {
+		u.since, u.usedBy, u.unused = ev.GetTime(), holders, unused
 	}
 	u.last = ev.GetTime()
 }
@@ -110,6 +119,7 @@ func (s *gpus) summary() (lines []string) {
 	if s.more > 0 {
 		lines = append(lines, fmt.Sprintf("gpu: … and %d more errors", s.more))
 	}
+	lines = append(lines, s.bypasses()...)
 	var idle []*gpuUse
 	for _, u := range s.devices {
 		if u.since != 0 && u.last-u.since >= uint64(idleAtLeast) {
@@ -127,12 +137,30 @@ func (s *gpus) summary() (lines []string) {
 			lines = append(lines, fmt.Sprintf("gpu: … and %d more GPUs that are held and do nothing", len(idle)-i))
 			break
 		}
-		lines = append(lines, fmt.Sprintf("gpu: %s has done nothing for the last %v, and is held by %s", u.name, time.Duration(u.last-u.since).Round(time.Second), u.usedBy))
+		said := "gpu: %s has done nothing for the last %v, and is held by %s"
+		if u.unused {
+			said = "gpu: %s has had no process for the last %v, and is allocated to %s"
+		}
+		lines = append(lines, fmt.Sprintf(said, u.name, time.Duration(u.last-u.since).Round(time.Second), u.usedBy))
 	}
 	lines = append(lines, blind("nothing to read", s.nodes)...)
 	lines = append(lines, blind(event.CallsNotCounted, s.calls)...)
 	for i, l := range lines {
 		lines[i] = string(safe.AppendText(nil, l))
+	}
+	return lines
+}
+
+// bypasses names those that used GPUs which they were not given.
+func (s *gpus) bypasses() (lines []string) {
+	for _, u := range s.devices {
+		for _, message := range u.bypass {
+			lines = append(lines, fmt.Sprintf("gpu: %s was %s", u.name, message))
+		}
+	}
+	slices.Sort(lines)
+	if n := len(lines); n > maxShortages {
+		lines = append(lines[:maxShortages], fmt.Sprintf("gpu: … and %d more that use GPUs they were not given", n-maxShortages))
 	}
 	return lines
 }

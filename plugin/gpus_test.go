@@ -53,6 +53,52 @@ func TestGPUsThatAreHeldAndIdleOrCannotBeReadAreNamed(t *testing.T) {
 	}
 }
 
+func TestGPUsThatAreAllocatedAndUnusedOrUsedWithoutAreNamed(t *testing.T) {
+	look := func(index, second uint32, use event.GpuUse, change func(*event.Gpu)) *event.Event {
+		g := &event.Gpu{What: event.GpuWhat_GPU_WHAT_DEVICE, Gpu: &event.GpuDevice{Uuid: fmt.Sprint(index), Index: &index}, Use: use, Processes: new(uint32), OwnProcesses: new(uint32)}
+		change(g)
+		return &event.Event{Time: uint64(second+1) * 1e9, Node: "a", Kind: &event.Event_Gpu{Gpu: g}}
+	}
+	one, zero := uint32(1), uint32(0)
+	s := newGPUs()
+	for second := range uint32(10) {
+		s.add(look(0, second, event.GpuUse_GPU_USE_UNUSED, func(g *event.Gpu) { g.AllocatedTo = "ml/hoarder/main" }))
+		s.add(look(1, second, event.GpuUse_GPU_USE_UNUSED, func(g *event.Gpu) {})) // somebody else's
+		s.add(look(2, second, event.GpuUse_GPU_USE_FREE, func(g *event.Gpu) {}))
+		s.add(look(3, second, event.GpuUse_GPU_USE_BYPASS, func(g *event.Gpu) {
+			g.UsedBy, g.Processes, g.OwnProcesses, g.Message = "ml/thief/main", &one, &one, "used by ml/thief/main without having been given it"
+		}))
+		// It was used, and then the process ended: it is unused since that.
+		s.add(look(4, second, event.GpuUse_GPU_USE_UNUSED, func(g *event.Gpu) {
+			g.AllocatedTo = "ml/quitter/main"
+			if second < 5 {
+				g.Use, g.UsedBy, g.Processes, g.OwnProcesses, g.Activity = event.GpuUse_GPU_USE_IDLE, "ml/quitter/main", &one, &one, &event.GpuActivity{GpuPercent: &zero}
+			}
+		}))
+		// Allocated, and only somebody else's process on it.
+		s.add(look(5, second, event.GpuUse_GPU_USE_IDLE, func(g *event.Gpu) {
+			g.AllocatedTo, g.Processes, g.Activity = "ml/shy/main", &one, &event.GpuActivity{GpuPercent: &zero}
+		}))
+		// Allocated, and not known to be idle.
+		s.add(look(6, second, event.GpuUse_GPU_USE_UNKNOWN, func(g *event.Gpu) { g.AllocatedTo, g.Processes = "ml/riddle/main", &one }))
+	}
+	want := []string{
+		"gpu: a/3 was used by ml/thief/main without having been given it",
+		"gpu: a/0 has had no process for the last 9s, and is allocated to ml/hoarder/main",
+		"gpu: a/5 has done nothing for the last 9s, and is held by ml/shy/main",
+		"gpu: a/4 has had no process for the last 4s, and is allocated to ml/quitter/main",
+	}
+	if got := s.summary(); !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	for index := range uint32(20) {
+		s.add(look(10+index, 0, event.GpuUse_GPU_USE_BYPASS, func(g *event.Gpu) { g.Message = "used by ml/x/main without having been given it" }))
+	}
+	if got := s.summary(); got[maxShortages] != fmt.Sprintf("gpu: … and %d more that use GPUs they were not given", 21-maxShortages) {
+		t.Errorf("many: %q", got)
+	}
+}
+
 func TestGPUFlagsAreJudged(t *testing.T) {
 	for _, test := range []struct {
 		o     gpuOptions
@@ -68,11 +114,14 @@ func TestGPUFlagsAreJudged(t *testing.T) {
 		{gpuOptions{runtimeClass: "auto", cudaLibrary: "lib"}, []string{"gpu"}, `--cuda-library "lib": want an absolute path`},
 		{gpuOptions{runtimeClass: "auto", cudaLibrary: "/usr/lib/x"}, []string{"flow"}, "--cuda-library goes with trace gpu and doctor --gpu"},
 		{gpuOptions{runtimeClass: "auto", cudaLibrary: "/usr/lib/x"}, []string{"gpu"}, ""},
+		{gpuOptions{runtimeClass: "auto", podResources: "/run/k/{node}.sock"}, []string{"gpu"}, ""},
+		{gpuOptions{runtimeClass: "auto", podResources: "/run/k.sock"}, []string{"flow"}, "--pod-resources goes with trace gpu and doctor --gpu"},
+		{gpuOptions{runtimeClass: "auto", podResources: "k.sock"}, []string{"gpu"}, `--pod-resources "k.sock": want an absolute path`},
 		{gpuOptions{}, []string{"gpu"}, "--gpu-runtime-class: want a name, auto or none"},
 	} {
 		c, err := test.o.complete(test.kinds)
 		if test.want == "" && (err != nil || (c != nil) != slices.Contains(test.kinds, "gpu") || c.session().GetLibrary() != map[bool]string{true: test.o.library}[c != nil] ||
-			c.session().GetCudaLibrary() != map[bool]string{true: test.o.cudaLibrary}[c != nil]) {
+			c.session().GetCudaLibrary() != map[bool]string{true: test.o.cudaLibrary}[c != nil] || c.session().GetPodResources() != test.o.podResources) {
 			t.Errorf("%+v: %v, %v", test, c, err)
 		}
 		if test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {

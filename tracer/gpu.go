@@ -29,7 +29,9 @@ func openGPU(ctx context.Context, scope *scope.Scope, cgroupRoot string, config 
 	s := &gpuSource{root: cgroupRoot, list: func() []pods.Container { return nil }}
 	interval := time.Duration(config.GetInterval())
 	var err error
-	if s.devices, err = gpu.Open(gpu.Options{Containers: s.containers, Interval: interval, Library: config.GetGpu().GetLibrary()}); err != nil {
+	if s.devices, err = gpu.Open(gpu.Options{
+		Containers: s.containers, Interval: interval, Library: config.GetGpu().GetLibrary(), PodResources: config.GetGpu().GetPodResources(),
+	}); err != nil {
 		return nil, err
 	}
 	s.calls, err = gpu.OpenCalls(ctx, gpu.CallsOptions{Scope: scope, Containers: s.containers, Interval: interval, Library: config.GetGpu().GetCudaLibrary()})
@@ -41,6 +43,11 @@ func openGPU(ctx context.Context, scope *scope.Scope, cgroupRoot string, config 
 
 // SetContainers is called before Run.
 func (s *gpuSource) SetContainers(list func() []pods.Container) { s.list = list }
+
+// SetNode is called before Run.
+func (s *gpuSource) SetNode(name string, asked func(namespace, pod, container string) bool) {
+	s.devices.SetNode(name, asked)
+}
 
 func (s *gpuSource) containers() []gpu.Container {
 	list := s.list()

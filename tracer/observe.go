@@ -68,6 +68,9 @@ func (o *observation) attach(ctx context.Context, config *session.Config) error 
 		if v, ok := s.(surveyor); ok {
 			v.SetContainers(func() []pods.Container { return o.resolver.Containers(o.cgroupRoot) })
 		}
+		if v, ok := s.(resident); ok {
+			v.SetNode(o.Node, o.resolver.Asked)
+		}
 		o.sources = append(o.sources, source{kind, s})
 	}
 	return nil

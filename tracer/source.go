@@ -45,6 +45,12 @@ type surveyor interface {
 	SetContainers(list func() []pods.Container)
 }
 
+// resident is a Source that asks the node's own kubelet.
+type resident interface {
+	// SetNode is called before Run: the node's name, and which of its containers were asked for, running or not.
+	SetNode(name string, asked func(namespace, pod, container string) bool)
+}
+
 // Scope is the kernel's set of observed cgroups, and its news of cgroups made and removed.
 type Scope interface {
 	pods.Scope

@@ -54,10 +54,11 @@ func doctorGPU(ctx context.Context, args []string, getenv func(string) string, s
 	flags.SetOutput(io.Discard)
 	wanted := flags.Bool("gpu", false, "")
 	library := flags.String("nvml-library", "", "")
+	podResources := flags.String("pod-resources", "", "")
 	if err := flags.Parse(args); err != nil || flags.NArg() > 0 || !*wanted {
 		return errUsage
 	}
-	return doctor(ctx, getenv, stdout, &gpu.Options{Library: *library})
+	return doctor(ctx, getenv, stdout, &gpu.Options{Library: *library, PodResources: *podResources, Node: getenv(session.EnvNodeName)})
 }
 
 // doctor examines the node, prints the report and stays until it is told to go. gpus: how to look at GPUs; nil: not.

@@ -88,6 +88,10 @@ type PodSpec struct {
 	Memory string
 	// CPU is its limit, "100m"; empty: none.
 	CPU string
+	// GPUs is how many of the resource nvidia.com/gpu it has.
+	GPUs int64
+	// AllGPUs has it take all GPUs without asking: privileged, with what NVIDIA's runtime obeys.
+	AllGPUs bool
 }
 
 // Object is the pod as the API server is told.
@@ -108,7 +112,10 @@ func (s PodSpec) Object() *corev1.Pod {
 	if s.CPU != "" {
 		limits[corev1.ResourceCPU] = resource.MustParse(s.CPU)
 	}
-	return &corev1.Pod{
+	if s.GPUs > 0 {
+		limits["nvidia.com/gpu"] = *resource.NewQuantity(s.GPUs, resource.DecimalSI)
+	}
+	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name, Labels: labels},
 		Spec: corev1.PodSpec{
 			NodeName:                      s.Node,
@@ -120,6 +127,12 @@ func (s PodSpec) Object() *corev1.Pod {
 			}},
 		},
 	}
+	if c := &pod.Spec.Containers[0]; s.AllGPUs {
+		yes := true
+		c.SecurityContext = &corev1.SecurityContext{Privileged: &yes}
+		c.Env = []corev1.EnvVar{{Name: "NVIDIA_VISIBLE_DEVICES", Value: "all"}}
+	}
+	return pod
 }
 
 // Pods starts pods and waits until all of them run and have addresses.

@@ -37,6 +37,11 @@ type GPUReport struct {
 	// Error says why they cannot be read. None: there is no driver, and so nothing to read.
 	Error string `json:"error,omitempty"`
 	None  bool   `json:"none,omitempty"`
+	// PodResources is the path, on the node, of the socket by which the kubelet tells what it has given to whom, and Allocation what it
+	// tells: "1 of 2 nvidia.com/gpu". PodResourcesError says why it does not.
+	PodResources      string `json:"podResources,omitempty"`
+	Allocation        string `json:"allocation,omitempty"`
+	PodResourcesError string `json:"podResourcesError,omitempty"`
 }
 
 // ProbeReport is how loading a probe went.

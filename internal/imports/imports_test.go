@@ -19,9 +19,14 @@ const module = "github.com/orb8-dev/kubectl-orb8/"
 type rule struct {
 	folder string
 	never  []string
-	only   []string
-	why    string
+	// but are exceptions from never.
+	but  []string
+	only []string
+	why  string
 }
+
+// kubelet is the protobuf of a kubelet's API on its own node: messages and nothing else.
+var kubelet = []string{"k8s.io/kubelet/pkg/apis/podresources/v1"}
 
 var kubernetes = []string{"k8s.io/", "sigs.k8s.io/"}
 
@@ -39,7 +44,7 @@ var rules = []rule{
 		why: "a probe knows the kernel and the event, and nothing of who asks",
 	},
 	{
-		folder: "tracer", never: append([]string{module + "plugin"}, kubernetes...),
+		folder: "tracer", never: append([]string{module + "plugin"}, kubernetes...), but: kubelet,
 		why: "the tracer has no access to the API server: the plugin tells it what it needs",
 	},
 	{
@@ -67,7 +72,7 @@ var rules = []rule{
 		why: "the plugin runs on every platform kubectl runs on",
 	},
 	{
-		folder: "cmd/orb8-tracer", never: append([]string{module + "plugin"}, kubernetes...),
+		folder: "cmd/orb8-tracer", never: append([]string{module + "plugin"}, kubernetes...), but: kubelet,
 		why: "the tracer is small and has no access to the API server",
 	},
 	{
@@ -134,6 +139,11 @@ func TestEveryFolderOfTheProductHasARule(t *testing.T) {
 }
 
 func breaks(r rule, dep string) bool {
+	for _, exception := range r.but {
+		if dep == exception {
+			return false
+		}
+	}
 	for _, prefix := range r.never {
 		if within(dep, strings.TrimSuffix(prefix, "/")) {
 			return true

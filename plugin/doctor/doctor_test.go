@@ -168,6 +168,34 @@ FAILURE   n\x1b[2J      kernel       two lines and a tab
 	}
 }
 
+func TestAllocationOfGPUsIsJudged(t *testing.T) {
+	const socket = "/var/lib/kubelet/pod-resources/kubelet.sock"
+	for _, test := range []struct {
+		r                    session.GPUReport
+		status               Status
+		detail, mend, absent string
+	}{
+		{r: session.GPUReport{PodResources: socket, Allocation: "1 of 2 nvidia.com/gpu"}, status: OK, detail: "1 of 2 nvidia.com/gpu given, by " + socket},
+		{r: session.GPUReport{PodResources: socket}, status: OK, detail: "the kubelet has no GPUs to give, by " + socket},
+		{r: session.GPUReport{PodResources: socket, PodResourcesError: "no answer"}, status: Warning, detail: socket + ": no answer", mend: "does not answer"},
+		{r: session.GPUReport{PodResourcesError: "no socket"}, status: Warning, detail: "no socket", mend: "--pod-resources"},
+		{r: session.GPUReport{None: true, PodResources: socket}, absent: "a node without a GPU"},
+		{r: session.GPUReport{}, absent: "a tracer that did not look"},
+	} {
+		findings := Report("n1", &session.Report{BTF: true, Cgroup: "unified", GPU: &test.r}, false, nil)
+		f := findings[len(findings)-1]
+		if test.absent != "" {
+			if f.Check != "gpu" {
+				t.Errorf("%s: %+v", test.absent, f)
+			}
+			continue
+		}
+		if f.Check != "gpu allocation" || f.Status != test.status || f.Detail != test.detail || (f.Mend == "") != (test.mend == "") || !strings.Contains(f.Mend, test.mend) {
+			t.Errorf("%+v: %+v", test.r, f)
+		}
+	}
+}
+
 func TestGPUsAreJudged(t *testing.T) {
 	for _, test := range []struct {
 		r          session.GPUReport

@@ -143,8 +143,27 @@ func Report(node string, r *session.Report, privileged bool, commands map[string
 	if r.GPU != nil {
 		status, detail, mend := gpus(r.GPU, privileged)
 		add("gpu", status, detail, mend)
+		if !r.GPU.None && (r.GPU.PodResources != "" || r.GPU.PodResourcesError != "") {
+			status, detail, mend = allocation(r.GPU)
+			add("gpu allocation", status, detail, mend)
+		}
 	}
 	return findings
+}
+
+// allocation judges whether the kubelet tells whom GPUs are given to. Without that, it is known who uses them.
+func allocation(r *session.GPUReport) (status Status, detail, mend string) {
+	switch {
+	case r.PodResourcesError == "" && r.Allocation == "":
+		return OK, "the kubelet has no GPUs to give, by " + r.PodResources, ""
+	case r.PodResourcesError == "":
+		return OK, r.Allocation + " given, by " + r.PodResources, ""
+	case r.PodResources == "":
+		mend = "name the kubelet's socket with --pod-resources"
+	default:
+		detail, mend = r.PodResources+": ", "look at the kubelet of the node: its pod-resources API does not answer"
+	}
+	return Warning, detail + r.PodResourcesError, mend
 }
 
 // gpus judges what there is to read of a node's GPUs. A node without any is as it should be.

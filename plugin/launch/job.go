@@ -106,11 +106,12 @@ type Spec struct {
 	// Privileged runs the container privileged, for platforms where capabilities are not enough.
 	Privileged bool
 	// GPU: it is to read GPUs. RuntimeClass, where not empty, gives it their device files.
-	// Library and CUDALibrary are the paths of their driver's libraries, for "doctor", which gets no other configuration.
+	// Library and CUDALibrary are the paths of their driver's libraries, PodResources that of the kubelet's socket, for "doctor", which gets no other configuration.
 	GPU          bool
 	RuntimeClass string
 	Library      string
 	CUDALibrary  string
+	PodResources string
 	// Deadline ends the tracer whatever happens, unless it is extended.
 	Deadline time.Duration
 }
@@ -197,6 +198,9 @@ func (s *Spec) args() []string {
 	}
 	if s.CUDALibrary != "" {
 		args = append(args, "--cuda-library", s.CUDALibrary)
+	}
+	if s.PodResources != "" {
+		args = append(args, "--pod-resources", s.PodResources)
 	}
 	return args
 }

@@ -5,8 +5,12 @@ package gpu
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
+
+	kubeletapi "k8s.io/kubelet/pkg/apis/podresources/v1"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
@@ -15,12 +19,16 @@ import (
 // examineLimit is how long a driver may take to tell of all its GPUs.
 const examineLimit = 8 * time.Second
 
-// Examine finds out what GPUs there are to read, for doctor.
+// Examine finds out what GPUs there are to read, and whether the kubelet tells whom they are given to, for doctor.
 func Examine(ctx context.Context, o Options) (r session.GPUReport) {
 	p, err := Open(o)
 	if err != nil {
 		r.Error = err.Error()
 		return r
+	}
+	r.PodResources, r.Allocation, err = p.kubelets().examine(ctx)
+	if err != nil {
+		r.PodResourcesError = explain(err)
 	}
 	library, err := p.places.find(nvmlLibrary, o.Library)
 	if err != nil {
@@ -65,4 +73,55 @@ func Examine(ctx context.Context, o Options) (r session.GPUReport) {
 		r.Error = fmt.Sprintf("the driver told of no GPU within %v", examineLimit)
 	}
 	return r
+}
+
+// examine asks the kubelet once: where its socket is, and how many of the GPUs that it can give it has given.
+func (k kubelets) examine(ctx context.Context) (path, given string, err error) {
+	s, err := k.find()
+	if err != nil {
+		return "", "", err
+	}
+	c, err := connect(s)
+	if err != nil {
+		return s.path, "", err
+	}
+	defer c.Close()
+	last, err := c.list(ctx)
+	if err != nil {
+		return s.path, "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	all, err := c.api.GetAllocatableResources(ctx, &kubeletapi.AllocatableResourcesRequest{})
+	if err != nil {
+		return s.path, "", err
+	}
+	type count struct{ given, all int }
+	counts := map[string]*count{}
+	of := func(resource string) *count {
+		if counts[resource] == nil {
+			counts[resource] = &count{}
+		}
+		return counts[resource]
+	}
+	for _, d := range all.GetDevices() {
+		if ofGPUs(d.GetResourceName()) {
+			of(d.GetResourceName()).all += len(d.GetDeviceIds())
+		}
+	}
+	for _, g := range last.given {
+		if g.sure {
+			of(g.resource).given++
+		}
+	}
+	var list []string
+	for _, resource := range slices.Sorted(maps.Keys(counts)) {
+		n := counts[resource]
+		if resource == draDriver { // what there is stands in ResourceSlices, of which the kubelet does not tell
+			list = append(list, fmt.Sprintf("%d claimed of %s", n.given, resource))
+			continue
+		}
+		list = append(list, fmt.Sprintf("%d of %d %s", n.given, n.all, resource))
+	}
+	return s.path, strings.ToValidUTF8(strings.Join(list, ", "), "\uFFFD"), nil
 }

@@ -38,6 +38,10 @@ type Options struct {
 	Interval time.Duration
 	// Library is the path of the driver's library, on the node; empty: it is looked for.
 	Library string
+	// PodResources is that of the socket of the kubelet's pod-resources API, where {node} stands for the node's name; empty: it is looked for.
+	PodResources string
+	// Node is the node's name.
+	Node string
 	// Child is the program to run, HostRoot the node's root directory, Proc its /proc; empty: those of a tracer's container.
 	Child, HostRoot, Proc string
 }
@@ -46,6 +50,8 @@ type Options struct {
 type Probe struct {
 	o      Options
 	places places
+	// asked says whether a container is one that was asked for.
+	asked func(namespace, pod, container string) bool
 
 	mu sync.Mutex
 }
@@ -72,7 +78,19 @@ func Open(o Options) (*Probe, error) {
 	if o.Library != "" && !filepath.IsAbs(o.Library) {
 		return nil, fmt.Errorf("--nvml-library %q: want an absolute path on the node", o.Library)
 	}
+	if o.PodResources != "" && !filepath.IsAbs(o.PodResources) {
+		return nil, fmt.Errorf("--pod-resources %q: want an absolute path on the node", o.PodResources)
+	}
 	return &Probe{o: o, places: places{own: "/", host: o.HostRoot, proc: o.Proc}}, nil
+}
+
+// SetNode is called before Run: the node's name, and which of its containers were asked for, running or not.
+func (p *Probe) SetNode(name string, asked func(namespace, pod, container string) bool) {
+	p.o.Node, p.asked = name, asked
+}
+
+func (p *Probe) kubelets() kubelets {
+	return kubelets{places: p.places, node: p.o.Node, wanted: p.o.PodResources}
 }
 
 // hostRoot is the node's root as its first process sees it; where that one is kept from all others, as the process does that has started
@@ -104,6 +122,7 @@ func (p *Probe) Run(ctx context.Context, sink Sink) error {
 		ev.Time = uint64(time.Now().UnixNano())
 		sink(cgroup, ev)
 	})
+	defer p.allocate(ctx, watch)()
 	each := func(ev *event.Event) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -135,6 +154,25 @@ func (p *Probe) Run(ctx context.Context, sink Sink) error {
 		wait = min(2*wait, maxBackoff)
 	}
 	return nil
+}
+
+// allocate has the kubelet asked, for watch, until what it returns is called.
+func (p *Probe) allocate(ctx context.Context, watch *watch) (stop func()) {
+	a := newAllocations(p.kubelets(), p.o.Interval)
+	watch.allocations = a.now
+	if p.asked != nil {
+		watch.asked = p.asked
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		a.run(ctx)
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
 }
 
 // Flush has nothing to do: no number is kept back.

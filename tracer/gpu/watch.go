@@ -28,6 +28,8 @@ type watch struct {
 	processes []*event.Gpu
 	// said is the last trouble reported: it is not repeated.
 	said string
+
+	sharing
 }
 
 // device is what is known of one from look to look.
@@ -42,6 +44,10 @@ type device struct {
 	others bool
 	// slowed is what slowed it down at the last look.
 	slowed string
+	// use is what allocation and activity came to at the last look.
+	use event.GpuUse
+	// missed is how often its GPU was looked at since: a MIG device may have been taken down.
+	missed int
 }
 
 // user is a process of a traced container.
@@ -50,10 +56,12 @@ type user struct {
 	pid  uint32
 	comm string
 	kind string
+	// seen is when it was first seen on the device.
+	seen time.Time
 }
 
 func newWatch(owners *owners, sink Sink) *watch {
-	return &watch{owners: owners, sink: sink, now: time.Now, devices: map[string]*device{}}
+	return &watch{owners: owners, sink: sink, now: time.Now, devices: map[string]*device{}, sharing: newSharing()}
 }
 
 // take takes one event of what reads the driver; nil says only that it lives.
@@ -68,7 +76,7 @@ func (w *watch) take(g *event.Gpu) {
 		w.xid(g)
 	case event.GpuWhat_GPU_WHAT_LOST:
 		d := w.device(g.GetGpu())
-		d.looked, d.users, d.others = false, nil, false
+		d.looked, d.users, d.others, d.use = false, nil, false, event.GpuUse_GPU_USE_UNKNOWN
 		w.processes = nil
 		w.report(pods.NodeLevel, g)
 	case event.GpuWhat_GPU_WHAT_UNAVAILABLE:
@@ -96,6 +104,9 @@ func (w *watch) device(id *event.GpuDevice) *device {
 		d = &device{gone: map[user]time.Time{}}
 		w.devices[id.GetUuid()] = d
 	}
+	if !proto.Equal(d.id, id) {
+		w.stale = true
+	}
 	d.id = id
 	return d
 }
@@ -103,6 +114,7 @@ func (w *watch) device(id *event.GpuDevice) *device {
 // look reports a device that was read, with its processes.
 func (w *watch) look(g *event.Gpu) {
 	d := w.device(g.GetGpu())
+	w.round(d)
 	processes := w.processes
 	w.processes = nil
 	var pids []uint32
@@ -132,7 +144,11 @@ func (w *watch) look(g *event.Gpu) {
 		}
 		comm := w.owners.comm(pid)
 		p.Proc.Comm = comm
-		users[pid] = user{o, pid, string(comm), p.GetProc().GetType()}
+		u := user{o, pid, string(comm), p.GetProc().GetType(), w.now()}
+		if was, ok := d.users[pid]; ok && was.started == u.started {
+			u.seen = was.seen
+		}
+		users[pid] = u
 	}
 	w.changed(d, users)
 	for _, p := range processes {
@@ -147,6 +163,7 @@ func (w *watch) look(g *event.Gpu) {
 		own := uint32(len(users))
 		g.OwnProcesses, g.UsedBy = &own, names(users)
 	}
+	w.share(d, g)
 	w.report(pods.NodeLevel, g)
 	w.throttle(d, g)
 	d.looked = true

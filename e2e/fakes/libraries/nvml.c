@@ -9,7 +9,7 @@
 //	0.uuid GPU-1                  0.memory TOTAL USED RESERVED
 //	0.util 97 40                  0.gpm.2 45.5                   by nvmlGpmMetricId_t
 //	0.compute PID:BYTES ...       0.utilization PID:SM:MEMORY ...
-//	0.mig 3                       so many MIG devices: 0.0.uuid, 0.0.instance GI CI, ...
+//	0.mig 3                       so many MIG devices: 0.0.uuid, 0.0.instance GI CI, 0.0.placement START, ...
 //	xid SEQUENCE INDEX NUMBER     reported once, when SEQUENCE has grown
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -183,6 +183,8 @@ nvmlReturn_t nvmlDeviceGetIndex(nvmlDevice_t d, unsigned int *index)
 	return NVML_SUCCESS;
 }
 
+nvmlReturn_t nvmlDeviceGetMinorNumber(nvmlDevice_t d, unsigned int *minor) { return number(d, "minor", minor); }
+
 nvmlReturn_t nvmlDeviceGetPciInfo_v3(nvmlDevice_t d, nvmlPciInfo_t *pci)
 {
 	memset(pci, 0, sizeof(*pci));
@@ -216,6 +218,31 @@ static nvmlReturn_t instance(nvmlDevice_t d, unsigned int *gi, unsigned int *ci)
 
 nvmlReturn_t nvmlDeviceGetGpuInstanceId(nvmlDevice_t d, unsigned int *id) { return instance(d, id, NULL); }
 nvmlReturn_t nvmlDeviceGetComputeInstanceId(nvmlDevice_t d, unsigned int *id) { return instance(d, NULL, id); }
+
+// A GPU instance is the MIG device that is the first in it.
+nvmlReturn_t nvmlDeviceGetGpuInstanceById(nvmlDevice_t d, unsigned int id, nvmlGpuInstance_t *gi)
+{
+	unsigned int count = 0, found;
+
+	number(d, "mig", &count);
+	for (unsigned int i = 0; i < count; i++) {
+		nvmlDevice_t mig = handle(GPU_OF(d), i + 1);
+		if (instance(mig, &found, NULL) == NVML_SUCCESS && found == id) {
+			POINTER(*gi) = POINTER(mig);
+			return NVML_SUCCESS;
+		}
+	}
+	return NVML_ERROR_NOT_FOUND;
+}
+
+nvmlReturn_t nvmlGpuInstanceGetInfo(nvmlGpuInstance_t gi, nvmlGpuInstanceInfo_t *info)
+{
+	nvmlDevice_t mig;
+
+	POINTER(mig) = POINTER(gi);
+	memset(info, 0, sizeof(*info));
+	return number(mig, "placement", &info->placement.start);
+}
 
 static nvmlReturn_t memory(nvmlDevice_t d, unsigned long long *total, unsigned long long *used, unsigned long long *reserved)
 {

@@ -54,12 +54,33 @@ func (r *Reader) identify(handle nvml.Device, index int, parent *device) (*devic
 		if pci := get(r.lib, &g, "pci", "nvmlDeviceGetPciInfo", handle.GetPciInfo); pci != nil {
 			d.id.PciAddress = strings.ToLower(text(pci.BusId[:]))
 		}
+		d.id.Minor = instance(get(r.lib, &g, "minor", "nvmlDeviceGetMinorNumber", handle.GetMinorNumber))
 		return d, nvml.SUCCESS
 	}
-	d.id.PciAddress, d.id.Parent, d.id.ParentIndex = parent.id.PciAddress, parent.id.Uuid, parent.id.Index
+	d.id.PciAddress, d.id.Parent, d.id.ParentIndex, d.id.Minor = parent.id.PciAddress, parent.id.Uuid, parent.id.Index, parent.id.Minor
 	d.id.GpuInstance = instance(get(r.lib, &g, "gpuInstance", "nvmlDeviceGetGpuInstanceId", handle.GetGpuInstanceId))
 	d.id.ComputeInstance = instance(get(r.lib, &g, "computeInstance", "nvmlDeviceGetComputeInstanceId", handle.GetComputeInstanceId))
 	return d, nvml.SUCCESS
+}
+
+// placement is where in its GPU's memory a MIG device begins, where the driver tells that: it may take root.
+func (r *Reader) placement(d *device) *uint32 {
+	if d.id.GpuInstance == nil {
+		return nil
+	}
+	var g gaps
+	gi := get(r.lib, &g, "placementStart", "nvmlDeviceGetGpuInstanceById", func() (nvml.GpuInstance, nvml.Return) {
+		return d.parent.handle.GetGpuInstanceById(int(d.id.GetGpuInstance()))
+	})
+	if gi == nil {
+		return nil
+	}
+	info := get(r.lib, &g, "placementStart", "nvmlGpuInstanceGetInfo", (*gi).GetInfo)
+	if info == nil {
+		return nil
+	}
+	start := info.Placement.Start
+	return &start
 }
 
 func instance(n *int) *uint32 {

@@ -218,6 +218,7 @@ func (r *Reader) lookAtMIG(gpu *device, period uint64) error {
 			known.handle, known.parent = d.handle, gpu
 			d = known
 		} else {
+			d.id.PlacementStart = r.placement(d)
 			r.devices[d.id.Uuid] = d
 		}
 		if err := r.report(d, period, false); err != nil {

@@ -1,0 +1,112 @@
+//go:build linux
+
+package gpu
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	kubeletapi "k8s.io/kubelet/pkg/apis/podresources/v1"
+
+	"github.com/orb8-dev/kubectl-orb8/e2e/fakes"
+)
+
+// asking asks a fake kubelet until the test ends.
+func asking(t *testing.T, path string) *allocations {
+	a := newAllocations(kubelets{places: places{own: "/", host: "/", proc: t.TempDir()}, node: "a", wanted: path}, 0)
+	a.interval = 10 * time.Millisecond
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		a.run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	return a
+}
+
+// await waits until what is known is so.
+func await(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !so(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+func TestWhatTheKubeletHasGivenIsKnown(t *testing.T) {
+	p := fakes.NewPodResources(t)
+	p.Say(t, "a", fakes.GivenTo("ml", "train", "main", "nvidia.com/gpu", "GPU-aa", "GPU-bb::1"), fakes.GivenTo("ml", "plain", "main", ""),
+		fakes.ClaimedBy("ml", "claimer", "main", draDriver, "a", "gpu-0"), fakes.GivenTo("ml", "fpga", "main", "example.com/fpga", "0"))
+	a := asking(t, p.Path)
+	var last *allocation
+	await(t, "an answer", func() bool { last, _ = a.now(); return last != nil })
+	var got []string
+	for _, g := range last.given {
+		got = append(got, strings.Join([]string{g.container.String(), g.resource, g.id, map[bool]string{true: "sure"}[g.sure]}, " "))
+	}
+	want := "ml/train/main nvidia.com/gpu GPU-aa sure;ml/train/main nvidia.com/gpu GPU-bb::1 sure;ml/claimer/main gpu.nvidia.com gpu-0 sure;ml/fpga/main example.com/fpga 0 "
+	if strings.Join(got, ";") != want || !last.listed["ml/plain/main"] || len(last.listed) != 4 || time.Since(last.asked) > time.Minute {
+		t.Errorf("%q, %v", got, last.listed)
+	}
+	p.Say(t, "a")
+	await(t, "that nothing is given any more", func() bool { last, _ := a.now(); return last != nil && len(last.given) == 0 })
+}
+
+func TestAKubeletThatCannotBeAskedIsNotKnownToHaveGivenNothing(t *testing.T) {
+	p := fakes.NewPodResources(t)
+	a := newAllocations(kubelets{places: places{own: "/", host: "/", proc: t.TempDir()}, node: "a", wanted: p.Path}, 0)
+	if last, reason := a.now(); last != nil || reason != notYet {
+		t.Errorf("before the first answer: %v, %q", last, reason)
+	}
+	for _, test := range []struct {
+		what, says string
+		do         func()
+	}{
+		{"no socket", "there is no such socket on this node", func() {}},
+		{"nonsense", "the kubelet: ", func() { p.Nonsense(t, "a") }},
+		{"an answer without end", "the kubelet: ", func() {
+			p.Say(t, "a", fakes.GivenTo("ml", strings.Repeat("x", maxAnswer), "main", ""))
+		}},
+	} {
+		test.do()
+		err := a.follow(t.Context())
+		if err == nil {
+			t.Fatalf("%s: no error", test.what)
+		}
+		a.set(nil, err)
+		if last, reason := a.now(); last != nil || !strings.Contains(reason, test.says) || len(reason) > maxReason+len("…") {
+			t.Errorf("%s: %v, %q", test.what, last, reason)
+		}
+	}
+}
+
+func TestAKubeletThatHangsIsWaitedForNotLong(t *testing.T) {
+	p := fakes.NewPodResources(t)
+	p.Say(t, "a", fakes.GivenTo("ml", "train", "main", "nvidia.com/gpu", "GPU-aa"))
+	a := asking(t, p.Path)
+	await(t, "an answer", func() bool { last, _ := a.now(); return last != nil })
+	p.Hang(t, "a")
+	await(t, "that it hangs", func() bool {
+		last, reason := a.now()
+		return last == nil && reason == "the kubelet did not answer within 3s"
+	})
+	p.Say(t, "a", fakes.GivenTo("ml", "train", "main", "nvidia.com/gpu", "GPU-aa"))
+	await(t, "another answer", func() bool { last, reason := a.now(); return last != nil && reason == "" })
+	p.Stop("a") // it starts anew, with a socket of the same name
+	p.Say(t, "a", fakes.GivenTo("ml", "other", "main", "nvidia.com/gpu", "GPU-aa"))
+	await(t, "the answer of the new one", func() bool { last, _ := a.now(); return last != nil && last.listed["ml/other/main"] })
+}
+
+func TestAnOldKubeletIsSaidToBe(t *testing.T) {
+	_, err := kubeletapi.UnimplementedPodResourcesListerServer{}.List(t.Context(), nil)
+	if got := explain(err); !strings.HasPrefix(got, "the kubelet is too old for this, it has no pod-resources API v1: ") {
+		t.Errorf("%q", got)
+	}
+}

@@ -1,0 +1,16 @@
+package pods
+
+// Asked says whether a container of a pod that is there is one that is observed, whether it runs or not.
+func (r *Resolver) Asked(namespace, pod, container string) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, p := range r.table.pods {
+		if p.name != pod || p.namespace != namespace || !p.target || p.leaving {
+			continue
+		}
+		if wanted, known := p.containers[container]; wanted || !known && !p.filtered {
+			return true
+		}
+	}
+	return false
+}
