@@ -261,6 +261,30 @@ int drops_kfree_skb(__u64 *ctx)
 	return 0;
 }
 
+#ifdef NO_MAP_ITERATORS
+/* Linux 5.13 has bpf_snprintf. The place comes with the call, and the line is left where user space reads it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, char[256]);
+} place_line SEC(".maps");
+
+SEC("raw_tp/place")
+int drops_places(__u64 *ctx)
+{
+	static const char format[] = "%llx %pB\n";
+	__u64 args[2];
+	__u32 zero = 0;
+	char *line = bpf_map_lookup_elem(&place_line, &zero);
+
+	if (!line)
+		return 0;
+	args[0] = args[1] = ctx[0];
+	bpf_snprintf(line, 256, format, args, sizeof(args));
+	return 0;
+}
+#else
 /* A line for each entry: the place as a number, and by its function. */
 SEC("iter/bpf_map_elem")
 int drops_places(struct bpf_iter__bpf_map_elem *ctx)
@@ -275,3 +299,4 @@ int drops_places(struct bpf_iter__bpf_map_elem *ctx)
 	bpf_seq_printf(ctx->meta->seq, format, sizeof(format), args, sizeof(args));
 	return 0;
 }
+#endif

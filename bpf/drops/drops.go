@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"sync"
 	"time"
@@ -32,12 +33,20 @@ type Options struct {
 // in.
 type Sink = func(cgroup uint64, ev *event.Event)
 
+// objects are the loaded maps and programs.
+type objects struct {
+	objectObjects
+	// PlaceLine is of the programs built with NO_MAP_ITERATORS only.
+	PlaceLine *ebpf.Map `ebpf:"place_line"`
+}
+
 // Probe is the loaded maps and programs.
 type Probe struct {
-	options  Options
-	objects  objectObjects
-	links    []link.Link
-	places   *link.Iter
+	options Options
+	objects objects
+	links   []link.Link
+	// places gives what the kernel prints of the places of all drops there are.
+	places   func() (io.ReadCloser, error)
 	clock    *bpf.Clock
 	losses   bpf.Losses
 	hooks    []string
@@ -86,7 +95,11 @@ func (p *Probe) load() error {
 	if err := bpf.Check(kernel, needs...); err != nil {
 		return err
 	}
-	spec, err := loadObject()
+	load, plain := loadObject, bpf.MapIteratorsRefused()
+	if plain {
+		load = loadPlain
+	}
+	spec, err := load()
 	if err != nil {
 		return fmt.Errorf("read drops: %w", err)
 	}
@@ -105,14 +118,24 @@ func (p *Probe) load() error {
 	if p.options.MaxFlows != 0 {
 		spec.Maps[objectMapDrops].MaxEntries = p.options.MaxFlows
 	}
-	if err := spec.LoadAndAssign(&p.objects, &ebpf.CollectionOptions{Cache: cache, MapReplacements: p.options.Scope.Maps()}); err != nil {
+	options := &ebpf.CollectionOptions{Cache: cache, MapReplacements: p.options.Scope.Maps()}
+	if plain {
+		err = spec.LoadAndAssign(&p.objects, options)
+	} else {
+		err = spec.LoadAndAssign(&p.objects.objectObjects, options)
+	}
+	if err != nil {
 		return fmt.Errorf("load drops: %w", err)
 	}
 	p.losses = bpf.NewLosses(p.objects.Losses, &p.objects)
-	if p.places, err = link.AttachIter(link.IterOptions{Program: p.objects.DropsPlaces, Map: p.objects.Drops}); err != nil {
-		return fmt.Errorf("attach %s: %w", p.objects.DropsPlaces, err)
+	if p.places = p.printed; !plain {
+		iter, err := link.AttachIter(link.IterOptions{Program: p.objects.DropsPlaces, Map: p.objects.Drops})
+		if err != nil {
+			return fmt.Errorf("attach %s: %w", p.objects.DropsPlaces, err)
+		}
+		p.links = append(p.links, iter)
+		p.places = iter.Open
 	}
-	p.links = append(p.links, p.places)
 	drops, err := link.AttachTracing(link.TracingOptions{Program: p.objects.DropsKfreeSkb})
 	if err != nil {
 		return fmt.Errorf("attach %s: %w", p.objects.DropsKfreeSkb, err)
@@ -181,5 +204,5 @@ func (p *Probe) Close() error {
 	for _, l := range p.links {
 		errs = append(errs, l.Close())
 	}
-	return errors.Join(append(errs, p.objects.Close())...)
+	return errors.Join(append(errs, p.objects.Close(), p.objects.PlaceLine.Close())...)
 }

@@ -3,10 +3,13 @@ package drops
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
+
+	"github.com/cilium/ebpf"
 )
 
 // maxPlaces bounds the places that are remembered; a kernel drops packets in some hundreds.
@@ -72,4 +75,35 @@ func parsePlace(line []byte) (location uint64, name string, ok bool) {
 		function = append(append(bytes.Clone(function), ' '), module...)
 	}
 	return location, strings.ToValidUTF8(string(function), "\ufffd"), true
+}
+
+// printed has the kernel print the place of each drop there is, one by one: for kernels that let no program iterate over a map.
+func (p *Probe) printed() (io.ReadCloser, error) {
+	var (
+		all   bytes.Buffer
+		key   objectDropKey
+		drop  objectDrop
+		asked = map[uint64]bool{}
+	)
+	drops := p.objects.Drops.Iterate()
+	for drops.Next(&key, &drop) {
+		if asked[key.Location] || len(asked) >= maxPlaces {
+			continue
+		}
+		asked[key.Location] = true
+		if _, err := p.objects.DropsPlaces.Run(&ebpf.RunOptions{Context: [1]uint64{key.Location}}); err != nil {
+			return nil, fmt.Errorf("run %s: %w", p.objects.DropsPlaces, err)
+		}
+		var line [256]byte
+		if err := p.objects.PlaceLine.Lookup(uint32(0), &line); err != nil {
+			return nil, fmt.Errorf("read %s: %w", p.objects.PlaceLine, err)
+		}
+		text, _, _ := bytes.Cut(line[:], []byte{0})
+		all.Write(text)
+	}
+	// Others come and go meanwhile: of what was passed over it is asked when it comes again.
+	if err := drops.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
+		return nil, err
+	}
+	return io.NopCloser(&all), nil
 }

@@ -17,7 +17,7 @@ const idle = time.Minute
 // Run reports to sink until ctx ends: each interval, what has been dropped in it. One goroutine at a time calls sink.
 func (p *Probe) Run(ctx context.Context, sink Sink) error {
 	w := &walker{probe: p, decoder: newDecoder(p.clock, p.reasons), seen: map[objectDropKey]uint64{}}
-	w.places.open = p.places.Open
+	w.places.open = p.places
 	wake := time.NewTimer(bpf.Until(p.options.Interval))
 	defer wake.Stop()
 	for {

@@ -5,14 +5,20 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+
+	"github.com/orb8-dev/kubectl-orb8/bpf"
 )
 
-// walks are the iterators; opening and reading one runs its program over everything it is attached to.
+// walks run programs over sockets and flows.
 type walks struct {
-	older          *link.Iter
-	tcp, sockets   *link.Iter
-	flows4, flows6 *link.Iter
-	sweep4, sweep6 *link.Iter
+	older          *bpf.Walk
+	tcp, sockets   *bpf.Walk
+	flows4, flows6 *bpf.Walk
+	sweep4, sweep6 *bpf.Walk
+}
+
+func (w *walks) all() []*bpf.Walk {
+	return []*bpf.Walk{w.older, w.tcp, w.sockets, w.flows4, w.flows6, w.sweep4, w.sweep6}
 }
 
 // attach keeps every link in a variable that lives: the kernel detaches a program as its link is closed.
@@ -44,7 +50,7 @@ func (p *Probe) attach() error {
 		}
 	}
 	for _, w := range []struct {
-		iter    **link.Iter
+		walk    **bpf.Walk
 		program *ebpf.Program
 		over    *ebpf.Map
 	}{
@@ -56,11 +62,13 @@ func (p *Probe) attach() error {
 		{&p.walks.sweep4, o.PacketSweep4, o.PacketFlows4},
 		{&p.walks.sweep6, o.PacketSweep6, o.PacketFlows6},
 	} {
-		l, err := link.AttachIter(link.IterOptions{Program: w.program, Map: w.over})
-		if err := p.keep(w.program, l, err); err != nil {
+		if p.plain { // sockets are found by their files
+			w.over = nil
+		}
+		var err error
+		if *w.walk, err = bpf.OpenWalk(w.program, w.over); err != nil {
 			return err
 		}
-		*w.iter = l
 	}
 	return nil
 }

@@ -69,6 +69,7 @@ type Probe struct {
 	objects objects
 	links   []link.Link
 	walks   walks
+	plain   bool // built with NO_MAP_ITERATORS
 	ring    *bpf.Ring
 	clock   *bpf.Clock
 	losses  bpf.Losses
@@ -117,8 +118,11 @@ func (p *Probe) load() error {
 		return err
 	}
 	load := loadObject
-	if bpf.Older(kernel) {
+	switch {
+	case bpf.Older(kernel):
 		load = loadOlder
+	case bpf.MapIteratorsRefused():
+		load, p.plain = loadPlain, true
 	}
 	spec, err := load()
 	if err != nil {
@@ -172,6 +176,9 @@ func (p *Probe) Interval() time.Duration { return time.Duration(p.interval.Load(
 // Close detaches and unloads everything. A running Run returns.
 func (p *Probe) Close() error {
 	var errs []error
+	for _, w := range p.walks.all() {
+		errs = append(errs, w.Close())
+	}
 	for _, l := range p.links {
 		errs = append(errs, l.Close())
 	}

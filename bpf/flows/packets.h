@@ -14,6 +14,7 @@
 
 #include "flow.h"
 #include "store.h"
+#include "walk.h"
 #ifdef OLDER_KERNEL
 #include "claim.h"
 #endif
@@ -713,38 +714,53 @@ static __always_inline bool idle(const struct packet_flow *f)
 	return now > last && now - last > idle_ns;
 }
 
+static __always_inline void walk_packet_sock(struct packet_sock *s, struct sock *sk)
+{
+	if (s->flow.state != FLOW_LIVE || !in_scope(s->cgroup))
+		return;
+	look_for_owner(s, READ(sk, sk_protocol), READ(sk, __sk_common.skc_num));
+	walk_flow(&s->flow, &s->key, s->cgroup, &s->owner, !s->connected && idle(&s->flow));
+}
+
+#ifdef NO_MAP_ITERATORS
+SEC("iter/task_file")
+int packet_sk_walk(struct bpf_iter__task_file *ctx)
+{
+	struct sock *sk = walked_sock(ctx);
+	struct packet_sock *s;
+
+	if (!sk || READ(sk, sk_protocol) == IPPROTO_TCP || READ(sk, sk_protocol) == IPPROTO_MPTCP)
+		return 0;
+	s = bpf_sk_storage_get(&packet_socks, sk, NULL, 0);
+	if (s)
+		walk_packet_sock(s, sk);
+	return 0;
+}
+#else
 SEC("iter/bpf_sk_storage_map")
 int packet_sk_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
 	struct packet_sock *s = ctx->value;
 	struct sock *sk = ctx->sk;
 
-	if (!s || !sk)
-		return 0;
-	if (s->flow.state != FLOW_LIVE || !in_scope(s->cgroup))
-		return 0;
-	look_for_owner(s, READ(sk, sk_protocol), READ(sk, __sk_common.skc_num));
-	walk_flow(&s->flow, &s->key, s->cgroup, &s->owner, !s->connected && idle(&s->flow));
+	if (s && sk)
+		walk_packet_sock(s, sk);
 	return 0;
 }
+#endif
 
 static __always_inline bool socket_gone(__u64 cookie)
 {
 	return check_gone && bpf_map_lookup_elem(&packet_gone, &cookie);
 }
 
-SEC("iter/bpf_map_elem")
-int packet_walk4(struct bpf_iter__bpf_map_elem *ctx)
+static __always_inline void walk_flow4(const struct flow_key4 *k4, struct mapped_flow *m)
 {
-	struct mapped_flow *m = ctx->value;
-	struct flow_key4 *k4 = ctx->key;
 	struct flow_key k = {};
 
-	if (!m || !k4)
-		return 0;
 	__sync_fetch_and_add(&met_total, 1);
 	if (m->flow.state != FLOW_LIVE || !in_scope(m->cgroup))
-		return 0;
+		return;
 	k.ends.local[2] = k.ends.remote[2] = bpf_htonl(0xffff);
 	k.ends.local[3] = k4->local;
 	k.ends.remote[3] = k4->remote;
@@ -753,56 +769,38 @@ int packet_walk4(struct bpf_iter__bpf_map_elem *ctx)
 	k.protocol = k4->protocol;
 	k.cookie = k4->cookie;
 	walk_flow(&m->flow, &k, m->cgroup, &m->owner, idle(&m->flow) || socket_gone(k.cookie));
-	return 0;
 }
 
-SEC("iter/bpf_map_elem")
-int packet_walk6(struct bpf_iter__bpf_map_elem *ctx)
+static __always_inline void walk_flow6(const struct flow_key *k, struct mapped_flow *m)
 {
-	struct mapped_flow *m = ctx->value;
-	struct flow_key *k = ctx->key;
-
-	if (!m || !k)
-		return 0;
 	__sync_fetch_and_add(&met_total, 1);
 	if (m->flow.state != FLOW_LIVE || !in_scope(m->cgroup))
-		return 0;
+		return;
 	walk_flow(&m->flow, k, m->cgroup, &m->owner, idle(&m->flow) || socket_gone(k->cookie));
-	return 0;
 }
+
+WALK_HASH(packet_walk4, packet_flows4, struct flow_key4, struct mapped_flow, walk_flow4)
+WALK_HASH(packet_walk6, packet_flows6, struct flow_key, struct mapped_flow, walk_flow6)
 
 /*
  * Remove flows that closed at an earlier walk and got no packet since. Apart from the walks, which must not miss a flow: a
  * removed element may be put to use in another bucket at once, and the iterator then goes on from there.
  */
-SEC("iter/bpf_map_elem")
-int packet_sweep4(struct bpf_iter__bpf_map_elem *ctx)
+static __always_inline void sweep_flow4(const struct flow_key4 *k, const struct mapped_flow *m)
 {
-	struct mapped_flow *m = ctx->value;
-	struct flow_key4 *k = ctx->key;
-	struct flow_key4 key;
+	struct flow_key4 key = *k;
 
-	if (!m || !k)
-		return 0;
-	if (m->flow.state != FLOW_CLOSED)
-		return 0;
-	key = *k;
-	bpf_map_delete_elem(&packet_flows4, &key);
-	return 0;
+	if (m->flow.state == FLOW_CLOSED)
+		bpf_map_delete_elem(&packet_flows4, &key);
 }
 
-SEC("iter/bpf_map_elem")
-int packet_sweep6(struct bpf_iter__bpf_map_elem *ctx)
+static __always_inline void sweep_flow6(const struct flow_key *k, const struct mapped_flow *m)
 {
-	struct mapped_flow *m = ctx->value;
-	struct flow_key *k = ctx->key;
-	struct flow_key key;
+	struct flow_key key = *k;
 
-	if (!m || !k)
-		return 0;
-	if (m->flow.state != FLOW_CLOSED)
-		return 0;
-	key = *k;
-	bpf_map_delete_elem(&packet_flows6, &key);
-	return 0;
+	if (m->flow.state == FLOW_CLOSED)
+		bpf_map_delete_elem(&packet_flows6, &key);
 }
+
+WALK_HASH(packet_sweep4, packet_flows4, struct flow_key4, struct mapped_flow, sweep_flow4)
+WALK_HASH(packet_sweep6, packet_flows6, struct flow_key, struct mapped_flow, sweep_flow6)

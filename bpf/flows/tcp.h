@@ -9,6 +9,7 @@
 #include "listener.h"
 #include "store.h"
 #include "tcpsock.h"
+#include "walk.h"
 
 struct tcp_rec {
 	/* What a walk looks at comes first: most sockets have no news, and a walk's cost is in the cache lines it touches. */
@@ -318,6 +319,18 @@ int tcp_walk(struct bpf_iter__bpf_map_elem *ctx)
 		return 0;
 	/* It may be dead by now, and its memory another socket's, which stays a TCP socket's meanwhile. Then rec->closed is set. */
 	return walk_tcp(rec, *key);
+}
+#elif defined(NO_MAP_ITERATORS)
+SEC("iter/task_file")
+int tcp_walk(struct bpf_iter__task_file *ctx)
+{
+	struct sock *sk = walked_sock(ctx);
+	struct tcp_rec *rec;
+
+	if (!sk || READ(sk, sk_protocol) != IPPROTO_TCP)
+		return 0;
+	rec = kept_by_socket(tcp_socks, sk);
+	return rec ? walk_tcp(rec, sk) : 0;
 }
 #else
 SEC("iter/bpf_sk_storage_map")

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"runtime"
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"github.com/orb8-dev/kubectl-orb8/bpf"
@@ -203,32 +201,13 @@ func (w *walker) forget() error {
 	return err
 }
 
-func (w *walker) iterate(iters ...*link.Iter) error {
-	for _, it := range iters {
-		r, err := it.Open()
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(runThrough(r), r.Close()); err != nil {
+func (w *walker) iterate(walks ...*bpf.Walk) error {
+	for _, one := range walks {
+		if err := one.Run(); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// runThrough reads to the end. Nothing is ever read: reading is what makes the program run. After a million objects without
-// a byte the kernel wants to be asked again.
-func runThrough(r io.Reader) error {
-	var none [8]byte
-	for {
-		_, err := r.Read(none[:])
-		switch {
-		case err == io.EOF:
-			return nil
-		case err != nil && !errors.Is(err, unix.EAGAIN):
-			return err
-		}
-	}
 }
 
 // flush walks until nothing had to be put off for want of room in the ring buffer, and the sink has had everything.

@@ -1,36 +1,9 @@
 package flows
 
 import (
-	"errors"
-	"io"
-	"os"
 	"testing"
-	"testing/iotest"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
-
-func TestAWalkOverAMillionObjectsGoesOn(t *testing.T) {
-	again := iotest.ErrReader(&os.PathError{Op: "read", Path: "bpf_iter", Err: unix.EAGAIN})
-	asked := 0
-	if err := runThrough(readerFunc(func(b []byte) (int, error) {
-		if asked++; asked < 4 {
-			return again.Read(b)
-		}
-		return 0, io.EOF
-	})); err != nil || asked != 4 {
-		t.Errorf("asked %d times: %v", asked, err)
-	}
-	broken := errors.New("broken")
-	if err := runThrough(iotest.ErrReader(broken)); !errors.Is(err, broken) {
-		t.Errorf("got %v", err)
-	}
-}
-
-type readerFunc func([]byte) (int, error)
-
-func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
 
 func TestPatienceShrinksWithTheRoomThatIsLeft(t *testing.T) {
 	for _, test := range []struct {

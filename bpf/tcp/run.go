@@ -2,13 +2,8 @@ package tcp
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"time"
-
-	"github.com/cilium/ebpf/link"
-	"golang.org/x/sys/unix"
 
 	"github.com/orb8-dev/kubectl-orb8/bpf"
 )
@@ -143,7 +138,7 @@ func (r *reader) findOlder(now time.Time) error {
 	p.walking.Lock()
 	defer p.walking.Unlock()
 	begin := time.Now()
-	if err := runIter(p.older); err != nil {
+	if err := p.older.Run(); err != nil {
 		return fmt.Errorf("look for older sockets: %w", err)
 	}
 	r.nextOlder = now.Add(share * time.Since(begin))
@@ -165,7 +160,7 @@ func (p *Probe) walk() error {
 	if err != nil {
 		return err
 	}
-	if err := runIter(p.again); err != nil {
+	if err := p.again.Run(); err != nil {
 		return fmt.Errorf("walk the sockets: %w", err)
 	}
 	after, err := p.losses.Deferred()
@@ -173,29 +168,6 @@ func (p *Probe) walk() error {
 		p.told = n
 	}
 	return err
-}
-
-func runIter(it *link.Iter) error {
-	r, err := it.Open()
-	if err != nil {
-		return err
-	}
-	return errors.Join(runThrough(r), r.Close())
-}
-
-// runThrough reads to the end. Nothing is ever read: reading is what makes the program run. After a million objects without
-// a byte the kernel wants to be asked again.
-func runThrough(r io.Reader) error {
-	var none [8]byte
-	for {
-		_, err := r.Read(none[:])
-		switch {
-		case err == io.EOF:
-			return nil
-		case err != nil && !errors.Is(err, unix.EAGAIN):
-			return err
-		}
-	}
 }
 
 // Flush hands all that has happened to the sink of the running Run before it returns.

@@ -34,6 +34,7 @@
 #include "sock.h"
 #include "store.h"
 #include "tcpsock.h"
+#include "walk.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -666,41 +667,62 @@ int tcp_walk(struct bpf_iter__bpf_map_elem *ctx)
 
 #else
 
-SEC("iter/bpf_sk_storage_map")
-int tcp_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
+static __always_inline void walk_conn(struct tcp_conn *c, struct sock *sk)
 {
-	struct tcp_conn *c = ctx->value;
-	struct sock *sk = ctx->sk;
 	struct tcp_event *e;
 	struct tcp_sock *tp;
 	__u32 told, now;
 	__u8 state;
 
-	if (!c || !sk)
-		return 0;
 	state = sk->__sk_common.skc_state;
 	if (!to_walk(c, state))
-		return 0;
+		return;
 	tp = as_tcp(sk);
 	if (!tp)
-		return 0;
+		return;
 	told = c->told;
 	now = tp->total_retrans;
 	if (now == told || !in_scope(c->ev.cgroup))
-		return 0;
+		return;
 	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	if (!e) {
 		count_loss(DEFERRED);
-		return 0;
+		return;
 	}
 	if (__sync_val_compare_and_swap(&c->told, told, now) != told) { /* The end tells of it. */
 		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
-		return 0;
+		return;
 	}
 	fill_retransmits(sk, tp, c, e, state, told, now);
 	submit_to(&events, e);
+}
+
+#ifdef NO_MAP_ITERATORS
+SEC("iter/task_file")
+int tcp_walk(struct bpf_iter__task_file *ctx)
+{
+	struct sock *sk = walked_sock(ctx);
+	struct tcp_conn *c;
+
+	if (!sk || READ(sk, sk_protocol) != IPPROTO_TCP)
+		return 0;
+	c = find(sk);
+	if (c)
+		walk_conn(c, sk);
 	return 0;
 }
+#else
+SEC("iter/bpf_sk_storage_map")
+int tcp_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct tcp_conn *c = ctx->value;
+	struct sock *sk = ctx->sk;
+
+	if (c && sk)
+		walk_conn(c, sk);
+	return 0;
+}
+#endif
 
 #endif
 

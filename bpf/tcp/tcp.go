@@ -42,7 +42,8 @@ type Probe struct {
 	losses  bpf.Losses
 	hooks   []string
 	// older finds the sockets older than the trace, again reports what was sent again.
-	older, again *link.Iter
+	older, again *bpf.Walk
+	plain        bool // built with NO_MAP_ITERATORS
 	// walking is held while an iterator runs.
 	walking sync.Mutex
 	// told is what retransmissions was when last looked at.
@@ -89,8 +90,11 @@ func (p *Probe) load() error {
 		return err
 	}
 	load := loadObject
-	if bpf.Older(kernel) {
+	switch {
+	case bpf.Older(kernel):
 		load = loadOlder
+	case bpf.MapIteratorsRefused():
+		load, p.plain = loadPlain, true
 	}
 	spec, err := load()
 	if err != nil {
@@ -120,12 +124,15 @@ func (p *Probe) attach() error {
 		}
 	}
 	var err error
-	p.older, err = link.AttachIter(link.IterOptions{Program: o.TcpOlder})
-	if err := p.keep(o.TcpOlder, p.older, err); err != nil {
+	if p.older, err = bpf.OpenWalk(o.TcpOlder, nil); err != nil {
 		return err
 	}
-	p.again, err = link.AttachIter(link.IterOptions{Program: o.TcpWalk, Map: o.TcpConns})
-	return p.keep(o.TcpWalk, p.again, err)
+	over := o.TcpConns
+	if p.plain { // connections are found by their files
+		over = nil
+	}
+	p.again, err = bpf.OpenWalk(o.TcpWalk, over)
+	return err
 }
 
 func (p *Probe) keep(program *ebpf.Program, l link.Link, err error) error {
@@ -159,7 +166,7 @@ func (p *Probe) Programs() []bpf.Program { return bpf.Programs(&p.objects) }
 
 // Close detaches and unloads everything. A running Run returns.
 func (p *Probe) Close() error {
-	var errs []error
+	errs := []error{p.older.Close(), p.again.Close()}
 	for _, l := range p.links {
 		errs = append(errs, l.Close())
 	}

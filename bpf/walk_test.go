@@ -1,0 +1,63 @@
+package bpf
+
+import (
+	"errors"
+	"io"
+	"os"
+	"testing"
+	"testing/iotest"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"golang.org/x/sys/unix"
+)
+
+func TestAWalkOverAMillionObjectsGoesOn(t *testing.T) {
+	again := iotest.ErrReader(&os.PathError{Op: "read", Path: "bpf_iter", Err: unix.EAGAIN})
+	asked := 0
+	if err := runThrough(readerFunc(func(b []byte) (int, error) {
+		if asked++; asked < 4 {
+			return again.Read(b)
+		}
+		return 0, io.EOF
+	})); err != nil || asked != 4 {
+		t.Errorf("asked %d times: %v", asked, err)
+	}
+	broken := errors.New("broken")
+	if err := runThrough(iotest.ErrReader(broken)); !errors.Is(err, broken) {
+		t.Errorf("got %v", err)
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
+
+// TestKernelsThatRefuseMapIteratorsAreTold loads what is refused or not, and what takes its place.
+func TestKernelsThatRefuseMapIteratorsAreTold(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Type: ebpf.Tracing, AttachType: ebpf.AttachTraceIter, AttachTo: "bpf_map_elem", License: "GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
+	})
+	if err == nil {
+		err = p.Close()
+	}
+	if refused := errors.Is(err, os.ErrPermission); refused != MapIteratorsRefused() {
+		t.Errorf("loading one gives %v, and they are refused: %v", err, MapIteratorsRefused())
+	}
+	p, err = ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.RawTracepoint, License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	w, err := OpenWalk(p, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(w.Run(), w.Close(), (*Walk)(nil).Close()); err != nil {
+		t.Error(err)
+	}
+}
