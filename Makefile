@@ -110,8 +110,10 @@ bench: build images ## Measure, and write the numbers of docs/BENCHMARKS.md (roo
 
 ##
 .PHONY: gpu-check
-gpu-check: tracer ## Read this machine's GPUs as a tracer would, without Kubernetes (root; NVML_LIBRARY=PATH)
-	@$(GO) run ./e2e/gpucheck -child $(PLATFORM_BIN)/orb8-nvml $(if $(NVML_LIBRARY),-nvml-library $(NVML_LIBRARY))
+gpu-check: tracer ## Try what a tracer does on this machine's GPU, without Kubernetes (root; NVML_LIBRARY=, CUDA_LIBRARY=, PYTHON=)
+	@gcc -O2 -o $(PLATFORM_BIN)/gpucheck-work e2e/gpucheck/workload/gpu.c -ldl
+	@$(GO) run ./e2e/gpucheck -child $(PLATFORM_BIN)/orb8-nvml -work $(PLATFORM_BIN)/gpucheck-work $(if $(PYTHON),-python $(PYTHON) -train e2e/gpucheck/workload/train.py) \
+		$(if $(NVML_LIBRARY),-nvml-library $(NVML_LIBRARY)) $(if $(CUDA_LIBRARY),-cuda-library $(CUDA_LIBRARY))
 
 .PHONY: driver-check
 driver-check: ## Try what needs no GPU on NVIDIA's own libraries, fetched from Debian's non-free packages (root)

@@ -1,9 +1,13 @@
 //go:build linux
 
-// Command gpucheck reads the GPUs of this machine as a tracer would, without Kubernetes: what doctor says of them, then every event for a
-// while as JSON, then what the reading cost. `make gpu-check` runs it.
+// Command gpucheck tries on this machine's GPU what a tracer does, without Kubernetes, and prints what it saw. `make gpu-check` runs it, as root:
 //
-//	gpucheck -child bin/linux-amd64/orb8-nvml [-nvml-library PATH] [-interval 1s] [-for 10s]
+//   - what doctor says of the GPUs, events for a while, and what reading them costs;
+//   - how long each of NVML's functions takes, as root and as nobody;
+//   - what uprobes count of a program's calls, against what the program says it has called, and PyTorch's against what its profiler has counted;
+//   - what a launch costs with probes and without.
+//
+// What does not agree is said, and the exit code is 1.
 package main
 
 import (
@@ -13,6 +17,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -22,37 +27,71 @@ import (
 )
 
 func main() {
-	if err := run(); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if err := run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "gpucheck:", err)
 		os.Exit(1)
 	}
 }
 
-func run() error {
-	child := flag.String("child", "", "the orb8-nvml to run")
-	library := flag.String("nvml-library", "", "the driver's library; looked for, if empty")
-	interval := flag.Duration("interval", time.Second, "time between two looks")
-	length := flag.Duration("for", 10*time.Second, "how long to read")
+// check is what is to be checked with.
+type check struct {
+	// child is orb8-nvml, work the program of workload/gpu.c, train that of workload/train.py; nvml and cuda are the driver's libraries.
+	child, work, train, nvml, cuda string
+	interval, length               time.Duration
+	python                         string
+}
+
+func run(ctx context.Context) error {
+	var c check
+	flag.StringVar(&c.child, "child", "", "the orb8-nvml to run")
+	flag.StringVar(&c.work, "work", "", "the compiled workload/gpu.c; empty: calls are not checked")
+	flag.StringVar(&c.train, "train", "", "workload/train.py; empty: PyTorch is not checked")
+	flag.StringVar(&c.python, "python", "python3", "a Python that has PyTorch")
+	flag.StringVar(&c.nvml, "nvml-library", "", "the driver's libnvidia-ml.so.1; looked for, if empty")
+	flag.StringVar(&c.cuda, "cuda-library", "", "the driver's libcuda.so.1; beside the other, if empty")
+	flag.DurationVar(&c.interval, "interval", time.Second, "time between two looks")
+	flag.DurationVar(&c.length, "for", 10*time.Second, "how long to read, and how long each workload runs")
 	flag.Parse()
-	program, err := filepath.Abs(*child)
-	if err != nil {
+	var err error
+	if c.child, err = filepath.Abs(c.child); err != nil {
 		return err
 	}
-	o := gpu.Options{Child: program, Library: *library, Interval: *interval, Containers: func() []gpu.Container { return nil }}
-	found := gpu.Examine(context.Background(), o)
+	found := gpu.Examine(ctx, c.options())
 	report, err := json.Marshal(found)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("doctor: %s\n", report)
+	fmt.Printf("== doctor\n%s\n", report)
 	if found.Error != "" {
 		return errors.New(found.Error)
 	}
-	p, err := gpu.Open(o)
+	if c.nvml == "" {
+		c.nvml = found.Library
+	}
+	if c.cuda == "" {
+		c.cuda = filepath.Join(filepath.Dir(c.nvml), "libcuda.so.1")
+	}
+	errs := []error{c.events(ctx), c.timings(ctx)}
+	if c.work != "" {
+		errs = append(errs, c.counts(ctx), c.cost(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+func (c *check) options() gpu.Options {
+	return gpu.Options{Child: c.child, Library: c.nvml, Interval: c.interval, Containers: func() []gpu.Container { return nil }}
+}
+
+// events prints what is read for a while, and what that cost.
+func (c *check) events(ctx context.Context) error {
+	fmt.Println("== events")
+	p, err := gpu.Open(c.options())
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), *length)
+	ctx, cancel := context.WithTimeout(ctx, c.length)
 	defer cancel()
 	before := spent()
 	began := time.Now()
@@ -68,7 +107,7 @@ func run() error {
 	elapsed := time.Since(began)
 	used := spent() - before
 	fmt.Printf("%d events in %v, each %v; the child took %v of processor time, starting and ending included: %.2f %% of a core\n",
-		events, elapsed.Round(time.Millisecond), *interval, used.Round(time.Millisecond), 100*used.Seconds()/elapsed.Seconds())
+		events, elapsed.Round(time.Millisecond), c.interval, used.Round(time.Millisecond), 100*used.Seconds()/elapsed.Seconds())
 	return nil
 }
 

@@ -1,0 +1,133 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/bpf/scope"
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/tracer/gpu"
+	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
+)
+
+// observed is a cgroup whose processes' calls are counted. The name stands for a pod's container.
+type observed struct {
+	scope *scope.Scope
+	calls *gpu.Calls
+	dir   string
+	id    uint64
+
+	end     context.CancelFunc
+	running sync.WaitGroup
+	err     error
+
+	mu   sync.Mutex
+	last map[uint32]*event.Gpu // by process
+}
+
+// observe makes the cgroup. Close it.
+func (c *check) observe(ctx context.Context) (*observed, error) {
+	root, err := pods.FindCgroup2("/sys/fs/cgroup")
+	if err != nil {
+		return nil, err
+	}
+	o := &observed{dir: filepath.Join(root, fmt.Sprintf("orb8-gpucheck-%d", os.Getpid())), end: func() {}, last: map[uint32]*event.Gpu{}}
+	if err := os.Mkdir(o.dir, 0o755); err != nil {
+		return nil, err
+	}
+	var stat syscall.Stat_t
+	if err := syscall.Stat(o.dir, &stat); err != nil {
+		return nil, errors.Join(err, o.close())
+	}
+	o.id = stat.Ino
+	if o.scope, err = scope.Open(scope.Options{CgroupRoot: root}); err != nil {
+		return nil, errors.Join(err, o.close())
+	}
+	if err := o.scope.SetCgroup(o.id, true); err != nil {
+		return nil, errors.Join(err, o.close())
+	}
+	container := gpu.Container{Cgroup: o.id, Dir: o.dir, Name: "here/gpucheck/work"}
+	o.calls, err = gpu.OpenCalls(ctx, gpu.CallsOptions{
+		Scope: o.scope, Containers: func() []gpu.Container { return []gpu.Container{container} }, Interval: c.interval, Library: c.cuda, HostRoot: "/", Proc: "/proc",
+	})
+	if err != nil {
+		return nil, errors.Join(err, o.close())
+	}
+	ctx, o.end = context.WithCancel(ctx)
+	o.running.Go(func() { o.err = o.calls.Run(ctx, o.take) })
+	return o, nil
+}
+
+func (o *observed) take(_ uint64, ev *event.Event) {
+	g := ev.GetGpu()
+	switch g.GetWhat() {
+	case event.GpuWhat_GPU_WHAT_CALLS:
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.last[g.GetProc().GetPid()] = g
+	case event.GpuWhat_GPU_WHAT_UNAVAILABLE, event.GpuWhat_GPU_WHAT_FAILED:
+		fmt.Printf("%s: %s\n", g.GetWhat().Word(), g.GetMessage())
+	}
+}
+
+// of gives the newest that was counted of a process.
+func (o *observed) of(ctx context.Context, pid int) (*event.Gpu, error) {
+	if err := o.calls.Flush(ctx); err != nil {
+		return nil, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if g := o.last[uint32(pid)]; g != nil {
+		return g, nil
+	}
+	return nil, fmt.Errorf("nothing was counted of process %d", pid)
+}
+
+func (o *observed) close() error {
+	o.end()
+	o.running.Wait()
+	errs := []error{o.err}
+	if o.calls != nil {
+		errs = append(errs, o.calls.Close())
+	}
+	if o.scope != nil {
+		errs = append(errs, o.scope.Close())
+	}
+	return errors.Join(append(errs, os.Remove(o.dir))...)
+}
+
+// command starts a program in a cgroup, with its output to be read; dir is the cgroup's, or empty.
+func command(ctx context.Context, dir, name string, args ...string) (cmd *exec.Cmd, stdin io.WriteCloser, stdout io.ReadCloser, err error) {
+	cmd = exec.CommandContext(ctx, name, args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second
+	cmd.Stderr = os.Stderr
+	if dir != "" {
+		f, err := os.Open(dir)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		defer f.Close()
+		cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(f.Fd())}
+	}
+	if stdin, err = cmd.StdinPipe(); err != nil {
+		return nil, nil, nil, err
+	}
+	if stdout, err = cmd.StdoutPipe(); err != nil {
+		return nil, nil, nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, nil, nil, err
+	}
+	return cmd, stdin, stdout, nil
+}
