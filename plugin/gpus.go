@@ -24,6 +24,8 @@ type gpus struct {
 	devices map[string]*gpuUse
 	errors  []string
 	more    int // errors beyond
+	// warnings are what nodes have said of their GPUs, each once.
+	warnings []string
 }
 
 // gpuUse is what is known of one device.
@@ -40,6 +42,12 @@ type gpuUse struct {
 func newGPUs() *gpus { return &gpus{nodes: map[string]string{}, devices: map[string]*gpuUse{}} }
 
 func (s *gpus) add(ev *event.Event) {
+	if said, ok := strings.CutPrefix(ev.GetNodeStatus().GetMessage(), event.GpuWarning); ok {
+		if w := event.GpuWarning + ev.GetNode() + ": " + said; len(s.warnings) < maxShortages && !slices.Contains(s.warnings, w) {
+			s.warnings = append(s.warnings, w)
+		}
+		return
+	}
 	g := ev.GetGpu()
 	if g == nil {
 		return
@@ -136,7 +144,7 @@ func (s *gpus) summary() (lines []string) {
 		}
 		lines = append(lines, fmt.Sprintf(said, u.name, time.Duration(u.last-u.since).Round(time.Second), u.usedBy))
 	}
-	lines = append(lines, s.blind()...)
+	lines = append(append(lines, s.warnings...), s.blind()...)
 	for i, l := range lines {
 		lines[i] = string(safe.AppendText(nil, l))
 	}

@@ -154,7 +154,7 @@ func (w *watch) divide(a *allocation) {
 				since = w.now()
 			} else if !since.IsZero() && w.now().Sub(since) >= settling {
 				since = time.Time{}
-				w.warn("gpu: the kubelet has given " + key + ", and the driver tells of no such device")
+				w.warn(event.GpuWarning + "the kubelet has given " + key + ", and the driver tells of no such device")
 			}
 			unknown[key] = since
 		}
