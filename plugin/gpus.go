@@ -90,7 +90,8 @@ func (s *gpus) use(ev *event.Event) {
 		u = &gpuUse{name: gpuName(ev)}
 		s.devices[key] = u
 	}
-	if g.GetUse() == event.GpuUse_GPU_USE_BYPASS && len(u.bypass) < maxShortages && !slices.Contains(u.bypass, g.GetMessage()) {
+	// Of a GPU whose MIG devices are used so, they say it.
+	if g.GetUse() == event.GpuUse_GPU_USE_BYPASS && g.GetMessage() != "" && len(u.bypass) < maxShortages && !slices.Contains(u.bypass, g.GetMessage()) {
 		u.bypass = append(u.bypass, g.GetMessage())
 	}
 	if !g.HeldIdle() {

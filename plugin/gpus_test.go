@@ -65,6 +65,7 @@ func TestGPUsThatAreAllocatedAndUnusedOrUsedWithoutAreNamed(t *testing.T) {
 		s.add(look(3, second, event.GpuUse_GPU_USE_BYPASS, func(g *event.Gpu) {
 			g.UsedBy, g.Processes, g.OwnProcesses, g.Message = "ml/thief/main", &one, &one, "used by ml/thief/main without having been given it"
 		}))
+		s.add(look(7, second, event.GpuUse_GPU_USE_BYPASS, func(*event.Gpu) {})) // by its MIG devices
 		// It was used, and then the process ended: it is unused since that.
 		s.add(look(4, second, event.GpuUse_GPU_USE_UNUSED, func(g *event.Gpu) {
 			g.AllocatedTo = "ml/quitter/main"
