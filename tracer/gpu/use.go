@@ -142,7 +142,11 @@ func (w *watch) divide(a *allocation) {
 		case g.parsed.form == noForm:
 			w.vague = fmt.Sprintf("the kubelet has given out %s %q, and which device that is cannot be told", g.resource, clip(g.id))
 		default:
-			key := fmt.Sprintf("%s %q to %s", g.resource, clip(g.id), g.container)
+			to := "a pod that was not asked for"
+			if w.asked(g.container.namespace, g.container.pod, g.container.name) {
+				to = g.container.String()
+			}
+			key := fmt.Sprintf("%s %q to %s", g.resource, clip(g.id), to)
 			if len(unknown) >= maxUnknown {
 				key = "more GPUs to others"
 			}
