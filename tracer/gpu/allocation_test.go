@@ -4,6 +4,8 @@ package gpu
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -102,6 +104,53 @@ func TestAKubeletThatHangsIsWaitedForNotLong(t *testing.T) {
 	p.Stop("a") // it starts anew, with a socket of the same name
 	p.Say(t, "a", fakes.GivenTo("ml", "other", "main", "nvidia.com/gpu", "GPU-aa"))
 	await(t, "the answer of the new one", func() bool { last, _ := a.now(); return last != nil && last.listed["ml/other/main"] })
+}
+
+func TestAnOldKubeletsSilenceOnClaimsIsNotTakenForNone(t *testing.T) {
+	p := fakes.NewPodResources(t)
+	driver := filepath.Join(filepath.Dir(filepath.Dir(p.Path)), "plugins", draDriver)
+	vague := func() string {
+		t.Helper()
+		s, err := (&kubelets{places: places{own: "/", host: "/", proc: t.TempDir()}, node: "a", wanted: p.Path}).find()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := connect(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		for range 2 {
+			a, err := c.list(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s := a.vague; s != "" {
+				return s
+			}
+		}
+		return ""
+	}
+	p.Say(t, "a", fakes.GivenTo("ml", "train", "main", "nvidia.com/gpu", "GPU-aa"))
+	p.Old(t, "a")
+	if got := vague(); got != "" {
+		t.Errorf("nobody makes claims: %q", got)
+	}
+	if err := os.MkdirAll(driver, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if got := vague(); got != noClaims {
+		t.Errorf("claims are not told of: %q", got)
+	}
+	p.Say(t, "a", fakes.ClaimedBy("ml", "train", "main", draDriver, "a", "gpu-0"))
+	if got := vague(); got != "" {
+		t.Errorf("they are, by a feature gate: %q", got)
+	}
+	p.Stop("a")
+	p.Say(t, "a")
+	if got := vague(); got != "" {
+		t.Errorf("a newer kubelet tells of them: %q", got)
+	}
 }
 
 func TestAnOldKubeletIsSaidToBe(t *testing.T) {

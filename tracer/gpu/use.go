@@ -124,7 +124,7 @@ func (w *watch) of(a *allocation, d *device) (*share, string) {
 // divide finds the devices that the ids of an answer mean.
 func (w *watch) divide(a *allocation) {
 	w.made, w.stale = a, false
-	w.shares, w.vague = map[*device]*share{}, ""
+	w.shares, w.vague = map[*device]*share{}, a.vague
 	unknown := map[string]time.Time{}
 	for i := range a.given {
 		g := &a.given[i]

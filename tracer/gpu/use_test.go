@@ -270,6 +270,16 @@ func TestAnIDThatMeansNothingIsSaid(t *testing.T) {
 	}
 }
 
+func TestAnAnswerThatIsNotAllIsNoAnswer(t *testing.T) {
+	u := newUsage(t)
+	u.process(10, 100, "train", 7)
+	u.look(view{gpu("GPU-0", 0), 90, []int{10}})
+	u.say(fakes.GivenTo("ns", "pod-7", "main", ""))
+	u.answer.vague = noClaims
+	u.look(view{gpu("GPU-0", 0), 90, []int{10}})
+	u.expect("it may have a claim", "GPU-0", -1, "", "busy")
+}
+
 func TestManyIDsThatMeanNothingAreSaidTogether(t *testing.T) {
 	u := newUsage(t)
 	var pods []*kubeletapi.PodResources
