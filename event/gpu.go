@@ -19,6 +19,9 @@ func (u GpuUse) Word() string { return word(gpuUses, int32(u)) }
 // Word is what as JSON and tables show it; empty when unknown.
 func (w GpuWhat) Word() string { return word(gpuWhats, int32(w)) }
 
+// GpuWarning begins what a node's status says of its GPUs.
+const GpuWarning = "gpu: "
+
 // HeldIdle says that a traced container has a process on the device, or was given it, and nothing runs on it. A device whose activity is not
 // known is idle only where no process is on it.
 func (g *Gpu) HeldIdle() bool {

@@ -25,6 +25,8 @@ type gpus struct {
 	devices map[string]*gpuUse
 	errors  []string
 	more    int // errors beyond
+	// warnings are what nodes have said of their GPUs, each once.
+	warnings []string
 }
 
 // gpuUse is what is known of one device.
@@ -43,6 +45,12 @@ func newGPUs() *gpus {
 }
 
 func (s *gpus) add(ev *event.Event) {
+	if said, ok := strings.CutPrefix(ev.GetNodeStatus().GetMessage(), event.GpuWarning); ok {
+		if w := event.GpuWarning + ev.GetNode() + ": " + said; len(s.warnings) < maxShortages && !slices.Contains(s.warnings, w) {
+			s.warnings = append(s.warnings, w)
+		}
+		return
+	}
 	g := ev.GetGpu()
 	if g == nil {
 		return
@@ -89,7 +97,8 @@ func (s *gpus) use(ev *event.Event) {
 		u = &gpuUse{name: gpuName(ev)}
 		s.devices[key] = u
 	}
-	if g.GetUse() == event.GpuUse_GPU_USE_BYPASS && len(u.bypass) < maxShortages && !slices.Contains(u.bypass, g.GetMessage()) {
+	// Of a GPU whose MIG devices are used so, they say it.
+	if g.GetUse() == event.GpuUse_GPU_USE_BYPASS && g.GetMessage() != "" && len(u.bypass) < maxShortages && !slices.Contains(u.bypass, g.GetMessage()) {
 		u.bypass = append(u.bypass, g.GetMessage())
 	}
 	if !g.HeldIdle() {
@@ -143,6 +152,7 @@ func (s *gpus) summary() (lines []string) {
 		}
 		lines = append(lines, fmt.Sprintf(said, u.name, time.Duration(u.last-u.since).Round(time.Second), u.usedBy))
 	}
+	lines = append(lines, s.warnings...)
 	lines = append(lines, blind("nothing to read", s.nodes)...)
 	lines = append(lines, blind(event.CallsNotCounted, s.calls)...)
 	for i, l := range lines {

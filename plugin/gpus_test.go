@@ -68,6 +68,7 @@ func TestGPUsThatAreAllocatedAndUnusedOrUsedWithoutAreNamed(t *testing.T) {
 		s.add(look(3, second, event.GpuUse_GPU_USE_BYPASS, func(g *event.Gpu) {
 			g.UsedBy, g.Processes, g.OwnProcesses, g.Message = "ml/thief/main", &one, &one, "used by ml/thief/main without having been given it"
 		}))
+		s.add(look(7, second, event.GpuUse_GPU_USE_BYPASS, func(*event.Gpu) {})) // by its MIG devices
 		// It was used, and then the process ended: it is unused since that.
 		s.add(look(4, second, event.GpuUse_GPU_USE_UNUSED, func(g *event.Gpu) {
 			g.AllocatedTo = "ml/quitter/main"
@@ -82,11 +83,17 @@ func TestGPUsThatAreAllocatedAndUnusedOrUsedWithoutAreNamed(t *testing.T) {
 		// Allocated, and not known to be idle.
 		s.add(look(6, second, event.GpuUse_GPU_USE_UNKNOWN, func(g *event.Gpu) { g.AllocatedTo, g.Processes = "ml/riddle/main", &one }))
 	}
+	for range 2 {
+		for _, said := range []string{"gpu: strange", "not about them"} {
+			s.add(&event.Event{Node: "a", Kind: &event.Event_NodeStatus{NodeStatus: &event.NodeStatus{State: event.NodeState_NODE_STATE_STREAMING, Message: said}}})
+		}
+	}
 	want := []string{
 		"gpu: a/3 was used by ml/thief/main without having been given it",
 		"gpu: a/0 has had no process for the last 9s, and is allocated to ml/hoarder/main",
 		"gpu: a/5 has done nothing for the last 9s, and is held by ml/shy/main",
 		"gpu: a/4 has had no process for the last 4s, and is allocated to ml/quitter/main",
+		"gpu: a: strange",
 	}
 	if got := s.summary(); !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)

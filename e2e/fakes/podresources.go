@@ -2,6 +2,7 @@ package fakes
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -54,6 +55,7 @@ type podResources struct {
 	mu     sync.Mutex
 	answer []*kubeletapi.PodResources
 	hangs  bool
+	old    bool
 	// Calls counts the questions.
 	calls int
 }
@@ -82,6 +84,27 @@ func (n *podResources) GetAllocatableResources(context.Context, *kubeletapi.Allo
 		}
 	}
 	return r, nil
+}
+
+// Get implements the API: as a kubelet does, without a code.
+func (n *podResources) Get(_ context.Context, r *kubeletapi.GetPodResourcesRequest) (*kubeletapi.GetPodResourcesResponse, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.old {
+		return nil, errors.New("PodResources API Get method disabled")
+	}
+	for _, pod := range n.answer {
+		if pod.GetNamespace() == r.GetPodNamespace() && pod.GetName() == r.GetPodName() {
+			return &kubeletapi.GetPodResourcesResponse{PodResources: pod}, nil
+		}
+	}
+	return nil, fmt.Errorf("pod %s in namespace %s not found", r.GetPodName(), r.GetPodNamespace())
+}
+
+// Old has it be as kubelets before 1.34, which neither answer Get nor tell of claims.
+func (p *PodResources) Old(t testing.TB, node string) {
+	t.Helper()
+	p.change(t, node, func(n *podResources) { n.old = true })
 }
 
 // Say has a node's kubelet tell of these pods, from now on.

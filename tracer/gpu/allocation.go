@@ -7,6 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -30,6 +33,9 @@ const (
 	maxReason = 300
 )
 
+// noClaims is said where devices may be given by claims, of which kubelets before 1.34 do not tell, but for a feature gate.
+const noClaims = "the kubelet does not tell of resource claims (1.34 does), and NVIDIA's driver for them is on this node"
+
 // notYet is said before the first answer.
 const notYet = "the kubelet has not been asked yet"
 
@@ -41,6 +47,8 @@ type allocation struct {
 	// initialise their pod and end are not among them.
 	listed map[string]bool
 	given  []grant
+	// vague says why what was given is not all of it; empty where it is.
+	vague string
 }
 
 // grant is one device given to a container.
@@ -132,7 +140,10 @@ func (a *allocations) follow(ctx context.Context) error {
 // client asks one kubelet.
 type client struct {
 	*grpc.ClientConn
-	api kubeletapi.PodResourcesListerClient
+	api    kubeletapi.PodResourcesListerClient
+	socket socket
+	// claims: it tells of resource claims, or nobody makes any; known once it was asked.
+	claims, known bool
 }
 
 func connect(s socket) (*client, error) {
@@ -147,7 +158,7 @@ func connect(s socket) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &client{conn, kubeletapi.NewPodResourcesListerClient(conn)}, nil
+	return &client{ClientConn: conn, api: kubeletapi.NewPodResourcesListerClient(conn), socket: s}, nil
 }
 
 // list asks what is given to whom.
@@ -159,7 +170,31 @@ func (c *client) list(ctx context.Context) (*allocation, error) {
 	if err != nil {
 		return nil, err
 	}
-	return read(answer, asked), nil
+	a := read(answer, asked)
+	if !c.tellsOfClaims(ctx) && !slices.ContainsFunc(a.given, func(g grant) bool { return g.resource == draDriver }) {
+		a.vague = noClaims
+	}
+	return a, nil
+}
+
+// tellsOfClaims says whether an answer without claims means that there are none. Kubelets came to tell of them with the release that came to
+// answer Get, so they are asked for a pod that cannot be.
+func (c *client) tellsOfClaims(ctx context.Context) bool {
+	if c.known {
+		return c.claims
+	}
+	root := filepath.Dir(filepath.Dir(c.socket.file))
+	if _, err := os.Stat(filepath.Join(root, "plugins", draDriver)); err != nil {
+		return true // it may still come
+	}
+	_, err := c.api.Get(ctx, &kubeletapi.GetPodResourcesRequest{})
+	switch s := status.Convert(err); {
+	case s.Code() == codes.Unimplemented, s.Code() == codes.Unknown && strings.HasSuffix(s.Message(), "disabled"):
+		c.known = true
+	case s.Code() == codes.OK, s.Code() == codes.Unknown:
+		c.claims, c.known = true, true // there is no such pod
+	}
+	return c.claims
 }
 
 // read takes in an answer.

@@ -4,6 +4,9 @@ package gpu
 
 import (
 	"context"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -104,9 +107,85 @@ func TestAKubeletThatHangsIsWaitedForNotLong(t *testing.T) {
 	await(t, "the answer of the new one", func() bool { last, _ := a.now(); return last != nil && last.listed["ml/other/main"] })
 }
 
+func TestAnOldKubeletsSilenceOnClaimsIsNotTakenForNone(t *testing.T) {
+	p := fakes.NewPodResources(t)
+	driver := filepath.Join(filepath.Dir(filepath.Dir(p.Path)), "plugins", draDriver)
+	vague := func() string {
+		t.Helper()
+		s, err := (&kubelets{places: places{own: "/", host: "/", proc: t.TempDir()}, node: "a", wanted: p.Path}).find()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := connect(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		for range 2 {
+			a, err := c.list(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s := a.vague; s != "" {
+				return s
+			}
+		}
+		return ""
+	}
+	p.Say(t, "a", fakes.GivenTo("ml", "train", "main", "nvidia.com/gpu", "GPU-aa"))
+	p.Old(t, "a")
+	if got := vague(); got != "" {
+		t.Errorf("nobody makes claims: %q", got)
+	}
+	if err := os.MkdirAll(driver, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if got := vague(); got != noClaims {
+		t.Errorf("claims are not told of: %q", got)
+	}
+	p.Say(t, "a", fakes.ClaimedBy("ml", "train", "main", draDriver, "a", "gpu-0"))
+	if got := vague(); got != "" {
+		t.Errorf("they are, by a feature gate: %q", got)
+	}
+	p.Stop("a")
+	p.Say(t, "a")
+	if got := vague(); got != "" {
+		t.Errorf("a newer kubelet tells of them: %q", got)
+	}
+}
+
 func TestAnOldKubeletIsSaidToBe(t *testing.T) {
 	_, err := kubeletapi.UnimplementedPodResourcesListerServer{}.List(t.Context(), nil)
 	if got := explain(err); !strings.HasPrefix(got, "the kubelet is too old for this, it has no pod-resources API v1: ") {
 		t.Errorf("%q", got)
+	}
+}
+
+// BenchmarkAsk is one question to a kubelet with 110 pods of two containers, eight of which have a GPU, over a socket.
+func BenchmarkAsk(b *testing.B) {
+	p := fakes.NewPodResources(b)
+	var pods []*kubeletapi.PodResources
+	for i := range 110 {
+		pod := fakes.GivenTo("a-namespace", fmt.Sprintf("a-deployment-of-something-6d4cf56db6-%05d", i), "main", "")
+		if i < 8 {
+			pod = fakes.GivenTo("a-namespace", fmt.Sprintf("a-training-%05d", i), "main", "nvidia.com/gpu", fmt.Sprintf("GPU-8dcd427f-483b-b48f-d7e5-75fb19a52b%02d", i))
+		}
+		pod.Containers = append(pod.Containers, &kubeletapi.ContainerResources{Name: "sidecar", CpuIds: []int64{1, 2, 3, 4}})
+		pods = append(pods, pod)
+	}
+	p.Say(b, "a", pods...)
+	s, err := (&kubelets{places: places{own: "/", host: "/", proc: b.TempDir()}, node: "a", wanted: p.Path}).find()
+	if err != nil {
+		b.Fatal(err)
+	}
+	c, err := connect(s)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	for b.Loop() {
+		if _, err := c.list(b.Context()); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

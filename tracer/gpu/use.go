@@ -124,7 +124,7 @@ func (w *watch) of(a *allocation, d *device) (*share, string) {
 // divide finds the devices that the ids of an answer mean.
 func (w *watch) divide(a *allocation) {
 	w.made, w.stale = a, false
-	w.shares, w.vague = map[*device]*share{}, ""
+	w.shares, w.vague = map[*device]*share{}, a.vague
 	unknown := map[string]time.Time{}
 	for i := range a.given {
 		g := &a.given[i]
@@ -142,7 +142,11 @@ func (w *watch) divide(a *allocation) {
 		case g.parsed.form == noForm:
 			w.vague = fmt.Sprintf("the kubelet has given out %s %q, and which device that is cannot be told", g.resource, clip(g.id))
 		default:
-			key := fmt.Sprintf("%s %q to %s", g.resource, clip(g.id), g.container)
+			to := "a pod that was not asked for"
+			if w.asked(g.container.namespace, g.container.pod, g.container.name) {
+				to = g.container.String()
+			}
+			key := fmt.Sprintf("%s %q to %s", g.resource, clip(g.id), to)
 			if len(unknown) >= maxUnknown {
 				key = "more GPUs to others"
 			}
@@ -154,7 +158,7 @@ func (w *watch) divide(a *allocation) {
 				since = w.now()
 			} else if !since.IsZero() && w.now().Sub(since) >= settling {
 				since = time.Time{}
-				w.warn("gpu: the kubelet has given " + key + ", and the driver tells of no such device")
+				w.warn(event.GpuWarning + "the kubelet has given " + key + ", and the driver tells of no such device")
 			}
 			unknown[key] = since
 		}

@@ -249,13 +249,17 @@ func TestWhichMIGDeviceAClaimMeansIsNotGuessed(t *testing.T) {
 func TestAnIDThatMeansNothingIsSaid(t *testing.T) {
 	u := newUsage(t)
 	d := view{gpu("GPU-0", 0), 0, []int{}}
-	pods := []*kubeletapi.PodResources{fakes.GivenTo("ns", "pod-7", "main", "nvidia.com/gpu", "GPU-gone"), fakes.GivenTo("ns", "nic", "main", "nvidia.com/hostdev", "0000:03:00.2")}
+	pods := []*kubeletapi.PodResources{fakes.GivenTo("ns", "pod-7", "main", "nvidia.com/gpu", "GPU-gone"), fakes.GivenTo("ns", "nic", "main", "nvidia.com/hostdev", "0000:03:00.2"),
+		fakes.GivenTo("secret", "project", "main", "nvidia.com/gpu", "GPU-lost")}
 	for range 5 {
 		u.say(pods...)
 		u.look(d)
 	}
 	u.expect("it was another's", "GPU-0", 0, "", "free")
-	if want := []string{`gpu: the kubelet has given nvidia.com/gpu "GPU-gone" to ns/pod-7/main, and the driver tells of no such device`}; !slices.Equal(u.warnings, want) {
+	if want := []string{
+		`gpu: the kubelet has given nvidia.com/gpu "GPU-gone" to ns/pod-7/main, and the driver tells of no such device`,
+		`gpu: the kubelet has given nvidia.com/gpu "GPU-lost" to a pod that was not asked for, and the driver tells of no such device`,
+	}; !slices.Equal(u.warnings, want) {
 		t.Errorf("%q", u.warnings)
 	}
 	u.say(fakes.GivenTo("ns", "pod-7", "main", "nvidia.com/gpu", "a form of its own"))
@@ -264,6 +268,16 @@ func TestAnIDThatMeansNothingIsSaid(t *testing.T) {
 	if got := u.last["GPU-0"].GetUnavailable(); got != `allocation: the kubelet has given out nvidia.com/gpu "a form of its own", and which device that is cannot be told` {
 		t.Errorf("%q", got)
 	}
+}
+
+func TestAnAnswerThatIsNotAllIsNoAnswer(t *testing.T) {
+	u := newUsage(t)
+	u.process(10, 100, "train", 7)
+	u.look(view{gpu("GPU-0", 0), 90, []int{10}})
+	u.say(fakes.GivenTo("ns", "pod-7", "main", ""))
+	u.answer.vague = noClaims
+	u.look(view{gpu("GPU-0", 0), 90, []int{10}})
+	u.expect("it may have a claim", "GPU-0", -1, "", "busy")
 }
 
 func TestManyIDsThatMeanNothingAreSaidTogether(t *testing.T) {
