@@ -155,7 +155,11 @@ type Library struct {
 
 // Attach probes the functions that a library has, in all processes that use it and will. The file is not needed any more afterwards.
 func (p *Probe) Attach(f *os.File) (*Library, error) {
-	sites, left, err := Sites(f)
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	sites, left, err := Sites(f, uint64(info.Size()))
 	if err != nil {
 		return nil, err
 	}
