@@ -37,6 +37,9 @@ type GPUReport struct {
 	// Error says why they cannot be read. None: there is no driver, and so nothing to read.
 	Error string `json:"error,omitempty"`
 	None  bool   `json:"none,omitempty"`
+	// Calls is what of the driver can be counted, in words; CallsError why nothing can. Both are empty where there is no driver.
+	Calls      string `json:"calls,omitempty"`
+	CallsError string `json:"callsError,omitempty"`
 }
 
 // ProbeReport is how loading a probe went.

@@ -143,6 +143,12 @@ func Report(node string, r *session.Report, privileged bool, commands map[string
 	if r.GPU != nil {
 		status, detail, mend := gpus(r.GPU, privileged)
 		add("gpu", status, detail, mend)
+		switch {
+		case r.GPU.CallsError != "":
+			add("gpu calls", Warning, r.GPU.CallsError, "calls of the driver's library are not counted; the GPUs are read nevertheless")
+		case r.GPU.Calls != "":
+			add("gpu calls", OK, r.GPU.Calls, "")
+		}
 	}
 	return findings
 }
