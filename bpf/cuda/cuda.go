@@ -60,6 +60,7 @@ type Probe struct {
 	links  [groups]attached
 	off    [groups]bool
 	budget budget
+	costs  costs
 	// held are open calls' times as told before, by process: they never go back.
 	held map[objectProcess]held
 }
@@ -140,8 +141,14 @@ func (p *Probe) load(o Options) error {
 		return fmt.Errorf("load cuda: %w", err)
 	}
 	p.losses = bpf.NewLosses(p.objects.Losses, &p.objects)
-	p.ring, err = bpf.OpenRing(p.objects.Events)
-	return err
+	if p.ring, err = bpf.OpenRing(p.objects.Events); err != nil {
+		return err
+	}
+	p.costs = usual
+	if c, err := p.measure(); err == nil {
+		p.costs = c
+	}
+	return nil
 }
 
 // Library is one that probes are attached to.
@@ -205,7 +212,7 @@ func (p *Probe) Attach(f *os.File) (*Library, error) {
 func (p *Probe) attachMany(a *attached, executable *link.Executable, sites []Site) error {
 	var offsets, cookies, returns []uint64
 	for i := range sites {
-		offsets, cookies = append(offsets, sites[i].Offset), append(cookies, sites[i].descriptor())
+		offsets, cookies = append(offsets, sites[i].Offset), append(cookies, sites[i].descriptor(p.costs))
 		if sites[i].function.timed() {
 			returns = append(returns, sites[i].Offset)
 		}
@@ -254,7 +261,7 @@ func (p *Probe) attachSingly(a *attached, executable *link.Executable, sites []S
 func (p *Probe) programFor(s *Site) (*ebpf.Program, error) {
 	spec := p.spec.Copy()
 	delete(spec.Programs, objectProgCudaReturn)
-	if err := spec.Variables[objectVarSite].Set(s.descriptor()); err != nil {
+	if err := spec.Variables[objectVarSite].Set(s.descriptor(p.costs)); err != nil {
 		return nil, fmt.Errorf("set %s: %w", objectVarSite, err)
 	}
 	o := &p.objects
