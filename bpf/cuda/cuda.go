@@ -288,14 +288,22 @@ func (a *attached) add(more *attached) {
 
 // close takes the probes off: those at returns last, so that what has begun is seen to end.
 func (a *attached) close() error {
-	var errs []error
-	for _, l := range append(a.enter, a.leave...) {
-		errs = append(errs, l.Close())
-	}
+	errs := []error{closeAll(a.enter), closeAll(a.leave)}
 	for _, program := range a.programs {
 		errs = append(errs, program.Close())
 	}
 	*a = attached{}
+	return errors.Join(errs...)
+}
+
+// closeAll closes links at the same time: with each, the kernel waits until all processors have seen it go.
+func closeAll(links []link.Link) error {
+	var closing sync.WaitGroup
+	errs := make([]error, len(links))
+	for i, l := range links {
+		closing.Go(func() { errs[i] = l.Close() })
+	}
+	closing.Wait()
 	return errors.Join(errs...)
 }
 
