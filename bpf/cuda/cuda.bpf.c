@@ -407,6 +407,8 @@ int cuda_enter(struct pt_regs *ctx)
 			ADD(*n, COST(s));
 		return 0;
 	}
+	if (!class)
+		return 0; /* the tracer's own, which measures what this costs */
 	this_process(&call.process);
 	counts = counts_of(&call.process, cgroup);
 	if (!counts)
