@@ -228,6 +228,8 @@ func (b *bench) noLoss() {
 // ways are both ways to attach.
 func ways(t *testing.T, test func(t *testing.T, o Options)) {
 	t.Helper()
+	bpftest.Root(t)
+	fakes.NeedCUDA(t)
 	for _, single := range []bool{false, true} {
 		name := "many at once"
 		if single {
