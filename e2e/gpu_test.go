@@ -205,7 +205,8 @@ func TestDoctorLooksAtGPUs(t *testing.T) {
 	driver.Script(t, e.Nodes[0], script(2, h100(0), h100(1))...)
 	driver.Script(t, e.Nodes[1], "init !9")
 	before := e.Snapshot(t, false)
-	findings, _, code := doctor(t, e, e.Kubeconfig, "-n", ns, "--gpu", "--nvml-library", driver.Library)
+	cuda := fakes.BuildCUDA(t)
+	findings, _, code := doctor(t, e, e.Kubeconfig, "-n", ns, "--gpu", "--nvml-library", driver.Library, "--cuda-library", cuda.Library)
 	if f := about(t, findings, e.Nodes[0], "gpu"); f.Status != "ok" || f.Detail != "2 × NVIDIA H100 80GB HBM3; driver 580.95.05, by "+driver.Library {
 		t.Errorf("%+v", f)
 	}
@@ -215,6 +216,9 @@ func TestDoctorLooksAtGPUs(t *testing.T) {
 		mends(t, f, "--privileged")
 	}
 	if f := about(t, findings, e.Nodes[0], "capabilities"); !strings.Contains(f.Detail, "SYS_PTRACE") {
+		t.Errorf("%+v", f)
+	}
+	if f := about(t, findings, e.Nodes[0], "gpu calls"); f.Status != "ok" || !strings.HasPrefix(f.Detail, "51 functions of "+cuda.Library+" are probed, ") {
 		t.Errorf("%+v", f)
 	}
 	if code != 0 {

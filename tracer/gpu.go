@@ -88,3 +88,17 @@ func (s *gpuSource) Lost() []bpf.Loss { return append(s.devices.Lost(), s.calls.
 func (s *gpuSource) Watermark() uint64 { return min(s.devices.Watermark(), s.calls.Watermark()) }
 
 func (s *gpuSource) Close() error { return errors.Join(s.calls.Close(), s.devices.Close()) }
+
+// ExamineCalls finds out what could be counted of processes' calls on this machine, for doctor. library is the path of libcuda.so.1; empty: it is looked for.
+func ExamineCalls(ctx context.Context, h Host, library string) (detail string, err error) {
+	root, err := h.CgroupRoot()
+	if err != nil {
+		return "", err
+	}
+	s, err := scope.Open(scope.Options{CgroupRoot: root})
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	return gpu.ExamineCalls(ctx, gpu.CallsOptions{Scope: s, Containers: func() []gpu.Container { return nil }, Library: library})
+}

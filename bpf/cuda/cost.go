@@ -2,18 +2,22 @@ package cuda
 
 import "time"
 
-// What a probe costs the thread that runs into it, as measured (docs/BENCHMARKS.md). Single-stepping takes the processor through the kernel twice more.
+// costs are what a probe takes of the thread that runs into it.
+type costs struct{ emulated, stepped time.Duration }
+
+// usual are those of a machine of its own, where they cannot be measured. In virtual machines they are up to ten times as much.
+var usual = costs{emulated: 600 * time.Nanosecond, stepped: 12 * time.Microsecond}
+
 const (
-	costEmulated = time.Microsecond
-	costStepped  = 12 * time.Microsecond
-	costReturn   = 2 * time.Microsecond
-	costUnit     = 100 * time.Nanosecond
+	// costReturn is what seeing a return takes besides.
+	costReturn = 2 * time.Microsecond
+	costUnit   = 100 * time.Nanosecond
 )
 
-func (s *Site) cost() time.Duration {
-	cost := costEmulated
+func (c costs) of(s *Site) time.Duration {
+	cost := c.emulated
 	if !s.Emulated {
-		cost = costStepped
+		cost = c.stepped
 	}
 	if s.function.timed() {
 		cost += costReturn

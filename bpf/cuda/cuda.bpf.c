@@ -35,9 +35,9 @@ enum { OTHER, HOST_TO_DEVICE, DEVICE_TO_HOST, DEVICE_TO_DEVICE, DIRECTIONS };
 #define HANDLE(s) ((s) >> 6 & 1)
 #define SIZE(s) ((s) >> 8 & 15)
 #define SIZE_AT(s) ((s) >> 12 & 7)
-#define COST(s) ((s) >> 16 & 0xff) /* of a call, in 100 ns */
-#define GROUP(s) ((s) >> 24 & 7)   /* those that are taken off together */
+#define GROUP(s) ((s) >> 16 & 7) /* those that are taken off together */
 #define NAME(s) ((s) >> 32 & 0xffff)
+#define COST(s) ((s) >> 48) /* of a call, in 100 ns */
 
 /* 0: the link knows. */
 const volatile __u64 site = 0;
@@ -407,6 +407,8 @@ int cuda_enter(struct pt_regs *ctx)
 			ADD(*n, COST(s));
 		return 0;
 	}
+	if (!class)
+		return 0; /* the tracer's own, which measures what this costs */
 	this_process(&call.process);
 	counts = counts_of(&call.process, cgroup);
 	if (!counts)

@@ -60,6 +60,7 @@ type Probe struct {
 	links  [groups]attached
 	off    [groups]bool
 	budget budget
+	costs  costs
 	// held are open calls' times as told before, by process: they never go back.
 	held map[objectProcess]held
 }
@@ -140,8 +141,14 @@ func (p *Probe) load(o Options) error {
 		return fmt.Errorf("load cuda: %w", err)
 	}
 	p.losses = bpf.NewLosses(p.objects.Losses, &p.objects)
-	p.ring, err = bpf.OpenRing(p.objects.Events)
-	return err
+	if p.ring, err = bpf.OpenRing(p.objects.Events); err != nil {
+		return err
+	}
+	p.costs = usual
+	if c, err := p.measure(); err == nil {
+		p.costs = c
+	}
+	return nil
 }
 
 // Library is one that probes are attached to.
@@ -155,7 +162,11 @@ type Library struct {
 
 // Attach probes the functions that a library has, in all processes that use it and will. The file is not needed any more afterwards.
 func (p *Probe) Attach(f *os.File) (*Library, error) {
-	sites, left, err := Sites(f)
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	sites, left, err := Sites(f, uint64(info.Size()))
 	if err != nil {
 		return nil, err
 	}
@@ -201,7 +212,7 @@ func (p *Probe) Attach(f *os.File) (*Library, error) {
 func (p *Probe) attachMany(a *attached, executable *link.Executable, sites []Site) error {
 	var offsets, cookies, returns []uint64
 	for i := range sites {
-		offsets, cookies = append(offsets, sites[i].Offset), append(cookies, sites[i].descriptor())
+		offsets, cookies = append(offsets, sites[i].Offset), append(cookies, sites[i].descriptor(p.costs))
 		if sites[i].function.timed() {
 			returns = append(returns, sites[i].Offset)
 		}
@@ -250,7 +261,7 @@ func (p *Probe) attachSingly(a *attached, executable *link.Executable, sites []S
 func (p *Probe) programFor(s *Site) (*ebpf.Program, error) {
 	spec := p.spec.Copy()
 	delete(spec.Programs, objectProgCudaReturn)
-	if err := spec.Variables[objectVarSite].Set(s.descriptor()); err != nil {
+	if err := spec.Variables[objectVarSite].Set(s.descriptor(p.costs)); err != nil {
 		return nil, fmt.Errorf("set %s: %w", objectVarSite, err)
 	}
 	o := &p.objects
@@ -277,14 +288,22 @@ func (a *attached) add(more *attached) {
 
 // close takes the probes off: those at returns last, so that what has begun is seen to end.
 func (a *attached) close() error {
-	var errs []error
-	for _, l := range append(a.enter, a.leave...) {
-		errs = append(errs, l.Close())
-	}
+	errs := []error{closeAll(a.enter), closeAll(a.leave)}
 	for _, program := range a.programs {
 		errs = append(errs, program.Close())
 	}
 	*a = attached{}
+	return errors.Join(errs...)
+}
+
+// closeAll closes links at the same time: with each, the kernel waits until all processors have seen it go.
+func closeAll(links []link.Link) error {
+	var closing sync.WaitGroup
+	errs := make([]error, len(links))
+	for i, l := range links {
+		closing.Go(func() { errs[i] = l.Close() })
+	}
+	closing.Wait()
 	return errors.Join(errs...)
 }
 

@@ -25,7 +25,7 @@ const timeLimit = 20 * time.Second
 
 // bench is a loaded probe with a cgroup in scope and one that is not.
 type bench struct {
-	*testing.T
+	testing.TB
 	fake      *fakes.CUDA
 	probe     *Probe
 	in, other *bpftest.Cgroup
@@ -39,7 +39,7 @@ type bench struct {
 	stop func()
 }
 
-func newBench(t *testing.T, o Options) *bench {
+func newBench(t testing.TB, o Options) *bench {
 	t.Helper()
 	bpftest.Root(t)
 	fake := fakes.BuildCUDA(t)
@@ -48,7 +48,7 @@ func newBench(t *testing.T, o Options) *bench {
 		bpftest.FatalLoad(t, err)
 	}
 	b := &bench{
-		T: t, fake: fake, in: bpftest.NewCgroup(t, "orb8-cuda-test/in"), other: bpftest.NewCgroup(t, "orb8-cuda-test/out"), hold: make(chan struct{}),
+		TB: t, fake: fake, in: bpftest.NewCgroup(t, "orb8-cuda-test/in"), other: bpftest.NewCgroup(t, "orb8-cuda-test/out"), hold: make(chan struct{}),
 	}
 	b.release = sync.OnceFunc(func() { close(b.hold) })
 	if err := s.SetCgroup(b.in.ID, true); err != nil {
@@ -197,7 +197,7 @@ func countedOf(c *event.GpuCalls) counted {
 	}
 }
 
-func parse(t *testing.T, line string) (c counted) {
+func parse(t testing.TB, line string) (c counted) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(line), &c); err != nil {
 		t.Fatalf("%s: %v", line, err)
@@ -212,7 +212,7 @@ func (w *workload) check(said string) *Process {
 	if p == nil {
 		w.Fatalf("nothing was counted of %d", w.id())
 	}
-	if got, want := countedOf(p.Calls), parse(w.T, said); got != want {
+	if got, want := countedOf(p.Calls), parse(w.TB, said); got != want {
 		w.Errorf("counted\n %+v, want\n %+v", got, want)
 	}
 	return p
@@ -228,6 +228,8 @@ func (b *bench) noLoss() {
 // ways are both ways to attach.
 func ways(t *testing.T, test func(t *testing.T, o Options)) {
 	t.Helper()
+	bpftest.Root(t)
+	fakes.NeedCUDA(t)
 	for _, single := range []bool{false, true} {
 		name := "many at once"
 		if single {

@@ -23,27 +23,26 @@ type Site struct {
 }
 
 // maxSymbols bounds what is read of a library's symbols, bytes: it may be anybody's file.
-const maxSymbols = 64 << 20
+const maxSymbols = 16 << 20
 
 var machine = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}[runtime.GOARCH]
 
-// Sites finds the functions of a library that can be probed. Those that cannot are left out, and said, in words.
-func Sites(library io.ReaderAt) (sites []Site, left []string, err error) {
-	return sitesOf(library, machine)
-}
-
-func sitesOf(library io.ReaderAt, machine elf.Machine) (sites []Site, left []string, err error) {
+// Sites finds the functions of a library of so many bytes that can be probed. Those that cannot are left out, and said, in words.
+func Sites(library io.ReaderAt, size uint64) (sites []Site, left []string, err error) {
 	f, err := elf.NewFile(library)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the library: %w", err)
 	}
 	defer f.Close()
-	if f.Type != elf.ET_DYN || f.Machine != machine || f.Class != elf.ELFCLASS64 || f.ByteOrder.String() != "LittleEndian" {
+	if f.Type != elf.ET_DYN || f.Machine != machine || f.Class != elf.ELFCLASS64 || f.Data != elf.ELFDATA2LSB {
 		return nil, nil, fmt.Errorf("read the library: %v for %v is none of this machine's", f.Type, f.Machine)
 	}
 	for _, s := range f.Sections {
-		if (s.Type == elf.SHT_DYNSYM || s.Type == elf.SHT_STRTAB || s.Type == elf.SHT_GNU_VERSYM || s.Type == elf.SHT_GNU_VERNEED || s.Type == elf.SHT_GNU_VERDEF) && s.FileSize > maxSymbols {
-			return nil, nil, fmt.Errorf("read the library: section %s has %d bytes", s.Name, s.FileSize)
+		switch s.Type {
+		case elf.SHT_DYNSYM, elf.SHT_STRTAB, elf.SHT_GNU_VERSYM, elf.SHT_GNU_VERNEED, elf.SHT_GNU_VERDEF:
+			if s.FileSize > min(maxSymbols, size) {
+				return nil, nil, fmt.Errorf("read the library: section %s has %d bytes", s.Name, s.FileSize)
+			}
 		}
 	}
 	symbols, err := f.DynamicSymbols()

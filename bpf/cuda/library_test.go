@@ -70,7 +70,11 @@ func TestSitesAreTheFunctionsOfALibrary(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	sites, left, err := Sites(f)
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sites, left, err := Sites(f, uint64(info.Size()))
 	if err != nil || len(left) > 0 {
 		t.Fatalf("%v, left %v", err, left)
 	}
@@ -107,8 +111,8 @@ func TestNamesAreOfOneFunctionEach(t *testing.T) {
 		}
 		seen[f.name] = true
 		s := Site{function: &functions[i], index: i, Emulated: i%2 == 0}
-		d := s.descriptor()
-		if d&15 != f.class || d>>4&3 != f.direction || d>>8&15 != f.size || d>>12&7 != f.at || nameOf(uint16(d>>32)) != f.name || d>>24&7 != uint64(groupOf[f.class]) || d>>16&0xff == 0 || d == 0 {
+		d := s.descriptor(usual)
+		if d&15 != f.class || d>>4&3 != f.direction || d>>8&15 != f.size || d>>12&7 != f.at || nameOf(uint16(d>>32)) != f.name || d>>16&7 != uint64(groupOf[f.class]) || d>>48 < 6 {
 			t.Errorf("%s: %#x", f.name, d)
 		}
 	}
@@ -122,12 +126,13 @@ func TestFunctionsInOnePlaceAreOneOrNone(t *testing.T) {
 	if machine != elf.EM_X86_64 {
 		t.Skip("the code is for amd64")
 	}
-	sites, left, err := Sites(bytes.NewReader(shared(code, map[string]uint64{
+	library := shared(code, map[string]uint64{
 		"cuStreamSynchronize": 0, "cuStreamSynchronize_ptsz": 0, // one
 		"cuMemFree_v2": 4, "cuEventSynchronize": 4, // a stub for all that is not there
 		"cuGraphLaunch": 2,                  // a trap
 		"cuMemAlloc_v2": 1000, "cuOther": 0, // nowhere
-	})))
+	})
+	sites, left, err := Sites(bytes.NewReader(library), uint64(len(library)))
 	if err != nil || len(sites) != 1 || sites[0].Name != "cuStreamSynchronize" {
 		t.Errorf("%+v, %v", sites, err)
 	}
@@ -136,7 +141,8 @@ func TestFunctionsInOnePlaceAreOneOrNone(t *testing.T) {
 		!strings.Contains(got, "cuMemAlloc_v2: it is not in the library's code") {
 		t.Errorf("left: %s", got)
 	}
-	if _, _, err := Sites(bytes.NewReader(shared(code, map[string]uint64{"main": 0}))); err == nil {
+	library = shared(code, map[string]uint64{"main": 0})
+	if _, _, err := Sites(bytes.NewReader(library), uint64(len(library))); err == nil {
 		t.Error("a library without any of them")
 	}
 }
@@ -178,7 +184,7 @@ func FuzzLibrary(f *testing.F) {
 	f.Add(shared([]byte{0x55, 0xc3, 0xcc, 0xcc, 0x53, 0xc3}, map[string]uint64{"cuStreamSynchronize": 0, "cuMemFree_v2": 4, "cuGraphLaunch": 2}))
 	f.Add([]byte(elf.ELFMAG))
 	f.Fuzz(func(t *testing.T, library []byte) {
-		sites, _, err := Sites(bytes.NewReader(library))
+		sites, _, err := Sites(bytes.NewReader(library), uint64(len(library)))
 		for _, s := range sites {
 			if err != nil || s.function == nil || s.Name == "" || s.Offset >= uint64(len(library)) {
 				t.Errorf("%+v, %v", s, err)

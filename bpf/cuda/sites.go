@@ -1,5 +1,7 @@
 package cuda
 
+import "math"
+
 // Values of the enums of cuda.bpf.c.
 const (
 	classLaunch = iota + 1
@@ -45,8 +47,8 @@ func (f *function) does() uint64 {
 }
 
 // descriptor is what the programs are told of a site.
-func (s *Site) descriptor() uint64 {
-	return s.function.does() | uint64(s.cost()/costUnit)<<16 | uint64(groupOf[s.function.class])<<24 | uint64(s.index)<<32
+func (s *Site) descriptor(c costs) uint64 {
+	return s.function.does() | uint64(groupOf[s.function.class])<<16 | uint64(s.index)<<32 | min(uint64(c.of(s)/costUnit), math.MaxUint16)<<48
 }
 
 // Groups of functions, whose probes are attached and taken off together.

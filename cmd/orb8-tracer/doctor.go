@@ -33,19 +33,26 @@ var wanted = []struct {
 	{"NET_ADMIN", unix.CAP_NET_ADMIN},
 	{sysResource, unix.CAP_SYS_RESOURCE},
 	{sysPtrace, unix.CAP_SYS_PTRACE},
+	{sysAdmin, unix.CAP_SYS_ADMIN},
 }
 
 // sysPtrace is wanted where GPUs are read.
 const sysPtrace = "SYS_PTRACE"
 
+// sysAdmin is wanted besides on Linux before 6.6, whose uprobes take it.
+const sysAdmin = "SYS_ADMIN"
+
 // sysResource is wanted on Linux before 5.11 only, which counts maps as memory that the process has locked.
 const sysResource = "SYS_RESOURCE"
 
-// takesSysResource says whether the kernel of a release such as "5.10.0-32-cloud-amd64" does.
-func takesSysResource(release string) bool {
-	var major, minor int
-	_, err := fmt.Sscanf(release, "%d.%d", &major, &minor)
-	return err == nil && (major < 5 || major == 5 && minor < 11)
+// takesSysResource and takesSysAdmin say whether the kernel of a release such as "5.10.0-32-cloud-amd64" does.
+func takesSysResource(release string) bool { return before(release, 5, 11) }
+func takesSysAdmin(release string) bool    { return before(release, 6, 6) }
+
+func before(release string, major, minor int) bool {
+	var have [2]int
+	_, err := fmt.Sscanf(release, "%d.%d", &have[0], &have[1])
+	return err == nil && (have[0] < major || have[0] == major && have[1] < minor)
 }
 
 // doctorGPU is doctor with a look at the GPUs.
@@ -55,15 +62,23 @@ func doctorGPU(ctx context.Context, args []string, getenv func(string) string, s
 	wanted := flags.Bool("gpu", false, "")
 	library := flags.String("nvml-library", "", "")
 	podResources := flags.String("pod-resources", "", "")
+	cuda := flags.String("cuda-library", "", "")
 	if err := flags.Parse(args); err != nil || flags.NArg() > 0 || !*wanted {
 		return errUsage
 	}
-	return doctor(ctx, getenv, stdout, &gpu.Options{Library: *library, PodResources: *podResources, Node: getenv(session.EnvNodeName)})
+	return doctor(ctx, getenv, stdout, &gpuSearch{gpu.Options{Library: *library, PodResources: *podResources, Node: getenv(session.EnvNodeName)}, *cuda})
+}
+
+// gpuSearch is how to look at GPUs, and where the driver's library for programs is; empty: it is looked for.
+type gpuSearch struct {
+	gpu.Options
+	cuda string
 }
 
 // doctor examines the node, prints the report and stays until it is told to go. gpus: how to look at GPUs; nil: not.
-func doctor(ctx context.Context, getenv func(string) string, stdout io.Writer, gpus *gpu.Options) error {
-	r := tracer.Examine(ctx, tracer.Host{CgroupMount: cgroupMount(getenv)})
+func doctor(ctx context.Context, getenv func(string) string, stdout io.Writer, gpus *gpuSearch) error {
+	host := tracer.Host{CgroupMount: cgroupMount(getenv)}
+	r := tracer.Examine(ctx, host)
 	r.Version, r.Kernel, r.Arch = version.Version(), kernelRelease(), machine()
 	_, err := os.Stat("/sys/kernel/btf/vmlinux")
 	r.BTF = err == nil
@@ -71,7 +86,10 @@ func doctor(ctx context.Context, getenv func(string) string, stdout io.Writer, g
 		return err
 	}
 	if gpus != nil {
-		found := gpu.Examine(ctx, *gpus)
+		found := gpu.Examine(ctx, gpus.Options)
+		if found.Calls, err = tracer.ExamineCalls(ctx, host, gpus.cuda); err != nil {
+			found.CallsError = err.Error()
+		}
 		r.GPU = &found
 	}
 	if _, err := fmt.Fprintln(stdout, r.Line()); err != nil {
@@ -105,7 +123,7 @@ func capabilities(status, kernel string, gpus bool) (granted, missing []string, 
 		return nil, nil, fmt.Errorf("read own capabilities: no CapEff in %s", status)
 	}
 	for _, c := range wanted {
-		if c.name == sysResource && !takesSysResource(kernel) || c.name == sysPtrace && !gpus {
+		if c.name == sysResource && !takesSysResource(kernel) || c.name == sysPtrace && !gpus || c.name == sysAdmin && !(gpus && takesSysAdmin(kernel)) {
 			continue
 		}
 		if mask&(1<<c.number) != 0 {

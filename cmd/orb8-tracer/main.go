@@ -19,7 +19,7 @@ import (
 const usage = `usage:
   orb8-tracer session   serve one kubectl orb8, which sets the environment
   orb8-tracer doctor    print what a session could do on this node, for kubectl orb8 doctor;
-                        --gpu: what GPUs it could read, too; --nvml-library PATH, --pod-resources PATH
+                        --gpu: what GPUs it could read, too; --nvml-library PATH, --cuda-library PATH, --pod-resources PATH
   orb8-tracer version   print the version`
 
 var errUsage = errors.New(usage)

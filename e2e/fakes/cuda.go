@@ -17,14 +17,23 @@ type CUDA struct {
 // madeCUDA is where those are that were made beforehand, for machines without a compiler.
 const madeCUDA = "/fakes"
 
+// NeedCUDA skips the test where there are none, and no compiler.
+func NeedCUDA(t testing.TB) {
+	t.Helper()
+	if _, err := os.Stat(madeCUDA); err == nil {
+		return
+	}
+	if _, err := exec.LookPath("gcc"); err != nil {
+		t.Skip("needs gcc")
+	}
+}
+
 // BuildCUDA compiles them.
 func BuildCUDA(t testing.TB) *CUDA {
 	t.Helper()
+	NeedCUDA(t)
 	dir := madeCUDA
 	if _, err := os.Stat(dir); err != nil {
-		if _, err := exec.LookPath("gcc"); err != nil {
-			t.Skip("needs gcc")
-		}
 		dir = openDir(t)
 		MakeCUDA(t, "gcc", dir)
 	}

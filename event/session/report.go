@@ -42,6 +42,9 @@ type GPUReport struct {
 	PodResources      string `json:"podResources,omitempty"`
 	Allocation        string `json:"allocation,omitempty"`
 	PodResourcesError string `json:"podResourcesError,omitempty"`
+	// Calls is what of the driver can be counted, in words; CallsError why nothing can. Both are empty where there is no driver.
+	Calls      string `json:"calls,omitempty"`
+	CallsError string `json:"callsError,omitempty"`
 }
 
 // ProbeReport is how loading a probe went.

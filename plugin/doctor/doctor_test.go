@@ -216,4 +216,16 @@ func TestGPUsAreJudged(t *testing.T) {
 			t.Errorf("%+v: %+v", test.r, f)
 		}
 	}
+	for _, test := range []struct {
+		r      session.GPUReport
+		status Status
+		detail string
+	}{
+		{session.GPUReport{Calls: "51 functions"}, OK, "51 functions"}, {session.GPUReport{CallsError: "no such library"}, Warning, "no such library"},
+	} {
+		findings := Report("n1", &session.Report{BTF: true, Cgroup: "unified", GPU: &test.r}, false, nil)
+		if f := findings[len(findings)-1]; f.Check != "gpu calls" || f.Status != test.status || f.Detail != test.detail || (f.Mend == "") != (f.Status == OK) {
+			t.Errorf("%+v: %+v", test.r, f)
+		}
+	}
 }

@@ -147,6 +147,12 @@ func Report(node string, r *session.Report, privileged bool, commands map[string
 			status, detail, mend = allocation(r.GPU)
 			add("gpu allocation", status, detail, mend)
 		}
+		switch {
+		case r.GPU.CallsError != "":
+			add("gpu calls", Warning, r.GPU.CallsError, "calls of the driver's library are not counted; the GPUs are read nevertheless")
+		case r.GPU.Calls != "":
+			add("gpu calls", OK, r.GPU.Calls, "")
+		}
 	}
 	return findings
 }

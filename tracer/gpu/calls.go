@@ -46,9 +46,11 @@ type Calls struct {
 	// none says why nothing is counted.
 	none error
 	// node is the node's own library, as far as it was found; missed when it was last looked for, said what was told of it.
-	node     *probed
-	missed   time.Time
-	said     string
+	node   *probed
+	missed time.Time
+	said   string
+	// ending are processes that were found to have ended: at the next look their numbers are the last.
+	ending   map[cuda.ID]bool
 	requests chan chan error
 
 	// mu is held while events are handed on.
@@ -73,7 +75,7 @@ func OpenCalls(ctx context.Context, o CallsOptions) (*Calls, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Calls{o: o, places: places{own: "/", host: o.HostRoot, proc: o.Proc}, clock: clock, requests: make(chan chan error)}
+	c := &Calls{o: o, places: places{own: "/", host: o.HostRoot, proc: o.Proc}, clock: clock, ending: map[cuda.ID]bool{}, requests: make(chan chan error)}
 	if c.probe, c.none = cuda.Open(ctx, cuda.Options{Scope: o.Scope}); c.none != nil {
 		return c, nil
 	}
@@ -224,7 +226,13 @@ func (c *Calls) look() error {
 			k = nil
 		}
 		if started, _, ok := c.callers.stat(p.PID); !ok || started != p.Started*userHz/uint64(time.Second) {
-			gone = append(gone, p.ID)
+			// It may have called something since its numbers were read.
+			if c.ending[p.ID] {
+				gone = append(gone, p.ID)
+				delete(c.ending, p.ID)
+			} else {
+				c.ending[p.ID] = true
+			}
 		} else if comm, err := c.callers.read(p.PID, "comm"); err == nil {
 			p.Comm = bytes.Clone(bytes.TrimSuffix(comm, []byte("\n")))
 		}

@@ -4,6 +4,7 @@ package gpu
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -124,4 +125,35 @@ func (k kubelets) examine(ctx context.Context) (path, given string, err error) {
 		list = append(list, fmt.Sprintf("%d of %d %s", n.given, n.all, resource))
 	}
 	return s.path, strings.ToValidUTF8(strings.Join(list, ", "), "\uFFFD"), nil
+}
+
+// ExamineCalls finds out what can be counted of processes' calls, for doctor. It is nothing, and no error, where there is no driver.
+func ExamineCalls(ctx context.Context, o CallsOptions) (string, error) {
+	c, err := OpenCalls(ctx, o)
+	if err != nil {
+		return "", err
+	}
+	detail, err := c.examine()
+	return detail, errors.Join(err, c.Close())
+}
+
+func (c *Calls) examine() (string, error) {
+	if c.none != nil || c.node == nil {
+		return "", c.none
+	}
+	sites, emulated := c.node.Sites, 0
+	for _, s := range sites {
+		if s.Emulated {
+			emulated++
+		}
+	}
+	path := c.node.path
+	if rest, ok := strings.CutPrefix(path, strings.TrimSuffix(c.o.HostRoot, "/")+"/"); ok {
+		path = "/" + rest
+	}
+	detail := fmt.Sprintf("%d functions of %s are probed, %d of them single-stepped", len(sites), path, len(sites)-emulated)
+	if n := len(c.node.Left); n > 0 {
+		detail += fmt.Sprintf("; %d cannot be: %s", n, c.node.Left[0])
+	}
+	return detail, nil
 }

@@ -124,6 +124,7 @@ func TestTheLibraryIsFoundWhereDistributionsPutIt(t *testing.T) {
 // FuzzFiles reads the kernel's and the linker's files, whatever they hold.
 func FuzzFiles(f *testing.F) {
 	f.Add([]byte("7f10-7f11 r-xp 00000000 08:01 78      /opt/libnvidia-ml.so.580 (deleted)\n"), []byte("\x00/a/"+soname+"\x00"), []byte("1 (a) b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20"))
+	f.Add([]byte("7f10-7f11 r-xp 00000000 08:01 78      /opt/libcuda.so.1\n/libnccl.so.2"), []byte{}, []byte{})
 	f.Fuzz(func(t *testing.T, maps, cache, stat []byte) {
 		if p := mappedPath(maps, "libnvidia-ml.so."); p != "" && (p[0] != '/' || strings.Contains(p, "\n")) {
 			t.Errorf("a path of mappings: %q", p)
@@ -134,5 +135,10 @@ func FuzzFiles(f *testing.F) {
 			}
 		}
 		startTime(stat)
+		for _, p := range libraryPaths(maps) {
+			if p[0] != '/' || strings.Contains(p, "\n") {
+				t.Errorf("a library among mappings: %q", p)
+			}
+		}
 	})
 }

@@ -13,8 +13,8 @@ import (
 
 func u32(n uint32) *uint32 { return &n }
 
-// node is two GPUs, the second with three MIG devices, whose device files are not in the order of their indices.
-func node(change ...func(*event.GpuDevice)) map[string]*device {
+// gpuNode is two GPUs, the second with three MIG devices, whose device files are not in the order of their indices.
+func gpuNode(change ...func(*event.GpuDevice)) map[string]*device {
 	devices := map[string]*device{}
 	for _, id := range []*event.GpuDevice{
 		{Uuid: "GPU-aa", Index: u32(0), Minor: u32(1), Name: "NVIDIA A100"},
@@ -41,8 +41,8 @@ func found(d gpuID, devices map[string]*device) string {
 }
 
 func TestADevicePluginsIDIsADevice(t *testing.T) {
-	all := node()
-	noMinor := node(func(d *event.GpuDevice) { d.Minor = nil })
+	all := gpuNode()
+	noMinor := gpuNode(func(d *event.GpuDevice) { d.Minor = nil })
 	for _, test := range []struct{ what, resource, id, want string }{
 		{"NVIDIA's", "nvidia.com/gpu", "GPU-aa", "GPU-aa"},
 		{"a MIG device of the single strategy", "nvidia.com/gpu", "MIG-2", "MIG-2"},
@@ -76,8 +76,8 @@ func TestADevicePluginsIDIsADevice(t *testing.T) {
 }
 
 func TestAClaimedDeviceIsADevice(t *testing.T) {
-	all := node()
-	noPlacement := node(func(d *event.GpuDevice) { d.PlacementStart = nil })
+	all := gpuNode()
+	noPlacement := gpuNode(func(d *event.GpuDevice) { d.PlacementStart = nil })
 	const uid = "0e5f7c5c-6a3e-4a1e-9d52-0b1f6e6f2a11"
 	for _, test := range []struct {
 		what, driver, name string
@@ -119,7 +119,7 @@ func FuzzIDs(f *testing.F) {
 		f.Add("nvidia.com/gpu", id)
 		f.Add("example.com/x", id)
 	}
-	devices := node()
+	devices := gpuNode()
 	f.Fuzz(func(t *testing.T, resource, id string) {
 		for what, d := range map[string]gpuID{
 			"device": parseDevice(resource, id), "claim": parseClaimed(resource, id, nil), "own claim": parseClaimed(draDriver, id, nil), "cdi": parseClaimed(draDriver, "", []string{id}),

@@ -1,0 +1,175 @@
+//go:build linux
+
+package gpu
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/bpf/cuda"
+)
+
+// node is a machine made of files.
+type node struct {
+	testing.TB
+	*callers
+	root     string
+	attached []string
+	troubles []string
+	clock    time.Time
+}
+
+func newNode(t testing.TB, containers ...Container) *node {
+	t.Helper()
+	n := &node{TB: t, root: t.TempDir(), clock: time.Unix(1000, 0)}
+	for i := range containers {
+		containers[i].Dir = filepath.Join(n.root, containers[i].Name)
+	}
+	n.callers = newCallers(filepath.Join(n.root, "proc"), func() []Container { return containers }, func(f *os.File) (*cuda.Library, error) {
+		b := make([]byte, 100)
+		k, _ := f.Read(b)
+		if string(b[:k]) == "broken" {
+			return nil, errors.New("it is broken")
+		}
+		n.attached = append(n.attached, string(b[:k]))
+		return &cuda.Library{Since: 1, Boottime: 1}, nil
+	}, func(l *probed) { n.troubles = append(n.troubles, fmt.Sprintf("%s: %v", l.path, l.err)) })
+	n.now = func() time.Time { return n.clock }
+	return n
+}
+
+// process is one with mappings, in a container.
+func (n *node) process(container string, pid, started, size uint64, maps ...string) {
+	n.Helper()
+	dir := filepath.Join(n.root, "proc", fmt.Sprint(pid))
+	write(n, filepath.Join(dir, "stat"), fmt.Sprintf("%d (a) b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 %d %d 100", pid, started, size))
+	lines := ""
+	for _, path := range maps {
+		lines += "7f10-7f11 r-xp 00000000 08:01 78      " + path + "\n"
+	}
+	write(n, filepath.Join(dir, "maps"), lines)
+	procs := filepath.Join(n.root, container, "cgroup.procs")
+	before, _ := os.ReadFile(procs)
+	write(n, procs, string(before)+fmt.Sprintln(pid))
+}
+
+func (n *node) at(seconds int, all bool) {
+	n.clock = time.Unix(1000+int64(seconds), 0)
+	n.survey(all)
+}
+
+func TestLibrariesAreProbedOnceAndFoundAgain(t *testing.T) {
+	n := newNode(t, Container{Cgroup: 7, Name: "a"}, Container{Cgroup: 8, Name: "b"})
+	n.process("a", 10, 500, 1000, "/lib/libc.so.6")
+	n.process("a", 11, 500, 1000, "/usr/lib/libcuda.so.1", "/usr/lib/libcuda.so.1", "/opt/libcudart.so.12", "/opt/libcuda.so.1 (deleted)")
+	n.process("b", 12, 500, 1000, "/cuda/libcuda.so.580.1", "/x/libnccl.so.2")
+	write(t, filepath.Join(n.root, "proc/11/root/usr/lib/libcuda.so.1"), "node's")
+	// The same file in another place, as NVIDIA's runtime mounts it.
+	if err := os.MkdirAll(filepath.Join(n.root, "proc/12/root/cuda"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Link(filepath.Join(n.root, "proc/11/root/usr/lib/libcuda.so.1"), filepath.Join(n.root, "proc/12/root/cuda/libcuda.so.580.1")); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(n.root, "proc/12/root/x/libnccl.so.2"), "NCCL")
+	n.at(0, false)
+	slices.Sort(n.attached)
+	if fmt.Sprint(n.attached) != "[NCCL node's]" || len(n.troubles) != 0 {
+		t.Fatalf("probed %v, troubles %v", n.attached, n.troubles)
+	}
+	for pid, want := range map[uint32][3]bool{10: {false, false, true}, 11: {true, false, false}, 12: {true, true, false}} {
+		k := n.known[pid]
+		if got := [3]bool{k.loaded(false), k.loaded(true), k.clean != 0}; got != want || k.cgroup != map[bool]uint64{true: 8, false: 7}[pid == 12] {
+			t.Errorf("%d: %v, %+v", pid, got, k)
+		}
+	}
+	// It loads one later. As long as its memory is what it was, nothing is read.
+	write(t, filepath.Join(n.root, "proc/10/root/usr/lib/libcuda.so.1"), "own")
+	write(t, filepath.Join(n.root, "proc/10/maps"), "7f10-7f11 r-xp 00000000 08:01 78      /usr/lib/libcuda.so.1\n")
+	n.at(1, true)
+	if n.known[10].loaded(false) {
+		t.Error("read without need")
+	}
+	n.process("a", 10, 500, 2000, "/usr/lib/libcuda.so.1")
+	n.at(20, false) // no longer young
+	if n.known[10].loaded(false) {
+		t.Error("one that is not new is looked at between")
+	}
+	n.at(21, true)
+	if !n.known[10].loaded(false) || n.attached[2] != "own" || len(n.attached) != 3 {
+		t.Errorf("%v, %+v", n.attached, n.known[10])
+	}
+	// Another process of that number.
+	n.process("a", 10, 900, 500)
+	n.at(22, true)
+	if n.known[10].loaded(false) || n.known[10].started != 900 {
+		t.Errorf("%+v", n.known[10])
+	}
+	write(t, filepath.Join(n.root, "a/cgroup.procs"), "10\n")
+	n.at(23, true)
+	if n.known[11] != nil || len(n.known) != 2 {
+		t.Errorf("%v", n.known)
+	}
+}
+
+func TestAContainersLinksLeadNowhereElse(t *testing.T) {
+	n := newNode(t, Container{Cgroup: 7, Name: "a"})
+	outside := filepath.Join(n.root, "libcuda.so.1")
+	write(t, outside, "the node's secret")
+	n.process("a", 10, 500, 1000, "/usr/lib/libcuda.so.1", "/usr/lib/up/libcuda.so.1", "/usr/lib/libcuda.so.580")
+	link(t, filepath.Join(n.root, "proc/10/root/usr/lib/libcuda.so.1"), outside)
+	link(t, filepath.Join(n.root, "proc/10/root/usr/lib/up"), "../../../../..")
+	link(t, filepath.Join(n.root, "proc/10/root/usr/lib/libcuda.so.580"), "/opt/libcuda.so.580")
+	write(t, filepath.Join(n.root, "proc/10/root/opt/libcuda.so.580"), "its own")
+	n.at(0, true)
+	if fmt.Sprint(n.attached) != "[its own]" {
+		t.Errorf("probed %q", n.attached)
+	}
+}
+
+func TestWhatCannotBeProbedIsToldOnce(t *testing.T) {
+	n := newNode(t, Container{Cgroup: 7, Name: "ns/pod/main"})
+	var maps []string
+	for i := range maxLibraries + 5 {
+		path := fmt.Sprintf("/lib/libcuda.so.%d", i)
+		write(t, filepath.Join(n.root, "proc/10/root", path), map[bool]string{true: "broken", false: "fine"}[i == 0])
+		maps = append(maps, path)
+	}
+	n.process("ns/pod/main", 10, 500, 1000, maps...)
+	n.at(0, true)
+	n.process("ns/pod/main", 10, 500, 2000, maps...)
+	n.at(100, true)
+	want := []string{"/lib/libcuda.so.0 in ns/pod/main: it is broken", "/lib/libcuda.so.64 in ns/pod/main: 64 libraries are probed on this node, which is as many as there may be"}
+	if !slices.Equal(n.troubles, want) || len(n.attached) != maxLibraries-1 {
+		t.Errorf("%d probed, troubles %q", len(n.attached), n.troubles)
+	}
+}
+
+func TestASurveyRestsForWhatItCost(t *testing.T) {
+	n := newNode(t, Container{Cgroup: 7, Name: "a"})
+	n.process("a", 10, 500, 1000)
+	slow := false
+	n.now = func() time.Time {
+		if slow {
+			n.clock = n.clock.Add(10 * time.Millisecond)
+		}
+		return n.clock
+	}
+	slow = true
+	n.survey(true)
+	slow = false
+	if surveys := n.surveys; surveys != 1 || !n.rest.After(n.clock.Add(time.Second)) {
+		t.Fatalf("%d surveys, rests until %v at %v", surveys, n.rest, n.clock)
+	}
+	n.survey(true)
+	n.clock = n.rest.Add(1)
+	n.survey(true)
+	if n.surveys != 2 {
+		t.Errorf("%d surveys", n.surveys)
+	}
+}
