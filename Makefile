@@ -117,7 +117,7 @@ gpu-check: tracer ## Try what a tracer does on this machine's GPU, without Kuber
 
 .PHONY: driver-check
 driver-check: ## Try what needs no GPU on NVIDIA's own libraries, fetched from Debian's non-free packages (root)
-	@ORB8_NVIDIA_DRIVER="$$(hack/nvidia-driver.sh)" hack/test.sh -count=1 -run NVIDIA ./tracer/gpu/nvml
+	@ORB8_NVIDIA_DRIVER="$$(hack/nvidia-driver.sh)" hack/test.sh -count=1 -run NVIDIA ./tracer/gpu/nvml ./bpf/cuda
 
 .PHONY: demo
 demo: install-deps build images ## Trace a small application on a real cluster, from nothing to named flows and back

@@ -13,11 +13,16 @@ import (
 // endbr64 is where an indirect jump may lead to, and nothing else.
 var endbr64 = []byte{0xf3, 0x0f, 0x1e, 0xfa}
 
-// instructionBytes is as long as one can be, after an endbr64.
-const instructionBytes = 4 + 15
+// maxPassed is how many instructions a probe may lie behind.
+const maxPassed = 4
+
+// instructionBytes is as long as those can be, and one more.
+const instructionBytes = (maxPassed + 1) * 15
 
 // begin says where in the first bytes of a function a probe goes, and whether the kernel emulates the instruction there. Others it has the processor execute
-// elsewhere, step by step, which takes many times as long. Behind an endbr64 arguments and return address are where they are before it.
+// elsewhere, step by step, which takes many times as long. So the probe goes behind instructions that leave arguments, stack, memory and the way as they are, if there is one
+// behind them that is emulated: an endbr64, or the comparison with a number that all functions of NVIDIA's driver 550 begin with, to jump where the driver is being
+// taken down ("cmp dword [rip+N], 0x321cba00; je; jmp [rip+M]").
 func begin(machine elf.Machine, code []byte) (offset uint64, emulated bool, err error) {
 	switch machine {
 	case elf.EM_X86_64:
@@ -25,6 +30,9 @@ func begin(machine elf.Machine, code []byte) (offset uint64, emulated bool, err 
 			code, offset = rest, uint64(len(endbr64))
 		}
 		emulated, err = x86(code)
+		if passed := behind(code); err == nil && !emulated && passed > 0 {
+			offset, emulated = offset+passed, true
+		}
 	case elf.EM_AARCH64:
 		// Not behind a paciasp, which signs the return address that the kernel exchanges.
 		emulated, err = arm64(code)
@@ -57,6 +65,8 @@ func x86(code []byte) (emulated bool, err error) {
 		return true, nil
 	case first == 0x90, first == 0xe8, first == 0xe9, first == 0xeb: // nop, call, jmp
 		return true, nil
+	case first >= 0x70 && first <= 0x7f, first == 0x0f && code[1] >= 0x80 && code[1] <= 0x8f: // jumps on a condition
+		return true, nil
 	case first == 0xff && i.Op == x86asm.JMP: // by a pointer
 		return false, nil
 	}
@@ -64,6 +74,21 @@ func x86(code []byte) (emulated bool, err error) {
 		return false, fmt.Errorf("instruction %v", i)
 	}
 	return false, nil
+}
+
+// behind gives how far behind the beginning the first instruction is that is emulated, 0 where there is none that a probe may go to.
+func behind(code []byte) (offset uint64) {
+	for range maxPassed {
+		i, err := x86asm.Decode(code[offset:], 64)
+		if err != nil || i.Op != x86asm.CMP && i.Op != x86asm.TEST {
+			return 0
+		}
+		offset += uint64(i.Len)
+		if emulated, err := x86(code[offset:]); err == nil && emulated {
+			return offset
+		}
+	}
+	return 0
 }
 
 // arm64Jumps are simulated, of arm64Plain none is.

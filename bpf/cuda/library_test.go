@@ -30,6 +30,13 @@ func TestProbesGoWhereTheyCostLittle(t *testing.T) {
 		{"mov rax, rdi", elf.EM_X86_64, []byte{0x48, 0x89, 0xf8}, 0, false},
 		{"jmp near", elf.EM_X86_64, []byte{0xe9, 1, 0, 0, 0}, 0, true},
 		{"endbr64, jmp by a pointer", elf.EM_X86_64, []byte{0xf3, 0x0f, 0x1e, 0xfa, 0xff, 0x25, 1, 0, 0, 0}, 4, false},
+		{"cmp, je, as NVIDIA's 550", elf.EM_X86_64, []byte{0x81, 0x3d, 0xd6, 0x7b, 0x87, 0x01, 0x00, 0xba, 0x1c, 0x32, 0x74, 0x0c, 0xff, 0x25}, 10, true},
+		{"endbr64, cmp, jne far", elf.EM_X86_64, []byte{0xf3, 0x0f, 0x1e, 0xfa, 0x83, 0xff, 0x01, 0x0f, 0x85, 1, 0, 0, 0}, 7, true},
+		{"test, test, push", elf.EM_X86_64, []byte{0x48, 0x85, 0xff, 0x48, 0x85, 0xf6, 0x53}, 6, true},
+		{"cmp, mov, push", elf.EM_X86_64, []byte{0x83, 0xff, 0x01, 0x48, 0x89, 0xf8, 0x53}, 0, false},
+		{"cmp and no more", elf.EM_X86_64, []byte{0x83, 0xff, 0x01}, 0, false},
+		{"five times cmp, push", elf.EM_X86_64, []byte{0x83, 0xff, 1, 0x83, 0xff, 1, 0x83, 0xff, 1, 0x83, 0xff, 1, 0x83, 0xff, 1, 0x53}, 0, false},
+		{"je", elf.EM_X86_64, []byte{0x74, 0x0c}, 0, true},
 		{"nop", elf.EM_X86_64, []byte{0x90, 0x90}, 0, true},
 		{"ret", elf.EM_X86_64, []byte{0xc3}, 0, false},
 		{"stp x29, x30", elf.EM_AARCH64, []byte{0xfd, 0x7b, 0xbf, 0xa9}, 0, false},
@@ -98,7 +105,7 @@ func TestSitesAreTheFunctionsOfALibrary(t *testing.T) {
 			t.Errorf("%s is found", name)
 		}
 	}
-	if machine == elf.EM_X86_64 && (!at["cuLaunchKernel"].Emulated || !at["cuLaunchKernel_ptsz"].Emulated || at["cuLaunchKernelEx"].Emulated || at["cuLaunchKernelEx_ptsz"].Emulated) {
+	if machine == elf.EM_X86_64 && (!at["cuLaunchCooperativeKernelMultiDevice"].Emulated || !at["cuStreamSynchronize_ptsz"].Emulated || !at["cuLaunchKernel"].Emulated || !at["cuLaunchKernel_ptsz"].Emulated || at["cuLaunchKernelEx"].Emulated || at["cuLaunchKernelEx_ptsz"].Emulated) {
 		t.Errorf("%+v", at)
 	}
 }

@@ -54,13 +54,14 @@ func BenchmarkCalls(b *testing.B) {
 			}
 			w := k.start(cgroup, "", k.fake.Library)
 			w.do("launch 1000")
-			w.out.Scan()
-			w.out.Scan()
+			for range 3 {
+				w.out.Scan()
+			}
 			w.do("copy 1000")
 			for b.Loop() {
 				const n = 20000
 				w.measured(b, w.do(fmt.Sprint("launch ", n)))
-				for range 2 {
+				for range 3 {
 					w.out.Scan()
 					w.measured(b, w.out.Text())
 				}
@@ -79,7 +80,7 @@ func (w *workload) measured(b *testing.B, line string) {
 	if err := json.Unmarshal([]byte(line), &m); err != nil {
 		b.Fatal(err)
 	}
-	unit := map[string]string{"push": "ns/push", "endbr64, push": "ns/endbr64+push", "sub rsp": "ns/sub", "copy, push": "ns/copy"}[m.Shape]
+	unit := map[string]string{"push": "ns/push", "endbr64, push": "ns/endbr64+push", "sub rsp": "ns/sub", "cmp, je": "ns/cmp+je", "copy, push": "ns/copy"}[m.Shape]
 	b.ReportMetric(m.Ns, unit)
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A driver's library, libcuda.so.1, that does nothing but what a file says. Names, signatures and structures are those of NVIDIA's cuda.h; what stands behind a
-// name begins as compilers have functions begin: with a push, behind an endbr64 or not, or with room made on the stack.
+// name begins as compilers have functions begin: with a push, behind an endbr64 or not, or with room made on the stack; or as NVIDIA's of driver 550 do, which look whether
+// the driver is being taken down, and jump.
 //
 // The file is named by ORB8_CUDA_SCRIPT and read when the library is loaded. Its lines:
 //
@@ -37,6 +38,8 @@ enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_HANDLE = 400, 
 #define END_ENDBR_SUB "add $8, %rsp\n ret\n"
 #define BEGIN_SUB "sub $8, %rsp\n"
 #define END_SUB "add $8, %rsp\n ret\n"
+#define BEGIN_GUARD "cmpl $0x321cba00, guard(%rip)\n je 77f\n jmp 66f\n 77: mov $4, %eax\n ret\n 66: push %rbx\n"
+#define END_GUARD "pop %rbx\n ret\n"
 #define CALL "call "
 #define JUMP "endbr64\n jmp "
 #else
@@ -48,6 +51,8 @@ enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_HANDLE = 400, 
 #define END_ENDBR_SUB "ldr x30, [sp]\n add sp, sp, 16\n ret\n"
 #define BEGIN_SUB BEGIN_ENDBR_SUB
 #define END_SUB END_ENDBR_SUB
+#define BEGIN_GUARD BEGIN_PUSH
+#define END_GUARD END_PUSH
 #define CALL "bl "
 #define JUMP "b "
 #endif
@@ -78,6 +83,9 @@ enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_HANDLE = 400, 
 #define ALIAS(name, of)                                                                         \
 	__asm__(".globl " #name "\n .type " #name ", %function\n .set " #name ", " #of "\n"); \
 	int name();
+
+// 0x321cba00: the driver is gone.
+HIDDEN int guard;
 
 struct rule {
 	const char *name;
@@ -132,15 +140,26 @@ static int allocate(word out, word bytes)
 #define COPIES(name, shape) FUNCTION(name, shape, if (!a0) return INVALID_VALUE;)
 
 NOTHING(cuInit, PUSH)
+// What it takes to have a context, a kernel and a graph: all of them are nothing here.
+NOTHING(cuDeviceGet, PUSH)
+NOTHING(cuDevicePrimaryCtxRetain, PUSH)
+NOTHING(cuCtxSetCurrent, PUSH)
+NOTHING(cuModuleLoadData, PUSH)
+NOTHING(cuModuleGetFunction, PUSH)
+NOTHING(cuStreamCreate, PUSH)
+NOTHING(cuStreamBeginCapture_v2, PUSH)
+NOTHING(cuStreamEndCapture, PUSH)
+NOTHING(cuGraphInstantiateWithFlags, PUSH)
+NOTHING(cuGetErrorName, PUSH)
 NOTHING(cuLaunchKernel, PUSH)
 NOTHING(cuLaunchKernel_ptsz, ENDBR_PUSH)
 NOTHING(cuLaunchKernelEx, ENDBR_SUB)
 NOTHING(cuLaunchKernelEx_ptsz, SUB)
 NOTHING(cuLaunchCooperativeKernel, ENDBR_PUSH)
 NOTHING(cuLaunchCooperativeKernel_ptsz, PUSH)
-NOTHING(cuLaunchCooperativeKernelMultiDevice, PUSH)
+NOTHING(cuLaunchCooperativeKernelMultiDevice, GUARD)
 NOTHING(cuLaunchHostFunc, PUSH) // none of the GPU's
-NOTHING(cuGraphLaunch, ENDBR_PUSH)
+NOTHING(cuGraphLaunch, GUARD)
 NOTHING(cuGraphLaunch_ptsz, ENDBR_SUB)
 
 COPIES(cuMemcpyHtoD_v2, PUSH)
@@ -148,7 +167,7 @@ COPIES(cuMemcpyHtoD_v2_ptds, ENDBR_PUSH)
 COPIES(cuMemcpyHtoDAsync_v2, ENDBR_SUB)
 COPIES(cuMemcpyHtoDAsync_v2_ptsz, SUB)
 COPIES(cuMemcpyDtoH_v2, PUSH)
-COPIES(cuMemcpyDtoHAsync_v2, ENDBR_PUSH)
+COPIES(cuMemcpyDtoHAsync_v2, GUARD)
 COPIES(cuMemcpyDtoHAsync_v2_ptsz, ENDBR_PUSH)
 COPIES(cuMemcpyDtoD_v2, ENDBR_PUSH)
 COPIES(cuMemcpyDtoDAsync_v2, PUSH)
@@ -173,7 +192,7 @@ COPIES(cuMemcpy3DPeer, ENDBR_SUB)
 FUNCTION(cuMemcpy2DUnaligned_v2, ENDBR_PUSH, for (word i = 0; i < ((word *)a0)[15]; i++) if (cuMemcpyHtoD_v2(a0, a0, ((word *)a0)[14])) return INVALID_VALUE;)
 
 FUNCTION(cuStreamSynchronize, ENDBR_PUSH, if (a0 == NOT_A_STREAM) return INVALID_HANDLE;)
-NOTHING(cuStreamSynchronize_ptsz, PUSH)
+NOTHING(cuStreamSynchronize_ptsz, GUARD)
 FUNCTION(cuEventSynchronize, ENDBR_SUB, if (a0 == UNREADY_EVENT) return NOT_READY;)
 FUNCTION(cuCtxSynchronize, PUSH, return cuStreamSynchronize((word)0);)
 ALIAS(cuCtxSynchronize_v2, cuCtxSynchronize)
@@ -181,12 +200,12 @@ ALIAS(cuCtxSynchronize_v2, cuCtxSynchronize)
 FUNCTION(cuMemAlloc_v2, PUSH, return allocate(a0, a1);)
 FUNCTION(cuMemAllocAsync, ENDBR_PUSH, return allocate(a0, a1);)
 FUNCTION(cuMemAllocAsync_ptsz, ENDBR_SUB, return allocate(a0, a1);)
-FUNCTION(cuMemAllocFromPoolAsync, PUSH, return allocate(a0, a1);)
+FUNCTION(cuMemAllocFromPoolAsync, GUARD, return allocate(a0, a1);)
 FUNCTION(cuMemAllocPitch_v2, ENDBR_PUSH, *(word *)a1 = (a2 + 511) & ~511ull; return cuMemAlloc_v2(a0, *(word *)a1 * a3);)
 JUMPS(cuMemAllocManaged, cuMemAlloc_v2)
 FUNCTION(cuMemCreate, ENDBR_SUB, return allocate(a0, a1);)
 NOTHING(cuMemFree_v2, PUSH)
-NOTHING(cuMemFreeAsync, ENDBR_PUSH)
+NOTHING(cuMemFreeAsync, GUARD)
 NOTHING(cuMemFreeAsync_ptsz, ENDBR_SUB)
 NOTHING(cuMemRelease, ENDBR_PUSH)
 
@@ -195,7 +214,8 @@ static const struct export {
 	int (*function)();
 } exports[] = {
 #define E(name) { #name, name }
-	E(cuInit), E(cuLaunchKernel), E(cuLaunchKernel_ptsz), E(cuLaunchKernelEx), E(cuLaunchKernelEx_ptsz), E(cuLaunchCooperativeKernel), E(cuLaunchCooperativeKernel_ptsz),
+	E(cuInit), E(cuDeviceGet), E(cuDevicePrimaryCtxRetain), E(cuCtxSetCurrent), E(cuModuleLoadData), E(cuModuleGetFunction), E(cuStreamCreate), E(cuStreamBeginCapture_v2),
+	E(cuStreamEndCapture), E(cuGraphInstantiateWithFlags), E(cuGetErrorName), E(cuLaunchKernel), E(cuLaunchKernel_ptsz), E(cuLaunchKernelEx), E(cuLaunchKernelEx_ptsz), E(cuLaunchCooperativeKernel), E(cuLaunchCooperativeKernel_ptsz),
 	E(cuLaunchCooperativeKernelMultiDevice), E(cuLaunchHostFunc), E(cuGraphLaunch), E(cuGraphLaunch_ptsz), E(cuMemcpyHtoD_v2), E(cuMemcpyHtoD_v2_ptds), E(cuMemcpyHtoDAsync_v2),
 	E(cuMemcpyHtoDAsync_v2_ptsz), E(cuMemcpyDtoH_v2), E(cuMemcpyDtoHAsync_v2), E(cuMemcpyDtoHAsync_v2_ptsz), E(cuMemcpyDtoD_v2), E(cuMemcpyDtoDAsync_v2), E(cuMemcpyHtoA_v2),
 	E(cuMemcpyAtoH_v2), E(cuMemcpyDtoA_v2), E(cuMemcpyAtoD_v2), E(cuMemcpyAtoA_v2), E(cuMemcpyHtoAAsync_v2), E(cuMemcpyAtoHAsync_v2), E(cuMemcpy), E(cuMemcpyAsync), E(cuMemcpyAsync_ptsz),

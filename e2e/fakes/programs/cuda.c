@@ -329,6 +329,7 @@ static void perform(const char *command)
 		launch("push", FUNCTION(cuLaunchKernel), n);
 		launch("endbr64, push", FUNCTION(cuLaunchKernel_ptsz), n);
 		launch("sub rsp", FUNCTION(cuLaunchKernelEx_ptsz), n);
+		launch("cmp, je", FUNCTION(cuLaunchCooperativeKernelMultiDevice), n);
 	} else if (!strcmp(verb, "copy")) {
 		word began = now();
 		for (word i = 0; i < n; i++)

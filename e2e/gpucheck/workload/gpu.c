@@ -60,7 +60,7 @@ static result (*cuInit)(unsigned), (*cuDeviceGet)(int *, int), (*cuDevicePrimary
 	(*cuCtxSynchronize)(void), (*cuStreamCreate)(void **, unsigned), (*cuStreamSynchronize)(void *), (*cuMemAlloc)(address *, size_t), (*cuMemFree)(address),
 	(*cuMemcpyHtoD)(address, const void *, size_t), (*cuMemcpyDtoH)(void *, address, size_t), (*cuMemcpyHtoDAsync)(address, const void *, size_t, void *),
 	(*cuMemcpyDtoDAsync)(address, address, size_t, void *), (*cuStreamBeginCapture)(void *, int), (*cuStreamEndCapture)(void *, void **),
-	(*cuGraphInstantiate)(void **, void *, unsigned long long), (*cuGraphLaunch)(void *, void *), (*cuGetErrorName)(result, const char **),
+	(*cuGraphInstantiateWithFlags)(void **, void *, unsigned long long), (*cuGraphLaunch)(void *, void *), (*cuGetErrorName)(result, const char **),
 	(*cuGetProcAddress)(const char *, void **, int, uint64_t, int *);
 
 static void *library;
@@ -137,7 +137,7 @@ static void *graph(int nodes)
 	for (int i = 0; i < nodes; i++)
 		small();
 	DO(cuStreamEndCapture(stream, &g));
-	DO(cuGraphInstantiate(&exec, g, 0));
+	DO(cuGraphInstantiateWithFlags(&exec, g, 0));
 	return exec;
 }
 
@@ -283,7 +283,7 @@ int main(int argc, char **argv)
 	FIND(cuMemcpyDtoDAsync, "cuMemcpyDtoDAsync_v2");
 	FIND(cuStreamBeginCapture, "cuStreamBeginCapture_v2");
 	FIND(cuStreamEndCapture, "cuStreamEndCapture");
-	FIND(cuGraphInstantiate, "cuGraphInstantiateWithFlags");
+	FIND(cuGraphInstantiateWithFlags, "cuGraphInstantiateWithFlags");
 	FIND(cuGraphLaunch, "cuGraphLaunch");
 	DO(cuInit(0));
 	DO(cuDeviceGet(&device, 0));
