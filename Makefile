@@ -86,7 +86,7 @@ test-unit: ## Run the tests that need neither root nor a cluster, with the race 
 
 .PHONY: test-bpf
 test-bpf: ## Run the tests of the BPF programs (root)
-	@hack/test.sh --again -race -count=1 -p 1 ./bpf/...
+	@hack/test.sh --again -race -count=1 -p 1 ./bpf/... ./e2e/gpucheck
 
 .PHONY: test-e2e
 test-e2e: build images ## Run the end-to-end tests on a two-node cluster, started where none is up (root)
