@@ -90,7 +90,7 @@ var Rules = []Rule{
 	{
 		Cause: launching, Words: "many small kernels or synchronisations: one thread of the host sets the pace", Part: OfIdle, Turn: 1,
 		Conditions: []Condition{{Signal: Gaps, From: 0, To: 1}},
-		Needs:      []Signal{Counted, Measured},
+		Needs:      []Signal{Counted, Measured, Loaders, IOPressure},
 	},
 	{
 		Cause: processor, Words: "input that processors make ready: they have no more time to give", Part: OfIdle, Turn: 2,
@@ -99,7 +99,7 @@ var Rules = []Rule{
 			{Signal: OfLoaders, From: 0, To: 1, Unknown: 1},
 		},
 		Needs:  []Signal{Loaders, CPUPressure, Received, IOPressure, Counted, Measured},
-		Doubts: []Condition{{Signal: Received, From: 0.5e6, To: 1.5e6}},
+		Doubts: []Condition{{Signal: Received, From: 0.5e6, To: 1.5e6}, {Signal: Small, From: 0.2, To: 0.5}, {Signal: IOPressure, From: 0.2, To: 0.5}},
 		Apart: map[event.GpuCause]string{
 			network: "bytes received for each busy processor: decoding takes 10 to 40 MB/s, fetching alone 80 MB/s and more", storage: "kubectl orb8 trace resources: waits for devices against waits for processors",
 			launching: "launches a second: preparing input makes none", unknown: "kubectl orb8 top syscalls: what its threads wait in",
@@ -109,13 +109,14 @@ var Rules = []Rule{
 		Cause: storage, Words: "input from block devices or file systems that is waited for", Part: OfIdle, Turn: 2,
 		Conditions: []Condition{{Signal: IOPressure, From: 0.3, To: 0.75}, {Signal: OfLoaders, From: 1, To: 0, Unknown: 1}},
 		Needs:      []Signal{IOPressure, Received, Measured},
+		Doubts:     []Condition{{Signal: Received, From: 0.5e6, To: 1.5e6}, {Signal: Small, From: 0.2, To: 0.5}, {Signal: Loaders, From: 0.2, To: 0.6}},
 		Apart:      map[event.GpuCause]string{network: "a network file system shows in I/O pressure and as traffic of the node, not of the pod", unknown: "kubectl orb8 trace resources: I/O pressure and read latency"},
 	},
 	{
 		Cause: network, Words: "input that is waited for over the network", Part: OfIdle, Turn: 2,
-		Conditions: []Condition{{Signal: Received, From: 1.2e6, To: 4e6}, {Signal: PerCore, From: 12e6, To: 40e6, Unknown: 1}, {Signal: CPUHeld, From: 0.4, To: 0.08, Unknown: 1}},
+		Conditions: []Condition{{Signal: Received, From: 1.2e6, To: 4e6}, {Signal: PerCore, From: 3e6, To: 30e6, Unknown: 1}, {Signal: CPUHeld, From: 0.4, To: 0.08, Unknown: 1}},
 		Needs:      []Signal{Received, Loaders, IOPressure, Measured},
-		Doubts:     []Condition{{Signal: Loaders, From: 0.1, To: 0.5}},
+		Doubts:     []Condition{{Signal: Loaders, From: 0.1, To: 0.5}, {Signal: IOPressure, From: 0.2, To: 0.5}, {Signal: Small, From: 0.2, To: 0.5}},
 		Apart:      map[event.GpuCause]string{unknown: "kubectl orb8 trace network: whether the rate is steady while the GPU is idle", processor: "bytes received for each busy processor"},
 	},
 	{
@@ -124,7 +125,7 @@ var Rules = []Rule{
 	},
 	{
 		Cause: launching, Words: "many small kernels or synchronisations: one thread of the host sets the pace", Part: OfIdle, Turn: 3,
-		Conditions: []Condition{{Signal: Small, From: 0.4, To: 0.9}},
+		Conditions: []Condition{{Signal: MostGaps, From: 0, To: 1}},
 	},
 	{
 		Cause: throttle, Words: "clocks that power or heat keeps down", Part: OfBusy, Turn: 1,
@@ -135,7 +136,7 @@ var Rules = []Rule{
 	{
 		Cause: launching, Words: "many small kernels or synchronisations: one thread of the host sets the pace", Part: OfBusy, Turn: 2,
 		Conditions: []Condition{{Signal: Underused, From: 0, To: 1}, {Signal: Small, From: 0, To: 1}},
-		Needs:      []Signal{Counted, Measured, Work},
+		Needs:      []Signal{Counted, Measured, GPM},
 		Apart: map[event.GpuCause]string{
 			collective: "launches a second: a collective that waits makes none", processor: "launches a second: preparing input makes none",
 			compute: "a profiler's timeline (Nsight Systems): gaps between kernels", unknown: "calls of the driver's library, which are counted on nodes that allow uprobes",
@@ -144,18 +145,26 @@ var Rules = []Rule{
 	{
 		Cause: collective, Words: "a collective operation that waits for other GPUs, and spins meanwhile", Part: OfBusy, Turn: 2,
 		Conditions: []Condition{{Signal: Underused, From: 0, To: 1}, {Signal: Small, From: 1, To: 0, Unknown: 1}, {Signal: Several, From: 0, To: 1}},
-		Needs:      []Signal{Work, Several, Counted, Measured},
+		Needs:      []Signal{GPM, Counted, Measured},
 		Apart:      map[event.GpuCause]string{launching: "launches a second", compute: "SM, tensor and DRAM activity (GPM, from Hopper on)", memory: "SM and DRAM activity (GPM, from Hopper on)"},
 	},
 	{
-		Cause: memory, Words: "work that goes as fast as the GPU's memory: healthy", Part: OfBusy, Turn: 3,
-		Conditions: []Condition{{Signal: DRAM, From: 0.3, To: 0.72}},
-		Needs:      []Signal{DRAM, Work, Throttled},
+		Cause: collective, Words: "a collective operation that waits for other GPUs, and spins meanwhile", Part: OfIdle, Turn: 2,
+		Conditions: []Condition{{Signal: Hidden, From: 0, To: 1}, {Signal: Sync, From: 0.5, To: 0.85}, {Signal: Several, From: 0, To: 1}, {Signal: Small, From: 1, To: 0, Unknown: 1}},
+	},
+	{
+		Cause: launching, Words: "many small kernels or synchronisations: one thread of the host sets the pace", Part: OfBusy, Turn: 3,
+		Conditions: []Condition{{Signal: Underused, From: 0, To: 1}, {Signal: Several, From: 1, To: 0}, {Signal: Small, From: 0.03, To: 0.2}},
+	},
+	{
+		Cause: memory, Words: "work that goes as fast as the GPU's memory: healthy", Part: OfBusy, Turn: 4,
+		Conditions: []Condition{{Signal: DRAM, From: 0.36, To: 0.74}},
+		Needs:      []Signal{GPM, Throttled},
 		Apart:      map[event.GpuCause]string{compute: "DRAM activity (GPM, from Hopper on), or a roofline of its kernels (Nsight Compute)"},
 	},
-	{Cause: compute, Words: "work that goes as fast as the GPU computes: healthy", Part: OfBusy, Turn: 4, Needs: []Signal{Work, DRAM, Throttled}},
+	{Cause: compute, Words: "work that goes as fast as the GPU computes: healthy", Part: OfBusy, Turn: 5, Needs: []Signal{GPM, Throttled}},
 	{
-		Cause: unknown, Words: "idle, and nothing that orb8 sees says why", Part: OfIdle, Turn: 4, Needs: []Signal{Counted, Loaders, IOPressure, Received, CopyTime},
+		Cause: unknown, Words: "idle, and nothing that orb8 sees says why", Part: OfIdle, Turn: 5, Needs: []Signal{Counted, Measured, Loaders, IOPressure, Received, CopyTime},
 		Apart: map[event.GpuCause]string{abandoned: "a longer --window"},
 	},
 }

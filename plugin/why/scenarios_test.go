@@ -116,8 +116,8 @@ func TestTune(t *testing.T) {
 			t.Log("SURE " + l)
 		}
 	}
-	for i, l := range o.wrong {
-		if i < 70 {
+	for _, l := range o.wrong {
+		if !strings.Contains(l, "[") {
 			t.Log(l)
 		}
 	}

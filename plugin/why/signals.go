@@ -18,6 +18,7 @@ const (
 	Underused
 	Small
 	Gaps
+	MostGaps
 	DRAM
 	Throttled
 	CopyTime
@@ -33,6 +34,9 @@ const (
 	Counted
 	Shared
 	Measured
+	Hidden
+	Sync
+	GPM
 	signals
 )
 
@@ -47,9 +51,10 @@ var Signals = [signals]SignalDoc{
 	Idle:      {"idle", "share of time", "no kernel ran", "1 − busy"},
 	Work:      {"work", "share of time", "SMs were as full as in good kernels (SM activity ÷ 0.83)", "GPM; before Hopper busy time, by how much of it power and memory show"},
 	Underused: {"underused", "share of time", "kernels ran, and SMs had little to do", "busy − work"},
-	Small: {"small kernels", "0 to 1", "a kernel takes less GPU time than a launch takes host time (1 at 28 µs or less, 0 from 55 µs on), or synchronisations follow each other (0 at 60 a second, 1 at 250)",
+	Small: {"small kernels", "0 to 1", "a kernel takes less GPU time than a launch takes host time (1 at 32 µs or less, 0 from 62 µs on), or less than 400 µs (1 at 200) and synchronisations follow each other (0 at 55 a second, 1 at 130)",
 		"launches and synchronisations by uprobes at libcuda; without them, a busy main thread (CPU time) and a GPU with gaps"},
 	Gaps:        {"gaps", "share of idle", "the gaps that go with small kernels: at most 1.3 times the underused time", "underused, small kernels"},
+	MostGaps:    {"most gaps", "share of idle", "the gaps that may go with small kernels: at most 4 times the underused time", "underused, small kernels"},
 	DRAM:        {"DRAM of work", "share of bandwidth", "while it worked", "GPM; before Hopper the share of busy time in which memory was read or written"},
 	Throttled:   {"throttled", "share of looks", "power or heat kept the clock under 90 % of its highest (counted in part down to 75 %)", "nvmlDeviceGetCurrentClocksEventReasons, nvmlDeviceGetClockInfo, nvmlDeviceGetMaxClockInfo"},
 	CopyTime:    {"copy time", "share of idle", "threads were in copies, or the bus was as busy as copies make it (35 GB/s from Hopper on, 17 GB/s before)", "uprobes at libcuda; GPM or PCIe counters"},
@@ -61,6 +66,9 @@ var Signals = [signals]SignalDoc{
 	IOPressure:  {"I/O pressure", "share of idle", "some task waited for a block device or file system", "PSI; else reads that were under way"},
 	OfLoaders:   {"computing loaders", "share of loaders", "processors in use beyond the main threads, of these and the reads under way", "cpu.stat, block layer"},
 	Received:    {"received", "bytes a second", "over the network from elsewhere than the workload's own pods, whole pod", "flows"},
+	Hidden:      {"hidden", "0 or 1", "kernels that use few SMs do not show: a MIG device", "NVML tells no utilisation of MIG devices"},
+	Sync:        {"synchronisation", "threads", "threads blocked in synchronisation, mean", "uprobes at libcuda"},
+	GPM:         {"GPM", "1", "activity of SMs is known", "GPM: Hopper and newer"},
 	Counted:     {"calls", "1", "calls of the driver's library are counted", "uprobes at libcuda"},
 	Shared:      {"shared", "0 or 1", "others have processes on the GPU", "NVML's processes"},
 	Measured:    {"utilisation", "1", "it is known when a kernel ran", "NVML; not of MIG devices, nor of one process among several where the driver does not tell them apart"},
@@ -70,16 +78,20 @@ var Signals = [signals]SignalDoc{
 const (
 	// goodFill is how full SMs are in kernels that use them well.
 	goodFill = 0.83
-	// gapRatio is how much idle time goes with the underused time of small kernels.
-	gapRatio = 1.3
+	// spinFill and smallFill are how full they are in kernels that wait for other GPUs, and in small ones.
+	spinFill, smallFill = 0.12, 0.29
+	// gapRatio and mostGapRatio are how much idle time goes, and may go, with the underused time of small kernels.
+	gapRatio, mostGapRatio = 1.3, 4
 	// linkModern and linkOlder are what copies of pinned memory reach, bytes a second: PCIe 5 and 4.
 	linkModern, linkOlder = 35e9, 17e9
 	// clockHealthy and clockThrottled are shares of the highest clock: what a GPU at its own power limit keeps, and what it does not fall under.
 	clockHealthy, clockThrottled = 0.9, 0.75
 	// smallKernel and largeKernel are µs of GPU time for each launch.
-	smallKernel, largeKernel = 28, 55
+	smallKernel, largeKernel = 32, 62
+	// smallSynced and largeSynced are the same where the program synchronises all the time.
+	smallSynced, largeSynced = 200, 400
 	// rareSyncs and manySyncs are a second.
-	rareSyncs, manySyncs = 60, 250
+	rareSyncs, manySyncs = 55, 130
 	// fetching is how many bytes a second one processor takes from the network, decrypted and copied, at the least.
 	fetching = 80e6
 	// reach is how many slots on either side are looked at with one.
@@ -164,25 +176,34 @@ func (s *seat) busy(slot, reach int) (share float64, measured bool) {
 func (d *device) modern() bool { return known(d.series.whole(rowSM)) }
 
 // work is the share of the time in which SMs were used well.
-func (s *seat) work(busy, small float64, slot int) float64 {
+func (s *seat) work(busy float64, measured bool, small float64, slot int) float64 {
 	d := &s.device.series
 	sm := d.around(rowSM, slot, reach)
 	if known(sm) {
 		// A little activity is that of small kernels and of those that spin.
-		return min(max(sm-0.12*busy, 0)/(goodFill-0.12), busy)
+		fill := spinFill + (smallFill-spinFill)*small
+		work := min(max(sm-fill*busy, 0)/(goodFill-fill), busy)
+		if !measured {
+			work *= 1 - small
+		}
+		return work
 	}
-	// Before Hopper: power or memory show kernels that work, small ones do not.
+	// Before Hopper: power and memory show kernels that work; small ones show less in both.
 	if busy < 0.02 {
 		return busy
 	}
-	good := nan
-	if power := d.around(rowPower, slot, reach); known(power) {
-		good = ramp((power-0.17*(1-busy))/busy, 0.36, 0.75)
+	power, mem := nan, nan
+	if p := d.around(rowPower, slot, reach); known(p) {
+		power = ramp((p-0.17*(1-busy))/busy, 0.34, 0.85)
 	}
-	if mem := d.around(rowMem, slot, reach); known(mem) {
-		good = most(good, ramp(mem/busy, 0.04, 0.35))
+	if x := d.around(rowMem, slot, reach); known(x) {
+		mem = ramp(x/busy, 0.04, 0.33)
 	}
-	return busy * or(good, 1) * (1 - small)
+	if !known(power) && !known(mem) {
+		return busy * (1 - small)
+	}
+	both := (or(power, mem) + or(mem, power)) / 2
+	return busy * (small*or(power, mem)*or(mem, power) + (1-small)*both)
 }
 
 // moment makes the signals around a slot. ok is false where not even it is known whether the GPU was busy.
@@ -206,26 +227,35 @@ func (s *seat) moment(slot int) (m moment, ok bool) {
 	}
 	launches, syncs := s.calls(rowLaunches, slot, reach), s.calls(rowSyncs, slot, reach)
 	cores := s.pod.containersSum(rowCPU, slot, reach)
-	switch {
-	case known(launches) || known(syncs):
-		small := 0.0
+	small := 0.0
+	if known(launches) || known(syncs) {
 		if launches > 0 {
-			small = ramp(busy*1e6/launches, largeKernel, smallKernel)
+			// Where the driver samples for a sixth of a second, a few looks tell little.
+			long, _ := s.busy(slot, 3*reach)
+			each := max(busy, or(long, 0)) * 1e6 / launches
+			small = max(ramp(each, largeKernel, smallKernel), ramp(or(syncs, 0), rareSyncs, manySyncs)*ramp(each, largeSynced, smallSynced))
 		}
-		m[Small], m[Counted] = max(small, ramp(or(syncs, 0), rareSyncs, manySyncs)), 1
-	case known(cores) && !s.several:
-		m[Small] = ramp(cores/float64(s.seats), 0.5, 0.85) * ramp(idle, 0.05, 0.2)
-	case known(cores):
-		m[Small] = ramp(idle, 0.05, 0.3) * ramp(cores/float64(s.seats), 0.5, 0.85)
+		m[Small], m[Counted] = small, 1
 	}
-	work := s.work(busy, or(m[Small], 0), slot)
+	work := s.work(busy, measured, small, slot)
+	if !known(m[Counted]) && known(cores) && measured {
+		// Uncounted: a busy main thread, gaps, and kernels that use little.
+		m[Small] = ramp(cores/float64(s.seats), 0.5, 0.85) * ramp(idle, 0.05, 0.2) * ramp((busy-work)/max(busy, 0.02), 0.25, 0.6)
+	}
 	m[Work], m[Underused] = work, busy-work
 	if idle > 0 {
 		m[Gaps] = min(gapRatio*m[Underused]*or(m[Small], 0), idle) / idle
+		m[MostGaps] = min(mostGapRatio*m[Underused]*or(m[Small], 0), idle) / idle
 	} else {
-		m[Gaps] = 0
+		m[Gaps], m[MostGaps] = 0, 0
+	}
+	if !measured {
+		m[MostGaps] = m[Small]
 	}
 
+	if s.device.modern() {
+		m[GPM] = 1
+	}
 	dram, mem := d.around(rowDRAM, slot, reach), d.around(rowMem, slot, reach)
 	switch {
 	case known(dram):
@@ -238,6 +268,10 @@ func (s *seat) moment(slot int) (m moment, ok bool) {
 		m[Throttled] = or(d.around(rowThrottled, slot, reach), 0)
 	}
 	s.copies(&m, slot)
+	m[Sync], m[Hidden] = s.calls(rowSync, slot, reach), 0
+	if !measured && !s.shared {
+		m[Hidden] = 1
+	}
 	m[Several] = 0
 	if s.several || s.calls(rowCollectives, slot, s.w.slots) > 0 {
 		m[Several] = 1
@@ -282,12 +316,17 @@ func (s *seat) loading(m *moment, cores float64, slot int) {
 	extra := nan
 	if known(cores) {
 		extra = max(cores/float64(s.seats)-(1-idle), 0)
+		if !known(m[Measured]) {
+			extra = max(cores/float64(s.seats)-1, 0) // its main thread may wait for kernels that do not show
+		}
 	}
 	if n := s.clock; n.seen() > 0 && s.w.flowsSeen {
 		m[Received] = n.rate(&p.series, rowNet, slot, reach)
 	}
 	if known(extra) {
-		m[PerCore] = m[Received] / max(extra*float64(s.seats), 0.05)
+		if extra > 0.3*idle {
+			m[PerCore] = m[Received] / (extra * float64(s.seats))
+		}
 		extra = max(extra-or(m[Received], 0)/fetching/float64(s.seats), 0)
 		m[Loaders] = extra / max(idle, 0.05)
 	}

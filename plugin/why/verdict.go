@@ -13,14 +13,14 @@ type shares [12]float64
 // split divides the time of a moment among the causes by the rules.
 func split(m *moment) (s shares) {
 	left := map[Part]float64{OfIdle: m[Idle], OfBusy: m[Busy]}
-	for turn := 1; turn <= 4; turn++ {
+	for turn := 1; turn <= 5; turn++ {
 		for _, part := range []Part{OfIdle, OfBusy} {
-			var takes [16]float64
+			var takes [32]float64
 			sum := 0.0
 			for i := range Rules {
 				if r := &Rules[i]; r.Part == part && r.Turn == turn {
 					takes[i] = r.takes(m)
-					if r.Conditions != nil && part == OfBusy && turn <= 2 {
+					if r.Conditions != nil && part == OfBusy && turn <= 3 {
 						takes[i] = min(takes[i]/max(m[Busy], 0.01), 1) // these signals are of all the time
 					}
 					sum += takes[i]
