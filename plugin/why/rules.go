@@ -95,7 +95,7 @@ var Rules = []Rule{
 	{
 		Cause: processor, Words: "input that processors make ready: they have no more time to give", Part: OfIdle, Turn: 2,
 		Conditions: []Condition{
-			{Signal: CPUHeld, From: 0.08, To: 0.4, Any: true}, {Signal: CPUPressure, From: 0.2, To: 0.5, Any: true}, {Signal: Loaders, From: 0.3, To: 0.7, Any: true},
+			{Signal: CPUHeld, From: 0.08, To: 0.4, Any: true}, {Signal: CPUPressure, From: 0.2, To: 0.5, Any: true}, {Signal: Loaders, From: 0.35, To: 0.75, Any: true},
 			{Signal: OfLoaders, From: 0, To: 1, Unknown: 1},
 		},
 		Needs:  []Signal{Loaders, CPUPressure, Received, IOPressure, Counted, Measured},
@@ -107,7 +107,7 @@ var Rules = []Rule{
 	},
 	{
 		Cause: storage, Words: "input from block devices or file systems that is waited for", Part: OfIdle, Turn: 2,
-		Conditions: []Condition{{Signal: IOPressure, From: 0.3, To: 0.75}, {Signal: OfLoaders, From: 1, To: 0, Unknown: 1}},
+		Conditions: []Condition{{Signal: IOPressure, From: 0.2, To: 0.5}, {Signal: OfLoaders, From: 1, To: 0, Unknown: 1}},
 		Needs:      []Signal{IOPressure, Received, Measured},
 		Doubts:     []Condition{{Signal: Received, From: 0.5e6, To: 1.5e6}, {Signal: Small, From: 0.2, To: 0.5}, {Signal: Loaders, From: 0.2, To: 0.6}},
 		Apart:      map[event.GpuCause]string{network: "a network file system shows in I/O pressure and as traffic of the node, not of the pod", unknown: "kubectl orb8 trace resources: I/O pressure and read latency"},
@@ -149,8 +149,8 @@ var Rules = []Rule{
 		Apart:      map[event.GpuCause]string{launching: "launches a second", compute: "SM, tensor and DRAM activity (GPM, from Hopper on)", memory: "SM and DRAM activity (GPM, from Hopper on)"},
 	},
 	{
-		Cause: collective, Words: "a collective operation that waits for other GPUs, and spins meanwhile", Part: OfIdle, Turn: 2,
-		Conditions: []Condition{{Signal: Hidden, From: 0, To: 1}, {Signal: Sync, From: 0.5, To: 0.85}, {Signal: Several, From: 0, To: 1}, {Signal: Small, From: 1, To: 0, Unknown: 1}},
+		Cause: collective, Words: "a collective operation that waits for other GPUs, and spins meanwhile", Part: OfIdle, Turn: 1,
+		Conditions: []Condition{{Signal: Hidden, From: 0, To: 1}, {Signal: CopyTime, From: 0.5, To: 0, Unknown: 1}, {Signal: Sync, From: 0.5, To: 0.85}, {Signal: Several, From: 0, To: 1}, {Signal: Small, From: 1, To: 0, Unknown: 1}},
 	},
 	{
 		Cause: launching, Words: "many small kernels or synchronisations: one thread of the host sets the pace", Part: OfBusy, Turn: 3,

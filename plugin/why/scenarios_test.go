@@ -109,7 +109,7 @@ func seeds(from, n uint64) (list []uint64) {
 }
 
 func TestTune(t *testing.T) {
-	o := try(seeds(1_000_000, 600))
+	o := try(seeds(1_000_000, 1500))
 	t.Log("\n" + o.matrix())
 	for i, l := range o.sure {
 		if i < 12 {
@@ -117,7 +117,7 @@ func TestTune(t *testing.T) {
 		}
 	}
 	for _, l := range o.wrong {
-		if !strings.Contains(l, "[") {
+		if strings.Contains(l, "[") || true {
 			t.Log(l)
 		}
 	}

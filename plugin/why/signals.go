@@ -79,7 +79,7 @@ const (
 	// goodFill is how full SMs are in kernels that use them well.
 	goodFill = 0.83
 	// spinFill and smallFill are how full they are in kernels that wait for other GPUs, and in small ones.
-	spinFill, smallFill = 0.12, 0.29
+	spinFill, smallFill = 0.14, 0.29
 	// gapRatio and mostGapRatio are how much idle time goes, and may go, with the underused time of small kernels.
 	gapRatio, mostGapRatio = 1.3, 4
 	// linkModern and linkOlder are what copies of pinned memory reach, bytes a second: PCIe 5 and 4.
@@ -182,7 +182,8 @@ func (s *seat) work(busy float64, measured bool, small float64, slot int) float6
 	if known(sm) {
 		// A little activity is that of small kernels and of those that spin.
 		fill := spinFill + (smallFill-spinFill)*small
-		work := min(max(sm-fill*busy, 0)/(goodFill-fill), busy)
+		work := max(sm-fill*busy, 0) / (goodFill - fill)
+		work = min(max(work, ramp(or(d.around(rowDRAM, slot, reach), 0), 0.03, 0.78)), busy)
 		if !measured {
 			work *= 1 - small
 		}
@@ -192,18 +193,20 @@ func (s *seat) work(busy float64, measured bool, small float64, slot int) float6
 	if busy < 0.02 {
 		return busy
 	}
-	power, mem := nan, nan
+	power, good, dense, drawn := nan, nan, 0.0, 0.0
 	if p := d.around(rowPower, slot, reach); known(p) {
 		power = ramp((p-0.17*(1-busy))/busy, 0.34, 0.85)
+		drawn = ramp(p, 0.34, 0.85)
 	}
 	if x := d.around(rowMem, slot, reach); known(x) {
-		mem = ramp(x/busy, 0.04, 0.33)
+		good, dense = ramp(x/busy, 0.04, 0.33), ramp(x/busy, 0.15, 0.6)
 	}
-	if !known(power) && !known(mem) {
+	if !known(power) && !known(good) {
 		return busy * (1 - small)
 	}
-	both := (or(power, mem) + or(mem, power)) / 2
-	return busy * (small*or(power, mem)*or(mem, power) + (1-small)*both)
+	both := (or(power, good) + or(good, power)) / 2
+	// Beside small kernels, clocks are up also while nothing runs: only what is drawn in all counts then, or memory that is busy.
+	return small*max(min(drawn, busy), busy*dense) + (1-small)*busy*both
 }
 
 // moment makes the signals around a slot. ok is false where not even it is known whether the GPU was busy.
@@ -241,6 +244,9 @@ func (s *seat) moment(slot int) (m moment, ok bool) {
 	if !known(m[Counted]) && known(cores) && measured {
 		// Uncounted: a busy main thread, gaps, and kernels that use little.
 		m[Small] = ramp(cores/float64(s.seats), 0.5, 0.85) * ramp(idle, 0.05, 0.2) * ramp((busy-work)/max(busy, 0.02), 0.25, 0.6)
+		if s.several {
+			m[Small] *= 0.35 // more likely, they wait for each other
+		}
 	}
 	m[Work], m[Underused] = work, busy-work
 	if idle > 0 {
@@ -249,8 +255,11 @@ func (s *seat) moment(slot int) (m moment, ok bool) {
 	} else {
 		m[Gaps], m[MostGaps] = 0, 0
 	}
-	if !measured {
-		m[MostGaps] = m[Small]
+	switch {
+	case !known(m[Counted]):
+		m[MostGaps] = m[Gaps]
+	case !measured:
+		m[MostGaps] = small
 	}
 
 	if s.device.modern() {
@@ -262,11 +271,9 @@ func (s *seat) moment(slot int) (m moment, ok bool) {
 		m[DRAM] = min(dram/max(work, 0.02), 1)
 	case known(mem):
 		// Memory is read or written a larger part of the time than its bandwidth is used.
-		m[DRAM] = min(0.8*mem/max(busy, 0.02), 1)
+		m[DRAM] = min(0.9*mem/max(busy, 0.02), 1)
 	}
-	if looks := d.around(rowLooks, slot, reach); known(looks) && or(d.around(rowDoubt, 0, s.w.slots), 0) == 0 {
-		m[Throttled] = or(d.around(rowThrottled, slot, reach), 0)
-	}
+	m[Throttled] = s.throttled(slot)
 	s.copies(&m, slot)
 	m[Sync], m[Hidden] = s.calls(rowSync, slot, reach), 0
 	if !measured && !s.shared {
@@ -278,6 +285,28 @@ func (s *seat) moment(slot int) (m moment, ok bool) {
 	}
 	s.loading(&m, cores, slot)
 	return m, true
+}
+
+// throttled is the share of looks at which power or heat kept the clocks down; NaN where it is not known how far.
+func (s *seat) throttled(slot int) float64 {
+	d := s.device
+	if parent := s.w.devices[key{d.node, d.parent}]; d.parent != "" && parent != nil {
+		d = parent // clocks are those of the whole GPU
+	}
+	if !known(d.series.around(rowLooks, slot, reach)) {
+		return nan
+	}
+	doubt := or(d.series.around(rowDoubt, slot, reach), 0)
+	sure := or(d.series.around(rowThrottled, slot, reach), 0) * (1 - doubt)
+	if or(d.series.whole(rowDoubt), 0) == 0 {
+		return sure
+	}
+	// The highest clock that a GPU of this name was seen to have is the least that it can be.
+	ratio := or(d.series.around(rowDoubtMHz, slot, reach), 0) / float64(max(s.w.highest[d.name], 1))
+	if ratio > clockHealthy {
+		return nan
+	}
+	return sure + doubt*ramp(ratio, clockHealthy, clockThrottled)
 }
 
 // copies fills in what is known of copies.

@@ -38,7 +38,8 @@ const (
 	rowLooks     // 1 at each look that tells what keeps clocks down
 	rowThrottled // 1 where it is power or heat, to a degree that costs
 	rowClock     // of the highest, while busy
-	rowDoubt     // 1 where it is not told how far clocks are down
+	rowDoubt     // 1 where power or heat keep clocks down and it is not told how far
+	rowDoubtMHz  // the clock at these
 	deviceRows
 )
 
@@ -95,6 +96,8 @@ type Watch struct {
 	flows      map[string]*flow
 	// flowsSeen: conversations are among the events that come.
 	flowsSeen bool
+	// highest is the highest clock seen of GPUs of a name, MHz.
+	highest map[string]uint32
 	// full: something was left away.
 	full bool
 }
@@ -191,7 +194,7 @@ func New(window time.Duration) *Watch {
 	width := max(minSlot, window/maxSlots)
 	return &Watch{
 		window: window, width: uint64(width), slots: int((window + width - 1) / width),
-		nodes: map[string]*node{}, pods: map[podKey]*pod{}, devices: map[key]*device{}, processes: map[processKey]*process{}, containers: map[string]*container{}, flows: map[string]*flow{},
+		nodes: map[string]*node{}, pods: map[podKey]*pod{}, devices: map[key]*device{}, processes: map[processKey]*process{}, containers: map[string]*container{}, flows: map[string]*flow{}, highest: map[string]uint32{},
 	}
 }
 
@@ -399,6 +402,9 @@ func (w *Watch) health(d *device, h *event.GpuHealth, add func(int, float64), a 
 		}
 		d.lastECC = &n
 	}
+	if mhz := h.GetSmMhz(); mhz > w.highest[d.name] && (w.highest[d.name] != 0 || len(w.highest) < maxNames) {
+		w.highest[d.name] = mhz
+	}
 	clock := nan
 	if h.SmMhz != nil && h.GetMaxSmMhz() > 0 {
 		clock = float64(h.GetSmMhz()) / float64(h.GetMaxSmMhz())
@@ -418,6 +424,9 @@ func (w *Watch) health(d *device, h *event.GpuHealth, add func(int, float64), a 
 		}
 	}
 	add(rowLooks, 1)
+	if why == 0 || known(clock) || hard {
+		add(rowDoubt, 0)
+	}
 	if h.GetThrottle() != "idle" && known(clock) && (a == nil || a.GpuPercent == nil || a.GetGpuPercent() > 0) {
 		add(rowClock, min(clock, 1))
 	}
@@ -430,8 +439,10 @@ func (w *Watch) health(d *device, h *event.GpuHealth, add func(int, float64), a 
 		add(rowThrottled, 1)
 	default:
 		// A healthy GPU at its power limit says so as well: how far the clocks are down is not told.
-		add(rowThrottled, 0)
 		add(rowDoubt, 1)
+		if h.SmMhz != nil {
+			add(rowDoubtMHz, float64(h.GetSmMhz()))
+		}
 	}
 }
 
