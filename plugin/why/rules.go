@@ -116,7 +116,7 @@ var Rules = []Rule{
 		Cause: network, Words: "input that is waited for over the network", Part: OfIdle, Turn: 2,
 		Conditions: []Condition{{Signal: Received, From: 1.2e6, To: 4e6}, {Signal: PerCore, From: 3e6, To: 30e6, Unknown: 1}, {Signal: CPUHeld, From: 0.4, To: 0.08, Unknown: 1}},
 		Needs:      []Signal{Received, Loaders, IOPressure, Measured},
-		Doubts:     []Condition{{Signal: Loaders, From: 0.1, To: 0.5}, {Signal: IOPressure, From: 0.2, To: 0.5}, {Signal: Small, From: 0.2, To: 0.5}},
+		Doubts:     []Condition{{Signal: Received, From: 60e6, To: 20e6}, {Signal: Loaders, From: 0.1, To: 0.5}, {Signal: IOPressure, From: 0.2, To: 0.5}, {Signal: Small, From: 0.2, To: 0.5}},
 		Apart:      map[event.GpuCause]string{unknown: "kubectl orb8 trace network: whether the rate is steady while the GPU is idle", processor: "bytes received for each busy processor"},
 	},
 	{

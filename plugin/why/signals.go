@@ -84,6 +84,8 @@ const (
 	gapRatio, mostGapRatio = 1.3, 4
 	// linkModern and linkOlder are what copies of pinned memory reach, bytes a second: PCIe 5 and 4.
 	linkModern, linkOlder = 35e9, 17e9
+	// linkPageable is what copies of pageable memory reach.
+	linkPageable = 6e9
 	// clockHealthy and clockThrottled are shares of the highest clock: what a GPU at its own power limit keeps, and what it does not fall under.
 	clockHealthy, clockThrottled = 0.9, 0.75
 	// smallKernel and largeKernel are µs of GPU time for each launch.
@@ -329,8 +331,8 @@ func (s *seat) copies(m *moment, slot int) {
 			copying = 0 // many small ones are a matter of launches
 		}
 	} else if known(m[Bus]) {
-		// How long they took is not known: pageable memory is copied at a tenth of the link's rate.
-		copying = ramp(m[Bus], 0.5e9, 1.5e9) * max(idle, m[Bus]/link)
+		// How long they took is not known: copies of pageable memory are slow.
+		copying = max(m[Bus]/linkPageable*ramp(m[Bus], 0.4e9, 0.8e9), m[Bus]/link)
 	}
 	if known(copying) {
 		m[CopyTime] = min(copying, idle) / max(idle, 0.01)
@@ -344,7 +346,8 @@ func (s *seat) loading(m *moment, cores float64, slot int) {
 	idle := m[Idle] * (1 - or(m[CopyTime], 0))
 	extra := nan
 	if known(cores) {
-		extra = max(cores/float64(s.seats)-(1-idle), 0)
+		// A thread that launches small kernels has no rest while the GPU is idle.
+		extra = max(cores/float64(s.seats)-max(1-idle, or(m[Small], 0)), 0)
 		if !known(m[Measured]) {
 			extra = max(cores/float64(s.seats)-1, 0) // its main thread may wait for kernels that do not show
 		}
@@ -375,7 +378,10 @@ func (s *seat) loading(m *moment, cores float64, slot int) {
 var hardware = []uint32{46, 48, 54, 56, 57, 58, 61, 62, 63, 64, 71, 72, 73, 74, 79, 80, 81, 82, 87, 88, 89, 92, 93, 94, 95, 96, 97, 102, 110, 118, 119, 120, 121, 122, 123, 124, 125, 126, 140, 143, 145, 149, 150, 151}
 
 // ails says what the driver reported of a device that makes it sick.
-func (d *device) ails() bool {
+func (w *Watch) ails(d *device) bool {
+	if parent := w.devices[key{d.node, d.parent}]; d.parent != "" && parent != nil && w.ails(parent) {
+		return true
+	}
 	grown := d.firstECC != nil && d.lastECC != nil && *d.lastECC > *d.firstECC
 	return d.lost || grown || slices.ContainsFunc(d.xids, func(x uint32) bool { return slices.Contains(hardware, x) })
 }

@@ -119,11 +119,11 @@ func (w *Watch) judge(p *pod) *judgement {
 	ails, untouched := false, true
 	for _, s := range j.seats {
 		j.seen = max(j.seen, s.clock.seen())
-		ails = ails || s.device.ails()
+		ails = ails || w.ails(s.device)
 		untouched = untouched && s.untouched()
 	}
 	for _, s := range j.seats {
-		if s.device.ails() {
+		if w.ails(s.device) {
 			j.shares[sick] += float64(max(s.clock.seen(), 1))
 			moments += max(s.clock.seen(), 1)
 			continue

@@ -179,9 +179,14 @@ func (w *world) measured(share float64, told bool) *float64 {
 func (w *world) device(g *gpu) *event.GpuDevice {
 	d := &event.GpuDevice{Uuid: g.uuid, Index: proto.Uint32(g.index), Name: w.model.name, Driver: "580.95.05"}
 	if w.mig {
-		d.Parent, d.ParentIndex, d.GpuInstance = "GPU-parent", proto.Uint32(0), proto.Uint32(7+g.index)
+		d.Parent, d.ParentIndex, d.GpuInstance = w.whole(g).GetUuid(), proto.Uint32(g.index), proto.Uint32(7)
 	}
 	return d
+}
+
+// whole is the GPU that a MIG device is a part of: each of its own.
+func (w *world) whole(g *gpu) *event.GpuDevice {
+	return &event.GpuDevice{Uuid: "whole-" + g.uuid, Index: proto.Uint32(g.index), Name: w.model.name, Driver: "580.95.05"}
 }
 
 // users are the containers on a device.
@@ -264,6 +269,11 @@ func (w *world) lookGPU(g *gpu, now uint64, at float64) {
 	}
 	ev.Kind = &event.Event_Gpu{Gpu: k}
 	w.emit(ev)
+	if w.mig {
+		// The GPU that it is a part of: clocks, power and errors are the whole one's, and what runs on it is not told.
+		whole := &event.Gpu{What: event.GpuWhat_GPU_WHAT_DEVICE, Gpu: w.whole(g), Activity: &event.GpuActivity{}, PeriodMicros: period, Health: w.health(g, d, at)}
+		w.emit(&event.Event{Time: now, Node: g.node, Kind: &event.Event_Gpu{Gpu: whole}})
+	}
 	g.took, g.sm, g.occupancy, g.tensor, g.dram, g.received, g.sent, g.nvlink = 0, 0, 0, 0, 0, 0, 0, 0
 	if !w.source.calls {
 		return
