@@ -93,7 +93,7 @@ var Rules = []Rule{
 		Needs:      []Signal{Counted, Measured, Loaders, IOPressure},
 	},
 	{
-		Cause: processor, Words: "input that processors make ready: they have no more time to give", Part: OfIdle, Turn: 2,
+		Cause: processor, Words: "input that processors make ready: they have no more time to give", Part: OfIdle, Turn: 3,
 		Conditions: []Condition{
 			{Signal: CPUHeld, From: 0.08, To: 0.4, Any: true}, {Signal: CPUPressure, From: 0.2, To: 0.5, Any: true}, {Signal: Loaders, From: 0.35, To: 0.75, Any: true},
 			{Signal: OfLoaders, From: 0, To: 1, Unknown: 1},
@@ -106,25 +106,25 @@ var Rules = []Rule{
 		},
 	},
 	{
-		Cause: storage, Words: "input from block devices or file systems that is waited for", Part: OfIdle, Turn: 2,
-		Conditions: []Condition{{Signal: IOPressure, From: 0.2, To: 0.5}, {Signal: OfLoaders, From: 1, To: 0, Unknown: 1}},
+		Cause: storage, Words: "input from block devices or file systems that is waited for", Part: OfIdle, Turn: 3,
+		Conditions: []Condition{{Signal: IOPressure, From: 0.25, To: 0.6}, {Signal: OfLoaders, From: 1, To: 0, Unknown: 1}},
 		Needs:      []Signal{IOPressure, Received, Measured},
 		Doubts:     []Condition{{Signal: Received, From: 0.5e6, To: 1.5e6}, {Signal: Small, From: 0.2, To: 0.5}, {Signal: Loaders, From: 0.2, To: 0.6}},
 		Apart:      map[event.GpuCause]string{network: "a network file system shows in I/O pressure and as traffic of the node, not of the pod", unknown: "kubectl orb8 trace resources: I/O pressure and read latency"},
 	},
 	{
-		Cause: network, Words: "input that is waited for over the network", Part: OfIdle, Turn: 2,
-		Conditions: []Condition{{Signal: Received, From: 1.2e6, To: 4e6}, {Signal: PerCore, From: 3e6, To: 30e6, Unknown: 1}, {Signal: CPUHeld, From: 0.4, To: 0.08, Unknown: 1}},
+		Cause: network, Words: "input that is waited for over the network", Part: OfIdle, Turn: 3,
+		Conditions: []Condition{{Signal: Received, From: 1.2e6, To: 4e6}, {Signal: PerCore, From: 3e6, To: 30e6, Unknown: 1}, {Signal: CPUHeld, From: 0.4, To: 0.08, Unknown: 1}, {Signal: Stalled, From: 1, To: 0.8, Unknown: 1}},
 		Needs:      []Signal{Received, Loaders, IOPressure, Measured},
 		Doubts:     []Condition{{Signal: Received, From: 60e6, To: 20e6}, {Signal: Loaders, From: 0.1, To: 0.5}, {Signal: IOPressure, From: 0.2, To: 0.5}, {Signal: Small, From: 0.2, To: 0.5}},
 		Apart:      map[event.GpuCause]string{unknown: "kubectl orb8 trace network: whether the rate is steady while the GPU is idle", processor: "bytes received for each busy processor"},
 	},
 	{
-		Cause: copying, Words: "copies between host and device that the GPU waits for", Part: OfIdle, Turn: 3,
+		Cause: copying, Words: "copies between host and device that the GPU waits for", Part: OfIdle, Turn: 4,
 		Conditions: []Condition{{Signal: Bus, From: 0.7e9, To: 2e9}},
 	},
 	{
-		Cause: launching, Words: "many small kernels or synchronisations: one thread of the host sets the pace", Part: OfIdle, Turn: 3,
+		Cause: launching, Words: "many small kernels or synchronisations: one thread of the host sets the pace", Part: OfIdle, Turn: 4,
 		Conditions: []Condition{{Signal: MostGaps, From: 0, To: 1}},
 	},
 	{
@@ -155,6 +155,10 @@ var Rules = []Rule{
 	{
 		Cause: launching, Words: "many small kernels or synchronisations: one thread of the host sets the pace", Part: OfBusy, Turn: 3,
 		Conditions: []Condition{{Signal: Underused, From: 0, To: 1}, {Signal: Several, From: 1, To: 0}, {Signal: Small, From: 0.03, To: 0.2}},
+	},
+	{
+		Cause: copying, Words: "copies between host and device that the GPU waits for", Part: OfBusy, Turn: 3,
+		Conditions: []Condition{{Signal: Underused, From: 0, To: 1}, {Signal: Several, From: 1, To: 0}, {Signal: CopyTime, From: 0.4, To: 0.9}},
 	},
 	{
 		Cause: memory, Words: "work that goes as fast as the GPU's memory: healthy", Part: OfBusy, Turn: 4,

@@ -16,6 +16,7 @@ const nearTie = 0.1
 // outcome is what came of scenarios.
 type outcome struct {
 	pods, right  int
+	near         [6]int
 	byConfidence map[string][2]int // all, right
 	confusion    [scenario.Causes][scenario.Causes]int
 	wrong        []string
@@ -40,6 +41,11 @@ func try(seeds []uint64) *outcome {
 			o.pods++
 			said := v.GetVerdict()
 			right := v != nil && (said == truth || margin < nearTie && said == next)
+			for i := range o.near {
+				if v != nil && (said == truth || margin < 0.05*float64(i) && said == next) {
+					o.near[i]++
+				}
+			}
 			if right {
 				o.right++
 				o.confusion[truth][truth]++
@@ -93,6 +99,7 @@ func (o *outcome) matrix() string {
 		}
 	}
 	fmt.Fprintf(&b, "\n%d of %d pods right: %.2f %%\n", o.right, o.pods, 100*float64(o.right)/float64(o.pods))
+	fmt.Fprintf(&b, "%v\n", o.near)
 	for _, c := range []string{"high", "medium", "low", ""} {
 		if n := o.byConfidence[c]; n[0] > 0 {
 			fmt.Fprintf(&b, "%-7s confidence: %d of %d right\n", c, n[1], n[0])

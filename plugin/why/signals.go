@@ -36,6 +36,7 @@ const (
 	Measured
 	Hidden
 	Sync
+	Stalled
 	GPM
 	signals
 )
@@ -49,7 +50,7 @@ type SignalDoc struct {
 var Signals = [signals]SignalDoc{
 	Busy:      {"busy", "share of time", "any kernel ran", "nvmlDeviceGetUtilizationRates; a GPU that others use too: nvmlDeviceGetProcessUtilization, else calls; MIG: SM activity"},
 	Idle:      {"idle", "share of time", "no kernel ran", "1 − busy"},
-	Work:      {"work", "share of time", "SMs were as full as in good kernels (SM activity ÷ 0.83)", "GPM; before Hopper busy time, by how much of it power and memory show"},
+	Work:      {"work", "share of time", "SMs were as full as in good kernels (SM activity ÷ 0.85)", "GPM; before Hopper busy time, by how much of it power and memory show"},
 	Underused: {"underused", "share of time", "kernels ran, and SMs had little to do", "busy − work"},
 	Small: {"small kernels", "0 to 1", "a kernel takes less GPU time than a launch takes host time (1 at 32 µs or less, 0 from 62 µs on), or less than 400 µs (1 at 200) and synchronisations follow each other (0 at 55 a second, 1 at 130)",
 		"launches and synchronisations by uprobes at libcuda; without them, a busy main thread (CPU time) and a GPU with gaps"},
@@ -69,6 +70,7 @@ var Signals = [signals]SignalDoc{
 	Hidden:      {"hidden", "0 or 1", "kernels that use few SMs do not show: a MIG device", "NVML tells no utilisation of MIG devices"},
 	Sync:        {"synchronisation", "threads", "threads blocked in synchronisation, mean", "uprobes at libcuda"},
 	GPM:         {"GPM", "1", "activity of SMs is known", "GPM: Hopper and newer"},
+	Stalled:     {"stalled", "share of time", "some task waited for a block device or file system", "PSI"},
 	Counted:     {"calls", "1", "calls of the driver's library are counted", "uprobes at libcuda"},
 	Shared:      {"shared", "0 or 1", "others have processes on the GPU", "NVML's processes"},
 	Measured:    {"utilisation", "1", "it is known when a kernel ran", "NVML; not of MIG devices, nor of one process among several where the driver does not tell them apart"},
@@ -77,9 +79,9 @@ var Signals = [signals]SignalDoc{
 
 const (
 	// goodFill is how full SMs are in kernels that use them well.
-	goodFill = 0.83
+	goodFill = 0.85
 	// spinFill and smallFill are how full they are in kernels that wait for other GPUs, and in small ones.
-	spinFill, smallFill = 0.14, 0.29
+	spinFill, smallFill = 0.15, 0.29
 	// gapRatio and mostGapRatio are how much idle time goes, and may go, with the underused time of small kernels.
 	gapRatio, mostGapRatio = 1.3, 4
 	// linkModern and linkOlder are what copies of pinned memory reach, bytes a second: PCIe 5 and 4.
@@ -96,6 +98,8 @@ const (
 	rareSyncs, manySyncs = 55, 130
 	// fetching is how many bytes a second one processor takes from the network, decrypted and copied, at the least.
 	fetching = 80e6
+	// quietLaunches is how many a second, beside good kernels, do not make small ones.
+	quietLaunches = 6000
 	// reach is how many slots on either side are looked at with one.
 	reach = 2
 )
@@ -197,11 +201,11 @@ func (s *seat) work(busy float64, measured bool, small float64, slot int) float6
 	}
 	power, good, dense, drawn := nan, nan, 0.0, 0.0
 	if p := d.around(rowPower, slot, reach); known(p) {
-		power = ramp((p-0.17*(1-busy))/busy, 0.34, 0.85)
+		power = ramp((p-0.17*(1-busy))/busy, 0.36, 0.88)
 		drawn = ramp(p, 0.34, 0.85)
 	}
 	if x := d.around(rowMem, slot, reach); known(x) {
-		good, dense = ramp(x/busy, 0.04, 0.33), ramp(x/busy, 0.15, 0.6)
+		good, dense = ramp(x/busy, 0.05, 0.36), ramp(x/busy, 0.15, 0.6)
 	}
 	if !known(power) && !known(good) {
 		return busy * (1 - small)
@@ -221,6 +225,10 @@ func (s *seat) moment(slot int) (m moment, ok bool) {
 		return m, false
 	}
 	d := &s.device.series
+	if full := min(or(d.around(rowSM, slot, reach), nan)/goodFill, 1); measured && known(full) && !s.several && s.calls(rowLaunches, slot, reach) < quietLaunches && s.calls(rowSyncs, slot, reach) < rareSyncs {
+		// Nothing but good kernels runs, and GPM tells of all the time what utilisation tells of the driver's last sample.
+		busy = (busy + full) / 2
+	}
 	idle := 1 - busy
 	m[Busy], m[Idle] = busy, idle
 	m[Shared] = 0
@@ -332,7 +340,10 @@ func (s *seat) copies(m *moment, slot int) {
 		}
 	} else if known(m[Bus]) {
 		// How long they took is not known: copies of pageable memory are slow.
-		copying = max(m[Bus]/linkPageable*ramp(m[Bus], 0.4e9, 0.8e9), m[Bus]/link)
+		copying = m[Bus] / link
+		if slow := m[Bus] / linkPageable; slow < idle+0.15 {
+			copying = slow * ramp(m[Bus], 0.4e9, 0.8e9)
+		}
 	}
 	if known(copying) {
 		m[CopyTime] = min(copying, idle) / max(idle, 0.01)
@@ -364,10 +375,15 @@ func (s *seat) loading(m *moment, cores float64, slot int) {
 	}
 	reading := p.containersSum(rowInFlight, slot, reach) / float64(s.seats)
 	if io := p.containersMost(rowPSIIO, slot, reach); known(io) {
+		m[Stalled] = io
 		m[IOPressure] = min(io/max(idle, 0.05), 1)
 	} else if reading > 0.05 {
 		// Without PSI, file systems that are no block devices do not show.
 		m[IOPressure] = min(reading/max(idle, 0.05), 1)
+	}
+	if known(extra) && !(reading > 0.02) && m[IOPressure] > 0 {
+		// How many wait for devices is not told. Reading takes some processor time, too.
+		m[Loaders] = max(extra-0.5*m[IOPressure], 0) / max(idle, 0.05)
 	}
 	if known(extra) && reading > 0.02 {
 		m[OfLoaders] = extra / (extra + reading)
