@@ -81,7 +81,8 @@ var Rules = []Rule{
 	{
 		Cause: copying, Words: "copies between host and device that the GPU waits for", Part: OfIdle, Turn: 1,
 		Conditions: []Condition{{Signal: CopyTime, From: 0, To: 1}},
-		Needs:      []Signal{CopyTime, Bus, Counted, Measured},
+		Needs:      []Signal{CopyTime, Bus, Counted, Measured, IOPressure, Loaders},
+		Doubts:     []Condition{{Signal: CopyTime, From: 0.8, To: 0.5}, {Signal: IOPressure, From: 0.2, To: 0.5}, {Signal: Received, From: 0.5e6, To: 1.5e6}, {Signal: CPUHeld, From: 0, To: 0.3}, {Signal: Loaders, From: 0.35, To: 0.75}, {Signal: Small, From: 0, To: 0.3}},
 		Apart: map[event.GpuCause]string{
 			launching: "how large a copy is: many small ones are a matter of launches", network: "pinned memory and copies beside the computation would take this part away",
 			processor: "pinned memory: pageable copies keep a processor busy",
@@ -91,6 +92,7 @@ var Rules = []Rule{
 		Cause: launching, Words: "many small kernels or synchronisations: one thread of the host sets the pace", Part: OfIdle, Turn: 1,
 		Conditions: []Condition{{Signal: Gaps, From: 0, To: 1}},
 		Needs:      []Signal{Counted, Measured, Loaders, IOPressure},
+		Doubts:     []Condition{{Signal: Gaps, From: 0.5, To: 0.2}, {Signal: CopyTime, From: 0, To: 0.4}, {Signal: IOPressure, From: 0.1, To: 0.4}, {Signal: Received, From: 0.5e6, To: 1.5e6}, {Signal: CPUHeld, From: 0, To: 0.3}, {Signal: Loaders, From: 0.35, To: 0.75}},
 	},
 	{
 		Cause: processor, Words: "input that processors make ready: they have no more time to give", Part: OfIdle, Turn: 3,
@@ -99,7 +101,7 @@ var Rules = []Rule{
 			{Signal: OfLoaders, From: 0, To: 1, Unknown: 1},
 		},
 		Needs:  []Signal{Loaders, CPUPressure, Received, IOPressure, Counted, Measured},
-		Doubts: []Condition{{Signal: Received, From: 0.5e6, To: 1.5e6}, {Signal: Small, From: 0.2, To: 0.5}, {Signal: IOPressure, From: 0.2, To: 0.5}},
+		Doubts: []Condition{{Signal: CPUPressure, From: 0.4, To: 0.1}, {Signal: Received, From: 0.5e6, To: 1.5e6}, {Signal: Small, From: 0.1, To: 0.3}, {Signal: IOPressure, From: 0.2, To: 0.5}},
 		Apart: map[event.GpuCause]string{
 			network: "bytes received for each busy processor: decoding takes 10 to 40 MB/s, fetching alone 80 MB/s and more", storage: "kubectl orb8 trace resources: waits for devices against waits for processors",
 			launching: "launches a second: preparing input makes none", unknown: "kubectl orb8 top syscalls: what its threads wait in",
@@ -114,7 +116,7 @@ var Rules = []Rule{
 	},
 	{
 		Cause: network, Words: "input that is waited for over the network", Part: OfIdle, Turn: 3,
-		Conditions: []Condition{{Signal: Received, From: 1.2e6, To: 4e6}, {Signal: PerCore, From: 3e6, To: 30e6, Unknown: 1}, {Signal: CPUHeld, From: 0.4, To: 0.08, Unknown: 1}, {Signal: Stalled, From: 1, To: 0.8, Unknown: 1}},
+		Conditions: []Condition{{Signal: Received, From: 1.2e6, To: 4e6}, {Signal: PerCore, From: 3e6, To: 30e6, Unknown: 1}, {Signal: CPUHeld, From: 0.4, To: 0.08, Unknown: 1}, {Signal: Stalled, From: 1.1, To: 0.95, Unknown: 1}},
 		Needs:      []Signal{Received, Loaders, IOPressure, Measured},
 		Doubts:     []Condition{{Signal: Received, From: 60e6, To: 20e6}, {Signal: Loaders, From: 0.1, To: 0.5}, {Signal: IOPressure, From: 0.2, To: 0.5}, {Signal: Small, From: 0.2, To: 0.5}},
 		Apart:      map[event.GpuCause]string{unknown: "kubectl orb8 trace network: whether the rate is steady while the GPU is idle", processor: "bytes received for each busy processor"},
@@ -146,6 +148,7 @@ var Rules = []Rule{
 		Cause: collective, Words: "a collective operation that waits for other GPUs, and spins meanwhile", Part: OfBusy, Turn: 2,
 		Conditions: []Condition{{Signal: Underused, From: 0, To: 1}, {Signal: Small, From: 1, To: 0, Unknown: 1}, {Signal: Several, From: 0, To: 1}},
 		Needs:      []Signal{GPM, Counted, Measured},
+		Doubts:     []Condition{{Signal: Small, From: 0, To: 0.3}},
 		Apart:      map[event.GpuCause]string{launching: "launches a second", compute: "SM, tensor and DRAM activity (GPM, from Hopper on)", memory: "SM and DRAM activity (GPM, from Hopper on)"},
 	},
 	{
@@ -162,11 +165,14 @@ var Rules = []Rule{
 	},
 	{
 		Cause: memory, Words: "work that goes as fast as the GPU's memory: healthy", Part: OfBusy, Turn: 4,
-		Conditions: []Condition{{Signal: DRAM, From: 0.36, To: 0.74}},
+		Conditions: []Condition{{Signal: DRAM, From: 0.36, To: 0.74}, {Signal: Tensor, From: 0.6, To: 0.3, Unknown: 1}},
 		Needs:      []Signal{GPM, Throttled},
+		Doubts:     []Condition{{Signal: DRAM, From: 0.76, To: 0.62}, {Signal: Underused, From: 0.1, To: 0.3}},
 		Apart:      map[event.GpuCause]string{compute: "DRAM activity (GPM, from Hopper on), or a roofline of its kernels (Nsight Compute)"},
 	},
-	{Cause: compute, Words: "work that goes as fast as the GPU computes: healthy", Part: OfBusy, Turn: 5, Needs: []Signal{GPM, Throttled}},
+	{Cause: compute, Words: "work that goes as fast as the GPU computes: healthy", Part: OfBusy, Turn: 5, Needs: []Signal{GPM, Throttled},
+		Doubts: []Condition{{Signal: DRAM, From: 0.36, To: 0.5}, {Signal: Underused, From: 0.1, To: 0.3}},
+	},
 	{
 		Cause: unknown, Words: "idle, and nothing that orb8 sees says why", Part: OfIdle, Turn: 5, Needs: []Signal{Counted, Measured, Loaders, IOPressure, Received, CopyTime},
 		Apart: map[event.GpuCause]string{abandoned: "a longer --window"},

@@ -11,7 +11,7 @@ import (
 )
 
 // nearTie is the margin, a share of the time, within which either of two causes is right.
-const nearTie = 0.1
+const nearTie = 0.15
 
 // outcome is what came of scenarios.
 type outcome struct {
@@ -116,7 +116,7 @@ func seeds(from, n uint64) (list []uint64) {
 }
 
 func TestTune(t *testing.T) {
-	o := try(seeds(1_000_000, 1500))
+	o := try(seeds(3_000_000,4000))
 	t.Log("\n" + o.matrix())
 	for i, l := range o.sure {
 		if i < 12 {

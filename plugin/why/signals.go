@@ -20,6 +20,7 @@ const (
 	Gaps
 	MostGaps
 	DRAM
+	Tensor
 	Throttled
 	CopyTime
 	Bus
@@ -52,11 +53,12 @@ var Signals = [signals]SignalDoc{
 	Idle:      {"idle", "share of time", "no kernel ran", "1 − busy"},
 	Work:      {"work", "share of time", "SMs were as full as in good kernels (SM activity ÷ 0.85)", "GPM; before Hopper busy time, by how much of it power and memory show"},
 	Underused: {"underused", "share of time", "kernels ran, and SMs had little to do", "busy − work"},
-	Small: {"small kernels", "0 to 1", "a kernel takes less GPU time than a launch takes host time (1 at 32 µs or less, 0 from 62 µs on), or less than 400 µs (1 at 200) and synchronisations follow each other (0 at 55 a second, 1 at 130)",
+	Small: {"small kernels", "0 to 1", "a kernel takes less GPU time than a launch takes host time (1 at 32 µs or less, 0 from 62 µs on), or less than 900 µs (1 at 400) and synchronisations follow each other (0 at 55 a second, 1 at 130)",
 		"launches and synchronisations by uprobes at libcuda; without them, a busy main thread (CPU time) and a GPU with gaps"},
 	Gaps:        {"gaps", "share of idle", "the gaps that go with small kernels: at most 1.3 times the underused time", "underused, small kernels"},
 	MostGaps:    {"most gaps", "share of idle", "the gaps that may go with small kernels: at most 4 times the underused time", "underused, small kernels"},
 	DRAM:        {"DRAM of work", "share of bandwidth", "while it worked", "GPM; before Hopper the share of busy time in which memory was read or written"},
+	Tensor:      {"tensor of work", "share of time", "tensor cores worked, while it worked", "GPM"},
 	Throttled:   {"throttled", "share of looks", "power or heat kept the clock under 90 % of its highest (counted in part down to 75 %)", "nvmlDeviceGetCurrentClocksEventReasons, nvmlDeviceGetClockInfo, nvmlDeviceGetMaxClockInfo"},
 	CopyTime:    {"copy time", "share of idle", "threads were in copies, or the bus was as busy as copies make it (35 GB/s from Hopper on, 17 GB/s before)", "uprobes at libcuda; GPM or PCIe counters"},
 	Bus:         {"bus", "bytes a second", "over PCIe, both ways", "GPM or PCIe counters; else bytes of copies"},
@@ -93,7 +95,7 @@ const (
 	// smallKernel and largeKernel are µs of GPU time for each launch.
 	smallKernel, largeKernel = 32, 62
 	// smallSynced and largeSynced are the same where the program synchronises all the time.
-	smallSynced, largeSynced = 200, 400
+	smallSynced, largeSynced = 400, 900
 	// rareSyncs and manySyncs are a second.
 	rareSyncs, manySyncs = 55, 130
 	// fetching is how many bytes a second one processor takes from the network, decrypted and copied, at the least.
@@ -170,7 +172,7 @@ func (s *seat) busy(slot, reach int) (share float64, measured bool) {
 		if launches := total(s.calls(rowLaunches, slot, reach), s.calls(rowGraphs, slot, reach)); launches == 0 {
 			return 0, true
 		}
-		return min(util, 1), false // at most
+		return min(or(util, sm/goodFill), 1), false // at most
 	}
 	if !known(util) {
 		return min(sm/goodFill, 1), false
@@ -251,12 +253,22 @@ func (s *seat) moment(slot int) (m moment, ok bool) {
 		m[Small], m[Counted] = small, 1
 	}
 	work := s.work(busy, measured, small, slot)
+	if sync := s.calls(rowSync, slot, reach); !s.several && small < 1 && known(m[Counted]) && launches > 0 && measured && s.device.modern() {
+		// SMs have little to do and the host does not wait for them: it is the host that is waited for.
+		lag := ramp((busy-work)/max(busy, 0.02), 0.2, 0.4) * ramp(or(sync, 0)/max(busy, 0.02), 0.65, 0.35) * ramp(busy*1e6/launches, 700, 300)
+		if lag > small {
+			small = lag
+			m[Small] = small
+			work = s.work(busy, measured, small, slot)
+		}
+	}
 	if !known(m[Counted]) && known(cores) && measured {
 		// Uncounted: a busy main thread, gaps, and kernels that use little.
-		m[Small] = ramp(cores/float64(s.seats), 0.5, 0.85) * ramp(idle, 0.05, 0.2) * ramp((busy-work)/max(busy, 0.02), 0.25, 0.6)
+		m[Small] = ramp(cores/float64(s.seats), 0.5, 0.85) * ramp(idle, 0.05, 0.2) * ramp((busy-work)/max(busy, 0.02), 0.12, 0.35)
 		if s.several {
-			m[Small] *= 0.35 // more likely, they wait for each other
+			m[Small] *= 0.7 // they may wait for each other, too
 		}
+		work = s.work(busy, measured, m[Small], slot)
 	}
 	m[Work], m[Underused] = work, busy-work
 	if idle > 0 {
@@ -269,7 +281,7 @@ func (s *seat) moment(slot int) (m moment, ok bool) {
 	case !known(m[Counted]):
 		m[MostGaps] = m[Gaps]
 	case !measured:
-		m[MostGaps] = small
+		m[Gaps], m[MostGaps] = 0.45*small, small
 	}
 
 	if s.device.modern() {
@@ -281,7 +293,10 @@ func (s *seat) moment(slot int) (m moment, ok bool) {
 		m[DRAM] = min(dram/max(work, 0.02), 1)
 	case known(mem):
 		// Memory is read or written a larger part of the time than its bandwidth is used.
-		m[DRAM] = min(0.9*mem/max(busy, 0.02), 1)
+		m[DRAM] = min(mem/max(busy, 0.02), 1)
+	}
+	if tensor := d.around(rowTensor, slot, reach); known(tensor) {
+		m[Tensor] = min(tensor/max(work, 0.02), 1)
 	}
 	m[Throttled] = s.throttled(slot)
 	s.copies(&m, slot)
@@ -359,7 +374,7 @@ func (s *seat) loading(m *moment, cores float64, slot int) {
 	if known(cores) {
 		// A thread that launches small kernels has no rest while the GPU is idle.
 		extra = max(cores/float64(s.seats)-max(1-idle, or(m[Small], 0)), 0)
-		if !known(m[Measured]) {
+		if !known(m[Measured]) && s.several {
 			extra = max(cores/float64(s.seats)-1, 0) // its main thread may wait for kernels that do not show
 		}
 	}

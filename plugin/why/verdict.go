@@ -63,9 +63,9 @@ func rank(s *shares) []event.GpuCause {
 
 const (
 	// closeCall and sure are the margins between the first cause and the second, shares of time, below which a verdict is of low and not of high confidence.
-	closeCall, sure = 0.1, 0.25
+	closeCall, sure = 0.1, 0.35
 	// enough is the share of the first cause for high confidence.
-	enough = 0.45
+	enough = 0.5
 	// fewSlots is how many slots make a verdict of low confidence.
 	fewSlots = 4
 	// coverage is the part of the slots in which a signal has to be known.
