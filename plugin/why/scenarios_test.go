@@ -116,7 +116,7 @@ func seeds(from, n uint64) (list []uint64) {
 }
 
 func TestTune(t *testing.T) {
-	o := try(seeds(3_000_000,4000))
+	o := try(append(seeds(1_000_000,4000), seeds(3_000_000,4000)...))
 	t.Log("\n" + o.matrix())
 	for i, l := range o.sure {
 		if i < 12 {

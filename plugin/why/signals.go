@@ -203,7 +203,7 @@ func (s *seat) work(busy float64, measured bool, small float64, slot int) float6
 	}
 	power, good, dense, drawn := nan, nan, 0.0, 0.0
 	if p := d.around(rowPower, slot, reach); known(p) {
-		power = ramp((p-0.17*(1-busy))/busy, 0.36, 0.88)
+		power = ramp((p-0.19*(1-busy))/busy, 0.36, 0.88)
 		drawn = ramp(p, 0.34, 0.85)
 	}
 	if x := d.around(rowMem, slot, reach); known(x) {
@@ -271,11 +271,13 @@ func (s *seat) moment(slot int) (m moment, ok bool) {
 		work = s.work(busy, measured, m[Small], slot)
 	}
 	m[Work], m[Underused] = work, busy-work
+	m[Gaps], m[MostGaps] = 0, 0
 	if idle > 0 {
-		m[Gaps] = min(gapRatio*m[Underused]*or(m[Small], 0), idle) / idle
-		m[MostGaps] = min(mostGapRatio*m[Underused]*or(m[Small], 0), idle) / idle
-	} else {
-		m[Gaps], m[MostGaps] = 0, 0
+		// A thread that launches, or waits for each answer, keeps a processor busy or is in synchronisation: there are no more gaps than such time.
+		host := or(cores/float64(s.seats), 1) + or(s.calls(rowSync, slot, reach), 0) + 0.05
+		most := min(idle, max(host-m[Underused], 0))
+		m[Gaps] = min(gapRatio*m[Underused]*or(m[Small], 0), most) / idle
+		m[MostGaps] = min(mostGapRatio*m[Underused]*or(m[Small], 0), most) / idle
 	}
 	switch {
 	case !known(m[Counted]):
@@ -283,7 +285,6 @@ func (s *seat) moment(slot int) (m moment, ok bool) {
 	case !measured:
 		m[Gaps], m[MostGaps] = 0.45*small, small
 	}
-
 	if s.device.modern() {
 		m[GPM] = 1
 	}
