@@ -116,7 +116,7 @@ var Rules = []Rule{
 	},
 	{
 		Cause: network, Words: "input that is waited for over the network", Part: OfIdle, Turn: 3,
-		Conditions: []Condition{{Signal: Received, From: 1.2e6, To: 4e6}, {Signal: PerCore, From: 3e6, To: 30e6, Unknown: 1}, {Signal: CPUHeld, From: 0.4, To: 0.08, Unknown: 1}, {Signal: Stalled, From: 1.1, To: 0.95, Unknown: 1}},
+		Conditions: []Condition{{Signal: Received, From: 1.2e6, To: 4e6}, {Signal: PerCore, From: 3e6, To: 30e6, Unknown: 1}, {Signal: CPUHeld, From: 0.4, To: 0.08, Unknown: 1}, {Signal: Stalled, From: 1.05, To: 0.9, Unknown: 1}},
 		Needs:      []Signal{Received, Loaders, IOPressure, Measured},
 		Doubts:     []Condition{{Signal: Received, From: 60e6, To: 20e6}, {Signal: Loaders, From: 0.1, To: 0.5}, {Signal: IOPressure, From: 0.2, To: 0.5}, {Signal: Small, From: 0.2, To: 0.5}},
 		Apart:      map[event.GpuCause]string{unknown: "kubectl orb8 trace network: whether the rate is steady while the GPU is idle", processor: "bytes received for each busy processor"},
@@ -148,7 +148,7 @@ var Rules = []Rule{
 		Cause: collective, Words: "a collective operation that waits for other GPUs, and spins meanwhile", Part: OfBusy, Turn: 2,
 		Conditions: []Condition{{Signal: Underused, From: 0, To: 1}, {Signal: Small, From: 1, To: 0, Unknown: 1}, {Signal: Several, From: 0, To: 1}},
 		Needs:      []Signal{GPM, Counted, Measured},
-		Doubts:     []Condition{{Signal: Small, From: 0, To: 0.3}},
+		Doubts:     []Condition{{Signal: Small, From: 0, To: 0.3}, {Signal: Idle, From: 0.05, To: 0.2}},
 		Apart:      map[event.GpuCause]string{launching: "launches a second", compute: "SM, tensor and DRAM activity (GPM, from Hopper on)", memory: "SM and DRAM activity (GPM, from Hopper on)"},
 	},
 	{
@@ -166,11 +166,11 @@ var Rules = []Rule{
 	{
 		Cause: memory, Words: "work that goes as fast as the GPU's memory: healthy", Part: OfBusy, Turn: 4,
 		Conditions: []Condition{{Signal: DRAM, From: 0.36, To: 0.74}, {Signal: Tensor, From: 0.6, To: 0.3, Unknown: 1}},
-		Needs:      []Signal{GPM, Throttled},
+		Needs:      []Signal{GPM, Throttled, Measured},
 		Doubts:     []Condition{{Signal: DRAM, From: 0.76, To: 0.62}, {Signal: Underused, From: 0.1, To: 0.3}},
 		Apart:      map[event.GpuCause]string{compute: "DRAM activity (GPM, from Hopper on), or a roofline of its kernels (Nsight Compute)"},
 	},
-	{Cause: compute, Words: "work that goes as fast as the GPU computes: healthy", Part: OfBusy, Turn: 5, Needs: []Signal{GPM, Throttled},
+	{Cause: compute, Words: "work that goes as fast as the GPU computes: healthy", Part: OfBusy, Turn: 5, Needs: []Signal{GPM, Throttled, Measured},
 		Doubts: []Condition{{Signal: DRAM, From: 0.36, To: 0.5}, {Signal: Underused, From: 0.1, To: 0.3}},
 	},
 	{

@@ -55,8 +55,8 @@ var Signals = [signals]SignalDoc{
 	Underused: {"underused", "share of time", "kernels ran, and SMs had little to do", "busy − work"},
 	Small: {"small kernels", "0 to 1", "a kernel takes less GPU time than a launch takes host time (1 at 32 µs or less, 0 from 62 µs on), or less than 900 µs (1 at 400) and synchronisations follow each other (0 at 55 a second, 1 at 130)",
 		"launches and synchronisations by uprobes at libcuda; without them, a busy main thread (CPU time) and a GPU with gaps"},
-	Gaps:        {"gaps", "share of idle", "the gaps that go with small kernels: at most 1.3 times the underused time", "underused, small kernels"},
-	MostGaps:    {"most gaps", "share of idle", "the gaps that may go with small kernels: at most 4 times the underused time", "underused, small kernels"},
+	Gaps:        {"gaps", "share of idle", "the gaps that go with small kernels: at most 1.1 times the underused time", "underused, small kernels"},
+	MostGaps:    {"most gaps", "share of idle", "the gaps that may go with small kernels: at most 2.5 times the underused time", "underused, small kernels"},
 	DRAM:        {"DRAM of work", "share of bandwidth", "while it worked", "GPM; before Hopper the share of busy time in which memory was read or written"},
 	Tensor:      {"tensor of work", "share of time", "tensor cores worked, while it worked", "GPM"},
 	Throttled:   {"throttled", "share of looks", "power or heat kept the clock under 90 % of its highest (counted in part down to 75 %)", "nvmlDeviceGetCurrentClocksEventReasons, nvmlDeviceGetClockInfo, nvmlDeviceGetMaxClockInfo"},
@@ -85,7 +85,7 @@ const (
 	// spinFill and smallFill are how full they are in kernels that wait for other GPUs, and in small ones.
 	spinFill, smallFill = 0.15, 0.29
 	// gapRatio and mostGapRatio are how much idle time goes, and may go, with the underused time of small kernels.
-	gapRatio, mostGapRatio = 1.3, 4
+	gapRatio, mostGapRatio = 1.1, 2.5
 	// linkModern and linkOlder are what copies of pinned memory reach, bytes a second: PCIe 5 and 4.
 	linkModern, linkOlder = 35e9, 17e9
 	// linkPageable is what copies of pageable memory reach.
@@ -357,7 +357,7 @@ func (s *seat) copies(m *moment, slot int) {
 	} else if known(m[Bus]) {
 		// How long they took is not known: copies of pageable memory are slow.
 		copying = m[Bus] / link
-		if slow := m[Bus] / linkPageable; slow < idle+0.15 {
+		if slow := m[Bus] / linkPageable; slow < 1.35*idle+0.05 {
 			copying = slow * ramp(m[Bus], 0.4e9, 0.8e9)
 		}
 	}
@@ -398,8 +398,8 @@ func (s *seat) loading(m *moment, cores float64, slot int) {
 		m[IOPressure] = min(reading/max(idle, 0.05), 1)
 	}
 	if known(extra) && !(reading > 0.02) && m[IOPressure] > 0 {
-		// How many wait for devices is not told. Reading takes some processor time, too.
-		m[Loaders] = max(extra-0.5*m[IOPressure], 0) / max(idle, 0.05)
+		// How many wait for devices is not told. Where there are any, the others may compute for them: reading takes processor time, too.
+		m[OfLoaders] = 1 - 0.75*ramp(m[IOPressure], 0.25, 0.6)
 	}
 	if known(extra) && reading > 0.02 {
 		m[OfLoaders] = extra / (extra + reading)

@@ -194,7 +194,8 @@ func (w *Watch) confide(j *judgement, seen []int, moments int, doubtful bool) {
 		doubtful = doubtful || s.shared
 	}
 	lost := w.nodes[j.seats[0].device.node].lost > 0
-	doubtful = doubtful || lost
+	// That nothing says why is never sure: it may be what is not looked at.
+	doubtful = doubtful || lost || j.first == unknown
 	switch {
 	case j.first == sick:
 		j.confidence = event.GpuConfidence_GPU_CONFIDENCE_HIGH
