@@ -5642,7 +5642,7 @@ type GpuEvidence struct {
 	PowerPercent *float64 `protobuf:"fixed64,6,opt,name=power_percent,json=powerPercent,proto3,oneof" json:"power_percent,omitempty"`
 	// Of the highest, while busy.
 	ClockPercent *float64 `protobuf:"fixed64,7,opt,name=clock_percent,json=clockPercent,proto3,oneof" json:"clock_percent,omitempty"`
-	// Of the looks at busy devices, those at which power or heat kept the clocks down.
+	// Of the looks, those at which power or heat kept the clocks down; where that was by little, a part.
 	ThrottledPercent      *float64 `protobuf:"fixed64,8,opt,name=throttled_percent,json=throttledPercent,proto3,oneof" json:"throttled_percent,omitempty"`
 	Throttle              string   `protobuf:"bytes,9,opt,name=throttle,proto3" json:"throttle,omitempty"`
 	TemperatureCelsius    *uint64  `protobuf:"varint,10,opt,name=temperature_celsius,json=temperatureCelsius,proto3,oneof" json:"temperature_celsius,omitempty"`
@@ -5677,7 +5677,7 @@ type GpuEvidence struct {
 	Xids                  string   `protobuf:"bytes,35,opt,name=xids,proto3" json:"xids,omitempty"`
 	// How many more there were at the end of the window.
 	EccUncorrected *uint64 `protobuf:"varint,36,opt,name=ecc_uncorrected,json=eccUncorrected,proto3,oneof" json:"ecc_uncorrected,omitempty"`
-	// Of other pods of the workload that were seen, how busy their GPUs were, the least and the most.
+	// Of the GPUs of the workload's pods that were seen, where there are several, how much they worked, the least and the most.
 	PeersLeastPercent *float64 `protobuf:"fixed64,37,opt,name=peers_least_percent,json=peersLeastPercent,proto3,oneof" json:"peers_least_percent,omitempty"`
 	PeersMostPercent  *float64 `protobuf:"fixed64,38,opt,name=peers_most_percent,json=peersMostPercent,proto3,oneof" json:"peers_most_percent,omitempty"`
 	unknownFields     protoimpl.UnknownFields

@@ -174,7 +174,7 @@ var gpuVerdictColumns = concat(
 		evidence("memoryPercent", "MEM-UTIL%", "Percent of the window in which the memory was read or written (nvmlDeviceGetUtilizationRates).", func(e *GpuEvidence) *float64 { return e.MemoryPercent }),
 		evidence("powerPercent", "POWER%", "Power in percent of the limit in force.", func(e *GpuEvidence) *float64 { return e.PowerPercent }),
 		evidence("clockPercent", "CLOCK%", "Clock of the SMs in percent of the highest it can be, at looks at busy devices.", func(e *GpuEvidence) *float64 { return e.ClockPercent }),
-		evidence("throttledPercent", "THROTTLED%", "Percent of the looks at busy devices at which power or heat kept the clocks down.", func(e *GpuEvidence) *float64 { return e.ThrottledPercent }),
+		evidence("throttledPercent", "THROTTLED%", "Percent of the looks at which power or heat kept the clocks down; of looks at which they were between 75 and 90 % of their highest, a part.", func(e *GpuEvidence) *float64 { return e.ThrottledPercent }),
 		{
 			Name: "evidence.throttle", Header: "THROTTLE", Type: Text, Outputs: InJSON, Doc: "What it was that did so, with commas between.",
 			Get: func(ev *Event) Value { return String(ev.GetGpuVerdict().GetEvidence().GetThrottle()) },
@@ -209,7 +209,7 @@ var gpuVerdictColumns = concat(
 			Get: func(ev *Event) Value { return String(ev.GetGpuVerdict().GetEvidence().GetXids()) },
 		},
 		evidenceOf("eccUncorrected", "ECC-UNCORR", Count, "By how many the memory errors that were not corrected have grown in the window.", func(e *GpuEvidence) *uint64 { return e.EccUncorrected }),
-		evidence("peersLeastPercent", "PEERS-MIN%", "Of the GPUs of the workload's other pods, and of the pod's own where it has several, how busy with work the least busy one was, percent.", func(e *GpuEvidence) *float64 { return e.PeersLeastPercent }),
-		evidence("peersMostPercent", "PEERS-MAX%", "The same of the busiest one.", func(e *GpuEvidence) *float64 { return e.PeersMostPercent }),
+		evidence("peersLeastPercent", "PEERS-MIN%", "Of the GPUs of all the workload's pods that were seen, where there are several, how much of the window the one that worked least had its SMs well used, percent.", func(e *GpuEvidence) *float64 { return e.PeersLeastPercent }),
+		evidence("peersMostPercent", "PEERS-MAX%", "The same of the one that worked most.", func(e *GpuEvidence) *float64 { return e.PeersMostPercent }),
 	},
 )

@@ -95,11 +95,9 @@ func (w *Watch) seats(p *pod) (list []*seat) {
 		}
 		list = append(list, s)
 	}
-	peers := 0
-	for _, other := range w.pods {
-		if p.workload != "" && other.workload == p.workload && other.namespace == p.namespace && len(other.devices) > 0 {
-			peers++
-		}
+	peers := 1
+	if t := w.team[p.crew()]; t != nil {
+		peers = t.pods
 	}
 	for _, s := range list {
 		s.seats, s.several = len(list), len(list) > 1 || peers > 1

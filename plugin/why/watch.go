@@ -96,6 +96,8 @@ type Watch struct {
 	flows      map[string]*flow
 	// flowsSeen: conversations are among the events that come.
 	flowsSeen bool
+	// team is filled in for verdicts.
+	team map[string]*team
 	// highest is the highest clock seen of GPUs of a name, MHz.
 	highest map[string]uint32
 	// full: something was left away.
