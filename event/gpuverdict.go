@@ -103,6 +103,18 @@ func evidence(name, header, doc string, get func(*GpuEvidence) *float64) Column 
 	}}
 }
 
+// evidenceBytes is one of bytes a second, which are whole in JSON.
+func evidenceBytes(name, header, doc string, get func(*GpuEvidence) *float64) Column {
+	return Column{Name: "evidence." + name, Header: header, Type: Bytes, Outputs: InJSON, Doc: doc, Get: func(ev *Event) Value {
+		if e := ev.GetGpuVerdict().GetEvidence(); e != nil {
+			if f := get(e); f != nil && *f >= 0 && *f < 1<<63 {
+				return Uint(uint64(*f + 0.5))
+			}
+		}
+		return Value{}
+	}}
+}
+
 // evidenceOf is one of a whole number.
 func evidenceOf(name, header string, t Type, doc string, get func(*GpuEvidence) *uint64) Column {
 	return Column{Name: "evidence." + name, Header: header, Type: t, Outputs: InJSON, Doc: doc, Get: func(ev *Event) Value {
@@ -181,13 +193,13 @@ var gpuVerdictColumns = concat(
 		},
 		evidenceOf("temperatureCelsius", "TEMP", Count, "The highest temperature, °C.", func(e *GpuEvidence) *uint64 { return e.TemperatureCelsius }),
 		evidenceOf("memoryHeldBytes", "HELD", Bytes, "Memory of the devices that the pod's processes hold at the end.", func(e *GpuEvidence) *uint64 { return e.MemoryHeldBytes }),
-		evidence("pcieReceivedPerSecond", "PCIE-RX", "Bytes a second to the devices over PCIe, the sum.", func(e *GpuEvidence) *float64 { return e.PcieReceivedPerSecond }),
-		evidence("pcieSentPerSecond", "PCIE-TX", "Bytes a second from the devices over PCIe, the sum.", func(e *GpuEvidence) *float64 { return e.PcieSentPerSecond }),
-		evidence("nvlinkPerSecond", "NVLINK", "Bytes a second over NVLink, both ways, the sum (GPM).", func(e *GpuEvidence) *float64 { return e.NvlinkPerSecond }),
+		evidenceBytes("pcieReceivedPerSecond", "PCIE-RX", "Bytes a second to the devices over PCIe, the sum.", func(e *GpuEvidence) *float64 { return e.PcieReceivedPerSecond }),
+		evidenceBytes("pcieSentPerSecond", "PCIE-TX", "Bytes a second from the devices over PCIe, the sum.", func(e *GpuEvidence) *float64 { return e.PcieSentPerSecond }),
+		evidenceBytes("nvlinkPerSecond", "NVLINK", "Bytes a second over NVLink, both ways, the sum (GPM).", func(e *GpuEvidence) *float64 { return e.NvlinkPerSecond }),
 		evidenceOf("processes", "PROCS", Count, "Processes of the pod on the devices.", func(e *GpuEvidence) *uint64 { return e.Processes }),
 		evidence("launchesPerSecond", "LAUNCH/S", "Kernels launched a second, all processes (uprobes at libcuda).", func(e *GpuEvidence) *float64 { return e.LaunchesPerSecond }),
 		evidence("graphsPerSecond", "GRAPHS/S", "CUDA graphs launched a second.", func(e *GpuEvidence) *float64 { return e.GraphsPerSecond }),
-		evidence("copiedPerSecond", "COPY/S", "Bytes a second copied between host and device.", func(e *GpuEvidence) *float64 { return e.CopiedPerSecond }),
+		evidenceBytes("copiedPerSecond", "COPY/S", "Bytes a second copied between host and device.", func(e *GpuEvidence) *float64 { return e.CopiedPerSecond }),
 		evidence("copyPercent", "COPY%", "Host time in copies, in percent of one thread for each process.", func(e *GpuEvidence) *float64 { return e.CopyPercent }),
 		evidence("syncPercent", "SYNC%", "Host time blocked in synchronisation, in percent of one thread for each process.", func(e *GpuEvidence) *float64 { return e.SyncPercent }),
 		evidence("syncsPerSecond", "SYNCS/S", "Synchronisations a second.", func(e *GpuEvidence) *float64 { return e.SyncsPerSecond }),
@@ -200,9 +212,9 @@ var gpuVerdictColumns = concat(
 		evidence("ioPressurePercent", "PSI-IO%", "The same, waited for block devices or file systems.", func(e *GpuEvidence) *float64 { return e.IoPressurePercent }),
 		evidence("memoryPressurePercent", "PSI-MEM%", "The same, waited for memory.", func(e *GpuEvidence) *float64 { return e.MemoryPressurePercent }),
 		evidence("runQueue", "RUNQ", "Tasks that waited for a processor, mean over the window.", func(e *GpuEvidence) *float64 { return e.RunQueue }),
-		evidence("readPerSecond", "READ/S", "Bytes a second that block devices read for the pod.", func(e *GpuEvidence) *float64 { return e.ReadPerSecond }),
-		evidence("networkReceivedPerSecond", "RECV/S", "Payload bytes a second received over the network, but from pods of the same workload.", func(e *GpuEvidence) *float64 { return e.NetworkReceivedPerSecond }),
-		evidence("peerReceivedPerSecond", "PEER-RECV/S", "Payload bytes a second received from pods of the same workload.", func(e *GpuEvidence) *float64 { return e.PeerReceivedPerSecond }),
+		evidenceBytes("readPerSecond", "READ/S", "Bytes a second that block devices read for the pod.", func(e *GpuEvidence) *float64 { return e.ReadPerSecond }),
+		evidenceBytes("networkReceivedPerSecond", "RECV/S", "Payload bytes a second received over the network, but from pods of the same workload.", func(e *GpuEvidence) *float64 { return e.NetworkReceivedPerSecond }),
+		evidenceBytes("peerReceivedPerSecond", "PEER-RECV/S", "Payload bytes a second received from pods of the same workload.", func(e *GpuEvidence) *float64 { return e.PeerReceivedPerSecond }),
 		evidence("retransmitsPerSecond", "RETR/S", "TCP segments a second that were sent again in these flows, by either end that was observed.", func(e *GpuEvidence) *float64 { return e.RetransmitsPerSecond }),
 		{
 			Name: "evidence.xids", Header: "XIDS", Type: Text, Outputs: InJSON, Doc: "Errors that the driver reported of the devices (XID numbers), with commas between.",

@@ -38,7 +38,7 @@ func split(m *moment) (s shares) {
 				s[Rules[i].Cause] += part
 				used += part
 			}
-			left[part] -= used
+			left[part] = max(left[part]-used, 0)
 		}
 	}
 	return s

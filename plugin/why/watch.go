@@ -200,7 +200,7 @@ func New(window time.Duration) *Watch {
 	}
 }
 
-// node finds or makes one. Its window begins with the first that is seen of it.
+// node finds or makes one. Its window begins with the first event that has a time.
 func (w *Watch) node(name string, at uint64) *node {
 	n := w.nodes[name]
 	if n == nil {
@@ -217,7 +217,7 @@ func (w *Watch) node(name string, at uint64) *node {
 	return n
 }
 
-// Restart begins the window anew: what has been is kept only as what counters stood at.
+// Restart begins the window anew: of what has been, it keeps what counters stood at, whose processes are where, and errors of devices.
 func (w *Watch) Restart() {
 	for _, n := range w.nodes {
 		n.clock, n.lost = clock{}, 0
@@ -227,7 +227,7 @@ func (w *Watch) Restart() {
 	}
 	for _, d := range w.devices {
 		clear(d.series.means)
-		d.looks, d.throttles, d.xids, d.firstECC = 0, nil, nil, d.lastECC
+		d.looks, d.throttles = 0, nil
 	}
 	for _, p := range w.processes {
 		clear(p.series.means)
@@ -240,6 +240,10 @@ func (w *Watch) Restart() {
 
 // Add takes an event. Those of one node are expected in the order of time; what is not is left away.
 func (w *Watch) Add(ev *event.Event) {
+	const never = 1 << 62 // ns; what is computed of times below does not overflow
+	if ev.GetTime() >= never {
+		return
+	}
 	switch k := ev.GetKind().(type) {
 	case *event.Event_Gpu:
 		w.gpu(ev, k.Gpu)
