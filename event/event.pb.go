@@ -959,6 +959,147 @@ func (GpuWhat) EnumDescriptor() ([]byte, []int) {
 	return file_event_proto_rawDescGZIP(), []int{14}
 }
 
+// GpuCause is what the time of a GPU goes to, as `why gpu` sees it.
+type GpuCause int32
+
+const (
+	// Idle, and nothing that is seen says why.
+	GpuCause_GPU_CAUSE_UNKNOWN GpuCause = 0
+	// Memory is held, and nobody asks anything of the driver.
+	GpuCause_GPU_CAUSE_ABANDONED GpuCause = 1
+	// Input comes over the network.
+	GpuCause_GPU_CAUSE_NETWORK GpuCause = 2
+	// Input comes from block devices or file systems.
+	GpuCause_GPU_CAUSE_STORAGE GpuCause = 3
+	// Input is made ready by processors that have no more time to give.
+	GpuCause_GPU_CAUSE_CPU GpuCause = 4
+	// Many small kernels or synchronisations: one thread of the host sets the pace.
+	GpuCause_GPU_CAUSE_LAUNCH GpuCause = 5
+	// Copies between host and device.
+	GpuCause_GPU_CAUSE_COPY GpuCause = 6
+	// A collective operation waits for other GPUs, and spins meanwhile.
+	GpuCause_GPU_CAUSE_COLLECTIVE GpuCause = 7
+	// Healthy: as fast as the device's memory.
+	GpuCause_GPU_CAUSE_MEMORY GpuCause = 8
+	// Healthy: as fast as its SMs.
+	GpuCause_GPU_CAUSE_COMPUTE GpuCause = 9
+	// Power or heat keeps the clocks down.
+	GpuCause_GPU_CAUSE_THROTTLE GpuCause = 10
+	// The driver reports errors of the device.
+	GpuCause_GPU_CAUSE_SICK GpuCause = 11
+)
+
+// Enum value maps for GpuCause.
+var (
+	GpuCause_name = map[int32]string{
+		0:  "GPU_CAUSE_UNKNOWN",
+		1:  "GPU_CAUSE_ABANDONED",
+		2:  "GPU_CAUSE_NETWORK",
+		3:  "GPU_CAUSE_STORAGE",
+		4:  "GPU_CAUSE_CPU",
+		5:  "GPU_CAUSE_LAUNCH",
+		6:  "GPU_CAUSE_COPY",
+		7:  "GPU_CAUSE_COLLECTIVE",
+		8:  "GPU_CAUSE_MEMORY",
+		9:  "GPU_CAUSE_COMPUTE",
+		10: "GPU_CAUSE_THROTTLE",
+		11: "GPU_CAUSE_SICK",
+	}
+	GpuCause_value = map[string]int32{
+		"GPU_CAUSE_UNKNOWN":    0,
+		"GPU_CAUSE_ABANDONED":  1,
+		"GPU_CAUSE_NETWORK":    2,
+		"GPU_CAUSE_STORAGE":    3,
+		"GPU_CAUSE_CPU":        4,
+		"GPU_CAUSE_LAUNCH":     5,
+		"GPU_CAUSE_COPY":       6,
+		"GPU_CAUSE_COLLECTIVE": 7,
+		"GPU_CAUSE_MEMORY":     8,
+		"GPU_CAUSE_COMPUTE":    9,
+		"GPU_CAUSE_THROTTLE":   10,
+		"GPU_CAUSE_SICK":       11,
+	}
+)
+
+func (x GpuCause) Enum() *GpuCause {
+	p := new(GpuCause)
+	*p = x
+	return p
+}
+
+func (x GpuCause) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (GpuCause) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_proto_enumTypes[15].Descriptor()
+}
+
+func (GpuCause) Type() protoreflect.EnumType {
+	return &file_event_proto_enumTypes[15]
+}
+
+func (x GpuCause) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use GpuCause.Descriptor instead.
+func (GpuCause) EnumDescriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{15}
+}
+
+type GpuConfidence int32
+
+const (
+	GpuConfidence_GPU_CONFIDENCE_UNKNOWN GpuConfidence = 0
+	GpuConfidence_GPU_CONFIDENCE_LOW     GpuConfidence = 1
+	GpuConfidence_GPU_CONFIDENCE_MEDIUM  GpuConfidence = 2
+	GpuConfidence_GPU_CONFIDENCE_HIGH    GpuConfidence = 3
+)
+
+// Enum value maps for GpuConfidence.
+var (
+	GpuConfidence_name = map[int32]string{
+		0: "GPU_CONFIDENCE_UNKNOWN",
+		1: "GPU_CONFIDENCE_LOW",
+		2: "GPU_CONFIDENCE_MEDIUM",
+		3: "GPU_CONFIDENCE_HIGH",
+	}
+	GpuConfidence_value = map[string]int32{
+		"GPU_CONFIDENCE_UNKNOWN": 0,
+		"GPU_CONFIDENCE_LOW":     1,
+		"GPU_CONFIDENCE_MEDIUM":  2,
+		"GPU_CONFIDENCE_HIGH":    3,
+	}
+)
+
+func (x GpuConfidence) Enum() *GpuConfidence {
+	p := new(GpuConfidence)
+	*p = x
+	return p
+}
+
+func (x GpuConfidence) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (GpuConfidence) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_proto_enumTypes[16].Descriptor()
+}
+
+func (GpuConfidence) Type() protoreflect.EnumType {
+	return &file_event_proto_enumTypes[16]
+}
+
+func (x GpuConfidence) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use GpuConfidence.Descriptor instead.
+func (GpuConfidence) EnumDescriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{16}
+}
+
 // Event is one observation, named with the pod it was made in.
 type Event struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -989,6 +1130,7 @@ type Event struct {
 	//	*Event_SyscallTop
 	//	*Event_Gpu
 	//	*Event_GpuTop
+	//	*Event_GpuVerdict
 	Kind          isEvent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1215,6 +1357,15 @@ func (x *Event) GetGpuTop() *GpuTop {
 	return nil
 }
 
+func (x *Event) GetGpuVerdict() *GpuVerdict {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_GpuVerdict); ok {
+			return x.GpuVerdict
+		}
+	}
+	return nil
+}
+
 type isEvent_Kind interface {
 	isEvent_Kind()
 }
@@ -1279,6 +1430,10 @@ type Event_GpuTop struct {
 	GpuTop *GpuTop `protobuf:"bytes,30,opt,name=gpu_top,json=gpuTop,proto3,oneof"`
 }
 
+type Event_GpuVerdict struct {
+	GpuVerdict *GpuVerdict `protobuf:"bytes,31,opt,name=gpu_verdict,json=gpuVerdict,proto3,oneof"`
+}
+
 func (*Event_Flow) isEvent_Kind() {}
 
 func (*Event_Lost) isEvent_Kind() {}
@@ -1308,6 +1463,8 @@ func (*Event_SyscallTop) isEvent_Kind() {}
 func (*Event_Gpu) isEvent_Kind() {}
 
 func (*Event_GpuTop) isEvent_Kind() {}
+
+func (*Event_GpuVerdict) isEvent_Kind() {}
 
 // Flow is one conversation between two endpoints. A tracer sends a half: the end named by observed, with that end's
 // counters. The viewer joins the halves it gets into one Flow with both.
@@ -4464,8 +4621,10 @@ type GpuHealth struct {
 	EccUncorrected *uint64 `protobuf:"varint,8,opt,name=ecc_uncorrected,json=eccUncorrected,proto3,oneof" json:"ecc_uncorrected,omitempty"`
 	RetiredPages   *uint32 `protobuf:"varint,9,opt,name=retired_pages,json=retiredPages,proto3,oneof" json:"retired_pages,omitempty"`
 	RemappedRows   *uint32 `protobuf:"varint,10,opt,name=remapped_rows,json=remappedRows,proto3,oneof" json:"remapped_rows,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The highest that the SMs' clock can be.
+	MaxSmMhz      *uint32 `protobuf:"varint,11,opt,name=max_sm_mhz,json=maxSmMhz,proto3,oneof" json:"max_sm_mhz,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GpuHealth) Reset() {
@@ -4564,6 +4723,13 @@ func (x *GpuHealth) GetRetiredPages() uint32 {
 func (x *GpuHealth) GetRemappedRows() uint32 {
 	if x != nil && x.RemappedRows != nil {
 		return *x.RemappedRows
+	}
+	return 0
+}
+
+func (x *GpuHealth) GetMaxSmMhz() uint32 {
+	if x != nil && x.MaxSmMhz != nil {
+		return *x.MaxSmMhz
 	}
 	return 0
 }
@@ -5210,11 +5376,633 @@ func (x *GpuTop) GetComm() []byte {
 	return nil
 }
 
+// GpuVerdict is a row of `why gpu`: what the time of a pod's GPUs went to in a window that ends with the event's, and by which evidence. Absent is not known.
+type GpuVerdict struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	WindowMicros uint64                 `protobuf:"varint,1,opt,name=window_micros,json=windowMicros,proto3" json:"window_micros,omitempty"`
+	Verdict      GpuCause               `protobuf:"varint,2,opt,name=verdict,proto3,enum=orb8.event.v1.GpuCause" json:"verdict,omitempty"`
+	Confidence   GpuConfidence          `protobuf:"varint,3,opt,name=confidence,proto3,enum=orb8.event.v1.GpuConfidence" json:"confidence,omitempty"`
+	// For people: "consistent with …".
+	Words string `protobuf:"bytes,4,opt,name=words,proto3" json:"words,omitempty"`
+	// The cause with the second largest share; absent where there is none to speak of.
+	Second *GpuCause `protobuf:"varint,5,opt,name=second,proto3,enum=orb8.event.v1.GpuCause,oneof" json:"second,omitempty"`
+	// What would tell the two apart.
+	Apart string `protobuf:"bytes,6,opt,name=apart,proto3" json:"apart,omitempty"`
+	// What was not seen, with commas between: it makes the verdict less sure.
+	Missing  string       `protobuf:"bytes,7,opt,name=missing,proto3" json:"missing,omitempty"`
+	Shares   *GpuShares   `protobuf:"bytes,8,opt,name=shares,proto3" json:"shares,omitempty"`
+	Evidence *GpuEvidence `protobuf:"bytes,9,opt,name=evidence,proto3" json:"evidence,omitempty"`
+	Gpus     uint64       `protobuf:"varint,10,opt,name=gpus,proto3" json:"gpus,omitempty"`
+	// Events of the pod's node that were lost in the window.
+	Lost          uint64 `protobuf:"varint,11,opt,name=lost,proto3" json:"lost,omitempty"`
+	Workload      string `protobuf:"bytes,12,opt,name=workload,proto3" json:"workload,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GpuVerdict) Reset() {
+	*x = GpuVerdict{}
+	mi := &file_event_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GpuVerdict) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GpuVerdict) ProtoMessage() {}
+
+func (x *GpuVerdict) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GpuVerdict.ProtoReflect.Descriptor instead.
+func (*GpuVerdict) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *GpuVerdict) GetWindowMicros() uint64 {
+	if x != nil {
+		return x.WindowMicros
+	}
+	return 0
+}
+
+func (x *GpuVerdict) GetVerdict() GpuCause {
+	if x != nil {
+		return x.Verdict
+	}
+	return GpuCause_GPU_CAUSE_UNKNOWN
+}
+
+func (x *GpuVerdict) GetConfidence() GpuConfidence {
+	if x != nil {
+		return x.Confidence
+	}
+	return GpuConfidence_GPU_CONFIDENCE_UNKNOWN
+}
+
+func (x *GpuVerdict) GetWords() string {
+	if x != nil {
+		return x.Words
+	}
+	return ""
+}
+
+func (x *GpuVerdict) GetSecond() GpuCause {
+	if x != nil && x.Second != nil {
+		return *x.Second
+	}
+	return GpuCause_GPU_CAUSE_UNKNOWN
+}
+
+func (x *GpuVerdict) GetApart() string {
+	if x != nil {
+		return x.Apart
+	}
+	return ""
+}
+
+func (x *GpuVerdict) GetMissing() string {
+	if x != nil {
+		return x.Missing
+	}
+	return ""
+}
+
+func (x *GpuVerdict) GetShares() *GpuShares {
+	if x != nil {
+		return x.Shares
+	}
+	return nil
+}
+
+func (x *GpuVerdict) GetEvidence() *GpuEvidence {
+	if x != nil {
+		return x.Evidence
+	}
+	return nil
+}
+
+func (x *GpuVerdict) GetGpus() uint64 {
+	if x != nil {
+		return x.Gpus
+	}
+	return 0
+}
+
+func (x *GpuVerdict) GetLost() uint64 {
+	if x != nil {
+		return x.Lost
+	}
+	return 0
+}
+
+func (x *GpuVerdict) GetWorkload() string {
+	if x != nil {
+		return x.Workload
+	}
+	return ""
+}
+
+// GpuShares are of the window, in percent; together 100.
+type GpuShares struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Unknown       float64                `protobuf:"fixed64,1,opt,name=unknown,proto3" json:"unknown,omitempty"`
+	Abandoned     float64                `protobuf:"fixed64,2,opt,name=abandoned,proto3" json:"abandoned,omitempty"`
+	Network       float64                `protobuf:"fixed64,3,opt,name=network,proto3" json:"network,omitempty"`
+	Storage       float64                `protobuf:"fixed64,4,opt,name=storage,proto3" json:"storage,omitempty"`
+	Cpu           float64                `protobuf:"fixed64,5,opt,name=cpu,proto3" json:"cpu,omitempty"`
+	Launch        float64                `protobuf:"fixed64,6,opt,name=launch,proto3" json:"launch,omitempty"`
+	Copy          float64                `protobuf:"fixed64,7,opt,name=copy,proto3" json:"copy,omitempty"`
+	Collective    float64                `protobuf:"fixed64,8,opt,name=collective,proto3" json:"collective,omitempty"`
+	Memory        float64                `protobuf:"fixed64,9,opt,name=memory,proto3" json:"memory,omitempty"`
+	Compute       float64                `protobuf:"fixed64,10,opt,name=compute,proto3" json:"compute,omitempty"`
+	Throttle      float64                `protobuf:"fixed64,11,opt,name=throttle,proto3" json:"throttle,omitempty"`
+	Sick          float64                `protobuf:"fixed64,12,opt,name=sick,proto3" json:"sick,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GpuShares) Reset() {
+	*x = GpuShares{}
+	mi := &file_event_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GpuShares) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GpuShares) ProtoMessage() {}
+
+func (x *GpuShares) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GpuShares.ProtoReflect.Descriptor instead.
+func (*GpuShares) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *GpuShares) GetUnknown() float64 {
+	if x != nil {
+		return x.Unknown
+	}
+	return 0
+}
+
+func (x *GpuShares) GetAbandoned() float64 {
+	if x != nil {
+		return x.Abandoned
+	}
+	return 0
+}
+
+func (x *GpuShares) GetNetwork() float64 {
+	if x != nil {
+		return x.Network
+	}
+	return 0
+}
+
+func (x *GpuShares) GetStorage() float64 {
+	if x != nil {
+		return x.Storage
+	}
+	return 0
+}
+
+func (x *GpuShares) GetCpu() float64 {
+	if x != nil {
+		return x.Cpu
+	}
+	return 0
+}
+
+func (x *GpuShares) GetLaunch() float64 {
+	if x != nil {
+		return x.Launch
+	}
+	return 0
+}
+
+func (x *GpuShares) GetCopy() float64 {
+	if x != nil {
+		return x.Copy
+	}
+	return 0
+}
+
+func (x *GpuShares) GetCollective() float64 {
+	if x != nil {
+		return x.Collective
+	}
+	return 0
+}
+
+func (x *GpuShares) GetMemory() float64 {
+	if x != nil {
+		return x.Memory
+	}
+	return 0
+}
+
+func (x *GpuShares) GetCompute() float64 {
+	if x != nil {
+		return x.Compute
+	}
+	return 0
+}
+
+func (x *GpuShares) GetThrottle() float64 {
+	if x != nil {
+		return x.Throttle
+	}
+	return 0
+}
+
+func (x *GpuShares) GetSick() float64 {
+	if x != nil {
+		return x.Sick
+	}
+	return 0
+}
+
+// GpuEvidence is what was seen of the pod in the window: means over time, over its GPUs where they are of the device, sums over its processes and
+// containers where they are not.
+type GpuEvidence struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	GpuPercent    *float64               `protobuf:"fixed64,1,opt,name=gpu_percent,json=gpuPercent,proto3,oneof" json:"gpu_percent,omitempty"`
+	SmPercent     *float64               `protobuf:"fixed64,2,opt,name=sm_percent,json=smPercent,proto3,oneof" json:"sm_percent,omitempty"`
+	TensorPercent *float64               `protobuf:"fixed64,3,opt,name=tensor_percent,json=tensorPercent,proto3,oneof" json:"tensor_percent,omitempty"`
+	DramPercent   *float64               `protobuf:"fixed64,4,opt,name=dram_percent,json=dramPercent,proto3,oneof" json:"dram_percent,omitempty"`
+	MemoryPercent *float64               `protobuf:"fixed64,5,opt,name=memory_percent,json=memoryPercent,proto3,oneof" json:"memory_percent,omitempty"`
+	// Of the limit.
+	PowerPercent *float64 `protobuf:"fixed64,6,opt,name=power_percent,json=powerPercent,proto3,oneof" json:"power_percent,omitempty"`
+	// Of the highest, while busy.
+	ClockPercent *float64 `protobuf:"fixed64,7,opt,name=clock_percent,json=clockPercent,proto3,oneof" json:"clock_percent,omitempty"`
+	// Of the looks, those at which power or heat kept the clocks down; where that was by little, a part.
+	ThrottledPercent      *float64 `protobuf:"fixed64,8,opt,name=throttled_percent,json=throttledPercent,proto3,oneof" json:"throttled_percent,omitempty"`
+	Throttle              string   `protobuf:"bytes,9,opt,name=throttle,proto3" json:"throttle,omitempty"`
+	TemperatureCelsius    *uint64  `protobuf:"varint,10,opt,name=temperature_celsius,json=temperatureCelsius,proto3,oneof" json:"temperature_celsius,omitempty"`
+	MemoryHeldBytes       *uint64  `protobuf:"varint,11,opt,name=memory_held_bytes,json=memoryHeldBytes,proto3,oneof" json:"memory_held_bytes,omitempty"`
+	PcieReceivedPerSecond *float64 `protobuf:"fixed64,12,opt,name=pcie_received_per_second,json=pcieReceivedPerSecond,proto3,oneof" json:"pcie_received_per_second,omitempty"`
+	PcieSentPerSecond     *float64 `protobuf:"fixed64,13,opt,name=pcie_sent_per_second,json=pcieSentPerSecond,proto3,oneof" json:"pcie_sent_per_second,omitempty"`
+	NvlinkPerSecond       *float64 `protobuf:"fixed64,14,opt,name=nvlink_per_second,json=nvlinkPerSecond,proto3,oneof" json:"nvlink_per_second,omitempty"`
+	Processes             *uint64  `protobuf:"varint,15,opt,name=processes,proto3,oneof" json:"processes,omitempty"`
+	LaunchesPerSecond     *float64 `protobuf:"fixed64,16,opt,name=launches_per_second,json=launchesPerSecond,proto3,oneof" json:"launches_per_second,omitempty"`
+	GraphsPerSecond       *float64 `protobuf:"fixed64,17,opt,name=graphs_per_second,json=graphsPerSecond,proto3,oneof" json:"graphs_per_second,omitempty"`
+	CopiedPerSecond       *float64 `protobuf:"fixed64,18,opt,name=copied_per_second,json=copiedPerSecond,proto3,oneof" json:"copied_per_second,omitempty"`
+	// Of the time of one thread for each process.
+	CopyPercent          *float64 `protobuf:"fixed64,19,opt,name=copy_percent,json=copyPercent,proto3,oneof" json:"copy_percent,omitempty"`
+	SyncPercent          *float64 `protobuf:"fixed64,20,opt,name=sync_percent,json=syncPercent,proto3,oneof" json:"sync_percent,omitempty"`
+	SyncsPerSecond       *float64 `protobuf:"fixed64,21,opt,name=syncs_per_second,json=syncsPerSecond,proto3,oneof" json:"syncs_per_second,omitempty"`
+	WaitingMicros        *uint64  `protobuf:"varint,22,opt,name=waiting_micros,json=waitingMicros,proto3,oneof" json:"waiting_micros,omitempty"`
+	CollectivesPerSecond *float64 `protobuf:"fixed64,23,opt,name=collectives_per_second,json=collectivesPerSecond,proto3,oneof" json:"collectives_per_second,omitempty"`
+	CpuMillis            *float64 `protobuf:"fixed64,24,opt,name=cpu_millis,json=cpuMillis,proto3,oneof" json:"cpu_millis,omitempty"`
+	CpuLimitMillis       *uint64  `protobuf:"varint,25,opt,name=cpu_limit_millis,json=cpuLimitMillis,proto3,oneof" json:"cpu_limit_millis,omitempty"`
+	// Of periods.
+	CpuThrottledPercent   *float64 `protobuf:"fixed64,26,opt,name=cpu_throttled_percent,json=cpuThrottledPercent,proto3,oneof" json:"cpu_throttled_percent,omitempty"`
+	CpuPressurePercent    *float64 `protobuf:"fixed64,27,opt,name=cpu_pressure_percent,json=cpuPressurePercent,proto3,oneof" json:"cpu_pressure_percent,omitempty"`
+	IoPressurePercent     *float64 `protobuf:"fixed64,28,opt,name=io_pressure_percent,json=ioPressurePercent,proto3,oneof" json:"io_pressure_percent,omitempty"`
+	MemoryPressurePercent *float64 `protobuf:"fixed64,29,opt,name=memory_pressure_percent,json=memoryPressurePercent,proto3,oneof" json:"memory_pressure_percent,omitempty"`
+	// Tasks that wait for a processor, at a time.
+	RunQueue                 *float64 `protobuf:"fixed64,30,opt,name=run_queue,json=runQueue,proto3,oneof" json:"run_queue,omitempty"`
+	ReadPerSecond            *float64 `protobuf:"fixed64,31,opt,name=read_per_second,json=readPerSecond,proto3,oneof" json:"read_per_second,omitempty"`
+	NetworkReceivedPerSecond *float64 `protobuf:"fixed64,32,opt,name=network_received_per_second,json=networkReceivedPerSecond,proto3,oneof" json:"network_received_per_second,omitempty"`
+	// From pods of the same workload.
+	PeerReceivedPerSecond *float64 `protobuf:"fixed64,33,opt,name=peer_received_per_second,json=peerReceivedPerSecond,proto3,oneof" json:"peer_received_per_second,omitempty"`
+	RetransmitsPerSecond  *float64 `protobuf:"fixed64,34,opt,name=retransmits_per_second,json=retransmitsPerSecond,proto3,oneof" json:"retransmits_per_second,omitempty"`
+	Xids                  string   `protobuf:"bytes,35,opt,name=xids,proto3" json:"xids,omitempty"`
+	// How many more there were at the end of the window.
+	EccUncorrected *uint64 `protobuf:"varint,36,opt,name=ecc_uncorrected,json=eccUncorrected,proto3,oneof" json:"ecc_uncorrected,omitempty"`
+	// Of the GPUs of the workload's pods that were seen, where there are several, how much they worked, the least and the most.
+	PeersLeastPercent *float64 `protobuf:"fixed64,37,opt,name=peers_least_percent,json=peersLeastPercent,proto3,oneof" json:"peers_least_percent,omitempty"`
+	PeersMostPercent  *float64 `protobuf:"fixed64,38,opt,name=peers_most_percent,json=peersMostPercent,proto3,oneof" json:"peers_most_percent,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *GpuEvidence) Reset() {
+	*x = GpuEvidence{}
+	mi := &file_event_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GpuEvidence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GpuEvidence) ProtoMessage() {}
+
+func (x *GpuEvidence) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GpuEvidence.ProtoReflect.Descriptor instead.
+func (*GpuEvidence) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *GpuEvidence) GetGpuPercent() float64 {
+	if x != nil && x.GpuPercent != nil {
+		return *x.GpuPercent
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetSmPercent() float64 {
+	if x != nil && x.SmPercent != nil {
+		return *x.SmPercent
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetTensorPercent() float64 {
+	if x != nil && x.TensorPercent != nil {
+		return *x.TensorPercent
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetDramPercent() float64 {
+	if x != nil && x.DramPercent != nil {
+		return *x.DramPercent
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetMemoryPercent() float64 {
+	if x != nil && x.MemoryPercent != nil {
+		return *x.MemoryPercent
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetPowerPercent() float64 {
+	if x != nil && x.PowerPercent != nil {
+		return *x.PowerPercent
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetClockPercent() float64 {
+	if x != nil && x.ClockPercent != nil {
+		return *x.ClockPercent
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetThrottledPercent() float64 {
+	if x != nil && x.ThrottledPercent != nil {
+		return *x.ThrottledPercent
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetThrottle() string {
+	if x != nil {
+		return x.Throttle
+	}
+	return ""
+}
+
+func (x *GpuEvidence) GetTemperatureCelsius() uint64 {
+	if x != nil && x.TemperatureCelsius != nil {
+		return *x.TemperatureCelsius
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetMemoryHeldBytes() uint64 {
+	if x != nil && x.MemoryHeldBytes != nil {
+		return *x.MemoryHeldBytes
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetPcieReceivedPerSecond() float64 {
+	if x != nil && x.PcieReceivedPerSecond != nil {
+		return *x.PcieReceivedPerSecond
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetPcieSentPerSecond() float64 {
+	if x != nil && x.PcieSentPerSecond != nil {
+		return *x.PcieSentPerSecond
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetNvlinkPerSecond() float64 {
+	if x != nil && x.NvlinkPerSecond != nil {
+		return *x.NvlinkPerSecond
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetProcesses() uint64 {
+	if x != nil && x.Processes != nil {
+		return *x.Processes
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetLaunchesPerSecond() float64 {
+	if x != nil && x.LaunchesPerSecond != nil {
+		return *x.LaunchesPerSecond
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetGraphsPerSecond() float64 {
+	if x != nil && x.GraphsPerSecond != nil {
+		return *x.GraphsPerSecond
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetCopiedPerSecond() float64 {
+	if x != nil && x.CopiedPerSecond != nil {
+		return *x.CopiedPerSecond
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetCopyPercent() float64 {
+	if x != nil && x.CopyPercent != nil {
+		return *x.CopyPercent
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetSyncPercent() float64 {
+	if x != nil && x.SyncPercent != nil {
+		return *x.SyncPercent
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetSyncsPerSecond() float64 {
+	if x != nil && x.SyncsPerSecond != nil {
+		return *x.SyncsPerSecond
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetWaitingMicros() uint64 {
+	if x != nil && x.WaitingMicros != nil {
+		return *x.WaitingMicros
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetCollectivesPerSecond() float64 {
+	if x != nil && x.CollectivesPerSecond != nil {
+		return *x.CollectivesPerSecond
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetCpuMillis() float64 {
+	if x != nil && x.CpuMillis != nil {
+		return *x.CpuMillis
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetCpuLimitMillis() uint64 {
+	if x != nil && x.CpuLimitMillis != nil {
+		return *x.CpuLimitMillis
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetCpuThrottledPercent() float64 {
+	if x != nil && x.CpuThrottledPercent != nil {
+		return *x.CpuThrottledPercent
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetCpuPressurePercent() float64 {
+	if x != nil && x.CpuPressurePercent != nil {
+		return *x.CpuPressurePercent
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetIoPressurePercent() float64 {
+	if x != nil && x.IoPressurePercent != nil {
+		return *x.IoPressurePercent
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetMemoryPressurePercent() float64 {
+	if x != nil && x.MemoryPressurePercent != nil {
+		return *x.MemoryPressurePercent
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetRunQueue() float64 {
+	if x != nil && x.RunQueue != nil {
+		return *x.RunQueue
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetReadPerSecond() float64 {
+	if x != nil && x.ReadPerSecond != nil {
+		return *x.ReadPerSecond
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetNetworkReceivedPerSecond() float64 {
+	if x != nil && x.NetworkReceivedPerSecond != nil {
+		return *x.NetworkReceivedPerSecond
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetPeerReceivedPerSecond() float64 {
+	if x != nil && x.PeerReceivedPerSecond != nil {
+		return *x.PeerReceivedPerSecond
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetRetransmitsPerSecond() float64 {
+	if x != nil && x.RetransmitsPerSecond != nil {
+		return *x.RetransmitsPerSecond
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetXids() string {
+	if x != nil {
+		return x.Xids
+	}
+	return ""
+}
+
+func (x *GpuEvidence) GetEccUncorrected() uint64 {
+	if x != nil && x.EccUncorrected != nil {
+		return *x.EccUncorrected
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetPeersLeastPercent() float64 {
+	if x != nil && x.PeersLeastPercent != nil {
+		return *x.PeersLeastPercent
+	}
+	return 0
+}
+
+func (x *GpuEvidence) GetPeersMostPercent() float64 {
+	if x != nil && x.PeersMostPercent != nil {
+		return *x.PeersMostPercent
+	}
+	return 0
+}
+
 var File_event_proto protoreflect.FileDescriptor
 
 const file_event_proto_rawDesc = "" +
 	"\n" +
-	"\vevent.proto\x12\rorb8.event.v1\"\xb4\a\n" +
+	"\vevent.proto\x12\rorb8.event.v1\"\xf2\a\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x06R\x04time\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x1c\n" +
@@ -5240,7 +6028,9 @@ const file_event_proto_rawDesc = "" +
 	"\vsyscall_top\x18\x1c \x01(\v2\x19.orb8.event.v1.SyscallTopH\x00R\n" +
 	"syscallTop\x12&\n" +
 	"\x03gpu\x18\x1d \x01(\v2\x12.orb8.event.v1.GpuH\x00R\x03gpu\x120\n" +
-	"\agpu_top\x18\x1e \x01(\v2\x15.orb8.event.v1.GpuTopH\x00R\x06gpuTopB\x06\n" +
+	"\agpu_top\x18\x1e \x01(\v2\x15.orb8.event.v1.GpuTopH\x00R\x06gpuTop\x12<\n" +
+	"\vgpu_verdict\x18\x1f \x01(\v2\x19.orb8.event.v1.GpuVerdictH\x00R\n" +
+	"gpuVerdictB\x06\n" +
 	"\x04kind\"\xd4\x05\n" +
 	"\x04Flow\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x123\n" +
@@ -5701,7 +6491,7 @@ const file_event_proto_rawDesc = "" +
 	"\x15_pcie_sent_per_secondB\x1b\n" +
 	"\x19_pcie_received_per_secondB\x19\n" +
 	"\x17_nvlink_sent_per_secondB\x1d\n" +
-	"\x1b_nvlink_received_per_second\"\xe0\x04\n" +
+	"\x1b_nvlink_received_per_second\"\x92\x05\n" +
 	"\tGpuHealth\x12.\n" +
 	"\x10power_milliwatts\x18\x01 \x01(\rH\x00R\x0fpowerMilliwatts\x88\x01\x01\x129\n" +
 	"\x16power_limit_milliwatts\x18\x02 \x01(\rH\x01R\x14powerLimitMilliwatts\x88\x01\x01\x124\n" +
@@ -5714,7 +6504,9 @@ const file_event_proto_rawDesc = "" +
 	"\x0fecc_uncorrected\x18\b \x01(\x04H\x06R\x0eeccUncorrected\x88\x01\x01\x12(\n" +
 	"\rretired_pages\x18\t \x01(\rH\aR\fretiredPages\x88\x01\x01\x12(\n" +
 	"\rremapped_rows\x18\n" +
-	" \x01(\rH\bR\fremappedRows\x88\x01\x01B\x13\n" +
+	" \x01(\rH\bR\fremappedRows\x88\x01\x01\x12!\n" +
+	"\n" +
+	"max_sm_mhz\x18\v \x01(\rH\tR\bmaxSmMhz\x88\x01\x01B\x13\n" +
 	"\x11_power_milliwattsB\x19\n" +
 	"\x17_power_limit_milliwattsB\x16\n" +
 	"\x14_temperature_celsiusB\t\n" +
@@ -5723,7 +6515,8 @@ const file_event_proto_rawDesc = "" +
 	"\x0e_ecc_correctedB\x12\n" +
 	"\x10_ecc_uncorrectedB\x10\n" +
 	"\x0e_retired_pagesB\x10\n" +
-	"\x0e_remapped_rows\"\xf1\x01\n" +
+	"\x0e_remapped_rowsB\r\n" +
+	"\v_max_sm_mhz\"\xf1\x01\n" +
 	"\n" +
 	"GpuProcess\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\rR\x03pid\x12\x12\n" +
@@ -5840,7 +6633,123 @@ const file_event_proto_rawDesc = "" +
 	"\x1b_nvlink_received_per_secondB\x16\n" +
 	"\x14_launches_per_secondB\x1a\n" +
 	"\x18_copied_bytes_per_secondB\x0f\n" +
-	"\r_sync_percent*\xa8\x02\n" +
+	"\r_sync_percent\"\xd7\x03\n" +
+	"\n" +
+	"GpuVerdict\x12#\n" +
+	"\rwindow_micros\x18\x01 \x01(\x04R\fwindowMicros\x121\n" +
+	"\averdict\x18\x02 \x01(\x0e2\x17.orb8.event.v1.GpuCauseR\averdict\x12<\n" +
+	"\n" +
+	"confidence\x18\x03 \x01(\x0e2\x1c.orb8.event.v1.GpuConfidenceR\n" +
+	"confidence\x12\x14\n" +
+	"\x05words\x18\x04 \x01(\tR\x05words\x124\n" +
+	"\x06second\x18\x05 \x01(\x0e2\x17.orb8.event.v1.GpuCauseH\x00R\x06second\x88\x01\x01\x12\x14\n" +
+	"\x05apart\x18\x06 \x01(\tR\x05apart\x12\x18\n" +
+	"\amissing\x18\a \x01(\tR\amissing\x120\n" +
+	"\x06shares\x18\b \x01(\v2\x18.orb8.event.v1.GpuSharesR\x06shares\x126\n" +
+	"\bevidence\x18\t \x01(\v2\x1a.orb8.event.v1.GpuEvidenceR\bevidence\x12\x12\n" +
+	"\x04gpus\x18\n" +
+	" \x01(\x04R\x04gpus\x12\x12\n" +
+	"\x04lost\x18\v \x01(\x04R\x04lost\x12\x1a\n" +
+	"\bworkload\x18\f \x01(\tR\bworkloadB\t\n" +
+	"\a_second\"\xb7\x02\n" +
+	"\tGpuShares\x12\x18\n" +
+	"\aunknown\x18\x01 \x01(\x01R\aunknown\x12\x1c\n" +
+	"\tabandoned\x18\x02 \x01(\x01R\tabandoned\x12\x18\n" +
+	"\anetwork\x18\x03 \x01(\x01R\anetwork\x12\x18\n" +
+	"\astorage\x18\x04 \x01(\x01R\astorage\x12\x10\n" +
+	"\x03cpu\x18\x05 \x01(\x01R\x03cpu\x12\x16\n" +
+	"\x06launch\x18\x06 \x01(\x01R\x06launch\x12\x12\n" +
+	"\x04copy\x18\a \x01(\x01R\x04copy\x12\x1e\n" +
+	"\n" +
+	"collective\x18\b \x01(\x01R\n" +
+	"collective\x12\x16\n" +
+	"\x06memory\x18\t \x01(\x01R\x06memory\x12\x18\n" +
+	"\acompute\x18\n" +
+	" \x01(\x01R\acompute\x12\x1a\n" +
+	"\bthrottle\x18\v \x01(\x01R\bthrottle\x12\x12\n" +
+	"\x04sick\x18\f \x01(\x01R\x04sick\"\x99\x14\n" +
+	"\vGpuEvidence\x12$\n" +
+	"\vgpu_percent\x18\x01 \x01(\x01H\x00R\n" +
+	"gpuPercent\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"sm_percent\x18\x02 \x01(\x01H\x01R\tsmPercent\x88\x01\x01\x12*\n" +
+	"\x0etensor_percent\x18\x03 \x01(\x01H\x02R\rtensorPercent\x88\x01\x01\x12&\n" +
+	"\fdram_percent\x18\x04 \x01(\x01H\x03R\vdramPercent\x88\x01\x01\x12*\n" +
+	"\x0ememory_percent\x18\x05 \x01(\x01H\x04R\rmemoryPercent\x88\x01\x01\x12(\n" +
+	"\rpower_percent\x18\x06 \x01(\x01H\x05R\fpowerPercent\x88\x01\x01\x12(\n" +
+	"\rclock_percent\x18\a \x01(\x01H\x06R\fclockPercent\x88\x01\x01\x120\n" +
+	"\x11throttled_percent\x18\b \x01(\x01H\aR\x10throttledPercent\x88\x01\x01\x12\x1a\n" +
+	"\bthrottle\x18\t \x01(\tR\bthrottle\x124\n" +
+	"\x13temperature_celsius\x18\n" +
+	" \x01(\x04H\bR\x12temperatureCelsius\x88\x01\x01\x12/\n" +
+	"\x11memory_held_bytes\x18\v \x01(\x04H\tR\x0fmemoryHeldBytes\x88\x01\x01\x12<\n" +
+	"\x18pcie_received_per_second\x18\f \x01(\x01H\n" +
+	"R\x15pcieReceivedPerSecond\x88\x01\x01\x124\n" +
+	"\x14pcie_sent_per_second\x18\r \x01(\x01H\vR\x11pcieSentPerSecond\x88\x01\x01\x12/\n" +
+	"\x11nvlink_per_second\x18\x0e \x01(\x01H\fR\x0fnvlinkPerSecond\x88\x01\x01\x12!\n" +
+	"\tprocesses\x18\x0f \x01(\x04H\rR\tprocesses\x88\x01\x01\x123\n" +
+	"\x13launches_per_second\x18\x10 \x01(\x01H\x0eR\x11launchesPerSecond\x88\x01\x01\x12/\n" +
+	"\x11graphs_per_second\x18\x11 \x01(\x01H\x0fR\x0fgraphsPerSecond\x88\x01\x01\x12/\n" +
+	"\x11copied_per_second\x18\x12 \x01(\x01H\x10R\x0fcopiedPerSecond\x88\x01\x01\x12&\n" +
+	"\fcopy_percent\x18\x13 \x01(\x01H\x11R\vcopyPercent\x88\x01\x01\x12&\n" +
+	"\fsync_percent\x18\x14 \x01(\x01H\x12R\vsyncPercent\x88\x01\x01\x12-\n" +
+	"\x10syncs_per_second\x18\x15 \x01(\x01H\x13R\x0esyncsPerSecond\x88\x01\x01\x12*\n" +
+	"\x0ewaiting_micros\x18\x16 \x01(\x04H\x14R\rwaitingMicros\x88\x01\x01\x129\n" +
+	"\x16collectives_per_second\x18\x17 \x01(\x01H\x15R\x14collectivesPerSecond\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"cpu_millis\x18\x18 \x01(\x01H\x16R\tcpuMillis\x88\x01\x01\x12-\n" +
+	"\x10cpu_limit_millis\x18\x19 \x01(\x04H\x17R\x0ecpuLimitMillis\x88\x01\x01\x127\n" +
+	"\x15cpu_throttled_percent\x18\x1a \x01(\x01H\x18R\x13cpuThrottledPercent\x88\x01\x01\x125\n" +
+	"\x14cpu_pressure_percent\x18\x1b \x01(\x01H\x19R\x12cpuPressurePercent\x88\x01\x01\x123\n" +
+	"\x13io_pressure_percent\x18\x1c \x01(\x01H\x1aR\x11ioPressurePercent\x88\x01\x01\x12;\n" +
+	"\x17memory_pressure_percent\x18\x1d \x01(\x01H\x1bR\x15memoryPressurePercent\x88\x01\x01\x12 \n" +
+	"\trun_queue\x18\x1e \x01(\x01H\x1cR\brunQueue\x88\x01\x01\x12+\n" +
+	"\x0fread_per_second\x18\x1f \x01(\x01H\x1dR\rreadPerSecond\x88\x01\x01\x12B\n" +
+	"\x1bnetwork_received_per_second\x18  \x01(\x01H\x1eR\x18networkReceivedPerSecond\x88\x01\x01\x12<\n" +
+	"\x18peer_received_per_second\x18! \x01(\x01H\x1fR\x15peerReceivedPerSecond\x88\x01\x01\x129\n" +
+	"\x16retransmits_per_second\x18\" \x01(\x01H R\x14retransmitsPerSecond\x88\x01\x01\x12\x12\n" +
+	"\x04xids\x18# \x01(\tR\x04xids\x12,\n" +
+	"\x0fecc_uncorrected\x18$ \x01(\x04H!R\x0eeccUncorrected\x88\x01\x01\x123\n" +
+	"\x13peers_least_percent\x18% \x01(\x01H\"R\x11peersLeastPercent\x88\x01\x01\x121\n" +
+	"\x12peers_most_percent\x18& \x01(\x01H#R\x10peersMostPercent\x88\x01\x01B\x0e\n" +
+	"\f_gpu_percentB\r\n" +
+	"\v_sm_percentB\x11\n" +
+	"\x0f_tensor_percentB\x0f\n" +
+	"\r_dram_percentB\x11\n" +
+	"\x0f_memory_percentB\x10\n" +
+	"\x0e_power_percentB\x10\n" +
+	"\x0e_clock_percentB\x14\n" +
+	"\x12_throttled_percentB\x16\n" +
+	"\x14_temperature_celsiusB\x14\n" +
+	"\x12_memory_held_bytesB\x1b\n" +
+	"\x19_pcie_received_per_secondB\x17\n" +
+	"\x15_pcie_sent_per_secondB\x14\n" +
+	"\x12_nvlink_per_secondB\f\n" +
+	"\n" +
+	"_processesB\x16\n" +
+	"\x14_launches_per_secondB\x14\n" +
+	"\x12_graphs_per_secondB\x14\n" +
+	"\x12_copied_per_secondB\x0f\n" +
+	"\r_copy_percentB\x0f\n" +
+	"\r_sync_percentB\x13\n" +
+	"\x11_syncs_per_secondB\x11\n" +
+	"\x0f_waiting_microsB\x19\n" +
+	"\x17_collectives_per_secondB\r\n" +
+	"\v_cpu_millisB\x13\n" +
+	"\x11_cpu_limit_millisB\x18\n" +
+	"\x16_cpu_throttled_percentB\x17\n" +
+	"\x15_cpu_pressure_percentB\x16\n" +
+	"\x14_io_pressure_percentB\x1a\n" +
+	"\x18_memory_pressure_percentB\f\n" +
+	"\n" +
+	"_run_queueB\x12\n" +
+	"\x10_read_per_secondB\x1e\n" +
+	"\x1c_network_received_per_secondB\x1b\n" +
+	"\x19_peer_received_per_secondB\x19\n" +
+	"\x17_retransmits_per_secondB\x12\n" +
+	"\x10_ecc_uncorrectedB\x16\n" +
+	"\x14_peers_least_percentB\x15\n" +
+	"\x13_peers_most_percent*\xa8\x02\n" +
 	"\n" +
 	"TCPOutcome\x12\x17\n" +
 	"\x13TCP_OUTCOME_UNKNOWN\x10\x00\x12\x19\n" +
@@ -5957,7 +6866,26 @@ const file_event_proto_rawDesc = "" +
 	"\x14GPU_WHAT_UNAVAILABLE\x10\b\x12\x12\n" +
 	"\x0eGPU_WHAT_CALLS\x10\t\x12\x13\n" +
 	"\x0fGPU_WHAT_FAILED\x10\n" +
-	"B(Z&github.com/orb8-dev/kubectl-orb8/eventb\x06proto3"
+	"*\x98\x02\n" +
+	"\bGpuCause\x12\x15\n" +
+	"\x11GPU_CAUSE_UNKNOWN\x10\x00\x12\x17\n" +
+	"\x13GPU_CAUSE_ABANDONED\x10\x01\x12\x15\n" +
+	"\x11GPU_CAUSE_NETWORK\x10\x02\x12\x15\n" +
+	"\x11GPU_CAUSE_STORAGE\x10\x03\x12\x11\n" +
+	"\rGPU_CAUSE_CPU\x10\x04\x12\x14\n" +
+	"\x10GPU_CAUSE_LAUNCH\x10\x05\x12\x12\n" +
+	"\x0eGPU_CAUSE_COPY\x10\x06\x12\x18\n" +
+	"\x14GPU_CAUSE_COLLECTIVE\x10\a\x12\x14\n" +
+	"\x10GPU_CAUSE_MEMORY\x10\b\x12\x15\n" +
+	"\x11GPU_CAUSE_COMPUTE\x10\t\x12\x16\n" +
+	"\x12GPU_CAUSE_THROTTLE\x10\n" +
+	"\x12\x12\n" +
+	"\x0eGPU_CAUSE_SICK\x10\v*w\n" +
+	"\rGpuConfidence\x12\x1a\n" +
+	"\x16GPU_CONFIDENCE_UNKNOWN\x10\x00\x12\x16\n" +
+	"\x12GPU_CONFIDENCE_LOW\x10\x01\x12\x19\n" +
+	"\x15GPU_CONFIDENCE_MEDIUM\x10\x02\x12\x17\n" +
+	"\x13GPU_CONFIDENCE_HIGH\x10\x03B(Z&github.com/orb8-dev/kubectl-orb8/eventb\x06proto3"
 
 var (
 	file_event_proto_rawDescOnce sync.Once
@@ -5971,8 +6899,8 @@ func file_event_proto_rawDescGZIP() []byte {
 	return file_event_proto_rawDescData
 }
 
-var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 15)
-var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 17)
+var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_event_proto_goTypes = []any{
 	(TCPOutcome)(0),           // 0: orb8.event.v1.TCPOutcome
 	(TCPEnd)(0),               // 1: orb8.event.v1.TCPEnd
@@ -5989,103 +6917,114 @@ var file_event_proto_goTypes = []any{
 	(SyscallPhase)(0),         // 12: orb8.event.v1.SyscallPhase
 	(GpuUse)(0),               // 13: orb8.event.v1.GpuUse
 	(GpuWhat)(0),              // 14: orb8.event.v1.GpuWhat
-	(*Event)(nil),             // 15: orb8.event.v1.Event
-	(*Flow)(nil),              // 16: orb8.event.v1.Flow
-	(*Tcp)(nil),               // 17: orb8.event.v1.Tcp
-	(*Dns)(nil),               // 18: orb8.event.v1.Dns
-	(*Drop)(nil),              // 19: orb8.event.v1.Drop
-	(*Exec)(nil),              // 20: orb8.event.v1.Exec
-	(*Endpoint)(nil),          // 21: orb8.event.v1.Endpoint
-	(*Counters)(nil),          // 22: orb8.event.v1.Counters
-	(*Lost)(nil),              // 23: orb8.event.v1.Lost
-	(*NodeStatus)(nil),        // 24: orb8.event.v1.NodeStatus
-	(*Syscall)(nil),           // 25: orb8.event.v1.Syscall
-	(*SyscallSummary)(nil),    // 26: orb8.event.v1.SyscallSummary
-	(*NetworkTop)(nil),        // 27: orb8.event.v1.NetworkTop
-	(*DnsTop)(nil),            // 28: orb8.event.v1.DnsTop
-	(*SyscallTop)(nil),        // 29: orb8.event.v1.SyscallTop
-	(*Resources)(nil),         // 30: orb8.event.v1.Resources
-	(*ResourcesCPU)(nil),      // 31: orb8.event.v1.ResourcesCPU
-	(*ResourcesRunQueue)(nil), // 32: orb8.event.v1.ResourcesRunQueue
-	(*ResourcesMemory)(nil),   // 33: orb8.event.v1.ResourcesMemory
-	(*ResourcesPressure)(nil), // 34: orb8.event.v1.ResourcesPressure
-	(*ResourcesIO)(nil),       // 35: orb8.event.v1.ResourcesIO
-	(*Gpu)(nil),               // 36: orb8.event.v1.Gpu
-	(*GpuDevice)(nil),         // 37: orb8.event.v1.GpuDevice
-	(*GpuMemory)(nil),         // 38: orb8.event.v1.GpuMemory
-	(*GpuActivity)(nil),       // 39: orb8.event.v1.GpuActivity
-	(*GpuHealth)(nil),         // 40: orb8.event.v1.GpuHealth
-	(*GpuProcess)(nil),        // 41: orb8.event.v1.GpuProcess
-	(*GpuCalls)(nil),          // 42: orb8.event.v1.GpuCalls
-	(*GpuFailure)(nil),        // 43: orb8.event.v1.GpuFailure
-	(*GpuTop)(nil),            // 44: orb8.event.v1.GpuTop
+	(GpuCause)(0),             // 15: orb8.event.v1.GpuCause
+	(GpuConfidence)(0),        // 16: orb8.event.v1.GpuConfidence
+	(*Event)(nil),             // 17: orb8.event.v1.Event
+	(*Flow)(nil),              // 18: orb8.event.v1.Flow
+	(*Tcp)(nil),               // 19: orb8.event.v1.Tcp
+	(*Dns)(nil),               // 20: orb8.event.v1.Dns
+	(*Drop)(nil),              // 21: orb8.event.v1.Drop
+	(*Exec)(nil),              // 22: orb8.event.v1.Exec
+	(*Endpoint)(nil),          // 23: orb8.event.v1.Endpoint
+	(*Counters)(nil),          // 24: orb8.event.v1.Counters
+	(*Lost)(nil),              // 25: orb8.event.v1.Lost
+	(*NodeStatus)(nil),        // 26: orb8.event.v1.NodeStatus
+	(*Syscall)(nil),           // 27: orb8.event.v1.Syscall
+	(*SyscallSummary)(nil),    // 28: orb8.event.v1.SyscallSummary
+	(*NetworkTop)(nil),        // 29: orb8.event.v1.NetworkTop
+	(*DnsTop)(nil),            // 30: orb8.event.v1.DnsTop
+	(*SyscallTop)(nil),        // 31: orb8.event.v1.SyscallTop
+	(*Resources)(nil),         // 32: orb8.event.v1.Resources
+	(*ResourcesCPU)(nil),      // 33: orb8.event.v1.ResourcesCPU
+	(*ResourcesRunQueue)(nil), // 34: orb8.event.v1.ResourcesRunQueue
+	(*ResourcesMemory)(nil),   // 35: orb8.event.v1.ResourcesMemory
+	(*ResourcesPressure)(nil), // 36: orb8.event.v1.ResourcesPressure
+	(*ResourcesIO)(nil),       // 37: orb8.event.v1.ResourcesIO
+	(*Gpu)(nil),               // 38: orb8.event.v1.Gpu
+	(*GpuDevice)(nil),         // 39: orb8.event.v1.GpuDevice
+	(*GpuMemory)(nil),         // 40: orb8.event.v1.GpuMemory
+	(*GpuActivity)(nil),       // 41: orb8.event.v1.GpuActivity
+	(*GpuHealth)(nil),         // 42: orb8.event.v1.GpuHealth
+	(*GpuProcess)(nil),        // 43: orb8.event.v1.GpuProcess
+	(*GpuCalls)(nil),          // 44: orb8.event.v1.GpuCalls
+	(*GpuFailure)(nil),        // 45: orb8.event.v1.GpuFailure
+	(*GpuTop)(nil),            // 46: orb8.event.v1.GpuTop
+	(*GpuVerdict)(nil),        // 47: orb8.event.v1.GpuVerdict
+	(*GpuShares)(nil),         // 48: orb8.event.v1.GpuShares
+	(*GpuEvidence)(nil),       // 49: orb8.event.v1.GpuEvidence
 }
 var file_event_proto_depIdxs = []int32{
-	16, // 0: orb8.event.v1.Event.flow:type_name -> orb8.event.v1.Flow
-	23, // 1: orb8.event.v1.Event.lost:type_name -> orb8.event.v1.Lost
-	24, // 2: orb8.event.v1.Event.node_status:type_name -> orb8.event.v1.NodeStatus
-	18, // 3: orb8.event.v1.Event.dns:type_name -> orb8.event.v1.Dns
-	17, // 4: orb8.event.v1.Event.tcp:type_name -> orb8.event.v1.Tcp
-	19, // 5: orb8.event.v1.Event.drop:type_name -> orb8.event.v1.Drop
-	20, // 6: orb8.event.v1.Event.exec:type_name -> orb8.event.v1.Exec
-	25, // 7: orb8.event.v1.Event.syscall:type_name -> orb8.event.v1.Syscall
-	26, // 8: orb8.event.v1.Event.syscall_summary:type_name -> orb8.event.v1.SyscallSummary
-	30, // 9: orb8.event.v1.Event.resources:type_name -> orb8.event.v1.Resources
-	27, // 10: orb8.event.v1.Event.network_top:type_name -> orb8.event.v1.NetworkTop
-	28, // 11: orb8.event.v1.Event.dns_top:type_name -> orb8.event.v1.DnsTop
-	29, // 12: orb8.event.v1.Event.syscall_top:type_name -> orb8.event.v1.SyscallTop
-	36, // 13: orb8.event.v1.Event.gpu:type_name -> orb8.event.v1.Gpu
-	44, // 14: orb8.event.v1.Event.gpu_top:type_name -> orb8.event.v1.GpuTop
-	6,  // 15: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
-	7,  // 16: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
-	9,  // 17: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
-	21, // 18: orb8.event.v1.Flow.src:type_name -> orb8.event.v1.Endpoint
-	21, // 19: orb8.event.v1.Flow.dst:type_name -> orb8.event.v1.Endpoint
-	8,  // 20: orb8.event.v1.Flow.observed:type_name -> orb8.event.v1.Side
-	22, // 21: orb8.event.v1.Flow.src_counters:type_name -> orb8.event.v1.Counters
-	22, // 22: orb8.event.v1.Flow.dst_counters:type_name -> orb8.event.v1.Counters
-	0,  // 23: orb8.event.v1.Tcp.outcome:type_name -> orb8.event.v1.TCPOutcome
-	21, // 24: orb8.event.v1.Tcp.src:type_name -> orb8.event.v1.Endpoint
-	21, // 25: orb8.event.v1.Tcp.dst:type_name -> orb8.event.v1.Endpoint
-	8,  // 26: orb8.event.v1.Tcp.observed:type_name -> orb8.event.v1.Side
-	9,  // 27: orb8.event.v1.Tcp.state:type_name -> orb8.event.v1.TCPState
-	1,  // 28: orb8.event.v1.Tcp.reset_by:type_name -> orb8.event.v1.TCPEnd
-	1,  // 29: orb8.event.v1.Tcp.closed_by:type_name -> orb8.event.v1.TCPEnd
-	2,  // 30: orb8.event.v1.Tcp.cause:type_name -> orb8.event.v1.TCPCause
-	6,  // 31: orb8.event.v1.Dns.protocol:type_name -> orb8.event.v1.Protocol
-	21, // 32: orb8.event.v1.Dns.src:type_name -> orb8.event.v1.Endpoint
-	21, // 33: orb8.event.v1.Dns.dst:type_name -> orb8.event.v1.Endpoint
-	8,  // 34: orb8.event.v1.Dns.observed:type_name -> orb8.event.v1.Side
-	3,  // 35: orb8.event.v1.Dns.outcome:type_name -> orb8.event.v1.DnsOutcome
-	6,  // 36: orb8.event.v1.Drop.protocol:type_name -> orb8.event.v1.Protocol
-	21, // 37: orb8.event.v1.Drop.src:type_name -> orb8.event.v1.Endpoint
-	21, // 38: orb8.event.v1.Drop.dst:type_name -> orb8.event.v1.Endpoint
-	8,  // 39: orb8.event.v1.Drop.observed:type_name -> orb8.event.v1.Side
-	4,  // 40: orb8.event.v1.Exec.phase:type_name -> orb8.event.v1.ExecPhase
-	5,  // 41: orb8.event.v1.Exec.outcome:type_name -> orb8.event.v1.ExecOutcome
-	10, // 42: orb8.event.v1.Lost.stage:type_name -> orb8.event.v1.LossStage
-	11, // 43: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
-	12, // 44: orb8.event.v1.Syscall.phase:type_name -> orb8.event.v1.SyscallPhase
-	6,  // 45: orb8.event.v1.NetworkTop.protocol:type_name -> orb8.event.v1.Protocol
-	31, // 46: orb8.event.v1.Resources.cpu:type_name -> orb8.event.v1.ResourcesCPU
-	32, // 47: orb8.event.v1.Resources.run_queue:type_name -> orb8.event.v1.ResourcesRunQueue
-	33, // 48: orb8.event.v1.Resources.memory:type_name -> orb8.event.v1.ResourcesMemory
-	34, // 49: orb8.event.v1.Resources.pressure:type_name -> orb8.event.v1.ResourcesPressure
-	35, // 50: orb8.event.v1.Resources.io:type_name -> orb8.event.v1.ResourcesIO
-	14, // 51: orb8.event.v1.Gpu.what:type_name -> orb8.event.v1.GpuWhat
-	37, // 52: orb8.event.v1.Gpu.gpu:type_name -> orb8.event.v1.GpuDevice
-	38, // 53: orb8.event.v1.Gpu.memory:type_name -> orb8.event.v1.GpuMemory
-	39, // 54: orb8.event.v1.Gpu.activity:type_name -> orb8.event.v1.GpuActivity
-	40, // 55: orb8.event.v1.Gpu.health:type_name -> orb8.event.v1.GpuHealth
-	41, // 56: orb8.event.v1.Gpu.proc:type_name -> orb8.event.v1.GpuProcess
-	42, // 57: orb8.event.v1.Gpu.calls:type_name -> orb8.event.v1.GpuCalls
-	13, // 58: orb8.event.v1.Gpu.use:type_name -> orb8.event.v1.GpuUse
-	43, // 59: orb8.event.v1.Gpu.failure:type_name -> orb8.event.v1.GpuFailure
-	60, // [60:60] is the sub-list for method output_type
-	60, // [60:60] is the sub-list for method input_type
-	60, // [60:60] is the sub-list for extension type_name
-	60, // [60:60] is the sub-list for extension extendee
-	0,  // [0:60] is the sub-list for field type_name
+	18, // 0: orb8.event.v1.Event.flow:type_name -> orb8.event.v1.Flow
+	25, // 1: orb8.event.v1.Event.lost:type_name -> orb8.event.v1.Lost
+	26, // 2: orb8.event.v1.Event.node_status:type_name -> orb8.event.v1.NodeStatus
+	20, // 3: orb8.event.v1.Event.dns:type_name -> orb8.event.v1.Dns
+	19, // 4: orb8.event.v1.Event.tcp:type_name -> orb8.event.v1.Tcp
+	21, // 5: orb8.event.v1.Event.drop:type_name -> orb8.event.v1.Drop
+	22, // 6: orb8.event.v1.Event.exec:type_name -> orb8.event.v1.Exec
+	27, // 7: orb8.event.v1.Event.syscall:type_name -> orb8.event.v1.Syscall
+	28, // 8: orb8.event.v1.Event.syscall_summary:type_name -> orb8.event.v1.SyscallSummary
+	32, // 9: orb8.event.v1.Event.resources:type_name -> orb8.event.v1.Resources
+	29, // 10: orb8.event.v1.Event.network_top:type_name -> orb8.event.v1.NetworkTop
+	30, // 11: orb8.event.v1.Event.dns_top:type_name -> orb8.event.v1.DnsTop
+	31, // 12: orb8.event.v1.Event.syscall_top:type_name -> orb8.event.v1.SyscallTop
+	38, // 13: orb8.event.v1.Event.gpu:type_name -> orb8.event.v1.Gpu
+	46, // 14: orb8.event.v1.Event.gpu_top:type_name -> orb8.event.v1.GpuTop
+	47, // 15: orb8.event.v1.Event.gpu_verdict:type_name -> orb8.event.v1.GpuVerdict
+	6,  // 16: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
+	7,  // 17: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
+	9,  // 18: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
+	23, // 19: orb8.event.v1.Flow.src:type_name -> orb8.event.v1.Endpoint
+	23, // 20: orb8.event.v1.Flow.dst:type_name -> orb8.event.v1.Endpoint
+	8,  // 21: orb8.event.v1.Flow.observed:type_name -> orb8.event.v1.Side
+	24, // 22: orb8.event.v1.Flow.src_counters:type_name -> orb8.event.v1.Counters
+	24, // 23: orb8.event.v1.Flow.dst_counters:type_name -> orb8.event.v1.Counters
+	0,  // 24: orb8.event.v1.Tcp.outcome:type_name -> orb8.event.v1.TCPOutcome
+	23, // 25: orb8.event.v1.Tcp.src:type_name -> orb8.event.v1.Endpoint
+	23, // 26: orb8.event.v1.Tcp.dst:type_name -> orb8.event.v1.Endpoint
+	8,  // 27: orb8.event.v1.Tcp.observed:type_name -> orb8.event.v1.Side
+	9,  // 28: orb8.event.v1.Tcp.state:type_name -> orb8.event.v1.TCPState
+	1,  // 29: orb8.event.v1.Tcp.reset_by:type_name -> orb8.event.v1.TCPEnd
+	1,  // 30: orb8.event.v1.Tcp.closed_by:type_name -> orb8.event.v1.TCPEnd
+	2,  // 31: orb8.event.v1.Tcp.cause:type_name -> orb8.event.v1.TCPCause
+	6,  // 32: orb8.event.v1.Dns.protocol:type_name -> orb8.event.v1.Protocol
+	23, // 33: orb8.event.v1.Dns.src:type_name -> orb8.event.v1.Endpoint
+	23, // 34: orb8.event.v1.Dns.dst:type_name -> orb8.event.v1.Endpoint
+	8,  // 35: orb8.event.v1.Dns.observed:type_name -> orb8.event.v1.Side
+	3,  // 36: orb8.event.v1.Dns.outcome:type_name -> orb8.event.v1.DnsOutcome
+	6,  // 37: orb8.event.v1.Drop.protocol:type_name -> orb8.event.v1.Protocol
+	23, // 38: orb8.event.v1.Drop.src:type_name -> orb8.event.v1.Endpoint
+	23, // 39: orb8.event.v1.Drop.dst:type_name -> orb8.event.v1.Endpoint
+	8,  // 40: orb8.event.v1.Drop.observed:type_name -> orb8.event.v1.Side
+	4,  // 41: orb8.event.v1.Exec.phase:type_name -> orb8.event.v1.ExecPhase
+	5,  // 42: orb8.event.v1.Exec.outcome:type_name -> orb8.event.v1.ExecOutcome
+	10, // 43: orb8.event.v1.Lost.stage:type_name -> orb8.event.v1.LossStage
+	11, // 44: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
+	12, // 45: orb8.event.v1.Syscall.phase:type_name -> orb8.event.v1.SyscallPhase
+	6,  // 46: orb8.event.v1.NetworkTop.protocol:type_name -> orb8.event.v1.Protocol
+	33, // 47: orb8.event.v1.Resources.cpu:type_name -> orb8.event.v1.ResourcesCPU
+	34, // 48: orb8.event.v1.Resources.run_queue:type_name -> orb8.event.v1.ResourcesRunQueue
+	35, // 49: orb8.event.v1.Resources.memory:type_name -> orb8.event.v1.ResourcesMemory
+	36, // 50: orb8.event.v1.Resources.pressure:type_name -> orb8.event.v1.ResourcesPressure
+	37, // 51: orb8.event.v1.Resources.io:type_name -> orb8.event.v1.ResourcesIO
+	14, // 52: orb8.event.v1.Gpu.what:type_name -> orb8.event.v1.GpuWhat
+	39, // 53: orb8.event.v1.Gpu.gpu:type_name -> orb8.event.v1.GpuDevice
+	40, // 54: orb8.event.v1.Gpu.memory:type_name -> orb8.event.v1.GpuMemory
+	41, // 55: orb8.event.v1.Gpu.activity:type_name -> orb8.event.v1.GpuActivity
+	42, // 56: orb8.event.v1.Gpu.health:type_name -> orb8.event.v1.GpuHealth
+	43, // 57: orb8.event.v1.Gpu.proc:type_name -> orb8.event.v1.GpuProcess
+	44, // 58: orb8.event.v1.Gpu.calls:type_name -> orb8.event.v1.GpuCalls
+	13, // 59: orb8.event.v1.Gpu.use:type_name -> orb8.event.v1.GpuUse
+	45, // 60: orb8.event.v1.Gpu.failure:type_name -> orb8.event.v1.GpuFailure
+	15, // 61: orb8.event.v1.GpuVerdict.verdict:type_name -> orb8.event.v1.GpuCause
+	16, // 62: orb8.event.v1.GpuVerdict.confidence:type_name -> orb8.event.v1.GpuConfidence
+	15, // 63: orb8.event.v1.GpuVerdict.second:type_name -> orb8.event.v1.GpuCause
+	48, // 64: orb8.event.v1.GpuVerdict.shares:type_name -> orb8.event.v1.GpuShares
+	49, // 65: orb8.event.v1.GpuVerdict.evidence:type_name -> orb8.event.v1.GpuEvidence
+	66, // [66:66] is the sub-list for method output_type
+	66, // [66:66] is the sub-list for method input_type
+	66, // [66:66] is the sub-list for extension type_name
+	66, // [66:66] is the sub-list for extension extendee
+	0,  // [0:66] is the sub-list for field type_name
 }
 
 func init() { file_event_proto_init() }
@@ -6109,6 +7048,7 @@ func file_event_proto_init() {
 		(*Event_SyscallTop)(nil),
 		(*Event_Gpu)(nil),
 		(*Event_GpuTop)(nil),
+		(*Event_GpuVerdict)(nil),
 	}
 	file_event_proto_msgTypes[1].OneofWrappers = []any{}
 	file_event_proto_msgTypes[2].OneofWrappers = []any{}
@@ -6135,13 +7075,15 @@ func file_event_proto_init() {
 	file_event_proto_msgTypes[27].OneofWrappers = []any{}
 	file_event_proto_msgTypes[28].OneofWrappers = []any{}
 	file_event_proto_msgTypes[29].OneofWrappers = []any{}
+	file_event_proto_msgTypes[30].OneofWrappers = []any{}
+	file_event_proto_msgTypes[32].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_proto_rawDesc), len(file_event_proto_rawDesc)),
-			NumEnums:      15,
-			NumMessages:   30,
+			NumEnums:      17,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

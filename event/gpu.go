@@ -264,6 +264,7 @@ var gpuColumns = concat(
 			func(h *GpuHealth) *uint32 { return h.PowerLimitMilliwatts }),
 		gpuNumber((*Gpu).GetHealth, "health.temperatureCelsius", "TEMP", Count, InTable|InWide|InJSON, "Temperature of the GPU's die, °C.", func(h *GpuHealth) *uint32 { return h.TemperatureCelsius }),
 		gpuNumber((*Gpu).GetHealth, "health.smMhz", "SM-MHZ", Count, InWide|InJSON, "Clock of the SMs, MHz.", func(h *GpuHealth) *uint32 { return h.SmMhz }),
+		gpuNumber((*Gpu).GetHealth, "health.maxSmMhz", "MAX-MHZ", Count, InJSON, "The highest that the clock of the SMs can be, MHz (nvmlDeviceGetMaxClockInfo).", func(h *GpuHealth) *uint32 { return h.MaxSmMhz }),
 		gpuNumber((*Gpu).GetHealth, "health.memoryMhz", "MEM-MHZ", Count, InWide|InJSON, "Clock of the memory, MHz.", func(h *GpuHealth) *uint32 { return h.MemoryMhz }),
 		gpuText((*Gpu).GetHealth, "health.throttle", "THROTTLE", 10, InWide|InJSON,
 			`What keeps the clocks from their highest, with commas between; "none" (nvmlDeviceGetCurrentClocksEventReasons). idle is none to worry about.`, (*GpuHealth).GetThrottle),

@@ -30,6 +30,7 @@ var kinds = []*Kind{
 	newKind("exec", "A program that a process began, or the end of a process.", isExec, execColumns),
 	newKind("gpu", "What a GPU does, what a process does on it, or what has happened to it.", isGpu, gpuColumns),
 	newRows("gpuTop", "A row of top gpu.", isGpuTop, gpuTopColumns),
+	newRows("gpuVerdict", "What the time of a pod's GPUs goes to, and by which evidence: a row of why gpu.", isGpuVerdict, gpuVerdictColumns),
 	newKind("lost", "Events of a node that did not arrive.", isLost, lostColumns),
 	newRows("networkTop", "A row of top network.", isNetworkTop, networkTopColumns),
 	newKind("nodeStatus", "What a node's stream is doing.", isNodeStatus, nodeStatusColumns),

@@ -96,7 +96,7 @@ concerned, shows what they see, and takes them away again.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%w: see %s --help", err, cmd.CommandPath())
 	})
-	root.AddCommand(newTraceCommand(streams), newTopCommand(streams), newReplayCommand(streams), newDoctorCommand(streams), newCleanupCommand(streams), newRBACCommand(streams), newVersionCommand(streams))
+	root.AddCommand(newTraceCommand(streams), newTopCommand(streams), newWhyCommand(streams), newReplayCommand(streams), newDoctorCommand(streams), newCleanupCommand(streams), newRBACCommand(streams), newVersionCommand(streams))
 	return root
 }
 

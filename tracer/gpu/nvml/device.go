@@ -151,8 +151,10 @@ func (r *Reader) health(d *device, g *gaps) *event.GpuHealth {
 	}
 	if now := time.Now(); d.rareAt.IsZero() || now.Sub(d.rareAt) >= rareInterval {
 		d.rareAt, d.rareGaps = now, gaps{}
+		d.rare.MaxSmMhz = believed(&d.rareGaps, "maxSmMhz", get(r.lib, &d.rareGaps, "maxSmMhz", "nvmlDeviceGetMaxClockInfo", func() (uint32, nvml.Return) { return d.handle.GetMaxClockInfo(nvml.CLOCK_SM) }), 100_000)
 		r.errors(d, &d.rare, &d.rareGaps)
 	}
+	h.MaxSmMhz = d.rare.MaxSmMhz
 	h.EccCorrected, h.EccUncorrected, h.RetiredPages, h.RemappedRows = d.rare.EccCorrected, d.rare.EccUncorrected, d.rare.RetiredPages, d.rare.RemappedRows
 	for _, reason := range d.rareGaps.reasons {
 		for _, field := range d.rareGaps.fields[reason] {

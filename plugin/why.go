@@ -1,0 +1,279 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/event/safe"
+	"github.com/orb8-dev/kubectl-orb8/plugin/filter"
+	"github.com/orb8-dev/kubectl-orb8/plugin/why"
+)
+
+const (
+	// whyWindow is how long pods are watched; minWhyWindow is what a verdict needs at the least.
+	whyWindow, minWhyWindow = 30 * time.Second, 5 * time.Second
+	maxWhyWindow            = time.Hour
+)
+
+// whySources are the kinds of events that verdicts stand on.
+var whySources = []string{"gpu", "resources", "flow"}
+
+// whyOptions are the flags of why gpu.
+type whyOptions struct {
+	traceOptions
+	window time.Duration
+}
+
+func (o *whyOptions) bind(flags *pflag.FlagSet) {
+	o.traceOptions.bind(flags)
+	o.gpu.bind(flags)
+	flags.DurationVar(&o.window, "window", whyWindow, fmt.Sprintf("How long to watch before there are verdicts: %v or more", minWhyWindow))
+	flags.Lookup("output").Usage += "; text by default"
+	flags.Lookup("filter").Usage = `Show only verdicts for which a CEL expression holds: 'verdict == "abandoned"'`
+	flags.Lookup("sort-by").Usage = "Sort verdicts by a field (shares.network, or -shares.network for largest first); not in the default output"
+	flags.Lookup("record").Usage = "Keep the events that verdicts stand on in this new file as well, for kubectl orb8 replay"
+	flags.Lookup("interval").Usage = "Time between two looks"
+	// The window says how long.
+	_ = flags.MarkHidden("duration")
+}
+
+// whyConfig is what why gpu runs on.
+type whyConfig struct {
+	*traceConfig
+	window time.Duration
+	rows   *filter.Filter
+}
+
+func newWhyCommand(streams genericiooptions.IOStreams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "why", Short: "Say what pods wait for, with the evidence", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	o := &whyOptions{traceOptions: traceOptions{
+		outputOptions: outputOptions{streams: streams}, tracerOptions: tracerOptions{kube: genericclioptions.NewConfigFlags(true)}, rows: event.KindByName("gpuVerdict"),
+	}}
+	gpu := &cobra.Command{
+		Use: "gpu [POD | KIND/NAME ...]", Short: "Say what the time of pods' GPUs goes to: a verdict for each pod, with evidence, shares and confidence",
+		Long: `Watches pods with GPUs for a while, and says for each what the time of its GPUs goes to: work, or waits for input over the network, for storage, for
+processors, for copies, launches or other GPUs, and whether a GPU is abandoned, slowed down or sick. Verdicts are hypotheses that fit what was seen.`,
+		Example: `  # Why a training job is slow
+  kubectl orb8 why gpu job/train -n ml
+
+  # GPUs of the whole cluster that are held and not used, watched for a minute
+  kubectl orb8 why gpu -A --window 1m --filter 'verdict == "abandoned"' -o wide
+
+  # What each pod of a namespace waits for, as JSON
+  kubectl orb8 why gpu -n ml -o json | jq -c '{pod, verdict, confidence, share: .shares[.verdict]}'`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.names = args
+			c, err := o.complete(cmd.Flags().Changed("duration"))
+			if err != nil {
+				return err
+			}
+			return runWhy(cmd.Context(), c)
+		},
+	}
+	o.bind(gpu.Flags())
+	cmd.AddCommand(gpu)
+	return cmd
+}
+
+// complete resolves the options. What is wrong with them is a usage error.
+func (o *whyOptions) complete(durationGiven bool) (*whyConfig, error) {
+	switch {
+	case durationGiven:
+		return nil, usagef("--duration: --window says how long why gpu watches")
+	case o.window < minWhyWindow || o.window > maxWhyWindow:
+		return nil, usagef("--window %v: want %v to %v", o.window, minWhyWindow, maxWhyWindow)
+	case o.output == "" && (o.sortBy != "" || o.noHeaders):
+		return nil, usagef("--sort-by and --no-headers go with --output")
+	}
+	c := &whyConfig{window: o.window}
+	var err error
+	if c.rows, err = o.compile([]*event.Kind{o.rows}); err != nil {
+		return nil, err
+	}
+	own := o.traceOptions
+	own.filter = ""
+	c.traceConfig, err = own.complete(whySources...)
+	return c, err
+}
+
+// runWhy watches for the window and prints the verdicts.
+func runWhy(parent context.Context, c *whyConfig) error {
+	var v *whyView
+	err := runSession(parent, c.traceConfig, func(s *liveSession) (consumer, error) {
+		v = newWhyView(c, s)
+		return v, nil
+	})
+	switch {
+	case v == nil || v.nothing == nil:
+	case err == nil:
+		return v.nothing
+	default: // how the session ended decides the exit code
+		v.reporter.line("%v", v.nothing)
+	}
+	return err
+}
+
+// whyView keeps what verdicts stand on, and prints them when the session has ended.
+type whyView struct {
+	intake
+	config *whyConfig
+	watch  *why.Watch
+	// begun: all nodes stream, and the window begins.
+	begun, restarted atomic.Bool
+	failed           map[string]string // nodes that were not seen, and why
+	waiting          sync.WaitGroup
+	nothing          error
+}
+
+func newWhyView(c *whyConfig, s *liveSession) *whyView {
+	v := &whyView{intake: s.intake, config: c, watch: why.New(c.window), failed: map[string]string{}}
+	v.waiting.Go(func() {
+		defer s.end(errDone)
+		select {
+		case <-s.settled:
+		case <-s.running.Done():
+			return
+		}
+		v.begun.Store(true)
+		v.reporter.line("watching for %v", c.window)
+		window := time.NewTimer(c.window)
+		defer window.Stop()
+		select {
+		case <-window.C:
+		case <-s.running.Done():
+		}
+	})
+	return v
+}
+
+func (v *whyView) show(ev *event.Event) error {
+	if v.begun.Load() && !v.restarted.Swap(true) {
+		v.watch.Restart()
+	}
+	if s := ev.GetNodeStatus(); s != nil {
+		if s.GetState() == event.NodeState_NODE_STATE_FAILED {
+			v.failed[ev.GetNode()] = s.GetMessage()
+		} else {
+			delete(v.failed, ev.GetNode())
+		}
+	}
+	v.watch.Add(ev)
+	v.take(ev)
+	return nil
+}
+
+// close prints the verdicts, or says why there are none.
+func (v *whyView) close() error {
+	v.waiting.Wait()
+	v.end()
+	rows := v.watch.Verdicts()
+	v.notes(rows)
+	rows = slices.DeleteFunc(rows, func(ev *event.Event) bool {
+		match, err := v.config.rows.Match(ev)
+		if err != nil {
+			v.reporter.once("filter: %v: such verdicts are not shown", err)
+		}
+		return !match
+	})
+	if v.config.output != "" {
+		return v.print(rows)
+	}
+	var out []byte
+	for i, ev := range rows {
+		if i > 0 {
+			out = append(out, '\n')
+		}
+		out = why.AppendText(out, ev, v.config.viewed)
+	}
+	for _, node := range slices.Sorted(maps.Keys(v.failed)) {
+		out = append(safe.AppendText(out, "not seen: "+node+": "+v.failed[node]), '\n')
+	}
+	_, err := v.config.streams.Out.Write(out)
+	return err
+}
+
+func (v *whyView) print(rows []*event.Event) error {
+	p, err := v.config.open()
+	if err != nil {
+		return err
+	}
+	for _, ev := range rows {
+		if err := p.Print(ev); err != nil {
+			return err
+		}
+	}
+	return p.Close()
+}
+
+// notes says what there are no verdicts of. Where there are none at all, that is the command's error.
+func (v *whyView) notes(rows []*event.Event) {
+	without := v.watch.Without()
+	if len(rows) == 0 {
+		v.nothing = v.none(without)
+		return
+	}
+	for _, name := range without {
+		if len(v.config.query.Names) > 0 {
+			v.reporter.line("note: %s has no GPU: no process of it is on one", name)
+		}
+	}
+	for _, n := range v.watch.Nodes() {
+		if n.Trouble != "" {
+			v.reporter.line("note: nothing to read of the GPUs of %s: %s", n.Name, n.Trouble)
+		}
+	}
+	if v.watch.Full() {
+		v.reporter.line("note: there is more than verdicts have room for: look at fewer pods")
+	}
+}
+
+// maxListed is how many nodes or pods an error names.
+const maxListed = 10
+
+// none says why there is no verdict at all.
+func (v *whyView) none(without []string) error {
+	var nodes, blind []string
+	devices := 0
+	for _, n := range v.watch.Nodes() {
+		devices += n.Devices
+		nodes = append(nodes, n.Name)
+		if n.Trouble != "" {
+			blind = append(blind, n.Name+": "+n.Trouble)
+		} else if n.Devices == 0 {
+			blind = append(blind, n.Name+": no GPU was seen")
+		}
+	}
+	switch {
+	case len(nodes) == 0:
+		return fmt.Errorf("no pod was seen that matches %s", describeQuery(&v.config.query))
+	case devices == 0:
+		return fmt.Errorf("no GPU on the nodes that were looked at: %s", listed(blind, "; "))
+	case len(without) > 0:
+		return fmt.Errorf("no GPU of these pods: no process of theirs is on one, and none was seen to be allocated to them: %s (%d %s on %s)",
+			listed(without, ", "), devices, plural(devices, "GPU"), listed(nodes, ", "))
+	}
+	return fmt.Errorf("no pod with a GPU matches %s: %d %s on %s", describeQuery(&v.config.query), devices, plural(devices, "GPU"), listed(nodes, ", "))
+}
+
+// listed joins the first of a list.
+func listed(list []string, separator string) string {
+	if len(list) > maxListed {
+		return strings.Join(list[:maxListed], separator) + fmt.Sprintf(" and %d more", len(list)-maxListed)
+	}
+	return strings.Join(list, separator)
+}
