@@ -8,8 +8,10 @@ export PATH="$PWD/bin:$(echo "${ORB8_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/orb8
 socket=$(mktemp -u)
 driver=$(mktemp -d)
 screen() { tmux -S "$socket" -f /dev/null "$@"; }
+fed=()
 finish() {
 	status=$?
+	[ ${#fed[@]} = 0 ] || kill "${fed[@]}" 2>/dev/null || true
 	screen kill-server 2>/dev/null || true
 	rm -rf "$driver"
 	kubectl delete namespace "$namespace" --ignore-not-found >/dev/null || status=1
@@ -61,9 +63,27 @@ traffic() {
 	done
 }
 
-# gpus shows pods on GPUs that are not there: the driver is that of e2e/fakes, which says what a file tells it. Pods, processes and names are real.
+# callers makes the image of a program that calls a driver's library, both of e2e/fakes.
+callers() {
+	local root=$driver/root
+	mkdir -p "$root"
+	gcc -std=gnu11 -O1 -Wno-strict-prototypes -shared -fPIC -o "$root/libcuda.so.1" e2e/fakes/libraries/cuda.c
+	gcc -std=gnu11 -O1 -Wno-strict-prototypes -o "$root/cuda" e2e/fakes/programs/cuda.c -ldl -lpthread
+	hack/c-library.sh "$root" "$root/cuda"
+	hack/go run ./e2e/image -ref orb8.dev/pictures/cuda:dev -root "$root" -o "$driver/cuda.tar" cuda
+	bin/cluster load "$driver/cuda.tar"
+}
+
+# feed has the program of a deployment call the library, each 200 ms: LAUNCHES, in each of four ways, and COPIES.
+feed() {
+	while sleep 0.2; do printf 'launch %d\ncopy %d\n' "$2" "$3"; done | kubectl attach -n "$namespace" -i "deployment/$1" >/dev/null 2>&1 &
+	fed+=($!)
+}
+
+# gpus shows pods on GPUs that are not there: the driver is that of e2e/fakes, which says what a file tells it. Pods, processes, names and calls are real.
 gpus() {
 	local app uid pid i
+	callers
 	kubectl apply -n "$namespace" -f hack/pictures-gpu.yaml
 	gcc -O1 -shared -fPIC -fno-strict-aliasing -Wno-deprecated-declarations "-I$(hack/go list -m -f '{{.Dir}}' github.com/NVIDIA/go-nvml)/pkg/nvml" \
 		-o "$driver/libnvidia-ml.so.1" e2e/fakes/libraries/nvml.c -ldl -lpthread
@@ -74,9 +94,11 @@ gpus() {
 		kubectl rollout status -n "$namespace" "deployment/$app" --timeout 90s
 		uid=$(kubectl get pod -n "$namespace" -l "app=$app" -o 'jsonpath={.items[0].metadata.uid}')
 		for pid in $(grep -l "pod${uid}" /proc/[0-9]*/cgroup 2>/dev/null | cut -d/ -f3); do
-			if [ "$(cat "/proc/$pid/comm")" = workload ]; then pids[$app]=$pid; fi
+			case $(cat "/proc/$pid/comm") in workload | cuda) pids[$app]=$pid ;; esac
 		done
 	done
+	feed train 60 4
+	feed serve 15 1
 	# A training with a step of some seconds on one node, a service and a forgotten notebook on the other.
 	# device INDEX UTIL TENSOR DRAM WATTS CELSIUS USED-GIB PIDS
 	device() {
@@ -102,6 +124,15 @@ gpus() {
 	picture top-gpu-table "kubectl orb8 top gpu -n $namespace"
 	screen send-keys 1 && await "── rates" && picture top-gpu-overview "overview"
 	screen send-keys 2 && await "UTIL%" && screen send-keys 3 && await "GPUs" && picture top-gpu-detail "detail"
+	screen send-keys 4 && await "are held and do nothing" && picture top-gpu-waste "waste"
+	quit
+	screen new-session -d -x 120 -y 16 "kubectl orb8 top gpu -n $namespace --group process --nvml-library $driver/libnvidia-ml.so.1"
+	await "cuda("
+	for i in $(seq 15); do
+		script "$i"
+		sleep 1
+	done
+	picture top-gpu-processes "kubectl orb8 top gpu -n $namespace --group process"
 	quit
 }
 
