@@ -61,6 +61,14 @@ func TestMistakesAreUsageErrorsOfOneLine(t *testing.T) {
 		"trace network -o xml":                        `unknown output "xml"`,
 		"trace network -o custom-columns=A:.src.podd": "src.pod",
 		"trace network --sort-by bytes":               "bytesSent",
+		"why gpus":                                    `unknown command "gpus" for "kubectl orb8 why", did you mean "gpu"?`,
+		"why gpu --window 4s":                         "--window 4s: want 5s to 1h0m0s",
+		"why gpu --window 2h":                         "--window 2h0m0s: want 5s to 1h0m0s",
+		"why gpu --duration 5s":                       "--window says how long",
+		"why gpu --sort-by=-gpus":                     "go with --output",
+		"why gpu -o json --sort-by=-gpu":              "gpus",
+		"why gpu --filter verdic==1":                  "verdict",
+		"why gpu --nvml-library libnvidia-ml.so.1":    "want an absolute path on the nodes",
 		"version -o xml":                              `--output "xml": want json`,
 		"rbac":                                        "want one of --user and --group",
 		"rbac --user alice --group sre":               "want one of --user and --group",
@@ -308,7 +316,7 @@ func TestReverseDNSAsksOnlyForWhatTheClusterDoesNotName(t *testing.T) {
 func TestEveryKindOfEventCanBeTraced(t *testing.T) {
 	for _, k := range event.Kinds() {
 		traced := slices.ContainsFunc(tracings, func(tr tracing) bool { return tr.kind == k.Name || tr.summary == k.Name })
-		topped := slices.ContainsFunc(model.Topics(), func(t *model.Topic) bool { return t.Row == k })
+		topped := slices.ContainsFunc(model.Topics(), func(t *model.Topic) bool { return t.Row == k }) || k.Name == "gpuVerdict" // of why gpu
 		if topped != k.Row {
 			t.Errorf("%s is a row %v, but one of a topic %v", k.Name, k.Row, topped)
 		}

@@ -60,6 +60,10 @@ var rules = []rule{
 		why: "a screen takes events and columns",
 	},
 	{
+		folder: "plugin/why", only: []string{module + "event", module + "plugin/why", "google.golang.org/protobuf/"},
+		why: "verdicts are made of events, wherever those come from",
+	},
+	{
 		folder: "plugin/forward", never: []string{module + "plugin", module + "event", "google.golang.org/grpc"},
 		why: "a port-forward is a connection, whatever goes through it",
 	},

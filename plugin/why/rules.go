@@ -15,6 +15,17 @@ const (
 	OfBusy
 )
 
+// signal is how much of the time the part is.
+func (p Part) signal() Signal {
+	if p == OfBusy {
+		return Busy
+	}
+	return Idle
+}
+
+// lastTurn is the turn of the rules that take what is left.
+const lastTurn = 5
+
 func (p Part) String() string { return []string{"all of the window", "idle time", "busy time"}[p] }
 
 // Condition is a signal with its thresholds: 0 at From, 1 at To, between them in proportion.
@@ -37,6 +48,8 @@ type Rule struct {
 	Turn int
 	// Conditions multiply to the share of the part that the rule takes.
 	Conditions []Condition
+	// OfAll: what the conditions come to is a share of all the time, not of the part.
+	OfAll bool
 	// Whole rules: what they look at, in words.
 	When string
 	// Needs are the signals without which a verdict for this cause is never sure.
@@ -130,13 +143,13 @@ var Rules = []Rule{
 		Conditions: []Condition{{Signal: MostGaps, From: 0, To: 1}},
 	},
 	{
-		Cause: throttle, Words: "clocks that power or heat keeps down", Part: OfBusy, Turn: 1,
+		Cause: throttle, Words: "clocks that power or heat keeps down", Part: OfBusy, Turn: 1, OfAll: true,
 		Conditions: []Condition{{Signal: Throttled, From: 0, To: 1}},
 		Needs:      []Signal{Throttled},
 		Apart:      map[event.GpuCause]string{compute: "the clock against its highest: a healthy GPU at its power limit keeps 80 to 95 % of it", memory: "the same"},
 	},
 	{
-		Cause: launching, Words: "many small kernels or synchronisations: one thread of the host sets the pace", Part: OfBusy, Turn: 2,
+		Cause: launching, Words: "many small kernels or synchronisations: one thread of the host sets the pace", Part: OfBusy, Turn: 2, OfAll: true,
 		Conditions: []Condition{{Signal: Underused, From: 0, To: 1}, {Signal: Small, From: 0, To: 1}},
 		Needs:      []Signal{Counted, Measured, GPM},
 		Apart: map[event.GpuCause]string{
@@ -145,7 +158,7 @@ var Rules = []Rule{
 		},
 	},
 	{
-		Cause: collective, Words: "a collective operation that waits for other GPUs, and spins meanwhile", Part: OfBusy, Turn: 2,
+		Cause: collective, Words: "a collective operation that waits for other GPUs, and spins meanwhile", Part: OfBusy, Turn: 2, OfAll: true,
 		Conditions: []Condition{{Signal: Underused, From: 0, To: 1}, {Signal: Small, From: 1, To: 0, Unknown: 1}, {Signal: Several, From: 0, To: 1}},
 		Needs:      []Signal{GPM, Counted, Measured},
 		Doubts:     []Condition{{Signal: Small, From: 0, To: 0.3}, {Signal: Idle, From: 0.05, To: 0.2}},
@@ -156,11 +169,11 @@ var Rules = []Rule{
 		Conditions: []Condition{{Signal: Hidden, From: 0, To: 1}, {Signal: CopyTime, From: 0.5, To: 0, Unknown: 1}, {Signal: Sync, From: 0.5, To: 0.85}, {Signal: Several, From: 0, To: 1}, {Signal: Small, From: 1, To: 0, Unknown: 1}},
 	},
 	{
-		Cause: launching, Words: "many small kernels or synchronisations: one thread of the host sets the pace", Part: OfBusy, Turn: 3,
+		Cause: launching, Words: "many small kernels or synchronisations: one thread of the host sets the pace", Part: OfBusy, Turn: 3, OfAll: true,
 		Conditions: []Condition{{Signal: Underused, From: 0, To: 1}, {Signal: Several, From: 1, To: 0}, {Signal: Small, From: 0.03, To: 0.2}},
 	},
 	{
-		Cause: copying, Words: "copies between host and device that the GPU waits for", Part: OfBusy, Turn: 3,
+		Cause: copying, Words: "copies between host and device that the GPU waits for", Part: OfBusy, Turn: 3, OfAll: true,
 		Conditions: []Condition{{Signal: Underused, From: 0, To: 1}, {Signal: Several, From: 1, To: 0}, {Signal: CopyTime, From: 0.4, To: 0.9}},
 	},
 	{

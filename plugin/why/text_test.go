@@ -34,6 +34,7 @@ func shown(t *testing.T) (list []uint64) {
 }
 
 func TestTextOfVerdicts(t *testing.T) {
+	onlyHere(t)
 	var out []byte
 	for _, seed := range shown(t) {
 		out = append(append(out, "# "+scenario.Generate(seed).Label...), '\n')
@@ -45,6 +46,7 @@ func TestTextOfVerdicts(t *testing.T) {
 }
 
 func TestJSONOfVerdicts(t *testing.T) {
+	onlyHere(t)
 	var out []byte
 	for _, seed := range shown(t) {
 		for _, ev := range verdictsOf(seed) {

@@ -12,16 +12,16 @@ type shares [12]float64
 
 // split divides the time of a moment among the causes by the rules.
 func split(m *moment) (s shares) {
-	left := map[Part]float64{OfIdle: m[Idle], OfBusy: m[Busy]}
-	for turn := 1; turn <= 5; turn++ {
-		for _, part := range []Part{OfIdle, OfBusy} {
+	left := [...]float64{OfIdle: m[Idle], OfBusy: m[Busy]}
+	for turn := 1; turn <= lastTurn; turn++ {
+		for _, part := range [...]Part{OfIdle, OfBusy} {
 			var takes [32]float64
 			sum := 0.0
 			for i := range Rules {
 				if r := &Rules[i]; r.Part == part && r.Turn == turn {
 					takes[i] = r.takes(m)
-					if r.Conditions != nil && part == OfBusy && turn <= 3 {
-						takes[i] = min(takes[i]/max(m[Busy], 0.01), 1) // these signals are of all the time
+					if r.OfAll {
+						takes[i] = min(takes[i]/max(m[part.signal()], 0.01), 1)
 					}
 					sum += takes[i]
 				}
@@ -34,9 +34,9 @@ func split(m *moment) (s shares) {
 				if t == 0 {
 					continue
 				}
-				part := left[part] * t / max(sum, 1)
-				s[Rules[i].Cause] += part
-				used += part
+				taken := left[part] * t / max(sum, 1)
+				s[Rules[i].Cause] += taken
+				used += taken
 			}
 			left[part] = max(left[part]-used, 0)
 		}

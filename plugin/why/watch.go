@@ -360,14 +360,14 @@ func (w *Watch) look(n *node, ev *event.Event, g *event.Gpu) {
 		if a.MemoryPercent != nil {
 			add(rowMem, float64(a.GetMemoryPercent())/100)
 		}
-		for row, p := range map[int]*float64{rowSM: a.SmPercent, rowTensor: a.TensorPercent, rowDRAM: a.DramPercent} {
+		for i, p := range [...]*float64{a.SmPercent, a.TensorPercent, a.DramPercent} {
 			if p != nil {
-				add(row, *p/100)
+				add(rowSM+i, *p/100)
 			}
 		}
-		for row, p := range map[int]*uint64{rowReceived: a.PcieReceivedPerSecond, rowSent: a.PcieSentPerSecond} {
+		for i, p := range [...]*uint64{a.PcieReceivedPerSecond, a.PcieSentPerSecond} {
 			if p != nil {
-				add(row, float64(*p))
+				add(rowReceived+i, float64(*p))
 			}
 		}
 		if a.NvlinkReceivedPerSecond != nil && a.NvlinkSentPerSecond != nil {
