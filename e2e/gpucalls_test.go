@@ -156,13 +156,13 @@ func TestCUDACalls(t *testing.T) {
 	stranger.start(t, e, other)
 	// What has a library and has not called it is told of with zeros. From then on all calls are seen.
 	for _, c := range []*caller{older, image, late} {
-		tr.AwaitJQ(t, `any(.what == "calls" and .pod == $pod and .proc.comm == "cuda" and .proc.pid == ($pid | tonumber) and .calls.launches == 0)`,
+		tr.AwaitJQ(t, `any(.what == "calls" and .pod == $pod and .proc.comm == "cuda" and .proc.pid == ($pid | tonumber) and .cuda.launches == 0)`,
 			"--arg", "pod", c.name, "--arg", "pid", fmt.Sprint(c.pid(t)))
 		c.touch(t, "go")
 	}
 	for c, known := range map[*caller]struct{ whole, nccl bool }{older: {false, false}, image: {false, true}, newer: {true, false}, late: {false, true}} {
 		said := c.said(t, known.whole, known.nccl)
-		tr.AwaitJQ(t, `[.[] | select(.what == "calls" and .pod == $pod)] | last | .calls as $calls | $said | keys | all($calls[.] == $said[.])`, "--arg", "pod", c.name, "--argjson", "said", said)
+		tr.AwaitJQ(t, `[.[] | select(.what == "calls" and .pod == $pod)] | last | .cuda as $calls | $said | keys | all($calls[.] == $said[.])`, "--arg", "pod", c.name, "--argjson", "said", said)
 		tr.AwaitJQ(t, `[.[] | select(.what == "failed" and .pod == $pod)] | length == $said.failures`, "--arg", "pod", c.name, "--argjson", "said", said)
 	}
 	stranger.said(t, false, false)
@@ -177,10 +177,10 @@ func TestCUDACalls(t *testing.T) {
 		and .message == "cuMemAlloc_v2 of 1.0Ti bytes: out of memory (2)")`)
 	jq("a failed synchronisation has no size", `any(.what == "failed" and .pod == "older" and .failure == {call: "cuStreamSynchronize", code: 400, bytes: null})`)
 	jq("nobody else's", `all(.what != "calls" and .what != "failed" or .pod != "stranger" and .pod != null)`)
-	jq("numbers never go back", `[.[] | select(.what == "calls")] | group_by(.pod) | all([.[].calls | [.launches, .copies, .copyMicros, .syncs, .syncMicros, .frees]] | . as $all
+	jq("numbers never go back", `[.[] | select(.what == "calls")] | group_by(.pod) | all([.[].cuda | [.launches, .copies, .copyMicros, .syncs, .syncMicros, .frees]] | . as $all
 		| all(range(1; length); . as $i | all(range(6); . as $j | $all[$i][$j] >= $all[$i-1][$j])))`)
-	jq("since when", `[.[] | select(.what == "calls" and .calls.since == null)] | length == 0`)
-	jq("one that did nothing", `[.[] | select(.what == "calls" and .pod == "idle")] | last | .calls.copies == 0 and .calls.collectives == null`)
+	jq("since when", `[.[] | select(.what == "calls" and .cuda.since == null)] | length == 0`)
+	jq("one that did nothing", `[.[] | select(.what == "calls" and .pod == "idle")] | last | .cuda.copies == 0 and .cuda.collectives == null`)
 	jq("devices are read, too", `any(.what == "device" and .activity.smPercent == 45.5)`)
 	newer.touch(t, "end")
 	tr.AwaitJQ(t, `. as $all | ([range(length)] | map(select($all[.].what == "calls" and $all[.].pod == "newer")) | last) as $at | [$all[$at:][] | select(.what == "calls" and .pod == "older")] | length > 3`)

@@ -10,7 +10,7 @@ const CallsNotCounted = "calls are not counted"
 
 // callNumber is a column of what a process has asked of the driver.
 func callNumber(name, header string, t Type, doc string, get func(*GpuCalls) *uint64) Column {
-	return gpuNumber((*Gpu).GetCalls, "calls."+name, header, t, InJSON, doc, get)
+	return gpuNumber((*Gpu).GetCalls, "cuda."+name, header, t, InJSON, doc, get)
 }
 
 // appendCalls appends the most telling of what a process has asked of the driver, all since it was first seen: "1200 launches, 3.0Gi copied, 2.1s in sync".
@@ -61,7 +61,7 @@ var callColumns = []Column{
 	callNumber("failures", "FAILURES", Count, "Copies, synchronisations and allocations that returned an error.", func(c *GpuCalls) *uint64 { return c.Failures }),
 	callNumber("collectives", "COLLECTIVES", Count, "Operations asked of NCCL; null where no NCCL was found in the process.", func(c *GpuCalls) *uint64 { return c.Collectives }),
 	{
-		Name: "calls.since", Header: "SINCE", Type: Timestamp, Outputs: InJSON, Doc: "When counting began.",
+		Name: "cuda.since", Header: "SINCE", Type: Timestamp, Outputs: InJSON, Doc: "When counting began.",
 		Get: func(ev *Event) Value {
 			if c := ev.GetGpu().GetCalls(); c.GetSince() != 0 {
 				return Time(c.GetSince())
