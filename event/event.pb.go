@@ -4104,7 +4104,7 @@ type Gpu struct {
 	// Traced containers with a process on it, "namespace/pod/container" each, sorted, with commas between.
 	UsedBy string `protobuf:"bytes,13,opt,name=used_by,json=usedBy,proto3" json:"used_by,omitempty"`
 	// What the process has asked of the driver's library (what: CALLS).
-	Calls *GpuCalls `protobuf:"bytes,14,opt,name=calls,proto3" json:"calls,omitempty"`
+	Calls *GpuCalls `protobuf:"bytes,14,opt,name=calls,json=cuda,proto3" json:"calls,omitempty"`
 	// Containers that the kubelet has given the device to (pod-resources API); absent where that is not known.
 	Allocated *uint32 `protobuf:"varint,15,opt,name=allocated,proto3,oneof" json:"allocated,omitempty"`
 	// Of them, the traced ones, as used_by.
@@ -6404,7 +6404,7 @@ const file_event_proto_rawDesc = "" +
 	"\r_write_microsB\x16\n" +
 	"\x14_write_device_microsB\x12\n" +
 	"\x10_write_p50_nanosB\x12\n" +
-	"\x10_write_p99_nanos\"\xa6\x06\n" +
+	"\x10_write_p99_nanos\"\xa5\x06\n" +
 	"\x03Gpu\x12*\n" +
 	"\x04what\x18\x01 \x01(\x0e2\x16.orb8.event.v1.GpuWhatR\x04what\x12*\n" +
 	"\x03gpu\x18\x02 \x01(\v2\x18.orb8.event.v1.GpuDeviceR\x03gpu\x120\n" +
@@ -6419,8 +6419,8 @@ const file_event_proto_rawDesc = "" +
 	" \x01(\tR\vunavailable\x12!\n" +
 	"\tprocesses\x18\v \x01(\rH\x02R\tprocesses\x88\x01\x01\x12(\n" +
 	"\rown_processes\x18\f \x01(\rH\x03R\fownProcesses\x88\x01\x01\x12\x17\n" +
-	"\aused_by\x18\r \x01(\tR\x06usedBy\x12-\n" +
-	"\x05calls\x18\x0e \x01(\v2\x17.orb8.event.v1.GpuCallsR\x05calls\x12!\n" +
+	"\aused_by\x18\r \x01(\tR\x06usedBy\x12,\n" +
+	"\x05calls\x18\x0e \x01(\v2\x17.orb8.event.v1.GpuCallsR\x04cuda\x12!\n" +
 	"\tallocated\x18\x0f \x01(\rH\x04R\tallocated\x88\x01\x01\x12!\n" +
 	"\fallocated_to\x18\x10 \x01(\tR\vallocatedTo\x12'\n" +
 	"\x03use\x18\x11 \x01(\x0e2\x15.orb8.event.v1.GpuUseR\x03use\x123\n" +
