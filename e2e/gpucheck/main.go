@@ -5,7 +5,8 @@
 //   - what doctor says of the GPUs, events for a while, and what reading them costs;
 //   - how long each of NVML's functions takes, as root and as nobody;
 //   - what uprobes count of a program's calls, against what the program says it has called, and PyTorch's against what its profiler has counted;
-//   - what a launch costs with probes and without.
+//   - what a launch costs with probes and without;
+//   - what why gpu says of programs whose bottleneck is known.
 //
 // What does not agree is said, and the exit code is 1.
 package main
@@ -75,7 +76,7 @@ func run(ctx context.Context) error {
 	}
 	errs := []error{c.events(ctx), c.timings(ctx)}
 	if c.work != "" {
-		errs = append(errs, c.counts(ctx), c.cost(ctx))
+		errs = append(errs, c.counts(ctx), c.cost(ctx), c.verdicts(ctx))
 	}
 	return errors.Join(errs...)
 }

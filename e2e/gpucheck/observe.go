@@ -33,6 +33,8 @@ type observed struct {
 
 	mu   sync.Mutex
 	last map[uint32]*event.Gpu // by process
+	// also, if not nil, gets what is told of calls as well. It is set before there is a process.
+	also gpu.Sink
 }
 
 // observe makes the cgroup. Close it.
@@ -56,9 +58,8 @@ func (c *check) observe(ctx context.Context) (*observed, error) {
 	if err := o.scope.SetCgroup(o.id, true); err != nil {
 		return nil, errors.Join(err, o.close())
 	}
-	container := gpu.Container{Cgroup: o.id, Dir: o.dir, Name: "here/gpucheck/work"}
 	o.calls, err = gpu.OpenCalls(ctx, gpu.CallsOptions{
-		Scope: o.scope, Containers: func() []gpu.Container { return []gpu.Container{container} }, Interval: c.interval, Library: c.cuda, HostRoot: "/", Proc: "/proc",
+		Scope: o.scope, Containers: o.containers, Interval: c.interval, Library: c.cuda, HostRoot: "/", Proc: "/proc",
 	})
 	if err != nil {
 		return nil, errors.Join(err, o.close())
@@ -68,7 +69,18 @@ func (c *check) observe(ctx context.Context) (*observed, error) {
 	return o, nil
 }
 
-func (o *observed) take(_ uint64, ev *event.Event) {
+func (o *observed) containers() []gpu.Container {
+	return []gpu.Container{{Cgroup: o.id, Dir: o.dir, Name: "here/gpucheck/work"}}
+}
+
+func (o *observed) take(cgroup uint64, ev *event.Event) {
+	o.mu.Lock()
+	also := o.also
+	o.mu.Unlock()
+	if also != nil {
+		also(cgroup, ev)
+		return
+	}
 	g := ev.GetGpu()
 	switch g.GetWhat() {
 	case event.GpuWhat_GPU_WHAT_CALLS:
