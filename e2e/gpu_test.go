@@ -286,7 +286,9 @@ func TestTopGPU(t *testing.T) {
 	x.Type(t, "2")
 	x.Await(t, "the table", func(screen string) bool { return strings.Contains(screen, "350W/700W") })
 	x.Type(t, "Enter")
-	x.Await(t, "the process on it", func(screen string) bool { return strings.Contains(screen, "PROCESS") && strings.Contains(screen, "workload(") })
+	x.Await(t, "the process on it", func(screen string) bool {
+		return strings.Contains(screen, "PROCESS") && strings.Contains(screen, "workload(")
+	})
 	x.Type(t, "q")
 	if code := x.Wait(t); code != 0 {
 		t.Errorf("exit code %d", code)

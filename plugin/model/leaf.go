@@ -55,7 +55,7 @@ type identity struct {
 type class uint8
 
 const (
-	classMain class = iota
+	_ class = iota // what the topic is about
 	// classProcess is a process on GPUs.
 	classProcess
 )
