@@ -163,6 +163,7 @@ func TestEnumsHaveAWordForEveryValue(t *testing.T) {
 		{Side(0).Descriptor().Values(), func(n int32) string { return Side(n).Word() }, map[int32]string{1: "src"}},
 		{TCPState(0).Descriptor().Values(), func(n int32) string { return TCPState(n).Word() }, map[int32]string{8: "CLOSE_WAIT"}},
 		{LossStage(0).Descriptor().Values(), func(n int32) string { return LossStage(n).Word() }, map[int32]string{5: "stream-gap"}},
+		{GpuConfidence(0).Descriptor().Values(), func(n int32) string { return GpuConfidence(n).Word() }, map[int32]string{3: "high"}},
 		{NodeState(0).Descriptor().Values(), func(n int32) string { return NodeState(n).Word() }, map[int32]string{4: "failed"}},
 	} {
 		seen := map[string]bool{}

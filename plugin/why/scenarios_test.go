@@ -121,7 +121,7 @@ func TestVerdictsOnScenarios(t *testing.T) {
 	o := try(seeds(held, scenarios))
 	t.Logf("%d scenarios that the rules were not tuned on\n%s", scenarios, o.matrix())
 	if runtime.GOARCH == "amd64" {
-		golden(t, "../../docs/why-gpu-scenarios.txt", o.matrix())
+		section(t, "../../docs/why-gpu.md", "<!-- matrix, by go test ./plugin/why -update -->", "```\n"+o.matrix()+"```\n")
 	}
 	if 100*o.right < 95*o.pods {
 		t.Errorf("%d of %d verdicts are right, want 95 %%; of the wrong ones:\n%s", o.right, o.pods, strings.Join(o.wrong[:min(len(o.wrong), 20)], "\n"))

@@ -1,7 +1,6 @@
 package why
 
 import (
-	"math"
 	"slices"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
@@ -453,5 +452,3 @@ var causes = func() (list []event.GpuCause) {
 	}
 	return list
 }()
-
-func clamp(x float64) float64 { return math.Min(math.Max(x, 0), 1) }

@@ -145,7 +145,6 @@ type device struct {
 	series series
 
 	total, used       *uint64
-	limit             *uint32
 	temperature       *uint32
 	throttles         []string
 	firstECC, lastECC *uint64

@@ -22,8 +22,6 @@ type flow struct {
 	chatter    bool
 	peer       *pod
 	began      uint64
-	ends       uint64
-	told       bool
 	retransmit float64
 }
 

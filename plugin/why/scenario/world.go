@@ -354,11 +354,11 @@ type pod struct {
 	cpuMicros, periods, throttledPeriods, throttledMicros float64
 	cpuAt, periodsAt, throttledAt                         float64 // at the last look
 	limit                                                 float64 // processors; 0: none
-	inPeriod, demandInPeriod, periodLeft                  float64
+	inPeriod, demandInPeriod                              float64
 	runDelay, runs                                        float64 // µs
 	psiCPU, psiIO, psiCPUAt, psiIOAt                      float64 // µs
 	readBytes, readMicros                                 float64
-	received, receivedPeers, retransmits                  float64
+	received, retransmits                                 float64
 	sidecar                                               bool
 	flows                                                 []*flow
 	serial                                                int

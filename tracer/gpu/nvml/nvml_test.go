@@ -19,7 +19,7 @@ func TestAFakeDriverIsReadAsItSays(t *testing.T) {
 	driver := fakes.BuildNVML(t)
 	driver.Script(t, "node",
 		"devices 2", "driver 1.2", "0.uuid GPU-0", "0.pci 00000000:AB:00.0", "0.memory 1000 400 100", "0.util 7 101", "0.throttle 0x8000000000000024", "0.power 4294967295",
-		"0.gpm 1", "0.gpm.2 100.4", "0.gpm.3 nan", "0.gpm.5 -1", "0.gpm.10 250", "0.gpm.20 1.5", "0.retired.single 3", "0.retired.double 1",
+		"0.gpm 1", "0.gpm.2 100.4", "0.gpm.3 nan", "0.gpm.5 -1", "0.gpm.10 250", "0.gpm.20 1.5", "0.clock.sm 1200", "0.clock.max 1980", "0.retired.single 3", "0.retired.double 1",
 		"0.compute 10:5 11 12:18446744073709551615", "0.graphics 10:7", "0.utilization 10:20:1 10:40:3 11:200:0",
 		"1.handle !15")
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -61,7 +61,7 @@ func TestAFakeDriverIsReadAsItSays(t *testing.T) {
 	if d.GetGpu().GetPciAddress() != "00000000:ab:00.0" || d.GetMemory().GetUsedBytes() != 400 || a.GetGpuPercent() != 7 || a.MemoryPercent != nil ||
 		a.GetSmPercent() != 100 || a.OccupancyPercent != nil || a.TensorPercent != nil || a.DramPercent != nil || a.Fp32Percent != nil ||
 		a.GetPcieSentPerSecond() != 3<<19 || h.PowerMilliwatts != nil || h.GetThrottle() != "power-cap,sw-thermal,0x8000000000000000" ||
-		h.GetRetiredPages() != 4 || h.RemappedRows != nil || h.TemperatureCelsius != nil || d.GetProcesses() != 3 {
+		h.GetRetiredPages() != 4 || h.GetSmMhz() != 1200 || h.GetMaxSmMhz() != 1980 || h.RemappedRows != nil || h.TemperatureCelsius != nil || d.GetProcesses() != 3 {
 		t.Errorf("%v", d)
 	}
 	for _, want := range []string{"the driver says 4294967295, which cannot be: power", "the driver says 250, which cannot be: dramPercent", "not supported: ", "the driver says more than 100: proc.smPercent"} {
