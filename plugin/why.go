@@ -142,6 +142,7 @@ type whyView struct {
 
 func newWhyView(c *whyConfig, s *liveSession) *whyView {
 	v := &whyView{intake: s.intake, config: c, watch: why.New(c.window), failed: map[string]string{}}
+	v.watch.TraceFlows()
 	v.waiting.Go(func() {
 		defer s.end(errDone)
 		select {

@@ -24,8 +24,12 @@ func burn(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	threads := flags.Int("threads", 1, "how many")
 	duration := flags.Duration("for", 5*time.Second, "how long")
 	pin := flags.Bool("pin", false, "all on the first processor that is allowed")
+	ready := flags.Bool("ready", false, "report that it begins")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if *ready {
+		say(report.Report{Kind: report.Listening})
 	}
 	var one unix.CPUSet
 	if *pin {
@@ -117,8 +121,12 @@ func disk(_ context.Context, flags *flag.FlagSet, args []string) error {
 	const block = 4096
 	count := flags.Int("count", 100, "blocks of 4096 bytes")
 	dir := flags.String("dir", "/", "where to put the file")
+	ready := flags.Bool("ready", false, "report that it begins")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if *ready {
+		say(report.Report{Kind: report.Listening})
 	}
 	path := filepath.Join(*dir, "orb8-disk")
 	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CREAT|unix.O_TRUNC|unix.O_DIRECT|unix.O_CLOEXEC, 0o600)

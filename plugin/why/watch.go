@@ -94,7 +94,7 @@ type Watch struct {
 	processes  map[processKey]*process
 	containers map[string]*container
 	flows      map[string]*flow
-	// flowsSeen: conversations are among the events that come.
+	// flowsSeen: conversations are among the events that come, or would be.
 	flowsSeen bool
 	// team is filled in for verdicts.
 	team map[string]*team
@@ -198,6 +198,9 @@ func New(window time.Duration) *Watch {
 		nodes: map[string]*node{}, pods: map[podKey]*pod{}, devices: map[key]*device{}, processes: map[processKey]*process{}, containers: map[string]*container{}, flows: map[string]*flow{}, highest: map[string]uint32{},
 	}
 }
+
+// TraceFlows says that conversations are traced: where none is told of, there is none.
+func (w *Watch) TraceFlows() { w.flowsSeen = true }
 
 // node finds or makes one. Its window begins with the first event that has a time.
 func (w *Watch) node(name string, at uint64) *node {
