@@ -30,6 +30,9 @@ func gpuOf(name, header string, t Type, width int, doc string, get func(*GpuTop)
 	c.Show = func(dst []byte, ev *Event, _ *View) []byte {
 		if g := ev.GetGpuTop(); g != nil {
 			used, of := get(g)
+			if used != nil && of == nil && g.GetGroup() == "process" { // it has no part of a device of its own
+				return unit(dst, *used)
+			}
 			return slash(dst, used, of, unit)
 		}
 		return dst
