@@ -29,6 +29,8 @@ type Ring struct {
 	// woken says that somebody but the kernel wants the reader to look.
 	woken  atomic.Bool
 	closed atomic.Bool
+	// mapped is held while the reader's memory is looked at, and taken for good when it goes: AvailableBytes takes no lock of its own.
+	mapped sync.RWMutex
 	mu     sync.Mutex
 	// flushes are closed after the next look.
 	flushes []chan struct{}
@@ -87,7 +89,7 @@ func (r *Ring) Read(ctx context.Context, how Reading) error {
 		r.flushes = nil
 		r.mu.Unlock()
 		now := Monotonic()
-		for r.reader.AvailableBytes() > 0 {
+		for r.available() {
 			err := r.reader.ReadInto(&rec)
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				break
@@ -112,6 +114,13 @@ func (r *Ring) Read(ctx context.Context, how Reading) error {
 	return nil
 }
 
+// available says whether there are records; of a closed ring there are none.
+func (r *Ring) available() bool {
+	r.mapped.RLock()
+	defer r.mapped.RUnlock()
+	return !r.closed.Load() && r.reader.AvailableBytes() > 0
+}
+
 // wait returns after the interval, or when the kernel or somebody else wakes it.
 func (r *Ring) wait(interval time.Duration, eager bool) error {
 	if err := r.file.SetReadDeadline(time.Now().Add(Until(interval))); err != nil {
@@ -124,7 +133,7 @@ func (r *Ring) wait(interval time.Duration, eager bool) error {
 		}
 		polled = true
 		// What has come since the last look has woken nobody.
-		return r.woken.Swap(false) || eager && r.reader.AvailableBytes() > 0
+		return r.woken.Swap(false) || eager && r.available()
 	})
 	if r.closed.Load() {
 		return fmt.Errorf("wait for the ring buffer: %w", os.ErrClosed) // the runtime's own error cannot be told by others
@@ -164,6 +173,8 @@ func (r *Ring) Close() error {
 		errs = append(errs, r.file.Close())
 	}
 	if r.reader != nil {
+		r.mapped.Lock()
+		defer r.mapped.Unlock()
 		errs = append(errs, r.reader.Close())
 	}
 	return errors.Join(errs...)

@@ -193,7 +193,9 @@ func (r *rig) open(o Options, summary bool, hold <-chan struct{}) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
+	ended := make(chan struct{})
 	go func() {
+		defer close(ended)
 		r.done <- r.probe.Run(ctx, func(cgroup uint64, ev *event.Event) {
 			if hold != nil {
 				<-hold
@@ -203,9 +205,11 @@ func (r *rig) open(o Options, summary bool, hold <-chan struct{}) {
 			}
 		})
 	}()
+	probe := r.probe // another may take its place
 	r.Cleanup(func() {
 		cancel()
-		if err := r.probe.Close(); err != nil {
+		<-ended
+		if err := probe.Close(); err != nil {
 			r.Error(err)
 		}
 	})
