@@ -66,6 +66,16 @@ func KindByName(name string) *Kind {
 // Column returns the JSON column with a dotted name, nil if there is none.
 func (k *Kind) Column(name string) *Column { return k.byName[name] }
 
+// Named returns the JSON columns with these names, in their order, without those that there are not.
+func (k *Kind) Named(names []string) (all []*Column) {
+	for _, name := range names {
+		if c := k.byName[name]; c != nil {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
 func newKind(name, doc string, is func(*Event) bool, own []Column) *Kind {
 	return kindOf(name, doc, is, commonColumns(name), own)
 }

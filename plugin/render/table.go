@@ -111,12 +111,10 @@ func chosen(kinds []*event.Kind, names []string) []*group {
 	groups := make([]*group, len(kinds))
 	for at, kind := range kinds {
 		g := new(group)
-		for _, name := range names {
-			if c := kind.Column(name); c != nil {
-				f := field{header: c.Header, width: c.Width, right: c.Right(), columns: make([]*event.Column, len(kinds))}
-				f.columns[at] = c
-				g.fields = append(g.fields, f)
-			}
+		for _, c := range kind.Named(names) {
+			f := field{header: c.Header, width: c.Width, right: c.Right(), columns: make([]*event.Column, len(kinds))}
+			f.columns[at] = c
+			g.fields = append(g.fields, f)
 		}
 		groups[at] = g
 	}

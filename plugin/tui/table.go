@@ -15,12 +15,7 @@ import (
 // tableColumns are the columns of a table of a group's rows.
 func tableColumns(k *event.Kind, g *model.Group) (all []*event.Column) {
 	if g != nil && g.Columns != nil {
-		for _, name := range g.Columns {
-			if c := k.Column(name); c != nil {
-				all = append(all, c)
-			}
-		}
-		return all
+		return k.Named(g.Columns)
 	}
 	for i := range k.Columns {
 		if c := &k.Columns[i]; c.Outputs&event.InTable != 0 {

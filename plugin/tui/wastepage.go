@@ -61,7 +61,7 @@ func (s *screen) wastePage(height int) []string {
 	if strangers > 0 {
 		head += fmt.Sprintf("; %d used by who was not given them", strangers)
 	}
-	layout := s.place(s.wasteColumns())
+	layout := s.place(s.o.Topic.Row.Named(wasteColumns))
 	out := []string{s.style.warn.Render(cut(head, s.width)), ""}
 	var titles strings.Builder
 	for i, p := range layout {
@@ -84,11 +84,4 @@ func (s *screen) wastePage(height int) []string {
 		out = append(out, s.style.faint.Render(fmt.Sprintf("and %d more", below)))
 	}
 	return filled(out, height)
-}
-
-func (s *screen) wasteColumns() (all []*event.Column) {
-	for _, name := range wasteColumns {
-		all = append(all, s.o.Topic.Row.Column(name))
-	}
-	return all
 }
