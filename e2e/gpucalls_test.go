@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -28,6 +29,10 @@ type caller struct {
 	mounts map[string]string
 	// goes says that it waits to be told.
 	goes bool
+	// does are its commands; default: known things, counted.
+	does []string
+	// script is what the library is to do.
+	script []string
 
 	env       *kit.Env
 	namespace string
@@ -46,8 +51,17 @@ func (c *caller) start(t *testing.T, e *kit.Env, namespace string) {
 	if c.goes {
 		workload.Args = append(workload.Args, "await /tmp/go")
 	}
-	workload.Args = append(workload.Args, fmt.Sprint("round ", rounds), "await /tmp/end")
-	for to, from := range c.mounts {
+	if c.does == nil {
+		c.does = []string{fmt.Sprint("round ", rounds), "await /tmp/end"}
+	}
+	workload.Args = append(workload.Args, c.does...)
+	mounts := maps.Clone(c.mounts)
+	if c.script != nil {
+		const path = "/tmp/script"
+		mounts[path] = fakes.CUDAScript(t, c.script...)
+		workload.Env = append(workload.Env, corev1.EnvVar{Name: "ORB8_CUDA_SCRIPT", Value: path})
+	}
+	for to, from := range mounts {
 		name := fmt.Sprint("file-", len(pod.Spec.Volumes))
 		kind := corev1.HostPathFile
 		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: from, Type: &kind}}})

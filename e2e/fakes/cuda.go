@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 )
 
@@ -56,6 +57,16 @@ func MakeCUDA(t testing.TB, compiler, dir string) {
 			t.Fatalf("compile the fake %s: %v\n%s", name, err, out)
 		}
 	}
+}
+
+// CUDAScript writes what a library is to do: its path goes into ORB8_CUDA_SCRIPT.
+func CUDAScript(t testing.TB, lines ...string) string {
+	t.Helper()
+	path := filepath.Join(openDir(t), "script")
+	if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // openDir is a temporary directory that everybody may read: a tracer is another user's process in another root.

@@ -21,7 +21,7 @@
 //	workload syscalls -getppid 1000 -absent 5 -block 200ms        system calls, known by name and number
 //	workload burn -threads 2 -pin -for 5s                         processor time
 //	workload hold -bytes 67108864                                 memory, until SIGTERM
-//	workload disk -count 100                                      writes and reads of a block device
+//	workload disk -count 100 [-for 10m]                           writes and reads of a block device
 //	workload session                                              a tracer of a version to come, for the test of the refusal
 //	workload idle                                                 until SIGTERM, for `kubectl exec`
 //

@@ -116,17 +116,15 @@ func hold(ctx context.Context, flags *flag.FlagSet, args []string) error {
 }
 
 // disk writes a file of -count blocks and reads it block by block, past the page cache both times, so that each is a request to a block device. It
-// reports how many bytes it wrote and read, and the latencies of the reads.
-func disk(_ context.Context, flags *flag.FlagSet, args []string) error {
+// reports how many bytes it wrote and read, and how long the reads took. With -for it reads them again and again, as long as that.
+func disk(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	const block = 4096
 	count := flags.Int("count", 100, "blocks of 4096 bytes")
 	dir := flags.String("dir", "/", "where to put the file")
-	ready := flags.Bool("ready", false, "report that it begins")
+	ready := flags.Bool("ready", false, "report that the reads begin")
+	length := flags.Duration("for", 0, "how long to read, once at the least")
 	if err := flags.Parse(args); err != nil {
 		return err
-	}
-	if *ready {
-		say(report.Report{Kind: report.Listening})
 	}
 	path := filepath.Join(*dir, "orb8-disk")
 	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CREAT|unix.O_TRUNC|unix.O_DIRECT|unix.O_CLOEXEC, 0o600)
@@ -150,20 +148,24 @@ func disk(_ context.Context, flags *flag.FlagSet, args []string) error {
 		}
 		r.BytesSent += uint64(n)
 	}
-	var latencies []time.Duration
-	for i := range *count {
-		start := time.Now()
-		n, err := unix.Pread(fd, b, int64(i)*block)
-		if err != nil || n != block || *(*uint64)(unsafe.Pointer(&b[0])) != uint64(i) {
-			return fmt.Errorf("read block %d: %d, %w", i, n, err)
+	if *ready {
+		say(report.Report{Kind: report.Listening})
+	}
+	for began := time.Now(); ; {
+		for i := range *count {
+			start := time.Now()
+			n, err := unix.Pread(fd, b, int64(i)*block)
+			if err != nil || n != block || *(*uint64)(unsafe.Pointer(&b[0])) != uint64(i) {
+				return fmt.Errorf("read block %d: %d, %w", i, n, err)
+			}
+			r.WaitedNs += uint64(time.Since(start))
+			r.BytesReceived += uint64(n)
 		}
-		latencies = append(latencies, time.Since(start))
-		r.BytesReceived += uint64(n)
+		if ctx.Err() != nil || time.Since(began) >= *length {
+			break
+		}
 	}
 	r.End = time.Now()
-	for _, l := range latencies {
-		r.WaitedNs += uint64(l)
-	}
 	say(r)
 	return nil
 }

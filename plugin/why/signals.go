@@ -226,7 +226,8 @@ func (s *seat) moment(slot int) (m moment, ok bool) {
 		return m, false
 	}
 	d := &s.device.series
-	if full := min(or(d.around(rowSM, slot, reach), nan)/goodFill, 1); measured && known(full) && !s.several && s.calls(rowLaunches, slot, reach) < quietLaunches && s.calls(rowSyncs, slot, reach) < rareSyncs {
+	several := s.several || s.calls(rowCollectives, slot, s.w.slots) > 0
+	if full := min(or(d.around(rowSM, slot, reach), nan)/goodFill, 1); measured && known(full) && !several && s.calls(rowLaunches, slot, reach) < quietLaunches && s.calls(rowSyncs, slot, reach) < rareSyncs {
 		// Nothing but good kernels runs, and GPM tells of all the time what utilisation tells of the driver's last sample.
 		busy = (busy + full) / 2
 	}
@@ -252,7 +253,7 @@ func (s *seat) moment(slot int) (m moment, ok bool) {
 		m[Small], m[Counted] = small, 1
 	}
 	work := s.work(busy, measured, small, slot)
-	if sync := s.calls(rowSync, slot, reach); !s.several && small < 1 && known(m[Counted]) && launches > 0 && measured && s.device.modern() {
+	if sync := s.calls(rowSync, slot, reach); !several && small < 1 && known(m[Counted]) && launches > 0 && measured && s.device.modern() {
 		// SMs have little to do and the host does not wait for them: it is the host that is waited for.
 		lag := ramp((busy-work)/max(busy, 0.02), 0.2, 0.4) * ramp(or(sync, 0)/max(busy, 0.02), 0.65, 0.35) * ramp(busy*1e6/launches, 700, 300)
 		if lag > small {
@@ -264,7 +265,7 @@ func (s *seat) moment(slot int) (m moment, ok bool) {
 	if !known(m[Counted]) && known(cores) && measured {
 		// Uncounted: a busy main thread, gaps, and kernels that use little.
 		m[Small] = ramp(cores/float64(s.seats), 0.5, 0.85) * ramp(idle, 0.05, 0.2) * ramp((busy-work)/max(busy, 0.02), 0.12, 0.35)
-		if s.several {
+		if several {
 			m[Small] *= 0.7 // they may wait for each other, too
 		}
 		work = s.work(busy, measured, m[Small], slot)
@@ -305,7 +306,7 @@ func (s *seat) moment(slot int) (m moment, ok bool) {
 		m[Hidden] = 1
 	}
 	m[Several] = 0
-	if s.several || s.calls(rowCollectives, slot, s.w.slots) > 0 {
+	if several {
 		m[Several] = 1
 	}
 	s.loading(&m, cores, slot)
@@ -374,7 +375,7 @@ func (s *seat) loading(m *moment, cores float64, slot int) {
 	if known(cores) {
 		// A thread that launches small kernels has no rest while the GPU is idle.
 		extra = max(cores/float64(s.seats)-max(1-idle, or(m[Small], 0)), 0)
-		if !known(m[Measured]) && s.several {
+		if !known(m[Measured]) && m[Several] == 1 {
 			extra = max(cores/float64(s.seats)-1, 0) // its main thread may wait for kernels that do not show
 		}
 	}

@@ -10,6 +10,7 @@
 //	round [N]      each thread calls everything once, or N times; then the counts so far are printed as JSON
 //	launch N       launches N kernels in turn through the shapes that functions begin with, and prints the processor's time that one took, ns
 //	copy N         N copies of no bytes
+//	train L B C U  until it is killed: L launches, a copy of B bytes to the device, C collectives, a synchronisation with a stream, and U µs of a processor
 //	wait           synchronises with the context, in a thread of its own: it may block
 //	fail N         N allocations of more than there is
 //	await PATH     goes on when there is such a file
@@ -314,6 +315,30 @@ static void run_rounds(word n)
 	print_counts();
 }
 
+// How long a call takes is the library's script.
+static void train(const char *how)
+{
+	struct counts *c = &total;
+	word launches, bytes, all, micros;
+	function reduce = NULL;
+
+	if (sscanf(how, "%" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64, &launches, &bytes, &all, &micros) != 4)
+		die(how, "want four numbers: launches, bytes, collectives, µs");
+	if (all && (!nccl || !(reduce = (function)dlsym(nccl, "ncclAllReduce"))))
+		die(how, "collectives need -nccl");
+	for (;;) {
+		for (word i = 0; i < launches; i++)
+			LAUNCH(cuLaunchKernel);
+		if (bytes)
+			COPY(cuMemcpyHtoD_v2, htod, bytes, 1, 1, bytes, 0, 0);
+		for (word i = 0; i < all; i++, c->collectives++)
+			reduce(W(1), W(1), W(1), W(1), W(0), W(1), W(1));
+		SYNC(cuStreamSynchronize, 7);
+		for (word began = now(); now() - began < micros * 1000;)
+			;
+	}
+}
+
 static void perform(const char *command)
 {
 	struct counts *c = &total;
@@ -321,7 +346,7 @@ static void perform(const char *command)
 	pthread_t thread;
 	word n, a;
 
-	sscanf(command, "%15s %255s", verb, rest);
+	sscanf(command, "%15s %255[^\n]", verb, rest);
 	n = strtoull(rest, NULL, 10);
 	if (!strcmp(verb, "round")) {
 		run_rounds(n);
@@ -335,6 +360,8 @@ static void perform(const char *command)
 		for (word i = 0; i < n; i++)
 			COPY(cuMemcpyHtoD_v2, htod, 0, 1, 1, 0, 0, 0);
 		printf("{\"shape\":\"copy, push\",\"ns\":%.1f}\n", (double)(now() - began) / n);
+	} else if (!strcmp(verb, "train")) {
+		train(rest);
 	} else if (!strcmp(verb, "wait")) {
 		pthread_create(&thread, NULL, context, NULL);
 		pthread_detach(thread);

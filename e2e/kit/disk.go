@@ -1,0 +1,83 @@
+package kit
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// SlowReads lets the pod's container read so many blocks a second from the disk that its root is on, until the pod ends: whoever reads more waits for the device,
+// however fast that is. The file is the container's own: blkio.throttle.read_iops_device or, in cgroup v2, io.max.
+func (p *Pod) SlowReads(t testing.TB, perSecond int) {
+	t.Helper()
+	pids := p.HostPIDs(t, "workload")
+	if len(pids) == 0 {
+		t.Fatalf("no process of pod %s found on this machine", p.Name)
+	}
+	device, err := diskOf(pids[0])
+	if err != nil {
+		t.Fatalf("the disk of pod %s: %v", p.Name, err)
+	}
+	cgroups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pids[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, limit := "", ""
+	for line := range strings.Lines(string(cgroups)) {
+		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		switch {
+		case slices.Contains(strings.Split(fields[1], ","), "blkio"): // v1
+			file, limit = "/sys/fs/cgroup/blkio"+fields[2]+"/blkio.throttle.read_iops_device", fmt.Sprint(device, " ", perSecond)
+		case fields[0] == "0" && file == "":
+			file, limit = "/sys/fs/cgroup"+fields[2]+"/io.max", fmt.Sprint(device, " riops=", perSecond)
+		}
+	}
+	if err := os.WriteFile(file, []byte(limit), 0); err != nil {
+		t.Fatalf("slow reads of pod %s down (%s): %v", p.Name, limit, err)
+	}
+}
+
+// diskOf gives "major:minor" of the disk that a container's root is written to.
+func diskOf(pid uint32) (string, error) {
+	mounts, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", pid))
+	if err != nil {
+		return "", err
+	}
+	upper := ""
+	for line := range strings.Lines(string(mounts)) {
+		if fields := strings.Fields(line); len(fields) > 4 && fields[4] == "/" {
+			_, rest, _ := strings.Cut(line, "upperdir=")
+			upper, _, _ = strings.Cut(strings.TrimSpace(rest), ",")
+		}
+	}
+	if upper == "" {
+		return "", fmt.Errorf("its root is no overlay: %s", mounts)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(upper, &st); err != nil {
+		return "", fmt.Errorf("%s: %w", upper, err)
+	}
+	number := fmt.Sprintf("%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev))
+	if unix.Major(st.Dev) == 0 {
+		return "", fmt.Errorf("%s is on no block device (%s)", upper, number)
+	}
+	// Limits are those of whole disks.
+	sys := filepath.Join("/sys/dev/block", number)
+	if _, err := os.Stat(filepath.Join(sys, "partition")); err != nil {
+		return number, nil
+	}
+	sys, err = filepath.EvalSymlinks(sys)
+	if err != nil {
+		return "", err
+	}
+	b, err := os.ReadFile(filepath.Join(filepath.Dir(sys), "dev"))
+	if err != nil {
+		return "", fmt.Errorf("the disk of partition %s: %w", number, err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
