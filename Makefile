@@ -47,14 +47,14 @@ tracer: ## Build the tracer and what its image holds into bin/OS-ARCH/
 .PHONY: image
 image: tracer ## Write the tracer's docker archive; the last line is its path
 	@mkdir -p $(DIST)
-	@$(GO) run -ldflags '$(LDFLAGS)' ./e2e/image -arch $(GOARCH) -tracer $(PLATFORM_BIN)/root -o $(TRACER_IMAGE)
+	@GOARCH= $(GO) run -ldflags '$(LDFLAGS)' ./e2e/image -arch $(GOARCH) -tracer $(PLATFORM_BIN)/root -o $(TRACER_IMAGE)
 	@echo $(CURDIR)/$(TRACER_IMAGE)
 
 .PHONY: workload-image
 workload-image: ## Write the test workload's docker archive; the last line is its path
 	@mkdir -p $(DIST) $(PLATFORM_BIN)
 	@$(GOBUILD) -o $(PLATFORM_BIN)/ ./e2e/workload
-	@$(GO) run ./e2e/image -arch $(GOARCH) -ref $(WORKLOAD_REF) -o $(WORKLOAD_IMAGE) $(PLATFORM_BIN)/workload
+	@GOARCH= $(GO) run ./e2e/image -arch $(GOARCH) -ref $(WORKLOAD_REF) -o $(WORKLOAD_IMAGE) $(PLATFORM_BIN)/workload
 	@echo $(CURDIR)/$(WORKLOAD_IMAGE)
 
 .PHONY: images

@@ -144,6 +144,7 @@ func TestGPUAllocation(t *testing.T) {
 			await(t, one, "GPU-0", `.allocated == 1`)
 		})
 	}
+	tr.AwaitStderr(t, two+`: gpu: the kubelet has given nvidia.com/gpu "GPU-that-is-gone"`) // when it is found, not only in the end
 	tr.Stop(t)
 	tr.CheckSchema(t)
 	for _, line := range []string{

@@ -33,6 +33,16 @@ cpio                        cpio
 debian-archive-keyring      /usr/share/keyrings/debian-archive-keyring.gpg
 '
 
+# Programs for the virtual machines of the other architecture.
+case $(uname -m) in
+aarch64) wanted="$wanted
+gcc-x86-64-linux-gnu        x86_64-linux-gnu-gcc
+libc6-dev-amd64-cross       /usr/x86_64-linux-gnu/include/stdlib.h" ;;
+*) wanted="$wanted
+gcc-aarch64-linux-gnu       aarch64-linux-gnu-gcc
+libc6-dev-arm64-cross       /usr/aarch64-linux-gnu/include/stdlib.h" ;;
+esac
+
 # Some distributions leave these out of an ordinary user's PATH.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 

@@ -157,6 +157,9 @@ func (n *node) receive(ctx context.Context, stream session.Session_EventsClient)
 			return explain(err)
 		}
 		n.heard.now()
+		if batch.Sequence >= n.next {
+			n.relay(batch.Events)
+		}
 		if err := n.source.Feed(ctx, collect.Batch{
 			Instance: n.instance, Sequence: batch.Sequence, Events: batch.Events, Watermark: batch.Watermark, Kernel: n.kernel, StandsIn: batch.StandsIn,
 		}); err != nil {
@@ -166,6 +169,15 @@ func (n *node) receive(ctx context.Context, stream session.Session_EventsClient)
 		if batch.Final {
 			n.last = lastStatus(batch.Events)
 			return nil
+		}
+	}
+}
+
+// relay says what the tracer warns of while it goes on.
+func (n *node) relay(events []*event.Event) {
+	for _, ev := range events {
+		if s := ev.GetNodeStatus(); s.GetState() == event.NodeState_NODE_STATE_STREAMING && s.GetMessage() != "" {
+			n.Say(n.name, s.GetState(), s.GetMessage())
 		}
 	}
 }

@@ -40,6 +40,8 @@ type tracer struct {
 	streaming sync.Mutex
 	flows     int
 	sent      []*session.Batch
+	// warns is what it says with its second flow.
+	warns string
 	// deaf: it does not even answer the greeting. hush, closed, silences it after that, without a cut.
 	deaf bool
 	hush chan struct{}
@@ -163,6 +165,9 @@ func (tr *tracer) add(resumed bool) {
 	if tr.flows < tr.batches && (resumed || tr.cutAfter == 0 || tr.flows < tr.cutAfter) {
 		tr.flows++
 		batch.Events = []*event.Event{flowEvent(tr.instance, uint64(tr.flows))}
+		if tr.flows == 2 && tr.warns != "" {
+			batch.Events = append(batch.Events, &event.Event{Time: batch.Events[0].Time, Kind: &event.Event_NodeStatus{NodeStatus: &event.NodeStatus{State: event.NodeState_NODE_STATE_STREAMING, Message: tr.warns}}})
+		}
 	}
 	batch.Watermark = uint64(time.Now().UnixNano())
 	tr.sent = append(tr.sent, batch)
@@ -400,6 +405,19 @@ func (b *bench) heard(part string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.ContainsFunc(b.said, func(s string) bool { return strings.Contains(s, part) })
+}
+
+func TestWhatATracerWarnsOfIsSaidAtOnce(t *testing.T) {
+	b := newBench(t, func(tr *tracer) { tr.warns = "no more room for pods" })
+	b.run()
+	b.await(5)
+	if !b.heard("NODE_STATE_STREAMING no more room for pods") {
+		t.Errorf("said %q", b.said)
+	}
+	b.end()
+	if err := b.wait(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestAnOrderlyEndBringsTheLastEventsAndTakesTheJob(t *testing.T) {

@@ -42,6 +42,7 @@ enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_HANDLE = 400, 
 #define END_GUARD "pop %rbx\n ret\n"
 #define CALL "call "
 #define JUMP "endbr64\n jmp "
+#define PLT "@PLT"
 #else
 #define BEGIN_PUSH "stp x29, x30, [sp, -16]!\n"
 #define END_PUSH "ldp x29, x30, [sp], 16\n ret\n"
@@ -55,6 +56,7 @@ enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_HANDLE = 400, 
 #define END_GUARD END_PUSH
 #define CALL "bl "
 #define JUMP "b "
+#define PLT ""
 #endif
 
 #define SYMBOL(name) ".text\n .balign 16\n .globl " #name "\n .type " #name ", %function\n" #name ":\n"
@@ -76,7 +78,7 @@ enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_HANDLE = 400, 
 
 // One whose last deed is a jump to another.
 #define JUMPS(name, to)                                     \
-	__asm__(SYMBOL(name) JUMP #to "@PLT\n" SIZE(name)); \
+	__asm__(SYMBOL(name) JUMP #to PLT "\n" SIZE(name)); \
 	int name();
 
 // Two names for one function.
