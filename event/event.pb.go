@@ -4827,12 +4827,12 @@ type GpuCalls struct {
 	// cuLaunchKernel, its Ex and cooperative variants; absent from when its probes were taken off for their cost.
 	Launches      *uint64 `protobuf:"varint,1,opt,name=launches,proto3,oneof" json:"launches,omitempty"`
 	GraphLaunches *uint64 `protobuf:"varint,2,opt,name=graph_launches,json=graphLaunches,proto3,oneof" json:"graph_launches,omitempty"`
-	// Copies between host and device, memory of all kinds, synchronous and not.
+	// Copies between host and device, memory of all kinds, synchronous and not; a batch of them is one.
 	Copies              *uint64 `protobuf:"varint,3,opt,name=copies,proto3,oneof" json:"copies,omitempty"`
 	HostToDeviceBytes   *uint64 `protobuf:"varint,4,opt,name=host_to_device_bytes,json=hostToDeviceBytes,proto3,oneof" json:"host_to_device_bytes,omitempty"`
 	DeviceToHostBytes   *uint64 `protobuf:"varint,5,opt,name=device_to_host_bytes,json=deviceToHostBytes,proto3,oneof" json:"device_to_host_bytes,omitempty"`
 	DeviceToDeviceBytes *uint64 `protobuf:"varint,6,opt,name=device_to_device_bytes,json=deviceToDeviceBytes,proto3,oneof" json:"device_to_device_bytes,omitempty"`
-	// Of calls that leave it to the driver which way the copy goes (cuMemcpy, cuMemcpyAsync).
+	// Of calls that leave it to the driver which way the copy goes (cuMemcpy, cuMemcpyAsync, cuMemcpyBatchAsync).
 	OtherBytes *uint64 `protobuf:"varint,7,opt,name=other_bytes,json=otherBytes,proto3,oneof" json:"other_bytes,omitempty"`
 	// Host time in copies, and in synchronisation, over all threads: also in calls that have not returned yet.
 	CopyMicros *uint64 `protobuf:"varint,8,opt,name=copy_micros,json=copyMicros,proto3,oneof" json:"copy_micros,omitempty"`

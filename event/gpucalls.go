@@ -44,11 +44,11 @@ func (c *GpuCalls) Copied() (n uint64, known bool) {
 var callColumns = []Column{
 	callNumber("launches", "LAUNCHES", Count, "Kernels launched, one by one; null once their probes were taken off for what they cost.", func(c *GpuCalls) *uint64 { return c.Launches }),
 	callNumber("graphLaunches", "GRAPHS", Count, "CUDA graphs launched, each with any number of kernels.", func(c *GpuCalls) *uint64 { return c.GraphLaunches }),
-	callNumber("copies", "COPIES", Count, "Copies asked for.", func(c *GpuCalls) *uint64 { return c.Copies }),
+	callNumber("copies", "COPIES", Count, "Copies asked for; a batch of them is one.", func(c *GpuCalls) *uint64 { return c.Copies }),
 	callNumber("hostToDeviceBytes", "HTOD", Bytes, "Bytes of copies from host memory to the device.", func(c *GpuCalls) *uint64 { return c.HostToDeviceBytes }),
 	callNumber("deviceToHostBytes", "DTOH", Bytes, "Bytes of copies from the device to host memory.", func(c *GpuCalls) *uint64 { return c.DeviceToHostBytes }),
 	callNumber("deviceToDeviceBytes", "DTOD", Bytes, "Bytes of copies within a device or between devices.", func(c *GpuCalls) *uint64 { return c.DeviceToDeviceBytes }),
-	callNumber("otherBytes", "COPY-OTHER", Bytes, "Bytes of copies of which the call does not say which way they go (cuMemcpy, cuMemcpyAsync).", func(c *GpuCalls) *uint64 { return c.OtherBytes }),
+	callNumber("otherBytes", "COPY-OTHER", Bytes, "Bytes of copies of which the call does not say which way they go (cuMemcpy, cuMemcpyAsync, cuMemcpyBatchAsync).", func(c *GpuCalls) *uint64 { return c.OtherBytes }),
 	callNumber("copyMicros", "COPY-TIME", Micros, "Host time that threads spent in calls that copy, µs, over all threads.", func(c *GpuCalls) *uint64 { return c.CopyMicros }),
 	callNumber("syncs", "SYNCS", Count, "Synchronisations with the device: of the context, a stream or an event.", func(c *GpuCalls) *uint64 { return c.Syncs }),
 	callNumber("syncMicros", "SYNC-TIME", Micros, "Host time that threads were blocked in them, µs, over all threads, those that have not returned included. It is no time of the GPU's.",

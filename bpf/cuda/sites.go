@@ -20,6 +20,7 @@ const (
 	sizeCopy3D
 	sizePitch
 	sizeCreate
+	sizeBatch
 )
 
 const (
@@ -95,6 +96,11 @@ var functions = concat(
 		function{name: "cuMemcpy2DAsync_v2", class: classCopy, size: sizeCopy2D},
 		function{name: "cuMemcpy3DAsync_v2", class: classCopy, size: sizeCopy3D},
 		function{name: "cuMemcpy3DPeerAsync", class: classCopy, size: sizeCopy3D},
+		// Those of CUDA 12.8 and, without an argument at the end, of 13. How much three-dimensional ones copy is in structures of unions: it is not read.
+		function{name: "cuMemcpyBatchAsync", class: classCopy, size: sizeBatch},
+		function{name: "cuMemcpyBatchAsync_v2", class: classCopy, size: sizeBatch},
+		function{name: "cuMemcpy3DBatchAsync", class: classCopy},
+		function{name: "cuMemcpy3DBatchAsync_v2", class: classCopy},
 
 		function{name: "cuMemAllocAsync", class: classAlloc, size: sizeArg, at: 1},
 		function{name: "cuMemAllocFromPoolAsync", class: classAlloc, size: sizeArg, at: 1},

@@ -190,6 +190,10 @@ COPIES(cuMemcpy2DAsync_v2, ENDBR_PUSH)
 COPIES(cuMemcpy3D_v2, ENDBR_PUSH)
 COPIES(cuMemcpy3DAsync_v2, PUSH)
 COPIES(cuMemcpy3DPeer, ENDBR_SUB)
+COPIES(cuMemcpyBatchAsync, ENDBR_SUB)
+COPIES(cuMemcpyBatchAsync_v2, PUSH)
+COPIES(cuMemcpyBatchAsync_v2_ptsz, GUARD)
+COPIES(cuMemcpy3DBatchAsync_v2, ENDBR_PUSH)
 // It does its work row by row.
 FUNCTION(cuMemcpy2DUnaligned_v2, ENDBR_PUSH, for (word i = 0; i < ((word *)a0)[15]; i++) if (cuMemcpyHtoD_v2(a0, a0, ((word *)a0)[14])) return INVALID_VALUE;)
 
@@ -222,6 +226,7 @@ static const struct export {
 	E(cuMemcpyHtoDAsync_v2_ptsz), E(cuMemcpyDtoH_v2), E(cuMemcpyDtoHAsync_v2), E(cuMemcpyDtoHAsync_v2_ptsz), E(cuMemcpyDtoD_v2), E(cuMemcpyDtoDAsync_v2), E(cuMemcpyHtoA_v2),
 	E(cuMemcpyAtoH_v2), E(cuMemcpyDtoA_v2), E(cuMemcpyAtoD_v2), E(cuMemcpyAtoA_v2), E(cuMemcpyHtoAAsync_v2), E(cuMemcpyAtoHAsync_v2), E(cuMemcpy), E(cuMemcpyAsync), E(cuMemcpyAsync_ptsz),
 	E(cuMemcpyPeer), E(cuMemcpyPeerAsync), E(cuMemcpy2D_v2), E(cuMemcpy2DAsync_v2), E(cuMemcpy2DUnaligned_v2), E(cuMemcpy3D_v2), E(cuMemcpy3DAsync_v2), E(cuMemcpy3DPeer),
+	E(cuMemcpyBatchAsync), E(cuMemcpyBatchAsync_v2), E(cuMemcpyBatchAsync_v2_ptsz), E(cuMemcpy3DBatchAsync_v2),
 	E(cuStreamSynchronize), E(cuStreamSynchronize_ptsz), E(cuEventSynchronize), E(cuCtxSynchronize), E(cuCtxSynchronize_v2), E(cuMemAlloc_v2), E(cuMemAllocAsync), E(cuMemAllocAsync_ptsz),
 	E(cuMemAllocFromPoolAsync), E(cuMemAllocPitch_v2), E(cuMemAllocManaged), E(cuMemCreate), E(cuMemFree_v2), E(cuMemFreeAsync), E(cuMemFreeAsync_ptsz), E(cuMemRelease),
 };

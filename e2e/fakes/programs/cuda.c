@@ -156,6 +156,7 @@ static void copies(struct counts *c)
 {
 	struct copy2d flat = { .src_type = HOST, .dst_type = DEVICE, .width = 10, .height = 7 };
 	struct copy3d cube = { .src_type = DEVICE, .dst_type = HOST, .width = 3, .height = 4, .depth = 5 };
+	word sizes[1000], few = 0, many = 0;
 
 	COPY(cuMemcpyHtoD_v2, htod, 1000, 1, 1, 1000, 0, 0);
 	COPY(cuMemcpyHtoD_v2_ptds, htod, 1001, 1, 1, 1001, 0, 0);
@@ -191,6 +192,13 @@ static void copies(struct counts *c)
 	cube.dst_type = ARRAY;
 	COPY(cuMemcpy3DAsync_v2, dtod, 60, &cube, 7, 0, 0, 0);
 	COPY(cuMemcpy3DPeer, dtod, 60, &cube, 0, 0, 0, 0);
+	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+		sizes[i] = 1 + i, many += sizes[i], few += i < 37 ? sizes[i] : 0;
+	COPY(cuMemcpyBatchAsync, other, 1, &flat, &flat, sizes, 1, 0);
+	COPY(cuMemcpyBatchAsync_v2, other, few, &flat, &flat, sizes, 37, 0);
+	COPY(cuMemcpyBatchAsync_v2_ptsz, other, many, &flat, &flat, sizes, sizeof sizes / sizeof *sizes, 0);
+	COPY(cuMemcpyBatchAsync_v2, other, 0, &flat, &flat, 0, 0, 0);
+	COPY(cuMemcpy3DBatchAsync_v2, other, 0, 3, &cube, 0, 0, 0);
 	COPY(cuMemcpyHtoD_v2, htod, 999, 0, 1, 999, 0, 0); // to nowhere
 }
 
