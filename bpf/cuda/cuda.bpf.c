@@ -271,16 +271,19 @@ static __always_inline void read_comm(void *comm)
 	BPF_CORE_READ_STR_INTO((char(*)[16])comm, task, group_leader, comm);
 }
 
+/* What a process begins with: not on the stack, of which a program and what it calls have 512 bytes. */
+const struct counts no_counts = {};
+
 static __always_inline struct counts *counts_of(struct process *p, __u64 cgroup)
 {
-	struct counts *c = bpf_map_lookup_elem(&counters, p), zero = {};
+	struct counts *c = bpf_map_lookup_elem(&counters, p);
 	struct about about = { .cgroup = cgroup };
 
 	if (c)
 		return c;
 	read_comm(about.comm);
 	bpf_map_update_elem(&processes, p, &about, BPF_ANY);
-	bpf_map_update_elem(&counters, p, &zero, BPF_NOEXIST);
+	bpf_map_update_elem(&counters, p, &no_counts, BPF_NOEXIST);
 	c = bpf_map_lookup_elem(&counters, p);
 	if (!c)
 		count_loss(LOST_MAP);
@@ -315,7 +318,8 @@ struct copy3d {
 	__u64 src_x, src_y, src_z, src_lod, src_type, src[6], dst_x, dst_y, dst_z, dst_lod, dst_type, dst[6], width, height, depth;
 };
 
-static __always_inline void read_copy2d(struct call *c, const void *at)
+/* Functions of their own have their own stack, and only those that are called take it. */
+static __noinline void read_copy2d(struct call *c, const void *at)
 {
 	struct copy2d p;
 
@@ -325,7 +329,7 @@ static __always_inline void read_copy2d(struct call *c, const void *at)
 	c->direction = direction(p.src_type, p.dst_type);
 }
 
-static __always_inline void read_copy3d(struct call *c, const void *at)
+static __noinline void read_copy3d(struct call *c, const void *at)
 {
 	struct copy3d p;
 

@@ -95,6 +95,7 @@ const (
 	objectMapStrangers    = "strangers"
 	objectProgCudaEnter   = "cuda_enter"
 	objectProgCudaReturn  = "cuda_return"
+	objectVarNoCounts     = "no_counts"
 	objectVarSite         = "site"
 )
 
@@ -162,7 +163,8 @@ type objectMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectVariableSpecs struct {
-	Site *ebpf.VariableSpec `ebpf:"site"`
+	NoCounts *ebpf.VariableSpec `ebpf:"no_counts"`
+	Site     *ebpf.VariableSpec `ebpf:"site"`
 }
 
 // objectObjects contains all objects after they have been loaded into the kernel.
@@ -212,7 +214,8 @@ func (m *objectMaps) Close() error {
 //
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectVariables struct {
-	Site *ebpf.Variable `ebpf:"site"`
+	NoCounts *ebpf.Variable `ebpf:"no_counts"`
+	Site     *ebpf.Variable `ebpf:"site"`
 }
 
 // objectPrograms contains all programs after they have been loaded into the kernel.
