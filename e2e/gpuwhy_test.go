@@ -1,8 +1,11 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -203,7 +206,8 @@ func TestWhyGPUByCalls(t *testing.T) {
 		gpu(1, callers[4], "util 99 85", "gpm.2 84", "gpm.5 10", "gpm.10 80", "power 450000"),
 		gpu(2, callers[5], "util 0 0", "gpm.2 0", "gpm.5 0", "gpm.10 0", "power 120000"),
 	)...)
-	tr := e.Trace(t, "why", "gpu", "--window", "12s", "-o", "json", "--nvml-library", driver.Library, "--cuda-library", fake.Library, "--interval", "500ms", "-n", ns)
+	kept := filepath.Join(t.TempDir(), "kept.orb8")
+	tr := e.Trace(t, "why", "gpu", "--window", "12s", "--record", kept, "-o", "json", "--nvml-library", driver.Library, "--cuda-library", fake.Library, "--interval", "500ms", "-n", ns)
 	if code := tr.Wait(t); code != 0 {
 		t.Fatalf("exit code %d: %s", code, tr.Stderr())
 	}
@@ -227,5 +231,23 @@ func TestWhyGPUByCalls(t *testing.T) {
 		if r.Confidence != "high" && r.Pod != "copying" && r.Pod != "launching" {
 			t.Errorf("%s: %s with %s confidence: %v %v", r.Pod, r.Verdict, r.Confidence, r.Shares, r.Evidence)
 		}
+	}
+	// What was kept says the same, of all the time that is in it.
+	out, err := exec.Command("../bin/kubectl-orb8", "replay", kept, "--why", "gpu", "-o", "json").Output()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for line := range strings.Lines(string(out)) {
+		var r row
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		if r.Verdict != want[r.Pod] {
+			t.Errorf("replayed, %s: %s: %s", r.Pod, r.Verdict, line)
+		}
+		delete(want, r.Pod)
+	}
+	if len(want) > 0 {
+		t.Errorf("replayed, there are no verdicts of %v: %s", want, out)
 	}
 }

@@ -26,7 +26,7 @@ type replayOptions struct {
 	rowOptions
 	speed    float64
 	from, to string
-	top      string
+	top, why string
 }
 
 func newReplayCommand(streams genericiooptions.IOStreams) *cobra.Command {
@@ -46,7 +46,10 @@ good up to the cut. FILE - is standard input.`,
   kubectl orb8 replay incident.orb8 -o json | jq -r .kind | sort | uniq -c
 
   # On the screen of top, ten times as fast
-  kubectl orb8 replay incident.orb8 --top network --speed 10`,
+  kubectl orb8 replay incident.orb8 --top network --speed 10
+
+  # What pods' GPUs waited for in the second minute
+  kubectl orb8 replay train.orb8 --why gpu --from 1m --to 2m`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usagef("replay: want one file, got %d (see %s --help)", len(args), cmd.CommandPath())
@@ -58,6 +61,7 @@ good up to the cut. FILE - is standard input.`,
 	o.outputOptions.bind(cmd.Flags())
 	o.rowOptions.bind(cmd.Flags(), "With --top: count together by", "With --top: how far back rates and amounts reach (0: all)")
 	cmd.Flags().StringVar(&o.top, "top", "", "Show what happened most instead of each event, as top does: "+strings.Join(topicNames(), ", "))
+	cmd.Flags().StringVar(&o.why, "why", "", "Say what pods waited for instead, as why does: "+strings.Join(whyTopics, ", "))
 	cmd.Flags().Float64Var(&o.speed, "speed", 0, "How fast to show it: 1 as it happened, 10 ten times as fast, 0 as fast as it goes")
 	cmd.Flags().StringVar(&o.from, "from", "", "Begin at this time: since the recording's beginning (90s, 5m), or RFC 3339")
 	cmd.Flags().StringVar(&o.to, "to", "", "End at this time")
@@ -115,6 +119,9 @@ func (o *replayOptions) run(parent context.Context, path string) error {
 	case readErr != nil:
 		return fmt.Errorf("replay %s: %w; what stands before is shown", path, readErr)
 	}
+	if p.nothing != nil && p.nothing() != nil {
+		return p.nothing()
+	}
 	if o.failOnLoss && len(realLosses(losses)) > 0 {
 		return &exitError{ExitLost, errors.New("events were lost")}
 	}
@@ -133,6 +140,9 @@ func (o *replayOptions) open(ctx context.Context, end context.CancelCauseFunc, s
 	}
 	if len(kinds) == 0 {
 		return nil, fmt.Errorf("the recording, of kubectl orb8 %s, holds no kind of event that this one knows", s.Version)
+	}
+	if o.why != "" {
+		return o.openWhy(s, r)
 	}
 	f, err := o.compile(kinds)
 	if err != nil {
@@ -190,6 +200,8 @@ type player struct {
 	view  consumer
 	nodes map[string]bool
 	lost  map[collect.Loss]uint64 // without Count
+	// nothing is the error of a view that has nothing to say; nil: there is none.
+	nothing func() error
 	// oldest and newest are the times of the events that were shown, ns since the Unix epoch.
 	oldest, newest uint64
 }

@@ -177,3 +177,62 @@ func TestReplayTop(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, errs)
 	}
 }
+
+func TestReplayWhy(t *testing.T) {
+	kept := func(kinds []string, events ...*event.Event) string {
+		t.Helper()
+		path := filepath.Join(t.TempDir(), "x.orb8")
+		w, err := record.Create(path, record.Session{Version: "v9", Kinds: kinds, Targets: `pods in namespace "ml"`, Namespace: "ml", Started: time.Unix(1_790_000_000, 0)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, ev := range events {
+			if err := w.Write(ev); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	events := append(gpuAt("node1", "busy", 100), gpuAt("node2", "idle", 0)...)
+	all := kept([]string{"gpu", "resources", "flow"}, events...)
+	for _, c := range []struct {
+		name string
+		args []string
+		code int
+		out  []string
+		errs string
+	}{
+		{"text", []string{all, "--why", "gpu"}, 0, []string{
+			"busy on node1, 1 GPU: consistent with work that goes as fast as the GPU computes", "idle on node2, 1 GPU: consistent with memory that is held", "received 0/s (flows)", "window      9s",
+		}, `pods in namespace "ml", recorded from `},
+		{"a part", []string{all, "--why", "gpu", "--from", "5s"}, 0, []string{"window      4s"}, ""},
+		{"rows", []string{all, "--why", "gpu", "--filter", `verdict == "abandoned"`, "-o", "custom-columns=P:pod,V:verdict", "--no-headers"}, 0, []string{"idle  abandoned\n"}, ""},
+		{"without flows", []string{kept([]string{"gpu", "resources"}, events...), "--why", "gpu"}, 0, []string{"network     not seen"}, "note: the recording holds no flow events: what they tell is not known"},
+		{"without a GPU", []string{kept([]string{"gpu", "resources"}, containerAt(1_790_000_000e9, "node1", "plain")), "--why", "gpu"}, 1, nil, "error: no GPU on the nodes that were looked at: node1: no GPU was seen"},
+		{"nothing in the time", []string{all, "--why", "gpu", "--from", "1h"}, 1, nil, `error: no pod was seen that matches pods in namespace "ml"`},
+		{"of other events", []string{recording(t, "dns"), "--why", "gpu"}, 2, nil, "--why gpu is of gpu, resources and flow events, the recording holds dns"},
+		{"of what is not judged", []string{all, "--why", "gp"}, 2, nil, `--why "gp": want gpu (did you mean "gpu"?)`},
+		{"with --top", []string{all, "--why", "gpu", "--top", "gpu"}, 2, nil, "--why and --top: want one of them"},
+		{"with --window", []string{all, "--why", "gpu", "--window", "1m"}, 2, nil, "--from and --to say what --why looks at"},
+		{"with a field that is not there", []string{all, "--why", "gpu", "--filter", `verdct == "cpu"`}, 2, nil, "verdct"},
+		{"with an unknown output", []string{all, "--why", "gpu", "-o", "xml"}, 2, nil, "xml"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			code, out, errs := orb8(t, nil, append([]string{"replay"}, c.args...)...)
+			for _, want := range c.out {
+				if !strings.Contains(out, want) {
+					t.Errorf("no %q", want)
+				}
+			}
+			if code != c.code || !strings.Contains(errs, c.errs) || len(c.out) == 0 && out != "" {
+				t.Errorf("exit code %d", code)
+			}
+			if t.Failed() {
+				t.Logf("%s\n%s", out, errs)
+			}
+		})
+	}
+}

@@ -3,9 +3,6 @@ package plugin
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,7 +13,6 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
-	"github.com/orb8-dev/kubectl-orb8/event/safe"
 	"github.com/orb8-dev/kubectl-orb8/plugin/filter"
 	"github.com/orb8-dev/kubectl-orb8/plugin/why"
 )
@@ -54,6 +50,11 @@ type whyConfig struct {
 	*traceConfig
 	window time.Duration
 	rows   *filter.Filter
+}
+
+// printing is how its verdicts are printed.
+func (c *whyConfig) printing() verdictConfig {
+	return verdictConfig{out: c.streams.Out, output: c.output, open: c.open, viewed: c.viewed, rows: c.rows, targets: describeQuery(&c.query), named: len(c.query.Names) > 0}
 }
 
 func newWhyCommand(streams genericiooptions.IOStreams) *cobra.Command {
@@ -128,20 +129,16 @@ func runWhy(parent context.Context, c *whyConfig) error {
 	return err
 }
 
-// whyView keeps what verdicts stand on, and prints them when the session has ended.
+// whyView watches for the window, and prints the verdicts when the session has ended.
 type whyView struct {
-	intake
-	config *whyConfig
-	watch  *why.Watch
+	verdicts
 	// begun: all nodes stream, and the window begins.
 	begun, restarted atomic.Bool
-	failed           map[string]string // nodes that were not seen, and why
 	waiting          sync.WaitGroup
-	nothing          error
 }
 
 func newWhyView(c *whyConfig, s *liveSession) *whyView {
-	v := &whyView{intake: s.intake, config: c, watch: why.New(c.window), failed: map[string]string{}}
+	v := &whyView{verdicts: newVerdicts(s.intake, c.printing(), why.New(c.window))}
 	v.watch.TraceFlows()
 	v.waiting.Go(func() {
 		defer s.end(errDone)
@@ -166,115 +163,11 @@ func (v *whyView) show(ev *event.Event) error {
 	if v.begun.Load() && !v.restarted.Swap(true) {
 		v.watch.Restart()
 	}
-	if s := ev.GetNodeStatus(); s != nil {
-		if s.GetState() == event.NodeState_NODE_STATE_FAILED {
-			v.failed[ev.GetNode()] = s.GetMessage()
-		} else {
-			delete(v.failed, ev.GetNode())
-		}
-	}
-	v.watch.Add(ev)
-	v.take(ev)
-	return nil
+	return v.verdicts.show(ev)
 }
 
 // close prints the verdicts, or says why there are none.
 func (v *whyView) close() error {
 	v.waiting.Wait()
-	v.end()
-	rows := v.watch.Verdicts()
-	v.notes(rows)
-	rows = slices.DeleteFunc(rows, func(ev *event.Event) bool {
-		match, err := v.config.rows.Match(ev)
-		if err != nil {
-			v.reporter.once("filter: %v: such verdicts are not shown", err)
-		}
-		return !match
-	})
-	if v.config.output != "" {
-		return v.print(rows)
-	}
-	var out []byte
-	for i, ev := range rows {
-		if i > 0 {
-			out = append(out, '\n')
-		}
-		out = why.AppendText(out, ev, v.config.viewed)
-	}
-	for _, node := range slices.Sorted(maps.Keys(v.failed)) {
-		out = append(safe.AppendText(out, "not seen: "+node+": "+v.failed[node]), '\n')
-	}
-	_, err := v.config.streams.Out.Write(out)
-	return err
-}
-
-func (v *whyView) print(rows []*event.Event) error {
-	p, err := v.config.open()
-	if err != nil {
-		return err
-	}
-	for _, ev := range rows {
-		if err := p.Print(ev); err != nil {
-			return err
-		}
-	}
-	return p.Close()
-}
-
-// notes says what there are no verdicts of. Where there are none at all, that is the command's error.
-func (v *whyView) notes(rows []*event.Event) {
-	without := v.watch.Without()
-	if len(rows) == 0 {
-		v.nothing = v.none(without)
-		return
-	}
-	for _, name := range without {
-		if len(v.config.query.Names) > 0 {
-			v.reporter.line("note: %s has no GPU: no process of it is on one", name)
-		}
-	}
-	for _, n := range v.watch.Nodes() {
-		if n.Trouble != "" {
-			v.reporter.line("note: nothing to read of the GPUs of %s: %s", n.Name, n.Trouble)
-		}
-	}
-	if v.watch.Full() {
-		v.reporter.line("note: there is more than verdicts have room for: look at fewer pods")
-	}
-}
-
-// maxListed is how many nodes or pods an error names.
-const maxListed = 10
-
-// none says why there is no verdict at all.
-func (v *whyView) none(without []string) error {
-	var nodes, blind []string
-	devices := 0
-	for _, n := range v.watch.Nodes() {
-		devices += n.Devices
-		nodes = append(nodes, n.Name)
-		if n.Trouble != "" {
-			blind = append(blind, n.Name+": "+n.Trouble)
-		} else if n.Devices == 0 {
-			blind = append(blind, n.Name+": no GPU was seen")
-		}
-	}
-	switch {
-	case len(nodes) == 0:
-		return fmt.Errorf("no pod was seen that matches %s", describeQuery(&v.config.query))
-	case devices == 0:
-		return fmt.Errorf("no GPU on the nodes that were looked at: %s", listed(blind, "; "))
-	case len(without) > 0:
-		return fmt.Errorf("no GPU of these pods: no process of theirs is on one, and none was seen to be allocated to them: %s (%d %s on %s)",
-			listed(without, ", "), devices, plural(devices, "GPU"), listed(nodes, ", "))
-	}
-	return fmt.Errorf("no pod with a GPU matches %s: %d %s on %s", describeQuery(&v.config.query), devices, plural(devices, "GPU"), listed(nodes, ", "))
-}
-
-// listed joins the first of a list.
-func listed(list []string, separator string) string {
-	if len(list) > maxListed {
-		return strings.Join(list[:maxListed], separator) + fmt.Sprintf(" and %d more", len(list)-maxListed)
-	}
-	return strings.Join(list, separator)
+	return v.verdicts.close()
 }

@@ -48,7 +48,10 @@ func (w *Watch) row(p *pod) *event.Event {
 	if n := w.nodes[ev.GetNode()]; n != nil {
 		ev.Time, v.Lost = n.clock.last, n.lost
 		if n.clock.last > n.clock.start {
-			v.WindowMicros = min(n.clock.last-n.clock.start, uint64(w.window)) / 1000
+			v.WindowMicros = (n.clock.last - n.clock.start) / 1000
+			if w.window > 0 {
+				v.WindowMicros = min(v.WindowMicros, uint64(w.window)/1000)
+			}
 		}
 	}
 	if len(p.devices) == 0 {

@@ -13,6 +13,22 @@ type series struct {
 
 func newSeries(rows, slots int) series { return series{rows, make([]mean, rows*slots)} }
 
+// fold makes one slot of each two: their sum, times scale.
+func (s *series) fold(scale float32) {
+	n := len(s.means) / max(s.rows, 1)
+	for slot := range n {
+		for row := range s.rows {
+			var both mean
+			for i := 2 * slot; i < min(2*slot+2, n); i++ {
+				m := s.means[i*s.rows+row]
+				both.sum += m.sum * scale
+				both.weight += m.weight * scale
+			}
+			s.means[slot*s.rows+row] = both
+		}
+	}
+}
+
 // clock divides a window into slots. Times are ns of one node's clock.
 type clock struct {
 	start, width uint64

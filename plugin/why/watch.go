@@ -22,6 +22,7 @@ const (
 	maxNames      = 64 // of one device
 	maxSlots      = 60
 	minSlot       = time.Second
+	maxGrown      = 24 * time.Hour // of a window that grows
 )
 
 // Rows of a device's series.
@@ -190,11 +191,15 @@ type flow struct {
 	seen                 bool
 }
 
-// New makes a Watch for windows of a length.
+// New makes a Watch for windows of a length. One of 0 grows with what it is told of, to a day.
 func New(window time.Duration) *Watch {
 	width := max(minSlot, window/maxSlots)
+	slots := int((window + width - 1) / width)
+	if window == 0 {
+		slots = maxSlots
+	}
 	return &Watch{
-		window: window, width: uint64(width), slots: int((window + width - 1) / width),
+		window: window, width: uint64(width), slots: slots,
 		nodes: map[string]*node{}, pods: map[podKey]*pod{}, devices: map[key]*device{}, processes: map[processKey]*process{}, containers: map[string]*container{}, flows: map[string]*flow{}, highest: map[string]uint32{},
 	}
 }
@@ -216,7 +221,32 @@ func (w *Watch) node(name string, at uint64) *node {
 	if n.clock.start == 0 && at != 0 {
 		n.clock = clock{start: at, width: w.width, slots: w.slots}
 	}
+	if w.window == 0 && at > n.clock.start && at-n.clock.start < uint64(maxGrown) {
+		for at >= n.clock.start+uint64(w.slots)*w.width {
+			w.fold()
+		}
+	}
 	return n
+}
+
+// fold makes room for twice the time, in slots of twice the length.
+func (w *Watch) fold() {
+	w.width *= 2
+	for _, n := range w.nodes {
+		n.clock.width = w.width
+	}
+	for _, d := range w.devices {
+		d.series.fold(0.5)
+	}
+	for _, p := range w.processes {
+		p.series.fold(0.5)
+	}
+	for _, c := range w.containers {
+		c.series.fold(0.5)
+	}
+	for _, p := range w.pods {
+		p.series.fold(1) // amounts, not means
+	}
 }
 
 // Restart begins the window anew: of what has been, it keeps what counters stood at, whose processes are where, and errors of devices.

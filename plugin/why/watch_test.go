@@ -212,3 +212,47 @@ func FuzzWatch(f *testing.F) {
 		w.Without()
 	})
 }
+
+func TestAWindowThatGrowsSaysWhatAFixedOneDoes(t *testing.T) {
+	const s = uint64(1e9)
+	for _, length := range []uint64{30, 60, 61, 601, 7000} {
+		fixed, grown := why.New(time.Duration(length*s)), why.New(0)
+		for _, w := range []*why.Watch{fixed, grown} {
+			for i := range length {
+				at := begin + i*s
+				share := 0.9
+				if i > length/2 {
+					share = 0.2
+				}
+				w.Add(process(at, "p", 7, "G"))
+				w.Add(device(at, "G", share))
+				w.Add(flowOf(at, "f", i*5e6, 0, event.Phase_PHASE_UPDATE))
+				w.Add(resources(at, "p", "x", &event.Resources{IntervalMicros: proto.Uint64(1e6), Cpu: &event.ResourcesCPU{Millis: proto.Uint64(250)}}))
+			}
+		}
+		a, b := only(t, fixed), only(t, grown)
+		if a.GetVerdict() != b.GetVerdict() || a.GetConfidence() != b.GetConfidence() || a.GetWindowMicros() != b.GetWindowMicros() || b.GetWindowMicros() != (length-1)*1e6 {
+			t.Errorf("%d s: %v, %v", length, a, b)
+		}
+		for _, x := range [][2]*float64{
+			{a.GetEvidence().GpuPercent, b.GetEvidence().GpuPercent}, {a.GetEvidence().NetworkReceivedPerSecond, b.GetEvidence().NetworkReceivedPerSecond}, {a.GetEvidence().CpuMillis, b.GetEvidence().CpuMillis},
+			{&a.GetShares().Compute, &b.GetShares().Compute}, {&a.GetShares().Network, &b.GetShares().Network},
+		} {
+			// Slots are not of one length: what goes on at the borders differs.
+			if x[0] == nil || x[1] == nil || math.Abs(*x[0]-*x[1]) > 0.05*max(*x[0], *x[1], 10) {
+				t.Errorf("%d s: %v, %v", length, a, b)
+				break
+			}
+		}
+	}
+	// A time that cannot be takes nothing away.
+	w := why.New(0)
+	for i := range uint64(20) {
+		w.Add(process(begin+i*s, "p", 7, "G"))
+		w.Add(device(begin+i*s, "G", 0.9))
+	}
+	w.Add(device(begin+48*3600*s, "G", 0.1))
+	if v := only(t, w); v.GetShares().GetCompute() < 80 {
+		t.Errorf("%v", v)
+	}
+}

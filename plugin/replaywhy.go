@@ -1,0 +1,60 @@
+package plugin
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/plugin/filter"
+	"github.com/orb8-dev/kubectl-orb8/plugin/record"
+	"github.com/orb8-dev/kubectl-orb8/plugin/render"
+	"github.com/orb8-dev/kubectl-orb8/plugin/why"
+)
+
+// whyTopics are what verdicts are given of.
+var whyTopics = []string{"gpu"}
+
+// openWhy makes what judges a session's events: all of them are the window.
+func (o *replayOptions) openWhy(s *record.Session, r *reporter) (*player, error) {
+	if !slices.Contains(whyTopics, o.why) {
+		return nil, usagef("--why %q: want %s%s", o.why, strings.Join(whyTopics, ", "), didYouMean(o.why, whyTopics))
+	}
+	switch {
+	case !slices.Contains(s.Kinds, "gpu"):
+		return nil, usagef("--why gpu is of gpu, resources and flow events, the recording holds %s", strings.Join(s.Kinds, ", "))
+	case o.top != "":
+		return nil, usagef("--why and --top: want one of them")
+	case o.group != "" || o.window != 0 || o.limit != 0:
+		return nil, usagef("--group, --window and --limit go with --top; --from and --to say what --why looks at")
+	case o.output == "" && (o.sortBy != "" || o.noHeaders):
+		return nil, usagef("--sort-by and --no-headers go with --output")
+	}
+	kinds := []*event.Kind{event.KindByName("gpuVerdict")}
+	rows, err := o.compile(kinds)
+	if err != nil {
+		return nil, err
+	}
+	c := verdictConfig{out: o.streams.Out, output: o.output, viewed: s.Namespace, rows: rows, targets: s.Targets}
+	c.open = func() (render.Printer, error) { return o.outputOptions.open(kinds, s.Namespace) }
+	if _, err := c.open(); err != nil {
+		return nil, usage(err)
+	}
+	all, err := filter.Compile("", nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, kind := range whySources {
+		if !slices.Contains(s.Kinds, kind) {
+			r.line("note: the recording holds no %s events: what they tell is not known", kind)
+		}
+	}
+	v := newVerdicts(intake{reporter: r, filter: all}, c, why.New(0))
+	if slices.Contains(s.Kinds, "flow") {
+		v.watch.TraceFlows()
+	}
+	r.line("%s, recorded from %s on by kubectl orb8 %s", s.Targets, s.Started.Format(time.RFC3339), s.Version)
+	p := newPlayer(&v)
+	p.nothing = func() error { return v.nothing }
+	return p, nil
+}
