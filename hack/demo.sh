@@ -23,8 +23,8 @@ finish() {
 trap finish EXIT
 
 say "images: the tracer and a test workload, packed without a daemon"
-ls -lh dist/*.tar
-bin/cluster load "$PWD"/dist/*.tar
+ls -lh dist/*-"$(hack/go env GOARCH)".tar
+bin/cluster load "$PWD"/dist/*-"$(hack/go env GOARCH)".tar
 
 say "a small application"
 run kubectl get nodes

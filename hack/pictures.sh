@@ -136,7 +136,7 @@ gpus() {
 	quit
 }
 
-bin/cluster load "$PWD"/dist/*.tar
+bin/cluster load "$PWD"/dist/*-"$(hack/go env GOARCH)".tar
 kubectl create namespace "$namespace"
 [ $# -gt 0 ] || set -- traffic gpus
 for part; do "$part"; done

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -69,7 +70,7 @@ var load = sync.OnceValues(func() (*Env, error) {
 	if len(e.Nodes) < 2 {
 		return nil, fmt.Errorf("the cluster of %s has %d nodes, want 2", kubeconfig, len(e.Nodes))
 	}
-	archives, err := filepath.Glob(filepath.Join(root, "dist", "*.tar"))
+	archives, err := filepath.Glob(filepath.Join(root, "dist", "*-"+runtime.GOARCH+".tar"))
 	if err != nil || len(archives) == 0 {
 		return nil, fmt.Errorf("no images in dist (run make images): %w", err)
 	}
