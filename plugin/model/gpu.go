@@ -170,16 +170,23 @@ func gpuAmounts(g *event.Gpu) (amounts [maxAmounts]uint64) {
 		if a.GpuPercent != nil {
 			set(gpuBusy, float64(a.GetGpuPercent())*ns/100)
 		}
-		for at, percent := range map[int]*float64{smBusy: a.SmPercent, tensorBusy: a.TensorPercent, dramBusy: a.DramPercent} {
-			if percent != nil {
-				set(at, *percent*ns/100)
+		percent := func(at int, n *float64) {
+			if n != nil {
+				set(at, *n*ns/100)
 			}
 		}
-		for at, rate := range map[int]*uint64{pcieSent: a.PcieSentPerSecond, pcieReceived: a.PcieReceivedPerSecond, nvlinkSent: a.NvlinkSentPerSecond, nvlinkReceived: a.NvlinkReceivedPerSecond} {
-			if rate != nil {
-				set(at, float64(*rate)*ns/1e9)
+		percent(smBusy, a.SmPercent)
+		percent(tensorBusy, a.TensorPercent)
+		percent(dramBusy, a.DramPercent)
+		rate := func(at int, n *uint64) {
+			if n != nil {
+				set(at, float64(*n)*ns/1e9)
 			}
 		}
+		rate(pcieSent, a.PcieSentPerSecond)
+		rate(pcieReceived, a.PcieReceivedPerSecond)
+		rate(nvlinkSent, a.NvlinkSentPerSecond)
+		rate(nvlinkReceived, a.NvlinkReceivedPerSecond)
 	}
 	if m := g.GetMemory(); m != nil && m.UsedBytes != nil {
 		set(memoryHeld, float64(m.GetUsedBytes())*ns/kibMsPerNs)

@@ -62,7 +62,7 @@ func (s *screen) place(columns []*event.Column) []placed {
 
 func (s *screen) tablePage(height int) []string {
 	layout := s.layout()
-	out := []string{s.headers(layout)}
+	out := []string{s.headers(layout, s.level().group.Name, s.sort)}
 	l := s.level()
 	shown := 0
 	for at := l.top; at < l.top+s.rows(); at++ {
@@ -92,7 +92,8 @@ func (s *screen) nothing() string {
 	return s.style.faint.Render("nothing yet: no " + strings.Join(s.o.Topic.Sources, " or ") + " events in the " + windowName(s.window))
 }
 
-func (s *screen) headers(layout []placed) string {
+// headers are the titles of columns; the first one is called by what rows are counted together by, and that which they are sorted by is marked: nil, none is.
+func (s *screen) headers(layout []placed, first string, sorted *event.Column) string {
 	var b strings.Builder
 	for i, p := range layout {
 		if i > 0 {
@@ -103,7 +104,7 @@ func (s *screen) headers(layout []placed) string {
 			continue
 		}
 		text, style := p.column.Header, s.style.header
-		if p.column == s.sort {
+		if p.column == sorted {
 			style = s.style.sorted
 			if s.descending {
 				text += "▼"
@@ -111,8 +112,8 @@ func (s *screen) headers(layout []placed) string {
 				text += "▲"
 			}
 		}
-		if i == 0 {
-			text = strings.ToUpper(s.level().group.Name) + strings.TrimPrefix(text, p.column.Header)
+		if i == 0 && first != "" {
+			text = strings.ToUpper(first) + strings.TrimPrefix(text, p.column.Header)
 		}
 		b.WriteString(style.Render(fit(text, p.width, p.column.Right())))
 	}

@@ -62,19 +62,7 @@ func (s *screen) wastePage(height int) []string {
 		head += fmt.Sprintf("; %d used by who was not given them", strangers)
 	}
 	layout := s.place(s.o.Topic.Row.Named(wasteColumns))
-	out := []string{s.style.warn.Render(cut(head, s.width)), ""}
-	var titles strings.Builder
-	for i, p := range layout {
-		if i > 0 {
-			titles.WriteByte(' ')
-		}
-		title := "TREND"
-		if p.column != nil {
-			title = p.column.Header
-		}
-		titles.WriteString(s.style.header.Render(fit(title, p.width, p.column != nil && p.column.Right())))
-	}
-	out = append(out, titles.String())
+	out := []string{s.style.warn.Render(cut(head, s.width)), "", s.headers(layout, "", nil)}
 	room := max(height-len(out)-1, 1)
 	s.scroll = max(min(s.scroll, len(t.Rows)-room), 0)
 	for _, r := range t.Rows[s.scroll:min(s.scroll+room, len(t.Rows))] {
