@@ -247,7 +247,7 @@ var gpuColumns = concat(
 		gpuNumber((*Gpu).GetActivity, "activity.pcieSentPerSecond", "PCIE-TX", Bytes, InWide|InJSON, "Bytes a second from the device over PCIe, by GPM or the difference of the counters of fields 197 and 198.",
 			func(a *GpuActivity) *uint64 { return a.PcieSentPerSecond }),
 		gpuNumber((*Gpu).GetActivity, "activity.pcieReceivedPerSecond", "PCIE-RX", Bytes, InWide|InJSON, "Bytes a second to the device over PCIe.", func(a *GpuActivity) *uint64 { return a.PcieReceivedPerSecond }),
-		gpuNumber((*Gpu).GetActivity, "activity.nvlinkSentPerSecond", "NVLINK-TX", Bytes, InWide|InJSON, "Bytes a second from the device over all its NVLinks, by GPM.",
+		gpuNumber((*Gpu).GetActivity, "activity.nvlinkSentPerSecond", "NVLINK-TX", Bytes, InWide|InJSON, "Bytes a second from the device over all its NVLinks, by GPM or the difference of the counters of fields 138 and 139.",
 			func(a *GpuActivity) *uint64 { return a.NvlinkSentPerSecond }),
 		gpuNumber((*Gpu).GetActivity, "activity.nvlinkReceivedPerSecond", "NVLINK-RX", Bytes, InWide|InJSON, "Bytes a second to the device over all its NVLinks.",
 			func(a *GpuActivity) *uint64 { return a.NvlinkReceivedPerSecond }),

@@ -20,6 +20,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -98,8 +99,16 @@ func (c *check) events(ctx context.Context) error {
 	began := time.Now()
 	events := 0
 	var line []byte
+	// settled is when all has been started, and what had been spent by then; last the same of the last event.
+	var settled, last expense
 	if err := p.Run(ctx, func(_ uint64, ev *event.Event) {
 		events++
+		if now := time.Now(); now.Sub(began) > c.length/4 {
+			last = expense{now, running(), own()}
+			if settled.at.IsZero() {
+				settled = last
+			}
+		}
 		line = event.AppendJSON(line[:0], ev)
 		os.Stdout.Write(append(line, '\n'))
 	}); err != nil {
@@ -109,7 +118,48 @@ func (c *check) events(ctx context.Context) error {
 	used := spent() - before
 	fmt.Printf("%d events in %v, each %v; the child took %v of processor time, starting and ending included: %.2f %% of a core\n",
 		events, elapsed.Round(time.Millisecond), c.interval, used.Round(time.Millisecond), 100*used.Seconds()/elapsed.Seconds())
+	if d := last.at.Sub(settled.at).Seconds(); d > 0 {
+		fmt.Printf("once started, over %.1f s: the child %.3f %% of a core, the process that names and prints what it reads %.3f %%\n",
+			d, 100*(last.child-settled.child).Seconds()/d, 100*(last.own-settled.own).Seconds()/d)
+	}
 	return nil
+}
+
+// expense is the processor time that children and the process itself had taken at a time.
+type expense struct {
+	at         time.Time
+	child, own time.Duration
+}
+
+// own is the processor time of this process.
+func own() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// running is the processor time of the children that run, by their threads' schedstat.
+func running() (sum time.Duration) {
+	lists, _ := filepath.Glob("/proc/self/task/*/children")
+	for _, list := range lists {
+		pids, _ := os.ReadFile(list)
+		for pid := range strings.FieldsSeq(string(pids)) {
+			threads, _ := filepath.Glob("/proc/" + pid + "/task/*/schedstat")
+			for _, t := range threads {
+				b, err := os.ReadFile(t)
+				if err != nil {
+					continue // it has just ended
+				}
+				var ns time.Duration
+				if _, err := fmt.Sscan(string(b), &ns); err == nil {
+					sum += ns
+				}
+			}
+		}
+	}
+	return sum
 }
 
 // spent is the processor time of the children that have ended.

@@ -3,10 +3,8 @@
 package nvml
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math"
-	"time"
 
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
 	"github.com/orb8-dev/kubectl-orb8/event"
@@ -20,8 +18,8 @@ func (r *Reader) activity(d *device, g *gaps) *event.GpuActivity {
 		a.MemoryPercent = believed(g, "memoryPercent", &u.Memory, 100)
 	}
 	r.readGPM(d, a, g)
-	if d.parent == nil && a.PcieSentPerSecond == nil {
-		r.readPCIe(d, a, g)
+	if d.parent == nil {
+		r.readLinks(d, a, g)
 	}
 	return a
 }
@@ -174,56 +172,4 @@ func (r *Reader) close(d *device) {
 		r.lib.do("nvmlGpmSampleFree", func() nvml.Return { return r.lib.GpmSampleFree(s) })
 	}
 	d.gpm.state = gpmUnknown
-}
-
-// counters are two that grow, and when they were read.
-type counters struct {
-	at             time.Time
-	sent, received uint64
-}
-
-// readPCIe fills in what has gone over PCIe a second. It asks for counters: nvmlDeviceGetPcieThroughput would measure for 20 ms.
-func (r *Reader) readPCIe(d *device, a *event.GpuActivity, g *gaps) {
-	const field = "pcie"
-	values := []nvml.FieldValue{{FieldId: nvml.FI_DEV_PCIE_COUNT_TX_BYTES}, {FieldId: nvml.FI_DEV_PCIE_COUNT_RX_BYTES}}
-	if ret := r.lib.do("nvmlDeviceGetFieldValues", func() nvml.Return { return d.handle.GetFieldValues(values) }); ret != nvml.SUCCESS {
-		g.add(field, ret)
-		return
-	}
-	now := counters{at: time.Now()}
-	for i, to := range []*uint64{&now.sent, &now.received} {
-		if ret := nvml.Return(values[i].NvmlReturn); ret != nvml.SUCCESS {
-			g.add(field, ret)
-			return
-		}
-		n, ok := fieldNumber(&values[i])
-		if !ok {
-			g.say(field, "the driver gives a number of an unknown type")
-			return
-		}
-		*to = n
-	}
-	before := d.pcie
-	d.pcie = now
-	elapsed := now.at.Sub(before.at).Seconds()
-	if before.at.IsZero() || elapsed <= 0 || now.sent < before.sent || now.received < before.received {
-		g.say(field, "the first period is not over")
-		return
-	}
-	rate := func(now, before uint64) *uint64 {
-		n := uint64(float64(now-before) / elapsed)
-		return believed(g, field, &n, maxRate)
-	}
-	a.PcieSentPerSecond, a.PcieReceivedPerSecond = rate(now.sent, before.sent), rate(now.received, before.received)
-}
-
-// fieldNumber reads a field's value, a union, by its type (nvmlValueType_t).
-func fieldNumber(v *nvml.FieldValue) (uint64, bool) {
-	switch nvml.ValueType(v.ValueType) {
-	case nvml.VALUE_TYPE_UNSIGNED_INT:
-		return uint64(binary.NativeEndian.Uint32(v.Value[:])), true
-	case nvml.VALUE_TYPE_UNSIGNED_LONG, nvml.VALUE_TYPE_UNSIGNED_LONG_LONG:
-		return binary.NativeEndian.Uint64(v.Value[:]), true
-	}
-	return 0, false
 }

@@ -21,8 +21,8 @@ type device struct {
 	// MIG: the device's GPU.
 	parent *device
 
-	gpm  gpm
-	pcie counters
+	gpm   gpm
+	links [len(links)]counters
 	// utilSeen is the time of the newest sample of process utilization seen, µs of the driver's clock.
 	utilSeen uint64
 	// rare is what is not read at each look, and rareAt when it was.

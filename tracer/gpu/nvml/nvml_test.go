@@ -14,9 +14,15 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// TestAFakeDriverIsReadAsItSays reads a library with NVML's symbols through the real loader; all else of it is tried in pods (e2e).
-func TestAFakeDriverIsReadAsItSays(t *testing.T) {
+// TestAFakeDriver reads a library with NVML's symbols through the real loader; all else of it is tried in pods (e2e). A process has one library for ever: its
+// symbols are bound to the first that is loaded.
+func TestAFakeDriver(t *testing.T) {
 	driver := fakes.BuildNVML(t)
+	t.Run("is read as it says", func(t *testing.T) { readAsItSays(t, driver) })
+	t.Run("links are read by counters where there is no GPM", func(t *testing.T) { readLinksByCounters(t, driver) })
+}
+
+func readAsItSays(t *testing.T, driver *fakes.NVML) {
 	driver.Script(t, "node",
 		"devices 2", "driver 1.2", "0.uuid GPU-0", "0.pci 00000000:AB:00.0", "0.memory 1000 400 100", "0.util 7 101", "0.throttle 0x8000000000000024", "0.power 4294967295",
 		"0.gpm 1", "0.gpm.2 100.4", "0.gpm.3 nan", "0.gpm.5 -1", "0.gpm.10 250", "0.gpm.20 1.5", "0.clock.sm 1200", "0.clock.max 1980", "0.retired.single 3", "0.retired.double 1",
