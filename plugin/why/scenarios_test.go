@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/plugin/why"
 	"github.com/orb8-dev/kubectl-orb8/plugin/why/scenario"
@@ -29,43 +31,67 @@ func try(seeds []uint64) *outcome {
 	o := &outcome{byConfidence: map[string][2]int{}}
 	for _, seed := range seeds {
 		s := scenario.Generate(seed)
-		w := why.New(30e9)
-		for _, ev := range s.Events {
-			w.Add(ev)
-		}
-		verdicts := map[string]*event.GpuVerdict{}
-		for _, ev := range w.Verdicts() {
-			verdicts[ev.GetPod()] = ev.GetGpuVerdict()
-		}
-		for _, p := range s.Pods {
-			truth, next, margin := p.Truth.Dominant()
-			v := verdicts[p.Name]
-			o.pods++
-			said := v.GetVerdict()
-			right := v != nil && (said == truth || margin < nearTie && said == next)
-			if right {
-				o.right++
-				o.confusion[truth][truth]++
-			} else {
-				o.confusion[truth][said]++
-			}
-			c := o.byConfidence[v.GetConfidence().Word()]
-			c[0]++
-			if right {
-				c[1]++
-			}
-			o.byConfidence[v.GetConfidence().Word()] = c
-			if right {
-				continue
-			}
-			line := fmt.Sprintf("seed %d %s: %s; it is %s; said %s (%s): %s; missing %q", seed, p.Name, s.Label, p.Truth.String(), said.Word(), v.GetConfidence().Word(), sharesOf(v), v.GetMissing())
-			o.wrong = append(o.wrong, line)
-			if v.GetConfidence() == event.GpuConfidence_GPU_CONFIDENCE_HIGH {
-				o.sure = append(o.sure, line)
-			}
+		verdicts := judged(s.Events)
+		for i := range s.Pods {
+			o.add(seed, s, i, verdicts[s.Pods[i].Name])
 		}
 	}
 	return o
+}
+
+// judged are the verdicts on a stream, by pod.
+func judged(events []*event.Event) map[string]*event.GpuVerdict {
+	w := why.New(30e9)
+	for _, ev := range events {
+		w.Add(ev)
+	}
+	verdicts := map[string]*event.GpuVerdict{}
+	for _, ev := range w.Verdicts() {
+		verdicts[ev.GetPod()] = ev.GetGpuVerdict()
+	}
+	return verdicts
+}
+
+// add counts a verdict on a pod of a scenario.
+func (o *outcome) add(seed uint64, s *scenario.Scenario, pod int, v *event.GpuVerdict) {
+	p := s.Pods[pod]
+	truth, next, margin := p.Truth.Dominant()
+	o.pods++
+	said := v.GetVerdict()
+	right := v != nil && (said == truth || margin < nearTie && said == next)
+	c := o.byConfidence[v.GetConfidence().Word()]
+	c[0]++
+	if right {
+		o.right++
+		o.confusion[truth][truth]++
+		c[1]++
+	} else {
+		o.confusion[truth][said]++
+	}
+	o.byConfidence[v.GetConfidence().Word()] = c
+	if right {
+		return
+	}
+	line := fmt.Sprintf("seed %d %s: %s; it is %s; said %s (%s): %s; missing %q", seed, p.Name, s.Label, p.Truth.String(), said.Word(), v.GetConfidence().Word(), sharesOf(v), v.GetMissing())
+	o.wrong = append(o.wrong, line)
+	if v.GetConfidence() == event.GpuConfidence_GPU_CONFIDENCE_HIGH {
+		o.sure = append(o.sure, line)
+	}
+}
+
+// alone is what of a stream there is where one pod was asked for.
+func alone(events []*event.Event, pod string) (seen []*event.Event) {
+	for _, ev := range events {
+		if ev.GetPod() != "" && ev.GetPod() != pod {
+			continue
+		}
+		if g := ev.GetGpu(); ev.GetPod() == "" && g.GetUsedBy() != "" && !strings.Contains(g.GetUsedBy(), "/"+pod+"/") {
+			ev = proto.CloneOf(ev)
+			ev.GetGpu().UsedBy, ev.GetGpu().OwnProcesses = "", proto.Uint32(0)
+		}
+		seen = append(seen, ev)
+	}
+	return seen
 }
 
 func sharesOf(v *event.GpuVerdict) string {
@@ -131,6 +157,28 @@ func TestVerdictsOnScenarios(t *testing.T) {
 	}
 	if high := o.byConfidence["high"][0]; 5*high < o.pods {
 		t.Errorf("%d of %d verdicts are of high confidence: who is never sure is never wrong", high, o.pods)
+	}
+}
+
+// TestVerdictsOnOnePodOfSeveral looks at each pod of a workload alone: what its peers do is not seen, nor that there are any.
+func TestVerdictsOnOnePodOfSeveral(t *testing.T) {
+	o := &outcome{byConfidence: map[string][2]int{}}
+	for _, seed := range seeds(held, scenarios) {
+		s := scenario.Generate(seed)
+		if len(s.Pods) < 2 {
+			continue
+		}
+		for i := range s.Pods {
+			name := s.Pods[i].Name
+			o.add(seed, s, i, judged(alone(s.Events, name))[name])
+		}
+	}
+	t.Log("\n" + o.matrix())
+	if 100*o.right < 90*o.pods || o.pods < 500 {
+		t.Errorf("%d of %d verdicts are right, want 90 %%", o.right, o.pods)
+	}
+	for _, l := range o.sure {
+		t.Errorf("wrong with high confidence: %s", l)
 	}
 }
 
