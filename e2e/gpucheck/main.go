@@ -99,15 +99,15 @@ func (c *check) events(ctx context.Context) error {
 	began := time.Now()
 	events := 0
 	var line []byte
-	// settled is when all has been started, and what had been spent by then; last the same of the last event.
+	// settled is when all has been started, and what had been spent by then; last the same shortly before the end. To look costs, too.
 	var settled, last expense
 	if err := p.Run(ctx, func(_ uint64, ev *event.Event) {
 		events++
-		if now := time.Now(); now.Sub(began) > c.length/4 {
+		switch now := time.Now(); {
+		case settled.at.IsZero() && now.Sub(began) > c.length/4:
+			settled = expense{now, running(), own()}
+		case last.at.IsZero() && now.Sub(began) > c.length*9/10:
 			last = expense{now, running(), own()}
-			if settled.at.IsZero() {
-				settled = last
-			}
 		}
 		line = event.AppendJSON(line[:0], ev)
 		os.Stdout.Write(append(line, '\n'))

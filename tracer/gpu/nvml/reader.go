@@ -20,7 +20,7 @@ const (
 	pulse = 500 * time.Millisecond
 )
 
-// Emit takes one event. It is called from one goroutine at a time. Its error ends the reader.
+// Emit takes one event; nil says that those before are to be passed on, and wait for no more. It is called from one goroutine at a time. Its error ends the reader.
 type Emit func(*event.Event) error
 
 // Reader reads all GPUs of the machine. It names no pods and no commands: those are its caller's to add.
@@ -78,6 +78,14 @@ func Run(ctx context.Context, path string, interval time.Duration, timings *Timi
 
 // send emits one event, now.
 func (r *Reader) send(g *event.Gpu) error {
+	if err := r.queue(g); err != nil {
+		return err
+	}
+	return r.flush()
+}
+
+// queue emits one event that may wait for others of the same look: a call that does not return keeps it no longer than a pulse.
+func (r *Reader) queue(g *event.Gpu) error {
 	ev := &event.Event{Time: uint64(time.Now().UnixNano())}
 	if g != nil {
 		ev.Kind = &event.Event_Gpu{Gpu: g}
@@ -85,6 +93,12 @@ func (r *Reader) send(g *event.Gpu) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.emit(ev)
+}
+
+func (r *Reader) flush() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.emit(nil)
 }
 
 // pulse says now and then that the process lives, and ends it where a call of the library does not return.
@@ -157,7 +171,7 @@ func (r *Reader) look() error {
 			return err
 		}
 	}
-	return nil
+	return r.flush()
 }
 
 // lookAt reads the GPU of an index, and its MIG devices.
@@ -253,12 +267,12 @@ func (r *Reader) report(d *device, period uint64, split bool) error {
 	}
 	d.lost = false
 	for _, p := range list {
-		if err := r.send(&event.Gpu{What: event.GpuWhat_GPU_WHAT_PROCESS, Gpu: d.id, Proc: p, PeriodMicros: ev.PeriodMicros}); err != nil {
+		if err := r.queue(&event.Gpu{What: event.GpuWhat_GPU_WHAT_PROCESS, Gpu: d.id, Proc: p, PeriodMicros: ev.PeriodMicros}); err != nil {
 			return err
 		}
 	}
 	ev.Unavailable = g.String()
-	return r.send(ev)
+	return r.queue(ev)
 }
 
 // gone reports that a device does not answer, once until it does again.
