@@ -15,6 +15,14 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
+// verdictRow is what a verdict says.
+type verdictRow struct {
+	Pod, Verdict, Confidence, Missing string
+	WindowMicros                      uint64
+	Shares                            map[string]float64
+	Evidence                          map[string]any
+}
+
 // TestWhyGPU has pods with bottlenecks that need no calls of the driver to be seen: what the GPUs do is a fake driver's word, what pods do on
 // processors, disks and the network is real.
 func TestWhyGPU(t *testing.T) {
@@ -80,15 +88,9 @@ func TestWhyGPU(t *testing.T) {
 		t.Fatalf("exit code %d: %s", code, tr.Stderr())
 	}
 	tr.CheckSchema(t)
-	type row struct {
-		Pod, Verdict, Confidence, Missing string
-		WindowMicros                      uint64
-		Shares                            map[string]float64
-		Evidence                          map[string]any
-	}
-	var rows []row
+	var rows []verdictRow
 	tr.JQ(t, &rows, `map(select(.kind == "gpuVerdict"))`)
-	got := map[string]row{}
+	got := map[string]verdictRow{}
 	for _, r := range rows {
 		got[r.Pod] = r
 	}
@@ -212,12 +214,7 @@ func TestWhyGPUByCalls(t *testing.T) {
 		t.Fatalf("exit code %d: %s", code, tr.Stderr())
 	}
 	tr.CheckSchema(t)
-	type row struct {
-		Pod, Verdict, Confidence, Missing string
-		Shares                            map[string]float64
-		Evidence                          map[string]any
-	}
-	var rows []row
+	var rows []verdictRow
 	tr.JQ(t, &rows, `map(select(.kind == "gpuVerdict"))`)
 	want := map[string]string{"copying": "copy", "launching": "launch", "computing": "compute", "spinning": "collective", "streaming": "memory", "forgotten": "abandoned"}
 	if len(rows) != len(want) {
@@ -238,7 +235,7 @@ func TestWhyGPUByCalls(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	for line := range strings.Lines(string(out)) {
-		var r row
+		var r verdictRow
 		if err := json.Unmarshal([]byte(line), &r); err != nil {
 			t.Fatalf("%v: %s", err, line)
 		}

@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 
@@ -143,24 +142,7 @@ func TestResources(t *testing.T) {
 // cpuStat reads what the kernel says of a container's throttling, with the names and units of cgroup v2.
 func cpuStat(t *testing.T, p *kit.Pod) map[string]uint64 {
 	t.Helper()
-	pids := p.HostPIDs(t, "workload")
-	if len(pids) == 0 {
-		t.Fatalf("no process of %s", p.Name)
-	}
-	cgroups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pids[0]))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var file string
-	for _, line := range strings.Split(strings.TrimSpace(string(cgroups)), "\n") {
-		fields := strings.SplitN(line, ":", 3)
-		switch controllers := strings.Split(fields[1], ","); {
-		case slices.Contains(controllers, "cpu"): // v1
-			file = "/sys/fs/cgroup/cpu" + fields[2] + "/cpu.stat"
-		case fields[0] == "0" && file == "":
-			file = "/sys/fs/cgroup" + fields[2] + "/cpu.stat"
-		}
-	}
+	file, _ := p.CgroupFile(t, "cpu", "cpu.stat", "cpu.stat")
 	b, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)

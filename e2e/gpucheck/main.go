@@ -95,7 +95,7 @@ func (c *check) events(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.length)
 	defer cancel()
-	before := spent()
+	before := spent(syscall.RUSAGE_CHILDREN)
 	began := time.Now()
 	events := 0
 	var line []byte
@@ -105,9 +105,9 @@ func (c *check) events(ctx context.Context) error {
 		events++
 		switch now := time.Now(); {
 		case settled.at.IsZero() && now.Sub(began) > c.length/4:
-			settled = expense{now, running(), own()}
+			settled = expense{now, running(), spent(syscall.RUSAGE_SELF)}
 		case last.at.IsZero() && now.Sub(began) > c.length*9/10:
-			last = expense{now, running(), own()}
+			last = expense{now, running(), spent(syscall.RUSAGE_SELF)}
 		}
 		line = event.AppendJSON(line[:0], ev)
 		os.Stdout.Write(append(line, '\n'))
@@ -115,7 +115,7 @@ func (c *check) events(ctx context.Context) error {
 		return err
 	}
 	elapsed := time.Since(began)
-	used := spent() - before
+	used := spent(syscall.RUSAGE_CHILDREN) - before
 	fmt.Printf("%d events in %v, each %v; the child took %v of processor time, starting and ending included: %.2f %% of a core\n",
 		events, elapsed.Round(time.Millisecond), c.interval, used.Round(time.Millisecond), 100*used.Seconds()/elapsed.Seconds())
 	if d := last.at.Sub(settled.at).Seconds(); d > 0 {
@@ -129,15 +129,6 @@ func (c *check) events(ctx context.Context) error {
 type expense struct {
 	at         time.Time
 	child, own time.Duration
-}
-
-// own is the processor time of this process.
-func own() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // running is the processor time of the children that run, by their threads' schedstat.
@@ -162,10 +153,10 @@ func running() (sum time.Duration) {
 	return sum
 }
 
-// spent is the processor time of the children that have ended.
-func spent() time.Duration {
+// spent is the processor time of this process, or of its children that have ended: syscall.RUSAGE_SELF, RUSAGE_CHILDREN.
+func spent(who int) time.Duration {
 	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_CHILDREN, &u); err != nil {
+	if err := syscall.Getrusage(who, &u); err != nil {
 		return 0
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())

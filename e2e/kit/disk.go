@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -15,27 +14,14 @@ import (
 // however fast that is. The file is the container's own: blkio.throttle.read_iops_device or, in cgroup v2, io.max.
 func (p *Pod) SlowReads(t testing.TB, perSecond int) {
 	t.Helper()
-	pids := p.HostPIDs(t, "workload")
-	if len(pids) == 0 {
-		t.Fatalf("no process of pod %s found on this machine", p.Name)
-	}
-	device, err := diskOf(pids[0])
+	device, err := diskOf(p.HostPID(t))
 	if err != nil {
 		t.Fatalf("the disk of pod %s: %v", p.Name, err)
 	}
-	cgroups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pids[0]))
-	if err != nil {
-		t.Fatal(err)
-	}
-	file, limit := "", ""
-	for line := range strings.Lines(string(cgroups)) {
-		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
-		switch {
-		case slices.Contains(strings.Split(fields[1], ","), "blkio"): // v1
-			file, limit = "/sys/fs/cgroup/blkio"+fields[2]+"/blkio.throttle.read_iops_device", fmt.Sprint(device, " ", perSecond)
-		case fields[0] == "0" && file == "":
-			file, limit = "/sys/fs/cgroup"+fields[2]+"/io.max", fmt.Sprint(device, " riops=", perSecond)
-		}
+	file, v1 := p.CgroupFile(t, "blkio", "blkio.throttle.read_iops_device", "io.max")
+	limit := fmt.Sprint(device, " riops=", perSecond)
+	if v1 {
+		limit = fmt.Sprint(device, " ", perSecond)
 	}
 	if err := os.WriteFile(file, []byte(limit), 0); err != nil {
 		t.Fatalf("slow reads of pod %s down (%s): %v", p.Name, limit, err)

@@ -14,6 +14,16 @@ func (p *Pod) HostPIDs(t testing.TB, comm string) []uint32 {
 	return PIDsOf(t, p.UID, comm)
 }
 
+// HostPID is one of the workload's.
+func (p *Pod) HostPID(t testing.TB) uint32 {
+	t.Helper()
+	pids := p.HostPIDs(t, "workload")
+	if len(pids) == 0 {
+		t.Fatalf("no process of pod %s found on this machine", p.Name)
+	}
+	return pids[0]
+}
+
 // DropIncoming makes the pod lose each nth full-sized TCP packet that comes for a port, until the pod ends: the rule is in the
 // pod's own network namespace.
 func (p *Pod) DropIncoming(t testing.TB, port uint16, nth int) {
@@ -53,11 +63,7 @@ func (p *Pod) DropSYNs(t testing.TB, port uint16) (count func() int) {
 // nft runs nft in the pod's network namespace.
 func (p *Pod) nft(t testing.TB, stdin string, args ...string) string {
 	t.Helper()
-	pids := p.HostPIDs(t, "workload")
-	if len(pids) == 0 {
-		t.Fatalf("no process of pod %s found on this machine", p.Name)
-	}
-	cmd := exec.Command("nsenter", append([]string{fmt.Sprintf("--net=/proc/%d/ns/net", pids[0]), "nft"}, args...)...)
+	cmd := exec.Command("nsenter", append([]string{fmt.Sprintf("--net=/proc/%d/ns/net", p.HostPID(t)), "nft"}, args...)...)
 	cmd.Stdin = strings.NewReader(stdin)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
