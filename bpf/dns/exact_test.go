@@ -134,7 +134,7 @@ func TestTheEndOfAStream(t *testing.T) {
 		"data with the SYN":  {{seq: 100, flags: tcpSYN, data: part("hello")[:4]}, {seq: 105, data: part("hello")[4:]}},
 		"and without it too": {{seq: 100, flags: tcpSYN, data: part("hello")}, {seq: 101, data: part("hello")}, {seq: 108, flags: tcpFIN}},
 	} {
-		s := streams{of: map[streamKey]*stream{}}
+		s := newStreams(func(uint64) {})
 		var got []string
 		for i := range parts {
 			if !s.add(&parts[i], func(b []byte) { got = append(got, string(b)) }) {
@@ -145,14 +145,14 @@ func TestTheEndOfAStream(t *testing.T) {
 			t.Errorf("%s: %q", name, got)
 		}
 	}
-	s := streams{of: map[streamKey]*stream{}}
+	s := newStreams(func(uint64) {})
 	live := streamKey{remote: netip.MustParseAddrPort("10.0.0.1:53")}
 	s.add(&segment{remote: live.remote, flags: tcpSYN}, nil)
-	for i := range uint64(3 * maxStreams) { // those that have ended do not push out one that lives
+	for i := range uint64(manyStreams) { // those that have ended do not push out one that lives
 		s.add(&segment{cgroup: i + 1, flags: tcpSYN}, nil)
 		s.add(&segment{cgroup: i + 1, flags: tcpFIN}, nil)
 	}
-	if s.of[live] == nil || len(s.of) > maxEnded+1 || len(s.ended) > maxEnded {
-		t.Errorf("%v: %d streams and %d ended ones are kept", s.of[live], len(s.of), len(s.ended))
+	if s.of[live] == nil || len(s.of) > maxEnded+1 || s.ended.Used() > maxEnded {
+		t.Errorf("%v: %d streams and %d ended ones are kept", s.of[live], len(s.of), s.ended.Used())
 	}
 }

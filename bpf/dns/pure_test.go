@@ -101,7 +101,7 @@ func TestMessagesOfAStream(t *testing.T) {
 				parts[i], parts[j] = parts[j], parts[i]
 			}
 		}
-		s := streams{of: map[streamKey]*stream{}}
+		s := newStreams(func(uint64) {})
 		var got [][]byte
 		each := func(b []byte) { got = append(got, append([]byte{}, b...)) }
 		if !s.add(&segment{flags: tcpSYN, seq: start}, each) {
@@ -123,7 +123,7 @@ func TestMessagesOfAStream(t *testing.T) {
 }
 
 func TestStreamsThatCannotBeFollowedAreCounted(t *testing.T) {
-	s := streams{of: map[streamKey]*stream{}}
+	s := newStreams(func(uint64) {})
 	got := 0
 	each := func([]byte) { got++ }
 	whole := append([]byte{0, 5}, "hello"...)
@@ -133,11 +133,11 @@ func TestStreamsThatCannotBeFollowedAreCounted(t *testing.T) {
 	if !s.add(&segment{seq: 200, data: whole}, each) || got != 1 {
 		t.Error("a whole message of an older connection was not taken")
 	}
-	for i := range 3 * maxStreams {
+	for i := range manyStreams {
 		s.add(&segment{cgroup: uint64(i + 2), flags: tcpSYN}, each)
 	}
-	if len(s.of) > maxStreams || len(s.age) > 3*maxStreams {
-		t.Errorf("%d streams and %d keys are kept", len(s.of), len(s.age))
+	if s.bytes.Used() > streamBytes || len(s.of) > manyStreams/2 {
+		t.Errorf("%d streams are kept", len(s.of))
 	}
 	s.add(&segment{cgroup: 9, flags: tcpSYN, seq: 1}, each)
 	refused := false
@@ -283,7 +283,7 @@ func FuzzMessages(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, seq uint32, flags uint8) {
 		var g segment
 		_ = newDecoder(clock).decode(b, &g)
-		s := streams{of: map[streamKey]*stream{}}
+		s := newStreams(func(uint64) {})
 		p := newPairs(func(_ uint64, ev *event.Event) {
 			if _, err := proto.Marshal(ev); err != nil {
 				t.Error(err)

@@ -17,7 +17,7 @@ const (
 func (p *Probe) Run(ctx context.Context, sink Sink) error {
 	var (
 		dec     = newDecoder(p.clock)
-		streams = streams{of: map[streamKey]*stream{}}
+		streams = newStreams(func(uint64) { p.undecoded.Add(1) })
 		pairs   = newPairs(func(cgroup uint64, ev *event.Event) {
 			// Only a wall clock that was set back makes this happen.
 			ev.Time = max(ev.Time, p.watermark.Load())

@@ -3,29 +3,34 @@ package dns
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
+	"unsafe"
+
+	"github.com/orb8-dev/kubectl-orb8/internal/budget"
 )
 
 const (
-	// maxStreams is how many directions of connections are followed at a time.
-	maxStreams = 8192
+	// streamBytes is what all streams may take, with what they wait with.
+	streamBytes = 16 << 20
 	// maxEnded is how many of them are remembered after their FIN, which may come before data, or again with them.
 	maxEnded = 1024
 	// maxBuffered bounds what a stream waits with: one message of the largest size and what came out of order.
 	maxBuffered = 1 << 17
+	// keptBuffer is the largest buffer that a stream keeps for its next message.
+	keptBuffer = 1 << 10
+	// streamOverhead is what a stream takes without its data, in the map too.
+	streamOverhead = int64(unsafe.Sizeof(stream{}) + 3*(unsafe.Sizeof(streamKey{})+unsafe.Sizeof(&stream{})))
+	// pieceOverhead is what a piece takes besides its data.
+	pieceOverhead = int(2*unsafe.Sizeof(piece{})) + 16
 )
 
 // streams puts the messages together that TCP carries, each with its length before it (RFC 1035 section 4.2.2).
 type streams struct {
 	of map[streamKey]*stream
-	// age are the streams in the order in which they began.
-	age []keyedStream
-	// ended are those after their FIN.
-	ended []keyedStream
-}
-
-type keyedStream struct {
-	key    streamKey
-	stream *stream
+	// bytes is what the streams take, by cgroup.
+	bytes *budget.Account[*stream]
+	// ended are those after their FIN; each takes 1.
+	ended *budget.Account[*stream]
 }
 
 // streamKey is by the addresses, for the handshake of a connection that is being accepted carries the listener's cookie.
@@ -37,148 +42,186 @@ type streamKey struct {
 
 // stream is one direction of a connection.
 type stream struct {
-	synced bool
-	ended  bool
-	next   uint32 // sequence number expected
-	buffer []byte // from the start of a message on
-	later  map[uint32][]byte
-	held   int // bytes in later
+	key     streamKey
+	charged budget.Entry[*stream]
+	ended   budget.Entry[*stream] // held after the FIN
+	synced  bool
+	next    uint32 // sequence number expected
+	buffer  []byte // from the start of a message on
+	// later are pieces that came too early, by their sequence numbers, no two from the same on.
+	later []piece
+	held  int // what later takes
+}
+
+type piece struct {
+	seq  uint32
+	data []byte
+}
+
+// newStreams makes an empty table. lost is called for each stream that is evicted with a part of a message.
+func newStreams(lost func(cgroup uint64)) *streams {
+	s := &streams{of: map[streamKey]*stream{}}
+	evict := func(cgroup uint64, st *stream) {
+		if st.waits() {
+			lost(cgroup)
+		}
+		s.forget(st)
+	}
+	s.bytes, s.ended = budget.New(streamBytes, evict), budget.New(maxEnded, evict)
+	return s
 }
 
 // add takes a segment and hands each message that is whole to each. It gives false where something had to be passed over.
 func (s *streams) add(g *segment, each func(message []byte)) bool {
 	k := streamKey{g.cgroup, g.local, g.remote, g.flags&flagOut != 0}
-	if g.flags&tcpRST != 0 {
-		defer delete(s.of, k)
-	}
+	st := s.of[k]
 	seq := g.seq
 	if g.flags&tcpSYN != 0 {
 		seq++
-		s.open(k).reset(seq)
+		st = s.open(k, st)
+		st.reset(true, seq)
+		s.ended.Remove(&st.ended)
 	}
-	st := s.of[k]
-	if g.flags&tcpFIN != 0 && st != nil {
-		s.end(k, st)
-	}
-	if len(g.data) == 0 {
-		return true
+	if st == nil && len(g.data) > 0 {
+		st = s.open(k, nil)
 	}
 	if st == nil {
-		st = s.open(k)
-		if g.flags&tcpFIN != 0 {
-			s.end(k, st)
-		}
+		return true
 	}
+	if g.flags&tcpFIN != 0 && !st.ended.Held() {
+		s.ended.Add(&st.ended, k.cgroup, 1, st)
+	}
+	ok := len(g.data) == 0 || st.take(seq, g.data, each)
+	if g.flags&tcpRST != 0 {
+		s.forget(st)
+	} else {
+		s.bytes.Resize(&st.charged, st.size())
+	}
+	return ok
+}
+
+// take puts data in its place.
+func (st *stream) take(seq uint32, data []byte, each func([]byte)) bool {
 	if !st.synced {
 		// The connection is older than the trace, or a part of it was lost. A segment that is just one message shows where one begins.
-		if len(g.data) < 2 || int(binary.BigEndian.Uint16(g.data))+2 != len(g.data) {
+		if len(data) < 2 || int(binary.BigEndian.Uint16(data))+2 != len(data) {
 			return false
 		}
-		st.synced, st.next = true, seq
+		st.reset(true, seq)
 	}
-	if !st.insert(seq, g.data) {
-		st.synced = false
+	if seq == st.next && !st.waits() { // most often: nothing of it needs to be kept
+		rest := messages(data, each)
+		st.next += uint32(len(data))
+		st.buffer = append(st.buffer, rest...)
+		return true
+	}
+	if !st.insert(seq, data) {
+		st.reset(false, 0)
 		return false
 	}
-	st.messages(each)
+	if rest := messages(st.buffer, each); len(rest) < len(st.buffer) {
+		st.shift(rest)
+	}
 	return true
 }
 
-func (s *streams) open(k streamKey) *stream {
-	if st := s.of[k]; st != nil {
+// shift has the buffer begin with the rest of it.
+func (st *stream) shift(rest []byte) {
+	if len(rest) == 0 && cap(st.buffer) > keptBuffer {
+		st.buffer = nil
+		return
+	}
+	st.buffer = st.buffer[:copy(st.buffer, rest)]
+}
+
+// open gives the stream st, or a new one where there is none.
+func (s *streams) open(k streamKey, st *stream) *stream {
+	if st != nil {
 		return st
 	}
-	for len(s.of) >= maxStreams && len(s.age) > 0 {
-		// The key may be that of a younger stream by now.
-		if old := s.age[0]; s.of[old.key] == old.stream {
-			delete(s.of, old.key)
-		}
-		s.age[0] = keyedStream{}
-		s.age = s.age[1:]
-	}
-	if len(s.age) > 2*maxStreams { // mostly of streams that have ended
-		kept := s.age[:0]
-		for _, old := range s.age {
-			if s.of[old.key] == old.stream {
-				kept = append(kept, old)
-			}
-		}
-		clear(s.age[len(kept):])
-		s.age = kept
-	}
-	st := &stream{}
+	st = &stream{key: k}
 	s.of[k] = st
-	s.age = append(s.age, keyedStream{k, st})
+	s.bytes.Add(&st.charged, k.cgroup, streamOverhead, st)
 	return st
 }
 
-// end marks a stream whose FIN has come.
-func (s *streams) end(k streamKey, st *stream) {
-	if st.ended {
-		return
+// forget takes a stream out of all tables.
+func (s *streams) forget(st *stream) {
+	if s.of[st.key] == st {
+		delete(s.of, st.key)
 	}
-	st.ended = true
-	if len(s.ended) >= maxEnded {
-		if old := s.ended[0]; old.stream.ended && s.of[old.key] == old.stream {
-			delete(s.of, old.key)
-		}
-		s.ended[0] = keyedStream{}
-		s.ended = s.ended[1:]
-	}
-	s.ended = append(s.ended, keyedStream{k, st})
+	s.bytes.Remove(&st.charged)
+	s.ended.Remove(&st.ended)
 }
 
-func (st *stream) reset(next uint32) {
-	*st = stream{synced: true, next: next}
+// reset drops what a stream waits with.
+func (st *stream) reset(synced bool, next uint32) {
+	st.synced, st.next = synced, next
+	st.buffer, st.later, st.held = nil, nil, 0
 }
+
+// waits says whether a part of a message has come.
+func (st *stream) waits() bool { return len(st.buffer) > 0 || len(st.later) > 0 }
+
+// size is what a stream takes, in bytes.
+func (st *stream) size() int64 { return streamOverhead + int64(cap(st.buffer)+st.held) }
 
 // insert puts data in its place, and after it what came too early.
 func (st *stream) insert(seq uint32, data []byte) bool {
-	for {
-		ahead := int32(seq - st.next)
-		switch {
-		case ahead > 0:
-			if st.held+len(data) > maxBuffered {
-				return false
-			}
-			if st.later == nil {
-				st.later = map[uint32][]byte{}
-			}
-			if old, ok := st.later[seq]; !ok || len(old) < len(data) {
-				st.held += len(data) - len(old)
-				st.later[seq] = append([]byte(nil), data...)
-			}
-			return true
-		case -ahead < int32(len(data)): // new, or a retransmission with something new at its end
-			st.buffer = append(st.buffer, data[-ahead:]...)
-			st.next += uint32(len(data)) + uint32(ahead)
-			if len(st.buffer) > maxBuffered {
-				return false
-			}
-		}
-		found := false
-		for s, d := range st.later {
-			if int32(s-st.next) <= 0 {
-				seq, data, found = s, d, true
-				st.held -= len(d)
-				delete(st.later, s)
-				break
-			}
-		}
-		if !found {
-			return true
-		}
+	if len(st.buffer)+st.held+len(data) > maxBuffered {
+		return false
+	}
+	if int32(seq-st.next) > 0 {
+		return st.keep(seq, data)
+	}
+	st.follow(seq, data)
+	n := 0
+	for ; n < len(st.later) && int32(st.later[n].seq-st.next) <= 0; n++ {
+		st.follow(st.later[n].seq, st.later[n].data)
+		st.held -= len(st.later[n].data) + pieceOverhead
+	}
+	if st.later = slices.Delete(st.later, 0, n); len(st.later) == 0 {
+		st.later = nil
+	}
+	return true
+}
+
+// follow appends what is new of data that begins where the buffer ends, or before.
+func (st *stream) follow(seq uint32, data []byte) {
+	// A retransmission may have something new at its end.
+	if again := int64(st.next - seq); again < int64(len(data)) {
+		st.buffer = append(st.buffer, data[again:]...)
+		st.next = seq + uint32(len(data))
 	}
 }
 
-// messages hands the whole messages of the buffer over.
-func (st *stream) messages(each func([]byte)) {
-	for len(st.buffer) >= 2 {
-		n := int(binary.BigEndian.Uint16(st.buffer)) + 2
-		if len(st.buffer) < n {
-			return
+// keep has data wait for what is before them.
+func (st *stream) keep(seq uint32, data []byte) bool {
+	at, found := slices.BinarySearchFunc(st.later, seq, func(p piece, seq uint32) int { return int(int32(p.seq - seq)) })
+	if found {
+		if old := &st.later[at]; len(old.data) < len(data) {
+			st.held += len(data) - len(old.data)
+			old.data = slices.Clone(data)
 		}
-		each(st.buffer[2:n])
-		st.buffer = st.buffer[:copy(st.buffer, st.buffer[n:])]
+		return true
 	}
+	if len(st.buffer)+st.held+len(data)+pieceOverhead > maxBuffered {
+		return false
+	}
+	st.held += len(data) + pieceOverhead
+	st.later = slices.Insert(st.later, at, piece{seq, slices.Clone(data)})
+	return true
+}
+
+// messages hands the whole messages that b begins with over, and gives the rest.
+func messages(b []byte, each func([]byte)) []byte {
+	for len(b) >= 2 {
+		n := int(binary.BigEndian.Uint16(b)) + 2
+		if len(b) < n {
+			break
+		}
+		each(b[2:n])
+		b = b[n:]
+	}
+	return b
 }
