@@ -2,6 +2,7 @@ package graph
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
@@ -15,14 +16,18 @@ const maxCalls = 60
 // named without it.
 func Calls(edges []model.Edge, namespace string) (g *Graph, left int) {
 	g = &Graph{}
+	ports := servicePorts(edges)
 	seen := map[model.Party]bool{}
 	add := func(p model.Party) string {
-		id := p.Kind + " " + p.Name
+		id := p.Kind + " " + p.Name + " " + strconv.Itoa(int(p.Port))
 		if !seen[p] {
 			seen[p] = true
 			label := p.Name
 			if rest, ok := strings.CutPrefix(label, namespace+"/"); ok && namespace != "" {
 				label = rest
+			}
+			if ports[p.Name] > 1 && p.Port != 0 {
+				label += ":" + strconv.Itoa(int(p.Port))
 			}
 			g.Nodes = append(g.Nodes, Node{ID: id, Label: label, Outside: p.Kind == "external"})
 		}
@@ -46,4 +51,16 @@ func Calls(edges []model.Edge, namespace string) (g *Graph, left int) {
 		g.Edges = append(g.Edges, Edge{From: add(e.From), To: add(e.To), Label: strings.Join(parts, " "), Failing: e.Failed > 0})
 	}
 	return g, left
+}
+
+// servicePorts counts the ports that each Service is called at.
+func servicePorts(edges []model.Edge) map[string]int {
+	seen, count := map[model.Party]bool{}, map[string]int{}
+	for _, e := range edges {
+		if e.To.Kind == "service" && !seen[e.To] {
+			seen[e.To] = true
+			count[e.To.Name]++
+		}
+	}
+	return count
 }

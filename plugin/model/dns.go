@@ -60,7 +60,7 @@ func addDNS(s *store, ev *event.Event, now int64) bool {
 	f.set(dimPeer, serverName(d.GetDst()))
 	f.set(dimName, d.GetName())
 	f.set(dimType, d.GetType())
-	l := s.who(id, party{none, none}, party{none, none}).rest
+	l := s.who(id, nobody).rest
 	l.add(now, s.form.amounts, amounts)
 	if d.LatencyMicros != nil && d.GetOutcome() == event.DnsOutcome_DNS_OUTCOME_ANSWERED {
 		if l.latencies == nil {

@@ -40,9 +40,9 @@ func (m *Model) Edges(window time.Duration, now time.Time) []Edge {
 	}
 	slices.SortFunc(all, func(a, b Edge) int {
 		return cmp.Or(cmp.Compare(b.BytesPerSecond, a.BytesPerSecond), cmp.Compare(a.From.Name, b.From.Name), cmp.Compare(a.To.Name, b.To.Name),
-			cmp.Compare(a.From.Kind, b.From.Kind), cmp.Compare(a.To.Kind, b.To.Kind))
+			cmp.Compare(a.From.Kind, b.From.Kind), cmp.Compare(a.To.Kind, b.To.Kind), cmp.Compare(a.To.Port, b.To.Port))
 	})
 	return all
 }
 
-func (p party) party() Party { return Party{Kind: p.kind.Value(), Name: p.name.Value()} }
+func (p party) party() Party { return Party{Kind: p.kind.Value(), Name: p.name.Value(), Port: p.port} }

@@ -142,7 +142,7 @@ func addGPU(s *store, ev *event.Event, now int64) bool {
 	}
 	l.live = true
 	l.gauge.take(g, now)
-	l.who = s.who(gpuIdentity(ev, l.gauge, s.workloads), party{none, none}, party{none, none})
+	l.who = s.who(gpuIdentity(ev, l.gauge, s.workloads), nobody)
 	l.add(now, s.form.amounts, gpuAmounts(g))
 	return true
 }

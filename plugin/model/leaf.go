@@ -49,6 +49,8 @@ type identity struct {
 	// echo: the other end was counted as well.
 	echo  bool
 	class class
+	// server is the end that was called: connections to two ports of a Service, or to two Services of one pod, are counted apart.
+	server party
 }
 
 // class tells leaves apart that are not counted together: rows of a group are of leaves of one class.
@@ -63,12 +65,19 @@ const (
 // who is what several leaves have in common: the flows between two processes.
 type who struct {
 	identity
-	client, server party
+	client party
 	// rest is the leaf of what has no leaf of its own: flows that are over, connections that came to nothing.
 	rest *leaf
 }
 
-type party struct{ kind, name text }
+type party struct {
+	kind, name text
+	// port is the one a Service was called at; 0 for all else, and where it is not known.
+	port uint32
+}
+
+// nobody is the end of rows that have none.
+var nobody = party{kind: none, name: none}
 
 // maxAmounts is how many amounts a topic counts at most.
 const maxAmounts = 28

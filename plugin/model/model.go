@@ -192,6 +192,8 @@ type Party struct {
 	Kind string
 	// Name is with its namespace where it has one: "shop/web".
 	Name string
+	// Port is the one a Service was called at; 0 for all else, and where it is not known.
+	Port uint32
 }
 
 // Status is what is known of the stream itself.

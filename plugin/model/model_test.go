@@ -195,6 +195,29 @@ func TestFailedConnectionsAreCountedOnceInAll(t *testing.T) {
 	}
 }
 
+func TestEdgesTellPortsOfAServiceApart(t *testing.T) {
+	for _, seen := range []string{"by the client", "by the server", "by both"} {
+		t.Run(seen, func(t *testing.T) {
+			m := network(t)
+			for i, port := range []uint32{8080, 9090} {
+				ev := flowOf{
+					id: fmt.Sprint(port), src: "web", dst: "db", phase: opening, sent: uint64(100 * (i + 1)), serviceOf: "db",
+					onlyDst: seen == "by the server", both: seen == "by both",
+				}.event()
+				ev.GetFlow().Dst.ServicePort = port
+				m.Add(ev, at(1))
+			}
+			edges := m.Edges(time.Minute, at(2))
+			if len(edges) != 2 || edges[0].To.Port != 9090 || edges[1].To.Port != 8080 || edges[0].To.Name != "shop/db" {
+				t.Errorf("%+v", edges)
+			}
+			if rows := rowsBy(t, m, "workload", time.Minute, at(2)); len(rows) == 0 || len(rows) > 2 {
+				t.Errorf("ports split rows of workloads: %v", rows)
+			}
+		})
+	}
+}
+
 func TestGoingIntoARowShowsOnlyWhatItCounts(t *testing.T) {
 	m := network(t)
 	m.Add(flowOf{id: "a", src: "web", dst: "db", phase: opening, sent: 100, both: true}.event(), at(1))

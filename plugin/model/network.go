@@ -126,7 +126,8 @@ func addConnection(s *store, ev *event.Event, t *event.Tcp, now int64) {
 		f.self(ev.GetNamespace(), ev.GetPod(), ev.GetContainer(), ev.GetWorkload(), ev.GetNode(), src.GetComm())
 		f.set(dimPeer, serverName(dst))
 	}
-	w := s.who(id, partyOf(src, false), partyOf(dst, true))
+	id.server = partyOf(dst, true)
+	w := s.who(id, partyOf(src, false))
 	w.rest.add(now, s.form.amounts, [maxAmounts]uint64{failed: 1})
 }
 
@@ -169,7 +170,8 @@ func (s *store) flowEnds(ev *event.Event, f *event.Flow) *who {
 	if id.sides == 0 {
 		observed(src, serverName(dst))
 	}
-	return s.who(id, partyOf(src, false), partyOf(dst, true))
+	id.server = partyOf(dst, true)
+	return s.who(id, partyOf(src, false))
 }
 
 // serverName is what people call the end that was called: with the port.
@@ -200,7 +202,11 @@ func clientName(e *event.Endpoint) string {
 
 func partyOf(e *event.Endpoint, server bool) party {
 	kind, name := nameOf(e, server)
-	return party{kind: unique.Make(kind), name: unique.Make(name)}
+	p := party{kind: unique.Make(kind), name: unique.Make(name)}
+	if kind == "service" {
+		p.port = e.GetServicePort()
+	}
+	return p
 }
 
 // nameOf is the best name of an end: its Service where it was called by that, its workload, pod, node, host or address.

@@ -74,7 +74,7 @@ func (l *leaf) identify(s *store, ev *event.Event, now int64) {
 	f.self(ev.GetNamespace(), ev.GetPod(), ev.GetContainer(), ev.GetWorkload(), ev.GetNode(), fmt.Sprintf("%s(%d)", k.comm, k.pid))
 	f.set(dimName, gpu)
 	f.set(dimType, model)
-	l.who = s.who(id, party{none, none}, party{none, none})
+	l.who = s.who(id, nobody)
 }
 
 // addProcess takes what the driver tells of a process on one device.

@@ -32,14 +32,17 @@ func newStore(f *form, o Options) *store {
 }
 
 // who finds those with an identity, or makes them.
-func (s *store) who(id identity, client, server party) *who {
+func (s *store) who(id identity, client party) *who {
+	if id.server == (party{}) {
+		id.server = nobody
+	}
 	if w := s.whos[id]; w != nil {
 		return w
 	}
 	if len(s.whos) >= s.max {
 		s.foldWhos()
 	}
-	w := &who{identity: id, client: client, server: server}
+	w := &who{identity: id, client: client}
 	w.rest = &leaf{who: w}
 	s.whos[id] = w
 	return w
@@ -115,13 +118,11 @@ func (s *store) others() *who {
 			f.set(dim(d), event.Others)
 		}
 	}
-	id := identity{faces: [2]face{f, blank()}, sides: 1}
+	id := identity{faces: [2]face{f, blank()}, sides: 1, server: nobody}
 	if w := s.whos[id]; w != nil {
 		return w
 	}
-	w := &who{identity: id}
-	w.client = party{kind: none, name: none}
-	w.server = w.client
+	w := &who{identity: id, client: nobody}
 	w.rest = &leaf{who: w}
 	s.whos[id] = w
 	return w

@@ -35,7 +35,7 @@ func addSyscalls(s *store, ev *event.Event, now int64) bool {
 		f := &id.faces[0]
 		f.self(ev.GetNamespace(), ev.GetPod(), ev.GetContainer(), ev.GetWorkload(), ev.GetNode(), "")
 		f.set(dimName, c.GetName())
-		l.who = s.who(id, party{none, none}, party{none, none})
+		l.who = s.who(id, nobody)
 	}
 	var amounts [maxAmounts]uint64
 	for i, n := range [...]uint64{calls: c.GetCalls(), callErrors: c.GetErrors(), nanos: c.GetTotalNanos()} {
