@@ -103,7 +103,8 @@ func (o *replayOptions) run(parent context.Context, path string) error {
 		return err
 	}
 	readErr, outputErr := p.play(ctx, reader, o.speed)
-	outputErr = errors.Join(outputErr, p.view.close())
+	// A printer gives the error it failed with again when it is closed.
+	outputErr = cmp.Or(outputErr, p.view.close())
 	losses := p.losses()
 	r.tally(p.view.taken(), len(p.nodes), time.Duration(p.newest-p.oldest), losses, nil)
 

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -152,11 +153,11 @@ func runSession(parent context.Context, c *traceConfig, open func(*liveSession) 
 	emitErr := collector.Run(hard, v.show)
 	end(errDone)
 	work.Wait()
-	closeErr := v.close()
+	closeErr := v.close() // after an error of v.show the same one, which is reported once
 
 	losses := collector.Losses()
 	r.tally(v.taken(), s.streamedNodes(), time.Since(began), losses, s.unseen)
-	return s.verdict(context.Cause(running), errors.Join(emitErr, closeErr), losses)
+	return s.verdict(context.Cause(running), cmp.Or(emitErr, closeErr), losses)
 }
 
 // prepare asks the cluster, before anything is made in it, what there is to trace and whether the user may.

@@ -1,7 +1,6 @@
 package render
 
 import (
-	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -73,7 +72,7 @@ func (f *flusher) flush() {
 		if isBroken(err) {
 			f.err = ErrClosed
 		} else {
-			f.err = fmt.Errorf("write output: %w", err)
+			f.err = err
 		}
 	}
 	f.buf = f.buf[:0]
