@@ -50,15 +50,11 @@ func newCleanupCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		Long: `Removes tracer Jobs that are finished or past their deadline. Sessions that run, yours or a colleague's, are left alone.
 There is rarely something to do: a tracer ends by itself within seconds of its client, and its Job with it.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, err := kube.ToRESTConfig()
+			config, namespace, err := resolveCluster(kube)
 			if err != nil {
 				return err
 			}
 			client, err := kubernetes.NewForConfig(config)
-			if err != nil {
-				return err
-			}
-			namespace, _, err := kube.ToRawKubeConfigLoader().Namespace()
 			if err != nil {
 				return err
 			}

@@ -10,7 +10,6 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 	"github.com/orb8-dev/kubectl-orb8/internal/version"
@@ -77,33 +76,17 @@ func (o *tracerOptions) complete() (tracerConfig, error) {
 
 // connect reads the kubeconfig and makes the client.
 func (c *tracerConfig) connect(kube *genericclioptions.ConfigFlags) error {
-	raw, err := kube.ToRawKubeConfigLoader().RawConfig()
-	if err != nil {
-		return err
-	}
-	// Without a file, client-go would go on to localhost:8080, where no cluster of today is.
-	if len(raw.Clusters) == 0 && *kube.APIServer == "" && !inCluster() {
-		return clientcmd.ErrEmptyConfig
-	}
-	if c.namespace, _, err = kube.ToRawKubeConfigLoader().Namespace(); err != nil {
+	var err error
+	if c.rest, c.namespace, err = resolveCluster(kube); err != nil {
 		return err
 	}
 	c.tracerNamespace = cmp.Or(c.tracerNamespace, c.namespace)
-	if c.rest, err = kube.ToRESTConfig(); err != nil {
-		return err
-	}
 	// A session opens a dozen watches at once; the default of 5 requests a second would start it slowly.
 	c.rest.QPS, c.rest.Burst = 100, 200
 	// The API server warns of each Job that the Pod Security it only warns of would refuse; what it refuses is said anyway.
 	c.rest.WarningHandler = rest.NoWarnings{}
 	c.client, err = kubernetes.NewForConfig(c.rest)
 	return err
-}
-
-// inCluster reports whether this runs in a pod, with the cluster's own credentials at hand.
-func inCluster() bool {
-	_, err := rest.InClusterConfig()
-	return err == nil
 }
 
 // spec is what every tracer of a session has in common.
