@@ -274,13 +274,13 @@ func judge(pod *corev1.Pod) (running bool, waits string, err *StartError) {
 		switch w.Reason {
 		case "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName":
 			return false, "", &StartError{
-				Reason: "image", Message: fmt.Sprintf("can not pull image %s: %s", s.Image, w.Message),
+				Reason: "image", Message: fmt.Sprintf("can not pull image %s: %s", s.Image, pullReason(s.Image, w.Message)),
 				Mend: "name another with --image, or a secret with --image-pull-secret",
 			}
 		case "CreateContainerConfigError", "CreateContainerError", "RunContainerError", "CrashLoopBackOff":
 			return false, "", &StartError{Reason: "failed", Message: w.Reason + ": " + w.Message}
 		case "ErrImagePull":
-			return false, "pulling image " + s.Image + ": " + w.Message, nil
+			return false, "pulling image " + s.Image + ": " + pullReason(s.Image, w.Message), nil
 		}
 	}
 	for _, c := range pod.Status.Conditions {
