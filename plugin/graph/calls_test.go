@@ -9,7 +9,9 @@ import (
 
 func TestCalls_NameServicePortsWhereThereAreSeveral(t *testing.T) {
 	client := model.Party{Kind: "workload", Name: "shop/deploy/web"}
-	service := func(name string, port uint32) model.Party { return model.Party{Kind: "service", Name: name, Port: port} }
+	service := func(name string, port uint32) model.Party {
+		return model.Party{Kind: "service", Name: name, Port: port}
+	}
 	g, _ := Calls([]model.Edge{
 		{From: client, To: service("shop/db", 5432)}, {From: client, To: service("shop/db", 9187)},
 		{From: client, To: service("shop/api", 80)}, {From: client, To: service("other/db", 5432)},
