@@ -11,8 +11,12 @@ import (
 // Loss is how much a probe has dropped at one stage since it was opened.
 type Loss struct {
 	Stage event.LossStage
-	// Count is cumulative.
+	// Count is cumulative for the same stage, cgroup and cause. The sum over all of a stage is all that the stage lost.
 	Count uint64
+	// Cgroup is whose events were lost; 0: unknown.
+	Cgroup uint64
+	// Cause is the cgroup that made most of what competed for the same room meanwhile; 0: unknown.
+	Cause uint64
 }
 
 // Places in the per-CPU map "losses" of bpf/lib/loss.h.
@@ -44,17 +48,17 @@ func (l Losses) Lost() ([]Loss, error) {
 	}
 	var out []Loss
 	if n[lostRing] > 0 {
-		out = append(out, Loss{event.LossStage_LOSS_STAGE_KERNEL_BUFFER, n[lostRing]})
+		out = append(out, Loss{Stage: event.LossStage_LOSS_STAGE_KERNEL_BUFFER, Count: n[lostRing]})
 	}
 	if n[lostMap] > 0 {
-		out = append(out, Loss{event.LossStage_LOSS_STAGE_KERNEL_MAP, n[lostMap]})
+		out = append(out, Loss{Stage: event.LossStage_LOSS_STAGE_KERNEL_MAP, Count: n[lostMap]})
 	}
 	missed, err := l.missed()
 	if err != nil {
 		return nil, err
 	}
 	if missed > 0 {
-		out = append(out, Loss{event.LossStage_LOSS_STAGE_KERNEL_BUSY, missed})
+		out = append(out, Loss{Stage: event.LossStage_LOSS_STAGE_KERNEL_BUSY, Count: missed})
 	}
 	return out, nil
 }

@@ -2602,14 +2602,17 @@ func (x *Counters) GetSrttMicros() uint32 {
 	return 0
 }
 
-// Lost says that events of a node did not arrive, where they were dropped, and how many.
+// Lost says that events of a node did not arrive, where they were dropped, and how many. The event's own namespace, pod and
+// container are those whose events were lost; empty where that is unknown, or where the stage serves all pods.
 type Lost struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Stage LossStage              `protobuf:"varint,1,opt,name=stage,proto3,enum=orb8.event.v1.LossStage" json:"stage,omitempty"`
 	// Events lost at this stage since the last Lost event of it.
 	Count uint64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
 	// The probe they were of ("flows", "scope"); empty for stages that serve all.
-	Source        string `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	Source string `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	// The pod that made most of what competed for the same room meanwhile, which may be the same pod. Absent: unknown.
+	CausedBy      *PodRef `protobuf:"bytes,4,opt,name=caused_by,json=causedBy,proto3" json:"caused_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2665,6 +2668,74 @@ func (x *Lost) GetSource() string {
 	return ""
 }
 
+func (x *Lost) GetCausedBy() *PodRef {
+	if x != nil {
+		return x.CausedBy
+	}
+	return nil
+}
+
+// PodRef names a container, or a pod where the container is empty.
+type PodRef struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Pod           string                 `protobuf:"bytes,2,opt,name=pod,proto3" json:"pod,omitempty"`
+	Container     string                 `protobuf:"bytes,3,opt,name=container,proto3" json:"container,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PodRef) Reset() {
+	*x = PodRef{}
+	mi := &file_event_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PodRef) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PodRef) ProtoMessage() {}
+
+func (x *PodRef) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PodRef.ProtoReflect.Descriptor instead.
+func (*PodRef) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *PodRef) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *PodRef) GetPod() string {
+	if x != nil {
+		return x.Pod
+	}
+	return ""
+}
+
+func (x *PodRef) GetContainer() string {
+	if x != nil {
+		return x.Container
+	}
+	return ""
+}
+
 // NodeStatus tells what a node's stream is doing.
 type NodeStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2677,7 +2748,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_event_proto_msgTypes[9]
+	mi := &file_event_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2689,7 +2760,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[9]
+	mi := &file_event_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2702,7 +2773,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{9}
+	return file_event_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *NodeStatus) GetState() NodeState {
@@ -2747,7 +2818,7 @@ type Syscall struct {
 
 func (x *Syscall) Reset() {
 	*x = Syscall{}
-	mi := &file_event_proto_msgTypes[10]
+	mi := &file_event_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2759,7 +2830,7 @@ func (x *Syscall) String() string {
 func (*Syscall) ProtoMessage() {}
 
 func (x *Syscall) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[10]
+	mi := &file_event_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2772,7 +2843,7 @@ func (x *Syscall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Syscall.ProtoReflect.Descriptor instead.
 func (*Syscall) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{10}
+	return file_event_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Syscall) GetPhase() SyscallPhase {
@@ -2879,7 +2950,7 @@ type SyscallSummary struct {
 
 func (x *SyscallSummary) Reset() {
 	*x = SyscallSummary{}
-	mi := &file_event_proto_msgTypes[11]
+	mi := &file_event_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2891,7 +2962,7 @@ func (x *SyscallSummary) String() string {
 func (*SyscallSummary) ProtoMessage() {}
 
 func (x *SyscallSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[11]
+	mi := &file_event_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2904,7 +2975,7 @@ func (x *SyscallSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyscallSummary.ProtoReflect.Descriptor instead.
 func (*SyscallSummary) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{11}
+	return file_event_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SyscallSummary) GetName() string {
@@ -3020,7 +3091,7 @@ type NetworkTop struct {
 
 func (x *NetworkTop) Reset() {
 	*x = NetworkTop{}
-	mi := &file_event_proto_msgTypes[12]
+	mi := &file_event_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3032,7 +3103,7 @@ func (x *NetworkTop) String() string {
 func (*NetworkTop) ProtoMessage() {}
 
 func (x *NetworkTop) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[12]
+	mi := &file_event_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3045,7 +3116,7 @@ func (x *NetworkTop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NetworkTop.ProtoReflect.Descriptor instead.
 func (*NetworkTop) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{12}
+	return file_event_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *NetworkTop) GetGroup() string {
@@ -3194,7 +3265,7 @@ type DnsTop struct {
 
 func (x *DnsTop) Reset() {
 	*x = DnsTop{}
-	mi := &file_event_proto_msgTypes[13]
+	mi := &file_event_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3206,7 +3277,7 @@ func (x *DnsTop) String() string {
 func (*DnsTop) ProtoMessage() {}
 
 func (x *DnsTop) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[13]
+	mi := &file_event_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3219,7 +3290,7 @@ func (x *DnsTop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DnsTop.ProtoReflect.Descriptor instead.
 func (*DnsTop) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{13}
+	return file_event_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DnsTop) GetGroup() string {
@@ -3357,7 +3428,7 @@ type SyscallTop struct {
 
 func (x *SyscallTop) Reset() {
 	*x = SyscallTop{}
-	mi := &file_event_proto_msgTypes[14]
+	mi := &file_event_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3369,7 +3440,7 @@ func (x *SyscallTop) String() string {
 func (*SyscallTop) ProtoMessage() {}
 
 func (x *SyscallTop) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[14]
+	mi := &file_event_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3382,7 +3453,7 @@ func (x *SyscallTop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyscallTop.ProtoReflect.Descriptor instead.
 func (*SyscallTop) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{14}
+	return file_event_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SyscallTop) GetGroup() string {
@@ -3495,7 +3566,7 @@ type Resources struct {
 
 func (x *Resources) Reset() {
 	*x = Resources{}
-	mi := &file_event_proto_msgTypes[15]
+	mi := &file_event_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3507,7 +3578,7 @@ func (x *Resources) String() string {
 func (*Resources) ProtoMessage() {}
 
 func (x *Resources) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[15]
+	mi := &file_event_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3520,7 +3591,7 @@ func (x *Resources) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resources.ProtoReflect.Descriptor instead.
 func (*Resources) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{15}
+	return file_event_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Resources) GetId() string {
@@ -3589,7 +3660,7 @@ type ResourcesCPU struct {
 
 func (x *ResourcesCPU) Reset() {
 	*x = ResourcesCPU{}
-	mi := &file_event_proto_msgTypes[16]
+	mi := &file_event_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3601,7 +3672,7 @@ func (x *ResourcesCPU) String() string {
 func (*ResourcesCPU) ProtoMessage() {}
 
 func (x *ResourcesCPU) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[16]
+	mi := &file_event_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3614,7 +3685,7 @@ func (x *ResourcesCPU) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourcesCPU.ProtoReflect.Descriptor instead.
 func (*ResourcesCPU) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{16}
+	return file_event_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ResourcesCPU) GetMicros() uint64 {
@@ -3680,7 +3751,7 @@ type ResourcesRunQueue struct {
 
 func (x *ResourcesRunQueue) Reset() {
 	*x = ResourcesRunQueue{}
-	mi := &file_event_proto_msgTypes[17]
+	mi := &file_event_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3692,7 +3763,7 @@ func (x *ResourcesRunQueue) String() string {
 func (*ResourcesRunQueue) ProtoMessage() {}
 
 func (x *ResourcesRunQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[17]
+	mi := &file_event_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3705,7 +3776,7 @@ func (x *ResourcesRunQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourcesRunQueue.ProtoReflect.Descriptor instead.
 func (*ResourcesRunQueue) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{17}
+	return file_event_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ResourcesRunQueue) GetRuns() uint64 {
@@ -3758,7 +3829,7 @@ type ResourcesMemory struct {
 
 func (x *ResourcesMemory) Reset() {
 	*x = ResourcesMemory{}
-	mi := &file_event_proto_msgTypes[18]
+	mi := &file_event_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3770,7 +3841,7 @@ func (x *ResourcesMemory) String() string {
 func (*ResourcesMemory) ProtoMessage() {}
 
 func (x *ResourcesMemory) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[18]
+	mi := &file_event_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3783,7 +3854,7 @@ func (x *ResourcesMemory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourcesMemory.ProtoReflect.Descriptor instead.
 func (*ResourcesMemory) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{18}
+	return file_event_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ResourcesMemory) GetBytes() uint64 {
@@ -3847,7 +3918,7 @@ type ResourcesPressure struct {
 
 func (x *ResourcesPressure) Reset() {
 	*x = ResourcesPressure{}
-	mi := &file_event_proto_msgTypes[19]
+	mi := &file_event_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3859,7 +3930,7 @@ func (x *ResourcesPressure) String() string {
 func (*ResourcesPressure) ProtoMessage() {}
 
 func (x *ResourcesPressure) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[19]
+	mi := &file_event_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3872,7 +3943,7 @@ func (x *ResourcesPressure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourcesPressure.ProtoReflect.Descriptor instead.
 func (*ResourcesPressure) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{19}
+	return file_event_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ResourcesPressure) GetCpuSomeMicros() uint64 {
@@ -3967,7 +4038,7 @@ type ResourcesIO struct {
 
 func (x *ResourcesIO) Reset() {
 	*x = ResourcesIO{}
-	mi := &file_event_proto_msgTypes[20]
+	mi := &file_event_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3979,7 +4050,7 @@ func (x *ResourcesIO) String() string {
 func (*ResourcesIO) ProtoMessage() {}
 
 func (x *ResourcesIO) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[20]
+	mi := &file_event_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3992,7 +4063,7 @@ func (x *ResourcesIO) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourcesIO.ProtoReflect.Descriptor instead.
 func (*ResourcesIO) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{20}
+	return file_event_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ResourcesIO) GetReadRequests() uint64 {
@@ -4118,7 +4189,7 @@ type Gpu struct {
 
 func (x *Gpu) Reset() {
 	*x = Gpu{}
-	mi := &file_event_proto_msgTypes[21]
+	mi := &file_event_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4130,7 +4201,7 @@ func (x *Gpu) String() string {
 func (*Gpu) ProtoMessage() {}
 
 func (x *Gpu) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[21]
+	mi := &file_event_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4143,7 +4214,7 @@ func (x *Gpu) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gpu.ProtoReflect.Descriptor instead.
 func (*Gpu) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{21}
+	return file_event_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Gpu) GetWhat() GpuWhat {
@@ -4297,7 +4368,7 @@ type GpuDevice struct {
 
 func (x *GpuDevice) Reset() {
 	*x = GpuDevice{}
-	mi := &file_event_proto_msgTypes[22]
+	mi := &file_event_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4309,7 +4380,7 @@ func (x *GpuDevice) String() string {
 func (*GpuDevice) ProtoMessage() {}
 
 func (x *GpuDevice) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[22]
+	mi := &file_event_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4322,7 +4393,7 @@ func (x *GpuDevice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuDevice.ProtoReflect.Descriptor instead.
 func (*GpuDevice) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{22}
+	return file_event_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GpuDevice) GetUuid() string {
@@ -4414,7 +4485,7 @@ type GpuMemory struct {
 
 func (x *GpuMemory) Reset() {
 	*x = GpuMemory{}
-	mi := &file_event_proto_msgTypes[23]
+	mi := &file_event_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4426,7 +4497,7 @@ func (x *GpuMemory) String() string {
 func (*GpuMemory) ProtoMessage() {}
 
 func (x *GpuMemory) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[23]
+	mi := &file_event_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4439,7 +4510,7 @@ func (x *GpuMemory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuMemory.ProtoReflect.Descriptor instead.
 func (*GpuMemory) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{23}
+	return file_event_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GpuMemory) GetTotalBytes() uint64 {
@@ -4488,7 +4559,7 @@ type GpuActivity struct {
 
 func (x *GpuActivity) Reset() {
 	*x = GpuActivity{}
-	mi := &file_event_proto_msgTypes[24]
+	mi := &file_event_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4500,7 +4571,7 @@ func (x *GpuActivity) String() string {
 func (*GpuActivity) ProtoMessage() {}
 
 func (x *GpuActivity) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[24]
+	mi := &file_event_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4513,7 +4584,7 @@ func (x *GpuActivity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuActivity.ProtoReflect.Descriptor instead.
 func (*GpuActivity) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{24}
+	return file_event_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GpuActivity) GetGpuPercent() uint32 {
@@ -4629,7 +4700,7 @@ type GpuHealth struct {
 
 func (x *GpuHealth) Reset() {
 	*x = GpuHealth{}
-	mi := &file_event_proto_msgTypes[25]
+	mi := &file_event_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4641,7 +4712,7 @@ func (x *GpuHealth) String() string {
 func (*GpuHealth) ProtoMessage() {}
 
 func (x *GpuHealth) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[25]
+	mi := &file_event_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4654,7 +4725,7 @@ func (x *GpuHealth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuHealth.ProtoReflect.Descriptor instead.
 func (*GpuHealth) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{25}
+	return file_event_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GpuHealth) GetPowerMilliwatts() uint32 {
@@ -4750,7 +4821,7 @@ type GpuProcess struct {
 
 func (x *GpuProcess) Reset() {
 	*x = GpuProcess{}
-	mi := &file_event_proto_msgTypes[26]
+	mi := &file_event_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4762,7 +4833,7 @@ func (x *GpuProcess) String() string {
 func (*GpuProcess) ProtoMessage() {}
 
 func (x *GpuProcess) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[26]
+	mi := &file_event_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4775,7 +4846,7 @@ func (x *GpuProcess) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuProcess.ProtoReflect.Descriptor instead.
 func (*GpuProcess) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{26}
+	return file_event_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GpuProcess) GetPid() uint32 {
@@ -4857,7 +4928,7 @@ type GpuCalls struct {
 
 func (x *GpuCalls) Reset() {
 	*x = GpuCalls{}
-	mi := &file_event_proto_msgTypes[27]
+	mi := &file_event_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4869,7 +4940,7 @@ func (x *GpuCalls) String() string {
 func (*GpuCalls) ProtoMessage() {}
 
 func (x *GpuCalls) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[27]
+	mi := &file_event_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4882,7 +4953,7 @@ func (x *GpuCalls) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuCalls.ProtoReflect.Descriptor instead.
 func (*GpuCalls) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{27}
+	return file_event_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GpuCalls) GetLaunches() uint64 {
@@ -5026,7 +5097,7 @@ type GpuFailure struct {
 
 func (x *GpuFailure) Reset() {
 	*x = GpuFailure{}
-	mi := &file_event_proto_msgTypes[28]
+	mi := &file_event_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5038,7 +5109,7 @@ func (x *GpuFailure) String() string {
 func (*GpuFailure) ProtoMessage() {}
 
 func (x *GpuFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[28]
+	mi := &file_event_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5051,7 +5122,7 @@ func (x *GpuFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuFailure.ProtoReflect.Descriptor instead.
 func (*GpuFailure) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{28}
+	return file_event_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GpuFailure) GetCall() string {
@@ -5124,7 +5195,7 @@ type GpuTop struct {
 
 func (x *GpuTop) Reset() {
 	*x = GpuTop{}
-	mi := &file_event_proto_msgTypes[29]
+	mi := &file_event_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5136,7 +5207,7 @@ func (x *GpuTop) String() string {
 func (*GpuTop) ProtoMessage() {}
 
 func (x *GpuTop) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[29]
+	mi := &file_event_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5149,7 +5220,7 @@ func (x *GpuTop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuTop.ProtoReflect.Descriptor instead.
 func (*GpuTop) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{29}
+	return file_event_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GpuTop) GetGroup() string {
@@ -5402,7 +5473,7 @@ type GpuVerdict struct {
 
 func (x *GpuVerdict) Reset() {
 	*x = GpuVerdict{}
-	mi := &file_event_proto_msgTypes[30]
+	mi := &file_event_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5414,7 +5485,7 @@ func (x *GpuVerdict) String() string {
 func (*GpuVerdict) ProtoMessage() {}
 
 func (x *GpuVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[30]
+	mi := &file_event_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5427,7 +5498,7 @@ func (x *GpuVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuVerdict.ProtoReflect.Descriptor instead.
 func (*GpuVerdict) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{30}
+	return file_event_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GpuVerdict) GetWindowMicros() uint64 {
@@ -5535,7 +5606,7 @@ type GpuShares struct {
 
 func (x *GpuShares) Reset() {
 	*x = GpuShares{}
-	mi := &file_event_proto_msgTypes[31]
+	mi := &file_event_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5547,7 +5618,7 @@ func (x *GpuShares) String() string {
 func (*GpuShares) ProtoMessage() {}
 
 func (x *GpuShares) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[31]
+	mi := &file_event_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5560,7 +5631,7 @@ func (x *GpuShares) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuShares.ProtoReflect.Descriptor instead.
 func (*GpuShares) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{31}
+	return file_event_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GpuShares) GetUnknown() float64 {
@@ -5704,7 +5775,7 @@ type GpuEvidence struct {
 
 func (x *GpuEvidence) Reset() {
 	*x = GpuEvidence{}
-	mi := &file_event_proto_msgTypes[32]
+	mi := &file_event_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5716,7 +5787,7 @@ func (x *GpuEvidence) String() string {
 func (*GpuEvidence) ProtoMessage() {}
 
 func (x *GpuEvidence) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[32]
+	mi := &file_event_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5729,7 +5800,7 @@ func (x *GpuEvidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuEvidence.ProtoReflect.Descriptor instead.
 func (*GpuEvidence) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{32}
+	return file_event_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GpuEvidence) GetGpuPercent() float64 {
@@ -6182,11 +6253,16 @@ const file_event_proto_rawDesc = "" +
 	"\vsrtt_micros\x18\x06 \x01(\rH\x01R\n" +
 	"srttMicros\x88\x01\x01B\x0e\n" +
 	"\f_retransmitsB\x0e\n" +
-	"\f_srtt_micros\"d\n" +
+	"\f_srtt_micros\"\x98\x01\n" +
 	"\x04Lost\x12.\n" +
 	"\x05stage\x18\x01 \x01(\x0e2\x18.orb8.event.v1.LossStageR\x05stage\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x04R\x05count\x12\x16\n" +
-	"\x06source\x18\x03 \x01(\tR\x06source\"V\n" +
+	"\x06source\x18\x03 \x01(\tR\x06source\x122\n" +
+	"\tcaused_by\x18\x04 \x01(\v2\x15.orb8.event.v1.PodRefR\bcausedBy\"V\n" +
+	"\x06PodRef\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x10\n" +
+	"\x03pod\x18\x02 \x01(\tR\x03pod\x12\x1c\n" +
+	"\tcontainer\x18\x03 \x01(\tR\tcontainer\"V\n" +
 	"\n" +
 	"NodeStatus\x12.\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x18.orb8.event.v1.NodeStateR\x05state\x12\x18\n" +
@@ -6900,7 +6976,7 @@ func file_event_proto_rawDescGZIP() []byte {
 }
 
 var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 17)
-var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_event_proto_goTypes = []any{
 	(TCPOutcome)(0),           // 0: orb8.event.v1.TCPOutcome
 	(TCPEnd)(0),               // 1: orb8.event.v1.TCPEnd
@@ -6928,48 +7004,49 @@ var file_event_proto_goTypes = []any{
 	(*Endpoint)(nil),          // 23: orb8.event.v1.Endpoint
 	(*Counters)(nil),          // 24: orb8.event.v1.Counters
 	(*Lost)(nil),              // 25: orb8.event.v1.Lost
-	(*NodeStatus)(nil),        // 26: orb8.event.v1.NodeStatus
-	(*Syscall)(nil),           // 27: orb8.event.v1.Syscall
-	(*SyscallSummary)(nil),    // 28: orb8.event.v1.SyscallSummary
-	(*NetworkTop)(nil),        // 29: orb8.event.v1.NetworkTop
-	(*DnsTop)(nil),            // 30: orb8.event.v1.DnsTop
-	(*SyscallTop)(nil),        // 31: orb8.event.v1.SyscallTop
-	(*Resources)(nil),         // 32: orb8.event.v1.Resources
-	(*ResourcesCPU)(nil),      // 33: orb8.event.v1.ResourcesCPU
-	(*ResourcesRunQueue)(nil), // 34: orb8.event.v1.ResourcesRunQueue
-	(*ResourcesMemory)(nil),   // 35: orb8.event.v1.ResourcesMemory
-	(*ResourcesPressure)(nil), // 36: orb8.event.v1.ResourcesPressure
-	(*ResourcesIO)(nil),       // 37: orb8.event.v1.ResourcesIO
-	(*Gpu)(nil),               // 38: orb8.event.v1.Gpu
-	(*GpuDevice)(nil),         // 39: orb8.event.v1.GpuDevice
-	(*GpuMemory)(nil),         // 40: orb8.event.v1.GpuMemory
-	(*GpuActivity)(nil),       // 41: orb8.event.v1.GpuActivity
-	(*GpuHealth)(nil),         // 42: orb8.event.v1.GpuHealth
-	(*GpuProcess)(nil),        // 43: orb8.event.v1.GpuProcess
-	(*GpuCalls)(nil),          // 44: orb8.event.v1.GpuCalls
-	(*GpuFailure)(nil),        // 45: orb8.event.v1.GpuFailure
-	(*GpuTop)(nil),            // 46: orb8.event.v1.GpuTop
-	(*GpuVerdict)(nil),        // 47: orb8.event.v1.GpuVerdict
-	(*GpuShares)(nil),         // 48: orb8.event.v1.GpuShares
-	(*GpuEvidence)(nil),       // 49: orb8.event.v1.GpuEvidence
+	(*PodRef)(nil),            // 26: orb8.event.v1.PodRef
+	(*NodeStatus)(nil),        // 27: orb8.event.v1.NodeStatus
+	(*Syscall)(nil),           // 28: orb8.event.v1.Syscall
+	(*SyscallSummary)(nil),    // 29: orb8.event.v1.SyscallSummary
+	(*NetworkTop)(nil),        // 30: orb8.event.v1.NetworkTop
+	(*DnsTop)(nil),            // 31: orb8.event.v1.DnsTop
+	(*SyscallTop)(nil),        // 32: orb8.event.v1.SyscallTop
+	(*Resources)(nil),         // 33: orb8.event.v1.Resources
+	(*ResourcesCPU)(nil),      // 34: orb8.event.v1.ResourcesCPU
+	(*ResourcesRunQueue)(nil), // 35: orb8.event.v1.ResourcesRunQueue
+	(*ResourcesMemory)(nil),   // 36: orb8.event.v1.ResourcesMemory
+	(*ResourcesPressure)(nil), // 37: orb8.event.v1.ResourcesPressure
+	(*ResourcesIO)(nil),       // 38: orb8.event.v1.ResourcesIO
+	(*Gpu)(nil),               // 39: orb8.event.v1.Gpu
+	(*GpuDevice)(nil),         // 40: orb8.event.v1.GpuDevice
+	(*GpuMemory)(nil),         // 41: orb8.event.v1.GpuMemory
+	(*GpuActivity)(nil),       // 42: orb8.event.v1.GpuActivity
+	(*GpuHealth)(nil),         // 43: orb8.event.v1.GpuHealth
+	(*GpuProcess)(nil),        // 44: orb8.event.v1.GpuProcess
+	(*GpuCalls)(nil),          // 45: orb8.event.v1.GpuCalls
+	(*GpuFailure)(nil),        // 46: orb8.event.v1.GpuFailure
+	(*GpuTop)(nil),            // 47: orb8.event.v1.GpuTop
+	(*GpuVerdict)(nil),        // 48: orb8.event.v1.GpuVerdict
+	(*GpuShares)(nil),         // 49: orb8.event.v1.GpuShares
+	(*GpuEvidence)(nil),       // 50: orb8.event.v1.GpuEvidence
 }
 var file_event_proto_depIdxs = []int32{
 	18, // 0: orb8.event.v1.Event.flow:type_name -> orb8.event.v1.Flow
 	25, // 1: orb8.event.v1.Event.lost:type_name -> orb8.event.v1.Lost
-	26, // 2: orb8.event.v1.Event.node_status:type_name -> orb8.event.v1.NodeStatus
+	27, // 2: orb8.event.v1.Event.node_status:type_name -> orb8.event.v1.NodeStatus
 	20, // 3: orb8.event.v1.Event.dns:type_name -> orb8.event.v1.Dns
 	19, // 4: orb8.event.v1.Event.tcp:type_name -> orb8.event.v1.Tcp
 	21, // 5: orb8.event.v1.Event.drop:type_name -> orb8.event.v1.Drop
 	22, // 6: orb8.event.v1.Event.exec:type_name -> orb8.event.v1.Exec
-	27, // 7: orb8.event.v1.Event.syscall:type_name -> orb8.event.v1.Syscall
-	28, // 8: orb8.event.v1.Event.syscall_summary:type_name -> orb8.event.v1.SyscallSummary
-	32, // 9: orb8.event.v1.Event.resources:type_name -> orb8.event.v1.Resources
-	29, // 10: orb8.event.v1.Event.network_top:type_name -> orb8.event.v1.NetworkTop
-	30, // 11: orb8.event.v1.Event.dns_top:type_name -> orb8.event.v1.DnsTop
-	31, // 12: orb8.event.v1.Event.syscall_top:type_name -> orb8.event.v1.SyscallTop
-	38, // 13: orb8.event.v1.Event.gpu:type_name -> orb8.event.v1.Gpu
-	46, // 14: orb8.event.v1.Event.gpu_top:type_name -> orb8.event.v1.GpuTop
-	47, // 15: orb8.event.v1.Event.gpu_verdict:type_name -> orb8.event.v1.GpuVerdict
+	28, // 7: orb8.event.v1.Event.syscall:type_name -> orb8.event.v1.Syscall
+	29, // 8: orb8.event.v1.Event.syscall_summary:type_name -> orb8.event.v1.SyscallSummary
+	33, // 9: orb8.event.v1.Event.resources:type_name -> orb8.event.v1.Resources
+	30, // 10: orb8.event.v1.Event.network_top:type_name -> orb8.event.v1.NetworkTop
+	31, // 11: orb8.event.v1.Event.dns_top:type_name -> orb8.event.v1.DnsTop
+	32, // 12: orb8.event.v1.Event.syscall_top:type_name -> orb8.event.v1.SyscallTop
+	39, // 13: orb8.event.v1.Event.gpu:type_name -> orb8.event.v1.Gpu
+	47, // 14: orb8.event.v1.Event.gpu_top:type_name -> orb8.event.v1.GpuTop
+	48, // 15: orb8.event.v1.Event.gpu_verdict:type_name -> orb8.event.v1.GpuVerdict
 	6,  // 16: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
 	7,  // 17: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
 	9,  // 18: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
@@ -6998,33 +7075,34 @@ var file_event_proto_depIdxs = []int32{
 	4,  // 41: orb8.event.v1.Exec.phase:type_name -> orb8.event.v1.ExecPhase
 	5,  // 42: orb8.event.v1.Exec.outcome:type_name -> orb8.event.v1.ExecOutcome
 	10, // 43: orb8.event.v1.Lost.stage:type_name -> orb8.event.v1.LossStage
-	11, // 44: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
-	12, // 45: orb8.event.v1.Syscall.phase:type_name -> orb8.event.v1.SyscallPhase
-	6,  // 46: orb8.event.v1.NetworkTop.protocol:type_name -> orb8.event.v1.Protocol
-	33, // 47: orb8.event.v1.Resources.cpu:type_name -> orb8.event.v1.ResourcesCPU
-	34, // 48: orb8.event.v1.Resources.run_queue:type_name -> orb8.event.v1.ResourcesRunQueue
-	35, // 49: orb8.event.v1.Resources.memory:type_name -> orb8.event.v1.ResourcesMemory
-	36, // 50: orb8.event.v1.Resources.pressure:type_name -> orb8.event.v1.ResourcesPressure
-	37, // 51: orb8.event.v1.Resources.io:type_name -> orb8.event.v1.ResourcesIO
-	14, // 52: orb8.event.v1.Gpu.what:type_name -> orb8.event.v1.GpuWhat
-	39, // 53: orb8.event.v1.Gpu.gpu:type_name -> orb8.event.v1.GpuDevice
-	40, // 54: orb8.event.v1.Gpu.memory:type_name -> orb8.event.v1.GpuMemory
-	41, // 55: orb8.event.v1.Gpu.activity:type_name -> orb8.event.v1.GpuActivity
-	42, // 56: orb8.event.v1.Gpu.health:type_name -> orb8.event.v1.GpuHealth
-	43, // 57: orb8.event.v1.Gpu.proc:type_name -> orb8.event.v1.GpuProcess
-	44, // 58: orb8.event.v1.Gpu.calls:type_name -> orb8.event.v1.GpuCalls
-	13, // 59: orb8.event.v1.Gpu.use:type_name -> orb8.event.v1.GpuUse
-	45, // 60: orb8.event.v1.Gpu.failure:type_name -> orb8.event.v1.GpuFailure
-	15, // 61: orb8.event.v1.GpuVerdict.verdict:type_name -> orb8.event.v1.GpuCause
-	16, // 62: orb8.event.v1.GpuVerdict.confidence:type_name -> orb8.event.v1.GpuConfidence
-	15, // 63: orb8.event.v1.GpuVerdict.second:type_name -> orb8.event.v1.GpuCause
-	48, // 64: orb8.event.v1.GpuVerdict.shares:type_name -> orb8.event.v1.GpuShares
-	49, // 65: orb8.event.v1.GpuVerdict.evidence:type_name -> orb8.event.v1.GpuEvidence
-	66, // [66:66] is the sub-list for method output_type
-	66, // [66:66] is the sub-list for method input_type
-	66, // [66:66] is the sub-list for extension type_name
-	66, // [66:66] is the sub-list for extension extendee
-	0,  // [0:66] is the sub-list for field type_name
+	26, // 44: orb8.event.v1.Lost.caused_by:type_name -> orb8.event.v1.PodRef
+	11, // 45: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
+	12, // 46: orb8.event.v1.Syscall.phase:type_name -> orb8.event.v1.SyscallPhase
+	6,  // 47: orb8.event.v1.NetworkTop.protocol:type_name -> orb8.event.v1.Protocol
+	34, // 48: orb8.event.v1.Resources.cpu:type_name -> orb8.event.v1.ResourcesCPU
+	35, // 49: orb8.event.v1.Resources.run_queue:type_name -> orb8.event.v1.ResourcesRunQueue
+	36, // 50: orb8.event.v1.Resources.memory:type_name -> orb8.event.v1.ResourcesMemory
+	37, // 51: orb8.event.v1.Resources.pressure:type_name -> orb8.event.v1.ResourcesPressure
+	38, // 52: orb8.event.v1.Resources.io:type_name -> orb8.event.v1.ResourcesIO
+	14, // 53: orb8.event.v1.Gpu.what:type_name -> orb8.event.v1.GpuWhat
+	40, // 54: orb8.event.v1.Gpu.gpu:type_name -> orb8.event.v1.GpuDevice
+	41, // 55: orb8.event.v1.Gpu.memory:type_name -> orb8.event.v1.GpuMemory
+	42, // 56: orb8.event.v1.Gpu.activity:type_name -> orb8.event.v1.GpuActivity
+	43, // 57: orb8.event.v1.Gpu.health:type_name -> orb8.event.v1.GpuHealth
+	44, // 58: orb8.event.v1.Gpu.proc:type_name -> orb8.event.v1.GpuProcess
+	45, // 59: orb8.event.v1.Gpu.calls:type_name -> orb8.event.v1.GpuCalls
+	13, // 60: orb8.event.v1.Gpu.use:type_name -> orb8.event.v1.GpuUse
+	46, // 61: orb8.event.v1.Gpu.failure:type_name -> orb8.event.v1.GpuFailure
+	15, // 62: orb8.event.v1.GpuVerdict.verdict:type_name -> orb8.event.v1.GpuCause
+	16, // 63: orb8.event.v1.GpuVerdict.confidence:type_name -> orb8.event.v1.GpuConfidence
+	15, // 64: orb8.event.v1.GpuVerdict.second:type_name -> orb8.event.v1.GpuCause
+	49, // 65: orb8.event.v1.GpuVerdict.shares:type_name -> orb8.event.v1.GpuShares
+	50, // 66: orb8.event.v1.GpuVerdict.evidence:type_name -> orb8.event.v1.GpuEvidence
+	67, // [67:67] is the sub-list for method output_type
+	67, // [67:67] is the sub-list for method input_type
+	67, // [67:67] is the sub-list for extension type_name
+	67, // [67:67] is the sub-list for extension extendee
+	0,  // [0:67] is the sub-list for field type_name
 }
 
 func init() { file_event_proto_init() }
@@ -7055,7 +7133,6 @@ func file_event_proto_init() {
 	file_event_proto_msgTypes[3].OneofWrappers = []any{}
 	file_event_proto_msgTypes[5].OneofWrappers = []any{}
 	file_event_proto_msgTypes[7].OneofWrappers = []any{}
-	file_event_proto_msgTypes[10].OneofWrappers = []any{}
 	file_event_proto_msgTypes[11].OneofWrappers = []any{}
 	file_event_proto_msgTypes[12].OneofWrappers = []any{}
 	file_event_proto_msgTypes[13].OneofWrappers = []any{}
@@ -7076,14 +7153,15 @@ func file_event_proto_init() {
 	file_event_proto_msgTypes[28].OneofWrappers = []any{}
 	file_event_proto_msgTypes[29].OneofWrappers = []any{}
 	file_event_proto_msgTypes[30].OneofWrappers = []any{}
-	file_event_proto_msgTypes[32].OneofWrappers = []any{}
+	file_event_proto_msgTypes[31].OneofWrappers = []any{}
+	file_event_proto_msgTypes[33].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_proto_rawDesc), len(file_event_proto_rawDesc)),
 			NumEnums:      17,
-			NumMessages:   33,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
