@@ -27,19 +27,22 @@ func Programs(objects any) (programs []Program) {
 }
 
 // eachProgram calls do with what a pointer to a struct has in fields of type *ebpf.Program, in structs it embeds too, and with their tags.
-func eachProgram(objects any, do func(name string, p *ebpf.Program)) {
-	programsIn(reflect.ValueOf(objects).Elem(), do)
+func eachProgram(objects any, do func(name string, p *ebpf.Program)) { eachField(objects, do) }
+
+// eachField is eachProgram for fields that are pointers to T.
+func eachField[T any](objects any, do func(name string, p *T)) {
+	fieldsIn(reflect.ValueOf(objects).Elem(), do)
 }
 
-func programsIn(v reflect.Value, do func(name string, p *ebpf.Program)) {
+func fieldsIn[T any](v reflect.Value, do func(name string, p *T)) {
 	for i := range v.NumField() {
 		field := v.Type().Field(i)
 		if field.Anonymous && field.Type.Kind() == reflect.Struct {
-			programsIn(v.Field(i), do)
+			fieldsIn(v.Field(i), do)
 			continue
 		}
-		if field.Type == reflect.TypeFor[*ebpf.Program]() && !v.Field(i).IsNil() {
-			do(field.Tag.Get("ebpf"), v.Field(i).Interface().(*ebpf.Program))
+		if field.Type == reflect.TypeFor[*T]() && !v.Field(i).IsNil() {
+			do(field.Tag.Get("ebpf"), v.Field(i).Interface().(*T))
 		}
 	}
 }

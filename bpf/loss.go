@@ -27,16 +27,24 @@ const (
 	places
 )
 
-// Losses reads what a probe could not keep: from the per-CPU map "losses" that every one has, and from its programs.
+// Losses reads what a probe could not keep: from the per-CPU map "losses" that every one has, from the map "cgroup_losses" where there
+// is one (bpf/lib/fair.h), and from its programs.
 type Losses struct {
 	m        *ebpf.Map
 	programs []*ebpf.Program
+	// cgroups is nil where the programs do not count by cgroup.
+	cgroups *attribution
 }
 
-// NewLosses reads from m and from the programs of objects (see Programs), which stay the caller's to close.
+// NewLosses reads from m and from the programs and the map "cgroup_losses" of objects (see Programs), which stay the caller's to close.
 func NewLosses(m *ebpf.Map, objects any) Losses {
 	l := Losses{m: m}
 	eachProgram(objects, func(_ string, p *ebpf.Program) { l.programs = append(l.programs, p) })
+	eachField(objects, func(name string, m *ebpf.Map) {
+		if name == "cgroup_losses" {
+			l.cgroups = newAttribution(m)
+		}
+	})
 	return l
 }
 
@@ -46,12 +54,9 @@ func (l Losses) Lost() ([]Loss, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []Loss
-	if n[lostRing] > 0 {
-		out = append(out, Loss{Stage: event.LossStage_LOSS_STAGE_KERNEL_BUFFER, Count: n[lostRing]})
-	}
-	if n[lostMap] > 0 {
-		out = append(out, Loss{Stage: event.LossStage_LOSS_STAGE_KERNEL_MAP, Count: n[lostMap]})
+	out, err := l.split([lossPlaces]uint64(n[:lossPlaces]))
+	if err != nil {
+		return nil, err
 	}
 	missed, err := l.missed()
 	if err != nil {
@@ -59,6 +64,19 @@ func (l Losses) Lost() ([]Loss, error) {
 	}
 	if missed > 0 {
 		out = append(out, Loss{Stage: event.LossStage_LOSS_STAGE_KERNEL_BUSY, Count: missed})
+	}
+	return out, nil
+}
+
+// split divides the sums by cgroup, as far as the programs have counted so.
+func (l Losses) split(sums [lossPlaces]uint64) (out []Loss, err error) {
+	if l.cgroups != nil {
+		return l.cgroups.split(sums)
+	}
+	for place, n := range sums {
+		if n > 0 {
+			out = append(out, Loss{Stage: placeStages[place], Count: n})
+		}
 	}
 	return out, nil
 }

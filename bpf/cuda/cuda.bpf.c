@@ -11,6 +11,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 
+#include "fair.h"
 #include "loss.h"
 #include "ring.h"
 #include "scope.h"
@@ -286,7 +287,7 @@ static __always_inline struct counts *counts_of(struct process *p, __u64 cgroup)
 	bpf_map_update_elem(&counters, p, &no_counts, BPF_NOEXIST);
 	c = bpf_map_lookup_elem(&counters, p);
 	if (!c)
-		count_loss(LOST_MAP);
+		count_loss_of(LOST_MAP, cgroup);
 	return c;
 }
 
@@ -489,7 +490,7 @@ int cuda_enter(struct pt_regs *ctx)
 	call.cgroup = cgroup;
 	call.since = bpf_ktime_get_ns();
 	if (bpf_map_update_elem(&open_calls, &thread, &call, BPF_ANY))
-		count_loss(LOST_MAP);
+		count_loss_of(LOST_MAP, call.cgroup);
 	return 0;
 }
 
@@ -505,7 +506,7 @@ static __always_inline void allocated(struct counts *counts, struct call *call)
 	ADD(counts->allocated, bytes);
 	if (bpf_probe_read_user(&a.address, sizeof(a.address), (void *)call->out) || bpf_map_update_elem(&allocations, &a, &bytes, BPF_ANY)) {
 		ADD(counts->untracked, 1);
-		count_loss(LOST_MAP);
+		count_loss_of(LOST_MAP, call->cgroup);
 	}
 }
 
@@ -514,9 +515,9 @@ static __always_inline void failed(struct counts *counts, struct call *call, __u
 	struct failure *f;
 
 	ADD(counts->failures, 1);
-	f = bpf_ringbuf_reserve(&events, sizeof(*f), 0);
+	f = ring_reserve(&events, sizeof(*f), call->cgroup);
 	if (!f) {
-		count_loss(LOST_RING);
+		count_loss_of(LOST_RING, call->cgroup);
 		return;
 	}
 	f->process = call->process;

@@ -268,7 +268,8 @@ func (p *Probe) programFor(s *Site) (*ebpf.Program, error) {
 	maps := p.scope.Maps()
 	for name, m := range map[string]*ebpf.Map{
 		objectMapAllocations: o.Allocations, objectMapCounters: o.Counters, objectMapEvents: o.Events, objectMapLosses: o.Losses, objectMapOpenCalls: o.OpenCalls,
-		objectMapProcesses: o.Processes, objectMapStrangers: o.Strangers,
+		objectMapCgroupLosses: o.CgroupLosses,
+		objectMapProcesses:    o.Processes, objectMapStrangers: o.Strangers,
 	} {
 		maps[name] = m
 		spec.Maps[name].MaxEntries = m.MaxEntries()

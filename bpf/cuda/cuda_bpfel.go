@@ -86,6 +86,7 @@ type objectProcess struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	objectMapAllocations  = "allocations"
+	objectMapCgroupLosses = "cgroup_losses"
 	objectMapCounters     = "counters"
 	objectMapEvents       = "events"
 	objectMapLosses       = "losses"
@@ -96,6 +97,7 @@ const (
 	objectProgCudaEnter   = "cuda_enter"
 	objectProgCudaReturn  = "cuda_return"
 	objectVarNoCounts     = "no_counts"
+	objectVarNoLosses     = "no_losses"
 	objectVarSite         = "site"
 )
 
@@ -150,6 +152,7 @@ type objectProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectMapSpecs struct {
 	Allocations  *ebpf.MapSpec `ebpf:"allocations"`
+	CgroupLosses *ebpf.MapSpec `ebpf:"cgroup_losses"`
 	Counters     *ebpf.MapSpec `ebpf:"counters"`
 	Events       *ebpf.MapSpec `ebpf:"events"`
 	Losses       *ebpf.MapSpec `ebpf:"losses"`
@@ -164,6 +167,7 @@ type objectMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectVariableSpecs struct {
 	NoCounts *ebpf.VariableSpec `ebpf:"no_counts"`
+	NoLosses *ebpf.VariableSpec `ebpf:"no_losses"`
 	Site     *ebpf.VariableSpec `ebpf:"site"`
 }
 
@@ -188,6 +192,7 @@ func (o *objectObjects) Close() error {
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectMaps struct {
 	Allocations  *ebpf.Map `ebpf:"allocations"`
+	CgroupLosses *ebpf.Map `ebpf:"cgroup_losses"`
 	Counters     *ebpf.Map `ebpf:"counters"`
 	Events       *ebpf.Map `ebpf:"events"`
 	Losses       *ebpf.Map `ebpf:"losses"`
@@ -200,6 +205,7 @@ type objectMaps struct {
 func (m *objectMaps) Close() error {
 	return _ObjectClose(
 		m.Allocations,
+		m.CgroupLosses,
 		m.Counters,
 		m.Events,
 		m.Losses,
@@ -215,6 +221,7 @@ func (m *objectMaps) Close() error {
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectVariables struct {
 	NoCounts *ebpf.Variable `ebpf:"no_counts"`
+	NoLosses *ebpf.Variable `ebpf:"no_losses"`
 	Site     *ebpf.Variable `ebpf:"site"`
 }
 

@@ -13,6 +13,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
 
+#include "fair.h"
 #include "loss.h"
 #include "ring.h"
 #include "scope.h"
@@ -186,7 +187,7 @@ static __noinline int send(struct __sk_buff *skb, struct segment *s, __u32 skip)
 		return 0;
 	if (s->length <= DATA_SHORT) {
 		n = s->length;
-		e = bpf_ringbuf_reserve(&events, HEAD + DATA_SHORT, 0);
+		e = ring_reserve(&events, HEAD + DATA_SHORT, cgroup);
 		if (!e)
 			goto lost;
 		head(e, skb, s, cgroup);
@@ -198,7 +199,7 @@ static __noinline int send(struct __sk_buff *skb, struct segment *s, __u32 skip)
 		n = s->length - skip;
 		if (n > DATA_SIZE)
 			n = DATA_SIZE;
-		e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+		e = ring_reserve(&events, sizeof(*e), cgroup);
 		if (!e)
 			goto lost;
 		head(e, skb, s, cgroup);
@@ -212,7 +213,7 @@ static __noinline int send(struct __sk_buff *skb, struct segment *s, __u32 skip)
 	submit_to(&events, e);
 	return 0;
 lost:
-	count_loss(LOST_RING);
+	count_loss_of(LOST_RING, cgroup);
 	return 0;
 }
 

@@ -43,6 +43,7 @@ type objectDnsEvent struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	objectMapCgroupLosses = "cgroup_losses"
 	objectMapEvents       = "events"
 	objectMapLosses       = "losses"
 	objectMapOwners       = "owners"
@@ -50,6 +51,7 @@ const (
 	objectProgDnsIn       = "dns_in"
 	objectProgDnsOut      = "dns_out"
 	objectProgDnsSock     = "dns_sock"
+	objectVarNoLosses     = "no_losses"
 	objectVarPorts        = "ports"
 )
 
@@ -104,6 +106,7 @@ type objectProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectMapSpecs struct {
+	CgroupLosses *ebpf.MapSpec `ebpf:"cgroup_losses"`
 	Events       *ebpf.MapSpec `ebpf:"events"`
 	Losses       *ebpf.MapSpec `ebpf:"losses"`
 	Owners       *ebpf.MapSpec `ebpf:"owners"`
@@ -114,7 +117,8 @@ type objectMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectVariableSpecs struct {
-	Ports *ebpf.VariableSpec `ebpf:"ports"`
+	NoLosses *ebpf.VariableSpec `ebpf:"no_losses"`
+	Ports    *ebpf.VariableSpec `ebpf:"ports"`
 }
 
 // objectObjects contains all objects after they have been loaded into the kernel.
@@ -137,6 +141,7 @@ func (o *objectObjects) Close() error {
 //
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectMaps struct {
+	CgroupLosses *ebpf.Map `ebpf:"cgroup_losses"`
 	Events       *ebpf.Map `ebpf:"events"`
 	Losses       *ebpf.Map `ebpf:"losses"`
 	Owners       *ebpf.Map `ebpf:"owners"`
@@ -145,6 +150,7 @@ type objectMaps struct {
 
 func (m *objectMaps) Close() error {
 	return _ObjectClose(
+		m.CgroupLosses,
 		m.Events,
 		m.Losses,
 		m.Owners,
@@ -156,7 +162,8 @@ func (m *objectMaps) Close() error {
 //
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectVariables struct {
-	Ports *ebpf.Variable `ebpf:"ports"`
+	NoLosses *ebpf.Variable `ebpf:"no_losses"`
+	Ports    *ebpf.Variable `ebpf:"ports"`
 }
 
 // objectPrograms contains all programs after they have been loaded into the kernel.

@@ -17,6 +17,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_tracing.h>
 
+#include "fair.h"
 #include "loss.h"
 #include "scope.h"
 #include "sock.h"
@@ -251,7 +252,7 @@ int drops_kfree_skb(__u64 *ctx)
 		bpf_map_update_elem(&drops, &k, &fresh, BPF_NOEXIST);
 		d = bpf_map_lookup_elem(&drops, &k);
 		if (!d) {
-			count_loss(LOST_MAP);
+			count_loss_of(LOST_MAP, k.cgroup);
 			return 0;
 		}
 	}

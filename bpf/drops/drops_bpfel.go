@@ -42,6 +42,7 @@ type objectDropKey struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	objectMapAddresses      = "addresses"
+	objectMapCgroupLosses   = "cgroup_losses"
 	objectMapDrops          = "drops"
 	objectMapLosses         = "losses"
 	objectMapScopeCgroups   = "scope_cgroups"
@@ -50,6 +51,7 @@ const (
 	objectVarConsumed       = "consumed"
 	objectVarHasReason      = "has_reason"
 	objectVarHasReceiver    = "has_receiver"
+	objectVarNoLosses       = "no_losses"
 )
 
 // loadObject returns the embedded CollectionSpec for object.
@@ -103,6 +105,7 @@ type objectProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectMapSpecs struct {
 	Addresses    *ebpf.MapSpec `ebpf:"addresses"`
+	CgroupLosses *ebpf.MapSpec `ebpf:"cgroup_losses"`
 	Drops        *ebpf.MapSpec `ebpf:"drops"`
 	Losses       *ebpf.MapSpec `ebpf:"losses"`
 	ScopeCgroups *ebpf.MapSpec `ebpf:"scope_cgroups"`
@@ -115,6 +118,7 @@ type objectVariableSpecs struct {
 	Consumed    *ebpf.VariableSpec `ebpf:"consumed"`
 	HasReason   *ebpf.VariableSpec `ebpf:"has_reason"`
 	HasReceiver *ebpf.VariableSpec `ebpf:"has_receiver"`
+	NoLosses    *ebpf.VariableSpec `ebpf:"no_losses"`
 }
 
 // objectObjects contains all objects after they have been loaded into the kernel.
@@ -138,6 +142,7 @@ func (o *objectObjects) Close() error {
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectMaps struct {
 	Addresses    *ebpf.Map `ebpf:"addresses"`
+	CgroupLosses *ebpf.Map `ebpf:"cgroup_losses"`
 	Drops        *ebpf.Map `ebpf:"drops"`
 	Losses       *ebpf.Map `ebpf:"losses"`
 	ScopeCgroups *ebpf.Map `ebpf:"scope_cgroups"`
@@ -146,6 +151,7 @@ type objectMaps struct {
 func (m *objectMaps) Close() error {
 	return _ObjectClose(
 		m.Addresses,
+		m.CgroupLosses,
 		m.Drops,
 		m.Losses,
 		m.ScopeCgroups,
@@ -159,6 +165,7 @@ type objectVariables struct {
 	Consumed    *ebpf.Variable `ebpf:"consumed"`
 	HasReason   *ebpf.Variable `ebpf:"has_reason"`
 	HasReceiver *ebpf.Variable `ebpf:"has_receiver"`
+	NoLosses    *ebpf.Variable `ebpf:"no_losses"`
 }
 
 // objectPrograms contains all programs after they have been loaded into the kernel.

@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	plainMapAddresses      = "addresses"
+	plainMapCgroupLosses   = "cgroup_losses"
 	plainMapDrops          = "drops"
 	plainMapLosses         = "losses"
 	plainMapPlaceLine      = "place_line"
@@ -26,6 +27,7 @@ const (
 	plainVarConsumed       = "consumed"
 	plainVarHasReason      = "has_reason"
 	plainVarHasReceiver    = "has_receiver"
+	plainVarNoLosses       = "no_losses"
 )
 
 // loadPlain returns the embedded CollectionSpec for plain.
@@ -79,6 +81,7 @@ type plainProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type plainMapSpecs struct {
 	Addresses    *ebpf.MapSpec `ebpf:"addresses"`
+	CgroupLosses *ebpf.MapSpec `ebpf:"cgroup_losses"`
 	Drops        *ebpf.MapSpec `ebpf:"drops"`
 	Losses       *ebpf.MapSpec `ebpf:"losses"`
 	PlaceLine    *ebpf.MapSpec `ebpf:"place_line"`
@@ -92,6 +95,7 @@ type plainVariableSpecs struct {
 	Consumed    *ebpf.VariableSpec `ebpf:"consumed"`
 	HasReason   *ebpf.VariableSpec `ebpf:"has_reason"`
 	HasReceiver *ebpf.VariableSpec `ebpf:"has_receiver"`
+	NoLosses    *ebpf.VariableSpec `ebpf:"no_losses"`
 }
 
 // plainObjects contains all objects after they have been loaded into the kernel.
@@ -115,6 +119,7 @@ func (o *plainObjects) Close() error {
 // It can be passed to loadPlainObjects or ebpf.CollectionSpec.LoadAndAssign.
 type plainMaps struct {
 	Addresses    *ebpf.Map `ebpf:"addresses"`
+	CgroupLosses *ebpf.Map `ebpf:"cgroup_losses"`
 	Drops        *ebpf.Map `ebpf:"drops"`
 	Losses       *ebpf.Map `ebpf:"losses"`
 	PlaceLine    *ebpf.Map `ebpf:"place_line"`
@@ -124,6 +129,7 @@ type plainMaps struct {
 func (m *plainMaps) Close() error {
 	return _PlainClose(
 		m.Addresses,
+		m.CgroupLosses,
 		m.Drops,
 		m.Losses,
 		m.PlaceLine,
@@ -138,6 +144,7 @@ type plainVariables struct {
 	Consumed    *ebpf.Variable `ebpf:"consumed"`
 	HasReason   *ebpf.Variable `ebpf:"has_reason"`
 	HasReceiver *ebpf.Variable `ebpf:"has_receiver"`
+	NoLosses    *ebpf.Variable `ebpf:"no_losses"`
 }
 
 // plainPrograms contains all programs after they have been loaded into the kernel.

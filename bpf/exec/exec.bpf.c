@@ -12,6 +12,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 
+#include "fair.h"
 #include "loss.h"
 #include "ring.h"
 #include "scope.h"
@@ -264,7 +265,7 @@ int BPF_PROG(exec_exec, struct task_struct *p, int old_pid, struct linux_binprm 
 	args = BPF_CORE_READ(mm, arg_start);
 	len = BPF_CORE_READ(mm, arg_end) - args;
 	if (len <= ARGS_SHORT) {
-		e = bpf_ringbuf_reserve(&events, EXEC_SIZE + ARGS_SHORT, 0);
+		e = ring_reserve(&events, EXEC_SIZE + ARGS_SHORT, cgroup);
 		if (e)
 			read_exec(e, t, cgroup, bprm, args, len, flags);
 	} else {
@@ -272,14 +273,14 @@ int BPF_PROG(exec_exec, struct task_struct *p, int old_pid, struct linux_binprm 
 			len = ARGS_SIZE;
 			flags |= ARGS_TRUNCATED;
 		}
-		e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+		e = ring_reserve(&events, sizeof(*e), cgroup);
 		if (e)
 			read_exec(e, t, cgroup, bprm, args, len, flags);
 	}
 	if (e)
 		submit_to(&events, e);
 	else
-		count_loss(LOST_RING);
+		count_loss_of(LOST_RING, cgroup);
 	return 0;
 }
 
@@ -323,9 +324,9 @@ int BPF_PROG(exec_exit, struct task_struct *p)
 	key.pid = BPF_CORE_READ(t, tgid);
 	if (bpf_map_update_elem(&ended, &key, &yes, BPF_NOEXIST))
 		return 0;
-	e = bpf_ringbuf_reserve(&events, EXIT_SIZE, 0);
+	e = ring_reserve(&events, EXIT_SIZE, cgroup);
 	if (!e) {
-		count_loss(LOST_RING);
+		count_loss_of(LOST_RING, cgroup);
 		return 0;
 	}
 	begin(e, t, cgroup, PHASE_EXIT);

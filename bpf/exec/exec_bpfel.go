@@ -40,12 +40,14 @@ type objectExecEvent struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	objectMapCgroupLosses = "cgroup_losses"
 	objectMapEnded        = "ended"
 	objectMapEvents       = "events"
 	objectMapLosses       = "losses"
 	objectMapScopeCgroups = "scope_cgroups"
 	objectProgExecExec    = "exec_exec"
 	objectProgExecExit    = "exec_exit"
+	objectVarNoLosses     = "no_losses"
 )
 
 // loadObject returns the embedded CollectionSpec for object.
@@ -98,6 +100,7 @@ type objectProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectMapSpecs struct {
+	CgroupLosses *ebpf.MapSpec `ebpf:"cgroup_losses"`
 	Ended        *ebpf.MapSpec `ebpf:"ended"`
 	Events       *ebpf.MapSpec `ebpf:"events"`
 	Losses       *ebpf.MapSpec `ebpf:"losses"`
@@ -108,6 +111,7 @@ type objectMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectVariableSpecs struct {
+	NoLosses *ebpf.VariableSpec `ebpf:"no_losses"`
 }
 
 // objectObjects contains all objects after they have been loaded into the kernel.
@@ -130,6 +134,7 @@ func (o *objectObjects) Close() error {
 //
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectMaps struct {
+	CgroupLosses *ebpf.Map `ebpf:"cgroup_losses"`
 	Ended        *ebpf.Map `ebpf:"ended"`
 	Events       *ebpf.Map `ebpf:"events"`
 	Losses       *ebpf.Map `ebpf:"losses"`
@@ -138,6 +143,7 @@ type objectMaps struct {
 
 func (m *objectMaps) Close() error {
 	return _ObjectClose(
+		m.CgroupLosses,
 		m.Ended,
 		m.Events,
 		m.Losses,
@@ -149,6 +155,7 @@ func (m *objectMaps) Close() error {
 //
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectVariables struct {
+	NoLosses *ebpf.Variable `ebpf:"no_losses"`
 }
 
 // objectPrograms contains all programs after they have been loaded into the kernel.

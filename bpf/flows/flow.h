@@ -8,6 +8,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_tracing.h>
 
+#include "fair.h"
 #include "loss.h"
 #include "ring.h"
 #include "scope.h"

@@ -85,6 +85,7 @@ type objectTcpRec struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	objectMapCgroupLosses   = "cgroup_losses"
 	objectMapEvents         = "events"
 	objectMapLosses         = "losses"
 	objectMapOlderListeners = "older_listeners"
@@ -112,6 +113,7 @@ const (
 	objectVarGoneTotal      = "gone_total"
 	objectVarIdleNs         = "idle_ns"
 	objectVarMetTotal       = "met_total"
+	objectVarNoLosses       = "no_losses"
 	objectVarWalkNs         = "walk_ns"
 	objectVarWalkNumber     = "walk_number"
 )
@@ -177,6 +179,7 @@ type objectProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectMapSpecs struct {
+	CgroupLosses   *ebpf.MapSpec `ebpf:"cgroup_losses"`
 	Events         *ebpf.MapSpec `ebpf:"events"`
 	Losses         *ebpf.MapSpec `ebpf:"losses"`
 	OlderListeners *ebpf.MapSpec `ebpf:"older_listeners"`
@@ -197,6 +200,7 @@ type objectVariableSpecs struct {
 	GoneTotal   *ebpf.VariableSpec `ebpf:"gone_total"`
 	IdleNs      *ebpf.VariableSpec `ebpf:"idle_ns"`
 	MetTotal    *ebpf.VariableSpec `ebpf:"met_total"`
+	NoLosses    *ebpf.VariableSpec `ebpf:"no_losses"`
 	WalkNs      *ebpf.VariableSpec `ebpf:"walk_ns"`
 	WalkNumber  *ebpf.VariableSpec `ebpf:"walk_number"`
 }
@@ -221,6 +225,7 @@ func (o *objectObjects) Close() error {
 //
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectMaps struct {
+	CgroupLosses   *ebpf.Map `ebpf:"cgroup_losses"`
 	Events         *ebpf.Map `ebpf:"events"`
 	Losses         *ebpf.Map `ebpf:"losses"`
 	OlderListeners *ebpf.Map `ebpf:"older_listeners"`
@@ -234,6 +239,7 @@ type objectMaps struct {
 
 func (m *objectMaps) Close() error {
 	return _ObjectClose(
+		m.CgroupLosses,
 		m.Events,
 		m.Losses,
 		m.OlderListeners,
@@ -255,6 +261,7 @@ type objectVariables struct {
 	GoneTotal   *ebpf.Variable `ebpf:"gone_total"`
 	IdleNs      *ebpf.Variable `ebpf:"idle_ns"`
 	MetTotal    *ebpf.Variable `ebpf:"met_total"`
+	NoLosses    *ebpf.Variable `ebpf:"no_losses"`
 	WalkNs      *ebpf.Variable `ebpf:"walk_ns"`
 	WalkNumber  *ebpf.Variable `ebpf:"walk_number"`
 }

@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	olderMapBoundOwners    = "bound_owners"
+	olderMapCgroupLosses   = "cgroup_losses"
 	olderMapClaims         = "claims"
 	olderMapEvents         = "events"
 	olderMapLosses         = "losses"
@@ -47,6 +48,7 @@ const (
 	olderVarGoneTotal      = "gone_total"
 	olderVarIdleNs         = "idle_ns"
 	olderVarMetTotal       = "met_total"
+	olderVarNoLosses       = "no_losses"
 	olderVarWalkNs         = "walk_ns"
 	olderVarWalkNumber     = "walk_number"
 )
@@ -114,6 +116,7 @@ type olderProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type olderMapSpecs struct {
 	BoundOwners    *ebpf.MapSpec `ebpf:"bound_owners"`
+	CgroupLosses   *ebpf.MapSpec `ebpf:"cgroup_losses"`
 	Claims         *ebpf.MapSpec `ebpf:"claims"`
 	Events         *ebpf.MapSpec `ebpf:"events"`
 	Losses         *ebpf.MapSpec `ebpf:"losses"`
@@ -136,6 +139,7 @@ type olderVariableSpecs struct {
 	GoneTotal   *ebpf.VariableSpec `ebpf:"gone_total"`
 	IdleNs      *ebpf.VariableSpec `ebpf:"idle_ns"`
 	MetTotal    *ebpf.VariableSpec `ebpf:"met_total"`
+	NoLosses    *ebpf.VariableSpec `ebpf:"no_losses"`
 	WalkNs      *ebpf.VariableSpec `ebpf:"walk_ns"`
 	WalkNumber  *ebpf.VariableSpec `ebpf:"walk_number"`
 }
@@ -161,6 +165,7 @@ func (o *olderObjects) Close() error {
 // It can be passed to loadOlderObjects or ebpf.CollectionSpec.LoadAndAssign.
 type olderMaps struct {
 	BoundOwners    *ebpf.Map `ebpf:"bound_owners"`
+	CgroupLosses   *ebpf.Map `ebpf:"cgroup_losses"`
 	Claims         *ebpf.Map `ebpf:"claims"`
 	Events         *ebpf.Map `ebpf:"events"`
 	Losses         *ebpf.Map `ebpf:"losses"`
@@ -177,6 +182,7 @@ type olderMaps struct {
 func (m *olderMaps) Close() error {
 	return _OlderClose(
 		m.BoundOwners,
+		m.CgroupLosses,
 		m.Claims,
 		m.Events,
 		m.Losses,
@@ -200,6 +206,7 @@ type olderVariables struct {
 	GoneTotal   *ebpf.Variable `ebpf:"gone_total"`
 	IdleNs      *ebpf.Variable `ebpf:"idle_ns"`
 	MetTotal    *ebpf.Variable `ebpf:"met_total"`
+	NoLosses    *ebpf.Variable `ebpf:"no_losses"`
 	WalkNs      *ebpf.Variable `ebpf:"walk_ns"`
 	WalkNumber  *ebpf.Variable `ebpf:"walk_number"`
 }

@@ -16,6 +16,7 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	plainMapCgroupLosses   = "cgroup_losses"
 	plainMapEvents         = "events"
 	plainMapLosses         = "losses"
 	plainMapOlderListeners = "older_listeners"
@@ -43,6 +44,7 @@ const (
 	plainVarGoneTotal      = "gone_total"
 	plainVarIdleNs         = "idle_ns"
 	plainVarMetTotal       = "met_total"
+	plainVarNoLosses       = "no_losses"
 	plainVarWalkNs         = "walk_ns"
 	plainVarWalkNumber     = "walk_number"
 )
@@ -108,6 +110,7 @@ type plainProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type plainMapSpecs struct {
+	CgroupLosses   *ebpf.MapSpec `ebpf:"cgroup_losses"`
 	Events         *ebpf.MapSpec `ebpf:"events"`
 	Losses         *ebpf.MapSpec `ebpf:"losses"`
 	OlderListeners *ebpf.MapSpec `ebpf:"older_listeners"`
@@ -128,6 +131,7 @@ type plainVariableSpecs struct {
 	GoneTotal   *ebpf.VariableSpec `ebpf:"gone_total"`
 	IdleNs      *ebpf.VariableSpec `ebpf:"idle_ns"`
 	MetTotal    *ebpf.VariableSpec `ebpf:"met_total"`
+	NoLosses    *ebpf.VariableSpec `ebpf:"no_losses"`
 	WalkNs      *ebpf.VariableSpec `ebpf:"walk_ns"`
 	WalkNumber  *ebpf.VariableSpec `ebpf:"walk_number"`
 }
@@ -152,6 +156,7 @@ func (o *plainObjects) Close() error {
 //
 // It can be passed to loadPlainObjects or ebpf.CollectionSpec.LoadAndAssign.
 type plainMaps struct {
+	CgroupLosses   *ebpf.Map `ebpf:"cgroup_losses"`
 	Events         *ebpf.Map `ebpf:"events"`
 	Losses         *ebpf.Map `ebpf:"losses"`
 	OlderListeners *ebpf.Map `ebpf:"older_listeners"`
@@ -165,6 +170,7 @@ type plainMaps struct {
 
 func (m *plainMaps) Close() error {
 	return _PlainClose(
+		m.CgroupLosses,
 		m.Events,
 		m.Losses,
 		m.OlderListeners,
@@ -186,6 +192,7 @@ type plainVariables struct {
 	GoneTotal   *ebpf.Variable `ebpf:"gone_total"`
 	IdleNs      *ebpf.Variable `ebpf:"idle_ns"`
 	MetTotal    *ebpf.Variable `ebpf:"met_total"`
+	NoLosses    *ebpf.Variable `ebpf:"no_losses"`
 	WalkNs      *ebpf.Variable `ebpf:"walk_ns"`
 	WalkNumber  *ebpf.Variable `ebpf:"walk_number"`
 }

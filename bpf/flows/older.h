@@ -20,7 +20,7 @@ static __always_inline void found_tcp(struct sock *sk, struct task_struct *task,
 	if (!tp || state == TCP_CLOSE)
 		return;
 	if (!rec) {
-		rec = make_record(sk);
+		rec = make_record(sk, cgroup);
 		if (!rec)
 			return;
 		start_record(sk, tp, rec, cgroup, ROLE_UNKNOWN, 0);
@@ -49,7 +49,7 @@ static __always_inline void found_packets(struct sock *sk, struct task_struct *t
 	struct packet_sock *s = ASK_TWICE(bpf_sk_storage_get(&packet_socks, sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE));
 
 	if (!s) {
-		count_loss(LOST_MAP);
+		count_loss_of(LOST_MAP, cgroup);
 		return;
 	}
 	if (s->owner.pid)

@@ -278,11 +278,11 @@ static __always_inline bool report_packets(struct packet_flow *f, const struct f
 			break;
 		}
 	}
-	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	e = ring_reserve(&events, sizeof(*e), cgroup);
 	if (!e) {
 		/* Where that fails, too, nobody may ever tell of it. */
 		if (closes && swap_state(f, k->cookie, FLOW_CLOSED, FLOW_LIVE) == SWAP_BUSY)
-			count_loss(LOST_RING);
+			count_loss_of(LOST_RING, cgroup);
 		return false;
 	}
 	if (!closes && f->state != FLOW_LIVE) {
@@ -375,7 +375,7 @@ static __always_inline bool reconnected(struct packet_sock *s, const struct pack
 	if (!report_packets(&s->flow, &s->key, s->cgroup, &s->owner, PHASE_CLOSED)) {
 		struct counts n = s->flow.n;
 
-		count_loss(LOST_RING);
+		count_loss_of(LOST_RING, s->cgroup);
 		s->flow.state = FLOW_CLOSED;
 		take_off(&s->flow, &n);
 	}
@@ -402,7 +402,7 @@ static __always_inline void count_mapped(void *map, const void *key, struct pack
 		/* Full, or another CPU was quicker. */
 		m = bpf_map_lookup_elem(map, key);
 		if (!m) {
-			count_loss(LOST_MAP);
+			count_loss_of(LOST_MAP, s->cgroup);
 			return;
 		}
 	}
@@ -484,7 +484,7 @@ static __noinline struct packet_sock *adopt(struct __sk_buff *skb)
 		return NULL;
 	s = ASK_TWICE(bpf_sk_storage_get(&packet_socks, sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE));
 	if (!s) {
-		count_loss(LOST_MAP);
+		count_loss_of(LOST_MAP, cgroup);
 		return NULL;
 	}
 	s->cgroup = cgroup;
@@ -659,7 +659,7 @@ int packet_create(struct bpf_sock *ctx)
 		return 1;
 	s = ASK_TWICE(bpf_sk_storage_get(&packet_socks, ctx, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE));
 	if (!s) {
-		count_loss(LOST_MAP);
+		count_loss_of(LOST_MAP, cgroup);
 		return 1;
 	}
 	s->cgroup = cgroup;
@@ -682,7 +682,7 @@ int packet_release(struct bpf_sock *ctx)
 		return 1;
 	if (s->flow.state == FLOW_LIVE && in_scope(s->cgroup) &&
 	    !report_packets(&s->flow, &s->key, s->cgroup, &s->owner, PHASE_CLOSED))
-		count_loss(LOST_RING);
+		count_loss_of(LOST_RING, s->cgroup);
 	if (s->mapped) {
 		__u64 cookie = bpf_get_socket_cookie(ctx), number = walk_number;
 

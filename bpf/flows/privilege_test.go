@@ -188,7 +188,7 @@ func loaded(tr *trace) (l bpftest.Loaded) {
 	}
 	o := &tr.probe.objects
 	for _, m := range []*ebpf.Map{
-		o.Events, o.Losses, o.OlderListeners, o.PacketFlows4, o.PacketFlows6, o.PacketGone, o.PacketSocks, o.TcpSocks,
+		o.CgroupLosses, o.Events, o.Losses, o.OlderListeners, o.PacketFlows4, o.PacketFlows6, o.PacketGone, o.PacketSocks, o.TcpSocks,
 	} {
 		info, err := m.Info()
 		tr.check(err)

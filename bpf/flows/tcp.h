@@ -113,7 +113,7 @@ static __always_inline bool report_tcp(const struct sock *sk, const struct tcp_s
 	/* Nothing may be said of a connection after its end: whoever reserves before that is heard before it. */
 	if (phase == PHASE_CLOSED)
 		__sync_fetch_and_add(&rec->closed, 1);
-	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	e = ring_reserve(&events, sizeof(*e), rec->cgroup);
 	if (!e)
 		return false;
 	if (phase != PHASE_CLOSED && rec->closed) {
@@ -155,12 +155,12 @@ static __always_inline bool report_tcp(const struct sock *sk, const struct tcp_s
 	return true;
 }
 
-static __always_inline struct tcp_rec *make_record(const struct sock *sk)
+static __always_inline struct tcp_rec *make_record(const struct sock *sk, __u64 cgroup)
 {
 	struct tcp_rec *rec = keep_by_socket(tcp_socks, sk);
 
 	if (!rec)
-		count_loss(LOST_MAP);
+		count_loss_of(LOST_MAP, cgroup);
 	return rec;
 }
 
@@ -191,7 +191,7 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 			forget_listener(tp);
 			return 0;
 		}
-		rec = make_record(sk);
+		rec = make_record(sk, cgroup);
 		if (!rec)
 			return 0;
 	}
@@ -233,7 +233,7 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 		if ((oldstate == TCP_FIN_WAIT2 || oldstate == TCP_CLOSING) && READ(sk, __sk_common.skc_flags) & SOCK_DONE_BIT)
 			state = TCP_TIME_WAIT;
 		if (!report_tcp(sk, tp, rec, PHASE_CLOSED, state, true))
-			count_loss(LOST_RING);
+			count_loss_of(LOST_RING, rec->cgroup);
 		return 0;
 	}
 	default:

@@ -42,6 +42,8 @@ enum bpf_map_type {
 #define BPF_RB_FORCE_WAKEUP (1ULL << 1)
 #define BPF_RB_AVAIL_DATA 0
 #define BPF_RB_RING_SIZE 1
+#define BPF_RB_CONS_POS 2
+#define BPF_RINGBUF_HDR_SZ 8
 
 #define AF_INET 2
 #define AF_INET6 10

@@ -2,7 +2,7 @@
 /* Whose the connections of a listener are where no storage is cloned from the listener's. */
 #pragma once
 
-#include "loss.h"
+#include "fair.h"
 #include "sock.h"
 #include "store.h"
 #include "tcpsock.h"
@@ -54,7 +54,7 @@ static __always_inline void remember_listener(const struct tcp_sock *tp, const s
 	struct older_listener l = { .cgroup = cgroup, .owner = *owner };
 
 	if (bucket && bpf_map_update_elem(&older_listeners, &bucket, &l, BPF_ANY))
-		count_loss(LOST_MAP);
+		count_loss_of(LOST_MAP, cgroup);
 #endif
 }
 
@@ -78,5 +78,5 @@ static __always_inline void found_mptcp_listener(struct sock *sk, struct task_st
 		return;
 	own(&l.owner, task);
 	if (bpf_map_update_elem(&older_listeners, &bucket, &l, BPF_ANY))
-		count_loss(LOST_MAP);
+		count_loss_of(LOST_MAP, cgroup);
 }

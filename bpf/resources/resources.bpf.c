@@ -16,6 +16,7 @@
 #include <bpf/bpf_tracing.h>
 
 #include "histogram.h"
+#include "fair.h"
 #include "loss.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -147,7 +148,7 @@ int BPF_PROG(resources_switch, bool preempt, struct task_struct *prev)
 		before->run_delay = now.run_delay;
 	} else {
 		if (bpf_map_update_elem(&tasks, &pid, &now, BPF_ANY)) {
-			count_loss(LOST_MAP);
+			count_loss_of(LOST_MAP, cgroup);
 			return 0;
 		}
 		if (now.start_time < loaded_ns)

@@ -37,6 +37,7 @@ type objectRunDelay struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	objectMapBlockIos         = "block_ios"
+	objectMapCgroupLosses     = "cgroup_losses"
 	objectMapLosses           = "losses"
 	objectMapRunDelays        = "run_delays"
 	objectMapTasks            = "tasks"
@@ -44,6 +45,7 @@ const (
 	objectProgResourcesFree   = "resources_free"
 	objectProgResourcesSwitch = "resources_switch"
 	objectVarLoadedNs         = "loaded_ns"
+	objectVarNoLosses         = "no_losses"
 )
 
 // loadObject returns the embedded CollectionSpec for object.
@@ -97,10 +99,11 @@ type objectProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectMapSpecs struct {
-	BlockIos  *ebpf.MapSpec `ebpf:"block_ios"`
-	Losses    *ebpf.MapSpec `ebpf:"losses"`
-	RunDelays *ebpf.MapSpec `ebpf:"run_delays"`
-	Tasks     *ebpf.MapSpec `ebpf:"tasks"`
+	BlockIos     *ebpf.MapSpec `ebpf:"block_ios"`
+	CgroupLosses *ebpf.MapSpec `ebpf:"cgroup_losses"`
+	Losses       *ebpf.MapSpec `ebpf:"losses"`
+	RunDelays    *ebpf.MapSpec `ebpf:"run_delays"`
+	Tasks        *ebpf.MapSpec `ebpf:"tasks"`
 }
 
 // objectVariableSpecs contains global variables before they are loaded into the kernel.
@@ -108,6 +111,7 @@ type objectMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectVariableSpecs struct {
 	LoadedNs *ebpf.VariableSpec `ebpf:"loaded_ns"`
+	NoLosses *ebpf.VariableSpec `ebpf:"no_losses"`
 }
 
 // objectObjects contains all objects after they have been loaded into the kernel.
@@ -130,15 +134,17 @@ func (o *objectObjects) Close() error {
 //
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectMaps struct {
-	BlockIos  *ebpf.Map `ebpf:"block_ios"`
-	Losses    *ebpf.Map `ebpf:"losses"`
-	RunDelays *ebpf.Map `ebpf:"run_delays"`
-	Tasks     *ebpf.Map `ebpf:"tasks"`
+	BlockIos     *ebpf.Map `ebpf:"block_ios"`
+	CgroupLosses *ebpf.Map `ebpf:"cgroup_losses"`
+	Losses       *ebpf.Map `ebpf:"losses"`
+	RunDelays    *ebpf.Map `ebpf:"run_delays"`
+	Tasks        *ebpf.Map `ebpf:"tasks"`
 }
 
 func (m *objectMaps) Close() error {
 	return _ObjectClose(
 		m.BlockIos,
+		m.CgroupLosses,
 		m.Losses,
 		m.RunDelays,
 		m.Tasks,
@@ -150,6 +156,7 @@ func (m *objectMaps) Close() error {
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectVariables struct {
 	LoadedNs *ebpf.Variable `ebpf:"loaded_ns"`
+	NoLosses *ebpf.Variable `ebpf:"no_losses"`
 }
 
 // objectPrograms contains all programs after they have been loaded into the kernel.

@@ -112,12 +112,18 @@ static __always_inline __u64 wake(void)
  */
 static __always_inline void send_event(struct syscall_event *e)
 {
-	__u64 flags = wake(), size = (__u64)e->text_len[0] + e->text_len[1];
+	__u64 flags, size;
 
+	if (!ring_admits(&events, HEAD + (__u64)e->text_len[0] + e->text_len[1], e->cgroup)) {
+		count_loss_of(LOST_RING, e->cgroup);
+		return;
+	}
+	flags = wake();
+	size = (__u64)e->text_len[0] + e->text_len[1];
 	if (size > sizeof(e->text))
 		return;
 	if (bpf_ringbuf_output(&events, e, HEAD + size, flags))
-		count_loss(LOST_RING);
+		count_loss_of(LOST_RING, e->cgroup);
 }
 
 /* Reads a text of at most room bytes, and says how long it is; *unread where it is not all there. */
@@ -200,11 +206,15 @@ static __always_inline void send_read_again(struct syscall_event *e, const struc
 				     arg(e->args, c->text_arg[1] + 1), &unread);
 	if (unread)
 		out->flags |= UNREAD_1;
+	if (!ring_admits(&events, HEAD + (__u64)out->text_len[0] + out->text_len[1], e->cgroup)) {
+		count_loss_of(LOST_RING, e->cgroup);
+		return;
+	}
 	flags = wake();
 	n = masked(out->text_len[0], LONG_TEXT - 1);
 	m = masked(out->text_len[1], LONG_TEXT - 1);
 	if (bpf_ringbuf_output(&events, big, HEAD + n + m, flags))
-		count_loss(LOST_RING);
+		count_loss_of(LOST_RING, e->cgroup);
 }
 
 static __always_inline void begin(struct syscall_event *e, struct task_struct *task, struct pt_regs *regs, const struct call *c,
@@ -347,7 +357,7 @@ int BPF_PROG(call_exit, struct pt_regs *regs, long ret)
 	if (!entry) {
 		place = bpf_get_current_pid_tgid();
 		if (bpf_map_delete_elem(&missed, &place) == 0) {
-			count_loss(LOST_MAP);
+			count_loss_of(LOST_MAP, cgroup);
 			return 0;
 		}
 	}

@@ -35,9 +35,10 @@ type summaryObjects struct {
 	SumEnter *ebpf.Program `ebpf:"sum_enter"`
 	SumExit  *ebpf.Program `ebpf:"sum_exit"`
 
-	Calls  *ebpf.Map `ebpf:"calls"`
-	Totals *ebpf.Map `ebpf:"totals"`
-	Losses *ebpf.Map `ebpf:"losses"`
+	Calls        *ebpf.Map `ebpf:"calls"`
+	Totals       *ebpf.Map `ebpf:"totals"`
+	Losses       *ebpf.Map `ebpf:"losses"`
+	CgroupLosses *ebpf.Map `ebpf:"cgroup_losses"`
 
 	Generation *ebpf.Variable `ebpf:"scope_generation"`
 }
@@ -49,7 +50,7 @@ type summaryAll struct {
 }
 
 func (o *summaryObjects) Close() error {
-	return errors.Join(o.SumEnter.Close(), o.SumExit.Close(), o.Calls.Close(), o.Totals.Close(), o.Losses.Close())
+	return errors.Join(o.SumEnter.Close(), o.SumExit.Close(), o.Calls.Close(), o.Totals.Close(), o.Losses.Close(), o.CgroupLosses.Close())
 }
 
 // OpenSummary loads the programs and attaches them. It gives a *bpf.NotSupportedError where the kernel is too old.

@@ -58,7 +58,7 @@ static __always_inline struct total *total_of(__u64 cgroup, __u32 place)
 	bpf_map_update_elem(&totals, &key, empty, BPF_NOEXIST);
 	t = bpf_map_lookup_elem(&totals, &key);
 	if (!t)
-		count_loss(LOST_MAP);
+		count_loss_of(LOST_MAP, cgroup);
 	return t;
 }
 

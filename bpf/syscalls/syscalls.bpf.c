@@ -13,6 +13,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 
+#include "fair.h"
 #include "loss.h"
 #include "scope.h"
 #include "sock.h"

@@ -61,10 +61,11 @@ type probeObjects struct {
 	CallExit  *ebpf.Program `ebpf:"call_exit"`
 	CallWalk  *ebpf.Program `ebpf:"call_walk"`
 
-	Calls  *ebpf.Map `ebpf:"calls"`
-	Events *ebpf.Map `ebpf:"events"`
-	Losses *ebpf.Map `ebpf:"losses"`
-	Missed *ebpf.Map `ebpf:"missed"`
+	Calls        *ebpf.Map `ebpf:"calls"`
+	Events       *ebpf.Map `ebpf:"events"`
+	Losses       *ebpf.Map `ebpf:"losses"`
+	CgroupLosses *ebpf.Map `ebpf:"cgroup_losses"`
+	Missed       *ebpf.Map `ebpf:"missed"`
 
 	Generation *ebpf.Variable `ebpf:"scope_generation"`
 	WalkNs     *ebpf.Variable `ebpf:"walk_ns"`
@@ -78,7 +79,7 @@ type probeAll struct {
 }
 
 func (o *probeObjects) Close() error {
-	return errors.Join(o.CallEnter.Close(), o.CallExit.Close(), o.CallWalk.Close(), o.Calls.Close(), o.Events.Close(), o.Losses.Close(), o.Missed.Close())
+	return errors.Join(o.CallEnter.Close(), o.CallExit.Close(), o.CallWalk.Close(), o.Calls.Close(), o.Events.Close(), o.Losses.Close(), o.CgroupLosses.Close(), o.Missed.Close())
 }
 
 var needs = []bpf.Need{

@@ -73,6 +73,7 @@ type objectTotalKey struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	objectMapCalls           = "calls"
+	objectMapCgroupLosses    = "cgroup_losses"
 	objectMapEntries         = "entries"
 	objectMapEvents          = "events"
 	objectMapLosses          = "losses"
@@ -91,6 +92,7 @@ const (
 	objectProgSumExit        = "sum_exit"
 	objectVarErrorsOnly      = "errors_only"
 	objectVarMinNs           = "min_ns"
+	objectVarNoLosses        = "no_losses"
 	objectVarScopeGeneration = "scope_generation"
 	objectVarWalkAll         = "walk_all"
 	objectVarWalkNs          = "walk_ns"
@@ -150,6 +152,7 @@ type objectProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectMapSpecs struct {
 	Calls        *ebpf.MapSpec `ebpf:"calls"`
+	CgroupLosses *ebpf.MapSpec `ebpf:"cgroup_losses"`
 	Entries      *ebpf.MapSpec `ebpf:"entries"`
 	Events       *ebpf.MapSpec `ebpf:"events"`
 	Losses       *ebpf.MapSpec `ebpf:"losses"`
@@ -169,6 +172,7 @@ type objectMapSpecs struct {
 type objectVariableSpecs struct {
 	ErrorsOnly      *ebpf.VariableSpec `ebpf:"errors_only"`
 	MinNs           *ebpf.VariableSpec `ebpf:"min_ns"`
+	NoLosses        *ebpf.VariableSpec `ebpf:"no_losses"`
 	ScopeGeneration *ebpf.VariableSpec `ebpf:"scope_generation"`
 	WalkAll         *ebpf.VariableSpec `ebpf:"walk_all"`
 	WalkNs          *ebpf.VariableSpec `ebpf:"walk_ns"`
@@ -195,6 +199,7 @@ func (o *objectObjects) Close() error {
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectMaps struct {
 	Calls        *ebpf.Map `ebpf:"calls"`
+	CgroupLosses *ebpf.Map `ebpf:"cgroup_losses"`
 	Entries      *ebpf.Map `ebpf:"entries"`
 	Events       *ebpf.Map `ebpf:"events"`
 	Losses       *ebpf.Map `ebpf:"losses"`
@@ -211,6 +216,7 @@ type objectMaps struct {
 func (m *objectMaps) Close() error {
 	return _ObjectClose(
 		m.Calls,
+		m.CgroupLosses,
 		m.Entries,
 		m.Events,
 		m.Losses,
@@ -231,6 +237,7 @@ func (m *objectMaps) Close() error {
 type objectVariables struct {
 	ErrorsOnly      *ebpf.Variable `ebpf:"errors_only"`
 	MinNs           *ebpf.Variable `ebpf:"min_ns"`
+	NoLosses        *ebpf.Variable `ebpf:"no_losses"`
 	ScopeGeneration *ebpf.Variable `ebpf:"scope_generation"`
 	WalkAll         *ebpf.Variable `ebpf:"walk_all"`
 	WalkNs          *ebpf.Variable `ebpf:"walk_ns"`

@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	olderMapCalls           = "calls"
+	olderMapCgroupLosses    = "cgroup_losses"
 	olderMapEntries         = "entries"
 	olderMapEntriesZero     = "entries_zero"
 	olderMapEvents          = "events"
@@ -39,6 +40,7 @@ const (
 	olderProgSumGone        = "sum_gone"
 	olderVarErrorsOnly      = "errors_only"
 	olderVarMinNs           = "min_ns"
+	olderVarNoLosses        = "no_losses"
 	olderVarRegistersAt     = "registers_at"
 	olderVarScopeGeneration = "scope_generation"
 	olderVarWalkAll         = "walk_all"
@@ -101,6 +103,7 @@ type olderProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type olderMapSpecs struct {
 	Calls        *ebpf.MapSpec `ebpf:"calls"`
+	CgroupLosses *ebpf.MapSpec `ebpf:"cgroup_losses"`
 	Entries      *ebpf.MapSpec `ebpf:"entries"`
 	EntriesZero  *ebpf.MapSpec `ebpf:"entries_zero"`
 	Events       *ebpf.MapSpec `ebpf:"events"`
@@ -122,6 +125,7 @@ type olderMapSpecs struct {
 type olderVariableSpecs struct {
 	ErrorsOnly      *ebpf.VariableSpec `ebpf:"errors_only"`
 	MinNs           *ebpf.VariableSpec `ebpf:"min_ns"`
+	NoLosses        *ebpf.VariableSpec `ebpf:"no_losses"`
 	RegistersAt     *ebpf.VariableSpec `ebpf:"registers_at"`
 	ScopeGeneration *ebpf.VariableSpec `ebpf:"scope_generation"`
 	WalkAll         *ebpf.VariableSpec `ebpf:"walk_all"`
@@ -149,6 +153,7 @@ func (o *olderObjects) Close() error {
 // It can be passed to loadOlderObjects or ebpf.CollectionSpec.LoadAndAssign.
 type olderMaps struct {
 	Calls        *ebpf.Map `ebpf:"calls"`
+	CgroupLosses *ebpf.Map `ebpf:"cgroup_losses"`
 	Entries      *ebpf.Map `ebpf:"entries"`
 	EntriesZero  *ebpf.Map `ebpf:"entries_zero"`
 	Events       *ebpf.Map `ebpf:"events"`
@@ -167,6 +172,7 @@ type olderMaps struct {
 func (m *olderMaps) Close() error {
 	return _OlderClose(
 		m.Calls,
+		m.CgroupLosses,
 		m.Entries,
 		m.EntriesZero,
 		m.Events,
@@ -189,6 +195,7 @@ func (m *olderMaps) Close() error {
 type olderVariables struct {
 	ErrorsOnly      *ebpf.Variable `ebpf:"errors_only"`
 	MinNs           *ebpf.Variable `ebpf:"min_ns"`
+	NoLosses        *ebpf.Variable `ebpf:"no_losses"`
 	RegistersAt     *ebpf.Variable `ebpf:"registers_at"`
 	ScopeGeneration *ebpf.Variable `ebpf:"scope_generation"`
 	WalkAll         *ebpf.Variable `ebpf:"walk_all"`

@@ -28,6 +28,7 @@
 #endif
 #include "file.h"
 #include "listener.h"
+#include "fair.h"
 #include "loss.h"
 #include "ring.h"
 #include "scope.h"
@@ -154,12 +155,12 @@ static __always_inline struct tcp_conn *find(const struct sock *sk)
 	return kept_by_socket(tcp_conns, sk);
 }
 
-static __always_inline struct tcp_conn *make(const struct sock *sk)
+static __always_inline struct tcp_conn *make(const struct sock *sk, __u64 cgroup)
 {
 	struct tcp_conn *c = keep_by_socket(tcp_conns, sk);
 
 	if (!c)
-		count_loss(LOST_MAP);
+		count_loss_of(LOST_MAP, cgroup);
 	return c;
 }
 
@@ -213,7 +214,7 @@ static __always_inline void read_state(const struct sock *sk, const struct tcp_s
 
 static __always_inline bool report(struct tcp_conn *c, __u8 phase)
 {
-	struct tcp_event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	struct tcp_event *e = ring_reserve(&events, sizeof(*e), c->ev.cgroup);
 
 	if (!e)
 		return false;
@@ -228,7 +229,7 @@ static __always_inline bool report(struct tcp_conn *c, __u8 phase)
 static __always_inline void report_or_lose(struct tcp_conn *c, __u8 phase)
 {
 	if (!report(c, phase))
-		count_loss(LOST_RING);
+		count_loss_of(LOST_RING, c->ev.cgroup);
 }
 
 static __always_inline void opened(const struct sock *sk, const struct tcp_sock *tp, struct tcp_conn *c, __u8 phase)
@@ -391,7 +392,7 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 		}
 		if (oldstate == newstate)
 			return 0;
-		c = make(sk);
+		c = make(sk, cgroup);
 		if (!c)
 			return 0;
 	}
@@ -458,7 +459,7 @@ int BPF_PROG(tcp_reset_came, struct sock *sk)
 		tp = as_tcp(sk);
 		if (!tp)
 			return 0;
-		c = make(sk);
+		c = make(sk, cgroup);
 		if (!c)
 			return 0;
 		begin(sk, tp, c, cgroup, ROLE_UNKNOWN, 0);
@@ -546,7 +547,7 @@ int BPF_PROG(tcp_again, struct sock *sk)
 		tp = as_tcp(sk);
 		if (!tp)
 			return 0;
-		c = make(sk);
+		c = make(sk, cgroup);
 		if (!c)
 			return 0;
 		begin(sk, tp, c, cgroup, ROLE_UNKNOWN, 0);
@@ -605,9 +606,9 @@ static __always_inline void tell_for_end(struct tcp_conn *c)
 	give_claim(cookie);
 	if (!rest)
 		return;
-	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	e = ring_reserve(&events, sizeof(*e), c->ev.cgroup);
 	if (!e) {
-		count_loss(LOST_RING);
+		count_loss_of(LOST_RING, c->ev.cgroup);
 		return;
 	}
 	*e = c->ev;
@@ -642,7 +643,7 @@ int tcp_walk(struct bpf_iter__bpf_map_elem *ctx)
 	now = READ(tp, total_retrans);
 	if (now == told || !in_scope(c->ev.cgroup))
 		return 0;
-	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	e = ring_reserve(&events, sizeof(*e), c->ev.cgroup);
 	if (!e) {
 		count_loss(DEFERRED);
 		return 0;
@@ -684,7 +685,7 @@ static __always_inline void walk_conn(struct tcp_conn *c, struct sock *sk)
 	now = tp->total_retrans;
 	if (now == told || !in_scope(c->ev.cgroup))
 		return;
-	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	e = ring_reserve(&events, sizeof(*e), c->ev.cgroup);
 	if (!e) {
 		count_loss(DEFERRED);
 		return;
@@ -756,7 +757,7 @@ int tcp_older(struct bpf_iter__task_file *ctx)
 		return 0;
 	c = find(sk);
 	if (!c) {
-		c = make(sk);
+		c = make(sk, cgroup);
 		if (!c)
 			return 0;
 		/* Unless a connection has begun on it this moment. */

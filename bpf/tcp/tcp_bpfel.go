@@ -53,6 +53,7 @@ type objectTcpEvent struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	objectMapCgroupLosses    = "cgroup_losses"
 	objectMapEvents          = "events"
 	objectMapLosses          = "losses"
 	objectMapOlderListeners  = "older_listeners"
@@ -66,6 +67,7 @@ const (
 	objectProgTcpResetSent   = "tcp_reset_sent"
 	objectProgTcpState       = "tcp_state"
 	objectProgTcpWalk        = "tcp_walk"
+	objectVarNoLosses        = "no_losses"
 	objectVarRetransmissions = "retransmissions"
 )
 
@@ -125,6 +127,7 @@ type objectProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectMapSpecs struct {
+	CgroupLosses   *ebpf.MapSpec `ebpf:"cgroup_losses"`
 	Events         *ebpf.MapSpec `ebpf:"events"`
 	Losses         *ebpf.MapSpec `ebpf:"losses"`
 	OlderListeners *ebpf.MapSpec `ebpf:"older_listeners"`
@@ -136,6 +139,7 @@ type objectMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectVariableSpecs struct {
+	NoLosses        *ebpf.VariableSpec `ebpf:"no_losses"`
 	Retransmissions *ebpf.VariableSpec `ebpf:"retransmissions"`
 }
 
@@ -159,6 +163,7 @@ func (o *objectObjects) Close() error {
 //
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectMaps struct {
+	CgroupLosses   *ebpf.Map `ebpf:"cgroup_losses"`
 	Events         *ebpf.Map `ebpf:"events"`
 	Losses         *ebpf.Map `ebpf:"losses"`
 	OlderListeners *ebpf.Map `ebpf:"older_listeners"`
@@ -168,6 +173,7 @@ type objectMaps struct {
 
 func (m *objectMaps) Close() error {
 	return _ObjectClose(
+		m.CgroupLosses,
 		m.Events,
 		m.Losses,
 		m.OlderListeners,
@@ -180,6 +186,7 @@ func (m *objectMaps) Close() error {
 //
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectVariables struct {
+	NoLosses        *ebpf.Variable `ebpf:"no_losses"`
 	Retransmissions *ebpf.Variable `ebpf:"retransmissions"`
 }
 

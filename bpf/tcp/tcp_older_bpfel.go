@@ -16,6 +16,7 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	olderMapCgroupLosses    = "cgroup_losses"
 	olderMapClaims          = "claims"
 	olderMapDoubtful        = "doubtful"
 	olderMapEvents          = "events"
@@ -32,6 +33,7 @@ const (
 	olderProgTcpResetSent   = "tcp_reset_sent"
 	olderProgTcpState       = "tcp_state"
 	olderProgTcpWalk        = "tcp_walk"
+	olderVarNoLosses        = "no_losses"
 	olderVarRetransmissions = "retransmissions"
 )
 
@@ -91,6 +93,7 @@ type olderProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type olderMapSpecs struct {
+	CgroupLosses   *ebpf.MapSpec `ebpf:"cgroup_losses"`
 	Claims         *ebpf.MapSpec `ebpf:"claims"`
 	Doubtful       *ebpf.MapSpec `ebpf:"doubtful"`
 	Events         *ebpf.MapSpec `ebpf:"events"`
@@ -105,6 +108,7 @@ type olderMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type olderVariableSpecs struct {
+	NoLosses        *ebpf.VariableSpec `ebpf:"no_losses"`
 	Retransmissions *ebpf.VariableSpec `ebpf:"retransmissions"`
 }
 
@@ -128,6 +132,7 @@ func (o *olderObjects) Close() error {
 //
 // It can be passed to loadOlderObjects or ebpf.CollectionSpec.LoadAndAssign.
 type olderMaps struct {
+	CgroupLosses   *ebpf.Map `ebpf:"cgroup_losses"`
 	Claims         *ebpf.Map `ebpf:"claims"`
 	Doubtful       *ebpf.Map `ebpf:"doubtful"`
 	Events         *ebpf.Map `ebpf:"events"`
@@ -140,6 +145,7 @@ type olderMaps struct {
 
 func (m *olderMaps) Close() error {
 	return _OlderClose(
+		m.CgroupLosses,
 		m.Claims,
 		m.Doubtful,
 		m.Events,
@@ -155,6 +161,7 @@ func (m *olderMaps) Close() error {
 //
 // It can be passed to loadOlderObjects or ebpf.CollectionSpec.LoadAndAssign.
 type olderVariables struct {
+	NoLosses        *ebpf.Variable `ebpf:"no_losses"`
 	Retransmissions *ebpf.Variable `ebpf:"retransmissions"`
 }
 

@@ -16,6 +16,7 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	plainMapCgroupLosses    = "cgroup_losses"
 	plainMapEvents          = "events"
 	plainMapLosses          = "losses"
 	plainMapOlderListeners  = "older_listeners"
@@ -29,6 +30,7 @@ const (
 	plainProgTcpResetSent   = "tcp_reset_sent"
 	plainProgTcpState       = "tcp_state"
 	plainProgTcpWalk        = "tcp_walk"
+	plainVarNoLosses        = "no_losses"
 	plainVarRetransmissions = "retransmissions"
 )
 
@@ -88,6 +90,7 @@ type plainProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type plainMapSpecs struct {
+	CgroupLosses   *ebpf.MapSpec `ebpf:"cgroup_losses"`
 	Events         *ebpf.MapSpec `ebpf:"events"`
 	Losses         *ebpf.MapSpec `ebpf:"losses"`
 	OlderListeners *ebpf.MapSpec `ebpf:"older_listeners"`
@@ -99,6 +102,7 @@ type plainMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type plainVariableSpecs struct {
+	NoLosses        *ebpf.VariableSpec `ebpf:"no_losses"`
 	Retransmissions *ebpf.VariableSpec `ebpf:"retransmissions"`
 }
 
@@ -122,6 +126,7 @@ func (o *plainObjects) Close() error {
 //
 // It can be passed to loadPlainObjects or ebpf.CollectionSpec.LoadAndAssign.
 type plainMaps struct {
+	CgroupLosses   *ebpf.Map `ebpf:"cgroup_losses"`
 	Events         *ebpf.Map `ebpf:"events"`
 	Losses         *ebpf.Map `ebpf:"losses"`
 	OlderListeners *ebpf.Map `ebpf:"older_listeners"`
@@ -131,6 +136,7 @@ type plainMaps struct {
 
 func (m *plainMaps) Close() error {
 	return _PlainClose(
+		m.CgroupLosses,
 		m.Events,
 		m.Losses,
 		m.OlderListeners,
@@ -143,6 +149,7 @@ func (m *plainMaps) Close() error {
 //
 // It can be passed to loadPlainObjects or ebpf.CollectionSpec.LoadAndAssign.
 type plainVariables struct {
+	NoLosses        *ebpf.Variable `ebpf:"no_losses"`
 	Retransmissions *ebpf.Variable `ebpf:"retransmissions"`
 }
 
