@@ -26,6 +26,8 @@ type Ring struct {
 	// file is the ring's map once more, for the runtime to poll.
 	file *os.File
 	conn syscall.RawConn
+	// size is that of the ring, in bytes.
+	size int
 	// woken says that somebody but the kernel wants the reader to look.
 	woken  atomic.Bool
 	closed atomic.Bool
@@ -52,6 +54,7 @@ func (r *Ring) open(m *ebpf.Map) (err error) {
 	if r.reader, err = ringbuf.NewReader(m); err != nil {
 		return err
 	}
+	r.size = r.reader.BufferSize()
 	// With a deadline that has passed it never waits.
 	r.reader.SetDeadline(time.Unix(1, 0))
 	fd, err := unix.FcntlInt(uintptr(m.FD()), unix.F_DUPFD_CLOEXEC, 0)
@@ -89,17 +92,8 @@ func (r *Ring) Read(ctx context.Context, how Reading) error {
 		r.flushes = nil
 		r.mu.Unlock()
 		now := Monotonic()
-		for r.available() {
-			err := r.reader.ReadInto(&rec)
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				break
-			}
-			if err != nil {
-				return fmt.Errorf("read the ring buffer: %w", err)
-			}
-			if err := how.Record(rec.RawSample); err != nil {
-				return err
-			}
+		if done, err := r.pass(ctx, &rec, how.Record); err != nil || !done {
+			return err
 		}
 		if err := how.Empty(now); err != nil {
 			return err
@@ -114,12 +108,45 @@ func (r *Ring) Read(ctx context.Context, how Reading) error {
 	return nil
 }
 
-// available says whether there are records; of a closed ring there are none.
-func (r *Ring) available() bool {
+// headerBytes stand before each record, which starts at a multiple of them.
+const headerBytes = 8
+
+// pass hands over what is in the ring as it begins, and no more than about that: where a producer never stops, flushes and the
+// watermark must not wait for it. It is not done where ctx ends before.
+func (r *Ring) pass(ctx context.Context, rec *ringbuf.Record, record func(raw []byte) error) (done bool, err error) {
+	// Records that a program has discarded count for nothing here, and the pass then takes some more.
+	for left := r.available(); left > 0 && r.available() > 0; {
+		if ctx.Err() != nil {
+			return false, nil
+		}
+		err := r.reader.ReadInto(rec)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
+		if err != nil {
+			return false, fmt.Errorf("read the ring buffer: %w", err)
+		}
+		if err := record(rec.RawSample); err != nil {
+			return false, err
+		}
+		left -= headerBytes + (len(rec.RawSample)+headerBytes-1)/headerBytes*headerBytes
+	}
+	return true, nil
+}
+
+// available is how many bytes of records there are; of a closed ring there are none.
+func (r *Ring) available() int {
 	r.mapped.RLock()
 	defer r.mapped.RUnlock()
-	return !r.closed.Load() && r.reader.AvailableBytes() > 0
+	if r.closed.Load() {
+		return 0
+	}
+	return r.reader.AvailableBytes()
 }
+
+// crowded says whether so much is in the ring that the programs wake the reader (submit_to in bpf/lib/ring.h). What comes during a
+// pass wakes nobody.
+func (r *Ring) crowded() bool { return r.available() > r.size/4 }
 
 // wait returns after the interval, or when the kernel or somebody else wakes it.
 func (r *Ring) wait(interval time.Duration, eager bool) error {
@@ -133,7 +160,7 @@ func (r *Ring) wait(interval time.Duration, eager bool) error {
 		}
 		polled = true
 		// What has come since the last look has woken nobody.
-		return r.woken.Swap(false) || eager && r.available()
+		return r.woken.Swap(false) || r.crowded() || eager && r.available() > 0
 	})
 	if r.closed.Load() {
 		return fmt.Errorf("wait for the ring buffer: %w", os.ErrClosed) // the runtime's own error cannot be told by others

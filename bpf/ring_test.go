@@ -194,3 +194,60 @@ func TestWhatAReaderIsHandedMayEndIt(t *testing.T) {
 		t.Errorf("ended with %v", err)
 	}
 }
+
+// endless reads a ring into which each record that is read puts the next one, so that it is never empty.
+func endless(t *testing.T) (r *ringer, end context.CancelFunc, ended chan error) {
+	t.Helper()
+	r = newRinger(t, noWakeup)
+	r.put(t, 0)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended = make(chan error, 1)
+	started := make(chan struct{})
+	n := uint64(0)
+	go func() {
+		ended <- r.Read(ctx, bpf.Reading{
+			Interval: time.Millisecond, Eager: true,
+			Record: func([]byte) error {
+				if n++; n == 1 {
+					close(started)
+				}
+				r.put(t, n)
+				return nil
+			},
+			Empty: func(uint64) error { return nil },
+		})
+	}()
+	<-started
+	return r, cancel, ended
+}
+
+func TestRing_FlushReturnsUnderLoad(t *testing.T) {
+	r, cancel, ended := endless(t)
+	ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
+	defer stop()
+	for range 3 {
+		if err := r.Flush(ctx); err != nil {
+			t.Error(err)
+			break
+		}
+	}
+	cancel()
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the reader did not end")
+	}
+}
+
+func TestRing_ContextEndsReaderUnderLoad(t *testing.T) {
+	_, cancel, ended := endless(t)
+	cancel()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the reader did not end")
+	}
+}
