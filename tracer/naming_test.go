@@ -63,7 +63,7 @@ type namingFixture struct {
 
 func newNamingFixture(t *testing.T) *namingFixture {
 	f := &namingFixture{T: t, fakeNamer: newFakeNamer(t), next: 1}
-	losses := newLedger()
+	losses := newLedger(nil)
 	out := newOutbox("node-1", losses, func() uint64 { return 5 })
 	f.naming = newNaming(f.fakeNamer, out, losses, func() { f.opened++ })
 	f.emit = f.sink("flow")
@@ -209,7 +209,7 @@ func TestASinkAllocatesOnlyForBatches(t *testing.T) {
 }
 
 func BenchmarkSink(b *testing.B) {
-	losses := newLedger()
+	losses := newLedger(nil)
 	out := newOutbox("node-1", losses, nowNs)
 	r := pods.New("node-1")
 	if err := r.Observe(pods.Cgroup{ID: 1, Path: "/kubepods/pod" + podUID + "/" + containerID}, time.Now()); err != nil {

@@ -173,7 +173,7 @@ func (o *outbox) read(from uint64, stage event.LossStage) (wire wireBatch, next 
 func (o *outbox) missing(from, oldest uint64, stage event.LossStage) wireBatch {
 	events, lost := o.evicted.since(from)
 	if events > 0 {
-		lost = append(lost, delta{where{stage: stage}, events})
+		lost = append(lost, delta{where: where{stage: stage}, count: events})
 	}
 	var wire []byte
 	for _, d := range merge(lost) {

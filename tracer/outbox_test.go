@@ -49,7 +49,7 @@ func summary(t testing.TB, wire wireBatch) string {
 }
 
 func TestBatchesAreNumberedAndFollowedByTheFinalOne(t *testing.T) {
-	losses := newLedger()
+	losses := newLedger(nil)
 	o := newOutbox("node-1", losses, nowNs)
 	if o.flush(1, false) {
 		t.Error("nothing made a batch")
@@ -88,7 +88,7 @@ func TestBatchesAreNumberedAndFollowedByTheFinalOne(t *testing.T) {
 }
 
 func TestABatchIsBoundedInEventsAndBytes(t *testing.T) {
-	o := newOutbox("node-1", newLedger(), nowNs)
+	o := newOutbox("node-1", newLedger(nil), nowNs)
 	for i := range uint64(session.MaxBatchEvents + 1) {
 		o.add(encodedFlow(t, i), nil)
 	}
@@ -104,7 +104,7 @@ func TestABatchIsBoundedInEventsAndBytes(t *testing.T) {
 	if n := len(decode(t, wire).GetEvents()); n != session.MaxBatchEvents {
 		t.Errorf("%d events", n)
 	}
-	full := newOutbox("node-1", newLedger(), nowNs)
+	full := newOutbox("node-1", newLedger(nil), nowNs)
 	for i := range uint64(session.MaxBatchEvents) {
 		full.add(encodedFlow(t, i), nil)
 	}
@@ -116,7 +116,7 @@ func TestABatchIsBoundedInEventsAndBytes(t *testing.T) {
 }
 
 func TestMissingBatchesAreAnsweredByOneThatCountsThem(t *testing.T) {
-	losses := newLedger()
+	losses := newLedger(nil)
 	o := newOutbox("node-1", losses, nowNs)
 	o.batches = 20
 	for sequence := range uint64(30) {
@@ -151,7 +151,7 @@ func TestHistoryIsBoundedAndNeverUndercounts(t *testing.T) {
 	for i := range uint64(historyBatches + 100) {
 		c := contents{events: 1}
 		if i < 2 {
-			c.lost = []delta{{where{stage: gap}, 1}}
+			c.lost = []delta{{where: where{stage: gap}, count: 1}}
 		}
 		h.push(batch{watermark: i, contents: c})
 	}
@@ -175,7 +175,7 @@ func TestHistoryIsBoundedAndNeverUndercounts(t *testing.T) {
 func TestNothingIsEverUnaccounted(t *testing.T) {
 	for seed := range uint64(8) {
 		random := rand.New(rand.NewPCG(seed, 1))
-		losses := newLedger()
+		losses := newLedger(nil)
 		o := newOutbox("node-1", losses, nowNs)
 		o.batches, o.bytes = 50, 1<<12
 		var added, dropped, arrived, counted, reported uint64

@@ -123,7 +123,8 @@ type tracer struct {
 }
 
 func newTracer(config Config) *tracer {
-	t := &tracer{Config: config, resolver: pods.New(config.Node), losses: newLedger(), opened: make(chan struct{}, 1)}
+	resolver := pods.New(config.Node)
+	t := &tracer{Config: config, resolver: resolver, losses: newLedger(resolver.Identify), opened: make(chan struct{}, 1)}
 	if t.HeartbeatTimeout == 0 {
 		t.HeartbeatTimeout = session.HeartbeatTimeout
 	}

@@ -45,10 +45,17 @@ func appendStandsIn(batch []byte) []byte {
 
 // appendLost appends a Lost event of node.
 func appendLost(batch []byte, node string, now uint64, lost delta) ([]byte, error) {
+	l := &event.Lost{Stage: lost.stage, Count: lost.count, Source: lost.source}
+	if c := lost.cause; c != (container{}) {
+		l.CausedBy = &event.PodRef{Namespace: c.namespace, Pod: c.pod, Container: c.container}
+	}
 	ev, err := proto.Marshal(&event.Event{
-		Time: now,
-		Node: node,
-		Kind: &event.Event_Lost{Lost: &event.Lost{Stage: lost.stage, Count: lost.count, Source: lost.source}},
+		Time:      now,
+		Node:      node,
+		Namespace: lost.lost.namespace,
+		Pod:       lost.lost.pod,
+		Container: lost.lost.container,
+		Kind:      &event.Event_Lost{Lost: l},
 	})
 	if err != nil {
 		return batch, err
