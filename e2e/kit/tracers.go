@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,7 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// Tracers lists the tracer pods that run, in any namespace: by their image, since a label could be missing.
+// Tracers lists the tracer pods that run, in any namespace: by the image of any container, since a label could be missing and an
+// injected container could be the first.
 func (e *Env) Tracers(t testing.TB) []corev1.Pod {
 	t.Helper()
 	pods, err := e.Client.CoreV1().Pods("").List(t.Context(), metav1.ListOptions{FieldSelector: "status.phase=Running"})
@@ -25,7 +27,8 @@ func (e *Env) Tracers(t testing.TB) []corev1.Pod {
 	}
 	var tracers []corev1.Pod
 	for _, p := range pods.Items {
-		if strings.Contains(p.Spec.Containers[0].Image, "orb8-tracer") && p.DeletionTimestamp == nil {
+		ours := slices.ContainsFunc(p.Spec.Containers, func(c corev1.Container) bool { return strings.Contains(c.Image, "orb8-tracer") })
+		if ours && p.DeletionTimestamp == nil {
 			tracers = append(tracers, p)
 		}
 	}

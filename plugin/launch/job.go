@@ -141,7 +141,9 @@ func (s *Spec) Job() *batchv1.Job {
 			ActiveDeadlineSeconds:   ptr(int64(s.Deadline / time.Second)),
 			TTLSecondsAfterFinished: ptr(int32(ttlSeconds)),
 			Template: corev1.PodTemplateSpec{
-				ObjectMeta: metav1.ObjectMeta{Labels: set, Annotations: annotations},
+				ObjectMeta: metav1.ObjectMeta{
+					Labels: merged(optOutLabels, set), Annotations: merged(optOutAnnotations, annotations),
+				},
 				Spec: corev1.PodSpec{
 					RestartPolicy:    corev1.RestartPolicyNever,
 					RuntimeClassName: optional(s.RuntimeClass),

@@ -150,11 +150,11 @@ func TestAPodsStateIsSaidInWords(t *testing.T) {
 		"unschedulable": {corev1.PodStatus{Conditions: []corev1.PodCondition{{
 			Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: "0/2 nodes are available",
 		}}}, false, "scheduling: 0/2 nodes are available", ""},
-		"failed": {corev1.PodStatus{Phase: corev1.PodFailed, ContainerStatuses: []corev1.ContainerStatus{{State: corev1.ContainerState{
+		"failed": {corev1.PodStatus{Phase: corev1.PodFailed, ContainerStatuses: []corev1.ContainerStatus{{Name: Container, State: corev1.ContainerState{
 			Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, Message: "needs BTF\n"},
 		}}}}, false, "", "failed: tracer exited with code 1: needs BTF"},
 		"evicted": {corev1.PodStatus{Phase: corev1.PodFailed, Message: "The node was low on memory"}, false, "", "failed: tracer ended: The node was low on memory"},
-		"oom": {corev1.PodStatus{Phase: corev1.PodFailed, ContainerStatuses: []corev1.ContainerStatus{{State: corev1.ContainerState{
+		"oom": {corev1.PodStatus{Phase: corev1.PodFailed, ContainerStatuses: []corev1.ContainerStatus{{Name: Container, State: corev1.ContainerState{
 			Terminated: &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"},
 		}}}}, false, "", "failed: tracer was killed for its memory limit"},
 	} {

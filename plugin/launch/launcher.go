@@ -257,80 +257,13 @@ func policyOf(message string) string {
 	return "Pod Security level " + level
 }
 
-// judge says of a pod whether it runs, else what it waits for, or why it never will run.
-func judge(pod *corev1.Pod) (running bool, waits string, err *StartError) {
-	if pod.DeletionTimestamp != nil || ended(pod) {
-		return false, "", &StartError{Reason: "failed", Message: "tracer " + endOf(pod)}
-	}
-	for i := range pod.Status.ContainerStatuses {
-		s := &pod.Status.ContainerStatuses[i]
-		if s.State.Running != nil {
-			return true, "", nil
-		}
-		w := s.State.Waiting
-		if w == nil {
-			continue
-		}
-		switch w.Reason {
-		case "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName":
-			return false, "", &StartError{
-				Reason: "image", Message: fmt.Sprintf("can not pull image %s: %s", s.Image, pullReason(s.Image, w.Message)),
-				Mend: "name another with --image, or a secret with --image-pull-secret",
-			}
-		case "CreateContainerConfigError", "CreateContainerError", "RunContainerError", "CrashLoopBackOff":
-			return false, "", &StartError{Reason: "failed", Message: w.Reason + ": " + w.Message}
-		case "ErrImagePull":
-			return false, "pulling image " + s.Image + ": " + pullReason(s.Image, w.Message), nil
-		}
-	}
-	for _, c := range pod.Status.Conditions {
-		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
-			return false, "scheduling: " + c.Message, nil
-		}
-	}
-	if pod.Spec.NodeName == "" {
-		return false, "waiting for the scheduler", nil
-	}
-	return false, "starting the container (pulling image " + pod.Spec.Containers[0].Image + " where it is not there yet)", nil
-}
-
-func ended(pod *corev1.Pod) bool {
-	return pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded
-}
-
-// endOf says how a pod ended.
-func endOf(pod *corev1.Pod) string {
-	for i := range pod.Status.ContainerStatuses {
-		if t := pod.Status.ContainerStatuses[i].State.Terminated; t != nil {
-			how := fmt.Sprintf("exited with code %d", t.ExitCode)
-			if t.Signal != 0 {
-				how = fmt.Sprintf("was killed by signal %d", t.Signal)
-			}
-			if t.Reason == "OOMKilled" {
-				how = "was killed for its memory limit"
-			}
-			if message := strings.TrimSpace(t.Message); message != "" {
-				how += ": " + message
-			}
-			return how
-		}
-	}
-	if pod.Status.Message != "" {
-		return "ended: " + pod.Status.Message
-	}
-	if pod.DeletionTimestamp != nil {
-		return "ended: the pod was deleted"
-	}
-	return "ended: " + string(pod.Status.Phase)
-}
-
-// Ended waits until the Job's pod is over and says how it ended.
+// Ended waits until the tracer of the Job's pod is over and says how it ended.
 func (l *Launcher) Ended(ctx context.Context, job string) (string, error) {
 	for {
 		l.mu.Lock()
 		pod, changed := l.pods[job], l.changed
 		l.mu.Unlock()
-		if pod != nil && (ended(pod) || pod.DeletionTimestamp != nil) {
+		if pod != nil && ended(pod) {
 			return endOf(pod), nil
 		}
 		select {
