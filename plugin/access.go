@@ -2,12 +2,21 @@ package plugin
 
 import (
 	"context"
+	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/orb8-dev/kubectl-orb8/plugin/cluster"
 )
+
+// jobDeadline is how long the tracers' Jobs may last without word of this session: short where the user may extend it.
+func (c *tracerConfig) jobDeadline(ctx context.Context) time.Duration {
+	if c.may(ctx, access{"patch", "batch", "jobs", ""}) != nil {
+		return fixedDeadline
+	}
+	return tracerDeadline
+}
 
 // may returns a *cluster.ForbiddenError where the user lacks a permission.
 func (c *tracerConfig) may(ctx context.Context, a access) error {

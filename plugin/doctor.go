@@ -135,6 +135,7 @@ func (x *examination) run(ctx context.Context) error {
 	if err := x.askPermissions(ctx); err != nil {
 		return err
 	}
+	x.deadline = min(x.jobDeadline(ctx), examineLimit)
 	if err := x.gpu.resolve(ctx, x.client); err != nil {
 		return err
 	}
@@ -317,7 +318,7 @@ func (x *examination) tryNodes(ctx context.Context, nodes []corev1.Node) error {
 		trying.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			spec := x.spec(launcher.Session(), identity.PublicKey(), examineLimit)
+			spec := x.spec(launcher.Session(), identity.PublicKey(), x.deadline)
 			spec.Node, spec.Command, spec.Kernel = name, "doctor", nodes[i].Status.NodeInfo.KernelVersion
 			x.gpu.add(&spec)
 			report, err := x.try(ctx, launcher, &spec)
@@ -353,6 +354,13 @@ func (x *examination) try(ctx context.Context, launcher *launch.Launcher, spec *
 	if err := launcher.Create(limited, spec); err != nil {
 		return nil, err
 	}
+	var keeping sync.WaitGroup
+	keep, stop := context.WithCancel(limited)
+	defer keeping.Wait()
+	defer stop()
+	created := time.Now()
+	// Where it fails the Job ends at its deadline: there is nothing to report.
+	keeping.Go(func() { launch.Keep(keep, launcher, spec, created, func(error) {}) })
 	waits := ""
 	pod, err := launcher.Running(limited, spec, func(s string) { waits = s })
 	if err != nil {

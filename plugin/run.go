@@ -29,8 +29,10 @@ import (
 )
 
 const (
-	// tracerDeadline ends a tracer that nobody extends any more.
-	tracerDeadline = time.Hour
+	// tracerDeadline ends a tracer's Job that nobody extends any more: each move of it is a write of the API server.
+	tracerDeadline = time.Minute
+	// fixedDeadline is that of a user who may not extend it.
+	fixedDeadline = time.Hour
 	// parallelStarts is how many tracers may be starting at a time.
 	parallelStarts = 8
 	// slowStart is how long a starting tracer may keep others from starting.
@@ -109,7 +111,7 @@ func runSession(parent context.Context, c *traceConfig, open func(*liveSession) 
 	}
 	launcher := launch.New(hard, c.client, c.tracerNamespace, newSessionID())
 	defer launcher.Close()
-	spec := c.spec(launcher.Session(), identity.PublicKey(), tracerDeadline)
+	spec := c.spec(launcher.Session(), identity.PublicKey(), c.deadline)
 	if err := c.gpu.resolve(running, c.client); err != nil {
 		return err
 	}
@@ -162,8 +164,9 @@ func runSession(parent context.Context, c *traceConfig, open func(*liveSession) 
 
 // prepare asks the cluster, before anything is made in it, what there is to trace and whether the user may.
 func (c *traceConfig) prepare(ctx context.Context, r *reporter) (*cluster.Cluster, error) {
-	allowed := make(chan error, 1)
+	allowed, deadline := make(chan error, 1), make(chan time.Duration, 1)
 	go func() { allowed <- c.mayTrace(ctx) }()
+	go func() { deadline <- c.jobDeadline(ctx) }()
 	targets, err := cluster.Open(ctx, c.client, c.query, cluster.Options{Note: func(s string) { r.line("note: %s", s) }})
 	// Without this order a user who may nothing would be told about the second thing first.
 	if mayErr := <-allowed; mayErr != nil && (err == nil || !errors.As(err, new(*cluster.ForbiddenError)) && !errors.As(err, new(*cluster.NotFoundError))) {
@@ -175,6 +178,7 @@ func (c *traceConfig) prepare(ctx context.Context, r *reporter) (*cluster.Cluste
 	if err != nil {
 		return nil, err
 	}
+	c.deadline = <-deadline
 	if pods, _ := targets.Targets(); pods == 0 {
 		r.line("nothing matches %s yet: waiting for pods to appear (^C ends)", describeQuery(&c.query))
 	}

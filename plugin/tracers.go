@@ -47,6 +47,8 @@ type tracerConfig struct {
 	client kubernetes.Interface
 	// namespace of the command.
 	namespace string
+	// deadline of the tracers' Jobs, extended while the session runs.
+	deadline time.Duration
 
 	maxNodes        int
 	image           string

@@ -274,13 +274,22 @@ func (l *Launcher) Ended(ctx context.Context, job string) (string, error) {
 	}
 }
 
-// Extend gives the Job until d from its start.
+// Shared implements Extender.
+func (l *Launcher) Shared(job string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	pod := l.pods[job]
+	return pod != nil && shared(pod)
+}
+
+// Extend implements Extender.
 func (l *Launcher) Extend(ctx context.Context, job string, d time.Duration) error {
 	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"activeDeadlineSeconds": int64(d / time.Second)}})
 	if err != nil {
 		return err
 	}
-	if _, err = l.client.BatchV1().Jobs(l.namespace).Patch(ctx, job, types.StrategicMergePatchType, patch, metav1.PatchOptions{}); err != nil {
+	_, err = l.client.BatchV1().Jobs(l.namespace).Patch(ctx, job, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+	if err != nil && !apierrors.IsNotFound(err) { // what is gone needs no deadline
 		return fmt.Errorf("extend the deadline of job %s/%s: %w", l.namespace, job, err)
 	}
 	return nil

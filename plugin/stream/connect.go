@@ -177,7 +177,7 @@ func (n *node) receive(ctx context.Context, stream session.Session_EventsClient)
 func (n *node) relay(events []*event.Event) {
 	for _, ev := range events {
 		if s := ev.GetNodeStatus(); s.GetState() == event.NodeState_NODE_STATE_STREAMING && s.GetMessage() != "" {
-			n.Say(n.name, s.GetState(), s.GetMessage())
+			n.report(s.GetState(), s.GetMessage())
 		}
 	}
 }
@@ -215,8 +215,6 @@ func (n *node) talk(ctx, running context.Context, control session.Session_Contro
 	})
 	beat := time.NewTicker(n.heartbeat)
 	defer beat.Stop()
-	extend := time.NewTimer(time.Until(n.extend))
-	defer extend.Stop()
 	stop := running.Done()
 	var giveUp <-chan time.Time
 	for {
@@ -230,10 +228,6 @@ func (n *node) talk(ctx, running context.Context, control session.Session_Contro
 			message = &session.ClientMessage{Message: &session.ClientMessage_Heartbeat{Heartbeat: &session.Heartbeat{}}}
 		case update := <-updates:
 			message = &session.ClientMessage{Message: &session.ClientMessage_Pods{Pods: update}}
-		case <-extend.C:
-			n.moveDeadline(ctx)
-			extend.Reset(time.Until(n.extend))
-			continue
 		case <-stop:
 			stop = nil
 			timer := time.NewTimer(drainTimeout)
@@ -241,7 +235,7 @@ func (n *node) talk(ctx, running context.Context, control session.Session_Contro
 			giveUp = timer.C
 			message = &session.ClientMessage{Message: &session.ClientMessage_Stop{Stop: &session.Stop{}}}
 		case <-giveUp:
-			n.Say(n.name, event.NodeState_NODE_STATE_STOPPED, fmt.Sprintf("the tracer did not send its last events within %v", drainTimeout))
+			n.report(event.NodeState_NODE_STATE_STOPPED, fmt.Sprintf("the tracer did not send its last events within %v", drainTimeout))
 			return false, nil
 		case <-finished:
 			// All is in: closing our side lets the tracer end at once.
@@ -261,19 +255,6 @@ func (n *node) talk(ctx, running context.Context, control session.Session_Contro
 			return false, explain(err)
 		}
 	}
-}
-
-// moveDeadline gives the tracer's Job as long again as it was made for, counted from now. It takes no longer than heartbeats
-// may wait. Where it fails it is tried again in time; at worst the Job ends at its deadline, and the next attempt is a new one.
-func (n *node) moveDeadline(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, n.heartbeat)
-	defer cancel()
-	if err := n.Launcher.Extend(ctx, n.spec.JobName(), time.Since(n.started)+n.spec.Deadline); err != nil {
-		n.extend = time.Now().Add(n.spec.Deadline / 20)
-		n.Say(n.name, event.NodeState_NODE_STATE_STREAMING, err.Error())
-		return
-	}
-	n.extend = time.Now().Add(n.spec.Deadline / 2)
 }
 
 // listen reads the tracer's side of Control.
@@ -304,7 +285,7 @@ func (n *node) listen(control session.Session_ControlClient, serving context.Con
 				return &fatalError{errors.New(started.Error)}
 			}
 			for _, w := range started.Warnings {
-				n.Say(n.name, event.NodeState_NODE_STATE_STREAMING, "warning: "+w)
+				n.report(event.NodeState_NODE_STATE_STREAMING, "warning: "+w)
 			}
 			n.back(serving)
 		}

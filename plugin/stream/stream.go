@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -38,7 +40,7 @@ type Launcher interface {
 	Create(ctx context.Context, spec *launch.Spec) error
 	Running(ctx context.Context, spec *launch.Spec, progress func(string)) (pod string, err error)
 	Ended(ctx context.Context, job string) (how string, err error)
-	Extend(ctx context.Context, job string, d time.Duration) error
+	launch.Extender
 	Delete(ctx context.Context, job string) error
 }
 
@@ -94,9 +96,9 @@ type node struct {
 	kernel   string
 	next     uint64
 	heard    moment            // when the tracer was last heard
-	extend   time.Time         // when the Job's deadline is to be moved
 	away     away              // what the next word that it streams has to explain
-	streamed bool              // this attempt has streamed
+	streamed atomic.Bool       // this attempt has streamed
+	state    atomic.Int32      // the last that was reported
 	last     *event.NodeStatus // of the final batch, where it says why it is final
 }
 
@@ -120,11 +122,12 @@ func Run(ctx, running context.Context, name string, feed Feed, o *Options) error
 	n.spec.Node = name
 	failures := 0
 	for {
-		n.instance, n.next, n.streamed = 0, 0, false
+		n.instance, n.next = 0, 0
+		n.streamed.Store(false)
 		n.feed.Reset()
 		err := n.attempt(ctx, running)
 		if running.Err() != nil {
-			n.Say(name, event.NodeState_NODE_STATE_STOPPED, "")
+			n.report(event.NodeState_NODE_STATE_STOPPED, "")
 			return nil
 		}
 		lost := (*lostError)(nil)
@@ -132,7 +135,7 @@ func Run(ctx, running context.Context, name string, feed Feed, o *Options) error
 			n.fail(ctx, err)
 			return err
 		}
-		if n.streamed {
+		if n.streamed.Load() {
 			failures = 0
 		} else if failures++; failures == maxAttempts {
 			err := fmt.Errorf("gave up after %d tracers: %w", maxAttempts, err)
@@ -150,7 +153,7 @@ func Run(ctx, running context.Context, name string, feed Feed, o *Options) error
 			continue
 		}
 		message := lost.Error() + "; starting another"
-		if n.streamed {
+		if n.streamed.Load() {
 			n.away = away{since: n.heard.get(), unseen: true}
 			message += fmt.Sprintf("; what happens until it streams is not seen (last heard %s)", clock(n.away.since))
 		}
@@ -162,9 +165,15 @@ func (n *node) fail(ctx context.Context, err error) {
 	n.status(ctx, event.NodeState_NODE_STATE_FAILED, err.Error())
 }
 
+// report tells the user. It is called from any goroutine.
+func (n *node) report(state event.NodeState, message string) {
+	n.state.Store(int32(state))
+	n.Say(n.name, state, message)
+}
+
 // status tells the user, and puts the same into the stream of events.
 func (n *node) status(ctx context.Context, state event.NodeState, message string) {
-	n.Say(n.name, state, message)
+	n.report(state, message)
 	// The only error is that nobody takes events any more.
 	_ = n.source.Status(ctx, &event.NodeStatus{State: state, Message: message})
 }
@@ -176,7 +185,7 @@ func (e *lostError) Error() string { return e.how }
 
 // attempt is the life of one tracer.
 func (n *node) attempt(ctx, running context.Context) error {
-	n.Say(n.name, event.NodeState_NODE_STATE_STARTING, "creating the tracer's Job")
+	n.report(event.NodeState_NODE_STATE_STARTING, "creating the tracer's Job")
 	if err := n.create(running); err != nil {
 		return err
 	}
@@ -186,11 +195,13 @@ func (n *node) attempt(ctx, running context.Context) error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deleteTimeout)
 		defer cancel()
 		if err := n.Launcher.Delete(ctx, job); err != nil {
-			n.Say(n.name, event.NodeState_NODE_STATE_STOPPED, err.Error()+"; it ends by itself within seconds")
+			n.report(event.NodeState_NODE_STATE_STOPPED, err.Error()+"; it ends by itself within seconds")
 		}
 	}()
+	stopKeeping := n.keepJob(ctx)
+	defer stopKeeping()
 	pod, err := n.Launcher.Running(running, &n.spec, func(state string) {
-		n.Say(n.name, event.NodeState_NODE_STATE_STARTING, state)
+		n.report(event.NodeState_NODE_STATE_STARTING, state)
 	})
 	if err != nil {
 		return err
@@ -203,12 +214,28 @@ func (n *node) attempt(ctx, running context.Context) error {
 	return n.serve(ctx, running)
 }
 
+// keepJob moves the Job's deadline until stop is called, whatever becomes of the connection. At worst the Job ends at its deadline, and
+// the next attempt is a new one.
+func (n *node) keepJob(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var keeping sync.WaitGroup
+	spec := n.spec
+	keeping.Go(func() {
+		launch.Keep(ctx, n.Launcher, &spec, n.started, func(err error) {
+			n.report(event.NodeState(n.state.Load()), err.Error())
+		})
+	})
+	return func() {
+		cancel()
+		keeping.Wait()
+	}
+}
+
 // create makes the Job, again and again while the API server can not be reached: a restart of it must not end the node.
 func (n *node) create(ctx context.Context) error {
 	backoff := retryBackoff()
 	for {
 		n.started = time.Now()
-		n.extend = n.started.Add(n.spec.Deadline / 2)
 		err := n.Launcher.Create(ctx, &n.spec)
 		if err == nil || !transient(err) || n.spec.Attempt == 0 {
 			return err
@@ -283,7 +310,10 @@ func (n *node) serve(ctx, running context.Context) error {
 			return n.lost(fmt.Sprintf("no contact for %.1f s, longer than the tracer waits (%v)", silent.Seconds(), err))
 		}
 		n.sayCut(heard, news, err)
-		if sleep(running, backoff.Step()) != nil {
+		if how := n.ended(running, backoff.Step()); how != "" {
+			return n.lost("tracer " + how)
+		}
+		if running.Err() != nil {
 			n.cutShort(err)
 			return nil
 		}
@@ -292,7 +322,7 @@ func (n *node) serve(ctx, running context.Context) error {
 
 // cutShort counts what an end misses that came without the last batch, unless nobody takes it any more.
 func (n *node) cutShort(err error) {
-	if err != nil && !errors.Is(err, collect.ErrEnded) && n.streamed {
+	if err != nil && !errors.Is(err, collect.ErrEnded) && n.streamed.Load() {
 		n.away = away{since: n.heard.get(), unseen: true}
 	}
 }
@@ -300,13 +330,13 @@ func (n *node) cutShort(err error) {
 // sayCut tells of a connection that has ended, or was not made. A cut is said once, not with each attempt to mend it.
 func (n *node) sayCut(heard time.Time, news bool, err error) {
 	switch {
-	case !n.streamed:
-		n.Say(n.name, event.NodeState_NODE_STATE_STARTING, "connecting: "+err.Error())
+	case !n.streamed.Load():
+		n.report(event.NodeState_NODE_STATE_STARTING, "connecting: "+err.Error())
 	case news:
 		if n.away.since.IsZero() {
 			n.away.since = heard
 		}
-		n.Say(n.name, event.NodeState_NODE_STATE_RECONNECTING, "connection cut: "+err.Error())
+		n.report(event.NodeState_NODE_STATE_RECONNECTING, "connection cut: "+err.Error())
 	}
 }
 
@@ -321,7 +351,7 @@ func (n *node) back(ctx context.Context) {
 		}
 		n.endAway(now)
 	}
-	n.streamed = true
+	n.streamed.Store(true)
 	n.status(ctx, event.NodeState_NODE_STATE_STREAMING, message)
 }
 

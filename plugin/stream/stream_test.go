@@ -254,6 +254,8 @@ func (l *launcher) end(attempt int, how string) {
 
 func (l *launcher) Extend(context.Context, string, time.Duration) error { return nil }
 
+func (l *launcher) Shared(string) bool { return false }
+
 func (l *launcher) Delete(ctx context.Context, job string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,0 +1,30 @@
+package kit
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// Apply makes the objects of a manifest, as kubectl apply does. They go with the test.
+func (e *Env) Apply(t testing.TB, manifest string) {
+	t.Helper()
+	kubectl := func(args ...string) error {
+		t.Helper()
+		path, err := lookPath("kubectl", e.Path())
+		if err != nil {
+			return err
+		}
+		cmd := exec.Command(path, append(args, "-f", "-")...)
+		cmd.Env, cmd.Stdin = e.Environ(e.Kubeconfig), strings.NewReader(manifest)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
+			return err
+		}
+		return nil
+	}
+	t.Cleanup(func() { _ = kubectl("delete", "--ignore-not-found", "--wait=false") })
+	if err := kubectl("apply"); err != nil {
+		t.FailNow()
+	}
+}

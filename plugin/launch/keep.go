@@ -1,0 +1,69 @@
+package launch
+
+import (
+	"context"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/orb8-dev/kubectl-orb8/event/session"
+)
+
+// SharedDeadline is how long a Job whose pod has foreign containers may outlive its client: those do not end with the tracer, and so
+// the pod does not.
+const SharedDeadline = session.HeartbeatTimeout
+
+// Extender moves the deadlines of Jobs; *Launcher is one.
+type Extender interface {
+	// Extend has the Job end d after its start.
+	Extend(ctx context.Context, job string, d time.Duration) error
+	// Shared reports whether the Job's pod has containers besides the tracer's.
+	Shared(job string) bool
+}
+
+// Keep moves a Job's deadline ahead of the clock until ctx ends. It is the heartbeat that the cluster hears: the tracer ends without
+// its client's heartbeats, but only the Job's deadline ends what admission has put beside it.
+//
+// The deadline is spec.Deadline from now, moved when half of that is over: rarely, for each move is a write of the API server. Once the
+// pod is seen to have foreign containers it is SharedDeadline, moved with every heartbeat. A move that fails is tried again well before
+// the deadline, and failed hears of it, each error once.
+func Keep(ctx context.Context, e Extender, spec *Spec, created time.Time, failed func(error)) {
+	job, last := spec.JobName(), ""
+	window := spec.Deadline
+	every := window / 2
+	tick := time.NewTicker(min(session.HeartbeatInterval, spec.Deadline/20))
+	defer tick.Stop()
+	next := created.Add(every)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if window > SharedDeadline && e.Shared(job) {
+			window, every, next = SharedDeadline, session.HeartbeatInterval, time.Time{}
+		}
+		if time.Now().Before(next) {
+			continue
+		}
+		err := extend(ctx, e, job, time.Since(created)+window)
+		switch {
+		case err == nil:
+			next, last = time.Now().Add(every), ""
+			continue
+		case apierrors.IsForbidden(err):
+			next = time.Now().Add(spec.Deadline / 20) // it will hardly be allowed within seconds
+		}
+		if ctx.Err() == nil && err.Error() != last {
+			last = err.Error()
+			failed(err)
+		}
+	}
+}
+
+// extend takes no longer than a heartbeat may: the next one may succeed.
+func extend(ctx context.Context, e Extender, job string, d time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, session.HeartbeatInterval)
+	defer cancel()
+	return e.Extend(ctx, job, d)
+}
