@@ -38,7 +38,7 @@ func TestTracer_IsFoundBehindASidecar(t *testing.T) {
 		"starting": {waitingFor("ContainerCreating", ""), false, "starting the container (pulling image " + s.Image + " where it is not there yet)", ""},
 		"image missing": {waitingFor("ErrImageNeverPull", "not present"), false, "",
 			"image: can not pull image " + s.Image + ": not present; name another with --image, or a secret with --image-pull-secret"},
-		"killed":     {terminated(137, ready+"\n"), false, "", "failed: tracer was killed by signal 9"},
+		"killed":     {terminated(137, ready+"\ntime=2026-11-28T23:15:34Z level=INFO msg=observing kinds=flow\n"), false, "", "failed: tracer was killed by signal 9"},
 		"has failed": {terminated(1, ready+"\nneeds BTF\n"), false, "", "failed: tracer exited with code 1: needs BTF"},
 		"completed":  {terminated(0, ""), false, "", "failed: tracer exited with code 0"},
 	} {

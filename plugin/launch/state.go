@@ -135,13 +135,14 @@ func endOfContainer(t *corev1.ContainerStateTerminated) string {
 	return how
 }
 
-// lastWords is what a container said at its end. The kubelet gives the end of its log, of which the tracer's announcement says nothing
-// about the end.
+// lastWords is what a container said at its end. The kubelet gives the end of its log, of which the tracer's announcement and what it
+// logs in good times say nothing about the end.
 func lastWords(log string) string {
 	var said []string
 	for line := range strings.Lines(log) {
 		line = strings.TrimSpace(line)
-		if _, _, announcement, _ := session.ParseReady(line); line != "" && !announcement {
+		_, _, announcement, _ := session.ParseReady(line)
+		if line != "" && !announcement && !strings.Contains(line, " level=INFO ") {
 			said = append(said, line)
 		}
 	}
