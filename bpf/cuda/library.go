@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"strings"
 )
 
 // Site is a place in a library that is probed.
@@ -22,38 +21,17 @@ type Site struct {
 	index    int
 }
 
-// maxSymbols bounds what is read of a library's symbols, bytes: it may be anybody's file.
-const maxSymbols = 16 << 20
-
 var machine = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}[runtime.GOARCH]
 
 // Sites finds the functions of a library of so many bytes that can be probed. Those that cannot are left out, and said, in words.
 func Sites(library io.ReaderAt, size uint64) (sites []Site, left []string, err error) {
-	f, err := elf.NewFile(library)
+	m, err := readImage(library, size)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the library: %w", err)
 	}
-	defer f.Close()
-	if f.Type != elf.ET_DYN || f.Machine != machine || f.Class != elf.ELFCLASS64 || f.Data != elf.ELFDATA2LSB {
-		return nil, nil, fmt.Errorf("read the library: %v for %v is none of this machine's", f.Type, f.Machine)
-	}
-	for _, s := range f.Sections {
-		switch s.Type {
-		case elf.SHT_DYNSYM, elf.SHT_STRTAB, elf.SHT_GNU_VERSYM, elf.SHT_GNU_VERNEED, elf.SHT_GNU_VERDEF:
-			if s.FileSize > min(maxSymbols, size) {
-				return nil, nil, fmt.Errorf("read the library: section %s has %d bytes", s.Name, s.FileSize)
-			}
-		}
-	}
-	symbols, err := f.DynamicSymbols()
+	exported, err := m.exported(countedNames)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the library's symbols: %w", err)
-	}
-	exported := make(map[string]elf.Symbol)
-	for _, s := range symbols {
-		if elf.ST_TYPE(s.Info) == elf.STT_FUNC && s.Section != elf.SHN_UNDEF && s.Value != 0 && (strings.HasPrefix(s.Name, "cu") || strings.HasPrefix(s.Name, "nccl")) {
-			exported[s.Name] = s
-		}
 	}
 	at := map[uint64]int{} // in sites
 	for i := range functions {
@@ -62,7 +40,7 @@ func Sites(library io.ReaderAt, size uint64) (sites []Site, left []string, err e
 		if _, does := exported[fn.unless]; !ok || does {
 			continue
 		}
-		site, err := siteOf(f, s)
+		site, err := m.site(s)
 		if err != nil {
 			left = append(left, fmt.Sprintf("%s: %v", fn.name, err))
 			continue
@@ -91,24 +69,16 @@ func Sites(library io.ReaderAt, size uint64) (sites []Site, left []string, err e
 	return kept, left, nil
 }
 
-// siteOf finds the place for a probe in a function.
-func siteOf(f *elf.File, s elf.Symbol) (Site, error) {
-	for _, p := range f.Progs {
-		if p.Type != elf.PT_LOAD || p.Flags&elf.PF_X == 0 || s.Value < p.Vaddr || s.Value-p.Vaddr >= p.Filesz {
-			continue
+// countedNames are those of the functions that are counted.
+var countedNames = functionNames()
+
+func functionNames() map[string]bool {
+	all := make(map[string]bool, len(functions))
+	for i := range functions {
+		all[functions[i].name] = true
+		if unless := functions[i].unless; unless != "" {
+			all[unless] = true
 		}
-		code := make([]byte, min(instructionBytes, p.Filesz-(s.Value-p.Vaddr)))
-		if s.Size > 0 {
-			code = code[:min(uint64(len(code)), s.Size)]
-		}
-		if _, err := p.ReadAt(code, int64(s.Value-p.Vaddr)); err != nil {
-			return Site{}, fmt.Errorf("its code cannot be read: %w", err)
-		}
-		offset, emulated, err := begin(f.Machine, code)
-		if err != nil {
-			return Site{}, fmt.Errorf("it begins with an %w", err)
-		}
-		return Site{Offset: s.Value - p.Vaddr + p.Off + offset, Emulated: emulated}, nil
 	}
-	return Site{}, errors.New("it is not in the library's code")
+	return all
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"debug/elf"
 	"encoding/binary"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -190,14 +191,42 @@ func shared(code []byte, symbols map[string]uint64) []byte {
 func FuzzLibrary(f *testing.F) {
 	f.Add(shared([]byte{0x55, 0xc3, 0xcc, 0xcc, 0x53, 0xc3}, map[string]uint64{"cuStreamSynchronize": 0, "cuMemFree_v2": 4, "cuGraphLaunch": 2}))
 	f.Add([]byte(elf.ELFMAG))
+	f.Add(shared([]byte{0xf3, 0x0f, 0x1e, 0xfa, 0xff, 0x25, 1, 0, 0, 0}, map[string]uint64{"ncclBcast": 0, "ncclBroadcast": 2}))
 	f.Fuzz(func(t *testing.T, library []byte) {
-		sites, _, err := Sites(bytes.NewReader(library), uint64(len(library)))
-		for _, s := range sites {
-			if err != nil || s.function == nil || s.Name == "" || s.Offset >= uint64(len(library)) {
-				t.Errorf("%+v, %v", s, err)
+		// The file is longer than what it holds, as a sparse one is.
+		for _, size := range []int64{int64(len(library)), 1 << 40} {
+			reader := &countingReader{r: bytes.NewReader(library), size: size}
+			sites, _, err := Sites(reader, uint64(size))
+			for _, s := range sites {
+				if err != nil || s.function == nil || s.Name == "" || s.Offset < elfHeaderSize || s.Offset >= uint64(size) {
+					t.Errorf("%+v, %v", s, err)
+				}
+			}
+			if most := int64(maxNameBytes + maxSymbolBytes + 1<<20); reader.read > most {
+				t.Errorf("%d bytes were read, want at most %d", reader.read, most)
 			}
 		}
 	})
+}
+
+// countingReader is a file with a hole at its end.
+type countingReader struct {
+	r          *bytes.Reader
+	size, read int64
+}
+
+func (c *countingReader) ReadAt(b []byte, off int64) (int, error) {
+	if off >= c.size {
+		return 0, io.EOF
+	}
+	n, _ := c.r.ReadAt(b, min(off, c.r.Size()))
+	all := int(min(int64(len(b)), c.size-off))
+	clear(b[n:all])
+	c.read += int64(all)
+	if all < len(b) {
+		return all, io.EOF
+	}
+	return all, nil
 }
 
 // FuzzDecode reads what the ring buffer may hold.
