@@ -22,6 +22,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/plugin/cluster"
 	"github.com/orb8-dev/kubectl-orb8/plugin/collect"
+	"github.com/orb8-dev/kubectl-orb8/plugin/losses"
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
 )
@@ -271,7 +272,24 @@ func TestTheTallyNamesEachLoss(t *testing.T) {
 	r.tally(3, 1, 1234*time.Millisecond, nil, nil)
 	r.tally(5, 2, time.Second, []collect.Loss{{Node: "n1", Stage: event.LossStage_LOSS_STAGE_KERNEL_BUFFER, Source: "flows", Count: 7}},
 		map[string]time.Duration{"n2": 9700 * time.Millisecond})
-	want := "3 events from 1 node in 1.2s; nothing lost\n5 events from 2 nodes in 1s; LOST 7 at n1 (kernel-buffer, flows), all of n2 for 9.7 s\n"
+	want := "3 events from 1 node in 1.2s; nothing lost\n5 events from 2 nodes in 1s; LOST 7 at n1 (kernel-buffer, flows); all of n2 for 9.7 s\n"
+	if out.String() != want {
+		t.Errorf("got  %qwant %q", out.String(), want)
+	}
+}
+
+func TestTally_NamesPods(t *testing.T) {
+	const ring = event.LossStage_LOSS_STAGE_KERNEL_BUFFER
+	flood, quiet := losses.Pod{Namespace: "demo", Name: "flood", Container: "app"}, losses.Pod{Namespace: "demo", Name: "quiet\x1b[2J"}
+	all := []losses.Loss{
+		{Node: "n1", Stage: ring, Source: "flow", Count: 379290, Pod: flood, Cause: flood},
+		{Node: "n1", Stage: ring, Source: "flow", Count: 2, Pod: quiet, Cause: flood},
+		{Node: "n2", Stage: event.LossStage_LOSS_STAGE_QUEUE, Count: 4},
+	}
+	var out bytes.Buffer
+	newReporter(&out).tally(5, 2, time.Second, all, nil)
+	want := `5 events from 2 nodes in 1s; LOST 379292 at n1 (kernel-buffer, flow): pod demo/quiet\x1b[2J lost 2 because pod demo/flood ` +
+		"made at least 379290, pod demo/flood lost 379290 of its own flood; 4 at n2 (queue)\n"
 	if out.String() != want {
 		t.Errorf("got  %qwant %q", out.String(), want)
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -15,7 +14,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
-	"github.com/orb8-dev/kubectl-orb8/plugin/collect"
+	"github.com/orb8-dev/kubectl-orb8/plugin/losses"
 	"github.com/orb8-dev/kubectl-orb8/plugin/record"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
 )
@@ -105,8 +104,8 @@ func (o *replayOptions) run(parent context.Context, path string) error {
 	readErr, outputErr := p.play(ctx, reader, o.speed)
 	// A printer gives the error it failed with again when it is closed.
 	outputErr = cmp.Or(outputErr, p.view.close())
-	losses := p.losses()
-	r.tally(p.view.taken(), len(p.nodes), time.Duration(p.newest-p.oldest), losses, nil)
+	lost := p.lost.All()
+	r.tally(p.view.taken(), len(p.nodes), time.Duration(p.newest-p.oldest), lost, nil)
 
 	switch {
 	case outputErr != nil && !errors.Is(outputErr, render.ErrClosed):
@@ -123,7 +122,7 @@ func (o *replayOptions) run(parent context.Context, path string) error {
 	if p.nothing != nil && p.nothing() != nil {
 		return p.nothing()
 	}
-	if o.failOnLoss && len(realLosses(losses)) > 0 {
+	if o.failOnLoss && len(losses.Real(lost)) > 0 {
 		return &exitError{ExitLost, errors.New("events were lost")}
 	}
 	return nil
@@ -200,7 +199,7 @@ func moment(flag, text string, started time.Time) (uint64, error) {
 type player struct {
 	view  consumer
 	nodes map[string]bool
-	lost  map[collect.Loss]uint64 // without Count
+	lost  losses.Tally
 	// nothing is the error of a view that has nothing to say; nil: there is none.
 	nothing func() error
 	// oldest and newest are the times of the events that were shown, ns since the Unix epoch.
@@ -208,7 +207,7 @@ type player struct {
 }
 
 func newPlayer(v consumer) *player {
-	return &player{view: v, nodes: map[string]bool{}, lost: map[collect.Loss]uint64{}}
+	return &player{view: v, nodes: map[string]bool{}}
 }
 
 // play shows what a reader gives, until its end, which is no error, or that of ctx.
@@ -252,19 +251,7 @@ func (p *player) note(ev *event.Event) {
 	if ev.GetNode() != "" {
 		p.nodes[ev.GetNode()] = true
 	}
-	if l := ev.GetLost(); l != nil {
-		p.lost[collect.Loss{Node: ev.GetNode(), Stage: l.GetStage(), Source: l.GetSource()}] += l.GetCount()
+	if ev.GetLost() != nil {
+		p.lost.Add(losses.Of(ev))
 	}
-}
-
-// losses are those that the recording tells of.
-func (p *player) losses() (all []collect.Loss) {
-	for l, n := range p.lost {
-		l.Count = n
-		all = append(all, l)
-	}
-	slices.SortFunc(all, func(a, b collect.Loss) int {
-		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Stage, b.Stage), cmp.Compare(a.Source, b.Source))
-	})
-	return all
 }

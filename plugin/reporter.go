@@ -9,9 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
-	"github.com/orb8-dev/kubectl-orb8/plugin/collect"
+	"github.com/orb8-dev/kubectl-orb8/plugin/losses"
 )
 
 // reporter writes progress, notes and the tally to stderr, a line at a time, from any goroutine.
@@ -78,21 +77,21 @@ func (r *reporter) once(format string, args ...any) {
 }
 
 // tally closes a trace. unseen is how long nodes were not seen at all.
-func (r *reporter) tally(events, nodes int, took time.Duration, losses []collect.Loss, unseen map[string]time.Duration) {
+func (r *reporter) tally(events, nodes int, took time.Duration, all []losses.Loss, unseen map[string]time.Duration) {
 	var parts []string
-	for _, l := range realLosses(losses) {
-		part := fmt.Sprintf("%d at %s (%s", l.Count, l.Node, l.Stage.Word())
-		if l.Source != "" {
-			part += ", " + l.Source
+	for _, p := range losses.Places(losses.Real(all)) {
+		part := fmt.Sprintf("%d at %s (%s)", p.Count, p.Node, p.Where)
+		if len(p.Pods) > 0 {
+			part += ": " + strings.Join(p.Pods, ", ")
 		}
-		parts = append(parts, part+")")
+		parts = append(parts, part)
 	}
 	for _, node := range slices.Sorted(maps.Keys(unseen)) {
 		parts = append(parts, fmt.Sprintf("all of %s for %.1f s", node, unseen[node].Seconds()))
 	}
 	lost := "nothing lost"
 	if len(parts) > 0 {
-		lost = "LOST " + strings.Join(parts, ", ")
+		lost = "LOST " + strings.Join(parts, "; ")
 	}
 	r.line("%d events from %d %s in %v; %s", events, nodes, plural(nodes, "node"), took.Round(100*time.Millisecond), lost)
 }
@@ -106,9 +105,4 @@ func plural(n int, noun string) string {
 		return noun + "es"
 	}
 	return noun + "s"
-}
-
-// realLosses leaves out what was delivered after all, without a name.
-func realLosses(losses []collect.Loss) []collect.Loss {
-	return slices.DeleteFunc(slices.Clone(losses), func(l collect.Loss) bool { return l.Stage == event.LossStage_LOSS_STAGE_NAMING })
 }

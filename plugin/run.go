@@ -23,6 +23,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/plugin/collect"
 	"github.com/orb8-dev/kubectl-orb8/plugin/forward"
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
+	"github.com/orb8-dev/kubectl-orb8/plugin/losses"
 	"github.com/orb8-dev/kubectl-orb8/plugin/record"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
 	"github.com/orb8-dev/kubectl-orb8/plugin/stream"
@@ -157,9 +158,9 @@ func runSession(parent context.Context, c *traceConfig, open func(*liveSession) 
 	work.Wait()
 	closeErr := v.close() // after an error of v.show the same one, which is reported once
 
-	losses := collector.Losses()
-	r.tally(v.taken(), s.streamedNodes(), time.Since(began), losses, s.unseen)
-	return s.verdict(context.Cause(running), cmp.Or(emitErr, closeErr), losses)
+	lost := collector.Losses()
+	r.tally(v.taken(), s.streamedNodes(), time.Since(began), lost, s.unseen)
+	return s.verdict(context.Cause(running), cmp.Or(emitErr, closeErr), lost)
 }
 
 // prepare asks the cluster, before anything is made in it, what there is to trace and whether the user may.
@@ -262,7 +263,7 @@ func newSessionID() string {
 }
 
 // verdict makes the exit code of how the trace ended.
-func (s *traceSession) verdict(cause, outputErr error, losses []collect.Loss) error {
+func (s *traceSession) verdict(cause, outputErr error, lost []losses.Loss) error {
 	if outputErr != nil && !errors.Is(outputErr, render.ErrClosed) {
 		return fmt.Errorf("write output: %w", outputErr)
 	}
@@ -274,7 +275,7 @@ func (s *traceSession) verdict(cause, outputErr error, losses []collect.Loss) er
 		return &exitError{ExitError, fmt.Errorf("%w: %s", errAllFailed, s.commonFailure())}
 	case failed > 0:
 		return &exitError{ExitSomeFailed, nil}
-	case s.config.failOnLoss && len(realLosses(losses))+len(s.unseen) > 0:
+	case s.config.failOnLoss && len(losses.Real(lost))+len(s.unseen) > 0:
 		return &exitError{ExitLost, errors.New("events were lost")}
 	}
 	return nil

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/plugin/losses"
 )
 
 // Namer tells what is known about an address. Its methods are called with the Collector's lock held: they answer from
@@ -93,9 +94,4 @@ type Batch struct {
 }
 
 // Loss is how many events were lost at one place.
-type Loss struct {
-	Node   string
-	Stage  event.LossStage
-	Source string
-	Count  uint64
-}
+type Loss = losses.Loss

@@ -51,7 +51,6 @@ func New(o Options) *Collector {
 		sources: map[string]*Source{},
 		index:   newIndex(),
 		tombs:   newTombs(8 * o.MaxFlows),
-		loss:    lossCounter{total: map[lossKey]uint64{}},
 		ended:   make(chan struct{}),
 		wake:    make(chan struct{}, 1),
 	}

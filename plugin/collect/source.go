@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/plugin/losses"
 )
 
 // ErrEnded says that Run has ended, so that nothing is taken any more.
@@ -127,7 +128,7 @@ func (s *Source) accept(b *Batch) bool {
 	}
 	if missing := b.Sequence - s.next; missing > 0 && !b.StandsIn {
 		// How many events the missing batches held is not known: at least one each.
-		s.c.loss.add(s.node, event.LossStage_LOSS_STAGE_STREAM_GAP, "", missing, true)
+		s.c.loss.add(s.node, event.LossStage_LOSS_STAGE_STREAM_GAP, missing)
 	}
 	s.next = b.Sequence + 1
 	return true
@@ -153,12 +154,11 @@ func (c *Collector) take(s *Source, ev *event.Event, now time.Time) {
 		}
 		c.half(s, ev, k.Flow, now)
 	case *event.Event_Lost:
-		l := k.Lost
-		c.loss.add(ev.GetNode(), l.GetStage(), l.GetSource(), l.GetCount(), false)
+		c.loss.total.Add(losses.Of(ev))
 		c.push(ev, now)
 	case nil:
 		// A kind that this version does not know: not shown, so lost to the viewer.
-		c.loss.add(ev.GetNode(), event.LossStage_LOSS_STAGE_DECODE, "", 1, true)
+		c.loss.add(ev.GetNode(), event.LossStage_LOSS_STAGE_DECODE, 1)
 	case *event.Event_Dns:
 		// A server's side of what a pod asks that is observed itself tells the same again.
 		if far := c.nameEnds(ev); k.Dns.GetObserved() != event.Side_SIDE_DST || !far.Observed || far.Pod == "" {

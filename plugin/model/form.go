@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/plugin/losses"
 )
 
 // form is what topics do differently.
@@ -112,7 +113,7 @@ func (m *Model) Add(ev *event.Event, at time.Time) {
 			m.forgetNode(ev.GetNode())
 		}
 	case *event.Event_Lost:
-		m.status.lost(ev.GetNode(), k.Lost)
+		m.status.losses.Add(losses.Of(ev))
 	default:
 		if m.form.add(m.store, ev, now) {
 			m.status.count(now)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/plugin/losses"
 )
 
 // Topic is what a screen is about: "network", "dns", "syscalls", "gpu".
@@ -200,8 +201,8 @@ type Party struct {
 type Status struct {
 	// Nodes by name.
 	Nodes []NodeStatus
-	// Losses by node, stage and source.
-	Losses []Loss
+	// Losses as losses.Tally sorts them.
+	Losses []losses.Loss
 	// Events is how many were counted.
 	Events uint64
 	// PerSecond is the events of each of the last 60 s, newest last.
@@ -215,14 +216,6 @@ type NodeStatus struct {
 	Name    string
 	State   event.NodeState
 	Message string
-}
-
-// Loss is events that did not arrive.
-type Loss struct {
-	Node   string
-	Stage  event.LossStage
-	Source string
-	Count  uint64
 }
 
 // Options are the bounds.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/plugin/losses"
 )
 
 // watched is how many seconds of the stream's own rate are kept.
@@ -14,7 +15,7 @@ const watched = 60
 // status is the stream's own state.
 type status struct {
 	nodes  map[string]NodeStatus
-	losses map[Loss]uint64 // without Count
+	losses losses.Tally
 	events uint64
 	second int64
 	counts [watched]float64
@@ -25,13 +26,6 @@ func (s *status) node(name string, n *event.NodeStatus) {
 		s.nodes = map[string]NodeStatus{}
 	}
 	s.nodes[name] = NodeStatus{Name: name, State: n.GetState(), Message: n.GetMessage()}
-}
-
-func (s *status) lost(node string, l *event.Lost) {
-	if s.losses == nil {
-		s.losses = map[Loss]uint64{}
-	}
-	s.losses[Loss{Node: node, Stage: l.GetStage(), Source: l.GetSource()}] += l.GetCount()
 }
 
 func (s *status) count(now int64) {
@@ -61,13 +55,7 @@ func (m *Model) Status(now time.Time) Status {
 		out.Nodes = append(out.Nodes, n)
 	}
 	slices.SortFunc(out.Nodes, func(a, b NodeStatus) int { return cmp.Compare(a.Name, b.Name) })
-	for l, n := range st.losses {
-		l.Count = n
-		out.Losses = append(out.Losses, l)
-	}
-	slices.SortFunc(out.Losses, func(a, b Loss) int {
-		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Stage, b.Stage), cmp.Compare(a.Source, b.Source))
-	})
+	out.Losses = st.losses.All()
 	// The second that is not over yet is left away.
 	for n := max(st.second-watched+1, m.started/int64(time.Second)); n < st.second; n++ {
 		out.PerSecond = append(out.PerSecond, st.counts[n%watched])

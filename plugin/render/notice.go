@@ -34,6 +34,12 @@ func Notice(ev *event.Event) string {
 		if s := k.Lost.GetSource(); s != "" {
 			of = " of " + s
 		}
+		if p := ev.GetPod(); p != "" {
+			of += " of pod " + ev.GetNamespace() + "/" + p
+		}
+		if by := k.Lost.GetCausedBy(); by.GetPod() != "" {
+			of += " because of pod " + by.GetNamespace() + "/" + by.GetPod()
+		}
 		verb := "lost"
 		if k.Lost.GetStage() == event.LossStage_LOSS_STAGE_NAMING {
 			verb = "did not name" // they were delivered

@@ -12,6 +12,7 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
+	"github.com/orb8-dev/kubectl-orb8/plugin/losses"
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
 )
 
@@ -146,11 +147,11 @@ func (s *screen) nodes(width int) (out []string) {
 		}
 		out = append(out, line)
 	}
-	for _, l := range s.answer.status.Losses {
-		if l.Stage == event.LossStage_LOSS_STAGE_NAMING {
-			continue
+	for _, p := range losses.Places(losses.Real(s.answer.status.Losses)) {
+		out = append(out, s.style.bad.Render(cut(safe.Text(fmt.Sprintf("! %s lost %d events (%s)", p.Node, p.Count, p.Where)), width)))
+		for _, pod := range p.Pods {
+			out = append(out, s.style.bad.Render(cut("  "+safe.Text(pod), width)))
 		}
-		out = append(out, s.style.bad.Render(cut(safe.Text(fmt.Sprintf("! %s lost %d events (%s)", l.Node, l.Count, strings.TrimSpace(l.Stage.Word()+" "+l.Source))), width)))
 	}
 	if len(out) == 0 {
 		out = []string{s.style.faint.Render("no node yet")}

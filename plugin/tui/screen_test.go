@@ -130,6 +130,12 @@ func TestGoldenViews(t *testing.T) {
 			w.lose("node-w", 120)
 			return w
 		},
+		"lossbypod": func() *world {
+			w := busy()
+			w.loseTo("node-w", "flood-1", "flood-1", 379290)
+			w.loseTo("node-w", "quiet-1\x1b[2J", "flood-1", 2)
+			return w
+		},
 	}
 	for name, make := range worlds {
 		for _, size := range sizes {

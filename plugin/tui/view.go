@@ -11,6 +11,7 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
+	"github.com/orb8-dev/kubectl-orb8/plugin/losses"
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
 )
 
@@ -146,10 +147,8 @@ func (s *screen) badges() string {
 
 // lost is how many events did not arrive; what came without a name did.
 func lost(st model.Status) (n uint64) {
-	for _, l := range st.Losses {
-		if l.Stage != event.LossStage_LOSS_STAGE_NAMING {
-			n += l.Count
-		}
+	for _, l := range losses.Real(st.Losses) {
+		n += l.Count
 	}
 	return n
 }

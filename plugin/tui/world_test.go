@@ -30,6 +30,13 @@ func (w *world) lose(node string, n uint64) {
 	w.Add(&event.Event{Node: node, Kind: &event.Event_Lost{Lost: &event.Lost{Stage: event.LossStage_LOSS_STAGE_QUEUE, Count: n}}}, start.Add(50*time.Second))
 }
 
+// loseTo has a pod lose events because of another.
+func (w *world) loseTo(node, name, cause string, n uint64) {
+	w.Add(&event.Event{Node: node, Namespace: "shop", Pod: name, Kind: &event.Event_Lost{Lost: &event.Lost{
+		Stage: event.LossStage_LOSS_STAGE_KERNEL_BUFFER, Source: "flow", Count: n, CausedBy: &event.PodRef{Namespace: "shop", Pod: cause},
+	}}}, start.Add(50*time.Second))
+}
+
 func pod(name string) *event.Endpoint {
 	return &event.Endpoint{Namespace: "shop", Pod: name + "-7d9f", Container: "main", Workload: "deploy/" + name, Node: "node-" + string(name[0]), Comm: name, Port: 8080}
 }
