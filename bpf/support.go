@@ -147,3 +147,10 @@ func CheckCgroupRoot(path string) error {
 	}
 	return nil
 }
+
+// IsHierarchyRoot tells whether a directory is the root of the whole cgroup v2 hierarchy, whose inode number is 1, and not of
+// the part that a container sees.
+func IsHierarchyRoot(path string) bool {
+	var stat unix.Stat_t
+	return unix.Stat(path, &stat) == nil && stat.Ino == 1 && CheckCgroupRoot(path) == nil
+}

@@ -43,6 +43,7 @@ func (t *tracer) prepare(ctx context.Context) (o *observation, err error) {
 	if o.cgroupRoot, err = t.Kernel.CgroupRoot(); err != nil {
 		return o, err
 	}
+	t.resolver.SetOutermost(bpf.IsHierarchyRoot(o.cgroupRoot))
 	if o.scope, err = t.Kernel.OpenScope(o.cgroupRoot); err != nil {
 		return o, fmt.Errorf("observe cgroups: %w", err)
 	}

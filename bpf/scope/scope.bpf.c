@@ -64,6 +64,15 @@ struct {
 	__type(value, struct scratch);
 } scope_scratch SEC(".maps");
 
+/*
+ * Only the first pod in a path counts: what a container calls a cgroup below its own is not to be believed. Where a node runs
+ * in a pod of another cluster, its own pods come after that one; 1: any pod in the path counts.
+ */
+const volatile __u32 nested = 0;
+
+/* What a character was the end of. */
+enum { NO_POD, WANTED_POD, OTHER_POD };
+
 /* The value of a hex digit as kubelet writes it, lower case; 16 for anything else. */
 static __always_inline __u32 hex(char c)
 {
@@ -75,7 +84,7 @@ static __always_inline __u32 hex(char c)
 }
 
 /*
- * Takes one character of the path and says whether it ended the UID of a wanted pod: "pod", then 32 hex digits with
+ * Takes one character of the path and says whether it ended the UID of a pod, and of a wanted one: "pod", then 32 hex digits with
  * dashes (cgroupfs), underscores (systemd) or nothing (the configuration hash of a static pod) after the 8th, 12th, 16th
  * and 20th. It is a global function, with the parser's state in memory: so the verifier looks at it once, and not at all
  * its paths at each turn of the loop, which took a quarter of a second. Before Linux 5.12 such a function takes no pointer.
@@ -96,18 +105,18 @@ __noinline int pod_ends_at(__u32 character)
 			s->digits = NOT_IN_UID;
 			s->prefix = 0;
 			if (v < 16 || c == '-' || c == '_')
-				return 0;
-			return bpf_map_lookup_elem(&scope_pods, &s->uid) != NULL;
+				return NO_POD;
+			return bpf_map_lookup_elem(&scope_pods, &s->uid) ? WANTED_POD : OTHER_POD;
 		}
 		if (v < 16) {
 			__u32 i = (n >> 1) & 15;
 
 			s->uid.b[i] = n & 1 ? s->uid.b[i] | v : v << 4;
 			s->digits = n + 1;
-			return false;
+			return NO_POD;
 		}
 		if ((c == '-' || c == '_') && (n == 8 || n == 12 || n == 16 || n == 20))
-			return false;
+			return NO_POD;
 		s->digits = NOT_IN_UID;
 		s->prefix = 0;
 	}
@@ -121,7 +130,7 @@ __noinline int pod_ends_at(__u32 character)
 	} else {
 		s->prefix = 0;
 	}
-	return false;
+	return NO_POD;
 }
 
 static __always_inline bool names_wanted_pod(struct scratch *s)
@@ -132,9 +141,12 @@ static __always_inline bool names_wanted_pod(struct scratch *s)
 	s->prefix = 0;
 	for (i = 0; i < PATH_SIZE; i++) {
 		char c = s->event.path[i];
+		int pod = pod_ends_at(c);
 
-		if (pod_ends_at(c))
+		if (pod == WANTED_POD)
 			return true;
+		if (pod == OTHER_POD && !nested)
+			return false;
 		if (!c)
 			break;
 	}

@@ -21,6 +21,9 @@ import (
 type Options struct {
 	// CgroupRoot is where cgroup v2 is mounted, e.g. /sys/fs/cgroup or /host/cgroup/unified.
 	CgroupRoot string
+	// Nested has pods observed that stand inside another pod's cgroup, as those of a node do that runs in a pod. It is
+	// always so where CgroupRoot is not the root of the whole hierarchy, as in a node that is a container.
+	Nested bool
 }
 
 // Event is a cgroup of the v2 hierarchy that was made or removed.
@@ -59,13 +62,13 @@ func Open(o Options) (*Scope, error) {
 		return nil, err
 	}
 	s := &Scope{clock: clock}
-	if err := s.load(); err != nil {
+	if err := s.load(o); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-func (s *Scope) load() error {
+func (s *Scope) load(o Options) error {
 	cache := btf.NewCache()
 	kernel, err := bpf.KernelTypes(cache)
 	if err != nil {
@@ -87,6 +90,11 @@ func (s *Scope) load() error {
 		return fmt.Errorf("read scope: %w", err)
 	}
 	s.hooks = bpf.Hooks(spec)
+	if o.Nested || !bpf.IsHierarchyRoot(o.CgroupRoot) {
+		if err := spec.Variables[objectVarNested].Set(uint32(1)); err != nil {
+			return fmt.Errorf("set %s: %w", objectVarNested, err)
+		}
+	}
 	if err := spec.LoadAndAssign(&s.objects, &ebpf.CollectionOptions{Cache: cache}); err != nil {
 		return fmt.Errorf("load scope: %w", err)
 	}

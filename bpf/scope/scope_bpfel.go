@@ -33,6 +33,7 @@ const (
 	objectMapScopeScratch = "scope_scratch"
 	objectProgScopeMkdir  = "scope_mkdir"
 	objectProgScopeRmdir  = "scope_rmdir"
+	objectVarNested       = "nested"
 )
 
 // loadObject returns the embedded CollectionSpec for object.
@@ -96,6 +97,7 @@ type objectMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectVariableSpecs struct {
+	Nested *ebpf.VariableSpec `ebpf:"nested"`
 }
 
 // objectObjects contains all objects after they have been loaded into the kernel.
@@ -139,6 +141,7 @@ func (m *objectMaps) Close() error {
 //
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectVariables struct {
+	Nested *ebpf.Variable `ebpf:"nested"`
 }
 
 // objectPrograms contains all programs after they have been loaded into the kernel.

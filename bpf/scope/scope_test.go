@@ -12,8 +12,14 @@ func TestMain(m *testing.M) { os.Exit(bpftest.Main(m)) }
 
 func open(t *testing.T) *Scope {
 	t.Helper()
+	return openWith(t, Options{})
+}
+
+func openWith(t *testing.T, o Options) *Scope {
+	t.Helper()
 	bpftest.Root(t)
-	s, err := Open(Options{CgroupRoot: bpftest.CgroupRoot(t)})
+	o.CgroupRoot = bpftest.CgroupRoot(t)
+	s, err := Open(o)
 	if err != nil {
 		bpftest.FatalLoad(t, err)
 	}
@@ -50,23 +56,26 @@ var uid = [16]byte{0x0a, 0x1b, 0x2c, 0x3d, 0x4e, 0x5f, 0x60, 0x71, 0x82, 0x93, 0
 
 func TestACgroupOfAWantedPodIsInScopeAsItIsMade(t *testing.T) {
 	const hash = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
+	const impostor = "kubepods/pod11111111-2222-3333-4444-555555555555/77/kubepods/pod" + hash
 	for name, test := range map[string]struct {
 		path string
 		want bool
 	}{
-		"cgroupfs":                    {"kubepods/burstable/pod0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9", true},
-		"cgroupfs, container":         {"kubepods/pod0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9/4f2c", true},
-		"systemd":                     {"kubepods.slice/kubepods-besteffort-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice", true},
-		"systemd, container":          {"kubepods.slice/kubepods-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice/cri-containerd-77.scope", true},
-		"static pod":                  {"kubepods/burstable/pod" + hash, true},
-		"static pod, systemd":         {"kubepods.slice/kubepods-burstable-pod" + hash + ".slice/x", true},
-		"below a pod of another node": {"pod11111111-2222-3333-4444-555555555555/kubelet/pod0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9", true},
-		"another pod":                 {"kubepods/pod0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f8", false},
-		"a digit too many":            {"kubepods/pod" + hash + "0", false},
-		"a digit too few":             {"kubepods/pod" + hash[:31], false},
-		"dash in the wrong place":     {"kubepods/pod0a1b2c3-d4e5f-6071-8293-a4b5c6d7e8f9", false},
-		"no pod before it":            {"kubepods/po" + hash, false},
-		"upper case":                  {"kubepods/pod0A1B2C3D-4e5f-6071-8293-a4b5c6d7e8f9", false},
+		"cgroupfs":            {"kubepods/burstable/pod0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9", true},
+		"cgroupfs, container": {"kubepods/pod0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9/4f2c", true},
+		"systemd":             {"kubepods.slice/kubepods-besteffort-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice", true},
+		"systemd, container":  {"kubepods.slice/kubepods-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice/cri-containerd-77.scope", true},
+		"static pod":          {"kubepods/burstable/pod" + hash, true},
+		"static pod, systemd": {"kubepods.slice/kubepods-burstable-pod" + hash + ".slice/x", true},
+		"below a pod, as a container may name it":           {impostor, false},
+		"below a pod, by systemd's names":                   {"kubepods-pod" + hash[:31] + "0.slice/x/kubepods-pod" + hash + ".slice", false},
+		"a pod's name with something else than a pod's UID": {"podinfo/kubepods/pod" + hash, true},
+		"another pod":             {"kubepods/pod0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f8", false},
+		"a digit too many":        {"kubepods/pod" + hash + "0", false},
+		"a digit too few":         {"kubepods/pod" + hash[:31], false},
+		"dash in the wrong place": {"kubepods/pod0a1b2c3-d4e5f-6071-8293-a4b5c6d7e8f9", false},
+		"no pod before it":        {"kubepods/po" + hash, false},
+		"upper case":              {"kubepods/pod0A1B2C3D-4e5f-6071-8293-a4b5c6d7e8f9", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t)
@@ -78,6 +87,17 @@ func TestACgroupOfAWantedPodIsInScopeAsItIsMade(t *testing.T) {
 				t.Errorf("in scope: %v, want %v", got, test.want)
 			}
 		})
+	}
+}
+
+func TestScope_NestedNodesPodsAreInsideAPod(t *testing.T) {
+	s := openWith(t, Options{Nested: true})
+	if err := s.SetPod(uid, true); err != nil {
+		t.Fatal(err)
+	}
+	const path = "pod11111111-2222-3333-4444-555555555555/kubelet/pod0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
+	if c := bpftest.NewCgroup(t, "orb8-scope-test/"+path); !inScope(t, s, c.ID) {
+		t.Error("out of scope, want in")
 	}
 }
 

@@ -54,6 +54,27 @@ func Places(path string) []Place {
 	return places
 }
 
+// InPod tells whether /proc/PID/cgroup, as cgroups(7) describes it, is of a process in a pod. The kernel gives paths from the
+// root of the reader's cgroup namespace: those of other pods may begin with ".." and lack "kubepods".
+func InPod(cgroups []byte) bool {
+	for line := range strings.Lines(string(cgroups)) {
+		_, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
+		_, path, _ := strings.Cut(rest, ":")
+		if len(Places(path)) > 0 {
+			return true
+		}
+		above := false // so far, the path only led up
+		for name := range strings.SplitSeq(strings.TrimPrefix(path, "/"), "/") {
+			uid, ok := strings.CutPrefix(name, "pod")
+			if _, known := kernelKey(uid); ok && known && above {
+				return true
+			}
+			above = name == ".." || above && (name == "burstable" || name == "besteffort")
+		}
+	}
+	return false
+}
+
 // podPlace tells whether name, below grandparent/parent, is a pod's cgroup.
 func podPlace(grandparent, parent, name string) (Place, bool) {
 	if slice, unit, mixed := strings.Cut(name, ":"); mixed {

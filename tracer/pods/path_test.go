@@ -115,3 +115,24 @@ func FuzzPlaces(f *testing.F) {
 		}
 	})
 }
+
+func TestInPod(t *testing.T) {
+	for cgroups, want := range map[string]bool{
+		"0::/":                                   false,
+		"0::/system.slice/kubelet.service\n":     false,
+		"0::/podruntime/kubelet\n":               false,
+		"0::/../../podruntime/kubelet\n":         false,
+		"0::/../../../kubelet\n":                 false,
+		"0::/docker/" + idA + "/kubelet.slice\n": false,
+		"":                                       false,
+		"0::/kubepods/pod" + uidA + "/" + idA + "\n":                           true,
+		"0::/../../pod" + uidA + "/" + idA + "\n":                              true,
+		"0::/../../../besteffort/pod" + hash + "/" + idA + "\n":                true,
+		"0::/../kubepods-burstable-pod" + uidA_ + ".slice/x.scope\n":           true,
+		"9:cpu:/\n8:memory:/kubepods/burstable/pod" + uidA + "/x\n0::/kubelet": true,
+	} {
+		if got := InPod([]byte(cgroups)); got != want {
+			t.Errorf("%q: %v", cgroups, got)
+		}
+	}
+}

@@ -17,6 +17,8 @@ import (
 // Resolver is safe for use by several goroutines.
 type Resolver struct {
 	node string
+	// outermost: only the first pod in a cgroup's path counts.
+	outermost bool
 
 	// writing serialises all that changes the table together with the calls to the scope that follow from it, so that the
 	// kernel hears of changes in their order. It is taken before mu.
@@ -52,6 +54,11 @@ type Cgroup struct {
 func New(node string) *Resolver {
 	return &Resolver{node: node, fresh: make(chan struct{}, 1), changed: make(chan struct{}, 1), table: newTable()}
 }
+
+// SetOutermost says whether only the first pod in a cgroup's path counts, so that a container cannot pass for another pod
+// by the names of cgroups that it makes below its own. It is to be set before any cgroup is told of, and not where the node
+// itself may run in a pod of another cluster.
+func (r *Resolver) SetOutermost(only bool) { r.outermost = only }
 
 // Identify says whom a cgroup belongs to. The identity is nil when the status is Unknown or Foreign. It allocates nothing.
 func (r *Resolver) Identify(id uint64) (*Identity, Status) {
@@ -147,6 +154,9 @@ func (r *Resolver) add(news Cgroup, now time.Time) error {
 	places := Places(news.Path)
 	if places == nil {
 		return nil
+	}
+	if r.outermost {
+		places = places[:1]
 	}
 	if len(r.table.cgroups) >= maxCgroups {
 		return fmt.Errorf("the pods have more than %d cgroups: events of further ones are dropped", maxCgroups)

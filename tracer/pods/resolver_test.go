@@ -319,6 +319,27 @@ func TestANodeInsideAPodNamesItsOwn(t *testing.T) {
 	outer.is(30, "named kind/node/node")
 }
 
+func TestResolver_NestedCgroupsKeepTheirPod(t *testing.T) {
+	for name, nested := range map[string]string{
+		"cgroupfs": path(uidB, 9) + path(uidA, 2),
+		"deeper":   path(uidB, 9) + "/a/b" + path(uidA, 2) + "/c",
+		"systemd": "/kubepods.slice/kubepods-pod" + strings.ReplaceAll(uidB, "-", "_") + ".slice/crio-" + id(9) + ".scope" +
+			"/kubepods.slice/kubepods-pod" + uidA_ + ".slice/crio-" + id(2) + ".scope",
+		"in no container": "/kubepods/pod" + uidB + "/x" + path(uidA, 2),
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			f.SetOutermost(true)
+			// The pod that made the cgroup is none that was asked for, or is not known yet.
+			f.update(&session.PodUpdate{Complete: true, Upsert: []*session.Pod{podA(container("app", 2))}})
+			f.made(30, nested)
+			f.is(30, "foreign")
+			f.made(31, path(uidA, 2))
+			f.is(31, "named demo/web/app")
+		})
+	}
+}
+
 func TestTheGoneKeepTheirNamesForAWhile(t *testing.T) {
 	f := newFixture(t)
 	f.update(&session.PodUpdate{Complete: true, Upsert: []*session.Pod{podA(container("app", 2))}})
