@@ -36,6 +36,15 @@ func (p *Process) PID() int { return p.pid }
 // Close releases the directory.
 func (p *Process) Close() error { return p.dir.Close() }
 
+// UID is the user that the process runs as. Of one that may not be dumped, it is root.
+func (p *Process) UID() (uint32, error) {
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(p.dir.Fd()), &stat); err != nil {
+		return 0, &fs.PathError{Op: "stat", Path: p.dir.Name(), Err: ended(err)}
+	}
+	return stat.Uid, nil
+}
+
 // Open opens one of the files that the kernel provides of the process, such as "maps".
 func (p *Process) Open(name string) (*os.File, error) {
 	path := filepath.Join(p.dir.Name(), name)

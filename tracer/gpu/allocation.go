@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -118,7 +117,7 @@ func (a *allocations) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c, err := connect(s)
+	c, err := connect(s, a.kubelets.proc)
 	if err != nil {
 		return err
 	}
@@ -146,11 +145,11 @@ type client struct {
 	claims, known bool
 }
 
-func connect(s socket) (*client, error) {
+func connect(s socket, proc string) (*client, error) {
 	const window = 1 << 20 // fixed: measuring what would suit takes a ping for each answer
 	conn, err := grpc.NewClient("passthrough:///localhost",
 		grpc.WithTransportCredentials(insecure.NewCredentials()), // root's own socket on this machine
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx, s.file) }),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx, s, proc) }),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)),
 		grpc.WithInitialWindowSize(window), grpc.WithInitialConnWindowSize(window),
 		grpc.WithDisableServiceConfig(),
@@ -183,11 +182,13 @@ func (c *client) tellsOfClaims(ctx context.Context) bool {
 	if c.known {
 		return c.claims
 	}
-	root := filepath.Dir(filepath.Dir(c.socket.file))
-	if _, err := os.Stat(filepath.Join(root, "plugins", draDriver)); err != nil {
+	root := filepath.Dir(filepath.Dir(c.socket.path))
+	plugin, err := c.socket.lookup(filepath.Join(root, "plugins", draDriver))
+	if err != nil {
 		return true // it may still come
 	}
-	_, err := c.api.Get(ctx, &kubeletapi.GetPodResourcesRequest{})
+	plugin.Close()
+	_, err = c.api.Get(ctx, &kubeletapi.GetPodResourcesRequest{})
 	switch s := status.Convert(err); {
 	case s.Code() == codes.Unimplemented, s.Code() == codes.Unknown && strings.HasSuffix(s.Message(), "disabled"):
 		c.known = true

@@ -18,7 +18,7 @@ import (
 
 // asking asks a fake kubelet until the test ends.
 func asking(t *testing.T, path string) *allocations {
-	a := newAllocations(kubelets{places: places{own: "/", host: "/", proc: t.TempDir()}, node: "a", wanted: path}, 0)
+	a := newAllocations(kubelets{places: places{own: "/", host: "/", proc: "/proc"}, node: "a", wanted: path}, 0)
 	a.interval = 10 * time.Millisecond
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -64,7 +64,7 @@ func TestWhatTheKubeletHasGivenIsKnown(t *testing.T) {
 
 func TestAKubeletThatCannotBeAskedIsNotKnownToHaveGivenNothing(t *testing.T) {
 	p := fakes.NewPodResources(t)
-	a := newAllocations(kubelets{places: places{own: "/", host: "/", proc: t.TempDir()}, node: "a", wanted: p.Path}, 0)
+	a := newAllocations(kubelets{places: places{own: "/", host: "/", proc: "/proc"}, node: "a", wanted: p.Path}, 0)
 	if last, reason := a.now(); last != nil || reason != notYet {
 		t.Errorf("before the first answer: %v, %q", last, reason)
 	}
@@ -112,11 +112,11 @@ func TestAnOldKubeletsSilenceOnClaimsIsNotTakenForNone(t *testing.T) {
 	driver := filepath.Join(filepath.Dir(filepath.Dir(p.Path)), "plugins", draDriver)
 	vague := func() string {
 		t.Helper()
-		s, err := (&kubelets{places: places{own: "/", host: "/", proc: t.TempDir()}, node: "a", wanted: p.Path}).find()
+		s, err := (&kubelets{places: places{own: "/", host: "/", proc: "/proc"}, node: "a", wanted: p.Path}).find()
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := connect(s)
+		c, err := connect(s, "/proc")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -174,11 +174,11 @@ func BenchmarkAsk(b *testing.B) {
 		pods = append(pods, pod)
 	}
 	p.Say(b, "a", pods...)
-	s, err := (&kubelets{places: places{own: "/", host: "/", proc: b.TempDir()}, node: "a", wanted: p.Path}).find()
+	s, err := (&kubelets{places: places{own: "/", host: "/", proc: "/proc"}, node: "a", wanted: p.Path}).find()
 	if err != nil {
 		b.Fatal(err)
 	}
-	c, err := connect(s)
+	c, err := connect(s, "/proc")
 	if err != nil {
 		b.Fatal(err)
 	}

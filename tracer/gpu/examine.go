@@ -82,7 +82,7 @@ func (k kubelets) examine(ctx context.Context) (path, given string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	c, err := connect(s)
+	c, err := connect(s, k.proc)
 	if err != nil {
 		return s.path, "", err
 	}

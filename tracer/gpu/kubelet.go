@@ -5,7 +5,6 @@ package gpu
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -13,8 +12,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/orb8-dev/kubectl-orb8/internal/rootfs"
+	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
 )
 
 const (
@@ -38,35 +41,44 @@ var kubeletRoots = []string{
 	"/mnt/paas/kubernetes/kubelet", // Huawei Cloud
 }
 
-// kubelets finds the socket by which the kubelet of this node tells what it has given to whom.
+// kubelets finds the socket by which the kubelet of this node tells what it has given to whom. A process can call itself
+// kubelet and name any root directory: only one that has the node's root and stands in no pod's cgroup is believed.
 type kubelets struct {
 	places
 	// node is this node's name. wanted is the socket that was asked for; empty: it is looked for.
 	node, wanted string
+
+	// guard is for command lines: to read one waits for a lock that the process may hold.
+	guard *rootfs.Guard
 }
 
-// socket is one that was found: as this process can open it, and where it is on the node.
-type socket struct{ file, path string }
+const (
+	commandLineLimit = time.Second
+	maxHungReads     = 4
+	// maxCgroupFile bounds what is read of a process's cgroups: a path has at most 4 KiB, for each of the hierarchies.
+	maxCgroupFile = 64 << 10
+)
+
+// socket is one that was found: its path on the node, and the root that the path begins at.
+type socket struct{ root, path string }
 
 // kubelet is a running one, as its command line has it.
 type kubelet struct {
-	pid             string
-	root            string // --root-dir
-	name            string // --hostname-override
-	sharesHostsRoot bool
+	root string // --root-dir
+	name string // --hostname-override
 }
 
 func (k *kubelets) find() (socket, error) {
 	if k.wanted != "" {
 		path := strings.ReplaceAll(k.wanted, nodePlace, k.node)
-		if s, ok := k.open(k.host, path); ok {
+		if s := (socket{k.host, path}); s.exists() {
 			return s, nil
 		}
 		return socket{}, fmt.Errorf("--pod-resources %s: there is no such socket on this node%s", path, k.blind())
 	}
-	running := k.running()
+	running, refused := k.running()
 	for _, of := range k.candidates(running) {
-		if s, ok := k.open(filepath.Join(k.proc, of.pid, "root"), filepath.Join(of.root, podResources)); ok {
+		if s := (socket{k.host, filepath.Join(of.root, podResources)}); s.exists() {
 			return s, nil
 		}
 	}
@@ -74,11 +86,16 @@ func (k *kubelets) find() (socket, error) {
 		return socket{}, fmt.Errorf("%d kubelets run on this machine, and which one is %s's cannot be told: --pod-resources names the socket", len(running), k.node)
 	}
 	for _, root := range kubeletRoots {
-		if s, ok := k.open(k.host, filepath.Join(root, podResources)); ok {
+		if s := (socket{k.host, filepath.Join(root, podResources)}); s.exists() {
 			return s, nil
 		}
 	}
-	return socket{}, fmt.Errorf("no %s below a kubelet's root directory%s", podResources, k.blind())
+	ignored := ""
+	if refused > 0 {
+		ignored = fmt.Sprintf(" (processes called kubelet that run in a pod, not as root or with another root directory than the"+
+			" node's are ignored: %d; --pod-resources names the socket)", refused)
+	}
+	return socket{}, fmt.Errorf("no %s below a kubelet's root directory%s%s", podResources, ignored, k.blind())
 }
 
 // candidates are those of the running kubelets that may be this node's, the likeliest first: several nodes may share a machine.
@@ -92,9 +109,8 @@ func (k *kubelets) candidates(running []kubelet) (list []kubelet) {
 	if len(list) > 0 || len(running) == 1 {
 		return append(list, running...)[:1]
 	}
-	// One that runs in a container, as kind's do, is another cluster's.
 	for _, of := range running {
-		if of.name == "" && of.sharesHostsRoot {
+		if of.name == "" {
 			list = append(list, of)
 		}
 	}
@@ -104,34 +120,81 @@ func (k *kubelets) candidates(running []kubelet) (list []kubelet) {
 	return list
 }
 
-// running reads the command lines of all kubelets in sight.
-func (k *kubelets) running() (list []kubelet) {
+// running reads the command lines of the kubelets that are believed, and counts the processes that call themselves kubelet
+// and are not.
+func (k *kubelets) running() (list []kubelet, refused int) {
+	host, err := rootfs.OpenRoot(k.host)
+	if err != nil {
+		return nil, 0
+	}
+	defer host.Close()
 	dir, err := os.Open(k.proc)
 	if err != nil {
-		return nil
+		return nil, 0
 	}
 	defer dir.Close()
-	names, _ := dir.Readdirnames(-1)
-	host, _ := os.Stat(k.host)
-	for _, pid := range names {
-		if _, err := strconv.Atoi(pid); err != nil {
-			continue
-		}
-		b, err := os.ReadFile(filepath.Join(k.proc, pid, "cmdline"))
-		if err != nil || len(b) > maxCommandLine {
-			continue
-		}
-		of, ok := parseKubelet(b)
-		if !ok {
-			continue
-		}
-		of.pid = pid
-		own, err := os.Stat(filepath.Join(k.proc, pid, "root"))
-		of.sharesHostsRoot = err == nil && host != nil && os.SameFile(own, host)
-		list = append(list, of)
+	if k.guard == nil {
+		k.guard = rootfs.NewGuard(commandLineLimit, maxHungReads)
 	}
-	return list
+	names, _ := dir.Readdirnames(-1)
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		switch of, found, trusted := k.examineProcess(host, pid); {
+		case found && trusted:
+			list = append(list, of)
+		case found:
+			refused++
+		}
+	}
+	return list, refused
 }
+
+// examineProcess tells whether a process is a kubelet. Of one that is not trusted to be, only its name is read: its command
+// line may hang, and says nothing.
+func (k *kubelets) examineProcess(host *rootfs.Root, pid int) (of kubelet, found, trusted bool) {
+	p, err := rootfs.OpenProcess(k.proc, pid)
+	if err != nil {
+		return kubelet{}, false, false
+	}
+	if !k.onNode(host, p) {
+		comm, err := p.ReadFile("comm", 64)
+		p.Close()
+		return kubelet{}, err == nil && string(bytes.TrimSpace(comm)) == "kubelet", false
+	}
+	cmdline, err := rootfs.Do(k.guard, func() ([]byte, error) {
+		defer p.Close()
+		return p.ReadFile("cmdline", maxCommandLine)
+	}, nil)
+	if err != nil {
+		return kubelet{}, false, false
+	}
+	of, found = parseKubelet(cmdline)
+	return of, found, true
+}
+
+// onNode tells whether a process is the node's own: of root, with the node's root directory, and in no pod.
+func (k *kubelets) onNode(host *rootfs.Root, p *rootfs.Process) bool {
+	if uid, err := p.UID(); err != nil || !privileged(uid) {
+		return false
+	}
+	cgroups, err := p.ReadFile("cgroup", maxCgroupFile)
+	if err != nil || pods.InPod(cgroups) {
+		return false
+	}
+	root, err := p.Root()
+	if err != nil {
+		return false
+	}
+	defer root.Close()
+	same, err := host.SameDirectory(root)
+	return err == nil && same
+}
+
+// privileged tells whether a user is root, or this process's own, which is the same but in tests.
+func privileged(uid uint32) bool { return uid == 0 || uid == uint32(os.Geteuid()) }
 
 // parseKubelet reads a command line of a kubelet, as proc(5) describes /proc/PID/cmdline.
 func parseKubelet(cmdline []byte) (of kubelet, ok bool) {
@@ -158,33 +221,97 @@ func parseKubelet(cmdline []byte) (of kubelet, ok bool) {
 	return of, filepath.IsAbs(of.root)
 }
 
-// open gives the socket that a path stands for below a root.
-func (k *kubelets) open(root, path string) (socket, bool) {
-	file, err := resolve(root, path)
+// exists tells whether the path leads to a socket.
+func (s socket) exists() bool {
+	f, err := s.open()
 	if err != nil {
-		return socket{}, false
+		return false
 	}
-	info, err := os.Stat(file)
-	return socket{file, path}, err == nil && info.Mode().Type() == fs.ModeSocket
+	f.Close()
+	return true
 }
 
-// maxSocketPath is how long a path may be to be connected to (unix(7), without the NUL).
-const maxSocketPath = 107
-
-// dial connects to a socket, whose path may be longer than connect(2) takes.
-func dial(ctx context.Context, file string) (net.Conn, error) {
-	var d net.Dialer
-	if len(file) <= maxSocketPath {
-		return d.DialContext(ctx, "unix", file)
-	}
-	dir, err := unix.Open(filepath.Dir(file), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+// open finds the socket. What it gives can be connected to by its place in /proc/self/fd.
+func (s socket) open() (*os.File, error) {
+	f, err := s.lookup(s.path)
 	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: filepath.Dir(file), Err: err}
+		return nil, err
 	}
-	defer unix.Close(dir)
-	short := fmt.Sprintf("/proc/self/fd/%d/%s", dir, filepath.Base(file))
-	if len(short) > maxSocketPath {
-		return nil, errors.New("the socket's name is too long")
+	info, err := f.Stat()
+	if err == nil && info.Mode().Type() != fs.ModeSocket {
+		err = fmt.Errorf("%s is no socket", s.path)
 	}
-	return d.DialContext(ctx, "unix", short)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// lookup finds a file below the root of the socket.
+func (s socket) lookup(path string) (*os.File, error) {
+	root, err := rootfs.OpenRoot(s.root)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return root.Lookup(path)
+}
+
+// dial connects to the socket and checks who listens on it: proc is the node's /proc.
+func dial(ctx context.Context, s socket, proc string) (net.Conn, error) {
+	f, err := s.open()
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var d net.Dialer
+	// However long the path is: connect(2) takes no more than 107 bytes.
+	conn, err := d.DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
+	if err != nil {
+		return nil, err
+	}
+	if err := checkPeer(conn, proc); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("%s is not the kubelet's: %w", s.path, err)
+	}
+	return conn, nil
+}
+
+// checkPeer refuses a listener that is not root's or that runs in a pod.
+func checkPeer(conn net.Conn, proc string) error {
+	unixConn, ok := conn.(*net.UnixConn)
+	if !ok {
+		return fmt.Errorf("a connection of type %T", conn)
+	}
+	raw, err := unixConn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var peer *unix.Ucred
+	var failed error
+	if err := raw.Control(func(fd uintptr) {
+		peer, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil {
+		return err
+	}
+	if failed != nil {
+		return fmt.Errorf("SO_PEERCRED: %w", failed)
+	}
+	if !privileged(peer.Uid) {
+		return fmt.Errorf("user %d listens on it, want root", peer.Uid)
+	}
+	p, err := rootfs.OpenProcess(proc, int(peer.Pid))
+	if err != nil {
+		return fmt.Errorf("the process that listens on it cannot be examined: %w", err)
+	}
+	defer p.Close()
+	cgroups, err := p.ReadFile("cgroup", maxCgroupFile)
+	if err != nil {
+		return fmt.Errorf("the cgroup of the process that listens on it: %w", err)
+	}
+	if pods.InPod(cgroups) {
+		return fmt.Errorf("process %d listens on it, which runs in a pod", peer.Pid)
+	}
+	return nil
 }

@@ -3,12 +3,21 @@
 package gpu
 
 import (
+	"bufio"
+	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
 )
 
 // machineFiles is a node's files and processes, made for a test.
@@ -26,12 +35,19 @@ func newMachine(t *testing.T) *machineFiles {
 	m := &machineFiles{t, filepath.Join(dir, "h"), filepath.Join(dir, "p")}
 	m.write(filepath.Join(m.host, "etc/os-release"), "")
 	m.write(filepath.Join(m.proc, "self"), "")
+	m.cgroup(os.Getpid(), "0::/\n") // who listens on the sockets
 	return m
 }
 
 func (m *machineFiles) write(path, content string) {
 	m.t.Helper()
 	write(m.t, path, content)
+}
+
+// cgroup says where a process stands.
+func (m *machineFiles) cgroup(pid int, content string) {
+	m.t.Helper()
+	m.write(filepath.Join(m.proc, fmt.Sprint(pid), "cgroup"), content)
 }
 
 // socket makes one below a root.
@@ -53,6 +69,8 @@ func (m *machineFiles) process(pid int, own bool, args ...string) (root string) 
 	m.t.Helper()
 	dir := filepath.Join(m.proc, fmt.Sprint(pid))
 	m.write(filepath.Join(dir, "cmdline"), strings.Join(args, "\x00")+"\x00")
+	m.write(filepath.Join(dir, "comm"), filepath.Base(args[0])+"\n")
+	m.cgroup(pid, "0::/system.slice/kubelet.service\n")
 	root = m.host
 	if own {
 		root = filepath.Join(filepath.Dir(m.host), "r"+fmt.Sprint(pid))
@@ -78,7 +96,7 @@ func (m *machineFiles) expect(node, wanted, path string) {
 		m.t.Errorf("node %q, asked for %q: %q, %v; want %q", node, wanted, s.path, err, path)
 		return
 	}
-	c, err := dial(m.t.Context(), s.file)
+	c, err := dial(m.t.Context(), s, m.proc)
 	if err != nil {
 		m.t.Errorf("connect: %v", err)
 		return
@@ -126,11 +144,143 @@ func TestTheSocketIsThatOfTheRunningKubelet(t *testing.T) {
 	m.expect("a", "", "/data/kubelet"+sock)
 }
 
-func TestTheSocketOfAKubeletInAContainerIsInItsFiles(t *testing.T) {
+func TestKubelet_WithAnotherRootIsRefused(t *testing.T) {
 	m := newMachine(t)
-	root := m.process(10, true, "hyperkube", "kubelet", "--hostname-override=other-than-the-node")
+	root := m.process(10, true, "kubelet", "--hostname-override=a")
 	m.socket(root, "/var/lib/kubelet"+sock)
+	m.refuse("a", "", "another root directory than the node's are ignored: 1; --pod-resources names the socket")
+	m.socket(m.host, "/var/lib/kubelet"+sock)
 	m.expect("a", "", "/var/lib/kubelet"+sock)
+}
+
+// impostorCgroups are those of processes in pods, as a tracer with a cgroup namespace of its own reads them and as one without.
+var impostorCgroups = map[string]string{
+	"cgroupfs":                     "0::/kubepods/besteffort/pod7be1d6a2-33c4-45f0-8f5e-000000000002/x\n",
+	"cgroupfs, seen from a pod":    "0::/../../pod7be1d6a2-33c4-45f0-8f5e-000000000002/x\n",
+	"cgroupfs, of another class":   "0::/../../../burstable/pod7be1d6a2-33c4-45f0-8f5e-000000000002/x\n",
+	"systemd, seen from a pod":     "0::/../../kubepods-pod7be1d6a2_33c4_45f0_8f5e_000000000002.slice/crio-1.scope\n",
+	"a hybrid node's v1 hierarchy": "5:memory:/kubepods/pod7be1d6a2-33c4-45f0-8f5e-000000000002/x\n0::/\n",
+}
+
+func TestKubelet_InAPodIsRefused(t *testing.T) {
+	for name, cgroup := range impostorCgroups {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			m.process(10, false, "/usr/bin/kubelet", "--root-dir=/evil", "--hostname-override=a")
+			m.cgroup(10, cgroup)
+			m.socket(m.host, "/evil"+sock)
+			m.refuse("a", "", "processes called kubelet that run in a pod")
+			m.process(11, false, "/usr/bin/kubelet")
+			m.socket(m.host, "/var/lib/kubelet"+sock)
+			m.expect("a", "", "/var/lib/kubelet"+sock)
+		})
+	}
+}
+
+func TestKubelet_ThatHangsIsLeftBehind(t *testing.T) {
+	m := newMachine(t)
+	m.process(10, false, "/usr/bin/kubelet")
+	cmdline := filepath.Join(m.proc, "10/cmdline")
+	if err := os.Remove(cmdline); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mkfifo(cmdline, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // lets go what hangs
+		if f, err := os.OpenFile(cmdline, os.O_WRONLY|unix.O_NONBLOCK, 0); err == nil {
+			f.Close()
+		}
+	})
+	m.process(11, false, "/usr/bin/kubelet", "--root-dir=/data")
+	m.socket(m.host, "/data"+sock)
+	m.expect("a", "", "/data"+sock)
+}
+
+func TestDial_ChecksWhoListens(t *testing.T) {
+	for name, cgroup := range impostorCgroups {
+		m := newMachine(t)
+		m.socket(m.host, "/var/lib/kubelet"+sock)
+		m.cgroup(os.Getpid(), cgroup)
+		s, err := m.find("a", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, err := dial(t.Context(), s, m.proc); err == nil || !strings.Contains(err.Error(), "which runs in a pod") {
+			t.Errorf("%s: %v, %v", name, c, err)
+		}
+	}
+	m := newMachine(t)
+	m.socket(m.host, "/var/lib/kubelet"+sock)
+	s, err := m.find("a", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := dial(t.Context(), s, t.TempDir()); err == nil || !strings.Contains(err.Error(), "cannot be examined") {
+		t.Errorf("a process that is not seen: %v, %v", c, err)
+	}
+}
+
+// TestDial_WantsRoot has this test listen as another user in a process of its own.
+func TestDial_WantsRoot(t *testing.T) {
+	const variable = "ORB8_LISTEN"
+	if path := os.Getenv(variable); path != "" {
+		l, err := net.Listen("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		fmt.Println("listens")
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		return
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to start a process as another user")
+	}
+	m := newMachine(t)
+	dir := filepath.Join(m.host, "var/lib/kubelet/pod-resources")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Dir(m.host), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.Open("/proc/self/exe") // its own path may be root's alone
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer program.Close()
+	cmd := exec.Command("/proc/self/fd/3", "-test.run=^TestDial_WantsRoot$", "-test.v")
+	cmd.Dir, cmd.ExtraFiles = "/", []*os.File{program}
+	cmd.Env = append(os.Environ(), variable+"="+filepath.Join(dir, "kubelet.sock"))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		in.Close()
+		_ = cmd.Wait()
+	}()
+	for lines := bufio.NewScanner(out); lines.Scan() && lines.Text() != "listens"; {
+	}
+	s, err := m.find("a", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := dial(t.Context(), s, "/proc"); err == nil || !strings.Contains(err.Error(), "user 65534 listens on it, want root") {
+		t.Errorf("%v, %v", c, err)
+	}
 }
 
 func TestNodesOfOneMachineHaveSocketsOfTheirOwn(t *testing.T) {
@@ -150,11 +300,9 @@ func TestAKubeletOfAClusterInAContainerIsNotTheNodes(t *testing.T) {
 	m.process(10, false, "/usr/bin/kubelet")
 	nested := m.process(11, true, "/usr/bin/kubelet")
 	m.socket(nested, "/var/lib/kubelet"+sock)
-	m.refuse("a", "", "2 kubelets run")
+	m.refuse("a", "", "are ignored: 1")
 	m.socket(m.host, "/var/lib/kubelet"+sock)
-	if s, err := m.find("a", ""); err != nil || !strings.HasPrefix(s.file, m.proc+"/10/") {
-		t.Errorf("%+v, %v", s, err)
-	}
+	m.expect("a", "", "/var/lib/kubelet"+sock)
 }
 
 func TestTheSocketThatWasAskedForIsTaken(t *testing.T) {
@@ -181,15 +329,27 @@ func TestASocketMayHaveALongPath(t *testing.T) {
 	m.expect("a", strings.TrimPrefix(long, m.host)+"/kubelet.sock", strings.TrimPrefix(long, m.host)+"/kubelet.sock")
 }
 
-// FuzzKubelet: a command line comes from whoever runs a process.
+// FuzzKubelet: a command line and cgroups come from whoever runs a process.
 func FuzzKubelet(f *testing.F) {
-	f.Add([]byte("/usr/bin/kubelet\x00--root-dir=/a\x00--hostname-override\x00b\x00"))
-	f.Add([]byte("hyperkube\x00kubelet\x00--root-dir"))
-	f.Add([]byte("hyperkube"))
-	f.Add([]byte{})
-	f.Fuzz(func(t *testing.T, cmdline []byte) {
-		if of, ok := parseKubelet(cmdline); ok && !filepath.IsAbs(of.root) {
-			t.Errorf("%q: root %q", cmdline, of.root)
+	cgroup := []byte("0::/system.slice/kubelet.service\n")
+	f.Add([]byte("/usr/bin/kubelet\x00--root-dir=/a\x00--hostname-override\x00b\x00"), cgroup)
+	f.Add([]byte("hyperkube\x00kubelet\x00--root-dir"), cgroup)
+	f.Add([]byte("hyperkube"), []byte("0::/kubepods/pod0f7a5c2e-8b1d-4f7e-9a33-5d2f6f0b9c11/x"))
+	f.Add([]byte{}, []byte("0::/../../burstable/pod0f7a5c2e-8b1d-4f7e-9a33-5d2f6f0b9c11/x\n1:a"))
+	f.Fuzz(func(t *testing.T, cmdline, cgroup []byte) {
+		if of, ok := parseKubelet(cmdline); ok {
+			path := filepath.Join(of.root, podResources)
+			if !filepath.IsAbs(of.root) || !filepath.IsAbs(path) || strings.Contains(path, "/../") {
+				t.Errorf("%q: root %q", cmdline, of.root)
+			}
+		}
+		// What stands below a pod's cgroup is in the pod, whatever it is called.
+		if pods.InPod(cgroup) && !pods.InPod(append(bytes.Clone(cgroup), "\n0::/x"...)) {
+			t.Errorf("%q is in a pod, and not with another hierarchy", cgroup)
+		}
+		line := bytes.TrimSpace(bytes.Split(cgroup, []byte{'\n'})[0])
+		if pods.InPod(line) && !pods.InPod(append(bytes.Clone(line), "/../kubelet.service"...)) {
+			t.Errorf("%q is in a pod, and not below", line)
 		}
 	})
 }
