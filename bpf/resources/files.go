@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/orb8-dev/kubectl-orb8/internal/rootfs"
 )
 
 // tree is where the node's cgroup hierarchies are.
@@ -55,6 +57,9 @@ type usage struct {
 	ioSome, ioFull                  *uint64
 }
 
+// maxFile bounds what is read of a file, bytes: memory.stat has some KB, whatever a container does.
+const maxFile = 64 << 10
+
 // unlimited is where v1 begins to mean "no limit": it writes the largest number of pages there is.
 const unlimited = 1 << 60
 
@@ -74,7 +79,7 @@ func (t *tree) read(path string) (u usage, err error) {
 		file       string
 		some, full **uint64
 	}{{"cpu.pressure", &u.cpuSome, nil}, {"memory.pressure", &u.memorySome, &u.memoryFull}, {"io.pressure", &u.ioSome, &u.ioFull}} {
-		b, err := os.ReadFile(filepath.Join(dir, p.file))
+		b, err := rootfs.ReadKernelFile(filepath.Join(dir, p.file), maxFile)
 		if err != nil {
 			continue // ENOENT before 4.20, EOPNOTSUPP where it is switched off (psi=0)
 		}
@@ -120,7 +125,7 @@ func (u *usage) readCPU(t *tree, v2, path string, stat map[string]uint64) {
 			u.throttledNs = ptr(n * 1000)
 		}
 		// "max 100000" or "50000 100000"
-		if b, err := os.ReadFile(filepath.Join(v2, "cpu.max")); err == nil {
+		if b, err := rootfs.ReadKernelFile(filepath.Join(v2, "cpu.max"), maxFile); err == nil {
 			if fields := strings.Fields(string(b)); len(fields) == 2 {
 				quota, err1 := strconv.ParseUint(fields[0], 10, 64)
 				period, err2 := strconv.ParseUint(fields[1], 10, 64)
@@ -179,7 +184,7 @@ func (t *tree) blockCgroup(c Container) (id uint64, ok bool) {
 		if filepath.Base(t.v2) == "unified" {
 			return 0, false
 		}
-		controllers, err := os.ReadFile(filepath.Join(t.v2, c.Path, "cgroup.controllers"))
+		controllers, err := rootfs.ReadKernelFile(filepath.Join(t.v2, c.Path, "cgroup.controllers"), maxFile)
 		if err != nil {
 			return 0, false
 		}
@@ -197,7 +202,7 @@ func (t *tree) blockCgroup(c Container) (id uint64, ok bool) {
 
 // number reads a file that holds one.
 func number(file string) (uint64, bool) {
-	b, err := os.ReadFile(file)
+	b, err := rootfs.ReadKernelFile(file, maxFile)
 	if err != nil {
 		return 0, false
 	}
@@ -207,7 +212,7 @@ func number(file string) (uint64, bool) {
 
 // keyed reads a file of lines "name number".
 func keyed(file string) (map[string]uint64, error) {
-	b, err := os.ReadFile(file)
+	b, err := rootfs.ReadKernelFile(file, maxFile)
 	if err != nil {
 		return nil, err
 	}

@@ -88,3 +88,18 @@ func ended(err error) error {
 	}
 	return err
 }
+
+// ReadKernelFile reads a file of procfs or of a cgroup, of at most max bytes, by a path that the caller made: no container
+// decides where it leads, but on how much it holds.
+func ReadKernelFile(path string, max int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := readAll(f, max)
+	if err != nil {
+		return nil, &fs.PathError{Op: "read", Path: path, Err: ended(err)}
+	}
+	return b, nil
+}

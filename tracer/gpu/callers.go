@@ -19,6 +19,7 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/bpf"
 	"github.com/orb8-dev/kubectl-orb8/bpf/cuda"
+	"github.com/orb8-dev/kubectl-orb8/internal/rootfs"
 )
 
 const (
@@ -31,8 +32,19 @@ const (
 	surveyLimit = 50 * time.Millisecond
 	// maxLibraries bounds how many are probed: pods bring their own.
 	maxLibraries = 64
-	// maxMaps bounds what is read of a process's table of mappings.
-	maxMaps = 16 << 20
+	// maxMaps bounds what is read of a process's table of mappings, mapsAtOnce at a time: lines are shorter.
+	maxMaps    = 16 << 20
+	mapsAtOnce = 64 << 10
+	// maxMapped bounds how many libraries one process is looked up for.
+	maxMapped = 16
+	// maxStat bounds the other files of a process.
+	maxStat = 4096
+	// lookupLimit is how long it may take to read what a process has mapped and to find the libraries, attachLimit to read and
+	// probe one. Both wait for the file system that a container has mounted, and for locks of the process. maxHung is how many of
+	// them may be left behind.
+	lookupLimit = 500 * time.Millisecond
+	attachLimit = 10 * time.Second
+	maxHung     = 4
 	// userHz is what proc_pid_stat(5) counts clock ticks in, on all machines that this runs on.
 	userHz = 100
 )
@@ -64,6 +76,8 @@ type caller struct {
 	libraries []*probed
 	clean     uint64
 	looked    uint64 // the survey that last found it
+	// hung: it or its files did not answer once, and it is left alone from then on.
+	hung bool
 }
 
 // callers finds the processes of the traced containers, and the libraries they use.
@@ -78,14 +92,20 @@ type callers struct {
 	known     map[uint32]*caller
 	libraries map[fileID]*probed
 	full      bool // no more libraries
-	surveys   uint64
+	// lookups and attaches are for work that may hang; told are the kinds of failure that trouble was told of.
+	lookups, attaches *rootfs.Guard
+	told              map[string]bool
+	surveys           uint64
 	// rest is until when nothing more is read, for what was spent.
 	rest time.Time
 	buf  []byte
 }
 
 func newCallers(proc string, list func() []Container, attach func(*os.File) (*cuda.Library, error), trouble func(*probed)) *callers {
-	return &callers{proc: proc, list: list, attach: attach, trouble: trouble, now: time.Now, known: map[uint32]*caller{}, libraries: map[fileID]*probed{}}
+	return &callers{
+		proc: proc, list: list, attach: attach, trouble: trouble, now: time.Now, known: map[uint32]*caller{}, libraries: map[fileID]*probed{},
+		lookups: rootfs.NewGuard(lookupLimit, maxHung), attaches: rootfs.NewGuard(attachLimit, maxHung), told: map[string]bool{},
+	}
 }
 
 // survey looks at the processes that are new; where all, at those too that are not.
@@ -126,25 +146,38 @@ func (c *callers) look(k *caller, now time.Time) {
 	if k.started != started { // another one of this number
 		*k = caller{cgroup: k.cgroup, name: k.name, looked: k.looked, pid: k.pid, first: now, started: started}
 	}
-	if size == 0 || size == k.size { // 0: it has ended, and waits for its parent
+	if k.hung || size == 0 || size == k.size { // 0: it has ended, and waits for its parent
 		return
 	}
 	boottime, err := bpf.Boottime()
 	if err != nil {
 		return
 	}
-	maps, err := c.read(k.pid, "maps")
-	if err != nil {
+	found, err := c.mapped(k)
+	switch {
+	case errors.Is(err, rootfs.ErrHung):
+		k.hung = true
+		c.troubleOnce("hung", k, err)
+		return
+	case errors.Is(err, rootfs.ErrGuardFull), errors.Is(err, rootfs.ErrTooLarge):
+		k.size = size
+		c.troubleOnce("bounds", k, err)
+		return
+	case err != nil:
 		return
 	}
 	k.size = size
 	driver := false
-	for _, path := range libraryPaths(maps) {
-		l := c.open(k, path)
-		if l == nil {
+	for _, f := range found {
+		switch {
+		case errors.Is(f.err, errRemote), errors.Is(f.err, rootfs.ErrNotRegular):
+			c.troubleOnce(f.path, k, f.err)
+			continue
+		case f.err != nil:
 			k.size = 0 // once more
 			continue
 		}
+		l := c.probe(f.file, f.id, isNCCL(f.path), fmt.Sprintf("%s in %s", f.path, k.name))
 		driver = driver || !l.nccl
 		if !slices.Contains(k.libraries, l) {
 			k.libraries = append(k.libraries, l)
@@ -153,6 +186,100 @@ func (c *callers) look(k *caller, now time.Time) {
 	if !driver {
 		k.clean = boottime
 	}
+}
+
+// maxTold bounds how many kinds of failure are told of.
+const maxTold = 16
+
+// troubleOnce tells of a process whose libraries cannot be looked up, once of each kind: there is no end of processes.
+func (c *callers) troubleOnce(kind string, k *caller, err error) {
+	if !c.told[kind] && len(c.told) < maxTold {
+		c.told[kind] = true
+		c.trouble(&probed{err: err, path: fmt.Sprintf("libraries of process %d in %s", k.pid, k.name)})
+	}
+}
+
+func isNCCL(path string) bool { return strings.HasPrefix(filepath.Base(path), "libnccl") }
+
+// mappedLibrary is an open library that a process has mapped, or why it cannot be opened.
+type mappedLibrary struct {
+	path string
+	file *os.File
+	id   fileID
+	err  error
+}
+
+func closeMapped(list []mappedLibrary) {
+	for _, l := range list {
+		if l.err == nil {
+			l.file.Close()
+		}
+	}
+}
+
+// mapped finds the libraries that a process has mapped. All of it may hang.
+func (c *callers) mapped(k *caller) ([]mappedLibrary, error) {
+	proc, pid := c.proc, int(k.pid)
+	return rootfs.Do(c.lookups, func() (list []mappedLibrary, err error) {
+		p, err := rootfs.OpenProcess(proc, pid)
+		if err != nil {
+			return nil, err
+		}
+		defer p.Close()
+		paths, err := mappedPaths(p)
+		if err != nil || len(paths) == 0 {
+			return nil, err
+		}
+		root, err := p.Root()
+		if err != nil {
+			return nil, err
+		}
+		defer root.Close()
+		for _, path := range paths {
+			l := mappedLibrary{path: path}
+			if l.file, l.err = root.Open(path); l.err == nil {
+				if l.id, l.err = identify(l.file); l.err != nil {
+					l.file.Close()
+				}
+			}
+			list = append(list, l)
+		}
+		return list, nil
+	}, closeMapped)
+}
+
+// mappedPaths reads a process's table of mappings.
+func mappedPaths(p *rootfs.Process) (paths []string, err error) {
+	f, err := p.Open("maps")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	buf, kept := make([]byte, mapsAtOnce), 0
+	for read := 0; len(paths) < maxMapped; {
+		n, err := f.Read(buf[kept:])
+		kept += n
+		if read += n; read > maxMaps {
+			return nil, fmt.Errorf("read %s: %w: more than %d MiB", f.Name(), rootfs.ErrTooLarge, maxMaps>>20)
+		}
+		whole := bytes.LastIndexByte(buf[:kept], '\n') + 1
+		if err == io.EOF || whole == 0 && kept == len(buf) {
+			whole = kept
+		}
+		for _, path := range libraryPaths(buf[:whole]) {
+			if !slices.Contains(paths, path) {
+				paths = append(paths, path)
+			}
+		}
+		kept = copy(buf, buf[whole:kept])
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return paths[:min(len(paths), maxMapped)], nil
 }
 
 // stat gives when a process began and how much memory it has mapped.
@@ -173,7 +300,8 @@ func (c *callers) stat(pid uint32) (started, size uint64, ok bool) {
 	return started, size, err == nil
 }
 
-// read gives a file of a process's. It is valid until the next one is read.
+// read gives a short file of a process's that the kernel makes without waiting for the process. It is valid until the next
+// one is read.
 func (c *callers) read(pid uint32, name string) ([]byte, error) {
 	f, err := os.Open(filepath.Join(c.proc, strconv.FormatUint(uint64(pid), 10), name))
 	if err != nil {
@@ -181,7 +309,7 @@ func (c *callers) read(pid uint32, name string) ([]byte, error) {
 	}
 	defer f.Close()
 	b := bytes.NewBuffer(c.buf[:0])
-	_, err = b.ReadFrom(io.LimitReader(f, maxMaps))
+	_, err = b.ReadFrom(io.LimitReader(f, maxStat))
 	c.buf = b.Bytes()
 	return c.buf, err
 }
@@ -213,37 +341,11 @@ func libraryPaths(maps []byte) (paths []string) {
 	return paths
 }
 
-// open has a library probed that a process has mapped, unless it is already; nil where it cannot be found now. What leads there is the container's: links lead no
-// further than to its root.
-func (c *callers) open(k *caller, path string) *probed {
-	root, err := os.Open(filepath.Join(c.proc, strconv.FormatUint(uint64(k.pid), 10), "root"))
-	if err != nil {
-		return nil
-	}
-	defer root.Close()
-	fd, err := unix.Openat2(int(root.Fd()), path, &unix.OpenHow{
-		Flags: unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-	})
-	if err != nil {
-		return nil
-	}
-	f := os.NewFile(uintptr(fd), path)
-	defer f.Close()
-	l, err := c.probe(f, strings.HasPrefix(filepath.Base(path), "libnccl"), fmt.Sprintf("%s in %s", path, k.name))
-	if err != nil {
-		return nil
-	}
-	return l
-}
-
-// probe has an open library probed, unless it is already.
-func (c *callers) probe(f *os.File, nccl bool, path string) (*probed, error) {
-	id, err := identify(f)
-	if err != nil {
-		return nil, err
-	}
+// probe has an open library probed, unless it is already, and closes it.
+func (c *callers) probe(f *os.File, id fileID, nccl bool, path string) *probed {
 	if l := c.libraries[id]; l != nil {
-		return l, nil
+		f.Close()
+		return l
 	}
 	l := &probed{nccl: nccl, path: path}
 	if len(c.libraries) >= maxLibraries {
@@ -252,14 +354,31 @@ func (c *callers) probe(f *os.File, nccl bool, path string) (*probed, error) {
 			c.full = true
 			c.trouble(l)
 		}
-		return l, nil
+		f.Close()
+		return l
 	}
 	c.libraries[id] = l
-	if l.Library, l.err = c.attach(f); l.err != nil {
+	attach := c.attach
+	l.Library, l.err = rootfs.Do(c.attaches, func() (*cuda.Library, error) {
+		defer f.Close()
+		return attach(f)
+	}, nil)
+	if l.err != nil {
 		c.trouble(l)
 	}
-	return l, nil
+	return l
 }
+
+// remote are file systems whose pages come from a server that a pod may run or choose. The kernel reads a page of the library
+// as it puts a probe there, and keeps all processes of the node from forking meanwhile: a server that does not answer would
+// stop the node.
+var remote = map[int64]bool{
+	unix.FUSE_SUPER_MAGIC: true, unix.NFS_SUPER_MAGIC: true, unix.SMB_SUPER_MAGIC: true, unix.SMB2_SUPER_MAGIC: true,
+	unix.CIFS_SUPER_MAGIC: true, unix.V9FS_MAGIC: true, unix.AFS_SUPER_MAGIC: true, unix.AFS_FS_MAGIC: true,
+	unix.CEPH_SUPER_MAGIC: true, unix.CODA_SUPER_MAGIC: true,
+}
+
+var errRemote = errors.New("libraries on FUSE and network file systems are not probed: their server could block the node")
 
 func identify(f *os.File) (id fileID, err error) {
 	info, err := f.Stat()
@@ -274,6 +393,9 @@ func identify(f *os.File) (id fileID, err error) {
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(int(f.Fd()), &fs); err != nil {
 		return id, err
+	}
+	if remote[int64(fs.Type)] {
+		return id, errRemote
 	}
 	if fs.Type != unix.OVERLAYFS_SUPER_MAGIC {
 		id.device = s.Dev

@@ -8,10 +8,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/orb8-dev/kubectl-orb8/bpf/cuda"
+	"github.com/orb8-dev/kubectl-orb8/internal/rootfs"
 )
 
 // node is a machine made of files.
@@ -135,14 +139,18 @@ func TestAContainersLinksLeadNowhereElse(t *testing.T) {
 func TestWhatCannotBeProbedIsToldOnce(t *testing.T) {
 	n := newNode(t, Container{Cgroup: 7, Name: "ns/pod/main"})
 	var maps []string
+	pid := uint64(10)
 	for i := range maxLibraries + 5 {
 		path := fmt.Sprintf("/lib/libcuda.so.%d", i)
-		write(t, filepath.Join(n.root, "proc/10/root", path), map[bool]string{true: "broken", false: "fine"}[i == 0])
-		maps = append(maps, path)
+		write(t, filepath.Join(n.root, "proc", fmt.Sprint(pid), "root", path), map[bool]string{true: "broken", false: "fine"}[i == 0])
+		if maps = append(maps, path); len(maps) == maxMapped || i == maxLibraries+4 {
+			n.process("ns/pod/main", pid, 500, 1000, maps...)
+			n.at(i, true)
+			n.process("ns/pod/main", pid, 500, 2000, maps...)
+			maps = nil
+			pid++
+		}
 	}
-	n.process("ns/pod/main", 10, 500, 1000, maps...)
-	n.at(0, true)
-	n.process("ns/pod/main", 10, 500, 2000, maps...)
 	n.at(100, true)
 	want := []string{"/lib/libcuda.so.0 in ns/pod/main: it is broken", "/lib/libcuda.so.64 in ns/pod/main: 64 libraries are probed on this node, which is as many as there may be"}
 	if !slices.Equal(n.troubles, want) || len(n.attached) != maxLibraries-1 {
@@ -171,5 +179,81 @@ func TestASurveyRestsForWhatItCost(t *testing.T) {
 	n.survey(true)
 	if n.surveys != 2 {
 		t.Errorf("%d surveys", n.surveys)
+	}
+}
+
+func TestCallers_HostileFilesHoldNothingUp(t *testing.T) {
+	n := newNode(t, Container{Cgroup: 7, Name: "hostile"}, Container{Cgroup: 8, Name: "other"})
+	n.process("hostile", 10, 500, 1000, "/lib/libcuda.so.1", "/lib/libcuda.so.2", "/lib/libcuda.so.3")
+	dir := filepath.Join(n.root, "proc/10/root/lib")
+	if err := os.MkdirAll(filepath.Join(dir, "libcuda.so.2"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mkfifo(filepath.Join(dir, "libcuda.so.1"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	link(t, filepath.Join(dir, "libcuda.so.3"), "/proc/self/root/etc/passwd")
+	// One that hangs when it is read: a process that holds its memory map locked.
+	n.process("hostile", 11, 500, 1000)
+	hangs := filepath.Join(n.root, "proc/11/maps")
+	if err := os.Remove(hangs); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mkfifo(hangs, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if f, err := os.OpenFile(hangs, os.O_WRONLY|unix.O_NONBLOCK, 0); err == nil {
+			f.Close()
+		}
+	})
+	// And one whose table of mappings has no end that is read.
+	n.process("hostile", 12, 500, 1000)
+	line := "7f10-7f11 r-xp 00000000 08:01 78      /" + strings.Repeat("x", 4000) + "\n"
+	write(t, filepath.Join(n.root, "proc/12/maps"), strings.Repeat(line, maxMaps/len(line)+2)+"7f10-7f11 r-xp 0 0:0 7 /lib/libcuda.so.1\n")
+	n.process("other", 13, 500, 1000, "/usr/lib/libcuda.so.1")
+	write(t, filepath.Join(n.root, "proc/13/root/usr/lib/libcuda.so.1"), "other's")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range 3 {
+			n.at(100*i, true)
+		}
+	}()
+	select {
+	case <-done:
+	case <-time.After(30 * time.Second):
+		t.Fatal("a hostile process holds up the survey")
+	}
+	if fmt.Sprint(n.attached) != "[other's]" {
+		t.Errorf("probed %q", n.attached)
+	}
+	troubles := strings.Join(n.troubles, "\n")
+	for _, want := range []string{"process 10 in hostile: ", "not a regular file", "process 11 in hostile: no answer", "process 12 in hostile: ", "more than 16 MiB"} {
+		if !strings.Contains(troubles, want) {
+			t.Errorf("%q is not told: %s", want, troubles)
+		}
+	}
+	if len(n.troubles) > 4 {
+		t.Errorf("told again and again: %s", troubles)
+	}
+}
+
+func TestMappedPaths_LinesMayCrossReads(t *testing.T) {
+	n := newNode(t, Container{Cgroup: 7, Name: "a"})
+	for _, before := range []int{mapsAtOnce - 30, mapsAtOnce - 1, mapsAtOnce, mapsAtOnce + 1, 3*mapsAtOnce - 40} {
+		n.process("a", 10, 500, 1000)
+		text := "/" + strings.Repeat("y", 99) + "\n"
+		text = strings.Repeat(text, before/len(text)) + strings.Repeat("z", before%len(text)) + "\n7f10-7f11 r-xp 0 0:0 7 /lib/libcuda.so.580\n"
+		write(t, filepath.Join(n.root, "proc/10/maps"), text)
+		p, err := rootfs.OpenProcess(n.proc, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		paths, err := mappedPaths(p)
+		p.Close()
+		if err != nil || !slices.Equal(paths, []string{"/lib/libcuda.so.580"}) {
+			t.Errorf("behind %d bytes: %q, %v", before, paths, err)
+		}
 	}
 }

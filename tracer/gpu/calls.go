@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/orb8-dev/kubectl-orb8/bpf"
 	"github.com/orb8-dev/kubectl-orb8/bpf/cuda"
 	"github.com/orb8-dev/kubectl-orb8/bpf/scope"
@@ -95,15 +97,18 @@ func (c *Calls) findNode() {
 		}
 		return
 	}
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
 		c.say(err)
 		return
 	}
-	defer f.Close()
-	if c.node, err = c.callers.probe(f, false, path); err != nil {
-		c.say(err)
+	id, err := identify(f)
+	if err != nil {
+		f.Close()
+		c.say(fmt.Errorf("%s: %w", path, err))
+		return
 	}
+	c.node = c.callers.probe(f, id, false, path)
 }
 
 // trouble tells of a library that cannot be probed.

@@ -5,9 +5,10 @@ package gpu
 import (
 	"bytes"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strconv"
+
+	"github.com/orb8-dev/kubectl-orb8/internal/rootfs"
 )
 
 // Container is one whose processes are asked after.
@@ -99,7 +100,7 @@ func (o *owners) exists(pid uint32) bool {
 
 // started is when a process began, in clock ticks since boot.
 func (o *owners) started(pid uint32) (uint64, bool) {
-	b, err := os.ReadFile(filepath.Join(o.proc, strconv.FormatUint(uint64(pid), 10), "stat"))
+	b, err := rootfs.ReadKernelFile(filepath.Join(o.proc, strconv.FormatUint(uint64(pid), 10), "stat"), maxStat)
 	if err != nil {
 		return 0, false
 	}
@@ -123,20 +124,30 @@ func startTime(stat []byte) (uint64, bool) {
 
 // comm is the command of a process, as the kernel has it; nil where it is gone.
 func (o *owners) comm(pid uint32) []byte {
-	b, err := os.ReadFile(filepath.Join(o.proc, strconv.FormatUint(uint64(pid), 10), "comm"))
+	b, err := rootfs.ReadKernelFile(filepath.Join(o.proc, strconv.FormatUint(uint64(pid), 10), "comm"), maxStat)
 	if err != nil {
 		return nil
 	}
 	return bytes.TrimSuffix(b, []byte("\n"))
 }
 
+// What is read of one container's processes, at most: it may make cgroups below its own, and processes in them.
+const (
+	maxContainerCgroups = 1024
+	maxCgroupProcs      = 1 << 20 // bytes of each
+)
+
 // each calls f with the processes of the container, also those in cgroups that it has made below its own.
 func (c *Container) each(f func(pid uint32)) {
+	cgroups := 0
 	_ = filepath.WalkDir(c.Dir, func(dir string, d fs.DirEntry, err error) error {
 		if err != nil || !d.IsDir() {
 			return nil // it is going
 		}
-		b, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+		if cgroups++; cgroups > maxContainerCgroups {
+			return filepath.SkipAll
+		}
+		b, err := rootfs.ReadKernelFile(filepath.Join(dir, "cgroup.procs"), maxCgroupProcs)
 		if err != nil {
 			return nil
 		}

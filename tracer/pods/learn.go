@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/internal/rootfs"
 )
 
 const (
@@ -23,6 +25,7 @@ const (
 	learnPIDs    = 4
 	// maxMountinfo bounds what is read of one process's mounts.
 	maxMountinfo = 1 << 20
+	maxProcs     = 1 << 20
 )
 
 // Unnamed gets a token when there may be containers that Learn can name.
@@ -98,7 +101,7 @@ func (u *unnamedContainer) name(root, proc string) (string, bool) {
 	if !ok {
 		return "", false
 	}
-	procs, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+	procs, err := rootfs.ReadKernelFile(filepath.Join(dir, "cgroup.procs"), maxProcs)
 	if err != nil {
 		return "", false
 	}
