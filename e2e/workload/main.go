@@ -12,6 +12,7 @@
 //	workload load -to ADDR:PORT -conns 8 -for 5s                  request and response, with latencies
 //	workload bulk -to ADDR:PORT -for 5s                           one stream as fast as it goes
 //	workload flows -to ADDR:PORT -flows 10000 -for 10s            many live connections, each with a little traffic
+//	workload flood -to ADDR:PORT -threads 2 -for 5s               UDP sockets with a datagram each, as fast as it goes
 //	workload app -server NAME -tcp 8080 -udp 8125 -every 200ms    a client that asks its server again and again, until SIGTERM
 //	workload spawn -count 10 -dir /tmp/a ARGS...                  processes: workload ARGS..., one after another
 //	workload spawn -hostile                                       one with arguments that are made to harm
@@ -58,6 +59,7 @@ var commands = map[string]func(context.Context, *flag.FlagSet, []string) error{
 	"bulk":      bulkClient,
 	"flows":     flowsClient,
 	"app":       app,
+	"flood":     flood,
 	"spawn":     spawn,
 	"noop":      noop,
 	"die":       die,

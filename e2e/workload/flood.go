@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
+)
+
+// maxFlood bounds a flood: nobody may forget one.
+const maxFlood = 30 * time.Second
+
+// flood opens UDP sockets as fast as it goes, sends one datagram from each and closes it: each is a flow of its own.
+func flood(ctx context.Context, flags *flag.FlagSet, args []string) error {
+	var (
+		to      = flags.String("to", "", "IPv4 address and port")
+		threads = flags.Int("threads", 2, "threads that do it")
+		limit   = flags.Duration("for", 5*time.Second, "how long, at most 30 s")
+	)
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	remote, err := netip.ParseAddrPort(*to)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, min(*limit, maxFlood))
+	defer cancel()
+	r := report.Report{Kind: report.Conversation, Side: "client", Protocol: "udp", Remote: remote, Start: time.Now()}
+	sa := &unix.SockaddrInet4{Port: int(remote.Port()), Addr: remote.Addr().As4()}
+	var sent atomic.Uint64
+	var work sync.WaitGroup
+	for range *threads {
+		work.Go(func() {
+			for ctx.Err() == nil {
+				fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+				if err != nil {
+					continue // no room for a moment
+				}
+				if unix.Sendto(fd, []byte{0}, 0, sa) == nil {
+					sent.Add(1)
+				}
+				_ = unix.Close(fd) // nothing is lost with it
+			}
+		})
+	}
+	work.Wait()
+	r.DatagramsSent, r.BytesSent = sent.Load(), sent.Load()
+	say(r)
+	return nil
+}
