@@ -18,7 +18,7 @@ func TestFlood_IsNamedAndSparesOthers(t *testing.T) {
 		kit.PodSpec{Namespace: ns, Name: "quiet", Node: e.Nodes[0]},
 		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-quiet", "-tcp", ":7000"}})
 	flood, quiet, server := pods[0], pods[1], pods[2]
-	tr := e.Trace(t, "trace", "network", "-n", ns, "flood", "quiet", "-o", "json", "--filter", `kind == "lost" || src.pod == "quiet"`)
+	tr := e.Trace(t, "trace", "network", "-n", ns, "flood", "quiet", "-o", "json", "--filter", `src.pod == "quiet"`)
 	tr.AwaitStreaming(t, 1)
 	address := server.IP(t, false)
 	running := flood.Start(t, "flood", "-to", netip.AddrPortFrom(address, 9).String(), "-threads", "2", "-for", "8s")

@@ -71,7 +71,7 @@ func (n *naming) sink(source string) Sink {
 			n.settle(time.Now(), false)
 		}
 		if status == pods.Named && n.of[cgroup] == 0 {
-			n.send(buffer, identity)
+			n.send(cgroup, buffer, identity)
 			return
 		}
 		if len(n.waiting) == waitingRoom {
@@ -106,10 +106,10 @@ func (n *naming) settle(now time.Time, all bool) {
 		late := all || now.Sub(w.since) >= patience
 		switch {
 		case status == pods.Named:
-			n.send(w.event, identity)
+			n.send(w.cgroup, w.event, identity)
 		case status == pods.Unnamed && late:
 			n.namer.GiveUp(w.cgroup)
-			n.send(w.event, identity)
+			n.send(w.cgroup, w.event, identity)
 		case status == pods.Unknown && late:
 			// Whose it was cannot be told, and it may be another node's.
 			n.lost()
@@ -132,16 +132,16 @@ func (n *naming) overflow() {
 	n.gone(w.cgroup)
 	n.lost()
 	if identity, _ := n.namer.Identify(w.cgroup); identity != nil {
-		n.send(w.event, identity)
+		n.send(w.cgroup, w.event, identity)
 	}
 }
 
-func (n *naming) send(ev []byte, identity *pods.Identity) {
+func (n *naming) send(cgroup uint64, ev []byte, identity *pods.Identity) {
 	var names []byte
 	if identity != nil {
 		names = identity.Wire
 	}
-	if n.out.add(ev, names) {
+	if n.out.add(cgroup, ev, names) {
 		n.opened()
 	}
 }

@@ -40,6 +40,7 @@ type outbox struct {
 	next      uint64        // sequence of the next batch
 	held      []batch       // oldest first, the last is next-1
 	heldBytes int
+	backlog   backlog
 	evicted   history
 	final     bool
 }
@@ -55,22 +56,29 @@ type batch struct {
 // contents is what a batch held that its loss must be counted as.
 type contents struct {
 	events uint32 // without Lost events
+	of     []ofCgroup
 	lost   []delta
 }
 
 func newOutbox(node string, losses *ledger, now func() uint64) *outbox {
-	return &outbox{node: node, losses: losses, now: now, bytes: ringBytes, batches: ringBatches, changed: make(chan struct{}), next: 1}
+	return &outbox{node: node, losses: losses, now: now, bytes: ringBytes, batches: ringBatches, changed: make(chan struct{}), next: 1, backlog: newBacklog()}
 }
 
-// add appends one event, encoded in two parts. It tells whether the event is the first of its batch.
-func (o *outbox) add(ev, names []byte) (first bool) {
+// add appends one event of a cgroup, encoded in two parts. It tells whether the event is the first of its batch. Where the client is
+// far behind, an event of who made most of what it has not got is lost instead.
+func (o *outbox) add(cgroup uint64, ev, names []byte) (first bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if !o.backlog.admits(cgroup, o.bytes) {
+		o.losses.addOf(where{stage: event.LossStage_LOSS_STAGE_QUEUE}, parties{cgroup, o.backlog.most}, 1)
+		return false
+	}
 	// 16 bytes are more than a tag and a length.
 	if o.events == session.MaxBatchEvents || len(o.filling)+len(ev)+len(names)+16 > maxBatchBytes && o.events > 0 {
 		o.seal(o.watermark, nil, false)
 	}
 	o.filling = appendEvent(o.filling, ev, names)
+	o.backlog.add(cgroup)
 	o.events++
 	return o.events == 1
 }
@@ -110,7 +118,7 @@ func (o *outbox) seal(watermark uint64, lost []delta, final bool) {
 	o.watermark = max(o.watermark, watermark)
 	o.filling = appendHead(o.filling, o.next, o.watermark, final)
 	o.packing = s2.Encode(o.packing[:cap(o.packing)], o.filling)
-	o.held = append(o.held, batch{bytes.Clone(o.packing), o.watermark, contents{o.events, lost}})
+	o.held = append(o.held, batch{bytes.Clone(o.packing), o.watermark, contents{o.events, o.backlog.seal(len(o.packing)), lost}})
 	o.heldBytes += len(o.packing)
 	o.next++
 	o.filling, o.events = o.filling[:0], 0
@@ -125,6 +133,8 @@ func (o *outbox) seal(watermark uint64, lost []delta, final bool) {
 func (o *outbox) evict() {
 	oldest := o.held[0]
 	o.heldBytes -= len(oldest.packed)
+	o.backlog.done(o.oldest(), oldest.of, len(oldest.packed))
+	oldest.of = top(oldest.of)
 	o.evicted.push(oldest)
 	o.held[0] = batch{}
 	o.held = o.held[1:]
@@ -152,6 +162,10 @@ func (o *outbox) check(from uint64) error {
 func (o *outbox) read(from uint64, stage event.LossStage) (wire wireBatch, next uint64, changed <-chan struct{}, final bool) {
 	o.mu.Lock()
 	oldest := o.oldest()
+	for sequence := max(o.backlog.first, oldest); sequence < min(from, o.next); sequence++ {
+		b := o.held[sequence-oldest]
+		o.backlog.done(sequence, b.of, len(b.packed))
+	}
 	switch {
 	case from < oldest:
 		defer o.mu.Unlock()
@@ -171,9 +185,9 @@ func (o *outbox) read(from uint64, stage event.LossStage) (wire wireBatch, next 
 
 // missing is the batch in the place of the batches from … oldest-1. The caller holds mu.
 func (o *outbox) missing(from, oldest uint64, stage event.LossStage) wireBatch {
-	events, lost := o.evicted.since(from)
-	if events > 0 {
-		lost = append(lost, delta{where: where{stage: stage}, count: events})
+	events, by, lost := o.evicted.since(from)
+	for p, n := range missingBy(by, events) {
+		lost = append(lost, delta{where{stage: stage}, o.losses.name(p.lost), o.losses.name(p.cause), n})
 	}
 	var wire []byte
 	for _, d := range merge(lost) {
@@ -214,7 +228,8 @@ func (h *history) push(b batch) {
 
 // since sums the batches from a sequence on. Where that is too old to tell, it counts all before: more than was missed,
 // never less.
-func (h *history) since(from uint64) (events uint64, lost []delta) {
+func (h *history) since(from uint64) (events uint64, by map[uint64]uint64, lost []delta) {
+	by = make(map[uint64]uint64)
 	if from < h.first {
 		events = h.olderEvents
 		lost = append(lost, h.olderLost...)
@@ -222,7 +237,10 @@ func (h *history) since(from uint64) (events uint64, lost []delta) {
 	}
 	for _, c := range h.contents[from-h.first:] {
 		events += uint64(c.events)
+		for _, of := range c.of {
+			by[of.cgroup] += of.events
+		}
 		lost = append(lost, c.lost...)
 	}
-	return events, lost
+	return events, by, lost
 }

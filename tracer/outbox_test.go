@@ -20,7 +20,12 @@ const (
 
 func encodedFlow(t testing.TB, cookie uint64) []byte {
 	t.Helper()
-	b, err := proto.Marshal(&event.Event{Time: 1, Kind: &event.Event_Flow{Flow: &event.Flow{SocketCookie: cookie}}})
+	return mustMarshal(t, &event.Event{Time: 1, Kind: &event.Event_Flow{Flow: &event.Flow{SocketCookie: cookie}}})
+}
+
+func mustMarshal(t testing.TB, ev *event.Event) []byte {
+	t.Helper()
+	b, err := proto.Marshal(ev)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +59,7 @@ func TestBatchesAreNumberedAndFollowedByTheFinalOne(t *testing.T) {
 	if o.flush(1, false) {
 		t.Error("nothing made a batch")
 	}
-	if !o.add(encodedFlow(t, 1), nil) || o.add(encodedFlow(t, 2), nil) {
+	if !o.add(1, encodedFlow(t, 1), nil) || o.add(1, encodedFlow(t, 2), nil) {
 		t.Error("only the first opens a batch")
 	}
 	losses.add(where{event.LossStage_LOSS_STAGE_KERNEL_MAP, "flow"}, 3)
@@ -90,12 +95,12 @@ func TestBatchesAreNumberedAndFollowedByTheFinalOne(t *testing.T) {
 func TestABatchIsBoundedInEventsAndBytes(t *testing.T) {
 	o := newOutbox("node-1", newLedger(nil), nowNs)
 	for i := range uint64(session.MaxBatchEvents + 1) {
-		o.add(encodedFlow(t, i), nil)
+		o.add(1, encodedFlow(t, i), nil)
 	}
 	o.losses.add(where{stage: queue}, 1)
 	o.flush(1, false)
 	for i := range 30 {
-		o.add(make([]byte, 0), make([]byte, 20_000)) // not events, but never decoded here
+		o.add(1, make([]byte, 0), make([]byte, 20_000)) // not events, but never decoded here
 		if len(o.filling) > maxBatchBytes {
 			t.Fatalf("%d bytes after %d", len(o.filling), i)
 		}
@@ -106,7 +111,7 @@ func TestABatchIsBoundedInEventsAndBytes(t *testing.T) {
 	}
 	full := newOutbox("node-1", newLedger(nil), nowNs)
 	for i := range uint64(session.MaxBatchEvents) {
-		full.add(encodedFlow(t, i), nil)
+		full.add(1, encodedFlow(t, i), nil)
 	}
 	full.losses.add(where{stage: queue}, 1)
 	full.finish(1)
@@ -121,7 +126,7 @@ func TestMissingBatchesAreAnsweredByOneThatCountsThem(t *testing.T) {
 	o.batches = 20
 	for sequence := range uint64(30) {
 		for range sequence % 3 {
-			o.add(encodedFlow(t, sequence), nil)
+			o.add(1, encodedFlow(t, sequence), nil)
 		}
 		if sequence < 4 {
 			losses.add(where{event.LossStage_LOSS_STAGE_KERNEL_MAP, "flow"}, 2)
@@ -158,14 +163,14 @@ func TestHistoryIsBoundedAndNeverUndercounts(t *testing.T) {
 	if n := len(h.contents); n != historyBatches {
 		t.Errorf("%d batches remembered", n)
 	}
-	if events, lost := h.since(101); events != historyBatches || lost != nil {
+	if events, _, lost := h.since(101); events != historyBatches || lost != nil {
 		t.Errorf("since the first remembered: %d, %v", events, lost)
 	}
-	events, lost := h.since(1)
+	events, _, lost := h.since(1)
 	if diff := cmp.Diff([]uint64{historyBatches + 100, 2}, []uint64{events, merge(lost)[0].count}); diff != "" {
 		t.Errorf("since the very first (-want +got):\n%s", diff)
 	}
-	if events, _ := h.since(50); events < historyBatches+51 {
+	if events, _, _ := h.since(50); events < historyBatches+51 {
 		t.Errorf("since a forgotten one: only %d", events)
 	}
 }
@@ -182,7 +187,7 @@ func TestNothingIsEverUnaccounted(t *testing.T) {
 		from, stage := uint64(1), queue
 		for range 800 {
 			for range random.IntN(40) {
-				o.add(encodedFlow(t, added), make([]byte, 0))
+				o.add(1, encodedFlow(t, added), make([]byte, 0))
 				added++
 			}
 			if random.IntN(4) == 0 {
@@ -193,7 +198,7 @@ func TestNothingIsEverUnaccounted(t *testing.T) {
 			if random.IntN(50) == 0 {
 				// A long cut: the ring is driven over.
 				for range o.batches + 5 {
-					o.add(encodedFlow(t, added), nil)
+					o.add(1, encodedFlow(t, added), nil)
 					added++
 					o.flush(1, true)
 				}

@@ -306,7 +306,7 @@ func (t *tracer) tell(state event.NodeState, message string) {
 		t.Log.Error("node status not sent", "err", err)
 		return
 	}
-	t.out.add(ev, nil)
+	t.out.add(pods.NodeLevel, ev, nil)
 }
 
 // complaints lets through one message in a while, so that a fault that repeats itself fills neither log nor stream.
