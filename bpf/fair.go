@@ -39,8 +39,8 @@ type attributed struct {
 	cgroup, cause uint64
 }
 
-// attribution splits the losses of a probe by cgroup. The sums of the stages stay what the per-CPU counters say: what no cgroup's
-// counter explains is of cgroup 0.
+// attribution splits the losses of a probe by cgroup. The sums of the stages stay what the per-CPU counters say:
+// what no cgroup's counter explains is of cgroup 0.
 type attribution struct {
 	m *ebpf.Map
 
@@ -60,8 +60,8 @@ func newAttribution(m *ebpf.Map) *attribution {
 	}
 }
 
-// split gives the losses by cgroup. sums were read before: a program counts for its cgroup first, so that nothing is in a sum that
-// is not in the map.
+// split gives the losses by cgroup. sums were read before: a program counts for its cgroup first, so that nothing is
+// in a sum that is not in the map.
 func (a *attribution) split(sums [lossPlaces]uint64) ([]Loss, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -101,7 +101,8 @@ func (a *attribution) read() (map[uint64]cgroupLoss, error) {
 	return now, nil
 }
 
-// add takes in what the cgroups have lost since the last time. The cause is the one that made most records since then.
+// add takes in what the cgroups have lost since the last time. The cause is the one that made most records since
+// then.
 func (a *attribution) add(now map[uint64]cgroupLoss) {
 	news := make(map[uint64]cgroupLoss, len(now))
 	var cause, most uint64
@@ -171,8 +172,8 @@ func (a *attribution) tell(k attributed, n uint64) {
 	a.told[k] += n
 }
 
-// prune makes room in the map when it is nearly full: cgroups that had nothing new may be gone. What one of them loses between the
-// reading and this is of no known cgroup.
+// prune makes room in the map when it is nearly full: cgroups that had nothing new may be gone. What one of them
+// loses between the reading and this is of no known cgroup.
 func (a *attribution) prune(before, now map[uint64]cgroupLoss) {
 	if uint32(len(now)) < a.m.MaxEntries()/4*3 {
 		return

@@ -92,7 +92,7 @@ func (r *Ring) Read(ctx context.Context, how Reading) error {
 		r.flushes = nil
 		r.mu.Unlock()
 		now := Monotonic()
-		if done, err := r.pass(ctx, &rec, how.Record); err != nil || !done {
+		if err := r.pass(&rec, how.Record); err != nil {
 			return err
 		}
 		if err := how.Empty(now); err != nil {
@@ -111,27 +111,24 @@ func (r *Ring) Read(ctx context.Context, how Reading) error {
 // headerBytes stand before each record, which starts at a multiple of them.
 const headerBytes = 8
 
-// pass hands over what is in the ring as it begins, and no more than about that: where a producer never stops, flushes and the
-// watermark must not wait for it. It is not done where ctx ends before.
-func (r *Ring) pass(ctx context.Context, rec *ringbuf.Record, record func(raw []byte) error) (done bool, err error) {
+// pass hands over what is in the ring as it begins, and no more than about that: where a producer never stops, flushes, the watermark
+// and the end of the context must not wait for it. A pass that has begun is finished, so that what was in the ring is not lost.
+func (r *Ring) pass(rec *ringbuf.Record, record func(raw []byte) error) error {
 	// Records that a program has discarded count for nothing here, and the pass then takes some more.
 	for left := r.available(); left > 0 && r.available() > 0; {
-		if ctx.Err() != nil {
-			return false, nil
-		}
 		err := r.reader.ReadInto(rec)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			break
 		}
 		if err != nil {
-			return false, fmt.Errorf("read the ring buffer: %w", err)
+			return fmt.Errorf("read the ring buffer: %w", err)
 		}
 		if err := record(rec.RawSample); err != nil {
-			return false, err
+			return err
 		}
 		left -= headerBytes + (len(rec.RawSample)+headerBytes-1)/headerBytes*headerBytes
 	}
-	return true, nil
+	return nil
 }
 
 // available is how many bytes of records there are; of a closed ring there are none.

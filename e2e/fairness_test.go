@@ -8,8 +8,9 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// TestFlood_IsNamedAndSparesOthers traces a pod that opens UDP sockets as fast as it can and, on the same node, a quiet one. What the
-// quiet one does is shown, or its loss has its name; and the closing line names the pod that floods.
+// TestFlood_IsNamedAndSparesOthers traces a pod that opens UDP sockets as fast as it can and, on the same node, a
+// quiet one. What the quiet one does is shown, or its loss has its name; and the closing line names the pod that
+// floods.
 func TestFlood_IsNamedAndSparesOthers(t *testing.T) {
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)
@@ -30,7 +31,8 @@ func TestFlood_IsNamedAndSparesOthers(t *testing.T) {
 	tr.CheckSchema(t)
 
 	var seen, lost int
-	tr.JQ(t, &seen, `map(select(.kind == "flow" and .protocol == "tcp" and .src.pod == "quiet" and .phase == "closed") | .id) | unique | length`)
+	tr.JQ(t, &seen, `map(select(.kind == "flow" and .protocol == "tcp" and .src.pod == "quiet" and .phase == "closed") | .id)
+		| unique | length`)
 	tr.JQ(t, &lost, `map(select(.kind == "lost" and .pod == "quiet") | .count) | add // 0`)
 	if seen > calls || seen+lost < calls {
 		t.Errorf("%d of %d connections of the quiet pod came, and %d of its events are counted as lost", seen, calls, lost)

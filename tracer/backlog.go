@@ -13,14 +13,15 @@ type ofCgroup struct {
 	events uint64
 }
 
-// backlogShare is how many times the free room a cgroup may hold of the room for what the client has not got yet. One that floods gets
-// three quarters of it that way, and ten leave a thirtieth to others.
+// backlogShare is how many times the free room a cgroup may hold of the room for what the client has not got yet.
+// One that floods gets three quarters of it that way, and ten leave a thirtieth to others.
 const backlogShare = 3
 
 // keptCgroups is how many cgroups are remembered of a batch.
 const keptCgroups = 4
 
-// backlog counts, by cgroup, the events that the client has not got yet: where there are many, who floods is refused before others are.
+// backlog counts, by cgroup, the events that the client has not got yet: where there are many, who floods is refused
+// before others are.
 type backlog struct {
 	filling, unread map[uint64]uint64 // of the batch being filled; of those that were not read
 	last            ofCgroup          // the newest events of filling, as long as they are of one cgroup
@@ -34,8 +35,8 @@ func newBacklog() backlog {
 	return backlog{filling: make(map[uint64]uint64), unread: make(map[uint64]uint64), first: 1}
 }
 
-// admits says whether there is room for another event of a cgroup, where room bytes are for all. A cgroup that has all that is there
-// takes no room from others: its oldest events make way for its newest.
+// admits says whether there is room for another event of a cgroup, where room bytes are for all. A cgroup that has
+// all that is there takes no room from others: its oldest events make way for its newest.
 func (b *backlog) admits(cgroup uint64, room int) bool {
 	if b.bytes <= room/2 || cgroup == pods.NodeLevel || b.unread[cgroup] == b.events {
 		return true
@@ -106,7 +107,8 @@ func top(of []ofCgroup) []ofCgroup {
 	return slices.Clone(of[:min(len(of), keptCgroups)])
 }
 
-// missingBy splits events that a client has missed by cgroup, as far as that is known. The cause is who made most of them.
+// missingBy splits events that a client has missed by cgroup, as far as that is known. The cause is who made most of
+// them.
 func missingBy(by map[uint64]uint64, events uint64) (lost map[parties]uint64) {
 	lost = make(map[parties]uint64, len(by)+1)
 	var cause, most, known uint64

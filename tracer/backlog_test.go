@@ -105,7 +105,8 @@ func TestOutbox_MissedEventsHaveTheirPods(t *testing.T) {
 	for _, ev := range decode(t, wire).GetEvents() {
 		lost[ev.GetPod()+" because of "+ev.GetLost().GetCausedBy().GetPod()] += ev.GetLost().GetCount()
 	}
-	if lost["quiet because of flood"] != 3 || lost["flood because of flood"] != 3*session.MaxBatchEvents/2 || len(lost) != 2 {
+	if lost["quiet because of flood"] != 3 || lost["flood because of flood"] != 3*session.MaxBatchEvents/2 ||
+		len(lost) != 2 {
 		t.Errorf("lost %v", lost)
 	}
 }

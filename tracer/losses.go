@@ -28,7 +28,8 @@ type entry struct {
 // container names a container, or a pod where the container is empty.
 type container struct{ namespace, pod, container string }
 
-// delta is how much of a container's events was dropped somewhere since that was last reported, and whose events were the cause.
+// delta is how much of a container's events was dropped somewhere since that was last reported, and whose events
+// were the cause.
 type delta struct {
 	where
 	lost, cause container

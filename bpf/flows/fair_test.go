@@ -25,7 +25,8 @@ func abort(tr *trace, from *bpftest.Cgroup, to net.Addr, connections int) {
 
 func closedFlow(f *event.Flow) bool { return f.Phase == event.Phase_PHASE_CLOSED }
 
-// checkFlood fails the test unless all that the cgroup made has come or is counted as its own loss, caused by one of floods.
+// checkFlood fails the test unless all that the cgroup made has come or is counted as its own loss, caused by one of
+// floods.
 func checkFlood(tr *trace, flood *bpftest.Cgroup, made int, floods map[uint64]bool) {
 	tr.Helper()
 	var lost int

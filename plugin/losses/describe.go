@@ -12,7 +12,8 @@ type Place struct {
 	// Where is the stage and the source.
 	Where string
 	Count uint64
-	// Pods say what the pods lost and why, those that lost because of another pod first. They are a few lines at most.
+	// Pods say what the pods lost and why, those that lost because of another pod first. They are a few lines at
+	// most.
 	Pods []string
 }
 

@@ -46,7 +46,8 @@ func (l Loss) Event(time uint64) *event.Event {
 	}
 }
 
-// maxOfNode is how many losses of a node are told apart. Tracers choose the names: what is more counts for no known pod and source.
+// maxOfNode is how many losses of a node are told apart. Tracers choose the names: what is more counts for no known
+// pod and source.
 const maxOfNode = 256
 
 // Tally adds up losses. Its zero value is empty.
