@@ -33,6 +33,29 @@ const (
 	patience = 3
 )
 
+// Rest is how long probes stay off at first. Whoever made them cost too much, traced or not, may have ended by then.
+const (
+	Rest     = time.Minute
+	maxRests = 16 // times Rest
+)
+
+// rest is how long a group of probes stays off.
+type rest struct {
+	until  uint64 // ns, monotonic
+	length time.Duration
+}
+
+// begin makes the rest that begins now: twice as long as the last one, if that ended not long ago.
+func (r *rest) begin(now uint64, first time.Duration) {
+	switch longest := maxRests * first; {
+	case r.length == 0 || now-r.until > uint64(longest):
+		r.length = first
+	default:
+		r.length = min(2*r.length, longest)
+	}
+	r.until = now + uint64(r.length)
+}
+
 // spending is what probes have cost, by group, in costUnit.
 type spending = [8]uint64
 

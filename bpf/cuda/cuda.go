@@ -31,6 +31,8 @@ type Options struct {
 	MaxProcesses uint32
 	// Share is what the probes may cost a process, of a core; default: the constant.
 	Share float64
+	// Rest is how long probes stay off that cost too much, doubled each time up to sixteen times as long; default: the constant.
+	Rest time.Duration
 	// Single attaches each function by itself, as before Linux 6.6.
 	Single bool
 }
@@ -56,11 +58,15 @@ type Probe struct {
 	watermark atomic.Uint64
 	undecoded atomic.Uint64
 
-	mu     sync.Mutex
-	links  [groups]attached
-	off    [groups]bool
-	budget budget
-	costs  costs
+	mu sync.Mutex
+	// libraries are those with probes. off are the groups without, each until a time, ns of CLOCK_MONOTONIC.
+	libraries map[*Library]bool
+	off       [groups]bool
+	rests     [groups]rest
+	rest      time.Duration
+	restored  uint64
+	budget    budget
+	costs     costs
 	// held are open calls' times as told before, by process: they never go back.
 	held map[objectProcess]held
 }
@@ -84,9 +90,12 @@ func Open(ctx context.Context, o Options) (*Probe, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Probe{clock: clock, scope: o.Scope, held: map[objectProcess]held{}, budget: budget{share: o.Share}}
+	p := &Probe{clock: clock, scope: o.Scope, held: map[objectProcess]held{}, libraries: map[*Library]bool{}, budget: budget{share: o.Share}}
 	if p.budget.share <= 0 {
 		p.budget.share = Share
+	}
+	if p.rest = o.Rest; p.rest <= 0 {
+		p.rest = Rest
 	}
 	if err := p.load(o); err != nil {
 		return nil, errors.Join(err, p.Close())
@@ -157,7 +166,10 @@ type Library struct {
 	Sites []Site
 	Left  []string
 	// Since is when they were there, ns since the Unix epoch; Boottime is the same on the clock that tells when processes began.
+	// Where a group of probes was taken off and put back, they are of when it was put back.
 	Since, Boottime uint64
+
+	links [groups]attached
 }
 
 // Attach probes the functions that a library has, in all processes that use it and will. The file is not needed any more afterwards.
@@ -170,42 +182,94 @@ func (p *Probe) Attach(f *os.File) (*Library, error) {
 	if err != nil {
 		return nil, err
 	}
-	executable, err := link.OpenExecutable(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
-	if err != nil {
-		return nil, err
-	}
+	l := &Library{Sites: sites, Left: left}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if err := p.attachGroups(l, f); err != nil {
+		return nil, errors.Join(err, l.close())
+	}
+	p.libraries[l] = true
+	return l, nil
+}
+
+// Incomplete tells whether a library lacks probes that were taken off for their cost and may be there again.
+func (p *Probe) Incomplete(l *Library) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for group := range groups {
+		if p.libraries[l] && !p.off[group] && l.links[group].empty() && len(l.sitesOf(group)) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// Complete puts the probes back that a library lacks. f is the file that it was attached to.
+func (p *Probe) Complete(l *Library, f *os.File) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.libraries[l] {
+		return errors.New("the library is not probed")
+	}
+	return p.attachGroups(l, f)
+}
+
+// Detach takes all probes of a library off.
+func (p *Probe) Detach(l *Library) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.libraries, l)
+	return l.close()
+}
+
+// attachGroups attaches the groups of probes that are not off and not there yet: all of them, or none.
+func (p *Probe) attachGroups(l *Library, f *os.File) error {
+	executable, err := link.OpenExecutable(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
+	if err != nil {
+		return err
+	}
+	attach := p.attachMany
+	if p.spec != nil {
+		attach = p.attachSingly
+	}
 	var all [groups]attached
 	for group := range groups {
-		var of []Site
-		for _, s := range sites {
-			if groupOf[s.function.class] == group {
-				of = append(of, s)
-			}
-		}
-		if len(of) == 0 || p.off[group] {
+		of := l.sitesOf(group)
+		if len(of) == 0 || p.off[group] || !l.links[group].empty() {
 			continue
-		}
-		attach := p.attachMany
-		if p.spec != nil {
-			attach = p.attachSingly
 		}
 		if err := attach(&all[group], executable, of); err != nil {
 			for i := range all {
 				err = errors.Join(err, all[i].close())
 			}
-			return nil, fmt.Errorf("attach probes: %w", err)
+			return fmt.Errorf("attach probes: %w", err)
 		}
 	}
 	for i := range all {
-		p.links[i].add(&all[i])
+		l.links[i].add(&all[i])
 	}
-	boottime, err := bpf.Boottime()
-	if err != nil {
-		return nil, err
+	if l.Boottime, err = bpf.Boottime(); err != nil {
+		return err
 	}
-	return &Library{Sites: sites, Left: left, Since: p.clock.Wall(bpf.Monotonic()), Boottime: boottime}, nil
+	l.Since = p.clock.Wall(bpf.Monotonic())
+	return nil
+}
+
+func (l *Library) sitesOf(group int) (of []Site) {
+	for _, s := range l.Sites {
+		if groupOf[s.function.class] == group {
+			of = append(of, s)
+		}
+	}
+	return of
+}
+
+func (l *Library) close() error {
+	var errs []error
+	for i := range l.links {
+		errs = append(errs, l.links[i].close())
+	}
+	return errors.Join(errs...)
 }
 
 // attachMany attaches to many functions at once. What is to see returns goes first: a call is not seen to begin without its end.
@@ -286,6 +350,8 @@ func (p *Probe) programFor(s *Site) (*ebpf.Program, error) {
 func (a *attached) add(more *attached) {
 	a.enter, a.leave, a.programs = append(a.enter, more.enter...), append(a.leave, more.leave...), append(a.programs, more.programs...)
 }
+
+func (a *attached) empty() bool { return len(a.enter) == 0 }
 
 // close takes the probes off: those at returns last, so that what has begun is seen to end.
 func (a *attached) close() error {
@@ -368,9 +434,10 @@ func (p *Probe) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var errs []error
-	for i := range p.links {
-		errs = append(errs, p.links[i].close())
+	for l := range p.libraries {
+		errs = append(errs, l.close())
 	}
+	clear(p.libraries)
 	if p.ring != nil {
 		errs = append(errs, p.ring.Close())
 	}

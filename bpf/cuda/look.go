@@ -42,7 +42,7 @@ var words = [groups]string{
 	launches: "launches, graphLaunches", copies: "copies", syncs: "syncs", memory: "allocations", collectives: "collectives",
 }
 
-// Look gives what all processes have asked for so far. What costs more than it may is taken off, and absent from then on.
+// Look gives what all processes have asked for so far. What costs more than it may is taken off, and absent for a while.
 func (p *Probe) Look() ([]Process, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -203,13 +203,23 @@ func (p *Probe) spend(spent map[objectProcess]spending) error {
 		}
 	}
 	spent[objectProcess{}] = strangers
-	group, over := p.budget.judge(bpf.Monotonic(), spent)
+	now := bpf.Monotonic()
+	for group := range groups {
+		if p.off[group] && now >= p.rests[group].until {
+			p.off[group] = false
+			p.restored++
+		}
+	}
+	group, over := p.budget.judge(now, spent)
 	if !over || p.off[group] {
 		return nil
 	}
 	p.off[group] = true
-	if err := p.links[group].close(); err != nil {
-		return fmt.Errorf("take probes off: %w", err)
+	p.rests[group].begin(now, p.rest)
+	for l := range p.libraries {
+		if err := l.links[group].close(); err != nil {
+			return fmt.Errorf("take probes off: %w", err)
+		}
 	}
 	// Nobody will see those return.
 	return p.drop(func(c *objectCall) bool { return groupOf[c.Site&15] == group })
@@ -225,6 +235,13 @@ func (p *Probe) Off() (names []string) {
 		}
 	}
 	return names
+}
+
+// Restored counts how often a group of probes that was taken off may be put back: Complete does it.
+func (p *Probe) Restored() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.restored
 }
 
 // drop forgets open calls.

@@ -171,11 +171,11 @@ func TestProbesThatCostTooMuchAreTakenOff(t *testing.T) {
 		t.Errorf("what waits was forgotten: %v", c)
 	}
 	// What comes from now on is attached without them.
-	if n := len(b.probe.links[launches].enter); n != 0 {
+	if n := b.linksOf(launches); n != 0 {
 		t.Errorf("%d links are left", n)
 	}
 	b.attach(b.fake.NCCL)
-	if n := len(b.probe.links[launches].enter) + len(b.probe.links[collectives].enter); n != 1 {
+	if n := b.linksOf(launches) + b.linksOf(collectives); n != 1 {
 		t.Errorf("%d links, want that of NCCL alone", n)
 	}
 	// And strangers are spared as well.
@@ -185,6 +185,95 @@ func TestProbesThatCostTooMuchAreTakenOff(t *testing.T) {
 	})
 	if c := b.look(quiet.id()).Calls; c.Copies != nil || c.HostToDeviceBytes != nil || c.CopyMicros != nil || c.Syncs == nil {
 		t.Errorf("%v", c)
+	}
+}
+
+// linksOf counts the links of a group, of all libraries.
+func (b *bench) linksOf(group int) (n int) {
+	b.probe.mu.Lock()
+	defer b.probe.mu.Unlock()
+	for l := range b.probe.libraries {
+		n += len(l.links[group].enter)
+	}
+	return n
+}
+
+func TestProbe_PutsBackWhatAStrangerHadTakenOff(t *testing.T) {
+	ways(t, func(t *testing.T, o Options) {
+		o.Share, o.Rest = 0.001, 100*time.Millisecond
+		b := newBench(t, o)
+		b.release()
+		l := b.attach(b.fake.Library)
+		links, since := b.linksOf(launches), l.Since
+		in, out := b.start(b.in, "", b.fake.Library), b.start(b.other, "", b.fake.Library)
+		in.do("round")
+		b.await("launches are counted no more", func() bool {
+			out.do("launch 2000")
+			for range 3 {
+				out.out.Scan()
+			}
+			return b.look(in.id()).Calls.Launches == nil
+		})
+		if n := b.linksOf(launches); n != 0 {
+			t.Errorf("%d links are left", n)
+		}
+		b.await("they may be counted again", func() bool {
+			b.look(in.id())
+			return b.probe.Restored() > 0 && b.probe.Incomplete(l)
+		})
+		f, err := os.Open(b.fake.Library)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := b.probe.Complete(l, f); err != nil {
+			t.Fatal(err)
+		}
+		if n := b.linksOf(launches); n != links || b.probe.Incomplete(l) || l.Since <= since {
+			t.Errorf("%d links, want %d; since %d, before %d", n, links, l.Since, since)
+		}
+		counted := b.look(in.id()).Calls.GetLaunches()
+		in.do("launch 10")
+		for range 3 {
+			in.out.Scan()
+		}
+		if n := b.look(in.id()).Calls.GetLaunches(); n <= counted {
+			t.Errorf("%d launches, %d before", n, counted)
+		}
+	})
+}
+
+func TestProbe_DetachTakesOneLibraryOff(t *testing.T) {
+	b := newBench(t, Options{})
+	b.release()
+	cuda := b.attach(b.fake.Library)
+	nccl := b.attach(b.fake.NCCL)
+	links := b.linksOf(launches)
+	if err := b.probe.Detach(nccl); err != nil {
+		t.Fatal(err)
+	}
+	if b.linksOf(collectives) != 0 || b.linksOf(launches) != links {
+		t.Errorf("links: %d of NCCL, %d of launches", b.linksOf(collectives), b.linksOf(launches))
+	}
+	if err := b.probe.Detach(cuda); err != nil {
+		t.Fatal(err)
+	}
+	if n := b.linksOf(launches); n != 0 {
+		t.Errorf("%d links are left", n)
+	}
+}
+
+func TestRest_DoublesUpToABound(t *testing.T) {
+	var r rest
+	now, first := uint64(time.Hour), time.Minute
+	for _, want := range []time.Duration{1, 2, 4, 8, 16, 16} {
+		if r.begin(now, first); r.length != want*first || r.until != now+uint64(r.length) {
+			t.Errorf("%v until %d, want %v", r.length, r.until, want*first)
+		}
+		now = r.until + 1
+	}
+	if r.begin(now+uint64(17*first), first); r.length != first {
+		t.Errorf("after a long time without: %v", r.length)
 	}
 }
 

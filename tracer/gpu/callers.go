@@ -61,6 +61,8 @@ type probed struct {
 	err           error
 	nccl          bool   // NCCL's, not the driver's
 	path          string // for people
+	// used is when a process was last known to have it mapped.
+	used time.Time
 }
 
 // caller is a process of a traced container.
@@ -91,7 +93,11 @@ type callers struct {
 
 	known     map[uint32]*caller
 	libraries map[fileID]*probed
-	full      bool // no more libraries
+	// full stands for all libraries for which there is no place; nil: there are places.
+	full *probed
+	// complete puts probes back that were taken off for their cost, detach takes all of a library off.
+	complete func(*cuda.Library, *os.File) error
+	detach   func(*cuda.Library) error
 	// lookups and attaches are for work that may hang; told are the kinds of failure that trouble was told of.
 	lookups, attaches *rootfs.Guard
 	told              map[string]bool
@@ -108,12 +114,13 @@ func newCallers(proc string, list func() []Container, attach func(*os.File) (*cu
 	}
 }
 
-// survey looks at the processes that are new; where all, at those too that are not.
-func (c *callers) survey(all bool) {
+// survey looks at the processes that are new; where all, at those too that are not. It tells whether it has looked at all.
+func (c *callers) survey(all bool) (whole bool) {
 	began := c.now()
 	if began.Before(c.rest) {
-		return
+		return false
 	}
+	whole = all
 	c.surveys++
 	for _, container := range c.list() {
 		container.each(func(pid uint32) {
@@ -130,11 +137,13 @@ func (c *callers) survey(all bool) {
 		case k.looked != c.surveys:
 			delete(c.known, pid)
 		case c.now().Sub(began) > surveyLimit: // others, another time: the order is never the same
+			whole = false
 		case all || began.Sub(k.first) < youth:
 			c.look(k, began)
 		}
 	}
 	c.rest = began.Add(time.Duration(float64(c.now().Sub(began)) / surveyShare))
+	return whole
 }
 
 // look reads what a process has mapped, where that may have changed.
@@ -344,29 +353,81 @@ func libraryPaths(maps []byte) (paths []string) {
 // probe has an open library probed, unless it is already, and closes it.
 func (c *callers) probe(f *os.File, id fileID, nccl bool, path string) *probed {
 	if l := c.libraries[id]; l != nil {
-		f.Close()
+		defer f.Close()
+		if l.Library != nil && c.complete != nil {
+			if err := c.complete(l.Library, f); err != nil {
+				c.trouble(&probed{path: path, err: err})
+			}
+		}
 		return l
 	}
-	l := &probed{nccl: nccl, path: path}
 	if len(c.libraries) >= maxLibraries {
 		// Its process is as one without. There is no end to what pods may bring.
-		if l.err = fmt.Errorf("%d libraries are probed on this node, which is as many as there may be", maxLibraries); !c.full {
-			c.full = true
-			c.trouble(l)
-		}
 		f.Close()
-		return l
+		if c.full == nil {
+			c.full = &probed{path: path, err: fmt.Errorf("%d libraries are probed on this node, which is as many as there may be", maxLibraries)}
+			c.trouble(c.full)
+		}
+		return c.full
 	}
+	l := &probed{nccl: nccl, path: path, used: c.now()}
 	c.libraries[id] = l
-	attach := c.attach
+	attach, detach := c.attach, c.detach
 	l.Library, l.err = rootfs.Do(c.attaches, func() (*cuda.Library, error) {
 		defer f.Close()
 		return attach(f)
-	}, nil)
+	}, func(late *cuda.Library) {
+		if detach != nil {
+			_ = detach(late)
+		}
+	})
 	if l.err != nil {
 		c.trouble(l)
 	}
 	return l
+}
+
+// keepUnused is how long a library stays probed that no process of a traced container has mapped any more.
+const keepUnused = time.Minute
+
+// free gives the places of libraries back that no process has mapped any more, and has the processes looked at again that had
+// found none. Processes that are not looked at yet may have them mapped: it is to be called after a whole survey.
+func (c *callers) free(now time.Time, keep *probed) {
+	for _, k := range c.known {
+		for _, l := range k.libraries {
+			l.used = now
+		}
+	}
+	freed := false
+	for id, l := range c.libraries {
+		if l == keep || now.Sub(l.used) < keepUnused {
+			continue
+		}
+		if l.Library != nil && c.detach != nil {
+			if err := c.detach(l.Library); err != nil {
+				c.trouble(&probed{path: l.path, err: err})
+			}
+		}
+		delete(c.libraries, id)
+		freed = true
+	}
+	if freed && c.full != nil {
+		for _, k := range c.known {
+			if i := slices.Index(k.libraries, c.full); i >= 0 {
+				k.libraries, k.size = slices.Delete(k.libraries, i, i+1), 0
+			}
+		}
+		c.full = nil
+	}
+}
+
+// refresh has all processes looked at again that have a library.
+func (c *callers) refresh() {
+	for _, k := range c.known {
+		if len(k.libraries) > 0 {
+			k.size = 0
+		}
+	}
 }
 
 // remote are file systems whose pages come from a server that a pod may run or choose. The kernel reads a page of the library

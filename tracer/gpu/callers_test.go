@@ -257,3 +257,58 @@ func TestMappedPaths_LinesMayCrossReads(t *testing.T) {
 		}
 	}
 }
+
+func TestCallers_PlacesOfLibrariesAreFreed(t *testing.T) {
+	n := newNode(t, Container{Cgroup: 7, Name: "a"})
+	var detached int
+	n.detach = func(*cuda.Library) error { detached++; return nil }
+	pid := uint64(10)
+	for i := 0; i < maxLibraries; {
+		var maps []string
+		for len(maps) < maxMapped && i < maxLibraries {
+			path := fmt.Sprintf("/lib/libcuda.so.%d", i)
+			write(t, filepath.Join(n.root, "proc", fmt.Sprint(pid), "root", path), "fine")
+			maps = append(maps, path)
+			i++
+		}
+		n.process("a", pid, 500, 1000, maps...)
+		pid++
+	}
+	n.at(0, true)
+	n.process("a", 100, 500, 1000, "/lib/libcuda.so.1")
+	write(t, filepath.Join(n.root, "proc/100/root/lib/libcuda.so.1"), "the last one")
+	n.at(100, true)
+	n.free(n.clock, nil)
+	if n.known[100].loaded(false) || len(n.libraries) != maxLibraries {
+		t.Fatalf("%d libraries, and one more: %v", len(n.libraries), n.known[100].loaded(false))
+	}
+	// The first process ends, and with it what it has mapped.
+	var keep *probed
+	for _, l := range n.known[11].libraries {
+		keep = l
+	}
+	write(t, filepath.Join(n.root, "a/cgroup.procs"), "11\n12\n13\n100\n")
+	n.at(110, true)
+	n.free(n.clock, nil)
+	if detached != 0 || len(n.libraries) != maxLibraries {
+		t.Errorf("%d taken off at once", detached)
+	}
+	n.at(300, true)
+	n.free(n.clock, nil)
+	if detached != maxMapped || len(n.libraries) != maxLibraries-maxMapped {
+		t.Errorf("%d taken off, %d are left", detached, len(n.libraries))
+	}
+	n.at(400, true)
+	if !n.known[100].loaded(false) || n.attached[len(n.attached)-1] != "the last one" {
+		t.Errorf("a freed place is not used: %v", n.attached)
+	}
+	// The node's own stays.
+	write(t, filepath.Join(n.root, "a/cgroup.procs"), "")
+	n.at(500, true)
+	n.free(n.clock, keep)
+	n.at(600, true)
+	n.free(n.clock, keep)
+	if len(n.libraries) != 1 {
+		t.Errorf("%d libraries are left, want the node's", len(n.libraries))
+	}
+}

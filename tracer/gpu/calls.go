@@ -51,6 +51,8 @@ type Calls struct {
 	node   *probed
 	missed time.Time
 	said   string
+	// restored is how often probes that were taken off came back, as far as the libraries have them again.
+	restored uint64
 	// ending are processes that were found to have ended: at the next look their numbers are the last.
 	ending   map[cuda.ID]bool
 	requests chan chan error
@@ -82,6 +84,13 @@ func OpenCalls(ctx context.Context, o CallsOptions) (*Calls, error) {
 		return c, nil
 	}
 	c.callers = newCallers(o.Proc, o.Containers, c.probe.Attach, c.trouble)
+	c.callers.detach = c.probe.Detach
+	c.callers.complete = func(l *cuda.Library, f *os.File) error {
+		if !c.probe.Incomplete(l) {
+			return nil
+		}
+		return c.probe.Complete(l, f)
+	}
 	c.findNode()
 	return c, nil
 }
@@ -193,10 +202,13 @@ func (c *Calls) work(ctx context.Context, failing <-chan error) error {
 			if c.node == nil && time.Since(c.missed) > libraryInterval {
 				c.findNode()
 			}
-			c.callers.survey(true)
+			if c.callers.survey(true) {
+				c.callers.free(time.Now(), c.node)
+			}
 			if err := c.look(); err != nil {
 				return err
 			}
+			c.restore()
 			due.Reset(bpf.Until(c.o.Interval))
 		case done := <-c.requests:
 			c.callers.survey(true)
@@ -206,6 +218,15 @@ func (c *Calls) work(ctx context.Context, failing <-chan error) error {
 				return err
 			}
 		}
+	}
+}
+
+// restore has the libraries found again that lack probes which were taken off for their cost: they are put back.
+func (c *Calls) restore() {
+	if n := c.probe.Restored(); n != c.restored {
+		c.restored = n
+		c.callers.refresh()
+		c.findNode()
 	}
 }
 
