@@ -3,6 +3,7 @@ package dns
 import (
 	"encoding/binary"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,11 +15,12 @@ import (
 // pairing is a client's socket whose queries and answers are made by hand.
 type pairing struct {
 	*pairs
-	got []told
+	got  []told
+	lost map[uint64]int // by cgroup
 }
 
 func newPairing() *pairing {
-	p := &pairing{}
+	p := &pairing{lost: map[uint64]int{}}
 	p.pairs = newPairs(func(_ uint64, ev *event.Event) {
 		d := ev.GetDns()
 		e := told{outcome: d.GetOutcome().Word(), name: d.GetName(), rcode: d.GetRcode(), attempts: d.GetAttempts(), latency: -1}
@@ -26,12 +28,17 @@ func newPairing() *pairing {
 			e.latency = int64(*d.LatencyMicros)
 		}
 		p.got = append(p.got, e)
-	})
+	}, func(cgroup uint64) { p.lost[cgroup]++ })
 	return p
 }
 
-func (p *pairing) ask(at time.Duration, cookie uint64, name string) bool {
-	return p.add(&segment{cookie: cookie, time: 1 + uint64(at), flags: flagClient | flagOut}, &message{id: 1, question: true, name: name, kind: 1})
+func (p *pairing) ask(at time.Duration, cookie uint64, name string) {
+	p.add(&segment{cookie: cookie, time: 1 + uint64(at), flags: flagClient | flagOut}, &message{id: 1, question: true, name: name, kind: 1})
+}
+
+func (p *pairing) askOf(cgroup uint64, at time.Duration, cookie uint64, name string) {
+	p.add(&segment{cgroup: cgroup, cookie: cookie, time: 1 + uint64(at), flags: flagClient | flagOut},
+		&message{id: 1, question: true, name: name, kind: 1})
 }
 
 func (p *pairing) answered(at time.Duration, cookie uint64, name string) {
@@ -58,24 +65,28 @@ func TestEveryAnswerToARepeatedQueryIsOneEvent(t *testing.T) {
 			t.Errorf("asked again: %+v, want %+v", p.got, want)
 		}
 		p.expire(uint64(time.Hour))
-		if len(p.waiting) != 0 || len(p.byID) != 0 || len(p.queue) != 0 || len(p.lates) != 0 || p.live != 0 {
-			t.Errorf("%d, %d, %d and %d queries are kept", len(p.waiting), len(p.queue), len(p.lates), p.live)
+		if len(p.waiting) != 0 || len(p.byID) != 0 || p.queue.first != nil || p.lates.first != nil || p.charged() != 0 {
+			t.Errorf("%d queries and %d bytes are kept", len(p.waiting), p.charged())
 		}
 	}
 }
+
+// charged is what all queries take.
+func (p *pairs) charged() int64 { return p.pending.Used() + p.done.Used() }
+
+// manyQueries take more than there is room for.
+const manyQueries = 2 * waitingBytes / uint64(queryOverhead)
 
 // A busy server's answered queries take no room from those that wait.
 func TestAnsweredQueriesTakeNoRoom(t *testing.T) {
 	p := newPairing()
 	p.ask(0, 1, "slow.")
-	for i := range uint64(5 * maxPending) {
-		if !p.ask(time.Millisecond, 2+i, "fast.") {
-			t.Fatalf("query %d found no room", i)
-		}
+	for i := range 3 * manyQueries {
+		p.ask(time.Millisecond, 2+i, "fast.")
 		p.answered(2*time.Millisecond, 2+i, "fast.")
 	}
-	if len(p.queue) > 2*maxPending || len(p.waiting) > 2*maxPending || len(p.byID) > 2*maxPending {
-		t.Errorf("%d and %d queries are kept", len(p.queue), len(p.waiting))
+	if len(p.lost) != 0 || p.done.Used() > doneBytes || uint64(len(p.waiting)) > manyQueries {
+		t.Errorf("%d queries are kept in %d bytes, %v found no room", len(p.waiting), p.done.Used(), p.lost)
 	}
 	p.got = nil
 	p.answered(4*time.Second, 1, "slow.")
@@ -84,17 +95,51 @@ func TestAnsweredQueriesTakeNoRoom(t *testing.T) {
 	}
 }
 
-// What found no room is told, and counted: its answer will be taken for one without a query.
-func TestAFullTableIsCounted(t *testing.T) {
-	p := newPairing()
-	refused := 0
-	for i := range uint64(maxPending + 7) {
-		if !p.ask(0, i, "flood.") {
-			refused++
-		}
-	}
-	if refused != 7 || len(p.got) != 7 || p.live != maxPending {
-		t.Errorf("%d counted and %d told of 7, %d wait", refused, len(p.got), p.live)
+// What found no room is told, and counted: its answer will be taken for one without a query. Who asks little keeps its place.
+func TestPairs_FloodTakesFromItsOwnShare(t *testing.T) {
+	long := strings.Repeat(`\001`, 60) + "."
+	for name, c := range map[string]struct {
+		bytes int64
+		flood func(p *pairing, n uint64)
+	}{
+		"queries that wait": {waitingBytes, func(p *pairing, n uint64) { p.askOf(9, time.Millisecond, 100+n, long) }},
+		"timeouts":          {doneBytes, func(p *pairing, n uint64) { p.askOf(9, 0, 100+n, long); p.expire(uint64(timeout) + 1) }},
+		"answered ones": {doneBytes, func(p *pairing, n uint64) {
+			p.askOf(9, time.Millisecond, 100+n, long)
+			p.answered(time.Millisecond, 100+n, long)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPairing()
+			before := heap()
+			flood := 3 * uint64(c.bytes) / uint64(queryOverhead)
+			for n := range flood {
+				if n == flood/2 && name != "timeouts" || n == flood-1 {
+					p.askOf(1, time.Hour, 1, "quiet.") // the second time sends the query again
+				}
+				c.flood(p, n)
+			}
+			if p.lost[1] != 0 {
+				t.Error("the quiet cgroup lost its query")
+			}
+			pending := 0
+			for _, e := range p.got {
+				if e.outcome == "pending" {
+					pending++
+				}
+			}
+			if pending != p.lost[9] || (pending > 0) != (name == "queries that wait") {
+				t.Errorf("%d queries are told, %d counted", pending, p.lost[9])
+			}
+			p.got = nil
+			if took := heap() - before; took > c.bytes*5/4 {
+				t.Errorf("the queries take %d MiB, want at most %d", took>>20, c.bytes>>20)
+			}
+			p.answered(time.Hour+time.Second, 1, "quiet.")
+			if len(p.got) != 1 || p.got[0].latency != 1_000_000 {
+				t.Errorf("the quiet cgroup's answer is %+v", p.got)
+			}
+		})
 	}
 }
 

@@ -4,8 +4,10 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+	"unsafe"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/internal/budget"
 )
 
 const (
@@ -13,9 +15,16 @@ const (
 	timeout = 5 * time.Second
 	// late is how long after that an answer is still taken for its own.
 	late = 25 * time.Second
-	// maxPending is how many queries wait at a time. When there are more, the oldest is reported as it is, and counted: its answer
-	// will find no query.
-	maxPending = 16384
+	// waitingBytes is what the queries may take that wait for their answer. When they take more, the cgroup that holds most has
+	// its oldest reported as it is, and counted: its answer will find no query.
+	waitingBytes = 12 << 20
+	// doneBytes is what those may take that were answered, or reported without an answer: an answer that comes later, or twice,
+	// finds them.
+	doneBytes = 12 << 20
+	// maxFree is how many forgotten queries are kept to be used again.
+	maxFree = 256
+	// queryOverhead is what a query takes besides its name, in both maps too.
+	queryOverhead = int64(unsafe.Sizeof(query{}) + 3*(unsafe.Sizeof(pairKey{})+unsafe.Sizeof(idKey{})+2*unsafe.Sizeof(&query{})))
 )
 
 // pairs joins queries and their answers.
@@ -24,12 +33,17 @@ type pairs struct {
 	// byID finds them without the question, which answers such as FORMERR may leave out: the newest of each.
 	byID map[idKey]*query
 	// queue has the queries in the order of their deadlines, all of which are equally long; those that were answered stay as well, for
-	// an answer that comes twice. live is how many were not.
-	queue []*query
-	live  int
+	// an answer that comes twice.
+	queue line
 	// lates are those that may still get an answer: they were reported without one, or asked more than once.
-	lates []*query
-	emit  func(cgroup uint64, ev *event.Event)
+	lates line
+	// pending is what the queries take that wait, done what the others take.
+	pending, done *budget.Account[*query]
+	// lost is called for each query that had to make room.
+	lost func(cgroup uint64)
+	// free are queries that were forgotten, to be used again by the next add.
+	free []*query
+	emit func(cgroup uint64, ev *event.Event)
 
 	ev       event.Event
 	dns      event.Dns
@@ -63,47 +77,82 @@ type query struct {
 	answered    bool
 	// told says that it was reported as pending, over that it was as timed out.
 	told, over bool
+
+	charged    budget.Entry[*query]
+	line       *line
+	prev, next *query // in line
 }
 
-func newPairs(emit func(uint64, *event.Event)) *pairs {
-	p := &pairs{waiting: map[pairKey]*query{}, byID: map[idKey]*query{}, emit: emit}
+// line is a list of queries.
+type line struct{ first, last *query }
+
+func (l *line) push(q *query) {
+	q.line, q.prev = l, l.last
+	if l.last == nil {
+		l.first = q
+	} else {
+		l.last.next = q
+	}
+	l.last = q
+}
+
+// leave takes a query out of its line.
+func (q *query) leave() {
+	l := q.line
+	if l == nil {
+		return
+	}
+	if q.prev == nil {
+		l.first = q.next
+	} else {
+		q.prev.next = q.next
+	}
+	if q.next == nil {
+		l.last = q.prev
+	} else {
+		q.next.prev = q.prev
+	}
+	q.line, q.prev, q.next = nil, nil, nil
+}
+
+// size is what a query takes. Its key has the name in lower case, which may be a copy.
+func (q *query) size() int64 { return queryOverhead + 2*int64(len(q.name)) }
+
+// newPairs makes an empty table. lost is called for each query that had to make room.
+func newPairs(emit func(uint64, *event.Event), lost func(cgroup uint64)) *pairs {
+	p := &pairs{waiting: map[pairKey]*query{}, byID: map[idKey]*query{}, emit: emit, lost: lost}
+	p.pending = budget.New(waitingBytes, p.overflow)
+	p.done = budget.New(doneBytes, func(_ uint64, q *query) { p.forget(q) })
 	p.ev.Kind = &event.Event_Dns{Dns: &p.dns}
 	p.dns.Src, p.dns.Dst = &p.src, &p.dst
 	return p
 }
 
-// add takes a message and the segment that its last byte came in. It gives false where another query had to make room.
-func (p *pairs) add(g *segment, m *message) bool {
+// add takes a message and the segment that its last byte came in.
+func (p *pairs) add(g *segment, m *message) {
 	k := pairKey{idKey: idKey{cookie: g.cookie, id: m.id}, kind: m.kind, name: strings.ToLower(m.name)}
 	client := g.flags&flagClient != 0
 	if !client {
 		k.client = g.remote
 	}
 	if m.response == (client == (g.flags&flagOut != 0)) {
-		return true // an answer that goes the way of a query, or the reverse: neither is one
+		return // an answer that goes the way of a query, or the reverse: neither is one
 	}
 	if m.response {
 		p.answer(g, k, m)
-		return true
+		return
 	}
 	if q := p.waiting[k]; q != nil && !q.over && !q.answered {
 		q.attempts++
 		q.last = g.time
-		return true
+		return
 	}
-	room := p.live < maxPending
-	if !room {
-		p.overflow()
-	}
-	if len(p.queue) >= 2*maxPending {
-		p.compact()
-	}
-	q := &query{key: k, segment: *g, name: m.name, first: g.time, last: g.time, attempts: 1}
+	q := p.make()
+	*q = query{key: k, segment: *g, name: m.name, first: g.time, last: g.time, attempts: 1}
 	q.segment.data = nil
 	p.waiting[k], p.byID[k.idKey] = q, q
-	p.queue = append(p.queue, q)
-	p.live++
-	return room
+	p.queue.push(q)
+	p.pending.Add(&q.charged, g.cgroup, q.size(), q)
 }
 
 func (p *pairs) answer(g *segment, k pairKey, m *message) {
@@ -119,9 +168,7 @@ func (p *pairs) answer(g *segment, k pairKey, m *message) {
 		return // the answer to a repetition
 	} else {
 		q.answered = true
-		if !q.over {
-			p.live--
-		}
+		p.settle(q)
 	}
 	p.fill(q, event.DnsOutcome_DNS_OUTCOME_ANSWERED)
 	p.ev.Time = g.time
@@ -135,70 +182,45 @@ func (p *pairs) answer(g *segment, k pairKey, m *message) {
 	p.emit(q.segment.cgroup, &p.ev)
 }
 
+// settle charges a query that waits no more.
+func (p *pairs) settle(q *query) {
+	if !q.over {
+		q.charged.Remove()
+		p.done.Add(&q.charged, q.segment.cgroup, q.size(), q)
+	}
+}
+
 // expire reports what has waited too long at a time.
 func (p *pairs) expire(now uint64) {
-	for len(p.queue) > 0 {
-		q := p.queue[0]
-		if q.first+uint64(timeout) > now {
-			break
-		}
-		p.queue[0] = nil
-		p.queue = p.queue[1:]
-		switch {
-		case !q.answered:
-			p.live--
-			p.tell(q, now, event.DnsOutcome_DNS_OUTCOME_TIMEOUT)
-		case q.attempts == 1:
+	for q := p.queue.first; q != nil && q.first+uint64(timeout) <= now; q = p.queue.first {
+		if q.answered && q.attempts == 1 {
 			p.forget(q)
 			continue
 		}
-		p.lates = append(p.lates, q)
-	}
-	for len(p.lates) > 0 {
-		q := p.lates[0]
-		if q.first+uint64(timeout+late) > now && len(p.lates) <= maxPending {
-			break
-		}
-		p.lates[0] = nil
-		p.lates = p.lates[1:]
-		p.forget(q)
-	}
-}
-
-// overflow makes room: the oldest query that waits is reported as it is.
-func (p *pairs) overflow() {
-	for len(p.queue) > 0 {
-		q := p.queue[0]
-		p.queue[0] = nil
-		p.queue = p.queue[1:]
-		p.forget(q)
+		q.leave()
+		p.lates.push(q)
 		if !q.answered {
-			p.live--
-			if !q.told {
-				p.tell(q, q.last, event.DnsOutcome_DNS_OUTCOME_PENDING)
-			}
-			return
+			p.settle(q)
+			p.tell(q, now, event.DnsOutcome_DNS_OUTCOME_TIMEOUT)
 		}
+	}
+	for q := p.lates.first; q != nil && q.first+uint64(timeout+late) <= now; q = p.lates.first {
+		p.forget(q)
 	}
 }
 
-// compact forgets the queries that were answered.
-func (p *pairs) compact() {
-	kept := p.queue[:0]
-	for _, q := range p.queue {
-		if q.answered {
-			p.forget(q)
-		} else {
-			kept = append(kept, q)
-		}
+// overflow makes room: a query that waits is reported as it is.
+func (p *pairs) overflow(cgroup uint64, q *query) {
+	p.forget(q)
+	p.lost(cgroup)
+	if !q.told {
+		p.tell(q, q.last, event.DnsOutcome_DNS_OUTCOME_PENDING)
 	}
-	clear(p.queue[len(kept):])
-	p.queue = kept
 }
 
 // flush reports the queries that wait, which go on waiting.
 func (p *pairs) flush(now uint64) {
-	for _, q := range p.queue {
+	for q := p.queue.first; q != nil; q = q.next {
 		if !q.answered && !q.told {
 			p.tell(q, now, event.DnsOutcome_DNS_OUTCOME_PENDING)
 		}
@@ -219,6 +241,22 @@ func (p *pairs) forget(q *query) {
 	if p.byID[q.key.idKey] == q {
 		delete(p.byID, q.key.idKey)
 	}
+	q.leave()
+	q.charged.Remove()
+	if len(p.free) < maxFree {
+		p.free = append(p.free, q)
+	}
+}
+
+// make gives a query to be filled.
+func (p *pairs) make() *query {
+	n := len(p.free)
+	if n == 0 {
+		return new(query)
+	}
+	q := p.free[n-1]
+	p.free = p.free[:n-1]
+	return q
 }
 
 // fill writes the event of a query, without its time and its answer.

@@ -162,6 +162,7 @@ type told struct {
 func TestQueriesAndAnswersArePaired(t *testing.T) {
 	const start = uint64(1_700_000_000_000_000_000)
 	var got []told
+	lost := 0
 	p := newPairs(func(_ uint64, ev *event.Event) {
 		d := ev.GetDns()
 		e := told{d.GetOutcome().Word(), d.GetName(), d.GetRcode(), d.GetAttempts(), -1, time.Duration(ev.GetTime() - start)}
@@ -169,7 +170,7 @@ func TestQueriesAndAnswersArePaired(t *testing.T) {
 			e.latency = int64(*d.LatencyMicros)
 		}
 		got = append(got, e)
-	})
+	}, func(uint64) { lost++ })
 	client, server := netip.MustParseAddrPort("10.0.0.1:4000"), netip.MustParseAddrPort("10.96.0.10:53")
 	at := func(d time.Duration) uint64 { return start + uint64(d) }
 	send := func(d time.Duration, cookie uint64, remote netip.AddrPort, flags uint32, m message) {
@@ -228,15 +229,15 @@ func TestQueriesAndAnswersArePaired(t *testing.T) {
 	send(61_003*ms, 1, server, hears, answer(6, "open.", 0))
 	want(61_004*ms, told{"pending", "open.", "", 1, -1, 61_001 * ms}, told{"answered", "open.", "NOERROR", 1, 3000, 61_003 * ms})
 	want(200_000 * ms)
-	if len(p.waiting) != 0 || len(p.byID) != 0 || len(p.queue) != 0 || len(p.lates) != 0 {
-		t.Errorf("%d, %d and %d queries are kept", len(p.waiting), len(p.queue), len(p.lates))
+	if len(p.waiting) != 0 || len(p.byID) != 0 || p.queue.first != nil || p.lates.first != nil || p.charged() != 0 {
+		t.Errorf("%d queries and %d bytes are kept", len(p.waiting), p.charged())
 	}
 
-	for i := range maxPending + 10 {
-		send(300_000*ms, uint64(i), server, asks, query(7, "flood."))
+	for i := range manyQueries {
+		send(300_000*ms, i, server, asks, query(7, "flood."))
 	}
-	if len(got) != 10 || got[0].outcome != "pending" {
-		t.Errorf("%d of 10 queries that found no room are told", len(got))
+	if len(got) != lost || lost == 0 || got[0].outcome != "pending" {
+		t.Errorf("%d of %d queries that found no room are told", len(got), lost)
 	}
 }
 
@@ -288,7 +289,7 @@ func FuzzMessages(f *testing.F) {
 			if _, err := proto.Marshal(ev); err != nil {
 				t.Error(err)
 			}
-		})
+		}, func(uint64) {})
 		take := func(b []byte) {
 			if m, err := parse(b); err == nil {
 				for _, c := range []byte(m.name + m.answers) {
@@ -312,7 +313,7 @@ func BenchmarkPair(b *testing.B) {
 	query := build(b, 9, false, 0, "kubernetes.default.svc.cluster.local.", dnsmessage.TypeA)
 	answer := build(b, 9, true, 0, "kubernetes.default.svc.cluster.local.", dnsmessage.TypeA,
 		record("kubernetes.default.svc.cluster.local.", &dnsmessage.AResource{A: [4]byte{10, 96, 0, 1}}))
-	p := newPairs(func(uint64, *event.Event) {})
+	p := newPairs(func(uint64, *event.Event) {}, func(uint64) {})
 	b.ReportAllocs()
 	for b.Loop() {
 		q, _ := parse(query)

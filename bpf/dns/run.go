@@ -15,14 +15,15 @@ const (
 
 // Run reports to sink until ctx ends. One goroutine at a time calls sink.
 func (p *Probe) Run(ctx context.Context, sink Sink) error {
+	lost := func(uint64) { p.undecoded.Add(1) }
 	var (
 		dec     = newDecoder(p.clock)
-		streams = newStreams(func(uint64) { p.undecoded.Add(1) })
+		streams = newStreams(lost)
 		pairs   = newPairs(func(cgroup uint64, ev *event.Event) {
 			// Only a wall clock that was set back makes this happen.
 			ev.Time = max(ev.Time, p.watermark.Load())
 			sink(cgroup, ev)
-		})
+		}, lost)
 		g segment
 	)
 	message := func(b []byte) {
@@ -31,9 +32,7 @@ func (p *Probe) Run(ctx context.Context, sink Sink) error {
 			p.undecoded.Add(1)
 			return
 		}
-		if !pairs.add(&g, &m) {
-			p.undecoded.Add(1)
-		}
+		pairs.add(&g, &m)
 	}
 	return p.ring.Read(ctx, bpf.Reading{
 		Interval: poll,

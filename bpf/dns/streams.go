@@ -80,7 +80,7 @@ func (s *streams) add(g *segment, each func(message []byte)) bool {
 		seq++
 		st = s.open(k, st)
 		st.reset(true, seq)
-		s.ended.Remove(&st.ended)
+		st.ended.Remove()
 	}
 	if st == nil && len(g.data) > 0 {
 		st = s.open(k, nil)
@@ -95,7 +95,7 @@ func (s *streams) add(g *segment, each func(message []byte)) bool {
 	if g.flags&tcpRST != 0 {
 		s.forget(st)
 	} else {
-		s.bytes.Resize(&st.charged, st.size())
+		st.charged.Resize(st.size())
 	}
 	return ok
 }
@@ -150,8 +150,8 @@ func (s *streams) forget(st *stream) {
 	if s.of[st.key] == st {
 		delete(s.of, st.key)
 	}
-	s.bytes.Remove(&st.charged)
-	s.ended.Remove(&st.ended)
+	st.charged.Remove()
+	st.ended.Remove()
 }
 
 // reset drops what a stream waits with.

@@ -14,6 +14,10 @@ type Account[T any] struct {
 	ranks  ranks[T]
 	ranked bool
 	evict  func(owner uint64, value T)
+	// spare is a holder that was emptied: a cgroup with few entries comes and goes.
+	spare *holder[T]
+	// last is the holder that was charged last.
+	last *holder[T]
 }
 
 // Entry is an element of a table. It is embedded into the element, so that an entry costs no allocation. Its zero value is
@@ -27,6 +31,7 @@ type Entry[T any] struct {
 
 // holder is a cgroup with its entries.
 type holder[T any] struct {
+	account        *Account[T]
 	owner          uint64
 	size           int64
 	oldest, newest *Entry[T]
@@ -41,13 +46,12 @@ func New[T any](limit int64, evict func(owner uint64, value T)) *Account[T] {
 
 // Add charges a new entry to its owner, a cgroup id. Where that exceeds the limit it evicts entries, which may be the new one.
 func (a *Account[T]) Add(e *Entry[T], owner uint64, size int64, value T) {
-	h := a.holders[owner]
-	if h == nil {
-		h = &holder[T]{owner: owner}
-		a.holders[owner] = h
-		if a.ranked {
-			heap.Push(&a.ranks, h)
+	h := a.last
+	if h == nil || h.owner != owner {
+		if h = a.holders[owner]; h == nil {
+			h = a.hold(owner)
 		}
+		a.last = h
 	}
 	e.value, e.holder, e.older = value, h, h.newest
 	if h.newest == nil {
@@ -56,15 +60,30 @@ func (a *Account[T]) Add(e *Entry[T], owner uint64, size int64, value T) {
 		h.newest.newer = e
 	}
 	h.newest = e
-	a.Resize(e, size)
+	e.Resize(size)
+}
+
+// hold makes the holder of an owner that has none.
+func (a *Account[T]) hold(owner uint64) *holder[T] {
+	h := a.spare
+	if a.spare = nil; h == nil {
+		h = &holder[T]{account: a}
+	}
+	h.owner = owner
+	a.holders[owner] = h
+	if a.ranked {
+		heap.Push(&a.ranks, h)
+	}
+	return h
 }
 
 // Resize changes what an entry takes. Where that exceeds the limit it evicts entries, which may be this one. An entry that is
 // not held is left alone.
-func (a *Account[T]) Resize(e *Entry[T], size int64) {
+func (e *Entry[T]) Resize(size int64) {
 	if e.holder == nil || e.size == size {
 		return
 	}
+	a := e.holder.account
 	a.change(e.holder, size-e.size)
 	e.size = size
 	for a.used > a.limit {
@@ -73,11 +92,12 @@ func (a *Account[T]) Resize(e *Entry[T], size int64) {
 }
 
 // Remove gives back what an entry takes. An entry that is not held is left alone.
-func (a *Account[T]) Remove(e *Entry[T]) {
+func (e *Entry[T]) Remove() {
 	h := e.holder
 	if h == nil {
 		return
 	}
+	a := h.account
 	if e.older == nil {
 		h.oldest = e.newer
 	} else {
@@ -93,6 +113,10 @@ func (a *Account[T]) Remove(e *Entry[T]) {
 		delete(a.holders, h.owner)
 		if a.ranked {
 			heap.Remove(&a.ranks, h.rank)
+		}
+		a.spare = h
+		if a.last == h {
+			a.last = nil
 		}
 	}
 	*e = Entry[T]{}
@@ -125,7 +149,7 @@ func (a *Account[T]) evictOldest() {
 	most := a.ranks[0]
 	e := most.oldest
 	owner, value := most.owner, e.value
-	a.Remove(e)
+	e.Remove()
 	a.evict(owner, value)
 }
 

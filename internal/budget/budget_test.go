@@ -85,18 +85,18 @@ func TestAccount_KeepsItsInvariants(t *testing.T) {
 			case n < 7:
 				i := live[rnd.IntN(len(live))]
 				i.bytes = rnd.Int64N(90)
-				a.Resize(&i.Entry, i.bytes)
+				i.Resize(i.bytes)
 			default:
 				at := rnd.IntN(len(live))
 				i := live[at]
 				live = slices.Delete(live, at, at+1)
-				a.Remove(&i.Entry)
-				a.Remove(&i.Entry)     // not held: nothing happens
-				a.Resize(&i.Entry, 50) // nor here
+				i.Remove()
+				i.Remove()   // not held: nothing happens
+				i.Resize(50) // nor here
 			}
 			if rnd.IntN(300) == 0 { // empty it, so that the ranks are dropped and built again
 				for _, i := range live {
-					a.Remove(&i.Entry)
+					i.Remove()
 				}
 				live = nil
 			}
@@ -131,7 +131,7 @@ func BenchmarkAccount(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				i := &items[n%len(items)]
-				a.Remove(&i.Entry)
+				i.Remove()
 				a.Add(&i.Entry, uint64(n%16), 64, i)
 				n++
 			}
