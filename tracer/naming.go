@@ -1,11 +1,15 @@
 package tracer
 
 import (
+	"bytes"
 	"math"
+	"slices"
 	"sync"
 	"time"
+	"unsafe"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/internal/budget"
 	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
 	"google.golang.org/protobuf/proto"
 )
@@ -13,8 +17,13 @@ import (
 const (
 	// patience is how long an event waits for its container's name.
 	patience = 2 * time.Second
-	// waitingRoom is how many events wait at a time.
-	waitingRoom = 8192
+	// waitingBytes is what the events may take that wait. When they take more, the oldest of the cgroup that holds most goes on
+	// as it is.
+	waitingBytes = 8 << 20
+	// waiterOverhead is what a waiting event takes besides its encoding.
+	waiterOverhead = int64(unsafe.Sizeof(waiter{}) + 2*unsafe.Sizeof(&waiter{}))
+	// spareWaiters is how many evicted waiters may stand in the queue, besides as many as wait.
+	spareWaiters = 1024
 )
 
 // namer is what naming needs of pods.Resolver.
@@ -33,19 +42,24 @@ type naming struct {
 	opened func()
 
 	mu      sync.Mutex
-	waiting []waiter       // oldest first
-	of      map[uint64]int // how many of them are of a cgroup
+	waiting []*waiter      // oldest first; those that were evicted have no event
+	of      map[uint64]int // how many of them wait, by cgroup
+	live    int            // how many of them wait
+	bytes   *budget.Account[*waiter]
 }
 
 type waiter struct {
-	cgroup uint64
-	since  time.Time
-	time   uint64 // the event's own
-	event  []byte // encoded, without names
+	charged budget.Entry[*waiter]
+	cgroup  uint64
+	since   time.Time
+	time    uint64 // the event's own
+	event   []byte // encoded, without names
 }
 
 func newNaming(namer namer, out *outbox, losses *ledger, opened func()) *naming {
-	return &naming{namer: namer, out: out, losses: losses, opened: opened, of: make(map[uint64]int)}
+	n := &naming{namer: namer, out: out, losses: losses, opened: opened, of: make(map[uint64]int)}
+	n.bytes = budget.New(waitingBytes, n.overflow)
+	return n
 }
 
 // sink makes the sink of one source.
@@ -74,15 +88,22 @@ func (n *naming) sink(source string) Sink {
 			n.send(cgroup, buffer, identity)
 			return
 		}
-		if len(n.waiting) == waitingRoom {
-			n.overflow()
-		}
-		n.waiting = append(n.waiting, waiter{cgroup, time.Now(), ev.GetTime(), append([]byte(nil), buffer...)})
-		n.of[cgroup]++
-		if len(n.waiting) == 1 {
-			n.opened()
-		}
+		n.wait(cgroup, ev.GetTime(), buffer)
 	}
+}
+
+// wait has an event wait for its name. The caller holds mu.
+func (n *naming) wait(cgroup, eventTime uint64, encoded []byte) {
+	if len(n.waiting) > 2*n.live+spareWaiters {
+		n.waiting = slices.DeleteFunc(n.waiting, func(w *waiter) bool { return w.event == nil })
+	}
+	w := &waiter{cgroup: cgroup, since: time.Now(), time: eventTime, event: bytes.Clone(encoded)}
+	n.waiting = append(n.waiting, w)
+	n.of[cgroup]++
+	if n.live++; n.live == 1 {
+		n.opened()
+	}
+	n.bytes.Add(&w.charged, cgroup, waiterOverhead+int64(cap(w.event)), w)
 }
 
 // sweep sends on the waiting events that have a name now or have waited long enough; all of them when the tracer ends. It
@@ -102,6 +123,9 @@ func (n *naming) sweep(now time.Time, all bool) (oldest uint64) {
 func (n *naming) settle(now time.Time, all bool) {
 	kept := n.waiting[:0]
 	for _, w := range n.waiting {
+		if w.event == nil {
+			continue
+		}
 		identity, status := n.namer.Identify(w.cgroup)
 		late := all || now.Sub(w.since) >= patience
 		switch {
@@ -112,28 +136,25 @@ func (n *naming) settle(now time.Time, all bool) {
 			n.send(w.cgroup, w.event, identity)
 		case status == pods.Unknown && late:
 			// Whose it was cannot be told, and it may be another node's.
-			n.lost()
+			n.lost(0)
 		case status == pods.Foreign:
 		default:
 			kept = append(kept, w)
 			continue
 		}
-		n.gone(w.cgroup)
+		n.gone(w)
 	}
 	clear(n.waiting[len(kept):])
 	n.waiting = kept
 }
 
-// overflow has the event that has waited longest go on as it is. The caller holds mu.
-func (n *naming) overflow() {
-	w := n.waiting[0]
-	n.waiting[0] = waiter{}
-	n.waiting = n.waiting[1:]
-	n.gone(w.cgroup)
-	n.lost()
-	if identity, _ := n.namer.Identify(w.cgroup); identity != nil {
-		n.send(w.cgroup, w.event, identity)
+// overflow has an event go on as it is. The caller holds mu.
+func (n *naming) overflow(cgroup uint64, w *waiter) {
+	n.lost(cgroup)
+	if identity, _ := n.namer.Identify(cgroup); identity != nil {
+		n.send(cgroup, w.event, identity)
 	}
+	n.gone(w)
 }
 
 func (n *naming) send(cgroup uint64, ev []byte, identity *pods.Identity) {
@@ -146,10 +167,17 @@ func (n *naming) send(cgroup uint64, ev []byte, identity *pods.Identity) {
 	}
 }
 
-func (n *naming) lost() { n.losses.add(where{stage: event.LossStage_LOSS_STAGE_NAMING}, 1) }
+// lost counts an event of a cgroup; 0: nobody knows whose.
+func (n *naming) lost(cgroup uint64) {
+	n.losses.addOf(where{stage: event.LossStage_LOSS_STAGE_NAMING}, parties{cgroup, 0}, 1)
+}
 
-func (n *naming) gone(cgroup uint64) {
-	if n.of[cgroup]--; n.of[cgroup] == 0 {
-		delete(n.of, cgroup)
+// gone takes an event out of what is counted. It stays in the queue without what it held.
+func (n *naming) gone(w *waiter) {
+	w.charged.Remove()
+	w.event = nil
+	n.live--
+	if n.of[w.cgroup]--; n.of[w.cgroup] == 0 {
+		delete(n.of, w.cgroup)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -171,23 +172,37 @@ func TestTheEndLetsAllGo(t *testing.T) {
 	f.expect([]int{-10}, 0)
 }
 
-func TestTheWaitingRoomIsBoundedAndCounts(t *testing.T) {
+// A container whose name does not come fills the table: it loses its own oldest events, and no other's.
+func TestNaming_FloodTakesFromItsOwnShare(t *testing.T) {
 	f := newNamingFixture(t)
-	f.status[1] = pods.Unnamed
-	f.flow(1, 1)
-	f.flow(2, 2) // of a cgroup that nobody knows
-	for cookie := range uint64(waitingRoom) {
-		f.flow(1, cookie+3)
+	f.status[1], f.status[2] = pods.Unnamed, pods.Unnamed
+	f.flow(2, 2)
+	f.flow(3, 3) // of a cgroup that nobody knows
+	large := &event.Event{Time: 9, Kind: &event.Event_Exec{Exec: &event.Exec{Args: []byte(strings.Repeat("x", 4000))}}}
+	const flood = 3 * waitingBytes / 4000
+	for range flood {
+		f.emit(1, large)
 	}
-	f.expect([]int{-1}, 2)
-	if n := len(f.waiting); n != waitingRoom {
-		t.Errorf("%d wait", n)
+	if f.bytes.Used() > waitingBytes || f.bytes.Used() < waitingBytes-8000 {
+		t.Errorf("%d bytes are charged of %d", f.bytes.Used(), waitingBytes)
 	}
-	f.status[1] = pods.Named
+	if len(f.waiting) > 2*f.live+spareWaiters+1 {
+		t.Errorf("the queue has %d places for %d events", len(f.waiting), f.live)
+	}
+	if f.of[2] != 1 || f.of[3] != 1 || f.of[1] != f.live-2 {
+		t.Errorf("%v wait of %d", f.of, f.live)
+	}
+	evicted := uint64(flood - f.of[1])
+	for _, l := range f.losses.news() {
+		evicted -= l
+	}
+	if evicted != 0 {
+		t.Errorf("%d evictions are not counted", evicted)
+	}
+	f.status[1], f.status[2] = pods.Named, pods.Named
 	f.sweep(time.Now(), false)
-	got, lost := f.sent()
-	if len(got) != waitingRoom || lost != 0 || len(f.of) != 0 {
-		t.Errorf("%d sent, %d lost, %v left", len(got), lost, f.of)
+	if f.live != 1 || len(f.waiting) != 1 || len(f.of) != 1 {
+		t.Errorf("%d wait, %v", f.live, f.of)
 	}
 }
 

@@ -44,6 +44,8 @@ type Probe struct {
 	hooks     []string
 	watermark atomic.Uint64
 	undecoded atomic.Uint64
+	// evicted counts the streams and the queries that had to make room.
+	evicted bpf.Evictions
 	// telling asks for what waits for its answer to be reported at the next look.
 	telling atomic.Bool
 }
@@ -129,7 +131,7 @@ func (p *Probe) Lost() []bpf.Loss {
 	if n := p.undecoded.Load(); n > 0 {
 		lost = append(lost, bpf.Loss{Stage: event.LossStage_LOSS_STAGE_DECODE, Count: n})
 	}
-	return lost
+	return append(lost, p.evicted.Lost(event.LossStage_LOSS_STAGE_DECODE)...)
 }
 
 // Watermark is a time, ns since the Unix epoch: nothing older than it will be reported any more.

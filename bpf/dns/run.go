@@ -15,15 +15,14 @@ const (
 
 // Run reports to sink until ctx ends. One goroutine at a time calls sink.
 func (p *Probe) Run(ctx context.Context, sink Sink) error {
-	lost := func(uint64) { p.undecoded.Add(1) }
 	var (
 		dec     = newDecoder(p.clock)
-		streams = newStreams(lost)
+		streams = newStreams(p.evicted.Add)
 		pairs   = newPairs(func(cgroup uint64, ev *event.Event) {
 			// Only a wall clock that was set back makes this happen.
 			ev.Time = max(ev.Time, p.watermark.Load())
 			sink(cgroup, ev)
-		}, lost)
+		}, p.evicted.Add)
 		g segment
 	)
 	message := func(b []byte) {
