@@ -663,8 +663,7 @@ int packet_create(struct bpf_sock *ctx)
 		return 1;
 	}
 	s->cgroup = cgroup;
-	s->owner.pid = bpf_get_current_pid_tgid() >> 32;
-	bpf_get_current_comm(s->owner.comm, sizeof(s->owner.comm));
+	read_owner(&s->owner);
 	s->born = 1;
 	s->raw = ctx->type == SOCK_RAW;
 	return 1;
