@@ -2525,7 +2525,10 @@ type Counters struct {
 	// TCP: segments sent again (tcp_info.tcpi_total_retrans). Absent for what does not retransmit.
 	Retransmits *uint64 `protobuf:"varint,5,opt,name=retransmits,proto3,oneof" json:"retransmits,omitempty"`
 	// TCP: smoothed round-trip time in µs (tcp_info.tcpi_rtt). Absent until the first sample.
-	SrttMicros    *uint32 `protobuf:"varint,6,opt,name=srtt_micros,json=srttMicros,proto3,oneof" json:"srtt_micros,omitempty"`
+	SrttMicros *uint32 `protobuf:"varint,6,opt,name=srtt_micros,json=srttMicros,proto3,oneof" json:"srtt_micros,omitempty"`
+	// UDP: datagrams that the kernel dropped because the socket's receive buffer was full or memory was short. They are not in
+	// bytes_received and packets_received. Absent where the kernel does not report them.
+	Dropped       *uint64 `protobuf:"varint,7,opt,name=dropped,proto3,oneof" json:"dropped,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2598,6 +2601,13 @@ func (x *Counters) GetRetransmits() uint64 {
 func (x *Counters) GetSrttMicros() uint32 {
 	if x != nil && x.SrttMicros != nil {
 		return *x.SrttMicros
+	}
+	return 0
+}
+
+func (x *Counters) GetDropped() uint64 {
+	if x != nil && x.Dropped != nil {
+		return *x.Dropped
 	}
 	return 0
 }
@@ -6242,7 +6252,7 @@ const file_event_proto_rawDesc = "" +
 	"\apod_uid\x18\f \x01(\tR\x06podUid\x12\x12\n" +
 	"\x04host\x18\r \x01(\tR\x04host\x12'\n" +
 	"\x0fservice_address\x18\x0e \x01(\fR\x0eserviceAddress\x12!\n" +
-	"\fservice_port\x18\x0f \x01(\rR\vservicePort\"\x8b\x02\n" +
+	"\fservice_port\x18\x0f \x01(\rR\vservicePort\"\xb6\x02\n" +
 	"\bCounters\x12\x1d\n" +
 	"\n" +
 	"bytes_sent\x18\x01 \x01(\x04R\tbytesSent\x12%\n" +
@@ -6251,9 +6261,12 @@ const file_event_proto_rawDesc = "" +
 	"\x10packets_received\x18\x04 \x01(\x04R\x0fpacketsReceived\x12%\n" +
 	"\vretransmits\x18\x05 \x01(\x04H\x00R\vretransmits\x88\x01\x01\x12$\n" +
 	"\vsrtt_micros\x18\x06 \x01(\rH\x01R\n" +
-	"srttMicros\x88\x01\x01B\x0e\n" +
+	"srttMicros\x88\x01\x01\x12\x1d\n" +
+	"\adropped\x18\a \x01(\x04H\x02R\adropped\x88\x01\x01B\x0e\n" +
 	"\f_retransmitsB\x0e\n" +
-	"\f_srtt_micros\"\x98\x01\n" +
+	"\f_srtt_microsB\n" +
+	"\n" +
+	"\b_dropped\"\x98\x01\n" +
 	"\x04Lost\x12.\n" +
 	"\x05stage\x18\x01 \x01(\x0e2\x18.orb8.event.v1.LossStageR\x05stage\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x04R\x05count\x12\x16\n" +

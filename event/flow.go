@@ -214,6 +214,18 @@ func endColumns(name, what string, end func(*Flow) *Endpoint, counters func(*Flo
 			func(c *Counters) Value { return Uint(c.PacketsSent) }),
 		count("packetsReceived", up+"PKTS-RECV", Count, "Packets (TCP: segments) received by",
 			func(c *Counters) Value { return Uint(c.PacketsReceived) }),
+		Column{
+			Name: name + ".dropped", Header: up + "DROPPED", Type: Count, Outputs: InJSON,
+			Doc: "UDP datagrams that the kernel of " + what + " dropped because the socket's receive buffer was full or memory was " +
+				"short; they are not in " + name + ".packetsReceived. null for other protocols, where that end was not " +
+				"observed, and before Linux 6.10.",
+			Get: func(ev *Event) Value {
+				if c := counters(ev.GetFlow()); c != nil {
+					return Optional(c.Dropped)
+				}
+				return Value{}
+			},
+		},
 		count("retransmits", up+"RETRANS", Count, "TCP segments sent again by",
 			func(c *Counters) Value { return Optional(c.Retransmits) }),
 		count("srttMicros", up+"RTT", Micros, "TCP smoothed round-trip time in µs measured by",

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 
 	"github.com/orb8-dev/kubectl-orb8/bpf"
@@ -105,12 +104,11 @@ func (p *Probe) load() error {
 	}
 	p.hooks = bpf.Hooks(spec)
 	p.reasons = readReasons(kernel)
-	params, err := parameters(kernel, "btf_trace_kfree_skb")
+	params, err := bpf.TracepointParameters(kernel, "kfree_skb")
 	if err != nil {
 		return err
 	}
-	// The first of a tracepoint's parameters is the probe's own data.
-	for name, value := range map[string]any{"has_reason": params > 3, "has_receiver": params > 4, "consumed": p.reasons.consumed} {
+	for name, value := range map[string]any{"has_reason": params > 2, "has_receiver": params > 3, "consumed": p.reasons.consumed} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return fmt.Errorf("load drops: set %s: %w", name, err)
 		}
@@ -142,20 +140,6 @@ func (p *Probe) load() error {
 	}
 	p.links = append(p.links, drops)
 	return nil
-}
-
-// parameters counts those of a tracepoint's function type.
-func parameters(kernel *btf.Spec, name string) (int, error) {
-	var t *btf.Typedef
-	if err := kernel.TypeByName(name, &t); err != nil {
-		return 0, fmt.Errorf("look %s up in the kernel's types: %w", name, err)
-	}
-	if pointer, ok := t.Type.(*btf.Pointer); ok {
-		if f, ok := pointer.Target.(*btf.FuncProto); ok {
-			return len(f.Params), nil
-		}
-	}
-	return 0, fmt.Errorf("%s is %v in the kernel's types, want a pointer to a function", name, t.Type)
 }
 
 // SetAddresses says which addresses are whose: the cgroup of the pod that has one, and none of pods on the node's own network.

@@ -18,6 +18,8 @@ const (
 
 	isnValid  = 1
 	srttValid = 2
+
+	droppedValid = 4
 )
 
 // IP protocol numbers.
@@ -40,6 +42,7 @@ type decoder struct {
 	counters           event.Counters
 	srcAddr, dstAddr   [16]byte
 	retransmits        uint64
+	dropped            uint64
 	srtt, itype, icode uint32
 }
 
@@ -150,7 +153,11 @@ func (d *decoder) fillCounters(e *objectFlowEvent) {
 	c := &d.counters
 	c.BytesSent, c.BytesReceived = e.BytesSent, e.BytesReceived
 	c.PacketsSent, c.PacketsReceived = e.PacketsSent, e.PacketsReceived
-	c.Retransmits, c.SrttMicros = nil, nil
+	c.Retransmits, c.SrttMicros, c.Dropped = nil, nil, nil
+	if e.Flags&droppedValid != 0 {
+		d.dropped = e.PacketsDropped
+		c.Dropped = &d.dropped
+	}
 	if e.Protocol == protoTCP {
 		d.retransmits = uint64(e.Retransmits)
 		c.Retransmits = &d.retransmits

@@ -24,6 +24,8 @@ enum phase {
 #define FLOW_ISN_VALID 1
 /* A round-trip time has been measured. */
 #define FLOW_SRTT_VALID 2
+/* packets_dropped is known. */
+#define FLOW_DROPPED_VALID 4
 
 struct flow_event {
 	__u64 cgroup;
@@ -36,6 +38,7 @@ struct flow_event {
 	__u64 bytes_received;
 	__u64 packets_sent;
 	__u64 packets_received;
+	__u64 packets_dropped; /* by a full receive buffer; not in packets_received */
 	__u32 isn_local;
 	__u32 isn_remote;
 	__u32 retransmits;
@@ -50,6 +53,12 @@ struct flow_event {
 	__u8 icmp_type;
 	__u8 icmp_code;
 	__u8 raw; /* seen on a raw socket */
+};
+
+struct flow_key {
+	struct ends ends;
+	__u32 protocol;
+	__u64 cookie;
 };
 
 struct {

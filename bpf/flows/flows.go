@@ -129,6 +129,13 @@ func (p *Probe) load() error {
 		return fmt.Errorf("read flows: %w", err)
 	}
 	p.hooks = bpf.Hooks(spec)
+	params, err := bpf.TracepointParameters(kernel, "udp_fail_queue_rcv_skb")
+	if err != nil {
+		return err
+	}
+	if err := spec.Variables[objectVarDropHasSkb].Set(params > 2); err != nil {
+		return fmt.Errorf("load flows: set %s: %w", objectVarDropHasSkb, err)
+	}
 	spec.Maps[objectMapEvents].MaxEntries = p.options.RingBytes
 	spec.Maps[objectMapPacketFlows4].MaxEntries = p.options.MaxFlows
 	spec.Maps[objectMapPacketFlows6].MaxEntries = p.options.MaxFlows

@@ -24,6 +24,7 @@ type objectFlowEvent struct {
 	BytesReceived   uint64
 	PacketsSent     uint64
 	PacketsReceived uint64
+	PacketsDropped  uint64
 	IsnLocal        uint32
 	IsnRemote       uint32
 	Retransmits     uint32
@@ -89,6 +90,7 @@ const (
 	objectMapEvents         = "events"
 	objectMapLosses         = "losses"
 	objectMapOlderListeners = "older_listeners"
+	objectMapPacketDropped  = "packet_dropped"
 	objectMapPacketFlows4   = "packet_flows4"
 	objectMapPacketFlows6   = "packet_flows6"
 	objectMapPacketGone     = "packet_gone"
@@ -97,6 +99,7 @@ const (
 	objectMapTcpSocks       = "tcp_socks"
 	objectProgOlderWalk     = "older_walk"
 	objectProgPacketCreate  = "packet_create"
+	objectProgPacketDrop    = "packet_drop"
 	objectProgPacketIn      = "packet_in"
 	objectProgPacketOut     = "packet_out"
 	objectProgPacketRelease = "packet_release"
@@ -110,6 +113,7 @@ const (
 	objectProgTcpWalk       = "tcp_walk"
 	objectVarCheckGone      = "check_gone"
 	objectVarClosedTotal    = "closed_total"
+	objectVarDropHasSkb     = "drop_has_skb"
 	objectVarGoneTotal      = "gone_total"
 	objectVarIdleNs         = "idle_ns"
 	objectVarMetTotal       = "met_total"
@@ -162,6 +166,7 @@ type objectSpecs struct {
 type objectProgramSpecs struct {
 	OlderWalk     *ebpf.ProgramSpec `ebpf:"older_walk"`
 	PacketCreate  *ebpf.ProgramSpec `ebpf:"packet_create"`
+	PacketDrop    *ebpf.ProgramSpec `ebpf:"packet_drop"`
 	PacketIn      *ebpf.ProgramSpec `ebpf:"packet_in"`
 	PacketOut     *ebpf.ProgramSpec `ebpf:"packet_out"`
 	PacketRelease *ebpf.ProgramSpec `ebpf:"packet_release"`
@@ -183,6 +188,7 @@ type objectMapSpecs struct {
 	Events         *ebpf.MapSpec `ebpf:"events"`
 	Losses         *ebpf.MapSpec `ebpf:"losses"`
 	OlderListeners *ebpf.MapSpec `ebpf:"older_listeners"`
+	PacketDropped  *ebpf.MapSpec `ebpf:"packet_dropped"`
 	PacketFlows4   *ebpf.MapSpec `ebpf:"packet_flows4"`
 	PacketFlows6   *ebpf.MapSpec `ebpf:"packet_flows6"`
 	PacketGone     *ebpf.MapSpec `ebpf:"packet_gone"`
@@ -197,6 +203,7 @@ type objectMapSpecs struct {
 type objectVariableSpecs struct {
 	CheckGone   *ebpf.VariableSpec `ebpf:"check_gone"`
 	ClosedTotal *ebpf.VariableSpec `ebpf:"closed_total"`
+	DropHasSkb  *ebpf.VariableSpec `ebpf:"drop_has_skb"`
 	GoneTotal   *ebpf.VariableSpec `ebpf:"gone_total"`
 	IdleNs      *ebpf.VariableSpec `ebpf:"idle_ns"`
 	MetTotal    *ebpf.VariableSpec `ebpf:"met_total"`
@@ -229,6 +236,7 @@ type objectMaps struct {
 	Events         *ebpf.Map `ebpf:"events"`
 	Losses         *ebpf.Map `ebpf:"losses"`
 	OlderListeners *ebpf.Map `ebpf:"older_listeners"`
+	PacketDropped  *ebpf.Map `ebpf:"packet_dropped"`
 	PacketFlows4   *ebpf.Map `ebpf:"packet_flows4"`
 	PacketFlows6   *ebpf.Map `ebpf:"packet_flows6"`
 	PacketGone     *ebpf.Map `ebpf:"packet_gone"`
@@ -243,6 +251,7 @@ func (m *objectMaps) Close() error {
 		m.Events,
 		m.Losses,
 		m.OlderListeners,
+		m.PacketDropped,
 		m.PacketFlows4,
 		m.PacketFlows6,
 		m.PacketGone,
@@ -258,6 +267,7 @@ func (m *objectMaps) Close() error {
 type objectVariables struct {
 	CheckGone   *ebpf.Variable `ebpf:"check_gone"`
 	ClosedTotal *ebpf.Variable `ebpf:"closed_total"`
+	DropHasSkb  *ebpf.Variable `ebpf:"drop_has_skb"`
 	GoneTotal   *ebpf.Variable `ebpf:"gone_total"`
 	IdleNs      *ebpf.Variable `ebpf:"idle_ns"`
 	MetTotal    *ebpf.Variable `ebpf:"met_total"`
@@ -272,6 +282,7 @@ type objectVariables struct {
 type objectPrograms struct {
 	OlderWalk     *ebpf.Program `ebpf:"older_walk"`
 	PacketCreate  *ebpf.Program `ebpf:"packet_create"`
+	PacketDrop    *ebpf.Program `ebpf:"packet_drop"`
 	PacketIn      *ebpf.Program `ebpf:"packet_in"`
 	PacketOut     *ebpf.Program `ebpf:"packet_out"`
 	PacketRelease *ebpf.Program `ebpf:"packet_release"`
@@ -289,6 +300,7 @@ func (p *objectPrograms) Close() error {
 	return _ObjectClose(
 		p.OlderWalk,
 		p.PacketCreate,
+		p.PacketDrop,
 		p.PacketIn,
 		p.PacketOut,
 		p.PacketRelease,

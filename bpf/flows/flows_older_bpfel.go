@@ -22,6 +22,7 @@ const (
 	olderMapEvents         = "events"
 	olderMapLosses         = "losses"
 	olderMapOlderListeners = "older_listeners"
+	olderMapPacketDropped  = "packet_dropped"
 	olderMapPacketFlows4   = "packet_flows4"
 	olderMapPacketFlows6   = "packet_flows6"
 	olderMapPacketGone     = "packet_gone"
@@ -31,6 +32,7 @@ const (
 	olderMapTcpSocksZero   = "tcp_socks_zero"
 	olderProgOlderWalk     = "older_walk"
 	olderProgPacketCreate  = "packet_create"
+	olderProgPacketDrop    = "packet_drop"
 	olderProgPacketIn      = "packet_in"
 	olderProgPacketOut     = "packet_out"
 	olderProgPacketRelease = "packet_release"
@@ -45,6 +47,7 @@ const (
 	olderProgTcpWalk       = "tcp_walk"
 	olderVarCheckGone      = "check_gone"
 	olderVarClosedTotal    = "closed_total"
+	olderVarDropHasSkb     = "drop_has_skb"
 	olderVarGoneTotal      = "gone_total"
 	olderVarIdleNs         = "idle_ns"
 	olderVarMetTotal       = "met_total"
@@ -97,6 +100,7 @@ type olderSpecs struct {
 type olderProgramSpecs struct {
 	OlderWalk     *ebpf.ProgramSpec `ebpf:"older_walk"`
 	PacketCreate  *ebpf.ProgramSpec `ebpf:"packet_create"`
+	PacketDrop    *ebpf.ProgramSpec `ebpf:"packet_drop"`
 	PacketIn      *ebpf.ProgramSpec `ebpf:"packet_in"`
 	PacketOut     *ebpf.ProgramSpec `ebpf:"packet_out"`
 	PacketRelease *ebpf.ProgramSpec `ebpf:"packet_release"`
@@ -121,6 +125,7 @@ type olderMapSpecs struct {
 	Events         *ebpf.MapSpec `ebpf:"events"`
 	Losses         *ebpf.MapSpec `ebpf:"losses"`
 	OlderListeners *ebpf.MapSpec `ebpf:"older_listeners"`
+	PacketDropped  *ebpf.MapSpec `ebpf:"packet_dropped"`
 	PacketFlows4   *ebpf.MapSpec `ebpf:"packet_flows4"`
 	PacketFlows6   *ebpf.MapSpec `ebpf:"packet_flows6"`
 	PacketGone     *ebpf.MapSpec `ebpf:"packet_gone"`
@@ -136,6 +141,7 @@ type olderMapSpecs struct {
 type olderVariableSpecs struct {
 	CheckGone   *ebpf.VariableSpec `ebpf:"check_gone"`
 	ClosedTotal *ebpf.VariableSpec `ebpf:"closed_total"`
+	DropHasSkb  *ebpf.VariableSpec `ebpf:"drop_has_skb"`
 	GoneTotal   *ebpf.VariableSpec `ebpf:"gone_total"`
 	IdleNs      *ebpf.VariableSpec `ebpf:"idle_ns"`
 	MetTotal    *ebpf.VariableSpec `ebpf:"met_total"`
@@ -170,6 +176,7 @@ type olderMaps struct {
 	Events         *ebpf.Map `ebpf:"events"`
 	Losses         *ebpf.Map `ebpf:"losses"`
 	OlderListeners *ebpf.Map `ebpf:"older_listeners"`
+	PacketDropped  *ebpf.Map `ebpf:"packet_dropped"`
 	PacketFlows4   *ebpf.Map `ebpf:"packet_flows4"`
 	PacketFlows6   *ebpf.Map `ebpf:"packet_flows6"`
 	PacketGone     *ebpf.Map `ebpf:"packet_gone"`
@@ -187,6 +194,7 @@ func (m *olderMaps) Close() error {
 		m.Events,
 		m.Losses,
 		m.OlderListeners,
+		m.PacketDropped,
 		m.PacketFlows4,
 		m.PacketFlows6,
 		m.PacketGone,
@@ -203,6 +211,7 @@ func (m *olderMaps) Close() error {
 type olderVariables struct {
 	CheckGone   *ebpf.Variable `ebpf:"check_gone"`
 	ClosedTotal *ebpf.Variable `ebpf:"closed_total"`
+	DropHasSkb  *ebpf.Variable `ebpf:"drop_has_skb"`
 	GoneTotal   *ebpf.Variable `ebpf:"gone_total"`
 	IdleNs      *ebpf.Variable `ebpf:"idle_ns"`
 	MetTotal    *ebpf.Variable `ebpf:"met_total"`
@@ -217,6 +226,7 @@ type olderVariables struct {
 type olderPrograms struct {
 	OlderWalk     *ebpf.Program `ebpf:"older_walk"`
 	PacketCreate  *ebpf.Program `ebpf:"packet_create"`
+	PacketDrop    *ebpf.Program `ebpf:"packet_drop"`
 	PacketIn      *ebpf.Program `ebpf:"packet_in"`
 	PacketOut     *ebpf.Program `ebpf:"packet_out"`
 	PacketRelease *ebpf.Program `ebpf:"packet_release"`
@@ -235,6 +245,7 @@ func (p *olderPrograms) Close() error {
 	return _OlderClose(
 		p.OlderWalk,
 		p.PacketCreate,
+		p.PacketDrop,
 		p.PacketIn,
 		p.PacketOut,
 		p.PacketRelease,

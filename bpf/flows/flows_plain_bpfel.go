@@ -20,6 +20,7 @@ const (
 	plainMapEvents         = "events"
 	plainMapLosses         = "losses"
 	plainMapOlderListeners = "older_listeners"
+	plainMapPacketDropped  = "packet_dropped"
 	plainMapPacketFlows4   = "packet_flows4"
 	plainMapPacketFlows6   = "packet_flows6"
 	plainMapPacketGone     = "packet_gone"
@@ -28,6 +29,7 @@ const (
 	plainMapTcpSocks       = "tcp_socks"
 	plainProgOlderWalk     = "older_walk"
 	plainProgPacketCreate  = "packet_create"
+	plainProgPacketDrop    = "packet_drop"
 	plainProgPacketIn      = "packet_in"
 	plainProgPacketOut     = "packet_out"
 	plainProgPacketRelease = "packet_release"
@@ -41,6 +43,7 @@ const (
 	plainProgTcpWalk       = "tcp_walk"
 	plainVarCheckGone      = "check_gone"
 	plainVarClosedTotal    = "closed_total"
+	plainVarDropHasSkb     = "drop_has_skb"
 	plainVarGoneTotal      = "gone_total"
 	plainVarIdleNs         = "idle_ns"
 	plainVarMetTotal       = "met_total"
@@ -93,6 +96,7 @@ type plainSpecs struct {
 type plainProgramSpecs struct {
 	OlderWalk     *ebpf.ProgramSpec `ebpf:"older_walk"`
 	PacketCreate  *ebpf.ProgramSpec `ebpf:"packet_create"`
+	PacketDrop    *ebpf.ProgramSpec `ebpf:"packet_drop"`
 	PacketIn      *ebpf.ProgramSpec `ebpf:"packet_in"`
 	PacketOut     *ebpf.ProgramSpec `ebpf:"packet_out"`
 	PacketRelease *ebpf.ProgramSpec `ebpf:"packet_release"`
@@ -114,6 +118,7 @@ type plainMapSpecs struct {
 	Events         *ebpf.MapSpec `ebpf:"events"`
 	Losses         *ebpf.MapSpec `ebpf:"losses"`
 	OlderListeners *ebpf.MapSpec `ebpf:"older_listeners"`
+	PacketDropped  *ebpf.MapSpec `ebpf:"packet_dropped"`
 	PacketFlows4   *ebpf.MapSpec `ebpf:"packet_flows4"`
 	PacketFlows6   *ebpf.MapSpec `ebpf:"packet_flows6"`
 	PacketGone     *ebpf.MapSpec `ebpf:"packet_gone"`
@@ -128,6 +133,7 @@ type plainMapSpecs struct {
 type plainVariableSpecs struct {
 	CheckGone   *ebpf.VariableSpec `ebpf:"check_gone"`
 	ClosedTotal *ebpf.VariableSpec `ebpf:"closed_total"`
+	DropHasSkb  *ebpf.VariableSpec `ebpf:"drop_has_skb"`
 	GoneTotal   *ebpf.VariableSpec `ebpf:"gone_total"`
 	IdleNs      *ebpf.VariableSpec `ebpf:"idle_ns"`
 	MetTotal    *ebpf.VariableSpec `ebpf:"met_total"`
@@ -160,6 +166,7 @@ type plainMaps struct {
 	Events         *ebpf.Map `ebpf:"events"`
 	Losses         *ebpf.Map `ebpf:"losses"`
 	OlderListeners *ebpf.Map `ebpf:"older_listeners"`
+	PacketDropped  *ebpf.Map `ebpf:"packet_dropped"`
 	PacketFlows4   *ebpf.Map `ebpf:"packet_flows4"`
 	PacketFlows6   *ebpf.Map `ebpf:"packet_flows6"`
 	PacketGone     *ebpf.Map `ebpf:"packet_gone"`
@@ -174,6 +181,7 @@ func (m *plainMaps) Close() error {
 		m.Events,
 		m.Losses,
 		m.OlderListeners,
+		m.PacketDropped,
 		m.PacketFlows4,
 		m.PacketFlows6,
 		m.PacketGone,
@@ -189,6 +197,7 @@ func (m *plainMaps) Close() error {
 type plainVariables struct {
 	CheckGone   *ebpf.Variable `ebpf:"check_gone"`
 	ClosedTotal *ebpf.Variable `ebpf:"closed_total"`
+	DropHasSkb  *ebpf.Variable `ebpf:"drop_has_skb"`
 	GoneTotal   *ebpf.Variable `ebpf:"gone_total"`
 	IdleNs      *ebpf.Variable `ebpf:"idle_ns"`
 	MetTotal    *ebpf.Variable `ebpf:"met_total"`
@@ -203,6 +212,7 @@ type plainVariables struct {
 type plainPrograms struct {
 	OlderWalk     *ebpf.Program `ebpf:"older_walk"`
 	PacketCreate  *ebpf.Program `ebpf:"packet_create"`
+	PacketDrop    *ebpf.Program `ebpf:"packet_drop"`
 	PacketIn      *ebpf.Program `ebpf:"packet_in"`
 	PacketOut     *ebpf.Program `ebpf:"packet_out"`
 	PacketRelease *ebpf.Program `ebpf:"packet_release"`
@@ -220,6 +230,7 @@ func (p *plainPrograms) Close() error {
 	return _PlainClose(
 		p.OlderWalk,
 		p.PacketCreate,
+		p.PacketDrop,
 		p.PacketIn,
 		p.PacketOut,
 		p.PacketRelease,

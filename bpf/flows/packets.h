@@ -12,6 +12,7 @@
  */
 #pragma once
 
+#include "dropped.h"
 #include "flow.h"
 #include "store.h"
 #include "walk.h"
@@ -52,13 +53,7 @@ struct packet_flow {
 	__u64 start_ns;
 };
 
-struct flow_key {
-	struct ends ends;
-	__u32 protocol;
-	__u64 cookie;
-};
-
-/* The same for IPv4, in half the room. */
+/* struct flow_key for IPv4, in half the room. */
 struct flow_key4 {
 	__be32 local;
 	__be32 remote;
@@ -264,6 +259,7 @@ static __always_inline bool report_packets(struct packet_flow *f, const struct f
 					   const struct owner *o, __u8 phase)
 {
 	bool closes = phase == PHASE_CLOSED;
+	struct packet_drops dropped;
 	struct flow_event *e;
 	struct counts n;
 
@@ -289,6 +285,8 @@ static __always_inline bool report_packets(struct packet_flow *f, const struct f
 		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
 		return true;
 	}
+	dropped = dropped_of(k);
+	keep_apart();
 	n = f->n;
 	e->cgroup = cgroup;
 	e->cookie = k->cookie;
@@ -296,9 +294,10 @@ static __always_inline bool report_packets(struct packet_flow *f, const struct f
 	e->start_ns = f->start_ns;
 	e->last_ns = f->last_ns;
 	e->bytes_sent = n.bytes_sent;
-	e->bytes_received = n.bytes_received;
+	e->bytes_received = n.bytes_received - dropped.bytes;
 	e->packets_sent = n.packets_sent;
-	e->packets_received = n.packets_received;
+	e->packets_received = n.packets_received - dropped.packets;
+	e->packets_dropped = dropped.packets;
 	e->isn_local = e->isn_remote = e->retransmits = e->srtt_us = 0;
 	e->ends = k->ends;
 	e->owner = *o;
@@ -306,15 +305,17 @@ static __always_inline bool report_packets(struct packet_flow *f, const struct f
 	e->phase = phase;
 	e->state = 0;
 	e->role = f->role;
-	e->flags = 0;
+	e->flags = drops_known(k) ? FLOW_DROPPED_VALID : 0;
 	e->icmp_type = f->icmp_type;
 	e->icmp_code = f->icmp_code;
 	e->raw = f->raw;
 	submit(e);
 	f->reported = 1;
 	f->seen = n.packets_sent + n.packets_received;
-	if (closes)
+	if (closes) {
+		forget_dropped(k);
 		take_off(f, &n);
+	}
 	return true;
 }
 
@@ -377,6 +378,7 @@ static __always_inline bool reconnected(struct packet_sock *s, const struct pack
 
 		count_loss_of(LOST_RING, s->cgroup);
 		s->flow.state = FLOW_CLOSED;
+		forget_dropped(&s->key);
 		take_off(&s->flow, &n);
 	}
 	return true;
@@ -680,8 +682,10 @@ int packet_release(struct bpf_sock *ctx)
 	if (!s)
 		return 1;
 	if (s->flow.state == FLOW_LIVE && in_scope(s->cgroup) &&
-	    !report_packets(&s->flow, &s->key, s->cgroup, &s->owner, PHASE_CLOSED))
+	    !report_packets(&s->flow, &s->key, s->cgroup, &s->owner, PHASE_CLOSED)) {
+		forget_dropped(&s->key);
 		count_loss_of(LOST_RING, s->cgroup);
+	}
 	if (s->mapped) {
 		__u64 cookie = bpf_get_socket_cookie(ctx), number = walk_number;
 

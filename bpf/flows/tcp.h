@@ -129,6 +129,7 @@ static __always_inline bool report_tcp(const struct sock *sk, const struct tcp_s
 	e->bytes_received = rec->bytes_received;
 	e->packets_sent = rec->segs_out = widen(!rec->state, rec->segs_out, READ(tp, segs_out));
 	e->packets_received = rec->segs_in = widen(!rec->state, rec->segs_in, READ(tp, segs_in));
+	e->packets_dropped = 0;
 	e->isn_local = rec->isn_local;
 	e->isn_remote = rec->isn_remote;
 	e->retransmits = READ(tp, total_retrans);

@@ -138,7 +138,7 @@ func (s *slot) sum(f *flow, side int) *event.Counters {
 	}
 	sum := &s.counters[side]
 	sum.BytesSent, sum.BytesReceived, sum.PacketsSent, sum.PacketsReceived = 0, 0, 0, 0
-	sum.Retransmits, sum.SrttMicros = nil, nil
+	sum.Retransmits, sum.SrttMicros, sum.Dropped = nil, nil, nil
 	for _, p := range parts {
 		addCounters(sum, p.base)
 		addCounters(sum, p.own())
@@ -164,5 +164,9 @@ func addCounters(a, b *event.Counters) {
 			n += *a.Retransmits
 		}
 		a.Retransmits = &n
+	}
+	if b.Dropped != nil {
+		n := *b.Dropped + a.GetDropped()
+		a.Dropped = &n
 	}
 }
