@@ -283,7 +283,9 @@ static __always_inline struct counts *counts_of(struct process *p, __u64 cgroup)
 	if (c)
 		return c;
 	read_comm(about.comm);
-	bpf_map_update_elem(&processes, p, &about, BPF_ANY);
+	/* Without it nobody knows whose the counters are. */
+	if (bpf_map_update_elem(&processes, p, &about, BPF_ANY))
+		count_loss_of(LOST_MAP, cgroup);
 	bpf_map_update_elem(&counters, p, &no_counts, BPF_NOEXIST);
 	c = bpf_map_lookup_elem(&counters, p);
 	if (!c)

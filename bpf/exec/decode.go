@@ -23,6 +23,7 @@ const (
 	argsUnreadable = 2
 	cwdPartial     = 4
 	oomKilled      = 8
+	runtimeStage   = 16
 )
 
 const (
@@ -86,6 +87,9 @@ func (d *decoder) decode(raw []byte) (uint64, *event.Event, error) {
 	}
 	return d.u64(unsafe.Offsetof(l.Cgroup)), &d.ev, nil
 }
+
+// flags of the event that decode has given last.
+func (d *decoder) flags() uint32 { return d.u32(unsafe.Offsetof(objectExecEvent{}.Flags)) }
 
 // begin fills what only an exec has.
 func (d *decoder) begin(flags uint32) error {
@@ -153,10 +157,10 @@ func (d *decoder) exit(flags uint32) {
 	}
 }
 
-// helper tells the end of a process that the container runtime puts into the container's cgroup before it runs the container's
-// program: runc's stages. They never call exec there, and say nothing about what the pod does.
-func helper(e *event.Exec) bool {
-	return e.GetPhase() == event.ExecPhase_EXEC_PHASE_EXIT && bytes.HasPrefix(e.GetComm(), []byte("runc:["))
+// runcStage says whether the event is the exit of one of runc's stages: processes that runc puts into the container's cgroup before
+// it runs the container's program. They never call exec there. A name alone does not make one: a container can take any name.
+func runcStage(e *event.Exec, flags uint32) bool {
+	return e.GetPhase() == event.ExecPhase_EXEC_PHASE_EXIT && flags&runtimeStage != 0 && bytes.HasPrefix(e.GetComm(), []byte("runc:["))
 }
 
 // firstRealTime is glibc's SIGRTMIN, which people know; the kernel's is 32.

@@ -155,13 +155,19 @@ func TestSignalNames(t *testing.T) {
 }
 
 func TestRuntimesStagesAreLeftOut(t *testing.T) {
-	for e, want := range map[*event.Exec]bool{
-		{Phase: event.ExecPhase_EXEC_PHASE_EXIT, Comm: []byte("runc:[1:CHILD]")}: true,
-		{Phase: event.ExecPhase_EXEC_PHASE_EXEC, Comm: []byte("runc:[1:CHILD]")}: false,
-		{Phase: event.ExecPhase_EXEC_PHASE_EXIT, Comm: []byte("runc")}:           false,
+	for _, c := range []struct {
+		phase event.ExecPhase
+		comm  string
+		flags uint32
+		want  bool
+	}{
+		{event.ExecPhase_EXEC_PHASE_EXIT, "runc:[1:CHILD]", runtimeStage, true},
+		{event.ExecPhase_EXEC_PHASE_EXIT, "runc:[1:CHILD]", 0, false},
+		{event.ExecPhase_EXEC_PHASE_EXEC, "runc:[1:CHILD]", runtimeStage, false},
+		{event.ExecPhase_EXEC_PHASE_EXIT, "runc", runtimeStage, false},
 	} {
-		if helper(e) != want {
-			t.Errorf("%v is left out: %v", e, !want)
+		if got := runcStage(&event.Exec{Phase: c.phase, Comm: []byte(c.comm)}, c.flags); got != c.want {
+			t.Errorf("%v is left out: %v", c, got)
 		}
 	}
 }

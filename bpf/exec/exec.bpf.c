@@ -29,7 +29,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define SIGNAL_GROUP_EXIT 4
 
 enum { PHASE_EXEC = 1, PHASE_EXIT = 2 };
-enum { ARGS_TRUNCATED = 1, ARGS_UNREADABLE = 2, CWD_PARTIAL = 4, OOM_KILLED = 8 };
+enum { ARGS_TRUNCATED = 1, ARGS_UNREADABLE = 2, CWD_PARTIAL = 4, OOM_KILLED = 8, RUNTIME_STAGE = 16 };
 
 /* Its number depends on how the kernel was built. */
 enum cgroup_subsys_id { memory_cgrp_id = 1 };
@@ -88,6 +88,7 @@ struct mem_cgroup {
 
 struct css_set {
 	struct cgroup_subsys_state *subsys[1];
+	struct cgroup *dfl_cgrp; /* of the v2 hierarchy */
 };
 
 struct signal_struct___exec {
@@ -309,6 +310,21 @@ static __always_inline __u64 memory_max(struct task_struct___exec *t)
 	return lowest;
 }
 
+/*
+ * A process that the container runtime puts into the container's cgroup and that has not entered the container's root yet. Its
+ * parent is outside the container, and both have one root. A container's process has another root, or a parent in the container.
+ */
+static __always_inline bool runtime_stage(struct task_struct___exec *t)
+{
+	struct task_struct___exec *parent = BPF_CORE_READ(t, group_leader, real_parent);
+	struct dentry *root = BPF_CORE_READ(t, fs, root.dentry);
+
+	return root && root == BPF_CORE_READ(parent, fs, root.dentry) &&
+	       !in_scope(BPF_CORE_READ(parent, cgroups, dfl_cgrp, kn, id));
+}
+
+#define EEXIST 17
+
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(exec_exit, struct task_struct *p)
 {
@@ -317,13 +333,18 @@ int BPF_PROG(exec_exit, struct task_struct *p)
 	struct process key = {};
 	struct exec_event *e;
 	__u8 yes = 1;
+	long err;
 
 	if (!in_scope(cgroup) || BPF_CORE_READ(t, signal, live.counter) != 0)
 		return 0;
 	key.start = BPF_CORE_READ(t, group_leader, start_time);
 	key.pid = BPF_CORE_READ(t, tgid);
-	if (bpf_map_update_elem(&ended, &key, &yes, BPF_NOEXIST))
+	err = bpf_map_update_elem(&ended, &key, &yes, BPF_NOEXIST);
+	if (err) {
+		if (err != -EEXIST)
+			count_loss_of(LOST_MAP, cgroup);
 		return 0;
+	}
 	e = ring_reserve(&events, EXIT_SIZE, cgroup);
 	if (!e) {
 		count_loss_of(LOST_RING, cgroup);
@@ -331,6 +352,8 @@ int BPF_PROG(exec_exit, struct task_struct *p)
 	}
 	begin(e, t, cgroup, PHASE_EXIT);
 	e->lifetime_ns = e->time_ns - key.start;
+	if (runtime_stage(t))
+		e->flags |= RUNTIME_STAGE;
 	/* As wait_task_zombie has it. */
 	if (BPF_CORE_READ(t, signal, flags) & SIGNAL_GROUP_EXIT)
 		e->status = BPF_CORE_READ(t, signal, group_exit_code);

@@ -111,7 +111,7 @@ func (p *Probe) Run(ctx context.Context, sink Sink) error {
 				p.undecoded.Add(1)
 				return nil
 			}
-			if helper(ev.GetExec()) {
+			if runcStage(ev.GetExec(), dec.flags()) {
 				return nil
 			}
 			// Only a wall clock that was set back makes this happen.

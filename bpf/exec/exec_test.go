@@ -32,6 +32,7 @@ func TestMain(m *testing.M) {
 		"exit 3":  func() error { os.Exit(3); return nil },
 		"crash":   crash,
 		"hog":     hog,
+		"runc":    posedAsRunc,
 	})
 	os.Exit(bpftest.Main(m))
 }

@@ -32,7 +32,7 @@ func (s *Scope) Run(ctx context.Context, f func(Event)) error {
 				return err
 			}
 			ev.TimeNs = s.clock.Wall(ev.TimeNs)
-			if ev.Removed {
+			if ev.Removed && s.contains(ev.ID) {
 				dead.bury(ev.ID, time.Now())
 			}
 			f(ev)
@@ -40,7 +40,14 @@ func (s *Scope) Run(ctx context.Context, f func(Event)) error {
 		},
 		Empty: func(uint64) error {
 			now := time.Now()
-			for id, ok := dead.rotten(now); ok; id, ok = dead.rotten(now) {
+			for {
+				id, early, ok := dead.rotten(now)
+				if !ok {
+					break
+				}
+				if early {
+					s.early.Add(1)
+				}
 				if err := s.SetCgroup(id, false); err != nil {
 					return err
 				}
@@ -81,12 +88,16 @@ func (g *graveyard) bury(id uint64, now time.Time) {
 	g.when = append(g.when, now)
 }
 
-// rotten takes out the next cgroup that has been dead for long enough, or is one too many.
-func (g *graveyard) rotten(now time.Time) (uint64, bool) {
-	if len(g.ids) == 0 || len(g.ids) <= maxDead && now.Sub(g.when[0]) < keepDead {
-		return 0, false
+// rotten takes out the next cgroup that has been dead for long enough. early: it was not, but is one too many.
+func (g *graveyard) rotten(now time.Time) (id uint64, early, ok bool) {
+	if len(g.ids) == 0 {
+		return 0, false, false
 	}
-	id := g.ids[0]
+	early = now.Sub(g.when[0]) < keepDead
+	if early && len(g.ids) <= maxDead {
+		return 0, false, false
+	}
+	id = g.ids[0]
 	g.ids, g.when = g.ids[1:], g.when[1:]
-	return id, true
+	return id, early, true
 }

@@ -26,19 +26,19 @@ func TestTheDeadAreKeptForAWhileAndBounded(t *testing.T) {
 	var g graveyard
 	start := time.Now()
 	g.bury(1, start)
-	if id, ok := g.rotten(start.Add(keepDead - time.Nanosecond)); ok {
+	if id, _, ok := g.rotten(start.Add(keepDead - time.Nanosecond)); ok {
 		t.Errorf("%d was let go too early", id)
 	}
-	if id, ok := g.rotten(start.Add(keepDead)); !ok || id != 1 {
+	if id, early, ok := g.rotten(start.Add(keepDead)); !ok || early || id != 1 {
 		t.Errorf("got %d, %v, want 1", id, ok)
 	}
 	for id := range uint64(maxDead + 1) {
 		g.bury(id, start)
 	}
-	if id, ok := g.rotten(start); !ok || id != 0 {
+	if id, early, ok := g.rotten(start); !ok || !early || id != 0 {
 		t.Errorf("one too many: got %d, %v, want the oldest", id, ok)
 	}
-	if id, ok := g.rotten(start); ok {
+	if id, _, ok := g.rotten(start); ok {
 		t.Errorf("%d was let go with no need", id)
 	}
 }

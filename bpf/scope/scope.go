@@ -15,6 +15,7 @@ import (
 	"github.com/cilium/ebpf/link"
 
 	"github.com/orb8-dev/kubectl-orb8/bpf"
+	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
 // Options of a Scope.
@@ -45,6 +46,8 @@ type Scope struct {
 	ring    *bpf.Ring
 	clock   *bpf.Clock
 	grown   atomic.Uint64
+	// early counts the removed cgroups that left the scope before the last events of their sockets can have come.
+	early   atomic.Uint64
 	mu      sync.Mutex
 	watches map[int]func()
 	watched int
@@ -159,6 +162,12 @@ func (s *Scope) SetCgroup(id uint64, target bool) error {
 	return nil
 }
 
+// contains says whether the cgroup is in scope. Others of the node must not take the room of removed ones that are.
+func (s *Scope) contains(id uint64) bool {
+	var value uint32
+	return s.objects.ScopeCgroups.Lookup(id, &value) == nil
+}
+
 // OnGrown has f called, until stop is, each time that SetCgroup has taken in a cgroup, before it returns: for probes that
 // remember which cgroups are not observed. A cgroup that the kernel takes in is new, and nobody can remember it.
 func (s *Scope) OnGrown(f func()) (stop func()) {
@@ -198,6 +207,9 @@ func (s *Scope) Lost() []bpf.Loss {
 	lost, err := bpf.NewLosses(s.objects.Losses, &s.objects).Lost()
 	if err != nil {
 		return nil // closed
+	}
+	if n := s.early.Load(); n > 0 {
+		lost = append(lost, bpf.Loss{Stage: event.LossStage_LOSS_STAGE_KERNEL_MAP, Count: n})
 	}
 	return lost
 }
