@@ -24,6 +24,7 @@
 //	workload hold -bytes 67108864                                 memory, until SIGTERM
 //	workload disk -count 100 [-for 10m]                           writes and reads of a block device
 //	workload session                                              a tracer of a version to come, for the test of the refusal
+//	workload hostilefiles -dir /tmp/a | -kubelet /tmp/k -node N   mappings of a FIFO and of a hostile ELF file, or a kubelet that is none
 //	workload idle                                                 until SIGTERM, for `kubectl exec`
 //
 // Reports go to stdout, one JSON object a line (package report).
@@ -68,6 +69,8 @@ var commands = map[string]func(context.Context, *flag.FlagSet, []string) error{
 	"burn":      burn,
 	"hold":      hold,
 	"disk":      disk,
+
+	"hostilefiles": hostileFiles,
 	// What a tracer's Job runs.
 	"session": impostor,
 	"idle":    idle,
