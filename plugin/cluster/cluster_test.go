@@ -296,6 +296,11 @@ func TestAddressesAreNamed(t *testing.T) {
 		eventually(t, fmt.Sprintf("%s: %s:%d is %s (last: %s)", test.why, test.ip, test.port, test.want, summary(test.ip, test.port, test.proto)),
 			func() bool { return summary(test.ip, test.port, test.proto) == test.want })
 	}
+	for uid, want := range map[string]bool{"uid-demo-web-0": true, "uid-demo-host-0": false, "": false, "unknown": false} {
+		if got := c.OwnNetwork(uid); got != want {
+			t.Errorf("the pod %q has its own network: %v", uid, got)
+		}
+	}
 	vip := netip.MustParseAddrPort("10.96.0.10:53")
 	if !c.Backs(vip, netip.MustParseAddrPort("10.2.0.5:5353"), udp) {
 		t.Error("the backend of the DNS port is not one")

@@ -3,6 +3,8 @@ package cluster
 import (
 	"net/netip"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/plugin/collect"
 )
@@ -51,6 +53,13 @@ func (c *Cluster) Backs(vip, endpoint netip.AddrPort, proto event.Protocol) bool
 		}
 	}
 	return false
+}
+
+// OwnNetwork implements collect.Networks. Pods on their node's network have no addresses here.
+func (c *Cluster) OwnNetwork(podUID string) bool {
+	c.names.mu.RLock()
+	defer c.names.mu.RUnlock()
+	return len(c.names.podAddrs[types.UID(podUID)]) > 0
 }
 
 // onlyBackend returns the pod behind a service port where there is exactly one backend, and whether there are several. A

@@ -37,6 +37,12 @@ type Namer interface {
 	Backs(vip, backend netip.AddrPort, proto event.Protocol) bool
 }
 
+// Networks is a Namer that knows which pods have a network namespace of their own.
+type Networks interface {
+	// OwnNetwork reports whether the pod is known and not on its node's network.
+	OwnNetwork(podUID string) bool
+}
+
 // Name is what a Namer knows.
 type Name struct {
 	// The pod with the address; not set for an address that pods share with their node. With Service set: the only

@@ -199,6 +199,12 @@ func (c *Collector) nameEnds(ev *event.Event) (n Name) {
 	if len(far.GetAddress()) == 0 {
 		return n
 	}
+	if newAddrPort(far).isLoopback() && c.ownNetwork(ev.GetPodUid()) {
+		// Loopback ends where it began: in the pod, though perhaps in another of its containers.
+		far.Namespace, far.Pod, far.PodUid, far.Node = ev.GetNamespace(), ev.GetPod(), ev.GetPodUid(), ev.GetNode()
+		far.Workload = ev.GetWorkload()
+		return n
+	}
 	n = c.name(newAddrPort(far), ends.GetProtocol())
 	far.Namespace, far.Pod, far.PodUid, far.Workload, far.Node = n.Namespace, n.Pod, n.PodUID, n.Workload, n.Node
 	far.Service, far.ServiceNamespace, far.Host = n.Service, n.ServiceNamespace, n.Host
@@ -206,6 +212,11 @@ func (c *Collector) nameEnds(ev *event.Event) (n Name) {
 		far.ServiceAddress, far.ServicePort = far.GetAddress(), far.GetPort()
 	}
 	return n
+}
+
+func (c *Collector) ownNetwork(podUID string) bool {
+	networks, ok := c.o.Namer.(Networks)
+	return ok && podUID != "" && networks.OwnNetwork(podUID)
 }
 
 // push puts an event that needs no joining into the order.
