@@ -17,6 +17,9 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
+// minReserve is how many flows the tables have room for beyond MaxFlows at least: for cgroups that hold few.
+const minReserve = 1
+
 // Options of a Probe. The zero value of each but Scope and CgroupRoot means its default.
 type Options struct {
 	// Scope says which cgroups are observed. It must outlive the probe.
@@ -137,8 +140,14 @@ func (p *Probe) load() error {
 		return fmt.Errorf("load flows: set %s: %w", objectVarDropHasSkb, err)
 	}
 	spec.Maps[objectMapEvents].MaxEntries = p.options.RingBytes
-	spec.Maps[objectMapPacketFlows4].MaxEntries = p.options.MaxFlows
-	spec.Maps[objectMapPacketFlows6].MaxEntries = p.options.MaxFlows
+	room := p.options.MaxFlows + max(p.options.MaxFlows/4, minReserve)
+	spec.Maps[objectMapPacketFlows4].MaxEntries = room
+	spec.Maps[objectMapPacketFlows6].MaxEntries = room
+	for name, n := range map[string]uint32{"share_open": p.options.MaxFlows, "share_size": room} {
+		if err := spec.Variables[name].Set(uint64(n)); err != nil {
+			return fmt.Errorf("load flows: set %s: %w", name, err)
+		}
+	}
 	if bpf.Older(kernel) {
 		spec.Maps[objectMapTcpSocks].MaxEntries = p.options.MaxFlows
 	}

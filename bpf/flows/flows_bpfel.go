@@ -96,6 +96,7 @@ const (
 	objectMapPacketGone     = "packet_gone"
 	objectMapPacketSocks    = "packet_socks"
 	objectMapScopeCgroups   = "scope_cgroups"
+	objectMapShares         = "shares"
 	objectMapTcpSocks       = "tcp_socks"
 	objectProgOlderWalk     = "older_walk"
 	objectProgPacketCreate  = "packet_create"
@@ -118,6 +119,9 @@ const (
 	objectVarIdleNs         = "idle_ns"
 	objectVarMetTotal       = "met_total"
 	objectVarNoLosses       = "no_losses"
+	objectVarShareOpen      = "share_open"
+	objectVarShareSize      = "share_size"
+	objectVarShareUsed      = "share_used"
 	objectVarWalkNs         = "walk_ns"
 	objectVarWalkNumber     = "walk_number"
 )
@@ -194,6 +198,7 @@ type objectMapSpecs struct {
 	PacketGone     *ebpf.MapSpec `ebpf:"packet_gone"`
 	PacketSocks    *ebpf.MapSpec `ebpf:"packet_socks"`
 	ScopeCgroups   *ebpf.MapSpec `ebpf:"scope_cgroups"`
+	Shares         *ebpf.MapSpec `ebpf:"shares"`
 	TcpSocks       *ebpf.MapSpec `ebpf:"tcp_socks"`
 }
 
@@ -208,6 +213,9 @@ type objectVariableSpecs struct {
 	IdleNs      *ebpf.VariableSpec `ebpf:"idle_ns"`
 	MetTotal    *ebpf.VariableSpec `ebpf:"met_total"`
 	NoLosses    *ebpf.VariableSpec `ebpf:"no_losses"`
+	ShareOpen   *ebpf.VariableSpec `ebpf:"share_open"`
+	ShareSize   *ebpf.VariableSpec `ebpf:"share_size"`
+	ShareUsed   *ebpf.VariableSpec `ebpf:"share_used"`
 	WalkNs      *ebpf.VariableSpec `ebpf:"walk_ns"`
 	WalkNumber  *ebpf.VariableSpec `ebpf:"walk_number"`
 }
@@ -242,6 +250,7 @@ type objectMaps struct {
 	PacketGone     *ebpf.Map `ebpf:"packet_gone"`
 	PacketSocks    *ebpf.Map `ebpf:"packet_socks"`
 	ScopeCgroups   *ebpf.Map `ebpf:"scope_cgroups"`
+	Shares         *ebpf.Map `ebpf:"shares"`
 	TcpSocks       *ebpf.Map `ebpf:"tcp_socks"`
 }
 
@@ -257,6 +266,7 @@ func (m *objectMaps) Close() error {
 		m.PacketGone,
 		m.PacketSocks,
 		m.ScopeCgroups,
+		m.Shares,
 		m.TcpSocks,
 	)
 }
@@ -272,6 +282,9 @@ type objectVariables struct {
 	IdleNs      *ebpf.Variable `ebpf:"idle_ns"`
 	MetTotal    *ebpf.Variable `ebpf:"met_total"`
 	NoLosses    *ebpf.Variable `ebpf:"no_losses"`
+	ShareOpen   *ebpf.Variable `ebpf:"share_open"`
+	ShareSize   *ebpf.Variable `ebpf:"share_size"`
+	ShareUsed   *ebpf.Variable `ebpf:"share_used"`
 	WalkNs      *ebpf.Variable `ebpf:"walk_ns"`
 	WalkNumber  *ebpf.Variable `ebpf:"walk_number"`
 }

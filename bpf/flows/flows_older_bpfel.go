@@ -28,6 +28,7 @@ const (
 	olderMapPacketGone     = "packet_gone"
 	olderMapPacketSocks    = "packet_socks"
 	olderMapScopeCgroups   = "scope_cgroups"
+	olderMapShares         = "shares"
 	olderMapTcpSocks       = "tcp_socks"
 	olderMapTcpSocksZero   = "tcp_socks_zero"
 	olderProgOlderWalk     = "older_walk"
@@ -52,6 +53,9 @@ const (
 	olderVarIdleNs         = "idle_ns"
 	olderVarMetTotal       = "met_total"
 	olderVarNoLosses       = "no_losses"
+	olderVarShareOpen      = "share_open"
+	olderVarShareSize      = "share_size"
+	olderVarShareUsed      = "share_used"
 	olderVarWalkNs         = "walk_ns"
 	olderVarWalkNumber     = "walk_number"
 )
@@ -131,6 +135,7 @@ type olderMapSpecs struct {
 	PacketGone     *ebpf.MapSpec `ebpf:"packet_gone"`
 	PacketSocks    *ebpf.MapSpec `ebpf:"packet_socks"`
 	ScopeCgroups   *ebpf.MapSpec `ebpf:"scope_cgroups"`
+	Shares         *ebpf.MapSpec `ebpf:"shares"`
 	TcpSocks       *ebpf.MapSpec `ebpf:"tcp_socks"`
 	TcpSocksZero   *ebpf.MapSpec `ebpf:"tcp_socks_zero"`
 }
@@ -146,6 +151,9 @@ type olderVariableSpecs struct {
 	IdleNs      *ebpf.VariableSpec `ebpf:"idle_ns"`
 	MetTotal    *ebpf.VariableSpec `ebpf:"met_total"`
 	NoLosses    *ebpf.VariableSpec `ebpf:"no_losses"`
+	ShareOpen   *ebpf.VariableSpec `ebpf:"share_open"`
+	ShareSize   *ebpf.VariableSpec `ebpf:"share_size"`
+	ShareUsed   *ebpf.VariableSpec `ebpf:"share_used"`
 	WalkNs      *ebpf.VariableSpec `ebpf:"walk_ns"`
 	WalkNumber  *ebpf.VariableSpec `ebpf:"walk_number"`
 }
@@ -182,6 +190,7 @@ type olderMaps struct {
 	PacketGone     *ebpf.Map `ebpf:"packet_gone"`
 	PacketSocks    *ebpf.Map `ebpf:"packet_socks"`
 	ScopeCgroups   *ebpf.Map `ebpf:"scope_cgroups"`
+	Shares         *ebpf.Map `ebpf:"shares"`
 	TcpSocks       *ebpf.Map `ebpf:"tcp_socks"`
 	TcpSocksZero   *ebpf.Map `ebpf:"tcp_socks_zero"`
 }
@@ -200,6 +209,7 @@ func (m *olderMaps) Close() error {
 		m.PacketGone,
 		m.PacketSocks,
 		m.ScopeCgroups,
+		m.Shares,
 		m.TcpSocks,
 		m.TcpSocksZero,
 	)
@@ -216,6 +226,9 @@ type olderVariables struct {
 	IdleNs      *ebpf.Variable `ebpf:"idle_ns"`
 	MetTotal    *ebpf.Variable `ebpf:"met_total"`
 	NoLosses    *ebpf.Variable `ebpf:"no_losses"`
+	ShareOpen   *ebpf.Variable `ebpf:"share_open"`
+	ShareSize   *ebpf.Variable `ebpf:"share_size"`
+	ShareUsed   *ebpf.Variable `ebpf:"share_used"`
 	WalkNs      *ebpf.Variable `ebpf:"walk_ns"`
 	WalkNumber  *ebpf.Variable `ebpf:"walk_number"`
 }

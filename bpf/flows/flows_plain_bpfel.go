@@ -26,6 +26,7 @@ const (
 	plainMapPacketGone     = "packet_gone"
 	plainMapPacketSocks    = "packet_socks"
 	plainMapScopeCgroups   = "scope_cgroups"
+	plainMapShares         = "shares"
 	plainMapTcpSocks       = "tcp_socks"
 	plainProgOlderWalk     = "older_walk"
 	plainProgPacketCreate  = "packet_create"
@@ -48,6 +49,9 @@ const (
 	plainVarIdleNs         = "idle_ns"
 	plainVarMetTotal       = "met_total"
 	plainVarNoLosses       = "no_losses"
+	plainVarShareOpen      = "share_open"
+	plainVarShareSize      = "share_size"
+	plainVarShareUsed      = "share_used"
 	plainVarWalkNs         = "walk_ns"
 	plainVarWalkNumber     = "walk_number"
 )
@@ -124,6 +128,7 @@ type plainMapSpecs struct {
 	PacketGone     *ebpf.MapSpec `ebpf:"packet_gone"`
 	PacketSocks    *ebpf.MapSpec `ebpf:"packet_socks"`
 	ScopeCgroups   *ebpf.MapSpec `ebpf:"scope_cgroups"`
+	Shares         *ebpf.MapSpec `ebpf:"shares"`
 	TcpSocks       *ebpf.MapSpec `ebpf:"tcp_socks"`
 }
 
@@ -138,6 +143,9 @@ type plainVariableSpecs struct {
 	IdleNs      *ebpf.VariableSpec `ebpf:"idle_ns"`
 	MetTotal    *ebpf.VariableSpec `ebpf:"met_total"`
 	NoLosses    *ebpf.VariableSpec `ebpf:"no_losses"`
+	ShareOpen   *ebpf.VariableSpec `ebpf:"share_open"`
+	ShareSize   *ebpf.VariableSpec `ebpf:"share_size"`
+	ShareUsed   *ebpf.VariableSpec `ebpf:"share_used"`
 	WalkNs      *ebpf.VariableSpec `ebpf:"walk_ns"`
 	WalkNumber  *ebpf.VariableSpec `ebpf:"walk_number"`
 }
@@ -172,6 +180,7 @@ type plainMaps struct {
 	PacketGone     *ebpf.Map `ebpf:"packet_gone"`
 	PacketSocks    *ebpf.Map `ebpf:"packet_socks"`
 	ScopeCgroups   *ebpf.Map `ebpf:"scope_cgroups"`
+	Shares         *ebpf.Map `ebpf:"shares"`
 	TcpSocks       *ebpf.Map `ebpf:"tcp_socks"`
 }
 
@@ -187,6 +196,7 @@ func (m *plainMaps) Close() error {
 		m.PacketGone,
 		m.PacketSocks,
 		m.ScopeCgroups,
+		m.Shares,
 		m.TcpSocks,
 	)
 }
@@ -202,6 +212,9 @@ type plainVariables struct {
 	IdleNs      *ebpf.Variable `ebpf:"idle_ns"`
 	MetTotal    *ebpf.Variable `ebpf:"met_total"`
 	NoLosses    *ebpf.Variable `ebpf:"no_losses"`
+	ShareOpen   *ebpf.Variable `ebpf:"share_open"`
+	ShareSize   *ebpf.Variable `ebpf:"share_size"`
+	ShareUsed   *ebpf.Variable `ebpf:"share_used"`
 	WalkNs      *ebpf.Variable `ebpf:"walk_ns"`
 	WalkNumber  *ebpf.Variable `ebpf:"walk_number"`
 }

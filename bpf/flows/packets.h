@@ -14,6 +14,7 @@
 
 #include "dropped.h"
 #include "flow.h"
+#include "share.h"
 #include "store.h"
 #include "walk.h"
 #ifdef OLDER_KERNEL
@@ -384,7 +385,11 @@ static __always_inline bool reconnected(struct packet_sock *s, const struct pack
 	return true;
 }
 
-static __always_inline void count_mapped(void *map, const void *key, struct packet_sock *s, const struct packet *p)
+/* Tables of share.h. */
+enum { FLOWS4, FLOWS6 };
+
+static __always_inline void count_mapped(void *map, __u32 table, const void *key, struct packet_sock *s,
+					 const struct packet *p)
 {
 	struct mapped_flow *m = bpf_map_lookup_elem(map, key);
 	struct mapped_flow4 fresh = {};
@@ -392,6 +397,10 @@ static __always_inline void count_mapped(void *map, const void *key, struct pack
 	if (!m) {
 		if (overheard(s, p))
 			return;
+		if (!take_share(table, s->cgroup)) {
+			count_loss_of(LOST_MAP, s->cgroup);
+			return;
+		}
 		open_flow(&fresh.m.flow, s, p);
 		fresh.m.cgroup = s->cgroup;
 		fresh.m.owner = s->owner;
@@ -402,6 +411,7 @@ static __always_inline void count_mapped(void *map, const void *key, struct pack
 		if (!bpf_map_update_elem(map, key, &fresh, BPF_NOEXIST))
 			return;
 		/* Full, or another CPU was quicker. */
+		give_share(table, s->cgroup);
 		m = bpf_map_lookup_elem(map, key);
 		if (!m) {
 			count_loss_of(LOST_MAP, s->cgroup);
@@ -424,7 +434,7 @@ static __noinline void count_other(struct packet_sock *s, const struct packet *p
 	if (!s || !p)
 		return;
 	if (p->key.ends.local[2] != bpf_htonl(0xffff) || p->key.ends.local[1] || p->key.ends.local[0]) {
-		count_mapped(&packet_flows6, &p->key, s, p);
+		count_mapped(&packet_flows6, FLOWS6, &p->key, s, p);
 		return;
 	}
 	k.local = p->key.ends.local[3];
@@ -433,7 +443,7 @@ static __noinline void count_other(struct packet_sock *s, const struct packet *p
 	k.rport = p->key.ends.rport;
 	k.protocol = p->key.protocol;
 	k.cookie = p->key.cookie;
-	count_mapped(&packet_flows4, &k, s, p);
+	count_mapped(&packet_flows4, FLOWS4, &k, s, p);
 }
 
 #ifdef OLDER_KERNEL
@@ -793,16 +803,20 @@ static __always_inline void sweep_flow4(const struct flow_key4 *k, const struct 
 {
 	struct flow_key4 key = *k;
 
-	if (m->flow.state == FLOW_CLOSED)
-		bpf_map_delete_elem(&packet_flows4, &key);
+	__u64 cgroup = m->cgroup;
+
+	if (m->flow.state == FLOW_CLOSED && !bpf_map_delete_elem(&packet_flows4, &key))
+		give_share(FLOWS4, cgroup);
 }
 
 static __always_inline void sweep_flow6(const struct flow_key *k, const struct mapped_flow *m)
 {
 	struct flow_key key = *k;
 
-	if (m->flow.state == FLOW_CLOSED)
-		bpf_map_delete_elem(&packet_flows6, &key);
+	__u64 cgroup = m->cgroup;
+
+	if (m->flow.state == FLOW_CLOSED && !bpf_map_delete_elem(&packet_flows6, &key))
+		give_share(FLOWS6, cgroup);
 }
 
 WALK_HASH(packet_sweep4, packet_flows4, struct flow_key4, struct mapped_flow, sweep_flow4)
