@@ -19,7 +19,9 @@ import (
 )
 
 // capabilityBits are of include/uapi/linux/capability.h.
-var capabilityBits = map[string]uint{"NET_ADMIN": 12, "SYS_PTRACE": 19, "SYS_RESOURCE": 24, "PERFMON": 38, "BPF": 39}
+var capabilityBits = map[string]uint{
+	"SETGID": 6, "SETUID": 7, "NET_ADMIN": 12, "SYS_PTRACE": 19, "SYS_RESOURCE": 24, "PERFMON": 38, "BPF": 39,
+}
 
 // documented reads the capabilities that docs/SECURITY.md gives reasons for on a kernel, for a kind of events: the rows of its table.
 func documented(t *testing.T, e *kit.Env, kernel, kind string) []string {

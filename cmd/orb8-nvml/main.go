@@ -55,6 +55,9 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if *timings != "" {
 		taken = new(nvml.Timings)
 	}
+	if err := confine(); err != nil {
+		return err
+	}
 	w := bufio.NewWriter(stdout)
 	// It does one thing after the other: processors that wait for each other would take a quarter more. What a call of the library keeps is no processor of Go's.
 	runtime.GOMAXPROCS(1)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,11 +34,19 @@ var wanted = []struct {
 	{"NET_ADMIN", unix.CAP_NET_ADMIN},
 	{sysResource, unix.CAP_SYS_RESOURCE},
 	{sysPtrace, unix.CAP_SYS_PTRACE},
+	{setUID, unix.CAP_SETUID},
+	{setGID, unix.CAP_SETGID},
 	{sysAdmin, unix.CAP_SYS_ADMIN},
 }
 
-// sysPtrace is wanted where GPUs are read.
-const sysPtrace = "SYS_PTRACE"
+// sysPtrace, setUID and setGID are wanted where GPUs are read.
+const (
+	sysPtrace = "SYS_PTRACE"
+	setUID    = "SETUID"
+	setGID    = "SETGID"
+)
+
+var gpuOnly = []string{sysPtrace, setUID, setGID}
 
 // sysAdmin is wanted besides on Linux before 6.6, whose uprobes take it.
 const sysAdmin = "SYS_ADMIN"
@@ -123,7 +132,7 @@ func capabilities(status, kernel string, gpus bool) (granted, missing []string, 
 		return nil, nil, fmt.Errorf("read own capabilities: no CapEff in %s", status)
 	}
 	for _, c := range wanted {
-		if c.name == sysResource && !takesSysResource(kernel) || c.name == sysPtrace && !gpus || c.name == sysAdmin && !(gpus && takesSysAdmin(kernel)) {
+		if c.name == sysResource && !takesSysResource(kernel) || slices.Contains(gpuOnly, c.name) && !gpus || c.name == sysAdmin && !(gpus && takesSysAdmin(kernel)) {
 			continue
 		}
 		if mask&(1<<c.number) != 0 {

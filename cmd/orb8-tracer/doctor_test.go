@@ -30,7 +30,9 @@ func TestCapabilitiesAreThoseThatTheKernelTakes(t *testing.T) {
 			t.Errorf("Linux %q: granted %v, missing %v", kernel, granted, missing)
 		}
 	}
-	for kernel, more := range map[string][]string{"6.1.0": {"SYS_PTRACE", "SYS_ADMIN"}, "6.6.0": {"SYS_PTRACE"}} {
+	for kernel, more := range map[string][]string{
+		"6.1.0": {"SYS_PTRACE", "SETUID", "SETGID", "SYS_ADMIN"}, "6.6.0": {"SYS_PTRACE", "SETUID", "SETGID"},
+	} {
 		if _, missing, err := capabilities(status, kernel, true); err != nil || !slices.Equal(missing, append([]string{"PERFMON", "NET_ADMIN"}, more...)) {
 			t.Errorf("for GPUs on Linux %s: missing %v, %v", kernel, missing, err)
 		}

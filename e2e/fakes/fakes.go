@@ -3,10 +3,13 @@
 package fakes
 
 import (
+	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -15,8 +18,16 @@ import (
 type NVML struct {
 	// Library is its path.
 	Library string
-	dir     string
+
+	scripts  map[string]string // by node
+	sequence int
 }
+
+// Where a script stands in the library's file, as in libraries/nvml.c.
+const (
+	scriptOffset = 1 << 20
+	scriptHeader = 64
+)
 
 // OldDriver makes a library without what drivers before about 520 lack.
 const OldDriver = "OLD_DRIVER"
@@ -33,8 +44,7 @@ func BuildNVML(t testing.TB, defines ...string) *NVML {
 	if err != nil {
 		t.Fatalf("find nvml.h: %v", err)
 	}
-	n := &NVML{dir: openDir(t)}
-	n.Library = filepath.Join(n.dir, "libnvidia-ml.so.1")
+	n := &NVML{Library: filepath.Join(openDir(t), "libnvidia-ml.so.1"), scripts: map[string]string{}}
 	args := []string{"-O1", "-g", "-shared", "-fPIC", "-fno-strict-aliasing", "-Wno-deprecated-declarations", "-I" + filepath.Join(strings.TrimSpace(string(module)), "pkg/nvml"), "-o", n.Library}
 	for _, d := range defines {
 		args = append(args, "-D"+d)
@@ -48,11 +58,25 @@ func BuildNVML(t testing.TB, defines ...string) *NVML {
 // Script says what a node's GPUs are, from now on. libraries/nvml.c describes the lines.
 func (n *NVML) Script(t testing.TB, node string, lines ...string) {
 	t.Helper()
-	file := filepath.Join(n.dir, node)
-	if err := os.WriteFile(file+".new", []byte(strings.Join(lines, "\n")+"\n"), 0o644); err != nil {
+	n.scripts[node] = strings.Join(lines, "\n") + "\n"
+	n.sequence++
+	var all strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(n.scripts)) {
+		fmt.Fprintf(&all, "@%s\n%s", name, n.scripts[name])
+	}
+	sum := uint32(0)
+	for _, b := range []byte(all.String()) {
+		sum = sum*31 + uint32(b)
+	}
+	f, err := os.OpenFile(n.Library, os.O_WRONLY, 0)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Rename(file+".new", file); err != nil {
+	header := fmt.Sprintf("%-*s\n", scriptHeader-1, fmt.Sprintf("%d %d %d", n.sequence, all.Len(), sum))
+	if _, err := f.WriteAt([]byte(header+all.String()), scriptOffset); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
 }

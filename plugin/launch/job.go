@@ -58,6 +58,13 @@ const SysResource corev1.Capability = "SYS_RESOURCE"
 // SysPtrace is what a tracer that reads GPUs needs besides: the driver's library is a file of the node, which it sees by /proc/1/root.
 const SysPtrace corev1.Capability = "SYS_PTRACE"
 
+// SetUID and SetGID are what such a tracer needs besides to start the process that loads the driver's library as a user
+// without any rights.
+const (
+	SetUID corev1.Capability = "SETUID"
+	SetGID corev1.Capability = "SETGID"
+)
+
 // SysAdmin is what such a tracer needs besides on Linux before 6.6, where uprobes take it.
 const SysAdmin corev1.Capability = "SYS_ADMIN"
 
@@ -77,7 +84,7 @@ func CapabilitiesFor(kernel string) []corev1.Capability {
 
 // GPUCapabilitiesFor gives what a tracer that reads GPUs is granted.
 func GPUCapabilitiesFor(kernel string) []corev1.Capability {
-	all := append(slices.Clone(CapabilitiesFor(kernel)), SysPtrace)
+	all := append(slices.Clone(CapabilitiesFor(kernel)), SysPtrace, SetUID, SetGID)
 	if v, err := version.ParseGeneric(kernel); err == nil && v.LessThan(linksManyUprobes) {
 		all = append(all, SysAdmin)
 	}

@@ -87,8 +87,8 @@ func TestOnlyOldKernelsTakeAnotherCapability(t *testing.T) {
 		}
 	}
 	for kernel, want := range map[string]string{
-		"5.10.0-32-cloud-amd64": "[BPF PERFMON NET_ADMIN SYS_RESOURCE SYS_PTRACE SYS_ADMIN]", "6.5.0-1025-azure": "[BPF PERFMON NET_ADMIN SYS_PTRACE SYS_ADMIN]",
-		"6.6.0": "[BPF PERFMON NET_ADMIN SYS_PTRACE]", "": "[BPF PERFMON NET_ADMIN SYS_PTRACE]",
+		"5.10.0-32-cloud-amd64": "[BPF PERFMON NET_ADMIN SYS_RESOURCE SYS_PTRACE SETUID SETGID SYS_ADMIN]", "6.5.0-1025-azure": "[BPF PERFMON NET_ADMIN SYS_PTRACE SETUID SETGID SYS_ADMIN]",
+		"6.6.0": "[BPF PERFMON NET_ADMIN SYS_PTRACE SETUID SETGID]", "": "[BPF PERFMON NET_ADMIN SYS_PTRACE SETUID SETGID]",
 	} {
 		if got := fmt.Sprint(GPUCapabilitiesFor(kernel)); got != want {
 			t.Errorf("for GPUs on Linux %q: %s, want %s", kernel, got, want)

@@ -13,8 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/orb8-dev/kubectl-orb8/bpf"
 	"github.com/orb8-dev/kubectl-orb8/bpf/cuda"
 	"github.com/orb8-dev/kubectl-orb8/bpf/scope"
@@ -98,7 +96,7 @@ func OpenCalls(ctx context.Context, o CallsOptions) (*Calls, error) {
 // findNode has the node's own library probed.
 func (c *Calls) findNode() {
 	c.missed = time.Now()
-	path, err := c.places.find(cudaLibrary, c.o.Library)
+	f, err := c.places.find(cudaLibrary, c.o.Library)
 	if err != nil {
 		// Without a driver there is nothing to count, which is said of the driver already; but who names a path wants to know.
 		if c.o.Library != "" {
@@ -106,18 +104,13 @@ func (c *Calls) findNode() {
 		}
 		return
 	}
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
-	if err != nil {
-		c.say(err)
-		return
-	}
-	id, err := identify(f)
+	id, err := identify(f.File)
 	if err != nil {
 		f.Close()
-		c.say(fmt.Errorf("%s: %w", path, err))
+		c.say(fmt.Errorf("%s: %w", f.path, err))
 		return
 	}
-	c.node = c.callers.probe(f, id, false, path)
+	c.node = c.callers.probe(f.File, id, false, f.path)
 }
 
 // trouble tells of a library that cannot be probed.

@@ -36,27 +36,30 @@ const (
 var errSilence = fmt.Errorf("the process that reads the driver has been silent for %v", silence)
 
 // child runs the process that reads the GPUs until ctx ends, and hands on its events. It returns why the process ended; nil, if that was
-// asked for.
-func (p *Probe) child(ctx context.Context, library string, each func(*event.Event)) error {
+// asked for. The process gets the open library, and no path of it.
+func (p *Probe) child(ctx context.Context, library *os.File, each func(*event.Event)) error {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return err
 	}
 	defer r.Close()
 	var said head
-	cmd := exec.Command(p.o.Child, "-library", library, "-interval", p.o.Interval.String())
+	cmd := exec.Command(p.o.Child, "-library", inherited(), "-interval", p.o.Interval.String())
 	cmd.Stdout, cmd.Stderr = w, &said
-	// Signals are for the tracer, which tells it.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	err = cmd.Start()
+	cmd.ExtraFiles = []*os.File{library}
+	cmd.SysProcAttr = confined()
+	err = startConfined(cmd, library)
 	w.Close()
+	if errors.Is(err, syscall.EPERM) {
+		return fmt.Errorf("start what reads the driver as user %d: %w: the tracer needs the capabilities SETUID and SETGID", childUser, err)
+	}
 	if err != nil {
 		return fmt.Errorf("start what reads the driver: %w", err)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	stop := context.AfterFunc(ctx, func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = signalChild(cmd.Process, syscall.SIGTERM)
 		_ = r.SetReadDeadline(time.Now().Add(parting))
 	})
 	defer stop()
@@ -66,7 +69,7 @@ func (p *Probe) child(ctx context.Context, library string, each func(*event.Even
 			_ = r.SetReadDeadline(time.Now().Add(silence))
 		}
 	}, each)
-	_ = cmd.Process.Kill()
+	_ = signalChild(cmd.Process, syscall.SIGKILL)
 	select {
 	case waited := <-ended:
 		if errors.Is(err, io.EOF) {

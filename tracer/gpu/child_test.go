@@ -25,7 +25,19 @@ func script(t *testing.T, lines string) *Probe {
 	if err := os.WriteFile(child, []byte("#!/bin/sh\n"+lines+"\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	openFor(t, filepath.Dir(child)) // it runs as another user
 	return &Probe{o: Options{Child: child, Interval: time.Second}}
+}
+
+// anyLibrary is an open file, for children that load none.
+func anyLibrary(t *testing.T) *os.File {
+	t.Helper()
+	f, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
 }
 
 func TestHowTheChildEndsIsToldInWords(t *testing.T) {
@@ -36,13 +48,13 @@ func TestHowTheChildEndsIsToldInWords(t *testing.T) {
 		"kill -9 $$": "the driver's library crashed: signal: killed",
 		"printf '\\377%.0s' 1 2 3 4 5 6 7 8 9 10 11 12": "wrote what is no event",
 	} {
-		err := script(t, lines).child(t.Context(), "/lib", func(*event.Event) {})
+		err := script(t, lines).child(t.Context(), anyLibrary(t), func(*event.Event) {})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", lines, err, want)
 		}
 	}
 	p := &Probe{o: Options{Child: "/nowhere"}}
-	if err := p.child(t.Context(), "/lib", nil); err == nil || !strings.Contains(err.Error(), "start what reads the driver") {
+	if err := p.child(t.Context(), anyLibrary(t), nil); err == nil || !strings.Contains(err.Error(), "start what reads the driver") {
 		t.Errorf("no program: %v", err)
 	}
 }
@@ -51,7 +63,7 @@ func TestAChildThatStaysIsEnded(t *testing.T) {
 	for _, lines := range []string{"exec sleep 600", "trap '' TERM; while :; do sleep 0.1; done"} {
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
-		if err := script(t, lines).child(ctx, "/lib", func(*event.Event) {}); err != nil {
+		if err := script(t, lines).child(ctx, anyLibrary(t), func(*event.Event) {}); err != nil {
 			t.Errorf("%q: %v", lines, err)
 		}
 	}

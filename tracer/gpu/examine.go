@@ -36,14 +36,12 @@ func Examine(ctx context.Context, o Options) (r session.GPUReport) {
 		r.Error, r.None = err.Error(), o.Library == "" && p.places.blind() == ""
 		return r
 	}
-	r.Library = library
-	if rest, ok := strings.CutPrefix(library, strings.TrimSuffix(p.o.HostRoot, "/")+"/"); ok {
-		r.Library = "/" + rest
-	}
+	defer library.Close()
+	r.Library = library.path
 	ctx, cancel := context.WithTimeout(ctx, examineLimit)
 	defer cancel()
 	seen := map[string]bool{}
-	err = p.child(ctx, library, func(ev *event.Event) {
+	err = p.child(ctx, library.File, func(ev *event.Event) {
 		g := ev.GetGpu()
 		switch g.GetWhat() {
 		case event.GpuWhat_GPU_WHAT_DEVICE, event.GpuWhat_GPU_WHAT_LOST:
@@ -147,11 +145,7 @@ func (c *Calls) examine() (string, error) {
 			emulated++
 		}
 	}
-	path := c.node.path
-	if rest, ok := strings.CutPrefix(path, strings.TrimSuffix(c.o.HostRoot, "/")+"/"); ok {
-		path = "/" + rest
-	}
-	detail := fmt.Sprintf("%d functions of %s are probed, %d of them single-stepped", len(sites), path, len(sites)-emulated)
+	detail := fmt.Sprintf("%d functions of %s are probed, %d of them single-stepped", len(sites), c.node.path, len(sites)-emulated)
 	if n := len(c.node.Left); n > 0 {
 		detail += fmt.Sprintf("; %d cannot be: %s", n, c.node.Left[0])
 	}

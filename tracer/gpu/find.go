@@ -5,15 +5,18 @@ package gpu
 import (
 	"bytes"
 	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
-	"strings"
+	"syscall"
+
+	"github.com/orb8-dev/kubectl-orb8/internal/rootfs"
 )
 
 // driverLibrary is a library of the driver's: the name that programs know it by, and the flag that says where it is.
@@ -46,45 +49,90 @@ var driverRoots = []string{
 	"/home/kubernetes/bin/nvidia", // GKE
 }
 
-// places is the file systems that the library is looked for in.
+// places is the file systems that the library is looked for in: those that the node or this image owns. A container brings
+// what it likes, so that nothing found through its processes is loaded.
 type places struct {
 	// own is the container's root, host the node's, proc the node's /proc.
 	own, host, proc string
 }
 
-// find gives the absolute path of the library, as this process can open it. wanted, if not empty, is the path to take: the node's, or the
-// container's own.
-func (p places) find(l driverLibrary, wanted string) (string, error) {
-	if wanted != "" {
-		for _, root := range []string{p.host, p.own} {
-			if file, ok := p.library(root, wanted); ok {
-				return file, nil
-			}
+// libraryFile is a library of the driver's, opened once: what was checked is what is loaded or probed.
+type libraryFile struct {
+	*os.File
+	// path is where it was found, below the node's root or the container's own.
+	path string
+}
+
+// find opens the library. wanted, if not empty, is the path to take: the node's, or the container's own. The file is the
+// caller's to close.
+func (p places) find(l driverLibrary, wanted string) (*libraryFile, error) {
+	roots := map[string]*rootfs.Root{}
+	for _, path := range []string{p.own, p.host} {
+		if root, err := rootfs.OpenRoot(path); err == nil {
+			roots[path] = root
+			defer root.Close()
 		}
-		return "", fmt.Errorf("%s %s: there is no such library for %s on this node%s", l.flag, wanted, runtime.GOARCH, p.blind())
+	}
+	if wanted != "" {
+		return p.named(l, wanted, roots)
+	}
+	// refused is the first one that was there and could not be taken: better than to say that there is none.
+	var refused error
+	try := func(root, path string) *libraryFile {
+		f, err := openLibrary(roots[root], path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && refused == nil {
+			refused = fmt.Errorf("%s: %w", path, err)
+		}
+		return f
 	}
 	for _, root := range []string{p.own, p.host} {
-		for _, driver := range driverRoots {
-			for _, dir := range directories {
-				if file, ok := p.library(root, filepath.Join(driver, dir, l.soname)); ok {
-					return file, nil
-				}
-			}
-			// GKE's has its lib64 at its root.
-			if file, ok := p.library(root, filepath.Join(driver, "lib64", l.soname)); ok && driver != "" {
-				return file, nil
+		for _, path := range wellKnown(l.soname) {
+			if f := try(root, path); f != nil {
+				return f, nil
 			}
 		}
 	}
-	for _, name := range p.cached(l) {
-		if file, ok := p.library(p.host, name); ok {
-			return file, nil
+	for _, path := range cached(roots[p.host], l) {
+		if f := try(p.host, path); f != nil {
+			return f, nil
 		}
 	}
-	if file, ok := p.mapped(l); ok {
-		return file, nil
+	if refused != nil {
+		return nil, fmt.Errorf("no NVIDIA driver that can be used on this node: %w%s", refused, p.blind())
 	}
-	return "", fmt.Errorf("no NVIDIA driver on this node: no %s where distributions put it, in the linker's cache or in any process%s", l.soname, p.blind())
+	return nil, fmt.Errorf("no NVIDIA driver on this node: no %s where distributions put it or in the linker's cache (%s names another place)%s",
+		l.soname, l.flag, p.blind())
+}
+
+// named opens the library that the user has named.
+func (p places) named(l driverLibrary, wanted string, roots map[string]*rootfs.Root) (*libraryFile, error) {
+	var refused error
+	for _, root := range []string{p.host, p.own} {
+		f, err := openLibrary(roots[root], wanted)
+		if err == nil {
+			return f, nil
+		}
+		if refused == nil && !errors.Is(err, fs.ErrNotExist) {
+			refused = err
+		}
+	}
+	if refused != nil {
+		return nil, fmt.Errorf("%s %s: %w%s", l.flag, wanted, refused, p.blind())
+	}
+	return nil, fmt.Errorf("%s %s: there is no such library for %s on this node%s", l.flag, wanted, runtime.GOARCH, p.blind())
+}
+
+// wellKnown are the paths below a root that distributions and driver containers put a library at.
+func wellKnown(soname string) (paths []string) {
+	for _, driver := range driverRoots {
+		for _, dir := range directories {
+			paths = append(paths, filepath.Join(driver, dir, soname))
+		}
+		if driver != "" { // GKE's has its lib64 at its root
+			paths = append(paths, filepath.Join(driver, "lib64", soname))
+		}
+	}
+	return paths
 }
 
 // blind says why the node's files could not be looked at; empty where they could.
@@ -95,64 +143,66 @@ func (p places) blind() string {
 	return ""
 }
 
-// library gives the file that a path stands for below a root, where it is a library for this machine.
-func (p places) library(root, path string) (string, bool) {
-	file, err := resolve(root, path)
-	if err != nil {
-		return "", false
+// openLibrary opens a library for this machine below a root that may be nil, where nobody but root can have written it.
+func openLibrary(root *rootfs.Root, path string) (*libraryFile, error) {
+	if root == nil {
+		return nil, fs.ErrNotExist
 	}
-	f, err := elf.Open(file)
+	f, err := root.Open(path)
 	if err != nil {
-		return "", false
+		return nil, err
 	}
-	defer f.Close()
-	return file, f.Type == elf.ET_DYN && f.Machine == machine
+	if err := trusted(f); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &libraryFile{f, path}, nil
 }
+
+// libraryOwner is who a library has to belong to; tests of other users replace it.
+var libraryOwner uint32
+
+// trusted says why a file is no library of the node's.
+func trusted(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	s, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case !ok:
+		return errors.New("its owner is not known")
+	case s.Uid != libraryOwner:
+		return fmt.Errorf("it belongs to the user %d: want a library of root's, since it is loaded (chown root)", s.Uid)
+	case info.Mode().Perm()&0o022 != 0:
+		return fmt.Errorf("others may write it (mode %#o): want a library that only root writes, since it is loaded (chmod go-w)",
+			info.Mode().Perm())
+	}
+	var h elf.Header64
+	if err := binary.Read(io.NewSectionReader(f, 0, headerSize), binary.LittleEndian, &h); err != nil ||
+		string(h.Ident[:len(elf.ELFMAG)]) != elf.ELFMAG || elf.Class(h.Ident[elf.EI_CLASS]) != elf.ELFCLASS64 ||
+		elf.Data(h.Ident[elf.EI_DATA]) != elf.ELFDATA2LSB || elf.Type(h.Type) != elf.ET_DYN || elf.Machine(h.Machine) != machine {
+		return fmt.Errorf("it is no shared library for %s: %w", runtime.GOARCH, fs.ErrNotExist)
+	}
+	return nil
+}
+
+// headerSize is that of an ELF header of 64 bits.
+const headerSize = 64
 
 var machine = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}[runtime.GOARCH]
-
-// maxLinks is how many symbolic links a path may have, as the kernel has it.
-const maxLinks = 40
-
-// resolve follows the symbolic links of a path as a process with that root would: an absolute one begins there.
-func resolve(root, path string) (string, error) {
-	done, todo := "/", strings.Split(path, "/")
-	for links := 0; len(todo) > 0; {
-		var part string
-		if part, todo = todo[0], todo[1:]; part == "" || part == "." {
-			continue
-		}
-		next := filepath.Join(done, part) // of "..", no more than up to the root
-		target, err := os.Readlink(filepath.Join(root, next))
-		if err != nil {
-			done = next // no link, or nothing: opening it will tell
-			continue
-		}
-		if links++; links > maxLinks {
-			return "", fmt.Errorf("%s: too many symbolic links", path)
-		}
-		if filepath.IsAbs(target) {
-			done = "/"
-		}
-		todo = append(strings.Split(target, "/"), todo...)
-	}
-	file := filepath.Join(root, done)
-	_, err := os.Stat(file)
-	return file, err
-}
 
 // maxCache bounds what is read of the linker's cache.
 const maxCache = 16 << 20
 
 // cached gives the paths of the library in the cache of the node's dynamic linker: they stand in it as they are, each ended by a NUL.
-func (p places) cached(l driverLibrary) []string {
+func cached(host *rootfs.Root, l driverLibrary) []string {
+	if host == nil {
+		return nil
+	}
 	var paths []string
 	for _, driver := range driverRoots {
-		name := filepath.Join(p.host, driver, "/etc/ld.so.cache")
-		if info, err := os.Stat(name); err != nil || info.Size() > maxCache {
-			continue
-		}
-		b, err := os.ReadFile(name)
+		b, err := host.ReadFile(filepath.Join(driver, "/etc/ld.so.cache"), maxCache)
 		if err != nil {
 			continue
 		}
@@ -176,42 +226,4 @@ func cachedPaths(cache []byte, soname string) (paths []string) {
 		}
 		rest = rest[i+len(tail):]
 	}
-}
-
-// mapped finds the library in a process that has loaded it, whatever root that has.
-func (p places) mapped(l driverLibrary) (string, bool) {
-	dir, err := os.Open(p.proc)
-	if err != nil {
-		return "", false
-	}
-	defer dir.Close()
-	names, _ := dir.Readdirnames(-1)
-	for _, name := range names {
-		if _, err := strconv.Atoi(name); err != nil {
-			continue
-		}
-		maps, err := os.ReadFile(filepath.Join(p.proc, name, "maps"))
-		if err != nil {
-			continue
-		}
-		if path := mappedPath(maps, strings.TrimSuffix(l.soname, "1")); path != "" {
-			if file, ok := p.library(filepath.Join(p.proc, name, "root"), path); ok {
-				return file, true
-			}
-		}
-	}
-	return "", false
-}
-
-// mappedPath finds a file whose name begins so in a process's table of mappings, as proc(5) describes /proc/PID/maps: the path begins in the sixth field.
-func mappedPath(maps []byte, name string) string {
-	for line := range bytes.Lines(maps) {
-		i := bytes.Index(line, []byte("/"+name))
-		begin := bytes.IndexByte(line, '/')
-		if i < 0 || begin < 0 || bytes.HasSuffix(line, []byte(" (deleted)\n")) {
-			continue
-		}
-		return string(bytes.TrimRight(line[begin:], "\n"))
-	}
-	return ""
 }

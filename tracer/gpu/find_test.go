@@ -6,9 +6,11 @@ import (
 	"bytes"
 	"debug/elf"
 	"encoding/binary"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -45,12 +47,31 @@ func link(t testing.TB, path, target string) {
 	}
 }
 
+func chmod(t testing.TB, path string, mode os.FileMode) {
+	t.Helper()
+	if err := os.Chmod(path, mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func sameFile(t testing.TB, f *os.File, path string) bool {
+	t.Helper()
+	a, errA := f.Stat()
+	b, errB := os.Stat(path)
+	if err := errors.Join(errA, errB); err != nil {
+		t.Fatal(err)
+	}
+	return os.SameFile(a, b)
+}
+
 // soname is that of the library for management.
 const soname = "libnvidia-ml.so.1"
 
 const versioned = "/libnvidia-ml.so.580.95.05"
 
 func TestTheLibraryIsFoundWhereDistributionsPutIt(t *testing.T) {
+	libraryOwner = uint32(os.Geteuid())
+	t.Cleanup(func() { libraryOwner = 0 })
 	for _, test := range []struct {
 		name   string
 		wanted string
@@ -86,11 +107,33 @@ func TestTheLibraryIsFoundWhereDistributionsPutIt(t *testing.T) {
 			library(t, p.host+"/odd/place/"+soname, machine)
 			write(t, p.host+"/etc/ld.so.cache", "glibc-ld.so.cache1.1\x00\x01\x02libc.so.6\x00/lib/libc.so.6\x00"+soname+"\x00/odd/place/"+soname+"\x00more\x00")
 		}, "host/odd/place/" + soname, ""},
-		{"a process that has it", "", func(t *testing.T, p places) {
+		{"what a process has mapped is not taken", "", func(t *testing.T, p places) {
 			library(t, p.proc+"/42/root/opt/x"+versioned, machine)
-			write(t, p.proc+"/41/maps", "")
-			write(t, p.proc+"/42/maps", "7f00-7f01 r-xp 00000000 08:01 77      /usr/lib/libc.so.6\n7f10-7f11 r-xp 00000000 08:01 78      /opt/x"+versioned+"\n")
-		}, "proc/42/root/opt/x" + versioned, ""},
+			write(t, p.proc+"/42/maps", "7f10-7f11 r-xp 00000000 08:01 78      /opt/x"+versioned+"\n")
+		}, "", "no NVIDIA driver on this node: no libnvidia-ml.so.1 where distributions put it"},
+		{"others may write it", "", func(t *testing.T, p places) {
+			library(t, p.host+"/usr/lib64/"+soname, machine)
+			chmod(t, p.host+"/usr/lib64/"+soname, 0o775)
+		}, "", "no NVIDIA driver that can be used on this node: /usr/lib64/" + soname + ": others may write it (mode 0775)"},
+		{"one that others may write is passed over", "", func(t *testing.T, p places) {
+			library(t, p.host+"/usr/lib64/"+soname, machine)
+			chmod(t, p.host+"/usr/lib64/"+soname, 0o666)
+			library(t, p.host+"/usr/lib/"+soname, machine)
+		}, "host/usr/lib/" + soname, ""},
+		{"a FIFO", "/my/ml.so", func(t *testing.T, p places) {
+			write(t, p.host+"/my/there", "")
+			if err := syscall.Mkfifo(p.host+"/my/ml.so", 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}, "", "--nvml-library /my/ml.so: open /my/ml.so"},
+		{"a directory", "/my", func(t *testing.T, p places) { library(t, p.host+"/my/ml.so", machine) }, "", "not a regular file"},
+		{"a link that leads out of the root stays in it", "/my/ml.so", func(t *testing.T, p places) {
+			library(t, filepath.Dir(p.host)+"/outside/ml.so", machine)
+			link(t, p.host+"/my/ml.so", "../../outside/ml.so")
+		}, "", "there is no such library"},
+		{"a magic link", "/my/ml.so", func(t *testing.T, p places) {
+			link(t, p.host+"/my/ml.so", "/proc/self/exe")
+		}, "", "there is no such library"},
 		{"the one that was asked for", "/my/ml.so", func(t *testing.T, p places) {
 			library(t, p.host+"/usr/lib64/"+soname, machine)
 			library(t, p.host+"/my/ml.so", machine)
@@ -100,7 +143,7 @@ func TestTheLibraryIsFoundWhereDistributionsPutIt(t *testing.T) {
 		}, "", "--nvml-library /my/ml.so: there is no such library"},
 		{"a link to itself", "", func(t *testing.T, p places) {
 			link(t, p.host+"/usr/lib64/"+soname, soname)
-		}, "", "no NVIDIA driver on this node"},
+		}, "", "too many levels of symbolic links"},
 		{"nothing", "", func(*testing.T, places) {}, "", "no NVIDIA driver on this node"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -108,14 +151,17 @@ func TestTheLibraryIsFoundWhereDistributionsPutIt(t *testing.T) {
 			p := places{own: root + "/own", host: root + "/host", proc: root + "/proc"}
 			test.make(t, p)
 			got, err := p.find(nvmlLibrary, test.wanted)
+			if got != nil {
+				defer got.Close()
+			}
 			if test.found == "" {
 				if err == nil || !strings.Contains(err.Error(), test.err) {
-					t.Errorf("got %q, %v", got, err)
+					t.Errorf("got %v, %v", got, err)
 				}
 				return
 			}
-			if err != nil || got != filepath.Join(root, test.found) {
-				t.Errorf("got %q, %v", got, err)
+			if err != nil || !sameFile(t, got.File, filepath.Join(root, test.found)) {
+				t.Errorf("got %v, %v", got, err)
 			}
 		})
 	}
@@ -126,9 +172,6 @@ func FuzzFiles(f *testing.F) {
 	f.Add([]byte("7f10-7f11 r-xp 00000000 08:01 78      /opt/libnvidia-ml.so.580 (deleted)\n"), []byte("\x00/a/"+soname+"\x00"), []byte("1 (a) b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20"))
 	f.Add([]byte("7f10-7f11 r-xp 00000000 08:01 78      /opt/libcuda.so.1\n/libnccl.so.2"), []byte{}, []byte{})
 	f.Fuzz(func(t *testing.T, maps, cache, stat []byte) {
-		if p := mappedPath(maps, "libnvidia-ml.so."); p != "" && (p[0] != '/' || strings.Contains(p, "\n")) {
-			t.Errorf("a path of mappings: %q", p)
-		}
 		for _, p := range cachedPaths(cache, soname) {
 			if !filepath.IsAbs(p) || filepath.Base(p) != soname || strings.Contains(p, "\x00") {
 				t.Errorf("a path of the cache: %q", p)
@@ -141,4 +184,17 @@ func FuzzFiles(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestLibrariesOfOtherUsersAreRefused(t *testing.T) {
+	libraryOwner = uint32(os.Geteuid()) + 1
+	t.Cleanup(func() { libraryOwner = 0 })
+	root := t.TempDir()
+	library(t, root+"/usr/lib64/"+soname, machine)
+	p := places{own: root + "/none", host: root, proc: root + "/proc"}
+	for _, wanted := range []string{"", "/usr/lib64/" + soname} {
+		if got, err := p.find(nvmlLibrary, wanted); err == nil || !strings.Contains(err.Error(), "want a library of root's") {
+			t.Errorf("%q: %v, %v", wanted, got, err)
+		}
+	}
 }

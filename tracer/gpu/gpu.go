@@ -113,7 +113,8 @@ func (p *Probe) Hooks() []string {
 	if err != nil {
 		return nil
 	}
-	return []string{library}
+	defer library.Close()
+	return []string{library.path}
 }
 
 // Run observes until ctx ends. What goes wrong with the driver is an event and no error.
@@ -133,7 +134,8 @@ func (p *Probe) Run(ctx context.Context, sink Sink) error {
 		began := time.Now()
 		library, err := p.places.find(nvmlLibrary, p.o.Library)
 		if err == nil {
-			err = p.child(ctx, library, each)
+			err = p.child(ctx, library.File, each)
+			library.Close()
 		}
 		if ctx.Err() != nil {
 			return nil

@@ -2,8 +2,10 @@
 //
 // A libnvidia-ml.so.1 that says what a file tells it to: the real names and structures (nvml.h), and no GPU.
 //
-// The file lies next to the library and is named by $ORB8_NODE_NAME, else "node". It is read again whenever it has changed. A line is a
-// key and its value; what has no line is not supported. A value may be "!N", the return code N; "hang", the call never returns; "crash".
+// The lines stand at the end of the library's own file, which is all of the node's files that a confined process can open: from
+// SCRIPT_OFFSET on, behind a header of their sequence number, length and sum. Those of a node follow "@NAME", which is
+// $ORB8_NODE_NAME, else "node". They are read again whenever the header has changed. A line is a key and its value; what has no
+// line is not supported. A value may be "!N", the return code N; "hang", the call never returns; "crash".
 //
 //	devices 2                     driver 580.1
 //	0.uuid GPU-1                  0.memory TOTAL USED RESERVED
@@ -14,6 +16,7 @@
 //	quiet 1                       there will be no xid
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <pthread.h>
@@ -21,7 +24,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,40 +32,61 @@
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static char *script;
-static struct stat seen;
+static char seen[64];
 
-static const char *path(void)
+// The file's header, "SEQUENCE LENGTH SUM\n", is so long, padded by spaces.
+#define HEADER 64
+#define SCRIPT_OFFSET (1 << 20)
+#define SCRIPT_MAX (1 << 18)
+
+// The library's own file, by whatever path it was loaded.
+static int own_file(void)
 {
-	static char name[PATH_MAX];
+	static int fd = -1;
 	Dl_info info;
-	const char *node = getenv("ORB8_NODE_NAME");
 
-	if (!name[0] && dladdr((void *)path, &info)) {
-		snprintf(name, sizeof(name), "%s", info.dli_fname);
-		char *slash = strrchr(name, '/');
-		snprintf(slash + 1, sizeof(name) - (slash + 1 - name), "%s", node && *node ? node : "node");
-	}
-	return name;
+	if (fd < 0 && dladdr((void *)own_file, &info))
+		fd = open(info.dli_fname, O_RDONLY | O_CLOEXEC);
+	return fd;
 }
 
-// Holds the mutex.
+// Cuts the lines of this node out of those of all. Each begins after a newline.
+static char *section(char *all)
+{
+	char wanted[PATH_MAX];
+	const char *node = getenv("ORB8_NODE_NAME");
+
+	snprintf(wanted, sizeof(wanted), "\n@%s\n", node && *node ? node : "node");
+	char *at = strstr(all, wanted);
+	if (!at)
+		return strdup("\n");
+	at += strlen(wanted) - 1;
+	char *end = strstr(at, "\n@");
+	return end ? strndup(at, end - at + 1) : strdup(at);
+}
+
+// Holds the mutex. A script that is being written has a sum that is not its own: the old one is in force until it has.
 static void reread(void)
 {
-	struct stat now;
-	FILE *f;
+	char header[HEADER] = {0};
+	unsigned long sequence, length, sum = 0, want;
 
-	if (stat(path(), &now) || (script && now.st_ino == seen.st_ino && now.st_mtim.tv_nsec == seen.st_mtim.tv_nsec && now.st_size == seen.st_size))
+	if (pread(own_file(), header, HEADER - 1, SCRIPT_OFFSET) <= 0 || !memcmp(header, seen, HEADER))
 		return;
-	f = fopen(path(), "r");
-	if (!f)
+	if (sscanf(header, "%lu %lu %lu", &sequence, &length, &want) != 3 || length > SCRIPT_MAX)
 		return;
-	free(script);
-	script = calloc(1, now.st_size + 2);
-	script[0] = '\n';
-	if (fread(script + 1, 1, now.st_size, f) != (size_t)now.st_size)
-		script[1] = 0;
-	fclose(f);
-	seen = now;
+	char *all = calloc(1, length + 2);
+	all[0] = '\n';
+	if (pread(own_file(), all + 1, length, SCRIPT_OFFSET + HEADER) == (ssize_t)length) {
+		for (size_t i = 0; i < length; i++)
+			sum = (sum * 31 + (unsigned char)all[i + 1]) & 0xffffffff;
+		if (sum == want) {
+			free(script);
+			script = section(all);
+			memcpy(seen, header, HEADER);
+		}
+	}
+	free(all);
 }
 
 // Gives the value of a key.
