@@ -13,6 +13,7 @@
 //	workload bulk -to ADDR:PORT -for 5s                           one stream as fast as it goes
 //	workload flows -to ADDR:PORT -flows 10000 -for 10s            many live connections, each with a little traffic
 //	workload flood -to ADDR:PORT -threads 2 -for 5s               UDP sockets with a datagram each, as fast as it goes
+//	workload stall -conns 2000 -for 5s                            DNS messages over TCP that never end
 //	workload app -server NAME -tcp 8080 -udp 8125 -every 200ms    a client that asks its server again and again, until SIGTERM
 //	workload spawn -count 10 -dir /tmp/a ARGS...                  processes: workload ARGS..., one after another
 //	workload spawn -hostile                                       one with arguments that are made to harm
@@ -61,6 +62,7 @@ var commands = map[string]func(context.Context, *flag.FlagSet, []string) error{
 	"flows":     flowsClient,
 	"app":       app,
 	"flood":     flood,
+	"stall":     stall,
 	"spawn":     spawn,
 	"noop":      noop,
 	"die":       die,
