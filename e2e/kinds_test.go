@@ -46,7 +46,7 @@ func TestSeveralKindsAreOneStream(t *testing.T) {
 }
 
 var (
-	tallied = regexp.MustCompile(`(?m)^(\d+) events from`)
+	tallied = regexp.MustCompile(`(?m)^(\d+) events? from`)
 	losses  = regexp.MustCompile(`(\d+) at \S+ \(([a-z-]+)`)
 )
 

@@ -424,11 +424,3 @@ func (x *examination) verdict() error {
 	x.reporter.line("%s can be traced", count(len(tried), "node"))
 	return nil
 }
-
-// count is a number and what it counts, in the plural but for one.
-func count(n int, noun string) string {
-	if n != 1 {
-		noun += "s"
-	}
-	return fmt.Sprintf("%d %s", n, noun)
-}

@@ -269,10 +269,11 @@ func TestANodeWithNothingToTraceIsNotCounted(t *testing.T) {
 func TestTheTallyNamesEachLoss(t *testing.T) {
 	var out bytes.Buffer
 	r := newReporter(&out)
+	r.tally(1, 1, time.Second, nil, nil)
 	r.tally(3, 1, 1234*time.Millisecond, nil, nil)
 	r.tally(5, 2, time.Second, []collect.Loss{{Node: "n1", Stage: event.LossStage_LOSS_STAGE_KERNEL_BUFFER, Source: "flows", Count: 7}},
 		map[string]time.Duration{"n2": 9700 * time.Millisecond})
-	want := "3 events from 1 node in 1.2s; nothing lost\n5 events from 2 nodes in 1s; LOST 7 at n1 (kernel-buffer, flows); all of n2 for 9.7 s\n"
+	want := "1 event from 1 node in 1s; nothing lost\n3 events from 1 node in 1.2s; nothing lost\n5 events from 2 nodes in 1s; LOST 7 at n1 (kernel-buffer, flows); all of n2 for 9.7 s\n"
 	if out.String() != want {
 		t.Errorf("got  %qwant %q", out.String(), want)
 	}

@@ -82,7 +82,7 @@ func TestReplay(t *testing.T) {
 			says: []string{`pods in namespace "shop", recorded from 2026-11-23T12:00:00Z on by kubectl orb8 v9`, "10 events from 1 node in 10s; LOST 3 at n1 (kernel-buffer, dns)\n"},
 		},
 		{name: "JSON", args: []string{path, "-o", "json"}, lines: 11, has: []string{`"kind":"dns"`, `"name":"n3.example."`, `"kind":"lost"`}},
-		{name: "a filter", args: []string{path, "--filter", `rcode == "SERVFAIL"`, "--no-headers"}, lines: 1, has: []string{"n7.example."}, says: []string{"1 events"}},
+		{name: "a filter", args: []string{path, "--filter", `rcode == "SERVFAIL"`, "--no-headers"}, lines: 1, has: []string{"n7.example."}, says: []string{"1 event from"}},
 		{name: "from and to", args: []string{path, "--from", "3s", "--to", "2026-11-23T12:00:05Z", "--no-headers"}, lines: 2, has: []string{"n3.", "n4."}},
 		{name: "sorted", args: []string{path, "--sort-by", "-name", "--no-headers", "--to", "2s", "-o", "custom-columns=N:.name"}, lines: 2, has: []string{"n1.example.\nn0.example.\n"}},
 		{name: "standard input", args: []string{"-"}, in: whole, lines: 11},

@@ -93,8 +93,11 @@ func (r *reporter) tally(events, nodes int, took time.Duration, all []losses.Los
 	if len(parts) > 0 {
 		lost = "LOST " + strings.Join(parts, "; ")
 	}
-	r.line("%d events from %d %s in %v; %s", events, nodes, plural(nodes, "node"), took.Round(100*time.Millisecond), lost)
+	r.line("%s from %s in %v; %s", count(events, "event"), count(nodes, "node"), took.Round(100*time.Millisecond), lost)
 }
+
+// count is a number and what it counts.
+func count(n int, noun string) string { return fmt.Sprintf("%d %s", n, plural(n, noun)) }
 
 // plural is the noun for n things.
 func plural(n int, noun string) string {

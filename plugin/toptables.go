@@ -26,13 +26,14 @@ type topTables struct {
 	intake
 	config *topConfig
 	model  *model.Model
+	gpus   *gpus
 
 	printing sync.WaitGroup
 	err      error // of printing; read when that is over
 }
 
 func newTopTables(c *topConfig, s *liveSession) *topTables {
-	t := &topTables{intake: s.intake, config: c, model: model.New(c.topic, model.Options{Started: time.Now()})}
+	t := &topTables{intake: s.intake, config: c, model: model.New(c.topic, model.Options{Started: time.Now()}), gpus: newGPUs()}
 	t.printing.Go(func() {
 		t.err = t.printAll(s)
 		s.end(errDone)
@@ -41,6 +42,7 @@ func newTopTables(c *topConfig, s *liveSession) *topTables {
 }
 
 func (t *topTables) show(ev *event.Event) error {
+	t.gpus.add(ev)
 	if t.take(ev) {
 		t.model.Add(ev, time.Now())
 	}
@@ -50,6 +52,9 @@ func (t *topTables) show(ev *event.Event) error {
 func (t *topTables) close() error {
 	t.printing.Wait()
 	t.end()
+	for _, s := range t.gpus.summary() {
+		t.reporter.line("%s", s)
+	}
 	return t.err
 }
 

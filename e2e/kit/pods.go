@@ -92,6 +92,8 @@ type PodSpec struct {
 	GPUs int64
 	// AllGPUs has it take all GPUs without asking: privileged, with what NVIDIA's runtime obeys.
 	AllGPUs bool
+	// Unprivileged has it run as nobody, without capabilities, under the runtime's seccomp profile.
+	Unprivileged bool
 }
 
 // Object is the pod as the API server is told.
@@ -131,6 +133,14 @@ func (s PodSpec) Object() *corev1.Pod {
 		yes := true
 		c.SecurityContext = &corev1.SecurityContext{Privileged: &yes}
 		c.Env = []corev1.EnvVar{{Name: "NVIDIA_VISIBLE_DEVICES", Value: "all"}}
+	}
+	if c := &pod.Spec.Containers[0]; s.Unprivileged {
+		nobody, no, yes := int64(65534), false, true
+		c.SecurityContext = &corev1.SecurityContext{
+			RunAsUser: &nobody, RunAsGroup: &nobody, RunAsNonRoot: &yes, AllowPrivilegeEscalation: &no,
+			Capabilities:   &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		}
 	}
 	return pod
 }

@@ -24,6 +24,7 @@
 //	workload burn -threads 2 -pin -for 5s                         processor time
 //	workload hold -bytes 67108864                                 memory, until SIGTERM
 //	workload disk -count 100 [-for 10m]                           writes and reads of a block device
+//	workload maplibrary -file PATH                                maps a file as a program does a library, once it exists
 //	workload session                                              a tracer of a version to come, for the test of the refusal
 //	workload hostilefiles -dir /tmp/a | -kubelet /tmp/k -node N   mappings of a FIFO and of a hostile ELF file, or a kubelet that is none
 //	workload idle                                                 until SIGTERM, for `kubectl exec`
@@ -74,8 +75,9 @@ var commands = map[string]func(context.Context, *flag.FlagSet, []string) error{
 
 	"hostilefiles": hostileFiles,
 	// What a tracer's Job runs.
-	"session": impostor,
-	"idle":    idle,
+	"session":    impostor,
+	"idle":       idle,
+	"maplibrary": mapLibrary,
 }
 
 func main() {

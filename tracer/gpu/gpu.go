@@ -17,6 +17,8 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/bpf"
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/internal/rootfs"
+	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
 )
 
 const (
@@ -94,17 +96,29 @@ func (p *Probe) kubelets() kubelets {
 }
 
 // hostRoot is the node's root as its first process sees it; where that one is kept from all others, as the process does that has started
-// this container: the runtime's.
+// this container: the runtime's. A process of a pod is no such one.
 func hostRoot(proc string) string {
 	first := filepath.Join(proc, "1/root")
 	if _, err := os.Stat(first); !errors.Is(err, fs.ErrPermission) {
 		return first
 	}
-	parent := filepath.Join(proc, strconv.Itoa(os.Getppid()), "root")
-	if _, err := os.Stat(parent); err != nil {
+	parent, err := rootfs.OpenProcess(proc, os.Getppid())
+	if err != nil {
 		return first
 	}
-	return parent
+	defer parent.Close()
+	uid, err := parent.UID()
+	if err != nil || !privileged(uid) {
+		return first
+	}
+	if cgroups, err := parent.ReadFile("cgroup", maxCgroupFile); err != nil || pods.InPod(cgroups) {
+		return first
+	}
+	path := filepath.Join(proc, strconv.Itoa(parent.PID()), "root")
+	if _, err := os.Stat(path); err != nil {
+		return first
+	}
+	return path
 }
 
 // Hooks is what was found to read, for doctor.
