@@ -181,6 +181,14 @@ func (c *traceConfig) prepare(ctx context.Context, r *reporter) (*cluster.Cluste
 	}
 	c.deadline = <-deadline
 	if pods, _ := targets.Targets(); pods == 0 {
+		untraced := targets.Untraced(ctx)
+		if untraced.Final {
+			targets.Close()
+			return nil, errors.New(strings.Join(untraced.Reasons, "; "))
+		}
+		for _, reason := range untraced.Reasons {
+			r.line("%s", reason)
+		}
 		r.line("nothing matches %s yet: waiting for pods to appear (^C ends)", describeQuery(&c.query))
 	}
 	return targets, nil

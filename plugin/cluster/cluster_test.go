@@ -205,7 +205,7 @@ func TestWhatDoesNotExistIsNamed(t *testing.T) {
 		"namespace":   {Query{Namespace: "dmeo"}, `namespace "dmeo" not found: see kubectl get namespaces`},
 		"both":        {Query{Namespace: "dmeo", Names: []string{"web-0"}}, `namespace "dmeo" not found: see kubectl get namespaces`},
 		"node":        {Query{Namespace: "demo", Node: "n9"}, `node "n9" not found: see kubectl get nodes`},
-		"kind":        {Query{Namespace: "demo", Names: []string{"cm/x"}}, `target "cm/x": want a pod's name, or one of deploy/NAME, sts/NAME, ds/NAME, rs/NAME, job/NAME, svc/NAME`},
+		"kind":        {Query{Namespace: "demo", Names: []string{"cm/x"}}, `target "cm/x": want a pod's name, or one of deploy/NAME, sts/NAME, ds/NAME, rs/NAME, rc/NAME, job/NAME, cj/NAME, svc/NAME`},
 		"empty name":  {Query{Namespace: "demo", Names: []string{"deploy/"}}, `target "deploy/": want POD or KIND/NAME`},
 		"name and -A": {Query{AllNamespaces: true, Names: []string{"web-0"}}, `target "web-0": want no names together with --all-namespaces: a name means one object of one namespace`},
 	} {

@@ -79,6 +79,7 @@ type matcher struct {
 	exclude   labels.Selector
 	podNames  []string
 	selectors []workloadSelector
+	cronJobs  []*cronJobPods
 }
 
 type workloadSelector struct {
@@ -87,6 +88,11 @@ type workloadSelector struct {
 }
 
 func (m *matcher) match(pod *corev1.Pod) bool {
+	return m.matchPod(pod) && (m.query.Container == "" || hasContainer(pod, m.query.Container))
+}
+
+// matchPod is match without the container.
+func (m *matcher) matchPod(pod *corev1.Pod) bool {
 	q := &m.query
 	if !q.AllNamespaces && pod.Namespace != q.Namespace {
 		return false
@@ -97,9 +103,6 @@ func (m *matcher) match(pod *corev1.Pod) bool {
 	if q.Selector != nil && !q.Selector.Matches(labels.Set(pod.Labels)) {
 		return false
 	}
-	if q.Container != "" && !hasContainer(pod, q.Container) {
-		return false
-	}
 	if len(q.Names) == 0 {
 		// Tracers, this session's and others', would trace each other; who wants that names one.
 		return !m.exclude.Matches(labels.Set(pod.Labels))
@@ -107,47 +110,13 @@ func (m *matcher) match(pod *corev1.Pod) bool {
 	if slices.Contains(m.podNames, pod.Name) {
 		return true
 	}
-	return slices.ContainsFunc(m.selectors, func(s workloadSelector) bool {
+	if slices.ContainsFunc(m.selectors, func(s workloadSelector) bool {
 		return s.namespace == pod.Namespace && s.selector.Matches(labels.Set(pod.Labels))
-	})
+	}) {
+		return true
+	}
+	return slices.ContainsFunc(m.cronJobs, func(c *cronJobPods) bool { return c.match(pod) })
 }
-
-// workloadKinds maps what a user may type before the slash to a getter of that object's pod selector.
-var workloadKinds = []struct {
-	kind    string
-	aliases []string
-	get     func(ctx context.Context, c kubernetes.Interface, namespace, name string) (*metav1.LabelSelector, error)
-}{
-	{"deployment", []string{"deploy", "deployments", "deployment.apps"}, func(ctx context.Context, c kubernetes.Interface, ns, name string) (*metav1.LabelSelector, error) {
-		o, err := c.AppsV1().Deployments(ns).Get(ctx, name, metav1.GetOptions{})
-		return o.Spec.Selector, err
-	}},
-	{"statefulset", []string{"sts", "statefulsets", "statefulset.apps"}, func(ctx context.Context, c kubernetes.Interface, ns, name string) (*metav1.LabelSelector, error) {
-		o, err := c.AppsV1().StatefulSets(ns).Get(ctx, name, metav1.GetOptions{})
-		return o.Spec.Selector, err
-	}},
-	{"daemonset", []string{"ds", "daemonsets", "daemonset.apps"}, func(ctx context.Context, c kubernetes.Interface, ns, name string) (*metav1.LabelSelector, error) {
-		o, err := c.AppsV1().DaemonSets(ns).Get(ctx, name, metav1.GetOptions{})
-		return o.Spec.Selector, err
-	}},
-	{"replicaset", []string{"rs", "replicasets", "replicaset.apps"}, func(ctx context.Context, c kubernetes.Interface, ns, name string) (*metav1.LabelSelector, error) {
-		o, err := c.AppsV1().ReplicaSets(ns).Get(ctx, name, metav1.GetOptions{})
-		return o.Spec.Selector, err
-	}},
-	{"job", []string{"job", "jobs", "job.batch"}, func(ctx context.Context, c kubernetes.Interface, ns, name string) (*metav1.LabelSelector, error) {
-		o, err := c.BatchV1().Jobs(ns).Get(ctx, name, metav1.GetOptions{})
-		return o.Spec.Selector, err
-	}},
-	{"service", []string{"svc", "services"}, func(ctx context.Context, c kubernetes.Interface, ns, name string) (*metav1.LabelSelector, error) {
-		o, err := c.CoreV1().Services(ns).Get(ctx, name, metav1.GetOptions{})
-		if err == nil && len(o.Spec.Selector) == 0 {
-			return nil, errNoSelector
-		}
-		return &metav1.LabelSelector{MatchLabels: o.Spec.Selector}, err
-	}},
-}
-
-var errNoSelector = errors.New("it selects no pods")
 
 // resolve checks that what the query names exists, in one request per name.
 func resolve(ctx context.Context, client kubernetes.Interface, q Query) (*matcher, error) {
@@ -188,27 +157,32 @@ func (m *matcher) add(ctx context.Context, client kubernetes.Interface, arg, kin
 		m.podNames = append(m.podNames, name)
 		return m.lookupError(ctx, client, err, "pod", "pods", name)
 	}
-	var known []string
-	for _, w := range workloadKinds {
-		if kind != w.kind && !slices.Contains(w.aliases, kind) {
-			known = append(known, w.aliases[0]+"/NAME")
-			continue
-		}
-		ls, err := w.get(ctx, client, ns, name)
-		if errors.Is(err, errNoSelector) {
-			return &BadTargetError{Arg: arg, Want: "a Service with a selector: this one's endpoints are set by hand"}
-		}
+	w, ok := workloadKind(kind)
+	if !ok {
+		return &BadTargetError{Arg: arg, Want: "a pod's name, or one of " + strings.Join(knownKinds(), ", ")}
+	}
+	if w.owner != nil {
+		uid, err := w.owner(ctx, client, ns, name)
 		if err != nil {
-			return m.lookupError(ctx, client, err, w.kind, w.kind+"s", name)
+			return m.lookupError(ctx, client, err, w.kind, w.plural, name)
 		}
-		selector, err := metav1.LabelSelectorAsSelector(ls)
-		if err != nil {
-			return fmt.Errorf("selector of %s: %w", arg, err)
-		}
-		m.selectors = append(m.selectors, workloadSelector{namespace: ns, selector: selector})
+		m.cronJobs = append(m.cronJobs, newCronJobPods(client, ns, name, uid))
 		return nil
 	}
-	return &BadTargetError{Arg: arg, Want: "a pod's name, or one of " + strings.Join(known, ", ")}
+	ls, err := w.selector(ctx, client, ns, name)
+	if bad := (*BadTargetError)(nil); errors.As(err, &bad) {
+		bad.Arg = arg
+		return bad
+	}
+	if err != nil {
+		return m.lookupError(ctx, client, err, w.kind, w.plural, name)
+	}
+	selector, err := metav1.LabelSelectorAsSelector(ls)
+	if err != nil {
+		return fmt.Errorf("selector of %s: %w", arg, err)
+	}
+	m.selectors = append(m.selectors, workloadSelector{namespace: ns, selector: selector})
+	return nil
 }
 
 func (m *matcher) lookupError(ctx context.Context, client kubernetes.Interface, err error, kind, resource, name string) error {

@@ -29,6 +29,8 @@ type Options struct {
 type Cluster struct {
 	targets *targets
 	names   *names
+	client  kubernetes.Interface
+	matcher *matcher
 	note    func(string)
 
 	watches sync.WaitGroup
@@ -45,7 +47,9 @@ func Open(ctx context.Context, client kubernetes.Interface, q Query, o Options) 
 	if o.Note == nil {
 		o.Note = func(string) {}
 	}
-	c := &Cluster{targets: newTargets(m.match, q.Container), names: newNames(time.Now), note: o.Note}
+	c := &Cluster{
+		targets: newTargets(m.match, q.Container), names: newNames(time.Now), client: client, matcher: m, note: o.Note,
+	}
 	// The watches outlive this call; its context only bounds the wait for the first list.
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
 	c.stop = stop

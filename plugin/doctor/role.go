@@ -52,17 +52,19 @@ func (p *Permission) Review(verb, namespace string) *authorizationv1.SelfSubject
 
 // limits are what a session does without; what is not here it cannot do without. "verb resource" goes before "resource".
 var limits = map[string]string{
-	"patch jobs":     "a session ends after an hour, and a tracer's pod with a sidecar in it outlives a killed session by as much",
-	"get jobs":       "",
-	"list jobs":      "Jobs that a killed session left are not swept before they expire",
-	"events":         "why a tracer's pod is refused (Pod Security, quota) is not told",
-	"services":       "Services are shown by their addresses",
-	"endpointslices": "the pods behind Services are not named",
-	"deployments":    "targets like deploy/NAME are not found",
-	"statefulsets":   "targets like sts/NAME are not found",
-	"daemonsets":     "targets like ds/NAME are not found",
-	"replicasets":    "targets like rs/NAME are not found",
-	"get pods":       "",
+	"patch jobs":             "a session ends after an hour, and a tracer's pod with a sidecar in it outlives a killed session by as much",
+	"get jobs":               "",
+	"list jobs":              "Jobs that a killed session left are not swept before they expire",
+	"events":                 "why a tracer's pod is refused (Pod Security, quota) is not told",
+	"services":               "Services are shown by their addresses",
+	"endpointslices":         "the pods behind Services are not named",
+	"deployments":            "targets like deploy/NAME are not found",
+	"statefulsets":           "targets like sts/NAME are not found",
+	"daemonsets":             "targets like ds/NAME are not found",
+	"cronjobs":               "targets like cronjob/NAME are not found",
+	"replicationcontrollers": "targets like rc/NAME are not found",
+	"replicasets":            "targets like rs/NAME are not found",
+	"get pods":               "",
 }
 
 // Judge makes a finding of what the user may not; mend is the command that grants all.

@@ -1,0 +1,126 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+)
+
+// workload is a kind of object that has pods, as a user may name it before the slash: those that kubectl logs takes, and
+// CronJobs.
+type workload struct {
+	kind, plural, short, group string
+	// selector reads the selector of an object's pods. A *BadTargetError says why it has none.
+	selector func(ctx context.Context, c kubernetes.Interface, namespace, name string) (*metav1.LabelSelector, error)
+	// owner, where not nil, takes selector's place: the object has no selector and owns what owns the pods.
+	owner func(ctx context.Context, c kubernetes.Interface, namespace, name string) (types.UID, error)
+}
+
+var workloads = []workload{
+	{kind: "deployment", plural: "deployments", short: "deploy", group: "apps", selector: deploymentSelector},
+	{kind: "statefulset", plural: "statefulsets", short: "sts", group: "apps", selector: statefulSetSelector},
+	{kind: "daemonset", plural: "daemonsets", short: "ds", group: "apps", selector: daemonSetSelector},
+	{kind: "replicaset", plural: "replicasets", short: "rs", group: "apps", selector: replicaSetSelector},
+	{kind: "replicationcontroller", plural: "replicationcontrollers", short: "rc", selector: replicationControllerSelector},
+	{kind: "job", plural: "jobs", short: "job", group: "batch", selector: jobSelector},
+	{kind: "cronjob", plural: "cronjobs", short: "cj", group: "batch", owner: cronJobUID},
+	{kind: "service", plural: "services", short: "svc", selector: serviceSelector},
+}
+
+// workloadKind finds the kind that a user means by NAME, RESOURCE.GROUP or RESOURCE.VERSION.GROUP, in lower case.
+func workloadKind(typed string) (*workload, bool) {
+	name, rest, qualified := strings.Cut(typed, ".")
+	for i := range workloads {
+		w := &workloads[i]
+		if name != w.kind && name != w.plural && name != w.short {
+			continue
+		}
+		if !qualified || rest == w.group || rest == "v1."+w.group || w.group == "" && rest == "v1" {
+			return w, true
+		}
+	}
+	return nil, false
+}
+
+// knownKinds are what a user may type, for errors.
+func knownKinds() (names []string) {
+	for _, w := range workloads {
+		names = append(names, w.short+"/NAME")
+	}
+	return names
+}
+
+func deploymentSelector(ctx context.Context, c kubernetes.Interface, ns, name string) (*metav1.LabelSelector, error) {
+	o, err := c.AppsV1().Deployments(ns).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return o.Spec.Selector, nil
+}
+
+func statefulSetSelector(ctx context.Context, c kubernetes.Interface, ns, name string) (*metav1.LabelSelector, error) {
+	o, err := c.AppsV1().StatefulSets(ns).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return o.Spec.Selector, nil
+}
+
+func daemonSetSelector(ctx context.Context, c kubernetes.Interface, ns, name string) (*metav1.LabelSelector, error) {
+	o, err := c.AppsV1().DaemonSets(ns).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return o.Spec.Selector, nil
+}
+
+func replicaSetSelector(ctx context.Context, c kubernetes.Interface, ns, name string) (*metav1.LabelSelector, error) {
+	o, err := c.AppsV1().ReplicaSets(ns).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return o.Spec.Selector, nil
+}
+
+func replicationControllerSelector(ctx context.Context, c kubernetes.Interface, ns, name string) (*metav1.LabelSelector, error) {
+	o, err := c.CoreV1().ReplicationControllers(ns).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return &metav1.LabelSelector{MatchLabels: o.Spec.Selector}, nil
+}
+
+func jobSelector(ctx context.Context, c kubernetes.Interface, ns, name string) (*metav1.LabelSelector, error) {
+	o, err := c.BatchV1().Jobs(ns).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return o.Spec.Selector, nil
+}
+
+func serviceSelector(ctx context.Context, c kubernetes.Interface, ns, name string) (*metav1.LabelSelector, error) {
+	o, err := c.CoreV1().Services(ns).Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case err != nil:
+		return nil, err
+	case o.Spec.Type == corev1.ServiceTypeExternalName:
+		return nil, &BadTargetError{Want: fmt.Sprintf("a Service with pods: this one is of type ExternalName, a CNAME for %q; "+
+			"trace the pods that use it, their queries by: kubectl orb8 trace dns", o.Spec.ExternalName)}
+	case len(o.Spec.Selector) == 0:
+		return nil, &BadTargetError{Want: "a Service with a selector: this one's endpoints are set by hand"}
+	}
+	return &metav1.LabelSelector{MatchLabels: o.Spec.Selector}, nil
+}
+
+func cronJobUID(ctx context.Context, c kubernetes.Interface, ns, name string) (types.UID, error) {
+	o, err := c.BatchV1().CronJobs(ns).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return "", err
+	}
+	return o.UID, nil
+}

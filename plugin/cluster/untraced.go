@@ -1,0 +1,151 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+)
+
+// Untraced says why pods that the user means are no targets.
+type Untraced struct {
+	// Reasons are sentences, a line each; none where no such pod exists.
+	Reasons []string
+	// Final: to wait does not help, since what was named will not become a target.
+	Final bool
+}
+
+const (
+	// maxExamined bounds how many pods are examined.
+	maxExamined = 500
+	// maxNamed is how many pods or containers a reason names.
+	maxNamed = 5
+)
+
+// Untraced examines the pods that the query means. It asks the API server once.
+func (c *Cluster) Untraced(ctx context.Context) Untraced {
+	q := &c.matcher.query
+	options := metav1.ListOptions{Limit: maxExamined}
+	if q.Selector != nil {
+		options.LabelSelector = q.Selector.String()
+	}
+	if q.Node != "" {
+		options.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", q.Node).String()
+	}
+	namespace := q.Namespace
+	if q.AllNamespaces {
+		namespace = metav1.NamespaceAll
+	}
+	// The watch has listed them a moment ago; what fails now is the watch's to report.
+	pods, err := c.client.CoreV1().Pods(namespace).List(ctx, options)
+	if err != nil {
+		return Untraced{}
+	}
+	u := untracedPods{container: q.Container, containers: map[string]bool{}}
+	for i := range pods.Items {
+		if pod := &pods.Items[i]; c.matcher.matchPod(pod) {
+			u.add(pod)
+		}
+	}
+	return Untraced{Reasons: u.reasons(), Final: len(q.Names) > 0 && u.final(len(c.matcher.podNames), len(q.Names))}
+}
+
+// untracedPods are pods by why they are no targets.
+type untracedPods struct {
+	container  string
+	without    []string        // pods without the container
+	containers map[string]bool // what they have instead
+	ended      []string
+	renewed    int // of ended: those that their controller makes again by the same name
+	waiting    []string
+	others     int // those that have become targets meanwhile
+}
+
+func (u *untracedPods) add(pod *corev1.Pod) {
+	switch {
+	case finished(pod):
+		u.ended = append(u.ended, fmt.Sprintf("%s (%s)", pod.Name, pod.Status.Phase))
+		if owner := metav1.GetControllerOf(pod); owner != nil && owner.Kind == "StatefulSet" {
+			u.renewed++
+		}
+	case u.container != "" && !hasContainer(pod, u.container):
+		u.without = append(u.without, pod.Name)
+		for _, name := range containerNames(pod) {
+			u.containers[name] = true
+		}
+	case pod.Spec.NodeName == "":
+		u.waiting = append(u.waiting, pod.Name+unscheduled(pod))
+	default:
+		u.others++
+	}
+}
+
+func (u *untracedPods) reasons() (all []string) {
+	if n := len(u.without); n > 0 {
+		all = append(all, fmt.Sprintf("no container %q in %s: there %s %s", u.container, list("pod", u.without),
+			map[bool]string{true: "is", false: "are"}[len(u.containers) == 1], listNames(slices.Sorted(maps.Keys(u.containers)))))
+	}
+	if n := len(u.ended); n > 0 {
+		all = append(all, fmt.Sprintf("%s %s ended: nothing runs in %s that could be traced", list("pod", u.ended),
+			map[bool]string{true: "has", false: "have"}[n == 1], map[bool]string{true: "it", false: "them"}[n == 1]))
+	}
+	if n := len(u.waiting); n > 0 {
+		all = append(all, fmt.Sprintf("%s %s pending", list("pod", u.waiting), map[bool]string{true: "is", false: "are"}[n == 1]))
+	}
+	return all
+}
+
+// final tells whether nothing that was named can become a target: all pods lack the container, or all that was named are
+// pods, and each has ended for good or lacks the container.
+func (u *untracedPods) final(pods, names int) bool {
+	if u.others > 0 || len(u.waiting) > 0 {
+		return false
+	}
+	if len(u.ended) == 0 {
+		return len(u.without) > 0
+	}
+	return u.renewed == 0 && pods == names && len(u.ended)+len(u.without) == pods
+}
+
+// list names some of several things: "pod a", "pods a, b and 3 more".
+func list(noun string, names []string) string {
+	if len(names) != 1 {
+		noun += "s"
+	}
+	return noun + " " + listNames(names)
+}
+
+func listNames(names []string) string {
+	if more := len(names) - maxNamed; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:maxNamed], ", "), more)
+	}
+	return strings.Join(names, ", ")
+}
+
+// unscheduled is why no node was found for a pod, in parentheses.
+func unscheduled(pod *corev1.Pod) string {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Message != "" {
+			return " (" + strings.TrimSuffix(c.Message, ".") + ")"
+		}
+	}
+	return ""
+}
+
+func containerNames(pod *corev1.Pod) (names []string) {
+	for _, c := range pod.Spec.InitContainers {
+		names = append(names, c.Name)
+	}
+	for _, c := range pod.Spec.Containers {
+		names = append(names, c.Name)
+	}
+	for _, c := range pod.Spec.EphemeralContainers {
+		names = append(names, c.Name)
+	}
+	return names
+}
