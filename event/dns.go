@@ -18,7 +18,7 @@ var dnsColumns = concat(
 		},
 		{
 			Name: "observed", Header: "OBSERVED", Type: Enum, Enum: sides[1:], Outputs: InJSON,
-			Doc: "End that node, namespace, pod and container are of: src, which asked, wherever that is observed; else dst, the server.",
+			Doc: "End that node, namespace, pod and container are of: src, which asked, where its side was seen; else dst.",
 			Get: func(ev *Event) Value { return String(ev.GetDns().GetObserved().Word()) },
 		},
 		{Name: "src", Header: "SRC", Doc: "End that asked.", Width: 22, Outputs: InTable | InWide, Show: showSrc},
@@ -75,6 +75,16 @@ var dnsColumns = concat(
 			Name: "attempts", Header: "TRIES", Type: Count, Outputs: InWide | InJSON,
 			Doc: "How many times it was asked: 1, and the repetitions from the same socket.",
 			Get: func(ev *Event) Value { return NonZero(uint64(ev.GetDns().GetAttempts())) },
+		},
+		{
+			Name: "queryId", Header: "ID", Type: Count, Outputs: InJSON,
+			Doc: "ID in the query's header: null in recordings of versions that did not keep it.",
+			Get: func(ev *Event) Value {
+				if d := ev.GetDns(); d != nil {
+					return Optional(d.QueryId)
+				}
+				return Value{}
+			},
 		},
 		{
 			Name: "truncated", Header: "TC", Type: Bool, Outputs: InJSON,

@@ -1901,7 +1901,9 @@ type Dns struct {
 	// How many times it was asked: 1 and the repetitions.
 	Attempts uint32 `protobuf:"varint,12,opt,name=attempts,proto3" json:"attempts,omitempty"`
 	// The answer did not fit (TC): the asker will ask again by TCP.
-	Truncated     *bool `protobuf:"varint,13,opt,name=truncated,proto3,oneof" json:"truncated,omitempty"`
+	Truncated *bool `protobuf:"varint,13,opt,name=truncated,proto3,oneof" json:"truncated,omitempty"`
+	// ID of the query's header. It joins the client's side and the server's side of one query; NAT does not change it.
+	QueryId       *uint32 `protobuf:"varint,14,opt,name=query_id,json=queryId,proto3,oneof" json:"query_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2025,6 +2027,13 @@ func (x *Dns) GetTruncated() bool {
 		return *x.Truncated
 	}
 	return false
+}
+
+func (x *Dns) GetQueryId() uint32 {
+	if x != nil && x.QueryId != nil {
+		return *x.QueryId
+	}
+	return 0
 }
 
 // Drop is packets that the kernel threw away, counted by pod, reason, place and 5-tuple.
@@ -6173,7 +6182,7 @@ const file_event_proto_rawDesc = "" +
 	"\x10_syn_retransmitsB\x12\n" +
 	"\x10_new_retransmitsB\x0e\n" +
 	"\f_srtt_microsB\x0f\n" +
-	"\r_unread_bytes\"\x93\x04\n" +
+	"\r_unread_bytes\"\xc0\x04\n" +
 	"\x03Dns\x123\n" +
 	"\bprotocol\x18\x01 \x01(\x0e2\x17.orb8.event.v1.ProtocolR\bprotocol\x12)\n" +
 	"\x03src\x18\x02 \x01(\v2\x17.orb8.event.v1.EndpointR\x03src\x12)\n" +
@@ -6188,11 +6197,13 @@ const file_event_proto_rawDesc = "" +
 	" \x01(\rH\x00R\vanswerCount\x88\x01\x01\x12*\n" +
 	"\x0elatency_micros\x18\v \x01(\x04H\x01R\rlatencyMicros\x88\x01\x01\x12\x1a\n" +
 	"\battempts\x18\f \x01(\rR\battempts\x12!\n" +
-	"\ttruncated\x18\r \x01(\bH\x02R\ttruncated\x88\x01\x01B\x0f\n" +
+	"\ttruncated\x18\r \x01(\bH\x02R\ttruncated\x88\x01\x01\x12\x1e\n" +
+	"\bquery_id\x18\x0e \x01(\rH\x03R\aqueryId\x88\x01\x01B\x0f\n" +
 	"\r_answer_countB\x11\n" +
 	"\x0f_latency_microsB\f\n" +
 	"\n" +
-	"_truncated\"\x8a\x03\n" +
+	"_truncatedB\v\n" +
+	"\t_query_id\"\x8a\x03\n" +
 	"\x04Drop\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x123\n" +
 	"\bprotocol\x18\x02 \x01(\x0e2\x17.orb8.event.v1.ProtocolR\bprotocol\x12)\n" +

@@ -50,6 +50,7 @@ type pairs struct {
 	src, dst event.Endpoint
 	latency  uint64
 	count    uint32
+	id       uint32
 	cut      bool
 }
 
@@ -163,7 +164,7 @@ func (p *pairs) answer(g *segment, k pairKey, m *message) {
 	if q == nil {
 		// Its query is older than the trace.
 		q = &query{segment: *g, name: m.name}
-		q.key.kind = m.kind
+		q.key.kind, q.key.id = m.kind, m.id
 	} else if q.answered {
 		return // the answer to a repetition
 	} else {
@@ -272,6 +273,8 @@ func (p *pairs) fill(q *query, outcome event.DnsOutcome) {
 	own.Address, own.Port = g.local.Addr().AsSlice(), uint32(g.local.Port())
 	far.Address, far.Port = g.remote.Addr().AsSlice(), uint32(g.remote.Port())
 	own.Pid, own.Comm = g.pid, g.comm
+	p.id = uint32(q.key.id)
+	d.QueryId = &p.id
 	d.Protocol = event.Protocol_PROTOCOL_UDP
 	if g.tcp {
 		d.Protocol = event.Protocol_PROTOCOL_TCP

@@ -20,6 +20,7 @@ type Collector struct {
 	serial  uint64
 	timers  timers // flows to look at again
 	tombs   tombs
+	queries queries
 	loss    lossCounter
 
 	finished bool
@@ -51,6 +52,7 @@ func New(o Options) *Collector {
 		sources: map[string]*Source{},
 		index:   newIndex(),
 		tombs:   newTombs(8 * o.MaxFlows),
+		queries: newQueries(),
 		ended:   make(chan struct{}),
 		wake:    make(chan struct{}, 1),
 	}
@@ -109,6 +111,7 @@ func (c *Collector) collect(out *batch) (next time.Duration, done bool) {
 	now := time.Now()
 	out.reset()
 	c.tombs.expire(now)
+	c.expireQueries(now)
 	for {
 		f, at := c.timers.first()
 		if f == nil || now.Before(at) && !c.finished {
@@ -144,6 +147,9 @@ func (c *Collector) collect(out *batch) (next time.Duration, done bool) {
 		next = min(next, c.releaseAt(c.order[0], promised).Sub(now))
 	}
 	if _, at := c.timers.first(); !at.IsZero() {
+		next = min(next, at.Sub(now))
+	}
+	if at, ok := c.queries.next(); ok {
 		next = min(next, at.Sub(now))
 	}
 	if at, ok := c.loss.next(); ok {

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
@@ -14,7 +16,7 @@ func asked(node string, observed event.Side, client string) *event.Event {
 	ev := &event.Event{
 		Time: uint64(time.Now().UnixNano()), Node: node, Namespace: "ns", Pod: "client",
 		Kind: &event.Event_Dns{Dns: &event.Dns{
-			Observed: observed, Protocol: event.Protocol_PROTOCOL_UDP, Name: "a.example.", Type: "A", Attempts: 1,
+			Observed: observed, Protocol: event.Protocol_PROTOCOL_UDP, Name: "a.example.", Type: "A", Attempts: 1, QueryId: proto.Uint32(7),
 			Src: &event.Endpoint{Address: netip.MustParseAddr(client).AsSlice(), Port: 4000},
 			Dst: &event.Endpoint{Address: netip.MustParseAddr("10.0.2.1").AsSlice(), Port: 53},
 		}},
@@ -51,7 +53,10 @@ func TestAQueryIsToldByItsAskerWhereThatIsObserved(t *testing.T) {
 		want   []string // node, asker, server
 	}{
 		{"10.0.1.1", []event.Side{src, dst}, []string{"a client server"}},
-		{"10.0.1.1", []event.Side{dst}, nil},
+		{"10.0.1.1", []event.Side{dst}, []string{"b client server"}},
+		{"10.0.1.1", []event.Side{dst, src}, []string{"a client server"}},
+		{"10.0.1.9", []event.Side{dst, src}, []string{"a client server"}},
+		{"10.0.1.9", []event.Side{src, dst}, []string{"a client server"}},
 		{"10.0.1.2", []event.Side{dst}, []string{"b stranger server"}},
 		{"10.0.1.9", []event.Side{dst}, []string{"b  server"}},
 		{"192.0.2.1", []event.Side{dst}, []string{"b  server"}},
@@ -66,7 +71,7 @@ func TestAQueryIsToldByItsAskerWhereThatIsObserved(t *testing.T) {
 				}
 			}
 			var got []string
-			for _, ev := range w.take(time.Second) {
+			for _, ev := range w.take(10 * time.Second) {
 				got = append(got, ev.GetNode()+" "+ev.GetDns().GetSrc().GetPod()+" "+ev.GetDns().GetDst().GetPod())
 			}
 			if !slices.Equal(got, c.want) {

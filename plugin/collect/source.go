@@ -160,10 +160,7 @@ func (c *Collector) take(s *Source, ev *event.Event, now time.Time) {
 		// A kind that this version does not know: not shown, so lost to the viewer.
 		c.loss.add(ev.GetNode(), event.LossStage_LOSS_STAGE_DECODE, 1)
 	case *event.Event_Dns:
-		// A server's side of what a pod asks that is observed itself tells the same again.
-		if far := c.nameEnds(ev); k.Dns.GetObserved() != event.Side_SIDE_DST || !far.Observed || far.Pod == "" {
-			c.push(ev, now)
-		}
+		c.query(s, ev, k.Dns, now)
 	case *event.Event_Drop:
 		if far := c.nameEnds(ev); !c.twice(s, k.Drop, far) {
 			c.push(ev, now)

@@ -1,0 +1,284 @@
+package collect
+
+import (
+	"hash/maphash"
+	"strings"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+const (
+	// queryTimeout is after how long a tracer reports a query without an answer.
+	queryTimeout = 5 * time.Second
+	// clientWait is how long the server's side of a query waits for the client's side where the client is a target. A
+	// client that never gets the answer reports its timeout only then.
+	clientWait = queryTimeout + 1500*time.Millisecond
+	// queryMemory is how long a reported side is remembered, so that the other side of the query is not shown as well.
+	queryMemory = 15 * time.Second
+	// clockError is how far the clocks of two nodes may differ where the client's address and port are the same on both
+	// sides; where they are not, lateness is.
+	clockError = time.Second
+	// maxSides bounds the sides that are remembered, maxSameKey those with the same key.
+	maxSides   = 1 << 16
+	maxSameKey = 64
+)
+
+// queryKey is what both sides of a query have in common. NAT changes none of it.
+type queryKey struct {
+	id         uint32
+	proto      event.Protocol
+	kind, name string
+}
+
+// querySide is a query as one side reported it.
+type querySide struct {
+	key            uint64
+	isClient       bool
+	node           string
+	proto          event.Protocol
+	first, last    uint64 // when it was asked and when the report was made, ns since the Unix epoch
+	client, server addrPort
+	viaService     bool // a client's: server is a Service's address
+	knownServer    bool // a client's: server is a pod's or a Service's address
+	knownClient    bool // a server's: client is a pod's own address
+	attempts       uint32
+	ev             *event.Event // a server's side that waits for the client's
+	until          time.Time
+}
+
+// queries joins the sides of DNS queries: each query becomes one event, the client's where that comes in time.
+type queries struct {
+	seed  maphash.Seed
+	sides map[uint64][]*querySide
+	// Waiting and remembered sides in the order of their ends. The two waits differ in length, so they have a queue each.
+	brief, long, remembered []*querySide
+	n                       int
+}
+
+func newQueries() queries { return queries{seed: maphash.MakeSeed(), sides: map[uint64][]*querySide{}} }
+
+// query takes one side of a query. The lock is held.
+func (c *Collector) query(s *Source, ev *event.Event, d *event.Dns, now time.Time) {
+	far := c.nameEnds(ev)
+	if d.QueryId == nil {
+		c.push(ev, now) // a tracer or recording of an earlier version
+		return
+	}
+	isClient := d.GetObserved() != event.Side_SIDE_DST
+	if far.Pod != "" && far.Service == "" && !far.Observed {
+		c.push(ev, now) // there is no other side
+		return
+	}
+	side := c.querySide(s, ev, d)
+	side.isClient = isClient
+	if isClient {
+		side.viaService, side.knownServer = far.Service != "", far.Pod != "" || far.Service != ""
+		if !c.queries.joinClient(c, side) {
+			c.push(ev, now)
+		}
+		if side.attempts > 0 {
+			c.queries.remember(c, side, now)
+		}
+		return
+	}
+	side.knownClient = far.Pod != ""
+	if c.queries.joinServer(c, side) {
+		return
+	}
+	side.ev = ev
+	c.queries.hold(c, side, c.clientMayReport(far), now)
+}
+
+func (c *Collector) querySide(s *Source, ev *event.Event, d *event.Dns) *querySide {
+	q := &querySide{
+		key: maphash.Comparable(c.queries.seed, queryKey{
+			d.GetQueryId(), d.GetProtocol(), d.GetType(), strings.ToLower(d.GetName()),
+		}),
+		node: s.node, proto: d.GetProtocol(), last: ev.GetTime(), client: newAddrPort(d.GetSrc()), server: newAddrPort(d.GetDst()),
+		attempts: max(1, d.GetAttempts()),
+	}
+	took := uint64(0)
+	switch {
+	case d.LatencyMicros != nil:
+		took = d.GetLatencyMicros() * 1000
+	case d.GetOutcome() != event.DnsOutcome_DNS_OUTCOME_ANSWERED:
+		took = uint64(queryTimeout)
+	}
+	q.first = q.last - min(took, q.last)
+	return q
+}
+
+// clientMayReport reports whether the client is a target on a node whose tracer runs.
+func (c *Collector) clientMayReport(client Name) bool {
+	if !client.Observed || client.Node == "" {
+		return client.Observed
+	}
+	s := c.sources[client.Node]
+	return s != nil && s.open
+}
+
+// joinClient finds the server's sides of a query that its client reports. It returns whether one of them is out already.
+func (x *queries) joinClient(c *Collector, client *querySide) (out bool) {
+	for first := true; client.attempts > 0; first = false {
+		server := x.nearest(c, client)
+		if server == nil {
+			break
+		}
+		client.attempts -= min(client.attempts, server.attempts)
+		out = out || first && server.ev == nil
+		server.ev, server.attempts = nil, 0
+	}
+	return out
+}
+
+// joinServer reports whether the client has reported what its server reports.
+func (x *queries) joinServer(c *Collector, server *querySide) bool {
+	client := x.nearest(c, server)
+	if client == nil {
+		return false
+	}
+	client.attempts -= min(client.attempts, server.attempts)
+	return true
+}
+
+// nearest finds the other side of q: of several the nearest in time.
+func (x *queries) nearest(c *Collector, q *querySide) *querySide {
+	var best *querySide
+	var least uint64
+	for _, other := range x.sides[q.key] {
+		if other.isClient == q.isClient || other.attempts == 0 {
+			continue
+		}
+		client, server := other, q
+		if q.isClient {
+			client, server = q, other
+		}
+		if !c.sameQuery(client, server) {
+			continue
+		}
+		d := min(distance(q.first, other.first), distance(q.last, other.last))
+		if best == nil || d < least {
+			best, least = other, d
+		}
+	}
+	return best
+}
+
+// sameQuery reports whether a client's side and a server's side with the same key are one query: the address and port of the
+// client are the same, or NAT has changed them, which it does not to what is a pod's own address at the server.
+func (c *Collector) sameQuery(client, server *querySide) bool {
+	limit := uint64(clockError)
+	if client.client != server.client {
+		if server.knownClient || server.client.isLoopback() {
+			return false
+		}
+		if client.server != server.server && client.knownServer && (!client.viaService || c.o.Namer == nil ||
+			!c.o.Namer.Backs(client.server.netip(), server.server.netip(), client.proto)) {
+			return false
+		}
+		limit = lateness
+	} else if client.client.isLoopback() && client.node != server.node {
+		return false
+	}
+	return client.first <= server.last+limit && server.first <= client.last+limit
+}
+
+func distance(a, b uint64) uint64 { return max(a, b) - min(a, b) }
+
+// hold keeps a server's side until its client's has had its chance.
+func (x *queries) hold(c *Collector, q *querySide, long bool, now time.Time) {
+	if long {
+		q.until = now.Add(clientWait)
+		x.long = append(x.long, q)
+	} else {
+		q.until = now.Add(c.o.JoinWindow)
+		x.brief = append(x.brief, q)
+	}
+	x.add(c, q, now)
+}
+
+func (x *queries) remember(c *Collector, q *querySide, now time.Time) {
+	q.until = now.Add(queryMemory)
+	x.remembered = append(x.remembered, q)
+	x.add(c, q, now)
+}
+
+func (x *queries) add(c *Collector, q *querySide, now time.Time) {
+	list := append(x.sides[q.key], q)
+	if len(list) > maxSameKey {
+		c.releaseQuery(list[0], now)
+		list = list[1:]
+	}
+	x.sides[q.key] = list
+	if x.n++; x.n <= maxSides {
+		return
+	}
+	for _, queue := range []*[]*querySide{&x.remembered, &x.brief, &x.long} {
+		if len(*queue) > 0 {
+			c.releaseQuery((*queue)[0], now)
+			x.forget((*queue)[0])
+			*queue = (*queue)[1:]
+			x.n--
+			return
+		}
+	}
+}
+
+func (x *queries) forget(q *querySide) {
+	list := x.sides[q.key]
+	for i, other := range list {
+		if other != q {
+			continue
+		}
+		if len(list) == 1 {
+			delete(x.sides, q.key)
+			return
+		}
+		if i > 0 {
+			copy(list[1:i+1], list[:i])
+		}
+		list[0] = nil
+		x.sides[q.key] = list[1:]
+		return
+	}
+}
+
+// releaseQuery emits a server's side that waits.
+func (c *Collector) releaseQuery(q *querySide, now time.Time) {
+	if q.ev != nil {
+		c.push(q.ev, now)
+		q.ev = nil
+	}
+}
+
+// expireQueries emits the server's sides that have waited long enough and forgets what is old.
+func (c *Collector) expireQueries(now time.Time) {
+	x := &c.queries
+	for _, queue := range []*[]*querySide{&x.brief, &x.long} {
+		for len(*queue) > 0 && (c.finished || !now.Before((*queue)[0].until)) {
+			q := (*queue)[0]
+			(*queue)[0] = nil
+			*queue = (*queue)[1:]
+			c.releaseQuery(q, now)
+			q.until = now.Add(queryMemory)
+			x.remembered = append(x.remembered, q)
+		}
+	}
+	for len(x.remembered) > 0 && !now.Before(x.remembered[0].until) {
+		x.forget(x.remembered[0])
+		x.remembered[0] = nil
+		x.remembered = x.remembered[1:]
+		x.n--
+	}
+}
+
+// next is when the first waiting side is due.
+func (x *queries) next() (at time.Time, ok bool) {
+	for _, queue := range [][]*querySide{x.brief, x.long} {
+		if len(queue) > 0 && (!ok || queue[0].until.Before(at)) {
+			at, ok = queue[0].until, true
+		}
+	}
+	return at, ok
+}
