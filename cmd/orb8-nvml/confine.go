@@ -56,6 +56,10 @@ const (
 func confine() error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	// No process of the same user, in whatever container, can read or trace this one.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("forbid to be traced: %w", err)
+	}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("give up new privileges: %w", err)
 	}
@@ -96,10 +100,11 @@ func seccompFilter() []unix.SockFilter {
 		// The flags of clone3 are out of a filter's reach; C libraries and Go go on to clone then.
 		jump(unix.BPF_JEQ, unix.SYS_CLONE3, 0, 1),
 		refuse(unix.ENOSYS),
-		// A thread of clone may be made, a namespace not.
-		jump(unix.BPF_JEQ, unix.SYS_CLONE, 0, 4),
+		// A thread may be made; a process, which would outlive this one, or a namespace not.
+		jump(unix.BPF_JEQ, unix.SYS_CLONE, 0, 5),
 		load(offsetArgument),
-		jump(unix.BPF_JSET, newNamespaces, 0, 1),
+		jump(unix.BPF_JSET, newNamespaces, 1, 0),
+		jump(unix.BPF_JSET, unix.CLONE_THREAD, 1, 0),
 		refuse(unix.EPERM),
 		{Code: ret, K: unix.SECCOMP_RET_ALLOW},
 	}

@@ -156,7 +156,7 @@ func regular(fd int) error {
 	if err := unix.Fstatfs(fd, &system); err != nil {
 		return err
 	}
-	if kernelInterfaces[int64(system.Type)] {
+	if kernelInterfaces[system.Type] {
 		return ErrNotRegular
 	}
 	return nil

@@ -455,7 +455,7 @@ func identify(f *os.File) (id fileID, err error) {
 	if err := unix.Fstatfs(int(f.Fd()), &fs); err != nil {
 		return id, err
 	}
-	if remote[int64(fs.Type)] {
+	if remote[fs.Type] {
 		return id, errRemote
 	}
 	if fs.Type != unix.OVERLAYFS_SUPER_MAGIC {

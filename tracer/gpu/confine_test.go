@@ -69,7 +69,7 @@ func TestHostileLibraryIsConfined(t *testing.T) {
 	}
 	got := err.Error() + " "
 	for _, want := range []string{
-		"socket=EPERM", "execve=EPERM", "ptrace=EPERM", "userns=EPERM", "bpf=EPERM", "setuid=EPERM", "kill=EPERM",
+		"socket=EPERM", "execve=EPERM", "fork=EPERM", "ptrace=EPERM", "userns=EPERM", "bpf=EPERM", "setuid=EPERM", "kill=EPERM",
 		"secret=EACCES", "null=done", "Uid:60908", "CapPrm:0000000000000000", "CapEff:0000000000000000",
 		"CapAmb:0000000000000000", "NoNewPrivs:1", "Seccomp:2",
 	} {

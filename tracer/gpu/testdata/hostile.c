@@ -37,6 +37,7 @@ __attribute__((constructor)) static void attack(void)
 
 	line("socket", socket(AF_INET, SOCK_STREAM, 0));
 	line("execve", execve("/bin/true", arguments, NULL));
+	line("fork", fork());
 	line("ptrace", ptrace(PTRACE_ATTACH, getppid(), 0, 0));
 	line("userns", unshare(CLONE_NEWUSER));
 	line("bpf", syscall(SYS_bpf, 0, NULL, 0));
