@@ -5,11 +5,14 @@ import (
 	"encoding/csv"
 	"errors"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/event/safe"
 )
 
-// comma writes RFC 4180: a line of field names, then a line for each event with exact values, empty where one is not known.
+// comma writes RFC 4180: a line of field names, then a line for each event with exact numbers, text that is safe for a terminal and a
+// spreadsheet, and nothing where a value is not known.
 type comma struct {
 	out     *flusher
 	columns []*event.Column
@@ -47,8 +50,8 @@ func (c *comma) Print(ev *event.Event) error {
 		}
 	}
 	for i, column := range c.columns {
-		c.scratch = column.Get(ev).Append(c.scratch[:0])
-		c.cells[i] = harmless(string(c.scratch), column.Type)
+		c.scratch = appendField(c.scratch[:0], column.Get(ev))
+		c.cells[i] = string(c.scratch)
 	}
 	if err := c.csv.Write(c.cells); err != nil {
 		return err
@@ -57,12 +60,22 @@ func (c *comma) Print(ev *event.Event) error {
 	return c.out.append(func(dst []byte) ([]byte, int) { return append(dst, c.buf.Bytes()...), 0 })
 }
 
-// harmless keeps a spreadsheet from taking a text that a stranger chose for a formula: an apostrophe before it makes it text.
-func harmless(s string, t event.Type) string {
-	if t == event.Text && s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
-		return "'" + s
+// formulaStarts are what spreadsheets take for the beginning of a formula, also in the full width of East Asian text.
+// Tabs and line breaks, which they take for it as well, never get here: package safe escapes them.
+const formulaStarts = "=+-@＝＋－＠"
+
+// appendField appends a value as a field. Text of any column may come from strangers, whatever the column's type promises:
+// it passes package safe as the cells of a table do, and what a spreadsheet would take for a formula gets an apostrophe.
+func appendField(dst []byte, v event.Value) []byte {
+	if v.Kind() != event.StringValue {
+		return v.Append(dst)
 	}
-	return s
+	text := safe.Text(v.Str())
+	first, _ := utf8.DecodeRuneInString(strings.TrimLeft(text, " "))
+	if strings.ContainsRune(formulaStarts, first) {
+		dst = append(dst, '\'')
+	}
+	return append(dst, text...)
 }
 
 func (c *comma) Close() error { return c.out.Close() }
