@@ -102,8 +102,13 @@ func (o *replayOptions) run(parent context.Context, path string) error {
 		return err
 	}
 	readErr, outputErr := p.play(ctx, reader, o.speed)
+	n, reason := reader.Refused()
+	p.noteRefused(n)
 	// A printer gives the error it failed with again when it is closed.
 	outputErr = cmp.Or(outputErr, p.view.close())
+	if n > 0 {
+		r.line("%s: %d %s refused (first: %v)", path, n, plural(int(n), "event"), reason)
+	}
 	lost := p.lost.All()
 	r.tally(p.view.taken(), len(p.nodes), time.Duration(p.newest-p.oldest), lost, nil)
 
@@ -253,5 +258,12 @@ func (p *player) note(ev *event.Event) {
 	}
 	if ev.GetLost() != nil {
 		p.lost.Add(losses.Of(ev))
+	}
+}
+
+// noteRefused counts the events that the reader refused as lost: no node can be trusted to be theirs.
+func (p *player) noteRefused(n uint64) {
+	if n > 0 {
+		p.lost.Add(losses.Loss{Node: "recording", Stage: event.LossStage_LOSS_STAGE_DECODE, Count: n})
 	}
 }

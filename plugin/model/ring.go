@@ -39,8 +39,9 @@ func (r *ring) roll(window int, number int64) {
 	r.newest[window] = max(r.newest[window], number)
 }
 
-// add counts amounts at a time, ns. What is older than a window is not in it.
+// add counts amounts at a time, ns. What is older than a window is not in it. Time begins in 1970.
 func (r *ring) add(now int64, amounts []float32) {
+	now = max(now, 0)
 	for w, length := range partOf {
 		number := now / length
 		r.roll(w, number)

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/event/check"
 )
 
 // ErrForeign says that a file is no recording.
@@ -52,6 +53,28 @@ type Reader struct {
 	body, unpacked []byte
 	rest           []byte // of the events of a frame
 	ended          bool
+
+	checker *check.Checker
+	refused uint64
+	reason  error // of the first refusal
+}
+
+// Bounds of what a recording says of itself.
+const (
+	maxKinds       = 64
+	maxSessionText = 4096 // bytes
+)
+
+func (s *Session) check() error {
+	if len(s.Kinds) > maxKinds {
+		return fmt.Errorf("it names %d kinds of events, limit %d", len(s.Kinds), maxKinds)
+	}
+	for _, text := range append([]string{s.Version, s.Targets, s.Namespace}, s.Kinds...) {
+		if len(text) > maxSessionText {
+			return fmt.Errorf("it says %d bytes of itself, limit %d", len(text), maxSessionText)
+		}
+	}
+	return nil
 }
 
 // NewReader reads what a recording says of itself. It gives ErrForeign or a *VersionError for what it cannot read at all.
@@ -86,6 +109,9 @@ func NewReader(in io.Reader) (*Reader, error) {
 	if err == nil {
 		err = json.Unmarshal(r.unpacked, &r.Session)
 	}
+	if err == nil {
+		err = r.Session.check()
+	}
 	if err != nil {
 		r.Close()
 		if errors.Is(err, io.EOF) {
@@ -93,6 +119,7 @@ func NewReader(in io.Reader) (*Reader, error) {
 		}
 		return nil, damage(at, err)
 	}
+	r.checker = check.Recording(r.Session.Kinds, r.Session.Started)
 	return r, nil
 }
 
@@ -104,6 +131,12 @@ func (r *Reader) Only(from, to uint64) {
 		r.to = ^uint64(0)
 	}
 }
+
+// isAfter reports whether a time is after what Only asked for. Where it asked for all, even the last time is not.
+func (r *Reader) isAfter(t uint64) bool { return t >= r.to && r.to != ^uint64(0) }
+
+// Refused is how many events Next has passed over because no viewer wrote them so, and why the first.
+func (r *Reader) Refused() (n uint64, reason error) { return r.refused, r.reason }
 
 // Next reads an event into ev. It gives io.EOF at the end of a recording that was ended, io.ErrUnexpectedEOF behind the last whole frame of one that was not,
 // and a *DamageError where nothing more can be read.
@@ -128,8 +161,15 @@ func (r *Reader) Next(ev *event.Event) error {
 			r.tell(err)
 			continue
 		}
-		if t := ev.GetTime(); t >= r.from && t < r.to {
+		if t := ev.GetTime(); t < r.from || r.isAfter(t) {
+			continue
+		}
+		err := r.checker.Check(ev)
+		if err == nil {
 			return nil
+		}
+		if r.refused++; r.reason == nil {
+			r.reason = err
 		}
 	}
 }
@@ -152,7 +192,7 @@ func (r *Reader) frame() error {
 		}
 		return damage(at, err)
 	}
-	if h.kind == frameEvents && (h.newest < r.from || h.oldest >= r.to) {
+	if h.kind == frameEvents && (h.newest < r.from || r.isAfter(h.oldest)) {
 		return r.skip(at, &h)
 	}
 	err = r.load(&h)

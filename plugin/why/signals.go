@@ -409,11 +409,16 @@ func (s *seat) loading(m *moment, cores float64, slot int) {
 // hardware are the driver's errors that are the device's, by NVIDIA's list ("XID Errors"): memory, links, firmware, the bus. The others are programs' mistakes as a rule.
 var hardware = []uint32{46, 48, 54, 56, 57, 58, 61, 62, 63, 64, 71, 72, 73, 74, 79, 80, 81, 82, 87, 88, 89, 92, 93, 94, 95, 96, 97, 102, 110, 118, 119, 120, 121, 122, 123, 124, 125, 126, 140, 143, 145, 149, 150, 151}
 
-// ails says what the driver reported of a device that makes it sick.
+// ails says what the driver reported of a device, or of the GPU that it is a part of, that makes it sick. Parts of parts do
+// not exist, so that a parent's parent is not followed.
 func (w *Watch) ails(d *device) bool {
-	if parent := w.devices[key{d.node, d.parent}]; d.parent != "" && parent != nil && w.ails(parent) {
+	if parent := w.devices[key{d.node, d.parent}]; d.parent != "" && parent != nil && parent.sick() {
 		return true
 	}
+	return d.sick()
+}
+
+func (d *device) sick() bool {
 	grown := d.firstECC != nil && d.lastECC != nil && *d.lastECC > *d.firstECC
 	return d.lost || grown || slices.ContainsFunc(d.xids, func(x uint32) bool { return slices.Contains(hardware, x) })
 }
