@@ -123,7 +123,12 @@ func runSession(parent context.Context, c *traceConfig, open func(*liveSession) 
 		defer resolver.wait()
 		namer = resolver
 	}
-	collector := collect.New(collect.Options{Namer: namer, Interval: c.interval})
+	collector := collect.New(collect.Options{
+		Namer: namer, Interval: c.interval, Kinds: kindNames(c.kinds), Started: time.Now(),
+		Refused: func(node string, why error) {
+			r.line("%s: its tracer sent what no tracer of this version sends (%v): such events are refused and counted as lost", node, why)
+		},
+	})
 
 	s := &traceSession{
 		config: c, reporter: r, targets: targets, end: end, ending: func() bool { return running.Err() != nil }, settled: make(chan struct{}),

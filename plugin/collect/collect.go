@@ -81,6 +81,12 @@ type Options struct {
 	// MaxPending is how many events may wait to be emitted before Feed blocks; 0: 65,536. From half of it on events are
 	// emitted without waiting for older ones or for second halves.
 	MaxPending int
+	// Kinds are those that the nodes were asked for; none: all that tracers send. Started is when the session began; zero:
+	// events of any time since 1970 are taken. What is not so, or breaks another bound of event/check, is counted as lost.
+	Kinds   []string
+	Started time.Time
+	// Refused is told of the first event of each node that is not used; nil: nobody is. It must not call the Collector.
+	Refused func(node string, why error)
 }
 
 // Batch is what a node sends at once.

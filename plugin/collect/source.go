@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/event/check"
 	"github.com/orb8-dev/kubectl-orb8/plugin/losses"
 )
 
@@ -25,6 +26,8 @@ type Source struct {
 	watermark uint64
 	kernel    string
 	heard     time.Time // when the watermark last came
+	checker   *check.Checker
+	refused   bool // an event of the node was, ever
 }
 
 // Add joins a node to the merge. A node that is added again (its tracer was replaced) goes on where it was.
@@ -33,7 +36,7 @@ func (c *Collector) Add(node string) *Source {
 	defer c.mu.Unlock()
 	s := c.sources[node]
 	if s == nil {
-		s = &Source{c: c, node: node}
+		s = &Source{c: c, node: node, checker: check.Stream(c.o.Kinds, c.o.Started)}
 		c.sources[node] = s
 	}
 	s.open = true
@@ -63,11 +66,16 @@ func (s *Source) Feed(ctx context.Context, b Batch) error {
 	now := time.Now()
 	newest := b.Watermark
 	s.kernel = b.Kernel
+	s.checker.At(now)
 	for _, ev := range b.Events {
+		ev.Node = s.node // a tracer speaks for its own node only
+		if err := s.checker.Check(ev); err != nil {
+			s.refuse(err)
+			continue
+		}
 		if b.Watermark == 0 {
 			newest = max(newest, ev.GetTime())
 		}
-		ev.Node = s.node // a tracer speaks for its own node only
 		c.take(s, ev, now)
 	}
 	if newest > s.watermark {
@@ -75,6 +83,15 @@ func (s *Source) Feed(ctx context.Context, b Batch) error {
 	}
 	s.heard = now
 	return nil
+}
+
+// refuse counts an event that is not used, and tells why the node's first one was. The lock is held.
+func (s *Source) refuse(why *check.Error) {
+	s.c.loss.add(s.node, event.LossStage_LOSS_STAGE_DECODE, 1)
+	if !s.refused && s.c.o.Refused != nil {
+		s.c.o.Refused(s.node, why)
+	}
+	s.refused = true
 }
 
 // Status puts a NodeStatus event of the node into the stream. It blocks as Feed does.
