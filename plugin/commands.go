@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -48,6 +49,8 @@ func newCleanupCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "cleanup", Short: "Remove what interrupted sessions left: finished Jobs, and those past their deadline", Args: noArgs,
 		Long: `Removes tracer Jobs that are finished or past their deadline. Sessions that run, yours or a colleague's, are left alone.
+Pods of ended sessions on nodes that are not ready or no more, which would stay Terminating, are removed from the API without a
+grace period, and named; that takes the right to delete pods.
 There is rarely something to do: a tracer ends by itself within seconds of its client, and its Job with it.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			config, namespace, err := resolveCluster(kube)
@@ -65,7 +68,12 @@ There is rarely something to do: a tracer ends by itself within seconds of its c
 			for _, name := range swept {
 				fmt.Fprintf(streams.Out, "job.batch %s deleted\n", name)
 			}
-			if len(swept) == 0 && err == nil {
+			removed, podErr := launch.SweepPods(cmd.Context(), client, namespace, time.Now())
+			for _, line := range removed {
+				fmt.Fprintln(streams.Out, oneLine(line))
+			}
+			err = errors.Join(err, podErr)
+			if len(swept)+len(removed) == 0 && err == nil {
 				fmt.Fprintln(streams.ErrOut, "nothing to clean up")
 			}
 			return err

@@ -304,7 +304,7 @@ func (x *examination) tryNodes(ctx context.Context, nodes []corev1.Node) error {
 	var trying sync.WaitGroup
 	for i := range nodes {
 		usable := true
-		if nodes[i].Status.NodeInfo.KernelVersion != "" {
+		if nodes[i].UID != "" { // it was read, and is not only a name
 			results[i], usable = doctor.Node(&nodes[i])
 		}
 		name := nodes[i].Name

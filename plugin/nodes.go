@@ -32,7 +32,8 @@ type traceSession struct {
 	duration sync.Once
 	timer    *time.Timer
 	summary  string // the last one printed
-	unseen   map[string]time.Duration
+	admission
+	unseen map[string]time.Duration
 }
 
 type nodeState struct {
@@ -41,7 +42,9 @@ type nodeState struct {
 	doing    string
 	since    time.Time
 	said     bool
+	admitted time.Time
 	streamed bool // ever
+	untraced bool // it was still on its way at the session's end
 	failure  string
 	settled  func() // called once, when the node streams or has failed
 }
@@ -65,18 +68,9 @@ func (s *traceSession) serveNodes(hard, running context.Context) {
 	defer nodes.Wait()
 	nodes.Go(func() { s.sayWaits(running) })
 	starting := make(chan struct{}, parallelStarts)
-	for {
-		name, err := s.targets.NextNode(running)
-		if err != nil {
-			return
-		}
-		if !s.admit(name, starting) {
-			continue
-		}
+	start := func(name string) {
 		nodes.Go(func() {
-			select {
-			case starting <- struct{}{}:
-			case <-running.Done():
+			if !s.take(running, starting) {
 				return
 			}
 			// A start that takes long waits for something that the others do not.
@@ -85,6 +79,26 @@ func (s *traceSession) serveNodes(hard, running context.Context) {
 			err := stream.Run(hard, running, name, s.targets.NewFeed(name), s.options)
 			s.ended(name, err)
 		})
+	}
+	nodes.Go(func() { s.admitWaiting(running, starting, start) })
+	for {
+		name, err := s.targets.NextNode(running)
+		if err != nil {
+			return
+		}
+		if s.admit(name, starting) {
+			start(name)
+		}
+	}
+}
+
+// take waits for a place among those that start.
+func (s *traceSession) take(running context.Context, starting chan struct{}) bool {
+	select {
+	case starting <- struct{}{}:
+		return true
+	case <-running.Done():
+		return false
 	}
 }
 
@@ -98,24 +112,16 @@ func (s *traceSession) letNext(name string) {
 	s.nodes[name].settled()
 }
 
-// admit takes a node on, within --max-nodes.
-func (s *traceSession) admit(name string, starting chan struct{}) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.nodes) >= s.config.maxNodes {
-		s.reporter.once("note: there are targets on more than %d nodes; the others are not traced: raise --max-nodes", s.config.maxNodes)
-		return false
-	}
-	s.nodes[name] = &nodeState{state: event.NodeState_NODE_STATE_STARTING, settled: sync.OnceFunc(func() { <-starting })}
-	return true
-}
-
 // say hears from each node's stream. Its state is STOPPED at the session's end, or while nothing on it is to be traced.
 func (s *traceSession) say(name string, state event.NodeState, message string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.nodes[name]
+	if state == event.NodeState_NODE_STATE_STOPPED && s.ending() {
+		s.endUntraced(name, n)
+	}
 	n.state = state
+	s.wakeWaiting()
 	switch state {
 	case event.NodeState_NODE_STATE_STARTING:
 		// Most starts are over before it is worth a line: sayWaits says what takes long.
@@ -139,6 +145,15 @@ func (s *traceSession) say(name string, state event.NodeState, message string) {
 	s.summarise()
 }
 
+// endUntraced counts a node that the session's end finds still on its way, unless it had hardly begun. s.mu is held.
+func (s *traceSession) endUntraced(name string, n *nodeState) {
+	if n.streamed || n.untraced || n.state == event.NodeState_NODE_STATE_STOPPED || time.Since(n.admitted) < minStart {
+		return
+	}
+	n.untraced = true
+	s.reporter.line("%s: was never traced: %s", name, n.doing)
+}
+
 // notSeen counts how long a node was not seen between two tracers.
 func (s *traceSession) notSeen(name string, d time.Duration) {
 	s.mu.Lock()
@@ -149,15 +164,30 @@ func (s *traceSession) notSeen(name string, d time.Duration) {
 	s.unseen[name] += d
 }
 
-// reportFailure says why a node failed, once for all nodes that failed for the same reason. s.mu is held.
+// maxAlike is how many nodes that can not run a tracer are named with the same reason.
+const maxAlike = 20
+
+// reportFailure says why a node failed: once for all nodes that failed for the same reason, but by the node where it is the node's own.
+// s.mu is held.
 func (s *traceSession) reportFailure(name, message string) {
+	alike := 0
 	for other, n := range s.nodes {
 		if other != name && n.failure == message {
-			return
+			alike++
 		}
+	}
+	switch {
+	case alike == maxAlike:
+		s.reporter.line("… and more nodes: %s", message)
+		return
+	case alike > 0 && !ofTheNode(message) || alike > maxAlike:
+		return
 	}
 	s.reporter.line("%s: %s", name, message)
 }
+
+// minStart is how long a node may be on its way without that being a failure at the session's end.
+const minStart = 3 * time.Second
 
 // longWait is how long a starting node may stay at one thing before that is said.
 const longWait = time.Second
@@ -206,7 +236,11 @@ func (s *traceSession) ended(name string, err error) {
 		return
 	}
 	n.state = event.NodeState_NODE_STATE_FAILED
+	s.wakeWaiting()
 	s.summarise()
+	if len(s.waiting) > 0 {
+		return // one of them takes its place
+	}
 	for _, other := range s.nodes {
 		if other.state != event.NodeState_NODE_STATE_FAILED {
 			return
@@ -284,11 +318,12 @@ func (s *traceSession) failures() (failed int, all bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, n := range s.nodes {
-		if n.state == event.NodeState_NODE_STATE_FAILED {
+		if n.state == event.NodeState_NODE_STATE_FAILED || n.untraced {
 			failed++
 		}
 	}
-	return failed, failed > 0 && failed == len(s.nodes)
+	failed += len(s.waiting) // never traced
+	return failed, failed > 0 && failed == len(s.nodes)+len(s.waiting)
 }
 
 // streamedNodes is how many nodes have streamed.

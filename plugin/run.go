@@ -143,7 +143,7 @@ func runSession(parent context.Context, c *traceConfig, open func(*liveSession) 
 			Config: &session.Config{Kinds: kindNames(c.kinds), Interval: int64(c.interval), DnsPorts: c.dnsPorts, Syscall: c.syscalls, Gpu: c.gpu.session()},
 		},
 	}
-	s.options.Say, s.options.Unseen = s.say, s.notSeen
+	s.options.Say, s.options.Unseen, s.options.Readmit = s.say, s.notSeen, s.readmit
 
 	v, err := open(&liveSession{intake: in, running: running, end: end, settled: s.settled})
 	if err != nil {
@@ -163,6 +163,7 @@ func runSession(parent context.Context, c *traceConfig, open func(*liveSession) 
 	work.Wait()
 	closeErr := v.close() // after an error of v.show the same one, which is reported once
 
+	s.reportUntraced()
 	lost := collector.Losses()
 	r.tally(v.taken(), s.streamedNodes(), time.Since(began), lost, s.unseen)
 	return s.verdict(context.Cause(running), cmp.Or(emitErr, closeErr), lost)
@@ -257,6 +258,13 @@ func sweep(ctx context.Context, c *traceConfig, r *reporter) {
 	}
 	if err != nil && ctx.Err() == nil {
 		r.line("note: could not look for leftovers of earlier sessions: %v", err)
+	}
+	removed, err := launch.SweepPods(ctx, c.client, c.tracerNamespace, time.Now())
+	for _, line := range removed {
+		r.line("%s", line)
+	}
+	if err != nil && ctx.Err() == nil {
+		r.line("note: %v", err)
 	}
 }
 

@@ -64,7 +64,9 @@ var load = sync.OnceValues(func() (*Env, error) {
 		return nil, fmt.Errorf("list nodes of %s: %w", kubeconfig, err)
 	}
 	for _, n := range nodes.Items {
-		e.Nodes = append(e.Nodes, n.Name)
+		if n.Status.NodeInfo.KubeletVersion != "" { // not what a killed test of fake nodes left
+			e.Nodes = append(e.Nodes, n.Name)
+		}
 	}
 	slices.Sort(e.Nodes)
 	if len(e.Nodes) < 2 {

@@ -34,12 +34,16 @@ func TestANodeIsJudgedByWhatTheAPIServerKnows(t *testing.T) {
 		"virtual taint": {func(n *corev1.Node) { n.Spec.Taints = []corev1.Taint{{Key: "virtual-kubelet.io/provider"}} }, false, []string{"platform=failure"}},
 		"windows":       {func(n *corev1.Node) { n.Status.NodeInfo.OperatingSystem = "windows" }, false, []string{"platform=failure"}},
 		"riscv":         {func(n *corev1.Node) { n.Status.NodeInfo.Architecture = "riscv64" }, false, []string{"platform=failure"}},
-		"autopilot":     {func(n *corev1.Node) { n.Name = "gk3-x" }, true, []string{"platform=warning"}},
-		"old kernel":    {func(n *corev1.Node) { n.Status.NodeInfo.KernelVersion = "5.4.0-150-generic" }, false, []string{"platform=ok", "kernel=failure"}},
-		"oldest kernel": {func(n *corev1.Node) { n.Status.NodeInfo.KernelVersion = "5.10.0-21-amd64" }, true, []string{"platform=ok"}},
-		"odd kernel":    {func(n *corev1.Node) { n.Status.NodeInfo.KernelVersion = "custom" }, true, []string{"platform=ok"}},
-		"not ready":     {func(n *corev1.Node) { n.Status.Conditions[0].Status = corev1.ConditionFalse }, false, []string{"platform=ok", "ready=failure"}},
-		"never heard":   {func(n *corev1.Node) { n.Status.Conditions = nil }, false, []string{"platform=ok", "ready=failure"}},
+		"windows by label": {func(n *corev1.Node) {
+			n.Status, n.Labels[corev1.LabelOSStable] = corev1.NodeStatus{}, "windows"
+		}, false, []string{"platform=failure"}},
+		"never heard of at all": {func(n *corev1.Node) { n.Status = corev1.NodeStatus{} }, false, []string{"platform=ok", "ready=failure"}},
+		"autopilot":             {func(n *corev1.Node) { n.Name = "gk3-x" }, true, []string{"platform=warning"}},
+		"old kernel":            {func(n *corev1.Node) { n.Status.NodeInfo.KernelVersion = "5.4.0-150-generic" }, false, []string{"platform=ok", "kernel=failure"}},
+		"oldest kernel":         {func(n *corev1.Node) { n.Status.NodeInfo.KernelVersion = "5.10.0-21-amd64" }, true, []string{"platform=ok"}},
+		"odd kernel":            {func(n *corev1.Node) { n.Status.NodeInfo.KernelVersion = "custom" }, true, []string{"platform=ok"}},
+		"not ready":             {func(n *corev1.Node) { n.Status.Conditions[0].Status = corev1.ConditionFalse }, false, []string{"platform=ok", "ready=failure"}},
+		"never heard":           {func(n *corev1.Node) { n.Status.Conditions = nil }, false, []string{"platform=ok", "ready=failure"}},
 		"tainted": {func(n *corev1.Node) {
 			n.Spec.Taints = []corev1.Taint{{Key: "gpu", Value: "yes", Effect: corev1.TaintEffectNoExecute}}
 		}, true, []string{"platform=ok", "taints=ok"}},

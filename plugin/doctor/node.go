@@ -8,69 +8,33 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/version"
 
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
 )
 
 // Floor is the oldest Linux release that probes load on.
-const Floor = "5.10"
-
-// platforms are kinds of nodes that run no privileged pods, whatever is granted.
-var platforms = []struct {
-	name string
-	is   func(*corev1.Node) bool
-	mend string
-}{
-	{
-		"AWS Fargate", func(n *corev1.Node) bool { return n.Labels["eks.amazonaws.com/compute-type"] == "fargate" },
-		"run the pods to be traced in a managed or self-managed node group",
-	},
-	{
-		"a virtual node", func(n *corev1.Node) bool {
-			return n.Labels["type"] == "virtual-kubelet" ||
-				slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == "virtual-kubelet.io/provider" })
-		},
-		"run the pods to be traced on nodes with a kernel of their own",
-	},
-}
+const Floor = launch.Floor
 
 // Node judges what the API server knows of a node. usable tells whether it makes sense to try a tracer there.
 func Node(n *corev1.Node) (findings []Finding, usable bool) {
 	add := func(check string, status Status, detail, mend string) {
 		findings = append(findings, Finding{Node: n.Name, Check: check, Status: status, Detail: detail, Mend: mend})
 	}
-	info := n.Status.NodeInfo
-	for _, p := range platforms {
-		if p.is(n) {
-			add("platform", Failure, p.name+" runs no pods with host access", p.mend)
+	problems := launch.NodeProblems(n)
+	if len(problems) == 0 || problems[0].Check != "platform" {
+		if strings.HasPrefix(n.Name, "gk3-") {
+			add("platform", Warning, "looks like GKE Autopilot, which admits no pods with host access but those Google lists",
+				"use a Standard cluster's node pool")
+		} else {
+			add("platform", OK, platform(n), "")
+		}
+	}
+	for _, p := range problems {
+		add(p.Check, Failure, p.Detail, p.Mend)
+		if p.Check == "platform" {
 			return findings, false
 		}
-	}
-	if info.OperatingSystem != "linux" || !slices.Contains([]string{"amd64", "arm64"}, info.Architecture) {
-		add("platform", Failure, info.OperatingSystem+"/"+info.Architecture+": tracers run on linux/amd64 and linux/arm64",
-			"trace pods on other nodes: see kubectl get nodes -L kubernetes.io/os,kubernetes.io/arch")
-		return findings, false
-	}
-	detail := fmt.Sprintf("%s/%s, %s, %s, kubelet %s", info.OperatingSystem, info.Architecture, info.OSImage, info.ContainerRuntimeVersion, info.KubeletVersion)
-	if strings.HasPrefix(n.Name, "gk3-") {
-		add("platform", Warning, "looks like GKE Autopilot, which admits no pods with host access but those Google lists", "use a Standard cluster's node pool")
-	} else {
-		add("platform", OK, detail, "")
-	}
-	usable = true
-	if old(info.KernelVersion) {
-		add("kernel", Failure, fmt.Sprintf("Linux %s is older than %s", info.KernelVersion, Floor), "upgrade the node's image to one with Linux "+Floor+" or later")
-		usable = false
-	}
-	if ready := condition(n, corev1.NodeReady); ready == nil || ready.Status != corev1.ConditionTrue {
-		why := "its kubelet has not said"
-		if ready != nil {
-			why = ready.Message
-		}
-		add("ready", Failure, "the node is not ready: "+why, "kubectl describe node "+n.Name)
-		usable = false
 	}
 	var taints []string
 	for _, t := range n.Spec.Taints {
@@ -79,22 +43,23 @@ func Node(n *corev1.Node) (findings []Finding, usable bool) {
 	if len(taints) > 0 {
 		add("taints", OK, strings.Join(taints, ", ")+": tolerated", "")
 	}
-	return findings, usable
+	return findings, len(problems) == 0
 }
 
-func condition(n *corev1.Node, wanted corev1.NodeConditionType) *corev1.NodeCondition {
-	for i := range n.Status.Conditions {
-		if n.Status.Conditions[i].Type == wanted {
-			return &n.Status.Conditions[i]
+// platform is what a node's kubelet reports of it; a node whose kubelet has reported nothing has its labels at most.
+func platform(n *corev1.Node) string {
+	info := n.Status.NodeInfo
+	os, arch := launch.NodePlatform(n)
+	var parts []string
+	for _, p := range []string{info.OSImage, info.ContainerRuntimeVersion} {
+		if p != "" {
+			parts = append(parts, p)
 		}
 	}
-	return nil
-}
-
-// old tells whether a kernel's release is below Floor; one that cannot be read is tried.
-func old(release string) bool {
-	v, err := version.ParseGeneric(release)
-	return err == nil && v.LessThan(version.MustParseGeneric(Floor))
+	if info.KubeletVersion != "" {
+		parts = append(parts, "kubelet "+info.KubeletVersion)
+	}
+	return strings.Join(append([]string{cmp.Or(os, "n/a") + "/" + cmp.Or(arch, "n/a")}, parts...), ", ")
 }
 
 // Report judges what a tracer has found out on its node. privileged tells whether it ran so; commands are the commands by the

@@ -142,9 +142,12 @@ func (l *Launcher) event(e *corev1.Event) {
 
 // Create makes the Job.
 func (l *Launcher) Create(ctx context.Context, spec *Spec) error {
-	if spec.Kernel == "" {
-		// Who may not read nodes gets a tracer without what only old kernels take, which says what it lacks.
+	if spec.Kernel == "" || spec.Attempt > 0 {
+		// Who may not read nodes gets a tracer without what only old kernels take, which says what it lacks; see waitsInVain.
 		if node, err := l.client.CoreV1().Nodes().Get(ctx, spec.Node, metav1.GetOptions{}); err == nil {
+			if problems := NodeProblems(node); len(problems) > 0 {
+				return problems[0].startError(spec.Node)
+			}
 			spec.Kernel = node.Status.NodeInfo.KernelVersion
 		}
 	}
@@ -166,7 +169,8 @@ func (l *Launcher) Create(ctx context.Context, spec *Spec) error {
 // StartError says why a node has no tracer.
 type StartError struct {
 	Node string
-	// Reason is one of "forbidden", "pod security", "quota", "namespace", "image", "failed".
+	// Reason is one of "forbidden", "pod security", "quota", "namespace", "image", "failed", "scheduling", "kubelet", or the check of
+	// a NodeProblem.
 	Reason, Message string
 	// Mend is what to do about it; may be empty.
 	Mend string
@@ -190,7 +194,8 @@ func reason(err error) string {
 // Running waits until the Job's pod runs and returns its name. progress hears what is waited for, each time it changes.
 // What can not be mended by waiting is a *StartError.
 func (l *Launcher) Running(ctx context.Context, spec *Spec, progress func(string)) (string, error) {
-	last := ""
+	last, stuck := "", ""
+	var lateC <-chan time.Time
 	for {
 		l.mu.Lock()
 		pod, refused, failed, broken, changed := l.pods[spec.JobName()], l.refused[spec.JobName()], l.failed[spec.JobName()], l.broken, l.changed
@@ -219,8 +224,20 @@ func (l *Launcher) Running(ctx context.Context, spec *Spec, progress func(string
 			last = state
 			progress(state)
 		}
+		now, limit, vain := waitsInVain(pod)
+		if now != stuck {
+			stuck, lateC = now, nil
+			if limit > 0 {
+				late := time.NewTimer(limit) // a pod changes its state a few times at most
+				defer late.Stop()
+				lateC = late.C
+			}
+		}
 		select {
 		case <-changed:
+		case <-lateC:
+			vain.Node = spec.Node
+			return "", vain
 		case <-ctx.Done():
 			return "", fmt.Errorf("%s: %w", state, ctx.Err())
 		}
@@ -295,9 +312,13 @@ func (l *Launcher) Extend(ctx context.Context, job string, d time.Duration) erro
 	return nil
 }
 
-// Delete takes a Job and its pod away. A Job that is gone is no error.
+// Delete takes a Job and its pod away. A Job that is gone is no error. A pod that its node can not end is taken out of the API; where
+// that is forbidden, the error is a *StrandedError.
 func (l *Launcher) Delete(ctx context.Context, job string) error {
-	return remove(ctx, l.client, l.namespace, job)
+	if err := remove(ctx, l.client, l.namespace, job); err != nil {
+		return err
+	}
+	return l.endStranded(ctx, job)
 }
 
 func remove(ctx context.Context, client kubernetes.Interface, namespace, job string) error {

@@ -68,6 +68,8 @@ type Options struct {
 	Collector *collect.Collector
 	// Say hears what a node's stream does. It is called from any goroutine.
 	Say func(node string, state event.NodeState, message string)
+	// Readmit waits until a node on which nothing was to be traced may have a tracer again; nil: at once.
+	Readmit func(ctx context.Context, node string) error
 	// Unseen hears how long a node that had streamed was not seen, for its tracer was lost; nil: nobody does. It is called
 	// from any goroutine.
 	Unseen func(node string, d time.Duration)
@@ -147,7 +149,7 @@ func Run(ctx, running context.Context, name string, feed Feed, o *Options) error
 			// The node may be on its way out itself: a Job for it would wait for ever.
 			n.away = away{}
 			n.status(ctx, event.NodeState_NODE_STATE_STOPPED, lost.Error()+"; nothing on the node is to be traced any more")
-			if n.feed.Busy(running) != nil {
+			if n.feed.Busy(running) != nil || n.Readmit != nil && n.Readmit(running, name) != nil {
 				return nil
 			}
 			continue
@@ -194,8 +196,11 @@ func (n *node) attempt(ctx, running context.Context) error {
 		// Whatever ended this: the Job goes. What cannot be deleted now goes by its heartbeat, TTL and deadline.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deleteTimeout)
 		defer cancel()
-		if err := n.Launcher.Delete(ctx, job); err != nil {
-			n.report(event.NodeState_NODE_STATE_STOPPED, err.Error()+"; it ends by itself within seconds")
+		err := n.Launcher.Delete(ctx, job)
+		if errors.As(err, new(*launch.StrandedError)) {
+			n.report(event.NodeState(n.state.Load()), err.Error())
+		} else if err != nil {
+			n.report(event.NodeState(n.state.Load()), err.Error()+"; it ends by itself within seconds")
 		}
 	}()
 	stopKeeping := n.keepJob(ctx)
@@ -233,11 +238,24 @@ func (n *node) keepJob(ctx context.Context) (stop func()) {
 
 // create makes the Job, again and again while the API server can not be reached: a restart of it must not end the node.
 func (n *node) create(ctx context.Context) error {
-	backoff := retryBackoff()
+	backoff, waits := retryBackoff(), ""
 	for {
 		n.started = time.Now()
 		err := n.Launcher.Create(ctx, &n.spec)
-		if err == nil || !transient(err) || n.spec.Attempt == 0 {
+		switch start := (*launch.StartError)(nil); {
+		case err == nil || n.spec.Attempt == 0:
+			return err
+		case errors.As(err, &start) && start.Reason == launch.ReasonNotReady:
+			// It was ready before, and may be again: after a restart, for one.
+			message := start.Error() + "; waiting until it is"
+			if n.feed.Idle() {
+				return n.lost(start.Error())
+			}
+			if message != waits {
+				waits = message
+				n.report(event.NodeState_NODE_STATE_RECONNECTING, message)
+			}
+		case !transient(err):
 			return err
 		}
 		if err := sleep(ctx, backoff.Step()); err != nil {

@@ -1,0 +1,68 @@
+package kit
+
+import (
+	"context"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+)
+
+// FakeNode makes a node that no kubelet runs on. It goes with the test.
+func (e *Env) FakeNode(t testing.TB, node *corev1.Node) {
+	t.Helper()
+	nodes := e.Client.CoreV1().Nodes()
+	made, err := nodes.Create(t.Context(), node, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := nodes.Delete(context.Background(), node.Name, metav1.DeleteOptions{}); err != nil {
+			t.Errorf("delete node %s: %v", node.Name, err)
+		}
+	})
+	made.Status = node.Status
+	if _, err := nodes.UpdateStatus(t.Context(), made, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// FakePod makes a pod that is bound to a fake node and said to run. It goes with the test, at once.
+func (e *Env) FakePod(t testing.TB, s PodSpec) {
+	t.Helper()
+	pods := e.Client.CoreV1().Pods(s.Namespace)
+	pod := s.Object()
+	pod.Spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
+	pod, err := pods.Create(t.Context(), pod, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		now := int64(0)
+		if err := pods.Delete(context.Background(), s.Name, metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
+			t.Errorf("delete pod %s: %v", s.Name, err)
+		}
+	})
+	pod.Status.Phase = corev1.PodRunning
+	if _, err := pods.UpdateStatus(t.Context(), pod, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TracerPods names the tracers' pods of a namespace, in whatever state, once those that are about to go have had CleanupTime.
+func (e *Env) TracerPods(t testing.TB, namespace string) (names []string) {
+	t.Helper()
+	_ = wait.PollUntilContextTimeout(t.Context(), poll, CleanupTime, true, func(ctx context.Context) (bool, error) {
+		pods, err := e.Client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/managed-by=kubectl-orb8"})
+		if err != nil {
+			return false, err
+		}
+		names = nil
+		for _, p := range pods.Items {
+			names = append(names, p.Name)
+		}
+		return len(names) == 0, nil
+	})
+	return names
+}
