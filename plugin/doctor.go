@@ -238,7 +238,7 @@ func (x *examination) admission(what, admitted string, err error, spec *launch.S
 			detail, mend = "you may not create pods yourself, so that admission could not be tried before a session does", ""
 		}
 		x.add("admission: "+what, doctor.Unknown, detail, mend)
-	case apierrors.IsForbidden(err):
+	case apierrors.IsForbidden(err), apierrors.IsInvalid(err):
 		refusal := launch.Refusal(spec, err.Error())
 		x.add("admission: "+what, doctor.Failure, refusal.Reason+": "+refusal.Message, refusal.Mend)
 	default:
@@ -412,13 +412,17 @@ func (x *examination) verdict() error {
 			tried[f.Node] = true
 		}
 	}
+	see := "see above for what is wrong"
+	if slices.ContainsFunc(x.findings, func(f doctor.Finding) bool { return f.Status == doctor.Failure && f.Mend != "" }) {
+		see = "see above for what mends it"
+	}
 	cluster, nodes := doctor.Failed(x.findings)
 	switch {
 	case cluster > 0, len(nodes) > 0 && len(nodes) == len(tried):
-		x.reporter.line("no session can run: see above for what mends it")
+		x.reporter.line("no session can run: %s", see)
 		return &exitError{ExitError, nil}
 	case len(nodes) > 0:
-		x.reporter.line("%d of %s cannot be traced: see above for what mends it", len(nodes), count(len(tried), "node"))
+		x.reporter.line("%d of %s cannot be traced: %s", len(nodes), count(len(tried), "node"), see)
 		return &exitError{ExitSomeFailed, nil}
 	}
 	x.reporter.line("%s can be traced", count(len(tried), "node"))

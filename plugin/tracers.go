@@ -29,6 +29,9 @@ type tracerOptions struct {
 	pullSecrets     []string
 	tracerNamespace string
 	privileged      bool
+	resources       map[string]string
+	labels          map[string]string
+	annotations     map[string]string
 }
 
 func (o *tracerOptions) bind(flags *pflag.FlagSet) {
@@ -38,6 +41,10 @@ func (o *tracerOptions) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&o.pullPolicy, "image-pull-policy", "", "Always, IfNotPresent or Never (default IfNotPresent)")
 	flags.StringSliceVar(&o.pullSecrets, "image-pull-secret", nil, "Secret in the tracer's namespace with the registry's credentials (may be repeated)")
 	flags.StringVar(&o.tracerNamespace, "tracer-namespace", "", "Namespace the tracer pods run in (default: the namespace of the command)")
+	flags.StringToStringVar(&o.resources, "tracer-resources", nil,
+		"Requests and limits of tracers, cpu=QUANTITY,memory=QUANTITY, where a LimitRange or a quota wants others")
+	flags.StringToStringVar(&o.labels, "tracer-labels", nil, "Labels for the tracers' Jobs and pods, KEY=VALUE, which a policy wants")
+	flags.StringToStringVar(&o.annotations, "tracer-annotations", nil, "Annotations for the tracers' Jobs and pods, KEY=VALUE, which a policy wants")
 	flags.BoolVar(&o.privileged, "privileged", false, "Run tracers privileged, for platforms where capabilities are not enough")
 }
 
@@ -56,6 +63,9 @@ type tracerConfig struct {
 	pullSecrets     []string
 	tracerNamespace string
 	privileged      bool
+	resources       corev1.ResourceList
+	labels          map[string]string
+	annotations     map[string]string
 }
 
 // complete judges the options. Nothing is contacted, and no file is read.
@@ -73,7 +83,7 @@ func (o *tracerOptions) complete() (tracerConfig, error) {
 	default:
 		return c, usagef("--image-pull-policy %q: want Always, IfNotPresent or Never", o.pullPolicy)
 	}
-	return c, nil
+	return c, c.completeMetadata(o)
 }
 
 // connect reads the kubeconfig and makes the client.
@@ -96,5 +106,6 @@ func (c *tracerConfig) spec(id string, key session.PublicKey, deadline time.Dura
 	return launch.Spec{
 		Session: id, Namespace: c.tracerNamespace, Image: c.image, ImagePullPolicy: c.pullPolicy,
 		ImagePullSecrets: c.pullSecrets, ClientKey: key, Privileged: c.privileged, Deadline: deadline,
+		Resources: c.resources, Labels: c.labels, Annotations: c.annotations,
 	}
 }

@@ -11,7 +11,6 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/version"
@@ -119,6 +118,10 @@ type Spec struct {
 	Library      string
 	CUDALibrary  string
 	PodResources string
+	// Resources are its requests and limits, where they are not the default ones.
+	Resources corev1.ResourceList
+	// Labels and Annotations are put on the Job and its pod besides orb8's own.
+	Labels, Annotations map[string]string
 	// Deadline ends the tracer whatever happens, unless it is extended.
 	Deadline time.Duration
 }
@@ -131,9 +134,8 @@ func (s *Spec) JobName() string {
 
 // Job is the object to create.
 func (s *Spec) Job() *batchv1.Job {
-	set := Labels()
-	set[LabelSession] = s.Session
-	annotations := map[string]string{AnnotationNode: s.Node}
+	set := merged(s.Labels, Labels(), map[string]string{LabelSession: s.Session})
+	annotations := merged(s.Annotations, map[string]string{AnnotationNode: s.Node})
 	var pullSecrets []corev1.LocalObjectReference
 	for _, name := range s.ImagePullSecrets {
 		pullSecrets = append(pullSecrets, corev1.LocalObjectReference{Name: name})
@@ -215,6 +217,7 @@ func (s *Spec) args() []string {
 }
 
 func (s *Spec) container() corev1.Container {
+	resources := s.resources()
 	c := corev1.Container{
 		Name:            Container,
 		Image:           s.Image,
@@ -224,18 +227,9 @@ func (s *Spec) container() corev1.Container {
 			{Name: session.EnvClientKey, Value: s.ClientKey.String()},
 			{Name: session.EnvCgroupRoot, Value: cgroupMount},
 			{Name: session.EnvNodeName, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "spec.nodeName"}}},
-			// The Go runtime cannot see the memory limit below by itself.
-			{Name: "GOMEMLIMIT", Value: "200MiB"},
+			{Name: "GOMEMLIMIT", Value: goMemoryLimit(resources.Limits[corev1.ResourceMemory])},
 		},
-		Resources: corev1.ResourceRequirements{
-			Requests: corev1.ResourceList{
-				corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("64Mi"),
-			},
-			// A core is many times what tracing takes; a limit at all is what quotas ask for.
-			Limits: corev1.ResourceList{
-				corev1.ResourceCPU: resource.MustParse("1"), corev1.ResourceMemory: resource.MustParse("256Mi"),
-			},
-		},
+		Resources:                resources,
 		SecurityContext:          s.securityContext(),
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
 		VolumeMounts: []corev1.VolumeMount{{

@@ -158,8 +158,10 @@ func (l *Launcher) Create(ctx context.Context, spec *Spec) error {
 	case apierrors.IsNotFound(err): // the Job is new: what is not found is its namespace
 		return &StartError{Node: spec.Node, Reason: "namespace", Message: fmt.Sprintf(
 			"namespace %q not found: see kubectl get namespaces, or name another with --tracer-namespace", spec.Namespace)}
-	case apierrors.IsForbidden(err):
+	case apierrors.IsForbidden(err) && strings.Contains(reason(err), "cannot create resource"):
 		return &StartError{Node: spec.Node, Reason: "forbidden", Message: reason(err)}
+	case apierrors.IsForbidden(err), apierrors.IsInvalid(err): // quota, policies
+		return Refusal(spec, reason(err))
 	case err != nil:
 		return fmt.Errorf("create job %s/%s: %w", spec.Namespace, spec.JobName(), err)
 	}
@@ -169,7 +171,7 @@ func (l *Launcher) Create(ctx context.Context, spec *Spec) error {
 // StartError says why a node has no tracer.
 type StartError struct {
 	Node string
-	// Reason is one of "forbidden", "pod security", "quota", "namespace", "image", "failed", "scheduling", "kubelet", or the check of
+	// Reason is one of "forbidden", "pod security", "quota", "limit range", "namespace", "image", "failed", "scheduling", "kubelet", or the check of
 	// a NodeProblem.
 	Reason, Message string
 	// Mend is what to do about it; may be empty.
@@ -242,36 +244,6 @@ func (l *Launcher) Running(ctx context.Context, spec *Spec, progress func(string
 			return "", fmt.Errorf("%s: %w", state, ctx.Err())
 		}
 	}
-}
-
-// Refusal makes of the API server's refusal to create the pod what the user can do about it.
-func Refusal(spec *Spec, message string) *StartError {
-	if strings.Contains(message, "violates PodSecurity") {
-		return &StartError{
-			Node: spec.Node, Reason: "pod security",
-			Message: fmt.Sprintf("namespace %q forbids the tracer (%s)", spec.Namespace, policyOf(message)),
-			Mend: fmt.Sprintf("allow it with: kubectl label namespace %s pod-security.kubernetes.io/enforce=privileged --overwrite, or run it elsewhere with --tracer-namespace",
-				spec.Namespace),
-		}
-	}
-	// The message names the pod, differently for each node; what is left is the same for all that fail of the same.
-	if _, why, ok := strings.Cut(message, "is forbidden: "); ok {
-		message = why
-	}
-	if strings.Contains(message, "exceeded quota") || strings.Contains(message, "failed quota") {
-		return &StartError{
-			Node: spec.Node, Reason: "quota", Message: message,
-			Mend: fmt.Sprintf("see kubectl describe quota -n %s, or run it elsewhere with --tracer-namespace", spec.Namespace),
-		}
-	}
-	return &StartError{Node: spec.Node, Reason: "forbidden", Message: message}
-}
-
-// policyOf finds the level in `… violates PodSecurity "restricted:latest": …`.
-func policyOf(message string) string {
-	_, rest, _ := strings.Cut(message, `violates PodSecurity "`)
-	level, _, _ := strings.Cut(rest, ":")
-	return "Pod Security level " + level
 }
 
 // Ended waits until the tracer of the Job's pod is over and says how it ended.
