@@ -16,6 +16,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "loss.h"
+#include "ring.h"
 
 /* bpf/loss.go reads it. */
 struct cgroup_loss {
@@ -85,16 +86,17 @@ static __noinline int share_left(__u64 cgroup, __u64 size, __u64 free, __u64 rea
 	return 1;
 }
 
-/* Says whether cgroup may put a record of size bytes into ring. */
-static __always_inline bool ring_admits(void *ring, __u64 size, __u64 cgroup)
+/* Says whether cgroup may put a record of size bytes into ring, which is filled as f has it. */
+static __always_inline bool ring_admits(void *ring, struct ring_fill f, __u64 size, __u64 cgroup)
 {
-	__u64 used = bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA), room = bpf_ringbuf_query(ring, BPF_RB_RING_SIZE), read;
+	__u64 read;
 
-	if (used <= room / 2)
+	if (f.used <= f.room / 2)
 		return true;
 	read = bpf_ringbuf_query(ring, BPF_RB_CONS_POS);
-	return share_left(cgroup, size + BPF_RINGBUF_HDR_SZ, room - used, read, read + used);
+	return share_left(cgroup, size + BPF_RINGBUF_HDR_SZ, f.room - f.used, read, read + f.used);
 }
 
 /* Reserves room for a record of cgroup. Gives NULL where there is none, or where the room that is left is for others. */
-#define ring_reserve(ring, size, cgroup) (ring_admits(ring, size, cgroup) ? bpf_ringbuf_reserve(ring, size, 0) : NULL)
+#define ring_reserve(ring, size, cgroup) \
+	(ring_admits(ring, ring_filled(ring), size, cgroup) ? bpf_ringbuf_reserve(ring, size, 0) : NULL)

@@ -4,14 +4,31 @@
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
 
+/* No ring is smaller than a page. */
+#define RING_LEAST 4096
+
+/* How full a ring is, in bytes. Where there is little in it, its size makes no difference and is not asked for. */
+struct ring_fill {
+	__u64 used;
+	__u64 room;
+};
+
+static __always_inline struct ring_fill ring_filled(void *ring)
+{
+	struct ring_fill f = { .used = bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA), .room = RING_LEAST };
+
+	if (f.used > RING_LEAST / 4)
+		f.room = bpf_ringbuf_query(ring, BPF_RB_RING_SIZE);
+	return f;
+}
+
 /*
  * User space looks at a ring buffer many times a second, so an event wakes it only when much has piled up: waking a process
  * for each connection, or each exec, would cost the node more than the event itself.
  */
 static __always_inline void submit_to(void *ring, void *event)
 {
-	__u64 avail = bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA);
-	__u64 size = bpf_ringbuf_query(ring, BPF_RB_RING_SIZE);
+	struct ring_fill f = ring_filled(ring);
 
-	bpf_ringbuf_submit(event, avail > size / 4 ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+	bpf_ringbuf_submit(event, f.used > f.room / 4 ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
 }

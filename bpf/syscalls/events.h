@@ -99,11 +99,9 @@ static __always_inline __u64 masked(__u64 n, __u64 mask)
 }
 
 /* The reader looks by itself: it is woken only where that may be too late. */
-static __always_inline __u64 wake(void)
+static __always_inline __u64 wake(struct ring_fill f)
 {
-	if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > bpf_ringbuf_query(&events, BPF_RB_RING_SIZE) / 4)
-		return BPF_RB_FORCE_WAKEUP;
-	return BPF_RB_NO_WAKEUP;
+	return f.used > f.room / 4 ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
 /*
@@ -112,13 +110,13 @@ static __always_inline __u64 wake(void)
  */
 static __always_inline void send_event(struct syscall_event *e)
 {
-	__u64 flags, size;
+	struct ring_fill f = ring_filled(&events);
+	__u64 flags = wake(f), size;
 
-	if (!ring_admits(&events, HEAD + (__u64)e->text_len[0] + e->text_len[1], e->cgroup)) {
+	if (!ring_admits(&events, f, HEAD + (__u64)e->text_len[0] + e->text_len[1], e->cgroup)) {
 		count_loss_of(LOST_RING, e->cgroup);
 		return;
 	}
-	flags = wake();
 	size = (__u64)e->text_len[0] + e->text_len[1];
 	if (size > sizeof(e->text))
 		return;
@@ -179,6 +177,7 @@ static __always_inline void send_read_again(struct syscall_event *e, const struc
 	struct syscall_event *out;
 	struct long_event *big;
 	__u64 n, m, flags;
+	struct ring_fill f;
 	__u32 zero = 0;
 	bool unread;
 
@@ -206,11 +205,12 @@ static __always_inline void send_read_again(struct syscall_event *e, const struc
 				     arg(e->args, c->text_arg[1] + 1), &unread);
 	if (unread)
 		out->flags |= UNREAD_1;
-	if (!ring_admits(&events, HEAD + (__u64)out->text_len[0] + out->text_len[1], e->cgroup)) {
+	f = ring_filled(&events);
+	flags = wake(f);
+	if (!ring_admits(&events, f, HEAD + (__u64)out->text_len[0] + out->text_len[1], e->cgroup)) {
 		count_loss_of(LOST_RING, e->cgroup);
 		return;
 	}
-	flags = wake();
 	n = masked(out->text_len[0], LONG_TEXT - 1);
 	m = masked(out->text_len[1], LONG_TEXT - 1);
 	if (bpf_ringbuf_output(&events, big, HEAD + n + m, flags))
