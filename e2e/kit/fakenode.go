@@ -5,8 +5,10 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/util/retry"
 )
 
 // FakeNode makes a node that no kubelet runs on. It goes with the test.
@@ -22,8 +24,17 @@ func (e *Env) FakeNode(t testing.TB, node *corev1.Node) {
 			t.Errorf("delete node %s: %v", node.Name, err)
 		}
 	})
-	made.Status = node.Status
-	if _, err := nodes.UpdateStatus(t.Context(), made, metav1.UpdateOptions{}); err != nil {
+	// Controllers write to a new node too.
+	if err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		made.Status = node.Status
+		_, err := nodes.UpdateStatus(t.Context(), made, metav1.UpdateOptions{})
+		if apierrors.IsConflict(err) {
+			if now, getErr := nodes.Get(t.Context(), node.Name, metav1.GetOptions{}); getErr == nil {
+				made = now
+			}
+		}
+		return err
+	}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -198,9 +198,9 @@ func (n *node) attempt(ctx, running context.Context) error {
 		defer cancel()
 		err := n.Launcher.Delete(ctx, job)
 		if errors.As(err, new(*launch.StrandedError)) {
-			n.report(event.NodeState(n.state.Load()), err.Error())
+			n.report(event.NodeState_NODE_STATE_STOPPED, err.Error())
 		} else if err != nil {
-			n.report(event.NodeState(n.state.Load()), err.Error()+"; it ends by itself within seconds")
+			n.report(event.NodeState_NODE_STATE_STOPPED, err.Error()+"; it ends by itself within seconds")
 		}
 	}()
 	stopKeeping := n.keepJob(ctx)
