@@ -351,6 +351,13 @@ func newBench(t *testing.T, tracers ...func(*tracer)) *bench {
 	return b
 }
 
+// lines are those that were said by now, while the session may still say more.
+func (b *bench) lines() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.said)
+}
+
 func (b *bench) run() {
 	ctx, cancel := context.WithTimeout(b.t.Context(), 30*time.Second)
 	running, end := context.WithCancel(ctx)
@@ -382,7 +389,7 @@ func (b *bench) await(events int) {
 		select {
 		case <-b.gotEvent:
 		case <-time.After(20 * time.Second):
-			b.t.Fatalf("an event is missing; said %q", b.said)
+			b.t.Fatalf("an event is missing; said %q", b.lines())
 		}
 	}
 }
@@ -398,7 +405,7 @@ func (b *bench) wait() error {
 		}
 		return err
 	case <-time.After(20 * time.Second):
-		b.t.Fatalf("the session does not end; said %q", b.said)
+		b.t.Fatalf("the session does not end; said %q", b.lines())
 		return nil
 	}
 }
