@@ -123,15 +123,21 @@ static __always_inline bool drops_known(const struct flow_key *k)
 static __always_inline struct packet_drops dropped_of(const struct flow_key *k)
 {
 	struct packet_drops none = {}, *d;
+	struct flow_key own;
 
 	if (!drops_known(k))
 		return none;
-	d = bpf_map_lookup_elem(&packet_dropped, k);
+	own = *k; /* an iterator's is read-only memory, which Linux 6.12 takes for no key */
+	d = bpf_map_lookup_elem(&packet_dropped, &own);
 	return d ? *d : none;
 }
 
 static __always_inline void forget_dropped(const struct flow_key *k)
 {
-	if (drops_known(k))
-		bpf_map_delete_elem(&packet_dropped, k);
+	struct flow_key own;
+
+	if (!drops_known(k))
+		return;
+	own = *k;
+	bpf_map_delete_elem(&packet_dropped, &own);
 }
