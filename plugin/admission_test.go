@@ -16,6 +16,7 @@ func admitting(maxNodes int) (s *traceSession, stderr *bytes.Buffer) {
 	return &traceSession{
 		config: &traceConfig{tracerConfig: tracerConfig{maxNodes: maxNodes}}, reporter: newReporter(stderr),
 		nodes: map[string]*nodeState{}, settled: make(chan struct{}), ending: func() bool { return false }, end: func(error) {},
+		readerGone: func() bool { return false },
 	}, stderr
 }
 
@@ -102,5 +103,17 @@ func TestNode_ThatNeverStreamsIsAFailure(t *testing.T) {
 	}
 	if want := "slow: was never traced: scheduling: Insufficient cpu\n"; !strings.Contains(stderr.String(), want) {
 		t.Errorf("said %q, want %q", stderr, want)
+	}
+}
+
+func TestNode_StillStartingIsNoFailureWhenTheReaderLeaves(t *testing.T) {
+	s, stderr := admitting(5)
+	s.admit("slow", places())
+	s.nodes["slow"].admitted = time.Now().Add(-time.Minute)
+	s.say("slow", event.NodeState_NODE_STATE_STARTING, "starting the container")
+	s.ending, s.readerGone = func() bool { return true }, func() bool { return true }
+	s.say("slow", event.NodeState_NODE_STATE_STOPPED, "")
+	if failed, _ := s.failures(); failed != 0 || strings.Contains(stderr.String(), "never traced") {
+		t.Errorf("%d failures; said %q", failed, stderr)
 	}
 }

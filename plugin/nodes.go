@@ -22,6 +22,8 @@ type traceSession struct {
 	end      context.CancelCauseFunc
 	// ending reports whether the orderly end has begun.
 	ending func() bool
+	// readerGone reports whether it has begun because nobody reads any more.
+	readerGone func() bool
 
 	// settled is closed once no node is on its way any more, or it takes too long.
 	settled     chan struct{}
@@ -145,9 +147,11 @@ func (s *traceSession) say(name string, state event.NodeState, message string) {
 	s.summarise()
 }
 
-// endUntraced counts a node that the session's end finds still on its way, unless it had hardly begun. s.mu is held.
+// endUntraced counts a node that the session's end finds still on its way, unless it had hardly begun, or the reader left
+// before it was there. s.mu is held.
 func (s *traceSession) endUntraced(name string, n *nodeState) {
-	if n.streamed || n.untraced || n.state == event.NodeState_NODE_STATE_STOPPED || time.Since(n.admitted) < minStart {
+	if n.streamed || n.untraced || n.state == event.NodeState_NODE_STATE_STOPPED || time.Since(n.admitted) < minStart ||
+		s.readerGone() {
 		return
 	}
 	n.untraced = true

@@ -107,7 +107,7 @@ func (o *replayOptions) run(parent context.Context, path string) error {
 	// A printer gives the error it failed with again when it is closed.
 	outputErr = cmp.Or(outputErr, p.view.close())
 	if n > 0 {
-		r.line("%s: %d %s refused (first: %v)", path, n, plural(int(n), "event"), reason)
+		r.line("%s: %s refused (first: %v)", path, count(int(n), "event"), reason)
 	}
 	lost := p.lost.All()
 	r.tally(p.view.taken(), len(p.nodes), time.Duration(p.newest-p.oldest), lost, nil)

@@ -42,8 +42,12 @@ const (
 	startPatience = time.Minute
 )
 
-// errDone ends a trace in the orderly way: its duration is over, or nobody reads its output any more.
+// errDone ends a trace in the orderly way: its duration is over.
 var errDone = errors.New("done")
+
+// errReaderGone ends it in the same way, before its time: who read its output wants no more. Nodes that were still starting
+// are no failures then.
+var errReaderGone = errors.New("reader gone")
 
 // errInterrupted ends it on a signal.
 var errInterrupted = errors.New("interrupted")
@@ -85,7 +89,7 @@ func runSession(parent context.Context, c *traceConfig, open func(*liveSession) 
 	defer end(errDone)
 	stopSignals := watchSignals(end, cut)
 	defer stopSignals()
-	stopReader := watchReader(c.streams.Out, func() { end(errDone) })
+	stopReader := watchReader(c.streams.Out, func() { end(errReaderGone) })
 	defer stopReader()
 
 	r := newReporter(c.streams.ErrOut)
@@ -132,6 +136,7 @@ func runSession(parent context.Context, c *traceConfig, open func(*liveSession) 
 
 	s := &traceSession{
 		config: c, reporter: r, targets: targets, end: end, ending: func() bool { return running.Err() != nil }, settled: make(chan struct{}),
+		readerGone: func() bool { return context.Cause(running) == errReaderGone },
 		options: &stream.Options{
 			Launcher: launcher,
 			Spec:     spec,
@@ -159,6 +164,9 @@ func runSession(parent context.Context, c *traceConfig, open func(*liveSession) 
 	began := time.Now()
 	// The nodes' orderly end outlives running, and so does the merge: it ends when all nodes have.
 	emitErr := collector.Run(hard, v.show)
+	if errors.Is(emitErr, render.ErrClosed) {
+		end(errReaderGone)
+	}
 	end(errDone)
 	work.Wait()
 	closeErr := v.close() // after an error of v.show the same one, which is reported once

@@ -51,7 +51,7 @@ func newTopScreen(c *topConfig, s *liveSession) *topScreen {
 			s.end(errInterrupted)
 		default:
 			t.err = err
-			s.end(errDone)
+			s.end(errReaderGone)
 		}
 	})
 	return t
