@@ -333,7 +333,7 @@ int BPF_PROG(exec_exit, struct task_struct *p)
 	struct process key = {};
 	struct exec_event *e;
 	__u8 yes = 1;
-	long err;
+	int err; /* not long: Linux 5.10 gives 32 bits that are not sign-extended */
 
 	if (!in_scope(cgroup) || BPF_CORE_READ(t, signal, live.counter) != 0)
 		return 0;
