@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -61,6 +63,27 @@ func PIDsOf(t testing.TB, uid types.UID, comm string) []uint32 {
 		// The systemd cgroup driver writes the UID with underscores.
 		return strings.Contains(strings.ReplaceAll(cgroup, "_", "-"), string(uid))
 	})
+}
+
+// Freeze stops a pod's processes of this name, until the function it gives is called or the test ends.
+func Freeze(t testing.TB, uid types.UID, comm string) (goOn func()) {
+	t.Helper()
+	pids := PIDsOf(t, uid, comm)
+	if len(pids) == 0 {
+		t.Fatalf("no %s runs in pod %s", comm, uid)
+	}
+	goOn = sync.OnceFunc(func() {
+		for _, pid := range pids {
+			_ = syscall.Kill(int(pid), syscall.SIGCONT) // it may be gone
+		}
+	})
+	t.Cleanup(goOn)
+	for _, pid := range pids {
+		if err := syscall.Kill(int(pid), syscall.SIGSTOP); err != nil {
+			t.Fatalf("stop %s (%d): %v", comm, pid, err)
+		}
+	}
+	return goOn
 }
 
 // AwaitNoProcess waits until no process of this name runs in any pod on this machine.
