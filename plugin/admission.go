@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/internal/plural"
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
 )
 
@@ -116,7 +117,7 @@ func (s *traceSession) reportUntraced() {
 	if len(names) > maxAlike {
 		names, more = names[:maxAlike], ", …"
 	}
-	s.reporter.line("not traced, beyond --max-nodes %d: %s (%s%s)", s.config.maxNodes, count(len(s.waiting), "node"), strings.Join(names, ", "), more)
+	s.reporter.line("not traced, beyond --max-nodes %d: %s (%s%s)", s.config.maxNodes, plural.Count(len(s.waiting), "node"), strings.Join(names, ", "), more)
 }
 
 // ofTheNode reports whether a failure is the node's own, and so may be another one on each node.

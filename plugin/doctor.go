@@ -25,6 +25,7 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/deploy"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/internal/plural"
 	"github.com/orb8-dev/kubectl-orb8/internal/version"
 	"github.com/orb8-dev/kubectl-orb8/plugin/doctor"
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
@@ -422,9 +423,9 @@ func (x *examination) verdict() error {
 		x.reporter.line("no session can run: %s", see)
 		return &exitError{ExitError, nil}
 	case len(nodes) > 0:
-		x.reporter.line("%d of %s cannot be traced: %s", len(nodes), count(len(tried), "node"), see)
+		x.reporter.line("%d of %s cannot be traced: %s", len(nodes), plural.Count(len(tried), "node"), see)
 		return &exitError{ExitSomeFailed, nil}
 	}
-	x.reporter.line("%s can be traced", count(len(tried), "node"))
+	x.reporter.line("%s can be traced", plural.Count(len(tried), "node"))
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/internal/plural"
 	"github.com/orb8-dev/kubectl-orb8/plugin/losses"
 	"github.com/orb8-dev/kubectl-orb8/plugin/record"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
@@ -107,7 +108,7 @@ func (o *replayOptions) run(parent context.Context, path string) error {
 	// A printer gives the error it failed with again when it is closed.
 	outputErr = cmp.Or(outputErr, p.view.close())
 	if n > 0 {
-		r.line("%s: %s refused (first: %v)", path, count(int(n), "event"), reason)
+		r.line("%s: %s refused (first: %v)", path, plural.Count(n, "event"), reason)
 	}
 	lost := p.lost.All()
 	r.tally(p.view.taken(), len(p.nodes), time.Duration(p.newest-p.oldest), lost, nil)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
+	"github.com/orb8-dev/kubectl-orb8/internal/plural"
 	"github.com/orb8-dev/kubectl-orb8/plugin/losses"
 )
 
@@ -93,19 +94,5 @@ func (r *reporter) tally(events, nodes int, took time.Duration, all []losses.Los
 	if len(parts) > 0 {
 		lost = "LOST " + strings.Join(parts, "; ")
 	}
-	r.line("%s from %s in %v; %s", count(events, "event"), count(nodes, "node"), took.Round(100*time.Millisecond), lost)
-}
-
-// count is a number and what it counts.
-func count(n int, noun string) string { return fmt.Sprintf("%d %s", n, plural(n, noun)) }
-
-// plural is the noun for n things.
-func plural(n int, noun string) string {
-	if n == 1 {
-		return noun
-	}
-	if strings.HasSuffix(noun, "s") {
-		return noun + "es"
-	}
-	return noun + "s"
+	r.line("%s from %s in %v; %s", plural.Count(events, "event"), plural.Count(nodes, "node"), took.Round(100*time.Millisecond), lost)
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/internal/plural"
 )
 
 // maxNames bounds what is remembered of the names that pods ask for.
@@ -94,6 +95,11 @@ func (s *searchPath) summary() string {
 	if wasted == 0 {
 		return ""
 	}
-	return fmt.Sprintf("search path: %d of %d lookups were for %d %s with the cluster's suffixes behind, which do not exist (see ndots); most for %s "+
-		"(pod %s/%s): end such names with a dot, or set ndots to 1 in the pod's dnsConfig", wasted, s.total, names, plural(names, "name"), worst.name, worst.namespace, worst.pod)
+	were := "were"
+	if wasted == 1 {
+		were = "was"
+	}
+	return fmt.Sprintf("search path: %d of %s %s for %s with the cluster's suffixes behind, which do not exist (see ndots); "+
+		"most for %s (pod %s/%s): end such names with a dot, or set ndots to 1 in the pod's dnsConfig", wasted,
+		plural.Count(s.total, "lookup"), were, plural.Count(names, "name"), worst.name, worst.namespace, worst.pod)
 }

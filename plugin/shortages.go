@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/internal/plural"
 )
 
 const (
@@ -63,7 +64,7 @@ func (s *shortages) summary() (lines []string) {
 	for _, c := range s.containers {
 		first, last := c.first, c.last
 		if kills := last.GetMemory().GetOomKills() - min(first.GetMemory().GetOomKills(), last.GetMemory().GetOomKills()); kills > 0 {
-			all = append(all, found{fmt.Sprintf("memory: %s: the kernel killed %d %s for want of memory, at a limit of %s", c.name, kills, plural(int(kills), "process"), limit(last)), 1000})
+			all = append(all, found{fmt.Sprintf("memory: %s: the kernel killed %d %s for want of memory, at a limit of %s", c.name, kills, plural.Noun(kills, "process"), limit(last)), 1000})
 		}
 		if c.memory >= nearLimit {
 			all = append(all, found{fmt.Sprintf("memory: %s was at %d%% of its limit of %s", c.name, c.memory, limit(last)), 200 + c.memory})

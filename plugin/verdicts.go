@@ -9,6 +9,7 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
+	"github.com/orb8-dev/kubectl-orb8/internal/plural"
 	"github.com/orb8-dev/kubectl-orb8/plugin/filter"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
 	"github.com/orb8-dev/kubectl-orb8/plugin/why"
@@ -141,9 +142,9 @@ func (v *verdicts) none(without []string) error {
 		return fmt.Errorf("no GPU on the nodes that were looked at: %s", listed(blind, "; "))
 	case len(without) > 0:
 		return fmt.Errorf("no GPU of these pods: no process of theirs is on one, and none was seen to be allocated to them: %s (%d %s on %s)",
-			listed(without, ", "), devices, plural(devices, "GPU"), listed(nodes, ", "))
+			listed(without, ", "), devices, plural.Noun(devices, "GPU"), listed(nodes, ", "))
 	}
-	return fmt.Errorf("no pod with a GPU matches %s: %d %s on %s", v.config.targets, devices, plural(devices, "GPU"), listed(nodes, ", "))
+	return fmt.Errorf("no pod with a GPU matches %s: %d %s on %s", v.config.targets, devices, plural.Noun(devices, "GPU"), listed(nodes, ", "))
 }
 
 // listed joins the first of a list.

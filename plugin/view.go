@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/internal/plural"
 	"github.com/orb8-dev/kubectl-orb8/plugin/filter"
 	"github.com/orb8-dev/kubectl-orb8/plugin/record"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
@@ -47,7 +48,7 @@ func (i *intake) end() {
 		i.reporter.once("recording: %v: it ends here", err)
 	}
 	events, bytes := i.recorder.Written()
-	i.reporter.line("recorded %d %s, %s", events, plural(int(events), "event"), event.AppendBytes(nil, uint64(bytes)))
+	i.reporter.line("recorded %d %s, %s", events, plural.Noun(events, "event"), event.AppendBytes(nil, uint64(bytes)))
 }
 
 // view is where the events of a trace end, or of a recording: each is printed, and what there is to say about all of them is said at the end.

@@ -60,7 +60,8 @@ var rules = []rule{
 		why: "a screen takes events and columns",
 	},
 	{
-		folder: "plugin/why", only: []string{module + "event", module + "plugin/why", "google.golang.org/protobuf/"},
+		folder: "plugin/why", only: []string{module + "event", module + "plugin/why", module + "internal/plural",
+			"google.golang.org/protobuf/"},
 		why: "verdicts are made of events, wherever those come from",
 	},
 	{

@@ -7,6 +7,7 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
+	"github.com/orb8-dev/kubectl-orb8/internal/plural"
 )
 
 // stageWords say for people where events were lost.
@@ -44,7 +45,7 @@ func Notice(ev *event.Event) string {
 		if k.Lost.GetStage() == event.LossStage_LOSS_STAGE_NAMING {
 			verb = "did not name" // they were delivered
 		}
-		return safe.Text(fmt.Sprintf("%s: %s %d events%s: %s", source(ev), verb, k.Lost.GetCount(), of, why))
+		return safe.Text(fmt.Sprintf("%s: %s %s%s: %s", source(ev), verb, plural.Count(k.Lost.GetCount(), "event"), of, why))
 	case *event.Event_NodeStatus:
 		text := source(ev) + ": " + k.NodeStatus.GetState().Word()
 		if m := k.NodeStatus.GetMessage(); m != "" {

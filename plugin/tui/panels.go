@@ -12,6 +12,7 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
+	"github.com/orb8-dev/kubectl-orb8/internal/plural"
 	"github.com/orb8-dev/kubectl-orb8/plugin/losses"
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
 )
@@ -148,7 +149,7 @@ func (s *screen) nodes(width int) (out []string) {
 		out = append(out, line)
 	}
 	for _, p := range losses.Places(losses.Real(s.answer.status.Losses)) {
-		out = append(out, s.style.bad.Render(cut(safe.Text(fmt.Sprintf("! %s lost %d events (%s)", p.Node, p.Count, p.Where)), width)))
+		out = append(out, s.style.bad.Render(cut(safe.Text(fmt.Sprintf("! %s lost %s (%s)", p.Node, plural.Count(p.Count, "event"), p.Where)), width)))
 		for _, pod := range p.Pods {
 			out = append(out, s.style.bad.Render(cut("  "+safe.Text(pod), width)))
 		}

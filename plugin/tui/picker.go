@@ -7,6 +7,7 @@ import (
 	tea "charm.land/bubbletea/v2"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/internal/plural"
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
 )
 
@@ -138,6 +139,6 @@ func (s *screen) exportAs(format string) tea.Cmd {
 		if err != nil {
 			return doneMsg("export: " + err.Error())
 		}
-		return doneMsg(fmt.Sprintf("%d rows written to %s", len(rows), name))
+		return doneMsg(fmt.Sprintf("%s written to %s", plural.Count(len(rows), "row"), name))
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
+	"github.com/orb8-dev/kubectl-orb8/internal/plural"
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
 )
 
@@ -85,7 +86,7 @@ func (s *screen) nothing() string {
 	t := &s.answer.table
 	switch {
 	case t.All > 0 && s.match != nil:
-		return s.style.faint.Render(fmt.Sprintf("none of %d rows matches; esc takes the filter away", t.All))
+		return s.style.faint.Render(fmt.Sprintf("none of %s matches; esc takes the filter away", plural.Count(t.All, "row")))
 	case len(s.answer.status.Nodes) == 0:
 		return s.style.faint.Render("waiting for the tracers to start")
 	}
@@ -157,12 +158,9 @@ func (s *screen) plain(selected bool, style func(...string) string, text string)
 func (s *screen) sums(shown int) string {
 	t := &s.answer.table
 	l := s.level()
-	left := fmt.Sprintf("%d rows", t.Matching)
-	switch {
-	case t.Matching > shown:
-		left = fmt.Sprintf("%d–%d of %d rows", l.top+1, l.top+shown, t.Matching)
-	case t.Matching == 1:
-		left = "1 row"
+	left := plural.Count(t.Matching, "row")
+	if t.Matching > shown {
+		left = fmt.Sprintf("%d–%d of %s", l.top+1, l.top+shown, left)
 	}
 	if t.Matching < t.All {
 		left += fmt.Sprintf(" (%d in all)", t.All)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
+	"github.com/orb8-dev/kubectl-orb8/internal/plural"
 	"github.com/orb8-dev/kubectl-orb8/plugin/losses"
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
 )
@@ -133,7 +134,7 @@ func (s *screen) badges() string {
 		}
 		nodes++
 	}
-	word := fmt.Sprintf("%d/%d nodes", streaming, nodes)
+	word := fmt.Sprintf("%d/%d %s", streaming, nodes, plural.Noun(nodes, "node"))
 	switch {
 	case nodes == 0:
 		word = s.style.warn.Render("… starting")
@@ -187,7 +188,7 @@ func (s *screen) foot() string {
 	case s.said != "" && s.o.Now().Sub(s.saidAt) < spoken:
 		return s.style.accent.Render(safe.Text(s.said))
 	case s.paused:
-		return s.style.warn.Render(fmt.Sprintf("‖ paused: %d events since; space goes on", s.missed))
+		return s.style.warn.Render(fmt.Sprintf("‖ paused: %s since; space goes on", plural.Count(s.missed, "event")))
 	}
 	h := help.New()
 	h.Styles = s.helpStyles()

@@ -63,7 +63,7 @@ func TestTheWastePageSaysWhenThereIsNone(t *testing.T) {
 		What: event.GpuWhat_GPU_WHAT_DEVICE, Gpu: &event.GpuDevice{Uuid: "GPU-0", Index: &index}, Activity: &event.GpuActivity{GpuPercent: &percent},
 		Processes: &none, OwnProcesses: &none, UsedBy: "ml/train/main",
 	}}}, start.Add(30*time.Second))
-	if d.keysIn("2", "4"); !strings.Contains(d.text(), "none of 1 GPUs is held and does nothing") {
+	if d.keysIn("2", "4"); !strings.Contains(d.text(), "none of 1 GPU is held and does nothing") {
 		t.Error(d.text())
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/internal/plural"
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
 )
 
@@ -34,7 +35,7 @@ func (s *screen) wastePage(height int) []string {
 		return filled([]string{"", "  " + s.style.faint.Render("no GPU has been seen yet")}, height)
 	}
 	if t.Matching == 0 {
-		return filled([]string{"", "  " + s.style.good.Render(fmt.Sprintf("none of %d GPUs is held and does nothing, as far as is known", t.All))}, height)
+		return filled([]string{"", "  " + s.style.good.Render(fmt.Sprintf("none of %s is held and does nothing, as far as is known", plural.Count(t.All, "GPU")))}, height)
 	}
 	var idle, strangers int
 	var held, drawn uint64
@@ -51,7 +52,10 @@ func (s *screen) wastePage(height int) []string {
 		held, heldKnown = held+g.GetMemoryUsedBytes(), heldKnown || g.MemoryUsedBytes != nil
 		drawn, drawnKnown = drawn+g.GetPowerMilliwatts(), drawnKnown || g.PowerMilliwatts != nil
 	}
-	head := fmt.Sprintf("%d of %d GPUs are held and do nothing", idle, t.All)
+	head := fmt.Sprintf("%d of %s are held and do nothing", idle, plural.Count(t.All, "GPU"))
+	if idle == 1 {
+		head = fmt.Sprintf("1 of %s is held and does nothing", plural.Count(t.All, "GPU"))
+	}
 	if heldKnown {
 		head += fmt.Sprintf(": %s of memory in use", event.AppendBytes(nil, held))
 	}

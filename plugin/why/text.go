@@ -7,6 +7,7 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
+	"github.com/orb8-dev/kubectl-orb8/internal/plural"
 )
 
 // worthALine is the share, in percent, from which on a cause is listed.
@@ -37,7 +38,7 @@ func AppendText(dst []byte, ev *event.Event, namespace string) []byte {
 		}
 		dst = append(safe.AppendText(dst, text), '\n')
 	}
-	dst = append(safe.AppendText(dst, name+", "+count(v.GetGpus(), "GPU")+": "+said), '\n')
+	dst = append(safe.AppendText(dst, name+", "+plural.Count(v.GetGpus(), "GPU")+": "+said), '\n')
 	if v.GetConfidence() != event.GpuConfidence_GPU_CONFIDENCE_UNKNOWN {
 		line("confidence", v.GetConfidence().Word())
 		line("time", timeOf(v))
@@ -68,17 +69,10 @@ func AppendText(dst []byte, ev *event.Event, namespace string) []byte {
 	}
 	lost := "nothing lost"
 	if v.GetLost() > 0 {
-		lost = count(v.GetLost(), "event") + " of the node lost"
+		lost = plural.Count(v.GetLost(), "event") + " of the node lost"
 	}
 	line("window", (time.Duration(v.GetWindowMicros())*time.Microsecond).Round(100*time.Millisecond).String()+"; "+lost)
 	return dst
-}
-
-func count(n uint64, noun string) string {
-	if n != 1 {
-		noun += "s"
-	}
-	return strconv.FormatUint(n, 10) + " " + noun
 }
 
 // timeOf lists the causes by their shares.
