@@ -642,7 +642,7 @@ const (
 	LossStage_LOSS_STAGE_MERGE LossStage = 6
 	// What arrived could not be understood, or broke a limit.
 	LossStage_LOSS_STAGE_DECODE LossStage = 7
-	// A program was just running on that processor when its hook was reached again, and did not run: at most so many events.
+	// A program was just running on that CPU when its hook was reached again, and did not run: at most so many events.
 	LossStage_LOSS_STAGE_KERNEL_BUSY LossStage = 8
 )
 
@@ -971,7 +971,7 @@ const (
 	GpuCause_GPU_CAUSE_NETWORK GpuCause = 2
 	// Input comes from block devices or file systems.
 	GpuCause_GPU_CAUSE_STORAGE GpuCause = 3
-	// Input is made ready by processors that have no more time to give.
+	// Input is made ready by CPUs that have no more time to give.
 	GpuCause_GPU_CAUSE_CPU GpuCause = 4
 	// Many small kernels or synchronisations: one thread of the host sets the pace.
 	GpuCause_GPU_CAUSE_LAUNCH GpuCause = 5
@@ -3662,7 +3662,7 @@ func (x *Resources) GetIo() *ResourcesIO {
 	return nil
 }
 
-// ResourcesCPU is processor time, user and system.
+// ResourcesCPU is CPU time, user and system.
 type ResourcesCPU struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Micros      *uint64                `protobuf:"varint,1,opt,name=micros,proto3,oneof" json:"micros,omitempty"`
@@ -3756,7 +3756,7 @@ func (x *ResourcesCPU) GetThrottledPercent() uint64 {
 	return 0
 }
 
-// ResourcesRunQueue is how often a container's tasks left a processor, and how long they had waited for one.
+// ResourcesRunQueue is how often a container's tasks left a CPU, and how long they had waited for one.
 type ResourcesRunQueue struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Runs          *uint64                `protobuf:"varint,1,opt,name=runs,proto3,oneof" json:"runs,omitempty"`
@@ -5775,7 +5775,7 @@ type GpuEvidence struct {
 	CpuPressurePercent    *float64 `protobuf:"fixed64,27,opt,name=cpu_pressure_percent,json=cpuPressurePercent,proto3,oneof" json:"cpu_pressure_percent,omitempty"`
 	IoPressurePercent     *float64 `protobuf:"fixed64,28,opt,name=io_pressure_percent,json=ioPressurePercent,proto3,oneof" json:"io_pressure_percent,omitempty"`
 	MemoryPressurePercent *float64 `protobuf:"fixed64,29,opt,name=memory_pressure_percent,json=memoryPressurePercent,proto3,oneof" json:"memory_pressure_percent,omitempty"`
-	// Tasks that wait for a processor, at a time.
+	// Tasks that wait for a CPU, at a time.
 	RunQueue                 *float64 `protobuf:"fixed64,30,opt,name=run_queue,json=runQueue,proto3,oneof" json:"run_queue,omitempty"`
 	ReadPerSecond            *float64 `protobuf:"fixed64,31,opt,name=read_per_second,json=readPerSecond,proto3,oneof" json:"read_per_second,omitempty"`
 	NetworkReceivedPerSecond *float64 `protobuf:"fixed64,32,opt,name=network_received_per_second,json=networkReceivedPerSecond,proto3,oneof" json:"network_received_per_second,omitempty"`

@@ -70,7 +70,7 @@ func (s *GpuShares) share(c GpuCause) *float64 {
 // causeDocs say what a share is of, in the order of gpuCauses.
 var causeDocs = []string{
 	"in which the GPUs were idle, and nothing that was seen says why", "in which memory was held and nothing asked of the driver", "that went to waits for input over the network",
-	"that went to waits for block devices or file systems", "that went to waits for processors that make input ready", "that went to launching small kernels, or to synchronising after each",
+	"that went to waits for block devices or file systems", "that went to waits for CPUs that make input ready", "that went to launching small kernels, or to synchronising after each",
 	"that went to copies between host and device", "in which collective operations waited for other GPUs", "in which GPUs worked, and their memory set the pace", "in which GPUs worked, and their SMs set the pace",
 	"in which GPUs worked with clocks that power or heat kept down", "in which the driver reported errors of the device",
 }
@@ -205,13 +205,13 @@ var gpuVerdictColumns = concat(
 		evidence("syncsPerSecond", "SYNCS/S", "Synchronisations a second.", func(e *GpuEvidence) *float64 { return e.SyncsPerSecond }),
 		evidenceOf("waitingMicros", "WAITING", Micros, "The longest that a synchronisation that had not returned was seen to last, µs.", func(e *GpuEvidence) *uint64 { return e.WaitingMicros }),
 		evidence("collectivesPerSecond", "COLLECTIVES/S", "NCCL operations a second; null where no NCCL was found.", func(e *GpuEvidence) *float64 { return e.CollectivesPerSecond }),
-		evidence("cpuMillis", "CPU", "Processor time in thousandths of a processor, all containers.", func(e *GpuEvidence) *float64 { return e.CpuMillis }),
+		evidence("cpuMillis", "CPU", "CPU time in thousandths of a CPU, all containers.", func(e *GpuEvidence) *float64 { return e.CpuMillis }),
 		evidenceOf("cpuLimitMillis", "CPU-LIMIT", Count, "CPU limit of the containers; null where one has none.", func(e *GpuEvidence) *uint64 { return e.CpuLimitMillis }),
 		evidence("cpuThrottledPercent", "THR%", "Percent of the enforcement periods in which the busiest container's CPU limit was used up.", func(e *GpuEvidence) *float64 { return e.CpuThrottledPercent }),
-		evidence("cpuPressurePercent", "PSI-CPU%", "Percent of the window in which some task of the busiest container waited for a processor (PSI).", func(e *GpuEvidence) *float64 { return e.CpuPressurePercent }),
+		evidence("cpuPressurePercent", "PSI-CPU%", "Percent of the window in which some task of the busiest container waited for a CPU (PSI).", func(e *GpuEvidence) *float64 { return e.CpuPressurePercent }),
 		evidence("ioPressurePercent", "PSI-IO%", "The same, waited for block devices or file systems.", func(e *GpuEvidence) *float64 { return e.IoPressurePercent }),
 		evidence("memoryPressurePercent", "PSI-MEM%", "The same, waited for memory.", func(e *GpuEvidence) *float64 { return e.MemoryPressurePercent }),
-		evidence("runQueue", "RUNQ", "Tasks that waited for a processor, mean over the window.", func(e *GpuEvidence) *float64 { return e.RunQueue }),
+		evidence("runQueue", "RUNQ", "Tasks that waited for a CPU, mean over the window.", func(e *GpuEvidence) *float64 { return e.RunQueue }),
 		evidenceBytes("readPerSecond", "READ/S", "Bytes a second that block devices read for the pod.", func(e *GpuEvidence) *float64 { return e.ReadPerSecond }),
 		evidenceBytes("networkReceivedPerSecond", "RECV/S", "Payload bytes a second received over the network, but from pods of the same workload.", func(e *GpuEvidence) *float64 { return e.NetworkReceivedPerSecond }),
 		evidenceBytes("peerReceivedPerSecond", "PEER-RECV/S", "Payload bytes a second received from pods of the same workload.", func(e *GpuEvidence) *float64 { return e.PeerReceivedPerSecond }),

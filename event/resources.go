@@ -38,7 +38,7 @@ func slash(dst []byte, used, limit *uint64, unit func([]byte, uint64) []byte) []
 	return unit(dst, *limit)
 }
 
-// appendMillis appends thousandths of a processor as Kubernetes writes them.
+// appendMillis appends thousandths of a CPU as Kubernetes writes them.
 func appendMillis(dst []byte, n uint64) []byte { return append(strconv.AppendUint(dst, n, 10), 'm') }
 
 func appendPercent(dst []byte, n *uint64) []byte {
@@ -60,25 +60,25 @@ var resourcesColumns = concat(
 		amount(whole, "intervalMicros", "INTERVAL", Micros, 8, InJSON,
 			"How long the interval was that percentages, millis and quantiles are of, µs.", func(r *Resources) *uint64 { return r.IntervalMicros }),
 
-		shown((*Resources).GetCpu, "cpuOfLimit", "CPU/LIMIT", "Processor time in the interval in thousandths of a processor, and the container's limit.", 11, InTable|InWide,
+		shown((*Resources).GetCpu, "cpuOfLimit", "CPU/LIMIT", "CPU time in the interval in thousandths of a CPU, and the container's limit.", 11, InTable|InWide,
 			func(dst []byte, c *ResourcesCPU) []byte { return slash(dst, c.Millis, c.LimitMillis, appendMillis) }),
-		amount((*Resources).GetCpu, "cpu.micros", "CPU-TIME", Micros, 8, InWide|InJSON, "Processor time, user and system, since the container began, µs.",
+		amount((*Resources).GetCpu, "cpu.micros", "CPU-TIME", Micros, 8, InWide|InJSON, "CPU time, user and system, since the container began, µs.",
 			func(p *ResourcesCPU) *uint64 { return p.Micros }),
-		amount((*Resources).GetCpu, "cpu.millis", "CPU", Count, 5, InJSON, "Processor time in the interval, in thousandths of a processor.", func(p *ResourcesCPU) *uint64 { return p.Millis }),
-		amount((*Resources).GetCpu, "cpu.limitMillis", "CPU-LIMIT", Count, 5, InJSON, "The container's CPU limit (CFS quota for each period), in thousandths of a processor; null without one.",
+		amount((*Resources).GetCpu, "cpu.millis", "CPU", Count, 5, InJSON, "CPU time in the interval, in thousandths of a CPU.", func(p *ResourcesCPU) *uint64 { return p.Millis }),
+		amount((*Resources).GetCpu, "cpu.limitMillis", "CPU-LIMIT", Count, 5, InJSON, "The container's CPU limit (CFS quota for each period), in thousandths of a CPU; null without one.",
 			func(p *ResourcesCPU) *uint64 { return p.LimitMillis }),
 		amount((*Resources).GetCpu, "cpu.periods", "PERIODS", Count, 7, InJSON, "Enforcement periods in which the container wanted to run (nr_periods).", func(p *ResourcesCPU) *uint64 { return p.Periods }),
 		amount((*Resources).GetCpu, "cpu.throttledPeriods", "THR-PERIODS", Count, 7, InJSON, "Of these, periods in which it had used up its limit (nr_throttled).",
 			func(p *ResourcesCPU) *uint64 { return p.ThrottledPeriods }),
-		amount((*Resources).GetCpu, "cpu.throttledMicros", "THR-TIME", Micros, 8, InWide|InJSON, "How long its tasks stood still for that, summed over processors, µs.",
+		amount((*Resources).GetCpu, "cpu.throttledMicros", "THR-TIME", Micros, 8, InWide|InJSON, "How long its tasks stood still for that, summed over CPUs, µs.",
 			func(p *ResourcesCPU) *uint64 { return p.ThrottledMicros }),
 		amount((*Resources).GetCpu, "cpu.throttledPercent", "THR%", Count, 4, InTable|InWide|InJSON, "Percent of the interval's periods in which it was throttled.",
 			func(p *ResourcesCPU) *uint64 { return p.ThrottledPercent }),
 
-		amount((*Resources).GetRunQueue, "runQueue.runs", "RUNS", Count, 6, InJSON, "How often one of its tasks got a processor and left it, since the trace began.", func(p *ResourcesRunQueue) *uint64 { return p.Runs }),
+		amount((*Resources).GetRunQueue, "runQueue.runs", "RUNS", Count, 6, InJSON, "How often one of its tasks got a CPU and left it, since the trace began.", func(p *ResourcesRunQueue) *uint64 { return p.Runs }),
 		amount((*Resources).GetRunQueue, "runQueue.delayMicros", "RUNQ-DELAY", Micros, 8, InWide|InJSON,
-			"How long its tasks were able to run and waited for a processor, summed over tasks, since the trace began, µs.", func(p *ResourcesRunQueue) *uint64 { return p.DelayMicros }),
-		amount((*Resources).GetRunQueue, "runQueue.p50Nanos", "RUNQ-P50", Nanos, 8, InWide|InJSON, "Median wait for a processor in the interval, ns, by a histogram of powers of two.",
+			"How long its tasks were able to run and waited for a CPU, summed over tasks, since the trace began, µs.", func(p *ResourcesRunQueue) *uint64 { return p.DelayMicros }),
+		amount((*Resources).GetRunQueue, "runQueue.p50Nanos", "RUNQ-P50", Nanos, 8, InWide|InJSON, "Median wait for a CPU in the interval, ns, by a histogram of powers of two.",
 			func(p *ResourcesRunQueue) *uint64 { return p.P50Nanos }),
 		amount((*Resources).GetRunQueue, "runQueue.p95Nanos", "RUNQ-P95", Nanos, 8, InWide|InJSON, "95 % of the interval's waits are no longer, ns.", func(p *ResourcesRunQueue) *uint64 { return p.P95Nanos }),
 		amount((*Resources).GetRunQueue, "runQueue.p99Nanos", "RUNQ-P99", Nanos, 8, InTable|InWide|InJSON, "99 % of the interval's waits are no longer, ns.",
@@ -97,7 +97,7 @@ var resourcesColumns = concat(
 		amount((*Resources).GetMemory, "memory.oomKills", "OOM", Count, 3, InTable|InWide|InJSON, "Processes that the kernel has killed in it for want of memory, since the container began.",
 			func(p *ResourcesMemory) *uint64 { return p.OomKills }),
 
-		shown((*Resources).GetPressure, "pressures", "PSI-CPU/MEM/IO", "Percent of the interval in which some task waited for a processor, memory and block I/O.", 14, InTable|InWide,
+		shown((*Resources).GetPressure, "pressures", "PSI-CPU/MEM/IO", "Percent of the interval in which some task waited for a CPU, memory and block I/O.", 14, InTable|InWide,
 			func(dst []byte, p *ResourcesPressure) []byte {
 				if p.CpuSomePercent == nil && p.MemorySomePercent == nil && p.IoSomePercent == nil {
 					return dst
@@ -106,7 +106,7 @@ var resourcesColumns = concat(
 				dst = append(appendPercent(dst, p.MemorySomePercent), '/')
 				return appendPercent(dst, p.IoSomePercent)
 			}),
-		amount((*Resources).GetPressure, "pressure.cpuSomeMicros", "PSI-CPU", Micros, 8, InJSON, "Time in which some task waited for a processor, since the container began, µs; null where the kernel has PSI switched off.",
+		amount((*Resources).GetPressure, "pressure.cpuSomeMicros", "PSI-CPU", Micros, 8, InJSON, "Time in which some task waited for a CPU, since the container began, µs; null where the kernel has PSI switched off.",
 			func(p *ResourcesPressure) *uint64 { return p.CpuSomeMicros }),
 		amount((*Resources).GetPressure, "pressure.cpuSomePercent", "PSI-CPU%", Count, 4, InJSON, "The same in percent of the interval.", func(p *ResourcesPressure) *uint64 { return p.CpuSomePercent }),
 		amount((*Resources).GetPressure, "pressure.memorySomeMicros", "PSI-MEM", Micros, 8, InJSON, "Time in which some task waited for memory, µs.", func(p *ResourcesPressure) *uint64 { return p.MemorySomeMicros }),

@@ -25,7 +25,7 @@ func isTerminal(stream any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// lean trades processor time for memory: a screen is left open, and most of what it holds lives long.
+// lean trades CPU time for memory: a screen is left open, and most of what it holds lives long.
 func lean() { debug.SetGCPercent(30) }
 
 // topScreen counts events, and has a screen that shows what they come to.

@@ -95,7 +95,7 @@ var tracings = []tracing{
 	},
 	{
 		name: "resources", kind: "resources", aliases: []string{"resource"},
-		short: "Show what containers use and wait for: CPU and throttling, waits for a processor, memory, pressure, block I/O, against their limits",
+		short: "Show what containers use and wait for: CPU and throttling, waits for a CPU, memory, pressure, block I/O, against their limits",
 		example: `  # The containers of a deployment, each second
   kubectl orb8 trace resources deploy/web -n demo
 

@@ -68,7 +68,7 @@ func newWhyCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	gpu := &cobra.Command{
 		Use: "gpu [POD | KIND/NAME ...]", Short: "Say what the time of pods' GPUs goes to: a verdict for each pod, with evidence, shares and confidence",
 		Long: `Watches pods with GPUs for a while, and says for each what the time of its GPUs goes to: work, or waits for input over the network, for storage, for
-processors, for copies, launches or other GPUs, and whether a GPU is abandoned, slowed down or sick. Verdicts are hypotheses that fit what was seen.`,
+CPUs, for copies, launches or other GPUs, and whether a GPU is abandoned, slowed down or sick. Verdicts are hypotheses that fit what was seen.`,
 		Example: `  # Why a training job is slow
   kubectl orb8 why gpu job/train -n ml
 

@@ -93,7 +93,7 @@ multiply, and of those with *or* between them the strongest counts. Rules of all
 	return b.String()
 }
 
-// onlyHere are numbers that other processors' arithmetic may round otherwise.
+// onlyHere are numbers that other CPUs' arithmetic may round otherwise.
 func onlyHere(t *testing.T) {
 	t.Helper()
 	if runtime.GOARCH != "amd64" {

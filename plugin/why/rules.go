@@ -87,7 +87,7 @@ var Rules = []Rule{
 	},
 	{
 		Cause: abandoned, Words: "memory that is held, with nothing asked of the driver: a program that has been left or waits for work", Part: Whole,
-		When:  "no launch, copy or synchronisation in the window; where calls are not counted: no kernel ran, less than 0.05 processors a GPU, less than 1 MB/s received",
+		When:  "no launch, copy or synchronisation in the window; where calls are not counted: no kernel ran, less than 0.05 CPUs a GPU, less than 1 MB/s received",
 		Needs: []Signal{Counted},
 		Apart: map[event.GpuCause]string{unknown: "a longer --window: one that works now and then shows it"},
 	},
@@ -98,7 +98,7 @@ var Rules = []Rule{
 		Doubts:     []Condition{{Signal: CopyTime, From: 0.8, To: 0.5}, {Signal: IOPressure, From: 0.2, To: 0.5}, {Signal: Received, From: 0.5e6, To: 1.5e6}, {Signal: CPUHeld, From: 0, To: 0.3}, {Signal: Loaders, From: 0.35, To: 0.75}, {Signal: Small, From: 0, To: 0.3}},
 		Apart: map[event.GpuCause]string{
 			launching: "how large a copy is: many small ones are a matter of launches", network: "pinned memory and copies beside the computation would take this part away",
-			processor: "pinned memory: pageable copies keep a processor busy",
+			processor: "pinned memory: pageable copies keep a CPU busy",
 		},
 	},
 	{
@@ -108,7 +108,7 @@ var Rules = []Rule{
 		Doubts:     []Condition{{Signal: Gaps, From: 0.5, To: 0.2}, {Signal: CopyTime, From: 0, To: 0.4}, {Signal: IOPressure, From: 0.1, To: 0.4}, {Signal: Received, From: 0.5e6, To: 1.5e6}, {Signal: CPUHeld, From: 0, To: 0.3}, {Signal: Loaders, From: 0.35, To: 0.75}},
 	},
 	{
-		Cause: processor, Words: "input that processors make ready: they have no more time to give", Part: OfIdle, Turn: 3,
+		Cause: processor, Words: "input that CPUs make ready: they have no more time to give", Part: OfIdle, Turn: 3,
 		Conditions: []Condition{
 			{Signal: CPUHeld, From: 0.08, To: 0.4, Any: true}, {Signal: CPUPressure, From: 0.2, To: 0.5, Any: true}, {Signal: Loaders, From: 0.35, To: 0.75, Any: true},
 			{Signal: OfLoaders, From: 0, To: 1, Unknown: 1},
@@ -116,7 +116,7 @@ var Rules = []Rule{
 		Needs:  []Signal{Loaders, CPUPressure, Received, IOPressure, Counted, Measured},
 		Doubts: []Condition{{Signal: CPUPressure, From: 0.4, To: 0.1}, {Signal: Received, From: 0.5e6, To: 1.5e6}, {Signal: Small, From: 0.1, To: 0.3}, {Signal: IOPressure, From: 0.2, To: 0.5}},
 		Apart: map[event.GpuCause]string{
-			network: "bytes received for each busy processor: decoding takes 10 to 40 MB/s, fetching alone 80 MB/s and more", storage: "kubectl orb8 trace resources: waits for devices against waits for processors",
+			network: "bytes received for each busy CPU: decoding takes 10 to 40 MB/s, fetching alone 80 MB/s and more", storage: "kubectl orb8 trace resources: waits for devices against waits for CPUs",
 			launching: "launches a second: preparing input makes none", unknown: "kubectl orb8 top syscalls: what its threads wait in",
 		},
 	},
@@ -132,7 +132,7 @@ var Rules = []Rule{
 		Conditions: []Condition{{Signal: Received, From: 1.2e6, To: 4e6}, {Signal: PerCore, From: 3e6, To: 30e6, Unknown: 1}, {Signal: CPUHeld, From: 0.4, To: 0.08, Unknown: 1}, {Signal: Stalled, From: 1.05, To: 0.9, Unknown: 1}},
 		Needs:      []Signal{Received, Loaders, IOPressure, Measured},
 		Doubts:     []Condition{{Signal: Received, From: 60e6, To: 20e6}, {Signal: Loaders, From: 0.1, To: 0.5}, {Signal: IOPressure, From: 0.2, To: 0.5}, {Signal: Small, From: 0.2, To: 0.5}},
-		Apart:      map[event.GpuCause]string{unknown: "kubectl orb8 trace network: whether the rate is steady while the GPU is idle", processor: "bytes received for each busy processor"},
+		Apart:      map[event.GpuCause]string{unknown: "kubectl orb8 trace network: whether the rate is steady while the GPU is idle", processor: "bytes received for each busy CPU"},
 	},
 	{
 		Cause: copying, Words: "copies between host and device that the GPU waits for", Part: OfIdle, Turn: 4,

@@ -84,11 +84,11 @@ func TestWhatEachCauseLooksLike(t *testing.T) {
 		first  event.GpuCause
 		second event.GpuCause
 	}{
-		"bytes come and processors rest":                           {with(0.7, map[Signal]float64{Received: 80e6}), network, compute},
+		"bytes come and CPUs rest":                                 {with(0.7, map[Signal]float64{Received: 80e6}), network, compute},
 		"tasks stall on a disk":                                    {with(0.7, map[Signal]float64{IOPressure: 0.9, Stalled: 0.7}), storage, compute},
 		"a CPU limit is used up":                                   {with(0.7, map[Signal]float64{CPUHeld: 0.9, Received: 80e6}), processor, compute},
-		"loaders keep processors busy":                             {with(0.7, map[Signal]float64{Loaders: 3}), processor, compute},
-		"tasks queue for processors":                               {with(0.7, map[Signal]float64{CPUPressure: 0.8}), processor, compute},
+		"loaders keep CPUs busy":                                   {with(0.7, map[Signal]float64{Loaders: 3}), processor, compute},
+		"tasks queue for CPUs":                                     {with(0.7, map[Signal]float64{CPUPressure: 0.8}), processor, compute},
 		"copies take the time":                                     {with(0.7, map[Signal]float64{CopyTime: 0.95, Bus: 20e9}), copying, compute},
 		"nothing says why":                                         {with(0.7, nil), unknown, compute},
 		"small kernels with gaps":                                  {with(0.5, map[Signal]float64{Work: 0.05, Underused: 0.45, Small: 1, Gaps: 0.99, MostGaps: 1}), launching, compute},

@@ -63,10 +63,10 @@ var Signals = [signals]SignalDoc{
 	Bus:         {"bus", "bytes a second", "over PCIe, both ways", "GPM or PCIe counters; else bytes of copies"},
 	Several:     {"several", "0 or 1", "the program has several GPUs, or its workload several pods, or it calls NCCL", "NVML's processes; names; uprobes at libnccl"},
 	CPUHeld:     {"held back", "share of periods", "the CPU limit was used up", "cpu.stat"},
-	CPUPressure: {"CPU pressure", "share of time", "some task waited for a processor", "PSI"},
-	Loaders:     {"loaders", "processors for each GPU's idle time", "processor time beyond one thread for each GPU that is not idle, and beyond what fetching takes (a processor for 80 MB/s)", "cpu.stat, flows"},
+	CPUPressure: {"CPU pressure", "share of time", "some task waited for a CPU", "PSI"},
+	Loaders:     {"loaders", "CPUs for each GPU's idle time", "CPU time beyond one thread for each GPU that is not idle, and beyond what fetching takes (a CPU for 80 MB/s)", "cpu.stat, flows"},
 	IOPressure:  {"I/O pressure", "share of idle", "some task waited for a block device or file system", "PSI; else reads that were under way"},
-	OfLoaders:   {"computing loaders", "share of loaders", "processors in use beyond the main threads, of these and the reads under way", "cpu.stat, block layer"},
+	OfLoaders:   {"computing loaders", "share of loaders", "CPUs in use beyond the main threads, of these and the reads under way", "cpu.stat, block layer"},
 	Received:    {"received", "bytes a second", "over the network from elsewhere than the workload's own pods, whole pod", "flows"},
 	Hidden:      {"hidden", "0 or 1", "kernels that use few SMs do not show: a MIG device", "NVML tells no utilisation of MIG devices"},
 	Sync:        {"synchronisation", "threads", "threads blocked in synchronisation, mean", "uprobes at libcuda"},
@@ -75,7 +75,7 @@ var Signals = [signals]SignalDoc{
 	Counted:     {"calls", "1", "calls of the driver's library are counted", "uprobes at libcuda"},
 	Shared:      {"shared", "0 or 1", "others have processes on the GPU", "NVML's processes"},
 	Measured:    {"utilisation", "1", "it is known when a kernel ran", "NVML; not of MIG devices, nor of one process among several where the driver does not tell them apart"},
-	PerCore:     {"received per processor", "bytes a second", "for each processor that loaders keep busy", "flows, cpu.stat"},
+	PerCore:     {"received per CPU", "bytes a second", "for each CPU that loaders keep busy", "flows, cpu.stat"},
 }
 
 const (
@@ -97,7 +97,7 @@ const (
 	smallSynced, largeSynced = 400, 900
 	// rareSyncs and manySyncs are a second.
 	rareSyncs, manySyncs = 55, 130
-	// fetching is how many bytes a second one processor takes from the network, decrypted and copied, at the least.
+	// fetching is how many bytes a second one CPU takes from the network, decrypted and copied, at the least.
 	fetching = 80e6
 	// quietLaunches is how many a second, beside good kernels, do not make small ones.
 	quietLaunches = 6000
@@ -273,7 +273,7 @@ func (s *seat) moment(slot int) (m moment, ok bool) {
 	m[Work], m[Underused] = work, busy-work
 	m[Gaps], m[MostGaps] = 0, 0
 	if idle > 0 {
-		// A thread that launches, or waits for each answer, keeps a processor busy or is in synchronisation: there are no more gaps than such time.
+		// A thread that launches, or waits for each answer, keeps a CPU busy or is in synchronisation: there are no more gaps than such time.
 		host := or(cores/float64(s.seats), 1) + or(s.calls(rowSync, slot, reach), 0) + 0.05
 		most := min(idle, max(host-m[Underused], 0))
 		m[Gaps] = min(gapRatio*m[Underused]*or(m[Small], 0), most) / idle
@@ -398,7 +398,7 @@ func (s *seat) loading(m *moment, cores float64, slot int) {
 		m[IOPressure] = min(reading/max(idle, 0.05), 1)
 	}
 	if known(extra) && !(reading > 0.02) && m[IOPressure] > 0 {
-		// How many wait for devices is not told. Where there are any, the others may compute for them: reading takes processor time, too.
+		// How many wait for devices is not told. Where there are any, the others may compute for them: reading takes CPU time, too.
 		m[OfLoaders] = 1 - 0.75*ramp(m[IOPressure], 0.25, 0.6)
 	}
 	if known(extra) && reading > 0.02 {

@@ -172,7 +172,7 @@ func hostFacts(e *event.GpuEvidence) (f facts) {
 	f.percent("held back in", e.CpuThrottledPercent)
 	f.percent("pressure CPU", e.CpuPressurePercent)
 	f.percent("I/O", e.IoPressurePercent)
-	f.rate("", e.RunQueue, " tasks wait for a processor")
+	f.rate("", e.RunQueue, " tasks wait for a CPU")
 	f.bytes("read", e.ReadPerSecond, "/s")
 	return f
 }

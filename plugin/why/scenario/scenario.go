@@ -11,9 +11,9 @@
 //   - Loaders that are the bottleneck work all the time, also while the GPU computes: it is the queue between them that is empty. Loaders that are not the
 //     bottleneck work a part of the time. Programs without loader processes fetch and decode in the main thread, and only while the GPU waits.
 //   - A collective that waits for others shows as a kernel that runs (utilisation 100 %) on few SMs, at little power, without tensor cores and DRAM.
-//   - A thread that waits for the GPU spins on a processor (CUDA's default where there are processors enough) or sleeps, by program.
+//   - A thread that waits for the GPU spins on a CPU (CUDA's default where there are CPUs enough) or sleeps, by program.
 //   - A host-bound program launches a kernel each 8 to 60 µs, and each kernel lasts less than that; or it synchronises each few kernels.
-//   - Copies of pinned memory reach 60 to 95 % of the link, those of pageable memory 2 to 8 GB/s with one processor busy.
+//   - Copies of pinned memory reach 60 to 95 % of the link, those of pageable memory 2 to 8 GB/s with one CPU busy.
 //   - Healthy programs at the GPU's own power limit show power-cap too, with clocks at 80 to 95 % of the highest; a GPU that is throttled has less than 75 %.
 //   - GPM is there from Hopper on. Utilisation is the driver's own last sample, of 1/6 s or 1 s.
 //   - A GPU that is idle for a reason that nothing sees does a little work now and then; one that is abandoned does none. Time spent so is mixed with work only,

@@ -73,7 +73,7 @@ func TestEventsAreInOrderAndCountersNeverGoBack(t *testing.T) {
 			}
 			if r := ev.GetResources(); r != nil {
 				if r.GetCpu().GetMicros() < cpu[r.GetId()] {
-					t.Fatalf("seed %d: processor time goes back", seed)
+					t.Fatalf("seed %d: CPU time goes back", seed)
 				}
 				cpu[r.GetId()] = r.GetCpu().GetMicros()
 			}

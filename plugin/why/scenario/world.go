@@ -97,7 +97,7 @@ type level struct{ util, sm, occupancy, tensor, dram, mem, power float64 }
 type host struct {
 	launches, graphs, copies, h2d, d2h, syncs float64
 	copyShare, syncShare                      float64
-	// cpu is the share of a processor of the main thread.
+	// cpu is the share of a CPU of the main thread.
 	cpu float64
 	// proxy are the threads that move collectives' data over the network.
 	proxy float64
@@ -119,7 +119,7 @@ type program struct {
 	// receive and read are bytes a second when loaders do nothing else, whole pod.
 	receive, read float64
 	requestBytes  float64
-	// perCore is how many bytes a second one processor takes from the network.
+	// perCore is how many bytes a second one CPU takes from the network.
 	perCore   float64
 	nfs       bool
 	lossyLink bool
@@ -353,7 +353,7 @@ type pod struct {
 
 	cpuMicros, periods, throttledPeriods, throttledMicros float64
 	cpuAt, periodsAt, throttledAt                         float64 // at the last look
-	limit                                                 float64 // processors; 0: none
+	limit                                                 float64 // CPUs; 0: none
 	inPeriod, demandInPeriod                              float64
 	runDelay, runs                                        float64 // µs
 	psiCPU, psiIO, psiCPUAt, psiIOAt                      float64 // µs
