@@ -2535,8 +2535,8 @@ type Counters struct {
 	Retransmits *uint64 `protobuf:"varint,5,opt,name=retransmits,proto3,oneof" json:"retransmits,omitempty"`
 	// TCP: smoothed round-trip time in µs (tcp_info.tcpi_rtt). Absent until the first sample.
 	SrttMicros *uint32 `protobuf:"varint,6,opt,name=srtt_micros,json=srttMicros,proto3,oneof" json:"srtt_micros,omitempty"`
-	// UDP: datagrams that the kernel dropped because the socket's receive buffer was full or memory was short. They are not in
-	// bytes_received and packets_received. Absent where the kernel does not report them.
+	// UDP, ICMP: packets that the kernel dropped because the socket's receive buffer was full or memory was short. They are not
+	// in bytes_received and packets_received. Absent where the kernel does not report them, as for raw sockets.
 	Dropped       *uint64 `protobuf:"varint,7,opt,name=dropped,proto3,oneof" json:"dropped,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -216,9 +216,9 @@ func endColumns(name, what string, end func(*Flow) *Endpoint, counters func(*Flo
 			func(c *Counters) Value { return Uint(c.PacketsReceived) }),
 		Column{
 			Name: name + ".dropped", Header: up + "DROPPED", Type: Count, Outputs: InJSON,
-			Doc: "UDP datagrams that the kernel of " + what + " dropped because the socket's receive buffer was full or memory was " +
-				"short; they are not in " + name + ".packetsReceived. null for other protocols, where that end was not " +
-				"observed, and before Linux 6.10.",
+			Doc: "Datagrams of UDP, or ICMP messages, that the kernel of " + what + " dropped because the socket's receive buffer " +
+				"was full or memory was short; they are not in " + name + ".packetsReceived. null for TCP, for raw sockets, " +
+				"for UDP over IPv6 before Linux 6.10, and where that end was not observed.",
 			Get: func(ev *Event) Value {
 				if c := counters(ev.GetFlow()); c != nil {
 					return Optional(c.Dropped)

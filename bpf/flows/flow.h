@@ -38,7 +38,7 @@ struct flow_event {
 	__u64 bytes_received;
 	__u64 packets_sent;
 	__u64 packets_received;
-	__u64 packets_dropped; /* by a full receive buffer; not in packets_received */
+	__u64 packets_dropped; /* for want of room at the socket; not in packets_received */
 	__u32 isn_local;
 	__u32 isn_remote;
 	__u32 retransmits;

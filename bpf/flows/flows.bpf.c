@@ -5,7 +5,8 @@
  * Hooks:
  * - tp_btf/inet_sock_set_state: a TCP connection opens, closes (tcp.h);
  * - tp_btf/tcp_rcv_space_adjust: runs in the process that reads from a connection, once to any effect (tcp.h);
- * - tp_btf/udp_fail_queue_rcv_skb: a datagram found its socket's receive buffer full (dropped.h);
+ * - tp_btf/udp_fail_queue_rcv_skb, tp_btf/sock_rcvqueue_full, and before Linux 6.10 tp_btf/kfree_skb: a packet found its
+ *   socket's receive buffer full (dropped.h);
  * - iter/bpf_sk_storage_map: each interval, reports what has changed (tcp.h, packets.h).
  * They need neither kprobes nor tracefs, work under lockdown, and are gone with the process that loaded them.
  * Minimum kernel: 5.10, where they are built with OLDER_KERNEL: for the lack of socket storage in tracing programs (5.11), there is

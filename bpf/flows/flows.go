@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -62,8 +63,9 @@ type Sink func(cgroup uint64, ev *event.Event)
 // objects are the loaded maps and programs.
 type objects struct {
 	objectObjects
-	// Gone is of the programs for older kernels only.
-	Gone *ebpf.Program `ebpf:"tcp_gone"`
+	// Gone and Dropped are of the programs for older kernels only.
+	Gone    *ebpf.Program `ebpf:"tcp_gone"`
+	Dropped *ebpf.Map     `ebpf:"packet_dropped"`
 }
 
 // Probe is the loaded maps and programs.
@@ -73,6 +75,7 @@ type Probe struct {
 	links   []link.Link
 	walks   walks
 	plain   bool // built with NO_MAP_ITERATORS
+	freed   bool // dropped datagrams are known by kfree_skb
 	ring    *bpf.Ring
 	clock   *bpf.Clock
 	losses  bpf.Losses
@@ -107,6 +110,9 @@ func Open(ctx context.Context, o Options) (*Probe, error) {
 	return p, nil
 }
 
+// freedHook is the hook that only kernels before 6.10 need.
+const freedHook = "tp_btf/kfree_skb"
+
 var needs = []bpf.Need{
 	{Feature: "BPF ring buffers", MinKernel: "5.8", Has: bpf.HasHelper("ringbuf_reserve")},
 }
@@ -131,13 +137,17 @@ func (p *Probe) load() error {
 	if err != nil {
 		return fmt.Errorf("read flows: %w", err)
 	}
-	p.hooks = bpf.Hooks(spec)
 	params, err := bpf.TracepointParameters(kernel, "udp_fail_queue_rcv_skb")
 	if err != nil {
 		return err
 	}
 	if err := spec.Variables[objectVarDropHasSkb].Set(params > 2); err != nil {
 		return fmt.Errorf("load flows: set %s: %w", objectVarDropHasSkb, err)
+	}
+	p.freed = params <= 2
+	p.hooks = bpf.Hooks(spec)
+	if !p.freed {
+		p.hooks = slices.DeleteFunc(p.hooks, func(h string) bool { return h == freedHook })
 	}
 	spec.Maps[objectMapEvents].MaxEntries = p.options.RingBytes
 	room := p.options.MaxFlows + max(p.options.MaxFlows/4, minReserve)
@@ -201,6 +211,6 @@ func (p *Probe) Close() error {
 	if p.ring != nil {
 		errs = append(errs, p.ring.Close())
 	}
-	errs = append(errs, p.objects.Close(), p.objects.Gone.Close())
+	errs = append(errs, p.objects.Close(), p.objects.Gone.Close(), p.objects.Dropped.Close())
 	return errors.Join(errs...)
 }

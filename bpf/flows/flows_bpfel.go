@@ -90,9 +90,9 @@ const (
 	objectMapEvents         = "events"
 	objectMapLosses         = "losses"
 	objectMapOlderListeners = "older_listeners"
-	objectMapPacketDropped  = "packet_dropped"
 	objectMapPacketFlows4   = "packet_flows4"
 	objectMapPacketFlows6   = "packet_flows6"
+	objectMapPacketFreed    = "packet_freed"
 	objectMapPacketGone     = "packet_gone"
 	objectMapPacketSocks    = "packet_socks"
 	objectMapScopeCgroups   = "scope_cgroups"
@@ -101,6 +101,8 @@ const (
 	objectProgOlderWalk     = "older_walk"
 	objectProgPacketCreate  = "packet_create"
 	objectProgPacketDrop    = "packet_drop"
+	objectProgPacketFree    = "packet_free"
+	objectProgPacketFull    = "packet_full"
 	objectProgPacketIn      = "packet_in"
 	objectProgPacketOut     = "packet_out"
 	objectProgPacketRelease = "packet_release"
@@ -171,6 +173,8 @@ type objectProgramSpecs struct {
 	OlderWalk     *ebpf.ProgramSpec `ebpf:"older_walk"`
 	PacketCreate  *ebpf.ProgramSpec `ebpf:"packet_create"`
 	PacketDrop    *ebpf.ProgramSpec `ebpf:"packet_drop"`
+	PacketFree    *ebpf.ProgramSpec `ebpf:"packet_free"`
+	PacketFull    *ebpf.ProgramSpec `ebpf:"packet_full"`
 	PacketIn      *ebpf.ProgramSpec `ebpf:"packet_in"`
 	PacketOut     *ebpf.ProgramSpec `ebpf:"packet_out"`
 	PacketRelease *ebpf.ProgramSpec `ebpf:"packet_release"`
@@ -192,9 +196,9 @@ type objectMapSpecs struct {
 	Events         *ebpf.MapSpec `ebpf:"events"`
 	Losses         *ebpf.MapSpec `ebpf:"losses"`
 	OlderListeners *ebpf.MapSpec `ebpf:"older_listeners"`
-	PacketDropped  *ebpf.MapSpec `ebpf:"packet_dropped"`
 	PacketFlows4   *ebpf.MapSpec `ebpf:"packet_flows4"`
 	PacketFlows6   *ebpf.MapSpec `ebpf:"packet_flows6"`
+	PacketFreed    *ebpf.MapSpec `ebpf:"packet_freed"`
 	PacketGone     *ebpf.MapSpec `ebpf:"packet_gone"`
 	PacketSocks    *ebpf.MapSpec `ebpf:"packet_socks"`
 	ScopeCgroups   *ebpf.MapSpec `ebpf:"scope_cgroups"`
@@ -244,9 +248,9 @@ type objectMaps struct {
 	Events         *ebpf.Map `ebpf:"events"`
 	Losses         *ebpf.Map `ebpf:"losses"`
 	OlderListeners *ebpf.Map `ebpf:"older_listeners"`
-	PacketDropped  *ebpf.Map `ebpf:"packet_dropped"`
 	PacketFlows4   *ebpf.Map `ebpf:"packet_flows4"`
 	PacketFlows6   *ebpf.Map `ebpf:"packet_flows6"`
+	PacketFreed    *ebpf.Map `ebpf:"packet_freed"`
 	PacketGone     *ebpf.Map `ebpf:"packet_gone"`
 	PacketSocks    *ebpf.Map `ebpf:"packet_socks"`
 	ScopeCgroups   *ebpf.Map `ebpf:"scope_cgroups"`
@@ -260,9 +264,9 @@ func (m *objectMaps) Close() error {
 		m.Events,
 		m.Losses,
 		m.OlderListeners,
-		m.PacketDropped,
 		m.PacketFlows4,
 		m.PacketFlows6,
+		m.PacketFreed,
 		m.PacketGone,
 		m.PacketSocks,
 		m.ScopeCgroups,
@@ -296,6 +300,8 @@ type objectPrograms struct {
 	OlderWalk     *ebpf.Program `ebpf:"older_walk"`
 	PacketCreate  *ebpf.Program `ebpf:"packet_create"`
 	PacketDrop    *ebpf.Program `ebpf:"packet_drop"`
+	PacketFree    *ebpf.Program `ebpf:"packet_free"`
+	PacketFull    *ebpf.Program `ebpf:"packet_full"`
 	PacketIn      *ebpf.Program `ebpf:"packet_in"`
 	PacketOut     *ebpf.Program `ebpf:"packet_out"`
 	PacketRelease *ebpf.Program `ebpf:"packet_release"`
@@ -314,6 +320,8 @@ func (p *objectPrograms) Close() error {
 		p.OlderWalk,
 		p.PacketCreate,
 		p.PacketDrop,
+		p.PacketFree,
+		p.PacketFull,
 		p.PacketIn,
 		p.PacketOut,
 		p.PacketRelease,

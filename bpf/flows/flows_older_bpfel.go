@@ -25,6 +25,7 @@ const (
 	olderMapPacketDropped  = "packet_dropped"
 	olderMapPacketFlows4   = "packet_flows4"
 	olderMapPacketFlows6   = "packet_flows6"
+	olderMapPacketFreed    = "packet_freed"
 	olderMapPacketGone     = "packet_gone"
 	olderMapPacketSocks    = "packet_socks"
 	olderMapScopeCgroups   = "scope_cgroups"
@@ -34,6 +35,8 @@ const (
 	olderProgOlderWalk     = "older_walk"
 	olderProgPacketCreate  = "packet_create"
 	olderProgPacketDrop    = "packet_drop"
+	olderProgPacketFree    = "packet_free"
+	olderProgPacketFull    = "packet_full"
 	olderProgPacketIn      = "packet_in"
 	olderProgPacketOut     = "packet_out"
 	olderProgPacketRelease = "packet_release"
@@ -105,6 +108,8 @@ type olderProgramSpecs struct {
 	OlderWalk     *ebpf.ProgramSpec `ebpf:"older_walk"`
 	PacketCreate  *ebpf.ProgramSpec `ebpf:"packet_create"`
 	PacketDrop    *ebpf.ProgramSpec `ebpf:"packet_drop"`
+	PacketFree    *ebpf.ProgramSpec `ebpf:"packet_free"`
+	PacketFull    *ebpf.ProgramSpec `ebpf:"packet_full"`
 	PacketIn      *ebpf.ProgramSpec `ebpf:"packet_in"`
 	PacketOut     *ebpf.ProgramSpec `ebpf:"packet_out"`
 	PacketRelease *ebpf.ProgramSpec `ebpf:"packet_release"`
@@ -132,6 +137,7 @@ type olderMapSpecs struct {
 	PacketDropped  *ebpf.MapSpec `ebpf:"packet_dropped"`
 	PacketFlows4   *ebpf.MapSpec `ebpf:"packet_flows4"`
 	PacketFlows6   *ebpf.MapSpec `ebpf:"packet_flows6"`
+	PacketFreed    *ebpf.MapSpec `ebpf:"packet_freed"`
 	PacketGone     *ebpf.MapSpec `ebpf:"packet_gone"`
 	PacketSocks    *ebpf.MapSpec `ebpf:"packet_socks"`
 	ScopeCgroups   *ebpf.MapSpec `ebpf:"scope_cgroups"`
@@ -187,6 +193,7 @@ type olderMaps struct {
 	PacketDropped  *ebpf.Map `ebpf:"packet_dropped"`
 	PacketFlows4   *ebpf.Map `ebpf:"packet_flows4"`
 	PacketFlows6   *ebpf.Map `ebpf:"packet_flows6"`
+	PacketFreed    *ebpf.Map `ebpf:"packet_freed"`
 	PacketGone     *ebpf.Map `ebpf:"packet_gone"`
 	PacketSocks    *ebpf.Map `ebpf:"packet_socks"`
 	ScopeCgroups   *ebpf.Map `ebpf:"scope_cgroups"`
@@ -206,6 +213,7 @@ func (m *olderMaps) Close() error {
 		m.PacketDropped,
 		m.PacketFlows4,
 		m.PacketFlows6,
+		m.PacketFreed,
 		m.PacketGone,
 		m.PacketSocks,
 		m.ScopeCgroups,
@@ -240,6 +248,8 @@ type olderPrograms struct {
 	OlderWalk     *ebpf.Program `ebpf:"older_walk"`
 	PacketCreate  *ebpf.Program `ebpf:"packet_create"`
 	PacketDrop    *ebpf.Program `ebpf:"packet_drop"`
+	PacketFree    *ebpf.Program `ebpf:"packet_free"`
+	PacketFull    *ebpf.Program `ebpf:"packet_full"`
 	PacketIn      *ebpf.Program `ebpf:"packet_in"`
 	PacketOut     *ebpf.Program `ebpf:"packet_out"`
 	PacketRelease *ebpf.Program `ebpf:"packet_release"`
@@ -259,6 +269,8 @@ func (p *olderPrograms) Close() error {
 		p.OlderWalk,
 		p.PacketCreate,
 		p.PacketDrop,
+		p.PacketFree,
+		p.PacketFull,
 		p.PacketIn,
 		p.PacketOut,
 		p.PacketRelease,

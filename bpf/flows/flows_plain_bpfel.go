@@ -20,9 +20,9 @@ const (
 	plainMapEvents         = "events"
 	plainMapLosses         = "losses"
 	plainMapOlderListeners = "older_listeners"
-	plainMapPacketDropped  = "packet_dropped"
 	plainMapPacketFlows4   = "packet_flows4"
 	plainMapPacketFlows6   = "packet_flows6"
+	plainMapPacketFreed    = "packet_freed"
 	plainMapPacketGone     = "packet_gone"
 	plainMapPacketSocks    = "packet_socks"
 	plainMapScopeCgroups   = "scope_cgroups"
@@ -31,6 +31,8 @@ const (
 	plainProgOlderWalk     = "older_walk"
 	plainProgPacketCreate  = "packet_create"
 	plainProgPacketDrop    = "packet_drop"
+	plainProgPacketFree    = "packet_free"
+	plainProgPacketFull    = "packet_full"
 	plainProgPacketIn      = "packet_in"
 	plainProgPacketOut     = "packet_out"
 	plainProgPacketRelease = "packet_release"
@@ -101,6 +103,8 @@ type plainProgramSpecs struct {
 	OlderWalk     *ebpf.ProgramSpec `ebpf:"older_walk"`
 	PacketCreate  *ebpf.ProgramSpec `ebpf:"packet_create"`
 	PacketDrop    *ebpf.ProgramSpec `ebpf:"packet_drop"`
+	PacketFree    *ebpf.ProgramSpec `ebpf:"packet_free"`
+	PacketFull    *ebpf.ProgramSpec `ebpf:"packet_full"`
 	PacketIn      *ebpf.ProgramSpec `ebpf:"packet_in"`
 	PacketOut     *ebpf.ProgramSpec `ebpf:"packet_out"`
 	PacketRelease *ebpf.ProgramSpec `ebpf:"packet_release"`
@@ -122,9 +126,9 @@ type plainMapSpecs struct {
 	Events         *ebpf.MapSpec `ebpf:"events"`
 	Losses         *ebpf.MapSpec `ebpf:"losses"`
 	OlderListeners *ebpf.MapSpec `ebpf:"older_listeners"`
-	PacketDropped  *ebpf.MapSpec `ebpf:"packet_dropped"`
 	PacketFlows4   *ebpf.MapSpec `ebpf:"packet_flows4"`
 	PacketFlows6   *ebpf.MapSpec `ebpf:"packet_flows6"`
+	PacketFreed    *ebpf.MapSpec `ebpf:"packet_freed"`
 	PacketGone     *ebpf.MapSpec `ebpf:"packet_gone"`
 	PacketSocks    *ebpf.MapSpec `ebpf:"packet_socks"`
 	ScopeCgroups   *ebpf.MapSpec `ebpf:"scope_cgroups"`
@@ -174,9 +178,9 @@ type plainMaps struct {
 	Events         *ebpf.Map `ebpf:"events"`
 	Losses         *ebpf.Map `ebpf:"losses"`
 	OlderListeners *ebpf.Map `ebpf:"older_listeners"`
-	PacketDropped  *ebpf.Map `ebpf:"packet_dropped"`
 	PacketFlows4   *ebpf.Map `ebpf:"packet_flows4"`
 	PacketFlows6   *ebpf.Map `ebpf:"packet_flows6"`
+	PacketFreed    *ebpf.Map `ebpf:"packet_freed"`
 	PacketGone     *ebpf.Map `ebpf:"packet_gone"`
 	PacketSocks    *ebpf.Map `ebpf:"packet_socks"`
 	ScopeCgroups   *ebpf.Map `ebpf:"scope_cgroups"`
@@ -190,9 +194,9 @@ func (m *plainMaps) Close() error {
 		m.Events,
 		m.Losses,
 		m.OlderListeners,
-		m.PacketDropped,
 		m.PacketFlows4,
 		m.PacketFlows6,
+		m.PacketFreed,
 		m.PacketGone,
 		m.PacketSocks,
 		m.ScopeCgroups,
@@ -226,6 +230,8 @@ type plainPrograms struct {
 	OlderWalk     *ebpf.Program `ebpf:"older_walk"`
 	PacketCreate  *ebpf.Program `ebpf:"packet_create"`
 	PacketDrop    *ebpf.Program `ebpf:"packet_drop"`
+	PacketFree    *ebpf.Program `ebpf:"packet_free"`
+	PacketFull    *ebpf.Program `ebpf:"packet_full"`
 	PacketIn      *ebpf.Program `ebpf:"packet_in"`
 	PacketOut     *ebpf.Program `ebpf:"packet_out"`
 	PacketRelease *ebpf.Program `ebpf:"packet_release"`
@@ -244,6 +250,8 @@ func (p *plainPrograms) Close() error {
 		p.OlderWalk,
 		p.PacketCreate,
 		p.PacketDrop,
+		p.PacketFree,
+		p.PacketFull,
 		p.PacketIn,
 		p.PacketOut,
 		p.PacketRelease,

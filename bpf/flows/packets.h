@@ -12,8 +12,8 @@
  */
 #pragma once
 
-#include "dropped.h"
 #include "flow.h"
+#include "packet_drops.h"
 #include "share.h"
 #include "store.h"
 #include "walk.h"
@@ -43,7 +43,7 @@ struct packet_flow {
 	struct counts n;
 	__u64 last_ns; /* of a clock that is some ms coarse */
 	__u32 state; /* enum flow_state */
-	__u32 seen; /* packets either way when last reported, the lower bits */
+	__u32 seen; /* packets either way and drops when last reported, the lower bits */
 	__u8 role;
 	__u8 reported; /* since it became live */
 	__u8 icmp_type; /* of the packet that opened it */
@@ -66,6 +66,7 @@ struct flow_key4 {
 
 struct mapped_flow {
 	struct packet_flow flow;
+	struct packet_drops dropped;
 	__u64 cgroup;
 	struct owner owner;
 	__u32 unused;
@@ -74,7 +75,7 @@ struct mapped_flow {
 /* With its key and the kernel's own 48 bytes an element has 192, three cache lines, of which a packet touches two. */
 struct mapped_flow4 {
 	struct mapped_flow m;
-	__u8 unused[24];
+	__u8 unused[8];
 };
 
 struct packet_sock {
@@ -86,6 +87,7 @@ struct packet_sock {
 	__u8 raw;
 	__u8 connected; /* flow is what the socket is connected to */
 	__u8 mapped; /* has flows in the map */
+	struct packet_drops dropped; /* of flow */
 };
 
 struct {
@@ -245,19 +247,22 @@ static __always_inline void connection_key(const struct bpf_sock *sk, const stru
 }
 
 /* Takes off what has been told, or is lost; not what a packet has added meanwhile. */
-static __always_inline void take_off(struct packet_flow *f, const struct counts *n)
+static __always_inline void take_off(struct packet_flow *f, struct packet_drops *d, const struct counts *n,
+				     const struct packet_drops *dropped)
 {
 	__sync_fetch_and_add(&f->n.bytes_sent, -n->bytes_sent);
 	__sync_fetch_and_add(&f->n.bytes_received, -n->bytes_received);
 	__sync_fetch_and_add(&f->n.packets_sent, -n->packets_sent);
 	__sync_fetch_and_add(&f->n.packets_received, -n->packets_received);
+	__sync_fetch_and_add(&d->packets, -dropped->packets);
+	__sync_fetch_and_add(&d->bytes, -dropped->bytes);
 	f->seen = 0;
 	f->reported = 0;
 }
 
 /* Reports the flow, and closes it if that is the phase. Gives false, and changes nothing, where the ring buffer is full. */
-static __always_inline bool report_packets(struct packet_flow *f, const struct flow_key *k, __u64 cgroup,
-					   const struct owner *o, __u8 phase)
+static __always_inline bool report_packets(struct packet_flow *f, struct packet_drops *d, const struct flow_key *k,
+					   __u64 cgroup, const struct owner *o, __u8 phase)
 {
 	bool closes = phase == PHASE_CLOSED;
 	struct packet_drops dropped;
@@ -286,7 +291,7 @@ static __always_inline bool report_packets(struct packet_flow *f, const struct f
 		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
 		return true;
 	}
-	dropped = dropped_of(k);
+	dropped = read_drops(d, k);
 	keep_apart();
 	n = f->n;
 	e->cgroup = cgroup;
@@ -306,23 +311,25 @@ static __always_inline bool report_packets(struct packet_flow *f, const struct f
 	e->phase = phase;
 	e->state = 0;
 	e->role = f->role;
-	e->flags = drops_known(k) ? FLOW_DROPPED_VALID : 0;
+	e->flags = drops_known(k, f->raw) ? FLOW_DROPPED_VALID : 0;
 	e->icmp_type = f->icmp_type;
 	e->icmp_code = f->icmp_code;
 	e->raw = f->raw;
 	submit(e);
 	f->reported = 1;
-	f->seen = n.packets_sent + n.packets_received;
+	f->seen = n.packets_sent + n.packets_received + dropped.packets;
 	if (closes) {
-		forget_dropped(k);
-		take_off(f, &n);
+		forget_drops(k);
+		take_off(f, d, &n, &dropped);
 	}
 	return true;
 }
 
-static __always_inline bool changed(const struct packet_flow *f)
+static __always_inline bool changed(const struct packet_flow *f, const struct packet_drops *d, const struct flow_key *k)
 {
-	return f->seen != (__u32)(f->n.packets_sent + f->n.packets_received);
+	struct packet_drops dropped = read_drops(d, k);
+
+	return f->seen != (__u32)(f->n.packets_sent + f->n.packets_received + dropped.packets);
 }
 
 /* The socket's slot is free, or its flow has closed: makes it this packet's. Gives false if another CPU was quicker. */
@@ -374,13 +381,14 @@ static __always_inline bool reconnected(struct packet_sock *s, const struct pack
 		if (same_key(&k, &s->key))
 			return false;
 	}
-	if (!report_packets(&s->flow, &s->key, s->cgroup, &s->owner, PHASE_CLOSED)) {
+	if (!report_packets(&s->flow, &s->dropped, &s->key, s->cgroup, &s->owner, PHASE_CLOSED)) {
+		struct packet_drops dropped = s->dropped;
 		struct counts n = s->flow.n;
 
 		count_loss_of(LOST_RING, s->cgroup);
 		s->flow.state = FLOW_CLOSED;
-		forget_dropped(&s->key);
-		take_off(&s->flow, &n);
+		forget_drops(&s->key);
+		take_off(&s->flow, &s->dropped, &n, &dropped);
 	}
 	return true;
 }
@@ -426,6 +434,16 @@ static __always_inline void count_mapped(void *map, __u32 table, const void *key
 	count(&m->flow, p);
 }
 
+static __always_inline void shorten_key(const struct flow_key *k, struct flow_key4 *k4)
+{
+	k4->local = k->ends.local[3];
+	k4->remote = k->ends.remote[3];
+	k4->lport = k->ends.lport;
+	k4->rport = k->ends.rport;
+	k4->protocol = k->protocol;
+	k4->cookie = k->cookie;
+}
+
 /* A packet of another flow than the one that stands in the socket. */
 static __noinline void count_other(struct packet_sock *s, const struct packet *p)
 {
@@ -433,16 +451,11 @@ static __noinline void count_other(struct packet_sock *s, const struct packet *p
 
 	if (!s || !p)
 		return;
-	if (p->key.ends.local[2] != bpf_htonl(0xffff) || p->key.ends.local[1] || p->key.ends.local[0]) {
+	if (!is_mapped4(&p->key)) {
 		count_mapped(&packet_flows6, FLOWS6, &p->key, s, p);
 		return;
 	}
-	k.local = p->key.ends.local[3];
-	k.remote = p->key.ends.remote[3];
-	k.lport = p->key.ends.lport;
-	k.rport = p->key.ends.rport;
-	k.protocol = p->key.protocol;
-	k.cookie = p->key.cookie;
+	shorten_key(&p->key, &k);
 	count_mapped(&packet_flows4, FLOWS4, &k, s, p);
 }
 
@@ -505,6 +518,17 @@ static __noinline struct packet_sock *adopt(struct __sk_buff *skb)
 	return s;
 }
 
+/* Types with an identifier: echo, and IPv4's timestamp. A request and its answer are one conversation. */
+static __always_inline bool icmp4_has_id(__u8 type)
+{
+	return type == 8 || type == 0 || type == 13 || type == 14;
+}
+
+static __always_inline bool icmp6_has_id(__u8 type)
+{
+	return type == 128 || type == 129;
+}
+
 /* Fills the packet from its transport header, that starts at off. */
 static __always_inline bool read_transport(struct __sk_buff *skb, struct packet *p, __u32 off, __u8 protocol)
 {
@@ -533,8 +557,7 @@ static __always_inline bool read_transport(struct __sk_buff *skb, struct packet 
 			return false;
 		p->icmp_type = h[0];
 		p->icmp_code = h[1];
-		/* The identifier of echo, and of IPv4's timestamp; a request and its answer are one conversation. */
-		if (protocol == IPPROTO_ICMP ? h[0] == 8 || h[0] == 0 || h[0] == 13 || h[0] == 14 : h[0] == 128 || h[0] == 129)
+		if (protocol == IPPROTO_ICMP ? icmp4_has_id(h[0]) : icmp6_has_id(h[0]))
 			p->key.ends.lport = h[4] << 8 | h[5];
 	}
 	if (skb->len < off + size)
@@ -692,8 +715,8 @@ int packet_release(struct bpf_sock *ctx)
 	if (!s)
 		return 1;
 	if (s->flow.state == FLOW_LIVE && in_scope(s->cgroup) &&
-	    !report_packets(&s->flow, &s->key, s->cgroup, &s->owner, PHASE_CLOSED)) {
-		forget_dropped(&s->key);
+	    !report_packets(&s->flow, &s->dropped, &s->key, s->cgroup, &s->owner, PHASE_CLOSED)) {
+		forget_drops(&s->key);
 		count_loss_of(LOST_RING, s->cgroup);
 	}
 	if (s->mapped) {
@@ -707,14 +730,14 @@ int packet_release(struct bpf_sock *ctx)
 }
 
 /* Reports a live flow if there is news of it. over: no more packets will come, or none has for long. */
-static __always_inline void walk_flow(struct packet_flow *f, const struct flow_key *k, __u64 cgroup,
-				      const struct owner *o, bool over)
+static __always_inline void walk_flow(struct packet_flow *f, struct packet_drops *d, const struct flow_key *k,
+				      __u64 cgroup, const struct owner *o, bool over)
 {
 	__u8 phase = over ? PHASE_CLOSED : f->reported ? PHASE_UPDATE : PHASE_NEW;
 
-	if (!over && !changed(f))
+	if (!over && !changed(f, d, k))
 		return;
-	if (!report_packets(f, k, cgroup, o, phase))
+	if (!report_packets(f, d, k, cgroup, o, phase))
 		count_loss(DEFERRED);
 	else if (over)
 		__sync_fetch_and_add(&closed_total, 1);
@@ -732,7 +755,7 @@ static __always_inline void walk_packet_sock(struct packet_sock *s, struct sock 
 	if (s->flow.state != FLOW_LIVE || !in_scope(s->cgroup))
 		return;
 	look_for_owner(s, READ(sk, sk_protocol), READ(sk, __sk_common.skc_num));
-	walk_flow(&s->flow, &s->key, s->cgroup, &s->owner, !s->connected && idle(&s->flow));
+	walk_flow(&s->flow, &s->dropped, &s->key, s->cgroup, &s->owner, !s->connected && idle(&s->flow));
 }
 
 #ifdef NO_MAP_ITERATORS
@@ -781,7 +804,7 @@ static __always_inline void walk_flow4(const struct flow_key4 *k4, struct mapped
 	k.ends.rport = k4->rport;
 	k.protocol = k4->protocol;
 	k.cookie = k4->cookie;
-	walk_flow(&m->flow, &k, m->cgroup, &m->owner, idle(&m->flow) || socket_gone(k.cookie));
+	walk_flow(&m->flow, &m->dropped, &k, m->cgroup, &m->owner, idle(&m->flow) || socket_gone(k.cookie));
 }
 
 static __always_inline void walk_flow6(const struct flow_key *k, struct mapped_flow *m)
@@ -789,7 +812,7 @@ static __always_inline void walk_flow6(const struct flow_key *k, struct mapped_f
 	__sync_fetch_and_add(&met_total, 1);
 	if (m->flow.state != FLOW_LIVE || !in_scope(m->cgroup))
 		return;
-	walk_flow(&m->flow, k, m->cgroup, &m->owner, idle(&m->flow) || socket_gone(k->cookie));
+	walk_flow(&m->flow, &m->dropped, k, m->cgroup, &m->owner, idle(&m->flow) || socket_gone(k->cookie));
 }
 
 WALK_HASH(packet_walk4, packet_flows4, struct flow_key4, struct mapped_flow, walk_flow4)
