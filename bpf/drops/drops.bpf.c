@@ -6,7 +6,8 @@
  * from Linux 5.17 on, the reason. What is dropped is counted here, by reason, place and 5-tuple.
  *
  * Whose packet it was: that of the socket it came from or was for, where it has one; else that of the pod whose address it
- * carries, for firewalls and queues drop packets that belong to no socket, on the node's side of a pod's wire too.
+ * carries, for firewalls and queues drop packets that belong to no socket, on the node's side of a pod's wire too; else that of
+ * the pod whose network namespace its device is in (network.h).
  *
  * iter/bpf_map_elem prints the names of the places, which only the kernel knows: bpf_snprintf, which could at the drop, is of 5.13.
  * Minimum kernel: that of bpf/scope; iter/bpf_map_elem of 5.9, the format of 5.10.
@@ -19,6 +20,7 @@
 
 #include "fair.h"
 #include "loss.h"
+#include "network.h"
 #include "scope.h"
 #include "sock.h"
 
@@ -34,6 +36,9 @@ enum { EGRESS = 1, INGRESS = 2 }; /* as the pod sees it */
 
 struct net_device {
 	char name[16];
+	struct {
+		struct net *net;
+	} nd_net;
 };
 
 struct sk_buff {
@@ -204,10 +209,14 @@ static __always_inline bool whose(struct sk_buff *skb, struct sock *receiver, st
 		k->direction = INGRESS;
 		cgroup = bpf_map_lookup_elem(&addresses, k->dst);
 	}
-	if (!cgroup)
-		return false;
-	k->cgroup = *cgroup;
-	return true;
+	if (cgroup) {
+		k->cgroup = *cgroup;
+		return true;
+	}
+	k->direction = BPF_CORE_READ(skb, skb_iif) ? INGRESS : EGRESS;
+	/* A packet at a socket has something else in the place of its device: there, the reads give 0. */
+	k->cgroup = network_pod(BPF_CORE_READ(skb, dev, nd_net.net));
+	return k->cgroup != 0;
 }
 
 static __always_inline void name_device(struct drop *d, struct sk_buff *skb)

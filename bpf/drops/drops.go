@@ -51,6 +51,7 @@ type Probe struct {
 	hooks    []string
 	reasons  reasons
 	requests chan chan error
+	networks networks
 
 	mu sync.Mutex
 	// walking is when the walk that goes on began, ns since the Unix epoch; 0: none does.
@@ -134,12 +135,14 @@ func (p *Probe) load() error {
 		p.links = append(p.links, iter)
 		p.places = iter.Open
 	}
-	drops, err := link.AttachTracing(link.TracingOptions{Program: p.objects.DropsKfreeSkb})
-	if err != nil {
-		return fmt.Errorf("attach %s: %w", p.objects.DropsKfreeSkb, err)
+	for _, program := range []*ebpf.Program{p.objects.DropsExec, p.objects.DropsKfreeSkb} {
+		l, err := link.AttachTracing(link.TracingOptions{Program: program})
+		if err != nil {
+			return fmt.Errorf("attach %s: %w", program, err)
+		}
+		p.links = append(p.links, l)
 	}
-	p.links = append(p.links, drops)
-	return nil
+	return p.networks.open(&p.objects.objectObjects, p.options.Scope)
 }
 
 // SetAddresses says which addresses are whose: the cgroup of the pod that has one, and none of pods on the node's own network.
@@ -188,5 +191,5 @@ func (p *Probe) Close() error {
 	for _, l := range p.links {
 		errs = append(errs, l.Close())
 	}
-	return errors.Join(append(errs, p.objects.Close(), p.objects.PlaceLine.Close())...)
+	return errors.Join(append(errs, p.networks.close(), p.objects.Close(), p.objects.PlaceLine.Close())...)
 }

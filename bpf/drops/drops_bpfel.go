@@ -37,6 +37,12 @@ type objectDropKey struct {
 	Pad       uint32
 }
 
+type objectNetwork struct {
+	_      structs.HostLayout
+	Cgroup uint64
+	Scan   uint64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -45,12 +51,17 @@ const (
 	objectMapCgroupLosses   = "cgroup_losses"
 	objectMapDrops          = "drops"
 	objectMapLosses         = "losses"
+	objectMapNetworkCounts  = "network_counts"
+	objectMapNetworks       = "networks"
 	objectMapScopeCgroups   = "scope_cgroups"
+	objectProgDropsExec     = "drops_exec"
 	objectProgDropsKfreeSkb = "drops_kfree_skb"
 	objectProgDropsPlaces   = "drops_places"
+	objectProgDropsTasks    = "drops_tasks"
 	objectVarConsumed       = "consumed"
 	objectVarHasReason      = "has_reason"
 	objectVarHasReceiver    = "has_receiver"
+	objectVarNetworkScan    = "network_scan"
 	objectVarNoLosses       = "no_losses"
 )
 
@@ -96,19 +107,23 @@ type objectSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectProgramSpecs struct {
+	DropsExec     *ebpf.ProgramSpec `ebpf:"drops_exec"`
 	DropsKfreeSkb *ebpf.ProgramSpec `ebpf:"drops_kfree_skb"`
 	DropsPlaces   *ebpf.ProgramSpec `ebpf:"drops_places"`
+	DropsTasks    *ebpf.ProgramSpec `ebpf:"drops_tasks"`
 }
 
 // objectMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectMapSpecs struct {
-	Addresses    *ebpf.MapSpec `ebpf:"addresses"`
-	CgroupLosses *ebpf.MapSpec `ebpf:"cgroup_losses"`
-	Drops        *ebpf.MapSpec `ebpf:"drops"`
-	Losses       *ebpf.MapSpec `ebpf:"losses"`
-	ScopeCgroups *ebpf.MapSpec `ebpf:"scope_cgroups"`
+	Addresses     *ebpf.MapSpec `ebpf:"addresses"`
+	CgroupLosses  *ebpf.MapSpec `ebpf:"cgroup_losses"`
+	Drops         *ebpf.MapSpec `ebpf:"drops"`
+	Losses        *ebpf.MapSpec `ebpf:"losses"`
+	NetworkCounts *ebpf.MapSpec `ebpf:"network_counts"`
+	Networks      *ebpf.MapSpec `ebpf:"networks"`
+	ScopeCgroups  *ebpf.MapSpec `ebpf:"scope_cgroups"`
 }
 
 // objectVariableSpecs contains global variables before they are loaded into the kernel.
@@ -118,6 +133,7 @@ type objectVariableSpecs struct {
 	Consumed    *ebpf.VariableSpec `ebpf:"consumed"`
 	HasReason   *ebpf.VariableSpec `ebpf:"has_reason"`
 	HasReceiver *ebpf.VariableSpec `ebpf:"has_receiver"`
+	NetworkScan *ebpf.VariableSpec `ebpf:"network_scan"`
 	NoLosses    *ebpf.VariableSpec `ebpf:"no_losses"`
 }
 
@@ -141,11 +157,13 @@ func (o *objectObjects) Close() error {
 //
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectMaps struct {
-	Addresses    *ebpf.Map `ebpf:"addresses"`
-	CgroupLosses *ebpf.Map `ebpf:"cgroup_losses"`
-	Drops        *ebpf.Map `ebpf:"drops"`
-	Losses       *ebpf.Map `ebpf:"losses"`
-	ScopeCgroups *ebpf.Map `ebpf:"scope_cgroups"`
+	Addresses     *ebpf.Map `ebpf:"addresses"`
+	CgroupLosses  *ebpf.Map `ebpf:"cgroup_losses"`
+	Drops         *ebpf.Map `ebpf:"drops"`
+	Losses        *ebpf.Map `ebpf:"losses"`
+	NetworkCounts *ebpf.Map `ebpf:"network_counts"`
+	Networks      *ebpf.Map `ebpf:"networks"`
+	ScopeCgroups  *ebpf.Map `ebpf:"scope_cgroups"`
 }
 
 func (m *objectMaps) Close() error {
@@ -154,6 +172,8 @@ func (m *objectMaps) Close() error {
 		m.CgroupLosses,
 		m.Drops,
 		m.Losses,
+		m.NetworkCounts,
+		m.Networks,
 		m.ScopeCgroups,
 	)
 }
@@ -165,6 +185,7 @@ type objectVariables struct {
 	Consumed    *ebpf.Variable `ebpf:"consumed"`
 	HasReason   *ebpf.Variable `ebpf:"has_reason"`
 	HasReceiver *ebpf.Variable `ebpf:"has_receiver"`
+	NetworkScan *ebpf.Variable `ebpf:"network_scan"`
 	NoLosses    *ebpf.Variable `ebpf:"no_losses"`
 }
 
@@ -172,14 +193,18 @@ type objectVariables struct {
 //
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectPrograms struct {
+	DropsExec     *ebpf.Program `ebpf:"drops_exec"`
 	DropsKfreeSkb *ebpf.Program `ebpf:"drops_kfree_skb"`
 	DropsPlaces   *ebpf.Program `ebpf:"drops_places"`
+	DropsTasks    *ebpf.Program `ebpf:"drops_tasks"`
 }
 
 func (p *objectPrograms) Close() error {
 	return _ObjectClose(
+		p.DropsExec,
 		p.DropsKfreeSkb,
 		p.DropsPlaces,
+		p.DropsTasks,
 	)
 }
 

@@ -20,13 +20,18 @@ const (
 	plainMapCgroupLosses   = "cgroup_losses"
 	plainMapDrops          = "drops"
 	plainMapLosses         = "losses"
+	plainMapNetworkCounts  = "network_counts"
+	plainMapNetworks       = "networks"
 	plainMapPlaceLine      = "place_line"
 	plainMapScopeCgroups   = "scope_cgroups"
+	plainProgDropsExec     = "drops_exec"
 	plainProgDropsKfreeSkb = "drops_kfree_skb"
 	plainProgDropsPlaces   = "drops_places"
+	plainProgDropsTasks    = "drops_tasks"
 	plainVarConsumed       = "consumed"
 	plainVarHasReason      = "has_reason"
 	plainVarHasReceiver    = "has_receiver"
+	plainVarNetworkScan    = "network_scan"
 	plainVarNoLosses       = "no_losses"
 )
 
@@ -72,20 +77,24 @@ type plainSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type plainProgramSpecs struct {
+	DropsExec     *ebpf.ProgramSpec `ebpf:"drops_exec"`
 	DropsKfreeSkb *ebpf.ProgramSpec `ebpf:"drops_kfree_skb"`
 	DropsPlaces   *ebpf.ProgramSpec `ebpf:"drops_places"`
+	DropsTasks    *ebpf.ProgramSpec `ebpf:"drops_tasks"`
 }
 
 // plainMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type plainMapSpecs struct {
-	Addresses    *ebpf.MapSpec `ebpf:"addresses"`
-	CgroupLosses *ebpf.MapSpec `ebpf:"cgroup_losses"`
-	Drops        *ebpf.MapSpec `ebpf:"drops"`
-	Losses       *ebpf.MapSpec `ebpf:"losses"`
-	PlaceLine    *ebpf.MapSpec `ebpf:"place_line"`
-	ScopeCgroups *ebpf.MapSpec `ebpf:"scope_cgroups"`
+	Addresses     *ebpf.MapSpec `ebpf:"addresses"`
+	CgroupLosses  *ebpf.MapSpec `ebpf:"cgroup_losses"`
+	Drops         *ebpf.MapSpec `ebpf:"drops"`
+	Losses        *ebpf.MapSpec `ebpf:"losses"`
+	NetworkCounts *ebpf.MapSpec `ebpf:"network_counts"`
+	Networks      *ebpf.MapSpec `ebpf:"networks"`
+	PlaceLine     *ebpf.MapSpec `ebpf:"place_line"`
+	ScopeCgroups  *ebpf.MapSpec `ebpf:"scope_cgroups"`
 }
 
 // plainVariableSpecs contains global variables before they are loaded into the kernel.
@@ -95,6 +104,7 @@ type plainVariableSpecs struct {
 	Consumed    *ebpf.VariableSpec `ebpf:"consumed"`
 	HasReason   *ebpf.VariableSpec `ebpf:"has_reason"`
 	HasReceiver *ebpf.VariableSpec `ebpf:"has_receiver"`
+	NetworkScan *ebpf.VariableSpec `ebpf:"network_scan"`
 	NoLosses    *ebpf.VariableSpec `ebpf:"no_losses"`
 }
 
@@ -118,12 +128,14 @@ func (o *plainObjects) Close() error {
 //
 // It can be passed to loadPlainObjects or ebpf.CollectionSpec.LoadAndAssign.
 type plainMaps struct {
-	Addresses    *ebpf.Map `ebpf:"addresses"`
-	CgroupLosses *ebpf.Map `ebpf:"cgroup_losses"`
-	Drops        *ebpf.Map `ebpf:"drops"`
-	Losses       *ebpf.Map `ebpf:"losses"`
-	PlaceLine    *ebpf.Map `ebpf:"place_line"`
-	ScopeCgroups *ebpf.Map `ebpf:"scope_cgroups"`
+	Addresses     *ebpf.Map `ebpf:"addresses"`
+	CgroupLosses  *ebpf.Map `ebpf:"cgroup_losses"`
+	Drops         *ebpf.Map `ebpf:"drops"`
+	Losses        *ebpf.Map `ebpf:"losses"`
+	NetworkCounts *ebpf.Map `ebpf:"network_counts"`
+	Networks      *ebpf.Map `ebpf:"networks"`
+	PlaceLine     *ebpf.Map `ebpf:"place_line"`
+	ScopeCgroups  *ebpf.Map `ebpf:"scope_cgroups"`
 }
 
 func (m *plainMaps) Close() error {
@@ -132,6 +144,8 @@ func (m *plainMaps) Close() error {
 		m.CgroupLosses,
 		m.Drops,
 		m.Losses,
+		m.NetworkCounts,
+		m.Networks,
 		m.PlaceLine,
 		m.ScopeCgroups,
 	)
@@ -144,6 +158,7 @@ type plainVariables struct {
 	Consumed    *ebpf.Variable `ebpf:"consumed"`
 	HasReason   *ebpf.Variable `ebpf:"has_reason"`
 	HasReceiver *ebpf.Variable `ebpf:"has_receiver"`
+	NetworkScan *ebpf.Variable `ebpf:"network_scan"`
 	NoLosses    *ebpf.Variable `ebpf:"no_losses"`
 }
 
@@ -151,14 +166,18 @@ type plainVariables struct {
 //
 // It can be passed to loadPlainObjects or ebpf.CollectionSpec.LoadAndAssign.
 type plainPrograms struct {
+	DropsExec     *ebpf.Program `ebpf:"drops_exec"`
 	DropsKfreeSkb *ebpf.Program `ebpf:"drops_kfree_skb"`
 	DropsPlaces   *ebpf.Program `ebpf:"drops_places"`
+	DropsTasks    *ebpf.Program `ebpf:"drops_tasks"`
 }
 
 func (p *plainPrograms) Close() error {
 	return _PlainClose(
+		p.DropsExec,
 		p.DropsKfreeSkb,
 		p.DropsPlaces,
+		p.DropsTasks,
 	)
 }
 

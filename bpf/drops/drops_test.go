@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,19 +23,32 @@ import (
 
 const patience = 20 * time.Second
 
-func TestMain(m *testing.M) { os.Exit(bpftest.Main(m)) }
+func TestMain(m *testing.M) {
+	bpftest.Children(map[string]func() error{"pod": pod, "nothing": func() error { return nil }})
+	os.Exit(bpftest.Main(m))
+}
 
 // bench is a running probe with a cgroup in scope.
 type bench struct {
 	*testing.T
+	scope *scope.Scope
 	probe *Probe
 	group *bpftest.Cgroup
 
-	mu  sync.Mutex
-	got map[string]*event.Event // the newest of each id
+	mu    sync.Mutex
+	inner []uint64                // cgroups within the group
+	got   map[string]*event.Event // the newest of each id
 }
 
 func newBench(t *testing.T, o Options) *bench {
+	t.Helper()
+	b := prepareBench(t)
+	b.open(o)
+	return b
+}
+
+// prepareBench leaves the probe for open.
+func prepareBench(t *testing.T) *bench {
 	t.Helper()
 	bpftest.Root(t)
 	s, err := scope.Open(scope.Options{CgroupRoot: bpftest.CgroupRoot(t)})
@@ -42,11 +56,47 @@ func newBench(t *testing.T, o Options) *bench {
 		bpftest.FatalLoad(t, err)
 	}
 	t.Cleanup(func() { s.Close() })
-	b := &bench{T: t, group: bpftest.NewCgroup(t, "orb8-drops-test"), got: map[string]*event.Event{}}
+	b := &bench{T: t, scope: s, group: bpftest.NewCgroup(t, "orb8-drops-test"), got: map[string]*event.Event{}}
 	if err := s.SetCgroup(b.group.ID, true); err != nil {
 		t.Fatal(err)
 	}
-	o.Scope, o.Interval = s, time.Hour // tests walk by Flush
+	return b
+}
+
+// container makes a cgroup within the group.
+func (b *bench) container(name string) *bpftest.Cgroup {
+	b.Helper()
+	c := bpftest.NewCgroup(b.T, "orb8-drops-test/"+name)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.inner = append(b.inner, c.ID)
+	return c
+}
+
+// networks are the network namespaces that are known to be the group's.
+func (b *bench) networks() (ids []uint64) {
+	b.Helper()
+	var (
+		id    uint64
+		value objectNetwork
+	)
+	entries := b.probe.objects.Networks.Iterate()
+	for entries.Next(&id, &value) {
+		if value.Cgroup == b.group.ID {
+			ids = append(ids, id)
+		}
+	}
+	if err := entries.Err(); err != nil {
+		b.Fatal(err)
+	}
+	return ids
+}
+
+func (b *bench) open(o Options) {
+	t := b.T
+	t.Helper()
+	var err error
+	o.Scope, o.Interval = b.scope, time.Hour // tests walk by Flush
 	if b.probe, err = Open(t.Context(), o); err != nil {
 		bpftest.FatalLoad(t, err)
 	}
@@ -54,11 +104,12 @@ func newBench(t *testing.T, o Options) *bench {
 	done := make(chan error, 1)
 	go func() {
 		done <- b.probe.Run(ctx, func(cgroup uint64, ev *event.Event) {
-			if cgroup != b.group.ID {
-				t.Errorf("an event of the cgroup %d: %v", cgroup, ev)
-			}
 			b.mu.Lock()
 			defer b.mu.Unlock()
+			// What has a socket is of the container, what is known by address or namespace of the pod.
+			if cgroup != b.group.ID && !slices.Contains(b.inner, cgroup) {
+				t.Errorf("an event of the cgroup %d: %v", cgroup, ev)
+			}
 			b.got[ev.GetDrop().GetId()] = proto.Clone(ev).(*event.Event)
 		})
 	}()
@@ -68,7 +119,6 @@ func newBench(t *testing.T, o Options) *bench {
 			t.Error(err)
 		}
 	})
-	return b
 }
 
 // drops gives what was dropped of UDP for a port of an address.

@@ -20,11 +20,22 @@ func (p *Probe) Run(ctx context.Context, sink Sink) error {
 	w.places.open = p.places
 	wake := time.NewTimer(bpf.Until(p.options.Interval))
 	defer wake.Stop()
+	scan := time.NewTimer(scanInterval)
+	defer scan.Stop()
 	for {
 		var done chan error
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-p.networks.grown:
+			scan.Reset(time.Until(p.networks.next))
+			continue
+		case <-scan.C:
+			if err := p.networks.scan(); err != nil {
+				return err
+			}
+			scan.Reset(scanInterval)
+			continue
 		case done = <-p.requests:
 		case <-wake.C:
 		}
