@@ -116,6 +116,7 @@ func runSession(parent context.Context, c *traceConfig, open func(*liveSession) 
 	}
 	launcher := launch.New(hard, c.client, c.tracerNamespace, newSessionID())
 	defer launcher.Close()
+	launcher.Refused = func(line string) { r.line("%s", line) }
 	spec := c.spec(launcher.Session(), identity.PublicKey(), c.deadline)
 	if err := c.gpu.resolve(running, c.client); err != nil {
 		return err

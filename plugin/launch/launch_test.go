@@ -122,7 +122,7 @@ func podOf(s *Spec, status corev1.PodStatus) *corev1.Pod {
 			Name: s.JobName() + "-abcde", Namespace: s.Namespace, UID: "u", Labels: map[string]string{LabelSession: s.Session},
 			OwnerReferences: []metav1.OwnerReference{{Kind: "Job", Name: s.JobName(), Controller: ptr(true)}},
 		},
-		Spec:   corev1.PodSpec{NodeName: s.Node, Containers: []corev1.Container{{Name: Container, Image: s.Image}}},
+		Spec:   corev1.PodSpec{NodeName: s.Node, Containers: []corev1.Container{s.container()}},
 		Status: status,
 	}
 }

@@ -27,12 +27,17 @@ type Launcher struct {
 	namespace string
 	session   string
 
-	watches sync.WaitGroup
-	stop    context.CancelFunc
+	// Refused hears of pods that claim to be a tracer and are not: a line for each. nil: nobody does. It is set before the
+	// first Create and must not call the Launcher.
+	Refused func(line string)
+
+	watches  sync.WaitGroup
+	stop     context.CancelFunc
+	podStore cache.Store // of all pods with the session's label
 
 	mu      sync.Mutex
 	changed chan struct{}             // closed and made anew at each change
-	pods    map[string]*corev1.Pod    // by Job
+	claims  map[string]*claim         // by Job
 	refused map[string]string         // by Job: why its pod could not be created
 	failed  map[string]batchCondition // by Job
 	broken  error                     // pods can not be watched
@@ -45,12 +50,14 @@ func New(ctx context.Context, client kubernetes.Interface, namespace, session st
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
 	l := &Launcher{
 		client: client, namespace: namespace, session: session, stop: stop,
-		changed: make(chan struct{}), pods: map[string]*corev1.Pod{}, refused: map[string]string{}, failed: map[string]batchCondition{},
+		changed: make(chan struct{}), claims: map[string]*claim{}, refused: map[string]string{}, failed: map[string]batchCondition{},
 	}
 	selector := labels.Set{LabelSession: session}.String()
 	ours := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(namespace),
 		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = selector }))
-	l.watch(watching, ours.Core().V1().Pods().Informer(), func(obj any) { l.pod(obj.(*corev1.Pod)) }, func(err error) {
+	pods := ours.Core().V1().Pods().Informer()
+	l.podStore = pods.GetStore()
+	l.watch(watching, pods, func(obj any) { l.pod(obj.(*corev1.Pod)) }, func(err error) {
 		if apierrors.IsForbidden(err) {
 			l.update(func() { l.broken = err })
 		}
@@ -108,20 +115,55 @@ func jobOf(pod *corev1.Pod) string {
 	return ""
 }
 
+// tracer gives the pod that was accepted as a Job's tracer, nil where there is none. The lock is held.
+func (l *Launcher) tracer(job string) *corev1.Pod {
+	if c := l.claims[job]; c != nil {
+		return c.tracer
+	}
+	return nil
+}
+
 func (l *Launcher) pod(pod *corev1.Pod) {
-	l.update(func() { l.pods[jobOf(pod)] = pod })
+	l.update(func() {
+		if c := l.claims[jobOf(pod)]; c != nil {
+			c.judge(pod, l.tellRefused)
+		}
+	})
+}
+
+func (l *Launcher) tellRefused(pod *corev1.Pod, why string) {
+	if l.Refused != nil {
+		l.Refused(fmt.Sprintf("pod %s/%s claims to be the tracer of job %s and is not (%s): it is not used", pod.Namespace, pod.Name, jobOf(pod), why))
+	}
+}
+
+// expect begins to take pods for a Job that is being made.
+func (l *Launcher) expect(job string) {
+	l.update(func() { l.claims[job] = &claim{told: map[types.UID]bool{}} })
+}
+
+// made says what the pod of a Job must be, by the API server's answer. Pods may have come before it.
+func (l *Launcher) made(spec *Spec, job *batchv1.Job) {
+	l.update(func() {
+		c := l.claims[job.Name]
+		w := wantedOf(spec, job)
+		c.wanted = &w
+		for _, obj := range l.podStore.List() {
+			if pod, ok := obj.(*corev1.Pod); ok && jobOf(pod) == job.Name {
+				c.judge(pod, l.tellRefused)
+			}
+		}
+	})
 }
 
 // gone marks a pod that was deleted by somebody, a node's drain for one.
 func (l *Launcher) gone(pod *corev1.Pod) {
 	l.update(func() {
-		if last := l.pods[jobOf(pod)]; last != nil && last.UID == pod.UID {
-			deleted := pod.DeepCopy()
-			if !ended(deleted) {
-				deleted.Status.Phase = corev1.PodFailed
-				deleted.Status.Reason, deleted.Status.Message = "Deleted", "the pod was deleted"
+		if last := l.tracer(jobOf(pod)); last != nil && last.UID == pod.UID {
+			if !ended(pod) {
+				pod = over(pod, "Deleted", "the pod was deleted")
 			}
-			l.pods[jobOf(pod)] = deleted
+			l.claims[jobOf(pod)].tracer = pod
 		}
 	})
 }
@@ -151,10 +193,14 @@ func (l *Launcher) Create(ctx context.Context, spec *Spec) error {
 			spec.Kernel = node.Status.NodeInfo.KernelVersion
 		}
 	}
-	_, err := l.client.BatchV1().Jobs(spec.Namespace).Create(ctx, spec.Job(), metav1.CreateOptions{})
+	l.expect(spec.JobName())
+	job, err := l.client.BatchV1().Jobs(spec.Namespace).Create(ctx, spec.Job(), metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) { // a request that was sent twice
+		job, err = l.existing(ctx, spec)
+	}
 	switch {
-	case apierrors.IsAlreadyExists(err): // a request that was sent twice
-		return nil
+	case errors.As(err, new(*StartError)):
+		return err
 	case apierrors.IsNotFound(err): // the Job is new: what is not found is its namespace
 		return &StartError{Node: spec.Node, Reason: "namespace", Message: fmt.Sprintf(
 			"namespace %q not found: see kubectl get namespaces, or name another with --tracer-namespace", spec.Namespace)}
@@ -165,14 +211,32 @@ func (l *Launcher) Create(ctx context.Context, spec *Spec) error {
 	case err != nil:
 		return fmt.Errorf("create job %s/%s: %w", spec.Namespace, spec.JobName(), err)
 	}
+	l.made(spec, job)
 	return nil
+}
+
+// existing gives the Job that has the name of the one to be made. Names are random: it is this session's, unless somebody
+// has put another one there, which has another key.
+func (l *Launcher) existing(ctx context.Context, spec *Spec) (*batchv1.Job, error) {
+	job, err := l.client.BatchV1().Jobs(spec.Namespace).Get(ctx, spec.JobName(), metav1.GetOptions{})
+	why := ""
+	if err != nil {
+		why = reason(err)
+	} else {
+		asked := wantedOf(spec, spec.Job())
+		if why = asked.mismatch(&corev1.Pod{Spec: job.Spec.Template.Spec}); why == "" {
+			return job, nil
+		}
+	}
+	return nil, &StartError{Node: spec.Node, Reason: "identity", Message: fmt.Sprintf(
+		"there is a job %s/%s already, which is not known to be this session's: %s", spec.Namespace, spec.JobName(), why)}
 }
 
 // StartError says why a node has no tracer.
 type StartError struct {
 	Node string
-	// Reason is one of "forbidden", "pod security", "quota", "limit range", "namespace", "image", "failed", "scheduling", "kubelet", or the check of
-	// a NodeProblem.
+	// Reason is one of "forbidden", "pod security", "quota", "limit range", "namespace", "image", "failed", "scheduling",
+	// "kubelet", "identity", or the check of a NodeProblem.
 	Reason, Message string
 	// Mend is what to do about it; may be empty.
 	Mend string
@@ -200,7 +264,11 @@ func (l *Launcher) Running(ctx context.Context, spec *Spec, progress func(string
 	var lateC <-chan time.Time
 	for {
 		l.mu.Lock()
-		pod, refused, failed, broken, changed := l.pods[spec.JobName()], l.refused[spec.JobName()], l.failed[spec.JobName()], l.broken, l.changed
+		pod, refused, failed, broken, changed := l.tracer(spec.JobName()), l.refused[spec.JobName()], l.failed[spec.JobName()], l.broken, l.changed
+		stranger := ""
+		if c := l.claims[spec.JobName()]; c != nil {
+			stranger = c.stranger
+		}
 		l.mu.Unlock()
 		if broken != nil {
 			return "", &StartError{Node: spec.Node, Reason: "forbidden", Message: reason(broken)}
@@ -227,6 +295,12 @@ func (l *Launcher) Running(ctx context.Context, spec *Spec, progress func(string
 			progress(state)
 		}
 		now, limit, vain := waitsInVain(pod)
+		if pod == nil && stranger != "" {
+			now, limit, vain = "identity", strangerPatience, &StartError{
+				Reason: "identity", Message: "the Job has a pod, and that is not the tracer that was asked for: " + stranger,
+				Mend: "where admission rewrites images, give --image the name that it makes of them, or run it elsewhere with --tracer-namespace",
+			}
+		}
 		if now != stuck {
 			stuck, lateC = now, nil
 			if limit > 0 {
@@ -250,7 +324,7 @@ func (l *Launcher) Running(ctx context.Context, spec *Spec, progress func(string
 func (l *Launcher) Ended(ctx context.Context, job string) (string, error) {
 	for {
 		l.mu.Lock()
-		pod, changed := l.pods[job], l.changed
+		pod, changed := l.tracer(job), l.changed
 		l.mu.Unlock()
 		if pod != nil && ended(pod) {
 			return endOf(pod), nil
@@ -267,7 +341,7 @@ func (l *Launcher) Ended(ctx context.Context, job string) (string, error) {
 func (l *Launcher) Shared(job string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	pod := l.pods[job]
+	pod := l.tracer(job)
 	return pod != nil && shared(pod)
 }
 

@@ -83,7 +83,7 @@ func TestRunning_DoesNotWaitForADeadNode(t *testing.T) {
 			s := spec()
 			pod := podOf(s, test.status)
 			pod.Spec.NodeName = test.node
-			l := &Launcher{changed: make(chan struct{}), pods: map[string]*corev1.Pod{s.JobName(): pod}}
+			l := &Launcher{changed: make(chan struct{}), claims: map[string]*claim{s.JobName(): {tracer: pod}}}
 			synctest.Test(t, func(t *testing.T) {
 				l.changed = make(chan struct{})
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -163,9 +163,11 @@ func TestDelete_LeavesNoPodOnADeadNode(t *testing.T) {
 	client := fake.NewClientset(nodeOf(s.Node, func(n *corev1.Node) { n.Status.Conditions = nil }), pod, s.Job())
 	l := New(t.Context(), client, s.Namespace, s.Session)
 	defer l.Close()
+	l.expect(s.JobName())
+	l.made(s, s.Job())
 	for ctx := t.Context(); !l.Shared(s.JobName()); { // until the pod is seen
 		l.mu.Lock()
-		seen, changed := l.pods[s.JobName()] != nil, l.changed
+		seen, changed := l.tracer(s.JobName()) != nil, l.changed
 		l.mu.Unlock()
 		if seen {
 			break

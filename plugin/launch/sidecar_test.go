@@ -92,6 +92,9 @@ func TestEnded_IsTheTracersEnd(t *testing.T) {
 	defer l.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
+	if err := l.Create(ctx, s); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := l.Running(ctx, s, func(string) {}); err != nil {
 		t.Fatal(err)
 	}

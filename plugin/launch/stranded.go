@@ -63,7 +63,7 @@ func removePod(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod
 // endStranded removes the pod of a Job that was deleted where its node can not end it.
 func (l *Launcher) endStranded(ctx context.Context, job string) error {
 	l.mu.Lock()
-	pod := l.pods[job]
+	pod := l.tracer(job)
 	l.mu.Unlock()
 	if pod == nil || ended(pod) && pod.DeletionTimestamp == nil {
 		return nil
