@@ -128,14 +128,14 @@ static __always_inline void map_v4(__u8 *to, __be32 address)
 /* The addresses, ports and length of the packet; false where it is not IP. */
 static __always_inline bool read_packet(struct sk_buff *skb, struct drop_key *k, __u64 *bytes)
 {
-	unsigned char *head = BPF_CORE_READ(skb, head), *l3, *l4;
-	__u16 at = BPF_CORE_READ(skb, network_header);
+	unsigned char *head = skb->head, *l3, *l4;
+	__u16 at = skb->network_header;
 	__be16 ports[2] = {};
 
 	if (at == UNSET)
 		return false;
 	l3 = head + at;
-	switch (BPF_CORE_READ(skb, protocol)) {
+	switch (skb->protocol) {
 	case bpf_htons(ETH_P_IP): {
 		struct ipv4 ip;
 
@@ -193,14 +193,15 @@ static __always_inline __u64 scoped(struct sock *sk)
 
 static __always_inline bool whose(struct sk_buff *skb, struct sock *receiver, struct drop_key *k)
 {
+	struct net_device *dev;
 	__u64 *cgroup;
 
-	k->cgroup = scoped(BPF_CORE_READ(skb, sk));
+	k->cgroup = scoped(skb->sk);
 	if (!k->cgroup)
 		k->cgroup = scoped(receiver);
 	if (k->cgroup) {
 		/* What came in by a device, the loopback too, is on its way to the socket. */
-		k->direction = BPF_CORE_READ(skb, skb_iif) ? INGRESS : EGRESS;
+		k->direction = skb->skb_iif ? INGRESS : EGRESS;
 		return true;
 	}
 	k->direction = EGRESS;
@@ -213,15 +214,16 @@ static __always_inline bool whose(struct sk_buff *skb, struct sock *receiver, st
 		k->cgroup = *cgroup;
 		return true;
 	}
-	k->direction = BPF_CORE_READ(skb, skb_iif) ? INGRESS : EGRESS;
+	k->direction = skb->skb_iif ? INGRESS : EGRESS;
+	dev = skb->dev;
 	/* A packet at a socket has something else in the place of its device: there, the reads give 0. */
-	k->cgroup = network_pod(BPF_CORE_READ(skb, dev, nd_net.net));
+	k->cgroup = network_pod(BPF_CORE_READ(dev, nd_net.net));
 	return k->cgroup != 0;
 }
 
 static __always_inline void name_device(struct drop *d, struct sk_buff *skb)
 {
-	struct net_device *dev = BPF_CORE_READ(skb, dev);
+	struct net_device *dev = skb->dev;
 
 	if (dev)
 		bpf_probe_read_kernel_str(d->device, sizeof(d->device), dev->name);
@@ -248,8 +250,8 @@ int drops_kfree_skb(__u64 *ctx)
 	if (!read_packet(skb, &k, &bytes) || !whose(skb, receiver, &k))
 		return 0;
 	/* Where sk_buff.end is an offset: 64-bit kernels. */
-	shared = (void *)BPF_CORE_READ(skb, head);
-	shared = (void *)shared + BPF_CORE_READ(skb, end);
+	shared = (void *)skb->head;
+	shared = (void *)shared + skb->end;
 	packets = BPF_CORE_READ(shared, gso_segs);
 	if (!packets)
 		packets = 1;

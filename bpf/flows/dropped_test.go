@@ -141,7 +141,7 @@ func TestFlow_FullReceiveBufferFragments(t *testing.T) {
 	}
 }
 
-// A flow that found no place is lost with its datagrams, and its dropped datagrams take no place either.
+// A flow that found no place is lost with its datagrams: those that were dropped are not counted a second time.
 func TestFlow_DropsOfRefusedFlows(t *testing.T) {
 	const room, peers = 50, 200
 	tr := newTrace(t, Options{MaxFlows: room})

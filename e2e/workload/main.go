@@ -5,6 +5,7 @@
 //	workload connect -to ADDR:PORT -send 100 -end reset           one connection, ended in a certain way
 //	workload accept -listen :7050 -read 10 -end close             the other end of that
 //	workload udp -to ADDR:PORT -count 100 -size 500 -reply 200
+//	workload slowreader -listen :7100 -buffer 4096                a UDP socket that is read when a line comes on stdin
 //	workload dns -name NAME -count 10
 //	workload dnsserver -listen :53                                a DNS server that does what names ask for, until SIGTERM
 //	workload dnsask -to ADDR:PORT [-tcp] NAME...                  DNS queries, one after another
@@ -77,6 +78,7 @@ var commands = map[string]func(context.Context, *flag.FlagSet, []string) error{
 	// What a tracer's Job runs.
 	"session":    impostor,
 	"idle":       idle,
+	"slowreader": slowReader,
 	"maplibrary": mapLibrary,
 }
 
