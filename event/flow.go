@@ -218,7 +218,8 @@ func endColumns(name, what string, end func(*Flow) *Endpoint, counters func(*Flo
 			Name: name + ".dropped", Header: up + "DROPPED", Type: Count, Outputs: InJSON,
 			Doc: "Datagrams of UDP, or ICMP messages, that the kernel of " + what + " dropped because the socket's receive buffer " +
 				"was full or memory was short; they are not in " + name + ".packetsReceived. null for TCP, for raw sockets, " +
-				"for UDP over IPv6 before Linux 6.10, and where that end was not observed.",
+				"for UDP over IPv6 before Linux 6.10, where they are in " + name + ".packetsReceived, and where that end was " +
+				"not observed.",
 			Get: func(ev *Event) Value {
 				if c := counters(ev.GetFlow()); c != nil {
 					return Optional(c.Dropped)
