@@ -2,6 +2,7 @@
 package drops
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,8 @@ type Options struct {
 	Interval time.Duration
 	// MaxFlows is how many drops of different reason, place or 5-tuple are counted at a time; default 16,384.
 	MaxFlows uint32
+	// PodNetworks is how many network namespaces of one pod are known at a time; default 64.
+	PodNetworks uint64
 }
 
 // Sink takes one event and the id of the cgroup it concerns. The event is valid only during the call. Its names are not filled
@@ -61,7 +64,10 @@ type Probe struct {
 	addresses map[netip.Addr]uint64
 }
 
-const defaultInterval = time.Second
+const (
+	defaultInterval    = time.Second
+	defaultPodNetworks = 64
+)
 
 var needs = []bpf.Need{
 	{Feature: "iterators that print", MinKernel: "5.9", Has: bpf.HasHelper("seq_printf")},
@@ -109,7 +115,8 @@ func (p *Probe) load() error {
 	if err != nil {
 		return err
 	}
-	for name, value := range map[string]any{"has_reason": params > 2, "has_receiver": params > 3, "consumed": p.reasons.consumed} {
+	for name, value := range map[string]any{"has_reason": params > 2, "has_receiver": params > 3, "consumed": p.reasons.consumed,
+		"pod_networks": cmp.Or(p.options.PodNetworks, defaultPodNetworks)} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return fmt.Errorf("load drops: set %s: %w", name, err)
 		}

@@ -63,6 +63,7 @@ const (
 	objectVarHasReceiver    = "has_receiver"
 	objectVarNetworkScan    = "network_scan"
 	objectVarNoLosses       = "no_losses"
+	objectVarPodNetworks    = "pod_networks"
 )
 
 // loadObject returns the embedded CollectionSpec for object.
@@ -135,6 +136,7 @@ type objectVariableSpecs struct {
 	HasReceiver *ebpf.VariableSpec `ebpf:"has_receiver"`
 	NetworkScan *ebpf.VariableSpec `ebpf:"network_scan"`
 	NoLosses    *ebpf.VariableSpec `ebpf:"no_losses"`
+	PodNetworks *ebpf.VariableSpec `ebpf:"pod_networks"`
 }
 
 // objectObjects contains all objects after they have been loaded into the kernel.
@@ -187,6 +189,7 @@ type objectVariables struct {
 	HasReceiver *ebpf.Variable `ebpf:"has_receiver"`
 	NetworkScan *ebpf.Variable `ebpf:"network_scan"`
 	NoLosses    *ebpf.Variable `ebpf:"no_losses"`
+	PodNetworks *ebpf.Variable `ebpf:"pod_networks"`
 }
 
 // objectPrograms contains all programs after they have been loaded into the kernel.

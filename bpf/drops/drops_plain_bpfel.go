@@ -33,6 +33,7 @@ const (
 	plainVarHasReceiver    = "has_receiver"
 	plainVarNetworkScan    = "network_scan"
 	plainVarNoLosses       = "no_losses"
+	plainVarPodNetworks    = "pod_networks"
 )
 
 // loadPlain returns the embedded CollectionSpec for plain.
@@ -106,6 +107,7 @@ type plainVariableSpecs struct {
 	HasReceiver *ebpf.VariableSpec `ebpf:"has_receiver"`
 	NetworkScan *ebpf.VariableSpec `ebpf:"network_scan"`
 	NoLosses    *ebpf.VariableSpec `ebpf:"no_losses"`
+	PodNetworks *ebpf.VariableSpec `ebpf:"pod_networks"`
 }
 
 // plainObjects contains all objects after they have been loaded into the kernel.
@@ -160,6 +162,7 @@ type plainVariables struct {
 	HasReceiver *ebpf.Variable `ebpf:"has_receiver"`
 	NetworkScan *ebpf.Variable `ebpf:"network_scan"`
 	NoLosses    *ebpf.Variable `ebpf:"no_losses"`
+	PodNetworks *ebpf.Variable `ebpf:"pod_networks"`
 }
 
 // plainPrograms contains all programs after they have been loaded into the kernel.

@@ -92,14 +92,25 @@ func (b *bench) networks() (ids []uint64) {
 	return ids
 }
 
+// load opens the probe without running it.
+func (b *bench) load(o Options) {
+	b.Helper()
+	var err error
+	o.Scope, o.Interval = b.scope, time.Hour // tests walk by Flush
+	if b.probe, err = Open(b.Context(), o); err != nil {
+		bpftest.FatalLoad(b.T, err)
+	}
+	b.Cleanup(func() {
+		if err := b.probe.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+}
+
 func (b *bench) open(o Options) {
 	t := b.T
 	t.Helper()
-	var err error
-	o.Scope, o.Interval = b.scope, time.Hour // tests walk by Flush
-	if b.probe, err = Open(t.Context(), o); err != nil {
-		bpftest.FatalLoad(t, err)
-	}
+	b.load(o)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
@@ -115,7 +126,7 @@ func (b *bench) open(o Options) {
 	}()
 	t.Cleanup(func() {
 		cancel()
-		if err := errors.Join(<-done, b.probe.Close()); err != nil {
+		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})

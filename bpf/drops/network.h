@@ -25,8 +25,8 @@
 #define POD_DEPTH 16
 #define ANCESTORS 32
 
-/* How many namespaces one pod may have: it can make some. */
-#define POD_NETWORKS 64
+/* How many namespaces one pod may have: it can make some. Set by the loader. */
+const volatile __u64 pod_networks;
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -146,7 +146,7 @@ static __always_inline bool count_network(__u64 pod)
 		if (!n)
 			return false;
 	}
-	if (*n >= POD_NETWORKS)
+	if (*n >= pod_networks)
 		return false;
 	__sync_fetch_and_add(n, 1);
 	return true;
