@@ -67,6 +67,12 @@ func (c *Collector) build(f *flow, phase event.Phase, s *slot) {
 	out.IcmpType, out.IcmpCode = half.IcmpType, half.IcmpCode
 	out.StartTime, out.LastTime = 0, 0
 	for i := range f.ends {
+		if s := f.ends[i].folded; s != nil {
+			if out.StartTime == 0 || i == observed && s.start != 0 && s.start < out.StartTime {
+				out.StartTime = s.start
+			}
+			out.LastTime = max(out.LastTime, s.last)
+		}
 		for _, q := range f.ends[i].parts {
 			if out.StartTime == 0 || i == observed && q.start != 0 && q.start < out.StartTime {
 				out.StartTime = q.start
@@ -133,12 +139,15 @@ func (s *slot) sum(f *flow, side int) *event.Counters {
 	switch {
 	case len(parts) == 0:
 		return nil
-	case len(parts) == 1 && parts[0].base == nil:
+	case len(parts) == 1 && parts[0].base == nil && f.ends[side].folded == nil:
 		return parts[0].own()
 	}
 	sum := &s.counters[side]
 	sum.BytesSent, sum.BytesReceived, sum.PacketsSent, sum.PacketsReceived = 0, 0, 0, 0
 	sum.Retransmits, sum.SrttMicros, sum.Dropped = nil, nil, nil
+	if done := f.ends[side].folded; done != nil {
+		addCounters(sum, &done.counters)
+	}
 	for _, p := range parts {
 		addCounters(sum, p.base)
 		addCounters(sum, p.own())

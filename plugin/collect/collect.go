@@ -3,21 +3,22 @@
 //
 // # Joining
 //
-// A half is what one end's kernel knows of a flow. TCP halves join by the pair of initial sequence numbers, which no NAT
-// changes; what else has ports by the addresses, a Service's resolved to its backends by the Namer. A new flow waits a short
-// time for its second half where one may come, so that it is one event from the beginning. A second half that comes
-// later goes into the next event of the flow.
+// A half is what one end's kernel knows of a flow. TCP halves join by the pair of initial sequence numbers, which no
+// NAT changes; what else has ports by the addresses, a Service's resolved to its backends by the Namer. A new flow
+// waits a short time for its second half where one may come, so that it is one event from the beginning. A second
+// half that comes later goes into the next event of the flow.
 //
 // # What is emitted
 //
-// One event of a flow in an interval: first "new", then "update" with the counters of both ends, last "closed", when the
-// ends that are known have closed or one has and the other was waited for. A flow that is over when it is first seen has
-// only a "closed" event. After it nothing comes of the flow any more.
+// One event of a flow in an interval: first "new", then "update" with the counters of both ends, last "closed", when
+// the ends that are known have closed or one has and the other was waited for. A flow that is over when it is first
+// seen has only a "closed" event. After it nothing comes of the flow any more.
 //
 // # Order
 //
 // Events leave in the order of their times, as far as nodes are heard of in time: an event waits until every node has
-// promised to send nothing older, but never longer than MaxDelay, and a node that is silent for so long is not waited for.
+// promised to send nothing older, but never longer than MaxDelay, and a node that is silent for so long is not waited
+// for.
 package collect
 
 import (
@@ -55,8 +56,9 @@ type Name struct {
 	Node string
 	// The name from reverse DNS, where that was asked for.
 	Host string
-	// Observed: the end at this address may be observed in this session, so that its half of a flow may come: a target pod
-	// on a node with a tracer, a Service with such a pod behind it, a node with tracer and target pods in the host network.
+	// Observed: the end at this address may be observed in this session, so that its half of a flow may come: a target
+	// pod on a node with a tracer, a Service with such a pod behind it, a node with tracer and target pods in the host
+	// network.
 	Observed bool
 }
 
@@ -73,6 +75,15 @@ type Options struct {
 	// CloseWait is how long a flow that one end has closed waits for the other end's last word; 0: 2 s, or two intervals
 	// if that is longer.
 	CloseWait time.Duration
+	// MaxFlowBytes is how much memory the events of open flows may take, roughly; beyond it the longest unchanged flow is
+	// forgotten as well; 0: 512 MiB.
+	MaxFlowBytes int
+	// MaxPendingBytes is the same of events that wait to be emitted, beyond which Feed blocks, and of DNS queries that
+	// wait for their other side; 0: 64 MiB.
+	MaxPendingBytes int
+	// MaxClosedBytes is how much memory closed flows may take that are remembered for Linger; beyond it the oldest is
+	// forgotten, so that its late halves show as a flow of their own, which Lost MERGE counts; 0: 64 MiB.
+	MaxClosedBytes int
 	// Linger is how long a closed flow is remembered, so that late halves of it are not taken for a new one; 0: 15 s.
 	Linger time.Duration
 	// MaxFlows is how many open flows are held; beyond it the longest unchanged is forgotten, which Lost MERGE counts;

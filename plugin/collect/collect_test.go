@@ -3,6 +3,7 @@ package collect
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -531,7 +532,11 @@ func TestEventsLeaveInTheOrderOfTheirTimes(t *testing.T) {
 			s.src, s.dst, s.ago, s.cookie = "10.0.0.1:"+port, "1.1.1.1:53", ago, uint64(len(port))
 			return s.event()
 		}
+		// Node b has promised nothing newer than the first event of a: that waits for b.
+		w.feed("b")
+		time.Sleep(100 * time.Millisecond)
 		w.feed("a", at("1", 50*time.Millisecond))
+		synctest.Wait()
 		w.feed("b", at("22", 80*time.Millisecond), at("333", 20*time.Millisecond))
 		var order []uint32
 		for _, ev := range w.take(time.Second) {
@@ -629,11 +634,14 @@ func TestDatagramsCountOnAcrossTracersOfANode(t *testing.T) {
 
 func TestWhatDoesNotFitIsEvictedAndCounted(t *testing.T) {
 	inWorld(t, Options{Namer: cluster, MaxFlows: 2}, func(w *world) {
+		// One batch: between two of them Run may already report what the first has evicted.
+		var all []*event.Event
 		for i := range uint32(5) {
 			s := client
 			s.dst, s.isn, s.cookie = "1.1.1.1:443", [2]uint32{i, i + 100}, uint64(i)
-			w.feed("a", s.event())
+			all = append(all, s.event())
 		}
+		w.feed("a", all...)
 		w.want(2*time.Second, "new client+->1.1.1.1 10", "new client+->1.1.1.1 10", "new client+->1.1.1.1 10",
 			"new client+->1.1.1.1 10", "new client+->1.1.1.1 10", "lost  merge 3")
 	})
@@ -724,6 +732,46 @@ func TestRunEndsWithTheErrorOfTheViewerAndFeedThenToo(t *testing.T) {
 		_ = s.Status(t.Context(), &event.NodeStatus{})
 		if err := s.Status(t.Context(), &event.NodeStatus{}); !errors.Is(err, ErrEnded) {
 			t.Errorf("feeding a merge that has ended gives %v", err)
+		}
+	})
+}
+
+func TestPendingTexts_AreBounded(t *testing.T) {
+	c := New(Options{Namer: cluster, MaxPendingBytes: 1 << 20})
+	s := c.Add("a")
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	fed := 0
+	for ; ; fed++ {
+		now := uint64(time.Now().UnixNano())
+		ev := &event.Event{Time: now, Pod: "p", Kind: &event.Event_Exec{Exec: &event.Exec{Args: make([]byte, 1<<16)}}}
+		if err := s.Feed(ctx, Batch{Instance: 1, Sequence: uint64(fed) + 1, Events: []*event.Event{ev}}); err != nil {
+			break
+		}
+		if fed > 100 {
+			t.Fatal("6 MiB wait to be emitted, want 1")
+		}
+	}
+	if got := c.Losses(); len(got) != 0 || fed != 16 {
+		t.Errorf("%d events of 64 KiB wait, lost %v", fed, got)
+	}
+}
+
+func TestOpenFlows_TextsAreBounded(t *testing.T) {
+	inWorld(t, Options{Namer: cluster, MaxFlowBytes: 1 << 20}, func(w *world) {
+		var all []*event.Event
+		for i := range uint32(1000) {
+			s := client
+			s.dst, s.isn, s.cookie = "1.1.1.1:443", [2]uint32{i, i + 1000}, uint64(i)
+			ev := s.event()
+			ev.Workload = strings.Repeat("w", 4000)
+			all = append(all, ev)
+		}
+		w.feed("a", all...)
+		w.take(2 * time.Second)
+		lost := w.c.Losses()
+		if n := w.c.recent.n; w.c.flowBytes > 1<<20 || w.c.pendingBytes != 0 || len(lost) != 1 || int(lost[0].Count) != 1000-n {
+			t.Errorf("%d bytes of %d flows, %d of pending events, lost %v", w.c.flowBytes, n, w.c.pendingBytes, lost)
 		}
 	})
 }

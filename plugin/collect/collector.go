@@ -18,10 +18,14 @@ type Collector struct {
 	recent  flows // open flows, the longest unchanged first
 	order   order // what waits to be emitted, oldest first
 	serial  uint64
-	timers  timers // flows to look at again
-	tombs   tombs
-	queries queries
-	loss    lossCounter
+	// How much memory events take: those that wait to be emitted, and those of open flows.
+	pendingBytes, flowBytes int
+	clocks                  map[string]uint32 // by kernel
+	lastClock               uint32
+	timers                  timers // flows to look at again
+	tombs                   tombs
+	queries                 queries
+	loss                    lossCounter
 
 	finished bool
 	ended    chan struct{} // closed when Run has ended
@@ -47,12 +51,20 @@ func New(o Options) *Collector {
 	if o.MaxPending == 0 {
 		o.MaxPending = 1 << 16
 	}
+	for limit, bytes := range map[*int]int{
+		&o.MaxFlowBytes: 512 << 20, &o.MaxPendingBytes: 64 << 20, &o.MaxClosedBytes: 64 << 20,
+	} {
+		if *limit == 0 {
+			*limit = bytes
+		}
+	}
 	return &Collector{
 		o:       o,
 		sources: map[string]*Source{},
 		index:   newIndex(),
-		tombs:   newTombs(8 * o.MaxFlows),
+		tombs:   newTombs(o.MaxClosedBytes),
 		queries: newQueries(),
+		clocks:  map[string]uint32{},
 		ended:   make(chan struct{}),
 		wake:    make(chan struct{}, 1),
 	}
@@ -69,9 +81,9 @@ func (c *Collector) Finish() {
 // emitBatch is how many events are made under one hold of the lock.
 const emitBatch = 128
 
-// Run emits the merged events until ctx ends, or Finish was called and all is emitted, or emit fails; it returns emit's
-// error, or nil. The event is valid only until emit returns. emit is called by the caller's goroutine, one at a time. Run
-// is called once.
+// Run emits the merged events until ctx ends, or Finish was called and all is emitted, or emit fails; it returns
+// emit's error, or nil. The event is valid only until emit returns. emit is called by the caller's goroutine, one at
+// a time. Run is called once.
 func (c *Collector) Run(ctx context.Context, emit func(*event.Event) error) error {
 	defer close(c.ended)
 	timer := time.NewTimer(time.Hour)
@@ -103,8 +115,8 @@ func (c *Collector) Run(ctx context.Context, emit func(*event.Event) error) erro
 	}
 }
 
-// collect fills out with what may be emitted now. It returns how long to wait before the next look when that is nothing,
-// and whether nothing will come any more.
+// collect fills out with what may be emitted now. It returns how long to wait before the next look when that is
+// nothing, and whether nothing will come any more.
 func (c *Collector) collect(out *batch) (next time.Duration, done bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -124,21 +136,21 @@ func (c *Collector) collect(out *batch) (next time.Duration, done bool) {
 		c.push(c.loss.event(now), now)
 	}
 	promised := c.promised(now)
-	hurry := c.finished || len(c.order) > c.o.MaxPending/2
+	hurry := c.hurry()
 	for len(out.events) < emitBatch && len(c.order) > 0 {
 		it := c.order[0]
 		if !hurry && now.Before(c.releaseAt(it, promised)) {
 			break
 		}
-		c.order.remove(it)
+		c.dequeue(it)
 		if f := it.flow; f != nil && !hurry && c.behind(f, now) {
 			c.timers.set(f, now.Add(behindCheck))
 			continue
 		}
 		c.emit(it, out, now)
-		hurry = c.finished || len(c.order) > c.o.MaxPending/2
+		hurry = c.hurry()
 	}
-	if c.room != nil && len(c.order) < c.o.MaxPending {
+	if c.room != nil && c.hasRoom() {
 		close(c.room)
 		c.room = nil
 	}
@@ -158,8 +170,8 @@ func (c *Collector) collect(out *batch) (next time.Duration, done bool) {
 	return max(next, 0), c.finished && len(c.order) == 0 && c.timers.len() == 0
 }
 
-// releaseAt is when an item may go out: once it has waited for what it waits for, and every node has promised nothing older
-// or the longest delay is over.
+// releaseAt is when an item may go out: once it has waited for what it waits for, and every node has promised nothing
+// older or the longest delay is over.
 func (c *Collector) releaseAt(it *item, promised uint64) time.Time {
 	if it.time > promised {
 		if late := it.arrived.Add(c.o.MaxDelay); late.After(it.due) {
@@ -168,6 +180,32 @@ func (c *Collector) releaseAt(it *item, promised uint64) time.Time {
 	}
 	return it.due
 }
+
+// hasRoom reports whether more events may wait.
+func (c *Collector) hasRoom() bool {
+	return len(c.order) < c.o.MaxPending && c.pendingBytes < c.o.MaxPendingBytes
+}
+
+// hurry reports whether events are emitted without waiting for others.
+func (c *Collector) hurry() bool {
+	return c.finished || len(c.order) > c.o.MaxPending/2 || c.pendingBytes > c.o.MaxPendingBytes/2
+}
+
+// clock numbers the clock of a kernel.
+func (c *Collector) clock(kernel string) uint32 {
+	n, ok := c.clocks[kernel]
+	if !ok {
+		c.lastClock++
+		n = c.lastClock
+		if kernel != "" && len(c.clocks) < maxClocks {
+			c.clocks[kernel] = n
+		}
+	}
+	return n
+}
+
+// maxClocks bounds the kernels that are told apart: tracers name them.
+const maxClocks = 1 << 14
 
 // poke tells Run to look again.
 func (c *Collector) poke() {

@@ -48,6 +48,8 @@ type end struct {
 	parts []*part
 	isn   uint32 // TCP: the sequence number that it began with
 	name  Name   // what its address says
+	// folded sums up closed parts that are not held any more; nil: there are none.
+	folded *folded
 }
 
 func (e *end) observed() bool { return len(e.parts) > 0 }
@@ -86,6 +88,7 @@ type part struct {
 	instance      uint64
 	base          *event.Counters // what earlier tracers of the node have counted
 	links         []link
+	bytes         int // of ev
 }
 
 func newFlow(proto event.Protocol, now time.Time) *flow {

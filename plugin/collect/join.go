@@ -65,8 +65,11 @@ func (c *Collector) half(s *Source, ev *event.Event, f *event.Flow, now time.Tim
 		if p = c.admit(&h, now); p == nil {
 			return
 		}
+		if c.tombs.mayRepeat(p.start, now) && !p.flow.both() {
+			c.loss.addOf(Loss{Node: s.node, Stage: event.LossStage_LOSS_STAGE_MERGE, Source: mayRepeat, Count: 1})
+		}
 	} else {
-		p.update(&h)
+		c.update(p, &h)
 	}
 	if h.hasISN && !p.flow.indexed && !c.learnISN(p, &h) {
 		return
@@ -74,47 +77,20 @@ func (c *Collector) half(s *Source, ev *event.Event, f *event.Flow, now time.Tim
 	p.flow.settleRole(p, &h)
 	c.recent.touch(p.flow)
 	c.schedule(p.flow, p, now)
-	for c.recent.n > c.o.MaxFlows {
+	for c.recent.n > c.o.MaxFlows || c.flowBytes > c.o.MaxFlowBytes && c.recent.n > 1 {
 		c.evict(c.recent.oldest, now)
 	}
 }
 
-// late reports whether a half that is not known is of a flow whose last event is out.
-func (c *Collector) late(h *half, now time.Time) bool {
-	t := &c.tombs
-	start := h.flow.GetStartTime()
-	if buried(t, partTomb{h.key}, start) {
-		if h.closed() {
-			unbury(t, partTomb{h.key}) // its last word
-		}
-		return true
-	}
-	proto := int32(h.flow.GetProtocol())
-	switch {
-	case h.tcp():
-		if !h.hasISN || !buried(t, isnTomb{newISNPair(h.isn[0], h.isn[1])}, 0) {
-			return false
-		}
-	case !buried(t, peerTomb{proto, h.local, h.remote}, start) && !buried(t, backendTomb{proto, h.remote}, start):
-		return false
-	}
-	if !h.closed() {
-		// For what comes of it later.
-		p := part{key: h.key, start: start}
-		bury(t, partTomb{h.key}, p.end(), now, openMemory)
-	}
-	return true
-}
-
-// reopens reports whether h, which has the addresses and socket of p, is of another conversation: one that began when p's
-// was over, or was taken to be.
+// reopens reports whether h, which has the addresses and socket of p, is of another conversation: one that began when
+// p's was over, or was taken to be.
 func (h *half) reopens(p *part) bool {
 	return !h.tcp() && h.flow.GetStartTime() > p.start && p.start != 0 &&
 		(p.closed || h.flow.GetPhase() == event.Phase_PHASE_NEW)
 }
 
-// end is the latest beginning that a half with the key of p can have and be p, not a later conversation: a TCP socket has
-// but one.
+// end is the latest beginning that a half with the key of p can have and be p, not a later conversation: a TCP socket
+// has but one.
 func (p *part) end() uint64 {
 	if p.key.proto == event.Protocol_PROTOCOL_TCP {
 		return math.MaxUint64
@@ -123,13 +99,16 @@ func (p *part) end() uint64 {
 }
 
 // update takes the newer word of a half.
-func (p *part) update(h *half) {
+func (c *Collector) update(p *part, h *half) {
 	if p.instance != h.source.instance && !h.tcp() {
 		// A new tracer began to count datagrams at zero; TCP's counters are the socket's own.
 		p.base = p.counters()
 	}
 	p.instance = h.source.instance
 	p.ev = h.ev
+	c.flowBytes -= p.bytes
+	p.bytes = flowBytes(h.ev)
+	c.flowBytes += p.bytes
 	p.closed = p.closed || h.closed()
 }
 
@@ -153,8 +132,8 @@ func (p *part) counters() *event.Counters {
 	return sum
 }
 
-// admit finds the flow of a half that is not known yet, or makes one. It returns nil for a half that must not show: a late
-// one of a closed flow, or one of a socket that another source shows already.
+// admit finds the flow of a half that is not known yet, or makes one. It returns nil for a half that must not show: a
+// late one of a closed flow, or one of a socket that another source shows already.
 func (c *Collector) admit(h *half, now time.Time) *part {
 	if h.tcp() {
 		return c.admitTCP(h, now)
@@ -163,10 +142,14 @@ func (c *Collector) admit(h *half, now time.Time) *part {
 	if q == nil {
 		return c.attach(newFlow(h.flow.GetProtocol(), now), h.side, h)
 	}
+	side := 1 - q.side
 	if sibling {
-		return c.attach(q.flow, q.side, h)
+		side = q.side
 	}
-	return c.attach(q.flow, 1-q.side, h)
+	if !c.makeRoom(q.flow, side, now) {
+		return c.attach(newFlow(h.flow.GetProtocol(), now), h.side, h)
+	}
+	return c.attach(q.flow, side, h)
 }
 
 func (c *Collector) admitTCP(h *half, now time.Time) *part {
@@ -216,8 +199,9 @@ func (f *flow) tcpSide(h *half, c *Collector) (side int, plausible bool) {
 func (c *Collector) attach(f *flow, side int, h *half) *part {
 	p := &part{
 		key: h.key, flow: f, side: side, local: h.local, remote: h.remote, ev: h.ev, start: h.flow.GetStartTime(),
-		closed: h.closed(), instance: h.source.instance,
+		closed: h.closed(), instance: h.source.instance, bytes: flowBytes(h.ev),
 	}
+	c.flowBytes += p.bytes
 	name := c.name(h.remote, h.flow.GetProtocol())
 	p.viaService = name.Service != ""
 	if peer := &f.ends[1-side].name; peer.empty() || peer.Service == "" && p.viaService {
@@ -228,9 +212,9 @@ func (c *Collector) attach(f *flow, side int, h *half) *part {
 	return p
 }
 
-// learnISN makes f known by its sequence numbers, which a half could not tell while it was connecting, and joins it with
-// the flow that the other half has made meanwhile. It returns false when that flow is closed already and f, which nobody
-// has seen yet, is dropped as late.
+// learnISN makes f known by its sequence numbers, which a half could not tell while it was connecting, and joins it
+// with the flow that the other half has made meanwhile. It returns false when that flow is closed already and f,
+// which nobody has seen yet, is dropped as late.
 func (c *Collector) learnISN(p *part, h *half) bool {
 	f, pair := p.flow, newISNPair(h.isn[0], h.isn[1])
 	if !f.emitted && buried(&c.tombs, isnTomb{pair}, 0) {
@@ -269,8 +253,8 @@ func (c *Collector) learnISN(p *part, h *half) bool {
 	return true
 }
 
-// settleRole decides which end is src when the halves disagree: who knows is right, and if nobody does, a flow that is not
-// out yet has the smaller port at its dst. Of two parts of one socket the older tells who spoke first.
+// settleRole decides which end is src when the halves disagree: who knows is right, and if nobody does, a flow that
+// is not out yet has the smaller port at its dst. Of two parts of one socket the older tells who spoke first.
 func (f *flow) settleRole(p *part, h *half) {
 	conflict := h.side != p.side
 	if q := f.ends[p.side].parts[0]; q != p && q.sameSocket(h) {
@@ -357,6 +341,9 @@ func (c *Collector) match(h *half) (q *part, sibling bool) {
 func (p *part) accepts(h *half) bool {
 	if h.local.isLoopback() && (p.key.source != h.source || p.ev.GetPodUid() != h.ev.GetPodUid()) {
 		return false // the same addresses mean another pod
+	}
+	if p.closed && p.flow.ends[p.side].closed() && !h.continues(p.otherHalf()) {
+		return false // another conversation of the same addresses
 	}
 	for _, other := range p.flow.ends[1-p.side].parts {
 		if !other.closed {

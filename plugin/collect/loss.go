@@ -19,17 +19,22 @@ type lossCounter struct {
 
 // add counts a loss that the merge found itself, so that the stream must be told.
 func (l *lossCounter) add(node string, stage event.LossStage, count uint64) {
-	if count == 0 {
+	l.addOf(Loss{Node: node, Stage: stage, Count: count})
+}
+
+// addOf is add with the source of the loss.
+func (l *lossCounter) addOf(loss Loss) {
+	if loss.Count == 0 {
 		return
 	}
-	l.total.Add(Loss{Node: node, Stage: stage, Count: count})
+	l.total.Add(loss)
 	for i := range l.pending {
-		if p := &l.pending[i]; p.Node == node && p.Stage == stage {
-			p.Count += count
+		if p := &l.pending[i]; p.Node == loss.Node && p.Stage == loss.Stage && p.Source == loss.Source {
+			p.Count += loss.Count
 			return
 		}
 	}
-	l.pending = append(l.pending, Loss{Node: node, Stage: stage, Count: count})
+	l.pending = append(l.pending, loss)
 }
 
 // next is when the next report is due, if there is one.

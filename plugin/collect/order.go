@@ -15,6 +15,7 @@ type item struct {
 	time    uint64 // of the event, by its node's clock, ns since the Unix epoch
 	arrived time.Time
 	due     time.Time // before it the item waits for a second half
+	bytes   int       // of ev, or of a flow that is not open any more
 	serial  uint64    // keeps what has the same time in the order it came
 	at      int       // place in the heap, -1 outside
 }

@@ -44,6 +44,7 @@ type querySide struct {
 	knownClient    bool // a server's: client is a pod's own address
 	attempts       uint32
 	ev             *event.Event // a server's side that waits for the client's
+	bytes          int          // of ev
 	until          time.Time
 }
 
@@ -53,7 +54,11 @@ type queries struct {
 	sides map[uint64][]*querySide
 	// Waiting and remembered sides in the order of their ends. The two waits differ in length, so they have a queue each.
 	brief, long, remembered []*querySide
-	n                       int
+	n, bytes                int
+	// When the newest report of an evicted side was made, and until when a side would have been remembered. The other
+	// side of such a query may be shown as well.
+	evictedLast  uint64
+	evictedUntil time.Time
 }
 
 func newQueries() queries { return queries{seed: maphash.MakeSeed(), sides: map[uint64][]*querySide{}} }
@@ -74,7 +79,10 @@ func (c *Collector) query(s *Source, ev *event.Event, d *event.Dns, now time.Tim
 	side.isClient = isClient
 	if isClient {
 		side.viaService, side.knownServer = far.Service != "", far.Pod != "" || far.Service != ""
-		if !c.queries.joinClient(c, side) {
+		if joined, out := c.queries.joinClient(c, side); !out {
+			if !joined {
+				c.countRepeat(side, now)
+			}
 			c.push(ev, now)
 		}
 		if side.attempts > 0 {
@@ -86,7 +94,8 @@ func (c *Collector) query(s *Source, ev *event.Event, d *event.Dns, now time.Tim
 	if c.queries.joinServer(c, side) {
 		return
 	}
-	side.ev = ev
+	c.countRepeat(side, now)
+	side.ev, side.bytes = ev, bytesOf(ev)
 	c.queries.hold(c, side, c.clientMayReport(far), now)
 }
 
@@ -95,7 +104,8 @@ func (c *Collector) querySide(s *Source, ev *event.Event, d *event.Dns) *querySi
 		key: maphash.Comparable(c.queries.seed, queryKey{
 			d.GetQueryId(), d.GetProtocol(), d.GetType(), strings.ToLower(d.GetName()),
 		}),
-		node: s.node, proto: d.GetProtocol(), last: ev.GetTime(), client: newAddrPort(d.GetSrc()), server: newAddrPort(d.GetDst()),
+		node: s.node, proto: d.GetProtocol(), last: ev.GetTime(),
+		client: newAddrPort(d.GetSrc()), server: newAddrPort(d.GetDst()),
 		attempts: max(1, d.GetAttempts()),
 	}
 	took := uint64(0)
@@ -118,18 +128,28 @@ func (c *Collector) clientMayReport(client Name) bool {
 	return s != nil && s.open
 }
 
-// joinClient finds the server's sides of a query that its client reports. It returns whether one of them is out already.
-func (x *queries) joinClient(c *Collector, client *querySide) (out bool) {
-	for first := true; client.attempts > 0; first = false {
+// countRepeat counts a query of which the other side, evicted, may have been shown.
+func (c *Collector) countRepeat(q *querySide, now time.Time) {
+	if x := &c.queries; q.first <= x.evictedLast && now.Before(x.evictedUntil) {
+		c.loss.addOf(Loss{Node: q.node, Stage: event.LossStage_LOSS_STAGE_MERGE, Source: mayRepeat, Count: 1})
+	}
+}
+
+// joinClient finds the server's sides of a query that its client reports. It returns whether there is one, and whether
+// one is out already.
+func (x *queries) joinClient(c *Collector, client *querySide) (joined, out bool) {
+	for client.attempts > 0 {
 		server := x.nearest(c, client)
 		if server == nil {
 			break
 		}
 		client.attempts -= min(client.attempts, server.attempts)
-		out = out || first && server.ev == nil
-		server.ev, server.attempts = nil, 0
+		out = out || !joined && server.ev == nil
+		joined = true
+		x.bytes -= server.bytes
+		server.ev, server.bytes, server.attempts = nil, 0, 0
 	}
-	return out
+	return joined, out
 }
 
 // joinServer reports whether the client has reported what its server reports.
@@ -165,8 +185,9 @@ func (x *queries) nearest(c *Collector, q *querySide) *querySide {
 	return best
 }
 
-// sameQuery reports whether a client's side and a server's side with the same key are one query: the address and port of the
-// client are the same, or NAT has changed them, which it does not to what is a pod's own address at the server.
+// sameQuery reports whether a client's side and a server's side with the same key are one query: the address and port
+// of the client are the same, or NAT has changed them, which it does not to what is a pod's own address at the
+// server.
 func (c *Collector) sameQuery(client, server *querySide) bool {
 	limit := uint64(clockError)
 	if client.client != server.client {
@@ -195,7 +216,13 @@ func (x *queries) hold(c *Collector, q *querySide, long bool, now time.Time) {
 		q.until = now.Add(c.o.JoinWindow)
 		x.brief = append(x.brief, q)
 	}
+	x.bytes += q.bytes
 	x.add(c, q, now)
+	for _, queue := range [][]*querySide{x.brief, x.long} {
+		for i := 0; i < len(queue) && x.bytes > c.o.MaxPendingBytes; i++ {
+			c.releaseQuery(queue[i], now)
+		}
+	}
 }
 
 func (x *queries) remember(c *Collector, q *querySide, now time.Time) {
@@ -207,7 +234,7 @@ func (x *queries) remember(c *Collector, q *querySide, now time.Time) {
 func (x *queries) add(c *Collector, q *querySide, now time.Time) {
 	list := append(x.sides[q.key], q)
 	if len(list) > maxSameKey {
-		c.releaseQuery(list[0], now)
+		x.evict(c, list[0], now)
 		list = list[1:]
 	}
 	x.sides[q.key] = list
@@ -216,12 +243,21 @@ func (x *queries) add(c *Collector, q *querySide, now time.Time) {
 	}
 	for _, queue := range []*[]*querySide{&x.remembered, &x.brief, &x.long} {
 		if len(*queue) > 0 {
-			c.releaseQuery((*queue)[0], now)
+			x.evict(c, (*queue)[0], now)
 			x.forget((*queue)[0])
 			*queue = (*queue)[1:]
 			x.n--
 			return
 		}
+	}
+}
+
+// evict emits a side that waits, and notes that its other side will not be found.
+func (x *queries) evict(c *Collector, q *querySide, now time.Time) {
+	c.releaseQuery(q, now)
+	if q.attempts > 0 {
+		x.evictedLast = max(x.evictedLast, q.last)
+		x.evictedUntil = now.Add(queryMemory)
 	}
 }
 
@@ -248,7 +284,8 @@ func (x *queries) forget(q *querySide) {
 func (c *Collector) releaseQuery(q *querySide, now time.Time) {
 	if q.ev != nil {
 		c.push(q.ev, now)
-		q.ev = nil
+		c.queries.bytes -= q.bytes
+		q.ev, q.bytes = nil, 0
 	}
 }
 

@@ -84,8 +84,9 @@ const (
 	behindCheck = 50 * time.Millisecond
 )
 
-// behind reports whether a flow that is over, and of which nobody has seen anything yet, should wait on for its second half,
-// because the node that would send it has not come so far in time. It waits outside of the order, and holds nobody back.
+// behind reports whether a flow that is over, and of which nobody has seen anything yet, should wait on for its
+// second half, because the node that would send it has not come so far in time. It waits outside of the order, and
+// holds nobody back.
 func (c *Collector) behind(f *flow, now time.Time) bool {
 	if !f.allClosed() || !c.expects(f) {
 		return false
@@ -114,8 +115,8 @@ func (c *Collector) behind(f *flow, now time.Time) bool {
 	return false
 }
 
-// lastWordMayCome reports whether the end of a flow that has not closed may yet do so, because its node has not come so far
-// in time.
+// lastWordMayCome reports whether the end of a flow that has not closed may yet do so, because its node has not come
+// so far in time.
 func (c *Collector) lastWordMayCome(f *flow, now time.Time) bool {
 	if now.Sub(f.halfClosed) >= behindLimit || c.finished {
 		return false
@@ -187,7 +188,14 @@ func (c *Collector) expired(f *flow, now time.Time) {
 func (c *Collector) enqueue(it *item) {
 	c.serial++
 	it.serial = c.serial
+	c.pendingBytes += it.bytes
 	c.order.push(it)
+}
+
+// dequeue takes an item out of the order.
+func (c *Collector) dequeue(it *item) {
+	c.order.remove(it)
+	c.pendingBytes -= it.bytes
 }
 
 // emit makes the event of an item that has left the order.
@@ -221,50 +229,58 @@ func (c *Collector) emit(it *item, out *batch, now time.Time) {
 	}
 }
 
-// lateness is how much later than the end of a flow, by the clocks of two nodes, the beginning of a half of it may be.
-const lateness = uint64(250 * time.Millisecond)
-
 // close takes a flow whose last event is out from the open ones and remembers it for a while.
 func (c *Collector) close(f *flow, now time.Time) {
 	c.forget(f)
-	t := &c.tombs
 	if f.indexed {
-		bury(t, isnTomb{f.isn}, 0, now, c.o.Linger)
+		bury(&c.tombs, isnTomb{f.isn}, grave{}, now, c.o.Linger)
 	}
 	for i := range f.ends {
 		for _, p := range f.ends[i].parts {
-			if !p.closed {
-				bury(t, partTomb{p.key}, p.end(), now, openMemory)
-			}
-			if f.ends[1-i].observed() || f.proto == event.Protocol_PROTOCOL_TCP {
-				continue
-			}
-			// What the other half would look like. Where it began is told by another clock.
-			last := max(p.start, p.ev.GetFlow().GetLastTime()) + lateness
-			if p.viaService {
-				bury(t, backendTomb{int32(f.proto), p.local}, last, now, c.o.Linger)
-			} else {
-				bury(t, peerTomb{int32(f.proto), p.remote, p.local}, last, now, c.o.Linger)
-			}
+			c.buryPart(p, now)
 		}
+	}
+}
+
+// buryPart remembers a part of a flow that ends.
+func (c *Collector) buryPart(p *part, now time.Time) {
+	f, t := p.flow, &c.tombs
+	if !p.closed {
+		bury(t, partTomb{p.key}, grave{last: p.end()}, now, openMemory)
+	}
+	if f.ends[1-p.side].observed() || f.proto == event.Protocol_PROTOCOL_TCP {
+		return
+	}
+	// What the other half would look like.
+	g := p.otherHalf()
+	if p.viaService {
+		bury(t, backendTomb{int32(f.proto), p.local}, g, now, c.o.Linger)
+	} else {
+		bury(t, peerTomb{int32(f.proto), p.remote, p.local}, g, now, c.o.Linger)
 	}
 }
 
 // forget takes a flow out of everything, as if it had never been.
 func (c *Collector) forget(f *flow) {
+	c.flowBytes -= f.release()
 	f.unindex(&c.index)
 	c.recent.remove(f)
 	c.timers.remove(f)
 	if f.item.at >= 0 {
-		c.order.remove(&f.item)
+		c.dequeue(&f.item)
 	}
 }
 
-// evict makes room for a newer flow. What is known of f is still emitted; what comes of it later looks like another flow,
-// which is a loss.
+// evict makes room for a newer flow. What is known of f is still emitted; what comes of it later looks like another
+// flow, which is a loss.
 func (c *Collector) evict(f *flow, now time.Time) {
 	f.unindex(&c.index)
 	c.recent.remove(f)
+	f.item.bytes = f.release()
+	c.flowBytes -= f.item.bytes
+	if f.item.at >= 0 {
+		c.pendingBytes += f.item.bytes
+	}
 	if f.timerAt >= 0 {
 		c.timers.remove(f)
 		c.queue(f, now, now)

@@ -25,6 +25,7 @@ type Source struct {
 	next      uint64 // sequence expected next; 0: the first batch decides
 	watermark uint64
 	kernel    string
+	clock     uint32    // the same for sources on one kernel
 	heard     time.Time // when the watermark last came
 	checker   *check.Checker
 	refused   bool // an event of the node was, ever
@@ -36,7 +37,7 @@ func (c *Collector) Add(node string) *Source {
 	defer c.mu.Unlock()
 	s := c.sources[node]
 	if s == nil {
-		s = &Source{c: c, node: node, checker: check.Stream(c.o.Kinds, c.o.Started)}
+		s = &Source{c: c, node: node, checker: check.Stream(c.o.Kinds, c.o.Started), clock: c.clock("")}
 		c.sources[node] = s
 	}
 	s.open = true
@@ -51,8 +52,8 @@ func (s *Source) Close() {
 	s.c.poke()
 }
 
-// Feed takes a batch of the node. It blocks while too many events wait to be emitted, until ctx ends; its error is ctx's,
-// or ErrEnded.
+// Feed takes a batch of the node. It blocks while too many events wait to be emitted, until ctx ends; its error is
+// ctx's, or ErrEnded.
 func (s *Source) Feed(ctx context.Context, b Batch) error {
 	if err := s.wait(ctx); err != nil {
 		return err
@@ -65,7 +66,9 @@ func (s *Source) Feed(ctx context.Context, b Batch) error {
 	}
 	now := time.Now()
 	newest := b.Watermark
-	s.kernel = b.Kernel
+	if s.kernel != b.Kernel {
+		s.kernel, s.clock = b.Kernel, c.clock(b.Kernel)
+	}
 	s.checker.At(now)
 	for _, ev := range b.Events {
 		ev.Node = s.node // a tracer speaks for its own node only
@@ -114,7 +117,7 @@ func (s *Source) wait(ctx context.Context) error {
 	c := s.c
 	for {
 		c.mu.Lock()
-		if len(c.order) < c.o.MaxPending {
+		if c.hasRoom() {
 			return nil
 		}
 		if c.room == nil {
@@ -151,7 +154,8 @@ func (s *Source) accept(b *Batch) bool {
 	return true
 }
 
-// promised is the time before which no node will send anything any more, but for those that have been silent for MaxDelay.
+// promised is the time before which no node will send anything any more, but for those that have been silent for
+// MaxDelay.
 func (c *Collector) promised(now time.Time) uint64 {
 	least := uint64(math.MaxUint64)
 	for _, s := range c.sources {
@@ -188,8 +192,8 @@ func (c *Collector) take(s *Source, ev *event.Event, now time.Time) {
 	}
 }
 
-// twice tells whether a drop comes from another node as well. Nodes that share a kernel see each other's packets: of two
-// observed pods on two of them, the one that the packets are for is the one to tell.
+// twice tells whether a drop comes from another node as well. Nodes that share a kernel see each other's packets: of
+// two observed pods on two of them, the one that the packets are for is the one to tell.
 func (c *Collector) twice(s *Source, d *event.Drop, far Name) bool {
 	if d.GetObserved() != event.Side_SIDE_SRC || !far.Observed || far.Pod == "" || far.Node == s.node || s.kernel == "" {
 		return false
@@ -198,8 +202,8 @@ func (c *Collector) twice(s *Source, d *event.Drop, far Name) bool {
 	return other != nil && other.open && other.kernel == s.kernel
 }
 
-// nameEnds fills in the ends of an event of what is not joined: the observed one is the event's own pod, the other what its
-// address tells, which is returned.
+// nameEnds fills in the ends of an event of what is not joined: the observed one is the event's own pod, the other
+// what its address tells, which is returned.
 func (c *Collector) nameEnds(ev *event.Event) (n Name) {
 	ends := event.EndsOf(ev)
 	own, far := ends.GetSrc(), ends.GetDst()
@@ -235,5 +239,5 @@ func (c *Collector) ownNetwork(podUID string) bool {
 
 // push puts an event that needs no joining into the order.
 func (c *Collector) push(ev *event.Event, now time.Time) {
-	c.enqueue(&item{ev: ev, time: ev.GetTime(), arrived: now, due: now})
+	c.enqueue(&item{ev: ev, time: ev.GetTime(), arrived: now, due: now, bytes: bytesOf(ev)})
 }

@@ -1,0 +1,97 @@
+package collect
+
+import (
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+const (
+	// lateness is how much later than the end of a flow, by the clocks of two nodes, the beginning of a half of it may be.
+	lateness = uint64(250 * time.Millisecond)
+	// transit is the same by one clock: how long a datagram is on its way between two containers.
+	transit = uint64(20 * time.Millisecond)
+)
+
+// Sources of losses that the merge finds.
+const (
+	// ambiguousHalf is a half that was taken for a late one of a closed flow, but may be a flow of its own.
+	ambiguousHalf = "late half or flow"
+	// mayRepeat is a half that is shown as a flow of its own, but may be a late one of a closed flow.
+	mayRepeat = "shown, perhaps twice"
+)
+
+// late reports whether a half that is not known is of a flow whose last event is out.
+func (c *Collector) late(h *half, now time.Time) bool {
+	t := &c.tombs
+	start := h.flow.GetStartTime()
+	if buried(t, partTomb{h.key}, start) {
+		if h.closed() {
+			unbury(t, partTomb{h.key}) // its last word
+		}
+		return true
+	}
+	if h.tcp() {
+		if !h.hasISN || !buried(t, isnTomb{newISNPair(h.isn[0], h.isn[1])}, 0) {
+			return false
+		}
+	} else {
+		proto := int32(h.flow.GetProtocol())
+		g, ok := find(t, peerTomb{proto, h.local, h.remote})
+		if !ok || !c.isHalfOf(h, g) {
+			g, ok = find(t, backendTomb{proto, h.remote})
+			if !ok || !c.isHalfOf(h, g) {
+				return false
+			}
+		}
+		if start > g.last && (g.side == anySide || !h.flow.GetRoleKnown()) {
+			c.loss.addOf(Loss{
+				Node: h.source.node, Stage: event.LossStage_LOSS_STAGE_MERGE, Source: ambiguousHalf, Count: 1,
+			})
+		}
+	}
+	if !h.closed() {
+		// For what comes of it later.
+		p := part{key: h.key, start: start}
+		bury(t, partTomb{h.key}, grave{last: p.end()}, now, openMemory)
+	}
+	return true
+}
+
+// isHalfOf reports whether h, which has the addresses of the missing half of a closed flow, is that half. Another
+// socket may use the same addresses at once: its half is the other end's, or begins after the closed flow's last
+// packet, or fits an open flow that began about when it did.
+func (c *Collector) isHalfOf(h *half, g grave) bool {
+	if !h.continues(g) {
+		return false
+	}
+	start := h.flow.GetStartTime()
+	if start <= g.last {
+		return true
+	}
+	q, _ := c.match(h)
+	return q == nil || q.start <= g.last || start+(start-g.last) < q.start
+}
+
+// continues reports whether h began before the end of what g remembers, as far as their clocks can tell. In doubt the
+// roles decide: a half that sent the first packet after it was closed answers nothing.
+func (h *half) continues(g grave) bool {
+	start := h.flow.GetStartTime()
+	if start <= g.last {
+		return true
+	}
+	slack := lateness
+	if g.clock == h.source.clock {
+		slack = transit
+	}
+	return start <= g.last+slack && (g.side == anySide || !h.flow.GetRoleKnown() || h.side == int(g.side))
+}
+
+// otherHalf is what the other end of a part looks like.
+func (p *part) otherHalf() grave {
+	g := grave{last: max(p.start, p.ev.GetFlow().GetLastTime()), clock: p.key.source.clock, side: anySide}
+	if p.flow.roleKnown {
+		g.side = uint8(1 - p.side)
+	}
+	return g
+}
