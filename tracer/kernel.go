@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"runtime/debug"
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/bpf/dns"
@@ -43,6 +44,7 @@ func openFlows(ctx context.Context, scope *scope.Scope, cgroupRoot string, confi
 		Interval:   time.Duration(config.GetInterval()),
 		RingBytes:  config.GetRingBytes(),
 		MaxFlows:   config.GetMaxFlows(),
+		MaxSockets: maxSockets(memoryLimit(), config.GetKinds()),
 	})
 	if err != nil {
 		return nil, err
@@ -51,7 +53,11 @@ func openFlows(ctx context.Context, scope *scope.Scope, cgroupRoot string, confi
 }
 
 func openTCP(ctx context.Context, scope *scope.Scope, _ string, config *session.Config) (Source, error) {
-	p, err := tcp.Open(ctx, tcp.Options{Scope: scope, Interval: time.Duration(config.GetInterval())})
+	p, err := tcp.Open(ctx, tcp.Options{
+		Scope:      scope,
+		Interval:   time.Duration(config.GetInterval()),
+		MaxSockets: maxSockets(memoryLimit(), config.GetKinds()),
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -88,6 +94,38 @@ func openExec(ctx context.Context, scope *scope.Scope, _ string, _ *session.Conf
 	}
 	return p, nil
 }
+
+// memoryLimit is the memory limit of the tracer's container: the launcher sets GOMEMLIMIT to 25/32 of it. It is 0 without one.
+func memoryLimit() int64 {
+	limit := debug.SetMemoryLimit(-1)
+	if limit == math.MaxInt64 {
+		return 0
+	}
+	return limit / 25 * 32
+}
+
+// socketShare is the part of the memory limit that the kernel's storage for sockets may take: a fifth, and with the reserve for
+// cgroups that hold few (bpf.ShareOf) a quarter.
+const socketShare = 5
+
+// maxSockets is how many sockets each probe may follow within a memory limit, of which the probes of these kinds have a fifth; 0, each
+// probe's default, without a limit.
+func maxSockets(limit int64, kinds []string) uint32 {
+	var bytes int64
+	for _, kind := range kinds {
+		bytes += socketBytes[kind]
+	}
+	if limit == 0 || bytes == 0 {
+		return 0
+	}
+	return uint32(min(max(limit/socketShare/bytes, minSockets), maxMaxFlows))
+}
+
+// minSockets are followed however small the memory limit is.
+const minSockets = 4096
+
+// socketBytes is what the kernel keeps for one socket, by kind.
+var socketBytes = map[string]int64{"flow": flows.SocketBytes, "tcp": tcp.SocketBytes}
 
 type flowSource struct{ *flows.Probe }
 

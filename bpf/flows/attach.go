@@ -24,13 +24,10 @@ func (w *walks) all() []*bpf.Walk {
 // attach keeps every link in a variable that lives: the kernel detaches a program as its link is closed.
 func (p *Probe) attach() error {
 	o := &p.objects
-	tracing := []*ebpf.Program{o.TcpState, o.TcpReader, o.PacketDrop, o.PacketFull}
+	// TcpGone first: nothing is kept for a socket whose end is missed.
+	tracing := []*ebpf.Program{o.TcpGone, o.TcpState, o.TcpReader, o.PacketDrop, o.PacketFull}
 	if p.freed {
 		tracing = append(tracing, o.PacketFree)
-	}
-	if o.Gone != nil {
-		// First: nothing is kept for a socket whose end is missed.
-		tracing = append([]*ebpf.Program{o.Gone}, tracing...)
 	}
 	for _, program := range tracing {
 		l, err := link.AttachTracing(link.TracingOptions{Program: program})

@@ -55,6 +55,10 @@ struct flow_event {
 	__u8 raw; /* seen on a raw socket */
 };
 
+/* Tables of share.h: flows of IPv4 and of IPv6, sockets, and kernel sockets. */
+enum { FLOWS4, FLOWS6, SOCKETS, KERNEL_SOCKETS };
+#define SHARE_TABLES 4
+
 struct flow_key {
 	struct ends ends;
 	__u32 protocol;

@@ -18,8 +18,11 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// minReserve is how many flows the tables have room for beyond MaxFlows at least: for cgroups that hold few.
-const minReserve = 1
+// kernelSockets is how many sockets of the kernel itself are followed: those of tunnels, say. Their places are not reused.
+const kernelSockets = 1024
+
+// SocketBytes is what the kernel keeps for a socket that is followed: 192 bytes for the first probe that follows it, and 256.
+const SocketBytes = 192 + 256
 
 // Options of a Probe. The zero value of each but Scope and CgroupRoot means its default.
 type Options struct {
@@ -31,9 +34,10 @@ type Options struct {
 	Interval time.Duration
 	// RingBytes is the size of the ring buffer, rounded up to a power of two; default 2 MiB.
 	RingBytes uint32
-	// MaxFlows bounds the flows of unconnected sockets, of IPv4 and of IPv6 each, and on Linux before 5.15 the TCP sockets;
-	// default 131,072.
+	// MaxFlows bounds the flows of unconnected sockets, of IPv4 and of IPv6 each; default 131,072.
 	MaxFlows uint32
+	// MaxSockets bounds the sockets that are followed, of at most SocketBytes each; default 131,072.
+	MaxSockets uint32
 	// UDPIdle is how long a conversation without a connection may be silent before it counts as closed; default 30 s. It shrinks
 	// by itself as flows fill the room for them.
 	UDPIdle time.Duration
@@ -49,6 +53,9 @@ func (o Options) withDefaults() Options {
 	if o.MaxFlows == 0 {
 		o.MaxFlows = 1 << 17
 	}
+	if o.MaxSockets == 0 {
+		o.MaxSockets = 1 << 17
+	}
 	if o.UDPIdle <= 0 {
 		o.UDPIdle = 30 * time.Second
 	}
@@ -63,9 +70,8 @@ type Sink func(cgroup uint64, ev *event.Event)
 // objects are the loaded maps and programs.
 type objects struct {
 	objectObjects
-	// Gone and Dropped are of the programs for older kernels only.
-	Gone    *ebpf.Program `ebpf:"tcp_gone"`
-	Dropped *ebpf.Map     `ebpf:"packet_dropped"`
+	// Dropped is of the programs for older kernels only.
+	Dropped *ebpf.Map `ebpf:"packet_dropped"`
 }
 
 // Probe is the loaded maps and programs.
@@ -150,19 +156,17 @@ func (p *Probe) load() error {
 		p.hooks = slices.DeleteFunc(p.hooks, func(h string) bool { return h == freedHook })
 	}
 	spec.Maps[objectMapEvents].MaxEntries = p.options.RingBytes
-	room := p.options.MaxFlows + max(p.options.MaxFlows/4, minReserve)
-	spec.Maps[objectMapPacketFlows4].MaxEntries = room
-	spec.Maps[objectMapPacketFlows6].MaxEntries = room
-	for name, n := range map[string]uint32{"share_open": p.options.MaxFlows, "share_size": room} {
-		if err := spec.Variables[name].Set(uint64(n)); err != nil {
-			return fmt.Errorf("load flows: set %s: %w", name, err)
-		}
+	flows, sockets := bpf.ShareOf(p.options.MaxFlows), bpf.ShareOf(p.options.MaxSockets)
+	spec.Maps[objectMapPacketFlows4].MaxEntries = flows.Size
+	spec.Maps[objectMapPacketFlows6].MaxEntries = flows.Size
+	if err := bpf.SetShares(spec, flows, flows, sockets, bpf.ShareWithin(kernelSockets)); err != nil {
+		return fmt.Errorf("load flows: %w", err)
 	}
 	if bpf.Older(kernel) {
-		spec.Maps[objectMapTcpSocks].MaxEntries = p.options.MaxFlows
+		spec.Maps[objectMapTcpSocks].MaxEntries = sockets.Size
 	}
 	options := &ebpf.CollectionOptions{Cache: cache, MapReplacements: p.options.Scope.Maps()}
-	if spec.Programs[olderProgTcpGone] == nil {
+	if spec.Maps[olderMapPacketDropped] == nil {
 		err = spec.LoadAndAssign(&p.objects.objectObjects, options)
 	} else {
 		err = spec.LoadAndAssign(&p.objects, options)
@@ -211,6 +215,6 @@ func (p *Probe) Close() error {
 	if p.ring != nil {
 		errs = append(errs, p.ring.Close())
 	}
-	errs = append(errs, p.objects.Close(), p.objects.Gone.Close(), p.objects.Dropped.Close())
+	errs = append(errs, p.objects.Close(), p.objects.Dropped.Close())
 	return errors.Join(errs...)
 }

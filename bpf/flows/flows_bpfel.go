@@ -80,6 +80,7 @@ type objectTcpRec struct {
 	Isn        uint8
 	OwnerFinal uint8
 	Closed     uint32
+	Charged    uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -111,6 +112,7 @@ const (
 	objectProgPacketSweep6  = "packet_sweep6"
 	objectProgPacketWalk4   = "packet_walk4"
 	objectProgPacketWalk6   = "packet_walk6"
+	objectProgTcpGone       = "tcp_gone"
 	objectProgTcpReader     = "tcp_reader"
 	objectProgTcpState      = "tcp_state"
 	objectProgTcpWalk       = "tcp_walk"
@@ -183,6 +185,7 @@ type objectProgramSpecs struct {
 	PacketSweep6  *ebpf.ProgramSpec `ebpf:"packet_sweep6"`
 	PacketWalk4   *ebpf.ProgramSpec `ebpf:"packet_walk4"`
 	PacketWalk6   *ebpf.ProgramSpec `ebpf:"packet_walk6"`
+	TcpGone       *ebpf.ProgramSpec `ebpf:"tcp_gone"`
 	TcpReader     *ebpf.ProgramSpec `ebpf:"tcp_reader"`
 	TcpState      *ebpf.ProgramSpec `ebpf:"tcp_state"`
 	TcpWalk       *ebpf.ProgramSpec `ebpf:"tcp_walk"`
@@ -310,6 +313,7 @@ type objectPrograms struct {
 	PacketSweep6  *ebpf.Program `ebpf:"packet_sweep6"`
 	PacketWalk4   *ebpf.Program `ebpf:"packet_walk4"`
 	PacketWalk6   *ebpf.Program `ebpf:"packet_walk6"`
+	TcpGone       *ebpf.Program `ebpf:"tcp_gone"`
 	TcpReader     *ebpf.Program `ebpf:"tcp_reader"`
 	TcpState      *ebpf.Program `ebpf:"tcp_state"`
 	TcpWalk       *ebpf.Program `ebpf:"tcp_walk"`
@@ -330,6 +334,7 @@ func (p *objectPrograms) Close() error {
 		p.PacketSweep6,
 		p.PacketWalk4,
 		p.PacketWalk6,
+		p.TcpGone,
 		p.TcpReader,
 		p.TcpState,
 		p.TcpWalk,

@@ -41,6 +41,7 @@ const (
 	plainProgPacketSweep6  = "packet_sweep6"
 	plainProgPacketWalk4   = "packet_walk4"
 	plainProgPacketWalk6   = "packet_walk6"
+	plainProgTcpGone       = "tcp_gone"
 	plainProgTcpReader     = "tcp_reader"
 	plainProgTcpState      = "tcp_state"
 	plainProgTcpWalk       = "tcp_walk"
@@ -113,6 +114,7 @@ type plainProgramSpecs struct {
 	PacketSweep6  *ebpf.ProgramSpec `ebpf:"packet_sweep6"`
 	PacketWalk4   *ebpf.ProgramSpec `ebpf:"packet_walk4"`
 	PacketWalk6   *ebpf.ProgramSpec `ebpf:"packet_walk6"`
+	TcpGone       *ebpf.ProgramSpec `ebpf:"tcp_gone"`
 	TcpReader     *ebpf.ProgramSpec `ebpf:"tcp_reader"`
 	TcpState      *ebpf.ProgramSpec `ebpf:"tcp_state"`
 	TcpWalk       *ebpf.ProgramSpec `ebpf:"tcp_walk"`
@@ -240,6 +242,7 @@ type plainPrograms struct {
 	PacketSweep6  *ebpf.Program `ebpf:"packet_sweep6"`
 	PacketWalk4   *ebpf.Program `ebpf:"packet_walk4"`
 	PacketWalk6   *ebpf.Program `ebpf:"packet_walk6"`
+	TcpGone       *ebpf.Program `ebpf:"tcp_gone"`
 	TcpReader     *ebpf.Program `ebpf:"tcp_reader"`
 	TcpState      *ebpf.Program `ebpf:"tcp_state"`
 	TcpWalk       *ebpf.Program `ebpf:"tcp_walk"`
@@ -260,6 +263,7 @@ func (p *plainPrograms) Close() error {
 		p.PacketSweep6,
 		p.PacketWalk4,
 		p.PacketWalk6,
+		p.TcpGone,
 		p.TcpReader,
 		p.TcpState,
 		p.TcpWalk,

@@ -21,8 +21,10 @@ static __always_inline void found_tcp(struct sock *sk, struct task_struct *task,
 		return;
 	if (!rec) {
 		rec = make_record(sk, cgroup);
-		if (!rec)
+		if (!rec) {
+			count_loss_of(LOST_MAP, cgroup);
 			return;
+		}
 		start_record(sk, tp, rec, cgroup, ROLE_UNKNOWN, 0);
 		/* The walk that follows reads them again, and so knows. */
 		read_counters(tp, sk, state, &n);
@@ -46,8 +48,10 @@ static __always_inline void found_packets(struct sock *sk, struct task_struct *t
 #else
 static __always_inline void found_packets(struct sock *sk, struct task_struct *task, __u64 cgroup)
 {
-	struct packet_sock *s = ASK_TWICE(bpf_sk_storage_get(&packet_socks, sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE));
+	struct packet_sock *s = bpf_sk_storage_get(&packet_socks, sk, NULL, 0);
 
+	if (!s)
+		s = keep_charged(packet_socks, sk, SOCKETS, cgroup);
 	if (!s) {
 		count_loss_of(LOST_MAP, cgroup);
 		return;

@@ -13,6 +13,8 @@
 #pragma once
 
 #include "flow.h"
+
+#include "charge.h"
 #include "packet_drops.h"
 #include "share.h"
 #include "store.h"
@@ -88,6 +90,7 @@ struct packet_sock {
 	__u8 connected; /* flow is what the socket is connected to */
 	__u8 mapped; /* has flows in the map */
 	struct packet_drops dropped; /* of flow */
+	__u64 charged; /* other than 0: is counted in SOCKETS until the socket is released */
 };
 
 struct {
@@ -393,9 +396,6 @@ static __always_inline bool reconnected(struct packet_sock *s, const struct pack
 	return true;
 }
 
-/* Tables of share.h. */
-enum { FLOWS4, FLOWS6 };
-
 static __always_inline void count_mapped(void *map, __u32 table, const void *key, struct packet_sock *s,
 					 const struct packet *p)
 {
@@ -492,6 +492,63 @@ static __always_inline void look_for_owner(struct packet_sock *s, __u32 protocol
 static __always_inline void look_for_owner(struct packet_sock *s, __u32 protocol, __u32 port) {}
 #endif
 
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct sock___kern {
+	unsigned char sk_kern_sock : 1;
+};
+
+#pragma clang attribute pop
+
+/* Says whether the kernel made a socket for itself, as that of a tunnel: cgroup/sock_release never runs for such a socket. */
+static __always_inline bool kernel_socket(const struct bpf_sock *sk)
+{
+	struct sock___kern *s = NULL;
+
+	/* The verifier knows no fields of it; what is read is a number. */
+	bpf_probe_read_kernel(&s, sizeof(s), &sk);
+	return BPF_CORE_READ_BITFIELD_PROBED(s, sk_kern_sock);
+}
+
+#ifdef OLDER_KERNEL
+/* Apart from the claims of swap_state. */
+#define CHARGE_CLAIM (1ULL << 63)
+
+/* Says whether this program is the first to count the element, also where two CPUs meet a socket at the same time. */
+static __always_inline bool first_charge(struct packet_sock *s, __u64 cookie)
+{
+	bool first;
+
+	if (!try_claim(cookie | CHARGE_CLAIM))
+		return false;
+	first = !s->charged;
+	s->charged = 1;
+	give_claim(cookie | CHARGE_CLAIM);
+	return first;
+}
+#else
+static __always_inline bool first_charge(struct packet_sock *s, __u64 cookie)
+{
+	return !__sync_lock_test_and_set(&s->charged, 1);
+}
+#endif
+
+/*
+ * Makes the storage of a socket. Gives NULL where there is no room for another one. Nothing says when a kernel socket is gone, so
+ * its place is never given back, and there are few.
+ */
+static __always_inline struct packet_sock *make_packet_sock(void *sk, __u64 cgroup, __u32 table, __u64 cookie)
+{
+	struct packet_sock *s;
+
+	if (!take_share(table, cgroup))
+		return NULL;
+	s = ASK_TWICE(bpf_sk_storage_get(&packet_socks, sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE));
+	if (!s || (table == SOCKETS && !first_charge(s, cookie)))
+		give_share(table, cgroup);
+	return s;
+}
+
 /* A socket's first packet: is it in scope, and older than us? */
 static __noinline struct packet_sock *adopt(struct __sk_buff *skb)
 {
@@ -507,7 +564,7 @@ static __noinline struct packet_sock *adopt(struct __sk_buff *skb)
 	sk = bpf_sk_fullsock(sk);
 	if (!sk || sk->protocol == IPPROTO_TCP)
 		return NULL;
-	s = ASK_TWICE(bpf_sk_storage_get(&packet_socks, sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE));
+	s = make_packet_sock(sk, cgroup, kernel_socket(sk) ? KERNEL_SOCKETS : SOCKETS, bpf_get_socket_cookie(skb));
 	if (!s) {
 		count_loss_of(LOST_MAP, cgroup);
 		return NULL;
@@ -692,7 +749,7 @@ int packet_create(struct bpf_sock *ctx)
 	cgroup = bpf_get_current_cgroup_id();
 	if (!in_scope(cgroup))
 		return 1;
-	s = ASK_TWICE(bpf_sk_storage_get(&packet_socks, ctx, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE));
+	s = make_packet_sock(ctx, cgroup, SOCKETS, bpf_get_socket_cookie(ctx));
 	if (!s) {
 		count_loss_of(LOST_MAP, cgroup);
 		return 1;
@@ -725,6 +782,10 @@ int packet_release(struct bpf_sock *ctx)
 		/* Where this fails, idleness closes the flows. */
 		bpf_map_update_elem(&packet_gone, &cookie, &number, BPF_ANY);
 		__sync_fetch_and_add(&gone_total, 1);
+	}
+	if (s->charged) {
+		s->charged = 0;
+		give_share(SOCKETS, s->cgroup);
 	}
 	return 1;
 }

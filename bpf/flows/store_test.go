@@ -32,21 +32,3 @@ func TestOnOlderKernelsNothingIsKeptForSocketsThatAreGone(t *testing.T) {
 		}
 	}
 }
-
-func TestOnOlderKernelsSocketsThatFindNoRoomAreCounted(t *testing.T) {
-	bpftest.OlderOnly(t)
-	const room = 4
-	tr := newTrace(t, Options{MaxFlows: room})
-	client, server := tr.wanted("client"), tr.wanted("server")
-	for range room {
-		connect(tr, client, server, "127.0.0.1")
-	}
-	// Of each the listener and both ends; the kernel tries for the listener's end twice.
-	if n := lost(tr, event.LossStage_LOSS_STAGE_KERNEL_MAP); n < 2*room {
-		t.Errorf("%d are lost of %d sockets in room for %d", n, 3*room, room)
-	}
-	tr.flush()
-	if n := bpftest.Kept(t, tr.probe.objects.TcpState, "tcp_socks"); n != room {
-		t.Errorf("%d are kept in room for %d", n, room)
-	}
-}

@@ -6,6 +6,8 @@
 #pragma once
 
 #include "flow.h"
+
+#include "charge.h"
 #include "listener.h"
 #include "store.h"
 #include "tcpsock.h"
@@ -31,6 +33,7 @@ struct tcp_rec {
 	__u8 isn; /* enum isn */
 	__u8 owner_final; /* the reader has been seen */
 	__u32 closed;
+	__u64 charged; /* charge.h */
 };
 
 enum isn {
@@ -156,13 +159,10 @@ static __always_inline bool report_tcp(const struct sock *sk, const struct tcp_s
 	return true;
 }
 
+/* Gives NULL where there is no room for another socket. */
 static __always_inline struct tcp_rec *make_record(const struct sock *sk, __u64 cgroup)
 {
-	struct tcp_rec *rec = keep_by_socket(tcp_socks, sk);
-
-	if (!rec)
-		count_loss_of(LOST_MAP, cgroup);
-	return rec;
+	return tcp_destroyed(sk) ? NULL : keep_charged(tcp_socks, sk, SOCKETS, cgroup);
 }
 
 SEC("tp_btf/inet_sock_set_state")
@@ -176,11 +176,15 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 	/* Also called for MPTCP, whose sockets are no tcp_sock; its subflows come by themselves. */
 	if (READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
-	/* A child that is being cloned has not got its own addresses yet. */
-	if (newstate == TCP_SYN_RECV)
-		return 0;
 	rec = kept_by_socket(tcp_socks, sk);
 	found = rec != NULL;
+	/* A child that is being cloned has not got its own addresses yet. */
+	if (newstate == TCP_SYN_RECV) {
+		/* Without room: whether it is lost is found out when it is established. */
+		if (found)
+			charge_clone(tcp_socks, sk, rec, SOCKETS, rec->cgroup);
+		return 0;
+	}
 	cgroup = sock_cgroup(sk);
 	if (!in_scope(cgroup))
 		return 0;
@@ -192,9 +196,15 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 			forget_listener(tp);
 			return 0;
 		}
-		rec = make_record(sk, cgroup);
-		if (!rec)
+		if (oldstate == newstate)
 			return 0;
+		rec = make_record(sk, cgroup);
+		if (!rec) {
+			/* An event that is not made: the connection's first, or its last. */
+			if (newstate == TCP_ESTABLISHED || newstate == TCP_CLOSE)
+				count_loss_of(LOST_MAP, cgroup);
+			return 0;
+		}
 	}
 
 	switch (newstate) {
@@ -257,7 +267,6 @@ int BPF_PROG(tcp_reader, struct sock *sk)
 	return 0;
 }
 
-#ifdef OLDER_KERNEL
 SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(tcp_gone, struct sock *sk)
 {
@@ -265,12 +274,13 @@ int BPF_PROG(tcp_gone, struct sock *sk)
 
 	if (!rec)
 		return 0;
+#ifdef OLDER_KERNEL
 	/* A walk that reads the socket's memory this moment does not report what it finds. */
 	__sync_fetch_and_add(&rec->closed, 1);
-	drop(&tcp_socks, sk);
+#endif
+	drop_charged(tcp_socks, sk, rec, SOCKETS, rec->cgroup);
 	return 0;
 }
-#endif
 
 /*
  * tcp_mstamp is the time, in µs, of the newest segment either way. What came within a µs of the one before may not show

@@ -4,15 +4,18 @@
  * may add only while it holds less than a quarter of what is free, so that a cgroup that floods leaves it to the others. Only an
  * insertion and a removal are counted: what stands in the table already costs nothing more.
  *
- * The loader sets share_open and share_size: the places of the first part, and of the whole table.
+ * The loader sets share_open and share_size: the places of the first part, and of the whole table. No cgroup gets more than that,
+ * so that a table may also be the storage of sockets, which has no size of its own (charge.h).
  */
 #pragma once
 
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
 
-/* Tables of one probe that are counted apart. */
-#define SHARE_TABLES 2
+/* Tables of one probe that are counted apart; defined by the probe. */
+#ifndef SHARE_TABLES
+#error "define SHARE_TABLES before share.h is included"
+#endif
 
 #define SHARE_PART 4
 
@@ -28,8 +31,8 @@ struct {
 	__type(value, struct share);
 } shares SEC(".maps");
 
-const volatile __u64 share_open;
-const volatile __u64 share_size;
+const volatile __u64 share_open[SHARE_TABLES];
+const volatile __u64 share_size[SHARE_TABLES];
 volatile __s64 share_used[SHARE_TABLES];
 
 /* Takes a place in a table for a cgroup. Gives false where what is left is for others. */
@@ -50,7 +53,9 @@ static __noinline bool take_share(__u32 table, __u64 cgroup)
 	}
 	used = share_used[table];
 	held = s->held[table];
-	if (used >= (__s64)share_open && held > 0 && held * SHARE_PART >= (__s64)share_size - used)
+	if (used >= (__s64)share_open[table] && held > 0 && held * SHARE_PART >= (__s64)share_size[table] - used)
+		return false;
+	if (used >= (__s64)share_size[table])
 		return false;
 	__sync_fetch_and_add(&s->held[table], 1);
 	__sync_fetch_and_add(&share_used[table], 1);

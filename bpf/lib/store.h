@@ -76,20 +76,25 @@ static __always_inline void *kept(void *map, const void *object)
 	return bpf_map_lookup_elem(map, &key);
 }
 
-static __always_inline void *keep(void *map, void *zeros, const void *object)
+/* Gives false where there is no room, or another CPU has been first. */
+static __always_inline bool add_kept(void *map, void *zeros, const void *object)
 {
-	void *value = kept(map, object), *empty;
 	__u64 key = (__u64)object;
 	__u32 zero = 0;
+	void *empty;
+
+	empty = bpf_map_lookup_elem(zeros, &zero);
+	return empty && !bpf_map_update_elem(map, &key, empty, BPF_NOEXIST);
+}
+
+static __always_inline void *keep(void *map, void *zeros, const void *object)
+{
+	void *value = kept(map, object);
 
 	if (value)
 		return value;
-	empty = bpf_map_lookup_elem(zeros, &zero);
-	if (!empty)
-		return NULL;
-	/* Another processor may have been first. */
-	bpf_map_update_elem(map, &key, empty, BPF_NOEXIST);
-	return bpf_map_lookup_elem(map, &key);
+	add_kept(map, zeros, object);
+	return kept(map, object);
 }
 
 static __always_inline void drop(void *map, const void *object)

@@ -26,6 +26,11 @@
 #ifdef OLDER_KERNEL
 #include "claim.h"
 #endif
+/* Of share.h: sockets. */
+#define SHARE_TABLES 1
+#define SOCKETS 0
+
+#include "charge.h"
 #include "file.h"
 #include "listener.h"
 #include "fair.h"
@@ -136,6 +141,7 @@ struct tcp_conn {
 	__u8 rst_state; /* the state in which we last sent a RST */
 	__u8 pending; /* ended, and not reported yet */
 	__u8 ended;
+	__u64 charged; /* charge.h */
 };
 
 /* BPF_F_CLONE: an accepted socket starts with its listener's record, and so with its owner. */
@@ -155,13 +161,10 @@ static __always_inline struct tcp_conn *find(const struct sock *sk)
 	return kept_by_socket(tcp_conns, sk);
 }
 
+/* Gives NULL where there is no room for another socket. The loss is that of the events that are then not made. */
 static __always_inline struct tcp_conn *make(const struct sock *sk, __u64 cgroup)
 {
-	struct tcp_conn *c = keep_by_socket(tcp_conns, sk);
-
-	if (!c)
-		count_loss_of(LOST_MAP, cgroup);
-	return c;
+	return tcp_destroyed(sk) ? NULL : keep_charged(tcp_conns, sk, SOCKETS, cgroup);
 }
 
 /* All but the owner, which may be the listener's. */
@@ -375,6 +378,13 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 	/* Also called for MPTCP, whose sockets are no tcp_sock; its subflows come by themselves. */
 	if (READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
+	if (newstate == TCP_SYN_RECV) {
+		/* A child that is being cloned. Without room: its events are counted as lost when they happen. */
+		c = find(sk);
+		if (c)
+			charge_clone(tcp_conns, sk, c, SOCKETS, c->ev.cgroup);
+		return 0;
+	}
 	if (newstate != TCP_SYN_SENT && newstate != TCP_LISTEN && newstate != TCP_ESTABLISHED && newstate != TCP_CLOSE)
 		return 0;
 	cgroup = sock_cgroup(sk);
@@ -393,8 +403,12 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 		if (oldstate == newstate)
 			return 0;
 		c = make(sk, cgroup);
-		if (!c)
+		if (!c) {
+			/* The event that the connection was made, or that it has ended. */
+			if (newstate == TCP_ESTABLISHED || newstate == TCP_CLOSE)
+				count_loss_of(LOST_MAP, cgroup);
 			return 0;
+		}
 	}
 
 	now = bpf_ktime_get_ns();
@@ -526,8 +540,8 @@ int BPF_PROG(tcp_gone, struct sock *sk)
 	}
 	/* A walk that reads the socket's memory this moment does not report what it finds. */
 	c->ended = 1;
-	drop(&tcp_conns, sk);
 #endif
+	drop_charged(tcp_conns, sk, c, SOCKETS, c->ev.cgroup);
 	return 0;
 }
 
@@ -548,8 +562,10 @@ int BPF_PROG(tcp_again, struct sock *sk)
 		if (!tp)
 			return 0;
 		c = make(sk, cgroup);
-		if (!c)
+		if (!c) {
+			count_loss_of(LOST_MAP, cgroup);
 			return 0;
+		}
 		begin(sk, tp, c, cgroup, ROLE_UNKNOWN, 0);
 		c->told = READ(tp, total_retrans) - 1;
 	}
@@ -758,8 +774,10 @@ int tcp_older(struct bpf_iter__task_file *ctx)
 	c = find(sk);
 	if (!c) {
 		c = make(sk, cgroup);
-		if (!c)
+		if (!c) {
+			count_loss_of(LOST_MAP, cgroup);
 			return 0;
+		}
 		/* Unless a connection has begun on it this moment. */
 		if (!c->ev.cgroup)
 			begin(sk, tp, c, cgroup, ROLE_UNKNOWN, 0);

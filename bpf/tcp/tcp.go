@@ -26,7 +26,12 @@ type Options struct {
 	Interval time.Duration
 	// RingBytes is the size of the ring buffer, rounded up to a power of two; default 4 MiB.
 	RingBytes uint32
+	// MaxSockets bounds the sockets that are followed, of at most SocketBytes each; default 131,072.
+	MaxSockets uint32
 }
+
+// SocketBytes is what the kernel keeps for a socket that is followed: 192 bytes for the first probe that follows it, and 256.
+const SocketBytes = 192 + 256
 
 // Sink takes one event and the id of the cgroup that the socket is of. The event is valid only during the call. Its names are
 // not filled in.
@@ -103,6 +108,17 @@ func (p *Probe) load() error {
 	p.hooks = bpf.Hooks(spec)
 	if n := p.options.RingBytes; n != 0 {
 		spec.Maps[objectMapEvents].MaxEntries = bpf.RingSize(n)
+	}
+	n := p.options.MaxSockets
+	if n == 0 {
+		n = 1 << 17
+	}
+	sockets := bpf.ShareOf(n)
+	if err := bpf.SetShares(spec, sockets); err != nil {
+		return fmt.Errorf("load tcp: %w", err)
+	}
+	if bpf.Older(kernel) {
+		spec.Maps[objectMapTcpConns].MaxEntries = sockets.Size
 	}
 	if err := spec.LoadAndAssign(&p.objects, &ebpf.CollectionOptions{
 		Cache:           cache,

@@ -58,6 +58,7 @@ const (
 	objectMapLosses          = "losses"
 	objectMapOlderListeners  = "older_listeners"
 	objectMapScopeCgroups    = "scope_cgroups"
+	objectMapShares          = "shares"
 	objectMapTcpConns        = "tcp_conns"
 	objectProgTcpAgain       = "tcp_again"
 	objectProgTcpGone        = "tcp_gone"
@@ -69,6 +70,9 @@ const (
 	objectProgTcpWalk        = "tcp_walk"
 	objectVarNoLosses        = "no_losses"
 	objectVarRetransmissions = "retransmissions"
+	objectVarShareOpen       = "share_open"
+	objectVarShareSize       = "share_size"
+	objectVarShareUsed       = "share_used"
 )
 
 // loadObject returns the embedded CollectionSpec for object.
@@ -132,6 +136,7 @@ type objectMapSpecs struct {
 	Losses         *ebpf.MapSpec `ebpf:"losses"`
 	OlderListeners *ebpf.MapSpec `ebpf:"older_listeners"`
 	ScopeCgroups   *ebpf.MapSpec `ebpf:"scope_cgroups"`
+	Shares         *ebpf.MapSpec `ebpf:"shares"`
 	TcpConns       *ebpf.MapSpec `ebpf:"tcp_conns"`
 }
 
@@ -141,6 +146,9 @@ type objectMapSpecs struct {
 type objectVariableSpecs struct {
 	NoLosses        *ebpf.VariableSpec `ebpf:"no_losses"`
 	Retransmissions *ebpf.VariableSpec `ebpf:"retransmissions"`
+	ShareOpen       *ebpf.VariableSpec `ebpf:"share_open"`
+	ShareSize       *ebpf.VariableSpec `ebpf:"share_size"`
+	ShareUsed       *ebpf.VariableSpec `ebpf:"share_used"`
 }
 
 // objectObjects contains all objects after they have been loaded into the kernel.
@@ -168,6 +176,7 @@ type objectMaps struct {
 	Losses         *ebpf.Map `ebpf:"losses"`
 	OlderListeners *ebpf.Map `ebpf:"older_listeners"`
 	ScopeCgroups   *ebpf.Map `ebpf:"scope_cgroups"`
+	Shares         *ebpf.Map `ebpf:"shares"`
 	TcpConns       *ebpf.Map `ebpf:"tcp_conns"`
 }
 
@@ -178,6 +187,7 @@ func (m *objectMaps) Close() error {
 		m.Losses,
 		m.OlderListeners,
 		m.ScopeCgroups,
+		m.Shares,
 		m.TcpConns,
 	)
 }
@@ -188,6 +198,9 @@ func (m *objectMaps) Close() error {
 type objectVariables struct {
 	NoLosses        *ebpf.Variable `ebpf:"no_losses"`
 	Retransmissions *ebpf.Variable `ebpf:"retransmissions"`
+	ShareOpen       *ebpf.Variable `ebpf:"share_open"`
+	ShareSize       *ebpf.Variable `ebpf:"share_size"`
+	ShareUsed       *ebpf.Variable `ebpf:"share_used"`
 }
 
 // objectPrograms contains all programs after they have been loaded into the kernel.

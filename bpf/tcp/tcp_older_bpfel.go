@@ -23,6 +23,7 @@ const (
 	olderMapLosses          = "losses"
 	olderMapOlderListeners  = "older_listeners"
 	olderMapScopeCgroups    = "scope_cgroups"
+	olderMapShares          = "shares"
 	olderMapTcpConns        = "tcp_conns"
 	olderMapTcpConnsZero    = "tcp_conns_zero"
 	olderProgTcpAgain       = "tcp_again"
@@ -35,6 +36,9 @@ const (
 	olderProgTcpWalk        = "tcp_walk"
 	olderVarNoLosses        = "no_losses"
 	olderVarRetransmissions = "retransmissions"
+	olderVarShareOpen       = "share_open"
+	olderVarShareSize       = "share_size"
+	olderVarShareUsed       = "share_used"
 )
 
 // loadOlder returns the embedded CollectionSpec for older.
@@ -100,6 +104,7 @@ type olderMapSpecs struct {
 	Losses         *ebpf.MapSpec `ebpf:"losses"`
 	OlderListeners *ebpf.MapSpec `ebpf:"older_listeners"`
 	ScopeCgroups   *ebpf.MapSpec `ebpf:"scope_cgroups"`
+	Shares         *ebpf.MapSpec `ebpf:"shares"`
 	TcpConns       *ebpf.MapSpec `ebpf:"tcp_conns"`
 	TcpConnsZero   *ebpf.MapSpec `ebpf:"tcp_conns_zero"`
 }
@@ -110,6 +115,9 @@ type olderMapSpecs struct {
 type olderVariableSpecs struct {
 	NoLosses        *ebpf.VariableSpec `ebpf:"no_losses"`
 	Retransmissions *ebpf.VariableSpec `ebpf:"retransmissions"`
+	ShareOpen       *ebpf.VariableSpec `ebpf:"share_open"`
+	ShareSize       *ebpf.VariableSpec `ebpf:"share_size"`
+	ShareUsed       *ebpf.VariableSpec `ebpf:"share_used"`
 }
 
 // olderObjects contains all objects after they have been loaded into the kernel.
@@ -139,6 +147,7 @@ type olderMaps struct {
 	Losses         *ebpf.Map `ebpf:"losses"`
 	OlderListeners *ebpf.Map `ebpf:"older_listeners"`
 	ScopeCgroups   *ebpf.Map `ebpf:"scope_cgroups"`
+	Shares         *ebpf.Map `ebpf:"shares"`
 	TcpConns       *ebpf.Map `ebpf:"tcp_conns"`
 	TcpConnsZero   *ebpf.Map `ebpf:"tcp_conns_zero"`
 }
@@ -152,6 +161,7 @@ func (m *olderMaps) Close() error {
 		m.Losses,
 		m.OlderListeners,
 		m.ScopeCgroups,
+		m.Shares,
 		m.TcpConns,
 		m.TcpConnsZero,
 	)
@@ -163,6 +173,9 @@ func (m *olderMaps) Close() error {
 type olderVariables struct {
 	NoLosses        *ebpf.Variable `ebpf:"no_losses"`
 	Retransmissions *ebpf.Variable `ebpf:"retransmissions"`
+	ShareOpen       *ebpf.Variable `ebpf:"share_open"`
+	ShareSize       *ebpf.Variable `ebpf:"share_size"`
+	ShareUsed       *ebpf.Variable `ebpf:"share_used"`
 }
 
 // olderPrograms contains all programs after they have been loaded into the kernel.

@@ -21,6 +21,7 @@ const (
 	plainMapLosses          = "losses"
 	plainMapOlderListeners  = "older_listeners"
 	plainMapScopeCgroups    = "scope_cgroups"
+	plainMapShares          = "shares"
 	plainMapTcpConns        = "tcp_conns"
 	plainProgTcpAgain       = "tcp_again"
 	plainProgTcpGone        = "tcp_gone"
@@ -32,6 +33,9 @@ const (
 	plainProgTcpWalk        = "tcp_walk"
 	plainVarNoLosses        = "no_losses"
 	plainVarRetransmissions = "retransmissions"
+	plainVarShareOpen       = "share_open"
+	plainVarShareSize       = "share_size"
+	plainVarShareUsed       = "share_used"
 )
 
 // loadPlain returns the embedded CollectionSpec for plain.
@@ -95,6 +99,7 @@ type plainMapSpecs struct {
 	Losses         *ebpf.MapSpec `ebpf:"losses"`
 	OlderListeners *ebpf.MapSpec `ebpf:"older_listeners"`
 	ScopeCgroups   *ebpf.MapSpec `ebpf:"scope_cgroups"`
+	Shares         *ebpf.MapSpec `ebpf:"shares"`
 	TcpConns       *ebpf.MapSpec `ebpf:"tcp_conns"`
 }
 
@@ -104,6 +109,9 @@ type plainMapSpecs struct {
 type plainVariableSpecs struct {
 	NoLosses        *ebpf.VariableSpec `ebpf:"no_losses"`
 	Retransmissions *ebpf.VariableSpec `ebpf:"retransmissions"`
+	ShareOpen       *ebpf.VariableSpec `ebpf:"share_open"`
+	ShareSize       *ebpf.VariableSpec `ebpf:"share_size"`
+	ShareUsed       *ebpf.VariableSpec `ebpf:"share_used"`
 }
 
 // plainObjects contains all objects after they have been loaded into the kernel.
@@ -131,6 +139,7 @@ type plainMaps struct {
 	Losses         *ebpf.Map `ebpf:"losses"`
 	OlderListeners *ebpf.Map `ebpf:"older_listeners"`
 	ScopeCgroups   *ebpf.Map `ebpf:"scope_cgroups"`
+	Shares         *ebpf.Map `ebpf:"shares"`
 	TcpConns       *ebpf.Map `ebpf:"tcp_conns"`
 }
 
@@ -141,6 +150,7 @@ func (m *plainMaps) Close() error {
 		m.Losses,
 		m.OlderListeners,
 		m.ScopeCgroups,
+		m.Shares,
 		m.TcpConns,
 	)
 }
@@ -151,6 +161,9 @@ func (m *plainMaps) Close() error {
 type plainVariables struct {
 	NoLosses        *ebpf.Variable `ebpf:"no_losses"`
 	Retransmissions *ebpf.Variable `ebpf:"retransmissions"`
+	ShareOpen       *ebpf.Variable `ebpf:"share_open"`
+	ShareSize       *ebpf.Variable `ebpf:"share_size"`
+	ShareUsed       *ebpf.Variable `ebpf:"share_used"`
 }
 
 // plainPrograms contains all programs after they have been loaded into the kernel.

@@ -37,9 +37,11 @@ var chosen = map[string]string{
 	"exec": "TestExecAndExitAreReportedExactly|TestTheOOMKillerIsNamedWithTheLimit|TestAFullRingIsCounted",
 	"flows": "TestThreeCapabilitiesAreEnough|TestTCPCountersAreTheKernelsOwn|TestARefusedConnectionIsReported|" +
 		"TestUDPDatagramsAndBytesAreExact|TestPingIsOneFlow|TestFlow_FullReceiveBuffer.*|" +
-		"TestOtherNetworkNamespacesAreSeen|TestAConnectionOlderThanTheTraceIsExactAndKnowsItsRole",
+		"TestOtherNetworkNamespacesAreSeen|TestAConnectionOlderThanTheTraceIsExactAndKnowsItsRole|" +
+		"TestSockets_.*",
 	"tcp": "TestEveryEndIsToldWithItsCause|TestAnAttemptThatComesToNothingIsToldWithItsCause|TestAConnectionThatIsNotAcceptedIsResetByItsListenersEnd|" +
-		"TestICMPErrorsAreToldApartFromResets|TestRetransmitsOfAnIntervalAreOneEvent|TestConnectionsOlderThanTheTraceAreToldOfWithTheirProcess",
+		"TestICMPErrorsAreToldApartFromResets|TestRetransmitsOfAnIntervalAreOneEvent|TestConnectionsOlderThanTheTraceAreToldOfWithTheirProcess|" +
+		"TestSockets_.*",
 }
 
 // chosenOlder are those besides of what only the programs for older kernels have.
