@@ -219,7 +219,7 @@ func (l *Launcher) Create(ctx context.Context, spec *Spec) error {
 // has put another one there, which has another key.
 func (l *Launcher) existing(ctx context.Context, spec *Spec) (*batchv1.Job, error) {
 	job, err := l.client.BatchV1().Jobs(spec.Namespace).Get(ctx, spec.JobName(), metav1.GetOptions{})
-	why := ""
+	var why string
 	if err != nil {
 		why = reason(err)
 	} else {

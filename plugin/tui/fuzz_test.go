@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
@@ -69,7 +68,7 @@ func FuzzScreen(f *testing.F) {
 // drawable fails where a screen is larger than its terminal, or holds what the terminal would obey.
 func drawable(t *testing.T, d *driver) {
 	t.Helper()
-	var _ tea.View = d.View()
+	_ = d.View()
 	lines := d.lines()
 	if len(lines) > max(d.height, 1) {
 		t.Fatalf("%d lines on a screen of %d", len(lines), d.height)
