@@ -27,8 +27,10 @@ const (
 	// measures what it adapts them by with a ping and its answer for each message, and each passes kubelet and API server.
 	StreamWindow     = 2 << 20
 	ConnectionWindow = 3 << 20
-	// MaxBatchEvents is how many events a tracer puts in one batch at most.
+	// MaxBatchEvents is how many events a tracer puts in one batch at most, and MaxBatchBytes how long that is when it is
+	// unpacked: a viewer decodes no larger one.
 	MaxBatchEvents = 1024
+	MaxBatchBytes  = 1 << 20
 )
 
 // Environment of the tracer container in `orb8-tracer session`.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -52,6 +53,7 @@ func (n *node) connect(ctx, running context.Context) error {
 	if err != nil {
 		return err
 	}
+	codec := session.NewCodec()
 	// gRPC is handed the one connection and may not make another: what a cut means is decided here.
 	var once sync.Once
 	conn, err := grpc.NewClient("passthrough:///tracer",
@@ -61,7 +63,8 @@ func (n *node) connect(ctx, running context.Context) error {
 			return c, err
 		}),
 		grpc.WithTransportCredentials(credentials.NewTLS(n.Identity.ClientTLS(n.key))),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(session.MaxMessageBytes)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(session.MaxBatchBytes), grpc.ForceCodecV2(codec)),
+		grpc.WithMaxHeaderListSize(maxHeaderBytes),
 		grpc.WithStaticStreamWindowSize(session.StreamWindow), grpc.WithStaticConnWindowSize(session.ConnectionWindow),
 		grpc.WithDisableRetry(), grpc.WithDisableServiceConfig(), grpc.WithIdleTimeout(0),
 	)
@@ -109,7 +112,11 @@ func (n *node) connect(ctx, running context.Context) error {
 		return err
 	})
 	group.Go(func() error { return n.listen(control, serving, finished) })
-	return group.Wait()
+	err = group.Wait()
+	if refused := codec.Refused(); refused != nil {
+		return &fatalError{fmt.Errorf("the tracer breaks the protocol: it sent %w", refused)}
+	}
+	return err
 }
 
 // greet opens Control and sends what the tracer must know before it starts.
@@ -158,7 +165,7 @@ func (n *node) receive(ctx context.Context, stream session.Session_EventsClient)
 		}
 		n.heard.now()
 		if batch.Sequence >= n.next {
-			n.relay(batch.Events)
+			n.relayStatuses(batch.Events)
 		}
 		if err := n.source.Feed(ctx, collect.Batch{
 			Instance: n.instance, Sequence: batch.Sequence, Events: batch.Events, Watermark: batch.Watermark, Kernel: n.kernel, StandsIn: batch.StandsIn,
@@ -173,11 +180,11 @@ func (n *node) receive(ctx context.Context, stream session.Session_EventsClient)
 	}
 }
 
-// relay says what the tracer warns of while it goes on.
-func (n *node) relay(events []*event.Event) {
+// relayStatuses says what the tracer warns of while it goes on.
+func (n *node) relayStatuses(events []*event.Event) {
 	for _, ev := range events {
 		if s := ev.GetNodeStatus(); s.GetState() == event.NodeState_NODE_STATE_STREAMING && s.GetMessage() != "" {
-			n.report(s.GetState(), s.GetMessage())
+			n.relay(s.GetMessage())
 		}
 	}
 }
@@ -259,6 +266,7 @@ func (n *node) talk(ctx, running context.Context, control session.Session_Contro
 
 // listen reads the tracer's side of Control.
 func (n *node) listen(control session.Session_ControlClient, serving context.Context, finished <-chan struct{}) error {
+	told := false
 	for {
 		message, err := control.Recv()
 		if err != nil {
@@ -280,12 +288,13 @@ func (n *node) listen(control session.Session_ControlClient, serving context.Con
 			return explain(err)
 		}
 		n.heard.now()
-		if started := message.GetStarted(); started != nil {
+		if started := message.GetStarted(); started != nil && !told {
+			told = true // it is said once in each connection
 			if started.Error != "" {
-				return &fatalError{errors.New(started.Error)}
+				return &fatalError{errors.New(clip(started.Error))}
 			}
 			for _, w := range started.Warnings {
-				n.report(event.NodeState_NODE_STATE_STREAMING, "warning: "+w)
+				n.relay("warning: " + w)
 			}
 			n.back(serving)
 		}
@@ -298,8 +307,12 @@ func explain(err error) error {
 	if !ok {
 		return err
 	}
-	err = errors.New(s.Message())
+	err = errors.New(clip(s.Message()))
 	switch s.Code() {
+	case codes.ResourceExhausted: // gRPC found it too long, on this side or on the other
+		if strings.Contains(s.Message(), "larger than max") {
+			return &fatalError{fmt.Errorf("the tracer breaks the protocol: it sent a message of more than %d bytes", session.MaxBatchBytes)}
+		}
 	case codes.FailedPrecondition, codes.InvalidArgument, codes.Unimplemented:
 		return &fatalError{err}
 	}

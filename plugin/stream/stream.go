@@ -75,8 +75,8 @@ type Options struct {
 	Unseen func(node string, d time.Duration)
 
 	// heartbeat is how often the tracer gets one, patience how long either end waits for a word of the other: those of the
-	// session package, but for tests.
-	heartbeat, patience time.Duration
+	// session package, but for tests. readyTimeout is how long its key is waited for.
+	heartbeat, patience, readyTimeout time.Duration
 }
 
 // node is one node at work.
@@ -86,7 +86,7 @@ type node struct {
 	feed   Feed
 	source *collect.Source
 	// As in Options, with their defaults.
-	heartbeat, patience time.Duration
+	heartbeat, patience, readyTimeout time.Duration
 
 	spec    launch.Spec
 	pod     string
@@ -102,6 +102,9 @@ type node struct {
 	streamed atomic.Bool       // this attempt has streamed
 	state    atomic.Int32      // the last that was reported
 	last     *event.NodeStatus // of the final batch, where it says why it is final
+
+	words lineBudget // of lines in the tracer's own words
+	cuts  lineBudget // of lines about cut connections
 }
 
 // away says since when a node that has streamed does not.
@@ -109,17 +112,23 @@ type away struct {
 	since time.Time // zero: it is not away
 	// unseen: its tracer was lost, and with it what happened since.
 	unseen bool
+	// untold: the cut was not said, and so its end is not either.
+	untold bool
 }
 
 // Run serves a node until running ends, which is the orderly end: the tracer's last events are fetched and its Job is
 // deleted. ctx bounds everything, and ending it cuts the orderly end short; the Job is deleted all the same. The error says
 // why the node has failed; nil after an orderly end.
 func Run(ctx, running context.Context, name string, feed Feed, o *Options) error {
-	n := &node{Options: o, name: name, feed: feed, spec: o.Spec, source: o.Collector.Add(name), heartbeat: o.heartbeat, patience: o.patience}
+	n := &node{
+		Options: o, name: name, feed: feed, spec: o.Spec, source: o.Collector.Add(name), heartbeat: o.heartbeat, patience: o.patience,
+		readyTimeout: cmp.Or(o.readyTimeout, readyTimeout), words: lineBudget{limit: maxLines},
+	}
 	if n.heartbeat == 0 {
 		n.heartbeat, n.patience = session.HeartbeatInterval, session.HeartbeatTimeout
 	}
 	defer n.source.Close()
+	defer n.tellLeftOut()
 	defer func() { n.endAway(time.Now()) }()
 	n.spec.Node = name
 	failures := 0
@@ -165,6 +174,23 @@ func Run(ctx, running context.Context, name string, feed Feed, o *Options) error
 
 func (n *node) fail(ctx context.Context, err error) {
 	n.status(ctx, event.NodeState_NODE_STATE_FAILED, err.Error())
+}
+
+// tellLeftOut says how many lines were not shown.
+func (n *node) tellLeftOut() {
+	if words := n.words.leftOut(); words > 0 {
+		n.report(event.NodeState(n.state.Load()), fmt.Sprintf("%d more lines of its tracer are left out", words))
+	}
+	if cuts := n.cuts.leftOut(); cuts > 0 {
+		n.report(event.NodeState(n.state.Load()), fmt.Sprintf("its connection was cut %d times more", cuts))
+	}
+}
+
+// relay tells the user what the tracer says, within bounds.
+func (n *node) relay(message string) {
+	if n.words.allow(time.Now()) {
+		n.report(event.NodeState_NODE_STATE_STREAMING, clip(message))
+	}
 }
 
 // report tells the user. It is called from any goroutine.
@@ -265,7 +291,13 @@ func (n *node) create(ctx context.Context) error {
 }
 
 func (n *node) ready(ctx context.Context) error {
-	ready, key, err := n.Ready(ctx, n.pod)
+	limited, cancel := context.WithTimeout(ctx, n.readyTimeout)
+	defer cancel()
+	ready, key, err := n.Ready(limited, n.pod)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		return fmt.Errorf("the tracer announced no key within %v: is %s a tracer of this version? see kubectl logs -n %s %s -c %s",
+			n.readyTimeout, n.spec.Image, n.spec.Namespace, n.pod, launch.Container)
+	}
 	if err != nil {
 		if how := n.ended(ctx, time.Second); how != "" {
 			return &launch.StartError{Node: n.name, Reason: "failed", Message: "tracer " + how}
@@ -280,6 +312,7 @@ func (n *node) ready(ctx context.Context) error {
 }
 
 func (n *node) mismatch(what, version string) error {
+	version = clip(version)
 	return fmt.Errorf("tracer %s %s, this kubectl orb8 is %s and speaks protocol %d: use the tracer of the same version (leave out --image and ORB8_IMAGE), or the kubectl orb8 of version %s",
 		version, what, n.Version, session.Protocol, version)
 }
@@ -299,7 +332,7 @@ func (n *node) ended(ctx context.Context, d time.Duration) string {
 func (n *node) serve(ctx, running context.Context) error {
 	backoff := retryBackoff()
 	for {
-		before := n.heard.get()
+		before, began := n.heard.get(), time.Now()
 		err := n.connect(ctx, running)
 		if running.Err() != nil {
 			n.cutShort(err)
@@ -308,16 +341,16 @@ func (n *node) serve(ctx, running context.Context) error {
 		if err == nil {
 			// It ended by itself: a probe died, or its pod was told to go.
 			if n.last.GetState() == event.NodeState_NODE_STATE_FAILED {
-				return fmt.Errorf("tracer: %s", n.last.GetMessage())
+				return fmt.Errorf("tracer: %s", clip(n.last.GetMessage()))
 			}
-			return n.lost("tracer ended: " + cmp.Or(n.last.GetMessage(), "it did not say why"))
+			return n.lost("tracer ended: " + cmp.Or(clip(n.last.GetMessage()), "it did not say why"))
 		}
 		if fatal := (*fatalError)(nil); errors.As(err, &fatal) {
 			return fatal.err
 		}
 		heard := n.heard.get()
 		news := heard.After(before)
-		if news {
+		if news && time.Since(began) > stableAfter {
 			backoff = retryBackoff()
 		}
 		// The pod's own end is known first where the API server answers.
@@ -354,7 +387,11 @@ func (n *node) sayCut(heard time.Time, news bool, err error) {
 		if n.away.since.IsZero() {
 			n.away.since = heard
 		}
-		n.report(event.NodeState_NODE_STATE_RECONNECTING, "connection cut: "+err.Error())
+		if n.cuts.allow(time.Now()) {
+			n.report(event.NodeState_NODE_STATE_RECONNECTING, "connection cut: "+err.Error())
+		} else {
+			n.away.untold = true
+		}
 	}
 }
 
@@ -363,7 +400,9 @@ func (n *node) back(ctx context.Context) {
 	message := ""
 	if since := n.away.since; !since.IsZero() {
 		now := time.Now()
-		message = fmt.Sprintf("connected again after %.1f s", wall(since, now).Seconds())
+		if !n.away.untold {
+			message = fmt.Sprintf("connected again after %.1f s", wall(since, now).Seconds())
+		}
 		if n.away.unseen {
 			message = fmt.Sprintf("streaming again; nothing was seen from %s to %s (%.1f s)", clock(since), clock(now), wall(since, now).Seconds())
 		}

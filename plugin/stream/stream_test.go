@@ -40,6 +40,8 @@ type tracer struct {
 	streaming sync.Mutex
 	flows     int
 	sent      []*session.Batch
+	// startsAgain is how often it says that its probes are attached, beyond the first time, and that it has a warning.
+	startsAgain int
 	// warns is what it says with its second flow.
 	warns string
 	// deaf: it does not even answer the greeting. hush, closed, silences it after that, without a cut.
@@ -107,8 +109,14 @@ func (tr *tracer) Control(stream session.Session_ControlServer) error {
 			first := m.GetPods().Complete
 			tr.mu.Unlock()
 			if first {
-				if err := stream.Send(&session.TracerMessage{Message: &session.TracerMessage_Started{Started: &session.Started{Error: tr.startError}}}); err != nil {
-					return err
+				started := &session.Started{Error: tr.startError}
+				if tr.startsAgain > 0 {
+					started.Warnings = []string{"no more room"}
+				}
+				for range tr.startsAgain + 1 {
+					if err := stream.Send(&session.TracerMessage{Message: &session.TracerMessage_Started{Started: started}}); err != nil {
+						return err
+					}
 				}
 			}
 		case m.GetHeartbeat() != nil:
