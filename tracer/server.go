@@ -64,7 +64,7 @@ func newServer(welcome *session.Welcome, dog *watchdog, out *outbox, apply func(
 // transport is the gRPC server around s: pinned keys and tight limits, as neither end trusts the other.
 func (s *server) transport(identity *session.Identity, client session.PublicKey) *grpc.Server {
 	g := grpc.NewServer(
-		grpc.Creds(credentials.NewTLS(identity.ServerTLS(client))),
+		grpc.Creds(admitted{credentials.NewTLS(identity.ServerTLS(client))}),
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(session.MaxMessageBytes),
 		grpc.MaxSendMsgSize(session.MaxMessageBytes),

@@ -85,7 +85,9 @@ func Run(ctx context.Context, config Config) error {
 	transport := t.server.transport(config.Identity, config.Client)
 	var serving sync.WaitGroup
 	broken := make(chan error, len(config.Listeners))
+	strangers := newAdmission()
 	for _, l := range config.Listeners {
+		l = strangers.listener(l)
 		serving.Go(func() {
 			if err := transport.Serve(l); err != nil {
 				broken <- fmt.Errorf("serve on %s: %w", l.Addr(), err)
