@@ -42,6 +42,12 @@ const (
 	// maxBody and maxUnpacked bound what a reader takes a frame's word for.
 	maxBody     = 4 << 20
 	maxUnpacked = 8 << 20
+	// maxEvents bounds the events of a frame: a writer begins another one behind 256 KiB, and an event takes 12 bytes.
+	maxEvents = 1 << 16
+	// maxEvent bounds an event before it is decoded: texts and lists of events that are accepted are shorter together.
+	maxEvent = 512 << 10
+	// maxSession bounds what a recording says of itself.
+	maxSession = 1 << 20
 )
 
 type frameType byte
@@ -104,8 +110,8 @@ func parseHead(b []byte) (h head, err error) {
 		kind: frameType(b[0]), body: binary.LittleEndian.Uint32(b[4:]), events: binary.LittleEndian.Uint32(b[8:]), unpacked: binary.LittleEndian.Uint32(b[12:]),
 		oldest: binary.LittleEndian.Uint64(b[16:]), newest: binary.LittleEndian.Uint64(b[24:]), sum: binary.LittleEndian.Uint32(b[32:]),
 	}
-	if h.body > maxBody || h.unpacked > maxUnpacked {
-		return h, fmt.Errorf("%w: a body of %d bytes, %d unpacked", errHead, h.body, h.unpacked)
+	if h.body > maxBody || h.unpacked > maxUnpacked || h.events > maxEvents || h.kind != frameEvents && h.unpacked > maxSession {
+		return h, fmt.Errorf("%w: a body of %d bytes, %d unpacked, %d events", errHead, h.body, h.unpacked, h.events)
 	}
 	return h, nil
 }

@@ -52,6 +52,7 @@ type Reader struct {
 
 	body, unpacked []byte
 	rest           []byte // of the events of a frame
+	left           uint32 // events of it that may come
 	ended          bool
 
 	checker *check.Checker
@@ -155,8 +156,17 @@ func (r *Reader) Next(ev *event.Event) error {
 			r.tell(errors.New("an event is longer than its frame"))
 			continue
 		}
+		if r.left == 0 {
+			r.tell(errors.New("there are more events than its head says"))
+			continue
+		}
+		r.left--
 		b := r.rest[n : n+int(size)]
 		r.rest = r.rest[n+int(size):]
+		if size > maxEvent {
+			r.refuse(fmt.Errorf("an event of %d bytes, limit %d", size, maxEvent))
+			continue
+		}
 		if err := proto.Unmarshal(b, ev); err != nil {
 			r.tell(err)
 			continue
@@ -168,9 +178,14 @@ func (r *Reader) Next(ev *event.Event) error {
 		if err == nil {
 			return nil
 		}
-		if r.refused++; r.reason == nil {
-			r.reason = err
-		}
+		r.refuse(err)
+	}
+}
+
+// refuse counts an event that is passed over.
+func (r *Reader) refuse(why error) {
+	if r.refused++; r.reason == nil {
+		r.reason = why
 	}
 }
 
@@ -208,7 +223,7 @@ func (r *Reader) frame() error {
 	}
 	switch h.kind {
 	case frameEvents:
-		r.rest = r.unpacked
+		r.rest, r.left = r.unpacked, h.events
 	case frameEnd:
 		r.ended = true
 	default:
