@@ -111,10 +111,14 @@ func idle(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	return nil
 }
 
-// impostor says what a tracer with another protocol would, by the format of event/session's Ready.
+// impostor says what a tracer with another protocol would, by the format of event/session's Ready. Where its Job is to read
+// GPUs it is a hostile tracer of this one.
 func impostor(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if os.Getenv("NVIDIA_VISIBLE_DEVICES") != "" {
+		return serveHostile(ctx)
 	}
 	key := base64.RawURLEncoding.EncodeToString(make([]byte, ed25519.PublicKeySize))
 	fmt.Printf("orb8-ready {\"protocol\":4096,\"version\":\"v99.0.0\",\"key\":%q,\"instance\":\"1\"}\n", key)
