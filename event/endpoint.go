@@ -60,6 +60,13 @@ func endpointColumns(name, what string, end func(*Event) *Endpoint) []Column {
 		address("serviceAddress", up+"SERVICE-ADDRESS", "Address of that Service, where a packet to it was seen,",
 			(*Endpoint).GetServiceAddress),
 		number("servicePort", up+"SERVICE-PORT", "Port of that Service", (*Endpoint).GetServicePort),
+		{
+			Name: name + ".serviceNote", Header: up + "SERVICE-NOTE", Type: Enum, Enum: serviceNotes[1:], Outputs: InJSON,
+			Doc: "What is to be known of service of " + what + ": no-such-port: its address was dialled with a port that it does " +
+				"not have (servicePort); inferred: socket-level load balancing hid its address, and no other Service has " +
+				"this backend; null otherwise.",
+			Get: func(ev *Event) Value { return String(end(ev).GetServiceNote().Word()) },
+		},
 		text("node", up+"NODE", "Node", (*Endpoint).GetNode),
 		text("host", up+"HOST", "Name from reverse DNS, if it was asked for,", (*Endpoint).GetHost),
 		address("address", up+"ADDRESS", "Address; the Service's where the backend is not known,", (*Endpoint).GetAddress),
@@ -67,6 +74,23 @@ func endpointColumns(name, what string, end func(*Event) *Endpoint) []Column {
 		number("pid", up+"PID", "Process id on its node", (*Endpoint).GetPid),
 		text("comm", up+"COMM", "Command of the process", (*Endpoint).GetComm),
 	}
+}
+
+// The words of the enum by number; the first, none, is null.
+var serviceNotes = []string{"", "no-such-port", "inferred"}
+
+// Word is the note as JSON shows it; empty for none.
+func (n ServiceNote) Word() string { return word(serviceNotes, int32(n)) }
+
+// Mark is what a text has behind the Service and its port; empty for none.
+func (n ServiceNote) Mark() string {
+	switch n {
+	case ServiceNote_SERVICE_NOTE_NO_SUCH_PORT:
+		return " (no such port)"
+	case ServiceNote_SERVICE_NOTE_INFERRED:
+		return " (inferred)"
+	}
+	return ""
 }
 
 const arrow = "->"
@@ -83,7 +107,7 @@ func showDst(dst []byte, ev *Event, v *View) []byte {
 	e := ends.GetDst()
 	if e.GetService() != "" {
 		dst = appendName(dst, e.GetServiceNamespace(), e.GetService(), v)
-		dst = appendPort(dst, e.GetServicePort())
+		dst = append(appendPort(dst, e.GetServicePort()), e.GetServiceNote().Mark()...)
 		if e.GetPod() == "" {
 			return dst
 		}

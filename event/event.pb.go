@@ -388,6 +388,59 @@ func (ExecOutcome) EnumDescriptor() ([]byte, []int) {
 	return file_event_proto_rawDescGZIP(), []int{5}
 }
 
+// ServiceNote restricts what an end's service means. Without one, a packet to the Service's address and port was seen.
+type ServiceNote int32
+
+const (
+	ServiceNote_SERVICE_NOTE_NONE ServiceNote = 0
+	// The address is a cluster IP of the Service, which does not have that port for the protocol: service_port is the one
+	// that was dialled.
+	ServiceNote_SERVICE_NOTE_NO_SUCH_PORT ServiceNote = 1
+	// Only the backend's address was seen, as behind socket-level load balancing. No other Service has that backend.
+	ServiceNote_SERVICE_NOTE_INFERRED ServiceNote = 2
+)
+
+// Enum value maps for ServiceNote.
+var (
+	ServiceNote_name = map[int32]string{
+		0: "SERVICE_NOTE_NONE",
+		1: "SERVICE_NOTE_NO_SUCH_PORT",
+		2: "SERVICE_NOTE_INFERRED",
+	}
+	ServiceNote_value = map[string]int32{
+		"SERVICE_NOTE_NONE":         0,
+		"SERVICE_NOTE_NO_SUCH_PORT": 1,
+		"SERVICE_NOTE_INFERRED":     2,
+	}
+)
+
+func (x ServiceNote) Enum() *ServiceNote {
+	p := new(ServiceNote)
+	*p = x
+	return p
+}
+
+func (x ServiceNote) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ServiceNote) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_proto_enumTypes[6].Descriptor()
+}
+
+func (ServiceNote) Type() protoreflect.EnumType {
+	return &file_event_proto_enumTypes[6]
+}
+
+func (x ServiceNote) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ServiceNote.Descriptor instead.
+func (ServiceNote) EnumDescriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{6}
+}
+
 type Protocol int32
 
 const (
@@ -430,11 +483,11 @@ func (x Protocol) String() string {
 }
 
 func (Protocol) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[6].Descriptor()
+	return file_event_proto_enumTypes[7].Descriptor()
 }
 
 func (Protocol) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[6]
+	return &file_event_proto_enumTypes[7]
 }
 
 func (x Protocol) Number() protoreflect.EnumNumber {
@@ -443,7 +496,7 @@ func (x Protocol) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Protocol.Descriptor instead.
 func (Protocol) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{6}
+	return file_event_proto_rawDescGZIP(), []int{7}
 }
 
 type Phase int32
@@ -482,11 +535,11 @@ func (x Phase) String() string {
 }
 
 func (Phase) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[7].Descriptor()
+	return file_event_proto_enumTypes[8].Descriptor()
 }
 
 func (Phase) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[7]
+	return &file_event_proto_enumTypes[8]
 }
 
 func (x Phase) Number() protoreflect.EnumNumber {
@@ -495,7 +548,7 @@ func (x Phase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Phase.Descriptor instead.
 func (Phase) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{7}
+	return file_event_proto_rawDescGZIP(), []int{8}
 }
 
 type Side int32
@@ -531,11 +584,11 @@ func (x Side) String() string {
 }
 
 func (Side) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[8].Descriptor()
+	return file_event_proto_enumTypes[9].Descriptor()
 }
 
 func (Side) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[8]
+	return &file_event_proto_enumTypes[9]
 }
 
 func (x Side) Number() protoreflect.EnumNumber {
@@ -544,7 +597,7 @@ func (x Side) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Side.Descriptor instead.
 func (Side) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{8}
+	return file_event_proto_rawDescGZIP(), []int{9}
 }
 
 // TCPState values are those of include/net/tcp_states.h.
@@ -608,11 +661,11 @@ func (x TCPState) String() string {
 }
 
 func (TCPState) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[9].Descriptor()
+	return file_event_proto_enumTypes[10].Descriptor()
 }
 
 func (TCPState) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[9]
+	return &file_event_proto_enumTypes[10]
 }
 
 func (x TCPState) Number() protoreflect.EnumNumber {
@@ -621,7 +674,7 @@ func (x TCPState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TCPState.Descriptor instead.
 func (TCPState) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{9}
+	return file_event_proto_rawDescGZIP(), []int{10}
 }
 
 type LossStage int32
@@ -683,11 +736,11 @@ func (x LossStage) String() string {
 }
 
 func (LossStage) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[10].Descriptor()
+	return file_event_proto_enumTypes[11].Descriptor()
 }
 
 func (LossStage) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[10]
+	return &file_event_proto_enumTypes[11]
 }
 
 func (x LossStage) Number() protoreflect.EnumNumber {
@@ -696,7 +749,7 @@ func (x LossStage) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LossStage.Descriptor instead.
 func (LossStage) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{10}
+	return file_event_proto_rawDescGZIP(), []int{11}
 }
 
 type NodeState int32
@@ -742,11 +795,11 @@ func (x NodeState) String() string {
 }
 
 func (NodeState) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[11].Descriptor()
+	return file_event_proto_enumTypes[12].Descriptor()
 }
 
 func (NodeState) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[11]
+	return &file_event_proto_enumTypes[12]
 }
 
 func (x NodeState) Number() protoreflect.EnumNumber {
@@ -755,7 +808,7 @@ func (x NodeState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use NodeState.Descriptor instead.
 func (NodeState) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{11}
+	return file_event_proto_rawDescGZIP(), []int{12}
 }
 
 type SyscallPhase int32
@@ -796,11 +849,11 @@ func (x SyscallPhase) String() string {
 }
 
 func (SyscallPhase) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[12].Descriptor()
+	return file_event_proto_enumTypes[13].Descriptor()
 }
 
 func (SyscallPhase) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[12]
+	return &file_event_proto_enumTypes[13]
 }
 
 func (x SyscallPhase) Number() protoreflect.EnumNumber {
@@ -809,7 +862,7 @@ func (x SyscallPhase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SyscallPhase.Descriptor instead.
 func (SyscallPhase) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{12}
+	return file_event_proto_rawDescGZIP(), []int{13}
 }
 
 // GpuUse is what allocation and activity of a device come to.
@@ -861,11 +914,11 @@ func (x GpuUse) String() string {
 }
 
 func (GpuUse) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[13].Descriptor()
+	return file_event_proto_enumTypes[14].Descriptor()
 }
 
 func (GpuUse) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[13]
+	return &file_event_proto_enumTypes[14]
 }
 
 func (x GpuUse) Number() protoreflect.EnumNumber {
@@ -874,7 +927,7 @@ func (x GpuUse) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use GpuUse.Descriptor instead.
 func (GpuUse) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{13}
+	return file_event_proto_rawDescGZIP(), []int{14}
 }
 
 type GpuWhat int32
@@ -943,11 +996,11 @@ func (x GpuWhat) String() string {
 }
 
 func (GpuWhat) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[14].Descriptor()
+	return file_event_proto_enumTypes[15].Descriptor()
 }
 
 func (GpuWhat) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[14]
+	return &file_event_proto_enumTypes[15]
 }
 
 func (x GpuWhat) Number() protoreflect.EnumNumber {
@@ -956,7 +1009,7 @@ func (x GpuWhat) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use GpuWhat.Descriptor instead.
 func (GpuWhat) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{14}
+	return file_event_proto_rawDescGZIP(), []int{15}
 }
 
 // GpuCause is what the time of a GPU goes to, as `why gpu` sees it.
@@ -1032,11 +1085,11 @@ func (x GpuCause) String() string {
 }
 
 func (GpuCause) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[15].Descriptor()
+	return file_event_proto_enumTypes[16].Descriptor()
 }
 
 func (GpuCause) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[15]
+	return &file_event_proto_enumTypes[16]
 }
 
 func (x GpuCause) Number() protoreflect.EnumNumber {
@@ -1045,7 +1098,7 @@ func (x GpuCause) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use GpuCause.Descriptor instead.
 func (GpuCause) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{15}
+	return file_event_proto_rawDescGZIP(), []int{16}
 }
 
 type GpuConfidence int32
@@ -1084,11 +1137,11 @@ func (x GpuConfidence) String() string {
 }
 
 func (GpuConfidence) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[16].Descriptor()
+	return file_event_proto_enumTypes[17].Descriptor()
 }
 
 func (GpuConfidence) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[16]
+	return &file_event_proto_enumTypes[17]
 }
 
 func (x GpuConfidence) Number() protoreflect.EnumNumber {
@@ -1097,7 +1150,7 @@ func (x GpuConfidence) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use GpuConfidence.Descriptor instead.
 func (GpuConfidence) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{16}
+	return file_event_proto_rawDescGZIP(), []int{17}
 }
 
 // Event is one observation, named with the pod it was made in.
@@ -2381,8 +2434,9 @@ type Endpoint struct {
 	// The name reverse DNS gave, if it was asked for.
 	Host string `protobuf:"bytes,13,opt,name=host,proto3" json:"host,omitempty"`
 	// The Service's own address and port where service is set: address and port above are those of the backend, once known.
-	ServiceAddress []byte `protobuf:"bytes,14,opt,name=service_address,json=serviceAddress,proto3" json:"service_address,omitempty"`
-	ServicePort    uint32 `protobuf:"varint,15,opt,name=service_port,json=servicePort,proto3" json:"service_port,omitempty"`
+	ServiceAddress []byte      `protobuf:"bytes,14,opt,name=service_address,json=serviceAddress,proto3" json:"service_address,omitempty"`
+	ServicePort    uint32      `protobuf:"varint,15,opt,name=service_port,json=servicePort,proto3" json:"service_port,omitempty"`
+	ServiceNote    ServiceNote `protobuf:"varint,16,opt,name=service_note,json=serviceNote,proto3,enum=orb8.event.v1.ServiceNote" json:"service_note,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -2520,6 +2574,13 @@ func (x *Endpoint) GetServicePort() uint32 {
 		return x.ServicePort
 	}
 	return 0
+}
+
+func (x *Endpoint) GetServiceNote() ServiceNote {
+	if x != nil {
+		return x.ServiceNote
+	}
+	return ServiceNote_SERVICE_NOTE_NONE
 }
 
 // Counters are cumulative since the flow began (TCP: since the connection began, also when that was before the trace).
@@ -6246,7 +6307,7 @@ const file_event_proto_rawDesc = "" +
 	"_exit_codeB\x0e\n" +
 	"\f_core_dumpedB\x12\n" +
 	"\x10_lifetime_microsB\x15\n" +
-	"\x13_memory_limit_bytes\"\x9c\x03\n" +
+	"\x13_memory_limit_bytes\"\xdb\x03\n" +
 	"\bEndpoint\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12\x10\n" +
@@ -6263,7 +6324,8 @@ const file_event_proto_rawDesc = "" +
 	"\apod_uid\x18\f \x01(\tR\x06podUid\x12\x12\n" +
 	"\x04host\x18\r \x01(\tR\x04host\x12'\n" +
 	"\x0fservice_address\x18\x0e \x01(\fR\x0eserviceAddress\x12!\n" +
-	"\fservice_port\x18\x0f \x01(\rR\vservicePort\"\xb6\x02\n" +
+	"\fservice_port\x18\x0f \x01(\rR\vservicePort\x12=\n" +
+	"\fservice_note\x18\x10 \x01(\x0e2\x1a.orb8.event.v1.ServiceNoteR\vserviceNote\"\xb6\x02\n" +
 	"\bCounters\x12\x1d\n" +
 	"\n" +
 	"bytes_sent\x18\x01 \x01(\x04R\tbytesSent\x12%\n" +
@@ -6894,7 +6956,11 @@ const file_event_proto_rawDesc = "" +
 	"\x14EXEC_OUTCOME_UNKNOWN\x10\x00\x12\x17\n" +
 	"\x13EXEC_OUTCOME_EXITED\x10\x01\x12\x19\n" +
 	"\x15EXEC_OUTCOME_SIGNALED\x10\x02\x12\x1b\n" +
-	"\x17EXEC_OUTCOME_OOM_KILLED\x10\x03*~\n" +
+	"\x17EXEC_OUTCOME_OOM_KILLED\x10\x03*^\n" +
+	"\vServiceNote\x12\x15\n" +
+	"\x11SERVICE_NOTE_NONE\x10\x00\x12\x1d\n" +
+	"\x19SERVICE_NOTE_NO_SUCH_PORT\x10\x01\x12\x19\n" +
+	"\x15SERVICE_NOTE_INFERRED\x10\x02*~\n" +
 	"\bProtocol\x12\x14\n" +
 	"\x10PROTOCOL_UNKNOWN\x10\x00\x12\x10\n" +
 	"\fPROTOCOL_TCP\x10\x01\x12\x10\n" +
@@ -6999,7 +7065,7 @@ func file_event_proto_rawDescGZIP() []byte {
 	return file_event_proto_rawDescData
 }
 
-var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 17)
+var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 18)
 var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_event_proto_goTypes = []any{
 	(TCPOutcome)(0),           // 0: orb8.event.v1.TCPOutcome
@@ -7008,125 +7074,127 @@ var file_event_proto_goTypes = []any{
 	(DnsOutcome)(0),           // 3: orb8.event.v1.DnsOutcome
 	(ExecPhase)(0),            // 4: orb8.event.v1.ExecPhase
 	(ExecOutcome)(0),          // 5: orb8.event.v1.ExecOutcome
-	(Protocol)(0),             // 6: orb8.event.v1.Protocol
-	(Phase)(0),                // 7: orb8.event.v1.Phase
-	(Side)(0),                 // 8: orb8.event.v1.Side
-	(TCPState)(0),             // 9: orb8.event.v1.TCPState
-	(LossStage)(0),            // 10: orb8.event.v1.LossStage
-	(NodeState)(0),            // 11: orb8.event.v1.NodeState
-	(SyscallPhase)(0),         // 12: orb8.event.v1.SyscallPhase
-	(GpuUse)(0),               // 13: orb8.event.v1.GpuUse
-	(GpuWhat)(0),              // 14: orb8.event.v1.GpuWhat
-	(GpuCause)(0),             // 15: orb8.event.v1.GpuCause
-	(GpuConfidence)(0),        // 16: orb8.event.v1.GpuConfidence
-	(*Event)(nil),             // 17: orb8.event.v1.Event
-	(*Flow)(nil),              // 18: orb8.event.v1.Flow
-	(*Tcp)(nil),               // 19: orb8.event.v1.Tcp
-	(*Dns)(nil),               // 20: orb8.event.v1.Dns
-	(*Drop)(nil),              // 21: orb8.event.v1.Drop
-	(*Exec)(nil),              // 22: orb8.event.v1.Exec
-	(*Endpoint)(nil),          // 23: orb8.event.v1.Endpoint
-	(*Counters)(nil),          // 24: orb8.event.v1.Counters
-	(*Lost)(nil),              // 25: orb8.event.v1.Lost
-	(*PodRef)(nil),            // 26: orb8.event.v1.PodRef
-	(*NodeStatus)(nil),        // 27: orb8.event.v1.NodeStatus
-	(*Syscall)(nil),           // 28: orb8.event.v1.Syscall
-	(*SyscallSummary)(nil),    // 29: orb8.event.v1.SyscallSummary
-	(*NetworkTop)(nil),        // 30: orb8.event.v1.NetworkTop
-	(*DnsTop)(nil),            // 31: orb8.event.v1.DnsTop
-	(*SyscallTop)(nil),        // 32: orb8.event.v1.SyscallTop
-	(*Resources)(nil),         // 33: orb8.event.v1.Resources
-	(*ResourcesCPU)(nil),      // 34: orb8.event.v1.ResourcesCPU
-	(*ResourcesRunQueue)(nil), // 35: orb8.event.v1.ResourcesRunQueue
-	(*ResourcesMemory)(nil),   // 36: orb8.event.v1.ResourcesMemory
-	(*ResourcesPressure)(nil), // 37: orb8.event.v1.ResourcesPressure
-	(*ResourcesIO)(nil),       // 38: orb8.event.v1.ResourcesIO
-	(*Gpu)(nil),               // 39: orb8.event.v1.Gpu
-	(*GpuDevice)(nil),         // 40: orb8.event.v1.GpuDevice
-	(*GpuMemory)(nil),         // 41: orb8.event.v1.GpuMemory
-	(*GpuActivity)(nil),       // 42: orb8.event.v1.GpuActivity
-	(*GpuHealth)(nil),         // 43: orb8.event.v1.GpuHealth
-	(*GpuProcess)(nil),        // 44: orb8.event.v1.GpuProcess
-	(*GpuCalls)(nil),          // 45: orb8.event.v1.GpuCalls
-	(*GpuFailure)(nil),        // 46: orb8.event.v1.GpuFailure
-	(*GpuTop)(nil),            // 47: orb8.event.v1.GpuTop
-	(*GpuVerdict)(nil),        // 48: orb8.event.v1.GpuVerdict
-	(*GpuShares)(nil),         // 49: orb8.event.v1.GpuShares
-	(*GpuEvidence)(nil),       // 50: orb8.event.v1.GpuEvidence
+	(ServiceNote)(0),          // 6: orb8.event.v1.ServiceNote
+	(Protocol)(0),             // 7: orb8.event.v1.Protocol
+	(Phase)(0),                // 8: orb8.event.v1.Phase
+	(Side)(0),                 // 9: orb8.event.v1.Side
+	(TCPState)(0),             // 10: orb8.event.v1.TCPState
+	(LossStage)(0),            // 11: orb8.event.v1.LossStage
+	(NodeState)(0),            // 12: orb8.event.v1.NodeState
+	(SyscallPhase)(0),         // 13: orb8.event.v1.SyscallPhase
+	(GpuUse)(0),               // 14: orb8.event.v1.GpuUse
+	(GpuWhat)(0),              // 15: orb8.event.v1.GpuWhat
+	(GpuCause)(0),             // 16: orb8.event.v1.GpuCause
+	(GpuConfidence)(0),        // 17: orb8.event.v1.GpuConfidence
+	(*Event)(nil),             // 18: orb8.event.v1.Event
+	(*Flow)(nil),              // 19: orb8.event.v1.Flow
+	(*Tcp)(nil),               // 20: orb8.event.v1.Tcp
+	(*Dns)(nil),               // 21: orb8.event.v1.Dns
+	(*Drop)(nil),              // 22: orb8.event.v1.Drop
+	(*Exec)(nil),              // 23: orb8.event.v1.Exec
+	(*Endpoint)(nil),          // 24: orb8.event.v1.Endpoint
+	(*Counters)(nil),          // 25: orb8.event.v1.Counters
+	(*Lost)(nil),              // 26: orb8.event.v1.Lost
+	(*PodRef)(nil),            // 27: orb8.event.v1.PodRef
+	(*NodeStatus)(nil),        // 28: orb8.event.v1.NodeStatus
+	(*Syscall)(nil),           // 29: orb8.event.v1.Syscall
+	(*SyscallSummary)(nil),    // 30: orb8.event.v1.SyscallSummary
+	(*NetworkTop)(nil),        // 31: orb8.event.v1.NetworkTop
+	(*DnsTop)(nil),            // 32: orb8.event.v1.DnsTop
+	(*SyscallTop)(nil),        // 33: orb8.event.v1.SyscallTop
+	(*Resources)(nil),         // 34: orb8.event.v1.Resources
+	(*ResourcesCPU)(nil),      // 35: orb8.event.v1.ResourcesCPU
+	(*ResourcesRunQueue)(nil), // 36: orb8.event.v1.ResourcesRunQueue
+	(*ResourcesMemory)(nil),   // 37: orb8.event.v1.ResourcesMemory
+	(*ResourcesPressure)(nil), // 38: orb8.event.v1.ResourcesPressure
+	(*ResourcesIO)(nil),       // 39: orb8.event.v1.ResourcesIO
+	(*Gpu)(nil),               // 40: orb8.event.v1.Gpu
+	(*GpuDevice)(nil),         // 41: orb8.event.v1.GpuDevice
+	(*GpuMemory)(nil),         // 42: orb8.event.v1.GpuMemory
+	(*GpuActivity)(nil),       // 43: orb8.event.v1.GpuActivity
+	(*GpuHealth)(nil),         // 44: orb8.event.v1.GpuHealth
+	(*GpuProcess)(nil),        // 45: orb8.event.v1.GpuProcess
+	(*GpuCalls)(nil),          // 46: orb8.event.v1.GpuCalls
+	(*GpuFailure)(nil),        // 47: orb8.event.v1.GpuFailure
+	(*GpuTop)(nil),            // 48: orb8.event.v1.GpuTop
+	(*GpuVerdict)(nil),        // 49: orb8.event.v1.GpuVerdict
+	(*GpuShares)(nil),         // 50: orb8.event.v1.GpuShares
+	(*GpuEvidence)(nil),       // 51: orb8.event.v1.GpuEvidence
 }
 var file_event_proto_depIdxs = []int32{
-	18, // 0: orb8.event.v1.Event.flow:type_name -> orb8.event.v1.Flow
-	25, // 1: orb8.event.v1.Event.lost:type_name -> orb8.event.v1.Lost
-	27, // 2: orb8.event.v1.Event.node_status:type_name -> orb8.event.v1.NodeStatus
-	20, // 3: orb8.event.v1.Event.dns:type_name -> orb8.event.v1.Dns
-	19, // 4: orb8.event.v1.Event.tcp:type_name -> orb8.event.v1.Tcp
-	21, // 5: orb8.event.v1.Event.drop:type_name -> orb8.event.v1.Drop
-	22, // 6: orb8.event.v1.Event.exec:type_name -> orb8.event.v1.Exec
-	28, // 7: orb8.event.v1.Event.syscall:type_name -> orb8.event.v1.Syscall
-	29, // 8: orb8.event.v1.Event.syscall_summary:type_name -> orb8.event.v1.SyscallSummary
-	33, // 9: orb8.event.v1.Event.resources:type_name -> orb8.event.v1.Resources
-	30, // 10: orb8.event.v1.Event.network_top:type_name -> orb8.event.v1.NetworkTop
-	31, // 11: orb8.event.v1.Event.dns_top:type_name -> orb8.event.v1.DnsTop
-	32, // 12: orb8.event.v1.Event.syscall_top:type_name -> orb8.event.v1.SyscallTop
-	39, // 13: orb8.event.v1.Event.gpu:type_name -> orb8.event.v1.Gpu
-	47, // 14: orb8.event.v1.Event.gpu_top:type_name -> orb8.event.v1.GpuTop
-	48, // 15: orb8.event.v1.Event.gpu_verdict:type_name -> orb8.event.v1.GpuVerdict
-	6,  // 16: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
-	7,  // 17: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
-	9,  // 18: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
-	23, // 19: orb8.event.v1.Flow.src:type_name -> orb8.event.v1.Endpoint
-	23, // 20: orb8.event.v1.Flow.dst:type_name -> orb8.event.v1.Endpoint
-	8,  // 21: orb8.event.v1.Flow.observed:type_name -> orb8.event.v1.Side
-	24, // 22: orb8.event.v1.Flow.src_counters:type_name -> orb8.event.v1.Counters
-	24, // 23: orb8.event.v1.Flow.dst_counters:type_name -> orb8.event.v1.Counters
+	19, // 0: orb8.event.v1.Event.flow:type_name -> orb8.event.v1.Flow
+	26, // 1: orb8.event.v1.Event.lost:type_name -> orb8.event.v1.Lost
+	28, // 2: orb8.event.v1.Event.node_status:type_name -> orb8.event.v1.NodeStatus
+	21, // 3: orb8.event.v1.Event.dns:type_name -> orb8.event.v1.Dns
+	20, // 4: orb8.event.v1.Event.tcp:type_name -> orb8.event.v1.Tcp
+	22, // 5: orb8.event.v1.Event.drop:type_name -> orb8.event.v1.Drop
+	23, // 6: orb8.event.v1.Event.exec:type_name -> orb8.event.v1.Exec
+	29, // 7: orb8.event.v1.Event.syscall:type_name -> orb8.event.v1.Syscall
+	30, // 8: orb8.event.v1.Event.syscall_summary:type_name -> orb8.event.v1.SyscallSummary
+	34, // 9: orb8.event.v1.Event.resources:type_name -> orb8.event.v1.Resources
+	31, // 10: orb8.event.v1.Event.network_top:type_name -> orb8.event.v1.NetworkTop
+	32, // 11: orb8.event.v1.Event.dns_top:type_name -> orb8.event.v1.DnsTop
+	33, // 12: orb8.event.v1.Event.syscall_top:type_name -> orb8.event.v1.SyscallTop
+	40, // 13: orb8.event.v1.Event.gpu:type_name -> orb8.event.v1.Gpu
+	48, // 14: orb8.event.v1.Event.gpu_top:type_name -> orb8.event.v1.GpuTop
+	49, // 15: orb8.event.v1.Event.gpu_verdict:type_name -> orb8.event.v1.GpuVerdict
+	7,  // 16: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
+	8,  // 17: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
+	10, // 18: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
+	24, // 19: orb8.event.v1.Flow.src:type_name -> orb8.event.v1.Endpoint
+	24, // 20: orb8.event.v1.Flow.dst:type_name -> orb8.event.v1.Endpoint
+	9,  // 21: orb8.event.v1.Flow.observed:type_name -> orb8.event.v1.Side
+	25, // 22: orb8.event.v1.Flow.src_counters:type_name -> orb8.event.v1.Counters
+	25, // 23: orb8.event.v1.Flow.dst_counters:type_name -> orb8.event.v1.Counters
 	0,  // 24: orb8.event.v1.Tcp.outcome:type_name -> orb8.event.v1.TCPOutcome
-	23, // 25: orb8.event.v1.Tcp.src:type_name -> orb8.event.v1.Endpoint
-	23, // 26: orb8.event.v1.Tcp.dst:type_name -> orb8.event.v1.Endpoint
-	8,  // 27: orb8.event.v1.Tcp.observed:type_name -> orb8.event.v1.Side
-	9,  // 28: orb8.event.v1.Tcp.state:type_name -> orb8.event.v1.TCPState
+	24, // 25: orb8.event.v1.Tcp.src:type_name -> orb8.event.v1.Endpoint
+	24, // 26: orb8.event.v1.Tcp.dst:type_name -> orb8.event.v1.Endpoint
+	9,  // 27: orb8.event.v1.Tcp.observed:type_name -> orb8.event.v1.Side
+	10, // 28: orb8.event.v1.Tcp.state:type_name -> orb8.event.v1.TCPState
 	1,  // 29: orb8.event.v1.Tcp.reset_by:type_name -> orb8.event.v1.TCPEnd
 	1,  // 30: orb8.event.v1.Tcp.closed_by:type_name -> orb8.event.v1.TCPEnd
 	2,  // 31: orb8.event.v1.Tcp.cause:type_name -> orb8.event.v1.TCPCause
-	6,  // 32: orb8.event.v1.Dns.protocol:type_name -> orb8.event.v1.Protocol
-	23, // 33: orb8.event.v1.Dns.src:type_name -> orb8.event.v1.Endpoint
-	23, // 34: orb8.event.v1.Dns.dst:type_name -> orb8.event.v1.Endpoint
-	8,  // 35: orb8.event.v1.Dns.observed:type_name -> orb8.event.v1.Side
+	7,  // 32: orb8.event.v1.Dns.protocol:type_name -> orb8.event.v1.Protocol
+	24, // 33: orb8.event.v1.Dns.src:type_name -> orb8.event.v1.Endpoint
+	24, // 34: orb8.event.v1.Dns.dst:type_name -> orb8.event.v1.Endpoint
+	9,  // 35: orb8.event.v1.Dns.observed:type_name -> orb8.event.v1.Side
 	3,  // 36: orb8.event.v1.Dns.outcome:type_name -> orb8.event.v1.DnsOutcome
-	6,  // 37: orb8.event.v1.Drop.protocol:type_name -> orb8.event.v1.Protocol
-	23, // 38: orb8.event.v1.Drop.src:type_name -> orb8.event.v1.Endpoint
-	23, // 39: orb8.event.v1.Drop.dst:type_name -> orb8.event.v1.Endpoint
-	8,  // 40: orb8.event.v1.Drop.observed:type_name -> orb8.event.v1.Side
+	7,  // 37: orb8.event.v1.Drop.protocol:type_name -> orb8.event.v1.Protocol
+	24, // 38: orb8.event.v1.Drop.src:type_name -> orb8.event.v1.Endpoint
+	24, // 39: orb8.event.v1.Drop.dst:type_name -> orb8.event.v1.Endpoint
+	9,  // 40: orb8.event.v1.Drop.observed:type_name -> orb8.event.v1.Side
 	4,  // 41: orb8.event.v1.Exec.phase:type_name -> orb8.event.v1.ExecPhase
 	5,  // 42: orb8.event.v1.Exec.outcome:type_name -> orb8.event.v1.ExecOutcome
-	10, // 43: orb8.event.v1.Lost.stage:type_name -> orb8.event.v1.LossStage
-	26, // 44: orb8.event.v1.Lost.caused_by:type_name -> orb8.event.v1.PodRef
-	11, // 45: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
-	12, // 46: orb8.event.v1.Syscall.phase:type_name -> orb8.event.v1.SyscallPhase
-	6,  // 47: orb8.event.v1.NetworkTop.protocol:type_name -> orb8.event.v1.Protocol
-	34, // 48: orb8.event.v1.Resources.cpu:type_name -> orb8.event.v1.ResourcesCPU
-	35, // 49: orb8.event.v1.Resources.run_queue:type_name -> orb8.event.v1.ResourcesRunQueue
-	36, // 50: orb8.event.v1.Resources.memory:type_name -> orb8.event.v1.ResourcesMemory
-	37, // 51: orb8.event.v1.Resources.pressure:type_name -> orb8.event.v1.ResourcesPressure
-	38, // 52: orb8.event.v1.Resources.io:type_name -> orb8.event.v1.ResourcesIO
-	14, // 53: orb8.event.v1.Gpu.what:type_name -> orb8.event.v1.GpuWhat
-	40, // 54: orb8.event.v1.Gpu.gpu:type_name -> orb8.event.v1.GpuDevice
-	41, // 55: orb8.event.v1.Gpu.memory:type_name -> orb8.event.v1.GpuMemory
-	42, // 56: orb8.event.v1.Gpu.activity:type_name -> orb8.event.v1.GpuActivity
-	43, // 57: orb8.event.v1.Gpu.health:type_name -> orb8.event.v1.GpuHealth
-	44, // 58: orb8.event.v1.Gpu.proc:type_name -> orb8.event.v1.GpuProcess
-	45, // 59: orb8.event.v1.Gpu.calls:type_name -> orb8.event.v1.GpuCalls
-	13, // 60: orb8.event.v1.Gpu.use:type_name -> orb8.event.v1.GpuUse
-	46, // 61: orb8.event.v1.Gpu.failure:type_name -> orb8.event.v1.GpuFailure
-	15, // 62: orb8.event.v1.GpuVerdict.verdict:type_name -> orb8.event.v1.GpuCause
-	16, // 63: orb8.event.v1.GpuVerdict.confidence:type_name -> orb8.event.v1.GpuConfidence
-	15, // 64: orb8.event.v1.GpuVerdict.second:type_name -> orb8.event.v1.GpuCause
-	49, // 65: orb8.event.v1.GpuVerdict.shares:type_name -> orb8.event.v1.GpuShares
-	50, // 66: orb8.event.v1.GpuVerdict.evidence:type_name -> orb8.event.v1.GpuEvidence
-	67, // [67:67] is the sub-list for method output_type
-	67, // [67:67] is the sub-list for method input_type
-	67, // [67:67] is the sub-list for extension type_name
-	67, // [67:67] is the sub-list for extension extendee
-	0,  // [0:67] is the sub-list for field type_name
+	6,  // 43: orb8.event.v1.Endpoint.service_note:type_name -> orb8.event.v1.ServiceNote
+	11, // 44: orb8.event.v1.Lost.stage:type_name -> orb8.event.v1.LossStage
+	27, // 45: orb8.event.v1.Lost.caused_by:type_name -> orb8.event.v1.PodRef
+	12, // 46: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
+	13, // 47: orb8.event.v1.Syscall.phase:type_name -> orb8.event.v1.SyscallPhase
+	7,  // 48: orb8.event.v1.NetworkTop.protocol:type_name -> orb8.event.v1.Protocol
+	35, // 49: orb8.event.v1.Resources.cpu:type_name -> orb8.event.v1.ResourcesCPU
+	36, // 50: orb8.event.v1.Resources.run_queue:type_name -> orb8.event.v1.ResourcesRunQueue
+	37, // 51: orb8.event.v1.Resources.memory:type_name -> orb8.event.v1.ResourcesMemory
+	38, // 52: orb8.event.v1.Resources.pressure:type_name -> orb8.event.v1.ResourcesPressure
+	39, // 53: orb8.event.v1.Resources.io:type_name -> orb8.event.v1.ResourcesIO
+	15, // 54: orb8.event.v1.Gpu.what:type_name -> orb8.event.v1.GpuWhat
+	41, // 55: orb8.event.v1.Gpu.gpu:type_name -> orb8.event.v1.GpuDevice
+	42, // 56: orb8.event.v1.Gpu.memory:type_name -> orb8.event.v1.GpuMemory
+	43, // 57: orb8.event.v1.Gpu.activity:type_name -> orb8.event.v1.GpuActivity
+	44, // 58: orb8.event.v1.Gpu.health:type_name -> orb8.event.v1.GpuHealth
+	45, // 59: orb8.event.v1.Gpu.proc:type_name -> orb8.event.v1.GpuProcess
+	46, // 60: orb8.event.v1.Gpu.calls:type_name -> orb8.event.v1.GpuCalls
+	14, // 61: orb8.event.v1.Gpu.use:type_name -> orb8.event.v1.GpuUse
+	47, // 62: orb8.event.v1.Gpu.failure:type_name -> orb8.event.v1.GpuFailure
+	16, // 63: orb8.event.v1.GpuVerdict.verdict:type_name -> orb8.event.v1.GpuCause
+	17, // 64: orb8.event.v1.GpuVerdict.confidence:type_name -> orb8.event.v1.GpuConfidence
+	16, // 65: orb8.event.v1.GpuVerdict.second:type_name -> orb8.event.v1.GpuCause
+	50, // 66: orb8.event.v1.GpuVerdict.shares:type_name -> orb8.event.v1.GpuShares
+	51, // 67: orb8.event.v1.GpuVerdict.evidence:type_name -> orb8.event.v1.GpuEvidence
+	68, // [68:68] is the sub-list for method output_type
+	68, // [68:68] is the sub-list for method input_type
+	68, // [68:68] is the sub-list for extension type_name
+	68, // [68:68] is the sub-list for extension extendee
+	0,  // [0:68] is the sub-list for field type_name
 }
 
 func init() { file_event_proto_init() }
@@ -7184,7 +7252,7 @@ func file_event_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_proto_rawDesc), len(file_event_proto_rawDesc)),
-			NumEnums:      17,
+			NumEnums:      18,
 			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   0,

@@ -231,6 +231,14 @@ func TestEndsAreShownByTheirBestName(t *testing.T) {
 		{pod(&Endpoint{}), View{}, Protocol_PROTOCOL_ICMP, "demo/web", "demo/web"},
 		{pod(&Endpoint{Service: "api", ServiceNamespace: "demo", ServicePort: 8}), View{}, Protocol_PROTOCOL_TCP, "demo/web", "demo/api:8->demo/web"},
 		{&Endpoint{Service: "api", ServiceNamespace: "demo", ServicePort: 8, Address: v4}, View{Namespace: "demo"}, Protocol_PROTOCOL_TCP, "10.0.0.1", "api:8"},
+		{
+			&Endpoint{Service: "api", ServicePort: 81, Address: v4, ServiceNote: ServiceNote_SERVICE_NOTE_NO_SUCH_PORT}, View{},
+			Protocol_PROTOCOL_TCP, "10.0.0.1", "api:81 (no such port)",
+		},
+		{
+			pod(&Endpoint{Service: "api", ServicePort: 8, ServiceNote: ServiceNote_SERVICE_NOTE_INFERRED}), View{},
+			Protocol_PROTOCOL_TCP, "demo/web", "api:8 (inferred)->demo/web",
+		},
 		{&Endpoint{Host: "example.com", Address: v4, Port: 443}, View{}, Protocol_PROTOCOL_TCP, "example.com", "example.com:443"},
 		{&Endpoint{Node: "n", Address: v4, Port: 22}, View{}, Protocol_PROTOCOL_TCP, "node/n", "node/n:22"},
 		{&Endpoint{Address: v4, Port: 22}, View{}, Protocol_PROTOCOL_TCP, "10.0.0.1", "10.0.0.1:22"},

@@ -593,6 +593,9 @@ func checkEndpoint(m *event.Endpoint, latest uint64) *Error {
 	if m.ServicePort > 65535 {
 		return tooLarge("endpoint.servicePort", uint64(m.ServicePort), 65535)
 	}
+	if uint32(m.ServiceNote) > 2 {
+		return notKnown("endpoint.serviceNote", int32(m.ServiceNote))
+	}
 	return nil
 }
 

@@ -74,6 +74,12 @@ func fixture() []runtime.Object {
 			},
 			Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"10.2.0.5"}}},
 		},
+		&discoveryv1.EndpointSlice{
+			ObjectMeta:  metav1.ObjectMeta{Namespace: "demo", Name: "web-y", Labels: map[string]string{discoveryv1.LabelServiceName: "web"}},
+			AddressType: discoveryv1.AddressTypeIPv6,
+			Ports:       []discoveryv1.EndpointPort{{Name: ptr("http"), Port: ptr(int32(8080)), Protocol: ptr(corev1.ProtocolTCP)}},
+			Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{"fd00:2::5"}}},
+		},
 	}
 }
 

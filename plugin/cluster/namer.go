@@ -17,23 +17,34 @@ func (c *Cluster) Name(addr netip.Addr, port uint16, proto event.Protocol) colle
 	var name collect.Name
 	if sp := c.names.lookupFront(addr, port, proto); sp != nil {
 		name.Service, name.ServiceNamespace = sp.name, sp.namespace
-		only, several := c.names.onlyBackend(sp)
-		if only != nil {
+		if only := c.names.onlyBackend(sp, addr); only != nil {
 			name.Namespace, name.Pod, name.PodUID, name.Workload = only.namespace, only.name, string(only.uid), only.workload
 			name.Node = only.node
 		}
-		name.Observed = several && c.observesAnyBackend(sp) || only != nil && c.targets.observesPod(string(only.uid))
+		// Also by one that is not ready: it may have become so after the connection was made.
+		name.Observed = c.observesAnyBackend(sp)
 		return name
 	}
 	if p := c.names.pods[addr]; p != nil {
 		return collect.Name{
 			Namespace: p.namespace, Pod: p.name, PodUID: string(p.uid), Workload: p.workload, Node: p.node,
 			Observed: c.targets.observesPod(string(p.uid)),
+			Hint:     c.names.infer(backend{addr, port, serviceProtocol(proto)}),
 		}
 	}
-	if node, ok := c.names.nodes[addr]; ok {
+	if node := c.names.nodes.lookup(addr); node != "" {
 		name.Node = node
 		name.Observed = c.targets.observesHost(node)
+		name.Hint = c.names.infer(backend{addr, port, serviceProtocol(proto)})
+		return name
+	}
+	if s := c.names.clusterIPs[addr]; s != nil {
+		name.Hint = collect.ServiceHint{
+			Service: s.key.Name, Namespace: s.key.Namespace, Port: port, Note: event.ServiceNote_SERVICE_NOTE_NO_SUCH_PORT,
+		}
+		if serviceProtocol(proto) == "" {
+			name.Hint.Port, name.Hint.Note = 0, event.ServiceNote_SERVICE_NOTE_NONE // ICMP has no ports
+		}
 	}
 	return name
 }
@@ -62,38 +73,14 @@ func (c *Cluster) OwnNetwork(podUID string) bool {
 	return len(c.names.podAddrs[types.UID(podUID)]) > 0
 }
 
-// onlyBackend returns the pod behind a service port where there is exactly one backend, and whether there are several. A
-// backend without a pod of its own address (host network, outside the cluster) has no name here.
-func (n *names) onlyBackend(sp *servicePort) (only *podName, several bool) {
-	found := 0
-	var addr netip.Addr
-	for _, sl := range sp.service.slices {
-		for b := range sl.backends[sp.port] {
-			if b.proto != sp.proto {
-				continue
-			}
-			if pod := n.pods[b.addr]; found > 0 && pod != nil && pod == n.pods[addr] {
-				continue // the other address family of the same pod
-			}
-			found++
-			addr = b.addr
-		}
-	}
-	if found == 1 {
-		if pod := n.pods[addr]; pod != nil {
-			return pod, false
-		}
-	}
-	return nil, found > 0
-}
-
+// observesAnyBackend reports whether a pod behind the Service's port is a target, ready or not.
 func (c *Cluster) observesAnyBackend(sp *servicePort) bool {
 	for _, sl := range sp.service.slices {
 		for b := range sl.backends[sp.port] {
 			if pod := c.names.pods[b.addr]; pod != nil && c.targets.observesPod(string(pod.uid)) {
 				return true
 			}
-			if node, ok := c.names.nodes[b.addr]; ok && c.targets.observesHost(node) {
+			if node, ok := c.names.nodes.own[b.addr]; ok && c.targets.observesHost(node) {
 				return true
 			}
 		}

@@ -2,11 +2,11 @@ package cluster
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
@@ -23,12 +23,16 @@ type names struct {
 	pods     map[netip.Addr]*podName
 	podAddrs map[types.UID][]netip.Addr
 	// dead are deleted pods in the order of their deletion.
-	dead      []*podName
-	nodes     map[netip.Addr]string
-	nodeAddrs map[string][]netip.Addr
-	fronts    map[front]*servicePort
-	services  map[types.NamespacedName]*serviceName
-	slices    map[types.NamespacedName]*slice
+	dead     []*podName
+	nodes    nodeNames
+	fronts   map[front]*servicePort
+	services map[types.NamespacedName]*serviceName
+	// clusterIPs are the addresses at which nothing answers but the ports of the Service.
+	clusterIPs map[netip.Addr]*serviceName
+	owners     map[backend][]backendOwner
+	// cilium are what shows that the cluster's network plugin is Cilium: UIDs of its pods, names of its nodes.
+	cilium map[string]struct{}
+	slices map[types.NamespacedName]*slice
 }
 
 type podName struct {
@@ -48,37 +52,32 @@ type front struct {
 }
 
 type serviceName struct {
-	fronts []front
+	key        types.NamespacedName
+	clusterIPs []netip.Addr
+	fronts     []front
 	// ports by name: endpoint slices refer to them so.
 	ports map[string]*servicePort
 	// slices of this service, by their own name.
 	slices map[string]*slice
+	// internalLocal and externalLocal: a cluster IP, or a node port, passes connections on to its own node only.
+	internalLocal, externalLocal bool
 }
 
 type servicePort struct {
 	namespace, name, port string
+	number                uint16
 	proto                 corev1.Protocol
 	service               *serviceName
-}
-
-type slice struct {
-	service types.NamespacedName
-	// backends by port name.
-	backends map[string]map[backend]struct{}
-}
-
-type backend struct {
-	addr  netip.Addr
-	port  uint16
-	proto corev1.Protocol
 }
 
 func newNames(now func() time.Time) *names {
 	return &names{
 		now:  now,
 		pods: map[netip.Addr]*podName{}, podAddrs: map[types.UID][]netip.Addr{},
-		nodes: map[netip.Addr]string{}, nodeAddrs: map[string][]netip.Addr{},
-		fronts: map[front]*servicePort{}, services: map[types.NamespacedName]*serviceName{}, slices: map[types.NamespacedName]*slice{},
+		nodes:  newNodeNames(),
+		fronts: map[front]*servicePort{}, services: map[types.NamespacedName]*serviceName{},
+		slices: map[types.NamespacedName]*slice{}, clusterIPs: map[netip.Addr]*serviceName{},
+		owners: map[backend][]backendOwner{}, cilium: map[string]struct{}{},
 	}
 }
 
@@ -92,6 +91,9 @@ func (n *names) applyPod(pod *corev1.Pod) {
 	defer n.mu.Unlock()
 	n.bury()
 	n.dropPod(pod.UID)
+	if isCiliumAgent(pod) {
+		n.cilium[string(pod.UID)] = struct{}{}
+	}
 	if pod.Spec.HostNetwork {
 		// It shares its node's address with every other such pod: that address names the node.
 		return
@@ -120,6 +122,7 @@ func (n *names) deletePod(uid types.UID) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.bury()
+	delete(n.cilium, string(uid))
 	for _, addr := range n.podAddrs[uid] {
 		if p := n.pods[addr]; p != nil && p.uid == uid {
 			p.running = false
@@ -149,37 +152,10 @@ func (n *names) dropPod(uid types.UID) {
 	delete(n.podAddrs, uid)
 }
 
-func (n *names) applyNode(node *corev1.Node) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.dropNode(node.Name)
-	for _, a := range node.Status.Addresses {
-		if addr, ok := parseAddr(a.Address); ok {
-			n.nodes[addr] = node.Name
-			n.nodeAddrs[node.Name] = append(n.nodeAddrs[node.Name], addr)
-		}
-	}
-}
-
-func (n *names) deleteNode(name string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.dropNode(name)
-}
-
-func (n *names) dropNode(name string) {
-	for _, addr := range n.nodeAddrs[name] {
-		if n.nodes[addr] == name {
-			delete(n.nodes, addr)
-		}
-	}
-	delete(n.nodeAddrs, name)
-}
-
 func (n *names) service(key types.NamespacedName) *serviceName {
 	s := n.services[key]
 	if s == nil {
-		s = &serviceName{slices: map[string]*slice{}}
+		s = &serviceName{key: key, slices: map[string]*slice{}}
 		n.services[key] = s
 	}
 	return s
@@ -192,12 +168,20 @@ func (n *names) applyService(svc *corev1.Service) {
 	s := n.service(key)
 	n.dropFronts(s)
 	s.ports = map[string]*servicePort{}
+	s.internalLocal = svc.Spec.InternalTrafficPolicy != nil &&
+		*svc.Spec.InternalTrafficPolicy == corev1.ServiceInternalTrafficPolicyLocal
+	s.externalLocal = svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
 	var addrs []netip.Addr
-	for _, list := range [][]string{svc.Spec.ClusterIPs, svc.Spec.ExternalIPs} {
-		for _, ip := range list {
-			if addr, ok := parseAddr(ip); ok { // "None" is a headless service's
-				addrs = append(addrs, addr)
-			}
+	for _, ip := range svc.Spec.ClusterIPs {
+		if addr, ok := parseAddr(ip); ok { // "None" is a headless service's
+			addrs = append(addrs, addr)
+			n.clusterIPs[addr] = s
+		}
+	}
+	s.clusterIPs = slices.Clone(addrs)
+	for _, ip := range svc.Spec.ExternalIPs {
+		if addr, ok := parseAddr(ip); ok {
+			addrs = append(addrs, addr)
 		}
 	}
 	for _, ingress := range svc.Status.LoadBalancer.Ingress {
@@ -210,7 +194,9 @@ func (n *names) applyService(svc *corev1.Service) {
 		if proto == "" {
 			proto = corev1.ProtocolTCP
 		}
-		sp := &servicePort{namespace: svc.Namespace, name: svc.Name, port: port.Name, proto: proto, service: s}
+		sp := &servicePort{
+			namespace: svc.Namespace, name: svc.Name, port: port.Name, number: uint16(port.Port), proto: proto, service: s,
+		}
 		s.ports[port.Name] = sp
 		answer := func(f front) {
 			s.fronts = append(s.fronts, f)
@@ -244,67 +230,12 @@ func (n *names) dropFronts(s *serviceName) {
 		}
 	}
 	s.fronts = nil
-}
-
-func (n *names) applySlice(es *discoveryv1.EndpointSlice) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	key := types.NamespacedName{Namespace: es.Namespace, Name: es.Name}
-	n.dropSlice(key)
-	owner := es.Labels[discoveryv1.LabelServiceName]
-	if owner == "" {
-		return
-	}
-	sl := &slice{
-		service:  types.NamespacedName{Namespace: es.Namespace, Name: owner},
-		backends: map[string]map[backend]struct{}{},
-	}
-	for _, port := range es.Ports {
-		if port.Port == nil {
-			continue
-		}
-		proto, name := corev1.ProtocolTCP, ""
-		if port.Protocol != nil {
-			proto = *port.Protocol
-		}
-		if port.Name != nil {
-			name = *port.Name
-		}
-		set := sl.backends[name]
-		if set == nil {
-			set = map[backend]struct{}{}
-			sl.backends[name] = set
-		}
-		for i := range es.Endpoints {
-			for _, ip := range es.Endpoints[i].Addresses {
-				if addr, ok := parseAddr(ip); ok {
-					set[backend{addr, uint16(*port.Port), proto}] = struct{}{}
-				}
-			}
+	for _, addr := range s.clusterIPs {
+		if n.clusterIPs[addr] == s {
+			delete(n.clusterIPs, addr)
 		}
 	}
-	n.slices[key] = sl
-	n.service(sl.service).slices[es.Name] = sl
-}
-
-func (n *names) deleteSlice(key types.NamespacedName) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.dropSlice(key)
-}
-
-func (n *names) dropSlice(key types.NamespacedName) {
-	sl := n.slices[key]
-	if sl == nil {
-		return
-	}
-	delete(n.slices, key)
-	if s := n.services[sl.service]; s != nil {
-		delete(s.slices, key.Name)
-		if len(s.slices) == 0 && s.ports == nil {
-			delete(n.services, sl.service)
-		}
-	}
+	s.clusterIPs = nil
 }
 
 func serviceProtocol(p event.Protocol) corev1.Protocol {
@@ -323,7 +254,7 @@ func (n *names) lookupFront(addr netip.Addr, port uint16, proto event.Protocol) 
 	if sp := n.fronts[front{addr, port, p}]; sp != nil {
 		return sp
 	}
-	if _, isNode := n.nodes[addr]; isNode {
+	if _, isNode := n.nodes.own[addr]; isNode {
 		return n.fronts[front{netip.Addr{}, port, p}]
 	}
 	return nil

@@ -16,20 +16,20 @@ func strip(obj any) (any, error) {
 			ObjectMeta: stripMeta(&o.ObjectMeta),
 			Spec: corev1.ServiceSpec{
 				ClusterIPs: o.Spec.ClusterIPs, ExternalIPs: o.Spec.ExternalIPs, Ports: o.Spec.Ports, Type: o.Spec.Type,
+				InternalTrafficPolicy: o.Spec.InternalTrafficPolicy, ExternalTrafficPolicy: o.Spec.ExternalTrafficPolicy,
 			},
 			Status: corev1.ServiceStatus{LoadBalancer: o.Status.LoadBalancer},
 		}, nil
 	case *corev1.Node:
-		return &corev1.Node{
-			ObjectMeta: stripMeta(&o.ObjectMeta),
-			Status:     corev1.NodeStatus{Addresses: o.Status.Addresses},
-		}, nil
+		return stripNode(o), nil
 	case *discoveryv1.EndpointSlice:
 		meta := stripMeta(&o.ObjectMeta)
 		meta.Labels = map[string]string{discoveryv1.LabelServiceName: o.Labels[discoveryv1.LabelServiceName]}
 		s := &discoveryv1.EndpointSlice{ObjectMeta: meta, AddressType: o.AddressType, Ports: o.Ports}
 		for i := range o.Endpoints {
-			s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{Addresses: o.Endpoints[i].Addresses})
+			s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{
+				Addresses: o.Endpoints[i].Addresses, Conditions: o.Endpoints[i].Conditions,
+			})
 		}
 		return s, nil
 	}
@@ -38,6 +38,28 @@ func strip(obj any) (any, error) {
 
 func stripMeta(m *metav1.ObjectMeta) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Name: m.Name, Namespace: m.Namespace, UID: m.UID, ResourceVersion: m.ResourceVersion}
+}
+
+func stripNode(o *corev1.Node) *corev1.Node {
+	n := &corev1.Node{
+		ObjectMeta: stripMeta(&o.ObjectMeta),
+		Spec:       corev1.NodeSpec{PodCIDR: o.Spec.PodCIDR, PodCIDRs: o.Spec.PodCIDRs},
+		Status:     corev1.NodeStatus{Addresses: o.Status.Addresses},
+	}
+	for _, key := range tunnelAnnotations {
+		if value := o.Annotations[key]; value != "" {
+			if n.Annotations == nil {
+				n.Annotations = map[string]string{}
+			}
+			n.Annotations[key] = value
+		}
+	}
+	for _, c := range o.Status.Conditions {
+		if c.Type == corev1.NodeNetworkUnavailable {
+			n.Status.Conditions = append(n.Status.Conditions, corev1.NodeCondition{Type: c.Type, Reason: c.Reason})
+		}
+	}
+	return n
 }
 
 func stripPod(o *corev1.Pod) *corev1.Pod {

@@ -96,13 +96,15 @@ func (c *Collector) buildEnd(f *flow, i int, s *slot) {
 	}
 	name := &e.name
 	out.Service, out.ServiceNamespace, out.Host = name.Service, name.ServiceNamespace, name.Host
-	out.ServiceAddress, out.ServicePort = nil, 0
+	out.ServiceAddress, out.ServicePort, out.ServiceNote = nil, 0, 0
 	if name.Service != "" {
 		for _, q := range f.ends[1-i].parts {
 			if q.viaService {
 				out.ServiceAddress, out.ServicePort = q.remote.bytes(s.service[i][:0]), uint32(q.remote.port)
 			}
 		}
+	} else if name.Hint.Service != "" && peer != nil {
+		name.Hint.describe(out, peer.remote.bytes(s.service[i][:0]))
 	}
 	if p := e.newest(); p != nil {
 		half := p.ev.GetFlow()

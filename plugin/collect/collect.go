@@ -52,6 +52,8 @@ type Name struct {
 	// The Service that the address and port are of (cluster IP, external IP, load balancer, node port). Set only where a
 	// connection to the address is passed on to a backend.
 	Service, ServiceNamespace string
+	// Hint is a Service that is not known to pass the connection on; only where Service is empty.
+	Hint ServiceHint
 	// The node that has the address, or that the pod is on.
 	Node string
 	// The name from reverse DNS, where that was asked for.
@@ -60,6 +62,25 @@ type Name struct {
 	// pod on a node with a tracer, a Service with such a pod behind it, a node with tracer and target pods in the host
 	// network.
 	Observed bool
+}
+
+// ServiceHint is a Service that names an end without being the way to a backend. It takes no part in joining.
+type ServiceHint struct {
+	Service, Namespace string
+	// Port of the Service, or the one that was dialled and that it does not have; 0 where it is not known.
+	Port uint16
+	Note event.ServiceNote
+}
+
+// describe writes the Service of an end without one. address is the one that was dialled.
+func (h *ServiceHint) describe(e *event.Endpoint, address []byte) {
+	if h.Service == "" {
+		return
+	}
+	e.Service, e.ServiceNamespace, e.ServicePort, e.ServiceNote = h.Service, h.Namespace, uint32(h.Port), h.Note
+	if h.Note != event.ServiceNote_SERVICE_NOTE_INFERRED {
+		e.ServiceAddress = address
+	}
 }
 
 // Options configure a Collector. The zero value of each field gives its default.

@@ -379,4 +379,6 @@ func (c *Collector) backs(vip, backend addrPort, proto event.Protocol) bool {
 	return c.o.Namer != nil && c.o.Namer.Backs(vip.netip(), backend.netip(), proto)
 }
 
-func (n *Name) empty() bool { return n.Pod == "" && n.Service == "" && n.Node == "" && n.Host == "" }
+func (n *Name) empty() bool {
+	return n.Pod == "" && n.Service == "" && n.Node == "" && n.Host == "" && n.Hint.Service == ""
+}

@@ -228,6 +228,8 @@ func (c *Collector) nameEnds(ev *event.Event) (n Name) {
 	far.Service, far.ServiceNamespace, far.Host = n.Service, n.ServiceNamespace, n.Host
 	if n.Service != "" {
 		far.ServiceAddress, far.ServicePort = far.GetAddress(), far.GetPort()
+	} else {
+		n.Hint.describe(far, far.GetAddress())
 	}
 	return n
 }

@@ -19,16 +19,18 @@ func Calls(edges []model.Edge, namespace string) (g *Graph, left int) {
 	ports := servicePorts(edges)
 	seen := map[model.Party]bool{}
 	add := func(p model.Party) string {
-		id := p.Kind + " " + p.Name + " " + strconv.Itoa(int(p.Port))
+		id := p.Kind + " " + p.Name + " " + strconv.Itoa(int(p.Port)) + p.Note.Mark()
 		if !seen[p] {
 			seen[p] = true
 			label := p.Name
 			if rest, ok := strings.CutPrefix(label, namespace+"/"); ok && namespace != "" {
 				label = rest
 			}
-			if ports[p.Name] > 1 && p.Port != 0 {
+			wrong := p.Note == event.ServiceNote_SERVICE_NOTE_NO_SUCH_PORT
+			if (ports[p.Name] > 1 || wrong) && p.Port != 0 {
 				label += ":" + strconv.Itoa(int(p.Port))
 			}
+			label += p.Note.Mark()
 			g.Nodes = append(g.Nodes, Node{ID: id, Label: label, Outside: p.Kind == "external"})
 		}
 		return id

@@ -45,4 +45,6 @@ func (m *Model) Edges(window time.Duration, now time.Time) []Edge {
 	return all
 }
 
-func (p party) party() Party { return Party{Kind: p.kind.Value(), Name: p.name.Value(), Port: p.port} }
+func (p party) party() Party {
+	return Party{Kind: p.kind.Value(), Name: p.name.Value(), Port: p.port, Note: p.note}
+}

@@ -74,6 +74,7 @@ type party struct {
 	kind, name text
 	// port is the one a Service was called at; 0 for all else, and where it is not known.
 	port uint32
+	note event.ServiceNote
 }
 
 // nobody is the end of rows that have none.

@@ -195,6 +195,8 @@ type Party struct {
 	Name string
 	// Port is the one a Service was called at; 0 for all else, and where it is not known.
 	Port uint32
+	// Note restricts what is known of a Service.
+	Note event.ServiceNote
 }
 
 // Status is what is known of the stream itself.

@@ -177,7 +177,7 @@ func (s *store) flowEnds(ev *event.Event, f *event.Flow) *who {
 // serverName is what people call the end that was called: with the port.
 func serverName(e *event.Endpoint) string {
 	if e.GetService() != "" {
-		return withPort(e.GetServiceNamespace()+"/"+e.GetService(), e.GetServicePort())
+		return withPort(e.GetServiceNamespace()+"/"+e.GetService(), e.GetServicePort()) + e.GetServiceNote().Mark()
 	}
 	if e.GetPod() == "" && e.GetHost() == "" && e.GetNode() == "" {
 		if a, ok := netip.AddrFromSlice(e.GetAddress()); ok && e.GetPort() != 0 {
@@ -204,7 +204,7 @@ func partyOf(e *event.Endpoint, server bool) party {
 	kind, name := nameOf(e, server)
 	p := party{kind: unique.Make(kind), name: unique.Make(name)}
 	if kind == "service" {
-		p.port = e.GetServicePort()
+		p.port, p.note = e.GetServicePort(), e.GetServiceNote()
 	}
 	return p
 }
