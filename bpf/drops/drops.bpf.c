@@ -24,6 +24,12 @@
 #include "scope.h"
 #include "sock.h"
 
+/* Of share.h: drops. User space, which deletes, counts what each cgroup holds anew at each walk. */
+#define SHARE_TABLES 1
+#define DROPS 0
+
+#include "share.h"
+
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define ETH_P_IP 0x0800
@@ -258,9 +264,15 @@ int drops_kfree_skb(__u64 *ctx)
 	now = bpf_ktime_get_ns();
 	d = bpf_map_lookup_elem(&drops, &k);
 	if (!d) {
+		if (!take_share(DROPS, k.cgroup)) {
+			count_loss_of(LOST_MAP, k.cgroup);
+			return 0;
+		}
 		fresh.first_ns = now;
 		name_device(&fresh, skb);
-		bpf_map_update_elem(&drops, &k, &fresh, BPF_NOEXIST);
+		/* Full, or another CPU was first. */
+		if (bpf_map_update_elem(&drops, &k, &fresh, BPF_NOEXIST))
+			give_share(DROPS, k.cgroup);
 		d = bpf_map_lookup_elem(&drops, &k);
 		if (!d) {
 			count_loss_of(LOST_MAP, k.cgroup);

@@ -19,13 +19,17 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
+// defaultMaxFlows is the default of Options.MaxFlows.
+const defaultMaxFlows = 16384
+
 // Options of a Probe.
 type Options struct {
 	// Scope says which cgroups are observed. It must outlive the probe.
 	Scope *scope.Scope
 	// Interval between two reports of what goes on; default 1 s.
 	Interval time.Duration
-	// MaxFlows is how many drops of different reason, place or 5-tuple are counted at a time; default 16,384.
+	// MaxFlows is how many drops of different reason, place or 5-tuple are counted at a time, and a quarter more of cgroups
+	// that have few; default 16,384.
 	MaxFlows uint32
 	// PodNetworks is how many network namespaces of one pod are known at a time; default 64.
 	PodNetworks uint64
@@ -121,8 +125,10 @@ func (p *Probe) load() error {
 			return fmt.Errorf("load drops: set %s: %w", name, err)
 		}
 	}
-	if p.options.MaxFlows != 0 {
-		spec.Maps[objectMapDrops].MaxEntries = p.options.MaxFlows
+	room := bpf.ShareOf(cmp.Or(p.options.MaxFlows, defaultMaxFlows))
+	spec.Maps[objectMapDrops].MaxEntries = room.Size
+	if err := bpf.SetShares(spec, room); err != nil {
+		return fmt.Errorf("load drops: %w", err)
 	}
 	options := &ebpf.CollectionOptions{Cache: cache, MapReplacements: p.options.Scope.Maps()}
 	if plain {

@@ -54,6 +54,7 @@ const (
 	objectMapNetworkCounts  = "network_counts"
 	objectMapNetworks       = "networks"
 	objectMapScopeCgroups   = "scope_cgroups"
+	objectMapShares         = "shares"
 	objectProgDropsExec     = "drops_exec"
 	objectProgDropsKfreeSkb = "drops_kfree_skb"
 	objectProgDropsPlaces   = "drops_places"
@@ -64,6 +65,9 @@ const (
 	objectVarNetworkScan    = "network_scan"
 	objectVarNoLosses       = "no_losses"
 	objectVarPodNetworks    = "pod_networks"
+	objectVarShareOpen      = "share_open"
+	objectVarShareSize      = "share_size"
+	objectVarShareUsed      = "share_used"
 )
 
 // loadObject returns the embedded CollectionSpec for object.
@@ -125,6 +129,7 @@ type objectMapSpecs struct {
 	NetworkCounts *ebpf.MapSpec `ebpf:"network_counts"`
 	Networks      *ebpf.MapSpec `ebpf:"networks"`
 	ScopeCgroups  *ebpf.MapSpec `ebpf:"scope_cgroups"`
+	Shares        *ebpf.MapSpec `ebpf:"shares"`
 }
 
 // objectVariableSpecs contains global variables before they are loaded into the kernel.
@@ -137,6 +142,9 @@ type objectVariableSpecs struct {
 	NetworkScan *ebpf.VariableSpec `ebpf:"network_scan"`
 	NoLosses    *ebpf.VariableSpec `ebpf:"no_losses"`
 	PodNetworks *ebpf.VariableSpec `ebpf:"pod_networks"`
+	ShareOpen   *ebpf.VariableSpec `ebpf:"share_open"`
+	ShareSize   *ebpf.VariableSpec `ebpf:"share_size"`
+	ShareUsed   *ebpf.VariableSpec `ebpf:"share_used"`
 }
 
 // objectObjects contains all objects after they have been loaded into the kernel.
@@ -166,6 +174,7 @@ type objectMaps struct {
 	NetworkCounts *ebpf.Map `ebpf:"network_counts"`
 	Networks      *ebpf.Map `ebpf:"networks"`
 	ScopeCgroups  *ebpf.Map `ebpf:"scope_cgroups"`
+	Shares        *ebpf.Map `ebpf:"shares"`
 }
 
 func (m *objectMaps) Close() error {
@@ -177,6 +186,7 @@ func (m *objectMaps) Close() error {
 		m.NetworkCounts,
 		m.Networks,
 		m.ScopeCgroups,
+		m.Shares,
 	)
 }
 
@@ -190,6 +200,9 @@ type objectVariables struct {
 	NetworkScan *ebpf.Variable `ebpf:"network_scan"`
 	NoLosses    *ebpf.Variable `ebpf:"no_losses"`
 	PodNetworks *ebpf.Variable `ebpf:"pod_networks"`
+	ShareOpen   *ebpf.Variable `ebpf:"share_open"`
+	ShareSize   *ebpf.Variable `ebpf:"share_size"`
+	ShareUsed   *ebpf.Variable `ebpf:"share_used"`
 }
 
 // objectPrograms contains all programs after they have been loaded into the kernel.

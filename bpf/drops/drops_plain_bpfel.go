@@ -24,6 +24,7 @@ const (
 	plainMapNetworks       = "networks"
 	plainMapPlaceLine      = "place_line"
 	plainMapScopeCgroups   = "scope_cgroups"
+	plainMapShares         = "shares"
 	plainProgDropsExec     = "drops_exec"
 	plainProgDropsKfreeSkb = "drops_kfree_skb"
 	plainProgDropsPlaces   = "drops_places"
@@ -34,6 +35,9 @@ const (
 	plainVarNetworkScan    = "network_scan"
 	plainVarNoLosses       = "no_losses"
 	plainVarPodNetworks    = "pod_networks"
+	plainVarShareOpen      = "share_open"
+	plainVarShareSize      = "share_size"
+	plainVarShareUsed      = "share_used"
 )
 
 // loadPlain returns the embedded CollectionSpec for plain.
@@ -96,6 +100,7 @@ type plainMapSpecs struct {
 	Networks      *ebpf.MapSpec `ebpf:"networks"`
 	PlaceLine     *ebpf.MapSpec `ebpf:"place_line"`
 	ScopeCgroups  *ebpf.MapSpec `ebpf:"scope_cgroups"`
+	Shares        *ebpf.MapSpec `ebpf:"shares"`
 }
 
 // plainVariableSpecs contains global variables before they are loaded into the kernel.
@@ -108,6 +113,9 @@ type plainVariableSpecs struct {
 	NetworkScan *ebpf.VariableSpec `ebpf:"network_scan"`
 	NoLosses    *ebpf.VariableSpec `ebpf:"no_losses"`
 	PodNetworks *ebpf.VariableSpec `ebpf:"pod_networks"`
+	ShareOpen   *ebpf.VariableSpec `ebpf:"share_open"`
+	ShareSize   *ebpf.VariableSpec `ebpf:"share_size"`
+	ShareUsed   *ebpf.VariableSpec `ebpf:"share_used"`
 }
 
 // plainObjects contains all objects after they have been loaded into the kernel.
@@ -138,6 +146,7 @@ type plainMaps struct {
 	Networks      *ebpf.Map `ebpf:"networks"`
 	PlaceLine     *ebpf.Map `ebpf:"place_line"`
 	ScopeCgroups  *ebpf.Map `ebpf:"scope_cgroups"`
+	Shares        *ebpf.Map `ebpf:"shares"`
 }
 
 func (m *plainMaps) Close() error {
@@ -150,6 +159,7 @@ func (m *plainMaps) Close() error {
 		m.Networks,
 		m.PlaceLine,
 		m.ScopeCgroups,
+		m.Shares,
 	)
 }
 
@@ -163,6 +173,9 @@ type plainVariables struct {
 	NetworkScan *ebpf.Variable `ebpf:"network_scan"`
 	NoLosses    *ebpf.Variable `ebpf:"no_losses"`
 	PodNetworks *ebpf.Variable `ebpf:"pod_networks"`
+	ShareOpen   *ebpf.Variable `ebpf:"share_open"`
+	ShareSize   *ebpf.Variable `ebpf:"share_size"`
+	ShareUsed   *ebpf.Variable `ebpf:"share_used"`
 }
 
 // plainPrograms contains all programs after they have been loaded into the kernel.

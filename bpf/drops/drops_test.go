@@ -315,6 +315,42 @@ func TestDropsThatFindNoRoomAreCounted(t *testing.T) {
 	}
 }
 
+func TestDrops_FloodLeavesRoomForOthers(t *testing.T) {
+	const room, many, few = 64, 300, 3
+	b := newBench(t, Options{MaxFlows: room})
+	quiet := bpftest.NewCgroup(t, "orb8-drops-quiet")
+	if err := b.scope.SetCgroup(quiet.ID, true); err != nil {
+		t.Fatal(err)
+	}
+	b.mu.Lock()
+	b.inner = append(b.inner, quiet.ID)
+	b.mu.Unlock()
+	addresses := map[netip.Addr]uint64{netip.MustParseAddr("127.0.0.9"): b.group.ID, netip.MustParseAddr("127.0.0.10"): quiet.ID}
+	if err := b.probe.SetAddresses(addresses); err != nil {
+		t.Fatal(err)
+	}
+	drop := func(address string, ports int) (lost map[uint64]uint64, seen int) {
+		var to []netip.AddrPort
+		for port := range ports {
+			to = append(to, netip.AddrPortFrom(netip.MustParseAddr(address), uint16(20000+port)))
+		}
+		b.send(ports, to...)
+		seen = len(b.drops(netip.AddrPortFrom(to[0].Addr(), 0)))
+		lost = map[uint64]uint64{}
+		for _, l := range b.probe.Lost() {
+			lost[l.Cgroup] += l.Count
+		}
+		return lost, seen
+	}
+	lost, seen := drop("127.0.0.9", many)
+	if seen < room || seen > room+room/4 || lost[b.group.ID] == 0 {
+		t.Errorf("the flood has %d drops in room for %d, and lost %v", seen, room, lost)
+	}
+	if lost, seen := drop("127.0.0.10", few); seen != few || lost[quiet.ID] != 0 || lost[0] != 0 {
+		t.Errorf("%d of %d drops of the quiet cgroup came, lost %v", seen, few, lost)
+	}
+}
+
 func TestEveryReasonThatIsExplainedExists(t *testing.T) {
 	b := newBench(t, Options{})
 	r := b.probe.reasons
