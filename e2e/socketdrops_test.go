@@ -8,8 +8,9 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// TestSocketDrops sends to a socket that nobody reads and to ports of a pod's own loopback device where nothing listens. What the
-// program got, and what was dropped, is what was sent. The pod is named for drops on its loopback, and not for the node's.
+// TestSocketDrops sends to a socket that nobody reads and to ports of a pod's own loopback device where nothing
+// listens. What the program got, and what was dropped, is what was sent. The pod is named for drops on its loopback,
+// and not for the node's.
 func TestSocketDrops(t *testing.T) {
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)
@@ -79,9 +80,11 @@ func checkFullSocket(t *testing.T, tr *kit.Trace, port uint16, datagrams, bytes,
 // checkLoopbackDrop holds the drops at a port of the server pod's loopback device against what was sent there.
 func checkLoopbackDrop(t *testing.T, tr *kit.Trace, ns, address, protocol string, port, packets int) {
 	t.Helper()
-	const drops = `map(select(.kind == "drop" and .dst.address == $to and .dst.port == ($port | tonumber) and .protocol == $protocol))`
+	const drops = `map(select(.kind == "drop" and .dst.address == $to and .dst.port == ($port | tonumber) and
+		.protocol == $protocol))`
 	args := []string{"--arg", "to", address, "--arg", "port", fmt.Sprint(port), "--arg", "protocol", protocol}
-	tr.AwaitJQ(t, drops+` | map(.packets) | max == ($packets | tonumber)`, append(args, "--arg", "packets", fmt.Sprint(packets))...)
+	tr.AwaitJQ(t, drops+` | map(.packets) | max == ($packets | tonumber)`,
+		append(args, "--arg", "packets", fmt.Sprint(packets))...)
 	type end struct{ Namespace, Pod string }
 	var got []struct {
 		Namespace, Pod, Device, Cause, Observed string
@@ -94,7 +97,8 @@ func checkLoopbackDrop(t *testing.T, tr *kit.Trace, ns, address, protocol string
 		return
 	}
 	d, want := got[0], end{ns, "server"}
-	if d.Namespace != ns || d.Pod != "server" || d.Device != "lo" || d.Cause != "no-socket" || d.Observed != "dst" || d.Src != want || d.Dst != want {
+	if d.Namespace != ns || d.Pod != "server" || d.Src != want || d.Dst != want ||
+		d.Device != "lo" || d.Cause != "no-socket" || d.Observed != "dst" {
 		t.Errorf("%s to %s: %+v, want a drop on lo of the pod server, from itself", protocol, address, d)
 	}
 	if d.Container != nil {

@@ -119,8 +119,10 @@ func (p *Probe) load() error {
 	if err != nil {
 		return err
 	}
-	for name, value := range map[string]any{"has_reason": params > 2, "has_receiver": params > 3, "consumed": p.reasons.consumed,
-		"pod_networks": cmp.Or(p.options.PodNetworks, defaultPodNetworks)} {
+	for name, value := range map[string]any{
+		"has_reason": params > 2, "has_receiver": params > 3, "consumed": p.reasons.consumed,
+		"pod_networks": cmp.Or(p.options.PodNetworks, defaultPodNetworks),
+	} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return fmt.Errorf("load drops: set %s: %w", name, err)
 		}

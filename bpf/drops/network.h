@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Which pod a network namespace belongs to, for packets that have neither a socket nor a pod's address: those that the loopback
- * device of a pod has handed over have lost their socket.
+ * Which pod a network namespace belongs to, for packets that have neither a socket nor a pod's address: those that
+ * the loopback device of a pod has handed over have lost their socket.
  *
  * Hooks:
- * - tp_btf/sched_process_exec: a process of a pod begins. A container runtime has put it into its cgroup and its namespaces before;
+ * - tp_btf/sched_process_exec: a process of a pod begins. A container runtime has put it into its cgroup and its
+ *   namespaces before;
  * - iter/task: the processes that were there before the pod was in scope.
- * A pod has a network namespace of its own if the process that started its container, the first ancestor out of scope, has
- * another. So the node's own namespace, which pods with hostNetwork share, is nobody's.
- * Rejected: /proc/PID/ns/net, which is read too late for a short pod; the cgroup of the current task at the drop, which is
- * whoever a softirq has interrupted.
+ * A pod has a network namespace of its own if the process that started its container, the first ancestor out of
+ * scope, has another. So the node's own namespace, which pods with hostNetwork share, is nobody's.
+ * Rejected: /proc/PID/ns/net, which is read too late for a short pod; the cgroup of the current task at the drop,
+ * which is whoever a softirq has interrupted.
  */
 #pragma once
 

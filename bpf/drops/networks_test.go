@@ -26,8 +26,9 @@ const podPort = 9
 // podTraffic is what a pod's process has done on its own loopback.
 type podTraffic struct{ Sent, Read int }
 
-// pod is a child process of the tests, perhaps in a network namespace of its own. For each line it gets, it sends 30 datagrams
-// by loopback to a port where nothing listens, over IPv4 and IPv6, tries to connect to it, and fills a socket's buffer.
+// pod is a child process of the tests, perhaps in a network namespace of its own. For each line it gets, it sends 30
+// datagrams by loopback to a port where nothing listens, over IPv4 and IPv6, tries to connect to it, and fills a
+// socket's buffer.
 func pod() error {
 	if err := bpftest.LoopbackUp(); err != nil {
 		return err
@@ -56,7 +57,8 @@ func loopbackDrops() (done podTraffic, err error) {
 		}
 		defer c.Close()
 		for range 30 {
-			if _, err := c.WriteToUDPAddrPort(make([]byte, 100), netip.AddrPortFrom(netip.MustParseAddr(to), podPort)); err != nil {
+			closed := netip.AddrPortFrom(netip.MustParseAddr(to), podPort)
+			if _, err := c.WriteToUDPAddrPort(make([]byte, 100), closed); err != nil {
 				return done, err
 			}
 		}
@@ -199,7 +201,8 @@ func checkLoopback(b *bench, done podTraffic) {
 		}
 	}
 	// The attempt to connect; the answer that refuses it has a socket and is no drop.
-	if found := b.on(tcp, "127.0.0.1"); len(found) != 1 || found[0].GetPackets() != 1 || found[0].GetDst().GetPort() != podPort {
+	found := b.on(tcp, "127.0.0.1")
+	if len(found) != 1 || found[0].GetPackets() != 1 || found[0].GetDst().GetPort() != podPort {
 		b.Errorf("TCP: %v, want one drop", found)
 	}
 }

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * cgroup_skb/ingress runs before a packet is queued at its socket. A full receive buffer, or a lack of memory, drops the packet
- * after that. These programs count such drops at the flow that the packet was counted at.
+ * cgroup_skb/ingress runs before a packet is queued at its socket. A full receive buffer, or a lack of memory, drops
+ * the packet after that. These programs count such drops at the flow that the packet was counted at.
  *
  * Hooks:
- * - tp_btf/udp_fail_queue_rcv_skb: a datagram of UDP, with its socket, and from Linux 6.10 on with the packet. Before, IPv6 does
- *   not call it, so the drops of UDP over IPv6 are unknown;
- * - tp_btf/kfree_skb, before Linux 6.10 only: the kernel frees the packet right before it calls udp_fail_queue_rcv_skb, on the
- *   same CPU, with softirqs off. So the packet freed last there is the one, if it is for the socket's port;
+ * - tp_btf/udp_fail_queue_rcv_skb: a datagram of UDP, with its socket, and from Linux 6.10 on with the packet.
+ *   Before, IPv6 does not call it, so the drops of UDP over IPv6 are unknown;
+ * - tp_btf/kfree_skb, before Linux 6.10 only: the kernel frees the packet right before it calls
+ *   udp_fail_queue_rcv_skb, on the same CPU, with softirqs off. So the packet freed last there is the one, if it is
+ *   for the socket's port;
  * - tp_btf/sock_rcvqueue_full: a packet for a raw or an ICMP socket, with both.
- * Minimum kernel: 5.10.
- * Rejected: sk_drops, which does not say which peer's packets were dropped, nor their size, and counts what no socket was
- * to get, too; kfree_skb alone, which before Linux 6.11 does not have the socket.
+ * Minimum kernel: 5.10. Rejected: sk_drops, which does not say which peer's packets were dropped, nor their size, and
+ * counts what no socket was to get, too; kfree_skb alone, which before Linux 6.11 does not have the socket.
  */
 #pragma once
 

@@ -58,7 +58,8 @@ func TestFlow_FullReceiveBuffer(t *testing.T) {
 	}
 }
 
-// fullReceiveBuffer sends 200 datagrams from each peer to a socket with a small buffer, and compares with what the program reads.
+// fullReceiveBuffer sends 200 datagrams from each peer to a socket with a small buffer, and compares with what the
+// program reads.
 func fullReceiveBuffer(t *testing.T, family string, connected bool) {
 	const sent, size = 200, 100
 	tr := newTrace(t, Options{})
@@ -145,7 +146,8 @@ func TestFlow_FullReceiveBufferFragments(t *testing.T) {
 func TestFlow_DropsOfRefusedFlows(t *testing.T) {
 	const room, peers = 50, 200
 	tr := newTrace(t, Options{MaxFlows: room})
-	server := listenUDP(tr, tr.wanted("server"), "127.0.0.1")
+	group := tr.wanted("server")
+	server := listenUDP(tr, group, "127.0.0.1")
 	tr.check(server.SetReadBuffer(4096))
 	client := tr.wanted("client")
 	for range peers {
@@ -158,7 +160,8 @@ func TestFlow_DropsOfRefusedFlows(t *testing.T) {
 	server.Close()
 	tr.flush()
 	var received, dropped uint64
-	for _, ev := range tr.of(tr.wanted("server"), func(f *event.Flow) bool { return f.Phase == event.Phase_PHASE_CLOSED }) {
+	closed := func(f *event.Flow) bool { return f.Phase == event.Phase_PHASE_CLOSED }
+	for _, ev := range tr.of(group, closed) {
 		c := own(t, ev.GetFlow())
 		received, dropped = received+c.PacketsReceived, dropped+c.GetDropped()
 	}
@@ -235,7 +238,8 @@ func loopback(family int) unix.Sockaddr {
 	return &unix.SockaddrInet6{Addr: netip.IPv6Loopback().As16()}
 }
 
-// reportsDrops says whether the running kernel reports the drops of UDP over a family: before Linux 6.10, not over IPv6.
+// reportsDrops says whether the running kernel reports the drops of UDP over a family: before Linux 6.10, not over
+// IPv6.
 func reportsDrops(t *testing.T, family string) bool {
 	t.Helper()
 	kernel, err := bpf.KernelTypes(btf.NewCache())
@@ -262,8 +266,8 @@ func checkUDPDropped(t *testing.T, family string, c *event.Counters, datagrams, 
 func checkDropped(t *testing.T, c *event.Counters, datagrams, bytes, sent uint64) {
 	t.Helper()
 	if c.Dropped == nil || c.PacketsReceived != datagrams || c.BytesReceived != bytes || c.GetDropped() != sent-datagrams {
-		t.Errorf("received %d (%d bytes), dropped %v %d; want %d (%d bytes), %d", c.PacketsReceived, c.BytesReceived, c.Dropped != nil, c.GetDropped(),
-			datagrams, bytes, sent-datagrams)
+		t.Errorf("received %d (%d bytes), dropped %v %d; want %d (%d bytes), %d",
+			c.PacketsReceived, c.BytesReceived, c.Dropped != nil, c.GetDropped(), datagrams, bytes, sent-datagrams)
 	}
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * How many packets of a flow the kernel dropped after cgroup_skb/ingress counted them. The counters stand beside those of the
- * flow. Only programs before Linux 5.15 need a map too: their tracing programs have no access to the storage of a socket.
+ * How many packets of a flow the kernel dropped after cgroup_skb/ingress counted them. The counters stand beside
+ * those of the flow. Only programs before Linux 5.15 need a map too: their tracing programs have no access to the
+ * storage of a socket.
  */
 #pragma once
 
@@ -12,7 +13,7 @@ struct packet_drops {
 	__u64 bytes;
 };
 
-/* Set by the loader from the kernel's BTF: udp_fail_queue_rcv_skb has the packet, and IPv6 calls it too (Linux 6.10). */
+/* Set by the loader from the kernel's BTF: udp_fail_queue_rcv_skb has the packet, and IPv6 calls it (Linux 6.10). */
 const volatile bool drop_has_skb;
 
 static __always_inline bool is_mapped4(const struct flow_key *k)
@@ -21,8 +22,8 @@ static __always_inline bool is_mapped4(const struct flow_key *k)
 }
 
 /*
- * Whether the kernel reports all drops of such a flow. Some kernels (6.18 for one) drop packets for a raw socket without room
- * before cgroup_skb/ingress, and report them nowhere. These are not in packets_received.
+ * Whether the kernel reports all drops of such a flow. Some kernels (6.18 for one) drop packets for a raw socket
+ * without room before cgroup_skb/ingress, and report them nowhere. These are not in packets_received.
  */
 static __always_inline bool drops_known(const struct flow_key *k, bool raw)
 {

@@ -14,8 +14,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// slowReader opens a UDP socket with a small receive buffer and reads nothing until a line comes on stdin. Then it reports what
-// the socket holds.
+// slowReader opens a UDP socket with a small receive buffer and reads nothing until a line comes on stdin. Then it
+// reports what the socket holds.
 func slowReader(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	var (
 		listen = flags.String("listen", "", "address and port of UDP")
@@ -36,7 +36,8 @@ func slowReader(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	if err := c.SetReadBuffer(*buffer); err != nil {
 		return err
 	}
-	r := report.Report{Kind: report.Listening, Side: "server", Protocol: "udp", Local: addrPort(c.LocalAddr()), Start: time.Now()}
+	r := report.Report{Kind: report.Listening, Side: "server", Protocol: "udp", Start: time.Now()}
+	r.Local = addrPort(c.LocalAddr())
 	say(r)
 	if err := awaitLine(ctx); err != nil {
 		return err
