@@ -138,7 +138,7 @@ func impostorOf(job *batchv1.Job, name string, owner types.UID, node string) *co
 	pod := kit.PodSpec{Namespace: job.Namespace, Name: name, Node: node, Labels: job.Labels, Args: []string{"session"}}.Object()
 	c := &pod.Spec.Containers[0]
 	c.Name = job.Spec.Template.Spec.Containers[0].Name
-	c.Env = append(job.Spec.Template.Spec.Containers[0].Env, corev1.EnvVar{Name: "NVIDIA_VISIBLE_DEVICES", Value: "all"})
+	c.Env = job.Spec.Template.Spec.Containers[0].Env
 	yes := true
 	pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "batch/v1", Kind: "Job", Name: job.Name, UID: owner, Controller: &yes}}
 	return pod
