@@ -57,7 +57,7 @@ func (s *traceSession) serveNodes(hard, running context.Context) {
 	s.nodes = map[string]*nodeState{}
 	s.mu.Unlock()
 	wait := startPatience
-	if pods, _ := s.targets.Targets(); pods == 0 {
+	if _, nodes := s.targets.Targets(); nodes == 0 {
 		wait = 0
 	}
 	latest := time.AfterFunc(wait, func() {

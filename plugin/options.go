@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -133,6 +134,9 @@ func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 		return nil, err
 	}
 	c.query = cluster.Query{AllNamespaces: o.allNamespaces, Names: o.names, Container: o.container, Node: o.node, Exclude: launch.Labels()}
+	// A GPU is a node's, also where no pod uses it. Verdicts are about pods.
+	c.query.AllNodes = slices.Contains(kinds, "gpu") && o.allNamespaces && o.selector == "" && o.container == "" &&
+		o.node == "" && (o.rows == nil || o.rows.Name != "gpuVerdict")
 	if o.selector != "" {
 		if c.query.Selector, err = labels.Parse(o.selector); err != nil {
 			return nil, usagef("--selector %q: %s", o.selector, pointAt(o.selector, err))

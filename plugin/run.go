@@ -195,7 +195,7 @@ func (c *traceConfig) prepare(ctx context.Context, r *reporter) (*cluster.Cluste
 		return nil, err
 	}
 	c.deadline = <-deadline
-	if pods, _ := targets.Targets(); pods == 0 {
+	if _, nodes := targets.Targets(); nodes == 0 {
 		untraced := targets.Untraced(ctx)
 		if untraced.Final {
 			targets.Close()

@@ -32,13 +32,14 @@ func lean() { debug.SetGCPercent(30) }
 type topScreen struct {
 	intake
 	model *model.Model
+	gpus  *gpus
 
 	showing sync.WaitGroup
 	err     error // of the screen; read when that is over
 }
 
 func newTopScreen(c *topConfig, s *liveSession) *topScreen {
-	t := &topScreen{intake: s.intake, model: model.New(c.topic, model.Options{Started: time.Now()})}
+	t := &topScreen{intake: s.intake, model: model.New(c.topic, model.Options{Started: time.Now()}), gpus: newGPUs()}
 	lean()
 	notes := t.reporter.toScreen()
 	o := c.screen(t.model)
@@ -88,6 +89,7 @@ func export(t *model.Topic, format string, rows []*event.Event, now time.Time) (
 }
 
 func (t *topScreen) show(ev *event.Event) error {
+	t.gpus.add(ev)
 	if t.take(ev) {
 		t.model.Add(ev, time.Now())
 	}
@@ -97,5 +99,8 @@ func (t *topScreen) show(ev *event.Event) error {
 func (t *topScreen) close() error {
 	t.showing.Wait()
 	t.end()
+	for _, line := range t.gpus.summary() {
+		t.reporter.line("%s", line)
+	}
 	return t.err
 }

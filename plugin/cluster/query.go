@@ -27,6 +27,9 @@ type Query struct {
 	Container string
 	// Node restricts to the pods of this node.
 	Node string
+	// AllNodes has every node of the cluster traced, also one without pods; for what is of nodes. Where the user may not
+	// list nodes, it is those with pods.
+	AllNodes bool
 	// Exclude are the labels of pods that are targets only where Names asks for them; empty for none.
 	Exclude labels.Set
 }

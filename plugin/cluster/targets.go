@@ -30,11 +30,16 @@ type nodeTargets struct {
 	pods map[string]*session.Pod // by UID; a value is never changed once it is in
 	live map[string]bool         // the UIDs that are not finished
 	host map[string]bool         // the UIDs in the host's network
-	seen bool                    // handed out by NextNode
+	// whole: the node itself is a target, whatever runs on it.
+	whole bool
+	seen  bool // handed out by NextNode
 }
 
 // busy reports whether a pod of the node is a target and not finished.
 func (n *nodeTargets) busy() bool {
+	if n.whole {
+		return true
+	}
 	for _, live := range n.live {
 		if live {
 			return true
@@ -60,11 +65,7 @@ func (t *targets) apply(pod *corev1.Pod) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	n := t.nodes[pod.Spec.NodeName]
-	if n == nil {
-		n = &nodeTargets{pods: map[string]*session.Pod{}, live: map[string]bool{}, host: map[string]bool{}}
-		t.nodes[pod.Spec.NodeName] = n
-	}
+	n := t.node(pod.Spec.NodeName)
 	old := n.pods[uid]
 	if old == nil && finished(pod) {
 		// It ended before it was ever seen: there is nothing to observe. One that ends under our eyes stays, for its
@@ -86,6 +87,42 @@ func (t *targets) apply(pod *corev1.Pod) {
 		t.pending = append(t.pending, pod.Spec.NodeName)
 	}
 	t.wake()
+}
+
+// node returns the targets of a node. t.mu is held.
+func (t *targets) node(name string) *nodeTargets {
+	n := t.nodes[name]
+	if n == nil {
+		n = &nodeTargets{pods: map[string]*session.Pod{}, live: map[string]bool{}, host: map[string]bool{}}
+		t.nodes[name] = n
+	}
+	return n
+}
+
+// addNode makes a node a target.
+func (t *targets) addNode(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := t.node(name)
+	if n.whole {
+		return
+	}
+	n.whole = true
+	if !n.seen {
+		n.seen = true
+		t.pending = append(t.pending, name)
+	}
+	t.wake()
+}
+
+// removeNode makes a node no target any more. Its pods stay ones.
+func (t *targets) removeNode(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n := t.nodes[name]; n != nil && n.whole {
+		n.whole = false
+		t.wake()
+	}
 }
 
 // remove forgets a pod.
@@ -120,7 +157,7 @@ func (t *targets) count() (pods, nodes int) {
 				here++
 			}
 		}
-		if here > 0 {
+		if n.busy() {
 			nodes++
 			pods += here
 		}

@@ -50,6 +50,12 @@ func Open(ctx context.Context, client kubernetes.Interface, q Query, o Options) 
 	c := &Cluster{
 		targets: newTargets(m.match, q.Container), names: newNames(time.Now), client: client, matcher: m, note: o.Note,
 	}
+	if q.AllNodes {
+		// Before the watches, which bring nodes in any order.
+		if err := c.addNodes(ctx); err != nil {
+			return nil, err
+		}
+	}
 	// The watches outlive this call; its context only bounds the wait for the first list.
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
 	c.stop = stop
@@ -163,8 +169,16 @@ func (c *Cluster) watchNames(ctx context.Context, client kubernetes.Interface, n
 		{"nodes", func(f informers.SharedInformerFactory) cache.SharedIndexInformer {
 			return f.Core().V1().Nodes().Informer()
 		}, handlers{
-			set:  func(obj any) { c.names.applyNode(obj.(*corev1.Node)) },
-			gone: func(obj any) { c.names.deleteNode(keyOf(obj).Name) },
+			set: func(obj any) {
+				c.names.applyNode(obj.(*corev1.Node))
+				if c.matcher.query.AllNodes {
+					c.targets.addNode(keyOf(obj).Name)
+				}
+			},
+			gone: func(obj any) {
+				c.names.deleteNode(keyOf(obj).Name)
+				c.targets.removeNode(keyOf(obj).Name)
+			},
 		}, false},
 	}
 	if !havePods {

@@ -1,0 +1,56 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// gpuLabels are labels of nodes with GPUs: of NVIDIA's feature discovery, and of GKE.
+var gpuLabels = []string{"nvidia.com/gpu.present", "cloud.google.com/gke-accelerator"}
+
+// hasGPUs reports whether a node says that it has GPUs: as capacity (nvidia.com/gpu, nvidia.com/mig-…), or by a label where
+// they are given out in another way.
+func hasGPUs(node *corev1.Node) bool {
+	for name, quantity := range node.Status.Capacity {
+		if strings.HasPrefix(string(name), "nvidia.com/") && !quantity.IsZero() {
+			return true
+		}
+	}
+	return slices.ContainsFunc(gpuLabels, func(label string) bool {
+		value := node.Labels[label]
+		return value != "" && value != "false"
+	})
+}
+
+// addNodes makes all nodes that there are targets, those with GPUs first: they come first within --max-nodes.
+func (c *Cluster) addNodes(ctx context.Context) error {
+	list, err := c.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if apierrors.IsForbidden(err) {
+		return nil // the watch for names says so
+	}
+	if err != nil {
+		return fmt.Errorf("list nodes: %w", err)
+	}
+	nodes := list.Items
+	slices.SortFunc(nodes, func(a, b corev1.Node) int {
+		x, y := hasGPUs(&a), hasGPUs(&b)
+		switch {
+		case x && !y:
+			return -1
+		case y && !x:
+			return 1
+		}
+		return cmp.Compare(a.Name, b.Name)
+	})
+	for i := range nodes {
+		c.targets.addNode(nodes[i].Name)
+	}
+	return nil
+}
