@@ -39,8 +39,7 @@ func newResolver(ctx context.Context, next collect.Namer) *resolver {
 // Name implements collect.Namer.
 func (r *resolver) Name(addr netip.Addr, port uint16, proto event.Protocol) collect.Name {
 	name := r.Namer.Name(addr, port, proto)
-	if name.Pod != "" || name.Service != "" || name.Node != "" ||
-		name.Hint.Service != "" {
+	if name.Pod != "" || name.Service != "" || name.Node != "" || name.Hint != nil {
 		return name
 	}
 	r.mu.Lock()

@@ -50,22 +50,22 @@ func (n *names) indexBackends(sl *slice, add bool) {
 	}
 }
 
-// infer returns the Service that a connection to a backend was made to: where there is exactly one that has the backend, and
-// it has a cluster IP. The port is 0 where several of the Service's ports lead there. n.mu is held.
-func (n *names) infer(b backend) (hint collect.ServiceHint) {
+// infer returns the Service that a connection to a backend was made to, nil for none: where there is exactly one that has
+// the backend, and it has a cluster IP. The port is 0 where several of the Service's ports lead there. n.mu is held.
+func (n *names) infer(b backend) *collect.ServiceHint {
 	owners := n.owners[b]
 	if len(n.cilium) == 0 || len(owners) == 0 {
-		return hint
+		return nil
 	}
 	key := owners[0].service
 	s := n.services[key]
 	if s == nil || len(s.clusterIPs) == 0 {
-		return hint
+		return nil
 	}
 	var port *servicePort
 	for i, owner := range owners {
 		if owner.service != key {
-			return hint
+			return nil
 		}
 		sp := s.ports[owner.port]
 		if i > 0 && sp != port {
@@ -74,7 +74,7 @@ func (n *names) infer(b backend) (hint collect.ServiceHint) {
 		}
 		port = sp
 	}
-	hint = collect.ServiceHint{
+	hint := &collect.ServiceHint{
 		Service: key.Name, Namespace: key.Namespace, Note: event.ServiceNote_SERVICE_NOTE_INFERRED,
 	}
 	if port != nil {

@@ -39,7 +39,7 @@ func (c *Cluster) Name(addr netip.Addr, port uint16, proto event.Protocol) colle
 		return name
 	}
 	if s := c.names.clusterIPs[addr]; s != nil {
-		name.Hint = collect.ServiceHint{
+		name.Hint = &collect.ServiceHint{
 			Service: s.key.Name, Namespace: s.key.Namespace, Port: port, Note: event.ServiceNote_SERVICE_NOTE_NO_SUCH_PORT,
 		}
 		if serviceProtocol(proto) == "" {

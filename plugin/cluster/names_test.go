@@ -60,7 +60,7 @@ func (x *index) describe(at string, proto event.Protocol) string {
 	switch {
 	case n.Service != "":
 		out = "service " + n.Service + " "
-	case n.Hint.Service != "":
+	case n.Hint != nil:
 		out = fmt.Sprintf("service %s:%d%s ", n.Hint.Service, n.Hint.Port, n.Hint.Note.Mark())
 	}
 	return fmt.Sprintf("%spod %q node %q", out, n.Pod, n.Node)

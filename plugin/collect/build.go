@@ -103,7 +103,7 @@ func (c *Collector) buildEnd(f *flow, i int, s *slot) {
 				out.ServiceAddress, out.ServicePort = q.remote.bytes(s.service[i][:0]), uint32(q.remote.port)
 			}
 		}
-	} else if name.Hint.Service != "" && peer != nil {
+	} else if name.Hint != nil && peer != nil {
 		name.Hint.describe(out, peer.remote.bytes(s.service[i][:0]))
 	}
 	if p := e.newest(); p != nil {

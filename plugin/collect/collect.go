@@ -52,8 +52,9 @@ type Name struct {
 	// The Service that the address and port are of (cluster IP, external IP, load balancer, node port). Set only where a
 	// connection to the address is passed on to a backend.
 	Service, ServiceNamespace string
-	// Hint is a Service that is not known to pass the connection on; only where Service is empty.
-	Hint ServiceHint
+	// Hint is a Service that is not known to pass the connection on, nil for none; only where Service is empty. A pointer,
+	// since each open flow has two names.
+	Hint *ServiceHint
 	// The node that has the address, or that the pod is on.
 	Node string
 	// The name from reverse DNS, where that was asked for.
@@ -74,7 +75,7 @@ type ServiceHint struct {
 
 // describe writes the Service of an end without one. address is the one that was dialled.
 func (h *ServiceHint) describe(e *event.Endpoint, address []byte) {
-	if h.Service == "" {
+	if h == nil {
 		return
 	}
 	e.Service, e.ServiceNamespace, e.ServicePort, e.ServiceNote = h.Service, h.Namespace, uint32(h.Port), h.Note

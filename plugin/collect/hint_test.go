@@ -12,7 +12,7 @@ import (
 type hinted struct{ note event.ServiceNote }
 
 func (h hinted) Name(_ netip.Addr, port uint16, _ event.Protocol) Name {
-	n := Name{Hint: ServiceHint{Service: "web", Namespace: "demo", Port: port, Note: h.note}}
+	n := Name{Hint: &ServiceHint{Service: "web", Namespace: "demo", Port: port, Note: h.note}}
 	if h.note == event.ServiceNote_SERVICE_NOTE_INFERRED {
 		n.Namespace, n.Pod, n.Hint.Port = "demo", "web-0", 80
 	}

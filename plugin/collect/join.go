@@ -380,5 +380,5 @@ func (c *Collector) backs(vip, backend addrPort, proto event.Protocol) bool {
 }
 
 func (n *Name) empty() bool {
-	return n.Pod == "" && n.Service == "" && n.Node == "" && n.Host == "" && n.Hint.Service == ""
+	return n.Pod == "" && n.Service == "" && n.Node == "" && n.Host == "" && n.Hint == nil
 }
