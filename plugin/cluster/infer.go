@@ -11,8 +11,8 @@ import (
 )
 
 // Socket-level load balancing (Cilium without kube-proxy) replaces the address of a Service by that of a backend within
-// connect(2) and sendmsg(2). No packet and no socket has the Service's address, so the Service can only be inferred. With
-// kube-proxy a connection to a pod's address went to no Service, so nothing is inferred there.
+// connect(2) and sendmsg(2). No packet and no socket has the Service's address, so the Service can only be inferred.
+// With kube-proxy a connection to a pod's address went to no Service, so nothing is inferred there.
 
 // backendOwner is the port of a Service that an endpoint slice lists a backend for.
 type backendOwner struct {
@@ -50,8 +50,8 @@ func (n *names) indexBackends(sl *slice, add bool) {
 	}
 }
 
-// infer returns the Service that a connection to a backend was made to, nil for none: where there is exactly one that has
-// the backend, and it has a cluster IP. The port is 0 where several of the Service's ports lead there. n.mu is held.
+// infer returns the Service that a connection to a backend was made to, nil for none: where there is exactly one that
+// has the backend, and it has a cluster IP. The port is 0 where several of the Service's ports lead there. n.mu is held.
 func (n *names) infer(b backend) *collect.ServiceHint {
 	owners := n.owners[b]
 	if len(n.cilium) == 0 || len(owners) == 0 {

@@ -19,10 +19,10 @@ type flow struct {
 	proto event.Protocol
 	id    string // set at the first emission
 	isn   isnPair
-	// indexed: isn is known and finds this flow.
-	indexed bool
-	ends    [2]end
+	ends  [2]end
 
+	// The flags stand together: the struct just fits one of the allocator's size classes.
+	indexed   bool // isn is known and finds this flow
 	roleKnown bool // somebody knows for sure which end is src
 	emitted   bool // its first event is out
 	waited    bool // the second half had its chance
