@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -38,4 +39,21 @@ func (c *tracerConfig) may(ctx context.Context, a access) error {
 		resource += "/" + a.subresource
 	}
 	return &cluster.ForbiddenError{Verb: a.verb, Resource: resource, Namespace: c.tracerNamespace}
+}
+
+// grantError is a refusal with the command that grants the right.
+type grantError struct {
+	error
+	command string
+}
+
+func (e *grantError) Unwrap() error { return e.error }
+
+// withGrant adds to a refusal in one of the session's namespaces the command that grants what the session takes in both.
+func (c *tracerConfig) withGrant(err error) error {
+	var forbidden *cluster.ForbiddenError
+	if !errors.As(err, &forbidden) || forbidden.Namespace != c.namespace && forbidden.Namespace != c.tracerNamespace {
+		return err
+	}
+	return &grantError{err, grantCommand(c.namespace, c.tracerNamespace)}
 }

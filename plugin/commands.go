@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,7 +11,6 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/orb8-dev/kubectl-orb8/deploy"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 	"github.com/orb8-dev/kubectl-orb8/internal/version"
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
@@ -81,43 +79,5 @@ There is rarely something to do: a tracer ends by itself within seconds of its c
 	}
 	kube.AddFlags(cmd.Flags())
 	cmd.Flags().BoolVarP(&all, "all-namespaces", "A", false, "Look in all namespaces")
-	return cmd
-}
-
-func newRBACCommand(streams genericiooptions.IOStreams) *cobra.Command {
-	kube := genericclioptions.NewConfigFlags(true)
-	var user, group string
-	cmd := &cobra.Command{
-		Use: "rbac (--user NAME | --group NAME)", Short: "Print the least Role and RoleBinding that trace needs in a namespace", Args: noArgs,
-		Example: `  # Let alice trace namespace demo
-  kubectl orb8 rbac -n demo --user alice | kubectl apply -f -`,
-		RunE: func(*cobra.Command, []string) error {
-			kind, name := "User", user
-			switch {
-			case (user == "") == (group == ""):
-				return usagef("want one of --user and --group")
-			case group != "":
-				kind, name = "Group", group
-			}
-			namespace, _, err := kube.ToRawKubeConfigLoader().Namespace()
-			if err != nil {
-				return err
-			}
-			quote := func(s string) string {
-				b, _ := json.Marshal(s) // a JSON string is a YAML string; a Go string always marshals
-				return string(b)
-			}
-			_, err = strings.NewReplacer(`"{{NAMESPACE}}"`, quote(namespace), `"{{KIND}}"`, quote(kind), `"{{NAME}}"`, quote(name)).
-				WriteString(streams.Out, deploy.RBAC)
-			return err
-		},
-	}
-	// Only these of kubectl's flags: --user here is who the Role is for, not which of the kubeconfig's users asks.
-	flags := cmd.Flags()
-	flags.StringVar(kube.KubeConfig, "kubeconfig", "", "Path to the kubeconfig file")
-	flags.StringVar(kube.Context, "context", "", "The kubeconfig context, for its namespace")
-	flags.StringVarP(kube.Namespace, "namespace", "n", "", "The namespace to grant")
-	flags.StringVar(&user, "user", "", "The user to grant it to")
-	flags.StringVar(&group, "group", "", "The group to grant it to")
 	return cmd
 }

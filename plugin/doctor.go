@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -150,41 +151,58 @@ func (x *examination) run(ctx context.Context) error {
 	return x.tryNodes(ctx, nodes)
 }
 
-// askPermissions holds what the user may against the documented Role.
+// askPermissions compares the user's rights with the documented Roles.
 func (x *examination) askPermissions(ctx context.Context) error {
-	permissions, err := doctor.Permissions(deploy.RBAC)
-	if err != nil {
-		return err
+	roles := []struct{ manifest, namespace string }{{deploy.RBAC, x.tracerNamespace}}
+	if x.tracerNamespace != x.namespace {
+		roles = []struct{ manifest, namespace string }{
+			{deploy.RBACTargets, x.namespace}, {deploy.RBACTracers, x.tracerNamespace},
+		}
 	}
-	mend := x.grant(ctx)
-	for _, p := range permissions {
-		refused := make([]bool, len(p.Verbs))
-		asked := make([]error, len(p.Verbs))
-		var asking sync.WaitGroup
-		for i, verb := range p.Verbs {
-			asking.Go(func() {
-				answer, err := x.client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, p.Review(verb, x.tracerNamespace), metav1.CreateOptions{})
-				asked[i] = err
-				refused[i] = err == nil && !answer.Status.Allowed
-			})
+	fix := x.grant(ctx)
+	for _, role := range roles {
+		permissions, err := doctor.Permissions(role.manifest)
+		if err != nil {
+			return err
 		}
-		asking.Wait()
-		if err := errors.Join(asked...); err != nil {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			x.add("permission: "+p.Name(), doctor.Unknown, "the cluster does not tell what you may: "+oneLine(asked[0].Error()), "")
-			continue
-		}
-		var verbs []string
-		for i, verb := range p.Verbs {
-			if refused[i] {
-				verbs = append(verbs, verb)
+		for i := range permissions {
+			if err := x.askPermission(ctx, &permissions[i], role.namespace, fix); err != nil {
+				return err
 			}
 		}
-		f := p.Judge(x.tracerNamespace, verbs, mend)
-		x.add(f.Check, f.Status, f.Detail, f.Mend)
 	}
+	return nil
+}
+
+// askPermission asks for all verbs of one permission at once.
+func (x *examination) askPermission(ctx context.Context, p *doctor.Permission, namespace, fix string) error {
+	refused := make([]bool, len(p.Verbs))
+	asked := make([]error, len(p.Verbs))
+	var asking sync.WaitGroup
+	for i, verb := range p.Verbs {
+		asking.Go(func() {
+			answer, err := x.client.AuthorizationV1().SelfSubjectAccessReviews().
+				Create(ctx, p.Review(verb, namespace), metav1.CreateOptions{})
+			asked[i] = err
+			refused[i] = err == nil && !answer.Status.Allowed
+		})
+	}
+	asking.Wait()
+	if err := cmp.Or(asked...); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		x.add("permission: "+p.Name(), doctor.Unknown, "the cluster does not tell what you may: "+oneLine(err.Error()), "")
+		return nil
+	}
+	var verbs []string
+	for i, verb := range p.Verbs {
+		if refused[i] {
+			verbs = append(verbs, verb)
+		}
+	}
+	f := p.Judge(namespace, verbs, fix)
+	x.add(f.Check, f.Status, f.Detail, f.Mend)
 	return nil
 }
 
@@ -193,7 +211,7 @@ var plainName = regexp.MustCompile(`^[A-Za-z0-9:@._-]+$`)
 
 // grant is the command that gives this user the documented Role, with the user's name where the cluster tells it (1.28 and later).
 func (x *examination) grant(ctx context.Context) string {
-	command := grantCommand(x.tracerNamespace)
+	command := grantCommand(x.namespace, x.tracerNamespace)
 	me, err := x.client.AuthenticationV1().SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
 	if err == nil && plainName.MatchString(me.Status.UserInfo.Username) {
 		command = strings.Replace(command, "--user=USER", "--user="+me.Status.UserInfo.Username, 1)

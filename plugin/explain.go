@@ -18,11 +18,14 @@ import (
 func explain(err error) string {
 	var forbidden *cluster.ForbiddenError
 	var request *url.Error
+	var grant *grantError
 	switch {
 	case clientcmd.IsEmptyConfig(err):
 		return "no kubeconfig: set KUBECONFIG or --kubeconfig to the file of your cluster (kubectl config view shows what is in use)"
+	case errors.As(err, &grant):
+		return grant.error.Error() + "; an administrator grants it with: " + grant.command
 	case errors.As(err, &forbidden):
-		return forbidden.Error() + "; an administrator grants it with: " + grantCommand(forbidden.Namespace)
+		return forbidden.Error() + "; an administrator grants it with: " + grantCommand(forbidden.Namespace, "")
 	case apierrors.IsUnauthorized(err):
 		return "the cluster does not know you: log in again, or check the user of the context with: kubectl config view --minify"
 	case errors.As(err, &request) && (utilnet.IsConnectionRefused(err) || request.Timeout() || !apierrors.IsInternalError(err)):
@@ -35,11 +38,16 @@ func explain(err error) string {
 	return err.Error()
 }
 
-func grantCommand(namespace string) string {
+// grantCommand grants what it takes to trace a namespace from tracers in another one, or in itself.
+func grantCommand(namespace, tracerNamespace string) string {
 	if namespace == "" {
 		return "kubectl create clusterrolebinding orb8-view --clusterrole=view --user=USER"
 	}
-	return fmt.Sprintf("kubectl orb8 rbac -n %s --user=USER | kubectl apply -f -", namespace)
+	elsewhere := ""
+	if tracerNamespace != "" && tracerNamespace != namespace {
+		elsewhere = " --tracer-namespace " + tracerNamespace
+	}
+	return fmt.Sprintf("kubectl orb8 rbac -n %s%s --user=USER | kubectl apply -f -", namespace, elsewhere)
 }
 
 // oneLine keeps an error on one line, but for one that points at a place in several, and makes strangers' text in it safe

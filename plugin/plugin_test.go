@@ -13,9 +13,7 @@ import (
 	"testing"
 	"time"
 
-	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"sigs.k8s.io/yaml"
 
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
@@ -100,53 +98,6 @@ func TestWhatNoClusterAnswersIsOneError(t *testing.T) {
 	if code, _, errOut = run(t, "trace", "network", "--kubeconfig", os.DevNull); code != ExitError || !strings.HasPrefix(errOut, "error: no kubeconfig: set KUBECONFIG") {
 		t.Errorf("no kubeconfig: exit code %d, stderr %q", code, errOut)
 	}
-}
-
-func TestTheRoleOfRBACIsValidAndBound(t *testing.T) {
-	code, out, errOut := run(t, "rbac", "--user", `o'"hara`)
-	if code != ExitOK {
-		t.Fatalf("exit code %d: %s", code, errOut)
-	}
-	documents := strings.Split(out, "\n---\n")
-	if len(documents) != 2 {
-		t.Fatalf("%d documents", len(documents))
-	}
-	var role rbacv1.Role
-	var binding rbacv1.RoleBinding
-	if err := errors.Join(yaml.UnmarshalStrict([]byte(documents[0]), &role), yaml.UnmarshalStrict([]byte(documents[1]), &binding)); err != nil {
-		t.Fatal(err)
-	}
-	if role.Namespace != "shop" || binding.Namespace != "shop" || binding.RoleRef.Name != role.Name ||
-		len(binding.Subjects) != 1 || binding.Subjects[0].Kind != "User" || binding.Subjects[0].Name != `o'"hara` {
-		t.Errorf("role %+v\nbinding %+v", role.ObjectMeta, binding)
-	}
-	// What the plugin asks about before it starts has to be in what it hands out.
-	for _, n := range needs {
-		resource := n.resource
-		if n.subresource != "" {
-			resource += "/" + n.subresource
-		}
-		if !allows(role.Rules, n.group, resource, n.verb) {
-			t.Errorf("the Role does not let its user %s %s", n.verb, resource)
-		}
-	}
-}
-
-func allows(rules []rbacv1.PolicyRule, group, resource, verb string) bool {
-	has := func(list []string, want string) bool {
-		for _, s := range list {
-			if s == want {
-				return true
-			}
-		}
-		return false
-	}
-	for _, r := range rules {
-		if has(r.APIGroups, group) && has(r.Resources, resource) && has(r.Verbs, verb) {
-			return true
-		}
-	}
-	return false
 }
 
 func TestVersionIsReadByProgramsToo(t *testing.T) {

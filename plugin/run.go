@@ -189,10 +189,10 @@ func (c *traceConfig) prepare(ctx context.Context, r *reporter) (*cluster.Cluste
 		if err == nil {
 			targets.Close()
 		}
-		return nil, mayErr
+		return nil, c.withGrant(mayErr)
 	}
 	if err != nil {
-		return nil, err
+		return nil, c.withGrant(err)
 	}
 	c.deadline = <-deadline
 	if _, nodes := targets.Targets(); nodes == 0 {

@@ -53,7 +53,7 @@ func (p *Permission) Review(verb, namespace string) *authorizationv1.SelfSubject
 // limits are what a session does without; what is not here it cannot do without. "verb resource" goes before "resource".
 var limits = map[string]string{
 	"patch jobs":             "a session ends after an hour, and a tracer's pod with a sidecar in it outlives a killed session by as much",
-	"get jobs":               "",
+	"get jobs":               "targets like job/NAME are not found, nor pods that ended sessions left",
 	"list jobs":              "Jobs that a killed session left are not swept before they expire",
 	"events":                 "why a tracer's pod is refused (Pod Security, quota) is not told",
 	"services":               "Services are shown by their addresses",

@@ -29,6 +29,9 @@ func Refusal(spec *Spec, message string) *StartError {
 	limited := limitUsage.MatchString(message) || limitRatio.MatchString(message)
 	fit := fittingResources(message)
 	switch {
+	case strings.Contains(message, "ValidatingAdmissionPolicy '"+PolicyPrefix):
+		e.Reason = "policy"
+		e.Mend = "an administrator prints the policy for other tracers with: kubectl orb8 rbac --admission-policy --help"
 	case quota:
 		e.Reason = "quota"
 		e.Mend = fmt.Sprintf("see kubectl describe quota -n %s, or %s", spec.Namespace, elsewhere)

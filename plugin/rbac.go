@@ -1,0 +1,188 @@
+package plugin
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"sigs.k8s.io/yaml"
+
+	"github.com/orb8-dev/kubectl-orb8/deploy"
+	"github.com/orb8-dev/kubectl-orb8/internal/version"
+	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
+)
+
+// rbacOptions are the flags of rbac.
+type rbacOptions struct {
+	kube            *genericclioptions.ConfigFlags
+	user, group     string
+	tracerNamespace string
+
+	policy       bool
+	image        string
+	gpu          bool
+	runtimeClass string
+	kernel       string
+	labels       map[string]string
+	annotations  map[string]string
+}
+
+func newRBACCommand(streams genericiooptions.IOStreams) *cobra.Command {
+	o := &rbacOptions{kube: genericclioptions.NewConfigFlags(true)}
+	cmd := &cobra.Command{
+		Use:   "rbac (--user NAME | --group NAME)",
+		Short: "Print the least Role and RoleBinding that trace needs in a namespace", Args: noArgs,
+		Long: `Prints a Role and its RoleBinding: all that it takes to trace the pods of a namespace from tracers in that namespace.
+
+With --tracer-namespace it prints two Roles: one reads the pods and workloads of the namespace, the other creates tracers in
+the tracers' namespace. Whoever may create Jobs can run any pod there, and so is root on the nodes. --admission-policy also
+prints ValidatingAdmissionPolicies (Kubernetes 1.30 and later): that namespace then admits only tracers of one image.`,
+		Example: `  # Let alice trace namespace demo
+  kubectl orb8 rbac -n demo --user alice | kubectl apply -f -
+
+  # The same without any right to run other pods: tracers have a namespace of their own
+  kubectl create namespace tracers
+  kubectl label namespace tracers pod-security.kubernetes.io/enforce=privileged
+  kubectl orb8 rbac -n demo --user alice --tracer-namespace tracers --admission-policy | kubectl apply -f -`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd, streams) },
+	}
+	// Only these of kubectl's flags: --user here is who the Role is for, not which of the kubeconfig's users asks.
+	flags := cmd.Flags()
+	flags.StringVar(o.kube.KubeConfig, "kubeconfig", "", "Path to the kubeconfig file")
+	flags.StringVar(o.kube.Context, "context", "", "The kubeconfig context, for its namespace")
+	flags.StringVarP(o.kube.Namespace, "namespace", "n", "", "The namespace to grant")
+	flags.StringVar(&o.user, "user", "", "The user to grant it to")
+	flags.StringVar(&o.group, "group", "", "The group to grant it to")
+	flags.StringVar(&o.tracerNamespace, "tracer-namespace", "",
+		"Namespace the tracer pods run in (default: the namespace to grant)")
+	flags.BoolVar(&o.policy, "admission-policy", false,
+		"Also print admission policies by which the tracers' namespace admits only tracers")
+	flags.StringVar(&o.image, "image", "",
+		"With --admission-policy: the only image, best by digest (default $"+envImage+", else "+version.TracerImage()+")")
+	flags.BoolVar(&o.gpu, "gpu", false, "With --admission-policy: also admit tracers that read GPUs")
+	flags.StringVar(&o.runtimeClass, "gpu-runtime-class", nvidiaRuntimeClass,
+		"With --gpu: the RuntimeClass that tracers may have, or none")
+	flags.StringVar(&o.kernel, "oldest-kernel", "", "With --admission-policy: the nodes' oldest kernel, such as 5.10; "+
+		"tracers need more capabilities before 5.11, and with --gpu before 6.6")
+	flags.StringToStringVar(&o.labels, "tracer-labels", nil,
+		"With --admission-policy: labels that tracers may have, KEY=VALUE")
+	flags.StringToStringVar(&o.annotations, "tracer-annotations", nil,
+		"With --admission-policy: annotations that tracers may have, KEY=VALUE")
+	return cmd
+}
+
+// policyFlags mean nothing without --admission-policy.
+var policyFlags = []string{"image", "gpu", "gpu-runtime-class", "oldest-kernel", "tracer-labels", "tracer-annotations"}
+
+// kernelRelease is a release as uname prints it.
+var kernelRelease = regexp.MustCompile(`^[0-9]+\.[0-9]+`)
+
+func (o *rbacOptions) validate(cmd *cobra.Command, namespace string) error {
+	if (o.user == "") == (o.group == "") {
+		return usagef("want one of --user and --group")
+	}
+	for _, flag := range policyFlags {
+		if !o.policy && cmd.Flags().Changed(flag) {
+			return usagef("--%s goes with --admission-policy", flag)
+		}
+	}
+	switch {
+	case !o.policy:
+		return nil
+	case o.tracerNamespace == "" || o.tracerNamespace == namespace:
+		return usagef("--admission-policy: want --tracer-namespace, other than %s: it admits nothing but tracers", namespace)
+	case o.kernel != "" && !kernelRelease.MatchString(o.kernel):
+		return usagef("--oldest-kernel %q: want a release such as 5.10", o.kernel)
+	case cmd.Flags().Changed("gpu-runtime-class") && !o.gpu:
+		return usagef("--gpu-runtime-class goes with --gpu")
+	}
+	return new(tracerConfig).completeMetadata(&tracerOptions{labels: o.labels, annotations: o.annotations})
+}
+
+func (o *rbacOptions) run(cmd *cobra.Command, streams genericiooptions.IOStreams) error {
+	namespace, _, err := o.kube.ToRawKubeConfigLoader().Namespace()
+	if err != nil {
+		return err
+	}
+	if err := o.validate(cmd, namespace); err != nil {
+		return err
+	}
+	var out bytes.Buffer
+	o.writeRoles(&out, namespace)
+	if o.policy {
+		policy := o.admissionPolicy()
+		if !strings.Contains(policy.Image, "@") {
+			fmt.Fprintf(streams.ErrOut, "note: whoever may push %s decides what runs on the nodes: name the image by its "+
+				"digest, --image NAME@sha256:…, here and for trace\n", policy.Image)
+		}
+		if err := writeObjects(&out, policy.Objects()); err != nil {
+			return err
+		}
+	}
+	_, err = streams.Out.Write(out.Bytes())
+	return err
+}
+
+// writeRoles writes the Roles and RoleBindings: one of each, or one for the targets and one for the tracers.
+func (o *rbacOptions) writeRoles(out *bytes.Buffer, namespace string) {
+	kind, name := "User", o.user
+	if o.group != "" {
+		kind, name = "Group", o.group
+	}
+	manifests := deploy.RBAC
+	if o.tracerNamespace != "" && o.tracerNamespace != namespace {
+		manifests = deploy.RBACTargets + "---\n" + deploy.RBACTracers
+	}
+	quote := func(s string) string {
+		b, _ := json.Marshal(s) // a JSON string is a YAML string; a Go string always marshals
+		return string(b)
+	}
+	values := strings.NewReplacer(`"{{NAMESPACE}}"`, quote(namespace), `"{{TRACERS}}"`, quote(o.tracerNamespace),
+		`"{{BINDING}}"`, quote(bindingName(kind, name)), `"{{KIND}}"`, quote(kind), `"{{NAME}}"`, quote(name))
+	out.WriteString(values.Replace(manifests))
+}
+
+// bindingName is a name for each subject, so that granting a second one does not replace the first.
+func bindingName(kind, name string) string {
+	if plainName.MatchString(name) {
+		return "orb8:" + strings.ToLower(kind) + ":" + name
+	}
+	sum := sha256.Sum256([]byte(name))
+	return "orb8:" + strings.ToLower(kind) + ":" + hex.EncodeToString(sum[:8])
+}
+
+func (o *rbacOptions) admissionPolicy() *launch.Policy {
+	p := &launch.Policy{
+		Namespace: o.tracerNamespace, Image: cmp.Or(o.image, os.Getenv(envImage), version.TracerImage()),
+		GPU: o.gpu, RuntimeClass: o.runtimeClass, Kernel: o.kernel, Labels: o.labels, Annotations: o.annotations,
+	}
+	if o.runtimeClass == runtimeClassNone {
+		p.RuntimeClass = ""
+	}
+	return p
+}
+
+func writeObjects(out io.Writer, objects []any) error {
+	for _, object := range objects {
+		b, err := yaml.Marshal(object)
+		if err != nil {
+			return err
+		}
+		// The API server keeps a status of policies; a manifest has none.
+		text := strings.TrimSuffix(string(b), "status: {}\n")
+		if _, err := io.WriteString(out, "---\n"+text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
