@@ -1,0 +1,114 @@
+package kit
+
+import (
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+)
+
+// Recorder passes a user's requests on to the API server and records the rights that they take.
+type Recorder struct {
+	// Kubeconfig is the user's, by way of the recorder.
+	Kubeconfig string
+
+	mu   sync.Mutex
+	used map[string]bool
+}
+
+// Recorder puts one between a user and the API server.
+func (e *Env) Recorder(t testing.TB, kubeconfig string) *Recorder {
+	t.Helper()
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.NextProtos = []string{"http/1.1"} // port-forwards upgrade the connection
+	transport, err := rest.TransportFor(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	target, err := url.Parse(config.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &Recorder{used: map[string]bool{}, Kubeconfig: filepath.Join(t.TempDir(), "kubeconfig")}
+	proxy := &httputil.ReverseProxy{
+		Rewrite:       func(p *httputil.ProxyRequest) { p.SetURL(target) },
+		Transport:     transport,
+		FlushInterval: -1, // watches
+		ErrorLog:      log.New(io.Discard, "", 0),
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		r.record(request)
+		proxy.ServeHTTP(w, request)
+	}))
+	t.Cleanup(server.CloseClientConnections)
+	through := clientcmdapi.NewConfig()
+	through.Clusters["c"] = &clientcmdapi.Cluster{Server: server.URL}
+	through.AuthInfos["u"] = &clientcmdapi.AuthInfo{}
+	through.Contexts["c"] = &clientcmdapi.Context{Cluster: "c", AuthInfo: "u"}
+	through.CurrentContext = "c"
+	if err := clientcmd.WriteToFile(*through, r.Kubeconfig); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// Used reports whether a request took this right. Where the API server streams lists, client-go watches without a list
+// before: there a watch stands for both.
+func (r *Recorder) Used(namespace, group, resource, verb string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	right := func(verb string) string { return strings.Join([]string{namespace, group, resource, verb}, " ") }
+	return r.used[right(verb)] || verb == "list" && r.used[right("watch")]
+}
+
+// record keeps the right that a request in a namespace takes:
+// /api/v1/namespaces/NS/RESOURCE[/NAME[/SUBRESOURCE]] or /apis/GROUP/VERSION/namespaces/….
+func (r *Recorder) record(request *http.Request) {
+	parts := strings.Split(strings.Trim(request.URL.Path, "/"), "/")
+	at := slices.Index(parts, "namespaces")
+	if at < 0 || len(parts) < at+3 {
+		return
+	}
+	group := ""
+	if parts[0] == "apis" {
+		group = parts[1]
+	}
+	namespace, resource, named := parts[at+1], parts[at+2], len(parts) > at+3
+	if len(parts) > at+4 {
+		resource += "/" + parts[at+4]
+	}
+	verbs := map[string][]string{
+		http.MethodPost: {"create"}, http.MethodPatch: {"patch"}, http.MethodPut: {"update"}, http.MethodDelete: {"delete"},
+	}[request.Method]
+	if request.Method == http.MethodGet {
+		switch {
+		case request.URL.Query().Get("watch") != "":
+			verbs = []string{"watch"}
+		case !named:
+			verbs = []string{"list"}
+		case resource == "pods/portforward": // by WebSocket; Kubernetes 1.35 and later check both verbs
+			verbs = []string{"get", "create"}
+		default:
+			verbs = []string{"get"}
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, verb := range verbs {
+		r.used[strings.Join([]string{namespace, group, resource, verb}, " ")] = true
+	}
+}
