@@ -92,6 +92,8 @@ type PodSpec struct {
 	GPUs int64
 	// AllGPUs has it take all GPUs without asking: privileged, with what NVIDIA's runtime obeys.
 	AllGPUs bool
+	// ReadyPort is the TCP port by which the kubelet finds out whether the pod is ready; 0: it is ready at once.
+	ReadyPort int32
 	// Unprivileged has it run as nobody, without capabilities, under the runtime's seccomp profile.
 	Unprivileged bool
 }
@@ -133,6 +135,12 @@ func (s PodSpec) Object() *corev1.Pod {
 		yes := true
 		c.SecurityContext = &corev1.SecurityContext{Privileged: &yes}
 		c.Env = []corev1.EnvVar{{Name: "NVIDIA_VISIBLE_DEVICES", Value: "all"}}
+	}
+	if s.ReadyPort != 0 {
+		pod.Spec.Containers[0].ReadinessProbe = &corev1.Probe{
+			ProbeHandler:  corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(s.ReadyPort)}},
+			PeriodSeconds: 1,
+		}
 	}
 	if c := &pod.Spec.Containers[0]; s.Unprivileged {
 		nobody, no, yes := int64(65534), false, true
