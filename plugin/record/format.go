@@ -110,8 +110,13 @@ func parseHead(b []byte) (h head, err error) {
 		kind: frameType(b[0]), body: binary.LittleEndian.Uint32(b[4:]), events: binary.LittleEndian.Uint32(b[8:]), unpacked: binary.LittleEndian.Uint32(b[12:]),
 		oldest: binary.LittleEndian.Uint64(b[16:]), newest: binary.LittleEndian.Uint64(b[24:]), sum: binary.LittleEndian.Uint32(b[32:]),
 	}
-	if h.body > maxBody || h.unpacked > maxUnpacked || h.events > maxEvents || h.kind != frameEvents && h.unpacked > maxSession {
-		return h, fmt.Errorf("%w: a body of %d bytes, %d unpacked, %d events", errHead, h.body, h.unpacked, h.events)
+	unpacked := uint32(maxSession)
+	if h.kind == frameEvents {
+		unpacked = maxUnpacked
+	}
+	if h.body > maxBody || h.unpacked > unpacked || h.events > maxEvents {
+		return h, fmt.Errorf("%w: a body of %d bytes (limit %d), %d unpacked (limit %d), %d events (limit %d)", errHead,
+			h.body, maxBody, h.unpacked, unpacked, h.events, maxEvents)
 	}
 	return h, nil
 }
