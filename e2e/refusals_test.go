@@ -124,6 +124,19 @@ func TestRefusals_NameTheFlag(t *testing.T) {
 	if code != 0 {
 		t.Errorf("doctor %q: exit code %d, stderr %q, %+v", flags, code, stderr, findings)
 	}
+	// doctor's tracer counts until its pod is gone and the quota controller has seen that.
+	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 30*time.Second, true,
+		func(ctx context.Context) (bool, error) {
+			quota, err := e.Client.CoreV1().ResourceQuotas(ns).Get(ctx, "regulated", metav1.GetOptions{})
+			if err != nil {
+				return false, err
+			}
+			used := quota.Status.Used[corev1.ResourceLimitsCPU]
+			return used.IsZero(), nil
+		})
+	if err != nil {
+		t.Fatal(err)
+	}
 	tr := e.Trace(t, append([]string{"trace", "network", "-o", "json"}, flags...)...)
 	tr.AwaitStreaming(t, 1)
 	pod := theTracer(t, e, 1)
