@@ -132,8 +132,8 @@ func (b *bench) open(o Options) {
 	})
 }
 
-// drops gives what was dropped of UDP for a port of an address.
-func (b *bench) drops(to netip.AddrPort) (found []*event.Drop) {
+// matching flushes the probe and gives the drops that want accepts.
+func (b *bench) matching(want func(d *event.Drop, dst netip.Addr) bool) (found []*event.Drop) {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.Context(), patience)
 	defer cancel()
@@ -144,12 +144,20 @@ func (b *bench) drops(to netip.AddrPort) (found []*event.Drop) {
 	defer b.mu.Unlock()
 	for _, ev := range b.got {
 		d := ev.GetDrop()
-		dst, _ := netip.AddrFromSlice(d.GetDst().GetAddress())
-		if d.GetProtocol() == event.Protocol_PROTOCOL_UDP && dst == to.Addr() && (to.Port() == 0 || d.GetDst().GetPort() == uint32(to.Port())) {
+		if dst, _ := netip.AddrFromSlice(d.GetDst().GetAddress()); want(d, dst) {
 			found = append(found, d)
 		}
 	}
 	return found
+}
+
+// drops gives what was dropped of UDP for a port of an address.
+func (b *bench) drops(to netip.AddrPort) []*event.Drop {
+	b.Helper()
+	return b.matching(func(d *event.Drop, dst netip.Addr) bool {
+		return d.GetProtocol() == event.Protocol_PROTOCOL_UDP && dst == to.Addr() &&
+			(to.Port() == 0 || d.GetDst().GetPort() == uint32(to.Port()))
+	})
 }
 
 // own says which addresses are the cgroup's.

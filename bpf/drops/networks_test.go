@@ -2,7 +2,6 @@ package drops
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -158,22 +157,11 @@ func startPod(t *testing.T, in *bpftest.Cgroup, ownNetwork bool) (traffic func()
 }
 
 // on gives what was dropped for an address.
-func (b *bench) on(protocol event.Protocol, to string) (found []*event.Drop) {
+func (b *bench) on(protocol event.Protocol, to string) []*event.Drop {
 	b.Helper()
-	ctx, cancel := context.WithTimeout(b.Context(), patience)
-	defer cancel()
-	if err := b.probe.Flush(ctx); err != nil {
-		b.Fatal(err)
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, ev := range b.got {
-		d := ev.GetDrop()
-		if a, _ := netip.AddrFromSlice(d.GetDst().GetAddress()); d.GetProtocol() == protocol && a == netip.MustParseAddr(to) {
-			found = append(found, d)
-		}
-	}
-	return found
+	return b.matching(func(d *event.Drop, dst netip.Addr) bool {
+		return d.GetProtocol() == protocol && dst == netip.MustParseAddr(to)
+	})
 }
 
 // checkLoopback holds what was dropped in a pod against what it did there.

@@ -3,6 +3,7 @@
 package tcp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -109,11 +110,7 @@ func (p *Probe) load() error {
 	if n := p.options.RingBytes; n != 0 {
 		spec.Maps[objectMapEvents].MaxEntries = bpf.RingSize(n)
 	}
-	n := p.options.MaxSockets
-	if n == 0 {
-		n = 1 << 17
-	}
-	sockets := bpf.ShareOf(n)
+	sockets := bpf.ShareOf(cmp.Or(p.options.MaxSockets, 1<<17))
 	if err := bpf.SetShares(spec, sockets); err != nil {
 		return fmt.Errorf("load tcp: %w", err)
 	}
