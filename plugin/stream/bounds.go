@@ -4,6 +4,8 @@ import (
 	"sync"
 	"time"
 	"unicode/utf8"
+
+	"golang.org/x/time/rate"
 )
 
 // A tracer may run on a hostile node, or be another program: how long and how often it is listened to has bounds.
@@ -23,32 +25,28 @@ const (
 	stableAfter = 2 * time.Second
 )
 
-// lineBudget bounds lines. Its zero value is full, and has no limit of their number.
+// lineBudget bounds lines by their rate and, where limit is not 0, by their number.
 type lineBudget struct {
-	limit int // in all; 0: any
+	rate  *rate.Limiter
+	limit int
 
-	mu     sync.Mutex
-	tokens float64
-	at     time.Time
-	shown  int
-	left   uint64 // not shown
+	mu    sync.Mutex
+	shown int
+	left  uint64 // not shown
+}
+
+func newLineBudget(limit int) *lineBudget {
+	return &lineBudget{rate: rate.NewLimiter(rate.Every(lineInterval), lineBurst), limit: limit}
 }
 
 // allow reports whether a line may be shown now.
 func (b *lineBudget) allow(now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.at.IsZero() {
-		b.tokens = lineBurst
-	} else {
-		b.tokens = min(lineBurst, b.tokens+float64(now.Sub(b.at))/float64(lineInterval))
-	}
-	b.at = now
-	if b.tokens < 1 || b.limit > 0 && b.shown >= b.limit {
+	if b.limit > 0 && b.shown >= b.limit || !b.rate.AllowN(now, 1) {
 		b.left++
 		return false
 	}
-	b.tokens--
 	b.shown++
 	return true
 }

@@ -173,7 +173,7 @@ func TestHostileTracer_StartedCountsOnce(t *testing.T) {
 }
 
 func TestLineBudget(t *testing.T) {
-	b := lineBudget{limit: lineBurst + 2}
+	b := newLineBudget(lineBurst + 2)
 	now := time.Unix(1000, 0)
 	shown := func(n int) (shown int) {
 		for range n {

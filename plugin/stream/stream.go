@@ -103,8 +103,8 @@ type node struct {
 	state    atomic.Int32      // the last that was reported
 	last     *event.NodeStatus // of the final batch, where it says why it is final
 
-	words lineBudget // of lines in the tracer's own words
-	cuts  lineBudget // of lines about cut connections
+	words *lineBudget // of lines in the tracer's own words
+	cuts  *lineBudget // of lines about cut connections
 }
 
 // away says since when a node that has streamed does not.
@@ -122,13 +122,13 @@ type away struct {
 func Run(ctx, running context.Context, name string, feed Feed, o *Options) error {
 	n := &node{
 		Options: o, name: name, feed: feed, spec: o.Spec, source: o.Collector.Add(name), heartbeat: o.heartbeat, patience: o.patience,
-		readyTimeout: cmp.Or(o.readyTimeout, readyTimeout), words: lineBudget{limit: maxLines},
+		readyTimeout: cmp.Or(o.readyTimeout, readyTimeout), words: newLineBudget(maxLines), cuts: newLineBudget(0),
 	}
 	if n.heartbeat == 0 {
 		n.heartbeat, n.patience = session.HeartbeatInterval, session.HeartbeatTimeout
 	}
 	defer n.source.Close()
-	defer n.tellLeftOut()
+	defer n.reportLeftOut()
 	defer func() { n.endAway(time.Now()) }()
 	n.spec.Node = name
 	failures := 0
@@ -176,8 +176,8 @@ func (n *node) fail(ctx context.Context, err error) {
 	n.status(ctx, event.NodeState_NODE_STATE_FAILED, err.Error())
 }
 
-// tellLeftOut says how many lines were not shown.
-func (n *node) tellLeftOut() {
+// reportLeftOut says how many lines were not shown.
+func (n *node) reportLeftOut() {
 	if words := n.words.leftOut(); words > 0 {
 		n.report(event.NodeState(n.state.Load()), fmt.Sprintf("%d more lines of its tracer are left out", words))
 	}
