@@ -95,13 +95,14 @@ func openExec(ctx context.Context, scope *scope.Scope, _ string, _ *session.Conf
 	return p, nil
 }
 
-// memoryLimit is the memory limit of the tracer's container: the launcher sets GOMEMLIMIT to 25/32 of it. It is 0 without one.
+// memoryLimit is the memory limit of the tracer's container: the launcher sets GOMEMLIMIT by it.
+// It is 0 without one.
 func memoryLimit() int64 {
 	limit := debug.SetMemoryLimit(-1)
 	if limit == math.MaxInt64 {
 		return 0
 	}
-	return limit / 25 * 32
+	return session.MemoryLimit(limit)
 }
 
 // socketShare is the part of the memory limit that the kernel's storage for sockets may take: a fifth, and with the reserve for

@@ -7,6 +7,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
 
 // MinMemory is the least memory that a tracer runs in.
@@ -30,7 +32,7 @@ func (s *Spec) resources() corev1.ResourceRequirements {
 
 // goMemoryLimit leaves room beside the Go heap below the memory limit, which the Go runtime cannot see by itself.
 func goMemoryLimit(limit resource.Quantity) string {
-	return fmt.Sprintf("%dMiB", limit.Value()*25/32>>20)
+	return fmt.Sprintf("%dMiB", session.HeapLimit(limit.Value())>>20)
 }
 
 var (
