@@ -134,7 +134,7 @@ func (x *examination) run(ctx context.Context) error {
 		return err
 	}
 	x.add("api server", doctor.OK, v.GitVersion+" at "+x.rest.Host, "")
-	if err := x.askPermissions(ctx); err != nil {
+	if err := x.checkPermissions(ctx); err != nil {
 		return err
 	}
 	x.deadline = min(x.jobDeadline(ctx), examineLimit)
@@ -151,13 +151,12 @@ func (x *examination) run(ctx context.Context) error {
 	return x.tryNodes(ctx, nodes)
 }
 
-// askPermissions compares the user's rights with the documented Roles.
-func (x *examination) askPermissions(ctx context.Context) error {
-	roles := []struct{ manifest, namespace string }{{deploy.RBAC, x.tracerNamespace}}
+// checkPermissions compares the user's rights with the documented Roles.
+func (x *examination) checkPermissions(ctx context.Context) error {
+	type role struct{ manifest, namespace string }
+	roles := []role{{deploy.RBAC, x.tracerNamespace}}
 	if x.tracerNamespace != x.namespace {
-		roles = []struct{ manifest, namespace string }{
-			{deploy.RBACTargets, x.namespace}, {deploy.RBACTracers, x.tracerNamespace},
-		}
+		roles = []role{{deploy.RBACTargets, x.namespace}, {deploy.RBACTracers, x.tracerNamespace}}
 	}
 	fix := x.grant(ctx)
 	for _, role := range roles {
@@ -166,7 +165,7 @@ func (x *examination) askPermissions(ctx context.Context) error {
 			return err
 		}
 		for i := range permissions {
-			if err := x.askPermission(ctx, &permissions[i], role.namespace, fix); err != nil {
+			if err := x.checkPermission(ctx, &permissions[i], role.namespace, fix); err != nil {
 				return err
 			}
 		}
@@ -174,8 +173,8 @@ func (x *examination) askPermissions(ctx context.Context) error {
 	return nil
 }
 
-// askPermission asks for all verbs of one permission at once.
-func (x *examination) askPermission(ctx context.Context, p *doctor.Permission, namespace, fix string) error {
+// checkPermission asks for all verbs of one permission at once.
+func (x *examination) checkPermission(ctx context.Context, p *doctor.Permission, namespace, fix string) error {
 	refused := make([]bool, len(p.Verbs))
 	asked := make([]error, len(p.Verbs))
 	var asking sync.WaitGroup

@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -51,13 +52,9 @@ func New(o Options) *Collector {
 	if o.MaxPending == 0 {
 		o.MaxPending = 1 << 16
 	}
-	for limit, bytes := range map[*int]int{
-		&o.MaxFlowBytes: 512 << 20, &o.MaxPendingBytes: 64 << 20, &o.MaxClosedBytes: 64 << 20,
-	} {
-		if *limit == 0 {
-			*limit = bytes
-		}
-	}
+	o.MaxFlowBytes = cmp.Or(o.MaxFlowBytes, 512<<20)
+	o.MaxPendingBytes = cmp.Or(o.MaxPendingBytes, 64<<20)
+	o.MaxClosedBytes = cmp.Or(o.MaxClosedBytes, 64<<20)
 	return &Collector{
 		o:       o,
 		sources: map[string]*Source{},

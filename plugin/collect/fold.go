@@ -39,7 +39,7 @@ func (c *Collector) makeRoom(f *flow, side int, now time.Time) bool {
 			e.folded = &folded{start: p.start}
 		}
 		e.folded.add(p)
-		c.buryPart(p, now)
+		c.rememberPart(p, now)
 		c.index.remove(p)
 		c.flowBytes -= p.bytes
 		p.bytes = 0

@@ -237,13 +237,13 @@ func (c *Collector) close(f *flow, now time.Time) {
 	}
 	for i := range f.ends {
 		for _, p := range f.ends[i].parts {
-			c.buryPart(p, now)
+			c.rememberPart(p, now)
 		}
 	}
 }
 
-// buryPart remembers a part of a flow that ends.
-func (c *Collector) buryPart(p *part, now time.Time) {
+// rememberPart remembers a part of a flow that ends.
+func (c *Collector) rememberPart(p *part, now time.Time) {
 	f, t := p.flow, &c.tombs
 	if !p.closed {
 		bury(t, partTomb{p.key}, grave{last: p.end()}, now, openMemory)

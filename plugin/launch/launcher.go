@@ -126,12 +126,12 @@ func (l *Launcher) tracer(job string) *corev1.Pod {
 func (l *Launcher) pod(pod *corev1.Pod) {
 	l.update(func() {
 		if c := l.claims[jobOf(pod)]; c != nil {
-			c.judge(pod, l.tellRefused)
+			c.judge(pod, l.reportRefused)
 		}
 	})
 }
 
-func (l *Launcher) tellRefused(pod *corev1.Pod, why string) {
+func (l *Launcher) reportRefused(pod *corev1.Pod, why string) {
 	if l.Refused != nil {
 		l.Refused(fmt.Sprintf("pod %s/%s claims to be the tracer of job %s and is not (%s): it is not used", pod.Namespace, pod.Name, jobOf(pod), why))
 	}
@@ -150,7 +150,7 @@ func (l *Launcher) made(spec *Spec, job *batchv1.Job) {
 		c.wanted = &w
 		for _, obj := range l.podStore.List() {
 			if pod, ok := obj.(*corev1.Pod); ok && jobOf(pod) == job.Name {
-				c.judge(pod, l.tellRefused)
+				c.judge(pod, l.reportRefused)
 			}
 		}
 	})
