@@ -281,7 +281,7 @@ func TestTopGPU(t *testing.T) {
 	})
 	x.Type(t, "4")
 	x.Await(t, "the GPU that is held and idle", func(screen string) bool {
-		return strings.Contains(screen, "1 of 3 GPUs are held and do nothing") && strings.Contains(screen, "idler/workload")
+		return strings.Contains(screen, "1 of 3 GPUs is held and does nothing") && strings.Contains(screen, "idler/workload")
 	})
 	// From the GPU into its processes.
 	x.Type(t, "2")
