@@ -55,7 +55,7 @@ func (o *traceOptions) bind(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.duration, "duration", 0, "End after this time, counted from when the first node streams (0: until ^C)")
 	flags.DurationVar(&o.interval, "interval", time.Second, "Time between two updates of a flow")
 	flags.BoolVar(&o.reverseDNS, "reverse-dns", false, "Ask your resolver for the names of addresses outside the cluster")
-	flags.UintSliceVar(&o.dnsPorts, "dns-port", []uint{53}, "Ports that DNS is spoken on, for trace dns")
+	flags.UintSliceVar(&o.dnsPorts, "dns-port", []uint{53}, "Ports that DNS is spoken on, besides those of DNS Services")
 	flags.StringVar(&o.record, "record", "", "Keep what is shown in this new file as well, for kubectl orb8 replay")
 	flags.StringVar(&o.mode, "mode", "auto", "Where tracers come from: auto, ephemeral (standalone is the same), cluster (installed agents)")
 }
@@ -86,9 +86,6 @@ type traceConfig struct {
 // minInterval keeps the walks over sockets from becoming the node's main work.
 const minInterval = 100 * time.Millisecond
 
-// maxDNSPorts is how many a tracer looks for.
-const maxDNSPorts = 16
-
 // complete resolves the options. What is wrong with them is a usage error.
 func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 	c := &traceConfig{
@@ -118,7 +115,9 @@ func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 		if port == 0 || port > math.MaxUint16 {
 			return nil, usagef("--dns-port %d: want 1 to %d", port, math.MaxUint16)
 		}
-		c.dnsPorts = append(c.dnsPorts, uint32(port))
+		if p := uint32(port); !slices.Contains(c.dnsPorts, p) {
+			c.dnsPorts = append(c.dnsPorts, p)
+		}
 	}
 	switch o.mode {
 	case "auto", "ephemeral", "standalone":

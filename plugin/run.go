@@ -180,9 +180,10 @@ func runSession(parent context.Context, c *traceConfig, open func(*liveSession) 
 
 // prepare asks the cluster, before anything is made in it, what there is to trace and whether the user may.
 func (c *traceConfig) prepare(ctx context.Context, r *reporter) (*cluster.Cluster, error) {
-	allowed, deadline := make(chan error, 1), make(chan time.Duration, 1)
+	allowed, deadline, dnsPorts := make(chan error, 1), make(chan time.Duration, 1), make(chan foundPorts, 1)
 	go func() { allowed <- c.mayTrace(ctx) }()
 	go func() { deadline <- c.jobDeadline(ctx) }()
+	go func() { dnsPorts <- c.findDNSPorts(ctx) }()
 	targets, err := cluster.Open(ctx, c.client, c.query, cluster.Options{Note: func(s string) { r.line("note: %s", s) }})
 	// Without this order a user who may nothing would be told about the second thing first.
 	if mayErr := <-allowed; mayErr != nil && (err == nil || !errors.As(err, new(*cluster.ForbiddenError)) && !errors.As(err, new(*cluster.NotFoundError))) {
@@ -195,6 +196,7 @@ func (c *traceConfig) prepare(ctx context.Context, r *reporter) (*cluster.Cluste
 		return nil, c.withGrant(err)
 	}
 	c.deadline = <-deadline
+	c.setDNSPorts(<-dnsPorts, r)
 	if _, nodes := targets.Targets(); nodes == 0 {
 		untraced := targets.Untraced(ctx)
 		if untraced.Final {

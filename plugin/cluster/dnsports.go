@@ -19,76 +19,83 @@ import (
 // dnsPortsTimeout bounds the requests of DNSPorts.
 const dnsPortsTimeout = 5 * time.Second
 
-// DNSPorts returns the ports on which the cluster's DNS Services are asked, and those on which their pods are: the client
-// of a Service with port 5354 and target port 53 sends to the one, its server receives on the other. A port of a Service
-// is for DNS if it is one of known, has such a target port, or is named dns, dns-udp, dns-tcp or domain.
+// openshiftDNS is where OpenShift runs the cluster's DNS server. Only administrators create namespaces like it there.
+const openshiftDNS = "openshift-dns"
+
+// DNSPorts returns the ports on which DNS Services are asked, and those on which their pods are: the client of a
+// Service with port 5354 and target port 53 sends to the one, its server receives on the other. A port of a Service is
+// for DNS if it is one of known, has such a target port, or is named dns, dns-udp, dns-tcp or domain.
 //
-// The ports of the cluster's own server come first, then those of Services in namespace, then all others. Without the
-// right to list all Services, those of kube-system and of namespace count. The error names what could not be listed; the
-// ports are valid all the same.
+// Tracers copy the payload of these ports, so Services of strangers do not count: only those of the cluster's own DNS
+// server, in kube-system and openshift-dns, which come first, and those of namespace, where the targets are. namespace
+// is empty where all are traced: whoever may create a Service in one of them would choose ports for the others.
+//
+// The error names what could not be listed; the ports are valid all the same.
 func DNSPorts(ctx context.Context, client kubernetes.Interface, namespace string, known []uint32) ([]uint32, error) {
 	ctx, cancel := context.WithTimeout(ctx, dnsPortsTimeout)
 	defer cancel()
-	services, err := listServices(ctx, client, namespace)
-	rank := func(s *corev1.Service) int {
-		switch {
-		case s.Namespace == metav1.NamespaceSystem && s.Labels["k8s-app"] == "kube-dns":
-			return 0
-		case s.Namespace == namespace:
-			return 1
-		}
-		return 2
-	}
-	slices.SortFunc(services, func(a, b corev1.Service) int {
-		return cmp.Or(cmp.Compare(rank(&a), rank(&b)), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
-	})
 	var ports []uint32
+	var first error
 	add := func(port int32) {
 		if p := uint32(port); port > 0 && !slices.Contains(ports, p) {
 			ports = append(ports, p)
 		}
 	}
-	for i := range services {
-		s := &services[i]
-		for j := range s.Spec.Ports {
-			p := &s.Spec.Ports[j]
-			if !isDNS(p, known) {
-				continue
-			}
-			add(p.Port)
-			targets, targetErr := targetPorts(ctx, client, s, p)
-			if err == nil {
-				err = targetErr
-			}
-			for _, target := range targets {
-				add(target)
-			}
+	for _, ns := range dnsNamespaces(namespace) {
+		services, err := dnsServices(ctx, client, ns)
+		// Other clusters than OpenShift's do not have this namespace, and refuse to list it all the same.
+		if err != nil && (ns != openshiftDNS || !apierrors.IsForbidden(err)) {
+			first = cmp.Or(first, err)
+		}
+		for i := range services {
+			err := addDNSPorts(ctx, client, &services[i], known, add)
+			first = cmp.Or(first, err)
 		}
 	}
-	return ports, err
+	return ports, first
 }
 
-func listServices(ctx context.Context, client kubernetes.Interface, namespace string) ([]corev1.Service, error) {
-	list, err := client.CoreV1().Services(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
-	if err == nil {
-		return list.Items, nil
+// dnsNamespaces are those whose Services count.
+func dnsNamespaces(targets string) []string {
+	namespaces := []string{metav1.NamespaceSystem, openshiftDNS}
+	if targets != metav1.NamespaceAll && !slices.Contains(namespaces, targets) {
+		namespaces = append(namespaces, targets)
 	}
-	if !apierrors.IsForbidden(err) {
-		return nil, fmt.Errorf("list services: %w", err)
+	return namespaces
+}
+
+// dnsServices lists the Services of a namespace in the order of their names.
+func dnsServices(ctx context.Context, client kubernetes.Interface, namespace string) ([]corev1.Service, error) {
+	list, err := client.CoreV1().Services(namespace).List(ctx, metav1.ListOptions{})
+	if apierrors.IsForbidden(err) {
+		return nil, &ForbiddenError{Verb: "list", Resource: "services", Namespace: namespace, Err: err}
 	}
-	var services []corev1.Service
-	namespaces := []string{metav1.NamespaceSystem, namespace}
-	slices.Sort(namespaces)
-	for _, ns := range slices.Compact(namespaces) {
-		if ns == metav1.NamespaceAll {
+	if err != nil {
+		return nil, fmt.Errorf("list services in namespace %q: %w", namespace, err)
+	}
+	slices.SortFunc(list.Items, func(a, b corev1.Service) int { return cmp.Compare(a.Name, b.Name) })
+	return list.Items, nil
+}
+
+// addDNSPorts adds the ports of one Service that are for DNS.
+func addDNSPorts(
+	ctx context.Context, client kubernetes.Interface, s *corev1.Service, known []uint32, add func(int32),
+) error {
+	var first error
+	for i := range s.Spec.Ports {
+		p := &s.Spec.Ports[i]
+		if !isDNS(p, known) {
 			continue
 		}
-		list, nsErr := client.CoreV1().Services(ns).List(ctx, metav1.ListOptions{})
-		if nsErr == nil {
-			services = append(services, list.Items...)
+		add(p.Port)
+		targets, err := targetPorts(ctx, client, s, p)
+		first = cmp.Or(first, err)
+		for _, target := range targets {
+			add(target)
 		}
+		add(p.NodePort)
 	}
-	return services, fmt.Errorf("list services: %w", err)
+	return first
 }
 
 func isDNS(p *corev1.ServicePort, known []uint32) bool {
