@@ -36,6 +36,8 @@ type querySide struct {
 	key            uint64
 	isClient       bool
 	node           string
+	pod            string // its UID
+	ownNetwork     bool   // of pod: it is not on its node's network
 	proto          event.Protocol
 	first, last    uint64 // when it was asked and when the report was made, ns since the Unix epoch
 	client, server addrPort
@@ -104,10 +106,11 @@ func (c *Collector) querySide(s *Source, ev *event.Event, d *event.Dns) *querySi
 		key: maphash.Comparable(c.queries.seed, queryKey{
 			d.GetQueryId(), d.GetProtocol(), d.GetType(), strings.ToLower(d.GetName()),
 		}),
-		node: s.node, proto: d.GetProtocol(), last: ev.GetTime(),
+		node: s.node, pod: ev.GetPodUid(), proto: d.GetProtocol(), last: ev.GetTime(),
 		client: newAddrPort(d.GetSrc()), server: newAddrPort(d.GetDst()),
 		attempts: max(1, d.GetAttempts()),
 	}
+	q.ownNetwork = q.client.isLoopback() && c.ownNetwork(q.pod)
 	took := uint64(0)
 	switch {
 	case d.LatencyMicros != nil:
@@ -199,10 +202,15 @@ func (c *Collector) sameQuery(client, server *querySide) bool {
 			return false
 		}
 		limit = lateness
-	} else if client.client.isLoopback() && client.node != server.node {
+	} else if client.client.isLoopback() && !client.sharesLoopback(server) {
 		return false
 	}
 	return client.first <= server.last+limit && server.first <= client.last+limit
+}
+
+// sharesLoopback reports whether a loopback address means the same on both sides: in one pod, or on one node's network.
+func (q *querySide) sharesLoopback(other *querySide) bool {
+	return q.node == other.node && (q.pod == other.pod || !q.ownNetwork && !other.ownNetwork)
 }
 
 func distance(a, b uint64) uint64 { return max(a, b) - min(a, b) }

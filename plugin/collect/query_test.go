@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 type seenQuery struct {
 	side           event.Side
 	client, server string // address:port
+	pod            string // its UID
 	id             uint32
 	attempts       uint32
 	outcome        event.DnsOutcome
@@ -39,7 +41,7 @@ func (q seenQuery) event() *event.Event {
 		pod = "server"
 	}
 	return &event.Event{
-		Time: uint64(q.at.UnixNano()), Namespace: "ns", Pod: pod, Kind: &event.Event_Dns{Dns: d},
+		Time: uint64(q.at.UnixNano()), Namespace: "ns", Pod: pod, PodUid: q.pod, Kind: &event.Event_Dns{Dns: d},
 	}
 }
 
@@ -55,6 +57,18 @@ func TestQuery_OneEventForBothSides(t *testing.T) {
 			[]string{"a", "a"}, []seenQuery{
 				{side: bySrc, client: "127.0.0.1:4000", server: "127.0.0.1:53"},
 				{side: byDst, client: "127.0.0.1:4000", server: "127.0.0.1:53"},
+			}, []event.Side{bySrc},
+		},
+		"loopback within each of two pods": {
+			[]string{"a", "a"}, []seenQuery{
+				{side: bySrc, client: "127.0.0.1:4000", server: "127.0.0.1:53", pod: "own-1"},
+				{side: byDst, client: "127.0.0.1:4000", server: "127.0.0.1:53", pod: "own-2"},
+			}, []event.Side{bySrc, byDst},
+		},
+		"loopback of a node, between two pods": {
+			[]string{"a", "a"}, []seenQuery{
+				{side: bySrc, client: "127.0.0.1:4000", server: "127.0.0.1:53", pod: "host-1"},
+				{side: byDst, client: "127.0.0.1:4000", server: "127.0.0.1:53", pod: "host-2"},
 			}, []event.Side{bySrc},
 		},
 		"loopback on two nodes": {
@@ -147,6 +161,8 @@ func (n dnsNames) Name(a netip.Addr, port uint16, p event.Protocol) Name {
 func (dnsNames) Backs(vip, backend netip.AddrPort, _ event.Protocol) bool {
 	return vip.String() == "10.96.0.10:53" && backend.String() == "10.0.2.1:5353"
 }
+
+func (dnsNames) OwnNetwork(uid string) bool { return strings.HasPrefix(uid, "own-") }
 
 // TestQuery_ExactlyOneEvent reports either side or both of many queries, in any order and with delays.
 func TestQuery_ExactlyOneEvent(t *testing.T) {
