@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -96,7 +97,14 @@ type PodSpec struct {
 	ReadyPort int32
 	// Unprivileged has it run as nobody, without capabilities, under the runtime's seccomp profile.
 	Unprivileged bool
+	// Ports have names for Services.
+	Ports []corev1.ContainerPort
+	// Sidecar is the name of a second, idle container; empty: none.
+	Sidecar string
 }
+
+// mainContainer is the container of every pod that runs what the test asks for.
+const mainContainer = "workload"
 
 // Object is the pod as the API server is told.
 func (s PodSpec) Object() *corev1.Pod {
@@ -127,9 +135,15 @@ func (s PodSpec) Object() *corev1.Pod {
 			RestartPolicy:                 corev1.RestartPolicyNever,
 			TerminationGracePeriodSeconds: &grace,
 			Containers: []corev1.Container{{
-				Name: "workload", Image: WorkloadImage, ImagePullPolicy: corev1.PullNever, Args: args, Resources: corev1.ResourceRequirements{Limits: limits},
+				Name: mainContainer, Image: WorkloadImage, ImagePullPolicy: corev1.PullNever, Args: args,
+				Resources: corev1.ResourceRequirements{Limits: limits}, Ports: s.Ports,
 			}},
 		},
+	}
+	if s.Sidecar != "" {
+		pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{
+			Name: s.Sidecar, Image: WorkloadImage, ImagePullPolicy: corev1.PullNever, Args: []string{"idle"},
+		})
 	}
 	if c := &pod.Spec.Containers[0]; s.AllGPUs {
 		yes := true
@@ -164,7 +178,8 @@ func (e *Env) Pods(t testing.TB, specs ...PodSpec) []*Pod {
 	pods := make([]*Pod, len(specs))
 	for i, s := range specs {
 		pods[i] = &Pod{env: e, Pod: e.wait(t, s, func(p *corev1.Pod) bool {
-			return p.Status.Phase == corev1.PodRunning && len(p.Status.PodIPs) > 0
+			return p.Status.Phase == corev1.PodRunning && len(p.Status.PodIPs) > 0 &&
+				!slices.ContainsFunc(p.Status.ContainerStatuses, func(c corev1.ContainerStatus) bool { return c.State.Running == nil })
 		})}
 		pods[i].follow(t)
 	}
@@ -234,7 +249,8 @@ func (e *Env) wait(t testing.TB, s PodSpec, done func(*corev1.Pod) bool) *corev1
 func (p *Pod) follow(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	stream, err := p.env.Client.CoreV1().Pods(p.Namespace).GetLogs(p.Name, &corev1.PodLogOptions{Follow: true}).Stream(ctx)
+	options := &corev1.PodLogOptions{Container: mainContainer, Follow: true}
+	stream, err := p.env.Client.CoreV1().Pods(p.Namespace).GetLogs(p.Name, options).Stream(ctx)
 	if err != nil {
 		cancel()
 		t.Fatalf("logs of %s: %v", p.Name, err)
@@ -323,9 +339,15 @@ type Command struct {
 // Start runs the workload once more in the pod's container, without waiting for its end.
 func (p *Pod) Start(t testing.TB, args ...string) *Command {
 	t.Helper()
+	return p.StartIn(t, mainContainer, args...)
+}
+
+// StartIn is Start in a container of another name.
+func (p *Pod) StartIn(t testing.TB, container string, args ...string) *Command {
+	t.Helper()
 	request := p.env.Client.CoreV1().RESTClient().Post().Resource("pods").Namespace(p.Namespace).Name(p.Name).SubResource("exec").
 		VersionedParams(&corev1.PodExecOptions{
-			Command: append([]string{"/workload"}, args...), Stdin: true, Stdout: true, Stderr: true,
+			Container: container, Command: append([]string{"/workload"}, args...), Stdin: true, Stdout: true, Stderr: true,
 		}, scheme.ParameterCodec)
 	executor, err := remotecommand.NewWebSocketExecutor(p.env.REST, "GET", request.URL().String())
 	if err != nil {
@@ -426,12 +448,19 @@ func (e *Env) Service(t testing.TB, namespace, name, app string, v6 bool, from, 
 			})
 		}
 	}
-	s, err := e.Client.CoreV1().Services(namespace).Create(t.Context(), s, metav1.CreateOptions{})
+	return e.ServiceOf(t, s)
+}
+
+// ServiceOf makes a Service and returns its ClusterIP once it has an endpoint.
+func (e *Env) ServiceOf(t testing.TB, s *corev1.Service) netip.Addr {
+	t.Helper()
+	s, err := e.Client.CoreV1().Services(s.Namespace).Create(t.Context(), s, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	ofService := metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=" + s.Name}
 	err = wait.PollUntilContextTimeout(t.Context(), poll, patience, true, func(ctx context.Context) (bool, error) {
-		slices, err := e.Client.DiscoveryV1().EndpointSlices(namespace).List(ctx, metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=" + name})
+		slices, err := e.Client.DiscoveryV1().EndpointSlices(s.Namespace).List(ctx, ofService)
 		if err != nil {
 			return false, err
 		}
@@ -445,7 +474,7 @@ func (e *Env) Service(t testing.TB, namespace, name, app string, v6 bool, from, 
 		return false, nil
 	})
 	if err != nil {
-		t.Fatalf("service %s gets no endpoint: %v", name, err)
+		t.Fatalf("service %s gets no endpoint: %v", s.Name, err)
 	}
 	return netip.MustParseAddr(s.Spec.ClusterIP)
 }
