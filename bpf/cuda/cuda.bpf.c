@@ -515,9 +515,10 @@ static __always_inline void allocated(struct counts *counts, struct call *call)
 static __always_inline void failed(struct counts *counts, struct call *call, __u32 code, __u64 now)
 {
 	struct failure *f;
+	__u64 wake;
 
 	ADD(counts->failures, 1);
-	f = ring_reserve(&events, sizeof(*f), call->cgroup);
+	f = ring_reserve(&events, sizeof(*f), call->cgroup, wake);
 	if (!f) {
 		count_loss_of(LOST_RING, call->cgroup);
 		return;
@@ -531,7 +532,7 @@ static __always_inline void failed(struct counts *counts, struct call *call, __u
 	f->class = CLASS(call->site);
 	f->pad = 0;
 	read_comm(f->comm);
-	submit_to(&events, f);
+	bpf_ringbuf_submit(f, wake);
 }
 
 SEC("uprobe.multi")

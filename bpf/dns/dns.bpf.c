@@ -179,7 +179,7 @@ static __always_inline __u32 within(__u32 n, __u32 most)
 /* Copies a part of the payload, of at most DATA_SIZE bytes from skip on, that stands at seq in the stream. */
 static __noinline int send(struct __sk_buff *skb, struct segment *s, __u32 skip)
 {
-	__u64 cgroup = bpf_skb_cgroup_id(skb);
+	__u64 cgroup = bpf_skb_cgroup_id(skb), wake;
 	struct dns_event *e;
 	__u32 n;
 
@@ -187,7 +187,7 @@ static __noinline int send(struct __sk_buff *skb, struct segment *s, __u32 skip)
 		return 0;
 	if (s->length <= DATA_SHORT) {
 		n = s->length;
-		e = ring_reserve(&events, HEAD + DATA_SHORT, cgroup);
+		e = ring_reserve(&events, HEAD + DATA_SHORT, cgroup, wake);
 		if (!e)
 			goto lost;
 		head(e, skb, s, cgroup);
@@ -199,7 +199,7 @@ static __noinline int send(struct __sk_buff *skb, struct segment *s, __u32 skip)
 		n = s->length - skip;
 		if (n > DATA_SIZE)
 			n = DATA_SIZE;
-		e = ring_reserve(&events, sizeof(*e), cgroup);
+		e = ring_reserve(&events, sizeof(*e), cgroup, wake);
 		if (!e)
 			goto lost;
 		head(e, skb, s, cgroup);
@@ -210,7 +210,7 @@ static __noinline int send(struct __sk_buff *skb, struct segment *s, __u32 skip)
 			goto lost;
 		}
 	}
-	submit_to(&events, e);
+	bpf_ringbuf_submit(e, wake);
 	return 0;
 lost:
 	count_loss_of(LOST_RING, cgroup);

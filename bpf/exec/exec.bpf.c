@@ -254,7 +254,7 @@ SEC("tp_btf/sched_process_exec")
 int BPF_PROG(exec_exec, struct task_struct *p, int old_pid, struct linux_binprm *bprm)
 {
 	struct task_struct___exec *t = (void *)p;
-	__u64 cgroup = bpf_get_current_cgroup_id(), len;
+	__u64 cgroup = bpf_get_current_cgroup_id(), len, wake;
 	unsigned long args;
 	__u32 flags = 0;
 	struct exec_event *e;
@@ -266,7 +266,7 @@ int BPF_PROG(exec_exec, struct task_struct *p, int old_pid, struct linux_binprm 
 	args = BPF_CORE_READ(mm, arg_start);
 	len = BPF_CORE_READ(mm, arg_end) - args;
 	if (len <= ARGS_SHORT) {
-		e = ring_reserve(&events, EXEC_SIZE + ARGS_SHORT, cgroup);
+		e = ring_reserve(&events, EXEC_SIZE + ARGS_SHORT, cgroup, wake);
 		if (e)
 			read_exec(e, t, cgroup, bprm, args, len, flags);
 	} else {
@@ -274,12 +274,12 @@ int BPF_PROG(exec_exec, struct task_struct *p, int old_pid, struct linux_binprm 
 			len = ARGS_SIZE;
 			flags |= ARGS_TRUNCATED;
 		}
-		e = ring_reserve(&events, sizeof(*e), cgroup);
+		e = ring_reserve(&events, sizeof(*e), cgroup, wake);
 		if (e)
 			read_exec(e, t, cgroup, bprm, args, len, flags);
 	}
 	if (e)
-		submit_to(&events, e);
+		bpf_ringbuf_submit(e, wake);
 	else
 		count_loss_of(LOST_RING, cgroup);
 	return 0;
@@ -329,7 +329,7 @@ SEC("tp_btf/sched_process_exit")
 int BPF_PROG(exec_exit, struct task_struct *p)
 {
 	struct task_struct___exec *t = (void *)p;
-	__u64 cgroup = bpf_get_current_cgroup_id();
+	__u64 cgroup = bpf_get_current_cgroup_id(), wake;
 	struct process key = {};
 	struct exec_event *e;
 	__u8 yes = 1;
@@ -345,7 +345,7 @@ int BPF_PROG(exec_exit, struct task_struct *p)
 			count_loss_of(LOST_MAP, cgroup);
 		return 0;
 	}
-	e = ring_reserve(&events, EXIT_SIZE, cgroup);
+	e = ring_reserve(&events, EXIT_SIZE, cgroup, wake);
 	if (!e) {
 		count_loss_of(LOST_RING, cgroup);
 		return 0;
@@ -363,6 +363,6 @@ int BPF_PROG(exec_exit, struct task_struct *p)
 		e->flags |= OOM_KILLED;
 		e->memory_max = memory_max(t);
 	}
-	submit_to(&events, e);
+	bpf_ringbuf_submit(e, wake);
 	return 0;
 }

@@ -74,7 +74,3 @@ struct {
 /* When the present walk began, ns of CLOCK_MONOTONIC; set by user space. */
 volatile __u64 walk_ns;
 
-static __always_inline void submit(struct flow_event *e)
-{
-	submit_to(&events, e);
-}

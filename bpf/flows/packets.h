@@ -271,6 +271,7 @@ static __always_inline bool report_packets(struct packet_flow *f, struct packet_
 	struct packet_drops dropped;
 	struct flow_event *e;
 	struct counts n;
+	__u64 wake;
 
 	/* A flow closes once, and nothing is said of it after: whoever reserves before that is heard before it. */
 	if (closes) {
@@ -283,7 +284,7 @@ static __always_inline bool report_packets(struct packet_flow *f, struct packet_
 			break;
 		}
 	}
-	e = ring_reserve(&events, sizeof(*e), cgroup);
+	e = ring_reserve(&events, sizeof(*e), cgroup, wake);
 	if (!e) {
 		/* Where that fails, too, nobody may ever tell of it. */
 		if (closes && swap_state(f, k->cookie, FLOW_CLOSED, FLOW_LIVE) == SWAP_BUSY)
@@ -318,7 +319,7 @@ static __always_inline bool report_packets(struct packet_flow *f, struct packet_
 	e->icmp_type = f->icmp_type;
 	e->icmp_code = f->icmp_code;
 	e->raw = f->raw;
-	submit(e);
+	bpf_ringbuf_submit(e, wake);
 	f->reported = 1;
 	f->seen = n.packets_sent + n.packets_received + dropped.packets;
 	if (closes) {

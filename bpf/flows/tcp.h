@@ -99,6 +99,7 @@ static __always_inline bool report_tcp(const struct sock *sk, const struct tcp_s
 {
 	struct tcp_now n = {};
 	struct flow_event *e;
+	__u64 wake;
 	__u32 srtt;
 
 	read_counters(tp, sk, state, &n);
@@ -116,7 +117,7 @@ static __always_inline bool report_tcp(const struct sock *sk, const struct tcp_s
 	/* Nothing may be said of a connection after its end: whoever reserves before that is heard before it. */
 	if (phase == PHASE_CLOSED)
 		__sync_fetch_and_add(&rec->closed, 1);
-	e = ring_reserve(&events, sizeof(*e), rec->cgroup);
+	e = ring_reserve(&events, sizeof(*e), rec->cgroup, wake);
 	if (!e)
 		return false;
 	if (phase != PHASE_CLOSED && rec->closed) {
@@ -155,7 +156,7 @@ static __always_inline bool report_tcp(const struct sock *sk, const struct tcp_s
 		return true;
 	}
 #endif
-	submit(e);
+	bpf_ringbuf_submit(e, wake);
 	return true;
 }
 

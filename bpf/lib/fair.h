@@ -97,6 +97,13 @@ static __always_inline bool ring_admits(void *ring, struct ring_fill f, __u64 si
 	return share_left(cgroup, size + BPF_RINGBUF_HDR_SZ, f.room - f.used, read, read + f.used);
 }
 
-/* Reserves room for a record of cgroup. Gives NULL where there is none, or where the room that is left is for others. */
-#define ring_reserve(ring, size, cgroup) \
-	(ring_admits(ring, ring_filled(ring), size, cgroup) ? bpf_ringbuf_reserve(ring, size, 0) : NULL)
+/*
+ * Reserves room for a record of cgroup, and sets flags, a variable, for its submission: a question to the ring costs as much as a
+ * look into a map, so it is asked once for both. Gives NULL where there is no room, or where the room that is left is for others.
+ */
+#define ring_reserve(ring, size, cgroup, flags)                                                   \
+	({                                                                                        \
+		struct ring_fill fill_ = ring_filled(ring);                                       \
+		flags = ring_flags(fill_);                                                        \
+		ring_admits(ring, fill_, size, cgroup) ? bpf_ringbuf_reserve(ring, size, 0) : NULL; \
+	})

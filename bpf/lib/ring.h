@@ -23,12 +23,10 @@ static __always_inline struct ring_fill ring_filled(void *ring)
 }
 
 /*
- * User space looks at a ring buffer many times a second, so an event wakes it only when much has piled up: waking a process
- * for each connection, or each exec, would cost the node more than the event itself.
+ * Flags for a record that goes into a ring. User space looks at a ring buffer many times a second, so a record wakes it only when
+ * much has piled up: waking a process for each connection, or each exec, would cost the node more than the event itself.
  */
-static __always_inline void submit_to(void *ring, void *event)
+static __always_inline __u64 ring_flags(struct ring_fill f)
 {
-	struct ring_fill f = ring_filled(ring);
-
-	bpf_ringbuf_submit(event, f.used > f.room / 4 ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+	return f.used > f.room / 4 ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }

@@ -98,12 +98,6 @@ static __always_inline __u64 masked(__u64 n, __u64 mask)
 	return n & mask;
 }
 
-/* The reader looks by itself: it is woken only where that may be too late. */
-static __always_inline __u64 wake(struct ring_fill f)
-{
-	return f.used > f.room / 4 ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
-}
-
 /*
  * The lengths are read from the record, and their bounds shown, right before they are used: older verifiers forget what they knew
  * of a number that the compiler puts on the stack in between.
@@ -111,7 +105,7 @@ static __always_inline __u64 wake(struct ring_fill f)
 static __always_inline void send_event(struct syscall_event *e)
 {
 	struct ring_fill f = ring_filled(&events);
-	__u64 flags = wake(f), size;
+	__u64 flags = ring_flags(f), size;
 
 	if (!ring_admits(&events, f, HEAD + (__u64)e->text_len[0] + e->text_len[1], e->cgroup)) {
 		count_loss_of(LOST_RING, e->cgroup);
@@ -206,7 +200,7 @@ static __always_inline void send_read_again(struct syscall_event *e, const struc
 	if (unread)
 		out->flags |= UNREAD_1;
 	f = ring_filled(&events);
-	flags = wake(f);
+	flags = ring_flags(f);
 	if (!ring_admits(&events, f, HEAD + (__u64)out->text_len[0] + out->text_len[1], e->cgroup)) {
 		count_loss_of(LOST_RING, e->cgroup);
 		return;

@@ -217,15 +217,17 @@ static __always_inline void read_state(const struct sock *sk, const struct tcp_s
 
 static __always_inline bool report(struct tcp_conn *c, __u8 phase)
 {
-	struct tcp_event *e = ring_reserve(&events, sizeof(*e), c->ev.cgroup);
+	struct tcp_event *e;
+	__u64 wake;
 
+	e = ring_reserve(&events, sizeof(*e), c->ev.cgroup, wake);
 	if (!e)
 		return false;
 	*e = c->ev;
 	e->phase = phase;
 	/* Read now: user space relies on nothing older coming after what it has found here. */
 	e->time_ns = bpf_ktime_get_ns();
-	submit_to(&events, e);
+	bpf_ringbuf_submit(e, wake);
 	return true;
 }
 
@@ -611,7 +613,7 @@ static __always_inline void fill_retransmits(const struct sock *sk, const struct
 /* The end found the walk at it: what the walk did not tell of, it tells now. */
 static __always_inline void tell_for_end(struct tcp_conn *c)
 {
-	__u64 cookie = c->ev.cookie;
+	__u64 cookie = c->ev.cookie, wake;
 	struct tcp_event *e;
 	__u32 rest;
 
@@ -622,7 +624,7 @@ static __always_inline void tell_for_end(struct tcp_conn *c)
 	give_claim(cookie);
 	if (!rest)
 		return;
-	e = ring_reserve(&events, sizeof(*e), c->ev.cgroup);
+	e = ring_reserve(&events, sizeof(*e), c->ev.cgroup, wake);
 	if (!e) {
 		count_loss_of(LOST_RING, c->ev.cgroup);
 		return;
@@ -631,7 +633,7 @@ static __always_inline void tell_for_end(struct tcp_conn *c)
 	e->burst = rest;
 	e->phase = PHASE_RETRANSMITS;
 	e->time_ns = bpf_ktime_get_ns();
-	submit_to(&events, e);
+	bpf_ringbuf_submit(e, wake);
 }
 
 SEC("iter/bpf_map_elem")
@@ -641,8 +643,8 @@ int tcp_walk(struct bpf_iter__bpf_map_elem *ctx)
 	struct sock **key = ctx->key, *sk;
 	struct tcp_event *e;
 	struct tcp_sock *tp;
+	__u64 cookie, wake;
 	__u32 told, now;
-	__u64 cookie;
 	__u8 state;
 
 	if (!c || !key)
@@ -659,7 +661,7 @@ int tcp_walk(struct bpf_iter__bpf_map_elem *ctx)
 	now = READ(tp, total_retrans);
 	if (now == told || !in_scope(c->ev.cgroup))
 		return 0;
-	e = ring_reserve(&events, sizeof(*e), c->ev.cgroup);
+	e = ring_reserve(&events, sizeof(*e), c->ev.cgroup, wake);
 	if (!e) {
 		count_loss(DEFERRED);
 		return 0;
@@ -677,7 +679,7 @@ int tcp_walk(struct bpf_iter__bpf_map_elem *ctx)
 	}
 	c->told = now;
 	give_claim(cookie);
-	submit_to(&events, e);
+	bpf_ringbuf_submit(e, wake);
 	tell_for_end(c);
 	return 0;
 }
@@ -689,6 +691,7 @@ static __always_inline void walk_conn(struct tcp_conn *c, struct sock *sk)
 	struct tcp_event *e;
 	struct tcp_sock *tp;
 	__u32 told, now;
+	__u64 wake;
 	__u8 state;
 
 	state = sk->__sk_common.skc_state;
@@ -701,7 +704,7 @@ static __always_inline void walk_conn(struct tcp_conn *c, struct sock *sk)
 	now = tp->total_retrans;
 	if (now == told || !in_scope(c->ev.cgroup))
 		return;
-	e = ring_reserve(&events, sizeof(*e), c->ev.cgroup);
+	e = ring_reserve(&events, sizeof(*e), c->ev.cgroup, wake);
 	if (!e) {
 		count_loss(DEFERRED);
 		return;
@@ -711,7 +714,7 @@ static __always_inline void walk_conn(struct tcp_conn *c, struct sock *sk)
 		return;
 	}
 	fill_retransmits(sk, tp, c, e, state, told, now);
-	submit_to(&events, e);
+	bpf_ringbuf_submit(e, wake);
 }
 
 #ifdef NO_MAP_ITERATORS
