@@ -13,7 +13,15 @@ GO ?= hack/go
 GOOS ?= linux
 HOSTARCH := $(shell uname -m | sed -e s/x86_64/amd64/ -e s/aarch64/arm64/)
 GOARCH ?= $(HOSTARCH)
-LDFLAGS := -s -w -X $(MODULE)/internal/version.version=$(VERSION)
+# A release names the tracer's image, which is pushed first, by its digest: TRACER_DIGEST=sha256:...
+TRACER_DIGEST ?=
+ifneq ($(TRACER_DIGEST),)
+ifeq ($(shell grep -Ex 'sha256:[0-9a-f]{64}' <<<'$(TRACER_DIGEST)'),)
+$(error TRACER_DIGEST is "$(TRACER_DIGEST)": want sha256: and 64 hexadecimal digits)
+endif
+endif
+LDFLAGS := -s -w -X $(MODULE)/internal/version.version=$(VERSION) \
+	-X $(MODULE)/internal/version.tracerDigest=$(TRACER_DIGEST)
 # What loads a driver's library is built with cgo, by a compiler for its platform.
 NVML_CC = $(if $(filter $(HOSTARCH),$(GOARCH)),gcc,$(if $(filter arm64,$(GOARCH)),aarch64,x86_64)-linux-gnu-gcc)
 GOBUILD = CGO_ENABLED=0 GOOS=$(GOOS) GOARCH=$(GOARCH) $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'

@@ -10,6 +10,7 @@
 //	cluster status                             say whether it is up
 //	cluster kubeconfig                         print the kubeconfig's path
 //	cluster load ARCHIVE ...                   import docker archives into both nodes
+//	cluster digest IMAGE                       name an image by its digest, too, on both nodes; the last line is that name
 //	cluster user NAME [--group GROUP]          print the path of a kubeconfig with a fresh certificate for NAME
 //	cluster restart|stop|start COMPONENT [NODE]
 //
@@ -35,7 +36,8 @@ func main() {
 	}
 }
 
-var errUsage = errors.New("usage: cluster build | up | down | status | kubeconfig | load ARCHIVE ... | user NAME [--group GROUP] | restart|stop|start COMPONENT [NODE]")
+var errUsage = errors.New("usage: cluster build | up | down | status | kubeconfig | load ARCHIVE ... | digest IMAGE | " +
+	"user NAME [--group GROUP] | restart|stop|start COMPONENT [NODE]")
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
@@ -73,6 +75,12 @@ func run(ctx context.Context, args []string) error {
 		fmt.Println(c.kubeconfig("admin"))
 	case command == "load" && len(args) > 0:
 		return c.load(ctx, args)
+	case command == "digest" && len(args) == 1:
+		name, err := c.nameByDigest(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		fmt.Println(name)
 	case command == "user" && len(args) == 1:
 		return c.user(args[0], "")
 	case command == "user" && len(args) == 3 && args[1] == "--group":

@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -235,6 +237,32 @@ func (c *cluster) load(ctx context.Context, archives []string) error {
 		group.Go(func() error { return n.importImages(ctx, archives...) })
 	}
 	return group.Wait()
+}
+
+// nameByDigest gives an image that was loaded a second name on both nodes, with its digest in place of its tag, as a
+// registry's image has one, and returns it.
+func (c *cluster) nameByDigest(ctx context.Context, image string) (string, error) {
+	var name string
+	for _, n := range c.nodes {
+		table, err := n.ctr(ctx, "images", "ls", "name=="+image)
+		if err != nil {
+			return "", err
+		}
+		digest := regexp.MustCompile(`sha256:[0-9a-f]{64}`).FindString(table)
+		if digest == "" {
+			return "", fmt.Errorf("%s is not loaded into %s", image, n.name())
+		}
+		repository, _, _ := strings.Cut(image, ":")
+		named := repository + "@" + digest
+		if name != "" && name != named {
+			return "", fmt.Errorf("%s has another digest on each node: %s and %s", image, name, named)
+		}
+		name = named
+		if _, err := n.ctr(ctx, "images", "tag", "--force", image, name); err != nil {
+			return "", err
+		}
+	}
+	return name, nil
 }
 
 // status is nil where the cluster is up and well.

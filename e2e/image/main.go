@@ -40,7 +40,7 @@ func run(args []string) error {
 	image := Image{Reference: *ref, Architecture: *arch}
 	binary := flags.Arg(0)
 	if *tracer != "" {
-		image.Reference, binary = version.TracerImage(), filepath.Join(*tracer, "orb8-tracer")
+		image.Reference, binary = version.TracerTag(), filepath.Join(*tracer, "orb8-tracer")
 	}
 	if image.Reference == "" || binary == "" || *out == "" {
 		return errors.New("need -tracer DIRECTORY, or -ref and a binary, and -o FILE")
