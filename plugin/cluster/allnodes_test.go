@@ -51,7 +51,7 @@ func TestCluster_AllNodesGPUsFirst(t *testing.T) {
 		t.Errorf("%d pods on %d nodes, want 1 on 6", pods, nodes)
 	}
 	feed := c.NewFeed("n1")
-	if feed.Idle() {
+	if isIdle(feed)() {
 		t.Error("a node without pods is idle")
 	}
 	// A node that joins is traced, and one that leaves is not waited for.
@@ -65,7 +65,7 @@ func TestCluster_AllNodesGPUsFirst(t *testing.T) {
 	if err := client.CoreV1().Nodes().Delete(ctx, "n1", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the deleted node is idle", feed.Idle)
+	eventually(t, "the deleted node is idle", isIdle(feed))
 }
 
 func TestCluster_AllNodesForbidden(t *testing.T) {

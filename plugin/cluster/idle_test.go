@@ -15,11 +15,12 @@ func TestANodeIsIdleWithoutPodsThatRun(t *testing.T) {
 	client := fake.NewClientset(fixture()...)
 	c := open(t, client, Query{Namespace: "demo"}, Options{})
 	feed := c.NewFeed("n1")
-	if feed.Idle() {
+	idle := isIdle(feed)
+	if idle() {
 		t.Fatal("idle with a pod that runs")
 	}
-	if !c.NewFeed("n9").Idle() {
-		t.Error("a node that is not known is busy")
+	if since, idle := c.NewFeed("n9").Idle(); !idle || !since.IsZero() {
+		t.Errorf("a node that is not known is idle %v since %v", idle, since)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
@@ -28,10 +29,15 @@ func TestANodeIsIdleWithoutPodsThatRun(t *testing.T) {
 	}
 	done := pod("demo", "web-0", "n1", "10.2.0.5")
 	done.Status.Phase = corev1.PodSucceeded
+	began := time.Now()
 	if _, err := client.CoreV1().Pods("demo").Update(ctx, done, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a finished pod leaves the node idle", feed.Idle)
+	eventually(t, "a finished pod leaves the node idle", idle)
+	since, _ := feed.Idle()
+	if since.Before(began) || since.After(time.Now()) {
+		t.Errorf("idle since %v, not since its pod finished", since)
+	}
 
 	over, stop := context.WithCancel(ctx)
 	stop()
@@ -43,7 +49,14 @@ func TestANodeIsIdleWithoutPodsThatRun(t *testing.T) {
 	if _, err := client.CoreV1().Pods("demo").Create(ctx, pod("demo", "web-1", "n1", "10.2.0.8"), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-busy; err != nil || feed.Idle() {
+	if err := <-busy; err != nil || idle() {
 		t.Errorf("not busy with a new pod: %v", err)
+	}
+}
+
+func isIdle(f *Feed) func() bool {
+	return func() bool {
+		_, idle := f.Idle()
+		return idle
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 	corev1 "k8s.io/api/core/v1"
@@ -33,6 +34,17 @@ type nodeTargets struct {
 	// whole: the node itself is a target, whatever runs on it.
 	whole bool
 	seen  bool // handed out by NextNode
+	// idleSince is when busy was last found to end; zero while it has not.
+	idleSince time.Time
+}
+
+// noteIdle keeps idleSince up to date. It is called after each change of what busy looks at.
+func (n *nodeTargets) noteIdle() {
+	if n.busy() {
+		n.idleSince = time.Time{}
+	} else if n.idleSince.IsZero() {
+		n.idleSince = time.Now()
+	}
 }
 
 // busy reports whether a pod of the node is a target and not finished.
@@ -73,6 +85,7 @@ func (t *targets) apply(pod *corev1.Pod) {
 		return
 	}
 	n.live[uid] = !finished(pod)
+	n.noteIdle()
 	if pod.Spec.HostNetwork {
 		n.host[uid] = true
 	}
@@ -108,6 +121,7 @@ func (t *targets) addNode(name string) {
 		return
 	}
 	n.whole = true
+	n.noteIdle()
 	if !n.seen {
 		n.seen = true
 		t.pending = append(t.pending, name)
@@ -121,6 +135,7 @@ func (t *targets) removeNode(name string) {
 	defer t.mu.Unlock()
 	if n := t.nodes[name]; n != nil && n.whole {
 		n.whole = false
+		n.noteIdle()
 		t.wake()
 	}
 }
@@ -137,6 +152,7 @@ func (t *targets) remove(uid string) {
 	delete(t.nodes[node].pods, uid)
 	delete(t.nodes[node].live, uid)
 	delete(t.nodes[node].host, uid)
+	t.nodes[node].noteIdle()
 	t.wake()
 }
 
@@ -232,11 +248,15 @@ func (f *Feed) Reset() {
 	clear(f.sent)
 }
 
-// Idle reports whether nothing on the node is to be traced now.
-func (f *Feed) Idle() bool {
+// Idle reports whether nothing on the node is to be traced now, and since when; zero: nothing ever was.
+func (f *Feed) Idle() (since time.Time, idle bool) {
 	f.targets.mu.Lock()
 	defer f.targets.mu.Unlock()
-	return f.idle()
+	n := f.targets.nodes[f.node]
+	if n == nil {
+		return time.Time{}, true
+	}
+	return n.idleSince, !n.busy()
 }
 
 // Busy waits until something on the node is to be traced.

@@ -173,8 +173,10 @@ func (n *node) receive(ctx context.Context, stream session.Session_EventsClient)
 			return err
 		}
 		n.next = batch.Sequence + 1
+		n.seen.now()
 		if batch.Final {
 			n.last = lastStatus(batch.Events)
+			n.orderly = n.stopSent.Load() && !ownEnd(n.last)
 			return nil
 		}
 	}
@@ -197,6 +199,11 @@ func lastStatus(events []*event.Event) *event.NodeStatus {
 		}
 	}
 	return nil
+}
+
+// ownEnd reports whether a tracer says that it has ended by itself, and not because it was asked to.
+func ownEnd(s *event.NodeStatus) bool {
+	return s.GetState() == event.NodeState_NODE_STATE_STOPPED || s.GetState() == event.NodeState_NODE_STATE_FAILED
 }
 
 // talk is all that is sent on Control: heartbeats, news of pods, and in the end Stop. It returns when the final batch is in,
@@ -240,6 +247,7 @@ func (n *node) talk(ctx, running context.Context, control session.Session_Contro
 			timer := time.NewTimer(drainTimeout)
 			defer timer.Stop()
 			giveUp = timer.C
+			n.stopSent.Store(true)
 			message = &session.ClientMessage{Message: &session.ClientMessage_Stop{Stop: &session.Stop{}}}
 		case <-giveUp:
 			n.report(event.NodeState_NODE_STATE_STOPPED, fmt.Sprintf("the tracer did not send its last events within %v", drainTimeout))

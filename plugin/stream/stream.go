@@ -48,8 +48,8 @@ type Launcher interface {
 type Feed interface {
 	Next(ctx context.Context) (*session.PodUpdate, error)
 	Reset()
-	// Idle reports whether nothing on the node is to be traced now; Busy waits until something is.
-	Idle() bool
+	// Idle reports whether nothing on the node is to be traced now, and since when; Busy waits until something is.
+	Idle() (since time.Time, idle bool)
 	Busy(ctx context.Context) error
 }
 
@@ -98,22 +98,16 @@ type node struct {
 	kernel   string
 	next     uint64
 	heard    moment            // when the tracer was last heard
-	away     away              // what the next word that it streams has to explain
+	seen     moment            // until when its events are in
+	gap      gap               // what the next word that it streams has to explain
+	stopSent atomic.Bool       // the tracer was asked to end
+	orderly  bool              // it has sent its last batch because of that
 	streamed atomic.Bool       // this attempt has streamed
 	state    atomic.Int32      // the last that was reported
 	last     *event.NodeStatus // of the final batch, where it says why it is final
 
 	words *lineBudget // of lines in the tracer's own words
 	cuts  *lineBudget // of lines about cut connections
-}
-
-// away says since when a node that has streamed does not.
-type away struct {
-	since time.Time // zero: it is not away
-	// unseen: its tracer was lost, and with it what happened since.
-	unseen bool
-	// untold: the cut was not said, and so its end is not either.
-	untold bool
 }
 
 // Run serves a node until running ends, which is the orderly end: the tracer's last events are fetched and its Job is
@@ -129,12 +123,16 @@ func Run(ctx, running context.Context, name string, feed Feed, o *Options) error
 	}
 	defer n.source.Close()
 	defer n.reportLeftOut()
-	defer func() { n.endAway(time.Now()) }()
+	stopped := &moment{}
+	defer context.AfterFunc(running, stopped.now)()
+	defer func() { n.closeGap(cmp.Or(stopped.get(), time.Now())) }()
 	n.spec.Node = name
 	failures := 0
 	for {
 		n.instance, n.next = 0, 0
 		n.streamed.Store(false)
+		n.stopSent.Store(false)
+		n.orderly = false
 		n.feed.Reset()
 		err := n.attempt(ctx, running)
 		if running.Err() != nil {
@@ -154,10 +152,10 @@ func Run(ctx, running context.Context, name string, feed Feed, o *Options) error
 			return err
 		}
 		n.spec.Attempt++
-		if n.feed.Idle() {
+		if since, idle := n.feed.Idle(); idle {
 			// The node may be on its way out itself: a Job for it would wait for ever.
-			n.away = away{}
-			n.status(ctx, event.NodeState_NODE_STATE_STOPPED, lost.Error()+"; nothing on the node is to be traced any more")
+			message := lost.Error() + "; nothing on the node is to be traced any more" + n.endGapIdle(since)
+			n.status(ctx, event.NodeState_NODE_STATE_STOPPED, message)
 			if n.feed.Busy(running) != nil || n.Readmit != nil && n.Readmit(running, name) != nil {
 				return nil
 			}
@@ -165,8 +163,7 @@ func Run(ctx, running context.Context, name string, feed Feed, o *Options) error
 		}
 		message := lost.Error() + "; starting another"
 		if n.streamed.Load() {
-			n.away = away{since: n.heard.get(), unseen: true}
-			message += fmt.Sprintf("; what happens until it streams is not seen (last heard %s)", clock(n.away.since))
+			message += fmt.Sprintf("; what happens until it streams is not seen (last heard %s)", clock(n.gap.since))
 		}
 		n.status(ctx, event.NodeState_NODE_STATE_RECONNECTING, message)
 	}
@@ -242,7 +239,11 @@ func (n *node) attempt(ctx, running context.Context) error {
 	if err := n.ready(running); err != nil {
 		return err
 	}
-	return n.serve(ctx, running)
+	err = n.serve(ctx, running)
+	if err != nil {
+		n.openGap() // before the Job is deleted, which takes time: the session may end meanwhile
+	}
+	return err
 }
 
 // keepJob moves the Job's deadline until stop is called, whatever becomes of the connection. At worst the Job ends at its deadline, and
@@ -274,7 +275,7 @@ func (n *node) create(ctx context.Context) error {
 		case errors.As(err, &start) && start.Reason == launch.ReasonNotReady:
 			// It was ready before, and may be again: after a restart, for one.
 			message := start.Error() + "; waiting until it is"
-			if n.feed.Idle() {
+			if _, idle := n.feed.Idle(); idle {
 				return n.lost(start.Error())
 			}
 			if message != waits {
@@ -335,7 +336,7 @@ func (n *node) serve(ctx, running context.Context) error {
 		before, began := n.heard.get(), time.Now()
 		err := n.connect(ctx, running)
 		if running.Err() != nil {
-			n.cutShort(err)
+			n.cutShort(ctx, err)
 			return nil
 		}
 		if err == nil {
@@ -365,66 +366,11 @@ func (n *node) serve(ctx, running context.Context) error {
 			return n.lost("tracer " + how)
 		}
 		if running.Err() != nil {
-			n.cutShort(err)
+			n.cutShort(ctx, err)
 			return nil
 		}
 	}
 }
-
-// cutShort counts what an end misses that came without the last batch, unless nobody takes it any more.
-func (n *node) cutShort(err error) {
-	if err != nil && !errors.Is(err, collect.ErrEnded) && n.streamed.Load() {
-		n.away = away{since: n.heard.get(), unseen: true}
-	}
-}
-
-// sayCut tells of a connection that has ended, or was not made. A cut is said once, not with each attempt to mend it.
-func (n *node) sayCut(heard time.Time, news bool, err error) {
-	switch {
-	case !n.streamed.Load():
-		n.report(event.NodeState_NODE_STATE_STARTING, "connecting: "+err.Error())
-	case news:
-		if n.away.since.IsZero() {
-			n.away.since = heard
-		}
-		if n.cuts.allow(time.Now()) {
-			n.report(event.NodeState_NODE_STATE_RECONNECTING, "connection cut: "+err.Error())
-		} else {
-			n.away.untold = true
-		}
-	}
-}
-
-// back says that the node streams, and what that ends.
-func (n *node) back(ctx context.Context) {
-	message := ""
-	if since := n.away.since; !since.IsZero() {
-		now := time.Now()
-		if !n.away.untold {
-			message = fmt.Sprintf("connected again after %.1f s", wall(since, now).Seconds())
-		}
-		if n.away.unseen {
-			message = fmt.Sprintf("streaming again; nothing was seen from %s to %s (%.1f s)", clock(since), clock(now), wall(since, now).Seconds())
-		}
-		n.endAway(now)
-	}
-	n.streamed.Store(true)
-	n.status(ctx, event.NodeState_NODE_STATE_STREAMING, message)
-}
-
-// endAway counts what was not seen until now.
-func (n *node) endAway(now time.Time) {
-	if n.away.unseen && n.Unseen != nil {
-		n.Unseen(n.name, wall(n.away.since, now))
-	}
-	n.away = away{}
-}
-
-// wall is the time between by the clock on the wall: on a machine that slept, its own went on less far.
-func wall(from, to time.Time) time.Duration { return to.Round(0).Sub(from.Round(0)) }
-
-// clock is how a time of the day is shown, to the millisecond.
-func clock(t time.Time) string { return t.Format("15:04:05.000") }
 
 func (n *node) lost(how string) error { return &lostError{how} }
 

@@ -44,6 +44,9 @@ type tracer struct {
 	startsAgain int
 	// warns is what it says with its second flow.
 	warns string
+	// ends is the status that its last batch says of its end, when it is asked to end or as quits is closed.
+	ends  *event.NodeStatus
+	quits chan struct{}
 	// deaf: it does not even answer the greeting. hush, closed, silences it after that, without a cut.
 	deaf bool
 	hush chan struct{}
@@ -68,7 +71,7 @@ func startTracer(t *testing.T, client session.PublicKey, instance uint64) *trace
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr := &tracer{identity: identity, listener: l, instance: instance, protocol: session.Protocol, batches: 5, stop: make(chan struct{}), hush: make(chan struct{}), answered: make(chan struct{}, 1)}
+	tr := &tracer{identity: identity, listener: l, instance: instance, protocol: session.Protocol, batches: 5, stop: make(chan struct{}), hush: make(chan struct{}), quits: make(chan struct{}), answered: make(chan struct{}, 1)}
 	tr.server = grpc.NewServer(grpc.Creds(credentials.NewTLS(identity.ServerTLS(client))))
 	session.RegisterSessionServer(tr.server, tr)
 	var serving sync.WaitGroup
@@ -160,11 +163,22 @@ func (tr *tracer) Events(req *session.EventsRequest, stream session.Session_Even
 				tr.add(resumed)
 			}
 		case <-tr.stop:
-			return stream.Send(&session.Batch{Sequence: next, Final: true, Events: []*event.Event{flowEvent(tr.instance, 99)}})
+			return stream.Send(tr.final(next))
+		case <-tr.quits:
+			return stream.Send(tr.final(next))
 		case <-stream.Context().Done():
 			return nil
 		}
 	}
+}
+
+func (tr *tracer) final(sequence uint64) *session.Batch {
+	events := []*event.Event{flowEvent(tr.instance, 99)}
+	if tr.ends != nil {
+		status := &event.Event_NodeStatus{NodeStatus: tr.ends}
+		events = append(events, &event.Event{Time: events[0].Time, Kind: status})
+	}
+	return &session.Batch{Sequence: sequence, Final: true, Events: events}
 }
 
 // add makes the next batch: a flow's, while there are any and none is held for a cut.
@@ -218,6 +232,8 @@ type launcher struct {
 	deleted []string
 	ended   map[string]string
 	changed chan struct{}
+	// deleting, where set, is called as a Job is deleted.
+	deleting func()
 }
 
 func (l *launcher) Create(_ context.Context, spec *launch.Spec) error {
@@ -265,6 +281,9 @@ func (l *launcher) Extend(context.Context, string, time.Duration) error { return
 func (l *launcher) Shared(string) bool { return false }
 
 func (l *launcher) Delete(ctx context.Context, job string) error {
+	if l.deleting != nil {
+		l.deleting()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.deleted = append(l.deleted, job)
@@ -275,10 +294,12 @@ func (l *launcher) Delete(ctx context.Context, job string) error {
 type feed struct {
 	sent bool
 	gone atomic.Bool
-	back chan struct{} // closed: there again
+	// goneFor is for how long it has been gone.
+	goneFor time.Duration
+	back    chan struct{} // closed: there again
 }
 
-func (f *feed) Idle() bool { return f.gone.Load() }
+func (f *feed) Idle() (since time.Time, idle bool) { return time.Now().Add(-f.goneFor), f.gone.Load() }
 func (f *feed) Busy(ctx context.Context) error {
 	select {
 	case <-f.back:
@@ -320,7 +341,7 @@ func newBench(t *testing.T, tracers ...func(*tracer)) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{t: t, result: make(chan error, 1), gotEvent: make(chan struct{}, 100), feed: feed{back: make(chan struct{})}}
+	b := &bench{t: t, result: make(chan error, 1), gotEvent: make(chan struct{}, 100), feed: feed{goneFor: time.Minute, back: make(chan struct{})}}
 	b.launcher = &launcher{t: t, ended: map[string]string{}, changed: make(chan struct{})}
 	for i, prepare := range tracers {
 		tr := startTracer(t, identity.PublicKey(), uint64(i+1))

@@ -1,0 +1,86 @@
+package stream
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+// wantUnseen fails unless one gap was counted.
+func (b *bench) wantUnseen(unseen *[]time.Duration) {
+	b.t.Helper()
+	if len(*unseen) != 1 || (*unseen)[0] <= 0 {
+		b.t.Errorf("not seen for %v, want one gap; said %q", *unseen, b.lines())
+	}
+}
+
+// kill ends a tracer without a last batch.
+func (b *bench) kill(attempt int) {
+	b.launcher.end(attempt, "was killed by signal 9")
+	b.launcher.tracers[attempt].server.Stop()
+}
+
+func TestGap_SessionEndsDuringJobDeletion(t *testing.T) {
+	b := newBench(t, func(*tracer) {}, func(*tracer) {})
+	unseen := b.unseen()
+	b.launcher.deleting = func() { b.end() }
+	b.run()
+	b.await(5)
+	b.kill(0)
+	if err := b.wait(); err != nil {
+		t.Fatal(err)
+	}
+	b.wantUnseen(unseen)
+}
+
+func TestGap_TracerEndsByItself(t *testing.T) {
+	for name, state := range map[string]event.NodeState{
+		"stopped": event.NodeState_NODE_STATE_STOPPED, "failed": event.NodeState_NODE_STATE_FAILED,
+	} {
+		t.Run(name+" as the session ends", func(t *testing.T) {
+			b := newBench(t, func(tr *tracer) { tr.ends = &event.NodeStatus{State: state, Message: "its pod is deleted"} })
+			unseen := b.unseen()
+			b.run()
+			b.await(5)
+			b.end()
+			if err := b.wait(); err != nil {
+				t.Fatal(err)
+			}
+			b.wantUnseen(unseen)
+			if !b.heard("STOPPED tracer ended before the session did: its pod is deleted") {
+				t.Errorf("said %q", b.said)
+			}
+		})
+	}
+	t.Run("failed before", func(t *testing.T) {
+		b := newBench(t, func(tr *tracer) {
+			tr.ends = &event.NodeStatus{State: event.NodeState_NODE_STATE_FAILED, Message: "a probe died"}
+		})
+		unseen := b.unseen()
+		b.run()
+		b.await(5)
+		close(b.launcher.tracers[0].quits)
+		if err := b.wait(); err == nil || !strings.Contains(err.Error(), "a probe died") {
+			t.Fatal(err)
+		}
+		b.wantUnseen(unseen)
+	})
+}
+
+func TestGap_TargetsEndAfterTracer(t *testing.T) {
+	b := newBench(t, func(*tracer) {})
+	b.feed.goneFor = 0
+	b.feed.gone.Store(true)
+	unseen := b.unseen()
+	b.run()
+	b.await(5)
+	b.kill(0)
+	b.awaitSaid("nothing on the node is to be traced any more; nothing was seen from ")
+	b.end()
+	if err := b.wait(); err != nil {
+		t.Fatal(err)
+	}
+	b.wantUnseen(unseen)
+}
