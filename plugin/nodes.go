@@ -1,14 +1,17 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/internal/plural"
 	"github.com/orb8-dev/kubectl-orb8/plugin/cluster"
 	"github.com/orb8-dev/kubectl-orb8/plugin/stream"
 )
@@ -36,6 +39,8 @@ type traceSession struct {
 	summary  string // the last one printed
 	admission
 	unseen map[string]time.Duration
+	// stopped is when the orderly end began; zero: not yet.
+	stopped time.Time
 }
 
 type nodeState struct {
@@ -48,7 +53,8 @@ type nodeState struct {
 	streamed bool // ever
 	untraced bool // it was still on its way at the session's end
 	failure  string
-	settled  func() // called once, when the node streams or has failed
+	failed   time.Time // since when it is not seen any more, though it has streamed; zero: it is
+	settled  func()    // called once, when the node streams or has failed
 }
 
 // serveNodes runs a node's session for each node that has or gets a target, until running ends, and waits for all.
@@ -168,6 +174,29 @@ func (s *traceSession) notSeen(name string, d time.Duration) {
 	s.unseen[name] += d
 }
 
+// stop notes that the orderly end has begun.
+func (s *traceSession) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopped = time.Now()
+}
+
+// allUnseen is how long nodes were not seen that had streamed, until the session's end. Those that failed are not seen
+// from then on.
+func (s *traceSession) allUnseen() map[string]time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	until := cmp.Or(s.stopped, time.Now())
+	all := map[string]time.Duration{}
+	maps.Copy(all, s.unseen)
+	for name, n := range s.nodes {
+		if !n.failed.IsZero() && n.failed.Before(until) {
+			all[name] += until.Sub(n.failed)
+		}
+	}
+	return all
+}
+
 // maxAlike is how many nodes that can not run a tracer are named with the same reason.
 const maxAlike = 20
 
@@ -240,6 +269,9 @@ func (s *traceSession) ended(name string, err error) {
 		return
 	}
 	n.state = event.NodeState_NODE_STATE_FAILED
+	if n.streamed && !s.ending() {
+		n.failed = time.Now()
+	}
 	s.wakeWaiting()
 	s.summarise()
 	if len(s.waiting) > 0 {
@@ -330,15 +362,29 @@ func (s *traceSession) failures() (failed int, all bool) {
 	return failed, failed > 0 && failed == len(s.nodes)+len(s.waiting)
 }
 
-// streamedNodes is how many nodes have streamed.
-func (s *traceSession) streamedNodes() int {
+// coverage is how many nodes were traced, of those that should have been.
+type coverage struct{ traced, all int }
+
+func (c coverage) String() string {
+	if c.traced < c.all {
+		return fmt.Sprintf("%d of %s", c.traced, plural.Count(c.all, "node"))
+	}
+	return plural.Count(c.traced, "node")
+}
+
+// coverage leaves out nodes that had hardly begun to start at the session's end.
+func (s *traceSession) coverage() coverage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	count := 0
+	c := coverage{all: len(s.waiting)}
 	for _, n := range s.nodes {
-		if n.streamed {
-			count++
+		switch {
+		case n.streamed:
+			c.traced++
+			c.all++
+		case n.state == event.NodeState_NODE_STATE_FAILED || n.untraced:
+			c.all++
 		}
 	}
-	return count
+	return c
 }

@@ -226,9 +226,9 @@ func TestANodeWithNothingToTraceIsNotCounted(t *testing.T) {
 func TestTheTallyNamesEachLoss(t *testing.T) {
 	var out bytes.Buffer
 	r := newReporter(&out)
-	r.tally(1, 1, time.Second, nil, nil)
-	r.tally(3, 1, 1234*time.Millisecond, nil, nil)
-	r.tally(5, 2, time.Second, []collect.Loss{{Node: "n1", Stage: event.LossStage_LOSS_STAGE_KERNEL_BUFFER, Source: "flows", Count: 7}},
+	r.tally(1, coverage{1, 1}, time.Second, nil, nil)
+	r.tally(3, coverage{1, 1}, 1234*time.Millisecond, nil, nil)
+	r.tally(5, coverage{2, 2}, time.Second, []collect.Loss{{Node: "n1", Stage: event.LossStage_LOSS_STAGE_KERNEL_BUFFER, Source: "flows", Count: 7}},
 		map[string]time.Duration{"n2": 9700 * time.Millisecond})
 	want := "1 event from 1 node in 1s; nothing lost\n3 events from 1 node in 1.2s; nothing lost\n5 events from 2 nodes in 1s; LOST 7 at n1 (kernel-buffer, flows); all of n2 for 9.7 s\n"
 	if out.String() != want {
@@ -245,7 +245,7 @@ func TestTally_NamesPods(t *testing.T) {
 		{Node: "n2", Stage: event.LossStage_LOSS_STAGE_QUEUE, Count: 4},
 	}
 	var out bytes.Buffer
-	newReporter(&out).tally(5, 2, time.Second, all, nil)
+	newReporter(&out).tally(5, coverage{2, 2}, time.Second, all, nil)
 	want := `5 events from 2 nodes in 1s; LOST 379292 at n1 (kernel-buffer, flow): pod demo/quiet\x1b[2J lost 2 because pod demo/flood ` +
 		"made at least 379290, pod demo/flood lost 379290 of its own flood; 4 at n2 (queue)\n"
 	if out.String() != want {

@@ -111,7 +111,8 @@ func (o *replayOptions) run(parent context.Context, path string) error {
 		r.line("%s: %s refused (first: %v)", path, plural.Count(n, "event"), reason)
 	}
 	lost := p.lost.All()
-	r.tally(p.view.taken(), len(p.nodes), time.Duration(p.newest-p.oldest), lost, nil)
+	nodes := coverage{traced: len(p.nodes), all: len(p.nodes)}
+	r.tally(p.view.taken(), nodes, time.Duration(p.newest-p.oldest), lost, nil)
 
 	switch {
 	case outputErr != nil && !errors.Is(outputErr, render.ErrClosed):

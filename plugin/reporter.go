@@ -78,7 +78,7 @@ func (r *reporter) once(format string, args ...any) {
 }
 
 // tally closes a trace. unseen is how long nodes were not seen at all.
-func (r *reporter) tally(events, nodes int, took time.Duration, all []losses.Loss, unseen map[string]time.Duration) {
+func (r *reporter) tally(events int, nodes coverage, took time.Duration, all []losses.Loss, unseen map[string]time.Duration) {
 	var parts []string
 	for _, p := range losses.Places(losses.Real(all)) {
 		part := fmt.Sprintf("%d at %s (%s)", p.Count, p.Node, p.Where)
@@ -88,11 +88,17 @@ func (r *reporter) tally(events, nodes int, took time.Duration, all []losses.Los
 		parts = append(parts, part)
 	}
 	for _, node := range slices.Sorted(maps.Keys(unseen)) {
-		parts = append(parts, fmt.Sprintf("all of %s for %.1f s", node, unseen[node].Seconds()))
+		// Rounded up: a gap never reads as none.
+		tenths := (unseen[node] + 100*time.Millisecond - 1).Truncate(100 * time.Millisecond)
+		parts = append(parts, fmt.Sprintf("all of %s for %.1f s", node, tenths.Seconds()))
 	}
-	lost := "nothing lost"
-	if len(parts) > 0 {
-		lost = "LOST " + strings.Join(parts, "; ")
+	took = took.Round(100 * time.Millisecond)
+	switch {
+	case len(parts) > 0:
+		r.line("%s from %s in %v; LOST %s", plural.Count(events, "event"), nodes, took, strings.Join(parts, "; "))
+	case nodes.traced == 0:
+		r.line("%s in %v: nothing was traced", plural.Count(events, "event"), took)
+	default:
+		r.line("%s from %s in %v; nothing lost", plural.Count(events, "event"), nodes, took)
 	}
-	r.line("%s from %s in %v; %s", plural.Count(events, "event"), plural.Count(nodes, "node"), took.Round(100*time.Millisecond), lost)
 }

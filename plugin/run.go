@@ -149,6 +149,7 @@ func runSession(parent context.Context, c *traceConfig, open func(*liveSession) 
 			Config: &session.Config{Kinds: kindNames(c.kinds), Interval: int64(c.interval), DnsPorts: c.dnsPorts, Syscall: c.syscalls, Gpu: c.gpu.session()},
 		},
 	}
+	defer context.AfterFunc(running, s.stop)()
 	s.options.Say, s.options.Unseen, s.options.Readmit = s.say, s.notSeen, s.readmit
 
 	v, err := open(&liveSession{intake: in, running: running, end: end, settled: s.settled})
@@ -174,7 +175,7 @@ func runSession(parent context.Context, c *traceConfig, open func(*liveSession) 
 
 	s.reportUntraced()
 	lost := collector.Losses()
-	r.tally(v.taken(), s.streamedNodes(), time.Since(began), lost, s.unseen)
+	r.tally(v.taken(), s.coverage(), time.Since(began), lost, s.allUnseen())
 	return s.verdict(context.Cause(running), cmp.Or(emitErr, closeErr), lost)
 }
 
@@ -307,7 +308,7 @@ func (s *traceSession) verdict(cause, outputErr error, lost []losses.Loss) error
 		return &exitError{ExitError, fmt.Errorf("%w: %s", errAllFailed, s.commonFailure())}
 	case failed > 0:
 		return &exitError{ExitSomeFailed, nil}
-	case s.config.failOnLoss && len(losses.Real(lost))+len(s.unseen) > 0:
+	case s.config.failOnLoss && len(losses.Real(lost))+len(s.allUnseen()) > 0:
 		return &exitError{ExitLost, errors.New("events were lost")}
 	}
 	return nil
