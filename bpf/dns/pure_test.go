@@ -241,6 +241,39 @@ func TestQueriesAndAnswersArePaired(t *testing.T) {
 	}
 }
 
+// TestPairs_ServiceOfAnswer asks from the network of a node: the answer has the Service's address, the query a pod's.
+func TestPairs_ServiceOfAnswer(t *testing.T) {
+	pod, service := netip.MustParseAddrPort("10.0.0.9:53"), netip.MustParseAddrPort("10.96.0.10:5354")
+	const asks, hears = flagClient | flagOut, flagClient
+	for name, c := range map[string]struct {
+		query, answer         netip.AddrPort
+		queryFlags, answerFlg uint32
+		want                  string
+	}{
+		"translated":     {pod, service, asks, hears, "10.0.0.9:53 10.96.0.10:5354"},
+		"not translated": {pod, pod, asks, hears, "10.0.0.9:53 invalid AddrPort"},
+		"a server's":     {service, service, 0, flagOut, "10.0.0.1:4000 invalid AddrPort"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			p := newPairs(func(_ uint64, ev *event.Event) {
+				d := ev.GetDns().GetDst()
+				a, _ := netip.AddrFromSlice(d.GetAddress())
+				s, _ := netip.AddrFromSlice(d.GetServiceAddress())
+				got = append(got, netip.AddrPortFrom(a, uint16(d.GetPort())).String()+" "+
+					netip.AddrPortFrom(s, uint16(d.GetServicePort())).String())
+			}, func(uint64) {})
+			local := netip.MustParseAddrPort("10.0.0.1:4000")
+			q, a := message{id: 1, question: true, name: "a.", kind: 1}, message{id: 1, response: true, question: true, name: "a.", kind: 1}
+			p.add(&segment{cookie: 1, time: 1, local: local, remote: c.query, flags: c.queryFlags}, &q)
+			p.add(&segment{cookie: 1, time: 2, local: local, remote: c.answer, flags: c.answerFlg}, &a)
+			if !slices.Equal(got, []string{c.want}) {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
 func TestSegmentsAreDecoded(t *testing.T) {
 	clock, err := bpf.NewClock()
 	if err != nil {

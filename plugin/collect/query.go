@@ -67,7 +67,11 @@ func newQueries() queries { return queries{seed: maphash.MakeSeed(), sides: map[
 
 // query takes one side of a query. The lock is held.
 func (c *Collector) query(s *Source, ev *event.Event, d *event.Dns, now time.Time) {
+	via := takeService(d.GetDst())
 	far := c.nameEnds(ev)
+	if far.Service == "" && via != (addrPort{}) {
+		c.nameService(d, via)
+	}
 	if d.QueryId == nil {
 		c.push(ev, now) // a tracer or recording of an earlier version
 		return
@@ -99,6 +103,27 @@ func (c *Collector) query(s *Source, ev *event.Event, d *event.Dns, now time.Tim
 	c.countRepeat(side, now)
 	side.ev, side.bytes = ev, bytesOf(ev)
 	c.queries.hold(c, side, c.clientMayReport(far), now)
+}
+
+// takeService removes the address of a Service that a tracer has seen, and returns it.
+func takeService(server *event.Endpoint) (via addrPort) {
+	if server == nil {
+		return via
+	}
+	via = newAddrPort(&event.Endpoint{Address: server.ServiceAddress, Port: server.ServicePort})
+	server.ServiceAddress, server.ServicePort = nil, 0
+	return via
+}
+
+// nameService names the Service that a client asked where only the answer had its address. Anyone may answer, so it
+// counts only where the pod that was asked is behind that Service.
+func (c *Collector) nameService(d *event.Dns, via addrPort) {
+	if d.GetObserved() == event.Side_SIDE_DST || !c.backs(via, newAddrPort(d.GetDst()), d.GetProtocol()) {
+		return
+	}
+	n := c.name(via, d.GetProtocol())
+	d.Dst.Service, d.Dst.ServiceNamespace, d.Dst.ServiceNote = n.Service, n.ServiceNamespace, 0
+	d.Dst.ServiceAddress, d.Dst.ServicePort = via.bytes(nil), uint32(via.port)
 }
 
 func (c *Collector) querySide(s *Source, ev *event.Event, d *event.Dns) *querySide {

@@ -164,6 +164,42 @@ func (dnsNames) Backs(vip, backend netip.AddrPort, _ event.Protocol) bool {
 
 func (dnsNames) OwnNetwork(uid string) bool { return strings.HasPrefix(uid, "own-") }
 
+// TestQuery_NamesTranslatedService asks from the network of a node, where only the answer has the Service's address.
+func TestQuery_NamesTranslatedService(t *testing.T) {
+	for name, c := range map[string]struct {
+		side           event.Side
+		server, answer string
+		want           string
+	}{
+		"the Service's pod":    {bySrc, "10.0.2.1:5353", "10.96.0.10:53", "ns/dns 10.96.0.10:53"},
+		"a pod of no Service":  {bySrc, "10.0.2.2:5353", "10.96.0.10:53", "/ invalid AddrPort"},
+		"a stranger's answer":  {bySrc, "10.0.2.1:5353", "10.0.1.2:53", "/ invalid AddrPort"},
+		"the server's side":    {byDst, "10.0.2.1:5353", "10.96.0.10:53", "/ invalid AddrPort"},
+		"seen with one's port": {bySrc, "10.96.0.10:53", "10.0.1.2:53", "ns/dns 10.96.0.10:53"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, Options{Namer: dnsNames{}}, func(w *world) {
+				q := seenQuery{side: c.side, client: "10.0.1.9:4000", server: c.server, at: time.Now()}
+				ev := q.event()
+				answer := netip.MustParseAddrPort(c.answer)
+				ev.GetDns().Dst.ServiceAddress, ev.GetDns().Dst.ServicePort = answer.Addr().AsSlice(), uint32(answer.Port())
+				w.feed("a", ev)
+				events := w.take(10 * time.Second)
+				if len(events) != 1 {
+					t.Fatalf("%d events, want 1", len(events))
+				}
+				d := events[0].GetDns().GetDst()
+				address, _ := netip.AddrFromSlice(d.GetServiceAddress())
+				got := fmt.Sprintf("%s/%s %s", d.GetServiceNamespace(), d.GetService(),
+					netip.AddrPortFrom(address, uint16(d.GetServicePort())))
+				if got != c.want {
+					t.Errorf("Service %s, want %s", got, c.want)
+				}
+			})
+		})
+	}
+}
+
 // TestQuery_ExactlyOneEvent reports either side or both of many queries, in any order and with delays.
 func TestQuery_ExactlyOneEvent(t *testing.T) {
 	for seed := range uint64(200) {
