@@ -37,6 +37,7 @@ type Sink = func(cgroup uint64, ev *event.Event)
 // Probe is the loaded maps and programs.
 type Probe struct {
 	objects   objectObjects
+	ports     []uint16
 	links     []link.Link
 	ring      *bpf.Ring
 	clock     *bpf.Clock
@@ -69,7 +70,7 @@ func Open(ctx context.Context, o Options) (*Probe, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Probe{clock: clock}
+	p := &Probe{clock: clock, ports: o.Ports}
 	if err := p.load(o); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}

@@ -2,6 +2,7 @@ package dns
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 	"unsafe"
@@ -43,7 +44,9 @@ type pairs struct {
 	lost func(cgroup uint64)
 	// free are queries that were forgotten, to be used again by the next add.
 	free []*query
-	emit func(cgroup uint64, ev *event.Event)
+	// ports are those that DNS is spoken on.
+	ports []uint16
+	emit  func(cgroup uint64, ev *event.Event)
 
 	ev       event.Event
 	dns      event.Dns
@@ -132,12 +135,14 @@ func newPairs(emit func(uint64, *event.Event), lost func(cgroup uint64)) *pairs 
 // add takes a message and the segment that its last byte came in.
 func (p *pairs) add(g *segment, m *message) {
 	k := pairKey{idKey: idKey{cookie: g.cookie, id: m.id}, kind: m.kind, name: strings.ToLower(m.name)}
-	client := g.flags&flagClient != 0
-	if !client {
-		k.client = g.remote
+	if m.response == (g.flags&flagClient != 0 == (g.flags&flagOut != 0)) {
+		if !slices.Contains(p.ports, g.local.Port()) {
+			return // an answer that goes the way of a query, or the reverse: neither is one
+		}
+		g.flags ^= flagClient // the client has a DNS port as well, so only the message says which end it is
 	}
-	if m.response == (client == (g.flags&flagOut != 0)) {
-		return // an answer that goes the way of a query, or the reverse: neither is one
+	if g.flags&flagClient == 0 {
+		k.client = g.remote
 	}
 	if m.response {
 		p.answer(g, k, m)

@@ -2,6 +2,7 @@ package dns
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"reflect"
@@ -267,6 +268,33 @@ func TestPairs_ServiceOfAnswer(t *testing.T) {
 			q, a := message{id: 1, question: true, name: "a.", kind: 1}, message{id: 1, response: true, question: true, name: "a.", kind: 1}
 			p.add(&segment{cookie: 1, time: 1, local: local, remote: c.query, flags: c.queryFlags}, &q)
 			p.add(&segment{cookie: 1, time: 2, local: local, remote: c.answer, flags: c.answerFlg}, &a)
+			if !slices.Equal(got, []string{c.want}) {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// TestPairs_BothPortsAreDNS has a resolver ask from port 53: the remote port makes each end look like the client.
+func TestPairs_BothPortsAreDNS(t *testing.T) {
+	for name, c := range map[string]struct {
+		queryFlags, answerFlags uint32
+		want                    string
+	}{
+		"client": {flagClient | flagOut, flagClient, "src answered 1"},
+		"server": {flagClient, flagClient | flagOut, "dst answered 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			p := newPairs(func(_ uint64, ev *event.Event) {
+				d := ev.GetDns()
+				got = append(got, fmt.Sprintf("%s %s %d", d.GetObserved().Word(), d.GetOutcome().Word(), d.GetLatencyMicros()))
+			}, func(uint64) {})
+			p.ports = []uint16{53}
+			local, remote := netip.MustParseAddrPort("10.0.0.1:53"), netip.MustParseAddrPort("10.0.0.2:53")
+			q, a := message{id: 1, question: true, name: "a.", kind: 1}, message{id: 1, response: true, question: true, name: "a.", kind: 1}
+			p.add(&segment{cookie: 1, time: 1000, local: local, remote: remote, flags: c.queryFlags}, &q)
+			p.add(&segment{cookie: 1, time: 2000, local: local, remote: remote, flags: c.answerFlags}, &a)
 			if !slices.Equal(got, []string{c.want}) {
 				t.Errorf("got %q, want %q", got, c.want)
 			}

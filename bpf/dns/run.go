@@ -25,6 +25,7 @@ func (p *Probe) Run(ctx context.Context, sink Sink) error {
 		}, p.evicted.Add)
 		g segment
 	)
+	pairs.ports = p.ports
 	message := func(b []byte) {
 		m, err := parse(b)
 		if err != nil {
