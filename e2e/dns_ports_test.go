@@ -63,6 +63,7 @@ func TestDNSPorts_OneEventPerQuery(t *testing.T) {
 		to, pod, viaSvc string // viaSvc is the Service's name, empty for a pod's address
 	}
 	var asked []query
+	var commands []*kit.Command
 	for _, q := range []query{
 		{asker, "workload", service, "names", "names"},
 		{asker, "workload", byName, "named", "named"},
@@ -82,11 +83,14 @@ func TestDNSPorts_OneEventPerQuery(t *testing.T) {
 			if protocol == "tcp" {
 				args = append(args, "-tcp")
 			}
-			r := q.from.StartIn(t, q.container, append(args, fmt.Sprintf("q%d.example.", len(asked)))...).Wait(t)
-			if len(r) != 1 || r[0].Error != "" {
-				t.Fatalf("%s/%s asked %s by %s: %+v", q.from.Name, q.container, q.to, protocol, r)
-			}
+			args = append(args, fmt.Sprintf("q%d.example.", len(asked)))
+			commands = append(commands, q.from.StartIn(t, q.container, args...))
 			asked = append(asked, q)
+		}
+	}
+	for i, c := range commands {
+		if r := c.Wait(t); len(r) != 1 || r[0].Error != "" {
+			t.Fatalf("%s/%s asked %s: %+v", asked[i].from.Name, asked[i].container, asked[i].to, r)
 		}
 	}
 	all.Stop(t)
