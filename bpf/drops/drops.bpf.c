@@ -24,7 +24,7 @@
 #include "scope.h"
 #include "sock.h"
 
-/* Of share.h: drops. User space, which deletes, counts what each cgroup holds anew at each walk. */
+/* Of share.h: drops. */
 #define SHARE_TABLES 1
 #define DROPS 0
 
@@ -282,6 +282,23 @@ int drops_kfree_skb(__u64 *ctx)
 	__sync_fetch_and_add(&d->packets, packets);
 	__sync_fetch_and_add(&d->bytes, bytes);
 	d->last_ns = now;
+	return 0;
+}
+
+/*
+ * Gives back the places of drops that user space has deleted: the arguments are their cgroup and their number. User space runs
+ * this, since it can not subtract from a count that the program above adds to at the same time.
+ */
+SEC("raw_tp/give_back")
+int drops_give_back(__u64 *ctx)
+{
+	__u64 cgroup = ctx[0];
+	__s64 deleted = ctx[1];
+	struct share *s = bpf_map_lookup_elem(&shares, &cgroup);
+
+	if (s)
+		__sync_fetch_and_add(&s->held[DROPS], -deleted);
+	__sync_fetch_and_add(&share_used[DROPS], -deleted);
 	return 0;
 }
 

@@ -56,6 +56,7 @@ const (
 	objectMapScopeCgroups   = "scope_cgroups"
 	objectMapShares         = "shares"
 	objectProgDropsExec     = "drops_exec"
+	objectProgDropsGiveBack = "drops_give_back"
 	objectProgDropsKfreeSkb = "drops_kfree_skb"
 	objectProgDropsPlaces   = "drops_places"
 	objectProgDropsTasks    = "drops_tasks"
@@ -113,6 +114,7 @@ type objectSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectProgramSpecs struct {
 	DropsExec     *ebpf.ProgramSpec `ebpf:"drops_exec"`
+	DropsGiveBack *ebpf.ProgramSpec `ebpf:"drops_give_back"`
 	DropsKfreeSkb *ebpf.ProgramSpec `ebpf:"drops_kfree_skb"`
 	DropsPlaces   *ebpf.ProgramSpec `ebpf:"drops_places"`
 	DropsTasks    *ebpf.ProgramSpec `ebpf:"drops_tasks"`
@@ -210,6 +212,7 @@ type objectVariables struct {
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectPrograms struct {
 	DropsExec     *ebpf.Program `ebpf:"drops_exec"`
+	DropsGiveBack *ebpf.Program `ebpf:"drops_give_back"`
 	DropsKfreeSkb *ebpf.Program `ebpf:"drops_kfree_skb"`
 	DropsPlaces   *ebpf.Program `ebpf:"drops_places"`
 	DropsTasks    *ebpf.Program `ebpf:"drops_tasks"`
@@ -218,6 +221,7 @@ type objectPrograms struct {
 func (p *objectPrograms) Close() error {
 	return _ObjectClose(
 		p.DropsExec,
+		p.DropsGiveBack,
 		p.DropsKfreeSkb,
 		p.DropsPlaces,
 		p.DropsTasks,

@@ -26,6 +26,7 @@ const (
 	plainMapScopeCgroups   = "scope_cgroups"
 	plainMapShares         = "shares"
 	plainProgDropsExec     = "drops_exec"
+	plainProgDropsGiveBack = "drops_give_back"
 	plainProgDropsKfreeSkb = "drops_kfree_skb"
 	plainProgDropsPlaces   = "drops_places"
 	plainProgDropsTasks    = "drops_tasks"
@@ -83,6 +84,7 @@ type plainSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type plainProgramSpecs struct {
 	DropsExec     *ebpf.ProgramSpec `ebpf:"drops_exec"`
+	DropsGiveBack *ebpf.ProgramSpec `ebpf:"drops_give_back"`
 	DropsKfreeSkb *ebpf.ProgramSpec `ebpf:"drops_kfree_skb"`
 	DropsPlaces   *ebpf.ProgramSpec `ebpf:"drops_places"`
 	DropsTasks    *ebpf.ProgramSpec `ebpf:"drops_tasks"`
@@ -183,6 +185,7 @@ type plainVariables struct {
 // It can be passed to loadPlainObjects or ebpf.CollectionSpec.LoadAndAssign.
 type plainPrograms struct {
 	DropsExec     *ebpf.Program `ebpf:"drops_exec"`
+	DropsGiveBack *ebpf.Program `ebpf:"drops_give_back"`
 	DropsKfreeSkb *ebpf.Program `ebpf:"drops_kfree_skb"`
 	DropsPlaces   *ebpf.Program `ebpf:"drops_places"`
 	DropsTasks    *ebpf.Program `ebpf:"drops_tasks"`
@@ -191,6 +194,7 @@ type plainPrograms struct {
 func (p *plainPrograms) Close() error {
 	return _PlainClose(
 		p.DropsExec,
+		p.DropsGiveBack,
 		p.DropsKfreeSkb,
 		p.DropsPlaces,
 		p.DropsTasks,

@@ -38,6 +38,8 @@ type bench struct {
 	mu    sync.Mutex
 	inner []uint64                // cgroups within the group
 	got   map[string]*event.Event // the newest of each id
+	// walked runs once, while the probe reads the drops.
+	walked func()
 }
 
 func newBench(t *testing.T, o Options) *bench {
@@ -115,6 +117,13 @@ func (b *bench) open(o Options) {
 	done := make(chan error, 1)
 	go func() {
 		done <- b.probe.Run(ctx, func(cgroup uint64, ev *event.Event) {
+			b.mu.Lock()
+			walked := b.walked
+			b.walked = nil
+			b.mu.Unlock()
+			if walked != nil {
+				walked()
+			}
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			// What has a socket is of the container, what is known by address or namespace of the pod.
@@ -323,39 +332,109 @@ func TestDropsThatFindNoRoomAreCounted(t *testing.T) {
 	}
 }
 
-func TestDrops_FloodLeavesRoomForOthers(t *testing.T) {
-	const room, many, few = 64, 300, 3
-	b := newBench(t, Options{MaxFlows: room})
-	quiet := bpftest.NewCgroup(t, "orb8-drops-quiet")
-	if err := b.scope.SetCgroup(quiet.ID, true); err != nil {
+const flooding, quietly = "127.0.0.9", "127.0.0.10" // addresses of the two cgroups of quietBench
+
+// quietBench has a quiet cgroup besides.
+func quietBench(t *testing.T, room uint32) (b *bench, quiet uint64) {
+	b = newBench(t, Options{MaxFlows: room})
+	quiet = bpftest.NewCgroup(t, "orb8-drops-quiet").ID
+	if err := b.scope.SetCgroup(quiet, true); err != nil {
 		t.Fatal(err)
 	}
 	b.mu.Lock()
-	b.inner = append(b.inner, quiet.ID)
+	b.inner = append(b.inner, quiet)
 	b.mu.Unlock()
-	addresses := map[netip.Addr]uint64{netip.MustParseAddr("127.0.0.9"): b.group.ID, netip.MustParseAddr("127.0.0.10"): quiet.ID}
-	if err := b.probe.SetAddresses(addresses); err != nil {
+	if err := b.probe.SetAddresses(map[netip.Addr]uint64{
+		netip.MustParseAddr(flooding): b.group.ID, netip.MustParseAddr(quietly): quiet,
+	}); err != nil {
 		t.Fatal(err)
 	}
-	drop := func(address string, ports int) (lost map[uint64]uint64, seen int) {
-		var to []netip.AddrPort
-		for port := range ports {
-			to = append(to, netip.AddrPortFrom(netip.MustParseAddr(address), uint16(20000+port)))
-		}
-		b.send(ports, to...)
-		seen = len(b.drops(netip.AddrPortFrom(to[0].Addr(), 0)))
-		lost = map[uint64]uint64{}
-		for _, l := range b.probe.Lost() {
-			lost[l.Cgroup] += l.Count
-		}
-		return lost, seen
+	return b, quiet
+}
+
+// sendPorts sends a datagram to each of n ports of an address.
+func (b *bench) sendPorts(address string, first, n int) {
+	b.Helper()
+	var to []netip.AddrPort
+	for port := range n {
+		to = append(to, netip.AddrPortFrom(netip.MustParseAddr(address), uint16(first+port)))
 	}
-	lost, seen := drop("127.0.0.9", many)
-	if seen < room || seen > room+room/4 || lost[b.group.ID] == 0 {
-		t.Errorf("the flood has %d drops in room for %d, and lost %v", seen, room, lost)
+	b.send(n, to...)
+}
+
+// dropPorts drops a datagram to each of n ports of an address, and gives how many were seen, and lost by cgroup so far.
+func (b *bench) dropPorts(address string, n int) (lost map[uint64]uint64, seen int) {
+	b.Helper()
+	b.sendPorts(address, 20000, n)
+	seen = len(b.drops(netip.AddrPortFrom(netip.MustParseAddr(address), 0)))
+	lost = map[uint64]uint64{}
+	for _, l := range b.probe.Lost() {
+		lost[l.Cgroup] += l.Count
 	}
-	if lost, seen := drop("127.0.0.10", few); seen != few || lost[quiet.ID] != 0 || lost[0] != 0 {
-		t.Errorf("%d of %d drops of the quiet cgroup came, lost %v", seen, few, lost)
+	return lost, seen
+}
+
+func TestDrops_FloodLeavesRoomForOthers(t *testing.T) {
+	const room, many, few = 64, 300, 3
+	for name, walked := range map[string]func(b *bench){
+		"between walks": nil,
+		// As on a busy node, where a walk takes long: the places that are taken during it count.
+		"during a walk": func(b *bench) { b.sendPorts(flooding, 10000, room) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, quiet := quietBench(t, room)
+			if walked != nil {
+				b.mu.Lock()
+				b.walked = func() { walked(b) }
+				b.mu.Unlock()
+				b.dropPorts(flooding, 1)
+			}
+			lost, seen := b.dropPorts(flooding, many)
+			if seen < room || seen > room+room/4 || lost[b.group.ID] == 0 {
+				t.Errorf("the flood has %d drops in room for %d, and lost %v", seen, room, lost)
+			}
+			if lost, seen := b.dropPorts(quietly, few); seen != few || lost[quiet] != 0 || lost[0] != 0 {
+				t.Errorf("%d of %d drops of the quiet cgroup came, lost %v", seen, few, lost)
+			}
+		})
+	}
+}
+
+func TestDrops_ForgottenGiveBackTheirPlaces(t *testing.T) {
+	const room, few = 64, 10
+	b, quiet := quietBench(t, room)
+	b.dropPorts(flooding, few)
+	b.dropPorts(quietly, few)
+	var (
+		key   objectDropKey
+		value objectDrop
+		old   []objectDropKey
+	)
+	entries := b.probe.objects.Drops.Iterate()
+	for entries.Next(&key, &value) {
+		if key.Cgroup == b.group.ID {
+			old = append(old, key)
+		}
+	}
+	if err := entries.Err(); err != nil || len(old) != few {
+		t.Fatalf("%d drops of the cgroup, want %d: %v", len(old), few, err)
+	}
+	w := walker{probe: b.probe}
+	if err := w.forget(append(old, old[0])); err != nil {
+		t.Fatal(err)
+	}
+	var used [1]int64
+	if err := b.probe.objects.ShareUsed.Get(&used); err != nil {
+		t.Fatal(err)
+	}
+	for cgroup, want := range map[uint64]int64{b.group.ID: 0, quiet: few} {
+		var held int64
+		if err := b.probe.objects.Shares.Lookup(cgroup, &held); err != nil || held != want {
+			t.Errorf("cgroup %d holds %d places, want %d: %v", cgroup, held, want, err)
+		}
+	}
+	if used[0] != few {
+		t.Errorf("%d places are used, want %d", used[0], few)
 	}
 }
 

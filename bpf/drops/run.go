@@ -104,10 +104,8 @@ func (w *walker) walk(sink Sink) error {
 		old   []objectDropKey
 	)
 	forget := bpf.Monotonic() - uint64(idle)
-	held := make(map[uint64]int64)
 	entries := p.objects.Drops.Iterate()
 	for entries.Next(&key, &value) {
-		held[key.Cgroup]++
 		if value.Packets != w.seen[key] {
 			location, err := w.places.name(key.Location)
 			if err != nil {
@@ -119,54 +117,33 @@ func (w *walker) walk(sink Sink) error {
 			sink(key.Cgroup, ev)
 		} else if value.LastNs < forget {
 			old = append(old, key)
-			held[key.Cgroup]--
 		}
 	}
 	// Entries that come and go while it runs make an iteration begin anew; what it then misses is there the next time.
 	if err := entries.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
 		return fmt.Errorf("read the dropped packets: %w", err)
 	}
+	return errors.Join(w.forget(old), p.clock.Keep())
+}
+
+// forget deletes drops, and gives their places back to their cgroups.
+func (w *walker) forget(old []objectDropKey) error {
+	p := w.probe
+	deleted := make(map[uint64]uint64)
+	var errs []error
 	for i := range old {
-		if err := p.objects.Drops.Delete(&old[i]); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return fmt.Errorf("forget a drop: %w", err)
+		switch err := p.objects.Drops.Delete(&old[i]); {
+		case err == nil:
+			deleted[old[i].Cgroup]++
+		case !errors.Is(err, ebpf.ErrKeyNotExist):
+			errs = append(errs, fmt.Errorf("forget a drop: %w", err))
 		}
 		delete(w.seen, old[i])
 	}
-	if entries.Err() == nil {
-		if err := p.share(held); err != nil {
-			return fmt.Errorf("count the drops of each pod: %w", err)
+	for cgroup, n := range deleted {
+		if _, err := p.objects.DropsGiveBack.Run(&ebpf.RunOptions{Context: [2]uint64{cgroup, n}}); err != nil {
+			errs = append(errs, fmt.Errorf("give back the places of %d drops: %w", n, err))
 		}
 	}
-	return p.clock.Keep()
-}
-
-// share tells the program how many drops each cgroup holds. What it adds meanwhile is counted at the next walk.
-func (p *Probe) share(held map[uint64]int64) error {
-	var (
-		cgroup     uint64
-		was, used  int64
-		gone       []uint64
-		errs       []error
-		everyShare = p.objects.Shares.Iterate()
-	)
-	for everyShare.Next(&cgroup, &was) {
-		if held[cgroup] == 0 {
-			gone = append(gone, cgroup)
-		}
-	}
-	if err := everyShare.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
-		return err
-	}
-	for _, cgroup := range gone {
-		if err := p.objects.Shares.Delete(cgroup); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			errs = append(errs, err)
-		}
-	}
-	for cgroup, n := range held {
-		used += n
-		if n > 0 {
-			errs = append(errs, p.objects.Shares.Put(cgroup, n))
-		}
-	}
-	return errors.Join(append(errs, p.objects.ShareUsed.Set([]int64{used}))...)
+	return errors.Join(errs...)
 }
