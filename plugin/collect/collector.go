@@ -29,6 +29,7 @@ type Collector struct {
 	loss                    lossCounter
 
 	finished bool
+	cut      bool          // Run was ended before all was emitted
 	ended    chan struct{} // closed when Run has ended
 	wake     chan struct{} // tells Run to look again
 	room     chan struct{} // closed when there is room again; nil while there is
@@ -79,7 +80,7 @@ func (c *Collector) Finish() {
 const emitBatch = 128
 
 // Run emits the merged events until ctx ends, or Finish was called and all is emitted, or emit fails; it returns
-// emit's error, or nil. The event is valid only until emit returns. emit is called by the caller's goroutine, one at
+// emit's error, or nil. What waits as ctx ends is counted as lost, of which the last events tell. The event is valid only until emit returns. emit is called by the caller's goroutine, one at
 // a time. Run is called once.
 func (c *Collector) Run(ctx context.Context, emit func(*event.Event) error) error {
 	defer close(c.ended)
@@ -95,7 +96,7 @@ func (c *Collector) Run(ctx context.Context, emit func(*event.Event) error) erro
 		}
 		if len(out.events) > 0 {
 			if ctx.Err() != nil {
-				return nil
+				return c.abandon(emit)
 			}
 			continue
 		}
@@ -105,7 +106,7 @@ func (c *Collector) Run(ctx context.Context, emit func(*event.Event) error) erro
 		timer.Reset(next)
 		select {
 		case <-ctx.Done():
-			return nil
+			return c.abandon(emit)
 		case <-c.wake:
 		case <-timer.C:
 		}

@@ -117,6 +117,10 @@ func (s *Source) wait(ctx context.Context) error {
 	c := s.c
 	for {
 		c.mu.Lock()
+		if c.cut {
+			c.mu.Unlock()
+			return ErrEnded
+		}
 		if c.hasRoom() {
 			return nil
 		}

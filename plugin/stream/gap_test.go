@@ -1,11 +1,13 @@
 package stream
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/plugin/collect"
 )
 
 // wantUnseen fails unless one gap was counted.
@@ -83,4 +85,25 @@ func TestGap_TargetsEndAfterTracer(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.wantUnseen(unseen)
+}
+
+func TestGap_InterruptedMerge(t *testing.T) {
+	interrupted, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, test := range map[string]struct {
+		ctx  context.Context
+		want bool
+	}{
+		"the reader is gone": {t.Context(), false},
+		"a second interrupt": {interrupted, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := &node{Options: &Options{}}
+			n.streamed.Store(true)
+			n.cutShort(test.ctx, collect.ErrEnded)
+			if n.gap.unseen != test.want {
+				t.Errorf("a gap: %v, want %v", n.gap.unseen, test.want)
+			}
+		})
+	}
 }
