@@ -14,6 +14,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/bpf/exec"
 	"github.com/orb8-dev/kubectl-orb8/bpf/flows"
 	"github.com/orb8-dev/kubectl-orb8/bpf/scope"
+	"github.com/orb8-dev/kubectl-orb8/bpf/syscalls"
 	"github.com/orb8-dev/kubectl-orb8/bpf/tcp"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
@@ -44,7 +45,7 @@ func openFlows(ctx context.Context, scope *scope.Scope, cgroupRoot string, confi
 		Interval:   time.Duration(config.GetInterval()),
 		RingBytes:  config.GetRingBytes(),
 		MaxFlows:   config.GetMaxFlows(),
-		MaxSockets: maxSockets(memoryLimit(), config.GetKinds()),
+		MaxSockets: maxStored(memoryLimit(), config.GetKinds()),
 	})
 	if err != nil {
 		return nil, err
@@ -56,7 +57,7 @@ func openTCP(ctx context.Context, scope *scope.Scope, _ string, config *session.
 	p, err := tcp.Open(ctx, tcp.Options{
 		Scope:      scope,
 		Interval:   time.Duration(config.GetInterval()),
-		MaxSockets: maxSockets(memoryLimit(), config.GetKinds()),
+		MaxSockets: maxStored(memoryLimit(), config.GetKinds()),
 	})
 	if err != nil {
 		return nil, err
@@ -105,28 +106,31 @@ func memoryLimit() int64 {
 	return session.MemoryLimit(limit)
 }
 
-// socketShare is the part of the memory limit that the kernel's storage for sockets may take: a fifth, and with the reserve for
-// cgroups that hold few (bpf.ShareOf) a quarter.
-const socketShare = 5
+// storageShare is the part of the memory limit that the kernel's storage for sockets and threads may take: a fifth, and with
+// the reserve for cgroups that hold few (bpf.ShareOf) a quarter.
+const storageShare = 5
 
-// maxSockets is how many sockets each probe may follow within a memory limit, of which the probes of these kinds have a fifth; 0, each
-// probe's default, without a limit.
-func maxSockets(limit int64, kinds []string) uint32 {
+// maxStored is how many sockets or threads each probe may follow within a memory limit, of which the probes of these kinds
+// have a fifth; 0, each probe's default, without a limit.
+func maxStored(limit int64, kinds []string) uint32 {
 	var bytes int64
 	for _, kind := range kinds {
-		bytes += socketBytes[kind]
+		bytes += storedBytes[kind]
 	}
 	if limit == 0 || bytes == 0 {
 		return 0
 	}
-	return uint32(min(max(limit/socketShare/bytes, minSockets), maxMaxFlows))
+	return uint32(min(max(limit/storageShare/bytes, minStored), maxMaxFlows))
 }
 
-// minSockets are followed however small the memory limit is.
-const minSockets = 4096
+// minStored are followed however small the memory limit is.
+const minStored = 4096
 
-// socketBytes is what the kernel keeps for one socket, by kind.
-var socketBytes = map[string]int64{"flow": flows.SocketBytes, "tcp": tcp.SocketBytes}
+// storedBytes is what the kernel keeps for one socket or thread, by kind.
+var storedBytes = map[string]int64{
+	"flow": flows.SocketBytes, "tcp": tcp.SocketBytes,
+	"syscall": syscalls.ThreadBytes, "syscallSummary": syscalls.SummaryThreadBytes,
+}
 
 type flowSource struct{ *flows.Probe }
 

@@ -36,6 +36,7 @@ func syscallOptions(scope *scope.Scope, config *session.Config) syscalls.Options
 		MinDuration: time.Duration(c.GetMinDuration()),
 		Interval:    time.Duration(config.GetInterval()),
 		RingBytes:   config.GetRingBytes(),
+		MaxThreads:  maxStored(memoryLimit(), config.GetKinds()),
 	}
 }
 

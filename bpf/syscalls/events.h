@@ -48,19 +48,14 @@ struct entry {
 	__u32 told_ms;
 	/* The call that the thread was in before any entry of it was seen has been reported. */
 	__u64 told_older;
+	__u64 charged; /* threads.h */
 	struct syscall_event event;
 };
 
-STORE_BY_TASK(entries, struct entry);
+/* ThreadBytes of syscalls.go: the kernel rounds up to a power of two, and needs 72 bytes itself. */
+_Static_assert(sizeof(struct entry) + 72 <= 1024, "an element takes more than 1 KiB");
 
-/* Threads in a call whose entry found no memory. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 65536);
-	__type(key, __u32);
-	__type(value, __u8);
-} missed SEC(".maps");
+STORE_BY_TASK(entries, struct entry);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -259,6 +254,29 @@ static __always_inline void learn_registers(struct pt_regs *regs)
 }
 #endif
 
+/* Apart from the programs, for it runs once for each thread. */
+static __noinline struct entry *new_entry(struct task_struct *task, __u64 cgroup)
+{
+	return keep_thread(entries, task, cgroup);
+}
+
+/* Sends the event of a call that does not return, of a thread without a place. */
+static __noinline int send_no_return(struct task_struct *task, struct pt_regs *regs, __u32 place, __u64 cgroup, long id)
+{
+	struct call *c = bpf_map_lookup_elem(&calls, &place);
+	__u32 zero = 0;
+	struct syscall_event *e = bpf_map_lookup_elem(&scratch, &zero);
+
+	if (!c || !e)
+		return 0;
+	begin(e, task, regs, c, cgroup, id, abi_of(task, id));
+	e->flags |= TIMED;
+	e->phase = PHASE_NO_RETURN;
+	e->time_ns = bpf_ktime_get_ns();
+	send_event(e);
+	return 0;
+}
+
 SEC("tp_btf/sys_enter")
 int BPF_PROG(call_enter, struct pt_regs *regs, long id)
 {
@@ -268,7 +286,6 @@ int BPF_PROG(call_enter, struct pt_regs *regs, long id)
 	struct entry *entry;
 	struct call *c;
 	__u32 place, abi;
-	__u8 yes = 1;
 
 #ifdef OLDER_KERNEL
 	learn_registers(regs);
@@ -283,11 +300,11 @@ int BPF_PROG(call_enter, struct pt_regs *regs, long id)
 		return 0;
 	if ((c->flags & NO_RETURN) && (errors_only || min_ns))
 		return 0;
-	entry = keep_by_task(entries, task);
+	entry = kept_by_task(entries, task);
 	if (!entry) {
-		place = bpf_get_current_pid_tgid();
-		bpf_map_update_elem(&missed, &place, &yes, BPF_ANY);
-		return 0;
+		entry = new_entry(task, cgroup);
+		if (!entry) /* call_exit counts the loss of a call that returns */
+			return c->flags & NO_RETURN ? send_no_return(task, regs, place, cgroup, id) : 0;
 	}
 	e = &entry->event;
 	entry->running = 0;
@@ -348,16 +365,16 @@ int BPF_PROG(call_exit, struct pt_regs *regs, long ret)
 	c = bpf_map_lookup_elem(&calls, &place);
 	if (!c || !(c->flags & WANTED))
 		return 0;
-	if (!entry) {
-		place = bpf_get_current_pid_tgid();
-		if (bpf_map_delete_elem(&missed, &place) == 0) {
-			count_loss_of(LOST_MAP, cgroup);
-			return 0;
-		}
-	}
-	/* A child returns from a call that its parent made. How long this one took is not known. */
-	if (((c->flags & FORKS) && !ret) || min_ns || (errors_only && !failed(ret)))
+	/* A child returns from a call that its parent made. */
+	if (((c->flags & FORKS) && !ret) || (errors_only && !failed(ret)))
 		return 0;
+	/* What the thread asked for was to be read as the call began, and there was no room. */
+	if (!entry && !new_entry(task, cgroup)) {
+		count_loss_of(LOST_MAP, cgroup);
+		return 0;
+	}
+	if (min_ns)
+		return 0; /* how long it took is not known */
 	place = 0;
 	e = bpf_map_lookup_elem(&scratch, &place);
 	if (!e)
@@ -434,7 +451,7 @@ static __always_inline void report_older(struct task_struct *task, struct entry 
 	__u32 place;
 	long id;
 
-	if (min_ns || (entry && entry->told_older) || !sleeps(task) || (t->flags & PF_KTHREAD))
+	if (min_ns || (entry && entry->told_older) || !sleeps(task) || READ(t, flags) & (PF_KTHREAD | PF_EXITING))
 		return;
 	e->cgroup = BPF_CORE_READ(t, cgroups, dfl_cgrp, kn, id);
 	if (!in_scope(e->cgroup))
@@ -450,9 +467,15 @@ static __always_inline void report_older(struct task_struct *task, struct entry 
 	c = bpf_map_lookup_elem(&calls, &place);
 	if (!c || !(c->flags & WANTED))
 		return;
-	entry = keep_by_task(entries, task);
+	if (!entry)
+		entry = new_entry(task, e->cgroup);
 	if (!entry)
 		return; /* at the next walk */
+	/* call_gone may have run before there was an element. */
+	if (READ(t, flags) & PF_EXITING) {
+		drop_thread(entries, task, entry);
+		return;
+	}
 	if (entry->told_older || entry->running)
 		return;
 	entry->told_older = 1;
@@ -513,11 +536,12 @@ int call_walk(struct bpf_iter__task *ctx)
 	return 0;
 }
 
-#ifdef OLDER_KERNEL
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(call_gone, struct task_struct *task)
 {
-	drop(&entries, task);
+	struct entry *entry = kept_by_task(entries, task);
+
+	if (entry)
+		drop_thread(entries, task, entry);
 	return 0;
 }
-#endif

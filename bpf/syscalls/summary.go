@@ -17,7 +17,7 @@ import (
 
 // Summary is the loaded maps and programs of the totals.
 type Summary struct {
-	objects   summaryAll
+	objects   summaryObjects
 	links     []link.Link
 	clock     *bpf.Clock
 	table     *table
@@ -34,23 +34,21 @@ type Summary struct {
 type summaryObjects struct {
 	SumEnter *ebpf.Program `ebpf:"sum_enter"`
 	SumExit  *ebpf.Program `ebpf:"sum_exit"`
+	SumGone  *ebpf.Program `ebpf:"sum_gone"`
 
 	Calls        *ebpf.Map `ebpf:"calls"`
 	Totals       *ebpf.Map `ebpf:"totals"`
 	Losses       *ebpf.Map `ebpf:"losses"`
 	CgroupLosses *ebpf.Map `ebpf:"cgroup_losses"`
+	Shares       *ebpf.Map `ebpf:"shares"`
 
 	Generation *ebpf.Variable `ebpf:"scope_generation"`
-}
-
-// summaryAll are those, and the program for older kernels only that drops what is kept for a thread.
-type summaryAll struct {
-	summaryObjects
-	Gone *ebpf.Program `ebpf:"sum_gone"`
+	ShareUsed  *ebpf.Variable `ebpf:"share_used"`
 }
 
 func (o *summaryObjects) Close() error {
-	return errors.Join(o.SumEnter.Close(), o.SumExit.Close(), o.Calls.Close(), o.Totals.Close(), o.Losses.Close(), o.CgroupLosses.Close())
+	return errors.Join(o.SumEnter.Close(), o.SumExit.Close(), o.SumGone.Close(), o.Calls.Close(), o.Totals.Close(),
+		o.Losses.Close(), o.CgroupLosses.Close(), o.Shares.Close())
 }
 
 // OpenSummary loads the programs and attaches them. It gives a *bpf.NotSupportedError where the kernel is too old.
@@ -76,19 +74,14 @@ func (s *Summary) load(o Options) (err error) {
 	if s.table, err = newTable(o.Names); err != nil {
 		return err
 	}
-	spec, options, err := read(o.Scope)
+	spec, options, err := read(o)
 	if err != nil {
 		return err
 	}
 	if o.MaxTotals != 0 {
 		spec.Maps[objectMapTotals].MaxEntries = o.MaxTotals
 	}
-	if spec.Programs[olderProgSumGone] == nil {
-		err = spec.LoadAndAssign(&s.objects.summaryObjects, options)
-	} else {
-		err = spec.LoadAndAssign(&s.objects, options)
-	}
-	if err != nil {
+	if err := spec.LoadAndAssign(&s.objects, options); err != nil {
 		return fmt.Errorf("load syscalls: %w", err)
 	}
 	s.unfollow = follow(o.Scope, s.objects.Generation)
@@ -97,7 +90,7 @@ func (s *Summary) load(o Options) (err error) {
 	if err := s.table.fill(s.objects.Calls); err != nil {
 		return err
 	}
-	s.links, s.hooks, err = attach(s.links, spec, s.objects.Gone, s.objects.SumExit, s.objects.SumEnter)
+	s.links, s.hooks, err = attach(s.links, spec, s.objects.SumGone, s.objects.SumExit, s.objects.SumEnter)
 	return err
 }
 
@@ -276,5 +269,5 @@ func (s *Summary) Close() error {
 	for _, l := range s.links {
 		errs = append(errs, l.Close())
 	}
-	return errors.Join(append(errs, s.objects.Close(), s.objects.Gone.Close())...)
+	return errors.Join(append(errs, s.objects.Close())...)
 }

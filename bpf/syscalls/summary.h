@@ -22,6 +22,7 @@ struct total {
 struct start {
 	__u64 ns; /* 0: in no call */
 	__u64 place;
+	__u64 charged; /* threads.h */
 };
 
 STORE_BY_TASK(starts, struct start);
@@ -94,6 +95,11 @@ static __always_inline __u32 bucket_of(__u64 ns)
 	return n < BUCKETS ? n : BUCKETS - 1;
 }
 
+static __noinline struct start *new_start(struct task_struct *task, __u64 cgroup)
+{
+	return keep_thread(starts, task, cgroup);
+}
+
 SEC("tp_btf/sys_enter")
 int BPF_PROG(sum_enter, struct pt_regs *regs, long id)
 {
@@ -117,7 +123,9 @@ int BPF_PROG(sum_enter, struct pt_regs *regs, long id)
 			t->calls++;
 		return 0;
 	}
-	start = keep_by_task(starts, task);
+	start = kept_by_task(starts, task);
+	if (!start)
+		start = new_start(task, cgroup);
 	if (!start)
 		return 0; /* counted at the exit, as a call that is not timed */
 	start->place = place;
@@ -167,11 +175,12 @@ int BPF_PROG(sum_exit, struct pt_regs *regs, long ret)
 	return 0;
 }
 
-#ifdef OLDER_KERNEL
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(sum_gone, struct task_struct *task)
 {
-	drop(&starts, task);
+	struct start *start = kept_by_task(starts, task);
+
+	if (start)
+		drop_thread(starts, task, start);
 	return 0;
 }
-#endif

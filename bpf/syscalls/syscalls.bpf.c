@@ -2,10 +2,10 @@
 
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Hooks: tp_btf/sys_enter and tp_btf/sys_exit, and iter/task for the calls that have not returned yet. They need neither
- * tracefs nor perf_event_open.
- * Minimum kernel: 5.10, where they are built with OLDER_KERNEL: tp_btf/sched_process_exit then drops what is kept for a thread,
- * and the registers of sleeping threads are looked for on their stacks. Else 5.15.
+ * Hooks: tp_btf/sys_enter and tp_btf/sys_exit, iter/task for the calls that have not returned yet, and
+ * tp_btf/sched_process_exit, which removes what is kept for a thread. They need neither tracefs nor perf_event_open.
+ * Minimum kernel: 5.10, where they are built with OLDER_KERNEL: the registers of sleeping threads are then looked for on their
+ * stacks. Else 5.15.
  * Rejected: the tracepoints of single calls (syscalls/sys_enter_openat), for they are attached one by one, by perf_event_open.
  */
 #include "kernel.h"
@@ -18,6 +18,7 @@
 #include "scope.h"
 #include "sock.h"
 #include "store.h"
+#include "threads.h"
 #include "observed.h"
 #include "call.h"
 #include "fd.h"

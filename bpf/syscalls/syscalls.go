@@ -3,6 +3,7 @@
 package syscalls
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,14 +34,24 @@ type Options struct {
 	RingBytes uint32
 	// MaxTotals is how many pairs of a cgroup and a call a Summary counts at a time; default 16,384.
 	MaxTotals uint32
+	// MaxThreads bounds the threads whose system calls are followed, of at most ThreadBytes each, or SummaryThreadBytes each in a
+	// Summary; default 32,768. A Probe loses the calls of other threads. A Summary counts them without their durations.
+	MaxThreads uint32
 }
+
+// ThreadBytes and SummaryThreadBytes are what the kernel keeps for a thread that is followed: 192 bytes for the first probe that
+// follows it, and an element.
+const (
+	ThreadBytes        = 192 + 1024
+	SummaryThreadBytes = 192 + 96
+)
 
 // Sink takes an event and the id of the cgroup it was made in. The event is valid only during the call: it is used again.
 type Sink func(cgroup uint64, ev *event.Event)
 
 // Probe is the loaded maps and programs of single calls.
 type Probe struct {
-	objects   probeAll
+	objects   probeObjects
 	links     []link.Link
 	walk      *link.Iter
 	walking   sync.Mutex
@@ -60,26 +71,23 @@ type probeObjects struct {
 	CallEnter *ebpf.Program `ebpf:"call_enter"`
 	CallExit  *ebpf.Program `ebpf:"call_exit"`
 	CallWalk  *ebpf.Program `ebpf:"call_walk"`
+	CallGone  *ebpf.Program `ebpf:"call_gone"`
 
 	Calls        *ebpf.Map `ebpf:"calls"`
 	Events       *ebpf.Map `ebpf:"events"`
 	Losses       *ebpf.Map `ebpf:"losses"`
 	CgroupLosses *ebpf.Map `ebpf:"cgroup_losses"`
-	Missed       *ebpf.Map `ebpf:"missed"`
+	Shares       *ebpf.Map `ebpf:"shares"`
 
 	Generation *ebpf.Variable `ebpf:"scope_generation"`
 	WalkNs     *ebpf.Variable `ebpf:"walk_ns"`
 	WalkAll    *ebpf.Variable `ebpf:"walk_all"`
-}
-
-// probeAll are those, and the program for older kernels only that drops what is kept for a thread.
-type probeAll struct {
-	probeObjects
-	Gone *ebpf.Program `ebpf:"call_gone"`
+	ShareUsed  *ebpf.Variable `ebpf:"share_used"`
 }
 
 func (o *probeObjects) Close() error {
-	return errors.Join(o.CallEnter.Close(), o.CallExit.Close(), o.CallWalk.Close(), o.Calls.Close(), o.Events.Close(), o.Losses.Close(), o.CgroupLosses.Close(), o.Missed.Close())
+	return errors.Join(o.CallEnter.Close(), o.CallExit.Close(), o.CallWalk.Close(), o.CallGone.Close(), o.Calls.Close(),
+		o.Events.Close(), o.Losses.Close(), o.CgroupLosses.Close(), o.Shares.Close())
 }
 
 var needs = []bpf.Need{
@@ -109,7 +117,7 @@ func (p *Probe) load(o Options) (err error) {
 	if p.table, err = newTable(o.Names); err != nil {
 		return err
 	}
-	spec, options, err := read(o.Scope)
+	spec, options, err := read(o)
 	if err != nil {
 		return err
 	}
@@ -121,12 +129,7 @@ func (p *Probe) load(o Options) (err error) {
 			return fmt.Errorf("set %s: %w", name, err)
 		}
 	}
-	if spec.Programs[olderProgCallGone] == nil {
-		err = spec.LoadAndAssign(&p.objects.probeObjects, options)
-	} else {
-		err = spec.LoadAndAssign(&p.objects, options)
-	}
-	if err != nil {
+	if err := spec.LoadAndAssign(&p.objects, options); err != nil {
 		return fmt.Errorf("load syscalls: %w", err)
 	}
 	p.unfollow = follow(o.Scope, p.objects.Generation)
@@ -137,7 +140,7 @@ func (p *Probe) load(o Options) (err error) {
 	if err := p.table.fill(p.objects.Calls); err != nil {
 		return err
 	}
-	p.links, p.hooks, err = attach(p.links, spec, p.objects.Gone, p.objects.CallExit, p.objects.CallEnter)
+	p.links, p.hooks, err = attach(p.links, spec, p.objects.CallGone, p.objects.CallExit, p.objects.CallEnter)
 	if err != nil {
 		return err
 	}
@@ -150,8 +153,8 @@ func (p *Probe) load(o Options) (err error) {
 }
 
 // read gives the programs and how to load them, where the kernel can.
-func read(s *scope.Scope) (*ebpf.CollectionSpec, *ebpf.CollectionOptions, error) {
-	cache := s.Types()
+func read(o Options) (*ebpf.CollectionSpec, *ebpf.CollectionOptions, error) {
+	cache := o.Scope.Types()
 	kernel, err := bpf.KernelTypes(cache)
 	if err != nil {
 		return nil, nil, err
@@ -167,19 +170,26 @@ func read(s *scope.Scope) (*ebpf.CollectionSpec, *ebpf.CollectionOptions, error)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read syscalls: %w", err)
 	}
-	return spec, &ebpf.CollectionOptions{Cache: cache, MapReplacements: s.Maps()}, nil
+	threads := bpf.ShareOf(cmp.Or(o.MaxThreads, 1<<15))
+	if err := bpf.SetShares(spec, threads); err != nil {
+		return nil, nil, fmt.Errorf("load syscalls: %w", err)
+	}
+	if bpf.Older(kernel) {
+		spec.Maps[objectMapEntries].MaxEntries, spec.Maps[objectMapStarts].MaxEntries = threads.Size, threads.Size
+	}
+	return spec, &ebpf.CollectionOptions{Cache: cache, MapReplacements: o.Scope.Maps()}, nil
 }
 
-// attach attaches the program of the exits before that of the entries: an entry is never seen without its exit. Before both, if
-// there is one, it attaches the program that drops what is kept for a thread.
-func attach(links []link.Link, spec *ebpf.CollectionSpec, gone, exit, enter *ebpf.Program) ([]link.Link, []string, error) {
-	hooks := []string{spec.Programs[objectProgCallEnter].SectionName, spec.Programs[objectProgCallExit].SectionName}
-	programs := []*ebpf.Program{exit, enter}
-	if gone != nil {
-		hooks = append([]string{spec.Programs[olderProgCallGone].SectionName}, hooks...)
-		programs = append([]*ebpf.Program{gone}, programs...)
+// attach attaches the program of the exits before that of the entries: an entry is never seen without its exit. Before both it
+// attaches the program that removes what is kept for a thread.
+func attach(
+	links []link.Link, spec *ebpf.CollectionSpec, gone, exit, enter *ebpf.Program,
+) ([]link.Link, []string, error) {
+	var hooks []string
+	for _, name := range []string{objectProgCallGone, objectProgCallEnter, objectProgCallExit} {
+		hooks = append(hooks, spec.Programs[name].SectionName)
 	}
-	for _, program := range programs {
+	for _, program := range []*ebpf.Program{gone, exit, enter} {
 		l, err := link.AttachTracing(link.TracingOptions{Program: program})
 		if err != nil {
 			return links, nil, fmt.Errorf("attach %s: %w", program, err)
@@ -222,5 +232,5 @@ func (p *Probe) Close() error {
 	if p.ring != nil {
 		errs = append(errs, p.ring.Close())
 	}
-	return errors.Join(append(errs, p.objects.Close(), p.objects.Gone.Close())...)
+	return errors.Join(append(errs, p.objects.Close())...)
 }

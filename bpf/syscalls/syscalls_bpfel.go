@@ -77,23 +77,28 @@ const (
 	objectMapEntries         = "entries"
 	objectMapEvents          = "events"
 	objectMapLosses          = "losses"
-	objectMapMissed          = "missed"
 	objectMapNothing         = "nothing"
 	objectMapScopeCgroups    = "scope_cgroups"
 	objectMapScratch         = "scratch"
+	objectMapShares          = "shares"
 	objectMapStarts          = "starts"
 	objectMapTotals          = "totals"
 	objectMapVerdicts        = "verdicts"
 	objectMapWalked          = "walked"
 	objectProgCallEnter      = "call_enter"
 	objectProgCallExit       = "call_exit"
+	objectProgCallGone       = "call_gone"
 	objectProgCallWalk       = "call_walk"
 	objectProgSumEnter       = "sum_enter"
 	objectProgSumExit        = "sum_exit"
+	objectProgSumGone        = "sum_gone"
 	objectVarErrorsOnly      = "errors_only"
 	objectVarMinNs           = "min_ns"
 	objectVarNoLosses        = "no_losses"
 	objectVarScopeGeneration = "scope_generation"
+	objectVarShareOpen       = "share_open"
+	objectVarShareSize       = "share_size"
+	objectVarShareUsed       = "share_used"
 	objectVarWalkAll         = "walk_all"
 	objectVarWalkNs          = "walk_ns"
 )
@@ -142,9 +147,11 @@ type objectSpecs struct {
 type objectProgramSpecs struct {
 	CallEnter *ebpf.ProgramSpec `ebpf:"call_enter"`
 	CallExit  *ebpf.ProgramSpec `ebpf:"call_exit"`
+	CallGone  *ebpf.ProgramSpec `ebpf:"call_gone"`
 	CallWalk  *ebpf.ProgramSpec `ebpf:"call_walk"`
 	SumEnter  *ebpf.ProgramSpec `ebpf:"sum_enter"`
 	SumExit   *ebpf.ProgramSpec `ebpf:"sum_exit"`
+	SumGone   *ebpf.ProgramSpec `ebpf:"sum_gone"`
 }
 
 // objectMapSpecs contains maps before they are loaded into the kernel.
@@ -156,10 +163,10 @@ type objectMapSpecs struct {
 	Entries      *ebpf.MapSpec `ebpf:"entries"`
 	Events       *ebpf.MapSpec `ebpf:"events"`
 	Losses       *ebpf.MapSpec `ebpf:"losses"`
-	Missed       *ebpf.MapSpec `ebpf:"missed"`
 	Nothing      *ebpf.MapSpec `ebpf:"nothing"`
 	ScopeCgroups *ebpf.MapSpec `ebpf:"scope_cgroups"`
 	Scratch      *ebpf.MapSpec `ebpf:"scratch"`
+	Shares       *ebpf.MapSpec `ebpf:"shares"`
 	Starts       *ebpf.MapSpec `ebpf:"starts"`
 	Totals       *ebpf.MapSpec `ebpf:"totals"`
 	Verdicts     *ebpf.MapSpec `ebpf:"verdicts"`
@@ -174,6 +181,9 @@ type objectVariableSpecs struct {
 	MinNs           *ebpf.VariableSpec `ebpf:"min_ns"`
 	NoLosses        *ebpf.VariableSpec `ebpf:"no_losses"`
 	ScopeGeneration *ebpf.VariableSpec `ebpf:"scope_generation"`
+	ShareOpen       *ebpf.VariableSpec `ebpf:"share_open"`
+	ShareSize       *ebpf.VariableSpec `ebpf:"share_size"`
+	ShareUsed       *ebpf.VariableSpec `ebpf:"share_used"`
 	WalkAll         *ebpf.VariableSpec `ebpf:"walk_all"`
 	WalkNs          *ebpf.VariableSpec `ebpf:"walk_ns"`
 }
@@ -203,10 +213,10 @@ type objectMaps struct {
 	Entries      *ebpf.Map `ebpf:"entries"`
 	Events       *ebpf.Map `ebpf:"events"`
 	Losses       *ebpf.Map `ebpf:"losses"`
-	Missed       *ebpf.Map `ebpf:"missed"`
 	Nothing      *ebpf.Map `ebpf:"nothing"`
 	ScopeCgroups *ebpf.Map `ebpf:"scope_cgroups"`
 	Scratch      *ebpf.Map `ebpf:"scratch"`
+	Shares       *ebpf.Map `ebpf:"shares"`
 	Starts       *ebpf.Map `ebpf:"starts"`
 	Totals       *ebpf.Map `ebpf:"totals"`
 	Verdicts     *ebpf.Map `ebpf:"verdicts"`
@@ -220,10 +230,10 @@ func (m *objectMaps) Close() error {
 		m.Entries,
 		m.Events,
 		m.Losses,
-		m.Missed,
 		m.Nothing,
 		m.ScopeCgroups,
 		m.Scratch,
+		m.Shares,
 		m.Starts,
 		m.Totals,
 		m.Verdicts,
@@ -239,6 +249,9 @@ type objectVariables struct {
 	MinNs           *ebpf.Variable `ebpf:"min_ns"`
 	NoLosses        *ebpf.Variable `ebpf:"no_losses"`
 	ScopeGeneration *ebpf.Variable `ebpf:"scope_generation"`
+	ShareOpen       *ebpf.Variable `ebpf:"share_open"`
+	ShareSize       *ebpf.Variable `ebpf:"share_size"`
+	ShareUsed       *ebpf.Variable `ebpf:"share_used"`
 	WalkAll         *ebpf.Variable `ebpf:"walk_all"`
 	WalkNs          *ebpf.Variable `ebpf:"walk_ns"`
 }
@@ -249,18 +262,22 @@ type objectVariables struct {
 type objectPrograms struct {
 	CallEnter *ebpf.Program `ebpf:"call_enter"`
 	CallExit  *ebpf.Program `ebpf:"call_exit"`
+	CallGone  *ebpf.Program `ebpf:"call_gone"`
 	CallWalk  *ebpf.Program `ebpf:"call_walk"`
 	SumEnter  *ebpf.Program `ebpf:"sum_enter"`
 	SumExit   *ebpf.Program `ebpf:"sum_exit"`
+	SumGone   *ebpf.Program `ebpf:"sum_gone"`
 }
 
 func (p *objectPrograms) Close() error {
 	return _ObjectClose(
 		p.CallEnter,
 		p.CallExit,
+		p.CallGone,
 		p.CallWalk,
 		p.SumEnter,
 		p.SumExit,
+		p.SumGone,
 	)
 }
 

@@ -22,10 +22,10 @@ const (
 	olderMapEntriesZero     = "entries_zero"
 	olderMapEvents          = "events"
 	olderMapLosses          = "losses"
-	olderMapMissed          = "missed"
 	olderMapNothing         = "nothing"
 	olderMapScopeCgroups    = "scope_cgroups"
 	olderMapScratch         = "scratch"
+	olderMapShares          = "shares"
 	olderMapStarts          = "starts"
 	olderMapStartsZero      = "starts_zero"
 	olderMapTotals          = "totals"
@@ -43,6 +43,9 @@ const (
 	olderVarNoLosses        = "no_losses"
 	olderVarRegistersAt     = "registers_at"
 	olderVarScopeGeneration = "scope_generation"
+	olderVarShareOpen       = "share_open"
+	olderVarShareSize       = "share_size"
+	olderVarShareUsed       = "share_used"
 	olderVarWalkAll         = "walk_all"
 	olderVarWalkNs          = "walk_ns"
 )
@@ -108,10 +111,10 @@ type olderMapSpecs struct {
 	EntriesZero  *ebpf.MapSpec `ebpf:"entries_zero"`
 	Events       *ebpf.MapSpec `ebpf:"events"`
 	Losses       *ebpf.MapSpec `ebpf:"losses"`
-	Missed       *ebpf.MapSpec `ebpf:"missed"`
 	Nothing      *ebpf.MapSpec `ebpf:"nothing"`
 	ScopeCgroups *ebpf.MapSpec `ebpf:"scope_cgroups"`
 	Scratch      *ebpf.MapSpec `ebpf:"scratch"`
+	Shares       *ebpf.MapSpec `ebpf:"shares"`
 	Starts       *ebpf.MapSpec `ebpf:"starts"`
 	StartsZero   *ebpf.MapSpec `ebpf:"starts_zero"`
 	Totals       *ebpf.MapSpec `ebpf:"totals"`
@@ -128,6 +131,9 @@ type olderVariableSpecs struct {
 	NoLosses        *ebpf.VariableSpec `ebpf:"no_losses"`
 	RegistersAt     *ebpf.VariableSpec `ebpf:"registers_at"`
 	ScopeGeneration *ebpf.VariableSpec `ebpf:"scope_generation"`
+	ShareOpen       *ebpf.VariableSpec `ebpf:"share_open"`
+	ShareSize       *ebpf.VariableSpec `ebpf:"share_size"`
+	ShareUsed       *ebpf.VariableSpec `ebpf:"share_used"`
 	WalkAll         *ebpf.VariableSpec `ebpf:"walk_all"`
 	WalkNs          *ebpf.VariableSpec `ebpf:"walk_ns"`
 }
@@ -158,10 +164,10 @@ type olderMaps struct {
 	EntriesZero  *ebpf.Map `ebpf:"entries_zero"`
 	Events       *ebpf.Map `ebpf:"events"`
 	Losses       *ebpf.Map `ebpf:"losses"`
-	Missed       *ebpf.Map `ebpf:"missed"`
 	Nothing      *ebpf.Map `ebpf:"nothing"`
 	ScopeCgroups *ebpf.Map `ebpf:"scope_cgroups"`
 	Scratch      *ebpf.Map `ebpf:"scratch"`
+	Shares       *ebpf.Map `ebpf:"shares"`
 	Starts       *ebpf.Map `ebpf:"starts"`
 	StartsZero   *ebpf.Map `ebpf:"starts_zero"`
 	Totals       *ebpf.Map `ebpf:"totals"`
@@ -177,10 +183,10 @@ func (m *olderMaps) Close() error {
 		m.EntriesZero,
 		m.Events,
 		m.Losses,
-		m.Missed,
 		m.Nothing,
 		m.ScopeCgroups,
 		m.Scratch,
+		m.Shares,
 		m.Starts,
 		m.StartsZero,
 		m.Totals,
@@ -198,6 +204,9 @@ type olderVariables struct {
 	NoLosses        *ebpf.Variable `ebpf:"no_losses"`
 	RegistersAt     *ebpf.Variable `ebpf:"registers_at"`
 	ScopeGeneration *ebpf.Variable `ebpf:"scope_generation"`
+	ShareOpen       *ebpf.Variable `ebpf:"share_open"`
+	ShareSize       *ebpf.Variable `ebpf:"share_size"`
+	ShareUsed       *ebpf.Variable `ebpf:"share_used"`
 	WalkAll         *ebpf.Variable `ebpf:"walk_all"`
 	WalkNs          *ebpf.Variable `ebpf:"walk_ns"`
 }

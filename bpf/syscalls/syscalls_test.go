@@ -2,7 +2,6 @@ package syscalls
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,7 +13,6 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
 
@@ -39,7 +37,7 @@ var longPath = "/" + strings.Repeat("orb8-no-such-directory/", 60) + "x"
 // children are what child processes of the tests do.
 var children = map[string]func() error{
 	"calls": makeCalls, "getppid": makeGetppids, "blocked": makeBlocked, "older": makeOlder, "exec": makeExec,
-	"refused": makeRefused,
+	"refused": makeRefused, "threads": makeThreads,
 }
 
 func TestMain(m *testing.M) {
@@ -503,36 +501,6 @@ func TestACallThatHasNotReturnedIsReported(t *testing.T) {
 	}
 	if last < uint64(wait) {
 		t.Errorf("Flush tells of %d ns, after %v", last, wait)
-	}
-}
-
-func TestACallWhoseEntryFoundNoMemoryIsCountedAsLost(t *testing.T) {
-	bpftest.Root(t)
-	s, err := scope.Open(scope.Options{CgroupRoot: bpftest.CgroupRoot(t)})
-	if err != nil {
-		bpftest.FatalLoad(t, err)
-	}
-	defer s.Close()
-	r := &rig{T: t, scope: s, done: make(chan error, 1), cgroup: bpftest.NewCgroup(t, "orb8-syscalls-test/"+t.Name())}
-	if err := s.SetCgroup(r.cgroup.ID, true); err != nil {
-		t.Fatal(err)
-	}
-	tid, release := r.older()
-	r.open(Options{Names: []string{"poll", "ppoll"}, Interval: time.Hour}, false, nil)
-	// What the program at the entry notes where the task's storage cannot be had, which a test cannot bring about.
-	missed := r.probe.(*Probe).objects.Missed
-	if err := missed.Put(uint32(tid), uint8(1)); err != nil {
-		t.Fatal(err)
-	}
-	release()
-	got := r.end()
-	lost := r.probe.Lost()
-	if len(got) > 0 || len(lost) != 1 || lost[0].Stage != event.LossStage_LOSS_STAGE_KERNEL_MAP || lost[0].Count != 1 {
-		t.Errorf("%d events, lost %v, want one lost", len(got), lost)
-	}
-	var left uint8
-	if err := missed.Lookup(uint32(tid), &left); !errors.Is(err, ebpf.ErrKeyNotExist) {
-		t.Errorf("the note is still there: %v", err)
 	}
 }
 

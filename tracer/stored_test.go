@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestMaxSockets(t *testing.T) {
+func TestMaxStored(t *testing.T) {
 	for name, c := range map[string]struct {
 		limit int64
 		kinds []string
@@ -17,12 +17,14 @@ func TestMaxSockets(t *testing.T) {
 		"no sockets":        {256 << 20, []string{"exec"}, 0},
 		"one kind":          {256 << 20, []string{"flow", "exec"}, 119_837},
 		"kinds share":       {256 << 20, []string{"flow", "tcp"}, 59_918},
-		"little memory":     {1 << 20, []string{"flow"}, minSockets},
+		"little memory":     {1 << 20, []string{"flow"}, minStored},
 		"very much memory":  {math.MaxInt64, []string{"flow"}, maxMaxFlows},
+		"threads":           {256 << 20, []string{"syscall"}, 44_150},
+		"threads, summary":  {256 << 20, []string{"syscallSummary"}, 186_413},
 		"twice the sockets": {512 << 20, []string{"tcp"}, 239_674},
 	} {
-		if n := maxSockets(c.limit, c.kinds); n != c.want {
-			t.Errorf("%s: %d sockets, want %d", name, n, c.want)
+		if n := maxStored(c.limit, c.kinds); n != c.want {
+			t.Errorf("%s: %d objects, want %d", name, n, c.want)
 		}
 	}
 }
