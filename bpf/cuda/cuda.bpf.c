@@ -16,11 +16,18 @@
 #include "ring.h"
 #include "scope.h"
 
+/* Of share.h. */
+enum { ALLOCATIONS, PROCESSES };
+#define SHARE_TABLES 2
+#include "share.h"
+
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define MAX_PROCESSES 512 /* unless the loader says */
 #define MAX_THREADS 8192
 #define MAX_ALLOCATIONS 65536
+
+#define EEXIST 17
 
 /* CUresult */
 #define CUDA_SUCCESS 0
@@ -124,6 +131,12 @@ struct allocation {
 	__u64 handle; /* 1: the address is no address */
 };
 
+/* The memory of an allocation. */
+struct memory {
+	__u64 bytes;
+	__u64 cgroup; /* that it is counted for */
+};
+
 struct failure {
 	struct process process;
 	__u64 cgroup;
@@ -162,7 +175,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, MAX_ALLOCATIONS);
 	__type(key, struct allocation);
-	__type(value, __u64); /* bytes */
+	__type(value, struct memory);
 } allocations SEC(".maps");
 
 /* What the probes cost processes that nobody asked about, as counts.spent. */
@@ -279,12 +292,20 @@ static __always_inline struct counts *counts_of(struct process *p, __u64 cgroup)
 {
 	struct counts *c = bpf_map_lookup_elem(&counters, p);
 	struct about about = { .cgroup = cgroup };
+	long err;
 
 	if (c)
 		return c;
+	if (!take_share(PROCESSES, cgroup)) {
+		count_loss_of(LOST_MAP, cgroup);
+		return NULL;
+	}
 	read_comm(about.comm);
-	/* Without it nobody knows whose the counters are. */
-	if (bpf_map_update_elem(&processes, p, &about, BPF_ANY))
+	/* The place is counted by who inserts the process. Without it nobody knows whose the counters are. */
+	err = bpf_map_update_elem(&processes, p, &about, BPF_NOEXIST);
+	if (err)
+		give_share(PROCESSES, cgroup);
+	if (err && err != -EEXIST)
 		count_loss_of(LOST_MAP, cgroup);
 	bpf_map_update_elem(&counters, p, &no_counts, BPF_NOEXIST);
 	c = bpf_map_lookup_elem(&counters, p);
@@ -412,10 +433,24 @@ static __always_inline bool read_call(struct call *c, void *ctx)
 	return true;
 }
 
+/* Removes an allocation and gives its place back. Gives its bytes; 0: there is none. */
+static __always_inline __u64 remove_allocation(struct allocation *a)
+{
+	struct memory *m = bpf_map_lookup_elem(&allocations, a), gone;
+
+	if (!m)
+		return 0;
+	gone = *m;
+	if (bpf_map_delete_elem(&allocations, a))
+		return 0;
+	give_share(ALLOCATIONS, gone.cgroup);
+	return gone.bytes;
+}
+
 static __always_inline void freed(struct counts *counts, struct process *p, __u64 s, void *ctx)
 {
 	struct allocation a = { .process = *p, .handle = HANDLE(s) };
-	__u64 args[ARGS], *bytes, n;
+	__u64 args[ARGS];
 
 	read_args(args, ctx);
 	a.address = args[0];
@@ -423,12 +458,24 @@ static __always_inline void freed(struct counts *counts, struct process *p, __u6
 		return; /* allowed, and nothing */
 	ADD(counts->frees, 1);
 	/* Before it is free, so nobody can be given it again. */
-	bytes = bpf_map_lookup_elem(&allocations, &a);
-	if (!bytes)
-		return;
-	n = *bytes;
-	if (!bpf_map_delete_elem(&allocations, &a))
-		ADD(counts->freed, n);
+	ADD(counts->freed, remove_allocation(&a));
+}
+
+/* Adds an allocation. Gives false where there is no room. */
+static __always_inline bool add_allocation(struct allocation *a, __u64 bytes, __u64 cgroup)
+{
+	struct memory *known = bpf_map_lookup_elem(&allocations, a), m = { .bytes = bytes, .cgroup = cgroup };
+
+	if (known) { /* nobody saw the address freed, as with its context */
+		known->bytes = bytes;
+		return true;
+	}
+	if (!take_share(ALLOCATIONS, cgroup))
+		return false;
+	if (!bpf_map_update_elem(&allocations, a, &m, BPF_NOEXIST))
+		return true;
+	give_share(ALLOCATIONS, cgroup);
+	return false;
 }
 
 SEC("uprobe.multi")
@@ -506,7 +553,7 @@ static __always_inline void allocated(struct counts *counts, struct call *call)
 		bytes = call->rows * pitch;
 	ADD(counts->allocations, 1);
 	ADD(counts->allocated, bytes);
-	if (bpf_probe_read_user(&a.address, sizeof(a.address), (void *)call->out) || bpf_map_update_elem(&allocations, &a, &bytes, BPF_ANY)) {
+	if (bpf_probe_read_user(&a.address, sizeof(a.address), (void *)call->out) || !add_allocation(&a, bytes, call->cgroup)) {
 		ADD(counts->untracked, 1);
 		count_loss_of(LOST_MAP, call->cgroup);
 	}
@@ -565,5 +612,35 @@ int cuda_return(struct pt_regs *ctx)
 	} else if (code != CUDA_ERROR_NOT_READY) {
 		failed(counts, &call, code, now);
 	}
+	return 0;
+}
+
+/*
+ * User space runs these for what a process that has ended has left: only programs can count places without a race. An argument
+ * is what it is to remove.
+ */
+SEC("raw_tp/forget")
+int forget_memory(__u64 *ctx)
+{
+	struct allocation a = {
+		.process = { .started = ctx[0], .tgid = ctx[1] }, .address = ctx[2], .handle = ctx[3],
+	};
+
+	remove_allocation(&a);
+	return 0;
+}
+
+SEC("raw_tp/forget")
+int forget_process(__u64 *ctx)
+{
+	struct process p = { .started = ctx[0], .tgid = ctx[1] };
+	struct about *about = bpf_map_lookup_elem(&processes, &p);
+	__u64 cgroup;
+
+	if (!about)
+		return 0;
+	cgroup = about->cgroup;
+	if (!bpf_map_delete_elem(&processes, &p))
+		give_share(PROCESSES, cgroup);
 	return 0;
 }

@@ -3,9 +3,11 @@
 package cuda
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -29,6 +31,9 @@ type Options struct {
 	RingBytes uint32
 	// MaxProcesses is how many are counted at a time; default: as many as fit into countersBytes, at most maxProcesses.
 	MaxProcesses uint32
+	// MaxAllocations bounds the allocations whose memory is known to be outstanding; default 65,536. Of this, as of MaxProcesses, the
+	// last fifth is for cgroups that have few.
+	MaxAllocations uint32
 	// Share is what the probes may cost a process, of a core; default: the constant.
 	Share float64
 	// Rest is how long probes stay off that cost too much, doubled each time up to sixteen times as long; default: the constant.
@@ -49,6 +54,7 @@ type Sink = func(cgroup uint64, ev *event.Event)
 // Probe is the loaded maps and programs, and what they are attached to.
 type Probe struct {
 	objects   objectObjects
+	counts    *ebpf.Map            // the programs' variables, of share.h
 	spec      *ebpf.CollectionSpec // of single functions; nil: links have cookies
 	types     *btf.Cache
 	scope     *scope.Scope
@@ -128,6 +134,11 @@ func (p *Probe) load(o Options) error {
 		processes = uint32(min(maxProcesses, countersBytes/(cpus*int(spec.Maps[objectMapCounters].ValueSize))))
 	}
 	spec.Maps[objectMapCounters].MaxEntries, spec.Maps[objectMapProcesses].MaxEntries = processes, processes
+	allocations := &spec.Maps[objectMapAllocations].MaxEntries
+	*allocations = cmp.Or(o.MaxAllocations, *allocations)
+	if err := bpf.SetShares(spec, bpf.ShareWithin(*allocations), bpf.ShareWithin(processes)); err != nil {
+		return fmt.Errorf("load cuda: %w", err)
+	}
 	single := o.Single
 	if !single {
 		err := features.HaveBPFLinkUprobeMulti()
@@ -146,9 +157,15 @@ func (p *Probe) load(o Options) error {
 			return fmt.Errorf("set %s: %w", objectVarSite, err)
 		}
 	}
-	if err := spec.LoadAndAssign(&p.objects, &ebpf.CollectionOptions{Cache: p.types, MapReplacements: o.Scope.Maps()}); err != nil {
+	loaded := struct {
+		*objectObjects
+		Counts *ebpf.Map `ebpf:".bss"`
+	}{objectObjects: &p.objects}
+	options := &ebpf.CollectionOptions{Cache: p.types, MapReplacements: o.Scope.Maps()}
+	if err := spec.LoadAndAssign(&loaded, options); err != nil {
 		return fmt.Errorf("load cuda: %w", err)
 	}
+	p.counts = loaded.Counts
 	p.losses = bpf.NewLosses(p.objects.Losses, &p.objects)
 	if p.ring, err = bpf.OpenRing(p.objects.Events); err != nil {
 		return err
@@ -324,24 +341,24 @@ func (p *Probe) attachSingly(a *attached, executable *link.Executable, sites []S
 // programFor loads the program for one function.
 func (p *Probe) programFor(s *Site) (*ebpf.Program, error) {
 	spec := p.spec.Copy()
-	delete(spec.Programs, objectProgCudaReturn)
+	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool { return name != objectProgCudaEnter })
 	if err := spec.Variables[objectVarSite].Set(s.descriptor(p.costs)); err != nil {
 		return nil, fmt.Errorf("set %s: %w", objectVarSite, err)
 	}
 	o := &p.objects
-	maps := p.scope.Maps()
+	shared := p.scope.Maps()
 	for name, m := range map[string]*ebpf.Map{
-		objectMapAllocations: o.Allocations, objectMapCounters: o.Counters, objectMapEvents: o.Events, objectMapLosses: o.Losses, objectMapOpenCalls: o.OpenCalls,
-		objectMapCgroupLosses: o.CgroupLosses,
-		objectMapProcesses:    o.Processes, objectMapStrangers: o.Strangers,
+		objectMapAllocations: o.Allocations, objectMapCounters: o.Counters, objectMapEvents: o.Events,
+		objectMapLosses: o.Losses, objectMapOpenCalls: o.OpenCalls, objectMapCgroupLosses: o.CgroupLosses,
+		objectMapProcesses: o.Processes, objectMapStrangers: o.Strangers, objectMapShares: o.Shares, ".bss": p.counts,
 	} {
-		maps[name] = m
+		shared[name] = m
 		spec.Maps[name].MaxEntries = m.MaxEntries()
 	}
 	var loaded struct {
 		Enter *ebpf.Program `ebpf:"cuda_enter"`
 	}
-	if err := spec.LoadAndAssign(&loaded, &ebpf.CollectionOptions{Cache: p.types, MapReplacements: maps}); err != nil {
+	if err := spec.LoadAndAssign(&loaded, &ebpf.CollectionOptions{Cache: p.types, MapReplacements: shared}); err != nil {
 		return nil, fmt.Errorf("load cuda for %s: %w", s.Name, err)
 	}
 	return loaded.Enter, nil
@@ -441,5 +458,5 @@ func (p *Probe) Close() error {
 	if p.ring != nil {
 		errs = append(errs, p.ring.Close())
 	}
-	return errors.Join(append(errs, p.objects.Close())...)
+	return errors.Join(append(errs, p.objects.Close(), p.counts.Close())...)
 }

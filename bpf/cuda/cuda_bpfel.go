@@ -74,6 +74,12 @@ type objectFailure struct {
 	Comm    [16]int8
 }
 
+type objectMemory struct {
+	_      structs.HostLayout
+	Bytes  uint64
+	Cgroup uint64
+}
+
 type objectProcess struct {
 	_       structs.HostLayout
 	Started uint64
@@ -85,20 +91,26 @@ type objectProcess struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	objectMapAllocations  = "allocations"
-	objectMapCgroupLosses = "cgroup_losses"
-	objectMapCounters     = "counters"
-	objectMapEvents       = "events"
-	objectMapLosses       = "losses"
-	objectMapOpenCalls    = "open_calls"
-	objectMapProcesses    = "processes"
-	objectMapScopeCgroups = "scope_cgroups"
-	objectMapStrangers    = "strangers"
-	objectProgCudaEnter   = "cuda_enter"
-	objectProgCudaReturn  = "cuda_return"
-	objectVarNoCounts     = "no_counts"
-	objectVarNoLosses     = "no_losses"
-	objectVarSite         = "site"
+	objectMapAllocations    = "allocations"
+	objectMapCgroupLosses   = "cgroup_losses"
+	objectMapCounters       = "counters"
+	objectMapEvents         = "events"
+	objectMapLosses         = "losses"
+	objectMapOpenCalls      = "open_calls"
+	objectMapProcesses      = "processes"
+	objectMapScopeCgroups   = "scope_cgroups"
+	objectMapShares         = "shares"
+	objectMapStrangers      = "strangers"
+	objectProgCudaEnter     = "cuda_enter"
+	objectProgCudaReturn    = "cuda_return"
+	objectProgForgetMemory  = "forget_memory"
+	objectProgForgetProcess = "forget_process"
+	objectVarNoCounts       = "no_counts"
+	objectVarNoLosses       = "no_losses"
+	objectVarShareOpen      = "share_open"
+	objectVarShareSize      = "share_size"
+	objectVarShareUsed      = "share_used"
+	objectVarSite           = "site"
 )
 
 // loadObject returns the embedded CollectionSpec for object.
@@ -143,8 +155,10 @@ type objectSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectProgramSpecs struct {
-	CudaEnter  *ebpf.ProgramSpec `ebpf:"cuda_enter"`
-	CudaReturn *ebpf.ProgramSpec `ebpf:"cuda_return"`
+	CudaEnter     *ebpf.ProgramSpec `ebpf:"cuda_enter"`
+	CudaReturn    *ebpf.ProgramSpec `ebpf:"cuda_return"`
+	ForgetMemory  *ebpf.ProgramSpec `ebpf:"forget_memory"`
+	ForgetProcess *ebpf.ProgramSpec `ebpf:"forget_process"`
 }
 
 // objectMapSpecs contains maps before they are loaded into the kernel.
@@ -159,6 +173,7 @@ type objectMapSpecs struct {
 	OpenCalls    *ebpf.MapSpec `ebpf:"open_calls"`
 	Processes    *ebpf.MapSpec `ebpf:"processes"`
 	ScopeCgroups *ebpf.MapSpec `ebpf:"scope_cgroups"`
+	Shares       *ebpf.MapSpec `ebpf:"shares"`
 	Strangers    *ebpf.MapSpec `ebpf:"strangers"`
 }
 
@@ -166,9 +181,12 @@ type objectMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectVariableSpecs struct {
-	NoCounts *ebpf.VariableSpec `ebpf:"no_counts"`
-	NoLosses *ebpf.VariableSpec `ebpf:"no_losses"`
-	Site     *ebpf.VariableSpec `ebpf:"site"`
+	NoCounts  *ebpf.VariableSpec `ebpf:"no_counts"`
+	NoLosses  *ebpf.VariableSpec `ebpf:"no_losses"`
+	ShareOpen *ebpf.VariableSpec `ebpf:"share_open"`
+	ShareSize *ebpf.VariableSpec `ebpf:"share_size"`
+	ShareUsed *ebpf.VariableSpec `ebpf:"share_used"`
+	Site      *ebpf.VariableSpec `ebpf:"site"`
 }
 
 // objectObjects contains all objects after they have been loaded into the kernel.
@@ -199,6 +217,7 @@ type objectMaps struct {
 	OpenCalls    *ebpf.Map `ebpf:"open_calls"`
 	Processes    *ebpf.Map `ebpf:"processes"`
 	ScopeCgroups *ebpf.Map `ebpf:"scope_cgroups"`
+	Shares       *ebpf.Map `ebpf:"shares"`
 	Strangers    *ebpf.Map `ebpf:"strangers"`
 }
 
@@ -212,6 +231,7 @@ func (m *objectMaps) Close() error {
 		m.OpenCalls,
 		m.Processes,
 		m.ScopeCgroups,
+		m.Shares,
 		m.Strangers,
 	)
 }
@@ -220,23 +240,30 @@ func (m *objectMaps) Close() error {
 //
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectVariables struct {
-	NoCounts *ebpf.Variable `ebpf:"no_counts"`
-	NoLosses *ebpf.Variable `ebpf:"no_losses"`
-	Site     *ebpf.Variable `ebpf:"site"`
+	NoCounts  *ebpf.Variable `ebpf:"no_counts"`
+	NoLosses  *ebpf.Variable `ebpf:"no_losses"`
+	ShareOpen *ebpf.Variable `ebpf:"share_open"`
+	ShareSize *ebpf.Variable `ebpf:"share_size"`
+	ShareUsed *ebpf.Variable `ebpf:"share_used"`
+	Site      *ebpf.Variable `ebpf:"site"`
 }
 
 // objectPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectPrograms struct {
-	CudaEnter  *ebpf.Program `ebpf:"cuda_enter"`
-	CudaReturn *ebpf.Program `ebpf:"cuda_return"`
+	CudaEnter     *ebpf.Program `ebpf:"cuda_enter"`
+	CudaReturn    *ebpf.Program `ebpf:"cuda_return"`
+	ForgetMemory  *ebpf.Program `ebpf:"forget_memory"`
+	ForgetProcess *ebpf.Program `ebpf:"forget_process"`
 }
 
 func (p *objectPrograms) Close() error {
 	return _ObjectClose(
 		p.CudaEnter,
 		p.CudaReturn,
+		p.ForgetMemory,
+		p.ForgetProcess,
 	)
 }
 

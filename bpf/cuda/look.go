@@ -277,19 +277,43 @@ func (p *Probe) Forget(processes []ID) error {
 		}
 		delete(p.held, keys[i])
 	}
-	errs := []error{remove(p.objects.Counters, keys), remove(p.objects.Processes, keys), p.drop(func(c *objectCall) bool { return gone[c.Process] })}
+	errs := []error{
+		remove(p.objects.Counters, keys), p.drop(func(c *objectCall) bool { return gone[c.Process] }),
+	}
 	if held {
-		var a objectAllocation
-		var bytes uint64
-		var of []objectAllocation
-		for i := p.objects.Allocations.Iterate(); i.Next(&a, &bytes); {
-			if gone[a.Process] {
-				of = append(of, a)
-			}
-		}
-		errs = append(errs, remove(p.objects.Allocations, of))
+		errs = append(errs, p.forgetMemory(gone))
+	}
+	for _, k := range keys {
+		errs = append(errs, forget(p.objects.ForgetProcess, k.Started, uint64(k.Tgid)))
 	}
 	return errors.Join(errs...)
+}
+
+// forgetMemory removes the allocations of processes.
+func (p *Probe) forgetMemory(gone map[objectProcess]bool) error {
+	var (
+		a    objectAllocation
+		m    objectMemory
+		of   []objectAllocation
+		errs []error
+	)
+	for i := p.objects.Allocations.Iterate(); i.Next(&a, &m); {
+		if gone[a.Process] {
+			of = append(of, a)
+		}
+	}
+	for _, a := range of {
+		errs = append(errs, forget(p.objects.ForgetMemory, a.Process.Started, uint64(a.Process.Tgid), a.Address, a.Handle))
+	}
+	return errors.Join(errs...)
+}
+
+// forget has a program remove what its arguments name, and give back its place.
+func forget(program *ebpf.Program, arguments ...uint64) error {
+	if _, err := program.Run(&ebpf.RunOptions{Context: arguments}); err != nil {
+		return fmt.Errorf("run %s: %w", program, err)
+	}
+	return nil
 }
 
 func remove[K any](m *ebpf.Map, keys []K) error {

@@ -13,6 +13,7 @@
 //	train L B C U  until it is killed: L launches, a copy of B bytes to the device, C collectives, a synchronisation with a stream, and U µs of a processor
 //	wait           synchronises with the context, in a thread of its own: it may block
 //	fail N         N allocations of more than there is
+//	keep N         N allocations of 4 KiB that are not freed
 //	await PATH     goes on when there is such a file
 //	exit
 #define _GNU_SOURCE
@@ -378,6 +379,10 @@ static void perform(const char *command)
 	} else if (!strcmp(verb, "fail")) {
 		for (word i = 0; i < n; i++)
 			ALLOC(cuMemAlloc_v2, 0, &a, 1ull << 40, 0, 0);
+		print_counts();
+	} else if (!strcmp(verb, "keep")) {
+		for (word i = 0; i < n; i++)
+			ALLOC(cuMemAlloc_v2, 4096, &a, 4096, 0, 0);
 		print_counts();
 	} else if (!strcmp(verb, "await")) {
 		while (access(rest, F_OK))
