@@ -38,10 +38,6 @@ func (c *traceConfig) findDNSPorts(ctx context.Context) (found foundPorts) {
 
 // setDNSPorts adds the ports that were found behind those of --dns-port, as many as a tracer takes.
 func (c *traceConfig) setDNSPorts(found foundPorts, r *reporter) {
-	if found.err != nil {
-		r.line("note: %v: DNS on other ports than %s may not be seen: name them with --dns-port",
-			found.err, nameFew(c.dnsPorts))
-	}
 	var left []uint32
 	for _, port := range found.ports {
 		switch {
@@ -51,6 +47,10 @@ func (c *traceConfig) setDNSPorts(found foundPorts, r *reporter) {
 		default:
 			left = append(left, port)
 		}
+	}
+	if found.err != nil {
+		r.line("note: %v: DNS on other ports than %s may not be seen: name them with --dns-port",
+			found.err, nameFew(c.dnsPorts))
 	}
 	if len(left) > 0 {
 		r.line("note: a tracer takes %d DNS ports: left out %s %s of DNS Services; choose with --dns-port",

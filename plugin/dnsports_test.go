@@ -83,7 +83,7 @@ func TestSetDNSPorts(t *testing.T) {
 		},
 		"not all are known": {
 			[]uint32{53}, foundPorts{ports: []uint32{54}, err: errors.New("list services: no")}, []uint32{53, 54},
-			"note: list services: no: DNS on other ports than 53 may not be seen: name them with --dns-port\n",
+			"note: list services: no: DNS on other ports than 53, 54 may not be seen: name them with --dns-port\n",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
