@@ -94,9 +94,18 @@ func (n *node) back(ctx context.Context) {
 		n.closeGap(now)
 	}
 	if !n.streamed.Swap(true) {
+		n.began.now()
 		n.seen.now() // it has nothing to say of before
 	}
 	n.status(ctx, event.NodeState_NODE_STATE_STREAMING, message)
+}
+
+// streamedFor is how long this attempt has streamed; 0: it has not.
+func (n *node) streamedFor() time.Duration {
+	if !n.streamed.Load() {
+		return 0
+	}
+	return max(n.seen.get().Sub(n.began.get()), 1)
 }
 
 func unseenFrom(since, until time.Time) string {

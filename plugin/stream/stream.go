@@ -25,8 +25,6 @@ import (
 )
 
 const (
-	// maxAttempts is how many tracers in a row may be lost before they stream, until the node is given up.
-	maxAttempts = 3
 	// drainTimeout bounds the wait for a tracer's last batch.
 	drainTimeout = 3 * time.Second
 	// deleteTimeout bounds the deletion of a Job at the end.
@@ -77,6 +75,8 @@ type Options struct {
 	// heartbeat is how often the tracer gets one, patience how long either end waits for a word of the other: those of the
 	// session package, but for tests. readyTimeout is how long its key is waited for.
 	heartbeat, patience, readyTimeout time.Duration
+	// pause is before the third tracer that is lost early; firstPause but for tests.
+	pause time.Duration
 }
 
 // node is one node at work.
@@ -98,6 +98,7 @@ type node struct {
 	kernel   string
 	next     uint64
 	heard    moment            // when the tracer was last heard
+	began    moment            // when this attempt began to stream
 	seen     moment            // until when its events are in
 	gap      gap               // what the next word that it streams has to explain
 	stopSent atomic.Bool       // the tracer was asked to end
@@ -127,7 +128,7 @@ func Run(ctx, running context.Context, name string, feed Feed, o *Options) error
 	defer context.AfterFunc(running, stopped.now)()
 	defer func() { n.closeGap(cmp.Or(stopped.get(), time.Now())) }()
 	n.spec.Node = name
-	failures := 0
+	restarts := restarts{pause: cmp.Or(o.pause, firstPause)}
 	for {
 		n.instance, n.next = 0, 0
 		n.streamed.Store(false)
@@ -144,10 +145,9 @@ func Run(ctx, running context.Context, name string, feed Feed, o *Options) error
 			n.fail(ctx, err)
 			return err
 		}
-		if n.streamed.Load() {
-			failures = 0
-		} else if failures++; failures == maxAttempts {
-			err := fmt.Errorf("gave up after %d tracers: %w", maxAttempts, err)
+		pause, giveUp := restarts.lost(n.streamedFor())
+		if giveUp != "" {
+			err := fmt.Errorf("%s: %w", giveUp, err)
 			n.fail(ctx, err)
 			return err
 		}
@@ -162,10 +162,16 @@ func Run(ctx, running context.Context, name string, feed Feed, o *Options) error
 			continue
 		}
 		message := lost.Error() + "; starting another"
+		if pause > 0 {
+			message += fmt.Sprintf(" in %v", pause)
+		}
 		if n.streamed.Load() {
 			message += fmt.Sprintf("; what happens until it streams is not seen (last heard %s)", clock(n.gap.since))
 		}
 		n.status(ctx, event.NodeState_NODE_STATE_RECONNECTING, message)
+		if sleep(running, pause) != nil {
+			return nil
+		}
 	}
 }
 
