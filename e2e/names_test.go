@@ -62,6 +62,9 @@ func TestNames(t *testing.T) {
 		and .dst.pod == null and .dst.node == null`)
 	is("a port that the Service does not have", `.pod == "client" and .dst.service == "web" and .dst.servicePort == 7009 and
 		.dst.serviceNote == "no-such-port" and .dst.serviceAddress == .dst.address and .dst.pod == null`)
+	// The probe comes from the node's bridge, whose address is the first of the node's pod range.
+	is("the kubelet that probes a pod", `.pod == "ready" and .observed == "dst" and .src.pod == null and
+		.src.node == "`+e.Nodes[1]+`"`)
 	tr.Stop(t)
 	tr.CheckSchema(t)
 }

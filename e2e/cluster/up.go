@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -15,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -141,7 +143,28 @@ func (c *cluster) start(ctx context.Context, images string) error {
 		return err
 	}
 	again := c.restarter()
-	return await(ctx, "both nodes and the cluster's DNS are ready", func() error { return errors.Join(again(), c.healthy(ctx, client)) })
+	err = await(ctx, "both nodes and the cluster's DNS are ready", func() error { return errors.Join(again(), c.healthy(ctx, client)) })
+	if err != nil {
+		return err
+	}
+	return c.publishPodCIDRs(ctx, client)
+}
+
+// publishPodCIDRs writes each node's pod ranges into its spec, as a controller of most clusters does. Here they are those of
+// the network configuration, which is older.
+func (c *cluster) publishPodCIDRs(ctx context.Context, client kubernetes.Interface) error {
+	for _, n := range c.nodes {
+		spec := corev1.NodeSpec{PodCIDR: n.podCIDR(), PodCIDRs: []string{n.podCIDR(), n.podCIDR6()}}
+		patch, err := json.Marshal(map[string]any{"spec": spec})
+		if err != nil {
+			return err
+		}
+		_, err = client.CoreV1().Nodes().Patch(ctx, n.name(), types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+		if err != nil {
+			return fmt.Errorf("publish the pod ranges of %s: %w", n.name(), err)
+		}
+	}
+	return nil
 }
 
 // maxRestarts is how often a kubelet is started again.
