@@ -8,21 +8,35 @@ import (
 	"testing"
 )
 
-// CgroupFile is the path of a file of the container's cgroup: that of a controller of cgroup v1, where it has a hierarchy of its own, else that of cgroup v2.
+// CgroupFile is the path of a file of the container's cgroup: that of a controller of cgroup v1, where it has a hierarchy of
+// its own, else that of cgroup v2.
 func (p *Pod) CgroupFile(t testing.TB, controller, nameV1, nameV2 string) (path string, v1 bool) {
 	t.Helper()
-	cgroups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", p.HostPID(t)))
+	dir, v1, err := cgroupDir(p.HostPID(t), controller)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if v1 {
+		return dir + "/" + nameV1, true
+	}
+	return dir + "/" + nameV2, false
+}
+
+// cgroupDir is the directory of a process's cgroup: in the hierarchy of a controller of cgroup v1, where it has one, else in
+// that of cgroup v2.
+func cgroupDir(pid uint32, controller string) (dir string, v1 bool, err error) {
+	cgroups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err != nil {
+		return "", false, err
 	}
 	for line := range strings.Lines(string(cgroups)) {
 		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
 		switch {
 		case slices.Contains(strings.Split(fields[1], ","), controller):
-			return "/sys/fs/cgroup/" + controller + fields[2] + "/" + nameV1, true
+			return "/sys/fs/cgroup/" + controller + fields[2], true, nil
 		case fields[0] == "0":
-			path = "/sys/fs/cgroup" + fields[2] + "/" + nameV2
+			dir = "/sys/fs/cgroup" + fields[2]
 		}
 	}
-	return path, false
+	return dir, false, nil
 }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"flag"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/net/dns/dnsmessage"
 	"golang.org/x/sys/unix"
 
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
@@ -21,6 +23,7 @@ func flood(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	var (
 		to      = flags.String("to", "", "IPv4 address and port")
 		threads = flags.Int("threads", 2, "threads that do it")
+		dns     = flags.Bool("dns", false, "send DNS queries with long names")
 		limit   = flags.Duration("for", 5*time.Second, "how long, at most 30 s")
 	)
 	if err := flags.Parse(args); err != nil {
@@ -33,6 +36,12 @@ func flood(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	ctx, cancel := context.WithTimeout(ctx, min(*limit, maxFlood))
 	defer cancel()
 	r := report.Report{Kind: report.Conversation, Side: "client", Protocol: "udp", Remote: remote, Start: time.Now()}
+	payload := []byte{0}
+	if *dns {
+		if payload, err = longQuery(); err != nil {
+			return err
+		}
+	}
 	sa := &unix.SockaddrInet4{Port: int(remote.Port()), Addr: remote.Addr().As4()}
 	var sent atomic.Uint64
 	var work sync.WaitGroup
@@ -43,7 +52,7 @@ func flood(ctx context.Context, flags *flag.FlagSet, args []string) error {
 				if err != nil {
 					continue // no room for a moment
 				}
-				if unix.Sendto(fd, []byte{0}, 0, sa) == nil {
+				if unix.Sendto(fd, payload, 0, sa) == nil {
 					sent.Add(1)
 				}
 				_ = unix.Close(fd) // nothing is lost with it
@@ -51,7 +60,17 @@ func flood(ctx context.Context, flags *flag.FlagSet, args []string) error {
 		})
 	}
 	work.Wait()
-	r.DatagramsSent, r.BytesSent = sent.Load(), sent.Load()
+	r.DatagramsSent, r.BytesSent = sent.Load(), sent.Load()*uint64(len(payload))
 	say(r)
 	return nil
+}
+
+// longQuery is a DNS query for a name of 250 bytes.
+func longQuery() ([]byte, error) {
+	name, err := dnsmessage.NewName(strings.Repeat(strings.Repeat("x", 49)+".", 5))
+	if err != nil {
+		return nil, err
+	}
+	q := dnsmessage.Message{Questions: []dnsmessage.Question{{Name: name, Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}}}
+	return q.Pack()
 }

@@ -13,7 +13,9 @@
 //	workload load -to ADDR:PORT -conns 8 -for 5s                  request and response, with latencies
 //	workload bulk -to ADDR:PORT -for 5s                           one stream as fast as it goes
 //	workload flows -to ADDR:PORT -flows 10000 -for 10s            many live connections, each with a little traffic
-//	workload flood -to ADDR:PORT -threads 2 -for 5s               UDP sockets with a datagram each, as fast as it goes
+//	workload flood -to ADDR:PORT -threads 2 -for 5s [-dns]        UDP sockets with a datagram each, as fast as it goes
+//	workload sockets -protocol tcp -count 10000                   many sockets, open until a line comes on stdin
+//	workload spray -to ::1 -sockets 3 -ports 60000                a datagram to each of many ports, then as sockets
 //	workload stall -conns 2000 -for 5s                            DNS messages over TCP that never end
 //	workload app -server NAME -tcp 8080 -udp 8125 -every 200ms    a client that asks its server again and again, until SIGTERM
 //	workload spawn -count 10 -dir /tmp/a ARGS...                  processes: workload ARGS..., one after another
@@ -64,6 +66,8 @@ var commands = map[string]func(context.Context, *flag.FlagSet, []string) error{
 	"flows":     flowsClient,
 	"app":       app,
 	"flood":     flood,
+	"sockets":   sockets,
+	"spray":     spray,
 	"stall":     stall,
 	"spawn":     spawn,
 	"noop":      noop,

@@ -47,6 +47,9 @@ type Report struct {
 	// TCP is what this end's kernel counted, read when both ends had closed.
 	TCP *TCPInfo `json:"tcp,omitempty"`
 
+	// Sockets that are open, of a Holding.
+	Sockets uint64 `json:"sockets,omitempty"`
+
 	// Name that was asked for, of a DNS query; its Status is the RCODE.
 	Name string `json:"name,omitempty"`
 	// Status of a Process as wait(2) gives it.
