@@ -25,8 +25,8 @@ type MemoryUse struct {
 	OOMKills uint64
 }
 
-// MemoryCgroupOf finds the memory cgroup of a process on this machine. The test is skipped where the kernel counts no peak
-// (cgroup v2 before Linux 5.19).
+// MemoryCgroupOf finds the memory cgroup of a process on this machine. It skips the test where the kernel counts no
+// peak: cgroup v2 before Linux 5.19.
 func MemoryCgroupOf(t testing.TB, pid uint32) MemoryCgroup {
 	t.Helper()
 	dir, v1, err := cgroupDir(pid, "memory")

@@ -24,9 +24,9 @@ const (
 	maxHold = 2 * time.Minute
 )
 
-// sockets opens many UDP sockets or TCP connections on loopback, reports how many sockets it holds, and holds them until a
-// line comes on stdin. A process holds at most as many as its limit of open files, so a flood takes several processes, each
-// with an -address of its own: an address has 28,232 ephemeral ports.
+// sockets opens many UDP sockets or TCP connections on loopback, reports how many sockets it holds, and holds them
+// until a line comes on stdin. A process holds at most as many as its limit of open files, so a flood takes several
+// processes, each with an -address of its own: an address has 28,232 ephemeral ports.
 func sockets(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	var (
 		protocol = flags.String("protocol", "udp", "udp or tcp")
@@ -86,7 +86,8 @@ func holdConnections(address netip.Addr, n int) (held uint64, err error) {
 	if err != nil {
 		return 0, os.NewSyscallError("socket", err)
 	}
-	if err := errors.Join(unix.Bind(listener, &unix.SockaddrInet4{Addr: address.As4()}), unix.Listen(listener, 16)); err != nil {
+	local := &unix.SockaddrInet4{Addr: address.As4()}
+	if err := errors.Join(unix.Bind(listener, local), unix.Listen(listener, 16)); err != nil {
 		return 0, err
 	}
 	to, err := unix.Getsockname(listener)
@@ -109,8 +110,8 @@ func holdConnections(address netip.Addr, n int) (held uint64, err error) {
 	return held, nil
 }
 
-// spray sends one datagram to each of many ports of an address from each of a few unconnected UDP sockets, which are as many
-// flows, reports, and holds the sockets until a line comes on stdin.
+// spray sends one datagram to each of many ports of an address from each of a few unconnected UDP sockets: each is a
+// flow. Then it reports, and holds the sockets until a line comes on stdin.
 func spray(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	var (
 		to    = flags.String("to", "::1", "address")
