@@ -65,11 +65,12 @@ func (o *replayOptions) openTop(ctx context.Context, end context.CancelCauseFunc
 	lean()
 	screen := rows.screen(v.model)
 	screen.Namespace, screen.Title, screen.In, screen.Out = s.Namespace, s.Targets+", recorded "+s.Started.Format(time.DateTime), o.streams.In, o.streams.Out
-	screen.Notes = in.reporter.toScreen()
+	notes, done := in.reporter.toScreen()
+	screen.Notes = notes
 	screen.Now = func() time.Time { return time.Unix(0, v.newest.Load()) }
 	v.showing.Go(func() {
 		v.err = tui.Run(ctx, screen)
-		in.reporter.to(nil)
+		done()
 		if errors.Is(v.err, tui.ErrInterrupted) {
 			v.err = nil
 			end(errInterrupted)

@@ -26,26 +26,47 @@ type reporter struct {
 
 func newReporter(out io.Writer) *reporter { return &reporter{out: out, said: map[string]bool{}} }
 
-// to sends lines elsewhere; nil: to stderr again.
-func (r *reporter) to(divert func(string)) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.divert = divert
-}
-
 // maxNotes is how many lines wait for a screen to show them.
 const maxNotes = 64
 
-// toScreen sends lines to a screen, which stands where they would go.
-func (r *reporter) toScreen() <-chan string {
+// toScreen sends lines to a screen, which stands where they would go, until done is called. Lines that it has no room for
+// are counted. done writes what the screen has not taken.
+func (r *reporter) toScreen() (lines <-chan string, done func()) {
 	notes := make(chan string, maxNotes)
-	r.to(func(line string) {
-		select {
-		case notes <- line:
-		default: // the screen has enough to say
+	left := 0
+	// r.mu is held: nobody else sends, so there is still room where there was.
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.divert = func(line string) {
+		if left > 0 && len(notes) < maxNotes-1 {
+			notes <- leftOut(left)
+			left = 0
 		}
-	})
-	return notes
+		if left > 0 || len(notes) == maxNotes {
+			left++
+			return
+		}
+		notes <- line
+	}
+	return notes, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.divert = nil
+		for len(notes) > 0 {
+			select {
+			case line := <-notes:
+				r.write(line)
+			default: // the screen was faster
+			}
+		}
+		if left > 0 {
+			r.write(leftOut(left))
+		}
+	}
+}
+
+func leftOut(lines int) string {
+	return plural.Count(lines, "line") + " left out here: the screen was too slow for them"
 }
 
 // line writes one line. Node names and messages come from the cluster, so it is made safe for a terminal.

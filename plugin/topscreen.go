@@ -41,12 +41,12 @@ type topScreen struct {
 func newTopScreen(c *topConfig, s *liveSession) *topScreen {
 	t := &topScreen{intake: s.intake, model: model.New(c.topic, model.Options{Started: time.Now()}), gpus: newGPUs()}
 	lean()
-	notes := t.reporter.toScreen()
+	notes, done := t.reporter.toScreen()
 	o := c.screen(t.model)
 	o.Namespace, o.Title, o.In, o.Out, o.Notes = c.viewed, describeQuery(&c.query), c.streams.In, c.streams.Out, notes
 	t.showing.Go(func() {
 		err := tui.Run(s.running, o)
-		t.reporter.to(nil)
+		done()
 		switch {
 		case errors.Is(err, tui.ErrInterrupted):
 			s.end(errInterrupted)
