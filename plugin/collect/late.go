@@ -44,7 +44,7 @@ func (c *Collector) late(h *half, now time.Time) bool {
 				return false
 			}
 		}
-		if start > g.last && (g.side == anySide || !h.flow.GetRoleKnown()) {
+		if start > g.last && (start > g.last+transit || g.side == anySide || !h.flow.GetRoleKnown()) {
 			c.loss.addOf(Loss{
 				Node: h.source.node, Stage: event.LossStage_LOSS_STAGE_MERGE, Source: ambiguousHalf, Count: 1,
 			})

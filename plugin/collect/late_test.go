@@ -36,7 +36,7 @@ func TestLate_AnotherSocketOfTheSamePorts(t *testing.T) {
 	}{
 		"other direction":                {second, "other", "closed server+->client 7", false, ""},
 		"same direction, same clock":     {answer, "k", "closed client->server+ 0", false, ""},
-		"same direction, other clock":    {answer, "other", "", true, ""},
+		"same direction, other clock":    {answer, "other", "", true, `b merge "late half or flow" 1`},
 		"unknown direction, other clock": {unsure, "other", "", true, `b merge "late half or flow" 1`},
 		"unknown direction, same clock":  {unsure, "k", "closed client->server+ 0", false, ""},
 	} {
