@@ -110,9 +110,9 @@ func (o *replayOptions) run(parent context.Context, path string) error {
 	if n > 0 {
 		r.line("%s: %s refused (first: %v)", path, plural.Count(n, "event"), reason)
 	}
-	lost := p.lost.All()
+	lost, unseen := p.lost.All(), p.gaps.until(p.newest)
 	nodes := coverage{traced: len(p.nodes), all: len(p.nodes)}
-	r.tally(p.view.taken(), nodes, time.Duration(p.newest-p.oldest), lost, nil)
+	r.tally(p.view.taken(), nodes, time.Duration(p.newest-p.oldest), lost, unseen)
 
 	switch {
 	case outputErr != nil && !errors.Is(outputErr, render.ErrClosed):
@@ -129,7 +129,7 @@ func (o *replayOptions) run(parent context.Context, path string) error {
 	if p.nothing != nil && p.nothing() != nil {
 		return p.nothing()
 	}
-	if o.failOnLoss && len(losses.Real(lost)) > 0 {
+	if o.failOnLoss && len(losses.Real(lost))+len(unseen) > 0 {
 		return &exitError{ExitLost, errors.New("events were lost")}
 	}
 	return nil
@@ -207,6 +207,7 @@ type player struct {
 	view  consumer
 	nodes map[string]bool
 	lost  losses.Tally
+	gaps  replayGaps
 	// nothing is the error of a view that has nothing to say; nil: there is none.
 	nothing func() error
 	// oldest and newest are the times of the events that were shown, ns since the Unix epoch.
@@ -214,7 +215,7 @@ type player struct {
 }
 
 func newPlayer(v consumer) *player {
-	return &player{view: v, nodes: map[string]bool{}}
+	return &player{view: v, nodes: map[string]bool{}, gaps: replayGaps{}}
 }
 
 // play shows what a reader gives, until its end, which is no error, or that of ctx.
@@ -258,6 +259,7 @@ func (p *player) note(ev *event.Event) {
 	if ev.GetNode() != "" {
 		p.nodes[ev.GetNode()] = true
 	}
+	p.gaps.note(ev)
 	if ev.GetLost() != nil {
 		p.lost.Add(losses.Of(ev))
 	}

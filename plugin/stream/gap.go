@@ -38,6 +38,16 @@ func (n *node) closeGap(until time.Time) {
 	n.gap = gap{}
 }
 
+// endGap ends a gap with the session, or as the node fails, and tells the stream of it.
+func (n *node) endGap(ctx context.Context, until time.Time) {
+	if n.gap.unseen && event.NodeState(n.state.Load()) != event.NodeState_NODE_STATE_FAILED {
+		message := fmt.Sprintf("what happened from %s on was not seen", clock(n.gap.since))
+		// The only error is that nobody takes events any more.
+		_ = n.source.Status(ctx, &event.NodeStatus{State: event.NodeState_NODE_STATE_RECONNECTING, Message: message})
+	}
+	n.closeGap(until)
+}
+
 // endGapIdle ends a gap where there was nothing more to see, and returns what to say of it.
 func (n *node) endGapIdle(idle time.Time) (message string) {
 	since := n.gap.since

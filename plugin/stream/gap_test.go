@@ -35,6 +35,9 @@ func TestGap_SessionEndsDuringJobDeletion(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.wantUnseen(unseen)
+	if last := b.statuses[len(b.statuses)-1]; !strings.HasPrefix(last, "reconnecting what happened from ") {
+		t.Errorf("the stream's last status is %q", last)
+	}
 }
 
 func TestGap_TracerEndsByItself(t *testing.T) {

@@ -126,7 +126,7 @@ func Run(ctx, running context.Context, name string, feed Feed, o *Options) error
 	defer n.reportLeftOut()
 	stopped := &moment{}
 	defer context.AfterFunc(running, stopped.now)()
-	defer func() { n.closeGap(cmp.Or(stopped.get(), time.Now())) }()
+	defer func() { n.endGap(ctx, cmp.Or(stopped.get(), time.Now())) }()
 	n.spec.Node = name
 	restarts := restarts{pause: cmp.Or(o.pause, firstPause)}
 	for {

@@ -331,6 +331,7 @@ type bench struct {
 	mu        sync.Mutex
 	said      []string
 	ports     []uint32
+	statuses  []string // in the stream of events
 	gotEvent  chan struct{}
 	collected sync.WaitGroup
 }
@@ -398,6 +399,11 @@ func (b *bench) run() {
 				b.ports = append(b.ports, uint32(f.Src.Address[3])*10000+f.Src.Port)
 				b.mu.Unlock()
 				b.gotEvent <- struct{}{}
+			}
+			if s := ev.GetNodeStatus(); s != nil {
+				b.mu.Lock()
+				b.statuses = append(b.statuses, s.State.Word()+" "+s.Message)
+				b.mu.Unlock()
 			}
 			return nil
 		})
