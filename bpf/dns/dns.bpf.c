@@ -3,7 +3,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
  * Hooks: cgroup_skb/egress and cgroup_skb/ingress at the root of the hierarchy, for the payload of packets from and to a DNS port
- * whose socket is in scope; cgroup/sock_create for the process that made the socket.
+ * whose socket is in scope; cgroup/post_bind4 and post_bind6 for the process that binds a DNS port (owner.h);
+ * cgroup/sock_release for the end of a client's TCP socket.
+ *
+ * Rejected: cgroup/sock_create for the owner. Ports are not known there, so it takes memory for each socket of a container.
  *
  * Nothing of the protocol is read here: payloads go to user space, whole for UDP, as parts of a stream for TCP.
  * Minimum kernel: that of bpf/scope.
@@ -20,6 +23,11 @@
 #include "sock.h"
 #include "store.h"
 
+/* Of share.h: TCP sockets of clients. */
+#define SHARE_TABLES 1
+#define CLIENTS 0
+#include "share.h"
+
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define MAX_PORTS 16
@@ -27,7 +35,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define DATA_SIZE 4096
 #define MAX_PARTS 17 /* 65,535 bytes and more */
 
-enum { TCP_FIN = 1, TCP_SYN = 2, TCP_RST = 4 };
+enum { TCP_FIN = 1, TCP_SYN = 2, TCP_RST = 4, TCP_ACK = 16 };
 /* Flags of an event; the lower ones are TCP's own. */
 enum { OUT = 8, CLIENT = 16 /* the remote port is the DNS server's */ };
 
@@ -36,7 +44,7 @@ struct dns_event {
 	__u64 cookie;
 	__u64 time_ns; /* CLOCK_MONOTONIC */
 	struct ends ends;
-	struct owner owner; /* pid 0: the socket is older than the trace */
+	struct owner owner; /* pid 0: unknown */
 	__u32 protocol;
 	__u32 flags;
 	__u32 seq; /* TCP: sequence number of the first byte */
@@ -52,14 +60,6 @@ struct {
 	__uint(max_entries, 1 << 22);
 	__type(value, struct dns_event);
 } events SEC(".maps");
-
-/* Sockets that connections are accepted from hand it on to those. */
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
-	__type(key, int);
-	__type(value, struct owner);
-} owners SEC(".maps");
 
 /* Set by the loader, host order; 0 after the last. */
 const volatile __u16 ports[MAX_PORTS];
@@ -84,7 +84,10 @@ struct segment {
 	__u32 seq;
 	__u32 offset; /* of the payload */
 	__u32 length;
+	bool opening; /* a SYN without an ACK */
 };
+
+#include "owner.h"
 
 /* The addresses and what is right behind them. Extension headers of IPv6 are stepped over nowhere: DNS is not sent with them. */
 static __always_inline bool read_ip(struct __sk_buff *skb, struct segment *s, bool out)
@@ -136,6 +139,7 @@ static __always_inline bool read_transport(struct __sk_buff *skb, struct segment
 			return false;
 		s->seq = bpf_ntohl(*(__u32 *)(h + 4));
 		s->flags = h[13] & (TCP_FIN | TCP_SYN | TCP_RST);
+		s->opening = (h[13] & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 		s->offset += (h[12] >> 4) * 4;
 	}
 	s->ends.lport = bpf_ntohs(out ? port[0] : port[1]);
@@ -147,9 +151,6 @@ static __always_inline bool read_transport(struct __sk_buff *skb, struct segment
 
 static __always_inline void head(struct dns_event *e, struct __sk_buff *skb, const struct segment *s, __u64 cgroup)
 {
-	struct bpf_sock *sk = skb->sk;
-	struct owner *o = NULL;
-
 	e->cgroup = cgroup;
 	e->cookie = bpf_get_socket_cookie(skb);
 	e->time_ns = bpf_ktime_get_ns();
@@ -159,12 +160,8 @@ static __always_inline void head(struct dns_event *e, struct __sk_buff *skb, con
 	e->seq = s->seq;
 	e->length = s->length;
 	e->pad = 0;
-	if (sk)
-		o = bpf_sk_storage_get(&owners, sk, NULL, 0);
-	if (o)
-		e->owner = *o;
-	else
-		__builtin_memset(&e->owner, 0, sizeof(e->owner));
+	__builtin_memset(&e->owner, 0, sizeof(e->owner));
+	find_owner(&e->owner, skb, s, cgroup);
 }
 
 /* n, which is 1 to most, a power of two: in a form in which every verifier sees that. */
@@ -235,6 +232,8 @@ static __always_inline int dns(struct __sk_buff *skb, bool out)
 		send(skb, &s, 0);
 		return 1;
 	}
+	if (out && s.opening)
+		remember_client(skb);
 	/* Bare acknowledgments say nothing. */
 	if (!s.length && !(s.flags & (TCP_FIN | TCP_SYN | TCP_RST)))
 		return 1;
@@ -256,17 +255,4 @@ SEC("cgroup_skb/ingress")
 int dns_in(struct __sk_buff *skb)
 {
 	return dns(skb, false);
-}
-
-SEC("cgroup/sock_create")
-int dns_sock(struct bpf_sock *sk)
-{
-	struct owner *o;
-
-	if ((sk->family != AF_INET && sk->family != AF_INET6) || !in_scope(bpf_get_current_cgroup_id()))
-		return 1;
-	o = ASK_TWICE(bpf_sk_storage_get(&owners, sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE));
-	if (!o || !read_owner(o))
-		return 1;
-	return 1;
 }

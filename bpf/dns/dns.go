@@ -2,6 +2,7 @@
 package dns
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,9 @@ type Options struct {
 	Ports []uint16
 	// RingBytes is the size of the ring buffer, rounded up to a power of two; default 4 MiB.
 	RingBytes uint32
+	// MaxClients bounds the TCP connections of clients whose process is known; default 16,384. The last fifth is for cgroups that
+	// have few. A connection takes 96 bytes.
+	MaxClients uint32
 }
 
 // Sink takes one event and the id of the cgroup it concerns. The event is valid only during the call. Its names are not filled
@@ -96,6 +100,11 @@ func (p *Probe) load(o Options) error {
 	if err := spec.Variables["ports"].Set(ports); err != nil {
 		return fmt.Errorf("load dns: set ports: %w", err)
 	}
+	clients := &spec.Maps[objectMapClients].MaxEntries
+	*clients = cmp.Or(o.MaxClients, *clients)
+	if err := bpf.SetShares(spec, bpf.ShareWithin(*clients)); err != nil {
+		return fmt.Errorf("load dns: %w", err)
+	}
 	if o.RingBytes != 0 {
 		spec.Maps[objectMapEvents].MaxEntries = bpf.RingSize(o.RingBytes)
 	}
@@ -110,7 +119,9 @@ func (p *Probe) load(o Options) error {
 		hook    ebpf.AttachType
 		program *ebpf.Program
 	}{
-		{ebpf.AttachCGroupInetSockCreate, p.objects.DnsSock},
+		{ebpf.AttachCgroupInetSockRelease, p.objects.DnsRelease},
+		{ebpf.AttachCGroupInet4PostBind, p.objects.DnsBind4},
+		{ebpf.AttachCGroupInet6PostBind, p.objects.DnsBind6},
 		{ebpf.AttachCGroupInetIngress, p.objects.DnsIn},
 		{ebpf.AttachCGroupInetEgress, p.objects.DnsOut},
 	} {

@@ -44,15 +44,22 @@ type objectDnsEvent struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	objectMapCgroupLosses = "cgroup_losses"
+	objectMapClients      = "clients"
 	objectMapEvents       = "events"
 	objectMapLosses       = "losses"
-	objectMapOwners       = "owners"
 	objectMapScopeCgroups = "scope_cgroups"
+	objectMapServers      = "servers"
+	objectMapShares       = "shares"
+	objectProgDnsBind4    = "dns_bind4"
+	objectProgDnsBind6    = "dns_bind6"
 	objectProgDnsIn       = "dns_in"
 	objectProgDnsOut      = "dns_out"
-	objectProgDnsSock     = "dns_sock"
+	objectProgDnsRelease  = "dns_release"
 	objectVarNoLosses     = "no_losses"
 	objectVarPorts        = "ports"
+	objectVarShareOpen    = "share_open"
+	objectVarShareSize    = "share_size"
+	objectVarShareUsed    = "share_used"
 )
 
 // loadObject returns the embedded CollectionSpec for object.
@@ -97,9 +104,11 @@ type objectSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectProgramSpecs struct {
-	DnsIn   *ebpf.ProgramSpec `ebpf:"dns_in"`
-	DnsOut  *ebpf.ProgramSpec `ebpf:"dns_out"`
-	DnsSock *ebpf.ProgramSpec `ebpf:"dns_sock"`
+	DnsBind4   *ebpf.ProgramSpec `ebpf:"dns_bind4"`
+	DnsBind6   *ebpf.ProgramSpec `ebpf:"dns_bind6"`
+	DnsIn      *ebpf.ProgramSpec `ebpf:"dns_in"`
+	DnsOut     *ebpf.ProgramSpec `ebpf:"dns_out"`
+	DnsRelease *ebpf.ProgramSpec `ebpf:"dns_release"`
 }
 
 // objectMapSpecs contains maps before they are loaded into the kernel.
@@ -107,18 +116,23 @@ type objectProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectMapSpecs struct {
 	CgroupLosses *ebpf.MapSpec `ebpf:"cgroup_losses"`
+	Clients      *ebpf.MapSpec `ebpf:"clients"`
 	Events       *ebpf.MapSpec `ebpf:"events"`
 	Losses       *ebpf.MapSpec `ebpf:"losses"`
-	Owners       *ebpf.MapSpec `ebpf:"owners"`
 	ScopeCgroups *ebpf.MapSpec `ebpf:"scope_cgroups"`
+	Servers      *ebpf.MapSpec `ebpf:"servers"`
+	Shares       *ebpf.MapSpec `ebpf:"shares"`
 }
 
 // objectVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectVariableSpecs struct {
-	NoLosses *ebpf.VariableSpec `ebpf:"no_losses"`
-	Ports    *ebpf.VariableSpec `ebpf:"ports"`
+	NoLosses  *ebpf.VariableSpec `ebpf:"no_losses"`
+	Ports     *ebpf.VariableSpec `ebpf:"ports"`
+	ShareOpen *ebpf.VariableSpec `ebpf:"share_open"`
+	ShareSize *ebpf.VariableSpec `ebpf:"share_size"`
+	ShareUsed *ebpf.VariableSpec `ebpf:"share_used"`
 }
 
 // objectObjects contains all objects after they have been loaded into the kernel.
@@ -142,19 +156,23 @@ func (o *objectObjects) Close() error {
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectMaps struct {
 	CgroupLosses *ebpf.Map `ebpf:"cgroup_losses"`
+	Clients      *ebpf.Map `ebpf:"clients"`
 	Events       *ebpf.Map `ebpf:"events"`
 	Losses       *ebpf.Map `ebpf:"losses"`
-	Owners       *ebpf.Map `ebpf:"owners"`
 	ScopeCgroups *ebpf.Map `ebpf:"scope_cgroups"`
+	Servers      *ebpf.Map `ebpf:"servers"`
+	Shares       *ebpf.Map `ebpf:"shares"`
 }
 
 func (m *objectMaps) Close() error {
 	return _ObjectClose(
 		m.CgroupLosses,
+		m.Clients,
 		m.Events,
 		m.Losses,
-		m.Owners,
 		m.ScopeCgroups,
+		m.Servers,
+		m.Shares,
 	)
 }
 
@@ -162,24 +180,31 @@ func (m *objectMaps) Close() error {
 //
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectVariables struct {
-	NoLosses *ebpf.Variable `ebpf:"no_losses"`
-	Ports    *ebpf.Variable `ebpf:"ports"`
+	NoLosses  *ebpf.Variable `ebpf:"no_losses"`
+	Ports     *ebpf.Variable `ebpf:"ports"`
+	ShareOpen *ebpf.Variable `ebpf:"share_open"`
+	ShareSize *ebpf.Variable `ebpf:"share_size"`
+	ShareUsed *ebpf.Variable `ebpf:"share_used"`
 }
 
 // objectPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectPrograms struct {
-	DnsIn   *ebpf.Program `ebpf:"dns_in"`
-	DnsOut  *ebpf.Program `ebpf:"dns_out"`
-	DnsSock *ebpf.Program `ebpf:"dns_sock"`
+	DnsBind4   *ebpf.Program `ebpf:"dns_bind4"`
+	DnsBind6   *ebpf.Program `ebpf:"dns_bind6"`
+	DnsIn      *ebpf.Program `ebpf:"dns_in"`
+	DnsOut     *ebpf.Program `ebpf:"dns_out"`
+	DnsRelease *ebpf.Program `ebpf:"dns_release"`
 }
 
 func (p *objectPrograms) Close() error {
 	return _ObjectClose(
+		p.DnsBind4,
+		p.DnsBind6,
 		p.DnsIn,
 		p.DnsOut,
-		p.DnsSock,
+		p.DnsRelease,
 	)
 }
 

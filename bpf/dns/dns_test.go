@@ -28,6 +28,7 @@ func TestMain(m *testing.M) { os.Exit(bpftest.Main(m)) }
 type bench struct {
 	*testing.T
 	probe *Probe
+	scope *scope.Scope
 	group *bpftest.Cgroup
 	hold  sync.Mutex // locked while the sink shall not take anything
 
@@ -43,7 +44,7 @@ func newBench(t *testing.T, o Options) *bench {
 		bpftest.FatalLoad(t, err)
 	}
 	t.Cleanup(func() { s.Close() })
-	b := &bench{T: t, group: bpftest.NewCgroup(t, "orb8-dns-test")}
+	b := &bench{T: t, scope: s, group: bpftest.NewCgroup(t, "orb8-dns-test")}
 	if err := s.SetCgroup(b.group.ID, true); err != nil {
 		t.Fatal(err)
 	}
