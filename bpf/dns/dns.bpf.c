@@ -6,7 +6,8 @@
  * whose socket is in scope; cgroup/post_bind4 and post_bind6 for the process that binds a DNS port (owner.h);
  * cgroup/sock_release for the end of a client's TCP socket.
  *
- * Rejected: cgroup/sock_create for the owner. Ports are not known there, so it takes memory for each socket of a container.
+ * Rejected: cgroup/sock_create for the owner. Ports are not known there, so it takes memory for each socket of a
+ * container.
  *
  * Nothing of the protocol is read here: payloads go to user space, whole for UDP, as parts of a stream for TCP.
  * Minimum kernel: that of bpf/scope.

@@ -29,8 +29,8 @@ type Options struct {
 	Ports []uint16
 	// RingBytes is the size of the ring buffer, rounded up to a power of two; default 4 MiB.
 	RingBytes uint32
-	// MaxClients bounds the TCP connections of clients whose process is known; default 16,384. The last fifth is for cgroups that
-	// have few. A connection takes 96 bytes.
+	// MaxClients bounds the TCP connections of clients whose process is known; default 16,384. The last fifth is for
+	// cgroups that have few. A connection takes 96 bytes.
 	MaxClients uint32
 }
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Whose a socket is. A datagram that leaves is its sender's: it passes cgroup_skb/egress in the process that sends it. Whose any
- * other packet is must be known from before: that of a server from who bound the DNS port, that of a TCP client from who sent the
- * first SYN. So memory is taken only for what has a DNS port: for a cgroup, a few entries of `servers`; for a client's TCP
- * socket one of `clients`, which is counted by cgroup (share.h) and removed when the socket is released.
+ * Whose a socket is. A datagram that leaves is its sender's: it passes cgroup_skb/egress in the process that sends
+ * it. Whose any other packet is must be known from before: that of a server from who bound the DNS port, that of a
+ * TCP client from who sent the first SYN. So memory is taken only for what has a DNS port: for a cgroup, a few
+ * entries of `servers`; for a client's TCP socket one of `clients`, which is counted by cgroup (share.h) and removed
+ * when the socket is released.
  */
 #pragma once
 
@@ -14,7 +15,10 @@ struct server {
 	__u32 port;
 };
 
-/* A cgroup has one entry for each DNS port and protocol at most. The last process that has bound a port is the owner. */
+/*
+ * A cgroup has one entry for each DNS port and protocol at most. The last process that has bound a port is the
+ * owner.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
@@ -28,7 +32,10 @@ struct client {
 	__u32 pad;
 };
 
-/* Not the storage of sockets: programs at cgroup/sock_release cannot delete from it, and a closed socket may live on for long. */
+/*
+ * Not the storage of sockets: programs at cgroup/sock_release cannot delete from it, and a closed socket may live
+ * on for long.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
