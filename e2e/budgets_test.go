@@ -69,6 +69,35 @@ func TestFlood_StaysBelowMemoryLimit(t *testing.T) {
 	}
 }
 
+// TestFlood_StaysBelowLeastMemory floods the tables of flows and sockets of a tracer with the least memory.
+func TestFlood_StaysBelowLeastMemory(t *testing.T) {
+	const least, followed = 64 << 20, 29_959 // launch.MinMemory, and the sockets that it has room for
+	e := kit.NeedOwn(t)
+	ns := e.Namespace(t, nil)
+	hostile := e.Pods(t, kit.PodSpec{Namespace: ns, Name: "hostile", Node: e.Nodes[0], CPU: "800m"})[0]
+	tr := e.Trace(t, "trace", "network", "-n", ns, "-o", "json", "--filter", `src.pid == 0`,
+		"--tracer-resources", "memory=64Mi")
+	tr.AwaitStreaming(t, 1)
+	tracers := e.Tracers(t)
+	if len(tracers) != 1 {
+		t.Fatalf("%d tracers run, want 1", len(tracers))
+	}
+	pid, _, _ := rss(t, tracers[0].UID, "orb8-tracer")
+	memory := kit.MemoryCgroupOf(t, pid)
+	before := memory.Read(t)
+	holding := append([]*kit.Command{holdFlows(t, hostile)}, holdSockets(t, hostile, "udp", followed)...)
+	now, _, peak := rss(t, tracers[0].UID, "orb8-tracer")
+	after := memory.Read(t)
+	release(t, holding)
+	t.Logf("idle: cgroup %s, of which kernel %s; flooded: RSS peak %s, cgroup %s, of which kernel %s, peak %s; limit %s",
+		mib(before.Usage), mib(before.Kernel), mib(peak),
+		mib(after.Usage), mib(after.Kernel), mib(after.Peak), mib(after.Limit))
+	if now != pid || after.OOMKills != 0 || after.Limit != least || after.Peak >= least {
+		t.Errorf("the tracer was process %d and is %d; its cgroup: %+v", pid, now, after)
+	}
+	tr.Stop(t)
+}
+
 func mib(bytes uint64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) }
 
 // holdSockets has a pod hold n sockets of a protocol, in as many processes as its limit of open files asks for. Each
@@ -89,6 +118,17 @@ func holdSockets(t *testing.T, pod *kit.Pod, protocol string, n uint64) []*kit.C
 	return holding
 }
 
+// holdFlows has a pod make more flows of unconnected sockets than there are places for. They are of IPv6: the table for
+// those of IPv4 is allocated when the trace begins.
+func holdFlows(t *testing.T, pod *kit.Pod) *kit.Command {
+	t.Helper()
+	spray := pod.Start(t, "spray", "-to", "::1", "-sockets", "3", "-ports", "60000")
+	if r := spray.Next(t); r.DatagramsSent < 150_000 {
+		t.Errorf("%d datagrams of IPv6 were sent, want 180,000", r.DatagramsSent)
+	}
+	return spray
+}
+
 func release(t *testing.T, holding []*kit.Command) {
 	t.Helper()
 	for _, c := range holding {
@@ -101,12 +141,7 @@ func release(t *testing.T, holding []*kit.Command) {
 // their ends.
 func floodBudgets(t *testing.T, pod *kit.Pod) (wait func()) {
 	t.Helper()
-	// Flows of unconnected sockets: those of IPv4 stand in a table that is allocated when the trace begins.
-	spray := pod.Start(t, "spray", "-to", "::1", "-sockets", "3", "-ports", "60000")
-	if r := spray.Next(t); r.DatagramsSent < 150_000 {
-		t.Errorf("%d datagrams of IPv6 were sent, want 180,000", r.DatagramsSent)
-	}
-	holding := append(holdSockets(t, pod, "tcp", followedSockets), spray)
+	holding := append([]*kit.Command{holdFlows(t, pod)}, holdSockets(t, pod, "tcp", followedSockets)...)
 	var running []*kit.Command
 	for _, flood := range []string{
 		"flood -to 127.0.0.1:9 -for 3s",       // sockets without a place, and drops, each with a port of its own

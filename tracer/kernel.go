@@ -44,7 +44,7 @@ func openFlows(ctx context.Context, scope *scope.Scope, cgroupRoot string, confi
 		CgroupRoot: cgroupRoot,
 		Interval:   time.Duration(config.GetInterval()),
 		RingBytes:  config.GetRingBytes(),
-		MaxFlows:   config.GetMaxFlows(),
+		MaxFlows:   maxFlows(config.GetMaxFlows(), memoryLimit()),
 		MaxSockets: maxStored(memoryLimit(), config.GetKinds()),
 	})
 	if err != nil {
