@@ -19,6 +19,11 @@
 #include "fair.h"
 #include "loss.h"
 
+/* Of share.h: threads. */
+enum { TASKS };
+#define SHARE_TABLES 1
+#include "share.h"
+
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
@@ -94,6 +99,7 @@ struct {
 struct task {
 	__u64 start_time; /* of the task that has the pid */
 	__u64 run_delay;  /* its sched_info's when last looked at */
+	__u64 cgroup;     /* has the place in the table */
 };
 
 struct {
@@ -124,6 +130,25 @@ struct {
 	__type(value, struct block_io);
 } block_ios SEC(".maps");
 
+static __always_inline void forget_task(__u32 pid, __u64 cgroup)
+{
+	if (!bpf_map_delete_elem(&tasks, &pid))
+		give_share(TASKS, cgroup);
+}
+
+/* Gives false where there is no room, or where what is left is for others. */
+static __always_inline bool know_task(__u32 pid, const struct task *t)
+{
+	__u64 cgroup = t->cgroup;
+
+	if (!take_share(TASKS, cgroup))
+		return false;
+	if (!bpf_map_update_elem(&tasks, &pid, t, BPF_NOEXIST))
+		return true;
+	give_share(TASKS, cgroup);
+	return false;
+}
+
 SEC("tp_btf/sched_switch")
 int BPF_PROG(resources_switch, bool preempt, struct task_struct *prev)
 {
@@ -147,7 +172,10 @@ int BPF_PROG(resources_switch, bool preempt, struct task_struct *prev)
 		ns = now.run_delay - before->run_delay;
 		before->run_delay = now.run_delay;
 	} else {
-		if (bpf_map_update_elem(&tasks, &pid, &now, BPF_ANY)) {
+		if (before)
+			forget_task(pid, before->cgroup);
+		now.cgroup = cgroup;
+		if (!know_task(pid, &now)) {
 			count_loss_of(LOST_MAP, cgroup);
 			return 0;
 		}
@@ -172,7 +200,7 @@ int BPF_PROG(resources_free, struct task_struct *task)
 
 	known = bpf_map_lookup_elem(&tasks, &pid);
 	if (known && known->start_time == p->start_time) /* a new task may have the number already */
-		bpf_map_delete_elem(&tasks, &pid);
+		forget_task(pid, known->cgroup);
 	return 0;
 }
 

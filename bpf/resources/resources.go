@@ -29,6 +29,8 @@ type Options struct {
 	Containers func() []Container
 	// Interval is the time between two events of a container; 0 is a second.
 	Interval time.Duration
+	// maxTasks is the size of the table of threads; 0: that of the object. For tests.
+	maxTasks uint32
 }
 
 // Container is one that is observed.
@@ -99,6 +101,13 @@ func (p *Probe) load(o Options) error {
 	p.hooks = bpf.Hooks(spec)
 	if err := spec.Variables[objectVarLoadedNs].Set(bpf.Monotonic()); err != nil {
 		return fmt.Errorf("set %s: %w", objectVarLoadedNs, err)
+	}
+	tasks := spec.Maps[objectMapTasks]
+	if o.maxTasks > 0 {
+		tasks.MaxEntries = o.maxTasks
+	}
+	if err := bpf.SetShares(spec, bpf.ShareWithin(tasks.MaxEntries)); err != nil {
+		return err
 	}
 	if err := spec.LoadAndAssign(&p.objects, &ebpf.CollectionOptions{Cache: cache}); err != nil {
 		return fmt.Errorf("load resources: %w", err)

@@ -40,12 +40,16 @@ const (
 	objectMapCgroupLosses     = "cgroup_losses"
 	objectMapLosses           = "losses"
 	objectMapRunDelays        = "run_delays"
+	objectMapShares           = "shares"
 	objectMapTasks            = "tasks"
 	objectProgResourcesBlock  = "resources_block"
 	objectProgResourcesFree   = "resources_free"
 	objectProgResourcesSwitch = "resources_switch"
 	objectVarLoadedNs         = "loaded_ns"
 	objectVarNoLosses         = "no_losses"
+	objectVarShareOpen        = "share_open"
+	objectVarShareSize        = "share_size"
+	objectVarShareUsed        = "share_used"
 )
 
 // loadObject returns the embedded CollectionSpec for object.
@@ -103,6 +107,7 @@ type objectMapSpecs struct {
 	CgroupLosses *ebpf.MapSpec `ebpf:"cgroup_losses"`
 	Losses       *ebpf.MapSpec `ebpf:"losses"`
 	RunDelays    *ebpf.MapSpec `ebpf:"run_delays"`
+	Shares       *ebpf.MapSpec `ebpf:"shares"`
 	Tasks        *ebpf.MapSpec `ebpf:"tasks"`
 }
 
@@ -110,8 +115,11 @@ type objectMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectVariableSpecs struct {
-	LoadedNs *ebpf.VariableSpec `ebpf:"loaded_ns"`
-	NoLosses *ebpf.VariableSpec `ebpf:"no_losses"`
+	LoadedNs  *ebpf.VariableSpec `ebpf:"loaded_ns"`
+	NoLosses  *ebpf.VariableSpec `ebpf:"no_losses"`
+	ShareOpen *ebpf.VariableSpec `ebpf:"share_open"`
+	ShareSize *ebpf.VariableSpec `ebpf:"share_size"`
+	ShareUsed *ebpf.VariableSpec `ebpf:"share_used"`
 }
 
 // objectObjects contains all objects after they have been loaded into the kernel.
@@ -138,6 +146,7 @@ type objectMaps struct {
 	CgroupLosses *ebpf.Map `ebpf:"cgroup_losses"`
 	Losses       *ebpf.Map `ebpf:"losses"`
 	RunDelays    *ebpf.Map `ebpf:"run_delays"`
+	Shares       *ebpf.Map `ebpf:"shares"`
 	Tasks        *ebpf.Map `ebpf:"tasks"`
 }
 
@@ -147,6 +156,7 @@ func (m *objectMaps) Close() error {
 		m.CgroupLosses,
 		m.Losses,
 		m.RunDelays,
+		m.Shares,
 		m.Tasks,
 	)
 }
@@ -155,8 +165,11 @@ func (m *objectMaps) Close() error {
 //
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectVariables struct {
-	LoadedNs *ebpf.Variable `ebpf:"loaded_ns"`
-	NoLosses *ebpf.Variable `ebpf:"no_losses"`
+	LoadedNs  *ebpf.Variable `ebpf:"loaded_ns"`
+	NoLosses  *ebpf.Variable `ebpf:"no_losses"`
+	ShareOpen *ebpf.Variable `ebpf:"share_open"`
+	ShareSize *ebpf.Variable `ebpf:"share_size"`
+	ShareUsed *ebpf.Variable `ebpf:"share_used"`
 }
 
 // objectPrograms contains all programs after they have been loaded into the kernel.

@@ -31,6 +31,7 @@ func TestMain(m *testing.M) {
 			began := time.Now()
 			return compete(func() bool { return time.Since(began) > 500*time.Millisecond })
 		},
+		"hold threads": holdThreads,
 		"compete until told": func() error {
 			var told atomic.Bool
 			go func() {
