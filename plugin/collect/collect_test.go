@@ -643,7 +643,7 @@ func TestWhatDoesNotFitIsEvictedAndCounted(t *testing.T) {
 		}
 		w.feed("a", all...)
 		w.want(2*time.Second, "new client+->1.1.1.1 10", "new client+->1.1.1.1 10", "new client+->1.1.1.1 10",
-			"new client+->1.1.1.1 10", "new client+->1.1.1.1 10", "lost  merge 3")
+			"new client+->1.1.1.1 10", "new client+->1.1.1.1 10", "lost a merge 3")
 	})
 }
 

@@ -285,5 +285,5 @@ func (c *Collector) evict(f *flow, now time.Time) {
 		c.timers.remove(f)
 		c.queue(f, now, now)
 	}
-	c.loss.add("", event.LossStage_LOSS_STAGE_MERGE, 1)
+	c.loss.add(f.node(), event.LossStage_LOSS_STAGE_MERGE, 1)
 }
