@@ -46,10 +46,6 @@ struct {
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
-struct sock___kern {
-	unsigned char sk_kern_sock : 1;
-};
-
 struct css_set___dns {
 	struct cgroup *dfl_cgrp;
 };
@@ -59,16 +55,6 @@ struct task_struct___dns {
 };
 
 #pragma clang attribute pop
-
-/* Says whether the kernel made a socket for itself: cgroup/sock_release never runs for such a socket. */
-static __always_inline bool kernel_socket(const struct bpf_sock *sk)
-{
-	struct sock___kern *s = NULL;
-
-	/* The verifier knows no fields of it; what is read is a number. */
-	bpf_probe_read_kernel(&s, sizeof(s), &sk);
-	return BPF_CORE_READ_BITFIELD_PROBED(s, sk_kern_sock);
-}
 
 /* The process that sends a packet. A packet that was held up on its way passes in another, mostly of another cgroup. */
 static __always_inline void read_sender(struct owner *o, __u64 cgroup)

@@ -287,19 +287,12 @@ int drops_kfree_skb(__u64 *ctx)
 
 /*
  * Gives back the places of drops that user space has deleted: the arguments are their cgroup and their number. User space runs
- * this, since it can not subtract from a count that the program above adds to at the same time.
+ * this, since it cannot subtract from a count that the program above adds to at the same time.
  */
 SEC("raw_tp/give_back")
 int drops_give_back(__u64 *ctx)
 {
-	__u64 cgroup = ctx[0];
-	__s64 deleted = ctx[1];
-	struct share *s = bpf_map_lookup_elem(&shares, &cgroup);
-
-	if (s)
-		__sync_fetch_and_add(&s->held[DROPS], -deleted);
-	__sync_fetch_and_add(&share_used[DROPS], -deleted);
-	return 0;
+	return give_shares(DROPS, ctx[0], ctx[1]);
 }
 
 #ifdef NO_MAP_ITERATORS

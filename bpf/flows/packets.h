@@ -493,24 +493,6 @@ static __always_inline void look_for_owner(struct packet_sock *s, __u32 protocol
 static __always_inline void look_for_owner(struct packet_sock *s, __u32 protocol, __u32 port) {}
 #endif
 
-#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
-
-struct sock___kern {
-	unsigned char sk_kern_sock : 1;
-};
-
-#pragma clang attribute pop
-
-/* Says whether the kernel made a socket for itself, as that of a tunnel: cgroup/sock_release never runs for such a socket. */
-static __always_inline bool kernel_socket(const struct bpf_sock *sk)
-{
-	struct sock___kern *s = NULL;
-
-	/* The verifier knows no fields of it; what is read is a number. */
-	bpf_probe_read_kernel(&s, sizeof(s), &sk);
-	return BPF_CORE_READ_BITFIELD_PROBED(s, sk_kern_sock);
-}
-
 #ifdef OLDER_KERNEL
 /* Apart from the claims of swap_state. */
 #define CHARGE_CLAIM (1ULL << 63)

@@ -62,8 +62,8 @@ static __noinline bool take_share(__u32 table, __u64 cgroup)
 	return true;
 }
 
-/* Gives a place back. */
-static __noinline int give_share(__u32 table, __u64 cgroup)
+/* Gives places back. */
+static __noinline int give_shares(__u32 table, __u64 cgroup, __s64 places)
 {
 	struct share *s;
 
@@ -71,7 +71,12 @@ static __noinline int give_share(__u32 table, __u64 cgroup)
 		return 0;
 	s = bpf_map_lookup_elem(&shares, &cgroup);
 	if (s)
-		__sync_fetch_and_add(&s->held[table], -1);
-	__sync_fetch_and_add(&share_used[table], -1);
+		__sync_fetch_and_add(&s->held[table], -places);
+	__sync_fetch_and_add(&share_used[table], -places);
 	return 0;
+}
+
+static __always_inline int give_share(__u32 table, __u64 cgroup)
+{
+	return give_shares(table, cgroup, 1);
 }

@@ -88,6 +88,27 @@ static __always_inline void read_ends(const struct sock *sk, struct ends *e)
 	e->rport = bpf_ntohs(READ(sk, __sk_common.skc_dport));
 }
 
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct sock___kern {
+	unsigned char sk_kern_sock : 1;
+};
+
+#pragma clang attribute pop
+
+/*
+ * Says whether the kernel made a socket for itself, as that of a tunnel: cgroup/sock_release never runs for such a
+ * socket.
+ */
+static __always_inline bool kernel_socket(const struct bpf_sock *sk)
+{
+	struct sock___kern *s = NULL;
+
+	/* The verifier knows no fields of it; what is read is a number. */
+	bpf_probe_read_kernel(&s, sizeof(s), &sk);
+	return BPF_CORE_READ_BITFIELD_PROBED(s, sk_kern_sock);
+}
+
 #define PF_KTHREAD 0x00200000
 
 /* The process that runs now, by its main thread's name, which is the one that ps shows; false for a kernel thread. */

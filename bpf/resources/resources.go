@@ -5,6 +5,7 @@
 package resources
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -102,12 +103,10 @@ func (p *Probe) load(o Options) error {
 	if err := spec.Variables[objectVarLoadedNs].Set(bpf.Monotonic()); err != nil {
 		return fmt.Errorf("set %s: %w", objectVarLoadedNs, err)
 	}
-	tasks := spec.Maps[objectMapTasks]
-	if o.maxTasks > 0 {
-		tasks.MaxEntries = o.maxTasks
-	}
-	if err := bpf.SetShares(spec, bpf.ShareWithin(tasks.MaxEntries)); err != nil {
-		return err
+	tasks := &spec.Maps[objectMapTasks].MaxEntries
+	*tasks = cmp.Or(o.maxTasks, *tasks)
+	if err := bpf.SetShares(spec, bpf.ShareWithin(*tasks)); err != nil {
+		return fmt.Errorf("load resources: %w", err)
 	}
 	if err := spec.LoadAndAssign(&p.objects, &ebpf.CollectionOptions{Cache: cache}); err != nil {
 		return fmt.Errorf("load resources: %w", err)
