@@ -16,11 +16,7 @@ const (
 // heldBy is how many places of a table a cgroup holds.
 func (b *bench) heldBy(c *bpftest.Cgroup, table int) int64 {
 	b.Helper()
-	var held [2]int64
-	if err := b.probe.objects.Shares.Lookup(c.ID, &held); err != nil {
-		b.Fatal(err)
-	}
-	return held[table]
+	return bpftest.Held(b, b.probe.objects.Shares, c, table)
 }
 
 // lostBy fails the test where another cgroup has lost anything in a map, and returns what this one has lost.

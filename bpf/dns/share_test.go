@@ -24,12 +24,9 @@ func (b *bench) observe(name string) *bpftest.Cgroup {
 }
 
 // held is how many clients of a cgroup have a place.
-func (b *bench) held(c *bpftest.Cgroup) (n int64) {
+func (b *bench) held(c *bpftest.Cgroup) int64 {
 	b.Helper()
-	if err := b.probe.objects.Shares.Lookup(c.ID, &n); err != nil {
-		b.Fatal(err)
-	}
-	return n
+	return bpftest.Held(b, b.probe.objects.Shares, c, 0)
 }
 
 func entries(t *testing.T, m *ebpf.Map) (n int) {

@@ -90,11 +90,7 @@ func TestFlowMaps_ShareIsFreeAfterRemoval(t *testing.T) {
 // heldBy is what a cgroup holds of a table of share.h.
 func (tr *trace) heldBy(c *bpftest.Cgroup, table int) int64 {
 	tr.Helper()
-	var share struct{ Held [4]int64 }
-	if err := tr.probe.objects.Shares.Lookup(c.ID, &share); err != nil {
-		tr.Fatal(err)
-	}
-	return share.Held[table]
+	return bpftest.Held(tr, tr.probe.objects.Shares, c, table)
 }
 
 // awaitHeld fails the test unless a cgroup holds so many sockets some time.

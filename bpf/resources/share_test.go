@@ -40,8 +40,8 @@ func holdThreads() error {
 	return err
 }
 
-// TestTasks_FloodLeavesRoomForOthers has a container with more threads than the table has places. Another's run delays are
-// still measured, what is lost is the first one's, and ended threads give their places back.
+// TestTasks_FloodLeavesRoomForOthers has a container with more threads than the table has places. Another's run delays
+// are still measured, what is lost is the first one's, and ended threads give their places back.
 func TestTasks_FloodLeavesRoomForOthers(t *testing.T) {
 	bpftest.Root(t)
 	s, err := scope.Open(scope.Options{CgroupRoot: bpftest.CgroupRoot(t)})
@@ -125,10 +125,7 @@ func TestTasks_FloodLeavesRoomForOthers(t *testing.T) {
 }
 
 // held is how many threads of a cgroup have a place.
-func held(t *testing.T, p *Probe, c *bpftest.Cgroup) (n int64) {
+func held(t *testing.T, p *Probe, c *bpftest.Cgroup) int64 {
 	t.Helper()
-	if err := p.objects.Shares.Lookup(c.ID, &n); err != nil {
-		t.Fatal(err)
-	}
-	return n
+	return bpftest.Held(t, p.objects.Shares, c, 0)
 }

@@ -84,13 +84,10 @@ func (r *rig) shares() (held *ebpf.Map, used *ebpf.Variable) {
 }
 
 // held is how many threads of a cgroup have a place.
-func (r *rig) held(c *bpftest.Cgroup) (n int64) {
+func (r *rig) held(c *bpftest.Cgroup) int64 {
 	r.Helper()
 	shares, _ := r.shares()
-	if err := shares.Lookup(c.ID, &n); err != nil {
-		r.Fatal(err)
-	}
-	return n
+	return bpftest.Held(r, shares, c, 0)
 }
 
 // awaitNoneHeld fails the test unless all places are given back some time.

@@ -11,10 +11,9 @@ import (
 )
 
 // counted is how many sockets of a cgroup are counted.
-func (b *bench) counted(c *bpftest.Cgroup) (n int64) {
+func (b *bench) counted(c *bpftest.Cgroup) int64 {
 	b.Helper()
-	b.check(b.probe.objects.Shares.Lookup(c.ID, &n))
-	return n
+	return bpftest.Held(b, b.probe.objects.Shares, c, 0)
 }
 
 // connections opens connections within a cgroup: two sockets each, and a listener.
