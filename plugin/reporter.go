@@ -29,8 +29,8 @@ func newReporter(out io.Writer) *reporter { return &reporter{out: out, said: map
 // maxNotes is how many lines wait for a screen to show them.
 const maxNotes = 64
 
-// toScreen sends lines to a screen, which stands where they would go, until done is called. Lines that it has no room for
-// are counted. done writes what the screen has not taken.
+// toScreen sends lines to a screen, which stands where they would go, until done is called. Lines that it has no room
+// for are counted. done writes what the screen has not taken.
 func (r *reporter) toScreen() (lines <-chan string, done func()) {
 	notes := make(chan string, maxNotes)
 	left := 0
@@ -99,7 +99,9 @@ func (r *reporter) once(format string, args ...any) {
 }
 
 // tally closes a trace. unseen is how long nodes were not seen at all.
-func (r *reporter) tally(events int, nodes coverage, took time.Duration, all []losses.Loss, unseen map[string]time.Duration) {
+func (r *reporter) tally(
+	events int, nodes coverage, took time.Duration, all []losses.Loss, unseen map[string]time.Duration,
+) {
 	var parts []string
 	for _, p := range losses.Places(losses.Real(all)) {
 		part := fmt.Sprintf("%d at %s (%s)", p.Count, p.Node, p.Where)

@@ -106,12 +106,12 @@ func memoryLimit() int64 {
 	return session.MemoryLimit(limit)
 }
 
-// storageShare is the part of the memory limit that the kernel's storage for sockets and threads may take: a fifth, and with
-// the reserve for cgroups that hold few (bpf.ShareOf) a quarter.
+// storageShare is the part of the memory limit that the kernel's storage for sockets and threads may take: a fifth, and
+// with the reserve for cgroups that hold few (bpf.ShareOf) a quarter.
 const storageShare = 5
 
-// maxStored is how many sockets or threads each probe may follow within a memory limit, of which the probes of these kinds
-// have a fifth; 0, each probe's default, without a limit.
+// maxStored is how many sockets or threads each probe may follow within a memory limit, of which the probes of these
+// kinds have a fifth; 0, each probe's default, without a limit.
 func maxStored(limit int64, kinds []string) uint32 {
 	var bytes int64
 	for _, kind := range kinds {

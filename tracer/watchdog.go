@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// watchdogSteps is how many timers have to expire, one after another, before the client counts as silent. A tracer that got
-// no CPU for longer than the timeout, as on a node that a pod floods, finds one expired timer and the heartbeats of all that
-// time: it reads them before the next steps are over.
+// watchdogSteps is how many timers have to expire, one after another, before the client counts as silent. A tracer that
+// got no CPU for longer than the timeout, as on a node that a pod floods, finds one expired timer and the heartbeats of
+// all that time: it reads them before the next steps are over.
 const watchdogSteps = 8
 
 // watchdog notices that the client is silent.

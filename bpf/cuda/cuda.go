@@ -31,12 +31,13 @@ type Options struct {
 	RingBytes uint32
 	// MaxProcesses is how many are counted at a time; default: as many as fit into countersBytes, at most maxProcesses.
 	MaxProcesses uint32
-	// MaxAllocations bounds the allocations whose memory is known to be outstanding; default 65,536. Of this, as of MaxProcesses, the
-	// last fifth is for cgroups that have few.
+	// MaxAllocations bounds the allocations whose memory is known to be outstanding; default 65,536. Of this, as of
+	// MaxProcesses, the last fifth is for cgroups that have few.
 	MaxAllocations uint32
 	// Share is what the probes may cost a process, of a core; default: the constant.
 	Share float64
-	// Rest is how long probes stay off that cost too much, doubled each time up to sixteen times as long; default: the constant.
+	// Rest is how long probes stay off that cost too much, doubled each time up to sixteen times as long; default: the
+	// constant.
 	Rest time.Duration
 	// Single attaches each function by itself, as before Linux 6.6.
 	Single bool
@@ -358,7 +359,8 @@ func (p *Probe) programFor(s *Site) (*ebpf.Program, error) {
 	var loaded struct {
 		Enter *ebpf.Program `ebpf:"cuda_enter"`
 	}
-	if err := spec.LoadAndAssign(&loaded, &ebpf.CollectionOptions{Cache: p.types, MapReplacements: shared}); err != nil {
+	options := &ebpf.CollectionOptions{Cache: p.types, MapReplacements: shared}
+	if err := spec.LoadAndAssign(&loaded, options); err != nil {
 		return nil, fmt.Errorf("load cuda for %s: %w", s.Name, err)
 	}
 	return loaded.Enter, nil

@@ -303,7 +303,8 @@ func (p *Probe) forgetMemory(gone map[objectProcess]bool) error {
 		}
 	}
 	for _, a := range of {
-		errs = append(errs, forget(p.objects.ForgetMemory, a.Process.Started, uint64(a.Process.Tgid), a.Address, a.Handle))
+		of := a.Process
+		errs = append(errs, forget(p.objects.ForgetMemory, of.Started, uint64(of.Tgid), a.Address, a.Handle))
 	}
 	return errors.Join(errs...)
 }

@@ -178,8 +178,8 @@ func (p *pairs) answer(g *segment, k pairKey, m *message) {
 	}
 	p.fill(q, event.DnsOutcome_DNS_OUTCOME_ANSWERED)
 	if g.flags&flagClient != 0 && g.remote != q.segment.remote {
-		// A process on the node's network asks a Service: the query is seen with the address of a pod behind it already, the
-		// answer with the Service's again. The viewer knows whether that is so.
+		// A process on the node's network asks a Service: the query is seen with the address of a pod behind it
+		// already, the answer with the Service's again. The viewer knows whether that is so.
 		p.dst.ServiceAddress, p.dst.ServicePort = g.remote.Addr().AsSlice(), uint32(g.remote.Port())
 	}
 	p.ev.Time = g.time

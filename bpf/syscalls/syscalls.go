@@ -34,19 +34,21 @@ type Options struct {
 	RingBytes uint32
 	// MaxTotals is how many pairs of a cgroup and a call a Summary counts at a time; default 16,384.
 	MaxTotals uint32
-	// MaxThreads bounds the threads whose system calls are followed, of at most ThreadBytes each, or SummaryThreadBytes each in a
-	// Summary; default 32,768. A Probe loses the calls of other threads. A Summary counts them without their durations.
+	// MaxThreads bounds the threads whose system calls are followed, of at most ThreadBytes each, or SummaryThreadBytes
+	// each in a Summary; default 32,768. A Probe loses the calls of other threads. A Summary counts them without their
+	// durations.
 	MaxThreads uint32
 }
 
-// ThreadBytes and SummaryThreadBytes are what the kernel keeps for a thread that is followed: 192 bytes for the first probe that
-// follows it, and an element.
+// ThreadBytes and SummaryThreadBytes are what the kernel keeps for a thread that is followed: 192 bytes for the first
+// probe that follows it, and an element.
 const (
 	ThreadBytes        = 192 + 1024
 	SummaryThreadBytes = 192 + 96
 )
 
-// Sink takes an event and the id of the cgroup it was made in. The event is valid only during the call: it is used again.
+// Sink takes an event and the id of the cgroup it was made in. The event is valid only during the call: it is used
+// again.
 type Sink func(cgroup uint64, ev *event.Event)
 
 // Probe is the loaded maps and programs of single calls.
@@ -180,8 +182,8 @@ func read(o Options) (*ebpf.CollectionSpec, *ebpf.CollectionOptions, error) {
 	return spec, &ebpf.CollectionOptions{Cache: cache, MapReplacements: o.Scope.Maps()}, nil
 }
 
-// attach attaches the program of the exits before that of the entries: an entry is never seen without its exit. Before both it
-// attaches the program that removes what is kept for a thread.
+// attach attaches the program of the exits before that of the entries: an entry is never seen without its exit. Before
+// both it attaches the program that removes what is kept for a thread.
 func attach(
 	links []link.Link, spec *ebpf.CollectionSpec, gone, exit, enter *ebpf.Program,
 ) ([]link.Link, []string, error) {

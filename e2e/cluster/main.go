@@ -1,8 +1,8 @@
 // Command cluster is the test bed: a real two-node Kubernetes cluster on one machine, without Docker or a registry. API
-// server, scheduler, controller manager, kubelets and kube-proxies are built from their Go modules; etcd, containerd, runc and
-// the CNI plugins are the distribution's. Each node is a network namespace with a kubelet, a containerd and a kube-proxy of
-// its own, and a bridge in a third namespace joins them, so that no rule or sysctl of the host is touched, and its
-// routes into the cluster go with the one link they are on.
+// server, scheduler, controller manager, kubelets and kube-proxies are built from their Go modules; etcd, containerd,
+// runc and the CNI plugins are the distribution's. Each node is a network namespace with a kubelet, a containerd and a
+// kube-proxy of its own, and a bridge in a third namespace joins them, so that no rule or sysctl of the host is
+// touched, and its routes into the cluster go with the one link they are on.
 //
 //	cluster build                              build what is not in the cache yet
 //	cluster up                                 start, or find running; the last line is the kubeconfig

@@ -143,23 +143,26 @@ func (c *cluster) start(ctx context.Context, images string) error {
 		return err
 	}
 	again := c.restarter()
-	err = await(ctx, "both nodes and the cluster's DNS are ready", func() error { return errors.Join(again(), c.healthy(ctx, client)) })
+	err = await(ctx, "both nodes and the cluster's DNS are ready", func() error {
+		return errors.Join(again(), c.healthy(ctx, client))
+	})
 	if err != nil {
 		return err
 	}
 	return c.publishPodCIDRs(ctx, client)
 }
 
-// publishPodCIDRs writes each node's pod ranges into its spec, as a controller of most clusters does. Here they are those of
-// the network configuration, which is older.
+// publishPodCIDRs writes each node's pod ranges into its spec, as a controller of most clusters does. Here they are
+// those of the network configuration, which is older.
 func (c *cluster) publishPodCIDRs(ctx context.Context, client kubernetes.Interface) error {
+	nodes := client.CoreV1().Nodes()
 	for _, n := range c.nodes {
 		spec := corev1.NodeSpec{PodCIDR: n.podCIDR(), PodCIDRs: []string{n.podCIDR(), n.podCIDR6()}}
 		patch, err := json.Marshal(map[string]any{"spec": spec})
 		if err != nil {
 			return err
 		}
-		_, err = client.CoreV1().Nodes().Patch(ctx, n.name(), types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+		_, err = nodes.Patch(ctx, n.name(), types.StrategicMergePatchType, patch, metav1.PatchOptions{})
 		if err != nil {
 			return fmt.Errorf("publish the pod ranges of %s: %w", n.name(), err)
 		}
@@ -170,8 +173,8 @@ func (c *cluster) publishPodCIDRs(ctx context.Context, client kubernetes.Interfa
 // maxRestarts is how often a kubelet is started again.
 const maxRestarts = 3
 
-// restarter returns a function that starts kubelets again that have ended, as an init system would: all of a machine put a
-// socket at one fixed path of /var/lib/kubelet, and where two do so at once, one of them ends.
+// restarter returns a function that starts kubelets again that have ended, as an init system would: all of a machine
+// put a socket at one fixed path of /var/lib/kubelet, and where two do so at once, one of them ends.
 func (c *cluster) restarter() func() error {
 	restarts := map[string]int{}
 	return func() error {

@@ -27,7 +27,8 @@ const repository = "../.."
 // patience is for one machine, which is some twenty times slower than the one it runs on.
 const patience = 15 * time.Minute
 
-// chosen are the tests of a folder of bpf that see its known events, and need no other program; all of them, where nothing is chosen.
+// chosen are the tests of a folder of bpf that see its known events, and need no other program; all of them, where
+// nothing is chosen.
 var chosen = map[string]string{
 	"cuda": "TestCallsAreCountedExactly|TestATracersCapabilitiesAreEnough|TestFailuresAreToldOneByOne|TestASynchronisationThatDoesNotReturnIsSeen|" +
 		"TestOfAProcessThatHasEndedNothingIsKept|TestProbesGoWhereTheyCostLittle|TestInstructionsThatAreNotKnownAreLeft|" +

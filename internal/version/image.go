@@ -18,6 +18,6 @@ func tracerImage(digest string) string {
 	return TracerTag() + "@" + digest
 }
 
-// TracerTag is the reference that `make image` of the same build writes into its archive: an image does not know its own
-// digest.
+// TracerTag is the reference that `make image` of the same build writes into its archive: an image does not know its
+// own digest.
 func TracerTag() string { return TracerRepository + ":" + Version() }

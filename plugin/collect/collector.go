@@ -79,9 +79,9 @@ func (c *Collector) Finish() {
 // emitBatch is how many events are made under one hold of the lock.
 const emitBatch = 128
 
-// Run emits the merged events until ctx ends, or Finish was called and all is emitted, or emit fails; it returns
-// emit's error, or nil. What waits as ctx ends is counted as lost, of which the last events tell. The event is valid only until emit returns. emit is called by the caller's goroutine, one at
-// a time. Run is called once.
+// Run emits the merged events until ctx ends, or Finish was called and all is emitted, or emit fails; it returns emit's
+// error, or nil. What waits as ctx ends is counted as lost, of which the last events tell. The event is valid only
+// until emit returns. emit is called by the caller's goroutine, one at a time. Run is called once.
 func (c *Collector) Run(ctx context.Context, emit func(*event.Event) error) error {
 	defer close(c.ended)
 	timer := time.NewTimer(time.Hour)

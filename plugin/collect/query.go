@@ -67,7 +67,7 @@ func newQueries() queries { return queries{seed: maphash.MakeSeed(), sides: map[
 
 // query takes one side of a query. The lock is held.
 func (c *Collector) query(s *Source, ev *event.Event, d *event.Dns, now time.Time) {
-	via := takeService(d.GetDst())
+	via := removeService(d.GetDst())
 	far := c.nameEnds(ev)
 	if far.Service == "" && via != (addrPort{}) {
 		c.nameService(d, via)
@@ -105,8 +105,8 @@ func (c *Collector) query(s *Source, ev *event.Event, d *event.Dns, now time.Tim
 	c.queries.hold(c, side, c.clientMayReport(far), now)
 }
 
-// takeService removes the address of a Service that a tracer has seen, and returns it.
-func takeService(server *event.Endpoint) (via addrPort) {
+// removeService removes the address of a Service that a tracer has seen, and returns it.
+func removeService(server *event.Endpoint) (via addrPort) {
 	if server == nil {
 		return via
 	}

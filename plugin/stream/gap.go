@@ -73,8 +73,8 @@ func (n *node) cutShort(ctx context.Context, err error) {
 	}
 }
 
-// sayCut tells of a connection that has ended, or was not made. A cut is said once, not with each attempt to mend it.
-func (n *node) sayCut(heard time.Time, news bool, err error) {
+// reportCut reports a connection that has ended, or was not made. A cut is reported once, not with each further attempt.
+func (n *node) reportCut(heard time.Time, news bool, err error) {
 	switch {
 	case !n.streamed.Load():
 		n.report(event.NodeState_NODE_STATE_STARTING, "connecting: "+err.Error())
@@ -119,7 +119,8 @@ func (n *node) streamedFor() time.Duration {
 }
 
 func unseenFrom(since, until time.Time) string {
-	return fmt.Sprintf("nothing was seen from %s to %s (%.1f s)", clock(since), clock(until), wall(since, until).Seconds())
+	took := wall(since, until).Seconds()
+	return fmt.Sprintf("nothing was seen from %s to %s (%.1f s)", clock(since), clock(until), took)
 }
 
 // wall is the time between by the clock on the wall: on a machine that slept, its own went on less far.

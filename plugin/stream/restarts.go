@@ -23,8 +23,8 @@ type restarts struct {
 	pause  time.Duration
 }
 
-// lost counts a tracer that was lost after it had streamed for a time, or without: 0. It returns how long to wait before
-// the next one, or why there is none.
+// lost counts a tracer that was lost after it had streamed for a time, or without: 0. It returns how long to wait
+// before the next one, or why there is none.
 func (r *restarts) lost(streamed time.Duration) (pause time.Duration, giveUp string) {
 	switch {
 	case streamed >= healthyAfter:

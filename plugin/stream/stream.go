@@ -367,7 +367,7 @@ func (n *node) serve(ctx, running context.Context) error {
 		if silent := time.Since(heard); silent > n.patience {
 			return n.lost(fmt.Sprintf("no contact for %.1f s, longer than the tracer waits (%v)", silent.Seconds(), err))
 		}
-		n.sayCut(heard, news, err)
+		n.reportCut(heard, news, err)
 		if how := n.ended(running, backoff.Step()); how != "" {
 			return n.lost("tracer " + how)
 		}
