@@ -166,6 +166,12 @@ static __always_inline struct tcp_rec *make_record(const struct sock *sk, __u64 
 	return tcp_destroyed(sk) ? NULL : keep_charged(tcp_socks, sk, SOCKETS, cgroup);
 }
 
+/* Half of a connection's changes only say how far it has closed. */
+static __always_inline bool reported_change(int newstate)
+{
+	return newstate == TCP_SYN_SENT || newstate == TCP_LISTEN || newstate == TCP_ESTABLISHED || newstate == TCP_CLOSE;
+}
+
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int newstate)
 {
@@ -186,6 +192,8 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 			charge_clone(tcp_socks, sk, rec, SOCKETS, rec->cgroup);
 		return 0;
 	}
+	if (found && !reported_change(newstate))
+		return 0;
 	cgroup = sock_cgroup(sk);
 	if (!in_scope(cgroup))
 		return 0;

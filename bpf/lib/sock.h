@@ -121,12 +121,14 @@ static __always_inline bool read_owner(struct owner *o)
 		if (BPF_CORE_READ(task, flags) & PF_KTHREAD)
 			return false;
 		o->pid = BPF_CORE_READ(task, tgid);
-	} else {
-		task = bpf_get_current_task_btf();
-		if (task->flags & PF_KTHREAD)
-			return false;
-		o->pid = task->tgid;
+		BPF_CORE_READ_INTO(&o->comm, task, group_leader, comm);
+		return true;
 	}
-	BPF_CORE_READ_STR_INTO(&o->comm, task, group_leader, comm);
+	task = bpf_get_current_task_btf();
+	if (task->flags & PF_KTHREAD)
+		return false;
+	o->pid = task->tgid;
+	/* Plain loads: a helper's call costs more than they do. */
+	__builtin_memcpy(o->comm, task->group_leader->comm, sizeof(o->comm));
 	return true;
 }
