@@ -12,6 +12,7 @@
 #include <bpf/bpf_core_read.h>
 
 #include "fair.h"
+#include "insert.h"
 #include "loss.h"
 #include "ring.h"
 #include "scope.h"
@@ -27,7 +28,6 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define MAX_THREADS 8192
 #define MAX_ALLOCATIONS 65536
 
-#define EEXIST 17
 
 /* CUresult */
 #define CUDA_SUCCESS 0
@@ -292,7 +292,7 @@ static __always_inline struct counts *counts_of(struct process *p, __u64 cgroup)
 {
 	struct counts *c = bpf_map_lookup_elem(&counters, p);
 	struct about about = { .cgroup = cgroup };
-	long err;
+	int err;
 
 	if (c)
 		return c;
@@ -302,7 +302,7 @@ static __always_inline struct counts *counts_of(struct process *p, __u64 cgroup)
 	}
 	read_comm(about.comm);
 	/* The place is counted by who inserts the process. Without it nobody knows whose the counters are. */
-	err = bpf_map_update_elem(&processes, p, &about, BPF_NOEXIST);
+	err = insert_new(&processes, p, &about);
 	if (err)
 		give_share(PROCESSES, cgroup);
 	if (err && err != -EEXIST)

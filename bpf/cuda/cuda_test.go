@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/features"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/orb8-dev/kubectl-orb8/bpf/bpftest"
@@ -225,18 +227,18 @@ func (b *bench) noLoss() {
 	}
 }
 
-// ways are both ways to attach.
+// ways are the ways to attach that the kernel has.
 func ways(t *testing.T, test func(t *testing.T, o Options)) {
 	t.Helper()
 	bpftest.Root(t)
 	fakes.NeedCUDA(t)
-	for _, single := range []bool{false, true} {
-		name := "many at once"
-		if single {
-			name = "one by one"
-		}
-		t.Run(name, func(t *testing.T) { test(t, Options{Single: single}) })
+	switch err := features.HaveBPFLinkUprobeMulti(); {
+	case err == nil:
+		t.Run("many at once", func(t *testing.T) { test(t, Options{}) })
+	case !errors.Is(err, ebpf.ErrNotSupported):
+		t.Fatal(err)
 	}
+	t.Run("one by one", func(t *testing.T) { test(t, Options{Single: true}) })
 }
 
 func TestCallsAreCountedExactly(t *testing.T) {

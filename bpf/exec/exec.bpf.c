@@ -13,6 +13,7 @@
 #include <bpf/bpf_tracing.h>
 
 #include "fair.h"
+#include "insert.h"
 #include "loss.h"
 #include "ring.h"
 #include "scope.h"
@@ -323,8 +324,6 @@ static __always_inline bool runtime_stage(struct task_struct___exec *t)
 	       !in_scope(BPF_CORE_READ(parent, cgroups, dfl_cgrp, kn, id));
 }
 
-#define EEXIST 17
-
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(exec_exit, struct task_struct *p)
 {
@@ -333,13 +332,13 @@ int BPF_PROG(exec_exit, struct task_struct *p)
 	struct process key = {};
 	struct exec_event *e;
 	__u8 yes = 1;
-	int err; /* not long: Linux 5.10 gives 32 bits that are not sign-extended */
+	int err;
 
 	if (!in_scope(cgroup) || BPF_CORE_READ(t, signal, live.counter) != 0)
 		return 0;
 	key.start = BPF_CORE_READ(t, group_leader, start_time);
 	key.pid = BPF_CORE_READ(t, tgid);
-	err = bpf_map_update_elem(&ended, &key, &yes, BPF_NOEXIST);
+	err = insert_new(&ended, &key, &yes);
 	if (err) {
 		if (err != -EEXIST)
 			count_loss_of(LOST_MAP, cgroup);
