@@ -45,7 +45,7 @@ func kernelBefore(major, minor int) bool {
 }
 
 func TestATracersCapabilitiesAreEnough(t *testing.T) {
-	ways(t, func(t *testing.T, o Options) {
+	theWay(t, func(t *testing.T, o Options) {
 		single := o.Single || kernelBefore(6, 6)
 		if out, err := countWith(t, o, capabilities(single)); err != nil {
 			t.Fatalf("%v: %s", err, out)
