@@ -259,7 +259,10 @@ func TestAFullSocketBufferIsNamed(t *testing.T) {
 	const sent = 200
 	to := server.LocalAddr().(*net.UDPAddr).AddrPort()
 	b.send(sent, to)
-	// What was sent by loopback is in the queue when the sender's call returns, so a read that would block has seen all. A deadline may pass before the first read is tried.
+	if err := bpftest.DeliverLoopback(); err != nil {
+		t.Fatal(err)
+	}
+	// A read that would block has seen all. A deadline may pass before the first read is tried.
 	received := 0
 	raw, err := server.SyscallConn()
 	if err != nil {

@@ -93,6 +93,9 @@ func overflow() (done podTraffic, err error) {
 			return done, err
 		}
 	}
+	if err := bpftest.DeliverLoopback(); err != nil {
+		return done, err
+	}
 	raw, err := server.SyscallConn()
 	if err != nil {
 		return done, err

@@ -17,9 +17,12 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// drain reads what the socket's queue holds. What is sent by loopback is there when the sender's call returns.
+// drain reads what the socket's queue holds when all that was sent has arrived.
 func drain(t *testing.T, c *net.UDPConn) (datagrams, bytes uint64) {
 	t.Helper()
+	if err := bpftest.DeliverLoopback(); err != nil {
+		t.Fatal(err)
+	}
 	raw, err := c.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
@@ -195,6 +198,7 @@ func TestFlow_FullReceiveBufferICMP(t *testing.T) {
 				for seq := range echoes {
 					tr.check(unix.Sendto(fd, echo(byte(test.request), 0x1234, uint16(seq), size), 0, to))
 				}
+				tr.check(bpftest.DeliverLoopback())
 				n, bytes, err := drainSocket(fd)
 				tr.check(err)
 				arrived := uint64(echoes)
