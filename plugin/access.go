@@ -8,7 +8,7 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/orb8-dev/kubectl-orb8/plugin/cluster"
+	"github.com/orb8-dev/kubectl-orb8/cluster"
 )
 
 // jobDeadline is how long the tracers' Jobs may last without word of this session: short where the user may extend it.

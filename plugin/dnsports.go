@@ -6,9 +6,9 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/orb8-dev/kubectl-orb8/cluster"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/internal/plural"
-	"github.com/orb8-dev/kubectl-orb8/plugin/cluster"
 )
 
 // maxDNSPorts is how many a tracer looks for.

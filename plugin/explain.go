@@ -10,8 +10,8 @@ import (
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/orb8-dev/kubectl-orb8/cluster"
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
-	"github.com/orb8-dev/kubectl-orb8/plugin/cluster"
 )
 
 // explain makes of an error what a person can act on: what was expected, and how to mend it.

@@ -18,12 +18,12 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/orb8-dev/kubectl-orb8/collect"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/eventtest"
-	"github.com/orb8-dev/kubectl-orb8/plugin/collect"
+	"github.com/orb8-dev/kubectl-orb8/history"
 	"github.com/orb8-dev/kubectl-orb8/plugin/graph"
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
-	"github.com/orb8-dev/kubectl-orb8/plugin/record"
 )
 
 // replayView is a way to show a recording. Some are of one kind of events only; kind is empty for all others.
@@ -108,8 +108,8 @@ func FuzzViews(f *testing.F) {
 // writeRecording makes a recording of these events, which says to hold kinds.
 func writeRecording(t *testing.T, path string, events []*event.Event, kinds []string, started time.Time) {
 	t.Helper()
-	s := record.Session{Version: "v9", Targets: "pods", Namespace: "web", Kinds: kinds, Started: started}
-	w, err := record.Create(path, s)
+	s := history.Session{Version: "v9", Targets: "pods", Namespace: "web", Kinds: kinds, Started: started}
+	w, err := history.Create(path, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,12 +152,12 @@ func drawn(t *testing.T, path string, want int) (accepted int) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	reader, err := record.NewReader(file)
+	reader, err := history.NewReader(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer reader.Close()
-	reader.Damaged = func(e *record.DamageError) { t.Errorf("the recording is damaged: %v", e) }
+	reader.Damaged = func(e *history.DamageError) { t.Errorf("the recording is damaged: %v", e) }
 	m := model.New(model.TopicByName("network"), model.Options{Started: reader.Session.Started})
 	now := reader.Session.Started
 	for {

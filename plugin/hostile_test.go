@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
-	"github.com/orb8-dev/kubectl-orb8/plugin/record"
+	"github.com/orb8-dev/kubectl-orb8/history"
 )
 
 // TestReplay_HostileFiles replays recordings that once ended the program: files of strangers that another file's checksums
@@ -46,7 +46,7 @@ func TestReplay_HostileFiles(t *testing.T) {
 // TestReplay_RefusesAndGoesOn has events that no tracer may send among those of one that is honest.
 func TestReplay_RefusesAndGoesOn(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.orb8")
-	w, err := record.Create(path, record.Session{Version: "v9", Kinds: []string{"dns"}, Started: began})
+	w, err := history.Create(path, history.Session{Version: "v9", Kinds: []string{"dns"}, Started: began})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,12 +90,12 @@ func TestReplay_RefusesAndGoesOn(t *testing.T) {
 }
 
 func TestReplay_BoundsTheSession(t *testing.T) {
-	for name, s := range map[string]record.Session{
+	for name, s := range map[string]history.Session{
 		"kinds": {Kinds: strings.Split(strings.Repeat("x,", 1000)+"dns", ",")},
 		"text":  {Kinds: []string{"dns"}, Targets: strings.Repeat("x", 1<<20)},
 	} {
 		path := filepath.Join(t.TempDir(), "x.orb8")
-		w, err := record.Create(path, s)
+		w, err := history.Create(path, s)
 		if err != nil {
 			t.Fatal(err)
 		}

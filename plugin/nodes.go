@@ -10,9 +10,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/orb8-dev/kubectl-orb8/cluster"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/internal/plural"
-	"github.com/orb8-dev/kubectl-orb8/plugin/cluster"
 	"github.com/orb8-dev/kubectl-orb8/plugin/stream"
 )
 

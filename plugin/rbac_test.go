@@ -9,8 +9,8 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/orb8-dev/kubectl-orb8/cluster"
 	"github.com/orb8-dev/kubectl-orb8/deploy"
-	"github.com/orb8-dev/kubectl-orb8/plugin/cluster"
 )
 
 // objects parses what rbac printed: strictly, so that an unknown field is an error.

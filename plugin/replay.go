@@ -13,10 +13,10 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
+	"github.com/orb8-dev/kubectl-orb8/collect/losses"
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/history"
 	"github.com/orb8-dev/kubectl-orb8/internal/plural"
-	"github.com/orb8-dev/kubectl-orb8/plugin/losses"
-	"github.com/orb8-dev/kubectl-orb8/plugin/record"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
 )
 
@@ -88,13 +88,13 @@ func (o *replayOptions) run(parent context.Context, path string) error {
 		defer f.Close()
 		in = f
 	}
-	reader, err := record.NewReader(in)
+	reader, err := history.NewReader(in)
 	if err != nil {
 		return fmt.Errorf("replay %s: %w", path, err)
 	}
 	defer reader.Close()
 	r := newReporter(o.streams.ErrOut)
-	reader.Damaged = func(e *record.DamageError) { r.line("%s: %v: what it holds is passed over", path, e) }
+	reader.Damaged = func(e *history.DamageError) { r.line("%s: %v: what it holds is passed over", path, e) }
 	p, err := o.open(ctx, end, &reader.Session, r)
 	if err != nil {
 		return err
@@ -136,7 +136,7 @@ func (o *replayOptions) run(parent context.Context, path string) error {
 }
 
 // open makes what shows a session's events.
-func (o *replayOptions) open(ctx context.Context, end context.CancelCauseFunc, s *record.Session, r *reporter) (*player, error) {
+func (o *replayOptions) open(ctx context.Context, end context.CancelCauseFunc, s *history.Session, r *reporter) (*player, error) {
 	var kinds []*event.Kind
 	for _, name := range s.Kinds {
 		if k := event.KindByName(name); k != nil {
@@ -170,7 +170,7 @@ func (o *replayOptions) open(ctx context.Context, end context.CancelCauseFunc, s
 }
 
 // seek limits the reader to what was asked for.
-func (o *replayOptions) seek(reader *record.Reader) error {
+func (o *replayOptions) seek(reader *history.Reader) error {
 	from, err := moment("--from", o.from, reader.Session.Started)
 	if err != nil {
 		return err
@@ -219,7 +219,7 @@ func newPlayer(v consumer) *player {
 }
 
 // play shows what a reader gives, until its end, which is no error, or that of ctx.
-func (p *player) play(ctx context.Context, reader *record.Reader, speed float64) (readErr, outputErr error) {
+func (p *player) play(ctx context.Context, reader *history.Reader, speed float64) (readErr, outputErr error) {
 	began := time.Now()
 	wait := time.NewTimer(0)
 	defer wait.Stop()

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
-	"github.com/orb8-dev/kubectl-orb8/plugin/record"
+	"github.com/orb8-dev/kubectl-orb8/history"
 )
 
 // statusAt is what became of a node's stream, seconds after the recording's beginning.
@@ -48,7 +48,7 @@ func TestReplay_ClosingLineNamesGaps(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "x.orb8")
-			w, err := record.Create(path, record.Session{Version: "v9", Kinds: []string{"dns"}, Started: began})
+			w, err := history.Create(path, history.Session{Version: "v9", Kinds: []string{"dns"}, Started: began})
 			if err != nil {
 				t.Fatal(err)
 			}

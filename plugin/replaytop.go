@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/history"
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
-	"github.com/orb8-dev/kubectl-orb8/plugin/record"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
 	"github.com/orb8-dev/kubectl-orb8/plugin/tui"
 )
@@ -37,7 +37,7 @@ type replayTop struct {
 }
 
 // openTop makes what counts a session's events.
-func (o *replayOptions) openTop(ctx context.Context, end context.CancelCauseFunc, s *record.Session, in intake) (*player, error) {
+func (o *replayOptions) openTop(ctx context.Context, end context.CancelCauseFunc, s *history.Session, in intake) (*player, error) {
 	t := model.TopicByName(o.top)
 	if t == nil {
 		return nil, usagef("--top %q: want one of %s%s", o.top, strings.Join(topicNames(), ", "), didYouMean(o.top, topicNames()))

@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
-	"github.com/orb8-dev/kubectl-orb8/plugin/filter"
-	"github.com/orb8-dev/kubectl-orb8/plugin/record"
+	"github.com/orb8-dev/kubectl-orb8/filter"
+	"github.com/orb8-dev/kubectl-orb8/history"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
 	"github.com/orb8-dev/kubectl-orb8/plugin/why"
 )
@@ -16,7 +16,7 @@ import (
 var whyTopics = []string{"gpu"}
 
 // openWhy makes what judges a session's events: all of them are the window.
-func (o *replayOptions) openWhy(s *record.Session, r *reporter) (*player, error) {
+func (o *replayOptions) openWhy(s *history.Session, r *reporter) (*player, error) {
 	if !slices.Contains(whyTopics, o.why) {
 		return nil, usagef("--why %q: want %s%s", o.why, strings.Join(whyTopics, ", "), didYouMean(o.why, whyTopics))
 	}

@@ -9,9 +9,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/orb8-dev/kubectl-orb8/collect/losses"
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
 	"github.com/orb8-dev/kubectl-orb8/internal/plural"
-	"github.com/orb8-dev/kubectl-orb8/plugin/losses"
 )
 
 // reporter writes progress, notes and the tally to stderr, a line at a time, from any goroutine.

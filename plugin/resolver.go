@@ -8,8 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/orb8-dev/kubectl-orb8/collect"
 	"github.com/orb8-dev/kubectl-orb8/event"
-	"github.com/orb8-dev/kubectl-orb8/plugin/collect"
 )
 
 const (

@@ -16,15 +16,15 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/orb8-dev/kubectl-orb8/cluster"
+	"github.com/orb8-dev/kubectl-orb8/collect"
+	"github.com/orb8-dev/kubectl-orb8/collect/losses"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/history"
 	"github.com/orb8-dev/kubectl-orb8/internal/version"
-	"github.com/orb8-dev/kubectl-orb8/plugin/cluster"
-	"github.com/orb8-dev/kubectl-orb8/plugin/collect"
 	"github.com/orb8-dev/kubectl-orb8/plugin/forward"
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
-	"github.com/orb8-dev/kubectl-orb8/plugin/losses"
-	"github.com/orb8-dev/kubectl-orb8/plugin/record"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
 	"github.com/orb8-dev/kubectl-orb8/plugin/stream"
 )
@@ -103,7 +103,7 @@ func runSession(parent context.Context, c *traceConfig, open func(*liveSession) 
 	defer targets.Close()
 	in := intake{reporter: r, filter: c.filter}
 	if c.record != "" {
-		if in.recorder, err = record.Create(c.record, record.Session{
+		if in.recorder, err = history.Create(c.record, history.Session{
 			Version: version.Version(), Kinds: kindNames(c.kinds), Targets: describeQuery(&c.query), Namespace: c.viewed, Started: time.Now(),
 		}); err != nil {
 			return err

@@ -2,9 +2,9 @@ package plugin
 
 import (
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/filter"
+	"github.com/orb8-dev/kubectl-orb8/history"
 	"github.com/orb8-dev/kubectl-orb8/internal/plural"
-	"github.com/orb8-dev/kubectl-orb8/plugin/filter"
-	"github.com/orb8-dev/kubectl-orb8/plugin/record"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
 )
 
@@ -12,7 +12,7 @@ import (
 type intake struct {
 	reporter *reporter
 	filter   *filter.Filter
-	recorder *record.Writer // nil: nothing is recorded
+	recorder *history.Writer // nil: nothing is recorded
 	// events are those that were let through, but for those that tell of the session itself.
 	events int
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
-	"github.com/orb8-dev/kubectl-orb8/plugin/record"
+	"github.com/orb8-dev/kubectl-orb8/history"
 )
 
 // flows is a recording of live flows, each of which changes every so many events.
@@ -19,7 +19,7 @@ func flows(t *testing.T, live, events, perSecond int) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "flows.orb8")
 	start := time.Now()
-	w, err := record.Create(path, record.Session{Version: "bench", Kinds: []string{"flow", "tcp"}, Targets: "made flows", Namespace: "bench", Started: start})
+	w, err := history.Create(path, history.Session{Version: "bench", Kinds: []string{"flow", "tcp"}, Targets: "made flows", Namespace: "bench", Started: start})
 	if err != nil {
 		t.Fatal(err)
 	}

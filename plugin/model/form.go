@@ -3,8 +3,8 @@ package model
 import (
 	"time"
 
+	"github.com/orb8-dev/kubectl-orb8/collect/losses"
 	"github.com/orb8-dev/kubectl-orb8/event"
-	"github.com/orb8-dev/kubectl-orb8/plugin/losses"
 )
 
 // form is what topics do differently.

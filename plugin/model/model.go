@@ -11,8 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/orb8-dev/kubectl-orb8/collect/losses"
 	"github.com/orb8-dev/kubectl-orb8/event"
-	"github.com/orb8-dev/kubectl-orb8/plugin/losses"
 )
 
 // Topic is what a screen is about: "network", "dns", "syscalls", "gpu".

@@ -5,8 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/orb8-dev/kubectl-orb8/collect/losses"
 	"github.com/orb8-dev/kubectl-orb8/event"
-	"github.com/orb8-dev/kubectl-orb8/plugin/losses"
 )
 
 // watched is how many seconds of the stream's own rate are kept.

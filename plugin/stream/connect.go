@@ -18,9 +18,9 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
 
+	"github.com/orb8-dev/kubectl-orb8/collect"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
-	"github.com/orb8-dev/kubectl-orb8/plugin/collect"
 )
 
 // maxLogBytes is how much of a tracer's log is read for its ready line: a tracer says next to nothing before it.

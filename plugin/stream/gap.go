@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/orb8-dev/kubectl-orb8/collect"
 	"github.com/orb8-dev/kubectl-orb8/event"
-	"github.com/orb8-dev/kubectl-orb8/plugin/collect"
 )
 
 // gap is a time in which a node that has streamed does not.

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/orb8-dev/kubectl-orb8/collect"
 	"github.com/orb8-dev/kubectl-orb8/event"
-	"github.com/orb8-dev/kubectl-orb8/plugin/collect"
 )
 
 // wantUnseen fails unless one gap was counted.

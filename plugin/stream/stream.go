@@ -18,9 +18,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/orb8-dev/kubectl-orb8/collect"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
-	"github.com/orb8-dev/kubectl-orb8/plugin/collect"
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
 )
 

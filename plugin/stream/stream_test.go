@@ -17,9 +17,9 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
 
+	"github.com/orb8-dev/kubectl-orb8/collect"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
-	"github.com/orb8-dev/kubectl-orb8/plugin/collect"
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
 )
 

@@ -25,8 +25,8 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/orb8-dev/kubectl-orb8/collect/losses"
 	"github.com/orb8-dev/kubectl-orb8/event"
-	"github.com/orb8-dev/kubectl-orb8/plugin/losses"
 )
 
 // Namer tells what is known about an address. Its methods are called with the Collector's lock held: they answer from

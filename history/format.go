@@ -1,4 +1,4 @@
-// Package record keeps the events of a session in a file, and reads them back.
+// Package history keeps the events of a session in a file, and reads them back.
 //
 // A recording is a row of frames. Each stands for itself, with checksums of its head and of what it holds, so that a file that ends anywhere, because its
 // writer was killed or the disk was full, is good up to there, and a reader can pass over what it is not asked for. All numbers are little-endian.
@@ -17,7 +17,7 @@
 //
 // A body is packed with Zstandard (RFC 8878), without reference to other frames. It holds protobuf messages of package event, each behind its length
 // as a varint; that of 'h' and 'z' is JSON.
-package record
+package history
 
 import (
 	"encoding/binary"

@@ -6,9 +6,9 @@ import (
 	"math"
 	"time"
 
+	"github.com/orb8-dev/kubectl-orb8/collect/losses"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/check"
-	"github.com/orb8-dev/kubectl-orb8/plugin/losses"
 )
 
 // ErrEnded says that Run has ended, so that nothing is taken any more.

@@ -3,8 +3,8 @@ package collect
 import (
 	"time"
 
+	"github.com/orb8-dev/kubectl-orb8/collect/losses"
 	"github.com/orb8-dev/kubectl-orb8/event"
-	"github.com/orb8-dev/kubectl-orb8/plugin/losses"
 )
 
 // lossReport is how often losses that the merge found itself are put into the stream.
