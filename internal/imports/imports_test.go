@@ -1,5 +1,5 @@
-// Package imports holds no code: its test keeps imports one-way, as docs/ARCHITECTURE.md draws them. .golangci.yml says the
-// same of direct imports, for editors; here it is held for everything a package pulls in.
+// Package imports holds no code: its test keeps imports one-way, as docs/ARCHITECTURE.md draws them, for everything that a package
+// pulls in. It is the only rule book.
 package imports
 
 import (
@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -22,7 +23,11 @@ type rule struct {
 	// but are exceptions from never.
 	but  []string
 	only []string
-	why  string
+	// own are the folders of this module that they may depend on; nil: any.
+	own []string
+	// except is a folder below that the rule does not judge.
+	except string
+	why    string
 }
 
 // kubelet is the protobuf of a kubelet's API on its own node: messages and nothing else.
@@ -32,28 +37,45 @@ var kubernetes = []string{"k8s.io/", "sigs.k8s.io/"}
 
 var rules = []rule{
 	{
-		folder: "event", only: []string{module + "event", "google.golang.org/protobuf/"},
+		folder: "event", except: "event/session", only: []string{module + "event", "google.golang.org/protobuf/"},
 		why: "everything imports event, so event imports nothing",
 	},
 	{
-		folder: "event/session", never: append([]string{"github.com/cilium/ebpf", module + "plugin", module + "tracer", module + "bpf"}, kubernetes...),
+		folder: "event/session", never: append([]string{"github.com/cilium/ebpf"}, kubernetes...), own: []string{"event"},
 		why: "the wire is shared by two sides that must not meet",
 	},
 	{
-		folder: "bpf", never: append([]string{module + "plugin", module + "tracer", "google.golang.org/grpc"}, kubernetes...),
+		folder: "bpf", never: append([]string{"google.golang.org/grpc"}, kubernetes...), own: []string{"event", "bpf", "internal"},
 		why: "a probe knows the kernel and the event, and nothing of who asks",
 	},
 	{
-		folder: "tracer", never: append([]string{module + "plugin"}, kubernetes...), but: kubelet,
+		folder: "tracer", never: kubernetes, but: kubelet, own: []string{"event", "bpf", "tracer", "internal"},
 		why: "the tracer has no access to the API server: the plugin tells it what it needs",
 	},
 	{
-		folder: "plugin", never: []string{module + "tracer", module + "bpf", "github.com/cilium/ebpf", "github.com/NVIDIA/go-nvml"},
-		why: "the plugin is pure Go for every platform kubectl runs on",
+		folder: "tracer", never: []string{"github.com/NVIDIA/go-nvml"}, except: "tracer/gpu/nvml",
+		why: "a crash of the driver's library ends the process that loads it, so a child of the tracer does",
 	},
 	{
-		folder: "plugin/collect", never: kubernetes,
+		folder: "collect", never: append([]string{"google.golang.org/grpc"}, kubernetes...), own: []string{"event", "collect"},
 		why: "merging streams is no business of Kubernetes",
+	},
+	{
+		folder: "filter", never: append([]string{"google.golang.org/grpc"}, kubernetes...), own: []string{"event", "filter"},
+		why: "a filter is made of columns",
+	},
+	{
+		folder: "history", never: append([]string{"google.golang.org/grpc"}, kubernetes...), own: []string{"event", "history"},
+		why: "a recording is made of events, whoever asks for it",
+	},
+	{
+		folder: "cluster", own: []string{"event", "collect", "cluster"},
+		why: "what the API server says is asked for in one room, which the plugin, the agent and the server share",
+	},
+	{
+		folder: "plugin", never: []string{"github.com/cilium/ebpf", "github.com/NVIDIA/go-nvml"},
+		own: []string{"event", "collect", "filter", "cluster", "history", "plugin", "deploy", "internal"},
+		why: "the plugin is pure Go for every platform kubectl runs on",
 	},
 	{
 		folder: "plugin/tui", never: append([]string{"google.golang.org/grpc"}, kubernetes...),
@@ -65,7 +87,7 @@ var rules = []rule{
 		why: "verdicts are made of events, wherever those come from",
 	},
 	{
-		folder: "plugin/forward", never: []string{module + "plugin", module + "event", "google.golang.org/grpc"},
+		folder: "plugin/forward", never: []string{"google.golang.org/grpc"}, own: []string{"plugin/forward"},
 		why: "a port-forward is a connection, whatever goes through it",
 	},
 	{
@@ -81,7 +103,7 @@ var rules = []rule{
 		why: "the plugin runs on every platform kubectl runs on",
 	},
 	{
-		folder: "cmd/orb8-tracer", never: append([]string{module + "plugin"}, kubernetes...), but: kubelet,
+		folder: "cmd/orb8-tracer", never: kubernetes, but: kubelet, own: []string{"event", "bpf", "tracer", "cmd/orb8-tracer", "internal"},
 		why: "the tracer is small and has no access to the API server",
 	},
 	{
@@ -93,9 +115,6 @@ var rules = []rule{
 		why: "it reads the driver and nothing else",
 	},
 }
-
-// exceptions are subtrees that a rule for the folder above does not judge.
-var exceptions = map[string]string{"event": "event/session"}
 
 type pkg struct {
 	ImportPath string
@@ -113,7 +132,7 @@ func TestImportsRunOneWay(t *testing.T) {
 			judged := 0
 			for _, p := range packages {
 				folder := strings.TrimPrefix(p.ImportPath, module)
-				if !within(folder, r.folder) || exceptions[r.folder] != "" && within(folder, exceptions[r.folder]) {
+				if !within(folder, r.folder) || r.except != "" && within(folder, r.except) {
 					continue
 				}
 				judged++
@@ -127,6 +146,20 @@ func TestImportsRunOneWay(t *testing.T) {
 				t.Errorf("no package found in %s, which exists", r.folder)
 			}
 		})
+	}
+}
+
+func TestPlugin_OnlyItsMainImportsIt(t *testing.T) {
+	for _, p := range list(t) {
+		folder := strings.TrimPrefix(p.ImportPath, module)
+		if top, _, _ := strings.Cut(folder, "/"); top == "plugin" || top == "e2e" || folder == "cmd/kubectl-orb8" {
+			continue
+		}
+		for _, dep := range p.Deps {
+			if within(dep, module+"plugin") {
+				t.Errorf("%s depends on %s: what others need too belongs in a room of its own", folder, dep)
+			}
+		}
 	}
 }
 
@@ -152,6 +185,9 @@ func breaks(r rule, dep string) bool {
 		if dep == exception {
 			return false
 		}
+	}
+	if folder, ours := strings.CutPrefix(dep, module); ours && r.own != nil {
+		return !slices.ContainsFunc(r.own, func(own string) bool { return within(folder, own) })
 	}
 	for _, prefix := range r.never {
 		if within(dep, strings.TrimSuffix(prefix, "/")) {
