@@ -36,7 +36,7 @@ func (r *Resolver) Containers(root string) []Container {
 	r.mu.RUnlock()
 	kept := list[:0]
 	for _, c := range list {
-		if dir, ok := directory(root, c.Path, c.Cgroup); ok {
+		if dir, ok := r.directory(root, c.Path, c.Cgroup); ok {
 			c.Path = strings.TrimPrefix(dir, root)
 			kept = append(kept, c)
 		}

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/internal/rootfs"
@@ -40,7 +39,7 @@ func (r *Resolver) Unnamed() <-chan struct{} { return r.fresh }
 func (r *Resolver) Learn(root, proc string, now time.Time) (more bool, err error) {
 	var errs failures
 	for _, u := range r.unnamed(now) {
-		name, ok := u.name(root, proc)
+		name, ok := r.nameOf(&u, root, proc)
 		if !ok {
 			more = true
 			continue
@@ -95,9 +94,9 @@ func (r *Resolver) learned(podKey, container, name string) error {
 	return errs.err()
 }
 
-// name asks the container's processes.
-func (u *unnamedContainer) name(root, proc string) (string, bool) {
-	dir, ok := directory(root, u.path, u.cgroup)
+// nameOf asks the container's processes.
+func (r *Resolver) nameOf(u *unnamedContainer, root, proc string) (string, bool) {
+	dir, ok := r.directory(root, u.path, u.cgroup)
 	if !ok {
 		return "", false
 	}
@@ -138,12 +137,13 @@ func readMountinfo(file string) ([]byte, error) {
 
 // directory finds a cgroup's directory. The kernel's paths begin at the hierarchy's true root, of which a node that is
 // itself a container sees only a branch.
-func directory(root, path string, id uint64) (string, bool) {
+func (r *Resolver) directory(root, path string, id uint64) (string, bool) {
 	for {
-		var stat syscall.Stat_t
 		dir := filepath.Join(root, path)
-		if err := syscall.Stat(dir, &stat); err == nil && stat.Ino == id {
-			return dir, true
+		if info, err := os.Stat(dir); err == nil {
+			if found, ok := r.number(dir, info); ok && found == id {
+				return dir, true
+			}
 		}
 		_, rest, ok := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 		if !ok {

@@ -3,10 +3,10 @@ package pods
 import (
 	"bytes"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -54,20 +54,57 @@ func FuzzContainerName(f *testing.F) {
 	})
 }
 
+// tree is a cgroup mount of plain directories, numbered in the order in which they are made: the inode numbers of a file
+// system that is none of kernfs may be any, and used again.
+type tree struct {
+	*testing.T
+	root string
+	last uint64
+	ids  map[string]uint64
+}
+
+// newTree has the resolver take its numbers.
+func newTree(t *testing.T, r *Resolver) *tree {
+	c := &tree{T: t, root: t.TempDir(), last: 1000, ids: map[string]uint64{}}
+	r.number = func(dir string, _ fs.FileInfo) (uint64, bool) {
+		id, ok := c.ids[dir]
+		return id, ok
+	}
+	return c
+}
+
+// mkdir makes a cgroup, and those above it that are not there.
+func (c *tree) mkdir(path string) (id uint64) {
+	c.Helper()
+	dir := c.root
+	for part := range strings.SplitSeq(strings.Trim(path, "/"), "/") {
+		dir = filepath.Join(dir, part)
+		if err := os.Mkdir(dir, 0o755); err != nil && !os.IsExist(err) {
+			c.Fatal(err)
+		}
+		if c.ids[dir] == 0 {
+			c.last++
+			c.ids[dir] = c.last
+		}
+	}
+	return c.ids[dir]
+}
+
 // host is a machine of plain files: a cgroup mount and a /proc.
 type host struct {
-	*testing.T
-	root, proc string
+	*tree
+	proc string
 }
+
+func newHost(t *testing.T, r *Resolver) *host { return &host{newTree(t, r), t.TempDir()} }
 
 // run makes a cgroup with one process, whose mounts are given.
 func (h *host) run(path string, pid int, mountinfo string) (id uint64) {
 	h.Helper()
+	id = h.mkdir(path)
 	dir, process := filepath.Join(h.root, path), filepath.Join(h.proc, fmt.Sprint(pid))
-	for _, d := range []string{dir, process} {
-		if err := os.MkdirAll(d, 0o755); err != nil {
-			h.Fatal(err)
-		}
+	if err := os.MkdirAll(process, 0o755); err != nil {
+		h.Fatal(err)
 	}
 	for file, content := range map[string]string{
 		filepath.Join(dir, "cgroup.procs"):  fmt.Sprintf("0\n%d\n%d\n", 999999, pid),
@@ -77,16 +114,12 @@ func (h *host) run(path string, pid int, mountinfo string) (id uint64) {
 			h.Fatal(err)
 		}
 	}
-	var stat syscall.Stat_t
-	if err := syscall.Stat(dir, &stat); err != nil {
-		h.Fatal(err)
-	}
-	return stat.Ino
+	return id
 }
 
 func TestNamesAreLearnedFromAContainersProcesses(t *testing.T) {
-	h := &host{t, t.TempDir(), t.TempDir()}
 	f := newFixture(t)
+	h := newHost(t, f.Resolver)
 	learn := func(wantMore bool, now time.Time) {
 		t.Helper()
 		more, err := f.Learn(h.root, h.proc, now)

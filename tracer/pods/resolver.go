@@ -7,8 +7,10 @@ package pods
 
 import (
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event/session"
@@ -27,6 +29,8 @@ type Resolver struct {
 	walking *walk // while one runs
 	fresh   chan struct{}
 	changed chan struct{}
+	// number is the id of the cgroup with that directory.
+	number func(dir string, info fs.FileInfo) (uint64, bool)
 
 	// mu guards the table. Those who change it hold it briefly and never during a system call: Identify waits for it.
 	mu    sync.RWMutex
@@ -52,7 +56,18 @@ type Cgroup struct {
 
 // New makes a resolver for the pods of node.
 func New(node string) *Resolver {
-	return &Resolver{node: node, fresh: make(chan struct{}, 1), changed: make(chan struct{}, 1), table: newTable()}
+	return &Resolver{
+		node: node, fresh: make(chan struct{}, 1), changed: make(chan struct{}, 1), number: inode, table: newTable(),
+	}
+}
+
+// inode is how kernfs numbers cgroups, in ascending order.
+func inode(_ string, info fs.FileInfo) (uint64, bool) {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, false
+	}
+	return stat.Ino, true
 }
 
 // SetOutermost says whether only the first pod in a cgroup's path counts, so that a container cannot pass for another pod

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -502,24 +501,13 @@ func TestAnIdentitysWireNamesAnEvent(t *testing.T) {
 }
 
 func TestWalkFindsTheTreeAndMissesNoNews(t *testing.T) {
-	root := t.TempDir()
-	mkdir := func(path string) uint64 {
-		t.Helper()
-		dir := filepath.Join(root, path)
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		var stat syscall.Stat_t
-		if err := syscall.Stat(dir, &stat); err != nil {
-			t.Fatal(err)
-		}
-		return stat.Ino
-	}
-	app, nested := mkdir(path(uidA, 2)), mkdir(path(uidA, 2)+"/nested")
+	f := newFixture(t)
+	cgroups := newTree(t, f.Resolver)
+	root := cgroups.root
+	app, nested := cgroups.mkdir(path(uidA, 2)), cgroups.mkdir(path(uidA, 2)+"/nested")
 	if err := os.WriteFile(filepath.Join(root, path(uidA, 2), "cgroup.procs"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	f := newFixture(t)
 	f.update(&session.PodUpdate{Complete: true, Upsert: []*session.Pod{podA(container("app", 2))}})
 	walk := func() {
 		t.Helper()
@@ -563,19 +551,12 @@ func (n *newsDuring) Err() error {
 }
 
 func TestNewsOutrunsAWalk(t *testing.T) {
-	root := t.TempDir()
-	dir := filepath.Join(root, path(uidA, 2))
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	var stat syscall.Stat_t
-	if err := syscall.Stat(dir, &stat); err != nil {
-		t.Fatal(err)
-	}
 	f := newFixture(t)
+	cgroups := newTree(t, f.Resolver)
+	root, first := cgroups.root, cgroups.mkdir(path(uidA, 2))
 	ctx := &newsDuring{TB: t, news: func() {
 		// The walk still sees the directory of the first and not yet that of the second.
-		if err := f.Observe(Cgroup{ID: stat.Ino, Removed: true}, start); err != nil {
+		if err := f.Observe(Cgroup{ID: first, Removed: true}, start); err != nil {
 			t.Error(err)
 		}
 		f.made(1<<60, path(uidA, 3))
@@ -586,7 +567,7 @@ func TestNewsOutrunsAWalk(t *testing.T) {
 	if err := f.Walk(ctx, root, start); err != nil {
 		t.Fatal(err)
 	}
-	f.is(stat.Ino, "unknown")
+	f.is(first, "unknown")
 	f.is(1<<60, "foreign")
 	if err := f.Expire(start.Add(Linger)); err != nil {
 		t.Fatal(err)

@@ -57,8 +57,8 @@ func (r *Resolver) Walk(ctx context.Context, root string, now time.Time) error {
 		case err != nil:
 			return fs.SkipDir // what cannot be read is not named; the rest can be
 		}
-		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-			found[stat.Ino] = strings.TrimPrefix(path, root)
+		if id, ok := r.number(path, info); ok {
+			found[id] = strings.TrimPrefix(path, root)
 		}
 		return nil
 	})
