@@ -40,6 +40,7 @@ func exchange(b *bench, p *pair, there, back int) {
 // fails waits until a read fails as wanted.
 func fails(b *bench, c *net.TCPConn, want error) {
 	b.Helper()
+	b.check(c.SetReadDeadline(time.Now().Add(patience)))
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, want) {
 		b.Fatalf("read: %v, want %v", err, want)
 	}
@@ -48,12 +49,20 @@ func fails(b *bench, c *net.TCPConn, want error) {
 // inState waits until the kernel says that a socket is in a state.
 func inState(b *bench, c *net.TCPConn, want event.TCPState) {
 	b.Helper()
-	for deadline := time.Now().Add(patience); b.info(c).State != uint8(want); time.Sleep(time.Millisecond) {
+	await(b, c, want.String(), func(i *unix.TCPInfo) bool { return i.State == uint8(want) })
+}
+
+// await waits until the kernel says that of a socket.
+func await(b *bench, c any, what string, so func(*unix.TCPInfo) bool) {
+	b.Helper()
+	for deadline := time.Now().Add(patience); !so(b.info(c)); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			b.Fatalf("the socket is in state %d, want %s", b.info(c).State, want)
+			b.Fatalf("%s: not so after %v: %+v", what, patience, b.info(c))
 		}
 	}
 }
+
+func acknowledged(i *unix.TCPInfo) bool { return i.Unacked == 0 }
 
 // minimumDelayedACK is how long Linux waits at least before it acknowledges what it has no other segment for (TCP_DELACK_MIN),
 // less a tick of the slowest timer.
@@ -129,9 +138,7 @@ func TestEveryEndIsToldWithItsCause(t *testing.T) {
 			end: func(b *bench, p *pair) {
 				_, err := p.client.Write(make([]byte, 17))
 				b.check(err)
-				for b.info(p.server).Bytes_received != sent+17 {
-					time.Sleep(time.Millisecond)
-				}
+				await(b, p.server, "all has come", func(i *unix.TCPInfo) bool { return i.Bytes_received == sent+17 })
 				p.server.Close()
 				fails(b, p.client, syscall.ECONNRESET)
 			},
@@ -157,9 +164,7 @@ func TestEveryEndIsToldWithItsCause(t *testing.T) {
 				fails(b, p.server, io.EOF)
 				b.check(p.server.SetLinger(0))
 				p.server.Close()
-				for b.info(p.client).State != uint8(event.TCPState_TCP_STATE_CLOSE) {
-					time.Sleep(time.Millisecond)
-				}
+				inState(b, p.client, event.TCPState_TCP_STATE_CLOSE)
 			},
 			client: resetAfterFIN,
 			server: []string{"reset in CLOSE_WAIT, reset by local, closed by peer, TCP_CAUSE_LINGER"},
@@ -503,9 +508,7 @@ func TestAProcessThatEndsWithBytesUnreadIsToldOf(t *testing.T) {
 	b.check(err)
 	_, err = s.Write(make([]byte, 33))
 	b.check(err)
-	for b.info(s).Unacked > 0 {
-		time.Sleep(time.Millisecond)
-	}
+	await(b, s, "all is acknowledged", acknowledged)
 	b.check(cmd.Process.Kill())
 	if err := cmd.Wait(); err == nil {
 		t.Fatal("it ended by itself")
@@ -604,9 +607,7 @@ func TestRetransmitsOfAnIntervalAreOneEvent(t *testing.T) {
 	hear := b.deafen(p.server)
 	_, err := p.client.Write(make([]byte, 1000))
 	b.check(err)
-	for b.info(p.client).Total_retrans < 3 {
-		time.Sleep(10 * time.Millisecond)
-	}
+	await(b, p.client, "3 retransmits", func(i *unix.TCPInfo) bool { return i.Total_retrans >= 3 })
 	before := b.info(p.client).Total_retrans
 	b.flush()
 	b.flush() // nothing was sent again meanwhile, or it is another event
@@ -625,9 +626,7 @@ func TestRetransmitsOfAnIntervalAreOneEvent(t *testing.T) {
 	hear()
 	_, err = io.ReadFull(p.server, make([]byte, 1000))
 	b.check(err)
-	for b.info(p.client).Unacked > 0 {
-		time.Sleep(time.Millisecond)
-	}
+	await(b, p.client, "all is acknowledged", acknowledged)
 	total := b.info(p.client).Total_retrans
 	p.client.Close()
 	p.server.Close()
