@@ -9,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -74,26 +76,37 @@ func (l *hostileLibrary) write(t *testing.T) *os.File {
 }
 
 // zeros is so many bytes, compressed, behind the header of a compressed section.
-func zeros(t *testing.T, n int64) []byte {
-	t.Helper()
+// zeros is a section of hugeSection zeros, compressed. One MiB at a time, which all look alike behind the first: compression as a
+// whole takes the race detector a minute.
+var zeros = sync.OnceValue(func() []byte {
+	const step = 1 << 20
 	var b bytes.Buffer
-	_ = binary.Write(&b, binary.LittleEndian, elf.Chdr64{Type: uint32(elf.COMPRESS_ZLIB), Size: uint64(n), Addralign: 1})
+	_ = binary.Write(&b, binary.LittleEndian, elf.Chdr64{Type: uint32(elf.COMPRESS_ZLIB), Size: hugeSection, Addralign: 1})
 	z := zlib.NewWriter(&b)
-	if _, err := io.CopyN(z, zeroReader{}, n); err != nil {
-		t.Fatal(err)
+	var last []byte
+	for range 2 {
+		before := b.Len()
+		_, _ = z.Write(make([]byte, step)) // a buffer takes all
+		_ = z.Flush()
+		last = slices.Clone(b.Bytes()[before:])
 	}
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
+	b.Write(bytes.Repeat(last, hugeSection/step-2))
+	b.Write([]byte{1, 0, 0, 0xff, 0xff})                                    // RFC 1951: the last block, stored, of no bytes
+	_ = binary.Write(&b, binary.BigEndian, uint32(hugeSection%65521)<<16|1) // RFC 1950: Adler-32 of zeros
 	return b.Bytes()
+})
+
+func TestZeros_Unpack(t *testing.T) {
+	z, err := zlib.NewReader(bytes.NewReader(zeros()[binary.Size(elf.Chdr64{}):]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := io.Copy(io.Discard, z); n != hugeSection || err != nil {
+		t.Errorf("%d bytes, %v; want %d", n, err, hugeSection)
+	}
 }
 
-type zeroReader struct{}
-
-func (zeroReader) Read(b []byte) (int, error) {
-	clear(b)
-	return len(b), nil
-}
+const hugeSection = 128 << 20
 
 const (
 	names   = 1 // a section that shared makes
@@ -107,9 +120,8 @@ func TestSites_HostileFilesTakeBoundedMemory(t *testing.T) {
 	if machine != elf.EM_X86_64 {
 		t.Skip("the code is for amd64")
 	}
-	const huge = 128 << 20
-	compress := func(t *testing.T, l *hostileLibrary, s *elf.Section64) {
-		data := zeros(t, huge)
+	compress := func(l *hostileLibrary, s *elf.Section64) {
+		data := zeros()
 		s.Off, s.Size = l.add(data), uint64(len(data))
 		s.Flags |= uint64(elf.SHF_COMPRESSED)
 	}
@@ -120,20 +132,20 @@ func TestSites_HostileFilesTakeBoundedMemory(t *testing.T) {
 		says string
 	}{
 		{"as it is", func(*testing.T, *hostileLibrary) {}, ""},
-		{"section names that are compressed", func(t *testing.T, l *hostileLibrary) {
+		{"section names that are compressed", func(_ *testing.T, l *hostileLibrary) {
 			s := elf.Section64{Type: uint32(elf.SHT_STRTAB)}
-			compress(t, l, &s)
+			compress(l, &s)
 			l.sections = append(l.sections, s)
 			l.header.Shnum, l.header.Shstrndx = 4, 3
 		}, ""}, // they are not read
 		{"section names of a hole", func(_ *testing.T, l *hostileLibrary) {
 			l.size = 8 << 30
-			l.sections = append(l.sections, elf.Section64{Type: uint32(elf.SHT_STRTAB), Off: 4096, Size: huge})
+			l.sections = append(l.sections, elf.Section64{Type: uint32(elf.SHT_STRTAB), Off: 4096, Size: hugeSection})
 			l.header.Shnum, l.header.Shstrndx = 4, 3
 		}, ""},
-		{"names that are compressed", func(t *testing.T, l *hostileLibrary) { compress(t, l, &l.sections[names]) },
+		{"names that are compressed", func(_ *testing.T, l *hostileLibrary) { compress(l, &l.sections[names]) },
 			"compressed symbols"},
-		{"symbols that are compressed", func(t *testing.T, l *hostileLibrary) { compress(t, l, &l.sections[symbols]) },
+		{"symbols that are compressed", func(_ *testing.T, l *hostileLibrary) { compress(l, &l.sections[symbols]) },
 			"compressed symbols"},
 		{"names of a hole", func(_ *testing.T, l *hostileLibrary) {
 			l.size, l.sections[names].Size = 8<<30, 4<<30
