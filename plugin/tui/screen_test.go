@@ -138,12 +138,11 @@ func TestGoldenViews(t *testing.T) {
 		},
 	}
 	for name, make := range worlds {
-		for _, size := range sizes {
-			for key, page := range map[string]string{"1": "overview", "2": "table", "3": "detail", "4": "graph"} {
-				d := drive(t, make(), size.width, size.height, nil)
-				d.keysIn(key)
-				golden(t, fmt.Sprintf("%s-%s-%dx%d", name, page, size.width, size.height), d.text())
-			}
+		// One size: TestEveryPageFitsEveryTerminal has the others.
+		for key, page := range map[string]string{"1": "overview", "2": "table", "3": "detail", "4": "graph"} {
+			d := drive(t, make(), 120, 40, nil)
+			d.keysIn(key)
+			golden(t, name+"-"+page, d.text())
 		}
 	}
 }
