@@ -37,7 +37,6 @@ func newVersionCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "Output format: json")
-	cmd.Flags().Bool("client", true, "Print the client's version; there is no other before agents are installed")
 	return cmd
 }
 

@@ -41,8 +41,6 @@ type traceOptions struct {
 	gpu        gpuOptions
 	// rows is the kind of what is printed where that is not the events.
 	rows *event.Kind
-
-	mode string
 }
 
 func (o *traceOptions) bind(flags *pflag.FlagSet) {
@@ -57,7 +55,6 @@ func (o *traceOptions) bind(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.reverseDNS, "reverse-dns", false, "Ask your resolver for the names of addresses outside the cluster")
 	flags.UintSliceVar(&o.dnsPorts, "dns-port", []uint{53}, "Ports that DNS is spoken on, besides those of DNS Services")
 	flags.StringVar(&o.record, "record", "", "Keep what is shown in this new file as well, for kubectl orb8 replay")
-	flags.StringVar(&o.mode, "mode", "auto", "Where tracers come from: auto, ephemeral (standalone is the same), cluster (installed agents)")
 }
 
 // traceConfig is what a trace runs on: every flag resolved and judged, nothing contacted yet.
@@ -118,13 +115,6 @@ func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 		if p := uint32(port); !slices.Contains(c.dnsPorts, p) {
 			c.dnsPorts = append(c.dnsPorts, p)
 		}
-	}
-	switch o.mode {
-	case "auto", "ephemeral", "standalone":
-	case "cluster":
-		return nil, &exitError{ExitError, fmt.Errorf("--mode cluster: this version of kubectl orb8 knows no installed agents: use --mode ephemeral")}
-	default:
-		return nil, usagef("--mode %q: want auto, ephemeral, standalone or cluster", o.mode)
 	}
 	if c.tracerConfig, err = o.tracerOptions.complete(); err != nil {
 		return nil, err

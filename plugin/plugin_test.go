@@ -59,7 +59,6 @@ func TestMistakesAreUsageErrorsOfOneLine(t *testing.T) {
 		"trace network --tracer-labels team=a/b":             "--tracer-labels team=a/b: the value is not valid: ",
 		"trace network --tracer-annotations orb8.dev/node=x": "--tracer-annotations orb8.dev/node=x: want another key: kubectl orb8 sets this one itself",
 		"trace network --max-nodes 0":                        "--max-nodes 0: want 1 or more",
-		"trace network --mode cloud":                         `--mode "cloud": want auto, ephemeral, standalone or cluster`,
 		"trace network --image-pull-policy Sometimes":        `--image-pull-policy "Sometimes": want Always, IfNotPresent or Never`,
 		"trace network -l app=(web":                          `--selector "app=(web"`,
 		"trace network --filter dst.prot==1":                 "dst.port",
@@ -91,9 +90,6 @@ func TestWhatNoClusterAnswersIsOneError(t *testing.T) {
 		!strings.Contains(errOut, "cluster unreachable at https://127.0.0.1:1") || !strings.Contains(errOut, "kubectl cluster-info") {
 		t.Errorf("exit code %d, stdout %q, stderr %q", code, out, errOut)
 	}
-	if code, _, errOut = run(t, "trace", "network", "--mode", "cluster"); code != ExitError || !strings.Contains(errOut, "use --mode ephemeral") {
-		t.Errorf("--mode cluster: exit code %d, stderr %q", code, errOut)
-	}
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
 	if code, _, errOut = run(t, "trace", "network", "--kubeconfig", os.DevNull); code != ExitError || !strings.HasPrefix(errOut, "error: no kubeconfig: set KUBECONFIG") {
 		t.Errorf("no kubeconfig: exit code %d, stderr %q", code, errOut)
@@ -101,7 +97,7 @@ func TestWhatNoClusterAnswersIsOneError(t *testing.T) {
 }
 
 func TestVersionIsReadByProgramsToo(t *testing.T) {
-	code, out, _ := run(t, "version", "--client", "-o", "json")
+	code, out, _ := run(t, "version", "-o", "json")
 	var v struct{ Version, TracerImage string }
 	if err := json.Unmarshal([]byte(out), &v); code != ExitOK || err != nil || v.Version == "" || !strings.HasSuffix(v.TracerImage, ":"+v.Version) {
 		t.Errorf("exit code %d, %q, %v", code, out, err)
