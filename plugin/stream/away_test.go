@@ -32,6 +32,7 @@ func (e *extending) Extend(ctx context.Context, _ string, d time.Duration) error
 }
 
 func TestTheDeadlineMovesHoweverOftenTheConnectionIsCut(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, func(*tracer) {})
 	const deadline = 600 * time.Millisecond
 	b.options.Spec.Deadline = deadline
@@ -67,6 +68,7 @@ func TestTheDeadlineMovesHoweverOftenTheConnectionIsCut(t *testing.T) {
 }
 
 func TestATracerThatFallsSilentIsReplaced(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, func(*tracer) {}, func(*tracer) {})
 	b.options.heartbeat, b.options.patience = 50*time.Millisecond, time.Second
 	unseen := b.unseen()
@@ -87,6 +89,7 @@ func TestATracerThatFallsSilentIsReplaced(t *testing.T) {
 }
 
 func TestWhatIsNotSeenUntilTheEndCountsToo(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, func(*tracer) {})
 	unseen := b.unseen()
 	b.run()
@@ -102,6 +105,7 @@ func TestWhatIsNotSeenUntilTheEndCountsToo(t *testing.T) {
 }
 
 func TestAnEndWithoutTheLastBatchMissesIt(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, func(*tracer) {})
 	unseen := b.unseen()
 	dial, dials := b.options.Dial, 0
@@ -125,6 +129,7 @@ func TestAnEndWithoutTheLastBatchMissesIt(t *testing.T) {
 }
 
 func TestATracerThatNeverAnswersIsReplaced(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, func(tr *tracer) { tr.deaf = true }, func(*tracer) {})
 	b.options.heartbeat, b.options.patience = 50*time.Millisecond, time.Second
 	b.run()
@@ -139,6 +144,7 @@ func TestATracerThatNeverAnswersIsReplaced(t *testing.T) {
 }
 
 func TestATracerThatAnswersHeartbeatsIsNotSilent(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, func(*tracer) {})
 	// Its patience is more than a busy machine holds a goroutine back.
 	b.options.heartbeat, b.options.patience = 40*time.Millisecond, time.Second
@@ -163,6 +169,7 @@ func TestATracerThatAnswersHeartbeatsIsNotSilent(t *testing.T) {
 }
 
 func TestACutIsSaidOnceAndItsEndToo(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, func(tr *tracer) { tr.cutAfter = 3 })
 	dial, dials := b.options.Dial, 0
 	b.options.Dial = func(ctx context.Context, pod string) (net.Conn, error) {
@@ -195,6 +202,7 @@ func TestACutIsSaidOnceAndItsEndToo(t *testing.T) {
 }
 
 func TestANodeWithNothingToTraceGetsNoTracerUntilItHas(t *testing.T) {
+	t.Parallel()
 	for name, again := range map[string]bool{"for good": false, "until a pod lands on it": true} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, func(*tracer) {}, func(*tracer) {})

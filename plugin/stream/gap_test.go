@@ -25,6 +25,7 @@ func (b *bench) kill(attempt int) {
 }
 
 func TestGap_SessionEndsDuringJobDeletion(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, func(*tracer) {}, func(*tracer) {})
 	unseen := b.unseen()
 	b.launcher.deleting = func() { b.end() }
@@ -41,6 +42,7 @@ func TestGap_SessionEndsDuringJobDeletion(t *testing.T) {
 }
 
 func TestGap_TracerEndsByItself(t *testing.T) {
+	t.Parallel()
 	for name, state := range map[string]event.NodeState{
 		"stopped": event.NodeState_NODE_STATE_STOPPED, "failed": event.NodeState_NODE_STATE_FAILED,
 	} {
@@ -75,6 +77,7 @@ func TestGap_TracerEndsByItself(t *testing.T) {
 }
 
 func TestGap_TargetsEndAfterTracer(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, func(*tracer) {})
 	b.feed.goneFor = 0
 	b.feed.gone.Store(true)
@@ -91,6 +94,7 @@ func TestGap_TargetsEndAfterTracer(t *testing.T) {
 }
 
 func TestGap_InterruptedMerge(t *testing.T) {
+	t.Parallel()
 	interrupted, cancel := context.WithCancel(t.Context())
 	cancel()
 	for name, test := range map[string]struct {

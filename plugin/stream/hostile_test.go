@@ -36,6 +36,7 @@ func allocated(f func()) uint64 {
 
 // TestHostileTracer_BatchIsBounded has batches that take little on the wire and hundreds of times as much in memory.
 func TestHostileTracer_BatchIsBounded(t *testing.T) {
+	// Not in parallel: it measures what the process allocates.
 	const limit = 32 << 20 // the fake tracer's own batches included
 	many := &session.Batch{}
 	for range session.MaxBatchBytes / 3 {
@@ -75,6 +76,7 @@ func TestHostileTracer_BatchIsBounded(t *testing.T) {
 // TestHostileTracer_LargestBatch measures what the largest batch that is decoded takes: a list that takes a byte an
 // element on the wire, in every event.
 func TestHostileTracer_LargestBatch(t *testing.T) {
+	// Not in parallel: it measures what the process allocates.
 	var wire []byte
 	histogram := make([]byte, session.MaxBatchBytes/session.MaxBatchEvents-32)
 	for range session.MaxBatchEvents {
@@ -101,6 +103,7 @@ func TestHostileTracer_LargestBatch(t *testing.T) {
 }
 
 func TestHostileTracer_KeyHasADeadline(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, func(*tracer) {})
 	b.options.readyTimeout = 50 * time.Millisecond
 	b.options.Spec.Image = "orb8-tracer:v9"
@@ -121,6 +124,7 @@ func TestHostileTracer_KeyHasADeadline(t *testing.T) {
 
 // TestHostileTracer_LinesAreBounded has a tracer that warns without end, and whose lines are long.
 func TestHostileTracer_LinesAreBounded(t *testing.T) {
+	t.Parallel()
 	var batches []*session.Batch
 	for i := range 100 {
 		b := &session.Batch{}
@@ -154,6 +158,7 @@ func TestHostileTracer_LinesAreBounded(t *testing.T) {
 }
 
 func TestHostileTracer_StartedCountsOnce(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, func(tr *tracer) { tr.startsAgain = 1000 })
 	b.run()
 	b.await(5)
@@ -173,6 +178,7 @@ func TestHostileTracer_StartedCountsOnce(t *testing.T) {
 }
 
 func TestLineBudget(t *testing.T) {
+	t.Parallel()
 	b := newLineBudget(lineBurst + 2)
 	now := time.Unix(1000, 0)
 	shown := func(n int) (shown int) {

@@ -9,6 +9,7 @@ import (
 )
 
 func TestRestarts_AreBounded(t *testing.T) {
+	t.Parallel()
 	const brief, s = 59 * time.Second, time.Second
 	for name, test := range map[string]struct {
 		streamed []time.Duration
@@ -51,6 +52,7 @@ func TestRestarts_AreBounded(t *testing.T) {
 
 // TestRestarts_TracerThatStreamsAndExits has more tracers at hand than a node may take.
 func TestRestarts_TracerThatStreamsAndExits(t *testing.T) {
+	t.Parallel()
 	var tracers []func(*tracer)
 	for range maxShort + 2 {
 		tracers = append(tracers, func(*tracer) {})

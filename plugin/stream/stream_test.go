@@ -452,6 +452,7 @@ func (b *bench) heard(part string) bool {
 }
 
 func TestWhatATracerWarnsOfIsSaidAtOnce(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, func(tr *tracer) { tr.warns = "no more room for pods" })
 	b.run()
 	b.await(5)
@@ -465,6 +466,7 @@ func TestWhatATracerWarnsOfIsSaidAtOnce(t *testing.T) {
 }
 
 func TestAnOrderlyEndBringsTheLastEventsAndTakesTheJob(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, func(*tracer) {})
 	b.run()
 	b.await(5)
@@ -481,6 +483,7 @@ func TestAnOrderlyEndBringsTheLastEventsAndTakesTheJob(t *testing.T) {
 }
 
 func TestACutConnectionGoesOnWhereItWasCut(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, func(tr *tracer) { tr.cutAfter = 3 })
 	b.run()
 	b.await(3)
@@ -503,6 +506,7 @@ func TestACutConnectionGoesOnWhereItWasCut(t *testing.T) {
 }
 
 func TestALostTracerIsReplaced(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, func(*tracer) {}, func(*tracer) {})
 	b.run()
 	b.await(5)
@@ -522,6 +526,7 @@ func TestALostTracerIsReplaced(t *testing.T) {
 }
 
 func TestWhatCannotGetBetterFailsTheNodeAtOnce(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		tracers []func(*tracer)
 		want    string
@@ -548,6 +553,7 @@ func TestWhatCannotGetBetterFailsTheNodeAtOnce(t *testing.T) {
 }
 
 func TestAStrangerInTheTracersPlaceIsRefused(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, func(*tracer) {})
 	other, err := session.NewIdentity()
 	if err != nil {
@@ -574,6 +580,7 @@ func TestAStrangerInTheTracersPlaceIsRefused(t *testing.T) {
 }
 
 func TestTheReadyLineIsFoundInALog(t *testing.T) {
+	t.Parallel()
 	id, err := session.NewIdentity()
 	if err != nil {
 		t.Fatal(err)
