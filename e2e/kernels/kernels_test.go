@@ -9,8 +9,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -80,10 +82,19 @@ func TestEveryProbeOnEveryKernel(t *testing.T) {
 	}
 	results := make([]*result, len(Kernels))
 	t.Run("kernels", func(t *testing.T) {
-		for i, k := range Kernels {
-			t.Run(k.Name(), func(t *testing.T) {
-				t.Parallel() // each machine takes one processor
-				results[i] = try(t, k)
+		order := make([]int, len(Kernels))
+		for i := range order {
+			order[i] = i
+		}
+		slices.SortStableFunc(order, func(a, b int) int { return Kernels[b].Minutes - Kernels[a].Minutes })
+		free := make(chan struct{}, runtime.GOMAXPROCS(0)) // each machine takes one processor
+		var machines sync.WaitGroup
+		defer machines.Wait()
+		for _, i := range order {
+			free <- struct{}{}
+			machines.Go(func() {
+				defer func() { <-free }()
+				t.Run(Kernels[i].Name(), func(t *testing.T) { results[i] = try(t, Kernels[i]) })
 			})
 		}
 	})
