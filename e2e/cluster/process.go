@@ -59,15 +59,17 @@ func (r record) alive() bool {
 	return err == nil && now == r && !ended(r.pid)
 }
 
-// ended tells a zombie that only waits for its parent. While other threads of it are there they keep its ports open.
+// ended tells a zombie that only waits for its parent. While other threads of it are there they keep its ports open. The kernel's
+// count of threads (proc(5), field 20) has them all: the list in /proc/PID/task ends where a thread ends that is being listed.
 func ended(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	_, rest, _ := cutLast(string(stat), ")")
-	if err != nil || !strings.HasPrefix(strings.TrimSpace(rest), "Z") {
+	fields := strings.Fields(rest)
+	if err != nil || len(fields) < 18 || fields[0] != "Z" {
 		return false
 	}
-	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
-	return err != nil || len(tasks) <= 1
+	threads, err := strconv.Atoi(fields[17])
+	return err == nil && threads <= 1
 }
 
 func (c *cluster) pidFile(p *component) string { return c.path("pids", p.file()) }
