@@ -28,7 +28,6 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define MAX_THREADS 8192
 #define MAX_ALLOCATIONS 65536
 
-
 /* CUresult */
 #define CUDA_SUCCESS 0
 #define CUDA_ERROR_NOT_READY 600

@@ -227,35 +227,18 @@ func (b *bench) noLoss() {
 	}
 }
 
-// ways are the ways to attach that the kernel has. To take off probes that are attached one by one takes some kernels ten
-// seconds, so a test whose subject it is not takes theWay.
+// ways are the ways to attach that the kernel has: many at once from Linux 6.6 on.
 func ways(t *testing.T, test func(t *testing.T, o Options)) {
-	t.Helper()
-	if manyAtOnce(t) {
-		t.Run("many at once", func(t *testing.T) { test(t, Options{}) })
-	}
-	t.Run("one by one", func(t *testing.T) { test(t, Options{Single: true}) })
-}
-
-// theWay is the one that is taken on this kernel: one by one before Linux 6.6.
-func theWay(t *testing.T, test func(t *testing.T, o Options)) {
-	t.Helper()
-	name := "one by one"
-	if manyAtOnce(t) {
-		name = "many at once"
-	}
-	t.Run(name, func(t *testing.T) { test(t, Options{}) })
-}
-
-func manyAtOnce(t *testing.T) bool {
 	t.Helper()
 	bpftest.Root(t)
 	fakes.NeedCUDA(t)
-	err := features.HaveBPFLinkUprobeMulti()
-	if err != nil && !errors.Is(err, ebpf.ErrNotSupported) {
+	switch err := features.HaveBPFLinkUprobeMulti(); {
+	case err == nil:
+		t.Run("many at once", func(t *testing.T) { test(t, Options{}) })
+	case !errors.Is(err, ebpf.ErrNotSupported):
 		t.Fatal(err)
 	}
-	return err == nil
+	t.Run("one by one", func(t *testing.T) { test(t, Options{Single: true}) })
 }
 
 func TestCallsAreCountedExactly(t *testing.T) {

@@ -75,13 +75,13 @@ func (l *hostileLibrary) write(t *testing.T) *os.File {
 	return f
 }
 
-// zeros is so many bytes, compressed, behind the header of a compressed section.
-// zeros is a section of hugeSection zeros, compressed. One MiB at a time, which all look alike behind the first: compression as a
-// whole takes the race detector a minute.
+// zeros is a compressed section of hugeSection zeros with its header. They are compressed one MiB at a time, which all
+// look alike behind the first: compression as a whole takes the race detector a minute.
 var zeros = sync.OnceValue(func() []byte {
 	const step = 1 << 20
 	var b bytes.Buffer
-	_ = binary.Write(&b, binary.LittleEndian, elf.Chdr64{Type: uint32(elf.COMPRESS_ZLIB), Size: hugeSection, Addralign: 1})
+	header := elf.Chdr64{Type: uint32(elf.COMPRESS_ZLIB), Size: hugeSection, Addralign: 1}
+	_ = binary.Write(&b, binary.LittleEndian, header)
 	z := zlib.NewWriter(&b)
 	var last []byte
 	for range 2 {
@@ -91,8 +91,9 @@ var zeros = sync.OnceValue(func() []byte {
 		last = slices.Clone(b.Bytes()[before:])
 	}
 	b.Write(bytes.Repeat(last, hugeSection/step-2))
-	b.Write([]byte{1, 0, 0, 0xff, 0xff})                                    // RFC 1951: the last block, stored, of no bytes
-	_ = binary.Write(&b, binary.BigEndian, uint32(hugeSection%65521)<<16|1) // RFC 1950: Adler-32 of zeros
+	// RFC 1951: the last block, stored, of no bytes. RFC 1950: Adler-32 of zeros.
+	b.Write([]byte{1, 0, 0, 0xff, 0xff})
+	_ = binary.Write(&b, binary.BigEndian, uint32(hugeSection%65521)<<16|1)
 	return b.Bytes()
 })
 

@@ -93,7 +93,7 @@ func TestProcessesBeyondTheRoomAreCountedAsLost(t *testing.T) {
 }
 
 func TestASynchronisationThatDoesNotReturnIsSeen(t *testing.T) {
-	theWay(t, func(t *testing.T, o Options) {
+	ways(t, func(t *testing.T, o Options) {
 		b := newBench(t, o)
 		b.release()
 		b.attach(b.fake.Library)

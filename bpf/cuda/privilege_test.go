@@ -45,12 +45,11 @@ func kernelBefore(major, minor int) bool {
 }
 
 func TestATracersCapabilitiesAreEnough(t *testing.T) {
-	theWay(t, func(t *testing.T, o Options) {
-		single := o.Single || kernelBefore(6, 6)
-		if out, err := countWith(t, o, capabilities(single)); err != nil {
+	ways(t, func(t *testing.T, o Options) {
+		if out, err := countWith(t, o, capabilities(o.Single)); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
-		if !single {
+		if !o.Single {
 			return
 		}
 		if out, err := countWith(t, o, capabilities(false)); err == nil || !strings.Contains(out, "permission denied") {

@@ -71,7 +71,7 @@ func newSharedBench(t *testing.T, o Options) *bench {
 
 func TestAllocations_FloodLeavesRoomForOthers(t *testing.T) {
 	const room, reserve, many = 100, 20, 200 // as flood below
-	theWay(t, func(t *testing.T, o Options) {
+	ways(t, func(t *testing.T, o Options) {
 		o.MaxAllocations = room
 		b := newSharedBench(t, o)
 		flood, quiet := b.start(b.in, "", b.fake.Library), b.start(b.other, "", b.fake.Library)
