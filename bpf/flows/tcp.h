@@ -258,8 +258,7 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 	}
 	default:
 		/* A socket older than its being in scope, that no walk has found. */
-		if (!found)
-			start_record(sk, tp, rec, cgroup, ROLE_UNKNOWN, 0);
+		start_record(sk, tp, rec, cgroup, ROLE_UNKNOWN, 0);
 		return 0;
 	}
 }
