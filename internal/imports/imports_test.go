@@ -1,15 +1,18 @@
-// Package imports holds no code: its test keeps imports one-way, as docs/ARCHITECTURE.md draws them, for everything that a package
-// pulls in. It is the only rule book.
+// Package imports holds no code: its test keeps imports one-way, as docs/ARCHITECTURE.md draws them, for everything
+// that a package pulls in. It is the only rule book.
 package imports
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -35,17 +38,21 @@ var kubelet = []string{"k8s.io/kubelet/pkg/apis/podresources/v1"}
 
 var kubernetes = []string{"k8s.io/", "sigs.k8s.io/"}
 
+// remote is what talks to others.
+var remote = append([]string{"google.golang.org/grpc"}, kubernetes...)
+
 var rules = []rule{
 	{
 		folder: "event", except: "event/session", only: []string{module + "event", "google.golang.org/protobuf/"},
 		why: "everything imports event, so event imports nothing",
 	},
 	{
-		folder: "event/session", never: append([]string{"github.com/cilium/ebpf"}, kubernetes...), own: []string{"event"},
-		why: "the wire is shared by two sides that must not meet",
+		folder: "event/session", own: []string{"event"},
+		never: append([]string{"github.com/cilium/ebpf"}, kubernetes...),
+		why:   "the wire is shared by two sides that must not meet",
 	},
 	{
-		folder: "bpf", never: append([]string{"google.golang.org/grpc"}, kubernetes...), own: []string{"event", "bpf", "internal"},
+		folder: "bpf", never: remote, own: []string{"event", "bpf", "internal"},
 		why: "a probe knows the kernel and the event, and nothing of who asks",
 	},
 	{
@@ -57,15 +64,15 @@ var rules = []rule{
 		why: "a crash of the driver's library ends the process that loads it, so a child of the tracer does",
 	},
 	{
-		folder: "collect", never: append([]string{"google.golang.org/grpc"}, kubernetes...), own: []string{"event", "collect"},
+		folder: "collect", never: remote, own: []string{"event", "collect"},
 		why: "merging streams is no business of Kubernetes",
 	},
 	{
-		folder: "filter", never: append([]string{"google.golang.org/grpc"}, kubernetes...), own: []string{"event", "filter"},
+		folder: "filter", never: remote, own: []string{"event", "filter"},
 		why: "a filter is made of columns",
 	},
 	{
-		folder: "history", never: append([]string{"google.golang.org/grpc"}, kubernetes...), own: []string{"event", "history"},
+		folder: "history", never: remote, own: []string{"event", "history"},
 		why: "a recording is made of events, whoever asks for it",
 	},
 	{
@@ -78,7 +85,7 @@ var rules = []rule{
 		why: "the plugin is pure Go for every platform kubectl runs on",
 	},
 	{
-		folder: "plugin/tui", never: append([]string{"google.golang.org/grpc"}, kubernetes...),
+		folder: "plugin/tui", never: remote,
 		why: "a screen takes events and columns",
 	},
 	{
@@ -103,7 +110,8 @@ var rules = []rule{
 		why: "the plugin runs on every platform kubectl runs on",
 	},
 	{
-		folder: "cmd/orb8-tracer", never: kubernetes, but: kubelet, own: []string{"event", "bpf", "tracer", "cmd/orb8-tracer", "internal"},
+		folder: "cmd/orb8-tracer", never: kubernetes, but: kubelet,
+		own: []string{"event", "bpf", "tracer", "cmd/orb8-tracer", "internal"},
 		why: "the tracer is small and has no access to the API server",
 	},
 	{
@@ -209,6 +217,14 @@ func within(path, folder string) bool { return path == folder || strings.HasPref
 
 func list(t *testing.T) []pkg {
 	t.Helper()
+	packages, err := listed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return packages
+}
+
+var listed = sync.OnceValues(func() (packages []pkg, err error) {
 	cmd := exec.Command("go", "list", "-e", "-json=ImportPath,Deps,Error", "./...")
 	cmd.Dir = "../.."
 	// The tracer is for Linux only; the rules are the same wherever the test runs.
@@ -216,16 +232,15 @@ func list(t *testing.T) []pkg {
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("go list: %v", err)
+		return nil, fmt.Errorf("go list: %w", err)
 	}
-	var packages []pkg
-	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
 		var p pkg
 		if err := d.Decode(&p); errors.Is(err, io.EOF) {
-			return packages
+			return packages, nil
 		} else if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		packages = append(packages, p)
 	}
-}
+})
