@@ -27,12 +27,22 @@ func parseRecord(s string) (r record, err error) {
 	return r, nil
 }
 
-// startTime reads field 22 of a stat line. The second field, the command, may hold spaces and parentheses.
-func startTime(stat string) (uint64, error) {
+// statFields gives the fields of a stat line from the third on. The second one, the command, may hold spaces and
+// parentheses.
+func statFields(stat string) ([]string, error) {
 	_, rest, ok := cutLast(stat, ")")
 	fields := strings.Fields(rest)
 	if !ok || len(fields) < 20 {
-		return 0, fmt.Errorf("stat %q: too short", stat)
+		return nil, fmt.Errorf("stat %q: too short", stat)
+	}
+	return fields, nil
+}
+
+// startTime reads field 22 of a stat line.
+func startTime(stat string) (uint64, error) {
+	fields, err := statFields(stat)
+	if err != nil {
+		return 0, err
 	}
 	return strconv.ParseUint(fields[19], 10, 64)
 }
@@ -59,13 +69,16 @@ func (r record) alive() bool {
 	return err == nil && now == r && !ended(r.pid)
 }
 
-// ended tells a zombie that only waits for its parent. While other threads of it are there they keep its ports open. The kernel's
-// count of threads (proc(5), field 20) has them all: the list in /proc/PID/task ends where a thread ends that is being listed.
+// ended tells a zombie that only waits for its parent. While other threads of it are there they keep its ports open.
+// The kernel's count of threads (proc(5), field 20) has them all: the list in /proc/PID/task ends where a thread ends
+// that is being listed.
 func ended(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	_, rest, _ := cutLast(string(stat), ")")
-	fields := strings.Fields(rest)
-	if err != nil || len(fields) < 18 || fields[0] != "Z" {
+	if err != nil {
+		return false
+	}
+	fields, err := statFields(string(stat))
+	if err != nil || fields[0] != "Z" {
 		return false
 	}
 	threads, err := strconv.Atoi(fields[17])
