@@ -90,7 +90,8 @@ test: install-deps test-unit test-bpf test-kernels test-cluster test-e2e ## Run 
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need neither root nor a cluster, with the race detector
-	@hack/test.sh -race -parallel 8 $$($(GO) list ./... | grep -vE '/(bpf|e2e)(/|$$)') ./e2e/image/... ./e2e/workload/... ./e2e/bench/... ./e2e/kernels/...
+	@hack/test.sh -race -parallel 8 $$($(GO) list ./... | grep -vE '/(bpf|e2e)(/|$$)') \
+		./e2e/image/... ./e2e/workload/... ./e2e/bench/... ./e2e/kernels/...
 
 .PHONY: test-bpf
 test-bpf: ## Run the tests of the BPF programs (root)

@@ -195,7 +195,8 @@ func TestCUDACalls(t *testing.T) {
 		| all(range(1; length); . as $i | all(range(6); . as $j | $all[$i][$j] >= $all[$i-1][$j])))`)
 	jq("since when", `[.[] | select(.what == "calls" and .cuda.since == null)] | length == 0`)
 	// Nothing says that its first event has come by now.
-	tr.AwaitJQ(t, `[.[] | select(.what == "calls" and .pod == "idle")] | last | .cuda.copies == 0 and .cuda.collectives == null`)
+	tr.AwaitJQ(t, `[.[] | select(.what == "calls" and .pod == "idle")] | last
+		| .cuda.copies == 0 and .cuda.collectives == null`)
 	jq("devices are read, too", `any(.what == "device" and .activity.smPercent == 45.5)`)
 	newer.touch(t, "end")
 	tr.AwaitJQ(t, `. as $all | ([range(length)] | map(select($all[.].what == "calls" and $all[.].pod == "newer")) | last) as $at | [$all[$at:][] | select(.what == "calls" and .pod == "older")] | length > 3`)

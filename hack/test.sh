@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # go test with its output made short: hack/test.sh -race ./event/...
 #
-# With --again first, a few tests that fail are run once more, alone, for what is timed against other processes of a busy machine may
-# be late; both runs are shown, and the last line names what passed only then. One that fails again fails all, and so does one that
-# needed the second run the last time, too: it is flaky. What needed it is kept in the cache, in a file for each set of arguments, and
-# is added to the file that ORB8_RERUNS names.
+# With --again first, a few tests that fail are run once more, alone, for what is timed against other processes of a
+# busy machine may be late; both runs are shown, and the last lines name what passed only then. One that fails again
+# fails all, and so does one that needed the second run the last time, too: it is flaky. What needed it is kept in the
+# cache, in a file for each set of arguments, and is added to the file that ORB8_RERUNS names.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 again=

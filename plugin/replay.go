@@ -136,7 +136,9 @@ func (o *replayOptions) run(parent context.Context, path string) error {
 }
 
 // open makes what shows a session's events.
-func (o *replayOptions) open(ctx context.Context, end context.CancelCauseFunc, s *history.Session, r *reporter) (*player, error) {
+func (o *replayOptions) open(
+	ctx context.Context, end context.CancelCauseFunc, s *history.Session, r *reporter,
+) (*player, error) {
 	var kinds []*event.Kind
 	for _, name := range s.Kinds {
 		if k := event.KindByName(name); k != nil {

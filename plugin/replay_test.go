@@ -19,7 +19,9 @@ var began = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 func recording(t *testing.T, kinds ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "x.orb8")
-	w, err := history.Create(path, history.Session{Version: "v9", Kinds: kinds, Targets: `pods in namespace "shop"`, Namespace: "shop", Started: began})
+	w, err := history.Create(path, history.Session{
+		Version: "v9", Kinds: kinds, Targets: `pods in namespace "shop"`, Namespace: "shop", Started: began,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +184,10 @@ func TestReplayWhy(t *testing.T) {
 	kept := func(kinds []string, events ...*event.Event) string {
 		t.Helper()
 		path := filepath.Join(t.TempDir(), "x.orb8")
-		w, err := history.Create(path, history.Session{Version: "v9", Kinds: kinds, Targets: `pods in namespace "ml"`, Namespace: "ml", Started: time.Unix(1_790_000_000, 0)})
+		w, err := history.Create(path, history.Session{
+			Version: "v9", Kinds: kinds, Targets: `pods in namespace "ml"`, Namespace: "ml",
+			Started: time.Unix(1_790_000_000, 0),
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -37,7 +37,9 @@ type replayTop struct {
 }
 
 // openTop makes what counts a session's events.
-func (o *replayOptions) openTop(ctx context.Context, end context.CancelCauseFunc, s *history.Session, in intake) (*player, error) {
+func (o *replayOptions) openTop(
+	ctx context.Context, end context.CancelCauseFunc, s *history.Session, in intake,
+) (*player, error) {
 	t := model.TopicByName(o.top)
 	if t == nil {
 		return nil, usagef("--top %q: want one of %s%s", o.top, strings.Join(topicNames(), ", "), didYouMean(o.top, topicNames()))

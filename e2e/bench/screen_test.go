@@ -19,7 +19,9 @@ func flows(t *testing.T, live, events, perSecond int) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "flows.orb8")
 	start := time.Now()
-	w, err := history.Create(path, history.Session{Version: "bench", Kinds: []string{"flow", "tcp"}, Targets: "made flows", Namespace: "bench", Started: start})
+	w, err := history.Create(path, history.Session{
+		Version: "bench", Kinds: []string{"flow", "tcp"}, Targets: "made flows", Namespace: "bench", Started: start,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

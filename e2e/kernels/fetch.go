@@ -19,8 +19,8 @@ type Kernel struct {
 	Series, Arch string
 	// Supported says that every probe has to work there. Where not, each has to say why it does not.
 	Supported bool
-	// Whole are the folders of bpf all of whose chosen tests run, of the others only the sample does; nil: all of all. What a
-	// kernel does not tell beyond the one before it, or beyond another architecture, costs CI minutes.
+	// Whole are the folders of bpf all of whose chosen tests run, of the others only the sample does; nil: all of all.
+	// What a kernel does not tell beyond the one before it, or beyond another architecture, costs CI minutes.
 	Whole []string
 	// Minutes is about how long it takes: the longest begin first, so that no processor waits at the end.
 	Minutes int

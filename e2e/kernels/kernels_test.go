@@ -55,8 +55,9 @@ var sample = map[string]string{
 	"dns":   "TestQueriesAreReportedWithTheirAnswers|TestClients_.*",
 	"drops": "TestWhatNobodyListensForIsDropped",
 	"exec":  "TestExecAndExitAreReportedExactly",
-	"flows": "TestThreeCapabilitiesAreEnough|TestTCPCountersAreTheKernelsOwn|TestUDPDatagramsAndBytesAreExact|TestFlow_FullReceiveBuffer.*",
-	"tcp":   "TestEveryEndIsToldWithItsCause|TestICMPErrorsAreToldApartFromResets",
+	"flows": "TestThreeCapabilitiesAreEnough|TestTCPCountersAreTheKernelsOwn|TestUDPDatagramsAndBytesAreExact|" +
+		"TestFlow_FullReceiveBuffer.*",
+	"tcp": "TestEveryEndIsToldWithItsCause|TestICMPErrorsAreToldApartFromResets",
 }
 
 // testsFor is which tests of a folder run on a kernel, as a pattern. The page that is written tells of all of them.

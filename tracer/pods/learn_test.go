@@ -54,18 +54,17 @@ func FuzzContainerName(f *testing.F) {
 	})
 }
 
-// tree is a cgroup mount of plain directories, numbered in the order in which they are made: the inode numbers of a file
-// system that is none of kernfs may be any, and used again.
+// tree is a cgroup mount of plain directories, numbered in the order in which they are made: another file system than
+// kernfs may take any inode number, and a used one again.
 type tree struct {
 	*testing.T
 	root string
-	last uint64
 	ids  map[string]uint64
 }
 
 // newTree has the resolver take its numbers.
 func newTree(t *testing.T, r *Resolver) *tree {
-	c := &tree{T: t, root: t.TempDir(), last: 1000, ids: map[string]uint64{}}
+	c := &tree{T: t, root: t.TempDir(), ids: map[string]uint64{}}
 	r.number = func(dir string, _ fs.FileInfo) (uint64, bool) {
 		id, ok := c.ids[dir]
 		return id, ok
@@ -83,8 +82,7 @@ func (c *tree) mkdir(path string) (id uint64) {
 			c.Fatal(err)
 		}
 		if c.ids[dir] == 0 {
-			c.last++
-			c.ids[dir] = c.last
+			c.ids[dir] = 1001 + uint64(len(c.ids))
 		}
 	}
 	return c.ids[dir]
