@@ -7,7 +7,10 @@ import (
 	"regexp"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
 
 // extending is a launcher that tells of each extension, and fails the first ones.
@@ -33,201 +36,213 @@ func (e *extending) Extend(ctx context.Context, _ string, d time.Duration) error
 
 func TestTheDeadlineMovesHoweverOftenTheConnectionIsCut(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, func(*tracer) {})
-	const deadline = 600 * time.Millisecond
-	b.options.Spec.Deadline = deadline
-	e := &extending{launcher: b.launcher, fail: 1, calls: make(chan time.Duration)}
-	b.options.Launcher = e
-	b.run()
-	b.await(5)
-	cut := time.NewTicker(deadline / 10)
-	defer cut.Stop()
-	giveUp := time.After(20 * time.Second)
-	var moved []time.Duration
-	for len(moved) < 3 {
-		select {
-		case d := <-e.calls:
-			moved = append(moved, d)
-		case <-cut.C:
-			b.launcher.tracers[0].cutNow()
-		case <-giveUp:
-			t.Fatalf("deadlines %v, and no more; said %q", moved, b.said)
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(*tracer) {})
+		const deadline = 600 * time.Millisecond
+		b.options.Spec.Deadline = deadline
+		e := &extending{launcher: b.launcher, fail: 1, calls: make(chan time.Duration)}
+		b.options.Launcher = e
+		b.run()
+		b.await(5)
+		cut := time.NewTicker(deadline / 10)
+		defer cut.Stop()
+		giveUp := time.After(patience)
+		var moved []time.Duration
+		for len(moved) < 3 {
+			select {
+			case d := <-e.calls:
+				moved = append(moved, d)
+			case <-cut.C:
+				b.launcher.tracers[0].cutNow()
+			case <-giveUp:
+				t.Fatalf("deadlines %v, and no more; said %q", moved, b.said)
+			}
 		}
-	}
-	b.end()
-	if err := b.wait(); err != nil {
-		t.Fatal(err)
-	}
-	// Half of it is over when it is moved first, and what failed is tried again before the other half is.
-	if moved[0] < deadline*3/2 || !slices.IsSorted(moved) {
-		t.Errorf("deadlines, from the Job's start: %v", moved)
-	}
-	if !b.heard("the API server is away") || b.heard("holds the heartbeats up") {
-		t.Errorf("said %q", b.said)
-	}
+		b.end()
+		if err := b.wait(); err != nil {
+			t.Fatal(err)
+		}
+		// Half of it is over when it is moved first, and what failed is tried again before the other half is.
+		if moved[0] < deadline*3/2 || !slices.IsSorted(moved) {
+			t.Errorf("deadlines, from the Job's start: %v", moved)
+		}
+		if !b.heard("the API server is away") || b.heard("holds the heartbeats up") {
+			t.Errorf("said %q", b.said)
+		}
+	})
 }
 
 func TestATracerThatFallsSilentIsReplaced(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, func(*tracer) {}, func(*tracer) {})
-	b.options.heartbeat, b.options.patience = 50*time.Millisecond, time.Second
-	unseen := b.unseen()
-	b.run()
-	b.await(5)
-	close(b.launcher.tracers[0].hush)
-	b.await(5)
-	b.end()
-	if err := b.wait(); err != nil {
-		t.Fatal(err)
-	}
-	if len(*unseen) != 1 || (*unseen)[0] < b.options.patience {
-		t.Errorf("not seen for %v, want once, for longer than %v", *unseen, b.options.patience)
-	}
-	if !b.heard("no contact for ") || !b.heardLike(`STREAMING streaming again; nothing was seen from \d\d:\d\d:\d\d\.\d{3} to \d\d:\d\d:\d\d\.\d{3} \(\d+\.\d s\)$`) {
-		t.Errorf("said %q", b.said)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(*tracer) {}, func(*tracer) {})
+		unseen := b.unseen()
+		b.run()
+		b.await(5)
+		close(b.launcher.tracers[0].hush)
+		b.await(5)
+		b.end()
+		if err := b.wait(); err != nil {
+			t.Fatal(err)
+		}
+		if len(*unseen) != 1 || (*unseen)[0] < session.HeartbeatTimeout {
+			t.Errorf("not seen for %v, want once, for longer than %v", *unseen, session.HeartbeatTimeout)
+		}
+		if !b.heard("no contact for ") || !b.heardLike(`STREAMING streaming again; nothing was seen from \d\d:\d\d:\d\d\.\d{3} to \d\d:\d\d:\d\d\.\d{3} \(\d+\.\d s\)$`) {
+			t.Errorf("said %q", b.said)
+		}
+	})
 }
 
 func TestWhatIsNotSeenUntilTheEndCountsToo(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, func(*tracer) {})
-	unseen := b.unseen()
-	b.run()
-	b.await(5)
-	b.launcher.end(0, "was killed by signal 9")
-	b.launcher.tracers[0].server.Stop()
-	if err := b.wait(); err == nil { // there is no second one
-		t.Error("no error")
-	}
-	if len(*unseen) != 1 || (*unseen)[0] <= 0 {
-		t.Errorf("not seen for %v, want once", *unseen)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(*tracer) {})
+		unseen := b.unseen()
+		b.run()
+		b.await(5)
+		b.launcher.end(0, "was killed by signal 9")
+		b.launcher.tracers[0].server.Stop()
+		if err := b.wait(); err == nil { // there is no second one
+			t.Error("no error")
+		}
+		if len(*unseen) != 1 || (*unseen)[0] <= 0 {
+			t.Errorf("not seen for %v, want once", *unseen)
+		}
+	})
 }
 
 func TestAnEndWithoutTheLastBatchMissesIt(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, func(*tracer) {})
-	unseen := b.unseen()
-	dial, dials := b.options.Dial, 0
-	b.options.Dial = func(ctx context.Context, pod string) (net.Conn, error) {
-		if dials++; dials > 1 {
-			return nil, errors.New("refused")
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(*tracer) {})
+		unseen := b.unseen()
+		dial, dials := b.options.Dial, 0
+		b.options.Dial = func(ctx context.Context, pod string) (net.Conn, error) {
+			if dials++; dials > 1 {
+				return nil, errors.New("refused")
+			}
+			return dial(ctx, pod)
 		}
-		return dial(ctx, pod)
-	}
-	b.run()
-	b.await(5)
-	b.launcher.tracers[0].cutNow()
-	b.awaitSaid("RECONNECTING connection cut: ")
-	b.end()
-	if err := b.wait(); err != nil {
-		t.Fatal(err)
-	}
-	if len(*unseen) != 1 || (*unseen)[0] <= 0 {
-		t.Errorf("not seen for %v, want once", *unseen)
-	}
+		b.run()
+		b.await(5)
+		b.launcher.tracers[0].cutNow()
+		b.awaitSaid("RECONNECTING connection cut: ")
+		b.end()
+		if err := b.wait(); err != nil {
+			t.Fatal(err)
+		}
+		if len(*unseen) != 1 || (*unseen)[0] <= 0 {
+			t.Errorf("not seen for %v, want once", *unseen)
+		}
+	})
 }
 
 func TestATracerThatNeverAnswersIsReplaced(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, func(tr *tracer) { tr.deaf = true }, func(*tracer) {})
-	b.options.heartbeat, b.options.patience = 50*time.Millisecond, time.Second
-	b.run()
-	b.await(5)
-	b.end()
-	if err := b.wait(); err != nil {
-		t.Fatal(err)
-	}
-	if !b.heard("the tracer does not answer within 1s") || b.heard("nothing was seen") {
-		t.Errorf("said %q", b.said)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(tr *tracer) { tr.deaf = true }, func(*tracer) {})
+		b.run()
+		b.await(5)
+		b.end()
+		if err := b.wait(); err != nil {
+			t.Fatal(err)
+		}
+		if !b.heard("the tracer does not answer within 6s") || b.heard("nothing was seen") {
+			t.Errorf("said %q", b.said)
+		}
+	})
 }
 
 func TestATracerThatAnswersHeartbeatsIsNotSilent(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, func(*tracer) {})
-	// Its patience is more than a busy machine holds a goroutine back.
-	b.options.heartbeat, b.options.patience = 40*time.Millisecond, time.Second
-	b.run()
-	b.await(5)
-	tr := b.launcher.tracers[0]
-	// As many answers as take several times its patience.
-	for range 75 {
-		select {
-		case <-tr.answered:
-		case <-time.After(20 * time.Second):
-			t.Fatalf("no heartbeat; said %q", b.lines())
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(*tracer) {})
+		b.run()
+		b.await(5)
+		tr := b.launcher.tracers[0]
+		// As many answers as take several times its patience.
+		for range 20 {
+			select {
+			case <-tr.answered:
+			case <-time.After(patience):
+				t.Fatalf("no heartbeat; said %q", b.lines())
+			}
 		}
-	}
-	b.end()
-	if err := b.wait(); err != nil {
-		t.Fatal(err)
-	}
-	if b.heard("RECONNECTING") {
-		t.Errorf("said %q", b.said)
-	}
+		b.end()
+		if err := b.wait(); err != nil {
+			t.Fatal(err)
+		}
+		if b.heard("RECONNECTING") {
+			t.Errorf("said %q", b.said)
+		}
+	})
 }
 
 func TestACutIsSaidOnceAndItsEndToo(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, func(tr *tracer) { tr.cutAfter = 3 })
-	dial, dials := b.options.Dial, 0
-	b.options.Dial = func(ctx context.Context, pod string) (net.Conn, error) {
-		if dials++; dials == 2 || dials == 3 {
-			return nil, errors.New("refused")
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(tr *tracer) { tr.cutAfter = 3 })
+		dial, dials := b.options.Dial, 0
+		b.options.Dial = func(ctx context.Context, pod string) (net.Conn, error) {
+			if dials++; dials == 2 || dials == 3 {
+				return nil, errors.New("refused")
+			}
+			return dial(ctx, pod)
 		}
-		return dial(ctx, pod)
-	}
-	unseen := b.unseen()
-	b.run()
-	b.await(3)
-	b.launcher.tracers[0].cutNow()
-	b.await(2)
-	b.end()
-	if err := b.wait(); err != nil {
-		t.Fatal(err)
-	}
-	if len(*unseen) > 0 {
-		t.Errorf("all came after the cut, but %v were not seen", *unseen)
-	}
-	cuts := 0
-	for _, s := range b.said {
-		if regexp.MustCompile(`RECONNECTING connection cut: `).MatchString(s) {
-			cuts++
+		unseen := b.unseen()
+		b.run()
+		b.await(3)
+		b.launcher.tracers[0].cutNow()
+		b.await(2)
+		b.end()
+		if err := b.wait(); err != nil {
+			t.Fatal(err)
 		}
-	}
-	if cuts != 1 || dials != 4 || !b.heardLike(`STREAMING connected again after \d+\.\d s$`) {
-		t.Errorf("%d cuts were said, %d connections tried; said %q", cuts, dials, b.said)
-	}
+		if len(*unseen) > 0 {
+			t.Errorf("all came after the cut, but %v were not seen", *unseen)
+		}
+		cuts := 0
+		for _, s := range b.said {
+			if regexp.MustCompile(`RECONNECTING connection cut: `).MatchString(s) {
+				cuts++
+			}
+		}
+		if cuts != 1 || dials != 4 || !b.heardLike(`STREAMING connected again after \d+\.\d s$`) {
+			t.Errorf("%d cuts were said, %d connections tried; said %q", cuts, dials, b.said)
+		}
+	})
 }
 
 func TestANodeWithNothingToTraceGetsNoTracerUntilItHas(t *testing.T) {
 	t.Parallel()
 	for name, again := range map[string]bool{"for good": false, "until a pod lands on it": true} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t, func(*tracer) {}, func(*tracer) {})
-			b.run()
-			b.await(5)
-			b.feed.gone.Store(true)
-			b.launcher.end(0, "ended: the pod was deleted")
-			b.launcher.tracers[0].server.Stop()
-			b.awaitSaid("STOPPED tracer ended: the pod was deleted; nothing on the node is to be traced any more")
-			tracers := 1
-			if again {
-				close(b.feed.back)
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, func(*tracer) {}, func(*tracer) {})
+				b.run()
 				b.await(5)
-				tracers = 2
-			}
-			b.end()
-			if err := b.wait(); err != nil {
-				t.Fatal(err)
-			}
-			if len(b.launcher.created) != tracers {
-				t.Errorf("%d tracers, want %d; said %q", len(b.launcher.created), tracers, b.said)
-			}
-			if b.heard("not seen") || b.heard("nothing was seen") {
-				t.Errorf("there was nothing to see, but said %q", b.said)
-			}
+				b.feed.gone.Store(true)
+				b.launcher.end(0, "ended: the pod was deleted")
+				b.launcher.tracers[0].server.Stop()
+				b.awaitSaid("STOPPED tracer ended: the pod was deleted; nothing on the node is to be traced any more")
+				tracers := 1
+				if again {
+					close(b.feed.back)
+					b.await(5)
+					tracers = 2
+				}
+				b.end()
+				if err := b.wait(); err != nil {
+					t.Fatal(err)
+				}
+				if len(b.launcher.created) != tracers {
+					t.Errorf("%d tracers, want %d; said %q", len(b.launcher.created), tracers, b.said)
+				}
+				if b.heard("not seen") || b.heard("nothing was seen") {
+					t.Errorf("there was nothing to see, but said %q", b.said)
+				}
+			})
 		})
 	}
 }
@@ -252,7 +267,7 @@ func (b *bench) heardLike(pattern string) bool {
 
 func (b *bench) awaitSaid(part string) {
 	b.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !b.heard(part); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); !b.heard(part); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			b.t.Fatalf("never said %q, but %q", part, b.said)
 		}

@@ -79,10 +79,10 @@ func (n *node) connect(ctx, running context.Context) error {
 	defer hangUp()
 	client := session.NewSessionClient(conn)
 	// A tracer that takes longer has given this client up anyway.
-	patience := time.AfterFunc(n.patience, hangUp)
+	patience := time.AfterFunc(session.HeartbeatTimeout, hangUp)
 	control, err := n.greet(calls, client)
 	if !patience.Stop() && ctx.Err() == nil {
-		return fmt.Errorf("the tracer does not answer within %v", n.patience)
+		return fmt.Errorf("the tracer does not answer within %v", session.HeartbeatTimeout)
 	}
 	if err != nil {
 		return err
@@ -227,7 +227,7 @@ func (n *node) talk(ctx, running context.Context, control session.Session_Contro
 			}
 		}
 	})
-	beat := time.NewTicker(n.heartbeat)
+	beat := time.NewTicker(session.HeartbeatInterval)
 	defer beat.Stop()
 	stop := running.Done()
 	var giveUp <-chan time.Time
@@ -236,7 +236,7 @@ func (n *node) talk(ctx, running context.Context, control session.Session_Contro
 		select {
 		case <-beat.C:
 			// A connection may die without a word, and a tracer may be stopped: each heartbeat is answered, so silence tells.
-			if silent := time.Since(n.heard.get()); silent > n.patience {
+			if silent := time.Since(n.heard.get()); silent > session.HeartbeatTimeout {
 				return false, fmt.Errorf("not a word from the tracer for %.1f s", silent.Seconds())
 			}
 			message = &session.ClientMessage{Message: &session.ClientMessage_Heartbeat{Heartbeat: &session.Heartbeat{}}}

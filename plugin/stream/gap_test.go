@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/collect"
@@ -26,19 +27,21 @@ func (b *bench) kill(attempt int) {
 
 func TestGap_SessionEndsDuringJobDeletion(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, func(*tracer) {}, func(*tracer) {})
-	unseen := b.unseen()
-	b.launcher.deleting = func() { b.end() }
-	b.run()
-	b.await(5)
-	b.kill(0)
-	if err := b.wait(); err != nil {
-		t.Fatal(err)
-	}
-	b.wantUnseen(unseen)
-	if last := b.statuses[len(b.statuses)-1]; !strings.HasPrefix(last, "reconnecting what happened from ") {
-		t.Errorf("the stream's last status is %q", last)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(*tracer) {}, func(*tracer) {})
+		unseen := b.unseen()
+		b.launcher.deleting = func() { b.end() }
+		b.run()
+		b.await(5)
+		b.kill(0)
+		if err := b.wait(); err != nil {
+			t.Fatal(err)
+		}
+		b.wantUnseen(unseen)
+		if last := b.statuses[len(b.statuses)-1]; !strings.HasPrefix(last, "reconnecting what happened from ") {
+			t.Errorf("the stream's last status is %q", last)
+		}
+	})
 }
 
 func TestGap_TracerEndsByItself(t *testing.T) {
@@ -47,50 +50,58 @@ func TestGap_TracerEndsByItself(t *testing.T) {
 		"stopped": event.NodeState_NODE_STATE_STOPPED, "failed": event.NodeState_NODE_STATE_FAILED,
 	} {
 		t.Run(name+" as the session ends", func(t *testing.T) {
-			b := newBench(t, func(tr *tracer) { tr.ends = &event.NodeStatus{State: state, Message: "its pod is deleted"} })
-			unseen := b.unseen()
-			b.run()
-			b.await(5)
-			b.end()
-			if err := b.wait(); err != nil {
-				t.Fatal(err)
-			}
-			b.wantUnseen(unseen)
-			if !b.heard("STOPPED tracer ended before the session did: its pod is deleted") {
-				t.Errorf("said %q", b.said)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, func(tr *tracer) { tr.ends = &event.NodeStatus{State: state, Message: "its pod is deleted"} })
+				unseen := b.unseen()
+				b.run()
+				b.await(5)
+				b.end()
+				if err := b.wait(); err != nil {
+					t.Fatal(err)
+				}
+				b.wantUnseen(unseen)
+				if !b.heard("STOPPED tracer ended before the session did: its pod is deleted") {
+					t.Errorf("said %q", b.said)
+				}
+			})
 		})
 	}
 	t.Run("failed before", func(t *testing.T) {
-		b := newBench(t, func(tr *tracer) {
-			tr.ends = &event.NodeStatus{State: event.NodeState_NODE_STATE_FAILED, Message: "a probe died"}
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, func(tr *tracer) {
+				tr.ends = &event.NodeStatus{State: event.NodeState_NODE_STATE_FAILED, Message: "a probe died"}
+			})
+			unseen := b.unseen()
+			b.run()
+			b.await(5)
+			close(b.launcher.tracers[0].quits)
+			if err := b.wait(); err == nil || !strings.Contains(err.Error(), "a probe died") {
+				t.Fatal(err)
+			}
+			b.wantUnseen(unseen)
 		})
-		unseen := b.unseen()
-		b.run()
-		b.await(5)
-		close(b.launcher.tracers[0].quits)
-		if err := b.wait(); err == nil || !strings.Contains(err.Error(), "a probe died") {
-			t.Fatal(err)
-		}
-		b.wantUnseen(unseen)
 	})
 }
 
 func TestGap_TargetsEndAfterTracer(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, func(*tracer) {})
-	b.feed.goneFor = 0
-	b.feed.gone.Store(true)
-	unseen := b.unseen()
-	b.run()
-	b.await(5)
-	b.kill(0)
-	b.awaitSaid("nothing on the node is to be traced any more; nothing was seen from ")
-	b.end()
-	if err := b.wait(); err != nil {
-		t.Fatal(err)
-	}
-	b.wantUnseen(unseen)
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(*tracer) {})
+		b.feed.goneFor = 0
+		b.feed.gone.Store(true)
+		unseen := b.unseen()
+		b.run()
+		b.await(5)
+		close(b.launcher.tracers[0].hush)
+		time.Sleep(time.Second) // in which nothing is seen
+		b.kill(0)
+		b.awaitSaid("nothing on the node is to be traced any more; nothing was seen from ")
+		b.end()
+		if err := b.wait(); err != nil {
+			t.Fatal(err)
+		}
+		b.wantUnseen(unseen)
+	})
 }
 
 func TestGap_InterruptedMerge(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -53,22 +54,24 @@ func TestHostileTracer_BatchIsBounded(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t, hostileTracer(test.batch))
-			var err error
-			n := allocated(func() {
-				b.run()
-				err = b.wait()
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, hostileTracer(test.batch))
+				var err error
+				n := allocated(func() {
+					b.run()
+					err = b.wait()
+				})
+				if err == nil || !strings.Contains(err.Error(), test.want) {
+					t.Errorf("error %v, want %q", err, test.want)
+				}
+				if len(b.launcher.created) != 1 || len(b.said) > 10 {
+					t.Errorf("%d tracers; said %q", len(b.launcher.created), b.said)
+				}
+				if n > limit {
+					t.Errorf("%d bytes were allocated, limit %d", n, limit)
+				}
+				t.Logf("%d bytes allocated", n)
 			})
-			if err == nil || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("error %v, want %q", err, test.want)
-			}
-			if len(b.launcher.created) != 1 || len(b.said) > 10 {
-				t.Errorf("%d tracers; said %q", len(b.launcher.created), b.said)
-			}
-			if n > limit {
-				t.Errorf("%d bytes were allocated, limit %d", n, limit)
-			}
-			t.Logf("%d bytes allocated", n)
 		})
 	}
 }
@@ -104,77 +107,82 @@ func TestHostileTracer_LargestBatch(t *testing.T) {
 
 func TestHostileTracer_KeyHasADeadline(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, func(*tracer) {})
-	b.options.readyTimeout = 50 * time.Millisecond
-	b.options.Spec.Image = "orb8-tracer:v9"
-	b.options.Ready = func(ctx context.Context, _ string) (r session.Ready, k session.PublicKey, err error) {
-		<-ctx.Done()
-		return r, k, ctx.Err()
-	}
-	b.run()
-	err := b.wait()
-	const want = "the tracer announced no key within 50ms: is orb8-tracer:v9 a tracer of this version? see kubectl logs -n demo 0 -c tracer"
-	if err == nil || err.Error() != want {
-		t.Errorf("error %v\nwant  %s", err, want)
-	}
-	if readyTimeout > time.Minute || readyTimeout < session.FirstContactTimeout {
-		t.Errorf("the deadline is %v", readyTimeout)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(*tracer) {})
+		b.options.Spec.Image = "orb8-tracer:v9"
+		b.options.Ready = func(ctx context.Context, _ string) (r session.Ready, k session.PublicKey, err error) {
+			<-ctx.Done()
+			return r, k, ctx.Err()
+		}
+		b.run()
+		err := b.wait()
+		const want = "the tracer announced no key within 20s: is orb8-tracer:v9 a tracer of this version? see kubectl logs -n demo 0 -c tracer"
+		if err == nil || err.Error() != want {
+			t.Errorf("error %v\nwant  %s", err, want)
+		}
+		if readyTimeout > time.Minute || readyTimeout < session.FirstContactTimeout {
+			t.Errorf("the deadline is %v", readyTimeout)
+		}
+	})
 }
 
 // TestHostileTracer_LinesAreBounded has a tracer that warns without end, and whose lines are long.
 func TestHostileTracer_LinesAreBounded(t *testing.T) {
 	t.Parallel()
-	var batches []*session.Batch
-	for i := range 100 {
-		b := &session.Batch{}
-		for range 20 {
-			b.Events = append(b.Events, &event.Event{Kind: &event.Event_NodeStatus{NodeStatus: &event.NodeStatus{
-				State: event.NodeState_NODE_STATE_STREAMING, Message: fmt.Sprint("warning ", i, strings.Repeat("訂", 1000)),
-			}}})
+	synctest.Test(t, func(t *testing.T) {
+		var batches []*session.Batch
+		for i := range 100 {
+			b := &session.Batch{}
+			for range 20 {
+				b.Events = append(b.Events, &event.Event{Kind: &event.Event_NodeStatus{NodeStatus: &event.NodeStatus{
+					State: event.NodeState_NODE_STATE_STREAMING, Message: fmt.Sprint("warning ", i, strings.Repeat("訂", 1000)),
+				}}})
+			}
+			batches = append(batches, b)
 		}
-		batches = append(batches, b)
-	}
-	b := newBench(t, hostileTracer(batches...))
-	b.run()
-	b.await(5) // its events come behind all of them
-	b.end()
-	if err := b.wait(); err != nil {
-		t.Fatal(err)
-	}
-	lines, longest := 0, 0
-	for _, s := range b.lines() {
-		if strings.Contains(s, "warning ") {
-			lines++
-			longest = max(longest, len(s))
+		b := newBench(t, hostileTracer(batches...))
+		b.run()
+		b.await(5) // its events come behind all of them
+		b.end()
+		if err := b.wait(); err != nil {
+			t.Fatal(err)
 		}
-	}
-	if lines < lineBurst || lines > lineBurst+5 || longest > 2*maxLineBytes {
-		t.Errorf("%d lines, the longest of %d bytes", lines, longest)
-	}
-	if !b.heardLike(`^\w+ 19[78]\d more lines of its tracer are left out$`) {
-		t.Errorf("said %.2000q", b.said[max(0, len(b.said)-3):])
-	}
+		lines, longest := 0, 0
+		for _, s := range b.lines() {
+			if strings.Contains(s, "warning ") {
+				lines++
+				longest = max(longest, len(s))
+			}
+		}
+		if lines < lineBurst || lines > lineBurst+5 || longest > 2*maxLineBytes {
+			t.Errorf("%d lines, the longest of %d bytes", lines, longest)
+		}
+		if !b.heardLike(`^\w+ 19[78]\d more lines of its tracer are left out$`) {
+			t.Errorf("said %.2000q", b.said[max(0, len(b.said)-3):])
+		}
+	})
 }
 
 func TestHostileTracer_StartedCountsOnce(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, func(tr *tracer) { tr.startsAgain = 1000 })
-	b.run()
-	b.await(5)
-	b.end()
-	if err := b.wait(); err != nil {
-		t.Fatal(err)
-	}
-	streaming := 0
-	for _, s := range b.lines() {
-		if strings.HasPrefix(s, "NODE_STATE_STREAMING") {
-			streaming++
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(tr *tracer) { tr.startsAgain = 1000 })
+		b.run()
+		b.await(5)
+		b.end()
+		if err := b.wait(); err != nil {
+			t.Fatal(err)
 		}
-	}
-	if streaming != 2 { // that it streams, and one warning
-		t.Errorf("said %q", b.said)
-	}
+		streaming := 0
+		for _, s := range b.lines() {
+			if strings.HasPrefix(s, "NODE_STATE_STREAMING") {
+				streaming++
+			}
+		}
+		if streaming != 2 { // that it streams, and one warning
+			t.Errorf("said %q", b.said)
+		}
+	})
 }
 
 func TestLineBudget(t *testing.T) {

@@ -20,7 +20,6 @@ const (
 type restarts struct {
 	silent int // how many were lost that had not streamed, since one that had
 	short  int // how many were lost that had streamed for too short, since one that had for long enough
-	pause  time.Duration
 }
 
 // lost counts a tracer that was lost after it had streamed for a time, or without: 0. It returns how long to wait
@@ -43,5 +42,5 @@ func (r *restarts) lost(streamed time.Duration) (pause time.Duration, giveUp str
 	case r.short < 2 || streamed == 0:
 		return 0, ""
 	}
-	return min(r.pause<<(r.short-2), maxPause), ""
+	return min(firstPause<<(r.short-2), maxPause), ""
 }

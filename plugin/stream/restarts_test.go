@@ -3,6 +3,7 @@ package stream
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
@@ -33,7 +34,7 @@ func TestRestarts_AreBounded(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := restarts{pause: firstPause}
+			r := restarts{}
 			for i, d := range test.streamed {
 				pause, why := r.lost(d)
 				if i == len(test.pauses) {
@@ -53,32 +54,33 @@ func TestRestarts_AreBounded(t *testing.T) {
 // TestRestarts_TracerThatStreamsAndExits has more tracers at hand than a node may take.
 func TestRestarts_TracerThatStreamsAndExits(t *testing.T) {
 	t.Parallel()
-	var tracers []func(*tracer)
-	for range maxShort + 2 {
-		tracers = append(tracers, func(*tracer) {})
-	}
-	b := newBench(t, tracers...)
-	b.options.pause = time.Millisecond
-	say := b.options.Say
-	b.options.Say = func(node string, state event.NodeState, message string) {
-		say(node, state, message)
-		if state == event.NodeState_NODE_STATE_STREAMING {
-			b.launcher.mu.Lock()
-			defer b.launcher.mu.Unlock()
-			close(b.launcher.tracers[len(b.launcher.created)-1].quits)
+	synctest.Test(t, func(t *testing.T) {
+		var tracers []func(*tracer)
+		for range maxShort + 2 {
+			tracers = append(tracers, func(*tracer) {})
 		}
-	}
-	b.run()
-	err := b.wait()
-	const want = "gave up after 8 tracers that streamed for less than 1m0s each: tracer ended: it did not say why"
-	if err == nil || err.Error() != want {
-		t.Errorf("error %v\nwant  %s", err, want)
-	}
-	if len(b.launcher.created) != maxShort {
-		t.Errorf("%d Jobs, want %d", len(b.launcher.created), maxShort)
-	}
-	said := strings.Join(b.lines(), "\n")
-	if n := strings.Count(said, "gave up"); n != 1 || !strings.Contains(said, "; starting another in 32ms;") {
-		t.Errorf("said %q", b.lines())
-	}
+		b := newBench(t, tracers...)
+		say := b.options.Say
+		b.options.Say = func(node string, state event.NodeState, message string) {
+			say(node, state, message)
+			if state == event.NodeState_NODE_STATE_STREAMING {
+				b.launcher.mu.Lock()
+				defer b.launcher.mu.Unlock()
+				close(b.launcher.tracers[len(b.launcher.created)-1].quits)
+			}
+		}
+		b.run()
+		err := b.wait()
+		const want = "gave up after 8 tracers that streamed for less than 1m0s each: tracer ended: it did not say why"
+		if err == nil || err.Error() != want {
+			t.Errorf("error %v\nwant  %s", err, want)
+		}
+		if len(b.launcher.created) != maxShort {
+			t.Errorf("%d Jobs, want %d", len(b.launcher.created), maxShort)
+		}
+		said := strings.Join(b.lines(), "\n")
+		if n := strings.Count(said, "gave up"); n != 1 || !strings.Contains(said, "; starting another in 30s;") {
+			t.Errorf("said %q", b.lines())
+		}
+	})
 }

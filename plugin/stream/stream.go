@@ -71,12 +71,6 @@ type Options struct {
 	// Unseen hears how long a node that had streamed was not seen, for its tracer was lost; nil: nobody does. It is called
 	// from any goroutine.
 	Unseen func(node string, d time.Duration)
-
-	// heartbeat is how often the tracer gets one, patience how long either end waits for a word of the other: those of the
-	// session package, but for tests. readyTimeout is how long its key is waited for.
-	heartbeat, patience, readyTimeout time.Duration
-	// pause is before the third tracer that is lost early; firstPause but for tests.
-	pause time.Duration
 }
 
 // node is one node at work.
@@ -85,8 +79,6 @@ type node struct {
 	name   string
 	feed   Feed
 	source *collect.Source
-	// As in Options, with their defaults.
-	heartbeat, patience, readyTimeout time.Duration
 
 	spec    launch.Spec
 	pod     string
@@ -116,11 +108,8 @@ type node struct {
 // why the node has failed; nil after an orderly end.
 func Run(ctx, running context.Context, name string, feed Feed, o *Options) error {
 	n := &node{
-		Options: o, name: name, feed: feed, spec: o.Spec, source: o.Collector.Add(name), heartbeat: o.heartbeat, patience: o.patience,
-		readyTimeout: cmp.Or(o.readyTimeout, readyTimeout), words: newLineBudget(maxLines), cuts: newLineBudget(0),
-	}
-	if n.heartbeat == 0 {
-		n.heartbeat, n.patience = session.HeartbeatInterval, session.HeartbeatTimeout
+		Options: o, name: name, feed: feed, spec: o.Spec, source: o.Collector.Add(name),
+		words: newLineBudget(maxLines), cuts: newLineBudget(0),
 	}
 	defer n.source.Close()
 	defer n.reportLeftOut()
@@ -128,7 +117,7 @@ func Run(ctx, running context.Context, name string, feed Feed, o *Options) error
 	defer context.AfterFunc(running, stopped.now)()
 	defer func() { n.endGap(ctx, cmp.Or(stopped.get(), time.Now())) }()
 	n.spec.Node = name
-	restarts := restarts{pause: cmp.Or(o.pause, firstPause)}
+	restarts := restarts{}
 	for {
 		n.instance, n.next = 0, 0
 		n.streamed.Store(false)
@@ -298,12 +287,12 @@ func (n *node) create(ctx context.Context) error {
 }
 
 func (n *node) ready(ctx context.Context) error {
-	limited, cancel := context.WithTimeout(ctx, n.readyTimeout)
+	limited, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	ready, key, err := n.Ready(limited, n.pod)
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
 		return fmt.Errorf("the tracer announced no key within %v: is %s a tracer of this version? see kubectl logs -n %s %s -c %s",
-			n.readyTimeout, n.spec.Image, n.spec.Namespace, n.pod, launch.Container)
+			readyTimeout, n.spec.Image, n.spec.Namespace, n.pod, launch.Container)
 	}
 	if err != nil {
 		if how := n.ended(ctx, time.Second); how != "" {
@@ -364,7 +353,7 @@ func (n *node) serve(ctx, running context.Context) error {
 		if how := n.ended(running, 10*time.Millisecond); how != "" {
 			return n.lost("tracer " + how)
 		}
-		if silent := time.Since(heard); silent > n.patience {
+		if silent := time.Since(heard); silent > session.HeartbeatTimeout {
 			return n.lost(fmt.Sprintf("no contact for %.1f s, longer than the tracer waits (%v)", silent.Seconds(), err))
 		}
 		n.reportCut(heard, news, err)

@@ -10,12 +10,14 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/orb8-dev/kubectl-orb8/collect"
 	"github.com/orb8-dev/kubectl-orb8/event"
@@ -23,11 +25,15 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
 )
 
-// tracer is a node's tracer as the wire shows it: the real gRPC and TLS on loopback, without a kernel behind.
+// patience is how long a test waits, in its bubble's time, for what comes in the end.
+const patience = 5 * time.Minute
+
+// tracer is a node's tracer as the wire shows it: the real gRPC and TLS over connections in memory, which keep the time
+// of a synctest bubble, without a kernel behind.
 type tracer struct {
 	session.UnimplementedSessionServer
 	identity *session.Identity
-	listener net.Listener
+	listener *bufconn.Listener
 	server   *grpc.Server
 	instance uint64
 	protocol uint32
@@ -67,15 +73,11 @@ func startTracer(t *testing.T, client session.PublicKey, instance uint64) *trace
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	tr := &tracer{identity: identity, listener: l, instance: instance, protocol: session.Protocol, batches: 5, stop: make(chan struct{}), hush: make(chan struct{}), quits: make(chan struct{}), answered: make(chan struct{}, 1)}
+	tr := &tracer{identity: identity, listener: bufconn.Listen(64 << 10), instance: instance, protocol: session.Protocol, batches: 5, stop: make(chan struct{}), hush: make(chan struct{}), quits: make(chan struct{}), answered: make(chan struct{}, 1)}
 	tr.server = grpc.NewServer(grpc.Creds(credentials.NewTLS(identity.ServerTLS(client))))
 	session.RegisterSessionServer(tr.server, tr)
 	var serving sync.WaitGroup
-	serving.Go(func() { tr.server.Serve(l) })
+	serving.Go(func() { tr.server.Serve(tr.listener) })
 	t.Cleanup(func() {
 		tr.server.Stop()
 		serving.Wait()
@@ -364,7 +366,7 @@ func newBench(t *testing.T, tracers ...func(*tracer)) *bench {
 		},
 		Dial: func(ctx context.Context, pod string) (net.Conn, error) {
 			tr := tracerOf(pod)
-			c, err := (&net.Dialer{}).DialContext(ctx, "tcp", tr.listener.Addr().String())
+			c, err := tr.listener.DialContext(ctx)
 			if err == nil {
 				tr.mu.Lock()
 				tr.conns = append(tr.conns, c)
@@ -389,7 +391,7 @@ func (b *bench) lines() []string {
 }
 
 func (b *bench) run() {
-	ctx, cancel := context.WithTimeout(b.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(b.t.Context(), time.Hour)
 	running, end := context.WithCancel(ctx)
 	b.end = end
 	b.collected.Go(func() {
@@ -423,7 +425,7 @@ func (b *bench) await(events int) {
 	for range events {
 		select {
 		case <-b.gotEvent:
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			b.t.Fatalf("an event is missing; said %q", b.lines())
 		}
 	}
@@ -439,7 +441,7 @@ func (b *bench) wait() error {
 			b.t.Errorf("jobs made %q, deleted %q", b.launcher.created, b.launcher.deleted)
 		}
 		return err
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		b.t.Fatalf("the session does not end; said %q", b.lines())
 		return nil
 	}
@@ -453,76 +455,84 @@ func (b *bench) heard(part string) bool {
 
 func TestWhatATracerWarnsOfIsSaidAtOnce(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, func(tr *tracer) { tr.warns = "no more room for pods" })
-	b.run()
-	b.await(5)
-	if !b.heard("NODE_STATE_STREAMING no more room for pods") {
-		t.Errorf("said %q", b.said)
-	}
-	b.end()
-	if err := b.wait(); err != nil {
-		t.Fatal(err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(tr *tracer) { tr.warns = "no more room for pods" })
+		b.run()
+		b.await(5)
+		if !b.heard("NODE_STATE_STREAMING no more room for pods") {
+			t.Errorf("said %q", b.said)
+		}
+		b.end()
+		if err := b.wait(); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
 
 func TestAnOrderlyEndBringsTheLastEventsAndTakesTheJob(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, func(*tracer) {})
-	b.run()
-	b.await(5)
-	b.end()
-	if err := b.wait(); err != nil {
-		t.Fatal(err)
-	}
-	if want := []uint32{11001, 11002, 11003, 11004, 11005, 11099}; !slices.Equal(b.ports, want) {
-		t.Errorf("events %d, want %d", b.ports, want)
-	}
-	if tr := b.launcher.tracers[0]; len(tr.updates) != 1 || !tr.updates[0].Complete || tr.updates[0].Upsert[0].Name != "web" {
-		t.Errorf("pod updates %v", tr.updates)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(*tracer) {})
+		b.run()
+		b.await(5)
+		b.end()
+		if err := b.wait(); err != nil {
+			t.Fatal(err)
+		}
+		if want := []uint32{11001, 11002, 11003, 11004, 11005, 11099}; !slices.Equal(b.ports, want) {
+			t.Errorf("events %d, want %d", b.ports, want)
+		}
+		if tr := b.launcher.tracers[0]; len(tr.updates) != 1 || !tr.updates[0].Complete || tr.updates[0].Upsert[0].Name != "web" {
+			t.Errorf("pod updates %v", tr.updates)
+		}
+	})
 }
 
 func TestACutConnectionGoesOnWhereItWasCut(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, func(tr *tracer) { tr.cutAfter = 3 })
-	b.run()
-	b.await(3)
-	b.launcher.tracers[0].cutNow()
-	b.await(2)
-	b.end()
-	if err := b.wait(); err != nil {
-		t.Fatal(err)
-	}
-	if want := []uint32{11001, 11002, 11003, 11004, 11005, 11099}; !slices.Equal(b.ports, want) {
-		t.Errorf("events %d, want each once: %d", b.ports, want)
-	}
-	tr := b.launcher.tracers[0]
-	if len(tr.resumes) != 2 || tr.resumes[0] != 0 || tr.resumes[1] < 4 {
-		t.Errorf("asked for %d, want all, and then what comes after the batches it has: three at least", tr.resumes)
-	}
-	if len(b.launcher.created) != 1 {
-		t.Errorf("%d tracers for one cut", len(b.launcher.created))
-	}
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(tr *tracer) { tr.cutAfter = 3 })
+		b.run()
+		b.await(3)
+		b.launcher.tracers[0].cutNow()
+		b.await(2)
+		b.end()
+		if err := b.wait(); err != nil {
+			t.Fatal(err)
+		}
+		if want := []uint32{11001, 11002, 11003, 11004, 11005, 11099}; !slices.Equal(b.ports, want) {
+			t.Errorf("events %d, want each once: %d", b.ports, want)
+		}
+		tr := b.launcher.tracers[0]
+		if len(tr.resumes) != 2 || tr.resumes[0] != 0 || tr.resumes[1] < 4 {
+			t.Errorf("asked for %d, want all, and then what comes after the batches it has: three at least", tr.resumes)
+		}
+		if len(b.launcher.created) != 1 {
+			t.Errorf("%d tracers for one cut", len(b.launcher.created))
+		}
+	})
 }
 
 func TestALostTracerIsReplaced(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, func(*tracer) {}, func(*tracer) {})
-	b.run()
-	b.await(5)
-	b.launcher.end(0, "was killed by signal 9")
-	b.launcher.tracers[0].server.Stop()
-	b.await(5)
-	b.end()
-	if err := b.wait(); err != nil {
-		t.Fatal(err)
-	}
-	if !b.heard("tracer was killed by signal 9; starting another; what happens until it streams is not seen") {
-		t.Errorf("said %q", b.said)
-	}
-	if want := []uint32{11001, 11002, 11003, 11004, 11005, 21001, 21002, 21003, 21004, 21005, 21099}; !slices.Equal(b.ports, want) {
-		t.Errorf("events %d, want %d", b.ports, want)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(*tracer) {}, func(*tracer) {})
+		b.run()
+		b.await(5)
+		b.launcher.end(0, "was killed by signal 9")
+		b.launcher.tracers[0].server.Stop()
+		b.await(5)
+		b.end()
+		if err := b.wait(); err != nil {
+			t.Fatal(err)
+		}
+		if !b.heard("tracer was killed by signal 9; starting another; what happens until it streams is not seen") {
+			t.Errorf("said %q", b.said)
+		}
+		if want := []uint32{11001, 11002, 11003, 11004, 11005, 21001, 21002, 21003, 21004, 21005, 21099}; !slices.Equal(b.ports, want) {
+			t.Errorf("events %d, want %d", b.ports, want)
+		}
+	})
 }
 
 func TestWhatCannotGetBetterFailsTheNodeAtOnce(t *testing.T) {
@@ -536,47 +546,51 @@ func TestWhatCannotGetBetterFailsTheNodeAtOnce(t *testing.T) {
 		"an image not there": {nil, "image: no such image"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t, test.tracers...)
-			b.run()
-			err := b.wait()
-			if err == nil || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("error %v, want %q", err, test.want)
-			}
-			if len(b.launcher.created) != 1 {
-				t.Errorf("%d attempts, want one", len(b.launcher.created))
-			}
-			if !b.heard(test.want) {
-				t.Errorf("said %q", b.said)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, test.tracers...)
+				b.run()
+				err := b.wait()
+				if err == nil || !strings.Contains(err.Error(), test.want) {
+					t.Errorf("error %v, want %q", err, test.want)
+				}
+				if len(b.launcher.created) != 1 {
+					t.Errorf("%d attempts, want one", len(b.launcher.created))
+				}
+				if !b.heard(test.want) {
+					t.Errorf("said %q", b.said)
+				}
+			})
 		})
 	}
 }
 
 func TestAStrangerInTheTracersPlaceIsRefused(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, func(*tracer) {})
-	other, err := session.NewIdentity()
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.options.Ready = func(context.Context, string) (session.Ready, session.PublicKey, error) {
-		return session.Ready{Protocol: session.Protocol}, other.PublicKey(), nil
-	}
-	b.run()
-	for !b.heard("pinned session key") {
-		select {
-		case err := <-b.result:
-			t.Fatalf("ended: %v; said %q", err, b.said)
-		case <-time.After(time.Millisecond):
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(*tracer) {})
+		other, err := session.NewIdentity()
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	b.end()
-	if err := b.wait(); err != nil {
-		t.Fatal(err)
-	}
-	if len(b.ports) > 0 {
-		t.Errorf("took events from a stranger: %d", b.ports)
-	}
+		b.options.Ready = func(context.Context, string) (session.Ready, session.PublicKey, error) {
+			return session.Ready{Protocol: session.Protocol}, other.PublicKey(), nil
+		}
+		b.run()
+		for !b.heard("pinned session key") {
+			select {
+			case err := <-b.result:
+				t.Fatalf("ended: %v; said %q", err, b.said)
+			case <-time.After(time.Millisecond):
+			}
+		}
+		b.end()
+		if err := b.wait(); err != nil {
+			t.Fatal(err)
+		}
+		if len(b.ports) > 0 {
+			t.Errorf("took events from a stranger: %d", b.ports)
+		}
+	})
 }
 
 func TestTheReadyLineIsFoundInALog(t *testing.T) {
