@@ -3,18 +3,19 @@ package tracer
 import (
 	"errors"
 	"net"
-	"os"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"google.golang.org/grpc/test/bufconn"
 )
 
 // silent opens connections that never say anything.
-func silent(t *testing.T, address string, n int) (all []net.Conn) {
+func silent(t *testing.T, l *bufconn.Listener, n int) (all []net.Conn) {
 	t.Helper()
 	for range n {
-		c, err := net.Dial("tcp", address)
+		c, err := l.DialContext(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -37,7 +38,8 @@ func open(t *testing.T, all []net.Conn, deadline time.Time) (n int) {
 			t.Fatal(err)
 		}
 		_, err := c.Read(make([]byte, 1))
-		if errors.Is(err, os.ErrDeadlineExceeded) {
+		var timeout net.Error
+		if errors.As(err, &timeout) && timeout.Timeout() {
 			n++
 		}
 	}
@@ -46,28 +48,30 @@ func open(t *testing.T, all []net.Conn, deadline time.Time) (n int) {
 
 func TestAdmission_BoundsStrangers(t *testing.T) {
 	t.Parallel()
-	n := startNode(t, nil)
-	const many = 4 * maxUnauthenticated
-	began := time.Now()
-	strangers := silent(t, n.address, many)
-	// All places are taken, by those that came last and by some that came first.
-	client := n.greet()
-	if left := open(t, strangers, time.Now().Add(time.Second)); left > maxUnauthenticated {
-		t.Errorf("%d of %d silent connections are open", left, many)
-	}
-	// More of them do not push out who has proven its key, nor does its time pass.
-	strangers = append(strangers, silent(t, n.address, many)...)
-	if left := open(t, strangers, began.Add(3*handshakeTimeout)); left > 0 {
-		t.Errorf("%d silent connections are open after %v", left, time.Since(began))
-	}
-	if err := client.control.Send(&session.ClientMessage{
-		Message: &session.ClientMessage_Heartbeat{Heartbeat: &session.Heartbeat{}},
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if m, err := client.control.Recv(); err != nil || m.GetHeartbeat() == nil {
-		t.Errorf("the client got %v, %v", m, err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		n := startNode(t, nil)
+		const many = 4 * maxUnauthenticated
+		began := time.Now()
+		strangers := silent(t, n.listener, many)
+		// All places are taken, by those that came last and by some that came first.
+		client := n.greet()
+		if left := open(t, strangers, time.Now().Add(time.Second)); left > maxUnauthenticated {
+			t.Errorf("%d of %d silent connections are open", left, many)
+		}
+		// More of them do not push out who has proven its key, nor does its time pass.
+		strangers = append(strangers, silent(t, n.listener, many)...)
+		if left := open(t, strangers, began.Add(3*handshakeTimeout)); left > 0 {
+			t.Errorf("%d silent connections are open after %v", left, time.Since(began))
+		}
+		if err := client.control.Send(&session.ClientMessage{
+			Message: &session.ClientMessage_Heartbeat{Heartbeat: &session.Heartbeat{}},
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if m, err := client.control.Recv(); err != nil || m.GetHeartbeat() == nil {
+			t.Errorf("the client got %v, %v", m, err)
+		}
+	})
 }
 
 func TestAdmission_ClosedConnectionsLeave(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/bpf"
@@ -21,6 +22,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -43,11 +45,11 @@ func sampleFlow(cookie uint64) *event.Flow {
 	}
 }
 
-// node is a tracer at work on a loopback port.
+// node is a running tracer that is reached in memory, for tests whose time is synthetic.
 type node struct {
 	*testing.T
 	*fakeKernel
-	address  string
+	listener *bufconn.Listener
 	identity *session.Identity // the tracer's
 	client   *session.Identity
 	ready    *bytes.Buffer
@@ -58,11 +60,8 @@ type node struct {
 
 func startNode(t *testing.T, adapt func(*Config)) *node {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := &node{T: t, fakeKernel: newFakeKernel(t), address: listener.Addr().String(), ready: new(bytes.Buffer), done: make(chan struct{})}
+	listener := bufconn.Listen(64 << 10)
+	n := &node{T: t, fakeKernel: newFakeKernel(t), listener: listener, ready: new(bytes.Buffer), done: make(chan struct{})}
 	n.identity, n.client = newIdentity(t), newIdentity(t)
 	config := Config{
 		Node:      "node-1",
@@ -131,11 +130,10 @@ type line struct {
 func (n *node) dial(as *session.Identity) *line {
 	n.Helper()
 	l := &line{node: n}
-	conn, err := grpc.NewClient("passthrough:///"+n.address,
+	conn, err := grpc.NewClient("passthrough:///node",
 		grpc.WithTransportCredentials(credentials.NewTLS(as.ClientTLS(n.identity.PublicKey()))),
-		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
-			var d net.Dialer
-			raw, err := d.DialContext(ctx, "tcp", address)
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			raw, err := n.listener.DialContext(ctx)
 			if err == nil {
 				l.mu.Lock()
 				l.raw = append(l.raw, raw)
@@ -307,242 +305,262 @@ func (y *tally) exactly(first, last uint64) {
 
 func TestASessionFromHelloToTheFinalBatch(t *testing.T) {
 	t.Parallel()
-	n := startNode(t, nil)
-	l := n.begin()
-	if want := (&session.Welcome{Protocol: session.Protocol, Version: "v1.2.3", Node: "node-1", Instance: 77, Kernel: "6.1.0", BootId: "4b701bc0"}); !proto.Equal(l.welcome, want) {
-		t.Errorf("welcome: %v", l.welcome)
-	}
-	if ready, key, ok, err := session.ParseReady(n.ready.String()); !ok || err != nil || key != n.identity.PublicKey() || ready.Instance != 77 {
-		t.Errorf("ready line %q: %+v, %v, %v", n.ready, ready, ok, err)
-	}
-	if !n.scope.has(n.app) {
-		t.Error("started with the target's cgroup out of scope")
-	}
-	stream := l.events(0)
-	n.source.emit(n.app, 1, 3000)
-	n.source.emit(1, 3001, 3002) // a cgroup that nobody knows
-	got := newTally(t)
-	if err := got.until(stream, func() bool { return len(got.cookies) == 3000 }); err != nil {
-		t.Fatal(err)
-	}
-	b, err := stream.Recv()
-	if err != nil || len(b.GetEvents()) != 0 || b.GetWatermark() == 0 {
-		t.Errorf("a quiet node said %v, %v", b, err)
-	}
-	got.take(b)
-	l.say(&session.ClientMessage{Message: &session.ClientMessage_Heartbeat{Heartbeat: &session.Heartbeat{}}})
-	if l.hear().GetHeartbeat() == nil {
-		t.Error("the heartbeat was not answered")
-	}
-	l.say(&session.ClientMessage{Message: &session.ClientMessage_Stop{Stop: &session.Stop{}}})
-	if err := got.until(stream, func() bool { return false }); !errors.Is(err, io.EOF) {
-		t.Errorf("the stream ended with %v", err)
-	}
-	got.exactly(1, 3000)
-	got.exactly(lastCookie, lastCookie)
-	if !got.final {
-		t.Error("the last batch was not final")
-	}
-	// The two that had no name within the session are not passed over in silence.
-	if got.lost["LOSS_STAGE_NAMING "] != 2 || len(got.lost) != 1 {
-		t.Errorf("lost: %v", got.lost)
-	}
-	before := time.Now()
-	if err := l.control.CloseSend(); err != nil {
-		t.Fatal(err)
-	}
-	if err := n.ended(); err != nil {
-		t.Error(err)
-	}
-	if took := time.Since(before); took >= lingerLimit {
-		t.Errorf("the tracer stayed for %v after its client had all and said so", took)
-	}
-	if !n.source.closed || !n.scope.closed {
-		t.Error("not all was detached")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		n := startNode(t, nil)
+		l := n.begin()
+		if want := (&session.Welcome{Protocol: session.Protocol, Version: "v1.2.3", Node: "node-1", Instance: 77, Kernel: "6.1.0", BootId: "4b701bc0"}); !proto.Equal(l.welcome, want) {
+			t.Errorf("welcome: %v", l.welcome)
+		}
+		if ready, key, ok, err := session.ParseReady(n.ready.String()); !ok || err != nil || key != n.identity.PublicKey() || ready.Instance != 77 {
+			t.Errorf("ready line %q: %+v, %v, %v", n.ready, ready, ok, err)
+		}
+		if !n.scope.has(n.app) {
+			t.Error("started with the target's cgroup out of scope")
+		}
+		stream := l.events(0)
+		n.source.emit(n.app, 1, 3000)
+		n.source.emit(1, 3001, 3002) // a cgroup that nobody knows
+		got := newTally(t)
+		if err := got.until(stream, func() bool { return len(got.cookies) == 3000 }); err != nil {
+			t.Fatal(err)
+		}
+		b, err := stream.Recv()
+		if err != nil || len(b.GetEvents()) != 0 || b.GetWatermark() == 0 {
+			t.Errorf("a quiet node said %v, %v", b, err)
+		}
+		got.take(b)
+		l.say(&session.ClientMessage{Message: &session.ClientMessage_Heartbeat{Heartbeat: &session.Heartbeat{}}})
+		if l.hear().GetHeartbeat() == nil {
+			t.Error("the heartbeat was not answered")
+		}
+		l.say(&session.ClientMessage{Message: &session.ClientMessage_Stop{Stop: &session.Stop{}}})
+		if err := got.until(stream, func() bool { return false }); !errors.Is(err, io.EOF) {
+			t.Errorf("the stream ended with %v", err)
+		}
+		got.exactly(1, 3000)
+		got.exactly(lastCookie, lastCookie)
+		if !got.final {
+			t.Error("the last batch was not final")
+		}
+		// The two that had no name within the session are not passed over in silence.
+		if got.lost["LOSS_STAGE_NAMING "] != 2 || len(got.lost) != 1 {
+			t.Errorf("lost: %v", got.lost)
+		}
+		before := time.Now()
+		if err := l.control.CloseSend(); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.ended(); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(before); took >= lingerLimit {
+			t.Errorf("the tracer stayed for %v after its client had all and said so", took)
+		}
+		if !n.source.closed || !n.scope.closed {
+			t.Error("not all was detached")
+		}
+	})
 }
 
 func TestACutConnectionResumesWithEveryEventOnce(t *testing.T) {
 	t.Parallel()
-	n := startNode(t, nil)
-	l := n.begin()
-	got := newTally(t)
-	const rounds, each = 8, 2500
-	for round := range uint64(rounds) {
+	synctest.Test(t, func(t *testing.T) {
+		n := startNode(t, nil)
+		l := n.begin()
+		got := newTally(t)
+		const rounds, each = 8, 2500
+		for round := range uint64(rounds) {
+			stream := l.events(got.next)
+			var emitting sync.WaitGroup
+			emitting.Go(func() { n.source.emit(n.app, round*each+1, (round+1)*each) })
+			// Stop reading amid what is under way.
+			batches := 0
+			if err := got.until(stream, func() bool { batches++; return batches > 2 }); err != nil {
+				t.Fatal(err)
+			}
+			l.cut()
+			emitting.Wait()
+			l = n.begin()
+			if l.welcome.GetInstance() != 77 {
+				t.Fatal("another instance")
+			}
+		}
 		stream := l.events(got.next)
-		var emitting sync.WaitGroup
-		emitting.Go(func() { n.source.emit(n.app, round*each+1, (round+1)*each) })
-		// Stop reading amid what is under way.
-		batches := 0
-		if err := got.until(stream, func() bool { batches++; return batches > 2 }); err != nil {
+		l.say(&session.ClientMessage{Message: &session.ClientMessage_Stop{Stop: &session.Stop{}}})
+		if err := got.until(stream, func() bool { return false }); !errors.Is(err, io.EOF) {
 			t.Fatal(err)
 		}
-		l.cut()
-		emitting.Wait()
-		l = n.begin()
-		if l.welcome.GetInstance() != 77 {
-			t.Fatal("another instance")
+		got.exactly(1, rounds*each)
+		got.exactly(lastCookie, lastCookie)
+		if len(got.lost) != 0 || !got.final {
+			t.Errorf("lost %v, final %v", got.lost, got.final)
 		}
-	}
-	stream := l.events(got.next)
-	l.say(&session.ClientMessage{Message: &session.ClientMessage_Stop{Stop: &session.Stop{}}})
-	if err := got.until(stream, func() bool { return false }); !errors.Is(err, io.EOF) {
-		t.Fatal(err)
-	}
-	got.exactly(1, rounds*each)
-	got.exactly(lastCookie, lastCookie)
-	if len(got.lost) != 0 || !got.final {
-		t.Errorf("lost %v, final %v", got.lost, got.final)
-	}
+	})
 }
 
 func TestWhatAGapSwallowedIsCountedExactly(t *testing.T) {
 	t.Parallel()
-	n := startNode(t, func(c *Config) { c.ringBytes = 64 << 10 })
-	l := n.begin()
-	got := newTally(t)
-	n.source.emit(n.app, 1, 10)
-	if err := got.until(l.events(0), func() bool { return len(got.cookies) == 10 }); err != nil {
-		t.Fatal(err)
-	}
-	l.cut()
-	n.source.mu.Lock()
-	n.source.lost = []bpf.Loss{{Stage: event.LossStage_LOSS_STAGE_KERNEL_MAP, Count: 5}}
-	n.source.mu.Unlock()
-	const last = 30_000 // far more than the ring holds
-	n.source.emit(n.app, 11, last)
-	l = n.begin()
-	stream := l.events(got.next)
-	l.say(&session.ClientMessage{Message: &session.ClientMessage_Stop{Stop: &session.Stop{}}})
-	if err := got.until(stream, func() bool { return false }); !errors.Is(err, io.EOF) {
-		t.Fatal(err)
-	}
-	gap := got.lost["LOSS_STAGE_STREAM_GAP "]
-	// While this reads, the final batch may drive one more out of the full ring.
-	dropped := got.lost["LOSS_STAGE_QUEUE "]
-	if gap == 0 || got.lost["LOSS_STAGE_KERNEL_MAP flow"] != 5 {
-		t.Errorf("lost: %v", got.lost)
-	}
-	if received := uint64(len(got.cookies)); received+gap+dropped != last+1 {
-		t.Errorf("%d received and %d + %d lost of %d", received, gap, dropped, last+1)
-	}
-	got.exactly(last, last)
+	synctest.Test(t, func(t *testing.T) {
+		n := startNode(t, func(c *Config) { c.ringBytes = 64 << 10 })
+		l := n.begin()
+		got := newTally(t)
+		n.source.emit(n.app, 1, 10)
+		if err := got.until(l.events(0), func() bool { return len(got.cookies) == 10 }); err != nil {
+			t.Fatal(err)
+		}
+		l.cut()
+		n.source.mu.Lock()
+		n.source.lost = []bpf.Loss{{Stage: event.LossStage_LOSS_STAGE_KERNEL_MAP, Count: 5}}
+		n.source.mu.Unlock()
+		const last = 30_000 // far more than the ring holds
+		n.source.emit(n.app, 11, last)
+		l = n.begin()
+		stream := l.events(got.next)
+		l.say(&session.ClientMessage{Message: &session.ClientMessage_Stop{Stop: &session.Stop{}}})
+		if err := got.until(stream, func() bool { return false }); !errors.Is(err, io.EOF) {
+			t.Fatal(err)
+		}
+		gap := got.lost["LOSS_STAGE_STREAM_GAP "]
+		// While this reads, the final batch may drive one more out of the full ring.
+		dropped := got.lost["LOSS_STAGE_QUEUE "]
+		if gap == 0 || got.lost["LOSS_STAGE_KERNEL_MAP flow"] != 5 {
+			t.Errorf("lost: %v", got.lost)
+		}
+		if received := uint64(len(got.cookies)); received+gap+dropped != last+1 {
+			t.Errorf("%d received and %d + %d lost of %d", received, gap, dropped, last+1)
+		}
+		got.exactly(last, last)
+	})
 }
 
 func TestAReaderThatFallsBehindIsToldWhatTheQueueDropped(t *testing.T) {
 	t.Parallel()
-	n := startNode(t, func(c *Config) { c.ringBytes = 64 << 10 })
-	l := n.begin()
-	stream := l.events(0)
-	const last = 70_000           // more than the ring holds
-	n.source.emit(n.app, 1, last) // the test does not read meanwhile: flow control stops the stream
-	l.say(&session.ClientMessage{Message: &session.ClientMessage_Stop{Stop: &session.Stop{}}})
-	got := newTally(t)
-	if err := got.until(stream, func() bool { return false }); !errors.Is(err, io.EOF) {
-		t.Fatal(err)
-	}
-	dropped := got.lost["LOSS_STAGE_QUEUE "]
-	if dropped == 0 || len(got.lost) != 1 {
-		t.Errorf("lost: %v", got.lost)
-	}
-	if received := uint64(len(got.cookies)); received+dropped != last+1 {
-		t.Errorf("%d received and %d dropped of %d", received, dropped, last+1)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		n := startNode(t, func(c *Config) { c.ringBytes = 64 << 10 })
+		l := n.begin()
+		stream := l.events(0)
+		const last = 70_000           // more than the ring holds
+		n.source.emit(n.app, 1, last) // the test does not read meanwhile: flow control stops the stream
+		l.say(&session.ClientMessage{Message: &session.ClientMessage_Stop{Stop: &session.Stop{}}})
+		got := newTally(t)
+		if err := got.until(stream, func() bool { return false }); !errors.Is(err, io.EOF) {
+			t.Fatal(err)
+		}
+		dropped := got.lost["LOSS_STAGE_QUEUE "]
+		if dropped == 0 || len(got.lost) != 1 {
+			t.Errorf("lost: %v", got.lost)
+		}
+		if received := uint64(len(got.cookies)); received+dropped != last+1 {
+			t.Errorf("%d received and %d dropped of %d", received, dropped, last+1)
+		}
+	})
 }
 
 func TestAnotherInstanceIsReadFromItsBeginning(t *testing.T) {
 	t.Parallel()
-	n := startNode(t, nil)
-	l := n.begin()
-	n.source.emit(n.app, 1, 10)
-	l.welcome = &session.Welcome{Instance: 76}
-	got := newTally(t)
-	if err := got.until(l.events(900), func() bool { return len(got.cookies) == 10 }); err != nil {
-		t.Fatal(err)
-	}
-	l.welcome.Instance = 77
-	if _, err := l.events(math.MaxUint64).Recv(); status.Code(err) != codes.OutOfRange {
-		t.Errorf("a batch of the future: %v", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		n := startNode(t, nil)
+		l := n.begin()
+		n.source.emit(n.app, 1, 10)
+		l.welcome = &session.Welcome{Instance: 76}
+		got := newTally(t)
+		if err := got.until(l.events(900), func() bool { return len(got.cookies) == 10 }); err != nil {
+			t.Fatal(err)
+		}
+		l.welcome.Instance = 77
+		if _, err := l.events(math.MaxUint64).Recv(); status.Code(err) != codes.OutOfRange {
+			t.Errorf("a batch of the future: %v", err)
+		}
+	})
 }
 
 func TestSilenceEndsTheTracer(t *testing.T) {
 	t.Parallel()
 	t.Run("when nobody ever comes", func(t *testing.T) {
 		t.Parallel()
-		n := startNode(t, func(c *Config) { c.FirstContactTimeout = 50 * time.Millisecond })
-		if err := n.ended(); err != nil {
-			t.Error(err)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			n := startNode(t, func(c *Config) { c.FirstContactTimeout = 50 * time.Millisecond })
+			if err := n.ended(); err != nil {
+				t.Error(err)
+			}
+		})
 	})
 	t.Run("when heartbeats stop", func(t *testing.T) {
 		t.Parallel()
-		n := startNode(t, func(c *Config) { c.HeartbeatTimeout = 400 * time.Millisecond })
-		l := n.begin()
-		n.source.emit(n.app, 1, 1)
-		stream := l.events(0)
-		for range 30 { // 600 ms of heartbeats and more
-			l.say(&session.ClientMessage{Message: &session.ClientMessage_Heartbeat{Heartbeat: &session.Heartbeat{}}})
-			l.hear()
-			select {
-			case <-n.done:
-				t.Fatal("ended amid heartbeats")
-			case <-time.After(20 * time.Millisecond):
+		synctest.Test(t, func(t *testing.T) {
+			n := startNode(t, func(c *Config) { c.HeartbeatTimeout = 400 * time.Millisecond })
+			l := n.begin()
+			n.source.emit(n.app, 1, 1)
+			stream := l.events(0)
+			for range 30 { // 600 ms of heartbeats and more
+				l.say(&session.ClientMessage{Message: &session.ClientMessage_Heartbeat{Heartbeat: &session.Heartbeat{}}})
+				l.hear()
+				select {
+				case <-n.done:
+					t.Fatal("ended amid heartbeats")
+				case <-time.After(20 * time.Millisecond):
+				}
 			}
-		}
-		// The data stream is read on: that alone keeps nothing alive.
-		if err := newTally(t).until(stream, func() bool { return false }); status.Code(err) != codes.Unavailable {
-			t.Errorf("the stream ended with %v", err)
-		}
-		if err := n.ended(); err != nil {
-			t.Error(err)
-		}
-		if !n.source.closed || !n.scope.closed {
-			t.Error("not all was detached")
-		}
+			// The data stream is read on: that alone keeps nothing alive.
+			if err := newTally(t).until(stream, func() bool { return false }); status.Code(err) != codes.Unavailable {
+				t.Errorf("the stream ended with %v", err)
+			}
+			if err := n.ended(); err != nil {
+				t.Error(err)
+			}
+			if !n.source.closed || !n.scope.closed {
+				t.Error("not all was detached")
+			}
+		})
 	})
 	t.Run("when the connection is cut for too long", func(t *testing.T) {
 		t.Parallel()
-		n := startNode(t, func(c *Config) { c.HeartbeatTimeout = 100 * time.Millisecond })
-		n.begin().cut()
-		if err := n.ended(); err != nil {
-			t.Error(err)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			n := startNode(t, func(c *Config) { c.HeartbeatTimeout = 100 * time.Millisecond })
+			n.begin().cut()
+			if err := n.ended(); err != nil {
+				t.Error(err)
+			}
+		})
 	})
 }
 
 func TestOnlyThePinnedClientIsServed(t *testing.T) {
 	t.Parallel()
-	n := startNode(t, func(c *Config) { c.FirstContactTimeout = 500 * time.Millisecond })
-	stranger := n.dial(newIdentity(t))
-	control, err := stranger.Control(t.Context())
-	if err == nil {
-		_, err = control.Recv()
-	}
-	if status.Code(err) != codes.Unavailable {
-		t.Errorf("a stranger got %v", err)
-	}
-	// Nor does a stranger's knocking keep the tracer.
-	if err := n.ended(); err != nil {
-		t.Error(err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		n := startNode(t, func(c *Config) { c.FirstContactTimeout = 500 * time.Millisecond })
+		stranger := n.dial(newIdentity(t))
+		control, err := stranger.Control(t.Context())
+		if err == nil {
+			_, err = control.Recv()
+		}
+		if status.Code(err) != codes.Unavailable {
+			t.Errorf("a stranger got %v", err)
+		}
+		// Nor does a stranger's knocking keep the tracer.
+		if err := n.ended(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestAnotherProtocolIsRefusedWithBothVersions(t *testing.T) {
 	t.Parallel()
-	n := startNode(t, nil)
-	control, err := n.dial(n.client).Control(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	hello := &session.Hello{Protocol: session.Protocol + 1, Version: "v9.9.9"}
-	if err := control.Send(&session.ClientMessage{Message: &session.ClientMessage_Hello{Hello: hello}}); err != nil {
-		t.Fatal(err)
-	}
-	_, err = control.Recv()
-	if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "v1.2.3") || !strings.Contains(err.Error(), "v9.9.9") {
-		t.Errorf("got %v", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		n := startNode(t, nil)
+		control, err := n.dial(n.client).Control(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		hello := &session.Hello{Protocol: session.Protocol + 1, Version: "v9.9.9"}
+		if err := control.Send(&session.ClientMessage{Message: &session.ClientMessage_Hello{Hello: hello}}); err != nil {
+			t.Fatal(err)
+		}
+		_, err = control.Recv()
+		if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "v1.2.3") || !strings.Contains(err.Error(), "v9.9.9") {
+			t.Errorf("got %v", err)
+		}
+	})
 }
 
 func TestRudeClientsAreRefused(t *testing.T) {
@@ -570,64 +588,75 @@ func TestRudeClientsAreRefused(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			l := startNode(t, nil).greet()
-			for _, m := range test.say {
-				l.say(m)
-			}
-			var err error
-			for err == nil {
-				_, err = l.control.Recv()
-			}
-			if status.Code(err) != test.want {
-				t.Errorf("got %v", err)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				l := startNode(t, nil).greet()
+				for _, m := range test.say {
+					l.say(m)
+				}
+				var err error
+				for err == nil {
+					_, err = l.control.Recv()
+				}
+				if status.Code(err) != test.want {
+					t.Errorf("got %v", err)
+				}
+			})
 		})
 	}
 	t.Run("no greeting", func(t *testing.T) {
 		t.Parallel()
-		n := startNode(t, nil)
-		control, err := n.dial(n.client).Control(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := control.Send(configMessage("flow")); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := control.Recv(); status.Code(err) != codes.InvalidArgument {
-			t.Errorf("got %v", err)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			n := startNode(t, nil)
+			control, err := n.dial(n.client).Control(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := control.Send(configMessage("flow")); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := control.Recv(); status.Code(err) != codes.InvalidArgument {
+				t.Errorf("got %v", err)
+			}
+		})
 	})
 	t.Run("a message too large", func(t *testing.T) {
 		t.Parallel()
-		l := startNode(t, nil).greet()
-		l.say(podsMessage(&session.PodUpdate{Complete: true, DeleteUids: []string{strings.Repeat("x", session.MaxMessageBytes)}}))
-		if _, err := l.control.Recv(); status.Code(err) != codes.ResourceExhausted {
-			t.Errorf("got %v", err)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			l := startNode(t, nil).greet()
+			l.say(podsMessage(&session.PodUpdate{Complete: true, DeleteUids: []string{strings.Repeat("x", session.MaxMessageBytes)}}))
+			if _, err := l.control.Recv(); status.Code(err) != codes.ResourceExhausted {
+				t.Errorf("got %v", err)
+			}
+		})
 	})
 }
 
 func TestNewerStreamsEndOlderOnes(t *testing.T) {
 	t.Parallel()
-	n := startNode(t, nil)
-	l := n.begin()
-	older := l.events(0)
-	if _, err := older.Recv(); err != nil { // it has taken its turn
-		t.Fatal(err)
-	}
-	newer := l.events(0)
-	if err := newTally(t).until(older, func() bool { return false }); status.Code(err) != codes.Aborted {
-		t.Errorf("the older data stream ended with %v", err)
-	}
-	n.source.emit(n.app, 1, 1)
-	got := newTally(t)
-	if err := got.until(newer, func() bool { return len(got.cookies) == 1 }); err != nil {
-		t.Error(err)
-	}
-	n.greet()
-	if _, err := l.control.Recv(); status.Code(err) != codes.Aborted {
-		t.Errorf("the older control stream ended with %v", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		n := startNode(t, nil)
+		l := n.begin()
+		older := l.events(0)
+		first, err := older.Recv() // it has taken its turn
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := newTally(t)
+		got.take(first)
+		newer := l.events(0)
+		if err := got.until(older, func() bool { return false }); status.Code(err) != codes.Aborted {
+			t.Errorf("the older data stream ended with %v", err)
+		}
+		n.source.emit(n.app, 1, 1)
+		got = newTally(t)
+		if err := got.until(newer, func() bool { return len(got.cookies) == 1 }); err != nil {
+			t.Error(err)
+		}
+		n.greet()
+		if _, err := l.control.Recv(); status.Code(err) != codes.Aborted {
+			t.Errorf("the older control stream ended with %v", err)
+		}
+	})
 }
 
 func TestAProbeThatCannotBeAttachedIsTheAnswer(t *testing.T) {
@@ -640,46 +669,50 @@ func TestAProbeThatCannotBeAttachedIsTheAnswer(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			n := startNode(t, func(c *Config) {
-				c.Kernel.(*fakeKernel).openError = &bpf.NotSupportedError{Feature: "wonders", MinKernel: "9.9"}
+			synctest.Test(t, func(t *testing.T) {
+				n := startNode(t, func(c *Config) {
+					c.Kernel.(*fakeKernel).openError = &bpf.NotSupportedError{Feature: "wonders", MinKernel: "9.9"}
+				})
+				l := n.greet()
+				l.say(configMessage(test.kind))
+				l.say(podsMessage(demoPods()))
+				if got := l.hear().GetStarted().GetError(); got != test.want {
+					t.Errorf("got %q", got)
+				}
+				if err := l.control.CloseSend(); err != nil {
+					t.Fatal(err)
+				}
+				if err := n.ended(); err == nil || err.Error() != test.want {
+					t.Errorf("run: %v", err)
+				}
 			})
-			l := n.greet()
-			l.say(configMessage(test.kind))
-			l.say(podsMessage(demoPods()))
-			if got := l.hear().GetStarted().GetError(); got != test.want {
-				t.Errorf("got %q", got)
-			}
-			if err := l.control.CloseSend(); err != nil {
-				t.Fatal(err)
-			}
-			if err := n.ended(); err == nil || err.Error() != test.want {
-				t.Errorf("run: %v", err)
-			}
 		})
 	}
 }
 
 func TestAProbeThatDiesIsTheLastEvent(t *testing.T) {
 	t.Parallel()
-	n := startNode(t, nil)
-	l := n.begin()
-	n.source.emit(n.app, 1, 1)
-	n.source.fail(errors.New("ring buffer is gone"))
-	got := newTally(t)
-	if err := got.until(l.events(0), func() bool { return false }); !errors.Is(err, io.EOF) {
-		t.Fatal(err)
-	}
-	last := "NODE_STATE_FAILED trace flow: ring buffer is gone"
-	if len(got.statuses) == 0 || got.statuses[len(got.statuses)-1] != last || !got.final {
-		t.Errorf("statuses %q, final %v", got.statuses, got.final)
-	}
-	got.exactly(1, 1)
-	if err := l.control.CloseSend(); err != nil {
-		t.Fatal(err)
-	}
-	if err := n.ended(); err == nil || err.Error() != "trace flow: ring buffer is gone" {
-		t.Errorf("run: %v", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		n := startNode(t, nil)
+		l := n.begin()
+		n.source.emit(n.app, 1, 1)
+		n.source.fail(errors.New("ring buffer is gone"))
+		got := newTally(t)
+		if err := got.until(l.events(0), func() bool { return false }); !errors.Is(err, io.EOF) {
+			t.Fatal(err)
+		}
+		last := "NODE_STATE_FAILED trace flow: ring buffer is gone"
+		if len(got.statuses) == 0 || got.statuses[len(got.statuses)-1] != last || !got.final {
+			t.Errorf("statuses %q, final %v", got.statuses, got.final)
+		}
+		got.exactly(1, 1)
+		if err := l.control.CloseSend(); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.ended(); err == nil || err.Error() != "trace flow: ring buffer is gone" {
+			t.Errorf("run: %v", err)
+		}
+	})
 }
 
 func TestTerminationSendsWhatIsLeft(t *testing.T) {
@@ -690,63 +723,67 @@ func TestTerminationSendsWhatIsLeft(t *testing.T) {
 
 func terminate(t *testing.T, patient bool) {
 	t.Parallel()
-	n := startNode(t, nil)
-	n.patient = patient
-	l := n.begin()
-	n.source.emit(n.app, 1, 100)
-	stream := l.events(0)
-	if _, err := stream.Header(); err != nil {
-		t.Fatal(err)
-	}
-	n.stop()
-	got := newTally(t)
-	if err := got.until(stream, func() bool { return false }); !errors.Is(err, io.EOF) {
-		t.Fatal(err)
-	}
-	got.exactly(1, 100)
-	got.exactly(lastCookie, lastCookie)
-	if !got.final || len(got.statuses) != 1 || !strings.HasPrefix(got.statuses[0], "NODE_STATE_STOPPED") {
-		t.Errorf("final %v, statuses %q", got.final, got.statuses)
-	}
-	if err := l.control.CloseSend(); err != nil {
-		t.Fatal(err)
-	}
-	if err := n.ended(); err != nil {
-		t.Error(err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		n := startNode(t, nil)
+		n.patient = patient
+		l := n.begin()
+		n.source.emit(n.app, 1, 100)
+		stream := l.events(0)
+		if _, err := stream.Header(); err != nil {
+			t.Fatal(err)
+		}
+		n.stop()
+		got := newTally(t)
+		if err := got.until(stream, func() bool { return false }); !errors.Is(err, io.EOF) {
+			t.Fatal(err)
+		}
+		got.exactly(1, 100)
+		got.exactly(lastCookie, lastCookie)
+		if !got.final || len(got.statuses) != 1 || !strings.HasPrefix(got.statuses[0], "NODE_STATE_STOPPED") {
+			t.Errorf("final %v, statuses %q", got.final, got.statuses)
+		}
+		if err := l.control.CloseSend(); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.ended(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestACutAtTheVeryEndStillDelivers(t *testing.T) {
 	t.Parallel()
-	n := startNode(t, nil)
-	l := n.begin()
-	n.source.emit(n.app, 1, 100)
-	got := newTally(t)
-	if err := got.until(l.events(0), func() bool { return len(got.cookies) == 100 }); err != nil {
-		t.Fatal(err)
-	}
-	next := got.next
-	l.say(&session.ClientMessage{Message: &session.ClientMessage_Stop{Stop: &session.Stop{}}})
-	stream := l.events(next)
-	for { // all of it is sent, and none of it arrives
-		b, err := stream.Recv()
-		if err != nil {
+	synctest.Test(t, func(t *testing.T) {
+		n := startNode(t, nil)
+		l := n.begin()
+		n.source.emit(n.app, 1, 100)
+		got := newTally(t)
+		if err := got.until(l.events(0), func() bool { return len(got.cookies) == 100 }); err != nil {
 			t.Fatal(err)
 		}
-		if b.GetFinal() {
-			break
+		next := got.next
+		l.say(&session.ClientMessage{Message: &session.ClientMessage_Stop{Stop: &session.Stop{}}})
+		stream := l.events(next)
+		for { // all of it is sent, and none of it arrives
+			b, err := stream.Recv()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b.GetFinal() {
+				break
+			}
 		}
-	}
-	l.cut()
-	l = n.begin()
-	if err := got.until(l.events(next), func() bool { return false }); !errors.Is(err, io.EOF) {
-		t.Fatal(err)
-	}
-	got.exactly(lastCookie, lastCookie)
-	if err := l.control.CloseSend(); err != nil {
-		t.Fatal(err)
-	}
-	if err := n.ended(); err != nil {
-		t.Error(err)
-	}
+		l.cut()
+		l = n.begin()
+		if err := got.until(l.events(next), func() bool { return false }); !errors.Is(err, io.EOF) {
+			t.Fatal(err)
+		}
+		got.exactly(lastCookie, lastCookie)
+		if err := l.control.CloseSend(); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.ended(); err != nil {
+			t.Error(err)
+		}
+	})
 }
