@@ -11,8 +11,9 @@ import (
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/cluster"
+	"github.com/orb8-dev/kubectl-orb8/collect/losses"
 	"github.com/orb8-dev/kubectl-orb8/event"
-	"github.com/orb8-dev/kubectl-orb8/internal/plural"
+	"github.com/orb8-dev/kubectl-orb8/plugin/advice"
 	"github.com/orb8-dev/kubectl-orb8/plugin/stream"
 )
 
@@ -362,29 +363,20 @@ func (s *traceSession) failures() (failed int, all bool) {
 	return failed, failed > 0 && failed == len(s.nodes)+len(s.waiting)
 }
 
-// coverage is how many nodes were traced, of those that should have been.
-type coverage struct{ traced, all int }
-
-func (c coverage) String() string {
-	if c.traced < c.all {
-		return fmt.Sprintf("%d of %s", c.traced, plural.Count(c.all, "node"))
-	}
-	return plural.Count(c.traced, "node")
-}
-
-// coverage leaves out nodes that had hardly begun to start at the session's end.
-func (s *traceSession) coverage() coverage {
+// tally sums the session up. It leaves out nodes that had hardly begun to start at the session's end.
+func (s *traceSession) tally(events int, took time.Duration, lost []losses.Loss) *advice.Tally {
+	t := &advice.Tally{Events: events, Took: took, Losses: lost, Unseen: s.allUnseen()}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := coverage{all: len(s.waiting)}
+	t.Nodes = len(s.waiting)
 	for _, n := range s.nodes {
 		switch {
 		case n.streamed:
-			c.traced++
-			c.all++
+			t.Traced++
+			t.Nodes++
 		case n.state == event.NodeState_NODE_STATE_FAILED || n.untraced:
-			c.all++
+			t.Nodes++
 		}
 	}
-	return c
+	return t
 }

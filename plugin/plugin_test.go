@@ -19,7 +19,6 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/cluster"
 	"github.com/orb8-dev/kubectl-orb8/collect"
-	"github.com/orb8-dev/kubectl-orb8/collect/losses"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
@@ -143,7 +142,7 @@ func TestTheExitCodeSaysHowItEnded(t *testing.T) {
 			for i, state := range test.nodes {
 				s.nodes[string(rune('a'+i))] = &nodeState{state: state, failure: "x"}
 			}
-			err := s.verdict(test.cause, test.out, test.losses)
+			err := s.verdict(test.cause, test.out, s.tally(0, 0, test.losses))
 			exit := (*exitError)(nil)
 			got := ExitOK
 			switch {
@@ -190,7 +189,7 @@ func TestNothingIsSummedUpWhereAllFailAtOnce(t *testing.T) {
 	if want := "n1: quota: exceeded\n"; out.String() != want {
 		t.Errorf("said %q, want %q", out.String(), want)
 	}
-	if err := s.verdict(errAllFailed, nil, nil); err == nil || err.Error() != "no node could be traced: quota: exceeded" {
+	if err := s.verdict(errAllFailed, nil, s.tally(0, 0, nil)); err == nil || err.Error() != "no node could be traced: quota: exceeded" {
 		t.Errorf("error %v", err)
 	}
 }
@@ -216,36 +215,6 @@ func TestANodeWithNothingToTraceIsNotCounted(t *testing.T) {
 	s.say("n2", event.NodeState_NODE_STATE_STOPPED, "")
 	if out.Len() > 0 {
 		t.Errorf("the one node that streams is the other now, the end goes without a summary, but said %q", out.String())
-	}
-}
-
-func TestTheTallyNamesEachLoss(t *testing.T) {
-	var out bytes.Buffer
-	r := newReporter(&out)
-	r.tally(1, coverage{1, 1}, time.Second, nil, nil)
-	r.tally(3, coverage{1, 1}, 1234*time.Millisecond, nil, nil)
-	r.tally(5, coverage{2, 2}, time.Second, []collect.Loss{{Node: "n1", Stage: event.LossStage_LOSS_STAGE_KERNEL_BUFFER, Source: "flows", Count: 7}},
-		map[string]time.Duration{"n2": 9700 * time.Millisecond})
-	want := "1 event from 1 node in 1s; nothing lost\n3 events from 1 node in 1.2s; nothing lost\n5 events from 2 nodes in 1s; LOST 7 at n1 (kernel-buffer, flows); all of n2 for 9.7 s\n"
-	if out.String() != want {
-		t.Errorf("got  %qwant %q", out.String(), want)
-	}
-}
-
-func TestTally_NamesPods(t *testing.T) {
-	const ring = event.LossStage_LOSS_STAGE_KERNEL_BUFFER
-	flood, quiet := losses.Pod{Namespace: "demo", Name: "flood", Container: "app"}, losses.Pod{Namespace: "demo", Name: "quiet\x1b[2J"}
-	all := []losses.Loss{
-		{Node: "n1", Stage: ring, Source: "flow", Count: 379290, Pod: flood, Cause: flood},
-		{Node: "n1", Stage: ring, Source: "flow", Count: 2, Pod: quiet, Cause: flood},
-		{Node: "n2", Stage: event.LossStage_LOSS_STAGE_QUEUE, Count: 4},
-	}
-	var out bytes.Buffer
-	newReporter(&out).tally(5, coverage{2, 2}, time.Second, all, nil)
-	want := `5 events from 2 nodes in 1s; LOST 379292 at n1 (kernel-buffer, flow): pod demo/quiet\x1b[2J lost 2 because pod demo/flood ` +
-		"made at least 379290, pod demo/flood lost 379290 of its own flood; 4 at n2 (queue)\n"
-	if out.String() != want {
-		t.Errorf("got  %qwant %q", out.String(), want)
 	}
 }
 

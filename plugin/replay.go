@@ -17,6 +17,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/history"
 	"github.com/orb8-dev/kubectl-orb8/internal/plural"
+	"github.com/orb8-dev/kubectl-orb8/plugin/advice"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
 )
 
@@ -110,9 +111,11 @@ func (o *replayOptions) run(parent context.Context, path string) error {
 	if n > 0 {
 		r.line("%s: %s refused (first: %v)", path, plural.Count(n, "event"), reason)
 	}
-	lost, unseen := p.lost.All(), p.gaps.until(p.newest)
-	nodes := coverage{traced: len(p.nodes), all: len(p.nodes)}
-	r.tally(p.view.taken(), nodes, time.Duration(p.newest-p.oldest), lost, unseen)
+	tally := &advice.Tally{
+		Events: p.view.taken(), Traced: len(p.nodes), Nodes: len(p.nodes), Took: time.Duration(p.newest - p.oldest),
+		Losses: p.lost.All(), Unseen: p.gaps.until(p.newest),
+	}
+	r.line("%s", tally)
 
 	switch {
 	case outputErr != nil && !errors.Is(outputErr, render.ErrClosed):
@@ -129,7 +132,7 @@ func (o *replayOptions) run(parent context.Context, path string) error {
 	if p.nothing != nil && p.nothing() != nil {
 		return p.nothing()
 	}
-	if o.failOnLoss && len(losses.Real(lost))+len(unseen) > 0 {
+	if o.failOnLoss && tally.Lost() {
 		return &exitError{ExitLost, errors.New("events were lost")}
 	}
 	return nil

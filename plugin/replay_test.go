@@ -241,3 +241,9 @@ func TestReplayWhy(t *testing.T) {
 		})
 	}
 }
+
+func lookup(pod, name, rcode string) *event.Event {
+	return &event.Event{Namespace: "shop", Pod: pod, Kind: &event.Event_Dns{Dns: &event.Dns{
+		Observed: event.Side_SIDE_SRC, Outcome: event.DnsOutcome_DNS_OUTCOME_ANSWERED, Name: name, Rcode: rcode,
+	}}}
+}

@@ -3,18 +3,14 @@ package plugin
 import (
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 	"strings"
 	"sync"
-	"time"
 
-	"github.com/orb8-dev/kubectl-orb8/collect/losses"
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
 	"github.com/orb8-dev/kubectl-orb8/internal/plural"
 )
 
-// reporter writes progress, notes and the tally to stderr, a line at a time, from any goroutine.
+// reporter writes progress, notes and closing lines to stderr, a line at a time, from any goroutine.
 type reporter struct {
 	mu   sync.Mutex
 	out  io.Writer
@@ -76,6 +72,12 @@ func (r *reporter) line(format string, args ...any) {
 	r.write(fmt.Sprintf(format, args...))
 }
 
+func (r *reporter) lines(lines []string) {
+	for _, line := range lines {
+		r.line("%s", line)
+	}
+}
+
 func (r *reporter) write(s string) {
 	if r.divert != nil {
 		r.divert(s)
@@ -96,32 +98,4 @@ func (r *reporter) once(format string, args ...any) {
 	}
 	r.said[s] = true
 	r.write(s)
-}
-
-// tally closes a trace. unseen is how long nodes were not seen at all.
-func (r *reporter) tally(
-	events int, nodes coverage, took time.Duration, all []losses.Loss, unseen map[string]time.Duration,
-) {
-	var parts []string
-	for _, p := range losses.Places(losses.Real(all)) {
-		part := fmt.Sprintf("%d at %s (%s)", p.Count, p.Node, p.Where)
-		if len(p.Pods) > 0 {
-			part += ": " + strings.Join(p.Pods, ", ")
-		}
-		parts = append(parts, part)
-	}
-	for _, node := range slices.Sorted(maps.Keys(unseen)) {
-		// Rounded up: a gap never reads as none.
-		tenths := (unseen[node] + 100*time.Millisecond - 1).Truncate(100 * time.Millisecond)
-		parts = append(parts, fmt.Sprintf("all of %s for %.1f s", node, tenths.Seconds()))
-	}
-	took = took.Round(100 * time.Millisecond)
-	switch {
-	case len(parts) > 0:
-		r.line("%s from %s in %v; LOST %s", plural.Count(events, "event"), nodes, took, strings.Join(parts, "; "))
-	case nodes.traced == 0:
-		r.line("%s in %v: nothing was traced", plural.Count(events, "event"), took)
-	default:
-		r.line("%s from %s in %v; nothing lost", plural.Count(events, "event"), nodes, took)
-	}
 }

@@ -18,11 +18,11 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/cluster"
 	"github.com/orb8-dev/kubectl-orb8/collect"
-	"github.com/orb8-dev/kubectl-orb8/collect/losses"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 	"github.com/orb8-dev/kubectl-orb8/history"
 	"github.com/orb8-dev/kubectl-orb8/internal/version"
+	"github.com/orb8-dev/kubectl-orb8/plugin/advice"
 	"github.com/orb8-dev/kubectl-orb8/plugin/forward"
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
@@ -174,9 +174,9 @@ func runSession(parent context.Context, c *traceConfig, open func(*liveSession) 
 	closeErr := v.close() // after an error of v.show the same one, which is reported once
 
 	s.reportUntraced()
-	lost := collector.Losses()
-	r.tally(v.taken(), s.coverage(), time.Since(began), lost, s.allUnseen())
-	return s.verdict(context.Cause(running), cmp.Or(emitErr, closeErr), lost)
+	tally := s.tally(v.taken(), time.Since(began), collector.Losses())
+	r.line("%s", tally)
+	return s.verdict(context.Cause(running), cmp.Or(emitErr, closeErr), tally)
 }
 
 // prepare asks the cluster, before anything is made in it, what there is to trace and whether the user may.
@@ -296,7 +296,7 @@ func newSessionID() string {
 }
 
 // verdict makes the exit code of how the trace ended.
-func (s *traceSession) verdict(cause, outputErr error, lost []losses.Loss) error {
+func (s *traceSession) verdict(cause, outputErr error, tally *advice.Tally) error {
 	if outputErr != nil && !errors.Is(outputErr, render.ErrClosed) {
 		return fmt.Errorf("write output: %w", outputErr)
 	}
@@ -308,7 +308,7 @@ func (s *traceSession) verdict(cause, outputErr error, lost []losses.Loss) error
 		return &exitError{ExitError, fmt.Errorf("%w: %s", errAllFailed, s.commonFailure())}
 	case failed > 0:
 		return &exitError{ExitSomeFailed, nil}
-	case s.config.failOnLoss && len(losses.Real(lost))+len(s.allUnseen()) > 0:
+	case s.config.failOnLoss && tally.Lost():
 		return &exitError{ExitLost, errors.New("events were lost")}
 	}
 	return nil

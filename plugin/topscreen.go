@@ -12,6 +12,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/plugin/advice"
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
 	"github.com/orb8-dev/kubectl-orb8/plugin/tui"
@@ -31,15 +32,15 @@ func lean() { debug.SetGCPercent(30) }
 // topScreen counts events, and has a screen that shows what they come to.
 type topScreen struct {
 	intake
-	model *model.Model
-	gpus  *gpus
+	model  *model.Model
+	advice *advice.Advice
 
 	showing sync.WaitGroup
 	err     error // of the screen; read when that is over
 }
 
 func newTopScreen(c *topConfig, s *liveSession) *topScreen {
-	t := &topScreen{intake: s.intake, model: model.New(c.topic, model.Options{Started: time.Now()}), gpus: newGPUs()}
+	t := &topScreen{intake: s.intake, model: model.New(c.topic, model.Options{Started: time.Now()}), advice: advice.NewGPU()}
 	lean()
 	notes, done := t.reporter.toScreen()
 	o := c.screen(t.model)
@@ -89,7 +90,7 @@ func export(t *model.Topic, format string, rows []*event.Event, now time.Time) (
 }
 
 func (t *topScreen) show(ev *event.Event) error {
-	t.gpus.add(ev)
+	t.advice.Add(ev)
 	if t.take(ev) {
 		t.model.Add(ev, time.Now())
 	}
@@ -99,8 +100,6 @@ func (t *topScreen) show(ev *event.Event) error {
 func (t *topScreen) close() error {
 	t.showing.Wait()
 	t.end()
-	for _, line := range t.gpus.summary() {
-		t.reporter.line("%s", line)
-	}
+	t.reporter.lines(t.advice.Lines())
 	return t.err
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/plugin/advice"
 	"github.com/orb8-dev/kubectl-orb8/plugin/graph"
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
@@ -26,14 +27,14 @@ type topTables struct {
 	intake
 	config *topConfig
 	model  *model.Model
-	gpus   *gpus
+	advice *advice.Advice
 
 	printing sync.WaitGroup
 	err      error // of printing; read when that is over
 }
 
 func newTopTables(c *topConfig, s *liveSession) *topTables {
-	t := &topTables{intake: s.intake, config: c, model: model.New(c.topic, model.Options{Started: time.Now()}), gpus: newGPUs()}
+	t := &topTables{intake: s.intake, config: c, model: model.New(c.topic, model.Options{Started: time.Now()}), advice: advice.NewGPU()}
 	t.printing.Go(func() {
 		t.err = t.printAll(s)
 		s.end(errDone)
@@ -42,7 +43,7 @@ func newTopTables(c *topConfig, s *liveSession) *topTables {
 }
 
 func (t *topTables) show(ev *event.Event) error {
-	t.gpus.add(ev)
+	t.advice.Add(ev)
 	if t.take(ev) {
 		t.model.Add(ev, time.Now())
 	}
@@ -52,9 +53,7 @@ func (t *topTables) show(ev *event.Event) error {
 func (t *topTables) close() error {
 	t.printing.Wait()
 	t.end()
-	for _, s := range t.gpus.summary() {
-		t.reporter.line("%s", s)
-	}
+	t.reporter.lines(t.advice.Lines())
 	return t.err
 }
 

@@ -5,6 +5,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/filter"
 	"github.com/orb8-dev/kubectl-orb8/history"
 	"github.com/orb8-dev/kubectl-orb8/internal/plural"
+	"github.com/orb8-dev/kubectl-orb8/plugin/advice"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
 )
 
@@ -56,17 +57,12 @@ type view struct {
 	intake
 	printer    render.Printer
 	showStatus bool
-
-	path  *searchPath
-	short *shortages
-	gpus  *gpus
+	advice     *advice.Advice
 }
 
 // show takes one event. An error means that nobody reads what is printed.
 func (v *view) show(ev *event.Event) error {
-	v.path.add(ev)
-	v.short.add(ev)
-	v.gpus.add(ev)
+	v.advice.Add(ev)
 	if !v.take(ev) || ev.GetNodeStatus() != nil && !v.showStatus {
 		return nil
 	}
@@ -77,18 +73,10 @@ func (v *view) show(ev *event.Event) error {
 func (v *view) close() error {
 	err := v.printer.Close()
 	v.end()
-	if waste := v.path.summary(); waste != "" {
-		v.reporter.line("%s", waste)
-	}
-	for _, s := range v.short.summary() {
-		v.reporter.line("%s", s)
-	}
-	for _, s := range v.gpus.summary() {
-		v.reporter.line("%s", s)
-	}
+	v.reporter.lines(v.advice.Lines())
 	return err
 }
 
 func newView(i intake, p render.Printer, showStatus bool) *view {
-	return &view{intake: i, printer: p, showStatus: showStatus, path: newSearchPath(), short: newShortages(), gpus: newGPUs()}
+	return &view{intake: i, printer: p, showStatus: showStatus, advice: advice.New()}
 }

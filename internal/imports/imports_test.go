@@ -94,6 +94,10 @@ var rules = []rule{
 		why: "verdicts are made of events, wherever those come from",
 	},
 	{
+		folder: "plugin/advice", never: remote, own: []string{"event", "collect/losses", "plugin/advice", "internal/plural"},
+		why: "closing lines are made of events and losses",
+	},
+	{
 		folder: "plugin/forward", never: []string{"google.golang.org/grpc"}, own: []string{"plugin/forward"},
 		why: "a port-forward is a connection, whatever goes through it",
 	},

@@ -1,4 +1,4 @@
-package plugin
+package advice
 
 import (
 	"fmt"
@@ -8,13 +8,13 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/internal/plural"
 )
 
-// maxNames bounds what is remembered of the names that pods ask for.
+// maxNames bounds how many queried names are remembered.
 const maxNames = 10_000
 
-// searchPath finds the lookups that a pod's search path wastes: with ndots:5, as Kubernetes sets it, a name of fewer dots is asked for in
-// the pod's namespace, among all services and in the cluster's zone before it is asked for as it is.
+// searchPath finds the lookups that a pod's search path wastes. With ndots:5, which Kubernetes sets, a resolver tries a
+// name with fewer dots in the pod's namespace, among all services and in the cluster's zone, and only then as it is.
 type searchPath struct {
-	// zones are the cluster's, "cluster.local": what stands behind "svc." in names that were asked for.
+	// zones are the DNS zones of the cluster ("cluster.local"), read from the queried names.
 	zones map[string]bool
 	names map[podName]*lookups
 	total int
@@ -54,7 +54,7 @@ func (s *searchPath) add(ev *event.Event) {
 	}
 }
 
-// base is what the name was before the search path was put to it; empty where it was not.
+// base is the name without the search path; empty where it has none.
 func (s *searchPath) base(namespace, name string) string {
 	if base, zone, ok := strings.Cut(name, "."+namespace+".svc."); ok {
 		s.zones[zone] = true
@@ -78,8 +78,8 @@ func (s *searchPath) of(ev *event.Event, name string) *lookups {
 	return l
 }
 
-// summary is a line for people; empty where nothing is wasted.
-func (s *searchPath) summary() string {
+// summary is a line for people; none where no lookup is wasted.
+func (s *searchPath) summary() (lines []string) {
 	wasted, names := 0, 0
 	var worst podName
 	for k, l := range s.names {
@@ -93,13 +93,13 @@ func (s *searchPath) summary() string {
 		}
 	}
 	if wasted == 0 {
-		return ""
+		return nil
 	}
 	were := "were"
 	if wasted == 1 {
 		were = "was"
 	}
-	return fmt.Sprintf("search path: %d of %s %s for %s with the cluster's suffixes behind, which do not exist (see ndots); "+
+	return []string{fmt.Sprintf("search path: %d of %s %s for %s with the cluster's suffixes behind, which do not exist (see ndots); "+
 		"most for %s (pod %s/%s): end such names with a dot, or set ndots to 1 in the pod's dnsConfig", wasted,
-		plural.Count(s.total, "lookup"), were, plural.Count(names, "name"), worst.name, worst.namespace, worst.pod)
+		plural.Count(s.total, "lookup"), were, plural.Count(names, "name"), worst.name, worst.namespace, worst.pod)}
 }

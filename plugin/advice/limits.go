@@ -1,4 +1,4 @@
-package plugin
+package advice
 
 import (
 	"fmt"
@@ -12,29 +12,29 @@ import (
 const (
 	// maxContainers bounds what is remembered of containers.
 	maxContainers = 10_000
-	// maxShortages are named; further ones are counted.
-	maxShortages = 5
-	// heldBack is the share of periods, in percent, from which on a CPU limit is worth a line; nearLimit that of a memory limit.
-	heldBack, nearLimit = 10, 90
+	// minThrottled is the share of periods, in percent, from which on a CPU limit is worth a line.
+	minThrottled = 10
+	// minMemory is the share of a memory limit, in percent, from which on it is worth a line.
+	minMemory = 90
 )
 
-// shortages finds the containers that run into a limit of theirs.
-type shortages struct {
-	containers map[string]*shortage // by id
-	// left counts the events of containers that were too many.
-	left int
+// limits finds the containers that reach one of their limits.
+type limits struct {
+	containers map[string]*limited // by id
+	// skipped counts the events of containers beyond maxContainers.
+	skipped int
 }
 
-// shortage is what is known of one container.
-type shortage struct {
+// limited is one container.
+type limited struct {
 	name        string
 	first, last *event.Resources
 	memory      uint64 // the most, in percent of the limit
 }
 
-func newShortages() *shortages { return &shortages{containers: map[string]*shortage{}} }
+func newLimits() *limits { return &limits{containers: map[string]*limited{}} }
 
-func (s *shortages) add(ev *event.Event) {
+func (s *limits) add(ev *event.Event) {
 	r := ev.GetResources()
 	if r == nil {
 		return
@@ -42,10 +42,10 @@ func (s *shortages) add(ev *event.Event) {
 	c := s.containers[r.GetId()]
 	if c == nil {
 		if len(s.containers) == maxContainers {
-			s.left++
+			s.skipped++
 			return
 		}
-		c = &shortage{name: ev.GetNamespace() + "/" + ev.GetPod(), first: r}
+		c = &limited{name: ev.GetNamespace() + "/" + ev.GetPod(), first: r}
 		if ev.GetContainer() != "" {
 			c.name += " (" + ev.GetContainer() + ")"
 		}
@@ -54,8 +54,8 @@ func (s *shortages) add(ev *event.Event) {
 	c.last, c.memory = r, max(c.memory, r.GetMemory().GetPercent())
 }
 
-// summary is lines for people, the worst first; none where nothing is short.
-func (s *shortages) summary() (lines []string) {
+// summary is lines for people, the worst first; none where no container reaches a limit.
+func (s *limits) summary() (lines []string) {
 	type found struct {
 		line   string
 		weight uint64
@@ -64,12 +64,12 @@ func (s *shortages) summary() (lines []string) {
 	for _, c := range s.containers {
 		first, last := c.first, c.last
 		if kills := last.GetMemory().GetOomKills() - min(first.GetMemory().GetOomKills(), last.GetMemory().GetOomKills()); kills > 0 {
-			all = append(all, found{fmt.Sprintf("memory: %s: the kernel killed %d %s for want of memory, at a limit of %s", c.name, kills, plural.Noun(kills, "process"), limit(last)), 1000})
+			all = append(all, found{fmt.Sprintf("memory: %s: the kernel killed %d %s for want of memory, at a limit of %s", c.name, kills, plural.Noun(kills, "process"), memoryLimit(last)), 1000})
 		}
-		if c.memory >= nearLimit {
-			all = append(all, found{fmt.Sprintf("memory: %s was at %d%% of its limit of %s", c.name, c.memory, limit(last)), 200 + c.memory})
+		if c.memory >= minMemory {
+			all = append(all, found{fmt.Sprintf("memory: %s was at %d%% of its limit of %s", c.name, c.memory, memoryLimit(last)), 200 + c.memory})
 		}
-		if percent, ok := throttled(first, last); ok && percent >= heldBack {
+		if percent, ok := throttled(first, last); ok && percent >= minThrottled {
 			all = append(all, found{fmt.Sprintf("cpu: %s stood still in %d%% of the periods: its limit of %dm holds it back", c.name, percent, last.GetCpu().GetLimitMillis()), percent})
 		}
 	}
@@ -80,19 +80,19 @@ func (s *shortages) summary() (lines []string) {
 		return strings.Compare(a.line, b.line)
 	})
 	for i, f := range all {
-		if i == maxShortages {
+		if i == maxFindings {
 			lines = append(lines, fmt.Sprintf("… and %d more such findings", len(all)-i))
 			break
 		}
 		lines = append(lines, f.line)
 	}
-	if s.left > 0 {
+	if s.skipped > 0 {
 		lines = append(lines, fmt.Sprintf("of more than %d containers, the first were looked at for what they lack", maxContainers))
 	}
 	return lines
 }
 
-// throttled is the share of periods, in percent, between two looks; of one look, that of its own interval.
+// throttled is the share of periods, in percent, between two readings; of a single reading, that of its own interval.
 func throttled(first, last *event.Resources) (percent uint64, ok bool) {
 	a, b := first.GetCpu(), last.GetCpu()
 	if b.GetPeriods() > a.GetPeriods() && b.GetThrottledPeriods() >= a.GetThrottledPeriods() {
@@ -104,8 +104,8 @@ func throttled(first, last *event.Resources) (percent uint64, ok bool) {
 	return 0, false
 }
 
-// limit is the container's memory limit for people.
-func limit(r *event.Resources) string {
+// memoryLimit is the container's memory limit for people.
+func memoryLimit(r *event.Resources) string {
 	if r.GetMemory() == nil || r.Memory.LimitBytes == nil {
 		return "n/a"
 	}

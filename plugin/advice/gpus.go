@@ -1,4 +1,4 @@
-package plugin
+package advice
 
 import (
 	"cmp"
@@ -14,14 +14,14 @@ import (
 const (
 	// maxGPUs bounds what is remembered of devices and nodes.
 	maxGPUs = 10_000
-	// idleAtLeast is how long a GPU is to be held and do nothing before that is worth a line.
-	idleAtLeast = 2 * time.Second
+	// minIdle is how long a GPU is held and does nothing before that is worth a line.
+	minIdle = 2 * time.Second
 )
 
-// gpus finds what is to be said of the GPUs: nodes whose GPUs cannot be read, GPUs that are held and do nothing, errors.
+// gpus finds nodes whose GPUs cannot be read, GPUs that are held and do nothing, and errors of GPUs.
 type gpus struct {
-	nodes   map[string]string // the last trouble, empty where a device was read
-	calls   map[string]string // the last trouble with counting calls
+	nodes   map[string]string // the last error, empty where a device was read
+	calls   map[string]string // the last error of counting calls
 	devices map[string]*gpuUse
 	errors  []string
 	more    int // errors beyond
@@ -36,7 +36,7 @@ type gpuUse struct {
 	since, last uint64
 	// unused: no process was on it for all of that time.
 	unused bool
-	// bypass is who used it without having been given it.
+	// bypass names the containers that used it without an allocation.
 	bypass []string
 }
 
@@ -46,7 +46,7 @@ func newGPUs() *gpus {
 
 func (s *gpus) add(ev *event.Event) {
 	if said, ok := strings.CutPrefix(ev.GetNodeStatus().GetMessage(), event.GpuWarning); ok {
-		if w := event.GpuWarning + ev.GetNode() + ": " + said; len(s.warnings) < maxShortages && !slices.Contains(s.warnings, w) {
+		if w := event.GpuWarning + ev.GetNode() + ": " + said; len(s.warnings) < maxFindings && !slices.Contains(s.warnings, w) {
 			s.warnings = append(s.warnings, w)
 		}
 		return
@@ -57,15 +57,15 @@ func (s *gpus) add(ev *event.Event) {
 	}
 	switch g.GetWhat() {
 	case event.GpuWhat_GPU_WHAT_UNAVAILABLE:
-		troubles, trouble := s.nodes, g.GetMessage()
-		if rest, ok := strings.CutPrefix(trouble, event.CallsNotCounted+": "); ok {
-			troubles, trouble = s.calls, rest
+		failures, failure := s.nodes, g.GetMessage()
+		if rest, ok := strings.CutPrefix(failure, event.CallsNotCounted+": "); ok {
+			failures, failure = s.calls, rest
 		}
-		if _, known := troubles[ev.GetNode()]; known || len(troubles) < maxGPUs {
-			troubles[ev.GetNode()] = trouble
+		if _, known := failures[ev.GetNode()]; known || len(failures) < maxGPUs {
+			failures[ev.GetNode()] = failure
 		}
 	case event.GpuWhat_GPU_WHAT_XID, event.GpuWhat_GPU_WHAT_LOST:
-		if len(s.errors) == maxShortages {
+		if len(s.errors) == maxFindings {
 			s.more++
 			return
 		}
@@ -98,7 +98,7 @@ func (s *gpus) use(ev *event.Event) {
 		s.devices[key] = u
 	}
 	// Of a GPU whose MIG devices are used so, they say it.
-	if g.GetUse() == event.GpuUse_GPU_USE_BYPASS && g.GetMessage() != "" && len(u.bypass) < maxShortages && !slices.Contains(u.bypass, g.GetMessage()) {
+	if g.GetUse() == event.GpuUse_GPU_USE_BYPASS && g.GetMessage() != "" && len(u.bypass) < maxFindings && !slices.Contains(u.bypass, g.GetMessage()) {
 		u.bypass = append(u.bypass, g.GetMessage())
 	}
 	if !g.HeldIdle() {
@@ -131,7 +131,7 @@ func (s *gpus) summary() (lines []string) {
 	lines = append(lines, s.bypasses()...)
 	var idle []*gpuUse
 	for _, u := range s.devices {
-		if u.since != 0 && u.last-u.since >= uint64(idleAtLeast) {
+		if u.since != 0 && u.last-u.since >= uint64(minIdle) {
 			idle = append(idle, u)
 		}
 	}
@@ -142,7 +142,7 @@ func (s *gpus) summary() (lines []string) {
 		return strings.Compare(a.name, b.name)
 	})
 	for i, u := range idle {
-		if i == maxShortages {
+		if i == maxFindings {
 			lines = append(lines, fmt.Sprintf("gpu: … and %d more GPUs that are held and do nothing", len(idle)-i))
 			break
 		}
@@ -153,15 +153,15 @@ func (s *gpus) summary() (lines []string) {
 		lines = append(lines, fmt.Sprintf(said, u.name, time.Duration(u.last-u.since).Round(time.Second), u.usedBy))
 	}
 	lines = append(lines, s.warnings...)
-	lines = append(lines, blind("nothing to read", s.nodes)...)
-	lines = append(lines, blind(event.CallsNotCounted, s.calls)...)
+	lines = append(lines, unreadable("nothing to read", s.nodes)...)
+	lines = append(lines, unreadable(event.CallsNotCounted, s.calls)...)
 	for i, l := range lines {
 		lines[i] = string(safe.AppendText(nil, l))
 	}
 	return lines
 }
 
-// bypasses names those that used GPUs which they were not given.
+// bypasses names the containers that used GPUs which they were not given.
 func (s *gpus) bypasses() (lines []string) {
 	for _, u := range s.devices {
 		for _, message := range u.bypass {
@@ -169,35 +169,35 @@ func (s *gpus) bypasses() (lines []string) {
 		}
 	}
 	slices.Sort(lines)
-	if n := len(lines); n > maxShortages {
-		lines = append(lines[:maxShortages], fmt.Sprintf("gpu: … and %d more that use GPUs they were not given", n-maxShortages))
+	if n := len(lines); n > maxFindings {
+		lines = append(lines[:maxFindings], fmt.Sprintf("gpu: … and %d more that use GPUs they were not given", n-maxFindings))
 	}
 	return lines
 }
 
-// blind names the nodes that have troubles, by the reasons.
-func blind(what string, troubles map[string]string) (lines []string) {
+// unreadable names the nodes that have errors, by their reasons.
+func unreadable(what string, failures map[string]string) (lines []string) {
 	by := map[string][]string{}
 	var reasons []string
-	for node, trouble := range troubles {
-		if trouble == "" {
+	for node, failure := range failures {
+		if failure == "" {
 			continue
 		}
-		if by[trouble] == nil {
-			reasons = append(reasons, trouble)
+		if by[failure] == nil {
+			reasons = append(reasons, failure)
 		}
-		by[trouble] = append(by[trouble], node)
+		by[failure] = append(by[failure], node)
 	}
 	slices.Sort(reasons)
 	for i, r := range reasons {
-		if i == maxShortages {
+		if i == maxFindings {
 			return append(lines, fmt.Sprintf("gpu: … and %d more reasons: %s", len(reasons)-i, what))
 		}
 		slices.Sort(by[r])
 		nodes := by[r]
 		more := ""
-		if len(nodes) > maxShortages {
-			nodes, more = nodes[:maxShortages], fmt.Sprintf(" and %d more", len(nodes)-maxShortages)
+		if len(nodes) > maxFindings {
+			nodes, more = nodes[:maxFindings], fmt.Sprintf(" and %d more", len(nodes)-maxFindings)
 		}
 		lines = append(lines, fmt.Sprintf("gpu: %s on %s%s: %s", what, strings.Join(nodes, ", "), more, r))
 	}

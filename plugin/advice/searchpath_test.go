@@ -1,4 +1,4 @@
-package plugin
+package advice
 
 import (
 	"fmt"
@@ -14,9 +14,9 @@ func lookup(pod, name, rcode string) *event.Event {
 	}}}
 }
 
-func TestSearchPathWasteIsNamed(t *testing.T) {
+func TestSearchPath_NamesWaste(t *testing.T) {
 	s := newSearchPath()
-	if got := s.summary(); got != "" {
+	if got := s.summary(); got != nil {
 		t.Errorf("of nothing: %q", got)
 	}
 	for range 2 { // A and AAAA
@@ -33,8 +33,8 @@ func TestSearchPathWasteIsNamed(t *testing.T) {
 	server.GetDns().Observed = event.Side_SIDE_DST
 	s.add(server)
 	want := "search path: 6 of 12 lookups were for 1 name with the cluster's suffixes behind, which do not exist (see ndots); most for api.example.com (pod shop/web): "
-	if got := s.summary(); !strings.HasPrefix(got, want) {
-		t.Errorf("got  %s\nwant %s", got, want)
+	if got := s.summary(); len(got) != 1 || !strings.HasPrefix(got[0], want) {
+		t.Errorf("got  %q\nwant %s", got, want)
 	}
 	for i := range 2 * maxNames {
 		s.add(lookup("web", fmt.Sprintf("n%d.example.", i), "NOERROR"))

@@ -1,0 +1,38 @@
+// Package advice holds the closing lines of a session or a recording: what its events suggest to the user, and the tally.
+package advice
+
+import "github.com/orb8-dev/kubectl-orb8/event"
+
+// maxFindings is how many findings of one kind have a line; further ones are counted.
+const maxFindings = 5
+
+// Advice looks for what is worth a line in the events of a session.
+type Advice struct {
+	// path and limits are nil where only GPUs matter.
+	path   *searchPath
+	limits *limits
+	gpus   *gpus
+}
+
+// New looks at events of all kinds.
+func New() *Advice { return &Advice{path: newSearchPath(), limits: newLimits(), gpus: newGPUs()} }
+
+// NewGPU looks only at events of GPUs.
+func NewGPU() *Advice { return &Advice{gpus: newGPUs()} }
+
+// Add takes one event, which is not kept.
+func (a *Advice) Add(ev *event.Event) {
+	if a.path != nil {
+		a.path.add(ev)
+		a.limits.add(ev)
+	}
+	a.gpus.add(ev)
+}
+
+// Lines are for people; none where there is nothing to advise.
+func (a *Advice) Lines() (lines []string) {
+	if a.path != nil {
+		lines = append(a.path.summary(), a.limits.summary()...)
+	}
+	return append(lines, a.gpus.summary()...)
+}

@@ -1,0 +1,62 @@
+package advice
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/collect/losses"
+	"github.com/orb8-dev/kubectl-orb8/internal/plural"
+)
+
+// Tally is what a session or a recording comes to.
+type Tally struct {
+	Events int
+	// Traced is how many of the Nodes were traced.
+	Traced, Nodes int
+	Took          time.Duration
+	Losses        []losses.Loss
+	// Unseen is how long nodes were not seen, by name.
+	Unseen map[string]time.Duration
+}
+
+// Lost reports whether any event was lost, or may have been.
+func (t *Tally) Lost() bool { return len(losses.Real(t.Losses))+len(t.Unseen) > 0 }
+
+// String is the closing line.
+func (t *Tally) String() string {
+	took := t.Took.Round(100 * time.Millisecond)
+	lost := t.lost()
+	switch {
+	case len(lost) > 0:
+		return fmt.Sprintf("%s from %s in %v; LOST %s", plural.Count(t.Events, "event"), t.nodes(), took, strings.Join(lost, "; "))
+	case t.Traced == 0:
+		return fmt.Sprintf("%s in %v: nothing was traced", plural.Count(t.Events, "event"), took)
+	}
+	return fmt.Sprintf("%s from %s in %v; nothing lost", plural.Count(t.Events, "event"), t.nodes(), took)
+}
+
+func (t *Tally) lost() (parts []string) {
+	for _, p := range losses.Places(losses.Real(t.Losses)) {
+		part := fmt.Sprintf("%d at %s (%s)", p.Count, p.Node, p.Where)
+		if len(p.Pods) > 0 {
+			part += ": " + strings.Join(p.Pods, ", ")
+		}
+		parts = append(parts, part)
+	}
+	for _, node := range slices.Sorted(maps.Keys(t.Unseen)) {
+		// Rounded up: a gap never reads as none.
+		tenths := (t.Unseen[node] + 100*time.Millisecond - 1).Truncate(100 * time.Millisecond)
+		parts = append(parts, fmt.Sprintf("all of %s for %.1f s", node, tenths.Seconds()))
+	}
+	return parts
+}
+
+func (t *Tally) nodes() string {
+	if t.Traced < t.Nodes {
+		return fmt.Sprintf("%d of %s", t.Traced, plural.Count(t.Nodes, "node"))
+	}
+	return plural.Count(t.Traced, "node")
+}
