@@ -67,7 +67,7 @@ func (c container) String() string { return c.namespace + "/" + c.pod + "/" + c.
 
 // allocations asks the kubelet while it runs.
 type allocations struct {
-	kubelets kubelets
+	connect  func() (*client, error)
 	interval time.Duration
 
 	mu     sync.Mutex
@@ -76,7 +76,7 @@ type allocations struct {
 }
 
 func newAllocations(k kubelets, interval time.Duration) *allocations {
-	return &allocations{kubelets: k, interval: max(interval, minAskInterval), reason: notYet}
+	return &allocations{connect: k.connect, interval: max(interval, minAskInterval), reason: notYet}
 }
 
 // now is what is known; nil and why, where nothing is.
@@ -113,11 +113,7 @@ func (a *allocations) run(ctx context.Context) {
 
 // follow asks one kubelet again and again. It returns why it cannot any more.
 func (a *allocations) follow(ctx context.Context) error {
-	s, err := a.kubelets.find()
-	if err != nil {
-		return err
-	}
-	c, err := connect(s, a.kubelets.proc)
+	c, err := a.connect()
 	if err != nil {
 		return err
 	}
@@ -145,11 +141,21 @@ type client struct {
 	claims, known bool
 }
 
-func connect(s socket, proc string) (*client, error) {
+// connect finds the kubelet's socket and connects to it.
+func (k *kubelets) connect() (*client, error) {
+	s, err := k.find()
+	if err != nil {
+		return nil, err
+	}
+	return newClient(s, func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx, s, k.proc) })
+}
+
+// newClient connects to a kubelet's socket.
+func newClient(s socket, dial func(context.Context, string) (net.Conn, error)) (*client, error) {
 	const window = 1 << 20 // fixed: measuring what would suit takes a ping for each answer
 	conn, err := grpc.NewClient("passthrough:///localhost",
 		grpc.WithTransportCredentials(insecure.NewCredentials()), // root's own socket on this machine
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx, s, proc) }),
+		grpc.WithContextDialer(dial),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)),
 		grpc.WithInitialWindowSize(window), grpc.WithInitialConnWindowSize(window),
 		grpc.WithDisableServiceConfig(),

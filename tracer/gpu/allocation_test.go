@@ -5,12 +5,17 @@ package gpu
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/test/bufconn"
 	kubeletapi "k8s.io/kubelet/pkg/apis/podresources/v1"
 
 	"github.com/orb8-dev/kubectl-orb8/e2e/fakes"
@@ -60,6 +65,9 @@ func TestWhatTheKubeletHasGivenIsKnown(t *testing.T) {
 	}
 	p.Say(t, "a")
 	await(t, "that nothing is given any more", func() bool { last, _ := a.now(); return last != nil && len(last.given) == 0 })
+	p.Stop("a") // it starts anew, with a socket of the same name
+	p.Say(t, "a", fakes.GivenTo("ml", "other", "main", "nvidia.com/gpu", "GPU-aa"))
+	await(t, "the answer of the new one", func() bool { last, _ := a.now(); return last != nil && last.listed["ml/other/main"] })
 }
 
 func TestAKubeletThatCannotBeAskedIsNotKnownToHaveGivenNothing(t *testing.T) {
@@ -90,21 +98,63 @@ func TestAKubeletThatCannotBeAskedIsNotKnownToHaveGivenNothing(t *testing.T) {
 	}
 }
 
+// hanging is a kubelet that does not answer while it hangs.
+type hanging struct {
+	kubeletapi.UnimplementedPodResourcesListerServer
+	hangs atomic.Bool
+}
+
+func (h *hanging) List(ctx context.Context, _ *kubeletapi.ListPodResourcesRequest) (*kubeletapi.ListPodResourcesResponse, error) {
+	if h.hangs.Load() {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return &kubeletapi.ListPodResourcesResponse{PodResources: []*kubeletapi.PodResources{
+		fakes.GivenTo("ml", "train", "main", "nvidia.com/gpu", "GPU-aa"),
+	}}, nil
+}
+
+// TestAKubeletThatHangsIsWaitedForNotLong has one on a connection in memory, for time to pass at once.
 func TestAKubeletThatHangsIsWaitedForNotLong(t *testing.T) {
-	p := fakes.NewPodResources(t)
-	p.Say(t, "a", fakes.GivenTo("ml", "train", "main", "nvidia.com/gpu", "GPU-aa"))
-	a := asking(t, p.Path)
-	await(t, "an answer", func() bool { last, _ := a.now(); return last != nil })
-	p.Hang(t, "a")
-	await(t, "that it hangs", func() bool {
-		last, reason := a.now()
-		return last == nil && reason == "the kubelet did not answer within 3s"
+	synctest.Test(t, func(t *testing.T) {
+		l, h, server := bufconn.Listen(64<<10), &hanging{}, grpc.NewServer()
+		kubeletapi.RegisterPodResourcesListerServer(server, h)
+		h.hangs.Store(true)
+		go server.Serve(l)
+		defer server.Stop()
+		a := newAllocations(kubelets{}, 0)
+		a.connect = func() (*client, error) {
+			return newClient(socket{t.TempDir(), "/pod-resources/kubelet.sock"},
+				func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) })
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			a.run(ctx)
+		}()
+		hasGiven := func() bool { last, reason := a.now(); return last != nil && reason == "" }
+		time.Sleep(askLimit - 1)
+		if _, reason := a.now(); reason != notYet {
+			t.Errorf("too early: %q", reason)
+		}
+		time.Sleep(2)
+		if last, reason := a.now(); last != nil || reason != "the kubelet did not answer within 3s" {
+			t.Errorf("%v, %q", last, reason)
+		}
+		h.hangs.Store(false)
+		time.Sleep(retryInterval)
+		if !hasGiven() {
+			t.Error("no answer when it does not hang any more")
+		}
+		h.hangs.Store(true)
+		time.Sleep(minAskInterval + askLimit)
+		if hasGiven() {
+			t.Error("what was given before it hung is still taken for true")
+		}
+		cancel()
+		<-done
 	})
-	p.Say(t, "a", fakes.GivenTo("ml", "train", "main", "nvidia.com/gpu", "GPU-aa"))
-	await(t, "another answer", func() bool { last, reason := a.now(); return last != nil && reason == "" })
-	p.Stop("a") // it starts anew, with a socket of the same name
-	p.Say(t, "a", fakes.GivenTo("ml", "other", "main", "nvidia.com/gpu", "GPU-aa"))
-	await(t, "the answer of the new one", func() bool { last, _ := a.now(); return last != nil && last.listed["ml/other/main"] })
 }
 
 func TestAnOldKubeletsSilenceOnClaimsIsNotTakenForNone(t *testing.T) {
@@ -112,11 +162,7 @@ func TestAnOldKubeletsSilenceOnClaimsIsNotTakenForNone(t *testing.T) {
 	driver := filepath.Join(filepath.Dir(filepath.Dir(p.Path)), "plugins", draDriver)
 	vague := func() string {
 		t.Helper()
-		s, err := (&kubelets{places: places{own: "/", host: "/", proc: "/proc"}, node: "a", wanted: p.Path}).find()
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, err := connect(s, "/proc")
+		c, err := (&kubelets{places: places{own: "/", host: "/", proc: "/proc"}, node: "a", wanted: p.Path}).connect()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -174,11 +220,7 @@ func BenchmarkAsk(b *testing.B) {
 		pods = append(pods, pod)
 	}
 	p.Say(b, "a", pods...)
-	s, err := (&kubelets{places: places{own: "/", host: "/", proc: "/proc"}, node: "a", wanted: p.Path}).find()
-	if err != nil {
-		b.Fatal(err)
-	}
-	c, err := connect(s, "/proc")
+	c, err := (&kubelets{places: places{own: "/", host: "/", proc: "/proc"}, node: "a", wanted: p.Path}).connect()
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -60,6 +60,7 @@ func TestHowTheChildEndsIsToldInWords(t *testing.T) {
 }
 
 func TestAChildThatStaysIsEnded(t *testing.T) {
+	t.Parallel()
 	for _, lines := range []string{"exec sleep 600", "trap '' TERM; while :; do sleep 0.1; done"} {
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()

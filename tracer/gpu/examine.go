@@ -76,24 +76,21 @@ func Examine(ctx context.Context, o Options) (r session.GPUReport) {
 
 // examine asks the kubelet once: where its socket is, and how many of the GPUs that it can give it has given.
 func (k kubelets) examine(ctx context.Context) (path, given string, err error) {
-	s, err := k.find()
+	c, err := k.connect()
 	if err != nil {
 		return "", "", err
 	}
-	c, err := connect(s, k.proc)
-	if err != nil {
-		return s.path, "", err
-	}
 	defer c.Close()
+	path = c.socket.path
 	last, err := c.list(ctx)
 	if err != nil {
-		return s.path, "", err
+		return path, "", err
 	}
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
 	all, err := c.api.GetAllocatableResources(ctx, &kubeletapi.AllocatableResourcesRequest{})
 	if err != nil {
-		return s.path, "", err
+		return path, "", err
 	}
 	type count struct{ given, all int }
 	counts := map[string]*count{}
@@ -122,7 +119,7 @@ func (k kubelets) examine(ctx context.Context) (path, given string, err error) {
 		}
 		list = append(list, fmt.Sprintf("%d of %d %s", n.given, n.all, resource))
 	}
-	return s.path, strings.ToValidUTF8(strings.Join(list, ", "), "\uFFFD"), nil
+	return path, strings.ToValidUTF8(strings.Join(list, ", "), "\uFFFD"), nil
 }
 
 // ExamineCalls finds out what can be counted of processes' calls, for doctor. It is nothing, and no error, where there is no driver.

@@ -178,6 +178,7 @@ func TestKubelet_InAPodIsRefused(t *testing.T) {
 }
 
 func TestKubelet_ThatHangsIsLeftBehind(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.process(10, false, "/usr/bin/kubelet")
 	cmdline := filepath.Join(m.proc, "10/cmdline")
