@@ -737,24 +737,26 @@ func TestRunEndsWithTheErrorOfTheViewerAndFeedThenToo(t *testing.T) {
 }
 
 func TestPendingTexts_AreBounded(t *testing.T) {
-	c := New(Options{Namer: cluster, MaxPendingBytes: 1 << 20})
-	s := c.Add("a")
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	fed := 0
-	for ; ; fed++ {
-		now := uint64(time.Now().UnixNano())
-		ev := &event.Event{Time: now, Pod: "p", Kind: &event.Event_Exec{Exec: &event.Exec{Args: make([]byte, 1<<16)}}}
-		if err := s.Feed(ctx, Batch{Instance: 1, Sequence: uint64(fed) + 1, Events: []*event.Event{ev}}); err != nil {
-			break
+	synctest.Test(t, func(t *testing.T) {
+		c := New(Options{Namer: cluster, MaxPendingBytes: 1 << 20})
+		s := c.Add("a")
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		fed := 0
+		for ; ; fed++ {
+			now := uint64(time.Now().UnixNano())
+			ev := &event.Event{Time: now, Pod: "p", Kind: &event.Event_Exec{Exec: &event.Exec{Args: make([]byte, 1<<16)}}}
+			if err := s.Feed(ctx, Batch{Instance: 1, Sequence: uint64(fed) + 1, Events: []*event.Event{ev}}); err != nil {
+				break
+			}
+			if fed > 100 {
+				t.Fatal("6 MiB wait to be emitted, want 1")
+			}
 		}
-		if fed > 100 {
-			t.Fatal("6 MiB wait to be emitted, want 1")
+		if got := c.Losses(); len(got) != 0 || fed != 16 {
+			t.Errorf("%d events of 64 KiB wait, lost %v", fed, got)
 		}
-	}
-	if got := c.Losses(); len(got) != 0 || fed != 16 {
-		t.Errorf("%d events of 64 KiB wait, lost %v", fed, got)
-	}
+	})
 }
 
 func TestOpenFlows_TextsAreBounded(t *testing.T) {
