@@ -30,7 +30,7 @@ func gpuNodes() *fake.Clientset {
 func TestCluster_AllNodesGPUsFirst(t *testing.T) {
 	client := gpuNodes()
 	c := open(t, client, Query{AllNamespaces: true, AllNodes: true}, Options{})
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	next := func() string {
 		t.Helper()

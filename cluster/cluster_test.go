@@ -85,7 +85,7 @@ func fixture() []runtime.Object {
 
 func open(t *testing.T, client *fake.Clientset, q Query, o Options) *Cluster {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	c, err := Open(ctx, client, q, o)
 	if err != nil {
@@ -98,7 +98,7 @@ func open(t *testing.T, client *fake.Clientset, q Query, o Options) *Cluster {
 // eventually waits for what a watch will bring.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !ok() {
 		if time.Now().After(deadline) {
 			t.Fatalf("never happened: %s", what)
@@ -109,7 +109,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 
 func next(t *testing.T, f *Feed) *session.PodUpdate {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	u, err := f.Next(ctx)
 	if err != nil {

@@ -103,7 +103,7 @@ func TestTargetsThatHaveNoPods(t *testing.T) {
 		"cronjob/none":           `cronjob "none" not found in namespace "demo": see kubectl get cronjobs -n demo`,
 		"configmap/kube-root-ca": `target "configmap/kube-root-ca": want a pod's name`,
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		objects := append(fixture(), []runtime.Object{external}...)
 		_, err := Open(ctx, fake.NewClientset(objects...), Query{Namespace: "demo", Names: []string{arg}}, Options{})

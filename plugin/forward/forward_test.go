@@ -58,7 +58,7 @@ func serve(t *testing.T, handle func(errs, data httpstream.Stream)) *rest.Config
 
 func dial(t *testing.T, config *rest.Config) io.ReadWriteCloser {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	c, err := Dial(ctx, config, "demo", "web-0", 9090)
 	if err != nil {

@@ -174,7 +174,7 @@ func TestIdentity_StaysTheSame(t *testing.T) {
 	defer l.Close()
 	refused := make(chan string, 8)
 	l.Refused = func(line string) { refused <- line }
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := l.Create(ctx, s); err != nil {
 		t.Fatal(err)

@@ -177,7 +177,7 @@ func TestAStartIsFollowedFromJobToRunning(t *testing.T) {
 	s := spec()
 	l := New(t.Context(), client, s.Namespace, s.Session)
 	defer l.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for range 2 { // a request that is sent twice makes one Job
 		if err := l.Create(ctx, s); err != nil {
@@ -242,7 +242,7 @@ func TestARefusalOfThePodIsExplained(t *testing.T) {
 			s := spec()
 			l := New(t.Context(), client, s.Namespace, s.Session)
 			defer l.Close()
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			_, err := l.Running(ctx, s, func(string) {
 				_, err := client.CoreV1().Events(s.Namespace).Create(ctx, &corev1.Event{

@@ -90,7 +90,7 @@ func TestEnded_IsTheTracersEnd(t *testing.T) {
 	client := fake.NewClientset(pod)
 	l := New(t.Context(), client, s.Namespace, s.Session)
 	defer l.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := l.Create(ctx, s); err != nil {
 		t.Fatal(err)

@@ -21,7 +21,7 @@ func readLinksByCounters(t *testing.T, driver *fakes.NVML) {
 		driver.Script(t, "node", append([]string{"devices 2", "0.uuid GPU-0", "1.uuid GPU-1", "1.field.197 5", "1.field.198 5"}, lines...)...)
 	}
 	script("0.field.197 1000", "0.field.198 2000", "0.field.138 10", "0.field.139 20")
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var first, grown, other *event.Gpu
 	var timings Timings

@@ -28,7 +28,7 @@ func readAsItSays(t *testing.T, driver *fakes.NVML) {
 		"0.gpm 1", "0.gpm.2 100.4", "0.gpm.3 nan", "0.gpm.5 -1", "0.gpm.10 250", "0.gpm.20 1.5", "0.clock.sm 1200", "0.clock.max 1980", "0.retired.single 3", "0.retired.double 1",
 		"0.compute 10:5 11 12:18446744073709551615", "0.graphics 10:7", "0.utilization 10:20:1 10:40:3 11:200:0",
 		"1.handle !15")
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var devices, processes, lost []*event.Gpu
 	var timings Timings
