@@ -15,8 +15,8 @@ import (
 // gpuLabels are labels of nodes with GPUs: of NVIDIA's feature discovery, and of GKE.
 var gpuLabels = []string{"nvidia.com/gpu.present", "cloud.google.com/gke-accelerator"}
 
-// hasGPUs reports whether a node says that it has GPUs: as capacity (nvidia.com/gpu, nvidia.com/mig-…), or by a label where
-// they are given out in another way.
+// hasGPUs reports whether a node says that it has GPUs: as capacity (nvidia.com/gpu, nvidia.com/mig-…), or by a label
+// where they are given out in another way.
 func hasGPUs(node *corev1.Node) bool {
 	for name, quantity := range node.Status.Capacity {
 		if strings.HasPrefix(string(name), "nvidia.com/") && !quantity.IsZero() {

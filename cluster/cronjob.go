@@ -19,8 +19,8 @@ const (
 	maxJobs = 10_000
 )
 
-// cronJobPods are the pods of a CronJob's Jobs. A CronJob has no selector: its Jobs come while the trace runs, and name it
-// as their owner. Each Job is asked for once, when its first pod is seen.
+// cronJobPods are the pods of a CronJob's Jobs. A CronJob has no selector: its Jobs come while the trace runs, and name
+// it as their owner. Each Job is asked for once, when its first pod is seen.
 type cronJobPods struct {
 	client          kubernetes.Interface
 	namespace, name string
@@ -48,8 +48,8 @@ func (c *cronJobPods) match(pod *corev1.Pod) bool {
 	defer cancel()
 	job, err := c.client.BatchV1().Jobs(c.namespace).Get(ctx, owner.Name, metav1.GetOptions{})
 	if err != nil {
-		// It may be gone, or not this user's to read. The controller names its Jobs NAME-MINUTES. Not remembered: the next
-		// change of the pod asks again.
+		// It may be gone, or not this user's to read. The controller names its Jobs NAME-MINUTES. Not remembered: the
+		// next change of the pod asks again.
 		return isScheduledJob(owner.Name, c.name)
 	}
 	by := metav1.GetControllerOf(job)

@@ -32,8 +32,8 @@ type backend struct {
 	proto corev1.Protocol
 }
 
-// stateOf reads the conditions of an endpoint as kube-proxy does. The addresses of a Service with publishNotReadyAddresses
-// are ready here: the controller that writes the slices has seen to that.
+// stateOf reads the conditions of an endpoint as kube-proxy does. The addresses of a Service with
+// publishNotReadyAddresses are ready here: the controller that writes the slices has seen to that.
 func stateOf(c *discoveryv1.EndpointConditions) endpointState {
 	is := func(condition *bool, byDefault bool) bool {
 		if condition == nil {
@@ -115,8 +115,8 @@ func (n *names) dropSlice(key types.NamespacedName) {
 	}
 }
 
-// usable returns the backends that kube-proxy passes a connection to addr on to: the ready ones of the address family, or
-// where there are none those that end and still serve. n.mu is held.
+// usable returns the backends that kube-proxy passes a connection to addr on to: the ready ones of the address family,
+// or where there are none those that end and still serve. n.mu is held.
 func (n *names) usable(sp *servicePort, addr netip.Addr) []backend {
 	best := draining
 	states := map[backend]endpointState{} // an endpoint may move from one slice to another, and be in both meanwhile
@@ -137,8 +137,8 @@ func (n *names) usable(sp *servicePort, addr netip.Addr) []backend {
 	return out
 }
 
-// onlyBackend returns the pod that a connection to addr can only be passed on to, nil where there are several, none, or one
-// without an address of its own (host network, outside the cluster). n.mu is held.
+// onlyBackend returns the pod that a connection to addr can only be passed on to, nil where there are several, none, or
+// one without an address of its own (host network, outside the cluster). n.mu is held.
 func (n *names) onlyBackend(sp *servicePort, addr netip.Addr) *podName {
 	usable := n.usable(sp, addr)
 	if len(usable) != 1 {

@@ -51,7 +51,8 @@ func (n *names) indexBackends(sl *slice, add bool) {
 }
 
 // infer returns the Service that a connection to a backend was made to, nil for none: where there is exactly one that
-// has the backend, and it has a cluster IP. The port is 0 where several of the Service's ports lead there. n.mu is held.
+// has the backend, and it has a cluster IP. The port is 0 where several of the Service's ports lead there. n.mu is
+// held.
 func (n *names) infer(b backend) *collect.ServiceHint {
 	owners := n.owners[b]
 	if len(n.cilium) == 0 || len(owners) == 0 {

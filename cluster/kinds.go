@@ -11,8 +11,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// workload is a kind of object that has pods, as a user may name it before the slash: those that kubectl logs takes, and
-// CronJobs.
+// workload is a kind of object that has pods, as a user may name it before the slash: those that kubectl logs takes,
+// and CronJobs.
 type workload struct {
 	kind, plural, short, group string
 	// selector reads the selector of an object's pods. A *BadTargetError says why it has none.
@@ -26,7 +26,8 @@ var workloads = []workload{
 	{kind: "statefulset", plural: "statefulsets", short: "sts", group: "apps", selector: statefulSetSelector},
 	{kind: "daemonset", plural: "daemonsets", short: "ds", group: "apps", selector: daemonSetSelector},
 	{kind: "replicaset", plural: "replicasets", short: "rs", group: "apps", selector: replicaSetSelector},
-	{kind: "replicationcontroller", plural: "replicationcontrollers", short: "rc", selector: replicationControllerSelector},
+	{kind: "replicationcontroller", plural: "replicationcontrollers", short: "rc",
+		selector: replicationControllerSelector},
 	{kind: "job", plural: "jobs", short: "job", group: "batch", selector: jobSelector},
 	{kind: "cronjob", plural: "cronjobs", short: "cj", group: "batch", owner: cronJobUID},
 	{kind: "service", plural: "services", short: "svc", selector: serviceSelector},
@@ -87,7 +88,9 @@ func replicaSetSelector(ctx context.Context, c kubernetes.Interface, ns, name st
 	return o.Spec.Selector, nil
 }
 
-func replicationControllerSelector(ctx context.Context, c kubernetes.Interface, ns, name string) (*metav1.LabelSelector, error) {
+func replicationControllerSelector(
+	ctx context.Context, c kubernetes.Interface, ns, name string,
+) (*metav1.LabelSelector, error) {
 	o, err := c.CoreV1().ReplicationControllers(ns).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return nil, err
@@ -109,8 +112,9 @@ func serviceSelector(ctx context.Context, c kubernetes.Interface, ns, name strin
 	case err != nil:
 		return nil, err
 	case o.Spec.Type == corev1.ServiceTypeExternalName:
-		return nil, &BadTargetError{Want: fmt.Sprintf("a Service with pods: this one is of type ExternalName, a CNAME for %q; "+
-			"trace the pods that use it, their queries by: kubectl orb8 trace dns", o.Spec.ExternalName)}
+		return nil, &BadTargetError{
+			Want: fmt.Sprintf("a Service with pods: this one is of type ExternalName, a CNAME for %q; "+
+				"trace the pods that use it, their queries by: kubectl orb8 trace dns", o.Spec.ExternalName)}
 	case len(o.Spec.Selector) == 0:
 		return nil, &BadTargetError{Want: "a Service with a selector: this one's endpoints are set by hand"}
 	}

@@ -18,7 +18,8 @@ func (c *Cluster) Name(addr netip.Addr, port uint16, proto event.Protocol) colle
 	if sp := c.names.lookupFront(addr, port, proto); sp != nil {
 		name.Service, name.ServiceNamespace = sp.name, sp.namespace
 		if only := c.names.onlyBackend(sp, addr); only != nil {
-			name.Namespace, name.Pod, name.PodUID, name.Workload = only.namespace, only.name, string(only.uid), only.workload
+			name.Namespace, name.Pod, name.PodUID, name.Workload = only.namespace, only.name, string(only.uid),
+				only.workload
 			name.Node = only.node
 		}
 		// Also by one that is not ready: it may have become so after the connection was made.
@@ -40,7 +41,8 @@ func (c *Cluster) Name(addr netip.Addr, port uint16, proto event.Protocol) colle
 	}
 	if s := c.names.clusterIPs[addr]; s != nil {
 		name.Hint = &collect.ServiceHint{
-			Service: s.key.Name, Namespace: s.key.Namespace, Port: port, Note: event.ServiceNote_SERVICE_NOTE_NO_SUCH_PORT,
+			Service: s.key.Name, Namespace: s.key.Namespace, Port: port,
+			Note: event.ServiceNote_SERVICE_NOTE_NO_SUCH_PORT,
 		}
 		if serviceProtocol(proto) == "" {
 			name.Hint.Port, name.Hint.Note = 0, event.ServiceNote_SERVICE_NOTE_NONE // ICMP has no ports

@@ -195,7 +195,8 @@ func (n *names) applyService(svc *corev1.Service) {
 			proto = corev1.ProtocolTCP
 		}
 		sp := &servicePort{
-			namespace: svc.Namespace, name: svc.Name, port: port.Name, number: uint16(port.Port), proto: proto, service: s,
+			namespace: svc.Namespace, name: svc.Name, port: port.Name, number: uint16(port.Port), proto: proto,
+			service: s,
 		}
 		s.ports[port.Name] = sp
 		answer := func(f front) {

@@ -34,9 +34,9 @@ var tunnelAnnotations = []string{
 	"io.cilium.network.ipv6-cilium-host",
 }
 
-// networkAddrs are the addresses that the node has in the pod network. Where the network plugin publishes them, these are
-// all: such a plugin may divide other ranges than those in the node's spec. Otherwise they are the first two addresses of
-// each range: the bridge has the one that ends in 1, a VXLAN device of flannel the one that ends in 0.
+// networkAddrs are the addresses that the node has in the pod network. Where the network plugin publishes them, these
+// are all: such a plugin may divide other ranges than those in the node's spec. Otherwise they are the first two
+// addresses of each range: the bridge has the one that ends in 1, a VXLAN device of flannel the one that ends in 0.
 func networkAddrs(node *corev1.Node) (addrs []netip.Addr) {
 	for _, key := range tunnelAnnotations {
 		text, _, _ := strings.Cut(node.Annotations[key], "/")

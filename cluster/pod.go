@@ -47,7 +47,9 @@ func describe(pod *corev1.Pod, container string) *session.Pod {
 
 // appendContainer adds a container under its present id and, once it was restarted, under the one before, whose last
 // events may still be under way.
-func appendContainer(to []*session.Container, name, wanted string, statuses []corev1.ContainerStatus) []*session.Container {
+func appendContainer(
+	to []*session.Container, name, wanted string, statuses []corev1.ContainerStatus,
+) []*session.Container {
 	add := func(id string) {
 		to = append(to, &session.Container{Name: name, Id: bareID(id), Target: wanted == "" || wanted == name})
 	}
@@ -56,7 +58,8 @@ func appendContainer(to []*session.Container, name, wanted string, statuses []co
 		if s.Name != name {
 			continue
 		}
-		if last := s.LastTerminationState.Terminated; last != nil && last.ContainerID != "" && last.ContainerID != s.ContainerID {
+		if last := s.LastTerminationState.Terminated; last != nil && last.ContainerID != "" &&
+			last.ContainerID != s.ContainerID {
 			add(last.ContainerID)
 		}
 		add(s.ContainerID)

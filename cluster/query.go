@@ -27,8 +27,8 @@ type Query struct {
 	Container string
 	// Node restricts to the pods of this node.
 	Node string
-	// AllNodes has every node of the cluster traced, also one without pods; for what is of nodes. Where the user may not
-	// list nodes, it is those with pods.
+	// AllNodes has every node of the cluster traced, also one without pods; for what is of nodes. Where the user may
+	// not list nodes, it is those with pods.
 	AllNodes bool
 	// Exclude are the labels of pods that are targets only where Names asks for them; empty for none.
 	Exclude labels.Set
@@ -136,7 +136,8 @@ func resolve(ctx context.Context, client kubernetes.Interface, q Query) (*matche
 		}
 	}
 	if len(q.Names) > 0 && q.AllNamespaces {
-		return nil, &BadTargetError{Arg: q.Names[0], Want: "no names together with --all-namespaces: a name means one object of one namespace"}
+		return nil, &BadTargetError{Arg: q.Names[0],
+			Want: "no names together with --all-namespaces: a name means one object of one namespace"}
 	}
 	for _, arg := range q.Names {
 		kind, name, slash := strings.Cut(arg, "/")
@@ -188,7 +189,9 @@ func (m *matcher) add(ctx context.Context, client kubernetes.Interface, arg, kin
 	return nil
 }
 
-func (m *matcher) lookupError(ctx context.Context, client kubernetes.Interface, err error, kind, resource, name string) error {
+func (m *matcher) lookupError(
+	ctx context.Context, client kubernetes.Interface, err error, kind, resource, name string,
+) error {
 	ns := m.query.Namespace
 	switch {
 	case err == nil:
@@ -199,12 +202,14 @@ func (m *matcher) lookupError(ctx context.Context, client kubernetes.Interface, 
 		if err := namespaceExists(ctx, client, ns); err != nil {
 			return err
 		}
-		return &NotFoundError{Kind: kind, Namespace: ns, Name: name, Hint: fmt.Sprintf("kubectl get %s -n %s", resource, ns)}
+		return &NotFoundError{Kind: kind, Namespace: ns, Name: name, Hint: fmt.Sprintf("kubectl get %s -n %s", resource,
+			ns)}
 	}
 	return fmt.Errorf("look up %s %s/%s: %w", kind, ns, name, err)
 }
 
-// namespaceExists tells a missing namespace from an empty one. Who may not read namespaces gets the benefit of the doubt.
+// namespaceExists tells a missing namespace from an empty one. Who may not read namespaces gets the benefit of the
+// doubt.
 func namespaceExists(ctx context.Context, client kubernetes.Interface, ns string) error {
 	_, err := client.CoreV1().Namespaces().Get(ctx, ns, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {

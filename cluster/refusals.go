@@ -7,7 +7,8 @@ import (
 	"sync"
 )
 
-// refusals gathers which of the resources that name peers may not be read, and says it in one note when all have answered.
+// refusals gathers which of the resources that name peers may not be read, and says it in one note when all have
+// answered.
 type refusals struct {
 	note func(string)
 
@@ -36,7 +37,9 @@ func (r *refusals) answer(refused string) {
 		name, _, _ := strings.Cut(resource, ".")
 		names = append(names, name)
 	}
-	r.note(fmt.Sprintf("may not list %s in the whole cluster: ends that they would name are shown by address; an administrator grants it with: "+
-		"kubectl create clusterrole orb8-names --verb=list,watch --resource=%s && kubectl create clusterrolebinding orb8-names --clusterrole=orb8-names --user=USER",
+	r.note(fmt.Sprintf("may not list %s in the whole cluster: ends that they would name are shown by address; an "+
+		"administrator grants it with: "+
+		"kubectl create clusterrole orb8-names --verb=list,watch --resource=%s && kubectl create clusterrolebinding "+
+		"orb8-names --clusterrole=orb8-names --user=USER",
 		strings.Join(names, ", "), strings.Join(r.resources, ",")))
 }

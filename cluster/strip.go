@@ -16,7 +16,8 @@ func strip(obj any) (any, error) {
 			ObjectMeta: stripMeta(&o.ObjectMeta),
 			Spec: corev1.ServiceSpec{
 				ClusterIPs: o.Spec.ClusterIPs, ExternalIPs: o.Spec.ExternalIPs, Ports: o.Spec.Ports, Type: o.Spec.Type,
-				InternalTrafficPolicy: o.Spec.InternalTrafficPolicy, ExternalTrafficPolicy: o.Spec.ExternalTrafficPolicy,
+				InternalTrafficPolicy: o.Spec.InternalTrafficPolicy,
+				ExternalTrafficPolicy: o.Spec.ExternalTrafficPolicy,
 			},
 			Status: corev1.ServiceStatus{LoadBalancer: o.Status.LoadBalancer},
 		}, nil

@@ -88,20 +88,22 @@ func (u *untracedPods) add(pod *corev1.Pod) {
 func (u *untracedPods) reasons() (all []string) {
 	if n := len(u.without); n > 0 {
 		all = append(all, fmt.Sprintf("no container %q in %s: there %s %s", u.container, list("pod", u.without),
-			map[bool]string{true: "is", false: "are"}[len(u.containers) == 1], listNames(slices.Sorted(maps.Keys(u.containers)))))
+			map[bool]string{true: "is", false: "are"}[len(u.containers) == 1],
+			listNames(slices.Sorted(maps.Keys(u.containers)))))
 	}
 	if n := len(u.ended); n > 0 {
 		all = append(all, fmt.Sprintf("%s %s ended: nothing runs in %s that could be traced", list("pod", u.ended),
 			map[bool]string{true: "has", false: "have"}[n == 1], map[bool]string{true: "it", false: "them"}[n == 1]))
 	}
 	if n := len(u.waiting); n > 0 {
-		all = append(all, fmt.Sprintf("%s %s pending", list("pod", u.waiting), map[bool]string{true: "is", false: "are"}[n == 1]))
+		all = append(all, fmt.Sprintf("%s %s pending", list("pod", u.waiting),
+			map[bool]string{true: "is", false: "are"}[n == 1]))
 	}
 	return all
 }
 
-// final tells whether nothing that was named can become a target: all pods lack the container, or all that was named are
-// pods, and each has ended for good or lacks the container.
+// final tells whether nothing that was named can become a target: all pods lack the container, or all that was named
+// are pods, and each has ended for good or lacks the container.
 func (u *untracedPods) final(pods, names int) bool {
 	if u.others > 0 || len(u.waiting) > 0 {
 		return false

@@ -97,7 +97,8 @@ func Open(ctx context.Context, client kubernetes.Interface, q Query, o Options) 
 		}
 	})
 	c.watchNames(watching, client, q.Namespace, shared)
-	// An informer tries again for ever where nobody answers; asked once by itself, the API server's absence is an error.
+	// An informer tries again for ever where nobody answers; asked once by itself, the API server's absence is an
+	// error.
 	c.watches.Go(func() {
 		if _, err := client.CoreV1().Pods(namespace).List(watching, metav1.ListOptions{Limit: 1}); err != nil {
 			select {
@@ -219,7 +220,9 @@ func podInformer(f informers.SharedInformerFactory) cache.SharedIndexInformer {
 	return f.Core().V1().Pods().Informer()
 }
 
-func factory(client kubernetes.Interface, namespace string, tweak func(*metav1.ListOptions)) informers.SharedInformerFactory {
+func factory(
+	client kubernetes.Interface, namespace string, tweak func(*metav1.ListOptions),
+) informers.SharedInformerFactory {
 	options := []informers.SharedInformerOption{informers.WithNamespace(namespace), informers.WithTransform(strip)}
 	if tweak != nil {
 		options = append(options, informers.WithTweakListOptions(tweak))
@@ -241,7 +244,10 @@ func (c *Cluster) watch(
 	done := make(chan struct{})
 	inf := informer(f)
 	// Both errors below mean that the informer was started before: it was not, it is new.
-	if err := inf.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) { failed(err) }); err != nil {
+	if err := inf.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector,
+		err error) {
+		failed(err)
+	}); err != nil {
 		failed(err)
 		return done
 	}

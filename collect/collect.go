@@ -49,11 +49,11 @@ type Name struct {
 	// The pod with the address; not set for an address that pods share with their node. With Service set: the only
 	// endpoint there is, so that it must be the one.
 	Namespace, Pod, PodUID, Workload string
-	// The Service that the address and port are of (cluster IP, external IP, load balancer, node port). Set only where a
-	// connection to the address is passed on to a backend.
+	// The Service that the address and port are of (cluster IP, external IP, load balancer, node port). Set only where
+	// a connection to the address is passed on to a backend.
 	Service, ServiceNamespace string
-	// Hint is a Service that is not known to pass the connection on, nil for none; only where Service is empty. A pointer,
-	// since each open flow has two names.
+	// Hint is a Service that is not known to pass the connection on, nil for none; only where Service is empty. A
+	// pointer, since each open flow has two names.
 	Hint *ServiceHint
 	// The node that has the address, or that the pod is on.
 	Node string
@@ -94,11 +94,11 @@ type Options struct {
 	JoinWindow time.Duration
 	// MaxDelay is how long an event waits for older events of other nodes; 0: 250 ms.
 	MaxDelay time.Duration
-	// CloseWait is how long a flow that one end has closed waits for the other end's last word; 0: 2 s, or two intervals
-	// if that is longer.
+	// CloseWait is how long a flow that one end has closed waits for the other end's last word; 0: 2 s, or two
+	// intervals if that is longer.
 	CloseWait time.Duration
-	// MaxFlowBytes is how much memory the events of open flows may take, roughly; beyond it the longest unchanged flow is
-	// forgotten as well; 0: 512 MiB.
+	// MaxFlowBytes is how much memory the events of open flows may take, roughly; beyond it the longest unchanged flow
+	// is forgotten as well; 0: 512 MiB.
 	MaxFlowBytes int
 	// MaxPendingBytes is the same of events that wait to be emitted, beyond which Feed blocks, and of DNS queries that
 	// wait for their other side; 0: 64 MiB.
@@ -114,8 +114,9 @@ type Options struct {
 	// MaxPending is how many events may wait to be emitted before Feed blocks; 0: 65,536. From half of it on events are
 	// emitted without waiting for older ones or for second halves.
 	MaxPending int
-	// Kinds are those that the nodes were asked for; none: all that tracers send. Started is when the session began; zero:
-	// events of any time since 1970 are taken. What is not so, or breaks another bound of event/check, is counted as lost.
+	// Kinds are those that the nodes were asked for; none: all that tracers send. Started is when the session began;
+	// zero: events of any time since 1970 are taken. What is not so, or breaks another bound of event/check, is counted
+	// as lost.
 	Kinds   []string
 	Started time.Time
 	// Refused is told of the first event of each node that is not used; nil: nobody is. It must not call the Collector.

@@ -128,8 +128,8 @@ func (f *flow) unindex(x *index) {
 	}
 }
 
-// setID gives the flow its name: of a TCP connection a mix of its sequence numbers, so that every viewer finds the same;
-// else of the addresses and the beginning.
+// setID gives the flow its name: of a TCP connection a mix of its sequence numbers, so that every viewer finds the
+// same; else of the addresses and the beginning.
 func (f *flow) setID() {
 	h := fnv.New64a()
 	var b [8]byte

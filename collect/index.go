@@ -4,8 +4,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// partKey names a half on its node: the socket where its cookie is known, and the addresses where one socket can hold more
-// than one conversation.
+// partKey names a half on its node: the socket where its cookie is known, and the addresses where one socket can hold
+// more than one conversation.
 type partKey struct {
 	source        *Source
 	cookie        uint64
@@ -29,8 +29,8 @@ type endKey struct {
 type index struct {
 	parts map[partKey]*part
 	isns  map[isnPair]*flow
-	// Halves of other protocols than TCP by what they call themselves and what they call their peer. Of both there is also
-	// the address alone; of the peer also the port alone.
+	// Halves of other protocols than TCP by what they call themselves and what they call their peer. Of both there is
+	// also the address alone; of the peer also the port alone.
 	locals, remotes multimap
 	// The halves whose peer is a Service, by what they call themselves; also by address alone and by port alone.
 	viaService multimap

@@ -303,7 +303,8 @@ func (c *Collector) match(h *half) (q *part, sibling bool) {
 			return q, false
 		}
 		q = c.index.locals.find(proto, h.local.ip(), func(q *part) bool {
-			return q.unjoined() && q.key.source == h.source && q.local != h.local && c.masked(q.remote, proto) && backs(q)
+			return q.unjoined() && q.key.source == h.source && q.local != h.local && c.masked(q.remote, proto) &&
+				backs(q)
 		})
 		if q != nil {
 			return q, false

@@ -7,7 +7,8 @@ import (
 )
 
 const (
-	// lateness is how much later than the end of a flow, by the clocks of two nodes, the beginning of a half of it may be.
+	// lateness is how much later than the end of a flow, by the clocks of two nodes, the beginning of a half of it may
+	// be.
 	lateness = uint64(250 * time.Millisecond)
 	// transit is the same by one clock: how long a datagram is on its way between two containers.
 	transit = uint64(20 * time.Millisecond)

@@ -43,7 +43,8 @@ func (c *Collector) schedule(f *flow, p *part, now time.Time) {
 		c.reopen(f)
 		c.queue(f, f.item.due, now)
 	default:
-		// One event in an interval: the half that set the pace so far will bring this along, unless it has nothing to say.
+		// One event in an interval: the half that set the pace so far will bring this along, unless it has nothing to
+		// say.
 		c.reopen(f)
 		if f.timerAt < 0 {
 			c.timers.set(f, f.lastEmit.Add(c.patience()))
@@ -77,9 +78,9 @@ func (c *Collector) expects(f *flow) bool {
 }
 
 const (
-	// behindLimit is how long a flow that is over waits at most for a node that is behind. A tracer keeps the events of a
-	// container that has no name yet for 2 s; one whose connection is cut lives on for 6 s, and then sends what it has
-	// kept or is given up.
+	// behindLimit is how long a flow that is over waits at most for a node that is behind. A tracer keeps the events of
+	// a container that has no name yet for 2 s; one whose connection is cut lives on for 6 s, and then sends what it
+	// has kept or is given up.
 	behindLimit = 8 * time.Second
 	behindCheck = 50 * time.Millisecond
 )

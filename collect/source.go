@@ -199,7 +199,8 @@ func (c *Collector) take(s *Source, ev *event.Event, now time.Time) {
 // twice tells whether a drop comes from another node as well. Nodes that share a kernel see each other's packets: of
 // two observed pods on two of them, the one that the packets are for is the one to tell.
 func (c *Collector) twice(s *Source, d *event.Drop, far Name) bool {
-	if d.GetObserved() != event.Side_SIDE_SRC || !far.Observed || far.Pod == "" || far.Node == s.node || s.kernel == "" {
+	if d.GetObserved() != event.Side_SIDE_SRC || !far.Observed || far.Pod == "" || far.Node == s.node ||
+		s.kernel == "" {
 		return false
 	}
 	other := c.sources[far.Node]

@@ -61,8 +61,8 @@ type View struct {
 // Column is one field of an event: its name, its documentation and its getter. Table headers, JSON keys, --sort-by,
 // custom columns, filters, the JSON Schema and the docs all read the same slice of columns.
 type Column struct {
-	// Name is the dotted path of the field in JSON, "src.pod". Columns that are in no JSON, composed for people, have the
-	// name of what they compose.
+	// Name is the dotted path of the field in JSON, "src.pod". Columns that are in no JSON, composed for people, have
+	// the name of what they compose.
 	Name string
 	// Header is the table header.
 	Header string
@@ -78,8 +78,8 @@ type Column struct {
 	Outputs  Outputs
 	// Get reads the field; nil in a column that is only Show.
 	Get func(*Event) Value
-	// Show composes the cell of a table where Type does not say how. It appends text that is not yet safe for a terminal,
-	// and nothing where there is nothing to say.
+	// Show composes the cell of a table where Type does not say how. It appends text that is not yet safe for a
+	// terminal, and nothing where there is nothing to say.
 	Show func(dst []byte, ev *Event, v *View) []byte
 }
 
@@ -171,8 +171,8 @@ func (e *UnknownColumnError) Error() string {
 	return b.String()
 }
 
-// Nearest returns the known name with the least edit distance to name, by case-blind letters, if that is small enough to
-// be a slip: a third of the name, or the name is the last part of a dotted one. Empty if none is.
+// Nearest returns the known name with the least edit distance to name, by case-blind letters, if that is small enough
+// to be a slip: a third of the name, or the name is the last part of a dotted one. Empty if none is.
 func Nearest(name string, known []string) string {
 	name = strings.ToLower(name)
 	best, distance := "", len(name)/3+1

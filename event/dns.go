@@ -18,11 +18,13 @@ var dnsColumns = concat(
 		},
 		{
 			Name: "observed", Header: "OBSERVED", Type: Enum, Enum: sides[1:], Outputs: InJSON,
-			Doc: "End that node, namespace, pod and container are of: src, which asked, where its side was seen; else dst.",
+			Doc: "End that node, namespace, pod and container are of: src, which asked, where its side was seen; " +
+				"else dst.",
 			Get: func(ev *Event) Value { return String(ev.GetDns().GetObserved().Word()) },
 		},
 		{Name: "src", Header: "SRC", Doc: "End that asked.", Width: 22, Outputs: InTable | InWide, Show: showSrc},
-		{Name: "dst", Header: "SERVER", Doc: "The server: service:port->pod, or pod:port.", Width: 22, Outputs: InTable | InWide, Show: showDst},
+		{Name: "dst", Header: "SERVER", Doc: "The server: service:port->pod, or pod:port.", Width: 22,
+			Outputs: InTable | InWide, Show: showDst},
 	},
 	endpointColumns("src", "the end that asked", func(ev *Event) *Endpoint { return ev.GetDns().GetSrc() }),
 	endpointColumns("dst", "the server", func(ev *Event) *Endpoint { return ev.GetDns().GetDst() }),
@@ -39,7 +41,8 @@ var dnsColumns = concat(
 		},
 		{
 			Name: "outcome", Header: "OUTCOME", Type: Enum, Enum: dnsOutcomes[1:], Outputs: InJSON,
-			Doc: "answered; timeout: no answer for 5 s (one that comes later is an event of its own); pending: none yet when the trace ended, or when more queries waited than there is room for, which is counted as lost.",
+			Doc: "answered; timeout: no answer for 5 s (one that comes later is an event of its own); pending: none " +
+				"yet when the trace ended, or when more queries waited than there is room for, which is counted as lost.",
 			Get: func(ev *Event) Value { return String(ev.GetDns().GetOutcome().Word()) },
 		},
 		{
@@ -48,7 +51,8 @@ var dnsColumns = concat(
 			Get: func(ev *Event) Value { return String(ev.GetDns().GetRcode()) },
 		},
 		{
-			Name: "result", Header: "RESULT", Doc: "The answer's code, or timeout or pending.", Width: 8, Outputs: InTable | InWide,
+			Name: "result", Header: "RESULT", Doc: "The answer's code, or timeout or pending.", Width: 8,
+			Outputs: InTable | InWide,
 			Show: func(dst []byte, ev *Event, _ *View) []byte {
 				d := ev.GetDns()
 				if d.GetOutcome() == DnsOutcome_DNS_OUTCOME_ANSWERED {
@@ -108,11 +112,13 @@ var dnsColumns = concat(
 		},
 		{
 			Name: "answers", Header: "ANSWERS", Type: Text, Width: 15, Outputs: InTable | InWide | InJSON,
-			Doc: "Addresses, and targets of CNAME, PTR and SRV, of the answer's first 16 such records, with commas between.",
+			Doc: "Addresses, and targets of CNAME, PTR and SRV, of the answer's first 16 such records, with commas " +
+				"between.",
 			Get: func(ev *Event) Value { return String(ev.GetDns().GetAnswers()) },
 		},
 		{
-			Name: "process", Header: "PROCESS", Doc: "Command of the process that asked, or of the server.", Width: 8, Outputs: InTable | InWide,
+			Name: "process", Header: "PROCESS", Doc: "Command of the process that asked, or of the server.", Width: 8,
+			Outputs: InTable | InWide,
 			Show: func(dst []byte, ev *Event, _ *View) []byte {
 				return appendPair(dst, ev.GetDns().GetSrc().GetComm(), ev.GetDns().GetDst().GetComm())
 			},

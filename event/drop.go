@@ -7,23 +7,27 @@ var dropColumns = concat(
 	[]Column{
 		{
 			Name: "id", Header: "ID", Type: Text, Width: 16, Outputs: InJSON,
-			Doc: "Same for all events of the packets that are counted together: of one node, pod, reason, place and 5-tuple.",
+			Doc: "Same for all events of the packets that are counted together: of one node, pod, reason, place and " +
+				"5-tuple.",
 			Get: func(ev *Event) Value { return String(ev.GetDrop().GetId()) },
 		},
 		{
-			Name: "protocol", Header: "PROTO", Type: Enum, Enum: protocols[1:], Width: 5, Outputs: InTable | InWide | InJSON,
-			Doc: "Protocol of the packets; raw: another one than TCP, UDP, ICMP and ICMPv6.",
-			Get: func(ev *Event) Value { return String(ev.GetDrop().GetProtocol().Word()) },
+			Name: "protocol", Header: "PROTO", Type: Enum, Enum: protocols[1:], Width: 5,
+			Outputs: InTable | InWide | InJSON,
+			Doc:     "Protocol of the packets; raw: another one than TCP, UDP, ICMP and ICMPv6.",
+			Get:     func(ev *Event) Value { return String(ev.GetDrop().GetProtocol().Word()) },
 		},
 		{
 			Name: "observed", Header: "OBSERVED", Type: Enum, Enum: sides[1:], Outputs: InJSON,
 			Doc: "End that node, namespace and pod are of: src where the pod sent the packets, dst where they were for it.",
 			Get: func(ev *Event) Value { return String(ev.GetDrop().GetObserved().Word()) },
 		},
-		{Name: "src", Header: "SRC", Doc: "End that sent the packets.", Width: 22, Outputs: InTable | InWide, Show: showSrc},
+		{Name: "src", Header: "SRC", Doc: "End that sent the packets.", Width: 22, Outputs: InTable | InWide,
+			Show: showSrc},
 		{
-			Name: "dst", Header: "DST", Doc: "End that they were for: service:port->pod, or pod:port.", Width: 27, Outputs: InTable | InWide,
-			Show: showDst,
+			Name: "dst", Header: "DST", Doc: "End that they were for: service:port->pod, or pod:port.", Width: 27,
+			Outputs: InTable | InWide,
+			Show:    showDst,
 		},
 	},
 	endpointColumns("src", "the end that sent the packets", func(ev *Event) *Endpoint { return ev.GetDrop().GetSrc() }),
@@ -41,19 +45,23 @@ var dropColumns = concat(
 		},
 		{
 			Name: "cause", Header: "CAUSE", Type: Enum, Enum: dropCauses, Width: 9, Outputs: InTable | InWide | InJSON,
-			Doc: "What kind of reason it is: policy (a firewall, a NetworkPolicy's enforcer, an eBPF program), queue (a full queue, buffer or backlog), " +
-				"checksum, no-socket (nothing listens), route (no route or no neighbor), protocol (what the packet says is wrong or out of place), other. " +
+			Doc: "What kind of reason it is: policy (a firewall, a NetworkPolicy's enforcer, an eBPF program), queue " +
+				"(a full queue, buffer or backlog), " +
+				"checksum, no-socket (nothing listens), route (no route or no neighbor), protocol (what the packet " +
+				"says is wrong or out of place), other. " +
 				"null where the kernel gives no reason.",
 			Get: func(ev *Event) Value { return String(causeOf(ev.GetDrop().GetReason())) },
 		},
 		{
 			Name: "reason", Header: "REASON", Type: Text, Width: 16, Outputs: InTable | InWide | InJSON,
-			Doc: "The kernel's own word (enum skb_drop_reason, without SKB_DROP_REASON_); null before Linux 5.17, which gives none.",
+			Doc: "The kernel's own word (enum skb_drop_reason, without SKB_DROP_REASON_); null before Linux 5.17, " +
+				"which gives none.",
 			Get: func(ev *Event) Value { return String(ev.GetDrop().GetReason()) },
 		},
 		{
 			Name: "location", Header: "LOCATION", Type: Text, Width: 16, Outputs: InTable | InWide | InJSON,
-			Doc: "Function of the kernel that dropped them, with its module; an address where the kernel does not tell names.",
+			Doc: "Function of the kernel that dropped them, with its module; an address where the kernel does not " +
+				"tell names.",
 			Get: func(ev *Event) Value { return String(ev.GetDrop().GetLocation()) },
 		},
 		{
@@ -81,7 +89,10 @@ var dropColumns = concat(
 		},
 		{
 			Name: "why", Header: "WHY", Doc: "The reason in words.", Width: 20, Outputs: InTable | InWide,
-			Show: func(dst []byte, ev *Event, _ *View) []byte { return append(dst, wordsOf(ev.GetDrop().GetReason())...) },
+			Show: func(dst []byte, ev *Event, _ *View) []byte {
+				return append(dst,
+					wordsOf(ev.GetDrop().GetReason())...)
+			},
 		},
 	},
 )

@@ -20,12 +20,15 @@ type dropReason struct{ cause, words string }
 
 // dropReasons are those of include/net/dropreason-core.h (Linux 5.17 to 6.18) that say something by themselves.
 var dropReasons = map[string]dropReason{
-	"NETFILTER_DROP":          {causePolicy, "a firewall rule (netfilter: iptables, nftables, a NetworkPolicy made of them)"},
-	"NF_DROP":                 {causePolicy, "a firewall rule (netfilter)"},
-	"BPF_CGROUP_EGRESS":       {causePolicy, "an eBPF program of the cgroup forbids sending it"},
-	"SOCKET_FILTER":           {causePolicy, "a filter or eBPF program of the socket or its cgroup"},
-	"TC_EGRESS":               {causePolicy, "a tc filter or eBPF program on the way out (Cilium and others enforce policy there)"},
-	"TC_INGRESS":              {causePolicy, "a tc filter or eBPF program on the way in (Cilium and others enforce policy there)"},
+	"NETFILTER_DROP": {causePolicy,
+		"a firewall rule (netfilter: iptables, nftables, a NetworkPolicy made of them)"},
+	"NF_DROP":           {causePolicy, "a firewall rule (netfilter)"},
+	"BPF_CGROUP_EGRESS": {causePolicy, "an eBPF program of the cgroup forbids sending it"},
+	"SOCKET_FILTER":     {causePolicy, "a filter or eBPF program of the socket or its cgroup"},
+	"TC_EGRESS": {causePolicy,
+		"a tc filter or eBPF program on the way out (Cilium and others enforce policy there)"},
+	"TC_INGRESS": {causePolicy,
+		"a tc filter or eBPF program on the way in (Cilium and others enforce policy there)"},
 	"XDP":                     {causePolicy, "an XDP program"},
 	"TAP_FILTER":              {causePolicy, "the filter of a tap device"},
 	"XFRM_POLICY":             {causePolicy, "an IPsec policy"},
@@ -109,7 +112,8 @@ func causeOf(reason string) string {
 		return causeQueue
 	case strings.HasPrefix(reason, "NEIGH_"):
 		return causeRoute
-	case strings.HasPrefix(reason, "TCP_"), strings.HasPrefix(reason, "IP_"), strings.HasPrefix(reason, "IPV6_"), strings.HasPrefix(reason, "VXLAN_"):
+	case strings.HasPrefix(reason, "TCP_"), strings.HasPrefix(reason, "IP_"), strings.HasPrefix(reason, "IPV6_"),
+		strings.HasPrefix(reason, "VXLAN_"):
 		return causeProtocol
 	}
 	return causeOther

@@ -61,15 +61,18 @@ func endpointColumns(name, what string, end func(*Event) *Endpoint) []Column {
 			(*Endpoint).GetServiceAddress),
 		number("servicePort", up+"SERVICE-PORT", "Port of that Service", (*Endpoint).GetServicePort),
 		{
-			Name: name + ".serviceNote", Header: up + "SERVICE-NOTE", Type: Enum, Enum: serviceNotes[1:], Outputs: InJSON,
-			Doc: "What is to be known of service of " + what + ": no-such-port: its address was dialled with a port that it does " +
+			Name: name + ".serviceNote", Header: up + "SERVICE-NOTE", Type: Enum, Enum: serviceNotes[1:],
+			Outputs: InJSON,
+			Doc: "What is to be known of service of " + what +
+				": no-such-port: its address was dialled with a port that it does " +
 				"not have (servicePort); inferred: socket-level load balancing hid its address, and no other Service has " +
 				"this backend; null otherwise.",
 			Get: func(ev *Event) Value { return String(end(ev).GetServiceNote().Word()) },
 		},
 		text("node", up+"NODE", "Node", (*Endpoint).GetNode),
 		text("host", up+"HOST", "Name from reverse DNS, if it was asked for,", (*Endpoint).GetHost),
-		address("address", up+"ADDRESS", "Address; the Service's where the backend is not known,", (*Endpoint).GetAddress),
+		address("address", up+"ADDRESS", "Address; the Service's where the backend is not known,",
+			(*Endpoint).GetAddress),
 		number("port", up+"PORT", "Port, for ICMP echo the identifier,", (*Endpoint).GetPort),
 		number("pid", up+"PID", "Process id on its node", (*Endpoint).GetPid),
 		text("comm", up+"COMM", "Command of the process", (*Endpoint).GetComm),

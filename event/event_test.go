@@ -55,8 +55,8 @@ func TestEveryKindOfEventHasColumns(t *testing.T) {
 	}
 }
 
-// TestEveryFieldHasAColumn fails when a message gains a field that nobody shows. Fields that only serve the join, or that
-// another column composes, are listed.
+// TestEveryFieldHasAColumn fails when a message gains a field that nobody shows. Fields that only serve the join, or
+// that another column composes, are listed.
 func TestEveryFieldHasAColumn(t *testing.T) {
 	hidden := []string{
 		"flow.src", "flow.dst", "flow.srcCounters", "flow.dstCounters", // objects
@@ -158,13 +158,19 @@ func TestEnumsHaveAWordForEveryValue(t *testing.T) {
 		word   func(int32) string
 		want   map[int32]string
 	}{
-		{Protocol(0).Descriptor().Values(), func(n int32) string { return Protocol(n).Word() }, map[int32]string{1: "tcp", 4: "icmpv6"}},
-		{Phase(0).Descriptor().Values(), func(n int32) string { return Phase(n).Word() }, map[int32]string{3: "closed"}},
+		{Protocol(0).Descriptor().Values(), func(n int32) string { return Protocol(n).Word() },
+			map[int32]string{1: "tcp", 4: "icmpv6"}},
+		{Phase(0).Descriptor().Values(), func(n int32) string { return Phase(n).Word() },
+			map[int32]string{3: "closed"}},
 		{Side(0).Descriptor().Values(), func(n int32) string { return Side(n).Word() }, map[int32]string{1: "src"}},
-		{TCPState(0).Descriptor().Values(), func(n int32) string { return TCPState(n).Word() }, map[int32]string{8: "CLOSE_WAIT"}},
-		{LossStage(0).Descriptor().Values(), func(n int32) string { return LossStage(n).Word() }, map[int32]string{5: "stream-gap"}},
-		{GpuConfidence(0).Descriptor().Values(), func(n int32) string { return GpuConfidence(n).Word() }, map[int32]string{3: "high"}},
-		{NodeState(0).Descriptor().Values(), func(n int32) string { return NodeState(n).Word() }, map[int32]string{4: "failed"}},
+		{TCPState(0).Descriptor().Values(), func(n int32) string { return TCPState(n).Word() },
+			map[int32]string{8: "CLOSE_WAIT"}},
+		{LossStage(0).Descriptor().Values(), func(n int32) string { return LossStage(n).Word() },
+			map[int32]string{5: "stream-gap"}},
+		{GpuConfidence(0).Descriptor().Values(), func(n int32) string { return GpuConfidence(n).Word() },
+			map[int32]string{3: "high"}},
+		{NodeState(0).Descriptor().Values(), func(n int32) string { return NodeState(n).Word() },
+			map[int32]string{4: "failed"}},
 	} {
 		seen := map[string]bool{}
 		for i := range e.values.Len() {
@@ -189,8 +195,10 @@ func flow(src, dst *Counters) *Event {
 }
 
 func TestCountersAreSeenFromSrc(t *testing.T) {
-	a := &Counters{BytesSent: 1, BytesReceived: 2, PacketsSent: 3, PacketsReceived: 4, Retransmits: proto.Uint64(5), SrttMicros: proto.Uint32(6)}
-	b := &Counters{BytesSent: 10, BytesReceived: 20, PacketsSent: 30, PacketsReceived: 40, Retransmits: proto.Uint64(50), SrttMicros: proto.Uint32(60)}
+	a := &Counters{BytesSent: 1, BytesReceived: 2, PacketsSent: 3, PacketsReceived: 4, Retransmits: proto.Uint64(5),
+		SrttMicros: proto.Uint32(6)}
+	b := &Counters{BytesSent: 10, BytesReceived: 20, PacketsSent: 30, PacketsReceived: 40,
+		Retransmits: proto.Uint64(50), SrttMicros: proto.Uint32(60)}
 	bare := &Counters{}
 	for name, c := range map[string]struct {
 		ev   *Event
@@ -204,7 +212,8 @@ func TestCountersAreSeenFromSrc(t *testing.T) {
 		"neither":            {flow(nil, nil), "n/a n/a n/a n/a n/a n/a"},
 	} {
 		var got []string
-		for _, col := range []string{"bytesSent", "bytesReceived", "packetsSent", "packetsReceived", "retransmits", "srttMicros"} {
+		for _, col := range []string{"bytesSent", "bytesReceived", "packetsSent", "packetsReceived", "retransmits",
+			"srttMicros"} {
 			got = append(got, KindByName("flow").Column(col).Get(c.ev).String())
 		}
 		if g := strings.Join(got, " "); g != c.want {
@@ -229,17 +238,21 @@ func TestEndsAreShownByTheirBestName(t *testing.T) {
 		{pod(&Endpoint{}), View{Namespace: "demo"}, Protocol_PROTOCOL_TCP, "web", "web:80"},
 		{pod(&Endpoint{}), View{Namespace: "other"}, Protocol_PROTOCOL_UDP, "demo/web", "demo/web:80"},
 		{pod(&Endpoint{}), View{}, Protocol_PROTOCOL_ICMP, "demo/web", "demo/web"},
-		{pod(&Endpoint{Service: "api", ServiceNamespace: "demo", ServicePort: 8}), View{}, Protocol_PROTOCOL_TCP, "demo/web", "demo/api:8->demo/web"},
-		{&Endpoint{Service: "api", ServiceNamespace: "demo", ServicePort: 8, Address: v4}, View{Namespace: "demo"}, Protocol_PROTOCOL_TCP, "10.0.0.1", "api:8"},
+		{pod(&Endpoint{Service: "api", ServiceNamespace: "demo", ServicePort: 8}), View{}, Protocol_PROTOCOL_TCP,
+			"demo/web", "demo/api:8->demo/web"},
+		{&Endpoint{Service: "api", ServiceNamespace: "demo", ServicePort: 8, Address: v4}, View{Namespace: "demo"},
+			Protocol_PROTOCOL_TCP, "10.0.0.1", "api:8"},
 		{
-			&Endpoint{Service: "api", ServicePort: 81, Address: v4, ServiceNote: ServiceNote_SERVICE_NOTE_NO_SUCH_PORT}, View{},
+			&Endpoint{Service: "api", ServicePort: 81, Address: v4, ServiceNote: ServiceNote_SERVICE_NOTE_NO_SUCH_PORT},
+			View{},
 			Protocol_PROTOCOL_TCP, "10.0.0.1", "api:81 (no such port)",
 		},
 		{
 			pod(&Endpoint{Service: "api", ServicePort: 8, ServiceNote: ServiceNote_SERVICE_NOTE_INFERRED}), View{},
 			Protocol_PROTOCOL_TCP, "demo/web", "api:8 (inferred)->demo/web",
 		},
-		{&Endpoint{Host: "example.com", Address: v4, Port: 443}, View{}, Protocol_PROTOCOL_TCP, "example.com", "example.com:443"},
+		{&Endpoint{Host: "example.com", Address: v4, Port: 443}, View{}, Protocol_PROTOCOL_TCP, "example.com",
+			"example.com:443"},
 		{&Endpoint{Node: "n", Address: v4, Port: 22}, View{}, Protocol_PROTOCOL_TCP, "node/n", "node/n:22"},
 		{&Endpoint{Address: v4, Port: 22}, View{}, Protocol_PROTOCOL_TCP, "10.0.0.1", "10.0.0.1:22"},
 		{&Endpoint{Address: v6, Port: 22}, View{}, Protocol_PROTOCOL_TCP, "::1", "[::1]:22"},
@@ -258,7 +271,8 @@ func TestEndsAreShownByTheirBestName(t *testing.T) {
 
 func TestUnits(t *testing.T) {
 	for n, want := range map[uint64]string{
-		0: "0", 1023: "1023", 1024: "1.0Ki", 1536: "1.5Ki", 102348: "99.9Ki", 102400: "100Ki", 1<<20 - 1: "1.0Mi", 1 << 30: "1.0Gi",
+		0: "0", 1023: "1023", 1024: "1.0Ki", 1536: "1.5Ki", 102348: "99.9Ki", 102400: "100Ki", 1<<20 - 1: "1.0Mi",
+		1 << 30:       "1.0Gi",
 		5<<40 + 1<<39: "5.5Ti", 1<<64 - 1: "16.0Ei", 1_023_488: "1.0Mi", 1_022_000: "998Ki",
 	} {
 		if got := string(AppendBytes(nil, n)); got != want {
@@ -266,14 +280,16 @@ func TestUnits(t *testing.T) {
 		}
 	}
 	for n, want := range map[uint64]string{
-		0: "0µs", 999: "999µs", 1000: "1.0ms", 1240: "1.2ms", 250_000: "250ms", 999_499: "999ms", 999_500: "1.0s", 61_000_000: "61.0s",
+		0: "0µs", 999: "999µs", 1000: "1.0ms", 1240: "1.2ms", 250_000: "250ms", 999_499: "999ms", 999_500: "1.0s",
+		61_000_000: "61.0s",
 	} {
 		if got := string(AppendMicros(nil, n)); got != want {
 			t.Errorf("%d µs show as %s, want %s", n, got, want)
 		}
 	}
 	for f, want := range map[float64]string{
-		0: "0", 0.004: "0.00", 0.25: "0.25", 0.996: "1.0", 12.34: "12.3", 987: "987", 999.6: "1.0k", 12_345: "12.3k", 2e6: "2.0M", 5e18: "5.0E",
+		0: "0", 0.004: "0.00", 0.25: "0.25", 0.996: "1.0", 12.34: "12.3", 987: "987", 999.6: "1.0k", 12_345: "12.3k",
+		2e6: "2.0M", 5e18: "5.0E",
 	} {
 		if got := string(AppendRate(nil, f)); got != want {
 			t.Errorf("a rate of %v shows as %s, want %s", f, got, want)
@@ -313,7 +329,8 @@ func TestCompareOrdersByMeaningAndNullLast(t *testing.T) {
 	}
 	phase := KindByName("flow").Column("phase")
 	at := func(p Phase) *Event { return &Event{Kind: &Event_Flow{Flow: &Flow{Phase: p}}} }
-	if phase.Compare(at(Phase_PHASE_NEW), at(Phase_PHASE_CLOSED)) >= 0 || phase.Compare(at(Phase_PHASE_CLOSED), at(0)) >= 0 {
+	if phase.Compare(at(Phase_PHASE_NEW), at(Phase_PHASE_CLOSED)) >= 0 ||
+		phase.Compare(at(Phase_PHASE_CLOSED), at(0)) >= 0 {
 		t.Error("phases are not ordered by their course")
 	}
 }
@@ -336,7 +353,8 @@ func TestLookup(t *testing.T) {
 		}
 	}
 	for name, nearest := range map[string]string{
-		"src.pdo": "src.pod", "BytesSent": "bytesSent", "bytes_sent": "bytesSent", "retransmit": "retransmits", "comm": "src.comm",
+		"src.pdo": "src.pod", "BytesSent": "bytesSent", "bytes_sent": "bytesSent", "retransmit": "retransmits",
+		"comm":  "src.comm",
 		"xyzzy": "", "": "",
 	} {
 		_, err := Lookup(name, flow)
@@ -369,7 +387,8 @@ func TestJSONNestsAndEscapes(t *testing.T) {
 	if err := json.Unmarshal(line, &got); err != nil {
 		t.Fatal(err)
 	}
-	if got.Kind != "flow" || got.Pod != "a\"\\\n\x1b\u202e\U000e0041日\ufffd" || got.Src.Address != "1.2.3.4" || got.Src.Port != 5 || got.BytesSent != nil {
+	if got.Kind != "flow" || got.Pod != "a\"\\\n\x1b\u202e\U000e0041日\ufffd" || got.Src.Address != "1.2.3.4" ||
+		got.Src.Port != 5 || got.BytesSent != nil {
 		t.Errorf("got %+v", got)
 	}
 }

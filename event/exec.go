@@ -24,9 +24,10 @@ var execColumns = concat(
 	podCells,
 	[]Column{
 		{
-			Name: "phase", Header: "PHASE", Type: Enum, Enum: execPhases[1:], Width: 5, Outputs: InTable | InWide | InJSON,
-			Doc: "exec: the process began a program; exit: it ended, with all its threads.",
-			Get: func(ev *Event) Value { return String(ev.GetExec().GetPhase().Word()) },
+			Name: "phase", Header: "PHASE", Type: Enum, Enum: execPhases[1:], Width: 5,
+			Outputs: InTable | InWide | InJSON,
+			Doc:     "exec: the process began a program; exit: it ended, with all its threads.",
+			Get:     func(ev *Event) Value { return String(ev.GetExec().GetPhase().Word()) },
 		},
 		{
 			Name: "pid", Header: "PID", Type: Number, Width: 7, Outputs: InTable | InWide | InJSON,
@@ -70,7 +71,8 @@ var execColumns = concat(
 		},
 		{
 			Name: "command", Header: "COMMAND-LINE", Type: Text, Width: 30, Outputs: InJSON,
-			Doc: "exec: the arguments, quoted so that a shell reads exactly them: control characters and what is not UTF-8 stand as $'\\x1b'. " +
+			Doc: "exec: the arguments, quoted so that a shell reads exactly them: control characters and what is not " +
+				"UTF-8 stand as $'\\x1b'. " +
 				"At most 4096 bytes of them.",
 			Get: func(ev *Event) Value { return String(commandLine(ev.GetExec())) },
 		},
@@ -91,7 +93,8 @@ var execColumns = concat(
 		},
 		{
 			Name: "outcome", Header: "OUTCOME", Type: Enum, Enum: execOutcomes[1:], Outputs: InJSON,
-			Doc: "exit: exited by itself, signaled (killed by a signal), or oom-killed (by the kernel, for want of memory).",
+			Doc: "exit: exited by itself, signaled (killed by a signal), or oom-killed (by the kernel, for want of " +
+				"memory).",
 			Get: func(ev *Event) Value { return String(ev.GetExec().GetOutcome().Word()) },
 		},
 		{
@@ -121,7 +124,8 @@ var execColumns = concat(
 		},
 		{
 			Name: "memoryLimitBytes", Header: "LIMIT", Type: Bytes, Outputs: InJSON,
-			Doc: "exit, oom-killed: lowest memory limit that held for the container; null where there is none and the node itself ran out.",
+			Doc: "exit, oom-killed: lowest memory limit that held for the container; null where there is none and " +
+				"the node itself ran out.",
 			Get: func(ev *Event) Value {
 				if e := ev.GetExec(); e != nil {
 					return Optional(e.MemoryLimitBytes)
@@ -140,16 +144,25 @@ var execColumns = concat(
 			},
 		},
 		{
-			Name: "result", Header: "RESULT", Doc: "How it ended: exit 1, SIGSEGV (core dumped), OOM-killed (limit 64Mi).", Width: 10,
+			Name: "result", Header: "RESULT",
+			Doc: "How it ended: exit 1, SIGSEGV (core dumped), OOM-killed (limit 64Mi).", Width: 10,
 			Outputs: InTable | InWide, Show: showResult,
 		},
 		{
-			Name: "process", Header: "COMMAND", Doc: "The command line, cut to what a person reads; of an exit, the command name in brackets.",
-			Width: 30, Outputs: InTable, Show: func(dst []byte, ev *Event, _ *View) []byte { return showCommand(dst, ev, 120) },
+			Name: "process", Header: "COMMAND",
+			Doc:   "The command line, cut to what a person reads; of an exit, the command name in brackets.",
+			Width: 30, Outputs: InTable, Show: func(dst []byte, ev *Event, _ *View) []byte {
+				return showCommand(dst, ev,
+					120)
+			},
 		},
 		{
-			Name: "wholeCommand", Header: "COMMAND", Doc: "The whole command line; of an exit, the command name in brackets.",
-			Width: 30, Outputs: InWide, Show: func(dst []byte, ev *Event, _ *View) []byte { return showCommand(dst, ev, 1<<16) },
+			Name: "wholeCommand", Header: "COMMAND",
+			Doc:   "The whole command line; of an exit, the command name in brackets.",
+			Width: 30, Outputs: InWide, Show: func(dst []byte, ev *Event, _ *View) []byte {
+				return showCommand(dst, ev,
+					1<<16)
+			},
 		},
 	},
 )

@@ -9,13 +9,16 @@ import (
 
 func TestHowAProcessEndedIsTold(t *testing.T) {
 	for want, e := range map[string]*Exec{
-		"exit 0":                    {Outcome: ExecOutcome_EXEC_OUTCOME_EXITED, ExitCode: proto.Uint32(0)},
-		"exit 137":                  {Outcome: ExecOutcome_EXEC_OUTCOME_EXITED, ExitCode: proto.Uint32(137)},
-		"SIGTERM":                   {Outcome: ExecOutcome_EXEC_OUTCOME_SIGNALED, Signal: "SIGTERM", CoreDumped: proto.Bool(false)},
-		"SIGSEGV (core dumped)":     {Outcome: ExecOutcome_EXEC_OUTCOME_SIGNALED, Signal: "SIGSEGV", CoreDumped: proto.Bool(true)},
-		"OOM-killed (limit 64.0Mi)": {Outcome: ExecOutcome_EXEC_OUTCOME_OOM_KILLED, Signal: "SIGKILL", MemoryLimitBytes: proto.Uint64(64 << 20)},
-		"OOM-killed":                {Outcome: ExecOutcome_EXEC_OUTCOME_OOM_KILLED, Signal: "SIGKILL"},
-		NotAvailable:                {},
+		"exit 0":   {Outcome: ExecOutcome_EXEC_OUTCOME_EXITED, ExitCode: proto.Uint32(0)},
+		"exit 137": {Outcome: ExecOutcome_EXEC_OUTCOME_EXITED, ExitCode: proto.Uint32(137)},
+		"SIGTERM": {Outcome: ExecOutcome_EXEC_OUTCOME_SIGNALED, Signal: "SIGTERM",
+			CoreDumped: proto.Bool(false)},
+		"SIGSEGV (core dumped)": {Outcome: ExecOutcome_EXEC_OUTCOME_SIGNALED, Signal: "SIGSEGV",
+			CoreDumped: proto.Bool(true)},
+		"OOM-killed (limit 64.0Mi)": {Outcome: ExecOutcome_EXEC_OUTCOME_OOM_KILLED, Signal: "SIGKILL",
+			MemoryLimitBytes: proto.Uint64(64 << 20)},
+		"OOM-killed": {Outcome: ExecOutcome_EXEC_OUTCOME_OOM_KILLED, Signal: "SIGKILL"},
+		NotAvailable: {},
 	} {
 		if got := cellOf(t, "result", e); got != want {
 			t.Errorf("%v is %q, want %q", e, got, want)

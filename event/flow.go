@@ -10,7 +10,8 @@ var (
 	phases    = []string{"", "new", "update", "closed"}
 	sides     = []string{"", "src", "dst"}
 	tcpStates = []string{
-		"", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT", "CLOSE", "CLOSE_WAIT", "LAST_ACK",
+		"", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT", "CLOSE", "CLOSE_WAIT",
+		"LAST_ACK",
 		"LISTEN", "CLOSING",
 	}
 )
@@ -42,9 +43,10 @@ var flowColumns = concat(
 			Get: func(ev *Event) Value { return String(ev.GetFlow().GetPhase().Word()) },
 		},
 		{
-			Name: "protocol", Header: "PROTO", Type: Enum, Enum: protocols[1:], Width: 5, Outputs: InTable | InWide | InJSON,
-			Doc: "Transport protocol.",
-			Get: func(ev *Event) Value { return String(ev.GetFlow().GetProtocol().Word()) },
+			Name: "protocol", Header: "PROTO", Type: Enum, Enum: protocols[1:], Width: 5,
+			Outputs: InTable | InWide | InJSON,
+			Doc:     "Transport protocol.",
+			Get:     func(ev *Event) Value { return String(ev.GetFlow().GetProtocol().Word()) },
 		},
 		{
 			Name: "state", Header: "STATE", Type: Enum, Enum: tcpStates[1:], Width: 11, Outputs: InWide | InJSON,
@@ -56,10 +58,12 @@ var flowColumns = concat(
 			Doc: "End that node, namespace, pod and container are of: src wherever src was observed.",
 			Get: func(ev *Event) Value { return String(ev.GetFlow().GetObserved().Word()) },
 		},
-		{Name: "src", Header: "SRC", Doc: "End that opened the conversation.", Width: 22, Outputs: InTable | InWide, Show: showSrc},
+		{Name: "src", Header: "SRC", Doc: "End that opened the conversation.", Width: 22, Outputs: InTable | InWide,
+			Show: showSrc},
 		{
-			Name: "dst", Header: "DST", Doc: "End that answered: service:port->pod, or pod:port.", Width: 27, Outputs: InTable | InWide,
-			Show: showDst,
+			Name: "dst", Header: "DST", Doc: "End that answered: service:port->pod, or pod:port.", Width: 27,
+			Outputs: InTable | InWide,
+			Show:    showDst,
 		},
 	},
 	endColumns("src", "the end that opened the conversation", (*Flow).GetSrc, (*Flow).GetSrcCounters),
@@ -67,7 +71,8 @@ var flowColumns = concat(
 	[]Column{
 		{
 			Name: "bytesSent", Header: "SENT", Type: Bytes, Width: 5, Outputs: InTable | InWide | InJSON,
-			Doc: "Payload bytes from src to dst since the flow began, without retransmissions: what src's kernel counted as sent, " +
+			Doc: "Payload bytes from src to dst since the flow began, without retransmissions: what src's kernel " +
+				"counted as sent, " +
 				"else what dst's counted as received.",
 			Get: func(ev *Event) Value {
 				f := ev.GetFlow()
@@ -76,7 +81,8 @@ var flowColumns = concat(
 		},
 		{
 			Name: "bytesReceived", Header: "RECV", Type: Bytes, Width: 5, Outputs: InTable | InWide | InJSON,
-			Doc: "Payload bytes from dst to src since the flow began: what src's kernel counted as received, else what dst's counted " +
+			Doc: "Payload bytes from dst to src since the flow began: what src's kernel counted as received, else " +
+				"what dst's counted " +
 				"as sent.",
 			Get: func(ev *Event) Value {
 				f := ev.GetFlow()
@@ -153,7 +159,8 @@ var flowColumns = concat(
 			Show: func(dst []byte, ev *Event, _ *View) []byte { return appendAddrPort(dst, ev.GetFlow().GetDst()) },
 		},
 		{
-			Name: "containers", Header: "CONTAINERS", Doc: "Containers of both ends, src->dst.", Width: 12, Outputs: InWide,
+			Name: "containers", Header: "CONTAINERS", Doc: "Containers of both ends, src->dst.", Width: 12,
+			Outputs: InWide,
 			Show: func(dst []byte, ev *Event, _ *View) []byte {
 				return appendPair(dst, ev.GetFlow().GetSrc().GetContainer(), ev.GetFlow().GetDst().GetContainer())
 			},
@@ -172,7 +179,8 @@ var flowColumns = concat(
 			},
 		},
 		{
-			Name: "process", Header: "PROCESS", Doc: "Commands of both ends, src->dst.", Width: 8, Outputs: InTable | InWide,
+			Name: "process", Header: "PROCESS", Doc: "Commands of both ends, src->dst.", Width: 8,
+			Outputs: InTable | InWide,
 			Show: func(dst []byte, ev *Event, _ *View) []byte {
 				return appendPair(dst, ev.GetFlow().GetSrc().GetComm(), ev.GetFlow().GetDst().GetComm())
 			},
@@ -180,7 +188,8 @@ var flowColumns = concat(
 	},
 )
 
-// SrttMicros is the smoothed round-trip time of a TCP flow, µs, as src's kernel measured it, else dst's; 0 where neither did.
+// SrttMicros is the smoothed round-trip time of a TCP flow, µs, as src's kernel measured it, else dst's; 0 where
+// neither did.
 func SrttMicros(f *Flow) uint32 { return measured(f).GetSrttMicros() }
 
 // measured are the counters that a flow's round-trip time is read from; nil where there are none.
@@ -207,7 +216,8 @@ func endColumns(name, what string, end func(*Flow) *Endpoint, counters func(*Flo
 	}
 	up := prefixOf[name]
 	return append(endpointColumns(name, what, func(ev *Event) *Endpoint { return end(ev.GetFlow()) }),
-		count("bytesSent", up+"SENT", Bytes, "Payload bytes sent by", func(c *Counters) Value { return Uint(c.BytesSent) }),
+		count("bytesSent", up+"SENT", Bytes, "Payload bytes sent by",
+			func(c *Counters) Value { return Uint(c.BytesSent) }),
 		count("bytesReceived", up+"RECV", Bytes, "Payload bytes received by",
 			func(c *Counters) Value { return Uint(c.BytesReceived) }),
 		count("packetsSent", up+"PKTS-SENT", Count, "Packets (TCP: segments) sent by",
@@ -216,9 +226,12 @@ func endColumns(name, what string, end func(*Flow) *Endpoint, counters func(*Flo
 			func(c *Counters) Value { return Uint(c.PacketsReceived) }),
 		Column{
 			Name: name + ".dropped", Header: up + "DROPPED", Type: Count, Outputs: InJSON,
-			Doc: "Datagrams of UDP, or ICMP messages, that the kernel of " + what + " dropped because the socket's receive buffer " +
-				"was full or memory was short; they are not in " + name + ".packetsReceived. null for TCP, for raw sockets, " +
-				"for UDP over IPv6 before Linux 6.10, where they are in " + name + ".packetsReceived, and where that end was " +
+			Doc: "Datagrams of UDP, or ICMP messages, that the kernel of " + what +
+				" dropped because the socket's receive buffer " +
+				"was full or memory was short; they are not in " + name +
+				".packetsReceived. null for TCP, for raw sockets, " +
+				"for UDP over IPv6 before Linux 6.10, where they are in " + name +
+				".packetsReceived, and where that end was " +
 				"not observed.",
 			Get: func(ev *Event) Value {
 				if c := counters(ev.GetFlow()); c != nil {

@@ -8,7 +8,8 @@ import (
 func isGpuVerdict(ev *Event) bool { _, ok := ev.GetKind().(*Event_GpuVerdict); return ok }
 
 // gpuCauses are the words of GpuCause by number.
-var gpuCauses = []string{"unknown", "abandoned", "network", "storage", "cpu", "launch", "copy", "collective", "memory", "compute", "throttle", "sick"}
+var gpuCauses = []string{"unknown", "abandoned", "network", "storage", "cpu", "launch", "copy", "collective", "memory",
+	"compute", "throttle", "sick"}
 
 // gpuConfidences are the words of GpuConfidence by number; the first, unknown, is null.
 var gpuConfidences = []string{"", "low", "medium", "high"}
@@ -69,17 +70,22 @@ func (s *GpuShares) share(c GpuCause) *float64 {
 
 // causeDocs say what a share is of, in the order of gpuCauses.
 var causeDocs = []string{
-	"in which the GPUs were idle, and nothing that was seen says why", "in which memory was held and nothing asked of the driver", "that went to waits for input over the network",
-	"that went to waits for block devices or file systems", "that went to waits for CPUs that make input ready", "that went to launching small kernels, or to synchronising after each",
-	"that went to copies between host and device", "in which collective operations waited for other GPUs", "in which GPUs worked, and their memory set the pace", "in which GPUs worked, and their SMs set the pace",
-	"in which GPUs worked with clocks that power or heat kept down", "in which the driver reported errors of the device",
+	"in which the GPUs were idle, and nothing that was seen says why",
+	"in which memory was held and nothing asked of the driver", "that went to waits for input over the network",
+	"that went to waits for block devices or file systems", "that went to waits for CPUs that make input ready",
+	"that went to launching small kernels, or to synchronising after each",
+	"that went to copies between host and device", "in which collective operations waited for other GPUs",
+	"in which GPUs worked, and their memory set the pace", "in which GPUs worked, and their SMs set the pace",
+	"in which GPUs worked with clocks that power or heat kept down",
+	"in which the driver reported errors of the device",
 }
 
 func causeColumns() (list []Column) {
 	for i, name := range gpuCauses {
 		cause := GpuCause(i)
 		list = append(list, Column{
-			Name: "shares." + name, Header: "SHARE-" + strings.ToUpper(name), Type: Rate, Outputs: InJSON, Doc: "Percent of the window " + causeDocs[i] + ".",
+			Name: "shares." + name, Header: "SHARE-" + strings.ToUpper(name), Type: Rate, Outputs: InJSON,
+			Doc: "Percent of the window " + causeDocs[i] + ".",
 			Get: func(ev *Event) Value {
 				if s := ev.GetGpuVerdict().GetShares(); s != nil {
 					return Float(s.Of(cause))
@@ -93,56 +99,64 @@ func causeColumns() (list []Column) {
 
 // evidence is a column of a number with decimals that was seen.
 func evidence(name, header, doc string, get func(*GpuEvidence) *float64) Column {
-	return Column{Name: "evidence." + name, Header: header, Type: Rate, Outputs: InJSON, Doc: doc, Get: func(ev *Event) Value {
-		if e := ev.GetGpuVerdict().GetEvidence(); e != nil {
-			if f := get(e); f != nil {
-				return Float(*f)
+	return Column{Name: "evidence." + name, Header: header, Type: Rate, Outputs: InJSON, Doc: doc,
+		Get: func(ev *Event) Value {
+			if e := ev.GetGpuVerdict().GetEvidence(); e != nil {
+				if f := get(e); f != nil {
+					return Float(*f)
+				}
 			}
-		}
-		return Value{}
-	}}
+			return Value{}
+		}}
 }
 
 // evidenceBytes is one of bytes a second, which are whole in JSON.
 func evidenceBytes(name, header, doc string, get func(*GpuEvidence) *float64) Column {
-	return Column{Name: "evidence." + name, Header: header, Type: Bytes, Outputs: InJSON, Doc: doc, Get: func(ev *Event) Value {
-		if e := ev.GetGpuVerdict().GetEvidence(); e != nil {
-			if f := get(e); f != nil && *f >= 0 && *f < 1<<63 {
-				return Uint(uint64(*f + 0.5))
+	return Column{Name: "evidence." + name, Header: header, Type: Bytes, Outputs: InJSON, Doc: doc,
+		Get: func(ev *Event) Value {
+			if e := ev.GetGpuVerdict().GetEvidence(); e != nil {
+				if f := get(e); f != nil && *f >= 0 && *f < 1<<63 {
+					return Uint(uint64(*f + 0.5))
+				}
 			}
-		}
-		return Value{}
-	}}
+			return Value{}
+		}}
 }
 
 // evidenceOf is one of a whole number.
 func evidenceOf(name, header string, t Type, doc string, get func(*GpuEvidence) *uint64) Column {
-	return Column{Name: "evidence." + name, Header: header, Type: t, Outputs: InJSON, Doc: doc, Get: func(ev *Event) Value {
-		if e := ev.GetGpuVerdict().GetEvidence(); e != nil {
-			return Optional(get(e))
-		}
-		return Value{}
-	}}
+	return Column{Name: "evidence." + name, Header: header, Type: t, Outputs: InJSON, Doc: doc,
+		Get: func(ev *Event) Value {
+			if e := ev.GetGpuVerdict().GetEvidence(); e != nil {
+				return Optional(get(e))
+			}
+			return Value{}
+		}}
 }
 
 // verdictText is a column of text.
 func verdictText(name, header string, width int, outputs Outputs, doc string, get func(*GpuVerdict) string) Column {
-	return Column{Name: name, Header: header, Type: Text, Width: width, Outputs: outputs, Doc: doc, Get: func(ev *Event) Value { return String(get(ev.GetGpuVerdict())) }}
+	return Column{Name: name, Header: header, Type: Text, Width: width, Outputs: outputs, Doc: doc,
+		Get: func(ev *Event) Value { return String(get(ev.GetGpuVerdict())) }}
 }
 
 // gpuVerdictColumns are what gpuVerdict adds, in the order of the JSON object.
 var gpuVerdictColumns = concat(
 	podCells[:1],
 	[]Column{
-		verdictText("workload", "WORKLOAD", 12, InWide|InJSON, "Controller that owns the pod.", (*GpuVerdict).GetWorkload),
+		verdictText("workload", "WORKLOAD", 12, InWide|InJSON, "Controller that owns the pod.",
+			(*GpuVerdict).GetWorkload),
 		{
-			Name: "windowMicros", Header: "WINDOW", Type: Micros, Outputs: InWide | InJSON, Doc: "How long before time the pod was watched, µs.",
+			Name: "windowMicros", Header: "WINDOW", Type: Micros, Outputs: InWide | InJSON,
+			Doc: "How long before time the pod was watched, µs.",
 			Get: func(ev *Event) Value { return NonZero(ev.GetGpuVerdict().GetWindowMicros()) },
 		},
-		total("gpus", "GPUS", Count, 4, everywhere, "GPUs and MIG devices that the pod has processes on, or was given.", func(ev *Event) uint64 { return ev.GetGpuVerdict().GetGpus() }),
+		total("gpus", "GPUS", Count, 4, everywhere, "GPUs and MIG devices that the pod has processes on, or was given.",
+			func(ev *Event) uint64 { return ev.GetGpuVerdict().GetGpus() }),
 		{
 			Name: "verdict", Header: "VERDICT", Type: Enum, Enum: gpuCauses, Width: 10, Outputs: everywhere,
-			Doc: "The cause with the largest share of the time, or sick whatever its share. unknown: idle, and nothing that was seen says why. Null where nothing of the GPUs was seen.",
+			Doc: "The cause with the largest share of the time, or sick whatever its share. unknown: idle, and " +
+				"nothing that was seen says why. Null where nothing of the GPUs was seen.",
 			Get: func(ev *Event) Value {
 				if v := ev.GetGpuVerdict(); v.GetShares() != nil {
 					return String(v.GetVerdict().Word())
@@ -151,11 +165,13 @@ var gpuVerdictColumns = concat(
 			},
 		},
 		{
-			Name: "confidence", Header: "CONFIDENCE", Type: Enum, Enum: gpuConfidences[1:], Width: 10, Outputs: everywhere, Doc: "How sure that is: high, medium or low.",
+			Name: "confidence", Header: "CONFIDENCE", Type: Enum, Enum: gpuConfidences[1:], Width: 10,
+			Outputs: everywhere, Doc: "How sure that is: high, medium or low.",
 			Get: func(ev *Event) Value { return String(ev.GetGpuVerdict().GetConfidence().Word()) },
 		},
 		{
-			Name: "share", Header: "SHARE", Doc: "Share of the window that goes to the verdict's cause.", Width: 5, Outputs: InTable | InWide,
+			Name: "share", Header: "SHARE", Doc: "Share of the window that goes to the verdict's cause.", Width: 5,
+			Outputs: InTable | InWide,
 			Show: func(dst []byte, ev *Event, _ *View) []byte {
 				if v := ev.GetGpuVerdict(); v.GetShares() != nil {
 					return append(strconv.AppendFloat(dst, v.GetShares().Of(v.GetVerdict()), 'f', 0, 64), '%')
@@ -165,7 +181,8 @@ var gpuVerdictColumns = concat(
 		},
 		verdictText("words", "WORDS", 40, everywhere, "The verdict for people.", (*GpuVerdict).GetWords),
 		{
-			Name: "second", Header: "SECOND", Type: Enum, Enum: gpuCauses, Width: 10, Outputs: InWide | InJSON, Doc: "The cause with the second largest share; null where there is none to speak of.",
+			Name: "second", Header: "SECOND", Type: Enum, Enum: gpuCauses, Width: 10, Outputs: InWide | InJSON,
+			Doc: "The cause with the second largest share; null where there is none to speak of.",
 			Get: func(ev *Event) Value {
 				if v := ev.GetGpuVerdict(); v != nil && v.Second != nil {
 					return String(v.GetSecond().Word())
@@ -173,55 +190,109 @@ var gpuVerdictColumns = concat(
 				return Value{}
 			},
 		},
-		verdictText("apart", "APART", 20, InJSON, "What would tell the first two causes apart.", (*GpuVerdict).GetApart),
-		verdictText("missing", "MISSING", 20, InWide|InJSON, "What could not be seen, with commas between; it makes the verdict less sure.", (*GpuVerdict).GetMissing),
-		total("lost", "LOST", Count, 4, InWide|InJSON, "Events of the pod's node that were lost in the window.", func(ev *Event) uint64 { return ev.GetGpuVerdict().GetLost() }),
+		verdictText("apart", "APART", 20, InJSON, "What would tell the first two causes apart.",
+			(*GpuVerdict).GetApart),
+		verdictText("missing", "MISSING", 20, InWide|InJSON,
+			"What could not be seen, with commas between; it makes the verdict less sure.", (*GpuVerdict).GetMissing),
+		total("lost", "LOST", Count, 4, InWide|InJSON, "Events of the pod's node that were lost in the window.",
+			func(ev *Event) uint64 { return ev.GetGpuVerdict().GetLost() }),
 	},
 	causeColumns(),
 	[]Column{
-		evidence("gpuPercent", "UTIL%", "Percent of the window in which any kernel ran (nvmlDeviceGetUtilizationRates), mean over the GPUs.", func(e *GpuEvidence) *float64 { return e.GpuPercent }),
-		evidence("smPercent", "SM%", "Percent of the window in which SMs had work (GPM).", func(e *GpuEvidence) *float64 { return e.SmPercent }),
-		evidence("tensorPercent", "TENSOR%", "Percent of the window in which tensor cores worked (GPM).", func(e *GpuEvidence) *float64 { return e.TensorPercent }),
-		evidence("dramPercent", "DRAM%", "Percent of the memory's bandwidth that was used (GPM).", func(e *GpuEvidence) *float64 { return e.DramPercent }),
-		evidence("memoryPercent", "MEM-UTIL%", "Percent of the window in which the memory was read or written (nvmlDeviceGetUtilizationRates).", func(e *GpuEvidence) *float64 { return e.MemoryPercent }),
-		evidence("powerPercent", "POWER%", "Power in percent of the limit in force.", func(e *GpuEvidence) *float64 { return e.PowerPercent }),
-		evidence("clockPercent", "CLOCK%", "Clock of the SMs in percent of the highest it can be, at looks at busy devices.", func(e *GpuEvidence) *float64 { return e.ClockPercent }),
-		evidence("throttledPercent", "THROTTLED%", "Percent of the looks at which power or heat kept the clocks down; of looks at which they were between 75 and 90 % of their highest, a part.", func(e *GpuEvidence) *float64 { return e.ThrottledPercent }),
+		evidence("gpuPercent", "UTIL%",
+			"Percent of the window in which any kernel ran (nvmlDeviceGetUtilizationRates), mean over the GPUs.",
+			func(e *GpuEvidence) *float64 { return e.GpuPercent }),
+		evidence("smPercent", "SM%", "Percent of the window in which SMs had work (GPM).",
+			func(e *GpuEvidence) *float64 { return e.SmPercent }),
+		evidence("tensorPercent", "TENSOR%", "Percent of the window in which tensor cores worked (GPM).",
+			func(e *GpuEvidence) *float64 { return e.TensorPercent }),
+		evidence("dramPercent", "DRAM%", "Percent of the memory's bandwidth that was used (GPM).",
+			func(e *GpuEvidence) *float64 { return e.DramPercent }),
+		evidence("memoryPercent", "MEM-UTIL%",
+			"Percent of the window in which the memory was read or written (nvmlDeviceGetUtilizationRates).",
+			func(e *GpuEvidence) *float64 { return e.MemoryPercent }),
+		evidence("powerPercent", "POWER%", "Power in percent of the limit in force.",
+			func(e *GpuEvidence) *float64 { return e.PowerPercent }),
+		evidence("clockPercent", "CLOCK%",
+			"Clock of the SMs in percent of the highest it can be, at looks at busy devices.",
+			func(e *GpuEvidence) *float64 { return e.ClockPercent }),
+		evidence("throttledPercent", "THROTTLED%", "Percent of the looks at which power or heat kept the clocks "+
+			"down; of looks at which they were between 75 and 90 % of their highest, a part.",
+			func(e *GpuEvidence) *float64 { return e.ThrottledPercent }),
 		{
-			Name: "evidence.throttle", Header: "THROTTLE", Type: Text, Outputs: InJSON, Doc: "What it was that did so, with commas between.",
+			Name: "evidence.throttle", Header: "THROTTLE", Type: Text, Outputs: InJSON,
+			Doc: "What it was that did so, with commas between.",
 			Get: func(ev *Event) Value { return String(ev.GetGpuVerdict().GetEvidence().GetThrottle()) },
 		},
-		evidenceOf("temperatureCelsius", "TEMP", Count, "The highest temperature, °C.", func(e *GpuEvidence) *uint64 { return e.TemperatureCelsius }),
-		evidenceOf("memoryHeldBytes", "HELD", Bytes, "Memory of the devices that the pod's processes hold at the end.", func(e *GpuEvidence) *uint64 { return e.MemoryHeldBytes }),
-		evidenceBytes("pcieReceivedPerSecond", "PCIE-RX", "Bytes a second to the devices over PCIe, the sum.", func(e *GpuEvidence) *float64 { return e.PcieReceivedPerSecond }),
-		evidenceBytes("pcieSentPerSecond", "PCIE-TX", "Bytes a second from the devices over PCIe, the sum.", func(e *GpuEvidence) *float64 { return e.PcieSentPerSecond }),
-		evidenceBytes("nvlinkPerSecond", "NVLINK", "Bytes a second over NVLink, both ways, the sum (GPM).", func(e *GpuEvidence) *float64 { return e.NvlinkPerSecond }),
-		evidenceOf("processes", "PROCS", Count, "Processes of the pod on the devices.", func(e *GpuEvidence) *uint64 { return e.Processes }),
-		evidence("launchesPerSecond", "LAUNCH/S", "Kernels launched a second, all processes (uprobes at libcuda).", func(e *GpuEvidence) *float64 { return e.LaunchesPerSecond }),
-		evidence("graphsPerSecond", "GRAPHS/S", "CUDA graphs launched a second.", func(e *GpuEvidence) *float64 { return e.GraphsPerSecond }),
-		evidenceBytes("copiedPerSecond", "COPY/S", "Bytes a second copied between host and device.", func(e *GpuEvidence) *float64 { return e.CopiedPerSecond }),
-		evidence("copyPercent", "COPY%", "Host time in copies, in percent of one thread for each process.", func(e *GpuEvidence) *float64 { return e.CopyPercent }),
-		evidence("syncPercent", "SYNC%", "Host time blocked in synchronisation, in percent of one thread for each process.", func(e *GpuEvidence) *float64 { return e.SyncPercent }),
-		evidence("syncsPerSecond", "SYNCS/S", "Synchronisations a second.", func(e *GpuEvidence) *float64 { return e.SyncsPerSecond }),
-		evidenceOf("waitingMicros", "WAITING", Micros, "The longest that a synchronisation that had not returned was seen to last, µs.", func(e *GpuEvidence) *uint64 { return e.WaitingMicros }),
-		evidence("collectivesPerSecond", "COLLECTIVES/S", "NCCL operations a second; null where no NCCL was found.", func(e *GpuEvidence) *float64 { return e.CollectivesPerSecond }),
-		evidence("cpuMillis", "CPU", "CPU time in thousandths of a CPU, all containers.", func(e *GpuEvidence) *float64 { return e.CpuMillis }),
-		evidenceOf("cpuLimitMillis", "CPU-LIMIT", Count, "CPU limit of the containers; null where one has none.", func(e *GpuEvidence) *uint64 { return e.CpuLimitMillis }),
-		evidence("cpuThrottledPercent", "THR%", "Percent of the enforcement periods in which the busiest container's CPU limit was used up.", func(e *GpuEvidence) *float64 { return e.CpuThrottledPercent }),
-		evidence("cpuPressurePercent", "PSI-CPU%", "Percent of the window in which some task of the busiest container waited for a CPU (PSI).", func(e *GpuEvidence) *float64 { return e.CpuPressurePercent }),
-		evidence("ioPressurePercent", "PSI-IO%", "The same, waited for block devices or file systems.", func(e *GpuEvidence) *float64 { return e.IoPressurePercent }),
-		evidence("memoryPressurePercent", "PSI-MEM%", "The same, waited for memory.", func(e *GpuEvidence) *float64 { return e.MemoryPressurePercent }),
-		evidence("runQueue", "RUNQ", "Tasks that waited for a CPU, mean over the window.", func(e *GpuEvidence) *float64 { return e.RunQueue }),
-		evidenceBytes("readPerSecond", "READ/S", "Bytes a second that block devices read for the pod.", func(e *GpuEvidence) *float64 { return e.ReadPerSecond }),
-		evidenceBytes("networkReceivedPerSecond", "RECV/S", "Payload bytes a second received over the network, but from pods of the same workload.", func(e *GpuEvidence) *float64 { return e.NetworkReceivedPerSecond }),
-		evidenceBytes("peerReceivedPerSecond", "PEER-RECV/S", "Payload bytes a second received from pods of the same workload.", func(e *GpuEvidence) *float64 { return e.PeerReceivedPerSecond }),
-		evidence("retransmitsPerSecond", "RETR/S", "TCP segments a second that were sent again in these flows, by either end that was observed.", func(e *GpuEvidence) *float64 { return e.RetransmitsPerSecond }),
+		evidenceOf("temperatureCelsius", "TEMP", Count, "The highest temperature, °C.",
+			func(e *GpuEvidence) *uint64 { return e.TemperatureCelsius }),
+		evidenceOf("memoryHeldBytes", "HELD", Bytes, "Memory of the devices that the pod's processes hold at the end.",
+			func(e *GpuEvidence) *uint64 { return e.MemoryHeldBytes }),
+		evidenceBytes("pcieReceivedPerSecond", "PCIE-RX", "Bytes a second to the devices over PCIe, the sum.",
+			func(e *GpuEvidence) *float64 { return e.PcieReceivedPerSecond }),
+		evidenceBytes("pcieSentPerSecond", "PCIE-TX", "Bytes a second from the devices over PCIe, the sum.",
+			func(e *GpuEvidence) *float64 { return e.PcieSentPerSecond }),
+		evidenceBytes("nvlinkPerSecond", "NVLINK", "Bytes a second over NVLink, both ways, the sum (GPM).",
+			func(e *GpuEvidence) *float64 { return e.NvlinkPerSecond }),
+		evidenceOf("processes", "PROCS", Count, "Processes of the pod on the devices.",
+			func(e *GpuEvidence) *uint64 { return e.Processes }),
+		evidence("launchesPerSecond", "LAUNCH/S", "Kernels launched a second, all processes (uprobes at libcuda).",
+			func(e *GpuEvidence) *float64 { return e.LaunchesPerSecond }),
+		evidence("graphsPerSecond", "GRAPHS/S", "CUDA graphs launched a second.",
+			func(e *GpuEvidence) *float64 { return e.GraphsPerSecond }),
+		evidenceBytes("copiedPerSecond", "COPY/S", "Bytes a second copied between host and device.",
+			func(e *GpuEvidence) *float64 { return e.CopiedPerSecond }),
+		evidence("copyPercent", "COPY%", "Host time in copies, in percent of one thread for each process.",
+			func(e *GpuEvidence) *float64 { return e.CopyPercent }),
+		evidence("syncPercent", "SYNC%",
+			"Host time blocked in synchronisation, in percent of one thread for each process.",
+			func(e *GpuEvidence) *float64 { return e.SyncPercent }),
+		evidence("syncsPerSecond", "SYNCS/S", "Synchronisations a second.",
+			func(e *GpuEvidence) *float64 { return e.SyncsPerSecond }),
+		evidenceOf("waitingMicros", "WAITING", Micros,
+			"The longest that a synchronisation that had not returned was seen to last, µs.",
+			func(e *GpuEvidence) *uint64 { return e.WaitingMicros }),
+		evidence("collectivesPerSecond", "COLLECTIVES/S", "NCCL operations a second; null where no NCCL was found.",
+			func(e *GpuEvidence) *float64 { return e.CollectivesPerSecond }),
+		evidence("cpuMillis", "CPU", "CPU time in thousandths of a CPU, all containers.",
+			func(e *GpuEvidence) *float64 { return e.CpuMillis }),
+		evidenceOf("cpuLimitMillis", "CPU-LIMIT", Count, "CPU limit of the containers; null where one has none.",
+			func(e *GpuEvidence) *uint64 { return e.CpuLimitMillis }),
+		evidence("cpuThrottledPercent", "THR%",
+			"Percent of the enforcement periods in which the busiest container's CPU limit was used up.",
+			func(e *GpuEvidence) *float64 { return e.CpuThrottledPercent }),
+		evidence("cpuPressurePercent", "PSI-CPU%",
+			"Percent of the window in which some task of the busiest container waited for a CPU (PSI).",
+			func(e *GpuEvidence) *float64 { return e.CpuPressurePercent }),
+		evidence("ioPressurePercent", "PSI-IO%", "The same, waited for block devices or file systems.",
+			func(e *GpuEvidence) *float64 { return e.IoPressurePercent }),
+		evidence("memoryPressurePercent", "PSI-MEM%", "The same, waited for memory.",
+			func(e *GpuEvidence) *float64 { return e.MemoryPressurePercent }),
+		evidence("runQueue", "RUNQ", "Tasks that waited for a CPU, mean over the window.",
+			func(e *GpuEvidence) *float64 { return e.RunQueue }),
+		evidenceBytes("readPerSecond", "READ/S", "Bytes a second that block devices read for the pod.",
+			func(e *GpuEvidence) *float64 { return e.ReadPerSecond }),
+		evidenceBytes("networkReceivedPerSecond", "RECV/S",
+			"Payload bytes a second received over the network, but from pods of the same workload.",
+			func(e *GpuEvidence) *float64 { return e.NetworkReceivedPerSecond }),
+		evidenceBytes("peerReceivedPerSecond", "PEER-RECV/S",
+			"Payload bytes a second received from pods of the same workload.",
+			func(e *GpuEvidence) *float64 { return e.PeerReceivedPerSecond }),
+		evidence("retransmitsPerSecond", "RETR/S",
+			"TCP segments a second that were sent again in these flows, by either end that was observed.",
+			func(e *GpuEvidence) *float64 { return e.RetransmitsPerSecond }),
 		{
-			Name: "evidence.xids", Header: "XIDS", Type: Text, Outputs: InJSON, Doc: "Errors that the driver reported of the devices (XID numbers), with commas between.",
+			Name: "evidence.xids", Header: "XIDS", Type: Text, Outputs: InJSON,
+			Doc: "Errors that the driver reported of the devices (XID numbers), with commas between.",
 			Get: func(ev *Event) Value { return String(ev.GetGpuVerdict().GetEvidence().GetXids()) },
 		},
-		evidenceOf("eccUncorrected", "ECC-UNCORR", Count, "By how many the memory errors that were not corrected have grown in the window.", func(e *GpuEvidence) *uint64 { return e.EccUncorrected }),
-		evidence("peersLeastPercent", "PEERS-MIN%", "Of the GPUs of all the workload's pods that were seen, where there are several, how much of the window the one that worked least had its SMs well used, percent.", func(e *GpuEvidence) *float64 { return e.PeersLeastPercent }),
-		evidence("peersMostPercent", "PEERS-MAX%", "The same of the one that worked most.", func(e *GpuEvidence) *float64 { return e.PeersMostPercent }),
+		evidenceOf("eccUncorrected", "ECC-UNCORR", Count,
+			"By how many the memory errors that were not corrected have grown in the window.",
+			func(e *GpuEvidence) *uint64 { return e.EccUncorrected }),
+		evidence("peersLeastPercent", "PEERS-MIN%", "Of the GPUs of all the workload's pods that were seen, where "+
+			"there are several, how much of the window the one that worked least had its SMs well used, percent.",
+			func(e *GpuEvidence) *float64 { return e.PeersLeastPercent }),
+		evidence("peersMostPercent", "PEERS-MAX%", "The same of the one that worked most.",
+			func(e *GpuEvidence) *float64 { return e.PeersMostPercent }),
 	},
 )

@@ -6,8 +6,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
 )
 
-// plan is what writing the JSON of one kind takes: literal text between values, so that writing needs neither reflection
-// nor maps.
+// plan is what writing the JSON of one kind takes: literal text between values, so that writing needs neither
+// reflection nor maps.
 type plan struct {
 	steps []step
 	tail  string
@@ -77,7 +77,8 @@ func AppendJSON(dst []byte, ev *Event) []byte {
 	return append(dst, k.plan.tail...)
 }
 
-// AppendJSON appends v as a JSON value: numbers, true and false as they are, everything else that is known as a string, else null.
+// AppendJSON appends v as a JSON value: numbers, true and false as they are, everything else that is known as a string,
+// else null.
 func (v Value) AppendJSON(dst []byte) []byte {
 	switch v.kind {
 	case Null:

@@ -1,7 +1,7 @@
 package event
 
-// SchemaVersion is the version of the JSON contract that this build writes. It grows when a field changes its meaning or
-// goes away; new fields do not change it.
+// SchemaVersion is the version of the JSON contract that this build writes. It grows when a field changes its meaning
+// or goes away; new fields do not change it.
 const SchemaVersion = 1
 
 // Kind is one kind of event: a member of the oneof in event.proto with its columns.
@@ -30,13 +30,15 @@ var kinds = []*Kind{
 	newKind("exec", "A program that a process began, or the end of a process.", isExec, execColumns),
 	newKind("gpu", "What a GPU does, what a process does on it, or what has happened to it.", isGpu, gpuColumns),
 	newRows("gpuTop", "A row of top gpu.", isGpuTop, gpuTopColumns),
-	newRows("gpuVerdict", "What the time of a pod's GPUs goes to, and by which evidence: a row of why gpu.", isGpuVerdict, gpuVerdictColumns),
+	newRows("gpuVerdict", "What the time of a pod's GPUs goes to, and by which evidence: a row of why gpu.",
+		isGpuVerdict, gpuVerdictColumns),
 	newKind("lost", "Events of a node that did not arrive.", isLost, lostColumns),
 	newRows("networkTop", "A row of top network.", isNetworkTop, networkTopColumns),
 	newKind("nodeStatus", "What a node's stream is doing.", isNodeStatus, nodeStatusColumns),
 	newKind("resources", "What a container uses of its node, and what it waits for.", isResources, resourcesColumns),
 	newKind("syscall", "One system call.", isSyscall, syscallColumns),
-	newKind("syscallSummary", "How often a container has made a system call, and how long that took.", isSyscallSummary, syscallSummaryColumns),
+	newKind("syscallSummary", "How often a container has made a system call, and how long that took.", isSyscallSummary,
+		syscallSummaryColumns),
 	newRows("syscallTop", "A row of top syscalls.", isSyscallTop, syscallTopColumns),
 }
 

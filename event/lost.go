@@ -13,13 +13,15 @@ func (s LossStage) Word() string { return word(lossStages, int32(s)) }
 var lostColumns = []Column{
 	{
 		Name: "stage", Header: "STAGE", Type: Enum, Enum: lossStages[1:], Width: 13, Outputs: InTable | InWide | InJSON,
-		Doc: "Where they were lost: the kernel's ring buffer, a full kernel map, a program that was interrupted by what it observes (at most so many), the wait for a pod name (delivered without one), " +
+		Doc: "Where they were lost: the kernel's ring buffer, a full kernel map, a program that was interrupted by " +
+			"what it observes (at most so many), the wait for a pod name (delivered without one), " +
 			"the tracer's queue, a gap in a cut stream, the viewer's merge, or what could not be decoded.",
 		Get: func(ev *Event) Value { return String(ev.GetLost().GetStage().Word()) },
 	},
 	{
 		Name: "count", Header: "COUNT", Type: Count, Width: 6, Required: true, Outputs: InTable | InWide | InJSON,
-		Doc: "Events lost there since the last event of this kind from the same stage, source and container, with the same cause.",
+		Doc: "Events lost there since the last event of this kind from the same stage, source and container, with " +
+			"the same cause.",
 		Get: func(ev *Event) Value { return Uint(ev.GetLost().GetCount()) },
 	},
 	{

@@ -9,7 +9,8 @@ import (
 const filters = `
 ## Filters and sorting
 
-` + "`--filter`" + ` is a [CEL](https://cel.dev) expression over these fields, with CEL's own functions and those for addresses and text:
+` + "`--filter`" +
+	` is a [CEL](https://cel.dev) expression over these fields, with CEL's own functions and those for addresses and text:
 
 ` + "```" + `
 src.pod == "web" && bytesSent > 1000 && protocol == "tcp"
@@ -17,12 +18,16 @@ cidr("10.0.0.0/8").containsIP(dst.address) || dst.port in [53, 443]
 !has(dst.pod)
 ` + "```" + `
 
-A field that is not known is null. null equals only null: ` + "`dst.pod != \"web\"`" + ` holds for an end outside the cluster, and
-` + "`dst.pod == null`" + ` or ` + "`!has(dst.pod)`" + ` finds it. In any other use (an order, a function, a sum) it leaves that part of the expression
-undecided: ` + "`&&` and `||`" + ` go by their other side if that settles them, and what stays undecided does not match. So
+A field that is not known is null. null equals only null: ` + "`dst.pod != \"web\"`" +
+	` holds for an end outside the cluster, and
+` + "`dst.pod == null`" + ` or ` + "`!has(dst.pod)`" +
+	` finds it. In any other use (an order, a function, a sum) it leaves that part of the expression
+undecided: ` + "`&&` and `||`" +
+	` go by their other side if that settles them, and what stays undecided does not match. So
 ` + "`srttMicros < 1000`" + ` and ` + "`!(srttMicros < 1000)`" + ` both leave out a flow without a round-trip time.
 
-` + "`--sort-by bytesSent`" + ` sorts up, ` + "`--sort-by=-bytesSent`" + ` down, null last. Rows are held until the trace ends (` + "`--duration`" + `, or an
+` + "`--sort-by bytesSent`" + ` sorts up, ` + "`--sort-by=-bytesSent`" +
+	` down, null last. Rows are held until the trace ends (` + "`--duration`" + `, or an
 interrupt); of each flow its newest event is printed.
 `
 
@@ -31,7 +36,8 @@ func Markdown() []byte {
 	var b bytes.Buffer
 	b.WriteString("# Fields of an event\n\n" +
 		"<!-- Written by `go test ./event -run Docs -update` from the columns in event/; do not edit. -->\n\n" +
-		"Every field has one name, in `-o json`, `yaml`, `jsonpath` and `custom-columns`, in `--sort-by` and in `--filter`.\n" +
+		"Every field has one name, in `-o json`, `yaml`, `jsonpath` and `custom-columns`, in `--sort-by` and in " +
+		"`--filter`.\n" +
 		"What is not known is `null` in JSON and `n/a` in a table, never zero. Counters are cumulative.\n" +
 		"A line of `-o json` is described by [schema/event.schema.json](schema/event.schema.json).\n")
 	b.WriteString(filters)

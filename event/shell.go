@@ -7,8 +7,8 @@ import (
 	"unsafe"
 )
 
-// appendShell appends s quoted such that a shell (POSIX.1-2024, bash, zsh) reads it as one word that is exactly s, and that
-// everything in it is printable: as it is where that is a plain word, in '…' where it is printable, else in $'…'.
+// appendShell appends s quoted such that a shell (POSIX.1-2024, bash, zsh) reads it as one word that is exactly s, and
+// that everything in it is printable: as it is where that is a plain word, in '…' where it is printable, else in $'…'.
 func appendShell(dst []byte, s string) []byte {
 	switch {
 	case s != "" && strings.IndexFunc(s, special) < 0:

@@ -9,7 +9,8 @@ import (
 
 // words are what arguments may hold.
 var words = []string{
-	"", " ", "plain-word_1.2:3/4,5=6+7%8@9", "it's", "'", `\`, `back\slash`, `\x41`, "$HOME", "`id`", "!!", "a\nb\tc\rd", "\x1b[31mred", "\x01f", "\xff\xfeab", "é\u0085a",
+	"", " ", "plain-word_1.2:3/4,5=6+7%8@9", "it's", "'", `\`, `back\slash`, `\x41`, "$HOME", "`id`", "!!",
+	"a\nb\tc\rd", "\x1b[31mred", "\x01f", "\xff\xfeab", "é\u0085a",
 	"\u202eevil\u202c", "日本", "\U000e0041b", "*", "~", "#x", "-n", "a;b&c|d>e", "\x7f0", "\u200b9",
 }
 
@@ -18,7 +19,8 @@ func TestAShellReadsExactlyTheArguments(t *testing.T) {
 	if err != nil {
 		t.Skip("needs bash")
 	}
-	e := &Exec{Phase: ExecPhase_EXEC_PHASE_EXEC, Args: []byte("printf\x00%s\\0\x00" + strings.Join(words, "\x00") + "\x00")}
+	e := &Exec{Phase: ExecPhase_EXEC_PHASE_EXEC, Args: []byte("printf\x00%s\\0\x00" + strings.Join(words, "\x00") +
+		"\x00")}
 	line := commandLine(e)
 	cmd := exec.Command(bash, "-c", line)
 	cmd.Env = []string{"LC_ALL=C.UTF-8"}
@@ -53,7 +55,8 @@ func FuzzCommandLine(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, args []byte) {
 		for _, r := range commandLine(&Exec{Args: args}) {
-			if r < ' ' || r == 0x7f || r == unicode.ReplacementChar && !strings.ContainsRune(string(args), unicode.ReplacementChar) {
+			if r < ' ' || r == 0x7f || r == unicode.ReplacementChar &&
+				!strings.ContainsRune(string(args), unicode.ReplacementChar) {
 				t.Fatalf("%q is shown with %q", args, r)
 			}
 		}

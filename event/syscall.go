@@ -15,7 +15,8 @@ func (p SyscallPhase) Word() string { return word(syscallPhases, int32(p)) }
 var syscallColumns = concat(podCells, []Column{
 	{
 		Name: "phase", Header: "PHASE", Type: Enum, Enum: syscallPhases[1:], Width: 8, Outputs: InWide | InJSON,
-		Doc: "returned: the call has returned; running: it has not yet, and is told of again; noReturn: it never does (exit, exit_group).",
+		Doc: "returned: the call has returned; running: it has not yet, and is told of again; noReturn: it never " +
+			"does (exit, exit_group).",
 		Get: func(ev *Event) Value { return String(ev.GetSyscall().GetPhase().Word()) },
 	},
 	{
@@ -34,7 +35,8 @@ var syscallColumns = concat(podCells, []Column{
 		Get: func(ev *Event) Value { return exact(ev.GetSyscall().GetComm()) },
 	},
 	{
-		Name: "process", Header: "PROCESS", Doc: "Command of the thread, and process id.", Width: 16, Outputs: InTable | InWide,
+		Name: "process", Header: "PROCESS", Doc: "Command of the thread, and process id.", Width: 16,
+		Outputs: InTable | InWide,
 		Show: func(dst []byte, ev *Event, _ *View) []byte {
 			s := ev.GetSyscall()
 			if s.GetPid() == 0 {
@@ -93,7 +95,8 @@ var syscallColumns = concat(podCells, []Column{
 		Get: func(ev *Event) Value { return String(ev.GetSyscall().GetErrno()) },
 	},
 	{
-		Name: "outcome", Header: "RESULT", Doc: "Error by name, else what the call returned.", Width: 8, Outputs: InTable | InWide,
+		Name: "outcome", Header: "RESULT", Doc: "Error by name, else what the call returned.", Width: 8,
+		Outputs: InTable | InWide,
 		Show: func(dst []byte, ev *Event, _ *View) []byte {
 			s := ev.GetSyscall()
 			switch {
@@ -112,7 +115,8 @@ var syscallColumns = concat(podCells, []Column{
 	},
 	{
 		Name: "durationNanos", Header: "DURATION", Type: Nanos, Width: 8, Outputs: InTable | InWide | InJSON,
-		Doc: "From the entry to the exit in ns, by the kernel's monotonic clock; of a running call so far. Null where the entry was not seen: " +
+		Doc: "From the entry to the exit in ns, by the kernel's monotonic clock; of a running call so far. Null " +
+			"where the entry was not seen: " +
 			"the call is older than the trace, or seccomp answered in its place.",
 		Get: func(ev *Event) Value {
 			if s := ev.GetSyscall(); s != nil {
@@ -154,14 +158,16 @@ var syscallSummaryColumns = concat(podCells, []Column{
 		Doc: "Those that the trace saw begin and return: the durations are of these.",
 		Get: func(ev *Event) Value { return Uint(ev.GetSyscallSummary().GetTimed()) },
 	},
-	nanos("totalNanos", "TOTAL", 8, "How long these took together, ns.", func(s *SyscallSummary) *uint64 { return s.TotalNanos }),
+	nanos("totalNanos", "TOTAL", 8, "How long these took together, ns.",
+		func(s *SyscallSummary) *uint64 { return s.TotalNanos }),
 	quantile("p50Nanos", "P50", "Half", func(s *SyscallSummary) *uint64 { return s.P50Nanos }),
 	quantile("p95Nanos", "P95", "95 of 100", func(s *SyscallSummary) *uint64 { return s.P95Nanos }),
 	quantile("p99Nanos", "P99", "99 of 100", func(s *SyscallSummary) *uint64 { return s.P99Nanos }),
 })
 
 func quantile(name, header, what string, get func(*SyscallSummary) *uint64) Column {
-	return nanos(name, header, 7, what+" of these took no longer, ns, by a histogram of powers of two: within its bucket it is estimated.", get)
+	return nanos(name, header, 7,
+		what+" of these took no longer, ns, by a histogram of powers of two: within its bucket it is estimated.", get)
 }
 
 func nanos(name, header string, width int, doc string, get func(*SyscallSummary) *uint64) Column {

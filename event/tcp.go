@@ -10,11 +10,13 @@ func (*Tcp) GetProtocol() Protocol { return Protocol_PROTOCOL_TCP }
 // The words of the enums by number; the first of each, unknown, is null.
 var (
 	tcpOutcomes = []string{
-		"", "connected", "accepted", "refused", "reset", "timeout", "unreachable", "abandoned", "closed", "retransmits", "failed",
+		"", "connected", "accepted", "refused", "reset", "timeout", "unreachable", "abandoned", "closed", "retransmits",
+		"failed",
 	}
 	tcpEnds   = []string{"", "local", "peer", "both"}
 	tcpCauses = []string{
-		"", "icmp", "unread-data", "linger", "not-accepted", "killed", "late-data", "orphan", "unacknowledged", "probes",
+		"", "icmp", "unread-data", "linger", "not-accepted", "killed", "late-data", "orphan", "unacknowledged",
+		"probes",
 	}
 )
 
@@ -31,18 +33,24 @@ func (c TCPCause) Word() string { return word(tcpCauses, int32(c)) }
 var tcpColumns = concat(
 	[]Column{
 		{
-			Name: "who", Header: "POD", Doc: "The observed pod; with its namespace where that is not the one looked at.", Width: 24,
+			Name: "who", Header: "POD",
+			Doc: "The observed pod; with its namespace where that is not the one looked at.", Width: 24,
 			Outputs: InTable | InWide, Show: showTCPWho,
 		},
 		{
-			Name: "peer", Header: "PEER", Doc: "-> the end that the observed one called, <- the end that called it.", Width: 29,
+			Name: "peer", Header: "PEER", Doc: "-> the end that the observed one called, <- the end that called it.",
+			Width:   29,
 			Outputs: InTable | InWide, Show: showTCPPeer,
 		},
 		{
-			Name: "outcome", Header: "OUTCOME", Type: Enum, Enum: tcpOutcomes[1:], Width: 11, Outputs: InTable | InWide | InJSON,
-			Doc: "connected: the peer answered; accepted: the peer's handshake is complete; refused, timeout, unreachable, abandoned (closed by " +
-				"the program before there was an answer), failed (no SYN could be sent): it was never made; closed: by both ends or by " +
-				"this one, orderly; reset: by a RST; timeout and unreachable also end what was made; retransmits: segments were sent " +
+			Name: "outcome", Header: "OUTCOME", Type: Enum, Enum: tcpOutcomes[1:], Width: 11,
+			Outputs: InTable | InWide | InJSON,
+			Doc: "connected: the peer answered; accepted: the peer's handshake is complete; refused, timeout, " +
+				"unreachable, abandoned (closed by " +
+				"the program before there was an answer), failed (no SYN could be sent): it was never made; closed: " +
+				"by both ends or by " +
+				"this one, orderly; reset: by a RST; timeout and unreachable also end what was made; retransmits: " +
+				"segments were sent " +
 				"again in this interval, and it goes on.",
 			Get: func(ev *Event) Value { return String(ev.GetTcp().GetOutcome().Word()) },
 		},
@@ -53,7 +61,8 @@ var tcpColumns = concat(
 		},
 		{
 			Name: "observed", Header: "OBSERVED", Type: Enum, Enum: sides[1:], Outputs: InJSON,
-			Doc: "End that this is told of: that of node, namespace, pod and container, and of all counters. A connection between two traced " +
+			Doc: "End that this is told of: that of node, namespace, pod and container, and of all counters. A " +
+				"connection between two traced " +
 				"pods has events of both.",
 			Get: func(ev *Event) Value { return String(ev.GetTcp().GetObserved().Word()) },
 		},
@@ -69,29 +78,37 @@ var tcpColumns = concat(
 		},
 		{
 			Name: "cause", Header: "CAUSE", Type: Enum, Enum: tcpCauses[1:], Outputs: InJSON,
-			Doc: "Why, where the kernel knows more. icmp: an ICMP message said so; unacknowledged: the peer acknowledges nothing; probes: it " +
-				"answers no probes. Of a reset by the observed end: unread-data: closed with bytes that were not read; linger: closed " +
-				"with SO_LINGER 0; not-accepted: the listener was closed before the connection was accepted; killed: from outside, as " +
-				"ss -K does; late-data: the peer sent after this end had closed; orphan: the kernel gave up what the program had closed.",
+			Doc: "Why, where the kernel knows more. icmp: an ICMP message said so; unacknowledged: the peer " +
+				"acknowledges nothing; probes: it " +
+				"answers no probes. Of a reset by the observed end: unread-data: closed with bytes that were not " +
+				"read; linger: closed " +
+				"with SO_LINGER 0; not-accepted: the listener was closed before the connection was accepted; killed: " +
+				"from outside, as " +
+				"ss -K does; late-data: the peer sent after this end had closed; orphan: the kernel gave up what the " +
+				"program had closed.",
 			Get: func(ev *Event) Value { return String(ev.GetTcp().GetCause().Word()) },
 		},
 	},
-	endpointColumns("src", "the end that opened the connection", func(ev *Event) *Endpoint { return ev.GetTcp().GetSrc() }),
+	endpointColumns("src", "the end that opened the connection",
+		func(ev *Event) *Endpoint { return ev.GetTcp().GetSrc() }),
 	endpointColumns("dst", "the end that was called", func(ev *Event) *Endpoint { return ev.GetTcp().GetDst() }),
 	[]Column{
 		{
 			Name: "handshakeMicros", Header: "HANDSHAKE", Type: Micros, Outputs: InJSON,
-			Doc: "Time in µs from the first SYN to the answer, at the end that opened; null at the other, whose srttMicros begins with the " +
+			Doc: "Time in µs from the first SYN to the answer, at the end that opened; null at the other, whose " +
+				"srttMicros begins with the " +
 				"time from its answer to the peer's.",
 			Get: func(ev *Event) Value { return tcpNumber(ev, func(t *Tcp) *uint64 { return t.HandshakeMicros }) },
 		},
 		{
 			Name: "durationMicros", Header: "DURATION", Type: Micros, Outputs: InJSON,
-			Doc: "Time in µs since it was opened, at the end that was called since it was accepted; null of one older than the trace.",
+			Doc: "Time in µs since it was opened, at the end that was called since it was accepted; null of one " +
+				"older than the trace.",
 			Get: func(ev *Event) Value { return tcpNumber(ev, func(t *Tcp) *uint64 { return t.DurationMicros }) },
 		},
 		{
-			Name: "took", Header: "DURATION", Doc: "How long it took: the handshake of what is connected, else the time since it was opened.",
+			Name: "took", Header: "DURATION",
+			Doc:   "How long it took: the handshake of what is connected, else the time since it was opened.",
 			Width: 8, Outputs: InTable | InWide, Show: showTCPTook,
 		},
 		{
@@ -135,11 +152,16 @@ var tcpColumns = concat(
 			Get: func(ev *Event) Value { return String(ev.GetTcp().GetError()) },
 		},
 		{
-			Name: "process", Header: "PROCESS", Doc: "Process of the observed end.", Width: 15, Outputs: InTable | InWide,
-			Show: func(dst []byte, ev *Event, _ *View) []byte { return append(dst, tcpOwn(ev.GetTcp()).GetComm()...) },
+			Name: "process", Header: "PROCESS", Doc: "Process of the observed end.", Width: 15,
+			Outputs: InTable | InWide,
+			Show: func(dst []byte, ev *Event, _ *View) []byte {
+				return append(dst,
+					tcpOwn(ev.GetTcp()).GetComm()...)
+			},
 		},
 		{
-			Name: "owner", Header: "PID", Doc: "Process id of the observed end, on its node.", Width: 7, Outputs: InWide,
+			Name: "owner", Header: "PID", Doc: "Process id of the observed end, on its node.", Width: 7,
+			Outputs: InWide,
 			Show: func(dst []byte, ev *Event, _ *View) []byte {
 				return NonZero(uint64(tcpOwn(ev.GetTcp()).GetPid())).Append(dst)
 			},
@@ -151,7 +173,8 @@ var tcpColumns = concat(
 		},
 		{
 			Name: "socketCookie", Header: "SOCKET", Type: Number, Outputs: InJSON,
-			Doc: "The kernel's number of the socket: the same for all events of one end of a connection, unique on its node until that restarts.",
+			Doc: "The kernel's number of the socket: the same for all events of one end of a connection, unique on " +
+				"its node until that restarts.",
 			Get: func(ev *Event) Value { return NonZero(ev.GetTcp().GetSocketCookie()) },
 		},
 	},
@@ -327,7 +350,8 @@ func (t *Tcp) appendClosed(dst []byte) []byte {
 
 func (t *Tcp) appendRetransmits(dst []byte) []byte {
 	if t.State == TCPState_TCP_STATE_SYN_SENT {
-		return append(appendNumber(append(dst, "no answer yet: "...), uint64(t.GetNewRetransmits()), "SYN"), " sent again"...)
+		return append(appendNumber(append(dst, "no answer yet: "...), uint64(t.GetNewRetransmits()), "SYN"),
+			" sent again"...)
 	}
 	return append(appendNumber(dst, uint64(t.GetNewRetransmits()), "segment"), " sent again"...)
 }

@@ -96,20 +96,23 @@ func rate(name, header, doc string, get func(*Event) float64) Column {
 // common makes a column of a text that is null where a row counts several.
 func common(name, header string, width int, doc string, get func(*Event) string) Column {
 	return Column{
-		Name: name, Header: header, Type: Text, Width: width, Outputs: InWide | InJSON, Doc: doc + "; null where a row counts several.",
+		Name: name, Header: header, Type: Text, Width: width, Outputs: InWide | InJSON, Doc: doc +
+			"; null where a row counts several.",
 		Get: func(ev *Event) Value { return String(get(ev)) },
 	}
 }
 
 const everywhere = InTable | InWide | InJSON
 
-var networkTopColumns = topColumns([]string{"pod", "flow", "container", "workload", "namespace", "node", "peer", "process"}, []Column{
+var networkTopColumns = topColumns([]string{"pod", "flow", "container", "workload", "namespace", "node", "peer",
+	"process"}, []Column{
 	{
 		Name: "id", Header: "ID", Type: Text, Outputs: InJSON,
 		Doc: "Same as that of the flow's events; null where a row counts several, or flows that are over.",
 		Get: func(ev *Event) Value { return String(ev.GetNetworkTop().GetId()) },
 	},
-	common("peer", "PEER", 20, "Other end: service:port, workload, node or address", func(ev *Event) string { return ev.GetNetworkTop().GetPeer() }),
+	common("peer", "PEER", 20, "Other end: service:port, workload, node or address",
+		func(ev *Event) string { return ev.GetNetworkTop().GetPeer() }),
 	{
 		Name: "protocol", Header: "PROTO", Type: Enum, Enum: protocols[1:], Width: 5, Outputs: InWide | InJSON,
 		Doc: "Transport protocol; null where a row counts several.",
@@ -124,8 +127,10 @@ var networkTopColumns = topColumns([]string{"pod", "flow", "container", "workloa
 		func(ev *Event) uint64 { return ev.GetNetworkTop().GetBytesSent() }),
 	total("bytesReceived", "RECV", Bytes, 6, InWide|InJSON, "Payload bytes received in the window.",
 		func(ev *Event) uint64 { return ev.GetNetworkTop().GetBytesReceived() }),
-	total("flows", "FLOWS", Count, 5, everywhere, "Flows that live at the end of the window.", func(ev *Event) uint64 { return ev.GetNetworkTop().GetFlows() }),
-	total("opened", "OPENED", Count, 6, everywhere, "Flows that were opened in the window.", func(ev *Event) uint64 { return ev.GetNetworkTop().GetOpened() }),
+	total("flows", "FLOWS", Count, 5, everywhere, "Flows that live at the end of the window.",
+		func(ev *Event) uint64 { return ev.GetNetworkTop().GetFlows() }),
+	total("opened", "OPENED", Count, 6, everywhere, "Flows that were opened in the window.",
+		func(ev *Event) uint64 { return ev.GetNetworkTop().GetOpened() }),
 	total("failed", "FAILED", Count, 6, everywhere, "TCP connections that in the window came to nothing or were reset.",
 		func(ev *Event) uint64 { return ev.GetNetworkTop().GetFailed() }),
 	total("retransmits", "RETR", Count, 5, everywhere, "TCP segments that were sent again in the window.",
@@ -142,36 +147,56 @@ var networkTopColumns = topColumns([]string{"pod", "flow", "container", "workloa
 	},
 })
 
-var dnsTopColumns = topColumns([]string{"question", "pod", "container", "workload", "namespace", "node", "server", "type", "process"}, []Column{
-	common("question", "QUESTION", 20, "Name that was asked for", func(ev *Event) string { return ev.GetDnsTop().GetQuestion() }),
+var dnsTopColumns = topColumns([]string{"question", "pod", "container", "workload", "namespace", "node", "server",
+	"type", "process"}, []Column{
+	common("question", "QUESTION", 20, "Name that was asked for",
+		func(ev *Event) string { return ev.GetDnsTop().GetQuestion() }),
 	common("type", "TYPE", 5, "Type that was asked for", func(ev *Event) string { return ev.GetDnsTop().GetType() }),
 	common("server", "SERVER", 20, "Who was asked", func(ev *Event) string { return ev.GetDnsTop().GetServer() }),
-	common("process", "PROCESS", 8, "Command that asked", func(ev *Event) string { return ev.GetDnsTop().GetProcess() }),
+	common("process", "PROCESS", 8, "Command that asked",
+		func(ev *Event) string { return ev.GetDnsTop().GetProcess() }),
 	total("queries", "QUERIES", Count, 7, everywhere, "Questions that were answered, or given up, in the window.",
 		func(ev *Event) uint64 { return ev.GetDnsTop().GetQueries() }),
-	rate("queriesPerSecond", "/S", "The same a second.", func(ev *Event) float64 { return ev.GetDnsTop().GetQueriesPerSecond() }),
-	total("nxdomain", "NXDOMAIN", Count, 8, everywhere, "Answers that there is no such name.", func(ev *Event) uint64 { return ev.GetDnsTop().GetNxdomain() }),
-	total("failed", "FAILED", Count, 6, everywhere, "Answers with any other error: SERVFAIL, REFUSED, ….", func(ev *Event) uint64 { return ev.GetDnsTop().GetFailed() }),
-	total("timeouts", "TIMEOUTS", Count, 8, everywhere, "Questions without an answer for 5 s.", func(ev *Event) uint64 { return ev.GetDnsTop().GetTimeouts() }),
-	quantileOf((*Event).GetDnsTop, "p50Micros", "P50", Micros, "Half of the answers took no longer, µs", func(d *DnsTop) *uint64 { return d.P50Micros }),
-	quantileOf((*Event).GetDnsTop, "p95Micros", "P95", Micros, "95 of 100 took no longer, µs", func(d *DnsTop) *uint64 { return d.P95Micros }),
-	quantileOf((*Event).GetDnsTop, "p99Micros", "P99", Micros, "99 of 100 took no longer, µs", func(d *DnsTop) *uint64 { return d.P99Micros }),
+	rate("queriesPerSecond", "/S", "The same a second.",
+		func(ev *Event) float64 { return ev.GetDnsTop().GetQueriesPerSecond() }),
+	total("nxdomain", "NXDOMAIN", Count, 8, everywhere, "Answers that there is no such name.",
+		func(ev *Event) uint64 { return ev.GetDnsTop().GetNxdomain() }),
+	total("failed", "FAILED", Count, 6, everywhere, "Answers with any other error: SERVFAIL, REFUSED, ….",
+		func(ev *Event) uint64 { return ev.GetDnsTop().GetFailed() }),
+	total("timeouts", "TIMEOUTS", Count, 8, everywhere, "Questions without an answer for 5 s.",
+		func(ev *Event) uint64 { return ev.GetDnsTop().GetTimeouts() }),
+	quantileOf((*Event).GetDnsTop, "p50Micros", "P50", Micros, "Half of the answers took no longer, µs",
+		func(d *DnsTop) *uint64 { return d.P50Micros }),
+	quantileOf((*Event).GetDnsTop, "p95Micros", "P95", Micros, "95 of 100 took no longer, µs",
+		func(d *DnsTop) *uint64 { return d.P95Micros }),
+	quantileOf((*Event).GetDnsTop, "p99Micros", "P99", Micros, "99 of 100 took no longer, µs",
+		func(d *DnsTop) *uint64 { return d.P99Micros }),
 })
 
 var syscallTopColumns = topColumns([]string{"syscall", "pod", "container", "workload", "namespace", "node"}, []Column{
 	common("syscall", "SYSCALL", 12, "System call", func(ev *Event) string { return ev.GetSyscallTop().GetSyscall() }),
-	total("calls", "CALLS", Count, 8, everywhere, "Calls in the window.", func(ev *Event) uint64 { return ev.GetSyscallTop().GetCalls() }),
-	rate("callsPerSecond", "/S", "The same a second.", func(ev *Event) float64 { return ev.GetSyscallTop().GetCallsPerSecond() }),
-	total("errors", "ERRORS", Count, 7, everywhere, "Those that returned an error.", func(ev *Event) uint64 { return ev.GetSyscallTop().GetErrors() }),
-	rate("busyPercent", "BUSY%", "How much of the window one thread would have spent in them, of 100: several threads may come to more.",
+	total("calls", "CALLS", Count, 8, everywhere, "Calls in the window.",
+		func(ev *Event) uint64 { return ev.GetSyscallTop().GetCalls() }),
+	rate("callsPerSecond", "/S", "The same a second.",
+		func(ev *Event) float64 { return ev.GetSyscallTop().GetCallsPerSecond() }),
+	total("errors", "ERRORS", Count, 7, everywhere, "Those that returned an error.",
+		func(ev *Event) uint64 { return ev.GetSyscallTop().GetErrors() }),
+	rate("busyPercent", "BUSY%",
+		"How much of the window one thread would have spent in them, of 100: several threads may come to more.",
 		func(ev *Event) float64 { return ev.GetSyscallTop().GetBusyPercent() }),
-	total("totalNanos", "TOTAL", Nanos, 7, everywhere, "How long they took together, ns.", func(ev *Event) uint64 { return ev.GetSyscallTop().GetTotalNanos() }),
-	quantileOf((*Event).GetSyscallTop, "p50Nanos", "P50", Nanos, "Half of them took no longer, ns", func(s *SyscallTop) *uint64 { return s.P50Nanos }),
-	quantileOf((*Event).GetSyscallTop, "p95Nanos", "P95", Nanos, "95 of 100 took no longer, ns", func(s *SyscallTop) *uint64 { return s.P95Nanos }),
-	quantileOf((*Event).GetSyscallTop, "p99Nanos", "P99", Nanos, "99 of 100 took no longer, ns", func(s *SyscallTop) *uint64 { return s.P99Nanos }),
+	total("totalNanos", "TOTAL", Nanos, 7, everywhere, "How long they took together, ns.",
+		func(ev *Event) uint64 { return ev.GetSyscallTop().GetTotalNanos() }),
+	quantileOf((*Event).GetSyscallTop, "p50Nanos", "P50", Nanos, "Half of them took no longer, ns",
+		func(s *SyscallTop) *uint64 { return s.P50Nanos }),
+	quantileOf((*Event).GetSyscallTop, "p95Nanos", "P95", Nanos, "95 of 100 took no longer, ns",
+		func(s *SyscallTop) *uint64 { return s.P95Nanos }),
+	quantileOf((*Event).GetSyscallTop, "p99Nanos", "P99", Nanos, "99 of 100 took no longer, ns",
+		func(s *SyscallTop) *uint64 { return s.P99Nanos }),
 })
 
-func quantileOf[Row any](row func(*Event) *Row, name, header string, typ Type, doc string, get func(*Row) *uint64) Column {
+func quantileOf[Row any](
+	row func(*Event) *Row, name, header string, typ Type, doc string, get func(*Row) *uint64,
+) Column {
 	return Column{
 		Name: name, Header: header, Type: typ, Width: 7, Outputs: everywhere,
 		Doc: doc + ", by a histogram of powers of two: within its bucket it is estimated.",

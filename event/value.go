@@ -56,7 +56,8 @@ func Uint(n uint64) Value { return Value{kind: UintValue, num: n} }
 // Int makes a Value of a number that may be negative.
 func Int(n int64) Value { return Value{kind: IntValue, num: uint64(n)} }
 
-// Float makes a Value of a number with decimals, of which three are kept: what is measured is not known better. What is no number is Null.
+// Float makes a Value of a number with decimals, of which three are kept: what is measured is not known better. What is
+// no number is Null.
 func Float(f float64) Value {
 	f = math.Round(f*1000) / 1000
 	if math.IsNaN(f) || math.IsInf(f, 0) {
@@ -146,8 +147,8 @@ func (v Value) Addr() netip.Addr {
 	return netip.AddrFrom16(b)
 }
 
-// Append appends the exact, plain form of v: text as it is, whole numbers, RFC 3339 with nanoseconds, addresses, true and false. Null
-// appends nothing. The text is not made safe for a terminal; see package safe.
+// Append appends the exact, plain form of v: text as it is, whole numbers, RFC 3339 with nanoseconds, addresses, true
+// and false. Null appends nothing. The text is not made safe for a terminal; see package safe.
 func (v Value) Append(dst []byte) []byte {
 	switch v.kind {
 	case StringValue:
@@ -179,7 +180,8 @@ func (v Value) String() string {
 // NotAvailable stands in tables for what is not known.
 const NotAvailable = "n/a"
 
-// Compare orders values of one column: text by byte, numbers and times by size, IPv4 before IPv6, false before true. Null comes last.
+// Compare orders values of one column: text by byte, numbers and times by size, IPv4 before IPv6, false before true.
+// Null comes last.
 func (v Value) Compare(w Value) int {
 	if v.kind != w.kind {
 		switch {

@@ -13,7 +13,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// checker looks fields and words up before CEL's own check, whose messages know neither what there is nor what was meant.
+// checker looks fields and words up before CEL's own check, whose messages know neither what there is nor what was
+// meant.
 type checker struct {
 	fields *fields
 	expr   string
@@ -109,7 +110,8 @@ func dotted(e ast.Expr) (path []string, root ast.Expr, ok bool) {
 	return path, e, true
 }
 
-// isNamespace reports whether the target of a call is no value but part of the function's name, as in ip.isCanonical(x).
+// isNamespace reports whether the target of a call is no value but part of the function's name, as in
+// ip.isCanonical(x).
 func (c *checker) isNamespace(target ast.Expr, scope []string) bool {
 	return target.Kind() == ast.IdentKind && !slices.Contains(scope, target.AsIdent()) &&
 		slices.Contains([]string{"ip", "math", "strings"}, target.AsIdent())
@@ -124,7 +126,8 @@ func (c *checker) path(path []string, root, e ast.Expr, scope []string) *Error {
 	case c.fields.find(path) != nil:
 		return nil
 	case len(path) == 1 && c.fields.objects[objectType(name)] != nil:
-		return c.at(root, fmt.Sprintf("%s is an object, use one of its fields: %s", name, strings.Join(c.fields.of(name), ", ")))
+		return c.at(root, fmt.Sprintf("%s is an object, use one of its fields: %s", name,
+			strings.Join(c.fields.of(name), ", ")))
 	}
 	return c.at(root, event.NewUnknownColumnError(name, c.fields.kinds...).Error())
 }
@@ -165,7 +168,8 @@ func (c *checker) words(of, with ast.Expr, scope []string) *Error {
 	if !ok || f == nil || f.enum == nil || slices.Contains(f.enum, string(word)) {
 		return nil
 	}
-	return c.at(with, fmt.Sprintf("%s is never %q, it is one of: %s", strings.Join(path, "."), string(word), strings.Join(f.enum, ", ")))
+	return c.at(with, fmt.Sprintf("%s is never %q, it is one of: %s", strings.Join(path, "."), string(word),
+		strings.Join(f.enum, ", ")))
 }
 
 // regex checks that a pattern that is given as it is compiles.
@@ -184,7 +188,8 @@ func (c *checker) regex(e ast.Expr) *Error {
 // isType reports whether CEL knows the name as that of a type.
 func isType(name string) bool {
 	switch name {
-	case "bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint", "google.protobuf.Timestamp",
+	case "bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint",
+		"google.protobuf.Timestamp",
 		"google.protobuf.Duration", "net.IP", "net.CIDR":
 		return true
 	}

@@ -33,7 +33,8 @@ func objectType(name string) string { return "orb8." + name }
 
 func newFields(kinds []*event.Kind) *fields {
 	r := types.NewEmptyRegistry()
-	f := &fields{Provider: r, Adapter: r, kinds: kinds, top: map[string]*field{}, objects: map[string]map[string]*field{}}
+	f := &fields{Provider: r, Adapter: r, kinds: kinds, top: map[string]*field{},
+		objects: map[string]map[string]*field{}}
 	for i, k := range kinds {
 		for j := range k.Columns {
 			c := &k.Columns[j]

@@ -3,8 +3,8 @@
 //
 //	src.pod == "web" && bytesSent > 1000 && protocol == "tcp"
 //
-// Text, words and addresses are strings, amounts and numbers are int, times are timestamp. The functions are those of CEL
-// and of its network and strings extensions: cidr("10.0.0.0/8").containsIP(dst.address).
+// Text, words and addresses are strings, amounts and numbers are int, times are timestamp. The functions are those of
+// CEL and of its network and strings extensions: cidr("10.0.0.0/8").containsIP(dst.address).
 //
 // # What is not known
 //
@@ -45,8 +45,8 @@ type Filter struct {
 	fields  *fields
 }
 
-// Compile compiles expr for events of the given kinds; it may use the fields of all of them, and those that an event's own
-// kind lacks are null. An empty expression matches everything. The error is an *Error that points at the place.
+// Compile compiles expr for events of the given kinds; it may use the fields of all of them, and those that an event's
+// own kind lacks are null. An empty expression matches everything. The error is an *Error that points at the place.
 func Compile(expr string, kinds []*event.Kind) (*Filter, error) {
 	if strings.TrimSpace(expr) == "" {
 		return &Filter{}, nil
@@ -55,7 +55,8 @@ func Compile(expr string, kinds []*event.Kind) (*Filter, error) {
 	env, err := cel.NewCustomEnv(append(f.options(),
 		cel.StdLib(), cel.CrossTypeNumericComparisons(true), ext.Network(), ext.Strings(),
 		cel.CustomTypeProvider(f), cel.CustomTypeAdapter(f),
-		cel.ParserExpressionSizeLimit(maxLength), cel.ParserRecursionLimit(maxDepth), cel.RegexProgramSizeLimit(maxRegex),
+		cel.ParserExpressionSizeLimit(maxLength), cel.ParserRecursionLimit(maxDepth),
+		cel.RegexProgramSizeLimit(maxRegex),
 	)...)
 	if err != nil {
 		return nil, fmt.Errorf("filter: %w", err)
@@ -73,7 +74,8 @@ func Compile(expr string, kinds []*event.Kind) (*Filter, error) {
 	}
 	if out := checked.OutputType(); !out.IsExactType(cel.BoolType) && !out.IsExactType(cel.NullableType(cel.BoolType)) {
 		return nil, &Error{
-			Expr: expr, Line: 1, Column: 1, Message: fmt.Sprintf("this gives a value of type %s, want true or false", typeName(out)),
+			Expr: expr, Line: 1, Column: 1, Message: fmt.Sprintf("this gives a value of type %s, want true or false",
+				typeName(out)),
 		}
 	}
 	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
@@ -94,8 +96,8 @@ func loops(a *ast.AST) bool {
 }
 
 // Match reports whether the expression is true for ev. Events of kinds it was not compiled for, as lost and nodeStatus
-// usually are, always match. An error is one of evaluation (division by zero, an expression that costs too much), not of
-// unknown fields, and then ev does not match.
+// usually are, always match. An error is one of evaluation (division by zero, an expression that costs too much), not
+// of unknown fields, and then ev does not match.
 func (f *Filter) Match(ev *event.Event) (bool, error) {
 	if f.program == nil {
 		return true, nil
@@ -169,7 +171,8 @@ func plain(message string) string {
 }
 
 var wrappers = strings.NewReplacer(
-	"wrapper(string)", "string", "wrapper(int)", "int", "wrapper(bool)", "bool", "google.protobuf.Timestamp", "timestamp", "_==_", "==", "_!=_", "!=",
+	"wrapper(string)", "string", "wrapper(int)", "int", "wrapper(bool)", "bool", "google.protobuf.Timestamp",
+	"timestamp", "_==_", "==", "_!=_", "!=",
 	"_<_", "<", "_<=_", "<=", "_>_", ">", "_>=_", ">=", "_&&_", "&&", "_||_", "||", "_+_", "+", "_-_", "-", "_*_", "*",
 	"_/_", "/", "_%_", "%", "!_", "!", "@in", "in",
 )

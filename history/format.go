@@ -1,7 +1,8 @@
 // Package history keeps the events of a session in a file, and reads them back.
 //
-// A recording is a row of frames. Each stands for itself, with checksums of its head and of what it holds, so that a file that ends anywhere, because its
-// writer was killed or the disk was full, is good up to there, and a reader can pass over what it is not asked for. All numbers are little-endian.
+// A recording is a row of frames. Each stands for itself, with checksums of its head and of what it holds, so that a
+// file that ends anywhere, because its writer was killed or the disk was full, is good up to there, and a reader can
+// pass over what it is not asked for. All numbers are little-endian.
 //
 //	8 bytes   "orb8rec" and a version, 1
 //	frames    of a head of 40 bytes and a body:
@@ -15,8 +16,8 @@
 //	           32  uint32   CRC-32C of the body
 //	           36  uint32   CRC-32C of the head before this
 //
-// A body is packed with Zstandard (RFC 8878), without reference to other frames. It holds protobuf messages of package event, each behind its length
-// as a varint; that of 'h' and 'z' is JSON.
+// A body is packed with Zstandard (RFC 8878), without reference to other frames. It holds protobuf messages of package
+// event, each behind its length as a varint; that of 'h' and 'z' is JSON.
 package history
 
 import (
@@ -107,8 +108,10 @@ func parseHead(b []byte) (h head, err error) {
 		return h, errHead
 	}
 	h = head{
-		kind: frameType(b[0]), body: binary.LittleEndian.Uint32(b[4:]), events: binary.LittleEndian.Uint32(b[8:]), unpacked: binary.LittleEndian.Uint32(b[12:]),
-		oldest: binary.LittleEndian.Uint64(b[16:]), newest: binary.LittleEndian.Uint64(b[24:]), sum: binary.LittleEndian.Uint32(b[32:]),
+		kind: frameType(b[0]), body: binary.LittleEndian.Uint32(b[4:]), events: binary.LittleEndian.Uint32(b[8:]),
+		unpacked: binary.LittleEndian.Uint32(b[12:]),
+		oldest:   binary.LittleEndian.Uint64(b[16:]), newest: binary.LittleEndian.Uint64(b[24:]),
+		sum: binary.LittleEndian.Uint32(b[32:]),
 	}
 	unpacked := uint32(maxSession)
 	if h.kind == frameEvents {
@@ -122,7 +125,8 @@ func parseHead(b []byte) (h head, err error) {
 }
 
 func newEncoder() (*zstd.Encoder, error) {
-	return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
+	return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
+		zstd.WithEncoderCRC(false))
 }
 
 func newDecoder() (*zstd.Decoder, error) {

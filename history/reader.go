@@ -23,7 +23,8 @@ var ErrForeign = errors.New("it is no recording of kubectl orb8")
 type VersionError struct{ Version byte }
 
 func (e *VersionError) Error() string {
-	return fmt.Sprintf("it is a recording of version %d, and this kubectl orb8 reads up to %d: a newer one is needed", e.Version, version)
+	return fmt.Sprintf("it is a recording of version %d, and this kubectl orb8 reads up to %d: a newer one is needed",
+		e.Version, version)
 }
 
 // DamageError says where a recording is not what was written.
@@ -78,7 +79,8 @@ func (s *Session) check() error {
 	return nil
 }
 
-// NewReader reads what a recording says of itself. It gives ErrForeign or a *VersionError for what it cannot read at all.
+// NewReader reads what a recording says of itself. It gives ErrForeign or a *VersionError for what it cannot read at
+// all.
 func NewReader(in io.Reader) (*Reader, error) {
 	r := &Reader{in: bufio.NewReaderSize(in, 1<<20), to: ^uint64(0)}
 	start := make([]byte, len(magic)+1)
@@ -124,8 +126,8 @@ func NewReader(in io.Reader) (*Reader, error) {
 	return r, nil
 }
 
-// Only limits what Next gives to events of a time, ns since the Unix epoch: from that until before that; 0 is no limit. Frames that
-// hold none of it are not unpacked.
+// Only limits what Next gives to events of a time, ns since the Unix epoch: from that until before that; 0 is no limit.
+// Frames that hold none of it are not unpacked.
 func (r *Reader) Only(from, to uint64) {
 	r.from, r.to = from, to
 	if to == 0 {
@@ -139,8 +141,8 @@ func (r *Reader) isAfter(t uint64) bool { return t >= r.to && r.to != ^uint64(0)
 // Refused is how many events Next has passed over because no viewer wrote them so, and why the first.
 func (r *Reader) Refused() (n uint64, reason error) { return r.refused, r.reason }
 
-// Next reads an event into ev. It gives io.EOF at the end of a recording that was ended, io.ErrUnexpectedEOF behind the last whole frame of one that was not,
-// and a *DamageError where nothing more can be read.
+// Next reads an event into ev. It gives io.EOF at the end of a recording that was ended, io.ErrUnexpectedEOF behind the
+// last whole frame of one that was not, and a *DamageError where nothing more can be read.
 func (r *Reader) Next(ev *event.Event) error {
 	for {
 		for len(r.rest) == 0 {

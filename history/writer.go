@@ -174,7 +174,8 @@ func (w *Writer) write(kind frameType, body []byte) {
 	w.packed = append(w.packed[:0], make([]byte, headSize)...)
 	w.packed = w.encoder.EncodeAll(body, w.packed)
 	h := w.frame
-	h.kind, h.unpacked, h.body, h.sum = kind, uint32(len(body)), uint32(len(w.packed)-headSize), crc32.Checksum(w.packed[headSize:], castagnoli)
+	h.kind, h.unpacked, h.body, h.sum = kind, uint32(len(body)), uint32(len(w.packed)-headSize),
+		crc32.Checksum(w.packed[headSize:], castagnoli)
 	h.append(w.packed[:0])
 	w.put(w.packed)
 }

@@ -32,7 +32,10 @@ func (l podLoss) own() bool { return l.pod == l.cause }
 func Places(all []Loss) (places []Place) {
 	for len(all) > 0 {
 		first := all[0]
-		n := slices.IndexFunc(all, func(l Loss) bool { return l.Node != first.Node || l.Stage != first.Stage || l.Source != first.Source })
+		n := slices.IndexFunc(all, func(l Loss) bool {
+			return l.Node != first.Node || l.Stage != first.Stage ||
+				l.Source != first.Source
+		})
 		if n < 0 {
 			n = len(all)
 		}

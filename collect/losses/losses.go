@@ -12,7 +12,8 @@ import (
 type Pod struct{ Namespace, Name, Container string }
 
 func (p Pod) compare(q Pod) int {
-	return cmp.Or(cmp.Compare(p.Namespace, q.Namespace), cmp.Compare(p.Name, q.Name), cmp.Compare(p.Container, q.Container))
+	return cmp.Or(cmp.Compare(p.Namespace, q.Namespace), cmp.Compare(p.Name, q.Name),
+		cmp.Compare(p.Container, q.Container))
 }
 
 // Loss is how many events were lost at one place.
@@ -42,7 +43,8 @@ func (l Loss) Event(time uint64) *event.Event {
 		lost.CausedBy = &event.PodRef{Namespace: c.Namespace, Pod: c.Name, Container: c.Container}
 	}
 	return &event.Event{
-		Time: time, Node: l.Node, Namespace: l.Pod.Namespace, Pod: l.Pod.Name, Container: l.Pod.Container, Kind: &event.Event_Lost{Lost: lost},
+		Time: time, Node: l.Node, Namespace: l.Pod.Namespace, Pod: l.Pod.Name, Container: l.Pod.Container,
+		Kind: &event.Event_Lost{Lost: lost},
 	}
 }
 
@@ -101,5 +103,6 @@ func (t *Tally) All() []Loss {
 
 // Real leaves out what was delivered after all, without a name.
 func Real(all []Loss) []Loss {
-	return slices.DeleteFunc(slices.Clone(all), func(l Loss) bool { return l.Stage == event.LossStage_LOSS_STAGE_NAMING })
+	return slices.DeleteFunc(slices.Clone(all),
+		func(l Loss) bool { return l.Stage == event.LossStage_LOSS_STAGE_NAMING })
 }

@@ -29,7 +29,8 @@ var abis = [...]struct {
 	name  string
 	table []string
 }{
-	AMD64: {"amd64", linuxamd64[:]}, ARM64: {"arm64", linuxarm64[:]}, I386: {"386", linux386[:]}, ARM: {"arm", linuxarm[:]},
+	AMD64: {"amd64", linuxamd64[:]}, ARM64: {"arm64", linuxarm64[:]}, I386: {"386", linux386[:]},
+	ARM: {"arm", linuxarm[:]},
 }
 
 // String is Go's name of the architecture.

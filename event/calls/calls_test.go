@@ -34,10 +34,13 @@ func TestTablesHoldKnownNumbers(t *testing.T) {
 		number int
 		want   string
 	}{
-		{AMD64, 0, "read"}, {AMD64, 59, "execve"}, {AMD64, 110, "getppid"}, {AMD64, 257, "openat"}, {AMD64, 435, "clone3"},
-		{ARM64, 63, "read"}, {ARM64, 56, "openat"}, {ARM64, 173, "getppid"}, {ARM64, 221, "execve"}, {ARM64, 435, "clone3"},
+		{AMD64, 0, "read"}, {AMD64, 59, "execve"}, {AMD64, 110, "getppid"}, {AMD64, 257, "openat"},
+		{AMD64, 435, "clone3"},
+		{ARM64, 63, "read"}, {ARM64, 56, "openat"}, {ARM64, 173, "getppid"}, {ARM64, 221, "execve"},
+		{ARM64, 435, "clone3"},
 		{ARM64, 244, ""}, // the first of those that belong to an architecture
-		{I386, 3, "read"}, {I386, 64, "getppid"}, {I386, 102, "socketcall"}, {I386, 11, "execve"}, {ARM, 3, "read"}, {ARM, 322, "openat"},
+		{I386, 3, "read"}, {I386, 64, "getppid"}, {I386, 102, "socketcall"}, {I386, 11, "execve"}, {ARM, 3, "read"},
+		{ARM, 322, "openat"},
 		{AMD64, -1, ""}, {AMD64, 5000, ""},
 	} {
 		if got := c.abi.Name(c.number); got != c.want {
@@ -71,7 +74,8 @@ func TestExpand(t *testing.T) {
 	if all, err := Expand(nil); err != nil || len(all) > 0 {
 		t.Errorf("nothing asked for gives %v, %v", all, err)
 	}
-	for item, nearest := range map[string]string{"opennat": "openat", "%fil": "%file", "%network": "", "xyzzy-xyzzy": "", "Read": "read"} {
+	for item, nearest := range map[string]string{"opennat": "openat", "%fil": "%file", "%network": "",
+		"xyzzy-xyzzy": "", "Read": "read"} {
 		_, err := Expand([]string{"read", item})
 		var unknown *UnknownError
 		if !errors.As(err, &unknown) || unknown.Name != item || unknown.Nearest != nearest {

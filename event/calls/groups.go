@@ -1,7 +1,7 @@
 package calls
 
-// groups are strace's classes of the same names: of the calls with a path, of the network, of the life of processes, of the
-// address space.
+// groups are strace's classes of the same names: of the calls with a path, of the network, of the life of processes, of
+// the address space.
 var groups = map[string]string{
 	"file": `access acct chdir chmod chown chown32 chroot creat execve execveat faccessat faccessat2 fanotify_mark fchmodat fchmodat2
 		fchownat file_getattr file_setattr fspick fstatat64 futimesat getcwd getxattr getxattrat inotify_add_watch lchown lchown32

@@ -92,7 +92,8 @@ func Recording(kinds []string, started time.Time) *Checker {
 }
 
 func newChecker(kinds []string) *Checker {
-	c := &Checker{latest: math.MaxInt64, gpus: map[gpu]gpuRole{}, sources: map[lossSource]bool{}, nodes: map[string]int{}}
+	c := &Checker{latest: math.MaxInt64, gpus: map[gpu]gpuRole{}, sources: map[lossSource]bool{},
+		nodes: map[string]int{}}
 	if len(kinds) == 0 {
 		for kind := range kindNumbers {
 			kinds = append(kinds, kind)
@@ -142,7 +143,8 @@ func (c *Checker) Check(ev *event.Event) *Error {
 	case *event.Event_NodeStatus:
 		if c.live {
 			if c.statuses < 1 {
-				return &Error{"nodeStatus", fmt.Sprintf("more than %d at once and one in %v", statusBurst, statusInterval)}
+				return &Error{"nodeStatus", fmt.Sprintf("more than %d at once and one in %v", statusBurst,
+					statusInterval)}
 			}
 			c.statuses--
 		}

@@ -281,7 +281,8 @@ func TestCheck_StatusRate(t *testing.T) {
 // BenchmarkCheck is what the border costs for each event: a half of a flow, as tracers send most.
 func BenchmarkCheck(b *testing.B) {
 	ev := &event.Event{
-		Time: ns(started), Node: "node-1", Namespace: "demo", Pod: "web-6c7f9d5b8-x2x9z", Container: "web", PodUid: "1234",
+		Time: ns(started), Node: "node-1", Namespace: "demo", Pod: "web-6c7f9d5b8-x2x9z", Container: "web",
+		PodUid:   "1234",
 		Workload: "deploy/web",
 		Kind: &event.Event_Flow{Flow: &event.Flow{
 			Protocol: event.Protocol_PROTOCOL_TCP, Phase: event.Phase_PHASE_UPDATE, Observed: event.Side_SIDE_SRC,

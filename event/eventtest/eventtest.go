@@ -202,15 +202,20 @@ func (v extremes) set(m protoreflect.Message, f protoreflect.FieldDescriptor) {
 
 // texts are hard to show: escapes, direction, width, formulas, line feeds, and those that are long.
 var texts = []string{
-	"a", "web-0", "\x1b[2J\x1b]0;t\a", "\u202eabc\u2066", "a\nb\r\nc\t", "=1+1", "＝1", "訂單服務", "e\u0301\u0300", "👩‍👩‍👧‍👦", "\u200b\u200d",
-	"\x00", "\"'`<>&|\\{}[]()", strings.Repeat("x", 4096), strings.Repeat("訂", 1365), "\ufffd\ufeff", strings.Repeat("a.", 120), ".",
-	strings.Repeat("\u0301", 1000), "%s%n%d", strings.Repeat(" ", 500), "GPU-1", "GPU-2", "MIG-1", "\u00a0", "-", "null", "\u2028",
+	"a", "web-0", "\x1b[2J\x1b]0;t\a", "\u202eabc\u2066", "a\nb\r\nc\t", "=1+1", "＝1", "訂單服務", "e\u0301\u0300",
+	"👩‍👩‍👧‍👦", "\u200b\u200d",
+	"\x00", "\"'`<>&|\\{}[]()", strings.Repeat("x", 4096), strings.Repeat("訂", 1365), "\ufffd\ufeff",
+	strings.Repeat("a.", 120), ".",
+	strings.Repeat("\u0301", 1000), "%s%n%d", strings.Repeat(" ", 500), "GPU-1", "GPU-2", "MIG-1", "\u00a0", "-",
+	"null", "\u2028",
 }
 
 // amounts are the borders of what fields and conversions hold.
 var amounts = []uint64{
-	0, 1, 2, 3, 7, 100, 1e3, 1e6, 1e9, 1e12, 1e15, 1e18, 1 << 16, 1<<16 - 1, 1<<31 - 1, 1 << 31, 1<<32 - 1, 1 << 32, 1 << 53,
-	1<<53 + 1, 1 << 62, 1<<62 - 1, math.MaxInt64 / 1000, math.MaxInt64/1000 + 1, math.MaxInt64 - 1, math.MaxInt64, 1 << 63,
+	0, 1, 2, 3, 7, 100, 1e3, 1e6, 1e9, 1e12, 1e15, 1e18, 1 << 16, 1<<16 - 1, 1<<31 - 1, 1 << 31, 1<<32 - 1, 1 << 32,
+	1 << 53,
+	1<<53 + 1, 1 << 62, 1<<62 - 1, math.MaxInt64 / 1000, math.MaxInt64/1000 + 1, math.MaxInt64 - 1, math.MaxInt64,
+	1 << 63,
 	math.MaxUint64 - 1, math.MaxUint64, 443, 53, 1e4, 5e5,
 }
 

@@ -1,5 +1,5 @@
-// Package safe makes text from strangers harmless. Names, arguments, DNS answers and paths come from whoever runs in the
-// cluster; what they hold must neither move a terminal's cursor nor reorder what it shows nor break a line of JSON.
+// Package safe makes text from strangers harmless. Names, arguments, DNS answers and paths come from whoever runs in
+// the cluster; what they hold must neither move a terminal's cursor nor reorder what it shows nor break a line of JSON.
 //
 // AppendText is the one way of foreign text to a terminal, AppendJSON the one way into JSON.
 package safe

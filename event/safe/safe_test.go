@@ -78,7 +78,8 @@ func harmless(t *testing.T, text string) {
 		t.Errorf("%q is not UTF-8", text)
 	}
 	for _, r := range text {
-		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co, unicode.Cs, unicode.Zl, unicode.Zp) || unicode.Is(unicode.Bidi_Control, r) {
+		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co, unicode.Cs, unicode.Zl, unicode.Zp) ||
+			unicode.Is(unicode.Bidi_Control, r) {
 			t.Errorf("%q holds %U", text, r)
 		}
 	}

@@ -11,8 +11,8 @@ import (
 	goproto "google.golang.org/protobuf/proto"
 )
 
-// An event takes two bytes on the wire at least and hundreds in memory: a batch is bounded by its events too, and before
-// it is decoded.
+// An event takes two bytes on the wire at least and hundreds in memory: a batch is bounded by its events too, and
+// before it is decoded.
 
 // BatchError says why a batch is not decoded. Its tracer breaks the protocol, and will again.
 type BatchError struct{ why string }

@@ -15,7 +15,8 @@ func encoded(t testing.TB, events int) []byte {
 	b := &Batch{Sequence: 7, Watermark: 9}
 	for range events {
 		b.Events = append(b.Events, &event.Event{Node: "n", Kind: &event.Event_Flow{Flow: &event.Flow{
-			Src: &event.Endpoint{Address: []byte{10, 0, 0, 1}, Port: 1, Pod: "web"}, Dst: &event.Endpoint{Address: []byte{10, 0, 0, 2}, Port: 2},
+			Src:         &event.Endpoint{Address: []byte{10, 0, 0, 1}, Port: 1, Pod: "web"},
+			Dst:         &event.Endpoint{Address: []byte{10, 0, 0, 2}, Port: 2},
 			SrcCounters: &event.Counters{BytesSent: 1 << 30, BytesReceived: 1 << 20},
 		}}})
 	}
@@ -63,7 +64,8 @@ func TestCodec_DecodesOtherMessages(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := &TracerMessage{}
-	if err := NewCodec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(wire)}, got); err != nil || got.GetWelcome().GetNode() != "n" {
+	if err := NewCodec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(wire)}, got); err != nil ||
+		got.GetWelcome().GetNode() != "n" {
 		t.Errorf("%v, %v", got, err)
 	}
 }

@@ -23,7 +23,8 @@ type s2Codec struct {
 func newS2() *s2Codec {
 	c := new(s2Codec)
 	c.writers.New = func() any {
-		return &s2Writer{Writer: s2.NewWriter(nil, s2.WriterConcurrency(1), s2.WriterBlockSize(256<<10)), pool: &c.writers}
+		return &s2Writer{Writer: s2.NewWriter(nil, s2.WriterConcurrency(1), s2.WriterBlockSize(256<<10)),
+			pool: &c.writers}
 	}
 	c.readers.New = func() any {
 		// A block is never larger than what the writer above makes: a hostile peer cannot ask for more memory.

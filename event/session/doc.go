@@ -1,5 +1,5 @@
-// Package session is the wire between a viewer and one node's tracer: the gRPC service, the protocol version, the pinned
-// TLS identities of both ends, the ready line by which a tracer announces its key, and the compressor.
+// Package session is the wire between a viewer and one node's tracer: the gRPC service, the protocol version, the
+// pinned TLS identities of both ends, the ready line by which a tracer announces its key, and the compressor.
 //
 // It is shared by plugin and tracer, which must not import each other; it is the only part of event that knows gRPC.
 package session
@@ -23,12 +23,13 @@ const (
 
 	// MaxMessageBytes caps one decompressed gRPC message on either side.
 	MaxMessageBytes = 4 << 20
-	// StreamWindow and ConnectionWindow are the receive windows of HTTP/2, bytes: 20 MB/s over 100 ms. They are fixed, for gRPC
-	// measures what it adapts them by with a ping and its answer for each message, and each passes kubelet and API server.
+	// StreamWindow and ConnectionWindow are the receive windows of HTTP/2, bytes: 20 MB/s over 100 ms. They are fixed,
+	// for gRPC measures what it adapts them by with a ping and its answer for each message, and each passes kubelet and
+	// API server.
 	StreamWindow     = 2 << 20
 	ConnectionWindow = 3 << 20
-	// MaxBatchEvents is how many events a tracer puts in one batch at most, and MaxBatchBytes how long that is when it is
-	// unpacked: a viewer decodes no larger one.
+	// MaxBatchEvents is how many events a tracer puts in one batch at most, and MaxBatchBytes how long that is when it
+	// is unpacked: a viewer decodes no larger one.
 	MaxBatchEvents = 1024
 	MaxBatchBytes  = 1 << 20
 )

@@ -31,8 +31,8 @@ func ParsePublicKey(s string) (PublicKey, error) {
 	return k, nil
 }
 
-// Identity is one end's key pair with the self-signed certificate that TLS wants around it. It lives in memory only and as
-// long as its process.
+// Identity is one end's key pair with the self-signed certificate that TLS wants around it. It lives in memory only and
+// as long as its process.
 type Identity struct {
 	key  PublicKey
 	cert tls.Certificate

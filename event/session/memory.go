@@ -1,7 +1,7 @@
 package session
 
-// A tracer's Go heap has 25 of 32 parts of its container's memory limit, as GOMEMLIMIT. The rest is for what the Go runtime
-// does not see: the kernel's maps and storage, which are charged to the tracer.
+// A tracer's Go heap has 25 of 32 parts of its container's memory limit, as GOMEMLIMIT. The rest is for what the Go
+// runtime does not see: the kernel's maps and storage, which are charged to the tracer.
 const heapParts, memoryParts = 25, 32
 
 // HeapLimit is the GOMEMLIMIT of a tracer with a memory limit, both in bytes.

@@ -16,7 +16,8 @@ type Report struct {
 	// Kernel is the release (uname -r), Arch the machine (uname -m).
 	Kernel string `json:"kernel"`
 	Arch   string `json:"arch"`
-	// BTF tells whether the kernel describes its types; Cgroup is "unified", "hybrid" or empty, where there is no cgroup v2.
+	// BTF tells whether the kernel describes its types; Cgroup is "unified", "hybrid" or empty, where there is no
+	// cgroup v2.
 	BTF    bool   `json:"btf"`
 	Cgroup string `json:"cgroup"`
 	// Granted and Missing are the capabilities that probes need (capabilities(7), without CAP_).
@@ -30,19 +31,21 @@ type Report struct {
 
 // GPUReport is what there is to read of GPUs.
 type GPUReport struct {
-	// Library is the path of the driver's library, on the node or in the container; Driver its version; GPUs the names of the GPUs and MIG devices.
+	// Library is the path of the driver's library, on the node or in the container; Driver its version; GPUs the names
+	// of the GPUs and MIG devices.
 	Library string   `json:"library,omitempty"`
 	Driver  string   `json:"driver,omitempty"`
 	GPUs    []string `json:"gpus,omitempty"`
 	// Error says why they cannot be read. None: there is no driver, and so nothing to read.
 	Error string `json:"error,omitempty"`
 	None  bool   `json:"none,omitempty"`
-	// PodResources is the path, on the node, of the socket by which the kubelet tells what it has given to whom, and Allocation what it
-	// tells: "1 of 2 nvidia.com/gpu". PodResourcesError says why it does not.
+	// PodResources is the path, on the node, of the socket by which the kubelet tells what it has given to whom, and
+	// Allocation what it tells: "1 of 2 nvidia.com/gpu". PodResourcesError says why it does not.
 	PodResources      string `json:"podResources,omitempty"`
 	Allocation        string `json:"allocation,omitempty"`
 	PodResourcesError string `json:"podResourcesError,omitempty"`
-	// Calls is what of the driver can be counted, in words; CallsError why nothing can. Both are empty where there is no driver.
+	// Calls is what of the driver can be counted, in words; CallsError why nothing can. Both are empty where there is
+	// no driver.
 	Calls      string `json:"calls,omitempty"`
 	CallsError string `json:"callsError,omitempty"`
 }
@@ -60,7 +63,8 @@ type ProbeReport struct {
 	Unsupported bool `json:"unsupported,omitempty"`
 }
 
-// ProgramReport is what loading a program cost: the instructions that the kernel's verifier looked at, 0 where it does not tell (before Linux 5.16).
+// ProgramReport is what loading a program cost: the instructions that the kernel's verifier looked at, 0 where it does
+// not tell (before Linux 5.16).
 type ProgramReport struct {
 	Name         string `json:"name"`
 	Instructions uint32 `json:"instructions,omitempty"`

@@ -7,8 +7,10 @@ import (
 
 func TestAReportSurvivesTheLog(t *testing.T) {
 	r := Report{
-		Protocol: Protocol, Version: "v1", Kernel: "6.1", Arch: "aarch64", BTF: true, Cgroup: "hybrid", Granted: []string{"BPF"},
-		Probes: []ProbeReport{{Kind: "flow", Hooks: []string{"tp_btf/x"}, Programs: []ProgramReport{{Name: "x", Instructions: 7}}}, {Kind: "dns", Error: "a\nb", Unsupported: true}},
+		Protocol: Protocol, Version: "v1", Kernel: "6.1", Arch: "aarch64", BTF: true, Cgroup: "hybrid",
+		Granted: []string{"BPF"},
+		Probes: []ProbeReport{{Kind: "flow", Hooks: []string{"tp_btf/x"},
+			Programs: []ProgramReport{{Name: "x", Instructions: 7}}}, {Kind: "dns", Error: "a\nb", Unsupported: true}},
 	}
 	got, ok, err := ParseReport(r.Line() + "\n")
 	if !ok || err != nil || !reflect.DeepEqual(*got, r) {

@@ -46,13 +46,16 @@ func identity(t *testing.T) *Identity {
 
 func TestOnlyThePinnedKeysShakeHands(t *testing.T) {
 	server, client, stranger := identity(t), identity(t), identity(t)
-	if s, c := handshake(t, server.ServerTLS(client.PublicKey()), client.ClientTLS(server.PublicKey())); s != nil || c != nil {
+	if s, c := handshake(t, server.ServerTLS(client.PublicKey()), client.ClientTLS(server.PublicKey())); s != nil ||
+		c != nil {
 		t.Errorf("both pinned: server %v, client %v", s, c)
 	}
-	if s, c := handshake(t, server.ServerTLS(client.PublicKey()), stranger.ClientTLS(server.PublicKey())); !errors.Is(s, ErrPeerKey) || c == nil {
+	if s, c := handshake(t, server.ServerTLS(client.PublicKey()), stranger.ClientTLS(server.PublicKey())); !errors.Is(s,
+		ErrPeerKey) || c == nil {
 		t.Errorf("a strange client: server %v, client %v", s, c)
 	}
-	if _, c := handshake(t, stranger.ServerTLS(client.PublicKey()), client.ClientTLS(server.PublicKey())); !errors.Is(c, ErrPeerKey) {
+	if _, c := handshake(t, stranger.ServerTLS(client.PublicKey()), client.ClientTLS(server.PublicKey())); !errors.Is(c,
+		ErrPeerKey) {
 		t.Errorf("a strange server: client %v", c)
 	}
 	none := client.ClientTLS(server.PublicKey())
@@ -72,7 +75,8 @@ func TestReadyLineIsReadBack(t *testing.T) {
 	if _, _, ok, err := ParseReady("loaded 5 programs"); ok || err != nil {
 		t.Errorf("another line: ok %v, err %v", ok, err)
 	}
-	for _, line := range []string{"orb8-ready {", `orb8-ready {"key":"abc"}`, `orb8-ready {"key":"` + strings.Repeat("*", 43) + `"}`} {
+	for _, line := range []string{"orb8-ready {", `orb8-ready {"key":"abc"}`, `orb8-ready {"key":"` +
+		strings.Repeat("*", 43) + `"}`} {
 		if _, _, ok, err := ParseReady(line); !ok || err == nil {
 			t.Errorf("%s: ok %v, err %v", line, ok, err)
 		}

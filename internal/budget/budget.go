@@ -1,16 +1,16 @@
-// Package budget divides one limit of bytes among cgroups: when a table is full, the cgroup that holds most loses its oldest
-// entry. A cgroup that holds less than its equal share of the limit therefore never loses one.
+// Package budget divides one limit of bytes among cgroups: when a table is full, the cgroup that holds most loses its
+// oldest entry. A cgroup that holds less than its equal share of the limit therefore never loses one.
 package budget
 
 import "container/heap"
 
-// Account is the limit of one table and what its entries take. It is not safe for concurrent use. Below the limit a change
-// costs one addition; at the limit it costs O(log n) for n cgroups.
+// Account is the limit of one table and what its entries take. It is not safe for concurrent use. Below the limit a
+// change costs one addition; at the limit it costs O(log n) for n cgroups.
 type Account[T any] struct {
 	limit, used int64
 	holders     map[uint64]*holder[T]
-	// ranks is a heap of the holders, most bytes first, while ranked. It is built when the limit is reached first, and kept
-	// until the table is half empty.
+	// ranks is a heap of the holders, most bytes first, while ranked. It is built when the limit is reached first, and
+	// kept until the table is half empty.
 	ranks  ranks[T]
 	ranked bool
 	evict  func(owner uint64, value T)
@@ -20,8 +20,8 @@ type Account[T any] struct {
 	last *holder[T]
 }
 
-// Entry is an element of a table. It is embedded into the element, so that an entry costs no allocation. Its zero value is
-// held by no account.
+// Entry is an element of a table. It is embedded into the element, so that an entry costs no allocation. Its zero value
+// is held by no account.
 type Entry[T any] struct {
 	value        T
 	size         int64
@@ -38,13 +38,14 @@ type holder[T any] struct {
 	rank           int // index in ranks
 }
 
-// New makes an account of a limit in bytes. evict removes a value from the table. Its entry has left the account by then, and
-// evict must not change the account.
+// New makes an account of a limit in bytes. evict removes a value from the table. Its entry has left the account by
+// then, and evict must not change the account.
 func New[T any](limit int64, evict func(owner uint64, value T)) *Account[T] {
 	return &Account[T]{limit: limit, holders: make(map[uint64]*holder[T]), evict: evict}
 }
 
-// Add charges a new entry to its owner, a cgroup id. Where that exceeds the limit it evicts entries, which may be the new one.
+// Add charges a new entry to its owner, a cgroup id. Where that exceeds the limit it evicts entries, which may be the
+// new one.
 func (a *Account[T]) Add(e *Entry[T], owner uint64, size int64, value T) {
 	h := a.last
 	if h == nil || h.owner != owner {
@@ -77,8 +78,8 @@ func (a *Account[T]) hold(owner uint64) *holder[T] {
 	return h
 }
 
-// Resize changes what an entry takes. Where that exceeds the limit it evicts entries, which may be this one. An entry that is
-// not held is left alone.
+// Resize changes what an entry takes. Where that exceeds the limit it evicts entries, which may be this one. An entry
+// that is not held is left alone.
 func (e *Entry[T]) Resize(size int64) {
 	if e.holder == nil || e.size == size {
 		return

@@ -15,9 +15,9 @@ var (
 	ErrGuardFull = errors.New("too many reads hang")
 )
 
-// Guard runs work that may hang: a lookup or a read on a file system whose server does not answer, or a read of a process
-// that holds its memory map locked. Such a call cannot be interrupted; the guard leaves it behind with its thread, and bounds
-// how many it leaves.
+// Guard runs work that may hang: a lookup or a read on a file system whose server does not answer, or a read of a
+// process that holds its memory map locked. Such a call cannot be interrupted; the guard leaves it behind with its
+// thread, and bounds how many it leaves.
 type Guard struct {
 	wait  time.Duration
 	slots chan struct{}
@@ -26,8 +26,8 @@ type Guard struct {
 // NewGuard makes a guard that waits so long for each work, and leaves at most so many behind.
 func NewGuard(wait time.Duration, hung int) *Guard { return &Guard{wait, make(chan struct{}, hung)} }
 
-// Do runs work in a goroutine and gives what it returns, or ErrHung if it takes too long. work must use nothing that its
-// caller changes afterwards. discard, if not nil, gets the result that came too late, to close it.
+// Do runs work in a goroutine and gives what it returns, or ErrHung if it takes too long. work must use nothing that
+// its caller changes afterwards. discard, if not nil, gets the result that came too late, to close it.
 func Do[T any](g *Guard, work func() (T, error), discard func(T)) (result T, err error) {
 	select {
 	case g.slots <- struct{}{}:

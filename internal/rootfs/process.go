@@ -55,8 +55,8 @@ func (p *Process) Open(name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// ReadFile reads one of the files that the kernel provides of the process, of at most max bytes. It fails with ErrTooLarge
-// past that: a process decides on the length of its command line, its mappings and its mounts.
+// ReadFile reads one of the files that the kernel provides of the process, of at most max bytes. It fails with
+// ErrTooLarge past that: a process decides on the length of its command line, its mappings and its mounts.
 func (p *Process) ReadFile(name string, max int64) ([]byte, error) {
 	f, err := p.Open(name)
 	if err != nil {
@@ -89,8 +89,8 @@ func ended(err error) error {
 	return err
 }
 
-// ReadKernelFile reads a file of procfs or of a cgroup, of at most max bytes, by a path that the caller made: no container
-// decides where it leads, but on how much it holds.
+// ReadKernelFile reads a file of procfs or of a cgroup, of at most max bytes, by a path that the caller made: no
+// container decides where it leads, but on how much it holds.
 func ReadKernelFile(path string, max int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {

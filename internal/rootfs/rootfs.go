@@ -1,8 +1,8 @@
 //go:build linux
 
 // Package rootfs opens files below a root directory whose content someone else controls: the root of a process, of a
-// container or of the node. It is the only way to such files. Path lookup never leaves the root, and nothing but a regular
-// file is opened: open(2) of a FIFO blocks, and open(2) of a device has effects.
+// container or of the node. It is the only way to such files. Path lookup never leaves the root, and nothing but a
+// regular file is opened: open(2) of a FIFO blocks, and open(2) of a device has effects.
 //
 // A lookup or a read can still hang where the file system waits for a server (NFS, FUSE): see Guard.
 package rootfs
@@ -39,8 +39,9 @@ func OpenRoot(path string) (*Root, error) {
 	return &Root{os.NewFile(uintptr(fd), path)}, nil
 }
 
-// OpenProcessRoot opens the root directory of a process. proc is where procfs is mounted. Where the process has ended, it
-// fails, also if another process has got its number meanwhile; use OpenProcess to read other files of the same process.
+// OpenProcessRoot opens the root directory of a process. proc is where procfs is mounted. Where the process has ended,
+// it fails, also if another process has got its number meanwhile; use OpenProcess to read other files of the same
+// process.
 func OpenProcessRoot(proc string, pid int) (*Root, error) {
 	p, err := OpenProcess(proc, pid)
 	if err != nil {
@@ -87,8 +88,8 @@ func (r *Root) Open(path string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// ReadFile reads a regular file of at most max bytes. It fails with ErrTooLarge past that, before it reads anything where
-// the file's size tells.
+// ReadFile reads a regular file of at most max bytes. It fails with ErrTooLarge past that, before it reads anything
+// where the file's size tells.
 func (r *Root) ReadFile(path string, max int64) ([]byte, error) {
 	f, err := r.Open(path)
 	if err != nil {

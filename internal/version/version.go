@@ -14,8 +14,8 @@ var version string
 // Unknown is the version of a build that carries neither a linker flag nor a module or VCS version.
 const Unknown = "v0.0.0-unknown"
 
-// Version is the version of this build: what the linker was told, else the module version (go install …@v1.2.3), else the
-// commit it was built from, with "-dirty" when the tree had changes.
+// Version is the version of this build: what the linker was told, else the module version (go install …@v1.2.3), else
+// the commit it was built from, with "-dirty" when the tree had changes.
 func Version() string { return resolved() }
 
 var resolved = sync.OnceValue(func() string {

@@ -1,5 +1,5 @@
-// Package forward makes a net.Conn to a port of a pod out of the API server's port-forward. No local port is opened, and
-// one connection's error ends that connection only.
+// Package forward makes a net.Conn to a port of a pod out of the API server's port-forward. No local port is opened,
+// and one connection's error ends that connection only.
 package forward
 
 import (
@@ -36,8 +36,8 @@ func (e *Error) Error() string {
 }
 
 // Dial connects to port on the loopback of a pod: over a WebSocket as kubectl does since 1.31, over SPDY where the API
-// server or a proxy before it does not upgrade to that. The user needs get and create on pods/portforward (Kubernetes 1.35
-// asks for both). ctx bounds the dial only.
+// server or a proxy before it does not upgrade to that. The user needs get and create on pods/portforward (Kubernetes
+// 1.35 asks for both). ctx bounds the dial only.
 func Dial(ctx context.Context, config *rest.Config, namespace, pod string, port uint16) (net.Conn, error) {
 	dialer, err := newDialer(config, namespace, pod)
 	if err != nil {
@@ -178,8 +178,8 @@ func (c *conn) shut() {
 	})
 }
 
-// over says why the connection is over, nil where it is not known to be: a stream that was reset reads as if it had ended,
-// and takes what is written without a word.
+// over says why the connection is over, nil where it is not known to be: a stream that was reset reads as if it had
+// ended, and takes what is written without a word.
 func (c *conn) over() error {
 	if err := c.deadlines.expired(); err != nil {
 		return err

@@ -11,8 +11,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
 )
 
-// comma writes RFC 4180: a line of field names, then a line for each event with exact numbers, text that is safe for a terminal and a
-// spreadsheet, and nothing where a value is not known.
+// comma writes RFC 4180: a line of field names, then a line for each event with exact numbers, text that is safe for a
+// terminal and a spreadsheet, and nothing where a value is not known.
 type comma struct {
 	out     *flusher
 	columns []*event.Column
@@ -64,8 +64,9 @@ func (c *comma) Print(ev *event.Event) error {
 // Tabs and line breaks, which they take for it as well, never get here: package safe escapes them.
 const formulaStarts = "=+-@＝＋－＠"
 
-// appendField appends a value as a field. Text of any column may come from strangers, whatever the column's type promises:
-// it passes package safe as the cells of a table do, and what a spreadsheet would take for a formula gets an apostrophe.
+// appendField appends a value as a field. Text of any column may come from strangers, whatever the column's type
+// promises: it passes package safe as the cells of a table do, and what a spreadsheet would take for a formula gets an
+// apostrophe.
 func appendField(dst []byte, v event.Value) []byte {
 	if v.Kind() != event.StringValue {
 		return v.Append(dst)

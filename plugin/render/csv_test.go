@@ -24,7 +24,8 @@ func TestCSVIsExactAndHarmless(t *testing.T) {
 	micros := uint64(1_234_567)
 	names := []string{"a,b\"c\n", "=HYPERLINK(1)", "-1", "@x", "plain"}
 	for _, name := range names {
-		if err := p.Print(&event.Event{Pod: "web", Kind: &event.Event_Dns{Dns: &event.Dns{Name: name, LatencyMicros: &micros}}}); err != nil {
+		if err := p.Print(&event.Event{Pod: "web",
+			Kind: &event.Event_Dns{Dns: &event.Dns{Name: name, LatencyMicros: &micros}}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -58,14 +59,16 @@ func TestCSVIsExactAndHarmless(t *testing.T) {
 	if !strings.Contains(notices.String(), "n1") {
 		t.Errorf("the loss is not told: %q", notices.String())
 	}
-	if _, err := New(Options{Out: &out, Output: "csv", Kinds: []*event.Kind{kind, event.KindByName("flow")}}); err == nil || !strings.Contains(err.Error(), "json") {
+	if _, err := New(Options{Out: &out, Output: "csv",
+		Kinds: []*event.Kind{kind, event.KindByName("flow")}}); err == nil || !strings.Contains(err.Error(), "json") {
 		t.Errorf("two kinds: %v", err)
 	}
 }
 
 // hostileTexts are texts that a terminal or a spreadsheet must not get as they are.
 var hostileTexts = []string{
-	"\x1b[2J", "a\u202eb", "\n=1+1", "\t=1", "\r@x", "=1+1", "+1", "-1", "@SUM(A1)", "＝1+1", "＋1", "－1", "＠x", "  =1+1", "\u200b=1", "\xff\x9b0m",
+	"\x1b[2J", "a\u202eb", "\n=1+1", "\t=1", "\r@x", "=1+1", "+1", "-1", "@SUM(A1)", "＝1+1", "＋1", "－1", "＠x", "  =1+1",
+	"\u200b=1", "\xff\x9b0m",
 }
 
 // TestCSV_HostileTextOfEveryKind fills every text of an event of each kind, and fuzzing does the same with any text.
@@ -135,7 +138,10 @@ func checkCSV(t *testing.T, kind *event.Kind, text string) {
 func filled(kind, text string) *event.Event {
 	ev := &event.Event{Time: base}
 	m := ev.ProtoReflect()
-	fillTexts(m, text, func(f protoreflect.FieldDescriptor) bool { return f.ContainingOneof() == nil || f.JSONName() == kind })
+	fillTexts(m, text, func(f protoreflect.FieldDescriptor) bool {
+		return f.ContainingOneof() == nil ||
+			f.JSONName() == kind
+	})
 	return ev
 }
 

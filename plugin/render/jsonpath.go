@@ -40,7 +40,8 @@ func openJSONPath(o *Options, out *flusher, template string) (Printer, error) {
 	if err := checkFields(parsed.Root, "", o.Kinds); err != nil {
 		return nil, err
 	}
-	p := &pathPrinter{flusher: out, path: jsonpath.New("output").AllowMissingKeys(true), objects: map[*event.Kind]*object{}}
+	p := &pathPrinter{flusher: out, path: jsonpath.New("output").AllowMissingKeys(true),
+		objects: map[*event.Kind]*object{}}
 	if err := p.path.Parse(template); err != nil {
 		return nil, err
 	}
@@ -67,8 +68,8 @@ func (p *pathPrinter) Print(ev *event.Event) error {
 	})
 }
 
-// object is the JSON object of an event as JSONPath walks it, used again for every event. Text in it is already safe for a
-// terminal, because a template prints it as it is. Unknown fields are absent.
+// object is the JSON object of an event as JSONPath walks it, used again for every event. Text in it is already safe
+// for a terminal, because a template prints it as it is. Unknown fields are absent.
 type object struct {
 	root   map[string]any
 	fields []objectField

@@ -22,8 +22,8 @@ var stageWords = map[event.LossStage]string{
 	event.LossStage_LOSS_STAGE_DECODE:        "they could not be understood",
 }
 
-// Notice says in one line, without a newline and safe for a terminal, what a lost or nodeStatus event says. It is empty for
-// other kinds.
+// Notice says in one line, without a newline and safe for a terminal, what a lost or nodeStatus event says. It is empty
+// for other kinds.
 func Notice(ev *event.Event) string {
 	switch k := ev.GetKind().(type) {
 	case *event.Event_Lost:
@@ -45,7 +45,8 @@ func Notice(ev *event.Event) string {
 		if k.Lost.GetStage() == event.LossStage_LOSS_STAGE_NAMING {
 			verb = "did not name" // they were delivered
 		}
-		return safe.Text(fmt.Sprintf("%s: %s %s%s: %s", source(ev), verb, plural.Count(k.Lost.GetCount(), "event"), of, why))
+		return safe.Text(fmt.Sprintf("%s: %s %s%s: %s", source(ev), verb, plural.Count(k.Lost.GetCount(), "event"), of,
+			why))
 	case *event.Event_NodeStatus:
 		text := source(ev) + ": " + k.NodeStatus.GetState().Word()
 		if m := k.NodeStatus.GetMessage(); m != "" {

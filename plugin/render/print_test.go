@@ -26,7 +26,8 @@ func TestNewRefusesWithTheUsersWords(t *testing.T) {
 		o    Options
 		want string
 	}{
-		"format":          {Options{Output: "xml"}, `unknown output "xml", known are: table, wide, json, yaml, csv, jsonpath=…`},
+		"format": {Options{Output: "xml"},
+			`unknown output "xml", known are: table, wide, json, yaml, csv, jsonpath=…`},
 		"format argument": {Options{Output: "json=x"}, `unknown output "json=x"`},
 		"no template":     {Options{Output: "jsonpath="}, `unknown output "jsonpath="`},
 		"column": {
@@ -71,7 +72,8 @@ func TestFormsOfATemplate(t *testing.T) {
 		`jsonpath={.icmpType}`:                          "\n",
 		`jsonpath={.dst.service}={.bytesSent}`:          "api=1234567\n",
 		"jsonpath-file=" + write("path", "{.dst.node}"): "node-2\n",
-		"custom-columns-file=" + write("columns", "FROM     BYTES\n.src.pod  {.bytesSent}\n"): "FROM                    BYTES\n" +
+		"custom-columns-file=" +
+			write("columns", "FROM     BYTES\n.src.pod  {.bytesSent}\n"): "FROM                    BYTES\n" +
 			"client-6c7f9d5b8-x2x9z  1234567\n",
 		"custom-columns=dst.port": "DST-PORT\n8080\n",
 	} {
@@ -110,7 +112,8 @@ func hostile() *event.Event {
 
 func TestNothingThatMovesACursorReachesTheTerminal(t *testing.T) {
 	for _, f := range []string{
-		"table", "wide", "json", "yaml", "custom-columns=src.comm,dst.comm,src.host", `jsonpath={.src.comm}{.dst.comm}{.src}`,
+		"table", "wide", "json", "yaml", "custom-columns=src.comm,dst.comm,src.host",
+		`jsonpath={.src.comm}{.dst.comm}{.src}`,
 	} {
 		out, _ := print(t, Options{Output: f}, hostile())
 		for _, r := range out {
@@ -216,7 +219,8 @@ func TestSortByKeepsTheNewestEventOfAFlow(t *testing.T) {
 	first := sample()[0]
 	second := proto.CloneOf(first)
 	second.GetFlow().SrcCounters.BytesSent = 5
-	out, _ := print(t, Options{Output: "custom-columns=bytesSent", SortBy: "bytesSent", NoHeaders: true}, first, second, sample()[2])
+	out, _ := print(t, Options{Output: "custom-columns=bytesSent", SortBy: "bytesSent", NoHeaders: true}, first, second,
+		sample()[2])
 	if out != "5\n12\n" {
 		t.Errorf("got %q", out)
 	}
@@ -262,7 +266,8 @@ func (b *buffer) take() string {
 
 func BenchmarkPrint(b *testing.B) {
 	ev := sample()[0]
-	for _, f := range []string{"table", "wide", "json", "yaml", "custom-columns=src.pod,bytesSent", "jsonpath={.src.pod} {.bytesSent}"} {
+	for _, f := range []string{"table", "wide", "json", "yaml", "custom-columns=src.pod,bytesSent",
+		"jsonpath={.src.pod} {.bytesSent}"} {
 		name, _, _ := strings.Cut(f, "=")
 		b.Run(name, func(b *testing.B) {
 			p, err := New(Options{Out: io.Discard, Output: f, Kinds: flowKind()})

@@ -40,21 +40,23 @@ const MaxSorted = 100_000
 type Options struct {
 	// Out takes the events, standard output.
 	Out io.Writer
-	// Notices takes the lost and nodeStatus events in the formats that cannot hold them (all but json and yaml), one line
-	// each, unless they are in Kinds. nil: such events are left away.
+	// Notices takes the lost and nodeStatus events in the formats that cannot hold them (all but json and yaml), one
+	// line each, unless they are in Kinds. nil: such events are left away.
 	Notices io.Writer
-	// Output is the value of -o: "" or "table", "wide", "json" (one object a line), "yaml" (documents), "name"less forms
-	// "jsonpath=TEMPLATE", "jsonpath-file=PATH", "custom-columns=HEADER:FIELD,…" (or just FIELD,…),
+	// Output is the value of -o: "" or "table", "wide", "json" (one object a line), "yaml" (documents), "name"less
+	// forms "jsonpath=TEMPLATE", "jsonpath-file=PATH", "custom-columns=HEADER:FIELD,…" (or just FIELD,…),
 	// "custom-columns-file=PATH".
 	Output string
 	// NoHeaders leaves the header line of table, wide and custom-columns away.
 	NoHeaders bool
-	// SortBy is a field, "bytesSent" or "{.src.pod}"; a minus before it sorts down. Rows are then held and printed sorted by
-	// Close, when the trace has ended (--duration, --once, or an interrupt); of each flow only its newest event is held.
+	// SortBy is a field, "bytesSent" or "{.src.pod}"; a minus before it sorts down. Rows are then held and printed
+	// sorted by Close, when the trace has ended (--duration, --once, or an interrupt); of each flow only its newest
+	// event is held.
 	SortBy string
 	// Kinds are the kinds of events that the command shows. A table has the columns of each, and a header for each.
 	Kinds []*event.Kind
-	// Columns, if not nil, are those that a table has, by name, in the place of all that are marked for it. "wide" has all.
+	// Columns, if not nil, are those that a table has, by name, in the place of all that are marked for it. "wide" has
+	// all.
 	Columns []string
 	// Namespace is the one that the command looks at; names in it are shown without it. Empty: always with it.
 	Namespace string

@@ -52,7 +52,8 @@ func sample() []*event.Event {
 			Id: "0000000000000001", Protocol: event.Protocol_PROTOCOL_UDP, Phase: event.Phase_PHASE_NEW,
 			Observed: event.Side_SIDE_SRC,
 			Src: &event.Endpoint{
-				Address: netip6("fd00::5"), Port: 40000, Comm: "日本\x1b[2J", Namespace: "demo", Pod: "client-6c7f9d5b8-x2x9z",
+				Address: netip6("fd00::5"), Port: 40000, Comm: "日本\x1b[2J", Namespace: "demo",
+				Pod: "client-6c7f9d5b8-x2x9z",
 			},
 			Dst:         &event.Endpoint{Address: netip6("2001:db8::1"), Port: 53},
 			SrcCounters: &event.Counters{BytesSent: 40, PacketsSent: 1},
@@ -63,17 +64,20 @@ func sample() []*event.Event {
 		Kind: &event.Event_Flow{Flow: &event.Flow{
 			Id: "0000000000000002", Protocol: event.Protocol_PROTOCOL_TCP, Phase: event.Phase_PHASE_CLOSED,
 			State: event.TCPState_TCP_STATE_CLOSE, Observed: event.Side_SIDE_DST,
-			Src:         &event.Endpoint{Address: []byte{172, 18, 0, 3}, Port: 50000, Node: "node-1"},
-			Dst:         &event.Endpoint{Address: []byte{10, 244, 1, 9}, Port: 5432, Pid: 7, Comm: "postgres", Namespace: "other", Pod: "db-0"},
-			DstCounters: &event.Counters{BytesSent: 5 << 30, BytesReceived: 12, PacketsSent: 4_000_000, PacketsReceived: 9},
+			Src: &event.Endpoint{Address: []byte{172, 18, 0, 3}, Port: 50000, Node: "node-1"},
+			Dst: &event.Endpoint{Address: []byte{10, 244, 1, 9}, Port: 5432, Pid: 7, Comm: "postgres",
+				Namespace: "other", Pod: "db-0"},
+			DstCounters: &event.Counters{BytesSent: 5 << 30, BytesReceived: 12, PacketsSent: 4_000_000,
+				PacketsReceived: 9},
 		}},
 	}
 	lost := &event.Event{Time: base + 3e6, Node: "node-2", Kind: &event.Event_Lost{Lost: &event.Lost{
 		Stage: event.LossStage_LOSS_STAGE_KERNEL_BUFFER, Count: 12, Source: "flows",
 	}}}
-	failed := &event.Event{Time: base + 4e6, Node: "node-3", Kind: &event.Event_NodeStatus{NodeStatus: &event.NodeStatus{
-		State: event.NodeState_NODE_STATE_FAILED, Message: "no BTF\n\u202efdp.exe",
-	}}}
+	failed := &event.Event{Time: base + 4e6, Node: "node-3",
+		Kind: &event.Event_NodeStatus{NodeStatus: &event.NodeStatus{
+			State: event.NodeState_NODE_STATE_FAILED, Message: "no BTF\n\u202efdp.exe",
+		}}}
 	return []*event.Event{joined, outside, other, lost, failed}
 }
 

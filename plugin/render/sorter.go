@@ -10,7 +10,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// sorter holds rows until Close and prints them sorted by a column: of what has an id its newest event only, the rest all.
+// sorter holds rows until Close and prints them sorted by a column: of what has an id its newest event only, the rest
+// all.
 type sorter struct {
 	Printer
 	kinds   []*event.Kind
@@ -47,7 +48,8 @@ func (s *sorter) Print(ev *event.Event) error {
 		return nil
 	}
 	if len(s.rows) >= MaxSorted {
-		return fmt.Errorf("sort holds %d rows and no more; narrow the trace with --filter or a shorter --duration", MaxSorted)
+		return fmt.Errorf("sort holds %d rows and no more; narrow the trace with --filter or a shorter --duration",
+			MaxSorted)
 	}
 	if id != "" {
 		s.byID[id] = len(s.rows)

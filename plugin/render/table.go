@@ -15,8 +15,8 @@ const (
 	maxGrow = 64
 )
 
-// table writes rows under headers that are printed once. Rows are held until they are flushed, so that the widths of the
-// first screen fit what stands in it; a column then grows for good when a cell needs it, and never shrinks.
+// table writes rows under headers that are printed once. Rows are held until they are flushed, so that the widths of
+// the first screen fit what stands in it; a column then grows for good when a cell needs it, and never shrinks.
 type table struct {
 	out    *flusher
 	view   event.View
@@ -63,7 +63,8 @@ func openWide(o *Options, out *flusher, _ string) (Printer, error) {
 // newTable makes a table of kinds with a group each.
 func newTable(o *Options, out *flusher, groups []*group, exact bool) Printer {
 	t := &table{
-		out: out, kinds: o.Kinds, groups: groups, exact: exact, view: event.View{Namespace: o.Namespace, Location: o.Location},
+		out: out, kinds: o.Kinds, groups: groups, exact: exact, view: event.View{Namespace: o.Namespace,
+			Location: o.Location},
 	}
 	for _, g := range groups {
 		g.header = !o.NoHeaders
@@ -78,7 +79,8 @@ func newTable(o *Options, out *flusher, groups []*group, exact bool) Printer {
 	return &selector{Printer: t, kinds: o.Kinds, notices: o.Notices}
 }
 
-// shown returns a group for each kind: what the kind shows in an output, and where there are several kinds, which one it is.
+// shown returns a group for each kind: what the kind shows in an output, and where there are several kinds, which one
+// it is.
 func shown(kinds []*event.Kind, where event.Outputs) []*group {
 	longest := 0
 	for _, k := range kinds {

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/text/width"
 )
 
-// runeWidth is how many terminal cells a printable rune takes: none for marks that combine with what stands before them,
-// two for wide East Asian letters and emoji, else one.
+// runeWidth is how many terminal cells a printable rune takes: none for marks that combine with what stands before
+// them, two for wide East Asian letters and emoji, else one.
 func runeWidth(r rune) int {
 	switch {
 	case unicode.In(r, unicode.Mn, unicode.Me):

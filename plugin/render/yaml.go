@@ -73,8 +73,8 @@ func appendScalar(dst []byte, v event.Value) []byte {
 	return safe.AppendYAML(dst, v.Str())
 }
 
-// plainScalar reports whether YAML reads s without quotes as the text s, by any version of the standard: it begins with a
-// letter, holds nothing but letters, digits, dots, dashes, underscores and slashes, and is no word with a meaning.
+// plainScalar reports whether YAML reads s without quotes as the text s, by any version of the standard: it begins with
+// a letter, holds nothing but letters, digits, dots, dashes, underscores and slashes, and is no word with a meaning.
 func plainScalar(s string) bool {
 	switch strings.ToLower(s) {
 	case "y", "n", "yes", "no", "on", "off", "true", "false", "null":

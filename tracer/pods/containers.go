@@ -44,7 +44,8 @@ func (r *Resolver) Containers(root string) []Container {
 	return kept
 }
 
-// containers lists them with the paths that the kernel has told. A container's own cgroup is the first that was made of its.
+// containers lists them with the paths that the kernel has told. A container's own cgroup is the first that was made of
+// its.
 func (t *table) containers() []Container {
 	type key struct{ pod, container string }
 	found := map[key]*Container{}

@@ -30,12 +30,12 @@ const (
 // Unnamed gets a token when there may be containers that Learn can name.
 func (r *Resolver) Unnamed() <-chan struct{} { return r.fresh }
 
-// Learn looks for the names of containers that the client has not heard of yet: the kubelet needs a second or two to report
-// a container's id, and by then a short one is gone. It mounts a file into each container, though, for its last words, from
-// …/pods/UID/containers/NAME/…, and says so in the mount table of the container's processes.
+// Learn looks for the names of containers that the client has not heard of yet: the kubelet needs a second or two to
+// report a container's id, and by then a short one is gone. It mounts a file into each container, though, for its last
+// words, from …/pods/UID/containers/NAME/…, and says so in the mount table of the container's processes.
 //
-// root is where cgroup v2 is mounted and proc is /proc of the host's PID namespace. It returns whether there are containers
-// to try again soon, and what the kernel could not be told.
+// root is where cgroup v2 is mounted and proc is /proc of the host's PID namespace. It returns whether there are
+// containers to try again soon, and what the kernel could not be told.
 func (r *Resolver) Learn(root, proc string, now time.Time) (more bool, err error) {
 	var errs failures
 	for _, u := range r.unnamed(now) {

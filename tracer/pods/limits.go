@@ -75,7 +75,8 @@ func checkPod(p *session.Pod) error {
 	}
 	for _, c := range p.GetContainers() {
 		if c.GetName() == "" || len(c.GetName()) > maxName || len(c.GetId()) > maxName {
-			return limit("pod %s/%s has a container without a name, or with one too long", p.GetNamespace(), p.GetName())
+			return limit("pod %s/%s has a container without a name, or with one too long", p.GetNamespace(),
+				p.GetName())
 		}
 	}
 	return nil

@@ -11,8 +11,8 @@ import (
 // ErrNoCgroup2 says that the node runs without cgroup v2, which everything here needs.
 var ErrNoCgroup2 = errors.New("no cgroup v2 mount")
 
-// FindCgroup2 returns where the cgroup v2 hierarchy is under root, the node's /sys/fs/cgroup: root itself on a unified host,
-// root/unified on a hybrid one.
+// FindCgroup2 returns where the cgroup v2 hierarchy is under root, the node's /sys/fs/cgroup: root itself on a unified
+// host, root/unified on a hybrid one.
 func FindCgroup2(root string) (string, error) {
 	for _, dir := range []string{root, filepath.Join(root, "unified")} {
 		var fs unix.Statfs_t

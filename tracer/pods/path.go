@@ -9,19 +9,20 @@ import (
 type Place struct {
 	// Pod is the pod's UID, or a static pod's config hash, spelled as the API spells it.
 	Pod string
-	// Container is the runtime's id, 64 hex digits. It is empty for the pod's own cgroup and for what stands in the pod but
-	// in none of its containers: a runtime's monitor, a virtual machine's shim.
+	// Container is the runtime's id, 64 hex digits. It is empty for the pod's own cgroup and for what stands in the pod
+	// but in none of its containers: a runtime's monitor, a virtual machine's shim.
 	Container string
 	// Runtime is what the runtime puts before the id ("cri-containerd", "crio", "docker"); empty where it puts nothing.
 	Runtime string
 }
 
-// containerIDLength is the length of a container id in hex digits: containerd, CRI-O and Docker all use 32 random bytes.
+// containerIDLength is the length of a container id in hex digits: containerd, CRI-O and Docker all use 32 random
+// bytes.
 const containerIDLength = 64
 
-// Places reads a cgroup's path from the root of the hierarchy and returns the pods it leads through, outermost first. There
-// is none for the host's own cgroups, one as a rule, and more where a node runs inside a pod of another cluster: only the
-// list of the pods of one's own node can tell which of them is meant.
+// Places reads a cgroup's path from the root of the hierarchy and returns the pods it leads through, outermost first.
+// There is none for the host's own cgroups, one as a rule, and more where a node runs inside a pod of another cluster:
+// only the list of the pods of one's own node can tell which of them is meant.
 //
 // It knows the kubelet's two layouts, under any --cgroup-root:
 //
@@ -54,8 +55,8 @@ func Places(path string) []Place {
 	return places
 }
 
-// InPod tells whether /proc/PID/cgroup, as cgroups(7) describes it, is of a process in a pod. The kernel gives paths from the
-// root of the reader's cgroup namespace: those of other pods may begin with ".." and lack "kubepods".
+// InPod tells whether /proc/PID/cgroup, as cgroups(7) describes it, is of a process in a pod. The kernel gives paths
+// from the root of the reader's cgroup namespace: those of other pods may begin with ".." and lack "kubepods".
 func InPod(cgroups []byte) bool {
 	for line := range strings.Lines(string(cgroups)) {
 		_, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
@@ -143,12 +144,12 @@ func isContainerID(s string) bool {
 	return true
 }
 
-// canonical undoes systemd's escape of "-". No UID that Kubernetes makes holds an underscore, and one that a person made up
-// is only ever compared in this same form.
+// canonical undoes systemd's escape of "-". No UID that Kubernetes makes holds an underscore, and one that a person
+// made up is only ever compared in this same form.
 func canonical(uid string) string { return strings.ReplaceAll(uid, "_", "-") }
 
-// kernelKey is a UID or config hash as the kernel side keeps it: 16 bytes. Other UIDs, which only hand-written static pods
-// have, are not matched in the kernel.
+// kernelKey is a UID or config hash as the kernel side keeps it: 16 bytes. Other UIDs, which only hand-written static
+// pods have, are not matched in the kernel.
 func kernelKey(uid string) (key [16]byte, ok bool) {
 	switch len(uid) {
 	case 32:

@@ -1,8 +1,9 @@
 // Package pods says which pod and container a cgroup belongs to, and tells the kernel which cgroups are to be observed.
 //
-// It knows cgroups from a walk of the node's cgroup v2 tree and from news of those made and removed afterwards, and pods
-// from its client's updates. The two meet by the pod's UID and the container's id in the cgroup's path, in whichever order
-// they come. Only pods in the updates are ever reported: several nodes may share one kernel and so one cgroup tree.
+// It knows cgroups from a walk of the node's cgroup v2 tree and from news of those made and removed afterwards, and
+// pods from its client's updates. The two meet by the pod's UID and the container's id in the cgroup's path, in
+// whichever order they come. Only pods in the updates are ever reported: several nodes may share one kernel and so one
+// cgroup tree.
 package pods
 
 import (
@@ -22,8 +23,8 @@ type Resolver struct {
 	// outermost: only the first pod in a cgroup's path counts.
 	outermost bool
 
-	// writing serialises all that changes the table together with the calls to the scope that follow from it, so that the
-	// kernel hears of changes in their order. It is taken before mu.
+	// writing serialises all that changes the table together with the calls to the scope that follow from it, so that
+	// the kernel hears of changes in their order. It is taken before mu.
 	writing sync.Mutex
 	scope   Scope
 	walking *walk // while one runs
@@ -70,12 +71,13 @@ func inode(_ string, info fs.FileInfo) (uint64, bool) {
 	return stat.Ino, true
 }
 
-// SetOutermost says whether only the first pod in a cgroup's path counts, so that a container cannot pass for another pod
-// by the names of cgroups that it makes below its own. It is to be set before any cgroup is told of, and not where the node
-// itself may run in a pod of another cluster.
+// SetOutermost says whether only the first pod in a cgroup's path counts, so that a container cannot pass for another
+// pod by the names of cgroups that it makes below its own. It is to be set before any cgroup is told of, and not where
+// the node itself may run in a pod of another cluster.
 func (r *Resolver) SetOutermost(only bool) { r.outermost = only }
 
-// Identify says whom a cgroup belongs to. The identity is nil when the status is Unknown or Foreign. It allocates nothing.
+// Identify says whom a cgroup belongs to. The identity is nil when the status is Unknown or Foreign. It allocates
+// nothing.
 func (r *Resolver) Identify(id uint64) (*Identity, Status) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -114,8 +116,8 @@ func (r *Resolver) Attach(scope Scope) error {
 	return errs.err()
 }
 
-// Apply takes in an update of the node's pods. An update that breaks a limit is refused as a whole with a *LimitError; any
-// other error tells what the kernel could not be told, and the update is taken in nevertheless.
+// Apply takes in an update of the node's pods. An update that breaks a limit is refused as a whole with a *LimitError;
+// any other error tells what the kernel could not be told, and the update is taken in nevertheless.
 func (r *Resolver) Apply(update *session.PodUpdate, now time.Time) error {
 	r.writing.Lock()
 	defer r.writing.Unlock()
@@ -197,7 +199,8 @@ func (r *Resolver) Addresses() map[netip.Addr]uint64 {
 	return r.table.addresses()
 }
 
-// announce says on changed that something has, and on fresh that there are unnamed containers. The caller holds writing.
+// announce says on changed that something has, and on fresh that there are unnamed containers. The caller holds
+// writing.
 func (r *Resolver) announce() {
 	select {
 	case r.changed <- struct{}{}:

@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// Linger is how long pods and cgroups that are gone keep their names: the last event of a flow comes after its end, and
-	// that of a UDP conversation only when it has been silent for half a minute.
+	// Linger is how long pods and cgroups that are gone keep their names: the last event of a flow comes after its end,
+	// and that of a UDP conversation only when it has been silent for half a minute.
 	Linger = 2 * time.Minute
 
 	// maxCgroups and maxGone bound what a node, or a container that may make cgroups of its own, can have us remember.
@@ -93,7 +93,8 @@ type cgroup struct {
 	places  []Place
 	made    time.Time // when it was first heard of
 	removed bool
-	// container is its container's name once known. It stays when the pod's status moves on to a restarted container's id.
+	// container is its container's name once known. It stays when the pod's status moves on to a restarted container's
+	// id.
 	container string
 	// anonymous: its events have waited long enough for a name.
 	anonymous bool
@@ -129,9 +130,11 @@ type departed struct {
 	cgroup *cgroup
 }
 
-// apply takes in an update with its upserted pods made. It returns the former selves of those that changed their keys, and
-// the cgroups it may concern.
-func (t *table) apply(update *session.PodUpdate, upserted []*pod, now time.Time) (rekeyed []*pod, touched map[uint64]*cgroup) {
+// apply takes in an update with its upserted pods made. It returns the former selves of those that changed their keys,
+// and the cgroups it may concern.
+func (t *table) apply(
+	update *session.PodUpdate, upserted []*pod, now time.Time,
+) (rekeyed []*pod, touched map[uint64]*cgroup) {
 	if update.GetComplete() {
 		listed := make(map[string]bool, len(upserted))
 		for _, p := range upserted {

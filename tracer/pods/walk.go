@@ -25,8 +25,8 @@ func (w *walk) overtaken(news Cgroup) {
 	}
 }
 
-// Walk takes in all cgroups under root, where cgroup v2 is mounted, and drops those it knew that are no longer there. To
-// miss none, begin to Observe the kernel's news before. A walk that begins while another runs is an error.
+// Walk takes in all cgroups under root, where cgroup v2 is mounted, and drops those it knew that are no longer there.
+// To miss none, begin to Observe the kernel's news before. A walk that begins while another runs is an error.
 func (r *Resolver) Walk(ctx context.Context, root string, now time.Time) error {
 	w := &walk{made: make(map[uint64]bool), removed: make(map[uint64]bool)}
 	r.writing.Lock()

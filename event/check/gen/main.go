@@ -74,7 +74,8 @@ func (g *generator) kinds(oneof protoreflect.OneofDescriptor) {
 			continue
 		}
 		name := goName(f.Name())
-		g.printf("case *event.Event_%s:\nif c.kinds&(1<<%d) == 0 { return otherKind(%q) }\n", name, f.Number(), f.JSONName())
+		g.printf("case *event.Event_%s:\nif c.kinds&(1<<%d) == 0 { return otherKind(%q) }\n", name, f.Number(),
+			f.JSONName())
 		g.printf("if k == nil || k.%[1]s == nil { return noKind }\n return check%[1]s(k.%[1]s, c.latest)\n", name)
 		g.later(f.Message())
 	}
@@ -119,7 +120,8 @@ func (g *generator) field(f protoreflect.FieldDescriptor, x, path string) {
 		g.list(f, x, path)
 		return
 	case f.Kind() == protoreflect.MessageKind:
-		g.printf("if %s != nil { if err := check%s(%[1]s, latest); err != nil { return err } }\n", x, f.Message().Name())
+		g.printf("if %s != nil { if err := check%s(%[1]s, latest); err != nil { return err } }\n", x,
+			f.Message().Name())
 		g.later(f.Message())
 		return
 	}
@@ -137,7 +139,8 @@ func (g *generator) field(f protoreflect.FieldDescriptor, x, path string) {
 func (g *generator) list(f protoreflect.FieldDescriptor, x, path string) {
 	g.printf("if len(%[1]s) > %[2]d { return tooMany(%[3]q, len(%[1]s), %[2]d) }\n", x, maxList, path)
 	if f.Kind() == protoreflect.MessageKind {
-		g.printf("for _, v := range %s { if err := check%s(v, latest); err != nil { return err } }\n", x, f.Message().Name())
+		g.printf("for _, v := range %s { if err := check%s(v, latest); err != nil { return err } }\n", x,
+			f.Message().Name())
 		g.later(f.Message())
 		return
 	}
@@ -183,7 +186,8 @@ func boundLong(f protoreflect.FieldDescriptor, v, path string) (cond, call strin
 	switch {
 	case anyNumber[f.FullName()]:
 		return "", ""
-	case f.Kind() == protoreflect.Fixed64Kind && (name == "time" || name == "since" || strings.HasSuffix(name, "_time")):
+	case f.Kind() == protoreflect.Fixed64Kind && (name == "time" || name == "since" ||
+		strings.HasSuffix(name, "_time")):
 		return fmt.Sprintf("%s > latest", v), fmt.Sprintf("tooLate(%q, %s)", path, v)
 	case strings.HasSuffix(name, "micros") && !cpuTime[f.FullName()]:
 		limit = maxMicros
