@@ -16,7 +16,7 @@ type Program struct {
 
 // Programs are those of a struct as bpf2go writes them: fields of type *ebpf.Program, in it or in structs it embeds, tagged with their names.
 func Programs(objects any) (programs []Program) {
-	eachProgram(objects, func(name string, p *ebpf.Program) {
+	eachField(objects, func(name string, p *ebpf.Program) {
 		loaded := Program{Name: name}
 		if info, err := p.Info(); err == nil {
 			loaded.Instructions, _ = info.VerifiedInstructions()
@@ -26,10 +26,8 @@ func Programs(objects any) (programs []Program) {
 	return programs
 }
 
-// eachProgram calls do with what a pointer to a struct has in fields of type *ebpf.Program, in structs it embeds too, and with their tags.
-func eachProgram(objects any, do func(name string, p *ebpf.Program)) { eachField(objects, do) }
-
-// eachField is eachProgram for fields that are pointers to T.
+// eachField calls do with the fields of type *T of a pointer to a struct, in structs it embeds too, and with their tags.
+// It skips nil.
 func eachField[T any](objects any, do func(name string, p *T)) {
 	fieldsIn(reflect.ValueOf(objects).Elem(), do)
 }

@@ -47,7 +47,7 @@ func TestAllProgramsOfAProbeAreFound(t *testing.T) {
 	if got[0].Instructions != 0 && (got[0].Instructions != 2 || got[1].Instructions != 3 || got[2].Instructions != 4) {
 		t.Errorf("%+v, want 2, 3 and 4 instructions", got)
 	}
-	l := bpf.NewLosses(losses, &objects)
+	l := bpf.NewLosses(&objects)
 	if lost, err := l.Lost(); len(lost) != 0 || err != nil {
 		t.Errorf("%v, %v, want no loss", lost, err)
 	}

@@ -36,12 +36,15 @@ type Losses struct {
 	cgroups *attribution
 }
 
-// NewLosses reads from m and from the programs and the map "cgroup_losses" of objects (see Programs), which stay the caller's to close.
-func NewLosses(m *ebpf.Map, objects any) Losses {
-	l := Losses{m: m}
-	eachProgram(objects, func(_ string, p *ebpf.Program) { l.programs = append(l.programs, p) })
+// NewLosses reads from the programs and the maps "losses" and "cgroup_losses" of objects (see Programs), which stay the
+// caller's to close.
+func NewLosses(objects any) (l Losses) {
+	eachField(objects, func(_ string, p *ebpf.Program) { l.programs = append(l.programs, p) })
 	eachField(objects, func(name string, m *ebpf.Map) {
-		if name == "cgroup_losses" {
+		switch name {
+		case "losses":
+			l.m = m
+		case "cgroup_losses":
 			l.cgroups = newAttribution(m)
 		}
 	})

@@ -8,8 +8,8 @@ import (
 
 // Periodic does something each interval, and in between when it is asked to, all in one goroutine.
 type Periodic struct {
+	Requests
 	interval time.Duration
-	requests chan chan error
 }
 
 // NewPeriodic makes one of an interval; 0 is a second.
@@ -17,7 +17,7 @@ func NewPeriodic(interval time.Duration) *Periodic {
 	if interval <= 0 {
 		interval = time.Second
 	}
-	return &Periodic{interval: interval, requests: make(chan chan error)}
+	return &Periodic{interval: interval, Requests: NewRequests()}
 }
 
 // Run calls do at each whole interval of the wall clock until ctx ends, or do fails.
@@ -25,11 +25,11 @@ func (p *Periodic) Run(ctx context.Context, do func() error) error {
 	wake := time.NewTimer(Until(p.interval))
 	defer wake.Stop()
 	for {
-		var done chan error
+		var done chan<- error
 		select {
 		case <-ctx.Done():
 			return nil
-		case done = <-p.requests:
+		case done = <-p.Requests:
 		case <-wake.C:
 		}
 		err := do()
@@ -45,11 +45,17 @@ func (p *Periodic) Run(ctx context.Context, do func() error) error {
 	}
 }
 
-// Flush has the running Run call do, and waits for that.
-func (p *Periodic) Flush(ctx context.Context) error {
+// Requests are the flushes that a loop has to answer: each gets the error of what the loop did for it.
+type Requests chan chan<- error
+
+// NewRequests makes Requests.
+func NewRequests() Requests { return make(chan chan<- error) }
+
+// Flush sends a request to the running loop and waits for its answer.
+func (r Requests) Flush(ctx context.Context) error {
 	done := make(chan error, 1)
 	select {
-	case p.requests <- done:
+	case r <- done:
 	case <-ctx.Done():
 		return fmt.Errorf("flush: %w", context.Cause(ctx))
 	}

@@ -77,6 +77,8 @@ type Reading struct {
 	Eager bool
 	// Record takes a record, which is valid only during the call.
 	Record func(raw []byte) error
+	// Undecoded counts the records for which Record fails; nil: the first such error ends Read.
+	Undecoded *atomic.Uint64
 	// Empty gets a time of CLOCK_MONOTONIC each time that all that was in the ring by then has been handed over.
 	Empty func(monotonic uint64) error
 }
@@ -92,7 +94,7 @@ func (r *Ring) Read(ctx context.Context, how Reading) error {
 		r.flushes = nil
 		r.mu.Unlock()
 		now := Monotonic()
-		if err := r.pass(&rec, how.Record); err != nil {
+		if err := r.pass(&rec, how.Record, how.Undecoded); err != nil {
 			return err
 		}
 		if err := how.Empty(now); err != nil {
@@ -113,7 +115,7 @@ const headerBytes = 8
 
 // pass hands over what is in the ring as it begins, and no more than about that: where a producer never stops, flushes, the watermark
 // and the end of the context must not wait for it. A pass that has begun is finished, so that what was in the ring is not lost.
-func (r *Ring) pass(rec *ringbuf.Record, record func(raw []byte) error) error {
+func (r *Ring) pass(rec *ringbuf.Record, record func(raw []byte) error, undecoded *atomic.Uint64) error {
 	// Records that a program has discarded count for nothing here, and the pass then takes some more.
 	for left := r.available(); left > 0 && r.available() > 0; {
 		err := r.reader.ReadInto(rec)
@@ -124,7 +126,10 @@ func (r *Ring) pass(rec *ringbuf.Record, record func(raw []byte) error) error {
 			return fmt.Errorf("read the ring buffer: %w", err)
 		}
 		if err := record(rec.RawSample); err != nil {
-			return err
+			if undecoded == nil {
+				return err
+			}
+			undecoded.Add(1)
 		}
 		left -= headerBytes + (len(rec.RawSample)+headerBytes-1)/headerBytes*headerBytes
 	}

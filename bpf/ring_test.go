@@ -25,6 +25,25 @@ type ringer struct {
 	program *ebpf.Program
 }
 
+// putInstructions put the first 8 bytes of a packet into the ring buffer that load takes into R1.
+func putInstructions(load asm.Instruction, flags int32) asm.Instructions {
+	return asm.Instructions{
+		asm.Mov.Reg(asm.R6, asm.R1),
+		asm.Mov.Imm(asm.R7, 0), asm.StoreMem(asm.R10, -8, asm.R7, asm.DWord),
+		asm.Mov.Imm(asm.R2, 0), // behind the Ethernet header that a test run wants
+		asm.Mov.Reg(asm.R3, asm.R10), asm.Add.Imm(asm.R3, -8),
+		asm.Mov.Imm(asm.R4, 8),
+		asm.FnSkbLoadBytes.Call(),
+		load,
+		asm.Mov.Reg(asm.R2, asm.R10), asm.Add.Imm(asm.R2, -8),
+		asm.Mov.Imm(asm.R3, 8),
+		asm.Mov.Imm(asm.R4, flags),
+		asm.FnRingbufOutput.Call(),
+		asm.Mov.Imm(asm.R0, 0),
+		asm.Return(),
+	}
+}
+
 func newRinger(t *testing.T, flags int32) *ringer {
 	t.Helper()
 	m, err := ebpf.NewMap(&ebpf.MapSpec{Name: "ring", Type: ebpf.RingBuf, MaxEntries: uint32(os.Getpagesize())})
@@ -34,21 +53,7 @@ func newRinger(t *testing.T, flags int32) *ringer {
 	t.Cleanup(func() { m.Close() })
 	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Name: "ring", Type: ebpf.SocketFilter, License: "GPL",
-		Instructions: asm.Instructions{
-			asm.Mov.Reg(asm.R6, asm.R1),
-			asm.Mov.Imm(asm.R7, 0), asm.StoreMem(asm.R10, -8, asm.R7, asm.DWord),
-			asm.Mov.Imm(asm.R2, 0), // behind the Ethernet header that a test run wants
-			asm.Mov.Reg(asm.R3, asm.R10), asm.Add.Imm(asm.R3, -8),
-			asm.Mov.Imm(asm.R4, 8),
-			asm.FnSkbLoadBytes.Call(),
-			asm.LoadMapPtr(asm.R1, m.FD()),
-			asm.Mov.Reg(asm.R2, asm.R10), asm.Add.Imm(asm.R2, -8),
-			asm.Mov.Imm(asm.R3, 8),
-			asm.Mov.Imm(asm.R4, flags),
-			asm.FnRingbufOutput.Call(),
-			asm.Mov.Imm(asm.R0, 0),
-			asm.Return(),
-		},
+		Instructions: putInstructions(asm.LoadMapPtr(asm.R1, m.FD()), flags),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 )
@@ -72,6 +73,8 @@ func TestCheckNamesWhatAKernelLacksAndSince(t *testing.T) {
 	}
 }
 
+func none() (*ebpf.CollectionSpec, error) { return nil, nil }
+
 func TestOlderKernelsAreThoseThatLackAnything(t *testing.T) {
 	for release, test := range map[string]struct {
 		kernel       *btf.Spec
@@ -84,6 +87,12 @@ func TestOlderKernelsAreThoseThatLackAnything(t *testing.T) {
 	} {
 		if got := Older(test.kernel); got != test.older {
 			t.Errorf("%s counts as older: %v", release, got)
+		}
+		if v, _ := (Variants{Latest: none, Pre515: none}).choose(test.kernel); (v == Pre515) != test.older {
+			t.Errorf("%s gets the variant %d", release, v)
+		}
+		if v, _ := (Variants{Latest: none}).choose(test.kernel); v != Latest {
+			t.Errorf("%s gets the variant %d of a probe that has one", release, v)
 		}
 		if got := chargesMemlock(test.kernel); got != test.limit {
 			t.Errorf("%s holds maps to the limit of locked memory: %v", release, got)

@@ -50,7 +50,7 @@ func openFlows(ctx context.Context, scope *scope.Scope, cgroupRoot string, confi
 	if err != nil {
 		return nil, err
 	}
-	return flowSource{p}, nil
+	return p, nil
 }
 
 func openTCP(ctx context.Context, scope *scope.Scope, _ string, config *session.Config) (Source, error) {
@@ -131,10 +131,6 @@ var storedBytes = map[string]int64{
 	"flow": flows.SocketBytes, "tcp": tcp.SocketBytes,
 	"syscall": syscalls.ThreadBytes, "syscallSummary": syscalls.SummaryThreadBytes,
 }
-
-type flowSource struct{ *flows.Probe }
-
-func (s flowSource) Run(ctx context.Context, sink Sink) error { return s.Probe.Run(ctx, sink) }
 
 // Host is the kernel of this machine, with its cgroup hierarchy mounted at CgroupMount or right below it.
 type Host struct{ CgroupMount string }

@@ -44,5 +44,3 @@ func (s *resourceSource) containers() []resources.Container {
 	}
 	return out
 }
-
-func (s *resourceSource) Run(ctx context.Context, sink Sink) error { return s.Probe.Run(ctx, sink) }

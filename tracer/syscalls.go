@@ -16,7 +16,7 @@ func openSyscalls(ctx context.Context, scope *scope.Scope, _ string, config *ses
 	if err != nil {
 		return nil, err
 	}
-	return syscallSource{p}, nil
+	return p, nil
 }
 
 func openSyscallSummary(ctx context.Context, scope *scope.Scope, _ string, config *session.Config) (Source, error) {
@@ -24,7 +24,7 @@ func openSyscallSummary(ctx context.Context, scope *scope.Scope, _ string, confi
 	if err != nil {
 		return nil, err
 	}
-	return summarySource{s}, nil
+	return s, nil
 }
 
 func syscallOptions(scope *scope.Scope, config *session.Config) syscalls.Options {
@@ -39,11 +39,3 @@ func syscallOptions(scope *scope.Scope, config *session.Config) syscalls.Options
 		MaxThreads:  maxStored(memoryLimit(), config.GetKinds()),
 	}
 }
-
-type syscallSource struct{ *syscalls.Probe }
-
-func (s syscallSource) Run(ctx context.Context, sink Sink) error { return s.Probe.Run(ctx, sink) }
-
-type summarySource struct{ *syscalls.Summary }
-
-func (s summarySource) Run(ctx context.Context, sink Sink) error { return s.Summary.Run(ctx, sink) }

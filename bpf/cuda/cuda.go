@@ -10,7 +10,6 @@ import (
 	"maps"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -20,7 +19,6 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/bpf"
 	"github.com/orb8-dev/kubectl-orb8/bpf/scope"
-	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
 // Options of a Probe. The zero value of each but Scope means its default.
@@ -49,21 +47,13 @@ const (
 	maxProcesses  = 4096
 )
 
-// Sink takes an event of a call that failed, and the id of the cgroup it was made in. The event is valid only during the call: it is used again.
-type Sink = func(cgroup uint64, ev *event.Event)
-
 // Probe is the loaded maps and programs, and what they are attached to.
 type Probe struct {
-	objects   objectObjects
-	counts    *ebpf.Map            // the programs' variables, of share.h
-	spec      *ebpf.CollectionSpec // of single functions; nil: links have cookies
-	types     *btf.Cache
-	scope     *scope.Scope
-	ring      *bpf.Ring
-	clock     *bpf.Clock
-	losses    bpf.Losses
-	watermark atomic.Uint64
-	undecoded atomic.Uint64
+	bpf.Probe
+	objects objects
+	spec    *ebpf.CollectionSpec // of single functions; nil: links have cookies
+	types   *btf.Cache
+	scope   *scope.Scope
 
 	mu sync.Mutex
 	// libraries are those with probes. off are the groups without, each until a time, ns of CLOCK_MONOTONIC.
@@ -78,54 +68,42 @@ type Probe struct {
 	held map[objectProcess]held
 }
 
+// objects are the loaded maps and programs.
+type objects struct {
+	objectObjects
+	Counts *ebpf.Map `ebpf:".bss"` // the programs' variables, of share.h
+}
+
 // attached is what holds probes in place. Programs are those loaded for one function.
 type attached struct {
 	enter, leave []link.Link
 	programs     []*ebpf.Program
 }
 
-var needs = []bpf.Need{
-	{Feature: "BPF ring buffers", MinKernel: "5.8", Has: bpf.HasHelper("ringbuf_output")},
-}
-
 // Open loads the probe. It observes nothing before Attach. It gives a *bpf.NotSupportedError where the kernel is too old.
 func Open(ctx context.Context, o Options) (*Probe, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
+	p := &Probe{
+		types: o.Scope.Types(), scope: o.Scope,
+		held: map[objectProcess]held{}, libraries: map[*Library]bool{}, budget: budget{share: o.Share},
 	}
-	clock, err := bpf.NewClock()
-	if err != nil {
-		return nil, err
-	}
-	p := &Probe{clock: clock, scope: o.Scope, held: map[objectProcess]held{}, libraries: map[*Library]bool{}, budget: budget{share: o.Share}}
 	if p.budget.share <= 0 {
 		p.budget.share = Share
 	}
 	if p.rest = o.Rest; p.rest <= 0 {
 		p.rest = Rest
 	}
-	if err := p.load(o); err != nil {
+	if err := p.load(ctx, o); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
 }
 
-func (p *Probe) load(o Options) error {
-	p.types = o.Scope.Types()
-	kernel, err := bpf.KernelTypes(p.types)
+func (p *Probe) load(ctx context.Context, o Options) error {
+	spec, err := bpf.ReadSpec(ctx, "cuda", p.types, bpf.Variants{Latest: loadObject})
 	if err != nil {
 		return err
 	}
-	if err := bpf.Check(kernel, needs...); err != nil {
-		return err
-	}
-	spec, err := loadObject()
-	if err != nil {
-		return fmt.Errorf("read cuda: %w", err)
-	}
-	if o.RingBytes != 0 {
-		spec.Maps[objectMapEvents].MaxEntries = bpf.RingSize(o.RingBytes)
-	}
+	spec.SetRing(o.RingBytes)
 	processes := o.MaxProcesses
 	if processes == 0 {
 		cpus, err := ebpf.PossibleCPU()
@@ -137,8 +115,8 @@ func (p *Probe) load(o Options) error {
 	spec.Maps[objectMapCounters].MaxEntries, spec.Maps[objectMapProcesses].MaxEntries = processes, processes
 	allocations := &spec.Maps[objectMapAllocations].MaxEntries
 	*allocations = cmp.Or(o.MaxAllocations, *allocations)
-	if err := bpf.SetShares(spec, bpf.ShareWithin(*allocations), bpf.ShareWithin(processes)); err != nil {
-		return fmt.Errorf("load cuda: %w", err)
+	if err := spec.SetShares(bpf.ShareWithin(*allocations), bpf.ShareWithin(processes)); err != nil {
+		return err
 	}
 	single := o.Single
 	if !single {
@@ -154,21 +132,11 @@ func (p *Probe) load(o Options) error {
 			program.AttachType = ebpf.AttachNone
 		}
 		p.spec = spec.Copy()
-		if err := spec.Variables[objectVarSite].Set(uint64(1)); err != nil {
-			return fmt.Errorf("set %s: %w", objectVarSite, err)
+		if err := spec.Set(map[string]any{objectVarSite: uint64(1)}); err != nil {
+			return err
 		}
 	}
-	loaded := struct {
-		*objectObjects
-		Counts *ebpf.Map `ebpf:".bss"`
-	}{objectObjects: &p.objects}
-	options := &ebpf.CollectionOptions{Cache: p.types, MapReplacements: o.Scope.Maps()}
-	if err := spec.LoadAndAssign(&loaded, options); err != nil {
-		return fmt.Errorf("load cuda: %w", err)
-	}
-	p.counts = loaded.Counts
-	p.losses = bpf.NewLosses(p.objects.Losses, &p.objects)
-	if p.ring, err = bpf.OpenRing(p.objects.Events); err != nil {
+	if err := p.Load(spec, &p.objects, o.Scope.Maps()); err != nil {
 		return err
 	}
 	p.costs = usual
@@ -269,7 +237,7 @@ func (p *Probe) attachGroups(l *Library, f *os.File) error {
 	if l.Boottime, err = bpf.Boottime(); err != nil {
 		return err
 	}
-	l.Since = p.clock.Wall(bpf.Monotonic())
+	l.Since = p.Clock.Wall(bpf.Monotonic())
 	return nil
 }
 
@@ -351,7 +319,7 @@ func (p *Probe) programFor(s *Site) (*ebpf.Program, error) {
 	for name, m := range map[string]*ebpf.Map{
 		objectMapAllocations: o.Allocations, objectMapCounters: o.Counters, objectMapEvents: o.Events,
 		objectMapLosses: o.Losses, objectMapOpenCalls: o.OpenCalls, objectMapCgroupLosses: o.CgroupLosses,
-		objectMapProcesses: o.Processes, objectMapStrangers: o.Strangers, objectMapShares: o.Shares, ".bss": p.counts,
+		objectMapProcesses: o.Processes, objectMapStrangers: o.Strangers, objectMapShares: o.Shares, ".bss": o.Counts,
 	} {
 		shared[name] = m
 		spec.Maps[name].MaxEntries = m.MaxEntries()
@@ -393,49 +361,17 @@ func closeAll(links []link.Link) error {
 	return errors.Join(errs...)
 }
 
-// poll is how often the ring buffer is looked at where the kernel does not wake the reader.
-const poll = 50 * time.Millisecond
-
 // Run reports calls that fail to sink until ctx ends. One goroutine at a time calls sink.
-func (p *Probe) Run(ctx context.Context, sink Sink) error {
-	dec := newDecoder(p.clock)
-	return p.ring.Read(ctx, bpf.Reading{
-		Interval: poll,
-		Record: func(raw []byte) error {
-			cgroup, ev, err := dec.decode(raw)
-			if err != nil {
-				p.undecoded.Add(1)
-				return nil
-			}
-			// Only a wall clock that was set back makes this happen.
-			ev.Time = max(ev.Time, p.watermark.Load())
-			sink(cgroup, ev)
-			return nil
-		},
-		Empty: func(since uint64) error {
-			p.watermark.Store(max(p.watermark.Load(), p.clock.Wall(since)))
-			return p.clock.Keep()
-		},
-	})
+func (p *Probe) Run(ctx context.Context, sink bpf.Sink) error {
+	dec := newDecoder(p.Clock)
+	return p.Read(ctx, bpf.Reading{Record: func(raw []byte) error {
+		cgroup, ev, err := dec.decode(raw)
+		if err == nil {
+			p.Emit(sink, cgroup, ev)
+		}
+		return err
+	}})
 }
-
-// Flush hands all that has failed to the sink of the running Run before it returns.
-func (p *Probe) Flush(ctx context.Context) error { return p.ring.Flush(ctx) }
-
-// Lost tells what was dropped since Open.
-func (p *Probe) Lost() []bpf.Loss {
-	lost, err := p.losses.Lost()
-	if err != nil {
-		return nil // closed
-	}
-	if n := p.undecoded.Load(); n > 0 {
-		lost = append(lost, bpf.Loss{Stage: event.LossStage_LOSS_STAGE_DECODE, Count: n})
-	}
-	return lost
-}
-
-// Watermark is a time, ns since the Unix epoch: no older failure will be reported any more.
-func (p *Probe) Watermark() uint64 { return p.watermark.Load() }
 
 // Hooks are what the probe is attached to.
 func (p *Probe) Hooks() []string {
@@ -444,9 +380,6 @@ func (p *Probe) Hooks() []string {
 	}
 	return []string{"uprobe.multi", "uretprobe.multi"}
 }
-
-// Programs are what the probe has loaded.
-func (p *Probe) Programs() []bpf.Program { return bpf.Programs(&p.objects) }
 
 // Close detaches and unloads everything. A running Run returns.
 func (p *Probe) Close() error {
@@ -457,8 +390,5 @@ func (p *Probe) Close() error {
 		errs = append(errs, l.close())
 	}
 	clear(p.libraries)
-	if p.ring != nil {
-		errs = append(errs, p.ring.Close())
-	}
-	return errors.Join(append(errs, p.objects.Close(), p.counts.Close())...)
+	return errors.Join(append(errs, p.Probe.Close())...)
 }

@@ -8,9 +8,6 @@ import (
 	"fmt"
 	"sync/atomic"
 
-	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
-
 	"github.com/orb8-dev/kubectl-orb8/bpf"
 	"github.com/orb8-dev/kubectl-orb8/bpf/scope"
 	"github.com/orb8-dev/kubectl-orb8/event"
@@ -34,135 +31,56 @@ type Options struct {
 	MaxClients uint32
 }
 
-// Sink takes one event and the id of the cgroup it concerns. The event is valid only during the call. Its names are not filled
-// in.
-type Sink = func(cgroup uint64, ev *event.Event)
-
 // Probe is the loaded maps and programs.
 type Probe struct {
-	objects   objectObjects
-	ports     []uint16
-	links     []link.Link
-	ring      *bpf.Ring
-	clock     *bpf.Clock
-	losses    bpf.Losses
-	hooks     []string
-	watermark atomic.Uint64
-	undecoded atomic.Uint64
+	bpf.Probe
+	objects objectObjects
+	ports   []uint16
 	// evicted counts the streams and the queries that had to make room.
 	evicted bpf.Evictions
-	// telling asks for what waits for its answer to be reported at the next look.
-	telling atomic.Bool
+	// flushing asks Run to report the queries that wait for their answer.
+	flushing atomic.Bool
 }
 
-var needs = []bpf.Need{
-	{Feature: "BPF ring buffers", MinKernel: "5.8", Has: bpf.HasHelper("ringbuf_output")},
-}
-
-// Open loads the probe and attaches it. It gives a *bpf.NotSupportedError where the kernel is too old.
+// Open loads the probe and attaches it. It returns a *bpf.NotSupportedError where the kernel is too old.
 func Open(ctx context.Context, o Options) (*Probe, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
 	if len(o.Ports) == 0 {
 		o.Ports = []uint16{53}
 	}
 	if len(o.Ports) > MaxPorts {
 		return nil, fmt.Errorf("%d DNS ports, want at most %d", len(o.Ports), MaxPorts)
 	}
-	clock, err := bpf.NewClock()
-	if err != nil {
-		return nil, err
-	}
-	p := &Probe{clock: clock, ports: o.Ports}
-	if err := p.load(o); err != nil {
+	p := &Probe{ports: o.Ports}
+	if err := p.load(ctx, o); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
 }
 
-func (p *Probe) load(o Options) error {
-	cache := o.Scope.Types()
-	kernel, err := bpf.KernelTypes(cache)
+func (p *Probe) load(ctx context.Context, o Options) error {
+	spec, err := bpf.ReadSpec(ctx, "dns", o.Scope.Types(), bpf.Variants{Latest: loadObject})
 	if err != nil {
 		return err
 	}
-	if err := bpf.Check(kernel, needs...); err != nil {
-		return err
-	}
-	spec, err := loadObject()
-	if err != nil {
-		return fmt.Errorf("read dns: %w", err)
-	}
-	p.hooks = bpf.Hooks(spec)
+	spec.SetRing(o.RingBytes)
 	var ports [MaxPorts]uint16
 	copy(ports[:], o.Ports)
-	if err := spec.Variables["ports"].Set(ports); err != nil {
-		return fmt.Errorf("load dns: set ports: %w", err)
+	if err := spec.Set(map[string]any{objectVarPorts: ports}); err != nil {
+		return err
 	}
 	clients := &spec.Maps[objectMapClients].MaxEntries
 	*clients = cmp.Or(o.MaxClients, *clients)
-	if err := bpf.SetShares(spec, bpf.ShareWithin(*clients)); err != nil {
-		return fmt.Errorf("load dns: %w", err)
-	}
-	if o.RingBytes != 0 {
-		spec.Maps[objectMapEvents].MaxEntries = bpf.RingSize(o.RingBytes)
-	}
-	if err := spec.LoadAndAssign(&p.objects, &ebpf.CollectionOptions{Cache: cache, MapReplacements: o.Scope.Maps()}); err != nil {
-		return fmt.Errorf("load dns: %w", err)
-	}
-	p.losses = bpf.NewLosses(p.objects.Losses, &p.objects)
-	if p.ring, err = bpf.OpenRing(p.objects.Events); err != nil {
+	if err := spec.SetShares(bpf.ShareWithin(*clients)); err != nil {
 		return err
 	}
-	for _, c := range []struct {
-		hook    ebpf.AttachType
-		program *ebpf.Program
-	}{
-		{ebpf.AttachCgroupInetSockRelease, p.objects.DnsRelease},
-		{ebpf.AttachCGroupInet4PostBind, p.objects.DnsBind4},
-		{ebpf.AttachCGroupInet6PostBind, p.objects.DnsBind6},
-		{ebpf.AttachCGroupInetIngress, p.objects.DnsIn},
-		{ebpf.AttachCGroupInetEgress, p.objects.DnsOut},
-	} {
-		l, err := link.AttachCgroup(link.CgroupOptions{Path: o.CgroupRoot, Attach: c.hook, Program: c.program})
-		if err != nil {
-			return fmt.Errorf("attach %s: %w", c.program, err)
-		}
-		p.links = append(p.links, l)
+	if err := p.Load(spec, &p.objects, o.Scope.Maps()); err != nil {
+		return err
 	}
-	return nil
+	return p.AttachCgroup(o.CgroupRoot,
+		p.objects.DnsRelease, p.objects.DnsBind4, p.objects.DnsBind6, p.objects.DnsIn, p.objects.DnsOut)
 }
 
-// Lost tells what was dropped since Open.
+// Lost returns what was lost since Open.
 func (p *Probe) Lost() []bpf.Loss {
-	lost, err := p.losses.Lost()
-	if err != nil {
-		return nil // closed
-	}
-	if n := p.undecoded.Load(); n > 0 {
-		lost = append(lost, bpf.Loss{Stage: event.LossStage_LOSS_STAGE_DECODE, Count: n})
-	}
-	return append(lost, p.evicted.Lost(event.LossStage_LOSS_STAGE_DECODE)...)
-}
-
-// Watermark is a time, ns since the Unix epoch: nothing older than it will be reported any more.
-func (p *Probe) Watermark() uint64 { return p.watermark.Load() }
-
-// Hooks are what the probe is attached to, as libbpf names sections.
-func (p *Probe) Hooks() []string { return p.hooks }
-
-// Programs are what the probe has loaded.
-func (p *Probe) Programs() []bpf.Program { return bpf.Programs(&p.objects) }
-
-// Close detaches and unloads everything. A running Run returns.
-func (p *Probe) Close() error {
-	var errs []error
-	for _, l := range p.links {
-		errs = append(errs, l.Close())
-	}
-	if p.ring != nil {
-		errs = append(errs, p.ring.Close())
-	}
-	return errors.Join(append(errs, p.objects.Close())...)
+	return append(p.Probe.Lost(), p.evicted.Lost(event.LossStage_LOSS_STAGE_DECODE)...)
 }

@@ -8,7 +8,6 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/orb8-dev/kubectl-orb8/bpf"
-	"github.com/orb8-dev/kubectl-orb8/bpf/scope"
 )
 
 const (
@@ -23,26 +22,26 @@ const (
 // networks keeps the kernel's table of the pods' network namespaces (network.h).
 type networks struct {
 	objects *objectObjects
-	tasks   *bpf.Walk
+	tasks   *bpf.Iterator
 	// grown gets a token when the scope has taken in a cgroup that may hold processes already.
 	grown chan struct{}
-	stop  func()
 	// number is that of the newest scan, next the earliest time of another.
 	number uint64
 	next   time.Time
 }
 
-func (n *networks) open(o *objectObjects, s *scope.Scope) (err error) {
-	n.objects, n.grown = o, make(chan struct{}, 1)
-	if n.tasks, err = bpf.OpenWalk(o.DropsTasks, nil); err != nil {
+func (n *networks) open(p *Probe) (err error) {
+	n.objects, n.grown = &p.objects.objectObjects, make(chan struct{}, 1)
+	if n.tasks, err = p.AttachIterator(n.objects.DropsTasks, nil); err != nil {
 		return err
 	}
-	n.stop = s.OnGrown(func() {
+	stop := p.options.Scope.OnGrown(func() {
 		select {
 		case n.grown <- struct{}{}:
 		default: // one token is enough
 		}
 	})
+	p.OnClose(func() error { stop(); return nil })
 	return n.scan()
 }
 
@@ -112,11 +111,4 @@ func (n *networks) sweep() error {
 		}
 	}
 	return nil
-}
-
-func (n *networks) close() error {
-	if n.stop != nil {
-		n.stop()
-	}
-	return n.tasks.Close()
 }

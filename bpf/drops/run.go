@@ -15,15 +15,15 @@ import (
 const idle = time.Minute
 
 // Run reports to sink until ctx ends: each interval, what has been dropped in it. One goroutine at a time calls sink.
-func (p *Probe) Run(ctx context.Context, sink Sink) error {
-	w := &walker{probe: p, decoder: newDecoder(p.clock, p.reasons), seen: map[objectDropKey]uint64{}}
+func (p *Probe) Run(ctx context.Context, sink bpf.Sink) error {
+	w := &walker{probe: p, decoder: newDecoder(p.Clock, p.reasons), seen: map[objectDropKey]uint64{}}
 	w.places.open = p.places
 	wake := time.NewTimer(bpf.Until(p.options.Interval))
 	defer wake.Stop()
 	scan := time.NewTimer(scanInterval)
 	defer scan.Stop()
 	for {
-		var done chan error
+		var done chan<- error
 		select {
 		case <-ctx.Done():
 			return nil
@@ -39,7 +39,7 @@ func (p *Probe) Run(ctx context.Context, sink Sink) error {
 		case done = <-p.requests:
 		case <-wake.C:
 		}
-		err := w.walk(sink)
+		err := p.Scan(func(now uint64) error { return w.walk(now, sink) })
 		if done != nil {
 			done <- err
 		}
@@ -51,32 +51,7 @@ func (p *Probe) Run(ctx context.Context, sink Sink) error {
 }
 
 // Flush hands all that has happened to the sink of the running Run before it returns.
-func (p *Probe) Flush(ctx context.Context) error {
-	done := make(chan error, 1)
-	select {
-	case p.requests <- done:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// Watermark is a time, ns since the Unix epoch: nothing older than it will be reported any more. Events have the time of the
-// walk that finds them.
-func (p *Probe) Watermark() uint64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.walking != 0 {
-		return p.walking
-	}
-	p.last = max(p.last, p.clock.Wall(bpf.Monotonic()))
-	return p.last
-}
+func (p *Probe) Flush(ctx context.Context) error { return p.requests.Flush(ctx) }
 
 // walker reads what the kernel has counted.
 type walker struct {
@@ -87,17 +62,8 @@ type walker struct {
 	places places
 }
 
-func (w *walker) walk(sink Sink) error {
+func (w *walker) walk(now uint64, sink bpf.Sink) error {
 	p := w.probe
-	now := p.Watermark()
-	p.mu.Lock()
-	p.walking = now
-	p.mu.Unlock()
-	defer func() {
-		p.mu.Lock()
-		p.walking = 0
-		p.mu.Unlock()
-	}()
 	var (
 		key   objectDropKey
 		value objectDrop
@@ -123,7 +89,7 @@ func (w *walker) walk(sink Sink) error {
 	if err := entries.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
 		return fmt.Errorf("read the dropped packets: %w", err)
 	}
-	return errors.Join(w.forget(old), p.clock.Keep())
+	return w.forget(old)
 }
 
 // forget deletes drops, and gives their places back to their cgroups.

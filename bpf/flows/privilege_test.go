@@ -180,7 +180,7 @@ func TestNothingIsLeftInTheKernel(t *testing.T) {
 // loaded gives the ids of everything that the probe holds but what belongs to the scope.
 func loaded(tr *trace) (l bpftest.Loaded) {
 	tr.Helper()
-	for _, link := range tr.probe.links {
+	for _, link := range tr.probe.Links {
 		info, err := link.Info()
 		tr.check(err)
 		l.Links = append(l.Links, info.ID)

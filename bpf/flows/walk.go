@@ -56,8 +56,8 @@ func (w *walker) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-wake.C:
-		case r := <-p.requests:
-			r.done <- w.flush(ctx)
+		case done := <-p.requests:
+			done <- w.flush(ctx)
 		}
 	}
 }
@@ -201,7 +201,7 @@ func (w *walker) forget() error {
 	return err
 }
 
-func (w *walker) iterate(walks ...*bpf.Walk) error {
+func (w *walker) iterate(walks ...*bpf.Iterator) error {
 	for _, one := range walks {
 		if err := one.Run(); err != nil {
 			return err
@@ -218,17 +218,17 @@ func (w *walker) flush(ctx context.Context) error {
 		return err
 	}
 	for {
-		before, err := p.losses.Deferred()
+		before, err := p.Losses.Deferred()
 		if err != nil {
 			return err
 		}
 		if err := w.walk(); err != nil {
 			return err
 		}
-		if err := p.ring.Flush(ctx); err != nil {
+		if err := p.Probe.Flush(ctx); err != nil {
 			return fmt.Errorf("flush flows: %w", err)
 		}
-		after, err := p.losses.Deferred()
+		after, err := p.Losses.Deferred()
 		if err != nil || after == before {
 			return err
 		}

@@ -14,26 +14,14 @@ import (
 )
 
 // Run reports to sink until ctx ends: each interval, one event for each container that it has seen before. One goroutine at a time calls sink.
-func (p *Probe) Run(ctx context.Context, sink Sink) error {
+func (p *Probe) Run(ctx context.Context, sink bpf.Sink) error {
 	w := &watcher{Probe: p, sink: sink, known: map[uint64]*watched{}, seed: maphash.MakeSeed()}
 	w.ev.Kind = &event.Event_Resources{Resources: &w.r}
-	return p.periodic.Run(ctx, w.look)
+	return p.periodic.Run(ctx, func() error { return p.Scan(w.look) })
 }
 
 // Flush has the containers looked at now: what it finds is handed to the sink of the running Run before it returns.
 func (p *Probe) Flush(ctx context.Context) error { return p.periodic.Flush(ctx) }
-
-// Watermark is a time, ns since the Unix epoch: nothing older than it will be reported any more. Events have the time of the look
-// that they come from.
-func (p *Probe) Watermark() uint64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.walking != 0 {
-		return p.walking
-	}
-	p.last = max(p.last, p.clock.Wall(bpf.Monotonic()))
-	return p.last
-}
 
 // shortest is the least interval, ns, that shares are taken of: in less, a few ticks would be many percent.
 const shortest = 100e6
@@ -61,7 +49,7 @@ const buckets = 32
 // watcher turns what the kernel tells at each look into events.
 type watcher struct {
 	*Probe
-	sink  Sink
+	sink  bpf.Sink
 	known map[uint64]*watched
 	// seed keeps the ids of two nodes apart, whose cgroups have the same numbers.
 	seed   maphash.Seed
@@ -72,16 +60,7 @@ type watcher struct {
 	r  event.Resources
 }
 
-func (w *watcher) look() error {
-	now := w.Watermark()
-	w.mu.Lock()
-	w.walking = now
-	w.mu.Unlock()
-	defer func() {
-		w.mu.Lock()
-		w.walking = 0
-		w.mu.Unlock()
-	}()
+func (w *watcher) look(now uint64) error {
 	w.looks++
 	for _, c := range w.containers() {
 		if err := w.lookAt(c, now); err != nil {
@@ -97,7 +76,7 @@ func (w *watcher) look() error {
 		}
 		delete(w.known, id)
 	}
-	return w.clock.Keep()
+	return nil
 }
 
 func (w *watcher) lookAt(c Container, now uint64) error {

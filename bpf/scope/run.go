@@ -23,7 +23,7 @@ const (
 // Run calls f for each cgroup that is made or removed, until ctx ends. The event is f's to keep.
 func (s *Scope) Run(ctx context.Context, f func(Event)) error {
 	var dead graveyard
-	return s.ring.Read(ctx, bpf.Reading{
+	return s.Ring.Read(ctx, bpf.Reading{
 		Interval: tidy,
 		Eager:    true,
 		Record: func(raw []byte) error {
@@ -31,7 +31,7 @@ func (s *Scope) Run(ctx context.Context, f func(Event)) error {
 			if err != nil {
 				return err
 			}
-			ev.TimeNs = s.clock.Wall(ev.TimeNs)
+			ev.TimeNs = s.Clock.Wall(ev.TimeNs)
 			if ev.Removed && s.contains(ev.ID) {
 				dead.bury(ev.ID, time.Now())
 			}
@@ -52,7 +52,7 @@ func (s *Scope) Run(ctx context.Context, f func(Event)) error {
 					return err
 				}
 			}
-			return s.clock.Keep()
+			return s.Clock.Keep()
 		},
 	})
 }

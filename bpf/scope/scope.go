@@ -5,6 +5,7 @@
 package scope
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -12,7 +13,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
-	"github.com/cilium/ebpf/link"
 
 	"github.com/orb8-dev/kubectl-orb8/bpf"
 	"github.com/orb8-dev/kubectl-orb8/event"
@@ -41,10 +41,8 @@ type Event struct {
 
 // Scope is the loaded maps and programs. Its methods may be called from any goroutine.
 type Scope struct {
+	bpf.Probe
 	objects objectObjects
-	links   []link.Link
-	ring    *bpf.Ring
-	clock   *bpf.Clock
 	grown   atomic.Uint64
 	// early counts the removed cgroups that left the scope before the last events of their sockets can have come.
 	early   atomic.Uint64
@@ -52,7 +50,6 @@ type Scope struct {
 	watches map[int]func()
 	watched int
 	types   atomic.Pointer[btf.Cache]
-	hooks   []string
 }
 
 // Open loads the scope's maps and programs and attaches them. It gives a *bpf.NotSupportedError where the kernel is too old.
@@ -60,11 +57,7 @@ func Open(o Options) (*Scope, error) {
 	if err := bpf.CheckCgroupRoot(o.CgroupRoot); err != nil {
 		return nil, err
 	}
-	clock, err := bpf.NewClock()
-	if err != nil {
-		return nil, err
-	}
-	s := &Scope{clock: clock}
+	s := new(Scope)
 	if err := s.load(o); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -72,47 +65,28 @@ func Open(o Options) (*Scope, error) {
 }
 
 func (s *Scope) load(o Options) error {
-	cache := btf.NewCache()
-	kernel, err := bpf.KernelTypes(cache)
-	if err != nil {
-		return err
-	}
-	if err := bpf.Check(kernel,
+	types := btf.NewCache()
+	spec, err := bpf.ReadSpec(context.Background(), "scope", types, bpf.Variants{Latest: loadObject},
 		bpf.Need{Feature: "the tracepoint cgroup_mkdir", MinKernel: "5.5", Has: bpf.HasTracepoint("cgroup_mkdir")},
-		bpf.Need{Feature: "BPF ring buffers", MinKernel: "5.8", Has: bpf.HasHelper("ringbuf_output")},
 		// The helper is not what is needed: it came with the oldest release that is tried, and can be looked for.
 		bpf.Need{Feature: "the BPF of Linux 5.10", MinKernel: "5.10", Has: bpf.HasHelper("copy_from_user")},
-	); err != nil {
-		return err
-	}
-	if err := bpf.LiftMemlock(kernel); err != nil {
-		return err
-	}
-	spec, err := loadObject()
+	)
 	if err != nil {
-		return fmt.Errorf("read scope: %w", err)
-	}
-	s.hooks = bpf.Hooks(spec)
-	if o.Nested || !bpf.IsHierarchyRoot(o.CgroupRoot) {
-		if err := spec.Variables[objectVarNested].Set(uint32(1)); err != nil {
-			return fmt.Errorf("set %s: %w", objectVarNested, err)
-		}
-	}
-	if err := spec.LoadAndAssign(&s.objects, &ebpf.CollectionOptions{Cache: cache}); err != nil {
-		return fmt.Errorf("load scope: %w", err)
-	}
-	s.types.Store(cache)
-	if s.ring, err = bpf.OpenRing(s.objects.ScopeEvents); err != nil {
 		return err
 	}
-	for _, p := range []*ebpf.Program{s.objects.ScopeMkdir, s.objects.ScopeRmdir} {
-		l, err := link.AttachTracing(link.TracingOptions{Program: p})
-		if err != nil {
-			return fmt.Errorf("attach scope: %w", err)
-		}
-		s.links = append(s.links, l)
+	if err := bpf.LiftMemlock(spec.Kernel); err != nil {
+		return err
 	}
-	return nil
+	if o.Nested || !bpf.IsHierarchyRoot(o.CgroupRoot) {
+		if err := spec.Set(map[string]any{objectVarNested: uint32(1)}); err != nil {
+			return err
+		}
+	}
+	if err := s.Load(spec, &s.objects, nil); err != nil {
+		return err
+	}
+	s.types.Store(types)
+	return s.Attach(s.objects.ScopeMkdir, s.objects.ScopeRmdir)
 }
 
 // Maps gives the maps that probes share, by the name they have in C, for ebpf.CollectionOptions.MapReplacements.
@@ -186,12 +160,6 @@ func (s *Scope) OnGrown(f func()) (stop func()) {
 	}
 }
 
-// Hooks are what the scope is attached to, as libbpf names sections.
-func (s *Scope) Hooks() []string { return s.hooks }
-
-// Programs are what the probe has loaded.
-func (s *Scope) Programs() []bpf.Program { return bpf.Programs(&s.objects) }
-
 // Grown counts the cgroups that SetCgroup took in. Probes look for sockets older than themselves when it has changed.
 func (s *Scope) Grown() uint64 { return s.grown.Load() }
 
@@ -202,27 +170,11 @@ func unset[K any](m *ebpf.Map, key K) error {
 	return nil
 }
 
-// Lost tells what was dropped since Open.
+// Lost returns what was lost since Open.
 func (s *Scope) Lost() []bpf.Loss {
-	lost, err := bpf.NewLosses(s.objects.Losses, &s.objects).Lost()
-	if err != nil {
-		return nil // closed
-	}
+	lost := s.Probe.Lost()
 	if n := s.early.Load(); n > 0 {
 		lost = append(lost, bpf.Loss{Stage: event.LossStage_LOSS_STAGE_KERNEL_MAP, Count: n})
 	}
 	return lost
-}
-
-// Close detaches and unloads everything. A running Run returns.
-func (s *Scope) Close() error {
-	var errs []error
-	for _, l := range s.links {
-		errs = append(errs, l.Close())
-	}
-	if s.ring != nil {
-		errs = append(errs, s.ring.Close())
-	}
-	errs = append(errs, s.objects.Close())
-	return errors.Join(errs...)
 }

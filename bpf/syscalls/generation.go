@@ -15,7 +15,7 @@ import (
 const settle = 10 * time.Millisecond
 
 // follow has the programs forget which cgroups are out of scope each time that the scope has grown, until stop.
-func follow(s *scope.Scope, generation *ebpf.Variable) (stop func()) {
+func follow(s *scope.Scope, generation *ebpf.Variable) (stop func() error) {
 	var mu sync.Mutex
 	var n uint64
 	ended := false
@@ -34,10 +34,11 @@ func follow(s *scope.Scope, generation *ebpf.Variable) (stop func()) {
 		forget()
 		time.AfterFunc(settle, forget)
 	})
-	return func() {
+	return func() error {
 		unwatch()
 		mu.Lock()
 		defer mu.Unlock()
 		ended = true
+		return nil
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
+	"github.com/orb8-dev/kubectl-orb8/bpf"
 	"github.com/orb8-dev/kubectl-orb8/bpf/bpftest"
 	"github.com/orb8-dev/kubectl-orb8/bpf/scope"
 	"github.com/orb8-dev/kubectl-orb8/event"
@@ -106,7 +107,7 @@ type closer func() error
 func (c closer) Close() error { return c() }
 
 // running runs a probe until it is closed.
-func running(b *testing.B, run func(context.Context, Sink) error) io.Closer {
+func running(b *testing.B, run func(context.Context, bpf.Sink) error) io.Closer {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- run(ctx, func(uint64, *event.Event) {}) }()

@@ -4,22 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/bpf"
 )
 
-const (
-	// poll is how often the ring buffer is looked at where the kernel does not wake the reader.
-	poll = 50 * time.Millisecond
-	// passing is how long a call runs at least that Flush tells of: shorter ones are about to return.
-	passing = 10 * time.Millisecond
-)
+// passing is how long a call runs at least that Flush tells of: shorter ones are about to return.
+const passing = 10 * time.Millisecond
 
 // Run reports to sink until ctx ends. One goroutine at a time calls sink.
-func (p *Probe) Run(ctx context.Context, sink Sink) error {
+func (p *Probe) Run(ctx context.Context, sink bpf.Sink) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	walked := make(chan error, 1)
@@ -32,26 +27,15 @@ func (p *Probe) Run(ctx context.Context, sink Sink) error {
 	return errors.Join(err, <-walked)
 }
 
-func (p *Probe) read(ctx context.Context, sink Sink) error {
-	dec := newDecoder(p.clock, p.table)
-	return p.ring.Read(ctx, bpf.Reading{
-		Interval: poll,
-		Record: func(raw []byte) error {
-			cgroup, ev, err := dec.decode(raw)
-			if err != nil {
-				p.undecoded.Add(1)
-				return nil
-			}
-			// Only a wall clock that was set back makes this happen.
-			ev.Time = max(ev.Time, p.watermark.Load())
-			sink(cgroup, ev)
-			return nil
-		},
-		Empty: func(since uint64) error {
-			p.watermark.Store(max(p.watermark.Load(), p.clock.Wall(since)))
-			return p.clock.Keep()
-		},
-	})
+func (p *Probe) read(ctx context.Context, sink bpf.Sink) error {
+	dec := newDecoder(p.Clock, p.table)
+	return p.Read(ctx, bpf.Reading{Record: func(raw []byte) error {
+		cgroup, ev, err := dec.decode(raw)
+		if err == nil {
+			p.Emit(sink, cgroup, ev)
+		}
+		return err
+	}})
 }
 
 // walkAll looks for calls that run for long.
@@ -78,12 +62,7 @@ func (p *Probe) look(least time.Duration, all bool) error {
 	if err := errors.Join(p.objects.WalkNs.Set(uint64(least)), p.objects.WalkAll.Set(all)); err != nil {
 		return fmt.Errorf("look for running calls: %w", err)
 	}
-	r, err := p.walk.Open()
-	if err != nil {
-		return fmt.Errorf("look for running calls: %w", err)
-	}
-	defer r.Close()
-	if _, err := io.Copy(io.Discard, r); err != nil {
+	if err := p.walk.Run(); err != nil {
 		return fmt.Errorf("look for running calls: %w", err)
 	}
 	return nil
@@ -94,5 +73,5 @@ func (p *Probe) Flush(ctx context.Context) error {
 	if err := p.look(passing, true); err != nil {
 		return err
 	}
-	return p.ring.Flush(ctx)
+	return p.Probe.Flush(ctx)
 }

@@ -5,11 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"sync/atomic"
-	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 
 	"github.com/orb8-dev/kubectl-orb8/bpf"
 	"github.com/orb8-dev/kubectl-orb8/event"
@@ -17,17 +14,11 @@ import (
 
 // Summary is the loaded maps and programs of the totals.
 type Summary struct {
-	objects   summaryObjects
-	links     []link.Link
-	clock     *bpf.Clock
-	table     *table
-	scoped    *ebpf.Map
-	losses    bpf.Losses
-	hooks     []string
-	unfollow  func()
-	interval  time.Duration
-	watermark atomic.Uint64
-	requests  chan chan error
+	bpf.Probe
+	objects  summaryObjects
+	table    *table
+	scoped   *ebpf.Map
+	periodic *bpf.Periodic
 }
 
 // summaryObjects are those of the object file that totals take.
@@ -46,93 +37,46 @@ type summaryObjects struct {
 	ShareUsed  *ebpf.Variable `ebpf:"share_used"`
 }
 
-func (o *summaryObjects) Close() error {
-	return errors.Join(o.SumEnter.Close(), o.SumExit.Close(), o.SumGone.Close(), o.Calls.Close(), o.Totals.Close(),
-		o.Losses.Close(), o.CgroupLosses.Close(), o.Shares.Close())
-}
-
-// OpenSummary loads the programs and attaches them. It gives a *bpf.NotSupportedError where the kernel is too old.
+// OpenSummary loads the programs and attaches them. It returns a *bpf.NotSupportedError where the kernel is too old.
 func OpenSummary(ctx context.Context, o Options) (*Summary, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	clock, err := bpf.NewClock()
-	if err != nil {
-		return nil, err
-	}
-	s := &Summary{clock: clock, interval: o.Interval, requests: make(chan chan error)}
-	if s.interval <= 0 {
-		s.interval = time.Second
-	}
-	if err := s.load(o); err != nil {
+	s := &Summary{periodic: bpf.NewPeriodic(o.Interval)}
+	if err := s.load(ctx, o); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-func (s *Summary) load(o Options) (err error) {
+func (s *Summary) load(ctx context.Context, o Options) (err error) {
 	if s.table, err = newTable(o.Names); err != nil {
 		return err
 	}
-	spec, options, err := read(o)
+	spec, err := readSpec(ctx, o)
 	if err != nil {
 		return err
 	}
 	if o.MaxTotals != 0 {
 		spec.Maps[objectMapTotals].MaxEntries = o.MaxTotals
 	}
-	if err := spec.LoadAndAssign(&s.objects, options); err != nil {
-		return fmt.Errorf("load syscalls: %w", err)
+	shared := o.Scope.Maps()
+	s.scoped = shared[objectMapScopeCgroups]
+	if err := s.Load(spec, &s.objects, shared); err != nil {
+		return err
 	}
-	s.unfollow = follow(o.Scope, s.objects.Generation)
-	s.losses = bpf.NewLosses(s.objects.Losses, &s.objects)
-	s.scoped = options.MapReplacements[objectMapScopeCgroups]
+	s.OnClose(follow(o.Scope, s.objects.Generation))
 	if err := s.table.fill(s.objects.Calls); err != nil {
 		return err
 	}
-	s.links, s.hooks, err = attach(s.links, spec, s.objects.SumGone, s.objects.SumExit, s.objects.SumEnter)
-	return err
+	return s.Attach(s.objects.SumGone, s.objects.SumExit, s.objects.SumEnter) // in the order of Probe.load
 }
 
 // Run reports to sink until ctx ends: each interval the totals that have grown.
-func (s *Summary) Run(ctx context.Context, sink Sink) error {
+func (s *Summary) Run(ctx context.Context, sink bpf.Sink) error {
 	t := newTeller(s, sink)
-	timer := time.NewTimer(bpf.Until(s.interval))
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case done := <-s.requests:
-			done <- t.tell()
-			continue
-		case <-timer.C:
-		}
-		if err := t.tell(); err != nil {
-			return err
-		}
-		if err := s.clock.Keep(); err != nil {
-			return err
-		}
-		timer.Reset(bpf.Until(s.interval))
-	}
+	return s.periodic.Run(ctx, func() error { return s.Scan(t.tell) })
 }
 
 // Flush hands the totals to the sink of the running Run before it returns.
-func (s *Summary) Flush(ctx context.Context) error {
-	done := make(chan error, 1)
-	select {
-	case s.requests <- done:
-	case <-ctx.Done():
-		return fmt.Errorf("flush syscalls: %w", context.Cause(ctx))
-	}
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("flush syscalls: %w", context.Cause(ctx))
-	}
-}
+func (s *Summary) Flush(ctx context.Context) error { return s.periodic.Flush(ctx) }
 
 // row is what was told of one container and call.
 type row struct {
@@ -143,7 +87,7 @@ type row struct {
 // teller turns the kernel's totals into events.
 type teller struct {
 	*Summary
-	sink   Sink
+	sink   bpf.Sink
 	rows   map[objectTotalKey]*row
 	perCPU []objectTotal
 	gone   []objectTotalKey
@@ -156,16 +100,14 @@ type teller struct {
 	p50, p95, p99 uint64
 }
 
-func newTeller(s *Summary, sink Sink) *teller {
+func newTeller(s *Summary, sink bpf.Sink) *teller {
 	t := &teller{Summary: s, sink: sink, rows: make(map[objectTotalKey]*row), seed: maphash.MakeSeed()}
 	t.ev.Kind = &event.Event_SyscallSummary{SyscallSummary: &t.summary}
 	return t
 }
 
 // tell reports the totals that have changed, and forgets those of cgroups that are observed no longer.
-func (t *teller) tell() error {
-	now := t.clock.Wall(bpf.Monotonic())
-	now = max(now, t.watermark.Load())
+func (t *teller) tell(now uint64) error {
 	var key objectTotalKey
 	t.gone = t.gone[:0]
 	for i := t.objects.Totals.Iterate(); ; {
@@ -199,7 +141,6 @@ func (t *teller) tell() error {
 		}
 		delete(t.rows, key)
 	}
-	t.watermark.Store(now)
 	return nil
 }
 
@@ -240,34 +181,4 @@ func sumOf(perCPU []objectTotal) (sum objectTotal) {
 		}
 	}
 	return sum
-}
-
-// Lost tells what was dropped since OpenSummary: calls that were not counted.
-func (s *Summary) Lost() []bpf.Loss {
-	lost, err := s.losses.Lost()
-	if err != nil {
-		return nil // closed
-	}
-	return lost
-}
-
-// Watermark is a time, ns since the Unix epoch: nothing older than it will be reported any more.
-func (s *Summary) Watermark() uint64 { return s.watermark.Load() }
-
-// Hooks are what the programs are attached to, as libbpf names sections.
-func (s *Summary) Hooks() []string { return s.hooks }
-
-// Programs are what the probe has loaded.
-func (s *Summary) Programs() []bpf.Program { return bpf.Programs(&s.objects) }
-
-// Close detaches and unloads everything.
-func (s *Summary) Close() error {
-	var errs []error
-	if s.unfollow != nil {
-		s.unfollow()
-	}
-	for _, l := range s.links {
-		errs = append(errs, l.Close())
-	}
-	return errors.Join(append(errs, s.objects.Close())...)
 }

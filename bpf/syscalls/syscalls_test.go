@@ -148,7 +148,7 @@ func makeRefused() error {
 type rig struct {
 	*testing.T
 	probe interface {
-		Run(context.Context, Sink) error
+		Run(context.Context, bpf.Sink) error
 		Flush(context.Context) error
 		Lost() []bpf.Loss
 		Close() error

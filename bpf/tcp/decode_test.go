@@ -152,9 +152,9 @@ func TestFactsAreJudged(t *testing.T) {
 
 func TestADoubtfulResetIsOursWhereWeSentOne(t *testing.T) {
 	const ms = 1_000_000
-	p := &Probe{clock: new(bpf.Clock)}
+	p := &Probe{Probe: bpf.Probe{Clock: new(bpf.Clock)}}
 	var told []string
-	r := &reader{probe: p, dec: newDecoder(p.clock), sink: func(_ uint64, ev *event.Event) { told = append(told, ev.GetTcp().ResetBy.Word()) }}
+	r := &reader{probe: p, dec: newDecoder(p.Clock), sink: func(_ uint64, ev *event.Event) { told = append(told, ev.GetTcp().ResetBy.Word()) }}
 	add := func(phase uint8, cookie, at uint64) {
 		t.Helper()
 		e := sample()
@@ -202,10 +202,10 @@ func TestWhatIsNoRecordIsRefused(t *testing.T) {
 			t.Errorf("%s: parsed", name)
 		}
 	}
-	p := &Probe{clock: new(bpf.Clock)}
-	r := &reader{probe: p, dec: newDecoder(p.clock), sink: func(uint64, *event.Event) { t.Error("reported") }}
-	if err := r.record(raw(none)); err != nil || p.undecoded.Load() != 1 {
-		t.Errorf("%v, %d counted", err, p.undecoded.Load())
+	p := &Probe{Probe: bpf.Probe{Clock: new(bpf.Clock)}}
+	r := &reader{probe: p, dec: newDecoder(p.Clock), sink: func(uint64, *event.Event) { t.Error("reported") }}
+	if err := r.record(raw(none)); err != nil || p.Undecoded.Load() != 1 {
+		t.Errorf("%v, %d counted", err, p.Undecoded.Load())
 	}
 }
 

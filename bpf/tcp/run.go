@@ -9,8 +9,6 @@ import (
 )
 
 const (
-	// poll is how often the ring buffer is looked at where the kernel does not wake the reader.
-	poll = 50 * time.Millisecond
 	// doubt is how long an end after the program's close may turn out to be by a RST of ours: the kernel sends it right after it
 	// has ended the connection.
 	doubt = 100 * time.Millisecond
@@ -21,7 +19,7 @@ const (
 // reader turns records into events.
 type reader struct {
 	probe *Probe
-	sink  Sink
+	sink  bpf.Sink
 	dec   *decoder
 	rec   objectTcpEvent
 	// doubtful are ends that wait, in the order they came in.
@@ -35,17 +33,17 @@ type reader struct {
 }
 
 // Run reports to sink until ctx ends. One goroutine at a time calls sink.
-func (p *Probe) Run(ctx context.Context, sink Sink) error {
-	r := &reader{probe: p, sink: sink, dec: newDecoder(p.clock)}
+func (p *Probe) Run(ctx context.Context, sink bpf.Sink) error {
+	r := &reader{probe: p, sink: sink, dec: newDecoder(p.Clock)}
 	if err := r.findOlder(time.Now()); err != nil {
 		return err
 	}
-	return p.ring.Read(ctx, bpf.Reading{Interval: poll, Record: r.record, Empty: r.empty})
+	return p.Read(ctx, bpf.Reading{Record: r.record, Empty: r.empty})
 }
 
 func (r *reader) record(raw []byte) error {
 	if err := parse(raw, &r.rec); err != nil {
-		r.probe.undecoded.Add(1)
+		r.probe.Undecoded.Add(1)
 		return nil
 	}
 	switch {
@@ -70,10 +68,7 @@ func (r *reader) record(raw []byte) error {
 }
 
 func (r *reader) hand(e *objectTcpEvent) {
-	ev := r.dec.decode(e)
-	// Only a wall clock that was set back makes this happen.
-	ev.Time = max(ev.Time, r.probe.watermark.Load())
-	r.sink(e.Cgroup, ev)
+	r.probe.Emit(r.sink, e.Cgroup, r.dec.decode(e))
 }
 
 // tell hands over the first n of what was in doubt.
@@ -101,20 +96,18 @@ func (r *reader) release(since uint64) uint64 {
 
 func (r *reader) empty(since uint64) error {
 	p := r.probe
-	since = r.release(since)
-	p.watermark.Store(max(p.watermark.Load(), p.clock.Wall(since)))
-
+	if err := p.Advance(r.release(since)); err != nil {
+		return err
+	}
 	now := time.Now()
 	if err := r.findOlder(now); err != nil {
 		return err
 	}
 	if left := r.nextWalk.Sub(now); left <= 0 || left > p.options.Interval {
 		r.nextWalk = now.Truncate(p.options.Interval).Add(p.options.Interval)
-		if err := p.walk(); err != nil {
-			return err
-		}
+		return p.walk()
 	}
-	return p.clock.Keep()
+	return nil
 }
 
 // share of one core that looking for older sockets may take: one in 20.
@@ -156,14 +149,14 @@ func (p *Probe) walk() error {
 	if n == p.told {
 		return nil
 	}
-	put, err := p.losses.Deferred()
+	put, err := p.Losses.Deferred()
 	if err != nil {
 		return err
 	}
 	if err := p.again.Run(); err != nil {
 		return fmt.Errorf("walk the sockets: %w", err)
 	}
-	after, err := p.losses.Deferred()
+	after, err := p.Losses.Deferred()
 	if after == put {
 		p.told = n
 	}
@@ -176,7 +169,7 @@ func (p *Probe) Flush(ctx context.Context) error {
 		return err
 	}
 	for {
-		if err := p.ring.Flush(ctx); err != nil {
+		if err := p.Probe.Flush(ctx); err != nil {
 			return err
 		}
 		if p.doubts.Load() == 0 {

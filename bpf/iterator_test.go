@@ -53,11 +53,11 @@ func TestKernelsThatRefuseMapIteratorsAreTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	w, err := OpenWalk(p, nil)
+	w, err := new(Probe).AttachIterator(p, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(w.Run(), w.Close(), (*Walk)(nil).Close()); err != nil {
+	if err := w.Run(); err != nil {
 		t.Error(err)
 	}
 }

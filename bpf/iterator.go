@@ -30,34 +30,24 @@ var MapIteratorsRefused = sync.OnceValue(func() bool {
 	return refused("bpf_map_elem") && !refused("task_file")
 })
 
-// Walk runs a program over everything of some kind: an iterator's over what it iterates over, another as it is.
-type Walk struct {
+// Iterator runs a program over all objects of one kind. User space runs programs that are no iterators itself.
+type Iterator struct {
 	program *ebpf.Program
 	iter    *link.Iter
 }
 
-// OpenWalk attaches an iterator; over is the map that it is to iterate over, nil of those that do so over no map. Other programs (raw_tp) need nothing.
-func OpenWalk(program *ebpf.Program, over *ebpf.Map) (*Walk, error) {
-	w := &Walk{program: program}
-	if program.Type() != ebpf.Tracing {
-		return w, nil
-	}
-	var err error
-	if w.iter, err = link.AttachIter(link.IterOptions{Program: program, Map: over}); err != nil {
-		return nil, fmt.Errorf("attach %s: %w", program, err)
-	}
-	return w, nil
-}
+// Open starts an iteration; reading runs the program and returns what it prints.
+func (it *Iterator) Open() (io.ReadCloser, error) { return it.iter.Open() }
 
 // Run returns when the program has seen everything.
-func (w *Walk) Run() error {
-	if w.iter == nil {
-		if _, err := w.program.Run(&ebpf.RunOptions{}); err != nil {
-			return fmt.Errorf("run %s: %w", w.program, err)
+func (it *Iterator) Run() error {
+	if it.iter == nil {
+		if _, err := it.program.Run(&ebpf.RunOptions{}); err != nil {
+			return fmt.Errorf("run %s: %w", it.program, err)
 		}
 		return nil
 	}
-	r, err := w.iter.Open()
+	r, err := it.iter.Open()
 	if err != nil {
 		return err
 	}
@@ -77,12 +67,4 @@ func runThrough(r io.Reader) error {
 			return err
 		}
 	}
-}
-
-// Close detaches the program. Of a nil Walk it does nothing.
-func (w *Walk) Close() error {
-	if w == nil || w.iter == nil {
-		return nil
-	}
-	return w.iter.Close()
 }
