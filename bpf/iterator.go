@@ -14,7 +14,7 @@ import (
 )
 
 // MapIteratorsRefused says whether the kernel lets nobody iterate over maps, though it has iterators. Then the programs are to be taken that were built with
-// NO_MAP_ITERATORS. Seen on a 6.18 kernel, which gives EPERM for iter/bpf_map_elem and iter/bpf_sk_storage_map, whoever asks, and loads other iterators.
+// NOMAPITER. Seen on a 6.18 kernel, which gives EPERM for iter/bpf_map_elem and iter/bpf_sk_storage_map, whoever asks, and loads other iterators.
 var MapIteratorsRefused = sync.OnceValue(func() bool {
 	refused := func(over string) bool {
 		p, err := ebpf.NewProgram(&ebpf.ProgramSpec{

@@ -14,9 +14,9 @@ type Variant int
 // The variants. The first is for kernels from 5.15 on.
 const (
 	Latest Variant = iota
-	// Pre515 is built with OLDER_KERNEL, for kernels before 5.15.
+	// Pre515 is built with PRE515, for kernels before 5.15.
 	Pre515
-	// NoMapIter is built with NO_MAP_ITERATORS, for kernels that refuse iterators over maps.
+	// NoMapIter is built with NOMAPITER, for kernels that refuse iterators over maps.
 	NoMapIter
 )
 
@@ -28,7 +28,7 @@ type Variants struct {
 // choose returns the variant for a kernel.
 func (v Variants) choose(kernel *btf.Spec) (Variant, func() (*ebpf.CollectionSpec, error)) {
 	switch {
-	case v.Pre515 != nil && Older(kernel):
+	case v.Pre515 != nil && IsPre515(kernel):
 		return Pre515, v.Pre515
 	case v.NoMapIter != nil && MapIteratorsRefused():
 		return NoMapIter, v.NoMapIter

@@ -122,9 +122,9 @@ func LiftMemlock(kernel *btf.Spec) error {
 	return nil
 }
 
-// Older says whether the kernel needs the programs that were built with OLDER_KERNEL: it lacks something that came between
-// Linux 5.11 and 5.15.
-func Older(kernel *btf.Spec) bool {
+// IsPre515 reports whether the kernel needs the programs that were built with PRE515: it lacks something that came
+// between Linux 5.11 and 5.15.
+func IsPre515(kernel *btf.Spec) bool {
 	return Check(kernel,
 		// 5.11, as storage of sockets and tasks in tracing programs, and sockets of files.
 		Need{Has: HasHelper("task_storage_get")},

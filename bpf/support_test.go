@@ -75,20 +75,20 @@ func TestCheckNamesWhatAKernelLacksAndSince(t *testing.T) {
 
 func none() (*ebpf.CollectionSpec, error) { return nil, nil }
 
-func TestOlderKernelsAreThoseThatLackAnything(t *testing.T) {
+func TestIsPre515_ByRelease(t *testing.T) {
 	for release, test := range map[string]struct {
-		kernel       *btf.Spec
-		older, limit bool
+		kernel        *btf.Spec
+		pre515, limit bool
 	}{
 		"5.10": {kernelWith(t, "val", "ringbuf_reserve", "copy_from_user"), true, true},
 		"5.11": {kernelWith(t, "val", "task_storage_get", "get_current_task_btf"), true, false},
 		"5.12": {kernelWith(t, "val", "task_storage_get", "get_current_task_btf", "check_mtu"), true, false},
 		"5.15": {kernelWith(t, "cgroup", "task_storage_get", "get_current_task_btf", "check_mtu", "task_pt_regs"), false, false},
 	} {
-		if got := Older(test.kernel); got != test.older {
-			t.Errorf("%s counts as older: %v", release, got)
+		if got := IsPre515(test.kernel); got != test.pre515 {
+			t.Errorf("%s counts as before 5.15: %v", release, got)
 		}
-		if v, _ := (Variants{Latest: none, Pre515: none}).choose(test.kernel); (v == Pre515) != test.older {
+		if v, _ := (Variants{Latest: none, Pre515: none}).choose(test.kernel); (v == Pre515) != test.pre515 {
 			t.Errorf("%s gets the variant %d", release, v)
 		}
 		if v, _ := (Variants{Latest: none}).choose(test.kernel); v != Latest {

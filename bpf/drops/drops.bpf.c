@@ -295,7 +295,7 @@ int drops_give_back(__u64 *ctx)
 	return give_shares(DROPS, ctx[0], ctx[1]);
 }
 
-#ifdef NO_MAP_ITERATORS
+#ifdef NOMAPITER
 /* Linux 5.13 has bpf_snprintf. The place comes with the call, and the line is left where user space reads it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

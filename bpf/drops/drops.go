@@ -36,7 +36,7 @@ type Options struct {
 // objects are the loaded maps and programs.
 type objects struct {
 	objectObjects
-	// PlaceLine is of the programs built with NO_MAP_ITERATORS only.
+	// PlaceLine is of the programs built with NOMAPITER only.
 	PlaceLine *ebpf.Map `ebpf:"place_line"`
 }
 
@@ -77,7 +77,7 @@ func Open(ctx context.Context, o Options) (*Probe, error) {
 }
 
 func (p *Probe) load(ctx context.Context) error {
-	variants := bpf.Variants{Latest: loadObject, NoMapIter: loadPlain}
+	variants := bpf.Variants{Latest: loadObject, NoMapIter: loadNomapiter}
 	spec, err := bpf.ReadSpec(ctx, "drops", p.options.Scope.Types(), variants, needs...)
 	if err != nil {
 		return err

@@ -8,7 +8,7 @@ import (
 
 // walks run programs over sockets and flows.
 type walks struct {
-	older          *bpf.Iterator
+	preexisting    *bpf.Iterator
 	tcp, sockets   *bpf.Iterator
 	flows4, flows6 *bpf.Iterator
 	sweep4, sweep6 *bpf.Iterator
@@ -33,7 +33,7 @@ func (p *Probe) attach(variant bpf.Variant, dropHasSkb bool) error {
 		program *ebpf.Program
 		over    *ebpf.Map
 	}{
-		{&p.walks.older, o.OlderWalk, nil},
+		{&p.walks.preexisting, o.Preexisting, nil},
 		{&p.walks.tcp, o.TcpWalk, o.TcpSocks},
 		{&p.walks.sockets, o.PacketSkWalk, o.PacketSocks},
 		{&p.walks.flows4, o.PacketWalk4, o.PacketFlows4},

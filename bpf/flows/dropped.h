@@ -121,7 +121,7 @@ static __always_inline struct packet_drops *mapped_drops(const struct flow_key *
 	return m ? &m->dropped : NULL;
 }
 
-#ifdef OLDER_KERNEL
+#ifdef PRE515
 static __always_inline struct packet_drops *drops_of(struct sock *sk, struct flow_key *k, __u64 cgroup)
 {
 	struct packet_drops none = {}, *d = mapped_drops(k);

@@ -10,14 +10,14 @@
  * - tp_btf/tcp_destroy_sock: a socket's place among those that are followed is free again (charge.h);
  * - iter/bpf_sk_storage_map: each interval, reports what has changed (tcp.h, packets.h).
  * They need neither kprobes nor tracefs, work under lockdown, and are gone with the process that loaded them.
- * Minimum kernel: 5.10, where they are built with OLDER_KERNEL: for the lack of socket storage in tracing programs (5.11), a hash
+ * Minimum kernel: 5.10, where they are built with PRE515: for the lack of socket storage in tracing programs (5.11), a hash
  * keeps what is known of a socket, and TCP's walk is iter/bpf_map_elem. Else 5.15.
  * Rejected: counting TCP segments per packet, at tc or cgroup_skb, which costs each packet, counts retransmissions as
  * payload, and sees GSO packets in place of segments; kprobes, which some kernels are built without.
  */
 #include "dropped.h"
 #include "flow.h"
-#include "older.h"
+#include "preexisting.h"
 #include "packets.h"
 #include "tcp.h"
 

@@ -61,7 +61,7 @@ func (o Options) withDefaults() Options {
 // objects are the loaded maps and programs.
 type objects struct {
 	objectObjects
-	// Dropped is of the programs for older kernels only.
+	// Dropped is of the variant Pre515 only.
 	Dropped *ebpf.Map `ebpf:"packet_dropped"`
 }
 
@@ -88,7 +88,7 @@ func Open(ctx context.Context, o Options) (*Probe, error) {
 	return p, nil
 }
 
-var variants = bpf.Variants{Latest: loadObject, Pre515: loadOlder, NoMapIter: loadPlain}
+var variants = bpf.Variants{Latest: loadObject, Pre515: loadPre515, NoMapIter: loadNomapiter}
 
 func (p *Probe) load(ctx context.Context) error {
 	spec, err := bpf.ReadSpec(ctx, "flows", p.options.Scope.Types(), variants)

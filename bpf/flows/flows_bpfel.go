@@ -89,8 +89,8 @@ type objectTcpRec struct {
 const (
 	objectMapCgroupLosses   = "cgroup_losses"
 	objectMapEvents         = "events"
+	objectMapListeners      = "listeners"
 	objectMapLosses         = "losses"
-	objectMapOlderListeners = "older_listeners"
 	objectMapPacketFlows4   = "packet_flows4"
 	objectMapPacketFlows6   = "packet_flows6"
 	objectMapPacketFreed    = "packet_freed"
@@ -99,7 +99,6 @@ const (
 	objectMapScopeCgroups   = "scope_cgroups"
 	objectMapShares         = "shares"
 	objectMapTcpSocks       = "tcp_socks"
-	objectProgOlderWalk     = "older_walk"
 	objectProgPacketCreate  = "packet_create"
 	objectProgPacketDrop    = "packet_drop"
 	objectProgPacketFree    = "packet_free"
@@ -112,6 +111,7 @@ const (
 	objectProgPacketSweep6  = "packet_sweep6"
 	objectProgPacketWalk4   = "packet_walk4"
 	objectProgPacketWalk6   = "packet_walk6"
+	objectProgPreexisting   = "preexisting"
 	objectProgTcpGone       = "tcp_gone"
 	objectProgTcpReader     = "tcp_reader"
 	objectProgTcpState      = "tcp_state"
@@ -172,7 +172,6 @@ type objectSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectProgramSpecs struct {
-	OlderWalk     *ebpf.ProgramSpec `ebpf:"older_walk"`
 	PacketCreate  *ebpf.ProgramSpec `ebpf:"packet_create"`
 	PacketDrop    *ebpf.ProgramSpec `ebpf:"packet_drop"`
 	PacketFree    *ebpf.ProgramSpec `ebpf:"packet_free"`
@@ -185,6 +184,7 @@ type objectProgramSpecs struct {
 	PacketSweep6  *ebpf.ProgramSpec `ebpf:"packet_sweep6"`
 	PacketWalk4   *ebpf.ProgramSpec `ebpf:"packet_walk4"`
 	PacketWalk6   *ebpf.ProgramSpec `ebpf:"packet_walk6"`
+	Preexisting   *ebpf.ProgramSpec `ebpf:"preexisting"`
 	TcpGone       *ebpf.ProgramSpec `ebpf:"tcp_gone"`
 	TcpReader     *ebpf.ProgramSpec `ebpf:"tcp_reader"`
 	TcpState      *ebpf.ProgramSpec `ebpf:"tcp_state"`
@@ -195,18 +195,18 @@ type objectProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectMapSpecs struct {
-	CgroupLosses   *ebpf.MapSpec `ebpf:"cgroup_losses"`
-	Events         *ebpf.MapSpec `ebpf:"events"`
-	Losses         *ebpf.MapSpec `ebpf:"losses"`
-	OlderListeners *ebpf.MapSpec `ebpf:"older_listeners"`
-	PacketFlows4   *ebpf.MapSpec `ebpf:"packet_flows4"`
-	PacketFlows6   *ebpf.MapSpec `ebpf:"packet_flows6"`
-	PacketFreed    *ebpf.MapSpec `ebpf:"packet_freed"`
-	PacketGone     *ebpf.MapSpec `ebpf:"packet_gone"`
-	PacketSocks    *ebpf.MapSpec `ebpf:"packet_socks"`
-	ScopeCgroups   *ebpf.MapSpec `ebpf:"scope_cgroups"`
-	Shares         *ebpf.MapSpec `ebpf:"shares"`
-	TcpSocks       *ebpf.MapSpec `ebpf:"tcp_socks"`
+	CgroupLosses *ebpf.MapSpec `ebpf:"cgroup_losses"`
+	Events       *ebpf.MapSpec `ebpf:"events"`
+	Listeners    *ebpf.MapSpec `ebpf:"listeners"`
+	Losses       *ebpf.MapSpec `ebpf:"losses"`
+	PacketFlows4 *ebpf.MapSpec `ebpf:"packet_flows4"`
+	PacketFlows6 *ebpf.MapSpec `ebpf:"packet_flows6"`
+	PacketFreed  *ebpf.MapSpec `ebpf:"packet_freed"`
+	PacketGone   *ebpf.MapSpec `ebpf:"packet_gone"`
+	PacketSocks  *ebpf.MapSpec `ebpf:"packet_socks"`
+	ScopeCgroups *ebpf.MapSpec `ebpf:"scope_cgroups"`
+	Shares       *ebpf.MapSpec `ebpf:"shares"`
+	TcpSocks     *ebpf.MapSpec `ebpf:"tcp_socks"`
 }
 
 // objectVariableSpecs contains global variables before they are loaded into the kernel.
@@ -247,26 +247,26 @@ func (o *objectObjects) Close() error {
 //
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectMaps struct {
-	CgroupLosses   *ebpf.Map `ebpf:"cgroup_losses"`
-	Events         *ebpf.Map `ebpf:"events"`
-	Losses         *ebpf.Map `ebpf:"losses"`
-	OlderListeners *ebpf.Map `ebpf:"older_listeners"`
-	PacketFlows4   *ebpf.Map `ebpf:"packet_flows4"`
-	PacketFlows6   *ebpf.Map `ebpf:"packet_flows6"`
-	PacketFreed    *ebpf.Map `ebpf:"packet_freed"`
-	PacketGone     *ebpf.Map `ebpf:"packet_gone"`
-	PacketSocks    *ebpf.Map `ebpf:"packet_socks"`
-	ScopeCgroups   *ebpf.Map `ebpf:"scope_cgroups"`
-	Shares         *ebpf.Map `ebpf:"shares"`
-	TcpSocks       *ebpf.Map `ebpf:"tcp_socks"`
+	CgroupLosses *ebpf.Map `ebpf:"cgroup_losses"`
+	Events       *ebpf.Map `ebpf:"events"`
+	Listeners    *ebpf.Map `ebpf:"listeners"`
+	Losses       *ebpf.Map `ebpf:"losses"`
+	PacketFlows4 *ebpf.Map `ebpf:"packet_flows4"`
+	PacketFlows6 *ebpf.Map `ebpf:"packet_flows6"`
+	PacketFreed  *ebpf.Map `ebpf:"packet_freed"`
+	PacketGone   *ebpf.Map `ebpf:"packet_gone"`
+	PacketSocks  *ebpf.Map `ebpf:"packet_socks"`
+	ScopeCgroups *ebpf.Map `ebpf:"scope_cgroups"`
+	Shares       *ebpf.Map `ebpf:"shares"`
+	TcpSocks     *ebpf.Map `ebpf:"tcp_socks"`
 }
 
 func (m *objectMaps) Close() error {
 	return _ObjectClose(
 		m.CgroupLosses,
 		m.Events,
+		m.Listeners,
 		m.Losses,
-		m.OlderListeners,
 		m.PacketFlows4,
 		m.PacketFlows6,
 		m.PacketFreed,
@@ -300,7 +300,6 @@ type objectVariables struct {
 //
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectPrograms struct {
-	OlderWalk     *ebpf.Program `ebpf:"older_walk"`
 	PacketCreate  *ebpf.Program `ebpf:"packet_create"`
 	PacketDrop    *ebpf.Program `ebpf:"packet_drop"`
 	PacketFree    *ebpf.Program `ebpf:"packet_free"`
@@ -313,6 +312,7 @@ type objectPrograms struct {
 	PacketSweep6  *ebpf.Program `ebpf:"packet_sweep6"`
 	PacketWalk4   *ebpf.Program `ebpf:"packet_walk4"`
 	PacketWalk6   *ebpf.Program `ebpf:"packet_walk6"`
+	Preexisting   *ebpf.Program `ebpf:"preexisting"`
 	TcpGone       *ebpf.Program `ebpf:"tcp_gone"`
 	TcpReader     *ebpf.Program `ebpf:"tcp_reader"`
 	TcpState      *ebpf.Program `ebpf:"tcp_state"`
@@ -321,7 +321,6 @@ type objectPrograms struct {
 
 func (p *objectPrograms) Close() error {
 	return _ObjectClose(
-		p.OlderWalk,
 		p.PacketCreate,
 		p.PacketDrop,
 		p.PacketFree,
@@ -334,6 +333,7 @@ func (p *objectPrograms) Close() error {
 		p.PacketSweep6,
 		p.PacketWalk4,
 		p.PacketWalk6,
+		p.Preexisting,
 		p.TcpGone,
 		p.TcpReader,
 		p.TcpState,

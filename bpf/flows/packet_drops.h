@@ -30,7 +30,7 @@ static __always_inline bool drops_known(const struct flow_key *k, bool raw)
 	return !raw && (drop_has_skb || k->protocol != IPPROTO_UDP || is_mapped4(k));
 }
 
-#ifdef OLDER_KERNEL
+#ifdef PRE515
 /* Of the flow that stands in a socket's storage. An entry goes when its flow closes. Few flows have one. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -19,7 +19,7 @@
 #include "share.h"
 #include "store.h"
 #include "walk.h"
-#ifdef OLDER_KERNEL
+#ifdef PRE515
 #include "claim.h"
 #endif
 
@@ -154,7 +154,7 @@ static __always_inline bool same_key(const struct flow_key *a, const struct flow
 
 static __always_inline __u64 now_or_so(void)
 {
-#ifdef OLDER_KERNEL
+#ifdef PRE515
 	return bpf_ktime_get_ns();
 #else
 	return bpf_ktime_get_coarse_ns();
@@ -164,7 +164,7 @@ static __always_inline __u64 now_or_so(void)
 /* What became of a change of state. */
 enum swap { SWAP_NO = 0, SWAP_YES, SWAP_BUSY };
 
-#ifdef OLDER_KERNEL
+#ifdef PRE515
 static __always_inline enum swap swap_state(struct packet_flow *f, __u64 cookie, __u32 from, __u32 to)
 {
 	bool is;
@@ -427,7 +427,7 @@ static __always_inline void count_mapped(void *map, __u32 table, const void *key
 			return;
 		}
 	}
-	/* The walk over older sockets found the owner after the socket's first packet. */
+	/* The scan for preexisting sockets found the owner after the socket's first packet. */
 	if (!m->flow.owned && s->owner.pid) {
 		m->owner = s->owner;
 		m->flow.owned = 1;
@@ -460,10 +460,11 @@ static __noinline void count_other(struct packet_sock *s, const struct packet *p
 	count_mapped(&packet_flows4, FLOWS4, &k, s, p);
 }
 
-#ifdef OLDER_KERNEL
+#ifdef PRE515
 /*
- * Owners of sockets older than the trace: the walk that finds them cannot get at the storage of a socket, and its first packet does
- * not know the socket's address. So they meet where the socket is bound: sockets of one container that share a port share this.
+ * Owners of preexisting sockets. The scan that finds them cannot reach the storage of a socket, and the program at its
+ * first packet does not know the socket's address. Both know the bound port: sockets of one container that share a
+ * port share an owner.
  */
 struct bound {
 	__u64 cgroup;
@@ -493,7 +494,7 @@ static __always_inline void look_for_owner(struct packet_sock *s, __u32 protocol
 static __always_inline void look_for_owner(struct packet_sock *s, __u32 protocol, __u32 port) {}
 #endif
 
-#ifdef OLDER_KERNEL
+#ifdef PRE515
 /* Apart from the claims of swap_state. */
 #define CHARGE_CLAIM (1ULL << 63)
 
@@ -532,7 +533,7 @@ static __always_inline struct packet_sock *make_packet_sock(void *sk, __u64 cgro
 	return s;
 }
 
-/* A socket's first packet: is it in scope, and older than us? */
+/* A socket's first packet: is it in scope, and preexisting? */
 static __noinline struct packet_sock *adopt(struct __sk_buff *skb)
 {
 	__u64 cgroup = bpf_skb_cgroup_id(skb);
@@ -802,7 +803,7 @@ static __always_inline void walk_packet_sock(struct packet_sock *s, struct sock 
 	walk_flow(&s->flow, &s->dropped, &s->key, s->cgroup, &s->owner, !s->connected && idle(&s->flow));
 }
 
-#ifdef NO_MAP_ITERATORS
+#ifdef NOMAPITER
 SEC("iter/task_file")
 int packet_sk_walk(struct bpf_iter__task_file *ctx)
 {

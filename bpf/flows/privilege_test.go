@@ -78,13 +78,13 @@ func traceSelf() error {
 	if err := s.SetCgroup(info.Sys().(*syscall.Stat_t).Ino, true); err != nil {
 		return err
 	}
-	// Older than the trace, so that it takes the walk over files to find it.
+	// It is older than the trace, so only the scan over files finds it.
 	const size = 4321
-	older, err := talk(size)
+	preexisting, err := talk(size)
 	if err != nil {
 		return err
 	}
-	defer older.Close()
+	defer preexisting.Close()
 
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -104,7 +104,7 @@ func traceSelf() error {
 		}
 	})
 	if err == nil && halves != 2 {
-		err = fmt.Errorf("%d halves of the older connection seen, want 2", halves)
+		err = fmt.Errorf("%d halves of the preexisting connection seen, want 2", halves)
 	}
 	return err
 }
@@ -188,7 +188,7 @@ func loaded(tr *trace) (l bpftest.Loaded) {
 	}
 	o := &tr.probe.objects
 	for _, m := range []*ebpf.Map{
-		o.CgroupLosses, o.Events, o.Losses, o.OlderListeners, o.PacketFlows4, o.PacketFlows6, o.PacketGone, o.PacketSocks, o.TcpSocks,
+		o.CgroupLosses, o.Events, o.Losses, o.Listeners, o.PacketFlows4, o.PacketFlows6, o.PacketGone, o.PacketSocks, o.TcpSocks,
 	} {
 		info, err := m.Info()
 		tr.check(err)

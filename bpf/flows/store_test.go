@@ -7,8 +7,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-func TestOnOlderKernelsNothingIsKeptForSocketsThatAreGone(t *testing.T) {
-	bpftest.OlderOnly(t)
+func TestPre515_ForgetsClosedSockets(t *testing.T) {
+	bpftest.Pre515Only(t)
 	tr := newTrace(t, Options{})
 	client, server := tr.wanted("client"), tr.wanted("server")
 	const connections = 20

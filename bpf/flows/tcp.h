@@ -149,7 +149,7 @@ static __always_inline bool report_tcp(const struct sock *sk, const struct tcp_s
 	e->icmp_type = 0;
 	e->icmp_code = 0;
 	e->raw = 0;
-#ifdef OLDER_KERNEL
+#ifdef PRE515
 	/* What was read since then may have been another socket's. */
 	if (phase != PHASE_CLOSED && rec->closed) {
 		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
@@ -239,7 +239,7 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 	case TCP_CLOSE: {
 		__u8 state = oldstate;
 
-#ifdef OLDER_KERNEL
+#ifdef PRE515
 		if (oldstate == TCP_LISTEN)
 			forget_listener(tp);
 #endif
@@ -257,7 +257,7 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 		return 0;
 	}
 	default:
-		/* A socket older than its being in scope, that no walk has found. */
+		/* A preexisting socket that no scan has found. */
 		start_record(sk, tp, rec, cgroup, ROLE_UNKNOWN, 0);
 		return 0;
 	}
@@ -282,7 +282,7 @@ int BPF_PROG(tcp_gone, struct sock *sk)
 
 	if (!rec)
 		return 0;
-#ifdef OLDER_KERNEL
+#ifdef PRE515
 	/* A walk that reads the socket's memory this moment does not report what it finds. */
 	__sync_fetch_and_add(&rec->closed, 1);
 #endif
@@ -327,7 +327,7 @@ static __always_inline int walk_tcp(struct tcp_rec *rec, struct sock *sk)
 	return 0;
 }
 
-#ifdef OLDER_KERNEL
+#ifdef PRE515
 SEC("iter/bpf_map_elem")
 int tcp_walk(struct bpf_iter__bpf_map_elem *ctx)
 {
@@ -339,7 +339,7 @@ int tcp_walk(struct bpf_iter__bpf_map_elem *ctx)
 	/* It may be dead by now, and its memory another socket's, which stays a TCP socket's meanwhile. Then rec->closed is set. */
 	return walk_tcp(rec, *key);
 }
-#elif defined(NO_MAP_ITERATORS)
+#elif defined(NOMAPITER)
 SEC("iter/task_file")
 int tcp_walk(struct bpf_iter__task_file *ctx)
 {

@@ -217,7 +217,7 @@ func TestTCPCountersAreTheKernelsOwn(t *testing.T) {
 
 func TestSegmentsAreCountedBeyond32Bits(t *testing.T) {
 	bpftest.Root(t)
-	if bpftest.Older(t) {
+	if bpftest.Pre515(t) {
 		t.Skip("by what a socket's descriptor leads to, which is nothing on this kernel")
 	}
 	tr := newTrace(t, Options{})

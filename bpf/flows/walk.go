@@ -17,8 +17,8 @@ import (
 type walker struct {
 	probe *Probe
 
-	// next is when the sockets are walked again, nextOlder when older ones may be looked for again, again when they are to be.
-	next, nextOlder, again time.Time
+	// next is when the sockets are walked again, nextPreexisting when preexisting ones may be, again when they must be.
+	next, nextPreexisting, again time.Time
 	// grown is what scope.Grown was when last looked at.
 	grown uint64
 
@@ -40,7 +40,7 @@ func (w *walker) run(ctx context.Context) error {
 	defer wake.Stop()
 	for {
 		now := time.Now()
-		if err := w.findOlder(now); err != nil {
+		if err := w.findPreexisting(now); err != nil {
 			return err
 		}
 		if w.due(now) {
@@ -74,12 +74,12 @@ func (w *walker) due(now time.Time) bool {
 	return left <= 0 || left > w.probe.Interval()
 }
 
-// findOlder looks for sockets older than the trace or than their being in scope, at the start and when the scope has
+// findPreexisting finds sockets that are older than the trace, or in scope only now, at the start and when the scope has
 // grown; and once more some time later, for a connection that no process had accepted yet has no file to be found by.
-func (w *walker) findOlder(now time.Time) error {
+func (w *walker) findPreexisting(now time.Time) error {
 	grown := w.probe.options.Scope.Grown()
 	again := !w.again.IsZero() && now.After(w.again)
-	if !again && (grown == w.grown || now.Before(w.nextOlder)) {
+	if !again && (grown == w.grown || now.Before(w.nextPreexisting)) {
 		return nil
 	}
 	w.again = time.Time{}
@@ -87,11 +87,11 @@ func (w *walker) findOlder(now time.Time) error {
 		w.again = now.Add(w.probe.options.Interval)
 	}
 	w.grown = grown
-	cost, err := processorTime(func() error { return w.iterate(w.probe.walks.older) })
+	cost, err := processorTime(func() error { return w.iterate(w.probe.walks.preexisting) })
 	if err != nil {
-		return fmt.Errorf("look for older sockets: %w", err)
+		return fmt.Errorf("find preexisting sockets: %w", err)
 	}
-	w.nextOlder = now.Add(share * cost)
+	w.nextPreexisting = now.Add(share * cost)
 	w.next = now // what was found is news
 	return nil
 }
@@ -213,8 +213,8 @@ func (w *walker) iterate(walks ...*bpf.Iterator) error {
 // flush walks until nothing had to be put off for want of room in the ring buffer, and the sink has had everything.
 func (w *walker) flush(ctx context.Context) error {
 	p := w.probe
-	w.nextOlder = time.Time{}
-	if err := w.findOlder(time.Now()); err != nil {
+	w.nextPreexisting = time.Time{}
+	if err := w.findPreexisting(time.Now()); err != nil {
 		return err
 	}
 	for {

@@ -5,7 +5,7 @@
  * program takes a place before it makes an element, and gives it back when the socket is destroyed. Only these two cost anything.
  *
  * An element has the address of its socket in a field `charged` while it is counted. So an element that the kernel has cloned
- * from a listener's (BPF_F_CLONE), which has the listener's address there, is known not to be counted yet. On older kernels an
+ * from a listener's (BPF_F_CLONE), which has the listener's address there, is known not to be counted yet. Before 5.15 an
  * element is one of a hash, and counted as long as it is in there.
  *
  * The count does not drift: tcp_destroy_sock is called with softirqs off, once for each socket, so the kernel never skips a
@@ -28,7 +28,7 @@ static __always_inline bool tcp_destroyed(const struct sock *sk)
 	return READ(sk, __sk_common.skc_state) == TCP_CLOSE && READ(sk, __sk_common.skc_flags) & SOCK_DEAD_BIT;
 }
 
-#ifndef OLDER_KERNEL
+#ifndef PRE515
 
 /* The element of a socket; a new one where it has none and there is room. Programs that make it at the same time count it once. */
 #define keep_charged(name, sk, table, cgroup)                                                    \

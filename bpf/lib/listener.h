@@ -8,16 +8,16 @@
 #include "tcpsock.h"
 
 /*
- * Owners of MPTCP listeners older than the trace, whose children have no record to be cloned from: by the kernel's record of
- * the bound port, which a listener and its children share. On older kernels nothing is cloned, so here are all listeners.
+ * Owners of preexisting MPTCP listeners, whose children have no record to be cloned from, by the kernel's record of the
+ * bound port, which a listener and its children share. Before 5.15 nothing is cloned, so here are all listeners.
  */
-struct older_listener {
+struct listener {
 	__u64 cgroup;
 	struct owner owner;
 };
 
 struct {
-#ifdef OLDER_KERNEL
+#ifdef PRE515
 	/* A listener whose port the kernel has chosen has lost it by the time it is seen to close. */
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
@@ -27,13 +27,13 @@ struct {
 	__uint(max_entries, 4096);
 #endif
 	__type(key, __u64); /* address of the struct inet_bind_bucket */
-	__type(value, struct older_listener);
-} older_listeners SEC(".maps");
+	__type(value, struct listener);
+} listeners SEC(".maps");
 
 static __always_inline void inherit_owner(const struct tcp_sock *tp, struct owner *owner, __u64 cgroup)
 {
 	__u64 bucket = (__u64)READ(tp, inet_conn.icsk_bind_hash);
-	struct older_listener *l = bpf_map_lookup_elem(&older_listeners, &bucket);
+	struct listener *l = bpf_map_lookup_elem(&listeners, &bucket);
 
 	if (l && l->cgroup == cgroup)
 		*owner = l->owner;
@@ -43,17 +43,17 @@ static __always_inline void forget_listener(const struct tcp_sock *tp)
 {
 	__u64 bucket = (__u64)READ(tp, inet_conn.icsk_bind_hash);
 
-	bpf_map_delete_elem(&older_listeners, &bucket);
+	bpf_map_delete_elem(&listeners, &bucket);
 }
 
-/* On older kernels: a listener that is not an MPTCP one. */
+/* Before 5.15: remembers a listener that is not an MPTCP one. */
 static __always_inline void remember_listener(const struct tcp_sock *tp, const struct owner *owner, __u64 cgroup)
 {
-#ifdef OLDER_KERNEL
+#ifdef PRE515
 	__u64 bucket = (__u64)READ(tp, inet_conn.icsk_bind_hash);
-	struct older_listener l = { .cgroup = cgroup, .owner = *owner };
+	struct listener l = { .cgroup = cgroup, .owner = *owner };
 
-	if (bucket && bpf_map_update_elem(&older_listeners, &bucket, &l, BPF_ANY))
+	if (bucket && bpf_map_update_elem(&listeners, &bucket, &l, BPF_ANY))
 		count_loss_of(LOST_MAP, cgroup);
 #endif
 }
@@ -72,11 +72,11 @@ static __always_inline void found_mptcp_listener(struct sock *sk, struct task_st
 {
 	struct sock *first = BPF_CORE_READ((struct mptcp_sock *)sk, first);
 	__u64 bucket = (__u64)BPF_CORE_READ((struct inet_connection_sock *)first, icsk_bind_hash);
-	struct older_listener l = { .cgroup = cgroup };
+	struct listener l = { .cgroup = cgroup };
 
 	if (!bucket)
 		return;
 	own(&l.owner, task);
-	if (bpf_map_update_elem(&older_listeners, &bucket, &l, BPF_ANY))
+	if (bpf_map_update_elem(&listeners, &bucket, &l, BPF_ANY))
 		count_loss_of(LOST_MAP, cgroup);
 }

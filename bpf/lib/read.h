@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* The loader takes programs built with OLDER_KERNEL where bpf.Older says so. */
+/* The loader takes programs built with PRE515 where bpf.IsPre515 says so. */
 #pragma once
 
 #include "kernel.h"
@@ -7,10 +7,10 @@
 #include <bpf/bpf_core_read.h>
 
 /*
- * How a member of a struct of the kernel's is read. Programs for older kernels get to sockets and tasks in ways in which the
+ * How a member of a struct of the kernel's is read. Programs for kernels before 5.15 get to sockets and tasks in ways in which the
  * verifier does not know that they are such, so that they cannot be read as they are.
  */
-#ifdef OLDER_KERNEL
+#ifdef PRE515
 #define READ(p, member)                                            \
 	({                                                         \
 		__auto_type __p = (p);                             \
@@ -24,7 +24,7 @@
 
 static __always_inline struct task_struct *current_task(void)
 {
-#ifdef OLDER_KERNEL
+#ifdef PRE515
 	return (void *)bpf_get_current_task();
 #else
 	return bpf_get_current_task_btf();

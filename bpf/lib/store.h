@@ -22,7 +22,7 @@
 		kept_;                  \
 	})
 
-#ifndef OLDER_KERNEL
+#ifndef PRE515
 
 #define STORE_BY_SOCKET(name, flags, T)                         \
 	struct {                                                \

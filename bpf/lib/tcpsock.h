@@ -7,7 +7,7 @@
 /* NULL for what is no TCP socket, or only stands in for one. */
 static __always_inline struct tcp_sock *as_tcp(const struct sock *sk)
 {
-#ifdef OLDER_KERNEL
+#ifdef PRE515
 	__u8 state = READ(sk, __sk_common.skc_state);
 
 	if (READ(sk, sk_protocol) != IPPROTO_TCP || state == TCP_NEW_SYN_RECV || state == TCP_TIME_WAIT)
@@ -24,7 +24,7 @@ static __always_inline struct tcp_sock *as_tcp(const struct sock *sk)
  */
 static __always_inline __u64 tcp_cookie(const struct sock *sk, __u64 opened)
 {
-#ifdef OLDER_KERNEL
+#ifdef PRE515
 	__u64 cookie = READ(sk, __sk_common.skc_cookie.counter), at = 0;
 
 	if (cookie)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * How what is kept is walked. An iterator over a map does it best, and some kernels refuse those (EPERM at load), though not others: there,
- * programs are built with NO_MAP_ITERATORS. Then what is kept in a hash is walked by a program that user space runs (BPF_PROG_TEST_RUN) and that calls
+ * programs are built with NOMAPITER. Then what is kept in a hash is walked by a program that user space runs (BPF_PROG_TEST_RUN) and that calls
  * bpf_for_each_map_elem (Linux 5.13), and what is kept for sockets by an iterator over the open files of all processes. That one does not meet sockets without
  * a file: those that were closed and still send, that nobody has accepted yet, or that are an MPTCP socket's. Of these there is no news before their end.
  */
@@ -9,7 +9,7 @@
 
 #include "file.h"
 
-#ifdef NO_MAP_ITERATORS
+#ifdef NOMAPITER
 
 /* Defines a program that calls walk(key, value) with each element of a map. */
 #define WALK_HASH(name, over, K, V, walk)                                                              \

@@ -160,7 +160,7 @@ func (s *Scope) OnGrown(f func()) (stop func()) {
 	}
 }
 
-// Grown counts the cgroups that SetCgroup took in. Probes look for sockets older than themselves when it has changed.
+// Grown counts the cgroups that SetCgroup took in. Probes scan for preexisting sockets when it has changed.
 func (s *Scope) Grown() uint64 { return s.grown.Load() }
 
 func unset[K any](m *ebpf.Map, key K) error {

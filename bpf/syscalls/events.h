@@ -47,7 +47,7 @@ struct entry {
 	/* How long it had run in ms when that was last reported. */
 	__u32 told_ms;
 	/* The call that the thread was in before any entry of it was seen has been reported. */
-	__u64 told_older;
+	__u64 preexisting_reported;
 	__u64 charged; /* threads.h */
 	struct syscall_event event;
 };
@@ -229,7 +229,7 @@ static __always_inline void begin(struct syscall_event *e, struct task_struct *t
 		read_fd(&e->fd, task, e->args[c->fd_arg]);
 }
 
-#ifdef OLDER_KERNEL
+#ifdef PRE515
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct task_struct___stack {
@@ -287,7 +287,7 @@ int BPF_PROG(call_enter, struct pt_regs *regs, long id)
 	struct call *c;
 	__u32 place, abi;
 
-#ifdef OLDER_KERNEL
+#ifdef PRE515
 	learn_registers(regs);
 #endif
 	if (!observed(cgroup))
@@ -416,7 +416,7 @@ struct task_struct___state {
 
 #pragma clang attribute pop
 
-#ifdef OLDER_KERNEL
+#ifdef PRE515
 static __always_inline bool sleeps(struct task_struct *task)
 {
 	if (bpf_core_field_exists(struct task_struct___call, __state))
@@ -443,7 +443,7 @@ static __always_inline struct pt_regs *registers(struct task_struct *task)
 #endif
 
 /* Reports, once, the call in which a thread sleeps since before the trace. Where it began nobody knows. */
-static __always_inline void report_older(struct task_struct *task, struct entry *entry, struct syscall_event *e)
+static __always_inline void report_preexisting(struct task_struct *task, struct entry *entry, struct syscall_event *e)
 {
 	struct task_struct___call *t = (void *)task;
 	struct pt_regs *regs;
@@ -451,7 +451,7 @@ static __always_inline void report_older(struct task_struct *task, struct entry 
 	__u32 place;
 	long id;
 
-	if (min_ns || (entry && entry->told_older) || !sleeps(task) || READ(t, flags) & (PF_KTHREAD | PF_EXITING))
+	if (min_ns || (entry && entry->preexisting_reported) || !sleeps(task) || READ(t, flags) & (PF_KTHREAD | PF_EXITING))
 		return;
 	e->cgroup = BPF_CORE_READ(t, cgroups, dfl_cgrp, kn, id);
 	if (!in_scope(e->cgroup))
@@ -476,9 +476,9 @@ static __always_inline void report_older(struct task_struct *task, struct entry 
 		drop_thread(entries, task, entry);
 		return;
 	}
-	if (entry->told_older || entry->running)
+	if (entry->preexisting_reported || entry->running)
 		return;
-	entry->told_older = 1;
+	entry->preexisting_reported = 1;
 	e->time_ns = bpf_ktime_get_ns();
 	e->duration_ns = 0;
 	e->result = 0;
@@ -518,7 +518,7 @@ int call_walk(struct bpf_iter__task *ctx)
 	if (!entry || !entry->running) {
 		/* One that has an entry has been seen to begin a call: it is in none. */
 		if (!entry || !entry->event.time_ns)
-			report_older(task, entry, e);
+			report_preexisting(task, entry, e);
 		return 0;
 	}
 	began = entry->event.time_ns;

@@ -115,7 +115,7 @@ func (p *Probe) load(ctx context.Context, o Options) (err error) {
 
 // readSpec reads the programs of a Probe and a Summary.
 func readSpec(ctx context.Context, o Options) (*bpf.Spec, error) {
-	variants := bpf.Variants{Latest: loadObject, Pre515: loadOlder}
+	variants := bpf.Variants{Latest: loadObject, Pre515: loadPre515}
 	spec, err := bpf.ReadSpec(ctx, "syscalls", o.Scope.Types(), variants)
 	if err != nil {
 		return nil, err

@@ -36,7 +36,7 @@ var longPath = "/" + strings.Repeat("orb8-no-such-directory/", 60) + "x"
 
 // children are what child processes of the tests do.
 var children = map[string]func() error{
-	"calls": makeCalls, "getppid": makeGetppids, "blocked": makeBlocked, "older": makeOlder, "exec": makeExec,
+	"calls": makeCalls, "getppid": makeGetppids, "blocked": makeBlocked, "preexisting": makePreexisting, "exec": makeExec,
 	"refused": makeRefused, "threads": makeThreads,
 }
 
@@ -109,8 +109,8 @@ func makeBlocked() error {
 	return nil
 }
 
-// makeOlder says which thread is about to wait for its stdin, which it has the kernel poll.
-func makeOlder() error {
+// makePreexisting says which thread is about to wait for its stdin, which it has the kernel poll.
+func makePreexisting() error {
 	runtime.LockOSThread()
 	fmt.Println(unix.Gettid())
 	_, err := unix.Poll([]unix.PollFd{{Fd: 0, Events: unix.POLLIN}}, -1)
@@ -392,10 +392,10 @@ func TestOnlyErrorsWhereOnlyErrorsAreWanted(t *testing.T) {
 	find(t, got, 0, "successes", func(s *event.Syscall) bool { return s.Errno == "" || s.Result == nil })
 }
 
-// older starts a child, one thread of which waits in poll when it returns.
-func (r *rig) older() (tid int, release func()) {
+// preexisting starts a child, one thread of which waits in poll when it returns.
+func (r *rig) preexisting() (tid int, release func()) {
 	r.Helper()
-	cmd := bpftest.Child(r, "older", r.cgroup)
+	cmd := bpftest.Child(r, "preexisting", r.cgroup)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		r.Fatal(err)
@@ -445,7 +445,7 @@ func TestACallOlderThanTheTraceHasNoDuration(t *testing.T) {
 	if err := s.SetCgroup(r.cgroup.ID, true); err != nil {
 		t.Fatal(err)
 	}
-	_, release := r.older()
+	_, release := r.preexisting()
 	r.open(Options{Names: []string{"poll", "ppoll"}}, false, nil)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -469,7 +469,7 @@ func TestACallOlderThanTheTraceHasNoDuration(t *testing.T) {
 func TestACallThatHasNotReturnedIsReported(t *testing.T) {
 	const interval, wait = 50 * time.Millisecond, 400 * time.Millisecond
 	r := newRig(t, Options{Names: []string{"poll", "ppoll"}, Interval: interval}, false, nil)
-	_, release := r.older()
+	_, release := r.preexisting()
 	time.Sleep(wait) // what is waited for is that time goes by
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

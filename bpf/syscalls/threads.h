@@ -19,7 +19,7 @@
 
 #define PF_EXITING 0x00000004
 
-#ifndef OLDER_KERNEL
+#ifndef PRE515
 
 /*
  * Makes the element of a thread. `charged` of it is the cgroup that it is counted for. Gives NULL without room. An

@@ -102,7 +102,7 @@ func (b *bench) open(o Options) {
 			b.Error(err)
 		}
 	})
-	b.flush() // Run has looked for older sockets
+	b.flush() // Run has found the preexisting sockets
 }
 
 func (b *bench) sink(cgroup uint64, ev *event.Event) {

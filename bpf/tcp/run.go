@@ -25,17 +25,17 @@ type reader struct {
 	// doubtful are ends that wait, in the order they came in.
 	doubtful []objectTcpEvent
 
-	// grown is what scope.Grown was when last looked at; nextWalk and nextOlder are when there is to be looked again.
-	grown               uint64
-	looked              bool
-	nextWalk, nextOlder time.Time
-	again               time.Time
+	// grown is what scope.Grown was when last looked at; nextWalk and nextPreexisting are when there is to be looked again.
+	grown                     uint64
+	looked                    bool
+	nextWalk, nextPreexisting time.Time
+	again                     time.Time
 }
 
 // Run reports to sink until ctx ends. One goroutine at a time calls sink.
 func (p *Probe) Run(ctx context.Context, sink bpf.Sink) error {
 	r := &reader{probe: p, sink: sink, dec: newDecoder(p.Clock)}
-	if err := r.findOlder(time.Now()); err != nil {
+	if err := r.findPreexisting(time.Now()); err != nil {
 		return err
 	}
 	return p.Read(ctx, bpf.Reading{Record: r.record, Empty: r.empty})
@@ -100,7 +100,7 @@ func (r *reader) empty(since uint64) error {
 		return err
 	}
 	now := time.Now()
-	if err := r.findOlder(now); err != nil {
+	if err := r.findPreexisting(now); err != nil {
 		return err
 	}
 	if left := r.nextWalk.Sub(now); left <= 0 || left > p.options.Interval {
@@ -110,16 +110,16 @@ func (r *reader) empty(since uint64) error {
 	return nil
 }
 
-// share of one core that looking for older sockets may take: one in 20.
+// share of one core that the scan for preexisting sockets may take: one in 20.
 const share = 20
 
-// findOlder looks for sockets older than the trace or than their being in scope, at the start and when the scope has grown;
+// findPreexisting finds sockets that are older than the trace, or in scope only now, at the start and when the scope has grown;
 // and once more some time later, for a connection that no process had accepted yet has no file to be found by.
-func (r *reader) findOlder(now time.Time) error {
+func (r *reader) findPreexisting(now time.Time) error {
 	p := r.probe
 	grown := p.options.Scope.Grown()
 	again := !r.again.IsZero() && now.After(r.again)
-	if !again && (grown == r.grown && r.looked || now.Before(r.nextOlder)) {
+	if !again && (grown == r.grown && r.looked || now.Before(r.nextPreexisting)) {
 		return nil
 	}
 	r.again = time.Time{}
@@ -131,10 +131,10 @@ func (r *reader) findOlder(now time.Time) error {
 	p.walking.Lock()
 	defer p.walking.Unlock()
 	begin := time.Now()
-	if err := p.older.Run(); err != nil {
-		return fmt.Errorf("look for older sockets: %w", err)
+	if err := p.preexisting.Run(); err != nil {
+		return fmt.Errorf("find preexisting sockets: %w", err)
 	}
-	r.nextOlder = now.Add(share * time.Since(begin))
+	r.nextPreexisting = now.Add(share * time.Since(begin))
 	return nil
 }
 

@@ -6,8 +6,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/bpf/bpftest"
 )
 
-func TestOnOlderKernelsNothingIsKeptForSocketsThatAreGone(t *testing.T) {
-	bpftest.OlderOnly(t)
+func TestPre515_ForgetsClosedSockets(t *testing.T) {
+	bpftest.Pre515Only(t)
 	b := newBench(t, Options{})
 	for _, reset := range []bool{false, true} {
 		for range 10 {

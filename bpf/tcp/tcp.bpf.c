@@ -14,8 +14,8 @@
  * - tp_btf/tcp_retransmit_skb: segments are sent again.
  * - tp_btf/tcp_rcv_space_adjust: runs in the process that reads from a connection, once to any effect.
  * - iter/bpf_sk_storage_map: each interval in which anything was sent again, reports what.
- * - iter/task_file: sockets older than the trace, and whose they are.
- * Minimum kernel: 5.10, where they are built with OLDER_KERNEL (and the walk is iter/bpf_map_elem). Else 5.15, as bpf/flows.
+ * - iter/task_file: preexisting sockets (older than the trace), and their owners.
+ * Minimum kernel: 5.10, where they are built with PRE515 (and the walk is iter/bpf_map_elem). Else 5.15, as bpf/flows.
  * Rejected: kprobes at tcp_reset and tcp_v4_send_reset, which some kernels are built without.
  */
 #include "kernel.h"
@@ -23,7 +23,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 
-#ifdef OLDER_KERNEL
+#ifdef PRE515
 #include "claim.h"
 #endif
 /* Of share.h: sockets. */
@@ -288,7 +288,7 @@ static __always_inline __u32 icmp_error(const struct sock *sk)
 	return BPF_CORE_READ(e, ee.ee_errno);
 }
 
-#ifdef OLDER_KERNEL
+#ifdef PRE515
 /* Sockets whose end is in doubt, by address: what is kept for a socket is dropped before we send the RST. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -442,7 +442,7 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 		return 0;
 	}
 	/* TCP_CLOSE, which the kernel sets more than once at times. */
-#ifdef OLDER_KERNEL
+#ifdef PRE515
 	if (oldstate == TCP_LISTEN)
 		forget_listener(tp);
 #endif
@@ -493,7 +493,7 @@ int BPF_PROG(tcp_reset_sent, struct sock *sk)
 	if (!sk)
 		return 0;
 	c = find(sk);
-#ifdef OLDER_KERNEL
+#ifdef PRE515
 	if (!c) {
 		c = kept(&doubtful, sk);
 		if (c) {
@@ -534,7 +534,7 @@ int BPF_PROG(tcp_gone, struct sock *sk)
 			c->ev.flags |= DOUBTFUL;
 		settle(c);
 	}
-#ifdef OLDER_KERNEL
+#ifdef PRE515
 	if (c->ended && c->ev.flags & DOUBTFUL) {
 		__u64 key = (__u64)sk;
 
@@ -608,7 +608,7 @@ static __always_inline void fill_retransmits(const struct sock *sk, const struct
 	e->duration_ns = c->start_ns ? e->time_ns - c->start_ns : 0;
 }
 
-#ifdef OLDER_KERNEL
+#ifdef PRE515
 
 /* The end found the walk at it: what the walk did not tell of, it tells now. */
 static __always_inline void tell_for_end(struct tcp_conn *c)
@@ -717,7 +717,7 @@ static __always_inline void walk_conn(struct tcp_conn *c, struct sock *sk)
 	bpf_ringbuf_submit(e, wake);
 }
 
-#ifdef NO_MAP_ITERATORS
+#ifdef NOMAPITER
 SEC("iter/task_file")
 int tcp_walk(struct bpf_iter__task_file *ctx)
 {
@@ -747,7 +747,7 @@ int tcp_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
 #endif
 
 SEC("iter/task_file")
-int tcp_older(struct bpf_iter__task_file *ctx)
+int tcp_preexisting(struct bpf_iter__task_file *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;

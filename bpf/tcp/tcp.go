@@ -34,8 +34,8 @@ type Probe struct {
 	bpf.Probe
 	options Options
 	objects objectObjects
-	// older finds the sockets older than the trace, again reports what was sent again.
-	older, again *bpf.Iterator
+	// preexisting finds the sockets that are older than the trace, again reports what was sent again.
+	preexisting, again *bpf.Iterator
 	// walking is held while an iterator runs.
 	walking sync.Mutex
 	// told is what retransmissions was when last looked at.
@@ -56,7 +56,7 @@ func Open(ctx context.Context, o Options) (*Probe, error) {
 	return p, nil
 }
 
-var variants = bpf.Variants{Latest: loadObject, Pre515: loadOlder, NoMapIter: loadPlain}
+var variants = bpf.Variants{Latest: loadObject, Pre515: loadPre515, NoMapIter: loadNomapiter}
 
 func (p *Probe) load(ctx context.Context) error {
 	spec, err := bpf.ReadSpec(ctx, "tcp", p.options.Scope.Types(), variants)
@@ -78,7 +78,7 @@ func (p *Probe) load(ctx context.Context) error {
 	if err := p.Attach(o.TcpGone, o.TcpResetSent, o.TcpResetCame, o.TcpAgain, o.TcpReader, o.TcpState); err != nil {
 		return err
 	}
-	if p.older, err = p.AttachIterator(o.TcpOlder, nil); err != nil {
+	if p.preexisting, err = p.AttachIterator(o.TcpPreexisting, nil); err != nil {
 		return err
 	}
 	over := o.TcpConns

@@ -55,14 +55,14 @@ type objectTcpEvent struct {
 const (
 	objectMapCgroupLosses    = "cgroup_losses"
 	objectMapEvents          = "events"
+	objectMapListeners       = "listeners"
 	objectMapLosses          = "losses"
-	objectMapOlderListeners  = "older_listeners"
 	objectMapScopeCgroups    = "scope_cgroups"
 	objectMapShares          = "shares"
 	objectMapTcpConns        = "tcp_conns"
 	objectProgTcpAgain       = "tcp_again"
 	objectProgTcpGone        = "tcp_gone"
-	objectProgTcpOlder       = "tcp_older"
+	objectProgTcpPreexisting = "tcp_preexisting"
 	objectProgTcpReader      = "tcp_reader"
 	objectProgTcpResetCame   = "tcp_reset_came"
 	objectProgTcpResetSent   = "tcp_reset_sent"
@@ -117,27 +117,27 @@ type objectSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectProgramSpecs struct {
-	TcpAgain     *ebpf.ProgramSpec `ebpf:"tcp_again"`
-	TcpGone      *ebpf.ProgramSpec `ebpf:"tcp_gone"`
-	TcpOlder     *ebpf.ProgramSpec `ebpf:"tcp_older"`
-	TcpReader    *ebpf.ProgramSpec `ebpf:"tcp_reader"`
-	TcpResetCame *ebpf.ProgramSpec `ebpf:"tcp_reset_came"`
-	TcpResetSent *ebpf.ProgramSpec `ebpf:"tcp_reset_sent"`
-	TcpState     *ebpf.ProgramSpec `ebpf:"tcp_state"`
-	TcpWalk      *ebpf.ProgramSpec `ebpf:"tcp_walk"`
+	TcpAgain       *ebpf.ProgramSpec `ebpf:"tcp_again"`
+	TcpGone        *ebpf.ProgramSpec `ebpf:"tcp_gone"`
+	TcpPreexisting *ebpf.ProgramSpec `ebpf:"tcp_preexisting"`
+	TcpReader      *ebpf.ProgramSpec `ebpf:"tcp_reader"`
+	TcpResetCame   *ebpf.ProgramSpec `ebpf:"tcp_reset_came"`
+	TcpResetSent   *ebpf.ProgramSpec `ebpf:"tcp_reset_sent"`
+	TcpState       *ebpf.ProgramSpec `ebpf:"tcp_state"`
+	TcpWalk        *ebpf.ProgramSpec `ebpf:"tcp_walk"`
 }
 
 // objectMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectMapSpecs struct {
-	CgroupLosses   *ebpf.MapSpec `ebpf:"cgroup_losses"`
-	Events         *ebpf.MapSpec `ebpf:"events"`
-	Losses         *ebpf.MapSpec `ebpf:"losses"`
-	OlderListeners *ebpf.MapSpec `ebpf:"older_listeners"`
-	ScopeCgroups   *ebpf.MapSpec `ebpf:"scope_cgroups"`
-	Shares         *ebpf.MapSpec `ebpf:"shares"`
-	TcpConns       *ebpf.MapSpec `ebpf:"tcp_conns"`
+	CgroupLosses *ebpf.MapSpec `ebpf:"cgroup_losses"`
+	Events       *ebpf.MapSpec `ebpf:"events"`
+	Listeners    *ebpf.MapSpec `ebpf:"listeners"`
+	Losses       *ebpf.MapSpec `ebpf:"losses"`
+	ScopeCgroups *ebpf.MapSpec `ebpf:"scope_cgroups"`
+	Shares       *ebpf.MapSpec `ebpf:"shares"`
+	TcpConns     *ebpf.MapSpec `ebpf:"tcp_conns"`
 }
 
 // objectVariableSpecs contains global variables before they are loaded into the kernel.
@@ -171,21 +171,21 @@ func (o *objectObjects) Close() error {
 //
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectMaps struct {
-	CgroupLosses   *ebpf.Map `ebpf:"cgroup_losses"`
-	Events         *ebpf.Map `ebpf:"events"`
-	Losses         *ebpf.Map `ebpf:"losses"`
-	OlderListeners *ebpf.Map `ebpf:"older_listeners"`
-	ScopeCgroups   *ebpf.Map `ebpf:"scope_cgroups"`
-	Shares         *ebpf.Map `ebpf:"shares"`
-	TcpConns       *ebpf.Map `ebpf:"tcp_conns"`
+	CgroupLosses *ebpf.Map `ebpf:"cgroup_losses"`
+	Events       *ebpf.Map `ebpf:"events"`
+	Listeners    *ebpf.Map `ebpf:"listeners"`
+	Losses       *ebpf.Map `ebpf:"losses"`
+	ScopeCgroups *ebpf.Map `ebpf:"scope_cgroups"`
+	Shares       *ebpf.Map `ebpf:"shares"`
+	TcpConns     *ebpf.Map `ebpf:"tcp_conns"`
 }
 
 func (m *objectMaps) Close() error {
 	return _ObjectClose(
 		m.CgroupLosses,
 		m.Events,
+		m.Listeners,
 		m.Losses,
-		m.OlderListeners,
 		m.ScopeCgroups,
 		m.Shares,
 		m.TcpConns,
@@ -207,21 +207,21 @@ type objectVariables struct {
 //
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectPrograms struct {
-	TcpAgain     *ebpf.Program `ebpf:"tcp_again"`
-	TcpGone      *ebpf.Program `ebpf:"tcp_gone"`
-	TcpOlder     *ebpf.Program `ebpf:"tcp_older"`
-	TcpReader    *ebpf.Program `ebpf:"tcp_reader"`
-	TcpResetCame *ebpf.Program `ebpf:"tcp_reset_came"`
-	TcpResetSent *ebpf.Program `ebpf:"tcp_reset_sent"`
-	TcpState     *ebpf.Program `ebpf:"tcp_state"`
-	TcpWalk      *ebpf.Program `ebpf:"tcp_walk"`
+	TcpAgain       *ebpf.Program `ebpf:"tcp_again"`
+	TcpGone        *ebpf.Program `ebpf:"tcp_gone"`
+	TcpPreexisting *ebpf.Program `ebpf:"tcp_preexisting"`
+	TcpReader      *ebpf.Program `ebpf:"tcp_reader"`
+	TcpResetCame   *ebpf.Program `ebpf:"tcp_reset_came"`
+	TcpResetSent   *ebpf.Program `ebpf:"tcp_reset_sent"`
+	TcpState       *ebpf.Program `ebpf:"tcp_state"`
+	TcpWalk        *ebpf.Program `ebpf:"tcp_walk"`
 }
 
 func (p *objectPrograms) Close() error {
 	return _ObjectClose(
 		p.TcpAgain,
 		p.TcpGone,
-		p.TcpOlder,
+		p.TcpPreexisting,
 		p.TcpReader,
 		p.TcpResetCame,
 		p.TcpResetSent,

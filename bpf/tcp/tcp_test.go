@@ -538,10 +538,10 @@ func TestAConnectionThatIsKilledFromOutsideIsToldOf(t *testing.T) {
 
 func TestMPTCPConnectionsAreToldOfByTheirSubflows(t *testing.T) {
 	for name, both := range map[string]bool{"MPTCP": true, "fallen back to TCP": false} {
-		for older := range 2 {
-			t.Run(fmt.Sprintf("%s, listener older: %v", name, older == 1), func(t *testing.T) {
+		for preexisting := range 2 {
+			t.Run(fmt.Sprintf("%s, preexisting listener: %v", name, preexisting == 1), func(t *testing.T) {
 				b := newScope(t)
-				if older == 0 {
+				if preexisting == 0 {
 					b.open(Options{})
 				}
 				var l net.Listener
@@ -553,7 +553,7 @@ func TestMPTCPConnectionsAreToldOfByTheirSubflows(t *testing.T) {
 					b.check(err)
 				})
 				defer l.Close()
-				if older == 1 {
+				if preexisting == 1 {
 					b.open(Options{})
 				}
 				var d net.Dialer

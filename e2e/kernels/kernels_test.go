@@ -67,13 +67,13 @@ func testsFor(k Kernel, folder string) string {
 	}
 	wanted := or(chosen[folder], "Test.*")
 	if len(capabilities(k)) > len(launch.Capabilities) {
-		wanted += chosenOlder
+		wanted += chosenPre515
 	}
 	return wanted
 }
 
-// chosenOlder are those besides of what only the programs for older kernels have.
-const chosenOlder = "|TestOnOlderKernels.*"
+// chosenPre515 are those of the variant Pre515, which run besides.
+const chosenPre515 = "|TestPre515_.*"
 
 // TestEveryProbeOnEveryKernel has a tracer load everything with a tracer's capabilities, and runs the probes' own tests, in
 // virtual machines with other kernels and on the one that runs.

@@ -16,53 +16,53 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	plainMapAddresses      = "addresses"
-	plainMapCgroupLosses   = "cgroup_losses"
-	plainMapDrops          = "drops"
-	plainMapLosses         = "losses"
-	plainMapNetworkCounts  = "network_counts"
-	plainMapNetworks       = "networks"
-	plainMapPlaceLine      = "place_line"
-	plainMapScopeCgroups   = "scope_cgroups"
-	plainMapShares         = "shares"
-	plainProgDropsExec     = "drops_exec"
-	plainProgDropsGiveBack = "drops_give_back"
-	plainProgDropsKfreeSkb = "drops_kfree_skb"
-	plainProgDropsPlaces   = "drops_places"
-	plainProgDropsTasks    = "drops_tasks"
-	plainVarConsumed       = "consumed"
-	plainVarHasReason      = "has_reason"
-	plainVarHasReceiver    = "has_receiver"
-	plainVarNetworkScan    = "network_scan"
-	plainVarNoLosses       = "no_losses"
-	plainVarPodNetworks    = "pod_networks"
-	plainVarShareOpen      = "share_open"
-	plainVarShareSize      = "share_size"
-	plainVarShareUsed      = "share_used"
+	nomapiterMapAddresses      = "addresses"
+	nomapiterMapCgroupLosses   = "cgroup_losses"
+	nomapiterMapDrops          = "drops"
+	nomapiterMapLosses         = "losses"
+	nomapiterMapNetworkCounts  = "network_counts"
+	nomapiterMapNetworks       = "networks"
+	nomapiterMapPlaceLine      = "place_line"
+	nomapiterMapScopeCgroups   = "scope_cgroups"
+	nomapiterMapShares         = "shares"
+	nomapiterProgDropsExec     = "drops_exec"
+	nomapiterProgDropsGiveBack = "drops_give_back"
+	nomapiterProgDropsKfreeSkb = "drops_kfree_skb"
+	nomapiterProgDropsPlaces   = "drops_places"
+	nomapiterProgDropsTasks    = "drops_tasks"
+	nomapiterVarConsumed       = "consumed"
+	nomapiterVarHasReason      = "has_reason"
+	nomapiterVarHasReceiver    = "has_receiver"
+	nomapiterVarNetworkScan    = "network_scan"
+	nomapiterVarNoLosses       = "no_losses"
+	nomapiterVarPodNetworks    = "pod_networks"
+	nomapiterVarShareOpen      = "share_open"
+	nomapiterVarShareSize      = "share_size"
+	nomapiterVarShareUsed      = "share_used"
 )
 
-// loadPlain returns the embedded CollectionSpec for plain.
-func loadPlain() (*ebpf.CollectionSpec, error) {
-	reader := bytes.NewReader(_PlainBytes)
+// loadNomapiter returns the embedded CollectionSpec for nomapiter.
+func loadNomapiter() (*ebpf.CollectionSpec, error) {
+	reader := bytes.NewReader(_NomapiterBytes)
 	spec, err := ebpf.LoadCollectionSpecFromReader(reader)
 	if err != nil {
-		return nil, fmt.Errorf("can't load plain: %w", err)
+		return nil, fmt.Errorf("can't load nomapiter: %w", err)
 	}
 
 	return spec, err
 }
 
-// loadPlainObjects loads plain and converts it into a struct.
+// loadNomapiterObjects loads nomapiter and converts it into a struct.
 //
 // The following types are suitable as obj argument:
 //
-//	*plainObjects
-//	*plainPrograms
-//	*plainMaps
+//	*nomapiterObjects
+//	*nomapiterPrograms
+//	*nomapiterMaps
 //
 // See ebpf.CollectionSpec.LoadAndAssign documentation for details.
-func loadPlainObjects(obj any, opts *ebpf.CollectionOptions) error {
-	spec, err := loadPlain()
+func loadNomapiterObjects(obj any, opts *ebpf.CollectionOptions) error {
+	spec, err := loadNomapiter()
 	if err != nil {
 		return err
 	}
@@ -70,19 +70,19 @@ func loadPlainObjects(obj any, opts *ebpf.CollectionOptions) error {
 	return spec.LoadAndAssign(obj, opts)
 }
 
-// plainSpecs contains maps and programs before they are loaded into the kernel.
+// nomapiterSpecs contains maps and programs before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
-type plainSpecs struct {
-	plainProgramSpecs
-	plainMapSpecs
-	plainVariableSpecs
+type nomapiterSpecs struct {
+	nomapiterProgramSpecs
+	nomapiterMapSpecs
+	nomapiterVariableSpecs
 }
 
-// plainProgramSpecs contains programs before they are loaded into the kernel.
+// nomapiterProgramSpecs contains programs before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
-type plainProgramSpecs struct {
+type nomapiterProgramSpecs struct {
 	DropsExec     *ebpf.ProgramSpec `ebpf:"drops_exec"`
 	DropsGiveBack *ebpf.ProgramSpec `ebpf:"drops_give_back"`
 	DropsKfreeSkb *ebpf.ProgramSpec `ebpf:"drops_kfree_skb"`
@@ -90,10 +90,10 @@ type plainProgramSpecs struct {
 	DropsTasks    *ebpf.ProgramSpec `ebpf:"drops_tasks"`
 }
 
-// plainMapSpecs contains maps before they are loaded into the kernel.
+// nomapiterMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
-type plainMapSpecs struct {
+type nomapiterMapSpecs struct {
 	Addresses     *ebpf.MapSpec `ebpf:"addresses"`
 	CgroupLosses  *ebpf.MapSpec `ebpf:"cgroup_losses"`
 	Drops         *ebpf.MapSpec `ebpf:"drops"`
@@ -105,10 +105,10 @@ type plainMapSpecs struct {
 	Shares        *ebpf.MapSpec `ebpf:"shares"`
 }
 
-// plainVariableSpecs contains global variables before they are loaded into the kernel.
+// nomapiterVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
-type plainVariableSpecs struct {
+type nomapiterVariableSpecs struct {
 	Consumed    *ebpf.VariableSpec `ebpf:"consumed"`
 	HasReason   *ebpf.VariableSpec `ebpf:"has_reason"`
 	HasReceiver *ebpf.VariableSpec `ebpf:"has_receiver"`
@@ -120,26 +120,26 @@ type plainVariableSpecs struct {
 	ShareUsed   *ebpf.VariableSpec `ebpf:"share_used"`
 }
 
-// plainObjects contains all objects after they have been loaded into the kernel.
+// nomapiterObjects contains all objects after they have been loaded into the kernel.
 //
-// It can be passed to loadPlainObjects or ebpf.CollectionSpec.LoadAndAssign.
-type plainObjects struct {
-	plainPrograms
-	plainMaps
-	plainVariables
+// It can be passed to loadNomapiterObjects or ebpf.CollectionSpec.LoadAndAssign.
+type nomapiterObjects struct {
+	nomapiterPrograms
+	nomapiterMaps
+	nomapiterVariables
 }
 
-func (o *plainObjects) Close() error {
-	return _PlainClose(
-		&o.plainPrograms,
-		&o.plainMaps,
+func (o *nomapiterObjects) Close() error {
+	return _NomapiterClose(
+		&o.nomapiterPrograms,
+		&o.nomapiterMaps,
 	)
 }
 
-// plainMaps contains all maps after they have been loaded into the kernel.
+// nomapiterMaps contains all maps after they have been loaded into the kernel.
 //
-// It can be passed to loadPlainObjects or ebpf.CollectionSpec.LoadAndAssign.
-type plainMaps struct {
+// It can be passed to loadNomapiterObjects or ebpf.CollectionSpec.LoadAndAssign.
+type nomapiterMaps struct {
 	Addresses     *ebpf.Map `ebpf:"addresses"`
 	CgroupLosses  *ebpf.Map `ebpf:"cgroup_losses"`
 	Drops         *ebpf.Map `ebpf:"drops"`
@@ -151,8 +151,8 @@ type plainMaps struct {
 	Shares        *ebpf.Map `ebpf:"shares"`
 }
 
-func (m *plainMaps) Close() error {
-	return _PlainClose(
+func (m *nomapiterMaps) Close() error {
+	return _NomapiterClose(
 		m.Addresses,
 		m.CgroupLosses,
 		m.Drops,
@@ -165,10 +165,10 @@ func (m *plainMaps) Close() error {
 	)
 }
 
-// plainVariables contains all global variables after they have been loaded into the kernel.
+// nomapiterVariables contains all global variables after they have been loaded into the kernel.
 //
-// It can be passed to loadPlainObjects or ebpf.CollectionSpec.LoadAndAssign.
-type plainVariables struct {
+// It can be passed to loadNomapiterObjects or ebpf.CollectionSpec.LoadAndAssign.
+type nomapiterVariables struct {
 	Consumed    *ebpf.Variable `ebpf:"consumed"`
 	HasReason   *ebpf.Variable `ebpf:"has_reason"`
 	HasReceiver *ebpf.Variable `ebpf:"has_receiver"`
@@ -180,10 +180,10 @@ type plainVariables struct {
 	ShareUsed   *ebpf.Variable `ebpf:"share_used"`
 }
 
-// plainPrograms contains all programs after they have been loaded into the kernel.
+// nomapiterPrograms contains all programs after they have been loaded into the kernel.
 //
-// It can be passed to loadPlainObjects or ebpf.CollectionSpec.LoadAndAssign.
-type plainPrograms struct {
+// It can be passed to loadNomapiterObjects or ebpf.CollectionSpec.LoadAndAssign.
+type nomapiterPrograms struct {
 	DropsExec     *ebpf.Program `ebpf:"drops_exec"`
 	DropsGiveBack *ebpf.Program `ebpf:"drops_give_back"`
 	DropsKfreeSkb *ebpf.Program `ebpf:"drops_kfree_skb"`
@@ -191,8 +191,8 @@ type plainPrograms struct {
 	DropsTasks    *ebpf.Program `ebpf:"drops_tasks"`
 }
 
-func (p *plainPrograms) Close() error {
-	return _PlainClose(
+func (p *nomapiterPrograms) Close() error {
+	return _NomapiterClose(
 		p.DropsExec,
 		p.DropsGiveBack,
 		p.DropsKfreeSkb,
@@ -201,7 +201,7 @@ func (p *plainPrograms) Close() error {
 	)
 }
 
-func _PlainClose(closers ...io.Closer) error {
+func _NomapiterClose(closers ...io.Closer) error {
 	for _, closer := range closers {
 		if err := closer.Close(); err != nil {
 			return err
@@ -212,5 +212,5 @@ func _PlainClose(closers ...io.Closer) error {
 
 // Do not access this directly.
 //
-//go:embed drops_plain_bpfel.o
-var _PlainBytes []byte
+//go:embed drops_nomapiter_bpfel.o
+var _NomapiterBytes []byte

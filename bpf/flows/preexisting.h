@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Sockets older than the trace, or than their being in scope: found through the open files of all processes, in whatever
- * network namespace, and given the storage that they would have had. A process in another PID namespace than ours
- * is not walked, so the tracer needs that of the host.
+ * Preexisting sockets: older than the trace, or in scope only now. An iterator over the open files of all processes
+ * finds them in all network namespaces, and makes the storage that they lack. It skips processes of other PID
+ * namespaces than its own, so the tracer needs that of the host.
  */
 #pragma once
 
@@ -36,7 +36,7 @@ static __always_inline void found_tcp(struct sock *sk, struct task_struct *task,
 		remember_listener(tp, &rec->owner, cgroup);
 }
 
-#ifdef OLDER_KERNEL
+#ifdef PRE515
 static __always_inline void found_packets(struct sock *sk, struct task_struct *task, __u64 cgroup)
 {
 	struct bound k = { .cgroup = cgroup, .protocol = READ(sk, sk_protocol), .port = READ(sk, __sk_common.skc_num) };
@@ -65,7 +65,7 @@ static __always_inline void found_packets(struct sock *sk, struct task_struct *t
 #endif
 
 SEC("iter/task_file")
-int older_walk(struct bpf_iter__task_file *ctx)
+int preexisting(struct bpf_iter__task_file *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;

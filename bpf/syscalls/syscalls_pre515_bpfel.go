@@ -16,62 +16,62 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	olderMapCalls           = "calls"
-	olderMapCgroupLosses    = "cgroup_losses"
-	olderMapEntries         = "entries"
-	olderMapEntriesZero     = "entries_zero"
-	olderMapEvents          = "events"
-	olderMapLosses          = "losses"
-	olderMapNothing         = "nothing"
-	olderMapScopeCgroups    = "scope_cgroups"
-	olderMapScratch         = "scratch"
-	olderMapShares          = "shares"
-	olderMapStarts          = "starts"
-	olderMapStartsZero      = "starts_zero"
-	olderMapTotals          = "totals"
-	olderMapVerdicts        = "verdicts"
-	olderMapWalked          = "walked"
-	olderProgCallEnter      = "call_enter"
-	olderProgCallExit       = "call_exit"
-	olderProgCallGone       = "call_gone"
-	olderProgCallWalk       = "call_walk"
-	olderProgSumEnter       = "sum_enter"
-	olderProgSumExit        = "sum_exit"
-	olderProgSumGone        = "sum_gone"
-	olderVarErrorsOnly      = "errors_only"
-	olderVarMinNs           = "min_ns"
-	olderVarNoLosses        = "no_losses"
-	olderVarRegistersAt     = "registers_at"
-	olderVarScopeGeneration = "scope_generation"
-	olderVarShareOpen       = "share_open"
-	olderVarShareSize       = "share_size"
-	olderVarShareUsed       = "share_used"
-	olderVarWalkAll         = "walk_all"
-	olderVarWalkNs          = "walk_ns"
+	pre515MapCalls           = "calls"
+	pre515MapCgroupLosses    = "cgroup_losses"
+	pre515MapEntries         = "entries"
+	pre515MapEntriesZero     = "entries_zero"
+	pre515MapEvents          = "events"
+	pre515MapLosses          = "losses"
+	pre515MapNothing         = "nothing"
+	pre515MapScopeCgroups    = "scope_cgroups"
+	pre515MapScratch         = "scratch"
+	pre515MapShares          = "shares"
+	pre515MapStarts          = "starts"
+	pre515MapStartsZero      = "starts_zero"
+	pre515MapTotals          = "totals"
+	pre515MapVerdicts        = "verdicts"
+	pre515MapWalked          = "walked"
+	pre515ProgCallEnter      = "call_enter"
+	pre515ProgCallExit       = "call_exit"
+	pre515ProgCallGone       = "call_gone"
+	pre515ProgCallWalk       = "call_walk"
+	pre515ProgSumEnter       = "sum_enter"
+	pre515ProgSumExit        = "sum_exit"
+	pre515ProgSumGone        = "sum_gone"
+	pre515VarErrorsOnly      = "errors_only"
+	pre515VarMinNs           = "min_ns"
+	pre515VarNoLosses        = "no_losses"
+	pre515VarRegistersAt     = "registers_at"
+	pre515VarScopeGeneration = "scope_generation"
+	pre515VarShareOpen       = "share_open"
+	pre515VarShareSize       = "share_size"
+	pre515VarShareUsed       = "share_used"
+	pre515VarWalkAll         = "walk_all"
+	pre515VarWalkNs          = "walk_ns"
 )
 
-// loadOlder returns the embedded CollectionSpec for older.
-func loadOlder() (*ebpf.CollectionSpec, error) {
-	reader := bytes.NewReader(_OlderBytes)
+// loadPre515 returns the embedded CollectionSpec for pre515.
+func loadPre515() (*ebpf.CollectionSpec, error) {
+	reader := bytes.NewReader(_Pre515Bytes)
 	spec, err := ebpf.LoadCollectionSpecFromReader(reader)
 	if err != nil {
-		return nil, fmt.Errorf("can't load older: %w", err)
+		return nil, fmt.Errorf("can't load pre515: %w", err)
 	}
 
 	return spec, err
 }
 
-// loadOlderObjects loads older and converts it into a struct.
+// loadPre515Objects loads pre515 and converts it into a struct.
 //
 // The following types are suitable as obj argument:
 //
-//	*olderObjects
-//	*olderPrograms
-//	*olderMaps
+//	*pre515Objects
+//	*pre515Programs
+//	*pre515Maps
 //
 // See ebpf.CollectionSpec.LoadAndAssign documentation for details.
-func loadOlderObjects(obj any, opts *ebpf.CollectionOptions) error {
-	spec, err := loadOlder()
+func loadPre515Objects(obj any, opts *ebpf.CollectionOptions) error {
+	spec, err := loadPre515()
 	if err != nil {
 		return err
 	}
@@ -79,19 +79,19 @@ func loadOlderObjects(obj any, opts *ebpf.CollectionOptions) error {
 	return spec.LoadAndAssign(obj, opts)
 }
 
-// olderSpecs contains maps and programs before they are loaded into the kernel.
+// pre515Specs contains maps and programs before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
-type olderSpecs struct {
-	olderProgramSpecs
-	olderMapSpecs
-	olderVariableSpecs
+type pre515Specs struct {
+	pre515ProgramSpecs
+	pre515MapSpecs
+	pre515VariableSpecs
 }
 
-// olderProgramSpecs contains programs before they are loaded into the kernel.
+// pre515ProgramSpecs contains programs before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
-type olderProgramSpecs struct {
+type pre515ProgramSpecs struct {
 	CallEnter *ebpf.ProgramSpec `ebpf:"call_enter"`
 	CallExit  *ebpf.ProgramSpec `ebpf:"call_exit"`
 	CallGone  *ebpf.ProgramSpec `ebpf:"call_gone"`
@@ -101,10 +101,10 @@ type olderProgramSpecs struct {
 	SumGone   *ebpf.ProgramSpec `ebpf:"sum_gone"`
 }
 
-// olderMapSpecs contains maps before they are loaded into the kernel.
+// pre515MapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
-type olderMapSpecs struct {
+type pre515MapSpecs struct {
 	Calls        *ebpf.MapSpec `ebpf:"calls"`
 	CgroupLosses *ebpf.MapSpec `ebpf:"cgroup_losses"`
 	Entries      *ebpf.MapSpec `ebpf:"entries"`
@@ -122,10 +122,10 @@ type olderMapSpecs struct {
 	Walked       *ebpf.MapSpec `ebpf:"walked"`
 }
 
-// olderVariableSpecs contains global variables before they are loaded into the kernel.
+// pre515VariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
-type olderVariableSpecs struct {
+type pre515VariableSpecs struct {
 	ErrorsOnly      *ebpf.VariableSpec `ebpf:"errors_only"`
 	MinNs           *ebpf.VariableSpec `ebpf:"min_ns"`
 	NoLosses        *ebpf.VariableSpec `ebpf:"no_losses"`
@@ -138,26 +138,26 @@ type olderVariableSpecs struct {
 	WalkNs          *ebpf.VariableSpec `ebpf:"walk_ns"`
 }
 
-// olderObjects contains all objects after they have been loaded into the kernel.
+// pre515Objects contains all objects after they have been loaded into the kernel.
 //
-// It can be passed to loadOlderObjects or ebpf.CollectionSpec.LoadAndAssign.
-type olderObjects struct {
-	olderPrograms
-	olderMaps
-	olderVariables
+// It can be passed to loadPre515Objects or ebpf.CollectionSpec.LoadAndAssign.
+type pre515Objects struct {
+	pre515Programs
+	pre515Maps
+	pre515Variables
 }
 
-func (o *olderObjects) Close() error {
-	return _OlderClose(
-		&o.olderPrograms,
-		&o.olderMaps,
+func (o *pre515Objects) Close() error {
+	return _Pre515Close(
+		&o.pre515Programs,
+		&o.pre515Maps,
 	)
 }
 
-// olderMaps contains all maps after they have been loaded into the kernel.
+// pre515Maps contains all maps after they have been loaded into the kernel.
 //
-// It can be passed to loadOlderObjects or ebpf.CollectionSpec.LoadAndAssign.
-type olderMaps struct {
+// It can be passed to loadPre515Objects or ebpf.CollectionSpec.LoadAndAssign.
+type pre515Maps struct {
 	Calls        *ebpf.Map `ebpf:"calls"`
 	CgroupLosses *ebpf.Map `ebpf:"cgroup_losses"`
 	Entries      *ebpf.Map `ebpf:"entries"`
@@ -175,8 +175,8 @@ type olderMaps struct {
 	Walked       *ebpf.Map `ebpf:"walked"`
 }
 
-func (m *olderMaps) Close() error {
-	return _OlderClose(
+func (m *pre515Maps) Close() error {
+	return _Pre515Close(
 		m.Calls,
 		m.CgroupLosses,
 		m.Entries,
@@ -195,10 +195,10 @@ func (m *olderMaps) Close() error {
 	)
 }
 
-// olderVariables contains all global variables after they have been loaded into the kernel.
+// pre515Variables contains all global variables after they have been loaded into the kernel.
 //
-// It can be passed to loadOlderObjects or ebpf.CollectionSpec.LoadAndAssign.
-type olderVariables struct {
+// It can be passed to loadPre515Objects or ebpf.CollectionSpec.LoadAndAssign.
+type pre515Variables struct {
 	ErrorsOnly      *ebpf.Variable `ebpf:"errors_only"`
 	MinNs           *ebpf.Variable `ebpf:"min_ns"`
 	NoLosses        *ebpf.Variable `ebpf:"no_losses"`
@@ -211,10 +211,10 @@ type olderVariables struct {
 	WalkNs          *ebpf.Variable `ebpf:"walk_ns"`
 }
 
-// olderPrograms contains all programs after they have been loaded into the kernel.
+// pre515Programs contains all programs after they have been loaded into the kernel.
 //
-// It can be passed to loadOlderObjects or ebpf.CollectionSpec.LoadAndAssign.
-type olderPrograms struct {
+// It can be passed to loadPre515Objects or ebpf.CollectionSpec.LoadAndAssign.
+type pre515Programs struct {
 	CallEnter *ebpf.Program `ebpf:"call_enter"`
 	CallExit  *ebpf.Program `ebpf:"call_exit"`
 	CallGone  *ebpf.Program `ebpf:"call_gone"`
@@ -224,8 +224,8 @@ type olderPrograms struct {
 	SumGone   *ebpf.Program `ebpf:"sum_gone"`
 }
 
-func (p *olderPrograms) Close() error {
-	return _OlderClose(
+func (p *pre515Programs) Close() error {
+	return _Pre515Close(
 		p.CallEnter,
 		p.CallExit,
 		p.CallGone,
@@ -236,7 +236,7 @@ func (p *olderPrograms) Close() error {
 	)
 }
 
-func _OlderClose(closers ...io.Closer) error {
+func _Pre515Close(closers ...io.Closer) error {
 	for _, closer := range closers {
 		if err := closer.Close(); err != nil {
 			return err
@@ -247,5 +247,5 @@ func _OlderClose(closers ...io.Closer) error {
 
 // Do not access this directly.
 //
-//go:embed syscalls_older_bpfel.o
-var _OlderBytes []byte
+//go:embed syscalls_pre515_bpfel.o
+var _Pre515Bytes []byte

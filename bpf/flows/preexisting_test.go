@@ -55,7 +55,7 @@ func TestAConnectionOlderThanTheTraceIsExactAndKnowsItsRole(t *testing.T) {
 					}
 					checkPayload(t, c, sent, received)
 					checkPayload(t, s, received, sent)
-					checkOlder(t, p, c, s)
+					checkPreexisting(t, p, c, s)
 				}
 				for _, c := range []*bpftest.Cgroup{client, server} {
 					if n := len(tr.of(c, func(f *event.Flow) bool { return f.Phase == event.Phase_PHASE_NEW })); n != 1 {
@@ -79,7 +79,7 @@ func settle(tr *trace, p *pair) {
 	}
 }
 
-func checkOlder(t *testing.T, p *pair, c, s *event.Flow) {
+func checkPreexisting(t *testing.T, p *pair, c, s *event.Flow) {
 	t.Helper()
 	if c.StartTime != 0 || s.StartTime != 0 {
 		t.Errorf("start %d and %d, want unknown", c.StartTime, s.StartTime)
@@ -100,7 +100,7 @@ func TestAnIdleSocketHasTheSameNumbersInBothLives(t *testing.T) {
 	tr.open(Options{})
 	for _, c := range []*bpftest.Cgroup{client, server} {
 		a, b := before[c], tr.current(c)
-		if bpftest.Older(t) {
+		if bpftest.Pre515(t) {
 			b.SocketCookie = a.SocketCookie // such a kernel has none, so it is made by each trace
 		}
 		if a.SrcIsn != b.SrcIsn || a.DstIsn != b.DstIsn || !b.IsnValid || a.Observed != b.Observed || a.SocketCookie != b.SocketCookie {
@@ -109,7 +109,7 @@ func TestAnIdleSocketHasTheSameNumbersInBothLives(t *testing.T) {
 	}
 }
 
-func TestTheChildrenOfOlderListenersHaveAnOwner(t *testing.T) {
+func TestTheChildrenOfListenersHaveAnOwner(t *testing.T) {
 	for _, kind := range []string{"TCP", "MPTCP"} {
 		t.Run(kind, func(t *testing.T) {
 			if kind == "MPTCP" {

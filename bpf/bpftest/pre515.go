@@ -12,21 +12,21 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/bpf"
 )
 
-// Older says whether the running kernel gets the programs that were built with OLDER_KERNEL.
-func Older(tb testing.TB) bool {
+// Pre515 reports whether the running kernel gets the programs that were built with PRE515.
+func Pre515(tb testing.TB) bool {
 	tb.Helper()
 	kernel, err := bpf.KernelTypes(btf.NewCache())
 	if err != nil {
 		FatalLoad(tb, err)
 	}
-	return bpf.Older(kernel)
+	return bpf.IsPre515(kernel)
 }
 
-// OlderOnly skips the test where what is kept for an object goes with it by itself.
-func OlderOnly(tb testing.TB) {
+// Pre515Only skips the test where the kernel frees the records of an object with the object.
+func Pre515Only(tb testing.TB) {
 	tb.Helper()
 	Root(tb)
-	if !Older(tb) {
+	if !Pre515(tb) {
 		tb.Skip("this kernel has storage of sockets and tasks in tracing programs")
 	}
 }
