@@ -65,7 +65,9 @@ multiply, and of those with *or* between them the strongest counts. Rules of all
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", r.Cause.Word(), r.Part, turn, where, r.Words)
 	}
-	b.WriteString("\n## How sure\n\nA verdict is of high confidence only where these are known, and none of the doubts holds by half or more.\n\n| cause | has to be known | doubts |\n|---|---|---|\n")
+	b.WriteString(
+		"\n## How sure\n\nA verdict is of high confidence only where these are known, and none of the doubts holds by half or more.\n\n| cause | has to be known | doubts |\n|---|---|---|\n",
+	)
 	for i := range why.Rules {
 		r := &why.Rules[i]
 		if len(r.Needs) == 0 && len(r.Doubts) == 0 {
@@ -75,7 +77,9 @@ multiply, and of those with *or* between them the strongest counts. Rules of all
 		for _, n := range r.Needs {
 			needs = append(needs, why.Signals[n].Name)
 		}
-		fmt.Fprintf(&b, "| `%s` (%s) | %s | %s |\n", r.Cause.Word(), r.Part, strings.Join(needs, ", "), conditions(r.Doubts))
+		fmt.Fprintf(
+			&b, "| `%s` (%s) | %s | %s |\n", r.Cause.Word(), r.Part, strings.Join(needs, ", "), conditions(r.Doubts),
+		)
 	}
 	b.WriteString("\n## What tells causes apart\n\n| | | by |\n|---|---|---|\n")
 	for i := range why.Rules {

@@ -19,8 +19,10 @@ func nothing() (m moment) {
 func with(idle float64, signals map[Signal]float64) moment {
 	m := nothing()
 	m[Idle], m[Busy], m[Work], m[Underused] = idle, 1-idle, 1-idle, 0
-	m[Small], m[Gaps], m[MostGaps], m[Several], m[Hidden], m[Shared], m[Counted], m[Measured], m[GPM] = 0, 0, 0, 0, 0, 0, 1, 1, 1
-	m[CopyTime], m[Bus], m[CPUHeld], m[CPUPressure], m[Loaders], m[IOPressure], m[Stalled], m[Received], m[Throttled], m[DRAM], m[Tensor], m[Sync] = 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.2, 0.5, 0
+	m[Small], m[Gaps], m[MostGaps], m[Several], m[Hidden], m[Shared], m[Counted], m[Measured] = 0, 0, 0, 0, 0, 0, 1, 1
+	m[GPM] = 1
+	m[CopyTime], m[Bus], m[CPUHeld], m[CPUPressure], m[Loaders], m[IOPressure], m[Stalled] = 0, 0, 0, 0, 0, 0, 0
+	m[Received], m[Throttled], m[DRAM], m[Tensor], m[Sync] = 0, 0, 0.2, 0.5, 0
 	for s, x := range signals {
 		m[s] = x
 	}
@@ -84,21 +86,48 @@ func TestWhatEachCauseLooksLike(t *testing.T) {
 		first  event.GpuCause
 		second event.GpuCause
 	}{
-		"bytes come and CPUs rest":                                 {with(0.7, map[Signal]float64{Received: 80e6}), network, compute},
-		"tasks stall on a disk":                                    {with(0.7, map[Signal]float64{IOPressure: 0.9, Stalled: 0.7}), storage, compute},
-		"a CPU limit is used up":                                   {with(0.7, map[Signal]float64{CPUHeld: 0.9, Received: 80e6}), processor, compute},
-		"loaders keep CPUs busy":                                   {with(0.7, map[Signal]float64{Loaders: 3}), processor, compute},
-		"tasks queue for CPUs":                                     {with(0.7, map[Signal]float64{CPUPressure: 0.8}), processor, compute},
-		"copies take the time":                                     {with(0.7, map[Signal]float64{CopyTime: 0.95, Bus: 20e9}), copying, compute},
-		"nothing says why":                                         {with(0.7, nil), unknown, compute},
-		"small kernels with gaps":                                  {with(0.5, map[Signal]float64{Work: 0.05, Underused: 0.45, Small: 1, Gaps: 0.99, MostGaps: 1}), launching, compute},
-		"kernels that run on few SMs, of several GPUs":             {with(0, map[Signal]float64{Work: 0.1, Underused: 0.9, Several: 1}), collective, compute},
-		"kernels that run on few SMs, of one GPU, and no launches": {with(0, map[Signal]float64{Work: 0.4, Underused: 0.6}), compute, unknown},
-		"threads in synchronisation, of several MIG devices":       {with(0.9, map[Signal]float64{Hidden: 1, Several: 1, Sync: 0.95, Measured: nan}), collective, compute},
-		"clocks that are kept down":                                {with(0, map[Signal]float64{Throttled: 1}), throttle, unknown},
-		"memory that is busy":                                      {with(0, map[Signal]float64{DRAM: 0.85, Tensor: 0.05}), memory, unknown},
-		"tensor cores that are busy":                               {with(0, nil), compute, unknown},
-		"input that waits, then half of the time work":             {with(0.5, map[Signal]float64{Received: 80e6}), network, compute},
+		"bytes come and CPUs rest": {
+			with(0.7, map[Signal]float64{Received: 80e6}), network, compute,
+		},
+		"tasks stall on a disk": {
+			with(0.7, map[Signal]float64{IOPressure: 0.9, Stalled: 0.7}), storage, compute,
+		},
+		"a CPU limit is used up": {
+			with(0.7, map[Signal]float64{CPUHeld: 0.9, Received: 80e6}), processor, compute,
+		},
+		"loaders keep CPUs busy": {
+			with(0.7, map[Signal]float64{Loaders: 3}), processor, compute,
+		},
+		"tasks queue for CPUs": {
+			with(0.7, map[Signal]float64{CPUPressure: 0.8}), processor, compute,
+		},
+		"copies take the time": {
+			with(0.7, map[Signal]float64{CopyTime: 0.95, Bus: 20e9}), copying, compute,
+		},
+		"nothing says why": {with(0.7, nil), unknown, compute},
+		"small kernels with gaps": {
+			with(0.5, map[Signal]float64{Work: 0.05, Underused: 0.45, Small: 1, Gaps: 0.99, MostGaps: 1}), launching,
+			compute,
+		},
+		"kernels that run on few SMs, of several GPUs": {
+			with(0, map[Signal]float64{Work: 0.1, Underused: 0.9, Several: 1}), collective, compute,
+		},
+		"kernels that run on few SMs, of one GPU, and no launches": {
+			with(0, map[Signal]float64{Work: 0.4, Underused: 0.6}), compute, unknown,
+		},
+		"threads in synchronisation, of several MIG devices": {
+			with(0.9, map[Signal]float64{Hidden: 1, Several: 1, Sync: 0.95, Measured: nan}), collective, compute,
+		},
+		"clocks that are kept down": {
+			with(0, map[Signal]float64{Throttled: 1}), throttle, unknown,
+		},
+		"memory that is busy": {
+			with(0, map[Signal]float64{DRAM: 0.85, Tensor: 0.05}), memory, unknown,
+		},
+		"tensor cores that are busy": {with(0, nil), compute, unknown},
+		"input that waits, then half of the time work": {
+			with(0.5, map[Signal]float64{Received: 80e6}), network, compute,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := split(&test.m)
@@ -110,7 +139,8 @@ func TestWhatEachCauseLooksLike(t *testing.T) {
 			if order[0] != test.first && s[order[0]] > s[test.first] || sum < 0.999 || sum > 1.001 {
 				t.Errorf("%v, want %s first; together %v", s, test.first.Word(), sum)
 			}
-			if test.second != unknown && order[1] != test.second && s[order[0]] < 0.999 && s[order[1]] > s[test.second]+1e-9 {
+			if test.second != unknown && order[1] != test.second && s[order[0]] < 0.999 &&
+				s[order[1]] > s[test.second]+1e-9 {
 				t.Errorf("%v, want %s second", s, test.second.Word())
 			}
 		})
@@ -130,25 +160,38 @@ func TestEveryCauseHasARuleAndWords(t *testing.T) {
 	}
 }
 
-// TestWholeWindowRules has what is looked at over all of a window: errors of the device, and that nobody asks for anything.
+// TestWholeWindowRules has what is looked at over all of a window: errors of the device, and that nobody asks for
+// anything.
 func TestWholeWindowRules(t *testing.T) {
 	const second = uint64(1e9)
 	start := uint64(1_790_000_000) * second
 	n32, n64 := func(n uint32) *uint32 { return &n }, func(n uint64) *uint64 { return &n }
 	device := func(at uint64, util uint32, ecc uint64) *event.Event {
 		return &event.Event{Time: at, Node: "n", Kind: &event.Event_Gpu{Gpu: &event.Gpu{
-			What: event.GpuWhat_GPU_WHAT_DEVICE, Gpu: &event.GpuDevice{Uuid: "G"}, PeriodMicros: n64(1e6), UsedBy: "a/p/c", Processes: n32(1), OwnProcesses: n32(1),
-			Activity: &event.GpuActivity{GpuPercent: n32(util)}, Health: &event.GpuHealth{Throttle: "none", EccUncorrected: n64(ecc)},
+			What: event.GpuWhat_GPU_WHAT_DEVICE, Gpu: &event.GpuDevice{Uuid: "G"}, PeriodMicros: n64(1e6),
+			UsedBy: "a/p/c", Processes: n32(1), OwnProcesses: n32(1),
+			Activity: &event.GpuActivity{GpuPercent: n32(util)},
+			Health:   &event.GpuHealth{Throttle: "none", EccUncorrected: n64(ecc)},
 		}}}
 	}
 	of := func(at uint64, g *event.Gpu) *event.Event {
-		return &event.Event{Time: at, Node: "n", Namespace: "a", Pod: "p", Container: "c", Kind: &event.Event_Gpu{Gpu: g}}
+		return &event.Event{
+			Time: at, Node: "n", Namespace: "a", Pod: "p", Container: "c", Kind: &event.Event_Gpu{Gpu: g},
+		}
 	}
 	process := func(at uint64) *event.Event {
-		return of(at, &event.Gpu{What: event.GpuWhat_GPU_WHAT_PROCESS, Gpu: &event.GpuDevice{Uuid: "G"}, Proc: &event.GpuProcess{Pid: 7, MemoryBytes: n64(1 << 30)}, PeriodMicros: n64(1e6)})
+		return of(at, &event.Gpu{
+			What: event.GpuWhat_GPU_WHAT_PROCESS, Gpu: &event.GpuDevice{Uuid: "G"},
+			Proc: &event.GpuProcess{Pid: 7, MemoryBytes: n64(1 << 30)}, PeriodMicros: n64(1e6),
+		})
 	}
 	calls := func(at, launches uint64) *event.Event {
-		return of(at, &event.Gpu{What: event.GpuWhat_GPU_WHAT_CALLS, Proc: &event.GpuProcess{Pid: 7}, Calls: &event.GpuCalls{Launches: &launches, Syncs: n64(3), SyncMicros: n64(3), CopyMicros: n64(0), Since: 1}})
+		return of(at, &event.Gpu{
+			What: event.GpuWhat_GPU_WHAT_CALLS, Proc: &event.GpuProcess{Pid: 7},
+			Calls: &event.GpuCalls{
+				Launches: &launches, Syncs: n64(3), SyncMicros: n64(3), CopyMicros: n64(0), Since: 1,
+			},
+		})
 	}
 	run := func(each func(w *Watch, i int, at uint64)) *event.GpuVerdict {
 		w := New(10e9)
@@ -173,15 +216,23 @@ func TestWholeWindowRules(t *testing.T) {
 		"an XID of the hardware": {func(w *Watch, i int, at uint64) {
 			w.Add(device(at, 100, 0))
 			if i == 8 {
-				w.Add(of(at, &event.Gpu{What: event.GpuWhat_GPU_WHAT_XID, Gpu: &event.GpuDevice{Uuid: "G"}, Xid: n32(94)}))
+				w.Add(of(at, &event.Gpu{
+					What: event.GpuWhat_GPU_WHAT_XID, Gpu: &event.GpuDevice{Uuid: "G"}, Xid: n32(94),
+				}))
 			}
 		}, sick, event.GpuConfidence_GPU_CONFIDENCE_HIGH},
 		"an XID of a program": {func(w *Watch, i int, at uint64) {
 			w.Add(device(at, 100, 0))
 			w.Add(of(at, &event.Gpu{What: event.GpuWhat_GPU_WHAT_XID, Gpu: &event.GpuDevice{Uuid: "G"}, Xid: n32(31)}))
 		}, compute, event.GpuConfidence_GPU_CONFIDENCE_MEDIUM},
-		"errors that grow": {func(w *Watch, i int, at uint64) { w.Add(device(at, 100, 5+uint64(i))) }, sick, event.GpuConfidence_GPU_CONFIDENCE_HIGH},
-		"errors of before": {func(w *Watch, _ int, at uint64) { w.Add(device(at, 100, 5)) }, compute, event.GpuConfidence_GPU_CONFIDENCE_MEDIUM},
+		"errors that grow": {
+			func(w *Watch, i int, at uint64) { w.Add(device(at, 100, 5+uint64(i))) }, sick,
+			event.GpuConfidence_GPU_CONFIDENCE_HIGH,
+		},
+		"errors of before": {
+			func(w *Watch, _ int, at uint64) { w.Add(device(at, 100, 5)) }, compute,
+			event.GpuConfidence_GPU_CONFIDENCE_MEDIUM,
+		},
 		"a GPU that falls off the bus": {func(w *Watch, i int, at uint64) {
 			if i < 5 {
 				w.Add(device(at, 100, 0))
@@ -192,7 +243,10 @@ func TestWholeWindowRules(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if v := run(test.each); v.GetVerdict() != test.want || v.GetConfidence() != test.sure {
-				t.Errorf("%s with %s confidence, want %s with %s: %v", v.GetVerdict().Word(), v.GetConfidence().Word(), test.want.Word(), test.sure.Word(), v)
+				t.Errorf(
+					"%s with %s confidence, want %s with %s: %v", v.GetVerdict().Word(), v.GetConfidence().Word(),
+					test.want.Word(), test.sure.Word(), v,
+				)
 			}
 		})
 	}

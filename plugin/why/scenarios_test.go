@@ -2,17 +2,21 @@ package why_test
 
 import (
 	"fmt"
+	"iter"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/plugin/why"
-	"github.com/orb8-dev/kubectl-orb8/plugin/why/scenario"
+	"github.com/orb8-dev/kubectl-orb8/plugin/why/internal/scenario"
 )
 
 // nearTie is the margin, a share of the time, within which either of two causes is right.
@@ -27,22 +31,55 @@ type outcome struct {
 	sure         []string // wrong, with high confidence
 }
 
-func try(seeds []uint64) *outcome {
-	o := &outcome{byConfidence: map[string][2]int{}}
-	for _, seed := range seeds {
-		s := scenario.Generate(seed)
-		verdicts := judged(s.Events)
-		for i := range s.Pods {
-			o.add(seed, s, i, verdicts[s.Pods[i].Name])
+// heldOut are the outcomes on seeds that the rules were not tuned on: with all pods of a scenario in view, and with one
+// pod of several in view. Each scenario is generated once for both.
+var heldOut = sync.OnceValues(func() (together, alone *outcome) { return try(seeds(held, scenarios)) })
+
+// try judges the scenarios of seeds, as many at a time as there are CPUs.
+func try(seeds []uint64) (together, alone *outcome) {
+	type result struct {
+		scenario *scenario.Scenario
+		together map[string]*event.GpuVerdict
+		alone    map[string]*event.GpuVerdict
+	}
+	results := make([]result, len(seeds))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(seeds)); i = next.Add(1) - 1 {
+				s := scenario.Generate(seeds[i])
+				r := result{scenario: s, together: judge(slices.Values(s.Events))}
+				if len(s.Pods) > 1 {
+					r.alone = map[string]*event.GpuVerdict{}
+					for _, p := range s.Pods {
+						r.alone[p.Name] = judge(inView(s.Events, p.Name))[p.Name]
+					}
+				}
+				s.Events = nil // 2,000 windows would not fit into memory
+				results[i] = r
+			}
+		})
+	}
+	wg.Wait()
+	together, alone = newOutcome(), newOutcome()
+	for _, r := range results {
+		for i, p := range r.scenario.Pods {
+			together.add(r.scenario, i, r.together[p.Name])
+			if r.alone != nil {
+				alone.add(r.scenario, i, r.alone[p.Name])
+			}
 		}
 	}
-	return o
+	return together, alone
 }
 
-// judged are the verdicts on a stream, by pod.
-func judged(events []*event.Event) map[string]*event.GpuVerdict {
+func newOutcome() *outcome { return &outcome{byConfidence: map[string][2]int{}} }
+
+// judge returns the verdicts on a stream, by pod.
+func judge(events iter.Seq[*event.Event]) map[string]*event.GpuVerdict {
 	w := why.New(30e9)
-	for _, ev := range events {
+	for ev := range events {
 		w.Add(ev)
 	}
 	verdicts := map[string]*event.GpuVerdict{}
@@ -53,7 +90,7 @@ func judged(events []*event.Event) map[string]*event.GpuVerdict {
 }
 
 // add counts a verdict on a pod of a scenario.
-func (o *outcome) add(seed uint64, s *scenario.Scenario, pod int, v *event.GpuVerdict) {
+func (o *outcome) add(s *scenario.Scenario, pod int, v *event.GpuVerdict) {
 	p := s.Pods[pod]
 	truth, next, margin := p.Truth.Dominant()
 	o.pods++
@@ -72,26 +109,40 @@ func (o *outcome) add(seed uint64, s *scenario.Scenario, pod int, v *event.GpuVe
 	if right {
 		return
 	}
-	line := fmt.Sprintf("seed %d %s: %s; it is %s; said %s (%s): %s; missing %q", seed, p.Name, s.Label, p.Truth.String(), said.Word(), v.GetConfidence().Word(), sharesOf(v), v.GetMissing())
+	line := fmt.Sprintf(
+		"seed %d %s: %s; it is %s; said %s (%s): %s; missing %q",
+		s.Seed,
+		p.Name,
+		s.Label,
+		p.Truth.String(),
+		said.Word(),
+		v.GetConfidence().Word(),
+		sharesOf(v),
+		v.GetMissing(),
+	)
 	o.wrong = append(o.wrong, line)
 	if v.GetConfidence() == event.GpuConfidence_GPU_CONFIDENCE_HIGH {
 		o.sure = append(o.sure, line)
 	}
 }
 
-// alone is what of a stream there is where one pod was asked for.
-func alone(events []*event.Event, pod string) (seen []*event.Event) {
-	for _, ev := range events {
-		if ev.GetPod() != "" && ev.GetPod() != pod {
-			continue
+// inView is the part of a stream that a session sees whose only target is the pod.
+func inView(events []*event.Event, pod string) iter.Seq[*event.Event] {
+	return func(yield func(*event.Event) bool) {
+		for _, ev := range events {
+			if ev.GetPod() != "" && ev.GetPod() != pod {
+				continue
+			}
+			g := ev.GetGpu()
+			if ev.GetPod() == "" && g.GetUsedBy() != "" && !strings.Contains(g.GetUsedBy(), "/"+pod+"/") {
+				ev = proto.CloneOf(ev)
+				ev.GetGpu().UsedBy, ev.GetGpu().OwnProcesses = "", proto.Uint32(0)
+			}
+			if !yield(ev) {
+				return
+			}
 		}
-		if g := ev.GetGpu(); ev.GetPod() == "" && g.GetUsedBy() != "" && !strings.Contains(g.GetUsedBy(), "/"+pod+"/") {
-			ev = proto.CloneOf(ev)
-			ev.GetGpu().UsedBy, ev.GetGpu().OwnProcesses = "", proto.Uint32(0)
-		}
-		seen = append(seen, ev)
 	}
-	return seen
 }
 
 func sharesOf(v *event.GpuVerdict) string {
@@ -138,19 +189,30 @@ func seeds(from, n uint64) (list []uint64) {
 }
 
 const (
-	// tuning is where the seeds begin that the rules were tuned on; held are the seeds of the test, which they were not.
+	// tuning is where the seeds begin that the rules were tuned on; held are the seeds of the test, which they were
+	// not.
 	tuning, held = 1_000_000, 20_000_000
 	scenarios    = 2000
 )
 
 func TestVerdictsOnScenarios(t *testing.T) {
-	o := try(seeds(held, scenarios))
+	o, _ := heldOut()
 	t.Logf("%d scenarios that the rules were not tuned on\n%s", scenarios, o.matrix())
 	if runtime.GOARCH == "amd64" {
-		section(t, "../../docs/why-gpu.md", "<!-- matrix, by go test ./plugin/why -update -->", "```\n"+o.matrix()+"```\n")
+		section(
+			t,
+			"../../docs/why-gpu.md",
+			"<!-- matrix, by go test ./plugin/why -update -->",
+			"```\n"+o.matrix()+"```\n",
+		)
 	}
 	if 100*o.right < 95*o.pods {
-		t.Errorf("%d of %d verdicts are right, want 95 %%; of the wrong ones:\n%s", o.right, o.pods, strings.Join(o.wrong[:min(len(o.wrong), 20)], "\n"))
+		t.Errorf(
+			"%d of %d verdicts are right, want 95 %%; of the wrong ones:\n%s",
+			o.right,
+			o.pods,
+			strings.Join(o.wrong[:min(len(o.wrong), 20)], "\n"),
+		)
 	}
 	for _, l := range o.sure {
 		t.Errorf("wrong with high confidence: %s", l)
@@ -160,19 +222,10 @@ func TestVerdictsOnScenarios(t *testing.T) {
 	}
 }
 
-// TestVerdictsOnOnePodOfSeveral looks at each pod of a workload alone: what its peers do is not seen, nor that there are any.
+// TestVerdictsOnOnePodOfSeveral looks at each pod of a workload alone: what its peers do is not seen, nor that there
+// are any.
 func TestVerdictsOnOnePodOfSeveral(t *testing.T) {
-	o := &outcome{byConfidence: map[string][2]int{}}
-	for _, seed := range seeds(held, scenarios) {
-		s := scenario.Generate(seed)
-		if len(s.Pods) < 2 {
-			continue
-		}
-		for i := range s.Pods {
-			name := s.Pods[i].Name
-			o.add(seed, s, i, judged(alone(s.Events, name))[name])
-		}
-	}
+	_, o := heldOut()
 	t.Log("\n" + o.matrix())
 	if 100*o.right < 90*o.pods || o.pods < 500 {
 		t.Errorf("%d of %d verdicts are right, want 90 %%", o.right, o.pods)
@@ -188,7 +241,7 @@ func TestTuning(t *testing.T) {
 	if err != nil {
 		t.Skip("for who changes rules: ORB8_TUNE=2000 go test ./plugin/why -run Tuning -v")
 	}
-	o := try(seeds(tuning, n))
+	o, _ := try(seeds(tuning, n))
 	t.Log("\n" + o.matrix())
 	for _, l := range o.wrong {
 		t.Log(l)

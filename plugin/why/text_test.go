@@ -7,7 +7,7 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/plugin/why"
-	"github.com/orb8-dev/kubectl-orb8/plugin/why/scenario"
+	"github.com/orb8-dev/kubectl-orb8/plugin/why/internal/scenario"
 )
 
 // verdictsOf are those of a scenario.
@@ -57,9 +57,14 @@ func TestJSONOfVerdicts(t *testing.T) {
 }
 
 func TestTextIsSafeForATerminal(t *testing.T) {
-	ev := &event.Event{Namespace: "n\x1b[2J", Pod: "p\u202e", Node: "a\nb", Kind: &event.Event_GpuVerdict{GpuVerdict: &event.GpuVerdict{
-		Words: "\x07", Workload: "\x9b", Missing: "\x00", Evidence: &event.GpuEvidence{Throttle: "\r", Xids: "\t"},
-	}}}
+	ev := &event.Event{
+		Namespace: "n\x1b[2J",
+		Pod:       "p\u202e",
+		Node:      "a\nb",
+		Kind: &event.Event_GpuVerdict{GpuVerdict: &event.GpuVerdict{
+			Words: "\x07", Workload: "\x9b", Missing: "\x00", Evidence: &event.GpuEvidence{Throttle: "\r", Xids: "\t"},
+		}},
+	}
 	for _, line := range strings.Split(strings.TrimSuffix(string(why.AppendText(nil, ev, "")), "\n"), "\n") {
 		for _, r := range line {
 			if !unicode.IsPrint(r) {

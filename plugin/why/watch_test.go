@@ -12,31 +12,56 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/plugin/why"
-	"github.com/orb8-dev/kubectl-orb8/plugin/why/scenario"
+	"github.com/orb8-dev/kubectl-orb8/plugin/why/internal/scenario"
 )
 
 const begin = uint64(1_790_000_000_000_000_000)
 
 func resources(at uint64, pod, id string, r *event.Resources) *event.Event {
 	r.Id = id
-	return &event.Event{Time: at, Node: "n", Namespace: "a", Pod: pod, Container: "c", Kind: &event.Event_Resources{Resources: r}}
+	return &event.Event{
+		Time:      at,
+		Node:      "n",
+		Namespace: "a",
+		Pod:       pod,
+		Container: "c",
+		Kind:      &event.Event_Resources{Resources: r},
+	}
 }
 
 func process(at uint64, pod string, pid uint32, uuid string) *event.Event {
-	return &event.Event{Time: at, Node: "n", Namespace: "a", Pod: pod, Container: "c", Kind: &event.Event_Gpu{Gpu: &event.Gpu{
-		What: event.GpuWhat_GPU_WHAT_PROCESS, Gpu: &event.GpuDevice{Uuid: uuid}, Proc: &event.GpuProcess{Pid: pid, MemoryBytes: proto.Uint64(1000)}, PeriodMicros: proto.Uint64(1e6),
-	}}}
+	return &event.Event{
+		Time:      at,
+		Node:      "n",
+		Namespace: "a",
+		Pod:       pod,
+		Container: "c",
+		Kind: &event.Event_Gpu{Gpu: &event.Gpu{
+			What:         event.GpuWhat_GPU_WHAT_PROCESS,
+			Gpu:          &event.GpuDevice{Uuid: uuid},
+			Proc:         &event.GpuProcess{Pid: pid, MemoryBytes: proto.Uint64(1000)},
+			PeriodMicros: proto.Uint64(1e6),
+		}},
+	}
 }
 
 func device(at uint64, uuid string, util float64) *event.Event {
 	return &event.Event{Time: at, Node: "n", Kind: &event.Event_Gpu{Gpu: &event.Gpu{
-		What: event.GpuWhat_GPU_WHAT_DEVICE, Gpu: &event.GpuDevice{Uuid: uuid}, Activity: &event.GpuActivity{GpuPercent: proto.Uint32(uint32(100 * util))}, PeriodMicros: proto.Uint64(1e6),
+		What:         event.GpuWhat_GPU_WHAT_DEVICE,
+		Gpu:          &event.GpuDevice{Uuid: uuid},
+		Activity:     &event.GpuActivity{GpuPercent: proto.Uint32(uint32(100 * util))},
+		PeriodMicros: proto.Uint64(1e6),
 	}}}
 }
 
 func flowOf(at uint64, id string, received, started uint64, phase event.Phase) *event.Event {
 	return &event.Event{Time: at, Node: "n", Namespace: "a", Pod: "p", Kind: &event.Event_Flow{Flow: &event.Flow{
-		Id: id, Phase: phase, StartTime: started, Src: &event.Endpoint{Namespace: "a", Pod: "p"}, Dst: &event.Endpoint{Address: []byte{1, 2, 3, 4}}, SrcCounters: &event.Counters{BytesReceived: received},
+		Id:          id,
+		Phase:       phase,
+		StartTime:   started,
+		Src:         &event.Endpoint{Namespace: "a", Pod: "p"},
+		Dst:         &event.Endpoint{Address: []byte{1, 2, 3, 4}},
+		SrcCounters: &event.Counters{BytesReceived: received},
 	}}}
 }
 
@@ -66,7 +91,18 @@ func TestRatesAreOfTheWindowAlone(t *testing.T) {
 		if i > 0 { // one that is new, and closed, each second
 			w.Add(flowOf(at, fmt.Sprint(i), 5000, at-s/2, event.Phase_PHASE_CLOSED))
 		}
-		w.Add(resources(at, "p", "x", &event.Resources{IntervalMicros: proto.Uint64(1e6), Cpu: &event.ResourcesCPU{Millis: proto.Uint64(250)}, RunQueue: &event.ResourcesRunQueue{DelayMicros: proto.Uint64(i * 500_000)}}))
+		w.Add(
+			resources(
+				at,
+				"p",
+				"x",
+				&event.Resources{
+					IntervalMicros: proto.Uint64(1e6),
+					Cpu:            &event.ResourcesCPU{Millis: proto.Uint64(250)},
+					RunQueue:       &event.ResourcesRunQueue{DelayMicros: proto.Uint64(i * 500_000)},
+				},
+			),
+		)
 	}
 	w.Restart()
 	for i := uint64(11); i < 21; i++ {
@@ -75,10 +111,24 @@ func TestRatesAreOfTheWindowAlone(t *testing.T) {
 		w.Add(device(at, "G", 0.5))
 		w.Add(flowOf(at, "old", 1e9+i*1000, 0, event.Phase_PHASE_UPDATE))
 		w.Add(flowOf(at, fmt.Sprint(i), 5000, at-s/2, event.Phase_PHASE_CLOSED))
-		w.Add(resources(at, "p", "x", &event.Resources{IntervalMicros: proto.Uint64(1e6), Cpu: &event.ResourcesCPU{Millis: proto.Uint64(250)}, RunQueue: &event.ResourcesRunQueue{DelayMicros: proto.Uint64(i * 500_000)}}))
+		w.Add(
+			resources(
+				at,
+				"p",
+				"x",
+				&event.Resources{
+					IntervalMicros: proto.Uint64(1e6),
+					Cpu:            &event.ResourcesCPU{Millis: proto.Uint64(250)},
+					RunQueue:       &event.ResourcesRunQueue{DelayMicros: proto.Uint64(i * 500_000)},
+				},
+			),
+		)
 	}
 	e := only(t, w).GetEvidence()
-	if !near(e.NetworkReceivedPerSecond, 6000) || !near(e.CpuMillis, 250) || !near(e.RunQueue, 0.5) || !near(e.GpuPercent, 50) || e.LaunchesPerSecond != nil || e.SmPercent != nil {
+	if !near(e.NetworkReceivedPerSecond, 6000) || !near(e.CpuMillis, 250) || !near(e.RunQueue, 0.5) ||
+		!near(e.GpuPercent, 50) ||
+		e.LaunchesPerSecond != nil ||
+		e.SmPercent != nil {
 		t.Errorf("%v", e)
 	}
 }
@@ -88,7 +138,13 @@ func TestWhatTracersSayThatCannotBeIsLeftAway(t *testing.T) {
 	w := why.New(10e9)
 	calls := func(at, launches, since uint64) *event.Event {
 		ev := process(at, "p", 7, "G")
-		ev.Kind = &event.Event_Gpu{Gpu: &event.Gpu{What: event.GpuWhat_GPU_WHAT_CALLS, Proc: &event.GpuProcess{Pid: 7}, Calls: &event.GpuCalls{Launches: &launches, Since: since}}}
+		ev.Kind = &event.Event_Gpu{
+			Gpu: &event.Gpu{
+				What:  event.GpuWhat_GPU_WHAT_CALLS,
+				Proc:  &event.GpuProcess{Pid: 7},
+				Calls: &event.GpuCalls{Launches: &launches, Since: since},
+			},
+		}
 		return ev
 	}
 	nan, inf, huge := math.NaN(), math.Inf(1), uint64(math.MaxUint64)
@@ -97,13 +153,32 @@ func TestWhatTracersSayThatCannotBeIsLeftAway(t *testing.T) {
 		w.Add(process(at, "p", 7, "G"))
 		w.Add(device(at, "G", 1))
 		w.Add(&event.Event{Time: at, Node: "n", Kind: &event.Event_Gpu{Gpu: &event.Gpu{
-			What: event.GpuWhat_GPU_WHAT_DEVICE, Gpu: &event.GpuDevice{Uuid: "G"}, PeriodMicros: &huge, Activity: &event.GpuActivity{SmPercent: &nan, TensorPercent: &inf, DramPercent: proto.Float64(-5), PcieSentPerSecond: &huge},
+			What:         event.GpuWhat_GPU_WHAT_DEVICE,
+			Gpu:          &event.GpuDevice{Uuid: "G"},
+			PeriodMicros: &huge,
+			Activity: &event.GpuActivity{
+				SmPercent:         &nan,
+				TensorPercent:     &inf,
+				DramPercent:       proto.Float64(-5),
+				PcieSentPerSecond: &huge,
+			},
 		}}})
 		w.Add(calls(at, 1000*i, 1))
 		w.Add(calls(at-5*s, 1, 1))        // time goes back
 		w.Add(calls(at+s/2, 0, 1))        // the counter goes back
 		w.Add(calls(at+s/2+1, huge, i+2)) // another counting begins
-		w.Add(resources(at, "p", "x", &event.Resources{IntervalMicros: &huge, Cpu: &event.ResourcesCPU{Millis: &huge, LimitMillis: &huge}, RunQueue: &event.ResourcesRunQueue{DelayMicros: &huge}}))
+		w.Add(
+			resources(
+				at,
+				"p",
+				"x",
+				&event.Resources{
+					IntervalMicros: &huge,
+					Cpu:            &event.ResourcesCPU{Millis: &huge, LimitMillis: &huge},
+					RunQueue:       &event.ResourcesRunQueue{DelayMicros: &huge},
+				},
+			),
+		)
 		w.Add(flowOf(huge, "f", huge, 1, event.Phase_PHASE_UPDATE))
 	}
 	ev := w.Verdicts()[0]
@@ -227,15 +302,29 @@ func TestAWindowThatGrowsSaysWhatAFixedOneDoes(t *testing.T) {
 				w.Add(process(at, "p", 7, "G"))
 				w.Add(device(at, "G", share))
 				w.Add(flowOf(at, "f", i*5e6, 0, event.Phase_PHASE_UPDATE))
-				w.Add(resources(at, "p", "x", &event.Resources{IntervalMicros: proto.Uint64(1e6), Cpu: &event.ResourcesCPU{Millis: proto.Uint64(250)}}))
+				w.Add(
+					resources(
+						at,
+						"p",
+						"x",
+						&event.Resources{
+							IntervalMicros: proto.Uint64(1e6),
+							Cpu:            &event.ResourcesCPU{Millis: proto.Uint64(250)},
+						},
+					),
+				)
 			}
 		}
 		a, b := only(t, fixed), only(t, grown)
-		if a.GetVerdict() != b.GetVerdict() || a.GetConfidence() != b.GetConfidence() || a.GetWindowMicros() != b.GetWindowMicros() || b.GetWindowMicros() != (length-1)*1e6 {
+		if a.GetVerdict() != b.GetVerdict() || a.GetConfidence() != b.GetConfidence() ||
+			a.GetWindowMicros() != b.GetWindowMicros() ||
+			b.GetWindowMicros() != (length-1)*1e6 {
 			t.Errorf("%d s: %v, %v", length, a, b)
 		}
 		for _, x := range [][2]*float64{
-			{a.GetEvidence().GpuPercent, b.GetEvidence().GpuPercent}, {a.GetEvidence().NetworkReceivedPerSecond, b.GetEvidence().NetworkReceivedPerSecond}, {a.GetEvidence().CpuMillis, b.GetEvidence().CpuMillis},
+			{a.GetEvidence().GpuPercent, b.GetEvidence().GpuPercent},
+			{a.GetEvidence().NetworkReceivedPerSecond, b.GetEvidence().NetworkReceivedPerSecond},
+			{a.GetEvidence().CpuMillis, b.GetEvidence().CpuMillis},
 			{&a.GetShares().Compute, &b.GetShares().Compute}, {&a.GetShares().Network, &b.GetShares().Network},
 		} {
 			// Slots are not of one length: what goes on at the borders differs.

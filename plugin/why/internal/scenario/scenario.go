@@ -1,23 +1,30 @@
-// Package scenario makes streams of events as tracers send them of pods that work on GPUs, of which it is known where the time went. They are what the
-// rules of package why are tuned on and held to. It knows nothing of those rules.
+// Package scenario simulates pods that work on GPUs and generates the events that tracers would send, together with the
+// truth: what the GPUs' time went to. The rules of package why are tuned and tested on these events. The simulation
+// knows nothing of the rules.
 //
-// What is simulated is a training or inference program as PyTorch programs are: processes ("ranks"), one for each GPU, whose main thread takes a batch from
-// loaders, copies it, launches kernels, and waits; loader processes that fetch and decode; collectives between ranks. Each is stepped in ticks of 10 ms, and at
-// each tick the GPU's time goes to one cause. Shares of these are the truth. Signals are what the segment that is going on does to each counter; the counters
-// are then read at intervals, with the jitter, the noise and the gaps of real sources.
+// It simulates training and inference programs as PyTorch runs them: one process ("rank") for each GPU, whose main
+// thread takes a batch from loaders, copies it, launches kernels, and waits; loader processes that fetch and decode;
+// collectives between ranks. Each advances in ticks of 10 ms, and in each tick the GPU's time goes to one cause. The
+// shares of these causes are the truth. The current segment determines how fast each counter grows; the counters are
+// sampled at intervals, with the jitter, the noise and the gaps of real sources.
 //
 // Assumptions, each of which a real program may break:
 //
-//   - Loaders that are the bottleneck work all the time, also while the GPU computes: it is the queue between them that is empty. Loaders that are not the
-//     bottleneck work a part of the time. Programs without loader processes fetch and decode in the main thread, and only while the GPU waits.
-//   - A collective that waits for others shows as a kernel that runs (utilisation 100 %) on few SMs, at little power, without tensor cores and DRAM.
-//   - A thread that waits for the GPU spins on a CPU (CUDA's default where there are CPUs enough) or sleeps, by program.
-//   - A host-bound program launches a kernel each 8 to 60 µs, and each kernel lasts less than that; or it synchronises each few kernels.
+//   - Loaders that are the bottleneck work all the time, also while the GPU computes: it is the queue between them that
+//     is empty. Loaders that are not the bottleneck work a part of the time. Programs without loader processes fetch
+//     and decode in the main thread, and only while the GPU waits.
+//   - A collective that waits for others shows as a kernel that runs (utilisation 100 %) on few SMs, at little power,
+//     without tensor cores and DRAM.
+//   - A thread that waits for the GPU spins on a CPU (CUDA's default where there are CPUs enough) or sleeps, by
+//     program.
+//   - A host-bound program launches a kernel each 8 to 60 µs, and each kernel lasts less than that; or it synchronises
+//     each few kernels.
 //   - Copies of pinned memory reach 60 to 95 % of the link, those of pageable memory 2 to 8 GB/s with one CPU busy.
-//   - Healthy programs at the GPU's own power limit show power-cap too, with clocks at 80 to 95 % of the highest; a GPU that is throttled has less than 75 %.
+//   - Healthy programs at the GPU's own power limit show power-cap too, with clocks at 80 to 95 % of the highest; a GPU
+//     that is throttled has less than 75 %.
 //   - GPM is there from Hopper on. Utilisation is the driver's own last sample, of 1/6 s or 1 s.
-//   - A GPU that is idle for a reason that nothing sees does a little work now and then; one that is abandoned does none. Time spent so is mixed with work only,
-//     not with other waits: nothing could tell those apart.
+//   - A GPU that is idle for a reason that nothing sees does a little work now and then; one that is abandoned does
+//     none. Time spent so is mixed with work only, not with other waits: nothing could tell those apart.
 package scenario
 
 import (
@@ -200,8 +207,8 @@ func (w *world) phases(primary event.GpuCause, ranks int) []phase {
 	}
 	switch x := d.Float64(); {
 	case x < 0.35:
-		w.say("pure")
-		return []phase{{1, w.comm(pure(primary), ranks)}}
+		w.label("pure")
+		return []phase{{1, w.withCollectives(pure(primary), ranks)}}
 	case x < 0.8:
 		var m Shares
 		share, second := d.between(0.5, 0.72), w.partner(primary, ranks)
@@ -209,8 +216,8 @@ func (w *world) phases(primary event.GpuCause, ranks int) []phase {
 		m.add(second, (1-share)*d.between(0.6, 1))
 		sum := m[primary] + m[second]
 		m.add(rest, 1-sum)
-		w.say("with " + second.Word())
-		return []phase{{1, w.comm(m, ranks)}}
+		w.label("with " + second.Word())
+		return []phase{{1, w.withCollectives(m, ranks)}}
 	default:
 		second := w.partner(primary, ranks)
 		if primary == unknown {
@@ -220,18 +227,18 @@ func (w *world) phases(primary event.GpuCause, ranks int) []phase {
 		var other Shares
 		other.add(second, d.between(0.8, 0.97))
 		other.add(w.work(), 1-other[second])
-		first, then := w.comm(pure(primary), ranks), w.comm(other, ranks)
+		first, then := w.withCollectives(pure(primary), ranks), w.withCollectives(other, ranks)
 		if d.chance(0.5) {
-			w.say("then " + second.Word())
+			w.label("then " + second.Word())
 			return []phase{{cut, first}, {1, then}}
 		}
-		w.say("after " + second.Word())
+		w.label("after " + second.Word())
 		return []phase{{1 - cut, then}, {1, first}}
 	}
 }
 
-// comm gives several ranks what they spend on each other in any case.
-func (w *world) comm(m Shares, ranks int) Shares {
+// withCollectives adds the time that several ranks always spend on each other.
+func (w *world) withCollectives(m Shares, ranks int) Shares {
 	if ranks > 1 && m[collective] == 0 && m[unknown] < 0.5 {
 		share := w.d.between(0.02, 0.1)
 		for i := range m {
@@ -246,7 +253,7 @@ func (w *world) comm(m Shares, ranks int) Shares {
 // ordinary is a program whose time goes to a cause, and to others less.
 func (w *world) ordinary(primary event.GpuCause) {
 	d := w.d
-	w.say(primary.Word())
+	w.label(primary.Word())
 	ranks := 1
 	if d.chance(0.4) {
 		ranks = pick(d, 2, 4, 8)
@@ -262,7 +269,7 @@ func (w *world) ordinary(primary event.GpuCause) {
 	}
 	if d.chance(0.02) {
 		// A program's own mistake, in another of its processes: it slows nothing down.
-		w.say("and a program's XID")
+		w.label("and a program's XID")
 		w.gpus[0].fault = fault{at: d.between(0.1, 0.9), xid: pick(d, uint32(13), 31, 43, 45)}
 	}
 }
@@ -270,7 +277,7 @@ func (w *world) ordinary(primary event.GpuCause) {
 // collective is ranks that wait for one of them: in another pod, or in their own.
 func (w *world) collective() {
 	d := w.d
-	w.say("collective")
+	w.label("collective")
 	p := w.draw(true)
 	share := d.between(0.55, 0.93)
 	var others, slow Shares
@@ -278,7 +285,7 @@ func (w *world) collective() {
 	others.add(compute, 1-share)
 	switch x := d.Float64(); {
 	case x < 0.1:
-		w.say("that hangs")
+		w.label("that hangs")
 		p.iteration = 1000
 		others = Shares{}
 		others.add(collective, 1)
@@ -287,7 +294,7 @@ func (w *world) collective() {
 		}
 	case x < 0.65:
 		why := pick(d, network, storage, cpu, throttle, copying)
-		w.say("for a pod with " + why.Word())
+		w.label("for a pod with " + why.Word())
 		if why == throttle {
 			slow.add(throttle, 1)
 		} else {
@@ -300,7 +307,7 @@ func (w *world) collective() {
 		}
 		w.pod(w.draw(true), ranks, []phase{{1, slow}})
 	default:
-		w.say("for a GPU of the same pod")
+		w.label("for a GPU of the same pod")
 		slow.add(compute, 0.97)
 		slow.add(collective, 0.03)
 		pod := w.pod(p, pick(d, 3, 7), []phase{{1, others}})
@@ -311,14 +318,14 @@ func (w *world) collective() {
 // abandoned is memory that is held, and nothing else.
 func (w *world) abandoned() {
 	d := w.d
-	w.say("abandoned")
+	w.label("abandoned")
 	p := w.draw(false)
 	p.workers, p.chatter = 0, d.log(10, 5000)
 	var m Shares
 	m.add(abandoned, 1)
 	pod := w.pod(p, pick(d, 1, 1, 1, 2, 4), []phase{{1, m}})
 	if d.chance(0.12) {
-		w.say("on a GPU that another works on")
+		w.label("on a GPU that another works on")
 		var work Shares
 		work.add(compute, 0.95)
 		work.add(network, 0.05)
@@ -332,7 +339,7 @@ func (w *world) abandoned() {
 // sick is a device that fails under a program.
 func (w *world) sick() {
 	d := w.d
-	w.say("sick")
+	w.label("sick")
 	p := w.draw(false)
 	var m Shares
 	m.add(pick(d, compute, memory), d.between(0.8, 0.97))
@@ -344,13 +351,13 @@ func (w *world) sick() {
 	at := d.between(0.05, 0.6)
 	switch x := d.Float64(); {
 	case x < 0.2:
-		w.say("off the bus")
+		w.label("off the bus")
 		g.fault = fault{at: at, xid: 79, lost: true}
 	case x < 0.6:
 		g.fault = fault{at: at, xid: pick(d, uint32(48), 62, 64, 74, 92, 94, 95, 119, 120, 140), hang: true}
-		w.say(fmt.Sprintf("with XID %d", g.fault.xid))
+		w.label(fmt.Sprintf("with XID %d", g.fault.xid))
 	default:
-		w.say("with ECC errors")
+		w.label("with ECC errors")
 		g.fault = fault{at: at, ecc: 1 + d.Uint64N(20), grows: true}
 		if d.chance(0.5) {
 			g.fault.xid = pick(d, uint32(63), 94)

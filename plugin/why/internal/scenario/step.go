@@ -6,14 +6,29 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
+// The functions that run in each tick carry go:norace: one goroutine owns a world, and under the race detector the
+// 3,000 ticks of a scenario would take most of the tests' time.
+
 // tick is the length of a step, s.
 const tick = 0.01
 
 // order is in which order the parts of an iteration follow each other.
-var order = []event.GpuCause{network, storage, cpu, unknown, abandoned, copying, launch, compute, memory, throttle, collective}
+var order = []event.GpuCause{
+	network,
+	storage,
+	cpu,
+	unknown,
+	abandoned,
+	copying,
+	launch,
+	compute,
+	memory,
+	throttle,
+	collective,
+}
 
-// at is the phase of a moment, a share of the window.
-func (g *group) at(share float64) *phase {
+// phaseAt is the phase at a time, given as a share of the window.
+func (g *group) phaseAt(share float64) *phase {
 	for i := range g.phases {
 		if share < g.phases[i].until {
 			return &g.phases[i]
@@ -22,8 +37,8 @@ func (g *group) at(share float64) *phase {
 	return &g.phases[len(g.phases)-1]
 }
 
-// next is the cause of the next tick.
-func (g *group) next(d dice, p *program, share float64) event.GpuCause {
+// nextCause is the cause of the next tick.
+func (g *group) nextCause(d dice, p *program, share float64) event.GpuCause {
 	for {
 		for len(g.left) > 0 {
 			if s := &g.left[0]; s.s > 0 {
@@ -36,12 +51,13 @@ func (g *group) next(d dice, p *program, share float64) event.GpuCause {
 			}
 			g.left = g.left[1:]
 		}
-		m := &g.at(share).mix
+		m := &g.phaseAt(share).mix
 		length := p.iteration
 		if m[unknown] > 0.3 {
 			length = max(length, 0.5)
 		}
 		length = d.around(length, 0.08)
+		g.left = g.segments[:0]
 		for _, c := range order {
 			if m[c] > 0 {
 				g.left = append(g.left, segment{c, d.around(m[c]*length, 0.12)})
@@ -56,6 +72,8 @@ func (g *group) next(d dice, p *program, share float64) event.GpuCause {
 }
 
 // step moves a pod by one tick.
+//
+//go:norace
 func (w *world) step(b *pod, share float64) {
 	p, d := b.p, w.d
 	demand, ranks := 0.0, 0
@@ -63,8 +81,8 @@ func (w *world) step(b *pod, share float64) {
 	loaders, starved := 0.0, false
 	rate := Shares{} // of the time, by what the loaders' rates are to be multiplied with
 	for _, g := range b.groups {
-		cause := g.next(d, p, share)
-		mix := &g.at(share).mix
+		cause := g.nextCause(d, p, share)
+		mix := &g.phaseAt(share).mix
 		lack := mix[network] + mix[storage] + mix[cpu]
 		cycle, duty := p.cycle, p.duty
 		if lack >= 0.05 {
@@ -84,7 +102,7 @@ func (w *world) step(b *pod, share float64) {
 			} else if !b.judged {
 				b.pod.Truth.add(abandoned, tick)
 			}
-			if r.live(w, share) {
+			if r.running(w, share) {
 				working++
 				r.step(p, cause)
 				demand += p.host[cause].cpu + p.host[cause].proxy
@@ -138,13 +156,18 @@ func (w *world) step(b *pod, share float64) {
 			b.readMicros += n * tick * 1e6
 		}
 	}
-	b.psiIO += min(io*w.noisy(0.95, 0.03), 1) * tick * 1e6
+	noise := d.NormFloat64()
+	if io > 0 {
+		b.psiIO += min(io*0.95*math.Exp(0.03*noise), 1) * tick * 1e6
+	}
 
-	b.processors(w, demand)
+	b.allotCPU(w, demand)
 }
 
-// processors gives a pod what it gets of the demand.
-func (b *pod) processors(w *world, demand float64) {
+// allotCPU gives a pod what it gets of the demand.
+//
+//go:norace
+func (b *pod) allotCPU(w *world, demand float64) {
 	p, d := b.p, w.d
 	demand *= w.noisy(1, 0.02)
 	got := demand
@@ -180,8 +203,8 @@ func (b *pod) processors(w *world, demand float64) {
 // noisy is a number that is a little more, or less.
 func (w *world) noisy(x, sigma float64) float64 { return w.d.around(x, sigma) }
 
-// live tells whether a rank's device lets it go on.
-func (r *rank) live(w *world, share float64) bool {
+// running reports whether the rank can work: its device has not failed.
+func (r *rank) running(w *world, share float64) bool {
 	f := &r.gpu.fault
 	if (!f.lost && !f.hang) || share < f.at {
 		return true
@@ -193,6 +216,8 @@ func (r *rank) live(w *world, share float64) bool {
 }
 
 // step moves a rank, and its GPU, by one tick.
+//
+//go:norace
 func (r *rank) step(p *program, c event.GpuCause) {
 	h, l, g, j := &p.host[c], &p.level[c], r.gpu, r.jitter
 	r.launches += h.launches * j * tick
@@ -228,12 +253,12 @@ func (r *rank) step(p *program, c event.GpuCause) {
 }
 
 // step ends a tick of a device.
+//
+//go:norace
 func (g *gpu) step(d dice) {
 	g.took += tick
-	g.ring = append(g.ring, g.tickUtil)
-	if len(g.ring) > 100 {
-		g.ring = g.ring[1:]
-	}
+	g.ring[g.ticks%len(g.ring)] = g.tickUtil
+	g.ticks++
 	target := g.tickPower
 	if target == 0 {
 		target = 0.15

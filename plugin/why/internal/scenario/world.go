@@ -13,7 +13,7 @@ type world struct {
 	scenario *Scenario
 	pods     []*pod
 	gpus     []*gpu
-	// interval is how often sources look.
+	// interval is how often the sources sample.
 	interval time.Duration
 	source   sources
 	model    *model
@@ -43,14 +43,33 @@ type model struct {
 	link float64
 }
 
-var modern = []model{
-	{"NVIDIA H100 80GB HBM3", 700, 1980, 80 << 30, true, 50e9}, {"NVIDIA H200", 700, 1980, 141 << 30, true, 50e9}, {"NVIDIA B200", 1000, 1965, 180 << 30, true, 50e9},
+var withGPM = []model{
+	{
+		"NVIDIA H100 80GB HBM3",
+		700,
+		1980,
+		80 << 30,
+		true,
+		50e9,
+	},
+	{"NVIDIA H200", 700, 1980, 141 << 30, true, 50e9},
+	{"NVIDIA B200", 1000, 1965, 180 << 30, true, 50e9},
 	{"NVIDIA H100 PCIe", 350, 1755, 80 << 30, true, 50e9},
 }
 
-var older = []model{
-	{"NVIDIA A100-SXM4-80GB", 400, 1410, 80 << 30, false, 24e9}, {"NVIDIA A100-PCIE-40GB", 250, 1410, 40 << 30, false, 24e9}, {"NVIDIA A10G", 300, 1710, 24 << 30, false, 24e9},
-	{"Tesla T4", 70, 1590, 15 << 30, false, 12e9}, {"NVIDIA L4", 72, 2040, 24 << 30, false, 24e9},
+var withoutGPM = []model{
+	{
+		"NVIDIA A100-SXM4-80GB",
+		400,
+		1410,
+		80 << 30,
+		false,
+		24e9,
+	},
+	{"NVIDIA A100-PCIE-40GB", 250, 1410, 40 << 30, false, 24e9},
+	{"NVIDIA A10G", 300, 1710, 24 << 30, false, 24e9},
+	{"Tesla T4", 70, 1590, 15 << 30, false, 12e9},
+	{"NVIDIA L4", 72, 2040, 24 << 30, false, 24e9},
 }
 
 func newWorld(d dice, seed uint64) *world {
@@ -61,29 +80,41 @@ func newWorld(d dice, seed uint64) *world {
 		w.interval = 500 * time.Millisecond
 	}
 	w.source = sources{
-		calls: d.chance(0.85), nccl: d.chance(0.85), processUtil: d.chance(0.7), pressure: d.chance(0.9), block: d.chance(0.85), pcie: d.chance(0.7),
-		maxClock: d.chance(0.9), allocation: d.chance(0.6), utilWindow: pick(d, time.Second, time.Second/6), lossy: d.chance(0.1),
+		calls: d.chance(
+			0.85,
+		),
+		nccl:        d.chance(0.85),
+		processUtil: d.chance(0.7),
+		pressure:    d.chance(0.9),
+		block:       d.chance(0.85),
+		pcie:        d.chance(0.7),
+		maxClock: d.chance(
+			0.9,
+		),
+		allocation: d.chance(0.6),
+		utilWindow: pick(d, time.Second, time.Second/6),
+		lossy:      d.chance(0.1),
 	}
 	if d.chance(0.7) {
-		w.model = &modern[d.IntN(len(modern))]
+		w.model = &withGPM[d.IntN(len(withGPM))]
 		w.mig = d.chance(0.07)
 	} else {
-		w.model = &older[d.IntN(len(older))]
+		w.model = &withoutGPM[d.IntN(len(withoutGPM))]
 	}
 	w.peersTalk = d.chance(0.3)
 	if !w.source.calls {
-		w.say("[no calls]")
+		w.label("[no calls]")
 	}
 	if !w.model.gpm {
-		w.say("[no GPM]")
+		w.label("[no GPM]")
 	}
 	if w.mig {
-		w.say("[MIG]")
+		w.label("[MIG]")
 	}
 	return w
 }
 
-func (w *world) say(words string) {
+func (w *world) label(words string) {
 	if w.scenario.Label != "" {
 		w.scenario.Label += " "
 	}
@@ -132,7 +163,7 @@ type program struct {
 	several     bool
 	capped      bool
 	held        float64
-	// limit: 0 none; else of the demand at its peak.
+	// limit is the CPU limit, as a multiple of the peak demand; 0: none.
 	limit   float64
 	crowded float64 // part of the demand that a crowded node leaves; 0: enough
 	slow    throttled
@@ -167,10 +198,20 @@ func (w *world) draw(several bool) *program {
 	}
 	p.capped = d.chance(0.4)
 	if d.chance(0.5) {
-		p.slow = throttled{words: pick(d, "power-cap", "power-cap", "hw-slowdown,power-brake"), clock: d.between(0.3, 0.75), limit: d.between(0.3, 0.65)}
+		p.slow = throttled{
+			words: pick(d, "power-cap", "power-cap", "hw-slowdown,power-brake"),
+			clock: d.between(0.3, 0.75),
+			limit: d.between(0.3, 0.65),
+		}
 		p.slow.power = p.slow.limit
 	} else {
-		p.slow = throttled{words: pick(d, "sw-thermal", "hw-slowdown,hw-thermal"), clock: d.between(0.3, 0.75), limit: 1, power: d.between(0.35, 0.7), hot: true}
+		p.slow = throttled{
+			words: pick(d, "sw-thermal", "hw-slowdown,hw-thermal"),
+			clock: d.between(0.3, 0.75),
+			limit: 1,
+			power: d.between(0.35, 0.7),
+			hot:   true,
+		}
 	}
 
 	// The GPU.
@@ -179,17 +220,46 @@ func (w *world) draw(several bool) *program {
 		p.level[c] = idle
 	}
 	p.level[abandoned] = level{power: d.between(0.06, 0.2)}
-	dense := level{util: 1, sm: d.between(0.7, 0.97), occupancy: d.between(0.2, 0.6), tensor: d.between(0.25, 0.75), dram: d.between(0.1, 0.45), mem: d.between(0.15, 0.5), power: d.between(0.7, 0.99)}
+	dense := level{
+		util:      1,
+		sm:        d.between(0.7, 0.97),
+		occupancy: d.between(0.2, 0.6),
+		tensor:    d.between(0.25, 0.75),
+		dram:      d.between(0.1, 0.45),
+		mem:       d.between(0.15, 0.5),
+		power:     d.between(0.7, 0.99),
+	}
 	if d.chance(0.12) {
 		dense.tensor = 0 // FP32
 	}
 	p.level[compute] = dense
 	p.level[throttle] = dense
 	p.level[throttle].power = p.slow.power
-	p.level[memory] = level{util: 1, sm: d.between(0.6, 0.95), occupancy: d.between(0.2, 0.7), tensor: d.between(0, 0.15), dram: d.between(0.6, 0.92), mem: d.between(0.7, 1), power: d.between(0.5, 0.85)}
-	p.level[collective] = level{util: d.between(0.97, 1), sm: d.between(0.03, 0.25), occupancy: d.between(0.01, 0.1), tensor: d.between(0, 0.01), dram: d.between(0.005, 0.08),
-		mem: d.between(0, 0.08), power: d.between(0.24, 0.45)}
-	p.level[copying] = level{util: d.between(0, 0.1), sm: d.between(0, 0.04), dram: d.between(0.01, 0.06), mem: d.between(0.05, 0.4), power: d.between(0.18, 0.33)}
+	p.level[memory] = level{
+		util:      1,
+		sm:        d.between(0.6, 0.95),
+		occupancy: d.between(0.2, 0.7),
+		tensor:    d.between(0, 0.15),
+		dram:      d.between(0.6, 0.92),
+		mem:       d.between(0.7, 1),
+		power:     d.between(0.5, 0.85),
+	}
+	p.level[collective] = level{
+		util:      d.between(0.97, 1),
+		sm:        d.between(0.03, 0.25),
+		occupancy: d.between(0.01, 0.1),
+		tensor:    d.between(0, 0.01),
+		dram:      d.between(0.005, 0.08),
+		mem:       d.between(0, 0.08),
+		power:     d.between(0.24, 0.45),
+	}
+	p.level[copying] = level{
+		util:  d.between(0, 0.1),
+		sm:    d.between(0, 0.04),
+		dram:  d.between(0.01, 0.06),
+		mem:   d.between(0.05, 0.4),
+		power: d.between(0.18, 0.33),
+	}
 
 	// The host.
 	spin := 0.03
@@ -198,7 +268,12 @@ func (w *world) draw(several bool) *program {
 	}
 	ahead := d.between(0.15, 0.7) // the part of the compute time in which the main thread launches
 	sync := d.chance(0.8)         // it waits at the end of each iteration; else it is held up in launches
-	busy := host{launches: d.log(1000, 15_000), cpu: ahead + (1-ahead)*spin, syncs: d.between(2, 20), syncShare: 1 - ahead}
+	busy := host{
+		launches:  d.log(1000, 15_000),
+		cpu:       ahead + (1-ahead)*spin,
+		syncs:     d.between(2, 20),
+		syncShare: 1 - ahead,
+	}
 	if !sync {
 		busy.syncs, busy.syncShare = 0.2, d.between(0, 0.08)
 	}
@@ -234,7 +309,14 @@ func (w *world) drawLaunch(p *program, spin float64) {
 	d := w.d
 	perLaunch := d.log(8e-6, 60e-6)
 	l := level{util: d.between(0.25, 0.85)}
-	h := host{launches: 1 / perLaunch, cpu: d.between(0.92, 1), syncShare: d.between(0, 0.12), syncs: d.log(1, 100), copies: d.log(1, 100), h2d: d.log(1e4, 1e7)}
+	h := host{
+		launches:  1 / perLaunch,
+		cpu:       d.between(0.92, 1),
+		syncShare: d.between(0, 0.12),
+		syncs:     d.log(1, 100),
+		copies:    d.log(1, 100),
+		h2d:       d.log(1e4, 1e7),
+	}
 	if d.chance(0.4) {
 		// An answer is fetched after every few kernels.
 		each := d.between(1, 12)
@@ -284,12 +366,15 @@ type gpu struct {
 	uuid  string
 	ranks []*rank
 	fault fault
+	// info and parent identify the device, and the GPU that a MIG device is a part of. All events share them.
+	info, parent *event.GpuDevice
 
-	// Since the last look, integrals of shares over s.
+	// Since the last sample, integrals of shares over s.
 	took, sm, occupancy, tensor, dram float64
 	received, sent, nvlink            float64
-	// ring is util and mem of the last ticks.
-	ring  [][2]float64
+	// ring is util and mem of the last second's ticks; ticks counts all that were written.
+	ring  [100][2]float64
+	ticks int
 	power float64 // smoothed, share of the board's own limit
 	// Of the tick that is going on.
 	tickUtil  [2]float64
@@ -299,7 +384,7 @@ type gpu struct {
 	ecc       uint64
 	eccAt     float64
 	lost      bool
-	told      bool
+	sampled   bool
 	old       uint64 // ECC errors of before
 }
 
@@ -321,19 +406,21 @@ type rank struct {
 	// jitter keeps ranks from being the same.
 	jitter float64
 
+	// Counters since the start.
 	launches, graphs, copies, h2d, d2h, copyMicros, syncs, syncMicros, collectives float64
-	waiting                                                                        float64 // µs
-	hung                                                                           bool
-	ended                                                                          bool
-	busy                                                                           float64 // its own, since the last look
+
+	waiting     float64 // µs
+	hung, ended bool
+	busy        float64 // its own, s, since the last sample
 }
 
 // group are the ranks of a pod that do the same at the same time.
 type group struct {
 	ranks  []*rank
 	phases []phase
-	// left is what is to come of this iteration.
-	left []segment
+	// left is the part of the current iteration, in segments, that is still to come.
+	left     []segment
+	segments [Causes]segment
 }
 
 type segment struct {
@@ -352,7 +439,7 @@ type pod struct {
 	judged bool
 
 	cpuMicros, periods, throttledPeriods, throttledMicros float64
-	cpuAt, periodsAt, throttledAt                         float64 // at the last look
+	cpuAt, periodsAt, throttledAt                         float64 // at the last sample
 	limit                                                 float64 // CPUs; 0: none
 	inPeriod, demandInPeriod                              float64
 	runDelay, runs                                        float64 // µs
@@ -361,6 +448,7 @@ type pod struct {
 	received, retransmits                                 float64
 	sidecar                                               bool
 	flows                                                 []*flow
+	endpoint                                              *event.Endpoint // its own end of all its flows
 	serial                                                int
 }
 
@@ -388,7 +476,13 @@ func (w *world) ranks(b *pod, n int, phases []phase) {
 				index++
 			}
 		}
-		device := &gpu{node: b.node, index: uint32(index), uuid: fmt.Sprintf("GPU-%s-%d", b.node, index), power: 0.2, clock: 0.95}
+		device := &gpu{
+			node:  b.node,
+			index: uint32(index),
+			uuid:  fmt.Sprintf("GPU-%s-%d", b.node, index),
+			power: 0.2,
+			clock: 0.95,
+		}
 		if w.d.chance(0.05) {
 			device.old = 1 + w.d.Uint64N(50)
 		}
@@ -405,7 +499,12 @@ func (w *world) share(b *pod, device *gpu, phases []phase) {
 }
 
 func (w *world) rank(b *pod, g *group, device *gpu) {
-	r := &rank{pod: b, gpu: device, pid: uint32(1000*len(w.pods) + 10*len(w.gpus) + len(g.ranks) + 7), jitter: w.d.around(1, 0.03)}
+	r := &rank{
+		pod:    b,
+		gpu:    device,
+		pid:    uint32(1000*len(w.pods) + 10*len(w.gpus) + len(g.ranks) + 7),
+		jitter: w.d.around(1, 0.03),
+	}
 	g.ranks = append(g.ranks, r)
 	device.ranks = append(device.ranks, r)
 }
