@@ -12,8 +12,8 @@ import (
 // maxCalls is how many edges a picture has at most: more are no picture.
 const maxCalls = 60
 
-// Calls is the graph of who calls whom, of the busiest and of those that fail; left is how many edges are not in it. What lies in namespace is
-// named without it.
+// Calls is the graph of who calls whom, of the busiest and of those that fail; left is how many edges are not in it.
+// What lies in namespace is named without it.
 func Calls(edges []model.Edge, namespace string) (g *Graph, left int) {
 	g = &Graph{}
 	ports := servicePorts(edges)
@@ -50,7 +50,9 @@ func Calls(edges []model.Edge, namespace string) (g *Graph, left int) {
 		if e.Failed > 0 {
 			parts = append(parts, fmt.Sprintf("%d failed", e.Failed))
 		}
-		g.Edges = append(g.Edges, Edge{From: add(e.From), To: add(e.To), Label: strings.Join(parts, " "), Failing: e.Failed > 0})
+		g.Edges = append(g.Edges, Edge{
+			From: add(e.From), To: add(e.To), Label: strings.Join(parts, " "), Failing: e.Failed > 0,
+		})
 	}
 	return g, left
 }

@@ -1,5 +1,5 @@
-// Package graph draws who calls whom: for a terminal, as SVG, and as text for Graphviz and Mermaid. Nodes stand in columns, callers left of those they
-// call; the same graph gives the same picture.
+// Package graph draws who calls whom: for a terminal, as SVG, and as text for Graphviz and Mermaid. Nodes stand in
+// columns, callers left of those they call; the same graph gives the same picture.
 package graph
 
 import (
@@ -284,8 +284,14 @@ func (l *layout) rows() {
 		for _, v := range rank {
 			v.y -= top
 			l.height = max(l.height, v.y+v.h)
-			ports(v.in, func(k *link) int { return k.from.y*1000 + int(k.from.order) }, func(k *link, at int) { k.ty = port(v, at, len(v.in)) })
-			ports(v.out, func(k *link) int { return k.to.y*1000 + int(k.to.order) }, func(k *link, at int) { k.fy = port(v, at, len(v.out)) })
+			ports(
+				v.in, func(k *link) int { return k.from.y*1000 + int(k.from.order) },
+				func(k *link, at int) { k.ty = port(v, at, len(v.in)) },
+			)
+			ports(
+				v.out, func(k *link) int { return k.to.y*1000 + int(k.to.order) },
+				func(k *link, at int) { k.fy = port(v, at, len(v.out)) },
+			)
 		}
 	}
 }
@@ -313,8 +319,8 @@ func (l *layout) lines(node int) int {
 	return 1
 }
 
-// columns gives every rank its place from the left, and every edge between two ranks a column for its vertical part; those that are in each other's
-// way have different ones.
+// columns gives every rank its place from the left, and every edge between two ranks a column for its vertical part;
+// those that are in each other's way have different ones.
 func (l *layout) columns() {
 	l.x, l.width = make([]int, len(l.ranks)), make([]int, len(l.ranks))
 	x := 0
@@ -350,8 +356,8 @@ func (l *layout) columns() {
 	l.right = x
 }
 
-// lanesOf gives edges with a vertical part a lane each, and returns how many lanes there are. One that arrives on the row that another leaves by turns
-// into it behind the other's turn: else the two would be drawn as one.
+// lanesOf gives edges with a vertical part a lane each, and returns how many lanes there are. One that arrives on the
+// row that another leaves by turns into it behind the other's turn: else the two would be drawn as one.
 func lanesOf(links []*link) int {
 	var lanes [][]*link
 	var wait []*link

@@ -19,13 +19,18 @@ var update = flag.Bool("update", false, "write the golden pictures")
 func shop() *Graph {
 	return &Graph{
 		Nodes: []Node{
-			{ID: "web", Label: "shop/deploy/web"}, {ID: "api", Label: "shop/api"}, {ID: "db", Label: "shop/db"}, {ID: "cache", Label: "shop/cache"},
-			{ID: "dns", Label: "kube-system/kube-dns"}, {ID: "out", Label: "203.0.113.9", Outside: true}, {ID: "worker", Label: "shop/job/訂單"}, {ID: "queue", Label: "shop/queue"},
+			{ID: "web", Label: "shop/deploy/web"}, {ID: "api", Label: "shop/api"}, {ID: "db", Label: "shop/db"},
+			{ID: "cache", Label: "shop/cache"},
+			{ID: "dns", Label: "kube-system/kube-dns"}, {ID: "out", Label: "203.0.113.9", Outside: true},
+			{ID: "worker", Label: "shop/job/訂單"}, {ID: "queue", Label: "shop/queue"},
 		},
 		Edges: []Edge{
-			{"web", "api", "12.3Ki/s 4 flows", false}, {"api", "db", "1.2Mi/s 20 flows", false}, {"api", "cache", "90Ki/s 2 flows", false},
-			{"web", "dns", "110/s", false}, {"api", "dns", "220/s", false}, {"worker", "dns", "80/s", false}, {"worker", "queue", "3 failed", true},
-			{"worker", "db", "2.0Ki/s", false}, {"out", "web", "4.0Ki/s 9 flows", false}, {"queue", "worker", "1.0Ki/s", false}, {"db", "db", "500/s", false},
+			{"web", "api", "12.3Ki/s 4 flows", false}, {"api", "db", "1.2Mi/s 20 flows", false},
+			{"api", "cache", "90Ki/s 2 flows", false},
+			{"web", "dns", "110/s", false}, {"api", "dns", "220/s", false}, {"worker", "dns", "80/s", false},
+			{"worker", "queue", "3 failed", true},
+			{"worker", "db", "2.0Ki/s", false}, {"out", "web", "4.0Ki/s 9 flows", false},
+			{"queue", "worker", "1.0Ki/s", false}, {"db", "db", "500/s", false},
 			{"nobody", "db", "", false},
 		},
 	}
@@ -63,10 +68,15 @@ func golden(t *testing.T, name, got string) {
 func TestPictures(t *testing.T) {
 	for name, g := range map[string]*Graph{
 		"empty": {}, "one": {Nodes: []Node{{ID: "a", Label: "alone"}}}, "shop": shop(),
-		"both": {Nodes: []Node{{ID: "a", Label: "a"}, {ID: "b", Label: "b"}}, Edges: []Edge{{"a", "b", "there", false}, {"b", "a", "back", true}}},
+		"both": {
+			Nodes: []Node{{ID: "a", Label: "a"}, {ID: "b", Label: "b"}},
+			Edges: []Edge{{"a", "b", "there", false}, {"b", "a", "back", true}},
+		},
 		"long": {
 			Nodes: []Node{{ID: "a", Label: "a"}, {ID: "b", Label: "b"}, {ID: "c", Label: "c"}, {ID: "d", Label: "d"}},
-			Edges: []Edge{{"a", "b", "1", false}, {"b", "c", "2", false}, {"c", "d", "3", false}, {"a", "d", "past them", false}},
+			Edges: []Edge{
+				{"a", "b", "1", false}, {"b", "c", "2", false}, {"c", "d", "3", false}, {"a", "d", "past them", false},
+			},
 		},
 	} {
 		golden(t, name+".txt", text(g))
@@ -157,10 +167,14 @@ func drawn(g *Graph) (n int) {
 func random(r *rand.Rand, nodes, edges int) *Graph {
 	g := &Graph{}
 	for i := range nodes {
-		g.Nodes = append(g.Nodes, Node{ID: fmt.Sprint(i), Label: strings.Repeat("服x", r.IntN(12)), Outside: r.IntN(5) == 0})
+		g.Nodes = append(g.Nodes, Node{
+			ID: fmt.Sprint(i), Label: strings.Repeat("服x", r.IntN(12)), Outside: r.IntN(5) == 0,
+		})
 	}
 	for range edges {
-		g.Edges = append(g.Edges, Edge{fmt.Sprint(r.IntN(nodes)), fmt.Sprint(r.IntN(nodes)), strings.Repeat("9", r.IntN(20)), r.IntN(4) == 0})
+		g.Edges = append(g.Edges, Edge{
+			fmt.Sprint(r.IntN(nodes)), fmt.Sprint(r.IntN(nodes)), strings.Repeat("9", r.IntN(20)), r.IntN(4) == 0,
+		})
 	}
 	return g
 }

@@ -32,8 +32,8 @@ type Piece struct {
 // width is how many terminal cells a text takes.
 func width(s string) int { return ansi.StringWidth(s) }
 
-// shown is a label made safe for a terminal and cut to size. One that begins with a combining mark gets what Unicode has such stand on, else it
-// would join what is drawn before it.
+// shown is a label made safe for a terminal and cut to size. One that begins with a combining mark gets what Unicode
+// has such stand on, else it would join what is drawn before it.
 func shown(s string) string {
 	s = safe.Text(s)
 	if r, _ := utf8.DecodeRuneInString(s); unicode.Is(unicode.M, r) {

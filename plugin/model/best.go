@@ -7,7 +7,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// found is a row that matches, with what it is sorted by: its sum, or the leaf that is summed again when the row is shown.
+// found is a row that matches, with what it is sorted by: its sum, or the leaf that is summed again when the row is
+// shown.
 type found struct {
 	sum  *sum
 	leaf *leaf

@@ -65,7 +65,10 @@ type series struct {
 }
 
 func newSeries(l *look, lines []Line, started int64) *series {
-	return &series{look: l, lines: lines, started: started, cells: make([][rings][slots]float64, len(lines)), known: make([][rings][slots]bool, len(lines))}
+	return &series{
+		look: l, lines: lines, started: started, cells: make([][rings][slots]float64, len(lines)),
+		known: make([][rings][slots]bool, len(lines)),
+	}
 }
 
 func (s *series) add(flip [maxAmounts]int, l *leaf, answered bool) {
@@ -95,8 +98,8 @@ func (s *series) add(flip [maxAmounts]int, l *leaf, answered bool) {
 	}
 }
 
-// addShares adds for how much of the time that is known a leaf worked: at most 1, however many of its looks fall into one part. Of a line with a scale it is
-// what the leaf did in that time, by it.
+// addShares adds for how much of the time that is known a leaf worked: at most 1, however many of its looks fall into
+// one part. Of a line with a scale it is what the leaf did in that time, by it.
 func (s *series) addShares(i, w int, r *ring, line Line) {
 	var share [slots]float64
 	var covers [slots]int // so many parts, up to this one

@@ -21,8 +21,10 @@ func dnsTopic() *Topic {
 		),
 		Into: []string{"namespace", "workload", "pod", "question"},
 		Lines: []Line{
-			{Name: "queries", Type: event.Count, measure: queries}, {Name: "NXDOMAIN", Type: event.Count, measure: nxdomain},
-			{Name: "failed", Type: event.Count, measure: dnsFailed}, {Name: "timeouts", Type: event.Count, measure: timeouts},
+			{Name: "queries", Type: event.Count, measure: queries},
+			{Name: "NXDOMAIN", Type: event.Count, measure: nxdomain},
+			{Name: "failed", Type: event.Count, measure: dnsFailed},
+			{Name: "timeouts", Type: event.Count, measure: timeouts},
 		},
 		form: form{amounts: 4, own: 4, flip: unflipped, doubled: -1, add: addDNS, fill: fillDNS},
 	}
@@ -79,8 +81,10 @@ func fillDNS(ev *event.Event, r *sum) {
 	}
 	t := k.DnsTop
 	t.Group, t.Name, t.WindowMicros, t.Workload = r.group.Name, r.name(), r.windowMicros(), r.workload()
-	t.Server, t.Question, t.Type, t.Process = r.face[dimPeer].Value(), r.face[dimName].Value(), r.face[dimType].Value(), r.face[dimProcess].Value()
+	t.Server, t.Question, t.Type = r.face[dimPeer].Value(), r.face[dimName].Value(), r.face[dimType].Value()
+	t.Process = r.face[dimProcess].Value()
 	t.Queries, t.QueriesPerSecond = whole(r.amounts[queries]), r.perSecond(queries)
-	t.Nxdomain, t.Failed, t.Timeouts = whole(r.amounts[nxdomain]), whole(r.amounts[dnsFailed]), whole(r.amounts[timeouts])
+	t.Nxdomain, t.Failed = whole(r.amounts[nxdomain]), whole(r.amounts[dnsFailed])
+	t.Timeouts = whole(r.amounts[timeouts])
 	t.P50Micros, t.P95Micros, t.P99Micros = r.quantile(50, 1000), r.quantile(95, 1000), r.quantile(99, 1000)
 }

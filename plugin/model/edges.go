@@ -32,14 +32,17 @@ func (m *Model) Edges(window time.Duration, now time.Time) []Edge {
 			continue
 		}
 		e := Edge{
-			From: key.from.party(), To: key.to.party(), BytesPerSecond: s.perSecond(sent) + s.perSecond(received), Flows: s.live,
-			Opened: whole(s.amounts[opened]), Failed: whole(s.amounts[failed]), Retransmits: whole(s.amounts[retransmits]),
+			From: key.from.party(), To: key.to.party(), BytesPerSecond: s.perSecond(sent) + s.perSecond(received),
+			Flows:  s.live,
+			Opened: whole(s.amounts[opened]), Failed: whole(s.amounts[failed]),
+			Retransmits: whole(s.amounts[retransmits]),
 		}
 		e.SrttMicros = s.meanSrtt()
 		all = append(all, e)
 	}
 	slices.SortFunc(all, func(a, b Edge) int {
-		return cmp.Or(cmp.Compare(b.BytesPerSecond, a.BytesPerSecond), cmp.Compare(a.From.Name, b.From.Name), cmp.Compare(a.To.Name, b.To.Name),
+		return cmp.Or(cmp.Compare(b.BytesPerSecond, a.BytesPerSecond), cmp.Compare(a.From.Name, b.From.Name),
+			cmp.Compare(a.To.Name, b.To.Name),
 			cmp.Compare(a.From.Kind, b.From.Kind), cmp.Compare(a.To.Kind, b.To.Kind), cmp.Compare(a.To.Port, b.To.Port))
 	})
 	return all

@@ -97,8 +97,8 @@ func New(t *Topic, o Options) *Model {
 // Topic is what the model is about.
 func (m *Model) Topic() *Topic { return m.topic }
 
-// Add counts an event that came at a time, by the viewer's clock; of a recording, by the event's. Events of other kinds than the topic's sources,
-// NodeStatus and Lost are passed over. The event is not kept.
+// Add counts an event that came at a time, by the viewer's clock; of a recording, by the event's. Events of other kinds
+// than the topic's sources, NodeStatus and Lost are passed over. The event is not kept.
 func (m *Model) Add(ev *event.Event, at time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -57,8 +57,12 @@ const (
 
 func gpuTopic() *Topic {
 	process := &Group{
-		Name: "process", Doc: "a process on GPUs", dims: []dim{dimNode, dimProcess}, class: classProcess, inner: nothing,
-		Columns: []string{"name", "pod", "pid", "comm", "gpuPercent", "memoryUsedBytes", "launchesPerSecond", "copiedBytesPerSecond", "syncPercent"},
+		Name: "process", Doc: "a process on GPUs", dims: []dim{dimNode, dimProcess}, class: classProcess,
+		inner: nothing,
+		Columns: []string{
+			"name", "pod", "pid", "comm", "gpuPercent", "memoryUsedBytes", "launchesPerSecond", "copiedBytesPerSecond",
+			"syncPercent",
+		},
 		lines: []Line{
 			{Name: "launches", Type: event.Count, measure: launched, known: launchedSeen, scale: perNs},
 			{Name: "copied", Type: event.Bytes, measure: copied, known: copiedSeen, scale: perNs},
@@ -73,14 +77,19 @@ func gpuTopic() *Topic {
 		Into: []string{"namespace", "workload", "pod", "gpu", "process"},
 		Lines: []Line{
 			gpuLine("busy", gpuBusy), gpuLine("SM", smBusy), gpuLine("tensor", tensorBusy), gpuLine("DRAM", dramBusy),
-			{Name: "memory", Type: event.Bytes, Unit: " used", measure: memoryHeld, known: memorySeen, scale: kibMsPerNs},
+			{
+				Name: "memory", Type: event.Bytes, Unit: " used", measure: memoryHeld, known: memorySeen,
+				scale: kibMsPerNs,
+			},
 			{Name: "power", Type: event.Rate, Unit: " W", measure: powerDrawn, known: powerSeen, scale: wattMsPerNs},
 			{Name: "PCIe out", Type: event.Bytes, measure: pcieSent, known: pcieSentSeen, scale: perNs},
 			{Name: "PCIe in", Type: event.Bytes, measure: pcieReceived, known: pcieReceivedSeen, scale: perNs},
 			{Name: "NVLink out", Type: event.Bytes, measure: nvlinkSent, known: nvlinkSentSeen, scale: perNs},
 			{Name: "NVLink in", Type: event.Bytes, measure: nvlinkReceived, known: nvlinkReceivedSeen, scale: perNs},
 		},
-		form: form{amounts: gpuAmountCount, own: gpuAmountCount, flip: unflipped, doubled: -1, add: addGPU, fill: fillGPU},
+		form: form{
+			amounts: gpuAmountCount, own: gpuAmountCount, flip: unflipped, doubled: -1, add: addGPU, fill: fillGPU,
+		},
 	}
 }
 
@@ -226,7 +235,10 @@ func fillGPU(ev *event.Event, r *sum) {
 		k = &event.Event_GpuTop{}
 		ev.Kind = k
 	}
-	t := &event.GpuTop{Group: r.group.Name, Name: r.name(), WindowMicros: r.windowMicros(), Workload: r.workload(), Model: r.face[dimType].Value()}
+	t := &event.GpuTop{
+		Group: r.group.Name, Name: r.name(), WindowMicros: r.windowMicros(), Workload: r.workload(),
+		Model: r.face[dimType].Value(),
+	}
 	k.GpuTop = t
 	share := func(busy int) *float64 {
 		if r.amounts[busy+1] <= 0 {
@@ -258,7 +270,8 @@ func fillGPU(ev *event.Event, r *sum) {
 		return
 	}
 	t.SmPercent, t.TensorPercent, t.DramPercent = share(smBusy), share(tensorBusy), share(dramBusy)
-	t.PcieSentPerSecond, t.PcieReceivedPerSecond, t.NvlinkSentPerSecond, t.NvlinkReceivedPerSecond = rate(pcieSent), rate(pcieReceived), rate(nvlinkSent), rate(nvlinkReceived)
+	t.PcieSentPerSecond, t.PcieReceivedPerSecond = rate(pcieSent), rate(pcieReceived)
+	t.NvlinkSentPerSecond, t.NvlinkReceivedPerSecond = rate(nvlinkSent), rate(nvlinkReceived)
 	var users, given, uses, slowed []string
 	for _, g := range r.gauges {
 		e := g.event
@@ -269,8 +282,14 @@ func fillGPU(ev *event.Event, r *sum) {
 		if g.split && len(r.gauges) > 1 {
 			t.Gpus-- // its parts are in the sum
 		} else {
-			plus(&t.MemoryUsedBytes, e.GetMemory().GetUsedBytes(), e.GetMemory() != nil && e.GetMemory().UsedBytes != nil)
-			plus(&t.MemoryTotalBytes, e.GetMemory().GetTotalBytes(), e.GetMemory() != nil && e.GetMemory().TotalBytes != nil)
+			plus(
+				&t.MemoryUsedBytes, e.GetMemory().GetUsedBytes(),
+				e.GetMemory() != nil && e.GetMemory().UsedBytes != nil,
+			)
+			plus(
+				&t.MemoryTotalBytes, e.GetMemory().GetTotalBytes(),
+				e.GetMemory() != nil && e.GetMemory().TotalBytes != nil,
+			)
 		}
 		h := e.GetHealth()
 		plus(&t.PowerMilliwatts, uint64(h.GetPowerMilliwatts()), h != nil && h.PowerMilliwatts != nil)

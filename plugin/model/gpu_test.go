@@ -20,10 +20,13 @@ func float(f float64) *float64 { return &f }
 // look is one look at a GPU, a second after the one before.
 func gpuLook(node, uuid string, index uint32, percent *uint32, sm *float64, own uint32, users string) *event.Event {
 	return &event.Event{Node: node, Kind: &event.Event_Gpu{Gpu: &event.Gpu{
-		What: event.GpuWhat_GPU_WHAT_DEVICE, Gpu: &event.GpuDevice{Uuid: uuid, Index: &index, Name: "H100"}, PeriodMicros: n64(1e6),
-		Memory:    &event.GpuMemory{TotalBytes: n64(80), UsedBytes: n64(uint64(10 * own))},
-		Activity:  &event.GpuActivity{GpuPercent: percent, SmPercent: sm},
-		Health:    &event.GpuHealth{PowerMilliwatts: n32(100), TemperatureCelsius: n32(40 + index), Throttle: "power-cap"},
+		What: event.GpuWhat_GPU_WHAT_DEVICE, Gpu: &event.GpuDevice{Uuid: uuid, Index: &index, Name: "H100"},
+		PeriodMicros: n64(1e6),
+		Memory:       &event.GpuMemory{TotalBytes: n64(80), UsedBytes: n64(uint64(10 * own))},
+		Activity:     &event.GpuActivity{GpuPercent: percent, SmPercent: sm},
+		Health: &event.GpuHealth{
+			PowerMilliwatts: n32(100), TemperatureCelsius: n32(40 + index), Throttle: "power-cap",
+		},
 		Processes: n32(own), OwnProcesses: n32(own), UsedBy: users,
 	}}}
 }
@@ -40,12 +43,17 @@ func TestGPUsAreMeansAndSumsAndWhatIsNotKnownIsNull(t *testing.T) {
 		m.Add(gpuLook("a", "1", 1, n32(0), nil, 1, "ml/train/main"), at)
 		m.Add(gpuLook("b", "2", 0, nil, nil, 0, ""), at)
 	}
-	m.Add(&event.Event{Node: "b", Kind: &event.Event_Gpu{Gpu: &event.Gpu{What: event.GpuWhat_GPU_WHAT_UNAVAILABLE}}}, start)
+	m.Add(&event.Event{
+		Node: "b", Kind: &event.Event_Gpu{Gpu: &event.Gpu{What: event.GpuWhat_GPU_WHAT_UNAVAILABLE}},
+	}, start)
 	now := start.Add(9500 * time.Millisecond)
 	at := now
 	rows := func(group string) (list []*event.GpuTop) {
 		t.Helper()
-		table := m.Rows(Query{Group: m.Topic().GroupByName(group), Window: 10 * time.Second, Sort: m.Topic().Row.Column("gpuPercent"), Descending: true}, at)
+		table := m.Rows(Query{
+			Group: m.Topic().GroupByName(group), Window: 10 * time.Second, Sort: m.Topic().Row.Column("gpuPercent"),
+			Descending: true,
+		}, at)
 		for _, r := range table.Rows {
 			r.Event.GetGpuTop().WindowMicros = 0
 			list = append(list, r.Event.GetGpuTop())
@@ -53,30 +61,45 @@ func TestGPUsAreMeansAndSumsAndWhatIsNotKnownIsNull(t *testing.T) {
 		return list
 	}
 	one := &event.GpuTop{
-		Group: "gpu", Name: "a/0", Workload: "job/train", Uuid: "0", Model: "H100", UsedBy: "ml/train/main", Gpus: 1, Processes: n64(1), OwnProcesses: n64(1),
-		GpuPercent: float(50), SmPercent: float(20), MemoryUsedBytes: n64(10), MemoryTotalBytes: n64(80), PowerMilliwatts: n64(100), TemperatureCelsius: n64(40), Throttle: "power-cap",
+		Group: "gpu", Name: "a/0", Workload: "job/train", Uuid: "0", Model: "H100", UsedBy: "ml/train/main", Gpus: 1,
+		Processes: n64(1), OwnProcesses: n64(1),
+		GpuPercent: float(50), SmPercent: float(20), MemoryUsedBytes: n64(10), MemoryTotalBytes: n64(80),
+		PowerMilliwatts: n64(100), TemperatureCelsius: n64(40), Throttle: "power-cap",
 	}
 	idle := &event.GpuTop{
-		Group: "gpu", Name: "a/1", Workload: "job/train", Uuid: "1", Model: "H100", UsedBy: "ml/train/main", Gpus: 1, Processes: n64(1), OwnProcesses: n64(1),
-		GpuPercent: float(0), MemoryUsedBytes: n64(10), MemoryTotalBytes: n64(80), PowerMilliwatts: n64(100), TemperatureCelsius: n64(41), Throttle: "power-cap", IdleMicros: n64(9.5e6),
+		Group: "gpu", Name: "a/1", Workload: "job/train", Uuid: "1", Model: "H100", UsedBy: "ml/train/main", Gpus: 1,
+		Processes: n64(1), OwnProcesses: n64(1),
+		GpuPercent: float(0), MemoryUsedBytes: n64(10), MemoryTotalBytes: n64(80), PowerMilliwatts: n64(100),
+		TemperatureCelsius: n64(41), Throttle: "power-cap", IdleMicros: n64(9.5e6),
 	}
 	free := &event.GpuTop{
-		Group: "gpu", Name: "b/0", Uuid: "2", Workload: freeGPU, Model: "H100", Gpus: 1, Processes: n64(0), OwnProcesses: n64(0),
-		MemoryUsedBytes: n64(0), MemoryTotalBytes: n64(80), PowerMilliwatts: n64(100), TemperatureCelsius: n64(40), Throttle: "power-cap",
+		Group: "gpu", Name: "b/0", Uuid: "2", Workload: freeGPU, Model: "H100", Gpus: 1, Processes: n64(0),
+		OwnProcesses:    n64(0),
+		MemoryUsedBytes: n64(0), MemoryTotalBytes: n64(80), PowerMilliwatts: n64(100), TemperatureCelsius: n64(40),
+		Throttle: "power-cap",
 	}
-	if diff := cmp.Diff([]*event.GpuTop{one, idle, free}, rows("gpu"), protocmp.Transform(), cmpopts.EquateApprox(0, 1e-3)); diff != "" {
+	if diff := cmp.Diff(
+		[]*event.GpuTop{one, idle, free}, rows("gpu"), protocmp.Transform(), cmpopts.EquateApprox(0, 1e-3),
+	); diff != "" {
 		t.Errorf("by gpu, -want +got:\n%s", diff)
 	}
 	both := &event.GpuTop{
-		Group: "workload", Name: "job/train", Workload: "job/train", Model: "H100", UsedBy: "ml/train/main", Gpus: 2, Processes: n64(2), OwnProcesses: n64(2),
-		GpuPercent: float(25), SmPercent: float(20), MemoryUsedBytes: n64(20), MemoryTotalBytes: n64(160), PowerMilliwatts: n64(200), TemperatureCelsius: n64(41), Throttle: "power-cap", IdleMicros: n64(9.5e6),
+		Group: "workload", Name: "job/train", Workload: "job/train", Model: "H100", UsedBy: "ml/train/main", Gpus: 2,
+		Processes: n64(2), OwnProcesses: n64(2),
+		GpuPercent: float(25), SmPercent: float(20), MemoryUsedBytes: n64(20), MemoryTotalBytes: n64(160),
+		PowerMilliwatts: n64(200), TemperatureCelsius: n64(41), Throttle: "power-cap", IdleMicros: n64(9.5e6),
 	}
 	free.Group, free.Name = "workload", freeGPU
-	if diff := cmp.Diff([]*event.GpuTop{both, free}, rows("workload"), protocmp.Transform(), cmpopts.EquateApprox(0, 1e-3)); diff != "" {
+	if diff := cmp.Diff(
+		[]*event.GpuTop{both, free}, rows("workload"), protocmp.Transform(), cmpopts.EquateApprox(0, 1e-3),
+	); diff != "" {
 		t.Errorf("by workload, -want +got:\n%s", diff)
 	}
 	// The driver loses one: it is no row any more once the window has gone by.
-	m.Add(&event.Event{Node: "b", Kind: &event.Event_Gpu{Gpu: &event.Gpu{What: event.GpuWhat_GPU_WHAT_LOST, Gpu: &event.GpuDevice{Uuid: "2"}}}}, now)
+	m.Add(&event.Event{
+		Node: "b",
+		Kind: &event.Event_Gpu{Gpu: &event.Gpu{What: event.GpuWhat_GPU_WHAT_LOST, Gpu: &event.GpuDevice{Uuid: "2"}}},
+	}, now)
 	at = now.Add(11 * time.Second)
 	if got := rows("node"); len(got) != 1 || got[0].GetName() != "a" || got[0].GetMemoryTotalBytes() != 160 {
 		t.Errorf("%v", got)
@@ -107,14 +130,21 @@ func TestAGPUThatIsSplitIsCountedByItsParts(t *testing.T) {
 	}
 }
 
-// TestACourseOfGPUsCountsEachOnceHoweverItsLooksFall has looks that fall beside the seconds, and looks that are seconds apart.
+// TestACourseOfGPUsCountsEachOnceHoweverItsLooksFall has looks that fall beside the seconds, and looks that are seconds
+// apart.
 func TestACourseOfGPUsCountsEachOnceHoweverItsLooksFall(t *testing.T) {
 	start := time.Unix(2000, 0)
 	for name, test := range map[string]struct {
 		period time.Duration
 		at     []time.Duration
 	}{
-		"beside the seconds":  {1100 * time.Millisecond, []time.Duration{900 * time.Millisecond, 2050 * time.Millisecond, 2990 * time.Millisecond, 4100 * time.Millisecond, 5 * time.Second, 6 * time.Second, 7 * time.Second}},
+		"beside the seconds": {
+			1100 * time.Millisecond,
+			[]time.Duration{
+				900 * time.Millisecond, 2050 * time.Millisecond, 2990 * time.Millisecond, 4100 * time.Millisecond,
+				5 * time.Second, 6 * time.Second, 7 * time.Second,
+			},
+		},
 		"three seconds apart": {3 * time.Second, []time.Duration{2500 * time.Millisecond, 5500 * time.Millisecond}},
 	} {
 		m := New(TopicByName("gpu"), Options{Started: start})
@@ -135,7 +165,9 @@ func TestACourseOfGPUsCountsEachOnceHoweverItsLooksFall(t *testing.T) {
 				break
 			}
 		}
-		if late := m.Detail(Query{Group: m.Topic().GroupByName("gpu")}, start.Add(12*time.Second)).Series[0]; len(late) != 12 || !math.IsNaN(late[11]) {
+		if late := m.Detail(Query{
+			Group: m.Topic().GroupByName("gpu"),
+		}, start.Add(12*time.Second)).Series[0]; len(late) != 12 || !math.IsNaN(late[11]) {
 			t.Errorf("%s: nothing is known of the last seconds, and it is %v", name, late)
 		}
 	}
@@ -143,9 +175,11 @@ func TestACourseOfGPUsCountsEachOnceHoweverItsLooksFall(t *testing.T) {
 
 // looked is a process as the driver has it, asked what it has asked of the driver so far.
 func looked(pod string, pid uint32, gpu string, index uint32, memory *uint64, sm *uint32) *event.Event {
-	return &event.Event{Node: "a", Namespace: "ml", Pod: pod, Container: "main", Workload: "job/" + pod, Kind: &event.Event_Gpu{Gpu: &event.Gpu{
-		What: event.GpuWhat_GPU_WHAT_PROCESS, Gpu: &event.GpuDevice{Uuid: gpu, Index: &index, Name: "H100"}, PeriodMicros: n64(1e6),
-		Proc: &event.GpuProcess{Pid: pid, Comm: []byte("python"), MemoryBytes: memory, SmPercent: sm},
+	return &event.Event{Node: "a", Namespace: "ml", Pod: pod, Container: "main", Workload: "job/" +
+		pod, Kind: &event.Event_Gpu{Gpu: &event.Gpu{
+		What: event.GpuWhat_GPU_WHAT_PROCESS, Gpu: &event.GpuDevice{Uuid: gpu, Index: &index, Name: "H100"},
+		PeriodMicros: n64(1e6),
+		Proc:         &event.GpuProcess{Pid: pid, Comm: []byte("python"), MemoryBytes: memory, SmPercent: sm},
 	}}}
 }
 
@@ -168,9 +202,13 @@ func TestProcessesAreRowsOfTheirOwnAndPartsOfTheirGPUs(t *testing.T) {
 		m.Add(looked("train", 7, "1", 1, n64(50), n32(50)), at)
 		m.Add(looked("serve", 8, "0", 0, nil, nil), at)
 		m.Add(asked("train", 7, at, start, &event.GpuCalls{
-			Launches: n64(500 * (second + 1)), GraphLaunches: n64(100 * (second + 1)), HostToDeviceBytes: n64(3000 * (second + 1)), OtherBytes: n64(1000 * (second + 1)), SyncMicros: n64(250_000 * (second + 1)),
+			Launches: n64(500 * (second + 1)), GraphLaunches: n64(100 * (second + 1)),
+			HostToDeviceBytes: n64(3000 * (second + 1)), OtherBytes: n64(1000 * (second + 1)),
+			SyncMicros: n64(250_000 * (second + 1)),
 		}), at)
-		m.Add(asked("serve", 8, at, start, &event.GpuCalls{HostToDeviceBytes: n64(10 * (second + 1)), SyncMicros: n64(0)}), at)
+		m.Add(asked("serve", 8, at, start, &event.GpuCalls{
+			HostToDeviceBytes: n64(10 * (second + 1)), SyncMicros: n64(0),
+		}), at)
 	}
 	rows := func(group string, at time.Time) map[string]*event.GpuTop {
 		t.Helper()
@@ -182,18 +220,22 @@ func TestProcessesAreRowsOfTheirOwnAndPartsOfTheirGPUs(t *testing.T) {
 	}
 	want := map[string]*event.GpuTop{
 		"python(7)": {
-			Group: "process", Name: "python(7)", WindowMicros: 10e6, Workload: "job/train", Model: "H100", Gpus: 2, GpuPercent: float(40), MemoryUsedBytes: n64(150),
-			LaunchesPerSecond: float(600), CopiedBytesPerSecond: float(4000), SyncPercent: float(25), Pid: 7, Comm: []byte("python"),
+			Group: "process", Name: "python(7)", WindowMicros: 10e6, Workload: "job/train", Model: "H100", Gpus: 2,
+			GpuPercent: float(40), MemoryUsedBytes: n64(150),
+			LaunchesPerSecond: float(600), CopiedBytesPerSecond: float(4000), SyncPercent: float(25), Pid: 7,
+			Comm: []byte("python"),
 		},
 		"python(8)": {
-			Group: "process", Name: "python(8)", WindowMicros: 10e6, Workload: "job/serve", Model: "H100", Uuid: "0", Gpus: 1,
+			Group: "process", Name: "python(8)", WindowMicros: 10e6, Workload: "job/serve", Model: "H100", Uuid: "0",
+			Gpus:                 1,
 			CopiedBytesPerSecond: float(10), SyncPercent: float(0), Pid: 8, Comm: []byte("python"),
 		},
 	}
 	if diff := cmp.Diff(want, rows("process", at), protocmp.Transform(), cmpopts.EquateApprox(0, 1e-3)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	// What a process does on several GPUs is no one's of them; what launches of one are not known, all of a row are not.
+	// What a process does on several GPUs is no one's of them; what launches of one are not known, all of a row are
+	// not.
 	gpus := rows("gpu", at)
 	if g := gpus["a/0"]; g.LaunchesPerSecond != nil || g.GetCopiedBytesPerSecond() != 10 || g.GetGpus() != 1 {
 		t.Errorf("%v", g)
@@ -219,7 +261,9 @@ func TestProcessesAreRowsOfTheirOwnAndPartsOfTheirGPUs(t *testing.T) {
 	if p := rows("process", at)["python(7)"]; p != nil {
 		t.Errorf("it has ended, and is %v", p)
 	}
-	m.Add(asked("train", 7, at.Add(time.Second), at.Add(time.Microsecond), &event.GpuCalls{Launches: n64(40), SyncMicros: n64(1)}), at.Add(time.Second))
+	m.Add(asked("train", 7, at.Add(time.Second), at.Add(time.Microsecond), &event.GpuCalls{
+		Launches: n64(40), SyncMicros: n64(1),
+	}), at.Add(time.Second))
 	if p := rows("process", at.Add(time.Second))["python(7)"]; p.GetLaunchesPerSecond() != 40 {
 		t.Errorf("%v", p)
 	}
@@ -227,7 +271,14 @@ func TestProcessesAreRowsOfTheirOwnAndPartsOfTheirGPUs(t *testing.T) {
 	if p := rows("process", at.Add(20*time.Second))["python(8)"]; p != nil {
 		t.Errorf("it is silent for 20 s, and is %v", p)
 	}
-	if d := m.Detail(Query{Within: []Within{{Group: m.Topic().GroupByName("process"), Key: m.Rows(Query{Group: m.Topic().GroupByName("process")}, at.Add(time.Second)).Rows[0].Key}}}, at.Add(2*time.Second)); len(d.Series) != 4 {
+	if d := m.Detail(Query{
+		Within: []Within{
+			{
+				Group: m.Topic().GroupByName("process"),
+				Key:   m.Rows(Query{Group: m.Topic().GroupByName("process")}, at.Add(time.Second)).Rows[0].Key,
+			},
+		},
+	}, at.Add(2*time.Second)); len(d.Series) != 4 {
 		t.Errorf("a process has the lines %v", d.Series)
 	}
 }
@@ -239,7 +290,8 @@ func TestCoursesOfAmountsAreInTheirUnits(t *testing.T) {
 		for _, uuid := range []string{"0", "1"} {
 			ev := gpuLook("a", uuid, 0, n32(50), nil, 0, "")
 			g := ev.GetGpu()
-			g.Memory.UsedBytes, g.Health.PowerMilliwatts, g.Activity.PcieSentPerSecond = n64(40<<30), n32(350_000), n64(1<<20)
+			g.Memory.UsedBytes, g.Health.PowerMilliwatts = n64(40<<30), n32(350_000)
+			g.Activity.PcieSentPerSecond = n64(1 << 20)
 			m.Add(ev, start.Add(time.Duration(second)*time.Second+500*time.Millisecond))
 		}
 	}

@@ -2,8 +2,8 @@ package model
 
 import "math/bits"
 
-// buckets is how many a histogram has. The first is for what took less than 128 ns; each further one goes twice as far: the same as the kernel's own
-// (bpf/lib/histogram.h).
+// buckets is how many a histogram has. The first is for what took less than 128 ns; each further one goes twice as far:
+// the same as the kernel's own (bpf/lib/histogram.h).
 const buckets = 32
 
 const firstBucket = 128
@@ -29,7 +29,8 @@ func (h *histogram) all() (n float64) {
 	return n
 }
 
-// quantile estimates what percent of the durations are no longer than, ns: linearly within a bucket. ok is false for an empty histogram.
+// quantile estimates what percent of the durations are no longer than, ns: linearly within a bucket. ok is false for an
+// empty histogram.
 func (h *histogram) quantile(percent float64) (ns uint64, ok bool) {
 	all := h.all()
 	if all <= 0 {

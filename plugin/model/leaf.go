@@ -49,7 +49,8 @@ type identity struct {
 	// echo: the other end was counted as well.
 	echo  bool
 	class class
-	// server is the end that was called: connections to two ports of a Service, or to two Services of one pod, are counted apart.
+	// server is the end that was called: connections to two ports of a Service, or to two Services of one pod, are
+	// counted apart.
 	server party
 }
 

@@ -1,9 +1,10 @@
-// Package model keeps what a screen shows of a stream of events: who did how much in the last seconds and minutes, counted together by pod, workload,
-// peer, name, syscall, …. Events come in, rows come out, which are events too (networkTop, dnsTop, syscallTop, gpuTop), so that tables, JSON, filters and
-// sorting treat them as all others. Its memory is bounded whatever comes in: what is beyond the bound is counted as "others".
+// Package model keeps what a screen shows of a stream of events: who did how much in the last seconds and minutes,
+// counted together by pod, workload, peer, name, syscall, …. Events come in, rows come out, which are events too
+// (networkTop, dnsTop, syscallTop, gpuTop), so that tables, JSON, filters and sorting treat them as all others. Its
+// memory is bounded whatever comes in: what is beyond the bound is counted as "others".
 //
-// What is kept is a leaf for each flow, question or system call of a container, with what it was counted to have done in rings of time. A row is the
-// sum of leaves that have something in common.
+// What is kept is a leaf for each flow, question or system call of a container, with what it was counted to have done
+// in rings of time. A row is the sum of leaves that have something in common.
 package model
 
 import (
@@ -65,8 +66,8 @@ func (t *Topic) LinesOf(g *Group) []Line {
 	return t.Lines
 }
 
-// Inner is what the rows of a group are made of, where used are the groups that were gone into; nil at the end. What is smaller than a pod, or not on the way from
-// large to small (a peer, a node), is made of pods first.
+// Inner is what the rows of a group are made of, where used are the groups that were gone into; nil at the end. What is
+// smaller than a pod, or not on the way from large to small (a peer, a node), is made of pods first.
 func (t *Topic) Inner(g *Group, used []Within) *Group {
 	if g.each || g.inner == nothing {
 		return nil
@@ -99,8 +100,8 @@ type Line struct {
 	Unit string
 
 	measure int
-	// known, if not 0, is the amount that says for how long the line's measure was known. Then points are shares of that time, one for each leaf
-	// added up, else what the measure came to in a second.
+	// known, if not 0, is the amount that says for how long the line's measure was known. Then points are shares of
+	// that time, one for each leaf added up, else what the measure came to in a second.
 	known int
 	// scale, if not 0, is by what the measure over known is to be multiplied; it is no share then.
 	scale float64
@@ -154,17 +155,19 @@ type Table struct {
 type Row struct {
 	Key   Key
 	Event *event.Event
-	// Trend is what the topic's first two Lines came to a second, oldest first, in equal parts of the window (of the last 5 minutes where the window is 0).
+	// Trend is what the topic's first two Lines came to a second, oldest first, in equal parts of the window (of the
+	// last 5 minutes where the window is 0).
 	Trend []float64
 }
 
 // Detail is all that is known of what a query's Within is.
 type Detail struct {
 	Row Row
-	// Series has the points of each of the topic's Lines, a second apiece, newest last, of the last 5 minutes at most; NaN where it was not known. Older ones are means of 6 s, and
-	// beyond a minute of 30 s.
+	// Series has the points of each of the topic's Lines, a second apiece, newest last, of the last 5 minutes at most;
+	// NaN where it was not known. Older ones are means of 6 s, and beyond a minute of 30 s.
 	Series [][]float64
-	// Histogram is of the latencies in the window (network: of the round-trip times of the live flows); empty where there are none.
+	// Histogram is of the latencies in the window (network: of the round-trip times of the live flows); empty where
+	// there are none.
 	Histogram []Bucket
 }
 
@@ -183,7 +186,8 @@ type Edge struct {
 	// Opened and Failed are connections in the window.
 	Opened, Failed uint64
 	Retransmits    uint64
-	// SrttMicros is the mean of the smoothed round-trip times of the flows that live or ended in the window; 0: not known.
+	// SrttMicros is the mean of the smoothed round-trip times of the flows that live or ended in the window; 0: not
+	// known.
 	SrttMicros uint64
 }
 

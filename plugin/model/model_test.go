@@ -21,7 +21,8 @@ func end(pod string, port uint32) *event.Endpoint {
 		return &event.Endpoint{Address: []byte{192, 0, 2, pod[0] - '0'}, Port: port}
 	}
 	return &event.Endpoint{
-		Namespace: "shop", Pod: pod + "-1", Container: "main", Workload: "deploy/" + pod, Node: "node-" + pod, Comm: pod, Port: port, Address: []byte{10, 0, 0, pod[0]},
+		Namespace: "shop", Pod: pod + "-1", Container: "main", Workload: "deploy/" + pod, Node: "node-" + pod,
+		Comm: pod, Port: port, Address: []byte{10, 0, 0, pod[0]},
 	}
 }
 
@@ -43,7 +44,10 @@ func (f flowOf) event() *event.Event {
 	if f.serviceOf != "" {
 		dst.Service, dst.ServiceNamespace, dst.ServicePort = f.serviceOf, "shop", 8080
 	}
-	flow := &event.Flow{Id: f.id, Protocol: event.Protocol_PROTOCOL_TCP, Phase: f.phase, Src: src, Dst: dst, Observed: event.Side_SIDE_SRC}
+	flow := &event.Flow{
+		Id: f.id, Protocol: event.Protocol_PROTOCOL_TCP, Phase: f.phase, Src: src, Dst: dst,
+		Observed: event.Side_SIDE_SRC,
+	}
 	if !f.older {
 		flow.StartTime = uint64(start.UnixNano())
 	}
@@ -56,7 +60,9 @@ func (f flowOf) event() *event.Event {
 	if f.both || f.onlyDst {
 		flow.DstCounters = &event.Counters{BytesSent: f.received, BytesReceived: f.sent}
 	}
-	return &event.Event{Node: src.GetNode(), Namespace: src.GetNamespace(), Pod: src.GetPod(), Kind: &event.Event_Flow{Flow: flow}}
+	return &event.Event{
+		Node: src.GetNode(), Namespace: src.GetNamespace(), Pod: src.GetPod(), Kind: &event.Event_Flow{Flow: flow},
+	}
 }
 
 const (
@@ -85,9 +91,15 @@ func rowsBy(t *testing.T, m *Model, group string, window time.Duration, now time
 
 func TestARowIsTheSumOfWhatItCounts(t *testing.T) {
 	m := network(t)
-	m.Add(flowOf{id: "a", src: "web", dst: "db", phase: opening, sent: 1000, received: 5000, both: true, rtt: 100}.event(), at(1))
-	m.Add(flowOf{id: "b", src: "web", dst: "db", phase: opening, sent: 10, received: 20, both: true, rtt: 300}.event(), at(2))
-	m.Add(flowOf{id: "a", src: "web", dst: "db", phase: going, sent: 3000, received: 5000, both: true, rtt: 100, retransmits: 2}.event(), at(3))
+	m.Add(flowOf{
+		id: "a", src: "web", dst: "db", phase: opening, sent: 1000, received: 5000, both: true, rtt: 100,
+	}.event(), at(1))
+	m.Add(flowOf{
+		id: "b", src: "web", dst: "db", phase: opening, sent: 10, received: 20, both: true, rtt: 300,
+	}.event(), at(2))
+	m.Add(flowOf{
+		id: "a", src: "web", dst: "db", phase: going, sent: 3000, received: 5000, both: true, rtt: 100, retransmits: 2,
+	}.event(), at(3))
 	m.Add(flowOf{id: "c", src: "web", dst: "8", phase: opening, sent: 7, received: 9}.event(), at(3))
 	for group, want := range map[string]map[string][4]uint64{ // sent, received, flows, opened
 		"pod":       {"web-1": {3017, 5029, 3, 3}, "db-1": {5020, 3010, 2, 2}},
@@ -95,8 +107,11 @@ func TestARowIsTheSumOfWhatItCounts(t *testing.T) {
 		"container": {"web-1/main": {3017, 5029, 3, 3}, "db-1/main": {5020, 3010, 2, 2}},
 		"namespace": {"shop": {8037, 8039, 5, 5}}, // as each pod sees it
 		"node":      {"node-web": {3017, 5029, 3, 3}, "node-db": {5020, 3010, 2, 2}},
-		"peer":      {"shop/deploy/db:80": {3010, 5020, 2, 2}, "shop/deploy/web": {5020, 3010, 2, 2}, "192.0.2.8:80": {7, 9, 1, 1}},
-		"process":   {"web": {3017, 5029, 3, 3}, "db": {5020, 3010, 2, 2}},
+		"peer": {
+			"shop/deploy/db:80": {3010, 5020, 2, 2}, "shop/deploy/web": {5020, 3010, 2, 2},
+			"192.0.2.8:80": {7, 9, 1, 1},
+		},
+		"process": {"web": {3017, 5029, 3, 3}, "db": {5020, 3010, 2, 2}},
 	} {
 		got := rowsBy(t, m, group, time.Minute, at(4))
 		if len(got) != len(want) {
@@ -110,7 +125,8 @@ func TestARowIsTheSumOfWhatItCounts(t *testing.T) {
 		}
 	}
 	web := rowsBy(t, m, "pod", time.Minute, at(4))["web-1"]
-	if web.GetSrttMicros() != 200 || web.GetRetransmits() != 2 || web.GetWorkload() != "deploy/web" || web.GetPeer() != "" || web.GetSentPerSecond() != 3017/4 {
+	if web.GetSrttMicros() != 200 || web.GetRetransmits() != 2 || web.GetWorkload() != "deploy/web" ||
+		web.GetPeer() != "" || web.GetSentPerSecond() != 3017/4 {
 		t.Errorf("web-1: %v", web)
 	}
 	total := m.Rows(Query{Window: time.Minute}, at(4)).Total.Event.GetNetworkTop()
@@ -127,8 +143,10 @@ func TestAWindowForgetsWhatIsOlder(t *testing.T) {
 		now    float64
 		sent   uint64
 	}{
-		{10 * time.Second, 1, 1000}, {10 * time.Second, 10.9, 1000}, {10 * time.Second, 12, 0}, {10 * time.Second, 30.5, 500},
-		{time.Minute, 31, 1500}, {time.Minute, 61, 500}, {time.Minute, 95, 0}, {5 * time.Minute, 95, 1500}, {5 * time.Minute, 400, 0}, {0, 4000, 1500},
+		{10 * time.Second, 1, 1000}, {10 * time.Second, 10.9, 1000}, {10 * time.Second, 12, 0},
+		{10 * time.Second, 30.5, 500},
+		{time.Minute, 31, 1500}, {time.Minute, 61, 500}, {time.Minute, 95, 0}, {5 * time.Minute, 95, 1500},
+		{5 * time.Minute, 400, 0}, {0, 4000, 1500},
 	} {
 		if c.now >= 30 {
 			m.Add(flowOf{id: "a", src: "web", dst: "db", phase: going, sent: 1500}.event(), at(30))
@@ -153,14 +171,22 @@ func TestFlowsThatAreOverStayInTheSums(t *testing.T) {
 	m := network(t)
 	for i := range 50 {
 		m.Add(flowOf{id: fmt.Sprint(i), src: "web", dst: "db", phase: opening, sent: 10}.event(), at(float64(i)/10))
-		m.Add(flowOf{id: fmt.Sprint(i), src: "web", dst: "db", phase: closing, sent: 100, received: 3, rtt: uint32(50 + i)}.event(), at(float64(i)/10))
+		m.Add(flowOf{
+			id: fmt.Sprint(i), src: "web", dst: "db", phase: closing, sent: 100, received: 3, rtt: uint32(50 + i),
+		}.event(), at(float64(i)/10))
 	}
 	m.Add(flowOf{id: "alive", src: "web", dst: "db", phase: opening, sent: 1}.event(), at(5))
-	if n := rowsBy(t, m, "pod", 10*time.Second, at(5))["web-1"]; n.GetBytesSent() != 5001 || n.GetBytesReceived() != 150 || n.GetOpened() != 51 || n.GetFlows() != 1 || n.GetSrttMicros() != 75 {
+	if n := rowsBy(
+		t, m, "pod", 10*time.Second, at(5),
+	)["web-1"]; n.GetBytesSent() != 5001 || n.GetBytesReceived() != 150 || n.GetOpened() != 51 || n.GetFlows() != 1 ||
+		n.GetSrttMicros() != 75 {
 		t.Errorf("%v", n)
 	}
-	rows := m.Rows(Query{Group: m.Topic().GroupByName("flow"), Sort: m.Topic().Row.Column("bytesSent"), Descending: true}, at(5)).Rows
-	if len(rows) != 2 || rows[0].Event.GetNetworkTop().GetId() != "" || rows[0].Event.GetNetworkTop().GetOpened() != 51 || rows[1].Event.GetNetworkTop().GetId() != "alive" {
+	rows := m.Rows(Query{
+		Group: m.Topic().GroupByName("flow"), Sort: m.Topic().Row.Column("bytesSent"), Descending: true,
+	}, at(5)).Rows
+	if len(rows) != 2 || rows[0].Event.GetNetworkTop().GetId() != "" ||
+		rows[0].Event.GetNetworkTop().GetOpened() != 51 || rows[1].Event.GetNetworkTop().GetId() != "alive" {
 		t.Errorf("%v", rows)
 	}
 	if s := m.Status(at(5)); s.Leaves != 2 || s.Events != 101 {
@@ -172,8 +198,11 @@ func TestFailedConnectionsAreCountedOnceInAll(t *testing.T) {
 	m := network(t)
 	failed := func(side event.Side, src, dst *event.Endpoint, observed *event.Endpoint) *event.Event {
 		return &event.Event{
-			Node: observed.Node, Namespace: observed.Namespace, Pod: observed.Pod, Container: observed.Container, Workload: observed.Workload,
-			Kind: &event.Event_Tcp{Tcp: &event.Tcp{Outcome: event.TCPOutcome_TCP_OUTCOME_RESET, Src: src, Dst: dst, Observed: side}},
+			Node: observed.Node, Namespace: observed.Namespace, Pod: observed.Pod, Container: observed.Container,
+			Workload: observed.Workload,
+			Kind: &event.Event_Tcp{
+				Tcp: &event.Tcp{Outcome: event.TCPOutcome_TCP_OUTCOME_RESET, Src: src, Dst: dst, Observed: side},
+			},
 		}
 	}
 	src, dst := end("web", 40000), end("db", 80)
@@ -181,7 +210,13 @@ func TestFailedConnectionsAreCountedOnceInAll(t *testing.T) {
 	m.Add(failed(event.Side_SIDE_DST, src, dst, dst), at(1))
 	outside := end("7", 999)
 	m.Add(failed(event.Side_SIDE_DST, outside, dst, dst), at(1))
-	m.Add(&event.Event{Kind: &event.Event_Tcp{Tcp: &event.Tcp{Outcome: event.TCPOutcome_TCP_OUTCOME_CLOSED, Src: src, Dst: dst, Observed: event.Side_SIDE_SRC}}}, at(1))
+	m.Add(&event.Event{
+		Kind: &event.Event_Tcp{
+			Tcp: &event.Tcp{
+				Outcome: event.TCPOutcome_TCP_OUTCOME_CLOSED, Src: src, Dst: dst, Observed: event.Side_SIDE_SRC,
+			},
+		},
+	}, at(1))
 	rows := rowsBy(t, m, "pod", time.Minute, at(2))
 	if rows["web-1"].GetFailed() != 1 || rows["db-1"].GetFailed() != 2 {
 		t.Errorf("%v", rows)
@@ -201,14 +236,16 @@ func TestEdgesTellPortsOfAServiceApart(t *testing.T) {
 			m := network(t)
 			for i, port := range []uint32{8080, 9090} {
 				ev := flowOf{
-					id: fmt.Sprint(port), src: "web", dst: "db", phase: opening, sent: uint64(100 * (i + 1)), serviceOf: "db",
-					onlyDst: seen == "by the server", both: seen == "by both",
+					id: fmt.Sprint(port), src: "web", dst: "db", phase: opening, sent: uint64(100 * (i + 1)),
+					serviceOf: "db",
+					onlyDst:   seen == "by the server", both: seen == "by both",
 				}.event()
 				ev.GetFlow().Dst.ServicePort = port
 				m.Add(ev, at(1))
 			}
 			edges := m.Edges(time.Minute, at(2))
-			if len(edges) != 2 || edges[0].To.Port != 9090 || edges[1].To.Port != 8080 || edges[0].To.Name != "shop/db" {
+			if len(edges) != 2 || edges[0].To.Port != 9090 || edges[1].To.Port != 8080 ||
+				edges[0].To.Name != "shop/db" {
 				t.Errorf("%+v", edges)
 			}
 			if rows := rowsBy(t, m, "workload", time.Minute, at(2)); len(rows) == 0 || len(rows) > 2 {
@@ -230,18 +267,24 @@ func TestGoingIntoARowShowsOnlyWhatItCounts(t *testing.T) {
 			web = r.Key
 		}
 	}
-	q := Query{Group: m.Topic().GroupByName("peer"), Within: []Within{{pods, web}}, Sort: m.Topic().Row.Column("bytesSent"), Descending: true}
+	q := Query{
+		Group: m.Topic().GroupByName("peer"), Within: []Within{{pods, web}}, Sort: m.Topic().Row.Column("bytesSent"),
+		Descending: true,
+	}
 	table := m.Rows(q, at(2))
 	var names []string
 	for _, r := range table.Rows {
 		names = append(names, r.Event.GetNetworkTop().GetName())
 	}
-	if !slices.Equal(names, []string{"shop/deploy/db:80", "shop/deploy/cache:80"}) || table.Total.Event.GetNetworkTop().GetBytesSent() != 130 {
+	if !slices.Equal(names, []string{
+		"shop/deploy/db:80", "shop/deploy/cache:80",
+	}) || table.Total.Event.GetNetworkTop().GetBytesSent() != 130 {
 		t.Errorf("%v, %v", names, table.Total.Event)
 	}
 	q.Within = append(q.Within, Within{q.Group, table.Rows[0].Key})
 	d := m.Detail(q, at(3))
-	if n := d.Row.Event.GetNetworkTop(); n.GetName() != "shop/deploy/db:80" || n.GetBytesSent() != 100 || n.GetFlows() != 1 {
+	if n := d.Row.Event.GetNetworkTop(); n.GetName() != "shop/deploy/db:80" || n.GetBytesSent() != 100 ||
+		n.GetFlows() != 1 {
 		t.Errorf("%v", n)
 	}
 	if len(d.Series) != len(m.Topic().Lines) || !slices.Equal(d.Series[0], []float64{0, 100, 0}) {
@@ -251,7 +294,9 @@ func TestGoingIntoARowShowsOnlyWhatItCounts(t *testing.T) {
 
 func TestOneGoesFromLargeToSmall(t *testing.T) {
 	for topic, ways := range map[string][]string{
-		"network":  {"namespace workload pod peer flow", "node pod peer flow", "peer pod flow", "process pod peer flow", "flow"},
+		"network": {
+			"namespace workload pod peer flow", "node pod peer flow", "peer pod flow", "process pod peer flow", "flow",
+		},
 		"dns":      {"workload pod question", "question pod", "server pod question"},
 		"syscalls": {"syscall pod", "container pod syscall"},
 	} {
@@ -277,10 +322,13 @@ func TestOneGoesFromLargeToSmall(t *testing.T) {
 func TestRowsAreSortedAndCut(t *testing.T) {
 	m := network(t)
 	for i := range 100 {
-		m.Add(flowOf{id: fmt.Sprint(i), src: fmt.Sprintf("p%02d", i), dst: "db", phase: opening, sent: uint64(i)}.event(), at(1))
+		m.Add(flowOf{
+			id: fmt.Sprint(i), src: fmt.Sprintf("p%02d", i), dst: "db", phase: opening, sent: uint64(i),
+		}.event(), at(1))
 	}
 	q := Query{
-		Group: m.Topic().GroupByName("pod"), Sort: m.Topic().Row.Column("bytesSent"), Descending: true, Offset: 10, Limit: 5,
+		Group: m.Topic().GroupByName("pod"), Sort: m.Topic().Row.Column("bytesSent"), Descending: true, Offset: 10,
+		Limit: 5,
 		Match: func(ev *event.Event) (bool, error) {
 			if ev.GetPod() == "p50-1" {
 				return false, fmt.Errorf("no")
@@ -293,11 +341,14 @@ func TestRowsAreSortedAndCut(t *testing.T) {
 	for _, r := range table.Rows {
 		got = append(got, r.Event.GetNetworkTop().GetBytesSent())
 	}
-	if !slices.Equal(got, []uint64{78, 76, 74, 72, 70}) || table.Matching != 49 || table.All != 100 || table.Err == nil {
+	if !slices.Equal(
+		got, []uint64{78, 76, 74, 72, 70},
+	) || table.Matching != 49 || table.All != 100 || table.Err == nil {
 		t.Errorf("%v of %d of %d, %v", got, table.Matching, table.All, table.Err)
 	}
 	// 0+2+…+98 without the 50 that failed, less what is shown.
-	if n := table.Rest.Event.GetNetworkTop(); n.GetName() != event.Others || n.GetBytesSent() != 2450-50-370 || n.GetFlows() != 44 {
+	if n := table.Rest.Event.GetNetworkTop(); n.GetName() != event.Others || n.GetBytesSent() != 2450-50-370 ||
+		n.GetFlows() != 44 {
 		t.Errorf("the others: %v", n)
 	}
 }
@@ -305,7 +356,9 @@ func TestRowsAreSortedAndCut(t *testing.T) {
 func TestDNSAnswersAreCountedByWhatCameOfThem(t *testing.T) {
 	m := New(TopicByName("dns"), Options{Started: start})
 	ask := func(name, rcode string, micros uint64, outcome event.DnsOutcome) {
-		d := &event.Dns{Name: name, Type: "A", Rcode: rcode, Outcome: outcome, Src: end("web", 999), Dst: end("dns", 53)}
+		d := &event.Dns{
+			Name: name, Type: "A", Rcode: rcode, Outcome: outcome, Src: end("web", 999), Dst: end("dns", 53),
+		}
 		if micros != 0 {
 			d.LatencyMicros = &micros
 		}
@@ -322,7 +375,8 @@ func TestDNSAnswersAreCountedByWhatCameOfThem(t *testing.T) {
 	ask("slow.", "", 0, event.DnsOutcome_DNS_OUTCOME_PENDING)
 	rows := m.Rows(Query{Sort: m.Topic().Row.Column("queries"), Descending: true}, at(2)).Rows
 	db, slow := rows[0].Event.GetDnsTop(), rows[1].Event.GetDnsTop()
-	if len(rows) != 2 || db.GetQueries() != 100 || db.GetNxdomain() != 10 || db.GetQueriesPerSecond() != 50 || db.GetServer() != "shop/deploy/dns:53" {
+	if len(rows) != 2 || db.GetQueries() != 100 || db.GetNxdomain() != 10 || db.GetQueriesPerSecond() != 50 ||
+		db.GetServer() != "shop/deploy/dns:53" {
 		t.Errorf("%v", db)
 	}
 	// 100 µs lie in the bucket from 65.536 to 131.072 µs, 50 ms in that to 67 ms.
@@ -350,7 +404,8 @@ func TestSyscallsAreCountedByTheKernelsOwnSums(t *testing.T) {
 	tell("3", "db", "write", 1, 5, []uint64{1}, 2)
 	rows := m.Rows(Query{Window: 10 * time.Second, Sort: m.Topic().Row.Column("calls"), Descending: true}, at(4)).Rows
 	read := rows[0].Event.GetSyscallTop()
-	if len(rows) != 2 || read.GetName() != "read" || read.GetCalls() != 350 || read.GetErrors() != 35 || read.GetTotalNanos() != 4e9 || read.GetBusyPercent() != 100 {
+	if len(rows) != 2 || read.GetName() != "read" || read.GetCalls() != 350 || read.GetErrors() != 35 ||
+		read.GetTotalNanos() != 4e9 || read.GetBusyPercent() != 100 {
 		t.Errorf("%v", read)
 	}
 	if p := read.GetP99Nanos(); p < 1024 || p > 2048 {
@@ -367,7 +422,9 @@ func TestMemoryIsBoundedAndNothingIsLost(t *testing.T) {
 	for i := range 5000 {
 		n := rand.Uint64N(1000)
 		sent += n
-		m.Add(flowOf{id: fmt.Sprint(i), src: fmt.Sprintf("p%d", i%700), dst: "db", phase: opening, sent: n}.event(), at(float64(i)/1000))
+		m.Add(flowOf{
+			id: fmt.Sprint(i), src: fmt.Sprintf("p%d", i%700), dst: "db", phase: opening, sent: n,
+		}.event(), at(float64(i)/1000))
 		if s := m.Status(at(5)); s.Leaves > 202 {
 			t.Fatalf("%d leaves after %d flows", s.Leaves, i)
 		}
@@ -385,13 +442,21 @@ func TestALostNodesFlowsEnd(t *testing.T) {
 	m := network(t)
 	m.Add(flowOf{id: "a", src: "web", dst: "8", phase: opening, sent: 5}.event(), at(1))
 	m.Add(flowOf{id: "b", src: "cron", dst: "8", phase: opening, sent: 5}.event(), at(1))
-	m.Add(&event.Event{Node: "node-web", Kind: &event.Event_NodeStatus{NodeStatus: &event.NodeStatus{State: event.NodeState_NODE_STATE_FAILED, Message: "gone"}}}, at(2))
-	m.Add(&event.Event{Node: "node-web", Kind: &event.Event_Lost{Lost: &event.Lost{Stage: event.LossStage_LOSS_STAGE_QUEUE, Count: 7}}}, at(2))
+	m.Add(&event.Event{
+		Node: "node-web",
+		Kind: &event.Event_NodeStatus{
+			NodeStatus: &event.NodeStatus{State: event.NodeState_NODE_STATE_FAILED, Message: "gone"},
+		},
+	}, at(2))
+	m.Add(&event.Event{
+		Node: "node-web", Kind: &event.Event_Lost{Lost: &event.Lost{Stage: event.LossStage_LOSS_STAGE_QUEUE, Count: 7}},
+	}, at(2))
 	rows := rowsBy(t, m, "pod", time.Minute, at(3))
 	if rows["web-1"].GetFlows() != 0 || rows["web-1"].GetBytesSent() != 5 || rows["cron-1"].GetFlows() != 1 {
 		t.Errorf("%v", rows)
 	}
-	if s := m.Status(at(3)); len(s.Nodes) != 1 || s.Nodes[0].Message != "gone" || len(s.Losses) != 1 || s.Losses[0].Count != 7 || !slices.Equal(s.PerSecond, []float64{0, 2, 0}) {
+	if s := m.Status(at(3)); len(s.Nodes) != 1 || s.Nodes[0].Message != "gone" || len(s.Losses) != 1 ||
+		s.Losses[0].Count != 7 || !slices.Equal(s.PerSecond, []float64{0, 2, 0}) {
 		t.Errorf("%+v", s)
 	}
 }
@@ -435,7 +500,9 @@ func full(tb testing.TB, flows int) *Model {
 	tb.Helper()
 	m := New(TopicByName("network"), Options{Started: start})
 	for i := range flows {
-		m.Add(flowOf{id: fmt.Sprintf("%016x", i), src: fmt.Sprintf("p%03d", i%500), dst: "db", phase: opening, sent: uint64(i)}.event(), at(1))
+		m.Add(flowOf{
+			id: fmt.Sprintf("%016x", i), src: fmt.Sprintf("p%03d", i%500), dst: "db", phase: opening, sent: uint64(i),
+		}.event(), at(1))
 	}
 	return m
 }
@@ -444,7 +511,10 @@ func BenchmarkAdd(b *testing.B) {
 	m := full(b, 100_000)
 	events := make([]*event.Event, 1000)
 	for i := range events {
-		events[i] = flowOf{id: fmt.Sprintf("%016x", i*100), src: fmt.Sprintf("p%03d", i*100%500), dst: "db", phase: going, sent: uint64(i)}.event()
+		events[i] = flowOf{
+			id: fmt.Sprintf("%016x", i*100), src: fmt.Sprintf("p%03d", i*100%500), dst: "db", phase: going,
+			sent: uint64(i),
+		}.event()
 	}
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
@@ -458,7 +528,10 @@ func BenchmarkRowsOf100KFlows(b *testing.B) {
 	m := full(b, 100_000)
 	for _, group := range []string{"flow", "pod"} {
 		b.Run(group, func(b *testing.B) {
-			q := Query{Group: m.Topic().GroupByName(group), Window: time.Minute, Sort: m.Topic().Row.Column("sentPerSecond"), Descending: true, Limit: 50}
+			q := Query{
+				Group: m.Topic().GroupByName(group), Window: time.Minute, Sort: m.Topic().Row.Column("sentPerSecond"),
+				Descending: true, Limit: 50,
+			}
 			b.ReportAllocs()
 			for b.Loop() {
 				m.Rows(q, at(3))

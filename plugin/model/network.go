@@ -38,7 +38,10 @@ func networkTopic() *Topic {
 			{Name: "opened", Type: event.Count, measure: opened}, {Name: "failed", Type: event.Count, measure: failed},
 			{Name: "retransmits", Type: event.Count, measure: retransmits},
 		},
-		form: form{amounts: 7, own: ofFlow, flip: [maxAmounts]int{received, sent, retransmits, opened, failed, srttSum, srtts}, doubled: failed, add: addNetwork, fill: fillNetwork},
+		form: form{
+			amounts: 7, own: ofFlow, flip: [maxAmounts]int{received, sent, retransmits, opened, failed, srttSum, srtts},
+			doubled: failed, add: addNetwork, fill: fillNetwork,
+		},
 	}
 }
 
@@ -135,7 +138,8 @@ func addConnection(s *store, ev *event.Event, t *event.Tcp, now int64) {
 func signature(f *event.Flow) int {
 	n := 0
 	for _, e := range [...]*event.Endpoint{f.GetSrc(), f.GetDst()} {
-		n = n*31 + len(e.GetComm()) + len(e.GetContainer())<<4 + len(e.GetPod())<<8 + len(e.GetWorkload())<<12 + len(e.GetService())<<16 + len(e.GetNode())<<20 + len(e.GetHost())<<24
+		n = n*31 + len(e.GetComm()) + len(e.GetContainer())<<4 + len(e.GetPod())<<8 + len(e.GetWorkload())<<12 +
+			len(e.GetService())<<16 + len(e.GetNode())<<20 + len(e.GetHost())<<24
 	}
 	if f.GetSrcCounters() != nil {
 		n ^= 1 << 40
@@ -241,14 +245,16 @@ func fillNetwork(ev *event.Event, r *sum) {
 	t.Protocol = r.protocol
 	t.BytesSent, t.BytesReceived = whole(r.amounts[sent]), whole(r.amounts[received])
 	t.SentPerSecond, t.ReceivedPerSecond = whole(r.perSecond(sent)), whole(r.perSecond(received))
-	t.Flows, t.Opened, t.Failed, t.Retransmits = uint64(r.live), whole(r.amounts[opened]), whole(r.amounts[failed]), whole(r.amounts[retransmits])
+	t.Flows, t.Opened, t.Failed = uint64(r.live), whole(r.amounts[opened]), whole(r.amounts[failed])
+	t.Retransmits = whole(r.amounts[retransmits])
 	t.SrttMicros = nil
 	if mean := r.meanSrtt(); mean != 0 {
 		t.SrttMicros = &mean
 	}
 }
 
-// meanSrtt is the mean round-trip time of the flows that live and of those that ended in the window, µs; 0 where none is known.
+// meanSrtt is the mean round-trip time of the flows that live and of those that ended in the window, µs; 0 where none
+// is known.
 func (r *sum) meanSrtt() uint64 {
 	n := float64(r.srtts) + r.amounts[srtts]
 	if n < 1 {

@@ -9,7 +9,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// processSilence is how long nothing may be heard of a process before it counts as gone: its end may have been told by nobody.
+// processSilence is how long nothing may be heard of a process before it counts as gone: its end may have been told by
+// nobody.
 const processSilence = int64(15 * time.Second)
 
 // process is what was last seen of one on GPUs.
@@ -71,7 +72,10 @@ func (l *leaf) identify(s *store, ev *event.Event, now int64) {
 	}
 	id := identity{faces: [2]face{blank(), blank()}, sides: 1, class: classProcess}
 	f := &id.faces[0]
-	f.self(ev.GetNamespace(), ev.GetPod(), ev.GetContainer(), ev.GetWorkload(), ev.GetNode(), fmt.Sprintf("%s(%d)", k.comm, k.pid))
+	f.self(
+		ev.GetNamespace(), ev.GetPod(), ev.GetContainer(), ev.GetWorkload(), ev.GetNode(),
+		fmt.Sprintf("%s(%d)", k.comm, k.pid),
+	)
 	f.set(dimName, gpu)
 	f.set(dimType, model)
 	l.who = s.who(id, nobody)
@@ -102,7 +106,8 @@ func addProcess(s *store, ev *event.Event, now int64) {
 	l.add(now, s.form.amounts, amounts)
 }
 
-// addCalls takes what a process has asked of the driver so far: it counts what is new, for the time since the event before.
+// addCalls takes what a process has asked of the driver so far: it counts what is new, for the time since the event
+// before.
 func addCalls(s *store, ev *event.Event, now int64) {
 	g := ev.GetGpu()
 	c := g.GetCalls()
@@ -123,7 +128,10 @@ func addCalls(s *store, ev *event.Event, now int64) {
 		at    int
 		n     uint64
 		known bool
-	}{{launched, c.GetLaunches() + c.GetGraphLaunches(), k.launches}, {copied, bytes, bytesKnown}, {synced, c.GetSyncMicros() * 1000, c.SyncMicros != nil}} {
+	}{
+		{launched, c.GetLaunches() + c.GetGraphLaunches(), k.launches}, {copied, bytes, bytesKnown},
+		{synced, c.GetSyncMicros() * 1000, c.SyncMicros != nil},
+	} {
 		if told.known {
 			amounts[told.at], amounts[told.at+1] = told.n-min(l.seen[i], told.n), ns
 			l.seen[i] = told.n

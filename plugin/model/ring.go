@@ -16,8 +16,8 @@ var partOf = func() (parts [rings]int64) {
 	return parts
 }()
 
-// ring is what happened in the parts of each window. Each part counts a few amounts: what they are is the topic's business. float32 keeps 7 digits, which is
-// more than rates are shown with, in half the room.
+// ring is what happened in the parts of each window. Each part counts a few amounts: what they are is the topic's
+// business. float32 keeps 7 digits, which is more than rates are shown with, in half the room.
 type ring struct {
 	newest [rings]int64 // number of the newest part of each window, by the clock
 	width  int

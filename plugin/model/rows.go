@@ -191,7 +191,8 @@ func (a *answer) within(l *leaf, f *face) bool {
 func (a *answer) table() Table {
 	rows := a.best.sorted()
 	t := Table{
-		At: time.Unix(0, a.look.now), Covered: time.Duration(a.look.covered * float64(time.Second)), Matching: a.matching, All: a.all, Err: a.err,
+		At: time.Unix(0, a.look.now), Covered: time.Duration(a.look.covered * float64(time.Second)),
+		Matching: a.matching, All: a.all, Err: a.err,
 		Total: a.total.row(),
 	}
 	rows = rows[min(max(a.q.Offset, 0), len(rows)):]

@@ -7,7 +7,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// maxLeaves is the default bound of each of the two kinds of leaves: those with an id of their own, and the rest of those that have the same ends.
+// maxLeaves is the default bound of each of the two kinds of leaves: those with an id of their own, and the rest of
+// those that have the same ends.
 const maxLeaves = 1 << 17
 
 // store is the leaves.
@@ -24,7 +25,10 @@ type store struct {
 }
 
 func newStore(f *form, o Options) *store {
-	s := &store{form: f, max: o.MaxLeaves, leaves: map[string]*leaf{}, whos: map[identity]*who{}, workloads: map[string]string{}, started: o.Started.UnixNano()}
+	s := &store{
+		form: f, max: o.MaxLeaves, leaves: map[string]*leaf{}, whos: map[identity]*who{},
+		workloads: map[string]string{}, started: o.Started.UnixNano(),
+	}
 	if s.max <= 0 {
 		s.max = maxLeaves
 	}
@@ -67,7 +71,8 @@ func (s *store) end(l *leaf) {
 	delete(s.leaves, l.id)
 }
 
-// foldLeaves makes room: the eighth of the leaves that nothing was heard of for the longest time has no leaf of its own any more.
+// foldLeaves makes room: the eighth of the leaves that nothing was heard of for the longest time has no leaf of its own
+// any more.
 func (s *store) foldLeaves() {
 	s.order = s.order[:0]
 	for _, l := range s.leaves {
@@ -80,7 +85,8 @@ func (s *store) foldLeaves() {
 	clear(s.order)
 }
 
-// foldWhos makes room among the ends: what the eighth of them that were not heard of for the longest time did is counted as others'.
+// foldWhos makes room among the ends: what the eighth of them that were not heard of for the longest time did is
+// counted as others'.
 func (s *store) foldWhos() {
 	used := map[*who]bool{}
 	for _, l := range s.leaves {

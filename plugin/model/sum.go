@@ -235,7 +235,8 @@ func whole(f float64) uint64 { return uint64(max(f, 0) + 0.5) }
 // fill makes the row's event, in one that may have been made before.
 func (r *sum) fill(ev *event.Event) {
 	ev.Time = uint64(r.look.now)
-	ev.Namespace, ev.Pod, ev.Container, ev.Node = r.face[dimNamespace].Value(), r.face[dimPod].Value(), r.face[dimContainer].Value(), r.face[dimNode].Value()
+	ev.Namespace, ev.Pod = r.face[dimNamespace].Value(), r.face[dimPod].Value()
+	ev.Container, ev.Node = r.face[dimContainer].Value(), r.face[dimNode].Value()
 	r.look.form.fill(ev, r)
 }
 

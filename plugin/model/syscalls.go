@@ -15,7 +15,8 @@ func syscallsTopic() *Topic {
 		Groups: groups(&Group{Name: "syscall", Doc: "a system call", dims: []dim{dimName}}),
 		Into:   []string{"namespace", "workload", "pod", "syscall"},
 		Lines: []Line{
-			{Name: "calls", Type: event.Count, measure: calls}, {Name: "errors", Type: event.Count, measure: callErrors},
+			{Name: "calls", Type: event.Count, measure: calls},
+			{Name: "errors", Type: event.Count, measure: callErrors},
 			{Name: "time", Type: event.Nanos, measure: nanos},
 		},
 		form: form{amounts: 3, own: 3, flip: unflipped, doubled: -1, add: addSyscalls, fill: fillSyscalls},

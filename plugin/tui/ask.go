@@ -63,8 +63,8 @@ func ask(s Source, q question) tea.Cmd {
 	}
 }
 
-// matcher is what a text typed after / means: a CEL expression over the fields of a row where it is one, else a part of any of its words. problem is
-// what is wrong with what looks like an expression.
+// matcher is what a text typed after / means: a CEL expression over the fields of a row where it is one, else a part of
+// any of its words. problem is what is wrong with what looks like an expression.
 func matcher(text string, row *event.Kind) (match func(*event.Event) (bool, error), cel bool, problem error) {
 	if strings.TrimSpace(text) == "" {
 		return nil, false, nil

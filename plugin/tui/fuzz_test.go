@@ -16,7 +16,8 @@ import (
 
 // fuzzKeys are what a byte of FuzzScreen's keys presses.
 var fuzzKeys = []string{
-	"1", "2", "3", "4", "tab", "shift+tab", "up", "down", "pgup", "pgdown", "home", "end", "enter", "esc", "s", "r", "g", "t",
+	"1", "2", "3", "4", "tab", "shift+tab", "up", "down", "pgup", "pgdown", "home", "end", "enter", "esc", "s", "r",
+	"g", "t",
 	"space", "y", "?", "/", "w", "<", ">", "+", "-", "backspace", "f4", "f6",
 }
 
@@ -85,5 +86,6 @@ func drawable(t *testing.T, d *driver) {
 }
 
 func obeyed(r rune) bool {
-	return r < ' ' || r >= 0x7f && r < 0xa0 || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069' || r == '\u200e' || r == '\u200f'
+	return r < ' ' || r >= 0x7f && r < 0xa0 || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069' ||
+		r == '\u200e' || r == '\u200f'
 }

@@ -10,7 +10,9 @@ import (
 // graphPage shows who calls whom.
 func (s *screen) graphPage(height int) []string {
 	if len(s.answer.edges) == 0 {
-		return filled([]string{"", "  " + s.style.faint.Render("nobody has called anybody in the "+windowName(s.window))}, height)
+		return filled([]string{
+			"", "  " + s.style.faint.Render("nobody has called anybody in the "+windowName(s.window)),
+		}, height)
 	}
 	g, left := graph.Calls(s.answer.edges, s.o.Namespace)
 	drawn := g.Text()

@@ -20,20 +20,25 @@ func bind(help, does string, keys ...string) key.Binding {
 func newKeyMap() keyMap {
 	return keyMap{
 		up: bind("↑/k", "up", "up", "k"), down: bind("↓/j", "down", "down", "j"),
-		pageUp: bind("pgup/^u", "page up", "pgup", "ctrl+u", "ctrl+b"), pageDown: bind("pgdn/^d", "page down", "pgdown", "ctrl+d", "ctrl+f"),
-		first: bind("home/gg", "first", "home"), last: bind("end/G", "last", "end", "G"),
-		enter: bind("enter/l", "go into", "enter", "l", "right"), back: bind("esc/h", "back", "esc", "h", "left", "backspace"),
-		next: bind("tab", "next page", "tab"), previous: bind("shift+tab", "previous page", "shift+tab"),
+		pageUp:   bind("pgup/^u", "page up", "pgup", "ctrl+u", "ctrl+b"),
+		pageDown: bind("pgdn/^d", "page down", "pgdown", "ctrl+d", "ctrl+f"),
+		first:    bind("home/gg", "first", "home"), last: bind("end/G", "last", "end", "G"),
+		enter: bind("enter/l", "go into", "enter", "l", "right"),
+		back:  bind("esc/h", "back", "esc", "h", "left", "backspace"),
+		next:  bind("tab", "next page", "tab"), previous: bind("shift+tab", "previous page", "shift+tab"),
 		page: [4]key.Binding{
-			bind("1", "overview", "1"), bind("2", "table", "2"), bind("3", "detail", "3"), bind("4", "graph or waste", "4"),
+			bind("1", "overview", "1"), bind("2", "table", "2"), bind("3", "detail", "3"),
+			bind("4", "graph or waste", "4"),
 		},
-		filter: bind("/", "filter", "/", "f4"), sort: bind("s", "sort by", "s", "f6"), reverse: bind("r", "reverse", "r", "S"),
-		group: bind("g", "group by", "g"), window: bind("t", "time window", "t"),
+		filter: bind("/", "filter", "/", "f4"), sort: bind("s", "sort by", "s", "f6"),
+		reverse: bind("r", "reverse", "r", "S"),
+		group:   bind("g", "group by", "g"), window: bind("t", "time window", "t"),
 		// As in nvtop, nvitop and htop, besides the arrows, /, F4, F6 and F10.
 		falling: bind("-", "largest first", "-"), rising: bind("+", "smallest first", "+"),
 		left: bind("<", "sort by the column before", "<", ","), right: bind(">", "sort by the next column", ">", "."),
 		pause: bind("space", "pause", "space"), copy: bind("y", "copy as JSON", "y"), export: bind("e", "export", "e"),
-		help: bind("?", "help", "?", "f1"), quit: bind("q", "quit", "q", "f10"), interrupt: bind("^c", "quit", "ctrl+c"),
+		help: bind("?", "help", "?", "f1"), quit: bind("q", "quit", "q", "f10"),
+		interrupt: bind("^c", "quit", "ctrl+c"),
 	}
 }
 

@@ -115,7 +115,9 @@ func (s *screen) rates(width int) (out []string) {
 		}
 		text := fit(l.Name, 11, false) + fit(now, 10, true) + " "
 		room := width - ansi.StringWidth(text)
-		out = append(out, text+s.style.lines[i%len(s.style.lines)].Render(sparkline(points[max(len(points)-room, 0):], room)))
+		out = append(
+			out, text+s.style.lines[i%len(s.style.lines)].Render(sparkline(points[max(len(points)-room, 0):], room)),
+		)
 	}
 	events := s.answer.status.PerSecond
 	room := width - 22
@@ -123,14 +125,20 @@ func (s *screen) rates(width int) (out []string) {
 	if len(events) > 0 {
 		last = events[len(events)-1]
 	}
-	return append(out, fit("events", 11, false)+fit(amount(event.Count, last)+"/s", 10, true)+" "+s.style.faint.Render(sparkline(events[max(len(events)-room, 0):], room)))
+	return append(
+		out,
+		fit("events", 11, false)+fit(
+			amount(event.Count, last)+"/s", 10, true,
+		)+" "+s.style.faint.Render(sparkline(events[max(len(events)-room, 0):], room)),
+	)
 }
 
 // nodes is the state of each, and what was lost.
 func (s *screen) nodes(width int) (out []string) {
 	words := map[event.NodeState]string{
-		event.NodeState_NODE_STATE_STARTING: "… starting", event.NodeState_NODE_STATE_STREAMING: "streaming", event.NodeState_NODE_STATE_RECONNECTING: "! reconnecting",
-		event.NodeState_NODE_STATE_FAILED: "! failed", event.NodeState_NODE_STATE_STOPPED: "nothing to trace",
+		event.NodeState_NODE_STATE_STARTING: "… starting", event.NodeState_NODE_STATE_STREAMING: "streaming",
+		event.NodeState_NODE_STATE_RECONNECTING: "! reconnecting",
+		event.NodeState_NODE_STATE_FAILED:       "! failed", event.NodeState_NODE_STATE_STOPPED: "nothing to trace",
 	}
 	for i, n := range s.answer.status.Nodes {
 		if i == 6 {
@@ -149,7 +157,12 @@ func (s *screen) nodes(width int) (out []string) {
 		out = append(out, line)
 	}
 	for _, p := range losses.Places(losses.Real(s.answer.status.Losses)) {
-		out = append(out, s.style.bad.Render(cut(safe.Text(fmt.Sprintf("! %s lost %s (%s)", p.Node, plural.Count(p.Count, "event"), p.Where)), width)))
+		out = append(
+			out,
+			s.style.bad.Render(cut(
+				safe.Text(fmt.Sprintf("! %s lost %s (%s)", p.Node, plural.Count(p.Count, "event"), p.Where)), width,
+			)),
+		)
 		for _, pod := range p.Pods {
 			out = append(out, s.style.bad.Render(cut("  "+safe.Text(pod), width)))
 		}
@@ -237,7 +250,8 @@ func (s *screen) facts(ev *event.Event, width int) []string {
 	row := s.o.Topic.Row
 	for i := range row.Columns {
 		c := &row.Columns[i]
-		if c.Get == nil || c.Get(ev).IsNull() || c.Name == "schemaVersion" || c.Name == "kind" || c.Name == "time" || c.Name == "group" || c.Name == "name" {
+		if c.Get == nil || c.Get(ev).IsNull() || c.Name == "schemaVersion" || c.Name == "kind" || c.Name == "time" ||
+			c.Name == "group" || c.Name == "name" {
 			continue
 		}
 		value := cell(c, ev, s.view())
@@ -286,7 +300,11 @@ func (s *screen) charts(height int) (blocks [][]string) {
 			names = append(names, s.style.lines[i%len(s.style.lines)].Render(lines[i].Name))
 		}
 		body := s.plot(series, c.lines, c.typ, width, height)
-		blocks = append(blocks, append([]string{s.style.header.Render("── ") + strings.Join(names, " ") + s.style.header.Render(cmp.Or(c.unit, " a second")+" ")}, body...))
+		blocks = append(blocks, append([]string{
+			s.style.header.Render("── ") + strings.Join(names, " ") + s.style.header.Render(
+				cmp.Or(c.unit, " a second")+" ",
+			),
+		}, body...))
 	}
 	return blocks
 }
@@ -305,7 +323,8 @@ func (s *screen) plot(series [][]float64, which []int, typ event.Type, width, he
 	for _, i := range which {
 		colours = append(colours, chartColours[i%len(chartColours)])
 	}
-	text := asciigraph.PlotMany(series, asciigraph.Height(max(height-1, 2)), asciigraph.LowerBound(0), asciigraph.UpperBound(max(most, 1)), asciigraph.SeriesColors(colours...),
+	text := asciigraph.PlotMany(series, asciigraph.Height(max(height-1, 2)), asciigraph.LowerBound(0),
+		asciigraph.UpperBound(max(most, 1)), asciigraph.SeriesColors(colours...),
 		asciigraph.YAxisValueFormatter(func(v float64) string { return fit(amount(typ, v), 7, true) }))
 	out := lines(text)
 	for i := range out {
@@ -315,7 +334,9 @@ func (s *screen) plot(series [][]float64, which []int, typ event.Type, width, he
 }
 
 // chartColours are those of style.lines, as the charts' library names them.
-var chartColours = []asciigraph.AnsiColor{asciigraph.Blue, asciigraph.Yellow, asciigraph.Magenta, asciigraph.Red, asciigraph.Cyan}
+var chartColours = []asciigraph.AnsiColor{
+	asciigraph.Blue, asciigraph.Yellow, asciigraph.Magenta, asciigraph.Red, asciigraph.Cyan,
+}
 
 // histogram draws how many took how long.
 func (s *screen) histogram(buckets []model.Bucket, width int) (out []string) {
@@ -335,7 +356,12 @@ func (s *screen) histogram(buckets []model.Bucket, width int) (out []string) {
 		if most > 0 {
 			share = b.Count / most
 		}
-		out = append(out, fit(label, 10, true)+" "+fit(s.style.accent.Render(bar(share, room)), room, false)+fit(fmt.Sprintf("%.1f%%", 100*b.Count/max(all, 1)), 7, true))
+		out = append(
+			out,
+			fit(label, 10, true)+" "+fit(s.style.accent.Render(bar(share, room)), room, false)+fit(
+				fmt.Sprintf("%.1f%%", 100*b.Count/max(all, 1)), 7, true,
+			),
+		)
 	}
 	return out
 }

@@ -62,7 +62,8 @@ func (s *screen) sortPicker() *picker {
 	return p
 }
 
-// sortBy sorts by a column: amounts from the largest, names from the first, and the other way round where it was sorted so.
+// sortBy sorts by a column: amounts from the largest, names from the first, and the other way round where it was sorted
+// so.
 func (s *screen) sortBy(c *event.Column) tea.Cmd {
 	if c == s.sort {
 		s.descending = !s.descending

@@ -253,7 +253,8 @@ func (s *screen) row(at int) (model.Row, bool) {
 
 func (s *screen) selected() (model.Row, bool) { return s.row(s.level().cursor) }
 
-// clamp keeps the cursor on a row and the row on the screen. While it is paused there are no other rows than those that are known.
+// clamp keeps the cursor on a row and the row on the screen. While it is paused there are no other rows than those that
+// are known.
 func (s *screen) clamp() {
 	l := s.level()
 	first, last := 0, s.answer.table.Matching-1
@@ -411,7 +412,8 @@ func (s *screen) enter() tea.Cmd {
 	}
 	name := cell(s.o.Topic.Row.Column("name"), row.Event, s.view())
 	s.levels = append(s.levels, level{
-		group: next, within: append(append([]model.Within{}, l.within...), model.Within{Group: l.group, Key: row.Key}), names: append(append([]string{}, l.names...), name),
+		group: next, within: append(append([]model.Within{}, l.within...), model.Within{Group: l.group, Key: row.Key}),
+		names: append(append([]string{}, l.names...), name),
 	})
 	s.text, s.match, s.cel, s.problem = "", nil, false, nil
 	s.answer.table = model.Table{}

@@ -26,7 +26,10 @@ type driver struct {
 
 func drive(t testing.TB, w *world, width, height int, change func(*Options)) *driver {
 	t.Helper()
-	o := Options{Source: w, Topic: w.Topic(), Window: time.Minute, Namespace: "shop", Title: `pods in namespace "shop"`, Now: func() time.Time { return w.now }, Every: time.Nanosecond}
+	o := Options{
+		Source: w, Topic: w.Topic(), Window: time.Minute, Namespace: "shop", Title: `pods in namespace "shop"`,
+		Now: func() time.Time { return w.now }, Every: time.Nanosecond,
+	}
 	if change != nil {
 		change(&o)
 	}
@@ -64,9 +67,12 @@ func (d *driver) run(cmd tea.Cmd) {
 
 var special = map[string]tea.KeyPressMsg{
 	"f1": {Code: tea.KeyF1}, "f4": {Code: tea.KeyF4}, "f6": {Code: tea.KeyF6}, "f10": {Code: tea.KeyF10},
-	"enter": {Code: tea.KeyEnter}, "esc": {Code: tea.KeyEscape}, "up": {Code: tea.KeyUp}, "down": {Code: tea.KeyDown}, "tab": {Code: tea.KeyTab},
-	"pgdown": {Code: tea.KeyPgDown}, "pgup": {Code: tea.KeyPgUp}, "home": {Code: tea.KeyHome}, "end": {Code: tea.KeyEnd}, "space": {Code: tea.KeySpace, Text: " "},
-	"ctrl+c": {Code: 'c', Mod: tea.ModCtrl}, "shift+tab": {Code: tea.KeyTab, Mod: tea.ModShift}, "backspace": {Code: tea.KeyBackspace},
+	"enter": {Code: tea.KeyEnter}, "esc": {Code: tea.KeyEscape}, "up": {Code: tea.KeyUp}, "down": {Code: tea.KeyDown},
+	"tab":    {Code: tea.KeyTab},
+	"pgdown": {Code: tea.KeyPgDown}, "pgup": {Code: tea.KeyPgUp}, "home": {Code: tea.KeyHome},
+	"end": {Code: tea.KeyEnd}, "space": {Code: tea.KeySpace, Text: " "},
+	"ctrl+c": {Code: 'c', Mod: tea.ModCtrl}, "shift+tab": {Code: tea.KeyTab, Mod: tea.ModShift},
+	"backspace": {Code: tea.KeyBackspace},
 }
 
 // press sends keys: names, or letters.
@@ -148,14 +154,17 @@ func TestGoldenViews(t *testing.T) {
 }
 
 func TestGoldenHelpAndPickers(t *testing.T) {
-	for name, keys := range map[string][]string{"help": {"?"}, "sort": {"s"}, "group": {"g"}, "export": {"e"}, "filter": {"/", "web"}} {
+	for name, keys := range map[string][]string{
+		"help": {"?"}, "sort": {"s"}, "group": {"g"}, "export": {"e"}, "filter": {"/", "web"},
+	} {
 		d := drive(t, busy(), 80, 24, nil)
 		d.keysIn(keys...)
 		golden(t, name, d.text())
 	}
 }
 
-// fits fails where a picture is not exactly as high as the terminal, a line wider, or something in it that moves the cursor.
+// fits fails where a picture is not exactly as high as the terminal, a line wider, or something in it that moves the
+// cursor.
 func fits(t testing.TB, d *driver, what string) {
 	t.Helper()
 	lines := d.lines()
@@ -167,7 +176,8 @@ func fits(t testing.TB, d *driver, what string) {
 			t.Fatalf("%s: line %d has %d cells on %d: %q", what, i, n, d.width, l)
 		}
 		for _, r := range ansi.Strip(l) {
-			if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
+			if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r >= 0x202a && r <= 0x202e || r >= 0x2066 &&
+				r <= 0x2069 {
 				t.Fatalf("%s: line %d holds %q: %q", what, i, r, l)
 			}
 		}
@@ -203,7 +213,10 @@ func TestATerminalThatIsTooSmallSaysSoAndRecovers(t *testing.T) {
 
 func TestHostileNamesStayInTheirCells(t *testing.T) {
 	w := newWorld("network")
-	for i, name := range []string{"\x1b[2Jgone", "a\nb\rc", "\u202eesrever", "\u200b\u200b", "😀😀😀👨‍👩‍👧", "\xff\xfe", strings.Repeat("長", 200), "\x9b31m"} {
+	for i, name := range []string{
+		"\x1b[2Jgone", "a\nb\rc", "\u202eesrever", "\u200b\u200b", "😀😀😀👨‍👩‍👧", "\xff\xfe", strings.Repeat("長", 200),
+		"\x9b31m",
+	} {
 		w.talk(fmt.Sprint("id", i), name, "db", 100, 5)
 	}
 	w.node("\x1b]0;title\a", event.NodeState_NODE_STATE_FAILED, "\x1b[31mred")
@@ -218,7 +231,10 @@ func TestHostileNamesStayInTheirCells(t *testing.T) {
 
 // TestAnyKeysInAnyOrder presses keys at random: nothing panics, and every picture fits.
 func TestAnyKeysInAnyOrder(t *testing.T) {
-	all := []string{"1", "2", "3", "4", "up", "down", "pgup", "pgdown", "home", "end", "enter", "esc", "tab", "shift+tab", "/", "s", "r", "g", "t", "space", "y", "e", "?", "j", "k", "h", "l", "G", "backspace", "x", "=", "0"}
+	all := []string{
+		"1", "2", "3", "4", "up", "down", "pgup", "pgdown", "home", "end", "enter", "esc", "tab", "shift+tab", "/", "s",
+		"r", "g", "t", "space", "y", "e", "?", "j", "k", "h", "l", "G", "backspace", "x", "=", "0",
+	}
 	for seed := range uint64(30) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		w := []*world{busy(), asked(), called(), computed()}[seed%4]
@@ -252,7 +268,8 @@ func TestOneGoesIntoARowAndBack(t *testing.T) {
 		t.Fatal(d.text())
 	}
 	d.keysIn("/", `name == "deploy/web"`, "enter", "enter")
-	if got := d.text(); d.level().group.Name != "pod" || !strings.Contains(got, "› deploy/web by pod") || strings.Contains(got, "db-7d9f ") {
+	if got := d.text(); d.level().group.Name != "pod" || !strings.Contains(got, "› deploy/web by pod") ||
+		strings.Contains(got, "db-7d9f ") {
 		t.Fatal(got)
 	}
 	d.keysIn("enter", "enter", "enter")
@@ -268,7 +285,8 @@ func TestOneGoesIntoARowAndBack(t *testing.T) {
 func TestFiltersAreCELOrText(t *testing.T) {
 	d := drive(t, busy(), 120, 40, nil)
 	d.keysIn("/", "WORK")
-	if got := d.text(); strings.Contains(got, "web-7d9f") || !strings.Contains(got, "worker-7d9f") || !strings.Contains(got, "1 row (5 in all)") {
+	if got := d.text(); strings.Contains(got, "web-7d9f") || !strings.Contains(got, "worker-7d9f") ||
+		!strings.Contains(got, "1 row (5 in all)") {
 		t.Error(got)
 	}
 	d.keysIn("esc")
@@ -276,7 +294,8 @@ func TestFiltersAreCELOrText(t *testing.T) {
 		t.Error(got)
 	}
 	d.keysIn("/", "failed > 0")
-	if got := d.text(); !strings.Contains(got, "CEL") || strings.Contains(got, "web-7d9f") || !strings.Contains(got, "worker-7d9f") {
+	if got := d.text(); !strings.Contains(got, "CEL") || strings.Contains(got, "web-7d9f") ||
+		!strings.Contains(got, "worker-7d9f") {
 		t.Error(got)
 	}
 	d.keysIn("esc", "/", "faild > 0")
@@ -299,7 +318,9 @@ func TestSortingByKeysAndByMouse(t *testing.T) {
 		t.Errorf("the other way round the first is %s", first())
 	}
 	header := ansi.Strip(d.lines()[tableHeader])
-	d.send(tea.MouseClickMsg{X: ansi.StringWidth(header[:strings.Index(header, "FAILED")]), Y: tableHeader, Button: tea.MouseLeft})
+	d.send(tea.MouseClickMsg{
+		X: ansi.StringWidth(header[:strings.Index(header, "FAILED")]), Y: tableHeader, Button: tea.MouseLeft,
+	})
 	if first() != "worker-7d9f" || d.sort.Name != "failed" {
 		t.Errorf("by failures the first is %s, by %s", first(), d.sort.Name)
 	}
@@ -320,7 +341,9 @@ func TestAPauseStandsStillAndSaysHowFarBehindItIs(t *testing.T) {
 	w.talk("new", "intruder", "db", 5_000_000, 1)
 	w.now = w.now.Add(12 * time.Second)
 	d.send(tickMsg(w.now))
-	if got := d.text(); strings.Join(d.lines()[tableHeader:20], "\n") != before || !strings.Contains(got, "paused, 12 s behind") || !strings.Contains(got, "60 events since") {
+	if got := d.text(); strings.Join(
+		d.lines()[tableHeader:20], "\n",
+	) != before || !strings.Contains(got, "paused, 12 s behind") || !strings.Contains(got, "60 events since") {
 		t.Error(got)
 	}
 	d.keysIn("down", "end", "t", "space")
@@ -366,7 +389,8 @@ func TestOnlyWhatIsShownIsAskedFor(t *testing.T) {
 	w := newWorld("network")
 	for i := range 100_000 {
 		w.Add(&event.Event{Kind: &event.Event_Flow{Flow: &event.Flow{
-			Id: fmt.Sprint(i), Phase: event.Phase_PHASE_NEW, StartTime: 1, Src: pod("web"), Dst: pod("db"), SrcCounters: &event.Counters{BytesSent: uint64(i)},
+			Id: fmt.Sprint(i), Phase: event.Phase_PHASE_NEW, StartTime: 1, Src: pod("web"), Dst: pod("db"),
+			SrcCounters: &event.Counters{BytesSent: uint64(i)},
 		}}}, start)
 	}
 	d := drive(t, w, 120, 40, func(o *Options) { o.Group = o.Topic.GroupByName("flow") })

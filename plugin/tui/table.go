@@ -37,7 +37,8 @@ const (
 	trendWidth = 10
 )
 
-// layout gives the name what room is left; where that is too little the last columns have none, and where it is plenty there is a trend.
+// layout gives the name what room is left; where that is too little the last columns have none, and where it is plenty
+// there is a trend.
 func (s *screen) layout() []placed {
 	return s.place(tableColumns(s.o.Topic.Row, s.level().group))
 }
@@ -86,14 +87,19 @@ func (s *screen) nothing() string {
 	t := &s.answer.table
 	switch {
 	case t.All > 0 && s.match != nil:
-		return s.style.faint.Render(fmt.Sprintf("none of %s matches; esc takes the filter away", plural.Count(t.All, "row")))
+		return s.style.faint.Render(fmt.Sprintf(
+			"none of %s matches; esc takes the filter away", plural.Count(t.All, "row"),
+		))
 	case len(s.answer.status.Nodes) == 0:
 		return s.style.faint.Render("waiting for the tracers to start")
 	}
-	return s.style.faint.Render("nothing yet: no " + strings.Join(s.o.Topic.Sources, " or ") + " events in the " + windowName(s.window))
+	return s.style.faint.Render(
+		"nothing yet: no " + strings.Join(s.o.Topic.Sources, " or ") + " events in the " + windowName(s.window),
+	)
 }
 
-// headers are the titles of columns; the first one is called by what rows are counted together by, and that which they are sorted by is marked: nil, none is.
+// headers are the titles of columns; the first one is called by what rows are counted together by, and that which they
+// are sorted by is marked: nil, none is.
 func (s *screen) headers(layout []placed, first string, sorted *event.Column) string {
 	var b strings.Builder
 	for i, p := range layout {
@@ -169,11 +175,18 @@ func (s *screen) sums(shown int) string {
 	if t.Total.Event != nil {
 		for _, c := range tableColumns(s.o.Topic.Row, s.level().group)[1:] {
 			if !c.Get(t.Total.Event).IsNull() {
-				parts = append(parts, strings.ToLower(c.Header)+" "+string(safe.AppendBytes(nil, c.AppendCell(nil, t.Total.Event, s.view()))))
+				parts = append(
+					parts,
+					strings.ToLower(c.Header)+" "+string(safe.AppendBytes(
+						nil, c.AppendCell(nil, t.Total.Event, s.view()),
+					)),
+				)
 			}
 		}
 	}
 	right := "in all: " + strings.Join(parts, "  ")
 	right = cut(right, max(s.width-ansi.StringWidth(left)-3, 0))
-	return s.style.faint.Render(left + strings.Repeat(" ", max(s.width-ansi.StringWidth(left)-ansi.StringWidth(right), 1)) + right)
+	return s.style.faint.Render(left + strings.Repeat(
+		" ", max(s.width-ansi.StringWidth(left)-ansi.StringWidth(right), 1),
+	) + right)
 }

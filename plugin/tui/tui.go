@@ -1,5 +1,5 @@
-// Package tui is the screen of kubectl orb8 top: rows and columns in, pictures out. It knows no Kubernetes and no streams: who gives it rows may be a
-// running session or a recording.
+// Package tui is the screen of kubectl orb8 top: rows and columns in, pictures out. It knows no Kubernetes and no
+// streams: who gives it rows may be a running session or a recording.
 package tui
 
 import (
@@ -54,7 +54,9 @@ var ErrInterrupted = errors.New("interrupted")
 
 // Run shows the screen until the user leaves it or ctx ends; then the terminal is as it was.
 func Run(ctx context.Context, o Options) error {
-	options := []tea.ProgramOption{tea.WithContext(ctx), tea.WithInput(o.In), tea.WithOutput(o.Out), tea.WithoutSignalHandler()}
+	options := []tea.ProgramOption{
+		tea.WithContext(ctx), tea.WithInput(o.In), tea.WithOutput(o.Out), tea.WithoutSignalHandler(),
+	}
 	if o.Env != nil {
 		options = append(options, tea.WithEnvironment(o.Env))
 	}

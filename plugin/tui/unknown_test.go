@@ -10,7 +10,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// silent are GPUs of which the driver tells who they are and nothing else: one alone, one that says who uses it, a MIG device.
+// silent are GPUs of which the driver tells who they are and nothing else: one alone, one that says who uses it, a MIG
+// device.
 func silent() *world {
 	w := newWorld("gpu")
 	w.node("gpu-a", event.NodeState_NODE_STATE_STREAMING, "")
@@ -19,20 +20,35 @@ func silent() *world {
 	for second := range 60 {
 		for _, g := range []*event.Gpu{
 			{Gpu: &event.GpuDevice{Uuid: "GPU-7", Index: number(7), Name: "Tesla T4"}},
-			{Gpu: &event.GpuDevice{Uuid: "GPU-8", Index: number(8)}, Processes: number(2), OwnProcesses: number(2), UsedBy: "ml/train/main", PeriodMicros: &period,
+			{Gpu: &event.GpuDevice{Uuid: "GPU-8", Index: number(8)}, Processes: number(2), OwnProcesses: number(2),
+				UsedBy: "ml/train/main", PeriodMicros: &period,
 				Activity: &event.GpuActivity{}, Health: &event.GpuHealth{}, Memory: &event.GpuMemory{}},
-			{Gpu: &event.GpuDevice{Uuid: "MIG-9", Index: number(3), Parent: "GPU-9", ParentIndex: number(9)}, Unavailable: "not supported: everything"},
+			{
+				Gpu:         &event.GpuDevice{Uuid: "MIG-9", Index: number(3), Parent: "GPU-9", ParentIndex: number(9)},
+				Unavailable: "not supported: everything",
+			},
 		} {
 			g.What = event.GpuWhat_GPU_WHAT_DEVICE
-			w.Add(&event.Event{Node: "gpu-a", Kind: &event.Event_Gpu{Gpu: g}}, start.Add(time.Duration(second)*time.Second))
+			w.Add(&event.Event{
+				Node: "gpu-a", Kind: &event.Event_Gpu{Gpu: g},
+			}, start.Add(time.Duration(second)*time.Second))
 		}
 		// A process of which the driver tells that it is there, and whose calls nobody counts.
 		for _, g := range []*event.Gpu{
-			{What: event.GpuWhat_GPU_WHAT_PROCESS, Gpu: &event.GpuDevice{Uuid: "GPU-8", Index: number(8)}, PeriodMicros: &period, Proc: &event.GpuProcess{Pid: 77, Comm: []byte("python3")}},
-			{What: event.GpuWhat_GPU_WHAT_CALLS, Proc: &event.GpuProcess{Pid: 77}, Calls: &event.GpuCalls{Since: uint64(start.UnixNano())}},
+			{
+				What: event.GpuWhat_GPU_WHAT_PROCESS, Gpu: &event.GpuDevice{Uuid: "GPU-8", Index: number(8)},
+				PeriodMicros: &period, Proc: &event.GpuProcess{Pid: 77, Comm: []byte("python3")},
+			},
+			{
+				What: event.GpuWhat_GPU_WHAT_CALLS, Proc: &event.GpuProcess{Pid: 77},
+				Calls: &event.GpuCalls{Since: uint64(start.UnixNano())},
+			},
 		} {
 			at := start.Add(time.Duration(second) * time.Second)
-			w.Add(&event.Event{Time: uint64(at.UnixNano()), Node: "gpu-a", Namespace: "ml", Pod: "train", Container: "main", Kind: &event.Event_Gpu{Gpu: g}}, at)
+			w.Add(&event.Event{
+				Time: uint64(at.UnixNano()), Node: "gpu-a", Namespace: "ml", Pod: "train", Container: "main",
+				Kind: &event.Event_Gpu{Gpu: g},
+			}, at)
 		}
 	}
 	return w
@@ -71,13 +87,15 @@ func TestNoScreenShowsZeroForWhatIsNotKnown(t *testing.T) {
 	}
 }
 
-// TestAChartShowsWhatIsKnownOfSome has a GPU whose utilisation is known and nothing else, from the middle of the time on.
+// TestAChartShowsWhatIsKnownOfSome has a GPU whose utilisation is known and nothing else, from the middle of the time
+// on.
 func TestAChartShowsWhatIsKnownOfSome(t *testing.T) {
 	w := newWorld("gpu")
 	index, period, percent := uint32(7), uint64(1e6), uint32(40)
 	for second := 30; second < 60; second++ {
 		w.Add(&event.Event{Node: "gpu-a", Kind: &event.Event_Gpu{Gpu: &event.Gpu{
-			What: event.GpuWhat_GPU_WHAT_DEVICE, Gpu: &event.GpuDevice{Uuid: "GPU-7", Index: &index}, PeriodMicros: &period, Activity: &event.GpuActivity{GpuPercent: &percent},
+			What: event.GpuWhat_GPU_WHAT_DEVICE, Gpu: &event.GpuDevice{Uuid: "GPU-7", Index: &index},
+			PeriodMicros: &period, Activity: &event.GpuActivity{GpuPercent: &percent},
 		}}}, start.Add(time.Duration(second)*time.Second))
 	}
 	d := drive(t, w, 80, 24, nil)

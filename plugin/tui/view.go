@@ -41,7 +41,9 @@ func (s *screen) lines() []string {
 	var lines []string
 	switch {
 	case s.small():
-		lines = []string{fmt.Sprintf("terminal too small: needs %dx%d, is %dx%d", minWidth, minHeight, s.width, s.height)}
+		lines = []string{
+			fmt.Sprintf("terminal too small: needs %dx%d, is %dx%d", minWidth, minHeight, s.width, s.height),
+		}
 	default:
 		lines = append(s.head(), s.body(s.height-3)...)
 		if s.picker != nil {
@@ -85,7 +87,9 @@ func (s *screen) head() []string {
 		}
 		what += " · " + kind + " /" + safe.Text(s.text)
 	}
-	return []string{first, s.style.faint.Render(cut(where, max(s.width-ansi.StringWidth(what), 10))) + s.style.accent.Render(what)}
+	return []string{
+		first, s.style.faint.Render(cut(where, max(s.width-ansi.StringWidth(what), 10))) + s.style.accent.Render(what),
+	}
 }
 
 func windowName(d time.Duration) string {
@@ -119,7 +123,9 @@ func (s *screen) tabs() string {
 func (s *screen) badges() string {
 	var all []string
 	if s.paused {
-		all = append(all, s.style.warn.Render(fmt.Sprintf("‖ paused, %d s behind", int(s.o.Now().Sub(s.since)/time.Second))))
+		all = append(
+			all, s.style.warn.Render(fmt.Sprintf("‖ paused, %d s behind", int(s.o.Now().Sub(s.since)/time.Second))),
+		)
 	}
 	if n := lost(s.answer.status); n > 0 {
 		all = append(all, s.style.bad.Render(fmt.Sprintf("! LOST %d", n)))
@@ -212,7 +218,9 @@ func (s *screen) over(lines []string, box []string) {
 	wide = min(wide, s.width-4)
 	left := (s.width - wide - 2) / 2
 	top := max((len(lines)-len(box))/2, 2)
-	for i, l := range append(append([]string{"╭" + strings.Repeat("─", wide) + "╮"}, boxed(box, wide)...), "╰"+strings.Repeat("─", wide)+"╯") {
+	for i, l := range append(append([]string{
+		"╭" + strings.Repeat("─", wide) + "╮",
+	}, boxed(box, wide)...), "╰"+strings.Repeat("─", wide)+"╯") {
 		if at := top - 1 + i; at < len(lines) {
 			under := fit(lines[at], s.width, false)
 			lines[at] = ansi.Truncate(under, left, "") + l + ansi.TruncateLeft(under, left+wide+2, "")

@@ -13,18 +13,22 @@ import (
 const maxWaste = 1000
 
 // wasteColumns are what it tells of each.
-var wasteColumns = []string{"name", "idleMicros", "uses", "memoryUsedBytes", "powerMilliwatts", "usedBy", "allocatedTo", "model"}
+var wasteColumns = []string{
+	"name", "idleMicros", "uses", "memoryUsedBytes", "powerMilliwatts", "usedBy", "allocatedTo", "model",
+}
 
 // wasted tells a GPU that somebody holds and that does nothing, or that somebody uses who was not given it.
 func wasted(ev *event.Event) (bool, error) {
 	g := ev.GetGpuTop()
-	return g.IdleMicros != nil || strings.Contains(g.GetUses(), "unused") || strings.Contains(g.GetUses(), "bypass"), nil
+	return g.IdleMicros != nil || strings.Contains(g.GetUses(), "unused") ||
+		strings.Contains(g.GetUses(), "bypass"), nil
 }
 
 // wasteQuery asks for those, the longest first.
 func (s *screen) wasteQuery() model.Query {
 	return model.Query{
-		Group: s.o.Topic.GroupByName("gpu"), Window: s.window, Match: wasted, Sort: s.o.Topic.Row.Column("idleMicros"), Descending: true, Limit: maxWaste,
+		Group: s.o.Topic.GroupByName("gpu"), Window: s.window, Match: wasted, Sort: s.o.Topic.Row.Column("idleMicros"),
+		Descending: true, Limit: maxWaste,
 	}
 }
 
@@ -35,7 +39,12 @@ func (s *screen) wastePage(height int) []string {
 		return filled([]string{"", "  " + s.style.faint.Render("no GPU has been seen yet")}, height)
 	}
 	if t.Matching == 0 {
-		return filled([]string{"", "  " + s.style.good.Render(fmt.Sprintf("none of %s is held and does nothing, as far as is known", plural.Count(t.All, "GPU")))}, height)
+		return filled([]string{
+			"",
+			"  " + s.style.good.Render(fmt.Sprintf(
+				"none of %s is held and does nothing, as far as is known", plural.Count(t.All, "GPU"),
+			)),
+		}, height)
 	}
 	var idle, strangers int
 	var held, drawn uint64

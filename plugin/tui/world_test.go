@@ -19,26 +19,36 @@ type world struct {
 }
 
 func newWorld(topic string) *world {
-	return &world{Model: model.New(model.TopicByName(topic), model.Options{Started: start}), now: start.Add(time.Minute)}
+	return &world{
+		Model: model.New(model.TopicByName(topic), model.Options{Started: start}), now: start.Add(time.Minute),
+	}
 }
 
 func (w *world) node(name string, state event.NodeState, message string) {
-	w.Add(&event.Event{Node: name, Kind: &event.Event_NodeStatus{NodeStatus: &event.NodeStatus{State: state, Message: message}}}, start)
+	w.Add(&event.Event{
+		Node: name, Kind: &event.Event_NodeStatus{NodeStatus: &event.NodeStatus{State: state, Message: message}},
+	}, start)
 }
 
 func (w *world) lose(node string, n uint64) {
-	w.Add(&event.Event{Node: node, Kind: &event.Event_Lost{Lost: &event.Lost{Stage: event.LossStage_LOSS_STAGE_QUEUE, Count: n}}}, start.Add(50*time.Second))
+	w.Add(&event.Event{
+		Node: node, Kind: &event.Event_Lost{Lost: &event.Lost{Stage: event.LossStage_LOSS_STAGE_QUEUE, Count: n}},
+	}, start.Add(50*time.Second))
 }
 
 // loseTo has a pod lose events because of another.
 func (w *world) loseTo(node, name, cause string, n uint64) {
 	w.Add(&event.Event{Node: node, Namespace: "shop", Pod: name, Kind: &event.Event_Lost{Lost: &event.Lost{
-		Stage: event.LossStage_LOSS_STAGE_KERNEL_BUFFER, Source: "flow", Count: n, CausedBy: &event.PodRef{Namespace: "shop", Pod: cause},
+		Stage: event.LossStage_LOSS_STAGE_KERNEL_BUFFER, Source: "flow", Count: n,
+		CausedBy: &event.PodRef{Namespace: "shop", Pod: cause},
 	}}}, start.Add(50*time.Second))
 }
 
 func pod(name string) *event.Endpoint {
-	return &event.Endpoint{Namespace: "shop", Pod: name + "-7d9f", Container: "main", Workload: "deploy/" + name, Node: "node-" + string(name[0]), Comm: name, Port: 8080}
+	return &event.Endpoint{
+		Namespace: "shop", Pod: name + "-7d9f", Container: "main", Workload: "deploy/" + name,
+		Node: "node-" + string(name[0]), Comm: name, Port: 8080,
+	}
 }
 
 // talk is a flow of a minute.
@@ -53,8 +63,11 @@ func (w *world) talk(id, from, to string, perSecond uint64, rtt uint32) {
 			phase = event.Phase_PHASE_NEW
 		}
 		w.Add(&event.Event{Node: src.Node, Namespace: src.Namespace, Pod: src.Pod, Kind: &event.Event_Flow{Flow: &event.Flow{
-			Id: id, Protocol: event.Protocol_PROTOCOL_TCP, Phase: phase, Src: src, Dst: dst, StartTime: uint64(start.UnixNano()),
-			SrcCounters: &event.Counters{BytesSent: wave, BytesReceived: 7 * wave, SrttMicros: &rtt, Retransmits: &zero},
+			Id: id, Protocol: event.Protocol_PROTOCOL_TCP, Phase: phase, Src: src, Dst: dst,
+			StartTime: uint64(start.UnixNano()),
+			SrcCounters: &event.Counters{
+				BytesSent: wave, BytesReceived: 7 * wave, SrttMicros: &rtt, Retransmits: &zero,
+			},
 			DstCounters: &event.Counters{BytesSent: 7 * wave, BytesReceived: wave},
 		}}}, start.Add(time.Duration(second)*time.Second))
 	}
@@ -90,7 +103,8 @@ func asked() *world {
 			name, rcode = fmt.Sprintf("db.shop.svc.cluster.local.%d.shop.svc.cluster.local.", i%3), "NXDOMAIN"
 		}
 		w.Add(&event.Event{Kind: &event.Event_Dns{Dns: &event.Dns{
-			Name: name, Type: "A", Rcode: rcode, Outcome: event.DnsOutcome_DNS_OUTCOME_ANSWERED, LatencyMicros: &micros, Src: pod("web"), Dst: pod("dns"),
+			Name: name, Type: "A", Rcode: rcode, Outcome: event.DnsOutcome_DNS_OUTCOME_ANSWERED, LatencyMicros: &micros,
+			Src: pod("web"), Dst: pod("dns"),
 		}}}, start.Add(time.Duration(i)*150*time.Millisecond))
 	}
 	return w
@@ -106,15 +120,18 @@ func called() *world {
 			histogram := make([]uint64, 6+i)
 			histogram[4], histogram[5+i] = calls*9/10, calls/10
 			w.Add(&event.Event{Node: "node-w", Namespace: "shop", Pod: "web-7d9f", Container: "main", Workload: "deploy/web", Kind: &event.Event_SyscallSummary{
-				SyscallSummary: &event.SyscallSummary{Id: name, Name: name, Calls: calls, Errors: calls / 50 * uint64(i), TotalNanos: &total, Histogram: histogram},
+				SyscallSummary: &event.SyscallSummary{
+					Id: name, Name: name, Calls: calls, Errors: calls / 50 * uint64(i), TotalNanos: &total,
+					Histogram: histogram,
+				},
 			}}, start.Add(time.Duration(second)*time.Second))
 		}
 	}
 	return w
 }
 
-// computed is a minute of five GPUs: at work, held and idle, free, used by one that was not given it, and one that tells little and is shared. Processes are on
-// them, of one of which launches are not counted.
+// computed is a minute of five GPUs: at work, held and idle, free, used by one that was not given it, and one that
+// tells little and is shared. Processes are on them, of one of which launches are not counted.
 func computed() *world {
 	w := newWorld("gpu")
 	w.node("gpu-a", event.NodeState_NODE_STATE_STREAMING, "")
@@ -123,7 +140,9 @@ func computed() *world {
 	big := func(n uint64) *uint64 { return &n }
 	for second := range 60 {
 		at := start.Add(time.Duration(second) * time.Second)
-		for i, user := range []string{"ml/train-0/main", "ml/notebook/main", "", "other", "ml/serve-a/main,ml/serve-b/main"} {
+		for i, user := range []string{
+			"ml/train-0/main", "ml/notebook/main", "", "other", "ml/serve-a/main,ml/serve-b/main",
+		} {
 			wave := 0.5 + 0.4*math.Sin(float64(second)/6+float64(i))
 			index, own, all := uint32(i), uint32(1), uint32(1)
 			if user == "" || user == "other" {
@@ -140,19 +159,30 @@ func computed() *world {
 				percent, sm = 0, 0
 			}
 			g := &event.Gpu{
-				What: event.GpuWhat_GPU_WHAT_DEVICE, Gpu: &event.GpuDevice{Uuid: fmt.Sprint("GPU-", i), Index: &index, Name: "NVIDIA H100 80GB HBM3"},
-				Memory: &event.GpuMemory{TotalBytes: big(80 << 30), UsedBytes: big(uint64(all) * 61 << 30)}, PeriodMicros: big(1e6),
-				Processes: &all, OwnProcesses: &own, UsedBy: user,
+				What:         event.GpuWhat_GPU_WHAT_DEVICE,
+				Gpu:          &event.GpuDevice{Uuid: fmt.Sprint("GPU-", i), Index: &index, Name: "NVIDIA H100 80GB HBM3"},
+				Memory:       &event.GpuMemory{TotalBytes: big(80 << 30), UsedBytes: big(uint64(all) * 61 << 30)},
+				PeriodMicros: big(1e6),
+				Processes:    &all, OwnProcesses: &own, UsedBy: user,
 			}
-			uses := []event.GpuUse{event.GpuUse_GPU_USE_BUSY, event.GpuUse_GPU_USE_IDLE, event.GpuUse_GPU_USE_FREE, event.GpuUse_GPU_USE_BYPASS, event.GpuUse_GPU_USE_UNKNOWN}
+			uses := []event.GpuUse{
+				event.GpuUse_GPU_USE_BUSY, event.GpuUse_GPU_USE_IDLE, event.GpuUse_GPU_USE_FREE,
+				event.GpuUse_GPU_USE_BYPASS, event.GpuUse_GPU_USE_UNKNOWN,
+			}
 			if g.Use = uses[i]; i < 2 {
 				g.Allocated, g.AllocatedTo = number(1), user
 			}
 			if i < 4 {
 				pcie := uint64(3e9 * wave)
 				tensor, dram := sm/2, sm/3
-				g.Activity = &event.GpuActivity{GpuPercent: &percent, SmPercent: &sm, TensorPercent: &tensor, DramPercent: &dram, PcieReceivedPerSecond: &pcie}
-				g.Health = &event.GpuHealth{PowerMilliwatts: number(70_000 + percent*6000), PowerLimitMilliwatts: number(700_000), TemperatureCelsius: number(35 + percent/3), Throttle: "none"}
+				g.Activity = &event.GpuActivity{
+					GpuPercent: &percent, SmPercent: &sm, TensorPercent: &tensor, DramPercent: &dram,
+					PcieReceivedPerSecond: &pcie,
+				}
+				g.Health = &event.GpuHealth{
+					PowerMilliwatts: number(70_000 + percent*6000), PowerLimitMilliwatts: number(700_000),
+					TemperatureCelsius: number(35 + percent/3), Throttle: "none",
+				}
 			}
 			node := "gpu-a"
 			if i > 2 {
@@ -166,8 +196,15 @@ func computed() *world {
 				}
 				of := func(what event.GpuWhat) *event.Event {
 					return &event.Event{
-						Time: uint64(at.UnixNano()), Node: node, Namespace: parts[0], Pod: parts[1], Container: parts[2], Workload: "job/" + strings.TrimSuffix(parts[1], "-0"),
-						Kind: &event.Event_Gpu{Gpu: &event.Gpu{What: what, Proc: &event.GpuProcess{Pid: uint32(4000 + 10*i + n), Comm: []byte("python3")}, PeriodMicros: big(1e6)}},
+						Time: uint64(at.UnixNano()), Node: node, Namespace: parts[0], Pod: parts[1],
+						Container: parts[2], Workload: "job/" + strings.TrimSuffix(parts[1], "-0"),
+						Kind: &event.Event_Gpu{
+							Gpu: &event.Gpu{
+								What:         what,
+								Proc:         &event.GpuProcess{Pid: uint32(4000 + 10*i + n), Comm: []byte("python3")},
+								PeriodMicros: big(1e6),
+							},
+						},
 					}
 				}
 				process := of(event.GpuWhat_GPU_WHAT_PROCESS)
@@ -178,7 +215,10 @@ func computed() *world {
 				w.Add(process, at)
 				calls := of(event.GpuWhat_GPU_WHAT_CALLS)
 				so := uint64(second + 1)
-				calls.GetGpu().Calls = &event.GpuCalls{Since: uint64(start.Add(-time.Second).UnixNano()), HostToDeviceBytes: big(so * 1e9), SyncMicros: big(so * 420_000)}
+				calls.GetGpu().Calls = &event.GpuCalls{
+					Since: uint64(start.Add(-time.Second).UnixNano()), HostToDeviceBytes: big(so * 1e9),
+					SyncMicros: big(so * 420_000),
+				}
 				if i != 1 {
 					calls.GetGpu().Calls.Launches = big(so * 12_000)
 				} else {

@@ -41,7 +41,10 @@ func (p *pod) hasGPU() bool { return len(p.devices) > 0 || len(p.given) > 0 }
 // row is a pod's verdict, with all that it stands on.
 func (w *Watch) row(p *pod) *event.Event {
 	v := &event.GpuVerdict{Workload: p.workload, Evidence: &event.GpuEvidence{}}
-	ev := &event.Event{Node: p.node, Namespace: p.namespace, Pod: p.name, PodUid: p.uid, Workload: p.workload, Kind: &event.Event_GpuVerdict{GpuVerdict: v}}
+	ev := &event.Event{
+		Node: p.node, Namespace: p.namespace, Pod: p.name, PodUid: p.uid, Workload: p.workload,
+		Kind: &event.Event_GpuVerdict{GpuVerdict: v},
+	}
 	if p.node == "" && len(p.given) > 0 {
 		ev.Node = p.given[0].node
 	}
@@ -147,9 +150,12 @@ func (w *Watch) evidence(p *pod, j *judgement, e *event.GpuEvidence) {
 		return number(x * scale)
 	}
 	threads := 100 / float64(max(len(p.processes), 1))
-	e.LaunchesPerSecond, e.GraphsPerSecond, e.SyncsPerSecond, e.CollectivesPerSecond = calls(rowLaunches, 1), calls(rowGraphs, 1), calls(rowSyncs, 1), calls(rowCollectives, 1)
+	e.LaunchesPerSecond, e.GraphsPerSecond = calls(rowLaunches, 1), calls(rowGraphs, 1)
+	e.SyncsPerSecond, e.CollectivesPerSecond = calls(rowSyncs, 1), calls(rowCollectives, 1)
 	e.CopyPercent, e.SyncPercent = calls(rowCopy, threads), calls(rowSync, threads)
-	e.CopiedPerSecond = number(total(float(calls(rowHostToDevice, 1)), float(calls(rowDeviceToHost, 1)), float(calls(rowOtherBytes, 1))))
+	e.CopiedPerSecond = number(total(
+		float(calls(rowHostToDevice, 1)), float(calls(rowDeviceToHost, 1)), float(calls(rowOtherBytes, 1)),
+	))
 	held, heldKnown := uint64(0), false
 	for _, r := range p.processes {
 		if r.waiting > 0 {
@@ -177,11 +183,14 @@ func (w *Watch) evidence(p *pod, j *judgement, e *event.GpuEvidence) {
 		e.CpuLimitMillis = &limit
 	}
 	e.CpuThrottledPercent = number(100 * p.containersMost(rowCPUThrottled, middle, wide))
-	e.CpuPressurePercent, e.IoPressurePercent = number(100*p.containersMost(rowPSICPU, middle, wide)), number(100*p.containersMost(rowPSIIO, middle, wide))
+	e.CpuPressurePercent = number(100 * p.containersMost(rowPSICPU, middle, wide))
+	e.IoPressurePercent = number(100 * p.containersMost(rowPSIIO, middle, wide))
 	e.MemoryPressurePercent = number(100 * p.containersMost(rowPSIMemory, middle, wide))
-	e.RunQueue, e.ReadPerSecond = number(p.containersSum(rowRunQueue, middle, wide)), number(p.containersSum(rowRead, middle, wide))
+	e.RunQueue = number(p.containersSum(rowRunQueue, middle, wide))
+	e.ReadPerSecond = number(p.containersSum(rowRead, middle, wide))
 	if n := w.nodes[p.node]; n != nil && w.flowsSeen {
-		e.NetworkReceivedPerSecond, e.PeerReceivedPerSecond = number(n.clock.rate(&p.series, rowNet, middle, wide)), number(n.clock.rate(&p.series, rowPeer, middle, wide))
+		e.NetworkReceivedPerSecond = number(n.clock.rate(&p.series, rowNet, middle, wide))
+		e.PeerReceivedPerSecond = number(n.clock.rate(&p.series, rowPeer, middle, wide))
 		e.RetransmitsPerSecond = number(n.clock.rate(&p.series, rowRetransmits, middle, wide))
 	}
 	if t := w.team[p.crew()]; t != nil && j.seats[0].several {

@@ -6,7 +6,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// Signal is a number that rules look at, of one GPU at one moment. All are made of means over a few seconds, since one iteration of a program may take two.
+// Signal is a number that rules look at, of one GPU at one moment. All are made of means over a few seconds, since one
+// iteration of a program may take two.
 type Signal int
 
 // The signals.
@@ -48,34 +49,80 @@ type SignalDoc struct {
 
 // Signals describes them, by number.
 var Signals = [signals]SignalDoc{
-	Busy:      {"busy", "share of time", "any kernel ran", "nvmlDeviceGetUtilizationRates; a GPU that others use too: nvmlDeviceGetProcessUtilization, else calls; MIG: SM activity"},
-	Idle:      {"idle", "share of time", "no kernel ran", "1 − busy"},
-	Work:      {"work", "share of time", "SMs were as full as in good kernels (SM activity ÷ 0.85)", "GPM; before Hopper busy time, by how much of it power and memory show"},
+	Busy: {
+		"busy", "share of time", "any kernel ran",
+		"nvmlDeviceGetUtilizationRates; a GPU that others use too: nvmlDeviceGetProcessUtilization, else calls; MIG: SM activity",
+	},
+	Idle: {"idle", "share of time", "no kernel ran", "1 − busy"},
+	Work: {
+		"work", "share of time", "SMs were as full as in good kernels (SM activity ÷ 0.85)",
+		"GPM; before Hopper busy time, by how much of it power and memory show",
+	},
 	Underused: {"underused", "share of time", "kernels ran, and SMs had little to do", "busy − work"},
-	Small: {"small kernels", "0 to 1", "a kernel takes less GPU time than a launch takes host time (1 at 32 µs or less, 0 from 62 µs on), or less than 900 µs (1 at 400) and synchronisations follow each other (0 at 55 a second, 1 at 130)",
+	Small: {"small kernels", "0 to 1",
+		"a kernel takes less GPU time than a launch takes host time (1 at 32 µs or less, 0 from 62 µs on), or less than 900 µs (1 at 400) and synchronisations follow each other (0 at 55 a second, 1 at 130)",
 		"launches and synchronisations by uprobes at libcuda; without them, a busy main thread (CPU time) and a GPU with gaps"},
-	Gaps:        {"gaps", "share of idle", "the gaps that go with small kernels: at most 1.1 times the underused time", "underused, small kernels"},
-	MostGaps:    {"most gaps", "share of idle", "the gaps that may go with small kernels: at most 2.5 times the underused time", "underused, small kernels"},
-	DRAM:        {"DRAM of work", "share of bandwidth", "while it worked", "GPM; before Hopper the share of busy time in which memory was read or written"},
-	Tensor:      {"tensor of work", "share of time", "tensor cores worked, while it worked", "GPM"},
-	Throttled:   {"throttled", "share of looks", "power or heat kept the clock under 90 % of its highest (counted in part down to 75 %)", "nvmlDeviceGetCurrentClocksEventReasons, nvmlDeviceGetClockInfo, nvmlDeviceGetMaxClockInfo"},
-	CopyTime:    {"copy time", "share of idle", "threads were in copies, or the bus was as busy as copies make it (35 GB/s from Hopper on, 17 GB/s before)", "uprobes at libcuda; GPM or PCIe counters"},
-	Bus:         {"bus", "bytes a second", "over PCIe, both ways", "GPM or PCIe counters; else bytes of copies"},
-	Several:     {"several", "0 or 1", "the program has several GPUs, or its workload several pods, or it calls NCCL", "NVML's processes; names; uprobes at libnccl"},
+	Gaps: {
+		"gaps", "share of idle", "the gaps that go with small kernels: at most 1.1 times the underused time",
+		"underused, small kernels",
+	},
+	MostGaps: {
+		"most gaps", "share of idle", "the gaps that may go with small kernels: at most 2.5 times the underused time",
+		"underused, small kernels",
+	},
+	DRAM: {
+		"DRAM of work", "share of bandwidth", "while it worked",
+		"GPM; before Hopper the share of busy time in which memory was read or written",
+	},
+	Tensor: {"tensor of work", "share of time", "tensor cores worked, while it worked", "GPM"},
+	Throttled: {
+		"throttled", "share of looks",
+		"power or heat kept the clock under 90 % of its highest (counted in part down to 75 %)",
+		"nvmlDeviceGetCurrentClocksEventReasons, nvmlDeviceGetClockInfo, nvmlDeviceGetMaxClockInfo",
+	},
+	CopyTime: {
+		"copy time", "share of idle",
+		"threads were in copies, or the bus was as busy as copies make it (35 GB/s from Hopper on, 17 GB/s before)",
+		"uprobes at libcuda; GPM or PCIe counters",
+	},
+	Bus: {"bus", "bytes a second", "over PCIe, both ways", "GPM or PCIe counters; else bytes of copies"},
+	Several: {
+		"several", "0 or 1", "the program has several GPUs, or its workload several pods, or it calls NCCL",
+		"NVML's processes; names; uprobes at libnccl",
+	},
 	CPUHeld:     {"held back", "share of periods", "the CPU limit was used up", "cpu.stat"},
 	CPUPressure: {"CPU pressure", "share of time", "some task waited for a CPU", "PSI"},
-	Loaders:     {"loaders", "CPUs for each GPU's idle time", "CPU time beyond one thread for each GPU that is not idle, and beyond what fetching takes (a CPU for 80 MB/s)", "cpu.stat, flows"},
-	IOPressure:  {"I/O pressure", "share of idle", "some task waited for a block device or file system", "PSI; else reads that were under way"},
-	OfLoaders:   {"computing loaders", "share of loaders", "CPUs in use beyond the main threads, of these and the reads under way", "cpu.stat, block layer"},
-	Received:    {"received", "bytes a second", "over the network from elsewhere than the workload's own pods, whole pod", "flows"},
-	Hidden:      {"hidden", "0 or 1", "kernels that use few SMs do not show: a MIG device", "NVML tells no utilisation of MIG devices"},
-	Sync:        {"synchronisation", "threads", "threads blocked in synchronisation, mean", "uprobes at libcuda"},
-	GPM:         {"GPM", "1", "activity of SMs is known", "GPM: Hopper and newer"},
-	Stalled:     {"stalled", "share of time", "some task waited for a block device or file system", "PSI"},
-	Counted:     {"calls", "1", "calls of the driver's library are counted", "uprobes at libcuda"},
-	Shared:      {"shared", "0 or 1", "others have processes on the GPU", "NVML's processes"},
-	Measured:    {"utilisation", "1", "it is known when a kernel ran", "NVML; not of MIG devices, nor of one process among several where the driver does not tell them apart"},
-	PerCore:     {"received per CPU", "bytes a second", "for each CPU that loaders keep busy", "flows, cpu.stat"},
+	Loaders: {
+		"loaders", "CPUs for each GPU's idle time",
+		"CPU time beyond one thread for each GPU that is not idle, and beyond what fetching takes (a CPU for 80 MB/s)",
+		"cpu.stat, flows",
+	},
+	IOPressure: {
+		"I/O pressure", "share of idle", "some task waited for a block device or file system",
+		"PSI; else reads that were under way",
+	},
+	OfLoaders: {
+		"computing loaders", "share of loaders",
+		"CPUs in use beyond the main threads, of these and the reads under way", "cpu.stat, block layer",
+	},
+	Received: {
+		"received", "bytes a second", "over the network from elsewhere than the workload's own pods, whole pod",
+		"flows",
+	},
+	Hidden: {
+		"hidden", "0 or 1", "kernels that use few SMs do not show: a MIG device",
+		"NVML tells no utilisation of MIG devices",
+	},
+	Sync:    {"synchronisation", "threads", "threads blocked in synchronisation, mean", "uprobes at libcuda"},
+	GPM:     {"GPM", "1", "activity of SMs is known", "GPM: Hopper and newer"},
+	Stalled: {"stalled", "share of time", "some task waited for a block device or file system", "PSI"},
+	Counted: {"calls", "1", "calls of the driver's library are counted", "uprobes at libcuda"},
+	Shared:  {"shared", "0 or 1", "others have processes on the GPU", "NVML's processes"},
+	Measured: {
+		"utilisation", "1", "it is known when a kernel ran",
+		"NVML; not of MIG devices, nor of one process among several where the driver does not tell them apart",
+	},
+	PerCore: {"received per CPU", "bytes a second", "for each CPU that loaders keep busy", "flows, cpu.stat"},
 }
 
 const (
@@ -89,7 +136,8 @@ const (
 	linkModern, linkOlder = 35e9, 17e9
 	// linkPageable is what copies of pageable memory reach.
 	linkPageable = 6e9
-	// clockHealthy and clockThrottled are shares of the highest clock: what a GPU at its own power limit keeps, and what it does not fall under.
+	// clockHealthy and clockThrottled are shares of the highest clock: what a GPU at its own power limit keeps, and
+	// what it does not fall under.
 	clockHealthy, clockThrottled = 0.9, 0.75
 	// smallKernel and largeKernel are µs of GPU time for each launch.
 	smallKernel, largeKernel = 32, 62
@@ -212,7 +260,8 @@ func (s *seat) work(busy float64, measured bool, small float64, slot int) float6
 		return busy * (1 - small)
 	}
 	both := (or(power, good) + or(good, power)) / 2
-	// Beside small kernels, clocks are up also while nothing runs: only what is drawn in all counts then, or memory that is busy.
+	// Beside small kernels, clocks are up also while nothing runs: only what is drawn in all counts then, or memory
+	// that is busy.
 	return small*max(min(drawn, busy), busy*dense) + (1-small)*busy*both
 }
 
@@ -227,8 +276,12 @@ func (s *seat) moment(slot int) (m moment, ok bool) {
 	}
 	d := &s.device.series
 	several := s.several || s.calls(rowCollectives, slot, s.w.slots) > 0
-	if full := min(or(d.around(rowSM, slot, reach), nan)/goodFill, 1); measured && known(full) && !several && s.calls(rowLaunches, slot, reach) < quietLaunches && s.calls(rowSyncs, slot, reach) < rareSyncs {
-		// Nothing but good kernels runs, and GPM tells of all the time what utilisation tells of the driver's last sample.
+	if full := min(
+		or(d.around(rowSM, slot, reach), nan)/goodFill, 1,
+	); measured && known(full) && !several && s.calls(rowLaunches, slot, reach) < quietLaunches &&
+		s.calls(rowSyncs, slot, reach) < rareSyncs {
+		// Nothing but good kernels runs, and GPM tells of all the time what utilisation tells of the driver's last
+		// sample.
 		busy = (busy + full) / 2
 	}
 	idle := 1 - busy
@@ -248,14 +301,20 @@ func (s *seat) moment(slot int) (m moment, ok bool) {
 			// Where the driver samples for a sixth of a second, a few looks tell little.
 			long, _ := s.busy(slot, 3*reach)
 			each := max(busy, or(long, 0)) * 1e6 / launches
-			small = max(ramp(each, largeKernel, smallKernel), ramp(or(syncs, 0), rareSyncs, manySyncs)*ramp(each, largeSynced, smallSynced))
+			small = max(
+				ramp(each, largeKernel, smallKernel),
+				ramp(or(syncs, 0), rareSyncs, manySyncs)*ramp(each, largeSynced, smallSynced),
+			)
 		}
 		m[Small], m[Counted] = small, 1
 	}
 	work := s.work(busy, measured, small, slot)
-	if sync := s.calls(rowSync, slot, reach); !several && small < 1 && known(m[Counted]) && launches > 0 && measured && s.device.modern() {
+	if sync := s.calls(rowSync, slot, reach); !several && small < 1 && known(m[Counted]) && launches > 0 && measured &&
+		s.device.modern() {
 		// SMs have little to do and the host does not wait for them: it is the host that is waited for.
-		lag := ramp((busy-work)/max(busy, 0.02), 0.2, 0.4) * ramp(or(sync, 0)/max(busy, 0.02), 0.65, 0.35) * ramp(busy*1e6/launches, 700, 300)
+		lag := ramp((busy-work)/max(busy, 0.02), 0.2, 0.4) * ramp(
+			or(sync, 0)/max(busy, 0.02), 0.65, 0.35,
+		) * ramp(busy*1e6/launches, 700, 300)
 		if lag > small {
 			small = lag
 			m[Small] = small
@@ -264,7 +323,9 @@ func (s *seat) moment(slot int) (m moment, ok bool) {
 	}
 	if !known(m[Counted]) && known(cores) && measured {
 		// Uncounted: a busy main thread, gaps, and kernels that use little.
-		m[Small] = ramp(cores/float64(s.seats), 0.5, 0.85) * ramp(idle, 0.05, 0.2) * ramp((busy-work)/max(busy, 0.02), 0.12, 0.35)
+		m[Small] = ramp(cores/float64(s.seats), 0.5, 0.85) * ramp(idle, 0.05, 0.2) * ramp(
+			(busy-work)/max(busy, 0.02), 0.12, 0.35,
+		)
 		if several {
 			m[Small] *= 0.7 // they may wait for each other, too
 		}
@@ -273,7 +334,8 @@ func (s *seat) moment(slot int) (m moment, ok bool) {
 	m[Work], m[Underused] = work, busy-work
 	m[Gaps], m[MostGaps] = 0, 0
 	if idle > 0 {
-		// A thread that launches, or waits for each answer, keeps a CPU busy or is in synchronisation: there are no more gaps than such time.
+		// A thread that launches, or waits for each answer, keeps a CPU busy or is in synchronisation: there are no
+		// more gaps than such time.
 		host := or(cores/float64(s.seats), 1) + or(s.calls(rowSync, slot, reach), 0) + 0.05
 		most := min(idle, max(host-m[Underused], 0))
 		m[Gaps] = min(gapRatio*m[Underused]*or(m[Small], 0), most) / idle
@@ -339,7 +401,10 @@ func (s *seat) throttled(slot int) float64 {
 func (s *seat) copies(m *moment, slot int) {
 	d := &s.device.series
 	idle := m[Idle]
-	bytes := total(s.calls(rowHostToDevice, slot, reach), s.calls(rowDeviceToHost, slot, reach), s.calls(rowOtherBytes, slot, reach))
+	bytes := total(
+		s.calls(rowHostToDevice, slot, reach), s.calls(rowDeviceToHost, slot, reach),
+		s.calls(rowOtherBytes, slot, reach),
+	)
 	m[Bus] = total(d.around(rowReceived, slot, reach), d.around(rowSent, slot, reach))
 	if s.shared || !known(m[Bus]) {
 		m[Bus] = bytes
@@ -369,7 +434,8 @@ func (s *seat) copies(m *moment, slot int) {
 // loading fills in what is known of what the pod does beside its GPUs.
 func (s *seat) loading(m *moment, cores float64, slot int) {
 	p := s.pod
-	m[CPUHeld], m[CPUPressure] = p.containersMost(rowCPUThrottled, slot, reach), p.containersMost(rowPSICPU, slot, reach)
+	m[CPUHeld] = p.containersMost(rowCPUThrottled, slot, reach)
+	m[CPUPressure] = p.containersMost(rowPSICPU, slot, reach)
 	idle := m[Idle] * (1 - or(m[CopyTime], 0))
 	extra := nan
 	if known(cores) {
@@ -398,7 +464,8 @@ func (s *seat) loading(m *moment, cores float64, slot int) {
 		m[IOPressure] = min(reading/max(idle, 0.05), 1)
 	}
 	if known(extra) && !(reading > 0.02) && m[IOPressure] > 0 {
-		// How many wait for devices is not told. Where there are any, the others may compute for them: reading takes CPU time, too.
+		// How many wait for devices is not told. Where there are any, the others may compute for them: reading takes
+		// CPU time, too.
 		m[OfLoaders] = 1 - 0.75*ramp(m[IOPressure], 0.25, 0.6)
 	}
 	if known(extra) && reading > 0.02 {
@@ -406,11 +473,15 @@ func (s *seat) loading(m *moment, cores float64, slot int) {
 	}
 }
 
-// hardware are the driver's errors that are the device's, by NVIDIA's list ("XID Errors"): memory, links, firmware, the bus. The others are programs' mistakes as a rule.
-var hardware = []uint32{46, 48, 54, 56, 57, 58, 61, 62, 63, 64, 71, 72, 73, 74, 79, 80, 81, 82, 87, 88, 89, 92, 93, 94, 95, 96, 97, 102, 110, 118, 119, 120, 121, 122, 123, 124, 125, 126, 140, 143, 145, 149, 150, 151}
+// hardware are the driver's errors that are the device's, by NVIDIA's list ("XID Errors"): memory, links, firmware, the
+// bus. The others are programs' mistakes as a rule.
+var hardware = []uint32{
+	46, 48, 54, 56, 57, 58, 61, 62, 63, 64, 71, 72, 73, 74, 79, 80, 81, 82, 87, 88, 89, 92, 93, 94, 95, 96, 97, 102,
+	110, 118, 119, 120, 121, 122, 123, 124, 125, 126, 140, 143, 145, 149, 150, 151,
+}
 
-// ails says what the driver reported of a device, or of the GPU that it is a part of, that makes it sick. Parts of parts do
-// not exist, so that a parent's parent is not followed.
+// ails says what the driver reported of a device, or of the GPU that it is a part of, that makes it sick. Parts of
+// parts do not exist, so that a parent's parent is not followed.
 func (w *Watch) ails(d *device) bool {
 	if parent := w.devices[key{d.node, d.parent}]; d.parent != "" && parent != nil && parent.sick() {
 		return true
@@ -423,7 +494,8 @@ func (d *device) sick() bool {
 	return d.lost || grown || slices.ContainsFunc(d.xids, func(x uint32) bool { return slices.Contains(hardware, x) })
 }
 
-// untouched says that a pod's processes asked nothing of the driver in the window, and nothing ran: as far as that is known.
+// untouched says that a pod's processes asked nothing of the driver in the window, and nothing ran: as far as that is
+// known.
 func (s *seat) untouched() bool {
 	if s.device.looks == 0 || len(s.own) == 0 {
 		return false
@@ -449,7 +521,9 @@ func (s *seat) untouched() bool {
 	}
 	cores := s.pod.containersSum(rowCPU, 0, s.w.slots)
 	busy, _ := s.busy(0, s.w.slots)
-	return known(busy) && or(cores, 1)/float64(s.seats) < 0.05 && or(most(s.clock.rate(&s.pod.series, rowNet, 0, s.w.slots)), 0) < 1e6
+	return known(busy) && or(cores, 1)/float64(s.seats) < 0.05 && or(
+		most(s.clock.rate(&s.pod.series, rowNet, 0, s.w.slots)), 0,
+	) < 1e6
 }
 
 var causes = func() (list []event.GpuCause) {

@@ -13,7 +13,8 @@ import (
 // worthALine is the share, in percent, from which on a cause is listed.
 const worthALine = 2
 
-// AppendText appends a verdict for people: a block of lines, safe for a terminal. Names in the namespace that is looked at stand without it.
+// AppendText appends a verdict for people: a block of lines, safe for a terminal. Names in the namespace that is looked
+// at stand without it.
 func AppendText(dst []byte, ev *event.Event, namespace string) []byte {
 	v := ev.GetGpuVerdict()
 	name := ev.GetNamespace() + "/" + ev.GetPod()
@@ -138,7 +139,12 @@ func gpuFacts(e *event.GpuEvidence) (f facts) {
 		f = append(f, strconv.FormatUint(e.GetEccUncorrected(), 10)+" more ECC errors not corrected")
 	}
 	if e.PeersLeastPercent != nil && e.PeersMostPercent != nil {
-		f = append(f, "the workload's GPUs worked "+strconv.FormatFloat(*e.PeersLeastPercent, 'f', 0, 64)+" to "+strconv.FormatFloat(*e.PeersMostPercent, 'f', 0, 64)+"%")
+		f = append(
+			f,
+			"the workload's GPUs worked "+strconv.FormatFloat(
+				*e.PeersLeastPercent, 'f', 0, 64,
+			)+" to "+strconv.FormatFloat(*e.PeersMostPercent, 'f', 0, 64)+"%",
+		)
 	}
 	return f
 }

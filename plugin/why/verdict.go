@@ -62,7 +62,8 @@ func rank(s *shares) []event.GpuCause {
 }
 
 const (
-	// closeCall and sure are the margins between the first cause and the second, shares of time, below which a verdict is of low and not of high confidence.
+	// closeCall and sure are the margins between the first cause and the second, shares of time, below which a verdict
+	// is of low and not of high confidence.
 	closeCall, sure = 0.1, 0.35
 	// enough is the share of the first cause for high confidence.
 	enough = 0.5

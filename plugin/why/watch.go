@@ -1,6 +1,6 @@
-// Package why says what the time of pods' GPUs goes to: it takes the events of a window (gpu, resources, flow), keeps of them what its rules look at, second
-// by second and in bounded memory, and gives a verdict for each pod, which is an event too (gpuVerdict). The rules are a table (rules.go); it knows neither
-// Kubernetes nor the wire.
+// Package why says what the time of pods' GPUs goes to: it takes the events of a window (gpu, resources, flow), keeps
+// of them what its rules look at, second by second and in bounded memory, and gives a verdict for each pod, which is an
+// event too (gpuVerdict). The rules are a table (rules.go); it knows neither Kubernetes nor the wire.
 package why
 
 import (
@@ -200,7 +200,9 @@ func New(window time.Duration) *Watch {
 	}
 	return &Watch{
 		window: window, width: uint64(width), slots: slots,
-		nodes: map[string]*node{}, pods: map[podKey]*pod{}, devices: map[key]*device{}, processes: map[processKey]*process{}, containers: map[string]*container{}, flows: map[string]*flow{}, highest: map[string]uint32{},
+		nodes: map[string]*node{}, pods: map[podKey]*pod{}, devices: map[key]*device{},
+		processes: map[processKey]*process{}, containers: map[string]*container{}, flows: map[string]*flow{},
+		highest: map[string]uint32{},
 	}
 }
 
@@ -249,7 +251,8 @@ func (w *Watch) fold() {
 	}
 }
 
-// Restart begins the window anew: of what has been, it keeps what counters stood at, whose processes are where, and errors of devices.
+// Restart begins the window anew: of what has been, it keeps what counters stood at, whose processes are where, and
+// errors of devices.
 func (w *Watch) Restart() {
 	for _, n := range w.nodes {
 		n.clock, n.lost = clock{}, 0
@@ -345,7 +348,10 @@ func (w *Watch) device(n *node, ev *event.Event, g *event.Gpu) *device {
 			w.full = true
 			return nil
 		}
-		d = &device{node: k.node, uuid: id, name: g.GetGpu().GetName(), parent: g.GetGpu().GetParent(), series: newSeries(deviceRows, w.slots)}
+		d = &device{
+			node: k.node, uuid: id, name: g.GetGpu().GetName(), parent: g.GetGpu().GetParent(),
+			series: newSeries(deviceRows, w.slots),
+		}
 		if g.GetGpu().Index != nil {
 			i := g.GetGpu().GetIndex()
 			d.index = &i
@@ -368,7 +374,9 @@ func (d *device) usedBy(list string) {
 }
 
 // slowing are the words of what costs where it keeps clocks down.
-var slowing = []string{"power-cap", "hw-slowdown", "sw-thermal", "hw-thermal", "power-brake", "board-limit", "reliability"}
+var slowing = []string{
+	"power-cap", "hw-slowdown", "sw-thermal", "hw-thermal", "power-brake", "board-limit", "reliability",
+}
 
 // look takes a look at a device.
 func (w *Watch) look(n *node, ev *event.Event, g *event.Gpu) {
@@ -625,8 +633,10 @@ func cloneCalls(c *event.GpuCalls) *event.GpuCalls {
 		return &v
 	}
 	return &event.GpuCalls{
-		Launches: same(c.Launches), GraphLaunches: same(c.GraphLaunches), HostToDeviceBytes: same(c.HostToDeviceBytes), DeviceToHostBytes: same(c.DeviceToHostBytes),
-		OtherBytes: same(c.OtherBytes), CopyMicros: same(c.CopyMicros), Syncs: same(c.Syncs), SyncMicros: same(c.SyncMicros), Collectives: same(c.Collectives), Since: c.GetSince(),
+		Launches: same(c.Launches), GraphLaunches: same(c.GraphLaunches), HostToDeviceBytes: same(c.HostToDeviceBytes),
+		DeviceToHostBytes: same(c.DeviceToHostBytes),
+		OtherBytes:        same(c.OtherBytes), CopyMicros: same(c.CopyMicros), Syncs: same(c.Syncs),
+		SyncMicros: same(c.SyncMicros), Collectives: same(c.Collectives), Since: c.GetSince(),
 	}
 }
 
@@ -729,7 +739,8 @@ func (w *Watch) flow(ev *event.Event, f *event.Flow) {
 		s.seen = n.clock.start != 0 && from >= n.clock.start
 	}
 	if s.seen && at > from {
-		same := f.GetSrc().GetWorkload() != "" && f.GetSrc().GetWorkload() == f.GetDst().GetWorkload() && f.GetSrc().GetNamespace() == f.GetDst().GetNamespace()
+		same := f.GetSrc().GetWorkload() != "" && f.GetSrc().GetWorkload() == f.GetDst().GetWorkload() &&
+			f.GetSrc().GetNamespace() == f.GetDst().GetNamespace()
 		grew := [3]uint64{toSrc - min(s.toSrc, toSrc), toDst - min(s.toDst, toDst), resent - min(s.resent, resent)}
 		w.received(f.GetSrc(), from, at, grew[0], grew[2], same)
 		w.received(f.GetDst(), from, at, grew[1], grew[2], same)
@@ -761,7 +772,8 @@ func (w *Watch) received(e *event.Endpoint, from, to, bytes, resent uint64, peer
 	n.clock.count(&p.series, rowRetransmits, from, to, float64(resent))
 }
 
-// count adds an amount that came between two times. Amounts of several sources add up, so they have no weights: see rate.
+// count adds an amount that came between two times. Amounts of several sources add up, so they have no weights: see
+// rate.
 func (c *clock) count(s *series, row int, from, to uint64, amount float64) {
 	if to <= from || to <= c.start || amount <= 0 || amount > 1e18 {
 		return
