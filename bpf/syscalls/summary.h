@@ -2,8 +2,7 @@
 /* Calls counted by cgroup and number: no event a call, so that any rate of them can be watched. */
 #pragma once
 
-/* Bucket i counts calls of less than 2^(i + 7) ns that fit in no smaller one; the last has no upper end. */
-#define BUCKETS 32
+#include "histogram.h"
 
 struct total_key {
 	__u64 cgroup;
@@ -61,38 +60,6 @@ static __always_inline struct total *total_of(__u64 cgroup, __u32 place)
 	if (!t)
 		count_loss_of(LOST_MAP, cgroup);
 	return t;
-}
-
-static __always_inline __u32 bucket_of(__u64 ns)
-{
-	__u32 n = 0;
-
-	/* The place of the highest bit set above the 6th, by halves. */
-	ns >>= 7;
-	if (ns >> 32)
-		return BUCKETS - 1;
-	if (ns >> 16) {
-		n += 16;
-		ns >>= 16;
-	}
-	if (ns >> 8) {
-		n += 8;
-		ns >>= 8;
-	}
-	if (ns >> 4) {
-		n += 4;
-		ns >>= 4;
-	}
-	if (ns >> 2) {
-		n += 2;
-		ns >>= 2;
-	}
-	if (ns >> 1) {
-		n += 1;
-		ns >>= 1;
-	}
-	n += ns; /* 0 only where nothing was above */
-	return n < BUCKETS ? n : BUCKETS - 1;
 }
 
 static __noinline struct start *new_start(struct task_struct *task, __u64 cgroup)
