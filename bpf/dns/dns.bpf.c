@@ -23,6 +23,7 @@
 #include "scope.h"
 #include "sock.h"
 #include "store.h"
+#include "task.h"
 
 /* Of share.h: TCP sockets of clients. */
 #define SHARE_TABLES 1

@@ -44,31 +44,15 @@ struct {
 	__type(value, struct client);
 } clients SEC(".maps");
 
-#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
-
-struct css_set___dns {
-	struct cgroup *dfl_cgrp;
-};
-
-struct task_struct___dns {
-	struct css_set___dns *cgroups;
-};
-
-#pragma clang attribute pop
-
 /* The process that sends a packet. A packet that was held up on its way passes in another, mostly of another cgroup. */
 static __always_inline void read_sender(struct owner *o, __u64 cgroup)
 {
-	struct task_struct___dns *task;
 	__u64 of;
 
-	if (HAS_HELPER(get_current_task_btf)) {
-		task = (void *)bpf_get_current_task_btf();
-		of = task->cgroups->dfl_cgrp->kn->id;
-	} else {
-		task = (void *)bpf_get_current_task();
-		of = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
-	}
+	if (HAS_HELPER(get_current_task_btf))
+		of = known_task_cgroup_id(bpf_get_current_task_btf());
+	else
+		of = task_cgroup_id((void *)bpf_get_current_task());
 	if (of == cgroup)
 		read_owner(o);
 }

@@ -21,6 +21,7 @@
 #include "fair.h"
 #include "loss.h"
 #include "scope.h"
+#include "task.h"
 
 /* How many cgroups there may be between a process and its pod, and processes between it and its runtime. */
 #define POD_DEPTH 16
@@ -44,12 +45,7 @@ struct nsproxy {
 	struct net *net_ns;
 };
 
-struct css_set {
-	struct cgroup *dfl_cgrp;
-};
-
 struct task_struct___network {
-	struct css_set *cgroups;
 	struct nsproxy *nsproxy;
 	struct task_struct___network *group_leader;
 	struct task_struct___network *real_parent;
@@ -106,7 +102,7 @@ static __always_inline struct net *task_network(struct task_struct___network *t)
 /* The outermost cgroup in scope around a task's, which is its pod's; 0: the task is not in scope. */
 static __always_inline __u64 task_pod(struct task_struct___network *t)
 {
-	struct cgroup *c = BPF_CORE_READ(t, cgroups, dfl_cgrp);
+	struct cgroup *c = task_cgroup(t);
 	__u64 pod = 0, id;
 	int i;
 
@@ -127,7 +123,7 @@ static __always_inline bool has_own_network(struct task_struct___network *t, str
 
 	for (i = 0; i < ANCESTORS; i++) {
 		t = BPF_CORE_READ(t, real_parent);
-		if (!in_scope(BPF_CORE_READ(t, cgroups, dfl_cgrp, kn, id))) {
+		if (!in_scope(task_cgroup_id(t))) {
 			struct net *outer = task_network(t);
 
 			return outer && outer != net;

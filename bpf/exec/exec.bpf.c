@@ -17,6 +17,7 @@
 #include "loss.h"
 #include "ring.h"
 #include "scope.h"
+#include "task.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -87,9 +88,8 @@ struct mem_cgroup {
 	struct page_counter memory;
 };
 
-struct css_set {
+struct css_set___exec {
 	struct cgroup_subsys_state *subsys[1];
-	struct cgroup *dfl_cgrp; /* of the v2 hierarchy */
 };
 
 struct signal_struct___exec {
@@ -109,7 +109,7 @@ struct task_struct___exec {
 	struct mm_struct *mm;
 	struct fs_struct *fs;
 	struct pid *thread_pid;
-	struct css_set *cgroups;
+	struct css_set___exec *cgroups;
 	char comm[16];
 };
 
@@ -298,7 +298,7 @@ static __always_inline __u64 memory_max(struct task_struct___exec *t)
 		return 0;
 	index = bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id);
 	bpf_probe_read_kernel(&css, sizeof(css),
-			      (void *)BPF_CORE_READ(t, cgroups) + bpf_core_field_offset(struct css_set, subsys) + index * sizeof(css));
+			      (void *)BPF_CORE_READ(t, cgroups) + bpf_core_field_offset(struct css_set___exec, subsys) + index * sizeof(css));
 	for (i = 0; i < MEMCG_DEPTH && css; i++) {
 		struct mem_cgroup *group = (void *)css - bpf_core_field_offset(struct mem_cgroup, css);
 
@@ -321,7 +321,7 @@ static __always_inline bool runtime_stage(struct task_struct___exec *t)
 	struct dentry *root = BPF_CORE_READ(t, fs, root.dentry);
 
 	return root && root == BPF_CORE_READ(parent, fs, root.dentry) &&
-	       !in_scope(BPF_CORE_READ(parent, cgroups, dfl_cgrp, kn, id));
+	       !in_scope(task_cgroup_id(parent));
 }
 
 SEC("tp_btf/sched_process_exit")

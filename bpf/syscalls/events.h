@@ -397,16 +397,11 @@ struct bpf_iter__task {
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
-struct css_set___call {
-	struct cgroup *dfl_cgrp;
-};
-
 struct task_struct___call {
 	unsigned int __state; /* from Linux 5.14 on */
 	unsigned int flags;
 	int pid;
 	int tgid;
-	struct css_set___call *cgroups;
 	char comm[16];
 };
 
@@ -453,7 +448,7 @@ static __always_inline void report_preexisting(struct task_struct *task, struct 
 
 	if (min_ns || (entry && entry->preexisting_reported) || !sleeps(task) || READ(t, flags) & (PF_KTHREAD | PF_EXITING))
 		return;
-	e->cgroup = BPF_CORE_READ(t, cgroups, dfl_cgrp, kn, id);
+	e->cgroup = task_cgroup_id(task);
 	if (!in_scope(e->cgroup))
 		return;
 	regs = registers(task);

@@ -18,6 +18,7 @@
 #include "scope.h"
 #include "sock.h"
 #include "store.h"
+#include "task.h"
 #include "threads.h"
 #include "observed.h"
 #include "call.h"
