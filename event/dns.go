@@ -42,7 +42,8 @@ var dnsColumns = concat(
 		{
 			Name: "outcome", Header: "OUTCOME", Type: Enum, Enum: dnsOutcomes[1:], Outputs: InJSON,
 			Doc: "answered; timeout: no answer for 5 s (one that comes later is an event of its own); pending: none " +
-				"yet when the trace ended, or when more queries waited than there is room for, which is counted as lost.",
+				"yet when the trace ended, or when more queries waited than there is room for, which is counted " +
+				"as lost.",
 			Get: func(ev *Event) Value { return String(ev.GetDns().GetOutcome().Word()) },
 		},
 		{

@@ -19,7 +19,8 @@ var dropColumns = concat(
 		},
 		{
 			Name: "observed", Header: "OBSERVED", Type: Enum, Enum: sides[1:], Outputs: InJSON,
-			Doc: "End that node, namespace and pod are of: src where the pod sent the packets, dst where they were for it.",
+			Doc: "End that node, namespace and pod are of: src where the pod sent the packets, dst where they " +
+				"were for it.",
 			Get: func(ev *Event) Value { return String(ev.GetDrop().GetObserved().Word()) },
 		},
 		{Name: "src", Header: "SRC", Doc: "End that sent the packets.", Width: 22, Outputs: InTable | InWide,

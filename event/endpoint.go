@@ -65,7 +65,8 @@ func endpointColumns(name, what string, end func(*Event) *Endpoint) []Column {
 			Outputs: InJSON,
 			Doc: "What is to be known of service of " + what +
 				": no-such-port: its address was dialled with a port that it does " +
-				"not have (servicePort); inferred: socket-level load balancing hid its address, and no other Service has " +
+				"not have (servicePort); inferred: socket-level load balancing hid its address, and no other " +
+				"Service has " +
 				"this backend; null otherwise.",
 			Get: func(ev *Event) Value { return String(end(ev).GetServiceNote().Word()) },
 		},

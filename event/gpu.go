@@ -156,7 +156,8 @@ var gpuColumns = concat(
 				"or left; xid: the driver reported an error; " +
 				"throttle: what slows the device down has changed; lost: the device does not answer any more; " +
 				"unavailable: the node's GPUs cannot be read, or there are none; " +
-				"calls: what a process has asked of the driver's library so far; failed: such a call returned an error.",
+				"calls: what a process has asked of the driver's library so far; failed: such a call returned " +
+				"an error.",
 			Get: func(ev *Event) Value { return String(ev.GetGpu().GetWhat().Word()) },
 		},
 		{
@@ -171,7 +172,8 @@ var gpuColumns = concat(
 		},
 		{
 			Name: "who", Header: "POD",
-			Doc: "Pod of the process; of a device, the traced pods with a process on it, else those it is allocated to.", Width: 20, Outputs: InTable | InWide,
+			Doc: "Pod of the process; of a device, the traced pods with a process on it, else those it is " +
+				"allocated to.", Width: 20, Outputs: InTable | InWide,
 			Show: func(dst []byte, ev *Event, v *View) []byte {
 				switch g := ev.GetGpu(); {
 				case ev.GetPod() != "":

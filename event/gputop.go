@@ -155,7 +155,8 @@ var gpuTopColumns = topColumns([]string{"gpu", "model", "process", "pod", "conta
 			(*GpuTop).GetThrottle),
 		{
 			Name: "usedBy", Header: "USED-BY", Type: Text, Width: 24, Outputs: everywhere,
-			Doc: "Traced containers with a process on them, namespace/pod/container, sorted, with commas between; null " +
+			Doc: "Traced containers with a process on them, namespace/pod/container, sorted, with commas " +
+				"between; null " +
 				"where there are none.",
 			Get: func(ev *Event) Value { return String(ev.GetGpuTop().GetUsedBy()) },
 			Show: func(dst []byte, ev *Event, v *View) []byte {
