@@ -19,7 +19,7 @@ func (c *Collector) abandon(emit func(*event.Event) error) error {
 	return nil
 }
 
-// countAbandoned returns the losses as events, with those that the stream has not been told yet.
+// countAbandoned returns the losses as events, with those that the stream has not reported yet.
 func (c *Collector) countAbandoned(now time.Time) (lost []*event.Event) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

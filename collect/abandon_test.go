@@ -22,32 +22,34 @@ func TestRun_InterruptedCountsWhatWaits(t *testing.T) {
 		feed := func(node string, events ...*event.Event) error {
 			return c.Add(node).Feed(ctx, Batch{Instance: 1, Sequence: 1, Events: events, Watermark: 1})
 		}
-		flow := shape{pod: "client", proto: udp, observed: bySrc, src: "10.0.0.1:5000", dst: "10.0.1.1:6000", phase: closed, sent: 5}
+		flow := shape{pod: "client", proto: udp, observed: bySrc, src: "10.0.0.1:5000", dst: "10.0.1.1:6000",
+			phase: closed, sent: 5}
 		other := flow
 		other.src, other.phase = "10.0.0.1:5001", fresh
 		query := seenQuery{side: byDst, client: "10.0.0.1:4000", server: "10.0.1.1:53", pod: "server", at: time.Now()}
 		lost := &event.Event{
 			Time: 1, Kind: &event.Event_Lost{Lost: &event.Lost{Stage: event.LossStage_LOSS_STAGE_QUEUE, Count: 7}},
 		}
-		if err := errors.Join(feed("a", exec(), flow.event(), other.event()), feed("b", exec(), query.event(), lost)); err != nil {
+		if err := errors.Join(feed("a", exec(), flow.event(), other.event()),
+			feed("b", exec(), query.event(), lost)); err != nil {
 			t.Fatal(err)
 		}
 		if err := c.Add("b").Status(ctx, &event.NodeStatus{}); err != nil {
 			t.Fatal(err)
 		}
 		cut()
-		var told uint64
+		var reported uint64
 		if err := c.Run(ctx, func(ev *event.Event) error {
 			if ev.GetLost() == nil {
 				t.Errorf("emitted %v after the end", ev)
 			}
-			told += ev.GetLost().GetCount()
+			reported += ev.GetLost().GetCount()
 			return nil
 		}); err != nil {
 			t.Fatal(err)
 		}
-		if got := lossesOf(c); got != mergeLost || told != 12 {
-			t.Errorf("lost %s, of which events told %d; want %s", got, told, mergeLost)
+		if got := lossesOf(c); got != mergeLost || reported != 12 {
+			t.Errorf("lost %s, of which events told %d; want %s", got, reported, mergeLost)
 		}
 		if err := feed("c", exec()); !errors.Is(err, ErrEnded) {
 			t.Errorf("a batch after the end: %v, want %v", err, ErrEnded)
@@ -58,7 +60,8 @@ func TestRun_InterruptedCountsWhatWaits(t *testing.T) {
 // TestRun_InterruptedWhenAllIsOut has nothing to count.
 func TestRun_InterruptedWhenAllIsOut(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
-		s := shape{pod: "client", proto: udp, observed: bySrc, src: "10.0.0.1:5000", dst: "10.0.1.1:6000", phase: fresh, sent: 5}
+		s := shape{pod: "client", proto: udp, observed: bySrc, src: "10.0.0.1:5000", dst: "10.0.1.1:6000", phase: fresh,
+			sent: 5}
 		w.feed("a", s.event())
 		w.want(2*time.Second, "new client+->server 5")
 		w.stop()

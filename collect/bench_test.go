@@ -8,12 +8,13 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// BenchmarkMerge feeds halves of both ends of b.N/2 flows from two nodes, as fast as they are taken, and counts what comes
-// out. "updates" are of 10,000 flows that stay open, "short" of flows that are over at once.
+// BenchmarkMerge feeds halves of both ends of b.N/2 flows from two nodes, as fast as they are taken, and counts what
+// comes out. "updates" are of 10,000 flows that stay open, "short" of flows that are over at once.
 func BenchmarkMerge(b *testing.B) {
 	b.Run("short tcp", func(b *testing.B) { benchmark(b, tcp, func(i int) (int, event.Phase) { return i, closed }) })
 	b.Run("short udp", func(b *testing.B) { benchmark(b, udp, func(i int) (int, event.Phase) { return i, closed }) })
-	b.Run("updates", func(b *testing.B) { benchmark(b, tcp, func(i int) (int, event.Phase) { return i % 10_000, later }) })
+	b.Run("updates",
+		func(b *testing.B) { benchmark(b, tcp, func(i int) (int, event.Phase) { return i % 10_000, later }) })
 }
 
 func benchmark(b *testing.B, proto event.Protocol, of func(i int) (flow int, phase event.Phase)) {
@@ -55,7 +56,8 @@ func benchmark(b *testing.B, proto event.Protocol, of func(i int) (flow int, pha
 	}()
 	for i, batch := range batches {
 		for side, s := range sources {
-			err := s.Feed(b.Context(), Batch{Instance: 1, Sequence: uint64(i) + 1, Events: batch[side], Watermark: uint64((i + 1) * size)})
+			err := s.Feed(b.Context(), Batch{Instance: 1, Sequence: uint64(i) + 1, Events: batch[side],
+				Watermark: uint64((i + 1) * size)})
 			if err != nil {
 				b.Fatal(err)
 			}

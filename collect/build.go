@@ -87,7 +87,7 @@ func (c *Collector) build(f *flow, phase event.Phase, s *slot) {
 	out.SrcCounters, out.DstCounters = s.sum(f, src), s.sum(f, dst)
 }
 
-// buildEnd writes one end: what was observed of it, else what its address tells.
+// buildEnd writes one end: what was observed of it, else what is known of its address.
 func (c *Collector) buildEnd(f *flow, i int, s *slot) {
 	e, out := &f.ends[i], &s.ends[i]
 	peer := f.ends[1-i].newest() // calls this end by an address

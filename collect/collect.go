@@ -29,10 +29,10 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// Namer tells what is known about an address. Its methods are called with the Collector's lock held: they answer from
+// Namer names addresses. Its methods are called with the Collector's lock held: they answer from
 // memory, at once.
 type Namer interface {
-	// Name names what has the address; port and protocol tell one Service from another. Unknown fields are empty.
+	// Name names what has the address; port and protocol distinguish Services. Unknown fields are empty.
 	Name(addr netip.Addr, port uint16, proto event.Protocol) Name
 	// Backs reports whether backend is an endpoint of the Service at vip.
 	Backs(vip, backend netip.AddrPort, proto event.Protocol) bool
@@ -119,13 +119,14 @@ type Options struct {
 	// as lost.
 	Kinds   []string
 	Started time.Time
-	// Refused is told of the first event of each node that is not used; nil: nobody is. It must not call the Collector.
+	// Refused is called with the first event of each node that is not used; nil: none is reported. It must not call the
+	// Collector.
 	Refused func(node string, why error)
 }
 
 // Batch is what a node sends at once.
 type Batch struct {
-	// Instance tells one process of the node's tracer from the next: sequences start again.
+	// Instance identifies one process of the node's tracer: sequences start again.
 	Instance uint64
 	// Sequence is 1, 2, 3, … per instance. A batch that was seen before is dropped, a gap counted.
 	Sequence uint64
@@ -133,8 +134,8 @@ type Batch struct {
 	Events []*event.Event
 	// Watermark: the node will send no event older than this, ns since the Unix epoch.
 	Watermark uint64
-	// StandsIn: the node itself says, in this batch, what those missing before it held.
-	StandsIn bool
+	// GapSummary: the node itself says, in this batch, what those missing before it held.
+	GapSummary bool
 	// Kernel names the kernel that the node runs on, until it boots again. Empty: one of its own.
 	Kernel string
 }

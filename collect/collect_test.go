@@ -14,12 +14,14 @@ import (
 // client and server are the halves of one TCP connection, seen through no NAT.
 var (
 	client = shape{
-		pod: "client", observed: bySrc, src: "10.0.0.1:40000", dst: "10.0.1.1:8080", isn: [2]uint32{7, 9}, proto: tcp, cookie: 1,
-		phase: fresh, sent: 10, recv: 20,
+		pod: "client", observed: bySrc, src: "10.0.0.1:40000", dst: "10.0.1.1:8080", isn: [2]uint32{7, 9}, proto: tcp,
+		cookie: 1,
+		phase:  fresh, sent: 10, recv: 20,
 	}
 	server = shape{
-		pod: "server", observed: byDst, src: "10.0.0.1:40000", dst: "10.0.1.1:8080", isn: [2]uint32{7, 9}, proto: tcp, cookie: 1,
-		phase: fresh, sent: 20, recv: 10,
+		pod: "server", observed: byDst, src: "10.0.0.1:40000", dst: "10.0.1.1:8080", isn: [2]uint32{7, 9}, proto: tcp,
+		cookie: 1,
+		phase:  fresh, sent: 20, recv: 10,
 	}
 )
 
@@ -176,9 +178,10 @@ func TestAFlowThatIsOverWhenFirstSeenIsOneClosedEvent(t *testing.T) {
 
 func TestTheSecondHalfOfAClosedFlowMakesNoSecondFlow(t *testing.T) {
 	for name, late := range map[string][]shape{
-		"closed too":  {server.as(closed, 5)},
-		"still open":  {server.as(fresh, 5), server.as(later, 5), server.as(closed, 5)},
-		"no role yet": {shape{pod: "server", observed: bySrc, src: server.dst, dst: server.src, isn: [2]uint32{9, 7}, proto: tcp, cookie: 1, unsure: true}},
+		"closed too": {server.as(closed, 5)},
+		"still open": {server.as(fresh, 5), server.as(later, 5), server.as(closed, 5)},
+		"no role yet": {shape{pod: "server", observed: bySrc, src: server.dst, dst: server.src, isn: [2]uint32{9, 7},
+			proto: tcp, cookie: 1, unsure: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, Options{Namer: cluster}, func(w *world) {
@@ -215,7 +218,7 @@ func TestAFlowThatIsOverWaitsForANodeThatIsBehind(t *testing.T) {
 			w.feed("b", other.as(later, i).event())
 		}
 		// They wait for node a, as long as MaxDelay allows, but not for the flow.
-		if got := w.take(0); len(got) < 4 || tell(got[0]) != "new x+->1.1.1.1 2" {
+		if got := w.take(0); len(got) < 4 || summarize(got[0]) != "new x+->1.1.1.1 2" {
 			t.Errorf("%d other events came out while one flow waited", len(got))
 		}
 		c.ago = time.Since(held)
@@ -276,12 +279,14 @@ func TestICMPJoinsByItsIdentifier(t *testing.T) {
 		w.feed("b", pong.event())
 		w.feed("a", other.event(), ping.event())
 		got := w.take(time.Second)
-		if len(got) != 2 || tell(got[0]) != "new client+->server+ 10" || tell(got[1]) != "new client+->server 10" {
+		if len(got) != 2 || summarize(got[0]) != "new client+->server+ 10" ||
+			summarize(got[1]) != "new client+->server 10" {
 			t.Fatalf("got %v", got)
 		}
 		for _, ev := range got {
 			if f := ev.GetFlow(); f.GetSrc().GetPort() == 0 || f.GetDst().GetPort() != 0 {
-				t.Errorf("the ports are %d and %d, want the identifier and none", f.GetSrc().GetPort(), f.GetDst().GetPort())
+				t.Errorf("the ports are %d and %d, want the identifier and none", f.GetSrc().GetPort(),
+					f.GetDst().GetPort())
 			}
 		}
 	})
@@ -317,8 +322,10 @@ func TestAJoinedFlowTellsTheServiceAndTheBackend(t *testing.T) {
 		if string(d.Address) != string([]byte{10, 0, 1, 1}) || d.Port != 8080 {
 			t.Errorf("dst is at %v:%d, want the backend's own address", d.Address, d.Port)
 		}
-		if string(d.ServiceAddress) != string([]byte{10, 96, 0, 1}) || d.ServicePort != 80 || d.ServiceNamespace != "demo" {
-			t.Errorf("service is %s at %v:%d, want what the client dialled", d.ServiceNamespace, d.ServiceAddress, d.ServicePort)
+		if string(d.ServiceAddress) != string([]byte{10, 96, 0, 1}) || d.ServicePort != 80 ||
+			d.ServiceNamespace != "demo" {
+			t.Errorf("service is %s at %v:%d, want what the client dialled", d.ServiceNamespace, d.ServiceAddress,
+				d.ServicePort)
 		}
 		if d.Node != "b" || d.Pod != "server" {
 			t.Errorf("dst is %s on %s, want the observed pod and its node", d.Pod, d.Node)
@@ -338,8 +345,9 @@ func TestSequenceNumbersThatAgreeByChanceDoNotJoin(t *testing.T) {
 
 func TestRoles(t *testing.T) {
 	mirror := shape{
-		pod: "server", observed: bySrc, src: "10.0.1.1:8080", dst: "10.0.0.1:40000", isn: [2]uint32{9, 7}, proto: tcp, cookie: 5,
-		phase: fresh, sent: 20, recv: 10, unsure: true,
+		pod: "server", observed: bySrc, src: "10.0.1.1:8080", dst: "10.0.0.1:40000", isn: [2]uint32{9, 7}, proto: tcp,
+		cookie: 5,
+		phase:  fresh, sent: 20, recv: 10, unsure: true,
 	}
 	t.Run("who knows is right", func(t *testing.T) {
 		inWorld(t, Options{Namer: cluster}, func(w *world) {
@@ -382,7 +390,7 @@ func TestAConnectionThatLearnsItsNumbersLaterKeepsItsID(t *testing.T) {
 		w.feed("b", server.event())
 		w.feed("a", client.as(later, 30).event())
 		next := w.take(time.Second)
-		if len(next) != 1 || tell(next[0]) != "update client+->server+ 30" {
+		if len(next) != 1 || summarize(next[0]) != "update client+->server+ 30" {
 			t.Fatalf("got %v, want one update with both ends", next)
 		}
 		if a, b := first[0].GetFlow().GetId(), next[0].GetFlow().GetId(); a != b || a == "" {
@@ -413,10 +421,12 @@ func TestIDsOfTCPDependOnTheSequenceNumbersOnly(t *testing.T) {
 
 var (
 	query = shape{
-		pod: "client", observed: bySrc, src: "10.0.0.1:40000", dst: "10.0.1.1:5353", proto: udp, cookie: 1, phase: fresh, sent: 10,
+		pod: "client", observed: bySrc, src: "10.0.0.1:40000", dst: "10.0.1.1:5353", proto: udp, cookie: 1,
+		phase: fresh, sent: 10,
 	}
 	answer = shape{
-		pod: "server", observed: byDst, src: "10.0.0.1:40000", dst: "10.0.1.1:5353", proto: udp, cookie: 8, phase: fresh, recv: 10,
+		pod: "server", observed: byDst, src: "10.0.0.1:40000", dst: "10.0.1.1:5353", proto: udp, cookie: 8,
+		phase: fresh, recv: 10,
 	}
 )
 
@@ -458,9 +468,11 @@ func TestDatagramsJoin(t *testing.T) {
 }
 
 func TestASocketOfTheHostThatSendsToTheBackendAndHearsTheServiceIsOneFlow(t *testing.T) {
-	out := shape{pod: "client", observed: bySrc, src: "172.18.0.2:40000", dst: "10.0.1.1:5353", proto: udp, cookie: 1, phase: fresh, sent: 10}
+	out := shape{pod: "client", observed: bySrc, src: "172.18.0.2:40000", dst: "10.0.1.1:5353", proto: udp, cookie: 1,
+		phase: fresh, sent: 10}
 	in := shape{
-		pod: "client", observed: byDst, src: "10.96.0.1:53", dst: "172.18.0.2:40000", proto: udp, cookie: 1, phase: fresh, recv: 70,
+		pod: "client", observed: byDst, src: "10.96.0.1:53", dst: "172.18.0.2:40000", proto: udp, cookie: 1,
+		phase: fresh, recv: 70,
 		unsure: true,
 	}
 	peer := answer
@@ -468,7 +480,8 @@ func TestASocketOfTheHostThatSendsToTheBackendAndHearsTheServiceIsOneFlow(t *tes
 	sure := in
 	sure.unsure = false
 	for name, order := range map[string][]shape{
-		"out first": {out, in}, "in first": {in, out}, "out first, both sure": {out, sure}, "in first, both sure": {sure, out},
+		"out first": {out, in}, "in first": {in, out}, "out first, both sure": {out, sure},
+		"in first, both sure": {sure, out},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, Options{Namer: cluster}, func(w *world) {
@@ -482,8 +495,8 @@ func TestASocketOfTheHostThatSendsToTheBackendAndHearsTheServiceIsOneFlow(t *tes
 				}
 				w.feed("b", peer.event())
 				got := w.take(time.Second)
-				if len(got) != 1 || tell(got[0]) != "new client+->dns/server+ 10" {
-					t.Fatalf("got %d events, first %s", len(got), tell(got[0]))
+				if len(got) != 1 || summarize(got[0]) != "new client+->dns/server+ 10" {
+					t.Fatalf("got %d events, first %s", len(got), summarize(got[0]))
 				}
 				if n := got[0].GetFlow().GetSrcCounters().GetBytesReceived(); n != 70 {
 					t.Errorf("src received %d bytes, want the 70 that came from the Service's address", n)
@@ -505,7 +518,7 @@ func TestTheSamePortsUsedAgainAreAnotherFlow(t *testing.T) {
 		w.feed("a", q.event())
 		w.feed("b", a.event())
 		second := w.take(time.Second)
-		if len(first) != 1 || len(second) != 1 || tell(second[0]) != "new client+->server+ 10" {
+		if len(first) != 1 || len(second) != 1 || summarize(second[0]) != "new client+->server+ 10" {
 			t.Fatalf("got %v and %v", first, second)
 		}
 		if first[0].GetFlow().GetId() == second[0].GetFlow().GetId() {
@@ -584,7 +597,8 @@ func TestBatchesOfAResumedStreamCountOnce(t *testing.T) {
 		s := w.c.Add("a")
 		feed := func(instance, sequence uint64, events ...*event.Event) {
 			t.Helper()
-			if err := s.Feed(t.Context(), Batch{Instance: instance, Sequence: sequence, Events: events, StandsIn: sequence >= 9}); err != nil {
+			if err := s.Feed(t.Context(), Batch{Instance: instance, Sequence: sequence, Events: events,
+				GapSummary: sequence >= 9}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -625,7 +639,8 @@ func TestDatagramsCountOnAcrossTracersOfANode(t *testing.T) {
 		w.feed("a", out.as(fresh, 100).event())
 		w.want(time.Second, "new client+->1.1.1.1 100")
 		s := w.c.Add("a")
-		if err := s.Feed(t.Context(), Batch{Instance: 2, Sequence: 1, Events: []*event.Event{out.as(fresh, 7).event()}}); err != nil {
+		if err := s.Feed(t.Context(),
+			Batch{Instance: 2, Sequence: 1, Events: []*event.Event{out.as(fresh, 7).event()}}); err != nil {
 			t.Fatal(err)
 		}
 		w.want(2*time.Second, "update client+->1.1.1.1 107")
@@ -745,8 +760,10 @@ func TestPendingTexts_AreBounded(t *testing.T) {
 		fed := 0
 		for ; ; fed++ {
 			now := uint64(time.Now().UnixNano())
-			ev := &event.Event{Time: now, Pod: "p", Kind: &event.Event_Exec{Exec: &event.Exec{Args: make([]byte, 1<<16)}}}
-			if err := s.Feed(ctx, Batch{Instance: 1, Sequence: uint64(fed) + 1, Events: []*event.Event{ev}}); err != nil {
+			ev := &event.Event{Time: now, Pod: "p",
+				Kind: &event.Event_Exec{Exec: &event.Exec{Args: make([]byte, 1<<16)}}}
+			if err := s.Feed(ctx, Batch{Instance: 1, Sequence: uint64(fed) + 1,
+				Events: []*event.Event{ev}}); err != nil {
 				break
 			}
 			if fed > 100 {
@@ -772,7 +789,8 @@ func TestOpenFlows_TextsAreBounded(t *testing.T) {
 		w.feed("a", all...)
 		w.take(2 * time.Second)
 		lost := w.c.Losses()
-		if n := w.c.recent.n; w.c.flowBytes > 1<<20 || w.c.pendingBytes != 0 || len(lost) != 1 || int(lost[0].Count) != 1000-n {
+		if n := w.c.recent.n; w.c.flowBytes > 1<<20 || w.c.pendingBytes != 0 || len(lost) != 1 ||
+			int(lost[0].Count) != 1000-n {
 			t.Errorf("%d bytes of %d flows, %d of pending events, lost %v", w.c.flowBytes, n, w.c.pendingBytes, lost)
 		}
 	})

@@ -23,15 +23,15 @@ type Collector struct {
 	pendingBytes, flowBytes int
 	clocks                  map[string]uint32 // by kernel
 	lastClock               uint32
-	timers                  timers // flows to look at again
-	tombs                   tombs
+	timers                  timers // flows to check again
+	tombstones              tombstones
 	queries                 queries
 	loss                    lossCounter
 
 	finished bool
 	cut      bool          // Run was ended before all was emitted
 	ended    chan struct{} // closed when Run has ended
-	wake     chan struct{} // tells Run to look again
+	wake     chan struct{} // makes Run check again
 	room     chan struct{} // closed when there is room again; nil while there is
 }
 
@@ -57,14 +57,14 @@ func New(o Options) *Collector {
 	o.MaxPendingBytes = cmp.Or(o.MaxPendingBytes, 64<<20)
 	o.MaxClosedBytes = cmp.Or(o.MaxClosedBytes, 64<<20)
 	return &Collector{
-		o:       o,
-		sources: map[string]*Source{},
-		index:   newIndex(),
-		tombs:   newTombs(o.MaxClosedBytes),
-		queries: newQueries(),
-		clocks:  map[string]uint32{},
-		ended:   make(chan struct{}),
-		wake:    make(chan struct{}, 1),
+		o:          o,
+		sources:    map[string]*Source{},
+		index:      newIndex(),
+		tombstones: newTombstones(o.MaxClosedBytes),
+		queries:    newQueries(),
+		clocks:     map[string]uint32{},
+		ended:      make(chan struct{}),
+		wake:       make(chan struct{}, 1),
 	}
 }
 
@@ -80,7 +80,7 @@ func (c *Collector) Finish() {
 const emitBatch = 128
 
 // Run emits the merged events until ctx ends, or Finish was called and all is emitted, or emit fails; it returns emit's
-// error, or nil. What waits as ctx ends is counted as lost, of which the last events tell. The event is valid only
+// error, or nil. What waits as ctx ends is counted as lost, which the last events report. The event is valid only
 // until emit returns. emit is called by the caller's goroutine, one at a time. Run is called once.
 func (c *Collector) Run(ctx context.Context, emit func(*event.Event) error) error {
 	defer close(c.ended)
@@ -113,14 +113,14 @@ func (c *Collector) Run(ctx context.Context, emit func(*event.Event) error) erro
 	}
 }
 
-// collect fills out with what may be emitted now. It returns how long to wait before the next look when that is
+// collect fills out with what may be emitted now. It returns how long to wait before the next call when that is
 // nothing, and whether nothing will come any more.
 func (c *Collector) collect(out *batch) (next time.Duration, done bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
 	out.reset()
-	c.tombs.expire(now)
+	c.tombstones.expire(now)
 	c.expireQueries(now)
 	for {
 		f, at := c.timers.first()
@@ -202,10 +202,10 @@ func (c *Collector) clock(kernel string) uint32 {
 	return n
 }
 
-// maxClocks bounds the kernels that are told apart: tracers name them.
+// maxClocks bounds the kernels that are distinguished: tracers name them.
 const maxClocks = 1 << 14
 
-// poke tells Run to look again.
+// poke makes Run check again.
 func (c *Collector) poke() {
 	select {
 	case c.wake <- struct{}{}:

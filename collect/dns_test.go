@@ -11,14 +11,15 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// asked is what node tells of a query by client (on node a) of server (on node b).
+// asked is what node reports of a query by client (on node a) of server (on node b).
 func asked(node string, observed event.Side, client string) *event.Event {
 	ev := &event.Event{
 		Time: uint64(time.Now().UnixNano()), Node: node, Namespace: "ns", Pod: "client",
 		Kind: &event.Event_Dns{Dns: &event.Dns{
-			Observed: observed, Protocol: event.Protocol_PROTOCOL_UDP, Name: "a.example.", Type: "A", Attempts: 1, QueryId: proto.Uint32(7),
-			Src: &event.Endpoint{Address: netip.MustParseAddr(client).AsSlice(), Port: 4000},
-			Dst: &event.Endpoint{Address: netip.MustParseAddr("10.0.2.1").AsSlice(), Port: 53},
+			Observed: observed, Protocol: event.Protocol_PROTOCOL_UDP, Name: "a.example.", Type: "A", Attempts: 1,
+			QueryId: proto.Uint32(7),
+			Src:     &event.Endpoint{Address: netip.MustParseAddr(client).AsSlice(), Port: 4000},
+			Dst:     &event.Endpoint{Address: netip.MustParseAddr("10.0.2.1").AsSlice(), Port: 53},
 		}},
 	}
 	if observed == event.Side_SIDE_DST {
@@ -65,7 +66,8 @@ func TestAQueryIsToldByItsAskerWhereThatIsObserved(t *testing.T) {
 			for _, side := range c.sides {
 				node := map[event.Side]string{src: "a", dst: "b"}[side]
 				w.sequence[node]++
-				b := Batch{Instance: 1, Sequence: w.sequence[node], Events: []*event.Event{asked(node, side, c.client)}, Watermark: uint64(time.Now().UnixNano())}
+				b := Batch{Instance: 1, Sequence: w.sequence[node], Events: []*event.Event{asked(node, side, c.client)},
+					Watermark: uint64(time.Now().UnixNano())}
 				if err := w.c.Add(node).Feed(t.Context(), b); err != nil {
 					t.Fatal(err)
 				}

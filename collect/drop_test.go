@@ -8,13 +8,14 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// dropped is what node tells of a packet from client (on node a) to server (on node b).
+// dropped is what node reports of a packet from client (on node a) to server (on node b).
 func dropped(node string, observed event.Side) *event.Event {
 	ev := &event.Event{
 		Time: uint64(time.Now().UnixNano()), Node: node, Namespace: "ns", Pod: "client",
 		Kind: &event.Event_Drop{Drop: &event.Drop{
 			Id: node, Observed: observed, Protocol: event.Protocol_PROTOCOL_UDP,
-			Src: &event.Endpoint{Address: netip.MustParseAddr("10.0.1.1").AsSlice(), Port: 1}, Dst: &event.Endpoint{Address: netip.MustParseAddr("10.0.2.1").AsSlice(), Port: 2},
+			Src: &event.Endpoint{Address: netip.MustParseAddr("10.0.1.1").AsSlice(), Port: 1},
+			Dst: &event.Endpoint{Address: netip.MustParseAddr("10.0.2.1").AsSlice(), Port: 2},
 		}},
 	}
 	if observed == event.Side_SIDE_DST {
@@ -48,7 +49,8 @@ func TestADropThatTwoNodesOfOneKernelSeeIsToldOnce(t *testing.T) {
 			inWorld(t, Options{Namer: both{}}, func(w *world) {
 				feed := func(node, kernel string, events ...*event.Event) {
 					w.sequence[node]++
-					b := Batch{Instance: 1, Sequence: w.sequence[node], Events: events, Watermark: uint64(time.Now().UnixNano()), Kernel: kernel}
+					b := Batch{Instance: 1, Sequence: w.sequence[node], Events: events,
+						Watermark: uint64(time.Now().UnixNano()), Kernel: kernel}
 					if err := w.c.Add(node).Feed(t.Context(), b); err != nil {
 						t.Fatal(err)
 					}

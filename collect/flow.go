@@ -99,7 +99,7 @@ func newFlow(proto event.Protocol, now time.Time) *flow {
 
 func (f *flow) both() bool { return f.ends[src].observed() && f.ends[dst].observed() }
 
-// anyClosed and allClosed tell of the observed ends.
+// anyClosed and allClosed are about the observed ends.
 func (f *flow) anyClosed() bool {
 	return f.ends[src].observed() && f.ends[src].closed() || f.ends[dst].observed() && f.ends[dst].closed()
 }

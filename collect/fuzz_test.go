@@ -12,14 +12,17 @@ import (
 // events that can be written. Seven bytes of the input make an event out of few addresses, ports, sockets and sequence
 // numbers, so that halves meet.
 func FuzzFeed(f *testing.F) {
-	f.Add([]byte{0x01, 0x12, 0x00, 0, 1, 1, 0, 0x05, 0x12, 0x00, 0, 1, 1, 0, 0x31, 0x12, 0x00, 9, 1, 1, 0, 0x35, 0x12, 0x00, 9, 1, 1, 0})
-	f.Add([]byte{0x09, 0x15, 0x01, 0, 1, 1, 0, 0x0d, 0x12, 0x11, 0, 1, 2, 0, 0x39, 0x15, 0x01, 9, 1, 1, 0, 0x38, 0x15, 0x01, 9, 1, 1, 4})
+	f.Add([]byte{0x01, 0x12, 0x00, 0, 1, 1, 0, 0x05, 0x12, 0x00, 0, 1, 1, 0, 0x31, 0x12, 0x00, 9, 1, 1, 0, 0x35, 0x12,
+		0x00, 9, 1, 1, 0})
+	f.Add([]byte{0x09, 0x15, 0x01, 0, 1, 1, 0, 0x0d, 0x12, 0x11, 0, 1, 2, 0, 0x39, 0x15, 0x01, 9, 1, 1, 0, 0x38, 0x15,
+		0x01, 9, 1, 1, 4})
 	f.Add([]byte{0x11, 0x30, 0x00, 0, 1, 1, 0, 0x02, 0x06, 0x77, 0, 1, 1, 7, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, in []byte) {
 		c := New(Options{Namer: cluster, MaxFlows: 8})
 		nodes := []*Source{c.Add("a"), c.Add("b")}
 		for i := 0; len(in) >= 7 && i < 500; i++ {
-			b := Batch{Events: []*event.Event{arbitrary([7]byte(in), uint64(i))}, Watermark: uint64(i), Instance: uint64(in[6] >> 7)}
+			b := Batch{Events: []*event.Event{arbitrary([7]byte(in), uint64(i))}, Watermark: uint64(i),
+				Instance: uint64(in[6] >> 7)}
 			if err := nodes[in[0]>>7].Feed(t.Context(), b); err != nil {
 				t.Fatal(err)
 			}
@@ -68,5 +71,6 @@ func arbitrary(b [7]byte, now uint64) *event.Event {
 	if b[5]&0x20 == 0 {
 		f.DstCounters = &event.Counters{BytesSent: uint64(b[3]), Retransmits: proto.Uint64(1)}
 	}
-	return &event.Event{Time: now + uint64(b[3]&3), PodUid: string('a' + rune(b[5]>>6)), Kind: &event.Event_Flow{Flow: f}}
+	return &event.Event{Time: now + uint64(b[3]&3), PodUid: string('a' + rune(b[5]>>6)),
+		Kind: &event.Event_Flow{Flow: f}}
 }

@@ -38,16 +38,20 @@ func TestCollector_DescribesServiceHint(t *testing.T) {
 			inWorld(t, Options{Namer: hinted{c.note}}, func(w *world) {
 				src, dst := ends()
 				connection := &event.Event{
-					Time: uint64(time.Now().UnixNano()), Node: "a", Namespace: "demo", Pod: "client", PodUid: "uid-client",
+					Time: uint64(time.Now().UnixNano()), Node: "a", Namespace: "demo", Pod: "client",
+					PodUid: "uid-client",
 					Kind: &event.Event_Tcp{Tcp: &event.Tcp{
-						Outcome: event.TCPOutcome_TCP_OUTCOME_REFUSED, Observed: event.Side_SIDE_SRC, Src: src, Dst: dst,
+						Outcome: event.TCPOutcome_TCP_OUTCOME_REFUSED, Observed: event.Side_SIDE_SRC, Src: src,
+						Dst: dst,
 					}},
 				}
 				src, dst = ends()
 				flow := &event.Event{
-					Time: uint64(time.Now().UnixNano()), Node: "a", Namespace: "demo", Pod: "client", PodUid: "uid-client",
+					Time: uint64(time.Now().UnixNano()), Node: "a", Namespace: "demo", Pod: "client",
+					PodUid: "uid-client",
 					Kind: &event.Event_Flow{Flow: &event.Flow{
-						Protocol: event.Protocol_PROTOCOL_UDP, Phase: event.Phase_PHASE_CLOSED, Observed: event.Side_SIDE_SRC,
+						Protocol: event.Protocol_PROTOCOL_UDP, Phase: event.Phase_PHASE_CLOSED,
+						Observed:     event.Side_SIDE_SRC,
 						SocketCookie: 7, StartTime: 1, Src: src, Dst: dst, SrcCounters: &event.Counters{PacketsSent: 1},
 					}},
 				}
@@ -63,7 +67,8 @@ func TestCollector_DescribesServiceHint(t *testing.T) {
 						address = a.String()
 					}
 					if d.GetService() != "web" || d.GetServiceNamespace() != "demo" || d.GetServicePort() != c.port ||
-						d.GetServiceNote() != c.note || address != c.address || d.GetPod() != c.pod || d.GetPort() != 81 {
+						d.GetServiceNote() != c.note || address != c.address || d.GetPod() != c.pod ||
+						d.GetPort() != 81 {
 						t.Errorf("dst is %v", d)
 					}
 				}

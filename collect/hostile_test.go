@@ -11,9 +11,10 @@ import (
 func TestHostileTracer_IsCheckedAndCounted(t *testing.T) {
 	started := time.Now()
 	now := uint64(started.UnixNano())
-	var told []string
+	var reported []string
 	c := New(Options{
-		Kinds: []string{"dns"}, Started: started, Refused: func(node string, why error) { told = append(told, node+": "+why.Error()) },
+		Kinds: []string{"dns"}, Started: started,
+		Refused: func(node string, why error) { reported = append(reported, node+": "+why.Error()) },
 	})
 	hostile, honest := c.Add("hostile"), c.Add("honest")
 	query := func(at uint64) *event.Event {
@@ -25,10 +26,12 @@ func TestHostileTracer_IsCheckedAndCounted(t *testing.T) {
 		{Time: now, Kind: &event.Event_Exec{Exec: &event.Exec{}}}, // was not asked for
 		query(1 << 63), query(now - uint64(48*time.Hour)), query(now + uint64(48*time.Hour)), {Time: now},
 	}
-	if err := hostile.Feed(t.Context(), Batch{Instance: 1, Sequence: 1, Events: append(refused, query(now)), Watermark: now}); err != nil {
+	if err := hostile.Feed(t.Context(), Batch{Instance: 1, Sequence: 1, Events: append(refused, query(now)),
+		Watermark: now}); err != nil {
 		t.Fatal(err)
 	}
-	if err := honest.Feed(t.Context(), Batch{Instance: 1, Sequence: 1, Events: []*event.Event{query(now)}, Watermark: now}); err != nil {
+	if err := honest.Feed(t.Context(), Batch{Instance: 1, Sequence: 1, Events: []*event.Event{query(now)},
+		Watermark: now}); err != nil {
 		t.Fatal(err)
 	}
 	c.Finish()
@@ -54,7 +57,8 @@ func TestHostileTracer_IsCheckedAndCounted(t *testing.T) {
 	if lost != uint64(len(refused)) || shown["hostile"] == 0 || shown["honest"] == 0 {
 		t.Errorf("%d refused, want %d; shown %v", lost, len(refused), shown)
 	}
-	if len(told) != 1 || !strings.Contains(told[0], "hostile: of the kind gpuVerdict, which only viewers make") {
-		t.Errorf("told %q", told)
+	if len(reported) != 1 ||
+		!strings.Contains(reported[0], "hostile: of the kind gpuVerdict, which only viewers make") {
+		t.Errorf("told %q", reported)
 	}
 }

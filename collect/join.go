@@ -65,7 +65,7 @@ func (c *Collector) half(s *Source, ev *event.Event, f *event.Flow, now time.Tim
 		if p = c.admit(&h, now); p == nil {
 			return
 		}
-		if c.tombs.mayRepeat(p.start, now) && !p.flow.both() {
+		if c.tombstones.mayRepeat(p.start, now) && !p.flow.both() {
 			c.loss.addOf(Loss{Node: s.node, Stage: event.LossStage_LOSS_STAGE_MERGE, Source: mayRepeat, Count: 1})
 		}
 	} else {
@@ -212,12 +212,12 @@ func (c *Collector) attach(f *flow, side int, h *half) *part {
 	return p
 }
 
-// learnISN makes f known by its sequence numbers, which a half could not tell while it was connecting, and joins it
+// learnISN makes f known by its sequence numbers, which a half does not have while it connects, and joins it
 // with the flow that the other half has made meanwhile. It returns false when that flow is closed already and f,
 // which nobody has seen yet, is dropped as late.
 func (c *Collector) learnISN(p *part, h *half) bool {
 	f, pair := p.flow, newISNPair(h.isn[0], h.isn[1])
-	if !f.emitted && buried(&c.tombs, isnTomb{pair}, 0) {
+	if !f.emitted && hasTombstone(&c.tombstones, isnTombstone{pair}, 0) {
 		c.forget(f)
 		return false
 	}
@@ -254,7 +254,7 @@ func (c *Collector) learnISN(p *part, h *half) bool {
 }
 
 // settleRole decides which end is src when the halves disagree: who knows is right, and if nobody does, a flow that
-// is not out yet has the smaller port at its dst. Of two parts of one socket the older tells who spoke first.
+// is not out yet has the smaller port at its dst. Of two parts of one socket the older one shows which end spoke first.
 func (f *flow) settleRole(p *part, h *half) {
 	conflict := h.side != p.side
 	if q := f.ends[p.side].parts[0]; q != p && q.sameSocket(h) {

@@ -24,23 +24,23 @@ const (
 
 // late reports whether a half that is not known is of a flow whose last event is out.
 func (c *Collector) late(h *half, now time.Time) bool {
-	t := &c.tombs
+	t := &c.tombstones
 	start := h.flow.GetStartTime()
-	if buried(t, partTomb{h.key}, start) {
+	if hasTombstone(t, partTombstone{h.key}, start) {
 		if h.closed() {
-			unbury(t, partTomb{h.key}) // its last word
+			removeTombstone(t, partTombstone{h.key}) // its last word
 		}
 		return true
 	}
 	if h.tcp() {
-		if !h.hasISN || !buried(t, isnTomb{newISNPair(h.isn[0], h.isn[1])}, 0) {
+		if !h.hasISN || !hasTombstone(t, isnTombstone{newISNPair(h.isn[0], h.isn[1])}, 0) {
 			return false
 		}
 	} else {
 		proto := int32(h.flow.GetProtocol())
-		g, ok := find(t, peerTomb{proto, h.local, h.remote})
+		g, ok := findTombstone(t, peerTombstone{proto, h.local, h.remote})
 		if !ok || !c.isHalfOf(h, g) {
-			g, ok = find(t, backendTomb{proto, h.remote})
+			g, ok = findTombstone(t, backendTombstone{proto, h.remote})
 			if !ok || !c.isHalfOf(h, g) {
 				return false
 			}
@@ -54,7 +54,7 @@ func (c *Collector) late(h *half, now time.Time) bool {
 	if !h.closed() {
 		// For what comes of it later.
 		p := part{key: h.key, start: start}
-		bury(t, partTomb{h.key}, grave{last: p.end()}, now, openMemory)
+		addTombstone(t, partTombstone{h.key}, tombstone{last: p.end()}, now, openMemory)
 	}
 	return true
 }
@@ -62,7 +62,7 @@ func (c *Collector) late(h *half, now time.Time) bool {
 // isHalfOf reports whether h, which has the addresses of the missing half of a closed flow, is that half. Another
 // socket may use the same addresses at once: its half is the other end's, or begins after the closed flow's last
 // packet, or fits an open flow that began about when it did.
-func (c *Collector) isHalfOf(h *half, g grave) bool {
+func (c *Collector) isHalfOf(h *half, g tombstone) bool {
 	if !h.continues(g) {
 		return false
 	}
@@ -76,7 +76,7 @@ func (c *Collector) isHalfOf(h *half, g grave) bool {
 
 // continues reports whether h began before the end of what g remembers, as far as their clocks can tell. In doubt the
 // roles decide: a half that sent the first packet after it was closed answers nothing.
-func (h *half) continues(g grave) bool {
+func (h *half) continues(g tombstone) bool {
 	start := h.flow.GetStartTime()
 	if start <= g.last {
 		return true
@@ -89,8 +89,8 @@ func (h *half) continues(g grave) bool {
 }
 
 // otherHalf is what the other end of a part looks like.
-func (p *part) otherHalf() grave {
-	g := grave{last: max(p.start, p.ev.GetFlow().GetLastTime()), clock: p.key.source.clock, side: anySide}
+func (p *part) otherHalf() tombstone {
+	g := tombstone{last: max(p.start, p.ev.GetFlow().GetLastTime()), clock: p.key.source.clock, side: anySide}
 	if p.flow.roleKnown {
 		g.side = uint8(1 - p.side)
 	}

@@ -69,15 +69,17 @@ func secondFlow(w *world, kernel string, half shape, want, lost string) {
 		w.t.Helper()
 		w.sequence[node]++
 		b := Batch{
-			Instance: 1, Sequence: w.sequence[node], Events: events, Kernel: kernel, Watermark: uint64(time.Now().UnixNano()),
+			Instance: 1, Sequence: w.sequence[node], Events: events, Kernel: kernel,
+			Watermark: uint64(time.Now().UnixNano()),
 		}
 		if err := w.c.Add(node).Feed(w.t.Context(), b); err != nil {
 			w.t.Fatal(err)
 		}
 	}
 	first := shape{
-		pod: "client", proto: udp, observed: bySrc, src: "10.0.0.1:5000", dst: "10.0.1.1:6000", cookie: 1, phase: closed,
-		sent: 5, start: time.Now(),
+		pod: "client", proto: udp, observed: bySrc, src: "10.0.0.1:5000", dst: "10.0.1.1:6000", cookie: 1,
+		phase: closed,
+		sent:  5, start: time.Now(),
 	}
 	feed("b", kernel)
 	feed("a", "k", first.event())
@@ -87,7 +89,7 @@ func secondFlow(w *world, kernel string, half shape, want, lost string) {
 	var got []string
 	for _, ev := range w.take(20 * time.Second) {
 		if ev.GetFlow() != nil {
-			got = append(got, tell(ev))
+			got = append(got, summarize(ev))
 		}
 	}
 	if all := strings.Join(got, "; "); all != want {
@@ -101,8 +103,9 @@ func secondFlow(w *world, kernel string, half shape, want, lost string) {
 func TestLate_OpenFlowWithTheSamePorts(t *testing.T) {
 	inWorld(t, Options{Namer: names{pods: map[string]string{"10.0.0.1": "client"}}}, func(w *world) {
 		first := shape{
-			pod: "client", proto: udp, observed: bySrc, src: "10.0.0.1:5000", dst: "10.0.1.1:6000", cookie: 1, phase: closed,
-			sent: 5, start: time.Now(),
+			pod: "client", proto: udp, observed: bySrc, src: "10.0.0.1:5000", dst: "10.0.1.1:6000", cookie: 1,
+			phase: closed,
+			sent:  5, start: time.Now(),
 		}
 		w.feed("a", first.event())
 		w.want(150*time.Millisecond, "closed client+->10.0.1.1 5")
@@ -120,26 +123,28 @@ func TestLate_OpenFlowWithTheSamePorts(t *testing.T) {
 func TestTombs_MemoryIsBounded(t *testing.T) {
 	const bytes = 1 << 20
 	for _, linger := range []time.Duration{time.Second, openMemory} {
-		tombs := newTombs(bytes)
+		tombstones := newTombstones(bytes)
 		now := time.Unix(1000, 0)
 		for i := range 100_000 {
 			now = now.Add(time.Microsecond)
-			bury(&tombs, isnTomb{newISNPair(uint32(i), uint32(i%10))}, grave{}, now, linger)
-			bury(&tombs, isnTomb{newISNPair(1, 2)}, grave{}, now, linger) // again and again
+			addTombstone(&tombstones, isnTombstone{newISNPair(uint32(i), uint32(i%10))}, tombstone{}, now, linger)
+			addTombstone(&tombstones, isnTombstone{newISNPair(1, 2)}, tombstone{}, now, linger) // again and again
 		}
 		entries := 0
-		for i := range tombs.queues {
-			entries += len(tombs.queues[i].entries)
+		for i := range tombstones.queues {
+			entries += len(tombstones.queues[i].entries)
 		}
-		if most := bytes / tombBytes; entries > most || len(tombs.graves) > most {
-			t.Errorf("%d hashes, %d of them current, in %d bytes: want at most %d", entries, len(tombs.graves), bytes, most)
+		if most := bytes / tombstoneBytes; entries > most || len(tombstones.byHash) > most {
+			t.Errorf("%d hashes, %d of them current, in %d bytes: want at most %d", entries, len(tombstones.byHash),
+				bytes, most)
 		}
-		if !buried(&tombs, isnTomb{newISNPair(1, 2)}, 0) || !buried(&tombs, isnTomb{newISNPair(99_999, 9)}, 0) {
+		if !hasTombstone(&tombstones, isnTombstone{newISNPair(1, 2)}, 0) ||
+			!hasTombstone(&tombstones, isnTombstone{newISNPair(99_999, 9)}, 0) {
 			t.Error("the newest is forgotten")
 		}
 		old := uint64(time.Unix(1000, 0).UnixNano())
-		if !tombs.mayRepeat(old, now) || tombs.mayRepeat(uint64(now.UnixNano()), now) ||
-			tombs.mayRepeat(old, now.Add(2*linger)) {
+		if !tombstones.mayRepeat(old, now) || tombstones.mayRepeat(uint64(now.UnixNano()), now) ||
+			tombstones.mayRepeat(old, now.Add(2*linger)) {
 			t.Error("what may show twice is not what began before the newest evicted flow was closed")
 		}
 	}
@@ -197,7 +202,8 @@ func TestReboundPort_PartsAreBounded(t *testing.T) {
 		w.feed("b", server.event())
 		got := w.take(10 * time.Second)
 		last := got[len(got)-1].GetFlow()
-		if n := last.GetSrcCounters().GetBytesSent(); n != sockets || last.GetDstCounters().GetBytesReceived() != sockets {
+		if n := last.GetSrcCounters().GetBytesSent(); n != sockets ||
+			last.GetDstCounters().GetBytesReceived() != sockets {
 			t.Errorf("the last event counts %v and %v, want %d", last.GetSrcCounters(), last.GetDstCounters(), sockets)
 		}
 	})
@@ -216,7 +222,8 @@ func BenchmarkReboundPort(b *testing.B) {
 					events = append(events, rebind(i).event())
 				}
 				s := c.Add("a")
-				if err := s.Feed(b.Context(), Batch{Instance: 1, Sequence: 1, Events: events, Watermark: 1}); err != nil {
+				if err := s.Feed(b.Context(), Batch{Instance: 1, Sequence: 1, Events: events,
+					Watermark: 1}); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -27,13 +27,16 @@ func TestCollector_NamesLoopbackPeer(t *testing.T) {
 			inWorld(t, Options{Namer: podNetworks{}}, func(w *world) {
 				address := netip.MustParseAddr(c.address).AsSlice()
 				ev := &event.Event{
-					Time: uint64(time.Now().UnixNano()), Node: "a", Namespace: "ns", Pod: "server", PodUid: c.uid, Container: "main",
+					Time: uint64(time.Now().UnixNano()), Node: "a", Namespace: "ns", Pod: "server", PodUid: c.uid,
+					Container: "main",
 					Kind: &event.Event_Tcp{Tcp: &event.Tcp{
 						Outcome: event.TCPOutcome_TCP_OUTCOME_ACCEPTED, Observed: event.Side_SIDE_DST,
-						Src: &event.Endpoint{Address: address, Port: 40000}, Dst: &event.Endpoint{Address: address, Port: 80},
+						Src: &event.Endpoint{Address: address, Port: 40000}, Dst: &event.Endpoint{Address: address,
+							Port: 80},
 					}},
 				}
-				b := Batch{Instance: 1, Sequence: 1, Events: []*event.Event{ev}, Watermark: uint64(time.Now().UnixNano())}
+				b := Batch{Instance: 1, Sequence: 1, Events: []*event.Event{ev},
+					Watermark: uint64(time.Now().UnixNano())}
 				if err := w.c.Add("a").Feed(t.Context(), b); err != nil {
 					t.Fatal(err)
 				}

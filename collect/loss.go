@@ -10,14 +10,14 @@ import (
 // lossReport is how often losses that the merge found itself are put into the stream.
 const lossReport = time.Second
 
-// lossCounter counts what was lost, and what of it the stream has not been told yet.
+// lossCounter counts what was lost, and what of it the stream does not report yet.
 type lossCounter struct {
-	total   losses.Tally
-	pending []Loss
-	told    time.Time
+	total    losses.Tally
+	pending  []Loss
+	reported time.Time
 }
 
-// add counts a loss that the merge found itself, so that the stream must be told.
+// add counts a loss that the merge found itself, so that the stream must report it.
 func (l *lossCounter) add(node string, stage event.LossStage, count uint64) {
 	l.addOf(Loss{Node: node, Stage: stage, Count: count})
 }
@@ -38,7 +38,7 @@ func (l *lossCounter) addOf(loss Loss) {
 }
 
 // next is when the next report is due, if there is one.
-func (l *lossCounter) next() (time.Time, bool) { return l.told.Add(lossReport), len(l.pending) > 0 }
+func (l *lossCounter) next() (time.Time, bool) { return l.reported.Add(lossReport), len(l.pending) > 0 }
 
 func (l *lossCounter) due(now time.Time, finished bool) bool {
 	at, ok := l.next()
@@ -50,7 +50,7 @@ func (l *lossCounter) event(now time.Time) *event.Event {
 	p := l.pending[0]
 	l.pending = l.pending[1:]
 	if len(l.pending) == 0 {
-		l.told = now
+		l.reported = now
 	}
 	return p.Event(uint64(now.UnixNano()))
 }

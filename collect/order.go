@@ -55,7 +55,7 @@ func (o *order) push(it *item)   { heap.Push(o, it) }
 func (o *order) fix(it *item)    { heap.Fix(o, it.at) }
 func (o *order) remove(it *item) { heap.Remove(o, it.at) }
 
-// timers is a heap of flows by the time at which to look at them again.
+// timers is a heap of flows by the time at which to check them again.
 type timers struct{ heap timerHeap }
 
 func (t *timers) len() int { return len(t.heap) }
@@ -67,7 +67,7 @@ func (t *timers) first() (*flow, time.Time) {
 	return t.heap[0], t.heap[0].timer
 }
 
-// set asks for a look at f at a time, in place of an earlier wish.
+// set schedules a check of f at a time, in place of an earlier one.
 func (t *timers) set(f *flow, at time.Time) {
 	f.timer = at
 	if f.timerAt >= 0 {

@@ -28,8 +28,9 @@ type script struct {
 	make func() *event.Event
 }
 
-// TestAnyInterleavingGivesEachFlowOnceWithExactSums lets random conversations happen between pods on three nodes, through
-// Services and SNAT or not, with halves that lag, are sent twice, come in any order between nodes, or are not observed.
+// TestAnyInterleavingGivesEachFlowOnceWithExactSums lets random conversations happen between pods on three nodes,
+// through Services and SNAT or not, with halves that lag, are sent twice, come in any order between nodes, or are not
+// observed.
 func TestAnyInterleavingGivesEachFlowOnceWithExactSums(t *testing.T) {
 	for seed := range uint64(60) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {

@@ -182,7 +182,8 @@ func TestQuery_NamesTranslatedService(t *testing.T) {
 				q := seenQuery{side: c.side, client: "10.0.1.9:4000", server: c.server, at: time.Now()}
 				ev := q.event()
 				answer := netip.MustParseAddrPort(c.answer)
-				ev.GetDns().Dst.ServiceAddress, ev.GetDns().Dst.ServicePort = answer.Addr().AsSlice(), uint32(answer.Port())
+				ev.GetDns().Dst.ServiceAddress, ev.GetDns().Dst.ServicePort = answer.Addr().AsSlice(),
+					uint32(answer.Port())
 				w.feed("a", ev)
 				events := w.take(10 * time.Second)
 				if len(events) != 1 {
@@ -210,7 +211,8 @@ func TestQuery_ExactlyOneEvent(t *testing.T) {
 			var late []*event.Event
 			for i := range 50 {
 				at := time.Now()
-				q := seenQuery{client: fmt.Sprintf("10.0.1.1:%d", 4000+i), server: "10.96.0.10:53", id: r.Uint32N(3), at: at}
+				q := seenQuery{client: fmt.Sprintf("10.0.1.1:%d", 4000+i), server: "10.96.0.10:53", id: r.Uint32N(3),
+					at: at}
 				s := q
 				q.side, s.side, s.server = bySrc, byDst, "10.0.2.1:5353"
 				switch r.IntN(4) {

@@ -35,7 +35,7 @@ func (c *Collector) schedule(f *flow, p *part, now time.Time) {
 		} else {
 			c.queue(f, now, now)
 		}
-	case p == f.leader || now.Sub(f.lastEmit) >= c.patience():
+	case p == f.leader || now.Sub(f.lastEmit) >= c.halfWait():
 		c.reopen(f)
 		f.leader = p
 		c.queue(f, now, now)
@@ -47,13 +47,13 @@ func (c *Collector) schedule(f *flow, p *part, now time.Time) {
 		// say.
 		c.reopen(f)
 		if f.timerAt < 0 {
-			c.timers.set(f, f.lastEmit.Add(c.patience()))
+			c.timers.set(f, f.lastEmit.Add(c.halfWait()))
 		}
 	}
 }
 
-// patience is how long the changes of one half wait for the other's.
-func (c *Collector) patience() time.Duration { return c.o.Interval + c.o.Interval/2 }
+// halfWait is how long the changes of one half wait for the other's.
+func (c *Collector) halfWait() time.Duration { return c.o.Interval + c.o.Interval/2 }
 
 // reopen takes back that the flow was about to close.
 func (c *Collector) reopen(f *flow) {
@@ -94,7 +94,7 @@ func (c *Collector) behind(f *flow, now time.Time) bool {
 	}
 	limit, until := behindLimit, f.item.time
 	if f.proto != event.Protocol_PROTOCOL_TCP {
-		// A server's socket for datagrams stays open: what came in on it is reported at the node's next walk.
+		// A server's socket for datagrams stays open: what came in on it is reported at the node's next scan.
 		limit = max(limit, c.o.Interval+time.Second)
 		until += uint64(c.o.Interval) + lateness
 	}
@@ -234,7 +234,7 @@ func (c *Collector) emit(it *item, out *batch, now time.Time) {
 func (c *Collector) close(f *flow, now time.Time) {
 	c.forget(f)
 	if f.indexed {
-		bury(&c.tombs, isnTomb{f.isn}, grave{}, now, c.o.Linger)
+		addTombstone(&c.tombstones, isnTombstone{f.isn}, tombstone{}, now, c.o.Linger)
 	}
 	for i := range f.ends {
 		for _, p := range f.ends[i].parts {
@@ -245,9 +245,9 @@ func (c *Collector) close(f *flow, now time.Time) {
 
 // rememberPart remembers a part of a flow that ends.
 func (c *Collector) rememberPart(p *part, now time.Time) {
-	f, t := p.flow, &c.tombs
+	f, t := p.flow, &c.tombstones
 	if !p.closed {
-		bury(t, partTomb{p.key}, grave{last: p.end()}, now, openMemory)
+		addTombstone(t, partTombstone{p.key}, tombstone{last: p.end()}, now, openMemory)
 	}
 	if f.ends[1-p.side].observed() || f.proto == event.Protocol_PROTOCOL_TCP {
 		return
@@ -255,9 +255,9 @@ func (c *Collector) rememberPart(p *part, now time.Time) {
 	// What the other half would look like.
 	g := p.otherHalf()
 	if p.viaService {
-		bury(t, backendTomb{int32(f.proto), p.local}, g, now, c.o.Linger)
+		addTombstone(t, backendTombstone{int32(f.proto), p.local}, g, now, c.o.Linger)
 	} else {
-		bury(t, peerTomb{int32(f.proto), p.remote, p.local}, g, now, c.o.Linger)
+		addTombstone(t, peerTombstone{int32(f.proto), p.remote, p.local}, g, now, c.o.Linger)
 	}
 }
 

@@ -88,7 +88,7 @@ func (s *Source) Feed(ctx context.Context, b Batch) error {
 	return nil
 }
 
-// refuse counts an event that is not used, and tells why the node's first one was. The lock is held.
+// refuse counts an event that is not used, and reports why the node's first one was. The lock is held.
 func (s *Source) refuse(why *check.Error) {
 	s.c.loss.add(s.node, event.LossStage_LOSS_STAGE_DECODE, 1)
 	if !s.refused && s.c.o.Refused != nil {
@@ -150,7 +150,7 @@ func (s *Source) accept(b *Batch) bool {
 	if b.Sequence < s.next {
 		return false
 	}
-	if missing := b.Sequence - s.next; missing > 0 && !b.StandsIn {
+	if missing := b.Sequence - s.next; missing > 0 && !b.GapSummary {
 		// How many events the missing batches held is not known: at least one each.
 		s.c.loss.add(s.node, event.LossStage_LOSS_STAGE_STREAM_GAP, missing)
 	}
@@ -196,8 +196,8 @@ func (c *Collector) take(s *Source, ev *event.Event, now time.Time) {
 	}
 }
 
-// twice tells whether a drop comes from another node as well. Nodes that share a kernel see each other's packets: of
-// two observed pods on two of them, the one that the packets are for is the one to tell.
+// twice reports whether a drop comes from another node as well. Nodes that share a kernel see each other's packets: of
+// two observed pods on two of them, the one that the packets are for is the one that reports.
 func (c *Collector) twice(s *Source, d *event.Drop, far Name) bool {
 	if d.GetObserved() != event.Side_SIDE_SRC || !far.Observed || far.Pod == "" || far.Node == s.node ||
 		s.kernel == "" {
@@ -208,7 +208,7 @@ func (c *Collector) twice(s *Source, d *event.Drop, far Name) bool {
 }
 
 // nameEnds fills in the ends of an event of what is not joined: the observed one is the event's own pod, the other
-// what its address tells, which is returned.
+// what is known of its address, which is returned.
 func (c *Collector) nameEnds(ev *event.Event) (n Name) {
 	ends := event.EndsOf(ev)
 	own, far := ends.GetSrc(), ends.GetDst()

@@ -67,20 +67,20 @@ func (w *world) take(d time.Duration) []*event.Event {
 	return out
 }
 
-// want waits d and fails unless just the events came out that the lines tell, in their order.
+// want waits d and fails unless just the events came out that the lines describe, in their order.
 func (w *world) want(d time.Duration, lines ...string) {
 	w.t.Helper()
 	var got []string
 	for _, ev := range w.take(d) {
-		got = append(got, tell(ev))
+		got = append(got, summarize(ev))
 	}
 	if strings.Join(got, "\n") != strings.Join(lines, "\n") {
 		w.t.Fatalf("got\n\t%s\nwant\n\t%s", strings.Join(got, "\n\t"), strings.Join(lines, "\n\t"))
 	}
 }
 
-// tell tells an event in a line: phase src->dst, bytes that src sent, and by "+" which ends were observed.
-func tell(ev *event.Event) string {
+// summarize formats an event as one line: phase src->dst, bytes that src sent, and by "+" which ends were observed.
+func summarize(ev *event.Event) string {
 	f := ev.GetFlow()
 	if l := ev.GetLost(); l != nil {
 		return fmt.Sprintf("lost %s %s %d", ev.GetNode(), l.GetStage().Word(), l.GetCount())
@@ -140,8 +140,9 @@ func (s shape) event() *event.Event {
 	now := time.Now().Add(-s.ago)
 	f := &event.Flow{
 		Protocol: s.proto, Phase: s.phase, Observed: s.observed, Src: endpoint(s.src), Dst: endpoint(s.dst),
-		SrcIsn: s.isn[0], DstIsn: s.isn[1], IsnValid: s.proto == tcp && !s.noISN, RoleKnown: !s.unsure, SocketCookie: s.cookie,
-		LastTime: uint64(now.UnixNano()),
+		SrcIsn: s.isn[0], DstIsn: s.isn[1], IsnValid: s.proto == tcp && !s.noISN, RoleKnown: !s.unsure,
+		SocketCookie: s.cookie,
+		LastTime:     uint64(now.UnixNano()),
 	}
 	if !s.start.IsZero() {
 		f.StartTime = uint64(s.start.UnixNano())
@@ -153,7 +154,8 @@ func (s shape) event() *event.Event {
 		f.SrcCounters = n
 	}
 	return &event.Event{
-		Time: uint64(now.UnixNano()), Namespace: "demo", Pod: s.pod, PodUid: "uid-" + s.pod, Kind: &event.Event_Flow{Flow: f},
+		Time: uint64(now.UnixNano()), Namespace: "demo", Pod: s.pod, PodUid: "uid-" + s.pod,
+		Kind: &event.Event_Flow{Flow: f},
 	}
 }
 

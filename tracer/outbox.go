@@ -193,7 +193,7 @@ func (o *outbox) missing(from, oldest uint64, stage event.LossStage) wireBatch {
 	for _, d := range merge(lost) {
 		wire, _ = appendLost(wire, o.node, o.now(), d)
 	}
-	return appendStandsIn(appendHead(wire, oldest-1, o.evicted.watermark, false))
+	return appendGapSummary(appendHead(wire, oldest-1, o.evicted.watermark, false))
 }
 
 // history keeps what the batches no longer held had in them.

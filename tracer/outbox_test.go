@@ -47,7 +47,7 @@ func summary(t testing.TB, wire wireBatch) string {
 	if b.GetFinal() {
 		s += " final"
 	}
-	if b.GetStandsIn() {
+	if b.GetGapSummary() {
 		s += " for those missing"
 	}
 	return s
@@ -256,7 +256,7 @@ func TestBatchFieldsAreThoseOfTheProto(t *testing.T) {
 	fields := new(session.Batch).ProtoReflect().Descriptor().Fields()
 	want := map[protoreflect.FieldNumber]string{
 		batchSequence: "sequence uint64", batchEvents: "events message", batchWatermark: "watermark fixed64", batchFinal: "final bool",
-		batchStandsIn: "stands_in bool",
+		batchGapSummary: "gap_summary bool",
 	}
 	got := make(map[protoreflect.FieldNumber]string)
 	for i := range fields.Len() {

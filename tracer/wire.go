@@ -8,11 +8,11 @@ import (
 
 // The fields of session.Batch by number, as session.proto has them; a test compares the two.
 const (
-	batchSequence  protowire.Number = 1
-	batchEvents    protowire.Number = 2
-	batchWatermark protowire.Number = 3
-	batchFinal     protowire.Number = 4
-	batchStandsIn  protowire.Number = 5
+	batchSequence   protowire.Number = 1
+	batchEvents     protowire.Number = 2
+	batchWatermark  protowire.Number = 3
+	batchFinal      protowire.Number = 4
+	batchGapSummary protowire.Number = 5
 )
 
 // appendEvent appends one of Batch.events to an encoded batch, in two parts: protobuf merges what is concatenated, so the
@@ -37,9 +37,9 @@ func appendHead(batch []byte, sequence, watermark uint64, final bool) []byte {
 	return batch
 }
 
-// appendStandsIn marks a batch as one that stands for those missing before it.
-func appendStandsIn(batch []byte) []byte {
-	batch = protowire.AppendTag(batch, batchStandsIn, protowire.VarintType)
+// appendGapSummary marks a batch as one that stands for those missing before it.
+func appendGapSummary(batch []byte) []byte {
+	batch = protowire.AppendTag(batch, batchGapSummary, protowire.VarintType)
 	return protowire.AppendVarint(batch, protowire.EncodeBool(true))
 }
 

@@ -48,7 +48,7 @@ func (l Loss) Event(time uint64) *event.Event {
 	}
 }
 
-// maxOfNode is how many losses of a node are told apart. Tracers choose the names: what is more counts for no known
+// maxOfNode is how many losses of a node are distinguished. Tracers choose the names: what is more counts for no known
 // pod and source.
 const maxOfNode = 256
 

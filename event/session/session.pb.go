@@ -1037,7 +1037,7 @@ type Batch struct {
 	// The last batch of the session, after Stop.
 	Final bool `protobuf:"varint,4,opt,name=final,proto3" json:"final,omitempty"`
 	// It stands for the batches right before it that are missing: its Lost events say all that those held.
-	StandsIn      bool `protobuf:"varint,5,opt,name=stands_in,json=standsIn,proto3" json:"stands_in,omitempty"`
+	GapSummary    bool `protobuf:"varint,5,opt,name=gap_summary,json=gapSummary,proto3" json:"gap_summary,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1100,9 +1100,9 @@ func (x *Batch) GetFinal() bool {
 	return false
 }
 
-func (x *Batch) GetStandsIn() bool {
+func (x *Batch) GetGapSummary() bool {
 	if x != nil {
-		return x.StandsIn
+		return x.GapSummary
 	}
 	return false
 }
@@ -1181,13 +1181,14 @@ const file_session_session_proto_rawDesc = "" +
 	"\rEventsRequest\x12\x1f\n" +
 	"\vresume_from\x18\x01 \x01(\x04R\n" +
 	"resumeFrom\x12\x1a\n" +
-	"\binstance\x18\x02 \x01(\x06R\binstance\"\xa2\x01\n" +
+	"\binstance\x18\x02 \x01(\x06R\binstance\"\xa6\x01\n" +
 	"\x05Batch\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12,\n" +
 	"\x06events\x18\x02 \x03(\v2\x14.orb8.event.v1.EventR\x06events\x12\x1c\n" +
 	"\twatermark\x18\x03 \x01(\x06R\twatermark\x12\x14\n" +
-	"\x05final\x18\x04 \x01(\bR\x05final\x12\x1b\n" +
-	"\tstands_in\x18\x05 \x01(\bR\bstandsIn2\x9c\x01\n" +
+	"\x05final\x18\x04 \x01(\bR\x05final\x12\x1f\n" +
+	"\vgap_summary\x18\x05 \x01(\bR\n" +
+	"gapSummary2\x9c\x01\n" +
 	"\aSession\x12M\n" +
 	"\aControl\x12\x1e.orb8.session.v1.ClientMessage\x1a\x1e.orb8.session.v1.TracerMessage(\x010\x01\x12B\n" +
 	"\x06Events\x12\x1e.orb8.session.v1.EventsRequest\x1a\x16.orb8.session.v1.Batch0\x01B0Z.github.com/orb8-dev/kubectl-orb8/event/sessionb\x06proto3"

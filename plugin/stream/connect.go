@@ -168,7 +168,7 @@ func (n *node) receive(ctx context.Context, stream session.Session_EventsClient)
 			n.relayStatuses(batch.Events)
 		}
 		if err := n.source.Feed(ctx, collect.Batch{
-			Instance: n.instance, Sequence: batch.Sequence, Events: batch.Events, Watermark: batch.Watermark, Kernel: n.kernel, StandsIn: batch.StandsIn,
+			Instance: n.instance, Sequence: batch.Sequence, Events: batch.Events, Watermark: batch.Watermark, Kernel: n.kernel, GapSummary: batch.GapSummary,
 		}); err != nil {
 			return err
 		}

@@ -9,26 +9,26 @@ import (
 // close, at any time later.
 const openMemory = time.Hour
 
-// tombs remembers closed flows for a while, so that late halves of them are not taken for new flows. Of a flow only
-// hashes are kept: of the halves that were known, of what the other half would look like, of the sequence numbers.
+// tombstones remembers closed flows for a while, so that late halves of them are not taken for new flows. Of a flow
+// only hashes are kept: of the halves that were known, of what the other half would look like, of the sequence numbers.
 //
-// Memory is bounded: each queue holds at most a fixed number of hashes, and a hash takes tombBytes at most. The
+// Memory is bounded: each queue holds at most a fixed number of hashes, and a hash takes tombstoneBytes at most. The
 // oldest hash is evicted. Then a late half of that flow looks like a flow of its own, so that its packets show twice.
 // mayRepeat finds the halves of which that is possible.
-type tombs struct {
+type tombstones struct {
 	seed   maphash.Seed
-	graves map[uint64]grave
+	byHash map[uint64]tombstone
 	queues [2]queue // what is kept for Linger, and what for openMemory
-	// Until when an evicted hash would have been kept, and when the newest of them was buried, ns since the Unix epoch.
+	// Until when an evicted hash would have been kept, and when the newest of them was added, ns since the Unix epoch.
 	evictedUntil, evictedAt int64
 }
 
-// tombBytes is the memory of one hash at most: 24 bytes in the map, twice that and its control byte while the map
+// tombstoneBytes is the memory of one hash at most: 24 bytes in the map, twice that and its control byte while the map
 // grows, and 16 in the queue, twice that while the queue grows.
-const tombBytes = 24*3 + 2 + 16*2
+const tombstoneBytes = 24*3 + 2 + 16*2
 
-// grave tells what was buried. A half that began after last is of a later conversation.
-type grave struct {
+// tombstone describes a closed flow. A half that began after last is of a later conversation.
+type tombstone struct {
 	last  uint64 // ns since the Unix epoch
 	until int64  // ns since the Unix epoch, by the viewer's clock
 	queue uint8
@@ -53,32 +53,33 @@ type queued struct {
 	until int64
 }
 
-// newTombs makes tombs that take at most a number of bytes.
-func newTombs(bytes int) tombs {
-	t := tombs{seed: maphash.MakeSeed(), graves: map[uint64]grave{}}
+// newTombstones makes tombstones that take at most a number of bytes.
+func newTombstones(bytes int) tombstones {
+	t := tombstones{seed: maphash.MakeSeed(), byHash: map[uint64]tombstone{}}
 	for i := range t.queues {
-		t.queues[i].most = max(1, bytes/tombBytes/len(t.queues))
+		t.queues[i].most = max(1, bytes/tombstoneBytes/len(t.queues))
 	}
 	return t
 }
 
 // What is hashed has a type of its own, so that the hashes of different kinds differ.
 type (
-	isnTomb  struct{ pair isnPair }
-	partTomb struct{ key partKey }
-	peerTomb struct {
+	isnTombstone  struct{ pair isnPair }
+	partTombstone struct{ key partKey }
+	peerTombstone struct {
 		proto         int32
 		local, remote addrPort
 	}
-	// backendTomb is any half of a backend that sees the client.
-	backendTomb struct {
+	// backendTombstone is any half of a backend that sees the client.
+	backendTombstone struct {
 		proto  int32
 		client addrPort
 	}
 )
 
-func bury[K isnTomb | partTomb | peerTomb | backendTomb](
-	t *tombs, key K, g grave, now time.Time, linger time.Duration,
+// addTombstone remembers a closed flow under key for linger.
+func addTombstone[K isnTombstone | partTombstone | peerTombstone | backendTombstone](
+	t *tombstones, key K, g tombstone, now time.Time, linger time.Duration,
 ) {
 	if linger >= openMemory {
 		g.queue = 1
@@ -89,35 +90,40 @@ func bury[K isnTomb | partTomb | peerTomb | backendTomb](
 	}
 	h := hash(t, key)
 	g.until = now.Add(linger).UnixNano()
-	t.graves[h] = g
+	t.byHash[h] = g
 	q.linger = linger
 	q.push(queued{h, g.until})
 }
 
-// buried reports whether a half that began at start is of what was buried under key. A start of 0 is not known.
-func buried[K isnTomb | partTomb | peerTomb | backendTomb](t *tombs, key K, start uint64) bool {
-	g, ok := t.graves[hash(t, key)]
+// hasTombstone reports whether a half that began at start belongs to the closed flow of key. A start of 0 is unknown.
+func hasTombstone[K isnTombstone | partTombstone | peerTombstone | backendTombstone](
+	t *tombstones, key K, start uint64,
+) bool {
+	g, ok := t.byHash[hash(t, key)]
 	return ok && start <= g.last
 }
 
-// find returns what was buried under key.
-func find[K isnTomb | partTomb | peerTomb | backendTomb](t *tombs, key K) (grave, bool) {
-	g, ok := t.graves[hash(t, key)]
+// findTombstone returns the tombstone of key.
+func findTombstone[K isnTombstone | partTombstone | peerTombstone | backendTombstone](
+	t *tombstones, key K,
+) (tombstone, bool) {
+	g, ok := t.byHash[hash(t, key)]
 	return g, ok
 }
 
-func unbury[K isnTomb | partTomb | peerTomb | backendTomb](t *tombs, key K) {
-	delete(t.graves, hash(t, key))
+// removeTombstone forgets what is remembered under key.
+func removeTombstone[K isnTombstone | partTombstone | peerTombstone | backendTombstone](t *tombstones, key K) {
+	delete(t.byHash, hash(t, key))
 }
 
-func hash[K isnTomb | partTomb | peerTomb | backendTomb](t *tombs, key K) uint64 {
+func hash[K isnTombstone | partTombstone | peerTombstone | backendTombstone](t *tombstones, key K) uint64 {
 	var kind byte
 	switch any(key).(type) {
-	case partTomb:
+	case partTombstone:
 		kind = 1
-	case peerTomb:
+	case peerTombstone:
 		kind = 2
-	case backendTomb:
+	case backendTombstone:
 		kind = 3
 	}
 	return maphash.Comparable(t.seed, struct {
@@ -126,8 +132,8 @@ func hash[K isnTomb | partTomb | peerTomb | backendTomb](t *tombs, key K) uint64
 	}{kind, key})
 }
 
-// expire forgets what is over for long enough.
-func (t *tombs) expire(now time.Time) {
+// expire removes the tombstones whose time is over.
+func (t *tombstones) expire(now time.Time) {
 	at := now.UnixNano()
 	for i := range t.queues {
 		for q := &t.queues[i]; q.n > 0 && at > q.entries[q.head].until; {
@@ -151,18 +157,18 @@ func (q *queue) push(e queued) {
 	q.n++
 }
 
-// pop takes the first of a queue, and its grave unless that was dug again later. One that is not over yet is evicted.
-func (t *tombs) pop(q *queue, now int64) {
+// pop removes the first of a queue, and its tombstone unless a later one has taken its place. One whose time is not
+func (t *tombstones) pop(q *queue, now int64) {
 	e := q.entries[q.head]
 	if q.head++; q.head == len(q.entries) {
 		q.head = 0
 	}
 	q.n--
-	g, ok := t.graves[e.hash]
+	g, ok := t.byHash[e.hash]
 	if !ok || g.until != e.until {
 		return
 	}
-	delete(t.graves, e.hash)
+	delete(t.byHash, e.hash)
 	if now <= e.until {
 		t.evictedUntil = max(t.evictedUntil, e.until)
 		t.evictedAt = max(t.evictedAt, e.until-int64(q.linger))
@@ -171,6 +177,6 @@ func (t *tombs) pop(q *queue, now int64) {
 
 // mayRepeat reports whether a half that began at start, and that nothing remembered matches, may be of a flow that was
 // evicted.
-func (t *tombs) mayRepeat(start uint64, now time.Time) bool {
+func (t *tombstones) mayRepeat(start uint64, now time.Time) bool {
 	return t.evictedUntil != 0 && now.UnixNano() <= t.evictedUntil && start <= uint64(t.evictedAt)
 }
