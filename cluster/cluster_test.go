@@ -33,8 +33,9 @@ const (
 
 func pod(ns, name, node string, ips ...string) *corev1.Pod {
 	p := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name, UID: types.UID("uid-" + ns + "-" + name), Labels: map[string]string{"app": strings.TrimRight(name, "-0123456789")}},
-		Spec:       corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Name: "main"}}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name, UID: types.UID("uid-" + ns + "-" + name),
+			Labels: map[string]string{"app": strings.TrimRight(name, "-0123456789")}},
+		Spec: corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Name: "main"}}},
 		Status: corev1.PodStatus{Phase: corev1.PodRunning, ContainerStatuses: []corev1.ContainerStatus{
 			{Name: "main", ContainerID: "containerd://id-" + name},
 		}},
@@ -50,9 +51,11 @@ func ptr[T any](v T) *T { return &v }
 func fixture() []runtime.Object {
 	return []runtime.Object{
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "demo"}},
-		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}, Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{
-			{Type: corev1.NodeInternalIP, Address: "10.1.0.1"}, {Type: corev1.NodeInternalIP, Address: "fd00:1::1"}, {Type: corev1.NodeHostName, Address: "n1"},
-		}}},
+		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"},
+			Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{
+				{Type: corev1.NodeInternalIP, Address: "10.1.0.1"}, {Type: corev1.NodeInternalIP, Address: "fd00:1::1"},
+				{Type: corev1.NodeHostName, Address: "n1"},
+			}}},
 		pod("demo", "web-0", "n1", "10.2.0.5", "fd00:2::5"),
 		pod("demo", "client", "n2", "10.3.0.6"),
 		pod("other", "db-0", "n2", "10.3.0.7"),
@@ -67,7 +70,8 @@ func fixture() []runtime.Object {
 			},
 		},
 		&discoveryv1.EndpointSlice{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "web-x", Labels: map[string]string{discoveryv1.LabelServiceName: "web"}},
+			ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "web-x",
+				Labels: map[string]string{discoveryv1.LabelServiceName: "web"}},
 			Ports: []discoveryv1.EndpointPort{
 				{Name: ptr("http"), Port: ptr(int32(8080)), Protocol: ptr(corev1.ProtocolTCP)},
 				{Name: ptr("dns"), Port: ptr(int32(5353)), Protocol: ptr(corev1.ProtocolUDP)},
@@ -75,10 +79,12 @@ func fixture() []runtime.Object {
 			Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"10.2.0.5"}}},
 		},
 		&discoveryv1.EndpointSlice{
-			ObjectMeta:  metav1.ObjectMeta{Namespace: "demo", Name: "web-y", Labels: map[string]string{discoveryv1.LabelServiceName: "web"}},
+			ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "web-y",
+				Labels: map[string]string{discoveryv1.LabelServiceName: "web"}},
 			AddressType: discoveryv1.AddressTypeIPv6,
-			Ports:       []discoveryv1.EndpointPort{{Name: ptr("http"), Port: ptr(int32(8080)), Protocol: ptr(corev1.ProtocolTCP)}},
-			Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{"fd00:2::5"}}},
+			Ports: []discoveryv1.EndpointPort{{Name: ptr("http"), Port: ptr(int32(8080)),
+				Protocol: ptr(corev1.ProtocolTCP)}},
+			Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"fd00:2::5"}}},
 		},
 	}
 }
@@ -132,7 +138,8 @@ func TestTargetsComeByNodeAndThenAsChanges(t *testing.T) {
 
 	feed := c.NewFeed("n1")
 	u := next(t, feed)
-	if !u.Complete || len(u.Upsert) != 1 || u.Upsert[0].Name != "web-0" || u.Upsert[0].Containers[0].Id != "id-web-0" || !u.Upsert[0].Containers[0].Target {
+	if !u.Complete || len(u.Upsert) != 1 || u.Upsert[0].Name != "web-0" || u.Upsert[0].Containers[0].Id != "id-web-0" ||
+		!u.Upsert[0].Containers[0].Target {
 		t.Fatalf("first update %v", u)
 	}
 	// A new pod on the same node is a change; one on a third node opens that node.
@@ -172,7 +179,8 @@ func TestAQuerySelectsPods(t *testing.T) {
 	}
 	objects := append(fixture(), &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "web"},
-		Spec:       appsv1.DeploymentSpec{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}},
+		Spec: appsv1.DeploymentSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}},
 	})
 	done := pod("demo", "done", "n1")
 	done.Status.Phase = corev1.PodSucceeded
@@ -184,13 +192,14 @@ func TestAQuerySelectsPods(t *testing.T) {
 		"every pod of the namespace that has not ended": {Query{Namespace: "demo"}, 2},
 		"every namespace": {Query{Namespace: "demo", AllNamespaces: true}, 3},
 		"excluded":        {Query{Namespace: "demo", Exclude: labels.Set{"app": "client"}}, 1},
-		"but named":       {Query{Namespace: "demo", Exclude: labels.Set{"app": "client"}, Names: []string{"client"}}, 1},
-		"by label":        {Query{Namespace: "demo", Selector: selector}, 1},
-		"by pod name":     {Query{Namespace: "demo", Names: []string{"client", "pod/web-0"}}, 2},
-		"by deployment":   {Query{Namespace: "demo", Names: []string{"deploy/web"}}, 1},
-		"by service":      {Query{Namespace: "demo", Names: []string{"svc/web"}}, 1},
-		"by node":         {Query{AllNamespaces: true, Node: "n1"}, 1},
-		"by container":    {Query{Namespace: "demo", Container: "sidecar"}, 0},
+		"but named": {Query{Namespace: "demo", Exclude: labels.Set{"app": "client"}, Names: []string{"client"}},
+			1},
+		"by label":      {Query{Namespace: "demo", Selector: selector}, 1},
+		"by pod name":   {Query{Namespace: "demo", Names: []string{"client", "pod/web-0"}}, 2},
+		"by deployment": {Query{Namespace: "demo", Names: []string{"deploy/web"}}, 1},
+		"by service":    {Query{Namespace: "demo", Names: []string{"svc/web"}}, 1},
+		"by node":       {Query{AllNamespaces: true, Node: "n1"}, 1},
+		"by container":  {Query{Namespace: "demo", Container: "sidecar"}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := open(t, fake.NewClientset(objects...), test.q, Options{})
@@ -206,14 +215,20 @@ func TestWhatDoesNotExistIsNamed(t *testing.T) {
 		q    Query
 		want string
 	}{
-		"pod":         {Query{Namespace: "demo", Names: []string{"wbe-0"}}, `pod "wbe-0" not found in namespace "demo": see kubectl get pods -n demo`},
-		"deployment":  {Query{Namespace: "demo", Names: []string{"deploy/x"}}, `deployment "x" not found in namespace "demo": see kubectl get deployments -n demo`},
-		"namespace":   {Query{Namespace: "dmeo"}, `namespace "dmeo" not found: see kubectl get namespaces`},
-		"both":        {Query{Namespace: "dmeo", Names: []string{"web-0"}}, `namespace "dmeo" not found: see kubectl get namespaces`},
-		"node":        {Query{Namespace: "demo", Node: "n9"}, `node "n9" not found: see kubectl get nodes`},
-		"kind":        {Query{Namespace: "demo", Names: []string{"cm/x"}}, `target "cm/x": want a pod's name, or one of deploy/NAME, sts/NAME, ds/NAME, rs/NAME, rc/NAME, job/NAME, cj/NAME, svc/NAME`},
-		"empty name":  {Query{Namespace: "demo", Names: []string{"deploy/"}}, `target "deploy/": want POD or KIND/NAME`},
-		"name and -A": {Query{AllNamespaces: true, Names: []string{"web-0"}}, `target "web-0": want no names together with --all-namespaces: a name means one object of one namespace`},
+		"pod": {Query{Namespace: "demo", Names: []string{"wbe-0"}},
+			`pod "wbe-0" not found in namespace "demo": see kubectl get pods -n demo`},
+		"deployment": {Query{Namespace: "demo", Names: []string{"deploy/x"}},
+			`deployment "x" not found in namespace "demo": see kubectl get deployments -n demo`},
+		"namespace": {Query{Namespace: "dmeo"}, `namespace "dmeo" not found: see kubectl get namespaces`},
+		"both": {Query{Namespace: "dmeo", Names: []string{"web-0"}},
+			`namespace "dmeo" not found: see kubectl get namespaces`},
+		"node": {Query{Namespace: "demo", Node: "n9"}, `node "n9" not found: see kubectl get nodes`},
+		"kind": {Query{Namespace: "demo", Names: []string{"cm/x"}},
+			`target "cm/x": want a pod's name, or one of deploy/NAME, sts/NAME, ds/NAME, rs/NAME, rc/NAME, job/NAME, cj/NAME, svc/NAME`},
+		"empty name": {Query{Namespace: "demo", Names: []string{"deploy/"}},
+			`target "deploy/": want POD or KIND/NAME`},
+		"name and -A": {Query{AllNamespaces: true, Names: []string{"web-0"}},
+			`target "web-0": want no names together with --all-namespaces: a name means one object of one namespace`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Open(t.Context(), fake.NewClientset(fixture()...), test.q, Options{})
@@ -237,7 +252,8 @@ func TestForbiddenTargetsAreAnErrorAndForbiddenNamesANote(t *testing.T) {
 	client := fake.NewClientset(fixture()...)
 	refuse(client, "pods", "demo")
 	_, err := Open(t.Context(), client, Query{Namespace: "demo"}, Options{})
-	if f := (*ForbiddenError)(nil); !errors.As(err, &f) || f.Verb != "list" || f.Resource != "pods" || f.Namespace != "demo" {
+	if f := (*ForbiddenError)(nil); !errors.As(err, &f) || f.Verb != "list" || f.Resource != "pods" ||
+		f.Namespace != "demo" {
 		t.Fatalf("error %v", err)
 	}
 
@@ -264,8 +280,10 @@ func TestForbiddenTargetsAreAnErrorAndForbiddenNamesANote(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	const want = "may not list nodes, pods in the whole cluster: ends that they would name are shown by address; an administrator grants it with: " +
-		"kubectl create clusterrole orb8-names --verb=list,watch --resource=nodes,pods && kubectl create clusterrolebinding orb8-names --clusterrole=orb8-names --user=USER"
+	const want = "may not list nodes, pods in the whole cluster: ends that they would name are shown by address; an " +
+		"administrator grants it with: " +
+		"kubectl create clusterrole orb8-names --verb=list,watch --resource=nodes,pods && kubectl create " +
+		"clusterrolebinding orb8-names --clusterrole=orb8-names --user=USER"
 	if len(notes) != 1 || notes[want] != 1 {
 		t.Errorf("notes %v\nwant once %q", notes, want)
 	}
@@ -278,7 +296,8 @@ func TestAddressesAreNamed(t *testing.T) {
 	c := open(t, client, Query{Namespace: "demo"}, Options{})
 	summary := func(ip string, port uint16, proto event.Protocol) string {
 		n := c.Name(netip.MustParseAddr(ip), port, proto)
-		return fmt.Sprintf("%s/%s@%s svc=%s/%s observed=%v", n.Namespace, n.Pod, n.Node, n.ServiceNamespace, n.Service, n.Observed)
+		return fmt.Sprintf("%s/%s@%s svc=%s/%s observed=%v", n.Namespace, n.Pod, n.Node, n.ServiceNamespace, n.Service,
+			n.Observed)
 	}
 	for _, test := range []struct {
 		why   string
@@ -299,10 +318,12 @@ func TestAddressesAreNamed(t *testing.T) {
 		{"a node with a target in its network", "10.1.0.1", 22, tcp, "/@n1 svc=/ observed=true"},
 		{"a stranger", "192.0.2.1", 443, tcp, "/@ svc=/ observed=false"},
 	} {
-		eventually(t, fmt.Sprintf("%s: %s:%d is %s (last: %s)", test.why, test.ip, test.port, test.want, summary(test.ip, test.port, test.proto)),
+		eventually(t, fmt.Sprintf("%s: %s:%d is %s (last: %s)", test.why, test.ip, test.port, test.want,
+			summary(test.ip, test.port, test.proto)),
 			func() bool { return summary(test.ip, test.port, test.proto) == test.want })
 	}
-	for uid, want := range map[string]bool{"uid-demo-web-0": true, "uid-demo-host-0": false, "": false, "unknown": false} {
+	for uid, want := range map[string]bool{"uid-demo-web-0": true, "uid-demo-host-0": false, "": false,
+		"unknown": false} {
 		if got := c.OwnNetwork(uid); got != want {
 			t.Errorf("the pod %q has its own network: %v", uid, got)
 		}
@@ -320,10 +341,11 @@ func TestAddressesAreNamed(t *testing.T) {
 	if err := client.CoreV1().Services("demo").Delete(t.Context(), "web", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the service is forgotten", func() bool { return !c.Backs(vip, netip.MustParseAddrPort("10.2.0.5:5353"), udp) })
+	eventually(t, "the service is forgotten",
+		func() bool { return !c.Backs(vip, netip.MustParseAddrPort("10.2.0.5:5353"), udp) })
 }
 
-func TestTheDeadKeepTheirNameForAWhile(t *testing.T) {
+func TestDeletedPodsKeepTheirNames(t *testing.T) {
 	now := time.Unix(1000, 0)
 	n := newNames(func() time.Time { return now })
 	c := &Cluster{names: n, targets: newTargets(func(*corev1.Pod) bool { return false }, "")}
@@ -333,12 +355,12 @@ func TestTheDeadKeepTheirNameForAWhile(t *testing.T) {
 	n.applyPod(old)
 	n.deletePod(old.UID)
 	if name() != "old" {
-		t.Fatal("the dead lost its name at once")
+		t.Fatal("a deleted pod lost its name at once")
 	}
 	now = now.Add(afterlife + time.Second)
 	n.applyPod(pod("demo", "elsewhere", "n1", "10.2.0.9"))
 	if name() != "" {
-		t.Fatal("the dead kept its name for ever")
+		t.Fatal("a deleted pod kept its name for ever")
 	}
 	// The address of a finished pod goes to a new one, and news of the old one does not take it back.
 	old.Status.Phase = corev1.PodSucceeded
@@ -381,9 +403,11 @@ func TestWorkloadsAreNamedAsKubectlDoes(t *testing.T) {
 func TestARestartedContainerIsKnownByBothIDs(t *testing.T) {
 	p := pod("demo", "web-0", "n1")
 	p.Spec.InitContainers = []corev1.Container{{Name: "setup"}}
-	p.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debug"}}}
+	p.Spec.EphemeralContainers = []corev1.EphemeralContainer{
+		{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debug"}}}
 	p.Status.EphemeralContainerStatuses = []corev1.ContainerStatus{{Name: "debug", ContainerID: "cri-o://dd"}}
-	p.Status.ContainerStatuses[0].LastTerminationState.Terminated = &corev1.ContainerStateTerminated{ContainerID: "containerd://before"}
+	p.Status.ContainerStatuses[0].LastTerminationState.Terminated = &corev1.ContainerStateTerminated{
+		ContainerID: "containerd://before"}
 	var got []string
 	for _, c := range describe(stripPod(p), "main").Containers {
 		got = append(got, fmt.Sprintf("%s=%s/%v", c.Name, c.Id, c.Target))

@@ -61,7 +61,7 @@ func (c *cronJobPods) match(pod *corev1.Pod) bool {
 	return ours
 }
 
-// isScheduledJob tells whether a Job is named as the CronJob controller names those that it makes.
+// isScheduledJob reports whether a Job is named as the CronJob controller names those that it makes.
 func isScheduledJob(job, cronJob string) bool {
 	minutes, ok := strings.CutPrefix(job, cronJob+"-")
 	return ok && minutes != "" && strings.Trim(minutes, "0123456789") == ""

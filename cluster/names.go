@@ -22,11 +22,11 @@ type names struct {
 	mu       sync.RWMutex
 	pods     map[netip.Addr]*podName
 	podAddrs map[types.UID][]netip.Addr
-	// dead are deleted pods in the order of their deletion.
-	dead     []*podName
-	nodes    nodeNames
-	fronts   map[front]*servicePort
-	services map[types.NamespacedName]*serviceName
+	// deletedPods are deleted pods in the order of their deletion.
+	deletedPods []*podName
+	nodes       nodeNames
+	fronts      map[front]*servicePort
+	services    map[types.NamespacedName]*serviceName
 	// clusterIPs are the addresses at which nothing answers but the ports of the Service.
 	clusterIPs map[netip.Addr]*serviceName
 	owners     map[backend][]backendOwner
@@ -89,7 +89,7 @@ func parseAddr(s string) (netip.Addr, bool) {
 func (n *names) applyPod(pod *corev1.Pod) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.bury()
+	n.dropExpired()
 	n.dropPod(pod.UID)
 	if isCiliumAgent(pod) {
 		n.cilium[string(pod.UID)] = struct{}{}
@@ -121,25 +121,25 @@ func (n *names) applyPod(pod *corev1.Pod) {
 func (n *names) deletePod(uid types.UID) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.bury()
+	n.dropExpired()
 	delete(n.cilium, string(uid))
 	for _, addr := range n.podAddrs[uid] {
 		if p := n.pods[addr]; p != nil && p.uid == uid {
 			p.running = false
 			if p.deleted.IsZero() {
 				p.deleted = n.now()
-				n.dead = append(n.dead, p)
+				n.deletedPods = append(n.deletedPods, p)
 			}
 		}
 	}
 }
 
-// bury forgets the dead whose time is over. n.mu is held.
-func (n *names) bury() {
+// dropExpired removes the deleted pods whose time is over. n.mu is held.
+func (n *names) dropExpired() {
 	limit := n.now().Add(-afterlife)
-	for len(n.dead) > 0 && n.dead[0].deleted.Before(limit) {
-		n.dropPod(n.dead[0].uid)
-		n.dead = n.dead[1:]
+	for len(n.deletedPods) > 0 && n.deletedPods[0].deleted.Before(limit) {
+		n.dropPod(n.deletedPods[0].uid)
+		n.deletedPods = n.deletedPods[1:]
 	}
 }
 

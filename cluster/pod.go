@@ -11,7 +11,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
 
-// configHash is how the kubelet tells the cgroup of a static pod, whose mirror in the API has another UID.
+// configHash is how the kubelet names the cgroup of a static pod, whose mirror in the API has another UID.
 const configHash = "kubernetes.io/config.hash"
 
 // describe is what a tracer must know to name the pod's events.

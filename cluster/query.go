@@ -208,8 +208,8 @@ func (m *matcher) lookupError(
 	return fmt.Errorf("look up %s %s/%s: %w", kind, ns, name, err)
 }
 
-// namespaceExists tells a missing namespace from an empty one. Who may not read namespaces gets the benefit of the
-// doubt.
+// namespaceExists distinguishes a missing namespace from an empty one. Who may not read namespaces gets the benefit of
+// the doubt.
 func namespaceExists(ctx context.Context, client kubernetes.Interface, ns string) error {
 	_, err := client.CoreV1().Namespaces().Get(ctx, ns, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {

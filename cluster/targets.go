@@ -38,7 +38,7 @@ type nodeTargets struct {
 	idleSince time.Time
 }
 
-// noteIdle keeps idleSince up to date. It is called after each change of what busy looks at.
+// noteIdle keeps idleSince up to date. It is called after each change of what busy reads.
 func (n *nodeTargets) noteIdle() {
 	if n.busy() {
 		n.idleSince = time.Time{}
@@ -156,7 +156,7 @@ func (t *targets) remove(uid string) {
 	t.wake()
 }
 
-// wake tells everyone who waits. t.mu is held.
+// wake wakes all that wait. t.mu is held.
 func (t *targets) wake() {
 	close(t.changed)
 	t.changed = make(chan struct{})

@@ -102,7 +102,7 @@ func (u *untracedPods) reasons() (all []string) {
 	return all
 }
 
-// final tells whether nothing that was named can become a target: all pods lack the container, or all that was named
+// final reports whether nothing that was named can become a target: all pods lack the container, or all that was named
 // are pods, and each has ended for good or lacks the container.
 func (u *untracedPods) final(pods, names int) bool {
 	if u.others > 0 || len(u.waiting) > 0 {

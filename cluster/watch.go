@@ -21,7 +21,7 @@ import (
 
 // Options of a Cluster.
 type Options struct {
-	// Note takes what the user should be told once, a line each; nil: dropped. It is called from any goroutine.
+	// Note takes messages for the user, each once, a line each; nil: dropped. It is called from any goroutine.
 	Note func(string)
 }
 
@@ -38,7 +38,7 @@ type Cluster struct {
 }
 
 // Open resolves the query, and returns once the targets that exist are known. The watches go on until Close. Errors the
-// user can mend are *NotFoundError, *ForbiddenError and *BadTargetError.
+// user can fix are *NotFoundError, *ForbiddenError and *BadTargetError.
 func Open(ctx context.Context, client kubernetes.Interface, q Query, o Options) (*Cluster, error) {
 	m, err := resolve(ctx, client, q)
 	if err != nil {

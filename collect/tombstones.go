@@ -154,6 +154,7 @@ func (q *queue) push(e queued) {
 		at -= len(q.entries)
 	}
 	q.entries[at] = e
+	// over yet is evicted.
 	q.n++
 }
 

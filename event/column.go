@@ -52,7 +52,7 @@ const (
 
 // View is how a table wants its cells composed.
 type View struct {
-	// Namespace is the one the user looks at: what lies in it is shown without it. Empty: namespaces are always shown.
+	// Namespace is the one of the view: what lies in it is shown without it. Empty: namespaces are always shown.
 	Namespace string
 	// Location is the time zone of the time of day; nil: local.
 	Location *time.Location

@@ -36,7 +36,8 @@ var dnsColumns = concat(
 		},
 		{
 			Name: "name", Header: "NAME", Type: Text, Width: 30, Outputs: InTable | InWide | InJSON,
-			Doc: `Name that was asked for, with the dot at its end; what is not printable ASCII as \DDD, as in zone files.`,
+			Doc: `Name that was asked for, with the dot at its end; what is not printable ASCII as \DDD, as in zone ` +
+				`files.`,
 			Get: func(ev *Event) Value { return String(ev.GetDns().GetName()) },
 		},
 		{
@@ -68,7 +69,7 @@ var dnsColumns = concat(
 		},
 		{
 			Name: "latencyMicros", Header: "LATENCY", Type: Micros, Outputs: InTable | InWide | InJSON,
-			Doc: "From the first time it was asked to the answer, in µs; null where the query is older than the trace.",
+			Doc: "From the first time it was asked to the answer, in µs; null where the query began before the trace.",
 			Get: func(ev *Event) Value {
 				if d := ev.GetDns(); d != nil {
 					return Optional(d.LatencyMicros)

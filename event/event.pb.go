@@ -869,7 +869,7 @@ func (SyscallPhase) EnumDescriptor() ([]byte, []int) {
 type GpuUse int32
 
 const (
-	// What it would take to tell is not known: busy and idle take the activity, the others the allocation.
+	// Not enough is known: busy and idle take the activity, the others the allocation.
 	GpuUse_GPU_USE_UNKNOWN GpuUse = 0
 	// Given to nobody, and nobody's process is on it.
 	GpuUse_GPU_USE_FREE GpuUse = 1
@@ -1545,7 +1545,7 @@ type Flow struct {
 	SrcIsn   uint32 `protobuf:"fixed32,12,opt,name=src_isn,json=srcIsn,proto3" json:"src_isn,omitempty"`
 	DstIsn   uint32 `protobuf:"fixed32,13,opt,name=dst_isn,json=dstIsn,proto3" json:"dst_isn,omitempty"`
 	IsnValid bool   `protobuf:"varint,14,opt,name=isn_valid,json=isnValid,proto3" json:"isn_valid,omitempty"`
-	// False where src and dst were guessed (a socket older than the trace whose role its counters do not tell).
+	// False where src and dst were guessed (a socket older than the trace whose role its counters do not show).
 	RoleKnown bool `protobuf:"varint,15,opt,name=role_known,json=roleKnown,proto3" json:"role_known,omitempty"`
 	// The kernel's cookie of the observed socket: unique per kernel boot; 0 unknown.
 	SocketCookie uint64 `protobuf:"varint,16,opt,name=socket_cookie,json=socketCookie,proto3" json:"socket_cookie,omitempty"`
@@ -2592,7 +2592,7 @@ type Counters struct {
 	// TCP: segments with or without data (tcp_info.tcpi_segs_out, tcpi_segs_in). Else: packets.
 	PacketsSent     uint64 `protobuf:"varint,3,opt,name=packets_sent,json=packetsSent,proto3" json:"packets_sent,omitempty"`
 	PacketsReceived uint64 `protobuf:"varint,4,opt,name=packets_received,json=packetsReceived,proto3" json:"packets_received,omitempty"`
-	// TCP: segments sent again (tcp_info.tcpi_total_retrans). Absent for what does not retransmit.
+	// TCP: segments retransmitted (tcp_info.tcpi_total_retrans). Absent for what does not retransmit.
 	Retransmits *uint64 `protobuf:"varint,5,opt,name=retransmits,proto3,oneof" json:"retransmits,omitempty"`
 	// TCP: smoothed round-trip time in µs (tcp_info.tcpi_rtt). Absent until the first sample.
 	SrttMicros *uint32 `protobuf:"varint,6,opt,name=srtt_micros,json=srttMicros,proto3,oneof" json:"srtt_micros,omitempty"`
@@ -2816,7 +2816,7 @@ func (x *PodRef) GetContainer() string {
 	return ""
 }
 
-// NodeStatus tells what a node's stream is doing.
+// NodeStatus is what a node's stream is doing.
 type NodeStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	State NodeState              `protobuf:"varint,1,opt,name=state,proto3,enum=orb8.event.v1.NodeState" json:"state,omitempty"`
@@ -3628,7 +3628,7 @@ func (x *SyscallTop) GetP99Nanos() uint64 {
 }
 
 // Resources is what one container uses of its node, and what it waits for. Amounts are cumulative as the kernel has them, those of programs since the
-// trace began to look at the container; what is named percent, millis or a quantile is of the last interval. Absent is not known there.
+// trace began to observe the container; what is named percent, millis or a quantile is of the last interval. Absent is not known there.
 type Resources struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Same for all events of one container.
@@ -5227,7 +5227,7 @@ func (x *GpuFailure) GetBytes() uint64 {
 }
 
 // GpuTop is a row of `top gpu`: GPUs, or MIG devices, that are counted together. Percentages are means over the window and the GPUs of which they
-// are known, amounts of memory and power are sums of the newest look at each. Absent is not known.
+// are known, amounts of memory and power are sums of the newest sample of each. Absent is not known.
 type GpuTop struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	Group        string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
@@ -5537,7 +5537,7 @@ type GpuVerdict struct {
 	Words string `protobuf:"bytes,4,opt,name=words,proto3" json:"words,omitempty"`
 	// The cause with the second largest share; absent where there is none to speak of.
 	Second *GpuCause `protobuf:"varint,5,opt,name=second,proto3,enum=orb8.event.v1.GpuCause,oneof" json:"second,omitempty"`
-	// What would tell the two apart.
+	// What would distinguish the two.
 	Apart string `protobuf:"bytes,6,opt,name=apart,proto3" json:"apart,omitempty"`
 	// What was not seen, with commas between: it makes the verdict less sure.
 	Missing  string       `protobuf:"bytes,7,opt,name=missing,proto3" json:"missing,omitempty"`
@@ -5811,7 +5811,7 @@ type GpuEvidence struct {
 	PowerPercent *float64 `protobuf:"fixed64,6,opt,name=power_percent,json=powerPercent,proto3,oneof" json:"power_percent,omitempty"`
 	// Of the highest, while busy.
 	ClockPercent *float64 `protobuf:"fixed64,7,opt,name=clock_percent,json=clockPercent,proto3,oneof" json:"clock_percent,omitempty"`
-	// Of the looks, those at which power or heat kept the clocks down; where that was by little, a part.
+	// Of the samples, those in which power or heat kept the clocks down; where that was by little, a part.
 	ThrottledPercent      *float64 `protobuf:"fixed64,8,opt,name=throttled_percent,json=throttledPercent,proto3,oneof" json:"throttled_percent,omitempty"`
 	Throttle              string   `protobuf:"bytes,9,opt,name=throttle,proto3" json:"throttle,omitempty"`
 	TemperatureCelsius    *uint64  `protobuf:"varint,10,opt,name=temperature_celsius,json=temperatureCelsius,proto3,oneof" json:"temperature_celsius,omitempty"`

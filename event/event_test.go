@@ -331,7 +331,7 @@ func TestCompareOrdersByMeaningAndNullLast(t *testing.T) {
 	at := func(p Phase) *Event { return &Event{Kind: &Event_Flow{Flow: &Flow{Phase: p}}} }
 	if phase.Compare(at(Phase_PHASE_NEW), at(Phase_PHASE_CLOSED)) >= 0 ||
 		phase.Compare(at(Phase_PHASE_CLOSED), at(0)) >= 0 {
-		t.Error("phases are not ordered by their course")
+		t.Error("phases are not in their order")
 	}
 }
 

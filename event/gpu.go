@@ -123,7 +123,7 @@ func gpuCell(name, header, doc string, width int, show func(dst []byte, g *Gpu, 
 // Nobody stands in tables where it is known that there is none.
 const Nobody = "-"
 
-// appendUsers appends a list of "namespace/pod/container", without the namespace that is looked at.
+// appendUsers appends a list of "namespace/pod/container", without the namespace of the view.
 func appendUsers(dst []byte, list string, v *View) []byte {
 	for i, name := range strings.Split(list, ",") {
 		if i > 0 {
@@ -319,7 +319,8 @@ var gpuColumns = concat(
 		gpuNumber((*Gpu).GetHealth, "health.memoryMhz", "MEM-MHZ", Count, InWide|InJSON, "Clock of the memory, MHz.",
 			func(h *GpuHealth) *uint32 { return h.MemoryMhz }),
 		gpuText((*Gpu).GetHealth, "health.throttle", "THROTTLE", 10, InWide|InJSON,
-			`What keeps the clocks from their highest, with commas between; "none" (nvmlDeviceGetCurrentClocksEventReasons). idle is none to worry about.`, (*GpuHealth).GetThrottle),
+			`What keeps the clocks from their highest, with commas between; "none" `+
+				`(nvmlDeviceGetCurrentClocksEventReasons). idle is none to worry about.`, (*GpuHealth).GetThrottle),
 		gpuNumber((*Gpu).GetHealth, "health.eccCorrected", "ECC", Count, InJSON,
 			"Memory errors corrected since the driver was loaded.",
 			func(h *GpuHealth) *uint64 { return h.EccCorrected }),
@@ -367,7 +368,7 @@ var gpuColumns = concat(
 		gpuText(gpuItself, "allocatedTo", "GIVEN-TO", 20, InJSON, "Traced containers that the kubelet has given the "+
 			"device to, namespace/pod/container, sorted, with commas between.", (*Gpu).GetAllocatedTo),
 		gpuNumber(gpuItself, "allocated", "ALLOCATED", Count, InJSON, "Containers, of whomever, that the kubelet has "+
-			"given the device to: more than one with time-slicing. null: the kubelet does not tell.",
+			"given the device to: more than one with time-slicing. null: the kubelet does not say.",
 			func(g *Gpu) *uint32 { return g.Allocated }),
 		{
 			Name: "use", Header: "USE", Type: Enum, Enum: gpuUses[1:], Width: 6, Outputs: InWide | InJSON,

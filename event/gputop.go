@@ -1,6 +1,6 @@
 package event
 
-// gpuMean makes a column of a percentage of top gpu, null where no GPU of the row tells it.
+// gpuMean makes a column of a percentage of top gpu, null where no GPU of the row reports it.
 func gpuMean(name, header, doc string, get func(*GpuTop) *float64) Column {
 	return Column{Name: name, Header: header, Type: Rate, Width: 6, Outputs: everywhere, Doc: doc,
 		Get: func(ev *Event) Value {
@@ -50,10 +50,10 @@ func gpuTopText(name, header string, width int, outputs Outputs, doc string, get
 		Get: func(ev *Event) Value { return String(get(ev.GetGpuTop())) }}
 }
 
-// gpuIdle tells in tables a GPU that is not held and idle from one of which that is not known.
+// gpuIdle distinguishes in tables an idle GPU that is not held from one whose holders are unknown.
 var gpuIdle = func() Column {
 	c := gpuSum("idleMicros", "IDLE", Micros, 6, everywhere,
-		"How long a traced container has held a GPU that does nothing, as far back as the trace has looked; the "+
+		"How long a traced container has held a GPU that does nothing, within the trace; the "+
 			"longest. Null: none does, or it is not known.",
 		func(g *GpuTop) *uint64 { return g.IdleMicros })
 	c.Show = func(dst []byte, ev *Event, _ *View) []byte {
@@ -145,7 +145,7 @@ var gpuTopColumns = topColumns([]string{"gpu", "model", "process", "pod", "conta
 			func(g *GpuTop) *uint64 { return g.OwnProcesses }),
 		gpuIdle,
 		gpuTopText("uses", "USE", 6, everywhere,
-			"What allocation and activity come to at the newest look, the words of "+
+			"What allocation and activity come to at the newest sample, the words of "+
 				"gpu's use with commas between; null: not known.", (*GpuTop).GetUses),
 		gpuTopText("allocatedTo", "GIVEN-TO", 24, InWide|InJSON,
 			"Traced containers that the kubelet has given them to, namespace/pod/container, sorted, with commas "+

@@ -190,7 +190,7 @@ var gpuVerdictColumns = concat(
 				return Value{}
 			},
 		},
-		verdictText("apart", "APART", 20, InJSON, "What would tell the first two causes apart.",
+		verdictText("apart", "APART", 20, InJSON, "What would distinguish the first two causes.",
 			(*GpuVerdict).GetApart),
 		verdictText("missing", "MISSING", 20, InWide|InJSON,
 			"What could not be seen, with commas between; it makes the verdict less sure.", (*GpuVerdict).GetMissing),
@@ -214,10 +214,10 @@ var gpuVerdictColumns = concat(
 		evidence("powerPercent", "POWER%", "Power in percent of the limit in force.",
 			func(e *GpuEvidence) *float64 { return e.PowerPercent }),
 		evidence("clockPercent", "CLOCK%",
-			"Clock of the SMs in percent of the highest it can be, at looks at busy devices.",
+			"Clock of the SMs in percent of the highest it can be, in samples of busy devices.",
 			func(e *GpuEvidence) *float64 { return e.ClockPercent }),
-		evidence("throttledPercent", "THROTTLED%", "Percent of the looks at which power or heat kept the clocks "+
-			"down; of looks at which they were between 75 and 90 % of their highest, a part.",
+		evidence("throttledPercent", "THROTTLED%", "Percent of the samples in which power or heat kept the clocks "+
+			"down; of samples in which they were between 75 and 90 % of their highest, a part.",
 			func(e *GpuEvidence) *float64 { return e.ThrottledPercent }),
 		{
 			Name: "evidence.throttle", Header: "THROTTLE", Type: Text, Outputs: InJSON,

@@ -3,7 +3,7 @@ package event
 // podCells are the columns that tables of kinds without two ends begin with.
 var podCells = []Column{
 	{
-		Name: "who", Header: "POD", Doc: "The observed pod; with its namespace where that is not the one looked at.",
+		Name: "who", Header: "POD", Doc: "The observed pod; with its namespace where that is not that of the view.",
 		Width: 24, Outputs: InTable | InWide,
 		Show: func(dst []byte, ev *Event, v *View) []byte {
 			if ev.GetPod() == "" {

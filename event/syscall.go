@@ -15,7 +15,7 @@ func (p SyscallPhase) Word() string { return word(syscallPhases, int32(p)) }
 var syscallColumns = concat(podCells, []Column{
 	{
 		Name: "phase", Header: "PHASE", Type: Enum, Enum: syscallPhases[1:], Width: 8, Outputs: InWide | InJSON,
-		Doc: "returned: the call has returned; running: it has not yet, and is told of again; noReturn: it never " +
+		Doc: "returned: the call has returned; running: it has not yet, and is reported again; noReturn: it never " +
 			"does (exit, exit_group).",
 		Get: func(ev *Event) Value { return String(ev.GetSyscall().GetPhase().Word()) },
 	},
@@ -58,8 +58,8 @@ var syscallColumns = concat(podCells, []Column{
 	},
 	{
 		Name: "args", Header: "ARGS", Type: Text, Required: true, Outputs: InJSON,
-		Doc: `Arguments as people read them: text quoted with escapes, file descriptors with what they are open on, flags by name; ` +
-			`? for text that could not be read. Empty for a call that has none.`,
+		Doc: `Arguments as people read them: text quoted with escapes, file descriptors with what they are open on, ` +
+			`flags by name; ? for text that could not be read. Empty for a call that has none.`,
 		Get: func(ev *Event) Value { return Value{kind: StringValue, bytes: ev.GetSyscall().GetArgs()} },
 	},
 	{

@@ -34,7 +34,7 @@ var tcpColumns = concat(
 	[]Column{
 		{
 			Name: "who", Header: "POD",
-			Doc: "The observed pod; with its namespace where that is not the one looked at.", Width: 24,
+			Doc: "The observed pod; with its namespace where that is not that of the view.", Width: 24,
 			Outputs: InTable | InWide, Show: showTCPWho,
 		},
 		{
@@ -61,7 +61,7 @@ var tcpColumns = concat(
 		},
 		{
 			Name: "observed", Header: "OBSERVED", Type: Enum, Enum: sides[1:], Outputs: InJSON,
-			Doc: "End that this is told of: that of node, namespace, pod and container, and of all counters. A " +
+			Doc: "End that this is about: that of node, namespace, pod and container, and of all counters. A " +
 				"connection between two traced " +
 				"pods has events of both.",
 			Get: func(ev *Event) Value { return String(ev.GetTcp().GetObserved().Word()) },
@@ -138,7 +138,7 @@ var tcpColumns = concat(
 		},
 		{
 			Name: "newRetransmits", Header: "NEW-RETR", Type: Count, Outputs: InJSON,
-			Doc: "retransmits: segments sent again since the last event that told of any.",
+			Doc: "retransmits: segments retransmitted since the last event that reported any.",
 			Get: func(ev *Event) Value { return tcpNumber(ev, func(t *Tcp) *uint32 { return t.NewRetransmits }) },
 		},
 		{
@@ -259,7 +259,7 @@ func (t *Tcp) appendReason(dst []byte) []byte {
 	return dst
 }
 
-// appendSYNs tells of a handshake that took more than one try.
+// appendSYNs describes a handshake that took more than one try.
 func (t *Tcp) appendSYNs(dst []byte, what string) []byte {
 	if n := t.GetSynRetransmits(); n > 0 {
 		dst = append(dst, " after "...)

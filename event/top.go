@@ -70,7 +70,7 @@ func topColumns(groups []string, own []Column) []Column {
 	}, own)
 }
 
-// inView leaves the namespace away that the user looks at.
+// inView omits the namespace of the view.
 func inView(name string, v *View) string {
 	if rest, ok := strings.CutPrefix(name, v.Namespace+"/"); ok && v.Namespace != "" {
 		return rest

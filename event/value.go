@@ -42,7 +42,7 @@ type Value struct {
 	bytes string
 }
 
-// String makes a Value of text; empty text is Null, because protobuf does not tell empty from absent.
+// String makes a Value of text; empty text is Null, because protobuf does not distinguish empty from absent.
 func String(s string) Value {
 	if s == "" {
 		return Value{}

@@ -24,21 +24,21 @@ type checker struct {
 // check returns the error of the first field or word in a that does not exist.
 func (f *fields) check(expr string, a *ast.AST) error {
 	c := checker{fields: f, expr: expr, info: a.SourceInfo()}
-	if err := c.walk(a.Expr(), nil); err != nil {
+	if err := c.checkExpr(a.Expr(), nil); err != nil {
 		return err
 	}
 	return nil
 }
 
-// walk checks e, in which the names in scope are variables of macros.
-func (c *checker) walk(e ast.Expr, scope []string) *Error {
+// checkExpr checks e, in which the names in scope are variables of macros.
+func (c *checker) checkExpr(e ast.Expr, scope []string) *Error {
 	switch e.Kind() {
 	case ast.IdentKind, ast.SelectKind:
 		if path, root, ok := dotted(e); ok {
 			return c.path(path, root, e, scope)
 		}
 		if e.Kind() == ast.SelectKind {
-			return c.walk(e.AsSelect().Operand(), scope)
+			return c.checkExpr(e.AsSelect().Operand(), scope)
 		}
 	case ast.CallKind:
 		call := e.AsCall()
@@ -63,7 +63,7 @@ func (c *checker) walk(e ast.Expr, scope []string) *Error {
 			}
 		}
 		if call.IsMemberFunction() && !c.isNamespace(call.Target(), scope) {
-			if err := c.walk(call.Target(), scope); err != nil {
+			if err := c.checkExpr(call.Target(), scope); err != nil {
 				return err
 			}
 		}
@@ -78,7 +78,7 @@ func (c *checker) walk(e ast.Expr, scope []string) *Error {
 		}
 	case ast.ComprehensionKind:
 		l := e.AsComprehension()
-		if err := c.walk(l.IterRange(), scope); err != nil {
+		if err := c.checkExpr(l.IterRange(), scope); err != nil {
 			return err
 		}
 		inner := append(slices.Clip(scope), l.IterVar(), l.IterVar2(), l.AccuVar())
@@ -89,7 +89,7 @@ func (c *checker) walk(e ast.Expr, scope []string) *Error {
 
 func (c *checker) all(list []ast.Expr, scope []string) *Error {
 	for _, e := range list {
-		if err := c.walk(e, scope); err != nil {
+		if err := c.checkExpr(e, scope); err != nil {
 			return err
 		}
 	}

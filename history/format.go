@@ -67,14 +67,14 @@ type Session struct {
 	Kinds []string `json:"kinds"`
 	// Targets that were observed, in words. The command line is not kept: it may hold credentials.
 	Targets string `json:"targets,omitempty"`
-	// Namespace that was looked at; empty: all.
+	// Namespace of the view; empty: all.
 	Namespace string    `json:"namespace,omitempty"`
 	Started   time.Time `json:"started"`
 }
 
 // End is written last.
 type End struct {
-	// Events that were recorded, but for those that tell of the session itself.
+	// Events that were recorded, except those about the session itself.
 	Events uint64 `json:"events"`
 }
 

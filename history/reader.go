@@ -155,11 +155,11 @@ func (r *Reader) Next(ev *event.Event) error {
 		}
 		size, n := binary.Uvarint(r.rest)
 		if n <= 0 || size > uint64(len(r.rest)-n) {
-			r.tell(errors.New("an event is longer than its frame"))
+			r.giveUp(errors.New("an event is longer than its frame"))
 			continue
 		}
 		if r.left == 0 {
-			r.tell(errors.New("there are more events than its head says"))
+			r.giveUp(errors.New("there are more events than its head says"))
 			continue
 		}
 		r.left--
@@ -170,7 +170,7 @@ func (r *Reader) Next(ev *event.Event) error {
 			continue
 		}
 		if err := proto.Unmarshal(b, ev); err != nil {
-			r.tell(err)
+			r.giveUp(err)
 			continue
 		}
 		if t := ev.GetTime(); t < r.from || r.isAfter(t) {
@@ -191,8 +191,8 @@ func (r *Reader) refuse(why error) {
 	}
 }
 
-// tell gives up the rest of a frame.
-func (r *Reader) tell(err error) {
+// giveUp drops the rest of a frame.
+func (r *Reader) giveUp(err error) {
 	r.rest = nil
 	if r.Damaged != nil {
 		r.Damaged(&DamageError{r.offset, err})

@@ -29,17 +29,17 @@ type Writer struct {
 	ended chan struct{}
 	done  sync.WaitGroup
 
-	mu      sync.Mutex
-	file    file
-	written int64 // bytes of whole frames
-	encoder *zstd.Encoder
-	frame   head
-	buffer  []byte // events, not yet packed
-	packed  []byte
-	events  uint64
-	flushed uint64 // of events
-	err     error
-	told    bool // the caller knows of err
+	mu       sync.Mutex
+	file     file
+	written  int64 // bytes of whole frames
+	encoder  *zstd.Encoder
+	frame    head
+	buffer   []byte // events, not yet packed
+	packed   []byte
+	events   uint64
+	flushed  uint64 // of events
+	err      error
+	errTaken bool // the caller has got err
 }
 
 // Create makes a new file, which only its owner may read: it holds what the pods did. An existing one is not touched.
@@ -83,7 +83,7 @@ func (w *Writer) Write(ev *event.Event) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err != nil {
-		return w.tell()
+		return w.takeError()
 	}
 	whole := len(w.buffer)
 	w.buffer = binary.AppendUvarint(w.buffer, uint64(proto.Size(ev)))
@@ -104,7 +104,7 @@ func (w *Writer) Write(ev *event.Event) error {
 	if len(w.buffer) >= batch {
 		w.flush()
 	}
-	return w.tell()
+	return w.takeError()
 }
 
 // Written is how many events and bytes are in the file.
@@ -114,12 +114,12 @@ func (w *Writer) Written() (events uint64, bytes int64) {
 	return w.flushed, w.written
 }
 
-// tell gives the error that ended the recording, once.
-func (w *Writer) tell() error {
-	if w.told {
+// takeError returns the error that ended the recording, once.
+func (w *Writer) takeError() error {
+	if w.errTaken {
 		return nil
 	}
-	w.told = w.err != nil
+	w.errTaken = w.err != nil
 	return w.err
 }
 
@@ -136,8 +136,8 @@ func (w *Writer) Close() error {
 	if w.err == nil {
 		w.err = w.file.Close()
 	}
-	err := w.tell()
-	w.err, w.told = os.ErrClosed, true
+	err := w.takeError()
+	w.err, w.errTaken = os.ErrClosed, true
 	return err
 }
 

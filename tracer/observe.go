@@ -49,8 +49,8 @@ func (t *tracer) prepare(ctx context.Context) (o *observation, err error) {
 	}
 	o.follow(ctx)
 	o.warning(t.resolver.Attach(o.scope))
-	// News come in already, so what is made during the walk is not missed.
-	return o, t.resolver.Walk(ctx, o.cgroupRoot, time.Now())
+	// News come in already, so what is made during the scan is not missed.
+	return o, t.resolver.Scan(ctx, o.cgroupRoot, time.Now())
 }
 
 // attach opens the sources. When it returns, the existing cgroups of the pods known by then are in scope.
@@ -101,9 +101,9 @@ func unexpected(err error) error {
 	return err
 }
 
-// run streams what the sources report until there is a reason to end, which it returns. It calls ready once the sources have
-// looked at all that is older than they are. Unless nobody listens any more, the last the sources have is in the outbox when it
-// returns.
+// run streams what the sources report until there is a reason to end, which it returns. It calls ready once the sources
+// have looked at all that is older than they are. Unless nobody listens any more, the last the sources have is in the
+// outbox when it returns.
 func (o *observation) run(ctx context.Context, ready func()) error {
 	sourcing, endSources := context.WithCancel(context.WithoutCancel(ctx))
 	defer endSources()
@@ -228,7 +228,7 @@ func (o *observation) tidy(ctx context.Context) {
 			o.warn(o.resolver.Expire(now))
 			if lost := sum(o.scope.Lost()); lost > missed {
 				missed = lost
-				if err := o.resolver.Walk(ctx, o.cgroupRoot, now); err != nil && ctx.Err() == nil {
+				if err := o.resolver.Scan(ctx, o.cgroupRoot, now); err != nil && ctx.Err() == nil {
 					o.warn(err)
 				}
 			}

@@ -28,7 +28,7 @@ func (r Ready) Line() string {
 	return readyPrefix + string(b)
 }
 
-// ParseReady reads one log line. ok tells whether the line is a ready line at all; err, whether it is a broken one.
+// ParseReady reads one log line. ok reports whether the line is a ready line at all; err, whether it is a broken one.
 func ParseReady(line string) (r Ready, key PublicKey, ok bool, err error) {
 	body, ok := strings.CutPrefix(strings.TrimSpace(line), readyPrefix)
 	if !ok {

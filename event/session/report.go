@@ -16,7 +16,7 @@ type Report struct {
 	// Kernel is the release (uname -r), Arch the machine (uname -m).
 	Kernel string `json:"kernel"`
 	Arch   string `json:"arch"`
-	// BTF tells whether the kernel describes its types; Cgroup is "unified", "hybrid" or empty, where there is no
+	// BTF: the kernel describes its types; Cgroup is "unified", "hybrid" or empty, where there is no
 	// cgroup v2.
 	BTF    bool   `json:"btf"`
 	Cgroup string `json:"cgroup"`
@@ -39,8 +39,8 @@ type GPUReport struct {
 	// Error says why they cannot be read. None: there is no driver, and so nothing to read.
 	Error string `json:"error,omitempty"`
 	None  bool   `json:"none,omitempty"`
-	// PodResources is the path, on the node, of the socket by which the kubelet tells what it has given to whom, and
-	// Allocation what it tells: "1 of 2 nvidia.com/gpu". PodResourcesError says why it does not.
+	// PodResources is the path, on the node, of the socket by which the kubelet lists which devices it has given to
+	// whom, and Allocation what it lists: "1 of 2 nvidia.com/gpu". PodResourcesError says why it does not.
 	PodResources      string `json:"podResources,omitempty"`
 	Allocation        string `json:"allocation,omitempty"`
 	PodResourcesError string `json:"podResourcesError,omitempty"`
@@ -59,12 +59,12 @@ type ProbeReport struct {
 	Programs []ProgramReport `json:"programs,omitempty"`
 	// Error says why it cannot be used; empty where it can.
 	Error string `json:"error,omitempty"`
-	// Unsupported tells that the kernel lacks something, rather than that it forbids it.
+	// Unsupported: the kernel lacks something, rather than that it forbids it.
 	Unsupported bool `json:"unsupported,omitempty"`
 }
 
-// ProgramReport is what loading a program cost: the instructions that the kernel's verifier looked at, 0 where it does
-// not tell (before Linux 5.16).
+// ProgramReport is what loading a program cost: the instructions that the kernel's verifier processed, 0 where it does
+// not say (before Linux 5.16).
 type ProgramReport struct {
 	Name         string `json:"name"`
 	Instructions uint32 `json:"instructions,omitempty"`
@@ -79,7 +79,7 @@ func (r *Report) Line() string {
 	return reportPrefix + string(b)
 }
 
-// ParseReport reads one log line. ok tells whether the line is a report at all; err, whether it is a broken one.
+// ParseReport reads one log line. ok reports whether the line is a report at all; err, whether it is a broken one.
 func ParseReport(line string) (r *Report, ok bool, err error) {
 	body, ok := strings.CutPrefix(strings.TrimSpace(line), reportPrefix)
 	if !ok {

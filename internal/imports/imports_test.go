@@ -57,7 +57,7 @@ var rules = []rule{
 	},
 	{
 		folder: "tracer", never: kubernetes, but: kubelet, own: []string{"event", "bpf", "tracer", "internal"},
-		why: "the tracer has no access to the API server: the plugin tells it what it needs",
+		why: "the tracer has no access to the API server: the plugin sends it what it needs",
 	},
 	{
 		folder: "tracer", never: []string{"github.com/NVIDIA/go-nvml"}, except: "tracer/gpu/nvml",
@@ -94,7 +94,8 @@ var rules = []rule{
 		why: "verdicts are made of events, wherever those come from",
 	},
 	{
-		folder: "plugin/advice", never: remote, own: []string{"event", "collect/losses", "plugin/advice", "internal/plural"},
+		folder: "plugin/advice", never: remote, own: []string{"event", "collect/losses", "plugin/advice",
+			"internal/plural"},
 		why: "closing lines are made of events and losses",
 	},
 	{
@@ -110,7 +111,8 @@ var rules = []rule{
 		why: "manifests need no code",
 	},
 	{
-		folder: "cmd/kubectl-orb8", never: []string{module + "tracer", module + "bpf", "github.com/cilium/ebpf", "github.com/NVIDIA/go-nvml"},
+		folder: "cmd/kubectl-orb8", never: []string{module + "tracer", module + "bpf", "github.com/cilium/ebpf",
+			"github.com/NVIDIA/go-nvml"},
 		why: "the plugin runs on every platform kubectl runs on",
 	},
 	{
@@ -123,7 +125,8 @@ var rules = []rule{
 		why: "the tracer is static, and the driver's library may crash what loads it",
 	},
 	{
-		folder: "cmd/orb8-nvml", only: []string{module + "event", module + "tracer/gpu/nvml", module + "cmd/orb8-nvml", "github.com/NVIDIA/go-nvml", "google.golang.org/protobuf/"},
+		folder: "cmd/orb8-nvml", only: []string{module + "event", module + "tracer/gpu/nvml", module + "cmd/orb8-nvml",
+			"github.com/NVIDIA/go-nvml", "google.golang.org/protobuf/"},
 		why: "it reads the driver and nothing else",
 	},
 }

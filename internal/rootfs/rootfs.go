@@ -57,7 +57,7 @@ func (r *Root) Name() string { return r.dir.Name() }
 // Close releases the directory. Files opened below it stay open.
 func (r *Root) Close() error { return r.dir.Close() }
 
-// SameDirectory tells whether two roots are one directory. Bind mounts of a directory are the same directory.
+// SameDirectory reports whether two roots are one directory. Bind mounts of a directory are the same directory.
 func (r *Root) SameDirectory(other *Root) (bool, error) {
 	var a, b unix.Stat_t
 	if err := unix.Fstat(int(r.dir.Fd()), &a); err != nil {

@@ -7,7 +7,7 @@ const TracerRepository = "ghcr.io/orb8-dev/orb8-tracer"
 // -X github.com/orb8-dev/kubectl-orb8/internal/version.tracerDigest=sha256:…
 var tracerDigest string
 
-// TracerImage is the reference of the image that a plugin of this build starts unless told otherwise: by tag and digest
+// TracerImage is the reference of the image that a plugin of this build starts by default: by tag and digest
 // where the build knows the digest, so that nobody who can push to the tag decides what runs on nodes, else by tag.
 func TracerImage() string { return tracerImage(tracerDigest) }
 

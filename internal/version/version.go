@@ -1,5 +1,5 @@
 // Package version knows what this build is called. Plugin and tracer of one build give the same answer, which is how a
-// mismatch of the two is told and how the plugin picks the tracer's default image.
+// mismatch of the two is reported and how the plugin picks the tracer's default image.
 package version
 
 import (
@@ -14,7 +14,7 @@ var version string
 // Unknown is the version of a build that carries neither a linker flag nor a module or VCS version.
 const Unknown = "v0.0.0-unknown"
 
-// Version is the version of this build: what the linker was told, else the module version (go install …@v1.2.3), else
+// Version is the version of this build: the linker's, else the module version (go install …@v1.2.3), else
 // the commit it was built from, with "-dirty" when the tree had changes.
 func Version() string { return resolved() }
 

@@ -38,7 +38,7 @@ func newIdentity(node string, p *pod, container string) *Identity {
 	return id
 }
 
-// Status tells how much is known of a cgroup.
+// Status is how much is known of a cgroup.
 type Status uint8
 
 const (

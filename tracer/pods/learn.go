@@ -17,9 +17,9 @@ const (
 	LearnInterval = 25 * time.Millisecond
 	// learnLimit is how long a container is tried: its mounts are made before its first instruction runs.
 	learnLimit = 5 * time.Second
-	// learnAtOnce cgroups are looked at in one go, learnCgroups of one container, and learnPIDs processes of each: a
+	// learnBatch cgroups are looked at in one go, learnCgroups of one container, and learnPIDs processes of each: a
 	// container that makes many is not to keep us busy.
-	learnAtOnce  = 256
+	learnBatch   = 256
 	learnCgroups = 4
 	learnPIDs    = 4
 	// maxMountinfo bounds what is read of one process's mounts.
@@ -30,12 +30,12 @@ const (
 // Unnamed gets a token when there may be containers that Learn can name.
 func (r *Resolver) Unnamed() <-chan struct{} { return r.fresh }
 
-// Learn looks for the names of containers that the client has not heard of yet: the kubelet needs a second or two to
+// Learn reads the names of containers that the client has not heard of yet: the kubelet needs a second or two to
 // report a container's id, and by then a short one is gone. It mounts a file into each container, though, for its last
 // words, from …/pods/UID/containers/NAME/…, and says so in the mount table of the container's processes.
 //
 // root is where cgroup v2 is mounted and proc is /proc of the host's PID namespace. It returns whether there are
-// containers to try again soon, and what the kernel could not be told.
+// containers to try again soon, and failed updates of the scope.
 func (r *Resolver) Learn(root, proc string, now time.Time) (more bool, err error) {
 	var errs failures
 	for _, u := range r.unnamed(now) {
@@ -73,7 +73,7 @@ func (r *Resolver) unnamed(now time.Time) (list []unnamedContainer) {
 			}
 			break
 		}
-		if len(list) == learnAtOnce {
+		if len(list) == learnBatch {
 			break
 		}
 	}

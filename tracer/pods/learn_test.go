@@ -18,8 +18,10 @@ func mounts(kubelet, uid, container string) string {
 	return `1052 924 0:92 / / rw,relatime master:412 - overlay overlay rw,lowerdir=/var/lib/containerd/1/fs
 1053 1052 0:94 / /proc rw,nosuid,nodev,noexec,relatime - proc proc rw
 1061 1052 254:1 ` + kubelet + `/pods/` + uid + `/etc-hosts /etc/hosts rw,relatime - ext4 /dev/vda1 rw
-1062 1052 254:1 ` + kubelet + `/pods/` + uid + `/containers/` + container + `/4e1c0d9a /dev/termination-log rw,relatime - ext4 /dev/vda1 rw
-1063 1052 254:1 ` + kubelet + `/pods/` + uid + `/volume-subpaths/data/` + container + `/0 /data rw,relatime - ext4 /dev/vda1 rw
+1062 1052 254:1 ` + kubelet + `/pods/` + uid + `/containers/` + container +
+		`/4e1c0d9a /dev/termination-log rw,relatime - ext4 /dev/vda1 rw
+1063 1052 254:1 ` + kubelet + `/pods/` + uid + `/volume-subpaths/data/` + container +
+		`/0 /data rw,relatime - ext4 /dev/vda1 rw
 `
 }
 
@@ -32,7 +34,8 @@ func TestContainerNameIsInTheMountTable(t *testing.T) {
 		{"a kubelet in a strange place", mounts("/pods/of/node1/pods/x", uidA, "app"), uidA, "app"},
 		{"a static pod", mounts("/var/lib/kubelet", hash, "etcd"), hash, "etcd"},
 		{"another pod's", mounts("/var/lib/kubelet", uidB, "app"), uidA, ""},
-		{"a sandbox has none", strings.ReplaceAll(mounts("/var/lib/kubelet", uidA, "app"), "/containers/", "/c/"), uidA, ""},
+		{"a sandbox has none", strings.ReplaceAll(mounts("/var/lib/kubelet", uidA, "app"), "/containers/", "/c/"), uidA,
+			""},
 		{"a container without a name", mounts("/var/lib/kubelet", uidA, ""), uidA, ""},
 		{"a line cut short", "1062 1052 254:1 /pods/" + uidA + "/containers/app", uidA, ""},
 		{"nothing", "", uidA, ""},
@@ -48,7 +51,8 @@ func TestContainerNameIsInTheMountTable(t *testing.T) {
 func FuzzContainerName(f *testing.F) {
 	f.Add([]byte(mounts("/var/lib/kubelet", uidA, "app")), uidA)
 	f.Fuzz(func(t *testing.T, mountinfo []byte, pod string) {
-		if name, ok := containerName(mountinfo, pod); ok && (name == "" || !bytes.Contains(mountinfo, []byte("containers/"+name+"/"))) {
+		if name, ok := containerName(mountinfo, pod); ok &&
+			(name == "" || !bytes.Contains(mountinfo, []byte("containers/"+name+"/"))) {
 			t.Errorf("named %q", name)
 		}
 	})
@@ -181,7 +185,7 @@ func TestAFloodOfCgroupsIsNotAllLookedAt(t *testing.T) {
 		f.made(10+i, path(uidA, int(2+i%500))+fmt.Sprint("/", i))
 	}
 	list := f.unnamed(start)
-	if len(list) != learnAtOnce {
+	if len(list) != learnBatch {
 		t.Errorf("%d at once", len(list))
 	}
 	of := make(map[string]int)

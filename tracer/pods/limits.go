@@ -6,8 +6,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
 
-// What a client may tell of a node. The kubelet's own default is 110 pods and the largest known nodes run some 500;
-// Kubernetes caps names at 253 bytes.
+// Limits of what a client may send of a node's pods. The kubelet's own default is 110 pods and the largest known nodes
+// run some 500; Kubernetes caps names at 253 bytes.
 const (
 	maxPods       = 2048
 	maxContainers = 256

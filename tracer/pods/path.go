@@ -22,7 +22,7 @@ const containerIDLength = 64
 
 // Places reads a cgroup's path from the root of the hierarchy and returns the pods it leads through, outermost first.
 // There is none for the host's own cgroups, one as a rule, and more where a node runs inside a pod of another cluster:
-// only the list of the pods of one's own node can tell which of them is meant.
+// only the list of the pods of one's own node shows which of them is meant.
 //
 // It knows the kubelet's two layouts, under any --cgroup-root:
 //
@@ -55,7 +55,7 @@ func Places(path string) []Place {
 	return places
 }
 
-// InPod tells whether /proc/PID/cgroup, as cgroups(7) describes it, is of a process in a pod. The kernel gives paths
+// InPod reports whether /proc/PID/cgroup, as cgroups(7) describes it, is of a process in a pod. The kernel gives paths
 // from the root of the reader's cgroup namespace: those of other pods may begin with ".." and lack "kubepods".
 func InPod(cgroups []byte) bool {
 	for line := range strings.Lines(string(cgroups)) {
@@ -76,7 +76,7 @@ func InPod(cgroups []byte) bool {
 	return false
 }
 
-// podPlace tells whether name, below grandparent/parent, is a pod's cgroup.
+// podPlace reports whether name, below grandparent/parent, is a pod's cgroup.
 func podPlace(grandparent, parent, name string) (Place, bool) {
 	if slice, unit, mixed := strings.Cut(name, ":"); mixed {
 		place, ok := slicePlace(slice)
@@ -129,7 +129,8 @@ func containerOf(name string) (runtime, id string) {
 	return runtime, name
 }
 
-// isMonitor tells the cgroup of CRI-O's per-container monitor process, which carries the container's id too.
+// isMonitor reports whether a name is the cgroup of CRI-O's per-container monitor process, which carries the
+// container's id too.
 func isMonitor(runtime string) bool { return runtime == "crio-conmon" || runtime == "libpod-conmon" }
 
 func isContainerID(s string) bool {

@@ -1,6 +1,6 @@
-// Package pods says which pod and container a cgroup belongs to, and tells the kernel which cgroups are to be observed.
+// Package pods says which pod and container a cgroup belongs to, and sets in the kernel which cgroups are observed.
 //
-// It knows cgroups from a walk of the node's cgroup v2 tree and from news of those made and removed afterwards, and
+// It knows cgroups from a scan of the node's cgroup v2 tree and from news of those made and removed afterwards, and
 // pods from its client's updates. The two meet by the pod's UID and the container's id in the cgroup's path, in
 // whichever order they come. Only pods in the updates are ever reported: several nodes may share one kernel and so one
 // cgroup tree.
@@ -25,11 +25,11 @@ type Resolver struct {
 
 	// writing serialises all that changes the table together with the calls to the scope that follow from it, so that
 	// the kernel hears of changes in their order. It is taken before mu.
-	writing sync.Mutex
-	scope   Scope
-	walking *walk // while one runs
-	fresh   chan struct{}
-	changed chan struct{}
+	writing  sync.Mutex
+	scope    Scope
+	scanning *treeScan // while one runs
+	fresh    chan struct{}
+	changed  chan struct{}
 	// number is the id of the cgroup with that directory.
 	number func(dir string, info fs.FileInfo) (uint64, bool)
 
@@ -72,7 +72,7 @@ func inode(_ string, info fs.FileInfo) (uint64, bool) {
 }
 
 // SetOutermost says whether only the first pod in a cgroup's path counts, so that a container cannot pass for another
-// pod by the names of cgroups that it makes below its own. It is to be set before any cgroup is told of, and not where
+// pod by the names of cgroups that it makes below its own. It is to be set before any cgroup is observed, and not where
 // the node itself may run in a pod of another cluster.
 func (r *Resolver) SetOutermost(only bool) { r.outermost = only }
 
@@ -100,7 +100,7 @@ func (r *Resolver) GiveUp(id uint64) {
 	}
 }
 
-// Attach tells scope of all that is observed and keeps it informed from now on.
+// Attach sets all that is observed in scope and keeps scope up to date from now on.
 func (r *Resolver) Attach(scope Scope) error {
 	r.writing.Lock()
 	defer r.writing.Unlock()
@@ -110,14 +110,14 @@ func (r *Resolver) Attach(scope Scope) error {
 		errs.add(r.scopePod(p, p.target))
 	}
 	for _, c := range r.table.cgroups {
-		c.told = nothing
+		c.kernelScope = scopeUnknown
 		errs.add(r.scopeCgroup(c))
 	}
 	return errs.err()
 }
 
 // Apply takes in an update of the node's pods. An update that breaks a limit is refused as a whole with a *LimitError;
-// any other error tells what the kernel could not be told, and the update is taken in nevertheless.
+// any other error is a failed update of the scope, and the pods are taken in nevertheless.
 func (r *Resolver) Apply(update *session.PodUpdate, now time.Time) error {
 	r.writing.Lock()
 	defer r.writing.Unlock()
@@ -147,12 +147,12 @@ func (r *Resolver) Apply(update *session.PodUpdate, now time.Time) error {
 	return errs.err()
 }
 
-// Observe takes in news of one cgroup. The error tells what the kernel could not be told, or that there are too many.
+// Observe takes in news of one cgroup. The error is a failed update of the scope, or that there are too many.
 func (r *Resolver) Observe(news Cgroup, now time.Time) error {
 	r.writing.Lock()
 	defer r.writing.Unlock()
-	if r.walking != nil {
-		r.walking.overtaken(news)
+	if r.scanning != nil {
+		r.scanning.overtaken(news)
 	}
 	if news.Removed {
 		r.mu.Lock()
@@ -235,7 +235,7 @@ func (r *Resolver) Expire(now time.Time) error {
 	return errs.err()
 }
 
-// scopePod tells the kernel whether to observe a pod's coming cgroups. The caller holds writing.
+// scopePod sets in the kernel whether a pod's coming cgroups are observed. The caller holds writing.
 func (r *Resolver) scopePod(p *pod, target bool) error {
 	if r.scope == nil {
 		return nil
@@ -251,7 +251,7 @@ func (r *Resolver) scopePod(p *pod, target bool) error {
 	return errs.err()
 }
 
-// scopeCgroup tells the kernel whether to observe a cgroup, where it may think otherwise. The caller holds writing.
+// scopeCgroup sets in the kernel whether a cgroup is observed, where it may think otherwise. The caller holds writing.
 func (r *Resolver) scopeCgroup(c *cgroup) error {
 	if r.scope == nil || c.removed {
 		return nil // the kernel forgets a removed cgroup by itself
@@ -260,12 +260,12 @@ func (r *Resolver) scopeCgroup(c *cgroup) error {
 	if c.status != Foreign {
 		want = in
 	}
-	if c.told == want || c.told == nothing && want == out && !r.table.inTarget(c) {
+	if c.kernelScope == want || c.kernelScope == scopeUnknown && want == out && !r.table.inTarget(c) {
 		return nil
 	}
 	if err := r.scope.SetCgroup(c.id, want == in); err != nil {
 		return fmt.Errorf("observe cgroup %d: %w", c.id, err)
 	}
-	c.told = want
+	c.kernelScope = want
 	return nil
 }

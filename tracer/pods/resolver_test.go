@@ -83,7 +83,8 @@ func path(uid string, container int) string {
 }
 
 func podA(containers ...*session.Container) *session.Pod {
-	return &session.Pod{Uid: uidA, Namespace: "demo", Name: "web", Workload: "deploy/web", Target: true, Containers: containers}
+	return &session.Pod{Uid: uidA, Namespace: "demo", Name: "web", Workload: "deploy/web", Target: true,
+		Containers: containers}
 }
 
 func container(name string, n int) *session.Container {
@@ -193,7 +194,7 @@ func TestNamesComeInAnyOrder(t *testing.T) {
 func TestTheSandboxIsToldFromContainers(t *testing.T) {
 	f := newFixture(t)
 	f.update(&session.PodUpdate{Complete: true, Upsert: []*session.Pod{podA(container("app", 0))}})
-	f.made(12, path(uidA, 3)) // a walk finds them in any order
+	f.made(12, path(uidA, 3)) // a scan finds them in any order
 	f.made(10, path(uidA, 1))
 	f.made(11, path(uidA, 2))
 	f.is(10, "named demo/web/")
@@ -229,7 +230,8 @@ func TestStaticPodsAreFoundByTheirConfigHash(t *testing.T) {
 
 func TestInitAndEphemeralContainersAndNestedCgroups(t *testing.T) {
 	f := newFixture(t)
-	f.update(&session.PodUpdate{Complete: true, Upsert: []*session.Pod{podA(container("init", 2), container("app", 3), container("debugger", 4))}})
+	f.update(&session.PodUpdate{Complete: true,
+		Upsert: []*session.Pod{podA(container("init", 2), container("app", 3), container("debugger", 4))}})
 	f.made(10, path(uidA, 1))
 	f.made(11, path(uidA, 2))
 	f.made(12, path(uidA, 3))
@@ -322,7 +324,8 @@ func TestResolver_NestedCgroupsKeepTheirPod(t *testing.T) {
 	for name, nested := range map[string]string{
 		"cgroupfs": path(uidB, 9) + path(uidA, 2),
 		"deeper":   path(uidB, 9) + "/a/b" + path(uidA, 2) + "/c",
-		"systemd": "/kubepods.slice/kubepods-pod" + strings.ReplaceAll(uidB, "-", "_") + ".slice/crio-" + id(9) + ".scope" +
+		"systemd": "/kubepods.slice/kubepods-pod" + strings.ReplaceAll(uidB, "-", "_") + ".slice/crio-" + id(9) +
+			".scope" +
 			"/kubepods.slice/kubepods-pod" + uidA_ + ".slice/crio-" + id(2) + ".scope",
 		"in no container": "/kubepods/pod" + uidB + "/x" + path(uidA, 2),
 	} {
@@ -457,8 +460,10 @@ func TestUpdatesBeyondTheLimitsAreRefusedWhole(t *testing.T) {
 		{"no UID", &session.PodUpdate{Upsert: []*session.Pod{{Namespace: "n", Name: "p"}}}},
 		{"no name", &session.PodUpdate{Upsert: []*session.Pod{{Uid: "u", Namespace: "n"}}}},
 		{"a long name", &session.PodUpdate{Upsert: []*session.Pod{{Uid: "u", Namespace: "n", Name: long}}}},
-		{"a long workload", &session.PodUpdate{Upsert: []*session.Pod{{Uid: "u", Namespace: "n", Name: "p", Workload: long + long}}}},
-		{"too many containers", &session.PodUpdate{Upsert: []*session.Pod{podA(make([]*session.Container, maxContainers+1)...)}}},
+		{"a long workload",
+			&session.PodUpdate{Upsert: []*session.Pod{{Uid: "u", Namespace: "n", Name: "p", Workload: long + long}}}},
+		{"too many containers",
+			&session.PodUpdate{Upsert: []*session.Pod{podA(make([]*session.Container, maxContainers+1)...)}}},
 		{"a nameless container", &session.PodUpdate{Upsert: []*session.Pod{podA(&session.Container{Id: id(1)})}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -493,8 +498,9 @@ func TestAnIdentitysWireNamesAnEvent(t *testing.T) {
 	if err := proto.Unmarshal(append(raw, identity.Wire...), got); err != nil {
 		t.Fatal(err)
 	}
-	want := &event.Event{Time: 7, Node: "node-1", Namespace: "demo", Pod: "web", PodUid: uidA, Container: "app", Workload: "deploy/web",
-		Kind: &event.Event_Flow{Flow: &event.Flow{SocketCookie: 5}}}
+	want := &event.Event{Time: 7, Node: "node-1", Namespace: "demo", Pod: "web", PodUid: uidA, Container: "app",
+		Workload: "deploy/web",
+		Kind:     &event.Event_Flow{Flow: &event.Flow{SocketCookie: 5}}}
 	if !proto.Equal(got, want) {
 		t.Errorf("got %v", got)
 	}
@@ -509,33 +515,33 @@ func TestWalkFindsTheTreeAndMissesNoNews(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.update(&session.PodUpdate{Complete: true, Upsert: []*session.Pod{podA(container("app", 2))}})
-	walk := func() {
+	treeScan := func() {
 		t.Helper()
-		if err := f.Walk(t.Context(), root, start); err != nil {
+		if err := f.Scan(t.Context(), root, start); err != nil {
 			t.Fatal(err)
 		}
 	}
-	walk()
+	treeScan()
 	f.is(app, "named demo/web/app")
 	f.is(nested, "named demo/web/app")
 
-	// News of the removal was lost: the next walk notices.
+	// News of the removal was lost: the next scan notices.
 	if err := os.Remove(filepath.Join(root, path(uidA, 2)+"/nested")); err != nil {
 		t.Fatal(err)
 	}
-	walk()
+	treeScan()
 	if err := f.Expire(start.Add(Linger)); err != nil {
 		t.Fatal(err)
 	}
 	f.is(nested, "unknown")
 	f.is(app, "named demo/web/app")
 
-	if err := f.Walk(t.Context(), filepath.Join(root, "none"), start); err == nil {
-		t.Error("a tree that is not there was walked")
+	if err := f.Scan(t.Context(), filepath.Join(root, "none"), start); err == nil {
+		t.Error("a tree that is not there was scanned")
 	}
 }
 
-// newsDuring is a context that calls news when the walk first looks at it: that is amid a walk.
+// newsDuring is a context that calls news when the scan first reads it: that is during a scan.
 type newsDuring struct {
 	testing.TB
 	once sync.Once
@@ -555,16 +561,16 @@ func TestNewsOutrunsAWalk(t *testing.T) {
 	cgroups := newTree(t, f.Resolver)
 	root, first := cgroups.root, cgroups.mkdir(path(uidA, 2))
 	ctx := &newsDuring{TB: t, news: func() {
-		// The walk still sees the directory of the first and not yet that of the second.
+		// The scan still sees the directory of the first and not yet that of the second.
 		if err := f.Observe(Cgroup{ID: first, Removed: true}, start); err != nil {
 			t.Error(err)
 		}
 		f.made(1<<60, path(uidA, 3))
-		if err := f.Walk(t.Context(), root, start); err == nil {
-			t.Error("two walks ran at once")
+		if err := f.Scan(t.Context(), root, start); err == nil {
+			t.Error("two scans ran at once")
 		}
 	}}
-	if err := f.Walk(ctx, root, start); err != nil {
+	if err := f.Scan(ctx, root, start); err != nil {
 		t.Fatal(err)
 	}
 	f.is(first, "unknown")
@@ -644,7 +650,8 @@ func BenchmarkIdentify(b *testing.B) {
 func TestAddressesArePodsOwnCgroups(t *testing.T) {
 	const addressed, foreign = "11111111-2222-3333-4444-555555555555", "66666666-7777-8888-9999-aaaaaaaaaaaa"
 	r := New("node-1")
-	pod := &session.Pod{Uid: addressed, Namespace: "ns", Name: "a", Target: true, Addresses: [][]byte{{10, 0, 0, 1}, make([]byte, 16)}}
+	pod := &session.Pod{Uid: addressed, Namespace: "ns", Name: "a", Target: true,
+		Addresses: [][]byte{{10, 0, 0, 1}, make([]byte, 16)}}
 	other := &session.Pod{Uid: foreign, Namespace: "ns", Name: "b", Addresses: [][]byte{{10, 0, 0, 2}}}
 	now := time.Unix(1000, 0)
 	apply := func(u *session.PodUpdate) {
@@ -658,7 +665,8 @@ func TestAddressesArePodsOwnCgroups(t *testing.T) {
 		t.Errorf("%v before any cgroup is known", got)
 	}
 	for id, path := range map[uint64]string{
-		7: "/kubepods/besteffort/pod" + addressed, 8: "/kubepods/besteffort/pod" + addressed + "/" + strings.Repeat("a", 64), 9: "/kubepods/besteffort/pod" + foreign,
+		7: "/kubepods/besteffort/pod" + addressed, 8: "/kubepods/besteffort/pod" + addressed + "/" +
+			strings.Repeat("a", 64), 9: "/kubepods/besteffort/pod" + foreign,
 	} {
 		if err := r.Observe(Cgroup{ID: id, Path: path}, now); err != nil {
 			t.Fatal(err)
@@ -671,7 +679,7 @@ func TestAddressesArePodsOwnCgroups(t *testing.T) {
 	select {
 	case <-r.Changed():
 	default:
-		t.Error("nobody is told of it")
+		t.Error("it is not reported")
 	}
 	apply(&session.PodUpdate{DeleteUids: []string{addressed}})
 	if got := r.Addresses(); len(got) != 0 {

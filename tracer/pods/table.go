@@ -97,18 +97,18 @@ type cgroup struct {
 	// id.
 	container string
 	// anonymous: its events have waited long enough for a name.
-	anonymous bool
-	told      told
+	anonymous   bool
+	kernelScope kernelScope
 
 	identity *Identity
 	status   Status
 }
 
-// told is what the kernel was last told of a cgroup.
-type told uint8
+// kernelScope is the scope that the kernel last got for a cgroup.
+type kernelScope uint8
 
 const (
-	nothing told = iota
+	scopeUnknown kernelScope = iota
 	in
 	out
 )
@@ -331,7 +331,7 @@ func (t *table) cgroupOf(p *pod) (id uint64, ok bool) {
 	return id, ok
 }
 
-// inTarget tells whether the kernel may observe a cgroup by its own judgement of the path.
+// inTarget reports whether the kernel may observe a cgroup by its own judgement of the path.
 func (t *table) inTarget(c *cgroup) bool {
 	for _, place := range c.places {
 		if p := t.byKey[place.Pod]; p != nil && p.target {

@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// walk is what happened while the tree was read: the news is newer than what the walk finds.
-type walk struct {
+// treeScan is what happened while the tree was read: the news is newer than what the scan finds.
+type treeScan struct {
 	made, removed map[uint64]bool
 }
 
-func (w *walk) overtaken(news Cgroup) {
+func (w *treeScan) overtaken(news Cgroup) {
 	if news.Removed {
 		w.removed[news.ID] = true
 	} else {
@@ -25,16 +25,16 @@ func (w *walk) overtaken(news Cgroup) {
 	}
 }
 
-// Walk takes in all cgroups under root, where cgroup v2 is mounted, and drops those it knew that are no longer there.
-// To miss none, begin to Observe the kernel's news before. A walk that begins while another runs is an error.
-func (r *Resolver) Walk(ctx context.Context, root string, now time.Time) error {
-	w := &walk{made: make(map[uint64]bool), removed: make(map[uint64]bool)}
+// Scan takes in all cgroups under root, where cgroup v2 is mounted, and drops those it knew that are no longer there.
+// To miss none, begin to Observe the kernel's news before. A scan that begins while another runs is an error.
+func (r *Resolver) Scan(ctx context.Context, root string, now time.Time) error {
+	w := &treeScan{made: make(map[uint64]bool), removed: make(map[uint64]bool)}
 	r.writing.Lock()
-	if r.walking != nil {
+	if r.scanning != nil {
 		r.writing.Unlock()
-		return errors.New("the cgroup tree is being walked already")
+		return errors.New("the cgroup tree is being scanned already")
 	}
-	r.walking = w
+	r.scanning = w
 	r.writing.Unlock()
 
 	found := make(map[uint64]string)
@@ -65,9 +65,9 @@ func (r *Resolver) Walk(ctx context.Context, root string, now time.Time) error {
 
 	r.writing.Lock()
 	defer r.writing.Unlock()
-	r.walking = nil
+	r.scanning = nil
 	if err != nil {
-		return fmt.Errorf("walk the cgroup tree: %w", err)
+		return fmt.Errorf("scan the cgroup tree: %w", err)
 	}
 	var errs failures
 	for id, path := range found {
