@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Lints the module, with a golangci-lint of one version that is built once into the cache.
+# Lints the module, with a golangci-lint of one version that is built once into the cache, and type-checks the plugin for
+# the systems that no test runs on.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,3 +13,8 @@ if [ ! -x "$tools/golangci-lint" ]; then
 	(cd / && GOFLAGS='' GOBIN="$tools" "$root/hack/go" install "github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$version")
 fi
 PATH="$(hack/install-go.sh):$PATH" "$tools/golangci-lint" run --timeout 10m ./...
+for os in darwin windows; do
+	for arch in amd64 arm64; do
+		CGO_ENABLED=0 GOOS=$os GOARCH=$arch hack/go vet ./cmd/kubectl-orb8
+	done
+done

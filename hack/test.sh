@@ -32,7 +32,7 @@ for arg; do
 done
 while read -r package tests; do
 	printf '\n== run again: %s of %s\n' "$tests" "$package"
-	hack/go test -json "${flags[@]}" -run "$tests" "$package" </dev/null | hack/go run ./hack/testlog
+	hack/go test -json "${flags[@]}" -count=1 -run "$tests" "$package" </dev/null | hack/go run ./hack/testlog
 	tests=${tests#^(} tests=${tests%)$}
 	tr '|' '\n' <<<"$tests" | sed "s|^|$package |" >>"$kept"
 done <"$failed"
