@@ -2,135 +2,136 @@ package why
 
 import (
 	"fmt"
+	"math"
+	"slices"
 	"testing"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// nothing is a moment of which nothing is known.
-func nothing() (m moment) {
-	for i := range m {
-		m[i] = nan
+// with makes signals of a GPU that is idle for a share of the time: those given, and healthy ones.
+func with(idle float64, signals map[signal]float64) signalVector {
+	v := unknownVector()
+	for _, none := range []signal{
+		sigUnderused, sigSmall, sigGaps, sigMostGaps, sigSeveral, sigHidden, sigShared, sigCopyTime, sigBus, sigCPUHeld,
+		sigCPUPressure, sigLoaders, sigIOPressure, sigStalled, sigReceived, sigThrottled, sigSync,
+	} {
+		v[none] = 0
 	}
-	return m
-}
-
-// with is a moment with some signals, of a GPU that is idle for a part of the time.
-func with(idle float64, signals map[Signal]float64) moment {
-	m := nothing()
-	m[Idle], m[Busy], m[Work], m[Underused] = idle, 1-idle, 1-idle, 0
-	m[Small], m[Gaps], m[MostGaps], m[Several], m[Hidden], m[Shared], m[Counted], m[Measured] = 0, 0, 0, 0, 0, 0, 1, 1
-	m[GPM] = 1
-	m[CopyTime], m[Bus], m[CPUHeld], m[CPUPressure], m[Loaders], m[IOPressure], m[Stalled] = 0, 0, 0, 0, 0, 0, 0
-	m[Received], m[Throttled], m[DRAM], m[Tensor], m[Sync] = 0, 0, 0.2, 0.5, 0
+	v[sigIdle], v[sigBusy], v[sigWork] = idle, 1-idle, 1-idle
+	v[sigCounted], v[sigMeasured], v[sigGPM], v[sigDRAM], v[sigTensor] = 1, 1, 1, 0.2, 0.5
 	for s, x := range signals {
-		m[s] = x
+		v[s] = x
 	}
-	return m
+	return v
 }
 
 // TestEachRuleHoldsWhereItsConditionsDo takes every rule of the table at both ends of each of its thresholds.
 func TestEachRuleHoldsWhereItsConditionsDo(t *testing.T) {
-	for i := range Rules {
-		r := &Rules[i]
-		t.Run(fmt.Sprintf("%d %s of %v", i, r.Cause.Word(), r.Part), func(t *testing.T) {
-			if r.Part == Whole {
-				if r.When == "" || r.Conditions != nil {
+	for i := range rules {
+		r := &rules[i]
+		t.Run(fmt.Sprintf("%d %s of %v", i, r.cause.Word(), r.part), func(t *testing.T) {
+			if r.part == ofWindow {
+				if r.when == "" || r.conditions != nil {
 					t.Error("a rule of the whole window says in words when it holds, and has no conditions")
 				}
 				return
 			}
-			m := nothing()
-			for _, c := range r.Conditions {
-				m[c.Signal] = c.To
+			m := unknownVector()
+			for _, c := range r.conditions {
+				m[c.signal] = c.to
 			}
-			if got := r.takes(&m); got < 0.999 {
+			if got := r.share(&m); got < 0.999 {
 				t.Errorf("with all conditions it takes %v", got)
 			}
 			any := 0
-			for _, c := range r.Conditions {
-				if c.Any {
+			for _, c := range r.conditions {
+				if c.any {
 					any++
 				}
 			}
-			for _, c := range r.Conditions {
+			for _, c := range r.conditions {
 				n := m
-				n[c.Signal] = c.From
-				got := r.takes(&n)
-				if c.Any && any > 1 {
+				n[c.signal] = c.from
+				got := r.share(&n)
+				if c.any && any > 1 {
 					if got < 0.999 {
-						t.Errorf("without %s, where another will do, it takes %v", Signals[c.Signal].Name, got)
+						t.Errorf("without %s, where another will do, it takes %v", signalDocs[c.signal].name, got)
 					}
 					continue
 				}
 				if got > 0.001 {
-					t.Errorf("without %s it takes %v", Signals[c.Signal].Name, got)
+					t.Errorf("without %s it takes %v", signalDocs[c.signal].name, got)
 				}
 			}
-			for _, c := range r.Conditions {
-				if c.Any {
-					m[c.Signal] = c.From
+			for _, c := range r.conditions {
+				if c.any {
+					m[c.signal] = c.from
 				}
 			}
-			if got := r.takes(&m); any > 0 && got > 0.001 {
+			if got := r.share(&m); any > 0 && got > 0.001 {
 				t.Errorf("with none of those of which one would do, it takes %v", got)
 			}
 		})
 	}
 }
 
-// TestWhatEachCauseLooksLike has the moments that the words of the rules speak of.
+// TestWhatEachCauseLooksLike has the signals that the words of the rules describe.
 func TestWhatEachCauseLooksLike(t *testing.T) {
 	for name, test := range map[string]struct {
-		m      moment
+		m      signalVector
 		first  event.GpuCause
 		second event.GpuCause
 	}{
 		"bytes come and CPUs rest": {
-			with(0.7, map[Signal]float64{Received: 80e6}), network, compute,
+			with(0.7, map[signal]float64{sigReceived: 80e6}), network, compute,
 		},
 		"tasks stall on a disk": {
-			with(0.7, map[Signal]float64{IOPressure: 0.9, Stalled: 0.7}), storage, compute,
+			with(0.7, map[signal]float64{sigIOPressure: 0.9, sigStalled: 0.7}), storage, compute,
 		},
 		"a CPU limit is used up": {
-			with(0.7, map[Signal]float64{CPUHeld: 0.9, Received: 80e6}), processor, compute,
+			with(0.7, map[signal]float64{sigCPUHeld: 0.9, sigReceived: 80e6}), cpu, compute,
 		},
 		"loaders keep CPUs busy": {
-			with(0.7, map[Signal]float64{Loaders: 3}), processor, compute,
+			with(0.7, map[signal]float64{sigLoaders: 3}), cpu, compute,
 		},
 		"tasks queue for CPUs": {
-			with(0.7, map[Signal]float64{CPUPressure: 0.8}), processor, compute,
+			with(0.7, map[signal]float64{sigCPUPressure: 0.8}), cpu, compute,
 		},
 		"copies take the time": {
-			with(0.7, map[Signal]float64{CopyTime: 0.95, Bus: 20e9}), copying, compute,
+			with(0.7, map[signal]float64{sigCopyTime: 0.95, sigBus: 20e9}), copying, compute,
 		},
 		"nothing says why": {with(0.7, nil), unknown, compute},
 		"small kernels with gaps": {
-			with(0.5, map[Signal]float64{Work: 0.05, Underused: 0.45, Small: 1, Gaps: 0.99, MostGaps: 1}), launching,
+			with(0.5, map[signal]float64{
+				sigWork: 0.05, sigUnderused: 0.45, sigSmall: 1, sigGaps: 0.99, sigMostGaps: 1,
+			}),
+			launching,
 			compute,
 		},
 		"kernels that run on few SMs, of several GPUs": {
-			with(0, map[Signal]float64{Work: 0.1, Underused: 0.9, Several: 1}), collective, compute,
+			with(0, map[signal]float64{sigWork: 0.1, sigUnderused: 0.9, sigSeveral: 1}), collective, compute,
 		},
 		"kernels that run on few SMs, of one GPU, and no launches": {
-			with(0, map[Signal]float64{Work: 0.4, Underused: 0.6}), compute, unknown,
+			with(0, map[signal]float64{sigWork: 0.4, sigUnderused: 0.6}), compute, unknown,
 		},
 		"threads in synchronisation, of several MIG devices": {
-			with(0.9, map[Signal]float64{Hidden: 1, Several: 1, Sync: 0.95, Measured: nan}), collective, compute,
+			with(0.9, map[signal]float64{sigHidden: 1, sigSeveral: 1, sigSync: 0.95, sigMeasured: nan}), collective,
+			compute,
 		},
 		"clocks that are kept down": {
-			with(0, map[Signal]float64{Throttled: 1}), throttle, unknown,
+			with(0, map[signal]float64{sigThrottled: 1}), throttle, unknown,
 		},
 		"memory that is busy": {
-			with(0, map[Signal]float64{DRAM: 0.85, Tensor: 0.05}), memory, unknown,
+			with(0, map[signal]float64{sigDRAM: 0.85, sigTensor: 0.05}), memory, unknown,
 		},
 		"tensor cores that are busy": {with(0, nil), compute, unknown},
 		"input that waits, then half of the time work": {
-			with(0.5, map[Signal]float64{Received: 80e6}), network, compute,
+			with(0.5, map[signal]float64{sigReceived: 80e6}), network, compute,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := split(&test.m)
+			s := newRuleSet(rules).split(&test.m)
 			sum := 0.0
 			for _, x := range s {
 				sum += x
@@ -147,14 +148,36 @@ func TestWhatEachCauseLooksLike(t *testing.T) {
 	}
 }
 
+// TestRuleSet_HasNoLimit adds rules beyond the table's: none of them takes time from the others, or gets lost.
+func TestRuleSet_HasNoLimit(t *testing.T) {
+	many := slices.Clone(rules)
+	for range 40 {
+		many = append(many, rule{
+			cause: storage, part: ofIdle, turn: 9, conditions: []condition{{signal: sigIdle, to: 1}},
+		})
+	}
+	v := with(1, nil)
+	first, all := newRuleSet(rules).split(&v), newRuleSet(many).split(&v)
+	if first != all || first[unknown] < 0.999 {
+		t.Errorf("with 40 rules more that find nothing left: %v, want %v", all, first)
+	}
+	all = newRuleSet(many[len(rules):]).split(&v)
+	if math.Abs(all[storage]-1) > 1e-9 {
+		t.Errorf("40 rules share the time of one: %v", all)
+	}
+}
+
 func TestEveryCauseHasARuleAndWords(t *testing.T) {
-	for _, c := range causes {
-		if words(c) == "" {
-			t.Errorf("%s has no rule", c.Word())
+	if causeCount != len(event.GpuCause_name) {
+		t.Errorf("%d causes have shares, of %d", causeCount, len(event.GpuCause_name))
+	}
+	for c := range event.GpuCause(causeCount) {
+		if words(c) == "" || !slices.ContainsFunc(rules, func(r rule) bool { return r.cause == c }) {
+			t.Errorf("%s has no words or no rule", c.Word())
 		}
 	}
-	for i, s := range Signals {
-		if s.Name == "" || s.Doc == "" || s.Source == "" || s.Unit == "" {
+	for i, s := range signalDocs {
+		if s.name == "" || s.doc == "" || s.source == "" || s.unit == "" {
 			t.Errorf("signal %d is not described: %+v", i, s)
 		}
 	}
@@ -211,8 +234,14 @@ func TestWholeWindowRules(t *testing.T) {
 		want event.GpuCause
 		sure event.GpuConfidence
 	}{
-		"no calls at all": {func(w *Watch, _ int, at uint64) { w.Add(device(at, 0, 0)); w.Add(calls(at, 1000)) }, abandoned, event.GpuConfidence_GPU_CONFIDENCE_HIGH},
-		"one launch":      {func(w *Watch, i int, at uint64) { w.Add(device(at, 0, 0)); w.Add(calls(at, 1000+uint64(i/5))) }, unknown, event.GpuConfidence_GPU_CONFIDENCE_LOW},
+		"no calls at all": {func(w *Watch, _ int, at uint64) {
+			w.Add(device(at, 0, 0))
+			w.Add(calls(at, 1000))
+		}, abandoned, event.GpuConfidence_GPU_CONFIDENCE_HIGH},
+		"one launch": {func(w *Watch, i int, at uint64) {
+			w.Add(device(at, 0, 0))
+			w.Add(calls(at, 1000+uint64(i/5)))
+		}, unknown, event.GpuConfidence_GPU_CONFIDENCE_LOW},
 		"an XID of the hardware": {func(w *Watch, i int, at uint64) {
 			w.Add(device(at, 100, 0))
 			if i == 8 {

@@ -13,8 +13,8 @@ import (
 // worthALine is the share, in percent, from which on a cause is listed.
 const worthALine = 2
 
-// AppendText appends a verdict for people: a block of lines, safe for a terminal. Names in the namespace that is looked
-// at stand without it.
+// AppendText appends a verdict for people: a block of lines, safe for a terminal. Names in the namespace of the session
+// stand without it.
 func AppendText(dst []byte, ev *event.Event, namespace string) []byte {
 	v := ev.GetGpuVerdict()
 	name := ev.GetNamespace() + "/" + ev.GetPod()
@@ -27,9 +27,9 @@ func AppendText(dst []byte, ev *event.Event, namespace string) []byte {
 	if ev.GetNode() != "" {
 		name += " on " + ev.GetNode()
 	}
-	said := v.GetWords()
-	if said == "" {
-		said = "nothing could be seen of what its GPUs do"
+	verdict := v.GetWords()
+	if verdict == "" {
+		verdict = "nothing could be seen of what its GPUs do"
 	}
 	line := func(label, text string) {
 		dst = append(dst, "  "...)
@@ -39,7 +39,7 @@ func AppendText(dst []byte, ev *event.Event, namespace string) []byte {
 		}
 		dst = append(safe.AppendText(dst, text), '\n')
 	}
-	dst = append(safe.AppendText(dst, name+", "+plural.Count(v.GetGpus(), "GPU")+": "+said), '\n')
+	dst = append(safe.AppendText(dst, name+", "+plural.Count(v.GetGpus(), "GPU")+": "+verdict), '\n')
 	if v.GetConfidence() != event.GpuConfidence_GPU_CONFIDENCE_UNKNOWN {
 		line("confidence", v.GetConfidence().Word())
 		line("time", timeOf(v))
@@ -91,10 +91,10 @@ func timeOf(v *event.GpuVerdict) string {
 	return strings.Join(parts, ", ")
 }
 
-// facts are what is known, in words.
+// facts are the known numbers, with their names.
 type facts []string
 
-// percent, rate, and bytes add a number where it is known; what stands before it.
+// percent, rate and bytes add a number with its name, where it is known.
 func (f *facts) percent(before string, x *float64) {
 	if x != nil {
 		*f = append(*f, before+" "+strconv.FormatFloat(*x, 'f', 0, 64)+"%")
@@ -189,7 +189,7 @@ func networkFacts(e *event.GpuEvidence) (f facts) {
 		f.bytes("from the workload's pods", e.PeerReceivedPerSecond, "/s")
 	}
 	if e.GetRetransmitsPerSecond() > 0 {
-		f.rate("", e.RetransmitsPerSecond, " segments/s sent again")
+		f.rate("", e.RetransmitsPerSecond, " segments/s retransmitted")
 	}
 	return f
 }
