@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -32,6 +33,31 @@ type Query struct {
 	AllNodes bool
 	// Exclude are the labels of pods that are targets only where Names asks for them; empty for none.
 	Exclude labels.Set
+}
+
+// String describes the query for people.
+func (q *Query) String() string {
+	var parts []string
+	if len(q.Names) > 0 {
+		parts = append(parts, strings.Join(q.Names, " "))
+	} else {
+		parts = append(parts, "pods")
+	}
+	if q.Selector != nil {
+		parts = append(parts, "with labels "+q.Selector.String())
+	}
+	if q.Container != "" {
+		parts = append(parts, "with a container "+strconv.Quote(q.Container))
+	}
+	if q.AllNamespaces {
+		parts = append(parts, "in any namespace")
+	} else {
+		parts = append(parts, "in namespace "+strconv.Quote(q.Namespace))
+	}
+	if q.Node != "" {
+		parts = append(parts, "on node "+strconv.Quote(q.Node))
+	}
+	return strings.Join(parts, " ")
 }
 
 // NotFoundError says that something the user named does not exist.

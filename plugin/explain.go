@@ -28,7 +28,8 @@ func explain(err error) string {
 		return forbidden.Error() + "; an administrator grants it with: " + grantCommand(forbidden.Namespace, "")
 	case apierrors.IsUnauthorized(err):
 		return "the cluster does not know you: log in again, or check the user of the context with: kubectl config view --minify"
-	case errors.As(err, &request) && (utilnet.IsConnectionRefused(err) || request.Timeout() || !apierrors.IsInternalError(err)):
+	case errors.As(err, &request) && (utilnet.IsConnectionRefused(err) || request.Timeout() ||
+		!apierrors.IsInternalError(err)):
 		host := request.URL
 		if u, parseErr := url.Parse(request.URL); parseErr == nil {
 			host = u.Scheme + "://" + u.Host
@@ -36,6 +37,24 @@ func explain(err error) string {
 		return fmt.Sprintf("cluster unreachable at %s: %v; check with: kubectl cluster-info", host, request.Err)
 	}
 	return err.Error()
+}
+
+// grantError is a refusal with the command that grants the right.
+type grantError struct {
+	error
+	command string
+}
+
+func (e *grantError) Unwrap() error { return e.error }
+
+// withGrant adds to a refusal in one of the session's namespaces the command that grants what the session takes in
+// both.
+func (c *tracerConfig) withGrant(err error) error {
+	var forbidden *cluster.ForbiddenError
+	if !errors.As(err, &forbidden) || forbidden.Namespace != c.namespace && forbidden.Namespace != c.tracerNamespace {
+		return err
+	}
+	return &grantError{err, grantCommand(c.namespace, c.tracerNamespace)}
 }
 
 // grantCommand grants what it takes to trace a namespace from tracers in another one, or in itself.
@@ -50,8 +69,8 @@ func grantCommand(namespace, tracerNamespace string) string {
 	return fmt.Sprintf("kubectl orb8 rbac -n %s%s --user=USER | kubectl apply -f -", namespace, elsewhere)
 }
 
-// oneLine keeps an error on one line, but for one that points at a place in several, and makes strangers' text in it safe
-// for a terminal.
+// oneLine keeps an error on one line, but for one that points at a place in several, and makes strangers' text in it
+// safe for a terminal.
 func oneLine(s string) string {
 	lines := strings.Split(strings.TrimSpace(s), "\n")
 	for i, line := range lines {

@@ -1,7 +1,6 @@
 package plugin
 
 import (
-	"context"
 	"fmt"
 	"math"
 	"regexp"
@@ -18,6 +17,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 	"github.com/orb8-dev/kubectl-orb8/filter"
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
+	"github.com/orb8-dev/kubectl-orb8/plugin/live"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
 )
 
@@ -50,7 +50,8 @@ func (o *traceOptions) bind(flags *pflag.FlagSet) {
 	flags.StringVarP(&o.selector, "selector", "l", "", "Trace pods with these labels (key=value, !=, in, notin)")
 	flags.StringVarP(&o.container, "container", "c", "", "Trace only containers of this name")
 	flags.StringVar(&o.node, "node", "", "Trace only pods on this node")
-	flags.DurationVar(&o.duration, "duration", 0, "End after this time, counted from when the first node streams (0: until ^C)")
+	flags.DurationVar(&o.duration, "duration", 0,
+		"End after this time, counted from when the first node streams (0: until ^C)")
 	flags.DurationVar(&o.interval, "interval", time.Second, "Time between two updates of a flow")
 	flags.BoolVar(&o.reverseDNS, "reverse-dns", false, "Ask your resolver for the names of addresses outside the cluster")
 	flags.UintSliceVar(&o.dnsPorts, "dns-port", []uint{53}, "Ports that DNS is spoken on, besides those of DNS Services")
@@ -77,7 +78,6 @@ type traceConfig struct {
 	failOnLoss bool
 	dnsPorts   []uint32
 	syscalls   *session.SyscallConfig
-	gpu        *gpuConfig
 }
 
 // minInterval keeps the walks over sockets from becoming the node's main work.
@@ -86,14 +86,16 @@ const minInterval = 100 * time.Millisecond
 // complete resolves the options. What is wrong with them is a usage error.
 func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 	c := &traceConfig{
-		streams: o.streams, duration: o.duration, interval: o.interval, reverseDNS: o.reverseDNS, failOnLoss: o.failOnLoss, record: o.record,
+		streams: o.streams, duration: o.duration, interval: o.interval, reverseDNS: o.reverseDNS, failOnLoss: o.failOnLoss,
+		record: o.record,
 		output: o.output,
 	}
 	var err error
 	if kinds, c.syscalls, err = o.syscalls.complete(kinds); err != nil {
 		return nil, err
 	}
-	if c.gpu, err = o.gpu.complete(kinds); err != nil {
+	gpu, err := o.gpu.complete(kinds)
+	if err != nil {
 		return nil, err
 	}
 	for _, kind := range kinds {
@@ -105,8 +107,8 @@ func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 	case o.interval < minInterval:
 		return nil, usagef("--interval %v: want %v or more", o.interval, minInterval)
 	}
-	if len(o.dnsPorts) == 0 || len(o.dnsPorts) > maxDNSPorts {
-		return nil, usagef("--dns-port: %d ports, want 1 to %d", len(o.dnsPorts), maxDNSPorts)
+	if len(o.dnsPorts) == 0 || len(o.dnsPorts) > live.MaxDNSPorts {
+		return nil, usagef("--dns-port: %d ports, want 1 to %d", len(o.dnsPorts), live.MaxDNSPorts)
 	}
 	for _, port := range o.dnsPorts {
 		if port == 0 || port > math.MaxUint16 {
@@ -119,10 +121,12 @@ func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 	if c.tracerConfig, err = o.tracerOptions.complete(); err != nil {
 		return nil, err
 	}
+	c.gpu, c.runtimeClass = gpu, o.gpu.class()
 	if c.filter, err = o.compile(c.kinds); err != nil {
 		return nil, err
 	}
-	c.query = cluster.Query{AllNamespaces: o.allNamespaces, Names: o.names, Container: o.container, Node: o.node, Exclude: launch.Labels()}
+	c.query = cluster.Query{AllNamespaces: o.allNamespaces, Names: o.names, Container: o.container, Node: o.node,
+		Exclude: launch.Labels()}
 	// A GPU is a node's, also where no pod uses it. Verdicts are about pods.
 	c.query.AllNodes = slices.Contains(kinds, "gpu") && o.allNamespaces && o.selector == "" && o.container == "" &&
 		o.node == "" && (o.rows == nil || o.rows.Name != "gpuVerdict")
@@ -169,32 +173,4 @@ func pointAt(selector string, err error) string {
 		message += fmt.Sprintf(" (at column %d)", at+1)
 	}
 	return message
-}
-
-// access is one permission.
-type access struct{ verb, group, resource, subresource string }
-
-// needs are what a session cannot do without, in the namespace of its tracers.
-var needs = []access{
-	{"create", "batch", "jobs", ""},
-	{"delete", "batch", "jobs", ""},
-	{"watch", "", "pods", ""},
-	{"get", "", "pods", "log"},
-	{"get", "", "pods", "portforward"},
-	{"create", "", "pods", "portforward"},
-}
-
-// mayTrace asks the cluster whether the user may do what the session will need, all at once, before anything is made.
-func (c *traceConfig) mayTrace(ctx context.Context) error {
-	results := make(chan error, len(needs))
-	for _, n := range needs {
-		go func() { results <- c.may(ctx, n) }()
-	}
-	var first error
-	for range needs {
-		if err := <-results; first == nil {
-			first = err
-		}
-	}
-	return first
 }

@@ -2,10 +2,8 @@ package plugin
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,8 +18,9 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/cluster"
 	"github.com/orb8-dev/kubectl-orb8/collect"
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/plugin/advice"
+	"github.com/orb8-dev/kubectl-orb8/plugin/live"
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
-	"github.com/orb8-dev/kubectl-orb8/plugin/render"
 )
 
 // run runs the plugin with a kubeconfig of a cluster that nobody serves.
@@ -86,11 +85,13 @@ func TestMistakesAreUsageErrorsOfOneLine(t *testing.T) {
 func TestWhatNoClusterAnswersIsOneError(t *testing.T) {
 	code, out, errOut := run(t, "trace", "network")
 	if code != ExitError || out != "" || strings.Count(errOut, "\n") != 1 ||
-		!strings.Contains(errOut, "cluster unreachable at https://127.0.0.1:1") || !strings.Contains(errOut, "kubectl cluster-info") {
+		!strings.Contains(errOut, "cluster unreachable at https://127.0.0.1:1") ||
+		!strings.Contains(errOut, "kubectl cluster-info") {
 		t.Errorf("exit code %d, stdout %q, stderr %q", code, out, errOut)
 	}
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
-	if code, _, errOut = run(t, "trace", "network", "--kubeconfig", os.DevNull); code != ExitError || !strings.HasPrefix(errOut, "error: no kubeconfig: set KUBECONFIG") {
+	if code, _, errOut = run(t, "trace", "network", "--kubeconfig", os.DevNull); code != ExitError ||
+		!strings.HasPrefix(errOut, "error: no kubeconfig: set KUBECONFIG") {
 		t.Errorf("no kubeconfig: exit code %d, stderr %q", code, errOut)
 	}
 }
@@ -98,7 +99,8 @@ func TestWhatNoClusterAnswersIsOneError(t *testing.T) {
 func TestVersionIsReadByProgramsToo(t *testing.T) {
 	code, out, _ := run(t, "version", "-o", "json")
 	var v struct{ Version, TracerImage string }
-	if err := json.Unmarshal([]byte(out), &v); code != ExitOK || err != nil || v.Version == "" || !strings.HasSuffix(v.TracerImage, ":"+v.Version) {
+	if err := json.Unmarshal([]byte(out), &v); code != ExitOK || err != nil || v.Version == "" ||
+		!strings.HasSuffix(v.TracerImage, ":"+v.Version) {
 		t.Errorf("exit code %d, %q, %v", code, out, err)
 	}
 }
@@ -113,36 +115,30 @@ func TestSelectorErrorsPointAtThePlace(t *testing.T) {
 	}
 }
 
-func TestTheExitCodeSaysHowItEnded(t *testing.T) {
-	const streaming, failed = event.NodeState_NODE_STATE_STREAMING, event.NodeState_NODE_STATE_FAILED
+func TestExitCode(t *testing.T) {
 	lost := []collect.Loss{{Node: "n", Stage: event.LossStage_LOSS_STAGE_QUEUE, Count: 1}}
 	nameless := []collect.Loss{{Node: "n", Stage: event.LossStage_LOSS_STAGE_NAMING, Count: 1}}
 	for name, test := range map[string]struct {
-		nodes      []event.NodeState
-		cause, out error
+		err        error
 		losses     []collect.Loss
 		unseen     map[string]time.Duration
 		failOnLoss bool
 		want       int
 	}{
-		"done":                  {nodes: []event.NodeState{streaming, streaming}, cause: errDone, want: ExitOK},
-		"nobody reads":          {nodes: []event.NodeState{streaming}, cause: errDone, out: render.ErrClosed, want: ExitOK},
-		"stdout fails":          {nodes: []event.NodeState{streaming}, cause: errDone, out: os.ErrPermission, want: ExitError},
-		"interrupted":           {nodes: []event.NodeState{streaming, failed}, cause: errInterrupted, want: ExitInterrupted},
-		"some failed":           {nodes: []event.NodeState{streaming, failed}, cause: errDone, want: ExitSomeFailed},
-		"all failed":            {nodes: []event.NodeState{failed, failed}, cause: errAllFailed, want: ExitError},
-		"nothing matched":       {cause: errDone, want: ExitOK},
-		"lost":                  {nodes: []event.NodeState{streaming}, cause: errDone, losses: lost, want: ExitOK},
-		"lost, and that counts": {nodes: []event.NodeState{streaming}, cause: errDone, losses: lost, failOnLoss: true, want: ExitLost},
-		"a gap is a loss":       {nodes: []event.NodeState{streaming}, cause: errDone, unseen: map[string]time.Duration{"a": 1}, failOnLoss: true, want: ExitLost},
-		"nameless is not lost":  {nodes: []event.NodeState{streaming}, cause: errDone, losses: nameless, failOnLoss: true, want: ExitOK},
+		"done":                    {want: ExitOK},
+		"stdout fails":            {err: os.ErrPermission, want: ExitError},
+		"interrupted":             {err: live.ErrInterrupted, want: ExitInterrupted},
+		"some failed":             {err: live.ErrSomeFailed, want: ExitSomeFailed},
+		"all failed":              {err: live.ErrAllFailed, want: ExitError},
+		"lost":                    {losses: lost, want: ExitOK},
+		"lost, and that counts":   {losses: lost, failOnLoss: true, want: ExitLost},
+		"a gap is a loss":         {unseen: map[string]time.Duration{"a": 1}, failOnLoss: true, want: ExitLost},
+		"nameless is not lost":    {losses: nameless, failOnLoss: true, want: ExitOK},
+		"interrupted before lost": {err: live.ErrInterrupted, losses: lost, failOnLoss: true, want: ExitInterrupted},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &traceSession{settled: make(chan struct{}), config: &traceConfig{failOnLoss: test.failOnLoss}, nodes: map[string]*nodeState{}, unseen: test.unseen}
-			for i, state := range test.nodes {
-				s.nodes[string(rune('a'+i))] = &nodeState{state: state, failure: "x"}
-			}
-			err := s.verdict(test.cause, test.out, s.tally(0, 0, test.losses))
+			c := &traceConfig{failOnLoss: test.failOnLoss}
+			err := c.exit(&advice.Tally{Losses: test.losses, Unseen: test.unseen}, test.err)
 			exit := (*exitError)(nil)
 			got := ExitOK
 			switch {
@@ -158,66 +154,6 @@ func TestTheExitCodeSaysHowItEnded(t *testing.T) {
 	}
 }
 
-func TestTheSummaryWaitsForEveryNodeAndNamesTheFailed(t *testing.T) {
-	var out bytes.Buffer
-	s := &traceSession{settled: make(chan struct{}), config: &traceConfig{}, reporter: newReporter(&out), nodes: map[string]*nodeState{}, ending: func() bool { return false }}
-	for _, name := range []string{"n1", "n2", "n3"} {
-		s.nodes[name] = &nodeState{state: event.NodeState_NODE_STATE_STARTING, settled: func() {}}
-	}
-	s.say("n1", event.NodeState_NODE_STATE_STARTING, "creating the tracer's Job")
-	s.say("n1", event.NodeState_NODE_STATE_STREAMING, "")
-	s.say("n2", event.NodeState_NODE_STATE_FAILED, "image: can not pull x\x1b[2J")
-	if got := out.String(); strings.Contains(got, "streaming") || strings.Contains(got, "creating") || strings.Contains(got, "\x1b") {
-		t.Errorf("said too early, too much, or unsafe: %q", got)
-	}
-	s.say("n3", event.NodeState_NODE_STATE_FAILED, "image: can not pull x\x1b[2J")
-	want := "1/3 nodes streaming; n2: image; n3: image\n"
-	if got := out.String(); !strings.HasSuffix(got, want) || strings.Count(got, "can not pull") != 1 {
-		t.Errorf("said %q, want %q at the end and the reason once", got, want)
-	}
-}
-
-func TestNothingIsSummedUpWhereAllFailAtOnce(t *testing.T) {
-	var out bytes.Buffer
-	s := &traceSession{settled: make(chan struct{}), config: &traceConfig{}, reporter: newReporter(&out), nodes: map[string]*nodeState{}, ending: func() bool { return false }}
-	for _, name := range []string{"n1", "n2"} {
-		s.nodes[name] = &nodeState{settled: func() {}}
-	}
-	for _, name := range []string{"n1", "n2"} {
-		s.say(name, event.NodeState_NODE_STATE_FAILED, "quota: exceeded")
-	}
-	if want := "n1: quota: exceeded\n"; out.String() != want {
-		t.Errorf("said %q, want %q", out.String(), want)
-	}
-	if err := s.verdict(errAllFailed, nil, s.tally(0, 0, nil)); err == nil || err.Error() != "no node could be traced: quota: exceeded" {
-		t.Errorf("error %v", err)
-	}
-}
-
-func TestANodeWithNothingToTraceIsNotCounted(t *testing.T) {
-	var out bytes.Buffer
-	ending := false
-	s := &traceSession{settled: make(chan struct{}), config: &traceConfig{}, reporter: newReporter(&out), nodes: map[string]*nodeState{}, ending: func() bool { return ending }}
-	for _, name := range []string{"n1", "n2"} {
-		s.nodes[name] = &nodeState{settled: func() {}}
-		s.say(name, event.NodeState_NODE_STATE_STREAMING, "")
-	}
-	out.Reset()
-	s.say("n2", event.NodeState_NODE_STATE_STOPPED, "tracer ended; nothing on the node is to be traced any more")
-	want := "n2: tracer ended; nothing on the node is to be traced any more\n1/1 node streaming\n"
-	if out.String() != want {
-		t.Errorf("said %q, want %q", out.String(), want)
-	}
-	out.Reset()
-	s.say("n1", event.NodeState_NODE_STATE_STOPPED, "")
-	s.say("n2", event.NodeState_NODE_STATE_STREAMING, "")
-	ending = true
-	s.say("n2", event.NodeState_NODE_STATE_STOPPED, "")
-	if out.Len() > 0 {
-		t.Errorf("the one node that streams is the other now, the end goes without a summary, but said %q", out.String())
-	}
-}
-
 func TestForbiddenNamesTheGrant(t *testing.T) {
 	got := explain(&cluster.ForbiddenError{Verb: "create", Resource: "jobs", Namespace: "shop"})
 	want := `forbidden: may not create jobs in namespace "shop"; an administrator grants it with: kubectl orb8 rbac -n shop --user=USER | kubectl apply -f -`
@@ -226,38 +162,11 @@ func TestForbiddenNamesTheGrant(t *testing.T) {
 	}
 }
 
-type namer struct{ collect.Namer }
-
-func (namer) Name(addr netip.Addr, _ uint16, _ event.Protocol) collect.Name {
-	if addr.IsLoopback() {
-		return collect.Name{}
-	}
-	return collect.Name{Pod: "web-0"}
-}
-
-func TestReverseDNSAsksOnlyForWhatTheClusterDoesNotName(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	r := newResolver(ctx, namer{})
-	if n := r.Name(netip.MustParseAddr("10.0.0.1"), 1, event.Protocol_PROTOCOL_TCP); n.Pod != "web-0" || len(r.hosts) != 0 {
-		t.Errorf("a pod's address was looked up: %+v", n)
-	}
-	r.Name(netip.MustParseAddr("127.0.0.1"), 1, event.Protocol_PROTOCOL_TCP)
-	r.wait() // localhost stands in every hosts file
-	if n := r.Name(netip.MustParseAddr("127.0.0.1"), 1, event.Protocol_PROTOCOL_TCP); n.Host != "localhost" {
-		t.Errorf("127.0.0.1 is %q", n.Host)
-	}
-	cancel()
-	r.Name(netip.MustParseAddr("::1"), 1, event.Protocol_PROTOCOL_TCP)
-	r.wait()
-	if _, asked := r.hosts[netip.MustParseAddr("::1")]; asked {
-		t.Error("a session that is over still asks")
-	}
-}
-
 func TestEveryKindOfEventCanBeTraced(t *testing.T) {
 	for _, k := range event.Kinds() {
 		traced := slices.ContainsFunc(tracings, func(tr tracing) bool { return tr.kind == k.Name || tr.summary == k.Name })
-		topped := slices.ContainsFunc(model.Topics(), func(t *model.Topic) bool { return t.Row == k }) || k.Name == "gpuVerdict" // of why gpu
+		topped := slices.ContainsFunc(model.Topics(), func(t *model.Topic) bool { return t.Row == k }) ||
+			k.Name == "gpuVerdict" // of why gpu
 		if topped != k.Row {
 			t.Errorf("%s is a row %v, but one of a topic %v", k.Name, k.Row, topped)
 		}
@@ -273,15 +182,18 @@ func TestEveryTopicHasItsCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, topic := range model.Topics() {
-		if !slices.Contains(topic.Row.Column("group").Enum, topic.Groups[0].Name) || len(topic.Groups) != len(topic.Row.Column("group").Enum) {
-			t.Errorf("%s: the groups %v are not the words of the column, %v", topic.Name, groupNames(topic), topic.Row.Column("group").Enum)
+		if !slices.Contains(topic.Row.Column("group").Enum, topic.Groups[0].Name) ||
+			len(topic.Groups) != len(topic.Row.Column("group").Enum) {
+			t.Errorf("%s: the groups %v are not the words of the column, %v", topic.Name, groupNames(topic),
+				topic.Row.Column("group").Enum)
 		}
 		for _, source := range topic.Sources {
 			if event.KindByName(source) == nil {
 				t.Errorf("%s takes events of the kind %q, which there is not", topic.Name, source)
 			}
 		}
-		for _, want := range []string{"$ kubectl orb8 top " + topic.Name, "`" + topic.Row.Name + "`", "| `" + topic.Name + "` |"} {
+		for _, want := range []string{"$ kubectl orb8 top " + topic.Name, "`" + topic.Row.Name + "`", "| `" + topic.Name +
+			"` |"} {
 			if !strings.Contains(string(page), want) {
 				t.Errorf("docs/top.md has no %q", want)
 			}
@@ -291,7 +203,8 @@ func TestEveryTopicHasItsCommand(t *testing.T) {
 				t.Errorf("docs/top.md does not name the group %q of %s", g.Name, topic.Name)
 			}
 		}
-		if topic.Row.Column(topic.Sort) == nil || !slices.ContainsFunc(toppings, func(what topping) bool { return what.name == topic.Name }) {
+		if topic.Row.Column(topic.Sort) == nil || !slices.ContainsFunc(toppings,
+			func(what topping) bool { return what.name == topic.Name }) {
 			t.Errorf("%s has no command, or no column %q to sort by", topic.Name, topic.Sort)
 		}
 	}
@@ -304,7 +217,8 @@ func TestEveryCommandHasItsPage(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		for _, want := range []string{"# kubectl orb8 trace " + tr.name, "$ kubectl orb8 trace " + tr.name, "columns.md#" + strings.ToLower(tr.kind)} {
+		for _, want := range []string{"# kubectl orb8 trace " + tr.name, "$ kubectl orb8 trace " + tr.name, "columns.md#" +
+			strings.ToLower(tr.kind)} {
 			if !strings.Contains(string(page), want) {
 				t.Errorf("docs/trace-%s.md has no %q", tr.name, want)
 			}

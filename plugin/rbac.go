@@ -20,6 +20,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/deploy"
 	"github.com/orb8-dev/kubectl-orb8/internal/version"
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
+	"github.com/orb8-dev/kubectl-orb8/plugin/rights"
 )
 
 // rbacOptions are the flags of rbac.
@@ -70,7 +71,7 @@ prints ValidatingAdmissionPolicies (Kubernetes 1.30 and later): that namespace t
 	flags.StringVar(&o.image, "image", "",
 		"With --admission-policy: the only image, best by digest (default $"+envImage+", else "+version.TracerImage()+")")
 	flags.BoolVar(&o.gpu, "gpu", false, "With --admission-policy: also admit tracers that read GPUs")
-	flags.StringVar(&o.runtimeClass, "gpu-runtime-class", nvidiaRuntimeClass,
+	flags.StringVar(&o.runtimeClass, "gpu-runtime-class", launch.NvidiaRuntimeClass,
 		"With --gpu: the RuntimeClass that tracers may have, or none")
 	flags.StringVar(&o.kernel, "oldest-kernel", "", "With --admission-policy: the nodes' oldest kernel, such as 5.10; "+
 		"tracers need more capabilities before 5.11, and with --gpu before 6.6")
@@ -154,7 +155,7 @@ func (o *rbacOptions) writeRoles(out *bytes.Buffer, namespace string) {
 
 // bindingName is a name for each subject, so that granting a second one does not replace the first.
 func bindingName(kind, name string) string {
-	if plainName.MatchString(name) {
+	if rights.IsPlain(name) {
 		return "orb8:" + strings.ToLower(kind) + ":" + name
 	}
 	sum := sha256.Sum256([]byte(name))

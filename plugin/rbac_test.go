@@ -11,6 +11,7 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/cluster"
 	"github.com/orb8-dev/kubectl-orb8/deploy"
+	"github.com/orb8-dev/kubectl-orb8/plugin/rights"
 )
 
 // objects parses what rbac printed: strictly, so that an unknown field is an error.
@@ -64,13 +65,15 @@ func TestTheRoleOfRBACIsValidAndBound(t *testing.T) {
 // checkNeeds checks that the plugin hands out what it asks about before it starts.
 func checkNeeds(t *testing.T, rules []rbacv1.PolicyRule) {
 	t.Helper()
-	for _, n := range needs {
-		resource := n.resource
-		if n.subresource != "" {
-			resource += "/" + n.subresource
-		}
-		if !allows(rules, n.group, resource, n.verb) {
-			t.Errorf("the Role does not let its user %s %s", n.verb, resource)
+	required, err := rights.Required()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range required {
+		for _, verb := range p.Verbs {
+			if !allows(rules, p.Group, p.Resource, verb) {
+				t.Errorf("the Role does not let its user %s %s", verb, p.Name())
+			}
 		}
 	}
 }
@@ -86,7 +89,8 @@ func TestRBAC_DividesRightsBetweenNamespaces(t *testing.T) {
 	}
 	for i, namespace := range []string{"shop", "tracers"} {
 		if roles[i].Namespace != namespace || bindings[i].Namespace != namespace ||
-			bindings[i].RoleRef.Name != roles[i].Name || bindings[i].Subjects[0].Kind != "Group" || bindings[i].Subjects[0].Name != "sre" {
+			bindings[i].RoleRef.Name != roles[i].Name || bindings[i].Subjects[0].Kind != "Group" ||
+			bindings[i].Subjects[0].Name != "sre" {
 			t.Errorf("%+v\n%+v", roles[i].ObjectMeta, bindings[i])
 		}
 	}

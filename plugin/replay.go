@@ -18,6 +18,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/history"
 	"github.com/orb8-dev/kubectl-orb8/internal/plural"
 	"github.com/orb8-dev/kubectl-orb8/plugin/advice"
+	"github.com/orb8-dev/kubectl-orb8/plugin/live"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
 )
 
@@ -60,21 +61,26 @@ good up to the cut. FILE - is standard input.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), args[0]) },
 	}
 	o.outputOptions.bind(cmd.Flags())
-	o.rowOptions.bind(cmd.Flags(), "With --top: count together by", "With --top: how far back rates and amounts reach (0: all)")
-	cmd.Flags().StringVar(&o.top, "top", "", "Show what happened most instead of each event, as top does: "+strings.Join(topicNames(), ", "))
-	cmd.Flags().StringVar(&o.why, "why", "", "Say what pods waited for instead, as why does: "+strings.Join(whyTopics, ", "))
-	cmd.Flags().Float64Var(&o.speed, "speed", 0, "How fast to show it: 1 as it happened, 10 ten times as fast, 0 as fast as it goes")
-	cmd.Flags().StringVar(&o.from, "from", "", "Begin at this time: since the recording's beginning (90s, 5m), or RFC 3339")
+	o.rowOptions.bind(cmd.Flags(), "With --top: count together by",
+		"With --top: how far back rates and amounts reach (0: all)")
+	cmd.Flags().StringVar(&o.top, "top", "",
+		"Show what happened most instead of each event, as top does: "+strings.Join(topicNames(), ", "))
+	cmd.Flags().StringVar(&o.why, "why", "", "Say what pods waited for instead, as why does: "+strings.Join(whyTopics,
+		", "))
+	cmd.Flags().Float64Var(&o.speed, "speed", 0,
+		"How fast to show it: 1 as it happened, 10 ten times as fast, 0 as fast as it goes")
+	cmd.Flags().StringVar(&o.from, "from", "",
+		"Begin at this time: since the recording's beginning (90s, 5m), or RFC 3339")
 	cmd.Flags().StringVar(&o.to, "to", "", "End at this time")
 	return cmd
 }
 
 func (o *replayOptions) run(parent context.Context, path string) error {
 	ctx, end := context.WithCancelCause(parent)
-	defer end(errDone)
-	stopSignals := watchSignals(end, func() {})
+	defer end(live.ErrDone)
+	stopSignals := watchSignals(func() { end(live.ErrInterrupted) })
 	defer stopSignals()
-	stopReader := watchReader(o.streams.Out, func() { end(errDone) })
+	stopReader := watchReader(o.streams.Out, func() { end(live.ErrDone) })
 	defer stopReader()
 
 	if o.speed < 0 || o.speed != o.speed {
@@ -95,7 +101,7 @@ func (o *replayOptions) run(parent context.Context, path string) error {
 	}
 	defer reader.Close()
 	r := newReporter(o.streams.ErrOut)
-	reader.Damaged = func(e *history.DamageError) { r.line("%s: %v: what it holds is passed over", path, e) }
+	reader.Damaged = func(e *history.DamageError) { r.Logf("%s: %v: what it holds is passed over", path, e) }
 	p, err := o.open(ctx, end, &reader.Session, r)
 	if err != nil {
 		return err
@@ -107,25 +113,25 @@ func (o *replayOptions) run(parent context.Context, path string) error {
 	n, reason := reader.Refused()
 	p.noteRefused(n)
 	// A printer gives the error it failed with again when it is closed.
-	outputErr = cmp.Or(outputErr, p.view.close())
+	outputErr = cmp.Or(outputErr, p.view.Close())
 	if n > 0 {
-		r.line("%s: %s refused (first: %v)", path, plural.Count(n, "event"), reason)
+		r.Logf("%s: %s refused (first: %v)", path, plural.Count(n, "event"), reason)
 	}
 	tally := &advice.Tally{
-		Events: p.view.taken(), Traced: len(p.nodes), Nodes: len(p.nodes), Took: time.Duration(p.newest - p.oldest),
+		Events: p.view.Shown(), Traced: len(p.nodes), Nodes: len(p.nodes), Took: time.Duration(p.newest - p.oldest),
 		Losses: p.lost.All(), Unseen: p.gaps.until(p.newest),
 	}
-	r.line("%s", tally)
+	r.Logf("%s", tally)
 
 	switch {
 	case outputErr != nil && !errors.Is(outputErr, render.ErrClosed):
 		return fmt.Errorf("write output: %w", outputErr)
-	case errors.Is(context.Cause(ctx), errInterrupted):
+	case errors.Is(context.Cause(ctx), live.ErrInterrupted):
 		return &exitError{ExitInterrupted, nil}
 	case outputErr != nil || ctx.Err() != nil: // nobody reads any more
 		return nil
 	case readErr == io.ErrUnexpectedEOF:
-		r.line("%s has no end: its recorder was killed, or its disk was full; all that it had written is shown", path)
+		r.Logf("%s has no end: its recorder was killed, or its disk was full; all that it had written is shown", path)
 	case readErr != nil:
 		return fmt.Errorf("replay %s: %w; what stands before is shown", path, readErr)
 	}
@@ -133,7 +139,7 @@ func (o *replayOptions) run(parent context.Context, path string) error {
 		return p.nothing()
 	}
 	if o.failOnLoss && tally.Lost() {
-		return &exitError{ExitLost, errors.New("events were lost")}
+		return &exitError{ExitLost, errLost}
 	}
 	return nil
 }
@@ -147,7 +153,7 @@ func (o *replayOptions) open(
 		if k := event.KindByName(name); k != nil {
 			kinds = append(kinds, k)
 		} else {
-			r.line("note: this kubectl orb8 does not know events of the kind %q: those are not shown", name)
+			r.Logf("note: this kubectl orb8 does not know events of the kind %q: those are not shown", name)
 		}
 	}
 	if len(kinds) == 0 {
@@ -170,7 +176,7 @@ func (o *replayOptions) open(
 	if err != nil {
 		return nil, usage(err)
 	}
-	r.line("%s, recorded from %s on by kubectl orb8 %s", s.Targets, s.Started.Format(time.RFC3339), s.Version)
+	r.Logf("%s, recorded from %s on by kubectl orb8 %s", s.Targets, s.Started.Format(time.RFC3339), s.Version)
 	return newPlayer(newView(intake{reporter: r, filter: f}, printer, o.showStatus())), nil
 }
 
@@ -200,7 +206,8 @@ func moment(flag, text string, started time.Time) (uint64, error) {
 	if err != nil {
 		d, err := time.ParseDuration(text)
 		if err != nil {
-			return 0, usagef("%s %q: want a time since the recording's beginning (90s, 5m) or RFC 3339 (%s)", flag, text, started.Format(time.RFC3339))
+			return 0, usagef("%s %q: want a time since the recording's beginning (90s, 5m) or RFC 3339 (%s)", flag, text,
+				started.Format(time.RFC3339))
 		}
 		t = started.Add(d)
 	}
@@ -209,7 +216,7 @@ func moment(flag, text string, started time.Time) (uint64, error) {
 
 // player shows the events of a recording.
 type player struct {
-	view  consumer
+	view  live.Consumer
 	nodes map[string]bool
 	lost  losses.Tally
 	gaps  replayGaps
@@ -219,7 +226,7 @@ type player struct {
 	oldest, newest uint64
 }
 
-func newPlayer(v consumer) *player {
+func newPlayer(v live.Consumer) *player {
 	return &player{view: v, nodes: map[string]bool{}, gaps: replayGaps{}}
 }
 
@@ -247,7 +254,7 @@ func (p *player) play(ctx context.Context, reader *history.Reader, speed float64
 				}
 			}
 		}
-		if err := p.view.show(ev); err != nil {
+		if err := p.view.Show(ev); err != nil {
 			return nil, err
 		}
 	}

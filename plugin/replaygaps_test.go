@@ -19,6 +19,11 @@ func statusAt(node string, second int, state event.NodeState) *event.Event {
 	}
 }
 
+const (
+	streaming = event.NodeState_NODE_STATE_STREAMING
+	failed    = event.NodeState_NODE_STATE_FAILED
+)
+
 func TestReplay_ClosingLineNamesGaps(t *testing.T) {
 	const (
 		cut     = event.NodeState_NODE_STATE_RECONNECTING
@@ -30,7 +35,8 @@ func TestReplay_ClosingLineNamesGaps(t *testing.T) {
 	}{
 		"none": {[]*event.Event{statusAt("n1", 0, streaming), statusAt("n1", 9, stopped)}, "nothing lost"},
 		"a tracer was lost": {
-			[]*event.Event{statusAt("n1", 0, streaming), statusAt("n1", 2, cut), statusAt("n1", 5, streaming), statusAt("n1", 9, stopped)},
+			[]*event.Event{statusAt("n1", 0, streaming), statusAt("n1", 2, cut), statusAt("n1", 5, streaming),
+				statusAt("n1", 9, stopped)},
 			"LOST all of n1 for 3.0 s",
 		},
 		"two, the last to the end": {

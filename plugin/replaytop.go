@@ -11,6 +11,7 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/history"
+	"github.com/orb8-dev/kubectl-orb8/plugin/live"
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
 	"github.com/orb8-dev/kubectl-orb8/plugin/tui"
@@ -42,10 +43,12 @@ func (o *replayOptions) openTop(
 ) (*player, error) {
 	t := model.TopicByName(o.top)
 	if t == nil {
-		return nil, usagef("--top %q: want one of %s%s", o.top, strings.Join(topicNames(), ", "), didYouMean(o.top, topicNames()))
+		return nil, usagef("--top %q: want one of %s%s", o.top, strings.Join(topicNames(), ", "),
+			didYouMean(o.top, topicNames()))
 	}
 	if !slices.ContainsFunc(t.Sources, func(k string) bool { return slices.Contains(s.Kinds, k) }) {
-		return nil, usagef("--top %s is of %s events, the recording holds %s", t.Name, strings.Join(t.Sources, " and "), strings.Join(s.Kinds, ", "))
+		return nil, usagef("--top %s is of %s events, the recording holds %s", t.Name, strings.Join(t.Sources, " and "),
+			strings.Join(s.Kinds, ", "))
 	}
 	rows, err := o.resolve(t, o.sortBy)
 	if err != nil {
@@ -66,7 +69,8 @@ func (o *replayOptions) openTop(
 	}
 	lean()
 	screen := rows.screen(v.model)
-	screen.Namespace, screen.Title, screen.In, screen.Out = s.Namespace, s.Targets+", recorded "+s.Started.Format(time.DateTime), o.streams.In, o.streams.Out
+	screen.Namespace, screen.Title, screen.In, screen.Out = s.Namespace,
+		s.Targets+", recorded "+s.Started.Format(time.DateTime), o.streams.In, o.streams.Out
 	notes, done := in.reporter.toScreen()
 	screen.Notes = notes
 	screen.Now = func() time.Time { return time.Unix(0, v.newest.Load()) }
@@ -75,14 +79,14 @@ func (o *replayOptions) openTop(
 		done()
 		if errors.Is(v.err, tui.ErrInterrupted) {
 			v.err = nil
-			end(errInterrupted)
+			end(live.ErrInterrupted)
 		}
-		end(errDone)
+		end(live.ErrDone)
 	})
 	return newPlayer(v), nil
 }
 
-func (v *replayTop) show(ev *event.Event) error {
+func (v *replayTop) Show(ev *event.Event) error {
 	if !v.take(ev) {
 		return nil
 	}
@@ -95,8 +99,8 @@ func (v *replayTop) show(ev *event.Event) error {
 	return nil
 }
 
-// close prints the table, or waits for the user to leave the screen.
-func (v *replayTop) close() error {
+// Close prints the table, or waits for the user to leave the screen.
+func (v *replayTop) Close() error {
 	v.showing.Wait()
 	v.end()
 	if v.printer == nil {

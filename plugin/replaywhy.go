@@ -22,7 +22,8 @@ func (o *replayOptions) openWhy(s *history.Session, r *reporter) (*player, error
 	}
 	switch {
 	case !slices.Contains(s.Kinds, "gpu"):
-		return nil, usagef("--why gpu is of gpu, resources and flow events, the recording holds %s", strings.Join(s.Kinds, ", "))
+		return nil, usagef("--why gpu is of gpu, resources and flow events, the recording holds %s",
+			strings.Join(s.Kinds, ", "))
 	case o.top != "":
 		return nil, usagef("--why and --top: want one of them")
 	case o.group != "" || o.window != 0 || o.limit != 0:
@@ -46,14 +47,14 @@ func (o *replayOptions) openWhy(s *history.Session, r *reporter) (*player, error
 	}
 	for _, kind := range whySources {
 		if !slices.Contains(s.Kinds, kind) {
-			r.line("note: the recording holds no %s events: what they tell is not known", kind)
+			r.Logf("note: the recording holds no %s events: what they tell is not known", kind)
 		}
 	}
 	v := newVerdicts(intake{reporter: r, filter: all}, c, why.New(0))
 	if slices.Contains(s.Kinds, "flow") {
 		v.watch.TraceFlows()
 	}
-	r.line("%s, recorded from %s on by kubectl orb8 %s", s.Targets, s.Started.Format(time.RFC3339), s.Version)
+	r.Logf("%s, recorded from %s on by kubectl orb8 %s", s.Targets, s.Started.Format(time.RFC3339), s.Version)
 	p := newPlayer(&v)
 	p.nothing = func() error { return v.nothing }
 	return p, nil

@@ -65,8 +65,8 @@ func leftOut(lines int) string {
 	return plural.Count(lines, "line") + " left out here: the screen was too slow for them"
 }
 
-// line writes one line. Node names and messages come from the cluster, so it is made safe for a terminal.
-func (r *reporter) line(format string, args ...any) {
+// Logf writes one line. Node names and messages come from the cluster, so it is made safe for a terminal.
+func (r *reporter) Logf(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.write(fmt.Sprintf(format, args...))
@@ -74,7 +74,7 @@ func (r *reporter) line(format string, args ...any) {
 
 func (r *reporter) lines(lines []string) {
 	for _, line := range lines {
-		r.line("%s", line)
+		r.Logf("%s", line)
 	}
 }
 
@@ -88,8 +88,8 @@ func (r *reporter) write(s string) {
 	_, _ = r.out.Write(r.buf)
 }
 
-// once writes a line the first time it is asked to.
-func (r *reporter) once(format string, args ...any) {
+// LogOncef writes a line that it has not written before.
+func (r *reporter) LogOncef(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := fmt.Sprintf(format, args...)

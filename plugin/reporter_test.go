@@ -13,7 +13,7 @@ func TestReporter_ScreenLinesAreCounted(t *testing.T) {
 	lines, done := r.toScreen()
 	report := func(from, to int) {
 		for i := from; i < to; i++ {
-			r.line("line %d", i)
+			r.Logf("line %d", i)
 		}
 	}
 	var want []string
@@ -46,7 +46,7 @@ func TestReporter_OneLineLeftOut(t *testing.T) {
 	r := newReporter(&out)
 	_, done := r.toScreen()
 	for range maxNotes + 1 {
-		r.line("a line")
+		r.Logf("a line")
 	}
 	done()
 	if !strings.HasSuffix(out.String(), "\n1 line left out here: the screen was too slow for them\n") {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/plugin/advice"
+	"github.com/orb8-dev/kubectl-orb8/plugin/live"
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
 	"github.com/orb8-dev/kubectl-orb8/plugin/tui"
@@ -39,21 +40,21 @@ type topScreen struct {
 	err     error // of the screen; read when that is over
 }
 
-func newTopScreen(c *topConfig, s *liveSession) *topScreen {
-	t := &topScreen{intake: s.intake, model: model.New(c.topic, model.Options{Started: time.Now()}), advice: advice.NewGPU()}
+func newTopScreen(c *topConfig, s *live.Session, in intake) *topScreen {
+	t := &topScreen{intake: in, model: model.New(c.topic, model.Options{Started: time.Now()}), advice: advice.NewGPU()}
 	lean()
 	notes, done := t.reporter.toScreen()
 	o := c.screen(t.model)
-	o.Namespace, o.Title, o.In, o.Out, o.Notes = c.viewed, describeQuery(&c.query), c.streams.In, c.streams.Out, notes
+	o.Namespace, o.Title, o.In, o.Out, o.Notes = c.viewed, c.query.String(), c.streams.In, c.streams.Out, notes
 	t.showing.Go(func() {
-		err := tui.Run(s.running, o)
+		err := tui.Run(s.Running(), o)
 		done()
 		switch {
 		case errors.Is(err, tui.ErrInterrupted):
-			s.end(errInterrupted)
+			s.End(live.ErrInterrupted)
 		default:
 			t.err = err
-			s.end(errReaderGone)
+			s.End(live.ErrReaderGone)
 		}
 	})
 	return t
@@ -89,7 +90,7 @@ func export(t *model.Topic, format string, rows []*event.Event, now time.Time) (
 	return name, p.Close()
 }
 
-func (t *topScreen) show(ev *event.Event) error {
+func (t *topScreen) Show(ev *event.Event) error {
 	t.advice.Add(ev)
 	if t.take(ev) {
 		t.model.Add(ev, time.Now())
@@ -97,7 +98,7 @@ func (t *topScreen) show(ev *event.Event) error {
 	return nil
 }
 
-func (t *topScreen) close() error {
+func (t *topScreen) Close() error {
 	t.showing.Wait()
 	t.end()
 	t.reporter.lines(t.advice.Lines())

@@ -9,16 +9,17 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/plugin/advice"
 	"github.com/orb8-dev/kubectl-orb8/plugin/graph"
+	"github.com/orb8-dev/kubectl-orb8/plugin/live"
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
 )
 
 func runTop(parent context.Context, c *topConfig) error {
-	return runSession(parent, c.traceConfig, func(s *liveSession) (consumer, error) {
+	return runSession(parent, c.traceConfig, func(s *live.Session, in intake) live.Consumer {
 		if c.count == 0 {
-			return newTopScreen(c, s), nil
+			return newTopScreen(c, s, in)
 		}
-		return newTopTables(c, s), nil
+		return newTopTables(c, s, in)
 	})
 }
 
@@ -33,16 +34,21 @@ type topTables struct {
 	err      error // of printing; read when that is over
 }
 
-func newTopTables(c *topConfig, s *liveSession) *topTables {
-	t := &topTables{intake: s.intake, config: c, model: model.New(c.topic, model.Options{Started: time.Now()}), advice: advice.NewGPU()}
+func newTopTables(c *topConfig, s *live.Session, in intake) *topTables {
+	t := &topTables{
+		intake: in,
+		config: c,
+		model:  model.New(c.topic, model.Options{Started: time.Now()}),
+		advice: advice.NewGPU(),
+	}
 	t.printing.Go(func() {
 		t.err = t.printAll(s)
-		s.end(errDone)
+		s.End(live.ErrDone)
 	})
 	return t
 }
 
-func (t *topTables) show(ev *event.Event) error {
+func (t *topTables) Show(ev *event.Event) error {
 	t.advice.Add(ev)
 	if t.take(ev) {
 		t.model.Add(ev, time.Now())
@@ -50,7 +56,7 @@ func (t *topTables) show(ev *event.Event) error {
 	return nil
 }
 
-func (t *topTables) close() error {
+func (t *topTables) Close() error {
 	t.printing.Wait()
 	t.end()
 	t.reporter.lines(t.advice.Lines())
@@ -58,10 +64,10 @@ func (t *topTables) close() error {
 }
 
 // printAll prints the tables as their windows end; where the session ends before, one of what there is.
-func (t *topTables) printAll(s *liveSession) error {
+func (t *topTables) printAll(s *live.Session) error {
 	select {
-	case <-s.settled:
-	case <-s.running.Done():
+	case <-s.Settled():
+	case <-s.Running().Done():
 		return nil
 	}
 	window := time.NewTicker(t.config.window)
@@ -71,12 +77,12 @@ func (t *topTables) printAll(s *liveSession) error {
 		t.model.Mark(began)
 		select {
 		case <-window.C:
-		case <-s.running.Done():
+		case <-s.Running().Done():
 			if time.Since(began) < time.Second {
 				return nil
 			}
 		}
-		if err := t.print(n, time.Now()); err != nil || s.running.Err() != nil {
+		if err := t.print(n, time.Now()); err != nil || s.Running().Err() != nil {
 			return err
 		}
 	}
@@ -119,7 +125,7 @@ func printRows(p render.Printer, rows model.Table) error {
 func (t *topTables) draw(now time.Time) error {
 	g, left := graph.Calls(t.model.Edges(0, now), t.config.viewed)
 	if left > 0 {
-		t.reporter.line("note: %d more calls are not in the picture", left)
+		t.reporter.Logf("note: %d more calls are not in the picture", left)
 	}
 	write := map[string]func(io.Writer) error{"dot": g.DOT, "mermaid": g.Mermaid, "svg": g.SVG}
 	return write[t.config.graph](t.config.streams.Out)

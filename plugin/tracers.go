@@ -3,7 +3,6 @@ package plugin
 import (
 	"cmp"
 	"os"
-	"time"
 
 	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
@@ -39,13 +38,18 @@ func (o *tracerOptions) bind(flags *pflag.FlagSet) {
 	flags.IntVar(&o.maxNodes, "max-nodes", 50, "Start tracers on this many nodes at most")
 	flags.StringVar(&o.image, "image", "", "Image of the tracer (default $"+envImage+", else "+version.TracerImage()+")")
 	flags.StringVar(&o.pullPolicy, "image-pull-policy", "", "Always, IfNotPresent or Never (default IfNotPresent)")
-	flags.StringSliceVar(&o.pullSecrets, "image-pull-secret", nil, "Secret in the tracer's namespace with the registry's credentials (may be repeated)")
-	flags.StringVar(&o.tracerNamespace, "tracer-namespace", "", "Namespace the tracer pods run in (default: the namespace of the command)")
+	flags.StringSliceVar(&o.pullSecrets, "image-pull-secret", nil,
+		"Secret in the tracer's namespace with the registry's credentials (may be repeated)")
+	flags.StringVar(&o.tracerNamespace, "tracer-namespace", "",
+		"Namespace the tracer pods run in (default: the namespace of the command)")
 	flags.StringToStringVar(&o.resources, "tracer-resources", nil,
 		"Requests and limits of tracers, cpu=QUANTITY,memory=QUANTITY, where a LimitRange or a quota wants others")
-	flags.StringToStringVar(&o.labels, "tracer-labels", nil, "Labels for the tracers' Jobs and pods, KEY=VALUE, which a policy wants")
-	flags.StringToStringVar(&o.annotations, "tracer-annotations", nil, "Annotations for the tracers' Jobs and pods, KEY=VALUE, which a policy wants")
-	flags.BoolVar(&o.privileged, "privileged", false, "Run tracers privileged, for platforms where capabilities are not enough")
+	flags.StringToStringVar(&o.labels, "tracer-labels", nil,
+		"Labels for the tracers' Jobs and pods, KEY=VALUE, which a policy wants")
+	flags.StringToStringVar(&o.annotations, "tracer-annotations", nil,
+		"Annotations for the tracers' Jobs and pods, KEY=VALUE, which a policy wants")
+	flags.BoolVar(&o.privileged, "privileged", false,
+		"Run tracers privileged, for platforms where capabilities are not enough")
 }
 
 // tracerConfig is the cluster, and how tracers are started in it.
@@ -54,8 +58,9 @@ type tracerConfig struct {
 	client kubernetes.Interface
 	// namespace of the command.
 	namespace string
-	// deadline of the tracers' Jobs, extended while the session runs.
-	deadline time.Duration
+	// gpu is what tracers are asked for of GPUs, nil: nothing; runtimeClass theirs then.
+	gpu          *session.GpuConfig
+	runtimeClass string
 
 	maxNodes        int
 	image           string
@@ -95,17 +100,22 @@ func (c *tracerConfig) connect(kube *genericclioptions.ConfigFlags) error {
 	c.tracerNamespace = cmp.Or(c.tracerNamespace, c.namespace)
 	// A session opens a dozen watches at once; the default of 5 requests a second would start it slowly.
 	c.rest.QPS, c.rest.Burst = 100, 200
-	// The API server warns of each Job that the Pod Security it only warns of would refuse; what it refuses is said anyway.
+	// The API server warns of each Job that the Pod Security it only warns of would refuse; what it refuses is said
+	// anyway.
 	c.rest.WarningHandler = rest.NoWarnings{}
 	c.client, err = kubernetes.NewForConfig(c.rest)
 	return err
 }
 
-// spec is what every tracer of a session has in common.
-func (c *tracerConfig) spec(id string, key session.PublicKey, deadline time.Duration) launch.Spec {
-	return launch.Spec{
-		Session: id, Namespace: c.tracerNamespace, Image: c.image, ImagePullPolicy: c.pullPolicy,
-		ImagePullSecrets: c.pullSecrets, ClientKey: key, Privileged: c.privileged, Deadline: deadline,
-		Resources: c.resources, Labels: c.labels, Annotations: c.annotations,
+// spec is what all tracers have in common, whatever they are started for.
+func (c *tracerConfig) spec() launch.Spec {
+	spec := launch.Spec{
+		Namespace: c.tracerNamespace, Image: c.image, ImagePullPolicy: c.pullPolicy, ImagePullSecrets: c.pullSecrets,
+		Privileged: c.privileged, Resources: c.resources, Labels: c.labels, Annotations: c.annotations,
 	}
+	if c.gpu != nil {
+		spec.GPU, spec.RuntimeClass = true, c.runtimeClass
+		spec.Library, spec.CUDALibrary, spec.PodResources = c.gpu.Library, c.gpu.CudaLibrary, c.gpu.PodResources
+	}
+	return spec
 }

@@ -42,7 +42,7 @@ func newVerdicts(i intake, c verdictConfig, w *why.Watch) verdicts {
 	return verdicts{intake: i, config: c, watch: w, failed: map[string]string{}}
 }
 
-func (v *verdicts) show(ev *event.Event) error {
+func (v *verdicts) Show(ev *event.Event) error {
 	if s := ev.GetNodeStatus(); s != nil {
 		if s.GetState() == event.NodeState_NODE_STATE_FAILED {
 			v.failed[ev.GetNode()] = s.GetMessage()
@@ -55,15 +55,15 @@ func (v *verdicts) show(ev *event.Event) error {
 	return nil
 }
 
-// close prints the verdicts, or says why there are none.
-func (v *verdicts) close() error {
+// Close prints the verdicts, or says why there are none.
+func (v *verdicts) Close() error {
 	v.end()
 	rows := v.watch.Verdicts()
 	v.notes(rows)
 	rows = slices.DeleteFunc(rows, func(ev *event.Event) bool {
 		match, err := v.config.rows.Match(ev)
 		if err != nil {
-			v.reporter.once("filter: %v: such verdicts are not shown", err)
+			v.reporter.LogOncef("filter: %v: such verdicts are not shown", err)
 		}
 		return !match
 	})
@@ -106,16 +106,16 @@ func (v *verdicts) notes(rows []*event.Event) {
 	}
 	for _, name := range without {
 		if v.config.named {
-			v.reporter.line("note: %s has no GPU: no process of it is on one", name)
+			v.reporter.Logf("note: %s has no GPU: no process of it is on one", name)
 		}
 	}
 	for _, n := range v.watch.Nodes() {
 		if n.Trouble != "" {
-			v.reporter.line("note: nothing to read of the GPUs of %s: %s", n.Name, n.Trouble)
+			v.reporter.Logf("note: nothing to read of the GPUs of %s: %s", n.Name, n.Trouble)
 		}
 	}
 	if v.watch.Full() {
-		v.reporter.line("note: there is more than verdicts have room for: look at fewer pods")
+		v.reporter.Logf("note: there is more than verdicts have room for: look at fewer pods")
 	}
 }
 
@@ -144,7 +144,8 @@ func (v *verdicts) none(without []string) error {
 		return fmt.Errorf("no GPU of these pods: no process of theirs is on one, and none was seen to be allocated to them: %s (%d %s on %s)",
 			listed(without, ", "), devices, plural.Noun(devices, "GPU"), listed(nodes, ", "))
 	}
-	return fmt.Errorf("no pod with a GPU matches %s: %d %s on %s", v.config.targets, devices, plural.Noun(devices, "GPU"), listed(nodes, ", "))
+	return fmt.Errorf("no pod with a GPU matches %s: %d %s on %s", v.config.targets, devices, plural.Noun(devices, "GPU"),
+		listed(nodes, ", "))
 }
 
 // listed joins the first of a list.

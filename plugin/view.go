@@ -22,14 +22,14 @@ type intake struct {
 func (i *intake) take(ev *event.Event) bool {
 	match, err := i.filter.Match(ev)
 	if err != nil {
-		i.reporter.once("filter: %v: such events are not shown", err)
+		i.reporter.LogOncef("filter: %v: such events are not shown", err)
 	}
 	if !match {
 		return false
 	}
 	if i.recorder != nil {
 		if err := i.recorder.Write(ev); err != nil {
-			i.reporter.once("recording: %v: it ends here", err)
+			i.reporter.LogOncef("recording: %v: it ends here", err)
 		}
 	}
 	if ev.GetNodeStatus() == nil && ev.GetLost() == nil {
@@ -38,7 +38,7 @@ func (i *intake) take(ev *event.Event) bool {
 	return true
 }
 
-func (i *intake) taken() int { return i.events }
+func (i *intake) Shown() int { return i.events }
 
 // end closes the recording.
 func (i *intake) end() {
@@ -46,13 +46,14 @@ func (i *intake) end() {
 		return
 	}
 	if err := i.recorder.Close(); err != nil {
-		i.reporter.once("recording: %v: it ends here", err)
+		i.reporter.LogOncef("recording: %v: it ends here", err)
 	}
 	events, bytes := i.recorder.Written()
-	i.reporter.line("recorded %d %s, %s", events, plural.Noun(events, "event"), event.AppendBytes(nil, uint64(bytes)))
+	i.reporter.Logf("recorded %d %s, %s", events, plural.Noun(events, "event"), event.AppendBytes(nil, uint64(bytes)))
 }
 
-// view is where the events of a trace end, or of a recording: each is printed, and what there is to say about all of them is said at the end.
+// view is where the events of a trace end, or of a recording: each is printed, and what there is to say about all of
+// them is said at the end.
 type view struct {
 	intake
 	printer    render.Printer
@@ -60,8 +61,8 @@ type view struct {
 	advice     *advice.Advice
 }
 
-// show takes one event. An error means that nobody reads what is printed.
-func (v *view) show(ev *event.Event) error {
+// Show takes one event. An error means that nobody reads what is printed.
+func (v *view) Show(ev *event.Event) error {
 	v.advice.Add(ev)
 	if !v.take(ev) || ev.GetNodeStatus() != nil && !v.showStatus {
 		return nil
@@ -69,8 +70,8 @@ func (v *view) show(ev *event.Event) error {
 	return v.printer.Print(ev)
 }
 
-// close prints what was kept for the end, and says what all of it comes to.
-func (v *view) close() error {
+// Close prints what was kept for the end, and says what all of it comes to.
+func (v *view) Close() error {
 	err := v.printer.Close()
 	v.end()
 	v.reporter.lines(v.advice.Lines())

@@ -14,6 +14,7 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/filter"
+	"github.com/orb8-dev/kubectl-orb8/plugin/live"
 	"github.com/orb8-dev/kubectl-orb8/plugin/why"
 )
 
@@ -35,7 +36,8 @@ type whyOptions struct {
 func (o *whyOptions) bind(flags *pflag.FlagSet) {
 	o.traceOptions.bind(flags)
 	o.gpu.bind(flags)
-	flags.DurationVar(&o.window, "window", whyWindow, fmt.Sprintf("How long to watch before there are verdicts: %v or more", minWhyWindow))
+	flags.DurationVar(&o.window, "window", whyWindow,
+		fmt.Sprintf("How long to watch before there are verdicts: %v or more", minWhyWindow))
 	flags.Lookup("output").Usage += "; text by default"
 	flags.Lookup("filter").Usage = `Show only verdicts for which a CEL expression holds: 'verdict == "abandoned"'`
 	flags.Lookup("sort-by").Usage = "Sort verdicts by a field (shares.network, or -shares.network for largest first); not in the default output"
@@ -54,7 +56,15 @@ type whyConfig struct {
 
 // printing is how its verdicts are printed.
 func (c *whyConfig) printing() verdictConfig {
-	return verdictConfig{out: c.streams.Out, output: c.output, open: c.open, viewed: c.viewed, rows: c.rows, targets: describeQuery(&c.query), named: len(c.query.Names) > 0}
+	return verdictConfig{
+		out:     c.streams.Out,
+		output:  c.output,
+		open:    c.open,
+		viewed:  c.viewed,
+		rows:    c.rows,
+		targets: c.query.String(),
+		named:   len(c.query.Names) > 0,
+	}
 }
 
 func newWhyCommand(streams genericiooptions.IOStreams) *cobra.Command {
@@ -63,10 +73,12 @@ func newWhyCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	o := &whyOptions{traceOptions: traceOptions{
-		outputOptions: outputOptions{streams: streams}, tracerOptions: tracerOptions{kube: genericclioptions.NewConfigFlags(true)}, rows: event.KindByName("gpuVerdict"),
+		outputOptions: outputOptions{streams: streams},
+		tracerOptions: tracerOptions{kube: genericclioptions.NewConfigFlags(true)}, rows: event.KindByName("gpuVerdict"),
 	}}
 	gpu := &cobra.Command{
-		Use: "gpu [POD | KIND/NAME ...]", Short: "Say what the time of pods' GPUs goes to: a verdict for each pod, with evidence, shares and confidence",
+		Use:   "gpu [POD | KIND/NAME ...]",
+		Short: "Say what the time of pods' GPUs goes to: a verdict for each pod, with evidence, shares and confidence",
 		Long: `Watches pods with GPUs for a while, and says for each what the time of its GPUs goes to: work, or waits for input over the network, for storage, for
 CPUs, for copies, launches or other GPUs, and whether a GPU is abandoned, slowed down or sick. Verdicts are hypotheses that fit what was seen.`,
 		Example: `  # Why a training job is slow
@@ -115,16 +127,16 @@ func (o *whyOptions) complete(durationGiven bool) (*whyConfig, error) {
 // runWhy watches for the window and prints the verdicts.
 func runWhy(parent context.Context, c *whyConfig) error {
 	var v *whyView
-	err := runSession(parent, c.traceConfig, func(s *liveSession) (consumer, error) {
-		v = newWhyView(c, s)
-		return v, nil
+	err := runSession(parent, c.traceConfig, func(s *live.Session, in intake) live.Consumer {
+		v = newWhyView(c, s, in)
+		return v
 	})
 	switch {
 	case v == nil || v.nothing == nil:
 	case err == nil:
 		return v.nothing
 	default: // how the session ended decides the exit code
-		v.reporter.line("%v", v.nothing)
+		v.reporter.Logf("%v", v.nothing)
 	}
 	return err
 }
@@ -137,37 +149,37 @@ type whyView struct {
 	waiting          sync.WaitGroup
 }
 
-func newWhyView(c *whyConfig, s *liveSession) *whyView {
-	v := &whyView{verdicts: newVerdicts(s.intake, c.printing(), why.New(c.window))}
+func newWhyView(c *whyConfig, s *live.Session, in intake) *whyView {
+	v := &whyView{verdicts: newVerdicts(in, c.printing(), why.New(c.window))}
 	v.watch.TraceFlows()
 	v.waiting.Go(func() {
-		defer s.end(errDone)
+		defer s.End(live.ErrDone)
 		select {
-		case <-s.settled:
-		case <-s.running.Done():
+		case <-s.Settled():
+		case <-s.Running().Done():
 			return
 		}
 		v.begun.Store(true)
-		v.reporter.line("watching for %v", c.window)
+		v.reporter.Logf("watching for %v", c.window)
 		window := time.NewTimer(c.window)
 		defer window.Stop()
 		select {
 		case <-window.C:
-		case <-s.running.Done():
+		case <-s.Running().Done():
 		}
 	})
 	return v
 }
 
-func (v *whyView) show(ev *event.Event) error {
+func (v *whyView) Show(ev *event.Event) error {
 	if v.begun.Load() && !v.restarted.Swap(true) {
 		v.watch.Restart()
 	}
-	return v.verdicts.show(ev)
+	return v.verdicts.Show(ev)
 }
 
-// close prints the verdicts, or says why there are none.
-func (v *whyView) close() error {
+// Close prints the verdicts, or says why there are none.
+func (v *whyView) Close() error {
 	v.waiting.Wait()
-	return v.verdicts.close()
+	return v.verdicts.Close()
 }

@@ -2,7 +2,6 @@ package plugin
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -12,12 +11,14 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/filter"
+	"github.com/orb8-dev/kubectl-orb8/plugin/live"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
 	"github.com/orb8-dev/kubectl-orb8/plugin/why"
 )
 
 // whyOver has a view take events, as a session would hand them to it, and returns what is printed.
-func whyOver(t *testing.T, output, expression string, names []string, events ...*event.Event) (out, errOut string, nothing error) {
+func whyOver(t *testing.T, output, expression string, names []string, events ...*event.Event) (out, errOut string,
+	nothing error) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	kind := event.KindByName("gpuVerdict")
@@ -25,25 +26,26 @@ func whyOver(t *testing.T, output, expression string, names []string, events ...
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := &whyConfig{traceConfig: &traceConfig{streams: genericiooptions.IOStreams{Out: &stdout, ErrOut: &stderr}, output: output, viewed: "ml"}, window: whyWindow, rows: rows}
+	config := &whyConfig{traceConfig: &traceConfig{streams: genericiooptions.IOStreams{Out: &stdout, ErrOut: &stderr},
+		output: output, viewed: "ml"}, window: whyWindow, rows: rows}
 	config.query.Names, config.query.Namespace = names, "ml"
 	config.open = func() (render.Printer, error) {
-		return render.New(render.Options{Out: &stdout, Notices: &stderr, Output: output, Kinds: []*event.Kind{kind}, Namespace: "ml"})
+		return render.New(render.Options{Out: &stdout, Notices: &stderr, Output: output, Kinds: []*event.Kind{kind},
+			Namespace: "ml"})
 	}
 	all, err := filter.Compile("", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	running, end := context.WithCancelCause(t.Context())
-	settled := make(chan struct{})
-	v := newWhyView(config, &liveSession{intake: intake{reporter: newReporter(&stderr), filter: all}, running: running, end: end, settled: settled})
+	s := live.New(t.Context(), live.Config{}, live.Dependencies{})
+	v := newWhyView(config, s, intake{reporter: newReporter(&stderr), filter: all})
 	for _, ev := range events {
-		if err := v.show(ev); err != nil {
+		if err := v.Show(ev); err != nil {
 			t.Fatal(err)
 		}
 	}
-	end(errDone) // ^C before the window is over
-	if err := v.close(); err != nil {
+	s.End(live.ErrDone) // ^C before the window is over
+	if err := v.Close(); err != nil {
 		t.Fatal(err)
 	}
 	return stdout.String(), stderr.String(), v.nothing
@@ -56,11 +58,14 @@ func gpuAt(node, pod string, util uint32) (events []*event.Event) {
 		g := &event.GpuDevice{Uuid: "GPU-" + pod}
 		events = append(events,
 			&event.Event{Time: at, Node: node, Namespace: "ml", Pod: pod, Container: "c", Kind: &event.Event_Gpu{Gpu: &event.Gpu{
-				What: event.GpuWhat_GPU_WHAT_PROCESS, Gpu: g, Proc: &event.GpuProcess{Pid: 7, MemoryBytes: proto.Uint64(1 << 30)}, PeriodMicros: proto.Uint64(1e6),
+				What: event.GpuWhat_GPU_WHAT_PROCESS, Gpu: g, Proc: &event.GpuProcess{Pid: 7, MemoryBytes: proto.Uint64(1 << 30)},
+				PeriodMicros: proto.Uint64(1e6),
 			}}},
 			&event.Event{Time: at, Node: node, Kind: &event.Event_Gpu{Gpu: &event.Gpu{
-				What: event.GpuWhat_GPU_WHAT_DEVICE, Gpu: g, UsedBy: "ml/" + pod + "/c", PeriodMicros: proto.Uint64(1e6), Activity: &event.GpuActivity{GpuPercent: &util},
-				Health: &event.GpuHealth{Throttle: "none", PowerMilliwatts: proto.Uint32(300_000), PowerLimitMilliwatts: proto.Uint32(400_000)},
+				What: event.GpuWhat_GPU_WHAT_DEVICE, Gpu: g, UsedBy: "ml/" + pod + "/c", PeriodMicros: proto.Uint64(1e6),
+				Activity: &event.GpuActivity{GpuPercent: &util},
+				Health: &event.GpuHealth{Throttle: "none", PowerMilliwatts: proto.Uint32(300_000),
+					PowerLimitMilliwatts: proto.Uint32(400_000)},
 			}}},
 			containerAt(at, node, pod))
 	}
@@ -68,15 +73,18 @@ func gpuAt(node, pod string, util uint32) (events []*event.Event) {
 }
 
 func containerAt(at uint64, node, pod string) *event.Event {
-	return &event.Event{Time: at, Node: node, Namespace: "ml", Pod: pod, Container: "c", Kind: &event.Event_Resources{Resources: &event.Resources{
-		Id: pod, IntervalMicros: proto.Uint64(1e6), Cpu: &event.ResourcesCPU{Millis: proto.Uint64(5)},
-	}}}
+	return &event.Event{Time: at, Node: node, Namespace: "ml", Pod: pod, Container: "c",
+		Kind: &event.Event_Resources{Resources: &event.Resources{
+			Id: pod, IntervalMicros: proto.Uint64(1e6), Cpu: &event.ResourcesCPU{Millis: proto.Uint64(5)},
+		}}}
 }
 
 func TestWhyPrintsAVerdictForEachPod(t *testing.T) {
 	events := append(gpuAt("node1", "busy", 100), gpuAt("node2", "idle", 0)...)
 	out, errOut, nothing := whyOver(t, "", "", nil, events...)
-	if nothing != nil || !strings.Contains(out, "busy on node1, 1 GPU: consistent with work that goes as fast as the GPU computes") || !strings.Contains(out, "idle on node2, 1 GPU: consistent with memory that is held") {
+	if nothing != nil || !strings.Contains(out,
+		"busy on node1, 1 GPU: consistent with work that goes as fast as the GPU computes") ||
+		!strings.Contains(out, "idle on node2, 1 GPU: consistent with memory that is held") {
 		t.Errorf("%v, %s, %s", nothing, out, errOut)
 	}
 	out, _, _ = whyOver(t, "json", `verdict == "abandoned"`, nil, events...)
@@ -88,31 +96,39 @@ func TestWhyPrintsAVerdictForEachPod(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &row); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	if row.Kind != "gpuVerdict" || row.Pod != "idle" || row.Shares["abandoned"] != 100 || row.Confidence == "high" || row.Evidence["gpuPercent"] != 0.0 || row.Evidence["launchesPerSecond"] != nil {
+	if row.Kind != "gpuVerdict" || row.Pod != "idle" || row.Shares["abandoned"] != 100 || row.Confidence == "high" ||
+		row.Evidence["gpuPercent"] != 0.0 || row.Evidence["launchesPerSecond"] != nil {
 		t.Errorf("%s", out)
 	}
-	if out, _, _ = whyOver(t, "custom-columns=POD:pod,WHY:verdict,SM:evidence.smPercent", "", nil, events...); !strings.Contains(out, "n/a") || !strings.Contains(out, "abandoned") {
+	if out, _, _ = whyOver(t, "custom-columns=POD:pod,WHY:verdict,SM:evidence.smPercent", "", nil,
+		events...); !strings.Contains(out, "n/a") || !strings.Contains(out, "abandoned") {
 		t.Errorf("%s", out)
 	}
 }
 
 func TestWhySaysWhyThereIsNoVerdict(t *testing.T) {
 	at := uint64(1_790_000_000_000_000_000)
-	blind := &event.Event{Time: at, Node: "node1", Kind: &event.Event_Gpu{Gpu: &event.Gpu{What: event.GpuWhat_GPU_WHAT_UNAVAILABLE, Message: "no NVIDIA driver on this node"}}}
+	blind := &event.Event{Time: at, Node: "node1",
+		Kind: &event.Event_Gpu{Gpu: &event.Gpu{What: event.GpuWhat_GPU_WHAT_UNAVAILABLE,
+			Message: "no NVIDIA driver on this node"}}}
 	other := gpuAt("node1", "other", 5)
 	for name, test := range map[string]struct {
 		events []*event.Event
 		want   string
 	}{
-		"nothing at all":                      {nil, "no pod was seen that matches train-0 in namespace"},
-		"no GPU on any node":                  {[]*event.Event{blind, containerAt(at, "node1", "plain"), containerAt(at, "node2", "plain-2")}, "no GPU on the nodes that were looked at: node1: no NVIDIA driver on this node; node2: no GPU was seen"},
-		"a pod without a GPU, on a node with": {[]*event.Event{{Time: at, Node: "node1", Kind: other[1].Kind}, containerAt(at, "node1", "plain")}, ""},
+		"nothing at all": {nil, "no pod was seen that matches train-0 in namespace"},
+		"no GPU on any node": {[]*event.Event{blind, containerAt(at, "node1", "plain"),
+			containerAt(at, "node2", "plain-2")},
+			"no GPU on the nodes that were looked at: node1: no NVIDIA driver on this node; node2: no GPU was seen"},
+		"a pod without a GPU, on a node with": {[]*event.Event{{Time: at, Node: "node1", Kind: other[1].Kind},
+			containerAt(at, "node1", "plain")}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if test.want == "" { // the device is used by nobody who was asked for
 				g := proto.CloneOf(test.events[0])
 				g.GetGpu().UsedBy = ""
-				test.events[0], test.want = g, "no GPU of these pods: no process of theirs is on one, and none was seen to be allocated to them: ml/plain (1 GPU on node1)"
+				test.events[0], test.want = g,
+					"no GPU of these pods: no process of theirs is on one, and none was seen to be allocated to them: ml/plain (1 GPU on node1)"
 			}
 			out, _, nothing := whyOver(t, "", "", []string{"train-0"}, test.events...)
 			if out != "" || nothing == nil || !strings.Contains(nothing.Error(), test.want) {
@@ -120,7 +136,8 @@ func TestWhySaysWhyThereIsNoVerdict(t *testing.T) {
 			}
 		})
 	}
-	_, errOut, nothing := whyOver(t, "", "", []string{"other", "plain"}, append(other, containerAt(at+1e9, "node1", "plain"))...)
+	_, errOut, nothing := whyOver(t, "", "", []string{"other", "plain"},
+		append(other, containerAt(at+1e9, "node1", "plain"))...)
 	if nothing != nil || !strings.Contains(errOut, "note: ml/plain has no GPU") {
 		t.Errorf("%v, %s", nothing, errOut)
 	}

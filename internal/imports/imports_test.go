@@ -41,6 +41,9 @@ var kubernetes = []string{"k8s.io/", "sigs.k8s.io/"}
 // remote is what talks to others.
 var remote = append([]string{"google.golang.org/grpc"}, kubernetes...)
 
+// flags is what commands are made of.
+var flags = []string{"github.com/spf13", "k8s.io/cli-runtime"}
+
 var rules = []rule{
 	{
 		folder: "event", except: "event/session", only: []string{module + "event", "google.golang.org/protobuf/"},
@@ -97,6 +100,42 @@ var rules = []rule{
 		folder: "plugin/advice", never: remote, own: []string{"event", "collect/losses", "plugin/advice",
 			"internal/plural"},
 		why: "closing lines are made of events and losses",
+	},
+	{
+		folder: "plugin/rights", own: []string{"deploy", "cluster", "collect", "event", "plugin/rights"},
+		why: "what a user may do is asked of the cluster, whatever it is for",
+	},
+	{
+		folder: "plugin/live", never: flags,
+		own: []string{
+			"event",
+			"collect",
+			"cluster",
+			"deploy",
+			"internal/plural",
+			"internal/version",
+			"plugin/live",
+			"plugin/stream",
+			"plugin/launch",
+			"plugin/rights",
+			"plugin/advice",
+		},
+		why: "a session has a configuration: it knows no flags, and nothing of how events are shown",
+	},
+	{
+		folder: "plugin/doctor",
+		own: []string{
+			"event",
+			"collect",
+			"cluster",
+			"deploy",
+			"internal/plural",
+			"internal/version",
+			"plugin/doctor",
+			"plugin/launch",
+			"plugin/rights",
+		},
+		why: "doctor tries what a session needs, and runs none",
 	},
 	{
 		folder: "plugin/forward", never: []string{"google.golang.org/grpc"}, own: []string{"plugin/forward"},

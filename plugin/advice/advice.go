@@ -1,4 +1,5 @@
-// Package advice holds the closing lines of a session or a recording: what its events suggest to the user, and the tally.
+// Package advice holds the closing lines of a session or a recording: what its events suggest to the user, and the
+// tally.
 package advice
 
 import "github.com/orb8-dev/kubectl-orb8/event"

@@ -46,7 +46,8 @@ func newGPUs() *gpus {
 
 func (s *gpus) add(ev *event.Event) {
 	if said, ok := strings.CutPrefix(ev.GetNodeStatus().GetMessage(), event.GpuWarning); ok {
-		if w := event.GpuWarning + ev.GetNode() + ": " + said; len(s.warnings) < maxFindings && !slices.Contains(s.warnings, w) {
+		if w := event.GpuWarning + ev.GetNode() + ": " + said; len(s.warnings) < maxFindings &&
+			!slices.Contains(s.warnings, w) {
 			s.warnings = append(s.warnings, w)
 		}
 		return
@@ -98,7 +99,8 @@ func (s *gpus) use(ev *event.Event) {
 		s.devices[key] = u
 	}
 	// Of a GPU whose MIG devices are used so, they say it.
-	if g.GetUse() == event.GpuUse_GPU_USE_BYPASS && g.GetMessage() != "" && len(u.bypass) < maxFindings && !slices.Contains(u.bypass, g.GetMessage()) {
+	if g.GetUse() == event.GpuUse_GPU_USE_BYPASS && g.GetMessage() != "" && len(u.bypass) < maxFindings &&
+		!slices.Contains(u.bypass, g.GetMessage()) {
 		u.bypass = append(u.bypass, g.GetMessage())
 	}
 	if !g.HeldIdle() {
@@ -170,7 +172,8 @@ func (s *gpus) bypasses() (lines []string) {
 	}
 	slices.Sort(lines)
 	if n := len(lines); n > maxFindings {
-		lines = append(lines[:maxFindings], fmt.Sprintf("gpu: … and %d more that use GPUs they were not given", n-maxFindings))
+		lines = append(lines[:maxFindings], fmt.Sprintf("gpu: … and %d more that use GPUs they were not given",
+			n-maxFindings))
 	}
 	return lines
 }

@@ -63,14 +63,18 @@ func (s *limits) summary() (lines []string) {
 	var all []found
 	for _, c := range s.containers {
 		first, last := c.first, c.last
-		if kills := last.GetMemory().GetOomKills() - min(first.GetMemory().GetOomKills(), last.GetMemory().GetOomKills()); kills > 0 {
-			all = append(all, found{fmt.Sprintf("memory: %s: the kernel killed %d %s for want of memory, at a limit of %s", c.name, kills, plural.Noun(kills, "process"), memoryLimit(last)), 1000})
+		if kills := last.GetMemory().GetOomKills() - min(first.GetMemory().GetOomKills(),
+			last.GetMemory().GetOomKills()); kills > 0 {
+			all = append(all, found{fmt.Sprintf("memory: %s: the kernel killed %d %s for want of memory, at a limit of %s",
+				c.name, kills, plural.Noun(kills, "process"), memoryLimit(last)), 1000})
 		}
 		if c.memory >= minMemory {
-			all = append(all, found{fmt.Sprintf("memory: %s was at %d%% of its limit of %s", c.name, c.memory, memoryLimit(last)), 200 + c.memory})
+			all = append(all, found{fmt.Sprintf("memory: %s was at %d%% of its limit of %s", c.name, c.memory,
+				memoryLimit(last)), 200 + c.memory})
 		}
 		if percent, ok := throttled(first, last); ok && percent >= minThrottled {
-			all = append(all, found{fmt.Sprintf("cpu: %s stood still in %d%% of the periods: its limit of %dm holds it back", c.name, percent, last.GetCpu().GetLimitMillis()), percent})
+			all = append(all, found{fmt.Sprintf("cpu: %s stood still in %d%% of the periods: its limit of %dm holds it back",
+				c.name, percent, last.GetCpu().GetLimitMillis()), percent})
 		}
 	}
 	slices.SortFunc(all, func(a, b found) int {
@@ -87,7 +91,8 @@ func (s *limits) summary() (lines []string) {
 		lines = append(lines, f.line)
 	}
 	if s.skipped > 0 {
-		lines = append(lines, fmt.Sprintf("of more than %d containers, the first were looked at for what they lack", maxContainers))
+		lines = append(lines, fmt.Sprintf("of more than %d containers, the first were looked at for what they lack",
+			maxContainers))
 	}
 	return lines
 }

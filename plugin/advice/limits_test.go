@@ -11,11 +11,12 @@ import (
 func TestLimits_AreNamed(t *testing.T) {
 	n := func(v uint64) *uint64 { return &v }
 	reading := func(pod string, periods, throttled, percent, kills uint64) *event.Event {
-		return &event.Event{Namespace: "shop", Pod: pod, Container: "app", Kind: &event.Event_Resources{Resources: &event.Resources{
-			Id:     pod,
-			Cpu:    &event.ResourcesCPU{Periods: n(periods), ThrottledPeriods: n(throttled), LimitMillis: n(300)},
-			Memory: &event.ResourcesMemory{Percent: n(percent), LimitBytes: n(64 << 20), OomKills: n(kills)},
-		}}}
+		return &event.Event{Namespace: "shop", Pod: pod, Container: "app",
+			Kind: &event.Event_Resources{Resources: &event.Resources{
+				Id:     pod,
+				Cpu:    &event.ResourcesCPU{Periods: n(periods), ThrottledPeriods: n(throttled), LimitMillis: n(300)},
+				Memory: &event.ResourcesMemory{Percent: n(percent), LimitBytes: n(64 << 20), OomKills: n(kills)},
+			}}}
 	}
 	s := newLimits()
 	if got := s.summary(); got != nil {
@@ -31,7 +32,8 @@ func TestLimits_AreNamed(t *testing.T) {
 	s.add(reading("killed", 0, 0, 50, 1))
 	s.add(reading("killed", 0, 0, 50, 3))
 	unlimited := reading("free", 0, 0, 0, 0)
-	unlimited.GetResources().Memory.LimitBytes, unlimited.GetResources().Memory.Percent, unlimited.GetResources().Cpu = nil, nil, nil
+	unlimited.GetResources().Memory.LimitBytes, unlimited.GetResources().Memory.Percent,
+		unlimited.GetResources().Cpu = nil, nil, nil
 	s.add(unlimited)
 	once := reading("once", 7, 7, 0, 0)
 	once.GetResources().Cpu.ThrottledPercent = n(100)

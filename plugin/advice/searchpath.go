@@ -35,7 +35,8 @@ func newSearchPath() *searchPath {
 
 func (s *searchPath) add(ev *event.Event) {
 	d := ev.GetDns()
-	if d.GetObserved() != event.Side_SIDE_SRC || d.GetOutcome() != event.DnsOutcome_DNS_OUTCOME_ANSWERED || ev.GetPod() == "" {
+	if d.GetObserved() != event.Side_SIDE_SRC || d.GetOutcome() != event.DnsOutcome_DNS_OUTCOME_ANSWERED ||
+		ev.GetPod() == "" {
 		return
 	}
 	s.total++

@@ -31,7 +31,8 @@ func (t *Tally) String() string {
 	lost := t.lost()
 	switch {
 	case len(lost) > 0:
-		return fmt.Sprintf("%s from %s in %v; LOST %s", plural.Count(t.Events, "event"), t.nodes(), took, strings.Join(lost, "; "))
+		return fmt.Sprintf("%s from %s in %v; LOST %s", plural.Count(t.Events, "event"), t.nodes(), took,
+			strings.Join(lost, "; "))
 	case t.Traced == 0:
 		return fmt.Sprintf("%s in %v: nothing was traced", plural.Count(t.Events, "event"), took)
 	}

@@ -1,9 +1,9 @@
-// Package doctor judges whether kubectl orb8 can run on a cluster and its nodes, and says what mends it where it cannot. It asks
-// nobody: what was found out is given to it.
+// Package doctor finds out whether kubectl orb8 can run on a cluster and its nodes, and what mends it where it cannot.
 package doctor
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -11,6 +11,7 @@ import (
 	"k8s.io/cli-runtime/pkg/printers"
 
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
+	"github.com/orb8-dev/kubectl-orb8/internal/plural"
 )
 
 // Status of a finding.
@@ -104,17 +105,38 @@ func row(w io.Writer, cells []string) error {
 	return err
 }
 
-// Failed counts the failures that concern the whole cluster, and the nodes that have one of their own.
-func Failed(findings []Finding) (cluster int, nodes map[string]bool) {
-	nodes = map[string]bool{}
+// Reasons why not all nodes can be traced.
+var (
+	ErrNoSession = errors.New("no session can run")
+	ErrSomeNodes = errors.New("some nodes cannot be traced")
+)
+
+// Verdict is the closing line, and one of the reasons above, unless all nodes can be traced.
+func Verdict(findings []Finding) (line string, err error) {
+	tried, failed := map[string]bool{}, map[string]bool{}
+	cluster, see := 0, "see above for what is wrong"
 	for _, f := range findings {
-		switch {
-		case f.Status != Failure:
-		case f.Node == "":
+		if f.Node != "" {
+			tried[f.Node] = true
+		}
+		if f.Status != Failure {
+			continue
+		}
+		if f.Mend != "" {
+			see = "see above for what mends it"
+		}
+		if f.Node == "" {
 			cluster++
-		default:
-			nodes[f.Node] = true
+		} else {
+			failed[f.Node] = true
 		}
 	}
-	return cluster, nodes
+	nodes := plural.Count(len(tried), "node")
+	switch {
+	case cluster > 0, len(failed) > 0 && len(failed) == len(tried):
+		return fmt.Sprintf("%v: %s", ErrNoSession, see), ErrNoSession
+	case len(failed) > 0:
+		return fmt.Sprintf("%d of %s cannot be traced: %s", len(failed), nodes, see), ErrSomeNodes
+	}
+	return nodes + " can be traced", nil
 }

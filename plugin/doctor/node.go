@@ -62,21 +62,23 @@ func platform(n *corev1.Node) string {
 	return strings.Join(append([]string{cmp.Or(os, "n/a") + "/" + cmp.Or(arch, "n/a")}, parts...), ", ")
 }
 
-// Report judges what a tracer has found out on its node. privileged tells whether it ran so; commands are the commands by the
-// kind of event they show.
+// Report judges what a tracer has found out on its node. privileged tells whether it ran so; commands are the commands
+// by the kind of event they show.
 func Report(node string, r *session.Report, privileged bool, commands map[string]string) []Finding {
 	var findings []Finding
 	add := func(check string, status Status, detail, mend string) {
 		findings = append(findings, Finding{Node: node, Check: check, Status: status, Detail: detail, Mend: mend})
 	}
-	const upgrade = "use a node image with Linux " + Floor + " or later, built with CONFIG_DEBUG_INFO_BTF, as the current ones of all distributions are"
+	const upgrade = "use a node image with Linux " + Floor +
+		" or later, built with CONFIG_DEBUG_INFO_BTF, as the current ones of all distributions are"
 	if r.BTF {
 		add("kernel", OK, fmt.Sprintf("Linux %s (%s), with type information (BTF)", r.Kernel, r.Arch), "")
 	} else {
 		add("kernel", Failure, fmt.Sprintf("Linux %s (%s) has no type information (BTF)", r.Kernel, r.Arch), upgrade)
 	}
 	if r.Cgroup == "" {
-		add("cgroup", Failure, "no cgroup v2 hierarchy under /sys/fs/cgroup", "boot the node with systemd.unified_cgroup_hierarchy=1")
+		add("cgroup", Failure, "no cgroup v2 hierarchy under /sys/fs/cgroup",
+			"boot the node with systemd.unified_cgroup_hierarchy=1")
 	} else {
 		add("cgroup", OK, "v2, "+r.Cgroup, "")
 	}
@@ -85,7 +87,8 @@ func Report(node string, r *session.Report, privileged bool, commands map[string
 	} else {
 		mend := "let the container runtime grant them, or try --privileged"
 		if slices.Contains(r.Missing, string(launch.SysResource)) {
-			mend = "get the right to read nodes, by which it is seen that this kernel takes " + string(launch.SysResource) + "; else " + mend
+			mend = "get the right to read nodes, by which it is seen that this kernel takes " + string(launch.SysResource) +
+				"; else " + mend
 		}
 		add("capabilities", Failure, "not granted: "+strings.Join(r.Missing, ", "), mend)
 	}
@@ -114,7 +117,8 @@ func Report(node string, r *session.Report, privileged bool, commands map[string
 		}
 		switch {
 		case r.GPU.CallsError != "":
-			add("gpu calls", Warning, r.GPU.CallsError, "calls of the driver's library are not counted; the GPUs are read nevertheless")
+			add("gpu calls", Warning, r.GPU.CallsError,
+				"calls of the driver's library are not counted; the GPUs are read nevertheless")
 		case r.GPU.Calls != "":
 			add("gpu calls", OK, r.GPU.Calls, "")
 		}

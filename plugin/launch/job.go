@@ -3,6 +3,7 @@ package launch
 
 import (
 	"cmp"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -11,9 +12,11 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/version"
+	"k8s.io/client-go/kubernetes"
 
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
@@ -35,6 +38,30 @@ const (
 // Labels are on all tracers, of any session.
 func Labels() labels.Set { return labels.Set{LabelName: NameValue, LabelManagedBy: ManagedBy} }
 
+const (
+	// NvidiaRuntimeClass is the name that NVIDIA's device plugin and GPU operator give to their RuntimeClass.
+	NvidiaRuntimeClass = "nvidia"
+	// RuntimeClassAuto is, in Spec.RuntimeClass, that one where the cluster has it, else none.
+	RuntimeClassAuto = "auto"
+)
+
+// ResolveRuntimeClass asks the cluster what RuntimeClassAuto stands for. Who may not ask goes without.
+func (s *Spec) ResolveRuntimeClass(ctx context.Context, client kubernetes.Interface) error {
+	if s.RuntimeClass != RuntimeClassAuto {
+		return nil
+	}
+	_, err := client.NodeV1().RuntimeClasses().Get(ctx, NvidiaRuntimeClass, metav1.GetOptions{})
+	switch {
+	case err == nil:
+		s.RuntimeClass = NvidiaRuntimeClass
+	case apierrors.IsNotFound(err), apierrors.IsForbidden(err):
+		s.RuntimeClass = ""
+	default:
+		return err
+	}
+	return nil
+}
+
 // Container is the name of the tracer's container.
 const Container = "tracer"
 
@@ -50,11 +77,12 @@ const (
 // PERFMON lets them read kernel memory, NET_ADMIN attaches them to cgroups' packets.
 var Capabilities = []corev1.Capability{"BPF", "PERFMON", "NET_ADMIN"}
 
-// SysResource is what they need besides on Linux before 5.11, which counts their maps as memory that the tracer has locked:
-// to lift the limit of that.
+// SysResource is what they need besides on Linux before 5.11, which counts their maps as memory that the tracer has
+// locked: to lift the limit of that.
 const SysResource corev1.Capability = "SYS_RESOURCE"
 
-// SysPtrace is what a tracer that reads GPUs needs besides: the driver's library is a file of the node, which it sees by /proc/1/root.
+// SysPtrace is what a tracer that reads GPUs needs besides: the driver's library is a file of the node, which it sees
+// by /proc/1/root.
 const SysPtrace corev1.Capability = "SYS_PTRACE"
 
 // SetUID and SetGID are what such a tracer needs besides to start the process that loads the driver's library as a user
@@ -72,8 +100,8 @@ var (
 	linksManyUprobes = version.MustParseGeneric("6.6")
 )
 
-// CapabilitiesFor gives what a tracer is granted on a node whose kernel has this release. Where that is not known, no more than
-// on others.
+// CapabilitiesFor gives what a tracer is granted on a node whose kernel has this release. Where that is not known, no
+// more than on others.
 func CapabilitiesFor(kernel string) []corev1.Capability {
 	if v, err := version.ParseGeneric(kernel); err == nil && v.LessThan(chargesToCgroups) {
 		return append(slices.Clone(Capabilities), SysResource)
@@ -112,7 +140,8 @@ type Spec struct {
 	// Privileged runs the container privileged, for platforms where capabilities are not enough.
 	Privileged bool
 	// GPU: it is to read GPUs. RuntimeClass, where not empty, gives it their device files.
-	// Library and CUDALibrary are the paths of their driver's libraries, PodResources that of the kubelet's socket, for "doctor", which gets no other configuration.
+	// Library and CUDALibrary are the paths of their driver's libraries, PodResources that of the kubelet's socket, for
+	// "doctor", which gets no other configuration.
 	GPU          bool
 	RuntimeClass string
 	Library      string
@@ -226,7 +255,8 @@ func (s *Spec) container() corev1.Container {
 		Env: []corev1.EnvVar{
 			{Name: session.EnvClientKey, Value: s.ClientKey.String()},
 			{Name: session.EnvCgroupRoot, Value: cgroupMount},
-			{Name: session.EnvNodeName, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "spec.nodeName"}}},
+			{Name: session.EnvNodeName,
+				ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "spec.nodeName"}}},
 			{Name: "GOMEMLIMIT", Value: goMemoryLimit(resources.Limits[corev1.ResourceMemory])},
 		},
 		Resources:                resources,
@@ -240,8 +270,10 @@ func (s *Spec) container() corev1.Container {
 		}},
 	}
 	if s.GPU {
-		// NVIDIA's runtime gives the container all devices, and of the driver no more than it takes to read them. No other one looks at these.
-		c.Env = append(c.Env, corev1.EnvVar{Name: "NVIDIA_VISIBLE_DEVICES", Value: "all"}, corev1.EnvVar{Name: "NVIDIA_DRIVER_CAPABILITIES", Value: "utility"})
+		// NVIDIA's runtime gives the container all devices, and of the driver no more than it takes to read them. No other
+		// one looks at these.
+		c.Env = append(c.Env, corev1.EnvVar{Name: "NVIDIA_VISIBLE_DEVICES", Value: "all"},
+			corev1.EnvVar{Name: "NVIDIA_DRIVER_CAPABILITIES", Value: "utility"})
 	}
 	return c
 }

@@ -9,9 +9,24 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
 
-// SharedDeadline is how long a Job whose pod has foreign containers may outlive its client: those do not end with the tracer, and so
-// the pod does not.
+// SharedDeadline is how long a Job whose pod has foreign containers may outlive its client: those do not end with the
+// tracer, and so the pod does not.
 const SharedDeadline = session.HeartbeatTimeout
+
+const (
+	// deadline ends a tracer's Job that nobody extends any more: each move of it is a write of the API server.
+	deadline = time.Minute
+	// fixedDeadline is that of a user who may not extend it.
+	fixedDeadline = time.Hour
+)
+
+// JobDeadline is how long a tracer's Job lasts without its session, if the user may extend deadlines, or else at all.
+func JobDeadline(mayExtend bool) time.Duration {
+	if mayExtend {
+		return deadline
+	}
+	return fixedDeadline
+}
 
 // Extender moves the deadlines of Jobs; *Launcher is one.
 type Extender interface {
@@ -21,12 +36,12 @@ type Extender interface {
 	Shared(job string) bool
 }
 
-// Keep moves a Job's deadline ahead of the clock until ctx ends. It is the heartbeat that the cluster hears: the tracer ends without
-// its client's heartbeats, but only the Job's deadline ends what admission has put beside it.
+// Keep moves a Job's deadline ahead of the clock until ctx ends. It is the heartbeat that the cluster hears: the tracer
+// ends without its client's heartbeats, but only the Job's deadline ends what admission has put beside it.
 //
-// The deadline is spec.Deadline from now, moved when half of that is over: rarely, for each move is a write of the API server. Once the
-// pod is seen to have foreign containers it is SharedDeadline, moved with every heartbeat. A move that fails is tried again well before
-// the deadline, and failed hears of it, each error once.
+// The deadline is spec.Deadline from now, moved when half of that is over: rarely, for each move is a write of the API
+// server. Once the pod is seen to have foreign containers it is SharedDeadline, moved with every heartbeat. A move that
+// fails is tried again well before the deadline, and failed hears of it, each error once.
 func Keep(ctx context.Context, e Extender, spec *Spec, created time.Time, failed func(error)) {
 	job, last := spec.JobName(), ""
 	window := spec.Deadline

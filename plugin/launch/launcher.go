@@ -2,9 +2,13 @@ package launch
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -50,7 +54,8 @@ func New(ctx context.Context, client kubernetes.Interface, namespace, session st
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
 	l := &Launcher{
 		client: client, namespace: namespace, session: session, stop: stop,
-		changed: make(chan struct{}), claims: map[string]*claim{}, refused: map[string]string{}, failed: map[string]batchCondition{},
+		changed: make(chan struct{}), claims: map[string]*claim{}, refused: map[string]string{},
+		failed: map[string]batchCondition{},
 	}
 	selector := labels.Set{LabelSession: session}.String()
 	ours := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(namespace),
@@ -73,8 +78,12 @@ func New(ctx context.Context, client kubernetes.Interface, namespace, session st
 	return l
 }
 
-// Session is the id given to New.
-func (l *Launcher) Session() string { return l.session }
+// NewSessionID is short, for it is part of names, and random, for two users may start at once.
+func NewSessionID() string {
+	var b [8]byte
+	rand.Read(b[:])
+	return strconv.FormatUint(binary.LittleEndian.Uint64(b[:])>>23, 36) // 41 bits: 8 digits
+}
 
 // Close ends the watches and waits for them. It deletes nothing.
 func (l *Launcher) Close() {
@@ -133,7 +142,8 @@ func (l *Launcher) pod(pod *corev1.Pod) {
 
 func (l *Launcher) reportRefused(pod *corev1.Pod, why string) {
 	if l.Refused != nil {
-		l.Refused(fmt.Sprintf("pod %s/%s claims to be the tracer of job %s and is not (%s): it is not used", pod.Namespace, pod.Name, jobOf(pod), why))
+		l.Refused(fmt.Sprintf("pod %s/%s claims to be the tracer of job %s and is not (%s): it is not used", pod.Namespace,
+			pod.Name, jobOf(pod), why))
 	}
 }
 
@@ -215,8 +225,8 @@ func (l *Launcher) Create(ctx context.Context, spec *Spec) error {
 	return nil
 }
 
-// existing gives the Job that has the name of the one to be made. Names are random: it is this session's, unless somebody
-// has put another one there, which has another key.
+// existing gives the Job that has the name of the one to be made. Names are random: it is this session's, unless
+// somebody has put another one there, which has another key.
 func (l *Launcher) existing(ctx context.Context, spec *Spec) (*batchv1.Job, error) {
 	job, err := l.client.BatchV1().Jobs(spec.Namespace).Get(ctx, spec.JobName(), metav1.GetOptions{})
 	var why string
@@ -264,7 +274,8 @@ func (l *Launcher) Running(ctx context.Context, spec *Spec, progress func(string
 	var lateC <-chan time.Time
 	for {
 		l.mu.Lock()
-		pod, refused, failed, broken, changed := l.tracer(spec.JobName()), l.refused[spec.JobName()], l.failed[spec.JobName()], l.broken, l.changed
+		pod, refused, failed, broken, changed := l.tracer(spec.JobName()), l.refused[spec.JobName()],
+			l.failed[spec.JobName()], l.broken, l.changed
 		stranger := ""
 		if c := l.claims[spec.JobName()]; c != nil {
 			stranger = c.stranger
@@ -288,7 +299,8 @@ func (l *Launcher) Running(ctx context.Context, spec *Spec, progress func(string
 			return "", Refusal(spec, refused)
 		}
 		if failed.reason != "" {
-			return "", &StartError{Node: spec.Node, Reason: "failed", Message: fmt.Sprintf("job %s: %s (last: %s)", failed.reason, failed.message, state)}
+			return "", &StartError{Node: spec.Node, Reason: "failed", Message: fmt.Sprintf("job %s: %s (last: %s)",
+				failed.reason, failed.message, state)}
 		}
 		if state != last {
 			last = state
@@ -318,6 +330,16 @@ func (l *Launcher) Running(ctx context.Context, spec *Spec, progress func(string
 			return "", fmt.Errorf("%s: %w", state, ctx.Err())
 		}
 	}
+}
+
+// FollowLog follows the log of a tracer's pod.
+func FollowLog(ctx context.Context, client kubernetes.Interface, namespace, pod string) (io.ReadCloser, error) {
+	o := &corev1.PodLogOptions{Container: Container, Follow: true}
+	log, err := client.CoreV1().Pods(namespace).GetLogs(pod, o).Stream(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the tracer's log: %w", err)
+	}
+	return log, nil
 }
 
 // Ended waits until the tracer of the Job's pod is over and says how it ended.
@@ -351,15 +373,16 @@ func (l *Launcher) Extend(ctx context.Context, job string, d time.Duration) erro
 	if err != nil {
 		return err
 	}
-	_, err = l.client.BatchV1().Jobs(l.namespace).Patch(ctx, job, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+	_, err = l.client.BatchV1().Jobs(l.namespace).Patch(ctx, job, types.StrategicMergePatchType, patch,
+		metav1.PatchOptions{})
 	if err != nil && !apierrors.IsNotFound(err) { // what is gone needs no deadline
 		return fmt.Errorf("extend the deadline of job %s/%s: %w", l.namespace, job, err)
 	}
 	return nil
 }
 
-// Delete takes a Job and its pod away. A Job that is gone is no error. A pod that its node can not end is taken out of the API; where
-// that is forbidden, the error is a *StrandedError.
+// Delete takes a Job and its pod away. A Job that is gone is no error. A pod that its node can not end is taken out of
+// the API; where that is forbidden, the error is a *StrandedError.
 func (l *Launcher) Delete(ctx context.Context, job string) error {
 	if err := remove(ctx, l.client, l.namespace, job); err != nil {
 		return err
@@ -368,7 +391,8 @@ func (l *Launcher) Delete(ctx context.Context, job string) error {
 }
 
 func remove(ctx context.Context, client kubernetes.Interface, namespace, job string) error {
-	err := client.BatchV1().Jobs(namespace).Delete(ctx, job, metav1.DeleteOptions{PropagationPolicy: ptr(metav1.DeletePropagationBackground)})
+	err := client.BatchV1().Jobs(namespace).Delete(ctx, job,
+		metav1.DeleteOptions{PropagationPolicy: ptr(metav1.DeletePropagationBackground)})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("delete job %s/%s: %w", namespace, job, err)
 	}
@@ -377,7 +401,8 @@ func remove(ctx context.Context, client kubernetes.Interface, namespace, job str
 
 // Sweep deletes what earlier sessions left in a namespace ("" for all): Jobs of ours that are finished or past their
 // deadline, whose deletion the cluster should have seen to by itself. A Job that runs is a colleague's.
-func Sweep(ctx context.Context, client kubernetes.Interface, namespace string, now time.Time) (swept []string, err error) {
+func Sweep(ctx context.Context, client kubernetes.Interface, namespace string, now time.Time) (swept []string,
+	err error) {
 	jobs, err := client.BatchV1().Jobs(namespace).List(ctx, metav1.ListOptions{
 		LabelSelector: Labels().String(),
 	})

@@ -31,7 +31,7 @@ const FlushDelay = 30 * time.Millisecond
 //
 // On Unix the Go runtime kills a process that writes to a broken standard output; a caller that wants this error calls
 // signal.Ignore(syscall.SIGPIPE) first.
-var ErrClosed = errors.New("output closed by its reader")
+var ErrClosed = fmt.Errorf("output closed by its reader: %w", io.ErrClosedPipe)
 
 // MaxSorted is how many rows --sort-by holds at most.
 const MaxSorted = 100_000

@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -104,8 +103,8 @@ type node struct {
 }
 
 // Run serves a node until running ends, which is the orderly end: the tracer's last events are fetched and its Job is
-// deleted. ctx bounds everything, and ending it cuts the orderly end short; the Job is deleted all the same. The error says
-// why the node has failed; nil after an orderly end.
+// deleted. ctx bounds everything, and ending it cuts the orderly end short; the Job is deleted all the same. The error
+// says why the node has failed; nil after an orderly end.
 func Run(ctx, running context.Context, name string, feed Feed, o *Options) error {
 	n := &node{
 		Options: o, name: name, feed: feed, spec: o.Spec, source: o.Collector.Add(name),
@@ -241,8 +240,8 @@ func (n *node) attempt(ctx, running context.Context) error {
 	return err
 }
 
-// keepJob moves the Job's deadline until stop is called, whatever becomes of the connection. At worst the Job ends at its deadline, and
-// the next attempt is a new one.
+// keepJob moves the Job's deadline until stop is called, whatever becomes of the connection. At worst the Job ends at
+// its deadline, and the next attempt is a new one.
 func (n *node) keepJob(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var keeping sync.WaitGroup
@@ -392,19 +391,21 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // transient errors are those of an API server that is away for a moment.
 func transient(err error) bool {
-	return utilnet.IsConnectionRefused(err) || utilnet.IsConnectionReset(err) || utilnet.IsProbableEOF(err) || utilnet.IsTimeout(err) ||
+	return utilnet.IsConnectionRefused(err) || utilnet.IsConnectionReset(err) || utilnet.IsProbableEOF(err) ||
+		utilnet.IsTimeout(err) ||
 		apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err) || apierrors.IsTooManyRequests(err) ||
 		apierrors.IsInternalError(err) || apierrors.IsServiceUnavailable(err)
 }
 
 // PodLogs gives Options.Ready for pods of a cluster: it follows the tracer's log to its ready line.
-func PodLogs(client kubernetes.Interface, namespace string) func(context.Context, string) (session.Ready, session.PublicKey, error) {
+func PodLogs(client kubernetes.Interface, namespace string) func(context.Context, string) (session.Ready,
+	session.PublicKey, error) {
 	return func(ctx context.Context, pod string) (ready session.Ready, key session.PublicKey, err error) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		log, err := client.CoreV1().Pods(namespace).GetLogs(pod, &corev1.PodLogOptions{Container: launch.Container, Follow: true}).Stream(ctx)
+		log, err := launch.FollowLog(ctx, client, namespace, pod)
 		if err != nil {
-			return ready, key, fmt.Errorf("read the tracer's log: %w", err)
+			return ready, key, err
 		}
 		defer log.Close()
 		return readReady(log)

@@ -1,4 +1,4 @@
-package plugin
+package live
 
 import (
 	"context"
@@ -7,12 +7,11 @@ import (
 	"strings"
 
 	"github.com/orb8-dev/kubectl-orb8/cluster"
-	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/internal/plural"
 )
 
-// maxDNSPorts is how many a tracer looks for.
-const maxDNSPorts = 16
+// MaxDNSPorts is how many ports a tracer looks for DNS on.
+const MaxDNSPorts = 16
 
 // maxNamedPorts bounds how many ports one note names.
 const maxNamedPorts = 8
@@ -24,37 +23,38 @@ type foundPorts struct {
 }
 
 // findDNSPorts looks for the ports of DNS Services, where DNS is traced.
-func (c *traceConfig) findDNSPorts(ctx context.Context) (found foundPorts) {
-	if !slices.ContainsFunc(c.kinds, func(k *event.Kind) bool { return k.Name == "dns" }) {
+func (s *Session) findDNSPorts(ctx context.Context) (found foundPorts) {
+	if !slices.Contains(s.config.Tracer.GetKinds(), "dns") {
 		return found
 	}
-	namespace := c.query.Namespace
-	if c.query.AllNamespaces {
+	namespace := s.config.Query.Namespace
+	if s.config.Query.AllNamespaces {
 		namespace = ""
 	}
-	found.ports, found.err = cluster.DNSPorts(ctx, c.client, namespace, c.dnsPorts)
+	found.ports, found.err = cluster.DNSPorts(ctx, s.deps.Client, namespace, s.config.Tracer.GetDnsPorts())
 	return found
 }
 
-// setDNSPorts adds the ports that were found behind those of --dns-port, as many as a tracer takes.
-func (c *traceConfig) setDNSPorts(found foundPorts, r *reporter) {
+// setDNSPorts adds the ports that were found behind those of the configuration, as many as a tracer takes.
+func (s *Session) setDNSPorts(found foundPorts) {
 	var left []uint32
+	tracer := s.config.Tracer
 	for _, port := range found.ports {
 		switch {
-		case slices.Contains(c.dnsPorts, port):
-		case len(c.dnsPorts) < maxDNSPorts:
-			c.dnsPorts = append(c.dnsPorts, port)
+		case slices.Contains(tracer.DnsPorts, port):
+		case len(tracer.DnsPorts) < MaxDNSPorts:
+			tracer.DnsPorts = append(tracer.DnsPorts, port)
 		default:
 			left = append(left, port)
 		}
 	}
 	if found.err != nil {
-		r.line("note: %v: DNS on other ports than %s may not be seen: name them with --dns-port",
-			found.err, nameFew(c.dnsPorts))
+		s.deps.Status.Logf("note: %v: DNS on other ports than %s may not be seen: name them with --dns-port",
+			found.err, nameFew(tracer.DnsPorts))
 	}
 	if len(left) > 0 {
-		r.line("note: a tracer takes %d DNS ports: left out %s %s of DNS Services; choose with --dns-port",
-			maxDNSPorts, plural.Noun(len(left), "port"), nameFew(left))
+		s.deps.Status.Logf("note: a tracer takes %d DNS ports: left out %s %s of DNS Services; choose with --dns-port",
+			MaxDNSPorts, plural.Noun(len(left), "port"), nameFew(left))
 	}
 }
 

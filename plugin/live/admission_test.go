@@ -1,7 +1,6 @@
-package plugin
+package live
 
 import (
-	"bytes"
 	"context"
 	"strings"
 	"testing"
@@ -10,14 +9,10 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// admitting is a session within --max-nodes that starts no tracers.
-func admitting(maxNodes int) (s *traceSession, stderr *bytes.Buffer) {
-	stderr = &bytes.Buffer{}
-	return &traceSession{
-		config: &traceConfig{tracerConfig: tracerConfig{maxNodes: maxNodes}}, reporter: newReporter(stderr),
-		nodes: map[string]*nodeState{}, settled: make(chan struct{}), ending: func() bool { return false }, end: func(error) {},
-		readerGone: func() bool { return false },
-	}, stderr
+// admitting is a session within MaxNodes that starts no tracers.
+func admitting(t *testing.T, maxNodes int) (*nodes, *log) {
+	s, status := newTestSession(t, Config{MaxNodes: maxNodes})
+	return s.nodes, status
 }
 
 // places are those that nodes have taken which start.
@@ -31,22 +26,22 @@ func places() chan struct{} {
 
 // TestMaxNodes_CountsLiveNodes has two nodes fail one after the other: each makes place for one that waits.
 func TestMaxNodes_CountsLiveNodes(t *testing.T) {
-	s, stderr := admitting(1)
+	n, stderr := admitting(t, 1)
 	starting := places()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	started := make(chan string)
-	go s.admitWaiting(ctx, starting, func(name string) { started <- name })
+	go n.admitWaiting(ctx, starting, func(name string) { started <- name })
 	for i, name := range []string{"a", "b", "c"} {
-		if got := s.admit(name, starting); got != (i == 0) {
+		if got := n.admit(name, starting); got != (i == 0) {
 			t.Fatalf("node %s admitted: %v", name, got)
 		}
 	}
-	if failed, all := s.failures(); failed != 2 || all {
+	if failed, all := n.failures(); failed != 2 || all {
 		t.Errorf("%d failures, all %v: want the two that wait", failed, all)
 	}
 	for _, step := range [][2]string{{"a", "b"}, {"b", "c"}} {
-		s.say(step[0], event.NodeState_NODE_STATE_FAILED, "not ready: gone")
+		n.onStatus(step[0], event.NodeState_NODE_STATE_FAILED, "not ready: gone")
 		select {
 		case name := <-started:
 			if name != step[1] {
@@ -56,9 +51,9 @@ func TestMaxNodes_CountsLiveNodes(t *testing.T) {
 			t.Fatalf("%s is never started", step[1])
 		}
 	}
-	s.say("c", event.NodeState_NODE_STATE_STREAMING, "")
-	s.reportUntraced()
-	if failed, all := s.failures(); failed != 2 || all || strings.Contains(stderr.String(), "beyond") {
+	n.onStatus("c", event.NodeState_NODE_STATE_STREAMING, "")
+	n.logWaiting()
+	if failed, all := n.failures(); failed != 2 || all || strings.Contains(stderr.String(), "beyond") {
 		t.Errorf("%d failures, all %v: want the two that are not ready; said %s", failed, all, stderr)
 	}
 	for _, line := range []string{"a: not ready: gone\n", "b: not ready: gone\n"} {
@@ -69,36 +64,36 @@ func TestMaxNodes_CountsLiveNodes(t *testing.T) {
 }
 
 func TestMaxNodes_NodesBeyondAreNamedAndFailures(t *testing.T) {
-	s, stderr := admitting(1)
+	n, stderr := admitting(t, 1)
 	starting := places()
 	for _, name := range []string{"a", "c", "b"} {
-		s.admit(name, starting)
+		n.admit(name, starting)
 	}
-	s.say("a", event.NodeState_NODE_STATE_STREAMING, "")
-	s.reportUntraced()
+	n.onStatus("a", event.NodeState_NODE_STATE_STREAMING, "")
+	n.logWaiting()
 	if want := "not traced, beyond --max-nodes 1: 2 nodes (b, c)\n"; !strings.Contains(stderr.String(), want) {
 		t.Errorf("said %q, want %q", stderr, want)
 	}
-	if failed, all := s.failures(); failed != 2 || all {
+	if failed, all := n.failures(); failed != 2 || all {
 		t.Errorf("%d failures, all %v", failed, all)
 	}
 }
 
 func TestNode_ThatNeverStreamsIsAFailure(t *testing.T) {
-	s, stderr := admitting(5)
+	n, stderr := admitting(t, 5)
 	starting := places()
 	for _, name := range []string{"slow", "new", "fine"} {
-		s.admit(name, starting)
-		s.nodes[name].admitted = time.Now().Add(-time.Minute)
+		n.admit(name, starting)
+		n.byName[name].admitted = time.Now().Add(-time.Minute)
 	}
-	s.nodes["new"].admitted = time.Now()
-	s.say("fine", event.NodeState_NODE_STATE_STREAMING, "")
-	s.say("slow", event.NodeState_NODE_STATE_STARTING, "scheduling: Insufficient cpu")
-	s.ending = func() bool { return true }
-	for name := range s.nodes {
-		s.say(name, event.NodeState_NODE_STATE_STOPPED, "")
+	n.byName["new"].admitted = time.Now()
+	n.onStatus("fine", event.NodeState_NODE_STATE_STREAMING, "")
+	n.onStatus("slow", event.NodeState_NODE_STATE_STARTING, "scheduling: Insufficient cpu")
+	n.end(ErrDone)
+	for name := range n.byName {
+		n.onStatus(name, event.NodeState_NODE_STATE_STOPPED, "")
 	}
-	if failed, all := s.failures(); failed != 1 || all {
+	if failed, all := n.failures(); failed != 1 || all {
 		t.Errorf("%d failures, all %v", failed, all)
 	}
 	if want := "slow: was never traced: scheduling: Insufficient cpu\n"; !strings.Contains(stderr.String(), want) {
@@ -107,13 +102,13 @@ func TestNode_ThatNeverStreamsIsAFailure(t *testing.T) {
 }
 
 func TestNode_StillStartingIsNoFailureWhenTheReaderLeaves(t *testing.T) {
-	s, stderr := admitting(5)
-	s.admit("slow", places())
-	s.nodes["slow"].admitted = time.Now().Add(-time.Minute)
-	s.say("slow", event.NodeState_NODE_STATE_STARTING, "starting the container")
-	s.ending, s.readerGone = func() bool { return true }, func() bool { return true }
-	s.say("slow", event.NodeState_NODE_STATE_STOPPED, "")
-	if failed, _ := s.failures(); failed != 0 || strings.Contains(stderr.String(), "never traced") {
+	n, stderr := admitting(t, 5)
+	n.admit("slow", places())
+	n.byName["slow"].admitted = time.Now().Add(-time.Minute)
+	n.onStatus("slow", event.NodeState_NODE_STATE_STARTING, "starting the container")
+	n.end(ErrReaderGone)
+	n.onStatus("slow", event.NodeState_NODE_STATE_STOPPED, "")
+	if failed, _ := n.failures(); failed != 0 || strings.Contains(stderr.String(), "never traced") {
 		t.Errorf("%d failures; said %q", failed, stderr)
 	}
 }

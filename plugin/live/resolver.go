@@ -1,4 +1,4 @@
-package plugin
+package live
 
 import (
 	"context"
@@ -13,15 +13,15 @@ import (
 )
 
 const (
-	// maxHosts bounds the names held; beyond it no more are asked for.
+	// maxHosts bounds the names held; beyond it there are no more lookups.
 	maxHosts = 50_000
-	// parallelLookups and lookupTimeout bound what is asked of the user's resolver.
+	// parallelLookups and lookupTimeout bound the load on the user's resolver.
 	parallelLookups = 8
 	lookupTimeout   = 2 * time.Second
 )
 
-// resolver adds the names of reverse DNS to what the cluster does not name. Events never wait for it: the first ones of an
-// address go without.
+// resolver names by reverse DNS what the cluster does not name. Events never wait for it: the first ones of an address
+// have no name.
 type resolver struct {
 	collect.Namer
 	ctx     context.Context
@@ -29,7 +29,7 @@ type resolver struct {
 	pending sync.WaitGroup
 
 	mu    sync.Mutex
-	hosts map[netip.Addr]string // "": asked for
+	hosts map[netip.Addr]string // "": no answer yet
 }
 
 func newResolver(ctx context.Context, next collect.Namer) *resolver {
@@ -50,7 +50,7 @@ func (r *resolver) Name(addr netip.Addr, port uint16, proto event.Protocol) coll
 		case r.lookups <- struct{}{}:
 			r.hosts[addr] = ""
 			r.pending.Go(func() { r.lookup(addr) })
-		default: // busy: asked for when it is seen again
+		default: // busy: looked up when it is seen again
 		}
 	}
 	name.Host = host

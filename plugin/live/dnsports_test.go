@@ -1,7 +1,7 @@
-package plugin
+package live
 
 import (
-	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,7 +17,8 @@ import (
 	k8stesting "k8s.io/client-go/testing"
 
 	"github.com/orb8-dev/kubectl-orb8/cluster"
-	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
 )
 
 func TestPrepare_FindsDNSPorts(t *testing.T) {
@@ -41,19 +42,24 @@ func TestPrepare_FindsDNSPorts(t *testing.T) {
 					allowed := authorizationv1.SubjectAccessReviewStatus{Allowed: true}
 					return true, &authorizationv1.SelfSubjectAccessReview{Status: allowed}, nil
 				})
-			config := &traceConfig{
-				tracerConfig: tracerConfig{client: client, namespace: "demo"},
-				query:        cluster.Query{Namespace: "demo", AllNamespaces: c.all},
-				kinds:        []*event.Kind{event.KindByName(c.kind)}, dnsPorts: []uint32{53},
-			}
-			var out bytes.Buffer
-			targets, err := config.prepare(t.Context(), newReporter(&out))
+			query := cluster.Query{Namespace: "demo", AllNamespaces: c.all}
+			status := &log{}
+			s := New(t.Context(), Config{
+				Query: query, Spec: launch.Spec{Namespace: "demo"},
+				Tracer: &session.Config{Kinds: []string{c.kind}, DnsPorts: []uint32{53}},
+			}, Dependencies{
+				Client: client, Status: status,
+				Open: func(ctx context.Context, note func(string)) (View, error) {
+					return cluster.Open(ctx, client, query, cluster.Options{Note: note})
+				},
+			})
+			targets, err := s.prepare()
 			if err != nil {
 				t.Fatal(err)
 			}
 			targets.Close()
-			if got := fmt.Sprint(config.dnsPorts); got != c.want || out.Len() > 0 {
-				t.Errorf("ports %s, want %s; said %q", got, c.want, out.String())
+			if got := fmt.Sprint(s.config.Tracer.DnsPorts); got != c.want || status.Len() > 0 {
+				t.Errorf("ports %s, want %s; said %q", got, c.want, status)
 			}
 		})
 	}
@@ -87,13 +93,12 @@ func TestSetDNSPorts(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var out bytes.Buffer
-			config := &traceConfig{dnsPorts: c.given}
-			config.setDNSPorts(c.found, newReporter(&out))
-			if !slices.Equal(config.dnsPorts, c.want) {
-				t.Errorf("ports %v, want %v", config.dnsPorts, c.want)
+			s, status := newTestSession(t, Config{Tracer: &session.Config{DnsPorts: c.given}})
+			s.setDNSPorts(c.found)
+			if got := s.config.Tracer.DnsPorts; !slices.Equal(got, c.want) {
+				t.Errorf("ports %v, want %v", got, c.want)
 			}
-			if said := out.String(); !strings.Contains(said, c.note) || c.note == "" && said != "" {
+			if said := status.String(); !strings.Contains(said, c.note) || c.note == "" && said != "" {
 				t.Errorf("said %q, want %q", said, c.note)
 			}
 		})

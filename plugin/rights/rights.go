@@ -1,0 +1,166 @@
+// Package rights knows what a user must be allowed, from the Roles in deploy, and asks the cluster about it.
+package rights
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/yaml"
+
+	"github.com/orb8-dev/kubectl-orb8/cluster"
+	"github.com/orb8-dev/kubectl-orb8/deploy"
+)
+
+// Permission is what a Role grants on one resource.
+type Permission struct {
+	Group string
+	// Resource may have a subresource: pods/log.
+	Resource string
+	Verbs    []string
+}
+
+// Permissions reads the rules of a manifest's first document, a Role.
+func Permissions(manifest string) ([]Permission, error) {
+	document, _, _ := strings.Cut(manifest, "\n---\n")
+	var role rbacv1.Role
+	if err := yaml.UnmarshalStrict([]byte(document), &role); err != nil {
+		return nil, fmt.Errorf("read the Role: %w", err)
+	}
+	var all []Permission
+	for _, rule := range role.Rules {
+		for _, resource := range rule.Resources {
+			all = append(all, Permission{Group: rule.APIGroups[0], Resource: resource, Verbs: rule.Verbs})
+		}
+	}
+	return all, nil
+}
+
+// Name is the resource as kubectl writes it: jobs.batch, pods/log.
+func (p *Permission) Name() string {
+	if p.Group == "" {
+		return p.Resource
+	}
+	return p.Resource + "." + p.Group
+}
+
+// optional is what a session lacks without a permission; without any other one there is no session. "verb resource"
+// goes before "resource".
+var optional = map[string]string{
+	"patch jobs": "a session ends after an hour, and a tracer's pod with a sidecar in it outlives a killed session " +
+		"by as much",
+	"get jobs":               "targets like job/NAME are not found, nor pods that ended sessions left",
+	"list jobs":              "Jobs that a killed session left are not swept before they expire",
+	"watch jobs":             "why a tracer's Job failed is not told",
+	"events":                 "why a tracer's pod is refused (Pod Security, quota) is not told",
+	"services":               "Services are shown by their addresses",
+	"endpointslices":         "the pods behind Services are not named",
+	"deployments":            "targets like deploy/NAME are not found",
+	"statefulsets":           "targets like sts/NAME are not found",
+	"daemonsets":             "targets like ds/NAME are not found",
+	"cronjobs":               "targets like cronjob/NAME are not found",
+	"replicationcontrollers": "targets like rc/NAME are not found",
+	"replicasets":            "targets like rs/NAME are not found",
+	"get pods":               "",
+}
+
+// Optional reports whether a session runs without a verb, and what it lacks then, if that is worth a word.
+func (p *Permission) Optional(verb string) (lacks string, ok bool) {
+	if lacks, ok = optional[verb+" "+p.Resource]; !ok {
+		lacks, ok = optional[p.Resource]
+	}
+	return lacks, ok
+}
+
+// Allowed asks the cluster whether the user may use a verb in a namespace.
+func (p *Permission) Allowed(
+	ctx context.Context, client kubernetes.Interface, namespace, verb string,
+) (bool, error) {
+	resource, sub, _ := strings.Cut(p.Resource, "/")
+	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
+		ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Namespace: namespace, Verb: verb, Group: p.Group, Resource: resource, Subresource: sub,
+		},
+	}}
+	answer, err := client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+	return err == nil && answer.Status.Allowed, err
+}
+
+// check returns a *cluster.ForbiddenError where the user lacks a permission.
+func (p *Permission) check(ctx context.Context, client kubernetes.Interface, namespace, verb string) error {
+	allowed, err := p.Allowed(ctx, client, namespace, verb)
+	switch {
+	case err != nil: // Some platforms do not let users ask. The request itself will show.
+		return ctx.Err()
+	case allowed:
+		return nil
+	}
+	return &cluster.ForbiddenError{Verb: verb, Resource: p.Resource, Namespace: namespace}
+}
+
+// Required is what a session cannot do without in the namespace of its tracers.
+func Required() (required []Permission, err error) {
+	all, err := Permissions(deploy.RBACTracers)
+	for _, p := range all {
+		p.Verbs = slices.DeleteFunc(slices.Clone(p.Verbs), func(verb string) bool {
+			_, ok := p.Optional(verb)
+			return ok
+		})
+		if len(p.Verbs) > 0 {
+			required = append(required, p)
+		}
+	}
+	return required, err
+}
+
+// Check asks for all of Required at once. It returns a *cluster.ForbiddenError for the first that the user lacks.
+func Check(ctx context.Context, client kubernetes.Interface, namespace string) error {
+	required, err := Required()
+	if err != nil {
+		return err
+	}
+	var answers []chan error
+	for _, p := range required {
+		for _, verb := range p.Verbs {
+			answer := make(chan error, 1)
+			answers = append(answers, answer)
+			go func() { answer <- p.check(ctx, client, namespace, verb) }()
+		}
+	}
+	for _, answer := range answers {
+		if err := <-answer; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// MayExtend reports whether the user may extend the deadlines of Jobs, or may not ask.
+func MayExtend(ctx context.Context, client kubernetes.Interface, namespace string) bool {
+	p := Permission{Group: "batch", Resource: "jobs"}
+	return p.check(ctx, client, namespace, "patch") == nil
+}
+
+// plainName is a user's name that a shell takes as it is.
+var plainName = regexp.MustCompile(`^[A-Za-z0-9:@._-]+$`)
+
+// IsPlain reports whether a shell takes a name as it is.
+func IsPlain(name string) bool { return plainName.MatchString(name) }
+
+// User is the user's name; empty where the cluster does not tell it (before 1.28), or a shell would not take it as it
+// is.
+func User(ctx context.Context, client kubernetes.Interface) string {
+	review := &authenticationv1.SelfSubjectReview{}
+	me, err := client.AuthenticationV1().SelfSubjectReviews().Create(ctx, review, metav1.CreateOptions{})
+	if err != nil || !IsPlain(me.Status.UserInfo.Username) {
+		return ""
+	}
+	return me.Status.UserInfo.Username
+}
