@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Clock turns the kernel's monotonic time, which BPF programs read, into wall-clock time. It is safe for concurrent use.
+// Clock turns the kernel's monotonic time, which BPF programs read, into wall-clock time. It is safe for concurrent
+// use.
 type Clock struct {
 	// offset is CLOCK_REALTIME - CLOCK_MONOTONIC in ns.
 	offset atomic.Int64
@@ -18,7 +19,7 @@ type Clock struct {
 	set atomic.Uint64
 }
 
-// NewClock gives a clock that has been set.
+// NewClock returns a clock that has been set.
 func NewClock() (*Clock, error) {
 	c := new(Clock)
 	return c, c.Set()
@@ -61,7 +62,7 @@ func (c *Clock) Keep() error {
 	return c.Set()
 }
 
-// Wall gives ns since the Unix epoch for ns of CLOCK_MONOTONIC; 0 stays 0, which means unknown.
+// Wall returns ns since the Unix epoch for ns of CLOCK_MONOTONIC; 0 stays 0, which means unknown.
 func (c *Clock) Wall(monotonic uint64) uint64 {
 	if monotonic == 0 {
 		return 0
@@ -74,7 +75,7 @@ var origin = sync.OnceValue(func() (o struct {
 	monotonic uint64
 	process   time.Time
 }) {
-	// Read first, it is not later than the other: what Monotonic gives has passed.
+	// Read first, it is not later than the other: what Monotonic returns has passed.
 	t, err := now(unix.CLOCK_MONOTONIC)
 	if err != nil {
 		panic(err) // no Linux is without
@@ -83,19 +84,19 @@ var origin = sync.OnceValue(func() (o struct {
 	return o
 })
 
-// Monotonic gives the present ns of CLOCK_MONOTONIC, the clock of bpf_ktime_get_ns, or a little less.
+// Monotonic returns the present ns of CLOCK_MONOTONIC, the clock of bpf_ktime_get_ns, or a little less.
 func Monotonic() uint64 {
 	o := origin()
 	return o.monotonic + uint64(time.Since(o.process))
 }
 
-// Until is how long it is to the next whole multiple of an interval by CLOCK_MONOTONIC: what each looks now and then at its
-// own matter does so at the same time, so that an idle tracer wakes its node seldom.
+// Until is the time to the next whole multiple of an interval by CLOCK_MONOTONIC. All periodic work runs at such times,
+// together, so that an idle tracer wakes its node seldom.
 func Until(interval time.Duration) time.Duration {
 	return interval - time.Duration(Monotonic()%uint64(interval))
 }
 
-// Boottime gives the present ns of CLOCK_BOOTTIME, by which the kernel tells when a process began.
+// Boottime returns the present ns of CLOCK_BOOTTIME, the clock of processes' start times.
 func Boottime() (uint64, error) {
 	t, err := now(unix.CLOCK_BOOTTIME)
 	return uint64(t), err

@@ -9,12 +9,13 @@ import (
 // Program is a loaded program and what the kernel's verifier did for it.
 type Program struct {
 	Name string
-	// Instructions is how many the verifier looked at until it knew all paths: what loading costs, and what the kernel bounds (verified_insns of bpf_prog_info,
-	// Linux 5.16). 0 where the kernel does not tell.
+	// Instructions is how many the verifier processed on all paths: what loading costs, and what the kernel bounds
+	// (verified_insns of bpf_prog_info, Linux 5.16); 0: unknown.
 	Instructions uint32
 }
 
-// Programs are those of a struct as bpf2go writes them: fields of type *ebpf.Program, in it or in structs it embeds, tagged with their names.
+// Programs are those of a struct as bpf2go writes them: fields of type *ebpf.Program, in it or in structs it embeds,
+// tagged with their names.
 func Programs(objects any) (programs []Program) {
 	eachField(objects, func(name string, p *ebpf.Program) {
 		loaded := Program{Name: name}
@@ -26,8 +27,8 @@ func Programs(objects any) (programs []Program) {
 	return programs
 }
 
-// eachField calls do with the fields of type *T of a pointer to a struct, in structs it embeds too, and with their tags.
-// It skips nil.
+// eachField calls do with the fields of type *T of a pointer to a struct, in structs it embeds too, and with their
+// tags. It skips nil.
 func eachField[T any](objects any, do func(name string, p *T)) {
 	fieldsIn(reflect.ValueOf(objects).Elem(), do)
 }

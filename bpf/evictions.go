@@ -9,7 +9,7 @@ import (
 // maxEvictors bounds how many cgroups are counted apart; what is more is of no known cgroup.
 const maxEvictors = 4096
 
-// Evictions counts what a table in user space had to give up, by the cgroup that had it. Its zero value is ready. It is safe
+// Evictions counts the entries that a table in user space has evicted, by cgroup. Its zero value is ready. It is safe
 // for concurrent use.
 type Evictions struct {
 	mu sync.Mutex
@@ -29,7 +29,7 @@ func (e *Evictions) Add(cgroup uint64) {
 	e.of[cgroup]++
 }
 
-// Lost gives the counts as losses of a stage. Who holds most is evicted from, so each cgroup is its own cause.
+// Lost returns the counts as losses of a stage. Who holds most is evicted from, so each cgroup is its own cause.
 func (e *Evictions) Lost(stage event.LossStage) (out []Loss) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -30,7 +30,7 @@ var placeStages = [lossPlaces]event.LossStage{
 // otherCgroups is the key that serves all cgroups that find no place in the map.
 const otherCgroups = 0
 
-// maxAttributed bounds how many pairs of a cgroup and a cause are told apart. Further ones are of no known cgroup.
+// maxAttributed bounds how many pairs of a cgroup and a cause are counted apart. Further ones are of no known cgroup.
 const maxAttributed = 4096
 
 // attributed is whose events were lost, and whose events were the cause.
@@ -39,16 +39,16 @@ type attributed struct {
 	cgroup, cause uint64
 }
 
-// attribution splits the losses of a probe by cgroup. The sums of the stages stay what the per-CPU counters say:
+// attribution splits the losses of a probe by cgroup. The sums of the stages stay those of the per-CPU counters:
 // what no cgroup's counter explains is of cgroup 0.
 type attribution struct {
 	m *ebpf.Map
 
-	mu      sync.Mutex
-	sums    [lossPlaces]uint64
-	seen    map[uint64]cgroupLoss
-	pending map[attributed]uint64 // found in the cgroups' counters and not in a sum yet
-	told    map[attributed]uint64 // adds up to sums
+	mu       sync.Mutex
+	sums     [lossPlaces]uint64
+	seen     map[uint64]cgroupLoss
+	pending  map[attributed]uint64 // found in the cgroups' counters and not in a sum yet
+	reported map[attributed]uint64 // adds up to sums
 }
 
 // newAttribution reads from the map "cgroup_losses", which stays the caller's to close.
@@ -56,11 +56,11 @@ func newAttribution(m *ebpf.Map) *attribution {
 	// Where this fails, losses that find no place are of no known cgroup, as they are under this key.
 	_ = m.Update(uint64(otherCgroups), &cgroupLoss{}, ebpf.UpdateNoExist)
 	return &attribution{
-		m: m, seen: map[uint64]cgroupLoss{}, pending: map[attributed]uint64{}, told: map[attributed]uint64{},
+		m: m, seen: map[uint64]cgroupLoss{}, pending: map[attributed]uint64{}, reported: map[attributed]uint64{},
 	}
 }
 
-// split gives the losses by cgroup. sums were read before: a program counts for its cgroup first, so that nothing is
+// split returns the losses by cgroup. sums were read before: a program counts for its cgroup first, so that nothing is
 // in a sum that is not in the map.
 func (a *attribution) split(sums [lossPlaces]uint64) ([]Loss, error) {
 	a.mu.Lock()
@@ -72,11 +72,11 @@ func (a *attribution) split(sums [lossPlaces]uint64) ([]Loss, error) {
 		}
 		before := a.seen
 		a.add(now)
-		a.settle(sums)
+		a.attribute(sums)
 		a.prune(before, now)
 	}
 	var out []Loss
-	for k, n := range a.told {
+	for k, n := range a.reported {
 		out = append(out, Loss{Stage: placeStages[k.place], Count: n, Cgroup: k.cgroup, Cause: k.cause})
 	}
 	slices.SortFunc(out, func(a, b Loss) int {
@@ -85,7 +85,7 @@ func (a *attribution) split(sums [lossPlaces]uint64) ([]Loss, error) {
 	return out, nil
 }
 
-// read gives the counters of all cgroups.
+// read returns the counters of all cgroups.
 func (a *attribution) read() (map[uint64]cgroupLoss, error) {
 	now := make(map[uint64]cgroupLoss)
 	var cgroup uint64
@@ -139,8 +139,8 @@ func (l cgroupLoss) since(earlier cgroupLoss) cgroupLoss {
 	return l
 }
 
-// settle brings told up to the sums.
-func (a *attribution) settle(sums [lossPlaces]uint64) {
+// attribute brings reported up to the sums.
+func (a *attribution) attribute(sums [lossPlaces]uint64) {
 	for place, sum := range sums {
 		if sum <= a.sums[place] {
 			continue
@@ -152,24 +152,24 @@ func (a *attribution) settle(sums [lossPlaces]uint64) {
 			}
 			take := min(n, left)
 			left -= take
-			a.tell(k, take)
+			a.count(k, take)
 			if a.pending[k] -= take; a.pending[k] == 0 {
 				delete(a.pending, k)
 			}
 		}
-		a.tell(attributed{place: place}, left)
+		a.count(attributed{place: place}, left)
 		a.sums[place] = sum
 	}
 }
 
-func (a *attribution) tell(k attributed, n uint64) {
+func (a *attribution) count(k attributed, n uint64) {
 	if n == 0 {
 		return
 	}
-	if _, ok := a.told[k]; !ok && len(a.told) >= maxAttributed {
+	if _, ok := a.reported[k]; !ok && len(a.reported) >= maxAttributed {
 		k = attributed{place: k.place}
 	}
-	a.told[k] += n
+	a.reported[k] += n
 }
 
 // prune makes room in the map when it is nearly full: cgroups that had nothing new may be gone. What one of them

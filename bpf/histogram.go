@@ -1,9 +1,11 @@
 package bpf
 
-// firstBucket is what the durations of the first bucket are less than, ns; each further one goes twice as far (bpf/lib/histogram.h).
+// firstBucket is what the durations of the first bucket are less than, ns; each further one goes twice as far
+// (bpf/lib/histogram.h).
 const firstBucket = 128
 
-// Quantile estimates what percent of the durations of a histogram are no longer than, ns: linearly within a bucket. It is 0 for an empty one.
+// Quantile estimates what percent of the durations of a histogram are no longer than, ns: linearly within a bucket.
+// It is 0 for an empty one.
 func Quantile(buckets *[32]uint64, percent uint64) uint64 {
 	var all uint64
 	for _, n := range buckets {

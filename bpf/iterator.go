@@ -13,8 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MapIteratorsRefused says whether the kernel lets nobody iterate over maps, though it has iterators. Then the programs are to be taken that were built with
-// NOMAPITER. Seen on a 6.18 kernel, which gives EPERM for iter/bpf_map_elem and iter/bpf_sk_storage_map, whoever asks, and loads other iterators.
+// MapIteratorsRefused reports whether the kernel refuses iterators over maps, though it has iterators. Then the
+// programs built with NOMAPITER serve. Seen on a 6.18 kernel, which returns EPERM for iter/bpf_map_elem and
+// iter/bpf_sk_storage_map to any process, and loads other iterators.
 var MapIteratorsRefused = sync.OnceValue(func() bool {
 	refused := func(over string) bool {
 		p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
@@ -26,7 +27,7 @@ var MapIteratorsRefused = sync.OnceValue(func() bool {
 		}
 		return errors.Is(err, os.ErrPermission)
 	}
-	// Who may load nothing at all is not to be told of iterators.
+	// A process that may load nothing has another problem.
 	return refused("bpf_map_elem") && !refused("task_file")
 })
 
@@ -54,8 +55,8 @@ func (it *Iterator) Run() error {
 	return errors.Join(runThrough(r), r.Close())
 }
 
-// runThrough reads to the end. Nothing is ever read: reading is what makes the program run. After a million objects without
-// a byte the kernel wants to be asked again.
+// runThrough reads to the end. Nothing is ever read: reading is what makes the program run. After a million objects
+// without a byte the kernel wants another read.
 func runThrough(r io.Reader) error {
 	var none [8]byte
 	for {

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestAWalkOverAMillionObjectsGoesOn(t *testing.T) {
+func TestAScanOverAMillionObjectsGoesOn(t *testing.T) {
 	again := iotest.ErrReader(&os.PathError{Op: "read", Path: "bpf_iter", Err: unix.EAGAIN})
 	asked := 0
 	if err := runThrough(readerFunc(func(b []byte) (int, error) {

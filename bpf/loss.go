@@ -27,8 +27,8 @@ const (
 	places
 )
 
-// Losses reads what a probe could not keep: from the per-CPU map "losses" that every one has, from the map "cgroup_losses" where there
-// is one (bpf/lib/fair.h), and from its programs.
+// Losses reads what a probe could not keep: from the per-CPU map "losses" that every one has, from the map
+// "cgroup_losses" where there is one (bpf/lib/fair.h), and from its programs.
 type Losses struct {
 	m        *ebpf.Map
 	programs []*ebpf.Program
@@ -51,7 +51,7 @@ func NewLosses(objects any) (l Losses) {
 	return l
 }
 
-// Lost gives the losses since the map was made, stages without any left out.
+// Lost returns the losses since the map was made, stages without any left out.
 func (l Losses) Lost() ([]Loss, error) {
 	n, err := l.sums()
 	if err != nil {
@@ -84,8 +84,9 @@ func (l Losses) split(sums [lossPlaces]uint64) (out []Loss, err error) {
 	return out, nil
 }
 
-// missed counts the runs of tracing programs that the kernel left out because the program was just running on that processor, and an interrupt
-// led to its hook again (recursion_misses of bpf_prog_info, Linux 5.12). Nobody knows what they would have seen, if anything in scope.
+// missed counts the runs of tracing programs that the kernel left out because the program was just running on that
+// CPU, and an interrupt led to its hook again (recursion_misses of bpf_prog_info, Linux 5.12). Nobody knows what they
+// would have seen, if anything in scope.
 func (l Losses) missed() (n uint64, err error) {
 	for _, p := range l.programs {
 		s, err := p.Stats()
@@ -97,7 +98,7 @@ func (l Losses) missed() (n uint64, err error) {
 	return n, nil
 }
 
-// Deferred counts the events that found the ring buffer full and come again at the next walk.
+// Deferred counts the events that found the ring buffer full and are retried at the next scan.
 func (l Losses) Deferred() (uint64, error) {
 	n, err := l.sums()
 	return n[deferred], err

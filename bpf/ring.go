@@ -18,9 +18,9 @@ import (
 
 // Ring reads a BPF ring buffer and waits for it in the runtime's poller.
 //
-// ringbuf.Reader waits in epoll_wait, a system call that keeps the processor of its goroutine; the runtime's monitor thread
-// then looks at it every 20 µs for up to 10 ms. With a wait each 50 ms that made some 600 switches of threads a second on a
-// node that had nothing to report, and requests of busy neighbours a third slower at the 99th percentile.
+// ringbuf.Reader waits in epoll_wait, a system call that keeps the P of its goroutine; the runtime's monitor thread
+// then checks it every 20 µs for up to 10 ms. With a wait each 50 ms that made some 600 switches of threads a second
+// on a node that had nothing to report, and requests of busy neighbours a third slower at the 99th percentile.
 type Ring struct {
 	reader *ringbuf.Reader
 	// file is the ring's map once more, for the runtime to poll.
@@ -28,17 +28,19 @@ type Ring struct {
 	conn syscall.RawConn
 	// size is that of the ring, in bytes.
 	size int
-	// woken says that somebody but the kernel wants the reader to look.
+	// woken: the process itself wants the reader to read.
 	woken  atomic.Bool
 	closed atomic.Bool
-	// mapped is held while the reader's memory is looked at, and taken for good when it goes: AvailableBytes takes no lock of its own.
+	// mapped is held for reading while the reader's memory is in use, and for writing when it is unmapped:
+	// AvailableBytes takes no lock of its own.
 	mapped sync.RWMutex
 	mu     sync.Mutex
-	// flushes are closed after the next look.
+	// flushes are closed after the next pass.
 	flushes []chan struct{}
 }
 
-// RingSize is the next size at or above bytes that the kernel takes for a ring buffer: a power of two of at least a page.
+// RingSize is the next size at or above bytes that the kernel takes for a ring buffer: a power of two of at least a
+// page.
 func RingSize(bytes uint32) uint32 { return max(uint32(os.Getpagesize()), 1<<bits.Len32(bytes-1)) }
 
 // OpenRing opens the ring buffer m, which stays the caller's to close, after the Ring.
@@ -71,9 +73,10 @@ func (r *Ring) open(m *ebpf.Map) (err error) {
 
 // Reading is how a Ring is read. Its functions are called one at a time.
 type Reading struct {
-	// Interval is how often the ring is looked at although the kernel does not wake the reader, at the times that Until gives.
+	// Interval is how often the ring is read although the kernel does not wake the reader, at the times of Until.
 	Interval time.Duration
-	// Eager is for programs that wake the reader for each record; else records that come while it reads wait for the next look.
+	// Eager is for programs that wake the reader for each record; else records that come while it reads wait for the
+	// next pass.
 	Eager bool
 	// Record takes a record, which is valid only during the call.
 	Record func(raw []byte) error
@@ -113,8 +116,9 @@ func (r *Ring) Read(ctx context.Context, how Reading) error {
 // headerBytes stand before each record, which starts at a multiple of them.
 const headerBytes = 8
 
-// pass hands over what is in the ring as it begins, and no more than about that: where a producer never stops, flushes, the watermark
-// and the end of the context must not wait for it. A pass that has begun is finished, so that what was in the ring is not lost.
+// pass hands over what is in the ring as it begins, and no more than about that: where a producer never stops,
+// flushes, the watermark and the end of the context must not wait for it. A pass that has begun is finished, so that
+// what was in the ring is not lost.
 func (r *Ring) pass(rec *ringbuf.Record, record func(raw []byte) error, undecoded *atomic.Uint64) error {
 	// Records that a program has discarded count for nothing here, and the pass then takes some more.
 	for left := r.available(); left > 0 && r.available() > 0; {
@@ -146,8 +150,8 @@ func (r *Ring) available() int {
 	return r.reader.AvailableBytes()
 }
 
-// crowded says whether so much is in the ring that the programs wake the reader (submit_to in bpf/lib/ring.h). What comes during a
-// pass wakes nobody.
+// crowded reports whether so much is in the ring that the programs wake the reader (submit_to in bpf/lib/ring.h).
+// What comes during a pass wakes nobody.
 func (r *Ring) crowded() bool { return r.available() > r.size/4 }
 
 // wait returns after the interval, or when the kernel or somebody else wakes it.
@@ -161,11 +165,11 @@ func (r *Ring) wait(interval time.Duration, eager bool) error {
 			return true
 		}
 		polled = true
-		// What has come since the last look has woken nobody.
+		// What has come since the last pass has woken nobody.
 		return r.woken.Swap(false) || r.crowded() || eager && r.available() > 0
 	})
 	if r.closed.Load() {
-		return fmt.Errorf("wait for the ring buffer: %w", os.ErrClosed) // the runtime's own error cannot be told by others
+		return fmt.Errorf("wait for the ring buffer: %w", os.ErrClosed) // callers cannot recognise the runtime's own error
 	}
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		return fmt.Errorf("wait for the ring buffer: %w", err)

@@ -86,7 +86,8 @@ func (s *Spec) ring() *ebpf.MapSpec {
 	return nil
 }
 
-// SetRing sets the size of the ring buffer, in bytes, rounded up to what the kernel takes; 0 keeps that of the C source.
+// SetRing sets the size of the ring buffer, in bytes, rounded up to what the kernel takes; 0 keeps that of the C
+// source.
 func (s *Spec) SetRing(bytes uint32) {
 	if bytes != 0 {
 		s.ring().MaxEntries = RingSize(bytes)

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// NotSupportedError says that this kernel lacks something a probe cannot do without.
+// NotSupportedError is the lack of a kernel feature that a probe needs.
 type NotSupportedError struct {
 	// Feature in words, such as "socket storage for tracing programs".
 	Feature string
@@ -26,18 +26,18 @@ func (e *NotSupportedError) Error() string {
 	return s
 }
 
-// Unwrap gives what the kernel answered.
+// Unwrap returns what the kernel answered.
 func (e *NotSupportedError) Unwrap() error { return e.Err }
 
 // Need is something a kernel must have for a probe to load.
 type Need struct {
 	// Feature and MinKernel as in NotSupportedError.
 	Feature, MinKernel string
-	// Has looks for it among the kernel's types.
+	// Has finds it among the kernel's types.
 	Has func(*btf.Spec) bool
 }
 
-// KernelTypes gives the running kernel's types, or a NotSupportedError where it has none.
+// KernelTypes returns the running kernel's types, or a NotSupportedError where it has none.
 func KernelTypes(cache *btf.Cache) (*btf.Spec, error) {
 	spec, err := cache.Kernel()
 	if errors.Is(err, btf.ErrNotSupported) {
@@ -49,7 +49,7 @@ func KernelTypes(cache *btf.Cache) (*btf.Spec, error) {
 	return spec, nil
 }
 
-// Check gives a NotSupportedError for the first need that these kernel types do not meet.
+// Check returns a NotSupportedError for the first need that these kernel types do not meet.
 func Check(kernel *btf.Spec, needs ...Need) error {
 	for _, n := range needs {
 		if !n.Has(kernel) {
@@ -99,8 +99,8 @@ func HasTracepoint(name string) func(*btf.Spec) bool {
 	}
 }
 
-// chargesMemlock says whether the kernel counts maps as memory that the user has locked, as it did before Linux 5.11. From then
-// on they are charged to the cgroup. The helper came in the same release, and can be looked for.
+// chargesMemlock reports whether the kernel counts maps as memory that the user has locked, as it did before Linux
+// 5.11. From then on they are charged to the cgroup. The helper came in the same release, and can be found.
 func chargesMemlock(kernel *btf.Spec) bool { return !HasHelper("get_current_task_btf")(kernel) }
 
 // LiftMemlock takes the limit of locked memory from this process where the kernel holds maps to it, which takes
@@ -128,7 +128,7 @@ func IsPre515(kernel *btf.Spec) bool {
 	return Check(kernel,
 		// 5.11, as storage of sockets and tasks in tracing programs, and sockets of files.
 		Need{Has: HasHelper("task_storage_get")},
-		// 5.12, as the cookies of sockets in tracing programs, and atomic operations that tell what was there before.
+		// 5.12, as the cookies of sockets in tracing programs, and atomic operations that return the old value.
 		Need{Has: HasHelper("check_mtu")},
 		// 5.15, both.
 		Need{Has: HasMember("sock_cgroup_data", "cgroup")},
@@ -136,11 +136,11 @@ func IsPre515(kernel *btf.Spec) bool {
 	) != nil
 }
 
-// CheckCgroupRoot gives an error unless cgroup v2 is mounted at path.
+// CheckCgroupRoot returns an error unless cgroup v2 is mounted at path.
 func CheckCgroupRoot(path string) error {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(path, &fs); err != nil {
-		return fmt.Errorf("look at the cgroup mount %s: %w", path, err)
+		return fmt.Errorf("check the cgroup mount %s: %w", path, err)
 	}
 	if fs.Type != unix.CGROUP2_SUPER_MAGIC {
 		return &NotSupportedError{Feature: "cgroup v2 mounted at " + path, MinKernel: "4.15"}
@@ -148,8 +148,8 @@ func CheckCgroupRoot(path string) error {
 	return nil
 }
 
-// IsHierarchyRoot tells whether a directory is the root of the whole cgroup v2 hierarchy, whose inode number is 1, and not of
-// the part that a container sees.
+// IsHierarchyRoot reports whether a directory is the root of the whole cgroup v2 hierarchy, whose inode number is 1,
+// and not of the part that a container sees.
 func IsHierarchyRoot(path string) bool {
 	var stat unix.Stat_t
 	return unix.Stat(path, &stat) == nil && stat.Ino == 1 && CheckCgroupRoot(path) == nil

@@ -69,8 +69,9 @@ func NewCgroup(tb testing.TB, path string) *Cgroup {
 // One process, one cgroup: tests take turns.
 var inCgroup sync.Mutex
 
-// Run moves the whole test process into the cgroup while f runs. A socket belongs to the cgroup its process was in when it
-// was made (and an accepted one to its listener's), so this is how one process owns sockets of several cgroups.
+// Run moves the whole test process into the cgroup while f runs. A socket belongs to the cgroup its process was in
+// when it was made (and an accepted one to its listener's), so this is how one process owns sockets of several
+// cgroups.
 func (c *Cgroup) Run(tb testing.TB, f func()) {
 	tb.Helper()
 	inCgroup.Lock()

@@ -48,7 +48,7 @@ func ids[ID ~uint32](tb testing.TB, next func(ID) (ID, error)) (all []ID) {
 	}
 }
 
-// Has says whether the kernel holds any of these.
+// Has reports whether the kernel holds any of these.
 func (l Loaded) Has(other Loaded) bool {
 	return overlap(l.Programs, other.Programs) || overlap(l.Maps, other.Maps) || overlap(l.Links, other.Links)
 }

@@ -12,7 +12,7 @@ import (
 
 // DeliverLoopback waits until what was sent over the loopback before is at its sockets, or dropped, and what answers
 // it, too. A busy CPU leaves its queue to ksoftirqd, so a sender's call may return before. A CPU's queue is first in,
-// first out: a datagram of its own that has come through says that all before it has; one more round is for answers.
+// first out: once a datagram of its own has come through, all before it have; one more round is for answers.
 func DeliverLoopback() (err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

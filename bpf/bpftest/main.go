@@ -18,8 +18,8 @@ import (
 const inNetns = "ORB8_BPFTEST_NETNS"
 
 // Main runs the tests of a package in a network namespace of their own, with loopback up. All threads of the test
-// process live there, so tests need not care which thread opens a socket. Without root the tests run where they are, and
-// those that call Root skip.
+// process live there, so tests need not care which thread opens a socket. Without root the tests run where they are,
+// and those that call Root skip.
 func Main(m *testing.M) int {
 	if os.Getuid() != 0 {
 		return m.Run()
@@ -45,7 +45,8 @@ func rerun() (int, error) {
 	cmd.Env = append(os.Environ(), inNetns+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	// go test asks for the stacks of a hanging test by SIGQUIT, and interrupts by SIGINT: both are the child's to answer.
+	// go test asks for the stacks of a hanging test by SIGQUIT, and interrupts by SIGINT: both are the child's to
+	// answer.
 	signal.Ignore(syscall.SIGQUIT, syscall.SIGINT)
 	err := cmd.Run()
 	var exit *exec.ExitError

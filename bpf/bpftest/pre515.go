@@ -66,9 +66,9 @@ func Kept(tb testing.TB, program *ebpf.Program, name string) (n int) {
 }
 
 // AwaitNoneKept fails the test unless a program's hash is empty some time.
-func AwaitNoneKept(tb testing.TB, program *ebpf.Program, name string, patience time.Duration) {
+func AwaitNoneKept(tb testing.TB, program *ebpf.Program, name string, timeout time.Duration) {
 	tb.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(timeout); ; time.Sleep(time.Millisecond) {
 		n := Kept(tb, program, name)
 		if n == 0 {
 			return

@@ -10,8 +10,8 @@ import (
 // child names the function that a re-executed test binary runs in the place of its tests.
 const child = "ORB8_BPFTEST_CHILD"
 
-// Children runs the function that Child asked for, if this process is such a child, and exits with 1 if it fails. Call it
-// first in TestMain.
+// Children runs the function that Child asked for, if this process is such a child, and exits with 1 if it fails.
+// Call it first in TestMain.
 func Children(functions map[string]func() error) {
 	f, ok := functions[os.Getenv(child)]
 	if !ok {
@@ -24,8 +24,8 @@ func Children(functions map[string]func() error) {
 	os.Exit(0)
 }
 
-// Child prepares the test binary to run one of the functions given to Children, in a cgroup. It dies with this process at the
-// latest.
+// Child prepares the test binary to run one of the functions given to Children, in a cgroup. It dies with this
+// process at the latest.
 func Child(tb testing.TB, name string, in *Cgroup) *exec.Cmd {
 	tb.Helper()
 	dir, err := os.Open(in.Dir)

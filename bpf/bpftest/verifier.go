@@ -11,8 +11,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/bpf"
 )
 
-// FatalLoad fails the test for a probe that did not load, with the verifier's whole log if it was the verifier that refused.
-// It skips the test where the probe says that the kernel is too old, and the kernel is.
+// FatalLoad fails the test for a probe that did not load, with the verifier's whole log if it was the verifier that
+// refused. It skips the test if the error is that the kernel is too old, and the kernel is.
 func FatalLoad(tb testing.TB, err error) {
 	tb.Helper()
 	var old *bpf.NotSupportedError
@@ -26,7 +26,7 @@ func FatalLoad(tb testing.TB, err error) {
 	tb.Fatal(err)
 }
 
-// older says whether the running kernel is older than a release such as "5.15".
+// older reports whether the running kernel is older than a release such as "5.15".
 func older(tb testing.TB, release string) bool {
 	tb.Helper()
 	var u unix.Utsname

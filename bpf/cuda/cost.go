@@ -5,7 +5,8 @@ import "time"
 // costs are what a probe takes of the thread that runs into it.
 type costs struct{ emulated, stepped time.Duration }
 
-// usual are those of a machine of its own, where they cannot be measured. In virtual machines they are up to ten times as much.
+// usual are those of a machine of its own, where they cannot be measured. In virtual machines they are up to ten
+// times as much.
 var usual = costs{emulated: 600 * time.Nanosecond, stepped: 12 * time.Microsecond}
 
 const (
@@ -28,9 +29,9 @@ func (c costs) of(s *Site) time.Duration {
 const (
 	// Share is what probes may cost one process, of a core; all processes that nobody asked about count as one.
 	Share = 0.05
-	// judged is how often that is looked at, patience how often in a row it may be more.
-	judged   = time.Second
-	patience = 3
+	// judged is how often that is checked, maxOverruns how often in a row it may be more.
+	judged      = time.Second
+	maxOverruns = 3
 )
 
 // Rest is how long probes stay off at first. Whoever made them cost too much, traced or not, may have ended by then.
@@ -67,7 +68,7 @@ type budget struct {
 	over  int
 }
 
-// judge takes what was spent on each process until now. It gives the group to take off, if there is one.
+// judge takes what was spent on each process until now. It returns the group to take off, if there is one.
 func (b *budget) judge(now uint64, spent map[objectProcess]spending) (group int, over bool) {
 	elapsed := time.Duration(now - b.at)
 	if b.at != 0 && elapsed < judged {
@@ -98,7 +99,7 @@ func (b *budget) judge(now uint64, spent map[objectProcess]spending) (group int,
 		b.over = 0
 		return 0, false
 	}
-	if b.over++; b.over < patience {
+	if b.over++; b.over < maxOverruns {
 		return 0, false
 	}
 	b.over = 0

@@ -2,9 +2,10 @@
 
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Hooks: uprobes at exported functions of the driver's library (libcuda.so.1) and of NCCL. All of them run one program, and those that are to
- * be timed a second one as they return: what a function does stands in 64 bits, which come with the link (uprobe_multi, Linux 6.6), or, where
- * links have no such thing, in a copy of the program for each function. Rejected: kprobes at ioctl, which say nothing of what is asked for.
+ * Hooks: uprobes at exported functions of the driver's library (libcuda.so.1) and of NCCL. All of them run one
+ * program, and those that are to be timed a second one as they return: what a function does stands in 64 bits, which
+ * come with the link (uprobe_multi, Linux 6.6), or, where links have no such thing, in a copy of the program for each
+ * function. Rejected: kprobes at ioctl, which do not show the call.
  * Minimum kernel: that of bpf/scope.
  */
 #include "kernel.h"
@@ -24,7 +25,7 @@ enum { ALLOCATIONS, PROCESSES };
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-#define MAX_PROCESSES 512 /* unless the loader says */
+#define MAX_PROCESSES 512 /* unless the loader sets it */
 #define MAX_THREADS 8192
 #define MAX_ALLOCATIONS 65536
 
@@ -58,7 +59,7 @@ struct task_struct___cuda {
 	char comm[16];
 };
 
-/* Only to tell where one is. */
+/* Only for its address. */
 struct pt_regs___x86 {
 	unsigned long orig_ax;
 };
@@ -78,7 +79,7 @@ struct arm64_regs {
 	__u64 regs[31], sp, pc, pstate;
 };
 
-/* A process of a number that is used again began at another time. */
+/* A process with a reused number has another start time. */
 struct process {
 	__u64 started; /* ns of CLOCK_BOOTTIME */
 	__u32 tgid;
@@ -191,7 +192,7 @@ struct {
 	__type(value, struct failure);
 } events SEC(".maps");
 
-/* A program may be preempted by another thread's on the same processor. */
+/* A program may be preempted by another thread's on the same CPU. */
 #define ADD(where, n) __sync_fetch_and_add(&(where), n)
 
 static __always_inline __u64 this_site(void *ctx)
@@ -201,7 +202,10 @@ static __always_inline __u64 this_site(void *ctx)
 	return bpf_get_attach_cookie(ctx);
 }
 
-/* Those that are passed in registers, as far as anything here has them; two more are for the verifier, which wants a power of two. */
+/*
+ * Those that are passed in registers, as far as anything here has them; two more are for the verifier, which wants a
+ * power of two.
+ */
 #define ARGS 8
 
 static __always_inline void read_args(__u64 args[ARGS], void *ctx)
@@ -332,7 +336,7 @@ static __always_inline __u32 direction(__u32 from, __u32 to)
 	return to == MEMORY_HOST ? DEVICE_TO_HOST : on_device ? DEVICE_TO_DEVICE : OTHER;
 }
 
-/* Words of CUDA_MEMCPY2D and CUDA_MEMCPY3D (and _PEER) that say how much is copied, and where from and to. */
+/* Words of CUDA_MEMCPY2D and CUDA_MEMCPY3D (and _PEER) with the size, source and destination of a copy. */
 struct copy2d {
 	__u64 src_x, src_y, src_type, src[4], dst_x, dst_y, dst_type, dst[4], width, height;
 };
@@ -363,9 +367,12 @@ static __noinline void read_copy3d(struct call *c, const void *at)
 }
 
 #define BATCH_STEP 16
-#define BATCH_STEPS 256 /* sizes beyond are not looked at: such a batch is of 4,096 copies at the least */
+#define BATCH_STEPS 256 /* sizes beyond are not read: such a batch has 4,096 copies at least */
 
-/* Bytes of a batch of copies. The verifier looks at a function that is not static once, and not once for each state that leads to it. */
+/*
+ * Bytes of a batch of copies. The verifier checks a function that is not static once, not once for each state that
+ * leads to it.
+ */
 __noinline __u64 read_batch(__u64 sizes, __u64 count)
 {
 	__u64 some[BATCH_STEP], bytes = 0;
@@ -432,7 +439,7 @@ static __always_inline bool read_call(struct call *c, void *ctx)
 	return true;
 }
 
-/* Removes an allocation and gives its place back. Gives its bytes; 0: there is none. */
+/* Removes an allocation and its place. Returns its bytes; 0: there is none. */
 static __always_inline __u64 remove_allocation(struct allocation *a)
 {
 	struct memory *m = bpf_map_lookup_elem(&allocations, a), gone;
@@ -456,11 +463,11 @@ static __always_inline void freed(struct counts *counts, struct process *p, __u6
 	if (!a.address)
 		return; /* allowed, and nothing */
 	ADD(counts->frees, 1);
-	/* Before it is free, so nobody can be given it again. */
+	/* Before it is free, so no other allocation can have it yet. */
 	ADD(counts->freed, remove_allocation(&a));
 }
 
-/* Adds an allocation. Gives false where there is no room. */
+/* Adds an allocation. Returns false without room. */
 static __always_inline bool add_allocation(struct allocation *a, __u64 bytes, __u64 cgroup)
 {
 	struct memory *known = bpf_map_lookup_elem(&allocations, a), m = { .bytes = bytes, .cgroup = cgroup };
@@ -503,8 +510,9 @@ int cuda_enter(struct pt_regs *ctx)
 	open = bpf_map_lookup_elem(&open_calls, &thread);
 	if (open) {
 		/*
-		 * One within another is a part of it. One that a jump at the end of the other leads to has its stack, and returns to where the kernel
-		 * catches the other's return. Else the other was left without a return, by longjmp(3) or with its thread.
+		 * One within another is a part of it. One that a jump at the end of the other leads to has its stack, and
+		 * returns to where the kernel catches the other's return. Else the other was left without a return, by
+		 * longjmp(3) or with its thread.
 		 */
 		if (same(&open->process, &call.process) && (sp < open->sp || (sp == open->sp && return_address(ctx, sp) != open->ret)))
 			return 0;
@@ -615,8 +623,8 @@ int cuda_return(struct pt_regs *ctx)
 }
 
 /*
- * User space runs these for what a process that has ended has left: only programs can count places without a race. An argument
- * is what it is to remove.
+ * User space runs these for what a process that has ended has left: only programs can count places without a race. An
+ * argument is what it is to remove.
  */
 SEC("raw_tp/forget")
 int forget_memory(__u64 *ctx)

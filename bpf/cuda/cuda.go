@@ -1,5 +1,6 @@
-// Package cuda counts what the processes of the cgroups in scope ask of NVIDIA's driver library and of NCCL: launches, copies, synchronisations, memory. It counts
-// calls and the host's time in them; how long the GPU works is not to be seen here.
+// Package cuda counts what the processes of the cgroups in scope ask of NVIDIA's driver library and of NCCL:
+// launches, copies, synchronisations, memory. It counts calls and the host's time in them; how long the GPU works is
+// not to be seen here.
 package cuda
 
 import (
@@ -23,7 +24,7 @@ import (
 
 // Options of a Probe. The zero value of each but Scope means its default.
 type Options struct {
-	// Scope says which cgroups are observed. It must outlive the probe.
+	// Scope holds the observed cgroups. It must outlive the probe.
 	Scope *scope.Scope
 	// RingBytes is the size of the ring buffer of failures, rounded up to a power of two; default 256 KiB.
 	RingBytes uint32
@@ -42,7 +43,7 @@ type Options struct {
 }
 
 const (
-	// countersBytes bounds the memory of the counters, which every possible processor has of its own.
+	// countersBytes bounds the memory of the counters, which each possible CPU has of its own.
 	countersBytes = 16 << 20
 	maxProcesses  = 4096
 )
@@ -64,7 +65,7 @@ type Probe struct {
 	restored  uint64
 	budget    budget
 	costs     costs
-	// held are open calls' times as told before, by process: they never go back.
+	// held are the times in open calls as last reported, by process: they never go back.
 	held map[objectProcess]held
 }
 
@@ -80,7 +81,8 @@ type attached struct {
 	programs     []*ebpf.Program
 }
 
-// Open loads the probe. It observes nothing before Attach. It gives a *bpf.NotSupportedError where the kernel is too old.
+// Open loads the probe. It observes nothing before Attach. It returns a *bpf.NotSupportedError where the kernel is
+// too old.
 func Open(ctx context.Context, o Options) (*Probe, error) {
 	p := &Probe{
 		types: o.Scope.Types(), scope: o.Scope,
@@ -151,14 +153,15 @@ type Library struct {
 	// Sites are where they are. Left are functions without, each with its reason.
 	Sites []Site
 	Left  []string
-	// Since is when they were there, ns since the Unix epoch; Boottime is the same on the clock that tells when processes began.
-	// Where a group of probes was taken off and put back, they are of when it was put back.
+	// Since is when they were there, ns since the Unix epoch; Boottime is the same on CLOCK_BOOTTIME, that of the
+	// start times of processes. Where a group of probes was taken off and put back, they are of when it was put back.
 	Since, Boottime uint64
 
 	links [groups]attached
 }
 
-// Attach probes the functions that a library has, in all processes that use it and will. The file is not needed any more afterwards.
+// Attach probes the functions that a library has, in all processes that use it and will. The file is not needed any
+// more afterwards.
 func (p *Probe) Attach(f *os.File) (*Library, error) {
 	info, err := f.Stat()
 	if err != nil {
@@ -178,7 +181,7 @@ func (p *Probe) Attach(f *os.File) (*Library, error) {
 	return l, nil
 }
 
-// Incomplete tells whether a library lacks probes that were taken off for their cost and may be there again.
+// Incomplete reports whether a library lacks probes that were taken off for their cost and may be put back.
 func (p *Probe) Incomplete(l *Library) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -258,7 +261,8 @@ func (l *Library) close() error {
 	return errors.Join(errs...)
 }
 
-// attachMany attaches to many functions at once. What is to see returns goes first: a call is not seen to begin without its end.
+// attachMany attaches to many functions at once. What is to see returns goes first: a call is not seen to begin
+// without its end.
 func (p *Probe) attachMany(a *attached, executable *link.Executable, sites []Site) error {
 	var offsets, cookies, returns []uint64
 	for i := range sites {
@@ -350,7 +354,7 @@ func (a *attached) close() error {
 	return errors.Join(errs...)
 }
 
-// closeAll closes links at the same time: with each, the kernel waits until all processors have seen it go.
+// closeAll closes links at the same time: with each, the kernel waits until all CPUs have seen it go.
 func closeAll(links []link.Link) error {
 	var closing sync.WaitGroup
 	errs := make([]error, len(links))

@@ -169,7 +169,7 @@ func (w *workload) do(command string) string {
 // look gives what the probe says of a process, nil if nothing.
 func (b *bench) look(pid uint32) *Process {
 	b.Helper()
-	all, err := b.probe.Look()
+	all, err := b.probe.ReadCounters()
 	if err != nil {
 		b.Fatal(err)
 	}

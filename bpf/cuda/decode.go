@@ -11,7 +11,8 @@ import (
 
 const failureSize = int(unsafe.Sizeof(objectFailure{}))
 
-// decoder turns the kernel's struct failure into an event.Event. It fills one and the same event each time, so that decoding allocates nothing.
+// decoder turns the kernel's struct failure into an event.Event. It fills one and the same event each time, so that
+// decoding allocates nothing.
 type decoder struct {
 	clock *bpf.Clock
 
@@ -30,7 +31,7 @@ func newDecoder(clock *bpf.Clock) *decoder {
 	return d
 }
 
-// decode gives the event's cgroup and the event, which the next call overwrites.
+// decode returns the event's cgroup and the event, which the next call overwrites.
 func (d *decoder) decode(raw []byte) (uint64, *event.Event, error) {
 	if len(raw) < failureSize {
 		return 0, nil, fmt.Errorf("decode cuda: %d bytes, want %d", len(raw), failureSize)

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestNVIDIAsOwnLibraryIsCounted wants the driver's own library, without a GPU: `make driver-check` fetches it. There, every call fails, and is counted.
+// TestNVIDIAsOwnLibraryIsCounted wants the driver's own library, without a GPU: `make driver-check` fetches it.
+// There, every call fails, and is counted.
 func TestNVIDIAsOwnLibraryIsCounted(t *testing.T) {
 	dir := os.Getenv("ORB8_NVIDIA_DRIVER")
 	if dir == "" {

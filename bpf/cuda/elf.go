@@ -24,8 +24,9 @@ const (
 	longestFunction = 64 // bytes; TestImage_NamesFitTheBound checks the names
 )
 
-// image is what is needed of an ELF file: segments, and the dynamic symbols as they stand in the file. No other section is
-// read, and none is decompressed, as debug/elf does: a compressed section of some KB can claim to be of any size.
+// image is what is needed of an ELF file: segments, and the dynamic symbols as they stand in the file. No other
+// section is read, and none is decompressed, as debug/elf does: a compressed section of some KB can claim to be of
+// any size.
 type image struct {
 	r       io.ReaderAt
 	size    uint64
@@ -145,7 +146,7 @@ func (m *image) exported(wanted map[string]bool) (map[string]symbol, error) {
 	return found, nil
 }
 
-// name gives the name at an offset; nil where it is longer than that of any function that is counted.
+// name returns the name at an offset; nil where it is longer than that of any function that is counted.
 func (m *image) name(offset uint32) []byte {
 	if uint64(offset) >= uint64(len(m.names)) {
 		return nil

@@ -19,10 +19,11 @@ const maxPassed = 4
 // instructionBytes is as long as those can be, and one more.
 const instructionBytes = (maxPassed + 1) * 15
 
-// begin says where in the first bytes of a function a probe goes, and whether the kernel emulates the instruction there. Others it has the processor execute
-// elsewhere, step by step, which takes many times as long. So the probe goes behind instructions that leave arguments, stack, memory and the way as they are, if there is one
-// behind them that is emulated: an endbr64, or the comparison with a number that all functions of NVIDIA's driver 550 begin with, to jump where the driver is being
-// taken down ("cmp dword [rip+N], 0x321cba00; je; jmp [rip+M]").
+// begin returns where in the first bytes of a function a probe goes, and whether the kernel emulates the instruction
+// there. Others it has the CPU execute elsewhere, step by step, which takes many times as long. So the probe goes
+// behind instructions that leave arguments, stack, memory and the way as they are, if there is one behind them that
+// is emulated: an endbr64, or the comparison with a number that all functions of NVIDIA's driver 550 begin with, to
+// jump where the driver is being taken down ("cmp dword [rip+N], 0x321cba00; je; jmp [rip+M]").
 func begin(machine elf.Machine, code []byte) (offset uint64, emulated bool, err error) {
 	switch machine {
 	case elf.EM_X86_64:
@@ -76,7 +77,8 @@ func x86(code []byte) (emulated bool, err error) {
 	return false, nil
 }
 
-// behind gives how far behind the beginning the first instruction is that is emulated, 0 where there is none that a probe may go to.
+// behind returns how far behind the beginning the first instruction is that is emulated, 0 where there is none that a
+// probe may go to.
 func behind(code []byte) (offset uint64) {
 	for range maxPassed {
 		i, err := x86asm.Decode(code[offset:], 64)

@@ -23,7 +23,7 @@ type Site struct {
 
 var machine = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}[runtime.GOARCH]
 
-// Sites finds the functions of a library of so many bytes that can be probed. Those that cannot are left out, and said, in words.
+// Sites finds the functions of a library of so many bytes that can be probed. It returns the others with a reason.
 func Sites(library io.ReaderAt, size uint64) (sites []Site, left []string, err error) {
 	m, err := readImage(library, size)
 	if err != nil {
@@ -47,7 +47,8 @@ func Sites(library io.ReaderAt, size uint64) (sites []Site, left []string, err e
 		}
 		site.Name, site.function, site.index = fn.name, fn, i
 		if j, ok := at[site.Offset]; ok {
-			// One function with two names is counted once. If they would mean different things, nobody could say which was called.
+			// One function with two names is counted once. If they would mean different things, it would be unknown
+			// which was called.
 			if first := &sites[j]; first.function != nil && first.function.does() != fn.does() {
 				left = append(left, fmt.Sprintf("%s and %s: one function for both", first.Name, fn.name))
 				first.function = nil

@@ -13,7 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Functions that do nothing, at these places of a page: one begins with an instruction that the kernel emulates, one with one that is stepped over.
+// Functions that do nothing, at these places of a page: one begins with an instruction that the kernel emulates, one
+// with one that is stepped over.
 const (
 	emulatedAt = 64
 	steppedAt  = 128

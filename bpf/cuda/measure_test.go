@@ -28,8 +28,9 @@ func TestWhatProbesCostIsMeasured(t *testing.T) {
 	})
 }
 
-// BenchmarkCalls says what the probes cost a program's calls, by the shapes that functions begin with: processor time of the calling thread, ns, with no probe, with
-// one that does nothing, and with ours, for processes in scope and out of it.
+// BenchmarkCalls says what the probes cost a program's calls, by the shapes that functions begin with: processor time
+// of the calling thread, ns, with no probe, with one that does nothing, and with ours, for processes in scope and out
+// of it.
 func BenchmarkCalls(b *testing.B) {
 	bpftest.Root(b)
 	for _, test := range []struct {

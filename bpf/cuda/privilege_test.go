@@ -22,7 +22,8 @@ func TestMain(m *testing.M) {
 	os.Exit(bpftest.Main(m))
 }
 
-// capabilities are those that the plugin gives a tracer of GPUs, by the kernel's release, but for SYS_PTRACE: these files anybody may read.
+// capabilities are those that the plugin gives a tracer of GPUs, by the kernel's release, but for SYS_PTRACE: these
+// files anybody may read.
 func capabilities(single bool) []uint {
 	all := []uint{unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_NET_ADMIN}
 	if kernelBefore(5, 11) {
@@ -112,7 +113,7 @@ func countAChild() (err error) {
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
-	all, err := p.Look()
+	all, err := p.ReadCounters()
 	if err != nil {
 		return err
 	}

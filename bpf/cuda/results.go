@@ -17,7 +17,7 @@ var results = map[uint32]string{
 	900: "stream capture unsupported", 901: "stream capture invalidated", 908: "capture of another thread's stream", 999: "unknown error",
 }
 
-// explain says what failed: "cuMemAlloc_v2 of 16.0Gi bytes: out of memory (2)".
+// explain names the call that failed, and the error: "cuMemAlloc_v2 of 16.0Gi bytes: out of memory (2)".
 func explain(f *event.GpuFailure) string {
 	b := append(make([]byte, 0, 64), f.GetCall()...)
 	if f.GetBytes() > 0 {

@@ -34,9 +34,9 @@ const (
 type function struct {
 	name  string
 	class uint64
-	// direction and size say what a copy is of, at is the argument that has the bytes.
+	// direction and size are those of a copy, at is the argument that has the bytes.
 	direction, size, at uint64
-	// handle: what an allocation gives, or a free takes, is no address but a handle.
+	// handle: what an allocation returns, or a free takes, is no address but a handle.
 	handle uint64
 	// unless: it does its work by calling this other one, where that is exported too.
 	unless string
@@ -47,7 +47,7 @@ func (f *function) does() uint64 {
 	return f.class | f.direction<<4 | f.handle<<6 | f.size<<8 | f.at<<12
 }
 
-// descriptor is what the programs are told of a site.
+// descriptor is what the programs know about a site.
 func (s *Site) descriptor(c costs) uint64 {
 	return s.function.does() | uint64(groupOf[s.function.class])<<16 | uint64(s.index)<<32 | min(uint64(c.of(s)/costUnit), math.MaxUint16)<<48
 }
@@ -66,18 +66,20 @@ var groupOf = [...]int{
 	classLaunch: launches, classGraph: launches, classCopy: copies, classSync: syncs, classAlloc: memory, classFree: memory, classCollective: collectives,
 }
 
-// timed says whether the end of a call matters.
+// timed reports whether the end of a call matters.
 func (f *function) timed() bool {
 	return f.class == classCopy || f.class == classSync || f.class == classAlloc
 }
 
-// Functions that work on the thread's own default stream have names of their own: of those that take a stream they end in _ptsz, of others in _ptds.
+// Functions that work on the thread's own default stream have names of their own: of those that take a stream they
+// end in _ptsz, of others in _ptds.
 const (
 	perStream  = "_ptsz"
 	perDefault = "_ptds"
 )
 
-// functions are all, with the signatures of cuda.h. Those without _v2 where there is a _v2 are of CUDA 3 and take 32-bit addresses: nothing calls them.
+// functions are all, with the signatures of cuda.h. Those without _v2 where there is a _v2 are of CUDA 3 and take
+// 32-bit addresses: nothing calls them.
 var functions = concat(
 	both(perStream,
 		function{name: "cuLaunchKernel", class: classLaunch},
@@ -96,7 +98,8 @@ var functions = concat(
 		function{name: "cuMemcpy2DAsync_v2", class: classCopy, size: sizeCopy2D},
 		function{name: "cuMemcpy3DAsync_v2", class: classCopy, size: sizeCopy3D},
 		function{name: "cuMemcpy3DPeerAsync", class: classCopy, size: sizeCopy3D},
-		// Those of CUDA 12.8 and, without an argument at the end, of 13. How much three-dimensional ones copy is in structures of unions: it is not read.
+		// Those of CUDA 12.8 and, without an argument at the end, of 13. How much three-dimensional ones copy is in
+		// structures of unions: it is not read.
 		function{name: "cuMemcpyBatchAsync", class: classCopy, size: sizeBatch},
 		function{name: "cuMemcpyBatchAsync_v2", class: classCopy, size: sizeBatch},
 		function{name: "cuMemcpy3DBatchAsync", class: classCopy},
@@ -157,7 +160,7 @@ func concat(lists ...[]function) (all []function) {
 	return all
 }
 
-// both gives functions and their siblings of another ending.
+// both returns functions and their siblings of another ending.
 func both(ending string, list ...function) []function {
 	all := list
 	for _, f := range list {
@@ -167,7 +170,7 @@ func both(ending string, list ...function) []function {
 	return all
 }
 
-// nameOf gives the name that a descriptor has the index of.
+// nameOf returns the name that a descriptor has the index of.
 func nameOf(index uint16) string {
 	if int(index) >= len(functions) {
 		return ""

@@ -2,9 +2,9 @@
 
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Hooks: cgroup_skb/egress and cgroup_skb/ingress at the root of the hierarchy, for the payload of packets from and to a DNS port
- * whose socket is in scope; cgroup/post_bind4 and post_bind6 for the process that binds a DNS port (owner.h);
- * cgroup/sock_release for the end of a client's TCP socket.
+ * Hooks: cgroup_skb/egress and cgroup_skb/ingress at the root of the hierarchy, for the payload of packets from and
+ * to a DNS port whose socket is in scope; cgroup/post_bind4 and post_bind6 for the process that binds a DNS port
+ * (owner.h); cgroup/sock_release for the end of a client's TCP socket.
  *
  * Rejected: cgroup/sock_create for the owner. Ports are not known there, so it takes memory for each socket of a
  * container.
@@ -91,7 +91,10 @@ struct segment {
 
 #include "owner.h"
 
-/* The addresses and what is right behind them. Extension headers of IPv6 are stepped over nowhere: DNS is not sent with them. */
+/*
+ * The addresses and what is right behind them. Extension headers of IPv6 are stepped over nowhere: DNS is not sent
+ * with them.
+ */
 static __always_inline bool read_ip(struct __sk_buff *skb, struct segment *s, bool out)
 {
 	__u8 *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
@@ -236,7 +239,7 @@ static __always_inline int dns(struct __sk_buff *skb, bool out)
 	}
 	if (out && s.opening)
 		remember_client(skb);
-	/* Bare acknowledgments say nothing. */
+	/* Bare acknowledgments carry no data. */
 	if (!s.length && !(s.flags & (TCP_FIN | TCP_SYN | TCP_RST)))
 		return 1;
 	for (i = 0, skip = 0; i < MAX_PARTS; i++, skip += DATA_SIZE) {

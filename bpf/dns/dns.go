@@ -1,4 +1,5 @@
-// Package dns reports the DNS queries of the processes of the cgroups in scope with their answers, and those they answer.
+// Package dns reports the DNS queries of the processes of the cgroups in scope with their answers, and those they
+// answer.
 package dns
 
 import (
@@ -18,7 +19,7 @@ const MaxPorts = 16
 
 // Options of a Probe.
 type Options struct {
-	// Scope says which cgroups are observed. It must outlive the probe.
+	// Scope holds the observed cgroups. It must outlive the probe.
 	Scope *scope.Scope
 	// CgroupRoot is where the cgroup v2 hierarchy is mounted.
 	CgroupRoot string

@@ -90,8 +90,8 @@ func (b *bench) events() []*event.Event {
 	return got
 }
 
-// serve answers queries by UDP and TCP on one address with an address record, with NXDOMAIN those for nx., not at all those for
-// silent.; a TCP answer goes in pieces. It gives the address.
+// serve answers queries by UDP and TCP on one address with an address record, with NXDOMAIN those for nx., not at all
+// those for silent.; a TCP answer goes in pieces. It gives the address.
 func serve(t *testing.T, address string) netip.AddrPort {
 	t.Helper()
 	return serveOn(t, netip.AddrPortFrom(netip.MustParseAddr(address), 0))

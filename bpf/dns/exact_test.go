@@ -95,7 +95,8 @@ func TestAnsweredQueriesTakeNoRoom(t *testing.T) {
 	}
 }
 
-// What found no room is told, and counted: its answer will be taken for one without a query. Who asks little keeps its place.
+// What found no room is told, and counted: its answer will be taken for one without a query. Who asks little keeps
+// its place.
 func TestPairs_FloodTakesFromItsOwnShare(t *testing.T) {
 	long := strings.Repeat(`\001`, 60) + "."
 	for name, c := range map[string]struct {

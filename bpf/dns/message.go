@@ -12,7 +12,7 @@ import (
 // maxAnswers is how many records of an answer are put into words.
 const maxAnswers = 16
 
-// message is what an event tells of a DNS message.
+// message is what an event holds of a DNS message.
 type message struct {
 	id        uint16
 	response  bool

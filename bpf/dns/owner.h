@@ -39,7 +39,7 @@ struct client {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 16384); /* unless the loader says */
+	__uint(max_entries, 16384); /* unless the loader sets it */
 	__type(key, __u64); /* the socket's cookie */
 	__type(value, struct client);
 } clients SEC(".maps");

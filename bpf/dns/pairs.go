@@ -16,13 +16,13 @@ const (
 	timeout = 5 * time.Second
 	// late is how long after that an answer is still taken for its own.
 	late = 25 * time.Second
-	// waitingBytes is what the queries may take that wait for their answer. When they take more, the cgroup that holds most has
-	// its oldest reported as it is, and counted: its answer will find no query.
+	// waitingBytes is what the queries may take that wait for their answer. When they take more, the cgroup that
+	// holds most has its oldest reported as it is, and counted: its answer will find no query.
 	waitingBytes = 12 << 20
-	// doneBytes is what those may take that were answered, or reported without an answer: an answer that comes later, or twice,
-	// finds them.
+	// doneBytes is what those may take that were answered, or reported without an answer: an answer that comes later,
+	// or twice, finds them.
 	doneBytes = 12 << 20
-	// maxFree is how many forgotten queries are kept to be used again.
+	// maxFree is how many forgotten queries are kept for reuse.
 	maxFree = 256
 	// queryOverhead is what a query takes besides its name, in both maps too.
 	queryOverhead = int64(unsafe.Sizeof(query{}) + 3*(unsafe.Sizeof(pairKey{})+unsafe.Sizeof(idKey{})+2*unsafe.Sizeof(&query{})))
@@ -33,8 +33,8 @@ type pairs struct {
 	waiting map[pairKey]*query
 	// byID finds them without the question, which answers such as FORMERR may leave out: the newest of each.
 	byID map[idKey]*query
-	// queue has the queries in the order of their deadlines, all of which are equally long; those that were answered stay as well, for
-	// an answer that comes twice.
+	// queue has the queries in the order of their deadlines, all of which are equally long; those that were answered
+	// stay as well, for an answer that comes twice.
 	queue line
 	// lates are those that may still get an answer: they were reported without one, or asked more than once.
 	lates line
@@ -42,7 +42,7 @@ type pairs struct {
 	pending, done *budget.Account[*query]
 	// lost is called for each query that had to make room.
 	lost func(cgroup uint64)
-	// free are queries that were forgotten, to be used again by the next add.
+	// free are queries that were forgotten, for reuse by the next add.
 	free []*query
 	// ports are those that DNS is spoken on.
 	ports []uint16
@@ -57,8 +57,8 @@ type pairs struct {
 	cut      bool
 }
 
-// pairKey is what an answer has in common with its query. A client's socket has but one query with it; a server's one for each
-// client.
+// pairKey is what an answer has in common with its query. A client's socket has but one query with it; a server's one
+// for each client.
 type pairKey struct {
 	idKey
 	kind uint16
@@ -79,8 +79,8 @@ type query struct {
 	first, last uint64  // ns since the Unix epoch
 	attempts    uint32
 	answered    bool
-	// told says that it was reported as pending, over that it was as timed out.
-	told, over bool
+	// reported: as pending; over: as timed out.
+	reported, over bool
 
 	charged    budget.Entry[*query]
 	line       *line
@@ -139,7 +139,7 @@ func (p *pairs) add(g *segment, m *message) {
 		if !slices.Contains(p.ports, g.local.Port()) {
 			return // an answer that goes the way of a query, or the reverse: neither is one
 		}
-		g.flags ^= flagClient // the client has a DNS port as well, so only the message says which end it is
+		g.flags ^= flagClient // the client has a DNS port as well, so only the message shows which end it is
 	}
 	if g.flags&flagClient == 0 {
 		k.client = g.remote
@@ -212,7 +212,7 @@ func (p *pairs) expire(now uint64) {
 		p.lates.push(q)
 		if !q.answered {
 			p.settle(q)
-			p.tell(q, now, event.DnsOutcome_DNS_OUTCOME_TIMEOUT)
+			p.report(q, now, event.DnsOutcome_DNS_OUTCOME_TIMEOUT)
 		}
 	}
 	for q := p.lates.first; q != nil && q.first+uint64(timeout+late) <= now; q = p.lates.first {
@@ -224,22 +224,22 @@ func (p *pairs) expire(now uint64) {
 func (p *pairs) overflow(cgroup uint64, q *query) {
 	p.forget(q)
 	p.lost(cgroup)
-	if !q.told {
-		p.tell(q, q.last, event.DnsOutcome_DNS_OUTCOME_PENDING)
+	if !q.reported {
+		p.report(q, q.last, event.DnsOutcome_DNS_OUTCOME_PENDING)
 	}
 }
 
 // flush reports the queries that wait, which go on waiting.
 func (p *pairs) flush(now uint64) {
 	for q := p.queue.first; q != nil; q = q.next {
-		if !q.answered && !q.told {
-			p.tell(q, now, event.DnsOutcome_DNS_OUTCOME_PENDING)
+		if !q.answered && !q.reported {
+			p.report(q, now, event.DnsOutcome_DNS_OUTCOME_PENDING)
 		}
 	}
 }
 
-func (p *pairs) tell(q *query, now uint64, outcome event.DnsOutcome) {
-	q.told, q.over = true, q.over || outcome == event.DnsOutcome_DNS_OUTCOME_TIMEOUT
+func (p *pairs) report(q *query, now uint64, outcome event.DnsOutcome) {
+	q.reported, q.over = true, q.over || outcome == event.DnsOutcome_DNS_OUTCOME_TIMEOUT
 	p.fill(q, outcome)
 	p.ev.Time = now
 	p.emit(q.segment.cgroup, &p.ev)
@@ -259,7 +259,7 @@ func (p *pairs) forget(q *query) {
 	}
 }
 
-// make gives a query to be filled.
+// make returns a query to be filled.
 func (p *pairs) make() *query {
 	n := len(p.free)
 	if n == 0 {

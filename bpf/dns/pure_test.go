@@ -72,7 +72,8 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// TestMessagesOfAStream cuts a stream at random, sends parts twice, in another order and overlapping: the messages come out once, whole.
+// TestMessagesOfAStream cuts a stream at random, sends parts twice, in another order and overlapping: the messages
+// come out once, whole.
 func TestMessagesOfAStream(t *testing.T) {
 	for seed := range uint64(300) {
 		rnd := rand.New(rand.NewPCG(seed, 1))

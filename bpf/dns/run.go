@@ -49,7 +49,8 @@ func (p *Probe) Run(ctx context.Context, sink bpf.Sink) error {
 
 // FlushLast is the Flush at the end: it also reports the queries that wait for their answer, as pending.
 func (p *Probe) FlushLast(ctx context.Context) error {
-	// First what is in the ring: a look that is under way would report what waits before it has seen the last queries and answers.
+	// First what is in the ring: a running pass would report what waits before it has read the last queries and
+	// answers.
 	if err := p.Flush(ctx); err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ import (
 const (
 	// streamBytes is what all streams may take, with what they wait with.
 	streamBytes = 16 << 20
-	// maxEnded is how many of them are remembered after their FIN, which may come before data, or again with them.
+	// maxEnded is how many of them are remembered after their FIN, which may come before data, or once more with them.
 	maxEnded = 1024
 	// maxBuffered bounds what a stream waits with: one message of the largest size and what came out of order.
 	maxBuffered = 1 << 17
@@ -33,7 +33,8 @@ type streams struct {
 	ended *budget.Account[*stream]
 }
 
-// streamKey is by the addresses, for the handshake of a connection that is being accepted carries the listener's cookie.
+// streamKey is by the addresses, for the handshake of a connection that is being accepted carries the listener's
+// cookie.
 type streamKey struct {
 	cgroup        uint64
 	local, remote netip.AddrPort
@@ -71,7 +72,7 @@ func newStreams(lost func(cgroup uint64)) *streams {
 	return s
 }
 
-// add takes a segment and hands each message that is whole to each. It gives false where something had to be passed over.
+// add takes a segment and hands each message that is whole to each. It returns false if it had to skip something.
 func (s *streams) add(g *segment, each func(message []byte)) bool {
 	k := streamKey{g.cgroup, g.local, g.remote, g.flags&flagOut != 0}
 	st := s.of[k]
@@ -103,7 +104,8 @@ func (s *streams) add(g *segment, each func(message []byte)) bool {
 // take puts data in its place.
 func (st *stream) take(seq uint32, data []byte, each func([]byte)) bool {
 	if !st.synced {
-		// The connection is older than the trace, or a part of it was lost. A segment that is just one message shows where one begins.
+		// The connection is older than the trace, or a part of it was lost. A segment that is just one message shows
+		// where one begins.
 		if len(data) < 2 || int(binary.BigEndian.Uint16(data))+2 != len(data) {
 			return false
 		}
@@ -134,7 +136,7 @@ func (st *stream) shift(rest []byte) {
 	st.buffer = st.buffer[:copy(st.buffer, rest)]
 }
 
-// open gives the stream st, or a new one where there is none.
+// open returns the stream st, or a new one where there is none.
 func (s *streams) open(k streamKey, st *stream) *stream {
 	if st != nil {
 		return st
@@ -160,7 +162,7 @@ func (st *stream) reset(synced bool, next uint32) {
 	st.buffer, st.later, st.held = nil, nil, 0
 }
 
-// waits says whether a part of a message has come.
+// waits reports whether a part of a message has come.
 func (st *stream) waits() bool { return len(st.buffer) > 0 || len(st.later) > 0 }
 
 // size is what a stream takes, in bytes.
@@ -189,8 +191,8 @@ func (st *stream) insert(seq uint32, data []byte) bool {
 // follow appends what is new of data that begins where the buffer ends, or before.
 func (st *stream) follow(seq uint32, data []byte) {
 	// A retransmission may have something new at its end.
-	if again := int64(st.next - seq); again < int64(len(data)) {
-		st.buffer = append(st.buffer, data[again:]...)
+	if repeated := int64(st.next - seq); repeated < int64(len(data)) {
+		st.buffer = append(st.buffer, data[repeated:]...)
 		st.next = seq + uint32(len(data))
 	}
 }
@@ -213,7 +215,7 @@ func (st *stream) keep(seq uint32, data []byte) bool {
 	return true
 }
 
-// messages hands the whole messages that b begins with over, and gives the rest.
+// messages hands the whole messages that b begins with over, and returns the rest.
 func messages(b []byte, each func([]byte)) []byte {
 	for len(b) >= 2 {
 		n := int(binary.BigEndian.Uint16(b)) + 2

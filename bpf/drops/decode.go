@@ -45,7 +45,7 @@ func newDecoder(clock *bpf.Clock, r reasons) *decoder {
 	return d
 }
 
-// decode gives the event without its time, which the next call overwrites. location names the place in the kernel.
+// decode returns the event without its time, which the next call overwrites. location names the place in the kernel.
 func (d *decoder) decode(k *objectDropKey, v *objectDrop, location string) *event.Event {
 	e := &d.drop
 	e.Id = identity(k)

@@ -2,14 +2,15 @@
 
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Hook: tp_btf/kfree_skb, which runs for each packet that the kernel throws away, with the place in the kernel that did and,
- * from Linux 5.17 on, the reason. What is dropped is counted here, by reason, place and 5-tuple.
+ * Hook: tp_btf/kfree_skb, which runs for each packet that the kernel throws away, with the place in the kernel that
+ * did and, from Linux 5.17 on, the reason. What is dropped is counted here, by reason, place and 5-tuple.
  *
- * Whose packet it was: that of the socket it came from or was for, where it has one; else that of the pod whose address it
- * carries, for firewalls and queues drop packets that belong to no socket, on the node's side of a pod's wire too; else that of
- * the pod whose network namespace its device is in (network.h).
+ * Whose packet it was: that of the socket it came from or was for, where it has one; else that of the pod whose
+ * address it carries, for firewalls and queues drop packets that belong to no socket, on the node's side of a pod's
+ * wire too; else that of the pod whose network namespace its device is in (network.h).
  *
- * iter/bpf_map_elem prints the names of the places, which only the kernel knows: bpf_snprintf, which could at the drop, is of 5.13.
+ * iter/bpf_map_elem prints the names of the places, which only the kernel knows: bpf_snprintf, which could at the
+ * drop, is of 5.13.
  * Minimum kernel: that of bpf/scope; iter/bpf_map_elem of 5.9, the format of 5.10.
  */
 #include "kernel.h"
@@ -110,7 +111,10 @@ struct {
 	__type(value, struct drop);
 } drops SEC(".maps");
 
-/* The cgroups of the target pods by address. Pods on the node's own network are not here: their address is the node's. */
+/*
+ * The cgroups of the target pods by address. Pods on the node's own network are not here: their address is the
+ * node's.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -179,7 +183,7 @@ static __always_inline bool read_packet(struct sk_buff *skb, struct drop_key *k,
 	return true;
 }
 
-/* The cgroup of a socket in scope, or 0. Half-open and half-dead ones have no cgroup. */
+/* The cgroup of a socket in scope, or 0. Request sockets and TIME_WAIT sockets have no cgroup. */
 static __always_inline __u64 scoped(struct sock *sk)
 {
 	unsigned char state;
@@ -222,7 +226,7 @@ static __always_inline bool whose(struct sk_buff *skb, struct sock *receiver, st
 	}
 	k->direction = skb->skb_iif ? INGRESS : EGRESS;
 	dev = skb->dev;
-	/* A packet at a socket has something else in the place of its device: there, the reads give 0. */
+	/* A packet at a socket has something else in the place of its device: there, the reads return 0. */
 	k->cgroup = network_pod(BPF_CORE_READ(dev, nd_net.net));
 	return k->cgroup != 0;
 }
@@ -286,8 +290,8 @@ int drops_kfree_skb(__u64 *ctx)
 }
 
 /*
- * Gives back the places of drops that user space has deleted: the arguments are their cgroup and their number. User space runs
- * this, since it cannot subtract from a count that the program above adds to at the same time.
+ * Releases the places of drops that user space has deleted: the arguments are their cgroup and their number. User
+ * space runs this, since it cannot subtract from a count that the program above adds to at the same time.
  */
 SEC("raw_tp/give_back")
 int drops_give_back(__u64 *ctx)

@@ -1,4 +1,5 @@
-// Package drops reports the packets that the kernel throws away of the pods in scope: why, where in the kernel, and how many.
+// Package drops reports the packets that the kernel throws away of the pods in scope: why, where in the kernel, and
+// how many.
 package drops
 
 import (
@@ -22,12 +23,12 @@ const defaultMaxFlows = 16384
 
 // Options of a Probe.
 type Options struct {
-	// Scope says which cgroups are observed. It must outlive the probe.
+	// Scope holds the observed cgroups. It must outlive the probe.
 	Scope *scope.Scope
 	// Interval between two reports of what goes on; default 1 s.
 	Interval time.Duration
-	// MaxFlows is how many drops of different reason, place or 5-tuple are counted at a time, and a quarter more of cgroups
-	// that have few; default 16,384.
+	// MaxFlows is how many drops of different reason, place or 5-tuple are counted at a time, and a quarter more of
+	// cgroups that have few; default 16,384.
 	MaxFlows uint32
 	// PodNetworks is how many network namespaces of one pod are known at a time; default 64.
 	PodNetworks uint64
@@ -45,7 +46,7 @@ type Probe struct {
 	bpf.Probe
 	options Options
 	objects objects
-	// places gives what the kernel prints of the places of all drops there are.
+	// places returns what the kernel prints of the places of all drops there are.
 	places   func() (io.ReadCloser, error)
 	reasons  reasons
 	requests bpf.Requests
@@ -118,7 +119,8 @@ func (p *Probe) load(ctx context.Context) error {
 	return p.networks.open(p)
 }
 
-// SetAddresses says which addresses are whose: the cgroup of the pod that has one, and none of pods on the node's own network.
+// SetAddresses sets the cgroup of the pod that has each address. Addresses of pods on the node's own network are left
+// out.
 func (p *Probe) SetAddresses(all map[netip.Addr]uint64) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

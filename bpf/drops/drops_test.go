@@ -38,8 +38,8 @@ type bench struct {
 	mu    sync.Mutex
 	inner []uint64                // cgroups within the group
 	got   map[string]*event.Event // the newest of each id
-	// walked runs once, while the probe reads the drops.
-	walked func()
+	// duringScan runs once, while the probe reads the drops.
+	duringScan func()
 }
 
 func newBench(t *testing.T, o Options) *bench {
@@ -98,7 +98,7 @@ func (b *bench) networks() (ids []uint64) {
 func (b *bench) load(o Options) {
 	b.Helper()
 	var err error
-	o.Scope, o.Interval = b.scope, time.Hour // tests walk by Flush
+	o.Scope, o.Interval = b.scope, time.Hour // tests scan by Flush
 	if b.probe, err = Open(b.Context(), o); err != nil {
 		bpftest.FatalLoad(b.T, err)
 	}
@@ -118,11 +118,11 @@ func (b *bench) open(o Options) {
 	go func() {
 		done <- b.probe.Run(ctx, func(cgroup uint64, ev *event.Event) {
 			b.mu.Lock()
-			walked := b.walked
-			b.walked = nil
+			scanned := b.duringScan
+			b.duringScan = nil
 			b.mu.Unlock()
-			if walked != nil {
-				walked()
+			if scanned != nil {
+				scanned()
 			}
 			b.mu.Lock()
 			defer b.mu.Unlock()
@@ -379,16 +379,16 @@ func (b *bench) dropPorts(address string, n int) (lost map[uint64]uint64, seen i
 
 func TestDrops_FloodLeavesRoomForOthers(t *testing.T) {
 	const room, many, few = 64, 300, 3
-	for name, walked := range map[string]func(b *bench){
-		"between walks": nil,
-		// As on a busy node, where a walk takes long: the places that are taken during it count.
-		"during a walk": func(b *bench) { b.sendPorts(flooding, 10000, room) },
+	for name, scanned := range map[string]func(b *bench){
+		"between scans": nil,
+		// As on a busy node, where a scan takes long: the places that are taken during it count.
+		"during a scan": func(b *bench) { b.sendPorts(flooding, 10000, room) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			b, quiet := quietBench(t, room)
-			if walked != nil {
+			if scanned != nil {
 				b.mu.Lock()
-				b.walked = func() { walked(b) }
+				b.duringScan = func() { scanned(b) }
 				b.mu.Unlock()
 				b.dropPorts(flooding, 1)
 			}
@@ -422,7 +422,7 @@ func TestDrops_ForgottenGiveBackTheirPlaces(t *testing.T) {
 	if err := entries.Err(); err != nil || len(old) != few {
 		t.Fatalf("%d drops of the cgroup, want %d: %v", len(old), few, err)
 	}
-	w := walker{probe: b.probe}
+	w := scanner{probe: b.probe}
 	if err := w.forget(append(old, old[0])); err != nil {
 		t.Fatal(err)
 	}

@@ -84,7 +84,7 @@ struct {
 /* Set by user space before each scan. */
 volatile __u64 network_scan;
 
-/* The cookie of a namespace is never used again. Its inode number is, by the next namespace. */
+/* The cookie of a namespace is never reused. Its inode number is, by the next namespace. */
 static __always_inline __u64 network_id(struct net *net)
 {
 	if (!net)
@@ -132,7 +132,7 @@ static __always_inline bool has_own_network(struct task_struct___network *t, str
 	return false;
 }
 
-/* Gives false where the pod has too many. */
+/* Returns false if the pod has too many. */
 static __always_inline bool count_network(__u64 pod)
 {
 	__u64 *n = bpf_map_lookup_elem(&network_counts, &pod), none = 0;

@@ -17,7 +17,7 @@ const maxPlaces = 4096
 
 // places are the kernel's functions by the addresses in them.
 type places struct {
-	// open gives what the kernel prints of the places of all drops there are.
+	// open returns what the kernel prints of the places of all drops there are.
 	open  func() (io.ReadCloser, error)
 	names map[uint64]string
 }
@@ -56,8 +56,8 @@ func (p *places) read() error {
 	return lines.Err()
 }
 
-// parsePlace reads a line such as "ffffffffc0123456 tun_net_xmit+0x1c/0x30 [tun]". A place that the kernel cannot name has only
-// its address twice.
+// parsePlace reads a line such as "ffffffffc0123456 tun_net_xmit+0x1c/0x30 [tun]". A place that the kernel cannot
+// name has only its address twice.
 func parsePlace(line []byte) (location uint64, name string, ok bool) {
 	number, symbol, ok := bytes.Cut(line, []byte{' '})
 	if !ok {
@@ -77,7 +77,8 @@ func parsePlace(line []byte) (location uint64, name string, ok bool) {
 	return location, strings.ToValidUTF8(string(function), "\ufffd"), true
 }
 
-// printed has the kernel print the place of each drop there is, one by one: for kernels that let no program iterate over a map.
+// printed has the kernel print the place of each drop there is, one by one: for kernels that let no program iterate
+// over a map.
 func (p *Probe) printed() (io.ReadCloser, error) {
 	var (
 		all   bytes.Buffer
@@ -101,7 +102,7 @@ func (p *Probe) printed() (io.ReadCloser, error) {
 		text, _, _ := bytes.Cut(line[:], []byte{0})
 		all.Write(text)
 	}
-	// Others come and go meanwhile: of what was passed over it is asked when it comes again.
+	// Others come and go meanwhile: what was skipped is read with its next drop.
 	if err := drops.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
 		return nil, err
 	}

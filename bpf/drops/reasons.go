@@ -43,7 +43,7 @@ func readReasons(kernel *btf.Spec) reasons {
 	return r
 }
 
-// name is the kernel's word, empty where it gives none.
+// name is the kernel's word, empty if it has none.
 func (r *reasons) name(number uint32) string {
 	if len(r.names) == 0 {
 		return ""

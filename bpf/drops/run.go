@@ -11,12 +11,12 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/bpf"
 )
 
-// idle is how long after its last packet a drop is forgotten; one that comes again then begins to count at 0.
+// idle is how long after its last packet a drop is forgotten; a later packet of it counts from 0.
 const idle = time.Minute
 
 // Run reports to sink until ctx ends: each interval, what has been dropped in it. One goroutine at a time calls sink.
 func (p *Probe) Run(ctx context.Context, sink bpf.Sink) error {
-	w := &walker{probe: p, decoder: newDecoder(p.Clock, p.reasons), seen: map[objectDropKey]uint64{}}
+	w := &scanner{probe: p, decoder: newDecoder(p.Clock, p.reasons), seen: map[objectDropKey]uint64{}}
 	w.places.open = p.places
 	wake := time.NewTimer(bpf.Until(p.options.Interval))
 	defer wake.Stop()
@@ -39,7 +39,7 @@ func (p *Probe) Run(ctx context.Context, sink bpf.Sink) error {
 		case done = <-p.requests:
 		case <-wake.C:
 		}
-		err := p.Scan(func(now uint64) error { return w.walk(now, sink) })
+		err := p.Scan(func(now uint64) error { return w.scan(now, sink) })
 		if done != nil {
 			done <- err
 		}
@@ -53,8 +53,8 @@ func (p *Probe) Run(ctx context.Context, sink bpf.Sink) error {
 // Flush hands all that has happened to the sink of the running Run before it returns.
 func (p *Probe) Flush(ctx context.Context) error { return p.requests.Flush(ctx) }
 
-// walker reads what the kernel has counted.
-type walker struct {
+// scanner reads what the kernel has counted.
+type scanner struct {
 	probe   *Probe
 	decoder *decoder
 	// seen are the packets of each drop that were last reported.
@@ -62,7 +62,7 @@ type walker struct {
 	places places
 }
 
-func (w *walker) walk(now uint64, sink bpf.Sink) error {
+func (w *scanner) scan(now uint64, sink bpf.Sink) error {
 	p := w.probe
 	var (
 		key   objectDropKey
@@ -92,8 +92,8 @@ func (w *walker) walk(now uint64, sink bpf.Sink) error {
 	return w.forget(old)
 }
 
-// forget deletes drops, and gives their places back to their cgroups.
-func (w *walker) forget(old []objectDropKey) error {
+// forget deletes drops, and releases their places.
+func (w *scanner) forget(old []objectDropKey) error {
 	p := w.probe
 	deleted := make(map[uint64]uint64)
 	var errs []error
@@ -108,7 +108,7 @@ func (w *walker) forget(old []objectDropKey) error {
 	}
 	for cgroup, n := range deleted {
 		if _, err := p.objects.DropsGiveBack.Run(&ebpf.RunOptions{Context: [2]uint64{cgroup, n}}); err != nil {
-			errs = append(errs, fmt.Errorf("give back the places of %d drops: %w", n, err))
+			errs = append(errs, fmt.Errorf("release the places of %d drops: %w", n, err))
 		}
 	}
 	return errors.Join(errs...)

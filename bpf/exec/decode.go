@@ -31,8 +31,8 @@ const (
 	execSize = int(unsafe.Offsetof(objectExecEvent{}.Args))
 )
 
-// decoder turns the kernel's struct exec_event into an event.Event. It is the only code that knows the struct's layout, and it
-// fills one and the same event each time, so that decoding allocates nothing.
+// decoder turns the kernel's struct exec_event into an event.Event. It is the only code that knows the struct's
+// layout, and it fills one and the same event each time, so that decoding allocates nothing.
 type decoder struct {
 	clock *bpf.Clock
 	page  uint64 // bytes
@@ -56,7 +56,7 @@ func newDecoder(clock *bpf.Clock) *decoder {
 	return d
 }
 
-// decode gives the event's cgroup and the event, which the next call overwrites.
+// decode returns the event's cgroup and the event, which the next call overwrites.
 func (d *decoder) decode(raw []byte) (uint64, *event.Event, error) {
 	if len(raw) < exitSize {
 		return 0, nil, fmt.Errorf("decode exec: %d bytes, want %d", len(raw), exitSize)
@@ -157,8 +157,9 @@ func (d *decoder) exit(flags uint32) {
 	}
 }
 
-// runcStage says whether the event is the exit of one of runc's stages: processes that runc puts into the container's cgroup before
-// it runs the container's program. They never call exec there. A name alone does not make one: a container can take any name.
+// runcStage reports whether the event is the exit of one of runc's stages: processes that runc puts into the
+// container's cgroup before it runs the container's program. They never call exec there. A name alone does not make
+// one: a container can take any name.
 func runcStage(e *event.Exec, flags uint32) bool {
 	return e.GetPhase() == event.ExecPhase_EXEC_PHASE_EXIT && flags&runtimeStage != 0 && bytes.HasPrefix(e.GetComm(), []byte("runc:["))
 }

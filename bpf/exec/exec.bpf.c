@@ -2,9 +2,10 @@
 
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Hooks: tp_btf/sched_process_exec and tp_btf/sched_process_exit. Both run in the process concerned, so the current cgroup is
- * its own; at exit it is left only afterwards (cgroup_exit). That the OOM killer chose a process stands in its signal_struct:
- * so no hook is needed for that, and the cgroup is the victim's, not that of whoever asked for memory.
+ * Hooks: tp_btf/sched_process_exec and tp_btf/sched_process_exit. Both run in the process concerned, so the current
+ * cgroup is its own; at exit it is left only afterwards (cgroup_exit). That the OOM killer chose a process stands in
+ * its signal_struct: so no hook is needed for that, and the cgroup is the victim's, not that of whoever asked for
+ * memory.
  * Minimum kernel: that of bpf/scope.
  */
 #include "kernel.h"
@@ -130,7 +131,7 @@ struct exec_event {
 	__u32 container_pid;
 	__u32 ppid;
 	__u32 uid;
-	__u32 status; /* at exit: as wait(2) gives it */
+	__u32 status; /* at exit: as in wait(2) */
 	__u32 args_len;
 	__u32 cwd_len;
 	__u32 pad;
@@ -145,7 +146,10 @@ struct exec_event {
 #define EXIT_SIZE __builtin_offsetof(struct exec_event, filename)
 #define EXEC_SIZE __builtin_offsetof(struct exec_event, args)
 
-/* Records are made where they are read from: what would be copied from elsewhere could be overwritten by a process that preempts. */
+/*
+ * Records are made where they are read from: what would be copied from elsewhere could be overwritten by a process
+ * that preempts.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 22);
@@ -193,8 +197,8 @@ static __always_inline void begin(struct exec_event *e, struct task_struct___exe
 }
 
 /*
- * The working directory up to the root of the process, over the mounts between. Its length is kept in the record, where the verifier
- * does not follow it: else it would walk each of the ways there are through the loop.
+ * The working directory up to the root of the process, over the mounts between. Its length is kept in the record,
+ * where the verifier does not follow it: else it would follow each of the ways there are through the loop.
  */
 static __always_inline void read_cwd(struct exec_event *e, struct task_struct___exec *t)
 {
@@ -312,8 +316,9 @@ static __always_inline __u64 memory_max(struct task_struct___exec *t)
 }
 
 /*
- * A process that the container runtime puts into the container's cgroup and that has not entered the container's root yet. Its
- * parent is outside the container, and both have one root. A container's process has another root, or a parent in the container.
+ * A process that the container runtime puts into the container's cgroup and that has not entered the container's root
+ * yet. Its parent is outside the container, and both have one root. A container's process has another root, or a
+ * parent in the container.
  */
 static __always_inline bool runtime_stage(struct task_struct___exec *t)
 {

@@ -11,7 +11,7 @@ import (
 
 // Options of a Probe.
 type Options struct {
-	// Scope says which cgroups are observed. It must outlive the probe.
+	// Scope holds the observed cgroups. It must outlive the probe.
 	Scope *scope.Scope
 	// RingBytes is the size of the ring buffer, rounded up to a power of two; default 4 MiB.
 	RingBytes uint32

@@ -20,7 +20,8 @@ func posedAsRunc() error {
 	return nil
 }
 
-// A container's process has a root of its own: its exit is reported whatever its name. A stage of runc still has the host's root.
+// A container's process has a root of its own: its exit is reported whatever its name. A stage of runc still has the
+// host's root.
 func TestExec_ReportsProcessNamedRunc(t *testing.T) {
 	b := newBench(t, Options{})
 	stage := b.run(b.in, command{child: "runc"})

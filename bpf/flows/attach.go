@@ -6,8 +6,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/bpf"
 )
 
-// walks run programs over sockets and flows.
-type walks struct {
+// scans run programs over sockets and flows.
+type scans struct {
 	preexisting    *bpf.Iterator
 	tcp, sockets   *bpf.Iterator
 	flows4, flows6 *bpf.Iterator
@@ -29,23 +29,23 @@ func (p *Probe) attach(variant bpf.Variant, dropHasSkb bool) error {
 		return err
 	}
 	for _, w := range []struct {
-		walk    **bpf.Iterator
+		scan    **bpf.Iterator
 		program *ebpf.Program
 		over    *ebpf.Map
 	}{
-		{&p.walks.preexisting, o.Preexisting, nil},
-		{&p.walks.tcp, o.TcpWalk, o.TcpSocks},
-		{&p.walks.sockets, o.PacketSkWalk, o.PacketSocks},
-		{&p.walks.flows4, o.PacketWalk4, o.PacketFlows4},
-		{&p.walks.flows6, o.PacketWalk6, o.PacketFlows6},
-		{&p.walks.sweep4, o.PacketSweep4, o.PacketFlows4},
-		{&p.walks.sweep6, o.PacketSweep6, o.PacketFlows6},
+		{&p.scans.preexisting, o.Preexisting, nil},
+		{&p.scans.tcp, o.TcpScan, o.TcpSocks},
+		{&p.scans.sockets, o.PacketSkScan, o.PacketSocks},
+		{&p.scans.flows4, o.PacketScan4, o.PacketFlows4},
+		{&p.scans.flows6, o.PacketScan6, o.PacketFlows6},
+		{&p.scans.sweep4, o.PacketSweep4, o.PacketFlows4},
+		{&p.scans.sweep6, o.PacketSweep6, o.PacketFlows6},
 	} {
 		if variant == bpf.NoMapIter { // sockets are found by their files
 			w.over = nil
 		}
 		var err error
-		if *w.walk, err = p.AttachIterator(w.program, w.over); err != nil {
+		if *w.scan, err = p.AttachIterator(w.program, w.over); err != nil {
 			return err
 		}
 	}

@@ -30,8 +30,8 @@ const (
 	protoICMPv6 = 58
 )
 
-// decoder turns the kernel's struct flow_event into an event.Event. It is the only code that knows the struct's layout, and
-// it fills one and the same event each time, so that decoding allocates nothing.
+// decoder turns the kernel's struct flow_event into an event.Event. It is the only code that knows the struct's
+// layout, and it fills one and the same event each time, so that decoding allocates nothing.
 type decoder struct {
 	clock *bpf.Clock
 	comms bpf.Names
@@ -52,7 +52,7 @@ func newDecoder(clock *bpf.Clock) *decoder {
 	return d
 }
 
-// decode gives the event's cgroup and the event, which the next call overwrites.
+// decode returns the event's cgroup and the event, which the next call overwrites.
 func (d *decoder) decode(raw []byte) (uint64, *event.Event, error) {
 	if len(raw) < int(unsafe.Sizeof(objectFlowEvent{})) {
 		return 0, nil, fmt.Errorf("decode flow: %d bytes, want %d", len(raw), unsafe.Sizeof(objectFlowEvent{}))

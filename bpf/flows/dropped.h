@@ -10,7 +10,7 @@
  *   udp_fail_queue_rcv_skb, on the same CPU, with softirqs off. So the packet freed last there is the one, if it is
  *   for the socket's port;
  * - tp_btf/sock_rcvqueue_full: a packet for a raw or an ICMP socket, with both.
- * Minimum kernel: 5.10. Rejected: sk_drops, which does not say which peer's packets were dropped, nor their size, and
+ * Minimum kernel: 5.10. Rejected: sk_drops, which does not show which peer's packets were dropped, nor their size, and
  * counts what no socket was to get, too; kfree_skb alone, which before Linux 6.11 does not have the socket.
  */
 #pragma once
@@ -58,7 +58,9 @@ static __always_inline __u16 transport_port(const struct unqueued *u, __u32 at)
 	return u->transport[at & 7] << 8 | u->transport[(at + 1) & 7];
 }
 
-/* Reads a packet. Gives false for TCP, for a fragment that is not the first, and where the packet has no IP header. */
+/*
+ * Reads a packet. Returns false for TCP, for a fragment that is not the first, and where the packet has no IP header.
+ */
 static __always_inline bool read_unqueued(const struct sk_buff___drop *skb, struct unqueued *u)
 {
 	unsigned char *head = BPF_CORE_READ(skb, head), *l3, *l4;
@@ -126,7 +128,9 @@ static __always_inline struct packet_drops *drops_of(struct sock *sk, struct flo
 {
 	struct packet_drops none = {}, *d = mapped_drops(k);
 
-	/* A raw socket gets packets of no flow, too, and only its storage says of which: their entries would stay for ever. */
+	/*
+	 * A raw socket gets packets of no flow, too, and only its storage shows which: their entries would stay for ever.
+	 */
 	if (d || READ(sk, sk_type) == SOCK_RAW)
 		return d;
 	if (READ(sk, __sk_common.skc_state) == TCP_ESTABLISHED)

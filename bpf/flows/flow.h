@@ -71,6 +71,6 @@ struct {
 	__type(value, struct flow_event);
 } events SEC(".maps");
 
-/* When the present walk began, ns of CLOCK_MONOTONIC; set by user space. */
-volatile __u64 walk_ns;
+/* When the present scan began, ns of CLOCK_MONOTONIC; set by user space. */
+volatile __u64 scan_ns;
 

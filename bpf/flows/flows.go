@@ -1,5 +1,5 @@
-// Package flows reports the network conversations of the cgroups in scope: TCP read from the kernel's own socket counters,
-// UDP, ICMP and raw sockets counted at cgroup_skb.
+// Package flows reports the network conversations of the cgroups in scope: TCP read from the kernel's own socket
+// counters, UDP, ICMP and raw sockets counted at cgroup_skb.
 package flows
 
 import (
@@ -14,19 +14,22 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/bpf/scope"
 )
 
-// kernelSockets is how many sockets of the kernel itself are followed: those of tunnels, say. Their places are not reused.
+// kernelSockets is how many sockets of the kernel itself are followed: such as those of tunnels. Their places are not
+// reused.
 const kernelSockets = 1024
 
-// SocketBytes is what the kernel keeps for a socket that is followed: 192 bytes for the first probe that follows it, and 256.
+// SocketBytes is what the kernel keeps for a socket that is followed: 192 bytes for the first probe that follows it,
+// and 256.
 const SocketBytes = 192 + 256
 
 // Options of a Probe. The zero value of each but Scope and CgroupRoot means its default.
 type Options struct {
-	// Scope says which cgroups are observed. It must outlive the probe.
+	// Scope holds the observed cgroups. It must outlive the probe.
 	Scope *scope.Scope
 	// CgroupRoot is where cgroup v2 is mounted.
 	CgroupRoot string
-	// Interval between two updates of a live flow; default 1 s. It stretches by itself when there are very many sockets.
+	// Interval between two updates of a live flow; default 1 s. It stretches by itself when there are very many
+	// sockets.
 	Interval time.Duration
 	// RingBytes is the size of the ring buffer, rounded up to a power of two; default 2 MiB.
 	RingBytes uint32
@@ -34,8 +37,8 @@ type Options struct {
 	MaxFlows uint32
 	// MaxSockets bounds the sockets that are followed, of at most SocketBytes each; default 131,072.
 	MaxSockets uint32
-	// UDPIdle is how long a conversation without a connection may be silent before it counts as closed; default 30 s. It shrinks
-	// by itself as flows fill the room for them.
+	// UDPIdle is how long a conversation without a connection may be idle before it counts as closed; default 30 s.
+	// It shrinks by itself as flows fill the room for them.
 	UDPIdle time.Duration
 }
 
@@ -70,7 +73,7 @@ type Probe struct {
 	bpf.Probe
 	options  Options
 	objects  objects
-	walks    walks
+	scans    scans
 	interval atomic.Int64 // ns
 	requests bpf.Requests
 }
@@ -121,5 +124,5 @@ func (p *Probe) load(ctx context.Context) error {
 	return p.attach(spec.Variant, dropHasSkb)
 }
 
-// Interval is the present time between two updates: Options.Interval, or more where walking the sockets takes long.
+// Interval is the present time between two updates: Options.Interval, or more where scanning the sockets takes long.
 func (p *Probe) Interval() time.Duration { return time.Duration(p.interval.Load()) }

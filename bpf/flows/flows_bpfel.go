@@ -106,16 +106,16 @@ const (
 	objectProgPacketIn      = "packet_in"
 	objectProgPacketOut     = "packet_out"
 	objectProgPacketRelease = "packet_release"
-	objectProgPacketSkWalk  = "packet_sk_walk"
+	objectProgPacketScan4   = "packet_scan4"
+	objectProgPacketScan6   = "packet_scan6"
+	objectProgPacketSkScan  = "packet_sk_scan"
 	objectProgPacketSweep4  = "packet_sweep4"
 	objectProgPacketSweep6  = "packet_sweep6"
-	objectProgPacketWalk4   = "packet_walk4"
-	objectProgPacketWalk6   = "packet_walk6"
 	objectProgPreexisting   = "preexisting"
 	objectProgTcpGone       = "tcp_gone"
 	objectProgTcpReader     = "tcp_reader"
+	objectProgTcpScan       = "tcp_scan"
 	objectProgTcpState      = "tcp_state"
-	objectProgTcpWalk       = "tcp_walk"
 	objectVarCheckGone      = "check_gone"
 	objectVarClosedTotal    = "closed_total"
 	objectVarDropHasSkb     = "drop_has_skb"
@@ -123,11 +123,11 @@ const (
 	objectVarIdleNs         = "idle_ns"
 	objectVarMetTotal       = "met_total"
 	objectVarNoLosses       = "no_losses"
+	objectVarScanNs         = "scan_ns"
+	objectVarScanNumber     = "scan_number"
 	objectVarShareOpen      = "share_open"
 	objectVarShareSize      = "share_size"
 	objectVarShareUsed      = "share_used"
-	objectVarWalkNs         = "walk_ns"
-	objectVarWalkNumber     = "walk_number"
 )
 
 // loadObject returns the embedded CollectionSpec for object.
@@ -179,16 +179,16 @@ type objectProgramSpecs struct {
 	PacketIn      *ebpf.ProgramSpec `ebpf:"packet_in"`
 	PacketOut     *ebpf.ProgramSpec `ebpf:"packet_out"`
 	PacketRelease *ebpf.ProgramSpec `ebpf:"packet_release"`
-	PacketSkWalk  *ebpf.ProgramSpec `ebpf:"packet_sk_walk"`
+	PacketScan4   *ebpf.ProgramSpec `ebpf:"packet_scan4"`
+	PacketScan6   *ebpf.ProgramSpec `ebpf:"packet_scan6"`
+	PacketSkScan  *ebpf.ProgramSpec `ebpf:"packet_sk_scan"`
 	PacketSweep4  *ebpf.ProgramSpec `ebpf:"packet_sweep4"`
 	PacketSweep6  *ebpf.ProgramSpec `ebpf:"packet_sweep6"`
-	PacketWalk4   *ebpf.ProgramSpec `ebpf:"packet_walk4"`
-	PacketWalk6   *ebpf.ProgramSpec `ebpf:"packet_walk6"`
 	Preexisting   *ebpf.ProgramSpec `ebpf:"preexisting"`
 	TcpGone       *ebpf.ProgramSpec `ebpf:"tcp_gone"`
 	TcpReader     *ebpf.ProgramSpec `ebpf:"tcp_reader"`
+	TcpScan       *ebpf.ProgramSpec `ebpf:"tcp_scan"`
 	TcpState      *ebpf.ProgramSpec `ebpf:"tcp_state"`
-	TcpWalk       *ebpf.ProgramSpec `ebpf:"tcp_walk"`
 }
 
 // objectMapSpecs contains maps before they are loaded into the kernel.
@@ -220,11 +220,11 @@ type objectVariableSpecs struct {
 	IdleNs      *ebpf.VariableSpec `ebpf:"idle_ns"`
 	MetTotal    *ebpf.VariableSpec `ebpf:"met_total"`
 	NoLosses    *ebpf.VariableSpec `ebpf:"no_losses"`
+	ScanNs      *ebpf.VariableSpec `ebpf:"scan_ns"`
+	ScanNumber  *ebpf.VariableSpec `ebpf:"scan_number"`
 	ShareOpen   *ebpf.VariableSpec `ebpf:"share_open"`
 	ShareSize   *ebpf.VariableSpec `ebpf:"share_size"`
 	ShareUsed   *ebpf.VariableSpec `ebpf:"share_used"`
-	WalkNs      *ebpf.VariableSpec `ebpf:"walk_ns"`
-	WalkNumber  *ebpf.VariableSpec `ebpf:"walk_number"`
 }
 
 // objectObjects contains all objects after they have been loaded into the kernel.
@@ -289,11 +289,11 @@ type objectVariables struct {
 	IdleNs      *ebpf.Variable `ebpf:"idle_ns"`
 	MetTotal    *ebpf.Variable `ebpf:"met_total"`
 	NoLosses    *ebpf.Variable `ebpf:"no_losses"`
+	ScanNs      *ebpf.Variable `ebpf:"scan_ns"`
+	ScanNumber  *ebpf.Variable `ebpf:"scan_number"`
 	ShareOpen   *ebpf.Variable `ebpf:"share_open"`
 	ShareSize   *ebpf.Variable `ebpf:"share_size"`
 	ShareUsed   *ebpf.Variable `ebpf:"share_used"`
-	WalkNs      *ebpf.Variable `ebpf:"walk_ns"`
-	WalkNumber  *ebpf.Variable `ebpf:"walk_number"`
 }
 
 // objectPrograms contains all programs after they have been loaded into the kernel.
@@ -307,16 +307,16 @@ type objectPrograms struct {
 	PacketIn      *ebpf.Program `ebpf:"packet_in"`
 	PacketOut     *ebpf.Program `ebpf:"packet_out"`
 	PacketRelease *ebpf.Program `ebpf:"packet_release"`
-	PacketSkWalk  *ebpf.Program `ebpf:"packet_sk_walk"`
+	PacketScan4   *ebpf.Program `ebpf:"packet_scan4"`
+	PacketScan6   *ebpf.Program `ebpf:"packet_scan6"`
+	PacketSkScan  *ebpf.Program `ebpf:"packet_sk_scan"`
 	PacketSweep4  *ebpf.Program `ebpf:"packet_sweep4"`
 	PacketSweep6  *ebpf.Program `ebpf:"packet_sweep6"`
-	PacketWalk4   *ebpf.Program `ebpf:"packet_walk4"`
-	PacketWalk6   *ebpf.Program `ebpf:"packet_walk6"`
 	Preexisting   *ebpf.Program `ebpf:"preexisting"`
 	TcpGone       *ebpf.Program `ebpf:"tcp_gone"`
 	TcpReader     *ebpf.Program `ebpf:"tcp_reader"`
+	TcpScan       *ebpf.Program `ebpf:"tcp_scan"`
 	TcpState      *ebpf.Program `ebpf:"tcp_state"`
-	TcpWalk       *ebpf.Program `ebpf:"tcp_walk"`
 }
 
 func (p *objectPrograms) Close() error {
@@ -328,16 +328,16 @@ func (p *objectPrograms) Close() error {
 		p.PacketIn,
 		p.PacketOut,
 		p.PacketRelease,
-		p.PacketSkWalk,
+		p.PacketScan4,
+		p.PacketScan6,
+		p.PacketSkScan,
 		p.PacketSweep4,
 		p.PacketSweep6,
-		p.PacketWalk4,
-		p.PacketWalk6,
 		p.Preexisting,
 		p.TcpGone,
 		p.TcpReader,
+		p.TcpScan,
 		p.TcpState,
-		p.TcpWalk,
 	)
 }
 

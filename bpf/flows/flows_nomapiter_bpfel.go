@@ -35,16 +35,16 @@ const (
 	nomapiterProgPacketIn      = "packet_in"
 	nomapiterProgPacketOut     = "packet_out"
 	nomapiterProgPacketRelease = "packet_release"
-	nomapiterProgPacketSkWalk  = "packet_sk_walk"
+	nomapiterProgPacketScan4   = "packet_scan4"
+	nomapiterProgPacketScan6   = "packet_scan6"
+	nomapiterProgPacketSkScan  = "packet_sk_scan"
 	nomapiterProgPacketSweep4  = "packet_sweep4"
 	nomapiterProgPacketSweep6  = "packet_sweep6"
-	nomapiterProgPacketWalk4   = "packet_walk4"
-	nomapiterProgPacketWalk6   = "packet_walk6"
 	nomapiterProgPreexisting   = "preexisting"
 	nomapiterProgTcpGone       = "tcp_gone"
 	nomapiterProgTcpReader     = "tcp_reader"
+	nomapiterProgTcpScan       = "tcp_scan"
 	nomapiterProgTcpState      = "tcp_state"
-	nomapiterProgTcpWalk       = "tcp_walk"
 	nomapiterVarCheckGone      = "check_gone"
 	nomapiterVarClosedTotal    = "closed_total"
 	nomapiterVarDropHasSkb     = "drop_has_skb"
@@ -52,11 +52,11 @@ const (
 	nomapiterVarIdleNs         = "idle_ns"
 	nomapiterVarMetTotal       = "met_total"
 	nomapiterVarNoLosses       = "no_losses"
+	nomapiterVarScanNs         = "scan_ns"
+	nomapiterVarScanNumber     = "scan_number"
 	nomapiterVarShareOpen      = "share_open"
 	nomapiterVarShareSize      = "share_size"
 	nomapiterVarShareUsed      = "share_used"
-	nomapiterVarWalkNs         = "walk_ns"
-	nomapiterVarWalkNumber     = "walk_number"
 )
 
 // loadNomapiter returns the embedded CollectionSpec for nomapiter.
@@ -108,16 +108,16 @@ type nomapiterProgramSpecs struct {
 	PacketIn      *ebpf.ProgramSpec `ebpf:"packet_in"`
 	PacketOut     *ebpf.ProgramSpec `ebpf:"packet_out"`
 	PacketRelease *ebpf.ProgramSpec `ebpf:"packet_release"`
-	PacketSkWalk  *ebpf.ProgramSpec `ebpf:"packet_sk_walk"`
+	PacketScan4   *ebpf.ProgramSpec `ebpf:"packet_scan4"`
+	PacketScan6   *ebpf.ProgramSpec `ebpf:"packet_scan6"`
+	PacketSkScan  *ebpf.ProgramSpec `ebpf:"packet_sk_scan"`
 	PacketSweep4  *ebpf.ProgramSpec `ebpf:"packet_sweep4"`
 	PacketSweep6  *ebpf.ProgramSpec `ebpf:"packet_sweep6"`
-	PacketWalk4   *ebpf.ProgramSpec `ebpf:"packet_walk4"`
-	PacketWalk6   *ebpf.ProgramSpec `ebpf:"packet_walk6"`
 	Preexisting   *ebpf.ProgramSpec `ebpf:"preexisting"`
 	TcpGone       *ebpf.ProgramSpec `ebpf:"tcp_gone"`
 	TcpReader     *ebpf.ProgramSpec `ebpf:"tcp_reader"`
+	TcpScan       *ebpf.ProgramSpec `ebpf:"tcp_scan"`
 	TcpState      *ebpf.ProgramSpec `ebpf:"tcp_state"`
-	TcpWalk       *ebpf.ProgramSpec `ebpf:"tcp_walk"`
 }
 
 // nomapiterMapSpecs contains maps before they are loaded into the kernel.
@@ -149,11 +149,11 @@ type nomapiterVariableSpecs struct {
 	IdleNs      *ebpf.VariableSpec `ebpf:"idle_ns"`
 	MetTotal    *ebpf.VariableSpec `ebpf:"met_total"`
 	NoLosses    *ebpf.VariableSpec `ebpf:"no_losses"`
+	ScanNs      *ebpf.VariableSpec `ebpf:"scan_ns"`
+	ScanNumber  *ebpf.VariableSpec `ebpf:"scan_number"`
 	ShareOpen   *ebpf.VariableSpec `ebpf:"share_open"`
 	ShareSize   *ebpf.VariableSpec `ebpf:"share_size"`
 	ShareUsed   *ebpf.VariableSpec `ebpf:"share_used"`
-	WalkNs      *ebpf.VariableSpec `ebpf:"walk_ns"`
-	WalkNumber  *ebpf.VariableSpec `ebpf:"walk_number"`
 }
 
 // nomapiterObjects contains all objects after they have been loaded into the kernel.
@@ -218,11 +218,11 @@ type nomapiterVariables struct {
 	IdleNs      *ebpf.Variable `ebpf:"idle_ns"`
 	MetTotal    *ebpf.Variable `ebpf:"met_total"`
 	NoLosses    *ebpf.Variable `ebpf:"no_losses"`
+	ScanNs      *ebpf.Variable `ebpf:"scan_ns"`
+	ScanNumber  *ebpf.Variable `ebpf:"scan_number"`
 	ShareOpen   *ebpf.Variable `ebpf:"share_open"`
 	ShareSize   *ebpf.Variable `ebpf:"share_size"`
 	ShareUsed   *ebpf.Variable `ebpf:"share_used"`
-	WalkNs      *ebpf.Variable `ebpf:"walk_ns"`
-	WalkNumber  *ebpf.Variable `ebpf:"walk_number"`
 }
 
 // nomapiterPrograms contains all programs after they have been loaded into the kernel.
@@ -236,16 +236,16 @@ type nomapiterPrograms struct {
 	PacketIn      *ebpf.Program `ebpf:"packet_in"`
 	PacketOut     *ebpf.Program `ebpf:"packet_out"`
 	PacketRelease *ebpf.Program `ebpf:"packet_release"`
-	PacketSkWalk  *ebpf.Program `ebpf:"packet_sk_walk"`
+	PacketScan4   *ebpf.Program `ebpf:"packet_scan4"`
+	PacketScan6   *ebpf.Program `ebpf:"packet_scan6"`
+	PacketSkScan  *ebpf.Program `ebpf:"packet_sk_scan"`
 	PacketSweep4  *ebpf.Program `ebpf:"packet_sweep4"`
 	PacketSweep6  *ebpf.Program `ebpf:"packet_sweep6"`
-	PacketWalk4   *ebpf.Program `ebpf:"packet_walk4"`
-	PacketWalk6   *ebpf.Program `ebpf:"packet_walk6"`
 	Preexisting   *ebpf.Program `ebpf:"preexisting"`
 	TcpGone       *ebpf.Program `ebpf:"tcp_gone"`
 	TcpReader     *ebpf.Program `ebpf:"tcp_reader"`
+	TcpScan       *ebpf.Program `ebpf:"tcp_scan"`
 	TcpState      *ebpf.Program `ebpf:"tcp_state"`
-	TcpWalk       *ebpf.Program `ebpf:"tcp_walk"`
 }
 
 func (p *nomapiterPrograms) Close() error {
@@ -257,16 +257,16 @@ func (p *nomapiterPrograms) Close() error {
 		p.PacketIn,
 		p.PacketOut,
 		p.PacketRelease,
-		p.PacketSkWalk,
+		p.PacketScan4,
+		p.PacketScan6,
+		p.PacketSkScan,
 		p.PacketSweep4,
 		p.PacketSweep6,
-		p.PacketWalk4,
-		p.PacketWalk6,
 		p.Preexisting,
 		p.TcpGone,
 		p.TcpReader,
+		p.TcpScan,
 		p.TcpState,
-		p.TcpWalk,
 	)
 }
 

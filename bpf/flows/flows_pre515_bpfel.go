@@ -39,16 +39,16 @@ const (
 	pre515ProgPacketIn      = "packet_in"
 	pre515ProgPacketOut     = "packet_out"
 	pre515ProgPacketRelease = "packet_release"
-	pre515ProgPacketSkWalk  = "packet_sk_walk"
+	pre515ProgPacketScan4   = "packet_scan4"
+	pre515ProgPacketScan6   = "packet_scan6"
+	pre515ProgPacketSkScan  = "packet_sk_scan"
 	pre515ProgPacketSweep4  = "packet_sweep4"
 	pre515ProgPacketSweep6  = "packet_sweep6"
-	pre515ProgPacketWalk4   = "packet_walk4"
-	pre515ProgPacketWalk6   = "packet_walk6"
 	pre515ProgPreexisting   = "preexisting"
 	pre515ProgTcpGone       = "tcp_gone"
 	pre515ProgTcpReader     = "tcp_reader"
+	pre515ProgTcpScan       = "tcp_scan"
 	pre515ProgTcpState      = "tcp_state"
-	pre515ProgTcpWalk       = "tcp_walk"
 	pre515VarCheckGone      = "check_gone"
 	pre515VarClosedTotal    = "closed_total"
 	pre515VarDropHasSkb     = "drop_has_skb"
@@ -56,11 +56,11 @@ const (
 	pre515VarIdleNs         = "idle_ns"
 	pre515VarMetTotal       = "met_total"
 	pre515VarNoLosses       = "no_losses"
+	pre515VarScanNs         = "scan_ns"
+	pre515VarScanNumber     = "scan_number"
 	pre515VarShareOpen      = "share_open"
 	pre515VarShareSize      = "share_size"
 	pre515VarShareUsed      = "share_used"
-	pre515VarWalkNs         = "walk_ns"
-	pre515VarWalkNumber     = "walk_number"
 )
 
 // loadPre515 returns the embedded CollectionSpec for pre515.
@@ -112,16 +112,16 @@ type pre515ProgramSpecs struct {
 	PacketIn      *ebpf.ProgramSpec `ebpf:"packet_in"`
 	PacketOut     *ebpf.ProgramSpec `ebpf:"packet_out"`
 	PacketRelease *ebpf.ProgramSpec `ebpf:"packet_release"`
-	PacketSkWalk  *ebpf.ProgramSpec `ebpf:"packet_sk_walk"`
+	PacketScan4   *ebpf.ProgramSpec `ebpf:"packet_scan4"`
+	PacketScan6   *ebpf.ProgramSpec `ebpf:"packet_scan6"`
+	PacketSkScan  *ebpf.ProgramSpec `ebpf:"packet_sk_scan"`
 	PacketSweep4  *ebpf.ProgramSpec `ebpf:"packet_sweep4"`
 	PacketSweep6  *ebpf.ProgramSpec `ebpf:"packet_sweep6"`
-	PacketWalk4   *ebpf.ProgramSpec `ebpf:"packet_walk4"`
-	PacketWalk6   *ebpf.ProgramSpec `ebpf:"packet_walk6"`
 	Preexisting   *ebpf.ProgramSpec `ebpf:"preexisting"`
 	TcpGone       *ebpf.ProgramSpec `ebpf:"tcp_gone"`
 	TcpReader     *ebpf.ProgramSpec `ebpf:"tcp_reader"`
+	TcpScan       *ebpf.ProgramSpec `ebpf:"tcp_scan"`
 	TcpState      *ebpf.ProgramSpec `ebpf:"tcp_state"`
-	TcpWalk       *ebpf.ProgramSpec `ebpf:"tcp_walk"`
 }
 
 // pre515MapSpecs contains maps before they are loaded into the kernel.
@@ -157,11 +157,11 @@ type pre515VariableSpecs struct {
 	IdleNs      *ebpf.VariableSpec `ebpf:"idle_ns"`
 	MetTotal    *ebpf.VariableSpec `ebpf:"met_total"`
 	NoLosses    *ebpf.VariableSpec `ebpf:"no_losses"`
+	ScanNs      *ebpf.VariableSpec `ebpf:"scan_ns"`
+	ScanNumber  *ebpf.VariableSpec `ebpf:"scan_number"`
 	ShareOpen   *ebpf.VariableSpec `ebpf:"share_open"`
 	ShareSize   *ebpf.VariableSpec `ebpf:"share_size"`
 	ShareUsed   *ebpf.VariableSpec `ebpf:"share_used"`
-	WalkNs      *ebpf.VariableSpec `ebpf:"walk_ns"`
-	WalkNumber  *ebpf.VariableSpec `ebpf:"walk_number"`
 }
 
 // pre515Objects contains all objects after they have been loaded into the kernel.
@@ -234,11 +234,11 @@ type pre515Variables struct {
 	IdleNs      *ebpf.Variable `ebpf:"idle_ns"`
 	MetTotal    *ebpf.Variable `ebpf:"met_total"`
 	NoLosses    *ebpf.Variable `ebpf:"no_losses"`
+	ScanNs      *ebpf.Variable `ebpf:"scan_ns"`
+	ScanNumber  *ebpf.Variable `ebpf:"scan_number"`
 	ShareOpen   *ebpf.Variable `ebpf:"share_open"`
 	ShareSize   *ebpf.Variable `ebpf:"share_size"`
 	ShareUsed   *ebpf.Variable `ebpf:"share_used"`
-	WalkNs      *ebpf.Variable `ebpf:"walk_ns"`
-	WalkNumber  *ebpf.Variable `ebpf:"walk_number"`
 }
 
 // pre515Programs contains all programs after they have been loaded into the kernel.
@@ -252,16 +252,16 @@ type pre515Programs struct {
 	PacketIn      *ebpf.Program `ebpf:"packet_in"`
 	PacketOut     *ebpf.Program `ebpf:"packet_out"`
 	PacketRelease *ebpf.Program `ebpf:"packet_release"`
-	PacketSkWalk  *ebpf.Program `ebpf:"packet_sk_walk"`
+	PacketScan4   *ebpf.Program `ebpf:"packet_scan4"`
+	PacketScan6   *ebpf.Program `ebpf:"packet_scan6"`
+	PacketSkScan  *ebpf.Program `ebpf:"packet_sk_scan"`
 	PacketSweep4  *ebpf.Program `ebpf:"packet_sweep4"`
 	PacketSweep6  *ebpf.Program `ebpf:"packet_sweep6"`
-	PacketWalk4   *ebpf.Program `ebpf:"packet_walk4"`
-	PacketWalk6   *ebpf.Program `ebpf:"packet_walk6"`
 	Preexisting   *ebpf.Program `ebpf:"preexisting"`
 	TcpGone       *ebpf.Program `ebpf:"tcp_gone"`
 	TcpReader     *ebpf.Program `ebpf:"tcp_reader"`
+	TcpScan       *ebpf.Program `ebpf:"tcp_scan"`
 	TcpState      *ebpf.Program `ebpf:"tcp_state"`
-	TcpWalk       *ebpf.Program `ebpf:"tcp_walk"`
 }
 
 func (p *pre515Programs) Close() error {
@@ -273,16 +273,16 @@ func (p *pre515Programs) Close() error {
 		p.PacketIn,
 		p.PacketOut,
 		p.PacketRelease,
-		p.PacketSkWalk,
+		p.PacketScan4,
+		p.PacketScan6,
+		p.PacketSkScan,
 		p.PacketSweep4,
 		p.PacketSweep6,
-		p.PacketWalk4,
-		p.PacketWalk6,
 		p.Preexisting,
 		p.TcpGone,
 		p.TcpReader,
+		p.TcpScan,
 		p.TcpState,
-		p.TcpWalk,
 	)
 }
 

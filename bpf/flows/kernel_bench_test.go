@@ -232,8 +232,8 @@ func udpFlow(r *rig, packets int) {
 	}
 }
 
-// udpFlows sends packets to as many addresses of loopback as there are flows: each flow's at once, or one of each flow in
-// turn, in an order that no prefetcher guesses, which is the worst for a cache.
+// udpFlows sends packets to as many addresses of loopback as there are flows: each flow's at once, or one of each
+// flow in turn, in an order that no prefetcher guesses, which is the worst for a cache.
 func udpFlows(r *rig, flows, packets int, bursts bool) {
 	client, to, stop := udpPair(r)
 	defer stop()

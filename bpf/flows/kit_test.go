@@ -68,7 +68,7 @@ func (tr *trace) open(o Options) {
 	tr.Helper()
 	o.Scope, o.CgroupRoot = tr.scope, bpftest.CgroupRoot(tr)
 	if o.Interval == 0 {
-		o.Interval = time.Hour // tests walk by Flush
+		o.Interval = time.Hour // tests scan by Flush
 	}
 	p, err := Open(tr.Context(), o)
 	if err != nil {
@@ -172,7 +172,7 @@ func (tr *trace) closed(c *bpftest.Cgroup) *event.Flow {
 	return tr.last(c, "closed", func(f *event.Flow) bool { return f.Phase == event.Phase_PHASE_CLOSED }).GetFlow()
 }
 
-// current walks and gives the newest event of the cgroup.
+// current scans and gives the newest event of the cgroup.
 func (tr *trace) current(c *bpftest.Cgroup) *event.Flow {
 	tr.Helper()
 	tr.flush()

@@ -42,8 +42,8 @@ func TestOtherNetworkNamespacesAreSeen(t *testing.T) {
 	}
 }
 
-// On a node's own network a connected socket's packets to a ClusterIP have been translated before they are seen, and those
-// that come back have been translated before the socket sees them.
+// On a node's own network a connected socket's packets to a ClusterIP have been translated before they are seen, and
+// those that come back have been translated before the socket sees them.
 func TestATranslatedConversationIsOneFlow(t *testing.T) {
 	tr := newTrace(t, Options{})
 	client, server := tr.wanted("client"), tr.wanted("server")

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * UDP, ICMP and raw sockets have no counters of their own: their packets are counted at cgroup_skb, which sees each with the
- * socket it belongs to, in whatever network namespace, behind whatever CNI. TCP leaves here in the first instructions.
+ * UDP, ICMP and raw sockets have no counters of their own: their packets are counted at cgroup_skb, which sees each
+ * with the socket it belongs to, in whatever network namespace, behind whatever CNI. TCP leaves here in the first
+ * instructions.
  *
- * A socket's first flow stands in its socket storage, which costs a pointer or two to find; its other flows, and so most
- * flows of a server, in a hash map. What a socket's ends are called is read from the packet, or from the socket if that
- * is connected: on a node's own network the packet may have been translated (ClusterIP to backend) before this hook.
+ * A socket's first flow stands in its socket storage, which costs a pointer or two to find; its other flows, and so
+ * most flows of a server, in a hash map. What a socket's ends are called is read from the packet, or from the socket
+ * if that is connected: on a node's own network the packet may have been translated (ClusterIP to backend) before
+ * this hook.
  *
- * Counting is exact on any number of CPUs. Closing for idleness is, too: a closed flow that gets a packet is
- * live again, and goes on from the counters last reported.
+ * Counting is exact on any number of CPUs. Closing for idleness is, too: a closed flow that gets a packet is live
+ * once more, and goes on from the counters last reported.
  */
 #pragma once
 
@@ -18,7 +20,7 @@
 #include "packet_drops.h"
 #include "share.h"
 #include "store.h"
-#include "walk.h"
+#include "scan.h"
 #ifdef PRE515
 #include "claim.h"
 #endif
@@ -38,8 +40,8 @@ enum flow_state {
 };
 
 /*
- * Counters are of the time since the flow became live: closing takes off what it reports. What each packet touches comes
- * first, to be in one cache line.
+ * Counters are of the time since the flow became live: closing takes off what it reports. What each packet touches
+ * comes first, to be in one cache line.
  */
 struct packet_flow {
 	struct counts n;
@@ -100,7 +102,10 @@ struct {
 	__type(value, struct packet_sock);
 } packet_socks SEC(".maps");
 
-/* Its elements are allocated beforehand: side by side, and cheap to take, they make a packet of many flows cost a third less. */
+/*
+ * Its elements are allocated beforehand: side by side, and cheap to take, they make a packet of many flows cost a
+ * third less.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1 << 17);
@@ -116,7 +121,7 @@ struct {
 	__type(value, struct mapped_flow);
 } packet_flows6 SEC(".maps");
 
-/* Sockets that are gone and had flows in the map, by cookie; the value is walk_number as they went. */
+/* Sockets that are gone and had flows in the map, by cookie; the value is scan_number as they went. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -125,14 +130,14 @@ struct {
 	__type(value, __u64);
 } packet_gone SEC(".maps");
 
-/* Set by user space before each walk, as is walk_ns. */
-volatile __u64 walk_number;
-volatile __u64 idle_ns; /* a flow that has been silent for so long is closed */
+/* Set by user space before each scan, as is scan_ns. */
+volatile __u64 scan_number;
+volatile __u64 idle_ns; /* a flow without packets for so long is closed */
 volatile __u32 check_gone; /* there is something in packet_gone */
-/* Counted for user space, which tells by them whether there is something to check or to sweep. */
+/* Counted for user space, which checks and sweeps only if they have changed. */
 volatile __u64 gone_total;
 volatile __u64 closed_total;
-volatile __u64 met_total; /* flows in a map, each time that a walk comes by */
+volatile __u64 met_total; /* flows in a map, each time that a scan comes by */
 
 /* A packet as it counts. */
 struct packet {
@@ -249,7 +254,7 @@ static __always_inline void connection_key(const struct bpf_sock *sk, const stru
 	k->cookie = p->key.cookie;
 }
 
-/* Takes off what has been told, or is lost; not what a packet has added meanwhile. */
+/* Subtracts what has been reported, or is lost; not what a packet has added meanwhile. */
 static __always_inline void take_off(struct packet_flow *f, struct packet_drops *d, const struct counts *n,
 				     const struct packet_drops *dropped)
 {
@@ -263,7 +268,10 @@ static __always_inline void take_off(struct packet_flow *f, struct packet_drops 
 	f->reported = 0;
 }
 
-/* Reports the flow, and closes it if that is the phase. Gives false, and changes nothing, where the ring buffer is full. */
+/*
+ * Reports the flow, and closes it if that is the phase. Returns false, and changes nothing, if the ring buffer is
+ * full.
+ */
 static __always_inline bool report_packets(struct packet_flow *f, struct packet_drops *d, const struct flow_key *k,
 					   __u64 cgroup, const struct owner *o, __u8 phase)
 {
@@ -273,7 +281,7 @@ static __always_inline bool report_packets(struct packet_flow *f, struct packet_
 	struct counts n;
 	__u64 wake;
 
-	/* A flow closes once, and nothing is said of it after: whoever reserves before that is heard before it. */
+	/* A flow closes once, and no report follows: an earlier reservation is read earlier. */
 	if (closes) {
 		switch (swap_state(f, k->cookie, FLOW_LIVE, FLOW_CLOSED)) {
 		case SWAP_NO:
@@ -286,7 +294,7 @@ static __always_inline bool report_packets(struct packet_flow *f, struct packet_
 	}
 	e = ring_reserve(&events, sizeof(*e), cgroup, wake);
 	if (!e) {
-		/* Where that fails, too, nobody may ever tell of it. */
+		/* If that fails too, nobody may ever report it. */
 		if (closes && swap_state(f, k->cookie, FLOW_CLOSED, FLOW_LIVE) == SWAP_BUSY)
 			count_loss_of(LOST_RING, cgroup);
 		return false;
@@ -336,7 +344,10 @@ static __always_inline bool changed(const struct packet_flow *f, const struct pa
 	return f->seen != (__u32)(f->n.packets_sent + f->n.packets_received + dropped.packets);
 }
 
-/* The socket's slot is free, or its flow has closed: makes it this packet's. Gives false if another CPU was quicker. */
+/*
+ * The socket's slot is free, or its flow has closed: makes it this packet's. Returns false if another CPU was
+ * quicker.
+ */
 static __always_inline bool claim(struct packet_sock *s, const struct packet *p, const struct bpf_sock *sk)
 {
 	__u32 was = s->flow.state;
@@ -479,7 +490,7 @@ struct {
 	__type(value, struct owner);
 } bound_owners SEC(".maps");
 
-static __always_inline void look_for_owner(struct packet_sock *s, __u32 protocol, __u32 port)
+static __always_inline void find_owner(struct packet_sock *s, __u32 protocol, __u32 port)
 {
 	struct bound k = { .cgroup = s->cgroup, .protocol = protocol, .port = port };
 	struct owner *o;
@@ -491,14 +502,16 @@ static __always_inline void look_for_owner(struct packet_sock *s, __u32 protocol
 		s->owner = *o;
 }
 #else
-static __always_inline void look_for_owner(struct packet_sock *s, __u32 protocol, __u32 port) {}
+static __always_inline void find_owner(struct packet_sock *s, __u32 protocol, __u32 port) {}
 #endif
 
 #ifdef PRE515
 /* Apart from the claims of swap_state. */
 #define CHARGE_CLAIM (1ULL << 63)
 
-/* Says whether this program is the first to count the element, also where two CPUs meet a socket at the same time. */
+/*
+ * Reports whether this program is the first to count the element, also where two CPUs meet a socket at the same time.
+ */
 static __always_inline bool first_charge(struct packet_sock *s, __u64 cookie)
 {
 	bool first;
@@ -518,8 +531,8 @@ static __always_inline bool first_charge(struct packet_sock *s, __u64 cookie)
 #endif
 
 /*
- * Makes the storage of a socket. Gives NULL where there is no room for another one. Nothing says when a kernel socket is gone, so
- * its place is never given back, and there are few.
+ * Makes the storage of a socket. Returns NULL without room. No hook reports the end of a kernel socket, so
+ * its place is never released, and there are few.
  */
 static __always_inline struct packet_sock *make_packet_sock(void *sk, __u64 cgroup, __u32 table, __u64 cookie)
 {
@@ -555,7 +568,7 @@ static __noinline struct packet_sock *adopt(struct __sk_buff *skb)
 	}
 	s->cgroup = cgroup;
 	s->raw = sk->type == SOCK_RAW;
-	look_for_owner(s, sk->protocol, sk->src_port);
+	find_owner(s, sk->protocol, sk->src_port);
 	return s;
 }
 
@@ -607,7 +620,7 @@ static __always_inline bool read_transport(struct __sk_buff *skb, struct packet 
 	return true;
 }
 
-/* Steps over IPv6 extension headers; gives the transport protocol, and below it in 16 bits the place where it starts. */
+/* Skips IPv6 extension headers. Returns the transport protocol, and in the lower 16 bits the offset of its header. */
 static __noinline __u32 skip_extensions(struct __sk_buff *skb, __u32 next)
 {
 	__u32 off = 40;
@@ -761,7 +774,7 @@ int packet_release(struct bpf_sock *ctx)
 		count_loss_of(LOST_RING, s->cgroup);
 	}
 	if (s->mapped) {
-		__u64 cookie = bpf_get_socket_cookie(ctx), number = walk_number;
+		__u64 cookie = bpf_get_socket_cookie(ctx), number = scan_number;
 
 		/* Where this fails, idleness closes the flows. */
 		bpf_map_update_elem(&packet_gone, &cookie, &number, BPF_ANY);
@@ -775,7 +788,7 @@ int packet_release(struct bpf_sock *ctx)
 }
 
 /* Reports a live flow if there is news of it. over: no more packets will come, or none has for long. */
-static __always_inline void walk_flow(struct packet_flow *f, struct packet_drops *d, const struct flow_key *k,
+static __always_inline void scan_flow(struct packet_flow *f, struct packet_drops *d, const struct flow_key *k,
 				      __u64 cgroup, const struct owner *o, bool over)
 {
 	__u8 phase = over ? PHASE_CLOSED : f->reported ? PHASE_UPDATE : PHASE_NEW;
@@ -790,42 +803,42 @@ static __always_inline void walk_flow(struct packet_flow *f, struct packet_drops
 
 static __always_inline bool idle(const struct packet_flow *f)
 {
-	__u64 now = walk_ns, last = f->last_ns;
+	__u64 now = scan_ns, last = f->last_ns;
 
 	return now > last && now - last > idle_ns;
 }
 
-static __always_inline void walk_packet_sock(struct packet_sock *s, struct sock *sk)
+static __always_inline void scan_packet_sock(struct packet_sock *s, struct sock *sk)
 {
 	if (s->flow.state != FLOW_LIVE || !in_scope(s->cgroup))
 		return;
-	look_for_owner(s, READ(sk, sk_protocol), READ(sk, __sk_common.skc_num));
-	walk_flow(&s->flow, &s->dropped, &s->key, s->cgroup, &s->owner, !s->connected && idle(&s->flow));
+	find_owner(s, READ(sk, sk_protocol), READ(sk, __sk_common.skc_num));
+	scan_flow(&s->flow, &s->dropped, &s->key, s->cgroup, &s->owner, !s->connected && idle(&s->flow));
 }
 
 #ifdef NOMAPITER
 SEC("iter/task_file")
-int packet_sk_walk(struct bpf_iter__task_file *ctx)
+int packet_sk_scan(struct bpf_iter__task_file *ctx)
 {
-	struct sock *sk = walked_sock(ctx);
+	struct sock *sk = scanned_sock(ctx);
 	struct packet_sock *s;
 
 	if (!sk || READ(sk, sk_protocol) == IPPROTO_TCP || READ(sk, sk_protocol) == IPPROTO_MPTCP)
 		return 0;
 	s = bpf_sk_storage_get(&packet_socks, sk, NULL, 0);
 	if (s)
-		walk_packet_sock(s, sk);
+		scan_packet_sock(s, sk);
 	return 0;
 }
 #else
 SEC("iter/bpf_sk_storage_map")
-int packet_sk_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
+int packet_sk_scan(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
 	struct packet_sock *s = ctx->value;
 	struct sock *sk = ctx->sk;
 
 	if (s && sk)
-		walk_packet_sock(s, sk);
+		scan_packet_sock(s, sk);
 	return 0;
 }
 #endif
@@ -835,7 +848,7 @@ static __always_inline bool socket_gone(__u64 cookie)
 	return check_gone && bpf_map_lookup_elem(&packet_gone, &cookie);
 }
 
-static __always_inline void walk_flow4(const struct flow_key4 *k4, struct mapped_flow *m)
+static __always_inline void scan_flow4(const struct flow_key4 *k4, struct mapped_flow *m)
 {
 	struct flow_key k = {};
 
@@ -849,23 +862,23 @@ static __always_inline void walk_flow4(const struct flow_key4 *k4, struct mapped
 	k.ends.rport = k4->rport;
 	k.protocol = k4->protocol;
 	k.cookie = k4->cookie;
-	walk_flow(&m->flow, &m->dropped, &k, m->cgroup, &m->owner, idle(&m->flow) || socket_gone(k.cookie));
+	scan_flow(&m->flow, &m->dropped, &k, m->cgroup, &m->owner, idle(&m->flow) || socket_gone(k.cookie));
 }
 
-static __always_inline void walk_flow6(const struct flow_key *k, struct mapped_flow *m)
+static __always_inline void scan_flow6(const struct flow_key *k, struct mapped_flow *m)
 {
 	__sync_fetch_and_add(&met_total, 1);
 	if (m->flow.state != FLOW_LIVE || !in_scope(m->cgroup))
 		return;
-	walk_flow(&m->flow, &m->dropped, k, m->cgroup, &m->owner, idle(&m->flow) || socket_gone(k->cookie));
+	scan_flow(&m->flow, &m->dropped, k, m->cgroup, &m->owner, idle(&m->flow) || socket_gone(k->cookie));
 }
 
-WALK_HASH(packet_walk4, packet_flows4, struct flow_key4, struct mapped_flow, walk_flow4)
-WALK_HASH(packet_walk6, packet_flows6, struct flow_key, struct mapped_flow, walk_flow6)
+SCAN_HASH(packet_scan4, packet_flows4, struct flow_key4, struct mapped_flow, scan_flow4)
+SCAN_HASH(packet_scan6, packet_flows6, struct flow_key, struct mapped_flow, scan_flow6)
 
 /*
- * Remove flows that closed at an earlier walk and got no packet since. Apart from the walks, which must not miss a flow: a
- * removed element may be put to use in another bucket at once, and the iterator then goes on from there.
+ * Remove flows that closed at an earlier scan and got no packet since. Apart from the scans, which must not miss a
+ * flow: a removed element may be put to use in another bucket at once, and the iterator then goes on from there.
  */
 static __always_inline void sweep_flow4(const struct flow_key4 *k, const struct mapped_flow *m)
 {
@@ -887,5 +900,5 @@ static __always_inline void sweep_flow6(const struct flow_key *k, const struct m
 		give_share(FLOWS6, cgroup);
 }
 
-WALK_HASH(packet_sweep4, packet_flows4, struct flow_key4, struct mapped_flow, sweep_flow4)
-WALK_HASH(packet_sweep6, packet_flows6, struct flow_key, struct mapped_flow, sweep_flow6)
+SCAN_HASH(packet_sweep4, packet_flows4, struct flow_key4, struct mapped_flow, sweep_flow4)
+SCAN_HASH(packet_sweep6, packet_flows6, struct flow_key, struct mapped_flow, sweep_flow6)

@@ -168,7 +168,7 @@ func manyPeers(tr *trace, address string) {
 	if len(got) != peers || len(want) > 0 {
 		t.Errorf("%d flows closed, want %d; missing %v", len(got), peers, want)
 	}
-	// What has closed is swept out at the next walk, and the socket is forgotten.
+	// What has closed is swept out at the next scan, and the socket is forgotten.
 	tr.flush()
 	o := &tr.probe.objects
 	for _, m := range []*ebpf.Map{o.PacketFlows4, o.PacketFlows6, o.PacketGone} {

@@ -26,7 +26,7 @@ static __always_inline void found_tcp(struct sock *sk, struct task_struct *task,
 			return;
 		}
 		start_record(sk, tp, rec, cgroup, ROLE_UNKNOWN, 0);
-		/* The walk that follows reads them again, and so knows. */
+		/* The next scan reads them once more, and confirms them. */
 		read_counters(tp, sk, state, &n);
 		learn_isn(rec, &n, state, false);
 	}

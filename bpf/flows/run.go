@@ -7,22 +7,22 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/bpf"
 )
 
-// share of one core that walking the sockets may take: one in 20.
+// share is the share of one CPU that scans may take: one in 20.
 const share = 20
 
 // Run reports to sink until ctx ends. One goroutine at a time calls sink.
 func (p *Probe) Run(ctx context.Context, sink bpf.Sink) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w := &walker{probe: p}
-	walked := make(chan error, 1)
+	w := &scanner{probe: p}
+	scanned := make(chan error, 1)
 	go func() {
 		defer cancel()
-		walked <- w.run(ctx)
+		scanned <- w.run(ctx)
 	}()
 	err := p.read(ctx, sink)
 	cancel()
-	return errors.Join(err, <-walked)
+	return errors.Join(err, <-scanned)
 }
 
 // read hands what is in the ring buffer to sink until ctx ends.

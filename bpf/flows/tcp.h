@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * TCP is read, not counted: the socket's own counters, at its state changes and at each walk. Exact under GSO and GRO too,
- * and no work per packet.
+ * TCP is read, not counted: the socket's own counters, at its state changes and at each scan. Exact under GSO and GRO
+ * too, and no work per packet.
  */
 #pragma once
 
@@ -11,12 +11,12 @@
 #include "listener.h"
 #include "store.h"
 #include "tcpsock.h"
-#include "walk.h"
+#include "scan.h"
 
 struct tcp_rec {
-	/* What a walk looks at comes first: most sockets have no news, and a walk's cost is in the cache lines it touches. */
-	__u64 settled; /* the socket's tcp_mstamp when there was no news; 0: look closer */
-	/* As last reported: counters must not be seen to go back, and a walk reports only what has changed. */
+	/* What a scan reads comes first: most sockets have no news, and a scan's cost is in the cache lines it touches. */
+	__u64 settled; /* the socket's tcp_mstamp when there was no news; 0: unknown */
+	/* As last reported: counters must not be seen to go back, and a scan reports only what has changed. */
 	__u64 segs_out;
 	__u64 segs_in;
 	__u64 bytes_sent;
@@ -38,7 +38,7 @@ struct tcp_rec {
 
 enum isn {
 	ISN_UNKNOWN = 0,
-	/* Read once without the socket's lock, so perhaps in the middle of a change: believed when read again alike. */
+	/* Read once without the socket's lock, so perhaps in the middle of a change: believed if the next read is equal. */
 	ISN_DOUBTFUL,
 	ISN_KNOWN,
 };
@@ -64,8 +64,8 @@ static __always_inline void start_record(const struct sock *sk, const struct tcp
 }
 
 /*
- * The kernel counts segments in 32 bits, which a fast link fills in minutes: the reading after last, in 64. A reading that
- * seems older comes from another CPU that reported the socket meanwhile.
+ * The kernel counts segments in 32 bits, which a fast link fills in minutes: the reading after last, in 64. A reading
+ * that seems older comes from another CPU that reported the socket meanwhile.
  */
 static __always_inline __u64 widen(bool first, __u64 last, __u32 now)
 {
@@ -79,11 +79,11 @@ static __always_inline __u64 widen(bool first, __u64 last, __u32 now)
 /* The initial sequence numbers never change, so two readings that agree are right, torn or not. */
 static __always_inline void learn_isn(struct tcp_rec *rec, const struct tcp_now *n, __u8 state, bool exact)
 {
-	bool again = rec->isn == ISN_DOUBTFUL && rec->isn_local == n->isn_local && rec->isn_remote == n->isn_remote;
+	bool confirmed = rec->isn == ISN_DOUBTFUL && rec->isn_local == n->isn_local && rec->isn_remote == n->isn_remote;
 
 	if (rec->isn == ISN_KNOWN || state == TCP_SYN_SENT || n->opened > 1)
 		return;
-	rec->isn = exact || again ? ISN_KNOWN : ISN_DOUBTFUL;
+	rec->isn = exact || confirmed ? ISN_KNOWN : ISN_DOUBTFUL;
 	rec->isn_local = n->isn_local;
 	rec->isn_remote = n->isn_remote;
 	if (rec->role == ROLE_UNKNOWN && rec->isn == ISN_KNOWN)
@@ -91,8 +91,8 @@ static __always_inline void learn_isn(struct tcp_rec *rec, const struct tcp_now 
 }
 
 /*
- * Reports the socket and remembers what was said. exact: the caller holds the socket's lock, so that what is read fits
- * together. Gives false where the ring buffer is full.
+ * Reports the socket and keeps what was reported. exact: the caller holds the socket's lock, so that what is read fits
+ * together. Returns false if the ring buffer is full.
  */
 static __always_inline bool report_tcp(const struct sock *sk, const struct tcp_sock *tp, struct tcp_rec *rec, __u8 phase,
 				       __u8 state, bool exact)
@@ -114,7 +114,7 @@ static __always_inline bool report_tcp(const struct sock *sk, const struct tcp_s
 	}
 	learn_isn(rec, &n, state, exact);
 
-	/* Nothing may be said of a connection after its end: whoever reserves before that is heard before it. */
+	/* No report of a connection may follow its end: an earlier reservation is read earlier. */
 	if (phase == PHASE_CLOSED)
 		__sync_fetch_and_add(&rec->closed, 1);
 	e = ring_reserve(&events, sizeof(*e), rec->cgroup, wake);
@@ -160,13 +160,13 @@ static __always_inline bool report_tcp(const struct sock *sk, const struct tcp_s
 	return true;
 }
 
-/* Gives NULL where there is no room for another socket. */
+/* Returns NULL without room for another socket. */
 static __always_inline struct tcp_rec *make_record(const struct sock *sk, __u64 cgroup)
 {
 	return tcp_destroyed(sk) ? NULL : keep_charged(tcp_socks, sk, SOCKETS, cgroup);
 }
 
-/* Half of a connection's changes only say how far it has closed. */
+/* Half of the state changes are steps of closing. */
 static __always_inline bool reported_change(int newstate)
 {
 	return newstate == TCP_SYN_SENT || newstate == TCP_LISTEN || newstate == TCP_ESTABLISHED || newstate == TCP_CLOSE;
@@ -233,7 +233,7 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 			start_record(sk, tp, rec, cgroup, ROLE_PASSIVE, bpf_ktime_get_ns());
 		else
 			read_tcp_ends(sk, tp, &rec->ends);
-		/* Where the ring buffer is full, the walk tries again: nothing is lost. */
+		/* If the ring buffer is full, the scan retries: nothing is lost. */
 		report_tcp(sk, tp, rec, PHASE_NEW, TCP_ESTABLISHED, true);
 		return 0;
 	case TCP_CLOSE: {
@@ -249,7 +249,7 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 			start_record(sk, tp, rec, cgroup, ROLE_UNKNOWN, 0);
 		else if (!known_port(&rec->ends))
 			read_tcp_ends(sk, tp, &rec->ends);
-		/* The socket proper closes where a stand-in enters TIME_WAIT: both FINs went through. */
+		/* The full socket closes where its minisocket enters TIME_WAIT: both FINs went through. */
 		if ((oldstate == TCP_FIN_WAIT2 || oldstate == TCP_CLOSING) && READ(sk, __sk_common.skc_flags) & SOCK_DONE_BIT)
 			state = TCP_TIME_WAIT;
 		if (!report_tcp(sk, tp, rec, PHASE_CLOSED, state, true))
@@ -263,7 +263,9 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 	}
 }
 
-/* Runs in the process that reads from the socket. The listener's owner was a guess: a server may pass its sockets on. */
+/*
+ * Runs in the process that reads from the socket. The listener's owner was a guess: a server may pass its sockets on.
+ */
 SEC("tp_btf/tcp_rcv_space_adjust")
 int BPF_PROG(tcp_reader, struct sock *sk)
 {
@@ -283,7 +285,7 @@ int BPF_PROG(tcp_gone, struct sock *sk)
 	if (!rec)
 		return 0;
 #ifdef PRE515
-	/* A walk that reads the socket's memory this moment does not report what it finds. */
+	/* A scan that reads the socket's memory this moment does not report what it finds. */
 	__sync_fetch_and_add(&rec->closed, 1);
 #endif
 	drop_charged(tcp_socks, sk, rec, SOCKETS, rec->cgroup);
@@ -296,13 +298,13 @@ int BPF_PROG(tcp_gone, struct sock *sk)
  */
 #define SETTLED_US 1000
 
-static __always_inline int walk_tcp(struct tcp_rec *rec, struct sock *sk)
+static __always_inline int scan_tcp(struct tcp_rec *rec, struct sock *sk)
 {
 	struct tcp_sock *tp;
 	__u64 newest;
 	__u8 state;
 
-	/* Not through bpf_skc_to_tcp_sock, which would look at the socket in other places, each a cache miss. */
+	/* Not through bpf_skc_to_tcp_sock, which would read other parts of the socket, each a cache miss. */
 	newest = BPF_CORE_READ((struct tcp_sock *)sk, tcp_mstamp);
 	if (newest == rec->settled)
 		return 0;
@@ -313,7 +315,7 @@ static __always_inline int walk_tcp(struct tcp_rec *rec, struct sock *sk)
 	if (!tp)
 		return 0;
 	if (rec->state == state && (__u32)rec->segs_out == READ(tp, segs_out) && (__u32)rec->segs_in == READ(tp, segs_in) && rec->isn != ISN_DOUBTFUL) {
-		if (walk_ns / 1000 > newest + SETTLED_US)
+		if (scan_ns / 1000 > newest + SETTLED_US)
 			rec->settled = newest;
 		return 0;
 	}
@@ -329,37 +331,37 @@ static __always_inline int walk_tcp(struct tcp_rec *rec, struct sock *sk)
 
 #ifdef PRE515
 SEC("iter/bpf_map_elem")
-int tcp_walk(struct bpf_iter__bpf_map_elem *ctx)
+int tcp_scan(struct bpf_iter__bpf_map_elem *ctx)
 {
 	struct tcp_rec *rec = ctx->value;
 	struct sock **key = ctx->key;
 
 	if (!rec || !key)
 		return 0;
-	/* It may be dead by now, and its memory another socket's, which stays a TCP socket's meanwhile. Then rec->closed is set. */
-	return walk_tcp(rec, *key);
+	/* It may be freed by now, and its memory another TCP socket's: the slab is typesafe. Then rec->closed is set. */
+	return scan_tcp(rec, *key);
 }
 #elif defined(NOMAPITER)
 SEC("iter/task_file")
-int tcp_walk(struct bpf_iter__task_file *ctx)
+int tcp_scan(struct bpf_iter__task_file *ctx)
 {
-	struct sock *sk = walked_sock(ctx);
+	struct sock *sk = scanned_sock(ctx);
 	struct tcp_rec *rec;
 
 	if (!sk || READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
 	rec = kept_by_socket(tcp_socks, sk);
-	return rec ? walk_tcp(rec, sk) : 0;
+	return rec ? scan_tcp(rec, sk) : 0;
 }
 #else
 SEC("iter/bpf_sk_storage_map")
-int tcp_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
+int tcp_scan(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
 	struct tcp_rec *rec = ctx->value;
 	struct sock *sk = ctx->sk;
 
 	if (!rec || !sk)
 		return 0;
-	return walk_tcp(rec, sk);
+	return scan_tcp(rec, sk);
 }
 #endif

@@ -226,7 +226,7 @@ func TestSegmentsAreCountedBeyond32Bits(t *testing.T) {
 	tr.current(client)
 	raw, err := p.client.SyscallConn()
 	tr.check(err)
-	// As if the last walk had been just before the kernel's counters went round.
+	// As if the last scan had been just before the kernel's counters went round.
 	const before = 1<<32 - 1
 	tr.check(raw.Control(func(fd uintptr) {
 		var rec objectTcpRec

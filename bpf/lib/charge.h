@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Storage of sockets that is counted by cgroup (share.h). The kernel charges it to the memory of whoever made the map, which is
- * the tracer, and bounds it by nothing but the sockets: a container with very many sockets would have the tracer killed. So a
- * program takes a place before it makes an element, and gives it back when the socket is destroyed. Only these two cost anything.
+ * Storage of sockets that is counted by cgroup (share.h). The kernel charges it to the memory of whoever made the
+ * map, which is the tracer, and bounds it by nothing but the sockets: a container with very many sockets would have
+ * the tracer killed. So a program takes a place before it makes an element, and releases it when the socket is
+ * destroyed. Only these two cost anything.
  *
- * An element has the address of its socket in a field `charged` while it is counted. So an element that the kernel has cloned
- * from a listener's (BPF_F_CLONE), which has the listener's address there, is known not to be counted yet. Before 5.15 an
- * element is one of a hash, and counted as long as it is in there.
+ * An element has the address of its socket in a field `charged` while it is counted. So an element that the kernel
+ * has cloned from a listener's (BPF_F_CLONE), which has the listener's address there, is known not to be counted yet.
+ * Before 5.15 an element is one of a hash, and counted as long as it is in there.
  *
- * The count does not drift: tcp_destroy_sock is called with softirqs off, once for each socket, so the kernel never skips a
- * program there, and programs at cgroup hooks are never skipped.
+ * The count does not drift: tcp_destroy_sock is called with softirqs off, once for each socket, so the kernel never
+ * skips a program there, and programs at cgroup hooks are never skipped.
  */
 #pragma once
 
@@ -22,7 +23,7 @@
 
 #define SOCK_DEAD_BIT (1UL << 0) /* SOCK_DEAD of enum sock_flags */
 
-/* Says whether a TCP socket has been destroyed, or is about to be: nobody would give back what is taken for it. */
+/* Reports whether a TCP socket has been destroyed, or is about to be: no hook would release its place. */
 static __always_inline bool tcp_destroyed(const struct sock *sk)
 {
 	return READ(sk, __sk_common.skc_state) == TCP_CLOSE && READ(sk, __sk_common.skc_flags) & SOCK_DEAD_BIT;
@@ -30,7 +31,10 @@ static __always_inline bool tcp_destroyed(const struct sock *sk)
 
 #ifndef PRE515
 
-/* The element of a socket; a new one where it has none and there is room. Programs that make it at the same time count it once. */
+/*
+ * The element of a socket; a new one where it has none and there is room. Programs that make it at the same time
+ * count it once.
+ */
 #define keep_charged(name, sk, table, cgroup)                                                    \
 	({                                                                                       \
 		typeof(*(name).value) *kept_ = NULL;                                             \
@@ -42,7 +46,7 @@ static __always_inline bool tcp_destroyed(const struct sock *sk)
 		kept_;                                                                           \
 	})
 
-/* Counts the element that a socket has from its listener. Removes it, and gives false, where there is no room. */
+/* Counts the element that a socket has from its listener. Without room removes it and returns false. */
 #define charge_clone(name, sk, kept, table, cgroup)                                              \
 	({                                                                                       \
 		bool room_ = (kept)->charged == (__u64)(sk);                                     \

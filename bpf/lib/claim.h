@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Before Linux 5.12 BPF has no atomic operation that tells what was there before. Taking the only place for a key in a hash is
- * one, and does for what is changed seldom.
+ * Before Linux 5.12 BPF has no atomic operation that returns the old value. Taking the only place for a key in a hash
+ * is one, and does for what is changed seldom.
  */
 #pragma once
 
@@ -10,7 +10,7 @@
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1024); /* held at a time: one a processor, and some of tasks that were preempted */
+	__uint(max_entries, 1024); /* held at a time: one a CPU, and some of tasks that were preempted */
 	__type(key, __u64);
 	__type(value, __u8);
 } claims SEC(".maps");

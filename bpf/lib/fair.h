@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Room in a ring buffer for all cgroups. The first half of a ring is for whoever comes first. In the second half a cgroup may hold
- * a quarter of what is free there at that moment, so shares shrink as the ring fills up: while the reader stands still, a cgroup
- * that floods takes a fifth of what is left, and so does the next one. There is always room for a cgroup that holds nothing there.
- * No share is kept for cgroups that are silent, and none has to be configured.
+ * Room in a ring buffer for all cgroups. The first half of a ring is for whoever comes first. In the second half a
+ * cgroup may hold a quarter of what is free there at that moment, so shares shrink as the ring fills up: while the
+ * reader stands still, a cgroup that floods takes a fifth of what is left, and so does the next one. There is always
+ * room for a cgroup that holds nothing there. No share is kept for idle cgroups, and none has to be configured.
  *
- * What a cgroup holds there is known without help from user space: once the reader is past the newest record of the cgroup, it
- * holds nothing.
+ * What a cgroup holds there is known without help from user space: once the reader is past the newest record of the
+ * cgroup, it holds nothing.
  *
  * Losses are counted by cgroup too, beside the counters of loss.h, which have all of them.
  */
@@ -53,7 +53,10 @@ static __always_inline struct cgroup_loss *losses_of(__u64 cgroup)
 	return l ? l : bpf_map_lookup_elem(&cgroup_losses, &others);
 }
 
-/* Counts what cgroup lost. The cgroup's counter goes first: user space reads it last, and so finds there all that is in the sum. */
+/*
+ * Counts what cgroup lost. The cgroup's counter goes first: user space reads it last, and so finds there all that is
+ * in the sum.
+ */
 static __noinline int count_loss_of(__u32 place, __u64 cgroup)
 {
 	struct cgroup_loss *l;
@@ -67,7 +70,10 @@ static __noinline int count_loss_of(__u32 place, __u64 cgroup)
 	return 0;
 }
 
-/* Says whether cgroup may put size bytes into a ring that is half full: free bytes are left, read is how far the reader is. */
+/*
+ * Reports whether cgroup may put size bytes into a ring that is half full: free bytes are left, read is how far the
+ * reader is.
+ */
 static __noinline int share_left(__u64 cgroup, __u64 size, __u64 free, __u64 read, __u64 written)
 {
 	struct cgroup_loss *l = losses_of(cgroup);
@@ -86,7 +92,7 @@ static __noinline int share_left(__u64 cgroup, __u64 size, __u64 free, __u64 rea
 	return 1;
 }
 
-/* Says whether cgroup may put a record of size bytes into ring, which is filled as f has it. */
+/* Reports whether cgroup may put a record of size bytes into ring, which is filled as f has it. */
 static __always_inline bool ring_admits(void *ring, struct ring_fill f, __u64 size, __u64 cgroup)
 {
 	__u64 read;
@@ -98,8 +104,8 @@ static __always_inline bool ring_admits(void *ring, struct ring_fill f, __u64 si
 }
 
 /*
- * Reserves room for a record of cgroup, and sets flags, a variable, for its submission: a question to the ring costs as much as a
- * look into a map, so it is asked once for both. Gives NULL where there is no room, or where the room that is left is for others.
+ * Reserves room for a record of cgroup, and sets flags, a variable, for its submission: a query of the ring costs as
+ * much as a map lookup, so one serves both. Returns NULL without room, or if the room that is left is for others.
  */
 #define ring_reserve(ring, size, cgroup, flags)                                                   \
 	({                                                                                        \

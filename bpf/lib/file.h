@@ -9,7 +9,10 @@ static __always_inline struct sock *file_sock(struct file *file)
 	struct socket *socket;
 
 #ifdef PRE515
-	/* bpf_sock_from_file in iterators is of 5.12. An inode alone could be that of a path to a socket, opened without the socket (O_PATH). */
+	/*
+	 * bpf_sock_from_file in iterators is of 5.12. An inode alone could be that of a path to a socket, opened without
+	 * the socket (O_PATH).
+	 */
 	if ((READ(READ(file, f_inode), i_mode) & S_IFMT) != S_IFSOCK)
 		return NULL;
 	socket = READ(file, private_data);

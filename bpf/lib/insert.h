@@ -7,7 +7,7 @@
 #define EEXIST 17
 
 /*
- * Inserts where the key is not there. Gives 0, or a negative error, as an int: before Linux 6.4 the verifier puts a
+ * Inserts where the key is not there. Returns 0, or a negative error, as an int: before Linux 6.4 the verifier puts a
  * map's own function in place of the helper, and that one returns 32 bits which nothing extends. In a long, -EEXIST is
  * no -EEXIST.
  */

@@ -6,9 +6,9 @@
 #include <bpf/bpf_helpers.h>
 
 enum loss {
-	LOST_RING = 0, /* an event that will not come again found the ring buffer full */
+	LOST_RING = 0, /* an event without a retry found the ring buffer full */
 	LOST_MAP,      /* a map or the memory for socket storage was full: something is not counted */
-	DEFERRED,      /* found the ring buffer full, and is tried again at the next walk: no loss */
+	DEFERRED,      /* found the ring buffer full; retried at the next scan: no loss */
 	LOSS_MAX,
 };
 

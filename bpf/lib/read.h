@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* The loader takes programs built with PRE515 where bpf.IsPre515 says so. */
+/* The loader takes programs built with PRE515 if bpf.IsPre515 is true. */
 #pragma once
 
 #include "kernel.h"
@@ -7,8 +7,8 @@
 #include <bpf/bpf_core_read.h>
 
 /*
- * How a member of a struct of the kernel's is read. Programs for kernels before 5.15 get to sockets and tasks in ways in which the
- * verifier does not know that they are such, so that they cannot be read as they are.
+ * How a member of a struct of the kernel's is read. Programs for kernels before 5.15 get to sockets and tasks in ways
+ * in which the verifier does not know that they are such, so that they cannot be read as they are.
  */
 #ifdef PRE515
 #define READ(p, member)                                            \

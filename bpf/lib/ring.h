@@ -23,8 +23,9 @@ static __always_inline struct ring_fill ring_filled(void *ring)
 }
 
 /*
- * Flags for a record that goes into a ring. User space looks at a ring buffer many times a second, so a record wakes it only when
- * much has piled up: waking a process for each connection, or each exec, would cost the node more than the event itself.
+ * Flags for a record that goes into a ring. User space polls a ring buffer many times a second, so a record wakes it
+ * only when much has piled up: waking a process for each connection, or each exec, would cost the node more than the
+ * event itself.
  */
 static __always_inline __u64 ring_flags(struct ring_fill f)
 {

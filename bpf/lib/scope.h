@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Which cgroups are observed. The map belongs to bpf/scope; each probe's loader puts that one in place of its own. Preallocated (4 MiB): before Linux 6.1
- * the kernel warns of others in programs at uprobes. */
+/*
+ * Which cgroups are observed. The map belongs to bpf/scope; each probe's loader puts that one in place of its own.
+ * Preallocated (4 MiB): before Linux 6.1 the kernel warns of others in programs at uprobes.
+ */
 #pragma once
 
 #include "kernel.h"

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Room in a table for all cgroups. The first part of a table is for whoever comes first. The rest is the reserve: there a cgroup
- * may add only while it holds less than a quarter of what is free, so that a cgroup that floods leaves it to the others. Only an
- * insertion and a removal are counted: what stands in the table already costs nothing more.
+ * Room in a table for all cgroups. The first part of a table is for whoever comes first. The rest is the reserve:
+ * there a cgroup may add only while it holds less than a quarter of what is free, so that a cgroup that floods leaves
+ * it to the others. Only an insertion and a removal are counted: what stands in the table already costs nothing more.
  *
- * The loader sets share_open and share_size: the places of the first part, and of the whole table. No cgroup gets more than that,
- * so that a table may also be the storage of sockets, which has no size of its own (charge.h).
+ * The loader sets share_open and share_size: the places of the first part, and of the whole table. No cgroup gets
+ * more than that, so that a table may also be the storage of sockets, which has no size of its own (charge.h).
  */
 #pragma once
 
@@ -23,7 +23,7 @@ struct share {
 	__s64 held[SHARE_TABLES];
 };
 
-/* A cgroup that was pushed out begins at 0 again and may fall below: it gets more than its share, and others no less. */
+/* An evicted cgroup restarts at 0 and may fall below: it gets more than its share, and others no less. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
@@ -35,7 +35,7 @@ const volatile __u64 share_open[SHARE_TABLES];
 const volatile __u64 share_size[SHARE_TABLES];
 volatile __s64 share_used[SHARE_TABLES];
 
-/* Takes a place in a table for a cgroup. Gives false where what is left is for others. */
+/* Takes a place in a table for a cgroup. Returns false if what is left is for others. */
 static __noinline bool take_share(__u32 table, __u64 cgroup)
 {
 	struct share fresh = {};
@@ -62,7 +62,7 @@ static __noinline bool take_share(__u32 table, __u64 cgroup)
 	return true;
 }
 
-/* Gives places back. */
+/* Releases places. */
 static __noinline int give_shares(__u32 table, __u64 cgroup, __s64 places)
 {
 	struct share *s;

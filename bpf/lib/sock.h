@@ -30,8 +30,8 @@ enum role {
 };
 
 /*
- * The cgroup in a socket of before Linux 5.15; 0 where there is none: a lower bit is set in what is something else, or nothing
- * since a program of the node has used cgroup v1's net_cls or net_prio.
+ * The cgroup in a socket of before Linux 5.15; 0 where there is none: a lower bit is set in what is something else,
+ * or nothing since a program of the node has used cgroup v1's net_cls or net_prio.
  */
 static __always_inline __u64 tagged_cgroup(const struct sock *sk)
 {
@@ -57,8 +57,8 @@ static __always_inline bool known_port(const struct ends *e)
 }
 
 /*
- * At the end of two branches that read a socket: keeps the compiler from merging them into one load at a computed offset,
- * which the verifier does not allow.
+ * At the end of two branches that read a socket: keeps the compiler from merging them into one load at a computed
+ * offset, which the verifier does not allow.
  */
 static __always_inline void keep_apart(void)
 {
@@ -97,7 +97,7 @@ struct sock___kern {
 #pragma clang attribute pop
 
 /*
- * Says whether the kernel made a socket for itself, as that of a tunnel: cgroup/sock_release never runs for such a
+ * Reports whether the kernel made a socket for itself, as that of a tunnel: cgroup/sock_release never runs for such a
  * socket.
  */
 static __always_inline bool kernel_socket(const struct bpf_sock *sk)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * What is kept for each socket, or each task, in tracing programs. Linux 5.11 has storage for that, which goes with its object.
- * Before, it is a hash by the object's address: whoever keeps something there must drop() it as the object ends, and in a
- * program that runs before the object's memory can be another's. An element that was dropped is not used for another before a
- * program that has found it is done with it (BPF_F_NO_PREALLOC), so nothing is read that is somebody else's.
+ * What is kept for each socket, or each task, in tracing programs. Linux 5.11 has storage for that, which goes with
+ * its object. Before, it is a hash by the object's address: whoever keeps something there must drop() it as the
+ * object ends, and in a program that runs before the object's memory can be another's. An element that was dropped is
+ * not used for another before a program that has found it is done with it (BPF_F_NO_PREALLOC), so nothing is read
+ * that is somebody else's.
  */
 #pragma once
 
@@ -11,8 +12,8 @@
 #include <bpf/bpf_helpers.h>
 
 /*
- * All maps' values of an object hang on one list, which the first of them makes. Where two programs make it at once, on two processors, the slower
- * one gets nothing (EAGAIN): whoever asks again finds the list.
+ * All maps' values of an object hang on one list, which the first of them makes. Where two programs make it at once,
+ * on two CPUs, the slower one gets nothing (EAGAIN): a second call finds the list.
  */
 #define ASK_TWICE(ask)                  \
 	({                              \
@@ -47,7 +48,10 @@
 
 #else
 
-/* How many sockets or tasks in scope are kept at a time, unless the loader says. The table of so many empty places takes 1 MiB. */
+/*
+ * How many sockets or tasks in scope are kept at a time, unless the loader sets it. The table of so many empty places
+ * takes 1 MiB.
+ */
 #define STORED 65536
 
 /* The second map has one value, all zeros: a new one is too big for the stack. */
@@ -76,7 +80,7 @@ static __always_inline void *kept(void *map, const void *object)
 	return bpf_map_lookup_elem(map, &key);
 }
 
-/* Gives false where there is no room, or another CPU has been first. */
+/* Returns false without room, or if another CPU was first. */
 static __always_inline bool add_kept(void *map, void *zeros, const void *object)
 {
 	__u64 key = (__u64)object;

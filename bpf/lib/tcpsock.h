@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* What a TCP socket's own counters say. */
+/* A TCP socket's own counters. */
 #pragma once
 
 #include "sock.h"
@@ -19,7 +19,7 @@ static __always_inline struct tcp_sock *as_tcp(const struct sock *sk)
 }
 
 /*
- * What tells a socket from all others. Before Linux 5.12 nothing in a tracing program can give a socket its cookie: one that
+ * A socket's identity. Before Linux 5.12 nothing in a tracing program can make a socket's cookie: one that
  * has none yet has what is made of its address and of when it was opened (0: unknown), beyond all cookies.
  */
 static __always_inline __u64 tcp_cookie(const struct sock *sk, __u64 opened)
@@ -37,7 +37,7 @@ static __always_inline __u64 tcp_cookie(const struct sock *sk, __u64 opened)
 #endif
 }
 
-/* What a socket's counters say now. */
+/* A socket's counters now. */
 struct tcp_now {
 	__u64 bytes_sent;
 	__u64 bytes_received;
@@ -55,7 +55,10 @@ struct tcp_now {
  */
 static __always_inline void read_counters(const struct tcp_sock *tp, const struct sock *sk, __u8 state, struct tcp_now *n)
 {
-	/* In this order, lest a retransmission under way be taken for new data: too little now is mended by the next read. */
+	/*
+	 * In this order, lest a retransmission under way be taken for new data: the next read corrects a count that is
+	 * too low.
+	 */
 	__u64 sent = READ(tp, bytes_sent);
 	__u64 retrans = READ(tp, bytes_retrans);
 	__u64 received = READ(tp, bytes_received);

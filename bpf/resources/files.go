@@ -16,13 +16,14 @@ import (
 
 // tree is where the node's cgroup hierarchies are.
 type tree struct {
-	// v2 is the unified hierarchy's root. On a hybrid host it has no controllers: those are in v1, by controller; empty on a unified one.
+	// v2 is the unified hierarchy's root. On a hybrid host it has no controllers: those are in v1, by controller;
+	// empty on a unified one.
 	v2 string
 	v1 map[string]string
 }
 
-// newTree looks for the hierarchies of v1 beside the v2 root, as systemd mounts them: root/unified and root/CONTROLLER. The root of a unified host
-// has none beside it.
+// newTree finds the hierarchies of v1 beside the v2 root, as systemd mounts them: root/unified and root/CONTROLLER.
+// The root of a unified host has none beside it.
 func newTree(v2 string) (*tree, error) {
 	t := &tree{v2: v2, v1: map[string]string{}}
 	if filepath.Base(v2) != "unified" {
@@ -35,7 +36,7 @@ func newTree(v2 string) (*tree, error) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("look for cgroup v1: %w", err)
+			return nil, fmt.Errorf("find cgroup v1: %w", err)
 		}
 		if info.IsDir() {
 			t.v1[controller] = dir
@@ -44,7 +45,8 @@ func newTree(v2 string) (*tree, error) {
 	return t, nil
 }
 
-// usage is what the files of one container's cgroup say. Amounts are cumulative where not said otherwise; nil is not known here.
+// usage holds the values of the files of one container's cgroup. Amounts are cumulative unless noted; nil: unknown
+// here.
 type usage struct {
 	cpuNs                           *uint64
 	periods, throttled, throttledNs *uint64
@@ -63,7 +65,7 @@ const maxFile = 64 << 10
 // unlimited is where v1 begins to mean "no limit": it writes the largest number of pages there is.
 const unlimited = 1 << 60
 
-// read reads all files of a container. It gives fs.ErrNotExist where the cgroup is gone.
+// read reads all files of a container. It returns fs.ErrNotExist where the cgroup is gone.
 func (t *tree) read(path string) (u usage, err error) {
 	dir := filepath.Join(t.v2, path)
 	stat, err := keyed(filepath.Join(dir, "cpu.stat"))
@@ -176,8 +178,8 @@ func (u *usage) readMemory(t *tree, v2, path string) {
 
 type memoryFiles struct{ current, limit, peak, events, oomKill, inactive string }
 
-// blockCgroup is the id of the cgroup that the block I/O of a container is charged to. ok is false where none of its own is: the controller is not
-// there, or not switched on for it.
+// blockCgroup is the id of the cgroup that the block I/O of a container is charged to. ok is false where none of its
+// own is: the controller is not there, or not switched on for it.
 func (t *tree) blockCgroup(c Container) (id uint64, ok bool) {
 	dir, v1 := t.v1["blkio"]
 	if !v1 {
@@ -229,7 +231,8 @@ func keyed(file string) (map[string]uint64, error) {
 	return found, nil
 }
 
-// pressure reads the totals, µs, of a file in PSI's format: "some avg10=0.00 avg60=0.00 avg300=0.00 total=0", and such a line that begins with "full".
+// pressure reads the totals, µs, of a file in PSI's format: "some avg10=0.00 avg60=0.00 avg300=0.00 total=0", and
+// such a line that begins with "full".
 func pressure(b []byte) (some, full *uint64) {
 	for line := range bytes.Lines(b) {
 		_, total, ok := bytes.Cut(line, []byte(" total="))

@@ -81,7 +81,7 @@ func grown(now, before *uint64) (n uint64, ok bool) {
 	if now == nil || before == nil {
 		return 0, false
 	}
-	// Some of the kernel's counters are summed from several processors while they count, and may seem to go back a little.
+	// Some of the kernel's counters are summed from several CPUs while they count, and may seem to go back a little.
 	return *now - min(*before, *now), true
 }
 

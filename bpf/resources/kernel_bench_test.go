@@ -15,8 +15,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/bpf/scope"
 )
 
-// BenchmarkKernelSwitch has two threads hand each other a byte on one processor, so that each message is a switch of tasks, and times the program on
-// that hook beside an empty one: the kernel's own run_time_ns / run_cnt.
+// BenchmarkKernelSwitch has two threads hand each other a byte on one processor, so that each message is a switch of
+// tasks, and times the program on that hook beside an empty one: the kernel's own run_time_ns / run_cnt.
 func BenchmarkKernelSwitch(b *testing.B) {
 	bpftest.Root(b)
 	stats, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))

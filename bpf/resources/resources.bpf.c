@@ -2,12 +2,14 @@
 
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * What cgroup files do not tell of a container: how long its tasks waited for a processor, and how long its requests to block devices took.
+ * What cgroup files lack about a container: how long its tasks waited for a CPU, and how long its requests to block
+ * devices took.
  *
- * Hooks: tp_btf/sched_switch, in the task that leaves the processor, with what the scheduler itself has noted of its waits (task_struct.sched_info,
- * CONFIG_SCHED_INFO); tp_btf/sched_process_free; tp_btf/block_rq_complete, with the times that the block layer has noted in the request.
- * The cgroups that are counted are keys of the maps before: userspace puts them in. Tracing programs must not allocate in the scheduler, and one
- * look-up tells scope and finds the counters.
+ * Hooks: tp_btf/sched_switch, in the task that leaves the CPU, with what the scheduler itself has noted of its waits
+ * (task_struct.sched_info, CONFIG_SCHED_INFO); tp_btf/sched_process_free; tp_btf/block_rq_complete, with the times
+ * that the block layer has noted in the request.
+ * The cgroups that are counted are keys of the maps before: userspace puts them in. Tracing programs must not
+ * allocate in the scheduler, and one lookup checks the scope and finds the counters.
  * Minimum kernel: that of bpf/scope.
  */
 #include "kernel.h"
@@ -78,7 +80,7 @@ struct request {
 
 #pragma clang attribute pop
 
-/* Tasks that were born since have waited since; of older ones the first look is the beginning. */
+/* Tasks that were born since have waited since; for older ones the first switch is the beginning. */
 const volatile __u64 loaded_ns;
 
 struct run_delay {
@@ -98,7 +100,7 @@ struct {
 
 struct task {
 	__u64 start_time; /* of the task that has the pid */
-	__u64 run_delay;  /* its sched_info's when last looked at */
+	__u64 run_delay;  /* its sched_info's at the last switch */
 	__u64 cgroup;     /* has the place in the table */
 };
 
@@ -136,7 +138,7 @@ static __always_inline void forget_task(__u32 pid, __u64 cgroup)
 		give_share(TASKS, cgroup);
 }
 
-/* Gives false where there is no room, or where what is left is for others. */
+/* Returns false without room, or if what is left is for others. */
 static __always_inline bool know_task(__u32 pid, const struct task *t)
 {
 	__u64 cgroup = t->cgroup;

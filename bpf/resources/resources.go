@@ -1,7 +1,7 @@
-// Package resources reports what containers in scope use of the node, and what they wait for: processor time against its limit and throttling, waits for
-// a processor, pressure, block I/O and memory against its limit.
+// Package resources reports what containers in scope use of the node, and what they wait for: CPU time against its
+// limit and throttling, waits for a CPU, pressure, block I/O and memory against its limit.
 //
-// What the kernel tells in the cgroup's files is read there, on cgroup v1, v2 and hybrid hosts; what it does not is counted by programs.
+// What the cgroup's files hold is read there, on cgroup v1, v2 and hybrid hosts; programs count the rest.
 package resources
 
 import (
@@ -16,11 +16,11 @@ import (
 
 // Options of a Probe.
 type Options struct {
-	// Scope is only asked for the kernel's types: Containers says what is observed.
+	// Scope only has the kernel's types: Containers lists what is observed.
 	Scope *scope.Scope
-	// CgroupRoot is where cgroup v2 is mounted. The hierarchies of v1 are looked for beside it.
+	// CgroupRoot is where cgroup v2 is mounted. The hierarchies of v1 are beside it.
 	CgroupRoot string
-	// Containers lists the containers to report, at each look.
+	// Containers lists the containers to report, at each reading.
 	Containers func() []Container
 	// Interval is the time between two events of a container; 0 is a second.
 	Interval time.Duration

@@ -44,7 +44,8 @@ func TestMain(m *testing.M) {
 	os.Exit(bpftest.Main(m))
 }
 
-// compete has two threads want the same processor until there is an end, and prints how long the process's threads have waited for one, ns.
+// compete has two threads want the same processor until there is an end, and prints how long the process's threads
+// have waited for one, ns.
 func compete(end func() bool) error {
 	var allowed, one unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &allowed); err != nil {

@@ -13,20 +13,21 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// Run reports to sink until ctx ends: each interval, one event for each container that it has seen before. One goroutine at a time calls sink.
+// Run reports to sink until ctx ends: each interval, one event for each container that it has seen before. One
+// goroutine at a time calls sink.
 func (p *Probe) Run(ctx context.Context, sink bpf.Sink) error {
 	w := &watcher{Probe: p, sink: sink, known: map[uint64]*watched{}, seed: maphash.MakeSeed()}
 	w.ev.Kind = &event.Event_Resources{Resources: &w.r}
-	return p.periodic.Run(ctx, func() error { return p.Scan(w.look) })
+	return p.periodic.Run(ctx, func() error { return p.Scan(w.readAll) })
 }
 
-// Flush has the containers looked at now: what it finds is handed to the sink of the running Run before it returns.
+// Flush reads the containers now, and returns when the sink of the running Run has had the events.
 func (p *Probe) Flush(ctx context.Context) error { return p.periodic.Flush(ctx) }
 
 // shortest is the least interval, ns, that shares are taken of: in less, a few ticks would be many percent.
 const shortest = 100e6
 
-// watched is a container and what was last seen of it.
+// watched is a container and its last reading.
 type watched struct {
 	id      string
 	cgroups []uint64 // in run_delays: its own and those below
@@ -35,10 +36,10 @@ type watched struct {
 	usage   usage
 	delay   delay
 	io      objectBlockIo
-	looked  uint64 // the look that last found it
+	reading uint64 // the last reading that found it
 }
 
-// delay sums over processors and cgroups.
+// delay sums over CPUs and cgroups.
 type delay struct {
 	runs, ns uint64
 	buckets  [buckets]uint64
@@ -46,29 +47,29 @@ type delay struct {
 
 const buckets = 32
 
-// watcher turns what the kernel tells at each look into events.
+// watcher turns each reading of the containers into events.
 type watcher struct {
 	*Probe
 	sink  bpf.Sink
 	known map[uint64]*watched
 	// seed keeps the ids of two nodes apart, whose cgroups have the same numbers.
-	seed   maphash.Seed
-	looks  uint64
-	perCPU []objectRunDelay
+	seed    maphash.Seed
+	reading uint64
+	perCPU  []objectRunDelay
 
 	ev event.Event
 	r  event.Resources
 }
 
-func (w *watcher) look(now uint64) error {
-	w.looks++
+func (w *watcher) readAll(now uint64) error {
+	w.reading++
 	for _, c := range w.containers() {
-		if err := w.lookAt(c, now); err != nil {
-			return fmt.Errorf("look at cgroup %s: %w", c.Path, err)
+		if err := w.readContainer(c, now); err != nil {
+			return fmt.Errorf("read cgroup %s: %w", c.Path, err)
 		}
 	}
 	for id, k := range w.known {
-		if k.looked == w.looks {
+		if k.reading == w.reading {
 			continue
 		}
 		if err := w.forget(k); err != nil {
@@ -79,7 +80,7 @@ func (w *watcher) look(now uint64) error {
 	return nil
 }
 
-func (w *watcher) lookAt(c Container, now uint64) error {
+func (w *watcher) readContainer(c Container, now uint64) error {
 	mono := bpf.Monotonic()
 	u, err := w.tree.read(c.Path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -97,7 +98,7 @@ func (w *watcher) lookAt(c Container, now uint64) error {
 		}
 		w.known[c.Cgroup] = k
 	}
-	k.looked = w.looks
+	k.reading = w.reading
 	if err := w.follow(k, c); err != nil {
 		return err
 	}
@@ -111,7 +112,7 @@ func (w *watcher) lookAt(c Container, now uint64) error {
 			return fmt.Errorf("read block I/O: %w", err)
 		}
 	}
-	// A look right after another is the trace's own, at its beginning or its end.
+	// A reading right after another is the trace's own, at its beginning or its end.
 	if first {
 		k.at, k.usage, k.delay, k.io = mono, u, d, io
 		return nil

@@ -11,20 +11,21 @@ import (
 )
 
 const (
-	// keepDead is how long a removed cgroup stays in scope: the last events of its sockets come after it is gone, up to some 100 s
-	// where the peer of a connection that is being closed no longer answers. The tracer remembers names for a little longer.
-	keepDead = 110 * time.Second
-	// maxDead bounds the removed cgroups that are kept; the oldest go first.
-	maxDead = 4096
-	// tidy is how often they are looked through.
-	tidy = time.Second
+	// retention is how long a removed cgroup stays in scope: the last events of its sockets come after it is gone, up
+	// to some 100 s where the peer of a connection that is being closed no longer answers. The tracer remembers names
+	// for a little longer.
+	retention = 110 * time.Second
+	// maxRemoved bounds the removed cgroups that are kept; the oldest go first.
+	maxRemoved = 4096
+	// tidyInterval is how often they are checked.
+	tidyInterval = time.Second
 )
 
 // Run calls f for each cgroup that is made or removed, until ctx ends. The event is f's to keep.
 func (s *Scope) Run(ctx context.Context, f func(Event)) error {
-	var dead graveyard
+	var removed removedQueue
 	return s.Ring.Read(ctx, bpf.Reading{
-		Interval: tidy,
+		Interval: tidyInterval,
 		Eager:    true,
 		Record: func(raw []byte) error {
 			ev, err := decode(raw)
@@ -33,7 +34,7 @@ func (s *Scope) Run(ctx context.Context, f func(Event)) error {
 			}
 			ev.TimeNs = s.Clock.Wall(ev.TimeNs)
 			if ev.Removed && s.contains(ev.ID) {
-				dead.bury(ev.ID, time.Now())
+				removed.push(ev.ID, time.Now())
 			}
 			f(ev)
 			return nil
@@ -41,7 +42,7 @@ func (s *Scope) Run(ctx context.Context, f func(Event)) error {
 		Empty: func(uint64) error {
 			now := time.Now()
 			for {
-				id, early, ok := dead.rotten(now)
+				id, early, ok := removed.pop(now)
 				if !ok {
 					break
 				}
@@ -77,24 +78,24 @@ func decode(raw []byte) (Event, error) {
 	}, nil
 }
 
-// graveyard is a queue of removed cgroups.
-type graveyard struct {
+// removedQueue is a queue of removed cgroups.
+type removedQueue struct {
 	ids  []uint64
 	when []time.Time
 }
 
-func (g *graveyard) bury(id uint64, now time.Time) {
+func (g *removedQueue) push(id uint64, now time.Time) {
 	g.ids = append(g.ids, id)
 	g.when = append(g.when, now)
 }
 
-// rotten takes out the next cgroup that has been dead for long enough. early: it was not, but is one too many.
-func (g *graveyard) rotten(now time.Time) (id uint64, early, ok bool) {
+// pop removes the next cgroup whose retention is over. early: it is not, but the queue is full.
+func (g *removedQueue) pop(now time.Time) (id uint64, early, ok bool) {
 	if len(g.ids) == 0 {
 		return 0, false, false
 	}
-	early = now.Sub(g.when[0]) < keepDead
-	if early && len(g.ids) <= maxDead {
+	early = now.Sub(g.when[0]) < retention
+	if early && len(g.ids) <= maxRemoved {
 		return 0, false, false
 	}
 	id = g.ids[0]

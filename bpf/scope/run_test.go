@@ -22,23 +22,23 @@ func next(t *testing.T, events <-chan Event, below string) Event {
 	}
 }
 
-func TestTheDeadAreKeptForAWhileAndBounded(t *testing.T) {
-	var g graveyard
+func TestRemovedQueue_KeepsForAWhile(t *testing.T) {
+	var g removedQueue
 	start := time.Now()
-	g.bury(1, start)
-	if id, _, ok := g.rotten(start.Add(keepDead - time.Nanosecond)); ok {
+	g.push(1, start)
+	if id, _, ok := g.pop(start.Add(retention - time.Nanosecond)); ok {
 		t.Errorf("%d was let go too early", id)
 	}
-	if id, early, ok := g.rotten(start.Add(keepDead)); !ok || early || id != 1 {
+	if id, early, ok := g.pop(start.Add(retention)); !ok || early || id != 1 {
 		t.Errorf("got %d, %v, want 1", id, ok)
 	}
-	for id := range uint64(maxDead + 1) {
-		g.bury(id, start)
+	for id := range uint64(maxRemoved + 1) {
+		g.push(id, start)
 	}
-	if id, early, ok := g.rotten(start); !ok || !early || id != 0 {
+	if id, early, ok := g.pop(start); !ok || !early || id != 0 {
 		t.Errorf("one too many: got %d, %v, want the oldest", id, ok)
 	}
-	if id, _, ok := g.rotten(start); ok {
+	if id, _, ok := g.pop(start); ok {
 		t.Errorf("%d was let go with no need", id)
 	}
 }

@@ -2,10 +2,10 @@
 
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Hooks: tp_btf/cgroup_mkdir and tp_btf/cgroup_rmdir. They run as a cgroup of the v2 hierarchy is made, before it can hold
- * a process, so that a container is in scope from its first instruction however short it lives.
+ * Hooks: tp_btf/cgroup_mkdir and tp_btf/cgroup_rmdir. They run as a cgroup of the v2 hierarchy is made, before it can
+ * hold a process, so that a container is in scope from its first instruction however short it lives.
  * Minimum kernel: 5.8 (ring buffer; global functions from 5.6, BTF tracepoints from 5.5, bounded loops from 5.3).
- * Rejected: inotify on the cgroup tree, which tells of a directory after the fact and needs a watch per directory; the
+ * Rejected: inotify on the cgroup tree, which reports a directory after the fact and needs a watch per directory; the
  * plain tracepoint, which needs a mounted tracefs and perf_event_open.
  */
 #include "kernel.h"
@@ -65,8 +65,8 @@ struct {
 } scope_scratch SEC(".maps");
 
 /*
- * Only the first pod in a path counts: what a container calls a cgroup below its own is not to be believed. Where a node runs
- * in a pod of another cluster, its own pods come after that one; 1: any pod in the path counts.
+ * Only the first pod in a path counts: what a container calls a cgroup below its own is not to be believed. Where a
+ * node runs in a pod of another cluster, its own pods come after that one; 1: any pod in the path counts.
  */
 const volatile __u32 nested = 0;
 
@@ -84,10 +84,11 @@ static __always_inline __u32 hex(char c)
 }
 
 /*
- * Takes one character of the path and says whether it ended the UID of a pod, and of a wanted one: "pod", then 32 hex digits with
- * dashes (cgroupfs), underscores (systemd) or nothing (the configuration hash of a static pod) after the 8th, 12th, 16th
- * and 20th. It is a global function, with the parser's state in memory: so the verifier looks at it once, and not at all
- * its paths at each turn of the loop, which took a quarter of a second. Before Linux 5.12 such a function takes no pointer.
+ * Takes one character of the path and reports whether it ended the UID of a pod, and of a wanted one: "pod", then 32
+ * hex digits with dashes (cgroupfs), underscores (systemd) or nothing (the configuration hash of a static pod) after
+ * the 8th, 12th, 16th and 20th. It is a global function, with the parser's state in memory: so the verifier checks it
+ * once, and not at all its paths at each turn of the loop, which took a quarter of a second. Before Linux 5.12 such a
+ * function takes no pointer.
  */
 __noinline int pod_ends_at(__u32 character)
 {

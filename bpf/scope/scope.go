@@ -52,7 +52,8 @@ type Scope struct {
 	types   atomic.Pointer[btf.Cache]
 }
 
-// Open loads the scope's maps and programs and attaches them. It gives a *bpf.NotSupportedError where the kernel is too old.
+// Open loads the scope's maps and programs and attaches them. It returns a *bpf.NotSupportedError where the kernel is
+// too old.
 func Open(o Options) (*Scope, error) {
 	if err := bpf.CheckCgroupRoot(o.CgroupRoot); err != nil {
 		return nil, err
@@ -68,7 +69,7 @@ func (s *Scope) load(o Options) error {
 	types := btf.NewCache()
 	spec, err := bpf.ReadSpec(context.Background(), "scope", types, bpf.Variants{Latest: loadObject},
 		bpf.Need{Feature: "the tracepoint cgroup_mkdir", MinKernel: "5.5", Has: bpf.HasTracepoint("cgroup_mkdir")},
-		// The helper is not what is needed: it came with the oldest release that is tried, and can be looked for.
+		// The helper is not what is needed: it came with the oldest release that is tried, and can be found.
 		bpf.Need{Feature: "the BPF of Linux 5.10", MinKernel: "5.10", Has: bpf.HasHelper("copy_from_user")},
 	)
 	if err != nil {
@@ -89,13 +90,13 @@ func (s *Scope) load(o Options) error {
 	return s.Attach(s.objects.ScopeMkdir, s.objects.ScopeRmdir)
 }
 
-// Maps gives the maps that probes share, by the name they have in C, for ebpf.CollectionOptions.MapReplacements.
+// Maps returns the maps that probes share, by the name they have in C, for ebpf.CollectionOptions.MapReplacements.
 func (s *Scope) Maps() map[string]*ebpf.Map {
 	return map[string]*ebpf.Map{objectMapScopeCgroups: s.objects.ScopeCgroups}
 }
 
-// Types gives the kernel's types as Open has read them, to the first that asks: reading them takes longer than the rest of
-// loading a probe, and they take some MB that nobody needs once all probes are loaded.
+// Types returns the kernel's types as Open has read them, to the first that asks: reading them takes longer than the
+// rest of loading a probe, and they take some MB that nobody needs once all probes are loaded.
 func (s *Scope) Types() *btf.Cache {
 	if c := s.types.Swap(nil); c != nil {
 		return c
@@ -103,7 +104,7 @@ func (s *Scope) Types() *btf.Cache {
 	return btf.NewCache()
 }
 
-// SetPod says whether the pod with this UID is observed. It takes effect for the cgroups made from now on.
+// SetPod sets whether the pod with this UID is observed. It takes effect for the cgroups made from now on.
 // Static pods are known by their configuration hash (32 hex digits) in the place of the UID.
 func (s *Scope) SetPod(uid [16]byte, target bool) error {
 	if !target {
@@ -115,7 +116,7 @@ func (s *Scope) SetPod(uid [16]byte, target bool) error {
 	return nil
 }
 
-// SetCgroup says whether this cgroup, found to exist, is observed. Cgroups made below it later are observed as well.
+// SetCgroup sets whether this existing cgroup is observed. Cgroups made below it later are observed as well.
 func (s *Scope) SetCgroup(id uint64, target bool) error {
 	if !target {
 		return unset(s.objects.ScopeCgroups, id)
@@ -136,14 +137,14 @@ func (s *Scope) SetCgroup(id uint64, target bool) error {
 	return nil
 }
 
-// contains says whether the cgroup is in scope. Others of the node must not take the room of removed ones that are.
+// contains reports whether the cgroup is in scope. Others of the node must not take the room of removed ones that are.
 func (s *Scope) contains(id uint64) bool {
 	var value uint32
 	return s.objects.ScopeCgroups.Lookup(id, &value) == nil
 }
 
-// OnGrown has f called, until stop is, each time that SetCgroup has taken in a cgroup, before it returns: for probes that
-// remember which cgroups are not observed. A cgroup that the kernel takes in is new, and nobody can remember it.
+// OnGrown has f called, until stop is, each time that SetCgroup has taken in a cgroup, before it returns: for probes
+// that remember which cgroups are not observed. A cgroup that the kernel takes in is new, and nobody can remember it.
 func (s *Scope) OnGrown(f func()) (stop func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

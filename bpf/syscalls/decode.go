@@ -30,8 +30,8 @@ const (
 
 const headSize = int(unsafe.Offsetof(objectSyscallEvent{}.Text))
 
-// decoder turns the kernel's struct syscall_event into an event.Event, one and the same each time. Text that it has seen
-// before is the same string again, so that what repeats itself costs no memory.
+// decoder turns the kernel's struct syscall_event into an event.Event, one and the same each time. Text that it has
+// seen before is the last string, so that what repeats itself costs no memory.
 type decoder struct {
 	clock *bpf.Clock
 	table *table
@@ -55,7 +55,7 @@ func newDecoder(clock *bpf.Clock, t *table) *decoder {
 	return d
 }
 
-// decode gives the event's cgroup and the event, which the next call overwrites.
+// decode returns the event's cgroup and the event, which the next call overwrites.
 func (d *decoder) decode(raw []byte) (uint64, *event.Event, error) {
 	if len(raw) < headSize {
 		return 0, nil, fmt.Errorf("decode system call: %d bytes, want %d", len(raw), headSize)
@@ -356,7 +356,7 @@ func appendEscaped(dst, t []byte) []byte {
 	return dst
 }
 
-// intern gives one string for equal texts.
+// intern returns one string for equal texts.
 func (d *decoder) intern(t []byte) string {
 	if s, ok := d.seen[string(t)]; ok {
 		return s

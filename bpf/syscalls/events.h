@@ -45,7 +45,7 @@ struct long_event {
 struct entry {
 	__u32 running;
 	/* How long it had run in ms when that was last reported. */
-	__u32 told_ms;
+	__u32 reported_ms;
 	/* The call that the thread was in before any entry of it was seen has been reported. */
 	__u64 preexisting_reported;
 	__u64 charged; /* threads.h */
@@ -71,20 +71,20 @@ struct {
 	__type(value, struct long_event);
 } scratch SEC(".maps");
 
-/* The walk's, which may be preempted; there is one at a time. */
+/* The scan's record: it may be preempted, and runs one at a time. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct syscall_event);
-} walked SEC(".maps");
+} scanned SEC(".maps");
 
 const volatile bool errors_only = false;
 const volatile __u64 min_ns = 0;
-/* The walk reports calls that run for as long, and again each time they have run twice as long. */
-volatile __u64 walk_ns = 0;
+/* The scan reports calls that have run for so long, and once more each time that doubles. */
+volatile __u64 scan_ns = 0;
 /* Not only then. */
-volatile bool walk_all = false;
+volatile bool scan_all = false;
 
 /* The compiler knows that n is less, and would leave the mask away, which the verifier wants to see. */
 static __always_inline __u64 masked(__u64 n, __u64 mask)
@@ -94,8 +94,8 @@ static __always_inline __u64 masked(__u64 n, __u64 mask)
 }
 
 /*
- * The lengths are read from the record, and their bounds shown, right before they are used: older verifiers forget what they knew
- * of a number that the compiler puts on the stack in between.
+ * The lengths are read from the record, and their bounds shown, right before they are used: older verifiers forget
+ * what they knew of a number that the compiler puts on the stack in between.
  */
 static __always_inline void send_event(struct syscall_event *e)
 {
@@ -113,7 +113,7 @@ static __always_inline void send_event(struct syscall_event *e)
 		count_loss_of(LOST_RING, e->cgroup);
 }
 
-/* Reads a text of at most room bytes, and says how long it is; *unread where it is not all there. */
+/* Reads a text of at most room bytes, and returns its length; *unread where it is not all there. */
 static __always_inline __u32 read_text(char *to, __u32 room, __u32 kind, __u64 from, __u64 size, bool *unread)
 {
 	long n;
@@ -161,7 +161,7 @@ static __always_inline void read_texts(struct syscall_event *e, const struct cal
 }
 
 /* Sends an event whose texts could not be read when the call began, with what can be read by now. */
-static __always_inline void send_read_again(struct syscall_event *e, const struct call *c)
+static __always_inline void send_reread(struct syscall_event *e, const struct call *c)
 {
 	struct syscall_event *out;
 	struct long_event *big;
@@ -238,7 +238,7 @@ struct task_struct___stack {
 
 #pragma clang attribute pop
 
-/* Where on its stack the registers of a thread in a call lie, the same for all. Nothing in the kernel's types tells. */
+/* Where on its stack the registers of a thread in a call lie, the same for all. The kernel's types do not show it. */
 volatile __u64 registers_at;
 
 /* Whoever reads an iterator has got there by a call: so it is known before it is wanted. */
@@ -308,7 +308,7 @@ int BPF_PROG(call_enter, struct pt_regs *regs, long id)
 	}
 	e = &entry->event;
 	entry->running = 0;
-	entry->told_ms = 0;
+	entry->reported_ms = 0;
 	begin(e, task, regs, c, cgroup, id, abi);
 	e->flags |= TIMED;
 	if (c->flags & NO_RETURN) {
@@ -352,7 +352,7 @@ int BPF_PROG(call_exit, struct pt_regs *regs, long ret)
 			place = place_of(e->abi, e->number);
 			c = bpf_map_lookup_elem(&calls, &place);
 			if (c)
-				send_read_again(e, c);
+				send_reread(e, c);
 			return 0;
 		}
 		send_event(e);
@@ -465,7 +465,7 @@ static __always_inline void report_preexisting(struct task_struct *task, struct 
 	if (!entry)
 		entry = new_entry(task, e->cgroup);
 	if (!entry)
-		return; /* at the next walk */
+		return; /* at the next scan */
 	/* call_gone may have run before there was an element. */
 	if (READ(t, flags) & PF_EXITING) {
 		drop_thread(entries, task, entry);
@@ -496,7 +496,7 @@ static __always_inline void report_preexisting(struct task_struct *task, struct 
 
 /* Reports the calls that have not returned yet. */
 SEC("iter/task")
-int call_walk(struct bpf_iter__task *ctx)
+int call_scan(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct syscall_event *e;
@@ -506,7 +506,7 @@ int call_walk(struct bpf_iter__task *ctx)
 
 	if (!task || errors_only)
 		return 0;
-	e = bpf_map_lookup_elem(&walked, &zero);
+	e = bpf_map_lookup_elem(&scanned, &zero);
 	if (!e)
 		return 0;
 	entry = kept_by_task(entries, task);
@@ -518,13 +518,13 @@ int call_walk(struct bpf_iter__task *ctx)
 	}
 	began = entry->event.time_ns;
 	age = bpf_ktime_get_ns() - began;
-	if ((__s64)age < 0 || age < min_ns || age < walk_ns || (!walk_all && age / 1000000 < 2 * (__u64)entry->told_ms))
+	if ((__s64)age < 0 || age < min_ns || age < scan_ns || (!scan_all && age / 1000000 < 2 * (__u64)entry->reported_ms))
 		return 0;
 	bpf_probe_read_kernel(e, sizeof(*e), &entry->event);
 	/* It has returned while this was copied. */
 	if (!entry->running || entry->event.time_ns != began || e->time_ns != began || !in_scope(e->cgroup))
 		return 0;
-	entry->told_ms = age / 1000000;
+	entry->reported_ms = age / 1000000;
 	e->duration_ns = age;
 	e->phase = PHASE_RUNNING;
 	send_event(e);

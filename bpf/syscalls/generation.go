@@ -10,9 +10,9 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/bpf/scope"
 )
 
-// settle is when a change of the scope is told to the programs for a second time: a processor may have read the new generation
-// and still the old scope, for some ns, where it puts loads into another order.
-const settle = 10 * time.Millisecond
+// settleTime is when the generation changes for a second time: for some ns a CPU may have read the new generation and
+// still the old scope, where it reorders loads.
+const settleTime = 10 * time.Millisecond
 
 // follow has the programs forget which cgroups are out of scope each time that the scope has grown, until stop.
 func follow(s *scope.Scope, generation *ebpf.Variable) (stop func() error) {
@@ -32,7 +32,7 @@ func follow(s *scope.Scope, generation *ebpf.Variable) (stop func() error) {
 	}
 	unwatch := s.OnGrown(func() {
 		forget()
-		time.AfterFunc(settle, forget)
+		time.AfterFunc(settleTime, forget)
 	})
 	return func() error {
 		unwatch()

@@ -19,9 +19,9 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// BenchmarkKernelSyscall measures what a call that does nothing costs, back to back, without any program, with an empty one at
-// its entry and its exit, and with the probes. Rounds of all take turns, and each counts by its best: so that what else the
-// machine does falls on none.
+// BenchmarkKernelSyscall measures what a call that does nothing costs, back to back, without any program, with an
+// empty one at its entry and its exit, and with the probes. Rounds of all take turns, and each counts by its best: so
+// that what else the machine does falls on none.
 func BenchmarkKernelSyscall(b *testing.B) {
 	bpftest.Root(b)
 	const rounds, size = 15, 100_000

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * What is out of scope is most of what these programs meet, and must cost the least. Each processor remembers the last cgroup that
- * was found to be, which saves the search in the hash. That is void once a cgroup is taken in by name; those that bpf/scope takes in as
- * they are made are new, so nobody remembers them.
+ * What is out of scope is most of what these programs meet, and must cost the least. Each CPU remembers the last
+ * cgroup that was found to be, which saves the search in the hash. That is void once a cgroup is taken in by name;
+ * those that bpf/scope takes in as they are made are new, so nobody remembers them.
  */
 #pragma once
 

@@ -2,7 +2,7 @@ package syscalls
 
 import "strings"
 
-// kind says how an argument reads.
+// kind is how an argument is read.
 type kind uint8
 
 const (

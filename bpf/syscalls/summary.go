@@ -71,21 +71,21 @@ func (s *Summary) load(ctx context.Context, o Options) (err error) {
 
 // Run reports to sink until ctx ends: each interval the totals that have grown.
 func (s *Summary) Run(ctx context.Context, sink bpf.Sink) error {
-	t := newTeller(s, sink)
-	return s.periodic.Run(ctx, func() error { return s.Scan(t.tell) })
+	t := newReporter(s, sink)
+	return s.periodic.Run(ctx, func() error { return s.Scan(t.report) })
 }
 
 // Flush hands the totals to the sink of the running Run before it returns.
 func (s *Summary) Flush(ctx context.Context) error { return s.periodic.Flush(ctx) }
 
-// row is what was told of one container and call.
+// row is what was reported of one container and call.
 type row struct {
 	id    string
 	calls uint64
 }
 
-// teller turns the kernel's totals into events.
-type teller struct {
+// reporter turns the kernel's totals into events.
+type reporter struct {
 	*Summary
 	sink   bpf.Sink
 	rows   map[objectTotalKey]*row
@@ -100,14 +100,14 @@ type teller struct {
 	p50, p95, p99 uint64
 }
 
-func newTeller(s *Summary, sink bpf.Sink) *teller {
-	t := &teller{Summary: s, sink: sink, rows: make(map[objectTotalKey]*row), seed: maphash.MakeSeed()}
+func newReporter(s *Summary, sink bpf.Sink) *reporter {
+	t := &reporter{Summary: s, sink: sink, rows: make(map[objectTotalKey]*row), seed: maphash.MakeSeed()}
 	t.ev.Kind = &event.Event_SyscallSummary{SyscallSummary: &t.summary}
 	return t
 }
 
-// tell reports the totals that have changed, and forgets those of cgroups that are observed no longer.
-func (t *teller) tell(now uint64) error {
+// report reports the totals that have changed, and forgets those of cgroups that are observed no longer.
+func (t *reporter) report(now uint64) error {
 	var key objectTotalKey
 	t.gone = t.gone[:0]
 	for i := t.objects.Totals.Iterate(); ; {
@@ -144,7 +144,7 @@ func (t *teller) tell(now uint64) error {
 	return nil
 }
 
-func (t *teller) fill(place uint32, sum *objectTotal) {
+func (t *reporter) fill(place uint32, sum *objectTotal) {
 	s, k := &t.summary, &t.table.known[place%places]
 	s.Name, s.Abi = k.name, k.abi
 	if s.Name == "" {

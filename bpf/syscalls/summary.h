@@ -54,7 +54,7 @@ static __always_inline struct total *total_of(__u64 cgroup, __u32 place)
 	empty = bpf_map_lookup_elem(&nothing, &zero);
 	if (!empty)
 		return NULL;
-	/* Another processor may have been first. */
+	/* Another CPU may have been first. */
 	bpf_map_update_elem(&totals, &key, empty, BPF_NOEXIST);
 	t = bpf_map_lookup_elem(&totals, &key);
 	if (!t)

@@ -1,5 +1,5 @@
-// Package syscalls reports the system calls of the cgroups in scope: each with its arguments, result and duration, or counted
-// by container and call.
+// Package syscalls reports the system calls of the cgroups in scope: each with its arguments, result and duration, or
+// counted by container and call.
 package syscalls
 
 import (
@@ -17,14 +17,14 @@ import (
 
 // Options of a Probe or a Summary. The zero value of each but Scope means its default.
 type Options struct {
-	// Scope says which cgroups are observed. It must outlive the probe.
+	// Scope holds the observed cgroups. It must outlive the probe.
 	Scope *scope.Scope
 	// Names of the calls wanted, of any architecture; none: all.
 	Names []string
 	// ErrorsOnly and MinDuration leave away calls that succeed and those that take less. A Summary has neither.
 	ErrorsOnly  bool
 	MinDuration time.Duration
-	// Interval is how often running calls are looked for, and totals told; default 1 s.
+	// Interval is how often running calls and totals are reported; default 1 s.
 	Interval time.Duration
 	// RingBytes is the size of the ring buffer, rounded up to a power of two; default 8 MiB.
 	RingBytes uint32
@@ -47,8 +47,8 @@ const (
 type Probe struct {
 	bpf.Probe
 	objects  probeObjects
-	walk     *bpf.Iterator
-	walking  sync.Mutex
+	scan     *bpf.Iterator
+	scanning sync.Mutex
 	table    *table
 	interval time.Duration
 }
@@ -57,7 +57,7 @@ type Probe struct {
 type probeObjects struct {
 	CallEnter *ebpf.Program `ebpf:"call_enter"`
 	CallExit  *ebpf.Program `ebpf:"call_exit"`
-	CallWalk  *ebpf.Program `ebpf:"call_walk"`
+	CallScan  *ebpf.Program `ebpf:"call_scan"`
 	CallGone  *ebpf.Program `ebpf:"call_gone"`
 
 	Calls        *ebpf.Map `ebpf:"calls"`
@@ -67,8 +67,8 @@ type probeObjects struct {
 	Shares       *ebpf.Map `ebpf:"shares"`
 
 	Generation *ebpf.Variable `ebpf:"scope_generation"`
-	WalkNs     *ebpf.Variable `ebpf:"walk_ns"`
-	WalkAll    *ebpf.Variable `ebpf:"walk_all"`
+	ScanNs     *ebpf.Variable `ebpf:"scan_ns"`
+	ScanAll    *ebpf.Variable `ebpf:"scan_all"`
 	ShareUsed  *ebpf.Variable `ebpf:"share_used"`
 }
 
@@ -105,11 +105,12 @@ func (p *Probe) load(ctx context.Context, o Options) (err error) {
 	if err := p.table.fill(p.objects.Calls); err != nil {
 		return err
 	}
-	// The exits before the entries: an entry is never seen without its exit. Before both, what removes a thread's record.
+	// The exits before the entries: an entry is never seen without its exit. Before both, what removes a thread's
+	// record.
 	if err := p.Attach(p.objects.CallGone, p.objects.CallExit, p.objects.CallEnter); err != nil {
 		return err
 	}
-	p.walk, err = p.AttachIterator(p.objects.CallWalk, nil)
+	p.scan, err = p.AttachIterator(p.objects.CallScan, nil)
 	return err
 }
 

@@ -78,29 +78,29 @@ const (
 	objectMapEvents          = "events"
 	objectMapLosses          = "losses"
 	objectMapNothing         = "nothing"
+	objectMapScanned         = "scanned"
 	objectMapScopeCgroups    = "scope_cgroups"
 	objectMapScratch         = "scratch"
 	objectMapShares          = "shares"
 	objectMapStarts          = "starts"
 	objectMapTotals          = "totals"
 	objectMapVerdicts        = "verdicts"
-	objectMapWalked          = "walked"
 	objectProgCallEnter      = "call_enter"
 	objectProgCallExit       = "call_exit"
 	objectProgCallGone       = "call_gone"
-	objectProgCallWalk       = "call_walk"
+	objectProgCallScan       = "call_scan"
 	objectProgSumEnter       = "sum_enter"
 	objectProgSumExit        = "sum_exit"
 	objectProgSumGone        = "sum_gone"
 	objectVarErrorsOnly      = "errors_only"
 	objectVarMinNs           = "min_ns"
 	objectVarNoLosses        = "no_losses"
+	objectVarScanAll         = "scan_all"
+	objectVarScanNs          = "scan_ns"
 	objectVarScopeGeneration = "scope_generation"
 	objectVarShareOpen       = "share_open"
 	objectVarShareSize       = "share_size"
 	objectVarShareUsed       = "share_used"
-	objectVarWalkAll         = "walk_all"
-	objectVarWalkNs          = "walk_ns"
 )
 
 // loadObject returns the embedded CollectionSpec for object.
@@ -148,7 +148,7 @@ type objectProgramSpecs struct {
 	CallEnter *ebpf.ProgramSpec `ebpf:"call_enter"`
 	CallExit  *ebpf.ProgramSpec `ebpf:"call_exit"`
 	CallGone  *ebpf.ProgramSpec `ebpf:"call_gone"`
-	CallWalk  *ebpf.ProgramSpec `ebpf:"call_walk"`
+	CallScan  *ebpf.ProgramSpec `ebpf:"call_scan"`
 	SumEnter  *ebpf.ProgramSpec `ebpf:"sum_enter"`
 	SumExit   *ebpf.ProgramSpec `ebpf:"sum_exit"`
 	SumGone   *ebpf.ProgramSpec `ebpf:"sum_gone"`
@@ -164,13 +164,13 @@ type objectMapSpecs struct {
 	Events       *ebpf.MapSpec `ebpf:"events"`
 	Losses       *ebpf.MapSpec `ebpf:"losses"`
 	Nothing      *ebpf.MapSpec `ebpf:"nothing"`
+	Scanned      *ebpf.MapSpec `ebpf:"scanned"`
 	ScopeCgroups *ebpf.MapSpec `ebpf:"scope_cgroups"`
 	Scratch      *ebpf.MapSpec `ebpf:"scratch"`
 	Shares       *ebpf.MapSpec `ebpf:"shares"`
 	Starts       *ebpf.MapSpec `ebpf:"starts"`
 	Totals       *ebpf.MapSpec `ebpf:"totals"`
 	Verdicts     *ebpf.MapSpec `ebpf:"verdicts"`
-	Walked       *ebpf.MapSpec `ebpf:"walked"`
 }
 
 // objectVariableSpecs contains global variables before they are loaded into the kernel.
@@ -180,12 +180,12 @@ type objectVariableSpecs struct {
 	ErrorsOnly      *ebpf.VariableSpec `ebpf:"errors_only"`
 	MinNs           *ebpf.VariableSpec `ebpf:"min_ns"`
 	NoLosses        *ebpf.VariableSpec `ebpf:"no_losses"`
+	ScanAll         *ebpf.VariableSpec `ebpf:"scan_all"`
+	ScanNs          *ebpf.VariableSpec `ebpf:"scan_ns"`
 	ScopeGeneration *ebpf.VariableSpec `ebpf:"scope_generation"`
 	ShareOpen       *ebpf.VariableSpec `ebpf:"share_open"`
 	ShareSize       *ebpf.VariableSpec `ebpf:"share_size"`
 	ShareUsed       *ebpf.VariableSpec `ebpf:"share_used"`
-	WalkAll         *ebpf.VariableSpec `ebpf:"walk_all"`
-	WalkNs          *ebpf.VariableSpec `ebpf:"walk_ns"`
 }
 
 // objectObjects contains all objects after they have been loaded into the kernel.
@@ -214,13 +214,13 @@ type objectMaps struct {
 	Events       *ebpf.Map `ebpf:"events"`
 	Losses       *ebpf.Map `ebpf:"losses"`
 	Nothing      *ebpf.Map `ebpf:"nothing"`
+	Scanned      *ebpf.Map `ebpf:"scanned"`
 	ScopeCgroups *ebpf.Map `ebpf:"scope_cgroups"`
 	Scratch      *ebpf.Map `ebpf:"scratch"`
 	Shares       *ebpf.Map `ebpf:"shares"`
 	Starts       *ebpf.Map `ebpf:"starts"`
 	Totals       *ebpf.Map `ebpf:"totals"`
 	Verdicts     *ebpf.Map `ebpf:"verdicts"`
-	Walked       *ebpf.Map `ebpf:"walked"`
 }
 
 func (m *objectMaps) Close() error {
@@ -231,13 +231,13 @@ func (m *objectMaps) Close() error {
 		m.Events,
 		m.Losses,
 		m.Nothing,
+		m.Scanned,
 		m.ScopeCgroups,
 		m.Scratch,
 		m.Shares,
 		m.Starts,
 		m.Totals,
 		m.Verdicts,
-		m.Walked,
 	)
 }
 
@@ -248,12 +248,12 @@ type objectVariables struct {
 	ErrorsOnly      *ebpf.Variable `ebpf:"errors_only"`
 	MinNs           *ebpf.Variable `ebpf:"min_ns"`
 	NoLosses        *ebpf.Variable `ebpf:"no_losses"`
+	ScanAll         *ebpf.Variable `ebpf:"scan_all"`
+	ScanNs          *ebpf.Variable `ebpf:"scan_ns"`
 	ScopeGeneration *ebpf.Variable `ebpf:"scope_generation"`
 	ShareOpen       *ebpf.Variable `ebpf:"share_open"`
 	ShareSize       *ebpf.Variable `ebpf:"share_size"`
 	ShareUsed       *ebpf.Variable `ebpf:"share_used"`
-	WalkAll         *ebpf.Variable `ebpf:"walk_all"`
-	WalkNs          *ebpf.Variable `ebpf:"walk_ns"`
 }
 
 // objectPrograms contains all programs after they have been loaded into the kernel.
@@ -263,7 +263,7 @@ type objectPrograms struct {
 	CallEnter *ebpf.Program `ebpf:"call_enter"`
 	CallExit  *ebpf.Program `ebpf:"call_exit"`
 	CallGone  *ebpf.Program `ebpf:"call_gone"`
-	CallWalk  *ebpf.Program `ebpf:"call_walk"`
+	CallScan  *ebpf.Program `ebpf:"call_scan"`
 	SumEnter  *ebpf.Program `ebpf:"sum_enter"`
 	SumExit   *ebpf.Program `ebpf:"sum_exit"`
 	SumGone   *ebpf.Program `ebpf:"sum_gone"`
@@ -274,7 +274,7 @@ func (p *objectPrograms) Close() error {
 		p.CallEnter,
 		p.CallExit,
 		p.CallGone,
-		p.CallWalk,
+		p.CallScan,
 		p.SumEnter,
 		p.SumExit,
 		p.SumGone,

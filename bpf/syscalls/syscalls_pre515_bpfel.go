@@ -23,6 +23,7 @@ const (
 	pre515MapEvents          = "events"
 	pre515MapLosses          = "losses"
 	pre515MapNothing         = "nothing"
+	pre515MapScanned         = "scanned"
 	pre515MapScopeCgroups    = "scope_cgroups"
 	pre515MapScratch         = "scratch"
 	pre515MapShares          = "shares"
@@ -30,11 +31,10 @@ const (
 	pre515MapStartsZero      = "starts_zero"
 	pre515MapTotals          = "totals"
 	pre515MapVerdicts        = "verdicts"
-	pre515MapWalked          = "walked"
 	pre515ProgCallEnter      = "call_enter"
 	pre515ProgCallExit       = "call_exit"
 	pre515ProgCallGone       = "call_gone"
-	pre515ProgCallWalk       = "call_walk"
+	pre515ProgCallScan       = "call_scan"
 	pre515ProgSumEnter       = "sum_enter"
 	pre515ProgSumExit        = "sum_exit"
 	pre515ProgSumGone        = "sum_gone"
@@ -42,12 +42,12 @@ const (
 	pre515VarMinNs           = "min_ns"
 	pre515VarNoLosses        = "no_losses"
 	pre515VarRegistersAt     = "registers_at"
+	pre515VarScanAll         = "scan_all"
+	pre515VarScanNs          = "scan_ns"
 	pre515VarScopeGeneration = "scope_generation"
 	pre515VarShareOpen       = "share_open"
 	pre515VarShareSize       = "share_size"
 	pre515VarShareUsed       = "share_used"
-	pre515VarWalkAll         = "walk_all"
-	pre515VarWalkNs          = "walk_ns"
 )
 
 // loadPre515 returns the embedded CollectionSpec for pre515.
@@ -95,7 +95,7 @@ type pre515ProgramSpecs struct {
 	CallEnter *ebpf.ProgramSpec `ebpf:"call_enter"`
 	CallExit  *ebpf.ProgramSpec `ebpf:"call_exit"`
 	CallGone  *ebpf.ProgramSpec `ebpf:"call_gone"`
-	CallWalk  *ebpf.ProgramSpec `ebpf:"call_walk"`
+	CallScan  *ebpf.ProgramSpec `ebpf:"call_scan"`
 	SumEnter  *ebpf.ProgramSpec `ebpf:"sum_enter"`
 	SumExit   *ebpf.ProgramSpec `ebpf:"sum_exit"`
 	SumGone   *ebpf.ProgramSpec `ebpf:"sum_gone"`
@@ -112,6 +112,7 @@ type pre515MapSpecs struct {
 	Events       *ebpf.MapSpec `ebpf:"events"`
 	Losses       *ebpf.MapSpec `ebpf:"losses"`
 	Nothing      *ebpf.MapSpec `ebpf:"nothing"`
+	Scanned      *ebpf.MapSpec `ebpf:"scanned"`
 	ScopeCgroups *ebpf.MapSpec `ebpf:"scope_cgroups"`
 	Scratch      *ebpf.MapSpec `ebpf:"scratch"`
 	Shares       *ebpf.MapSpec `ebpf:"shares"`
@@ -119,7 +120,6 @@ type pre515MapSpecs struct {
 	StartsZero   *ebpf.MapSpec `ebpf:"starts_zero"`
 	Totals       *ebpf.MapSpec `ebpf:"totals"`
 	Verdicts     *ebpf.MapSpec `ebpf:"verdicts"`
-	Walked       *ebpf.MapSpec `ebpf:"walked"`
 }
 
 // pre515VariableSpecs contains global variables before they are loaded into the kernel.
@@ -130,12 +130,12 @@ type pre515VariableSpecs struct {
 	MinNs           *ebpf.VariableSpec `ebpf:"min_ns"`
 	NoLosses        *ebpf.VariableSpec `ebpf:"no_losses"`
 	RegistersAt     *ebpf.VariableSpec `ebpf:"registers_at"`
+	ScanAll         *ebpf.VariableSpec `ebpf:"scan_all"`
+	ScanNs          *ebpf.VariableSpec `ebpf:"scan_ns"`
 	ScopeGeneration *ebpf.VariableSpec `ebpf:"scope_generation"`
 	ShareOpen       *ebpf.VariableSpec `ebpf:"share_open"`
 	ShareSize       *ebpf.VariableSpec `ebpf:"share_size"`
 	ShareUsed       *ebpf.VariableSpec `ebpf:"share_used"`
-	WalkAll         *ebpf.VariableSpec `ebpf:"walk_all"`
-	WalkNs          *ebpf.VariableSpec `ebpf:"walk_ns"`
 }
 
 // pre515Objects contains all objects after they have been loaded into the kernel.
@@ -165,6 +165,7 @@ type pre515Maps struct {
 	Events       *ebpf.Map `ebpf:"events"`
 	Losses       *ebpf.Map `ebpf:"losses"`
 	Nothing      *ebpf.Map `ebpf:"nothing"`
+	Scanned      *ebpf.Map `ebpf:"scanned"`
 	ScopeCgroups *ebpf.Map `ebpf:"scope_cgroups"`
 	Scratch      *ebpf.Map `ebpf:"scratch"`
 	Shares       *ebpf.Map `ebpf:"shares"`
@@ -172,7 +173,6 @@ type pre515Maps struct {
 	StartsZero   *ebpf.Map `ebpf:"starts_zero"`
 	Totals       *ebpf.Map `ebpf:"totals"`
 	Verdicts     *ebpf.Map `ebpf:"verdicts"`
-	Walked       *ebpf.Map `ebpf:"walked"`
 }
 
 func (m *pre515Maps) Close() error {
@@ -184,6 +184,7 @@ func (m *pre515Maps) Close() error {
 		m.Events,
 		m.Losses,
 		m.Nothing,
+		m.Scanned,
 		m.ScopeCgroups,
 		m.Scratch,
 		m.Shares,
@@ -191,7 +192,6 @@ func (m *pre515Maps) Close() error {
 		m.StartsZero,
 		m.Totals,
 		m.Verdicts,
-		m.Walked,
 	)
 }
 
@@ -203,12 +203,12 @@ type pre515Variables struct {
 	MinNs           *ebpf.Variable `ebpf:"min_ns"`
 	NoLosses        *ebpf.Variable `ebpf:"no_losses"`
 	RegistersAt     *ebpf.Variable `ebpf:"registers_at"`
+	ScanAll         *ebpf.Variable `ebpf:"scan_all"`
+	ScanNs          *ebpf.Variable `ebpf:"scan_ns"`
 	ScopeGeneration *ebpf.Variable `ebpf:"scope_generation"`
 	ShareOpen       *ebpf.Variable `ebpf:"share_open"`
 	ShareSize       *ebpf.Variable `ebpf:"share_size"`
 	ShareUsed       *ebpf.Variable `ebpf:"share_used"`
-	WalkAll         *ebpf.Variable `ebpf:"walk_all"`
-	WalkNs          *ebpf.Variable `ebpf:"walk_ns"`
 }
 
 // pre515Programs contains all programs after they have been loaded into the kernel.
@@ -218,7 +218,7 @@ type pre515Programs struct {
 	CallEnter *ebpf.Program `ebpf:"call_enter"`
 	CallExit  *ebpf.Program `ebpf:"call_exit"`
 	CallGone  *ebpf.Program `ebpf:"call_gone"`
-	CallWalk  *ebpf.Program `ebpf:"call_walk"`
+	CallScan  *ebpf.Program `ebpf:"call_scan"`
 	SumEnter  *ebpf.Program `ebpf:"sum_enter"`
 	SumExit   *ebpf.Program `ebpf:"sum_exit"`
 	SumGone   *ebpf.Program `ebpf:"sum_gone"`
@@ -229,7 +229,7 @@ func (p *pre515Programs) Close() error {
 		p.CallEnter,
 		p.CallExit,
 		p.CallGone,
-		p.CallWalk,
+		p.CallScan,
 		p.SumEnter,
 		p.SumExit,
 		p.SumGone,

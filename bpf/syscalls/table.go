@@ -108,7 +108,7 @@ func describe(name string) known {
 	return k
 }
 
-// fill tells the programs.
+// fill writes the table into the map of the programs.
 func (t *table) fill(m *ebpf.Map) error {
 	for place := range t.known {
 		if err := m.Put(uint32(place), &t.known[place].call); err != nil {
@@ -118,7 +118,7 @@ func (t *table) fill(m *ebpf.Map) error {
 	return nil
 }
 
-// of gives what is known of a call by its number, and its place.
+// of returns what is known of a call by its number, and its place.
 func (t *table) of(abi uint8, number int32) *known {
 	first, nr := 0, int64(number)
 	switch abi {

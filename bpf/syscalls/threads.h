@@ -2,7 +2,7 @@
 /*
  * Storage of threads that is counted by cgroup (share.h). The kernel charges it to the memory of the tracer and
  * bounds it only by the threads, so a container with very many threads would have the tracer killed. An element takes
- * a place when it is made, and gives it back when its thread exits: nothing is counted for a system call of a thread
+ * a place when it is made, and releases it when its thread exits: nothing is counted for a system call of a thread
  * that has one.
  *
  * The programs at tp_btf/sched_process_exit also remove the element. The kernel would keep it as long as the
@@ -22,7 +22,7 @@
 #ifndef PRE515
 
 /*
- * Makes the element of a thread. `charged` of it is the cgroup that it is counted for. Gives NULL without room. An
+ * Makes the element of a thread. `charged` of it is the cgroup that it is counted for. Returns NULL without room. An
  * iterator may do the same on another CPU: the first one counts the element.
  */
 #define keep_thread(name, task, cgroup) \
@@ -36,7 +36,7 @@
 		kept_; \
 	})
 
-/* Removes the element of a thread. Where two do so, the one that finds it charged gives its place back. */
+/* Removes the element of a thread. Where two do so, the one that finds it charged releases its place. */
 #define drop_thread(name, task, kept) \
 	do { \
 		__u64 charged_ = __sync_lock_test_and_set(&(kept)->charged, 0); \

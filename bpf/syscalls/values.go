@@ -12,7 +12,8 @@ type word struct {
 	name  string
 }
 
-// appendFlags appends the names of the flags in v, then what is left in hexadecimal; zero by its own name where there is one.
+// appendFlags appends the names of the flags in v, then what is left in hexadecimal; zero by its own name where there
+// is one.
 func appendFlags(dst []byte, v uint64, words []word) []byte {
 	start := len(dst)
 	for _, w := range words {
@@ -149,7 +150,7 @@ var (
 	openModeWords = []word{{unix.O_RDONLY, "O_RDONLY"}, {unix.O_WRONLY, "O_WRONLY"}, {unix.O_RDWR, "O_RDWR"}}
 )
 
-// errnoName gives the name of an error, also of those that the kernel keeps to itself: such a call begins again.
+// errnoName returns the name of an error, also of those that the kernel keeps to itself: such a call restarts.
 func errnoName(n int64) string {
 	switch n {
 	case 512:

@@ -55,8 +55,8 @@ func parse(raw []byte, e *objectTcpEvent) error {
 	return nil
 }
 
-// decoder turns the kernel's struct tcp_event into an event.Event. It fills one and the same event each time, so that decoding
-// allocates nothing.
+// decoder turns the kernel's struct tcp_event into an event.Event. It fills one and the same event each time, so that
+// decoding allocates nothing.
 type decoder struct {
 	clock *bpf.Clock
 	comms bpf.Names
@@ -77,7 +77,7 @@ func newDecoder(clock *bpf.Clock) *decoder {
 	return d
 }
 
-// decode gives the event of a record that is no phaseResetSent. The next call overwrites it.
+// decode returns the event of a record that is no phaseResetSent. The next call overwrites it.
 func (d *decoder) decode(e *objectTcpEvent) *event.Event {
 	d.ev.Time = d.clock.Wall(e.TimeNs)
 	t := &d.tcp
@@ -215,7 +215,7 @@ func judgeEnd(e *objectTcpEvent) verdict {
 	return verdict{outcome: event.TCPOutcome_TCP_OUTCOME_CLOSED}
 }
 
-// abortCause says why this end sent a RST where no error does.
+// abortCause is why this end sent a RST where no error does.
 func abortCause(e *objectTcpEvent) event.TCPCause {
 	open := false
 	switch event.TCPState(e.State) {
@@ -235,7 +235,7 @@ func abortCause(e *objectTcpEvent) event.TCPCause {
 	return event.TCPCause_TCP_CAUSE_UNKNOWN
 }
 
-// closer says who sent the first FIN, which a socket's last state tells.
+// closer is who sent the first FIN, by the socket's last state.
 func closer(s event.TCPState) event.TCPEnd {
 	switch s {
 	case event.TCPState_TCP_STATE_FIN_WAIT1, event.TCPState_TCP_STATE_FIN_WAIT2:

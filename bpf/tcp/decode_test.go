@@ -175,13 +175,13 @@ func TestADoubtfulResetIsOursWhereWeSentOne(t *testing.T) {
 	if len(told) != 0 {
 		t.Fatalf("told at once: %q", told)
 	}
-	if since := r.release(60 * ms); since != 20*ms || !slices.Equal(told, []string{"local"}) {
+	if since := r.releaseUntil(60 * ms); since != 20*ms || !slices.Equal(told, []string{"local"}) {
 		t.Errorf("at 60 ms: %q, nothing older than %d ms is left", told, since/ms)
 	}
-	if since := r.release(220 * ms); since != 200*ms || !slices.Equal(told, []string{"local", "peer", "local"}) {
+	if since := r.releaseUntil(220 * ms); since != 200*ms || !slices.Equal(told, []string{"local", "peer", "local"}) {
 		t.Errorf("at 220 ms: %q, nothing older than %d ms is left", told, since/ms)
 	}
-	if since := r.release(400 * ms); since != 400*ms || len(told) != 4 || told[3] != "peer" || p.doubts.Load() != 0 {
+	if since := r.releaseUntil(400 * ms); since != 400*ms || len(told) != 4 || told[3] != "peer" || p.doubts.Load() != 0 {
 		t.Errorf("at 400 ms: %q, nothing older than %d ms is left", told, since/ms)
 	}
 	for i := range uint64(maxDoubts + 10) {

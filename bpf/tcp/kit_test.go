@@ -83,7 +83,7 @@ func (b *bench) open(o Options) {
 	b.Helper()
 	o.Scope = b.scope
 	if o.Interval == 0 {
-		o.Interval = time.Hour // tests walk by Flush
+		o.Interval = time.Hour // tests scan by Flush
 	}
 	p, err := Open(b.Context(), o)
 	if err != nil {
@@ -212,7 +212,8 @@ func (b *bench) control(c any, f func(fd int) error) {
 	b.check(inner)
 }
 
-// deafen makes a socket drop whatever comes, as a network does that has lost its way, and gives the function to undo that.
+// deafen makes a socket drop whatever comes, as a network does that has lost its way, and gives the function to undo
+// that.
 func (b *bench) deafen(c any) (undo func()) {
 	b.Helper()
 	nothing := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}

@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// doubt is how long an end after the program's close may turn out to be by a RST of ours: the kernel sends it right after it
-	// has ended the connection.
+	// doubt is how long an end after the program's close may turn out to be by a RST of ours: the kernel sends it
+	// right after it has ended the connection.
 	doubt = 100 * time.Millisecond
 	// maxDoubts bounds what waits for that; the oldest goes first.
 	maxDoubts = 1 << 14
@@ -25,11 +25,11 @@ type reader struct {
 	// doubtful are ends that wait, in the order they came in.
 	doubtful []objectTcpEvent
 
-	// grown is what scope.Grown was when last looked at; nextWalk and nextPreexisting are when there is to be looked again.
+	// grown is the last value of scope.Grown; nextScan, nextPreexisting and rescan are the times of the next scans.
 	grown                     uint64
-	looked                    bool
-	nextWalk, nextPreexisting time.Time
-	again                     time.Time
+	scanned                   bool
+	nextScan, nextPreexisting time.Time
+	rescan                    time.Time
 }
 
 // Run reports to sink until ctx ends. One goroutine at a time calls sink.
@@ -57,36 +57,37 @@ func (r *reader) record(raw []byte) error {
 		}
 	case r.rec.Flags&doubtful != 0:
 		if len(r.doubtful) >= maxDoubts {
-			r.tell(1)
+			r.release(1)
 		}
 		r.doubtful = append(r.doubtful, r.rec)
 		r.probe.doubts.Store(int64(len(r.doubtful)))
 	default:
-		r.hand(&r.rec)
+		r.emit(&r.rec)
 	}
 	return nil
 }
 
-func (r *reader) hand(e *objectTcpEvent) {
+func (r *reader) emit(e *objectTcpEvent) {
 	r.probe.Emit(r.sink, e.Cgroup, r.dec.decode(e))
 }
 
-// tell hands over the first n of what was in doubt.
-func (r *reader) tell(n int) {
+// release hands over the first n of what was in doubt.
+func (r *reader) release(n int) {
 	for i := range r.doubtful[:n] {
-		r.hand(&r.doubtful[i])
+		r.emit(&r.doubtful[i])
 	}
 	r.doubtful = append(r.doubtful[:0], r.doubtful[n:]...)
 	r.probe.doubts.Store(int64(len(r.doubtful)))
 }
 
-// release hands over what is no longer in doubt at a time of CLOCK_MONOTONIC, and returns the time before which nothing is left.
-func (r *reader) release(since uint64) uint64 {
+// releaseUntil hands over what is no longer in doubt at a time of CLOCK_MONOTONIC, and returns the time before which
+// nothing is left.
+func (r *reader) releaseUntil(since uint64) uint64 {
 	n := 0
 	for n < len(r.doubtful) && (r.doubtful[n].Flags&rstSent != 0 || r.doubtful[n].TimeNs+uint64(doubt) <= since) {
 		n++
 	}
-	r.tell(n)
+	r.release(n)
 	// What is still in doubt will be reported with its own time.
 	for i := range r.doubtful {
 		since = min(since, r.doubtful[i].TimeNs)
@@ -96,40 +97,41 @@ func (r *reader) release(since uint64) uint64 {
 
 func (r *reader) empty(since uint64) error {
 	p := r.probe
-	if err := p.Advance(r.release(since)); err != nil {
+	if err := p.Advance(r.releaseUntil(since)); err != nil {
 		return err
 	}
 	now := time.Now()
 	if err := r.findPreexisting(now); err != nil {
 		return err
 	}
-	if left := r.nextWalk.Sub(now); left <= 0 || left > p.options.Interval {
-		r.nextWalk = now.Truncate(p.options.Interval).Add(p.options.Interval)
-		return p.walk()
+	if left := r.nextScan.Sub(now); left <= 0 || left > p.options.Interval {
+		r.nextScan = now.Truncate(p.options.Interval).Add(p.options.Interval)
+		return p.scan()
 	}
 	return nil
 }
 
-// share of one core that the scan for preexisting sockets may take: one in 20.
+// share is the share of one CPU that scans for preexisting sockets may take: one in 20.
 const share = 20
 
-// findPreexisting finds sockets that are older than the trace, or in scope only now, at the start and when the scope has grown;
-// and once more some time later, for a connection that no process had accepted yet has no file to be found by.
+// findPreexisting finds sockets that are older than the trace, or in scope only now, at the start and when the scope
+// has grown; and once more some time later, for a connection that no process had accepted yet has no file to be found
+// by.
 func (r *reader) findPreexisting(now time.Time) error {
 	p := r.probe
 	grown := p.options.Scope.Grown()
-	again := !r.again.IsZero() && now.After(r.again)
-	if !again && (grown == r.grown && r.looked || now.Before(r.nextPreexisting)) {
+	due := !r.rescan.IsZero() && now.After(r.rescan)
+	if !due && (grown == r.grown && r.scanned || now.Before(r.nextPreexisting)) {
 		return nil
 	}
-	r.again = time.Time{}
-	if grown != r.grown || !r.looked {
-		r.again = now.Add(p.options.Interval)
+	r.rescan = time.Time{}
+	if grown != r.grown || !r.scanned {
+		r.rescan = now.Add(p.options.Interval)
 	}
 	r.grown = grown
-	r.looked = true
-	p.walking.Lock()
-	defer p.walking.Unlock()
+	r.scanned = true
+	p.scanning.Lock()
+	defer p.scanning.Unlock()
 	begin := time.Now()
 	if err := p.preexisting.Run(); err != nil {
 		return fmt.Errorf("find preexisting sockets: %w", err)
@@ -138,34 +140,34 @@ func (r *reader) findPreexisting(now time.Time) error {
 	return nil
 }
 
-// walk reports what was sent again, where anything was.
-func (p *Probe) walk() error {
-	p.walking.Lock()
-	defer p.walking.Unlock()
+// scan reports retransmissions, if there are any.
+func (p *Probe) scan() error {
+	p.scanning.Lock()
+	defer p.scanning.Unlock()
 	var n uint64
 	if err := p.objects.Retransmissions.Get(&n); err != nil {
-		return fmt.Errorf("read how much was sent again: %w", err)
+		return fmt.Errorf("read the retransmissions: %w", err)
 	}
-	if n == p.told {
+	if n == p.reported {
 		return nil
 	}
 	put, err := p.Losses.Deferred()
 	if err != nil {
 		return err
 	}
-	if err := p.again.Run(); err != nil {
-		return fmt.Errorf("walk the sockets: %w", err)
+	if err := p.retransmits.Run(); err != nil {
+		return fmt.Errorf("scan the sockets: %w", err)
 	}
 	after, err := p.Losses.Deferred()
 	if after == put {
-		p.told = n
+		p.reported = n
 	}
 	return err
 }
 
 // Flush hands all that has happened to the sink of the running Run before it returns.
 func (p *Probe) Flush(ctx context.Context) error {
-	if err := p.walk(); err != nil {
+	if err := p.scan(); err != nil {
 		return err
 	}
 	for {

@@ -2,20 +2,23 @@
 
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * What becomes of TCP connections. The programs report facts (the state, the socket's error, who sent a RST); decode.go says
- * what they mean.
+ * What becomes of TCP connections. The programs report facts (the state, the socket's error, who sent a RST);
+ * decode.go decides what they mean.
  * Hooks:
- * - tp_btf/inet_sock_set_state: a connection is made, and ends. The socket's error is set before the state becomes CLOSE.
- * - tp_btf/tcp_receive_reset: a RST came. Also called for data that comes after the program has closed, when it is we who
- *   send a RST, right after the socket is gone. Which it was, user space finds out.
- * - tp_btf/tcp_send_reset: we sent a RST. A program that aborts a connection does so after the state has become CLOSE, so what
- *   could still become an abort waits, in the socket's storage, for this or for
+ * - tp_btf/inet_sock_set_state: a connection is made, and ends. The socket's error is set before the state becomes
+ *   CLOSE.
+ * - tp_btf/tcp_receive_reset: a RST came. Also called for data that comes after the program has closed, when it is we
+ *   who send a RST, right after the socket is gone. Which it was, user space finds out.
+ * - tp_btf/tcp_send_reset: we sent a RST. A program that aborts a connection does so after the state has become
+ *   CLOSE, so what could still become an abort waits, in the socket's storage, for this or
+ *   for the next;
  * - tp_btf/tcp_destroy_sock: the socket's end.
- * - tp_btf/tcp_retransmit_skb: segments are sent again.
+ * - tp_btf/tcp_retransmit_skb: segments are retransmitted.
  * - tp_btf/tcp_rcv_space_adjust: runs in the process that reads from a connection, once to any effect.
- * - iter/bpf_sk_storage_map: each interval in which anything was sent again, reports what.
+ * - iter/bpf_sk_storage_map: each interval with retransmissions, reports them.
  * - iter/task_file: preexisting sockets (older than the trace), and their owners.
- * Minimum kernel: 5.10, where they are built with PRE515 (and the walk is iter/bpf_map_elem). Else 5.15, as bpf/flows.
+ * Minimum kernel: 5.10, where they are built with PRE515 (and the scan is iter/bpf_map_elem). Else 5.15, as
+ * bpf/flows.
  * Rejected: kprobes at tcp_reset and tcp_v4_send_reset, which some kernels are built without.
  */
 #include "kernel.h"
@@ -40,7 +43,7 @@
 #include "sock.h"
 #include "store.h"
 #include "tcpsock.h"
-#include "walk.h"
+#include "scan.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -116,7 +119,7 @@ struct tcp_event {
 	__u64 bytes_received;
 	__u32 retransmits;
 	__u32 syn_retransmits;
-	__u32 burst; /* segments sent again since this was last reported */
+	__u32 burst; /* segments retransmitted since the last report */
 	__u32 srtt_us;
 	__u32 unread; /* bytes that the program has not read yet */
 	__u32 error;
@@ -135,8 +138,8 @@ struct tcp_conn {
 	/* The event as known so far. It is written under the socket's lock only, but for the owner. */
 	struct tcp_event ev;
 	__u64 start_ns; /* 0: older than the trace */
-	__u32 told; /* of total_retrans, so much has been reported */
-	__u8 again_state; /* the state in which something was last sent again */
+	__u32 reported; /* of total_retrans, so much has been reported */
+	__u8 retransmit_state; /* the state of the last retransmission */
 	__u8 owner_final; /* the reader has been seen */
 	__u8 rst_state; /* the state in which we last sent a RST */
 	__u8 pending; /* ended, and not reported yet */
@@ -153,7 +156,7 @@ struct {
 	__type(value, struct tcp_event);
 } events SEC(".maps");
 
-/* Grows with each retransmission: user space walks the sockets only where it has. */
+/* Grows with each retransmission: user space scans the sockets only where it has. */
 volatile __u64 retransmissions;
 
 static __always_inline struct tcp_conn *find(const struct sock *sk)
@@ -161,7 +164,7 @@ static __always_inline struct tcp_conn *find(const struct sock *sk)
 	return kept_by_socket(tcp_conns, sk);
 }
 
-/* Gives NULL where there is no room for another socket. The loss is that of the events that are then not made. */
+/* Returns NULL without room for another socket. The loss is that of the events that are then not made. */
 static __always_inline struct tcp_conn *make(const struct sock *sk, __u64 cgroup)
 {
 	return tcp_destroyed(sk) ? NULL : keep_charged(tcp_conns, sk, SOCKETS, cgroup);
@@ -180,8 +183,8 @@ static __always_inline void begin(const struct sock *sk, const struct tcp_sock *
 	c->ev.flags = 0;
 	c->ev.role = role;
 	c->start_ns = now;
-	c->told = READ(tp, total_retrans);
-	c->again_state = 0;
+	c->reported = READ(tp, total_retrans);
+	c->retransmit_state = 0;
 	c->owner_final = 0;
 	c->rst_state = 0;
 	c->pending = 0;
@@ -260,8 +263,8 @@ static __always_inline bool orderly(const struct sock *sk, const struct tcp_sock
 }
 
 /*
- * Says whether the connection may still turn out to be aborted by this end, which sends its RST after the state has changed. It
- * cannot where something else says why it ended.
+ * Reports whether the connection may still turn out to be aborted by this end, which sends its RST after the state
+ * has changed. It cannot where the cause of its end is known.
  */
 static __always_inline bool may_abort(const struct tcp_event *e)
 {
@@ -269,8 +272,8 @@ static __always_inline bool may_abort(const struct tcp_event *e)
 }
 
 /*
- * The error of an ICMP message that came for the SYN while the program was still in connect(2): the kernel does not end the
- * connection then. It lets the program know, which closes the socket.
+ * The error of an ICMP message that came for the SYN while the program was still in connect(2): the kernel does not
+ * end the connection then. It lets the program know, which closes the socket.
  */
 static __always_inline __u32 icmp_error(const struct sock *sk)
 {
@@ -298,8 +301,8 @@ struct {
 } doubtful SEC(".maps");
 
 /*
- * The end's share of what was sent again. Where the walk is at it, the walk takes the rest, too: it looks at c->ended when it is
- * done.
+ * The end's share of the retransmissions. If a scan reads the socket, it takes the rest too: it reads c->ended when
+ * it is done.
  */
 static __always_inline __u32 tell_rest(struct tcp_conn *c, __u32 now)
 {
@@ -308,15 +311,15 @@ static __always_inline __u32 tell_rest(struct tcp_conn *c, __u32 now)
 
 	if (!take_claim(cookie))
 		return 0;
-	rest = now - c->told;
-	c->told = now;
+	rest = now - c->reported;
+	c->reported = now;
 	give_claim(cookie);
 	return rest;
 }
 #else
 static __always_inline __u32 tell_rest(struct tcp_conn *c, __u32 now)
 {
-	return now - __sync_lock_test_and_set(&c->told, now);
+	return now - __sync_lock_test_and_set(&c->reported, now);
 }
 #endif
 
@@ -529,7 +532,7 @@ int BPF_PROG(tcp_gone, struct sock *sk)
 	if (!c)
 		return 0;
 	if (c->pending) {
-		/* A stand-in waits for the peer's FIN now; or data came, which a RST will answer. */
+		/* A minisocket waits for the peer's FIN now; or data came, which a RST will answer. */
 		if (c->ev.state == TCP_FIN_WAIT2)
 			c->ev.flags |= DOUBTFUL;
 		settle(c);
@@ -540,16 +543,16 @@ int BPF_PROG(tcp_gone, struct sock *sk)
 
 		bpf_map_update_elem(&doubtful, &key, c, BPF_ANY);
 	}
-	/* A walk that reads the socket's memory this moment does not report what it finds. */
+	/* A scan that reads the socket's memory this moment does not report what it finds. */
 	c->ended = 1;
 #endif
 	drop_charged(tcp_conns, sk, c, SOCKETS, c->ev.cgroup);
 	return 0;
 }
 
-/* The socket counts; this says where to look. The hook alone would not do, for it may miss some. */
+/* The socket counts. This marks which have counted: the hook alone may miss some. */
 SEC("tp_btf/tcp_retransmit_skb")
-int BPF_PROG(tcp_again, struct sock *sk)
+int BPF_PROG(tcp_retransmit, struct sock *sk)
 {
 	struct tcp_conn *c = find(sk);
 	struct tcp_sock *tp;
@@ -569,9 +572,9 @@ int BPF_PROG(tcp_again, struct sock *sk)
 			return 0;
 		}
 		begin(sk, tp, c, cgroup, ROLE_UNKNOWN, 0);
-		c->told = READ(tp, total_retrans) - 1;
+		c->reported = READ(tp, total_retrans) - 1;
 	}
-	c->again_state = READ(sk, __sk_common.skc_state);
+	c->retransmit_state = READ(sk, __sk_common.skc_state);
 	__sync_fetch_and_add(&retransmissions, 1);
 	return 0;
 }
@@ -588,21 +591,21 @@ int BPF_PROG(tcp_reader, struct sock *sk)
 	return 0;
 }
 
-static __always_inline bool to_walk(const struct tcp_conn *c, __u8 state)
+static __always_inline bool to_scan(const struct tcp_conn *c, __u8 state)
 {
 	return !c->ended && state != TCP_LISTEN && state != TCP_CLOSE && state != TCP_SYN_RECV;
 }
 
 static __always_inline void fill_retransmits(const struct sock *sk, const struct tcp_sock *tp, const struct tcp_conn *c,
-					     struct tcp_event *e, __u8 state, __u32 told, __u32 now)
+					     struct tcp_event *e, __u8 state, __u32 reported, __u32 now)
 {
 	*e = c->ev;
 	e->flags = 0;
 	if (!known_port(&e->ends))
 		read_tcp_ends(sk, tp, &e->ends);
-	read_state(sk, tp, e, c->again_state ? c->again_state : state);
+	read_state(sk, tp, e, c->retransmit_state ? c->retransmit_state : state);
 	e->retransmits = now;
-	e->burst = now - told;
+	e->burst = now - reported;
 	e->phase = PHASE_RETRANSMITS;
 	e->time_ns = bpf_ktime_get_ns();
 	e->duration_ns = c->start_ns ? e->time_ns - c->start_ns : 0;
@@ -610,17 +613,17 @@ static __always_inline void fill_retransmits(const struct sock *sk, const struct
 
 #ifdef PRE515
 
-/* The end found the walk at it: what the walk did not tell of, it tells now. */
+/* The end came during the scan: what the scan did not report, the end reports now. */
 static __always_inline void tell_for_end(struct tcp_conn *c)
 {
 	__u64 cookie = c->ev.cookie, wake;
 	struct tcp_event *e;
 	__u32 rest;
 
-	if (!c->ended || c->told == c->ev.retransmits || !try_claim(cookie))
+	if (!c->ended || c->reported == c->ev.retransmits || !try_claim(cookie))
 		return;
-	rest = c->ev.retransmits - c->told;
-	c->told = c->ev.retransmits;
+	rest = c->ev.retransmits - c->reported;
+	c->reported = c->ev.retransmits;
 	give_claim(cookie);
 	if (!rest)
 		return;
@@ -637,47 +640,47 @@ static __always_inline void tell_for_end(struct tcp_conn *c)
 }
 
 SEC("iter/bpf_map_elem")
-int tcp_walk(struct bpf_iter__bpf_map_elem *ctx)
+int tcp_scan(struct bpf_iter__bpf_map_elem *ctx)
 {
 	struct tcp_conn *c = ctx->value;
 	struct sock **key = ctx->key, *sk;
 	struct tcp_event *e;
 	struct tcp_sock *tp;
 	__u64 cookie, wake;
-	__u32 told, now;
+	__u32 reported, now;
 	__u8 state;
 
 	if (!c || !key)
 		return 0;
-	/* It may be dead by now, and its memory another socket's, which stays a TCP socket's meanwhile. Then c->ended is set. */
+	/* It may be freed by now, and its memory another TCP socket's: the slab is typesafe. Then c->ended is set. */
 	sk = *key;
 	state = READ(sk, __sk_common.skc_state);
-	if (!to_walk(c, state))
+	if (!to_scan(c, state))
 		return 0;
 	tp = as_tcp(sk);
 	if (!tp)
 		return 0;
-	told = c->told;
+	reported = c->reported;
 	now = READ(tp, total_retrans);
-	if (now == told || !in_scope(c->ev.cgroup))
+	if (now == reported || !in_scope(c->ev.cgroup))
 		return 0;
 	e = ring_reserve(&events, sizeof(*e), c->ev.cgroup, wake);
 	if (!e) {
 		count_loss(DEFERRED);
 		return 0;
 	}
-	fill_retransmits(sk, tp, c, e, state, told, now);
+	fill_retransmits(sk, tp, c, e, state, reported, now);
 	cookie = c->ev.cookie;
 	if (!try_claim(cookie)) {
 		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
 		return 0; /* The end is at it. */
 	}
-	if (c->ended || c->told != told) {
+	if (c->ended || c->reported != reported) {
 		give_claim(cookie);
 		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
 		return 0;
 	}
-	c->told = now;
+	c->reported = now;
 	give_claim(cookie);
 	bpf_ringbuf_submit(e, wake);
 	tell_for_end(c);
@@ -686,60 +689,60 @@ int tcp_walk(struct bpf_iter__bpf_map_elem *ctx)
 
 #else
 
-static __always_inline void walk_conn(struct tcp_conn *c, struct sock *sk)
+static __always_inline void scan_conn(struct tcp_conn *c, struct sock *sk)
 {
 	struct tcp_event *e;
 	struct tcp_sock *tp;
-	__u32 told, now;
+	__u32 reported, now;
 	__u64 wake;
 	__u8 state;
 
 	state = sk->__sk_common.skc_state;
-	if (!to_walk(c, state))
+	if (!to_scan(c, state))
 		return;
 	tp = as_tcp(sk);
 	if (!tp)
 		return;
-	told = c->told;
+	reported = c->reported;
 	now = tp->total_retrans;
-	if (now == told || !in_scope(c->ev.cgroup))
+	if (now == reported || !in_scope(c->ev.cgroup))
 		return;
 	e = ring_reserve(&events, sizeof(*e), c->ev.cgroup, wake);
 	if (!e) {
 		count_loss(DEFERRED);
 		return;
 	}
-	if (__sync_val_compare_and_swap(&c->told, told, now) != told) { /* The end tells of it. */
+	if (__sync_val_compare_and_swap(&c->reported, reported, now) != reported) { /* The end reports it. */
 		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
 		return;
 	}
-	fill_retransmits(sk, tp, c, e, state, told, now);
+	fill_retransmits(sk, tp, c, e, state, reported, now);
 	bpf_ringbuf_submit(e, wake);
 }
 
 #ifdef NOMAPITER
 SEC("iter/task_file")
-int tcp_walk(struct bpf_iter__task_file *ctx)
+int tcp_scan(struct bpf_iter__task_file *ctx)
 {
-	struct sock *sk = walked_sock(ctx);
+	struct sock *sk = scanned_sock(ctx);
 	struct tcp_conn *c;
 
 	if (!sk || READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
 	c = find(sk);
 	if (c)
-		walk_conn(c, sk);
+		scan_conn(c, sk);
 	return 0;
 }
 #else
 SEC("iter/bpf_sk_storage_map")
-int tcp_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
+int tcp_scan(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
 	struct tcp_conn *c = ctx->value;
 	struct sock *sk = ctx->sk;
 
 	if (c && sk)
-		walk_conn(c, sk);
+		scan_conn(c, sk);
 	return 0;
 }
 #endif

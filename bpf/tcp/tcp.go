@@ -1,5 +1,5 @@
-// Package tcp reports what becomes of the TCP connections of the cgroups in scope: made or not and why, ended how and by whom,
-// and what had to be sent again meanwhile.
+// Package tcp reports what becomes of the TCP connections of the cgroups in scope: made or not and why, ended how and
+// by whom, and what was retransmitted meanwhile.
 package tcp
 
 import (
@@ -16,7 +16,7 @@ import (
 
 // Options of a Probe.
 type Options struct {
-	// Scope says which cgroups are observed. It must outlive the probe.
+	// Scope holds the observed cgroups. It must outlive the probe.
 	Scope *scope.Scope
 	// Interval in which retransmits of one connection are one event; default 1 s.
 	Interval time.Duration
@@ -26,7 +26,8 @@ type Options struct {
 	MaxSockets uint32
 }
 
-// SocketBytes is what the kernel keeps for a socket that is followed: 192 bytes for the first probe that follows it, and 256.
+// SocketBytes is what the kernel keeps for a socket that is followed: 192 bytes for the first probe that follows it,
+// and 256.
 const SocketBytes = 192 + 256
 
 // Probe is the loaded maps and programs.
@@ -34,12 +35,12 @@ type Probe struct {
 	bpf.Probe
 	options Options
 	objects objectObjects
-	// preexisting finds the sockets that are older than the trace, again reports what was sent again.
-	preexisting, again *bpf.Iterator
-	// walking is held while an iterator runs.
-	walking sync.Mutex
-	// told is what retransmissions was when last looked at.
-	told uint64
+	// preexisting finds the sockets that are older than the trace, retransmits reports retransmissions.
+	preexisting, retransmits *bpf.Iterator
+	// scanning is held while an iterator runs.
+	scanning sync.Mutex
+	// reported is the value of retransmissions at the last scan.
+	reported uint64
 
 	doubts atomic.Int64
 }
@@ -75,7 +76,7 @@ func (p *Probe) load(ctx context.Context) error {
 		return err
 	}
 	o := &p.objects
-	if err := p.Attach(o.TcpGone, o.TcpResetSent, o.TcpResetCame, o.TcpAgain, o.TcpReader, o.TcpState); err != nil {
+	if err := p.Attach(o.TcpGone, o.TcpResetSent, o.TcpResetCame, o.TcpRetransmit, o.TcpReader, o.TcpState); err != nil {
 		return err
 	}
 	if p.preexisting, err = p.AttachIterator(o.TcpPreexisting, nil); err != nil {
@@ -85,6 +86,6 @@ func (p *Probe) load(ctx context.Context) error {
 	if spec.Variant == bpf.NoMapIter { // connections are found by their files
 		over = nil
 	}
-	p.again, err = p.AttachIterator(o.TcpWalk, over)
+	p.retransmits, err = p.AttachIterator(o.TcpScan, over)
 	return err
 }

@@ -60,14 +60,14 @@ const (
 	objectMapScopeCgroups    = "scope_cgroups"
 	objectMapShares          = "shares"
 	objectMapTcpConns        = "tcp_conns"
-	objectProgTcpAgain       = "tcp_again"
 	objectProgTcpGone        = "tcp_gone"
 	objectProgTcpPreexisting = "tcp_preexisting"
 	objectProgTcpReader      = "tcp_reader"
 	objectProgTcpResetCame   = "tcp_reset_came"
 	objectProgTcpResetSent   = "tcp_reset_sent"
+	objectProgTcpRetransmit  = "tcp_retransmit"
+	objectProgTcpScan        = "tcp_scan"
 	objectProgTcpState       = "tcp_state"
-	objectProgTcpWalk        = "tcp_walk"
 	objectVarNoLosses        = "no_losses"
 	objectVarRetransmissions = "retransmissions"
 	objectVarShareOpen       = "share_open"
@@ -117,14 +117,14 @@ type objectSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type objectProgramSpecs struct {
-	TcpAgain       *ebpf.ProgramSpec `ebpf:"tcp_again"`
 	TcpGone        *ebpf.ProgramSpec `ebpf:"tcp_gone"`
 	TcpPreexisting *ebpf.ProgramSpec `ebpf:"tcp_preexisting"`
 	TcpReader      *ebpf.ProgramSpec `ebpf:"tcp_reader"`
 	TcpResetCame   *ebpf.ProgramSpec `ebpf:"tcp_reset_came"`
 	TcpResetSent   *ebpf.ProgramSpec `ebpf:"tcp_reset_sent"`
+	TcpRetransmit  *ebpf.ProgramSpec `ebpf:"tcp_retransmit"`
+	TcpScan        *ebpf.ProgramSpec `ebpf:"tcp_scan"`
 	TcpState       *ebpf.ProgramSpec `ebpf:"tcp_state"`
-	TcpWalk        *ebpf.ProgramSpec `ebpf:"tcp_walk"`
 }
 
 // objectMapSpecs contains maps before they are loaded into the kernel.
@@ -207,26 +207,26 @@ type objectVariables struct {
 //
 // It can be passed to loadObjectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type objectPrograms struct {
-	TcpAgain       *ebpf.Program `ebpf:"tcp_again"`
 	TcpGone        *ebpf.Program `ebpf:"tcp_gone"`
 	TcpPreexisting *ebpf.Program `ebpf:"tcp_preexisting"`
 	TcpReader      *ebpf.Program `ebpf:"tcp_reader"`
 	TcpResetCame   *ebpf.Program `ebpf:"tcp_reset_came"`
 	TcpResetSent   *ebpf.Program `ebpf:"tcp_reset_sent"`
+	TcpRetransmit  *ebpf.Program `ebpf:"tcp_retransmit"`
+	TcpScan        *ebpf.Program `ebpf:"tcp_scan"`
 	TcpState       *ebpf.Program `ebpf:"tcp_state"`
-	TcpWalk        *ebpf.Program `ebpf:"tcp_walk"`
 }
 
 func (p *objectPrograms) Close() error {
 	return _ObjectClose(
-		p.TcpAgain,
 		p.TcpGone,
 		p.TcpPreexisting,
 		p.TcpReader,
 		p.TcpResetCame,
 		p.TcpResetSent,
+		p.TcpRetransmit,
+		p.TcpScan,
 		p.TcpState,
-		p.TcpWalk,
 	)
 }
 

@@ -23,14 +23,14 @@ const (
 	nomapiterMapScopeCgroups    = "scope_cgroups"
 	nomapiterMapShares          = "shares"
 	nomapiterMapTcpConns        = "tcp_conns"
-	nomapiterProgTcpAgain       = "tcp_again"
 	nomapiterProgTcpGone        = "tcp_gone"
 	nomapiterProgTcpPreexisting = "tcp_preexisting"
 	nomapiterProgTcpReader      = "tcp_reader"
 	nomapiterProgTcpResetCame   = "tcp_reset_came"
 	nomapiterProgTcpResetSent   = "tcp_reset_sent"
+	nomapiterProgTcpRetransmit  = "tcp_retransmit"
+	nomapiterProgTcpScan        = "tcp_scan"
 	nomapiterProgTcpState       = "tcp_state"
-	nomapiterProgTcpWalk        = "tcp_walk"
 	nomapiterVarNoLosses        = "no_losses"
 	nomapiterVarRetransmissions = "retransmissions"
 	nomapiterVarShareOpen       = "share_open"
@@ -80,14 +80,14 @@ type nomapiterSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type nomapiterProgramSpecs struct {
-	TcpAgain       *ebpf.ProgramSpec `ebpf:"tcp_again"`
 	TcpGone        *ebpf.ProgramSpec `ebpf:"tcp_gone"`
 	TcpPreexisting *ebpf.ProgramSpec `ebpf:"tcp_preexisting"`
 	TcpReader      *ebpf.ProgramSpec `ebpf:"tcp_reader"`
 	TcpResetCame   *ebpf.ProgramSpec `ebpf:"tcp_reset_came"`
 	TcpResetSent   *ebpf.ProgramSpec `ebpf:"tcp_reset_sent"`
+	TcpRetransmit  *ebpf.ProgramSpec `ebpf:"tcp_retransmit"`
+	TcpScan        *ebpf.ProgramSpec `ebpf:"tcp_scan"`
 	TcpState       *ebpf.ProgramSpec `ebpf:"tcp_state"`
-	TcpWalk        *ebpf.ProgramSpec `ebpf:"tcp_walk"`
 }
 
 // nomapiterMapSpecs contains maps before they are loaded into the kernel.
@@ -170,26 +170,26 @@ type nomapiterVariables struct {
 //
 // It can be passed to loadNomapiterObjects or ebpf.CollectionSpec.LoadAndAssign.
 type nomapiterPrograms struct {
-	TcpAgain       *ebpf.Program `ebpf:"tcp_again"`
 	TcpGone        *ebpf.Program `ebpf:"tcp_gone"`
 	TcpPreexisting *ebpf.Program `ebpf:"tcp_preexisting"`
 	TcpReader      *ebpf.Program `ebpf:"tcp_reader"`
 	TcpResetCame   *ebpf.Program `ebpf:"tcp_reset_came"`
 	TcpResetSent   *ebpf.Program `ebpf:"tcp_reset_sent"`
+	TcpRetransmit  *ebpf.Program `ebpf:"tcp_retransmit"`
+	TcpScan        *ebpf.Program `ebpf:"tcp_scan"`
 	TcpState       *ebpf.Program `ebpf:"tcp_state"`
-	TcpWalk        *ebpf.Program `ebpf:"tcp_walk"`
 }
 
 func (p *nomapiterPrograms) Close() error {
 	return _NomapiterClose(
-		p.TcpAgain,
 		p.TcpGone,
 		p.TcpPreexisting,
 		p.TcpReader,
 		p.TcpResetCame,
 		p.TcpResetSent,
+		p.TcpRetransmit,
+		p.TcpScan,
 		p.TcpState,
-		p.TcpWalk,
 	)
 }
 

@@ -26,14 +26,14 @@ const (
 	pre515MapShares          = "shares"
 	pre515MapTcpConns        = "tcp_conns"
 	pre515MapTcpConnsZero    = "tcp_conns_zero"
-	pre515ProgTcpAgain       = "tcp_again"
 	pre515ProgTcpGone        = "tcp_gone"
 	pre515ProgTcpPreexisting = "tcp_preexisting"
 	pre515ProgTcpReader      = "tcp_reader"
 	pre515ProgTcpResetCame   = "tcp_reset_came"
 	pre515ProgTcpResetSent   = "tcp_reset_sent"
+	pre515ProgTcpRetransmit  = "tcp_retransmit"
+	pre515ProgTcpScan        = "tcp_scan"
 	pre515ProgTcpState       = "tcp_state"
-	pre515ProgTcpWalk        = "tcp_walk"
 	pre515VarNoLosses        = "no_losses"
 	pre515VarRetransmissions = "retransmissions"
 	pre515VarShareOpen       = "share_open"
@@ -83,14 +83,14 @@ type pre515Specs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type pre515ProgramSpecs struct {
-	TcpAgain       *ebpf.ProgramSpec `ebpf:"tcp_again"`
 	TcpGone        *ebpf.ProgramSpec `ebpf:"tcp_gone"`
 	TcpPreexisting *ebpf.ProgramSpec `ebpf:"tcp_preexisting"`
 	TcpReader      *ebpf.ProgramSpec `ebpf:"tcp_reader"`
 	TcpResetCame   *ebpf.ProgramSpec `ebpf:"tcp_reset_came"`
 	TcpResetSent   *ebpf.ProgramSpec `ebpf:"tcp_reset_sent"`
+	TcpRetransmit  *ebpf.ProgramSpec `ebpf:"tcp_retransmit"`
+	TcpScan        *ebpf.ProgramSpec `ebpf:"tcp_scan"`
 	TcpState       *ebpf.ProgramSpec `ebpf:"tcp_state"`
-	TcpWalk        *ebpf.ProgramSpec `ebpf:"tcp_walk"`
 }
 
 // pre515MapSpecs contains maps before they are loaded into the kernel.
@@ -182,26 +182,26 @@ type pre515Variables struct {
 //
 // It can be passed to loadPre515Objects or ebpf.CollectionSpec.LoadAndAssign.
 type pre515Programs struct {
-	TcpAgain       *ebpf.Program `ebpf:"tcp_again"`
 	TcpGone        *ebpf.Program `ebpf:"tcp_gone"`
 	TcpPreexisting *ebpf.Program `ebpf:"tcp_preexisting"`
 	TcpReader      *ebpf.Program `ebpf:"tcp_reader"`
 	TcpResetCame   *ebpf.Program `ebpf:"tcp_reset_came"`
 	TcpResetSent   *ebpf.Program `ebpf:"tcp_reset_sent"`
+	TcpRetransmit  *ebpf.Program `ebpf:"tcp_retransmit"`
+	TcpScan        *ebpf.Program `ebpf:"tcp_scan"`
 	TcpState       *ebpf.Program `ebpf:"tcp_state"`
-	TcpWalk        *ebpf.Program `ebpf:"tcp_walk"`
 }
 
 func (p *pre515Programs) Close() error {
 	return _Pre515Close(
-		p.TcpAgain,
 		p.TcpGone,
 		p.TcpPreexisting,
 		p.TcpReader,
 		p.TcpResetCame,
 		p.TcpResetSent,
+		p.TcpRetransmit,
+		p.TcpScan,
 		p.TcpState,
-		p.TcpWalk,
 	)
 }
 

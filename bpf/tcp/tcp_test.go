@@ -64,11 +64,12 @@ func await(b *bench, c any, what string, so func(*unix.TCPInfo) bool) {
 
 func acknowledged(i *unix.TCPInfo) bool { return i.Unacked == 0 }
 
-// minimumDelayedACK is how long Linux waits at least before it acknowledges what it has no other segment for (TCP_DELACK_MIN),
-// less a tick of the slowest timer.
+// minimumDelayedACK is how long Linux waits at least before it acknowledges what it has no other segment for
+// (TCP_DELACK_MIN), less a tick of the slowest timer.
 const minimumDelayedACK = 30 * time.Millisecond
 
-// sendToTheDead has the client close and the server send nevertheless, perhaps after an acknowledgement, which Linux puts off.
+// sendToTheDead has the client close and the server send nevertheless, perhaps after an acknowledgement, which Linux
+// puts off.
 func sendToTheDead(b *bench, p *pair, acknowledge bool) {
 	b.Helper()
 	closed := time.Now()

@@ -228,7 +228,7 @@ func (c *Calls) look() error {
 	if err := c.clock.Keep(); err != nil {
 		return err
 	}
-	counted, err := c.probe.Look()
+	counted, err := c.probe.ReadCounters()
 	if err != nil {
 		return err
 	}

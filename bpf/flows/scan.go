@@ -13,28 +13,29 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/bpf"
 )
 
-// walker reports the sockets that have changed, each interval and when asked.
-type walker struct {
+// scanner reports the sockets that have changed, each interval and when asked.
+type scanner struct {
 	probe *Probe
 
-	// next is when the sockets are walked again, nextPreexisting when preexisting ones may be, again when they must be.
-	next, nextPreexisting, again time.Time
-	// grown is what scope.Grown was when last looked at.
+	// next is when the sockets are scanned next, nextPreexisting when preexisting ones may be, rescan when they must
+	// be.
+	next, nextPreexisting, rescan time.Time
+	// grown is the last value of scope.Grown.
 	grown uint64
 
-	// number of the present walk.
+	// number of the present scan.
 	number uint64
-	// swept and forgotten are what closed_total and gone_total were when last looked at; gone says that the latter has grown.
+	// swept and forgotten are the last values of closed_total and gone_total; gone: the latter has grown.
 	swept, forgotten uint64
-	// met is what met_total was before the last walk.
+	// met is what met_total was before the last scan.
 	met  uint64
 	gone bool
 }
 
-// glance is how often the walker looks whether more is in scope.
-const glance = 100 * time.Millisecond
+// scopeInterval is how often the scanner checks whether the scope has grown.
+const scopeInterval = 100 * time.Millisecond
 
-func (w *walker) run(ctx context.Context) error {
+func (w *scanner) run(ctx context.Context) error {
 	p := w.probe
 	wake := time.NewTimer(0)
 	defer wake.Stop()
@@ -44,14 +45,14 @@ func (w *walker) run(ctx context.Context) error {
 			return err
 		}
 		if w.due(now) {
-			cost, err := processorTime(w.walk)
+			cost, err := cpuTime(w.scan)
 			if err != nil {
 				return err
 			}
 			p.interval.Store(int64(max(p.options.Interval, share*cost)))
-			w.next = nextWalk(now, p.Interval())
+			w.next = nextScan(now, p.Interval())
 		}
-		wake.Reset(bpf.Until(glance))
+		wake.Reset(bpf.Until(scopeInterval))
 		select {
 		case <-ctx.Done():
 			return nil
@@ -62,32 +63,33 @@ func (w *walker) run(ctx context.Context) error {
 	}
 }
 
-// nextWalk is the next whole multiple of the interval by the wall clock: all nodes walk at the same time, so that the two
-// halves of a flow that is only seen by walks meet at once and not up to an interval apart.
-func nextWalk(now time.Time, interval time.Duration) time.Time {
+// nextScan is the next whole multiple of the interval by the wall clock: all nodes scan at the same time, so that the
+// two halves of a flow that is only seen by scans meet at once and not up to an interval apart.
+func nextScan(now time.Time, interval time.Duration) time.Time {
 	return now.Truncate(interval).Add(interval)
 }
 
-// due tells whether to walk now; also where the wall clock was set back.
-func (w *walker) due(now time.Time) bool {
+// due reports whether to scan now; also where the wall clock was set back.
+func (w *scanner) due(now time.Time) bool {
 	left := w.next.Sub(now)
 	return left <= 0 || left > w.probe.Interval()
 }
 
-// findPreexisting finds sockets that are older than the trace, or in scope only now, at the start and when the scope has
-// grown; and once more some time later, for a connection that no process had accepted yet has no file to be found by.
-func (w *walker) findPreexisting(now time.Time) error {
+// findPreexisting finds sockets that are older than the trace, or in scope only now, at the start and when the scope
+// has grown; and once more some time later, for a connection that no process had accepted yet has no file to be found
+// by.
+func (w *scanner) findPreexisting(now time.Time) error {
 	grown := w.probe.options.Scope.Grown()
-	again := !w.again.IsZero() && now.After(w.again)
-	if !again && (grown == w.grown || now.Before(w.nextPreexisting)) {
+	due := !w.rescan.IsZero() && now.After(w.rescan)
+	if !due && (grown == w.grown || now.Before(w.nextPreexisting)) {
 		return nil
 	}
-	w.again = time.Time{}
+	w.rescan = time.Time{}
 	if grown != w.grown {
-		w.again = now.Add(w.probe.options.Interval)
+		w.rescan = now.Add(w.probe.options.Interval)
 	}
 	w.grown = grown
-	cost, err := processorTime(func() error { return w.iterate(w.probe.walks.preexisting) })
+	cost, err := cpuTime(func() error { return w.iterate(w.probe.scans.preexisting) })
 	if err != nil {
 		return fmt.Errorf("find preexisting sockets: %w", err)
 	}
@@ -96,8 +98,8 @@ func (w *walker) findPreexisting(now time.Time) error {
 	return nil
 }
 
-// processorTime tells how much of a core f has used: on a busy node the time that has passed says little.
-func processorTime(f func() error) (time.Duration, error) {
+// cpuTime is the CPU time of f: on a busy node the wall time is longer.
+func cpuTime(f func() error) (time.Duration, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	before, err := threadTime()
@@ -114,25 +116,25 @@ func processorTime(f func() error) (time.Duration, error) {
 func threadTime() (time.Duration, error) {
 	var u unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_THREAD, &u); err != nil {
-		return 0, fmt.Errorf("read the thread's processor time: %w", err)
+		return 0, fmt.Errorf("read the thread's CPU time: %w", err)
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), nil
 }
 
-// walk runs every iterator once. The programs report through the ring buffer.
-func (w *walker) walk() error {
+// scan runs every iterator once. The programs report through the ring buffer.
+func (w *scanner) scan() error {
 	sweep, err := w.prepare()
 	if err != nil {
-		return fmt.Errorf("prepare a walk: %w", err)
+		return fmt.Errorf("prepare a scan: %w", err)
 	}
-	it := &w.probe.walks
+	it := &w.probe.scans
 	if sweep {
 		if err := w.iterate(it.sweep4, it.sweep6); err != nil {
 			return fmt.Errorf("sweep closed flows: %w", err)
 		}
 	}
 	if err := w.iterate(it.tcp, it.sockets, it.flows4, it.flows6); err != nil {
-		return fmt.Errorf("walk the sockets: %w", err)
+		return fmt.Errorf("scan the sockets: %w", err)
 	}
 	if err := w.forget(); err != nil {
 		return fmt.Errorf("forget sockets that are gone: %w", err)
@@ -140,14 +142,14 @@ func (w *walker) walk() error {
 	return nil
 }
 
-// prepare tells the programs of a new walk, and says whether there are closed flows to sweep out.
-func (w *walker) prepare() (sweep bool, err error) {
+// prepare sets the variables of a new scan, and reports whether there are closed flows to sweep out.
+func (w *scanner) prepare() (sweep bool, err error) {
 	o := &w.probe.objects
 	var closed, gone, met uint64
 	if err := errors.Join(o.ClosedTotal.Get(&closed), o.GoneTotal.Get(&gone), o.MetTotal.Get(&met)); err != nil {
 		return false, err
 	}
-	idle := patienceFor(w.probe.options.UDPIdle, met-w.met, w.probe.options.MaxFlows)
+	idle := idleTimeout(w.probe.options.UDPIdle, met-w.met, w.probe.options.MaxFlows)
 	w.met = met
 	w.number++
 	w.gone = gone != w.forgotten
@@ -157,19 +159,20 @@ func (w *walker) prepare() (sweep bool, err error) {
 	}
 	w.forgotten = gone
 	sweep, w.swept = closed != w.swept, closed
-	return sweep, errors.Join(o.WalkNumber.Set(w.number), o.WalkNs.Set(bpf.Monotonic()), o.CheckGone.Set(check),
+	return sweep, errors.Join(o.ScanNumber.Set(w.number), o.ScanNs.Set(bpf.Monotonic()), o.CheckGone.Set(check),
 		o.IdleNs.Set(uint64(idle)))
 }
 
-// patienceFor is how long a flow may be silent while there are so many of them. It shrinks with the square of the room that
-// is left, so that a server of many short conversations closes them earlier rather than that new ones are not counted.
-func patienceFor(idle time.Duration, flows uint64, room uint32) time.Duration {
+// idleTimeout is how long a flow may be idle while there are so many of them. It shrinks with the square of the room
+// that is left, so that a server of many short conversations closes them earlier rather than that new ones are not
+// counted.
+func idleTimeout(idle time.Duration, flows uint64, room uint32) time.Duration {
 	left := max(0, 1-float64(flows)/float64(room))
 	return time.Duration(float64(idle) * left * left)
 }
 
-// forget removes the sockets that were gone before this walk began: it has closed their flows.
-func (w *walker) forget() error {
+// forget removes the sockets that were gone before this scan began: it has closed their flows.
+func (w *scanner) forget() error {
 	if !w.gone {
 		return nil
 	}
@@ -201,8 +204,8 @@ func (w *walker) forget() error {
 	return err
 }
 
-func (w *walker) iterate(walks ...*bpf.Iterator) error {
-	for _, one := range walks {
+func (w *scanner) iterate(scans ...*bpf.Iterator) error {
+	for _, one := range scans {
 		if err := one.Run(); err != nil {
 			return err
 		}
@@ -210,8 +213,8 @@ func (w *walker) iterate(walks ...*bpf.Iterator) error {
 	return nil
 }
 
-// flush walks until nothing had to be put off for want of room in the ring buffer, and the sink has had everything.
-func (w *walker) flush(ctx context.Context) error {
+// flush scans until nothing had to be put off for want of room in the ring buffer, and the sink has had everything.
+func (w *scanner) flush(ctx context.Context) error {
 	p := w.probe
 	w.nextPreexisting = time.Time{}
 	if err := w.findPreexisting(time.Now()); err != nil {
@@ -222,7 +225,7 @@ func (w *walker) flush(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := w.walk(); err != nil {
+		if err := w.scan(); err != nil {
 			return err
 		}
 		if err := p.Probe.Flush(ctx); err != nil {

@@ -16,13 +16,13 @@ func TestPatienceShrinksWithTheRoomThatIsLeft(t *testing.T) {
 		{1000, 0},
 		{2000, 0}, // both families are counted, each has room of its own
 	} {
-		if got := patienceFor(30*time.Second, test.flows, 1000); got.Round(time.Millisecond) != test.want {
+		if got := idleTimeout(30*time.Second, test.flows, 1000); got.Round(time.Millisecond) != test.want {
 			t.Errorf("%d flows in room for 1000: %s, want %s", test.flows, got, test.want)
 		}
 	}
 }
 
-func TestWalksKeepToTheBeatOfTheClock(t *testing.T) {
+func TestScansKeepToTheBeatOfTheClock(t *testing.T) {
 	const second = time.Second
 	at := func(ns int64) time.Time { return time.Unix(0, ns) }
 	for name, test := range map[string]struct {
@@ -33,7 +33,7 @@ func TestWalksKeepToTheBeatOfTheClock(t *testing.T) {
 		"on the beat":                  {5_000_000_000, 6_000_000_000},
 		"just before it":               {5_999_999_999, 6_000_000_000},
 	} {
-		if got := nextWalk(at(test.now), second); got.UnixNano() != test.want {
+		if got := nextScan(at(test.now), second); got.UnixNano() != test.want {
 			t.Errorf("%s: %d, want %d", name, got.UnixNano(), test.want)
 		}
 	}

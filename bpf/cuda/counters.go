@@ -17,12 +17,12 @@ type Process struct {
 	Cgroup uint64
 	// Comm is what it was called at its first call.
 	Comm []byte
-	// Calls are what it has asked for since the probes were attached. Numbers that were taken off are absent; those of the collectives, and of outstanding memory, are
-	// the caller's to leave away where they are of no meaning.
+	// Calls are what it has asked for since the probes were attached. Numbers that were taken off are absent; those
+	// of the collectives, and of outstanding memory, are the caller's to leave away where they are of no meaning.
 	Calls *event.GpuCalls
 }
 
-// ID tells a process from all others, also from a later one of the same number.
+// ID identifies a process, also where its number is reused later.
 type ID struct {
 	PID uint32
 	// Started is when it began, ns of CLOCK_BOOTTIME.
@@ -31,7 +31,7 @@ type ID struct {
 
 func (id ID) key() objectProcess { return objectProcess{Started: id.Started, Tgid: id.PID} }
 
-// held is the time in calls, those that were open included, as it was told.
+// held is the time in calls, those that were open included, as last reported.
 type held struct{ copying, syncing uint64 }
 
 // open is what calls that have not returned add to a process's numbers.
@@ -42,8 +42,9 @@ var words = [groups]string{
 	launches: "launches, graphLaunches", copies: "copies", syncs: "syncs", memory: "allocations", collectives: "collectives",
 }
 
-// Look gives what all processes have asked for so far. What costs more than it may is taken off, and absent for a while.
-func (p *Probe) Look() ([]Process, error) {
+// ReadCounters returns the calls of all processes since their probes were attached. It takes off, for a while, the
+// groups of probes that cost more than Options.Share; their numbers are absent.
+func (p *Probe) ReadCounters() ([]Process, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var all []Process
@@ -60,7 +61,8 @@ func (p *Probe) Look() ([]Process, error) {
 		sum := sumOf(perCPU)
 		sums[id] = &sum
 	}
-	// Calls are looked at after what has returned: one that returns between is in neither, and comes at the next look.
+	// Open calls are read after the returned ones: a call that returns between is in neither, and comes with the next
+	// reading.
 	opened, err := p.opened()
 	if err != nil {
 		return nil, err
@@ -107,7 +109,7 @@ func (p *Probe) opened() (map[objectProcess]open, error) {
 			return sums, nil
 		}
 		if threads[thread] || call.Since > now {
-			continue // the walk begins anew where the map changes
+			continue // the iteration restarts when the map changes
 		}
 		threads[thread] = true
 		o := sums[call.Process]
@@ -309,7 +311,7 @@ func (p *Probe) forgetMemory(gone map[objectProcess]bool) error {
 	return errors.Join(errs...)
 }
 
-// forget has a program remove what its arguments name, and give back its place.
+// forget has a program remove what its arguments name, and release its place.
 func forget(program *ebpf.Program, arguments ...uint64) error {
 	if _, err := program.Run(&ebpf.RunOptions{Context: arguments}); err != nil {
 		return fmt.Errorf("run %s: %w", program, err)

@@ -13,20 +13,20 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/bpf/bpftest"
 )
 
-// BenchmarkKernelWalk measures one walk over many live TCP sockets: of which none has news, and of which all have.
-func BenchmarkKernelWalk(b *testing.B) {
+// BenchmarkKernelScan measures one scan over many live TCP sockets: of which none has news, and of which all have.
+func BenchmarkKernelScan(b *testing.B) {
 	for _, sockets := range []int{10_000, 100_000} {
 		b.Run(fmt.Sprintf("%d-sockets", sockets), func(b *testing.B) {
 			r := newRig(b, true, Options{RingBytes: 1 << 26})
 			crowd := newCrowd(r, sockets/2)
-			w := &walker{probe: r.probe}
+			w := &scanner{probe: r.probe}
 			check(b, r.probe.Flush(b.Context()))
 			for _, news := range []bool{false, true} {
 				name := "no-news"
 				if news {
 					name = "all-news"
 				}
-				b.Run(name, func(b *testing.B) { walkCrowd(b, w, crowd, news) })
+				b.Run(name, func(b *testing.B) { scanCrowd(b, w, crowd, news) })
 			}
 			if lost := r.probe.Lost(); len(lost) > 0 {
 				b.Logf("lost: %v", lost)
@@ -35,10 +35,10 @@ func BenchmarkKernelWalk(b *testing.B) {
 	}
 }
 
-func walkCrowd(b *testing.B, w *walker, crowd *crowd, news bool) {
+func scanCrowd(b *testing.B, w *scanner, crowd *crowd, news bool) {
 	// Let what is settled count as settled, as it does a second later.
 	for range 2 {
-		check(b, w.walk())
+		check(b, w.scan())
 	}
 	var cpu time.Duration
 	b.ResetTimer()
@@ -48,14 +48,14 @@ func walkCrowd(b *testing.B, w *walker, crowd *crowd, news bool) {
 			crowd.talk(b)
 		}
 		b.StartTimer()
-		cost, err := processorTime(w.walk)
+		cost, err := cpuTime(w.scan)
 		b.StopTimer()
 		check(b, err)
 		cpu += cost
 		check(b, w.probe.Flush(b.Context()))
 	}
 	each := cpu / time.Duration(b.N)
-	b.ReportMetric(float64(each.Microseconds())/1e3, "cpu-ms/walk")
+	b.ReportMetric(float64(each.Microseconds())/1e3, "cpu-ms/scan")
 	b.ReportMetric(100*each.Seconds(), "%core-at-1s")
 }
 
@@ -108,8 +108,8 @@ func (c *crowd) wait(tb testing.TB) {
 	}
 }
 
-// holdConnections is a process of the crowd: says so when its connections are open, and sends a byte on each for every line
-// that it reads, until there are no more.
+// holdConnections is a process of the crowd: says so when its connections are open, and sends a byte on each for
+// every line that it reads, until there are no more.
 func holdConnections() error {
 	var (
 		n       int
