@@ -4,44 +4,72 @@ import (
 	"fmt"
 	"strings"
 
+	"charm.land/bubbles/v2/key"
+	tea "charm.land/bubbletea/v2"
+
 	"github.com/orb8-dev/kubectl-orb8/plugin/graph"
+	"github.com/orb8-dev/kubectl-orb8/plugin/model"
 )
 
-// graphPage shows who calls whom.
-func (s *screen) graphPage(height int) []string {
-	if len(s.answer.edges) == 0 {
-		return filled([]string{
-			"", "  " + s.style.faint.Render("nobody has called anybody in the "+windowName(s.window)),
-		}, height)
+// graphPage is who calls whom.
+type graphPage struct {
+	*common
+	area
+	edges []model.Edge
+	// scroll is the first line that is shown.
+	scroll scroller
+}
+
+func (p *graphPage) Name() string { return "graph" }
+
+func (p *graphPage) ShortHelp() []key.Binding {
+	return p.keys.bindings(actHelp, actNextPage, actWindow, actPause, actQuit)
+}
+
+func (p *graphPage) request(q *question) { q.fetch = fetchEdges }
+
+func (p *graphPage) drop() { p.edges = nil }
+
+func (p *graphPage) Update(msg tea.Msg) tea.Cmd {
+	if a, ok := msg.(answer); ok {
+		p.edges = a.edges
 	}
-	g, left := graph.Calls(s.answer.edges, s.o.Namespace)
+	p.scroll.update(msg, p.height-overlap)
+	return nil
+}
+
+func (p *graphPage) View() []string {
+	if len(p.edges) == 0 {
+		return p.notice(p.style.faint.Render("nobody has called anybody in the " + windowName(p.window)))
+	}
+	g, left := graph.Calls(p.edges, p.o.Namespace)
 	drawn := g.Text()
-	s.scroll = max(min(s.scroll, len(drawn)-height), 0)
+	from, to := p.scroll.visible(len(drawn), p.height)
 	var out []string
-	for _, pieces := range drawn[s.scroll:min(s.scroll+height, len(drawn))] {
+	for _, pieces := range drawn[from:to] {
 		var b strings.Builder
-		for _, p := range pieces {
-			b.WriteString(s.inked(p))
+		for _, piece := range pieces {
+			b.WriteString(p.inked(piece))
 		}
 		out = append(out, b.String())
 	}
-	if left > 0 && len(out) < height {
-		out = append(out, s.style.faint.Render(fmt.Sprintf("and %d more calls", left)))
+	if left > 0 && len(out) < p.height {
+		out = append(out, p.style.faint.Render(fmt.Sprintf("and %d more calls", left)))
 	}
-	return filled(out, height)
+	return filled(out, p.height)
 }
 
 // inked gives a piece of the picture its colour.
-func (s *screen) inked(p graph.Piece) string {
+func (c *common) inked(p graph.Piece) string {
 	switch p.Role {
 	case graph.Box:
-		return s.style.accent.Render(p.Text)
+		return c.style.accent.Render(p.Text)
 	case graph.Name:
-		return s.style.title.Render(p.Text)
+		return c.style.title.Render(p.Text)
 	case graph.Line, graph.LineLabel:
-		return s.style.faint.Render(p.Text)
+		return c.style.faint.Render(p.Text)
 	case graph.FailingLine, graph.FailingLabel:
-		return s.style.bad.Render(p.Text)
+		return c.style.bad.Render(p.Text)
 	}
 	return p.Text
 }

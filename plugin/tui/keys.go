@@ -1,64 +1,116 @@
 package tui
 
-import "charm.land/bubbles/v2/key"
+import (
+	"charm.land/bubbles/v2/key"
+	tea "charm.land/bubbletea/v2"
+)
 
-// keyMap is what keys do: the help is made of it.
-type keyMap struct {
-	up, down, pageUp, pageDown, first, last key.Binding
-	enter, back, next, previous             key.Binding
-	page                                    [4]key.Binding
-	filter, sort, reverse, group, window    key.Binding
-	falling, rising, left, right            key.Binding
-	pause, copy, export, help, quit         key.Binding
-	interrupt                               key.Binding
-}
+// action is what a key does.
+type action int
 
-func bind(help, does string, keys ...string) key.Binding {
-	return key.NewBinding(key.WithKeys(keys...), key.WithHelp(help, does))
-}
+const (
+	noAction action = iota
+	actUp
+	actDown
+	actPageUp
+	actPageDown
+	actFirst
+	actLast
+	actEnter
+	actBack
+	actNextPage
+	actPreviousPage
+	actPage1
+	actPage2
+	actPage3
+	actPage4
+	actFilter
+	actSort
+	actSortLeft
+	actSortRight
+	actReverse
+	actRising
+	actFalling
+	actGroup
+	actWindow
+	actPause
+	actCopy
+	actExport
+	actHelp
+	actQuit
+	actInterrupt
+	actionCount
+)
 
-func newKeyMap() keyMap {
-	return keyMap{
-		up: bind("↑/k", "up", "up", "k"), down: bind("↓/j", "down", "down", "j"),
-		pageUp:   bind("pgup/^u", "page up", "pgup", "ctrl+u", "ctrl+b"),
-		pageDown: bind("pgdn/^d", "page down", "pgdown", "ctrl+d", "ctrl+f"),
-		first:    bind("home/gg", "first", "home"), last: bind("end/G", "last", "end", "G"),
-		enter: bind("enter/l", "go into", "enter", "l", "right"),
-		back:  bind("esc/h", "back", "esc", "h", "left", "backspace"),
-		next:  bind("tab", "next page", "tab"), previous: bind("shift+tab", "previous page", "shift+tab"),
-		page: [4]key.Binding{
-			bind("1", "overview", "1"), bind("2", "table", "2"), bind("3", "detail", "3"),
-			bind("4", "graph or waste", "4"),
-		},
-		filter: bind("/", "filter", "/", "f4"), sort: bind("s", "sort by", "s", "f6"),
-		reverse: bind("r", "reverse", "r", "S"),
-		group:   bind("g", "group by", "g"), window: bind("t", "time window", "t"),
+// keyMap is the keys of all pages, by action. The help is made of it.
+type keyMap [actionCount]key.Binding
+
+func newKeyMap() (m keyMap) {
+	for _, k := range []struct {
+		action     action
+		help, does string
+		keys       []string
+	}{
+		{actUp, "↑/k", "up", []string{"up", "k"}},
+		{actDown, "↓/j", "down", []string{"down", "j"}},
+		{actPageUp, "pgup/^u", "page up", []string{"pgup", "ctrl+u", "ctrl+b"}},
+		{actPageDown, "pgdn/^d", "page down", []string{"pgdown", "ctrl+d", "ctrl+f"}},
+		{actFirst, "home/gg", "first", []string{"home"}},
+		{actLast, "end/G", "last", []string{"end", "G"}},
+		{actEnter, "enter/l", "go into", []string{"enter", "l", "right"}},
+		{actBack, "esc/h", "back", []string{"esc", "h", "left", "backspace"}},
+		{actNextPage, "tab", "next page", []string{"tab"}},
+		{actPreviousPage, "shift+tab", "previous page", []string{"shift+tab"}},
+		{actPage1, "1", "overview", []string{"1"}},
+		{actPage2, "2", "table", []string{"2"}},
+		{actPage3, "3", "detail", []string{"3"}},
+		{actPage4, "4", "graph or waste", []string{"4"}},
+		{actFilter, "/", "filter", []string{"/", "f4"}},
+		{actSort, "s", "sort by", []string{"s", "f6"}},
 		// As in nvtop, nvitop and htop, besides the arrows, /, F4, F6 and F10.
-		falling: bind("-", "largest first", "-"), rising: bind("+", "smallest first", "+"),
-		left: bind("<", "sort by the column before", "<", ","), right: bind(">", "sort by the next column", ">", "."),
-		pause: bind("space", "pause", "space"), copy: bind("y", "copy as JSON", "y"), export: bind("e", "export", "e"),
-		help: bind("?", "help", "?", "f1"), quit: bind("q", "quit", "q", "f10"),
-		interrupt: bind("^c", "quit", "ctrl+c"),
+		{actSortLeft, "<", "sort by the column before", []string{"<", ","}},
+		{actSortRight, ">", "sort by the next column", []string{">", "."}},
+		{actReverse, "r", "reverse", []string{"r", "S"}},
+		{actRising, "+", "smallest first", []string{"+"}},
+		{actFalling, "-", "largest first", []string{"-"}},
+		{actGroup, "g", "group by", []string{"g"}},
+		{actWindow, "t", "time window", []string{"t"}},
+		{actPause, "space", "pause", []string{"space"}},
+		{actCopy, "y", "copy as JSON", []string{"y"}},
+		{actExport, "e", "export", []string{"e"}},
+		{actHelp, "?", "help", []string{"?", "f1"}},
+		{actQuit, "q", "quit", []string{"q", "f10"}},
+		{actInterrupt, "^c", "quit", []string{"ctrl+c"}},
+	} {
+		m[k.action] = key.NewBinding(key.WithKeys(k.keys...), key.WithHelp(k.help, k.does))
 	}
+	return m
 }
 
-// short is the line at the bottom.
-func (k keyMap) short(p page) []key.Binding {
-	switch p {
-	case pageTable:
-		return []key.Binding{k.help, k.filter, k.enter, k.sort, k.group, k.window, k.pause, k.next, k.quit}
-	case pageDetail:
-		return []key.Binding{k.help, k.back, k.window, k.pause, k.copy, k.next, k.quit}
+// match is the action of a key.
+func (m *keyMap) match(msg tea.KeyPressMsg) action {
+	for a := noAction + 1; a < actionCount; a++ {
+		if key.Matches(msg, m[a]) {
+			return a
+		}
 	}
-	return []key.Binding{k.help, k.next, k.window, k.pause, k.quit}
+	return noAction
 }
 
-// full is the help page.
-func (k keyMap) full() [][]key.Binding {
+// bindings are those of actions, for a line of help.
+func (m *keyMap) bindings(actions ...action) (list []key.Binding) {
+	for _, a := range actions {
+		list = append(list, m[a])
+	}
+	return list
+}
+
+// FullHelp is the columns of the help.
+func (m *keyMap) FullHelp() [][]key.Binding {
 	return [][]key.Binding{
-		{k.up, k.down, k.pageUp, k.pageDown, k.first, k.last},
-		{k.enter, k.back, k.next, k.previous, k.page[0], k.page[1], k.page[2], k.page[3]},
-		{k.filter, k.sort, k.left, k.right, k.reverse, k.rising, k.falling, k.group},
-		{k.window, k.pause, k.copy, k.export, k.help, k.quit, k.interrupt},
+		m.bindings(actUp, actDown, actPageUp, actPageDown, actFirst, actLast),
+		m.bindings(actEnter, actBack, actNextPage, actPreviousPage, actPage1, actPage2, actPage3, actPage4),
+		m.bindings(actFilter, actSort, actSortLeft, actSortRight, actReverse, actRising, actFalling, actGroup),
+		m.bindings(actWindow, actPause, actCopy, actExport, actHelp, actQuit, actInterrupt),
 	}
 }

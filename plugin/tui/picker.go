@@ -1,24 +1,22 @@
 package tui
 
 import (
-	"fmt"
-
 	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
-
-	"github.com/orb8-dev/kubectl-orb8/event"
-	"github.com/orb8-dev/kubectl-orb8/internal/plural"
-	"github.com/orb8-dev/kubectl-orb8/plugin/model"
+	"github.com/charmbracelet/x/ansi"
 )
 
 // picker is a short list to choose from, above the page.
 type picker struct {
+	area
+	keys   *keyMap
 	title  string
 	items  []item
 	cursor int
-	// again is the key that opened it; pressed once more it does what it does in vi: gg goes to the first row.
+	// opens is the action whose key opened it. Pressed once more, the key selects the next item, or does again: in vi,
+	// gg goes to the first row.
+	opens action
 	again func() tea.Cmd
-	opens key.Binding
 }
 
 type item struct {
@@ -26,120 +24,39 @@ type item struct {
 	choose    func() tea.Cmd
 }
 
-// doneMsg is what a command has to say when it is done.
-type doneMsg string
-
-func (s *screen) pick(msg tea.KeyPressMsg) tea.Cmd {
-	p := s.picker
-	switch {
-	case key.Matches(msg, p.opens) && p.again != nil:
-		s.picker = nil
-		return p.again()
-	case key.Matches(msg, s.keys.up):
+// Update moves the cursor, or closes the picker with what was chosen.
+func (p *picker) Update(msg tea.KeyPressMsg) (chosen func() tea.Cmd, closed bool) {
+	opened := key.Matches(msg, p.keys[p.opens])
+	switch a := p.keys.match(msg); {
+	case opened && p.again != nil:
+		return p.again, true
+	case a == actUp:
 		p.cursor = (p.cursor + len(p.items) - 1) % len(p.items)
-	case key.Matches(msg, s.keys.down) || key.Matches(msg, p.opens):
+	case a == actDown || opened:
 		p.cursor = (p.cursor + 1) % len(p.items)
-	case key.Matches(msg, s.keys.enter):
-		s.picker = nil
-		return p.items[p.cursor].choose()
-	case key.Matches(msg, s.keys.back) || key.Matches(msg, s.keys.quit):
-		s.picker = nil
+	case a == actEnter:
+		return p.items[p.cursor].choose, true
+	case a == actBack || a == actQuit:
+		return nil, true
 	}
-	return nil
+	return nil, false
 }
 
-func (s *screen) sortPicker() *picker {
-	p := &picker{title: "sort by", opens: s.keys.sort}
-	for _, c := range tableColumns(s.o.Topic.Row, s.level().group) {
-		if c.Get == nil {
-			continue
+// View is the list, as far as there is room for it.
+func (p *picker) View(style *styles) []string {
+	wide := 0
+	for _, i := range p.items {
+		wide = max(wide, ansi.StringWidth(i.name))
+	}
+	box := []string{" " + style.title.Render(p.title)}
+	room := max(p.height-8, 3)
+	from := max(min(p.cursor-room/2, len(p.items)-room), 0)
+	for n, i := range p.items[from:min(from+room, len(p.items))] {
+		line := cut(" "+fit(i.name, wide, false)+"  "+i.doc+" ", p.width-6)
+		if from+n == p.cursor {
+			line = style.selected.Render(line)
 		}
-		if c == s.sort {
-			p.cursor = len(p.items)
-		}
-		p.items = append(p.items, item{c.Header, c.Doc, func() tea.Cmd { return s.sortBy(c) }})
+		box = append(box, line)
 	}
-	return p
-}
-
-// sortBy sorts by a column: amounts from the largest, names from the first, and the other way round where it was sorted
-// so.
-func (s *screen) sortBy(c *event.Column) tea.Cmd {
-	if c == s.sort {
-		s.descending = !s.descending
-	} else {
-		s.sort, s.descending = c, c.Right()
-	}
-	return s.refresh()
-}
-
-// sortBeside sorts by the column that stands so far beside the one that is sorted by.
-func (s *screen) sortBeside(step int) tea.Cmd {
-	var columns []*event.Column
-	at := 0
-	for _, c := range tableColumns(s.o.Topic.Row, s.level().group) {
-		if c.Get == nil {
-			continue
-		}
-		if c == s.sort {
-			at = len(columns)
-		}
-		columns = append(columns, c)
-	}
-	if s.sort = columns[(at+step+len(columns))%len(columns)]; s.page == pageTable {
-		s.descending = s.sort.Right()
-	}
-	return s.refresh()
-}
-
-func (s *screen) groupPicker() *picker {
-	p := &picker{title: "group by", opens: s.keys.group, again: func() tea.Cmd { return s.move(-s.level().cursor) }}
-	for _, g := range s.o.Topic.Groups {
-		if g == s.level().group {
-			p.cursor = len(p.items)
-		}
-		p.items = append(p.items, item{g.Name, g.Doc, func() tea.Cmd {
-			if s.paused {
-				s.say("paused: space goes on")
-				return nil
-			}
-			l := s.level()
-			l.group, l.cursor, l.top = g, 0, 0
-			s.page, s.answer.table = pageTable, model.Table{}
-			return s.refresh()
-		}})
-	}
-	return p
-}
-
-func (s *screen) exportPicker() *picker {
-	p := &picker{title: "export all rows of the table", opens: s.keys.export}
-	for _, f := range []struct{ name, doc string }{{"json", "one object a line"}, {"csv", "for spreadsheets"}} {
-		p.items = append(p.items, item{f.name, f.doc, func() tea.Cmd { return s.exportAs(f.name) }})
-	}
-	return p
-}
-
-// exportAs writes all rows of the table to a file.
-func (s *screen) exportAs(format string) tea.Cmd {
-	if s.o.Export == nil {
-		return nil
-	}
-	q := s.question()
-	q.query.Group, q.query.Within, q.query.Offset, q.query.Limit = s.level().group, s.level().within, 0, 0
-	if s.paused {
-		q.now = s.answer.question.now
-	}
-	source, export := s.o.Source, s.o.Export
-	return func() tea.Msg {
-		var rows []*event.Event
-		for _, r := range source.Rows(q.query, q.now).Rows {
-			rows = append(rows, r.Event)
-		}
-		name, err := export(format, rows)
-		if err != nil {
-			return doneMsg("export: " + err.Error())
-		}
-		return doneMsg(fmt.Sprintf("%s written to %s", plural.Count(len(rows), "row"), name))
-	}
+	return box
 }

@@ -264,20 +264,20 @@ func TestOneGoesIntoARowAndBack(t *testing.T) {
 	d := drive(t, busy(), 120, 40, nil)
 	d.keysIn("g", "j", "j") // pod, container, workload
 	d.keysIn("enter")
-	if d.level().group.Name != "workload" || !strings.Contains(d.text(), "deploy/web") {
+	if d.table.level().group.Name != "workload" || !strings.Contains(d.text(), "deploy/web") {
 		t.Fatal(d.text())
 	}
 	d.keysIn("/", `name == "deploy/web"`, "enter", "enter")
-	if got := d.text(); d.level().group.Name != "pod" || !strings.Contains(got, "› deploy/web by pod") ||
+	if got := d.text(); d.table.level().group.Name != "pod" || !strings.Contains(got, "› deploy/web by pod") ||
 		strings.Contains(got, "db-7d9f ") {
 		t.Fatal(got)
 	}
 	d.keysIn("enter", "enter", "enter")
-	if got := d.text(); d.page != pageDetail || !strings.Contains(got, "deploy/web › web-7d9f › ") {
+	if got := d.text(); d.active != d.detail || !strings.Contains(got, "deploy/web › web-7d9f › ") {
 		t.Fatal(got)
 	}
 	d.keysIn("esc", "esc", "esc", "esc")
-	if got := d.text(); len(d.levels) != 1 || !strings.Contains(got, "deploy/worker") {
+	if got := d.text(); len(d.table.levels) != 1 || !strings.Contains(got, "deploy/worker") {
 		t.Fatal(got)
 	}
 }
@@ -307,7 +307,7 @@ func TestFiltersAreCELOrText(t *testing.T) {
 func TestSortingByKeysAndByMouse(t *testing.T) {
 	d := drive(t, busy(), 120, 40, nil)
 	first := func() string {
-		row, _ := d.row(0)
+		row, _ := d.table.row(0)
 		return row.Event.GetNetworkTop().GetName()
 	}
 	if first() != "cache-7d9f" {
@@ -328,8 +328,8 @@ func TestSortingByKeysAndByMouse(t *testing.T) {
 	d.send(tea.MouseClickMsg{X: 3, Y: tableHeader + 3, Button: tea.MouseLeft})
 	d.keysIn("esc")
 	d.send(tea.MouseClickMsg{X: 3, Y: tableHeader + 3, Button: tea.MouseLeft})
-	if d.level().cursor != 2 {
-		t.Errorf("the third row was clicked, the cursor is on %d", d.level().cursor)
+	if d.table.level().cursor != 2 {
+		t.Errorf("the third row was clicked, the cursor is on %d", d.table.level().cursor)
 	}
 }
 
@@ -399,10 +399,16 @@ func TestOnlyWhatIsShownIsAskedFor(t *testing.T) {
 		cursor int
 	}{{"down", 1}, {"pgdown", 36}, {"G", 99_999}, {"pgup", 99_964}, {"home", 0}, {"up", 0}} {
 		d.keysIn(c.key)
-		if n := len(d.answer.table.Rows); n > 3*spare || d.level().cursor != c.cursor {
-			t.Errorf("after %s the cursor is on %d, want %d; %d rows are known", c.key, d.level().cursor, c.cursor, n)
+		if n := len(d.table.answer.Rows); n > 3*spare || d.table.level().cursor != c.cursor {
+			t.Errorf(
+				"after %s the cursor is on %d, want %d; %d rows are known",
+				c.key,
+				d.table.level().cursor,
+				c.cursor,
+				n,
+			)
 		}
-		if _, ok := d.selected(); !ok {
+		if _, ok := d.table.selected(); !ok {
 			t.Errorf("after %s the selected row is not known", c.key)
 		}
 	}

@@ -1,15 +1,10 @@
 package tui
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
-	"github.com/charmbracelet/x/ansi"
-
 	"github.com/orb8-dev/kubectl-orb8/event"
-	"github.com/orb8-dev/kubectl-orb8/event/safe"
-	"github.com/orb8-dev/kubectl-orb8/internal/plural"
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
 )
 
@@ -37,15 +32,11 @@ const (
 	trendWidth = 10
 )
 
-// layout gives the name what room is left; where that is too little the last columns have none, and where it is plenty
-// there is a trend.
-func (s *screen) layout() []placed {
-	return s.place(tableColumns(s.o.Topic.Row, s.level().group))
-}
-
-func (s *screen) place(columns []*event.Column) []placed {
+// place gives the name the room that is left. Where that is too little the last columns have none, and where it is
+// plenty there is a trend.
+func place(columns []*event.Column, width int) []placed {
 	name, rest := columns[0], columns[1:]
-	left := s.width
+	left := width
 	var out []placed
 	for _, c := range rest {
 		w := max(c.Width, len(c.Header)+1)
@@ -62,58 +53,22 @@ func (s *screen) place(columns []*event.Column) []placed {
 	return slices.Insert(out, 0, placed{name, left})
 }
 
-func (s *screen) tablePage(height int) []string {
-	layout := s.layout()
-	out := []string{s.headers(layout, s.level().group.Name, s.sort)}
-	l := s.level()
-	shown := 0
-	for at := l.top; at < l.top+s.rows(); at++ {
-		row, ok := s.row(at)
-		if !ok {
-			break
-		}
-		shown++
-		out = append(out, s.line(layout, row, at == l.cursor))
-	}
-	if shown == 0 {
-		out = append(out, "", "  "+s.nothing())
-	}
-	out = filled(out, height-1)
-	return append(out, s.sums(shown))
-}
-
-// nothing says why there are no rows.
-func (s *screen) nothing() string {
-	t := &s.answer.table
-	switch {
-	case t.All > 0 && s.match != nil:
-		return s.style.faint.Render(fmt.Sprintf(
-			"none of %s matches; esc takes the filter away", plural.Count(t.All, "row"),
-		))
-	case len(s.answer.status.Nodes) == 0:
-		return s.style.faint.Render("waiting for the tracers to start")
-	}
-	return s.style.faint.Render(
-		"nothing yet: no " + strings.Join(s.o.Topic.Sources, " or ") + " events in the " + windowName(s.window),
-	)
-}
-
-// headers are the titles of columns; the first one is called by what rows are counted together by, and that which they
-// are sorted by is marked: nil, none is.
-func (s *screen) headers(layout []placed, first string, sorted *event.Column) string {
+// headers are the titles of columns. The first one is called by the group, and the one that rows are sorted by is
+// marked, if any.
+func (c *common) headers(layout []placed, first string, sorted *event.Column) string {
 	var b strings.Builder
 	for i, p := range layout {
 		if i > 0 {
 			b.WriteByte(' ')
 		}
 		if p.column == nil {
-			b.WriteString(s.style.header.Render(fit("TREND", p.width, false)))
+			b.WriteString(c.style.header.Render(fit("TREND", p.width, false)))
 			continue
 		}
-		text, style := p.column.Header, s.style.header
+		text, style := p.column.Header, c.style.header
 		if p.column == sorted {
-			style = s.style.sorted
-			if s.descending {
+			style = c.style.sorted
+			if c.descending {
 				text += "▼"
 			} else {
 				text += "▲"
@@ -127,66 +82,31 @@ func (s *screen) headers(layout []placed, first string, sorted *event.Column) st
 	return b.String()
 }
 
-// marked are the columns whose numbers tell of trouble.
+// marked are the columns whose numbers are failures.
 var marked = []string{"failed", "retransmits", "nxdomain", "timeouts", "errors"}
 
-func (s *screen) line(layout []placed, row model.Row, selected bool) string {
+func (c *common) line(layout []placed, row model.Row, selected bool, width int) string {
 	var b strings.Builder
 	for i, p := range layout {
 		if i > 0 {
 			b.WriteByte(' ')
 		}
 		if p.column == nil {
-			b.WriteString(s.plain(selected, s.style.accent.Render, sparkline(row.Trend, p.width)))
+			trend := sparkline(row.Trend, p.width)
+			if !selected { // colours in a reversed line would break it
+				trend = c.style.accent.Render(trend)
+			}
+			b.WriteString(trend)
 			continue
 		}
-		text := fit(cell(p.column, row.Event, s.view()), p.width, p.column.Right())
+		text := fit(c.cell(p.column, row.Event), p.width, p.column.Right())
 		if !selected && slices.Contains(marked, p.column.Name) && p.column.Get(row.Event).Uint() > 0 {
-			text = s.style.bad.Render(text)
+			text = c.style.bad.Render(text)
 		}
 		b.WriteString(text)
 	}
 	if selected {
-		return s.style.selected.Render(fit(b.String(), s.width, false))
+		return c.style.selected.Render(fit(b.String(), width, false))
 	}
 	return b.String()
-}
-
-// plain styles text that is not selected: colours in a reversed line would break it.
-func (s *screen) plain(selected bool, style func(...string) string, text string) string {
-	if selected {
-		return text
-	}
-	return style(text)
-}
-
-// sums is the line below the rows: where one is, and what all comes to.
-func (s *screen) sums(shown int) string {
-	t := &s.answer.table
-	l := s.level()
-	left := plural.Count(t.Matching, "row")
-	if t.Matching > shown {
-		left = fmt.Sprintf("%d–%d of %s", l.top+1, l.top+shown, left)
-	}
-	if t.Matching < t.All {
-		left += fmt.Sprintf(" (%d in all)", t.All)
-	}
-	var parts []string
-	if t.Total.Event != nil {
-		for _, c := range tableColumns(s.o.Topic.Row, s.level().group)[1:] {
-			if !c.Get(t.Total.Event).IsNull() {
-				parts = append(
-					parts,
-					strings.ToLower(c.Header)+" "+string(safe.AppendBytes(
-						nil, c.AppendCell(nil, t.Total.Event, s.view()),
-					)),
-				)
-			}
-		}
-	}
-	right := "in all: " + strings.Join(parts, "  ")
-	right = cut(right, max(s.width-ansi.StringWidth(left)-3, 0))
-	return s.style.faint.Render(left + strings.Repeat(
-		" ", max(s.width-ansi.StringWidth(left)-ansi.StringWidth(right), 1),
-	) + right)
 }

@@ -16,13 +16,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
 )
 
-// tableHeader is the line of the column headers, counted from 0, and tableFrame how many lines are not rows.
-const (
-	tableHeader = 2
-	tableFrame  = tableHeader + 3
-)
-
-// small tells whether there is too little room for a picture.
+// small reports whether there is too little room for the pages.
 func (s *screen) small() bool { return s.width < minWidth || s.height < minHeight }
 
 func (s *screen) View() tea.View {
@@ -33,7 +27,7 @@ func (s *screen) View() tea.View {
 	return v
 }
 
-// lines are the picture: as many as the terminal has, none of them wider.
+// lines are the picture: exactly as many as the terminal has, none of them wider.
 func (s *screen) lines() []string {
 	if s.width == 0 || s.height == 0 {
 		return nil
@@ -45,9 +39,9 @@ func (s *screen) lines() []string {
 			fmt.Sprintf("terminal too small: needs %dx%d, is %dx%d", minWidth, minHeight, s.width, s.height),
 		}
 	default:
-		lines = append(s.head(), s.body(s.height-3)...)
+		lines = append(s.head(), s.active.View()...)
 		if s.picker != nil {
-			s.over(lines, s.pickerBox())
+			s.over(lines, s.picker.View(&s.style))
 		}
 		if s.help {
 			s.over(lines, s.helpBox())
@@ -69,23 +63,23 @@ func filled(lines []string, n int) []string {
 	return append(lines, make([]string, n-len(lines))...)
 }
 
-// head is two lines: what is shown, and how the stream does.
+// head is two lines: the pages and the state of the stream, and what is shown.
 func (s *screen) head() []string {
 	left := s.style.title.Render("orb8 top "+s.o.Topic.Name) + "  " + s.tabs()
 	right := s.badges()
 	first := left + strings.Repeat(" ", max(s.width-ansi.StringWidth(left)-ansi.StringWidth(right), 1)) + right
-	crumbs := append([]string{safe.Text(s.o.Title)}, s.level().names...)
+	crumbs := append([]string{safe.Text(s.o.Title)}, s.table.level().names...)
 	where := strings.Join(crumbs, " › ")
-	if s.page == pageTable || s.page == pageDetail {
-		where += " by " + s.level().group.Name
+	if s.active == s.table || s.active == s.detail {
+		where += " by " + s.table.level().group.Name
 	}
 	what := " · " + windowName(s.window)
-	if s.text != "" && s.page == pageTable {
+	if s.filter.text != "" && s.active == s.table {
 		kind := "text"
-		if s.cel {
+		if s.filter.cel {
 			kind = "CEL"
 		}
-		what += " · " + kind + " /" + safe.Text(s.text)
+		what += " · " + kind + " /" + safe.Text(s.filter.text)
 	}
 	return []string{
 		first, s.style.faint.Render(cut(where, max(s.width-ansi.StringWidth(what), 10))) + s.style.accent.Render(what),
@@ -104,34 +98,29 @@ func windowName(d time.Duration) string {
 
 func (s *screen) tabs() string {
 	var tabs []string
-	at := 0
-	for p, name := range []string{"overview", "table", "detail", "graph", "waste"} {
-		if !s.has(page(p)) {
-			continue
-		}
-		at++
-		if page(p) == s.page {
-			tabs = append(tabs, s.style.selected.Render(" "+name+" "))
+	for i, p := range s.pages {
+		if p == s.active {
+			tabs = append(tabs, s.style.selected.Render(" "+p.Name()+" "))
 		} else {
-			tabs = append(tabs, s.style.faint.Render(fmt.Sprintf("%d %s", at, name)))
+			tabs = append(tabs, s.style.faint.Render(fmt.Sprintf("%d %s", i+1, p.Name())))
 		}
 	}
 	return strings.Join(tabs, " ")
 }
 
-// badges say how complete the picture is.
+// badges are what the picture lacks: a pause, losses, nodes.
 func (s *screen) badges() string {
 	var all []string
 	if s.paused {
 		all = append(
-			all, s.style.warn.Render(fmt.Sprintf("‖ paused, %d s behind", int(s.o.Now().Sub(s.since)/time.Second))),
+			all, s.style.warn.Render(fmt.Sprintf("‖ paused, %d s behind", int(s.o.Now().Sub(s.pausedAt)/time.Second))),
 		)
 	}
-	if n := lost(s.answer.status); n > 0 {
+	if n := lost(s.status); n > 0 {
 		all = append(all, s.style.bad.Render(fmt.Sprintf("! LOST %d", n)))
 	}
 	streaming, nodes := 0, 0
-	for _, n := range s.answer.status.Nodes {
+	for _, n := range s.status.Nodes {
 		switch n.State {
 		case event.NodeState_NODE_STATE_STREAMING:
 			streaming++
@@ -160,46 +149,22 @@ func lost(st model.Status) (n uint64) {
 	return n
 }
 
-func (s *screen) body(height int) []string {
-	switch s.page {
-	case pageOverview:
-		return s.overviewPage(height)
-	case pageDetail:
-		return s.detailPage(height)
-	case pageGraph:
-		return s.graphPage(height)
-	case pageWaste:
-		return s.wastePage(height)
-	}
-	return s.tablePage(height)
-}
-
-// foot is what is typed, what was said, or the keys.
+// foot is the filter that is typed, a message, or the keys.
 func (s *screen) foot() string {
-	switch {
-	case s.typing:
-		s.input.SetWidth(max(s.width/2, 10))
-		line := s.input.View()
-		switch {
-		case s.problem != nil:
-			line += "  " + s.style.warn.Render(safe.Text("as text: "+s.problem.Error()))
-		case s.cel:
-			line += "  " + s.style.good.Render("CEL")
-		default:
-			line += "  " + s.style.faint.Render("text, or CEL over fields: failed > 0")
-		}
-		return line
-	case s.answer.table.Err != nil && s.page == pageTable:
-		return s.style.bad.Render("! " + safe.Text(s.answer.table.Err.Error()))
-	case s.said != "" && s.o.Now().Sub(s.saidAt) < spoken:
-		return s.style.accent.Render(safe.Text(s.said))
+	switch err := s.table.answer.Err; {
+	case s.filter.typing:
+		return s.filter.View(&s.style)
+	case err != nil && s.active == s.table:
+		return s.style.bad.Render("! " + safe.Text(err.Error()))
+	case s.message != "" && s.o.Now().Sub(s.messageAt) < messageTime:
+		return s.style.accent.Render(safe.Text(s.message))
 	case s.paused:
 		return s.style.warn.Render(fmt.Sprintf("‖ paused: %s since; space goes on", plural.Count(s.missed, "event")))
 	}
 	h := help.New()
 	h.Styles = s.helpStyles()
 	h.SetWidth(s.width)
-	return h.ShortHelpView(s.keys.short(s.page))
+	return h.ShortHelpView(s.active.ShortHelp())
 }
 
 func (s *screen) helpStyles() help.Styles {
@@ -240,7 +205,7 @@ func (s *screen) helpBox() []string {
 	h := help.New()
 	h.Styles = s.helpStyles()
 	box := []string{s.style.title.Render(" keys"), ""}
-	columns := s.keys.full()
+	columns := s.keys.FullHelp()
 	if s.width < 100 { // two columns above two others
 		for _, half := range [][]string{lines(h.FullHelpView(columns[:2])), {""}, lines(h.FullHelpView(columns[2:]))} {
 			box = append(box, half...)
@@ -255,23 +220,3 @@ func (s *screen) helpBox() []string {
 }
 
 func lines(s string) []string { return strings.Split(s, "\n") }
-
-func (s *screen) pickerBox() []string {
-	p := s.picker
-	wide := 0
-	for _, i := range p.items {
-		wide = max(wide, ansi.StringWidth(i.name))
-	}
-	box := []string{" " + s.style.title.Render(p.title)}
-	room := max(s.height-8, 3)
-	from := max(min(p.cursor-room/2, len(p.items)-room), 0)
-	for n, i := range p.items[from:min(from+room, len(p.items))] {
-		line := " " + fit(i.name, wide, false) + "  " + i.doc + " "
-		line = cut(line, s.width-6)
-		if from+n == p.cursor {
-			line = s.style.selected.Render(line)
-		}
-		box = append(box, line)
-	}
-	return box
-}

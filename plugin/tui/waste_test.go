@@ -10,7 +10,7 @@ import (
 
 func TestKeysOfNvtopAndHtopSort(t *testing.T) {
 	d := drive(t, computed(), 120, 40, nil)
-	columns := tableColumns(d.o.Topic.Row, d.level().group)
+	columns := tableColumns(d.o.Topic.Row, d.table.level().group)
 	at := func() (name string) { return d.sort.Name }
 	if at() != "gpuPercent" || !d.descending {
 		t.Fatalf("begins with %s", at())
@@ -39,7 +39,7 @@ func TestKeysOfNvtopAndHtopSort(t *testing.T) {
 		t.Error("F6 opens the list of columns")
 	}
 	d.keysIn("esc", "f4")
-	if !d.typing {
+	if !d.filter.typing {
 		t.Error("F4 filters")
 	}
 	d.keysIn("esc", "f1")

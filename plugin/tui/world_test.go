@@ -62,23 +62,41 @@ func (w *world) talk(id, from, to string, perSecond uint64, rtt uint32) {
 		if second == 0 {
 			phase = event.Phase_PHASE_NEW
 		}
-		w.Add(&event.Event{Node: src.Node, Namespace: src.Namespace, Pod: src.Pod, Kind: &event.Event_Flow{Flow: &event.Flow{
-			Id: id, Protocol: event.Protocol_PROTOCOL_TCP, Phase: phase, Src: src, Dst: dst,
-			StartTime: uint64(start.UnixNano()),
-			SrcCounters: &event.Counters{
-				BytesSent: wave, BytesReceived: 7 * wave, SrttMicros: &rtt, Retransmits: &zero,
+		w.Add(
+			&event.Event{
+				Node:      src.Node,
+				Namespace: src.Namespace,
+				Pod:       src.Pod,
+				Kind: &event.Event_Flow{Flow: &event.Flow{
+					Id: id, Protocol: event.Protocol_PROTOCOL_TCP, Phase: phase, Src: src, Dst: dst,
+					StartTime: uint64(start.UnixNano()),
+					SrcCounters: &event.Counters{
+						BytesSent: wave, BytesReceived: 7 * wave, SrttMicros: &rtt, Retransmits: &zero,
+					},
+					DstCounters: &event.Counters{BytesSent: 7 * wave, BytesReceived: wave},
+				}},
 			},
-			DstCounters: &event.Counters{BytesSent: 7 * wave, BytesReceived: wave},
-		}}}, start.Add(time.Duration(second)*time.Second))
+			start.Add(time.Duration(second)*time.Second),
+		)
 	}
 }
 
 func (w *world) refuse(from, to string, times int) {
 	src, dst := pod(from), pod(to)
 	for i := range times {
-		w.Add(&event.Event{Node: src.Node, Namespace: src.Namespace, Pod: src.Pod, Container: "main", Workload: src.Workload, Kind: &event.Event_Tcp{Tcp: &event.Tcp{
-			Outcome: event.TCPOutcome_TCP_OUTCOME_REFUSED, Src: src, Dst: dst, Observed: event.Side_SIDE_SRC,
-		}}}, start.Add(time.Duration(59-i%5)*time.Second))
+		w.Add(
+			&event.Event{
+				Node:      src.Node,
+				Namespace: src.Namespace,
+				Pod:       src.Pod,
+				Container: "main",
+				Workload:  src.Workload,
+				Kind: &event.Event_Tcp{Tcp: &event.Tcp{
+					Outcome: event.TCPOutcome_TCP_OUTCOME_REFUSED, Src: src, Dst: dst, Observed: event.Side_SIDE_SRC,
+				}},
+			},
+			start.Add(time.Duration(59-i%5)*time.Second),
+		)
 	}
 }
 
@@ -119,12 +137,22 @@ func called() *world {
 			total := calls * uint64(3000<<i)
 			histogram := make([]uint64, 6+i)
 			histogram[4], histogram[5+i] = calls*9/10, calls/10
-			w.Add(&event.Event{Node: "node-w", Namespace: "shop", Pod: "web-7d9f", Container: "main", Workload: "deploy/web", Kind: &event.Event_SyscallSummary{
-				SyscallSummary: &event.SyscallSummary{
-					Id: name, Name: name, Calls: calls, Errors: calls / 50 * uint64(i), TotalNanos: &total,
-					Histogram: histogram,
+			w.Add(
+				&event.Event{
+					Node:      "node-w",
+					Namespace: "shop",
+					Pod:       "web-7d9f",
+					Container: "main",
+					Workload:  "deploy/web",
+					Kind: &event.Event_SyscallSummary{
+						SyscallSummary: &event.SyscallSummary{
+							Id: name, Name: name, Calls: calls, Errors: calls / 50 * uint64(i), TotalNanos: &total,
+							Histogram: histogram,
+						},
+					},
 				},
-			}}, start.Add(time.Duration(second)*time.Second))
+				start.Add(time.Duration(second)*time.Second),
+			)
 		}
 	}
 	return w
@@ -159,11 +187,17 @@ func computed() *world {
 				percent, sm = 0, 0
 			}
 			g := &event.Gpu{
-				What:         event.GpuWhat_GPU_WHAT_DEVICE,
-				Gpu:          &event.GpuDevice{Uuid: fmt.Sprint("GPU-", i), Index: &index, Name: "NVIDIA H100 80GB HBM3"},
+				What: event.GpuWhat_GPU_WHAT_DEVICE,
+				Gpu: &event.GpuDevice{
+					Uuid:  fmt.Sprint("GPU-", i),
+					Index: &index,
+					Name:  "NVIDIA H100 80GB HBM3",
+				},
 				Memory:       &event.GpuMemory{TotalBytes: big(80 << 30), UsedBytes: big(uint64(all) * 61 << 30)},
 				PeriodMicros: big(1e6),
-				Processes:    &all, OwnProcesses: &own, UsedBy: user,
+				Processes:    &all,
+				OwnProcesses: &own,
+				UsedBy:       user,
 			}
 			uses := []event.GpuUse{
 				event.GpuUse_GPU_USE_BUSY, event.GpuUse_GPU_USE_IDLE, event.GpuUse_GPU_USE_FREE,
