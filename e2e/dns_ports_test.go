@@ -31,6 +31,7 @@ func dnsServiceOf(t *testing.T, e *kit.Env, namespace, app string, port int32, u
 // TestDNSPorts_OneEventPerQuery asks servers whose Service has another port than their pods, or has none, and in ways
 // in which the client's address is not the pod's own. No port is named: those of the Services are found.
 func TestDNSPorts_OneEventPerQuery(t *testing.T) {
+	t.Parallel()
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)
 	pods := e.Pods(t,

@@ -39,6 +39,7 @@ func processes(t *testing.T, tr *kit.Trace, pod string, pid int) (began, ended e
 
 // TestExec starts processes whose arguments and ends are known, and holds what is reported of them against that.
 func TestExec(t *testing.T) {
+	t.Parallel()
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)
 	worker := e.Pods(t, kit.PodSpec{Namespace: ns, Name: "worker", Node: e.Nodes[0]}, kit.PodSpec{Namespace: ns, Name: "other", Node: e.Nodes[1]})[0]

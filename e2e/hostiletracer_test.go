@@ -37,6 +37,7 @@ func peakRSS(t *testing.T, pid int) int {
 // TestHostileTracer_IsBounded runs a hostile program in the tracer's place, by its image. What it sends that is as it
 // should be is shown, all else is counted, and the viewer stays small and says little.
 func TestHostileTracer_IsBounded(t *testing.T) {
+	t.Parallel()
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)
 	e.Pods(t, kit.PodSpec{Namespace: ns, Name: "app", Node: e.Nodes[0]})
@@ -91,6 +92,7 @@ func TestHostileTracer_IsBounded(t *testing.T) {
 // TestImpostor_IsNotTheTracer puts pods beside the tracer's that have its labels and its owner's name, and one that has
 // its owner's UID too, which run the hostile program with the session's key. They are there first or last: none is used.
 func TestImpostor_IsNotTheTracer(t *testing.T) {
+	t.Parallel()
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)
 	e.Pods(t, kit.PodSpec{Namespace: ns, Name: "app", Node: e.Nodes[0], Args: []string{"serve", "-quiet", "-tcp", ":7000"}})

@@ -10,6 +10,7 @@ import (
 
 // TestNames calls Services whose endpoints are ready, not ready and missing, and a port that a Service does not have.
 func TestNames(t *testing.T) {
+	t.Parallel()
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)
 	app := func(name string) map[string]string { return map[string]string{"app": name} }

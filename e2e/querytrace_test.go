@@ -29,6 +29,7 @@ type dnsEvent struct {
 // TestDNSQueries asks a server that does what it is asked for, and the cluster's own, and holds what is reported against what the asker
 // saw.
 func TestDNSQueries(t *testing.T) {
+	t.Parallel()
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)
 	const port = 5300

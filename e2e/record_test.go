@@ -15,6 +15,7 @@ import (
 
 // TestRecordAndReplay holds what a recording shows against what the trace has shown, line by line; also one whose recorder was killed.
 func TestRecordAndReplay(t *testing.T) {
+	t.Parallel()
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)
 	pods := e.Pods(t,

@@ -12,6 +12,7 @@ import (
 // listens. What the program got, and what was dropped, is what was sent. The pod is named for drops on its loopback,
 // and not for the node's.
 func TestSocketDrops(t *testing.T) {
+	t.Parallel()
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)
 	pods := e.Pods(t,

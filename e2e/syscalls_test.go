@@ -27,6 +27,7 @@ const notThere = "/orb8/not \"there\"\n日"
 
 // TestSyscalls makes system calls that are known, and holds what is reported of them against that.
 func TestSyscalls(t *testing.T) {
+	t.Parallel()
 	const getppids, absent, block = 4321, 7, 300 * time.Millisecond
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)

@@ -314,6 +314,7 @@ func TestGroundTruth(t *testing.T) {
 
 // TestDNS looks names up through the cluster's DNS Service, of which only the client is in the trace.
 func TestDNS(t *testing.T) {
+	t.Parallel()
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)
 	client := e.Pods(t, kit.PodSpec{Namespace: ns, Name: "client"})[0]
@@ -339,6 +340,7 @@ func TestDNS(t *testing.T) {
 
 // TestOneEndAlone traces one pod only: what it sees of its peer is what the peer's own kernel would say.
 func TestOneEndAlone(t *testing.T) {
+	t.Parallel()
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)
 	pods := e.Pods(t,
