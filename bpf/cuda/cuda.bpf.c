@@ -342,7 +342,8 @@ struct copy2d {
 };
 
 struct copy3d {
-	__u64 src_x, src_y, src_z, src_lod, src_type, src[6], dst_x, dst_y, dst_z, dst_lod, dst_type, dst[6], width, height, depth;
+	__u64 src_x, src_y, src_z, src_lod, src_type, src[6], dst_x, dst_y, dst_z, dst_lod, dst_type, dst[6], width,
+		height, depth;
 };
 
 /* Functions of their own have their own stack, and only those that are called take it. */
@@ -514,7 +515,8 @@ int cuda_enter(struct pt_regs *ctx)
 		 * returns to where the kernel catches the other's return. Else the other was left without a return, by
 		 * longjmp(3) or with its thread.
 		 */
-		if (same(&open->process, &call.process) && (sp < open->sp || (sp == open->sp && return_address(ctx, sp) != open->ret)))
+		if (same(&open->process, &call.process) &&
+		    (sp < open->sp || (sp == open->sp && return_address(ctx, sp) != open->ret)))
 			return 0;
 		bpf_map_delete_elem(&open_calls, &thread);
 	}
@@ -560,7 +562,8 @@ static __always_inline void allocated(struct counts *counts, struct call *call)
 		bytes = call->rows * pitch;
 	ADD(counts->allocations, 1);
 	ADD(counts->allocated, bytes);
-	if (bpf_probe_read_user(&a.address, sizeof(a.address), (void *)call->out) || !add_allocation(&a, bytes, call->cgroup)) {
+	if (bpf_probe_read_user(&a.address, sizeof(a.address), (void *)call->out) ||
+	    !add_allocation(&a, bytes, call->cgroup)) {
 		ADD(counts->untracked, 1);
 		count_loss_of(LOST_MAP, call->cgroup);
 	}
@@ -630,7 +633,9 @@ SEC("raw_tp/forget")
 int forget_memory(__u64 *ctx)
 {
 	struct allocation a = {
-		.process = { .started = ctx[0], .tgid = ctx[1] }, .address = ctx[2], .handle = ctx[3],
+		.process = { .started = ctx[0], .tgid = ctx[1] },
+		.address = ctx[2],
+		.handle = ctx[3],
 	};
 
 	remove_allocation(&a);

@@ -225,7 +225,8 @@ static __always_inline int dns(struct __sk_buff *skb, bool out)
 	__u32 skip;
 	int i;
 
-	if (!read_ip(skb, &s, out) || (s.protocol != IPPROTO_UDP && s.protocol != IPPROTO_TCP) || !read_transport(skb, &s, out))
+	if (!read_ip(skb, &s, out) || (s.protocol != IPPROTO_UDP && s.protocol != IPPROTO_TCP) ||
+	    !read_transport(skb, &s, out))
 		return 1;
 	if (is_dns(s.ends.rport))
 		s.flags |= CLIENT;

@@ -163,7 +163,8 @@ static __always_inline bool read_packet(struct sk_buff *skb, struct drop_key *k,
 	case bpf_htons(ETH_P_IPV6): {
 		struct ipv6 ip;
 
-		if (bpf_probe_read_kernel(&ip, sizeof(ip), l3) || (ip.version_class_flow & bpf_htonl(0xf0000000)) != bpf_htonl(0x60000000))
+		if (bpf_probe_read_kernel(&ip, sizeof(ip), l3) ||
+		    (ip.version_class_flow & bpf_htonl(0xf0000000)) != bpf_htonl(0x60000000))
 			return false;
 		__builtin_memcpy(k->src, ip.src, 16);
 		__builtin_memcpy(k->dst, ip.dst, 16);

@@ -94,7 +94,9 @@ struct css_set___exec {
 };
 
 struct signal_struct___exec {
-	struct { int counter; } live;
+	struct {
+		int counter;
+	} live;
 	int group_exit_code;
 	unsigned int flags;
 	struct mm_struct *oom_mm;
@@ -171,7 +173,8 @@ struct {
 
 static __always_inline void begin(struct exec_event *e, struct task_struct___exec *t, __u64 cgroup, __u32 phase)
 {
-	struct task_struct___exec *leader = BPF_CORE_READ(t, group_leader), *parent = BPF_CORE_READ(leader, real_parent);
+	struct task_struct___exec *leader = BPF_CORE_READ(t, group_leader),
+				  *parent = BPF_CORE_READ(leader, real_parent);
 	struct pid *pid = BPF_CORE_READ(leader, thread_pid);
 	__u32 level = BPF_CORE_READ(pid, level);
 
@@ -184,8 +187,8 @@ static __always_inline void begin(struct exec_event *e, struct task_struct___exe
 	e->pid = BPF_CORE_READ(t, tgid);
 	e->container_pid = 0;
 	bpf_probe_read_kernel(&e->container_pid, sizeof(e->container_pid),
-			      (void *)pid + bpf_core_field_offset(struct pid, numbers) + level * bpf_core_type_size(struct upid) +
-				      bpf_core_field_offset(struct upid, nr));
+			      (void *)pid + bpf_core_field_offset(struct pid, numbers) +
+				      level * bpf_core_type_size(struct upid) + bpf_core_field_offset(struct upid, nr));
 	e->ppid = BPF_CORE_READ(parent, tgid);
 	e->uid = bpf_get_current_uid_gid();
 	e->status = 0;
@@ -241,8 +244,8 @@ static __always_inline void read_cwd(struct exec_event *e, struct task_struct___
 	}
 }
 
-static __always_inline void read_exec(struct exec_event *e, struct task_struct___exec *t, __u64 cgroup, struct linux_binprm *bprm,
-				      unsigned long args, __u32 len, __u32 flags)
+static __always_inline void read_exec(struct exec_event *e, struct task_struct___exec *t, __u64 cgroup,
+				      struct linux_binprm *bprm, unsigned long args, __u32 len, __u32 flags)
 {
 	begin(e, t, cgroup, PHASE_EXEC);
 	e->flags = flags;
@@ -302,7 +305,8 @@ static __always_inline __u64 memory_max(struct task_struct___exec *t)
 		return 0;
 	index = bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id);
 	bpf_probe_read_kernel(&css, sizeof(css),
-			      (void *)BPF_CORE_READ(t, cgroups) + bpf_core_field_offset(struct css_set___exec, subsys) + index * sizeof(css));
+			      (void *)BPF_CORE_READ(t, cgroups) + bpf_core_field_offset(struct css_set___exec, subsys) +
+				      index * sizeof(css));
 	for (i = 0; i < MEMCG_DEPTH && css; i++) {
 		struct mem_cgroup *group = (void *)css - bpf_core_field_offset(struct mem_cgroup, css);
 
@@ -325,8 +329,7 @@ static __always_inline bool runtime_stage(struct task_struct___exec *t)
 	struct task_struct___exec *parent = BPF_CORE_READ(t, group_leader, real_parent);
 	struct dentry *root = BPF_CORE_READ(t, fs, root.dentry);
 
-	return root && root == BPF_CORE_READ(parent, fs, root.dentry) &&
-	       !in_scope(task_cgroup_id(parent));
+	return root && root == BPF_CORE_READ(parent, fs, root.dentry) && !in_scope(task_cgroup_id(parent));
 }
 
 SEC("tp_btf/sched_process_exit")

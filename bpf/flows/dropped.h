@@ -104,7 +104,8 @@ static __always_inline void unqueued_key(const struct sock *sk, const struct unq
 	if (k->protocol == IPPROTO_UDP) {
 		k->ends.rport = transport_port(u, 0);
 		k->ends.lport = transport_port(u, 2);
-	} else if (k->protocol == IPPROTO_ICMP ? icmp4_has_id(type) : k->protocol == IPPROTO_ICMPV6 && icmp6_has_id(type)) {
+	} else if (k->protocol == IPPROTO_ICMP ? icmp4_has_id(type)
+					       : k->protocol == IPPROTO_ICMPV6 && icmp6_has_id(type)) {
 		k->ends.lport = transport_port(u, 4);
 	}
 }

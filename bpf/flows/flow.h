@@ -73,4 +73,3 @@ struct {
 
 /* When the present scan began, ns of CLOCK_MONOTONIC; set by user space. */
 volatile __u64 scan_ns;
-

@@ -94,8 +94,8 @@ static __always_inline void learn_isn(struct tcp_rec *rec, const struct tcp_now 
  * Reports the socket and keeps what was reported. exact: the caller holds the socket's lock, so that what is read fits
  * together. Returns false if the ring buffer is full.
  */
-static __always_inline bool report_tcp(const struct sock *sk, const struct tcp_sock *tp, struct tcp_rec *rec, __u8 phase,
-				       __u8 state, bool exact)
+static __always_inline bool report_tcp(const struct sock *sk, const struct tcp_sock *tp, struct tcp_rec *rec,
+				       __u8 phase, __u8 state, bool exact)
 {
 	struct tcp_now n = {};
 	struct flow_event *e;
@@ -169,7 +169,8 @@ static __always_inline struct tcp_rec *make_record(const struct sock *sk, __u64 
 /* Half of the state changes are steps of closing. */
 static __always_inline bool reported_change(int newstate)
 {
-	return newstate == TCP_SYN_SENT || newstate == TCP_LISTEN || newstate == TCP_ESTABLISHED || newstate == TCP_CLOSE;
+	return newstate == TCP_SYN_SENT || newstate == TCP_LISTEN || newstate == TCP_ESTABLISHED ||
+	       newstate == TCP_CLOSE;
 }
 
 SEC("tp_btf/inet_sock_set_state")
@@ -250,7 +251,8 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 		else if (!known_port(&rec->ends))
 			read_tcp_ends(sk, tp, &rec->ends);
 		/* The full socket closes where its minisocket enters TIME_WAIT: both FINs went through. */
-		if ((oldstate == TCP_FIN_WAIT2 || oldstate == TCP_CLOSING) && READ(sk, __sk_common.skc_flags) & SOCK_DONE_BIT)
+		if ((oldstate == TCP_FIN_WAIT2 || oldstate == TCP_CLOSING) &&
+		    READ(sk, __sk_common.skc_flags) & SOCK_DONE_BIT)
 			state = TCP_TIME_WAIT;
 		if (!report_tcp(sk, tp, rec, PHASE_CLOSED, state, true))
 			count_loss_of(LOST_RING, rec->cgroup);
@@ -314,7 +316,8 @@ static __always_inline int scan_tcp(struct tcp_rec *rec, struct sock *sk)
 	tp = as_tcp(sk);
 	if (!tp)
 		return 0;
-	if (rec->state == state && (__u32)rec->segs_out == READ(tp, segs_out) && (__u32)rec->segs_in == READ(tp, segs_in) && rec->isn != ISN_DOUBTFUL) {
+	if (rec->state == state && (__u32)rec->segs_out == READ(tp, segs_out) &&
+	    (__u32)rec->segs_in == READ(tp, segs_in) && rec->isn != ISN_DOUBTFUL) {
 		if (scan_ns / 1000 > newest + SETTLED_US)
 			rec->settled = newest;
 		return 0;

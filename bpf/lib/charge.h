@@ -35,59 +35,59 @@ static __always_inline bool tcp_destroyed(const struct sock *sk)
  * The element of a socket; a new one where it has none and there is room. Programs that make it at the same time
  * count it once.
  */
-#define keep_charged(name, sk, table, cgroup)                                                    \
-	({                                                                                       \
-		typeof(*(name).value) *kept_ = NULL;                                             \
-		if (take_share(table, cgroup)) {                                                 \
-			kept_ = keep_by_socket(name, sk);                                        \
-			if (!kept_ || __sync_lock_test_and_set(&kept_->charged, (__u64)(sk)))    \
-				give_share(table, cgroup);                                       \
-		}                                                                                \
-		kept_;                                                                           \
+#define keep_charged(name, sk, table, cgroup)                                                 \
+	({                                                                                    \
+		typeof(*(name).value) *kept_ = NULL;                                          \
+		if (take_share(table, cgroup)) {                                              \
+			kept_ = keep_by_socket(name, sk);                                     \
+			if (!kept_ || __sync_lock_test_and_set(&kept_->charged, (__u64)(sk))) \
+				give_share(table, cgroup);                                    \
+		}                                                                             \
+		kept_;                                                                        \
 	})
 
 /* Counts the element that a socket has from its listener. Without room removes it and returns false. */
-#define charge_clone(name, sk, kept, table, cgroup)                                              \
-	({                                                                                       \
-		bool room_ = (kept)->charged == (__u64)(sk);                                     \
-		if (!room_) {                                                                    \
-			room_ = take_share(table, cgroup);                                       \
-			(kept)->charged = room_ ? (__u64)(sk) : 0;                               \
-			if (!room_)                                                              \
-				bpf_sk_storage_delete(&name, (void *)(sk));                      \
-		}                                                                                \
-		room_;                                                                           \
+#define charge_clone(name, sk, kept, table, cgroup)                         \
+	({                                                                  \
+		bool room_ = (kept)->charged == (__u64)(sk);                \
+		if (!room_) {                                               \
+			room_ = take_share(table, cgroup);                  \
+			(kept)->charged = room_ ? (__u64)(sk) : 0;          \
+			if (!room_)                                         \
+				bpf_sk_storage_delete(&name, (void *)(sk)); \
+		}                                                           \
+		room_;                                                      \
 	})
 
 /* The socket is destroyed; the kernel frees its element. */
-#define drop_charged(name, sk, kept, table, cgroup)                                              \
-	do {                                                                                     \
-		if ((kept)->charged == (__u64)(sk)) {                                            \
-			(kept)->charged = 0;                                                     \
-			give_share(table, cgroup);                                               \
-		}                                                                                \
+#define drop_charged(name, sk, kept, table, cgroup)   \
+	do {                                          \
+		if ((kept)->charged == (__u64)(sk)) { \
+			(kept)->charged = 0;          \
+			give_share(table, cgroup);    \
+		}                                     \
 	} while (0)
 
 #else
 
-#define keep_charged(name, sk, table, cgroup)                                                    \
-	({                                                                                       \
-		void *kept_ = kept_by_socket(name, sk);                                          \
-		if (!kept_ && take_share(table, cgroup)) {                                       \
-			if (!add_kept(&name, &name##_zero, sk))                                  \
-				give_share(table, cgroup);                                       \
-			kept_ = kept_by_socket(name, sk);                                        \
-		}                                                                                \
-		kept_;                                                                           \
+#define keep_charged(name, sk, table, cgroup)                   \
+	({                                                      \
+		void *kept_ = kept_by_socket(name, sk);         \
+		if (!kept_ && take_share(table, cgroup)) {      \
+			if (!add_kept(&name, &name##_zero, sk)) \
+				give_share(table, cgroup);      \
+			kept_ = kept_by_socket(name, sk);       \
+		}                                               \
+		kept_;                                          \
 	})
 
 #define charge_clone(name, sk, kept, table, cgroup) true
 
-#define drop_charged(name, sk, kept, table, cgroup)                                              \
-	do {                                                                                     \
-		__u64 of_ = (cgroup), key_ = (__u64)(sk);                                        \
-		if (!bpf_map_delete_elem(&name, &key_))                                          \
-			give_share(table, of_);                                                  \
+#define drop_charged(name, sk, kept, table, cgroup)       \
+	do {                                              \
+		__u64 of_ = (cgroup), key_ = (__u64)(sk); \
+		if (!bpf_map_delete_elem(&name, &key_))   \
+			give_share(table, of_);           \
 	} while (0)
 
 #endif

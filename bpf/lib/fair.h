@@ -107,9 +107,9 @@ static __always_inline bool ring_admits(void *ring, struct ring_fill f, __u64 si
  * Reserves room for a record of cgroup, and sets flags, a variable, for its submission: a query of the ring costs as
  * much as a map lookup, so one serves both. Returns NULL without room, or if the room that is left is for others.
  */
-#define ring_reserve(ring, size, cgroup, flags)                                                   \
-	({                                                                                        \
-		struct ring_fill fill_ = ring_filled(ring);                                       \
-		flags = ring_flags(fill_);                                                        \
+#define ring_reserve(ring, size, cgroup, flags)                                                     \
+	({                                                                                          \
+		struct ring_fill fill_ = ring_filled(ring);                                         \
+		flags = ring_flags(fill_);                                                          \
 		ring_admits(ring, fill_, size, cgroup) ? bpf_ringbuf_reserve(ring, size, 0) : NULL; \
 	})

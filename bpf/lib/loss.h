@@ -7,8 +7,8 @@
 
 enum loss {
 	LOST_RING = 0, /* an event without a retry found the ring buffer full */
-	LOST_MAP,      /* a map or the memory for socket storage was full: something is not counted */
-	DEFERRED,      /* found the ring buffer full; retried at the next scan: no loss */
+	LOST_MAP,	  /* a map or the memory for socket storage was full: something is not counted */
+	DEFERRED,	  /* found the ring buffer full; retried at the next scan: no loss */
 	LOSS_MAX,
 };
 

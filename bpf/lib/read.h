@@ -11,12 +11,12 @@
  * in which the verifier does not know that they are such, so that they cannot be read as they are.
  */
 #ifdef PRE515
-#define READ(p, member)                                            \
-	({                                                         \
-		__auto_type __p = (p);                             \
-		__typeof_unqual__(__p->member) __value;            \
+#define READ(p, member)                                                 \
+	({                                                              \
+		__auto_type __p = (p);                                  \
+		__typeof_unqual__(__p->member) __value;                 \
 		bpf_core_read(&__value, sizeof(__value), &__p->member); \
-		__value;                                           \
+		__value;                                                \
 	})
 #else
 #define READ(p, member) ((p)->member)

@@ -14,17 +14,17 @@
 #ifdef NOMAPITER
 
 /* Defines a program that calls scan(key, value) with each element of a map. */
-#define SCAN_HASH(name, over, K, V, scan)                                                              \
-	static long name##_each(struct bpf_map *map, K *key, V *value, void *ctx)                      \
-	{                                                                                              \
-		scan(key, value);                                                                      \
-		return 0;                                                                              \
-	}                                                                                              \
-	SEC("raw_tp/scan")                                                                             \
-	int name(void *ctx)                                                                            \
-	{                                                                                              \
-		bpf_for_each_map_elem(&over, name##_each, NULL, 0);                                    \
-		return 0;                                                                              \
+#define SCAN_HASH(name, over, K, V, scan)                                         \
+	static long name##_each(struct bpf_map *map, K *key, V *value, void *ctx) \
+	{                                                                         \
+		scan(key, value);                                                 \
+		return 0;                                                         \
+	}                                                                         \
+	SEC("raw_tp/scan")                                                        \
+	int name(void *ctx)                                                       \
+	{                                                                         \
+		bpf_for_each_map_elem(&over, name##_each, NULL, 0);               \
+		return 0;                                                         \
 	}
 
 /* The internet socket of a file; NULL where it is none. */
@@ -44,16 +44,16 @@ static __always_inline struct sock *scanned_sock(struct bpf_iter__task_file *ctx
 
 #else
 
-#define SCAN_HASH(name, over, K, V, scan)                        \
-	SEC("iter/bpf_map_elem")                                 \
-	int name(struct bpf_iter__bpf_map_elem *ctx)             \
-	{                                                        \
-		V *value = ctx->value;                           \
-		K *key = ctx->key;                               \
-								 \
-		if (value && key)                                \
-			scan(key, value);                        \
-		return 0;                                        \
+#define SCAN_HASH(name, over, K, V, scan)            \
+	SEC("iter/bpf_map_elem")                     \
+	int name(struct bpf_iter__bpf_map_elem *ctx) \
+	{                                            \
+		V *value = ctx->value;               \
+		K *key = ctx->key;                   \
+                                                     \
+		if (value && key)                    \
+			scan(key, value);            \
+		return 0;                            \
 	}
 
 #endif

@@ -15,12 +15,12 @@
  * All maps' values of an object hang on one list, which the first of them makes. Where two programs make it at once,
  * on two CPUs, the slower one gets nothing (EAGAIN): a second call finds the list.
  */
-#define ASK_TWICE(ask)                  \
-	({                              \
-		void *kept_ = (ask);    \
-		if (!kept_)             \
-			kept_ = (ask);  \
-		kept_;                  \
+#define ASK_TWICE(ask)                 \
+	({                             \
+		void *kept_ = (ask);   \
+		if (!kept_)            \
+			kept_ = (ask); \
+		kept_;                 \
 	})
 
 #ifndef PRE515
@@ -33,16 +33,17 @@
 		__type(value, T);                               \
 	} name SEC(".maps")
 
-#define STORE_BY_TASK(name, T)                          \
-	struct {                                        \
+#define STORE_BY_TASK(name, T)                           \
+	struct {                                         \
 		__uint(type, BPF_MAP_TYPE_TASK_STORAGE); \
-		__uint(map_flags, BPF_F_NO_PREALLOC);   \
-		__type(key, int);                       \
-		__type(value, T);                       \
+		__uint(map_flags, BPF_F_NO_PREALLOC);    \
+		__type(key, int);                        \
+		__type(value, T);                        \
 	} name SEC(".maps")
 
 #define kept_by_socket(name, sk) bpf_sk_storage_get(&name, (void *)(sk), NULL, 0)
-#define keep_by_socket(name, sk) ASK_TWICE(bpf_sk_storage_get(&name, (void *)(sk), NULL, BPF_LOCAL_STORAGE_GET_F_CREATE))
+#define keep_by_socket(name, sk) \
+	ASK_TWICE(bpf_sk_storage_get(&name, (void *)(sk), NULL, BPF_LOCAL_STORAGE_GET_F_CREATE))
 #define kept_by_task(name, task) bpf_task_storage_get(&name, task, NULL, 0)
 #define keep_by_task(name, task) ASK_TWICE(bpf_task_storage_get(&name, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE))
 
@@ -55,19 +56,19 @@
 #define STORED 65536
 
 /* The second map has one value, all zeros: a new one is too big for the stack. */
-#define STORE(name, T)                                  \
-	struct {                                        \
-		__uint(type, BPF_MAP_TYPE_HASH);        \
-		__uint(map_flags, BPF_F_NO_PREALLOC);   \
-		__uint(max_entries, STORED);            \
-		__type(key, __u64);                     \
-		__type(value, T);                       \
-	} name SEC(".maps");                            \
-	struct {                                        \
-		__uint(type, BPF_MAP_TYPE_ARRAY);       \
-		__uint(max_entries, 1);                 \
-		__type(key, __u32);                     \
-		__type(value, T);                       \
+#define STORE(name, T)                                \
+	struct {                                      \
+		__uint(type, BPF_MAP_TYPE_HASH);      \
+		__uint(map_flags, BPF_F_NO_PREALLOC); \
+		__uint(max_entries, STORED);          \
+		__type(key, __u64);                   \
+		__type(value, T);                     \
+	} name SEC(".maps");                          \
+	struct {                                      \
+		__uint(type, BPF_MAP_TYPE_ARRAY);     \
+		__uint(max_entries, 1);               \
+		__type(key, __u32);                   \
+		__type(value, T);                     \
 	} name##_zero SEC(".maps")
 
 #define STORE_BY_SOCKET(name, flags, T) STORE(name, T)

@@ -53,7 +53,8 @@ struct tcp_now {
  * bytes_received counts a FIN as one byte. bytes_acked counts our FIN and, on the end that opened, our SYN; snd_una
  * starts at the SYN's number there, and one after it on the end that answered.
  */
-static __always_inline void read_counters(const struct tcp_sock *tp, const struct sock *sk, __u8 state, struct tcp_now *n)
+static __always_inline void read_counters(const struct tcp_sock *tp, const struct sock *sk, __u8 state,
+					  struct tcp_now *n)
 {
 	/*
 	 * In this order, lest a retransmission under way be taken for new data: the next read corrects a count that is

@@ -100,7 +100,7 @@ struct {
 
 struct task {
 	__u64 start_time; /* of the task that has the pid */
-	__u64 run_delay;  /* its sched_info's at the last switch */
+	__u64 run_delay;	 /* its sched_info's at the last switch */
 	__u64 cgroup;     /* has the place in the table */
 };
 
@@ -114,7 +114,7 @@ struct {
 struct block_way {
 	__u64 requests;
 	__u64 bytes;
-	__u64 ns;        /* from its making to its end */
+	__u64 ns;	  /* from its making to its end */
 	__u64 device_ns; /* of these, from when the device had it */
 	__u64 buckets[BUCKETS];
 };

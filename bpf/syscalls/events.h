@@ -147,7 +147,8 @@ static __always_inline void read_texts(struct syscall_event *e, const struct cal
 	e->text_len[0] = e->text_len[1] = 0;
 	if (!c->text[0])
 		return;
-	n = read_text(e->text, TEXT_SIZE, c->text[0], arg(e->args, c->text_arg[0]), arg(e->args, c->text_arg[0] + 1), &unread);
+	n = read_text(e->text, TEXT_SIZE, c->text[0], arg(e->args, c->text_arg[0]), arg(e->args, c->text_arg[0] + 1),
+		      &unread);
 	e->text_len[0] = n;
 	if (unread)
 		e->flags |= UNREAD_0;
@@ -176,7 +177,8 @@ static __always_inline void send_reread(struct syscall_event *e, const struct ca
 	bpf_probe_read_kernel(big->head, HEAD, e);
 	out = (void *)big;
 	out->flags &= ~(UNREAD_0 | UNREAD_1);
-	n = read_text(big->text, LONG_TEXT, c->text[0], arg(e->args, c->text_arg[0]), arg(e->args, c->text_arg[0] + 1), &unread);
+	n = read_text(big->text, LONG_TEXT, c->text[0], arg(e->args, c->text_arg[0]), arg(e->args, c->text_arg[0] + 1),
+		      &unread);
 	if (unread)
 		out->flags |= UNREAD_0;
 	/* The address space is another by now, or the text has changed: what was read is better. */
@@ -206,8 +208,8 @@ static __always_inline void send_reread(struct syscall_event *e, const struct ca
 		count_loss_of(LOST_RING, e->cgroup);
 }
 
-static __always_inline void begin(struct syscall_event *e, struct task_struct *task, struct pt_regs *regs, const struct call *c,
-				  __u64 cgroup, long id, __u32 abi)
+static __always_inline void begin(struct syscall_event *e, struct task_struct *task, struct pt_regs *regs,
+				  const struct call *c, __u64 cgroup, long id, __u32 abi)
 {
 	__u64 ids = bpf_get_current_pid_tgid();
 
@@ -446,7 +448,8 @@ static __always_inline void report_preexisting(struct task_struct *task, struct 
 	__u32 place;
 	long id;
 
-	if (min_ns || (entry && entry->preexisting_reported) || !sleeps(task) || READ(t, flags) & (PF_KTHREAD | PF_EXITING))
+	if (min_ns || (entry && entry->preexisting_reported) || !sleeps(task) ||
+	    READ(t, flags) & (PF_KTHREAD | PF_EXITING))
 		return;
 	e->cgroup = task_cgroup_id(task);
 	if (!in_scope(e->cgroup))
@@ -518,7 +521,8 @@ int call_scan(struct bpf_iter__task *ctx)
 	}
 	began = entry->event.time_ns;
 	age = bpf_ktime_get_ns() - began;
-	if ((__s64)age < 0 || age < min_ns || age < scan_ns || (!scan_all && age / 1000000 < 2 * (__u64)entry->reported_ms))
+	if ((__s64)age < 0 || age < min_ns || age < scan_ns ||
+	    (!scan_all && age / 1000000 < 2 * (__u64)entry->reported_ms))
 		return 0;
 	bpf_probe_read_kernel(e, sizeof(*e), &entry->event);
 	/* It has returned while this was copied. */

@@ -25,24 +25,24 @@
  * Makes the element of a thread. `charged` of it is the cgroup that it is counted for. Returns NULL without room. An
  * iterator may do the same on another CPU: the first one counts the element.
  */
-#define keep_thread(name, task, cgroup) \
-	({ \
-		typeof(*(name).value) *kept_ = NULL; \
-		if (take_share(THREADS, cgroup)) { \
-			kept_ = keep_by_task(name, task); \
+#define keep_thread(name, task, cgroup)                                                        \
+	({                                                                                     \
+		typeof(*(name).value) *kept_ = NULL;                                           \
+		if (take_share(THREADS, cgroup)) {                                             \
+			kept_ = keep_by_task(name, task);                                      \
 			if (!kept_ || __sync_val_compare_and_swap(&kept_->charged, 0, cgroup)) \
-				give_share(THREADS, cgroup); \
-		} \
-		kept_; \
+				give_share(THREADS, cgroup);                                   \
+		}                                                                              \
+		kept_;                                                                         \
 	})
 
 /* Removes the element of a thread. Where two do so, the one that finds it charged releases its place. */
-#define drop_thread(name, task, kept) \
-	do { \
+#define drop_thread(name, task, kept)                                           \
+	do {                                                                    \
 		__u64 charged_ = __sync_lock_test_and_set(&(kept)->charged, 0); \
-		bpf_task_storage_delete(&name, task); \
-		if (charged_) \
-			give_share(THREADS, charged_); \
+		bpf_task_storage_delete(&name, task);                           \
+		if (charged_)                                                   \
+			give_share(THREADS, charged_);                          \
 	} while (0)
 
 #else
@@ -51,25 +51,25 @@
  * Before Linux 5.12 no operation exchanges values: who adds an element or removes it from the hash is the one that
  * counts.
  */
-#define keep_thread(name, task, cgroup) \
-	({ \
-		typeof(*(name).value) *kept_ = kept_by_task(name, task); \
-		if (!kept_ && take_share(THREADS, cgroup)) { \
+#define keep_thread(name, task, cgroup)                                    \
+	({                                                                 \
+		typeof(*(name).value) *kept_ = kept_by_task(name, task);   \
+		if (!kept_ && take_share(THREADS, cgroup)) {               \
 			bool added_ = add_kept(&name, &name##_zero, task); \
-			kept_ = kept_by_task(name, task); \
-			if (!added_) \
-				give_share(THREADS, cgroup); \
-			else if (kept_) \
-				kept_->charged = cgroup; \
-		} \
-		kept_; \
+			kept_ = kept_by_task(name, task);                  \
+			if (!added_)                                       \
+				give_share(THREADS, cgroup);               \
+			else if (kept_)                                    \
+				kept_->charged = cgroup;                   \
+		}                                                          \
+		kept_;                                                     \
 	})
 
 /* An element whose cgroup is not written yet is of an iterator that met the thread as it exits. */
-#define drop_thread(name, task, kept) \
-	do { \
-		__u64 charged_ = (kept)->charged, key_ = (__u64)(task); \
-		if (!bpf_map_delete_elem(&name, &key_)) \
+#define drop_thread(name, task, kept)                                                           \
+	do {                                                                                    \
+		__u64 charged_ = (kept)->charged, key_ = (__u64)(task);                         \
+		if (!bpf_map_delete_elem(&name, &key_))                                         \
 			give_share(THREADS, charged_ ? charged_ : bpf_get_current_cgroup_id()); \
 	} while (0)
 

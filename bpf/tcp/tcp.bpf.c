@@ -63,7 +63,8 @@ enum flag {
 	LINGER_ZERO = 16, /* SO_LINGER with 0 s: close(2) sends a RST */
 	NOT_HELD = 32, /* no process holds the socket: not accepted yet, or closed */
 	EXITING = 64, /* whoever closed was ending */
-	DOUBTFUL = 128, /* a PHASE_RESET_SENT may follow: then it was data that ended it, which came after the program had closed */
+	/* A PHASE_RESET_SENT may follow: then data ended it, which came after the program had closed. */
+	DOUBTFUL = 128,
 	ORDERLY = 256, /* both FINs went through: whatever error there is, it ended nothing */
 };
 
@@ -100,7 +101,6 @@ struct tcp_sock___tcp {
 };
 
 #pragma clang attribute pop
-
 
 #define SOCK_LINGER_BIT (1UL << 4)
 #define RCV_SHUTDOWN 1
@@ -171,7 +171,8 @@ static __always_inline struct tcp_conn *make(const struct sock *sk, __u64 cgroup
 }
 
 /* All but the owner, which may be the listener's. */
-static __always_inline void begin(const struct sock *sk, const struct tcp_sock *tp, struct tcp_conn *c, __u64 cgroup, __u8 role, __u64 now)
+static __always_inline void begin(const struct sock *sk, const struct tcp_sock *tp, struct tcp_conn *c, __u64 cgroup,
+				  __u8 role, __u64 now)
 {
 	c->ev.cgroup = cgroup;
 	c->ev.cookie = tcp_cookie(sk, now);
@@ -193,7 +194,8 @@ static __always_inline void begin(const struct sock *sk, const struct tcp_sock *
 }
 
 /* The state is the one before CLOSE, where it has become that. */
-static __always_inline void read_state(const struct sock *sk, const struct tcp_sock *tp, struct tcp_event *e, __u8 state)
+static __always_inline void read_state(const struct sock *sk, const struct tcp_sock *tp, struct tcp_event *e,
+				       __u8 state)
 {
 	const struct sock___tcp *s = (const void *)sk;
 	struct tcp_now n = {};
@@ -212,7 +214,8 @@ static __always_inline void read_state(const struct sock *sk, const struct tcp_s
 		e->flags |= UNANSWERED;
 	if (!READ(s, sk_socket))
 		e->flags |= NOT_HELD;
-	unread = READ(tp, rcv_nxt) - READ((const struct tcp_sock___tcp *)tp, copied_seq) - ((READ(sk, __sk_common.skc_flags) & SOCK_DONE_BIT) != 0);
+	unread = READ(tp, rcv_nxt) - READ((const struct tcp_sock___tcp *)tp, copied_seq) -
+		 ((READ(sk, __sk_common.skc_flags) & SOCK_DONE_BIT) != 0);
 	e->unread = unread > 0 && state != TCP_SYN_SENT ? unread : 0;
 	if (e->role == ROLE_UNKNOWN && n.opened <= 1)
 		e->role = n.opened ? ROLE_ACTIVE : ROLE_PASSIVE;
@@ -359,7 +362,8 @@ static __always_inline void ended(const struct sock *sk, const struct tcp_sock *
 		c->pending = 1;
 		return;
 	}
-	if (e->flags & RST_CAME && (state == TCP_FIN_WAIT1 || state == TCP_FIN_WAIT2) && READ(s, sk_shutdown) & RCV_SHUTDOWN)
+	if (e->flags & RST_CAME && (state == TCP_FIN_WAIT1 || state == TCP_FIN_WAIT2) &&
+	    READ(s, sk_shutdown) & RCV_SHUTDOWN)
 		e->flags |= DOUBTFUL;
 	report_or_lose(c, PHASE_ENDED);
 }
@@ -770,7 +774,8 @@ int tcp_preexisting(struct bpf_iter__task_file *ctx)
 	if (!in_scope(cgroup))
 		return 0;
 	/* A kernel without MPTCP lacks the type: the loader cuts out what reads it. */
-	if (bpf_core_type_exists(struct mptcp_sock) && READ(sk, sk_protocol) == IPPROTO_MPTCP && READ(sk, __sk_common.skc_state) == TCP_LISTEN)
+	if (bpf_core_type_exists(struct mptcp_sock) && READ(sk, sk_protocol) == IPPROTO_MPTCP &&
+	    READ(sk, __sk_common.skc_state) == TCP_LISTEN)
 		found_mptcp_listener(sk, task, cgroup);
 	if (READ(sk, sk_protocol) != IPPROTO_TCP || READ(sk, __sk_common.skc_state) == TCP_CLOSE)
 		return 0;
