@@ -25,8 +25,8 @@ import (
 
 const timeLimit = 20 * time.Second
 
-// bench is a loaded probe with a cgroup in scope and one that is not.
-type bench struct {
+// harness is a loaded probe with a cgroup in scope and one that is not.
+type harness struct {
 	testing.TB
 	fake      *fakes.CUDA
 	probe     *Probe
@@ -41,7 +41,7 @@ type bench struct {
 	stop func()
 }
 
-func newBench(t testing.TB, o Options) *bench {
+func newHarness(t testing.TB, o Options) *harness {
 	t.Helper()
 	bpftest.Root(t)
 	fake := fakes.BuildCUDA(t)
@@ -49,7 +49,7 @@ func newBench(t testing.TB, o Options) *bench {
 	if err != nil {
 		bpftest.FatalLoad(t, err)
 	}
-	b := &bench{
+	b := &harness{
 		TB: t, fake: fake, in: bpftest.NewCgroup(t, "orb8-cuda-test/in"), other: bpftest.NewCgroup(t, "orb8-cuda-test/out"), hold: make(chan struct{}),
 	}
 	b.release = sync.OnceFunc(func() { close(b.hold) })
@@ -84,7 +84,7 @@ func newBench(t testing.TB, o Options) *bench {
 	return b
 }
 
-func (b *bench) attach(paths ...string) *Library {
+func (b *harness) attach(paths ...string) *Library {
 	b.Helper()
 	var last *Library
 	for _, path := range paths {
@@ -106,13 +106,13 @@ func (b *bench) attach(paths ...string) *Library {
 
 // workload is the running program.
 type workload struct {
-	*bench
+	*harness
 	cmd *exec.Cmd
 	in  io.WriteCloser
 	out *bufio.Scanner
 }
 
-func (b *bench) start(in *bpftest.Cgroup, script string, args ...string) *workload {
+func (b *harness) start(in *bpftest.Cgroup, script string, args ...string) *workload {
 	b.Helper()
 	dir, err := os.Open(in.Dir)
 	if err != nil {
@@ -129,7 +129,7 @@ func (b *bench) start(in *bpftest.Cgroup, script string, args ...string) *worklo
 		}
 		cmd.Env = append(os.Environ(), "ORB8_CUDA_SCRIPT="+path)
 	}
-	w := &workload{bench: b, cmd: cmd}
+	w := &workload{harness: b, cmd: cmd}
 	if w.in, err = cmd.StdinPipe(); err != nil {
 		b.Fatal(err)
 	}
@@ -167,7 +167,7 @@ func (w *workload) do(command string) string {
 }
 
 // look gives what the probe says of a process, nil if nothing.
-func (b *bench) look(pid uint32) *Process {
+func (b *harness) look(pid uint32) *Process {
 	b.Helper()
 	all, err := b.probe.ReadCounters()
 	if err != nil {
@@ -220,7 +220,7 @@ func (w *workload) check(said string) *Process {
 	return p
 }
 
-func (b *bench) noLoss() {
+func (b *harness) noLoss() {
 	b.Helper()
 	if lost := b.probe.Lost(); len(lost) > 0 {
 		b.Errorf("lost %v", lost)
@@ -243,7 +243,7 @@ func ways(t *testing.T, test func(t *testing.T, o Options)) {
 
 func TestCallsAreCountedExactly(t *testing.T) {
 	ways(t, func(t *testing.T, o Options) {
-		b := newBench(t, o)
+		b := newHarness(t, o)
 		b.release()
 		older := b.start(b.in, "", "-threads", "2", "-nccl", b.fake.NCCL, b.fake.Library)
 		b.attach(b.fake.Library, b.fake.NCCL)

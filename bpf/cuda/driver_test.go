@@ -14,7 +14,7 @@ func TestNVIDIAsOwnLibraryIsCounted(t *testing.T) {
 		t.Skip("ORB8_NVIDIA_DRIVER names no directory with libcuda.so.1: make driver-check")
 	}
 	path := filepath.Join(dir, "libcuda.so.1")
-	b := newBench(t, Options{})
+	b := newHarness(t, Options{})
 	b.release()
 	l := b.attach(path)
 	stepped := 0

@@ -16,7 +16,7 @@ import (
 
 func TestWhatProbesCostIsMeasured(t *testing.T) {
 	ways(t, func(t *testing.T, o Options) {
-		b := newBench(t, o)
+		b := newHarness(t, o)
 		c, err := b.probe.measure()
 		if err != nil {
 			t.Fatal(err)
@@ -39,7 +39,7 @@ func BenchmarkCalls(b *testing.B) {
 		in          bool
 	}{{"no probe", false, false, true}, {"a program that does nothing", false, true, true}, {"out of scope", true, false, false}, {"in scope", true, false, true}} {
 		b.Run(test.name, func(b *testing.B) {
-			k := newBench(b, Options{})
+			k := newHarness(b, Options{})
 			k.release()
 			if test.ours {
 				k.attach(k.fake.Library)

@@ -15,7 +15,7 @@ import (
 )
 
 // await looks until that is so.
-func (b *bench) await(what string, so func() bool) {
+func (b *harness) await(what string, so func() bool) {
 	b.Helper()
 	for deadline := time.Now().Add(timeLimit); !so(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -25,7 +25,7 @@ func (b *bench) await(what string, so func() bool) {
 }
 
 func TestFailuresAreToldOneByOne(t *testing.T) {
-	b := newBench(t, Options{})
+	b := newHarness(t, Options{})
 	b.release()
 	b.attach(b.fake.Library)
 	w := b.start(b.in, "return cuMemcpyDtoHAsync_v2 700\n", b.fake.Library)
@@ -56,7 +56,7 @@ func TestFailuresAreToldOneByOne(t *testing.T) {
 }
 
 func TestAFullRingIsCounted(t *testing.T) {
-	b := newBench(t, Options{RingBytes: 4096})
+	b := newHarness(t, Options{RingBytes: 4096})
 	b.attach(b.fake.Library)
 	w := b.start(b.in, "", b.fake.Library)
 	const n = 1000
@@ -76,7 +76,7 @@ func TestAFullRingIsCounted(t *testing.T) {
 }
 
 func TestProcessesBeyondTheRoomAreCountedAsLost(t *testing.T) {
-	b := newBench(t, Options{MaxProcesses: 2})
+	b := newHarness(t, Options{MaxProcesses: 2})
 	b.attach(b.fake.Library)
 	for range 2 {
 		w := b.start(b.in, "", b.fake.Library)
@@ -94,7 +94,7 @@ func TestProcessesBeyondTheRoomAreCountedAsLost(t *testing.T) {
 
 func TestASynchronisationThatDoesNotReturnIsSeen(t *testing.T) {
 	ways(t, func(t *testing.T, o Options) {
-		b := newBench(t, o)
+		b := newHarness(t, o)
 		b.release()
 		b.attach(b.fake.Library)
 		block := filepath.Join(t.TempDir(), "block")
@@ -137,7 +137,7 @@ func TestASynchronisationThatDoesNotReturnIsSeen(t *testing.T) {
 }
 
 func TestProbesThatCostTooMuchAreTakenOff(t *testing.T) {
-	b := newBench(t, Options{Share: 0.001})
+	b := newHarness(t, Options{Share: 0.001})
 	b.release()
 	b.attach(b.fake.Library)
 	block := filepath.Join(t.TempDir(), "block")
@@ -189,7 +189,7 @@ func TestProbesThatCostTooMuchAreTakenOff(t *testing.T) {
 }
 
 // linksOf counts the links of a group, of all libraries.
-func (b *bench) linksOf(group int) (n int) {
+func (b *harness) linksOf(group int) (n int) {
 	b.probe.mu.Lock()
 	defer b.probe.mu.Unlock()
 	for l := range b.probe.libraries {
@@ -201,7 +201,7 @@ func (b *bench) linksOf(group int) (n int) {
 func TestProbe_PutsBackWhatAStrangerHadTakenOff(t *testing.T) {
 	ways(t, func(t *testing.T, o Options) {
 		o.Share, o.Rest = 0.001, 100*time.Millisecond
-		b := newBench(t, o)
+		b := newHarness(t, o)
 		b.release()
 		l := b.attach(b.fake.Library)
 		links, since := b.linksOf(launches), l.Since
@@ -244,7 +244,7 @@ func TestProbe_PutsBackWhatAStrangerHadTakenOff(t *testing.T) {
 }
 
 func TestProbe_DetachTakesOneLibraryOff(t *testing.T) {
-	b := newBench(t, Options{})
+	b := newHarness(t, Options{})
 	b.release()
 	cuda := b.attach(b.fake.Library)
 	nccl := b.attach(b.fake.NCCL)
@@ -278,7 +278,7 @@ func TestRest_DoublesUpToABound(t *testing.T) {
 }
 
 func TestStrangersAreSparedToo(t *testing.T) {
-	b := newBench(t, Options{Share: 0.001})
+	b := newHarness(t, Options{Share: 0.001})
 	b.release()
 	b.attach(b.fake.Library)
 	in, out := b.start(b.in, "", b.fake.Library), b.start(b.other, "", b.fake.Library)
@@ -293,7 +293,7 @@ func TestStrangersAreSparedToo(t *testing.T) {
 }
 
 func TestOfAProcessThatHasEndedNothingIsKept(t *testing.T) {
-	b := newBench(t, Options{})
+	b := newHarness(t, Options{})
 	b.release()
 	b.attach(b.fake.Library)
 	block := filepath.Join(t.TempDir(), "block")
@@ -335,7 +335,7 @@ func TestNothingIsLeftInTheKernel(t *testing.T) {
 	ways(t, func(t *testing.T, o Options) {
 		bpftest.Root(t)
 		before := bpftest.Snapshot(t)
-		b := newBench(t, o)
+		b := newHarness(t, o)
 		b.release()
 		b.attach(b.fake.Library, b.fake.NCCL)
 		w := b.start(b.in, "", b.fake.Library)

@@ -14,13 +14,13 @@ const (
 )
 
 // heldBy is how many places of a table a cgroup holds.
-func (b *bench) heldBy(c *bpftest.Cgroup, table int) int64 {
+func (b *harness) heldBy(c *bpftest.Cgroup, table int) int64 {
 	b.Helper()
 	return bpftest.Held(b, b.probe.objects.Shares, c, table)
 }
 
 // lostBy fails the test where another cgroup has lost anything in a map, and returns what this one has lost.
-func (b *bench) lostBy(c *bpftest.Cgroup) (n uint64) {
+func (b *harness) lostBy(c *bpftest.Cgroup) (n uint64) {
 	b.Helper()
 	for _, l := range b.probe.Lost() {
 		if l.Stage != event.LossStage_LOSS_STAGE_KERNEL_MAP || l.Cgroup != c.ID {
@@ -32,7 +32,7 @@ func (b *bench) lostBy(c *bpftest.Cgroup) (n uint64) {
 }
 
 // forgetAll ends the workloads and checks that all their places are given back.
-func (b *bench) forgetAll(all ...*workload) {
+func (b *harness) forgetAll(all ...*workload) {
 	b.Helper()
 	var ids []ID
 	for _, w := range all {
@@ -58,9 +58,9 @@ func (b *bench) forgetAll(all ...*workload) {
 }
 
 // newSharedBench has both cgroups in scope.
-func newSharedBench(t *testing.T, o Options) *bench {
+func newSharedBench(t *testing.T, o Options) *harness {
 	t.Helper()
-	b := newBench(t, o)
+	b := newHarness(t, o)
 	b.release()
 	if err := b.probe.scope.SetCgroup(b.other.ID, true); err != nil {
 		t.Fatal(err)

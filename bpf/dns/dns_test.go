@@ -20,12 +20,12 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-const patience = 20 * time.Second
+const waitTimeout = 20 * time.Second
 
 func TestMain(m *testing.M) { os.Exit(bpftest.Main(m)) }
 
-// bench is a running probe with a cgroup in scope.
-type bench struct {
+// harness is a running probe with a cgroup in scope.
+type harness struct {
 	*testing.T
 	probe *Probe
 	scope *scope.Scope
@@ -36,7 +36,7 @@ type bench struct {
 	got []*event.Event
 }
 
-func newBench(t *testing.T, o Options) *bench {
+func newHarness(t *testing.T, o Options) *harness {
 	t.Helper()
 	bpftest.Root(t)
 	s, err := scope.Open(scope.Options{CgroupRoot: bpftest.CgroupRoot(t)})
@@ -44,7 +44,7 @@ func newBench(t *testing.T, o Options) *bench {
 		bpftest.FatalLoad(t, err)
 	}
 	t.Cleanup(func() { s.Close() })
-	b := &bench{T: t, scope: s, group: bpftest.NewCgroup(t, "orb8-dns-test")}
+	b := &harness{T: t, scope: s, group: bpftest.NewCgroup(t, "orb8-dns-test")}
 	if err := s.SetCgroup(b.group.ID, true); err != nil {
 		t.Fatal(err)
 	}
@@ -76,9 +76,9 @@ func newBench(t *testing.T, o Options) *bench {
 }
 
 // events gives what was reported since the last call.
-func (b *bench) events() []*event.Event {
+func (b *harness) events() []*event.Event {
 	b.Helper()
-	ctx, cancel := context.WithTimeout(b.Context(), patience)
+	ctx, cancel := context.WithTimeout(b.Context(), waitTimeout)
 	defer cancel()
 	if err := b.probe.FlushLast(ctx); err != nil {
 		b.Fatal(err)
@@ -190,7 +190,7 @@ func ask(t *testing.T, network string, server netip.AddrPort, names ...string) t
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(patience))
+	c.SetDeadline(time.Now().Add(waitTimeout))
 	began := time.Now()
 	for i, name := range names {
 		m := build(t, uint16(i), false, 0, name, dnsmessage.TypeA)
@@ -220,7 +220,7 @@ func TestQueriesAreReportedWithTheirAnswers(t *testing.T) {
 		for _, network := range []string{"udp", "tcp"} {
 			t.Run(network+" "+address, func(t *testing.T) {
 				server := serve(t, address)
-				b := newBench(t, Options{Ports: []uint16{1, server.Port()}})
+				b := newHarness(t, Options{Ports: []uint16{1, server.Port()}})
 				ask(t, network, server, "other.") // not in scope
 				var took time.Duration
 				b.group.Run(t, func() { took = ask(t, network, server, "a.example.", "nx.", "b.example.", "silent.") })
@@ -264,7 +264,7 @@ func TestAServersSideIsReported(t *testing.T) {
 			}
 			port := l.Addr().(*net.TCPAddr).AddrPort().Port()
 			l.Close()
-			b := newBench(t, Options{Ports: []uint16{port}})
+			b := newHarness(t, Options{Ports: []uint16{port}})
 			server := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
 			b.group.Run(t, func() { serveOn(t, server) })
 			ask(t, network, server, "a.example.", "nx.")
@@ -284,7 +284,7 @@ func TestAServersSideIsReported(t *testing.T) {
 
 func TestWhatTheRingBufferCannotTakeIsCounted(t *testing.T) {
 	server := serve(t, "127.0.0.1")
-	b := newBench(t, Options{Ports: []uint16{server.Port()}, RingBytes: 4096})
+	b := newHarness(t, Options{Ports: []uint16{server.Port()}, RingBytes: 4096})
 	b.hold.Lock()
 	const queries = 50
 	names := make([]string, queries)
@@ -319,14 +319,14 @@ func TestAQueryThatWaitsIsReportedOnce(t *testing.T) {
 	}
 	defer u.Close()
 	server := u.LocalAddr().(*net.UDPAddr).AddrPort()
-	b := newBench(t, Options{Ports: []uint16{server.Port()}})
+	b := newHarness(t, Options{Ports: []uint16{server.Port()}})
 	var c net.Conn
 	b.group.Run(t, func() { c, err = net.Dial("udp", server.String()) })
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(waitTimeout)
 	if err := errors.Join(u.SetDeadline(deadline), c.SetDeadline(deadline)); err != nil {
 		t.Fatal(err)
 	}

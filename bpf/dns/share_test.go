@@ -14,7 +14,7 @@ import (
 )
 
 // observe makes another cgroup and takes it into scope.
-func (b *bench) observe(name string) *bpftest.Cgroup {
+func (b *harness) observe(name string) *bpftest.Cgroup {
 	b.Helper()
 	c := bpftest.NewCgroup(b, "orb8-dns-test-"+name)
 	if err := b.scope.SetCgroup(c.ID, true); err != nil {
@@ -24,7 +24,7 @@ func (b *bench) observe(name string) *bpftest.Cgroup {
 }
 
 // held is how many clients of a cgroup have a place.
-func (b *bench) held(c *bpftest.Cgroup) int64 {
+func (b *harness) held(c *bpftest.Cgroup) int64 {
 	b.Helper()
 	return bpftest.Held(b, b.probe.objects.Shares, c, 0)
 }
@@ -67,7 +67,7 @@ func closeAll(all []io.Closer) {
 func TestClients_FloodLeavesRoomForOthers(t *testing.T) {
 	const room, reserve, many = 50, 10, 100
 	server := serve(t, "127.0.0.1")
-	b := newBench(t, Options{Ports: []uint16{server.Port()}, MaxClients: room})
+	b := newHarness(t, Options{Ports: []uint16{server.Port()}, MaxClients: room})
 	flood := b.observe("flood")
 	for range 2 { // the second time in places that were given back
 		all := connect(t, flood, "tcp", server, many)
@@ -93,7 +93,7 @@ func TestClients_FloodLeavesRoomForOthers(t *testing.T) {
 
 func TestOwners_OtherSocketsTakeNoMemory(t *testing.T) {
 	const many = 20
-	b := newBench(t, Options{Ports: []uint16{1}})
+	b := newHarness(t, Options{Ports: []uint16{1}})
 	other := serve(t, "127.0.0.1")
 	b.group.Run(t, func() { serve(t, "127.0.0.1") })
 	for _, network := range []string{"tcp", "udp"} {
@@ -112,7 +112,7 @@ func TestServers_ConnectionsTakeNoMemory(t *testing.T) {
 	}
 	server := l.Addr().(*net.TCPAddr).AddrPort()
 	l.Close()
-	b := newBench(t, Options{Ports: []uint16{server.Port()}})
+	b := newHarness(t, Options{Ports: []uint16{server.Port()}})
 	b.group.Run(t, func() { serveOn(t, server) })
 	home := b.observe("home")
 	if err := b.scope.SetCgroup(home.ID, false); err != nil { // its sockets are not observed
@@ -128,7 +128,7 @@ func TestServers_ConnectionsTakeNoMemory(t *testing.T) {
 	}
 	c := all[0].(net.Conn)
 	m := build(t, 1, false, 0, "a.example.", 1)
-	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(waitTimeout)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := c.Write(append([]byte{byte(len(m) >> 8), byte(len(m))}, m...)); err != nil {

@@ -21,15 +21,15 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-const patience = 20 * time.Second
+const waitTimeout = 20 * time.Second
 
 func TestMain(m *testing.M) {
 	bpftest.Children(map[string]func() error{"pod": pod, "nothing": func() error { return nil }})
 	os.Exit(bpftest.Main(m))
 }
 
-// bench is a running probe with a cgroup in scope.
-type bench struct {
+// harness is a running probe with a cgroup in scope.
+type harness struct {
 	*testing.T
 	scope *scope.Scope
 	probe *Probe
@@ -42,7 +42,7 @@ type bench struct {
 	duringScan func()
 }
 
-func newBench(t *testing.T, o Options) *bench {
+func newHarness(t *testing.T, o Options) *harness {
 	t.Helper()
 	b := prepareBench(t)
 	b.open(o)
@@ -50,7 +50,7 @@ func newBench(t *testing.T, o Options) *bench {
 }
 
 // prepareBench leaves the probe for open.
-func prepareBench(t *testing.T) *bench {
+func prepareBench(t *testing.T) *harness {
 	t.Helper()
 	bpftest.Root(t)
 	s, err := scope.Open(scope.Options{CgroupRoot: bpftest.CgroupRoot(t)})
@@ -58,7 +58,7 @@ func prepareBench(t *testing.T) *bench {
 		bpftest.FatalLoad(t, err)
 	}
 	t.Cleanup(func() { s.Close() })
-	b := &bench{T: t, scope: s, group: bpftest.NewCgroup(t, "orb8-drops-test"), got: map[string]*event.Event{}}
+	b := &harness{T: t, scope: s, group: bpftest.NewCgroup(t, "orb8-drops-test"), got: map[string]*event.Event{}}
 	if err := s.SetCgroup(b.group.ID, true); err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func prepareBench(t *testing.T) *bench {
 }
 
 // container makes a cgroup within the group.
-func (b *bench) container(name string) *bpftest.Cgroup {
+func (b *harness) container(name string) *bpftest.Cgroup {
 	b.Helper()
 	c := bpftest.NewCgroup(b.T, "orb8-drops-test/"+name)
 	b.mu.Lock()
@@ -76,7 +76,7 @@ func (b *bench) container(name string) *bpftest.Cgroup {
 }
 
 // networks are the network namespaces that are known to be the group's.
-func (b *bench) networks() (ids []uint64) {
+func (b *harness) networks() (ids []uint64) {
 	b.Helper()
 	var (
 		id    uint64
@@ -95,7 +95,7 @@ func (b *bench) networks() (ids []uint64) {
 }
 
 // load opens the probe without running it.
-func (b *bench) load(o Options) {
+func (b *harness) load(o Options) {
 	b.Helper()
 	var err error
 	o.Scope, o.Interval = b.scope, time.Hour // tests scan by Flush
@@ -109,7 +109,7 @@ func (b *bench) load(o Options) {
 	})
 }
 
-func (b *bench) open(o Options) {
+func (b *harness) open(o Options) {
 	t := b.T
 	t.Helper()
 	b.load(o)
@@ -142,9 +142,9 @@ func (b *bench) open(o Options) {
 }
 
 // matching flushes the probe and gives the drops that want accepts.
-func (b *bench) matching(want func(d *event.Drop, dst netip.Addr) bool) (found []*event.Drop) {
+func (b *harness) matching(want func(d *event.Drop, dst netip.Addr) bool) (found []*event.Drop) {
 	b.Helper()
-	ctx, cancel := context.WithTimeout(b.Context(), patience)
+	ctx, cancel := context.WithTimeout(b.Context(), waitTimeout)
 	defer cancel()
 	if err := b.probe.Flush(ctx); err != nil {
 		b.Fatal(err)
@@ -161,7 +161,7 @@ func (b *bench) matching(want func(d *event.Drop, dst netip.Addr) bool) (found [
 }
 
 // drops gives what was dropped of UDP for a port of an address.
-func (b *bench) drops(to netip.AddrPort) []*event.Drop {
+func (b *harness) drops(to netip.AddrPort) []*event.Drop {
 	b.Helper()
 	return b.matching(func(d *event.Drop, dst netip.Addr) bool {
 		return d.GetProtocol() == event.Protocol_PROTOCOL_UDP && dst == to.Addr() &&
@@ -170,7 +170,7 @@ func (b *bench) drops(to netip.AddrPort) []*event.Drop {
 }
 
 // own says which addresses are the cgroup's.
-func (b *bench) own(addresses ...string) {
+func (b *harness) own(addresses ...string) {
 	b.Helper()
 	all := map[netip.Addr]uint64{}
 	for _, a := range addresses {
@@ -182,7 +182,7 @@ func (b *bench) own(addresses ...string) {
 }
 
 // send sends datagrams of 100 bytes, one to each address in turn.
-func (b *bench) send(n int, to ...netip.AddrPort) (from netip.AddrPort) {
+func (b *harness) send(n int, to ...netip.AddrPort) (from netip.AddrPort) {
 	b.Helper()
 	network := "udp4"
 	if to[0].Addr().Is6() {
@@ -203,7 +203,7 @@ func (b *bench) send(n int, to ...netip.AddrPort) (from netip.AddrPort) {
 }
 
 // check holds a drop against what is known; reason is the kernel's, if it has reasons.
-func (b *bench) check(d *event.Drop, observed event.Side, packets, bytes uint64, reason string) {
+func (b *harness) check(d *event.Drop, observed event.Side, packets, bytes uint64, reason string) {
 	b.Helper()
 	if len(b.probe.reasons.names) == 0 {
 		reason = ""
@@ -215,7 +215,7 @@ func (b *bench) check(d *event.Drop, observed event.Side, packets, bytes uint64,
 }
 
 func TestWhatNobodyListensForIsDropped(t *testing.T) {
-	b := newBench(t, Options{})
+	b := newHarness(t, Options{})
 	for _, c := range []struct {
 		own     string
 		headers uint64
@@ -243,7 +243,7 @@ func TestWhatNobodyListensForIsDropped(t *testing.T) {
 }
 
 func TestAFullSocketBufferIsNamed(t *testing.T) {
-	b := newBench(t, Options{})
+	b := newHarness(t, Options{})
 	b.own("127.0.0.8")
 	var server *net.UDPConn
 	b.group.Run(t, func() {
@@ -293,7 +293,7 @@ func TestAFirewallIsNamed(t *testing.T) {
 	if err != nil {
 		t.Skip("needs nft")
 	}
-	b := newBench(t, Options{})
+	b := newHarness(t, Options{})
 	cmd := exec.Command(nft, "-f", "-")
 	cmd.Stdin = strings.NewReader("table ip orb8 {\n chain out {\n type filter hook output priority 0;\n udp dport 4242 drop\n }\n}\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -312,7 +312,7 @@ func TestAFirewallIsNamed(t *testing.T) {
 
 func TestDropsThatFindNoRoomAreCounted(t *testing.T) {
 	const room, sent = 16, 100
-	b := newBench(t, Options{MaxFlows: room})
+	b := newHarness(t, Options{MaxFlows: room})
 	b.own("127.0.0.9")
 	var to []netip.AddrPort
 	for port := range sent {
@@ -338,8 +338,8 @@ func TestDropsThatFindNoRoomAreCounted(t *testing.T) {
 const flooding, quietly = "127.0.0.9", "127.0.0.10" // addresses of the two cgroups of quietBench
 
 // quietBench has a quiet cgroup besides.
-func quietBench(t *testing.T, room uint32) (b *bench, quiet uint64) {
-	b = newBench(t, Options{MaxFlows: room})
+func quietBench(t *testing.T, room uint32) (b *harness, quiet uint64) {
+	b = newHarness(t, Options{MaxFlows: room})
 	quiet = bpftest.NewCgroup(t, "orb8-drops-quiet").ID
 	if err := b.scope.SetCgroup(quiet, true); err != nil {
 		t.Fatal(err)
@@ -356,7 +356,7 @@ func quietBench(t *testing.T, room uint32) (b *bench, quiet uint64) {
 }
 
 // sendPorts sends a datagram to each of n ports of an address.
-func (b *bench) sendPorts(address string, first, n int) {
+func (b *harness) sendPorts(address string, first, n int) {
 	b.Helper()
 	var to []netip.AddrPort
 	for port := range n {
@@ -366,7 +366,7 @@ func (b *bench) sendPorts(address string, first, n int) {
 }
 
 // dropPorts drops a datagram to each of n ports of an address, and gives how many were seen, and lost by cgroup so far.
-func (b *bench) dropPorts(address string, n int) (lost map[uint64]uint64, seen int) {
+func (b *harness) dropPorts(address string, n int) (lost map[uint64]uint64, seen int) {
 	b.Helper()
 	b.sendPorts(address, 20000, n)
 	seen = len(b.drops(netip.AddrPortFrom(netip.MustParseAddr(address), 0)))
@@ -379,10 +379,10 @@ func (b *bench) dropPorts(address string, n int) (lost map[uint64]uint64, seen i
 
 func TestDrops_FloodLeavesRoomForOthers(t *testing.T) {
 	const room, many, few = 64, 300, 3
-	for name, scanned := range map[string]func(b *bench){
+	for name, scanned := range map[string]func(b *harness){
 		"between scans": nil,
 		// As on a busy node, where a scan takes long: the places that are taken during it count.
-		"during a scan": func(b *bench) { b.sendPorts(flooding, 10000, room) },
+		"during a scan": func(b *harness) { b.sendPorts(flooding, 10000, room) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			b, quiet := quietBench(t, room)
@@ -442,7 +442,7 @@ func TestDrops_ForgottenGiveBackTheirPlaces(t *testing.T) {
 }
 
 func TestEveryReasonThatIsExplainedExists(t *testing.T) {
-	b := newBench(t, Options{})
+	b := newHarness(t, Options{})
 	r := b.probe.reasons
 	if len(r.names) == 0 {
 		t.Skip("this kernel has no reasons")

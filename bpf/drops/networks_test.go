@@ -160,7 +160,7 @@ func startPod(t *testing.T, in *bpftest.Cgroup, ownNetwork bool) (traffic func()
 }
 
 // on gives what was dropped for an address.
-func (b *bench) on(protocol event.Protocol, to string) []*event.Drop {
+func (b *harness) on(protocol event.Protocol, to string) []*event.Drop {
 	b.Helper()
 	return b.matching(func(d *event.Drop, dst netip.Addr) bool {
 		return d.GetProtocol() == protocol && dst == netip.MustParseAddr(to)
@@ -168,7 +168,7 @@ func (b *bench) on(protocol event.Protocol, to string) []*event.Drop {
 }
 
 // checkLoopback holds what was dropped in a pod against what it did there.
-func checkLoopback(b *bench, done podTraffic) {
+func checkLoopback(b *harness, done podTraffic) {
 	b.Helper()
 	udp, tcp := event.Protocol_PROTOCOL_UDP, event.Protocol_PROTOCOL_TCP
 	full := uint64(done.Sent - done.Read)
@@ -200,7 +200,7 @@ func checkLoopback(b *bench, done podTraffic) {
 
 func TestDrops_LoopbackOfPod(t *testing.T) {
 	t.Run("started after the probe", func(t *testing.T) {
-		b := newBench(t, Options{})
+		b := newHarness(t, Options{})
 		checkLoopback(b, startPod(t, b.container("container"), true)())
 	})
 	t.Run("started before the probe", func(t *testing.T) {
@@ -210,7 +210,7 @@ func TestDrops_LoopbackOfPod(t *testing.T) {
 		checkLoopback(b, traffic())
 	})
 	t.Run("in scope later", func(t *testing.T) {
-		b := newBench(t, Options{})
+		b := newHarness(t, Options{})
 		if err := b.scope.SetCgroup(b.group.ID, false); err != nil {
 			t.Fatal(err)
 		}
@@ -227,9 +227,9 @@ func TestDrops_LoopbackOfPod(t *testing.T) {
 }
 
 // awaitNetwork waits until the network namespace of the pod is known to be the pod's.
-func (b *bench) awaitNetwork() {
+func (b *harness) awaitNetwork() {
 	b.Helper()
-	for deadline := time.Now().Add(patience); len(b.networks()) == 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(waitTimeout); len(b.networks()) == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			b.Fatal("the pod's network namespace is not found")
 		}
@@ -238,7 +238,7 @@ func (b *bench) awaitNetwork() {
 
 // A pod on the node's own network shares its namespace with others: what has no socket there is nobody's.
 func TestDrops_LoopbackOfNode(t *testing.T) {
-	b := newBench(t, Options{})
+	b := newHarness(t, Options{})
 	startPod(t, b.container("container"), false)()
 	for _, to := range []string{"127.0.0.1", "::1"} {
 		if found := b.on(event.Protocol_PROTOCOL_UDP, to); len(found) > 0 {
@@ -248,7 +248,7 @@ func TestDrops_LoopbackOfNode(t *testing.T) {
 }
 
 func TestDrops_PodsAreToldApart(t *testing.T) {
-	b := newBench(t, Options{})
+	b := newHarness(t, Options{})
 	other := bpftest.NewCgroup(t, "orb8-drops-test-other")
 	startPod(t, other, true)() // not in scope
 	if found := b.on(event.Protocol_PROTOCOL_UDP, "127.0.0.1"); len(found) > 0 {

@@ -24,7 +24,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-const patience = 20 * time.Second
+const waitTimeout = 20 * time.Second
 
 func TestMain(m *testing.M) {
 	bpftest.Children(map[string]func() error{
@@ -46,7 +46,7 @@ func crash() error {
 	if err := unix.Kill(os.Getpid(), unix.SIGSEGV); err != nil {
 		return err
 	}
-	time.Sleep(patience) // another thread may be the one that gets it
+	time.Sleep(waitTimeout) // another thread may be the one that gets it
 	return errors.New("survived SIGSEGV")
 }
 
@@ -68,8 +68,8 @@ type command struct {
 	flags uintptr
 }
 
-// bench is a loaded probe with a cgroup in scope and one that is not.
-type bench struct {
+// harness is a loaded probe with a cgroup in scope and one that is not.
+type harness struct {
 	t         *testing.T
 	probe     *Probe
 	in, other *bpftest.Cgroup
@@ -81,7 +81,7 @@ type bench struct {
 	release func()
 }
 
-func newBench(t *testing.T, o Options) *bench {
+func newHarness(t *testing.T, o Options) *harness {
 	t.Helper()
 	bpftest.Root(t)
 	s, err := scope.Open(scope.Options{CgroupRoot: bpftest.CgroupRoot(t)})
@@ -89,7 +89,7 @@ func newBench(t *testing.T, o Options) *bench {
 		bpftest.FatalLoad(t, err)
 	}
 	t.Cleanup(func() { s.Close() })
-	b := &bench{
+	b := &harness{
 		t: t, in: bpftest.NewCgroup(t, "orb8-exec-test/in"), other: bpftest.NewCgroup(t, "orb8-exec-test/out"),
 		done: make(chan error, 1), hold: make(chan struct{}),
 	}
@@ -118,7 +118,7 @@ func newBench(t *testing.T, o Options) *bench {
 }
 
 // run runs a command to its end and gives its process id.
-func (b *bench) run(in *bpftest.Cgroup, c command) uint32 {
+func (b *harness) run(in *bpftest.Cgroup, c command) uint32 {
 	b.t.Helper()
 	cmd := bpftest.Child(b.t, c.child, in)
 	if c.child == "" {
@@ -136,10 +136,10 @@ func (b *bench) run(in *bpftest.Cgroup, c command) uint32 {
 }
 
 // end gives what was reported, and what was lost.
-func (b *bench) end() ([]*event.Event, []bpf.Loss) {
+func (b *harness) end() ([]*event.Event, []bpf.Loss) {
 	b.t.Helper()
 	b.release()
-	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(b.t.Context(), waitTimeout)
 	defer cancel()
 	if err := b.probe.Flush(ctx); err != nil {
 		b.t.Fatal(err)
@@ -153,7 +153,7 @@ func (b *bench) end() ([]*event.Event, []bpf.Loss) {
 }
 
 func TestExecAndExitAreReportedExactly(t *testing.T) {
-	b := newBench(t, Options{})
+	b := newHarness(t, Options{})
 	dir := filepath.Join(t.TempDir(), "a b", "\x1b[31m")
 	deep := filepath.Join(t.TempDir(), strings.Repeat("d/", 40))
 	for _, d := range []string{dir, deep} {
@@ -197,7 +197,7 @@ func TestExecAndExitAreReportedExactly(t *testing.T) {
 			t.Errorf("exec:\n got %v\nwant %v", began, want)
 		}
 		if ended.GetPhase() != event.ExecPhase_EXEC_PHASE_EXIT || ended.GetPid() != pids[i] || ended.GetLifetimeMicros() == 0 ||
-			ended.GetLifetimeMicros() > uint64(patience.Microseconds()) || got[2*i+1].GetTime() < got[2*i].GetTime() {
+			ended.GetLifetimeMicros() > uint64(waitTimeout.Microseconds()) || got[2*i+1].GetTime() < got[2*i].GetTime() {
 			t.Errorf("exit: %v", ended)
 		}
 	}
@@ -214,7 +214,7 @@ func TestExecAndExitAreReportedExactly(t *testing.T) {
 }
 
 func TestTheOOMKillerIsNamedWithTheLimit(t *testing.T) {
-	b := newBench(t, Options{})
+	b := newHarness(t, Options{})
 	const limit = 32 << 20
 	limitMemory(t, b.in, limit)
 	pid := b.run(b.in, command{child: "hog"})
@@ -266,7 +266,7 @@ func limitMemory(t *testing.T, c *bpftest.Cgroup, limit int) {
 }
 
 func TestAFullRingIsCounted(t *testing.T) {
-	b := newBench(t, Options{RingBytes: 16384})
+	b := newHarness(t, Options{RingBytes: 16384})
 	const n = 15
 	for range n {
 		b.run(b.in, command{child: "nothing", args: []string{strings.Repeat("y", 3000)}})
@@ -286,7 +286,7 @@ func TestManyExecsComeThroughWithoutLoss(t *testing.T) {
 	if _, err := os.Stat(shell); err != nil {
 		t.Skipf("a fast exec needs a small program: %v", err)
 	}
-	b := newBench(t, Options{})
+	b := newHarness(t, Options{})
 	b.release()
 	// Shells that exec themselves again and again are faster than forks: two of them, and the one that waits for both.
 	const n, chains = 3000, 2

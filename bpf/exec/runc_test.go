@@ -23,7 +23,7 @@ func posedAsRunc() error {
 // A container's process has a root of its own: its exit is reported whatever its name. A stage of runc still has the
 // host's root.
 func TestExec_ReportsProcessNamedRunc(t *testing.T) {
-	b := newBench(t, Options{})
+	b := newHarness(t, Options{})
 	stage := b.run(b.in, command{child: "runc"})
 	container := b.run(b.in, command{child: "runc", args: []string{t.TempDir()}})
 	got, lost := b.end()

@@ -18,8 +18,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// patience is how long a test waits for what must come; it is no measure of speed.
-const patience = 20 * time.Second
+// waitTimeout is how long a test waits for what must come; it is no measure of speed.
+const waitTimeout = 20 * time.Second
 
 // trace is a running probe and what it has reported.
 type trace struct {
@@ -129,7 +129,7 @@ func (tr *trace) wanted(name string) *bpftest.Cgroup {
 
 func (tr *trace) flush() {
 	tr.Helper()
-	ctx, cancel := context.WithTimeout(tr.Context(), patience)
+	ctx, cancel := context.WithTimeout(tr.Context(), waitTimeout)
 	defer cancel()
 	if err := tr.probe.Flush(ctx); err != nil {
 		tr.Fatal(err)
@@ -151,7 +151,7 @@ func (tr *trace) of(c *bpftest.Cgroup, match func(*event.Flow) bool) (all []*eve
 // last waits for an event of the cgroup that matches and gives the newest.
 func (tr *trace) last(c *bpftest.Cgroup, what string, match func(*event.Flow) bool) *event.Event {
 	tr.Helper()
-	timeout := time.After(patience)
+	timeout := time.After(waitTimeout)
 	for {
 		tr.mu.Lock()
 		news := tr.news

@@ -48,7 +48,7 @@ func dialUDP(tr *trace, c *bpftest.Cgroup, to net.Addr) *net.UDPConn {
 func send(tr *trace, write func([]byte) (int, error), to *net.UDPConn, datagrams, size int) (from netip.AddrPort) {
 	tr.Helper()
 	buf := make([]byte, size+1)
-	tr.check(to.SetReadDeadline(time.Now().Add(patience)))
+	tr.check(to.SetReadDeadline(time.Now().Add(waitTimeout)))
 	for range datagrams {
 		_, err := write(buf[:size])
 		tr.check(err)
@@ -223,7 +223,7 @@ func TestASegmentedSendCountsEachDatagram(t *testing.T) {
 			_, err := c.Write(make([]byte, total))
 			tr.check(err)
 			buf := make([]byte, 1<<16)
-			tr.check(s.SetReadDeadline(time.Now().Add(patience)))
+			tr.check(s.SetReadDeadline(time.Now().Add(waitTimeout)))
 			for got := 0; got < total; {
 				n, err := s.Read(buf)
 				tr.check(err)

@@ -86,7 +86,7 @@ func traceSelf() error {
 	}
 	defer preexisting.Close()
 
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), waitTimeout)
 	defer cancel()
 	p, err := Open(ctx, Options{Scope: s, CgroupRoot: root, Interval: 10 * time.Millisecond})
 	if err != nil {
@@ -170,7 +170,7 @@ func TestNothingIsLeftInTheKernel(t *testing.T) {
 	}
 	tr.stop()
 	// The kernel frees some of it a grace period later.
-	for deadline := time.Now().Add(patience); bpftest.Snapshot(t).Has(ours); {
+	for deadline := time.Now().Add(waitTimeout); bpftest.Snapshot(t).Has(ours); {
 		if time.Now().After(deadline) {
 			t.Fatalf("of %+v some are in %+v", ours, bpftest.Snapshot(t))
 		}

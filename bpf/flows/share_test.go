@@ -97,7 +97,7 @@ func (tr *trace) heldBy(c *bpftest.Cgroup, table int) int64 {
 func awaitHeld(tr *trace, c *bpftest.Cgroup, want int64) {
 	tr.Helper()
 	var held int64
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(waitTimeout); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if held = tr.heldBy(c, tableSockets); held == want {
 			return
 		}

@@ -23,8 +23,8 @@ func TestPre515_ForgetsClosedSockets(t *testing.T) {
 		p.listener.Close()
 	}
 	// A socket may be destroyed some time after it was closed, by an acknowledgment.
-	bpftest.AwaitNoneKept(t, tr.probe.objects.TcpState, "tcp_socks", patience)
-	bpftest.AwaitNoneKept(t, tr.probe.objects.PacketOut, "claims", patience)
+	bpftest.AwaitNoneKept(t, tr.probe.objects.TcpState, "tcp_socks", waitTimeout)
+	bpftest.AwaitNoneKept(t, tr.probe.objects.PacketOut, "claims", waitTimeout)
 	tr.flush()
 	for name, c := range map[string]*bpftest.Cgroup{"client": client, "server": server} {
 		if n := len(tr.of(c, func(f *event.Flow) bool { return f.Phase == event.Phase_PHASE_CLOSED })); n != connections {

@@ -142,7 +142,7 @@ func TestHybridHosts(t *testing.T) {
 
 // TestThisKernelsFiles holds the reader against the running kernel: a cgroup of this process's own.
 func TestThisKernelsFiles(t *testing.T) {
-	b := newBench(t)
+	b := newHarness(t)
 	tree, err := newTree(b.probe.tree.v2)
 	if err != nil {
 		t.Fatal(err)

@@ -23,7 +23,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-const patience = 20 * time.Second
+const waitTimeout = 20 * time.Second
 
 func TestMain(m *testing.M) {
 	bpftest.Children(map[string]func() error{
@@ -119,8 +119,8 @@ func schedstat(file string) (uint64, error) {
 	return strconv.ParseUint(string(fields[1]), 10, 64)
 }
 
-// bench is a running probe that observes one cgroup.
-type bench struct {
+// harness is a running probe that observes one cgroup.
+type harness struct {
 	*testing.T
 	probe *Probe
 	group *bpftest.Cgroup
@@ -129,14 +129,14 @@ type bench struct {
 	got []*event.Resources
 }
 
-func newBench(t *testing.T) *bench {
+func newHarness(t *testing.T) *harness {
 	t.Helper()
 	bpftest.Root(t)
 	s, err := scope.Open(scope.Options{CgroupRoot: bpftest.CgroupRoot(t)})
 	if err != nil {
 		bpftest.FatalLoad(t, err)
 	}
-	b := &bench{T: t, group: bpftest.NewCgroup(t, "orb8-"+t.Name())}
+	b := &harness{T: t, group: bpftest.NewCgroup(t, "orb8-"+t.Name())}
 	b.probe, err = Open(t.Context(), Options{
 		Scope: s, CgroupRoot: bpftest.CgroupRoot(t), Interval: time.Hour,
 		Containers: func() []Container { return []Container{{Cgroup: b.group.ID, Path: b.group.Path}} },
@@ -176,9 +176,9 @@ func newBench(t *testing.T) *bench {
 }
 
 // look has the probe look, and gives its event; nil where it made none.
-func (b *bench) look() *event.Resources {
+func (b *harness) look() *event.Resources {
 	b.Helper()
-	ctx, cancel := context.WithTimeout(b.Context(), patience)
+	ctx, cancel := context.WithTimeout(b.Context(), waitTimeout)
 	defer cancel()
 	b.mu.Lock()
 	b.got = nil
@@ -199,7 +199,7 @@ func (b *bench) look() *event.Resources {
 }
 
 func TestWaitsForAProcessorAreTheSchedulersOwn(t *testing.T) {
-	b := newBench(t)
+	b := newHarness(t)
 	if r := b.look(); r != nil {
 		t.Fatalf("an event without an interval: %v", r)
 	}
@@ -233,7 +233,7 @@ func TestWaitsForAProcessorAreTheSchedulersOwn(t *testing.T) {
 		t.Errorf("%v", cpu)
 	}
 	// Nothing more happens there, once the last thread has left its processor: a moment after its end is known.
-	for deadline := time.Now().Add(patience); ; {
+	for deadline := time.Now().Add(waitTimeout); ; {
 		time.Sleep(time.Duration(shortest)) // less is no interval
 		again := b.look()
 		if again != nil && again.GetRunQueue().GetRuns() == q.GetRuns() && again.GetRunQueue().P50Nanos == nil && again.GetCpu().GetMillis() == 0 {
@@ -272,14 +272,14 @@ func TestTasksOlderThanTheTraceBeginAtZero(t *testing.T) {
 	const some = 100_000_000
 	longer := func(than uint64) {
 		t.Helper()
-		for deadline := time.Now().Add(patience); sum(waited()) < than; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(waitTimeout); sum(waited()) < than; time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("the threads have waited %v ns so far", waited())
 			}
 		}
 	}
 	longer(some)
-	b := newBench(t)
+	b := newHarness(t)
 	b.group = group
 	before := waited()
 	b.look()

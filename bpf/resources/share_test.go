@@ -117,7 +117,7 @@ func TestTasks_FloodLeavesRoomForOthers(t *testing.T) {
 	if err := child.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(patience); held(t, p, flood) != 0 || held(t, p, quiet) != 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(waitTimeout); held(t, p, flood) != 0 || held(t, p, quiet) != 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d and %d places are held, and no thread is left", held(t, p, flood), held(t, p, quiet))
 		}

@@ -95,7 +95,7 @@ func (r *rig) awaitNoneHeld(c *bpftest.Cgroup) {
 	r.Helper()
 	_, shareUsed := r.shares()
 	var used [1]int64
-	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(waitTimeout); ; time.Sleep(time.Millisecond) {
 		if err := shareUsed.Get(&used); err != nil {
 			r.Fatal(err)
 		}

@@ -16,7 +16,7 @@ func TestPre515_ForgetsExitedThreads(t *testing.T) {
 			t.Error("nothing is kept for a thread in a call")
 		}
 		release()
-		bpftest.AwaitNoneKept(t, program, "entries", patience)
+		bpftest.AwaitNoneKept(t, program, "entries", waitTimeout)
 		r.end()
 	})
 	t.Run("totals", func(t *testing.T) {
@@ -27,7 +27,7 @@ func TestPre515_ForgetsExitedThreads(t *testing.T) {
 			t.Error("nothing is kept for a thread in a call")
 		}
 		release()
-		bpftest.AwaitNoneKept(t, program, "starts", patience)
+		bpftest.AwaitNoneKept(t, program, "starts", waitTimeout)
 		r.end()
 	})
 }

@@ -23,9 +23,9 @@ import (
 )
 
 const (
-	patience = 20 * time.Second
-	absent   = "/orb8-no-such-file"
-	loops    = 5000
+	waitTimeout = 20 * time.Second
+	absent      = "/orb8-no-such-file"
+	loops       = 5000
 	// getppids is one more: between fork and exec a child of ours looks whether its parent is still there.
 	getppids = loops + 1
 	blocked  = 150 * time.Millisecond
@@ -229,7 +229,7 @@ func (r *rig) run(name string) (pid int, said string) {
 // end gives all that was reported.
 func (r *rig) end() []*event.Event {
 	r.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), waitTimeout)
 	defer cancel()
 	if err := r.probe.Flush(ctx); err != nil {
 		r.Fatal(err)
@@ -411,7 +411,7 @@ func (r *rig) preexisting() (tid int, release func()) {
 		r.Fatal(err)
 	}
 	stat := fmt.Sprintf("/proc/%d/task/%d/stat", cmd.Process.Pid, tid)
-	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(waitTimeout); ; time.Sleep(time.Millisecond) {
 		b, err := os.ReadFile(stat)
 		if err != nil {
 			r.Fatal(err)
@@ -447,7 +447,7 @@ func TestACallOlderThanTheTraceHasNoDuration(t *testing.T) {
 	}
 	_, release := r.preexisting()
 	r.open(Options{Names: []string{"poll", "ppoll"}}, false, nil)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), waitTimeout)
 	defer cancel()
 	for range 3 {
 		if err := r.probe.Flush(ctx); err != nil {
@@ -471,7 +471,7 @@ func TestACallThatHasNotReturnedIsReported(t *testing.T) {
 	r := newRig(t, Options{Names: []string{"poll", "ppoll"}, Interval: interval}, false, nil)
 	_, release := r.preexisting()
 	time.Sleep(wait) // what is waited for is that time goes by
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), waitTimeout)
 	defer cancel()
 	if err := r.probe.Flush(ctx); err != nil {
 		t.Fatal(err)
@@ -536,7 +536,7 @@ func TestTotalsAreExact(t *testing.T) {
 	}
 	noLoss(t, r)
 	p := totals["getppid"]
-	if p == nil || p.Calls != getppids+1 || p.Timed != getppids+1 || p.Errors != 0 || p.GetTotalNanos() == 0 || p.GetTotalNanos() > uint64(patience) {
+	if p == nil || p.Calls != getppids+1 || p.Timed != getppids+1 || p.Errors != 0 || p.GetTotalNanos() == 0 || p.GetTotalNanos() > uint64(waitTimeout) {
 		t.Errorf("got %v, want %d calls by two children", p, getppids+1)
 	}
 	if p.GetP50Nanos() == 0 || p.GetP50Nanos() > p.GetP95Nanos() || p.GetP95Nanos() > p.GetP99Nanos() {

@@ -18,8 +18,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// patience is how long a test waits for what must come; it is no measure of speed.
-const patience = 20 * time.Second
+// waitTimeout is how long a test waits for what must come; it is no measure of speed.
+const waitTimeout = 20 * time.Second
 
 func TestMain(m *testing.M) {
 	bpftest.Children(map[string]func() error{"deaf client": deafClient})
@@ -39,8 +39,8 @@ func deafClient() error {
 	select {}
 }
 
-// bench is a probe with two cgroups in scope, for the two ends of connections.
-type bench struct {
+// harness is a probe with two cgroups in scope, for the two ends of connections.
+type harness struct {
 	*testing.T
 	scope          *scope.Scope
 	probe          *Probe
@@ -54,16 +54,16 @@ type bench struct {
 	events map[uint64][]*event.Event
 }
 
-// newBench runs a probe until the test ends.
-func newBench(t *testing.T, o Options) *bench {
+// newHarness runs a probe until the test ends.
+func newHarness(t *testing.T, o Options) *harness {
 	t.Helper()
 	b := newScope(t)
 	b.open(o)
 	return b
 }
 
-// newScope gives a bench without a probe yet.
-func newScope(t *testing.T) *bench {
+// newScope gives a harness without a probe yet.
+func newScope(t *testing.T) *harness {
 	t.Helper()
 	bpftest.Root(t)
 	s, err := scope.Open(scope.Options{CgroupRoot: bpftest.CgroupRoot(t)})
@@ -71,7 +71,7 @@ func newScope(t *testing.T) *bench {
 		bpftest.FatalLoad(t, err)
 	}
 	t.Cleanup(func() { s.Close() })
-	b := &bench{T: t, scope: s, events: make(map[uint64][]*event.Event)}
+	b := &harness{T: t, scope: s, events: make(map[uint64][]*event.Event)}
 	b.client, b.server = bpftest.NewCgroup(t, "orb8-tcp-test/client"), bpftest.NewCgroup(t, "orb8-tcp-test/server")
 	for _, c := range []*bpftest.Cgroup{b.client, b.server} {
 		b.check(s.SetCgroup(c.ID, true))
@@ -79,7 +79,7 @@ func newScope(t *testing.T) *bench {
 	return b
 }
 
-func (b *bench) open(o Options) {
+func (b *harness) open(o Options) {
 	b.Helper()
 	o.Scope = b.scope
 	if o.Interval == 0 {
@@ -105,7 +105,7 @@ func (b *bench) open(o Options) {
 	b.flush() // Run has found the preexisting sockets
 }
 
-func (b *bench) sink(cgroup uint64, ev *event.Event) {
+func (b *harness) sink(cgroup uint64, ev *event.Event) {
 	b.held.Lock()
 	defer b.held.Unlock()
 	b.mu.Lock()
@@ -113,14 +113,14 @@ func (b *bench) sink(cgroup uint64, ev *event.Event) {
 	b.events[cgroup] = append(b.events[cgroup], proto.Clone(ev).(*event.Event))
 }
 
-func (b *bench) flush() {
+func (b *harness) flush() {
 	b.Helper()
-	ctx, cancel := context.WithTimeout(b.Context(), patience)
+	ctx, cancel := context.WithTimeout(b.Context(), waitTimeout)
 	defer cancel()
 	b.check(b.probe.Flush(ctx))
 }
 
-func (b *bench) check(err error) {
+func (b *harness) check(err error) {
 	b.Helper()
 	if err != nil {
 		b.Fatal(err)
@@ -128,7 +128,7 @@ func (b *bench) check(err error) {
 }
 
 // of gives what was reported of a cgroup so far.
-func (b *bench) of(c *bpftest.Cgroup) (all []*event.Tcp) {
+func (b *harness) of(c *bpftest.Cgroup) (all []*event.Tcp) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, ev := range b.events[c.ID] {
@@ -138,9 +138,9 @@ func (b *bench) of(c *bpftest.Cgroup) (all []*event.Tcp) {
 }
 
 // last waits for an event of the cgroup with an outcome other than connected, accepted and retransmits.
-func (b *bench) last(c *bpftest.Cgroup) *event.Tcp {
+func (b *harness) last(c *bpftest.Cgroup) *event.Tcp {
 	b.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) { // what TCP's timers do cannot be waited for
+	for deadline := time.Now().Add(waitTimeout); ; time.Sleep(5 * time.Millisecond) { // what TCP's timers do cannot be waited for
 		b.flush()
 		for _, t := range b.of(c) {
 			switch t.Outcome {
@@ -162,7 +162,7 @@ type pair struct {
 }
 
 // listen makes a listener in the server's cgroup. Go's own would be an MPTCP one.
-func (b *bench) listen(address string) net.Listener {
+func (b *harness) listen(address string) net.Listener {
 	b.Helper()
 	var l net.Listener
 	b.server.Run(b, func() {
@@ -177,7 +177,7 @@ func (b *bench) listen(address string) net.Listener {
 }
 
 // dial connects in the client's cgroup.
-func (b *bench) dial(to string, d net.Dialer) (c *net.TCPConn, err error) {
+func (b *harness) dial(to string, d net.Dialer) (c *net.TCPConn, err error) {
 	b.Helper()
 	b.client.Run(b, func() {
 		var conn net.Conn
@@ -189,7 +189,7 @@ func (b *bench) dial(to string, d net.Dialer) (c *net.TCPConn, err error) {
 	return c, err
 }
 
-func (b *bench) connect(address string) *pair {
+func (b *harness) connect(address string) *pair {
 	b.Helper()
 	p := &pair{listener: b.listen(address)}
 	var err error
@@ -203,7 +203,7 @@ func (b *bench) connect(address string) *pair {
 }
 
 // control runs f with a socket's descriptor.
-func (b *bench) control(c any, f func(fd int) error) {
+func (b *harness) control(c any, f func(fd int) error) {
 	b.Helper()
 	raw, err := c.(syscall.Conn).SyscallConn()
 	b.check(err)
@@ -214,7 +214,7 @@ func (b *bench) control(c any, f func(fd int) error) {
 
 // deafen makes a socket drop whatever comes, as a network does that has lost its way, and gives the function to undo
 // that.
-func (b *bench) deafen(c any) (undo func()) {
+func (b *harness) deafen(c any) (undo func()) {
 	b.Helper()
 	nothing := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}
 	b.control(c, func(fd int) error {
@@ -226,12 +226,12 @@ func (b *bench) deafen(c any) (undo func()) {
 	}
 }
 
-func (b *bench) option(c any, level, name, value int) {
+func (b *harness) option(c any, level, name, value int) {
 	b.Helper()
 	b.control(c, func(fd int) error { return unix.SetsockoptInt(fd, level, name, value) })
 }
 
-func (b *bench) info(c any) (info *unix.TCPInfo) {
+func (b *harness) info(c any) (info *unix.TCPInfo) {
 	b.Helper()
 	b.control(c, func(fd int) (err error) {
 		info, err = unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)

@@ -12,7 +12,7 @@ import (
 )
 
 func TestRetransmitsAreToldOfWhileOtherTracersComeAndGo(t *testing.T) {
-	b := newBench(t, Options{Interval: 100 * time.Millisecond})
+	b := newHarness(t, Options{Interval: 100 * time.Millisecond})
 	l := b.listen("127.0.0.1")
 	b.deafen(l)
 	stop := make(chan struct{})

@@ -11,13 +11,13 @@ import (
 )
 
 // counted is how many sockets of a cgroup are counted.
-func (b *bench) counted(c *bpftest.Cgroup) int64 {
+func (b *harness) counted(c *bpftest.Cgroup) int64 {
 	b.Helper()
 	return bpftest.Held(b, b.probe.objects.Shares, c, 0)
 }
 
 // connections opens connections within a cgroup: two sockets each, and a listener.
-func (b *bench) connections(in *bpftest.Cgroup, n int) (all []io.Closer) {
+func (b *harness) connections(in *bpftest.Cgroup, n int) (all []io.Closer) {
 	b.Helper()
 	in.Run(b.T, func() {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -40,9 +40,9 @@ func closeAll(all []io.Closer) {
 	}
 }
 
-func (b *bench) awaitNoneHeld(c *bpftest.Cgroup) {
+func (b *harness) awaitNoneHeld(c *bpftest.Cgroup) {
 	b.Helper()
-	for deadline := time.Now().Add(patience); b.counted(c) != 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(waitTimeout); b.counted(c) != 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			b.Fatalf("%d sockets are counted, and none is left", b.counted(c))
 		}
@@ -51,7 +51,7 @@ func (b *bench) awaitNoneHeld(c *bpftest.Cgroup) {
 
 func TestSockets_FloodLeavesRoomForOthers(t *testing.T) {
 	const room, many, few = 200, 300, 3
-	b := newBench(t, Options{MaxSockets: room})
+	b := newHarness(t, Options{MaxSockets: room})
 	flooded := b.connections(b.client, many)
 	defer func() { closeAll(flooded) }()
 	if n := b.counted(b.client); n < room || n > room+room/4 {

@@ -8,7 +8,7 @@ import (
 
 func TestPre515_ForgetsClosedSockets(t *testing.T) {
 	bpftest.Pre515Only(t)
-	b := newBench(t, Options{})
+	b := newHarness(t, Options{})
 	for _, reset := range []bool{false, true} {
 		for range 10 {
 			p := b.connect("127.0.0.1")
@@ -27,6 +27,6 @@ func TestPre515_ForgetsClosedSockets(t *testing.T) {
 		}
 	}
 	// A socket may be destroyed some time after it was closed, by an acknowledgment.
-	bpftest.AwaitNoneKept(t, b.probe.objects.TcpState, "tcp_conns", patience)
-	bpftest.AwaitNoneKept(t, b.probe.objects.TcpState, "claims", patience)
+	bpftest.AwaitNoneKept(t, b.probe.objects.TcpState, "tcp_conns", waitTimeout)
+	bpftest.AwaitNoneKept(t, b.probe.objects.TcpState, "claims", waitTimeout)
 }

@@ -24,7 +24,7 @@ import (
 // loopback addresses of both families.
 var families = map[string]string{"IPv4": "127.0.0.1", "IPv6": "::1"}
 
-func exchange(b *bench, p *pair, there, back int) {
+func exchange(b *harness, p *pair, there, back int) {
 	b.Helper()
 	for _, m := range []struct {
 		from, to *net.TCPConn
@@ -38,26 +38,26 @@ func exchange(b *bench, p *pair, there, back int) {
 }
 
 // fails waits until a read fails as wanted.
-func fails(b *bench, c *net.TCPConn, want error) {
+func fails(b *harness, c *net.TCPConn, want error) {
 	b.Helper()
-	b.check(c.SetReadDeadline(time.Now().Add(patience)))
+	b.check(c.SetReadDeadline(time.Now().Add(waitTimeout)))
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, want) {
 		b.Fatalf("read: %v, want %v", err, want)
 	}
 }
 
 // inState waits until the kernel says that a socket is in a state.
-func inState(b *bench, c *net.TCPConn, want event.TCPState) {
+func inState(b *harness, c *net.TCPConn, want event.TCPState) {
 	b.Helper()
 	await(b, c, want.String(), func(i *unix.TCPInfo) bool { return i.State == uint8(want) })
 }
 
 // await waits until the kernel says that of a socket.
-func await(b *bench, c any, what string, so func(*unix.TCPInfo) bool) {
+func await(b *harness, c any, what string, so func(*unix.TCPInfo) bool) {
 	b.Helper()
-	for deadline := time.Now().Add(patience); !so(b.info(c)); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(waitTimeout); !so(b.info(c)); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			b.Fatalf("%s: not so after %v: %+v", what, patience, b.info(c))
+			b.Fatalf("%s: not so after %v: %+v", what, waitTimeout, b.info(c))
 		}
 	}
 }
@@ -70,7 +70,7 @@ const minimumDelayedACK = 30 * time.Millisecond
 
 // sendToTheDead has the client close and the server send nevertheless, perhaps after an acknowledgement, which Linux
 // puts off.
-func sendToTheDead(b *bench, p *pair, acknowledge bool) {
+func sendToTheDead(b *harness, p *pair, acknowledge bool) {
 	b.Helper()
 	closed := time.Now()
 	p.client.Close()
@@ -91,7 +91,7 @@ func TestEveryEndIsToldWithItsCause(t *testing.T) {
 		"reset in FIN_WAIT1, reset by peer, closed by local, ECONNRESET", "reset in FIN_WAIT2, reset by peer, closed by local, ECONNRESET",
 	}
 	tests := map[string]struct {
-		end func(*bench, *pair)
+		end func(*harness, *pair)
 		// What the two ends may say; states may depend on whose segment is quicker.
 		client, server []string
 		// What else the client may say where the machine was so slow that the FIN's acknowledgement went first.
@@ -99,7 +99,7 @@ func TestEveryEndIsToldWithItsCause(t *testing.T) {
 		unread [2]uint32
 	}{
 		"the client closes first": {
-			end: func(b *bench, p *pair) {
+			end: func(b *harness, p *pair) {
 				p.client.Close()
 				fails(b, p.server, io.EOF)
 				p.server.Close()
@@ -108,7 +108,7 @@ func TestEveryEndIsToldWithItsCause(t *testing.T) {
 			server: []string{"closed in LAST_ACK, closed by peer"},
 		},
 		"the server closes first": {
-			end: func(b *bench, p *pair) {
+			end: func(b *harness, p *pair) {
 				p.server.Close()
 				fails(b, p.client, io.EOF)
 				p.client.Close()
@@ -117,7 +117,7 @@ func TestEveryEndIsToldWithItsCause(t *testing.T) {
 			server: []string{"closed in FIN_WAIT2, closed by local"},
 		},
 		"both shut down and hold on to the socket": {
-			end: func(b *bench, p *pair) {
+			end: func(b *harness, p *pair) {
 				b.check(p.client.CloseWrite())
 				fails(b, p.server, io.EOF)
 				b.check(p.server.CloseWrite())
@@ -127,7 +127,7 @@ func TestEveryEndIsToldWithItsCause(t *testing.T) {
 			server: []string{"closed in LAST_ACK, closed by peer"},
 		},
 		"the client lingers for 0 s": {
-			end: func(b *bench, p *pair) {
+			end: func(b *harness, p *pair) {
 				b.check(p.client.SetLinger(0))
 				p.client.Close()
 				fails(b, p.server, syscall.ECONNRESET)
@@ -136,7 +136,7 @@ func TestEveryEndIsToldWithItsCause(t *testing.T) {
 			server: []string{"reset in ESTABLISHED, reset by peer, ECONNRESET"},
 		},
 		"the server closes with bytes unread": {
-			end: func(b *bench, p *pair) {
+			end: func(b *harness, p *pair) {
 				_, err := p.client.Write(make([]byte, 17))
 				b.check(err)
 				await(b, p.server, "all has come", func(i *unix.TCPInfo) bool { return i.Bytes_received == sent+17 })
@@ -148,7 +148,7 @@ func TestEveryEndIsToldWithItsCause(t *testing.T) {
 			unread: [2]uint32{0, 17},
 		},
 		"the server resets after the client's FIN": {
-			end: func(b *bench, p *pair) {
+			end: func(b *harness, p *pair) {
 				b.check(p.client.CloseWrite())
 				fails(b, p.server, io.EOF)
 				b.check(p.server.SetLinger(0))
@@ -159,7 +159,7 @@ func TestEveryEndIsToldWithItsCause(t *testing.T) {
 			server: []string{"reset in CLOSE_WAIT, reset by local, closed by peer, TCP_CAUSE_LINGER"},
 		},
 		"the server resets a client that wants to hear no more": {
-			end: func(b *bench, p *pair) {
+			end: func(b *harness, p *pair) {
 				b.check(p.client.CloseWrite())
 				b.check(p.client.CloseRead())
 				fails(b, p.server, io.EOF)
@@ -171,7 +171,7 @@ func TestEveryEndIsToldWithItsCause(t *testing.T) {
 			server: []string{"reset in CLOSE_WAIT, reset by local, closed by peer, TCP_CAUSE_LINGER"},
 		},
 		"the server sends to a client that wants to hear no more": {
-			end: func(b *bench, p *pair) {
+			end: func(b *harness, p *pair) {
 				b.check(p.client.CloseWrite())
 				b.check(p.client.CloseRead())
 				fails(b, p.server, io.EOF)
@@ -186,18 +186,18 @@ func TestEveryEndIsToldWithItsCause(t *testing.T) {
 			server: []string{"reset in CLOSE_WAIT, reset by peer, closed by peer, EPIPE"},
 		},
 		"the server sends to a client that is gone, with its acknowledgement of the FIN": {
-			end:    func(b *bench, p *pair) { sendToTheDead(b, p, false) },
+			end:    func(b *harness, p *pair) { sendToTheDead(b, p, false) },
 			client: []string{"reset in FIN_WAIT2, reset by local, closed by local, TCP_CAUSE_LATE_DATA"},
 			late:   "closed in FIN_WAIT2, closed by local",
 			server: []string{"reset in CLOSE_WAIT, reset by peer, closed by peer, EPIPE"},
 		},
 		"the server sends to a client that is gone, after its acknowledgement of the FIN": {
-			end:    func(b *bench, p *pair) { sendToTheDead(b, p, true) },
+			end:    func(b *harness, p *pair) { sendToTheDead(b, p, true) },
 			client: []string{"closed in FIN_WAIT2, closed by local"},
 			server: []string{"reset in CLOSE_WAIT, reset by peer, closed by peer, EPIPE"},
 		},
 		"their FINs cross": {
-			end: func(b *bench, p *pair) {
+			end: func(b *harness, p *pair) {
 				hear := b.deafen(p.client)
 				hearToo := b.deafen(p.server)
 				b.check(p.client.CloseWrite())
@@ -209,7 +209,7 @@ func TestEveryEndIsToldWithItsCause(t *testing.T) {
 			server: []string{"closed in FIN_WAIT2, closed by local", "closed in CLOSING, closed by both"},
 		},
 		"the client hears no answer to data": {
-			end: func(b *bench, p *pair) {
+			end: func(b *harness, p *pair) {
 				b.deafen(p.server)
 				b.option(p.client, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 600)
 				_, err := p.client.Write(make([]byte, 100))
@@ -222,7 +222,7 @@ func TestEveryEndIsToldWithItsCause(t *testing.T) {
 			server: []string{"reset in ESTABLISHED, reset by local, TCP_CAUSE_LINGER"},
 		},
 		"the client hears no answer to probes": {
-			end: func(b *bench, p *pair) {
+			end: func(b *harness, p *pair) {
 				b.deafen(p.server)
 				b.check(p.client.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 1}))
 				fails(b, p.client, syscall.ETIMEDOUT)
@@ -240,7 +240,7 @@ func TestEveryEndIsToldWithItsCause(t *testing.T) {
 	for family, address := range families {
 		for name, test := range tests {
 			t.Run(family+", "+name, func(t *testing.T) {
-				b := newBench(t, Options{})
+				b := newHarness(t, Options{})
 				began := time.Now()
 				p := b.connect(address)
 				exchange(b, p, sent, received)
@@ -312,33 +312,33 @@ func TestEveryEndIsToldWithItsCause(t *testing.T) {
 }
 
 func TestAnAttemptThatComesToNothingIsToldWithItsCause(t *testing.T) {
-	refuse := func(b *bench, address string) string {
+	refuse := func(b *harness, address string) string {
 		l, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
 		b.check(err)
 		defer l.Close()
 		return l.Addr().String()
 	}
-	silent := func(b *bench, address string) string {
+	silent := func(b *harness, address string) string {
 		l := b.listen(address)
 		b.deafen(l)
 		return l.Addr().String()
 	}
 	for name, test := range map[string]struct {
-		to     func(*bench, string) string
+		to     func(*harness, string) string
 		dialer net.Dialer
 		want   string
 		// again says that the SYN is sent more than once.
 		again bool
 		least time.Duration
 	}{
-		"a port that is closed":            {refuse, net.Dialer{}, "refused in SYN_SENT, reset by peer, ECONNREFUSED", false, 0},
-		"a silent peer":                    {silent, synCount(1), "timeout in SYN_SENT, TCP_CAUSE_UNACKNOWLEDGED, ETIMEDOUT", true, time.Second},
-		"a program without patience":       {silent, net.Dialer{Timeout: 100 * time.Millisecond}, "abandoned in SYN_SENT", false, 100 * time.Millisecond},
-		"a program with a little patience": {silent, net.Dialer{Timeout: 2 * time.Second}, "abandoned in SYN_SENT", true, 2 * time.Second},
+		"a port that is closed":               {refuse, net.Dialer{}, "refused in SYN_SENT, reset by peer, ECONNREFUSED", false, 0},
+		"a silent peer":                       {silent, synCount(1), "timeout in SYN_SENT, TCP_CAUSE_UNACKNOWLEDGED, ETIMEDOUT", true, time.Second},
+		"a program without waitTimeout":       {silent, net.Dialer{Timeout: 100 * time.Millisecond}, "abandoned in SYN_SENT", false, 100 * time.Millisecond},
+		"a program with a little waitTimeout": {silent, net.Dialer{Timeout: 2 * time.Second}, "abandoned in SYN_SENT", true, 2 * time.Second},
 	} {
 		for family, address := range families {
 			t.Run(name+", "+family, func(t *testing.T) {
-				b := newBench(t, Options{})
+				b := newHarness(t, Options{})
 				to := test.to(b, address)
 				sent := countSYNs(b, to)
 				began := time.Now()
@@ -381,7 +381,7 @@ func TestAnAttemptThatComesToNothingIsToldWithItsCause(t *testing.T) {
 }
 
 // countSYNs gives a function that says how many SYNs have come for an address since.
-func countSYNs(b *bench, to string) func() uint32 {
+func countSYNs(b *harness, to string) func() uint32 {
 	b.Helper()
 	a := netip.MustParseAddrPort(to)
 	family := unix.AF_INET
@@ -410,7 +410,7 @@ func countSYNs(b *bench, to string) func() uint32 {
 }
 
 func TestAnAttemptWithoutAFreePortFails(t *testing.T) {
-	b := newBench(t, Options{})
+	b := newHarness(t, Options{})
 	// Of this test's network namespace, whose only port is then taken.
 	const file = "/proc/sys/net/ipv4/ip_local_port_range"
 	l := b.listen("127.0.0.1")
@@ -431,7 +431,7 @@ func TestAnAttemptWithoutAFreePortFails(t *testing.T) {
 }
 
 func TestAConnectionThatIsNotAcceptedIsResetByItsListenersEnd(t *testing.T) {
-	b := newBench(t, Options{})
+	b := newHarness(t, Options{})
 	l := b.listen("127.0.0.1")
 	c, err := b.dial(l.Addr().String(), net.Dialer{})
 	b.check(err)
@@ -451,7 +451,7 @@ func TestICMPErrorsAreToldApartFromResets(t *testing.T) {
 		3: "refused in SYN_SENT, TCP_CAUSE_ICMP, ECONNREFUSED",     // port unreachable
 	} {
 		t.Run(want, func(t *testing.T) {
-			b := newBench(t, Options{})
+			b := newHarness(t, Options{})
 			// Loopback gives raw sockets the SYN as well, and takes our answer for a router's.
 			tap, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_TCP)
 			b.check(err)
@@ -473,7 +473,7 @@ func TestICMPErrorsAreToldApartFromResets(t *testing.T) {
 				}
 				answered <- err
 			}()
-			if _, err := b.dial(l.Addr().String(), net.Dialer{Timeout: patience}); err == nil {
+			if _, err := b.dial(l.Addr().String(), net.Dialer{Timeout: waitTimeout}); err == nil {
 				t.Fatal("it connected")
 			}
 			b.check(<-answered)
@@ -497,7 +497,7 @@ func checksum(b []byte) uint16 {
 }
 
 func TestAProcessThatEndsWithBytesUnreadIsToldOf(t *testing.T) {
-	b := newBench(t, Options{})
+	b := newHarness(t, Options{})
 	l := b.listen("127.0.0.1")
 	cmd := bpftest.Child(t, "deaf client", b.client)
 	cmd.Args = []string{"deaf", l.Addr().String()}
@@ -521,7 +521,7 @@ func TestAProcessThatEndsWithBytesUnreadIsToldOf(t *testing.T) {
 }
 
 func TestAConnectionThatIsKilledFromOutsideIsToldOf(t *testing.T) {
-	b := newBench(t, Options{})
+	b := newHarness(t, Options{})
 	p := b.connect("127.0.0.1")
 	err := netlink.SocketDestroy(p.client.LocalAddr(), p.client.RemoteAddr())
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOENT) && b.info(p.client).State == established {
@@ -603,7 +603,7 @@ func TestMPTCPConnectionsAreToldOfByTheirSubflows(t *testing.T) {
 }
 
 func TestRetransmitsOfAnIntervalAreOneEvent(t *testing.T) {
-	b := newBench(t, Options{})
+	b := newHarness(t, Options{})
 	p := b.connect("127.0.0.1")
 	hear := b.deafen(p.server)
 	_, err := p.client.Write(make([]byte, 1000))
@@ -683,7 +683,7 @@ func TestConnectionsOlderThanTheTraceAreToldOfWithTheirProcess(t *testing.T) {
 }
 
 func TestWhatTheRingBufferCannotTakeIsCounted(t *testing.T) {
-	b := newBench(t, Options{RingBytes: 1}) // a page
+	b := newHarness(t, Options{RingBytes: 1}) // a page
 	b.held.Lock()
 	l := b.listen("127.0.0.1")
 	const connections = 100
@@ -709,7 +709,7 @@ func TestWhatTheRingBufferCannotTakeIsCounted(t *testing.T) {
 }
 
 func TestOnlyWhatIsInScopeIsReported(t *testing.T) {
-	b := newBench(t, Options{})
+	b := newHarness(t, Options{})
 	b.check(b.scope.SetCgroup(b.client.ID, false))
 	p := b.connect("127.0.0.1")
 	p.client.Close()
