@@ -27,39 +27,54 @@ func busy(t *testing.T, e *kit.Env) string {
 	return ns
 }
 
-// TestNothingIsLeftBehind ends sessions in every way they may end. Each must leave the cluster and the kernel as they were.
+// TestNothingIsLeftBehind ends sessions in every way they may end. They must leave the cluster and the kernel as they were.
 func TestNothingIsLeftBehind(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := busy(t, e)
-	for _, test := range []struct {
-		name string
-		end  func(t *testing.T, tr *kit.Trace)
-		// code the plugin exits with; -1: killed.
-		code int
-	}{
-		{"SIGINT", func(t *testing.T, tr *kit.Trace) { tr.Signal(t, syscall.SIGINT) }, 130},
-		{"SIGTERM", func(t *testing.T, tr *kit.Trace) { tr.Signal(t, syscall.SIGTERM) }, 130},
-		{"SIGHUP", func(t *testing.T, tr *kit.Trace) { tr.Signal(t, syscall.SIGHUP) }, 130},
-		{"SIGKILL", func(t *testing.T, tr *kit.Trace) { tr.Signal(t, syscall.SIGKILL) }, -1},
-		{"SIGSTOP, as a laptop that sleeps", func(t *testing.T, tr *kit.Trace) {
-			tr.Signal(t, syscall.SIGSTOP)
-			e.AwaitNoTracer(t, session.HeartbeatTimeout+kit.CleanupTime)
-			tr.Signal(t, syscall.SIGKILL)
-		}, -1},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			before := e.Snapshot(t, true)
-			tr := e.Trace(t, "trace", "network", "-n", ns, "-o", "json")
-			tr.AwaitStreaming(t, 2)
-			tr.AwaitLines(t, 10)
-			before.SomethingThere(t)
-			test.end(t, tr)
-			if code := tr.Wait(t); code != test.code {
-				t.Errorf("exit code %d, want %d", code, test.code)
-			}
-			before.NothingLeft(t)
-		})
+	start := func(t *testing.T) *kit.Trace { return e.Trace(t, "trace", "network", "-n", ns, "-o", "json") }
+	stream := func(t *testing.T, tr *kit.Trace) {
+		t.Helper()
+		tr.AwaitStreaming(t, 2)
+		tr.AwaitLines(t, 10)
 	}
+	// Four sessions end at once.
+	t.Run("signals", func(t *testing.T) {
+		endings := []struct {
+			signal syscall.Signal
+			code   int
+		}{{syscall.SIGINT, 130}, {syscall.SIGTERM, 130}, {syscall.SIGHUP, 130}, {syscall.SIGKILL, -1}}
+		before := e.Snapshot(t, true)
+		var sessions []*kit.Trace
+		for range endings {
+			sessions = append(sessions, start(t))
+		}
+		for _, tr := range sessions {
+			stream(t, tr)
+		}
+		before.SomethingThere(t)
+		for i, tr := range sessions {
+			tr.Signal(t, endings[i].signal)
+		}
+		for i, tr := range sessions {
+			if code := tr.Wait(t); code != endings[i].code {
+				t.Errorf("%v: exit code %d, want %d", endings[i].signal, code, endings[i].code)
+			}
+		}
+		before.NothingLeft(t)
+	})
+	t.Run("SIGSTOP, as a laptop that sleeps", func(t *testing.T) {
+		before := e.Snapshot(t, true)
+		tr := start(t)
+		stream(t, tr)
+		before.SomethingThere(t)
+		tr.Signal(t, syscall.SIGSTOP)
+		e.AwaitNoTracer(t, session.HeartbeatTimeout+kit.CleanupTime)
+		tr.Signal(t, syscall.SIGKILL)
+		if code := tr.Wait(t); code != -1 {
+			t.Errorf("exit code %d, want -1: killed", code)
+		}
+		before.NothingLeft(t)
+	})
 }
 
 func TestHeadEndsTheSession(t *testing.T) {
