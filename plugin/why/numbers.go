@@ -37,16 +37,8 @@ func most(list ...float64) float64 {
 	return best
 }
 
-// ramp is 0 at from, 1 at to, and in proportion between them. from may be the larger.
-func ramp(x, from, to float64) float64 {
-	if from == to {
-		if x >= to {
-			return 1
-		}
-		return 0
-	}
-	return min(max((x-from)/(to-from), 0), 1)
-}
+// ramp is 0 at from, 1 at to, and in proportion between them. from may be the larger; the two differ.
+func ramp(x, from, to float64) float64 { return min(max((x-from)/(to-from), 0), 1) }
 
 func boolSignal(b bool) float64 {
 	if b {

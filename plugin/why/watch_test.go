@@ -189,6 +189,22 @@ func TestWhatTracersSayThatCannotBeIsLeftAway(t *testing.T) {
 	check(t, ev)
 }
 
+func TestWatch_KnowsThatNothingIsReceived(t *testing.T) {
+	for _, traced := range []bool{false, true} {
+		w := why.New(10e9)
+		if traced {
+			w.TraceFlows()
+		}
+		for i := range uint64(10) {
+			w.Add(process(begin+i*1e9, "p", 7, "G"))
+			w.Add(device(begin+i*1e9, "G", 0.5))
+		}
+		if got := only(t, w).GetEvidence().NetworkReceivedPerSecond; traced != (got != nil) || got != nil && *got != 0 {
+			t.Errorf("flows traced: %v, received: %v", traced, got)
+		}
+	}
+}
+
 func TestMemoryIsBounded(t *testing.T) {
 	w := why.New(time.Hour)
 	for i := range 20_000 {
