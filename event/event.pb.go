@@ -388,6 +388,119 @@ func (ExecOutcome) EnumDescriptor() ([]byte, []int) {
 	return file_event_proto_rawDescGZIP(), []int{5}
 }
 
+type SignalOrigin int32
+
+const (
+	SignalOrigin_SIGNAL_ORIGIN_UNKNOWN SignalOrigin = 0
+	// A process called kill, tgkill or sigqueue.
+	SignalOrigin_SIGNAL_ORIGIN_PROCESS SignalOrigin = 1
+	// The kernel: a fault, the OOM killer, a closed pipe, a terminal.
+	SignalOrigin_SIGNAL_ORIGIN_KERNEL SignalOrigin = 2
+	// A timer of the process (timer_create, setitimer).
+	SignalOrigin_SIGNAL_ORIGIN_TIMER SignalOrigin = 3
+)
+
+// Enum value maps for SignalOrigin.
+var (
+	SignalOrigin_name = map[int32]string{
+		0: "SIGNAL_ORIGIN_UNKNOWN",
+		1: "SIGNAL_ORIGIN_PROCESS",
+		2: "SIGNAL_ORIGIN_KERNEL",
+		3: "SIGNAL_ORIGIN_TIMER",
+	}
+	SignalOrigin_value = map[string]int32{
+		"SIGNAL_ORIGIN_UNKNOWN": 0,
+		"SIGNAL_ORIGIN_PROCESS": 1,
+		"SIGNAL_ORIGIN_KERNEL":  2,
+		"SIGNAL_ORIGIN_TIMER":   3,
+	}
+)
+
+func (x SignalOrigin) Enum() *SignalOrigin {
+	p := new(SignalOrigin)
+	*p = x
+	return p
+}
+
+func (x SignalOrigin) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SignalOrigin) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_proto_enumTypes[6].Descriptor()
+}
+
+func (SignalOrigin) Type() protoreflect.EnumType {
+	return &file_event_proto_enumTypes[6]
+}
+
+func (x SignalOrigin) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SignalOrigin.Descriptor instead.
+func (SignalOrigin) EnumDescriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{6}
+}
+
+type SignalResult int32
+
+const (
+	SignalResult_SIGNAL_RESULT_UNKNOWN   SignalResult = 0
+	SignalResult_SIGNAL_RESULT_DELIVERED SignalResult = 1
+	// The target ignores it.
+	SignalResult_SIGNAL_RESULT_IGNORED SignalResult = 2
+	// The same signal was pending, so that this one adds nothing.
+	SignalResult_SIGNAL_RESULT_PENDING SignalResult = 3
+	// The queue of real-time signals was full, and the sender got EAGAIN.
+	SignalResult_SIGNAL_RESULT_QUEUE_FULL SignalResult = 4
+)
+
+// Enum value maps for SignalResult.
+var (
+	SignalResult_name = map[int32]string{
+		0: "SIGNAL_RESULT_UNKNOWN",
+		1: "SIGNAL_RESULT_DELIVERED",
+		2: "SIGNAL_RESULT_IGNORED",
+		3: "SIGNAL_RESULT_PENDING",
+		4: "SIGNAL_RESULT_QUEUE_FULL",
+	}
+	SignalResult_value = map[string]int32{
+		"SIGNAL_RESULT_UNKNOWN":    0,
+		"SIGNAL_RESULT_DELIVERED":  1,
+		"SIGNAL_RESULT_IGNORED":    2,
+		"SIGNAL_RESULT_PENDING":    3,
+		"SIGNAL_RESULT_QUEUE_FULL": 4,
+	}
+)
+
+func (x SignalResult) Enum() *SignalResult {
+	p := new(SignalResult)
+	*p = x
+	return p
+}
+
+func (x SignalResult) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SignalResult) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_proto_enumTypes[7].Descriptor()
+}
+
+func (SignalResult) Type() protoreflect.EnumType {
+	return &file_event_proto_enumTypes[7]
+}
+
+func (x SignalResult) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SignalResult.Descriptor instead.
+func (SignalResult) EnumDescriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{7}
+}
+
 // ServiceNote restricts what an end's service means. Without one, a packet to the Service's address and port was seen.
 type ServiceNote int32
 
@@ -425,11 +538,11 @@ func (x ServiceNote) String() string {
 }
 
 func (ServiceNote) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[6].Descriptor()
+	return file_event_proto_enumTypes[8].Descriptor()
 }
 
 func (ServiceNote) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[6]
+	return &file_event_proto_enumTypes[8]
 }
 
 func (x ServiceNote) Number() protoreflect.EnumNumber {
@@ -438,7 +551,7 @@ func (x ServiceNote) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ServiceNote.Descriptor instead.
 func (ServiceNote) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{6}
+	return file_event_proto_rawDescGZIP(), []int{8}
 }
 
 type Protocol int32
@@ -483,11 +596,11 @@ func (x Protocol) String() string {
 }
 
 func (Protocol) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[7].Descriptor()
+	return file_event_proto_enumTypes[9].Descriptor()
 }
 
 func (Protocol) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[7]
+	return &file_event_proto_enumTypes[9]
 }
 
 func (x Protocol) Number() protoreflect.EnumNumber {
@@ -496,7 +609,7 @@ func (x Protocol) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Protocol.Descriptor instead.
 func (Protocol) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{7}
+	return file_event_proto_rawDescGZIP(), []int{9}
 }
 
 type Phase int32
@@ -535,11 +648,11 @@ func (x Phase) String() string {
 }
 
 func (Phase) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[8].Descriptor()
+	return file_event_proto_enumTypes[10].Descriptor()
 }
 
 func (Phase) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[8]
+	return &file_event_proto_enumTypes[10]
 }
 
 func (x Phase) Number() protoreflect.EnumNumber {
@@ -548,7 +661,7 @@ func (x Phase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Phase.Descriptor instead.
 func (Phase) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{8}
+	return file_event_proto_rawDescGZIP(), []int{10}
 }
 
 type Side int32
@@ -584,11 +697,11 @@ func (x Side) String() string {
 }
 
 func (Side) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[9].Descriptor()
+	return file_event_proto_enumTypes[11].Descriptor()
 }
 
 func (Side) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[9]
+	return &file_event_proto_enumTypes[11]
 }
 
 func (x Side) Number() protoreflect.EnumNumber {
@@ -597,7 +710,7 @@ func (x Side) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Side.Descriptor instead.
 func (Side) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{9}
+	return file_event_proto_rawDescGZIP(), []int{11}
 }
 
 // TCPState values are those of include/net/tcp_states.h.
@@ -661,11 +774,11 @@ func (x TCPState) String() string {
 }
 
 func (TCPState) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[10].Descriptor()
+	return file_event_proto_enumTypes[12].Descriptor()
 }
 
 func (TCPState) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[10]
+	return &file_event_proto_enumTypes[12]
 }
 
 func (x TCPState) Number() protoreflect.EnumNumber {
@@ -674,7 +787,7 @@ func (x TCPState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TCPState.Descriptor instead.
 func (TCPState) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{10}
+	return file_event_proto_rawDescGZIP(), []int{12}
 }
 
 type LossStage int32
@@ -736,11 +849,11 @@ func (x LossStage) String() string {
 }
 
 func (LossStage) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[11].Descriptor()
+	return file_event_proto_enumTypes[13].Descriptor()
 }
 
 func (LossStage) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[11]
+	return &file_event_proto_enumTypes[13]
 }
 
 func (x LossStage) Number() protoreflect.EnumNumber {
@@ -749,7 +862,7 @@ func (x LossStage) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LossStage.Descriptor instead.
 func (LossStage) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{11}
+	return file_event_proto_rawDescGZIP(), []int{13}
 }
 
 type NodeState int32
@@ -795,11 +908,11 @@ func (x NodeState) String() string {
 }
 
 func (NodeState) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[12].Descriptor()
+	return file_event_proto_enumTypes[14].Descriptor()
 }
 
 func (NodeState) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[12]
+	return &file_event_proto_enumTypes[14]
 }
 
 func (x NodeState) Number() protoreflect.EnumNumber {
@@ -808,7 +921,7 @@ func (x NodeState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use NodeState.Descriptor instead.
 func (NodeState) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{12}
+	return file_event_proto_rawDescGZIP(), []int{14}
 }
 
 type SyscallPhase int32
@@ -849,11 +962,11 @@ func (x SyscallPhase) String() string {
 }
 
 func (SyscallPhase) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[13].Descriptor()
+	return file_event_proto_enumTypes[15].Descriptor()
 }
 
 func (SyscallPhase) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[13]
+	return &file_event_proto_enumTypes[15]
 }
 
 func (x SyscallPhase) Number() protoreflect.EnumNumber {
@@ -862,7 +975,7 @@ func (x SyscallPhase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SyscallPhase.Descriptor instead.
 func (SyscallPhase) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{13}
+	return file_event_proto_rawDescGZIP(), []int{15}
 }
 
 // GpuUse is what allocation and activity of a device come to.
@@ -914,11 +1027,11 @@ func (x GpuUse) String() string {
 }
 
 func (GpuUse) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[14].Descriptor()
+	return file_event_proto_enumTypes[16].Descriptor()
 }
 
 func (GpuUse) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[14]
+	return &file_event_proto_enumTypes[16]
 }
 
 func (x GpuUse) Number() protoreflect.EnumNumber {
@@ -927,7 +1040,7 @@ func (x GpuUse) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use GpuUse.Descriptor instead.
 func (GpuUse) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{14}
+	return file_event_proto_rawDescGZIP(), []int{16}
 }
 
 type GpuWhat int32
@@ -996,11 +1109,11 @@ func (x GpuWhat) String() string {
 }
 
 func (GpuWhat) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[15].Descriptor()
+	return file_event_proto_enumTypes[17].Descriptor()
 }
 
 func (GpuWhat) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[15]
+	return &file_event_proto_enumTypes[17]
 }
 
 func (x GpuWhat) Number() protoreflect.EnumNumber {
@@ -1009,7 +1122,7 @@ func (x GpuWhat) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use GpuWhat.Descriptor instead.
 func (GpuWhat) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{15}
+	return file_event_proto_rawDescGZIP(), []int{17}
 }
 
 // GpuCause is what the time of a GPU goes to, as `why gpu` sees it.
@@ -1085,11 +1198,11 @@ func (x GpuCause) String() string {
 }
 
 func (GpuCause) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[16].Descriptor()
+	return file_event_proto_enumTypes[18].Descriptor()
 }
 
 func (GpuCause) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[16]
+	return &file_event_proto_enumTypes[18]
 }
 
 func (x GpuCause) Number() protoreflect.EnumNumber {
@@ -1098,7 +1211,7 @@ func (x GpuCause) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use GpuCause.Descriptor instead.
 func (GpuCause) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{16}
+	return file_event_proto_rawDescGZIP(), []int{18}
 }
 
 type GpuConfidence int32
@@ -1137,11 +1250,11 @@ func (x GpuConfidence) String() string {
 }
 
 func (GpuConfidence) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[17].Descriptor()
+	return file_event_proto_enumTypes[19].Descriptor()
 }
 
 func (GpuConfidence) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[17]
+	return &file_event_proto_enumTypes[19]
 }
 
 func (x GpuConfidence) Number() protoreflect.EnumNumber {
@@ -1150,7 +1263,7 @@ func (x GpuConfidence) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use GpuConfidence.Descriptor instead.
 func (GpuConfidence) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{17}
+	return file_event_proto_rawDescGZIP(), []int{19}
 }
 
 // Event is one observation, named with the pod it was made in.
@@ -1184,6 +1297,7 @@ type Event struct {
 	//	*Event_Gpu
 	//	*Event_GpuTop
 	//	*Event_GpuVerdict
+	//	*Event_Signal
 	Kind          isEvent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1419,6 +1533,15 @@ func (x *Event) GetGpuVerdict() *GpuVerdict {
 	return nil
 }
 
+func (x *Event) GetSignal() *Signal {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_Signal); ok {
+			return x.Signal
+		}
+	}
+	return nil
+}
+
 type isEvent_Kind interface {
 	isEvent_Kind()
 }
@@ -1487,6 +1610,10 @@ type Event_GpuVerdict struct {
 	GpuVerdict *GpuVerdict `protobuf:"bytes,31,opt,name=gpu_verdict,json=gpuVerdict,proto3,oneof"`
 }
 
+type Event_Signal struct {
+	Signal *Signal `protobuf:"bytes,32,opt,name=signal,proto3,oneof"`
+}
+
 func (*Event_Flow) isEvent_Kind() {}
 
 func (*Event_Lost) isEvent_Kind() {}
@@ -1518,6 +1645,8 @@ func (*Event_Gpu) isEvent_Kind() {}
 func (*Event_GpuTop) isEvent_Kind() {}
 
 func (*Event_GpuVerdict) isEvent_Kind() {}
+
+func (*Event_Signal) isEvent_Kind() {}
 
 // Flow is one conversation between two endpoints. A tracer sends a half: the end named by observed, with that end's
 // counters. The viewer joins the halves it gets into one Flow with both.
@@ -2413,6 +2542,144 @@ func (x *Exec) GetMemoryLimitBytes() uint64 {
 	return 0
 }
 
+// Signal is a signal that was sent to a process. Commands are bytes, as in Exec.
+type Signal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As the target's kernel numbers it, and its name: 15, SIGTERM.
+	Number uint32       `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Signal string       `protobuf:"bytes,2,opt,name=signal,proto3" json:"signal,omitempty"`
+	Origin SignalOrigin `protobuf:"varint,3,opt,name=origin,proto3,enum=orb8.event.v1.SignalOrigin" json:"origin,omitempty"`
+	// si_code of sigaction(2). Absent where the kernel sent the signal without.
+	Code   *int32       `protobuf:"varint,4,opt,name=code,proto3,oneof" json:"code,omitempty"`
+	Result SignalResult `protobuf:"varint,5,opt,name=result,proto3,enum=orb8.event.v1.SignalResult" json:"result,omitempty"`
+	// To one thread (tgkill), not to the whole process.
+	ToThread *bool `protobuf:"varint,6,opt,name=to_thread,json=toThread,proto3,oneof" json:"to_thread,omitempty"`
+	// The target: its process id on the node, and in its own PID namespace; 0 unknown.
+	Pid          uint32 `protobuf:"varint,7,opt,name=pid,proto3" json:"pid,omitempty"`
+	ContainerPid uint32 `protobuf:"varint,8,opt,name=container_pid,json=containerPid,proto3" json:"container_pid,omitempty"`
+	Comm         []byte `protobuf:"bytes,9,opt,name=comm,proto3" json:"comm,omitempty"`
+	// The process that sent it, as the node sees it. Absent where none did.
+	SenderPid     uint32  `protobuf:"varint,10,opt,name=sender_pid,json=senderPid,proto3" json:"sender_pid,omitempty"`
+	SenderUid     *uint32 `protobuf:"varint,11,opt,name=sender_uid,json=senderUid,proto3,oneof" json:"sender_uid,omitempty"`
+	SenderComm    []byte  `protobuf:"bytes,12,opt,name=sender_comm,json=senderComm,proto3" json:"sender_comm,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Signal) Reset() {
+	*x = Signal{}
+	mi := &file_event_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Signal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Signal) ProtoMessage() {}
+
+func (x *Signal) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Signal.ProtoReflect.Descriptor instead.
+func (*Signal) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Signal) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Signal) GetSignal() string {
+	if x != nil {
+		return x.Signal
+	}
+	return ""
+}
+
+func (x *Signal) GetOrigin() SignalOrigin {
+	if x != nil {
+		return x.Origin
+	}
+	return SignalOrigin_SIGNAL_ORIGIN_UNKNOWN
+}
+
+func (x *Signal) GetCode() int32 {
+	if x != nil && x.Code != nil {
+		return *x.Code
+	}
+	return 0
+}
+
+func (x *Signal) GetResult() SignalResult {
+	if x != nil {
+		return x.Result
+	}
+	return SignalResult_SIGNAL_RESULT_UNKNOWN
+}
+
+func (x *Signal) GetToThread() bool {
+	if x != nil && x.ToThread != nil {
+		return *x.ToThread
+	}
+	return false
+}
+
+func (x *Signal) GetPid() uint32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *Signal) GetContainerPid() uint32 {
+	if x != nil {
+		return x.ContainerPid
+	}
+	return 0
+}
+
+func (x *Signal) GetComm() []byte {
+	if x != nil {
+		return x.Comm
+	}
+	return nil
+}
+
+func (x *Signal) GetSenderPid() uint32 {
+	if x != nil {
+		return x.SenderPid
+	}
+	return 0
+}
+
+func (x *Signal) GetSenderUid() uint32 {
+	if x != nil && x.SenderUid != nil {
+		return *x.SenderUid
+	}
+	return 0
+}
+
+func (x *Signal) GetSenderComm() []byte {
+	if x != nil {
+		return x.SenderComm
+	}
+	return nil
+}
+
 // Endpoint is one end of what has two.
 type Endpoint struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2443,7 +2710,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_event_proto_msgTypes[6]
+	mi := &file_event_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2455,7 +2722,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[6]
+	mi := &file_event_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2468,7 +2735,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{6}
+	return file_event_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Endpoint) GetAddress() []byte {
@@ -2605,7 +2872,7 @@ type Counters struct {
 
 func (x *Counters) Reset() {
 	*x = Counters{}
-	mi := &file_event_proto_msgTypes[7]
+	mi := &file_event_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2617,7 +2884,7 @@ func (x *Counters) String() string {
 func (*Counters) ProtoMessage() {}
 
 func (x *Counters) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[7]
+	mi := &file_event_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2630,7 +2897,7 @@ func (x *Counters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counters.ProtoReflect.Descriptor instead.
 func (*Counters) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{7}
+	return file_event_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Counters) GetBytesSent() uint64 {
@@ -2699,7 +2966,7 @@ type Lost struct {
 
 func (x *Lost) Reset() {
 	*x = Lost{}
-	mi := &file_event_proto_msgTypes[8]
+	mi := &file_event_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2711,7 +2978,7 @@ func (x *Lost) String() string {
 func (*Lost) ProtoMessage() {}
 
 func (x *Lost) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[8]
+	mi := &file_event_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2724,7 +2991,7 @@ func (x *Lost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lost.ProtoReflect.Descriptor instead.
 func (*Lost) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{8}
+	return file_event_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Lost) GetStage() LossStage {
@@ -2767,7 +3034,7 @@ type PodRef struct {
 
 func (x *PodRef) Reset() {
 	*x = PodRef{}
-	mi := &file_event_proto_msgTypes[9]
+	mi := &file_event_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2779,7 +3046,7 @@ func (x *PodRef) String() string {
 func (*PodRef) ProtoMessage() {}
 
 func (x *PodRef) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[9]
+	mi := &file_event_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2792,7 +3059,7 @@ func (x *PodRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodRef.ProtoReflect.Descriptor instead.
 func (*PodRef) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{9}
+	return file_event_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PodRef) GetNamespace() string {
@@ -2828,7 +3095,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_event_proto_msgTypes[10]
+	mi := &file_event_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2840,7 +3107,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[10]
+	mi := &file_event_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2853,7 +3120,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{10}
+	return file_event_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *NodeStatus) GetState() NodeState {
@@ -2898,7 +3165,7 @@ type Syscall struct {
 
 func (x *Syscall) Reset() {
 	*x = Syscall{}
-	mi := &file_event_proto_msgTypes[11]
+	mi := &file_event_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2910,7 +3177,7 @@ func (x *Syscall) String() string {
 func (*Syscall) ProtoMessage() {}
 
 func (x *Syscall) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[11]
+	mi := &file_event_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2923,7 +3190,7 @@ func (x *Syscall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Syscall.ProtoReflect.Descriptor instead.
 func (*Syscall) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{11}
+	return file_event_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Syscall) GetPhase() SyscallPhase {
@@ -3030,7 +3297,7 @@ type SyscallSummary struct {
 
 func (x *SyscallSummary) Reset() {
 	*x = SyscallSummary{}
-	mi := &file_event_proto_msgTypes[12]
+	mi := &file_event_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3042,7 +3309,7 @@ func (x *SyscallSummary) String() string {
 func (*SyscallSummary) ProtoMessage() {}
 
 func (x *SyscallSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[12]
+	mi := &file_event_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3055,7 +3322,7 @@ func (x *SyscallSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyscallSummary.ProtoReflect.Descriptor instead.
 func (*SyscallSummary) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{12}
+	return file_event_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SyscallSummary) GetName() string {
@@ -3171,7 +3438,7 @@ type NetworkTop struct {
 
 func (x *NetworkTop) Reset() {
 	*x = NetworkTop{}
-	mi := &file_event_proto_msgTypes[13]
+	mi := &file_event_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3183,7 +3450,7 @@ func (x *NetworkTop) String() string {
 func (*NetworkTop) ProtoMessage() {}
 
 func (x *NetworkTop) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[13]
+	mi := &file_event_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3196,7 +3463,7 @@ func (x *NetworkTop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NetworkTop.ProtoReflect.Descriptor instead.
 func (*NetworkTop) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{13}
+	return file_event_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *NetworkTop) GetGroup() string {
@@ -3345,7 +3612,7 @@ type DnsTop struct {
 
 func (x *DnsTop) Reset() {
 	*x = DnsTop{}
-	mi := &file_event_proto_msgTypes[14]
+	mi := &file_event_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3357,7 +3624,7 @@ func (x *DnsTop) String() string {
 func (*DnsTop) ProtoMessage() {}
 
 func (x *DnsTop) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[14]
+	mi := &file_event_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3370,7 +3637,7 @@ func (x *DnsTop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DnsTop.ProtoReflect.Descriptor instead.
 func (*DnsTop) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{14}
+	return file_event_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DnsTop) GetGroup() string {
@@ -3508,7 +3775,7 @@ type SyscallTop struct {
 
 func (x *SyscallTop) Reset() {
 	*x = SyscallTop{}
-	mi := &file_event_proto_msgTypes[15]
+	mi := &file_event_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3520,7 +3787,7 @@ func (x *SyscallTop) String() string {
 func (*SyscallTop) ProtoMessage() {}
 
 func (x *SyscallTop) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[15]
+	mi := &file_event_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3533,7 +3800,7 @@ func (x *SyscallTop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyscallTop.ProtoReflect.Descriptor instead.
 func (*SyscallTop) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{15}
+	return file_event_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SyscallTop) GetGroup() string {
@@ -3646,7 +3913,7 @@ type Resources struct {
 
 func (x *Resources) Reset() {
 	*x = Resources{}
-	mi := &file_event_proto_msgTypes[16]
+	mi := &file_event_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3658,7 +3925,7 @@ func (x *Resources) String() string {
 func (*Resources) ProtoMessage() {}
 
 func (x *Resources) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[16]
+	mi := &file_event_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3671,7 +3938,7 @@ func (x *Resources) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resources.ProtoReflect.Descriptor instead.
 func (*Resources) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{16}
+	return file_event_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Resources) GetId() string {
@@ -3740,7 +4007,7 @@ type ResourcesCPU struct {
 
 func (x *ResourcesCPU) Reset() {
 	*x = ResourcesCPU{}
-	mi := &file_event_proto_msgTypes[17]
+	mi := &file_event_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3752,7 +4019,7 @@ func (x *ResourcesCPU) String() string {
 func (*ResourcesCPU) ProtoMessage() {}
 
 func (x *ResourcesCPU) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[17]
+	mi := &file_event_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3765,7 +4032,7 @@ func (x *ResourcesCPU) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourcesCPU.ProtoReflect.Descriptor instead.
 func (*ResourcesCPU) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{17}
+	return file_event_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ResourcesCPU) GetMicros() uint64 {
@@ -3831,7 +4098,7 @@ type ResourcesRunQueue struct {
 
 func (x *ResourcesRunQueue) Reset() {
 	*x = ResourcesRunQueue{}
-	mi := &file_event_proto_msgTypes[18]
+	mi := &file_event_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3843,7 +4110,7 @@ func (x *ResourcesRunQueue) String() string {
 func (*ResourcesRunQueue) ProtoMessage() {}
 
 func (x *ResourcesRunQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[18]
+	mi := &file_event_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3856,7 +4123,7 @@ func (x *ResourcesRunQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourcesRunQueue.ProtoReflect.Descriptor instead.
 func (*ResourcesRunQueue) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{18}
+	return file_event_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ResourcesRunQueue) GetRuns() uint64 {
@@ -3909,7 +4176,7 @@ type ResourcesMemory struct {
 
 func (x *ResourcesMemory) Reset() {
 	*x = ResourcesMemory{}
-	mi := &file_event_proto_msgTypes[19]
+	mi := &file_event_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3921,7 +4188,7 @@ func (x *ResourcesMemory) String() string {
 func (*ResourcesMemory) ProtoMessage() {}
 
 func (x *ResourcesMemory) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[19]
+	mi := &file_event_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3934,7 +4201,7 @@ func (x *ResourcesMemory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourcesMemory.ProtoReflect.Descriptor instead.
 func (*ResourcesMemory) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{19}
+	return file_event_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ResourcesMemory) GetBytes() uint64 {
@@ -3998,7 +4265,7 @@ type ResourcesPressure struct {
 
 func (x *ResourcesPressure) Reset() {
 	*x = ResourcesPressure{}
-	mi := &file_event_proto_msgTypes[20]
+	mi := &file_event_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4010,7 +4277,7 @@ func (x *ResourcesPressure) String() string {
 func (*ResourcesPressure) ProtoMessage() {}
 
 func (x *ResourcesPressure) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[20]
+	mi := &file_event_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4023,7 +4290,7 @@ func (x *ResourcesPressure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourcesPressure.ProtoReflect.Descriptor instead.
 func (*ResourcesPressure) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{20}
+	return file_event_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ResourcesPressure) GetCpuSomeMicros() uint64 {
@@ -4118,7 +4385,7 @@ type ResourcesIO struct {
 
 func (x *ResourcesIO) Reset() {
 	*x = ResourcesIO{}
-	mi := &file_event_proto_msgTypes[21]
+	mi := &file_event_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4130,7 +4397,7 @@ func (x *ResourcesIO) String() string {
 func (*ResourcesIO) ProtoMessage() {}
 
 func (x *ResourcesIO) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[21]
+	mi := &file_event_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4143,7 +4410,7 @@ func (x *ResourcesIO) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourcesIO.ProtoReflect.Descriptor instead.
 func (*ResourcesIO) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{21}
+	return file_event_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ResourcesIO) GetReadRequests() uint64 {
@@ -4269,7 +4536,7 @@ type Gpu struct {
 
 func (x *Gpu) Reset() {
 	*x = Gpu{}
-	mi := &file_event_proto_msgTypes[22]
+	mi := &file_event_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4281,7 +4548,7 @@ func (x *Gpu) String() string {
 func (*Gpu) ProtoMessage() {}
 
 func (x *Gpu) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[22]
+	mi := &file_event_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4294,7 +4561,7 @@ func (x *Gpu) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gpu.ProtoReflect.Descriptor instead.
 func (*Gpu) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{22}
+	return file_event_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Gpu) GetWhat() GpuWhat {
@@ -4448,7 +4715,7 @@ type GpuDevice struct {
 
 func (x *GpuDevice) Reset() {
 	*x = GpuDevice{}
-	mi := &file_event_proto_msgTypes[23]
+	mi := &file_event_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4460,7 +4727,7 @@ func (x *GpuDevice) String() string {
 func (*GpuDevice) ProtoMessage() {}
 
 func (x *GpuDevice) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[23]
+	mi := &file_event_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4473,7 +4740,7 @@ func (x *GpuDevice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuDevice.ProtoReflect.Descriptor instead.
 func (*GpuDevice) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{23}
+	return file_event_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GpuDevice) GetUuid() string {
@@ -4565,7 +4832,7 @@ type GpuMemory struct {
 
 func (x *GpuMemory) Reset() {
 	*x = GpuMemory{}
-	mi := &file_event_proto_msgTypes[24]
+	mi := &file_event_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4577,7 +4844,7 @@ func (x *GpuMemory) String() string {
 func (*GpuMemory) ProtoMessage() {}
 
 func (x *GpuMemory) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[24]
+	mi := &file_event_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4590,7 +4857,7 @@ func (x *GpuMemory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuMemory.ProtoReflect.Descriptor instead.
 func (*GpuMemory) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{24}
+	return file_event_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GpuMemory) GetTotalBytes() uint64 {
@@ -4639,7 +4906,7 @@ type GpuActivity struct {
 
 func (x *GpuActivity) Reset() {
 	*x = GpuActivity{}
-	mi := &file_event_proto_msgTypes[25]
+	mi := &file_event_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4651,7 +4918,7 @@ func (x *GpuActivity) String() string {
 func (*GpuActivity) ProtoMessage() {}
 
 func (x *GpuActivity) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[25]
+	mi := &file_event_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4664,7 +4931,7 @@ func (x *GpuActivity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuActivity.ProtoReflect.Descriptor instead.
 func (*GpuActivity) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{25}
+	return file_event_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GpuActivity) GetGpuPercent() uint32 {
@@ -4780,7 +5047,7 @@ type GpuHealth struct {
 
 func (x *GpuHealth) Reset() {
 	*x = GpuHealth{}
-	mi := &file_event_proto_msgTypes[26]
+	mi := &file_event_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4792,7 +5059,7 @@ func (x *GpuHealth) String() string {
 func (*GpuHealth) ProtoMessage() {}
 
 func (x *GpuHealth) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[26]
+	mi := &file_event_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4805,7 +5072,7 @@ func (x *GpuHealth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuHealth.ProtoReflect.Descriptor instead.
 func (*GpuHealth) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{26}
+	return file_event_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GpuHealth) GetPowerMilliwatts() uint32 {
@@ -4901,7 +5168,7 @@ type GpuProcess struct {
 
 func (x *GpuProcess) Reset() {
 	*x = GpuProcess{}
-	mi := &file_event_proto_msgTypes[27]
+	mi := &file_event_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4913,7 +5180,7 @@ func (x *GpuProcess) String() string {
 func (*GpuProcess) ProtoMessage() {}
 
 func (x *GpuProcess) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[27]
+	mi := &file_event_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4926,7 +5193,7 @@ func (x *GpuProcess) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuProcess.ProtoReflect.Descriptor instead.
 func (*GpuProcess) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{27}
+	return file_event_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GpuProcess) GetPid() uint32 {
@@ -5008,7 +5275,7 @@ type GpuCalls struct {
 
 func (x *GpuCalls) Reset() {
 	*x = GpuCalls{}
-	mi := &file_event_proto_msgTypes[28]
+	mi := &file_event_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5020,7 +5287,7 @@ func (x *GpuCalls) String() string {
 func (*GpuCalls) ProtoMessage() {}
 
 func (x *GpuCalls) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[28]
+	mi := &file_event_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5033,7 +5300,7 @@ func (x *GpuCalls) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuCalls.ProtoReflect.Descriptor instead.
 func (*GpuCalls) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{28}
+	return file_event_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GpuCalls) GetLaunches() uint64 {
@@ -5177,7 +5444,7 @@ type GpuFailure struct {
 
 func (x *GpuFailure) Reset() {
 	*x = GpuFailure{}
-	mi := &file_event_proto_msgTypes[29]
+	mi := &file_event_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5189,7 +5456,7 @@ func (x *GpuFailure) String() string {
 func (*GpuFailure) ProtoMessage() {}
 
 func (x *GpuFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[29]
+	mi := &file_event_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5202,7 +5469,7 @@ func (x *GpuFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuFailure.ProtoReflect.Descriptor instead.
 func (*GpuFailure) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{29}
+	return file_event_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GpuFailure) GetCall() string {
@@ -5275,7 +5542,7 @@ type GpuTop struct {
 
 func (x *GpuTop) Reset() {
 	*x = GpuTop{}
-	mi := &file_event_proto_msgTypes[30]
+	mi := &file_event_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5287,7 +5554,7 @@ func (x *GpuTop) String() string {
 func (*GpuTop) ProtoMessage() {}
 
 func (x *GpuTop) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[30]
+	mi := &file_event_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5300,7 +5567,7 @@ func (x *GpuTop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuTop.ProtoReflect.Descriptor instead.
 func (*GpuTop) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{30}
+	return file_event_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GpuTop) GetGroup() string {
@@ -5553,7 +5820,7 @@ type GpuVerdict struct {
 
 func (x *GpuVerdict) Reset() {
 	*x = GpuVerdict{}
-	mi := &file_event_proto_msgTypes[31]
+	mi := &file_event_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5565,7 +5832,7 @@ func (x *GpuVerdict) String() string {
 func (*GpuVerdict) ProtoMessage() {}
 
 func (x *GpuVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[31]
+	mi := &file_event_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5578,7 +5845,7 @@ func (x *GpuVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuVerdict.ProtoReflect.Descriptor instead.
 func (*GpuVerdict) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{31}
+	return file_event_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GpuVerdict) GetWindowMicros() uint64 {
@@ -5686,7 +5953,7 @@ type GpuShares struct {
 
 func (x *GpuShares) Reset() {
 	*x = GpuShares{}
-	mi := &file_event_proto_msgTypes[32]
+	mi := &file_event_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5698,7 +5965,7 @@ func (x *GpuShares) String() string {
 func (*GpuShares) ProtoMessage() {}
 
 func (x *GpuShares) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[32]
+	mi := &file_event_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5711,7 +5978,7 @@ func (x *GpuShares) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuShares.ProtoReflect.Descriptor instead.
 func (*GpuShares) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{32}
+	return file_event_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GpuShares) GetUnknown() float64 {
@@ -5855,7 +6122,7 @@ type GpuEvidence struct {
 
 func (x *GpuEvidence) Reset() {
 	*x = GpuEvidence{}
-	mi := &file_event_proto_msgTypes[33]
+	mi := &file_event_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5867,7 +6134,7 @@ func (x *GpuEvidence) String() string {
 func (*GpuEvidence) ProtoMessage() {}
 
 func (x *GpuEvidence) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[33]
+	mi := &file_event_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5880,7 +6147,7 @@ func (x *GpuEvidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuEvidence.ProtoReflect.Descriptor instead.
 func (*GpuEvidence) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{33}
+	return file_event_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GpuEvidence) GetGpuPercent() float64 {
@@ -6153,7 +6420,7 @@ var File_event_proto protoreflect.FileDescriptor
 
 const file_event_proto_rawDesc = "" +
 	"\n" +
-	"\vevent.proto\x12\rorb8.event.v1\"\xf2\a\n" +
+	"\vevent.proto\x12\rorb8.event.v1\"\xa3\b\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x06R\x04time\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x1c\n" +
@@ -6181,7 +6448,8 @@ const file_event_proto_rawDesc = "" +
 	"\x03gpu\x18\x1d \x01(\v2\x12.orb8.event.v1.GpuH\x00R\x03gpu\x120\n" +
 	"\agpu_top\x18\x1e \x01(\v2\x15.orb8.event.v1.GpuTopH\x00R\x06gpuTop\x12<\n" +
 	"\vgpu_verdict\x18\x1f \x01(\v2\x19.orb8.event.v1.GpuVerdictH\x00R\n" +
-	"gpuVerdictB\x06\n" +
+	"gpuVerdict\x12/\n" +
+	"\x06signal\x18  \x01(\v2\x15.orb8.event.v1.SignalH\x00R\x06signalB\x06\n" +
 	"\x04kind\"\xd4\x05\n" +
 	"\x04Flow\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x123\n" +
@@ -6307,7 +6575,28 @@ const file_event_proto_rawDesc = "" +
 	"_exit_codeB\x0e\n" +
 	"\f_core_dumpedB\x12\n" +
 	"\x10_lifetime_microsB\x15\n" +
-	"\x13_memory_limit_bytes\"\xdb\x03\n" +
+	"\x13_memory_limit_bytes\"\xb2\x03\n" +
+	"\x06Signal\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x16\n" +
+	"\x06signal\x18\x02 \x01(\tR\x06signal\x123\n" +
+	"\x06origin\x18\x03 \x01(\x0e2\x1b.orb8.event.v1.SignalOriginR\x06origin\x12\x17\n" +
+	"\x04code\x18\x04 \x01(\x05H\x00R\x04code\x88\x01\x01\x123\n" +
+	"\x06result\x18\x05 \x01(\x0e2\x1b.orb8.event.v1.SignalResultR\x06result\x12 \n" +
+	"\tto_thread\x18\x06 \x01(\bH\x01R\btoThread\x88\x01\x01\x12\x10\n" +
+	"\x03pid\x18\a \x01(\rR\x03pid\x12#\n" +
+	"\rcontainer_pid\x18\b \x01(\rR\fcontainerPid\x12\x12\n" +
+	"\x04comm\x18\t \x01(\fR\x04comm\x12\x1d\n" +
+	"\n" +
+	"sender_pid\x18\n" +
+	" \x01(\rR\tsenderPid\x12\"\n" +
+	"\n" +
+	"sender_uid\x18\v \x01(\rH\x02R\tsenderUid\x88\x01\x01\x12\x1f\n" +
+	"\vsender_comm\x18\f \x01(\fR\n" +
+	"senderCommB\a\n" +
+	"\x05_codeB\f\n" +
+	"\n" +
+	"_to_threadB\r\n" +
+	"\v_sender_uid\"\xdb\x03\n" +
 	"\bEndpoint\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12\x10\n" +
@@ -6956,7 +7245,18 @@ const file_event_proto_rawDesc = "" +
 	"\x14EXEC_OUTCOME_UNKNOWN\x10\x00\x12\x17\n" +
 	"\x13EXEC_OUTCOME_EXITED\x10\x01\x12\x19\n" +
 	"\x15EXEC_OUTCOME_SIGNALED\x10\x02\x12\x1b\n" +
-	"\x17EXEC_OUTCOME_OOM_KILLED\x10\x03*^\n" +
+	"\x17EXEC_OUTCOME_OOM_KILLED\x10\x03*w\n" +
+	"\fSignalOrigin\x12\x19\n" +
+	"\x15SIGNAL_ORIGIN_UNKNOWN\x10\x00\x12\x19\n" +
+	"\x15SIGNAL_ORIGIN_PROCESS\x10\x01\x12\x18\n" +
+	"\x14SIGNAL_ORIGIN_KERNEL\x10\x02\x12\x17\n" +
+	"\x13SIGNAL_ORIGIN_TIMER\x10\x03*\x9a\x01\n" +
+	"\fSignalResult\x12\x19\n" +
+	"\x15SIGNAL_RESULT_UNKNOWN\x10\x00\x12\x1b\n" +
+	"\x17SIGNAL_RESULT_DELIVERED\x10\x01\x12\x19\n" +
+	"\x15SIGNAL_RESULT_IGNORED\x10\x02\x12\x19\n" +
+	"\x15SIGNAL_RESULT_PENDING\x10\x03\x12\x1c\n" +
+	"\x18SIGNAL_RESULT_QUEUE_FULL\x10\x04*^\n" +
 	"\vServiceNote\x12\x15\n" +
 	"\x11SERVICE_NOTE_NONE\x10\x00\x12\x1d\n" +
 	"\x19SERVICE_NOTE_NO_SUCH_PORT\x10\x01\x12\x19\n" +
@@ -7065,8 +7365,8 @@ func file_event_proto_rawDescGZIP() []byte {
 	return file_event_proto_rawDescData
 }
 
-var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 18)
-var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 20)
+var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_event_proto_goTypes = []any{
 	(TCPOutcome)(0),           // 0: orb8.event.v1.TCPOutcome
 	(TCPEnd)(0),               // 1: orb8.event.v1.TCPEnd
@@ -7074,127 +7374,133 @@ var file_event_proto_goTypes = []any{
 	(DnsOutcome)(0),           // 3: orb8.event.v1.DnsOutcome
 	(ExecPhase)(0),            // 4: orb8.event.v1.ExecPhase
 	(ExecOutcome)(0),          // 5: orb8.event.v1.ExecOutcome
-	(ServiceNote)(0),          // 6: orb8.event.v1.ServiceNote
-	(Protocol)(0),             // 7: orb8.event.v1.Protocol
-	(Phase)(0),                // 8: orb8.event.v1.Phase
-	(Side)(0),                 // 9: orb8.event.v1.Side
-	(TCPState)(0),             // 10: orb8.event.v1.TCPState
-	(LossStage)(0),            // 11: orb8.event.v1.LossStage
-	(NodeState)(0),            // 12: orb8.event.v1.NodeState
-	(SyscallPhase)(0),         // 13: orb8.event.v1.SyscallPhase
-	(GpuUse)(0),               // 14: orb8.event.v1.GpuUse
-	(GpuWhat)(0),              // 15: orb8.event.v1.GpuWhat
-	(GpuCause)(0),             // 16: orb8.event.v1.GpuCause
-	(GpuConfidence)(0),        // 17: orb8.event.v1.GpuConfidence
-	(*Event)(nil),             // 18: orb8.event.v1.Event
-	(*Flow)(nil),              // 19: orb8.event.v1.Flow
-	(*Tcp)(nil),               // 20: orb8.event.v1.Tcp
-	(*Dns)(nil),               // 21: orb8.event.v1.Dns
-	(*Drop)(nil),              // 22: orb8.event.v1.Drop
-	(*Exec)(nil),              // 23: orb8.event.v1.Exec
-	(*Endpoint)(nil),          // 24: orb8.event.v1.Endpoint
-	(*Counters)(nil),          // 25: orb8.event.v1.Counters
-	(*Lost)(nil),              // 26: orb8.event.v1.Lost
-	(*PodRef)(nil),            // 27: orb8.event.v1.PodRef
-	(*NodeStatus)(nil),        // 28: orb8.event.v1.NodeStatus
-	(*Syscall)(nil),           // 29: orb8.event.v1.Syscall
-	(*SyscallSummary)(nil),    // 30: orb8.event.v1.SyscallSummary
-	(*NetworkTop)(nil),        // 31: orb8.event.v1.NetworkTop
-	(*DnsTop)(nil),            // 32: orb8.event.v1.DnsTop
-	(*SyscallTop)(nil),        // 33: orb8.event.v1.SyscallTop
-	(*Resources)(nil),         // 34: orb8.event.v1.Resources
-	(*ResourcesCPU)(nil),      // 35: orb8.event.v1.ResourcesCPU
-	(*ResourcesRunQueue)(nil), // 36: orb8.event.v1.ResourcesRunQueue
-	(*ResourcesMemory)(nil),   // 37: orb8.event.v1.ResourcesMemory
-	(*ResourcesPressure)(nil), // 38: orb8.event.v1.ResourcesPressure
-	(*ResourcesIO)(nil),       // 39: orb8.event.v1.ResourcesIO
-	(*Gpu)(nil),               // 40: orb8.event.v1.Gpu
-	(*GpuDevice)(nil),         // 41: orb8.event.v1.GpuDevice
-	(*GpuMemory)(nil),         // 42: orb8.event.v1.GpuMemory
-	(*GpuActivity)(nil),       // 43: orb8.event.v1.GpuActivity
-	(*GpuHealth)(nil),         // 44: orb8.event.v1.GpuHealth
-	(*GpuProcess)(nil),        // 45: orb8.event.v1.GpuProcess
-	(*GpuCalls)(nil),          // 46: orb8.event.v1.GpuCalls
-	(*GpuFailure)(nil),        // 47: orb8.event.v1.GpuFailure
-	(*GpuTop)(nil),            // 48: orb8.event.v1.GpuTop
-	(*GpuVerdict)(nil),        // 49: orb8.event.v1.GpuVerdict
-	(*GpuShares)(nil),         // 50: orb8.event.v1.GpuShares
-	(*GpuEvidence)(nil),       // 51: orb8.event.v1.GpuEvidence
+	(SignalOrigin)(0),         // 6: orb8.event.v1.SignalOrigin
+	(SignalResult)(0),         // 7: orb8.event.v1.SignalResult
+	(ServiceNote)(0),          // 8: orb8.event.v1.ServiceNote
+	(Protocol)(0),             // 9: orb8.event.v1.Protocol
+	(Phase)(0),                // 10: orb8.event.v1.Phase
+	(Side)(0),                 // 11: orb8.event.v1.Side
+	(TCPState)(0),             // 12: orb8.event.v1.TCPState
+	(LossStage)(0),            // 13: orb8.event.v1.LossStage
+	(NodeState)(0),            // 14: orb8.event.v1.NodeState
+	(SyscallPhase)(0),         // 15: orb8.event.v1.SyscallPhase
+	(GpuUse)(0),               // 16: orb8.event.v1.GpuUse
+	(GpuWhat)(0),              // 17: orb8.event.v1.GpuWhat
+	(GpuCause)(0),             // 18: orb8.event.v1.GpuCause
+	(GpuConfidence)(0),        // 19: orb8.event.v1.GpuConfidence
+	(*Event)(nil),             // 20: orb8.event.v1.Event
+	(*Flow)(nil),              // 21: orb8.event.v1.Flow
+	(*Tcp)(nil),               // 22: orb8.event.v1.Tcp
+	(*Dns)(nil),               // 23: orb8.event.v1.Dns
+	(*Drop)(nil),              // 24: orb8.event.v1.Drop
+	(*Exec)(nil),              // 25: orb8.event.v1.Exec
+	(*Signal)(nil),            // 26: orb8.event.v1.Signal
+	(*Endpoint)(nil),          // 27: orb8.event.v1.Endpoint
+	(*Counters)(nil),          // 28: orb8.event.v1.Counters
+	(*Lost)(nil),              // 29: orb8.event.v1.Lost
+	(*PodRef)(nil),            // 30: orb8.event.v1.PodRef
+	(*NodeStatus)(nil),        // 31: orb8.event.v1.NodeStatus
+	(*Syscall)(nil),           // 32: orb8.event.v1.Syscall
+	(*SyscallSummary)(nil),    // 33: orb8.event.v1.SyscallSummary
+	(*NetworkTop)(nil),        // 34: orb8.event.v1.NetworkTop
+	(*DnsTop)(nil),            // 35: orb8.event.v1.DnsTop
+	(*SyscallTop)(nil),        // 36: orb8.event.v1.SyscallTop
+	(*Resources)(nil),         // 37: orb8.event.v1.Resources
+	(*ResourcesCPU)(nil),      // 38: orb8.event.v1.ResourcesCPU
+	(*ResourcesRunQueue)(nil), // 39: orb8.event.v1.ResourcesRunQueue
+	(*ResourcesMemory)(nil),   // 40: orb8.event.v1.ResourcesMemory
+	(*ResourcesPressure)(nil), // 41: orb8.event.v1.ResourcesPressure
+	(*ResourcesIO)(nil),       // 42: orb8.event.v1.ResourcesIO
+	(*Gpu)(nil),               // 43: orb8.event.v1.Gpu
+	(*GpuDevice)(nil),         // 44: orb8.event.v1.GpuDevice
+	(*GpuMemory)(nil),         // 45: orb8.event.v1.GpuMemory
+	(*GpuActivity)(nil),       // 46: orb8.event.v1.GpuActivity
+	(*GpuHealth)(nil),         // 47: orb8.event.v1.GpuHealth
+	(*GpuProcess)(nil),        // 48: orb8.event.v1.GpuProcess
+	(*GpuCalls)(nil),          // 49: orb8.event.v1.GpuCalls
+	(*GpuFailure)(nil),        // 50: orb8.event.v1.GpuFailure
+	(*GpuTop)(nil),            // 51: orb8.event.v1.GpuTop
+	(*GpuVerdict)(nil),        // 52: orb8.event.v1.GpuVerdict
+	(*GpuShares)(nil),         // 53: orb8.event.v1.GpuShares
+	(*GpuEvidence)(nil),       // 54: orb8.event.v1.GpuEvidence
 }
 var file_event_proto_depIdxs = []int32{
-	19, // 0: orb8.event.v1.Event.flow:type_name -> orb8.event.v1.Flow
-	26, // 1: orb8.event.v1.Event.lost:type_name -> orb8.event.v1.Lost
-	28, // 2: orb8.event.v1.Event.node_status:type_name -> orb8.event.v1.NodeStatus
-	21, // 3: orb8.event.v1.Event.dns:type_name -> orb8.event.v1.Dns
-	20, // 4: orb8.event.v1.Event.tcp:type_name -> orb8.event.v1.Tcp
-	22, // 5: orb8.event.v1.Event.drop:type_name -> orb8.event.v1.Drop
-	23, // 6: orb8.event.v1.Event.exec:type_name -> orb8.event.v1.Exec
-	29, // 7: orb8.event.v1.Event.syscall:type_name -> orb8.event.v1.Syscall
-	30, // 8: orb8.event.v1.Event.syscall_summary:type_name -> orb8.event.v1.SyscallSummary
-	34, // 9: orb8.event.v1.Event.resources:type_name -> orb8.event.v1.Resources
-	31, // 10: orb8.event.v1.Event.network_top:type_name -> orb8.event.v1.NetworkTop
-	32, // 11: orb8.event.v1.Event.dns_top:type_name -> orb8.event.v1.DnsTop
-	33, // 12: orb8.event.v1.Event.syscall_top:type_name -> orb8.event.v1.SyscallTop
-	40, // 13: orb8.event.v1.Event.gpu:type_name -> orb8.event.v1.Gpu
-	48, // 14: orb8.event.v1.Event.gpu_top:type_name -> orb8.event.v1.GpuTop
-	49, // 15: orb8.event.v1.Event.gpu_verdict:type_name -> orb8.event.v1.GpuVerdict
-	7,  // 16: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
-	8,  // 17: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
-	10, // 18: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
-	24, // 19: orb8.event.v1.Flow.src:type_name -> orb8.event.v1.Endpoint
-	24, // 20: orb8.event.v1.Flow.dst:type_name -> orb8.event.v1.Endpoint
-	9,  // 21: orb8.event.v1.Flow.observed:type_name -> orb8.event.v1.Side
-	25, // 22: orb8.event.v1.Flow.src_counters:type_name -> orb8.event.v1.Counters
-	25, // 23: orb8.event.v1.Flow.dst_counters:type_name -> orb8.event.v1.Counters
-	0,  // 24: orb8.event.v1.Tcp.outcome:type_name -> orb8.event.v1.TCPOutcome
-	24, // 25: orb8.event.v1.Tcp.src:type_name -> orb8.event.v1.Endpoint
-	24, // 26: orb8.event.v1.Tcp.dst:type_name -> orb8.event.v1.Endpoint
-	9,  // 27: orb8.event.v1.Tcp.observed:type_name -> orb8.event.v1.Side
-	10, // 28: orb8.event.v1.Tcp.state:type_name -> orb8.event.v1.TCPState
-	1,  // 29: orb8.event.v1.Tcp.reset_by:type_name -> orb8.event.v1.TCPEnd
-	1,  // 30: orb8.event.v1.Tcp.closed_by:type_name -> orb8.event.v1.TCPEnd
-	2,  // 31: orb8.event.v1.Tcp.cause:type_name -> orb8.event.v1.TCPCause
-	7,  // 32: orb8.event.v1.Dns.protocol:type_name -> orb8.event.v1.Protocol
-	24, // 33: orb8.event.v1.Dns.src:type_name -> orb8.event.v1.Endpoint
-	24, // 34: orb8.event.v1.Dns.dst:type_name -> orb8.event.v1.Endpoint
-	9,  // 35: orb8.event.v1.Dns.observed:type_name -> orb8.event.v1.Side
-	3,  // 36: orb8.event.v1.Dns.outcome:type_name -> orb8.event.v1.DnsOutcome
-	7,  // 37: orb8.event.v1.Drop.protocol:type_name -> orb8.event.v1.Protocol
-	24, // 38: orb8.event.v1.Drop.src:type_name -> orb8.event.v1.Endpoint
-	24, // 39: orb8.event.v1.Drop.dst:type_name -> orb8.event.v1.Endpoint
-	9,  // 40: orb8.event.v1.Drop.observed:type_name -> orb8.event.v1.Side
-	4,  // 41: orb8.event.v1.Exec.phase:type_name -> orb8.event.v1.ExecPhase
-	5,  // 42: orb8.event.v1.Exec.outcome:type_name -> orb8.event.v1.ExecOutcome
-	6,  // 43: orb8.event.v1.Endpoint.service_note:type_name -> orb8.event.v1.ServiceNote
-	11, // 44: orb8.event.v1.Lost.stage:type_name -> orb8.event.v1.LossStage
-	27, // 45: orb8.event.v1.Lost.caused_by:type_name -> orb8.event.v1.PodRef
-	12, // 46: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
-	13, // 47: orb8.event.v1.Syscall.phase:type_name -> orb8.event.v1.SyscallPhase
-	7,  // 48: orb8.event.v1.NetworkTop.protocol:type_name -> orb8.event.v1.Protocol
-	35, // 49: orb8.event.v1.Resources.cpu:type_name -> orb8.event.v1.ResourcesCPU
-	36, // 50: orb8.event.v1.Resources.run_queue:type_name -> orb8.event.v1.ResourcesRunQueue
-	37, // 51: orb8.event.v1.Resources.memory:type_name -> orb8.event.v1.ResourcesMemory
-	38, // 52: orb8.event.v1.Resources.pressure:type_name -> orb8.event.v1.ResourcesPressure
-	39, // 53: orb8.event.v1.Resources.io:type_name -> orb8.event.v1.ResourcesIO
-	15, // 54: orb8.event.v1.Gpu.what:type_name -> orb8.event.v1.GpuWhat
-	41, // 55: orb8.event.v1.Gpu.gpu:type_name -> orb8.event.v1.GpuDevice
-	42, // 56: orb8.event.v1.Gpu.memory:type_name -> orb8.event.v1.GpuMemory
-	43, // 57: orb8.event.v1.Gpu.activity:type_name -> orb8.event.v1.GpuActivity
-	44, // 58: orb8.event.v1.Gpu.health:type_name -> orb8.event.v1.GpuHealth
-	45, // 59: orb8.event.v1.Gpu.proc:type_name -> orb8.event.v1.GpuProcess
-	46, // 60: orb8.event.v1.Gpu.calls:type_name -> orb8.event.v1.GpuCalls
-	14, // 61: orb8.event.v1.Gpu.use:type_name -> orb8.event.v1.GpuUse
-	47, // 62: orb8.event.v1.Gpu.failure:type_name -> orb8.event.v1.GpuFailure
-	16, // 63: orb8.event.v1.GpuVerdict.verdict:type_name -> orb8.event.v1.GpuCause
-	17, // 64: orb8.event.v1.GpuVerdict.confidence:type_name -> orb8.event.v1.GpuConfidence
-	16, // 65: orb8.event.v1.GpuVerdict.second:type_name -> orb8.event.v1.GpuCause
-	50, // 66: orb8.event.v1.GpuVerdict.shares:type_name -> orb8.event.v1.GpuShares
-	51, // 67: orb8.event.v1.GpuVerdict.evidence:type_name -> orb8.event.v1.GpuEvidence
-	68, // [68:68] is the sub-list for method output_type
-	68, // [68:68] is the sub-list for method input_type
-	68, // [68:68] is the sub-list for extension type_name
-	68, // [68:68] is the sub-list for extension extendee
-	0,  // [0:68] is the sub-list for field type_name
+	21, // 0: orb8.event.v1.Event.flow:type_name -> orb8.event.v1.Flow
+	29, // 1: orb8.event.v1.Event.lost:type_name -> orb8.event.v1.Lost
+	31, // 2: orb8.event.v1.Event.node_status:type_name -> orb8.event.v1.NodeStatus
+	23, // 3: orb8.event.v1.Event.dns:type_name -> orb8.event.v1.Dns
+	22, // 4: orb8.event.v1.Event.tcp:type_name -> orb8.event.v1.Tcp
+	24, // 5: orb8.event.v1.Event.drop:type_name -> orb8.event.v1.Drop
+	25, // 6: orb8.event.v1.Event.exec:type_name -> orb8.event.v1.Exec
+	32, // 7: orb8.event.v1.Event.syscall:type_name -> orb8.event.v1.Syscall
+	33, // 8: orb8.event.v1.Event.syscall_summary:type_name -> orb8.event.v1.SyscallSummary
+	37, // 9: orb8.event.v1.Event.resources:type_name -> orb8.event.v1.Resources
+	34, // 10: orb8.event.v1.Event.network_top:type_name -> orb8.event.v1.NetworkTop
+	35, // 11: orb8.event.v1.Event.dns_top:type_name -> orb8.event.v1.DnsTop
+	36, // 12: orb8.event.v1.Event.syscall_top:type_name -> orb8.event.v1.SyscallTop
+	43, // 13: orb8.event.v1.Event.gpu:type_name -> orb8.event.v1.Gpu
+	51, // 14: orb8.event.v1.Event.gpu_top:type_name -> orb8.event.v1.GpuTop
+	52, // 15: orb8.event.v1.Event.gpu_verdict:type_name -> orb8.event.v1.GpuVerdict
+	26, // 16: orb8.event.v1.Event.signal:type_name -> orb8.event.v1.Signal
+	9,  // 17: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
+	10, // 18: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
+	12, // 19: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
+	27, // 20: orb8.event.v1.Flow.src:type_name -> orb8.event.v1.Endpoint
+	27, // 21: orb8.event.v1.Flow.dst:type_name -> orb8.event.v1.Endpoint
+	11, // 22: orb8.event.v1.Flow.observed:type_name -> orb8.event.v1.Side
+	28, // 23: orb8.event.v1.Flow.src_counters:type_name -> orb8.event.v1.Counters
+	28, // 24: orb8.event.v1.Flow.dst_counters:type_name -> orb8.event.v1.Counters
+	0,  // 25: orb8.event.v1.Tcp.outcome:type_name -> orb8.event.v1.TCPOutcome
+	27, // 26: orb8.event.v1.Tcp.src:type_name -> orb8.event.v1.Endpoint
+	27, // 27: orb8.event.v1.Tcp.dst:type_name -> orb8.event.v1.Endpoint
+	11, // 28: orb8.event.v1.Tcp.observed:type_name -> orb8.event.v1.Side
+	12, // 29: orb8.event.v1.Tcp.state:type_name -> orb8.event.v1.TCPState
+	1,  // 30: orb8.event.v1.Tcp.reset_by:type_name -> orb8.event.v1.TCPEnd
+	1,  // 31: orb8.event.v1.Tcp.closed_by:type_name -> orb8.event.v1.TCPEnd
+	2,  // 32: orb8.event.v1.Tcp.cause:type_name -> orb8.event.v1.TCPCause
+	9,  // 33: orb8.event.v1.Dns.protocol:type_name -> orb8.event.v1.Protocol
+	27, // 34: orb8.event.v1.Dns.src:type_name -> orb8.event.v1.Endpoint
+	27, // 35: orb8.event.v1.Dns.dst:type_name -> orb8.event.v1.Endpoint
+	11, // 36: orb8.event.v1.Dns.observed:type_name -> orb8.event.v1.Side
+	3,  // 37: orb8.event.v1.Dns.outcome:type_name -> orb8.event.v1.DnsOutcome
+	9,  // 38: orb8.event.v1.Drop.protocol:type_name -> orb8.event.v1.Protocol
+	27, // 39: orb8.event.v1.Drop.src:type_name -> orb8.event.v1.Endpoint
+	27, // 40: orb8.event.v1.Drop.dst:type_name -> orb8.event.v1.Endpoint
+	11, // 41: orb8.event.v1.Drop.observed:type_name -> orb8.event.v1.Side
+	4,  // 42: orb8.event.v1.Exec.phase:type_name -> orb8.event.v1.ExecPhase
+	5,  // 43: orb8.event.v1.Exec.outcome:type_name -> orb8.event.v1.ExecOutcome
+	6,  // 44: orb8.event.v1.Signal.origin:type_name -> orb8.event.v1.SignalOrigin
+	7,  // 45: orb8.event.v1.Signal.result:type_name -> orb8.event.v1.SignalResult
+	8,  // 46: orb8.event.v1.Endpoint.service_note:type_name -> orb8.event.v1.ServiceNote
+	13, // 47: orb8.event.v1.Lost.stage:type_name -> orb8.event.v1.LossStage
+	30, // 48: orb8.event.v1.Lost.caused_by:type_name -> orb8.event.v1.PodRef
+	14, // 49: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
+	15, // 50: orb8.event.v1.Syscall.phase:type_name -> orb8.event.v1.SyscallPhase
+	9,  // 51: orb8.event.v1.NetworkTop.protocol:type_name -> orb8.event.v1.Protocol
+	38, // 52: orb8.event.v1.Resources.cpu:type_name -> orb8.event.v1.ResourcesCPU
+	39, // 53: orb8.event.v1.Resources.run_queue:type_name -> orb8.event.v1.ResourcesRunQueue
+	40, // 54: orb8.event.v1.Resources.memory:type_name -> orb8.event.v1.ResourcesMemory
+	41, // 55: orb8.event.v1.Resources.pressure:type_name -> orb8.event.v1.ResourcesPressure
+	42, // 56: orb8.event.v1.Resources.io:type_name -> orb8.event.v1.ResourcesIO
+	17, // 57: orb8.event.v1.Gpu.what:type_name -> orb8.event.v1.GpuWhat
+	44, // 58: orb8.event.v1.Gpu.gpu:type_name -> orb8.event.v1.GpuDevice
+	45, // 59: orb8.event.v1.Gpu.memory:type_name -> orb8.event.v1.GpuMemory
+	46, // 60: orb8.event.v1.Gpu.activity:type_name -> orb8.event.v1.GpuActivity
+	47, // 61: orb8.event.v1.Gpu.health:type_name -> orb8.event.v1.GpuHealth
+	48, // 62: orb8.event.v1.Gpu.proc:type_name -> orb8.event.v1.GpuProcess
+	49, // 63: orb8.event.v1.Gpu.calls:type_name -> orb8.event.v1.GpuCalls
+	16, // 64: orb8.event.v1.Gpu.use:type_name -> orb8.event.v1.GpuUse
+	50, // 65: orb8.event.v1.Gpu.failure:type_name -> orb8.event.v1.GpuFailure
+	18, // 66: orb8.event.v1.GpuVerdict.verdict:type_name -> orb8.event.v1.GpuCause
+	19, // 67: orb8.event.v1.GpuVerdict.confidence:type_name -> orb8.event.v1.GpuConfidence
+	18, // 68: orb8.event.v1.GpuVerdict.second:type_name -> orb8.event.v1.GpuCause
+	53, // 69: orb8.event.v1.GpuVerdict.shares:type_name -> orb8.event.v1.GpuShares
+	54, // 70: orb8.event.v1.GpuVerdict.evidence:type_name -> orb8.event.v1.GpuEvidence
+	71, // [71:71] is the sub-list for method output_type
+	71, // [71:71] is the sub-list for method input_type
+	71, // [71:71] is the sub-list for extension type_name
+	71, // [71:71] is the sub-list for extension extendee
+	0,  // [0:71] is the sub-list for field type_name
 }
 
 func init() { file_event_proto_init() }
@@ -7219,13 +7525,14 @@ func file_event_proto_init() {
 		(*Event_Gpu)(nil),
 		(*Event_GpuTop)(nil),
 		(*Event_GpuVerdict)(nil),
+		(*Event_Signal)(nil),
 	}
 	file_event_proto_msgTypes[1].OneofWrappers = []any{}
 	file_event_proto_msgTypes[2].OneofWrappers = []any{}
 	file_event_proto_msgTypes[3].OneofWrappers = []any{}
 	file_event_proto_msgTypes[5].OneofWrappers = []any{}
-	file_event_proto_msgTypes[7].OneofWrappers = []any{}
-	file_event_proto_msgTypes[11].OneofWrappers = []any{}
+	file_event_proto_msgTypes[6].OneofWrappers = []any{}
+	file_event_proto_msgTypes[8].OneofWrappers = []any{}
 	file_event_proto_msgTypes[12].OneofWrappers = []any{}
 	file_event_proto_msgTypes[13].OneofWrappers = []any{}
 	file_event_proto_msgTypes[14].OneofWrappers = []any{}
@@ -7246,14 +7553,15 @@ func file_event_proto_init() {
 	file_event_proto_msgTypes[29].OneofWrappers = []any{}
 	file_event_proto_msgTypes[30].OneofWrappers = []any{}
 	file_event_proto_msgTypes[31].OneofWrappers = []any{}
-	file_event_proto_msgTypes[33].OneofWrappers = []any{}
+	file_event_proto_msgTypes[32].OneofWrappers = []any{}
+	file_event_proto_msgTypes[34].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_proto_rawDesc), len(file_event_proto_rawDesc)),
-			NumEnums:      18,
-			NumMessages:   34,
+			NumEnums:      20,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

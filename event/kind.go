@@ -36,6 +36,7 @@ var kinds = []*Kind{
 	newRows("networkTop", "A row of top network.", isNetworkTop, networkTopColumns),
 	newKind("nodeStatus", "What a node's stream is doing.", isNodeStatus, nodeStatusColumns),
 	newKind("resources", "What a container uses of its node, and what it waits for.", isResources, resourcesColumns),
+	newKind("signal", "A signal that was sent to a process.", isSignal, signalColumns),
 	newKind("syscall", "One system call.", isSyscall, syscallColumns),
 	newKind("syscallSummary", "How often a container has made a system call, and how long that took.", isSyscallSummary,
 		syscallSummaryColumns),

@@ -14,6 +14,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/bpf/exec"
 	"github.com/orb8-dev/kubectl-orb8/bpf/flows"
 	"github.com/orb8-dev/kubectl-orb8/bpf/scope"
+	"github.com/orb8-dev/kubectl-orb8/bpf/signals"
 	"github.com/orb8-dev/kubectl-orb8/bpf/syscalls"
 	"github.com/orb8-dev/kubectl-orb8/bpf/tcp"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
@@ -27,6 +28,7 @@ var probes = []probe{
 	{"dns", openDNS},
 	{"drop", openDrops},
 	{"exec", openExec},
+	{"signal", openSignals},
 	{"syscall", openSyscalls},
 	{"syscallSummary", openSyscallSummary},
 	{"resources", openResources},
@@ -90,6 +92,14 @@ func openDrops(ctx context.Context, scope *scope.Scope, _ string, config *sessio
 
 func openExec(ctx context.Context, scope *scope.Scope, _ string, _ *session.Config) (Source, error) {
 	p, err := exec.Open(ctx, exec.Options{Scope: scope})
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func openSignals(ctx context.Context, scope *scope.Scope, _ string, _ *session.Config) (Source, error) {
+	p, err := signals.Open(ctx, signals.Options{Scope: scope})
 	if err != nil {
 		return nil, err
 	}

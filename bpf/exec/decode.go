@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
-	"strconv"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -145,7 +144,7 @@ func (d *decoder) exit(flags uint32) {
 		return
 	}
 	e.Outcome = event.ExecOutcome_EXEC_OUTCOME_SIGNALED
-	e.Signal = signalName(status.Signal())
+	e.Signal = bpf.SignalName(status.Signal())
 	d.core = status.CoreDump()
 	e.CoreDumped = &d.core
 	// A victim that ended by another signal before the killer's reached it is none.
@@ -162,21 +161,6 @@ func (d *decoder) exit(flags uint32) {
 // one: a container can take any name.
 func runcStage(e *event.Exec, flags uint32) bool {
 	return e.GetPhase() == event.ExecPhase_EXEC_PHASE_EXIT && flags&runtimeStage != 0 && bytes.HasPrefix(e.GetComm(), []byte("runc:["))
-}
-
-// firstRealTime is glibc's SIGRTMIN, which people know; the kernel's is 32.
-const firstRealTime = 34
-
-func signalName(s unix.Signal) string {
-	switch name := unix.SignalName(s); {
-	case name != "":
-		return name
-	case s == firstRealTime:
-		return "SIGRTMIN"
-	case s > firstRealTime:
-		return "SIGRTMIN+" + strconv.Itoa(int(s)-firstRealTime)
-	}
-	return "SIG" + strconv.Itoa(int(s))
 }
 
 func (d *decoder) u32(at uintptr) uint32 { return binary.LittleEndian.Uint32(d.raw[at:]) }

@@ -148,7 +148,7 @@ func BenchmarkDecode(b *testing.B) {
 
 func TestSignalNames(t *testing.T) {
 	for s, want := range map[unix.Signal]string{unix.SIGKILL: "SIGKILL", 32: "SIG32", 34: "SIGRTMIN", 64: "SIGRTMIN+30"} {
-		if got := signalName(s); got != want {
+		if got := bpf.SignalName(s); got != want {
 			t.Errorf("signal %d is %q, want %q", s, got, want)
 		}
 	}

@@ -105,6 +105,14 @@ func (c *Checker) checkKind(ev *event.Event) *Error {
 		return rowKind("gpuTop")
 	case *event.Event_GpuVerdict:
 		return rowKind("gpuVerdict")
+	case *event.Event_Signal:
+		if c.kinds&(1<<32) == 0 {
+			return otherKind("signal")
+		}
+		if k == nil || k.Signal == nil {
+			return noKind
+		}
+		return checkSignal(k.Signal, c.latest)
 	}
 	return noKind
 }
@@ -122,6 +130,7 @@ var kindNumbers = map[string]uint{
 	"syscallSummary": 24,
 	"resources":      25,
 	"gpu":            29,
+	"signal":         32,
 }
 
 func checkEvent(m *event.Event, latest uint64) *Error {
@@ -546,6 +555,25 @@ func checkGpu(m *event.Gpu, latest uint64) *Error {
 		if err := checkGpuFailure(m.Failure, latest); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func checkSignal(m *event.Signal, latest uint64) *Error {
+	if len(m.Signal) > 4096 {
+		return tooLong("signal.signal", len(m.Signal), 4096)
+	}
+	if uint32(m.Origin) > 3 {
+		return notKnown("signal.origin", int32(m.Origin))
+	}
+	if uint32(m.Result) > 4 {
+		return notKnown("signal.result", int32(m.Result))
+	}
+	if len(m.Comm) > 4096 {
+		return tooLong("signal.comm", len(m.Comm), 4096)
+	}
+	if len(m.SenderComm) > 4096 {
+		return tooLong("signal.senderComm", len(m.SenderComm), 4096)
 	}
 	return nil
 }
