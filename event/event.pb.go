@@ -443,61 +443,61 @@ func (SignalOrigin) EnumDescriptor() ([]byte, []int) {
 	return file_event_proto_rawDescGZIP(), []int{6}
 }
 
-type SignalResult int32
+type SignalOutcome int32
 
 const (
-	SignalResult_SIGNAL_RESULT_UNKNOWN   SignalResult = 0
-	SignalResult_SIGNAL_RESULT_DELIVERED SignalResult = 1
+	SignalOutcome_SIGNAL_OUTCOME_UNKNOWN   SignalOutcome = 0
+	SignalOutcome_SIGNAL_OUTCOME_DELIVERED SignalOutcome = 1
 	// The target ignores it.
-	SignalResult_SIGNAL_RESULT_IGNORED SignalResult = 2
+	SignalOutcome_SIGNAL_OUTCOME_IGNORED SignalOutcome = 2
 	// The same signal was pending, so that this one adds nothing.
-	SignalResult_SIGNAL_RESULT_PENDING SignalResult = 3
+	SignalOutcome_SIGNAL_OUTCOME_PENDING SignalOutcome = 3
 	// The queue of real-time signals was full, and the sender got EAGAIN.
-	SignalResult_SIGNAL_RESULT_QUEUE_FULL SignalResult = 4
+	SignalOutcome_SIGNAL_OUTCOME_QUEUE_FULL SignalOutcome = 4
 )
 
-// Enum value maps for SignalResult.
+// Enum value maps for SignalOutcome.
 var (
-	SignalResult_name = map[int32]string{
-		0: "SIGNAL_RESULT_UNKNOWN",
-		1: "SIGNAL_RESULT_DELIVERED",
-		2: "SIGNAL_RESULT_IGNORED",
-		3: "SIGNAL_RESULT_PENDING",
-		4: "SIGNAL_RESULT_QUEUE_FULL",
+	SignalOutcome_name = map[int32]string{
+		0: "SIGNAL_OUTCOME_UNKNOWN",
+		1: "SIGNAL_OUTCOME_DELIVERED",
+		2: "SIGNAL_OUTCOME_IGNORED",
+		3: "SIGNAL_OUTCOME_PENDING",
+		4: "SIGNAL_OUTCOME_QUEUE_FULL",
 	}
-	SignalResult_value = map[string]int32{
-		"SIGNAL_RESULT_UNKNOWN":    0,
-		"SIGNAL_RESULT_DELIVERED":  1,
-		"SIGNAL_RESULT_IGNORED":    2,
-		"SIGNAL_RESULT_PENDING":    3,
-		"SIGNAL_RESULT_QUEUE_FULL": 4,
+	SignalOutcome_value = map[string]int32{
+		"SIGNAL_OUTCOME_UNKNOWN":    0,
+		"SIGNAL_OUTCOME_DELIVERED":  1,
+		"SIGNAL_OUTCOME_IGNORED":    2,
+		"SIGNAL_OUTCOME_PENDING":    3,
+		"SIGNAL_OUTCOME_QUEUE_FULL": 4,
 	}
 )
 
-func (x SignalResult) Enum() *SignalResult {
-	p := new(SignalResult)
+func (x SignalOutcome) Enum() *SignalOutcome {
+	p := new(SignalOutcome)
 	*p = x
 	return p
 }
 
-func (x SignalResult) String() string {
+func (x SignalOutcome) String() string {
 	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
 }
 
-func (SignalResult) Descriptor() protoreflect.EnumDescriptor {
+func (SignalOutcome) Descriptor() protoreflect.EnumDescriptor {
 	return file_event_proto_enumTypes[7].Descriptor()
 }
 
-func (SignalResult) Type() protoreflect.EnumType {
+func (SignalOutcome) Type() protoreflect.EnumType {
 	return &file_event_proto_enumTypes[7]
 }
 
-func (x SignalResult) Number() protoreflect.EnumNumber {
+func (x SignalOutcome) Number() protoreflect.EnumNumber {
 	return protoreflect.EnumNumber(x)
 }
 
-// Deprecated: Use SignalResult.Descriptor instead.
-func (SignalResult) EnumDescriptor() ([]byte, []int) {
+// Deprecated: Use SignalOutcome.Descriptor instead.
+func (SignalOutcome) EnumDescriptor() ([]byte, []int) {
 	return file_event_proto_rawDescGZIP(), []int{7}
 }
 
@@ -2550,8 +2550,8 @@ type Signal struct {
 	Signal string       `protobuf:"bytes,2,opt,name=signal,proto3" json:"signal,omitempty"`
 	Origin SignalOrigin `protobuf:"varint,3,opt,name=origin,proto3,enum=orb8.event.v1.SignalOrigin" json:"origin,omitempty"`
 	// si_code of sigaction(2). Absent where the kernel sent the signal without.
-	Code   *int32       `protobuf:"varint,4,opt,name=code,proto3,oneof" json:"code,omitempty"`
-	Result SignalResult `protobuf:"varint,5,opt,name=result,proto3,enum=orb8.event.v1.SignalResult" json:"result,omitempty"`
+	Code    *int32        `protobuf:"varint,4,opt,name=code,proto3,oneof" json:"code,omitempty"`
+	Outcome SignalOutcome `protobuf:"varint,5,opt,name=outcome,proto3,enum=orb8.event.v1.SignalOutcome" json:"outcome,omitempty"`
 	// To one thread (tgkill), not to the whole process.
 	ToThread *bool `protobuf:"varint,6,opt,name=to_thread,json=toThread,proto3,oneof" json:"to_thread,omitempty"`
 	// The target: its process id on the node, and in its own PID namespace; 0 unknown.
@@ -2624,11 +2624,11 @@ func (x *Signal) GetCode() int32 {
 	return 0
 }
 
-func (x *Signal) GetResult() SignalResult {
+func (x *Signal) GetOutcome() SignalOutcome {
 	if x != nil {
-		return x.Result
+		return x.Outcome
 	}
-	return SignalResult_SIGNAL_RESULT_UNKNOWN
+	return SignalOutcome_SIGNAL_OUTCOME_UNKNOWN
 }
 
 func (x *Signal) GetToThread() bool {
@@ -6575,13 +6575,13 @@ const file_event_proto_rawDesc = "" +
 	"_exit_codeB\x0e\n" +
 	"\f_core_dumpedB\x12\n" +
 	"\x10_lifetime_microsB\x15\n" +
-	"\x13_memory_limit_bytes\"\xb2\x03\n" +
+	"\x13_memory_limit_bytes\"\xb5\x03\n" +
 	"\x06Signal\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x16\n" +
 	"\x06signal\x18\x02 \x01(\tR\x06signal\x123\n" +
 	"\x06origin\x18\x03 \x01(\x0e2\x1b.orb8.event.v1.SignalOriginR\x06origin\x12\x17\n" +
-	"\x04code\x18\x04 \x01(\x05H\x00R\x04code\x88\x01\x01\x123\n" +
-	"\x06result\x18\x05 \x01(\x0e2\x1b.orb8.event.v1.SignalResultR\x06result\x12 \n" +
+	"\x04code\x18\x04 \x01(\x05H\x00R\x04code\x88\x01\x01\x126\n" +
+	"\aoutcome\x18\x05 \x01(\x0e2\x1c.orb8.event.v1.SignalOutcomeR\aoutcome\x12 \n" +
 	"\tto_thread\x18\x06 \x01(\bH\x01R\btoThread\x88\x01\x01\x12\x10\n" +
 	"\x03pid\x18\a \x01(\rR\x03pid\x12#\n" +
 	"\rcontainer_pid\x18\b \x01(\rR\fcontainerPid\x12\x12\n" +
@@ -7250,13 +7250,13 @@ const file_event_proto_rawDesc = "" +
 	"\x15SIGNAL_ORIGIN_UNKNOWN\x10\x00\x12\x19\n" +
 	"\x15SIGNAL_ORIGIN_PROCESS\x10\x01\x12\x18\n" +
 	"\x14SIGNAL_ORIGIN_KERNEL\x10\x02\x12\x17\n" +
-	"\x13SIGNAL_ORIGIN_TIMER\x10\x03*\x9a\x01\n" +
-	"\fSignalResult\x12\x19\n" +
-	"\x15SIGNAL_RESULT_UNKNOWN\x10\x00\x12\x1b\n" +
-	"\x17SIGNAL_RESULT_DELIVERED\x10\x01\x12\x19\n" +
-	"\x15SIGNAL_RESULT_IGNORED\x10\x02\x12\x19\n" +
-	"\x15SIGNAL_RESULT_PENDING\x10\x03\x12\x1c\n" +
-	"\x18SIGNAL_RESULT_QUEUE_FULL\x10\x04*^\n" +
+	"\x13SIGNAL_ORIGIN_TIMER\x10\x03*\xa0\x01\n" +
+	"\rSignalOutcome\x12\x1a\n" +
+	"\x16SIGNAL_OUTCOME_UNKNOWN\x10\x00\x12\x1c\n" +
+	"\x18SIGNAL_OUTCOME_DELIVERED\x10\x01\x12\x1a\n" +
+	"\x16SIGNAL_OUTCOME_IGNORED\x10\x02\x12\x1a\n" +
+	"\x16SIGNAL_OUTCOME_PENDING\x10\x03\x12\x1d\n" +
+	"\x19SIGNAL_OUTCOME_QUEUE_FULL\x10\x04*^\n" +
 	"\vServiceNote\x12\x15\n" +
 	"\x11SERVICE_NOTE_NONE\x10\x00\x12\x1d\n" +
 	"\x19SERVICE_NOTE_NO_SUCH_PORT\x10\x01\x12\x19\n" +
@@ -7375,7 +7375,7 @@ var file_event_proto_goTypes = []any{
 	(ExecPhase)(0),            // 4: orb8.event.v1.ExecPhase
 	(ExecOutcome)(0),          // 5: orb8.event.v1.ExecOutcome
 	(SignalOrigin)(0),         // 6: orb8.event.v1.SignalOrigin
-	(SignalResult)(0),         // 7: orb8.event.v1.SignalResult
+	(SignalOutcome)(0),        // 7: orb8.event.v1.SignalOutcome
 	(ServiceNote)(0),          // 8: orb8.event.v1.ServiceNote
 	(Protocol)(0),             // 9: orb8.event.v1.Protocol
 	(Phase)(0),                // 10: orb8.event.v1.Phase
@@ -7470,7 +7470,7 @@ var file_event_proto_depIdxs = []int32{
 	4,  // 42: orb8.event.v1.Exec.phase:type_name -> orb8.event.v1.ExecPhase
 	5,  // 43: orb8.event.v1.Exec.outcome:type_name -> orb8.event.v1.ExecOutcome
 	6,  // 44: orb8.event.v1.Signal.origin:type_name -> orb8.event.v1.SignalOrigin
-	7,  // 45: orb8.event.v1.Signal.result:type_name -> orb8.event.v1.SignalResult
+	7,  // 45: orb8.event.v1.Signal.outcome:type_name -> orb8.event.v1.SignalOutcome
 	8,  // 46: orb8.event.v1.Endpoint.service_note:type_name -> orb8.event.v1.ServiceNote
 	13, // 47: orb8.event.v1.Lost.stage:type_name -> orb8.event.v1.LossStage
 	30, // 48: orb8.event.v1.Lost.caused_by:type_name -> orb8.event.v1.PodRef

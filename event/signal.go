@@ -4,15 +4,15 @@ func isSignal(ev *Event) bool { _, ok := ev.GetKind().(*Event_Signal); return ok
 
 // The words of the enums by number; the first of each, unknown, is null.
 var (
-	signalOrigins = []string{"", "process", "kernel", "timer"}
-	signalResults = []string{"", "delivered", "ignored", "pending", "queue-full"}
+	signalOrigins  = []string{"", "process", "kernel", "timer"}
+	signalOutcomes = []string{"", "delivered", "ignored", "pending", "queue-full"}
 )
 
 // Word is the origin as JSON and tables show it; empty when unknown.
 func (o SignalOrigin) Word() string { return word(signalOrigins, int32(o)) }
 
-// Word is the result as JSON and tables show it; empty when unknown.
-func (r SignalResult) Word() string { return word(signalResults, int32(r)) }
+// Word is the outcome as JSON and tables show it; empty when unknown.
+func (o SignalOutcome) Word() string { return word(signalOutcomes, int32(o)) }
 
 // signalColumns are what a signal adds, in the order of the JSON object.
 var signalColumns = concat(
@@ -29,11 +29,11 @@ var signalColumns = concat(
 			Get: func(ev *Event) Value { return NonZero(uint64(ev.GetSignal().GetNumber())) },
 		},
 		{
-			Name: "result", Header: "RESULT", Type: Enum, Enum: signalResults[1:], Width: 10,
+			Name: "outcome", Header: "OUTCOME", Type: Enum, Enum: signalOutcomes[1:], Width: 10,
 			Outputs: InTable | InWide | InJSON,
 			Doc: "delivered; ignored: the target ignores it; pending: the same signal was pending, so that this one " +
 				"adds nothing; queue-full: the queue of real-time signals was full, and the sender got EAGAIN.",
-			Get: func(ev *Event) Value { return String(ev.GetSignal().GetResult().Word()) },
+			Get: func(ev *Event) Value { return String(ev.GetSignal().GetOutcome().Word()) },
 		},
 		{
 			Name: "pid", Header: "PID", Type: Number, Width: 7, Outputs: InTable | InWide | InJSON,

@@ -23,7 +23,8 @@ type tracing struct {
 var tracings = []tracing{
 	{
 		name: "network", kind: "flow", aliases: []string{"net", "flows"},
-		short: "Show who talks to whom: each flow with both ends, bytes, packets, retransmits, round-trip time and process",
+		short: "Show who talks to whom: each flow with both ends, bytes, packets, retransmits, round-trip time " +
+			"and process",
 		example: `  # All pods of a namespace
   kubectl orb8 trace network -n demo
 
@@ -35,7 +36,8 @@ var tracings = []tracing{
 	},
 	{
 		name: "tcp", kind: "tcp", aliases: []string{"connections"},
-		short: "Show what becomes of TCP connections: made, refused, timed out, reset or closed, by whom and why, and what was sent again",
+		short: "Show what becomes of TCP connections: made, refused, timed out, reset or closed, by whom and why, " +
+			"and what was sent again",
 		example: `  # Every connection of a namespace: made or not, ended how
   kubectl orb8 trace tcp -n demo
 
@@ -47,7 +49,8 @@ var tracings = []tracing{
 	},
 	{
 		name: "dns", kind: "dns",
-		short: "Show DNS queries with their answers: who asked whom for what, what came back, how long it took, what was never answered",
+		short: "Show DNS queries with their answers: who asked whom for what, what came back, how long it took, what " +
+			"was never answered",
 		example: `  # All lookups of a namespace
   kubectl orb8 trace dns -n demo
 
@@ -71,7 +74,8 @@ var tracings = []tracing{
 	},
 	{
 		name: "exec", kind: "exec", aliases: []string{"processes"},
-		short: "Show the programs that processes begin, with their arguments, and how processes end: exit code, signal, OOM kill",
+		short: "Show the programs that processes begin, with their arguments, and how processes end: exit code, " +
+			"signal, OOM kill",
 		example: `  # What runs in a pod, from its containers' first program on
   kubectl orb8 trace exec web-0 -n demo
 
@@ -82,8 +86,22 @@ var tracings = []tracing{
   kubectl orb8 trace exec -A --filter 'outcome == "oom-killed"' -o json | jq -r '"\(.pod) \(.comm) \(.memoryLimitBytes)"'`,
 	},
 	{
+		name: "signals", kind: "signal", aliases: []string{"signal"},
+		short: "Show the signals that processes get: which, from whom (a process, the kernel, a timer), and whether " +
+			"they are ignored",
+		example: `  # Who ends a deployment's processes
+  kubectl orb8 trace signals deploy/web -n demo --filter 'signal in ["SIGTERM", "SIGKILL", "SIGQUIT"]'
+
+  # Faults, aborts and OOM kills in the whole cluster
+  kubectl orb8 trace signals -A --filter 'signal in ["SIGSEGV", "SIGBUS", "SIGABRT", "SIGKILL"]'
+
+  # Signals that a process ignores, as JSON
+  kubectl orb8 trace signals web-0 -n demo -o json | jq -c 'select(.outcome == "ignored") | {signal, comm, senderComm}'`,
+	},
+	{
 		name: "syscalls", kind: "syscall", summary: "syscallSummary", aliases: []string{"syscall"},
-		short: "Show the system calls that processes make, with arguments, results and durations; or how many of each, with --summary",
+		short: "Show the system calls that processes make, with arguments, results and durations; or how many of " +
+			"each, with --summary",
 		example: `  # Files that a pod looks for and does not find
   kubectl orb8 trace syscalls web-0 -n demo --syscall %file --errors-only
 
@@ -95,7 +113,8 @@ var tracings = []tracing{
 	},
 	{
 		name: "resources", kind: "resources", aliases: []string{"resource"},
-		short: "Show what containers use and wait for: CPU and throttling, waits for a CPU, memory, pressure, block I/O, against their limits",
+		short: "Show what containers use and wait for: CPU and throttling, waits for a CPU, memory, pressure, block " +
+			"I/O, against their limits",
 		example: `  # The containers of a deployment, each second
   kubectl orb8 trace resources deploy/web -n demo
 
@@ -107,7 +126,8 @@ var tracings = []tracing{
 	},
 	{
 		name: "gpu", kind: "gpu", aliases: []string{"gpus"},
-		short: "Show the GPUs of the pods' nodes: activity, memory, power and errors of each, which pod's processes are on it, and what they hold and do",
+		short: "Show the GPUs of the pods' nodes: activity, memory, power and errors of each, which pod's processes " +
+			"are on it, and what they hold and do",
 		example: `  # The GPUs of a training job's nodes, and its processes on them
   kubectl orb8 trace gpu job/train -n ml
 
@@ -120,7 +140,8 @@ var tracings = []tracing{
 }
 
 func newTraceCommand(streams genericiooptions.IOStreams) *cobra.Command {
-	o := &traceOptions{outputOptions: outputOptions{streams: streams}, tracerOptions: tracerOptions{kube: genericclioptions.NewConfigFlags(true)}}
+	o := &traceOptions{outputOptions: outputOptions{streams: streams},
+		tracerOptions: tracerOptions{kube: genericclioptions.NewConfigFlags(true)}}
 	run := func(cmd *cobra.Command, kinds, names []string) error {
 		o.names = names
 		c, err := o.complete(kinds...)
@@ -132,8 +153,9 @@ func newTraceCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	trace := &cobra.Command{
 		Use:   "trace KIND[,KIND...] [POD | KIND/NAME ...]",
 		Short: "Show events as they happen",
-		Long:  "Show events as they happen. Several kinds, with commas between them, come from one tracer a node in one stream in the order of time.",
-		Args:  cobra.ArbitraryArgs,
+		Long: "Show events as they happen. Several kinds, with commas between them, come from one tracer a node in " +
+			"one stream in the order of time.",
+		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return cmd.Help()
@@ -169,7 +191,10 @@ func newTraceCommand(streams genericiooptions.IOStreams) *cobra.Command {
 func parseKinds(cmd *cobra.Command, list string) ([]string, error) {
 	var kinds []string
 	for name := range strings.SplitSeq(list, ",") {
-		i := slices.IndexFunc(tracings, func(t tracing) bool { return t.name == name || slices.Contains(t.aliases, name) })
+		i := slices.IndexFunc(tracings, func(t tracing) bool {
+			return t.name == name ||
+				slices.Contains(t.aliases, name)
+		})
 		if i < 0 {
 			return nil, unknownKind(cmd, name)
 		}

@@ -269,18 +269,25 @@ func TestBatchFieldsAreThoseOfTheProto(t *testing.T) {
 }
 
 func TestEveryKindOfEventHasAProbe(t *testing.T) {
-	known := make(map[string]bool)
+	probes := make(map[string]bool)
 	for _, kind := range (Host{}).Kinds() {
-		known[kind] = true
+		probes[kind] = true
 	}
 	kinds := new(event.Event).ProtoReflect().Descriptor().Oneofs().ByName("kind").Fields()
 	for i := range kinds.Len() {
-		switch name := kinds.Get(i).JSONName(); name {
-		case "lost", "nodeStatus": // the tracer's own
-		default:
-			if row := event.KindByName(name).Row; known[name] == row {
-				t.Errorf("a probe for %q %v, a row of top %v", name, known[name], row)
-			}
+		name := kinds.Get(i).JSONName()
+		if name == "lost" || name == "nodeStatus" { // the tracer's own
+			continue
+		}
+		kind := event.KindByName(name)
+		switch {
+		case kind == nil:
+			t.Errorf("the kind %q of event.proto has no columns: add newKind(%q, …) to event/kind.go", name, name)
+		case kind.Row && probes[name]:
+			t.Errorf("the kind %q is a row that the viewer makes (newRows in event/kind.go), and a probe of "+
+				"tracer/kernel.go reports it: it can be one only", name)
+		case !kind.Row && !probes[name]:
+			t.Errorf("no probe reports the kind %q: add it to probes in tracer/kernel.go", name)
 		}
 	}
 }

@@ -33,12 +33,12 @@ var (
 		2: event.SignalOrigin_SIGNAL_ORIGIN_KERNEL,
 		3: event.SignalOrigin_SIGNAL_ORIGIN_TIMER,
 	}
-	results = [...]event.SignalResult{
-		0: event.SignalResult_SIGNAL_RESULT_DELIVERED,
-		1: event.SignalResult_SIGNAL_RESULT_IGNORED,
-		2: event.SignalResult_SIGNAL_RESULT_PENDING,
-		3: event.SignalResult_SIGNAL_RESULT_QUEUE_FULL,
-		4: event.SignalResult_SIGNAL_RESULT_DELIVERED, // without its siginfo
+	outcomes = [...]event.SignalOutcome{
+		0: event.SignalOutcome_SIGNAL_OUTCOME_DELIVERED,
+		1: event.SignalOutcome_SIGNAL_OUTCOME_IGNORED,
+		2: event.SignalOutcome_SIGNAL_OUTCOME_PENDING,
+		3: event.SignalOutcome_SIGNAL_OUTCOME_QUEUE_FULL,
+		4: event.SignalOutcome_SIGNAL_OUTCOME_DELIVERED, // without its siginfo
 	}
 )
 
@@ -49,13 +49,13 @@ func (d *decoder) decode(raw []byte) (uint64, *event.Event, error) {
 		return 0, nil, fmt.Errorf("decode signal: %d bytes, want %d", len(raw), unsafe.Sizeof(*r))
 	}
 	copy(unsafe.Slice((*byte)(unsafe.Pointer(r)), unsafe.Sizeof(*r)), raw)
-	if r.Origin == 0 || int(r.Origin) >= len(origins) || int(r.Result) >= len(results) {
+	if r.Origin == 0 || int(r.Origin) >= len(origins) || int(r.Result) >= len(outcomes) {
 		return 0, nil, fmt.Errorf("decode signal: origin %d, result %d", r.Origin, r.Result)
 	}
 	d.ev.Time = d.clock.Wall(r.TimeNs)
 	s := &d.signal
 	s.Number, s.Signal = r.Number, bpf.SignalName(unix.Signal(r.Number))
-	s.Origin, s.Result = origins[r.Origin], results[r.Result]
+	s.Origin, s.Outcome = origins[r.Origin], outcomes[r.Result]
 	d.thread = r.ToThread != 0
 	s.ToThread = &d.thread
 	s.Code = nil

@@ -170,23 +170,23 @@ func TestSignals_NameSenderAndTarget(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	signal := func(name string, result event.SignalResult, code int32) *event.Signal {
+	signal := func(name string, outcome event.SignalOutcome, code int32) *event.Signal {
 		return &event.Signal{
-			Number: uint32(unix.SignalNum(name)), Signal: name, Result: result, Code: &code,
+			Number: uint32(unix.SignalNum(name)), Signal: name, Outcome: outcome, Code: &code,
 			Origin: event.SignalOrigin_SIGNAL_ORIGIN_PROCESS, ToThread: proto.Bool(code == -6),
 			Pid: first, ContainerPid: 1, Comm: got[0].GetComm(),
 			SenderPid: uint32(os.Getpid()), SenderUid: new(uint32), SenderComm: self[:len(self)-1],
 		}
 	}
 	// With Pdeathsig, a child that does not see its parent kills itself. The first process of a namespace survives that.
-	fork := signal("SIGKILL", event.SignalResult_SIGNAL_RESULT_IGNORED, 0)
+	fork := signal("SIGKILL", event.SignalOutcome_SIGNAL_OUTCOME_IGNORED, 0)
 	fork.SenderPid, fork.SenderComm = fork.Pid, fork.Comm
-	last := signal("SIGKILL", event.SignalResult_SIGNAL_RESULT_DELIVERED, 0)
+	last := signal("SIGKILL", event.SignalOutcome_SIGNAL_OUTCOME_DELIVERED, 0)
 	last.Pid, last.ContainerPid = plain, plain
 	want := []*event.Signal{
 		fork,
-		signal("SIGHUP", event.SignalResult_SIGNAL_RESULT_IGNORED, 0),
-		signal("SIGWINCH", event.SignalResult_SIGNAL_RESULT_DELIVERED, -6),
+		signal("SIGHUP", event.SignalOutcome_SIGNAL_OUTCOME_IGNORED, 0),
+		signal("SIGWINCH", event.SignalOutcome_SIGNAL_OUTCOME_DELIVERED, -6),
 		last,
 	}
 	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {

@@ -46,7 +46,7 @@ func TestCheck_BoundsEveryField(t *testing.T) {
 				if err := live().Check(ev); err != nil && last.Kind() != protoreflect.MessageKind {
 					t.Fatalf("%s: the smallest event is refused: %v", names(path), err)
 				}
-				for _, v := range absurd(last) {
+				for _, v := range absurd(t, last) {
 					fields++
 					if live().Check(with(path, kind, &v)) == nil {
 						t.Errorf("%s: %.40v is accepted", names(path), v.Interface())
@@ -110,8 +110,8 @@ func with(path []protoreflect.FieldDescriptor, kind protoreflect.FieldDescriptor
 	return ev
 }
 
-// absurd are values of a field that must be refused. The invalid Value stands for a long list.
-func absurd(f protoreflect.FieldDescriptor) (all []protoreflect.Value) {
+// absurd returns values of a field that must be refused. The invalid Value stands for a long list.
+func absurd(t *testing.T, f protoreflect.FieldDescriptor) (all []protoreflect.Value) {
 	name := strings.TrimPrefix(string(f.FullName()), "orb8.event.v1.")
 	if slices.Contains(unbounded, name) {
 		return nil
@@ -145,9 +145,10 @@ func absurd(f protoreflect.FieldDescriptor) (all []protoreflect.Value) {
 		if strings.HasSuffix(name, "port") {
 			all = append(all, protoreflect.ValueOfUint32(1<<16))
 		}
-	case protoreflect.BoolKind, protoreflect.MessageKind:
+	case protoreflect.BoolKind, protoreflect.MessageKind, protoreflect.Int32Kind: // each value is harmless
 	default:
-		panic(fmt.Sprintf("%s: say what is absurd for %v", name, f.Kind()))
+		t.Errorf("no bound is known for the type %v of %s: write one in event/check/gen (bound), and add values that it "+
+			"refuses to this function; or use a type of the other events", f.Kind(), name)
 	}
 	return all
 }

@@ -566,8 +566,8 @@ func checkSignal(m *event.Signal, latest uint64) *Error {
 	if uint32(m.Origin) > 3 {
 		return notKnown("signal.origin", int32(m.Origin))
 	}
-	if uint32(m.Result) > 4 {
-		return notKnown("signal.result", int32(m.Result))
+	if uint32(m.Outcome) > 4 {
+		return notKnown("signal.outcome", int32(m.Outcome))
 	}
 	if len(m.Comm) > 4096 {
 		return tooLong("signal.comm", len(m.Comm), 4096)

@@ -1,0 +1,92 @@
+// Package docs holds tests of the documentation against the code.
+package docs
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// root is the repository.
+const root = ".."
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(root, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}
+
+// readAll reads the files that a pattern below root matches, one behind the other.
+func readAll(t *testing.T, pattern string) string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(root, pattern))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no file %s: %v", pattern, err)
+	}
+	var all strings.Builder
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(raw)
+	}
+	return all.String()
+}
+
+// quoted is a block of code with the file that it is a part of.
+var quoted = regexp.MustCompile("(?ms)^<!-- (\\S+) -->\n```\\w+\n(.*?)\n```$")
+
+func TestPages_ShowTheCode(t *testing.T) {
+	blocks := quoted.FindAllStringSubmatch(read(t, "docs/adding-a-probe.md"), -1)
+	if len(blocks) < 8 {
+		t.Fatalf("adding-a-probe.md has %d blocks of code", len(blocks))
+	}
+	for _, b := range blocks {
+		path, code := b[1], b[2]
+		if !strings.Contains(read(t, path), code) {
+			t.Errorf("adding-a-probe.md shows what is not in %s; copy the new code into the page:\n%s", path, code)
+		}
+	}
+}
+
+func TestProbes_HaveTheirOwnTests(t *testing.T) {
+	programs, err := filepath.Glob(filepath.Join(root, "bpf/*/*.bpf.c"))
+	if err != nil || len(programs) < 8 {
+		t.Fatalf("%d programs, %v", len(programs), err)
+	}
+	for _, program := range programs {
+		folder, err := filepath.Rel(root, filepath.Dir(program))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tests := readAll(t, filepath.Join(folder, "*_test.go")); !strings.Contains(tests, "bpftest.Root(") {
+			t.Errorf("%s has no test that loads it: write one with bpftest (see docs/adding-a-probe.md)", folder)
+		}
+	}
+}
+
+// command is an entry of the list of commands in plugin/trace.go.
+var command = regexp.MustCompile(`name: "(\w+)", kind: "(\w+)"`)
+
+func TestCommands_AreTestedAndListed(t *testing.T) {
+	commands := command.FindAllStringSubmatch(read(t, "plugin/trace.go"), -1)
+	if len(commands) < 9 {
+		t.Fatalf("plugin/trace.go has %d commands", len(commands))
+	}
+	suite, readme := readAll(t, "e2e/*_test.go"), read(t, "README.md")
+	for _, c := range commands {
+		name, kind := c[1], c[2]
+		if !regexp.MustCompile(`"trace",\s+"(\w+,)*` + name + `(,\w+)*"`).MatchString(suite) {
+			t.Errorf("no end-to-end test runs trace %s (events of the kind %s): write e2e/%[1]s_test.go", name, kind)
+		}
+		if !strings.Contains(readme, "(docs/trace-"+name+".md)") {
+			t.Errorf("README.md does not list trace %s", name)
+		}
+	}
+}
