@@ -159,3 +159,34 @@ func TestCgroupsAreReportedAsTheyComeAndGo(t *testing.T) {
 		last = e.TimeNs
 	}
 }
+
+func TestScope_GrowsByNewCgroupsOnly(t *testing.T) {
+	s := open(t)
+	calls := 0
+	stop := s.OnGrown(func() { calls++ })
+	set := func(id uint64, target bool, wantGrown uint64, wantCalls int) {
+		t.Helper()
+		if err := s.SetCgroup(id, target); err != nil {
+			t.Fatal(err)
+		}
+		if s.Grown() != wantGrown || calls != wantCalls {
+			t.Errorf("grown %d times, %d calls, want %d and %d", s.Grown(), calls, wantGrown, wantCalls)
+		}
+	}
+	const id = 1 << 60 // no cgroup has it
+	set(id, true, 1, 1)
+	set(id, true, 1, 1)
+	set(id, false, 1, 1)
+	set(id, true, 2, 2)
+	stop()
+	set(id+1, true, 3, 2)
+	if lost := s.Lost(); len(lost) != 0 {
+		t.Errorf("lost %v", lost)
+	}
+}
+
+func TestOpen_RefusesOtherDirectories(t *testing.T) {
+	if _, err := Open(Options{CgroupRoot: t.TempDir()}); err == nil {
+		t.Error("opened at a directory that is no cgroup")
+	}
+}
