@@ -85,7 +85,6 @@ func replayed(t *testing.T, e *kit.Env, recording string) map[string]networkRow 
 
 // TestTopCounts compares what pods asked and called with the rows of top dns and top syscalls.
 func TestTopCounts(t *testing.T) {
-	t.Parallel()
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)
 	client := e.Pods(t, kit.PodSpec{Namespace: ns, Name: "client", Node: e.Nodes[0]})[0]
