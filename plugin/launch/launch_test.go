@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -13,8 +14,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/fake"
+	k8stesting "k8s.io/client-go/testing"
 	"sigs.k8s.io/yaml"
 )
 
@@ -33,7 +39,8 @@ func TestTheJobIsWhatTheGoldenFilesSay(t *testing.T) {
 	gpu := spec()
 	gpu.GPU, gpu.RuntimeClass = true, "nvidia"
 	older := *gpu
-	for name, s := range map[string]*Spec{"job": spec(), "job-privileged": privileged, "job-gpu": gpu, "job-gpu-older": &older} {
+	for name, s := range map[string]*Spec{"job": spec(), "job-privileged": privileged, "job-gpu": gpu,
+		"job-gpu-older": &older} {
 		s.Kernel = "5.11.0"
 		if s == gpu {
 			s.Kernel = "6.6.0"
@@ -88,8 +95,9 @@ func TestOnlyOldKernelsTakeAnotherCapability(t *testing.T) {
 		}
 	}
 	for kernel, want := range map[string]string{
-		"5.10.0-32-cloud-amd64": "[BPF PERFMON NET_ADMIN SYS_RESOURCE SYS_PTRACE SETUID SETGID SYS_ADMIN]", "6.5.0-1025-azure": "[BPF PERFMON NET_ADMIN SYS_PTRACE SETUID SETGID SYS_ADMIN]",
-		"6.6.0": "[BPF PERFMON NET_ADMIN SYS_PTRACE SETUID SETGID]", "": "[BPF PERFMON NET_ADMIN SYS_PTRACE SETUID SETGID]",
+		"5.10.0-32-cloud-amd64": "[BPF PERFMON NET_ADMIN SYS_RESOURCE SYS_PTRACE SETUID SETGID SYS_ADMIN]",
+		"6.5.0-1025-azure":      "[BPF PERFMON NET_ADMIN SYS_PTRACE SETUID SETGID SYS_ADMIN]",
+		"6.6.0":                 "[BPF PERFMON NET_ADMIN SYS_PTRACE SETUID SETGID]", "": "[BPF PERFMON NET_ADMIN SYS_PTRACE SETUID SETGID]",
 	} {
 		if got := fmt.Sprint(GPUCapabilitiesFor(kernel)); got != want {
 			t.Errorf("for GPUs on Linux %q: %s, want %s", kernel, got, want)
@@ -128,7 +136,8 @@ func podOf(s *Spec, status corev1.PodStatus) *corev1.Pod {
 }
 
 func container(state corev1.ContainerState) corev1.PodStatus {
-	return corev1.PodStatus{Phase: corev1.PodPending, ContainerStatuses: []corev1.ContainerStatus{{Name: Container, Image: "img:1", State: state}}}
+	return corev1.PodStatus{Phase: corev1.PodPending, ContainerStatuses: []corev1.ContainerStatus{{Name: Container,
+		Image: "img:1", State: state}}}
 }
 
 func waiting(reason, message string) corev1.PodStatus {
@@ -143,21 +152,26 @@ func TestAPodsStateIsSaidInWords(t *testing.T) {
 		waits   string
 		err     string
 	}{
-		"running":         {container(corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}), true, "", ""},
-		"first pull":      {waiting("ErrImagePull", "no route"), false, "pulling image img:1: no route", ""},
-		"second pull":     {waiting("ImagePullBackOff", "not found"), false, "", "image: can not pull image img:1: not found; name another with --image, or a secret with --image-pull-secret"},
-		"config":          {waiting("CreateContainerError", "apparmor"), false, "", "failed: CreateContainerError: apparmor"},
-		"not yet created": {waiting("ContainerCreating", ""), false, "starting the container (pulling image " + s.Image + " where it is not there yet)", ""},
+		"running":    {container(corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}), true, "", ""},
+		"first pull": {waiting("ErrImagePull", "no route"), false, "pulling image img:1: no route", ""},
+		"second pull": {waiting("ImagePullBackOff", "not found"), false, "",
+			"image: can not pull image img:1: not found; name another with --image, or a secret with --image-pull-secret"},
+		"config": {waiting("CreateContainerError", "apparmor"), false, "", "failed: CreateContainerError: apparmor"},
+		"not yet created": {waiting("ContainerCreating", ""), false, "starting the container (pulling image " + s.Image +
+			" where it is not there yet)", ""},
 		"unschedulable": {corev1.PodStatus{Conditions: []corev1.PodCondition{{
 			Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: "0/2 nodes are available",
 		}}}, false, "scheduling: 0/2 nodes are available", ""},
-		"failed": {corev1.PodStatus{Phase: corev1.PodFailed, ContainerStatuses: []corev1.ContainerStatus{{Name: Container, State: corev1.ContainerState{
-			Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, Message: "needs BTF\n"},
-		}}}}, false, "", "failed: tracer exited with code 1: needs BTF"},
-		"evicted": {corev1.PodStatus{Phase: corev1.PodFailed, Message: "The node was low on memory"}, false, "", "failed: tracer ended: The node was low on memory"},
-		"oom": {corev1.PodStatus{Phase: corev1.PodFailed, ContainerStatuses: []corev1.ContainerStatus{{Name: Container, State: corev1.ContainerState{
-			Terminated: &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"},
-		}}}}, false, "", "failed: tracer was killed for its memory limit"},
+		"failed": {corev1.PodStatus{Phase: corev1.PodFailed, ContainerStatuses: []corev1.ContainerStatus{{Name: Container,
+			State: corev1.ContainerState{
+				Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, Message: "needs BTF\n"},
+			}}}}, false, "", "failed: tracer exited with code 1: needs BTF"},
+		"evicted": {corev1.PodStatus{Phase: corev1.PodFailed, Message: "The node was low on memory"}, false, "",
+			"failed: tracer ended: The node was low on memory"},
+		"oom": {corev1.PodStatus{Phase: corev1.PodFailed, ContainerStatuses: []corev1.ContainerStatus{{Name: Container,
+			State: corev1.ContainerState{
+				Terminated: &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"},
+			}}}}, false, "", "failed: tracer was killed for its memory limit"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			running, waits, err := judge(podOf(s, test.status))
@@ -190,9 +204,11 @@ func TestAStartIsFollowedFromJobToRunning(t *testing.T) {
 		var err error
 		switch len(said) {
 		case 1:
-			_, err = client.CoreV1().Pods(s.Namespace).Create(ctx, podOf(s, waiting("ContainerCreating", "")), metav1.CreateOptions{})
+			_, err = client.CoreV1().Pods(s.Namespace).Create(ctx, podOf(s, waiting("ContainerCreating", "")),
+				metav1.CreateOptions{})
 		case 2:
-			_, err = client.CoreV1().Pods(s.Namespace).Update(ctx, podOf(s, container(corev1.ContainerState{Running: &corev1.ContainerStateRunning{}})), metav1.UpdateOptions{})
+			_, err = client.CoreV1().Pods(s.Namespace).Update(ctx, podOf(s,
+				container(corev1.ContainerState{Running: &corev1.ContainerStateRunning{}})), metav1.UpdateOptions{})
 		}
 		if err != nil {
 			t.Error(err)
@@ -247,7 +263,8 @@ func TestARefusalOfThePodIsExplained(t *testing.T) {
 			_, err := l.Running(ctx, s, func(string) {
 				_, err := client.CoreV1().Events(s.Namespace).Create(ctx, &corev1.Event{
 					ObjectMeta:     metav1.ObjectMeta{Name: "e", Namespace: s.Namespace},
-					InvolvedObject: corev1.ObjectReference{Kind: "Job", Name: s.JobName()}, Reason: "FailedCreate", Message: test.message,
+					InvolvedObject: corev1.ObjectReference{Kind: "Job", Name: s.JobName()}, Reason: "FailedCreate",
+					Message: test.message,
 				}, metav1.CreateOptions{})
 				if err != nil {
 					t.Error(err)
@@ -282,10 +299,62 @@ func TestSweepTakesLeftoversAndNothingElse(t *testing.T) {
 		job("done", time.Minute, done),
 		job("overdue", 2*time.Hour, nil),
 		job("a-strangers", 2*time.Hour, func(j *batchv1.Job) { j.Labels = map[string]string{LabelName: "other"} }),
-		job("going", 2*time.Hour, func(j *batchv1.Job) { j.DeletionTimestamp, j.Finalizers = ptr(metav1.NewTime(now)), []string{"x"} }),
+		job("going", 2*time.Hour, func(j *batchv1.Job) {
+			j.DeletionTimestamp, j.Finalizers = ptr(metav1.NewTime(now)),
+				[]string{"x"}
+		}),
 	)
 	swept, err := Sweep(t.Context(), client, "demo", now)
 	if err != nil || strings.Join(swept, " ") != "demo/done demo/overdue" {
 		t.Errorf("swept %q, %v", swept, err)
+	}
+}
+
+func TestResolveRuntimeClass(t *testing.T) {
+	resource := schema.GroupResource{Group: "node.k8s.io", Resource: "runtimeclasses"}
+	for name, test := range map[string]struct {
+		class string
+		err   error
+		want  string
+		fails bool
+	}{
+		"found":     {RuntimeClassAuto, nil, NvidiaRuntimeClass, false},
+		"none":      {RuntimeClassAuto, apierrors.NewNotFound(resource, NvidiaRuntimeClass), "", false},
+		"forbidden": {RuntimeClassAuto, apierrors.NewForbidden(resource, NvidiaRuntimeClass, errors.New("no")), "", false},
+		"no answer": {RuntimeClassAuto, errors.New("no route to host"), RuntimeClassAuto, true},
+		"given":     {"kata", errors.New("not asked"), "kata", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := fake.NewClientset()
+			client.PrependReactor("get", "runtimeclasses", func(k8stesting.Action) (bool, runtime.Object, error) {
+				return true, &nodev1.RuntimeClass{}, test.err
+			})
+			s := Spec{RuntimeClass: test.class}
+			if err := s.ResolveRuntimeClass(t.Context(), client); (err != nil) != test.fails || s.RuntimeClass != test.want {
+				t.Errorf("class %q, %v; want %q", s.RuntimeClass, err, test.want)
+			}
+		})
+	}
+}
+
+func TestNewSessionID_FitsIntoNames(t *testing.T) {
+	seen := map[string]bool{}
+	for range 100 {
+		id := NewSessionID()
+		if len(id) > 8 || seen[id] || strings.Trim(id, "0123456789abcdefghijklmnopqrstuvwxyz") != "" {
+			t.Errorf("id %q, seen %v", id, seen[id])
+		}
+		seen[id] = true
+	}
+}
+
+func TestFollowLog(t *testing.T) {
+	log, err := FollowLog(t.Context(), fake.NewClientset(), "demo", "pod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	if b, err := io.ReadAll(log); err != nil || len(b) == 0 {
+		t.Errorf("read %q, %v", b, err)
 	}
 }
