@@ -12,6 +12,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
+	"github.com/orb8-dev/kubectl-orb8/event/session"
 	"github.com/orb8-dev/kubectl-orb8/plugin/doctor"
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
 )
@@ -95,8 +96,10 @@ func (c *tracerConfig) examine(ctx context.Context, node string) ([]doctor.Findi
 	for _, t := range tracings {
 		commands[t.kind] = "trace " + t.name
 	}
+	spec := c.spec()
+	spec.Config = &session.Config{Gpu: c.gpu}
 	config := doctor.Config{
-		Host: c.rest.Host, Namespace: c.namespace, Spec: c.spec(), Node: node, MaxNodes: c.maxNodes, Commands: commands,
+		Host: c.rest.Host, Namespace: c.namespace, Spec: spec, Node: node, MaxNodes: c.maxNodes, Commands: commands,
 		Grant: grantCommand(c.namespace, c.tracerNamespace),
 	}
 	return doctor.Examine(ctx, config, doctor.Dependencies{

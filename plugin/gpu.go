@@ -1,7 +1,6 @@
 package plugin
 
 import (
-	"path"
 	"slices"
 	"strings"
 
@@ -61,17 +60,11 @@ func (o *gpuOptions) complete(kinds []string) (*session.GpuConfig, error) {
 		}
 		return nil, nil
 	}
-	switch {
-	case o.library != "" && !path.IsAbs(o.library):
-		return nil, usagef("--nvml-library %q: want an absolute path on the nodes, such as /usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1", o.library)
-	case o.cudaLibrary != "" && !path.IsAbs(o.cudaLibrary):
-		return nil, usagef("--cuda-library %q: want an absolute path on the nodes, such as /usr/lib/x86_64-linux-gnu/libcuda.so.1", o.cudaLibrary)
-	case o.podResources != "" && !path.IsAbs(o.podResources):
-		return nil, usagef("--pod-resources %q: want an absolute path on the nodes, such as /var/lib/kubelet/pod-resources/kubelet.sock", o.podResources)
-	case o.runtimeClass == "":
+	if o.runtimeClass == "" {
 		return nil, usagef("--gpu-runtime-class: want a name, auto or none")
 	}
-	return &session.GpuConfig{Library: o.library, CudaLibrary: o.cudaLibrary, PodResources: o.podResources}, nil
+	c := &session.GpuConfig{Library: o.library, CudaLibrary: o.cudaLibrary, PodResources: o.podResources}
+	return c, usage(c.Check())
 }
 
 // class is the RuntimeClass of tracers that read GPUs.

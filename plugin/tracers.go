@@ -114,8 +114,7 @@ func (c *tracerConfig) spec() launch.Spec {
 		Privileged: c.privileged, Resources: c.resources, Labels: c.labels, Annotations: c.annotations,
 	}
 	if c.gpu != nil {
-		spec.GPU, spec.RuntimeClass = true, c.runtimeClass
-		spec.Library, spec.CUDALibrary, spec.PodResources = c.gpu.Library, c.gpu.CudaLibrary, c.gpu.PodResources
+		spec.RuntimeClass = c.runtimeClass
 	}
 	return spec
 }

@@ -26,6 +26,9 @@ type gpuSource struct {
 }
 
 func openGPU(ctx context.Context, scope *scope.Scope, cgroupRoot string, config *session.Config) (Source, error) {
+	if err := config.GetGpu().Check(); err != nil {
+		return nil, err
+	}
 	s := &gpuSource{root: cgroupRoot, list: func() []pods.Container { return nil }}
 	interval := time.Duration(config.GetInterval())
 	var err error

@@ -18,8 +18,7 @@ import (
 
 const usage = `usage:
   orb8-tracer session   serve one kubectl orb8, which sets the environment
-  orb8-tracer doctor    print what a session could do on this node, for kubectl orb8 doctor;
-                        --gpu: what GPUs it could read, too; --nvml-library PATH, --cuda-library PATH, --pod-resources PATH
+  orb8-tracer doctor    print what a session could do on this node, for kubectl orb8 doctor, which sets the environment
   orb8-tracer version   print the version`
 
 var errUsage = errors.New(usage)
@@ -42,9 +41,6 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
-	if len(args) > 1 && args[0] == "doctor" {
-		return doctorGPU(ctx, args[1:], getenv, stdout)
-	}
 	if len(args) != 1 {
 		return errUsage
 	}
@@ -52,7 +48,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	case "session":
 		return serve(ctx, getenv, stdout, stderr)
 	case "doctor":
-		return doctor(ctx, getenv, stdout, nil)
+		return doctor(ctx, getenv, stdout)
 	case "version", "--version":
 		_, err := fmt.Fprintln(stdout, version.Version())
 		return err

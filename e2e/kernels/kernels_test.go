@@ -19,7 +19,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/fakes"
 	"github.com/orb8-dev/kubectl-orb8/e2e/kernels/console"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
-	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
+	"github.com/orb8-dev/kubectl-orb8/internal/capabilities"
 )
 
 var update = flag.Bool("update", false, "write docs/KERNELS.md")
@@ -66,7 +66,7 @@ func testsFor(k Kernel, folder string) string {
 		return sample[folder]
 	}
 	wanted := or(chosen[folder], "Test.*")
-	if len(capabilities(k)) > len(launch.Capabilities) {
+	if len(capabilities.For(k.Series, false)) > len(capabilities.For("", false)) {
 		wanted += chosenPre515
 	}
 	return wanted
@@ -190,7 +190,7 @@ func fill(t *testing.T, k Kernel, root string) (folders []string) {
 	build("init", "build", "./e2e/kernels/init")
 	build("orb8-tracer", "build", "./cmd/orb8-tracer")
 	addFakes(t, k, root)
-	plan := "doctor with=" + strings.Join(capabilities(k), ",") + " /orb8-tracer doctor\n"
+	plan := "doctor with=" + strings.Join(capabilities.For(k.Series, false), ",") + " /orb8-tracer doctor\n"
 	if k.Supported {
 		probes, err := filepath.Glob(filepath.Join(repository, "bpf", "*", "*.bpf.c"))
 		if err != nil {
@@ -243,20 +243,12 @@ func or(a, b string) string {
 	return b
 }
 
-// capabilities are those that the plugin gives a tracer on a kernel.
-func capabilities(k Kernel) (names []string) {
-	for _, c := range launch.CapabilitiesFor(k.Series) {
-		names = append(names, string(c))
-	}
-	return names
-}
-
 func report(t *testing.T, k Kernel, s console.Step) *session.Report {
 	t.Helper()
 	for _, line := range s.Output {
 		if r, ok, err := session.ParseReport(line); ok && err == nil {
-			if len(r.Missing) > 0 || !slices.Equal(r.Granted, capabilities(k)) {
-				t.Errorf("it ran with the capabilities %v, and without %v; granted were %v", r.Granted, r.Missing, capabilities(k))
+			if len(r.Missing) > 0 || !slices.Equal(r.Granted, capabilities.For(k.Series, false)) {
+				t.Errorf("it ran with the capabilities %v, and without %v; granted were %v", r.Granted, r.Missing, capabilities.For(k.Series, false))
 			}
 			return r
 		}

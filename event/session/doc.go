@@ -34,7 +34,7 @@ const (
 	MaxBatchBytes  = 1 << 20
 )
 
-// Environment of the tracer container in `orb8-tracer session`.
+// Environment of the tracer's container.
 const (
 	// EnvClientKey holds the client's public key as PublicKey.String prints it.
 	EnvClientKey = "ORB8_CLIENT_KEY"
@@ -42,4 +42,6 @@ const (
 	EnvNodeName = "ORB8_NODE_NAME"
 	// EnvCgroupRoot is where the host's cgroup hierarchy is mounted, read-only.
 	EnvCgroupRoot = "ORB8_CGROUP_ROOT"
+	// EnvConfig holds the Config of `orb8-tracer doctor`, as Config.Encode writes it. A session's is sent.
+	EnvConfig = "ORB8_CONFIG"
 )

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/internal/capabilities"
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
 )
 
@@ -86,8 +87,8 @@ func Report(node string, r *session.Report, privileged bool, commands map[string
 		add("capabilities", OK, strings.Join(r.Granted, ", "), "")
 	} else {
 		mend := "let the container runtime grant them, or try --privileged"
-		if slices.Contains(r.Missing, string(launch.SysResource)) {
-			mend = "get the right to read nodes, by which it is seen that this kernel takes " + string(launch.SysResource) +
+		if slices.Contains(r.Missing, capabilities.SysResource) {
+			mend = "get the right to read nodes, by which it is seen that this kernel takes " + capabilities.SysResource +
 				"; else " + mend
 		}
 		add("capabilities", Failure, "not granted: "+strings.Join(r.Missing, ", "), mend)

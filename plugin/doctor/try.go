@@ -34,7 +34,7 @@ func (x *examination) tryNodes(ctx context.Context, nodes []corev1.Node) error {
 		return err
 	}
 	spec := x.Spec
-	spec.Session, spec.ClientKey, spec.Command = launch.NewSessionID(), identity.PublicKey(), "doctor"
+	spec.Session, spec.ClientKey, spec.Command = launch.NewSessionID(), identity.PublicKey(), launch.CommandDoctor
 	launcher := x.Launch(ctx, spec.Session)
 	defer launcher.Close()
 	results := make([][]Finding, len(nodes))

@@ -2,6 +2,7 @@ package launch
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -18,7 +19,7 @@ import (
 // Labels and owner references are what the creator of a pod says of it. Whoever may create pods in the tracer's namespace
 // can have one claim to be the tracer, and what it announces in its log would be taken for the tracer's key. So a pod is
 // the tracer's only if it is of the Job that the API server has made for this session, by its UID, on the node that was
-// asked for, and if its container is what was asked for: the image, command and arguments, and the key of the client.
+// asked for, and if its container is what was asked for: the image, command and arguments, the key of the client, and the configuration.
 //
 // Admission may add containers, init containers, variables, volumes and resources. It may change the image in the Job,
 // which the API server's answer shows, but not in the pod: an image there is the only thing that tells a tracer from
@@ -40,12 +41,18 @@ type wanted struct {
 	node  string
 	image string
 	args  []string
-	key   string
+	// env are the variables that decide whom the tracer serves and what it does; an empty one is not to be set.
+	env map[string]string
 }
 
 // wantedOf gives what the pod of a Job must be, by what was asked for and what the API server has made of it.
 func wantedOf(spec *Spec, made *batchv1.Job) wanted {
-	w := wanted{job: made.UID, node: spec.Node, image: spec.Image, args: spec.args(), key: spec.ClientKey.String()}
+	w := wanted{job: made.UID, node: spec.Node, image: spec.Image, args: spec.args(), env: map[string]string{session.EnvClientKey: "", session.EnvConfig: ""}}
+	for _, e := range spec.container().Env {
+		if _, ok := w.env[e.Name]; ok {
+			w.env[e.Name] = e.Value
+		}
+	}
 	if c, ok := FindTracer(&made.Spec.Template.Spec); ok {
 		w.image = c.Image
 	}
@@ -79,7 +86,7 @@ func (w *wanted) mismatch(pod *corev1.Pod) string {
 	case c.Lifecycle != nil:
 		return "it has a lifecycle hook, and none was asked for"
 	}
-	if why := w.otherKey(c.Env); why != "" {
+	if why := w.otherEnv(c.Env); why != "" {
 		return why
 	}
 	for _, m := range c.VolumeMounts {
@@ -90,20 +97,24 @@ func (w *wanted) mismatch(pod *corev1.Pod) string {
 	return ""
 }
 
-// otherKey says why the container would talk to another client. Of a variable that is given twice, the last one counts.
-func (w *wanted) otherKey(env []corev1.EnvVar) string {
-	found := false
+// otherEnv says why the container would serve another client, or do something else. Of a variable that is given twice,
+// the last one counts.
+func (w *wanted) otherEnv(env []corev1.EnvVar) string {
+	found := map[string]bool{}
 	for _, e := range env {
-		if e.Name != session.EnvClientKey {
+		want, ok := w.env[e.Name]
+		if !ok {
 			continue
 		}
-		if e.Value != w.key || e.ValueFrom != nil {
-			return session.EnvClientKey + " is not this session's"
+		if e.Value != want || e.ValueFrom != nil {
+			return e.Name + " is not this session's"
 		}
-		found = true
+		found[e.Name] = true
 	}
-	if !found {
-		return session.EnvClientKey + " is not set"
+	for _, name := range slices.Sorted(maps.Keys(w.env)) {
+		if w.env[name] != "" && !found[name] {
+			return name + " is not set"
+		}
 	}
 	return ""
 }

@@ -72,6 +72,12 @@ var forgeries = map[string]struct {
 		},
 		"ORB8_CLIENT_KEY is not this session's",
 	},
+	"another config": {
+		func(_ *corev1.Pod, c *corev1.Container) {
+			c.Env = append(c.Env, corev1.EnvVar{Name: session.EnvConfig, Value: "evil"})
+		},
+		"ORB8_CONFIG is not this session's",
+	},
 	"no key": {func(_ *corev1.Pod, c *corev1.Container) { c.Env = nil }, "ORB8_CLIENT_KEY is not set"},
 	"another program": {
 		func(_ *corev1.Pod, c *corev1.Container) {

@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -15,10 +14,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/internal/capabilities"
 )
 
 // Labels of all that a session makes in the cluster.
@@ -65,6 +64,12 @@ func (s *Spec) ResolveRuntimeClass(ctx context.Context, client kubernetes.Interf
 // Container is the name of the tracer's container.
 const Container = "tracer"
 
+// Commands of a tracer.
+const (
+	commandSession = "session"
+	CommandDoctor  = "doctor"
+)
+
 const (
 	cgroupMount = "/host/cgroup"
 	// ttlSeconds is how long a finished Job stays: long enough to read why it failed.
@@ -72,51 +77,6 @@ const (
 	// graceSeconds is how long a deleted tracer has to detach its probes, which takes it milliseconds.
 	graceSeconds = 2
 )
-
-// Capabilities that the probes of this build need, with their reasons in docs/SECURITY.md: BPF loads programs and maps,
-// PERFMON lets them read kernel memory, NET_ADMIN attaches them to cgroups' packets.
-var Capabilities = []corev1.Capability{"BPF", "PERFMON", "NET_ADMIN"}
-
-// SysResource is what they need besides on Linux before 5.11, which counts their maps as memory that the tracer has
-// locked: to lift the limit of that.
-const SysResource corev1.Capability = "SYS_RESOURCE"
-
-// SysPtrace is what a tracer that reads GPUs needs besides: the driver's library is a file of the node, which it sees
-// by /proc/1/root.
-const SysPtrace corev1.Capability = "SYS_PTRACE"
-
-// SetUID and SetGID are what such a tracer needs besides to start the process that loads the driver's library as a user
-// without any rights.
-const (
-	SetUID corev1.Capability = "SETUID"
-	SetGID corev1.Capability = "SETGID"
-)
-
-// SysAdmin is what such a tracer needs besides on Linux before 6.6, where uprobes take it.
-const SysAdmin corev1.Capability = "SYS_ADMIN"
-
-var (
-	chargesToCgroups = version.MustParseGeneric("5.11")
-	linksManyUprobes = version.MustParseGeneric("6.6")
-)
-
-// CapabilitiesFor gives what a tracer is granted on a node whose kernel has this release. Where that is not known, no
-// more than on others.
-func CapabilitiesFor(kernel string) []corev1.Capability {
-	if v, err := version.ParseGeneric(kernel); err == nil && v.LessThan(chargesToCgroups) {
-		return append(slices.Clone(Capabilities), SysResource)
-	}
-	return Capabilities
-}
-
-// GPUCapabilitiesFor gives what a tracer that reads GPUs is granted.
-func GPUCapabilitiesFor(kernel string) []corev1.Capability {
-	all := append(slices.Clone(CapabilitiesFor(kernel)), SysPtrace, SetUID, SetGID)
-	if v, err := version.ParseGeneric(kernel); err == nil && v.LessThan(linksManyUprobes) {
-		all = append(all, SysAdmin)
-	}
-	return all
-}
 
 // Spec is all that decides what one node's tracer Job looks like.
 type Spec struct {
@@ -133,20 +93,16 @@ type Spec struct {
 	Image            string
 	ImagePullPolicy  corev1.PullPolicy
 	ImagePullSecrets []string
-	// Command of the tracer: "session", if empty, or "doctor".
+	// Command of the tracer: a session, if empty, or CommandDoctor.
 	Command string
 	// ClientKey is the only key the tracer will talk to.
 	ClientKey session.PublicKey
 	// Privileged runs the container privileged, for platforms where capabilities are not enough.
 	Privileged bool
-	// GPU: it is to read GPUs. RuntimeClass, where not empty, gives it their device files.
-	// Library and CUDALibrary are the paths of their driver's libraries, PodResources that of the kubelet's socket, for
-	// "doctor", which gets no other configuration.
-	GPU          bool
+	// Config is what the tracer is asked for. "doctor" gets it in the Job, a session sends it.
+	Config *session.Config
+	// RuntimeClass, where not empty, gives a tracer that reads GPUs their device files.
 	RuntimeClass string
-	Library      string
-	CUDALibrary  string
-	PodResources string
 	// Resources are its requests and limits, where they are not the default ones.
 	Resources corev1.ResourceList
 	// Labels and Annotations are put on the Job and its pod besides orb8's own.
@@ -227,23 +183,10 @@ func optional(s string) *string {
 	return &s
 }
 
-func (s *Spec) args() []string {
-	args := []string{cmp.Or(s.Command, "session")}
-	if s.Command != "doctor" || !s.GPU {
-		return args
-	}
-	args = append(args, "--gpu")
-	if s.Library != "" {
-		args = append(args, "--nvml-library", s.Library)
-	}
-	if s.CUDALibrary != "" {
-		args = append(args, "--cuda-library", s.CUDALibrary)
-	}
-	if s.PodResources != "" {
-		args = append(args, "--pod-resources", s.PodResources)
-	}
-	return args
-}
+func (s *Spec) args() []string { return []string{cmp.Or(s.Command, commandSession)} }
+
+// gpu reports whether the tracer reads GPUs.
+func (s *Spec) gpu() bool { return s.Config.GetGpu() != nil }
 
 func (s *Spec) container() corev1.Container {
 	resources := s.resources()
@@ -269,7 +212,10 @@ func (s *Spec) container() corev1.Container {
 			RecursiveReadOnly: ptr(corev1.RecursiveReadOnlyIfPossible),
 		}},
 	}
-	if s.GPU {
+	if config := s.Config.Encode(); s.Command == CommandDoctor && config != "" {
+		c.Env = append(c.Env, corev1.EnvVar{Name: session.EnvConfig, Value: config})
+	}
+	if s.gpu() {
 		// NVIDIA's runtime gives the container all devices, and of the driver no more than it takes to read them. No other
 		// one looks at these.
 		c.Env = append(c.Env, corev1.EnvVar{Name: "NVIDIA_VISIBLE_DEVICES", Value: "all"},
@@ -291,9 +237,9 @@ func (s *Spec) securityContext() *corev1.SecurityContext {
 	}
 	sc.Privileged = ptr(false)
 	sc.AllowPrivilegeEscalation = ptr(false)
-	sc.Capabilities = &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}, Add: CapabilitiesFor(s.Kernel)}
-	if s.GPU {
-		sc.Capabilities.Add = GPUCapabilitiesFor(s.Kernel)
+	sc.Capabilities = &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}
+	for _, name := range capabilities.For(s.Kernel, s.gpu()) {
+		sc.Capabilities.Add = append(sc.Capabilities.Add, corev1.Capability(name))
 	}
 	return sc
 }

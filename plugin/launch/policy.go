@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/internal/capabilities"
 )
 
 // PolicyPrefix starts the names of the admission policies.
@@ -213,19 +214,12 @@ func (p *Policy) containerValidations() []admissionv1.Validation {
 		"terminationMessagePolicy", "volumeMounts",
 	}
 	environment := map[string]string{session.EnvCgroupRoot: cgroupMount}
-	args := `variables.args == ["session"] || variables.args == ["doctor"]`
-	capabilities := CapabilitiesFor(p.Kernel)
+	anyValue := []string{session.EnvClientKey, "GOMEMLIMIT"}
 	if p.GPU {
 		maps.Copy(environment, gpuEnv)
-		args += ` ||
-variables.args.all(a, !a.contains(" ")) && variables.args.join(" ").matches(
-  "^doctor --gpu( --nvml-library /[^ ]*)?( --cuda-library /[^ ]*)?( --pod-resources /[^ ]*)?$")`
-		capabilities = GPUCapabilitiesFor(p.Kernel)
+		anyValue = append(anyValue, session.EnvConfig) // doctor has a configuration for GPUs only
 	}
-	var names []string
-	for _, c := range capabilities {
-		names = append(names, string(c))
-	}
+	names := capabilities.For(p.Kernel, p.GPU)
 	return []admissionv1.Validation{
 		{
 			Expression: celFields("variables.tracer", fields...),
@@ -237,8 +231,11 @@ variables.args.all(a, !a.contains(" ")) && variables.args.join(" ").matches(
 			Message: fmt.Sprintf("orb8: the image is not %s: use the kubectl orb8 of that version, or --image %s",
 				p.Image, p.Image),
 		},
-		{Expression: args, Message: "orb8: the container's arguments are not a tracer's"},
-		{Expression: envExpression(environment), Message: "orb8: the container's environment is not a tracer's"},
+		{
+			Expression: fmt.Sprintf(`variables.args in [[%q], [%q]]`, commandSession, CommandDoctor),
+			Message:    "orb8: the container's arguments are not a tracer's",
+		},
+		{Expression: envExpression(environment, anyValue), Message: "orb8: the container's environment is not a tracer's"},
 		{
 			Expression: `!has(variables.tracer.terminationMessagePath) ||
 variables.tracer.terminationMessagePath == "/dev/termination-log"`,
@@ -265,14 +262,14 @@ variables.tracer.terminationMessagePath == "/dev/termination-log"`,
 }
 
 // envExpression fixes the variables' names and values. A value from a Secret would be readable in the tracer's log.
-func envExpression(fixed map[string]string) string {
+func envExpression(fixed map[string]string, anyValue []string) string {
 	return fmt.Sprintf(`variables.env.all(e, e.all(k, k in ["name", "value", "valueFrom"]) && (
   e.name == %q ? has(e.valueFrom) && e.valueFrom.all(k, k == "fieldRef") &&
     e.valueFrom.fieldRef.fieldPath == "spec.nodeName" :
   !has(e.valueFrom) && has(e.value) && (
     e.name in %s ||
     e.name in %s && %[3]s[e.name] == e.value)))`,
-		session.EnvNodeName, celList([]string{session.EnvClientKey, "GOMEMLIMIT"}), celMap(fixed))
+		session.EnvNodeName, celList(anyValue), celMap(fixed))
 }
 
 func securityExpression(capabilities []string) string {

@@ -90,7 +90,7 @@ func (e *evaluator) jobRefusals(p *Policy, job *batchv1.Job) []string {
 
 func policyOfSpec(s *Spec) *Policy {
 	return &Policy{
-		Namespace: s.Namespace, Image: s.Image, GPU: s.GPU, RuntimeClass: s.RuntimeClass, Kernel: s.Kernel,
+		Namespace: s.Namespace, Image: s.Image, GPU: s.gpu(), RuntimeClass: s.RuntimeClass, Kernel: s.Kernel,
 		Labels: s.Labels, Annotations: s.Annotations,
 	}
 }
@@ -104,14 +104,10 @@ func TestPolicy_AdmitsOurJobs(t *testing.T) {
 				for _, kernel := range []string{"", "5.10.0-32", "6.1.0", "6.18.44"} {
 					for _, metadata := range []map[string]string{nil, {"team": `n"e't`, "x.y/z": ""}} {
 						s := spec()
-						s.GPU, s.Command, s.Kernel, s.Labels, s.Annotations = gpu, command, kernel, metadata, metadata
+						s.Command, s.Kernel, s.Labels, s.Annotations = command, kernel, metadata, metadata
 						s.Image = "ghcr.io/orb8-dev/orb8-tracer@sha256:0123"
 						if gpu {
-							s.RuntimeClass = class
-						}
-						if gpu && command == "doctor" && kernel != "" {
-							s.Library, s.CUDALibrary = "/usr/lib/libnvidia-ml.so.1", "/usr/lib/libcuda.so.1"
-							s.PodResources = "/run/{node}.sock"
+							s.RuntimeClass, s.Config = class, gpuConfig
 						}
 						if metadata != nil {
 							s.Resources = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("128Mi")}
@@ -333,13 +329,12 @@ func TestPolicy_RefusesOtherJobs(t *testing.T) {
 func TestPolicy_GPUIsOptedInto(t *testing.T) {
 	e := newEvaluator(t)
 	s := spec()
-	s.GPU, s.RuntimeClass = true, "nvidia"
+	s.Config, s.RuntimeClass = gpuConfig, "nvidia"
 	p := policyOfSpec(s)
 	for name, change := range map[string]func(*Spec, *Policy){
 		"not allowed":     func(_ *Spec, p *Policy) { p.GPU = false },
 		"other class":     func(s *Spec, _ *Policy) { s.RuntimeClass = "kata" },
 		"an older kernel": func(s *Spec, _ *Policy) { s.Kernel = "5.10" },
-		"path with space": func(s *Spec, _ *Policy) { s.Command, s.Library = "doctor", "/x --pod-resources /y" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := &evaluator{t, e.env}

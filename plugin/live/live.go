@@ -163,7 +163,7 @@ func (s *Session) Run(open func() (Consumer, error)) (*advice.Tally, error) {
 	launcher := s.deps.Launch(s.hard, id)
 	defer launcher.Close()
 	spec := s.config.Spec
-	spec.Session, spec.ClientKey = id, identity.PublicKey()
+	spec.Session, spec.ClientKey, spec.Config = id, identity.PublicKey(), s.config.Tracer
 
 	var namer collect.Namer = view
 	if s.config.ReverseDNS {

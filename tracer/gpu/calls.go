@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -63,9 +62,6 @@ type Calls struct {
 // OpenCalls attaches probes to the node's library, so that all processes that come later are seen from their first call. Where nothing can be counted, that is what it
 // has to tell, and no error.
 func OpenCalls(ctx context.Context, o CallsOptions) (*Calls, error) {
-	if o.Library != "" && !filepath.IsAbs(o.Library) {
-		return nil, fmt.Errorf("--cuda-library %q: want an absolute path on the node", o.Library)
-	}
 	o.Interval = max(o.Interval, minInterval)
 	if o.Proc == "" {
 		o.Proc = "/proc"

@@ -77,12 +77,6 @@ func Open(o Options) (*Probe, error) {
 	if _, err := os.Stat(o.Child); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("this image has no %s, which reads the driver", o.Child)
 	}
-	if o.Library != "" && !filepath.IsAbs(o.Library) {
-		return nil, fmt.Errorf("--nvml-library %q: want an absolute path on the node", o.Library)
-	}
-	if o.PodResources != "" && !filepath.IsAbs(o.PodResources) {
-		return nil, fmt.Errorf("--pod-resources %q: want an absolute path on the node", o.PodResources)
-	}
 	return &Probe{o: o, places: places{own: "/", host: o.HostRoot, proc: o.Proc}}, nil
 }
 
