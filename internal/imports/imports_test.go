@@ -92,8 +92,7 @@ var rules = []rule{
 		why: "a screen takes events and columns",
 	},
 	{
-		folder: "plugin/why", only: []string{module + "event", module + "plugin/why", module + "internal/capabilities",
-			"internal/plural",
+		folder: "plugin/why", only: []string{module + "event", module + "plugin/why", module + "internal/plural",
 			"google.golang.org/protobuf/"},
 		why: "verdicts are made of events, wherever those come from",
 	},
