@@ -31,7 +31,9 @@ func Examine(ctx context.Context, kernel Kernel) session.Report {
 		if kind == "gpu" {
 			continue // it is no matter of the kernel, and where there is no GPU nothing is amiss
 		}
-		source, err := kernel.OpenSource(ctx, kind, scope, root, &session.Config{Kinds: []string{kind}})
+		source, err := kernel.OpenSource(ctx, kind, SourceOptions{
+			Scope: scope, CgroupRoot: root, Config: &session.Config{Kinds: []string{kind}},
+		})
 		p := outcome(kind, source, err)
 		if err == nil {
 			if err := source.Close(); err != nil {

@@ -12,7 +12,6 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/bpf"
 	"github.com/orb8-dev/kubectl-orb8/event"
-	"github.com/orb8-dev/kubectl-orb8/event/session"
 	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
 )
 
@@ -57,7 +56,7 @@ func (k *fakeKernel) OpenScope(string) (Scope, error) { return k.scope, nil }
 
 func (k *fakeKernel) Kinds() []string { return []string{"flow"} }
 
-func (k *fakeKernel) OpenSource(context.Context, string, Scope, string, *session.Config) (Source, error) {
+func (k *fakeKernel) OpenSource(context.Context, string, SourceOptions) (Source, error) {
 	if k.openError != nil {
 		return nil, k.openError
 	}

@@ -12,12 +12,11 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/bpf"
 	"github.com/orb8-dev/kubectl-orb8/bpf/scope"
 	"github.com/orb8-dev/kubectl-orb8/event"
-	"github.com/orb8-dev/kubectl-orb8/event/session"
 	"github.com/orb8-dev/kubectl-orb8/tracer/gpu"
 	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
 )
 
-// gpuSource is what the driver tells of the devices, and what processes ask of the driver. It is told which containers there are, whose processes it names.
+// gpuSource reads devices from the driver and counts what processes ask of it.
 type gpuSource struct {
 	devices *gpu.Probe
 	calls   *gpu.Calls
@@ -25,34 +24,30 @@ type gpuSource struct {
 	list    func() []pods.Container
 }
 
-func openGPU(ctx context.Context, scope *scope.Scope, cgroupRoot string, config *session.Config) (Source, error) {
-	if err := config.GetGpu().Check(); err != nil {
+func openGPU(ctx context.Context, scope *scope.Scope, o SourceOptions) (Source, error) {
+	if err := o.Config.GetGpu().Check(); err != nil {
 		return nil, err
 	}
-	s := &gpuSource{root: cgroupRoot, list: func() []pods.Container { return nil }}
-	interval := time.Duration(config.GetInterval())
+	s := &gpuSource{root: o.CgroupRoot, list: o.Containers}
+	interval := time.Duration(o.Config.GetInterval())
 	var err error
 	if s.devices, err = gpu.Open(gpu.Options{
-		Containers: s.containers, Interval: interval, Library: config.GetGpu().GetLibrary(), PodResources: config.GetGpu().GetPodResources(),
+		Containers: s.containers, Interval: interval, Library: o.Config.GetGpu().GetLibrary(), PodResources: o.Config.GetGpu().GetPodResources(),
+		Node: o.Node, Asked: o.Asked,
 	}); err != nil {
 		return nil, err
 	}
-	s.calls, err = gpu.OpenCalls(ctx, gpu.CallsOptions{Scope: scope, Containers: s.containers, Interval: interval, Library: config.GetGpu().GetCudaLibrary()})
+	s.calls, err = gpu.OpenCalls(ctx, gpu.CallsOptions{Scope: scope, Containers: s.containers, Interval: interval, Library: o.Config.GetGpu().GetCudaLibrary()})
 	if err != nil {
 		return nil, errors.Join(err, s.devices.Close())
 	}
 	return s, nil
 }
 
-// SetContainers is called before Run.
-func (s *gpuSource) SetContainers(list func() []pods.Container) { s.list = list }
-
-// SetNode is called before Run.
-func (s *gpuSource) SetNode(name string, asked func(namespace, pod, container string) bool) {
-	s.devices.SetNode(name, asked)
-}
-
 func (s *gpuSource) containers() []gpu.Container {
+	if s.list == nil {
+		return nil
+	}
 	list := s.list()
 	out := make([]gpu.Container, len(list))
 	for i, c := range list {

@@ -37,17 +37,17 @@ var probes = []probe{
 
 type probe struct {
 	kind string
-	open func(ctx context.Context, scope *scope.Scope, cgroupRoot string, config *session.Config) (Source, error)
+	open func(ctx context.Context, scope *scope.Scope, o SourceOptions) (Source, error)
 }
 
-func openFlows(ctx context.Context, scope *scope.Scope, cgroupRoot string, config *session.Config) (Source, error) {
+func openFlows(ctx context.Context, scope *scope.Scope, o SourceOptions) (Source, error) {
 	p, err := flows.Open(ctx, flows.Options{
 		Scope:      scope,
-		CgroupRoot: cgroupRoot,
-		Interval:   time.Duration(config.GetInterval()),
-		RingBytes:  config.GetRingBytes(),
-		MaxFlows:   maxFlows(config.GetMaxFlows(), memoryLimit()),
-		MaxSockets: maxStored(memoryLimit(), config.GetKinds()),
+		CgroupRoot: o.CgroupRoot,
+		Interval:   time.Duration(o.Config.GetInterval()),
+		RingBytes:  o.Config.GetRingBytes(),
+		MaxFlows:   maxFlows(o.Config.GetMaxFlows(), memoryLimit()),
+		MaxSockets: maxStored(memoryLimit(), o.Config.GetKinds()),
 	})
 	if err != nil {
 		return nil, err
@@ -55,11 +55,11 @@ func openFlows(ctx context.Context, scope *scope.Scope, cgroupRoot string, confi
 	return p, nil
 }
 
-func openTCP(ctx context.Context, scope *scope.Scope, _ string, config *session.Config) (Source, error) {
+func openTCP(ctx context.Context, scope *scope.Scope, o SourceOptions) (Source, error) {
 	p, err := tcp.Open(ctx, tcp.Options{
 		Scope:      scope,
-		Interval:   time.Duration(config.GetInterval()),
-		MaxSockets: maxStored(memoryLimit(), config.GetKinds()),
+		Interval:   time.Duration(o.Config.GetInterval()),
+		MaxSockets: maxStored(memoryLimit(), o.Config.GetKinds()),
 	})
 	if err != nil {
 		return nil, err
@@ -67,30 +67,30 @@ func openTCP(ctx context.Context, scope *scope.Scope, _ string, config *session.
 	return p, nil
 }
 
-func openDNS(ctx context.Context, scope *scope.Scope, cgroupRoot string, config *session.Config) (Source, error) {
-	o := dns.Options{Scope: scope, CgroupRoot: cgroupRoot}
-	for _, port := range config.GetDnsPorts() {
+func openDNS(ctx context.Context, scope *scope.Scope, o SourceOptions) (Source, error) {
+	options := dns.Options{Scope: scope, CgroupRoot: o.CgroupRoot}
+	for _, port := range o.Config.GetDnsPorts() {
 		if port == 0 || port > math.MaxUint16 {
 			return nil, fmt.Errorf("the DNS port %d is none", port)
 		}
-		o.Ports = append(o.Ports, uint16(port))
+		options.Ports = append(options.Ports, uint16(port))
 	}
-	p, err := dns.Open(ctx, o)
+	p, err := dns.Open(ctx, options)
 	if err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-func openDrops(ctx context.Context, scope *scope.Scope, _ string, config *session.Config) (Source, error) {
-	p, err := drops.Open(ctx, drops.Options{Scope: scope, Interval: time.Duration(config.GetInterval())})
+func openDrops(ctx context.Context, scope *scope.Scope, o SourceOptions) (Source, error) {
+	p, err := drops.Open(ctx, drops.Options{Scope: scope, Interval: time.Duration(o.Config.GetInterval())})
 	if err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-func openExec(ctx context.Context, scope *scope.Scope, _ string, _ *session.Config) (Source, error) {
+func openExec(ctx context.Context, scope *scope.Scope, _ SourceOptions) (Source, error) {
 	p, err := exec.Open(ctx, exec.Options{Scope: scope})
 	if err != nil {
 		return nil, err
@@ -98,7 +98,7 @@ func openExec(ctx context.Context, scope *scope.Scope, _ string, _ *session.Conf
 	return p, nil
 }
 
-func openSignals(ctx context.Context, scope *scope.Scope, _ string, _ *session.Config) (Source, error) {
+func openSignals(ctx context.Context, scope *scope.Scope, o SourceOptions) (Source, error) {
 	p, err := signals.Open(ctx, signals.Options{Scope: scope})
 	if err != nil {
 		return nil, err
@@ -167,14 +167,14 @@ func (h Host) Kinds() []string {
 }
 
 // OpenSource loads and attaches the probe for a kind.
-func (h Host) OpenSource(ctx context.Context, kind string, s Scope, cgroupRoot string, config *session.Config) (Source, error) {
-	host, ok := s.(hostScope)
+func (h Host) OpenSource(ctx context.Context, kind string, o SourceOptions) (Source, error) {
+	host, ok := o.Scope.(hostScope)
 	if !ok {
-		return nil, fmt.Errorf("a scope of type %T is not this kernel's", s)
+		return nil, fmt.Errorf("a scope of type %T is not this kernel's", o.Scope)
 	}
 	for _, p := range probes {
 		if p.kind == kind {
-			return p.open(ctx, host.Scope, cgroupRoot, config)
+			return p.open(ctx, host.Scope, o)
 		}
 	}
 	return nil, fmt.Errorf("no probe for %q", kind)

@@ -62,15 +62,12 @@ func (o *observation) attach(ctx context.Context, config *session.Config) error 
 		return context.Cause(ctx)
 	}
 	for _, kind := range slices.Compact(slices.Sorted(slices.Values(config.GetKinds()))) {
-		s, err := o.Kernel.OpenSource(ctx, kind, o.scope, o.cgroupRoot, config)
+		s, err := o.Kernel.OpenSource(ctx, kind, SourceOptions{
+			Scope: o.scope, CgroupRoot: o.cgroupRoot, Config: config, Node: o.Node, Asked: o.resolver.Asked,
+			Containers: func() []pods.Container { return o.resolver.Containers(o.cgroupRoot) },
+		})
 		if err != nil {
 			return fmt.Errorf("trace %s: %w", kind, err)
-		}
-		if v, ok := s.(surveyor); ok {
-			v.SetContainers(func() []pods.Container { return o.resolver.Containers(o.cgroupRoot) })
-		}
-		if v, ok := s.(resident); ok {
-			v.SetNode(o.Node, o.resolver.Asked)
 		}
 		o.sources = append(o.sources, source{kind, s})
 	}
@@ -152,7 +149,7 @@ func (o *observation) flushSources(ctx context.Context, which string) {
 	defer cancel()
 	for _, s := range o.sources {
 		flush := s.Flush
-		if l, ok := s.Source.(lastFlusher); ok && which == "last" {
+		if l, ok := s.Source.(finalFlusher); ok && which == "last" {
 			flush = l.FlushLast
 		}
 		if err := flush(limited); err != nil && ctx.Err() == nil {
@@ -258,7 +255,7 @@ func (o *observation) address(ctx context.Context) {
 
 func (o *observation) setAddresses() {
 	for _, s := range o.sources {
-		if a, ok := s.Source.(addressed); ok {
+		if a, ok := s.Source.(addressConsumer); ok {
 			o.warn(a.SetAddresses(o.resolver.Addresses()))
 		}
 	}

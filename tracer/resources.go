@@ -8,23 +8,22 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/bpf/resources"
 	"github.com/orb8-dev/kubectl-orb8/bpf/scope"
-	"github.com/orb8-dev/kubectl-orb8/event/session"
 	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
 )
 
-// resourceSource is told which containers there are, whose files it reads.
+// resourceSource reads files of the containers that are observed.
 type resourceSource struct {
 	*resources.Probe
 	list func() []pods.Container
 }
 
-func openResources(ctx context.Context, scope *scope.Scope, cgroupRoot string, config *session.Config) (Source, error) {
-	s := &resourceSource{list: func() []pods.Container { return nil }}
+func openResources(ctx context.Context, scope *scope.Scope, o SourceOptions) (Source, error) {
+	s := &resourceSource{list: o.Containers}
 	p, err := resources.Open(ctx, resources.Options{
 		Scope:      scope,
-		CgroupRoot: cgroupRoot,
+		CgroupRoot: o.CgroupRoot,
 		Containers: s.containers,
-		Interval:   time.Duration(config.GetInterval()),
+		Interval:   time.Duration(o.Config.GetInterval()),
 	})
 	if err != nil {
 		return nil, err
@@ -33,10 +32,10 @@ func openResources(ctx context.Context, scope *scope.Scope, cgroupRoot string, c
 	return s, nil
 }
 
-// SetContainers is called before Run.
-func (s *resourceSource) SetContainers(list func() []pods.Container) { s.list = list }
-
 func (s *resourceSource) containers() []resources.Container {
+	if s.list == nil {
+		return nil
+	}
 	list := s.list()
 	out := make([]resources.Container, len(list))
 	for i, c := range list {

@@ -27,28 +27,29 @@ type Source interface {
 	Close() error
 }
 
-// lastFlusher is a Source that reports at the end what it goes on waiting for otherwise.
-type lastFlusher interface {
+// finalFlusher is a Source that reports at the end what it goes on waiting for otherwise.
+type finalFlusher interface {
 	// FlushLast is called in place of the last Flush.
 	FlushLast(ctx context.Context) error
 }
 
-// addressed is a Source that tells by their addresses whose packets it sees.
-type addressed interface {
+// addressConsumer is a Source that finds whose packets it sees by their addresses.
+type addressConsumer interface {
 	// SetAddresses says which cgroup has which addresses; those not named have none.
 	SetAddresses(all map[netip.Addr]uint64) error
 }
 
-// surveyor is a Source that looks at containers from outside.
-type surveyor interface {
-	// SetContainers is called before Run. list gives the containers that are observed when it is called.
-	SetContainers(list func() []pods.Container)
-}
-
-// resident is a Source that asks the node's own kubelet.
-type resident interface {
-	// SetNode is called before Run: the node's name, and which of its containers were asked for, running or not.
-	SetNode(name string, asked func(namespace, pod, container string) bool)
+// SourceOptions are what a Source is opened with.
+type SourceOptions struct {
+	Scope      Scope
+	CgroupRoot string
+	Config     *session.Config
+	// Node is the node's name.
+	Node string
+	// Containers gives the containers that are observed when it is called; nil: none.
+	Containers func() []pods.Container
+	// Asked reports whether a container of the node was asked for, running or not; nil: none was.
+	Asked func(namespace, pod, container string) bool
 }
 
 // Scope is the kernel's set of observed cgroups, and its news of cgroups made and removed.
@@ -67,5 +68,5 @@ type Kernel interface {
 	// Kinds are the event kinds that OpenSource knows.
 	Kinds() []string
 	// OpenSource attaches the probe for a kind of event to the cgroups in scope.
-	OpenSource(ctx context.Context, kind string, scope Scope, cgroupRoot string, config *session.Config) (Source, error)
+	OpenSource(ctx context.Context, kind string, o SourceOptions) (Source, error)
 }

@@ -11,16 +11,16 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
 
-func openSyscalls(ctx context.Context, scope *scope.Scope, _ string, config *session.Config) (Source, error) {
-	p, err := syscalls.Open(ctx, syscallOptions(scope, config))
+func openSyscalls(ctx context.Context, scope *scope.Scope, o SourceOptions) (Source, error) {
+	p, err := syscalls.Open(ctx, syscallOptions(scope, o.Config))
 	if err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-func openSyscallSummary(ctx context.Context, scope *scope.Scope, _ string, config *session.Config) (Source, error) {
-	s, err := syscalls.OpenSummary(ctx, syscallOptions(scope, config))
+func openSyscallSummary(ctx context.Context, scope *scope.Scope, o SourceOptions) (Source, error) {
+	s, err := syscalls.OpenSummary(ctx, syscallOptions(scope, o.Config))
 	if err != nil {
 		return nil, err
 	}

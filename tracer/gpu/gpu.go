@@ -44,6 +44,8 @@ type Options struct {
 	PodResources string
 	// Node is the node's name.
 	Node string
+	// Asked reports whether a container of the node was asked for, running or not; nil: none was.
+	Asked func(namespace, pod, container string) bool
 	// Child is the program to run, HostRoot the node's root directory, Proc its /proc; empty: those of a tracer's container.
 	Child, HostRoot, Proc string
 }
@@ -52,10 +54,7 @@ type Options struct {
 type Probe struct {
 	o      Options
 	places places
-	// asked says whether a container is one that was asked for.
-	asked func(namespace, pod, container string) bool
-
-	mu sync.Mutex
+	mu     sync.Mutex
 }
 
 // Open checks that GPUs could be read. No GPU and no driver is no error: one may come.
@@ -78,11 +77,6 @@ func Open(o Options) (*Probe, error) {
 		return nil, fmt.Errorf("this image has no %s, which reads the driver", o.Child)
 	}
 	return &Probe{o: o, places: places{own: "/", host: o.HostRoot, proc: o.Proc}}, nil
-}
-
-// SetNode is called before Run: the node's name, and which of its containers were asked for, running or not.
-func (p *Probe) SetNode(name string, asked func(namespace, pod, container string) bool) {
-	p.o.Node, p.asked = name, asked
 }
 
 func (p *Probe) kubelets() kubelets {
@@ -170,8 +164,8 @@ func (p *Probe) Run(ctx context.Context, sink Sink) error {
 func (p *Probe) allocate(ctx context.Context, watch *watch) (stop func()) {
 	a := newAllocations(p.kubelets(), p.o.Interval)
 	watch.allocations = a.now
-	if p.asked != nil {
-		watch.asked = p.asked
+	if p.o.Asked != nil {
+		watch.asked = p.o.Asked
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
