@@ -7,12 +7,12 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// found is a row that matches, with what it is sorted by: its sum, or the leaf that is summed again when the row is
+// found is a row that matches, with what it is sorted by: its sum, or the series that is summed again when the row is
 // shown.
 type found struct {
-	sum  *sum
-	leaf *leaf
-	side int
+	sum    *sum
+	series *series
+	side   int
 
 	name, tie string // of equal ones
 	null      bool

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Detail tells all of what a query is within.
+// Detail is all that is known of what a query is within.
 func (m *Model) Detail(q Query, now time.Time) Detail {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -13,40 +13,40 @@ func (m *Model) Detail(q Query, now time.Time) Detail {
 		q.Group = q.Within[n-1].Group
 	}
 	a := m.answer(q, now)
-	of := sum{group: a.q.Group, look: a.look, face: blank()}
+	of := sum{group: a.q.Group, window: a.window, dimensions: noDimensions()}
 	lines := m.topic.LinesOf(a.q.Group)
-	series := newSeries(a.look, lines, m.started)
+	history := newTimeSeries(a.window, lines, m.started)
 	var rtt histogram
-	m.each(func(l *leaf) {
-		if l.who.class != a.q.Group.class {
-			if f := &l.who.faces[0]; l.who.class == classProcess && a.within(l, f) {
+	m.each(func(l *series) {
+		if l.pair.class != a.q.Group.class {
+			if f := &l.pair.faces[0]; l.pair.class == classProcess && a.within(l, f) {
 				of.addPart(l)
 			}
 			return
 		}
-		sides := int(l.who.sides)
+		sides := int(l.pair.sides)
 		if len(q.Within) == 0 {
 			sides = 1 // all of it, once
 		}
 		for side := range sides {
-			if !a.within(l, &l.who.faces[side]) {
+			if !a.within(l, &l.pair.faces[side]) {
 				continue
 			}
 			if of.members == 0 {
-				of.key = leafKey(l)
+				of.key = seriesKey(l)
 				if !a.q.Group.each {
-					of.key = a.key(&l.who.faces[side])
+					of.key = a.key(&l.pair.faces[side])
 				}
 			}
 			of.add(l, side)
 			of.addTrend(l, side)
-			series.add(m.topic.form.flip, l, l.who.flipped != (side == 1))
+			history.add(m.topic.spec.flip, l, l.pair.flipped != (side == 1))
 			if l.live && l.srttMicros != 0 {
 				rtt[bucketOf(uint64(l.srttMicros)*1000)]++
 			}
 		}
 	})
-	d := Detail{Row: of.row(), Series: series.points()}
+	d := Detail{Row: of.row(), Series: history.points()}
 	if of.latency != nil {
 		rtt = *of.latency
 	}
@@ -55,8 +55,8 @@ func (m *Model) Detail(q Query, now time.Time) Detail {
 }
 
 // series is what each line of a topic came to in each second.
-type series struct {
-	look    *look
+type timeSeries struct {
+	window  *queryWindow
 	lines   []Line
 	started int64
 	cells   [][rings][slots]float64
@@ -64,19 +64,19 @@ type series struct {
 	known [][rings][slots]bool
 }
 
-func newSeries(l *look, lines []Line, started int64) *series {
-	return &series{
-		look: l, lines: lines, started: started, cells: make([][rings][slots]float64, len(lines)),
+func newTimeSeries(l *queryWindow, lines []Line, started int64) *timeSeries {
+	return &timeSeries{
+		window: l, lines: lines, started: started, cells: make([][rings][slots]float64, len(lines)),
 		known: make([][rings][slots]bool, len(lines)),
 	}
 }
 
-func (s *series) add(flip [maxAmounts]int, l *leaf, answered bool) {
+func (s *timeSeries) add(flip [maxAmounts]int, l *series, answered bool) {
 	if l.ring == nil {
 		return
 	}
 	for w, length := range partOf {
-		l.ring.each(w, s.look.now/length, func(place int, part []float32) {
+		l.ring.each(w, s.window.now/length, func(place int, part []float32) {
 			for i := range s.lines {
 				if s.lines[i].known > 0 {
 					continue
@@ -98,13 +98,13 @@ func (s *series) add(flip [maxAmounts]int, l *leaf, answered bool) {
 	}
 }
 
-// addShares adds for how much of the time that is known a leaf worked: at most 1, however many of its looks fall into
-// one part. Of a line with a scale it is what the leaf did in that time, by it.
-func (s *series) addShares(i, w int, r *ring, line Line) {
+// addShares adds for how much of the time that is known a series worked: at most 1, however many of its looks fall into
+// one part. Of a line with a scale it is what the series did in that time, by it.
+func (s *timeSeries) addShares(i, w int, r *ring, line Line) {
 	var share [slots]float64
 	var covers [slots]int // so many parts, up to this one
 	length := partOf[w]
-	r.each(w, s.look.now/length, func(place int, part []float32) {
+	r.each(w, s.window.now/length, func(place int, part []float32) {
 		if known := float64(part[line.known]); known > 0 {
 			share[place] = float64(part[line.measure]) / known
 			if line.scale == 0 {
@@ -117,7 +117,7 @@ func (s *series) addShares(i, w int, r *ring, line Line) {
 	})
 	for place := range slots {
 		from := place
-		// A look tells of the time since the one before it, and nothing yet of what has come since it.
+		// A sample covers the time since the one before it, and nothing yet of what has come since.
 		for later := place; later < slots && covers[place] == 0; later++ {
 			if covers[later] > later-place {
 				from = later
@@ -135,15 +135,15 @@ func (s *series) addShares(i, w int, r *ring, line Line) {
 }
 
 // points are a second apiece up to the last whole one, each from the shortest window that reaches back to it.
-func (s *series) points() [][]float64 {
+func (s *timeSeries) points() [][]float64 {
 	const second = int64(time.Second)
-	last := s.look.now / second // is not over yet
+	last := s.window.now / second // is not over yet
 	first := max(s.started/second, last-int64(Windows[rings-1]/time.Second)+1)
 	all := make([][]float64, len(s.cells))
 	for i := range all {
 		for at := first; at < last; at++ {
 			for w, length := range partOf {
-				newest := s.look.now / length
+				newest := s.window.now / length
 				place := at*second/length - newest + slots - 1
 				if place < 0 {
 					continue
@@ -158,7 +158,7 @@ func (s *series) points() [][]float64 {
 				}
 				// The newest part is not over, and the first may have begun before the stream did.
 				begin := max((newest-slots+1+place)*length, s.started)
-				end := min((newest-slots+2+place)*length, s.look.now)
+				end := min((newest-slots+2+place)*length, s.window.now)
 				all[i] = append(all[i], s.cells[i][w][place]*float64(second)/float64(max(end-begin, second)))
 				break
 			}

@@ -2,7 +2,7 @@ package model
 
 import "github.com/orb8-dev/kubectl-orb8/event"
 
-// The amounts of a leaf of top dns.
+// The amounts of a series of top dns.
 const (
 	queries = iota
 	nxdomain
@@ -26,7 +26,7 @@ func dnsTopic() *Topic {
 			{Name: "failed", Type: event.Count, measure: dnsFailed},
 			{Name: "timeouts", Type: event.Count, measure: timeouts},
 		},
-		form: form{amounts: 4, own: 4, flip: unflipped, doubled: -1, add: addDNS, fill: fillDNS},
+		spec: topicSpec{amounts: 4, own: 4, flip: unflipped, doubled: -1, add: addDNS, fill: fillDNS},
 	}
 }
 
@@ -50,7 +50,7 @@ func addDNS(s *store, ev *event.Event, now int64) bool {
 			amounts[dnsFailed] = 1
 		}
 	}
-	id := identity{faces: [2]face{blank(), blank()}, sides: 1, protocol: d.GetProtocol()}
+	id := identity{faces: [2]dimensions{noDimensions(), noDimensions()}, sides: 1, protocol: d.GetProtocol()}
 	f := &id.faces[0]
 	src := d.GetSrc()
 	if src.GetPod() != "" {
@@ -62,8 +62,8 @@ func addDNS(s *store, ev *event.Event, now int64) bool {
 	f.set(dimPeer, serverName(d.GetDst()))
 	f.set(dimName, d.GetName())
 	f.set(dimType, d.GetType())
-	l := s.who(id, nobody).rest
-	l.add(now, s.form.amounts, amounts)
+	l := s.endpointPair(id, nobody).closedTotals
+	l.add(now, s.spec.amounts, amounts)
 	if d.LatencyMicros != nil && d.GetOutcome() == event.DnsOutcome_DNS_OUTCOME_ANSWERED {
 		if l.latencies == nil {
 			l.latencies = new(latencies)
@@ -81,8 +81,9 @@ func fillDNS(ev *event.Event, r *sum) {
 	}
 	t := k.DnsTop
 	t.Group, t.Name, t.WindowMicros, t.Workload = r.group.Name, r.name(), r.windowMicros(), r.workload()
-	t.Server, t.Question, t.Type = r.face[dimPeer].Value(), r.face[dimName].Value(), r.face[dimType].Value()
-	t.Process = r.face[dimProcess].Value()
+	t.Server, t.Question = r.dimensions[dimPeer].Value(), r.dimensions[dimName].Value()
+	t.Type = r.dimensions[dimType].Value()
+	t.Process = r.dimensions[dimProcess].Value()
 	t.Queries, t.QueriesPerSecond = whole(r.amounts[queries]), r.perSecond(queries)
 	t.Nxdomain, t.Failed = whole(r.amounts[nxdomain]), whole(r.amounts[dnsFailed])
 	t.Timeouts = whole(r.amounts[timeouts])

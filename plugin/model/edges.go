@@ -11,17 +11,17 @@ func (m *Model) Edges(window time.Duration, now time.Time) []Edge {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	type ends struct{ from, to party }
-	look := newLook(m.store, m.topic.Lines, windowIndex(window), now.UnixNano())
+	look := newQueryWindow(m.store, m.topic.Lines, windowIndex(window), now.UnixNano())
 	sums := map[ends]*sum{}
-	m.each(func(l *leaf) {
-		w := l.who
+	m.each(func(l *series) {
+		w := l.pair
 		if w.echo || w.client.name == none || w.server.name == none {
 			return
 		}
 		key := ends{w.client, w.server}
 		s := sums[key]
 		if s == nil {
-			s = &sum{look: look}
+			s = &sum{window: look}
 			sums[key] = s
 		}
 		s.add(l, 0)

@@ -7,12 +7,12 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// form is what topics do differently.
-type form struct {
+// topicSpec is what topics do differently.
+type topicSpec struct {
 	amounts int
-	// own is how many of them a leaf with an id has; the others are only of what such leaves have in common.
+	// own is how many of them a series with an id has; the others are only of what such series have in common.
 	own int
-	// flip is where an amount stands when it is looked at from the other end.
+	// flip is the index of an amount as seen from the other end.
 	flip [maxAmounts]int
 	// doubled are the amounts that both ends of a connection count.
 	doubled int
@@ -20,7 +20,7 @@ type form struct {
 	fill    func(ev *event.Event, r *sum)
 }
 
-// unflipped leaves every amount where it is.
+// unflipped keeps every amount at its index.
 var unflipped = func() (same [maxAmounts]int) {
 	for i := range same {
 		same[i] = i
@@ -71,7 +71,7 @@ func groups(first *Group, more ...*Group) []*Group {
 }
 
 // self sets what is known of an observed container.
-func (f *face) self(namespace, pod, container, workload, node, process string) {
+func (f *dimensions) self(namespace, pod, container, workload, node, process string) {
 	f.set(dimNamespace, namespace)
 	f.set(dimPod, pod)
 	f.set(dimContainer, container)
@@ -91,7 +91,7 @@ func New(t *Topic, o Options) *Model {
 	if o.Started.IsZero() {
 		o.Started = time.Now()
 	}
-	return &Model{topic: t, store: newStore(&t.form, o)}
+	return &Model{topic: t, store: newStore(&t.spec, o)}
 }
 
 // Topic is what the model is about.
@@ -115,7 +115,7 @@ func (m *Model) Add(ev *event.Event, at time.Time) {
 	case *event.Event_Lost:
 		m.status.losses.Add(losses.Of(ev))
 	default:
-		if m.form.add(m.store, ev, now) {
+		if m.spec.add(m.store, ev, now) {
 			m.status.count(now)
 		}
 	}
@@ -126,7 +126,7 @@ func (m *Model) Mark(now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.started = now.UnixNano()
-	m.each(func(l *leaf) {
+	m.each(func(l *series) {
 		clear(l.total)
 		if l.latencies != nil {
 			clear(l.latencies.all[:])
@@ -134,10 +134,10 @@ func (m *Model) Mark(now time.Time) {
 	})
 }
 
-// forgetNode ends the flows that only a node has told of: nothing will be heard of them any more.
+// forgetNode ends the flows that only one node has reported: no more events of them will come.
 func (m *Model) forgetNode(node string) {
-	for _, l := range m.leaves {
-		if l.live && l.who.sides == 1 && l.who.faces[0][dimNode].Value() == node {
+	for _, l := range m.series {
+		if l.live && l.pair.sides == 1 && l.pair.faces[0][dimNode].Value() == node {
 			m.end(l)
 		}
 	}

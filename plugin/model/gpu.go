@@ -87,7 +87,7 @@ func gpuTopic() *Topic {
 			{Name: "NVLink out", Type: event.Bytes, measure: nvlinkSent, known: nvlinkSentSeen, scale: perNs},
 			{Name: "NVLink in", Type: event.Bytes, measure: nvlinkReceived, known: nvlinkReceivedSeen, scale: perNs},
 		},
-		form: form{
+		spec: topicSpec{
 			amounts: gpuAmountCount, own: gpuAmountCount, flip: unflipped, doubled: -1, add: addGPU, fill: fillGPU,
 		},
 	}
@@ -132,7 +132,7 @@ func addGPU(s *store, ev *event.Event, now int64) bool {
 		endProcess(s, ev)
 		return true
 	case event.GpuWhat_GPU_WHAT_LOST:
-		if l := s.leaves[id]; l != nil {
+		if l := s.series[id]; l != nil {
 			l.live = false
 		}
 		return true
@@ -141,18 +141,18 @@ func addGPU(s *store, ev *event.Event, now int64) bool {
 		return false
 	}
 	if parent := g.GetGpu().GetParent(); parent != "" {
-		if p := s.leaves[ev.GetNode()+" "+parent]; p != nil {
+		if p := s.series[ev.GetNode()+" "+parent]; p != nil {
 			p.gauge.split = true
 		}
 	}
-	l, made := s.leaf(id)
+	l, made := s.seriesByID(id)
 	if made {
 		l.gauge = &gauge{}
 	}
 	l.live = true
 	l.gauge.take(g, now)
-	l.who = s.who(gpuIdentity(ev, l.gauge, s.workloads), nobody)
-	l.add(now, s.form.amounts, gpuAmounts(g))
+	l.pair = s.endpointPair(gpuIdentity(ev, l.gauge, s.workloads), nobody)
+	l.add(now, s.spec.amounts, gpuAmounts(g))
 	return true
 }
 
@@ -208,7 +208,7 @@ func gpuAmounts(g *event.Gpu) (amounts [maxAmounts]uint64) {
 
 // gpuIdentity says whose a GPU is: a pod's, where it is one's alone.
 func gpuIdentity(ev *event.Event, k *gauge, workloads map[string]string) identity {
-	id := identity{faces: [2]face{blank(), blank()}, sides: 1}
+	id := identity{faces: [2]dimensions{noDimensions(), noDimensions()}, sides: 1}
 	d := k.event.GetGpu()
 	namespace, pod, container, workload := "", freeGPU, "", freeGPU
 	switch users := strings.Split(k.event.GetUsedBy(), ","); {
@@ -237,7 +237,7 @@ func fillGPU(ev *event.Event, r *sum) {
 	}
 	t := &event.GpuTop{
 		Group: r.group.Name, Name: r.name(), WindowMicros: r.windowMicros(), Workload: r.workload(),
-		Model: r.face[dimType].Value(),
+		Model: r.dimensions[dimType].Value(),
 	}
 	k.GpuTop = t
 	share := func(busy int) *float64 {
@@ -301,7 +301,7 @@ func fillGPU(ev *event.Event, r *sum) {
 		plus(&t.Processes, uint64(e.GetProcesses()), e.Processes != nil)
 		plus(&t.OwnProcesses, uint64(e.GetOwnProcesses()), e.OwnProcesses != nil)
 		if g.idle != 0 {
-			n := max(t.GetIdleMicros(), uint64(max(r.look.now-g.idle, 0)/1000))
+			n := max(t.GetIdleMicros(), uint64(max(r.window.now-g.idle, 0)/1000))
 			t.IdleMicros = &n
 		}
 		users = append(users, words(e.GetUsedBy())...)

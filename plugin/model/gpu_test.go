@@ -246,7 +246,7 @@ func TestProcessesAreRowsOfTheirOwnAndPartsOfTheirGPUs(t *testing.T) {
 	if g := rows("workload", at)["job/train"]; g.GetLaunchesPerSecond() != 600 || g.GetGpus() != 1 {
 		t.Errorf("%v", g)
 	}
-	// A process leaves one device, then the other, and another takes its number.
+	// A process series one device, then the other, and another takes its number.
 	ended := func(gpu string) {
 		ev := looked("train", 7, gpu, 0, nil, nil)
 		ev.GetGpu().What = event.GpuWhat_GPU_WHAT_ENDED

@@ -3,8 +3,8 @@
 // (networkTop, dnsTop, syscallTop, gpuTop), so that tables, JSON, filters and sorting treat them as all others. Its
 // memory is bounded whatever comes in: what is beyond the bound is counted as "others".
 //
-// What is kept is a leaf for each flow, question or system call of a container, with what it was counted to have done
-// in rings of time. A row is the sum of leaves that have something in common.
+// It keeps a series for each flow, question or system call of a container, with what it was counted to have done
+// in rings of time. A row is the sum of series that have something in common.
 package model
 
 import (
@@ -32,7 +32,7 @@ type Topic struct {
 	// Lines are what its charts show.
 	Lines []Line
 
-	form form
+	spec topicSpec
 }
 
 // Group is a way to count together.
@@ -46,7 +46,7 @@ type Group struct {
 	Columns []string
 
 	dims []dim
-	// each: every leaf is a row.
+	// each: every series is a row.
 	each  bool
 	class class
 	// inner is the group that its rows are made of, whatever was gone into before; nothing: there is none.
@@ -101,7 +101,7 @@ type Line struct {
 
 	measure int
 	// known, if not 0, is the amount that says for how long the line's measure was known. Then points are shares of
-	// that time, one for each leaf added up, else what the measure came to in a second.
+	// that time, one for each series added up, else what the measure came to in a second.
 	known int
 	// scale, if not 0, is by what the measure over known is to be multiplied; it is no share then.
 	scale float64
@@ -116,7 +116,7 @@ type Within struct {
 	Key   Key
 }
 
-// Key tells rows of one group apart, and is the same for the same thing from one look to the next.
+// Key identifies a row of a group. It stays the same from one answer to the next.
 type Key struct{ key rowKey }
 
 // Query is what rows are asked for.
@@ -214,7 +214,7 @@ type Status struct {
 	// PerSecond is the events of each of the last 60 s, newest last.
 	PerSecond []float64
 	// Leaves is how many things are kept; Folded how many were counted into others for want of room.
-	Leaves, Folded int
+	Series, Folded int
 }
 
 // NodeStatus is a node's.
@@ -227,7 +227,7 @@ type NodeStatus struct {
 // Options are the bounds.
 type Options struct {
 	// MaxLeaves is how many flows, questions, … are kept at most; 0: 131,072.
-	MaxLeaves int
+	MaxSeries int
 	// Started is when the stream began: rates are not of any time before.
 	Started time.Time
 }

@@ -189,7 +189,7 @@ func TestFlowsThatAreOverStayInTheSums(t *testing.T) {
 		rows[0].Event.GetNetworkTop().GetOpened() != 51 || rows[1].Event.GetNetworkTop().GetId() != "alive" {
 		t.Errorf("%v", rows)
 	}
-	if s := m.Status(at(5)); s.Leaves != 2 || s.Events != 101 {
+	if s := m.Status(at(5)); s.Series != 2 || s.Events != 101 {
 		t.Errorf("%+v", s)
 	}
 }
@@ -417,7 +417,7 @@ func TestSyscallsAreCountedByTheKernelsOwnSums(t *testing.T) {
 }
 
 func TestMemoryIsBoundedAndNothingIsLost(t *testing.T) {
-	m := New(TopicByName("network"), Options{Started: start, MaxLeaves: 100})
+	m := New(TopicByName("network"), Options{Started: start, MaxSeries: 100})
 	var sent uint64
 	for i := range 5000 {
 		n := rand.Uint64N(1000)
@@ -425,8 +425,8 @@ func TestMemoryIsBoundedAndNothingIsLost(t *testing.T) {
 		m.Add(flowOf{
 			id: fmt.Sprint(i), src: fmt.Sprintf("p%d", i%700), dst: "db", phase: opening, sent: n,
 		}.event(), at(float64(i)/1000))
-		if s := m.Status(at(5)); s.Leaves > 202 {
-			t.Fatalf("%d leaves after %d flows", s.Leaves, i)
+		if s := m.Status(at(5)); s.Series > 202 {
+			t.Fatalf("%d leaves after %d flows", s.Series, i)
 		}
 	}
 	total := m.Rows(Query{}, at(5)).Total.Event.GetNetworkTop()

@@ -8,7 +8,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// The amounts of a leaf of top network.
+// The amounts of a series of top network.
 const (
 	sent = iota
 	received
@@ -38,7 +38,7 @@ func networkTopic() *Topic {
 			{Name: "opened", Type: event.Count, measure: opened}, {Name: "failed", Type: event.Count, measure: failed},
 			{Name: "retransmits", Type: event.Count, measure: retransmits},
 		},
-		form: form{
+		spec: topicSpec{
 			amounts: 7, own: ofFlow, flip: [maxAmounts]int{received, sent, retransmits, opened, failed, srttSum, srtts},
 			doubled: failed, add: addNetwork, fill: fillNetwork,
 		},
@@ -62,10 +62,10 @@ func addFlow(s *store, ev *event.Event, f *event.Flow, now int64) {
 	if f.GetId() == "" {
 		return
 	}
-	l, made := s.leaf(f.GetId())
+	l, made := s.seriesByID(f.GetId())
 	if sign := signature(f); made || sign != l.signature {
 		l.signature = sign
-		l.who = s.flowEnds(ev, f)
+		l.pair = s.flowEnds(ev, f)
 	}
 	l.live = true
 	grown := amountsOf(f)
@@ -75,7 +75,7 @@ func addFlow(s *store, ev *event.Event, f *event.Flow, now int64) {
 		if f.GetStartTime() == 0 || f.GetPhase() == event.Phase_PHASE_UPDATE {
 			l.seen = grown
 		} else {
-			l.who.rest.add(now, s.form.amounts, [maxAmounts]uint64{opened: 1})
+			l.pair.closedTotals.add(now, s.spec.amounts, [maxAmounts]uint64{opened: 1})
 		}
 	}
 	for i := range grown {
@@ -87,12 +87,12 @@ func addFlow(s *store, ev *event.Event, f *event.Flow, now int64) {
 	if micros := event.SrttMicros(f); micros != 0 {
 		l.srttMicros = micros
 	}
-	l.add(now, s.form.own, new)
+	l.add(now, s.spec.own, new)
 	if f.GetPhase() != event.Phase_PHASE_CLOSED {
 		return
 	}
 	if l.srttMicros != 0 {
-		l.who.rest.add(now, s.form.amounts, [maxAmounts]uint64{srttSum: uint64(l.srttMicros), srtts: 1})
+		l.pair.closedTotals.add(now, s.spec.amounts, [maxAmounts]uint64{srttSum: uint64(l.srttMicros), srtts: 1})
 	}
 	s.end(l)
 }
@@ -117,11 +117,13 @@ func addConnection(s *store, ev *event.Event, t *event.Tcp, now int64) {
 		return
 	}
 	src, dst := t.GetSrc(), t.GetDst()
-	id := identity{faces: [2]face{blank(), blank()}, sides: 1, protocol: event.Protocol_PROTOCOL_TCP}
+	id := identity{
+		faces: [2]dimensions{noDimensions(), noDimensions()}, sides: 1, protocol: event.Protocol_PROTOCOL_TCP,
+	}
 	f := &id.faces[0]
 	if t.GetObserved() == event.Side_SIDE_DST {
 		id.flipped = true
-		// The client tells of it as well, if it is a pod that is looked at. Whether it is, is not known.
+		// The client reports it as well, if it is an observed pod. Whether it is, is not known.
 		id.echo = src.GetPod() != ""
 		f.self(ev.GetNamespace(), ev.GetPod(), ev.GetContainer(), ev.GetWorkload(), ev.GetNode(), dst.GetComm())
 		f.set(dimPeer, clientName(src))
@@ -130,8 +132,8 @@ func addConnection(s *store, ev *event.Event, t *event.Tcp, now int64) {
 		f.set(dimPeer, serverName(dst))
 	}
 	id.server = partyOf(dst, true)
-	w := s.who(id, partyOf(src, false))
-	w.rest.add(now, s.form.amounts, [maxAmounts]uint64{failed: 1})
+	w := s.endpointPair(id, partyOf(src, false))
+	w.closedTotals.add(now, s.spec.amounts, [maxAmounts]uint64{failed: 1})
 }
 
 // signature is cheap, and another one when an end has got a name, a process or counters that it had not.
@@ -150,10 +152,10 @@ func signature(f *event.Flow) int {
 	return n
 }
 
-// flowEnds are the ends of a flow: a face for each that was observed.
-func (s *store) flowEnds(ev *event.Event, f *event.Flow) *who {
+// flowEnds are the ends of a flow: dimensions for each that was observed.
+func (s *store) flowEnds(ev *event.Event, f *event.Flow) *endpointPair {
 	src, dst := f.GetSrc(), f.GetDst()
-	id := identity{faces: [2]face{blank(), blank()}, protocol: f.GetProtocol()}
+	id := identity{faces: [2]dimensions{noDimensions(), noDimensions()}, protocol: f.GetProtocol()}
 	observed := func(e *event.Endpoint, peer string) {
 		face := &id.faces[id.sides]
 		node := e.GetNode()
@@ -175,7 +177,7 @@ func (s *store) flowEnds(ev *event.Event, f *event.Flow) *who {
 		observed(src, serverName(dst))
 	}
 	id.server = partyOf(dst, true)
-	return s.who(id, partyOf(src, false))
+	return s.endpointPair(id, partyOf(src, false))
 }
 
 // serverName is what people call the end that was called: with the port.
@@ -241,7 +243,7 @@ func fillNetwork(ev *event.Event, r *sum) {
 	}
 	t := k.NetworkTop
 	t.Group, t.Name, t.WindowMicros, t.Workload = r.group.Name, r.name(), r.windowMicros(), r.workload()
-	t.Peer, t.Process, t.Id = r.face[dimPeer].Value(), r.face[dimProcess].Value(), r.id
+	t.Peer, t.Process, t.Id = r.dimensions[dimPeer].Value(), r.dimensions[dimProcess].Value(), r.id
 	t.Protocol = r.protocol
 	t.BytesSent, t.BytesReceived = whole(r.amounts[sent]), whole(r.amounts[received])
 	t.SentPerSecond, t.ReceivedPerSecond = whole(r.perSecond(sent)), whole(r.perSecond(received))

@@ -19,7 +19,7 @@ type process struct {
 	comm []byte
 	// on are the devices that it is on, by UUID.
 	on map[string]use
-	// at is when its calls were told last, ns; launches: kernels that it launches are counted.
+	// at is the time of the last event of its calls, ns; launches: kernels that it launches are counted.
 	at       uint64
 	launches bool
 }
@@ -38,10 +38,10 @@ func processID(ev *event.Event) string {
 	return ev.GetNode() + " pid " + strconv.FormatUint(uint64(ev.GetGpu().GetProc().GetPid()), 10)
 }
 
-// processOf finds the leaf of a process, or makes it.
-func processOf(s *store, ev *event.Event, now int64) *leaf {
+// processOf finds the series of a process, or makes it.
+func processOf(s *store, ev *event.Event, now int64) *series {
 	p := ev.GetGpu().GetProc()
-	l, made := s.leaf(processID(ev))
+	l, made := s.seriesByID(processID(ev))
 	if made || l.process == nil {
 		l.process = &process{pid: p.GetPid(), on: map[string]use{}, launches: true}
 	}
@@ -54,7 +54,7 @@ func processOf(s *store, ev *event.Event, now int64) *leaf {
 }
 
 // identify says whose the process is and where, by what is known now.
-func (l *leaf) identify(s *store, ev *event.Event, now int64) {
+func (l *series) identify(s *store, ev *event.Event, now int64) {
 	k := l.process
 	gpu, model := "", ""
 	for uuid, d := range k.on {
@@ -70,7 +70,7 @@ func (l *leaf) identify(s *store, ev *event.Event, now int64) {
 			}
 		}
 	}
-	id := identity{faces: [2]face{blank(), blank()}, sides: 1, class: classProcess}
+	id := identity{faces: [2]dimensions{noDimensions(), noDimensions()}, sides: 1, class: classProcess}
 	f := &id.faces[0]
 	f.self(
 		ev.GetNamespace(), ev.GetPod(), ev.GetContainer(), ev.GetWorkload(), ev.GetNode(),
@@ -78,10 +78,10 @@ func (l *leaf) identify(s *store, ev *event.Event, now int64) {
 	)
 	f.set(dimName, gpu)
 	f.set(dimType, model)
-	l.who = s.who(id, nobody)
+	l.pair = s.endpointPair(id, nobody)
 }
 
-// addProcess takes what the driver tells of a process on one device.
+// addProcess takes a sample of a process on one device.
 func addProcess(s *store, ev *event.Event, now int64) {
 	g := ev.GetGpu()
 	d, p := g.GetGpu(), g.GetProc()
@@ -103,7 +103,7 @@ func addProcess(s *store, ev *event.Event, now int64) {
 		ns := g.GetPeriodMicros() * 1000
 		amounts[gpuBusy], amounts[gpuSeen] = uint64(min(p.GetSmPercent(), 100))*(ns/100), ns
 	}
-	l.add(now, s.form.amounts, amounts)
+	l.add(now, s.spec.amounts, amounts)
 }
 
 // addCalls takes what a process has asked of the driver so far: it counts what is new, for the time since the event
@@ -137,12 +137,12 @@ func addCalls(s *store, ev *event.Event, now int64) {
 			l.seen[i] = told.n
 		}
 	}
-	l.add(now, s.form.amounts, amounts)
+	l.add(now, s.spec.amounts, amounts)
 }
 
 // endProcess takes a process from a device; it goes with the last one.
 func endProcess(s *store, ev *event.Event) {
-	l := s.leaves[processID(ev)]
+	l := s.series[processID(ev)]
 	if l == nil || l.process == nil {
 		return
 	}
@@ -150,14 +150,14 @@ func endProcess(s *store, ev *event.Event) {
 	l.live = len(l.process.on) > 0
 }
 
-// alive says whether what the leaf is of is still there.
-func (l *leaf) alive(now int64) bool {
+// alive reports whether the process or GPU of the series is still there.
+func (l *series) alive(now int64) bool {
 	return l.live && (l.process == nil || now-l.last <= processSilence)
 }
 
 // addPart counts what a process did among what GPUs did.
-func (r *sum) addPart(l *leaf) {
-	part := sum{group: r.group, look: r.look}
+func (r *sum) addPart(l *series) {
+	part := sum{group: r.group, window: r.window}
 	part.add(l, 0)
 	for i := launched; i < gpuAmountCount; i++ {
 		r.amounts[i] += part.amounts[i]

@@ -19,7 +19,7 @@ func (m *Model) Rows(q Query, now time.Time) Table {
 type answer struct {
 	m        *Model
 	q        Query
-	look     *look
+	window   *queryWindow
 	best     best
 	matching int
 	sums     map[rowKey]*sum
@@ -34,9 +34,11 @@ func (m *Model) answer(q Query, now time.Time) *answer {
 	if q.Group == nil {
 		q.Group = m.topic.Groups[0]
 	}
-	a := &answer{m: m, q: q, look: newLook(m.store, m.topic.LinesOf(q.Group), windowIndex(q.Window), now.UnixNano())}
-	a.matched = sum{group: q.Group, label: event.Others, look: a.look, face: blank()}
-	a.total = sum{group: q.Group, label: "total", look: a.look, face: blank()}
+	a := &answer{
+		m: m, q: q, window: newQueryWindow(m.store, m.topic.LinesOf(q.Group), windowIndex(q.Window), now.UnixNano()),
+	}
+	a.matched = sum{group: q.Group, label: event.Others, window: a.window, dimensions: noDimensions()}
+	a.total = sum{group: q.Group, label: "total", window: a.window, dimensions: noDimensions()}
 	a.best.descending = q.Descending
 	if q.Limit > 0 {
 		a.best.most = max(q.Offset, 0) + q.Limit
@@ -50,26 +52,26 @@ func (a *answer) collect() {
 		a.sums = map[rowKey]*sum{}
 	}
 	var one sum
-	var parts []*leaf // of what is counted
-	a.m.each(func(l *leaf) {
-		if l.who.class != a.q.Group.class {
-			if l.who.class == classProcess {
+	var parts []*series // of what is counted
+	a.m.each(func(l *series) {
+		if l.pair.class != a.q.Group.class {
+			if l.pair.class == classProcess {
 				parts = append(parts, l)
 			}
 			return
 		}
 		counted := false
-		for side := range int(l.who.sides) {
-			f := &l.who.faces[side]
+		for side := range int(l.pair.sides) {
+			f := &l.pair.faces[side]
 			if !a.within(l, f) {
 				continue
 			}
 			if !counted {
 				counted = true
-				one = sum{group: a.q.Group, key: leafKey(l), look: a.look}
+				one = sum{group: a.q.Group, key: seriesKey(l), window: a.window}
 				one.add(l, side)
 				if a.q.Group.each { // a flow is one row, from the end that opened it
-					a.judge(&one, found{leaf: l, side: side, tie: l.id})
+					a.judge(&one, found{series: l, side: side, tie: l.id})
 				}
 				a.count(&one, l)
 			}
@@ -79,7 +81,7 @@ func (a *answer) collect() {
 			key := a.key(f)
 			s := a.sums[key]
 			if s == nil {
-				s = &sum{group: a.q.Group, key: key, look: a.look}
+				s = &sum{group: a.q.Group, key: key, window: a.window}
 				a.sums[key] = s
 			}
 			s.add(l, side)
@@ -94,8 +96,8 @@ func (a *answer) collect() {
 }
 
 // addPart counts what a process did in the row of the GPUs that it is on, if there is one.
-func (a *answer) addPart(l *leaf) {
-	f := &l.who.faces[0]
+func (a *answer) addPart(l *series) {
+	f := &l.pair.faces[0]
 	if !a.within(l, f) {
 		return
 	}
@@ -105,7 +107,7 @@ func (a *answer) addPart(l *leaf) {
 	}
 }
 
-func (a *answer) key(f *face) (key rowKey) {
+func (a *answer) key(f *dimensions) (key rowKey) {
 	for i := range key.dims {
 		key.dims[i] = none
 	}
@@ -115,20 +117,20 @@ func (a *answer) key(f *face) (key rowKey) {
 	return key
 }
 
-// count adds a leaf's sum to that of all.
-func (a *answer) count(one *sum, l *leaf) {
-	if d := a.look.form.doubled; d >= 0 && l.who.echo {
+// count adds a series' sum to that of all.
+func (a *answer) count(one *sum, l *series) {
+	if d := a.window.spec.doubled; d >= 0 && l.pair.echo {
 		one.amounts[d] = 0
 	}
 	a.total.plus(one, 1)
 }
 
-func leafKey(l *leaf) (key rowKey) {
+func seriesKey(l *series) (key rowKey) {
 	for i := range key.dims {
 		key.dims[i] = none
 	}
 	if key.id = l.id; l.id == "" {
-		key.who = l.who
+		key.pair = l.pair
 	}
 	return key
 }
@@ -168,12 +170,12 @@ func (a *answer) judge(s *sum, f found) {
 	a.best.add(f)
 }
 
-// within tells whether a face of a leaf is part of what was gone into.
-func (a *answer) within(l *leaf, f *face) bool {
+// within reports whether one end of a series is part of what was gone into.
+func (a *answer) within(l *series, f *dimensions) bool {
 	for i := range a.q.Within {
 		w := &a.q.Within[i]
 		if w.Group.each {
-			if leafKey(l) != w.Key.key {
+			if seriesKey(l) != w.Key.key {
 				return false
 			}
 			continue
@@ -191,7 +193,7 @@ func (a *answer) within(l *leaf, f *face) bool {
 func (a *answer) table() Table {
 	rows := a.best.sorted()
 	t := Table{
-		At: time.Unix(0, a.look.now), Covered: time.Duration(a.look.covered * float64(time.Second)),
+		At: time.Unix(0, a.window.now), Covered: time.Duration(a.window.covered * float64(time.Second)),
 		Matching: a.matching, All: a.all, Err: a.err,
 		Total: a.total.row(),
 	}
@@ -199,9 +201,9 @@ func (a *answer) table() Table {
 	shown := make([]*sum, len(rows))
 	for i, f := range rows {
 		if shown[i] = f.sum; f.sum == nil {
-			shown[i] = &sum{group: a.q.Group, key: leafKey(f.leaf), look: a.look}
-			shown[i].add(f.leaf, f.side)
-			shown[i].addTrend(f.leaf, f.side)
+			shown[i] = &sum{group: a.q.Group, key: seriesKey(f.series), window: a.window}
+			shown[i].add(f.series, f.side)
+			shown[i].addTrend(f.series, f.side)
 		}
 	}
 	if !a.q.Group.each {
@@ -217,16 +219,16 @@ func (a *answer) table() Table {
 	return t
 }
 
-// trends looks at the leaves of those rows again that are shown.
+// trends reads the series of the rows that are shown once more.
 func (a *answer) trends(rows []*sum) {
 	shown := make(map[rowKey]*sum, len(rows))
 	for _, s := range rows {
 		shown[s.key] = s
 	}
-	a.m.each(func(l *leaf) {
-		for side := range int(l.who.sides) {
-			f := &l.who.faces[side]
-			if l.ring == nil || l.who.class != a.q.Group.class || !a.within(l, f) {
+	a.m.each(func(l *series) {
+		for side := range int(l.pair.sides) {
+			f := &l.pair.faces[side]
+			if l.ring == nil || l.pair.class != a.q.Group.class || !a.within(l, f) {
 				continue
 			}
 			if s := shown[a.key(f)]; s != nil {

@@ -44,13 +44,13 @@ func (s *status) roll(now int64) {
 	s.second = max(s.second, second)
 }
 
-// Status tells of the stream as of a time.
+// Status is the state of the stream as of a time.
 func (m *Model) Status(now time.Time) Status {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	st := &m.status
 	st.roll(now.UnixNano())
-	out := Status{Events: st.events, Leaves: len(m.leaves) + len(m.whos), Folded: m.folded}
+	out := Status{Events: st.events, Series: len(m.series) + len(m.pairs), Folded: m.folded}
 	for _, n := range st.nodes {
 		out.Nodes = append(out.Nodes, n)
 	}

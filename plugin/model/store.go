@@ -7,75 +7,75 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// maxLeaves is the default bound of each of the two kinds of leaves: those with an id of their own, and the rest of
+// maxSeries is the default bound of each of the two kinds of series: those with an id of their own, and the rest of
 // those that have the same ends.
-const maxLeaves = 1 << 17
+const maxSeries = 1 << 17
 
-// store is the leaves.
+// store is the series.
 type store struct {
-	form    *form
+	spec    *topicSpec
 	max     int
 	started int64 // ns
-	leaves  map[string]*leaf
-	whos    map[identity]*who
-	order   []*leaf // scratch of an eviction
+	series  map[string]*series
+	pairs   map[identity]*endpointPair
+	order   []*series // scratch of an eviction
 	folded  int
 	// workloads of pods, by "namespace/pod": top gpu.
 	workloads map[string]string
 }
 
-func newStore(f *form, o Options) *store {
+func newStore(f *topicSpec, o Options) *store {
 	s := &store{
-		form: f, max: o.MaxLeaves, leaves: map[string]*leaf{}, whos: map[identity]*who{},
+		spec: f, max: o.MaxSeries, series: map[string]*series{}, pairs: map[identity]*endpointPair{},
 		workloads: map[string]string{}, started: o.Started.UnixNano(),
 	}
 	if s.max <= 0 {
-		s.max = maxLeaves
+		s.max = maxSeries
 	}
 	return s
 }
 
-// who finds those with an identity, or makes them.
-func (s *store) who(id identity, client party) *who {
+// endpointPair finds the pair with an identity, or makes it.
+func (s *store) endpointPair(id identity, client party) *endpointPair {
 	if id.server == (party{}) {
 		id.server = nobody
 	}
-	if w := s.whos[id]; w != nil {
+	if w := s.pairs[id]; w != nil {
 		return w
 	}
-	if len(s.whos) >= s.max {
-		s.foldWhos()
+	if len(s.pairs) >= s.max {
+		s.foldPairs()
 	}
-	w := &who{identity: id, client: client}
-	w.rest = &leaf{who: w}
-	s.whos[id] = w
+	w := &endpointPair{identity: id, client: client}
+	w.closedTotals = &series{pair: w}
+	s.pairs[id] = w
 	return w
 }
 
-// leaf finds the leaf of an id, or makes it; made says which.
-func (s *store) leaf(id string) (l *leaf, made bool) {
-	if l = s.leaves[id]; l != nil {
+// seriesByID finds the series of an id, or makes it; made reports which.
+func (s *store) seriesByID(id string) (l *series, made bool) {
+	if l = s.series[id]; l != nil {
 		return l, false
 	}
-	if len(s.leaves) >= s.max {
-		s.foldLeaves()
+	if len(s.series) >= s.max {
+		s.foldSeries()
 	}
-	l = &leaf{id: id}
-	s.leaves[id] = l
+	l = &series{id: id}
+	s.series[id] = l
 	return l, true
 }
 
-// end counts a leaf with those of the same ends that are over.
-func (s *store) end(l *leaf) {
-	l.who.rest.take(l, s.form.amounts)
-	delete(s.leaves, l.id)
+// end adds a series to the closed totals of its pair.
+func (s *store) end(l *series) {
+	l.pair.closedTotals.take(l, s.spec.amounts)
+	delete(s.series, l.id)
 }
 
-// foldLeaves makes room: the eighth of the leaves that nothing was heard of for the longest time has no leaf of its own
-// any more.
-func (s *store) foldLeaves() {
+// foldSeries makes room: the eighth of the series that nothing was heard of for the longest time has no series of its
+// own any more.
+func (s *store) foldSeries() {
 	s.order = s.order[:0]
-	for _, l := range s.leaves {
+	for _, l := range s.series {
 		s.order = append(s.order, l)
 	}
 	for _, l := range s.oldest() {
@@ -85,63 +85,63 @@ func (s *store) foldLeaves() {
 	clear(s.order)
 }
 
-// foldWhos makes room among the ends: what the eighth of them that were not heard of for the longest time did is
+// foldPairs makes room among the ends: what the eighth of them that were not heard of for the longest time did is
 // counted as others'.
-func (s *store) foldWhos() {
-	used := map[*who]bool{}
-	for _, l := range s.leaves {
-		used[l.who] = true
+func (s *store) foldPairs() {
+	used := map[*endpointPair]bool{}
+	for _, l := range s.series {
+		used[l.pair] = true
 	}
 	s.order = s.order[:0]
 	others := s.others()
-	for _, w := range s.whos {
+	for _, w := range s.pairs {
 		if !used[w] && w != others {
-			s.order = append(s.order, w.rest)
+			s.order = append(s.order, w.closedTotals)
 		}
 	}
-	if len(s.order) == 0 { // all are in use: the leaves must go first
-		s.foldLeaves()
+	if len(s.order) == 0 { // all are in use: the series must go first
+		s.foldSeries()
 		return
 	}
 	for _, l := range s.oldest() {
-		others.rest.take(l, s.form.amounts)
-		delete(s.whos, l.who.identity)
+		others.closedTotals.take(l, s.spec.amounts)
+		delete(s.pairs, l.pair.identity)
 		s.folded++
 	}
 	clear(s.order)
 }
 
-func (s *store) oldest() []*leaf {
-	slices.SortFunc(s.order, func(a, b *leaf) int { return cmp.Compare(a.last, b.last) })
+func (s *store) oldest() []*series {
+	slices.SortFunc(s.order, func(a, b *series) int { return cmp.Compare(a.last, b.last) })
 	return s.order[:max(len(s.order)/8, 1)]
 }
 
 // others is where what there is no room for is counted.
-func (s *store) others() *who {
-	f := blank()
+func (s *store) others() *endpointPair {
+	f := noDimensions()
 	for d := range f {
 		if dim(d) != dimNode && dim(d) != dimNamespace {
 			f.set(dim(d), event.Others)
 		}
 	}
-	id := identity{faces: [2]face{f, blank()}, sides: 1, server: nobody}
-	if w := s.whos[id]; w != nil {
+	id := identity{faces: [2]dimensions{f, noDimensions()}, sides: 1, server: nobody}
+	if w := s.pairs[id]; w != nil {
 		return w
 	}
-	w := &who{identity: id, client: nobody}
-	w.rest = &leaf{who: w}
-	s.whos[id] = w
+	w := &endpointPair{identity: id, client: nobody}
+	w.closedTotals = &series{pair: w}
+	s.pairs[id] = w
 	return w
 }
 
-// each calls do with every leaf that has counted something or lives.
-func (s *store) each(do func(*leaf)) {
-	for _, l := range s.leaves {
+// each calls do with every series that has counted something or lives.
+func (s *store) each(do func(*series)) {
+	for _, l := range s.series {
 		do(l)
 	}
-	for _, w := range s.whos {
-		if w.rest.ring != nil || w.rest.latencies != nil {
-			do(w.rest)
+	for _, w := range s.pairs {
+		if w.closedTotals.ring != nil || w.closedTotals.latencies != nil {
+			do(w.closedTotals)
 		}
 	}
 }

@@ -7,25 +7,25 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// rowKey is the part of leaves that a row is of.
+// rowKey is the part of series that a row is of.
 type rowKey struct {
 	dims [3]text
-	// of a group of single leaves: the leaf's id, or the ends of those that are over.
-	id  string
-	who *who
+	// of a group of single series: the series' id, or the ends of those that are over.
+	id   string
+	pair *endpointPair
 }
 
-// sum is what leaves come to in a window.
+// sum is what series come to in a window.
 type sum struct {
 	group *Group
 	key   rowKey
 	// label is the name of what is no group's row.
 	label string
-	// face is what the leaves have in common; none where they differ.
-	face     face
-	protocol event.Protocol
-	members  int
-	id       string
+	// dimensions are what the series have in common; none where they differ.
+	dimensions dimensions
+	protocol   event.Protocol
+	members    int
+	id         string
 
 	amounts [maxAmounts]float64
 	live    int
@@ -37,23 +37,23 @@ type sum struct {
 	// processes are those that live.
 	processes []*process
 
-	look *look
+	window *queryWindow
 }
 
-// look is when and how far back a sum looks.
-type look struct {
+// queryWindow is the time that a query covers.
+type queryWindow struct {
 	now     int64
 	window  int // index in Windows
 	covered float64
-	form    *form
+	spec    *topicSpec
 	// lines are the amounts that trends are of.
 	lines [2]int
 	// parts are how many seconds each part of the window covers.
 	parts [slots]float64
 }
 
-func newLook(s *store, lines []Line, window int, now int64) *look {
-	l := &look{now: now, window: window, form: s.form}
+func newQueryWindow(s *store, lines []Line, window int, now int64) *queryWindow {
+	l := &queryWindow{now: now, window: window, spec: s.spec}
 	for i := range l.lines {
 		if i < len(lines) {
 			l.lines[i] = lines[i].measure
@@ -76,16 +76,16 @@ func newLook(s *store, lines []Line, window int, now int64) *look {
 	return l
 }
 
-// add counts a leaf, looked at from one of its faces.
-func (r *sum) add(l *leaf, side int) {
-	w := l.who
+// add counts a series, as seen from one of its ends.
+func (r *sum) add(l *series, side int) {
+	w := l.pair
 	f := &w.faces[side]
 	if r.members == 0 {
-		r.face, r.protocol, r.id = *f, w.protocol, l.id
+		r.dimensions, r.protocol, r.id = *f, w.protocol, l.id
 	} else {
 		for d := range f {
-			if r.face[d] != f[d] {
-				r.face[d] = none
+			if r.dimensions[d] != f[d] {
+				r.dimensions[d] = none
 			}
 		}
 		if r.protocol != w.protocol {
@@ -94,25 +94,25 @@ func (r *sum) add(l *leaf, side int) {
 		r.id = ""
 	}
 	r.members++
-	flip := r.look.flip(w, side)
-	if r.look.window >= rings {
-		for i := range r.look.form.amounts {
+	flip := r.window.flip(w, side)
+	if r.window.window >= rings {
+		for i := range r.window.spec.amounts {
 			if flip[i] < len(l.total) {
 				r.amounts[i] += float64(l.total[flip[i]])
 			}
 		}
 	}
-	if l.ring != nil && r.look.window < rings {
+	if l.ring != nil && r.window.window < rings {
 		var in [maxAmounts]float32
-		l.ring.sum(r.look.window, r.look.now/partOf[r.look.window], &in)
-		for i := range r.look.form.amounts {
+		l.ring.sum(r.window.window, r.window.now/partOf[r.window.window], &in)
+		for i := range r.window.spec.amounts {
 			r.amounts[i] += float64(in[flip[i]])
 		}
 	}
 	if l.gauge != nil {
 		r.gauges = append(r.gauges, l.gauge)
 	}
-	if l.alive(r.look.now) {
+	if l.alive(r.window.now) {
 		r.live++
 		if l.process != nil {
 			r.processes = append(r.processes, l.process)
@@ -126,28 +126,28 @@ func (r *sum) add(l *leaf, side int) {
 		if r.latency == nil {
 			r.latency = new(histogram)
 		}
-		l.latencies.sum(r.look.window, r.look.now, r.latency)
+		l.latencies.sum(r.window.window, r.window.now, r.latency)
 	}
 }
 
-// addTrend adds how it went in the course of the window.
-func (r *sum) addTrend(l *leaf, side int) {
+// addTrend adds the time series of the window.
+func (r *sum) addTrend(l *series, side int) {
 	if l.ring == nil {
 		return
 	}
-	flip := r.look.flip(l.who, side)
-	window := min(r.look.window, rings-1)
-	l.ring.each(window, r.look.now/partOf[window], func(place int, part []float32) {
-		for _, i := range r.look.lines {
+	flip := r.window.flip(l.pair, side)
+	window := min(r.window.window, rings-1)
+	l.ring.each(window, r.window.now/partOf[window], func(place int, part []float32) {
+		for _, i := range r.window.lines {
 			r.trend[place] += float64(part[flip[i]])
 		}
 	})
 }
 
-// flip is where amounts stand as seen from a side of a leaf.
-func (l *look) flip(w *who, side int) *[maxAmounts]int {
+// flip is the index of each amount as seen from a side of a series.
+func (l *queryWindow) flip(w *endpointPair, side int) *[maxAmounts]int {
 	if w.flipped != (side == 1) {
-		return &l.form.flip
+		return &l.spec.flip
 	}
 	return &unflipped
 }
@@ -191,30 +191,30 @@ func (r *sum) name() string {
 	}
 	if r.group.each {
 		for _, d := range []dim{dimPod, dimNode} {
-			if s := r.face[d].Value(); s != "" {
+			if s := r.dimensions[d].Value(); s != "" {
 				return s
 			}
 		}
 		return ""
 	}
 	last := r.group.dims[len(r.group.dims)-1]
-	name := r.face[last].Value()
+	name := r.dimensions[last].Value()
 	if last == dimContainer {
-		return r.face[dimPod].Value() + "/" + name
+		return r.dimensions[dimPod].Value() + "/" + name
 	}
 	return name
 }
 
 func (r *sum) workload() string {
-	if w := r.face[dimWorkload].Value(); !strings.HasPrefix(w, barePod) {
+	if w := r.dimensions[dimWorkload].Value(); !strings.HasPrefix(w, barePod) {
 		return w
 	}
 	return ""
 }
 
-func (r *sum) windowMicros() uint64 { return uint64(r.look.covered * 1e6) }
+func (r *sum) windowMicros() uint64 { return uint64(r.window.covered * 1e6) }
 
-func (r *sum) perSecond(amount int) float64 { return max(r.amounts[amount], 0) / r.look.covered }
+func (r *sum) perSecond(amount int) float64 { return max(r.amounts[amount], 0) / r.window.covered }
 
 // quantile is in units of so many ns; nil for none.
 func (r *sum) quantile(percent float64, unit uint64) *uint64 {
@@ -234,10 +234,10 @@ func whole(f float64) uint64 { return uint64(max(f, 0) + 0.5) }
 
 // fill makes the row's event, in one that may have been made before.
 func (r *sum) fill(ev *event.Event) {
-	ev.Time = uint64(r.look.now)
-	ev.Namespace, ev.Pod = r.face[dimNamespace].Value(), r.face[dimPod].Value()
-	ev.Container, ev.Node = r.face[dimContainer].Value(), r.face[dimNode].Value()
-	r.look.form.fill(ev, r)
+	ev.Time = uint64(r.window.now)
+	ev.Namespace, ev.Pod = r.dimensions[dimNamespace].Value(), r.dimensions[dimPod].Value()
+	ev.Container, ev.Node = r.dimensions[dimContainer].Value(), r.dimensions[dimNode].Value()
+	r.window.spec.fill(ev, r)
 }
 
 // row is the line for people.
@@ -246,7 +246,7 @@ func (r *sum) row() Row {
 	r.fill(ev)
 	row := Row{Key: Key{r.key}, Event: ev, Trend: make([]float64, slots)}
 	for i := range row.Trend {
-		row.Trend[i] = r.trend[i] / r.look.parts[i]
+		row.Trend[i] = r.trend[i] / r.window.parts[i]
 	}
 	return row
 }

@@ -2,7 +2,7 @@ package model
 
 import "github.com/orb8-dev/kubectl-orb8/event"
 
-// The amounts of a leaf of top syscalls.
+// The amounts of a series of top syscalls.
 const (
 	calls = iota
 	callErrors
@@ -19,7 +19,7 @@ func syscallsTopic() *Topic {
 			{Name: "errors", Type: event.Count, measure: callErrors},
 			{Name: "time", Type: event.Nanos, measure: nanos},
 		},
-		form: form{amounts: 3, own: 3, flip: unflipped, doubled: -1, add: addSyscalls, fill: fillSyscalls},
+		spec: topicSpec{amounts: 3, own: 3, flip: unflipped, doubled: -1, add: addSyscalls, fill: fillSyscalls},
 	}
 }
 
@@ -28,22 +28,22 @@ func addSyscalls(s *store, ev *event.Event, now int64) bool {
 	if c == nil {
 		return false
 	}
-	l, made := s.leaf(c.GetId())
+	l, made := s.seriesByID(c.GetId())
 	// The container may get its name after its first calls.
 	if sign := len(ev.GetContainer()) + len(ev.GetPod())<<10; made || l.signature != sign {
 		l.signature = sign
-		id := identity{faces: [2]face{blank(), blank()}, sides: 1}
+		id := identity{faces: [2]dimensions{noDimensions(), noDimensions()}, sides: 1}
 		f := &id.faces[0]
 		f.self(ev.GetNamespace(), ev.GetPod(), ev.GetContainer(), ev.GetWorkload(), ev.GetNode(), "")
 		f.set(dimName, c.GetName())
-		l.who = s.who(id, nobody)
+		l.pair = s.endpointPair(id, nobody)
 	}
 	var amounts [maxAmounts]uint64
 	for i, n := range [...]uint64{calls: c.GetCalls(), callErrors: c.GetErrors(), nanos: c.GetTotalNanos()} {
 		amounts[i] = n - min(n, l.seen[i])
 		l.seen[i] = n
 	}
-	l.add(now, s.form.amounts, amounts)
+	l.add(now, s.spec.amounts, amounts)
 	if l.latencies == nil && len(c.GetHistogram()) > 0 {
 		l.latencies = new(latencies)
 		l.counted = make([]uint64, buckets)
@@ -68,7 +68,7 @@ func fillSyscalls(ev *event.Event, r *sum) {
 	}
 	t := k.SyscallTop
 	t.Group, t.Name, t.WindowMicros, t.Workload = r.group.Name, r.name(), r.windowMicros(), r.workload()
-	t.Syscall = r.face[dimName].Value()
+	t.Syscall = r.dimensions[dimName].Value()
 	t.Calls, t.CallsPerSecond, t.Errors = whole(r.amounts[calls]), r.perSecond(calls), whole(r.amounts[callErrors])
 	t.TotalNanos, t.BusyPercent = whole(r.amounts[nanos]), r.perSecond(nanos)/1e7
 	t.P50Nanos, t.P95Nanos, t.P99Nanos = r.quantile(50, 1), r.quantile(95, 1), r.quantile(99, 1)

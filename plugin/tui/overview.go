@@ -145,7 +145,7 @@ func (p *overviewPage) nodes(width int) (out []string) {
 		out = []string{p.style.faint.Render("no node yet")}
 	}
 	if st := p.status; st.Folded > 0 {
-		out = append(out, cut(fmt.Sprintf("%d kept, %d counted as others", st.Leaves, st.Folded), width))
+		out = append(out, cut(fmt.Sprintf("%d kept, %d counted as others", st.Series, st.Folded), width))
 	}
 	return out
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// dim is something that leaves can have in common.
+// dim names a property that series can have in common.
 type dim uint8
 
 const (
@@ -22,27 +22,27 @@ const (
 	dims
 )
 
-// text is a string of which there is one, however many leaves have it; it goes when the last of them does.
+// text is a string of which there is one, however many series have it; it goes when the last of them does.
 type text = unique.Handle[string]
 
 // none stands for what is not known, or not the same.
 var none = unique.Make("")
 
-// face is how a leaf looks from one end.
-type face [dims]text
+// dimensions are the properties of a series as seen from one end.
+type dimensions [dims]text
 
-func blank() (f face) {
+func noDimensions() (f dimensions) {
 	for i := range f {
 		f[i] = none
 	}
 	return f
 }
 
-func (f *face) set(d dim, s string) { f[d] = unique.Make(s) }
+func (f *dimensions) set(d dim, s string) { f[d] = unique.Make(s) }
 
-// identity is what tells leaves apart that are counted together.
+// identity distinguishes endpoint pairs.
 type identity struct {
-	faces    [2]face
+	faces    [2]dimensions
 	sides    uint8 // how many of faces there are
 	flipped  bool  // the first face is that of the end that answered
 	protocol event.Protocol
@@ -54,7 +54,7 @@ type identity struct {
 	server party
 }
 
-// class tells leaves apart that are not counted together: rows of a group are of leaves of one class.
+// class distinguishes series that are not counted together: rows of a group are of series of one class.
 type class uint8
 
 const (
@@ -63,12 +63,12 @@ const (
 	classProcess
 )
 
-// who is what several leaves have in common: the flows between two processes.
-type who struct {
+// endpointPair is what several series have in common: the flows between two processes.
+type endpointPair struct {
 	identity
 	client party
-	// rest is the leaf of what has no leaf of its own: flows that are over, connections that came to nothing.
-	rest *leaf
+	// closedTotals counts what has no series of its own: closed flows, failed connections.
+	closedTotals *series
 }
 
 type party struct {
@@ -84,15 +84,15 @@ var nobody = party{kind: none, name: none}
 // maxAmounts is how many amounts a topic counts at most.
 const maxAmounts = 28
 
-// leaf is the least that is counted.
-type leaf struct {
-	who *who
-	id  string
+// series is the counters of a flow, a question, a system call or a GPU.
+type series struct {
+	pair *endpointPair
+	id   string
 	// live: it is a flow that has not ended.
 	live bool
 	// srttMicros is its newest; 0: not known.
 	srttMicros uint32
-	// seen is what the last event said: events tell sums.
+	// seen is the numbers of the last event: they are cumulative.
 	seen [3]uint64
 	// signature changes when an event names its ends in another way.
 	signature int
@@ -102,13 +102,13 @@ type leaf struct {
 
 	ring      *ring
 	latencies *latencies
-	counted   []uint64 // the histogram that the last event told
+	counted   []uint64 // the histogram of the last event
 	gauge     *gauge   // top gpu: what was last seen of a GPU
 	process   *process // top gpu: of a process
 }
 
 // add counts amounts at a time.
-func (l *leaf) add(now int64, width int, amounts [maxAmounts]uint64) {
+func (l *series) add(now int64, width int, amounts [maxAmounts]uint64) {
 	var cells [maxAmounts]float32
 	any := false
 	if l.total == nil {
@@ -129,8 +129,8 @@ func (l *leaf) add(now int64, width int, amounts [maxAmounts]uint64) {
 	l.ring.add(now, cells[:width])
 }
 
-// take adds what another leaf has counted.
-func (l *leaf) take(other *leaf, width int) {
+// take adds what another series has counted.
+func (l *series) take(other *series, width int) {
 	if l.total == nil {
 		l.total = make([]uint64, width)
 	}
