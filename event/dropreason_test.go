@@ -34,10 +34,14 @@ func TestColumnsOfOneNameHaveOneType(t *testing.T) {
 			if c.Outputs&InJSON == 0 {
 				continue
 			}
-			if before, ok := types[c.Name]; ok && before != c.Type {
-				t.Errorf("%s.%s has the type %d, in another kind %d", k.Name, c.Name, c.Type, before)
+			typ := c.Type
+			if typ == Enum {
+				typ = Text // of few words
 			}
-			types[c.Name] = c.Type
+			if before, ok := types[c.Name]; ok && before != typ {
+				t.Errorf("%s.%s has the type %d, in another kind %d", k.Name, c.Name, typ, before)
+			}
+			types[c.Name] = typ
 		}
 	}
 }

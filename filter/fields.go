@@ -23,7 +23,8 @@ type fields struct {
 
 // field is one column in each of the kinds; nil where a kind lacks it.
 type field struct {
-	typ     *cel.Type
+	typ *cel.Type
+	// enum are all words that it can be; nil where it can be others.
 	enum    []string
 	columns []*event.Column
 }
@@ -51,8 +52,10 @@ func newFields(kinds []*event.Kind) *fields {
 			}
 			if in[name] == nil {
 				in[name] = &field{typ: typeOf(c), enum: c.Enum, columns: make([]*event.Column, len(kinds))}
-			} else if c.Type == event.Enum {
+			} else if c.Type == event.Enum && in[name].enum != nil {
 				in[name].enum = append(in[name].enum[:len(in[name].enum):len(in[name].enum)], c.Enum...)
+			} else {
+				in[name].enum = nil // text of any kind may be any word
 			}
 			in[name].columns[i] = c
 		}
