@@ -192,8 +192,8 @@ func TestEveryTopicHasItsCommand(t *testing.T) {
 				t.Errorf("%s takes events of the kind %q, which there is not", topic.Name, source)
 			}
 		}
-		for _, want := range []string{"$ kubectl orb8 top " + topic.Name, "`" + topic.Row.Name + "`", "| `" + topic.Name +
-			"` |"} {
+		for _, want := range []string{"$ kubectl orb8 top " + topic.Name, "`" + topic.Row.Name + "`",
+			"- `" + topic.Name + "`"} {
 			if !strings.Contains(string(page), want) {
 				t.Errorf("docs/top.md has no %q", want)
 			}
