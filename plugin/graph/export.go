@@ -113,7 +113,8 @@ func (g *Graph) SVG(w io.Writer) error {
 	l := place(g)
 	b := bufio.NewWriter(w)
 	width, height := float64(l.right)*cellWidth+2*margin, float64(l.height)*cellHeight+2*margin
-	fmt.Fprintf(b, `<svg xmlns="http://www.w3.org/2000/svg" width="%.0f" height="%.0f" viewBox="0 0 %.0f %.0f"><style>%s</style>`+"\n", width, height, width, height, svgStyle)
+	fmt.Fprintf(b, `<svg xmlns="http://www.w3.org/2000/svg" width="%.0f" height="%.0f" viewBox="0 0 %.0f %.0f"><style>%s</style>`+"\n",
+		width, height, width, height, svgStyle)
 	for _, rank := range l.ranks {
 		for _, v := range rank {
 			for _, k := range v.out {
@@ -124,7 +125,8 @@ func (g *Graph) SVG(w io.Writer) error {
 				if l.g.Edges[v.in[0].edge].Failing {
 					failing = " f"
 				}
-				fmt.Fprintf(b, `<path class="e%s" d="M%.1f %.1fH%.1f"/>`+"\n", failing, px(l.x[v.rank]), py(v.y), px(l.x[v.rank]+l.width[v.rank]))
+				fmt.Fprintf(b, `<path class="e%s" d="M%.1f %.1fH%.1f"/>`+"\n",
+					failing, px(l.x[v.rank]), py(v.y), px(l.x[v.rank]+l.width[v.rank]))
 			}
 		}
 	}
@@ -150,10 +152,12 @@ func (l *layout) svgBox(b *bufio.Writer, v *vertex) {
 		outside = " o"
 	}
 	fmt.Fprintf(b, `<rect class="b%s" x="%.1f" y="%.1f" width="%.1f" height="%.1f" rx="6"><title>%s</title></rect>`+"\n",
-		outside, px(l.x[v.rank]), py(v.y), float64(l.width[v.rank])*cellWidth, float64(v.h-1)*cellHeight, xmlText(n.Label))
+		outside, px(l.x[v.rank]), py(v.y), float64(l.width[v.rank])*cellWidth, float64(v.h-1)*cellHeight,
+		xmlText(n.Label))
 	texts := l.texts(v.node)
 	for i, t := range texts {
-		fmt.Fprintf(b, `<text x="%.1f" y="%.1f">%s</text>`+"\n", px(l.x[v.rank]+2), py(v.y+1+(v.h-2-len(texts))/2+i)+4.5, xmlText(t))
+		fmt.Fprintf(b, `<text x="%.1f" y="%.1f">%s</text>`+"\n",
+			px(l.x[v.rank]+2), py(v.y+1+(v.h-2-len(texts))/2+i)+4.5, xmlText(t))
 	}
 }
 
@@ -173,11 +177,13 @@ func (l *layout) svgLink(b *bufio.Writer, k *link) {
 	switch {
 	case !k.back && k.to.node >= 0:
 		fmt.Fprintf(b, `<path class="%s" d="M%.1f %.1fl-8 -4v8z"/>`+"\n", arrow, to, py(k.ty))
-		fmt.Fprintf(b, `<text class="%s" x="%.1f" y="%.1f" text-anchor="end">%s</text>`+"\n", label, to-10, py(k.ty)-4, xmlText(text))
+		fmt.Fprintf(b, `<text class="%s" x="%.1f" y="%.1f" text-anchor="end">%s</text>`+"\n",
+			label, to-10, py(k.ty)-4, xmlText(text))
 	case k.back && k.from.node >= 0:
 		fmt.Fprintf(b, `<path class="%s" d="M%.1f %.1fl8 -4v8z"/>`+"\n", arrow, from, py(k.fy))
 		if k.to.node >= 0 {
-			fmt.Fprintf(b, `<text class="%s" x="%.1f" y="%.1f" text-anchor="end">%s</text>`+"\n", label, to-10, py(k.ty)-4, xmlText(text))
+			fmt.Fprintf(b, `<text class="%s" x="%.1f" y="%.1f" text-anchor="end">%s</text>`+"\n",
+				label, to-10, py(k.ty)-4, xmlText(text))
 		}
 	}
 }

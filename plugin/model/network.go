@@ -112,7 +112,8 @@ func amountsOf(f *event.Flow) (a [3]uint64) {
 func addConnection(s *store, ev *event.Event, t *event.Tcp, now int64) {
 	switch t.GetOutcome() {
 	case event.TCPOutcome_TCP_OUTCOME_REFUSED, event.TCPOutcome_TCP_OUTCOME_RESET, event.TCPOutcome_TCP_OUTCOME_TIMEOUT,
-		event.TCPOutcome_TCP_OUTCOME_UNREACHABLE, event.TCPOutcome_TCP_OUTCOME_ABANDONED, event.TCPOutcome_TCP_OUTCOME_FAILED:
+		event.TCPOutcome_TCP_OUTCOME_UNREACHABLE, event.TCPOutcome_TCP_OUTCOME_ABANDONED,
+		event.TCPOutcome_TCP_OUTCOME_FAILED:
 	default:
 		return
 	}
