@@ -51,10 +51,12 @@ func readAsItSays(t *testing.T, driver *fakes.NVML) {
 	if err != nil || len(devices) < 2 || len(lost) != 1 {
 		t.Fatalf("%v; %d devices, %d lost", err, len(devices), len(lost))
 	}
+	// It looks twice at least, for a late look may begin before it sees the end; each look gets one device of two.
 	for function, failed := range map[string]int{"nvmlInit": 0, "nvmlDeviceGetHandleByIndex": 2} {
 		all := timings.All()
 		i := slices.IndexFunc(all, func(x Timing) bool { return x.Function == function })
-		if i < 0 || all[i].Calls < 1 || all[i].Failed != failed || all[i].Max <= 0 || all[i].Median > all[i].Max {
+		if i < 0 || all[i].Calls < 1 || all[i].Failed < failed || all[i].Failed != all[i].Calls/2 ||
+			all[i].Max <= 0 || all[i].Median > all[i].Max {
 			t.Errorf("%s was called, and the timings are %+v", function, all)
 		}
 	}
