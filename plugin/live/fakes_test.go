@@ -229,3 +229,10 @@ func (h *harness) start() <-chan result {
 	synctest.Wait()
 	return done
 }
+
+// maxAtOnce is the largest number of tracers that were launched at the same time.
+func (h *harness) maxAtOnce() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.most
+}

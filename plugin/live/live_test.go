@@ -212,8 +212,8 @@ func TestSession_NodesBeyondMaxNodesWait(t *testing.T) {
 		done := h.start()
 		h.status.expect(t, "note: there are targets on more than 1 nodes; the others are not traced: raise --max-nodes")
 		after(30 * time.Second)
-		if h.most != 1 {
-			t.Errorf("%d nodes have a tracer", h.most)
+		if h.maxAtOnce() != 1 {
+			t.Errorf("%d nodes have a tracer", h.maxAtOnce())
 		}
 		after(3 * time.Minute)
 		h.view.nodes <- "c"
@@ -336,8 +336,8 @@ func TestOpenError_StartsNothing(t *testing.T) {
 		h := newHarness(t, Config{ReverseDNS: true}, "n1")
 		h.openErr = os.ErrExist
 		r := <-h.start()
-		if !errors.Is(r.err, os.ErrExist) || r.tally != nil || h.most != 0 || !h.view.closed || !h.launcher.closed {
-			t.Errorf("%v, %v; %d nodes started", r.tally, r.err, h.most)
+		if !errors.Is(r.err, os.ErrExist) || r.tally != nil || h.maxAtOnce() != 0 || !h.view.closed || !h.launcher.closed {
+			t.Errorf("%v, %v; %d nodes started", r.tally, r.err, h.maxAtOnce())
 		}
 	})
 }
