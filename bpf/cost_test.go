@@ -18,7 +18,8 @@ func TestAllProgramsOfAProbeAreFound(t *testing.T) {
 		for range n - 2 {
 			ins = append(ins, asm.Mov.Imm(asm.R0, 1))
 		}
-		p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.CGroupSKB, License: "GPL", Instructions: append(ins, asm.Mov.Imm(asm.R0, 1), asm.Return())})
+		p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.CGroupSKB, License: "GPL",
+			Instructions: append(ins, asm.Mov.Imm(asm.R0, 1), asm.Return())})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,7 +19,8 @@ import (
 var MapIteratorsRefused = sync.OnceValue(func() bool {
 	refused := func(over string) bool {
 		p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-			Name: "try_" + over[:3], Type: ebpf.Tracing, AttachType: ebpf.AttachTraceIter, AttachTo: over, License: "Dual BSD/GPL",
+			Name: "try_" + over[:3], Type: ebpf.Tracing, AttachType: ebpf.AttachTraceIter, AttachTo: over,
+			License:      "Dual BSD/GPL",
 			Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
 		})
 		if err == nil {

@@ -48,7 +48,8 @@ func TestKernelsThatRefuseMapIteratorsAreTold(t *testing.T) {
 	if refused := errors.Is(err, os.ErrPermission); refused != MapIteratorsRefused() {
 		t.Errorf("loading one gives %v, and they are refused: %v", err, MapIteratorsRefused())
 	}
-	p, err = ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.RawTracepoint, License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}})
+	p, err = ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.RawTracepoint, License: "GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}})
 	if err != nil {
 		t.Fatal(err)
 	}

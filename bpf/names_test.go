@@ -4,7 +4,8 @@ import "testing"
 
 func TestNamesAreValidAndBounded(t *testing.T) {
 	var n Names
-	for raw, want := range map[string]string{"dig": "dig", "a\xffb": "a\uFFFDb", "sixteen bytes 16": "sixteen bytes 16", "": ""} {
+	for raw, want := range map[string]string{"dig": "dig", "a\xffb": "a\uFFFDb", "sixteen bytes 16": "sixteen bytes 16",
+		"": ""} {
 		var comm [16]byte
 		copy(comm[:], raw)
 		for range 2 {

@@ -169,7 +169,8 @@ func (r *Ring) wait(interval time.Duration, eager bool) error {
 		return r.woken.Swap(false) || r.crowded() || eager && r.available() > 0
 	})
 	if r.closed.Load() {
-		return fmt.Errorf("wait for the ring buffer: %w", os.ErrClosed) // callers cannot recognise the runtime's own error
+		// callers cannot recognise the runtime's own error
+		return fmt.Errorf("wait for the ring buffer: %w", os.ErrClosed)
 	}
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		return fmt.Errorf("wait for the ring buffer: %w", err)

@@ -179,7 +179,8 @@ func TestAClosedRingEndsItsReader(t *testing.T) {
 	looked := make(chan struct{}, 100)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- r.Read(t.Context(), bpf.Reading{Interval: time.Hour, Empty: func(uint64) error { looked <- struct{}{}; return nil }})
+		ended <- r.Read(t.Context(),
+			bpf.Reading{Interval: time.Hour, Empty: func(uint64) error { looked <- struct{}{}; return nil }})
 	}()
 	<-looked
 	if err := r.Close(); err != nil {

@@ -116,8 +116,10 @@ func LiftMemlock(kernel *btf.Spec) error {
 	if now.Cur == unix.RLIM_INFINITY {
 		return nil
 	}
-	if err := unix.Prlimit(0, unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}, nil); err != nil {
-		return fmt.Errorf("lift the limit of locked memory (%d bytes), to which Linux before 5.11 holds maps, with CAP_SYS_RESOURCE: %w", now.Cur, err)
+	if err := unix.Prlimit(0, unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY},
+		nil); err != nil {
+		return fmt.Errorf("lift the limit of locked memory (%d bytes), to which Linux before 5.11 holds maps, with "+
+			"CAP_SYS_RESOURCE: %w", now.Cur, err)
 	}
 	return nil
 }

@@ -66,7 +66,8 @@ func TestCheckNamesWhatAKernelLacksAndSince(t *testing.T) {
 			if !errors.As(err, &lacks) || lacks.Feature != test.need.Feature || lacks.MinKernel != test.need.MinKernel {
 				t.Fatalf("got %v", err)
 			}
-			if s := err.Error(); !strings.Contains(s, test.need.Feature) || !strings.Contains(s, "Linux "+test.need.MinKernel) {
+			if s := err.Error(); !strings.Contains(s, test.need.Feature) ||
+				!strings.Contains(s, "Linux "+test.need.MinKernel) {
 				t.Errorf("%q does not say what and since", s)
 			}
 		})
@@ -83,7 +84,8 @@ func TestIsPre515_ByRelease(t *testing.T) {
 		"5.10": {kernelWith(t, "val", "ringbuf_reserve", "copy_from_user"), true, true},
 		"5.11": {kernelWith(t, "val", "task_storage_get", "get_current_task_btf"), true, false},
 		"5.12": {kernelWith(t, "val", "task_storage_get", "get_current_task_btf", "check_mtu"), true, false},
-		"5.15": {kernelWith(t, "cgroup", "task_storage_get", "get_current_task_btf", "check_mtu", "task_pt_regs"), false, false},
+		"5.15": {kernelWith(t, "cgroup", "task_storage_get", "get_current_task_btf", "check_mtu", "task_pt_regs"),
+			false, false},
 	} {
 		if got := IsPre515(test.kernel); got != test.pre515 {
 			t.Errorf("%s counts as before 5.15: %v", release, got)
@@ -117,7 +119,8 @@ func TestTheClockAgreesWithGo(t *testing.T) {
 	}
 	before := time.Now().UnixNano()
 	mono := Monotonic()
-	if exact, err := now(unix.CLOCK_MONOTONIC); err != nil || mono > uint64(exact) || mono+uint64(time.Millisecond) < uint64(exact) {
+	if exact, err := now(unix.CLOCK_MONOTONIC); err != nil || mono > uint64(exact) ||
+		mono+uint64(time.Millisecond) < uint64(exact) {
 		t.Errorf("Monotonic gave %d, the kernel %d, %v", mono, exact, err)
 	}
 	wall := int64(c.Wall(mono))

@@ -54,10 +54,12 @@ func TestDNSPorts(t *testing.T) {
 		known     []uint32
 		want      string
 	}{
-		"no Services":            {nil, "demo", []uint32{53}, "[]"},
-		"numeric target port":    {[]runtime.Object{kube, web}, "demo", []uint32{53}, "[53 8053]"},
-		"target port 53":         {one(dnsService("demo", "a", "x", 5354, fixed(53))), "demo", []uint32{53}, "[5354 53]"},
-		"port of --dns-port":     {one(dnsService("demo", "a", "x", 5354, fixed(54))), "demo", []uint32{5354}, "[5354 54]"},
+		"no Services":         {nil, "demo", []uint32{53}, "[]"},
+		"numeric target port": {[]runtime.Object{kube, web}, "demo", []uint32{53}, "[53 8053]"},
+		"target port 53": {one(dnsService("demo", "a", "x", 5354, fixed(53))), "demo", []uint32{53},
+			"[5354 53]"},
+		"port of --dns-port": {one(dnsService("demo", "a", "x", 5354, fixed(54))), "demo", []uint32{5354},
+			"[5354 54]"},
 		"port named dns-tcp":     {one(dnsService("demo", "a", "dns-tcp", 5, fixed(6))), "demo", []uint32{53}, "[5 6]"},
 		"port of nodes":          {one(onNodes), "demo", []uint32{53}, "[53 30053]"},
 		"no DNS":                 {one(web), "demo", []uint32{53}, "[]"},
@@ -96,9 +98,10 @@ func TestDNSPorts_WithoutRights(t *testing.T) {
 		// refused are resource and namespace of what may not be listed.
 		refused, want, wantErr string
 	}{
-		"the cluster's Services": {"services kube-system", "[3 5 6]", "may not list services in namespace \"kube-system\""},
-		"endpoints":              {"endpointslices demo", "[53 8053 3 5 6]", "list endpointslices of Service demo/a: "},
-		"OpenShift's namespace":  {"services openshift-dns", "[53 8053 3 5 6]", ""},
+		"the cluster's Services": {"services kube-system", "[3 5 6]",
+			"may not list services in namespace \"kube-system\""},
+		"endpoints":             {"endpointslices demo", "[53 8053 3 5 6]", "list endpointslices of Service demo/a: "},
+		"OpenShift's namespace": {"services openshift-dns", "[53 8053 3 5 6]", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := fake.NewClientset(objects...)

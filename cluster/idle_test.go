@@ -46,7 +46,8 @@ func TestANodeIsIdleWithoutPodsThatRun(t *testing.T) {
 	}
 	busy := make(chan error, 1)
 	go func() { busy <- feed.Busy(ctx) }()
-	if _, err := client.CoreV1().Pods("demo").Create(ctx, pod("demo", "web-1", "n1", "10.2.0.8"), metav1.CreateOptions{}); err != nil {
+	if _, err := client.CoreV1().Pods("demo").Create(ctx, pod("demo", "web-1", "n1", "10.2.0.8"),
+		metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-busy; err != nil || idle() {

@@ -14,7 +14,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// index is a Cluster without watches, for tests that apply objects themselves. Objects pass strip, as those of watches do.
+// index is a Cluster without watches, for tests that apply objects themselves. Objects pass strip, as those of watches
+// do.
 type index struct {
 	*Cluster
 	t *testing.T
@@ -80,21 +81,27 @@ func TestNames_NodeInPodNetwork(t *testing.T) {
 		addr   string
 		want   string
 	}{
-		"bridge":                   {ranges, "10.244.1.1", `pod "" node "n1"`},
-		"bridge, IPv6":             {ranges, "fd00:244:1::1", `pod "" node "n1"`},
-		"flannel.1":                {ranges, "10.244.1.0", `pod "" node "n1"`},
-		"a pod has the address":    {ranges, "10.244.1.2", `pod "web-0" node "n1"`},
-		"another address":          {ranges, "10.244.1.3", `pod "" node ""`},
-		"another node's range":     {ranges, "10.244.2.1", `pod "" node ""`},
-		"host bits in the range":   {func(n *corev1.Node) { n.Spec.PodCIDRs = []string{"10.244.1.7/24"} }, "10.244.1.1", `pod "" node "n1"`},
-		"only the older field":     {func(n *corev1.Node) { n.Spec.PodCIDR = "10.244.1.0/24" }, "10.244.1.1", `pod "" node "n1"`},
-		"a range of one address":   {func(n *corev1.Node) { n.Spec.PodCIDRs = []string{"10.244.1.0/32"} }, "10.244.1.1", `pod "" node ""`},
-		"a range that is no range": {func(n *corev1.Node) { n.Spec.PodCIDRs = []string{"x"} }, "10.244.1.1", `pod "" node ""`},
+		"bridge":                {ranges, "10.244.1.1", `pod "" node "n1"`},
+		"bridge, IPv6":          {ranges, "fd00:244:1::1", `pod "" node "n1"`},
+		"flannel.1":             {ranges, "10.244.1.0", `pod "" node "n1"`},
+		"a pod has the address": {ranges, "10.244.1.2", `pod "web-0" node "n1"`},
+		"another address":       {ranges, "10.244.1.3", `pod "" node ""`},
+		"another node's range":  {ranges, "10.244.2.1", `pod "" node ""`},
+		"host bits in the range": {func(n *corev1.Node) { n.Spec.PodCIDRs = []string{"10.244.1.7/24"} }, "10.244.1.1",
+			`pod "" node "n1"`},
+		"only the older field": {func(n *corev1.Node) { n.Spec.PodCIDR = "10.244.1.0/24" }, "10.244.1.1",
+			`pod "" node "n1"`},
+		"a range of one address": {func(n *corev1.Node) { n.Spec.PodCIDRs = []string{"10.244.1.0/32"} }, "10.244.1.1",
+			`pod "" node ""`},
+		"a range that is no range": {func(n *corev1.Node) { n.Spec.PodCIDRs = []string{"x"} }, "10.244.1.1",
+			`pod "" node ""`},
 		"a pod with the gateway's address": {
-			func(n *corev1.Node) { n.Spec.PodCIDRs = []string{"10.244.3.0/24"} }, "10.244.3.1", `pod "calico-pod" node "n9"`,
+			func(n *corev1.Node) { n.Spec.PodCIDRs = []string{"10.244.3.0/24"} }, "10.244.3.1",
+			`pod "calico-pod" node "n9"`,
 		},
 		"Calico's tunnel": {
-			func(n *corev1.Node) { n.Annotations["projectcalico.org/IPv4IPIPTunnelAddr"] = "192.168.7.64" }, "192.168.7.64", `pod "" node "n1"`,
+			func(n *corev1.Node) { n.Annotations["projectcalico.org/IPv4IPIPTunnelAddr"] = "192.168.7.64" },
+			"192.168.7.64", `pod "" node "n1"`,
 		},
 		"Calico does not use the range": {
 			func(n *corev1.Node) {
@@ -103,15 +110,18 @@ func TestNames_NodeInPodNetwork(t *testing.T) {
 			}, "10.244.1.1", `pod "" node ""`,
 		},
 		"cilium_host": {
-			func(n *corev1.Node) { n.Annotations["network.cilium.io/ipv4-cilium-host"] = "10.0.1.77" }, "10.0.1.77", `pod "" node "n1"`,
+			func(n *corev1.Node) { n.Annotations["network.cilium.io/ipv4-cilium-host"] = "10.0.1.77" }, "10.0.1.77",
+			`pod "" node "n1"`,
 		},
 		"CiliumInternalIP": {func(n *corev1.Node) {
-			n.Status.Addresses = append(n.Status.Addresses, corev1.NodeAddress{Type: "CiliumInternalIP", Address: "10.0.1.78"})
+			n.Status.Addresses = append(n.Status.Addresses, corev1.NodeAddress{Type: "CiliumInternalIP",
+				Address: "10.0.1.78"})
 		}, "10.0.1.78", `pod "" node "n1"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			x := newIndex(t)
-			x.apply(node("n1", test.change), pod("demo", "web-0", "n1", "10.244.1.2"), pod("demo", "calico-pod", "n9", "10.244.3.1"))
+			x.apply(node("n1", test.change), pod("demo", "web-0", "n1", "10.244.1.2"),
+				pod("demo", "calico-pod", "n9", "10.244.3.1"))
 			at := netip.AddrPortFrom(netip.MustParseAddr(test.addr), 40000).String()
 			if got := x.describe(at, tcp); got != test.want {
 				t.Errorf("%s is %s, want %s", test.addr, got, test.want)
@@ -168,7 +178,8 @@ func webService(change func(*corev1.Service)) *corev1.Service {
 }
 
 func TestNames_EndpointsAsKubeProxy(t *testing.T) {
-	const none, zero, one = `service web pod "" node ""`, `service web pod "web-0" node "n1"`, `service web pod "web-1" node "n2"`
+	const none, zero, one = `service web pod "" node ""`, `service web pod "web-0" node "n1"`,
+		`service web pod "web-1" node "n2"`
 	internal := func(s *corev1.Service) {
 		s.Spec.InternalTrafficPolicy = ptr(corev1.ServiceInternalTrafficPolicyLocal)
 	}
@@ -179,25 +190,28 @@ func TestNames_EndpointsAsKubeProxy(t *testing.T) {
 		change    func(*corev1.Service)
 		at, want  string
 	}{
-		"no endpoints":               {nil, nil, vip, none},
-		"one without conditions":     {[]discoveryv1.Endpoint{endpoint(a, "-")}, nil, vip, zero},
-		"one ready":                  {[]discoveryv1.Endpoint{endpoint(a, "RSt")}, nil, vip, zero},
-		"one not ready":              {[]discoveryv1.Endpoint{endpoint(a, "rst")}, nil, vip, none},
-		"one not ready, old writer":  {[]discoveryv1.Endpoint{endpoint(a, "r")}, nil, vip, none},
-		"one ready, one not":         {[]discoveryv1.Endpoint{endpoint(a, "rst"), endpoint(b, "RSt")}, nil, vip, one},
-		"two ready":                  {[]discoveryv1.Endpoint{endpoint(a, "RSt"), endpoint(b, "RSt")}, nil, vip, none},
-		"one draining":               {[]discoveryv1.Endpoint{endpoint(a, "rST")}, nil, vip, zero},
-		"one draining, one not":      {[]discoveryv1.Endpoint{endpoint(a, "rST"), endpoint(b, "rst")}, nil, vip, zero},
-		"one draining, one ready":    {[]discoveryv1.Endpoint{endpoint(a, "rST"), endpoint(b, "RSt")}, nil, vip, one},
-		"terminating, not serving":   {[]discoveryv1.Endpoint{endpoint(a, "rsT")}, nil, vip, none},
-		"serving, not terminating":   {[]discoveryv1.Endpoint{endpoint(a, "rSt")}, nil, vip, none},
-		"publishNotReadyAddresses":   {[]discoveryv1.Endpoint{endpoint(a, "RsT")}, nil, vip, zero},
-		"the other address family":   {[]discoveryv1.Endpoint{endpoint("fd00:2::5", "RSt")}, nil, vip, none},
-		"one of each address family": {[]discoveryv1.Endpoint{endpoint("fd00:2::5", "RSt"), endpoint(a, "RSt")}, nil, vip, zero},
+		"no endpoints":              {nil, nil, vip, none},
+		"one without conditions":    {[]discoveryv1.Endpoint{endpoint(a, "-")}, nil, vip, zero},
+		"one ready":                 {[]discoveryv1.Endpoint{endpoint(a, "RSt")}, nil, vip, zero},
+		"one not ready":             {[]discoveryv1.Endpoint{endpoint(a, "rst")}, nil, vip, none},
+		"one not ready, old writer": {[]discoveryv1.Endpoint{endpoint(a, "r")}, nil, vip, none},
+		"one ready, one not":        {[]discoveryv1.Endpoint{endpoint(a, "rst"), endpoint(b, "RSt")}, nil, vip, one},
+		"two ready":                 {[]discoveryv1.Endpoint{endpoint(a, "RSt"), endpoint(b, "RSt")}, nil, vip, none},
+		"one draining":              {[]discoveryv1.Endpoint{endpoint(a, "rST")}, nil, vip, zero},
+		"one draining, one not":     {[]discoveryv1.Endpoint{endpoint(a, "rST"), endpoint(b, "rst")}, nil, vip, zero},
+		"one draining, one ready":   {[]discoveryv1.Endpoint{endpoint(a, "rST"), endpoint(b, "RSt")}, nil, vip, one},
+		"terminating, not serving":  {[]discoveryv1.Endpoint{endpoint(a, "rsT")}, nil, vip, none},
+		"serving, not terminating":  {[]discoveryv1.Endpoint{endpoint(a, "rSt")}, nil, vip, none},
+		"publishNotReadyAddresses":  {[]discoveryv1.Endpoint{endpoint(a, "RsT")}, nil, vip, zero},
+		"the other address family":  {[]discoveryv1.Endpoint{endpoint("fd00:2::5", "RSt")}, nil, vip, none},
+		"one of each address family": {[]discoveryv1.Endpoint{endpoint("fd00:2::5", "RSt"), endpoint(a, "RSt")}, nil,
+			vip, zero},
 		// The client's node is not known.
-		"internal traffic stays local":   {[]discoveryv1.Endpoint{endpoint(a, "RSt")}, internal, vip, none},
-		"external traffic stays local":   {[]discoveryv1.Endpoint{endpoint(b, "RSt")}, external, "10.1.0.1:30080", none},
-		"external traffic is local":      {[]discoveryv1.Endpoint{endpoint(a, "RSt")}, external, "10.1.0.1:30080", zero},
+		"internal traffic stays local": {[]discoveryv1.Endpoint{endpoint(a, "RSt")}, internal, vip, none},
+		"external traffic stays local": {[]discoveryv1.Endpoint{endpoint(b, "RSt")}, external, "10.1.0.1:30080",
+			none},
+		"external traffic is local": {[]discoveryv1.Endpoint{endpoint(a, "RSt")}, external, "10.1.0.1:30080",
+			zero},
 		"external traffic goes anywhere": {[]discoveryv1.Endpoint{endpoint(b, "RSt")}, nil, "10.1.0.1:30080", one},
 		"session affinity": {
 			[]discoveryv1.Endpoint{endpoint(a, "RSt"), endpoint(b, "rst")},
@@ -207,7 +221,8 @@ func TestNames_EndpointsAsKubeProxy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			x := newIndex(t)
 			x.apply(
-				node("n1", func(*corev1.Node) {}), pod("demo", "web-0", "n1", a, "fd00:2::5"), pod("demo", "web-1", "n2", b),
+				node("n1", func(*corev1.Node) {}), pod("demo", "web-0", "n1", a, "fd00:2::5"),
+				pod("demo", "web-1", "n2", b),
 				webService(test.change), slicesOf("web", 8080, test.endpoints...),
 			)
 			if got := x.describe(test.at, tcp); got != test.want {
@@ -228,7 +243,8 @@ func TestNames_EndpointInTwoSlices(t *testing.T) {
 	x := newIndex(t)
 	second := slicesOf("web", 8080, endpoint("10.2.0.5", "rst"))
 	second.Name = "web-y"
-	x.apply(pod("demo", "web-0", "n1", "10.2.0.5"), webService(nil), slicesOf("web", 8080, endpoint("10.2.0.5", "RSt")), second)
+	x.apply(pod("demo", "web-0", "n1", "10.2.0.5"), webService(nil), slicesOf("web", 8080, endpoint("10.2.0.5", "RSt")),
+		second)
 	if got, want := x.describe("10.96.0.10:80", tcp), `service web pod "web-0" node "n1"`; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
@@ -236,7 +252,10 @@ func TestNames_EndpointInTwoSlices(t *testing.T) {
 
 func TestNames_NoSuchPort(t *testing.T) {
 	x := newIndex(t)
-	headless := webService(func(s *corev1.Service) { s.Name, s.Spec.ClusterIPs = "headless", []string{corev1.ClusterIPNone} })
+	headless := webService(func(s *corev1.Service) {
+		s.Name, s.Spec.ClusterIPs = "headless",
+			[]string{corev1.ClusterIPNone}
+	})
 	x.apply(
 		node("n1", func(*corev1.Node) {}), pod("demo", "web-0", "n1", "10.2.0.5"), headless,
 		webService(func(s *corev1.Service) { s.Spec.ExternalIPs = []string{"192.0.2.7"} }),
@@ -285,14 +304,17 @@ func TestNames_ServiceInferred(t *testing.T) {
 		at      string
 		want    string
 	}{
-		"one Service":               {[]any{cilium, web, slice}, "10.2.0.5:8080", inferred},
-		"the agent's pod":           {[]any{agent, web, slice}, "10.2.0.5:8080", inferred},
-		"kube-proxy":                {[]any{web, slice}, "10.2.0.5:8080", direct},
-		"another port of the pod":   {[]any{cilium, web, slice}, "10.2.0.5:9090", direct},
-		"two Services":              {[]any{cilium, web, slice, other, slicesOf("other", 8080, endpoint("10.2.0.5", "RSt"))}, "10.2.0.5:8080", direct},
-		"two with other ports":      {[]any{cilium, web, slice, other, slicesOf("other", 9090, endpoint("10.2.0.5", "RSt"))}, "10.2.0.5:8080", inferred},
-		"a headless Service":        {[]any{cilium, headless, slice}, "10.2.0.5:8080", direct},
-		"two ports lead to one":     {[]any{cilium, twoPorts, alt}, "10.2.0.5:8080", `service web:0 (inferred) pod "web-0" node "n1"`},
+		"one Service":             {[]any{cilium, web, slice}, "10.2.0.5:8080", inferred},
+		"the agent's pod":         {[]any{agent, web, slice}, "10.2.0.5:8080", inferred},
+		"kube-proxy":              {[]any{web, slice}, "10.2.0.5:8080", direct},
+		"another port of the pod": {[]any{cilium, web, slice}, "10.2.0.5:9090", direct},
+		"two Services": {[]any{cilium, web, slice, other,
+			slicesOf("other", 8080, endpoint("10.2.0.5", "RSt"))}, "10.2.0.5:8080", direct},
+		"two with other ports": {[]any{cilium, web, slice, other,
+			slicesOf("other", 9090, endpoint("10.2.0.5", "RSt"))}, "10.2.0.5:8080", inferred},
+		"a headless Service": {[]any{cilium, headless, slice}, "10.2.0.5:8080", direct},
+		"two ports lead to one": {[]any{cilium, twoPorts, alt}, "10.2.0.5:8080",
+			`service web:0 (inferred) pod "web-0" node "n1"`},
 		"the Service's own address": {[]any{cilium, web, slice}, "10.96.0.10:80", `service web pod "web-0" node "n1"`},
 		"a slice that is gone":      {[]any{cilium, web, slice, slicesOf("web", 9090)}, "10.2.0.5:8080", direct},
 	} {

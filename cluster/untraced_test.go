@@ -29,7 +29,8 @@ func TestUntracedPodsAreExplained(t *testing.T) {
 	}
 	pending := pod("demo", "pending", "")
 	pending.Status = corev1.PodStatus{Phase: corev1.PodPending, Conditions: []corev1.PodCondition{
-		{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: "0/2 nodes are available: 2 Insufficient cpu."},
+		{Type: corev1.PodScheduled, Status: corev1.ConditionFalse,
+			Message: "0/2 nodes are available: 2 Insufficient cpu."},
 	}}
 	for _, test := range []struct {
 		name  string
@@ -37,16 +38,22 @@ func TestUntracedPodsAreExplained(t *testing.T) {
 		want  string
 		final bool
 	}{
-		{"a container's name is wrong", Query{Names: []string{"web-0"}, Container: "mian"}, `no container "mian" in pod web-0: there is main`, true},
-		{"in a deployment's pods", Query{Names: []string{"svc/web"}, Container: "mian"}, `no container "mian" in pod web-0: there is main`, true},
-		{"in a namespace", Query{Container: "mian"}, `no container "mian" in pods client, pending, web-0: there is main`, false},
+		{"a container's name is wrong", Query{Names: []string{"web-0"}, Container: "mian"},
+			`no container "mian" in pod web-0: there is main`, true},
+		{"in a deployment's pods", Query{Names: []string{"svc/web"}, Container: "mian"},
+			`no container "mian" in pod web-0: there is main`, true},
+		{"in a namespace", Query{Container: "mian"},
+			`no container "mian" in pods client, pending, web-0: there is main`, false},
 		{"completed", Query{Names: []string{"done"}}, "pod done (Succeeded) has ended", true},
-		{"one of two", Query{Names: []string{"done", "pending"}}, "pod pending (0/2 nodes are available: 2 Insufficient cpu) is pending", false},
+		{"one of two", Query{Names: []string{"done", "pending"}},
+			"pod pending (0/2 nodes are available: 2 Insufficient cpu) is pending", false},
 		{"a StatefulSet makes it again", Query{Names: []string{"evicted"}}, "pod evicted (Failed) has ended", false},
-		{"pending", Query{Names: []string{"pending"}}, "pod pending (0/2 nodes are available: 2 Insufficient cpu) is pending", false},
+		{"pending", Query{Names: []string{"pending"}},
+			"pod pending (0/2 nodes are available: 2 Insufficient cpu) is pending", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			client := fake.NewClientset(append(fixture(), ended("done", corev1.PodSucceeded, "Job"), ended("evicted", corev1.PodFailed, "StatefulSet"),
+			client := fake.NewClientset(append(fixture(), ended("done", corev1.PodSucceeded, "Job"),
+				ended("evicted", corev1.PodFailed, "StatefulSet"),
 				pending)...)
 			test.query.Namespace = "demo"
 			c := open(t, client, test.query, Options{})
@@ -73,7 +80,8 @@ func TestTargetsOfEveryKind(t *testing.T) {
 	foreign.OwnerReferences = controller("Job", "backup-7", "uid-backup-7")
 	job := func(name, owner string) *batchv1.Job {
 		return &batchv1.Job{ObjectMeta: metav1.ObjectMeta{
-			Namespace: "demo", Name: name, UID: types.UID("uid-" + name), OwnerReferences: controller("CronJob", owner, "uid-"+owner),
+			Namespace: "demo", Name: name, UID: types.UID("uid-" + name), OwnerReferences: controller("CronJob", owner,
+				"uid-"+owner),
 		}}
 	}
 	objects := append(fixture(),
@@ -82,8 +90,9 @@ func TestTargetsOfEveryKind(t *testing.T) {
 		&batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "backup", UID: "uid-backup"}},
 		job("backup-29", "backup"), job("by-hand", "backup"), job("backup-7", "other"), scheduled, byHand, foreign)
 	for arg, want := range map[string]int{
-		"rc/web": 1, "replicationcontroller/web": 1, "replicationcontrollers.v1/web": 1, "jobs.batch/web": 1, "job.v1.batch/web": 1,
-		"cronjob/backup": 2, "cj/backup": 2, "cronjobs.batch/backup": 2, "services/web": 1, "svc.v1/web": 1,
+		"rc/web": 1, "replicationcontroller/web": 1, "replicationcontrollers.v1/web": 1, "jobs.batch/web": 1,
+		"job.v1.batch/web": 1,
+		"cronjob/backup":   2, "cj/backup": 2, "cronjobs.batch/backup": 2, "services/web": 1, "svc.v1/web": 1,
 	} {
 		c := open(t, fake.NewClientset(objects...), Query{Namespace: "demo", Names: []string{arg}}, Options{})
 		if pods, _ := c.Targets(); pods != want {

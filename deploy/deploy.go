@@ -3,8 +3,8 @@ package deploy
 
 import _ "embed"
 
-// RBAC is the least that a user of `kubectl orb8 trace` needs in a namespace that holds both targets and tracers: a Role
-// and its RoleBinding. The placeholders are NAMESPACE, BINDING, and KIND and NAME of the subject.
+// RBAC is the least that a user of `kubectl orb8 trace` needs in a namespace that holds both targets and tracers: a
+// Role and its RoleBinding. The placeholders are NAMESPACE, BINDING, and KIND and NAME of the subject.
 //
 //go:embed rbac.yaml
 var RBAC string

@@ -25,10 +25,12 @@ func TestFlood_StaysBelowMemoryLimit(t *testing.T) {
 	pods := e.Pods(t,
 		kit.PodSpec{Namespace: ns, Name: "hostile", Node: e.Nodes[0], CPU: "800m"},
 		kit.PodSpec{Namespace: ns, Name: "quiet", Node: e.Nodes[0]},
-		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-quiet", "-tcp", ":7000"}})
+		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-quiet", "-tcp",
+			":7000"}})
 	hostile, quiet, server := pods[0], pods[1], netip.AddrPortFrom(pods[2].IP(t, false), 7000)
 
-	tr := e.Trace(t, "trace", "network,tcp,dns,drops,exec,syscalls", "--syscall", "getppid", "-n", ns, "hostile", "quiet",
+	tr := e.Trace(t, "trace", "network,tcp,dns,drops,exec,syscalls", "--syscall", "getppid", "-n", ns, "hostile",
+		"quiet",
 		"-o", "json", "--filter", `pod == "quiet"`)
 	tr.AwaitStreaming(t, 1)
 	tracers := e.Tracers(t)
@@ -57,7 +59,8 @@ func TestFlood_StaysBelowMemoryLimit(t *testing.T) {
 		t.Errorf("the tracer was process %d and is %d; its cgroup had %d OOM kills", pid, now, after.OOMKills)
 	}
 	if after.Limit != tracerLimit || after.Peak >= after.Limit {
-		t.Errorf("the tracer's cgroup held %s at its peak, want less than its limit of %s", mib(after.Peak), mib(after.Limit))
+		t.Errorf("the tracer's cgroup held %s at its peak, want less than its limit of %s", mib(after.Peak),
+			mib(after.Limit))
 	}
 	tr.Stop(t)
 	tr.CheckSchema(t)
@@ -89,7 +92,8 @@ func TestFlood_StaysBelowLeastMemory(t *testing.T) {
 	now, _, peak := rss(t, tracers[0].UID, "orb8-tracer")
 	after := memory.Read(t)
 	release(t, holding)
-	t.Logf("idle: cgroup %s, of which kernel %s; flooded: RSS peak %s, cgroup %s, of which kernel %s, peak %s; limit %s",
+	t.Logf("idle: cgroup %s, of which kernel %s; flooded: RSS peak %s, cgroup %s, of which kernel %s, peak %s; "+
+		"limit %s",
 		mib(before.Usage), mib(before.Kernel), mib(peak),
 		mib(after.Usage), mib(after.Kernel), mib(after.Peak), mib(after.Limit))
 	if now != pid || after.OOMKills != 0 || after.Limit != least || after.Peak >= least {
@@ -108,7 +112,8 @@ func holdSockets(t *testing.T, pod *kit.Pod, protocol string, n uint64) []*kit.C
 	var holding []*kit.Command
 	for held := uint64(0); held < n; {
 		if len(holding) == maxProcesses {
-			t.Fatalf("%d processes hold %d of %d sockets: raise the containers' limit of open files", maxProcesses, held, n)
+			t.Fatalf("%d processes hold %d of %d sockets: raise the containers' limit of open files", maxProcesses,
+				held, n)
 		}
 		c := pod.Start(t, "sockets", "-protocol", protocol, "-count", strconv.FormatUint(min(n-held, 20_000), 10),
 			"-address", fmt.Sprintf("127.0.%d.1", len(holding)+1))

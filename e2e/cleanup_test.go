@@ -19,15 +19,18 @@ import (
 func busy(t *testing.T, e *kit.Env) string {
 	t.Helper()
 	ns := e.Namespace(t, nil)
-	server := e.Pods(t, kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-quiet", "-tcp", ":7000", "-udp", ":7000"}})[0]
+	server := e.Pods(t, kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1],
+		Args: []string{"serve", "-quiet", "-tcp", ":7000", "-udp", ":7000"}})[0]
 	e.Pods(t, kit.PodSpec{
 		Namespace: ns, Name: "client", Node: e.Nodes[0],
-		Args: []string{"app", "-server", server.IP(t, false).String(), "-tcp", "7000", "-udp", "7000", "-every", "50ms"},
+		Args: []string{"app", "-server", server.IP(t, false).String(), "-tcp", "7000", "-udp", "7000", "-every",
+			"50ms"},
 	})
 	return ns
 }
 
-// TestNothingIsLeftBehind ends sessions in every way they may end. They must leave the cluster and the kernel as they were.
+// TestNothingIsLeftBehind ends sessions in every way they may end. They must leave the cluster and the kernel as they
+// were.
 func TestNothingIsLeftBehind(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := busy(t, e)
@@ -81,7 +84,8 @@ func TestHeadEndsTheSession(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := busy(t, e)
 	before := e.Snapshot(t, true)
-	cmd := exec.Command("bash", "-c", `kubectl orb8 trace network -n "$1" -o json | head -1; echo "exit ${PIPESTATUS[0]}"`, "bash", ns)
+	cmd := exec.Command("bash", "-c",
+		`kubectl orb8 trace network -n "$1" -o json | head -1; echo "exit ${PIPESTATUS[0]}"`, "bash", ns)
 	cmd.Env = e.Environ(e.Kubeconfig)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
@@ -96,8 +100,8 @@ func TestHeadEndsTheSession(t *testing.T) {
 	before.NothingLeft(t)
 }
 
-// TestSessionSurvives breaks what a session stands on. The stream goes on, or starts anew and says what is missing; then nothing is
-// left behind.
+// TestSessionSurvives breaks what a session stands on. The stream goes on, or starts anew and says what is missing;
+// then nothing is left behind.
 func TestSessionSurvives(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := busy(t, e)
@@ -111,7 +115,8 @@ func TestSessionSurvives(t *testing.T) {
 			name: "the tracer's pod is deleted",
 			hit: func(t *testing.T, tracers []corev1.Pod) {
 				p := tracers[0]
-				if err := e.Client.CoreV1().Pods(p.Namespace).Delete(t.Context(), p.Name, metav1.DeleteOptions{}); err != nil {
+				if err := e.Client.CoreV1().Pods(p.Namespace).Delete(t.Context(), p.Name,
+					metav1.DeleteOptions{}); err != nil {
 					t.Fatal(err)
 				}
 			},
@@ -164,7 +169,8 @@ func TestSessionSurvives(t *testing.T) {
 				tr.AwaitStderr(t, test.says)
 			}
 			// Observed on that node, after the event: only its tracer knows the process there.
-			tr.AwaitJQ(t, `any(.kind == "flow" and .time > $since and ((.src.node == $node and .src.pid != null) or (.dst.node == $node and .dst.pid != null)))`,
+			tr.AwaitJQ(t,
+				`any(.kind == "flow" and .time > $since and ((.src.node == $node and .src.pid != null) or (.dst.node == $node and .dst.pid != null)))`,
 				"--arg", "since", hit.UTC().Format("2006-01-02T15:04:05.999999999Z"), "--arg", "node", node)
 			tr.Stop(t)
 			before.NothingLeft(t)
@@ -172,8 +178,8 @@ func TestSessionSurvives(t *testing.T) {
 	}
 }
 
-// TestCutConnectionsResume cuts the user's connections for less than the heartbeat allows, under steady traffic. Nothing may be
-// missing: not a byte, not a connection.
+// TestCutConnectionsResume cuts the user's connections for less than the heartbeat allows, under steady traffic.
+// Nothing may be missing: not a byte, not a connection.
 func TestCutConnectionsResume(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
@@ -195,13 +201,14 @@ func TestCutConnectionsResume(t *testing.T) {
 		proxy.Cut()
 		// The cut has to last: there is nothing to wait for but time.
 		time.Sleep(session.HeartbeatTimeout / 3)
-		proxy.Mend()
+		proxy.Restore()
 	}
 	s.clients = load.Wait(t)
 	s.served(t)
 	tr.Stop(t)
 	s.check(t, tr)
-	if stderr := tr.Stderr(); !strings.Contains(stderr, "connection cut") || strings.Contains(stderr, "starting another") {
+	if stderr := tr.Stderr(); !strings.Contains(stderr, "connection cut") ||
+		strings.Contains(stderr, "starting another") {
 		t.Errorf("the connections were not cut and resumed:\n%s", stderr)
 	}
 	var lost []any

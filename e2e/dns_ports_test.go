@@ -118,7 +118,8 @@ func TestDNSPorts_OneEventPerQuery(t *testing.T) {
 				}
 				if d.Observed != observed || d.Pod != pod || d.Outcome != "answered" || *d.Rcode != "NOERROR" ||
 					deref(d.Src.Pod) != q.from.Name || deref(d.Dst.Pod) != q.pod || deref(d.Dst.Service) != viaSvc {
-					t.Errorf("%s/%s asking %s: observed %s by %s, %s -> %s/%s %s", q.from.Name, q.container, q.to, d.Observed, d.Pod,
+					t.Errorf("%s/%s asking %s: observed %s by %s, %s -> %s/%s %s", q.from.Name, q.container, q.to,
+						d.Observed, d.Pod,
 						deref(d.Src.Pod), deref(d.Dst.Service), deref(d.Dst.Pod), d.Outcome)
 				}
 			}

@@ -11,7 +11,7 @@ import (
 )
 
 type finding struct {
-	Node, Mend                  *string
+	Node, Fix                   *string
 	Kind, Check, Status, Detail string
 }
 
@@ -36,14 +36,14 @@ func about(t *testing.T, findings []finding, node, check string) finding {
 	return findings[i]
 }
 
-func mends(t *testing.T, f finding, pattern string) string {
+func fixes(t *testing.T, f finding, pattern string) string {
 	t.Helper()
-	if f.Mend == nil {
-		t.Fatalf("%+v says nothing of how to mend it", f)
+	if f.Fix == nil {
+		t.Fatalf("%+v says nothing of how to fix it", f)
 	}
-	m := regexp.MustCompile(pattern).FindString(*f.Mend)
+	m := regexp.MustCompile(pattern).FindString(*f.Fix)
 	if m == "" {
-		t.Fatalf("%q does not mend as %q", *f.Mend, pattern)
+		t.Fatalf("%q does not fix as %q", *f.Fix, pattern)
 	}
 	return m
 }
@@ -54,7 +54,7 @@ func TestDoctorFindsAHealthyClusterHealthy(t *testing.T) {
 	before := e.Snapshot(t, false)
 	findings, stderr, code := doctor(t, e, e.Kubeconfig, "-n", ns)
 	for _, f := range findings {
-		if f.Status != "ok" || f.Mend != nil {
+		if f.Status != "ok" || f.Fix != nil {
 			t.Errorf("not healthy: %+v", f)
 		}
 	}
@@ -102,7 +102,7 @@ func TestDoctorMendsPodSecurity(t *testing.T) {
 	}
 	before.NothingLeft(t)
 
-	cmd := exec.Command("bash", "-c", mends(t, f, `kubectl label namespace \S+ \S+ --overwrite`))
+	cmd := exec.Command("bash", "-c", fixes(t, f, `kubectl label namespace \S+ \S+ --overwrite`))
 	cmd.Env = e.Environ(e.Kubeconfig)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -132,7 +132,7 @@ func TestDoctorMendsPermissions(t *testing.T) {
 	}
 	before.NothingLeft(t)
 
-	command := mends(t, f, `kubectl orb8 rbac .*--user=patient .*`)
+	command := fixes(t, f, `kubectl orb8 rbac .*--user=patient .*`)
 	cmd := exec.Command("bash", "-c", command)
 	cmd.Env = e.Environ(e.Kubeconfig)
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -15,7 +15,8 @@ func TestDrops(t *testing.T) {
 	ns := e.Namespace(t, nil)
 	pods := e.Pods(t,
 		kit.PodSpec{Namespace: ns, Name: "client", Node: e.Nodes[0]},
-		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-quiet", "-udp", ":7000"}})
+		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-quiet", "-udp",
+			":7000"}})
 	client, server := pods[0], pods[1]
 	// Both nodes share this machine's kernel, which drops each packet once: one end is enough.
 	tr := e.Trace(t, "trace", "drops", "server", "-n", ns, "-o", "json", "--fail-on-loss")
@@ -24,7 +25,8 @@ func TestDrops(t *testing.T) {
 	const nobody, forbidden = 7999, 7000
 	send := func(to netip.Addr, port uint16, count int) {
 		t.Helper()
-		client.Exec(t, "udp", "-to", netip.AddrPortFrom(to, port).String(), "-count", strconv.Itoa(count), "-size", "200")
+		client.Exec(t, "udp", "-to", netip.AddrPortFrom(to, port).String(), "-count", strconv.Itoa(count), "-size",
+			"200")
 	}
 	v4, v6 := server.IP(t, false), server.IP(t, true)
 	send(v4, nobody, 25)
@@ -43,8 +45,10 @@ func TestDrops(t *testing.T) {
 		{v4, forbidden, 15, 15 * 228, "policy", "NETFILTER_DROP"},
 	}
 	for _, want := range wants {
-		tr.AwaitJQ(t, `map(select(.kind == "drop" and .dst.address == $to and .dst.port == ($port | tonumber)) | .packets) | max == ($packets | tonumber)`,
-			"--arg", "to", want.to.String(), "--arg", "port", strconv.Itoa(int(want.port)), "--arg", "packets", strconv.Itoa(want.packets))
+		tr.AwaitJQ(t,
+			`map(select(.kind == "drop" and .dst.address == $to and .dst.port == ($port | tonumber)) | .packets) | max == ($packets | tonumber)`,
+			"--arg", "to", want.to.String(), "--arg", "port", strconv.Itoa(int(want.port)), "--arg", "packets",
+			strconv.Itoa(want.packets))
 	}
 	tr.Stop(t)
 
@@ -55,17 +59,20 @@ func TestDrops(t *testing.T) {
 	}
 	for _, want := range wants {
 		var got []drop
-		tr.JQ(t, &got, `map(select(.kind == "drop" and .dst.address == $to and .dst.port == ($port | tonumber))) | group_by(.id) | map(last)`,
+		tr.JQ(t, &got,
+			`map(select(.kind == "drop" and .dst.address == $to and .dst.port == ($port | tonumber))) | group_by(.id) | map(last)`,
 			"--arg", "to", want.to.String(), "--arg", "port", strconv.Itoa(int(want.port)))
 		if len(got) != 1 {
 			t.Errorf("%s:%d: %+v, want one drop", want.to, want.port, got)
 			continue
 		}
 		d := got[0]
-		if d.Location == "" || d.Packets != want.packets || d.Bytes != want.bytes || d.Cause != want.cause || d.Reason != want.reason {
+		if d.Location == "" || d.Packets != want.packets || d.Bytes != want.bytes || d.Cause != want.cause ||
+			d.Reason != want.reason {
 			t.Errorf("%s:%d: %+v, want %+v", want.to, want.port, d, want)
 		}
-		if d.Pod != "server" || d.Node != e.Nodes[1] || d.Observed != "dst" || d.Protocol != "udp" || d.Src.Pod != "client" || d.Dst.Pod != "server" || d.Src.Namespace != ns {
+		if d.Pod != "server" || d.Node != e.Nodes[1] || d.Observed != "dst" || d.Protocol != "udp" ||
+			d.Src.Pod != "client" || d.Dst.Pod != "server" || d.Src.Namespace != ns {
 			t.Errorf("%s:%d: %+v is named wrongly", want.to, want.port, d)
 		}
 	}

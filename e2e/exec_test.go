@@ -26,11 +26,14 @@ type execEvent struct {
 	MemoryLimitBytes             *uint64
 }
 
-// processes gives the exec and the exit of the process with a pid in a pod's container, and fails where there are others.
+// processes gives the exec and the exit of the process with a pid in a pod's container, and fails where there are
+// others.
 func processes(t *testing.T, tr *kit.Trace, pod string, pid int) (began, ended execEvent) {
 	t.Helper()
 	var got []execEvent
-	tr.JQ(t, &got, `map(select(.kind == "exec" and .pod == $pod and .container != null and .containerPid == ($pid | tonumber)))`, "--arg", "pod", pod, "--arg", "pid", strconv.Itoa(pid))
+	tr.JQ(t, &got,
+		`map(select(.kind == "exec" and .pod == $pod and .container != null and .containerPid == ($pid | tonumber)))`,
+		"--arg", "pod", pod, "--arg", "pid", strconv.Itoa(pid))
 	if len(got) != 2 || got[0].Phase != "exec" || got[1].Phase != "exit" || *got[0].PID != *got[1].PID {
 		t.Fatalf("process %d of %s: %+v, want its exec and its exit", pid, pod, got)
 	}
@@ -42,19 +45,22 @@ func TestExec(t *testing.T) {
 	t.Parallel()
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)
-	worker := e.Pods(t, kit.PodSpec{Namespace: ns, Name: "worker", Node: e.Nodes[0]}, kit.PodSpec{Namespace: ns, Name: "other", Node: e.Nodes[1]})[0]
+	worker := e.Pods(t, kit.PodSpec{Namespace: ns, Name: "worker", Node: e.Nodes[0]},
+		kit.PodSpec{Namespace: ns, Name: "other", Node: e.Nodes[1]})[0]
 	tr := e.Trace(t, "trace", "exec", "-n", ns, "-o", "json", "--fail-on-loss")
 	tr.AwaitStreaming(t, 2)
 
 	run := func(args ...string) []report.Report { return worker.Exec(t, append([]string{"spawn"}, args...)...) }
 	const many = 300
-	noops, failed, crashed := run("-count", "5", "noop", "a b"), run("-dir", "/tmp/some where", "die", "-code", "3"), run("die", "-signal", "11")
+	noops, failed, crashed := run("-count", "5", "noop", "a b"), run("-dir", "/tmp/some where", "die", "-code", "3"),
+		run("die", "-signal", "11")
 	hostile, crowd := run("-hostile"), run("-count", strconv.Itoa(many), "noop", "crowd")
 
 	// Pods that are over before anybody could ask what they were.
 	e.RunPod(t, kit.PodSpec{Namespace: ns, Name: "brief", Node: e.Nodes[1], Args: []string{"noop", "brief"}})
 	const limit = 32 << 20
-	state := e.FailPod(t, kit.PodSpec{Namespace: ns, Name: "greedy", Node: e.Nodes[0], Memory: "32Mi", Args: []string{"hog"}})
+	state := e.FailPod(t, kit.PodSpec{Namespace: ns, Name: "greedy", Node: e.Nodes[0], Memory: "32Mi",
+		Args: []string{"hog"}})
 	if state.Reason != "OOMKilled" {
 		t.Fatalf("the pod that wants too much ended with %+v", state)
 	}
@@ -63,7 +69,8 @@ func TestExec(t *testing.T) {
 	// A name for what spawn runs: /proc/self/exe.
 	common := func(t *testing.T, began, ended execEvent, r report.Report) {
 		t.Helper()
-		if began.Node != e.Nodes[0] || began.Container != "workload" || began.Filename == nil || *began.Filename != "/proc/self/exe" ||
+		if began.Node != e.Nodes[0] || began.Container != "workload" || began.Filename == nil ||
+			*began.Filename != "/proc/self/exe" ||
 			began.ParentComm != "workload" || *began.UID != 0 || ended.Command != nil || began.Outcome != nil {
 			t.Errorf("exec %+v, exit %+v", began, ended)
 		}
@@ -73,7 +80,8 @@ func TestExec(t *testing.T) {
 	}
 	exited := func(t *testing.T, ended execEvent, code uint32) {
 		t.Helper()
-		if ended.Outcome == nil || *ended.Outcome != "exited" || ended.ExitCode == nil || *ended.ExitCode != code || ended.Signal != nil {
+		if ended.Outcome == nil || *ended.Outcome != "exited" || ended.ExitCode == nil || *ended.ExitCode != code ||
+			ended.Signal != nil {
 			t.Errorf("%+v, want exit code %d", ended, code)
 		}
 	}
@@ -99,7 +107,8 @@ func TestExec(t *testing.T) {
 		began, ended := processes(t, tr, "worker", crashed[0].PID)
 		common(t, began, ended, crashed[0])
 		status := syscall.WaitStatus(crashed[0].Status)
-		if *ended.Outcome != "signaled" || *ended.Signal != "SIGSEGV" || ended.ExitCode != nil || *ended.CoreDumped != status.CoreDump() {
+		if *ended.Outcome != "signaled" || *ended.Signal != "SIGSEGV" || ended.ExitCode != nil ||
+			*ended.CoreDumped != status.CoreDump() {
 			t.Errorf("%+v, want the signal of status %#x", ended, status)
 		}
 	})
@@ -126,7 +135,8 @@ func TestExec(t *testing.T) {
 			t.Fatalf("%d of %d processes were started", len(crowd), many)
 		}
 		var got struct{ Execs, Exits, Distinct int }
-		tr.JQ(t, &got, `map(select(.pod == "worker")) | (map(select(.command == "workload noop crowd")) | map(.pid)) as $pids |
+		tr.JQ(t, &got,
+			`map(select(.pod == "worker")) | (map(select(.command == "workload noop crowd")) | map(.pid)) as $pids |
 			{execs: $pids | length, distinct: $pids | unique | length, exits: map(select(.phase == "exit" and .exitCode == 0 and (.pid | IN($pids[])))) | length}`)
 		if got.Execs != many || got.Exits != many || got.Distinct != many {
 			t.Errorf("%+v of %d processes", got, many)
@@ -135,13 +145,15 @@ func TestExec(t *testing.T) {
 	t.Run("a container's first program", func(t *testing.T) {
 		began, ended := processes(t, tr, "brief", 1)
 		exited(t, ended, 0)
-		if *began.Command != "/workload noop brief" || began.Container != "workload" || began.Node != e.Nodes[1] || *began.Cwd != "/" {
+		if *began.Command != "/workload noop brief" || began.Container != "workload" || began.Node != e.Nodes[1] ||
+			*began.Cwd != "/" {
 			t.Errorf("%+v", began)
 		}
 	})
 	t.Run("OOM kill", func(t *testing.T) {
 		_, ended := processes(t, tr, "greedy", 1)
-		if *ended.Outcome != "oom-killed" || *ended.Signal != "SIGKILL" || ended.MemoryLimitBytes == nil || *ended.MemoryLimitBytes != limit || ended.Container != "workload" {
+		if *ended.Outcome != "oom-killed" || *ended.Signal != "SIGKILL" || ended.MemoryLimitBytes == nil ||
+			*ended.MemoryLimitBytes != limit || ended.Container != "workload" {
 			t.Errorf("%+v, want an OOM kill at %d bytes", ended, limit)
 		}
 	})

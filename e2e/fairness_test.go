@@ -8,16 +8,17 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// TestFlood_IsNamedAndSparesOthers traces a pod that opens UDP sockets as fast as it can and, on the same node, a quiet one,
-// while the tracer stands still: how fast it reads is the machine's. What the quiet one does is shown, and the closing line names
-// the pod that floods.
+// TestFlood_IsNamedAndSparesOthers traces a pod that opens UDP sockets as fast as it can and, on the same node, a quiet
+// one, while the tracer stands still: how fast it reads is the machine's. What the quiet one does is shown, and the
+// closing line names the pod that floods.
 func TestFlood_IsNamedAndSparesOthers(t *testing.T) {
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)
 	pods := e.Pods(t,
 		kit.PodSpec{Namespace: ns, Name: "flood", Node: e.Nodes[0], CPU: "800m"},
 		kit.PodSpec{Namespace: ns, Name: "quiet", Node: e.Nodes[0]},
-		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-quiet", "-tcp", ":7000"}})
+		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-quiet", "-tcp",
+			":7000"}})
 	flood, quiet, server := pods[0], pods[1], pods[2]
 	tr := e.Trace(t, "trace", "network", "-n", ns, "flood", "quiet", "-o", "json", "--filter", `src.pod == "quiet"`)
 	tr.AwaitStreaming(t, 1)
@@ -32,18 +33,21 @@ func TestFlood_IsNamedAndSparesOthers(t *testing.T) {
 		calls  = 10
 	)
 	for sent := uint64(0); sent < enough; {
-		for _, r := range flood.Exec(t, "flood", "-to", netip.AddrPortFrom(address, 9).String(), "-threads", "2", "-for", "1s") {
+		for _, r := range flood.Exec(t, "flood", "-to", netip.AddrPortFrom(address, 9).String(), "-threads", "2",
+			"-for", "1s") {
 			sent += r.DatagramsSent
 		}
 	}
-	quiet.Exec(t, "tcp", "-to", netip.AddrPortFrom(address, 7000).String(), "-conns", "10", "-send", "100", "-recv", "100")
+	quiet.Exec(t, "tcp", "-to", netip.AddrPortFrom(address, 7000).String(), "-conns", "10", "-send", "100", "-recv",
+		"100")
 	goOn()
 	tr.AwaitJQ(t, `any(.kind == "lost" and .pod == "flood" and .causedBy.pod == "flood")`)
 	tr.Stop(t)
 	tr.CheckSchema(t)
 
 	var seen int
-	tr.JQ(t, &seen, `map(select(.kind == "flow" and .protocol == "tcp" and .src.pod == "quiet" and .phase == "closed") | .id)
+	tr.JQ(t, &seen,
+		`map(select(.kind == "flow" and .protocol == "tcp" and .src.pod == "quiet" and .phase == "closed") | .id)
 		| unique | length`)
 	said := tr.Stderr()
 	_, closing, _ := strings.Cut(said, "LOST")

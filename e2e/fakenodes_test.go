@@ -29,7 +29,8 @@ func fakeNodes(t *testing.T, e *kit.Env, namespace string) {
 		}
 		// So that the scheduler finds room on it.
 		n.Status.Allocatable = corev1.ResourceList{
-			corev1.ResourceCPU: resource.MustParse("4"), corev1.ResourceMemory: resource.MustParse("8Gi"), corev1.ResourcePods: resource.MustParse("110"),
+			corev1.ResourceCPU: resource.MustParse("4"), corev1.ResourceMemory: resource.MustParse("8Gi"),
+			corev1.ResourcePods: resource.MustParse("110"),
 		}
 		n.Status.Capacity = n.Status.Allocatable
 		e.FakeNode(t, &n)
@@ -47,14 +48,17 @@ func says(t *testing.T, stderr string, lines ...string) {
 	}
 }
 
-// TestUnfitNodes has targets on a Windows node, one that is not ready and a virtual one, beside those of two nodes that are fit.
+// TestUnfitNodes has targets on a Windows node, one that is not ready and a virtual one, beside those of two nodes that
+// are fit.
 func TestUnfitNodes(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
-	e.Pods(t, kit.PodSpec{Namespace: ns, Name: "a", Node: e.Nodes[0]}, kit.PodSpec{Namespace: ns, Name: "b", Node: e.Nodes[1]})
+	e.Pods(t, kit.PodSpec{Namespace: ns, Name: "a", Node: e.Nodes[0]}, kit.PodSpec{Namespace: ns, Name: "b",
+		Node: e.Nodes[1]})
 	fakeNodes(t, e, ns)
 	before := e.Snapshot(t, true)
-	reasons := []string{"fake-dead: not ready: ", "fake-virtual: platform: a virtual node ", "fake-win: platform: windows/amd64: "}
+	reasons := []string{"fake-dead: not ready: ", "fake-virtual: platform: a virtual node ",
+		"fake-win: platform: windows/amd64: "}
 
 	t.Run("some", func(t *testing.T) {
 		began := time.Now()
@@ -70,15 +74,17 @@ func TestUnfitNodes(t *testing.T) {
 		if code := tr.Wait(t); code != 1 || time.Since(began) > 10*time.Second {
 			t.Errorf("exit code %d after %v, want 1", code, time.Since(began))
 		}
-		says(t, tr.Stderr(), "fake-dead: not ready: ", "fake-win: platform: windows/amd64: ", "error: no node could be traced: ")
+		says(t, tr.Stderr(), "fake-dead: not ready: ", "fake-win: platform: windows/amd64: ",
+			"error: no node could be traced: ")
 	})
 	t.Run("doctor", func(t *testing.T) {
 		findings, stderr, code := doctor(t, e, e.Kubeconfig, "-n", ns)
 		if code != 3 {
 			t.Errorf("exit code %d, want 3: %s", code, stderr)
 		}
-		for node, check := range map[string]string{"fake-dead": "ready", "fake-virtual": "platform", "fake-win": "platform"} {
-			if f := about(t, findings, node, check); f.Status != "failure" || f.Mend == nil {
+		for node, check := range map[string]string{"fake-dead": "ready", "fake-virtual": "platform",
+			"fake-win": "platform"} {
+			if f := about(t, findings, node, check); f.Status != "failure" || f.Fix == nil {
 				t.Errorf("%+v", f)
 			}
 		}
@@ -108,7 +114,8 @@ func TestUnfitNodes(t *testing.T) {
 			t.Errorf("cleanup exits with %d", code)
 		}
 		out, err := os.ReadFile(cleanup.Output)
-		if err != nil || !strings.Contains(string(out), "on node fake-dead, which is not ready, was removed from the API; if the node comes back its kubelet ends it") {
+		if err != nil || !strings.Contains(string(out), "on node fake-dead, which is not ready, was removed from the "+
+			"API; if the node comes back its kubelet ends it") {
 			t.Errorf("cleanup printed %q, %v", out, err)
 		}
 	})

@@ -77,9 +77,10 @@ func TestFlood_OfDNSOverTCPSparesTheTracer(t *testing.T) {
 	if peak > tracerLimit*3/4 {
 		t.Errorf("the tracer took %d MiB, want at most three quarters of %d", peak>>20, tracerLimit>>20)
 	}
-	err := wait.PollUntilContextTimeout(t.Context(), time.Second, 20*time.Second, true, func(context.Context) (bool, error) {
-		return len(e.Tracers(t)) == 1 && e.Tracers(t)[0].UID == uid, nil
-	})
+	err := wait.PollUntilContextTimeout(t.Context(), time.Second, 20*time.Second, true,
+		func(context.Context) (bool, error) {
+			return len(e.Tracers(t)) == 1 && e.Tracers(t)[0].UID == uid, nil
+		})
 	if err != nil {
 		t.Errorf("the tracer's pod is not the same: %v", err)
 	}

@@ -21,14 +21,16 @@ func TestTracersFollowPods(t *testing.T) {
 	}
 
 	target := map[string]string{"team": "a"}
-	server := e.Pods(t, kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Labels: target, Args: []string{"serve", "-quiet", "-tcp", ":7000"}})[0]
+	server := e.Pods(t, kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Labels: target,
+		Args: []string{"serve", "-quiet", "-tcp", ":7000"}})[0]
 	tr.AwaitStreaming(t, 1)
 	client := e.Pods(t, kit.PodSpec{
 		Namespace: ns, Name: "client", Node: e.Nodes[0], Labels: target,
 		Args: []string{"app", "-server", server.IP(t, false).String(), "-tcp", "7000", "-every", "50ms"},
 	})[0]
 	tr.AwaitStreaming(t, 2)
-	tr.AwaitJQ(t, `any(.kind == "flow" and .src.pod == "client" and .dst.pod == "server" and .src.comm != null and .dst.comm != null)`)
+	tr.AwaitJQ(t,
+		`any(.kind == "flow" and .src.pod == "client" and .dst.pod == "server" and .src.comm != null and .dst.comm != null)`)
 
 	scheduled := condition(t, client.Pod, corev1.PodScheduled)
 	for _, tracer := range e.Tracers(t) {

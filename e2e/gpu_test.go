@@ -14,9 +14,12 @@ import (
 // h100 is a GPU of which all can be read. Of more, a line takes the place of the one with its key.
 func h100(index int, more ...string) []string {
 	lines := []string{
-		fmt.Sprintf("uuid GPU-%d", index), "name NVIDIA H100 80GB HBM3", fmt.Sprintf("pci 00000000:%02x:00.0", 0x17+index), "memory 85899345920 42949672960 536870912",
-		"util 97 40", "gpm 1", "gpm.2 45.5", "gpm.3 30.25", "gpm.5 0", "gpm.10 12.5", "gpm.11 0", "gpm.12 3.5", "gpm.13 1", "gpm.20 100", "gpm.21 200", "gpm.60 1000", "gpm.61 2000",
-		"power 350123", "limit 700000", "temperature 61", "clock.sm 1755", "clock.memory 2619", "throttle 4", "ecc.corrected 3", "ecc.uncorrected 0", "remapped 1",
+		fmt.Sprintf("uuid GPU-%d", index), "name NVIDIA H100 80GB HBM3", fmt.Sprintf("pci 00000000:%02x:00.0",
+			0x17+index), "memory 85899345920 42949672960 536870912",
+		"util 97 40", "gpm 1", "gpm.2 45.5", "gpm.3 30.25", "gpm.5 0", "gpm.10 12.5", "gpm.11 0", "gpm.12 3.5",
+		"gpm.13 1", "gpm.20 100", "gpm.21 200", "gpm.60 1000", "gpm.61 2000",
+		"power 350123", "limit 700000", "temperature 61", "clock.sm 1755", "clock.memory 2619", "throttle 4",
+		"ecc.corrected 3", "ecc.uncorrected 0", "remapped 1",
 	}
 	for _, m := range more {
 		key, _, _ := strings.Cut(m, " ")
@@ -54,7 +57,9 @@ func TestGPU(t *testing.T) {
 	const stale = 4_000_000 // more than pid_max here
 	driver := fakes.BuildNVML(t)
 	first := func(more ...string) []string {
-		return script(2, h100(0, append([]string{fmt.Sprintf("compute %d:1073741824 %d:2147483648 %d:1000", trainer, stranger, stale), fmt.Sprintf("utilization %d:80:30", trainer)}, more...)...),
+		return script(2,
+			h100(0, append([]string{fmt.Sprintf("compute %d:1073741824 %d:2147483648 %d:1000", trainer, stranger,
+				stale), fmt.Sprintf("utilization %d:80:30", trainer)}, more...)...),
 			// Of the other one nothing can be read, and what can be is nonsense.
 			[]string{"1.uuid GPU-1", "1.util 250 0", "1.memory 1000 2000 0"})
 	}
@@ -66,70 +71,86 @@ func TestGPU(t *testing.T) {
 
 	tr := e.Trace(t, "trace", "gpu", "-n", ns, "--nvml-library", driver.Library, "--interval", "300ms", "-o", "json")
 	tr.AwaitStreaming(t, 2)
-	tr.AwaitJQ(t, `[.[] | select(.what == "device" and .activity.smPercent != null) | .node] | unique | length == 2`)
+	tr.AwaitJQ(t, `[.[] | select(.type == "device" and .activity.smPercent != null) | .node] | unique | length == 2`)
 	jq := func(t *testing.T, what, condition string, args ...string) {
 		t.Helper()
 		var ok bool
-		if tr.JQ(t, &ok, condition, append([]string{"--arg", "one", e.Nodes[0], "--arg", "two", e.Nodes[1], "--arg", "ns", ns}, args...)...); !ok {
+		if tr.JQ(t, &ok, condition, append([]string{"--arg", "one", e.Nodes[0], "--arg", "two", e.Nodes[1], "--arg",
+			"ns", ns}, args...)...); !ok {
 			t.Errorf("not so: %s", what)
 		}
 	}
 
 	t.Run("a device as the driver has it", func(t *testing.T) {
-		jq(t, "the numbers are the script's", `any(.what == "device" and .node == $one and .gpu.uuid == "GPU-0" and .gpu.index == 0 and .gpu.name == "NVIDIA H100 80GB HBM3"
+		jq(t, "the numbers are the script's",
+			`any(.type == "device" and .node == $one and .gpu.uuid == "GPU-0" and .gpu.index == 0 and .gpu.name == "NVIDIA H100 80GB HBM3"
 			and .gpu.driver == "580.95.05" and .memory == {totalBytes: 85899345920, usedBytes: 42949672960, reservedBytes: 536870912}
 			and .activity.gpuPercent == 97 and .activity.memoryPercent == 40 and .activity.smPercent == 45.5 and .activity.occupancyPercent == 30.25 and .activity.tensorPercent == 0
 			and .activity.dramPercent == 12.5 and .activity.pcieSentPerSecond == 100*1048576 and .activity.nvlinkReceivedPerSecond == 1000*1048576
 			and .health.powerMilliwatts == 350123 and .health.powerLimitMilliwatts == 700000 and .health.temperatureCelsius == 61 and .health.throttle == "power-cap"
 			and .health.eccCorrected == 3 and .health.eccUncorrected == 0 and .health.remappedRows == 1 and .health.retiredPages == null and .periodMicros > 200000)`)
-		jq(t, "whose it is, and how many others' processes are on it", `[.[] | select(.what == "device" and .node == $one and .gpu.index == 0)] | last
+		jq(t, "whose it is, and how many others' processes are on it",
+			`[.[] | select(.type == "device" and .node == $one and .gpu.index == 0)] | last
 			| .usedBy == $ns + "/trainer/workload" and .processes == 3 and .ownProcesses == 1 and .pod == null and (.unavailable | contains("no such process"))`)
-		jq(t, "one that is held and idle", `[.[] | select(.what == "device" and .node == $two)] | last | .activity.gpuPercent == 0 and .usedBy == $ns + "/idler/workload"`)
+		jq(t, "one that is held and idle",
+			`[.[] | select(.type == "device" and .node == $two)] | last | .activity.gpuPercent == 0 and .usedBy == $ns + "/idler/workload"`)
 	})
 	t.Run("what is not supported is never 0", func(t *testing.T) {
-		jq(t, "no number but what the driver gave", `[.[] | select(.what == "device" and .node == $one and .gpu.index == 1)] | length > 1 and all(
+		jq(t, "no number but what the driver gave",
+			`[.[] | select(.type == "device" and .node == $one and .gpu.index == 1)] | length > 1 and all(
 			{memory, activity, health, proc} | [paths(numbers) as $p | {($p | join(".")): getpath($p)}] | add == {"memory.totalBytes": 1000, "memory.reservedBytes": 0, "activity.memoryPercent": 0})`)
-		jq(t, "and the reason", `[.[] | select(.what == "device" and .node == $one and .gpu.index == 1)] | last | .unavailable | contains("not supported: ") and contains("the driver says 250, which cannot be: gpuPercent")`)
+		jq(t, "and the reason",
+			`[.[] | select(.type == "device" and .node == $one and .gpu.index == 1)] | last | .unavailable | contains("not supported: ") and contains("the driver says 250, which cannot be: gpuPercent")`)
 	})
 	t.Run("processes are their pods'", func(t *testing.T) {
-		jq(t, "the trainer", `any(.what == "process" and .node == $one and .pod == "trainer" and .namespace == $ns and .container == "workload" and .proc.pid == ($pid | tonumber)
+		jq(t, "the trainer",
+			`any(.type == "process" and .node == $one and .pod == "trainer" and .namespace == $ns and .container == "workload" and .proc.pid == ($pid | tonumber)
 			and .proc.comm == "workload" and .proc.memoryBytes == 1073741824 and .proc.smPercent == 80 and .proc.memoryPercent == 30 and .proc.type == "compute")`, "--arg", "pid", fmt.Sprint(trainer))
-		jq(t, "no measured use is not 0", `any(.what == "process" and .pod == "idler" and .proc.smPercent == null)`)
-		jq(t, "nobody else's", `all(.what != "process" or .pod == "trainer" or .pod == "idler")`)
+		jq(t, "no measured use is not 0", `any(.type == "process" and .pod == "idler" and .proc.smPercent == null)`)
+		jq(t, "nobody else's", `all(.type != "process" or .pod == "trainer" or .pod == "idler")`)
 	})
 	t.Run("an error, with the pod that is alone on its device", func(t *testing.T) {
 		driver.Script(t, e.Nodes[1], append(second(), "xid 1 0 31")...)
-		tr.AwaitJQ(t, `any(.what == "xid" and .xid == 31 and .pod == "idler" and .gpu.uuid == "GPU-0" and (.message | contains("page fault")))`)
+		tr.AwaitJQ(t,
+			`any(.type == "xid" and .xid == 31 and .pod == "idler" and .gpu.uuid == "GPU-0" and (.message | contains("page fault")))`)
 		driver.Script(t, e.Nodes[0], append(first(), "xid 1 0 79")...)
-		tr.AwaitJQ(t, `any(.what == "xid" and .xid == 79 and .pod == null and (.usedBy | endswith("/trainer/workload")))`)
+		tr.AwaitJQ(t,
+			`any(.type == "xid" and .xid == 79 and .pod == null and (.usedBy | endswith("/trainer/workload")))`)
 	})
 	t.Run("a process ends, and another comes", func(t *testing.T) {
 		driver.Script(t, e.Nodes[1], script(1, h100(0))...)
-		tr.AwaitJQ(t, `any(.what == "ended" and .pod == "idler")`)
+		tr.AwaitJQ(t, `any(.type == "ended" and .pod == "idler")`)
 		driver.Script(t, e.Nodes[1], second()...)
-		tr.AwaitJQ(t, `any(.what == "started" and .pod == "idler")`)
+		tr.AwaitJQ(t, `any(.type == "started" and .pod == "idler")`)
 	})
 	t.Run("throttling changes", func(t *testing.T) {
 		driver.Script(t, e.Nodes[1], second("throttle 0x40")...)
-		tr.AwaitJQ(t, `any(.what == "throttle" and .message == "slowed down by hw-thermal, before by power-cap" and (.usedBy | contains("idler")))`)
+		tr.AwaitJQ(t,
+			`any(.type == "throttle" and .message == "slowed down by hw-thermal, before by power-cap" and (.usedBy | contains("idler")))`)
 		driver.Script(t, e.Nodes[1], second("throttle 1")...)
-		tr.AwaitJQ(t, `any(.what == "throttle" and .message == "no longer slowed down by hw-thermal" and .health.throttle == "idle")`)
+		tr.AwaitJQ(t,
+			`any(.type == "throttle" and .message == "no longer slowed down by hw-thermal" and .health.throttle == "idle")`)
 	})
 	t.Run("MIG devices have processes of their own", func(t *testing.T) {
 		driver.Script(t, e.Nodes[1], script(1, h100(0, "mig 2"), []string{
-			"0.0.uuid MIG-a", "0.0.name NVIDIA H100 80GB HBM3 MIG 1g.10gb", "0.0.instance 7 0", "0.0.memory 10737418240 1073741824 0", "0.0.gpm.2 88", fmt.Sprintf("0.0.compute %d:1073741824", idler),
+			"0.0.uuid MIG-a", "0.0.name NVIDIA H100 80GB HBM3 MIG 1g.10gb", "0.0.instance 7 0",
+			"0.0.memory 10737418240 1073741824 0", "0.0.gpm.2 88", fmt.Sprintf("0.0.compute %d:1073741824", idler),
 			"0.1.uuid MIG-b", "0.1.instance 8 0", "0.1.memory 10737418240 0 0",
 		})...)
-		tr.AwaitJQ(t, `any(.what == "process" and .pod == "idler" and .gpu.uuid == "MIG-a" and .gpu.parent == "GPU-0" and .gpu.gpuInstance == 7)`)
-		tr.AwaitJQ(t, `any(.what == "device" and .gpu.uuid == "MIG-a" and .activity.smPercent == 88 and .activity.gpuPercent == null and .memory.totalBytes == 10737418240)`)
-		tr.AwaitJQ(t, `any(.what == "device" and .gpu.uuid == "MIG-b" and .processes == null and .activity.smPercent == null)`)
+		tr.AwaitJQ(t,
+			`any(.type == "process" and .pod == "idler" and .gpu.uuid == "MIG-a" and .gpu.parent == "GPU-0" and .gpu.gpuInstance == 7)`)
+		tr.AwaitJQ(t,
+			`any(.type == "device" and .gpu.uuid == "MIG-a" and .activity.smPercent == 88 and .activity.gpuPercent == null and .memory.totalBytes == 10737418240)`)
+		tr.AwaitJQ(t,
+			`any(.type == "device" and .gpu.uuid == "MIG-b" and .processes == null and .activity.smPercent == null)`)
 		driver.Script(t, e.Nodes[1], second()...)
 	})
 	t.Run("a device falls off the bus and comes back", func(t *testing.T) {
 		driver.Script(t, e.Nodes[1], second("handle !15")...)
-		tr.AwaitJQ(t, `any(.what == "lost" and .gpu.uuid == "GPU-0" and (.message | contains("fallen off the bus")))`)
+		tr.AwaitJQ(t, `any(.type == "lost" and .gpu.uuid == "GPU-0" and (.message | contains("fallen off the bus")))`)
 		driver.Script(t, e.Nodes[1], second()...)
-		tr.AwaitJQ(t, `. as $all | ([range(length)] | map(select($all[.].what == "lost")) | last) as $at | any($all[$at:][]; .what == "device" and .node == $two)`, "--arg", "two", e.Nodes[1])
+		tr.AwaitJQ(t,
+			`. as $all | ([range(length)] | map(select($all[.].type == "lost")) | last) as $at | any($all[$at:][]; .type == "device" and .node == $two)`, "--arg", "two", e.Nodes[1])
 	})
 	t.Run("the library crashes, then hangs, and the other node goes on", func(t *testing.T) {
 		for _, test := range []struct{ value, says string }{
@@ -137,8 +158,9 @@ func TestGPU(t *testing.T) {
 			{"hang", "the driver did not return from nvmlDeviceGetPowerUsage for 5s"},
 		} {
 			driver.Script(t, e.Nodes[0], first("power "+test.value)...)
-			tr.AwaitJQ(t, `any(.what == "unavailable" and .node == $one and (.message | contains($says)))`, "--arg", "one", e.Nodes[0], "--arg", "says", test.says)
-			after := `. as $all | ([range(length)] | map(select($all[.].message != null and ($all[.].message | contains($says)))) | last) as $at | any($all[$at:][]; .what == "device" and .node == $node)`
+			tr.AwaitJQ(t, `any(.type == "unavailable" and .node == $one and (.message | contains($says)))`, "--arg",
+				"one", e.Nodes[0], "--arg", "says", test.says)
+			after := `. as $all | ([range(length)] | map(select($all[.].message != null and ($all[.].message | contains($says)))) | last) as $at | any($all[$at:][]; .type == "device" and .node == $node)`
 			tr.AwaitJQ(t, after, "--arg", "node", e.Nodes[1], "--arg", "says", test.says)
 			driver.Script(t, e.Nodes[0], first()...)
 			tr.AwaitJQ(t, after, "--arg", "node", e.Nodes[0], "--arg", "says", test.says)
@@ -157,7 +179,7 @@ func TestGPUOldDriver(t *testing.T) {
 	driver := fakes.BuildNVML(t, fakes.OldDriver)
 	driver.Script(t, e.Nodes[0], script(1, h100(0))...)
 	tr := e.Trace(t, "trace", "gpu", "-n", ns, "--nvml-library", driver.Library, "-o", "json")
-	tr.AwaitJQ(t, `[.[] | select(.what == "device")] | length >= 2`)
+	tr.AwaitJQ(t, `[.[] | select(.type == "device")] | length >= 2`)
 	var last struct {
 		Memory   struct{ TotalBytes, ReservedBytes *uint64 }
 		Activity struct {
@@ -169,10 +191,12 @@ func TestGPUOldDriver(t *testing.T) {
 		UsedBy       *string
 		OwnProcesses *uint64
 	}
-	tr.JQ(t, &last, `[.[] | select(.what == "device")] | last`)
+	tr.JQ(t, &last, `[.[] | select(.type == "device")] | last`)
 	tr.Stop(t)
-	if last.Memory.TotalBytes == nil || last.Memory.ReservedBytes != nil || last.Activity.GPUPercent == nil || last.Activity.SmPercent != nil ||
-		last.Health.Throttle == nil || *last.Health.Throttle != "power-cap" || !strings.Contains(last.Unavailable, "the driver is older than this: memory.reservedBytes, gpm, pcie") {
+	if last.Memory.TotalBytes == nil || last.Memory.ReservedBytes != nil || last.Activity.GPUPercent == nil ||
+		last.Activity.SmPercent != nil ||
+		last.Health.Throttle == nil || *last.Health.Throttle != "power-cap" ||
+		!strings.Contains(last.Unavailable, "the driver is older than this: memory.reservedBytes, gpm, pcie") {
 		t.Errorf("%+v", last)
 	}
 	if last.UsedBy != nil || last.OwnProcesses != nil {
@@ -190,10 +214,12 @@ func TestGPUWithoutGPU(t *testing.T) {
 		args []string
 	}{
 		{"no NVIDIA driver on this node", nil},
-		{"--nvml-library /nowhere/libnvidia-ml.so.1: there is no such library", []string{"--nvml-library", "/nowhere/libnvidia-ml.so.1"}},
+		{"--nvml-library /nowhere/libnvidia-ml.so.1: there is no such library",
+			[]string{"--nvml-library", "/nowhere/libnvidia-ml.so.1"}},
 	} {
 		tr := e.Trace(t, append([]string{"trace", "gpu", "-n", ns, "-o", "json"}, test.args...)...)
-		tr.AwaitJQ(t, `any(.what == "unavailable" and .node == $node and (.message | contains($says)))`, "--arg", "node", e.Nodes[1], "--arg", "says", test.says)
+		tr.AwaitJQ(t, `any(.type == "unavailable" and .node == $node and (.message | contains($says)))`, "--arg",
+			"node", e.Nodes[1], "--arg", "says", test.says)
 		tr.Stop(t)
 	}
 }
@@ -207,26 +233,32 @@ func TestDoctorLooksAtGPUs(t *testing.T) {
 	driver.Script(t, e.Nodes[1], "init !9")
 	before := e.Snapshot(t, false)
 	cuda := fakes.BuildCUDA(t)
-	findings, _, code := doctor(t, e, e.Kubeconfig, "-n", ns, "--gpu", "--nvml-library", driver.Library, "--cuda-library", cuda.Library)
-	if f := about(t, findings, e.Nodes[0], "gpu"); f.Status != "ok" || f.Detail != "2 × NVIDIA H100 80GB HBM3; driver 580.95.05, by "+driver.Library {
+	findings, _, code := doctor(t, e, e.Kubeconfig, "-n", ns, "--gpu", "--nvml-library", driver.Library,
+		"--cuda-library", cuda.Library)
+	if f := about(t, findings, e.Nodes[0], "gpu"); f.Status != "ok" ||
+		f.Detail != "2 × NVIDIA H100 80GB HBM3; driver 580.95.05, by "+driver.Library {
 		t.Errorf("%+v", f)
 	}
-	if f := about(t, findings, e.Nodes[1], "gpu"); f.Status != "warning" || !strings.Contains(f.Detail, "the driver is not loaded") {
+	if f := about(t, findings, e.Nodes[1], "gpu"); f.Status != "warning" ||
+		!strings.Contains(f.Detail, "the driver is not loaded") {
 		t.Errorf("%+v", f)
 	} else {
-		mends(t, f, "--privileged")
+		fixes(t, f, "--privileged")
 	}
 	if f := about(t, findings, e.Nodes[0], "capabilities"); !strings.Contains(f.Detail, "SYS_PTRACE") {
 		t.Errorf("%+v", f)
 	}
-	if f := about(t, findings, e.Nodes[0], "gpu calls"); f.Status != "ok" || !regexp.MustCompile(`^[1-9]\d functions of `+cuda.Library+` are probed, \d+ of them single-stepped$`).MatchString(f.Detail) {
+	if f := about(t, findings, e.Nodes[0], "gpu calls"); f.Status != "ok" ||
+		!regexp.MustCompile(`^[1-9]\d functions of `+cuda.Library+
+			` are probed, \d+ of them single-stepped$`).MatchString(f.Detail) {
 		t.Errorf("%+v", f)
 	}
 	if code != 0 {
 		t.Errorf("exit code %d: a node without a GPU can still be traced", code)
 	}
 	findings, _, _ = doctor(t, e, e.Kubeconfig, "-n", ns, "--gpu", "--node", e.Nodes[0])
-	if f := about(t, findings, e.Nodes[0], "gpu"); f.Status != "ok" || !strings.HasPrefix(f.Detail, "none to read: no NVIDIA driver on this node") {
+	if f := about(t, findings, e.Nodes[0], "gpu"); f.Status != "ok" ||
+		!strings.HasPrefix(f.Detail, "none to read: no NVIDIA driver on this node") {
 		t.Errorf("%+v", f)
 	}
 	before.NothingLeft(t)
@@ -236,10 +268,14 @@ func TestDoctorLooksAtGPUs(t *testing.T) {
 func TestTopGPU(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
-	pods := e.Pods(t, kit.PodSpec{Namespace: ns, Name: "trainer", Node: e.Nodes[0]}, kit.PodSpec{Namespace: ns, Name: "idler", Node: e.Nodes[1]})
+	pods := e.Pods(t, kit.PodSpec{Namespace: ns, Name: "trainer", Node: e.Nodes[0]},
+		kit.PodSpec{Namespace: ns, Name: "idler", Node: e.Nodes[1]})
 	driver := fakes.BuildNVML(t)
-	driver.Script(t, e.Nodes[0], script(2, h100(0, fmt.Sprintf("compute %d:1000", pods[0].HostPIDs(t, "workload")[0])), h100(1, "util 0 0", "compute "))...)
-	driver.Script(t, e.Nodes[1], script(1, []string{"0.uuid GPU-9", "0.util 0 0", fmt.Sprintf("0.compute %d:1000", pods[1].HostPIDs(t, "workload")[0])})...)
+	driver.Script(t, e.Nodes[0], script(2, h100(0, fmt.Sprintf("compute %d:1000", pods[0].HostPIDs(t, "workload")[0])),
+		h100(1, "util 0 0", "compute "))...)
+	driver.Script(t, e.Nodes[1],
+		script(1, []string{"0.uuid GPU-9", "0.util 0 0",
+			fmt.Sprintf("0.compute %d:1000", pods[1].HostPIDs(t, "workload")[0])})...)
 	flags := []string{"-n", ns, "--nvml-library", driver.Library, "--interval", "300ms"}
 
 	tr := e.Trace(t, append([]string{"top", "gpu", "--once", "--window", "3s", "-o", "json"}, flags...)...)
@@ -258,18 +294,21 @@ func TestTopGPU(t *testing.T) {
 		t.Errorf("%v", rows)
 	}
 
-	tr = e.Trace(t, append([]string{"top", "gpu", "--once", "--window", "2s", "--group", "pod", "--sort-by=-idleMicros", "-o", "json"}, flags...)...)
+	tr = e.Trace(t, append([]string{"top", "gpu", "--once", "--window", "2s", "--group", "pod", "--sort-by=-idleMicros",
+		"-o", "json"}, flags...)...)
 	tr.Wait(t)
 	if tr.JQ(t, &ok, `map(select(.kind == "gpuTop") | .name) == ["idler", "(free)", "trainer"]`); !ok {
 		t.Errorf("by pod: %s", tr.Stderr())
 	}
 
-	tr = e.Trace(t, append([]string{"top", "gpu", "--once", "--window", "2s", "--group", "process", "-o", "json"}, flags...)...)
+	tr = e.Trace(t, append([]string{"top", "gpu", "--once", "--window", "2s", "--group", "process", "-o", "json"},
+		flags...)...)
 	tr.Wait(t)
 	tr.CheckSchema(t)
 	if tr.JQ(t, &ok, `map(select(.kind == "gpuTop")) | length == 2
 		and any(.pod == "trainer" and .pid == ($pid | tonumber) and .comm == "workload" and .memoryUsedBytes == 1000 and .gpus == 1 and .gpuPercent == null and .powerMilliwatts == null)
-		and any(.pod == "idler" and .node == $two)`, "--arg", "two", e.Nodes[1], "--arg", "pid", fmt.Sprint(pods[0].HostPIDs(t, "workload")[0])); !ok {
+		and any(.pod == "idler" and .node == $two)`, "--arg", "two", e.Nodes[1], "--arg", "pid",
+		fmt.Sprint(pods[0].HostPIDs(t, "workload")[0])); !ok {
 		var rows any
 		tr.JQ(t, &rows, ".")
 		t.Errorf("by process: %v", rows)
@@ -277,11 +316,13 @@ func TestTopGPU(t *testing.T) {
 
 	x := e.Terminal(t, 120, 30, append([]string{"top", "gpu"}, flags...)...)
 	x.Await(t, "both nodes' GPUs", func(screen string) bool {
-		return strings.Contains(screen, e.Nodes[0]+"/0") && strings.Contains(screen, e.Nodes[1]+"/0") && strings.Contains(screen, "350W/700W") && strings.Contains(screen, "trainer/workload")
+		return strings.Contains(screen, e.Nodes[0]+"/0") && strings.Contains(screen, e.Nodes[1]+"/0") &&
+			strings.Contains(screen, "350W/700W") && strings.Contains(screen, "trainer/workload")
 	})
 	x.Type(t, "4")
 	x.Await(t, "the GPU that is held and idle", func(screen string) bool {
-		return strings.Contains(screen, "1 of 3 GPUs is held and does nothing") && strings.Contains(screen, "idler/workload")
+		return strings.Contains(screen, "1 of 3 GPUs is held and does nothing") &&
+			strings.Contains(screen, "idler/workload")
 	})
 	// From the GPU into its processes.
 	x.Type(t, "2")

@@ -22,10 +22,10 @@ func theProcess(t *testing.T, p *kit.Pod) uint32 {
 }
 
 // lastLook is a jq program about the newest look at a device of a node: $node, $uuid, $ns.
-const lastLook = `[.[] | select(.what == "device" and .node == $node and .gpu.uuid == $uuid)] | last // {} | `
+const lastLook = `[.[] | select(.type == "device" and .node == $node and .gpu.uuid == $uuid)] | last // {} | `
 
-// TestGPUAllocation holds what kubelets say they have given against what processes use. Kubelets' answers and the driver are fakes that speak the
-// real protocol; pods, processes, tracers and sockets are real.
+// TestGPUAllocation holds what kubelets say they have given against what processes use. Kubelets' answers and the
+// driver are fakes that speak the real protocol; pods, processes, tracers and sockets are real.
 func TestGPUAllocation(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns, other := e.Namespace(t, nil), e.Namespace(t, nil)
@@ -51,76 +51,101 @@ func TestGPUAllocation(t *testing.T) {
 		}
 		return h100(index, "util "+util+" 0", compute)
 	}
-	driver.Script(t, one, script(7, on(0, "97", "trainer"), on(1, "0", "idler"), on(2, "0", ""), on(3, "50", "thief"), on(4, "0", ""), on(5, "0", ""), on(6, "30", "stranger"))...)
+	driver.Script(t, one, script(7, on(0, "97", "trainer"), on(1, "0", "idler"), on(2, "0", ""), on(3, "50", "thief"),
+		on(4, "0", ""), on(5, "0", ""), on(6, "30", "stranger"))...)
 	given := func(pod, resource string, ids ...string) *kubeletapi.PodResources {
 		return fakes.GivenTo(ns, pod, "workload", resource, ids...)
 	}
 	kubelets.Say(t, one,
-		given("trainer", "nvidia.com/gpu", "GPU-0"), given("idler", "nvidia.com/gpu", "GPU-1"), given("hoarder", "nvidia.com/gpu", "GPU-2"), given("thief", ""),
+		given("trainer", "nvidia.com/gpu", "GPU-0"), given("idler", "nvidia.com/gpu", "GPU-1"),
+		given("hoarder", "nvidia.com/gpu", "GPU-2"), given("thief", ""),
 		fakes.GivenTo(other, "stranger", "workload", "nvidia.com/gpu", "GPU-4"))
 	shared := func(more ...string) []string {
 		return script(2, h100(0, append([]string{
-			"minor 1", fmt.Sprintf("compute %d:1073741824 %d:2147483648", pid["left"], pid["right"]), fmt.Sprintf("utilization %d:60:20 %d:30:10", pid["left"], pid["right"]),
+			"minor 1", fmt.Sprintf("compute %d:1073741824 %d:2147483648", pid["left"], pid["right"]),
+			fmt.Sprintf("utilization %d:60:20 %d:30:10", pid["left"], pid["right"]),
 		}, more...)...), h100(1, "minor 0", "util 0 0", "compute "))
 	}
 	driver.Script(t, two, shared()...)
-	slices := []*kubeletapi.PodResources{given("left", "nvidia.com/gpu.shared", "GPU-0::0"), given("right", "nvidia.com/gpu.shared", "GPU-0::3")}
+	slices := []*kubeletapi.PodResources{given("left", "nvidia.com/gpu.shared", "GPU-0::0"),
+		given("right", "nvidia.com/gpu.shared", "GPU-0::3")}
 	kubelets.Say(t, two, slices...)
 
-	tr := e.Trace(t, "trace", "gpu", "-n", ns, "--nvml-library", driver.Library, "--pod-resources", kubelets.Path, "--interval", "300ms", "-o", "json")
+	tr := e.Trace(t, "trace", "gpu", "-n", ns, "--nvml-library", driver.Library, "--pod-resources", kubelets.Path,
+		"--interval", "300ms", "-o", "json")
 	await := func(t *testing.T, node, uuid, condition string) {
 		t.Helper()
 		tr.AwaitJQ(t, lastLook+condition, "--arg", "node", node, "--arg", "uuid", uuid, "--arg", "ns", ns)
 	}
 	for _, test := range []struct{ what, uuid, condition string }{
-		{"allocated and busy", "GPU-0", `.allocated == 1 and .allocatedTo == $ns + "/trainer/workload" and .usedBy == .allocatedTo and .use == "busy"`},
-		{"allocated and idle", "GPU-1", `.allocated == 1 and .allocatedTo == $ns + "/idler/workload" and .use == "idle"`},
-		{"allocated and unused", "GPU-2", `.allocated == 1 and .allocatedTo == $ns + "/hoarder/workload" and .usedBy == null and .processes == 0 and .use == "unused"`},
-		{"used without allocation", "GPU-3", `.allocated == 0 and .allocatedTo == null and .usedBy == $ns + "/thief/workload" and .use == "bypass"
+		{"allocated and busy", "GPU-0",
+			`.allocated == 1 and .allocatedTo == $ns + "/trainer/workload" and .usedBy == .allocatedTo and .use == "busy"`},
+		{"allocated and idle", "GPU-1",
+			`.allocated == 1 and .allocatedTo == $ns + "/idler/workload" and .use == "idle"`},
+		{"allocated and unused", "GPU-2",
+			`.allocated == 1 and .allocatedTo == $ns + "/hoarder/workload" and .usedBy == null and .processes == 0 and .use == "unused"`},
+		{"used without allocation", "GPU-3",
+			`.allocated == 0 and .allocatedTo == null and .usedBy == $ns + "/thief/workload" and .use == "bypass"
 			and .message == "used by " + $ns + "/thief/workload without having been given it"`},
-		{"allocated to a pod that was not asked for", "GPU-4", `.allocated == 1 and .allocatedTo == null and .use == "unused" and .message == null`},
-		{"nobody's", "GPU-5", `.allocated == 0 and .use == "free" and .unavailable != "" and ((.unavailable // "") | contains("allocation") | not)`},
-		{"used without allocation by a pod that was not asked for", "GPU-6", `.allocated == 0 and .use == "busy" and .message == null and .ownProcesses == 0 and .processes == 1`},
+		{"allocated to a pod that was not asked for", "GPU-4",
+			`.allocated == 1 and .allocatedTo == null and .use == "unused" and .message == null`},
+		{"nobody's", "GPU-5",
+			`.allocated == 0 and .use == "free" and .unavailable != "" and ((.unavailable // "") | contains("allocation") | not)`},
+		{"used without allocation by a pod that was not asked for", "GPU-6",
+			`.allocated == 0 and .use == "busy" and .message == null and .ownProcesses == 0 and .processes == 1`},
 	} {
 		t.Run(test.what, func(t *testing.T) { await(t, one, test.uuid, test.condition) })
 	}
 	t.Run("time-slicing shares a GPU among pods, and the driver tells the split", func(t *testing.T) {
-		await(t, two, "GPU-0", `.allocated == 2 and .allocatedTo == "\($ns)/left/workload,\($ns)/right/workload" and .usedBy == .allocatedTo and .use == "busy"`)
-		tr.AwaitJQ(t, `[.[] | select(.what == "process" and .node == $node and .proc.smPercent != null) | {(.pod): .proc.smPercent}] | add == {left: 60, right: 30}`, "--arg", "node", two)
+		await(t, two, "GPU-0",
+			`.allocated == 2 and .allocatedTo == "\($ns)/left/workload,\($ns)/right/workload" and .usedBy == .allocatedTo and .use == "busy"`)
+		tr.AwaitJQ(t,
+			`[.[] | select(.type == "process" and .node == $node and .proc.smPercent != null) | {(.pod): .proc.smPercent}] | add == {left: 60, right: 30}`, "--arg", "node", two)
 		await(t, two, "GPU-1", `.allocated == 0 and .use == "free"`)
 	})
 	t.Run("GKE counts device files", func(t *testing.T) {
-		kubelets.Say(t, two, given("left", "nvidia.com/gpu", "nvidia1/vgpu0"), given("right", "nvidia.com/gpu", "nvidia0"))
+		kubelets.Say(t, two, given("left", "nvidia.com/gpu", "nvidia1/vgpu0"),
+			given("right", "nvidia.com/gpu", "nvidia0"))
 		await(t, two, "GPU-0", `.allocated == 1 and .allocatedTo == $ns + "/left/workload" and .use == "bypass"`)
 		await(t, two, "GPU-1", `.allocated == 1 and .allocatedTo == $ns + "/right/workload" and .use == "unused"`)
 	})
 	t.Run("claims of dynamic resource allocation", func(t *testing.T) {
-		kubelets.Say(t, two, fakes.ClaimedBy(ns, "left", "workload", "gpu.nvidia.com", two, "gpu-1"), fakes.ClaimedBy(ns, "right", "workload", "gpu.nvidia.com", two, "gpu-1"))
-		await(t, two, "GPU-0", `.allocated == 2 and .allocatedTo == "\($ns)/left/workload,\($ns)/right/workload" and .use == "busy"`)
+		kubelets.Say(t, two, fakes.ClaimedBy(ns, "left", "workload", "gpu.nvidia.com", two, "gpu-1"),
+			fakes.ClaimedBy(ns, "right", "workload", "gpu.nvidia.com", two, "gpu-1"))
+		await(t, two, "GPU-0",
+			`.allocated == 2 and .allocatedTo == "\($ns)/left/workload,\($ns)/right/workload" and .use == "busy"`)
 		await(t, two, "GPU-1", `.allocated == 0 and .use == "free"`)
 	})
 	t.Run("a name that means no device here is said, and one of no known form makes nothing 0", func(t *testing.T) {
-		kubelets.Say(t, two, given("left", "nvidia.com/gpu", "GPU-0"), given("right", "nvidia.com/gpu", "GPU-that-is-gone"))
+		kubelets.Say(t, two, given("left", "nvidia.com/gpu", "GPU-0"),
+			given("right", "nvidia.com/gpu", "GPU-that-is-gone"))
 		await(t, two, "GPU-1", `.allocated == 0`)
 		// It is said of what stays so for 5 s; the kubelet is asked every 2.
 		for calls := kubelets.Calls(two); kubelets.Calls(two) < calls+4; {
 			await(t, two, "GPU-1", `.allocated == 0`)
 		}
 		kubelets.Say(t, two, given("left", "nvidia.com/gpu", "GPU-0"), given("right", "nvidia.com/gpu", "what is this"))
-		await(t, two, "GPU-1", `.allocated == null and .use == null and (.unavailable | contains("allocation: the kubelet has given out nvidia.com/gpu \"what is this\", and which device that is cannot be told"))`)
+		await(t, two, "GPU-1",
+			`.allocated == null and .use == null and (.unavailable | contains("allocation: the kubelet has given out nvidia.com/gpu \"what is this\", and which device that is cannot be told"))`)
 	})
 	t.Run("MIG devices, and their GPU by them", func(t *testing.T) {
 		driver.Script(t, two, script(1, h100(0, "mig 3", "minor 1"), []string{
-			"0.0.uuid MIG-a", "0.0.name NVIDIA H100 80GB HBM3 MIG 1g.10gb", "0.0.instance 7 0", "0.0.placement 4", fmt.Sprintf("0.0.compute %d:1073741824", pid["left"]), "0.0.gpm.2 88",
-			"0.1.uuid MIG-b", "0.1.name NVIDIA H100 80GB HBM3 MIG 1g.10gb", "0.1.instance 8 0", "0.1.placement 5", "0.1.compute ", "0.1.gpm.2 0",
-			"0.2.uuid MIG-c", "0.2.name NVIDIA H100 80GB HBM3 MIG 3g.40gb", "0.2.instance 2 0", "0.2.placement 0", "0.2.compute ", "0.2.gpm.2 0",
+			"0.0.uuid MIG-a", "0.0.name NVIDIA H100 80GB HBM3 MIG 1g.10gb", "0.0.instance 7 0", "0.0.placement 4",
+			fmt.Sprintf("0.0.compute %d:1073741824", pid["left"]), "0.0.gpm.2 88",
+			"0.1.uuid MIG-b", "0.1.name NVIDIA H100 80GB HBM3 MIG 1g.10gb", "0.1.instance 8 0", "0.1.placement 5",
+			"0.1.compute ", "0.1.gpm.2 0",
+			"0.2.uuid MIG-c", "0.2.name NVIDIA H100 80GB HBM3 MIG 3g.40gb", "0.2.instance 2 0", "0.2.placement 0",
+			"0.2.compute ", "0.2.gpm.2 0",
 		})...)
-		kubelets.Say(t, two, given("left", "nvidia.com/mig-1g.10gb", "MIG-a"), given("right", "nvidia.com/mig-1g.10gb", "MIG-b"))
+		kubelets.Say(t, two, given("left", "nvidia.com/mig-1g.10gb", "MIG-a"), given("right", "nvidia.com/mig-1g.10gb",
+			"MIG-b"))
 		await(t, two, "MIG-a", `.allocated == 1 and .allocatedTo == $ns + "/left/workload" and .use == "busy"`)
-		await(t, two, "MIG-b", `.allocated == 1 and .allocatedTo == $ns + "/right/workload" and .use == "unused" and .gpu.placementStart == 5`)
+		await(t, two, "MIG-b",
+			`.allocated == 1 and .allocatedTo == $ns + "/right/workload" and .use == "unused" and .gpu.placementStart == 5`)
 		await(t, two, "MIG-c", `.allocated == 0 and .use == "free"`)
 		await(t, two, "GPU-0", `.allocated == 2 and .use == "busy"`)
-		kubelets.Say(t, two, given("left", "nvidia.com/gpu", "nvidia1/gi7"), fakes.ClaimedBy(ns, "right", "workload", "gpu.nvidia.com", two, "gpu-1-mig-3g40gb-9-0"))
+		kubelets.Say(t, two, given("left", "nvidia.com/gpu", "nvidia1/gi7"), fakes.ClaimedBy(ns, "right", "workload",
+			"gpu.nvidia.com", two, "gpu-1-mig-3g40gb-9-0"))
 		await(t, two, "MIG-a", `.allocatedTo == $ns + "/left/workload"`)
 		await(t, two, "MIG-b", `.allocated == 0 and .use == "free"`)
 		await(t, two, "MIG-c", `.allocatedTo == $ns + "/right/workload" and .use == "unused"`)
@@ -138,19 +163,24 @@ func TestGPUAllocation(t *testing.T) {
 			kubelets.Say(t, two, slices...)
 			await(t, two, "GPU-0", `.allocated == 2`)
 			test.do(t)
-			await(t, two, "GPU-0", `.allocated == null and .allocatedTo == null and .use == "busy" and .ownProcesses == 2 and .usedBy == "\($ns)/left/workload,\($ns)/right/workload"
+			await(t, two, "GPU-0",
+				`.allocated == null and .allocatedTo == null and .use == "busy" and .ownProcesses == 2 and .usedBy == "\($ns)/left/workload,\($ns)/right/workload"
 				and (.unavailable | contains("allocation: ") and contains("`+test.says+`"))`)
 			await(t, two, "GPU-1", `.allocated == null and .use == null`)
 			await(t, one, "GPU-0", `.allocated == 1`)
 		})
 	}
-	tr.AwaitStderr(t, two+`: gpu: the kubelet has given nvidia.com/gpu "GPU-that-is-gone"`) // when it is found, not only in the end
+	// when it is found, not only in the end
+	tr.AwaitStderr(t, two+`: gpu: the kubelet has given nvidia.com/gpu "GPU-that-is-gone"`)
 	tr.Stop(t)
 	tr.CheckSchema(t)
 	for _, line := range []string{
-		"gpu: " + one + "/2 (NVIDIA H100 80GB HBM3) has had no process for the last ", ", and is allocated to " + ns + "/hoarder/workload",
-		"gpu: " + one + "/1 (NVIDIA H100 80GB HBM3) has done nothing for the last ", ", and is held by " + ns + "/idler/workload",
-		"gpu: " + two + `: the kubelet has given nvidia.com/gpu "GPU-that-is-gone" to ` + ns + "/right/workload, and the driver tells of no such device",
+		"gpu: " + one + "/2 (NVIDIA H100 80GB HBM3) has had no process for the last ", ", and is allocated to " + ns +
+			"/hoarder/workload",
+		"gpu: " + one + "/1 (NVIDIA H100 80GB HBM3) has done nothing for the last ", ", and is held by " + ns +
+			"/idler/workload",
+		"gpu: " + two + `: the kubelet has given nvidia.com/gpu "GPU-that-is-gone" to ` + ns +
+			"/right/workload, and the driver tells of no such device",
 		"gpu: " + one + "/3 (NVIDIA H100 80GB HBM3) was used by " + ns + "/thief/workload without having been given it",
 	} {
 		if !strings.Contains(tr.Stderr(), line) {
@@ -159,8 +189,8 @@ func TestGPUAllocation(t *testing.T) {
 	}
 }
 
-// TestGPUAllocationByTheKubelet has the real kubelets give devices of a device plugin to pods, and the tracers find the kubelets' own sockets: two
-// on one machine, each in a directory of its own.
+// TestGPUAllocationByTheKubelet has the real kubelets give devices of a device plugin to pods, and the tracers find the
+// kubelets' own sockets: two on one machine, each in a directory of its own.
 func TestGPUAllocationByTheKubelet(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
@@ -168,9 +198,11 @@ func TestGPUAllocationByTheKubelet(t *testing.T) {
 	plugins := map[string]*fakes.DevicePlugin{}
 	var specs []kit.PodSpec
 	for i, node := range e.Nodes {
-		plugins[node] = fakes.NewDevicePlugin(t, e.KubeletRoot(t, node), "nvidia.com/gpu", fmt.Sprintf("GPU-%d-x", i), fmt.Sprintf("GPU-%d-y", i))
+		plugins[node] = fakes.NewDevicePlugin(t, e.KubeletRoot(t, node), "nvidia.com/gpu", fmt.Sprintf("GPU-%d-x", i),
+			fmt.Sprintf("GPU-%d-y", i))
 		e.AwaitGPUs(t, node, 2)
-		specs = append(specs, kit.PodSpec{Namespace: ns, Name: fmt.Sprintf("holder-%d", i), Node: node, GPUs: 1}, kit.PodSpec{Namespace: ns, Name: fmt.Sprintf("thief-%d", i), Node: node, AllGPUs: true})
+		specs = append(specs, kit.PodSpec{Namespace: ns, Name: fmt.Sprintf("holder-%d", i), Node: node, GPUs: 1},
+			kit.PodSpec{Namespace: ns, Name: fmt.Sprintf("thief-%d", i), Node: node, AllGPUs: true})
 	}
 	pods := e.Pods(t, specs...)
 	given, free := map[string]string{}, map[string]string{}
@@ -180,7 +212,8 @@ func TestGPUAllocationByTheKubelet(t *testing.T) {
 			t.Fatalf("the kubelet of %s has given %v", node, list)
 		}
 		given[node] = list[0][0]
-		free[node] = map[string]string{fmt.Sprintf("GPU-%d-x", i): fmt.Sprintf("GPU-%d-y", i), fmt.Sprintf("GPU-%d-y", i): fmt.Sprintf("GPU-%d-x", i)}[given[node]]
+		free[node] = map[string]string{fmt.Sprintf("GPU-%d-x", i): fmt.Sprintf("GPU-%d-y", i),
+			fmt.Sprintf("GPU-%d-y", i): fmt.Sprintf("GPU-%d-x", i)}[given[node]]
 		driver.Script(t, node, script(2,
 			h100(0, "uuid "+given[node], "util 80 0", fmt.Sprintf("compute %d:1000", theProcess(t, pods[2*i]))),
 			h100(1, "uuid "+free[node], "util 10 0", fmt.Sprintf("compute %d:1000", theProcess(t, pods[2*i+1]))))...)
@@ -188,21 +221,26 @@ func TestGPUAllocationByTheKubelet(t *testing.T) {
 	tr := e.Trace(t, "trace", "gpu", "-n", ns, "--nvml-library", driver.Library, "--interval", "300ms", "-o", "json")
 	for i, node := range e.Nodes {
 		args := []string{"--arg", "node", node, "--arg", "ns", ns, "--arg", "i", fmt.Sprint(i)}
-		tr.AwaitJQ(t, lastLook+`.allocated == 1 and .allocatedTo == "\($ns)/holder-\($i)/workload" and .use == "busy"`, append(args, "--arg", "uuid", given[node])...)
-		tr.AwaitJQ(t, lastLook+`.allocated == 0 and .usedBy == "\($ns)/thief-\($i)/workload" and .use == "bypass"`, append(args, "--arg", "uuid", free[node])...)
+		tr.AwaitJQ(t, lastLook+`.allocated == 1 and .allocatedTo == "\($ns)/holder-\($i)/workload" and .use == "busy"`,
+			append(args, "--arg", "uuid", given[node])...)
+		tr.AwaitJQ(t, lastLook+`.allocated == 0 and .usedBy == "\($ns)/thief-\($i)/workload" and .use == "bypass"`,
+			append(args, "--arg", "uuid", free[node])...)
 	}
 	tr.Stop(t)
 
 	findings, _, _ := doctor(t, e, e.Kubeconfig, "-n", ns, "--gpu", "--nvml-library", driver.Library)
 	for _, node := range e.Nodes {
-		if f, want := about(t, findings, node, "gpu allocation"), "1 of 2 nvidia.com/gpu given, by "+e.KubeletRoot(t, node)+"/pod-resources/kubelet.sock"; f.Status != "ok" || f.Detail != want {
+		if f, want := about(t, findings, node, "gpu allocation"), "1 of 2 nvidia.com/gpu given, by "+
+			e.KubeletRoot(t, node)+"/pod-resources/kubelet.sock"; f.Status != "ok" || f.Detail != want {
 			t.Errorf("%+v, want %q", f, want)
 		}
 	}
-	findings, _, _ = doctor(t, e, e.Kubeconfig, "-n", ns, "--gpu", "--node", e.Nodes[0], "--nvml-library", driver.Library, "--pod-resources", "/nowhere/{node}.sock")
-	if f := about(t, findings, e.Nodes[0], "gpu allocation"); f.Status != "warning" || f.Detail != "--pod-resources /nowhere/"+e.Nodes[0]+".sock: there is no such socket on this node" {
+	findings, _, _ = doctor(t, e, e.Kubeconfig, "-n", ns, "--gpu", "--node", e.Nodes[0], "--nvml-library",
+		driver.Library, "--pod-resources", "/nowhere/{node}.sock")
+	if f := about(t, findings, e.Nodes[0], "gpu allocation"); f.Status != "warning" ||
+		f.Detail != "--pod-resources /nowhere/"+e.Nodes[0]+".sock: there is no such socket on this node" {
 		t.Errorf("%+v", f)
 	} else {
-		mends(t, f, "--pod-resources")
+		fixes(t, f, "--pod-resources")
 	}
 }

@@ -64,8 +64,11 @@ func (c *caller) start(t *testing.T, e *kit.Env, namespace string) {
 	for to, from := range mounts {
 		name := fmt.Sprint("file-", len(pod.Spec.Volumes))
 		kind := corev1.HostPathFile
-		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: from, Type: &kind}}})
-		workload.VolumeMounts = append(workload.VolumeMounts, corev1.VolumeMount{Name: name, MountPath: to, ReadOnly: true})
+		pod.Spec.Volumes = append(pod.Spec.Volumes,
+			corev1.Volume{Name: name,
+				VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: from, Type: &kind}}})
+		workload.VolumeMounts = append(workload.VolumeMounts, corev1.VolumeMount{Name: name, MountPath: to,
+			ReadOnly: true})
 	}
 	made, err := e.Client.CoreV1().Pods(namespace).Create(t.Context(), pod, metav1.CreateOptions{})
 	if err != nil {
@@ -78,13 +81,14 @@ func (c *caller) start(t *testing.T, e *kit.Env, namespace string) {
 func (c *caller) pid(t *testing.T) uint32 {
 	t.Helper()
 	var pid uint32
-	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
-		pids := kit.PIDsOf(t, c.uid, "cuda")
-		if len(pids) == 1 {
-			pid = pids[0]
-		}
-		return pid != 0, nil
-	})
+	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, time.Minute, true,
+		func(context.Context) (bool, error) {
+			pids := kit.PIDsOf(t, c.uid, "cuda")
+			if len(pids) == 1 {
+				pid = pids[0]
+			}
+			return pid != 0, nil
+		})
 	if err != nil {
 		t.Fatalf("%s: %v: %s", c.name, err, c.log(t))
 	}
@@ -112,10 +116,11 @@ func (c *caller) log(t *testing.T) []byte {
 func (c *caller) said(t *testing.T, whole, nccl bool) string {
 	t.Helper()
 	var counts map[string]any
-	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
-		line, _, ok := bytes.Cut(c.log(t), []byte("\n"))
-		return ok && json.Unmarshal(line, &counts) == nil, nil
-	})
+	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, time.Minute, true,
+		func(context.Context) (bool, error) {
+			line, _, ok := bytes.Cut(c.log(t), []byte("\n"))
+			return ok && json.Unmarshal(line, &counts) == nil, nil
+		})
 	if err != nil {
 		t.Fatalf("%s: %v: %s", c.name, err, c.log(t))
 	}
@@ -132,8 +137,9 @@ func (c *caller) said(t *testing.T, whole, nccl bool) string {
 	return string(b)
 }
 
-// TestCUDACalls counts what pods ask of a driver that is a fake, by the real tracer's real uprobes: from two images, one of which has the driver's library from the node
-// and the other its own, linked or as a runtime does it that is part of a program, started before the trace and after.
+// TestCUDACalls counts what pods ask of a driver that is a fake, by the real tracer's real uprobes: from two images,
+// one of which has the driver's library from the node and the other its own, linked or as a runtime does it that is
+// part of a program, started before the trace and after.
 func TestCUDACalls(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
@@ -145,15 +151,18 @@ func TestCUDACalls(t *testing.T) {
 	fake := fakes.BuildCUDA(t)
 	const plain, own = "orb8.dev/e2e/cuda:dev", "orb8.dev/e2e/cuda-own:dev"
 	const compat = "/usr/local/cuda/compat/libcuda.so.1"
-	for reference, files := range map[string]map[string]string{plain: nil, own: {compat: fake.Library, "/usr/lib/libnccl.so.2": fake.NCCL}} {
+	for reference, files := range map[string]map[string]string{plain: nil,
+		own: {compat: fake.Library, "/usr/lib/libnccl.so.2": fake.NCCL}} {
 		if out, err := e.Cluster("load", fake.Image(t, reference, files)); err != nil {
 			t.Fatalf("load %s: %v\n%s", reference, err, out)
 		}
 	}
 	mounted := "/usr/lib/libcuda.so.1"
 	node := map[string]string{mounted: fake.Library}
-	older := &caller{name: "older", node: e.Nodes[0], image: plain, mounts: node, args: []string{"-threads", "3", mounted}, goes: true}
-	image := &caller{name: "image", node: e.Nodes[1], image: own, args: []string{"-threads", "2", "-nccl", "/usr/lib/libnccl.so.2", compat}, goes: true}
+	older := &caller{name: "older", node: e.Nodes[0], image: plain, mounts: node,
+		args: []string{"-threads", "3", mounted}, goes: true}
+	image := &caller{name: "image", node: e.Nodes[1], image: own, args: []string{"-threads", "2", "-nccl",
+		"/usr/lib/libnccl.so.2", compat}, goes: true}
 	stranger := &caller{name: "stranger", node: e.Nodes[0], image: plain, mounts: node, args: []string{mounted}}
 	idle := &caller{name: "idle", node: e.Nodes[1], image: plain, mounts: node, args: []string{mounted}, goes: true}
 	for _, c := range []*caller{older, image, idle} {
@@ -161,23 +170,30 @@ func TestCUDACalls(t *testing.T) {
 		c.pid(t)
 	}
 
-	tr := e.Trace(t, "trace", "gpu", "-n", ns, "--nvml-library", driver.Library, "--cuda-library", fake.Library, "--interval", "300ms", "-o", "json")
+	tr := e.Trace(t, "trace", "gpu", "-n", ns, "--nvml-library", driver.Library, "--cuda-library", fake.Library,
+		"--interval", "300ms", "-o", "json")
 	tr.AwaitStreaming(t, 2)
-	newer := &caller{name: "newer", node: e.Nodes[1], image: plain, mounts: node, args: []string{"-runtime", "-threads", "2", mounted}}
-	late := &caller{name: "late", node: e.Nodes[0], image: own, args: []string{"-runtime", "-nccl", "/usr/lib/libnccl.so.2", compat}, goes: true}
+	newer := &caller{name: "newer", node: e.Nodes[1], image: plain, mounts: node, args: []string{"-runtime", "-threads",
+		"2", mounted}}
+	late := &caller{name: "late", node: e.Nodes[0], image: own,
+		args: []string{"-runtime", "-nccl", "/usr/lib/libnccl.so.2", compat}, goes: true}
 	newer.start(t, e, ns)
 	late.start(t, e, ns)
 	stranger.start(t, e, other)
 	// What has a library and has not called it is told of with zeros. From then on all calls are seen.
 	for _, c := range []*caller{older, image, late} {
-		tr.AwaitJQ(t, `any(.what == "calls" and .pod == $pod and .proc.comm == "cuda" and .proc.pid == ($pid | tonumber) and .cuda.launches == 0)`,
+		tr.AwaitJQ(t,
+			`any(.type == "calls" and .pod == $pod and .proc.comm == "cuda" and .proc.pid == ($pid | tonumber) and .cuda.launches == 0)`,
 			"--arg", "pod", c.name, "--arg", "pid", fmt.Sprint(c.pid(t)))
 		c.touch(t, "go")
 	}
-	for c, known := range map[*caller]struct{ whole, nccl bool }{older: {false, false}, image: {false, true}, newer: {true, false}, late: {false, true}} {
+	for c, known := range map[*caller]struct{ whole, nccl bool }{older: {false, false}, image: {false, true},
+		newer: {true, false}, late: {false, true}} {
 		said := c.said(t, known.whole, known.nccl)
-		tr.AwaitJQ(t, `[.[] | select(.what == "calls" and .pod == $pod)] | last | .cuda as $calls | $said | keys | all($calls[.] == $said[.])`, "--arg", "pod", c.name, "--argjson", "said", said)
-		tr.AwaitJQ(t, `[.[] | select(.what == "failed" and .pod == $pod)] | length == $said.failures`, "--arg", "pod", c.name, "--argjson", "said", said)
+		tr.AwaitJQ(t,
+			`[.[] | select(.type == "calls" and .pod == $pod)] | last | .cuda as $calls | $said | keys | all($calls[.] == $said[.])`, "--arg", "pod", c.name, "--argjson", "said", said)
+		tr.AwaitJQ(t, `[.[] | select(.type == "failed" and .pod == $pod)] | length == $said.failures`, "--arg", "pod",
+			c.name, "--argjson", "said", said)
 	}
 	stranger.said(t, false, false)
 	var ok bool
@@ -187,19 +203,23 @@ func TestCUDACalls(t *testing.T) {
 			t.Errorf("not so: %s", what)
 		}
 	}
-	jq("a failure names call, error and size", `any(.what == "failed" and .pod == "newer" and .failure == {call: "cuMemAlloc_v2", code: 2, bytes: 1099511627776} and .proc.comm == "cuda"
+	jq("a failure names call, error and size",
+		`any(.type == "failed" and .pod == "newer" and .failure == {call: "cuMemAlloc_v2", code: 2, bytes: 1099511627776} and .proc.comm == "cuda"
 		and .message == "cuMemAlloc_v2 of 1.0Ti bytes: out of memory (2)")`)
-	jq("a failed synchronisation has no size", `any(.what == "failed" and .pod == "older" and .failure == {call: "cuStreamSynchronize", code: 400, bytes: null})`)
-	jq("nobody else's", `all(.what != "calls" and .what != "failed" or .pod != "stranger" and .pod != null)`)
-	jq("numbers never go back", `[.[] | select(.what == "calls")] | group_by(.pod) | all([.[].cuda | [.launches, .copies, .copyMicros, .syncs, .syncMicros, .frees]] | . as $all
+	jq("a failed synchronisation has no size",
+		`any(.type == "failed" and .pod == "older" and .failure == {call: "cuStreamSynchronize", code: 400, bytes: null})`)
+	jq("nobody else's", `all(.type != "calls" and .type != "failed" or .pod != "stranger" and .pod != null)`)
+	jq("numbers never go back",
+		`[.[] | select(.type == "calls")] | group_by(.pod) | all([.[].cuda | [.launches, .copies, .copyMicros, .syncs, .syncMicros, .frees]] | . as $all
 		| all(range(1; length); . as $i | all(range(6); . as $j | $all[$i][$j] >= $all[$i-1][$j])))`)
-	jq("since when", `[.[] | select(.what == "calls" and .cuda.since == null)] | length == 0`)
+	jq("since when", `[.[] | select(.type == "calls" and .cuda.since == null)] | length == 0`)
 	// Nothing says that its first event has come by now.
-	tr.AwaitJQ(t, `[.[] | select(.what == "calls" and .pod == "idle")] | last
+	tr.AwaitJQ(t, `[.[] | select(.type == "calls" and .pod == "idle")] | last
 		| .cuda.copies == 0 and .cuda.collectives == null`)
-	jq("devices are read, too", `any(.what == "device" and .activity.smPercent == 45.5)`)
+	jq("devices are read, too", `any(.type == "device" and .activity.smPercent == 45.5)`)
 	newer.touch(t, "end")
-	tr.AwaitJQ(t, `. as $all | ([range(length)] | map(select($all[.].what == "calls" and $all[.].pod == "newer")) | last) as $at | [$all[$at:][] | select(.what == "calls" and .pod == "older")] | length > 3`)
+	tr.AwaitJQ(t,
+		`. as $all | ([range(length)] | map(select($all[.].type == "calls" and $all[.].pod == "newer")) | last) as $at | [$all[$at:][] | select(.type == "calls" and .pod == "older")] | length > 3`)
 	tr.Stop(t)
 	tr.CheckSchema(t)
 }
@@ -212,11 +232,13 @@ func TestCUDACallsAreNotCounted(t *testing.T) {
 	driver := fakes.BuildNVML(t)
 	driver.Script(t, e.Nodes[0], script(1, h100(0))...)
 	nothing := filepath.Join(t.TempDir(), "libcuda.so.1")
-	tr := e.Trace(t, "trace", "gpu", "-n", ns, "--nvml-library", driver.Library, "--cuda-library", nothing, "-o", "json")
-	tr.AwaitJQ(t, `any(.what == "unavailable" and .node == $node and .message == "calls are not counted: --cuda-library " + $path + ": there is no such library for " + $arch + " on this node")`,
+	tr := e.Trace(t, "trace", "gpu", "-n", ns, "--nvml-library", driver.Library, "--cuda-library", nothing, "-o",
+		"json")
+	tr.AwaitJQ(t,
+		`any(.type == "unavailable" and .node == $node and .message == "calls are not counted: --cuda-library " + $path + ": there is no such library for " + $arch + " on this node")`,
 		"--arg", "node", e.Nodes[0], "--arg", "path", nothing, "--arg", "arch", runtime.GOARCH)
-	tr.AwaitJQ(t, `any(.what == "device" and .gpu.uuid == "GPU-0")`)
-	tr.AwaitJQ(t, `[.[] | select(.what == "device")] | length > 2`)
+	tr.AwaitJQ(t, `any(.type == "device" and .gpu.uuid == "GPU-0")`)
+	tr.AwaitJQ(t, `[.[] | select(.type == "device")] | length > 2`)
 	tr.Stop(t)
 	if s := tr.Stderr(); !bytes.Contains([]byte(s), []byte("gpu: calls are not counted on "+e.Nodes[0])) {
 		t.Errorf("%s", s)

@@ -13,17 +13,20 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// hostileMark is what the hostile library leaves: the last line of the process that runs it is part of an "unavailable" event.
+// hostileMark is what the hostile library leaves: the last line of the process that runs it is part of an "unavailable"
+// event.
 const hostileMark = "code of a pod ran here"
 
-// TestGPUNeverLoadsAPodsLibrary has an unprivileged pod map a library of its own, by the driver's name, while another pod is traced.
+// TestGPUNeverLoadsAPodsLibrary has an unprivileged pod map a library of its own, by the driver's name, while another
+// pod is traced.
 func TestGPUNeverLoadsAPodsLibrary(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns, other := e.Namespace(t, nil), e.Namespace(t, nil)
 	const mapped = "/libnvidia-ml.so.999.1"
 	pods := e.Pods(t,
 		kit.PodSpec{Namespace: ns, Name: "traced", Node: e.Nodes[0]},
-		kit.PodSpec{Namespace: other, Name: "hostile", Node: e.Nodes[0], Unprivileged: true, Args: []string{"maplibrary", "-file", mapped}},
+		kit.PodSpec{Namespace: other, Name: "hostile", Node: e.Nodes[0], Unprivileged: true,
+			Args: []string{"maplibrary", "-file", mapped}},
 	)
 	mapHostile(t, pods[1], mapped)
 	notLoaded := func(t *testing.T, tr *kit.Trace) {
@@ -36,16 +39,16 @@ func TestGPUNeverLoadsAPodsLibrary(t *testing.T) {
 	}
 	t.Run("without a driver", func(t *testing.T) {
 		tr := e.Trace(t, "trace", "gpu", "-n", ns, "-o", "json")
-		tr.AwaitJQ(t, `any(.what == "unavailable" and .message != null)`)
+		tr.AwaitJQ(t, `any(.type == "unavailable" and .message != null)`)
 		tr.Stop(t)
-		tr.AwaitJQ(t, `any(.what == "unavailable" and (.message | contains("no NVIDIA driver on this node")))`)
+		tr.AwaitJQ(t, `any(.type == "unavailable" and (.message | contains("no NVIDIA driver on this node")))`)
 		notLoaded(t, tr)
 	})
 	t.Run("with a driver", func(t *testing.T) {
 		driver := fakes.BuildNVML(t)
 		driver.Script(t, e.Nodes[0], script(1, h100(0))...)
 		tr := e.Trace(t, "trace", "gpu", "-n", ns, "--nvml-library", driver.Library, "-o", "json")
-		tr.AwaitJQ(t, `any(.what == "device" and .gpu.uuid == "GPU-0")`)
+		tr.AwaitJQ(t, `any(.type == "device" and .gpu.uuid == "GPU-0")`)
 		childHasNoPrivileges(t)
 		tr.Stop(t)
 		notLoaded(t, tr)

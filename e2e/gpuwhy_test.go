@@ -23,8 +23,8 @@ type verdictRow struct {
 	Evidence                          map[string]any
 }
 
-// TestWhyGPU has pods with bottlenecks that need no calls of the driver to be seen: what the GPUs do is a fake driver's word, what pods do on
-// processors, disks and the network is real.
+// TestWhyGPU has pods with bottlenecks that need no calls of the driver to be seen: what the GPUs do is a fake driver's
+// word, what pods do on processors, disks and the network is real.
 func TestWhyGPU(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
@@ -36,7 +36,8 @@ func TestWhyGPU(t *testing.T) {
 		{Name: "compute", Node: one},
 		{Name: "throttled", Node: one},
 		{Name: "preparing", Node: one, CPU: "200m", Args: []string{"burn", "-ready", "-threads", "2", "-for", "10m"}},
-		{Name: "fetching", Node: two, Args: []string{"app", "-server", store.String(), "-tcp", "8080", "-recv", "4000000", "-every", "200ms"}},
+		{Name: "fetching", Node: two, Args: []string{"app", "-server", store.String(), "-tcp", "8080", "-recv",
+			"4000000", "-every", "200ms"}},
 		{Name: "reading", Node: two, Args: []string{"disk", "-ready", "-count", "256", "-for", "10m"}},
 		{Name: "waiting", Node: two},
 		{Name: "sick", Node: two},
@@ -59,7 +60,8 @@ func TestWhyGPU(t *testing.T) {
 		return pids[0]
 	}
 	compute := func(pod string) string { return fmt.Sprintf("compute %d:8589934592", pid(pod)) }
-	idle := []string{"util 0 0", "gpm.2 0", "gpm.3 0", "gpm.5 0", "gpm.10 0", "power 120000", "throttle 0", "clock.sm 1980", "clock.max 1980"}
+	idle := []string{"util 0 0", "gpm.2 0", "gpm.3 0", "gpm.5 0", "gpm.10 0", "power 120000", "throttle 0",
+		"clock.sm 1980", "clock.max 1980"}
 	gpu := func(index int, pod string, more ...string) []string {
 		return h100(index, append([]string{"throttle 0", "clock.sm 1900", "clock.max 1980", compute(pod)}, more...)...)
 	}
@@ -67,7 +69,8 @@ func TestWhyGPU(t *testing.T) {
 	driver.Script(t, one, script(4,
 		gpu(0, "abandoned", idle...),
 		gpu(1, "compute", "util 100 40", "gpm.2 90", "gpm.5 60", "gpm.10 20", "power 650000"),
-		gpu(2, "throttled", "util 100 40", "gpm.2 90", "gpm.5 60", "gpm.10 20", "power 300000", "limit 300000", "throttle 4", "clock.sm 900"),
+		gpu(2, "throttled", "util 100 40", "gpm.2 90", "gpm.5 60", "gpm.10 20", "power 300000", "limit 300000",
+			"throttle 4", "clock.sm 900"),
 		gpu(3, "preparing", "util 12 5", "gpm.2 10", "gpm.5 6", "gpm.10 2", "power 160000"),
 	)...)
 	second := func(more ...[]string) []string {
@@ -95,11 +98,13 @@ func TestWhyGPU(t *testing.T) {
 		got[r.Pod] = r
 	}
 	for pod, want := range map[string]string{
-		"abandoned": "abandoned", "compute": "compute", "throttled": "throttle", "preparing": "cpu", "fetching": "network", "reading": "storage", "waiting": "unknown", "sick": "sick",
+		"abandoned": "abandoned", "compute": "compute", "throttled": "throttle", "preparing": "cpu",
+		"fetching": "network", "reading": "storage", "waiting": "unknown", "sick": "sick",
 	} {
 		r := got[pod]
 		if r.Verdict != want {
-			t.Errorf("%s: %s with %s confidence, want %s: %v %v", pod, r.Verdict, r.Confidence, want, r.Shares, r.Evidence)
+			t.Errorf("%s: %s with %s confidence, want %s: %v %v", pod, r.Verdict, r.Confidence, want, r.Shares,
+				r.Evidence)
 		}
 		if r.WindowMicros < 8_000_000 || r.WindowMicros > 13_000_000 {
 			t.Errorf("%s was watched for %d µs", pod, r.WindowMicros)
@@ -136,8 +141,10 @@ func TestWhyGPU(t *testing.T) {
 		}
 		out := string(printed)
 		for _, want := range []string{
-			`(?m)^throttled on ` + one + `, 1 GPU: consistent with clocks that power or heat keeps down$`, `(?m)^  confidence  \w+$`, `(?m)^  time +throttle \d+%`, `slowed down by power-cap`, `clock 45%`,
-			`(?m)^  driver +calls are not counted$`, `(?m)^  host +CPU \d+m without a limit`, `(?m)^  network +received `, `(?m)^  window +[45]\S*s; nothing lost$`,
+			`(?m)^throttled on ` + one + `, 1 GPU: consistent with clocks that power or heat keeps down$`,
+			`(?m)^  confidence  \w+$`, `(?m)^  time +throttle \d+%`, `slowed down by power-cap`, `clock 45%`,
+			`(?m)^  driver +calls are not counted$`, `(?m)^  host +CPU \d+m without a limit`,
+			`(?m)^  network +received `, `(?m)^  window +[45]\S*s; nothing lost$`,
 		} {
 			if !regexp.MustCompile(want).MatchString(out) {
 				t.Errorf("no %q in\n%s", want, out)
@@ -149,13 +156,15 @@ func TestWhyGPU(t *testing.T) {
 	})
 	t.Run("a pod without a GPU", func(t *testing.T) {
 		tr := e.Trace(t, append([]string{"why", "gpu", "plain", "--window", "5s"}, flags...)...)
-		if code := tr.Wait(t); code != 1 || !strings.Contains(tr.Stderr(), "no GPU of these pods") || !strings.Contains(tr.Stderr(), ns+"/plain (4 GPUs on "+one+")") {
+		if code := tr.Wait(t); code != 1 || !strings.Contains(tr.Stderr(), "no GPU of these pods") ||
+			!strings.Contains(tr.Stderr(), ns+"/plain (4 GPUs on "+one+")") {
 			t.Errorf("exit code %d: %s", code, tr.Stderr())
 		}
 	})
 	t.Run("nodes without a GPU", func(t *testing.T) {
 		tr := e.Trace(t, "why", "gpu", "-n", ns, "--window", "5s")
-		if code := tr.Wait(t); code != 1 || !strings.Contains(tr.Stderr(), "no GPU on the nodes that were looked at: "+one+": no NVIDIA driver on this node") || !strings.Contains(tr.Stderr(), two+": no NVIDIA driver") {
+		if code := tr.Wait(t); code != 1 || !strings.Contains(tr.Stderr(), "no GPU on the nodes that were looked at: "+
+			one+": no NVIDIA driver on this node") || !strings.Contains(tr.Stderr(), two+": no NVIDIA driver") {
 			t.Errorf("exit code %d: %s", code, tr.Stderr())
 		}
 	})
@@ -168,7 +177,8 @@ func TestWhyGPU(t *testing.T) {
 	kit.AwaitNoProcess(t, "orb8-nvml", kit.CleanupTime)
 }
 
-// TestWhyGPUByCalls has pods with bottlenecks that show in what they ask of the driver: the calls are real, and how long they take is a fake library's word.
+// TestWhyGPUByCalls has pods with bottlenecks that show in what they ask of the driver: the calls are real, and how
+// long they take is a fake library's word.
 func TestWhyGPUByCalls(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
@@ -181,15 +191,21 @@ func TestWhyGPUByCalls(t *testing.T) {
 	one, two := e.Nodes[0], e.Nodes[1]
 	// What a step is, and how long its calls take.
 	callers := []*caller{
-		{name: "copying", node: one, does: []string{"train 20 400000000 0 0"}, script: []string{"sleep cuMemcpyHtoD_v2 60000", "sleep cuStreamSynchronize 40000"}},
-		{name: "launching", node: one, does: []string{"train 12 0 0 2500"}, script: []string{"sleep cuStreamSynchronize 1500"}},
-		{name: "computing", node: one, does: []string{"train 20 1000000 0 0"}, script: []string{"sleep cuStreamSynchronize 95000"}},
-		{name: "spinning", node: two, does: []string{"train 10 0 4 0"}, script: []string{"sleep cuStreamSynchronize 90000"}},
-		{name: "streaming", node: two, does: []string{"train 20 1000000 0 0"}, script: []string{"sleep cuStreamSynchronize 95000"}},
+		{name: "copying", node: one, does: []string{"train 20 400000000 0 0"},
+			script: []string{"sleep cuMemcpyHtoD_v2 60000", "sleep cuStreamSynchronize 40000"}},
+		{name: "launching", node: one, does: []string{"train 12 0 0 2500"},
+			script: []string{"sleep cuStreamSynchronize 1500"}},
+		{name: "computing", node: one, does: []string{"train 20 1000000 0 0"},
+			script: []string{"sleep cuStreamSynchronize 95000"}},
+		{name: "spinning", node: two, does: []string{"train 10 0 4 0"},
+			script: []string{"sleep cuStreamSynchronize 90000"}},
+		{name: "streaming", node: two, does: []string{"train 20 1000000 0 0"},
+			script: []string{"sleep cuStreamSynchronize 95000"}},
 		{name: "forgotten", node: two, does: []string{"round 1", "await /tmp/end"}},
 	}
 	gpu := func(index int, c *caller, more ...string) []string {
-		more = append(more, "throttle 0", "clock.sm 1900", "clock.max 1980", "gpm.20 20", "gpm.21 20", fmt.Sprintf("compute %d:8589934592", c.pid(t)))
+		more = append(more, "throttle 0", "clock.sm 1900", "clock.max 1980", "gpm.20 20", "gpm.21 20",
+			fmt.Sprintf("compute %d:8589934592", c.pid(t)))
 		return h100(index, more...)
 	}
 	for _, c := range callers {
@@ -209,21 +225,24 @@ func TestWhyGPUByCalls(t *testing.T) {
 		gpu(2, callers[5], "util 0 0", "gpm.2 0", "gpm.5 0", "gpm.10 0", "power 120000"),
 	)...)
 	kept := filepath.Join(t.TempDir(), "kept.orb8")
-	tr := e.Trace(t, "why", "gpu", "--window", "12s", "--record", kept, "-o", "json", "--nvml-library", driver.Library, "--cuda-library", fake.Library, "--interval", "500ms", "-n", ns)
+	tr := e.Trace(t, "why", "gpu", "--window", "12s", "--record", kept, "-o", "json", "--nvml-library", driver.Library,
+		"--cuda-library", fake.Library, "--interval", "500ms", "-n", ns)
 	if code := tr.Wait(t); code != 0 {
 		t.Fatalf("exit code %d: %s", code, tr.Stderr())
 	}
 	tr.CheckSchema(t)
 	var rows []verdictRow
 	tr.JQ(t, &rows, `map(select(.kind == "gpuVerdict"))`)
-	want := map[string]string{"copying": "copy", "launching": "launch", "computing": "compute", "spinning": "collective", "streaming": "memory", "forgotten": "abandoned"}
+	want := map[string]string{"copying": "copy", "launching": "launch", "computing": "compute",
+		"spinning": "collective", "streaming": "memory", "forgotten": "abandoned"}
 	if len(rows) != len(want) {
 		t.Errorf("%d verdicts: %v", len(rows), rows)
 	}
 	for _, r := range rows {
 		// All that the rules look at is known.
 		if r.Verdict != want[r.Pod] || r.Confidence == "low" || r.Missing != "" || r.Shares[r.Verdict] < 50 {
-			t.Errorf("%s: %s with %s confidence (%s is missing), want %s: %v %v", r.Pod, r.Verdict, r.Confidence, r.Missing, want[r.Pod], r.Shares, r.Evidence)
+			t.Errorf("%s: %s with %s confidence (%s is missing), want %s: %v %v", r.Pod, r.Verdict, r.Confidence,
+				r.Missing, want[r.Pod], r.Shares, r.Evidence)
 		}
 		if r.Confidence != "high" && r.Pod != "copying" && r.Pod != "launching" {
 			t.Errorf("%s: %s with %s confidence: %v %v", r.Pod, r.Verdict, r.Confidence, r.Shares, r.Evidence)

@@ -18,14 +18,16 @@ import (
 // maxTracerMemory is what a tracer may have used of memory at most: its limit is 256 MiB.
 const maxTracerMemory = 192 << 20
 
-// TestHostileFiles traces a pod beside pods whose files and processes are made to hang, to fill or to mislead the tracer.
+// TestHostileFiles traces a pod beside pods whose files and processes are made to hang, to fill or to mislead the
+// tracer.
 func TestHostileFiles(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
 	node := e.Nodes[0]
 	pods := e.Pods(t,
 		kit.PodSpec{Namespace: ns, Name: "files", Node: node, Args: []string{"hostilefiles"}},
-		kit.PodSpec{Namespace: ns, Name: "impostor", Node: node, Args: []string{"hostilefiles", "-kubelet", "/tmp/kubelet", "-node", node}},
+		kit.PodSpec{Namespace: ns, Name: "impostor", Node: node, Args: []string{"hostilefiles", "-kubelet",
+			"/tmp/kubelet", "-node", node}},
 	)
 	driver := fakes.BuildNVML(t)
 	driver.Script(t, node, script(1, h100(0))...)
@@ -34,14 +36,17 @@ func TestHostileFiles(t *testing.T) {
 	if out, err := e.Cluster("load", fake.Image(t, image, nil)); err != nil {
 		t.Fatalf("load %s: %v\n%s", image, err, out)
 	}
-	tr := e.Trace(t, "trace", "gpu", "-n", ns, "--nvml-library", driver.Library, "--cuda-library", fake.Library, "--interval", "300ms", "-o", "json")
+	tr := e.Trace(t, "trace", "gpu", "-n", ns, "--nvml-library", driver.Library, "--cuda-library", fake.Library,
+		"--interval", "300ms", "-o", "json")
 	tr.AwaitStreaming(t, 1)
-	quiet := &caller{name: "quiet", node: node, image: image, mounts: map[string]string{mounted: fake.Library}, args: []string{mounted}}
+	quiet := &caller{name: "quiet", node: node, image: image, mounts: map[string]string{mounted: fake.Library},
+		args: []string{mounted}}
 	quiet.start(t, e, ns)
 	said := quiet.said(t, true, false)
-	tr.AwaitJQ(t, `[.[] | select(.what == "calls" and .pod == "quiet")] | last | .cuda as $calls | $said | keys | all($calls[.] == $said[.])`, "--argjson", "said", said)
+	tr.AwaitJQ(t,
+		`[.[] | select(.type == "calls" and .pod == "quiet")] | last | .cuda as $calls | $said | keys | all($calls[.] == $said[.])`, "--argjson", "said", said)
 	// Reports go on after all of them were looked at: the kubelet's answers, which are asked for each 2 s, included.
-	tr.AwaitJQ(t, `[.[] | select(.what == "calls" and .pod == "quiet")] | length > 8`)
+	tr.AwaitJQ(t, `[.[] | select(.type == "calls" and .pod == "quiet")] | length > 8`)
 	for _, tracer := range e.Tracers(t) {
 		for _, pid := range kit.PIDsOf(t, tracer.UID, "orb8-tracer") {
 			if peak := peakMemory(t, pid); peak > maxTracerMemory {
@@ -63,7 +68,8 @@ func TestHostileFiles(t *testing.T) {
 			t.Errorf("%s: %v, %v: the impostor ends when anybody connects to it", p.Name, now.Status.Phase, err)
 		}
 	}
-	if s := tr.Stderr(); !strings.Contains(s, "not a regular file") && !strings.Contains(s, "libcuda.so.2 in "+ns+"/files") {
+	if s := tr.Stderr(); !strings.Contains(s, "not a regular file") &&
+		!strings.Contains(s, "libcuda.so.2 in "+ns+"/files") {
 		t.Errorf("nothing is said of the hostile files: %s", s)
 	}
 }

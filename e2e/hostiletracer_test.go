@@ -41,7 +41,8 @@ func TestHostileTracer_IsBounded(t *testing.T) {
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)
 	e.Pods(t, kit.PodSpec{Namespace: ns, Name: "app", Node: e.Nodes[0]})
-	hostile := []string{"trace", "gpu", "-n", ns, "--image", kit.WorkloadImage, "--image-pull-policy", "Never", "-o", "json"}
+	hostile := []string{"trace", "gpu", "-n", ns, "--image", kit.WorkloadImage, "--image-pull-policy", "Never", "-o",
+		"json"}
 
 	t.Run("events", func(t *testing.T) {
 		tr := e.Trace(t, hostile...)
@@ -83,27 +84,34 @@ func TestHostileTracer_IsBounded(t *testing.T) {
 		if code := tr.Wait(t); code != 1 {
 			t.Errorf("exit code %d, want 1", code)
 		}
-		if want := e.Nodes[0] + ": the tracer breaks the protocol: it sent a batch of more than 1024 events"; !strings.Contains(tr.Stderr(), want) {
+		if want := e.Nodes[0] +
+			": the tracer breaks the protocol: it sent a batch of more than 1024 events"; !strings.Contains(tr.Stderr(),
+			want) {
 			t.Errorf("stderr lacks %q:\n%.4000s", want, tr.Stderr())
 		}
 	})
 }
 
 // TestImpostor_IsNotTheTracer puts pods beside the tracer's that have its labels and its owner's name, and one that has
-// its owner's UID too, which run the hostile program with the session's key. They are there first or last: none is used.
+// its owner's UID too, which run the hostile program with the session's key. They are there first or last: none is
+// used.
 func TestImpostor_IsNotTheTracer(t *testing.T) {
 	t.Parallel()
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)
-	e.Pods(t, kit.PodSpec{Namespace: ns, Name: "app", Node: e.Nodes[0], Args: []string{"serve", "-quiet", "-tcp", ":7000"}})
+	e.Pods(t, kit.PodSpec{Namespace: ns, Name: "app", Node: e.Nodes[0], Args: []string{"serve", "-quiet", "-tcp",
+		":7000"}})
 	tr := e.Trace(t, "trace", "gpu,exec", "-n", ns, "-o", "json")
 	job := awaitJob(t, e, ns)
-	for name, uid := range map[string]types.UID{"forged-name": "00000000-0000-4000-8000-000000000000", "forged-uid": job.UID} {
-		if _, err := e.Client.CoreV1().Pods(ns).Create(t.Context(), impostorOf(job, name, uid, e.Nodes[0]), metav1.CreateOptions{}); err != nil {
+	for name, uid := range map[string]types.UID{"forged-name": "00000000-0000-4000-8000-000000000000",
+		"forged-uid": job.UID} {
+		if _, err := e.Client.CoreV1().Pods(ns).Create(t.Context(), impostorOf(job, name, uid, e.Nodes[0]),
+			metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	tr.AwaitStderr(t, `pod `+ns+`/forged-name claims to be the tracer of job \S+ and is not \(its owner has another UID`)
+	tr.AwaitStderr(t, `pod `+ns+
+		`/forged-name claims to be the tracer of job \S+ and is not \(its owner has another UID`)
 	tr.AwaitStderr(t, `pod `+ns+`/forged-uid claims to be the tracer of job \S+ and is not \(its image is `)
 	tr.AwaitStreaming(t, 1)
 	pod := e.Pods(t, kit.PodSpec{Namespace: ns, Name: "client", Node: e.Nodes[0]})[0]
@@ -121,14 +129,15 @@ func TestImpostor_IsNotTheTracer(t *testing.T) {
 func awaitJob(t *testing.T, e *kit.Env, ns string) *batchv1.Job {
 	t.Helper()
 	var job *batchv1.Job
-	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
-		jobs, err := e.Client.BatchV1().Jobs(ns).List(ctx, metav1.ListOptions{})
-		if err != nil || len(jobs.Items) == 0 {
-			return false, err
-		}
-		job = &jobs.Items[0]
-		return true, nil
-	})
+	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, time.Minute, true,
+		func(ctx context.Context) (bool, error) {
+			jobs, err := e.Client.BatchV1().Jobs(ns).List(ctx, metav1.ListOptions{})
+			if err != nil || len(jobs.Items) == 0 {
+				return false, err
+			}
+			job = &jobs.Items[0]
+			return true, nil
+		})
 	if err != nil {
 		t.Fatalf("no Job is made: %v", err)
 	}
@@ -137,11 +146,13 @@ func awaitJob(t *testing.T, e *kit.Env, ns string) *batchv1.Job {
 
 // impostorOf is a pod with what anybody may copy of a Job: labels, the owner's name and the client's key.
 func impostorOf(job *batchv1.Job, name string, owner types.UID, node string) *corev1.Pod {
-	pod := kit.PodSpec{Namespace: job.Namespace, Name: name, Node: node, Labels: job.Labels, Args: []string{"session"}}.Object()
+	pod := kit.PodSpec{Namespace: job.Namespace, Name: name, Node: node, Labels: job.Labels,
+		Args: []string{"session"}}.Object()
 	c := &pod.Spec.Containers[0]
 	c.Name = job.Spec.Template.Spec.Containers[0].Name
 	c.Env = job.Spec.Template.Spec.Containers[0].Env
 	yes := true
-	pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "batch/v1", Kind: "Job", Name: job.Name, UID: owner, Controller: &yes}}
+	pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "batch/v1", Kind: "Job", Name: job.Name, UID: owner,
+		Controller: &yes}}
 	return pod
 }

@@ -44,7 +44,8 @@ func (b *badInput) check(t *testing.T, e *kit.Env) {
 	}
 }
 
-// TestBadInput types what cannot work. Each is answered with one clear line and the right exit code, and leaves nothing.
+// TestBadInput types what cannot work. Each is answered with one clear line and the right exit code, and leaves
+// nothing.
 func TestBadInput(t *testing.T) {
 	e := kit.Need(t)
 	ns := busy(t, e)

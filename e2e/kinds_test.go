@@ -12,16 +12,19 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// TestSeveralKindsAreOneStream asks for all kinds at once, and finds them in one stream, in the order of time, of one tracer a node.
+// TestSeveralKindsAreOneStream asks for all kinds at once, and finds them in one stream, in the order of time, of one
+// tracer a node.
 func TestSeveralKindsAreOneStream(t *testing.T) {
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)
 	const port, nobody = 7000, 7999
 	pods := e.Pods(t,
 		kit.PodSpec{Namespace: ns, Name: "client", Node: e.Nodes[0]},
-		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-quiet", "-tcp", ":7000", "-udp", ":7000"}})
+		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-quiet", "-tcp", ":7000",
+			"-udp", ":7000"}})
 	client, server := pods[0], pods[1]
-	tr := e.Trace(t, "trace", "network,tcp,dns,drops,exec,syscalls", "--syscall", "execve", "-n", ns, "-o", "json", "--fail-on-loss")
+	tr := e.Trace(t, "trace", "network,tcp,dns,drops,exec,syscalls", "--syscall", "execve", "-n", ns, "-o", "json",
+		"--fail-on-loss")
 	tr.AwaitStreaming(t, 2)
 	if n := len(e.Tracers(t)); n != 2 {
 		t.Errorf("%d tracers run on two nodes", n)
@@ -38,7 +41,8 @@ func TestSeveralKindsAreOneStream(t *testing.T) {
 	tr.CheckSchema(t)
 	// A flow is told when both halves of its end are known, which may be after what was later.
 	var disorder []string
-	tr.JQ(t, &disorder, `map(select(.kind | IN($kinds[]))) | map(.time) as $t | [range(1; $t | length) | select($t[.] < $t[. - 1]) | $t[.]]`,
+	tr.JQ(t, &disorder,
+		`map(select(.kind | IN($kinds[]))) | map(.time) as $t | [range(1; $t | length) | select($t[.] < $t[. - 1]) | $t[.]]`,
 		"--argjson", "kinds", `["tcp", "dns", "drop", "exec", "syscall"]`)
 	if len(disorder) > 0 {
 		t.Errorf("events at %v come after later ones", disorder)
@@ -50,8 +54,8 @@ var (
 	losses  = regexp.MustCompile(`(\d+) at \S+ \(([a-z-]+)`)
 )
 
-// TestLossIsExact stops the viewer while a pod makes more system calls than any buffer between them holds: what is shown and what is
-// counted as lost, at whatever stage, are together what the pod made.
+// TestLossIsExact stops the viewer while a pod makes more system calls than any buffer between them holds: what is
+// shown and what is counted as lost, at whatever stage, are together what the pod made.
 func TestLossIsExact(t *testing.T) {
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)

@@ -18,7 +18,8 @@ func TestNames(t *testing.T) {
 	pods := e.Pods(t,
 		kit.PodSpec{Namespace: ns, Name: "client", Node: e.Nodes[0]},
 		kit.PodSpec{
-			Namespace: ns, Name: "ready", Node: e.Nodes[1], Labels: app("web"), Args: []string{"serve", "-quiet", "-tcp", ":7000-7000"},
+			Namespace: ns, Name: "ready", Node: e.Nodes[1], Labels: app("web"),
+			Args:      []string{"serve", "-quiet", "-tcp", ":7000-7000"},
 			ReadyPort: open,
 		},
 		kit.PodSpec{Namespace: ns, Name: "unready", Node: e.Nodes[0], Labels: app("web"), ReadyPort: closed},
@@ -59,9 +60,11 @@ func TestNames(t *testing.T) {
 	}
 	is("the ready one of two endpoints", `.pod == "client" and .outcome == "connected" and .dst.service == "web" and
 		.dst.servicePort == 7000 and .dst.serviceNote == null and .dst.pod == "ready"`)
-	is("a Service with an endpoint that is not ready", `.pod == "client" and .outcome == "refused" and .dst.service == "down"
+	is("a Service with an endpoint that is not ready",
+		`.pod == "client" and .outcome == "refused" and .dst.service == "down"
 		and .dst.pod == null and .dst.node == null`)
-	is("a port that the Service does not have", `.pod == "client" and .dst.service == "web" and .dst.servicePort == 7009 and
+	is("a port that the Service does not have",
+		`.pod == "client" and .dst.service == "web" and .dst.servicePort == 7009 and
 		.dst.serviceNote == "no-such-port" and .dst.serviceAddress == .dst.address and .dst.pod == null`)
 	// The probe comes from the node's bridge, whose address is the first of the node's pod range.
 	is("the kubelet that probes a pod", `.pod == "ready" and .observed == "dst" and .src.pod == null and

@@ -8,14 +8,15 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// TestPolicy has a firewall of the server's node drop the SYNs of one connection, as what enforces NetworkPolicies there does, and not
-// those of another: one trace tells how each ended, and who dropped what of it.
+// TestPolicy has a firewall of the server's node drop the SYNs of one connection, as what enforces NetworkPolicies
+// there does, and not those of another: one trace tells how each ended, and who dropped what of it.
 func TestPolicy(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
 	pods := e.Pods(t,
 		kit.PodSpec{Namespace: ns, Name: "client", Node: e.Nodes[0]},
-		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-quiet", "-tcp", ":7000-7001"}},
+		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-quiet", "-tcp",
+			":7000-7001"}},
 	)
 	client, server := pods[0], pods[1]
 	tr := e.Trace(t, "trace", "tcp,drops", "-n", ns, "-o", "json", "--fail-on-loss")
@@ -26,7 +27,8 @@ func TestPolicy(t *testing.T) {
 	e.Firewall(t, server.Spec.NodeName, fmt.Sprintf("ip daddr %s tcp dport %d drop", to, denied))
 	connect := func(port uint16, wants string) {
 		t.Helper()
-		if r := client.Exec(t, "connect", "-to", netip.AddrPortFrom(to, port).String(), "-syn-retries", "1")[0]; r.Error != wants {
+		if r := client.Exec(t, "connect", "-to", netip.AddrPortFrom(to, port).String(), "-syn-retries",
+			"1")[0]; r.Error != wants {
 			t.Fatalf("port %d: the program got %q, want %q", port, r.Error, wants)
 		}
 	}
@@ -48,20 +50,24 @@ func TestPolicy(t *testing.T) {
 		Packets                  int
 		Src, Dst                 struct{ Pod, Namespace string }
 	}
-	tr.JQ(t, &drops, `map(select(.kind == "drop" and .protocol == "tcp" and .src.port == ($src | tonumber) and .dst.port == ($dst | tonumber))) | group_by(.id) | map(last)`,
+	tr.JQ(t, &drops,
+		`map(select(.kind == "drop" and .protocol == "tcp" and .src.port == ($src | tonumber) and .dst.port == ($dst | tonumber))) | group_by(.id) | map(last)`,
 		"--arg", "src", fmt.Sprint(*timeout.Src.Port), "--arg", "dst", fmt.Sprint(denied))
 	if len(drops) != 1 {
 		t.Fatalf("%+v, want one drop", drops)
 	}
 	d := drops[0]
-	if d.Cause != "policy" || d.Reason != "NETFILTER_DROP" || d.Packets != 1+*timeout.SynRetransmits || d.Src.Pod != "client" || d.Dst.Pod != "server" || d.Src.Namespace != ns || d.Pod != "server" || d.Node != e.Nodes[1] {
+	if d.Cause != "policy" || d.Reason != "NETFILTER_DROP" || d.Packets != 1+*timeout.SynRetransmits ||
+		d.Src.Pod != "client" || d.Dst.Pod != "server" || d.Src.Namespace != ns || d.Pod != "server" ||
+		d.Node != e.Nodes[1] {
 		t.Errorf("%+v, want all %d SYNs from client to server", d, 1+*timeout.SynRetransmits)
 	}
 	if got, want := story(ofPort(t, tr, "client", allowed)), "connected; closed, closed by local"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 	var others int
-	tr.JQ(t, &others, `map(select(.kind == "drop" and .dst.port == ($dst | tonumber))) | length`, "--arg", "dst", fmt.Sprint(allowed))
+	tr.JQ(t, &others, `map(select(.kind == "drop" and .dst.port == ($dst | tonumber))) | length`, "--arg", "dst",
+		fmt.Sprint(allowed))
 	if others != 0 {
 		t.Errorf("%d drops of the connection that is allowed", others)
 	}

@@ -23,7 +23,8 @@ var capabilityBits = map[string]uint{
 	"SETGID": 6, "SETUID": 7, "NET_ADMIN": 12, "SYS_PTRACE": 19, "SYS_RESOURCE": 24, "PERFMON": 38, "BPF": 39,
 }
 
-// documented reads the capabilities that docs/SECURITY.md gives reasons for on a kernel, for a kind of events: the rows of its table.
+// documented reads the capabilities that docs/SECURITY.md gives reasons for on a kernel, for a kind of events: the rows
+// of its table.
 func documented(t *testing.T, e *kit.Env, kernel, kind string) []string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(e.Root, "docs", "SECURITY.md"))
@@ -32,7 +33,8 @@ func documented(t *testing.T, e *kit.Env, kernel, kind string) []string {
 	}
 	var names []string
 	running := version.MustParseGeneric(kernel)
-	for _, m := range regexp.MustCompile("(?m)^\\| `CAP_([A-Z_]+)`(?:, on Linux before ([0-9.]+))?(?:, for `trace ([a-z]+)`)? \\|").FindAllStringSubmatch(string(b), -1) {
+	for _, m := range regexp.MustCompile("(?m)^\\| `CAP_([A-Z_]+)`(?:, on Linux before ([0-9.]+))?(?:, for `trace "+
+		"([a-z]+)`)? \\|").FindAllStringSubmatch(string(b), -1) {
 		if m[3] != "" && m[3] != kind {
 			continue
 		}
@@ -161,7 +163,8 @@ func checkPod(t *testing.T, pod *corev1.Pod, allowed []string) {
 	}
 }
 
-// TestDocumentedRoleIsEnough runs a trace as a user who has what `kubectl orb8 rbac` grants in one namespace and nothing else.
+// TestDocumentedRoleIsEnough runs a trace as a user who has what `kubectl orb8 rbac` grants in one namespace and
+// nothing else.
 func TestDocumentedRoleIsEnough(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := busy(t, e)

@@ -26,8 +26,8 @@ type dnsEvent struct {
 	}
 }
 
-// TestDNSQueries asks a server that does what it is asked for, and the cluster's own, and holds what is reported against what the asker
-// saw.
+// TestDNSQueries asks a server that does what it is asked for, and the cluster's own, and holds what is reported
+// against what the asker saw.
 func TestDNSQueries(t *testing.T) {
 	t.Parallel()
 	e := kit.Need(t)
@@ -35,18 +35,22 @@ func TestDNSQueries(t *testing.T) {
 	const port = 5300
 	pods := e.Pods(t,
 		kit.PodSpec{Namespace: ns, Name: "asker", Node: e.Nodes[0]},
-		kit.PodSpec{Namespace: ns, Name: "names", Node: e.Nodes[1], Args: []string{"dnsserver", "-listen", ":" + strconv.Itoa(port)}})
+		kit.PodSpec{Namespace: ns, Name: "names", Node: e.Nodes[1], Args: []string{"dnsserver", "-listen",
+			":" + strconv.Itoa(port)}})
 	asker, names := pods[0], pods[1]
-	tr := e.Trace(t, "trace", "dns", "-n", ns, "-o", "json", "--fail-on-loss", "--dns-port", "53", "--dns-port", strconv.Itoa(port))
+	tr := e.Trace(t, "trace", "dns", "-n", ns, "-o", "json", "--fail-on-loss", "--dns-port", "53", "--dns-port",
+		strconv.Itoa(port))
 	tr.AwaitStreaming(t, 2)
 
 	var asked []report.Report
 	odd := `q-` + strings.Repeat("x", 50) + "\x01\x1b[31m\\.example."
-	questions := []string{"web.example.", "nx.example.", "fail.example.", "silent.example.", "big.example.", "slow.example.", "badvers.example."}
+	questions := []string{"web.example.", "nx.example.", "fail.example.", "silent.example.", "big.example.",
+		"slow.example.", "badvers.example."}
 	for _, v6 := range []bool{false, true} {
 		to := netip.AddrPortFrom(names.IP(t, v6), port).String()
 		asked = append(asked, asker.Exec(t, append([]string{"dnsask", "-to", to}, questions...)...)...)
-		asked = append(asked, asker.Exec(t, "dnsask", "-tcp", "-to", to, "web.example.", "nx.example.", "big.example.", odd)...)
+		asked = append(asked, asker.Exec(t, "dnsask", "-tcp", "-to", to, "web.example.", "nx.example.", "big.example.",
+			odd)...)
 	}
 	service := "kubernetes.default.svc.cluster.local."
 	asker.Exec(t, "dns", "-name", service, "-network", "ip4")
@@ -64,7 +68,8 @@ func TestDNSQueries(t *testing.T) {
 	rcodes := map[uint32]string{0: "NOERROR", 2: "SERVFAIL", 3: "NXDOMAIN", 16: "BADVERS"}
 	for _, r := range asked {
 		i := slices.IndexFunc(got, func(d dnsEvent) bool {
-			return d.Src.Port == int(r.Local.Port()) && d.Protocol == r.Protocol && *d.Src.Address == r.Local.Addr().String()
+			return d.Src.Port == int(r.Local.Port()) && d.Protocol == r.Protocol &&
+				*d.Src.Address == r.Local.Addr().String()
 		})
 		if i < 0 {
 			t.Errorf("nothing is told of %+v", r)
@@ -78,7 +83,8 @@ func TestDNSQueries(t *testing.T) {
 		if slow {
 			attempts = 2
 		}
-		if d.Name != want || d.Type != "A" || d.Attempts != attempts || d.Observed != "src" || d.Pod != "asker" || d.Container != "workload" || d.Node != e.Nodes[0] ||
+		if d.Name != want || d.Type != "A" || d.Attempts != attempts || d.Observed != "src" || d.Pod != "asker" ||
+			d.Container != "workload" || d.Node != e.Nodes[0] ||
 			*d.Src.Comm != "workload" || *d.Dst.Pod != "names" {
 			t.Errorf("%+v\nof %+v", d, r)
 		}
@@ -88,7 +94,8 @@ func TestDNSQueries(t *testing.T) {
 			}
 			continue
 		}
-		if took := r.End.Sub(r.Start).Microseconds(); d.Outcome != "answered" || *d.Rcode != rcodes[r.Status] || *d.LatencyMicros > took || *d.LatencyMicros <= 0 {
+		if took := r.End.Sub(r.Start).Microseconds(); d.Outcome != "answered" || *d.Rcode != rcodes[r.Status] ||
+			*d.LatencyMicros > took || *d.LatencyMicros <= 0 {
 			t.Errorf("%s: %+v\nof %+v, which took %d µs", *d.Rcode, d, r, took)
 		}
 		if least := 400 * time.Millisecond; slow && *d.LatencyMicros < least.Microseconds() {
@@ -115,7 +122,8 @@ func TestDNSQueries(t *testing.T) {
 		tr.JQ(t, &got, `map(select(.kind == "dns" and .dst.port == 53))`)
 		found := 0
 		for _, d := range got {
-			if (*d.Rcode == "NOERROR") != (d.Name == service) || d.Dst.Service == nil || *d.Dst.ServiceNamespace != "kube-system" {
+			if (*d.Rcode == "NOERROR") != (d.Name == service) || d.Dst.Service == nil ||
+				*d.Dst.ServiceNamespace != "kube-system" {
 				t.Errorf("%s: %+v", *d.Rcode, d)
 			}
 			if d.Name == service {
@@ -126,7 +134,8 @@ func TestDNSQueries(t *testing.T) {
 		if len(got) != 5 || found != 2 {
 			t.Errorf("%d queries, %d for %s: want 5 and 2", len(got), found, service)
 		}
-		if want := "search path: 3 of "; !strings.Contains(tr.Stderr(), want) || !strings.Contains(tr.Stderr(), "(pod "+ns+"/asker)") {
+		if want := "search path: 3 of "; !strings.Contains(tr.Stderr(), want) ||
+			!strings.Contains(tr.Stderr(), "(pod "+ns+"/asker)") {
 			t.Errorf("no %q in\n%s", want, tr.Stderr())
 		}
 	})

@@ -13,14 +13,16 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// TestRecordAndReplay holds what a recording shows against what the trace has shown, line by line; also one whose recorder was killed.
+// TestRecordAndReplay holds what a recording shows against what the trace has shown, line by line; also one whose
+// recorder was killed.
 func TestRecordAndReplay(t *testing.T) {
 	t.Parallel()
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)
 	pods := e.Pods(t,
 		kit.PodSpec{Namespace: ns, Name: "client", Node: e.Nodes[0]},
-		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-quiet", "-tcp", ":7000-7009"}},
+		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-quiet", "-tcp",
+			":7000-7009"}},
 	)
 	to := netip.AddrPortFrom(pods[1].IP(t, false), 7001).String()
 	// replay runs without a kubeconfig: it needs no cluster.
@@ -49,12 +51,14 @@ func TestRecordAndReplay(t *testing.T) {
 	}
 	code, out, errOut := replay(whole, "-o", "json")
 	if code != 0 || out != string(live) {
-		t.Errorf("exit code %d, %d lines; the trace had %d:\n%s", code, strings.Count(out, "\n"), bytes.Count(live, []byte("\n")), errOut)
+		t.Errorf("exit code %d, %d lines; the trace had %d:\n%s", code, strings.Count(out, "\n"),
+			bytes.Count(live, []byte("\n")), errOut)
 	}
 	if !strings.Contains(tr.Stderr(), "recorded ") || !strings.Contains(errOut, "events from 2 nodes") {
 		t.Errorf("the trace says\n%s\nthe replay\n%s", tr.Stderr(), errOut)
 	}
-	if code, out, errOut = replay(whole, "--filter", `kind == "tcp" && outcome == "connected"`, "--no-headers"); code != 0 || strings.Count(out, "\n") != 50 || !strings.Contains(out, "->server:7001") {
+	if code, out, errOut = replay(whole, "--filter", `kind == "tcp" && outcome == "connected"`,
+		"--no-headers"); code != 0 || strings.Count(out, "\n") != 50 || !strings.Contains(out, "->server:7001") {
 		t.Errorf("exit code %d:\n%s\n%s", code, out, errOut)
 	}
 
@@ -81,8 +85,10 @@ func TestRecordAndReplay(t *testing.T) {
 	}
 	// What the kill cut off of the last line was never shown.
 	shorter = shorter[:strings.LastIndexByte(shorter, '\n')+1]
-	if code != 0 || strings.Count(shorter, "\n") < 20 || !strings.HasPrefix(longer, shorter) || !strings.Contains(errOut, "has no end") {
-		t.Errorf("exit code %d, %d lines; the trace had %d:\n%s", code, strings.Count(out, "\n"), bytes.Count(live, []byte("\n")), errOut)
+	if code != 0 || strings.Count(shorter, "\n") < 20 || !strings.HasPrefix(longer, shorter) ||
+		!strings.Contains(errOut, "has no end") {
+		t.Errorf("exit code %d, %d lines; the trace had %d:\n%s", code, strings.Count(out, "\n"),
+			bytes.Count(live, []byte("\n")), errOut)
 	}
 
 	// An existing file is left alone, and nothing is started.

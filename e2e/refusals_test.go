@@ -96,9 +96,11 @@ func TestRefusals_NameTheFlag(t *testing.T) {
 		check, reason, fix string
 		flag               []string // empty: the one that the message names
 	}{
-		{"admission: job", "forbidden: ", `set what the policy wants with --tracer-labels KEY=VALUE or --tracer-annotations KEY=VALUE`,
+		{"admission: job", "forbidden: ",
+			`set what the policy wants with --tracer-labels KEY=VALUE or --tracer-annotations KEY=VALUE`,
 			[]string{"--tracer-labels", "team=net"}},
-		{"admission: job", "forbidden: ", `set what the policy wants with --tracer-labels KEY=VALUE or --tracer-annotations KEY=VALUE`,
+		{"admission: job", "forbidden: ",
+			`set what the policy wants with --tracer-labels KEY=VALUE or --tracer-annotations KEY=VALUE`,
 			[]string{"--tracer-annotations", "owner=net"}},
 		{"admission: pod", "limit range: ", `--tracer-resources memory=128Mi`, nil},
 		{"admission: pod", "quota: ", `--tracer-resources cpu=500m`, nil},
@@ -113,7 +115,7 @@ func TestRefusals_NameTheFlag(t *testing.T) {
 		if code != 1 || f.Status != "failure" || !strings.HasPrefix(f.Detail, step.reason) {
 			t.Errorf("doctor %q: exit code %d, %+v", flags, code, f)
 		}
-		mends(t, f, regexp.QuoteMeta(step.fix))
+		fixes(t, f, regexp.QuoteMeta(step.fix))
 		if step.flag == nil {
 			step.flag = strings.Fields(step.fix)
 		}

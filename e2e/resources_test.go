@@ -13,11 +13,14 @@ import (
 type resourcesEvent struct {
 	Pod, Container, Node string
 	IntervalMicros       uint64
-	CPU                  struct{ Micros, Millis, LimitMillis, Periods, ThrottledPeriods, ThrottledMicros, ThrottledPercent *uint64 }
-	RunQueue             struct{ Runs, DelayMicros, P50Nanos, P99Nanos *uint64 }
-	Memory               struct{ Bytes, WorkingSetBytes, LimitBytes, Percent, PeakBytes, OomKills *uint64 }
-	Pressure             struct{ CPUSomeMicros, CPUSomePercent *uint64 }
-	IO                   struct{ ReadRequests, ReadBytes, ReadMicros, ReadP99Nanos, WriteRequests, WriteBytes *uint64 }
+	CPU                  struct {
+		Micros, Millis, LimitMillis, Periods, ThrottledPeriods, ThrottledMicros,
+		ThrottledPercent *uint64
+	}
+	RunQueue struct{ Runs, DelayMicros, P50Nanos, P99Nanos *uint64 }
+	Memory   struct{ Bytes, WorkingSetBytes, LimitBytes, Percent, PeakBytes, OomKills *uint64 }
+	Pressure struct{ CPUSomeMicros, CPUSomePercent *uint64 }
+	IO       struct{ ReadRequests, ReadBytes, ReadMicros, ReadP99Nanos, WriteRequests, WriteBytes *uint64 }
 }
 
 // TestResources has pods use what is known, and holds what is reported of them against that.
@@ -28,7 +31,8 @@ func TestResources(t *testing.T) {
 	pods := e.Pods(t,
 		kit.PodSpec{Namespace: ns, Name: "limited", Node: e.Nodes[0], CPU: "100m", Memory: "64Mi"},
 		kit.PodSpec{Namespace: ns, Name: "free", Node: e.Nodes[1]},
-		kit.PodSpec{Namespace: ns, Name: "full", Node: e.Nodes[1], Memory: "64Mi", Args: []string{"hold", "-bytes", fmt.Sprint(held)}},
+		kit.PodSpec{Namespace: ns, Name: "full", Node: e.Nodes[1], Memory: "64Mi",
+			Args: []string{"hold", "-bytes", fmt.Sprint(held)}},
 	)
 	limited, free := pods[0], pods[1]
 	free.Exec(t, "disk", "-count", "1") // so that the program itself is in the page cache
@@ -51,7 +55,8 @@ func TestResources(t *testing.T) {
 			t.Fatalf("%d events of %s", len(events), pod)
 		}
 		for _, ev := range events {
-			if ev.Container != "workload" || ev.IntervalMicros == 0 || ev.CPU.Micros == nil || ev.CPU.Millis == nil || ev.RunQueue.Runs == nil || ev.Memory.Bytes == nil || ev.Memory.OomKills == nil {
+			if ev.Container != "workload" || ev.IntervalMicros == 0 || ev.CPU.Micros == nil || ev.CPU.Millis == nil ||
+				ev.RunQueue.Runs == nil || ev.Memory.Bytes == nil || ev.Memory.OomKills == nil {
 				t.Fatalf("%+v", ev)
 			}
 		}
@@ -84,12 +89,16 @@ func TestResources(t *testing.T) {
 	t.Run("a CPU limit", func(t *testing.T) {
 		events := of("limited")
 		// The command that kubectl exec started is in the sum, too.
-		within("processor time, µs", grown(events, func(r *resourcesEvent) *uint64 { return r.CPU.Micros }), burnt.UsedNs/1000, 15)
+		within("processor time, µs", grown(events, func(r *resourcesEvent) *uint64 { return r.CPU.Micros }),
+			burnt.UsedNs/1000, 15)
 		within("the limit, in thousandths", *events[0].CPU.LimitMillis, 100, 0)
-		within("the most in an interval, in thousandths", most(events, func(r *resourcesEvent) *uint64 { return r.CPU.Millis }), 100, 30)
+		within("the most in an interval, in thousandths",
+			most(events, func(r *resourcesEvent) *uint64 { return r.CPU.Millis }), 100, 30)
 		last := events[len(events)-1].CPU
-		if *last.ThrottledPeriods != stat["nr_throttled"] || *last.ThrottledMicros != stat["throttled_usec"] || *last.Periods > stat["nr_periods"] || stat["nr_throttled"] == 0 {
-			t.Errorf("throttled in %d of %d periods, for %d µs; the kernel's own file says %v", *last.ThrottledPeriods, *last.Periods, *last.ThrottledMicros, stat)
+		if *last.ThrottledPeriods != stat["nr_throttled"] || *last.ThrottledMicros != stat["throttled_usec"] ||
+			*last.Periods > stat["nr_periods"] || stat["nr_throttled"] == 0 {
+			t.Errorf("throttled in %d of %d periods, for %d µs; the kernel's own file says %v", *last.ThrottledPeriods,
+				*last.Periods, *last.ThrottledMicros, stat)
 		}
 		// 4 s are 40 periods of 100 ms; other pods may leave it less than its limit in some.
 		if n := most(events, func(r *resourcesEvent) *uint64 { return r.CPU.ThrottledPercent }); n < 50 {
@@ -101,24 +110,29 @@ func TestResources(t *testing.T) {
 		if events[0].CPU.LimitMillis != nil || events[0].Memory.LimitBytes != nil || events[0].Memory.Percent != nil {
 			t.Errorf("limits that nobody set: %+v", events[0])
 		}
-		within("waits for a processor, µs", grown(events, func(r *resourcesEvent) *uint64 { return r.RunQueue.DelayMicros }), waited.WaitedNs/1000, 10)
+		within("waits for a processor, µs",
+			grown(events, func(r *resourcesEvent) *uint64 { return r.RunQueue.DelayMicros }), waited.WaitedNs/1000, 10)
 		if n := most(events, func(r *resourcesEvent) *uint64 { return r.RunQueue.P99Nanos }); n < 1_000_000 {
 			t.Errorf("the longest of them took %d ns", n)
 		}
 		if ev := events[0]; ev.Pressure.CPUSomeMicros != nil {
 			// Either may run: some wait all the time, but for what the kernel is late by.
-			within("pressure on the processor, %", most(events, func(r *resourcesEvent) *uint64 { return r.Pressure.CPUSomePercent }), 100, 25)
+			within("pressure on the processor, %",
+				most(events, func(r *resourcesEvent) *uint64 { return r.Pressure.CPUSomePercent }), 100, 25)
 		}
 	})
 	t.Run("a disk", func(t *testing.T) {
 		events := of("free")
 		reads := func(r *resourcesEvent) *uint64 { return r.IO.ReadRequests }
-		// Pages of the program may be read as well. And a request ends in an interrupt, in whatever task that has found: there are kernels that
-		// run no program in some tasks, such as those that watch over a virtual machine from within, and count no miss.
+		// Pages of the program may be read as well. And a request ends in an interrupt, in whatever task that has
+		// found: there are kernels that run no program in some tasks, such as those that watch over a virtual machine
+		// from within, and count no miss.
 		within("reads", grown(events, reads), 1000, 10)
-		within("bytes read", grown(events, func(r *resourcesEvent) *uint64 { return r.IO.ReadBytes }), disk.BytesReceived, 10)
+		within("bytes read", grown(events, func(r *resourcesEvent) *uint64 { return r.IO.ReadBytes }),
+			disk.BytesReceived, 10)
 		within("writes", grown(events, func(r *resourcesEvent) *uint64 { return r.IO.WriteRequests }), 1000, 10)
-		if n := grown(events, func(r *resourcesEvent) *uint64 { return r.IO.ReadMicros }); n == 0 || n > disk.WaitedNs/1000*11/10 {
+		if n := grown(events, func(r *resourcesEvent) *uint64 { return r.IO.ReadMicros }); n == 0 || n > disk.WaitedNs/
+			1000*11/10 {
 			t.Errorf("reads took %d µs, the program waited %d µs for them", n, disk.WaitedNs/1000)
 		}
 	})

@@ -68,7 +68,8 @@ func fresh(live *batchv1.Job) *batchv1.Job {
 func TestRights_TracersOnly(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns, tracers := busy(t, e), e.Namespace(t, nil)
-	manifest := rights(t, e, "-n", ns, "--user", "limited", "--tracer-namespace", tracers, "--admission-policy", "--gpu")
+	manifest := rights(t, e, "-n", ns, "--user", "limited", "--tracer-namespace", tracers, "--admission-policy",
+		"--gpu")
 	e.Apply(t, manifest)
 	recorder := e.Recorder(t, e.User(t, "limited"))
 	client := clientOf(t, recorder.Kubeconfig)
@@ -87,7 +88,8 @@ func TestRights_TracersOnly(t *testing.T) {
 		t.Fatalf("%d Jobs of 2 sessions on 2 nodes: %v", len(jobs.Items), err)
 	}
 	job := fresh(&jobs.Items[0])
-	if _, err := client.BatchV1().Jobs(tracers).Create(t.Context(), job, metav1.CreateOptions{DryRun: dryRun}); err != nil {
+	if _, err := client.BatchV1().Jobs(tracers).Create(t.Context(), job,
+		metav1.CreateOptions{DryRun: dryRun}); err != nil {
 		t.Errorf("an unchanged Job is refused: %v", err)
 	}
 	// The heartbeat's patch, which a short session does not send.
@@ -119,15 +121,16 @@ func awaitPolicies(t *testing.T, e *kit.Env, client *kubernetes.Clientset, names
 	other.Spec.Template.Spec = kit.PodSpec{Namespace: namespace, Name: "other"}.Object().Spec
 	other.Spec.Template.Spec.RestartPolicy = corev1.RestartPolicyNever
 	refused := func(err error) bool { return err != nil && strings.Contains(err.Error(), "denied request: orb8: ") }
-	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
-		_, jobErr := client.BatchV1().Jobs(namespace).Create(ctx, other, metav1.CreateOptions{DryRun: dryRun})
-		// Without a pod of this name, which only a policy is asked before.
-		_, podErr := e.Client.CoreV1().Pods(namespace).Create(ctx, unschedulable(namespace), metav1.CreateOptions{})
-		if podErr == nil {
-			podErr = e.Client.CoreV1().Pods(namespace).Delete(ctx, "other", metav1.DeleteOptions{})
-		}
-		return refused(jobErr) && refused(podErr), nil
-	})
+	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 30*time.Second, true,
+		func(ctx context.Context) (bool, error) {
+			_, jobErr := client.BatchV1().Jobs(namespace).Create(ctx, other, metav1.CreateOptions{DryRun: dryRun})
+			// Without a pod of this name, which only a policy is asked before.
+			_, podErr := e.Client.CoreV1().Pods(namespace).Create(ctx, unschedulable(namespace), metav1.CreateOptions{})
+			if podErr == nil {
+				podErr = e.Client.CoreV1().Pods(namespace).Delete(ctx, "other", metav1.DeleteOptions{})
+			}
+			return refused(jobErr) && refused(podErr), nil
+		})
 	if err != nil {
 		t.Fatalf("the policies are not applied: %v", err)
 	}
@@ -147,14 +150,20 @@ func refusesVariations(t *testing.T, client *kubernetes.Clientset, namespace str
 			// The API server itself refuses it without privilege escalation.
 			c.SecurityContext.AllowPrivilegeEscalation, c.SecurityContext.Privileged = new(true), new(true)
 		},
-		"another image":  func(_ *corev1.PodSpec, c *corev1.Container) { c.Image = kit.WorkloadImage },
-		"command":        func(_ *corev1.PodSpec, c *corev1.Container) { c.Command = []string{"/bin/sh"} },
-		"arguments":      func(_ *corev1.PodSpec, c *corev1.Container) { c.Args = append(c.Args, "-x") },
-		"environment":    func(_ *corev1.PodSpec, c *corev1.Container) { c.Env[1].Value = "/proc/1/root" },
-		"host network":   func(p *corev1.PodSpec, _ *corev1.Container) { p.HostNetwork = true },
-		"mounted token":  func(p *corev1.PodSpec, _ *corev1.Container) { p.AutomountServiceAccountToken = new(true) },
-		"two containers": func(p *corev1.PodSpec, c *corev1.Container) { p.Containers = append(p.Containers, sidecarOf(c)) },
-		"init container": func(p *corev1.PodSpec, c *corev1.Container) { p.InitContainers = []corev1.Container{sidecarOf(c)} },
+		"another image": func(_ *corev1.PodSpec, c *corev1.Container) { c.Image = kit.WorkloadImage },
+		"command":       func(_ *corev1.PodSpec, c *corev1.Container) { c.Command = []string{"/bin/sh"} },
+		"arguments":     func(_ *corev1.PodSpec, c *corev1.Container) { c.Args = append(c.Args, "-x") },
+		"environment":   func(_ *corev1.PodSpec, c *corev1.Container) { c.Env[1].Value = "/proc/1/root" },
+		"host network":  func(p *corev1.PodSpec, _ *corev1.Container) { p.HostNetwork = true },
+		"mounted token": func(p *corev1.PodSpec, _ *corev1.Container) { p.AutomountServiceAccountToken = new(true) },
+		"two containers": func(p *corev1.PodSpec, c *corev1.Container) {
+			p.Containers = append(p.Containers,
+				sidecarOf(c))
+		},
+		"init container": func(p *corev1.PodSpec,
+			c *corev1.Container) {
+			p.InitContainers = []corev1.Container{sidecarOf(c)}
+		},
 		"another volume": func(p *corev1.PodSpec, _ *corev1.Container) {
 			p.Volumes = append(p.Volumes, corev1.Volume{Name: "root", VolumeSource: corev1.VolumeSource{
 				HostPath: &corev1.HostPathVolumeSource{Path: "/"},
@@ -192,16 +201,21 @@ func refusesPods(t *testing.T, e *kit.Env, namespace string) {
 	pods := e.Client.CoreV1().Pods(namespace)
 	_, create := pods.Create(t.Context(), unschedulable(namespace), metav1.CreateOptions{})
 	tracer := e.Tracers(t)[0]
-	exec := e.Client.CoreV1().RESTClient().Post().Namespace(namespace).Resource("pods").Name(tracer.Name).SubResource("exec").
-		VersionedParams(&corev1.PodExecOptions{Command: []string{"/x"}, Stdout: true}, scheme.ParameterCodec).Do(t.Context()).Error()
+	exec := e.Client.CoreV1().RESTClient().Post().Namespace(namespace).Resource("pods").Name(tracer.Name).SubResource(
+		"exec").
+		VersionedParams(&corev1.PodExecOptions{Command: []string{"/x"}, Stdout: true},
+			scheme.ParameterCodec).Do(t.Context()).Error()
 	changed := tracer.DeepCopy()
-	changed.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{
-		Name: "debug", Image: kit.WorkloadImage,
-	}}}
-	_, ephemeral := pods.UpdateEphemeralContainers(t.Context(), tracer.Name, changed, metav1.UpdateOptions{DryRun: dryRun})
+	changed.Spec.EphemeralContainers = []corev1.EphemeralContainer{
+		{EphemeralContainerCommon: corev1.EphemeralContainerCommon{
+			Name: "debug", Image: kit.WorkloadImage,
+		}}}
+	_, ephemeral := pods.UpdateEphemeralContainers(t.Context(), tracer.Name, changed,
+		metav1.UpdateOptions{DryRun: dryRun})
 	image := []byte(`{"spec":{"containers":[{"name":"tracer","image":"` + kit.WorkloadImage + `"}]}}`)
 	_, update := pods.Patch(t.Context(), tracer.Name, types.StrategicMergePatchType, image, metav1.PatchOptions{})
-	for what, err := range map[string]error{"create": create, "exec": exec, "ephemeral container": ephemeral, "image": update} {
+	for what, err := range map[string]error{"create": create, "exec": exec, "ephemeral container": ephemeral,
+		"image": update} {
 		if err == nil || !strings.Contains(err.Error(), "only the Job controller creates pods") {
 			t.Errorf("%s: %v", what, err)
 		}

@@ -16,7 +16,8 @@ func talkers(t *testing.T, e *kit.Env) (namespace string, talk func()) {
 	ns := e.Namespace(t, nil)
 	pods := e.Pods(t,
 		kit.PodSpec{Namespace: ns, Name: "client", Node: e.Nodes[0]},
-		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-quiet", "-tcp", ":7000", "-udp", ":7000"}})
+		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-quiet", "-tcp", ":7000",
+			"-udp", ":7000"}})
 	to := netip.AddrPortFrom(pods[1].IP(t, false), 7000).String()
 	return ns, func() {
 		t.Helper()
@@ -24,7 +25,8 @@ func talkers(t *testing.T, e *kit.Env) (namespace string, talk func()) {
 	}
 }
 
-// TestScreen is a user's way through the screen of top network: start, look, filter, go into a row, pause, resize, quit.
+// TestScreen is a user's way through the screen of top network: start, look, filter, go into a row, pause, resize,
+// quit.
 func TestScreen(t *testing.T) {
 	e := kit.Need(t)
 	ns, talk := talkers(t, e)
@@ -48,11 +50,20 @@ func TestScreen(t *testing.T) {
 	})
 
 	x.Type(t, "/", "server", "Enter")
-	x.Await(t, "the filtered table", func(screen string) bool { return row(screen, "client") == nil && row(screen, "server") != nil })
+	x.Await(t, "the filtered table", func(screen string) bool {
+		return row(screen, "client") == nil &&
+			row(screen, "server") != nil
+	})
 	x.Type(t, "Escape")
-	x.Await(t, "the whole table", func(screen string) bool { return row(screen, "client") != nil && row(screen, "server") != nil })
+	x.Await(t, "the whole table", func(screen string) bool {
+		return row(screen, "client") != nil &&
+			row(screen, "server") != nil
+	})
 	x.Type(t, "/", "pod == 'client'", "Enter")
-	x.Await(t, "the row of the client", func(screen string) bool { return row(screen, "client") != nil && row(screen, "server") == nil })
+	x.Await(t, "the row of the client", func(screen string) bool {
+		return row(screen, "client") != nil &&
+			row(screen, "server") == nil
+	})
 	x.Type(t, "Enter")
 	x.AwaitText(t, "› client by peer")
 	x.AwaitText(t, "server:7000")
@@ -82,7 +93,10 @@ func TestScreen(t *testing.T) {
 	x.AwaitText(t, "terminal too small: needs 60x15, is 50x10")
 	x.Resize(t, 200, 50)
 	x.Type(t, "2")
-	x.Await(t, "the table at 200x50", func(screen string) bool { return row(screen, "client") != nil && strings.Count(screen, "\n") == 50 })
+	x.Await(t, "the table at 200x50", func(screen string) bool {
+		return row(screen, "client") != nil &&
+			strings.Count(screen, "\n") == 50
+	})
 	x.Type(t, "?")
 	x.AwaitText(t, "Any key closes this")
 	x.Type(t, "x", "q")
@@ -94,7 +108,8 @@ func TestScreen(t *testing.T) {
 	before.NothingLeft(t)
 }
 
-// TestScreenEndsInAnyWay ends it by a signal, by ^C and without an API server: the terminal is as before, and nothing stays in the cluster.
+// TestScreenEndsInAnyWay ends it by a signal, by ^C and without an API server: the terminal is as before, and nothing
+// stays in the cluster.
 func TestScreenEndsInAnyWay(t *testing.T) {
 	e := kit.Need(t)
 	ns, talk := talkers(t, e)

@@ -19,8 +19,8 @@ import (
 // optOut is the part of the policy's condition that honours an opt-out.
 const optOut = ` && !(has(object.metadata.annotations) && 'sidecar.istio.io/inject' in object.metadata.annotations)`
 
-// injecting makes a namespace with a pod on one node, and a policy that puts a container that never ends first into the pod of each Job
-// there: of each that does not opt out, or of all.
+// injecting makes a namespace with a pod on one node, and a policy that puts a container that never ends first into the
+// pod of each Job there: of each that does not opt out, or of all.
 func injecting(t *testing.T, e *kit.Env, honoured bool) (namespace string) {
 	t.Helper()
 	ns := e.Namespace(t, nil)
@@ -29,7 +29,8 @@ func injecting(t *testing.T, e *kit.Env, honoured bool) (namespace string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	policy := strings.NewReplacer("mesh-inject", "mesh-"+ns, "kubernetes.io/metadata.name: mesh", "kubernetes.io/metadata.name: "+ns).Replace(string(b))
+	policy := strings.NewReplacer("mesh-inject", "mesh-"+ns, "kubernetes.io/metadata.name: mesh",
+		"kubernetes.io/metadata.name: "+ns).Replace(string(b))
 	if !strings.Contains(policy, optOut) {
 		t.Fatalf("the policy has no %q: %s", optOut, policy)
 	}
@@ -39,10 +40,12 @@ func injecting(t *testing.T, e *kit.Env, honoured bool) (namespace string) {
 	e.Apply(t, policy)
 	// The API server takes a policy up some time after it was made.
 	probe := kit.PodSpec{Namespace: ns, Name: "probe", Labels: map[string]string{"job-name": "probe"}}.Object()
-	err = wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
-		made, err := e.Client.CoreV1().Pods(ns).Create(ctx, probe, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-		return err == nil && len(made.Spec.Containers) == 2, err
-	})
+	err = wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 30*time.Second, true,
+		func(ctx context.Context) (bool, error) {
+			made, err := e.Client.CoreV1().Pods(ns).Create(ctx, probe,
+				metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			return err == nil && len(made.Spec.Containers) == 2, err
+		})
 	if err != nil {
 		t.Fatalf("nothing is injected: %v", err)
 	}
@@ -112,7 +115,8 @@ func TestSidecar_DoesNotKeepASession(t *testing.T) {
 			t.Errorf("exit code %d, want 1", code)
 		}
 		stderr := tr.Stderr()
-		if !strings.Contains(stderr, "image: can not pull image orb8.dev/none:1: ") || strings.Contains(stderr, sidecar) {
+		if !strings.Contains(stderr, "image: can not pull image orb8.dev/none:1: ") ||
+			strings.Contains(stderr, sidecar) {
 			t.Errorf("stderr:\n%s", stderr)
 		}
 		before.NothingLeft(t)

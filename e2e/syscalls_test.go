@@ -31,11 +31,13 @@ func TestSyscalls(t *testing.T) {
 	const getppids, absent, block = 4321, 7, 300 * time.Millisecond
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)
-	worker := e.Pods(t, kit.PodSpec{Namespace: ns, Name: "worker", Node: e.Nodes[0]}, kit.PodSpec{Namespace: ns, Name: "other", Node: e.Nodes[1]})[0]
+	worker := e.Pods(t, kit.PodSpec{Namespace: ns, Name: "worker", Node: e.Nodes[0]},
+		kit.PodSpec{Namespace: ns, Name: "other", Node: e.Nodes[1]})[0]
 	// work has the worker make the calls, and gives how long its read was blocked by its own clock.
 	work := func(t *testing.T) int64 {
 		t.Helper()
-		r := worker.Exec(t, "syscalls", "-getppid", strconv.Itoa(getppids), "-absent", strconv.Itoa(absent), "-path", notThere, "-block", block.String())
+		r := worker.Exec(t, "syscalls", "-getppid", strconv.Itoa(getppids), "-absent", strconv.Itoa(absent), "-path",
+			notThere, "-block", block.String())
 		if len(r) != 1 {
 			t.Fatalf("got %+v, want one report", r)
 		}
@@ -75,17 +77,21 @@ func TestSyscalls(t *testing.T) {
 			t.Fatalf("%d calls with the path, want %d", len(opens), absent)
 		}
 		for _, o := range opens {
-			if o.Name != "openat" || o.Args != `AT_FDCWD, "/orb8/not \"there\"\n日", O_RDONLY` || o.Errno == nil || *o.Errno != "ENOENT" || *o.Result != -2 ||
-				o.DurationNanos == nil || o.Phase != "returned" || o.Node != e.Nodes[0] || o.Pod != "worker" || o.Container != "workload" || o.Comm != "workload" {
+			if o.Name != "openat" || o.Args != `AT_FDCWD, "/orb8/not \"there\"\n日", O_RDONLY` || o.Errno == nil ||
+				*o.Errno != "ENOENT" || *o.Result != -2 ||
+				o.DurationNanos == nil || o.Phase != "returned" || o.Node != e.Nodes[0] || o.Pod != "worker" ||
+				o.Container != "workload" || o.Comm != "workload" {
 				t.Errorf("got %+v", o)
 			}
 		}
 		reads := calls(t, tr, pipeRead+` and .durationNanos > 100000000`)
-		if len(reads) != 1 || *reads[0].Result != 1 || reads[0].Errno != nil || *reads[0].DurationNanos > took || *reads[0].DurationNanos < int64(block)*3/4 {
+		if len(reads) != 1 || *reads[0].Result != 1 || reads[0].Errno != nil || *reads[0].DurationNanos > took ||
+			*reads[0].DurationNanos < int64(block)*3/4 {
 			t.Errorf("got %+v, want one read of less than %d ns", reads, took)
 		}
 		ends := calls(t, tr, `.name == "exit_group" and .comm == "workload"`)
-		if len(ends) != 1 || ends[0].Phase != "noReturn" || ends[0].Result != nil || ends[0].DurationNanos != nil || ends[0].Args != "0" {
+		if len(ends) != 1 || ends[0].Phase != "noReturn" || ends[0].Result != nil || ends[0].DurationNanos != nil ||
+			ends[0].Args != "0" {
 			t.Errorf("got %+v, want one end", ends)
 		}
 	})
@@ -117,10 +123,12 @@ func TestSyscalls(t *testing.T) {
 			P50Nanos, P95Nanos, P99Nanos *int64
 		}
 		tr.JQ(t, &got, `map(select(.kind == "syscallSummary" and .name == "getppid")) | group_by(.id) | map(last)`)
-		if len(got) != 1 || got[0].Pod != "worker" || got[0].Container != "workload" || got[0].Calls != getppids || got[0].Timed != getppids || got[0].Errors != 0 {
+		if len(got) != 1 || got[0].Pod != "worker" || got[0].Container != "workload" || got[0].Calls != getppids ||
+			got[0].Timed != getppids || got[0].Errors != 0 {
 			t.Fatalf("got %+v, want %d calls", got, getppids)
 		}
-		if g := got[0]; *g.P50Nanos <= 0 || *g.P50Nanos > *g.P95Nanos || *g.P95Nanos > *g.P99Nanos || g.TotalNanos <= 0 {
+		if g := got[0]; *g.P50Nanos <= 0 || *g.P50Nanos > *g.P95Nanos || *g.P95Nanos > *g.P99Nanos ||
+			g.TotalNanos <= 0 {
 			t.Errorf("got %+v", g)
 		}
 		var reads struct{ TotalNanos, Calls int64 }
@@ -150,7 +158,8 @@ func TestSyscalls(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		line := regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d\.\d{3}  worker +workload +workload\(\d+\) +openat\(AT_FDCWD, "/orb8/not \\+"there\\+"\\+n日", O_RDONLY\) +ENOENT +[\d.]+[nµm]s$`)
+		line := regexp.MustCompile(
+			`(?m)^\d\d:\d\d:\d\d\.\d{3}  worker +workload +workload\(\d+\) +openat\(AT_FDCWD, "/orb8/not \\+"there\\+"\\+n日", O_RDONLY\) +ENOENT +[\d.]+[nµm]s$`)
 		if n := len(line.FindAll(out, -1)); n != absent || !strings.HasPrefix(string(out), "TIME") {
 			t.Errorf("%d lines of the path, want %d:\n%s", n, absent, out[:min(len(out), 4000)])
 		}

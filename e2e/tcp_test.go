@@ -44,7 +44,8 @@ func story(events []tcpEvent) string {
 		if e.Outcome == "retransmits" {
 			continue // how many intervals they take is the kernel's choice
 		}
-		parts = append(parts, e.Outcome+words(e.ResetBy, " by ")+words(e.Cause, " for ")+words(e.ClosedBy, ", closed by ")+words(e.Error, ", "))
+		parts = append(parts, e.Outcome+words(e.ResetBy, " by ")+words(e.Cause, " for ")+
+			words(e.ClosedBy, ", closed by ")+words(e.Error, ", "))
 	}
 	return strings.Join(parts, "; ")
 }
@@ -52,7 +53,8 @@ func story(events []tcpEvent) string {
 // ofPort gives what a pod's end told of the connections to a port.
 func ofPort(t *testing.T, tr *kit.Trace, pod string, port uint16) (events []tcpEvent) {
 	t.Helper()
-	tr.JQ(t, &events, `map(select(.kind == "tcp" and .pod == $pod and .dst.port == ($port | tonumber)))`, "--arg", "pod", pod, "--arg", "port", strconv.Itoa(int(port)))
+	tr.JQ(t, &events, `map(select(.kind == "tcp" and .pod == $pod and .dst.port == ($port | tonumber)))`, "--arg",
+		"pod", pod, "--arg", "port", strconv.Itoa(int(port)))
 	return events
 }
 
@@ -137,26 +139,34 @@ func TestTCP(t *testing.T) {
 			client: "timeout for unacknowledged, ETIMEDOUT",
 		},
 		{name: "abandoned", drop: true, connect: []string{"-timeout", "1700ms"}, fails: "gave up", client: "abandoned"},
-		{name: "abandoned at once", drop: true, connect: []string{"-timeout", "200ms"}, fails: "gave up", client: "abandoned"},
+		{name: "abandoned at once", drop: true, connect: []string{"-timeout", "200ms"}, fails: "gave up",
+			client: "abandoned"},
 		{
-			name: "the client closes first", connect: []string{"-send", "100"}, accept: []string{"-read", "100", "-end", "wait"}, bytes: 100,
+			name: "the client closes first", connect: []string{"-send", "100"}, accept: []string{"-read", "100", "-end",
+				"wait"}, bytes: 100,
 			client: "connected; closed, closed by local", server: "accepted; closed, closed by peer",
 		},
 		{
-			name: "the server closes first, IPv6", v6: true, connect: []string{"-send", "200", "-end", "wait"}, accept: []string{"-read", "200"}, bytes: 200,
+			name: "the server closes first, IPv6", v6: true, connect: []string{"-send", "200", "-end", "wait"},
+			accept: []string{"-read", "200"}, bytes: 200,
 			client: "connected; closed, closed by peer", server: "accepted; closed, closed by local",
 		},
 		{
-			name: "the client resets", connect: []string{"-send", "300", "-end", "reset"}, accept: []string{"-read", "300", "-end", "wait"}, bytes: 300,
+			name: "the client resets", connect: []string{"-send", "300", "-end", "reset"},
+			accept: []string{"-read", "300", "-end", "wait"}, bytes: 300,
 			client: "connected; reset by local for linger", server: "accepted; reset by peer, ECONNRESET",
 		},
 		{
-			name: "the server resets", connect: []string{"-send", "400", "-end", "wait"}, accept: []string{"-read", "400", "-end", "reset"}, bytes: 400,
-			fails: "ECONNRESET", client: "connected; reset by peer, ECONNRESET", server: "accepted; reset by local for linger",
+			name: "the server resets", connect: []string{"-send", "400", "-end", "wait"},
+			accept: []string{"-read", "400", "-end", "reset"}, bytes: 400,
+			fails: "ECONNRESET", client: "connected; reset by peer, ECONNRESET",
+			server: "accepted; reset by local for linger",
 		},
 		{
-			name: "the server does not read all", connect: []string{"-send", "500", "-end", "wait"}, accept: []string{"-read", "10"}, bytes: 500, unread: 490,
-			fails: "ECONNRESET", client: "connected; reset by peer, ECONNRESET", server: "accepted; reset by local for unread-data",
+			name: "the server does not read all", connect: []string{"-send", "500", "-end", "wait"},
+			accept: []string{"-read", "10"}, bytes: 500, unread: 490,
+			fails: "ECONNRESET", client: "connected; reset by peer, ECONNRESET",
+			server: "accepted; reset by local for unread-data",
 		},
 	}
 	tr := e.Trace(t, "trace", "tcp", "-n", ns, "-o", "json", "--fail-on-loss")
@@ -165,7 +175,8 @@ func TestTCP(t *testing.T) {
 		s.port = 7050 + uint16(i)
 		s.play(t, client, server)
 	}
-	byService := client.Exec(t, "tcp", "-to", netip.AddrPortFrom(vip, 7005).String(), "-run", "5", "-conns", "300", "-parallel", "10", "-send", "700", "-recv", "900")
+	byService := client.Exec(t, "tcp", "-to", netip.AddrPortFrom(vip, 7005).String(), "-run", "5", "-conns", "300",
+		"-parallel", "10", "-send", "700", "-recv", "900")
 	server.Served(t, 5, 300)
 	empty := netip.AddrPortFrom(e.EmptyService(t, ns, "nobody", 7006), 7006)
 	tries := 0
@@ -206,7 +217,8 @@ func TestTCP(t *testing.T) {
 				last := events[len(events)-1]
 				equal(t, "bytesSent", last.BytesSent, sent)
 				equal(t, "bytesReceived", last.BytesReceived, received)
-				if pod == "client" && (last.Dst.Service == nil || *last.Dst.Service != "web") || pod == "server" && (last.Src.Pod == nil || *last.Src.Pod != "client") {
+				if pod == "client" && (last.Dst.Service == nil || *last.Dst.Service != "web") || pod == "server" &&
+					(last.Src.Pod == nil || *last.Src.Pod != "client") {
 					t.Errorf("%s: from %+v to %+v", pod, last.Src, last.Dst)
 				}
 			}
@@ -215,7 +227,8 @@ func TestTCP(t *testing.T) {
 	t.Run("a Service without endpoints", func(t *testing.T) {
 		events := ofPort(t, tr, "client", 7006)
 		last := events[len(events)-1]
-		if got := story(events[len(events)-1:]); got != "refused for icmp, ECONNREFUSED" || last.Dst.Service == nil || *last.Dst.Service != "nobody" {
+		if got := story(events[len(events)-1:]); got != "refused for icmp, ECONNREFUSED" || last.Dst.Service == nil ||
+			*last.Dst.Service != "nobody" {
 			t.Errorf("%s: %+v", got, last)
 		}
 		if got := strings.Count(story(events), ";") + 1; got != tries {
@@ -236,8 +249,10 @@ func TestTCP(t *testing.T) {
 			t.Fatal("no retransmits were forced: the test tests nothing")
 		}
 		last := events[len(events)-1]
-		if got := story(events); got != "connected; closed, closed by local" || told != int(again.TCP.TotalRetrans) || *last.Retransmits != told {
-			t.Errorf("%s: %d retransmits told of in between and %d at the end, the client's kernel counted %d", got, told, *last.Retransmits, again.TCP.TotalRetrans)
+		if got := story(events); got != "connected; closed, closed by local" || told != int(again.TCP.TotalRetrans) ||
+			*last.Retransmits != told {
+			t.Errorf("%s: %d retransmits told of in between and %d at the end, the client's kernel counted %d", got,
+				told, *last.Retransmits, again.TCP.TotalRetrans)
 		}
 		for second, n := range bursts {
 			// The connection's end tells of what is left, and walks may be late.
@@ -247,7 +262,8 @@ func TestTCP(t *testing.T) {
 		}
 	})
 	t.Run("older than the trace", func(t *testing.T) {
-		for pod, want := range map[string]string{"client": "closed, closed by local", "server": "closed, closed by peer"} {
+		for pod, want := range map[string]string{"client": "closed, closed by local",
+			"server": "closed, closed by peer"} {
 			events := ofPort(t, tr, pod, 7003)
 			if got := story(events); got != want {
 				t.Fatalf("%s: %s, want %s", pod, got, want)
@@ -257,7 +273,8 @@ func TestTCP(t *testing.T) {
 			if pod == "server" {
 				own, sent = last.Dst, 3000
 			}
-			if last.DurationMicros != nil || last.HandshakeMicros != nil || last.SynRetransmits != nil || own.Comm == nil || *own.Comm != "workload" {
+			if last.DurationMicros != nil || last.HandshakeMicros != nil || last.SynRetransmits != nil ||
+				own.Comm == nil || *own.Comm != "workload" {
 				t.Errorf("%s: %+v of %+v", pod, last, own)
 			}
 			equal(t, "bytesSent", last.BytesSent, sent)
@@ -277,7 +294,8 @@ func (s *ending) check(t *testing.T, tr *kit.Trace, ns string, e *kit.Env) {
 	}
 	names := func(end tcpEnd, pod, node string) {
 		t.Helper()
-		if end.Pod == nil || *end.Pod != pod || end.Namespace == nil || *end.Namespace != ns || end.Node == nil || *end.Node != node {
+		if end.Pod == nil || *end.Pod != pod || end.Namespace == nil || *end.Namespace != ns || end.Node == nil ||
+			*end.Node != node {
 			t.Errorf("an end of %s on %s is %+v", pod, node, end)
 		}
 	}
@@ -289,7 +307,8 @@ func (s *ending) check(t *testing.T, tr *kit.Trace, ns string, e *kit.Env) {
 			if ev.Observed == "dst" {
 				own, node = ev.Dst, e.Nodes[1]
 			}
-			if ev.Container != "workload" || ev.Node != node || own.Comm == nil || *own.Comm != "workload" || own.PID == nil || ev.Reason == nil {
+			if ev.Container != "workload" || ev.Node != node || own.Comm == nil || *own.Comm != "workload" ||
+				own.PID == nil || ev.Reason == nil {
 				t.Errorf("%+v", ev)
 			}
 			if ev.SocketCookie != events[0].SocketCookie {
@@ -312,7 +331,8 @@ func (s *ending) check(t *testing.T, tr *kit.Trace, ns string, e *kit.Env) {
 				told += *ev.NewRetransmits
 			}
 		}
-		if s.syns == 0 || last.SynRetransmits == nil || *last.SynRetransmits != s.syns-1 || *last.Retransmits != s.syns-1 || told != s.syns-1 {
+		if s.syns == 0 || last.SynRetransmits == nil || *last.SynRetransmits != s.syns-1 ||
+			*last.Retransmits != s.syns-1 || told != s.syns-1 {
 			t.Errorf("%+v and %d told of in between; %d SYNs have come", last, told, s.syns)
 		}
 		return
@@ -322,7 +342,8 @@ func (s *ending) check(t *testing.T, tr *kit.Trace, ns string, e *kit.Env) {
 	if len(d) == 0 {
 		return
 	}
-	if c[0].HandshakeMicros == nil || *c[0].HandshakeMicros <= 0 || *c[0].HandshakeMicros > *last.DurationMicros || last.SrttMicros == nil {
+	if c[0].HandshakeMicros == nil || *c[0].HandshakeMicros <= 0 || *c[0].HandshakeMicros > *last.DurationMicros ||
+		last.SrttMicros == nil {
 		t.Errorf("a handshake of %v µs in %d", c[0].HandshakeMicros, *last.DurationMicros)
 	}
 	last = d[len(d)-1]
@@ -343,7 +364,8 @@ func tcpTable(t *testing.T, e *kit.Env, ns string, client, server *kit.Pod) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"PEER", "OUTCOME", "WHY", "client", "->server:7099", "refused", "workload", "the peer answered the SYN with a RST"} {
+	for _, want := range []string{"PEER", "OUTCOME", "WHY", "client", "->server:7099", "refused", "workload",
+		"the peer answered the SYN with a RST"} {
 		if !strings.Contains(string(written), want) {
 			t.Errorf("no %s in\n%s", want, written)
 		}

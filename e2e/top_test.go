@@ -22,7 +22,8 @@ func TestTopNetwork(t *testing.T) {
 	ns := e.Namespace(t, nil)
 	pods := e.Pods(t,
 		kit.PodSpec{Namespace: ns, Name: "client", Node: e.Nodes[0]},
-		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-quiet", "-tcp", ":7000", "-udp", ":7000"}})
+		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-quiet", "-tcp", ":7000",
+			"-udp", ":7000"}})
 	client, server := pods[0], pods[1]
 	to := func(port uint16) string { return netip.AddrPortFrom(server.IP(t, false), port).String() }
 
@@ -48,7 +49,8 @@ func TestTopNetwork(t *testing.T) {
 	if len(rows) != 2 || c.Group != "pod" || c.Namespace != ns {
 		t.Errorf("%+v", rows)
 	}
-	if c.BytesSent != 20*1000+30*100 || c.BytesReceived < 20*2000 || c.Opened < 21 || c.Failed != 3 || c.SrttMicros == 0 {
+	if c.BytesSent != 20*1000+30*100 || c.BytesReceived < 20*2000 || c.Opened < 21 || c.Failed != 3 ||
+		c.SrttMicros == 0 {
 		t.Errorf("the client: %+v", c)
 	}
 	if s.BytesReceived != c.BytesSent || s.BytesSent != c.BytesReceived || s.Failed != 0 && s.Failed != 3 {
@@ -61,7 +63,8 @@ func TestTopNetwork(t *testing.T) {
 			t.Errorf("live %+v, replayed %+v", live, again[name])
 		}
 	}
-	if c.WindowMicros < 9e6 || c.WindowMicros > 12e6 || c.SentPerSecond < c.BytesSent/13 || c.SentPerSecond > c.BytesSent/9 {
+	if c.WindowMicros < 9e6 || c.WindowMicros > 12e6 || c.SentPerSecond < c.BytesSent/13 ||
+		c.SentPerSecond > c.BytesSent/9 {
 		t.Errorf("of 10 s: %+v", c)
 	}
 }
@@ -90,7 +93,8 @@ func TestTopCounts(t *testing.T) {
 	client := e.Pods(t, kit.PodSpec{Namespace: ns, Name: "client", Node: e.Nodes[0]})[0]
 
 	dns := e.Trace(t, "top", "dns", "-n", ns, "--count", "1", "--window", "6s", "-o", "json", "--sort-by=-nxdomain")
-	calls := e.Trace(t, "top", "syscalls", "-n", ns, "--once", "--window", "6s", "--limit", "1", "--sort-by", "-calls", "-o", "custom-columns=name,calls")
+	calls := e.Trace(t, "top", "syscalls", "-n", ns, "--once", "--window", "6s", "--limit", "1", "--sort-by", "-calls",
+		"-o", "custom-columns=name,calls")
 	dns.AwaitStreaming(t, 1)
 	calls.AwaitStreaming(t, 1)
 	for range 3 {
@@ -107,7 +111,8 @@ func TestTopCounts(t *testing.T) {
 		P50Micros         *uint64
 	}
 	dns.JQ(t, &names, `map(select(.kind == "dnsTop"))`)
-	if len(names) != 2 || names[0].Name != "nothing.invalid." || names[0].Queries != 3 || names[0].Nxdomain != 3 || names[1].Queries != 3 || names[1].P50Micros == nil {
+	if len(names) != 2 || names[0].Name != "nothing.invalid." || names[0].Queries != 3 || names[0].Nxdomain != 3 ||
+		names[1].Queries != 3 || names[1].P50Micros == nil {
 		t.Errorf("%+v", names)
 	}
 	if code := calls.Wait(t); code != 0 {

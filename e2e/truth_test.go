@@ -88,7 +88,8 @@ func (s *scenario) play(t *testing.T) {
 func (s *scenario) start(t *testing.T) *kit.Command {
 	t.Helper()
 	s.run = rand.Uint64()
-	return s.client.Start(t, append([]string{s.protocol, "-to", s.to.String(), "-run", strconv.FormatUint(s.run, 10)}, s.args...)...)
+	return s.client.Start(t, append([]string{s.protocol, "-to", s.to.String(), "-run", strconv.FormatUint(s.run, 10)},
+		s.args...)...)
 }
 
 func (s *scenario) served(t *testing.T) {
@@ -107,22 +108,28 @@ func (s *scenario) check(t *testing.T, tr *kit.Trace) totals {
 		t.Errorf("%d flows, want one for each of %d conversations (sources %v)", got.Flows, len(s.clients), got.Sources)
 	}
 	equal(t, "bytesSent", got.BytesSent, sum(s.clients, func(r report.Report) uint64 { return r.BytesSent }))
-	equal(t, "bytesReceived", got.BytesReceived, sum(s.clients, func(r report.Report) uint64 { return r.BytesReceived }))
+	equal(t, "bytesReceived", got.BytesReceived,
+		sum(s.clients, func(r report.Report) uint64 { return r.BytesReceived }))
 	switch s.protocol {
 	case "tcp":
 		if got.Closed != got.Flows {
 			t.Errorf("%d of %d flows end with a closed event", got.Closed, got.Flows)
 		}
-		equal(t, "packetsSent", got.PacketsSent, sum(s.clients, func(r report.Report) uint64 { return uint64(r.TCP.SegsOut) }))
-		equal(t, "packetsReceived", got.PacketsReceived, sum(s.clients, func(r report.Report) uint64 { return uint64(r.TCP.SegsIn) }))
-		again := sum(slices.Concat(s.clients, s.servers), func(r report.Report) uint64 { return uint64(r.TCP.TotalRetrans) })
+		equal(t, "packetsSent", got.PacketsSent,
+			sum(s.clients, func(r report.Report) uint64 { return uint64(r.TCP.SegsOut) }))
+		equal(t, "packetsReceived", got.PacketsReceived,
+			sum(s.clients, func(r report.Report) uint64 { return uint64(r.TCP.SegsIn) }))
+		again := sum(slices.Concat(s.clients, s.servers),
+			func(r report.Report) uint64 { return uint64(r.TCP.TotalRetrans) })
 		equal(t, "retransmits", got.Retransmits, again)
 		if s.retransmits && again == 0 {
 			t.Error("no retransmits were forced: the test tests nothing")
 		}
 	case "udp":
-		equal(t, "packetsSent", got.PacketsSent, sum(s.clients, func(r report.Report) uint64 { return r.DatagramsSent }))
-		equal(t, "packetsReceived", got.PacketsReceived, sum(s.clients, func(r report.Report) uint64 { return r.DatagramsReceived }))
+		equal(t, "packetsSent", got.PacketsSent,
+			sum(s.clients, func(r report.Report) uint64 { return r.DatagramsSent }))
+		equal(t, "packetsReceived", got.PacketsReceived,
+			sum(s.clients, func(r report.Report) uint64 { return r.DatagramsReceived }))
 	}
 	same(t, "src", got.Src, place(s.client))
 	same(t, "dst", got.Dst, place(s.server))
@@ -161,8 +168,8 @@ func sum(reports []report.Report, of func(report.Report) uint64) uint64 {
 	return n
 }
 
-// TestGroundTruth makes traffic of every sort under one trace and compares the trace with what the workload and its kernel
-// counted, to the byte, the datagram and the segment.
+// TestGroundTruth makes traffic of every sort under one trace and compares the trace with what the workload and its
+// kernel counted, to the byte, the datagram and the segment.
 func TestGroundTruth(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
@@ -198,30 +205,49 @@ func TestGroundTruth(t *testing.T) {
 		if v6 {
 			family, service, vip = "IPv6", "far6", far6
 		}
-		add(scenario{name: "TCP " + family + " on one node", protocol: "tcp", client: client, server: near, to: at(near.IP(t, v6)), args: tcp})
-		add(scenario{name: "TCP " + family + " across nodes", protocol: "tcp", client: client, server: far, to: at(far.IP(t, v6)), args: tcp})
-		add(scenario{name: "TCP " + family + " by ClusterIP", protocol: "tcp", client: client, server: far, to: at(vip), args: tcp, service: service})
-		add(scenario{name: "TCP " + family + " server closes first", protocol: "tcp", client: client, server: far, to: at(far.IP(t, v6)), args: with(tcp, "-close", "server")})
-		add(scenario{name: "UDP " + family + " on one node", protocol: "udp", client: client, server: near, to: at(near.IP(t, v6)), args: udp})
-		add(scenario{name: "UDP " + family + " across nodes", protocol: "udp", client: client, server: far, to: at(far.IP(t, v6)), args: udp})
-		add(scenario{name: "UDP " + family + " connected", protocol: "udp", client: client, server: far, to: at(far.IP(t, v6)), args: with(udp, "-connected")})
-		add(scenario{name: "UDP " + family + " by ClusterIP", protocol: "udp", client: client, server: far, to: at(vip), args: udp, service: service})
-		add(scenario{name: "UDP " + family + " connected by ClusterIP", protocol: "udp", client: client, server: far, to: at(vip), args: with(udp, "-connected"), service: service})
+		add(scenario{name: "TCP " + family + " on one node", protocol: "tcp", client: client, server: near,
+			to: at(near.IP(t, v6)), args: tcp})
+		add(scenario{name: "TCP " + family + " across nodes", protocol: "tcp", client: client, server: far,
+			to: at(far.IP(t, v6)), args: tcp})
+		add(scenario{name: "TCP " + family + " by ClusterIP", protocol: "tcp", client: client, server: far, to: at(vip),
+			args: tcp, service: service})
+		add(scenario{name: "TCP " + family + " server closes first", protocol: "tcp", client: client, server: far,
+			to: at(far.IP(t, v6)), args: with(tcp, "-close", "server")})
+		add(scenario{name: "UDP " + family + " on one node", protocol: "udp", client: client, server: near,
+			to: at(near.IP(t, v6)), args: udp})
+		add(scenario{name: "UDP " + family + " across nodes", protocol: "udp", client: client, server: far,
+			to: at(far.IP(t, v6)), args: udp})
+		add(scenario{name: "UDP " + family + " connected", protocol: "udp", client: client, server: far,
+			to: at(far.IP(t, v6)), args: with(udp, "-connected")})
+		add(scenario{name: "UDP " + family + " by ClusterIP", protocol: "udp", client: client, server: far, to: at(vip),
+			args: udp, service: service})
+		add(scenario{name: "UDP " + family + " connected by ClusterIP", protocol: "udp", client: client, server: far,
+			to: at(vip), args: with(udp, "-connected"), service: service})
 	}
-	add(scenario{name: "UDP one way", protocol: "udp", client: client, server: far, to: at(far.IP(t, false)), args: []string{"-count", "30", "-size", "200"}})
-	add(scenario{name: "TCP one way there", protocol: "tcp", client: client, server: near, to: at(near.IP(t, false)), args: []string{"-send", "3000000", "-recv", "0"}})
-	add(scenario{name: "TCP many connections at once", protocol: "tcp", client: client, server: far, to: at(far.IP(t, false)), args: []string{"-conns", "300", "-parallel", "10", "-send", "100", "-recv", "100"}})
-	add(scenario{name: "TCP hairpin through SNAT", protocol: "tcp", client: hairpin, server: hairpin, to: at(hairpin4), args: tcp, service: "hairpin4"})
-	add(scenario{name: "UDP hairpin through SNAT", protocol: "udp", client: hairpin, server: hairpin, to: at(hairpin4), args: udp, service: "hairpin4"})
+	add(scenario{name: "UDP one way", protocol: "udp", client: client, server: far, to: at(far.IP(t, false)),
+		args: []string{"-count", "30", "-size", "200"}})
+	add(scenario{name: "TCP one way there", protocol: "tcp", client: client, server: near, to: at(near.IP(t, false)),
+		args: []string{"-send", "3000000", "-recv", "0"}})
+	add(scenario{name: "TCP many connections at once", protocol: "tcp", client: client, server: far,
+		to: at(far.IP(t, false)), args: []string{"-conns", "300", "-parallel", "10", "-send", "100", "-recv", "100"}})
+	add(scenario{name: "TCP hairpin through SNAT", protocol: "tcp", client: hairpin, server: hairpin, to: at(hairpin4),
+		args: tcp, service: "hairpin4"})
+	add(scenario{name: "UDP hairpin through SNAT", protocol: "udp", client: hairpin, server: hairpin, to: at(hairpin4),
+		args: udp, service: "hairpin4"})
 
 	port = 7030
-	add(scenario{name: "TCP to an MPTCP listener", protocol: "tcp", client: client, server: far, to: at(far.IP(t, false)), args: tcp})
-	add(scenario{name: "TCP by ClusterIP to an MPTCP listener on IPv6", protocol: "tcp", client: client, server: far, to: at(far6), args: tcp, service: "far6"})
+	add(scenario{name: "TCP to an MPTCP listener", protocol: "tcp", client: client, server: far,
+		to: at(far.IP(t, false)), args: tcp})
+	add(scenario{name: "TCP by ClusterIP to an MPTCP listener on IPv6", protocol: "tcp", client: client, server: far,
+		to: at(far6), args: tcp, service: "far6"})
 
 	port = hostPort
-	add(scenario{name: "TCP from the host's network", protocol: "tcp", client: hostClient, server: hostServer, to: at(hostServer.IP(t, false)), args: tcp})
-	add(scenario{name: "TCP from a pod to the host's network", protocol: "tcp", client: client, server: hostServer, to: at(hostServer.IP(t, true)), args: tcp})
-	add(scenario{name: "UDP from the host's network", protocol: "udp", client: hostClient, server: hostServer, to: at(hostServer.IP(t, false)), args: udp})
+	add(scenario{name: "TCP from the host's network", protocol: "tcp", client: hostClient, server: hostServer,
+		to: at(hostServer.IP(t, false)), args: tcp})
+	add(scenario{name: "TCP from a pod to the host's network", protocol: "tcp", client: client, server: hostServer,
+		to: at(hostServer.IP(t, true)), args: tcp})
+	add(scenario{name: "UDP from the host's network", protocol: "udp", client: hostClient, server: hostServer,
+		to: at(hostServer.IP(t, false)), args: udp})
 
 	port = 7025
 	lossy := scenario{
@@ -233,10 +259,12 @@ func TestGroundTruth(t *testing.T) {
 
 	// These are open, and half used, when the trace begins.
 	held := &scenario{protocol: "tcp", client: client, server: far, to: at(far.IP(t, true)), run: rand.Uint64()}
-	heldMPTCP := &scenario{protocol: "tcp", client: client, server: near, to: netip.AddrPortFrom(near.IP(t, false), 7039), run: rand.Uint64()}
+	heldMPTCP := &scenario{protocol: "tcp", client: client, server: near, to: netip.AddrPortFrom(near.IP(t, false),
+		7039), run: rand.Uint64()}
 	var holding []*kit.Command
 	for _, s := range []*scenario{held, heldMPTCP} {
-		c := client.Start(t, "tcp", "-to", s.to.String(), "-run", strconv.FormatUint(s.run, 10), "-hold", "-send", "500000", "-recv", "300000")
+		c := client.Start(t, "tcp", "-to", s.to.String(), "-run", strconv.FormatUint(s.run, 10), "-hold", "-send",
+			"500000", "-recv", "300000")
 		if r := c.Next(t); r.Kind != report.Holding {
 			t.Fatalf("got %+v, want a held connection", r)
 		}
@@ -258,7 +286,8 @@ func TestGroundTruth(t *testing.T) {
 	short := &scenario{protocol: "tcp", server: far, to: netip.AddrPortFrom(far.IP(t, false), 7025), run: rand.Uint64()}
 	short.clients = e.RunPod(t, kit.PodSpec{
 		Namespace: ns, Name: "short", Node: one,
-		Args: []string{"tcp", "-to", short.to.String(), "-run", strconv.FormatUint(short.run, 10), "-send", "4321", "-recv", "1234"},
+		Args: []string{"tcp", "-to", short.to.String(), "-run", strconv.FormatUint(short.run, 10), "-send", "4321",
+			"-recv", "1234"},
 	})
 	short.served(t)
 	short.client = &kit.Pod{Pod: kit.PodSpec{Namespace: ns, Name: "short", Node: one}.Object()}
@@ -268,15 +297,16 @@ func TestGroundTruth(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) { s.check(t, tr) })
 	}
 	for i, s := range []*scenario{held, heldMPTCP} {
-		t.Run([]string{"connection older than the trace", "connection to an MPTCP listener older than the trace"}[i], func(t *testing.T) {
-			got := s.check(t, tr)
-			if len(got.StartTimes) != 1 || got.StartTimes[0] != nil {
-				t.Errorf("startTime is %v, want null: nobody saw the start", got.StartTimes)
-			}
-			if len(got.SrcPIDs) != 1 || got.SrcPIDs[0] == nil || !slices.Contains(pids, *got.SrcPIDs[0]) {
-				t.Errorf("src.pid is %v, want one of the client's %d", got.SrcPIDs, pids)
-			}
-		})
+		t.Run([]string{"connection older than the trace", "connection to an MPTCP listener older than the trace"}[i],
+			func(t *testing.T) {
+				got := s.check(t, tr)
+				if len(got.StartTimes) != 1 || got.StartTimes[0] != nil {
+					t.Errorf("startTime is %v, want null: nobody saw the start", got.StartTimes)
+				}
+				if len(got.SrcPIDs) != 1 || got.SrcPIDs[0] == nil || !slices.Contains(pids, *got.SrcPIDs[0]) {
+					t.Errorf("src.pid is %v, want one of the client's %d", got.SrcPIDs, pids)
+				}
+			})
 	}
 	t.Run("container that lives for one connection", func(t *testing.T) {
 		short.check(t, tr)
@@ -294,7 +324,8 @@ func TestGroundTruth(t *testing.T) {
 	})
 	t.Run("times are in order", func(t *testing.T) {
 		var wrong []any
-		tr.JQ(t, &wrong, `map(select(.kind == "flow" and (.startTime != null and .startTime > .lastTime or .lastTime > .time)) | {id, startTime, lastTime, time})`)
+		tr.JQ(t, &wrong,
+			`map(select(.kind == "flow" and (.startTime != null and .startTime > .lastTime or .lastTime > .time)) | {id, startTime, lastTime, time})`)
 		if len(wrong) > 0 {
 			t.Errorf("flows that end before they begin, or are told of before they end: %v", wrong)
 		}
@@ -320,7 +351,8 @@ func TestDNS(t *testing.T) {
 	client := e.Pods(t, kit.PodSpec{Namespace: ns, Name: "client"})[0]
 	tr := e.Trace(t, "trace", "network", "-n", ns, "-o", "json")
 	tr.AwaitStreaming(t, 1)
-	queries := client.Exec(t, "dns", "-name", "kubernetes.default.svc.cluster.local.", "-count", "10", "-network", "ip4")
+	queries := client.Exec(t, "dns", "-name", "kubernetes.default.svc.cluster.local.", "-count", "10", "-network",
+		"ip4")
 	tr.Stop(t)
 
 	if len(queries) != 10 {
@@ -345,14 +377,19 @@ func TestOneEndAlone(t *testing.T) {
 	ns := e.Namespace(t, nil)
 	pods := e.Pods(t,
 		kit.PodSpec{Namespace: ns, Name: "client", Node: e.Nodes[0]},
-		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-tcp", tcpPorts, "-udp", udpPorts}},
+		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-tcp", tcpPorts, "-udp",
+			udpPorts}},
 	)
 	for _, target := range pods {
 		t.Run(target.Name, func(t *testing.T) {
 			tr := e.Trace(t, "trace", "network", target.Name, "-n", ns, "-o", "json")
 			tr.AwaitStreaming(t, 1)
-			tcp := scenario{protocol: "tcp", client: pods[0], server: pods[1], to: netip.AddrPortFrom(pods[1].IP(t, false), 7001), args: []string{"-conns", "3", "-send", "5000", "-recv", "70000"}}
-			udp := scenario{protocol: "udp", client: pods[0], server: pods[1], to: netip.AddrPortFrom(pods[1].IP(t, false), 7002), args: []string{"-count", "10", "-size", "300", "-reply", "50"}}
+			tcp := scenario{protocol: "tcp", client: pods[0], server: pods[1],
+				to: netip.AddrPortFrom(pods[1].IP(t, false), 7001), args: []string{"-conns", "3", "-send", "5000",
+					"-recv", "70000"}}
+			udp := scenario{protocol: "udp", client: pods[0], server: pods[1],
+				to: netip.AddrPortFrom(pods[1].IP(t, false), 7002), args: []string{"-count", "10", "-size", "300",
+					"-reply", "50"}}
 			tcp.play(t)
 			udp.play(t)
 			tr.Stop(t)
@@ -361,8 +398,10 @@ func TestOneEndAlone(t *testing.T) {
 				if got.Flows != len(s.clients) {
 					t.Errorf("%s: %d flows, want %d", s.protocol, got.Flows, len(s.clients))
 				}
-				equal(t, "bytesSent", got.BytesSent, sum(s.clients, func(r report.Report) uint64 { return r.BytesSent }))
-				equal(t, "bytesReceived", got.BytesReceived, sum(s.clients, func(r report.Report) uint64 { return r.BytesReceived }))
+				equal(t, "bytesSent", got.BytesSent,
+					sum(s.clients, func(r report.Report) uint64 { return r.BytesSent }))
+				equal(t, "bytesReceived", got.BytesReceived,
+					sum(s.clients, func(r report.Report) uint64 { return r.BytesReceived }))
 			}
 			var nodes []string
 			tr.JQ(t, &nodes, `map(select(.kind == "flow") | .node) | unique`)

@@ -1043,85 +1043,85 @@ func (GpuUse) EnumDescriptor() ([]byte, []int) {
 	return file_event_proto_rawDescGZIP(), []int{16}
 }
 
-type GpuWhat int32
+type GpuEventType int32
 
 const (
-	GpuWhat_GPU_WHAT_UNKNOWN GpuWhat = 0
+	GpuEventType_GPU_EVENT_TYPE_UNKNOWN GpuEventType = 0
 	// A device, as it is now.
-	GpuWhat_GPU_WHAT_DEVICE GpuWhat = 1
+	GpuEventType_GPU_EVENT_TYPE_DEVICE GpuEventType = 1
 	// A process on a device, as it is now.
-	GpuWhat_GPU_WHAT_PROCESS GpuWhat = 2
+	GpuEventType_GPU_EVENT_TYPE_PROCESS GpuEventType = 2
 	// A process came to a device, or left it.
-	GpuWhat_GPU_WHAT_STARTED GpuWhat = 3
-	GpuWhat_GPU_WHAT_ENDED   GpuWhat = 4
+	GpuEventType_GPU_EVENT_TYPE_STARTED GpuEventType = 3
+	GpuEventType_GPU_EVENT_TYPE_ENDED   GpuEventType = 4
 	// The driver has reported an error.
-	GpuWhat_GPU_WHAT_XID GpuWhat = 5
+	GpuEventType_GPU_EVENT_TYPE_XID GpuEventType = 5
 	// What slows the device down is no longer what it was.
-	GpuWhat_GPU_WHAT_THROTTLE GpuWhat = 6
+	GpuEventType_GPU_EVENT_TYPE_THROTTLE GpuEventType = 6
 	// The device does not answer any more.
-	GpuWhat_GPU_WHAT_LOST GpuWhat = 7
+	GpuEventType_GPU_EVENT_TYPE_LOST GpuEventType = 7
 	// The node's devices cannot be read at present, or it has none.
-	GpuWhat_GPU_WHAT_UNAVAILABLE GpuWhat = 8
+	GpuEventType_GPU_EVENT_TYPE_UNAVAILABLE GpuEventType = 8
 	// What a process has asked of the driver's library so far.
-	GpuWhat_GPU_WHAT_CALLS GpuWhat = 9
+	GpuEventType_GPU_EVENT_TYPE_CALLS GpuEventType = 9
 	// Such a call returned an error.
-	GpuWhat_GPU_WHAT_FAILED GpuWhat = 10
+	GpuEventType_GPU_EVENT_TYPE_FAILED GpuEventType = 10
 )
 
-// Enum value maps for GpuWhat.
+// Enum value maps for GpuEventType.
 var (
-	GpuWhat_name = map[int32]string{
-		0:  "GPU_WHAT_UNKNOWN",
-		1:  "GPU_WHAT_DEVICE",
-		2:  "GPU_WHAT_PROCESS",
-		3:  "GPU_WHAT_STARTED",
-		4:  "GPU_WHAT_ENDED",
-		5:  "GPU_WHAT_XID",
-		6:  "GPU_WHAT_THROTTLE",
-		7:  "GPU_WHAT_LOST",
-		8:  "GPU_WHAT_UNAVAILABLE",
-		9:  "GPU_WHAT_CALLS",
-		10: "GPU_WHAT_FAILED",
+	GpuEventType_name = map[int32]string{
+		0:  "GPU_EVENT_TYPE_UNKNOWN",
+		1:  "GPU_EVENT_TYPE_DEVICE",
+		2:  "GPU_EVENT_TYPE_PROCESS",
+		3:  "GPU_EVENT_TYPE_STARTED",
+		4:  "GPU_EVENT_TYPE_ENDED",
+		5:  "GPU_EVENT_TYPE_XID",
+		6:  "GPU_EVENT_TYPE_THROTTLE",
+		7:  "GPU_EVENT_TYPE_LOST",
+		8:  "GPU_EVENT_TYPE_UNAVAILABLE",
+		9:  "GPU_EVENT_TYPE_CALLS",
+		10: "GPU_EVENT_TYPE_FAILED",
 	}
-	GpuWhat_value = map[string]int32{
-		"GPU_WHAT_UNKNOWN":     0,
-		"GPU_WHAT_DEVICE":      1,
-		"GPU_WHAT_PROCESS":     2,
-		"GPU_WHAT_STARTED":     3,
-		"GPU_WHAT_ENDED":       4,
-		"GPU_WHAT_XID":         5,
-		"GPU_WHAT_THROTTLE":    6,
-		"GPU_WHAT_LOST":        7,
-		"GPU_WHAT_UNAVAILABLE": 8,
-		"GPU_WHAT_CALLS":       9,
-		"GPU_WHAT_FAILED":      10,
+	GpuEventType_value = map[string]int32{
+		"GPU_EVENT_TYPE_UNKNOWN":     0,
+		"GPU_EVENT_TYPE_DEVICE":      1,
+		"GPU_EVENT_TYPE_PROCESS":     2,
+		"GPU_EVENT_TYPE_STARTED":     3,
+		"GPU_EVENT_TYPE_ENDED":       4,
+		"GPU_EVENT_TYPE_XID":         5,
+		"GPU_EVENT_TYPE_THROTTLE":    6,
+		"GPU_EVENT_TYPE_LOST":        7,
+		"GPU_EVENT_TYPE_UNAVAILABLE": 8,
+		"GPU_EVENT_TYPE_CALLS":       9,
+		"GPU_EVENT_TYPE_FAILED":      10,
 	}
 )
 
-func (x GpuWhat) Enum() *GpuWhat {
-	p := new(GpuWhat)
+func (x GpuEventType) Enum() *GpuEventType {
+	p := new(GpuEventType)
 	*p = x
 	return p
 }
 
-func (x GpuWhat) String() string {
+func (x GpuEventType) String() string {
 	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
 }
 
-func (GpuWhat) Descriptor() protoreflect.EnumDescriptor {
+func (GpuEventType) Descriptor() protoreflect.EnumDescriptor {
 	return file_event_proto_enumTypes[17].Descriptor()
 }
 
-func (GpuWhat) Type() protoreflect.EnumType {
+func (GpuEventType) Type() protoreflect.EnumType {
 	return &file_event_proto_enumTypes[17]
 }
 
-func (x GpuWhat) Number() protoreflect.EnumNumber {
+func (x GpuEventType) Number() protoreflect.EnumNumber {
 	return protoreflect.EnumNumber(x)
 }
 
-// Deprecated: Use GpuWhat.Descriptor instead.
-func (GpuWhat) EnumDescriptor() ([]byte, []int) {
+// Deprecated: Use GpuEventType.Descriptor instead.
+func (GpuEventType) EnumDescriptor() ([]byte, []int) {
 	return file_event_proto_rawDescGZIP(), []int{17}
 }
 
@@ -4501,7 +4501,7 @@ func (x *ResourcesIO) GetWriteP99Nanos() uint64 {
 // numbers are NVML's. Absent is not known there; unavailable says why.
 type Gpu struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	What  GpuWhat                `protobuf:"varint,1,opt,name=what,proto3,enum=orb8.event.v1.GpuWhat" json:"what,omitempty"`
+	Type  GpuEventType           `protobuf:"varint,1,opt,name=type,proto3,enum=orb8.event.v1.GpuEventType" json:"type,omitempty"`
 	// Absent where no device could be read.
 	Gpu      *GpuDevice   `protobuf:"bytes,2,opt,name=gpu,proto3" json:"gpu,omitempty"`
 	Memory   *GpuMemory   `protobuf:"bytes,3,opt,name=memory,proto3" json:"memory,omitempty"`
@@ -4521,14 +4521,14 @@ type Gpu struct {
 	OwnProcesses *uint32 `protobuf:"varint,12,opt,name=own_processes,json=ownProcesses,proto3,oneof" json:"own_processes,omitempty"`
 	// Traced containers with a process on it, "namespace/pod/container" each, sorted, with commas between.
 	UsedBy string `protobuf:"bytes,13,opt,name=used_by,json=usedBy,proto3" json:"used_by,omitempty"`
-	// What the process has asked of the driver's library (what: CALLS).
+	// What the process has asked of the driver's library (type: CALLS).
 	Calls *GpuCalls `protobuf:"bytes,14,opt,name=calls,json=cuda,proto3" json:"calls,omitempty"`
 	// Containers that the kubelet has given the device to (pod-resources API); absent where that is not known.
 	Allocated *uint32 `protobuf:"varint,15,opt,name=allocated,proto3,oneof" json:"allocated,omitempty"`
 	// Of them, the traced ones, as used_by.
 	AllocatedTo string `protobuf:"bytes,16,opt,name=allocated_to,json=allocatedTo,proto3" json:"allocated_to,omitempty"`
 	Use         GpuUse `protobuf:"varint,17,opt,name=use,proto3,enum=orb8.event.v1.GpuUse" json:"use,omitempty"`
-	// The call that failed (what: FAILED).
+	// The call that failed (type: FAILED).
 	Failure       *GpuFailure `protobuf:"bytes,18,opt,name=failure,proto3" json:"failure,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -4564,11 +4564,11 @@ func (*Gpu) Descriptor() ([]byte, []int) {
 	return file_event_proto_rawDescGZIP(), []int{23}
 }
 
-func (x *Gpu) GetWhat() GpuWhat {
+func (x *Gpu) GetType() GpuEventType {
 	if x != nil {
-		return x.What
+		return x.Type
 	}
-	return GpuWhat_GPU_WHAT_UNKNOWN
+	return GpuEventType_GPU_EVENT_TYPE_UNKNOWN
 }
 
 func (x *Gpu) GetGpu() *GpuDevice {
@@ -6855,9 +6855,9 @@ const file_event_proto_rawDesc = "" +
 	"\r_write_microsB\x16\n" +
 	"\x14_write_device_microsB\x12\n" +
 	"\x10_write_p50_nanosB\x12\n" +
-	"\x10_write_p99_nanos\"\xa5\x06\n" +
-	"\x03Gpu\x12*\n" +
-	"\x04what\x18\x01 \x01(\x0e2\x16.orb8.event.v1.GpuWhatR\x04what\x12*\n" +
+	"\x10_write_p99_nanos\"\xaa\x06\n" +
+	"\x03Gpu\x12/\n" +
+	"\x04type\x18\x01 \x01(\x0e2\x1b.orb8.event.v1.GpuEventTypeR\x04type\x12*\n" +
 	"\x03gpu\x18\x02 \x01(\v2\x18.orb8.event.v1.GpuDeviceR\x03gpu\x120\n" +
 	"\x06memory\x18\x03 \x01(\v2\x18.orb8.event.v1.GpuMemoryR\x06memory\x126\n" +
 	"\bactivity\x18\x04 \x01(\v2\x1a.orb8.event.v1.GpuActivityR\bactivity\x120\n" +
@@ -7319,19 +7319,19 @@ const file_event_proto_rawDesc = "" +
 	"\fGPU_USE_BUSY\x10\x02\x12\x10\n" +
 	"\fGPU_USE_IDLE\x10\x03\x12\x12\n" +
 	"\x0eGPU_USE_UNUSED\x10\x04\x12\x12\n" +
-	"\x0eGPU_USE_BYPASS\x10\x05*\xf3\x01\n" +
-	"\aGpuWhat\x12\x14\n" +
-	"\x10GPU_WHAT_UNKNOWN\x10\x00\x12\x13\n" +
-	"\x0fGPU_WHAT_DEVICE\x10\x01\x12\x14\n" +
-	"\x10GPU_WHAT_PROCESS\x10\x02\x12\x14\n" +
-	"\x10GPU_WHAT_STARTED\x10\x03\x12\x12\n" +
-	"\x0eGPU_WHAT_ENDED\x10\x04\x12\x10\n" +
-	"\fGPU_WHAT_XID\x10\x05\x12\x15\n" +
-	"\x11GPU_WHAT_THROTTLE\x10\x06\x12\x11\n" +
-	"\rGPU_WHAT_LOST\x10\a\x12\x18\n" +
-	"\x14GPU_WHAT_UNAVAILABLE\x10\b\x12\x12\n" +
-	"\x0eGPU_WHAT_CALLS\x10\t\x12\x13\n" +
-	"\x0fGPU_WHAT_FAILED\x10\n" +
+	"\x0eGPU_USE_BYPASS\x10\x05*\xba\x02\n" +
+	"\fGpuEventType\x12\x1a\n" +
+	"\x16GPU_EVENT_TYPE_UNKNOWN\x10\x00\x12\x19\n" +
+	"\x15GPU_EVENT_TYPE_DEVICE\x10\x01\x12\x1a\n" +
+	"\x16GPU_EVENT_TYPE_PROCESS\x10\x02\x12\x1a\n" +
+	"\x16GPU_EVENT_TYPE_STARTED\x10\x03\x12\x18\n" +
+	"\x14GPU_EVENT_TYPE_ENDED\x10\x04\x12\x16\n" +
+	"\x12GPU_EVENT_TYPE_XID\x10\x05\x12\x1b\n" +
+	"\x17GPU_EVENT_TYPE_THROTTLE\x10\x06\x12\x17\n" +
+	"\x13GPU_EVENT_TYPE_LOST\x10\a\x12\x1e\n" +
+	"\x1aGPU_EVENT_TYPE_UNAVAILABLE\x10\b\x12\x18\n" +
+	"\x14GPU_EVENT_TYPE_CALLS\x10\t\x12\x19\n" +
+	"\x15GPU_EVENT_TYPE_FAILED\x10\n" +
 	"*\x98\x02\n" +
 	"\bGpuCause\x12\x15\n" +
 	"\x11GPU_CAUSE_UNKNOWN\x10\x00\x12\x17\n" +
@@ -7385,7 +7385,7 @@ var file_event_proto_goTypes = []any{
 	(NodeState)(0),            // 14: orb8.event.v1.NodeState
 	(SyscallPhase)(0),         // 15: orb8.event.v1.SyscallPhase
 	(GpuUse)(0),               // 16: orb8.event.v1.GpuUse
-	(GpuWhat)(0),              // 17: orb8.event.v1.GpuWhat
+	(GpuEventType)(0),         // 17: orb8.event.v1.GpuEventType
 	(GpuCause)(0),             // 18: orb8.event.v1.GpuCause
 	(GpuConfidence)(0),        // 19: orb8.event.v1.GpuConfidence
 	(*Event)(nil),             // 20: orb8.event.v1.Event
@@ -7482,7 +7482,7 @@ var file_event_proto_depIdxs = []int32{
 	40, // 54: orb8.event.v1.Resources.memory:type_name -> orb8.event.v1.ResourcesMemory
 	41, // 55: orb8.event.v1.Resources.pressure:type_name -> orb8.event.v1.ResourcesPressure
 	42, // 56: orb8.event.v1.Resources.io:type_name -> orb8.event.v1.ResourcesIO
-	17, // 57: orb8.event.v1.Gpu.what:type_name -> orb8.event.v1.GpuWhat
+	17, // 57: orb8.event.v1.Gpu.type:type_name -> orb8.event.v1.GpuEventType
 	44, // 58: orb8.event.v1.Gpu.gpu:type_name -> orb8.event.v1.GpuDevice
 	45, // 59: orb8.event.v1.Gpu.memory:type_name -> orb8.event.v1.GpuMemory
 	46, // 60: orb8.event.v1.Gpu.activity:type_name -> orb8.event.v1.GpuActivity

@@ -439,9 +439,10 @@ func FuzzJSON(f *testing.F) {
 // What a driver does not tell is null and n/a everywhere, and never a number.
 func TestAGpuOfWhichNothingIsKnownShowsNoNumber(t *testing.T) {
 	for _, g := range []*Gpu{
-		{What: GpuWhat_GPU_WHAT_DEVICE, Gpu: &GpuDevice{Uuid: "GPU-0"}},
-		{What: GpuWhat_GPU_WHAT_DEVICE, Memory: &GpuMemory{}, Activity: &GpuActivity{}, Health: &GpuHealth{}},
-		{What: GpuWhat_GPU_WHAT_PROCESS, Gpu: &GpuDevice{Uuid: "GPU-0"}, Proc: &GpuProcess{}},
+		{Type: GpuEventType_GPU_EVENT_TYPE_DEVICE, Gpu: &GpuDevice{Uuid: "GPU-0"}},
+		{Type: GpuEventType_GPU_EVENT_TYPE_DEVICE, Memory: &GpuMemory{}, Activity: &GpuActivity{},
+			Health: &GpuHealth{}},
+		{Type: GpuEventType_GPU_EVENT_TYPE_PROCESS, Gpu: &GpuDevice{Uuid: "GPU-0"}, Proc: &GpuProcess{}},
 	} {
 		ev := &Event{Node: "node", Kind: &Event_Gpu{Gpu: g}}
 		kind := KindOf(ev)

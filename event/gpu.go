@@ -7,8 +7,9 @@ import (
 
 func isGpu(ev *Event) bool { _, ok := ev.GetKind().(*Event_Gpu); return ok }
 
-// gpuWhats are the words of GpuWhat by number; the first, unknown, is null.
-var gpuWhats = []string{"", "device", "process", "started", "ended", "xid", "throttle", "lost", "unavailable", "calls",
+// gpuEventTypes are the words of GpuEventType by number; the first, unknown, is null.
+var gpuEventTypes = []string{"", "device", "process", "started", "ended", "xid", "throttle", "lost", "unavailable",
+	"calls",
 	"failed"}
 
 // gpuUses are the words of GpuUse by number; the first, unknown, is null.
@@ -18,7 +19,7 @@ var gpuUses = []string{"", "free", "busy", "idle", "unused", "bypass"}
 func (u GpuUse) Word() string { return word(gpuUses, int32(u)) }
 
 // Word is what as JSON and tables show it; empty when unknown.
-func (w GpuWhat) Word() string { return word(gpuWhats, int32(w)) }
+func (w GpuEventType) Word() string { return word(gpuEventTypes, int32(w)) }
 
 // GpuWarning begins what a node's status says of its GPUs.
 const GpuWarning = "gpu: "
@@ -151,14 +152,15 @@ func wide[N uint32 | uint64](n *N) *uint64 {
 var gpuColumns = concat(
 	[]Column{
 		{
-			Name: "what", Header: "WHAT", Type: Enum, Enum: gpuWhats[1:], Width: 8, Outputs: InTable | InWide | InJSON,
+			Name: "type", Header: "TYPE", Type: Enum, Enum: gpuEventTypes[1:], Width: 8,
+			Outputs: InTable | InWide | InJSON,
 			Doc: "device: a GPU or MIG device as it is now; process: a process on it; started, ended: a process came " +
 				"or left; xid: the driver reported an error; " +
 				"throttle: what slows the device down has changed; lost: the device does not answer any more; " +
 				"unavailable: the node's GPUs cannot be read, or there are none; " +
 				"calls: what a process has asked of the driver's library so far; failed: such a call returned " +
 				"an error.",
-			Get: func(ev *Event) Value { return String(ev.GetGpu().GetWhat().Word()) },
+			Get: func(ev *Event) Value { return String(ev.GetGpu().GetType().Word()) },
 		},
 		{
 			Name: "on", Header: "GPU", Doc: "Node and index of the GPU; of a MIG device index.number.", Width: 12,
@@ -391,7 +393,7 @@ var gpuColumns = concat(
 				switch throttle := g.GetHealth().GetThrottle(); {
 				case g.GetMessage() != "":
 					return append(dst, g.GetMessage()...)
-				case g.GetWhat() == GpuWhat_GPU_WHAT_PROCESS:
+				case g.GetType() == GpuEventType_GPU_EVENT_TYPE_PROCESS:
 					return append(dst, g.GetProc().GetType()...)
 				case g.GetCalls() != nil:
 					return appendCalls(dst, g.GetCalls())

@@ -2,7 +2,7 @@ package event
 
 // SchemaVersion is the version of the JSON contract that this build writes. It grows when a field changes its meaning
 // or goes away; new fields do not change it.
-const SchemaVersion = 1
+const SchemaVersion = 2
 
 // Kind is one kind of event: a member of the oneof in event.proto with its columns.
 type Kind struct {

@@ -17,7 +17,8 @@ func flowKind() []*event.Kind { return []*event.Kind{event.KindByName("flow")} }
 func joined() *event.Event {
 	return &event.Event{Time: 1_700_000_000e9, Node: "a", Kind: &event.Event_Flow{Flow: &event.Flow{
 		Protocol: event.Protocol_PROTOCOL_TCP, Phase: event.Phase_PHASE_UPDATE,
-		Src:         &event.Endpoint{Pod: "web", Namespace: "demo", Address: []byte{10, 0, 0, 1}, Port: 4000, Comm: "curl"},
+		Src: &event.Endpoint{Pod: "web", Namespace: "demo", Address: []byte{10, 0, 0, 1}, Port: 4000,
+			Comm: "curl"},
 		Dst:         &event.Endpoint{Pod: "db", Namespace: "demo", Address: []byte{10, 0, 1, 1}, Port: 5432},
 		SrcCounters: &event.Counters{BytesSent: 2000, Retransmits: proto.Uint64(0), SrttMicros: proto.Uint32(900)},
 	}}}
@@ -116,23 +117,27 @@ func TestErrorsPointAtThePlace(t *testing.T) {
 		line, column int
 		message      string
 	}{
-		`src.pdo == "web"`:                       {1, 1, `unknown field "src.pdo", did you mean "src.pod"? known fields: schemaVersion, kind`},
-		`bytesSent > 1 && pod_name == "x"`:       {1, 18, `unknown field "pod_name"`},
-		`bytessent > 1`:                          {1, 1, `did you mean "bytesSent"?`},
-		`src.pod.name == "x"`:                    {1, 1, `unknown field "src.pod.name"`},
-		`[1].exists(x, y == x)`:                  {1, 15, `unknown field "y"`},
-		`has(src.pdo)`:                           {1, 5, `unknown field "src.pdo"`},
-		`src == dst`:                             {1, 1, `src is an object, use one of its fields: src.namespace, src.pod`},
-		`protocol == "TCP"`:                      {1, 13, `protocol is never "TCP", it is one of: tcp, udp, icmp, icmpv6, raw`},
+		`src.pdo == "web"`: {1, 1,
+			`unknown field "src.pdo", did you mean "src.pod"? known fields: schemaVersion, kind`},
+		`bytesSent > 1 && pod_name == "x"`: {1, 18, `unknown field "pod_name"`},
+		`bytessent > 1`:                    {1, 1, `did you mean "bytesSent"?`},
+		`src.pod.name == "x"`:              {1, 1, `unknown field "src.pod.name"`},
+		`[1].exists(x, y == x)`:            {1, 15, `unknown field "y"`},
+		`has(src.pdo)`:                     {1, 5, `unknown field "src.pdo"`},
+		`src == dst`: {1, 1,
+			`src is an object, use one of its fields: src.namespace, src.pod`},
+		`protocol == "TCP"`: {1, 13,
+			`protocol is never "TCP", it is one of: tcp, udp, icmp, icmpv6, raw`},
 		`"new" == phase || phase in ["up"]`:      {1, 29, `phase is never "up"`},
 		`src.pod == `:                            {1, 12, `mismatched input '<EOF>'`},
 		"bytesSent > 1 &&\n  protocol = \"tcp\"": {2, 12, `token recognition error`},
-		`bytesSent > "many"`:                     {1, 11, `found no matching overload for '>' applied to '(int, string)'`},
-		`bytesSent`:                              {1, 1, `this gives a value of type int, want true or false`},
-		`pod`:                                    {1, 1, `this gives a value of type string`},
-		`nosuch(1)`:                              {1, 7, `undeclared reference to 'nosuch'`},
-		`pod.matches("(")`:                       {1, 13, `missing closing )`},
-		`日本 == "x"`:                              {1, 1, `token recognition error`},
+		`bytesSent > "many"`: {1, 11,
+			`found no matching overload for '>' applied to '(int, string)'`},
+		`bytesSent`:        {1, 1, `this gives a value of type int, want true or false`},
+		`pod`:              {1, 1, `this gives a value of type string`},
+		`nosuch(1)`:        {1, 7, `undeclared reference to 'nosuch'`},
+		`pod.matches("(")`: {1, 13, `missing closing )`},
+		`日本 == "x"`:        {1, 1, `token recognition error`},
 	} {
 		t.Run(expr, func(t *testing.T) {
 			_, err := Compile(expr, flowKind())
@@ -141,7 +146,8 @@ func TestErrorsPointAtThePlace(t *testing.T) {
 				t.Fatalf("got %v, want an *Error", err)
 			}
 			if e.Line != want.line || e.Column != want.column || !strings.Contains(e.Message, want.message) {
-				t.Errorf("got %d:%d %s\nwant %d:%d … %s …", e.Line, e.Column, e.Message, want.line, want.column, want.message)
+				t.Errorf("got %d:%d %s\nwant %d:%d … %s …", e.Line, e.Column, e.Message, want.line, want.column,
+					want.message)
 			}
 		})
 	}
@@ -150,7 +156,8 @@ func TestErrorsPointAtThePlace(t *testing.T) {
 func TestAnErrorShowsACaretUnderThePlace(t *testing.T) {
 	_, err := Compile("bytesSent > 1 &&\n\tpdo == \"x\"", flowKind())
 	const want = "\n   pdo == \"x\"\n   ^"
-	if err == nil || !strings.HasSuffix(err.Error(), want) || !strings.HasPrefix(err.Error(), "filter at 2:2: unknown field") {
+	if err == nil || !strings.HasSuffix(err.Error(), want) ||
+		!strings.HasPrefix(err.Error(), "filter at 2:2: unknown field") {
 		t.Errorf("got\n%v\nwant at its end%s", err, want)
 	}
 }
@@ -201,7 +208,8 @@ func BenchmarkMatch(b *testing.B) {
 }
 
 func FuzzCompile(f *testing.F) {
-	for _, expr := range []string{`src.pod == "web" && bytesSent > 1`, `has(dst.pod)`, `[1].all(x, x > y)`, `{"a": src}`, `a.b.c()`} {
+	for _, expr := range []string{`src.pod == "web" && bytesSent > 1`, `has(dst.pod)`, `[1].all(x, x > y)`,
+		`{"a": src}`, `a.b.c()`} {
 		f.Add(expr)
 	}
 	ev := joined()

@@ -22,16 +22,19 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-var session = Session{Version: "v1", Kinds: []string{"flow", "dns"}, Targets: "pods", Namespace: "shop", Started: time.Unix(1_700_000_000, 0).UTC()}
+var session = Session{Version: "v1", Kinds: []string{"flow", "dns"}, Targets: "pods", Namespace: "shop",
+	Started: time.Unix(1_700_000_000, 0).UTC()}
 
 // example is the i-th of many events, a millisecond after the one before.
 func example(i int) *event.Event {
-	ev := &event.Event{Time: 1_700_000_000_000_000_000 + uint64(i)*1_000_000, Node: "n1", Namespace: "shop", Pod: fmt.Sprint("web-", i%7)}
+	ev := &event.Event{Time: 1_700_000_000_000_000_000 + uint64(i)*1_000_000, Node: "n1", Namespace: "shop",
+		Pod: fmt.Sprint("web-", i%7)}
 	switch i % 10 {
 	case 0:
 		ev.Kind = &event.Event_Lost{Lost: &event.Lost{Count: uint64(i)}}
 	default:
-		ev.Kind = &event.Event_Dns{Dns: &event.Dns{Name: fmt.Sprintf("n%d.example.", i), Type: "A", Src: &event.Endpoint{Address: []byte{10, 0, 0, byte(i)}}}}
+		ev.Kind = &event.Event_Dns{Dns: &event.Dns{Name: fmt.Sprintf("n%d.example.", i), Type: "A",
+			Src: &event.Endpoint{Address: []byte{10, 0, 0, byte(i)}}}}
 	}
 	return ev
 }
@@ -238,7 +241,8 @@ func TestADamagedFrameIsPassedOver(t *testing.T) {
 			bad[test.byte] ^= 0x10
 			got, damaged, err := replay(t, bad)
 			var broken *DamageError
-			if got != test.want || (len(damaged) == 1) != test.passed || (err == io.EOF) != test.end || !test.end && !errors.As(err, &broken) {
+			if got != test.want || (len(damaged) == 1) != test.passed || (err == io.EOF) != test.end || !test.end &&
+				!errors.As(err, &broken) {
 				t.Errorf("%d events, want %d; %v, %v", got, test.want, damaged, err)
 			}
 		})
@@ -296,7 +300,8 @@ func TestAFullDiskEndsTheRecordingAlone(t *testing.T) {
 func TestATimeCanBeChosen(t *testing.T) {
 	const n, per = 1000, 10
 	b := recorded(t, n, per)
-	for _, test := range []struct{ from, to, want int }{{0, 0, n}, {333, 0, n - 333}, {0, 333, 333}, {333, 334, 1}, {990, 5000, 10}, {2000, 0, 0}} {
+	for _, test := range []struct{ from, to, want int }{{0, 0, n}, {333, 0, n - 333}, {0, 333, 333}, {333, 334, 1},
+		{990, 5000, 10}, {2000, 0, 0}} {
 		r, err := NewReader(bytes.NewReader(b))
 		if err != nil {
 			t.Fatal(err)
@@ -339,7 +344,8 @@ func FuzzReader(f *testing.F) {
 			return
 		}
 		defer r.Close()
-		if _, err := json.Marshal(r.Session); err != nil && r.Session.Started.Year() <= 9999 && r.Session.Started.Year() >= 0 {
+		if _, err := json.Marshal(r.Session); err != nil && r.Session.Started.Year() <= 9999 &&
+			r.Session.Started.Year() >= 0 {
 			t.Error(err)
 		}
 		var ev event.Event

@@ -56,11 +56,14 @@ func TestHostileRecording_IsBounded(t *testing.T) {
 		events  uint64 // that are refused at most
 		opening bool   // the error is of NewReader
 	}{
-		"more events than it says": {framed(t, about, 3, make([]byte, maxUnpacked)), "more events than its head says", 3, false},
-		"more events than any":     {framed(t, about, maxUnpacked, make([]byte, maxUnpacked)), "8388608 events", 0, false},
-		"a long event":             {framed(t, about, 1, long), "an event of 8388587 bytes, limit 524288", 1, false},
+		"more events than it says": {framed(t, about, 3, make([]byte, maxUnpacked)), "more events than its head says",
+			3, false},
+		"more events than any": {framed(t, about, maxUnpacked, make([]byte, maxUnpacked)), "8388608 events", 0,
+			false},
+		"a long event": {framed(t, about, 1, long), "an event of 8388587 bytes, limit 524288", 1, false},
 		"a long session": {
-			framed(t, []byte(`{"kinds":[`+strings.Repeat(`"",`, maxSession)+`""]}`), 0, nil), "the head of a frame is damaged", 0, true,
+			framed(t, []byte(`{"kinds":[`+strings.Repeat(`"",`, maxSession)+`""]}`), 0, nil),
+			"the head of a frame is damaged", 0, true,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

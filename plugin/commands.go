@@ -28,7 +28,8 @@ func newVersionCommand(streams genericiooptions.IOStreams) *cobra.Command {
 			}{version.Version(), session.Protocol, version.TracerImage()}
 			switch output {
 			case "":
-				_, err := fmt.Fprintf(streams.Out, "kubectl orb8 %s (protocol %d, tracer image %s)\n", v.Version, v.Protocol, v.Image)
+				_, err := fmt.Fprintf(streams.Out, "kubectl orb8 %s (protocol %d, tracer image %s)\n", v.Version,
+					v.Protocol, v.Image)
 				return err
 			case "json":
 				return json.NewEncoder(streams.Out).Encode(v)
@@ -44,7 +45,8 @@ func newCleanupCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	kube := genericclioptions.NewConfigFlags(true)
 	var all bool
 	cmd := &cobra.Command{
-		Use: "cleanup", Short: "Remove what interrupted sessions left: finished Jobs, and those past their deadline", Args: noArgs,
+		Use: "cleanup", Short: "Remove what interrupted sessions left: finished Jobs, and those past their deadline",
+		Args: noArgs,
 		Long: `Removes tracer Jobs that are finished or past their deadline. Sessions that run, yours or a colleague's, are left alone.
 Pods of ended sessions on nodes that are not ready or no more, which would stay Terminating, are removed from the API without a
 grace period, and named; that takes the right to delete pods.

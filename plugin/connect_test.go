@@ -51,7 +51,8 @@ func TestPodUsesItsServiceAccount(t *testing.T) {
 				t.Fatalf("exit code %d: %s", code, errOut)
 			}
 			r := seen.Load()
-			if r.Header.Get("Authorization") != "Bearer of-the-pod" || !strings.Contains(r.URL.Path, "/namespaces/ml/") {
+			if r.Header.Get("Authorization") != "Bearer of-the-pod" ||
+				!strings.Contains(r.URL.Path, "/namespaces/ml/") {
 				t.Errorf("%s with %q", r.URL, r.Header.Get("Authorization"))
 			}
 			if len(args) == 3 && r.Header.Get("Impersonate-User") != "alice" {
@@ -82,7 +83,8 @@ func (full) Write([]byte) (int, error) { return 0, errors.New("no space left on 
 func TestOutputErrorIsPrintedOnce(t *testing.T) {
 	path := recording(t, "dns")
 	for _, args := range [][]string{
-		{"replay", path}, {"replay", path, "-o", "json"}, {"replay", path, "--top", "dns"}, {"replay", path, "-o", "yaml"},
+		{"replay", path}, {"replay", path, "-o", "json"}, {"replay", path, "--top", "dns"},
+		{"replay", path, "-o", "yaml"},
 	} {
 		var errOut strings.Builder
 		code := Main(args, strings.NewReader(""), full{}, &errOut)

@@ -23,9 +23,10 @@ func newDoctorCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	var noHeaders, gpus bool
 	var gpuFlags gpuOptions
 	cmd := &cobra.Command{
-		Use: "doctor", Short: "Find out what keeps tracers from running here, and the command that mends it", Args: noArgs,
+		Use: "doctor", Short: "Find out what keeps tracers from running here, and the command that fixes it",
+		Args: noArgs,
 		Long: `Asks the cluster what you may, whether it would admit a tracer, and has a tracer on each node load what trace uses. Everything is
-taken away again. What is wrong comes with what mends it; the exit code is 1 where no session can run, 3 where some nodes cannot take part.`,
+taken away again. What is wrong comes with what fixes it; the exit code is 1 where no session can run, 3 where some nodes cannot take part.`,
 		Example: `  # All nodes, with the rights you have in namespace demo
   kubectl orb8 doctor -n demo
 
@@ -33,7 +34,7 @@ taken away again. What is wrong comes with what mends it; the exit code is 1 whe
   kubectl orb8 doctor -n ml --gpu
 
   # One node, as JSON
-  kubectl orb8 doctor --node worker-3 -o json | jq -r 'select(.status != "ok") | [.check, .detail, .mend] | @tsv'`,
+  kubectl orb8 doctor --node worker-3 -o json | jq -r 'select(.status != "ok") | [.check, .detail, .fix] | @tsv'`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if output != "" && output != "json" {
 				return usagef("--output %q: want json, or nothing", output)

@@ -14,20 +14,22 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
 )
 
-// explain makes of an error what a person can act on: what was expected, and how to mend it.
+// explain makes of an error what a person can act on: what was expected, and how to fix it.
 func explain(err error) string {
 	var forbidden *cluster.ForbiddenError
 	var request *url.Error
 	var grant *grantError
 	switch {
 	case clientcmd.IsEmptyConfig(err):
-		return "no kubeconfig: set KUBECONFIG or --kubeconfig to the file of your cluster (kubectl config view shows what is in use)"
+		return "no kubeconfig: set KUBECONFIG or --kubeconfig to the file of your cluster (kubectl config view shows " +
+			"what is in use)"
 	case errors.As(err, &grant):
 		return grant.error.Error() + "; an administrator grants it with: " + grant.command
 	case errors.As(err, &forbidden):
 		return forbidden.Error() + "; an administrator grants it with: " + grantCommand(forbidden.Namespace, "")
 	case apierrors.IsUnauthorized(err):
-		return "the cluster does not know you: log in again, or check the user of the context with: kubectl config view --minify"
+		return "the cluster does not know you: log in again, or check the user of the context with: kubectl config " +
+			"view --minify"
 	case errors.As(err, &request) && (utilnet.IsConnectionRefused(err) || request.Timeout() ||
 		!apierrors.IsInternalError(err)):
 		host := request.URL

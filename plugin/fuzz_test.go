@@ -61,8 +61,8 @@ func replayViews() (all []replayView) {
 }
 
 // FuzzViews shows mutated events behind valid framing and checksums: every view must end, say what it has refused, and
-// print nothing that a terminal, a spreadsheet or a JSON parser takes for something else. Where stream is set, the events
-// come as two tracers' before they are recorded, and then none that was shown may be refused.
+// print nothing that a terminal, a spreadsheet or a JSON parser takes for something else. Where stream is set, the
+// events come as two tracers' before they are recorded, and then none that was shown may be refused.
 func FuzzViews(f *testing.F) {
 	views := replayViews()
 	r := rand.New(rand.NewPCG(7, 7))
@@ -93,7 +93,8 @@ func FuzzViews(f *testing.F) {
 		writeRecording(t, path, events, kinds, started)
 		accepted := drawn(t, path, len(events))
 		if stream && accepted != len(events) {
-			t.Errorf("%d of %d events that were shown are refused when they are replayed", len(events)-accepted, len(events))
+			t.Errorf("%d of %d events that were shown are refused when they are replayed", len(events)-accepted,
+				len(events))
 		}
 		code, out, errOut := orb8(t, nil, append([]string{"replay", path}, v.args...)...)
 		flags := strings.Join(v.args, " ")
@@ -129,7 +130,8 @@ func merged(t *testing.T, events []*event.Event, kinds []string, started time.Ti
 	c := collect.New(collect.Options{Kinds: kinds, Started: started})
 	sources := []*collect.Source{c.Add("n1"), c.Add("n2")}
 	for i, ev := range events {
-		b := collect.Batch{Instance: 1, Sequence: uint64(i/2) + 1, Events: []*event.Event{ev}, Watermark: ev.GetTime(), Kernel: "k"}
+		b := collect.Batch{Instance: 1, Sequence: uint64(i/2) + 1, Events: []*event.Event{ev}, Watermark: ev.GetTime(),
+			Kernel: "k"}
 		if err := sources[i%2].Feed(t.Context(), b); err != nil {
 			t.Fatal(err)
 		}
@@ -193,7 +195,10 @@ func harmless(t *testing.T, s string) {
 	if !utf8.ValidString(s) {
 		t.Errorf("no UTF-8: %.200q", s)
 	}
-	if i := strings.IndexFunc(s, func(c rune) bool { return c != '\n' && unicode.In(c, unicode.Cc, unicode.Bidi_Control) }); i >= 0 {
+	if i := strings.IndexFunc(s, func(c rune) bool {
+		return c != '\n' &&
+			unicode.In(c, unicode.Cc, unicode.Bidi_Control)
+	}); i >= 0 {
 		t.Errorf("a terminal obeys %.60q", s[i:])
 	}
 }

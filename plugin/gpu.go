@@ -38,13 +38,15 @@ func (o *gpuOptions) bind(flags *pflag.FlagSet) {
 		&o.runtimeClass,
 		"gpu-runtime-class",
 		launch.RuntimeClassAuto,
-		"gpu: RuntimeClass that gives tracers the GPUs' device files: a name, none, or auto (nvidia, where the cluster has it)",
+		"gpu: RuntimeClass that gives tracers the GPUs' device files: a name, none, or auto (nvidia, where the "+
+			"cluster has it)",
 	)
 	flags.StringVar(
 		&o.podResources,
 		"pod-resources",
 		"",
-		"gpu: path of the socket of the kubelet's pod-resources API on the nodes; {node} in it stands for the node's name (default: looked for)",
+		"gpu: path of the socket of the kubelet's pod-resources API on the nodes; {node} in it stands for the node's "+
+			"name (default: looked for)",
 	)
 }
 

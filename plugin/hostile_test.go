@@ -12,8 +12,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/history"
 )
 
-// TestReplay_HostileFiles replays recordings that once ended the program: files of strangers that another file's checksums
-// do not protect from.
+// TestReplay_HostileFiles replays recordings that once ended the program: files of strangers that another file's
+// checksums do not protect from.
 func TestReplay_HostileFiles(t *testing.T) {
 	for _, test := range []struct {
 		file string
@@ -103,7 +103,8 @@ func TestReplay_BoundsTheSession(t *testing.T) {
 			t.Fatal(err)
 		}
 		code, _, errOut := orb8(t, nil, "replay", path)
-		if code != ExitError || len(errOut) > 1000 || strings.Count(errOut, "\n") != 1 || !strings.Contains(errOut, "limit") {
+		if code != ExitError || len(errOut) > 1000 || strings.Count(errOut, "\n") != 1 ||
+			!strings.Contains(errOut, "limit") {
 			t.Errorf("%s: exit code %d: %d bytes, %.300s", name, code, len(errOut), errOut)
 		}
 	}

@@ -67,8 +67,8 @@ func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 	return exit.code
 }
 
-// silenceClient drops what client-go logs: what it tries again, and what it was told to give up. What matters comes back as
-// errors. To redirect klog's output would let its errors through; the zero logger drops all.
+// silenceClient drops what client-go logs: what it tries again, and what it was told to give up. What matters comes
+// back as errors. To redirect klog's output would let its errors through; the zero logger drops all.
 var silenceClient = sync.OnceFunc(func() { klog.SetLogger(klog.Logger{}) })
 
 // NewCommand is the whole command tree.
@@ -96,7 +96,8 @@ concerned, shows what they see, and takes them away again.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%w: see %s --help", err, cmd.CommandPath())
 	})
-	root.AddCommand(newTraceCommand(streams), newTopCommand(streams), newWhyCommand(streams), newReplayCommand(streams), newDoctorCommand(streams), newCleanupCommand(streams), newRBACCommand(streams), newVersionCommand(streams))
+	root.AddCommand(newTraceCommand(streams), newTopCommand(streams), newWhyCommand(streams), newReplayCommand(streams),
+		newDoctorCommand(streams), newCleanupCommand(streams), newRBACCommand(streams), newVersionCommand(streams))
 	return root
 }
 

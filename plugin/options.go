@@ -53,8 +53,10 @@ func (o *traceOptions) bind(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.duration, "duration", 0,
 		"End after this time, counted from when the first node streams (0: until ^C)")
 	flags.DurationVar(&o.interval, "interval", time.Second, "Time between two updates of a flow")
-	flags.BoolVar(&o.reverseDNS, "reverse-dns", false, "Ask your resolver for the names of addresses outside the cluster")
-	flags.UintSliceVar(&o.dnsPorts, "dns-port", []uint{53}, "Ports that DNS is spoken on, besides those of DNS Services")
+	flags.BoolVar(&o.reverseDNS, "reverse-dns", false,
+		"Ask your resolver for the names of addresses outside the cluster")
+	flags.UintSliceVar(&o.dnsPorts, "dns-port", []uint{53},
+		"Ports that DNS is spoken on, besides those of DNS Services")
 	flags.StringVar(&o.record, "record", "", "Keep what is shown in this new file as well, for kubectl orb8 replay")
 }
 
@@ -86,9 +88,10 @@ const minInterval = 100 * time.Millisecond
 // complete resolves the options. What is wrong with them is a usage error.
 func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 	c := &traceConfig{
-		streams: o.streams, duration: o.duration, interval: o.interval, reverseDNS: o.reverseDNS, failOnLoss: o.failOnLoss,
-		record: o.record,
-		output: o.output,
+		streams: o.streams, duration: o.duration, interval: o.interval, reverseDNS: o.reverseDNS,
+		failOnLoss: o.failOnLoss,
+		record:     o.record,
+		output:     o.output,
 	}
 	var err error
 	if kinds, c.syscalls, err = o.syscalls.complete(kinds); err != nil {

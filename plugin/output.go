@@ -29,12 +29,16 @@ type outputOptions struct {
 func (o *outputOptions) bind(flags *pflag.FlagSet) {
 	flags.StringVarP(&o.output, "output", "o", "", "Output format: "+strings.Join(render.Formats(), ", "))
 	flags.BoolVar(&o.noHeaders, "no-headers", false, "Print no header line")
-	flags.StringVar(&o.sortBy, "sort-by", "", "Print sorted by a field (bytesSent, or -bytesSent for largest first) when the trace ends: goes with --duration or ^C")
-	flags.StringVar(&o.filter, "filter", "", `Show only events for which a CEL expression holds: 'dst.port == 443 && bytesSent > 1000'`)
-	flags.BoolVar(&o.failOnLoss, "fail-on-loss", false, fmt.Sprintf("Exit with code %d if any event was lost", ExitLost))
+	flags.StringVar(&o.sortBy, "sort-by", "", "Print sorted by a field (bytesSent, or -bytesSent for largest first) "+
+		"when the trace ends: goes with --duration or ^C")
+	flags.StringVar(&o.filter, "filter", "",
+		`Show only events for which a CEL expression holds: 'dst.port == 443 && bytesSent > 1000'`)
+	flags.BoolVar(&o.failOnLoss, "fail-on-loss", false, fmt.Sprintf("Exit with code %d if any event was lost",
+		ExitLost))
 }
 
-// showStatus tells whether the output holds nodeStatus events too. In the others they are on stderr, in the session's own words.
+// showStatus tells whether the output holds nodeStatus events too. In the others they are on stderr, in the session's
+// own words.
 func (o *outputOptions) showStatus() bool { return o.output == "json" || o.output == "yaml" }
 
 func (o *outputOptions) compile(kinds []*event.Kind) (*filter.Filter, error) {
@@ -47,6 +51,7 @@ func (o *outputOptions) compile(kinds []*event.Kind) (*filter.Filter, error) {
 
 func (o *outputOptions) open(kinds []*event.Kind, namespace string) (render.Printer, error) {
 	return render.New(render.Options{
-		Out: o.streams.Out, Notices: o.streams.ErrOut, Output: o.output, NoHeaders: o.noHeaders, SortBy: o.sortBy, Kinds: kinds, Namespace: namespace, Columns: o.columns,
+		Out: o.streams.Out, Notices: o.streams.ErrOut, Output: o.output, NoHeaders: o.noHeaders, SortBy: o.sortBy,
+		Kinds: kinds, Namespace: namespace, Columns: o.columns,
 	})
 }

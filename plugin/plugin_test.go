@@ -44,36 +44,39 @@ current-context: c
 
 func TestMistakesAreUsageErrorsOfOneLine(t *testing.T) {
 	for args, want := range map[string]string{
-		"trcae":                                              `unknown command "trcae" for "kubectl orb8", did you mean "trace"?: see kubectl orb8 --help`,
-		"trace nettwork":                                     `unknown command "nettwork" for "kubectl orb8 trace", did you mean "network"?`,
-		"trace network --colour":                             "unknown flag: --colour: see kubectl orb8 trace network --help",
-		"trace network --duration 5":                         `invalid argument "5" for "--duration"`,
-		"trace network --duration=-1s":                       "--duration -1s: want 0 or more",
-		"trace network --interval 10ms":                      "--interval 10ms: want 100ms or more",
-		"trace network --tracer-resources memory=1Mi":        "--tracer-resources memory=1Mi: want 64Mi or more",
-		"trace network --tracer-resources cpu=much":          "--tracer-resources cpu=much: want a quantity such as cpu=500m or memory=128Mi",
-		"trace network --tracer-resources disk=1Gi":          "--tracer-resources disk=1Gi: want cpu or memory",
-		"trace network --tracer-labels a/b/c=1":              "--tracer-labels a/b/c=1: the key is not valid: ",
-		"trace network --tracer-labels team=a/b":             "--tracer-labels team=a/b: the value is not valid: ",
-		"trace network --tracer-annotations orb8.dev/node=x": "--tracer-annotations orb8.dev/node=x: want another key: kubectl orb8 sets this one itself",
-		"trace network --max-nodes 0":                        "--max-nodes 0: want 1 or more",
-		"trace network --image-pull-policy Sometimes":        `--image-pull-policy "Sometimes": want Always, IfNotPresent or Never`,
-		"trace network -l app=(web":                          `--selector "app=(web"`,
-		"trace network --filter dst.prot==1":                 "dst.port",
-		"trace network -o xml":                               `unknown output "xml"`,
-		"trace network -o custom-columns=A:.src.podd":        "src.pod",
-		"trace network --sort-by bytes":                      "bytesSent",
-		"why gpus":                                           `unknown command "gpus" for "kubectl orb8 why", did you mean "gpu"?`,
-		"why gpu --window 4s":                                "--window 4s: want 5s to 1h0m0s",
-		"why gpu --window 2h":                                "--window 2h0m0s: want 5s to 1h0m0s",
-		"why gpu --duration 5s":                              "--window says how long",
-		"why gpu --sort-by=-gpus":                            "go with --output",
-		"why gpu -o json --sort-by=-gpu":                     "gpus",
-		"why gpu --filter verdic==1":                         "verdict",
-		"why gpu --nvml-library libnvidia-ml.so.1":           "want an absolute path on the nodes",
-		"version -o xml":                                     `--output "xml": want json`,
-		"rbac":                                               "want one of --user and --group",
-		"rbac --user alice --group sre":                      "want one of --user and --group",
+		"trcae":          `unknown command "trcae" for "kubectl orb8", did you mean "trace"?: see kubectl orb8 --help`,
+		"trace nettwork": `unknown command "nettwork" for "kubectl orb8 trace", did you mean "network"?`,
+		"trace network --colour": "unknown flag: --colour: see kubectl orb8 trace " +
+			"network --help",
+		"trace network --duration 5":                  `invalid argument "5" for "--duration"`,
+		"trace network --duration=-1s":                "--duration -1s: want 0 or more",
+		"trace network --interval 10ms":               "--interval 10ms: want 100ms or more",
+		"trace network --tracer-resources memory=1Mi": "--tracer-resources memory=1Mi: want 64Mi or more",
+		"trace network --tracer-resources cpu=much": "--tracer-resources cpu=much: want a quantity such as " +
+			"cpu=500m or memory=128Mi",
+		"trace network --tracer-resources disk=1Gi": "--tracer-resources disk=1Gi: want cpu or memory",
+		"trace network --tracer-labels a/b/c=1":     "--tracer-labels a/b/c=1: the key is not valid: ",
+		"trace network --tracer-labels team=a/b":    "--tracer-labels team=a/b: the value is not valid: ",
+		"trace network --tracer-annotations orb8.dev/node=x": "--tracer-annotations orb8.dev/node=x: want another " +
+			"key: kubectl orb8 sets this one itself",
+		"trace network --max-nodes 0":                 "--max-nodes 0: want 1 or more",
+		"trace network --image-pull-policy Sometimes": `--image-pull-policy "Sometimes": want Always, IfNotPresent or Never`,
+		"trace network -l app=(web":                   `--selector "app=(web"`,
+		"trace network --filter dst.prot==1":          "dst.port",
+		"trace network -o xml":                        `unknown output "xml"`,
+		"trace network -o custom-columns=A:.src.podd": "src.pod",
+		"trace network --sort-by bytes":               "bytesSent",
+		"why gpus":                                    `unknown command "gpus" for "kubectl orb8 why", did you mean "gpu"?`,
+		"why gpu --window 4s":                         "--window 4s: want 5s to 1h0m0s",
+		"why gpu --window 2h":                         "--window 2h0m0s: want 5s to 1h0m0s",
+		"why gpu --duration 5s":                       "--window says how long",
+		"why gpu --sort-by=-gpus":                     "go with --output",
+		"why gpu -o json --sort-by=-gpu":              "gpus",
+		"why gpu --filter verdic==1":                  "verdict",
+		"why gpu --nvml-library libnvidia-ml.so.1":    "want an absolute path on the nodes",
+		"version -o xml":                              `--output "xml": want json`,
+		"rbac":                                        "want one of --user and --group",
+		"rbac --user alice --group sre":               "want one of --user and --group",
 	} {
 		code, out, errOut := run(t, strings.Fields(args)...)
 		if code != ExitUsage || out != "" || !strings.HasPrefix(errOut, "error: ") || !strings.Contains(errOut, want) {
@@ -164,7 +167,10 @@ func TestForbiddenNamesTheGrant(t *testing.T) {
 
 func TestEveryKindOfEventCanBeTraced(t *testing.T) {
 	for _, k := range event.Kinds() {
-		traced := slices.ContainsFunc(tracings, func(tr tracing) bool { return tr.kind == k.Name || tr.summary == k.Name })
+		traced := slices.ContainsFunc(tracings, func(tr tracing) bool {
+			return tr.kind == k.Name ||
+				tr.summary == k.Name
+		})
 		topped := slices.ContainsFunc(model.Topics(), func(t *model.Topic) bool { return t.Row == k }) ||
 			k.Name == "gpuVerdict" // of why gpu
 		if topped != k.Row {
@@ -217,8 +223,9 @@ func TestEveryCommandHasItsPage(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		for _, want := range []string{"# kubectl orb8 trace " + tr.name, "$ kubectl orb8 trace " + tr.name, "columns.md#" +
-			strings.ToLower(tr.kind)} {
+		for _, want := range []string{"# kubectl orb8 trace " + tr.name, "$ kubectl orb8 trace " + tr.name,
+			"columns.md#" +
+				strings.ToLower(tr.kind)} {
 			if !strings.Contains(string(page), want) {
 				t.Errorf("docs/trace-%s.md has no %q", tr.name, want)
 			}

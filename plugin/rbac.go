@@ -69,7 +69,8 @@ prints ValidatingAdmissionPolicies (Kubernetes 1.30 and later): that namespace t
 	flags.BoolVar(&o.policy, "admission-policy", false,
 		"Also print admission policies by which the tracers' namespace admits only tracers")
 	flags.StringVar(&o.image, "image", "",
-		"With --admission-policy: the only image, best by digest (default $"+envImage+", else "+version.TracerImage()+")")
+		"With --admission-policy: the only image, best by digest (default $"+envImage+", else "+version.TracerImage()+
+			")")
 	flags.BoolVar(&o.gpu, "gpu", false, "With --admission-policy: also admit tracers that read GPUs")
 	flags.StringVar(&o.runtimeClass, "gpu-runtime-class", launch.NvidiaRuntimeClass,
 		"With --gpu: the RuntimeClass that tracers may have, or none")
@@ -101,7 +102,8 @@ func (o *rbacOptions) validate(cmd *cobra.Command, namespace string) error {
 	case !o.policy:
 		return nil
 	case o.tracerNamespace == "" || o.tracerNamespace == namespace:
-		return usagef("--admission-policy: want --tracer-namespace, other than %s: it admits nothing but tracers", namespace)
+		return usagef("--admission-policy: want --tracer-namespace, other than %s: it admits nothing but tracers",
+			namespace)
 	case o.kernel != "" && !kernelRelease.MatchString(o.kernel):
 		return usagef("--oldest-kernel %q: want a release such as 5.10", o.kernel)
 	case cmd.Flags().Changed("gpu-runtime-class") && !o.gpu:
@@ -123,8 +125,9 @@ func (o *rbacOptions) run(cmd *cobra.Command, streams genericiooptions.IOStreams
 	if o.policy {
 		policy := o.admissionPolicy()
 		if !strings.Contains(policy.Image, "@") {
-			fmt.Fprintf(streams.ErrOut, "note: whoever may push %s decides what runs on the nodes: name the image by its "+
-				"digest, --image NAME@sha256:…, here and for trace\n", policy.Image)
+			fmt.Fprintf(streams.ErrOut,
+				"note: whoever may push %s decides what runs on the nodes: name the image by its "+
+					"digest, --image NAME@sha256:…, here and for trace\n", policy.Image)
 		}
 		if err := writeObjects(&out, policy.Objects()); err != nil {
 			return err

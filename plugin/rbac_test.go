@@ -161,7 +161,8 @@ func TestRBAC_RefusesFlagsWithoutEffect(t *testing.T) {
 	for args, want := range map[string]string{
 		"--image x":          "--image goes with --admission-policy",
 		"--admission-policy": "want --tracer-namespace, other than shop",
-		"--tracer-namespace shop --admission-policy":                           "want --tracer-namespace, other than shop",
+		"--tracer-namespace shop --admission-policy": "want --tracer-namespace, other " +
+			"than shop",
 		"--tracer-namespace t --admission-policy --oldest-kernel new":          `--oldest-kernel "new": want a release`,
 		"--tracer-namespace t --admission-policy --gpu-runtime-class x":        "--gpu-runtime-class goes with --gpu",
 		"--tracer-namespace t --admission-policy --tracer-labels orb8.dev/x=1": "want another key",

@@ -157,7 +157,8 @@ func (o *replayOptions) open(
 		}
 	}
 	if len(kinds) == 0 {
-		return nil, fmt.Errorf("the recording, of kubectl orb8 %s, holds no kind of event that this one knows", s.Version)
+		return nil, fmt.Errorf("the recording, of kubectl orb8 %s, holds no kind of event that this one knows",
+			s.Version)
 	}
 	if o.why != "" {
 		return o.openWhy(s, r)
@@ -206,7 +207,8 @@ func moment(flag, text string, started time.Time) (uint64, error) {
 	if err != nil {
 		d, err := time.ParseDuration(text)
 		if err != nil {
-			return 0, usagef("%s %q: want a time since the recording's beginning (90s, 5m) or RFC 3339 (%s)", flag, text,
+			return 0, usagef("%s %q: want a time since the recording's beginning (90s, 5m) or RFC 3339 (%s)", flag,
+				text,
 				started.Format(time.RFC3339))
 		}
 		t = started.Add(d)

@@ -38,7 +38,8 @@ func recording(t *testing.T, kinds ...string) string {
 		}
 		write(i, lookup("web", "n"+string(rune('0'+i))+".example.", rcode))
 	}
-	write(10, &event.Event{Kind: &event.Event_Lost{Lost: &event.Lost{Count: 3, Stage: event.LossStage_LOSS_STAGE_KERNEL_BUFFER, Source: "dns"}}})
+	write(10, &event.Event{Kind: &event.Event_Lost{Lost: &event.Lost{Count: 3,
+		Stage: event.LossStage_LOSS_STAGE_KERNEL_BUFFER, Source: "dns"}}})
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -81,34 +82,53 @@ func TestReplay(t *testing.T) {
 	}{
 		{
 			name: "a table", args: []string{path}, lines: 11, has: []string{"NAME", "n0.example.", "n9.example."},
-			says: []string{`pods in namespace "shop", recorded from 2026-11-23T12:00:00Z on by kubectl orb8 v9`, "10 events from 1 node in 10s; LOST 3 at n1 (kernel-buffer, dns)\n"},
+			says: []string{`pods in namespace "shop", recorded from 2026-11-23T12:00:00Z on by kubectl orb8 v9`,
+				"10 events from 1 node in 10s; LOST 3 at n1 (kernel-buffer, dns)\n"},
 		},
-		{name: "JSON", args: []string{path, "-o", "json"}, lines: 11, has: []string{`"kind":"dns"`, `"name":"n3.example."`, `"kind":"lost"`}},
-		{name: "a filter", args: []string{path, "--filter", `rcode == "SERVFAIL"`, "--no-headers"}, lines: 1, has: []string{"n7.example."}, says: []string{"1 event from"}},
-		{name: "from and to", args: []string{path, "--from", "3s", "--to", "2026-11-23T12:00:05Z", "--no-headers"}, lines: 2, has: []string{"n3.", "n4."}},
-		{name: "sorted", args: []string{path, "--sort-by", "-name", "--no-headers", "--to", "2s", "-o", "custom-columns=N:.name"}, lines: 2, has: []string{"n1.example.\nn0.example.\n"}},
+		{name: "JSON", args: []string{path, "-o", "json"}, lines: 11,
+			has: []string{`"kind":"dns"`, `"name":"n3.example."`, `"kind":"lost"`}},
+		{name: "a filter", args: []string{path, "--filter", `rcode == "SERVFAIL"`, "--no-headers"}, lines: 1,
+			has: []string{"n7.example."}, says: []string{"1 event from"}},
+		{name: "from and to", args: []string{path, "--from", "3s", "--to", "2026-11-23T12:00:05Z", "--no-headers"},
+			lines: 2, has: []string{"n3.", "n4."}},
+		{name: "sorted", args: []string{path, "--sort-by", "-name", "--no-headers", "--to", "2s", "-o",
+			"custom-columns=N:.name"}, lines: 2, has: []string{"n1.example.\nn0.example.\n"}},
 		{name: "standard input", args: []string{"-"}, in: whole, lines: 11},
-		{name: "loss", args: []string{path, "--fail-on-loss"}, lines: 11, code: ExitLost, says: []string{"error: events were lost"}},
-		{name: "cut", args: []string{write(whole[:len(whole)-1])}, lines: 11, code: ExitError, says: []string{"error: replay", "damaged at byte", "what stands before is shown"}},
-		{name: "no end", args: []string{write(whole[:len(whole)-endSize(t, whole)])}, lines: 11, says: []string{"has no end"}},
-		{name: "foreign", args: []string{write([]byte("PK\x03\x04 something"))}, code: ExitError, says: []string{"it is no recording of kubectl orb8"}},
-		{name: "empty", args: []string{write(nil)}, code: ExitError, says: []string{"it is no recording of kubectl orb8"}},
-		{name: "newer", args: []string{write(newer)}, code: ExitError, says: []string{"version 2", "a newer one is needed"}},
-		{name: "kinds of a newer version", args: []string{recording(t, "dns", "gravity")}, lines: 11, says: []string{`of the kind "gravity"`}},
-		{name: "only such", args: []string{recording(t, "gravity")}, code: ExitError, says: []string{"holds no kind of event that this one knows"}},
-		{name: "no such file", args: []string{"/nowhere/x"}, code: ExitError, says: []string{"/nowhere/x: no such file"}},
+		{name: "loss", args: []string{path, "--fail-on-loss"}, lines: 11, code: ExitLost,
+			says: []string{"error: events were lost"}},
+		{name: "cut", args: []string{write(whole[:len(whole)-1])}, lines: 11, code: ExitError,
+			says: []string{"error: replay", "damaged at byte", "what stands before is shown"}},
+		{name: "no end", args: []string{write(whole[:len(whole)-endSize(t, whole)])}, lines: 11,
+			says: []string{"has no end"}},
+		{name: "foreign", args: []string{write([]byte("PK\x03\x04 something"))}, code: ExitError,
+			says: []string{"it is no recording of kubectl orb8"}},
+		{name: "empty", args: []string{write(nil)}, code: ExitError,
+			says: []string{"it is no recording of kubectl orb8"}},
+		{name: "newer", args: []string{write(newer)}, code: ExitError,
+			says: []string{"version 2", "a newer one is needed"}},
+		{name: "kinds of a newer version", args: []string{recording(t, "dns", "gravity")}, lines: 11,
+			says: []string{`of the kind "gravity"`}},
+		{name: "only such", args: []string{recording(t, "gravity")}, code: ExitError,
+			says: []string{"holds no kind of event that this one knows"}},
+		{name: "no such file", args: []string{"/nowhere/x"}, code: ExitError,
+			says: []string{"/nowhere/x: no such file"}},
 		{name: "no file", code: ExitUsage, says: []string{"want one file, got 0"}},
-		{name: "a bad time", args: []string{path, "--from", "noon"}, code: ExitUsage, says: []string{`--from "noon": want`}},
-		{name: "an empty span", args: []string{path, "--from", "3s", "--to", "3s"}, code: ExitUsage, says: []string{"--to 3s is not after --from 3s"}},
-		{name: "a bad speed", args: []string{path, "--speed", "-1"}, code: ExitUsage, says: []string{"--speed -1: want 0 or more"}},
+		{name: "a bad time", args: []string{path, "--from", "noon"}, code: ExitUsage,
+			says: []string{`--from "noon": want`}},
+		{name: "an empty span", args: []string{path, "--from", "3s", "--to", "3s"}, code: ExitUsage,
+			says: []string{"--to 3s is not after --from 3s"}},
+		{name: "a bad speed", args: []string{path, "--speed", "-1"}, code: ExitUsage,
+			says: []string{"--speed -1: want 0 or more"}},
 		{name: "no number", args: []string{path, "--speed", "NaN"}, code: ExitUsage, says: []string{"--speed NaN"}},
-		{name: "a bad filter", args: []string{path, "--filter", "nme == 1"}, code: ExitUsage, says: []string{"--filter", "nme"}},
+		{name: "a bad filter", args: []string{path, "--filter", "nme == 1"}, code: ExitUsage,
+			says: []string{"--filter", "nme"}},
 		{name: "a bad format", args: []string{path, "-o", "xml"}, code: ExitUsage, says: []string{"xml"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			code, out, errOut := orb8(t, test.in, append([]string{"replay"}, test.args...)...)
 			if code != test.code || strings.Count(out, "\n") != test.lines {
-				t.Errorf("exit code %d, %d lines; want %d, %d:\n%s\n%s", code, strings.Count(out, "\n"), test.code, test.lines, out, errOut)
+				t.Errorf("exit code %d, %d lines; want %d, %d:\n%s\n%s", code, strings.Count(out, "\n"), test.code,
+					test.lines, out, errOut)
 			}
 			for _, s := range test.has {
 				if !strings.Contains(out, s) {
@@ -146,7 +166,8 @@ func TestReplayTakesItsTime(t *testing.T) {
 		t.Errorf("exit code %d after %v:\n%s\n%s", code, took, out, errOut)
 	}
 	var first struct{ Pod, Namespace, Node string }
-	if err := json.Unmarshal([]byte(out[:strings.IndexByte(out, '\n')]), &first); err != nil || first.Pod != "web" || first.Namespace != "shop" || first.Node != "n1" {
+	if err := json.Unmarshal([]byte(out[:strings.IndexByte(out, '\n')]), &first); err != nil || first.Pod != "web" ||
+		first.Namespace != "shop" || first.Node != "n1" {
 		t.Errorf("%+v, %v", first, err)
 	}
 }
@@ -159,10 +180,13 @@ func TestReplayTop(t *testing.T) {
 		code      int
 		out, errs string
 	}{
-		{"all of it", []string{"--sort-by", "name", "--limit", "2", "-o", "custom-columns=N:name,Q:queries,F:failed"}, 0, "N            Q  F\nn0.example.  1  0\nn1.example.  1  0\nothers       8  1\n", "10 events"},
+		{"all of it", []string{"--sort-by", "name", "--limit", "2", "-o", "custom-columns=N:name,Q:queries,F:failed"},
+			0, "N            Q  F\nn0.example.  1  0\nn1.example.  1  0\nothers       8  1\n", "10 events"},
 		{"by a group", []string{"--group", "type", "-o", "csv"}, 0, ",10,", ""},
-		{"a part", []string{"--from", "6s", "--group", "pod", "-o", "custom-columns=Q:queries,F:failed", "--no-headers"}, 0, "4  1\n", ""},
-		{"another topic", []string{"--top", "network"}, 2, "", "--top network is of flow and tcp events, the recording holds dns"},
+		{"a part", []string{"--from", "6s", "--group", "pod", "-o", "custom-columns=Q:queries,F:failed",
+			"--no-headers"}, 0, "4  1\n", ""},
+		{"another topic", []string{"--top", "network"}, 2, "",
+			"--top network is of flow and tcp events, the recording holds dns"},
 		{"no topic", []string{"--top", "netork"}, 2, "", `did you mean "network"?`},
 		{"no group", []string{"--group", "pdo"}, 2, "", `did you mean "pod"?`},
 		{"no window", []string{"--window", "7s"}, 2, "", "--window 7s: want 10s, 1m, 5m, or 0"},
@@ -175,7 +199,8 @@ func TestReplayTop(t *testing.T) {
 			}
 		})
 	}
-	if code, _, errs := orb8(t, nil, "replay", path, "--group", "pod"); code != 2 || !strings.Contains(errs, "go with --top") {
+	if code, _, errs := orb8(t, nil, "replay", path, "--group", "pod"); code != 2 ||
+		!strings.Contains(errs, "go with --top") {
 		t.Errorf("exit code %d: %s", code, errs)
 	}
 }
@@ -211,18 +236,26 @@ func TestReplayWhy(t *testing.T) {
 		errs string
 	}{
 		{"text", []string{all, "--why", "gpu"}, 0, []string{
-			"busy on node1, 1 GPU: consistent with work that goes as fast as the GPU computes", "idle on node2, 1 GPU: consistent with memory that is held", "received 0/s (flows)", "window      9s",
+			"busy on node1, 1 GPU: consistent with work that goes as fast as the GPU computes",
+			"idle on node2, 1 GPU: consistent with memory that is held", "received 0/s (flows)", "window      9s",
 		}, `pods in namespace "ml", recorded from `},
 		{"a part", []string{all, "--why", "gpu", "--from", "5s"}, 0, []string{"window      4s"}, ""},
-		{"rows", []string{all, "--why", "gpu", "--filter", `verdict == "abandoned"`, "-o", "custom-columns=P:pod,V:verdict", "--no-headers"}, 0, []string{"idle  abandoned\n"}, ""},
-		{"without flows", []string{kept([]string{"gpu", "resources"}, events...), "--why", "gpu"}, 0, []string{"network     not seen"}, "note: the recording holds no flow events: what they tell is not known"},
-		{"without a GPU", []string{kept([]string{"gpu", "resources"}, containerAt(1_790_000_000e9, "node1", "plain")), "--why", "gpu"}, 1, nil, "error: no GPU on the nodes that were looked at: node1: no GPU was seen"},
-		{"nothing in the time", []string{all, "--why", "gpu", "--from", "1h"}, 1, nil, `error: no pod was seen that matches pods in namespace "ml"`},
-		{"of other events", []string{recording(t, "dns"), "--why", "gpu"}, 2, nil, "--why gpu is of gpu, resources and flow events, the recording holds dns"},
+		{"rows", []string{all, "--why", "gpu", "--filter", `verdict == "abandoned"`, "-o",
+			"custom-columns=P:pod,V:verdict", "--no-headers"}, 0, []string{"idle  abandoned\n"}, ""},
+		{"without flows", []string{kept([]string{"gpu", "resources"}, events...), "--why", "gpu"}, 0,
+			[]string{"network     not seen"}, "note: the recording holds no flow events: what they tell is not known"},
+		{"without a GPU", []string{kept([]string{"gpu", "resources"}, containerAt(1_790_000_000e9, "node1", "plain")),
+			"--why", "gpu"}, 1, nil, "error: no GPU on the nodes that were looked at: node1: no GPU was seen"},
+		{"nothing in the time", []string{all, "--why", "gpu", "--from", "1h"}, 1, nil,
+			`error: no pod was seen that matches pods in namespace "ml"`},
+		{"of other events", []string{recording(t, "dns"), "--why", "gpu"}, 2, nil,
+			"--why gpu is of gpu, resources and flow events, the recording holds dns"},
 		{"of what is not judged", []string{all, "--why", "gp"}, 2, nil, `--why "gp": want gpu (did you mean "gpu"?)`},
 		{"with --top", []string{all, "--why", "gpu", "--top", "gpu"}, 2, nil, "--why and --top: want one of them"},
-		{"with --window", []string{all, "--why", "gpu", "--window", "1m"}, 2, nil, "--from and --to say what --why looks at"},
-		{"with a field that is not there", []string{all, "--why", "gpu", "--filter", `verdct == "cpu"`}, 2, nil, "verdct"},
+		{"with --window", []string{all, "--why", "gpu", "--window", "1m"}, 2, nil,
+			"--from and --to say what --why looks at"},
+		{"with a field that is not there", []string{all, "--why", "gpu", "--filter", `verdct == "cpu"`}, 2, nil,
+			"verdct"},
 		{"with an unknown output", []string{all, "--why", "gpu", "-o", "xml"}, 2, nil, "xml"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -41,16 +41,19 @@ func TestReplay_ClosingLineNamesGaps(t *testing.T) {
 		},
 		"two, the last to the end": {
 			[]*event.Event{
-				statusAt("n1", 0, streaming), statusAt("n1", 2, cut), statusAt("n1", 4, streaming), statusAt("n1", 5, cut),
+				statusAt("n1", 0, streaming), statusAt("n1", 2, cut), statusAt("n1", 4, streaming),
+				statusAt("n1", 5, cut),
 				statusAt("n2", 8, streaming),
 			}, "LOST all of n1 for 5.0 s",
 		},
-		"at the very end": {[]*event.Event{statusAt("n1", 0, streaming), statusAt("n1", 9, cut)}, "LOST all of n1 for 0.1 s"},
+		"at the very end": {[]*event.Event{statusAt("n1", 0, streaming), statusAt("n1", 9, cut)},
+			"LOST all of n1 for 0.1 s"},
 		"a node failed": {
 			[]*event.Event{statusAt("n1", 0, streaming), statusAt("n1", 2, failed), statusAt("n2", 9, streaming)},
 			"LOST all of n1 for 7.0 s",
 		},
-		"a node never streamed": {[]*event.Event{statusAt("n1", 0, failed), statusAt("n2", 9, streaming)}, "nothing lost"},
+		"a node never streamed": {[]*event.Event{statusAt("n1", 0, failed), statusAt("n2", 9, streaming)},
+			"nothing lost"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "x.orb8")

@@ -77,7 +77,8 @@ func (c *traceConfig) session() live.Config {
 	return live.Config{
 		Query: c.query, Spec: c.spec(), MaxNodes: c.maxNodes, Duration: c.duration, ReverseDNS: c.reverseDNS,
 		Tracer: &session.Config{
-			Kinds: kindNames(c.kinds), Interval: int64(c.interval), DnsPorts: c.dnsPorts, Syscall: c.syscalls, Gpu: c.gpu,
+			Kinds: kindNames(c.kinds), Interval: int64(c.interval), DnsPorts: c.dnsPorts, Syscall: c.syscalls,
+			Gpu: c.gpu,
 		},
 	}
 }

@@ -19,17 +19,20 @@ type syscallOptions struct {
 }
 
 func (o *syscallOptions) bind(flags *pflag.FlagSet) {
-	flags.StringSliceVar(&o.names, "syscall", nil, "syscalls: only these calls or groups: %file (with a path), %net, %process, %memory")
+	flags.StringSliceVar(&o.names, "syscall", nil,
+		"syscalls: only these calls or groups: %file (with a path), %net, %process, %memory")
 	flags.BoolVar(&o.errorsOnly, "errors-only", false, "syscalls: only calls that fail")
 	flags.DurationVar(&o.minDuration, "min-duration", 0, "syscalls: only calls that take as long (1ms)")
-	flags.BoolVar(&o.summary, "summary", false, "syscalls: not each call, but how many of each by container, with errors and durations, each --interval")
+	flags.BoolVar(&o.summary, "summary", false,
+		"syscalls: not each call, but how many of each by container, with errors and durations, each --interval")
 }
 
 // complete gives the kinds of events for the kinds that are asked for, and what to say of system calls to the tracers.
 func (o *syscallOptions) complete(kinds []string) ([]string, *session.SyscallConfig, error) {
 	at := slices.Index(kinds, "syscall")
 	for flag, set := range map[string]bool{
-		"syscall": len(o.names) > 0, "errors-only": o.errorsOnly, "min-duration": o.minDuration != 0, "summary": o.summary,
+		"syscall": len(o.names) > 0, "errors-only": o.errorsOnly, "min-duration": o.minDuration != 0,
+		"summary": o.summary,
 	} {
 		if set && at < 0 {
 			return nil, nil, usagef("--%s goes with trace syscalls", flag)
@@ -42,7 +45,9 @@ func (o *syscallOptions) complete(kinds []string) ([]string, *session.SyscallCon
 	case o.minDuration < 0:
 		return nil, nil, usagef("--min-duration %v: want 0 or more", o.minDuration)
 	case o.summary && (o.errorsOnly || o.minDuration > 0):
-		return nil, nil, usagef("--summary counts all calls, errors by themselves: it does not go with --errors-only or --min-duration")
+		return nil, nil,
+			usagef("--summary counts all calls, errors by themselves: it does not go with --errors-only or " +
+				"--min-duration")
 	}
 	names, err := calls.Expand(o.names)
 	if err != nil {

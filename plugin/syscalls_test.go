@@ -15,12 +15,17 @@ func TestSyscallFlags(t *testing.T) {
 		kinds      []string
 		want       string
 	}{
-		{"a slip", "--syscall=opennat", []string{"syscall"}, `--syscall: unknown system call "opennat", did you mean "openat"?`},
-		{"a slip in a group", "--syscall=read,%fil", []string{"syscall"}, `--syscall: unknown group "%fil", did you mean "%file"? groups: %file, %memory, %net, %process`},
-		{"a number without a unit", "--min-duration=5", []string{"syscall"}, `invalid argument "5" for "--min-duration" flag: time: missing unit in duration "5"`},
+		{"a slip", "--syscall=opennat", []string{"syscall"},
+			`--syscall: unknown system call "opennat", did you mean "openat"?`},
+		{"a slip in a group", "--syscall=read,%fil", []string{"syscall"},
+			`--syscall: unknown group "%fil", did you mean "%file"? groups: %file, %memory, %net, %process`},
+		{"a number without a unit", "--min-duration=5", []string{"syscall"},
+			`invalid argument "5" for "--min-duration" flag: time: missing unit in duration "5"`},
 		{"less than no time", "--min-duration=-1s", []string{"syscall"}, "--min-duration -1s: want 0 or more"},
-		{"totals of errors", "--summary --errors-only", []string{"syscall"}, "does not go with --errors-only or --min-duration"},
-		{"totals of what is slow", "--summary --min-duration=1ms", []string{"syscall"}, "does not go with --errors-only or --min-duration"},
+		{"totals of errors", "--summary --errors-only", []string{"syscall"},
+			"does not go with --errors-only or --min-duration"},
+		{"totals of what is slow", "--summary --min-duration=1ms", []string{"syscall"},
+			"does not go with --errors-only or --min-duration"},
 		{"another kind", "--errors-only", []string{"flow"}, "--errors-only goes with trace syscalls"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -44,7 +49,8 @@ func TestWhatIsAskedOfTracers(t *testing.T) {
 	if err != nil || !slices.Equal(kinds, []string{"flow", "syscall"}) {
 		t.Fatal(kinds, err)
 	}
-	if !slices.Contains(config.GetNames(), "mmap") || !slices.Contains(config.GetNames(), "read") || !config.GetErrorsOnly() || config.GetMinDuration() != int64(time.Millisecond) {
+	if !slices.Contains(config.GetNames(), "mmap") || !slices.Contains(config.GetNames(), "read") ||
+		!config.GetErrorsOnly() || config.GetMinDuration() != int64(time.Millisecond) {
 		t.Errorf("got %v", config)
 	}
 	asked := []string{"syscall"}
@@ -52,7 +58,8 @@ func TestWhatIsAskedOfTracers(t *testing.T) {
 	if err != nil || !slices.Equal(kinds, []string{"syscallSummary"}) || asked[0] != "syscall" {
 		t.Errorf("got %v, %v", kinds, err)
 	}
-	if kinds, config, err := (&syscallOptions{}).complete([]string{"flow"}); err != nil || config != nil || !slices.Equal(kinds, []string{"flow"}) {
+	if kinds, config, err := (&syscallOptions{}).complete([]string{"flow"}); err != nil || config != nil ||
+		!slices.Equal(kinds, []string{"flow"}) {
 		t.Errorf("got %v, %v, %v", kinds, config, err)
 	}
 }

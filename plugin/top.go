@@ -105,7 +105,8 @@ func (o *rowOptions) resolve(t *model.Topic, sortBy string) (*rowConfig, error) 
 	c := &rowConfig{topic: t, group: t.Groups[0], limit: o.limit, sort: t.Row.Column(t.Sort), descending: true}
 	if o.group != "" {
 		if c.group = t.GroupByName(o.group); c.group == nil {
-			return nil, usagef("--group %q: want one of %s%s", o.group, strings.Join(groupNames(t), ", "), didYouMean(o.group, groupNames(t)))
+			return nil, usagef("--group %q: want one of %s%s", o.group, strings.Join(groupNames(t), ", "),
+				didYouMean(o.group, groupNames(t)))
 		}
 	}
 	if o.limit < 0 {
@@ -125,19 +126,24 @@ func (o *rowOptions) resolve(t *model.Topic, sortBy string) (*rowConfig, error) 
 
 func (o *topOptions) bind(flags *pflag.FlagSet, t *model.Topic) {
 	o.traceOptions.bind(flags)
-	flags.Lookup("sort-by").Usage = fmt.Sprintf("Sort rows by a field (%s for smallest first, -%[1]s for largest)", t.Sort)
+	flags.Lookup("sort-by").Usage = fmt.Sprintf("Sort rows by a field (%s for smallest first, -%[1]s for largest)",
+		t.Sort)
 	flags.Lookup("sort-by").DefValue = "-" + t.Sort
-	flags.Lookup("filter").Usage = "Count only events (" + strings.Join(t.Sources, ", ") + ") for which a CEL expression holds"
+	flags.Lookup("filter").Usage = "Count only events (" + strings.Join(t.Sources, ", ") +
+		") for which a CEL expression holds"
 	flags.Lookup("record").Usage = "Keep the events that are counted in this new file as well, for kubectl orb8 replay"
 	o.rowOptions.bind(flags, "Count together by: "+strings.Join(groupNames(t), ", ")+"; the first by default",
-		fmt.Sprintf("How far back rates and amounts reach: on the screen 10s (the default), 1m or 5m; for a table any time, %v by default", tableWindow))
-	flags.BoolVar(&o.once, "once", false, "Print one table, of one window, and end: the default where there is no terminal")
+		fmt.Sprintf("How far back rates and amounts reach: on the screen 10s (the default), 1m or 5m; for a table "+
+			"any time, %v by default", tableWindow))
+	flags.BoolVar(&o.once, "once", false,
+		"Print one table, of one window, and end: the default where there is no terminal")
 	flags.IntVar(&o.count, "count", 0, "Print so many tables, of a window each, and end")
 	if t.Name == "gpu" {
 		o.gpu.bind(flags)
 	}
 	if t.Name == "network" {
-		flags.StringVar(&o.graph, "graph", "", "Print who calls whom in one window as a graph: "+strings.Join(graphFormats, ", "))
+		flags.StringVar(&o.graph, "graph", "", "Print who calls whom in one window as a graph: "+
+			strings.Join(graphFormats, ", "))
 	}
 }
 
@@ -160,7 +166,8 @@ func newTopCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	for _, what := range toppings {
 		t := model.TopicByName(what.name)
 		o := &topOptions{traceOptions: traceOptions{
-			outputOptions: outputOptions{streams: streams}, tracerOptions: tracerOptions{kube: genericclioptions.NewConfigFlags(true)}, rows: t.Row,
+			outputOptions: outputOptions{streams: streams},
+			tracerOptions: tracerOptions{kube: genericclioptions.NewConfigFlags(true)}, rows: t.Row,
 		}}
 		sub := &cobra.Command{
 			Use: what.name + " [POD | KIND/NAME ...]", Short: what.short, Example: what.example,
@@ -199,7 +206,8 @@ func (o *topOptions) complete(t *model.Topic, windowGiven bool) (*topConfig, err
 	case o.once && o.count > 1:
 		return nil, usagef("--once prints one table, --count %d as many: give one of them", o.count)
 	case o.graph != "" && !slices.Contains(graphFormats, o.graph):
-		return nil, usagef("--graph %q: want one of %s%s", o.graph, strings.Join(graphFormats, ", "), didYouMean(o.graph, graphFormats))
+		return nil, usagef("--graph %q: want one of %s%s", o.graph, strings.Join(graphFormats, ", "),
+			didYouMean(o.graph, graphFormats))
 	case o.graph != "" && o.output != "":
 		return nil, usagef("--graph is an output of its own: it does not go with --output")
 	}

@@ -37,7 +37,8 @@ func TestTopRefusesWithTheUsersWords(t *testing.T) {
 
 func TestAScreenHasWindowsOfItsOwn(t *testing.T) {
 	c := &topConfig{rowConfig: &rowConfig{}}
-	if err := c.setWindow(7*time.Second, true); err == nil || !strings.Contains(err.Error(), "a screen has 10s, 1m, 5m") {
+	if err := c.setWindow(7*time.Second, true); err == nil ||
+		!strings.Contains(err.Error(), "a screen has 10s, 1m, 5m") {
 		t.Errorf("got %v", err)
 	}
 	for given, want := range map[time.Duration]time.Duration{0: 0, time.Minute: time.Minute} {
@@ -57,7 +58,8 @@ func TestAScreenHasWindowsOfItsOwn(t *testing.T) {
 func TestExportWritesANewFile(t *testing.T) {
 	t.Chdir(t.TempDir())
 	topic := model.TopicByName("dns")
-	rows := []*event.Event{{Kind: &event.Event_DnsTop{DnsTop: &event.DnsTop{Group: "question", Name: "a.", Queries: 3}}}}
+	rows := []*event.Event{{Kind: &event.Event_DnsTop{DnsTop: &event.DnsTop{Group: "question", Name: "a.",
+		Queries: 3}}}}
 	at := time.Date(2026, 11, 23, 15, 4, 5, 0, time.UTC)
 	for format, want := range map[string]string{"json": `"queries":3`, "csv": ",a.,"} {
 		name, err := export(topic, format, rows, at)

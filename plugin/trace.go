@@ -132,10 +132,10 @@ var tracings = []tracing{
   kubectl orb8 trace gpu job/train -n ml
 
   # Errors (XID) with the pod they hit, GPUs that are slowed down or lost, in the whole cluster
-  kubectl orb8 trace gpu -A --filter 'what in ["xid", "throttle", "lost"]'
+  kubectl orb8 trace gpu -A --filter 'type in ["xid", "throttle", "lost"]'
 
   # Who holds memory of a GPU on which nothing runs, as JSON
-  kubectl orb8 trace gpu -A -o json | jq -c 'select(.what == "device" and .activity.gpuPercent == 0 and .ownProcesses > 0) | {node, index: .gpu.index, usedBy}'`,
+  kubectl orb8 trace gpu -A -o json | jq -c 'select(.type == "device" and .activity.gpuPercent == 0 and .ownProcesses > 0) | {node, index: .gpu.index, usedBy}'`,
 	},
 }
 

@@ -31,16 +31,19 @@ func (c *tracerConfig) completeMetadata(o *tracerOptions) error {
 		}
 		c.resources[corev1.ResourceName(name)] = q
 	}
-	for flag, pairs := range map[string]map[string]string{"tracer-labels": o.labels, "tracer-annotations": o.annotations} {
+	for flag, pairs := range map[string]map[string]string{"tracer-labels": o.labels,
+		"tracer-annotations": o.annotations} {
 		for _, key := range slices.Sorted(maps.Keys(pairs)) {
 			if problems := validation.IsQualifiedName(key); len(problems) > 0 {
-				return usagef("--%s %s=%s: the key is not valid: %s", flag, key, pairs[key], strings.Join(problems, "; "))
+				return usagef("--%s %s=%s: the key is not valid: %s", flag, key, pairs[key],
+					strings.Join(problems, "; "))
 			}
 			if key == launch.LabelName || key == launch.LabelManagedBy || strings.HasPrefix(key, "orb8.dev/") {
 				return usagef("--%s %s=%s: want another key: kubectl orb8 sets this one itself", flag, key, pairs[key])
 			}
 			if problems := validation.IsValidLabelValue(pairs[key]); flag == "tracer-labels" && len(problems) > 0 {
-				return usagef("--%s %s=%s: the value is not valid: %s", flag, key, pairs[key], strings.Join(problems, "; "))
+				return usagef("--%s %s=%s: the value is not valid: %s", flag, key, pairs[key],
+					strings.Join(problems, "; "))
 			}
 		}
 	}

@@ -36,7 +36,8 @@ type tracerOptions struct {
 func (o *tracerOptions) bind(flags *pflag.FlagSet) {
 	o.kube.AddFlags(flags)
 	flags.IntVar(&o.maxNodes, "max-nodes", 50, "Start tracers on this many nodes at most")
-	flags.StringVar(&o.image, "image", "", "Image of the tracer (default $"+envImage+", else "+version.TracerImage()+")")
+	flags.StringVar(&o.image, "image", "", "Image of the tracer (default $"+envImage+", else "+version.TracerImage()+
+		")")
 	flags.StringVar(&o.pullPolicy, "image-pull-policy", "", "Always, IfNotPresent or Never (default IfNotPresent)")
 	flags.StringSliceVar(&o.pullSecrets, "image-pull-secret", nil,
 		"Secret in the tracer's namespace with the registry's credentials (may be repeated)")
@@ -76,7 +77,8 @@ type tracerConfig struct {
 // complete judges the options. Nothing is contacted, and no file is read.
 func (o *tracerOptions) complete() (tracerConfig, error) {
 	c := tracerConfig{
-		maxNodes: o.maxNodes, image: cmp.Or(o.image, os.Getenv(envImage), version.TracerImage()), pullSecrets: o.pullSecrets,
+		maxNodes: o.maxNodes, image: cmp.Or(o.image, os.Getenv(envImage), version.TracerImage()),
+		pullSecrets:     o.pullSecrets,
 		pullPolicy:      corev1.PullPolicy(cmp.Or(o.pullPolicy, string(corev1.PullIfNotPresent))),
 		tracerNamespace: o.tracerNamespace, privileged: o.privileged,
 	}

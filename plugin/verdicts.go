@@ -141,10 +141,12 @@ func (v *verdicts) none(without []string) error {
 	case devices == 0:
 		return fmt.Errorf("no GPU on the nodes that were looked at: %s", listed(blind, "; "))
 	case len(without) > 0:
-		return fmt.Errorf("no GPU of these pods: no process of theirs is on one, and none was seen to be allocated to them: %s (%d %s on %s)",
+		return fmt.Errorf("no GPU of these pods: no process of theirs is on one, and none was seen to be allocated "+
+			"to them: %s (%d %s on %s)",
 			listed(without, ", "), devices, plural.Noun(devices, "GPU"), listed(nodes, ", "))
 	}
-	return fmt.Errorf("no pod with a GPU matches %s: %d %s on %s", v.config.targets, devices, plural.Noun(devices, "GPU"),
+	return fmt.Errorf("no pod with a GPU matches %s: %d %s on %s", v.config.targets, devices,
+		plural.Noun(devices, "GPU"),
 		listed(nodes, ", "))
 }
 

@@ -40,8 +40,10 @@ func (o *whyOptions) bind(flags *pflag.FlagSet) {
 		fmt.Sprintf("How long to watch before there are verdicts: %v or more", minWhyWindow))
 	flags.Lookup("output").Usage += "; text by default"
 	flags.Lookup("filter").Usage = `Show only verdicts for which a CEL expression holds: 'verdict == "abandoned"'`
-	flags.Lookup("sort-by").Usage = "Sort verdicts by a field (shares.network, or -shares.network for largest first); not in the default output"
-	flags.Lookup("record").Usage = "Keep the events that verdicts stand on in this new file as well, for kubectl orb8 replay"
+	flags.Lookup("sort-by").Usage = "Sort verdicts by a field (shares.network, or -shares.network for largest " +
+		"first); not in the default output"
+	flags.Lookup("record").Usage = "Keep the events that verdicts stand on in this new file as well, for kubectl " +
+		"orb8 replay"
 	flags.Lookup("interval").Usage = "Time between two looks"
 	// The window says how long.
 	_ = flags.MarkHidden("duration")
@@ -74,7 +76,8 @@ func newWhyCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	}
 	o := &whyOptions{traceOptions: traceOptions{
 		outputOptions: outputOptions{streams: streams},
-		tracerOptions: tracerOptions{kube: genericclioptions.NewConfigFlags(true)}, rows: event.KindByName("gpuVerdict"),
+		tracerOptions: tracerOptions{kube: genericclioptions.NewConfigFlags(true)},
+		rows:          event.KindByName("gpuVerdict"),
 	}}
 	gpu := &cobra.Command{
 		Use:   "gpu [POD | KIND/NAME ...]",

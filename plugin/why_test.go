@@ -57,13 +57,16 @@ func gpuAt(node, pod string, util uint32) (events []*event.Event) {
 		at := 1_790_000_000_000_000_000 + i*1e9
 		g := &event.GpuDevice{Uuid: "GPU-" + pod}
 		events = append(events,
-			&event.Event{Time: at, Node: node, Namespace: "ml", Pod: pod, Container: "c", Kind: &event.Event_Gpu{Gpu: &event.Gpu{
-				What: event.GpuWhat_GPU_WHAT_PROCESS, Gpu: g, Proc: &event.GpuProcess{Pid: 7, MemoryBytes: proto.Uint64(1 << 30)},
-				PeriodMicros: proto.Uint64(1e6),
-			}}},
+			&event.Event{Time: at, Node: node, Namespace: "ml", Pod: pod, Container: "c",
+				Kind: &event.Event_Gpu{Gpu: &event.Gpu{
+					Type: event.GpuEventType_GPU_EVENT_TYPE_PROCESS, Gpu: g,
+					Proc:         &event.GpuProcess{Pid: 7, MemoryBytes: proto.Uint64(1 << 30)},
+					PeriodMicros: proto.Uint64(1e6),
+				}}},
 			&event.Event{Time: at, Node: node, Kind: &event.Event_Gpu{Gpu: &event.Gpu{
-				What: event.GpuWhat_GPU_WHAT_DEVICE, Gpu: g, UsedBy: "ml/" + pod + "/c", PeriodMicros: proto.Uint64(1e6),
-				Activity: &event.GpuActivity{GpuPercent: &util},
+				Type: event.GpuEventType_GPU_EVENT_TYPE_DEVICE, Gpu: g, UsedBy: "ml/" + pod + "/c",
+				PeriodMicros: proto.Uint64(1e6),
+				Activity:     &event.GpuActivity{GpuPercent: &util},
 				Health: &event.GpuHealth{Throttle: "none", PowerMilliwatts: proto.Uint32(300_000),
 					PowerLimitMilliwatts: proto.Uint32(400_000)},
 			}}},
@@ -109,7 +112,7 @@ func TestWhyPrintsAVerdictForEachPod(t *testing.T) {
 func TestWhySaysWhyThereIsNoVerdict(t *testing.T) {
 	at := uint64(1_790_000_000_000_000_000)
 	blind := &event.Event{Time: at, Node: "node1",
-		Kind: &event.Event_Gpu{Gpu: &event.Gpu{What: event.GpuWhat_GPU_WHAT_UNAVAILABLE,
+		Kind: &event.Event_Gpu{Gpu: &event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_UNAVAILABLE,
 			Message: "no NVIDIA driver on this node"}}}
 	other := gpuAt("node1", "other", 5)
 	for name, test := range map[string]struct {
@@ -128,7 +131,8 @@ func TestWhySaysWhyThereIsNoVerdict(t *testing.T) {
 				g := proto.CloneOf(test.events[0])
 				g.GetGpu().UsedBy = ""
 				test.events[0], test.want = g,
-					"no GPU of these pods: no process of theirs is on one, and none was seen to be allocated to them: ml/plain (1 GPU on node1)"
+					"no GPU of these pods: no process of theirs is on one, and none was seen to be allocated to "+
+						"them: ml/plain (1 GPU on node1)"
 			}
 			out, _, nothing := whyOver(t, "", "", []string{"train-0"}, test.events...)
 			if out != "" || nothing == nil || !strings.Contains(nothing.Error(), test.want) {

@@ -11,15 +11,16 @@ import (
 )
 
 const (
-	// maxUnauthenticated bounds the connections that have not proven their key yet. Each takes some 30 KiB during its handshake.
+	// maxUnauthenticated bounds the connections that have not proven their key yet. Each takes some 30 KiB during its
+	// handshake.
 	maxUnauthenticated = 128
 	// handshakeTimeout is how long a connection may take to prove its key.
 	handshakeTimeout = 4 * time.Second
 )
 
-// admission bounds the connections of strangers, in number and in time, before TLS. A connection beyond the limit takes the place of
-// another, chosen at random: whoever fills all places keeps none of them, and a client that was pushed out connects again.
-// Authenticated connections do not count.
+// admission bounds the connections of strangers, in number and in time, before TLS. A connection beyond the limit takes
+// the place of another, chosen at random: whoever fills all places keeps none of them, and a client that was pushed out
+// connects again. Authenticated connections do not count.
 type admission struct {
 	limit   int
 	timeout time.Duration

@@ -9,8 +9,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
 
-// Examine loads and attaches all that a session could ask for, one kind after the other, and detaches it again. What it can
-// not do is in the report.
+// Examine loads and attaches all that a session could ask for, one kind after the other, and detaches it again. What it
+// can not do is in the report.
 func Examine(ctx context.Context, kernel Kernel) session.Report {
 	r := session.Report{Protocol: session.Protocol}
 	root, err := kernel.CgroupRoot()
@@ -61,7 +61,8 @@ func outcome(kind string, opened any, err error) session.ProbeReport {
 	}
 	if l, ok := opened.(interface{ Programs() []bpf.Program }); ok {
 		for _, program := range l.Programs() {
-			p.Programs = append(p.Programs, session.ProgramReport{Name: program.Name, Instructions: program.Instructions})
+			p.Programs = append(p.Programs, session.ProgramReport{Name: program.Name,
+				Instructions: program.Instructions})
 		}
 	}
 	return p

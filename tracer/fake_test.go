@@ -107,7 +107,8 @@ func (s *fakeScope) Close() error {
 	return nil
 }
 
-// fakeSource emits what it is ordered to, and one flow with the cookie lastCookie when it is flushed but for the first time.
+// fakeSource emits what it is ordered to, and one flow with the cookie lastCookie when it is flushed but for the first
+// time.
 type fakeSource struct {
 	cgroup uint64 // of what it emits when flushed
 	swept  atomic.Bool

@@ -32,12 +32,14 @@ func openGPU(ctx context.Context, scope *scope.Scope, o SourceOptions) (Source, 
 	interval := time.Duration(o.Config.GetInterval())
 	var err error
 	if s.devices, err = gpu.Open(gpu.Options{
-		Containers: s.containers, Interval: interval, Library: o.Config.GetGpu().GetLibrary(), PodResources: o.Config.GetGpu().GetPodResources(),
-		Node: o.Node, Asked: o.Asked,
+		Containers: s.containers, Interval: interval, Library: o.Config.GetGpu().GetLibrary(),
+		PodResources: o.Config.GetGpu().GetPodResources(),
+		Node:         o.Node, Asked: o.Asked,
 	}); err != nil {
 		return nil, err
 	}
-	s.calls, err = gpu.OpenCalls(ctx, gpu.CallsOptions{Scope: scope, Containers: s.containers, Interval: interval, Library: o.Config.GetGpu().GetCudaLibrary()})
+	s.calls, err = gpu.OpenCalls(ctx, gpu.CallsOptions{Scope: scope, Containers: s.containers, Interval: interval,
+		Library: o.Config.GetGpu().GetCudaLibrary()})
 	if err != nil {
 		return nil, errors.Join(err, s.devices.Close())
 	}
@@ -87,7 +89,8 @@ func (s *gpuSource) Watermark() uint64 { return min(s.devices.Watermark(), s.cal
 
 func (s *gpuSource) Close() error { return errors.Join(s.calls.Close(), s.devices.Close()) }
 
-// ExamineCalls finds out what could be counted of processes' calls on this machine, for doctor. library is the path of libcuda.so.1; empty: it is looked for.
+// ExamineCalls finds out what could be counted of processes' calls on this machine, for doctor. library is the path of
+// libcuda.so.1; empty: it is looked for.
 func ExamineCalls(ctx context.Context, h Host, library string) (detail string, err error) {
 	root, err := h.CgroupRoot()
 	if err != nil {
@@ -98,5 +101,6 @@ func ExamineCalls(ctx context.Context, h Host, library string) (detail string, e
 		return "", err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	return gpu.ExamineCalls(ctx, gpu.CallsOptions{Scope: s, Containers: func() []gpu.Container { return nil }, Library: library})
+	return gpu.ExamineCalls(ctx, gpu.CallsOptions{Scope: s, Containers: func() []gpu.Container { return nil },
+		Library: library})
 }

@@ -25,7 +25,8 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(bpftest.Main(m)) }
 
-// exchange sends n bytes over a TCP connection whose two ends belong to two cgroups, and closes it from the client's side.
+// exchange sends n bytes over a TCP connection whose two ends belong to two cgroups, and closes it from the client's
+// side.
 func exchange(t *testing.T, client, server *bpftest.Cgroup, n int) {
 	t.Helper()
 	var listener net.Listener
@@ -107,7 +108,8 @@ func TestTheRealKernelsFlowsAreNamed(t *testing.T) {
 	if ev.GetNamespace() != "demo" || ev.GetWorkload() != "deploy/web" {
 		t.Errorf("of %s, %s", ev.GetNamespace(), ev.GetWorkload())
 	}
-	if flow.GetObserved() != event.Side_SIDE_SRC || flow.GetSrcCounters().GetBytesSent() != 100_000 || flow.GetDstCounters() != nil {
+	if flow.GetObserved() != event.Side_SIDE_SRC || flow.GetSrcCounters().GetBytesSent() != 100_000 ||
+		flow.GetDstCounters() != nil {
 		t.Errorf("flow: %v", flow)
 	}
 
@@ -115,10 +117,12 @@ func TestTheRealKernelsFlowsAreNamed(t *testing.T) {
 	later := bpftest.NewCgroup(t, base+"/"+laterID)
 	exchange(t, other, later, 50_000)
 	pods := demoPods()
-	pods.Upsert[0].Containers = append(pods.Upsert[0].Containers, &session.Container{Name: laterName, Id: laterID, Target: true})
+	pods.Upsert[0].Containers = append(pods.Upsert[0].Containers, &session.Container{Name: laterName, Id: laterID,
+		Target: true})
 	l.say(podsMessage(pods))
 	ev = closed(t, stream, laterName)
-	if flow := ev.GetFlow(); flow.GetObserved() != event.Side_SIDE_DST || flow.GetDstCounters().GetBytesReceived() != 50_000 {
+	if flow := ev.GetFlow(); flow.GetObserved() != event.Side_SIDE_DST ||
+		flow.GetDstCounters().GetBytesReceived() != 50_000 {
 		t.Errorf("flow: %v", flow)
 	}
 
@@ -155,8 +159,8 @@ func TestTheRealKernelsFlowsAreNamed(t *testing.T) {
 	}
 }
 
-// TestAContainerIsNamedBeforeTheKubeletReportsIt has a process in a container's cgroup with the mount that a kubelet makes,
-// and a client that never hears of the container's id.
+// TestAContainerIsNamedBeforeTheKubeletReportsIt has a process in a container's cgroup with the mount that a kubelet
+// makes, and a client that never hears of the container's id.
 func TestAContainerIsNamedBeforeTheKubeletReportsIt(t *testing.T) {
 	bpftest.Root(t)
 	n := startNode(t, func(c *Config) { c.Kernel = Host{CgroupMount: "/sys/fs/cgroup"} })
@@ -175,7 +179,8 @@ func TestAContainerIsNamedBeforeTheKubeletReportsIt(t *testing.T) {
 	app := bpftest.NewCgroup(t, base+"/"+containerID)
 	other := bpftest.NewCgroup(t, "/orb8-tracer-test3/host")
 	dir := t.TempDir()
-	words, log := filepath.Join(dir, "pods", podUID, "containers", "app", "4e1c0d9a"), filepath.Join(dir, "termination-log")
+	words, log := filepath.Join(dir, "pods", podUID, "containers", "app", "4e1c0d9a"),
+		filepath.Join(dir, "termination-log")
 	if err := os.MkdirAll(filepath.Dir(words), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +195,8 @@ func TestAContainerIsNamedBeforeTheKubeletReportsIt(t *testing.T) {
 	}
 	defer inside.Close()
 	process := exec.Command("sh", "-c", `mount --bind "$0" "$1" && exec cat`, words, log)
-	process.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, UseCgroupFD: true, CgroupFD: int(inside.Fd()), Pdeathsig: syscall.SIGKILL}
+	process.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, UseCgroupFD: true,
+		CgroupFD: int(inside.Fd()), Pdeathsig: syscall.SIGKILL}
 	life, err := process.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

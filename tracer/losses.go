@@ -141,10 +141,12 @@ func anonymous(deltas []delta) []delta {
 
 func sortDeltas(deltas []delta) {
 	slices.SortFunc(deltas, func(a, b delta) int {
-		return cmp.Or(cmp.Compare(a.stage, b.stage), cmp.Compare(a.source, b.source), a.lost.compare(b.lost), a.cause.compare(b.cause))
+		return cmp.Or(cmp.Compare(a.stage, b.stage), cmp.Compare(a.source, b.source), a.lost.compare(b.lost),
+			a.cause.compare(b.cause))
 	})
 }
 
 func (c container) compare(d container) int {
-	return cmp.Or(cmp.Compare(c.namespace, d.namespace), cmp.Compare(c.pod, d.pod), cmp.Compare(c.container, d.container))
+	return cmp.Or(cmp.Compare(c.namespace, d.namespace), cmp.Compare(c.pod, d.pod),
+		cmp.Compare(c.container, d.container))
 }

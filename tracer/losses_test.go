@@ -35,8 +35,10 @@ func reported(t *testing.T, deltas []delta) (lines []string) {
 	}
 	for _, ev := range decode(t, wireBatch(wire)).GetEvents() {
 		l := ev.GetLost()
-		lines = append(lines, fmt.Sprintf("%d %s %s: %s/%s/%s by %s/%s/%s", l.GetCount(), l.GetStage().Word(), l.GetSource(),
-			ev.GetNamespace(), ev.GetPod(), ev.GetContainer(), l.GetCausedBy().GetNamespace(), l.GetCausedBy().GetPod(), l.GetCausedBy().GetContainer()))
+		lines = append(lines, fmt.Sprintf("%d %s %s: %s/%s/%s by %s/%s/%s", l.GetCount(), l.GetStage().Word(),
+			l.GetSource(),
+			ev.GetNamespace(), ev.GetPod(), ev.GetContainer(), l.GetCausedBy().GetNamespace(), l.GetCausedBy().GetPod(),
+			l.GetCausedBy().GetContainer()))
 	}
 	return lines
 }
@@ -63,8 +65,10 @@ func TestLedger_NamesPodsOfLosses(t *testing.T) {
 	}
 	// Only what is new; and a cgroup that has got its name since is not reported twice.
 	names[9] = "late"
-	l.read("flow", []bpf.Loss{{Stage: ring, Count: 4, Cgroup: 9, Cause: 1}, {Stage: ring, Count: 7, Cgroup: 2, Cause: 1}})
-	if diff := cmp.Diff([]string{"5 kernel-buffer flow: demo/quiet/app by demo/flood/app"}, reported(t, l.take())); diff != "" {
+	l.read("flow", []bpf.Loss{{Stage: ring, Count: 4, Cgroup: 9, Cause: 1},
+		{Stage: ring, Count: 7, Cgroup: 2, Cause: 1}})
+	if diff := cmp.Diff([]string{"5 kernel-buffer flow: demo/quiet/app by demo/flood/app"},
+		reported(t, l.take())); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -78,7 +82,8 @@ func TestLedger_BoundsPodsInReport(t *testing.T) {
 	var all []bpf.Loss
 	var want uint64
 	for i := range uint64(5000) {
-		all = append(all, bpf.Loss{Stage: event.LossStage_LOSS_STAGE_KERNEL_BUFFER, Count: 1 + i, Cgroup: i + 1, Cause: i + 1})
+		all = append(all, bpf.Loss{Stage: event.LossStage_LOSS_STAGE_KERNEL_BUFFER, Count: 1 + i, Cgroup: i + 1,
+			Cause: i + 1})
 		want += 1 + i
 	}
 	l.read("flow", all)

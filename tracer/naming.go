@@ -17,8 +17,8 @@ import (
 const (
 	// patience is how long an event waits for its container's name.
 	patience = 2 * time.Second
-	// waitingBytes is what the events may take that wait. When they take more, the oldest of the cgroup that holds most goes on
-	// as it is.
+	// waitingBytes is what the events may take that wait. When they take more, the oldest of the cgroup that holds most
+	// goes on as it is.
 	waitingBytes = 8 << 20
 	// waiterOverhead is what a waiting event takes besides its encoding.
 	waiterOverhead = int64(unsafe.Sizeof(waiter{}) + 2*unsafe.Sizeof(&waiter{}))
@@ -32,8 +32,8 @@ type namer interface {
 	GiveUp(cgroup uint64)
 }
 
-// naming puts names to events on their way from the sources to the outbox. What nobody asked for ends here. What has no name
-// yet waits a while, and later events of its cgroup behind it.
+// naming puts names to events on their way from the sources to the outbox. What nobody asked for ends here. What has no
+// name yet waits a while, and later events of its cgroup behind it.
 type naming struct {
 	namer  namer
 	out    *outbox
@@ -106,8 +106,9 @@ func (n *naming) wait(cgroup, eventTime uint64, encoded []byte) {
 	n.bytes.Add(&w.charged, cgroup, waiterOverhead+int64(cap(w.event)), w)
 }
 
-// sweep sends on the waiting events that have a name now or have waited long enough; all of them when the tracer ends. It
-// returns the time of the oldest event that goes on waiting, in ns since the Unix epoch; without one, the largest number.
+// sweep sends on the waiting events that have a name now or have waited long enough; all of them when the tracer ends.
+// It returns the time of the oldest event that goes on waiting, in ns since the Unix epoch; without one, the largest
+// number.
 func (n *naming) sweep(now time.Time, all bool) (oldest uint64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -26,7 +26,8 @@ type fakeNamer struct {
 
 func newFakeNamer(t testing.TB) *fakeNamer {
 	wire := func(container string) []byte {
-		b, err := proto.Marshal(&event.Event{Node: "node-1", Namespace: "demo", Pod: "web", PodUid: podUID, Container: container})
+		b, err := proto.Marshal(&event.Event{Node: "node-1", Namespace: "demo", Pod: "web", PodUid: podUID,
+			Container: container})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -227,7 +228,8 @@ func BenchmarkSink(b *testing.B) {
 	losses := newLedger(nil)
 	out := newOutbox("node-1", losses, nowNs)
 	r := pods.New("node-1")
-	if err := r.Observe(pods.Cgroup{ID: 1, Path: "/kubepods/pod" + podUID + "/" + containerID}, time.Now()); err != nil {
+	if err := r.Observe(pods.Cgroup{ID: 1, Path: "/kubepods/pod" + podUID + "/" + containerID},
+		time.Now()); err != nil {
 		b.Fatal(err)
 	}
 	if err := r.Apply(demoPods(), time.Now()); err != nil {
@@ -291,7 +293,8 @@ func TestWhatIsOfTheNodeGetsNoPod(t *testing.T) {
 	f.out.flush(0, true)
 	wire, _, _, _ := f.out.read(f.next, 0)
 	events := decode(t, wire).GetEvents()
-	if len(events) != 1 || events[0].GetNode() != "node-1" || events[0].GetPod() != "" || events[0].GetTime() != 3 || events[0].GetGpu().GetMessage() != "x" {
+	if len(events) != 1 || events[0].GetNode() != "node-1" || events[0].GetPod() != "" || events[0].GetTime() != 3 ||
+		events[0].GetGpu().GetMessage() != "x" {
 		t.Errorf("got %v", events)
 	}
 }

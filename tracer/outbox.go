@@ -22,8 +22,9 @@ const (
 )
 
 // outbox turns encoded events into numbered batches and keeps the newest batches: it is the queue to the client and the
-// store to resume from in one. Whoever reads says from which batch on. What it asks for and is no longer held is answered
-// by one batch in the place of the last missing one, which says how many events, and which reports of loss, they held.
+// store to resume from in one. Whoever reads says from which batch on. What it asks for and is no longer held is
+// answered by one batch in the place of the last missing one, which says how many events, and which reports of loss,
+// they held.
 type outbox struct {
 	node   string
 	losses *ledger
@@ -45,8 +46,8 @@ type outbox struct {
 	final     bool
 }
 
-// batch is one sealed batch. It is held compressed: events are much alike, so that the same memory lasts for cuts several
-// times as long.
+// batch is one sealed batch. It is held compressed: events are much alike, so that the same memory lasts for cuts
+// several times as long.
 type batch struct {
 	packed    []byte
 	watermark uint64
@@ -61,11 +62,12 @@ type contents struct {
 }
 
 func newOutbox(node string, losses *ledger, now func() uint64) *outbox {
-	return &outbox{node: node, losses: losses, now: now, bytes: ringBytes, batches: ringBatches, changed: make(chan struct{}), next: 1, backlog: newBacklog()}
+	return &outbox{node: node, losses: losses, now: now, bytes: ringBytes, batches: ringBatches,
+		changed: make(chan struct{}), next: 1, backlog: newBacklog()}
 }
 
-// add appends one event of a cgroup, encoded in two parts. It tells whether the event is the first of its batch. Where the client is
-// far behind, an event of who made most of what it has not got is lost instead.
+// add appends one event of a cgroup, encoded in two parts. It tells whether the event is the first of its batch. Where
+// the client is far behind, an event of who made most of what it has not got is lost instead.
 func (o *outbox) add(cgroup uint64, ev, names []byte) (first bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -83,8 +85,8 @@ func (o *outbox) add(cgroup uint64, ev, names []byte) (first bool) {
 	return o.events == 1
 }
 
-// flush seals what there is, together with the losses not yet reported. Without either it does nothing, unless empty asks
-// for a batch that carries the watermark only. It tells whether there is a new batch.
+// flush seals what there is, together with the losses not yet reported. Without either it does nothing, unless empty
+// asks for a batch that carries the watermark only. It tells whether there is a new batch.
 func (o *outbox) flush(watermark uint64, empty bool) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -118,7 +120,8 @@ func (o *outbox) seal(watermark uint64, lost []delta, final bool) {
 	o.watermark = max(o.watermark, watermark)
 	o.filling = appendHead(o.filling, o.next, o.watermark, final)
 	o.packing = s2.Encode(o.packing[:cap(o.packing)], o.filling)
-	o.held = append(o.held, batch{bytes.Clone(o.packing), o.watermark, contents{o.events, o.backlog.seal(len(o.packing)), lost}})
+	o.held = append(o.held, batch{bytes.Clone(o.packing), o.watermark,
+		contents{o.events, o.backlog.seal(len(o.packing)), lost}})
 	o.heldBytes += len(o.packing)
 	o.next++
 	o.filling, o.events = o.filling[:0], 0
@@ -156,10 +159,12 @@ func (o *outbox) check(from uint64) error {
 	return nil
 }
 
-// read returns the batch numbered from and the number of the one to read next; or, where that is not held any more, a batch
-// that says what is missing as losses of stage. Without a batch to return it returns a channel that is closed when there is
-// one; final says that there will be none.
-func (o *outbox) read(from uint64, stage event.LossStage) (wire wireBatch, next uint64, changed <-chan struct{}, final bool) {
+// read returns the batch numbered from and the number of the one to read next; or, where that is not held any more, a
+// batch that says what is missing as losses of stage. Without a batch to return it returns a channel that is closed
+// when there is one; final says that there will be none.
+func (o *outbox) read(
+	from uint64, stage event.LossStage,
+) (wire wireBatch, next uint64, changed <-chan struct{}, final bool) {
 	o.mu.Lock()
 	oldest := o.oldest()
 	for sequence := max(o.backlog.first, oldest); sequence < min(from, o.next); sequence++ {

@@ -133,9 +133,11 @@ func TestMissingBatchesAreAnsweredByOneThatCountsThem(t *testing.T) {
 		}
 		o.flush(sequence, true)
 	}
-	// Held: 11 … Missing from 3: sequences 3 … 10, which are 2 … 9 in the loop: 2+0+1+2+0+1+2+0 events, 2 reports of loss.
+	// Held: 11 … Missing from 3: sequences 3 … 10, which are 2 … 9 in the loop: 2+0+1+2+0+1+2+0 events, 2 reports of
+	// loss.
 	wire, next, _, _ := o.read(3, gap)
-	if got, want := summary(t, wire), "10@9: LOSS_STAGE_KERNEL_MAP/flow-4 LOSS_STAGE_STREAM_GAP/-8 for those missing"; got != want || next != 11 {
+	if got, want := summary(t, wire),
+		"10@9: LOSS_STAGE_KERNEL_MAP/flow-4 LOSS_STAGE_STREAM_GAP/-8 for those missing"; got != want || next != 11 {
 		t.Errorf("got %q, then %d; want %q", got, next, want)
 	}
 	if wire, next, _, _ = o.read(11, gap); next != 12 || decode(t, wire).GetSequence() != 11 {
@@ -175,8 +177,8 @@ func TestHistoryIsBoundedAndNeverUndercounts(t *testing.T) {
 	}
 }
 
-// TestNothingIsEverUnaccounted drives an outbox at random and reads it as a client does that loses its connection at random:
-// each event must arrive once or be counted once, and each loss be reported once.
+// TestNothingIsEverUnaccounted drives an outbox at random and reads it as a client does that loses its connection at
+// random: each event must arrive once or be counted once, and each loss be reported once.
 func TestNothingIsEverUnaccounted(t *testing.T) {
 	for seed := range uint64(8) {
 		random := rand.New(rand.NewPCG(seed, 1))
@@ -204,7 +206,8 @@ func TestNothingIsEverUnaccounted(t *testing.T) {
 				}
 				stage = gap
 			}
-			// A connection: batches arrive in order until it is cut at random, then the client asks again from where it is.
+			// A connection: batches arrive in order until it is cut at random, then the client asks again from where it
+			// is.
 			for cursor := from; random.IntN(8) != 0; {
 				wire, after, _, _ := o.read(cursor, stage)
 				if wire == nil {
@@ -229,7 +232,8 @@ func TestNothingIsEverUnaccounted(t *testing.T) {
 			from = after
 		}
 		if arrived+counted != added || reported != dropped {
-			t.Errorf("seed %d: %d arrived and %d counted of %d; %d reported of %d", seed, arrived, counted, added, reported, dropped)
+			t.Errorf("seed %d: %d arrived and %d counted of %d; %d reported of %d", seed, arrived, counted, added,
+				reported, dropped)
 		}
 		if seed == 0 && counted == 0 {
 			t.Error("no gap was made")
@@ -255,7 +259,8 @@ func tallyBatch(t testing.TB, wire wireBatch) (arrived, counted, reported uint64
 func TestBatchFieldsAreThoseOfTheProto(t *testing.T) {
 	fields := new(session.Batch).ProtoReflect().Descriptor().Fields()
 	want := map[protoreflect.FieldNumber]string{
-		batchSequence: "sequence uint64", batchEvents: "events message", batchWatermark: "watermark fixed64", batchFinal: "final bool",
+		batchSequence: "sequence uint64", batchEvents: "events message", batchWatermark: "watermark fixed64",
+		batchFinal:      "final bool",
 		batchGapSummary: "gap_summary bool",
 	}
 	got := make(map[protoreflect.FieldNumber]string)

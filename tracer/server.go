@@ -18,8 +18,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// server is the session's gRPC service. It has one client, which may connect again: the newest Control stream and the newest
-// Events stream are the ones that go on.
+// server is the session's gRPC service. It has one client, which may connect again: the newest Control stream and the
+// newest Events stream are the ones that go on.
 type server struct {
 	session.UnimplementedSessionServer
 	welcome *session.Welcome
@@ -72,7 +72,8 @@ func (s *server) transport(identity *session.Identity, client session.PublicKey)
 		grpc.StaticStreamWindowSize(session.StreamWindow), grpc.StaticConnWindowSize(session.ConnectionWindow),
 		grpc.MaxConcurrentStreams(8),
 		grpc.ConnectionTimeout(session.FirstContactTimeout),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: session.HeartbeatTimeout / 3, Timeout: session.HeartbeatTimeout}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: session.HeartbeatTimeout / 3,
+			Timeout: session.HeartbeatTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 	)
 	session.RegisterSessionServer(g, s)
@@ -96,13 +97,15 @@ func (s *server) Control(stream grpc.BidiStreamingServer[session.ClientMessage, 
 	case hello == nil:
 		return status.Error(codes.InvalidArgument, "the first message must be a Hello")
 	case hello.GetProtocol() != s.welcome.GetProtocol():
-		return status.Errorf(codes.FailedPrecondition, "the tracer (%s) speaks protocol %d, the client (%s) protocol %d",
+		return status.Errorf(codes.FailedPrecondition,
+			"the tracer (%s) speaks protocol %d, the client (%s) protocol %d",
 			s.welcome.GetVersion(), s.welcome.GetProtocol(), hello.GetVersion(), hello.GetProtocol())
 	}
 	s.dog.heard()
 	ctx, release := s.control.take(stream.Context())
 	defer release()
-	if err := stream.Send(&session.TracerMessage{Message: &session.TracerMessage_Welcome{Welcome: s.welcome}}); err != nil {
+	if err := stream.Send(&session.TracerMessage{Message: &session.TracerMessage_Welcome{
+		Welcome: s.welcome}}); err != nil {
 		return err
 	}
 
@@ -136,7 +139,9 @@ func (s *server) Control(stream grpc.BidiStreamingServer[session.ClientMessage, 
 }
 
 // receive reads a Control stream, so that its handler need not wait for it alone.
-func (s *server) receive(ctx context.Context, stream grpc.BidiStreamingServer[session.ClientMessage, session.TracerMessage]) (<-chan *session.ClientMessage, <-chan error) {
+func (s *server) receive(
+	ctx context.Context, stream grpc.BidiStreamingServer[session.ClientMessage, session.TracerMessage],
+) (<-chan *session.ClientMessage, <-chan error) {
 	inbox, broken := make(chan *session.ClientMessage), make(chan error, 1)
 	s.receivers.Go(func() {
 		for {
@@ -182,7 +187,8 @@ func (c *conversation) take(m *session.ClientMessage) error {
 		}
 		c.populated.happen()
 	case *session.ClientMessage_Heartbeat:
-		return c.stream.Send(&session.TracerMessage{Message: &session.TracerMessage_Heartbeat{Heartbeat: &session.Heartbeat{}}})
+		return c.stream.Send(&session.TracerMessage{Message: &session.TracerMessage_Heartbeat{
+			Heartbeat: &session.Heartbeat{}}})
 	case *session.ClientMessage_Stop:
 		c.server.stop.happen()
 	case *session.ClientMessage_Hello:

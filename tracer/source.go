@@ -10,8 +10,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
 )
 
-// Sink takes one event and the id of the cgroup it was made in, or pods.NodeLevel. The event is valid only during the call. A source calls its
-// sink from one goroutine at a time.
+// Sink takes one event and the id of the cgroup it was made in, or pods.NodeLevel. The event is valid only during the
+// call. A source calls its sink from one goroutine at a time.
 type Sink = func(cgroup uint64, ev *event.Event)
 
 // Source is one probe at work.

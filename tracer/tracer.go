@@ -1,5 +1,5 @@
-// Package tracer is the node's side of a session: it observes its client's pods through probes, names what they report and
-// streams it to the client that holds the pinned key, until that client asks it to stop or falls silent.
+// Package tracer is the node's side of a session: it observes its client's pods through probes, names what they report
+// and streams it to the client that holds the pinned key, until that client asks it to stop or falls silent.
 //
 //	probe ─ event, cgroup ─► naming ─ encoded event ─► outbox ─ numbered batches ─► server ─ gRPC, TLS ─► client
 //	                           ▲                                                     │
@@ -38,9 +38,11 @@ const (
 	podsWait = 2 * time.Second
 	// flushLimit bounds the first and the last sweep of the probes.
 	flushLimit = 3 * time.Second
-	// lingerLimit is how long a client that was sent all may take to close its connection, or to come back for what it missed.
+	// lingerLimit is how long a client that was sent all may take to close its connection, or to come back for what it
+	// missed.
 	lingerLimit = 2 * time.Second
-	// deliveryLimit is how long a tracer that is told to end, but not by its client, tries to get rid of its last batch.
+	// deliveryLimit is how long a tracer that is told to end, but not by its client, tries to get rid of its last
+	// batch.
 	deliveryLimit = 2 * time.Second
 )
 
@@ -94,7 +96,8 @@ func Run(ctx context.Context, config Config) error {
 			}
 		})
 	}
-	ready := session.Ready{Protocol: session.Protocol, Version: config.Version, Key: config.Identity.PublicKey().String(), Instance: config.Instance}
+	ready := session.Ready{Protocol: session.Protocol, Version: config.Version,
+		Key: config.Identity.PublicKey().String(), Instance: config.Instance}
 	_, err := fmt.Fprintln(config.Ready, ready.Line())
 	if err == nil {
 		err = t.session(ctx, broken)
@@ -126,7 +129,8 @@ type tracer struct {
 
 func newTracer(config Config) *tracer {
 	resolver := pods.New(config.Node)
-	t := &tracer{Config: config, resolver: resolver, losses: newLedger(resolver.Identify), opened: make(chan struct{}, 1)}
+	t := &tracer{Config: config, resolver: resolver, losses: newLedger(resolver.Identify),
+		opened: make(chan struct{}, 1)}
 	if t.HeartbeatTimeout == 0 {
 		t.HeartbeatTimeout = session.HeartbeatTimeout
 	}
@@ -302,7 +306,8 @@ func (t *tracer) tell(state event.NodeState, message string) {
 	ev, err := proto.Marshal(&event.Event{
 		Time: nowNs(),
 		Node: t.Node,
-		Kind: &event.Event_NodeStatus{NodeStatus: &event.NodeStatus{State: state, Message: strings.ToValidUTF8(message, "\uFFFD")}},
+		Kind: &event.Event_NodeStatus{NodeStatus: &event.NodeStatus{State: state, Message: strings.ToValidUTF8(message,
+			"\uFFFD")}},
 	})
 	if err != nil {
 		t.Log.Error("node status not sent", "err", err)

@@ -28,13 +28,14 @@ import (
 
 func sampleFlow(cookie uint64) *event.Flow {
 	return &event.Flow{
-		Protocol:     event.Protocol_PROTOCOL_TCP,
-		Phase:        event.Phase_PHASE_UPDATE,
-		State:        event.TCPState_TCP_STATE_ESTABLISHED,
-		Src:          &event.Endpoint{Address: []byte{10, 1, 2, 3}, Port: 41234, Pid: 4711, Comm: "client"},
-		Dst:          &event.Endpoint{Address: []byte{10, 1, 2, 4}, Port: 8080},
-		Observed:     event.Side_SIDE_SRC,
-		SrcCounters:  &event.Counters{BytesSent: 1 << 20, BytesReceived: 4096, PacketsSent: 900, PacketsReceived: 450, Retransmits: proto.Uint64(1), SrttMicros: proto.Uint32(321)},
+		Protocol: event.Protocol_PROTOCOL_TCP,
+		Phase:    event.Phase_PHASE_UPDATE,
+		State:    event.TCPState_TCP_STATE_ESTABLISHED,
+		Src:      &event.Endpoint{Address: []byte{10, 1, 2, 3}, Port: 41234, Pid: 4711, Comm: "client"},
+		Dst:      &event.Endpoint{Address: []byte{10, 1, 2, 4}, Port: 8080},
+		Observed: event.Side_SIDE_SRC,
+		SrcCounters: &event.Counters{BytesSent: 1 << 20, BytesReceived: 4096, PacketsSent: 900, PacketsReceived: 450,
+			Retransmits: proto.Uint64(1), SrttMicros: proto.Uint32(321)},
 		StartTime:    1_700_000_000_000_000_000,
 		LastTime:     1_700_000_001_000_000_000,
 		SrcIsn:       0xdeadbeef,
@@ -61,7 +62,8 @@ type node struct {
 func startNode(t *testing.T, adapt func(*Config)) *node {
 	t.Helper()
 	listener := bufconn.Listen(64 << 10)
-	n := &node{T: t, fakeKernel: newFakeKernel(t), listener: listener, ready: new(bytes.Buffer), done: make(chan struct{})}
+	n := &node{T: t, fakeKernel: newFakeKernel(t), listener: listener, ready: new(bytes.Buffer),
+		done: make(chan struct{})}
 	n.identity, n.client = newIdentity(t), newIdentity(t)
 	config := Config{
 		Node:      "node-1",
@@ -167,7 +169,8 @@ func (n *node) greet() *line {
 	if l.control, err = l.Control(n.Context()); err != nil {
 		n.Fatal(err)
 	}
-	l.say(&session.ClientMessage{Message: &session.ClientMessage_Hello{Hello: &session.Hello{Protocol: session.Protocol, Version: "v1.2.3"}}})
+	l.say(&session.ClientMessage{Message: &session.ClientMessage_Hello{Hello: &session.Hello{Protocol: session.Protocol,
+		Version: "v1.2.3"}}})
 	if l.welcome = l.hear().GetWelcome(); l.welcome == nil {
 		n.Fatal("no Welcome")
 	}
@@ -308,10 +311,12 @@ func TestASessionFromHelloToTheFinalBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := startNode(t, nil)
 		l := n.begin()
-		if want := (&session.Welcome{Protocol: session.Protocol, Version: "v1.2.3", Node: "node-1", Instance: 77, Kernel: "6.1.0", BootId: "4b701bc0"}); !proto.Equal(l.welcome, want) {
+		if want := (&session.Welcome{Protocol: session.Protocol, Version: "v1.2.3", Node: "node-1", Instance: 77,
+			Kernel: "6.1.0", BootId: "4b701bc0"}); !proto.Equal(l.welcome, want) {
 			t.Errorf("welcome: %v", l.welcome)
 		}
-		if ready, key, ok, err := session.ParseReady(n.ready.String()); !ok || err != nil || key != n.identity.PublicKey() || ready.Instance != 77 {
+		if ready, key, ok, err := session.ParseReady(n.ready.String()); !ok || err != nil ||
+			key != n.identity.PublicKey() || ready.Instance != 77 {
 			t.Errorf("ready line %q: %+v, %v, %v", n.ready, ready, ok, err)
 		}
 		if !n.scope.has(n.app) {
@@ -493,7 +498,8 @@ func TestSilenceEndsTheTracer(t *testing.T) {
 			n.source.emit(n.app, 1, 1)
 			stream := l.events(0)
 			for range 30 { // 600 ms of heartbeats and more
-				l.say(&session.ClientMessage{Message: &session.ClientMessage_Heartbeat{Heartbeat: &session.Heartbeat{}}})
+				l.say(&session.ClientMessage{Message: &session.ClientMessage_Heartbeat{
+					Heartbeat: &session.Heartbeat{}}})
 				l.hear()
 				select {
 				case <-n.done:
@@ -553,11 +559,13 @@ func TestAnotherProtocolIsRefusedWithBothVersions(t *testing.T) {
 			t.Fatal(err)
 		}
 		hello := &session.Hello{Protocol: session.Protocol + 1, Version: "v9.9.9"}
-		if err := control.Send(&session.ClientMessage{Message: &session.ClientMessage_Hello{Hello: hello}}); err != nil {
+		if err := control.Send(
+			&session.ClientMessage{Message: &session.ClientMessage_Hello{Hello: hello}}); err != nil {
 			t.Fatal(err)
 		}
 		_, err = control.Recv()
-		if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "v1.2.3") || !strings.Contains(err.Error(), "v9.9.9") {
+		if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "v1.2.3") ||
+			!strings.Contains(err.Error(), "v9.9.9") {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -576,15 +584,29 @@ func TestRudeClientsAreRefused(t *testing.T) {
 		want codes.Code
 	}{
 		{"pods beyond the limits", []*session.ClientMessage{podsMessage(big)}, codes.InvalidArgument},
-		{"an incomplete first update", []*session.ClientMessage{podsMessage(&session.PodUpdate{})}, codes.InvalidArgument},
+		{"an incomplete first update", []*session.ClientMessage{podsMessage(&session.PodUpdate{})},
+			codes.InvalidArgument},
 		{"no kinds", []*session.ClientMessage{configMessage()}, codes.InvalidArgument},
-		{"an interval too short", []*session.ClientMessage{config(&session.Config{Kinds: []string{"flow"}, Interval: 1})}, codes.InvalidArgument},
-		{"a negative interval", []*session.ClientMessage{config(&session.Config{Kinds: []string{"flow"}, Interval: -1})}, codes.InvalidArgument},
-		{"a ring of 3 bytes", []*session.ClientMessage{config(&session.Config{Kinds: []string{"flow"}, RingBytes: 3})}, codes.InvalidArgument},
-		{"a ring of 1 GiB", []*session.ClientMessage{config(&session.Config{Kinds: []string{"flow"}, RingBytes: 1 << 30})}, codes.InvalidArgument},
-		{"too many flows", []*session.ClientMessage{config(&session.Config{Kinds: []string{"flow"}, MaxFlows: math.MaxUint32})}, codes.InvalidArgument},
-		{"two configurations", []*session.ClientMessage{configMessage("flow"), configMessage("flow", "flow")}, codes.FailedPrecondition},
-		{"two greetings", []*session.ClientMessage{{Message: &session.ClientMessage_Hello{Hello: &session.Hello{Protocol: session.Protocol}}}}, codes.InvalidArgument},
+		{"an interval too short",
+			[]*session.ClientMessage{config(&session.Config{Kinds: []string{"flow"}, Interval: 1})},
+			codes.InvalidArgument},
+		{"a negative interval",
+			[]*session.ClientMessage{config(&session.Config{Kinds: []string{"flow"}, Interval: -1})},
+			codes.InvalidArgument},
+		{"a ring of 3 bytes", []*session.ClientMessage{config(&session.Config{Kinds: []string{"flow"}, RingBytes: 3})},
+			codes.InvalidArgument},
+		{"a ring of 1 GiB",
+			[]*session.ClientMessage{config(&session.Config{Kinds: []string{"flow"}, RingBytes: 1 << 30})},
+			codes.InvalidArgument},
+		{"too many flows",
+			[]*session.ClientMessage{config(&session.Config{Kinds: []string{"flow"}, MaxFlows: math.MaxUint32})},
+			codes.InvalidArgument},
+		{"two configurations", []*session.ClientMessage{configMessage("flow"), configMessage("flow", "flow")},
+			codes.FailedPrecondition},
+		{"two greetings",
+			[]*session.ClientMessage{
+				{Message: &session.ClientMessage_Hello{Hello: &session.Hello{Protocol: session.Protocol}}}},
+			codes.InvalidArgument},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -623,7 +645,8 @@ func TestRudeClientsAreRefused(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			l := startNode(t, nil).greet()
-			l.say(podsMessage(&session.PodUpdate{Complete: true, DeleteUids: []string{strings.Repeat("x", session.MaxMessageBytes)}}))
+			l.say(podsMessage(&session.PodUpdate{Complete: true,
+				DeleteUids: []string{strings.Repeat("x", session.MaxMessageBytes)}}))
 			if _, err := l.control.Recv(); status.Code(err) != codes.ResourceExhausted {
 				t.Errorf("got %v", err)
 			}

@@ -16,8 +16,8 @@ type turn struct {
 	end    context.CancelCauseFunc // of the one that goes on; nil when there is none
 }
 
-// take ends the one before. The context ends when the next one takes its turn, with errSuperseded as its cause. Call release
-// when done.
+// take ends the one before. The context ends when the next one takes its turn, with errSuperseded as its cause. Call
+// release when done.
 func (t *turn) take(parent context.Context) (ctx context.Context, release func()) {
 	ctx, end := context.WithCancelCause(parent)
 	t.mu.Lock()

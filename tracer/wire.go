@@ -15,8 +15,8 @@ const (
 	batchGapSummary protowire.Number = 5
 )
 
-// appendEvent appends one of Batch.events to an encoded batch, in two parts: protobuf merges what is concatenated, so the
-// names need not have been known when the event was encoded.
+// appendEvent appends one of Batch.events to an encoded batch, in two parts: protobuf merges what is concatenated, so
+// the names need not have been known when the event was encoded.
 func appendEvent(batch, ev, names []byte) []byte {
 	batch = protowire.AppendTag(batch, batchEvents, protowire.BytesType)
 	batch = protowire.AppendVarint(batch, uint64(len(ev)+len(names)))

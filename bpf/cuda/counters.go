@@ -39,7 +39,8 @@ type open struct{ copying, syncing, longest uint64 }
 
 // words are what groups are called where their probes were taken off.
 var words = [groups]string{
-	launches: "launches, graphLaunches", copies: "copies", syncs: "syncs", memory: "allocations", collectives: "collectives",
+	launches: "launches, graphLaunches", copies: "copies", syncs: "syncs", memory: "allocations",
+	collectives: "collectives",
 }
 
 // ReadCounters returns the calls of all processes since their probes were attached. It takes off, for a while, the
@@ -78,7 +79,8 @@ func (p *Probe) ReadCounters() ([]Process, error) {
 			return nil, fmt.Errorf("read processes: %w", err)
 		}
 		all = append(all, Process{
-			ID: ID{id.Tgid, id.Started}, Cgroup: about.Cgroup, Comm: slices.Clone(text(about.Comm)), Calls: p.calls(id, sum, opened[id]),
+			ID: ID{id.Tgid, id.Started}, Cgroup: about.Cgroup, Comm: slices.Clone(text(about.Comm)),
+			Calls: p.calls(id, sum, opened[id]),
 		})
 	}
 	if err := p.spend(spent); err != nil {
@@ -140,7 +142,8 @@ func (p *Probe) fill(sum *objectCounts, h held, o open) *event.GpuCalls {
 	}
 	if !p.off[copies] {
 		c.Copies, c.CopyMicros = &sum.Copies, micros(h.copying)
-		c.HostToDeviceBytes, c.DeviceToHostBytes, c.DeviceToDeviceBytes = &sum.Copied[hostToDevice], &sum.Copied[deviceToHost], &sum.Copied[deviceToDevice]
+		c.HostToDeviceBytes, c.DeviceToHostBytes, c.DeviceToDeviceBytes = &sum.Copied[hostToDevice],
+			&sum.Copied[deviceToHost], &sum.Copied[deviceToDevice]
 		c.OtherBytes = &sum.Copied[other]
 	}
 	if !p.off[syncs] {

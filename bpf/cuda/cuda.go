@@ -278,7 +278,8 @@ func (p *Probe) attachMany(a *attached, executable *link.Executable, sites []Sit
 		}
 		a.leave = append(a.leave, l)
 	}
-	l, err := executable.UprobeMulti(nil, p.objects.CudaEnter, &link.UprobeMultiOptions{Addresses: offsets, Cookies: cookies})
+	l, err := executable.UprobeMulti(nil, p.objects.CudaEnter, &link.UprobeMultiOptions{Addresses: offsets,
+		Cookies: cookies})
 	if err != nil {
 		return err
 	}
@@ -339,7 +340,8 @@ func (p *Probe) programFor(s *Site) (*ebpf.Program, error) {
 }
 
 func (a *attached) add(more *attached) {
-	a.enter, a.leave, a.programs = append(a.enter, more.enter...), append(a.leave, more.leave...), append(a.programs, more.programs...)
+	a.enter, a.leave, a.programs = append(a.enter, more.enter...), append(a.leave, more.leave...),
+		append(a.programs, more.programs...)
 }
 
 func (a *attached) empty() bool { return len(a.enter) == 0 }

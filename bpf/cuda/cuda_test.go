@@ -50,7 +50,8 @@ func newHarness(t testing.TB, o Options) *harness {
 		bpftest.FatalLoad(t, err)
 	}
 	b := &harness{
-		TB: t, fake: fake, in: bpftest.NewCgroup(t, "orb8-cuda-test/in"), other: bpftest.NewCgroup(t, "orb8-cuda-test/out"), hold: make(chan struct{}),
+		TB: t, fake: fake, in: bpftest.NewCgroup(t, "orb8-cuda-test/in"),
+		other: bpftest.NewCgroup(t, "orb8-cuda-test/out"), hold: make(chan struct{}),
 	}
 	b.release = sync.OnceFunc(func() { close(b.hold) })
 	if err := s.SetCgroup(b.in.ID, true); err != nil {
@@ -188,14 +189,17 @@ func (b *harness) look(pid uint32) *Process {
 
 // counted is what the program says of itself, and the probe of it.
 type counted struct {
-	Launches, GraphLaunches, Copies, HostToDeviceBytes, DeviceToHostBytes, DeviceToDeviceBytes, OtherBytes, Syncs, Allocations, Frees, AllocatedBytes, OutstandingBytes,
+	Launches, GraphLaunches, Copies, HostToDeviceBytes, DeviceToHostBytes, DeviceToDeviceBytes, OtherBytes, Syncs,
+	Allocations, Frees, AllocatedBytes, OutstandingBytes,
 	Failures, Collectives uint64
 }
 
 func countedOf(c *event.GpuCalls) counted {
 	return counted{
-		c.GetLaunches(), c.GetGraphLaunches(), c.GetCopies(), c.GetHostToDeviceBytes(), c.GetDeviceToHostBytes(), c.GetDeviceToDeviceBytes(), c.GetOtherBytes(), c.GetSyncs(),
-		c.GetAllocations(), c.GetFrees(), c.GetAllocatedBytes(), c.GetOutstandingBytes(), c.GetFailures(), c.GetCollectives(),
+		c.GetLaunches(), c.GetGraphLaunches(), c.GetCopies(), c.GetHostToDeviceBytes(), c.GetDeviceToHostBytes(),
+		c.GetDeviceToDeviceBytes(), c.GetOtherBytes(), c.GetSyncs(),
+		c.GetAllocations(), c.GetFrees(), c.GetAllocatedBytes(), c.GetOutstandingBytes(), c.GetFailures(),
+		c.GetCollectives(),
 	}
 }
 

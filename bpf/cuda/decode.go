@@ -26,7 +26,7 @@ type decoder struct {
 
 func newDecoder(clock *bpf.Clock) *decoder {
 	d := &decoder{clock: clock}
-	d.gpu = event.Gpu{What: event.GpuWhat_GPU_WHAT_FAILED, Proc: &d.proc, Failure: &d.failure}
+	d.gpu = event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_FAILED, Proc: &d.proc, Failure: &d.failure}
 	d.ev.Kind = &event.Event_Gpu{Gpu: &d.gpu}
 	return d
 }

@@ -37,7 +37,8 @@ func TestNVIDIAsOwnLibraryIsCounted(t *testing.T) {
 		w.do("copy 5")
 		// What the program says of its copies is what it gave: all have failed.
 		p := w.check(w.do("fail 3"))
-		if c := p.Calls; c.GetLaunches() != 40 || c.GetCopies() != 5 || c.GetFailures() != 8 || c.GetAllocations() != 0 || c.GetHostToDeviceBytes() != 0 {
+		if c := p.Calls; c.GetLaunches() != 40 || c.GetCopies() != 5 || c.GetFailures() != 8 ||
+			c.GetAllocations() != 0 || c.GetHostToDeviceBytes() != 0 {
 			t.Errorf("%v: %v", args, c)
 		}
 	}

@@ -54,9 +54,11 @@ func readImage(r io.ReaderAt, size uint64) (*image, error) {
 		elf.Type(h.Type) != elf.ET_DYN, elf.Machine(h.Machine) != machine:
 		return nil, fmt.Errorf("%v for %v is none of this machine's", elf.Type(h.Type), elf.Machine(h.Machine))
 	case h.Phnum == 0, h.Phnum > maxSegments, h.Phentsize != segmentSize:
-		return nil, fmt.Errorf("%d segments of %d bytes, want 1 to %d of %d", h.Phnum, h.Phentsize, maxSegments, segmentSize)
+		return nil, fmt.Errorf("%d segments of %d bytes, want 1 to %d of %d", h.Phnum, h.Phentsize, maxSegments,
+			segmentSize)
 	case h.Shnum == 0, h.Shnum > maxSections, h.Shentsize != sectionSize:
-		return nil, fmt.Errorf("%d sections of %d bytes, want 1 to %d of %d", h.Shnum, h.Shentsize, maxSections, sectionSize)
+		return nil, fmt.Errorf("%d sections of %d bytes, want 1 to %d of %d", h.Shnum, h.Shentsize, maxSections,
+			sectionSize)
 	}
 	m.machine = elf.Machine(h.Machine)
 	if err := m.readSegments(&h); err != nil {

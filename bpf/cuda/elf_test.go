@@ -27,7 +27,8 @@ type hostileLibrary struct {
 
 func newHostileLibrary(t *testing.T) *hostileLibrary {
 	t.Helper()
-	l := &hostileLibrary{b: shared([]byte{0x55, 0xc3, 0xcc, 0xcc, 0x53, 0xc3}, map[string]uint64{"cuStreamSynchronize": 0})}
+	l := &hostileLibrary{b: shared([]byte{0x55, 0xc3, 0xcc, 0xcc, 0x53, 0xc3},
+		map[string]uint64{"cuStreamSynchronize": 0})}
 	l.get(0, &l.header)
 	l.segments, l.sections = make([]elf.Prog64, l.header.Phnum), make([]elf.Section64, l.header.Shnum)
 	l.get(l.header.Phoff, l.segments)

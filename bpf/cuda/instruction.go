@@ -45,7 +45,8 @@ func begin(machine elf.Machine, code []byte) (offset uint64, emulated bool, err 
 
 // x86Plain are instructions that functions begin with, and that the kernel steps over without further ado.
 var x86Plain = map[x86asm.Op]bool{
-	x86asm.ADD: true, x86asm.AND: true, x86asm.CMP: true, x86asm.LEA: true, x86asm.MOV: true, x86asm.MOVSX: true, x86asm.MOVSXD: true, x86asm.MOVZX: true, x86asm.OR: true,
+	x86asm.ADD: true, x86asm.AND: true, x86asm.CMP: true, x86asm.LEA: true, x86asm.MOV: true, x86asm.MOVSX: true,
+	x86asm.MOVSXD: true, x86asm.MOVZX: true, x86asm.OR: true,
 	x86asm.PUSH: true, x86asm.RET: true, x86asm.SUB: true, x86asm.TEST: true, x86asm.XOR: true,
 }
 
@@ -96,11 +97,13 @@ func behind(code []byte) (offset uint64) {
 // arm64Jumps are simulated, of arm64Plain none is.
 var (
 	arm64Jumps = map[arm64asm.Op]bool{
-		arm64asm.ADR: true, arm64asm.ADRP: true, arm64asm.B: true, arm64asm.BL: true, arm64asm.BR: true, arm64asm.CBNZ: true, arm64asm.CBZ: true, arm64asm.RET: true,
+		arm64asm.ADR: true, arm64asm.ADRP: true, arm64asm.B: true, arm64asm.BL: true, arm64asm.BR: true,
+		arm64asm.CBNZ: true, arm64asm.CBZ: true, arm64asm.RET: true,
 		arm64asm.TBNZ: true, arm64asm.TBZ: true,
 	}
 	arm64Plain = map[arm64asm.Op]bool{
-		arm64asm.ADD: true, arm64asm.AND: true, arm64asm.CMP: true, arm64asm.LDP: true, arm64asm.LDR: true, arm64asm.MOV: true, arm64asm.MOVZ: true, arm64asm.NOP: true, arm64asm.ORR: true,
+		arm64asm.ADD: true, arm64asm.AND: true, arm64asm.CMP: true, arm64asm.LDP: true, arm64asm.LDR: true,
+		arm64asm.MOV: true, arm64asm.MOVZ: true, arm64asm.NOP: true, arm64asm.ORR: true,
 		arm64asm.STP: true, arm64asm.STR: true, arm64asm.SUB: true,
 	}
 )

@@ -31,12 +31,15 @@ func TestProbesGoWhereTheyCostLittle(t *testing.T) {
 		{"mov rax, rdi", elf.EM_X86_64, []byte{0x48, 0x89, 0xf8}, 0, false},
 		{"jmp near", elf.EM_X86_64, []byte{0xe9, 1, 0, 0, 0}, 0, true},
 		{"endbr64, jmp by a pointer", elf.EM_X86_64, []byte{0xf3, 0x0f, 0x1e, 0xfa, 0xff, 0x25, 1, 0, 0, 0}, 4, false},
-		{"cmp, je, as NVIDIA's 550", elf.EM_X86_64, []byte{0x81, 0x3d, 0xd6, 0x7b, 0x87, 0x01, 0x00, 0xba, 0x1c, 0x32, 0x74, 0x0c, 0xff, 0x25}, 10, true},
-		{"endbr64, cmp, jne far", elf.EM_X86_64, []byte{0xf3, 0x0f, 0x1e, 0xfa, 0x83, 0xff, 0x01, 0x0f, 0x85, 1, 0, 0, 0}, 7, true},
+		{"cmp, je, as NVIDIA's 550", elf.EM_X86_64, []byte{0x81, 0x3d, 0xd6, 0x7b, 0x87, 0x01, 0x00, 0xba, 0x1c, 0x32,
+			0x74, 0x0c, 0xff, 0x25}, 10, true},
+		{"endbr64, cmp, jne far", elf.EM_X86_64, []byte{0xf3, 0x0f, 0x1e, 0xfa, 0x83, 0xff, 0x01, 0x0f, 0x85, 1, 0, 0,
+			0}, 7, true},
 		{"test, test, push", elf.EM_X86_64, []byte{0x48, 0x85, 0xff, 0x48, 0x85, 0xf6, 0x53}, 6, true},
 		{"cmp, mov, push", elf.EM_X86_64, []byte{0x83, 0xff, 0x01, 0x48, 0x89, 0xf8, 0x53}, 0, false},
 		{"cmp and no more", elf.EM_X86_64, []byte{0x83, 0xff, 0x01}, 0, false},
-		{"five times cmp, push", elf.EM_X86_64, []byte{0x83, 0xff, 1, 0x83, 0xff, 1, 0x83, 0xff, 1, 0x83, 0xff, 1, 0x83, 0xff, 1, 0x53}, 0, false},
+		{"five times cmp, push", elf.EM_X86_64, []byte{0x83, 0xff, 1, 0x83, 0xff, 1, 0x83, 0xff, 1, 0x83, 0xff, 1, 0x83,
+			0xff, 1, 0x53}, 0, false},
 		{"je", elf.EM_X86_64, []byte{0x74, 0x0c}, 0, true},
 		{"nop", elf.EM_X86_64, []byte{0x90, 0x90}, 0, true},
 		{"ret", elf.EM_X86_64, []byte{0xc3}, 0, false},
@@ -54,14 +57,17 @@ func TestProbesGoWhereTheyCostLittle(t *testing.T) {
 
 func TestInstructionsThatAreNotKnownAreLeft(t *testing.T) {
 	for name, code := range map[string][]byte{
-		"int3": {0xcc}, "hlt": {0xf4}, "syscall": {0x0f, 0x05}, "lock": {0xf0, 0x48, 0x01, 0x07}, "nothing": {}, "half an instruction": {0x48}, "rdtsc": {0x0f, 0x31}, "ud2": {0x0f, 0x0b},
-		"a nop that older kernels refuse": {0x66, 0x90}, "rep": {0xf3, 0xa4}, "fs:": {0x64, 0x48, 0x8b, 0x04, 0x25, 0x28, 0, 0, 0},
+		"int3": {0xcc}, "hlt": {0xf4}, "syscall": {0x0f, 0x05}, "lock": {0xf0, 0x48, 0x01, 0x07}, "nothing": {},
+		"half an instruction": {0x48}, "rdtsc": {0x0f, 0x31}, "ud2": {0x0f, 0x0b},
+		"a nop that older kernels refuse": {0x66, 0x90}, "rep": {0xf3, 0xa4}, "fs:": {0x64, 0x48, 0x8b, 0x04, 0x25,
+			0x28, 0, 0, 0},
 	} {
 		if _, _, err := begin(elf.EM_X86_64, code); err == nil {
 			t.Errorf("%s would be probed", name)
 		}
 	}
-	for name, code := range map[string][]byte{"brk": {0, 0, 0x20, 0xd4}, "svc": {0x01, 0, 0, 0xd4}, "ldxr": {0, 0x7c, 0x5f, 0x88}, "nothing": {}} {
+	for name, code := range map[string][]byte{"brk": {0, 0, 0x20, 0xd4}, "svc": {0x01, 0, 0, 0xd4},
+		"ldxr": {0, 0x7c, 0x5f, 0x88}, "nothing": {}} {
 		if _, _, err := begin(elf.EM_AARCH64, code); err == nil {
 			t.Errorf("%s would be probed", name)
 		}
@@ -95,7 +101,8 @@ func TestSitesAreTheFunctionsOfALibrary(t *testing.T) {
 		}
 		offsets[s.Offset] = true
 	}
-	for _, name := range []string{"cuLaunchKernel", "cuMemcpyHtoDAsync_v2_ptsz", "cuMemAllocManaged", "cuCtxSynchronize"} {
+	for _, name := range []string{"cuLaunchKernel", "cuMemcpyHtoDAsync_v2_ptsz", "cuMemAllocManaged",
+		"cuCtxSynchronize"} {
 		if at[name].function == nil {
 			t.Errorf("%s is not found", name)
 		}
@@ -106,7 +113,10 @@ func TestSitesAreTheFunctionsOfALibrary(t *testing.T) {
 			t.Errorf("%s is found", name)
 		}
 	}
-	if machine == elf.EM_X86_64 && (!at["cuLaunchCooperativeKernelMultiDevice"].Emulated || !at["cuStreamSynchronize_ptsz"].Emulated || !at["cuLaunchKernel"].Emulated || !at["cuLaunchKernel_ptsz"].Emulated || at["cuLaunchKernelEx"].Emulated || at["cuLaunchKernelEx_ptsz"].Emulated) {
+	if machine == elf.EM_X86_64 && (!at["cuLaunchCooperativeKernelMultiDevice"].Emulated ||
+		!at["cuStreamSynchronize_ptsz"].Emulated || !at["cuLaunchKernel"].Emulated ||
+		!at["cuLaunchKernel_ptsz"].Emulated || at["cuLaunchKernelEx"].Emulated ||
+		at["cuLaunchKernelEx_ptsz"].Emulated) {
 		t.Errorf("%+v", at)
 	}
 }
@@ -120,7 +130,8 @@ func TestNamesAreOfOneFunctionEach(t *testing.T) {
 		seen[f.name] = true
 		s := Site{function: &functions[i], index: i, Emulated: i%2 == 0}
 		d := s.descriptor(usual)
-		if d&15 != f.class || d>>4&3 != f.direction || d>>8&15 != f.size || d>>12&7 != f.at || nameOf(uint16(d>>32)) != f.name || d>>16&7 != uint64(groupOf[f.class]) || d>>48 < 6 {
+		if d&15 != f.class || d>>4&3 != f.direction || d>>8&15 != f.size || d>>12&7 != f.at ||
+			nameOf(uint16(d>>32)) != f.name || d>>16&7 != uint64(groupOf[f.class]) || d>>48 < 6 {
 			t.Errorf("%s: %#x", f.name, d)
 		}
 	}
@@ -145,7 +156,9 @@ func TestFunctionsInOnePlaceAreOneOrNone(t *testing.T) {
 		t.Errorf("%+v, %v", sites, err)
 	}
 	slices.Sort(left)
-	if got := strings.Join(left, "\n"); !strings.Contains(got, "cuEventSynchronize and cuMemFree_v2: one function for both") || !strings.Contains(got, "cuGraphLaunch: it begins with an instruction INT 0x3") ||
+	if got := strings.Join(left, "\n"); !strings.Contains(got,
+		"cuEventSynchronize and cuMemFree_v2: one function for both") || !strings.Contains(got,
+		"cuGraphLaunch: it begins with an instruction INT 0x3") ||
 		!strings.Contains(got, "cuMemAlloc_v2: it is not in the library's code") {
 		t.Errorf("left: %s", got)
 	}
@@ -172,33 +185,40 @@ func shared(code []byte, symbols map[string]uint64) []byte {
 	}
 	var b bytes.Buffer
 	put := func(v any) { _ = binary.Write(&b, binary.LittleEndian, v) }
-	h := elf.Header64{Type: uint16(elf.ET_DYN), Machine: uint16(machine), Version: 1, Phoff: header, Shoff: uint64(codeAt + len(code) + len(names) + len(dynsym)), Ehsize: header,
+	h := elf.Header64{Type: uint16(elf.ET_DYN), Machine: uint16(machine), Version: 1, Phoff: header,
+		Shoff: uint64(codeAt + len(code) + len(names) + len(dynsym)), Ehsize: header,
 		Phentsize: segment, Phnum: 1, Shentsize: section, Shnum: 3, Shstrndx: 1}
 	copy(h.Ident[:], elf.ELFMAG)
-	h.Ident[elf.EI_CLASS], h.Ident[elf.EI_DATA], h.Ident[elf.EI_VERSION] = byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), 1
+	h.Ident[elf.EI_CLASS], h.Ident[elf.EI_DATA], h.Ident[elf.EI_VERSION] = byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB),
+		1
 	put(h)
-	put(elf.Prog64{Type: uint32(elf.PT_LOAD), Flags: uint32(elf.PF_X | elf.PF_R), Off: codeAt, Vaddr: 0x1000, Filesz: uint64(len(code)), Memsz: uint64(len(code))})
+	put(elf.Prog64{Type: uint32(elf.PT_LOAD), Flags: uint32(elf.PF_X | elf.PF_R), Off: codeAt, Vaddr: 0x1000,
+		Filesz: uint64(len(code)), Memsz: uint64(len(code))})
 	b.Write(code)
 	b.Write(names)
 	b.Write(dynsym)
 	put(elf.Section64{})
 	put(elf.Section64{Type: uint32(elf.SHT_STRTAB), Off: uint64(codeAt + len(code)), Size: uint64(len(names))})
-	put(elf.Section64{Type: uint32(elf.SHT_DYNSYM), Off: uint64(codeAt + len(code) + len(names)), Size: uint64(len(dynsym)), Link: 1, Entsize: symbol})
+	put(elf.Section64{Type: uint32(elf.SHT_DYNSYM), Off: uint64(codeAt + len(code) + len(names)),
+		Size: uint64(len(dynsym)), Link: 1, Entsize: symbol})
 	return b.Bytes()
 }
 
 // FuzzLibrary reads what pods may call a driver's library.
 func FuzzLibrary(f *testing.F) {
-	f.Add(shared([]byte{0x55, 0xc3, 0xcc, 0xcc, 0x53, 0xc3}, map[string]uint64{"cuStreamSynchronize": 0, "cuMemFree_v2": 4, "cuGraphLaunch": 2}))
+	f.Add(shared([]byte{0x55, 0xc3, 0xcc, 0xcc, 0x53, 0xc3}, map[string]uint64{"cuStreamSynchronize": 0,
+		"cuMemFree_v2": 4, "cuGraphLaunch": 2}))
 	f.Add([]byte(elf.ELFMAG))
-	f.Add(shared([]byte{0xf3, 0x0f, 0x1e, 0xfa, 0xff, 0x25, 1, 0, 0, 0}, map[string]uint64{"ncclBcast": 0, "ncclBroadcast": 2}))
+	f.Add(shared([]byte{0xf3, 0x0f, 0x1e, 0xfa, 0xff, 0x25, 1, 0, 0, 0},
+		map[string]uint64{"ncclBcast": 0, "ncclBroadcast": 2}))
 	f.Fuzz(func(t *testing.T, library []byte) {
 		// The file is longer than what it holds, as a sparse one is.
 		for _, size := range []int64{int64(len(library)), 1 << 40} {
 			reader := &countingReader{r: bytes.NewReader(library), size: size}
 			sites, _, err := Sites(reader, uint64(size))
 			for _, s := range sites {
-				if err != nil || s.function == nil || s.Name == "" || s.Offset < elfHeaderSize || s.Offset >= uint64(size) {
+				if err != nil || s.function == nil || s.Name == "" || s.Offset < elfHeaderSize ||
+					s.Offset >= uint64(size) {
 					t.Errorf("%+v, %v", s, err)
 				}
 			}
@@ -286,7 +306,8 @@ func TestOnlyWhatStaysDearIsTakenOff(t *testing.T) {
 		{second(7), limit + 1, limit + 2, copies, true}, // the third in turn
 		{second(8), limit + 1, 0, 0, false},
 	} {
-		if group, over := look(test.at, test.launching, test.copying); over != test.over || over && group != test.group {
+		if group, over := look(test.at, test.launching, test.copying); over != test.over || over &&
+			group != test.group {
 			t.Errorf("look %d: %d, %v", i, group, over)
 		}
 	}

@@ -67,7 +67,8 @@ func (p *Probe) measure() (c costs, err error) {
 	}
 	var a attached
 	nothing := &function{name: "nothing"} // of no class, so that it is not counted
-	if err := attach(&a, executable, []Site{{Offset: emulatedAt, function: nothing, index: 1}, {Offset: steppedAt, function: nothing, index: 1}}); err != nil {
+	if err := attach(&a, executable, []Site{{Offset: emulatedAt, function: nothing, index: 1},
+		{Offset: steppedAt, function: nothing, index: 1}}); err != nil {
 		return c, errors.Join(err, a.close())
 	}
 	c = costs{emulated: timed(&code[emulatedAt]), stepped: timed(&code[steppedAt])}

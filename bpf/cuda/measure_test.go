@@ -37,7 +37,8 @@ func BenchmarkCalls(b *testing.B) {
 		name        string
 		ours, empty bool
 		in          bool
-	}{{"no probe", false, false, true}, {"a program that does nothing", false, true, true}, {"out of scope", true, false, false}, {"in scope", true, false, true}} {
+	}{{"no probe", false, false, true}, {"a program that does nothing", false, true, true},
+		{"out of scope", true, false, false}, {"in scope", true, false, true}} {
 		b.Run(test.name, func(b *testing.B) {
 			k := newHarness(b, Options{})
 			k.release()
@@ -81,7 +82,8 @@ func (w *workload) measured(b *testing.B, line string) {
 	if err := json.Unmarshal([]byte(line), &m); err != nil {
 		b.Fatal(err)
 	}
-	unit := map[string]string{"push": "ns/push", "endbr64, push": "ns/endbr64+push", "sub rsp": "ns/sub", "cmp, je": "ns/cmp+je", "copy, push": "ns/copy"}[m.Shape]
+	unit := map[string]string{"push": "ns/push", "endbr64, push": "ns/endbr64+push", "sub rsp": "ns/sub",
+		"cmp, je": "ns/cmp+je", "copy, push": "ns/copy"}[m.Shape]
 	b.ReportMetric(m.Ns, unit)
 }
 
@@ -89,7 +91,8 @@ func (w *workload) measured(b *testing.B, line string) {
 func empties(b *testing.B, library string) (links []link.Link) {
 	b.Helper()
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Type: ebpf.Kprobe, AttachType: ebpf.AttachTraceUprobeMulti, License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
+		Type: ebpf.Kprobe, AttachType: ebpf.AttachTraceUprobeMulti, License: "GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -40,7 +40,8 @@ func TestFailuresAreToldOneByOne(t *testing.T) {
 	var got []string
 	for _, ev := range b.failed {
 		g := ev.GetGpu()
-		if g.GetWhat() != event.GpuWhat_GPU_WHAT_FAILED || g.GetProc().GetPid() != w.id() || string(g.GetProc().GetComm()) != "cuda" || ev.GetTime() == 0 {
+		if g.GetType() != event.GpuEventType_GPU_EVENT_TYPE_FAILED || g.GetProc().GetPid() != w.id() ||
+			string(g.GetProc().GetComm()) != "cuda" || ev.GetTime() == 0 {
 			t.Errorf("%v", ev)
 		}
 		if (g.GetFailure().Bytes == nil) != strings.Contains(g.GetFailure().GetCall(), "Synchronize") {
@@ -48,7 +49,8 @@ func TestFailuresAreToldOneByOne(t *testing.T) {
 		}
 		got = append(got, g.GetMessage())
 	}
-	want := "cuMemcpyDtoHAsync_v2 of 301 bytes: illegal address (700)\ncuMemcpyHtoD_v2 of 999 bytes: invalid value (1)\ncuStreamSynchronize: invalid handle (400)\ncuMemAlloc_v2 of 1.0Ti bytes: out of memory (2)"
+	want := "cuMemcpyDtoHAsync_v2 of 301 bytes: illegal address (700)\ncuMemcpyHtoD_v2 of 999 bytes: invalid value " +
+		"(1)\ncuStreamSynchronize: invalid handle (400)\ncuMemAlloc_v2 of 1.0Ti bytes: out of memory (2)"
 	if strings.Join(got, "\n") != want {
 		t.Errorf("%q, want %q", got, want)
 	}
@@ -70,7 +72,8 @@ func TestAFullRingIsCounted(t *testing.T) {
 	lost := b.probe.Lost()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(lost) != 1 || lost[0].Stage != event.LossStage_LOSS_STAGE_KERNEL_BUFFER || lost[0].Count == 0 || lost[0].Count+uint64(len(b.failed)) != n {
+	if len(lost) != 1 || lost[0].Stage != event.LossStage_LOSS_STAGE_KERNEL_BUFFER || lost[0].Count == 0 ||
+		lost[0].Count+uint64(len(b.failed)) != n {
 		t.Errorf("%d failures and lost %v, want %d together and some lost", len(b.failed), lost, n)
 	}
 }
@@ -87,7 +90,8 @@ func TestProcessesBeyondTheRoomAreCountedAsLost(t *testing.T) {
 	if p := b.look(w.id()); p != nil {
 		t.Errorf("%+v", p)
 	}
-	if lost := b.probe.Lost(); len(lost) != 1 || lost[0].Stage != event.LossStage_LOSS_STAGE_KERNEL_MAP || lost[0].Count < 50 {
+	if lost := b.probe.Lost(); len(lost) != 1 || lost[0].Stage != event.LossStage_LOSS_STAGE_KERNEL_MAP ||
+		lost[0].Count < 50 {
 		t.Errorf("lost %v", lost)
 	}
 }
@@ -111,7 +115,8 @@ func TestASynchronisationThatDoesNotReturnIsSeen(t *testing.T) {
 				return false
 			}
 			c := p.Calls
-			if c.GetSyncs() != 1 || c.GetSyncMicros() < last || c.GetSyncMicros() > uint64(time.Since(began).Microseconds()) {
+			if c.GetSyncs() != 1 || c.GetSyncMicros() < last ||
+				c.GetSyncMicros() > uint64(time.Since(began).Microseconds()) {
 				t.Fatalf("%v after %v, and before %d", c, time.Since(began), last)
 			}
 			last = c.GetSyncMicros()
@@ -183,7 +188,8 @@ func TestProbesThatCostTooMuchAreTakenOff(t *testing.T) {
 		w.do("copy 2000")
 		return b.look(w.id()).Calls.Copies == nil
 	})
-	if c := b.look(quiet.id()).Calls; c.Copies != nil || c.HostToDeviceBytes != nil || c.CopyMicros != nil || c.Syncs == nil {
+	if c := b.look(quiet.id()).Calls; c.Copies != nil || c.HostToDeviceBytes != nil || c.CopyMicros != nil ||
+		c.Syncs == nil {
 		t.Errorf("%v", c)
 	}
 }
@@ -300,7 +306,8 @@ func TestOfAProcessThatHasEndedNothingIsKept(t *testing.T) {
 	if err := os.WriteFile(block, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	w, other := b.start(b.in, "block cuCtxSynchronize "+block+"\n", "-threads", "2", b.fake.Library), b.start(b.in, "", b.fake.Library)
+	w, other := b.start(b.in, "block cuCtxSynchronize "+block+"\n", "-threads", "2", b.fake.Library),
+		b.start(b.in, "", b.fake.Library)
 	other.do("round 3")
 	w.do("wait")
 	b.await("it waits", func() bool { p := b.look(w.id()); return p != nil && p.Calls.WaitingMicros != nil })
@@ -320,7 +327,8 @@ func TestOfAProcessThatHasEndedNothingIsKept(t *testing.T) {
 	if n := bpftest.Kept(t, b.probe.objects.CudaReturn, "open_calls"); n != 0 {
 		t.Errorf("%d open calls", n)
 	}
-	if n := bpftest.Kept(t, b.probe.objects.CudaReturn, "allocations"); uint64(n) != 3 || kept.Calls.GetOutstandingBytes() != 3<<16 {
+	if n := bpftest.Kept(t, b.probe.objects.CudaReturn, "allocations"); uint64(n) != 3 ||
+		kept.Calls.GetOutstandingBytes() != 3<<16 {
 		t.Errorf("%d allocations are left, and %v", n, kept.Calls)
 	}
 	if err := b.probe.Forget([]ID{kept.ID}); err != nil {

@@ -65,7 +65,8 @@ func countWith(t *testing.T, o Options, capabilities []uint) (string, error) {
 	fake := fakes.BuildCUDA(t)
 	c := bpftest.NewCgroup(t, "orb8-cuda-test/unprivileged")
 	cmd := bpftest.Child(t, "count-a-child", c)
-	cmd.Env = append(cmd.Env, "ORB8_CUDA_CGROUP="+c.Dir, "ORB8_CUDA_ROOT="+bpftest.CgroupRoot(t), "ORB8_CUDA_LIBRARY="+fake.Library, "ORB8_CUDA_PROGRAM="+fake.Program)
+	cmd.Env = append(cmd.Env, "ORB8_CUDA_CGROUP="+c.Dir, "ORB8_CUDA_ROOT="+bpftest.CgroupRoot(t), "ORB8_CUDA_LIBRARY="+
+		fake.Library, "ORB8_CUDA_PROGRAM="+fake.Program)
 	if o.Single {
 		cmd.Env = append(cmd.Env, "ORB8_CUDA_SINGLE=1")
 	}
@@ -117,7 +118,8 @@ func countAChild() (err error) {
 	if err != nil {
 		return err
 	}
-	if len(all) != 1 || all[0].Calls.GetLaunches() != 24 || !strings.Contains(string(out), `"launches":24,`) || all[0].Calls.GetSyncs() != 21 {
+	if len(all) != 1 || all[0].Calls.GetLaunches() != 24 || !strings.Contains(string(out), `"launches":24,`) ||
+		all[0].Calls.GetSyncs() != 21 {
 		return fmt.Errorf("%v, want what %s says", all, out)
 	}
 	return nil

@@ -51,7 +51,8 @@ func (b *harness) forgetAll(all ...*workload) {
 	for _, c := range []*bpftest.Cgroup{b.in, b.other} {
 		for table, n := range used {
 			if held := b.heldBy(c, table); held != 0 || n != 0 {
-				b.Errorf("a cgroup holds %d places of table %d, of which %d are taken, and no process is left", held, table, n)
+				b.Errorf("a cgroup holds %d places of table %d, of which %d are taken, and no process is left", held,
+					table, n)
 			}
 		}
 	}

@@ -49,7 +49,8 @@ func (f *function) does() uint64 {
 
 // descriptor is what the programs know about a site.
 func (s *Site) descriptor(c costs) uint64 {
-	return s.function.does() | uint64(groupOf[s.function.class])<<16 | uint64(s.index)<<32 | min(uint64(c.of(s)/costUnit), math.MaxUint16)<<48
+	return s.function.does() | uint64(groupOf[s.function.class])<<16 | uint64(s.index)<<32 | min(uint64(c.of(s)/
+		costUnit), math.MaxUint16)<<48
 }
 
 // Groups of functions, whose probes are attached and taken off together.
@@ -63,7 +64,8 @@ const (
 )
 
 var groupOf = [...]int{
-	classLaunch: launches, classGraph: launches, classCopy: copies, classSync: syncs, classAlloc: memory, classFree: memory, classCollective: collectives,
+	classLaunch: launches, classGraph: launches, classCopy: copies, classSync: syncs, classAlloc: memory,
+	classFree: memory, classCollective: collectives,
 }
 
 // timed reports whether the end of a call matters.

@@ -226,7 +226,8 @@ func TestQueriesAreReportedWithTheirAnswers(t *testing.T) {
 				b.group.Run(t, func() { took = ask(t, network, server, "a.example.", "nx.", "b.example.", "silent.") })
 				got := b.events()
 				want := []told{
-					{outcome: "answered", name: "a.example.", rcode: "NOERROR"}, {outcome: "answered", name: "nx.", rcode: "NXDOMAIN"},
+					{outcome: "answered", name: "a.example.", rcode: "NOERROR"},
+					{outcome: "answered", name: "nx.", rcode: "NXDOMAIN"},
 					{outcome: "answered", name: "b.example.", rcode: "NOERROR"}, {outcome: "pending", name: "silent."},
 				}
 				if len(got) != len(want) || len(b.probe.Lost()) != 0 {
@@ -234,18 +235,22 @@ func TestQueriesAreReportedWithTheirAnswers(t *testing.T) {
 				}
 				for i, ev := range got {
 					d := ev.GetDns()
-					if d.GetOutcome().Word() != want[i].outcome || d.GetName() != want[i].name || d.GetRcode() != want[i].rcode || d.GetType() != "A" ||
-						d.GetAttempts() != 1 || d.GetObserved() != event.Side_SIDE_SRC || d.GetProtocol().Word() != network {
+					if d.GetOutcome().Word() != want[i].outcome || d.GetName() != want[i].name ||
+						d.GetRcode() != want[i].rcode || d.GetType() != "A" ||
+						d.GetAttempts() != 1 || d.GetObserved() != event.Side_SIDE_SRC ||
+						d.GetProtocol().Word() != network {
 						t.Errorf("%v, want %v", d, want[i])
 					}
 					if want[i].rcode == "NOERROR" && (d.GetAnswers() != "10.1.2.3" || d.GetAnswerCount() != 1) {
 						t.Errorf("the answer is %q", d.GetAnswers())
 					}
-					if want[i].rcode != "" && (d.LatencyMicros == nil || time.Duration(d.GetLatencyMicros())*time.Microsecond > took) {
+					if want[i].rcode != "" &&
+						(d.LatencyMicros == nil || time.Duration(d.GetLatencyMicros())*time.Microsecond > took) {
 						t.Errorf("it took %v µs; all together %v", d.LatencyMicros, took)
 					}
 					to, _ := netip.AddrFromSlice(d.GetDst().GetAddress())
-					if to != server.Addr() || d.GetDst().GetPort() != uint32(server.Port()) || d.GetSrc().GetPid() != uint32(os.Getpid()) || d.GetSrc().GetComm() == "" {
+					if to != server.Addr() || d.GetDst().GetPort() != uint32(server.Port()) ||
+						d.GetSrc().GetPid() != uint32(os.Getpid()) || d.GetSrc().GetComm() == "" {
 						t.Errorf("%v and %v", d.GetSrc(), d.GetDst())
 					}
 				}
@@ -273,7 +278,8 @@ func TestAServersSideIsReported(t *testing.T) {
 				t.Fatalf("%v, want two", got)
 			}
 			for i, rcode := range []string{"NOERROR", "NXDOMAIN"} {
-				if d := got[i].GetDns(); d.GetObserved() != event.Side_SIDE_DST || d.GetRcode() != rcode || d.GetDst().GetPid() != uint32(os.Getpid()) ||
+				if d := got[i].GetDns(); d.GetObserved() != event.Side_SIDE_DST || d.GetRcode() != rcode ||
+					d.GetDst().GetPid() != uint32(os.Getpid()) ||
 					d.GetDst().GetPort() != uint32(port) || d.LatencyMicros == nil {
 					t.Errorf("%v, want %s", d, rcode)
 				}
@@ -353,7 +359,8 @@ func TestAQueryThatWaitsIsReportedOnce(t *testing.T) {
 		}
 	}
 	got := b.events()
-	if len(got) != 1 || got[0].GetDns().GetOutcome() != event.DnsOutcome_DNS_OUTCOME_ANSWERED || got[0].GetDns().GetAttempts() != 2 ||
+	if len(got) != 1 || got[0].GetDns().GetOutcome() != event.DnsOutcome_DNS_OUTCOME_ANSWERED ||
+		got[0].GetDns().GetAttempts() != 2 ||
 		got[0].GetDns().LatencyMicros == nil {
 		t.Errorf("%v, want one that was answered at the second attempt", got)
 	}

@@ -23,7 +23,8 @@ func newPairing() *pairing {
 	p := &pairing{lost: map[uint64]int{}}
 	p.pairs = newPairs(func(_ uint64, ev *event.Event) {
 		d := ev.GetDns()
-		e := told{outcome: d.GetOutcome().Word(), name: d.GetName(), rcode: d.GetRcode(), attempts: d.GetAttempts(), latency: -1}
+		e := told{outcome: d.GetOutcome().Word(), name: d.GetName(), rcode: d.GetRcode(), attempts: d.GetAttempts(),
+			latency: -1}
 		if d.LatencyMicros != nil {
 			e.latency = int64(*d.LatencyMicros)
 		}
@@ -33,7 +34,8 @@ func newPairing() *pairing {
 }
 
 func (p *pairing) ask(at time.Duration, cookie uint64, name string) {
-	p.add(&segment{cookie: cookie, time: 1 + uint64(at), flags: flagClient | flagOut}, &message{id: 1, question: true, name: name, kind: 1})
+	p.add(&segment{cookie: cookie, time: 1 + uint64(at), flags: flagClient | flagOut},
+		&message{id: 1, question: true, name: name, kind: 1})
 }
 
 func (p *pairing) askOf(cgroup uint64, at time.Duration, cookie uint64, name string) {
@@ -104,7 +106,8 @@ func TestPairs_FloodTakesFromItsOwnShare(t *testing.T) {
 		flood func(p *pairing, n uint64)
 	}{
 		"queries that wait": {waitingBytes, func(p *pairing, n uint64) { p.askOf(9, time.Millisecond, 100+n, long) }},
-		"timeouts":          {doneBytes, func(p *pairing, n uint64) { p.askOf(9, 0, 100+n, long); p.expire(uint64(timeout) + 1) }},
+		"timeouts": {doneBytes,
+			func(p *pairing, n uint64) { p.askOf(9, 0, 100+n, long); p.expire(uint64(timeout) + 1) }},
 		"answered ones": {doneBytes, func(p *pairing, n uint64) {
 			p.askOf(9, time.Millisecond, 100+n, long)
 			p.answered(time.Millisecond, 100+n, long)
@@ -146,16 +149,19 @@ func TestPairs_FloodTakesFromItsOwnShare(t *testing.T) {
 
 // The upper bits of an RCODE stand in EDNS's OPT record (RFC 6891 section 6.1.3): without them BADVERS is NOERROR.
 func TestExtendedRCodes(t *testing.T) {
-	for code, want := range map[dnsmessage.RCode]string{0: "NOERROR", 3: "NXDOMAIN", 16: "BADVERS", 23: "BADCOOKIE", 4095: "RCODE4095"} {
+	for code, want := range map[dnsmessage.RCode]string{0: "NOERROR", 3: "NXDOMAIN", 16: "BADVERS", 23: "BADCOOKIE",
+		4095: "RCODE4095"} {
 		var opt dnsmessage.ResourceHeader
 		if err := opt.SetEDNS0(1232, code, false); err != nil {
 			t.Fatal(err)
 		}
 		m := dnsmessage.Message{
-			Header:      dnsmessage.Header{ID: 1, Response: true, RCode: code & 15},
-			Questions:   []dnsmessage.Question{{Name: dnsmessage.MustNewName("a.example."), Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}},
-			Answers:     []dnsmessage.Resource{record("a.example.", &dnsmessage.AResource{A: [4]byte{10, 0, 0, 1}})},
-			Authorities: []dnsmessage.Resource{record("example.", &dnsmessage.NSResource{NS: dnsmessage.MustNewName("ns.example.")})},
+			Header: dnsmessage.Header{ID: 1, Response: true, RCode: code & 15},
+			Questions: []dnsmessage.Question{{Name: dnsmessage.MustNewName("a.example."), Type: dnsmessage.TypeA,
+				Class: dnsmessage.ClassINET}},
+			Answers: []dnsmessage.Resource{record("a.example.", &dnsmessage.AResource{A: [4]byte{10, 0, 0, 1}})},
+			Authorities: []dnsmessage.Resource{record("example.",
+				&dnsmessage.NSResource{NS: dnsmessage.MustNewName("ns.example.")})},
 			Additionals: []dnsmessage.Resource{
 				record("ns.example.", &dnsmessage.AResource{}), {Header: opt, Body: &dnsmessage.OPTResource{}},
 			},
@@ -175,10 +181,13 @@ func TestExtendedRCodes(t *testing.T) {
 func TestTheEndOfAStream(t *testing.T) {
 	part := func(m string) []byte { return append(binary.BigEndian.AppendUint16(nil, uint16(len(m))), m...) }
 	for name, parts := range map[string][]segment{
-		"sent again":         {{seq: 100, flags: tcpSYN}, {seq: 101, data: part("hello"), flags: tcpFIN}, {seq: 101, data: part("hello"), flags: tcpFIN}},
-		"FIN comes first":    {{seq: 100, flags: tcpSYN}, {seq: 108, flags: tcpFIN}, {seq: 101, data: part("hello")[:3]}, {seq: 104, data: part("hello")[3:]}},
-		"data with the SYN":  {{seq: 100, flags: tcpSYN, data: part("hello")[:4]}, {seq: 105, data: part("hello")[4:]}},
-		"and without it too": {{seq: 100, flags: tcpSYN, data: part("hello")}, {seq: 101, data: part("hello")}, {seq: 108, flags: tcpFIN}},
+		"sent again": {{seq: 100, flags: tcpSYN}, {seq: 101, data: part("hello"), flags: tcpFIN},
+			{seq: 101, data: part("hello"), flags: tcpFIN}},
+		"FIN comes first": {{seq: 100, flags: tcpSYN}, {seq: 108, flags: tcpFIN},
+			{seq: 101, data: part("hello")[:3]}, {seq: 104, data: part("hello")[3:]}},
+		"data with the SYN": {{seq: 100, flags: tcpSYN, data: part("hello")[:4]}, {seq: 105, data: part("hello")[4:]}},
+		"and without it too": {{seq: 100, flags: tcpSYN, data: part("hello")}, {seq: 101, data: part("hello")},
+			{seq: 108, flags: tcpFIN}},
 	} {
 		s := newStreams(func(uint64) {})
 		var got []string

@@ -153,11 +153,14 @@ func present(n dnsmessage.Name) string {
 
 // typeNames and codeNames are IANA's.
 var typeNames = map[uint16]string{
-	1: "A", 2: "NS", 5: "CNAME", 6: "SOA", 12: "PTR", 13: "HINFO", 15: "MX", 16: "TXT", 28: "AAAA", 33: "SRV", 35: "NAPTR", 39: "DNAME",
-	43: "DS", 46: "RRSIG", 47: "NSEC", 48: "DNSKEY", 50: "NSEC3", 52: "TLSA", 64: "SVCB", 65: "HTTPS", 251: "IXFR", 252: "AXFR", 255: "ANY", 257: "CAA",
+	1: "A", 2: "NS", 5: "CNAME", 6: "SOA", 12: "PTR", 13: "HINFO", 15: "MX", 16: "TXT", 28: "AAAA", 33: "SRV",
+	35: "NAPTR", 39: "DNAME",
+	43: "DS", 46: "RRSIG", 47: "NSEC", 48: "DNSKEY", 50: "NSEC3", 52: "TLSA", 64: "SVCB", 65: "HTTPS", 251: "IXFR",
+	252: "AXFR", 255: "ANY", 257: "CAA",
 }
 
-var codeNames = []string{"NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET", "NOTAUTH", "NOTZONE", "DSOTYPENI"}
+var codeNames = []string{"NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET",
+	"NXRRSET", "NOTAUTH", "NOTZONE", "DSOTYPENI"}
 
 // typeName is TYPE65280 for a type without a name (RFC 3597).
 func typeName(t uint16) string {
@@ -168,7 +171,8 @@ func typeName(t uint16) string {
 }
 
 // extendedNames are those of the codes that only EDNS has room for.
-var extendedNames = map[uint16]string{16: "BADVERS", 17: "BADKEY", 18: "BADTIME", 19: "BADMODE", 20: "BADNAME", 21: "BADALG", 22: "BADTRUNC", 23: "BADCOOKIE"}
+var extendedNames = map[uint16]string{16: "BADVERS", 17: "BADKEY", 18: "BADTIME", 19: "BADMODE", 20: "BADNAME",
+	21: "BADALG", 22: "BADTRUNC", 23: "BADCOOKIE"}
 
 func codeName(c uint16) string {
 	if int(c) < len(codeNames) {

@@ -25,7 +25,8 @@ const (
 	// maxFree is how many forgotten queries are kept for reuse.
 	maxFree = 256
 	// queryOverhead is what a query takes besides its name, in both maps too.
-	queryOverhead = int64(unsafe.Sizeof(query{}) + 3*(unsafe.Sizeof(pairKey{})+unsafe.Sizeof(idKey{})+2*unsafe.Sizeof(&query{})))
+	queryOverhead = int64(unsafe.Sizeof(query{}) + 3*(unsafe.Sizeof(pairKey{})+unsafe.Sizeof(idKey{})+
+		2*unsafe.Sizeof(&query{})))
 )
 
 // pairs joins queries and their answers.

@@ -19,7 +19,10 @@ import (
 )
 
 // build makes a message.
-func build(tb testing.TB, id uint16, response bool, rcode dnsmessage.RCode, name string, kind dnsmessage.Type, answers ...dnsmessage.Resource) []byte {
+func build(
+	tb testing.TB, id uint16, response bool, rcode dnsmessage.RCode, name string, kind dnsmessage.Type,
+	answers ...dnsmessage.Resource,
+) []byte {
 	tb.Helper()
 	m := dnsmessage.Message{
 		Header:    dnsmessage.Header{ID: id, Response: response, RCode: rcode},
@@ -34,7 +37,8 @@ func build(tb testing.TB, id uint16, response bool, rcode dnsmessage.RCode, name
 }
 
 func record(name string, body dnsmessage.ResourceBody) dnsmessage.Resource {
-	return dnsmessage.Resource{Header: dnsmessage.ResourceHeader{Name: dnsmessage.MustNewName(name), Class: dnsmessage.ClassINET}, Body: body}
+	return dnsmessage.Resource{Header: dnsmessage.ResourceHeader{Name: dnsmessage.MustNewName(name),
+		Class: dnsmessage.ClassINET}, Body: body}
 }
 
 func TestParse(t *testing.T) {
@@ -47,7 +51,8 @@ func TestParse(t *testing.T) {
 		record("web.example.", &dnsmessage.SRVResource{Target: dnsmessage.MustNewName("s.example."), Port: 80}))
 	m, err := parse(full)
 	want := message{
-		id: 7, response: true, question: true, name: `a\001b\\c\255\032d.example.`, kind: 28, count: 5, answers: "web.example.,fd00::1,10.0.0.1,s.example.:80",
+		id: 7, response: true, question: true, name: `a\001b\\c\255\032d.example.`, kind: 28, count: 5,
+		answers: "web.example.,fd00::1,10.0.0.1,s.example.:80",
 	}
 	if err != nil || m != want {
 		t.Errorf("%+v, %v; want %+v", m, err, want)
@@ -167,7 +172,8 @@ func TestQueriesAndAnswersArePaired(t *testing.T) {
 	lost := 0
 	p := newPairs(func(_ uint64, ev *event.Event) {
 		d := ev.GetDns()
-		e := told{d.GetOutcome().Word(), d.GetName(), d.GetRcode(), d.GetAttempts(), -1, time.Duration(ev.GetTime() - start)}
+		e := told{d.GetOutcome().Word(), d.GetName(), d.GetRcode(), d.GetAttempts(), -1,
+			time.Duration(ev.GetTime() - start)}
 		if d.LatencyMicros != nil {
 			e.latency = int64(*d.LatencyMicros)
 		}
@@ -197,7 +203,8 @@ func TestQueriesAndAnswersArePaired(t *testing.T) {
 	send(1*ms, 1, server, asks, query(1, "b.example.")) // the same id, as glibc's two at a time may have
 	send(2*ms, 1, netip.MustParseAddrPort("10.0.9.9:53"), hears, answer(1, "b.example.", 3))
 	send(3*ms, 1, server, hears, answer(1, "a.example.", 0)) // letters may change
-	want(4*ms, told{"answered", "b.example.", "NXDOMAIN", 1, 1000, 2 * ms}, told{"answered", "A.example.", "NOERROR", 1, 3000, 3 * ms})
+	want(4*ms, told{"answered", "b.example.", "NXDOMAIN", 1, 1000, 2 * ms}, told{"answered", "A.example.", "NOERROR", 1,
+		3000, 3 * ms})
 
 	send(10*ms, 1, server, asks, query(2, "again."))
 	send(1010*ms, 1, server, asks, query(2, "again."))
@@ -218,7 +225,8 @@ func TestQueriesAndAnswersArePaired(t *testing.T) {
 	send(50_001*ms, 5, other, 0, query(4, "x."))
 	send(50_005*ms, 5, other, flagOut, answer(4, "x.", 0))
 	send(50_010*ms, 5, client, flagOut, message{id: 4, response: true, rcode: 1}) // without the question
-	want(50_020*ms, told{"answered", "x.", "NOERROR", 1, 4000, 50_005 * ms}, told{"answered", "x.", "FORMERR", 1, 10_000, 50_010 * ms})
+	want(50_020*ms, told{"answered", "x.", "NOERROR", 1, 4000, 50_005 * ms}, told{"answered", "x.", "FORMERR", 1,
+		10_000, 50_010 * ms})
 
 	// What goes the wrong way is neither a query nor an answer.
 	send(51_000*ms, 1, server, hears, query(5, "q."))
@@ -229,7 +237,8 @@ func TestQueriesAndAnswersArePaired(t *testing.T) {
 	p.flush(at(61_001 * ms))
 	p.flush(at(61_002 * ms))
 	send(61_003*ms, 1, server, hears, answer(6, "open.", 0))
-	want(61_004*ms, told{"pending", "open.", "", 1, -1, 61_001 * ms}, told{"answered", "open.", "NOERROR", 1, 3000, 61_003 * ms})
+	want(61_004*ms, told{"pending", "open.", "", 1, -1, 61_001 * ms}, told{"answered", "open.", "NOERROR", 1, 3000,
+		61_003 * ms})
 	want(200_000 * ms)
 	if len(p.waiting) != 0 || len(p.byID) != 0 || p.queue.first != nil || p.lates.first != nil || p.charged() != 0 {
 		t.Errorf("%d queries and %d bytes are kept", len(p.waiting), p.charged())
@@ -266,7 +275,8 @@ func TestPairs_ServiceOfAnswer(t *testing.T) {
 					netip.AddrPortFrom(s, uint16(d.GetServicePort())).String())
 			}, func(uint64) {})
 			local := netip.MustParseAddrPort("10.0.0.1:4000")
-			q, a := message{id: 1, question: true, name: "a.", kind: 1}, message{id: 1, response: true, question: true, name: "a.", kind: 1}
+			q, a := message{id: 1, question: true, name: "a.", kind: 1}, message{id: 1, response: true, question: true,
+				name: "a.", kind: 1}
 			p.add(&segment{cookie: 1, time: 1, local: local, remote: c.query, flags: c.queryFlags}, &q)
 			p.add(&segment{cookie: 1, time: 2, local: local, remote: c.answer, flags: c.answerFlg}, &a)
 			if !slices.Equal(got, []string{c.want}) {
@@ -289,11 +299,13 @@ func TestPairs_BothPortsAreDNS(t *testing.T) {
 			var got []string
 			p := newPairs(func(_ uint64, ev *event.Event) {
 				d := ev.GetDns()
-				got = append(got, fmt.Sprintf("%s %s %d", d.GetObserved().Word(), d.GetOutcome().Word(), d.GetLatencyMicros()))
+				got = append(got, fmt.Sprintf("%s %s %d", d.GetObserved().Word(), d.GetOutcome().Word(),
+					d.GetLatencyMicros()))
 			}, func(uint64) {})
 			p.ports = []uint16{53}
 			local, remote := netip.MustParseAddrPort("10.0.0.1:53"), netip.MustParseAddrPort("10.0.0.2:53")
-			q, a := message{id: 1, question: true, name: "a.", kind: 1}, message{id: 1, response: true, question: true, name: "a.", kind: 1}
+			q, a := message{id: 1, question: true, name: "a.", kind: 1}, message{id: 1, response: true, question: true,
+				name: "a.", kind: 1}
 			p.add(&segment{cookie: 1, time: 1000, local: local, remote: remote, flags: c.queryFlags}, &q)
 			p.add(&segment{cookie: 1, time: 2000, local: local, remote: remote, flags: c.answerFlags}, &a)
 			if !slices.Equal(got, []string{c.want}) {
@@ -327,7 +339,8 @@ func TestSegmentsAreDecoded(t *testing.T) {
 	if err := d.decode(raw, &g); err != nil {
 		t.Fatal(err)
 	}
-	if g.local != netip.MustParseAddrPort("10.0.0.1:4000") || g.remote != netip.MustParseAddrPort("[fd00::9]:53") || !g.tcp || g.pid != 77 || g.comm != "dig" ||
+	if g.local != netip.MustParseAddrPort("10.0.0.1:4000") || g.remote != netip.MustParseAddrPort("[fd00::9]:53") ||
+		!g.tcp || g.pid != 77 || g.comm != "dig" ||
 		string(g.data) != "hello" || g.flags != flagOut|flagClient {
 		t.Errorf("%+v", g)
 	}
@@ -337,7 +350,8 @@ func TestSegmentsAreDecoded(t *testing.T) {
 }
 
 func FuzzMessages(f *testing.F) {
-	f.Add(build(f, 1, true, 0, "a.example.", dnsmessage.TypeA, record("a.example.", &dnsmessage.AResource{})), uint32(1), uint8(tcpSYN))
+	f.Add(build(f, 1, true, 0, "a.example.", dnsmessage.TypeA, record("a.example.", &dnsmessage.AResource{})),
+		uint32(1), uint8(tcpSYN))
 	f.Add([]byte{0, 1, 2}, uint32(0), uint8(0))
 	clock, err := bpf.NewClock()
 	if err != nil {

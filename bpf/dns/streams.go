@@ -199,7 +199,8 @@ func (st *stream) follow(seq uint32, data []byte) {
 
 // keep has data wait for what is before them.
 func (st *stream) keep(seq uint32, data []byte) bool {
-	at, found := slices.BinarySearchFunc(st.later, seq, func(p piece, seq uint32) int { return int(int32(p.seq - seq)) })
+	at, found := slices.BinarySearchFunc(st.later, seq,
+		func(p piece, seq uint32) int { return int(int32(p.seq - seq)) })
 	if found {
 		if old := &st.later[at]; len(old.data) < len(data) {
 			st.held += len(data) - len(old.data)

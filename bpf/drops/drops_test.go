@@ -208,7 +208,8 @@ func (b *harness) check(d *event.Drop, observed event.Side, packets, bytes uint6
 	if len(b.probe.reasons.names) == 0 {
 		reason = ""
 	}
-	if d.GetObserved() != observed || d.GetPackets() != packets || d.GetBytes() != bytes || d.GetReason() != reason || d.GetLocation() == "" ||
+	if d.GetObserved() != observed || d.GetPackets() != packets || d.GetBytes() != bytes || d.GetReason() != reason ||
+		d.GetLocation() == "" ||
 		strings.HasPrefix(d.GetLocation(), "0x") || d.GetFirstTime() == 0 || d.GetLastTime() < d.GetFirstTime() {
 		b.Errorf("%v\nwant %d packets, %d bytes, %s, observed %v", d, packets, bytes, reason, observed)
 	}
@@ -295,7 +296,8 @@ func TestAFirewallIsNamed(t *testing.T) {
 	}
 	b := newHarness(t, Options{})
 	cmd := exec.Command(nft, "-f", "-")
-	cmd.Stdin = strings.NewReader("table ip orb8 {\n chain out {\n type filter hook output priority 0;\n udp dport 4242 drop\n }\n}\n")
+	cmd.Stdin = strings.NewReader("table ip orb8 {\n chain out {\n type filter hook output priority 0;\n udp dport " +
+		"4242 drop\n }\n}\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -451,7 +453,8 @@ func TestEveryReasonThatIsExplainedExists(t *testing.T) {
 	for _, n := range r.names {
 		byName[n] = true
 	}
-	for _, want := range []string{"NO_SOCKET", "NOT_SPECIFIED", "SOCKET_RCVBUFF", "NETFILTER_DROP", "TCP_CSUM", "UDP_CSUM"} {
+	for _, want := range []string{"NO_SOCKET", "NOT_SPECIFIED", "SOCKET_RCVBUFF", "NETFILTER_DROP", "TCP_CSUM",
+		"UDP_CSUM"} {
 		if !byName[want] {
 			t.Errorf("the kernel has no %s", want)
 		}

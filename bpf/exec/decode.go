@@ -69,9 +69,11 @@ func (d *decoder) decode(raw []byte) (uint64, *event.Event, error) {
 	d.ev.Time = d.clock.Wall(d.u64(unsafe.Offsetof(l.TimeNs)))
 	d.uid = d.u32(unsafe.Offsetof(l.Uid))
 	e := &d.exec
-	e.Pid, e.ContainerPid, e.Ppid = d.u32(unsafe.Offsetof(l.Pid)), d.u32(unsafe.Offsetof(l.ContainerPid)), d.u32(unsafe.Offsetof(l.Ppid))
+	e.Pid, e.ContainerPid, e.Ppid = d.u32(unsafe.Offsetof(l.Pid)), d.u32(unsafe.Offsetof(l.ContainerPid)),
+		d.u32(unsafe.Offsetof(l.Ppid))
 	e.Uid = &d.uid
-	e.Comm, e.ParentComm = d.text(unsafe.Offsetof(l.Comm), unsafe.Sizeof(l.Comm)), d.text(unsafe.Offsetof(l.ParentComm), unsafe.Sizeof(l.ParentComm))
+	e.Comm, e.ParentComm = d.text(unsafe.Offsetof(l.Comm), unsafe.Sizeof(l.Comm)), d.text(unsafe.Offsetof(l.ParentComm),
+		unsafe.Sizeof(l.ParentComm))
 	e.Filename, e.Args, e.ArgsTruncated, e.Cwd = nil, nil, nil, nil
 	e.Outcome, e.ExitCode, e.Signal, e.CoreDumped, e.LifetimeMicros, e.MemoryLimitBytes = 0, nil, "", nil, nil, nil
 	flags := d.u32(unsafe.Offsetof(l.Flags))
@@ -160,7 +162,8 @@ func (d *decoder) exit(flags uint32) {
 // container's cgroup before it runs the container's program. They never call exec there. A name alone does not make
 // one: a container can take any name.
 func runcStage(e *event.Exec, flags uint32) bool {
-	return e.GetPhase() == event.ExecPhase_EXEC_PHASE_EXIT && flags&runtimeStage != 0 && bytes.HasPrefix(e.GetComm(), []byte("runc:["))
+	return e.GetPhase() == event.ExecPhase_EXEC_PHASE_EXIT && flags&runtimeStage != 0 &&
+		bytes.HasPrefix(e.GetComm(), []byte("runc:["))
 }
 
 func (d *decoder) u32(at uintptr) uint32 { return binary.LittleEndian.Uint32(d.raw[at:]) }

@@ -86,8 +86,10 @@ func TestDecode(t *testing.T) {
 		"cut": {began("py", "z\x00y\x00", argsTruncated|cwdPartial), &event.Exec{
 			Args: []byte("py"), ArgsTruncated: proto.Bool(true), Cwd: []byte(".../y/z"),
 		}},
-		"unreadable, at the root": {began("", "", argsUnreadable), &event.Exec{ArgsTruncated: proto.Bool(true), Cwd: []byte("/")}},
-		"exit":                    {ended(3<<8, 0, 0), &event.Exec{Outcome: event.ExecOutcome_EXEC_OUTCOME_EXITED, ExitCode: proto.Uint32(3)}},
+		"unreadable, at the root": {began("", "", argsUnreadable), &event.Exec{ArgsTruncated: proto.Bool(true),
+			Cwd: []byte("/")}},
+		"exit": {ended(3<<8, 0, 0), &event.Exec{Outcome: event.ExecOutcome_EXEC_OUTCOME_EXITED,
+			ExitCode: proto.Uint32(3)}},
 		"crash": {ended(11|0x80, 0, 0), &event.Exec{
 			Outcome: event.ExecOutcome_EXEC_OUTCOME_SIGNALED, Signal: "SIGSEGV", CoreDumped: proto.Bool(true),
 		}},
@@ -95,7 +97,8 @@ func TestDecode(t *testing.T) {
 			Outcome: event.ExecOutcome_EXEC_OUTCOME_SIGNALED, Signal: "SIGRTMIN+2", CoreDumped: new(bool),
 		}},
 		"OOM kill": {ended(9, oomKilled, 16384), &event.Exec{
-			Outcome: event.ExecOutcome_EXEC_OUTCOME_OOM_KILLED, Signal: "SIGKILL", CoreDumped: new(bool), MemoryLimitBytes: proto.Uint64(64 << 20),
+			Outcome: event.ExecOutcome_EXEC_OUTCOME_OOM_KILLED, Signal: "SIGKILL", CoreDumped: new(bool),
+			MemoryLimitBytes: proto.Uint64(64 << 20),
 		}},
 		"OOM kill without a limit": {ended(9, oomKilled, 0), &event.Exec{
 			Outcome: event.ExecOutcome_EXEC_OUTCOME_OOM_KILLED, Signal: "SIGKILL", CoreDumped: new(bool),
@@ -113,7 +116,8 @@ func TestDecode(t *testing.T) {
 			c.want.Phase, c.want.LifetimeMicros = event.ExecPhase_EXEC_PHASE_EXIT, proto.Uint64(1500)
 		} else {
 			c.want.Phase, c.want.Pid, c.want.ContainerPid = event.ExecPhase_EXEC_PHASE_EXEC, 4711, 7
-			c.want.Comm, c.want.ParentComm, c.want.Filename = []byte("python3"), []byte("containerd-shim"), []byte("/usr/bin/python3")
+			c.want.Comm, c.want.ParentComm, c.want.Filename = []byte("python3"), []byte("containerd-shim"),
+				[]byte("/usr/bin/python3")
 		}
 		if got := ev.GetExec(); !proto.Equal(got, c.want) {
 			t.Errorf("%s:\n got %v\nwant %v", name, got, c.want)
@@ -127,7 +131,8 @@ func TestShortAndUnknownRecordsAreRefused(t *testing.T) {
 	put(long, unsafe.Offsetof(layout.CwdLen), uint32(len(layout.Cwd))+1)
 	for name, b := range map[string][]byte{
 		"empty": nil, "short head": ended(0, 0, 0)[:exitSize-1], "short exec": began("", "", 0)[:execSize-1],
-		"short arguments": began("args", "", 0)[:execSize+3], "long directory": long, "no phase": make([]byte, execSize),
+		"short arguments": began("args", "", 0)[:execSize+3], "long directory": long,
+		"no phase": make([]byte, execSize),
 	} {
 		if _, _, err := d.decode(b); err == nil {
 			t.Errorf("%s: decoded", name)
@@ -147,7 +152,8 @@ func BenchmarkDecode(b *testing.B) {
 }
 
 func TestSignalNames(t *testing.T) {
-	for s, want := range map[unix.Signal]string{unix.SIGKILL: "SIGKILL", 32: "SIG32", 34: "SIGRTMIN", 64: "SIGRTMIN+30"} {
+	for s, want := range map[unix.Signal]string{unix.SIGKILL: "SIGKILL", 32: "SIG32", 34: "SIGRTMIN",
+		64: "SIGRTMIN+30"} {
 		if got := bpf.SignalName(s); got != want {
 			t.Errorf("signal %d is %q, want %q", s, got, want)
 		}

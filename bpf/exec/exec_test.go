@@ -40,7 +40,8 @@ func TestMain(m *testing.M) {
 // crash dies of SIGSEGV as a C program does, which Go's runtime would turn into an exit.
 func crash() error {
 	var byDefault [4]uint64 // the kernel's struct sigaction
-	if _, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGSEGV), uintptr(unsafe.Pointer(&byDefault)), 0, 8, 0, 0); errno != 0 {
+	if _, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGSEGV),
+		uintptr(unsafe.Pointer(&byDefault)), 0, 8, 0, 0); errno != 0 {
 		return errno
 	}
 	if err := unix.Kill(os.Getpid(), unix.SIGSEGV); err != nil {
@@ -180,12 +181,14 @@ func TestExecAndExitAreReportedExactly(t *testing.T) {
 		args := []byte(strings.Join(append([]string{"child"}, c.args...), "\x00") + "\x00")
 		began, ended := got[2*i].GetExec(), got[2*i+1].GetExec()
 		want := &event.Exec{
-			Phase: event.ExecPhase_EXEC_PHASE_EXEC, Pid: pids[i], ContainerPid: pids[i], Ppid: uint32(os.Getpid()), Uid: new(uint32),
+			Phase: event.ExecPhase_EXEC_PHASE_EXEC, Pid: pids[i], ContainerPid: pids[i], Ppid: uint32(os.Getpid()),
+			Uid:  new(uint32),
 			Comm: began.GetComm(), ParentComm: began.GetParentComm(), Filename: []byte("/proc/self/exe"),
 			Args: args[:min(len(args), 4096)], ArgsTruncated: proto.Bool(len(args) > 4096), Cwd: []byte(c.dir),
 		}
 		if c.dir == deep {
-			if tail := strings.TrimPrefix(string(began.GetCwd()), "..."); tail == string(began.GetCwd()) || len(tail) < 60 || !strings.HasSuffix(strings.TrimSuffix(deep, "/"), tail) {
+			if tail := strings.TrimPrefix(string(began.GetCwd()), "..."); tail == string(began.GetCwd()) ||
+				len(tail) < 60 || !strings.HasSuffix(strings.TrimSuffix(deep, "/"), tail) {
 				t.Errorf("the directory %q is %q", deep, began.GetCwd())
 			}
 			want.Cwd = began.GetCwd()
@@ -196,8 +199,10 @@ func TestExecAndExitAreReportedExactly(t *testing.T) {
 		if len(want.Comm) == 0 || len(want.ParentComm) == 0 || !proto.Equal(began, want) {
 			t.Errorf("exec:\n got %v\nwant %v", began, want)
 		}
-		if ended.GetPhase() != event.ExecPhase_EXEC_PHASE_EXIT || ended.GetPid() != pids[i] || ended.GetLifetimeMicros() == 0 ||
-			ended.GetLifetimeMicros() > uint64(waitTimeout.Microseconds()) || got[2*i+1].GetTime() < got[2*i].GetTime() {
+		if ended.GetPhase() != event.ExecPhase_EXEC_PHASE_EXIT || ended.GetPid() != pids[i] ||
+			ended.GetLifetimeMicros() == 0 ||
+			ended.GetLifetimeMicros() > uint64(waitTimeout.Microseconds()) ||
+			got[2*i+1].GetTime() < got[2*i].GetTime() {
 			t.Errorf("exit: %v", ended)
 		}
 	}
@@ -206,7 +211,8 @@ func TestExecAndExitAreReportedExactly(t *testing.T) {
 		3: {Outcome: event.ExecOutcome_EXEC_OUTCOME_EXITED, ExitCode: proto.Uint32(3)},
 		5: {Outcome: event.ExecOutcome_EXEC_OUTCOME_SIGNALED, Signal: "SIGSEGV"},
 	} {
-		if e := got[i].GetExec(); e.Outcome != want.Outcome || e.GetExitCode() != want.GetExitCode() || (e.ExitCode == nil) != (want.ExitCode == nil) ||
+		if e := got[i].GetExec(); e.Outcome != want.Outcome || e.GetExitCode() != want.GetExitCode() ||
+			(e.ExitCode == nil) != (want.ExitCode == nil) ||
 			e.Signal != want.Signal || e.MemoryLimitBytes != nil {
 			t.Errorf("end %d: %v, want %v", i, e, want)
 		}
@@ -223,7 +229,8 @@ func TestTheOOMKillerIsNamedWithTheLimit(t *testing.T) {
 		t.Fatalf("%v, lost %v", got, lost)
 	}
 	e := got[1].GetExec()
-	if e.GetPid() != pid || e.GetOutcome() != event.ExecOutcome_EXEC_OUTCOME_OOM_KILLED || e.GetSignal() != "SIGKILL" || e.GetMemoryLimitBytes() != limit {
+	if e.GetPid() != pid || e.GetOutcome() != event.ExecOutcome_EXEC_OUTCOME_OOM_KILLED || e.GetSignal() != "SIGKILL" ||
+		e.GetMemoryLimitBytes() != limit {
 		t.Errorf("%v, want an OOM kill at %d bytes", e, limit)
 	}
 }
@@ -260,7 +267,8 @@ func limitMemory(t *testing.T, c *bpftest.Cgroup, limit int) {
 		t.Fatal(err)
 	}
 	// Swapping would only make it slower; without swap there is no such file.
-	if err := os.WriteFile(filepath.Join(c.Dir, "memory.swap.max"), []byte("0"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := os.WriteFile(filepath.Join(c.Dir, "memory.swap.max"), []byte("0"), 0); err != nil &&
+		!errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
 	}
 }

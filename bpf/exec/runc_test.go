@@ -37,6 +37,7 @@ func TestExec_ReportsProcessNamedRunc(t *testing.T) {
 		}
 	}
 	if exits[container] != 1 || exits[stage] != 0 {
-		t.Errorf("%d exits of the container's process and %d of the stage, want 1 and 0", exits[container], exits[stage])
+		t.Errorf("%d exits of the container's process and %d of the stage, want 1 and 0", exits[container],
+			exits[stage])
 	}
 }

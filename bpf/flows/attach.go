@@ -25,7 +25,8 @@ func (p *Probe) attach(variant bpf.Variant, dropHasSkb bool) error {
 			return err
 		}
 	}
-	if err := p.AttachCgroup(p.options.CgroupRoot, o.PacketOut, o.PacketIn, o.PacketCreate, o.PacketRelease); err != nil {
+	if err := p.AttachCgroup(p.options.CgroupRoot, o.PacketOut, o.PacketIn, o.PacketCreate,
+		o.PacketRelease); err != nil {
 		return err
 	}
 	for _, w := range []struct {

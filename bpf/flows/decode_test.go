@@ -71,13 +71,15 @@ func TestDecodePutsTheObservedEndWhereItsRoleSays(t *testing.T) {
 			if test.want == event.Side_SIDE_DST {
 				local, remote, mine, other, isnLocal = remote, local, other, mine, f.DstIsn
 			}
-			if len(local.Address) != 4 || len(remote.Address) != 16 || local.Port != uint32(test.lport) || remote.Port != uint32(test.rport) {
+			if len(local.Address) != 4 || len(remote.Address) != 16 || local.Port != uint32(test.lport) ||
+				remote.Port != uint32(test.rport) {
 				t.Errorf("local %v, remote %v", local, remote)
 			}
 			if local.Pid != 99 || local.Comm != "curl" || remote.Pid != 0 || remote.Comm != "" {
 				t.Errorf("local %v, remote %v", local, remote)
 			}
-			if other != nil || mine.BytesSent != 100 || mine.PacketsReceived != 4 || mine.GetRetransmits() != 2 || mine.GetSrttMicros() != 77 {
+			if other != nil || mine.BytesSent != 100 || mine.PacketsReceived != 4 || mine.GetRetransmits() != 2 ||
+				mine.GetSrttMicros() != 77 {
 				t.Errorf("counters %v and %v", mine, other)
 			}
 			if isnLocal != 11 {
@@ -99,7 +101,8 @@ func TestDecodeLeavesOutWhatIsNotKnown(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := ev.GetFlow()
-	if f.IsnValid || f.SrcIsn != 0 || f.DstIsn != 0 || f.StartTime != 0 || f.State != 0 || f.IcmpType != nil || f.IcmpCode != nil ||
+	if f.IsnValid || f.SrcIsn != 0 || f.DstIsn != 0 || f.StartTime != 0 || f.State != 0 || f.IcmpType != nil ||
+		f.IcmpCode != nil ||
 		f.SrcCounters.Retransmits != nil || f.SrcCounters.SrttMicros != nil {
 		t.Errorf("%v", f)
 	}

@@ -96,7 +96,8 @@ func fullReceiveBuffer(t *testing.T, family string, connected bool) {
 	for _, closed := range []bool{false, true} { // a scan amid the sending makes the newest of the open flow an update
 		for peer, got := range want {
 			f := tr.last(group, fmt.Sprintf("flow of %s, closed %v", peer, closed), func(f *event.Flow) bool {
-				return (f.Phase == event.Phase_PHASE_CLOSED) == closed && (hostPort(t, f.Src) == peer || hostPort(t, f.Dst) == peer)
+				return (f.Phase == event.Phase_PHASE_CLOSED) == closed &&
+					(hostPort(t, f.Src) == peer || hostPort(t, f.Dst) == peer)
 			}).GetFlow()
 			checkUDPDropped(t, family, own(t, f), got[0], got[1], sent)
 		}
@@ -214,7 +215,8 @@ func TestFlow_FullReceiveBufferICMP(t *testing.T) {
 				got := own(t, tr.current(c))
 				if test.kind != unix.SOCK_RAW {
 					checkDropped(t, got, n, bytes, arrived)
-				} else if got.Dropped != nil || !bpftest.Pre515(t) && (got.PacketsReceived != n || got.BytesReceived != bytes) {
+				} else if got.Dropped != nil || !bpftest.Pre515(t) && (got.PacketsReceived != n ||
+					got.BytesReceived != bytes) {
 					t.Errorf("%v, want %d received (%d bytes), and dropped unknown", got, n, bytes)
 				}
 			})
@@ -269,7 +271,8 @@ func checkUDPDropped(t *testing.T, family string, c *event.Counters, datagrams, 
 
 func checkDropped(t *testing.T, c *event.Counters, datagrams, bytes, sent uint64) {
 	t.Helper()
-	if c.Dropped == nil || c.PacketsReceived != datagrams || c.BytesReceived != bytes || c.GetDropped() != sent-datagrams {
+	if c.Dropped == nil || c.PacketsReceived != datagrams || c.BytesReceived != bytes ||
+		c.GetDropped() != sent-datagrams {
 		t.Errorf("received %d (%d bytes), dropped %v %d; want %d (%d bytes), %d",
 			c.PacketsReceived, c.BytesReceived, c.Dropped != nil, c.GetDropped(), datagrams, bytes, sent-datagrams)
 	}

@@ -92,7 +92,8 @@ func sumOf(tr *trace, cgroups map[uint64]bool) (n uint64) {
 }
 
 func TestRing_QuietLossNamesItsCause(t *testing.T) {
-	tr := newTrace(t, Options{RingBytes: 8 << 10}) // what is left is more than one event, and less than the quiet one wants
+	// what is left is more than one event, and less than the quiet one wants
+	tr := newTrace(t, Options{RingBytes: 8 << 10})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	tr.check(err)
 	defer l.Close()

@@ -144,11 +144,12 @@ func BenchmarkKernelPacket(b *testing.B) {
 			if bursts {
 				order = "in-bursts"
 			}
-			b.Run(fmt.Sprintf("UDP-unconnected/%d-flows-of-%d/%s", shape.flows, shape.packets, order), func(b *testing.B) {
-				// Both ends are in scope, so there are twice as many.
-				r := newRig(b, true, Options{MaxFlows: uint32(max(1<<17, 2*shape.flows))})
-				r.measure(func() { udpFlows(r, shape.flows, shape.packets, bursts) })
-			})
+			b.Run(fmt.Sprintf("UDP-unconnected/%d-flows-of-%d/%s", shape.flows, shape.packets, order),
+				func(b *testing.B) {
+					// Both ends are in scope, so there are twice as many.
+					r := newRig(b, true, Options{MaxFlows: uint32(max(1<<17, 2*shape.flows))})
+					r.measure(func() { udpFlows(r, shape.flows, shape.packets, bursts) })
+				})
 		}
 	}
 }

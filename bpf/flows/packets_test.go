@@ -65,7 +65,8 @@ func send(tr *trace, write func([]byte) (int, error), to *net.UDPConn, datagrams
 func checkPackets(t *testing.T, f *event.Flow, sent, sentBytes, received, receivedBytes uint64) {
 	t.Helper()
 	n := own(t, f)
-	if n.PacketsSent != sent || n.BytesSent != sentBytes || n.PacketsReceived != received || n.BytesReceived != receivedBytes {
+	if n.PacketsSent != sent || n.BytesSent != sentBytes || n.PacketsReceived != received ||
+		n.BytesReceived != receivedBytes {
 		t.Errorf("%s: sent %d of %d bytes, received %d of %d; want %d of %d, and %d of %d", f.Observed,
 			n.PacketsSent, n.BytesSent, n.PacketsReceived, n.BytesReceived, sent, sentBytes, received, receivedBytes)
 	}
@@ -95,7 +96,8 @@ func TestUDPDatagramsAndBytesAreExact(t *testing.T) {
 					write = func(b []byte) (int, error) { return c.WriteTo(b, s.LocalAddr()) }
 				}
 				from := send(tr, write, s, requests, requestSize)
-				send(tr, func(b []byte) (int, error) { return s.WriteToUDPAddrPort(b, from) }, c, responses, responseSize)
+				send(tr, func(b []byte) (int, error) { return s.WriteToUDPAddrPort(b, from) }, c, responses,
+					responseSize)
 				send(tr, write, s, 1, 0) // an empty datagram is one, too
 
 				for _, when := range []string{"live", "closed"} {
@@ -124,7 +126,8 @@ func checkUDPEnds(t *testing.T, c, s *event.Flow, src, dst string) {
 			t.Errorf("%s: %s → %s, want %s → %s", f.Observed, a, b, src, dst)
 		}
 		if !f.RoleKnown || f.SocketCookie == 0 || f.StartTime == 0 || f.LastTime == 0 {
-			t.Errorf("role known: %v, cookie %d, start %d, last %d", f.RoleKnown, f.SocketCookie, f.StartTime, f.LastTime)
+			t.Errorf("role known: %v, cookie %d, start %d, last %d", f.RoleKnown, f.SocketCookie, f.StartTime,
+				f.LastTime)
 		}
 	}
 	if c.Observed != event.Side_SIDE_SRC || s.Observed != event.Side_SIDE_DST {
@@ -182,7 +185,8 @@ func TestManyThreadsOnOneSocketLoseNoCount(t *testing.T) {
 	const threads, each, size = 8, 20_000, 16
 	tr := newTrace(t, Options{})
 	client := tr.wanted("client")
-	sink := listenUDP(tr, tr.wanted("server"), "127.0.0.1") // never reads: what it cannot queue has been sent all the same
+	// never reads: what it cannot queue has been sent all the same
+	sink := listenUDP(tr, tr.wanted("server"), "127.0.0.1")
 	for _, kind := range []string{"connected", "unconnected"} {
 		c := listenUDP(tr, client, "127.0.0.1")
 		write := func(b []byte) (int, error) { return c.WriteTo(b, sink.LocalAddr()) }
@@ -218,7 +222,10 @@ func TestASegmentedSendCountsEachDatagram(t *testing.T) {
 				control(tr, s, func(fd int) error { return unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1) })
 			}
 			c := dialUDP(tr, client, s.LocalAddr())
-			control(tr, c, func(fd int) error { return unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT, size) })
+			control(tr, c, func(fd int) error {
+				return unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT,
+					size)
+			})
 			const total = size*datagrams + last
 			_, err := c.Write(make([]byte, total))
 			tr.check(err)
@@ -325,9 +332,12 @@ func TestPingIsOneFlow(t *testing.T) {
 		protocol, request int
 		want              event.Protocol
 	}{
-		{"IPv4, ping socket", "127.0.0.1", unix.AF_INET, unix.SOCK_DGRAM, unix.IPPROTO_ICMP, 8, event.Protocol_PROTOCOL_ICMP},
-		{"IPv6, ping socket", "::1", unix.AF_INET6, unix.SOCK_DGRAM, unix.IPPROTO_ICMPV6, 128, event.Protocol_PROTOCOL_ICMPV6},
-		{"IPv4, raw socket", "127.0.0.1", unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP, 8, event.Protocol_PROTOCOL_ICMP},
+		{"IPv4, ping socket", "127.0.0.1", unix.AF_INET, unix.SOCK_DGRAM, unix.IPPROTO_ICMP, 8,
+			event.Protocol_PROTOCOL_ICMP},
+		{"IPv6, ping socket", "::1", unix.AF_INET6, unix.SOCK_DGRAM, unix.IPPROTO_ICMPV6, 128,
+			event.Protocol_PROTOCOL_ICMPV6},
+		{"IPv4, raw socket", "127.0.0.1", unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP, 8,
+			event.Protocol_PROTOCOL_ICMP},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := tr.wanted(fmt.Sprintf("ping-%d-%d", test.family, test.kind))
@@ -375,7 +385,8 @@ func TestPingIsOneFlow(t *testing.T) {
 				received *= 2
 			}
 			checkPackets(t, f, echoes, echoes*size, received, received*size)
-			if f.Protocol != test.want || f.GetIcmpType() != uint32(test.request) || f.IcmpCode == nil || f.GetIcmpCode() != 0 {
+			if f.Protocol != test.want || f.GetIcmpType() != uint32(test.request) || f.IcmpCode == nil ||
+				f.GetIcmpCode() != 0 {
 				t.Errorf("%s, type %v, code %v", f.Protocol, f.IcmpType, f.IcmpCode)
 			}
 			if f.Src.Port != uint32(id) || f.Dst.Port != 0 || f.Observed != event.Side_SIDE_SRC {

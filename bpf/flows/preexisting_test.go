@@ -58,7 +58,8 @@ func TestAConnectionOlderThanTheTraceIsExactAndKnowsItsRole(t *testing.T) {
 					checkPreexisting(t, p, c, s)
 				}
 				for _, c := range []*bpftest.Cgroup{client, server} {
-					if n := len(tr.of(c, func(f *event.Flow) bool { return f.Phase == event.Phase_PHASE_NEW })); n != 1 {
+					if n := len(tr.of(c,
+						func(f *event.Flow) bool { return f.Phase == event.Phase_PHASE_NEW })); n != 1 {
 						t.Errorf("%d events say new, want 1", n)
 					}
 				}
@@ -103,7 +104,8 @@ func TestAnIdleSocketHasTheSameNumbersInBothLives(t *testing.T) {
 		if bpftest.Pre515(t) {
 			b.SocketCookie = a.SocketCookie // such a kernel has none, so it is made by each trace
 		}
-		if a.SrcIsn != b.SrcIsn || a.DstIsn != b.DstIsn || !b.IsnValid || a.Observed != b.Observed || a.SocketCookie != b.SocketCookie {
+		if a.SrcIsn != b.SrcIsn || a.DstIsn != b.DstIsn || !b.IsnValid || a.Observed != b.Observed ||
+			a.SocketCookie != b.SocketCookie {
 			t.Errorf("was %v, is %v", a, b)
 		}
 	}

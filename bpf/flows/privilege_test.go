@@ -49,7 +49,8 @@ func capabilities() []uint {
 	if err := unix.Uname(&u); err != nil {
 		panic(err) // it has no other argument than that
 	}
-	if _, err := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor); err == nil && (major < 5 || major == 5 && minor < 11) {
+	if _, err := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor); err == nil &&
+		(major < 5 || major == 5 && minor < 11) {
 		all = append(all, unix.CAP_SYS_RESOURCE)
 	}
 	return all
@@ -97,7 +98,8 @@ func traceSelf() error {
 	halves := 0
 	err = p.Run(ctx, func(_ uint64, ev *event.Event) {
 		f := ev.GetFlow()
-		if f.Phase == event.Phase_PHASE_NEW && f.StartTime == 0 && f.SrcCounters.GetBytesSent()+f.DstCounters.GetBytesReceived() == size {
+		if f.Phase == event.Phase_PHASE_NEW && f.StartTime == 0 && f.SrcCounters.GetBytesSent()+
+			f.DstCounters.GetBytesReceived() == size {
 			if halves++; halves == 2 {
 				cancel()
 			}
@@ -188,7 +190,8 @@ func loaded(tr *trace) (l bpftest.Loaded) {
 	}
 	o := &tr.probe.objects
 	for _, m := range []*ebpf.Map{
-		o.CgroupLosses, o.Events, o.Losses, o.Listeners, o.PacketFlows4, o.PacketFlows6, o.PacketGone, o.PacketSocks, o.TcpSocks,
+		o.CgroupLosses, o.Events, o.Losses, o.Listeners, o.PacketFlows4, o.PacketFlows6, o.PacketGone, o.PacketSocks,
+		o.TcpSocks,
 	} {
 		info, err := m.Info()
 		tr.check(err)

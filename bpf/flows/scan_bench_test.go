@@ -73,7 +73,8 @@ func newCrowd(r *rig, connections int) *crowd {
 	c := new(crowd)
 	for i := 0; i*perProcess < connections; i++ {
 		cmd := bpftest.Child(r, "hold-connections", r.cgroup)
-		cmd.Env = append(cmd.Env, fmt.Sprintf("ORB8_FLOWS_HOLD=%d 127.0.1.%d", min(perProcess, connections-i*perProcess), i+1))
+		cmd.Env = append(cmd.Env, fmt.Sprintf("ORB8_FLOWS_HOLD=%d 127.0.1.%d",
+			min(perProcess, connections-i*perProcess), i+1))
 		cmd.Stderr = os.Stderr
 		in, err := cmd.StdinPipe()
 		check(r, err)

@@ -27,7 +27,8 @@ func TestPre515_ForgetsClosedSockets(t *testing.T) {
 	bpftest.AwaitNoneKept(t, tr.probe.objects.PacketOut, "claims", waitTimeout)
 	tr.flush()
 	for name, c := range map[string]*bpftest.Cgroup{"client": client, "server": server} {
-		if n := len(tr.of(c, func(f *event.Flow) bool { return f.Phase == event.Phase_PHASE_CLOSED })); n != connections {
+		if n := len(tr.of(c,
+			func(f *event.Flow) bool { return f.Phase == event.Phase_PHASE_CLOSED })); n != connections {
 			t.Errorf("%s: %d of %d connections have closed", name, n, connections)
 		}
 	}

@@ -145,15 +145,18 @@ func checkHalves(t *testing.T, p *pair, c, s *event.Flow) {
 		if f.Protocol != event.Protocol_PROTOCOL_TCP {
 			t.Errorf("protocol %s", f.Protocol)
 		}
-		if src, dst := hostPort(t, f.Src), hostPort(t, f.Dst); src != p.client.LocalAddr().String() || dst != p.client.RemoteAddr().String() {
+		if src, dst := hostPort(t, f.Src), hostPort(t, f.Dst); src != p.client.LocalAddr().String() ||
+			dst != p.client.RemoteAddr().String() {
 			t.Errorf("%s → %s, want %s → %s", src, dst, p.client.LocalAddr(), p.client.RemoteAddr())
 		}
 		mine, other := f.Src, f.Dst
 		if f.Observed == event.Side_SIDE_DST {
 			mine, other = other, mine
 		}
-		if int(mine.Pid) != os.Getpid() || mine.Comm != strings.TrimSpace(string(comm)) || other.Pid != 0 || other.Comm != "" {
-			t.Errorf("%s: owner %d %q, other %d %q, want %d %q and none", f.Observed, mine.Pid, mine.Comm, other.Pid, other.Comm, os.Getpid(), comm)
+		if int(mine.Pid) != os.Getpid() || mine.Comm != strings.TrimSpace(string(comm)) || other.Pid != 0 ||
+			other.Comm != "" {
+			t.Errorf("%s: owner %d %q, other %d %q, want %d %q and none", f.Observed, mine.Pid, mine.Comm, other.Pid,
+				other.Comm, os.Getpid(), comm)
 		}
 		if f.SocketCookie == 0 {
 			t.Error("no cookie")
@@ -174,7 +177,8 @@ func checkHalves(t *testing.T, p *pair, c, s *event.Flow) {
 func checkPayload(t *testing.T, f *event.Flow, sent, received uint64) {
 	t.Helper()
 	if n := own(t, f); n.BytesSent != sent || n.BytesReceived != received {
-		t.Errorf("%s: %d bytes sent and %d received, want %d and %d", f.Observed, n.BytesSent, n.BytesReceived, sent, received)
+		t.Errorf("%s: %d bytes sent and %d received, want %d and %d", f.Observed, n.BytesSent, n.BytesReceived, sent,
+			received)
 	}
 }
 
@@ -193,7 +197,8 @@ func TestTCPCountersAreTheKernelsOwn(t *testing.T) {
 		// A late acknowledgement may change the counters once or twice: compare when they stood still meanwhile.
 		var f *event.Flow
 		info := tcpInfo(tr, end.conn)
-		for before := (unix.TCPInfo{}); before.Segs_in != info.Segs_in || before.Segs_out != info.Segs_out || before.Rtt != info.Rtt; {
+		for before := (unix.TCPInfo{}); before.Segs_in != info.Segs_in || before.Segs_out != info.Segs_out ||
+			before.Rtt != info.Rtt; {
 			before = info
 			f = end.half()
 			info = tcpInfo(tr, end.conn)
@@ -240,7 +245,8 @@ func TestSegmentsAreCountedBeyond32Bits(t *testing.T) {
 	f := tr.current(client)
 	info := tcpInfo(tr, p.client)
 	if n := own(t, f); n.PacketsSent != 1<<32+uint64(info.Segs_out) || n.PacketsReceived != 1<<32+uint64(info.Segs_in) {
-		t.Errorf("%d and %d segments, want 2^32 more than %d and %d", n.PacketsSent, n.PacketsReceived, info.Segs_out, info.Segs_in)
+		t.Errorf("%d and %d segments, want 2^32 more than %d and %d", n.PacketsSent, n.PacketsReceived, info.Segs_out,
+			info.Segs_in)
 	}
 }
 

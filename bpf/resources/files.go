@@ -80,7 +80,8 @@ func (t *tree) read(path string) (u usage, err error) {
 	for _, p := range []struct {
 		file       string
 		some, full **uint64
-	}{{"cpu.pressure", &u.cpuSome, nil}, {"memory.pressure", &u.memorySome, &u.memoryFull}, {"io.pressure", &u.ioSome, &u.ioFull}} {
+	}{{"cpu.pressure", &u.cpuSome, nil}, {"memory.pressure", &u.memorySome, &u.memoryFull},
+		{"io.pressure", &u.ioSome, &u.ioFull}} {
 		b, err := rootfs.ReadKernelFile(filepath.Join(dir, p.file), maxFile)
 		if err != nil {
 			continue // ENOENT before 4.20, EOPNOTSUPP where it is switched off (psi=0)
@@ -150,7 +151,8 @@ func (u *usage) readMemory(t *tree, v2, path string) {
 	dir := v2
 	if v1, ok := t.v1["memory"]; ok {
 		dir = filepath.Join(v1, path)
-		files = memoryFiles{"memory.usage_in_bytes", "memory.limit_in_bytes", "memory.max_usage_in_bytes", "memory.oom_control", "oom_kill", "total_inactive_file"}
+		files = memoryFiles{"memory.usage_in_bytes", "memory.limit_in_bytes", "memory.max_usage_in_bytes",
+			"memory.oom_control", "oom_kill", "total_inactive_file"}
 	}
 	n, ok := number(filepath.Join(dir, files.current))
 	if !ok {

@@ -32,7 +32,8 @@ const psi = "some avg10=1.00 avg60=0.50 avg300=0.10 total=1500\nfull avg10=0.00 
 func TestUnifiedHosts(t *testing.T) {
 	root := t.TempDir()
 	write(t, root+container, map[string]string{
-		"cpu.stat":           "usage_usec 2000\nuser_usec 1500\nsystem_usec 500\nnr_periods 10\nnr_throttled 4\nthrottled_usec 300\n",
+		"cpu.stat": "usage_usec 2000\nuser_usec 1500\nsystem_usec 500\nnr_periods 10\nnr_throttled " +
+			"4\nthrottled_usec 300\n",
 		"cpu.max":            "50000 100000\n",
 		"memory.current":     "1000000\n",
 		"memory.max":         "4000000\n",
@@ -53,9 +54,12 @@ func TestUnifiedHosts(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := usage{
-		cpuNs: ptr[uint64](2_000_000), periods: ptr[uint64](10), throttled: ptr[uint64](4), throttledNs: ptr[uint64](300_000), cpuLimitMilli: ptr[uint64](500),
-		memory: ptr[uint64](1_000_000), workingSet: ptr[uint64](750_000), peak: ptr[uint64](1_100_000), memoryLimit: ptr[uint64](4_000_000), oomKills: ptr[uint64](1),
-		cpuSome: ptr[uint64](1500), memorySome: ptr[uint64](1500), memoryFull: ptr[uint64](700), ioSome: ptr[uint64](1500), ioFull: ptr[uint64](700),
+		cpuNs: ptr[uint64](2_000_000), periods: ptr[uint64](10), throttled: ptr[uint64](4),
+		throttledNs: ptr[uint64](300_000), cpuLimitMilli: ptr[uint64](500),
+		memory: ptr[uint64](1_000_000), workingSet: ptr[uint64](750_000), peak: ptr[uint64](1_100_000),
+		memoryLimit: ptr[uint64](4_000_000), oomKills: ptr[uint64](1),
+		cpuSome: ptr[uint64](1500), memorySome: ptr[uint64](1500), memoryFull: ptr[uint64](700),
+		ioSome: ptr[uint64](1500), ioFull: ptr[uint64](700),
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(usage{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -66,7 +70,8 @@ func TestUnifiedHosts(t *testing.T) {
 
 	// No limits, no controllers but those that every cgroup has, no PSI.
 	write(t, root+container+"x", map[string]string{
-		"cpu.stat": "usage_usec 2000\nuser_usec 1500\nsystem_usec 500\n", "cgroup.controllers": "\n", "cpu.max": "max 100000\n",
+		"cpu.stat": "usage_usec 2000\nuser_usec 1500\nsystem_usec 500\n", "cgroup.controllers": "\n",
+		"cpu.max":        "max 100000\n",
 		"memory.current": "5\n", "memory.max": "max\n", "memory.stat": "inactive_file 9\n",
 	})
 	if got, err = tree.read(container + "x"); err != nil {
@@ -116,8 +121,10 @@ func TestHybridHosts(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := usage{
-		cpuNs: ptr[uint64](2_000_123), periods: ptr[uint64](10), throttled: ptr[uint64](4), throttledNs: ptr[uint64](300_500), cpuLimitMilli: ptr[uint64](1500),
-		memory: ptr[uint64](1_000_000), workingSet: ptr[uint64](750_000), peak: ptr[uint64](1_100_000), oomKills: ptr[uint64](3), cpuSome: ptr[uint64](1500),
+		cpuNs: ptr[uint64](2_000_123), periods: ptr[uint64](10), throttled: ptr[uint64](4),
+		throttledNs: ptr[uint64](300_500), cpuLimitMilli: ptr[uint64](1500),
+		memory: ptr[uint64](1_000_000), workingSet: ptr[uint64](750_000), peak: ptr[uint64](1_100_000),
+		oomKills: ptr[uint64](3), cpuSome: ptr[uint64](1500),
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(usage{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -14,7 +14,8 @@ func (w *watcher) fill(k *watched, interval uint64, u *usage, d *delay, io *obje
 	r.Id, r.IntervalMicros = k.id, ptr(interval/1000)
 
 	r.Cpu = &event.ResourcesCPU{
-		Micros: micros(u.cpuNs), LimitMillis: u.cpuLimitMilli, Periods: u.periods, ThrottledPeriods: u.throttled, ThrottledMicros: micros(u.throttledNs),
+		Micros: micros(u.cpuNs), LimitMillis: u.cpuLimitMilli, Periods: u.periods, ThrottledPeriods: u.throttled,
+		ThrottledMicros: micros(u.throttledNs),
 	}
 	if n, ok := grown(u.cpuNs, was.cpuNs); ok {
 		r.Cpu.Millis = ptr(share(n, interval, 1000))
@@ -27,10 +28,12 @@ func (w *watcher) fill(k *watched, interval uint64, u *usage, d *delay, io *obje
 
 	r.RunQueue = &event.ResourcesRunQueue{Runs: ptr(d.runs), DelayMicros: ptr(d.ns / 1000)}
 	if b := since(&d.buckets, &k.delay.buckets); d.runs > k.delay.runs {
-		r.RunQueue.P50Nanos, r.RunQueue.P95Nanos, r.RunQueue.P99Nanos = ptr(bpf.Quantile(&b, 50)), ptr(bpf.Quantile(&b, 95)), ptr(bpf.Quantile(&b, 99))
+		r.RunQueue.P50Nanos, r.RunQueue.P95Nanos, r.RunQueue.P99Nanos = ptr(bpf.Quantile(&b, 50)),
+			ptr(bpf.Quantile(&b, 95)), ptr(bpf.Quantile(&b, 99))
 	}
 
-	r.Memory = &event.ResourcesMemory{Bytes: u.memory, WorkingSetBytes: u.workingSet, LimitBytes: u.memoryLimit, PeakBytes: u.peak, OomKills: u.oomKills}
+	r.Memory = &event.ResourcesMemory{Bytes: u.memory, WorkingSetBytes: u.workingSet, LimitBytes: u.memoryLimit,
+		PeakBytes: u.peak, OomKills: u.oomKills}
 	if u.workingSet != nil && u.memoryLimit != nil && *u.memoryLimit > 0 {
 		r.Memory.Percent = ptr(share(*u.workingSet, *u.memoryLimit, 100))
 	}
@@ -53,8 +56,10 @@ func (w *watcher) fill(k *watched, interval uint64, u *usage, d *delay, io *obje
 	if k.block != 0 {
 		reads, writes := &io.Ways[0], &io.Ways[1]
 		r.Io = &event.ResourcesIO{
-			ReadRequests: &reads.Requests, ReadBytes: &reads.Bytes, ReadMicros: micros(&reads.Ns), ReadDeviceMicros: micros(&reads.DeviceNs),
-			WriteRequests: &writes.Requests, WriteBytes: &writes.Bytes, WriteMicros: micros(&writes.Ns), WriteDeviceMicros: micros(&writes.DeviceNs),
+			ReadRequests: &reads.Requests, ReadBytes: &reads.Bytes, ReadMicros: micros(&reads.Ns),
+			ReadDeviceMicros: micros(&reads.DeviceNs),
+			WriteRequests:    &writes.Requests, WriteBytes: &writes.Bytes, WriteMicros: micros(&writes.Ns),
+			WriteDeviceMicros: micros(&writes.DeviceNs),
 		}
 		r.Io.ReadP50Nanos, r.Io.ReadP99Nanos = quantiles(since(&reads.Buckets, &k.io.Ways[0].Buckets))
 		r.Io.WriteP50Nanos, r.Io.WriteP99Nanos = quantiles(since(&writes.Buckets, &k.io.Ways[1].Buckets))

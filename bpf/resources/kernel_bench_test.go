@@ -35,7 +35,8 @@ func BenchmarkKernelSwitch(b *testing.B) {
 	l, err := link.AttachTracing(link.TracingOptions{Program: empty})
 	check(b, err)
 	defer l.Close()
-	p, err := Open(b.Context(), Options{Scope: s, CgroupRoot: bpftest.CgroupRoot(b), Interval: time.Hour, Containers: func() []Container { return nil }})
+	p, err := Open(b.Context(), Options{Scope: s, CgroupRoot: bpftest.CgroupRoot(b), Interval: time.Hour,
+		Containers: func() []Container { return nil }})
 	check(b, err)
 	defer p.Close()
 	for _, inScope := range []bool{false, true} {

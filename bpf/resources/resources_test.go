@@ -236,7 +236,8 @@ func TestWaitsForAProcessorAreTheSchedulersOwn(t *testing.T) {
 	for deadline := time.Now().Add(waitTimeout); ; {
 		time.Sleep(time.Duration(shortest)) // less is no interval
 		again := b.look()
-		if again != nil && again.GetRunQueue().GetRuns() == q.GetRuns() && again.GetRunQueue().P50Nanos == nil && again.GetCpu().GetMillis() == 0 {
+		if again != nil && again.GetRunQueue().GetRuns() == q.GetRuns() && again.GetRunQueue().P50Nanos == nil &&
+			again.GetCpu().GetMillis() == 0 {
 			break
 		}
 		if again == nil || time.Now().After(deadline) {
@@ -301,6 +302,7 @@ func TestTasksOlderThanTheTraceBeginAtZero(t *testing.T) {
 	// Of each thread the wait is not told that was over, or went on, when it was first seen.
 	got := r.GetRunQueue().GetDelayMicros() * 1000
 	if most, least := (sum(end)-sum(before))*11/10, (sum(late)-sum(after))/4; got > most || got < least {
-		t.Errorf("waited for %d ns, want from %d to %d: the threads had waited %v, then %v, %v and %v", got, least, most, before, after, late, end)
+		t.Errorf("waited for %d ns, want from %d to %d: the threads had waited %v, then %v, %v and %v", got, least,
+			most, before, after, late, end)
 	}
 }

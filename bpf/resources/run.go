@@ -133,7 +133,8 @@ func (w *watcher) addBlock(c Container) (uint64, error) {
 	if !ok {
 		return 0, nil
 	}
-	if err := w.objects.BlockIos.Update(id, &objectBlockIo{}, ebpf.UpdateNoExist); err != nil && !errors.Is(err, ebpf.ErrKeyExist) {
+	if err := w.objects.BlockIos.Update(id, &objectBlockIo{}, ebpf.UpdateNoExist); err != nil &&
+		!errors.Is(err, ebpf.ErrKeyExist) {
 		return 0, fmt.Errorf("count block I/O: %w", err)
 	}
 	return id, nil
@@ -160,7 +161,8 @@ func (w *watcher) follow(k *watched, c Container) error {
 			}
 			zero = make([]objectRunDelay, n)
 		}
-		if err := w.objects.RunDelays.Update(id, zero, ebpf.UpdateNoExist); err != nil && !errors.Is(err, ebpf.ErrKeyExist) {
+		if err := w.objects.RunDelays.Update(id, zero, ebpf.UpdateNoExist); err != nil &&
+			!errors.Is(err, ebpf.ErrKeyExist) {
 			return fmt.Errorf("count waits: %w", err)
 		}
 		k.cgroups = append(k.cgroups, id)

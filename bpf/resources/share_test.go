@@ -111,13 +111,15 @@ func TestTasks_FloodLeavesRoomForOthers(t *testing.T) {
 		t.Errorf("%d threads in %d places, and nothing is lost", floodThreads, taskRoom)
 	}
 	if held := held(t, p, flood); held < taskRoom*4/5 || held >= taskRoom {
-		t.Errorf("the flood holds %d of %d places, want the first %d and a part of the reserve", held, taskRoom, taskRoom*4/5)
+		t.Errorf("the flood holds %d of %d places, want the first %d and a part of the reserve", held, taskRoom,
+			taskRoom*4/5)
 	}
 	stdin.Close()
 	if err := child.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(waitTimeout); held(t, p, flood) != 0 || held(t, p, quiet) != 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(waitTimeout); held(t, p, flood) != 0 ||
+		held(t, p, quiet) != 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d and %d places are held, and no thread is left", held(t, p, flood), held(t, p, quiet))
 		}

@@ -63,12 +63,15 @@ func TestACgroupOfAWantedPodIsInScopeAsItIsMade(t *testing.T) {
 	}{
 		"cgroupfs":            {"kubepods/burstable/pod0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9", true},
 		"cgroupfs, container": {"kubepods/pod0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9/4f2c", true},
-		"systemd":             {"kubepods.slice/kubepods-besteffort-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice", true},
-		"systemd, container":  {"kubepods.slice/kubepods-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice/cri-containerd-77.scope", true},
+		"systemd": {"kubepods.slice/kubepods-besteffort-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice",
+			true},
+		"systemd, container": {
+			"kubepods.slice/kubepods-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice/cri-containerd-77.scope", true},
 		"static pod":          {"kubepods/burstable/pod" + hash, true},
 		"static pod, systemd": {"kubepods.slice/kubepods-burstable-pod" + hash + ".slice/x", true},
-		"below a pod, as a container may name it":           {impostor, false},
-		"below a pod, by systemd's names":                   {"kubepods-pod" + hash[:31] + "0.slice/x/kubepods-pod" + hash + ".slice", false},
+		"below a pod, as a container may name it": {impostor, false},
+		"below a pod, by systemd's names": {"kubepods-pod" + hash[:31] + "0.slice/x/kubepods-pod" +
+			hash + ".slice", false},
 		"a pod's name with something else than a pod's UID": {"podinfo/kubepods/pod" + hash, true},
 		"another pod":             {"kubepods/pod0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f8", false},
 		"a digit too many":        {"kubepods/pod" + hash + "0", false},

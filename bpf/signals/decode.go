@@ -10,8 +10,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// decoder turns the kernel's struct signal_event into an event.Event. It fills one and the same event each time, so that
-// decoding allocates nothing.
+// decoder turns the kernel's struct signal_event into an event.Event. It fills one and the same event each time, so
+// that decoding allocates nothing.
 type decoder struct {
 	clock  *bpf.Clock
 	raw    objectSignalEvent

@@ -178,7 +178,8 @@ func TestSignals_NameSenderAndTarget(t *testing.T) {
 			SenderPid: uint32(os.Getpid()), SenderUid: new(uint32), SenderComm: self[:len(self)-1],
 		}
 	}
-	// With Pdeathsig, a child that does not see its parent kills itself. The first process of a namespace survives that.
+	// With Pdeathsig, a child that does not see its parent kills itself. The first process of a namespace survives
+	// that.
 	fork := signal("SIGKILL", event.SignalOutcome_SIGNAL_OUTCOME_IGNORED, 0)
 	fork.SenderPid, fork.SenderComm = fork.Pid, fork.Comm
 	last := signal("SIGKILL", event.SignalOutcome_SIGNAL_OUTCOME_DELIVERED, 0)

@@ -17,7 +17,8 @@ func init() { children["compat"] = makeCompat }
 // makeCompat calls number 64 as 32-bit programs do: getppid for them, semget for others.
 func makeCompat() error {
 	runtime.LockOSThread()
-	code, err := unix.Mmap(-1, 0, unix.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_32BIT)
+	code, err := unix.Mmap(-1, 0, unix.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC,
+		unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_32BIT)
 	if err != nil {
 		return err
 	}
@@ -43,7 +44,10 @@ func TestCallsOf32BitProgramsHaveTheirOwnNames(t *testing.T) {
 	}
 	got := r.end()
 	noLoss(t, r)
-	for _, s := range find(t, got, 3, "getppid", func(s *event.Syscall) bool { return s.Name == "getppid" && s.Abi != "amd64" }) {
+	for _, s := range find(t, got, 3, "getppid", func(s *event.Syscall) bool {
+		return s.Name == "getppid" &&
+			s.Abi != "amd64"
+	}) {
 		if s.Abi != "386" || s.GetResult() != int64(unix.Getpid()) || s.DurationNanos == nil {
 			t.Errorf("got %v", s)
 		}

@@ -66,7 +66,8 @@ func (d *decoder) decode(raw []byte) (uint64, *event.Event, error) {
 	if n+m > len(raw)-headSize {
 		return 0, nil, fmt.Errorf("decode system call: %d bytes of text in %d", n+m, len(raw)-headSize)
 	}
-	if e.Phase < uint8(event.SyscallPhase_SYSCALL_PHASE_RETURNED) || e.Phase > uint8(event.SyscallPhase_SYSCALL_PHASE_NO_RETURN) {
+	if e.Phase < uint8(event.SyscallPhase_SYSCALL_PHASE_RETURNED) ||
+		e.Phase > uint8(event.SyscallPhase_SYSCALL_PHASE_NO_RETURN) {
 		return 0, nil, fmt.Errorf("decode system call: phase %d", e.Phase)
 	}
 	texts := [2][]byte{raw[headSize : headSize+n], raw[headSize+n : headSize+n+m]}
@@ -101,7 +102,8 @@ func (d *decoder) decode(raw []byte) (uint64, *event.Event, error) {
 			d.text(a, e.Args[i], texts[s], unread)
 			continue
 		}
-		if a == openFlags && i+1 < len(k.signature) && k.signature[i+1] == octal && e.Args[i]&(unix.O_CREAT|tmpFile) == 0 {
+		if a == openFlags && i+1 < len(k.signature) && k.signature[i+1] == octal &&
+			e.Args[i]&(unix.O_CREAT|tmpFile) == 0 {
 			// The mode that follows is not read by the kernel, and holds anything.
 			d.argument(&e, k, a, i)
 			break

@@ -36,7 +36,8 @@ var longPath = "/" + strings.Repeat("orb8-no-such-directory/", 60) + "x"
 
 // children are what child processes of the tests do.
 var children = map[string]func() error{
-	"calls": makeCalls, "getppid": makeGetppids, "blocked": makeBlocked, "preexisting": makePreexisting, "exec": makeExec,
+	"calls": makeCalls, "getppid": makeGetppids, "blocked": makeBlocked, "preexisting": makePreexisting,
+	"exec":    makeExec,
 	"refused": makeRefused, "threads": makeThreads,
 }
 
@@ -135,7 +136,8 @@ func makeRefused() error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return err
 	}
-	if err := unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&program)), 0, 0); err != nil {
+	if err := unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&program)), 0,
+		0); err != nil {
 		return err
 	}
 	if _, err := unix.Getpriority(2, 77); err != unix.EXDEV {
@@ -288,10 +290,14 @@ func TestKnownCallsAreReportedWithTheirArguments(t *testing.T) {
 	if string(open.Path) != absent || open.GetResult() != -int64(unix.ENOENT) || open.Errno != "ENOENT" {
 		t.Errorf("got %v", open)
 	}
-	if open.Pid != uint32(pid) || len(open.Comm) == 0 || open.DurationNanos == nil || open.Phase != event.SyscallPhase_SYSCALL_PHASE_RETURNED {
+	if open.Pid != uint32(pid) || len(open.Comm) == 0 || open.DurationNanos == nil ||
+		open.Phase != event.SyscallPhase_SYSCALL_PHASE_RETURNED {
 		t.Errorf("got %v, want pid %d, a name, a duration and a return", open, pid)
 	}
-	read := find(t, got, 1, "the read of 7 bytes", func(s *event.Syscall) bool { return s.Name == "read" && strings.HasSuffix(s.Args, ", 7") })[0]
+	read := find(t, got, 1, "the read of 7 bytes", func(s *event.Syscall) bool {
+		return s.Name == "read" &&
+			strings.HasSuffix(s.Args, ", 7")
+	})[0]
 	if !strings.Contains(read.Args, "<"+base+">,") || read.GetResult() != 7 {
 		t.Errorf("got read(%s) = %d, want a file called %s", read.Args, read.GetResult(), base)
 	}
@@ -302,18 +308,22 @@ func TestKnownCallsAreReportedWithTheirArguments(t *testing.T) {
 		// Other threads and the runtime's own calls may come between.
 		if !slices.ContainsFunc(got[i+1:], func(ev *event.Event) bool {
 			c := ev.GetSyscall()
-			return c.Tid == read.Tid && c.Name == "close" && strings.HasSuffix(c.Args, "<"+base+">") && c.GetResult() == 0
+			return c.Tid == read.Tid && c.Name == "close" && strings.HasSuffix(c.Args, "<"+base+">") &&
+				c.GetResult() == 0
 		}) {
 			t.Errorf("behind the read comes no close of %s", base)
 		}
 	}
 
 	access := find(t, got, 1, "the long path", func(s *event.Syscall) bool { return string(s.Path) == longPath })[0]
-	if !strings.HasPrefix(access.Name, "faccessat") || access.Errno != "ENOENT" || !strings.Contains(access.Args, `"`+longPath+`", R_OK`) {
+	if !strings.HasPrefix(access.Name, "faccessat") || access.Errno != "ENOENT" ||
+		!strings.Contains(access.Args, `"`+longPath+`", R_OK`) {
 		t.Errorf("got %v", access)
 	}
-	rename := find(t, got, 1, "the rename", func(s *event.Syscall) bool { return strings.HasPrefix(s.Name, "rename") })[0]
-	if !strings.Contains(rename.Args, `"`+absent+`\n\xff\""`) || !strings.Contains(rename.Args, `"`+absent+`2"`) || string(rename.Path) != absent+"\n\xff\"" {
+	rename := find(t, got, 1, "the rename",
+		func(s *event.Syscall) bool { return strings.HasPrefix(s.Name, "rename") })[0]
+	if !strings.Contains(rename.Args, `"`+absent+`\n\xff\""`) || !strings.Contains(rename.Args, `"`+absent+`2"`) ||
+		string(rename.Path) != absent+"\n\xff\"" {
 		t.Errorf("got %v", rename)
 	}
 	socket := find(t, got, 1, "the socket", named("socket", "AF_INET, SOCK_STREAM|SOCK_CLOEXEC, 0"))[0]
@@ -324,7 +334,8 @@ func TestKnownCallsAreReportedWithTheirArguments(t *testing.T) {
 	find(t, got, 1, "the shutdown", named("shutdown", "ENOTCONN"))
 
 	exit := find(t, got, 1, "the end", named("exit_group", ""))[0]
-	if exit.Args != "3" || exit.Phase != event.SyscallPhase_SYSCALL_PHASE_NO_RETURN || exit.Result != nil || exit.DurationNanos != nil {
+	if exit.Args != "3" || exit.Phase != event.SyscallPhase_SYSCALL_PHASE_NO_RETURN || exit.Result != nil ||
+		exit.DurationNanos != nil {
 		t.Errorf("got %v", exit)
 	}
 }
@@ -458,10 +469,12 @@ func TestACallOlderThanTheTraceHasNoDuration(t *testing.T) {
 	got := r.end()
 	noLoss(t, r)
 	poll := find(t, got, 2, "poll", polls)
-	if p := poll[0]; p.DurationNanos != nil || p.Result != nil || p.Phase != event.SyscallPhase_SYSCALL_PHASE_RUNNING || p.Tid == 0 || len(p.Comm) == 0 {
+	if p := poll[0]; p.DurationNanos != nil || p.Result != nil || p.Phase != event.SyscallPhase_SYSCALL_PHASE_RUNNING ||
+		p.Tid == 0 || len(p.Comm) == 0 {
 		t.Errorf("got %v", p)
 	}
-	if p := poll[1]; p.DurationNanos != nil || p.GetResult() != 1 || p.Phase != event.SyscallPhase_SYSCALL_PHASE_RETURNED || p.Args != poll[0].Args {
+	if p := poll[1]; p.DurationNanos != nil || p.GetResult() != 1 ||
+		p.Phase != event.SyscallPhase_SYSCALL_PHASE_RETURNED || p.Args != poll[0].Args {
 		t.Errorf("got %v, of %v", p, poll[0])
 	}
 }
@@ -487,7 +500,8 @@ func TestACallThatHasNotReturnedIsReported(t *testing.T) {
 		d := s.GetDurationNanos()
 		switch {
 		case i == len(got)-1:
-			if s.Phase != event.SyscallPhase_SYSCALL_PHASE_RETURNED || s.GetResult() != 1 || d < last || d < uint64(wait) {
+			if s.Phase != event.SyscallPhase_SYSCALL_PHASE_RETURNED || s.GetResult() != 1 || d < last ||
+				d < uint64(wait) {
 				t.Errorf("the last is %v", s)
 			}
 			continue
@@ -536,7 +550,8 @@ func TestTotalsAreExact(t *testing.T) {
 	}
 	noLoss(t, r)
 	p := totals["getppid"]
-	if p == nil || p.Calls != getppids+1 || p.Timed != getppids+1 || p.Errors != 0 || p.GetTotalNanos() == 0 || p.GetTotalNanos() > uint64(waitTimeout) {
+	if p == nil || p.Calls != getppids+1 || p.Timed != getppids+1 || p.Errors != 0 || p.GetTotalNanos() == 0 ||
+		p.GetTotalNanos() > uint64(waitTimeout) {
 		t.Errorf("got %v, want %d calls by two children", p, getppids+1)
 	}
 	if p.GetP50Nanos() == 0 || p.GetP50Nanos() > p.GetP95Nanos() || p.GetP95Nanos() > p.GetP99Nanos() {

@@ -65,7 +65,8 @@ func BenchmarkConnections(b *testing.B) {
 			check(<-done)
 			o := &p.objects
 			var ns, runs, missed float64
-			for _, program := range []*ebpf.Program{o.TcpState, o.TcpReader, o.TcpGone, o.TcpResetCame, o.TcpResetSent, o.TcpRetransmit} {
+			for _, program := range []*ebpf.Program{o.TcpState, o.TcpReader, o.TcpGone, o.TcpResetCame, o.TcpResetSent,
+				o.TcpRetransmit} {
 				st, err := program.Stats()
 				check(err)
 				ns += float64(st.Runtime.Nanoseconds())

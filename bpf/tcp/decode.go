@@ -123,7 +123,8 @@ func (d *decoder) fillCounters(e *objectTcpEvent) {
 	t := &d.tcp
 	d.sent, d.received, d.retransmits = e.BytesSent, e.BytesReceived, uint64(e.Retransmits)
 	t.BytesSent, t.BytesReceived, t.Retransmits = &d.sent, &d.received, &d.retransmits
-	t.HandshakeMicros, t.DurationMicros, t.SynRetransmits, t.NewRetransmits, t.SrttMicros, t.UnreadBytes = nil, nil, nil, nil, nil, nil
+	t.HandshakeMicros, t.DurationMicros, t.SynRetransmits, t.NewRetransmits, t.SrttMicros, t.UnreadBytes = nil, nil,
+		nil, nil, nil, nil
 	if d.handshake = e.HandshakeNs / 1000; e.HandshakeNs != 0 {
 		t.HandshakeMicros = &d.handshake
 	}

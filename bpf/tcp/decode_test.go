@@ -27,8 +27,9 @@ func raw(e *objectTcpEvent) []byte { return unsafe.Slice((*byte)(unsafe.Pointer(
 
 func sample() *objectTcpEvent {
 	e := &objectTcpEvent{
-		Cgroup: 7, Cookie: 8, TimeNs: 9_000_000, DurationNs: 4_000_999, HandshakeNs: 70_999, BytesSent: 100, BytesReceived: 200,
-		Retransmits: 5, SynRetransmits: 2, Burst: 3, SrttUs: 77, Unread: 6, SegsOut: 9, SynKnown: 1,
+		Cgroup: 7, Cookie: 8, TimeNs: 9_000_000, DurationNs: 4_000_999, HandshakeNs: 70_999, BytesSent: 100,
+		BytesReceived: 200,
+		Retransmits:   5, SynRetransmits: 2, Burst: 3, SrttUs: 77, Unread: 6, SegsOut: 9, SynKnown: 1,
 		Phase: phaseEnded, State: lastAck, Role: roleActive, Flags: srttValid,
 	}
 	local := (*[16]byte)(unsafe.Pointer(&e.Ends.Local))
@@ -62,8 +63,9 @@ func TestARecordIsDecodedWhole(t *testing.T) {
 		Dst:      &event.Endpoint{Address: []byte{0xfd, 15: 2}, Port: 80},
 		State:    event.TCPState_TCP_STATE_LAST_ACK,
 		ClosedBy: event.TCPEnd_TCP_END_PEER, HandshakeMicros: proto.Uint64(70), DurationMicros: proto.Uint64(4000),
-		BytesSent: proto.Uint64(100), BytesReceived: proto.Uint64(200), Retransmits: proto.Uint64(5), SynRetransmits: proto.Uint32(2),
-		SrttMicros: proto.Uint32(77), UnreadBytes: proto.Uint32(6), SocketCookie: 8,
+		BytesSent: proto.Uint64(100), BytesReceived: proto.Uint64(200), Retransmits: proto.Uint64(5),
+		SynRetransmits: proto.Uint32(2),
+		SrttMicros:     proto.Uint32(77), UnreadBytes: proto.Uint32(6), SocketCookie: 8,
 	}
 	if !proto.Equal(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)
@@ -75,7 +77,8 @@ func TestWhatIsNotKnownIsAbsent(t *testing.T) {
 	e.DurationNs, e.HandshakeNs, e.SynKnown, e.Flags, e.Phase = 0, 0, 0, 0, phaseRetransmits
 	e.Error = uint32(unix.ETIMEDOUT) // what was sent again is reported before the end, but at once
 	got := decodeOne(t, e)
-	if got.DurationMicros != nil || got.HandshakeMicros != nil || got.SynRetransmits != nil || got.SrttMicros != nil || got.UnreadBytes != nil || got.Error != "" {
+	if got.DurationMicros != nil || got.HandshakeMicros != nil || got.SynRetransmits != nil || got.SrttMicros != nil ||
+		got.UnreadBytes != nil || got.Error != "" {
 		t.Errorf("%v", got)
 	}
 	if got.NewRetransmits == nil || *got.NewRetransmits != 3 {
@@ -102,7 +105,8 @@ func TestTheObservedEndStandsWhereItsRoleSays(t *testing.T) {
 		if test.want == event.Side_SIDE_DST {
 			own = got.Dst
 		}
-		if got.Observed != test.want || got.RoleKnown != test.known || own.Pid != 99 || own.Port != uint32(test.lport) || len(own.Address) != 4 {
+		if got.Observed != test.want || got.RoleKnown != test.known || own.Pid != 99 ||
+			own.Port != uint32(test.lport) || len(own.Address) != 4 {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
@@ -110,36 +114,52 @@ func TestTheObservedEndStandsWhereItsRoleSays(t *testing.T) {
 
 func TestFactsAreJudged(t *testing.T) {
 	for want, e := range map[string]*objectTcpEvent{
-		"connected in ESTABLISHED":                                  {Phase: phaseConnected, State: established},
-		"accepted in ESTABLISHED":                                   {Phase: phaseAccepted, State: established},
-		"retransmits in FIN_WAIT1":                                  {Phase: phaseRetransmits, State: finWait1},
-		"refused in SYN_SENT, reset by peer, ECONNREFUSED":          {State: synSent, Flags: rstCame, Error: uint32(unix.ECONNREFUSED)},
-		"refused in SYN_SENT, TCP_CAUSE_ICMP, ECONNREFUSED":         {State: synSent, Error: uint32(unix.ECONNREFUSED)},
-		"unreachable in SYN_SENT, TCP_CAUSE_ICMP, ENETUNREACH":      {State: synSent, Error: uint32(unix.ENETUNREACH)},
-		"timeout in SYN_SENT, TCP_CAUSE_UNACKNOWLEDGED, ETIMEDOUT":  {State: synSent, Flags: unanswered, Error: uint32(unix.ETIMEDOUT)},
-		"abandoned in SYN_SENT, TCP_CAUSE_KILLED, ECONNABORTED":     {State: synSent, SegsOut: 1, Error: uint32(unix.ECONNABORTED)},
-		"abandoned in SYN_SENT":                                     {State: synSent, SegsOut: 1},
-		"failed in SYN_SENT":                                        {State: synSent},
-		"closed in FIN_WAIT2, closed by local":                      {State: finWait2},
-		"closed in LAST_ACK, closed by peer":                        {State: lastAck},
-		"closed in LAST_ACK, closed by peer, EHOSTUNREACH":          {State: lastAck, Flags: orderly, Error: uint32(unix.EHOSTUNREACH)},
-		"closed in CLOSING, closed by both":                         {State: closing},
-		"closed in ESTABLISHED":                                     {State: established},
-		"reset in ESTABLISHED, reset by peer, ECONNRESET":           {State: established, Flags: rstCame, Error: uint32(unix.ECONNRESET)},
-		"reset in CLOSE_WAIT, reset by peer, closed by peer, EPIPE": {State: closeWait, Flags: rstCame, Error: uint32(unix.EPIPE)},
+		"connected in ESTABLISHED": {Phase: phaseConnected, State: established},
+		"accepted in ESTABLISHED":  {Phase: phaseAccepted, State: established},
+		"retransmits in FIN_WAIT1": {Phase: phaseRetransmits, State: finWait1},
+		"refused in SYN_SENT, reset by peer, ECONNREFUSED": {State: synSent, Flags: rstCame,
+			Error: uint32(unix.ECONNREFUSED)},
+		"refused in SYN_SENT, TCP_CAUSE_ICMP, ECONNREFUSED":    {State: synSent, Error: uint32(unix.ECONNREFUSED)},
+		"unreachable in SYN_SENT, TCP_CAUSE_ICMP, ENETUNREACH": {State: synSent, Error: uint32(unix.ENETUNREACH)},
+		"timeout in SYN_SENT, TCP_CAUSE_UNACKNOWLEDGED, ETIMEDOUT": {State: synSent, Flags: unanswered,
+			Error: uint32(unix.ETIMEDOUT)},
+		"abandoned in SYN_SENT, TCP_CAUSE_KILLED, ECONNABORTED": {State: synSent, SegsOut: 1,
+			Error: uint32(unix.ECONNABORTED)},
+		"abandoned in SYN_SENT":                {State: synSent, SegsOut: 1},
+		"failed in SYN_SENT":                   {State: synSent},
+		"closed in FIN_WAIT2, closed by local": {State: finWait2},
+		"closed in LAST_ACK, closed by peer":   {State: lastAck},
+		"closed in LAST_ACK, closed by peer, EHOSTUNREACH": {State: lastAck, Flags: orderly,
+			Error: uint32(unix.EHOSTUNREACH)},
+		"closed in CLOSING, closed by both": {State: closing},
+		"closed in ESTABLISHED":             {State: established},
+		"reset in ESTABLISHED, reset by peer, ECONNRESET": {State: established, Flags: rstCame,
+			Error: uint32(unix.ECONNRESET)},
+		"reset in CLOSE_WAIT, reset by peer, closed by peer, EPIPE": {State: closeWait, Flags: rstCame,
+			Error: uint32(unix.EPIPE)},
 		"reset in FIN_WAIT1, reset by local, closed by local, TCP_CAUSE_LATE_DATA, ECONNRESET": {
 			State: finWait1, Flags: rstCame | rstSent | doubtful, Error: uint32(unix.ECONNRESET),
 		},
-		"reset in FIN_WAIT2, reset by local, closed by local, TCP_CAUSE_LATE_DATA": {State: finWait2, Flags: rstSent | doubtful | notHeld},
-		"reset in ESTABLISHED, reset by local, TCP_CAUSE_UNREAD":                   {State: established, Flags: rstSent | lingerZero, Unread: 1},
-		"reset in ESTABLISHED, reset by local, TCP_CAUSE_LINGER":                   {State: established, Flags: rstSent | lingerZero},
-		"reset in ESTABLISHED, reset by local":                                     {State: established, Flags: rstSent},
-		"reset in ESTABLISHED, reset by local, TCP_CAUSE_NOT_ACCEPTED":             {State: established, Flags: rstSent | notHeld},
-		"reset in FIN_WAIT1, reset by local, closed by local, TCP_CAUSE_ORPHAN":    {State: finWait1, Flags: rstSent | notHeld},
-		"reset in ESTABLISHED, reset by local, TCP_CAUSE_KILLED, ECONNABORTED":     {State: established, Flags: rstSent, Error: uint32(unix.ECONNABORTED)},
-		"timeout in ESTABLISHED, TCP_CAUSE_PROBES, ETIMEDOUT":                      {State: established, Flags: rstSent, Error: uint32(unix.ETIMEDOUT)},
-		"timeout in LAST_ACK, closed by peer, TCP_CAUSE_UNACKNOWLEDGED, ETIMEDOUT": {State: lastAck, Flags: unanswered, Error: uint32(unix.ETIMEDOUT)},
-		"unreachable in ESTABLISHED, TCP_CAUSE_ICMP, EHOSTUNREACH":                 {State: established, Error: uint32(unix.EHOSTUNREACH)},
+		"reset in FIN_WAIT2, reset by local, closed by local, TCP_CAUSE_LATE_DATA": {State: finWait2,
+			Flags: rstSent | doubtful | notHeld},
+		"reset in ESTABLISHED, reset by local, TCP_CAUSE_UNREAD": {State: established,
+			Flags: rstSent | lingerZero, Unread: 1},
+		"reset in ESTABLISHED, reset by local, TCP_CAUSE_LINGER": {State: established,
+			Flags: rstSent | lingerZero},
+		"reset in ESTABLISHED, reset by local": {State: established,
+			Flags: rstSent},
+		"reset in ESTABLISHED, reset by local, TCP_CAUSE_NOT_ACCEPTED": {State: established,
+			Flags: rstSent | notHeld},
+		"reset in FIN_WAIT1, reset by local, closed by local, TCP_CAUSE_ORPHAN": {State: finWait1,
+			Flags: rstSent | notHeld},
+		"reset in ESTABLISHED, reset by local, TCP_CAUSE_KILLED, ECONNABORTED": {State: established, Flags: rstSent,
+			Error: uint32(unix.ECONNABORTED)},
+		"timeout in ESTABLISHED, TCP_CAUSE_PROBES, ETIMEDOUT": {State: established, Flags: rstSent,
+			Error: uint32(unix.ETIMEDOUT)},
+		"timeout in LAST_ACK, closed by peer, TCP_CAUSE_UNACKNOWLEDGED, ETIMEDOUT": {State: lastAck, Flags: unanswered,
+			Error: uint32(unix.ETIMEDOUT)},
+		"unreachable in ESTABLISHED, TCP_CAUSE_ICMP, EHOSTUNREACH": {State: established,
+			Error: uint32(unix.EHOSTUNREACH)},
 	} {
 		if e.Phase == 0 {
 			e.Phase = phaseEnded
@@ -154,7 +174,8 @@ func TestADoubtfulResetIsOursWhereWeSentOne(t *testing.T) {
 	const ms = 1_000_000
 	p := &Probe{Probe: bpf.Probe{Clock: new(bpf.Clock)}}
 	var told []string
-	r := &reader{probe: p, dec: newDecoder(p.Clock), sink: func(_ uint64, ev *event.Event) { told = append(told, ev.GetTcp().ResetBy.Word()) }}
+	r := &reader{probe: p, dec: newDecoder(p.Clock),
+		sink: func(_ uint64, ev *event.Event) { told = append(told, ev.GetTcp().ResetBy.Word()) }}
 	add := func(phase uint8, cookie, at uint64) {
 		t.Helper()
 		e := sample()
@@ -181,7 +202,8 @@ func TestADoubtfulResetIsOursWhereWeSentOne(t *testing.T) {
 	if since := r.releaseUntil(220 * ms); since != 200*ms || !slices.Equal(told, []string{"local", "peer", "local"}) {
 		t.Errorf("at 220 ms: %q, nothing older than %d ms is left", told, since/ms)
 	}
-	if since := r.releaseUntil(400 * ms); since != 400*ms || len(told) != 4 || told[3] != "peer" || p.doubts.Load() != 0 {
+	if since := r.releaseUntil(400 * ms); since != 400*ms || len(told) != 4 || told[3] != "peer" ||
+		p.doubts.Load() != 0 {
 		t.Errorf("at 400 ms: %q, nothing older than %d ms is left", told, since/ms)
 	}
 	for i := range uint64(maxDoubts + 10) {
@@ -196,7 +218,8 @@ func TestWhatIsNoRecordIsRefused(t *testing.T) {
 	none, unknown, state := sample(), sample(), sample()
 	none.Phase, unknown.Phase, state.State = 0, phaseResetSent+1, 12
 	for name, b := range map[string][]byte{
-		"empty": nil, "short": raw(sample())[:eventSize-1], "no phase": raw(none), "unknown phase": raw(unknown), "unknown state": raw(state),
+		"empty": nil, "short": raw(sample())[:eventSize-1], "no phase": raw(none), "unknown phase": raw(unknown),
+		"unknown state": raw(state),
 	} {
 		if parse(b, new(objectTcpEvent)) == nil {
 			t.Errorf("%s: parsed", name)

@@ -140,11 +140,13 @@ func (b *harness) of(c *bpftest.Cgroup) (all []*event.Tcp) {
 // last waits for an event of the cgroup with an outcome other than connected, accepted and retransmits.
 func (b *harness) last(c *bpftest.Cgroup) *event.Tcp {
 	b.Helper()
-	for deadline := time.Now().Add(waitTimeout); ; time.Sleep(5 * time.Millisecond) { // what TCP's timers do cannot be waited for
+	// what TCP's timers do cannot be waited for
+	for deadline := time.Now().Add(waitTimeout); ; time.Sleep(5 * time.Millisecond) {
 		b.flush()
 		for _, t := range b.of(c) {
 			switch t.Outcome {
-			case event.TCPOutcome_TCP_OUTCOME_CONNECTED, event.TCPOutcome_TCP_OUTCOME_ACCEPTED, event.TCPOutcome_TCP_OUTCOME_RETRANSMITS:
+			case event.TCPOutcome_TCP_OUTCOME_CONNECTED, event.TCPOutcome_TCP_OUTCOME_ACCEPTED,
+				event.TCPOutcome_TCP_OUTCOME_RETRANSMITS:
 			default:
 				return t
 			}
@@ -218,7 +220,8 @@ func (b *harness) deafen(c any) (undo func()) {
 	b.Helper()
 	nothing := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}
 	b.control(c, func(fd int) error {
-		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &nothing[0]})
+		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+			&unix.SockFprog{Len: 1, Filter: &nothing[0]})
 	})
 	return func() {
 		b.Helper()
@@ -243,7 +246,10 @@ func (b *harness) info(c any) (info *unix.TCPInfo) {
 // synCount has connect give up after n retransmits of the SYN.
 func synCount(n int) net.Dialer {
 	return net.Dialer{Control: func(_, _ string, raw syscall.RawConn) (err error) {
-		if e := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_SYNCNT, n) }); e != nil {
+		if e := raw.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_SYNCNT,
+				n)
+		}); e != nil {
 			return e
 		}
 		return err

@@ -76,7 +76,8 @@ func (p *Probe) load(ctx context.Context) error {
 		return err
 	}
 	o := &p.objects
-	if err := p.Attach(o.TcpGone, o.TcpResetSent, o.TcpResetCame, o.TcpRetransmit, o.TcpReader, o.TcpState); err != nil {
+	if err := p.Attach(o.TcpGone, o.TcpResetSent, o.TcpResetCame, o.TcpRetransmit, o.TcpReader,
+		o.TcpState); err != nil {
 		return err
 	}
 	if p.preexisting, err = p.AttachIterator(o.TcpPreexisting, nil); err != nil {

@@ -88,7 +88,8 @@ func TestEveryEndIsToldWithItsCause(t *testing.T) {
 	const sent, received = 3000, 2000
 	// The peer may put off its acknowledgement of the FIN.
 	resetAfterFIN := []string{
-		"reset in FIN_WAIT1, reset by peer, closed by local, ECONNRESET", "reset in FIN_WAIT2, reset by peer, closed by local, ECONNRESET",
+		"reset in FIN_WAIT1, reset by peer, closed by local, ECONNRESET",
+		"reset in FIN_WAIT2, reset by peer, closed by local, ECONNRESET",
 	}
 	tests := map[string]struct {
 		end func(*harness, *pair)
@@ -224,7 +225,8 @@ func TestEveryEndIsToldWithItsCause(t *testing.T) {
 		"the client hears no answer to probes": {
 			end: func(b *harness, p *pair) {
 				b.deafen(p.server)
-				b.check(p.client.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 1}))
+				b.check(p.client.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Second,
+					Interval: time.Second, Count: 1}))
 				fails(b, p.client, syscall.ETIMEDOUT)
 				b.check(p.server.SetLinger(0))
 				p.server.Close()
@@ -250,7 +252,8 @@ func TestEveryEndIsToldWithItsCause(t *testing.T) {
 				if test.late != "" && b.acknowledged {
 					test.client = append(test.client, test.late)
 				}
-				if crossed := test.client[len(test.client)-1]; strings.HasSuffix(crossed, "both") && brief(c) != crossed && brief(s) != crossed {
+				if crossed := test.client[len(test.client)-1]; strings.HasSuffix(crossed, "both") &&
+					brief(c) != crossed && brief(s) != crossed {
 					t.Errorf("%s and %s, want one at least %s", brief(c), brief(s), crossed)
 				}
 				for _, end := range []struct {
@@ -263,14 +266,17 @@ func TestEveryEndIsToldWithItsCause(t *testing.T) {
 					received uint64
 					unread   uint32
 				}{
-					{"client", c, b.of(b.client), test.client, event.TCPOutcome_TCP_OUTCOME_CONNECTED, event.Side_SIDE_SRC, received, test.unread[0]},
-					{"server", s, b.of(b.server), test.server, event.TCPOutcome_TCP_OUTCOME_ACCEPTED, event.Side_SIDE_DST, sent + uint64(test.unread[1]), test.unread[1]},
+					{"client", c, b.of(b.client), test.client, event.TCPOutcome_TCP_OUTCOME_CONNECTED,
+						event.Side_SIDE_SRC, received, test.unread[0]},
+					{"server", s, b.of(b.server), test.server, event.TCPOutcome_TCP_OUTCOME_ACCEPTED,
+						event.Side_SIDE_DST, sent + uint64(test.unread[1]), test.unread[1]},
 				} {
 					if !slices.Contains(end.want, brief(end.got)) {
 						t.Errorf("%s: %s, want %s", end.name, brief(end.got), strings.Join(end.want, " or "))
 					}
 					first := end.all[0]
-					if first.Outcome != end.opening || first.SocketCookie != end.got.SocketCookie || first.SocketCookie == 0 {
+					if first.Outcome != end.opening || first.SocketCookie != end.got.SocketCookie ||
+						first.SocketCookie == 0 {
 						t.Errorf("%s begins with %v, want %s of the same socket", end.name, first, end.opening)
 					}
 					ends := 0
@@ -279,11 +285,14 @@ func TestEveryEndIsToldWithItsCause(t *testing.T) {
 						if e.Observed == event.Side_SIDE_DST {
 							own = e.Dst
 						}
-						if e.Observed != end.observed || !e.RoleKnown || own.Pid != uint32(os.Getpid()) || own.Comm != strings.TrimSpace(string(comm)) {
+						if e.Observed != end.observed || !e.RoleKnown || own.Pid != uint32(os.Getpid()) ||
+							own.Comm != strings.TrimSpace(string(comm)) {
 							t.Errorf("%s: %v of %d %s", end.name, e, os.Getpid(), comm)
 						}
-						if hostPort(t, e.Src) != p.client.LocalAddr().String() || hostPort(t, e.Dst) != p.listener.Addr().String() {
-							t.Errorf("%s: %v -> %v, want %s -> %s", end.name, e.Src, e.Dst, p.client.LocalAddr(), p.listener.Addr())
+						if hostPort(t, e.Src) != p.client.LocalAddr().String() ||
+							hostPort(t, e.Dst) != p.listener.Addr().String() {
+							t.Errorf("%s: %v -> %v, want %s -> %s", end.name, e.Src, e.Dst, p.client.LocalAddr(),
+								p.listener.Addr())
 						}
 						if e.Outcome != end.opening && e.Outcome != event.TCPOutcome_TCP_OUTCOME_RETRANSMITS {
 							ends++
@@ -294,13 +303,17 @@ func TestEveryEndIsToldWithItsCause(t *testing.T) {
 					}
 					e := end.got
 					if e.GetBytesReceived() != end.received || e.UnreadBytes == nil || *e.UnreadBytes != end.unread {
-						t.Errorf("%s: %d bytes received and %v unread, want %d and %d", end.name, e.GetBytesReceived(), e.UnreadBytes, end.received, end.unread)
+						t.Errorf("%s: %d bytes received and %v unread, want %d and %d", end.name, e.GetBytesReceived(),
+							e.UnreadBytes, end.received, end.unread)
 					}
-					if e.DurationMicros == nil || *e.DurationMicros == 0 || *e.DurationMicros > uint64(took.Microseconds()) || e.SrttMicros == nil {
-						t.Errorf("%s: it took %v, the test %s; round trip %v", end.name, e.DurationMicros, took, e.SrttMicros)
+					if e.DurationMicros == nil || *e.DurationMicros == 0 ||
+						*e.DurationMicros > uint64(took.Microseconds()) || e.SrttMicros == nil {
+						t.Errorf("%s: it took %v, the test %s; round trip %v", end.name, e.DurationMicros, took,
+							e.SrttMicros)
 					}
 				}
-				if h := b.of(b.client)[0].HandshakeMicros; h == nil || *h == 0 || *h > uint64(took.Microseconds()) || b.of(b.server)[0].HandshakeMicros != nil {
+				if h := b.of(b.client)[0].HandshakeMicros; h == nil || *h == 0 || *h > uint64(took.Microseconds()) ||
+					b.of(b.server)[0].HandshakeMicros != nil {
 					t.Errorf("handshake of %v µs", h)
 				}
 				if lost := b.probe.Lost(); len(lost) > 0 {
@@ -331,10 +344,14 @@ func TestAnAttemptThatComesToNothingIsToldWithItsCause(t *testing.T) {
 		again bool
 		least time.Duration
 	}{
-		"a port that is closed":               {refuse, net.Dialer{}, "refused in SYN_SENT, reset by peer, ECONNREFUSED", false, 0},
-		"a silent peer":                       {silent, synCount(1), "timeout in SYN_SENT, TCP_CAUSE_UNACKNOWLEDGED, ETIMEDOUT", true, time.Second},
-		"a program without waitTimeout":       {silent, net.Dialer{Timeout: 100 * time.Millisecond}, "abandoned in SYN_SENT", false, 100 * time.Millisecond},
-		"a program with a little waitTimeout": {silent, net.Dialer{Timeout: 2 * time.Second}, "abandoned in SYN_SENT", true, 2 * time.Second},
+		"a port that is closed": {refuse, net.Dialer{},
+			"refused in SYN_SENT, reset by peer, ECONNREFUSED", false, 0},
+		"a silent peer": {silent, synCount(1),
+			"timeout in SYN_SENT, TCP_CAUSE_UNACKNOWLEDGED, ETIMEDOUT", true, time.Second},
+		"a program without waitTimeout": {silent, net.Dialer{Timeout: 100 * time.Millisecond},
+			"abandoned in SYN_SENT", false, 100 * time.Millisecond},
+		"a program with a little waitTimeout": {silent, net.Dialer{Timeout: 2 * time.Second}, "abandoned in SYN_SENT",
+			true, 2 * time.Second},
 	} {
 		for family, address := range families {
 			t.Run(name+", "+family, func(t *testing.T) {
@@ -361,13 +378,15 @@ func TestAnAttemptThatComesToNothingIsToldWithItsCause(t *testing.T) {
 				if d := time.Duration(*got.DurationMicros) * time.Microsecond; d < test.least/2 || d > took {
 					t.Errorf("it took %s, the dialer %s", d, took)
 				}
-				if hostPort(t, got.Dst) != to || got.Src.Port == 0 || got.Src.Pid != uint32(os.Getpid()) || got.Observed != event.Side_SIDE_SRC || got.SrttMicros != nil {
+				if hostPort(t, got.Dst) != to || got.Src.Port == 0 || got.Src.Pid != uint32(os.Getpid()) ||
+					got.Observed != event.Side_SIDE_SRC || got.SrttMicros != nil {
 					t.Errorf("%v", got)
 				}
 				var again uint32
 				all := b.of(b.client)
 				for _, e := range all[:len(all)-1] {
-					if e.Outcome != event.TCPOutcome_TCP_OUTCOME_RETRANSMITS || e.State != event.TCPState_TCP_STATE_SYN_SENT {
+					if e.Outcome != event.TCPOutcome_TCP_OUTCOME_RETRANSMITS ||
+						e.State != event.TCPState_TCP_STATE_SYN_SENT {
 						t.Errorf("%v", e)
 					}
 					again += e.GetNewRetransmits()
@@ -425,7 +444,8 @@ func TestAnAttemptWithoutAFreePortFails(t *testing.T) {
 		t.Fatalf("dial: %v", err)
 	}
 	got := b.last(b.client)
-	if brief(got) != "failed in SYN_SENT" || hostPort(t, got.Dst) != l.Addr().String() || got.Src.Port != 0 || got.Src.Pid != uint32(os.Getpid()) {
+	if brief(got) != "failed in SYN_SENT" || hostPort(t, got.Dst) != l.Addr().String() || got.Src.Port != 0 ||
+		got.Src.Pid != uint32(os.Getpid()) {
 		t.Errorf("%s: %v", brief(got), got)
 	}
 }
@@ -515,7 +535,8 @@ func TestAProcessThatEndsWithBytesUnreadIsToldOf(t *testing.T) {
 		t.Fatal("it ended by itself")
 	}
 	got := b.last(b.client)
-	if brief(got) != "reset in ESTABLISHED, reset by local, TCP_CAUSE_UNREAD" || !got.ProcessEnded || got.GetUnreadBytes() != 33 || got.Src.Pid != uint32(cmd.Process.Pid) {
+	if brief(got) != "reset in ESTABLISHED, reset by local, TCP_CAUSE_UNREAD" || !got.ProcessEnded ||
+		got.GetUnreadBytes() != 33 || got.Src.Pid != uint32(cmd.Process.Pid) {
 		t.Errorf("%s: %v", brief(got), got)
 	}
 }
@@ -579,8 +600,10 @@ func TestMPTCPConnectionsAreToldOfByTheirSubflows(t *testing.T) {
 					closer  event.TCPEnd
 					process func(*event.Tcp) *event.Endpoint
 				}{
-					"client": {b.client, event.TCPOutcome_TCP_OUTCOME_CONNECTED, 3000, event.TCPEnd_TCP_END_LOCAL, (*event.Tcp).GetSrc},
-					"server": {b.server, event.TCPOutcome_TCP_OUTCOME_ACCEPTED, 2000, event.TCPEnd_TCP_END_PEER, (*event.Tcp).GetDst},
+					"client": {b.client, event.TCPOutcome_TCP_OUTCOME_CONNECTED, 3000, event.TCPEnd_TCP_END_LOCAL,
+						(*event.Tcp).GetSrc},
+					"server": {b.server, event.TCPOutcome_TCP_OUTCOME_ACCEPTED, 2000, event.TCPEnd_TCP_END_PEER,
+						(*event.Tcp).GetDst},
 				} {
 					last := b.last(end.in)
 					all := b.of(end.in)
@@ -615,7 +638,8 @@ func TestRetransmitsOfAnIntervalAreOneEvent(t *testing.T) {
 	var told uint32
 	n := 0
 	for _, e := range b.of(b.client)[1:] {
-		if e.Outcome != event.TCPOutcome_TCP_OUTCOME_RETRANSMITS || e.State != event.TCPState_TCP_STATE_ESTABLISHED || e.NewRetransmits == nil {
+		if e.Outcome != event.TCPOutcome_TCP_OUTCOME_RETRANSMITS || e.State != event.TCPState_TCP_STATE_ESTABLISHED ||
+			e.NewRetransmits == nil {
 			t.Fatalf("%v", e)
 		}
 		told += *e.NewRetransmits
@@ -636,7 +660,8 @@ func TestRetransmitsOfAnIntervalAreOneEvent(t *testing.T) {
 	for _, e := range b.of(b.client) {
 		told += e.GetNewRetransmits()
 	}
-	if end.GetRetransmits() != uint64(total) || told != total || end.GetBytesSent() != 1000 || *end.SynRetransmits != 0 {
+	if end.GetRetransmits() != uint64(total) || told != total || end.GetBytesSent() != 1000 ||
+		*end.SynRetransmits != 0 {
 		t.Errorf("%v in the end and %d in between, the kernel counted %d", end, told, total)
 	}
 }
@@ -664,16 +689,19 @@ func TestConnectionsOlderThanTheTraceAreToldOfWithTheirProcess(t *testing.T) {
 				if e.Observed == event.Side_SIDE_DST {
 					own = e.Dst
 				}
-				if e.DurationMicros != nil || e.HandshakeMicros != nil || e.SynRetransmits != nil || own.Pid != uint32(os.Getpid()) || !e.RoleKnown {
+				if e.DurationMicros != nil || e.HandshakeMicros != nil || e.SynRetransmits != nil ||
+					own.Pid != uint32(os.Getpid()) || !e.RoleKnown {
 					t.Errorf("%v", e)
 				}
 			}
-			if c.Observed != event.Side_SIDE_SRC || c.GetBytesSent() != 300 || c.GetBytesReceived() != 200 || s.Observed != event.Side_SIDE_DST || s.GetBytesSent() != 200 {
+			if c.Observed != event.Side_SIDE_SRC || c.GetBytesSent() != 300 || c.GetBytesReceived() != 200 ||
+				s.Observed != event.Side_SIDE_DST || s.GetBytesSent() != 200 {
 				t.Errorf("client %v\nserver %v", c, s)
 			}
 			want := map[string][2]string{
 				"FIN": {"closed in FIN_WAIT2, closed by local", "closed in LAST_ACK, closed by peer"},
-				"RST": {"reset in ESTABLISHED, reset by local, TCP_CAUSE_LINGER", "reset in ESTABLISHED, reset by peer, ECONNRESET"},
+				"RST": {"reset in ESTABLISHED, reset by local, TCP_CAUSE_LINGER",
+					"reset in ESTABLISHED, reset by peer, ECONNRESET"},
 			}[end]
 			if brief(c) != want[0] || brief(s) != want[1] {
 				t.Errorf("%s and %s, want %s", brief(c), brief(s), want)

@@ -10,17 +10,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// denied are the system calls that nothing which reads GPUs makes, and that a library would need to reach beyond its own
-// process. A list of what is allowed would be shorter, but the driver's library is closed and differs from release to
-// release: one call that is missed there would look like a broken GPU. What is left besides is bounded by the process's
-// user, who has no capabilities and owns no file.
+// denied are the system calls that nothing which reads GPUs makes, and that a library would need to reach beyond its
+// own process. A list of what is allowed would be shorter, but the driver's library is closed and differs from release
+// to release: one call that is missed there would look like a broken GPU. What is left besides is bounded by the
+// process's user, who has no capabilities and owns no file.
 var denied = []uint32{
 	// Programs and other processes.
 	unix.SYS_EXECVE, unix.SYS_EXECVEAT, unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV,
 	unix.SYS_PROCESS_MADVISE, unix.SYS_PIDFD_OPEN, unix.SYS_PIDFD_GETFD, unix.SYS_PIDFD_SEND_SIGNAL, unix.SYS_KCMP,
 	unix.SYS_MIGRATE_PAGES, unix.SYS_MOVE_PAGES,
 	// The network, and sockets of the node's daemons.
-	unix.SYS_SOCKET, unix.SYS_SOCKETPAIR, unix.SYS_CONNECT, unix.SYS_BIND, unix.SYS_LISTEN, unix.SYS_ACCEPT, unix.SYS_ACCEPT4,
+	unix.SYS_SOCKET, unix.SYS_SOCKETPAIR, unix.SYS_CONNECT, unix.SYS_BIND, unix.SYS_LISTEN, unix.SYS_ACCEPT,
+	unix.SYS_ACCEPT4,
 	unix.SYS_SENDTO, unix.SYS_SENDMSG, unix.SYS_SENDMMSG, unix.SYS_RECVFROM, unix.SYS_RECVMSG, unix.SYS_RECVMMSG,
 	// Namespaces and mounts.
 	unix.SYS_UNSHARE, unix.SYS_SETNS, unix.SYS_MOUNT, unix.SYS_UMOUNT2, unix.SYS_PIVOT_ROOT, unix.SYS_CHROOT,
@@ -44,7 +45,8 @@ var denied = []uint32{
 	unix.SYS_SETXATTR, unix.SYS_LSETXATTR, unix.SYS_FSETXATTR,
 }
 
-// Offsets in struct seccomp_data (include/uapi/linux/seccomp.h): nr, arch, then the instruction pointer and the arguments.
+// Offsets in struct seccomp_data (include/uapi/linux/seccomp.h): nr, arch, then the instruction pointer and the
+// arguments.
 const (
 	offsetNumber   = 0
 	offsetArch     = 4
@@ -114,5 +116,6 @@ func seccompFilter() []unix.SockFilter {
 	return append(filter, unix.SockFilter{Code: ret, K: unix.SECCOMP_RET_ALLOW})
 }
 
-const newNamespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWUSER |
+const newNamespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.
+	CLONE_NEWUSER |
 	unix.CLONE_NEWPID | unix.CLONE_NEWNET

@@ -1,7 +1,7 @@
 //go:build linux && cgo
 
-// Command orb8-nvml reads the GPUs of a machine for orb8-tracer, in a process of its own: it writes events to stdout, each behind its length
-// (protodelim), until it is told to end or stdout is closed.
+// Command orb8-nvml reads the GPUs of a machine for orb8-tracer, in a process of its own: it writes events to stdout,
+// each behind its length (protodelim), until it is told to end or stdout is closed.
 package main
 
 import (
@@ -40,7 +40,8 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("orb8-nvml", flag.ContinueOnError)
 	library := flags.String("library", "", "absolute path of the driver's libnvidia-ml.so.1")
 	interval := flags.Duration("interval", time.Second, "time between two looks")
-	timings := flags.String("timings", "", "write how long each function of the library took to this file, as JSON, at the end")
+	timings := flags.String("timings", "",
+		"write how long each function of the library took to this file, as JSON, at the end")
 	switch err := flags.Parse(args); {
 	case err != nil:
 		return err
@@ -59,7 +60,8 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		return err
 	}
 	w := bufio.NewWriter(stdout)
-	// It does one thing after the other: processors that wait for each other would take a quarter more. What a call of the library keeps is no processor of Go's.
+	// It does one thing after the other: processors that wait for each other would take a quarter more. What a call of
+	// the library keeps is no processor of Go's.
 	runtime.GOMAXPROCS(1)
 	err := nvml.Run(ctx, *library, *interval, taken, func(ev *event.Event) error {
 		if ev == nil {

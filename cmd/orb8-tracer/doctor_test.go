@@ -16,11 +16,13 @@ import (
 func TestCapabilitiesAreThoseThatTheKernelTakes(t *testing.T) {
 	status := filepath.Join(t.TempDir(), "status")
 	// BPF and SYS_RESOURCE, by compareCapabilities(7).
-	if err := os.WriteFile(status, []byte("Name:\torb8-tracer\nCapEff:\t0000008001000000\nCapBnd:\t0\n"), 0o600); err != nil {
+	if err := os.WriteFile(status, []byte("Name:\torb8-tracer\nCapEff:\t0000008001000000\nCapBnd:\t0\n"),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	for kernel, old := range map[string]bool{
-		"5.10.0-32-cloud-amd64": true, "4.19.0": true, "5.11.0": false, "5.15.0-1-gke": false, "6.1.0-18-cloud-arm64": false, "": false,
+		"5.10.0-32-cloud-amd64": true, "4.19.0": true, "5.11.0": false, "5.15.0-1-gke": false,
+		"6.1.0-18-cloud-arm64": false, "": false,
 	} {
 		granted, missing, err := compareCapabilities(status, kernel, false)
 		if err != nil {
@@ -37,7 +39,8 @@ func TestCapabilitiesAreThoseThatTheKernelTakes(t *testing.T) {
 	for kernel, more := range map[string][]string{
 		"6.1.0": {"SYS_PTRACE", "SETUID", "SETGID", "SYS_ADMIN"}, "6.6.0": {"SYS_PTRACE", "SETUID", "SETGID"},
 	} {
-		if _, missing, err := compareCapabilities(status, kernel, true); err != nil || !slices.Equal(missing, append([]string{"PERFMON", "NET_ADMIN"}, more...)) {
+		if _, missing, err := compareCapabilities(status, kernel, true); err != nil ||
+			!slices.Equal(missing, append([]string{"PERFMON", "NET_ADMIN"}, more...)) {
 			t.Errorf("for GPUs on Linux %s: missing %v, %v", kernel, missing, err)
 		}
 	}

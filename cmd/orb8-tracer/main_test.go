@@ -36,7 +36,8 @@ func TestBadCallsGetOneClearLine(t *testing.T) {
 		{"no command", nil, nil, usage},
 		{"an unknown command", []string{"sesion"}, nil, usage},
 		{"arguments", []string{"session", "-v"}, nil, usage},
-		{"no key", []string{"session"}, nil, `ORB8_CLIENT_KEY: public key "": want 32 bytes in unpadded URL-safe base64`},
+		{"no key", []string{"session"}, nil,
+			`ORB8_CLIENT_KEY: public key "": want 32 bytes in unpadded URL-safe base64`},
 		{"no node", []string{"session"}, map[string]string{session.EnvClientKey: key}, "ORB8_NODE_NAME is not set"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -54,7 +55,8 @@ func TestBadCallsGetOneClearLine(t *testing.T) {
 
 func TestVersionIsPrinted(t *testing.T) {
 	var out bytes.Buffer
-	if err := run(t.Context(), []string{"version"}, nil, &out, io.Discard); err != nil || out.String() != version.Version()+"\n" {
+	if err := run(t.Context(), []string{"version"}, nil, &out, io.Discard); err != nil ||
+		out.String() != version.Version()+"\n" {
 		t.Errorf("printed %q, %v", &out, err)
 	}
 }
@@ -108,7 +110,8 @@ func TestASessionIsAnnouncedAndServedOnLoopback(t *testing.T) {
 			t.Fatal(err)
 		}
 		hello := &session.Hello{Protocol: session.Protocol, Version: "test"}
-		if err := control.Send(&session.ClientMessage{Message: &session.ClientMessage_Hello{Hello: hello}}); err != nil {
+		if err := control.Send(
+			&session.ClientMessage{Message: &session.ClientMessage_Hello{Hello: hello}}); err != nil {
 			t.Fatal(err)
 		}
 		m, err := control.Recv()
@@ -116,7 +119,8 @@ func TestASessionIsAnnouncedAndServedOnLoopback(t *testing.T) {
 			t.Fatal(err)
 		}
 		welcome := m.GetWelcome()
-		if welcome.GetNode() != "node-1" || welcome.GetInstance() != ready.Instance || !strings.Contains(welcome.GetKernel(), ".") {
+		if welcome.GetNode() != "node-1" || welcome.GetInstance() != ready.Instance ||
+			!strings.Contains(welcome.GetKernel(), ".") {
 			t.Errorf("on %s: %v", host, welcome)
 		}
 		if err := conn.Close(); err != nil {

@@ -69,8 +69,8 @@ func serve(ctx context.Context, getenv func(string) string, stdout, stderr io.Wr
 	})
 }
 
-// listen opens the port on the loopback addresses that there are. Nobody outside the pod's network namespace gets to them
-// but by a port-forward.
+// listen opens the port on the loopback addresses that there are. Nobody outside the pod's network namespace gets to
+// them but by a port-forward.
 func listen(ctx context.Context, port int) ([]net.Listener, error) {
 	var config net.ListenConfig
 	var listeners []net.Listener

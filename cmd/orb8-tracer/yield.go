@@ -13,17 +13,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// yieldToPods keeps the tracer out of the way of what it observes. It returns what could not be done, which is no reason not
-// to trace.
+// yieldToPods keeps the tracer out of the way of what it observes. It returns what could not be done, which is no
+// reason not to trace.
 //
 // One processor is enough for some 100,000 events a second; with more, each thread of the runtime that finds work wakes
-// another to look for more. And with SCHED_IDLE a wake-up of ours does not interrupt the thread that runs, and a pod's thread that
-// wakes up takes a processor that runs us for a free one. It is a policy within the tracer's own cgroup: that still gets its share
-// of a busy node.
+// another to look for more. And with SCHED_IDLE a wake-up of ours does not interrupt the thread that runs, and a pod's
+// thread that wakes up takes a processor that runs us for a free one. It is a policy within the tracer's own cgroup:
+// that still gets its share of a busy node.
 func yieldToPods() error {
 	runtime.GOMAXPROCS(1)
-	// Threads inherit the policy of the one that makes them. Until no new one is found, one may have been made by another
-	// that was not looked at yet.
+	// Threads inherit the policy of the one that makes them. Until no new one is found, one may have been made by
+	// another that was not looked at yet.
 	done := map[int]bool{}
 	for more := true; more; {
 		more = false
@@ -48,7 +48,8 @@ func yieldToPods() error {
 // setIdle gives a thread the policy SCHED_IDLE, for which it needs no privilege.
 func setIdle(thread int) error {
 	var priority int32 // 0: the only one of this policy
-	if _, _, errno := unix.Syscall(unix.SYS_SCHED_SETSCHEDULER, uintptr(thread), unix.SCHED_IDLE, uintptr(unsafe.Pointer(&priority))); errno != 0 {
+	if _, _, errno := unix.Syscall(unix.SYS_SCHED_SETSCHEDULER, uintptr(thread), unix.SCHED_IDLE,
+		uintptr(unsafe.Pointer(&priority))); errno != 0 {
 		return errno
 	}
 	return nil

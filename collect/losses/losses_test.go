@@ -28,21 +28,26 @@ func TestPlaces_NamePods(t *testing.T) {
 		add  []Loss
 		want []Place
 	}{
-		{"nobody known", []Loss{of("", "", 3), of("", "", 4)}, []Place{{Node: "n1", Where: "kernel-buffer, flow", Count: 7}}},
+		{"nobody known", []Loss{of("", "", 3), of("", "", 4)},
+			[]Place{{Node: "n1", Where: "kernel-buffer, flow", Count: 7}}},
 		{"a flood", []Loss{of("flood", "flood", 379292), of("quiet", "flood", 2)}, []Place{{
 			Node: "n1", Where: "kernel-buffer, flow", Count: 379294,
-			Pods: []string{"pod demo/quiet lost 2 because pod demo/flood made at least 379292", "pod demo/flood lost 379292 of its own flood"},
+			Pods: []string{"pod demo/quiet lost 2 because pod demo/flood made at least 379292",
+				"pod demo/flood lost 379292 of its own flood"},
 		}}},
 		{"a flood that lost nothing", []Loss{of("quiet", "flood", 2)}, []Place{{
-			Node: "n1", Where: "kernel-buffer, flow", Count: 2, Pods: []string{"pod demo/quiet lost 2 because of pod demo/flood"},
+			Node: "n1", Where: "kernel-buffer, flow", Count: 2,
+			Pods: []string{"pod demo/quiet lost 2 because of pod demo/flood"},
 		}}},
 		{"no known cause", []Loss{of("quiet", "", 2)}, []Place{{
 			Node: "n1", Where: "kernel-buffer, flow", Count: 2, Pods: []string{"pod demo/quiet lost 2"},
 		}}},
-		{"many pods", []Loss{of("a", "x", 1), of("b", "x", 2), of("c", "x", 3), of("d", "x", 4), of("x", "x", 900), of("", "", 5)}, []Place{{
+		{"many pods", []Loss{of("a", "x", 1), of("b", "x", 2), of("c", "x", 3), of("d", "x", 4), of("x", "x", 900),
+			of("", "", 5)}, []Place{{
 			Node: "n1", Where: "kernel-buffer, flow", Count: 915,
 			Pods: []string{
-				"pod demo/d lost 4 because pod demo/x made at least 900", "pod demo/c lost 3 because pod demo/x made at least 900",
+				"pod demo/d lost 4 because pod demo/x made at least 900",
+				"pod demo/c lost 3 because pod demo/x made at least 900",
 				"pod demo/b lost 2 because pod demo/x made at least 900", "and 2 more pods: 901",
 			},
 		}}},

@@ -73,8 +73,10 @@ func write(path string) error {
 	if err := unix.Uname(&uts); err != nil {
 		return err
 	}
-	text := fmt.Sprintf("%s, Linux %s, %d CPUs, both nodes of the cluster and the viewer on this one machine; %s.\n\n| what | measured | goal |\n|---|---|---|\n%s",
-		cpu(), unix.ByteSliceToString(uts.Release[:]), runtime.NumCPU(), time.Now().UTC().Format(time.DateOnly), results.String())
+	text := fmt.Sprintf("%s, Linux %s, %d CPUs, both nodes of the cluster and the viewer on this one machine; "+
+		"%s.\n\n| what | measured | goal |\n|---|---|---|\n%s",
+		cpu(), unix.ByteSliceToString(uts.Release[:]), runtime.NumCPU(), time.Now().UTC().Format(time.DateOnly),
+		results.String())
 	return os.WriteFile(path, []byte(before+begin+text+end+after), 0o644)
 }
 
@@ -97,7 +99,8 @@ func pairOn(t *testing.T, e *kit.Env, first, second string) (ns string, client, 
 	ns = e.Namespace(t, nil)
 	pods := e.Pods(t,
 		kit.PodSpec{Namespace: ns, Name: "client", Node: first},
-		kit.PodSpec{Namespace: ns, Name: "server", Node: second, Args: []string{"serve", "-quiet", "-tcp", ":7000-7009", "-udp", ":7000-7009"}},
+		kit.PodSpec{Namespace: ns, Name: "server", Node: second, Args: []string{"serve", "-quiet", "-tcp", ":7000-7009",
+			"-udp", ":7000-7009"}},
 	)
 	return ns, pods[0], pods[1]
 }
@@ -110,7 +113,8 @@ func at(server *kit.Pod, t *testing.T) string {
 func TestTimeToFirstEvent(t *testing.T) {
 	e := need(t)
 	ns, _, server := pair(t, e)
-	e.Pods(t, kit.PodSpec{Namespace: ns, Name: "app", Node: e.Nodes[0], Args: []string{"app", "-server", server.IP(t, false).String(), "-tcp", "7000", "-every", "20ms"}})
+	e.Pods(t, kit.PodSpec{Namespace: ns, Name: "app", Node: e.Nodes[0],
+		Args: []string{"app", "-server", server.IP(t, false).String(), "-tcp", "7000", "-every", "20ms"}})
 	var bare, first, ratio []float64
 	for i := range 10 {
 		start := time.Now()
@@ -122,7 +126,8 @@ func TestTimeToFirstEvent(t *testing.T) {
 		tr.AwaitLines(t, 1)
 		event := time.Since(start)
 		tr.Stop(t)
-		bare, first, ratio = append(bare, pod.Seconds()), append(first, event.Seconds()), append(ratio, event.Seconds()/pod.Seconds())
+		bare, first, ratio = append(bare, pod.Seconds()), append(first, event.Seconds()),
+			append(ratio, event.Seconds()/pod.Seconds())
 	}
 	row(t, "time from command to first event, image present (median of 10)", fmt.Sprintf("%.2f s", median(first)), "")
 	row(t, "start of a bare pod, in turn with it", fmt.Sprintf("%.2f s", median(bare)), "")
@@ -145,8 +150,8 @@ func TestVersionIsQuick(t *testing.T) {
 // pairs is how often a load runs with a trace and without, in turn.
 const pairs = 20
 
-// compare runs a load with and without a trace of so many nodes, in turn, the order changing from pair to pair, and returns
-// the ratios. Each run waits until starting and deleting pods has ended.
+// compare runs a load with and without a trace of so many nodes, in turn, the order changing from pair to pair, and
+// returns the ratios. Each run waits until starting and deleting pods has ended.
 func compare(t *testing.T, e *kit.Env, ns string, nodes int, load func() float64) []float64 {
 	t.Helper()
 	load() // the first run pays for neighbours, routes and caches
@@ -218,9 +223,9 @@ func processor(t *testing.T) (busy, all uint64) {
 	return busy, all
 }
 
-// arrangements of client and server. On one node there is one tracer, and each packet passes its programs once each way, as on
-// a cluster whose nodes have a kernel each. The two nodes of ours share one, so that each packet passes the programs of both
-// tracers at either end: twice as much as anywhere else.
+// arrangements of client and server. On one node there is one tracer, and each packet passes its programs once each
+// way, as on a cluster whose nodes have a kernel each. The two nodes of ours share one, so that each packet passes the
+// programs of both tracers at either end: twice as much as anywhere else.
 func arrangements(e *kit.Env) []struct {
 	name          string
 	first, second string
@@ -254,7 +259,8 @@ func TestBulkThroughput(t *testing.T) {
 		if a.tracers == 1 {
 			goal = "≥ 97 %"
 		}
-		row(t, fmt.Sprintf("bulk TCP with a trace : without, %s (median of %d pairs)", a.name, pairs), fmt.Sprintf("%.1f %% (%.1f–%.1f %%)", 100*median(ratios), 100*low, 100*high), goal)
+		row(t, fmt.Sprintf("bulk TCP with a trace : without, %s (median of %d pairs)", a.name, pairs),
+			fmt.Sprintf("%.1f %% (%.1f–%.1f %%)", 100*median(ratios), 100*low, 100*high), goal)
 	}
 }
 
@@ -278,11 +284,13 @@ func TestRequestLatency(t *testing.T) {
 		if a.tracers == 1 {
 			goal = "≤ 105 %"
 		}
-		row(t, fmt.Sprintf("p99 of a request with a trace : without, %s (median of %d pairs; p50 is %.0f µs)", a.name, pairs, median(p50)), fmt.Sprintf("%.1f %% (%.1f–%.1f %%)", 100*median(ratios), 100*low, 100*high), goal)
+		row(t, fmt.Sprintf("p99 of a request with a trace : without, %s (median of %d pairs; p50 is %.0f µs)", a.name,
+			pairs, median(p50)), fmt.Sprintf("%.1f %% (%.1f–%.1f %%)", 100*median(ratios), 100*low, 100*high), goal)
 	}
 }
 
-// TestManyFlows keeps many connections busy, so that each changes in every interval, and counts what reaches the viewer's stdout.
+// TestManyFlows keeps many connections busy, so that each changes in every interval, and counts what reaches the
+// viewer's stdout.
 func TestManyFlows(t *testing.T) {
 	e := need(t)
 	const n = 10_000
@@ -306,8 +314,10 @@ func TestManyFlows(t *testing.T) {
 		if interval != "1s" {
 			goal = "≥ 20,000/s, none lost"
 		}
-		row(t, fmt.Sprintf("flow events on stdout as JSON, %d connections that change each %s", n, interval), fmt.Sprintf("%.0f/s, %d lost", float64(events)/elapsed.Seconds(), lost), goal)
-		row(t, "memory during that (RSS)", fmt.Sprintf("tracer %.0f MiB, viewer %.0f MiB", rss, viewer), "tracer ≤ 40 MiB")
+		row(t, fmt.Sprintf("flow events on stdout as JSON, %d connections that change each %s", n, interval),
+			fmt.Sprintf("%.0f/s, %d lost", float64(events)/elapsed.Seconds(), lost), goal)
+		row(t, "memory during that (RSS)", fmt.Sprintf("tracer %.0f MiB, viewer %.0f MiB", rss, viewer),
+			"tracer ≤ 40 MiB")
 	}
 }
 
@@ -364,16 +374,18 @@ func residentMiB(t *testing.T, pid int) float64 {
 	return kib / 1024
 }
 
-// TestCostPerPacket lets the kernel time our cgroup_skb programs beside an empty one on the same hook, under the same traffic.
+// TestCostPerPacket lets the kernel time our cgroup_skb programs beside an empty one on the same hook, under the same
+// traffic.
 //
-// Both pods are on one node, so that there is one tracer, whose scope holds both: the nodes share a kernel here, and the
-// programs of a second tracer would leave at once and look cheap.
+// Both pods are on one node, so that there is one tracer, whose scope holds both: the nodes share a kernel here, and
+// the programs of a second tracer would leave at once and look cheap.
 func TestCostPerPacket(t *testing.T) {
 	e := need(t)
 	ns := e.Namespace(t, nil)
 	pods := e.Pods(t,
 		kit.PodSpec{Namespace: ns, Name: "client", Node: e.Nodes[0]},
-		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[0], Args: []string{"serve", "-quiet", "-tcp", ":7000", "-udp", ":7000"}},
+		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[0], Args: []string{"serve", "-quiet", "-tcp", ":7000",
+			"-udp", ":7000"}},
 	)
 	client, server := pods[0], pods[1]
 	stats, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))
@@ -401,14 +413,18 @@ func TestCostPerPacket(t *testing.T) {
 		goal string
 	}{
 		{"TCP", []string{"load", "-to", net.JoinHostPort(ip, "7000"), "-conns", "4", "-for", "5s"}, "≤ 25 ns"},
-		{"UDP, one established flow", []string{"udp", "-to", net.JoinHostPort(ip, "7000"), "-count", "100000", "-size", "100", "-reply", "100"}, "≤ 120 ns"},
-		{"UDP, one connected flow", []string{"udp", "-connected", "-to", net.JoinHostPort(ip, "7000"), "-count", "100000", "-size", "100", "-reply", "100"}, "≤ 120 ns"},
-		{"UDP, 20,000 flows of 20 packets", []string{"udp", "-sockets", "20000", "-to", net.JoinHostPort(ip, "7000"), "-count", "10", "-size", "100", "-reply", "100"}, "≤ 250 ns"},
+		{"UDP, one established flow", []string{"udp", "-to", net.JoinHostPort(ip, "7000"), "-count", "100000", "-size",
+			"100", "-reply", "100"}, "≤ 120 ns"},
+		{"UDP, one connected flow", []string{"udp", "-connected", "-to", net.JoinHostPort(ip, "7000"), "-count",
+			"100000", "-size", "100", "-reply", "100"}, "≤ 120 ns"},
+		{"UDP, 20,000 flows of 20 packets", []string{"udp", "-sockets", "20000", "-to", net.JoinHostPort(ip, "7000"),
+			"-count", "10", "-size", "100", "-reply", "100"}, "≤ 250 ns"},
 	} {
 		emptyBefore, oursBefore := runtimes(t, empty), runtimes(t, ours)
 		client.Exec(t, load.args...)
 		e, o := runtimes(t, empty).since(emptyBefore), runtimes(t, ours).since(oursBefore)
-		row(t, "per packet over an empty program: "+load.name, fmt.Sprintf("%.0f ns (%.0f against %.0f; %d packets)", o.mean()-e.mean(), o.mean(), e.mean(), o.count), load.goal)
+		row(t, "per packet over an empty program: "+load.name, fmt.Sprintf("%.0f ns (%.0f against %.0f; %d packets)",
+			o.mean()-e.mean(), o.mean(), e.mean(), o.count), load.goal)
 	}
 	tr.Stop(t)
 }

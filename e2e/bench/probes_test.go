@@ -18,12 +18,13 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// TestDNSAtHalfSaturation has a pod ask the cluster's own CoreDNS half as often as it can answer, with its pod in a trace and without, in
-// turn, and compares the processor time that CoreDNS takes for the same queries.
+// TestDNSAtHalfSaturation has a pod ask the cluster's own CoreDNS half as often as it can answer, with its pod in a
+// trace and without, in turn, and compares the processor time that CoreDNS takes for the same queries.
 func TestDNSAtHalfSaturation(t *testing.T) {
 	e := need(t)
 	const system = metav1.NamespaceSystem
-	pods, err := e.Client.CoreV1().Pods(system).List(t.Context(), metav1.ListOptions{FieldSelector: "status.phase=Running"})
+	pods, err := e.Client.CoreV1().Pods(system).List(t.Context(),
+		metav1.ListOptions{FieldSelector: "status.phase=Running"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +46,8 @@ func TestDNSAtHalfSaturation(t *testing.T) {
 	to := net.JoinHostPort(server.Status.PodIP, "53")
 	const name, length = "kubernetes.default.svc.cluster.local.", "4s"
 	ask := func(rate float64) (queries uint64, perSecond float64) {
-		r := client.Exec(t, "dnsload", "-to", to, "-name", name, "-for", length, "-rate", strconv.FormatFloat(rate, 'f', 0, 64))[0]
+		r := client.Exec(t, "dnsload", "-to", to, "-name", name, "-for", length, "-rate",
+			strconv.FormatFloat(rate, 'f', 0, 64))[0]
 		return r.Performance.Requests, float64(r.Performance.Requests) / r.End.Sub(r.Start).Seconds()
 	}
 	ask(0)
@@ -90,9 +92,11 @@ func TestDNSAtHalfSaturation(t *testing.T) {
 		ratios = append(ratios, traced/plain)
 	}
 	low, high := interval(ratios)
-	row(t, fmt.Sprintf("DNS at half of what CoreDNS can answer (%.0f/s): its processor time a query with a trace of it : without (median of %d pairs)", half, pairs),
+	row(t, fmt.Sprintf("DNS at half of what CoreDNS can answer (%.0f/s): its processor time a query with a trace of "+
+		"it : without (median of %d pairs)", half, pairs),
 		fmt.Sprintf("%.1f %% (%.1f–%.1f %%)", 100*median(ratios), 100*low, 100*high), "≤ 103 %")
-	row(t, "queries made in those traces, and reported", fmt.Sprintf("%d, %d; %d lost", asked, seen, lost), "all, none lost")
+	row(t, "queries made in those traces, and reported", fmt.Sprintf("%d, %d; %d lost", asked, seen, lost),
+		"all, none lost")
 }
 
 // count is how many lines of a file hold a text.
@@ -110,7 +114,8 @@ func count(t *testing.T, path, text string) (n int) {
 	return n
 }
 
-// processorTime is what a process has used, its ended threads included. The kernel keeps the sum exact and gives it in ticks of 10 ms.
+// processorTime is what a process has used, its ended threads included. The kernel keeps the sum exact and gives it in
+// ticks of 10 ms.
 func processorTime(t *testing.T, pid int) time.Duration {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -129,7 +134,8 @@ func processorTime(t *testing.T, pid int) time.Duration {
 	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
-// TestSyscallEvents has a process make so many system calls a second for a minute, each an event on the viewer's stdout, which is a pipe.
+// TestSyscallEvents has a process make so many system calls a second for a minute, each an event on the viewer's
+// stdout, which is a pipe.
 func TestSyscallEvents(t *testing.T) {
 	e := need(t)
 	const perSecond, seconds = 50_000, 60
@@ -169,7 +175,8 @@ func TestSyscallEvents(t *testing.T) {
 	rss, viewer := tracerRSS(t, e), residentMiB(t, tr.PID())
 	tr.Stop(t)
 	c := <-done
-	row(t, fmt.Sprintf("system calls made in %.0f s, %.0f/s, and their events on stdout as JSON", elapsed.Seconds(), perSecond*seconds/elapsed.Seconds()),
+	row(t, fmt.Sprintf("system calls made in %.0f s, %.0f/s, and their events on stdout as JSON", elapsed.Seconds(),
+		perSecond*seconds/elapsed.Seconds()),
 		fmt.Sprintf("%d, %d; %d reports of loss", perSecond*seconds, c.calls, c.lost), "50,000/s for 60 s, none lost")
 	row(t, "memory at the end of that (RSS)", fmt.Sprintf("tracer %.0f MiB, viewer %.0f MiB", rss, viewer), "")
 }

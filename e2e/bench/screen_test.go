@@ -34,17 +34,21 @@ func flows(t *testing.T, live, events, perSecond int) string {
 		}
 		end := func(name string, of int) *event.Endpoint {
 			return &event.Endpoint{
-				Namespace: "bench", Pod: fmt.Sprintf("%s-%03d", name, of), Container: "main", Workload: "deploy/" + name, Node: fmt.Sprintf("node-%d", of%8), Comm: name,
+				Namespace: "bench", Pod: fmt.Sprintf("%s-%03d", name, of), Container: "main", Workload: "deploy/" +
+					name, Node: fmt.Sprintf("node-%d", of%8), Comm: name,
 				Port: 8080, Address: []byte{10, 1, byte(of >> 8), byte(of)},
 			}
 		}
 		src, dst := end("web", n%500), end("db", n%40)
 		sent := uint64(i/live+1) * uint64(100+n%1000)
 		ev := &event.Event{
-			Time: uint64(start.Add(time.Duration(i) * time.Second / time.Duration(perSecond)).UnixNano()), Node: src.Node, Namespace: "bench", Pod: src.Pod,
+			Time: uint64(start.Add(time.Duration(i) * time.Second / time.Duration(perSecond)).UnixNano()),
+			Node: src.Node, Namespace: "bench", Pod: src.Pod,
 			Kind: &event.Event_Flow{Flow: &event.Flow{
-				Id: fmt.Sprintf("%016x", n), Protocol: event.Protocol_PROTOCOL_TCP, Phase: phase, Src: src, Dst: dst, StartTime: uint64(start.UnixNano()),
-				SrcCounters: &event.Counters{BytesSent: sent, BytesReceived: 3 * sent, SrttMicros: &rtt}, DstCounters: &event.Counters{BytesSent: 3 * sent, BytesReceived: sent},
+				Id: fmt.Sprintf("%016x", n), Protocol: event.Protocol_PROTOCOL_TCP, Phase: phase, Src: src, Dst: dst,
+				StartTime:   uint64(start.UnixNano()),
+				SrcCounters: &event.Counters{BytesSent: sent, BytesReceived: 3 * sent, SrttMicros: &rtt},
+				DstCounters: &event.Counters{BytesSent: 3 * sent, BytesReceived: sent},
 			}},
 		}
 		if err := w.Write(ev); err != nil {
@@ -61,7 +65,8 @@ func flows(t *testing.T, live, events, perSecond int) string {
 func TestReplayOfAMillionEvents(t *testing.T) {
 	e := need(t)
 	path := flows(t, 100_000, 1_000_000, 20_000)
-	for what, args := range map[string][]string{"as the table of top": {"--top", "network"}, "as JSON": {"-o", "json"}} {
+	for what, args := range map[string][]string{"as the table of top": {"--top", "network"},
+		"as JSON": {"-o", "json"}} {
 		calm(t)
 		cmd := exec.Command("../../bin/kubectl-orb8", append([]string{"replay", path}, args...)...)
 		cmd.Env = e.Environ(e.Kubeconfig)
@@ -69,7 +74,8 @@ func TestReplayOfAMillionEvents(t *testing.T) {
 		if err := cmd.Run(); err != nil {
 			t.Fatal(err)
 		}
-		row(t, "replay of 1,000,000 events of 100,000 flows, "+what, fmt.Sprintf("%.1f s", time.Since(start).Seconds()), "≤ 5 s")
+		row(t, "replay of 1,000,000 events of 100,000 flows, "+what, fmt.Sprintf("%.1f s", time.Since(start).Seconds()),
+			"≤ 5 s")
 	}
 }
 
@@ -79,7 +85,8 @@ func TestScreenOfManyFlows(t *testing.T) {
 	const live, perSecond = 100_000, 20_000
 	path := flows(t, live, 45*perSecond, perSecond)
 	for _, group := range []string{"flow", "pod"} {
-		x := e.Terminal(t, 200, 50, "replay", path, "--top", "network", "--group", group, "--window", "1m", "--speed", "1")
+		x := e.Terminal(t, 200, 50, "replay", path, "--top", "network", "--group", group, "--window", "1m", "--speed",
+			"1")
 		x.Await(t, "all flows", func(screen string) bool { return strings.Contains(screen, "flows 100000") })
 		pid := x.PID(t)
 		before, start := processorTime(t, pid), time.Now()
@@ -96,9 +103,11 @@ func TestScreenOfManyFlows(t *testing.T) {
 			x.AwaitText(t, "flows 100000")
 		}
 		share := (processorTime(t, pid) - before).Seconds() / time.Since(start).Seconds()
-		row(t, fmt.Sprintf("screen of 100,000 live flows by %s, 20,000 events a second: of one processor", group), fmt.Sprintf("%.0f %%", 100*share), "≤ 50 %")
+		row(t, fmt.Sprintf("screen of 100,000 live flows by %s, 20,000 events a second: of one processor", group),
+			fmt.Sprintf("%.0f %%", 100*share), "≤ 50 %")
 		row(t, "its memory (RSS)", fmt.Sprintf("%.0f MiB", residentMiB(t, pid)), "≤ 150 MiB")
-		row(t, "from a key to the page that it turns to, tmux included (median of 40)", fmt.Sprintf("%.0f ms", median(waits)), "≤ 100 ms")
+		row(t, "from a key to the page that it turns to, tmux included (median of 40)",
+			fmt.Sprintf("%.0f ms", median(waits)), "≤ 100 ms")
 		x.Type(t, "q")
 		x.Wait(t)
 	}

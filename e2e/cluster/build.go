@@ -20,8 +20,8 @@ const (
 func (c *cluster) binaries() string          { return filepath.Join(c.cache, "kubernetes-"+version) }
 func (c *cluster) binary(name string) string { return filepath.Join(c.binaries(), name) }
 
-// build makes what the cache lacks, and returns the directory of the images. Each part appears under its name only when it is
-// whole.
+// build makes what the cache lacks, and returns the directory of the images. Each part appears under its name only when
+// it is whole.
 func (c *cluster) build(ctx context.Context) (images string, err error) {
 	root, err := moduleRoot()
 	if err != nil {
@@ -37,7 +37,8 @@ func (c *cluster) build(ctx context.Context) (images string, err error) {
 			flags += " -X k8s.io/component-base/version." + variable
 		}
 		args := []string{"build", "-trimpath", "-ldflags", flags, "-o", dir + "/"}
-		for _, name := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl"} {
+		for _, name := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet",
+			"kube-proxy", "kubectl"} {
 			args = append(args, "k8s.io/kubernetes/cmd/"+name)
 		}
 		_, err := output(ctx, filepath.Join(here, "kubernetes"), goCommand, args...)
@@ -46,7 +47,8 @@ func (c *cluster) build(ctx context.Context) (images string, err error) {
 	if err != nil {
 		return "", err
 	}
-	key, err := hashFiles(filepath.Join(here, "pause"), filepath.Join(here, "coredns"), filepath.Join(root, "e2e", "image"))
+	key, err := hashFiles(filepath.Join(here, "pause"), filepath.Join(here, "coredns"),
+		filepath.Join(root, "e2e", "image"))
 	if err != nil {
 		return "", err
 	}
@@ -58,10 +60,12 @@ func (c *cluster) build(ctx context.Context) (images string, err error) {
 			{corednsImage, "coredns", filepath.Join(here, "coredns"), "."},
 		} {
 			binary := filepath.Join(dir, image.name)
-			if _, err := output(ctx, image.dir, goCommand, "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, image.pkg); err != nil {
+			if _, err := output(ctx, image.dir, goCommand, "build", "-trimpath", "-ldflags", "-s -w", "-o", binary,
+				image.pkg); err != nil {
 				return err
 			}
-			if _, err := output(ctx, root, goCommand, "run", "./e2e/image", "-ref", image.ref, "-o", binary+".tar", binary); err != nil {
+			if _, err := output(ctx, root, goCommand, "run", "./e2e/image", "-ref", image.ref, "-o", binary+".tar",
+				binary); err != nil {
 				return err
 			}
 		}
@@ -140,7 +144,8 @@ func output(ctx context.Context, dir, name string, args ...string) (string, erro
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("%s %s: %w: %s", filepath.Base(name), strings.Join(args, " "), err, tail(stderr.String(), 2000))
+		return "", fmt.Errorf("%s %s: %w: %s", filepath.Base(name), strings.Join(args, " "), err,
+			tail(stderr.String(), 2000))
 	}
 	return strings.TrimSpace(string(out)), nil
 }

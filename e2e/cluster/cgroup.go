@@ -46,7 +46,8 @@ func ownCgroupMounts() ([]string, error) {
 	return cgroupMounts(string(mountinfo)), err
 }
 
-// withheld lists the controllers that a kubelet asks for and that a unified hierarchy has, but does not pass on from its root.
+// withheld lists the controllers that a kubelet asks for and that a unified hierarchy has, but does not pass on from
+// its root.
 func withheld(available, passed []string) []string {
 	var names []string
 	for _, name := range []string{"cpu", "cpuset", "memory", "pids", "hugetlb", "io"} {
@@ -129,7 +130,8 @@ func (c *cluster) removeCgroups() error {
 		for _, n := range c.nodes {
 			root := filepath.Join(mount, n.cgroup())
 			// A cgroup whose last process has just died refuses for a moment.
-			errs = append(errs, poll(10*time.Second, "cgroup "+root+" is empty", func() bool { return removeTree(root) }))
+			errs = append(errs, poll(10*time.Second, "cgroup "+root+" is empty",
+				func() bool { return removeTree(root) }))
 		}
 	}
 	return errors.Join(errs...)

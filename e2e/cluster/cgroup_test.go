@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// On this machine's own hierarchies, whichever kind they are: a kubelet finds the controllers that it insists on in its node's
-// cgroup, and afterwards the root passes on what it did before.
+// On this machine's own hierarchies, whichever kind they are: a kubelet finds the controllers that it insists on in its
+// node's cgroup, and afterwards the root passes on what it did before.
 func TestNodesHaveCgroupsOfTheirOwn(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("makes cgroups: needs root")

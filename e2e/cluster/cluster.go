@@ -16,8 +16,8 @@ import (
 // version of Kubernetes; kubernetes/go.mod pins the same.
 const version = "v1.37.2"
 
-// cluster is where everything is. All of it derives from a name, a directory and a number, so that a second cluster can run
-// beside the first.
+// cluster is where everything is. All of it derives from a name, a directory and a number, so that a second cluster can
+// run beside the first.
 type cluster struct {
 	name  string // prefix of links, namespaces and cgroups; short, for a link's name has 15 characters
 	dir   string // state: keys, logs, pids, the nodes' files
@@ -43,7 +43,8 @@ func newCluster() (*cluster, error) {
 	if s := os.Getenv("ORB8_CLUSTER_NET"); s != "" {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < 1 || n > 254 {
-			return nil, fmt.Errorf("ORB8_CLUSTER_NET=%s: want a number from 1 to 254, the second byte of 10.N.0.0/16", s)
+			return nil, fmt.Errorf("ORB8_CLUSTER_NET=%s: want a number from 1 to 254, the second byte of 10.N.0.0/16",
+				s)
 		}
 		c.net = n
 	}
@@ -72,8 +73,8 @@ func (c *cluster) kubeconfig(user string) string {
 	return c.path("kubeconfig", user)
 }
 
-// lock keeps two commands from starting or stopping the same cluster at once: the name of a socket belongs to one process,
-// and the kernel takes it back when that dies.
+// lock keeps two commands from starting or stopping the same cluster at once: the name of a socket belongs to one
+// process, and the kernel takes it back when that dies.
 func (c *cluster) lock(ctx context.Context) (unlock func(), err error) {
 	var l net.Listener
 	take := func() error {

@@ -46,7 +46,8 @@ func testCluster(t *testing.T, name, net string) *cluster {
 
 func TestNamesAndNetworksThatCannotBeAreRefused(t *testing.T) {
 	for _, env := range [][2]string{
-		{"ORB8_CLUSTER_NAME", "much-too-long"}, {"ORB8_CLUSTER_NET", "x"}, {"ORB8_CLUSTER_NET", "0"}, {"ORB8_CLUSTER_NET", "255"},
+		{"ORB8_CLUSTER_NAME", "much-too-long"}, {"ORB8_CLUSTER_NET", "x"}, {"ORB8_CLUSTER_NET", "0"},
+		{"ORB8_CLUSTER_NET", "255"},
 	} {
 		t.Run(env[0]+"="+env[1], func(t *testing.T) {
 			t.Setenv(env[0], env[1])
@@ -118,7 +119,8 @@ func TestTwoClustersShareNothing(t *testing.T) {
 func TestAddressesAreDistinctAndOnTheirNodesRange(t *testing.T) {
 	c := testCluster(t, "orb8", "213")
 	got := []string{c.hostIP(), c.hostIP6(), c.serviceIP(), c.podCIDRs(), c.services(), c.server()}
-	want := []string{"10.213.0.254", "fd00:213::fe", "10.213.128.1", "10.213.96.0/20,fd00:213:60::/44", "10.213.128.0/20,fd00:213:80::/112", "https://10.213.0.254:6443"}
+	want := []string{"10.213.0.254", "fd00:213::fe", "10.213.128.1", "10.213.96.0/20,fd00:213:60::/44",
+		"10.213.128.0/20,fd00:213:80::/112", "https://10.213.0.254:6443"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
@@ -155,7 +157,8 @@ func TestConfigurationFilesParse(t *testing.T) {
 	if kubelet.CgroupRoot != "/orb8-node1" || !slices.Equal(kubelet.ClusterDNS, c.dnsIPs()) {
 		t.Errorf("cgroupRoot %s, clusterDNS %s", kubelet.CgroupRoot, kubelet.ClusterDNS)
 	}
-	if kubelet.Authentication.Anonymous.Enabled || !kubelet.Authentication.Webhook.Enabled || kubelet.Authorization.Mode != "Webhook" {
+	if kubelet.Authentication.Anonymous.Enabled || !kubelet.Authentication.Webhook.Enabled ||
+		kubelet.Authorization.Mode != "Webhook" {
 		t.Errorf("the kubelet does not ask the API server who may do what: %+v", kubelet)
 	}
 	var cni struct {
@@ -366,10 +369,14 @@ func TestStraysAreOursAlone(t *testing.T) {
 		{"a container of another cluster", join("/pause"), "0::/orb8-node10/kubepods\n", false},
 		{"a container of the machine's own kubelet", join("/pause"), "0::/kubepods/orb8-node1\n", false},
 		{"a daemon", join("containerd", "--config", "/var/tmp/orb8-cluster/node1/containerd.toml"), nowhere, true},
-		{"a daemon by its full path", join("/c/kube-apiserver", "--tls-cert-file=/var/tmp/orb8-cluster/pki/apiserver.crt"), nowhere, true},
-		{"one not in its namespace yet", join("nsenter", "--net=/run/netns/orb8-node1", "--", "containerd", "--config", "/var/tmp/orb8-cluster/x"), nowhere, true},
-		{"a shim", join("/usr/bin/containerd-shim-runc-v2", "-address", "/var/tmp/orb8-cluster/node1/containerd.sock"), nowhere, true},
-		{"another cluster's daemon", join("containerd", "--config", "/var/tmp/orb8-cluster2/node1/containerd.toml"), nowhere, false},
+		{"a daemon by its full path",
+			join("/c/kube-apiserver", "--tls-cert-file=/var/tmp/orb8-cluster/pki/apiserver.crt"), nowhere, true},
+		{"one not in its namespace yet", join("nsenter", "--net=/run/netns/orb8-node1", "--", "containerd", "--config",
+			"/var/tmp/orb8-cluster/x"), nowhere, true},
+		{"a shim", join("/usr/bin/containerd-shim-runc-v2", "-address", "/var/tmp/orb8-cluster/node1/containerd.sock"),
+			nowhere, true},
+		{"another cluster's daemon", join("containerd", "--config", "/var/tmp/orb8-cluster2/node1/containerd.toml"),
+			nowhere, false},
 		{"the machine's containerd", join("/usr/bin/containerd"), nowhere, false},
 		{"an editor", join("vi", "/var/tmp/orb8-cluster/node1/containerd.toml"), nowhere, false},
 		{"a kernel thread", "", "0::/\n", false},
@@ -390,7 +397,8 @@ func TestCgroupHierarchies(t *testing.T) {
 32 30 0:28 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
 33 22 0:28 / /srv/root/sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
 `
-	if got, want := cgroupMounts(hybrid), []string{"/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/unified"}; !slices.Equal(got, want) {
+	if got, want := cgroupMounts(hybrid), []string{"/sys/fs/cgroup/cpu,cpuacct",
+		"/sys/fs/cgroup/unified"}; !slices.Equal(got, want) {
 		t.Errorf("hybrid host: %q, want %q", got, want)
 	}
 	const v2 = "30 22 0:26 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
@@ -398,7 +406,8 @@ func TestCgroupHierarchies(t *testing.T) {
 		t.Errorf("unified host: %q, want %q", got, want)
 	}
 	available := strings.Fields("cpuset cpu io memory hugetlb pids rdma misc")
-	if got, want := withheld(available, strings.Fields("cpu io memory pids")), []string{"cpuset", "hugetlb"}; !slices.Equal(got, want) {
+	if got, want := withheld(available, strings.Fields("cpu io memory pids")),
+		[]string{"cpuset", "hugetlb"}; !slices.Equal(got, want) {
 		t.Errorf("controllers to turn on: %q, want %q", got, want)
 	}
 	if got := withheld([]string{"hugetlb"}, []string{"hugetlb"}); len(got) != 0 {
@@ -422,7 +431,8 @@ func TestMountsBelowTheStateDirectory(t *testing.T) {
 func TestLitterIsOursAlone(t *testing.T) {
 	c := testCluster(t, "orb8", "213")
 	bundles := c.path("node1", "run", "io.containerd.runtime.v2.task", "k8s.io")
-	for id, address := range map[string]string{"a": "unix:///run/containerd/s/0123", "b": "unix:///run/elsewhere", "c": "tcp://x"} {
+	for id, address := range map[string]string{"a": "unix:///run/containerd/s/0123", "b": "unix:///run/elsewhere",
+		"c": "tcp://x"} {
 		if err := os.MkdirAll(filepath.Join(bundles, id), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -450,7 +460,10 @@ func TestABuildThatFailsLeavesNothingInTheCache(t *testing.T) {
 	if entries, err := os.ReadDir(c.cache); err != nil || len(entries) != 0 {
 		t.Fatalf("the cache holds %v, %v", entries, err)
 	}
-	if err := c.whole(dir, func(dir string) error { return os.WriteFile(filepath.Join(dir, "full"), nil, 0o644) }); err != nil {
+	if err := c.whole(dir, func(dir string) error {
+		return os.WriteFile(filepath.Join(dir, "full"), nil,
+			0o644)
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.whole(dir, half); err != nil {
@@ -523,8 +536,10 @@ esac`)
 	}{
 		{name: "up", args: []string{"up"}, out: "/somebody/s/config\n"},
 		{name: "down", args: []string{"down"}},
-		{name: "kind loads", context: "kind-a-b", args: []string{"load", "x.tar", "y.tar"}, kind: "load image-archive x.tar --name a-b\nload image-archive y.tar --name a-b\n"},
-		{name: "others load by themselves", context: "prod", args: []string{"load", "x.tar"}, err: "context prod is no kind cluster"},
+		{name: "kind loads", context: "kind-a-b", args: []string{"load", "x.tar", "y.tar"},
+			kind: "load image-archive x.tar --name a-b\nload image-archive y.tar --name a-b\n"},
+		{name: "others load by themselves", context: "prod", args: []string{"load", "x.tar"},
+			err: "context prod is no kind cluster"},
 		{name: "nothing is stopped", args: []string{"stop", "kube-apiserver"}, err: "not ours"},
 	}
 	for _, test := range tests {
@@ -533,7 +548,8 @@ esac`)
 			os.Remove(filepath.Join(bin, "kind.log"))
 			var err error
 			out := captureStdout(t, func() { err = run(t.Context(), test.args) })
-			if test.err == "" && err != nil || test.err != "" && (err == nil || !strings.Contains(err.Error(), test.err)) {
+			if test.err == "" && err != nil || test.err != "" &&
+				(err == nil || !strings.Contains(err.Error(), test.err)) {
 				t.Errorf("error %v, want %q", err, test.err)
 			}
 			told, _ := os.ReadFile(filepath.Join(bin, "kind.log"))
@@ -570,7 +586,8 @@ func captureStdout(t *testing.T, f func()) string {
 func TestWordsThatAreNoCommandGetTheUsage(t *testing.T) {
 	testCluster(t, "orb8", "213")
 	t.Setenv("ORB8_E2E_KUBECONFIG", "")
-	for _, args := range [][]string{nil, {"upp"}, {"up", "now"}, {"load"}, {"user"}, {"user", "a", "--groups", "b"}, {"restart"}, {"stop", "a", "b", "c"}} {
+	for _, args := range [][]string{nil, {"upp"}, {"up", "now"}, {"load"}, {"user"}, {"user", "a", "--groups", "b"},
+		{"restart"}, {"stop", "a", "b", "c"}} {
 		if err := run(t.Context(), args); !errors.Is(err, errUsage) {
 			t.Errorf("cluster %v: %v, want the usage", args, err)
 		}

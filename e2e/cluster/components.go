@@ -38,27 +38,34 @@ func (c *cluster) components() []*component {
 		{"etcd", nil, []string{
 			"etcd", "--name=e2e", "--data-dir=" + c.path("etcd"), "--unsafe-no-fsync",
 			"--listen-client-urls=" + c.etcdClient(), "--advertise-client-urls=" + c.etcdClient(),
-			"--listen-peer-urls=" + c.etcdPeer(), "--initial-advertise-peer-urls=" + c.etcdPeer(), "--initial-cluster=e2e=" + c.etcdPeer(),
+			"--listen-peer-urls=" + c.etcdPeer(), "--initial-advertise-peer-urls=" + c.etcdPeer(),
+			"--initial-cluster=e2e=" + c.etcdPeer(),
 		}},
 		{"kube-apiserver", nil, []string{
-			c.binary("kube-apiserver"), "--etcd-servers=" + c.etcdClient(), "--bind-address=" + c.hostIP(), "--secure-port=6443",
+			c.binary("kube-apiserver"), "--etcd-servers=" + c.etcdClient(), "--bind-address=" + c.hostIP(),
+			"--secure-port=6443",
 			"--advertise-address=" + c.hostIP(), "--client-ca-file=" + key("ca.crt"),
 			"--tls-cert-file=" + key("apiserver.crt"), "--tls-private-key-file=" + key("apiserver.key"),
-			"--service-account-key-file=" + key("service-account.key"), "--service-account-signing-key-file=" + key("service-account.key"),
+			"--service-account-key-file=" + key("service-account.key"), "--service-account-signing-key-file=" +
+				key("service-account.key"),
 			"--service-account-issuer=https://kubernetes.default.svc", "--service-cluster-ip-range=" + c.services(),
 			"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--allow-privileged=true",
-			"--kubelet-client-certificate=" + key("apiserver-kubelet.crt"), "--kubelet-client-key=" + key("apiserver-kubelet.key"),
+			"--kubelet-client-certificate=" + key("apiserver-kubelet.crt"), "--kubelet-client-key=" +
+				key("apiserver-kubelet.key"),
 			"--kubelet-preferred-address-types=InternalIP", "--kubelet-certificate-authority=" + key("ca.crt"),
 		}},
 		{"kube-controller-manager", nil, []string{
 			c.binary("kube-controller-manager"), "--kubeconfig=" + c.kubeconfig("kube-controller-manager"),
-			"--authentication-kubeconfig=" + c.kubeconfig("kube-controller-manager"), "--authorization-kubeconfig=" + c.kubeconfig("kube-controller-manager"),
-			"--use-service-account-credentials", "--service-account-private-key-file=" + key("service-account.key"), "--root-ca-file=" + key("ca.crt"),
+			"--authentication-kubeconfig=" + c.kubeconfig("kube-controller-manager"), "--authorization-kubeconfig=" +
+				c.kubeconfig("kube-controller-manager"),
+			"--use-service-account-credentials", "--service-account-private-key-file=" + key("service-account.key"),
+			"--root-ca-file=" + key("ca.crt"),
 			"--leader-elect=false", "--secure-port=0",
 		}},
 		{"kube-scheduler", nil, []string{
 			c.binary("kube-scheduler"), "--kubeconfig=" + c.kubeconfig("kube-scheduler"),
-			"--authentication-kubeconfig=" + c.kubeconfig("kube-scheduler"), "--authorization-kubeconfig=" + c.kubeconfig("kube-scheduler"),
+			"--authentication-kubeconfig=" + c.kubeconfig("kube-scheduler"), "--authorization-kubeconfig=" +
+				c.kubeconfig("kube-scheduler"),
 			"--leader-elect=false", "--secure-port=0",
 		}},
 	}
@@ -72,9 +79,11 @@ func (c *cluster) components() []*component {
 			}},
 			&component{"kube-proxy", n, []string{
 				c.binary("kube-proxy"), "--kubeconfig=" + c.kubeconfig("kube-proxy"), "--hostname-override=" + n.name(),
-				"--proxy-mode=iptables", "--cluster-cidr=" + c.podCIDRs(), "--iptables-min-sync-period=0s", "--iptables-localhost-nodeports=false",
+				"--proxy-mode=iptables", "--cluster-cidr=" + c.podCIDRs(), "--iptables-min-sync-period=0s",
+				"--iptables-localhost-nodeports=false",
 				// These are the whole machine's, not the namespace's.
-				"--conntrack-max-per-core=0", "--conntrack-min=0", "--conntrack-tcp-timeout-established=0", "--conntrack-tcp-timeout-close-wait=0",
+				"--conntrack-max-per-core=0", "--conntrack-min=0", "--conntrack-tcp-timeout-established=0",
+				"--conntrack-tcp-timeout-close-wait=0",
 			}})
 	}
 	return all
@@ -93,7 +102,8 @@ func (c *cluster) find(name, node string) (*component, error) {
 			known = append(known, p.name+" "+p.node.name())
 		}
 	}
-	return nil, fmt.Errorf("no component %q: want one of %s", strings.TrimSpace(name+" "+node), strings.Join(known, ", "))
+	return nil, fmt.Errorf("no component %q: want one of %s", strings.TrimSpace(name+" "+node),
+		strings.Join(known, ", "))
 }
 
 // configure writes the files of the components that take files.
@@ -122,7 +132,8 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
   path = %[7]q
 `, n.path("containerd"), n.path("run"), n.socket(), pauseImage, n.path("cni"), n.path("runc"), n.path("opt")),
 
-		// One veth per pod, routed: on a bridge the answer of a Service's backend on the same node would bypass conntrack.
+		// One veth per pod, routed: on a bridge the answer of a Service's backend on the same node would bypass
+		// conntrack.
 		"cni/10-ptp.conflist": fmt.Sprintf(`{
   "cniVersion": "0.4.0", "name": "pods", "plugins": [{
     "type": "ptp", "ipMasq": false,
@@ -166,7 +177,8 @@ imageGCHighThresholdPercent: 100
 evictionHard: {memory.available: 50Mi}
 localStorageCapacityIsolation: false
 `, n.ip(), key("ca.crt"), key(n.name()+".crt"), key(n.name()+".key"), "unix://"+n.socket(), "/"+n.cgroup(),
-			n.c.dnsIPs()[0], n.c.dnsIPs()[1], n.path("resolv.conf"), n.path("logs"), n.path("static"), n.path("volume-plugins")),
+			n.c.dnsIPs()[0], n.c.dnsIPs()[1], n.path("resolv.conf"), n.path("logs"), n.path("static"),
+			n.path("volume-plugins")),
 	}
 	for _, dir := range []string{"cni", "kubelet", "logs", "static", "ipam", "volume-plugins"} {
 		if err := os.MkdirAll(n.path(dir), 0o755); err != nil {

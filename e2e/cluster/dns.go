@@ -44,11 +44,14 @@ func (c *cluster) deployDNS(ctx context.Context, client kubernetes.Interface) er
 	_, roleErr := client.RbacV1().ClusterRoles().Create(ctx, &rbacv1.ClusterRole{
 		ObjectMeta: metav1.ObjectMeta{Name: "e2e:coredns"},
 		Rules: []rbacv1.PolicyRule{
-			{APIGroups: []string{""}, Resources: []string{"endpoints", "services", "pods", "namespaces"}, Verbs: []string{"list", "watch"}},
-			{APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}, Verbs: []string{"list", "watch"}},
+			{APIGroups: []string{""}, Resources: []string{"endpoints", "services", "pods", "namespaces"},
+				Verbs: []string{"list", "watch"}},
+			{APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"},
+				Verbs: []string{"list", "watch"}},
 		},
 	}, metav1.CreateOptions{})
-	_, accountErr := client.CoreV1().ServiceAccounts(namespace).Create(ctx, &corev1.ServiceAccount{ObjectMeta: meta}, metav1.CreateOptions{})
+	_, accountErr := client.CoreV1().ServiceAccounts(namespace).Create(ctx, &corev1.ServiceAccount{ObjectMeta: meta},
+		metav1.CreateOptions{})
 	_, mapErr := client.CoreV1().ConfigMaps(namespace).Create(ctx, &corev1.ConfigMap{
 		ObjectMeta: meta, Data: map[string]string{"Corefile": corefile, "root": rootZone},
 	}, metav1.CreateOptions{})
@@ -73,23 +76,28 @@ func (c *cluster) deployDNS(ctx context.Context, client kubernetes.Interface) er
 					ServiceAccountName: name, DNSPolicy: corev1.DNSDefault,
 					Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
 					Containers: []corev1.Container{{
-						Name: name, Image: corednsImage, ImagePullPolicy: corev1.PullNever, Args: []string{"-conf", "/etc/coredns/Corefile"},
+						Name: name, Image: corednsImage, ImagePullPolicy: corev1.PullNever,
+						Args:         []string{"-conf", "/etc/coredns/Corefile"},
 						VolumeMounts: []corev1.VolumeMount{{Name: "config", MountPath: "/etc/coredns"}},
 						ReadinessProbe: &corev1.Probe{
-							ProbeHandler:  corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/ready", Port: intstr.FromInt32(8181)}},
+							ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/ready",
+								Port: intstr.FromInt32(8181)}},
 							PeriodSeconds: 1,
 						},
 					}},
 					Volumes: []corev1.Volume{{Name: "config", VolumeSource: corev1.VolumeSource{
-						ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: name}},
+						ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{
+							Name: name}},
 					}}},
 				},
 			},
 		},
 	}, metav1.CreateOptions{})
 	return errors.Join(
-		bind("e2e:kube-proxy", "system:node-proxier", rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: "User", Name: "system:kube-proxy"}),
+		bind("e2e:kube-proxy", "system:node-proxier", rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: "User",
+			Name: "system:kube-proxy"}),
 		bind("e2e:coredns", "e2e:coredns", rbacv1.Subject{Kind: "ServiceAccount", Name: name, Namespace: namespace}),
-		ignoreExists(roleErr), ignoreExists(accountErr), ignoreExists(mapErr), ignoreExists(serviceErr), ignoreExists(deployErr),
+		ignoreExists(roleErr), ignoreExists(accountErr), ignoreExists(mapErr), ignoreExists(serviceErr),
+		ignoreExists(deployErr),
 	)
 }

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// down takes everything away: processes, mounts, namespaces and links, cgroups, files. It works on whatever a killed run has
-// left, and does nothing where there is nothing.
+// down takes everything away: processes, mounts, namespaces and links, cgroups, files. It works on whatever a killed
+// run has left, and does nothing where there is nothing.
 func (c *cluster) down(ctx context.Context) error {
 	if err := errors.Join(c.killAll(), c.unmountAll(), c.unwire(ctx), c.removeCgroups()); err != nil {
 		return err
@@ -51,8 +51,8 @@ func (c *cluster) killAll() error {
 	return errors.Join(errs...)
 }
 
-// unmountAll unmounts what is below the state directory, the last mounted first. It fails where anything stays mounted: what
-// is below the directory is going to be deleted.
+// unmountAll unmounts what is below the state directory, the last mounted first. It fails where anything stays mounted:
+// what is below the directory is going to be deleted.
 func (c *cluster) unmountAll() error {
 	below := func() ([]string, error) {
 		mountinfo, err := os.ReadFile("/proc/self/mountinfo")
@@ -64,7 +64,8 @@ func (c *cluster) unmountAll() error {
 	}
 	for _, point := range slices.Backward(points) {
 		// One that has gone with another's propagation is no error.
-		if err := unix.Unmount(point, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+		if err := unix.Unmount(point, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) &&
+			!errors.Is(err, unix.ENOENT) {
 			return fmt.Errorf("unmount %s: %w", point, err)
 		}
 	}
@@ -80,7 +81,8 @@ func mountsBelow(mountinfo, dir string) []string {
 	for _, line := range strings.Split(mountinfo, "\n") {
 		if fields := strings.Fields(line); len(fields) > 4 && strings.HasPrefix(fields[4], dir+"/") {
 			// The kernel writes space, tab, line feed and backslash in octal.
-			points = append(points, strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(fields[4]))
+			points = append(points, strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`,
+				`\`).Replace(fields[4]))
 		}
 	}
 	return points

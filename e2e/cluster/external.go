@@ -30,7 +30,8 @@ func (x *external) run(ctx context.Context, args []string) error {
 }
 
 func (x *external) kubectl(ctx context.Context, args ...string) (string, error) {
-	out, err := exec.CommandContext(ctx, "kubectl", append([]string{"--kubeconfig", x.kubeconfig}, args...)...).CombinedOutput()
+	out, err := exec.CommandContext(ctx, "kubectl", append([]string{"--kubeconfig", x.kubeconfig},
+		args...)...).CombinedOutput()
 	return strings.TrimSpace(string(out)), err
 }
 
@@ -42,10 +43,12 @@ func (x *external) load(ctx context.Context, archives []string) error {
 	}
 	name, ok := strings.CutPrefix(current, "kind-")
 	if !ok {
-		return fmt.Errorf("context %s is no kind cluster: load these by its own means, or push them and set ORB8_IMAGE: %s", current, strings.Join(archives, " "))
+		return fmt.Errorf("context %s is no kind cluster: load these by its own means, or push them and set "+
+			"ORB8_IMAGE: %s", current, strings.Join(archives, " "))
 	}
 	for _, a := range archives {
-		if out, err := exec.CommandContext(ctx, "kind", "load", "image-archive", a, "--name", name).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(ctx, "kind", "load", "image-archive", a, "--name",
+			name).CombinedOutput(); err != nil {
 			return fmt.Errorf("kind load %s: %s", a, out)
 		}
 	}

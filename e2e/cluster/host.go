@@ -24,16 +24,17 @@ var tunables = map[string]string{
 	"kernel/keys/root_maxkeys": "1000000", "kernel/keys/root_maxbytes": "25000000",
 }
 
-// places are directories, and a socket, that the daemons make outside the state directory where nothing can tell them not
-// to: what is in a directory comes after it.
+// places are directories, and a socket, that the daemons make outside the state directory where nothing can tell them
+// not to: what is in a directory comes after it.
 var places = []string{
 	"/run/mount", "/run/mount/utab", "/run/netns", "/run/containerd", "/run/containerd/s", "/run/runc",
-	"/var/lib/cni", "/var/lib/cni/results", "/var/lib/kubelet", "/var/lib/kubelet/device-plugins", "/var/lib/kubelet/device-plugins/kubelet.sock",
+	"/var/lib/cni", "/var/lib/cni/results", "/var/lib/kubelet", "/var/lib/kubelet/device-plugins",
+	"/var/lib/kubelet/device-plugins/kubelet.sock",
 	"/var/log/containers",
 }
 
-// host is what the machine was like before up changed it. It stands in the state directory from before the first change until
-// after the last one is undone.
+// host is what the machine was like before up changed it. It stands in the state directory from before the first change
+// until after the last one is undone.
 type host struct {
 	// Sysctls are the tunables that a kubelet is going to change, by their path below /proc/sys.
 	Sysctls map[string]string `json:"sysctls,omitempty"`
@@ -112,7 +113,8 @@ func (c *cluster) restore() error {
 	}
 	if h.NetnsMount {
 		// Busy where somebody else has put a namespace there since.
-		if err := unix.Unmount("/run/netns", 0); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EBUSY) {
+		if err := unix.Unmount("/run/netns", 0); err != nil && !errors.Is(err, unix.EINVAL) &&
+			!errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EBUSY) {
 			errs = append(errs, fmt.Errorf("unmount /run/netns: %w", err))
 		}
 	}
@@ -129,7 +131,8 @@ func (c *cluster) litter() []string {
 	bundles, _ := filepath.Glob(c.path("node*", "run", "io.containerd.runtime.v2.task", "k8s.io", "*", "address"))
 	for _, file := range bundles {
 		if b, err := os.ReadFile(file); err == nil {
-			if path, ok := strings.CutPrefix(strings.TrimSpace(string(b)), "unix://"); ok && strings.HasPrefix(path, "/run/containerd/s/") {
+			if path, ok := strings.CutPrefix(strings.TrimSpace(string(b)), "unix://"); ok &&
+				strings.HasPrefix(path, "/run/containerd/s/") {
 				ours = append(ours, path)
 			}
 		}

@@ -47,7 +47,8 @@ func TestUpDownLeavesNothing(t *testing.T) {
 	for _, args := range [][]string{
 		{"go", "build", "-o", built + "/cluster", "."},
 		{"go", "build", "-o", built + "/workload", "../workload"},
-		{"go", "run", "../image", "-ref", "orb8.dev/e2e/workload:test", "-o", built + "/workload.tar", built + "/workload"},
+		{"go", "run", "../image", "-ref", "orb8.dev/e2e/workload:test", "-o", built + "/workload.tar",
+			built + "/workload"},
 		{built + "/cluster", "build"},
 	} {
 		cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
@@ -63,8 +64,10 @@ func TestUpDownLeavesNothing(t *testing.T) {
 	apart := t.TempDir()
 	// Cgroups have no namespace here: two runs of this test may not share their names.
 	name := fmt.Sprintf("t%d", os.Getpid())
-	cmd := exec.CommandContext(t.Context(), "unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc", "--kill-child",
-		"sh", here+"/testdata/inside.sh", apart, self, "-test.v", "-test.run="+flag.Lookup("test.run").Value.String(), "-test.timeout=15m")
+	cmd := exec.CommandContext(t.Context(), "unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc",
+		"--kill-child",
+		"sh", here+"/testdata/inside.sh", apart, self, "-test.v", "-test.run="+flag.Lookup("test.run").Value.String(),
+		"-test.timeout=15m")
 	// What other programs write to the system's directories meanwhile is not seen either: the overlays hold ours alone.
 	cmd.Env = append(os.Environ(), insideEnv+"="+built, "ORB8_CLUSTER_APART="+apart,
 		"ORB8_CLUSTER_NAME="+name, "ORB8_CLUSTER_NET=214", "ORB8_CLUSTER_DIR="+filepath.Join(t.TempDir(), "state"))
@@ -116,7 +119,8 @@ func testInside(t *testing.T, built string) {
 		defer nothingLeft(t)
 		b.up(t)
 		if diff := difference(clean, b.snapshot(t)); strings.Count(diff, "\n") < 50 {
-			t.Errorf("a running cluster shows in %d lines: the comparison sees too little\n%s", strings.Count(diff, "\n"), diff)
+			t.Errorf("a running cluster shows in %d lines: the comparison sees too little\n%s",
+				strings.Count(diff, "\n"), diff)
 		}
 		b.serves(t)
 	})
@@ -140,7 +144,8 @@ func testInside(t *testing.T, built string) {
 		before := b.pids(t)
 		b.run(t, "restart", "kube-apiserver")
 		b.run(t, "restart", "containerd", b.nodes[0].name())
-		// The kubelet may tell the API server that its runtime was away, and of its return only with its next heartbeat.
+		// The kubelet may tell the API server that its runtime was away, and of its return only with its next
+		// heartbeat.
 		for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
 			out, err := b.try("status")
 			if err == nil {
@@ -160,7 +165,7 @@ func testInside(t *testing.T, built string) {
 			t.Errorf("%d components were restarted, want 2", changed)
 		}
 	})
-	t.Run("up mends what was killed", func(t *testing.T) {
+	t.Run("up repairs what was killed", func(t *testing.T) {
 		defer nothingLeft(t)
 		b.up(t)
 		for _, name := range []string{"etcd", "containerd-node1", "kubelet-node2"} {
@@ -174,7 +179,7 @@ func testInside(t *testing.T, built string) {
 		}
 		b.up(t)
 	})
-	t.Run("up mends an up that was killed", func(t *testing.T) {
+	t.Run("up repairs an up that was killed", func(t *testing.T) {
 		defer nothingLeft(t)
 		b.killedUp(t)
 		b.up(t)
@@ -252,7 +257,8 @@ func mustRead(t *testing.T, path string) []byte {
 }
 
 func (b *bed) kubectl(ctx context.Context, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, b.binary("kubectl"), append([]string{"--kubeconfig", b.kubeconfig("admin")}, args...)...)
+	return exec.CommandContext(ctx, b.binary("kubectl"), append([]string{"--kubeconfig", b.kubeconfig("admin")},
+		args...)...)
 }
 
 // serves holds the cluster to what the tests of the plugin expect of one.
@@ -278,7 +284,8 @@ func (b *bed) serves(t *testing.T) {
 	}
 	b.run(t, "load", b.built+"/workload.tar")
 	manifest := filepath.Join(t.TempDir(), "pods.yaml")
-	text := strings.NewReplacer("NODE1", b.nodes[0].name(), "NODE2", b.nodes[1].name()).Replace(string(mustRead(t, "testdata/pods.yaml")))
+	text := strings.NewReplacer("NODE1", b.nodes[0].name(), "NODE2",
+		b.nodes[1].name()).Replace(string(mustRead(t, "testdata/pods.yaml")))
 	if err := os.WriteFile(manifest, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -321,7 +328,8 @@ func (b *bed) serves(t *testing.T) {
 				}
 				group.Go(func() error {
 					return await(ctx, fmt.Sprintf("%s reaches %s by %s", pod, to, protocol), func() error {
-						out, err := b.kubectl(ctx, "exec", "-n", "test", pod, "--", "/workload", protocol, "-to", to, answer).CombinedOutput()
+						out, err := b.kubectl(ctx, "exec", "-n", "test", pod, "--", "/workload", protocol, "-to", to,
+							answer).CombinedOutput()
 						if err != nil {
 							return fmt.Errorf("%w: %s", err, out)
 						}
@@ -335,8 +343,10 @@ func (b *bed) serves(t *testing.T) {
 		t.Error(err)
 	}
 	for _, family := range []string{"ip4", "ip6"} {
-		kubectl(t, "exec", "-n", "test", "client", "--", "/workload", "dns", "-network", family, "-name", "web.test.svc.cluster.local.")
-		refused(t, "no such host", "exec", "-n", "test", "client", "--", "/workload", "dns", "-network", family, "-name", "example.com.")
+		kubectl(t, "exec", "-n", "test", "client", "--", "/workload", "dns", "-network", family, "-name",
+			"web.test.svc.cluster.local.")
+		refused(t, "no such host", "exec", "-n", "test", "client", "--", "/workload", "dns", "-network", family,
+			"-name", "example.com.")
 	}
 
 	if out := kubectl(t, "logs", "-n", "test", "server"); !strings.Contains(out, `"side":"server"`) {
@@ -348,7 +358,10 @@ func (b *bed) serves(t *testing.T) {
 	jane := strings.TrimSpace(b.run(t, "user", "jane", "--group", "developers"))
 	refused(t, `User "jane" cannot list resource "pods"`, "--kubeconfig", jane, "get", "pods", "-n", "test")
 	kubectl(t, "create", "rolebinding", "developers", "-n", "test", "--clusterrole=view", "--group=developers")
-	err = await(ctx, "the new role holds", func() error { return b.kubectl(ctx, "--kubeconfig", jane, "get", "pods", "-n", "test").Run() })
+	err = await(ctx, "the new role holds", func() error {
+		return b.kubectl(ctx, "--kubeconfig", jane, "get", "pods",
+			"-n", "test").Run()
+	})
 	if err != nil {
 		t.Error(err)
 	}
@@ -444,7 +457,8 @@ func (b *bed) snapshot(t *testing.T) []string {
 	files("state", filepath.Dir(b.dir), func(string) bool { return true })
 	// Cgroups have no namespace that would hide the other ones.
 	files("cgroup", "/sys/fs/cgroup", func(path string) bool { return strings.Contains(path, "/"+b.name+"-") })
-	for _, root := range []string{"/proc/sys/net", "/proc/sys/kernel/panic", "/proc/sys/kernel/panic_on_oops", "/proc/sys/vm/overcommit_memory"} {
+	for _, root := range []string{"/proc/sys/net", "/proc/sys/kernel/panic", "/proc/sys/kernel/panic_on_oops",
+		"/proc/sys/vm/overcommit_memory"} {
 		files("sysctl", root, func(path string) bool {
 			if value, err := os.ReadFile(path); err == nil && !strings.Contains(path, "nf_conntrack_count") {
 				add("sysctl", fmt.Sprintf("%s = %q", path, value))

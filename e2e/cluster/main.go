@@ -36,7 +36,8 @@ func main() {
 	}
 }
 
-var errUsage = errors.New("usage: cluster build | up | down | status | kubeconfig | load ARCHIVE ... | digest IMAGE | " +
+var errUsage = errors.New("usage: cluster build | up | down | status | kubeconfig | load ARCHIVE ... | digest " +
+	"IMAGE | " +
 	"user NAME [--group GROUP] | restart|stop|start COMPONENT [NODE]")
 
 func run(ctx context.Context, args []string) error {

@@ -42,7 +42,8 @@ func (c *cluster) network(ctx context.Context) error {
 			in(ns, "link", "set", "eth0", "up"),
 			in(ns, "route", "add", "default", "via", c.hostIP()),
 			in(ns, "-6", "route", "add", "default", "via", c.hostIP6()),
-			n.sysctl(ctx, "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1", "net.ipv6.conf.default.forwarding=1"),
+			n.sysctl(ctx, "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1",
+				"net.ipv6.conf.default.forwarding=1"),
 		)
 	}
 	for _, n := range c.nodes {
@@ -62,15 +63,16 @@ func (c *cluster) network(ctx context.Context) error {
 }
 
 func (n *node) sysctl(ctx context.Context, settings ...string) error {
-	_, err := output(ctx, "", "nsenter", append([]string{"--net=/run/netns/" + n.netns(), "sysctl", "-qw"}, settings...)...)
+	_, err := output(ctx, "", "nsenter", append([]string{"--net=/run/netns/" + n.netns(), "sysctl", "-qw"},
+		settings...)...)
 	return err
 }
 
 // unwire removes the namespaces, and with them every link, route and rule in them.
 func (c *cluster) unwire(ctx context.Context) error {
 	var errs []error
-	// The wire would go with the namespace of its other end, but some moments later, and a wire to a dying namespace is not always
-	// found when it is asked for by name.
+	// The wire would go with the namespace of its other end, but some moments later, and a wire to a dying namespace is
+	// not always found when it is asked for by name.
 	if _, err := net.InterfaceByName(c.hostLink()); err == nil {
 		_, err := output(ctx, "", "ip", "link", "del", c.hostLink())
 		errs = append(errs, err)

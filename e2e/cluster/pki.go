@@ -49,9 +49,10 @@ func newAuthority(dir string) (*authority, error) {
 	}
 	a.key = key
 	a.cert = &x509.Certificate{
-		Subject: pkix.Name{CommonName: "orb8-e2e"}, SerialNumber: big.NewInt(1), IsCA: true, BasicConstraintsValid: true,
-		KeyUsage:  x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0),
+		Subject: pkix.Name{CommonName: "orb8-e2e"}, SerialNumber: big.NewInt(1), IsCA: true,
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+		NotBefore:             time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0),
 	}
 	return a, a.write("ca", a.cert, key)
 }
@@ -91,7 +92,8 @@ func (a *authority) write(file string, cert *x509.Certificate, key *ecdsa.Privat
 		return err
 	}
 	path := filepath.Join(a.dir, file)
-	if err := os.WriteFile(path+".crt", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {
+	if err := os.WriteFile(path+".crt", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		0o644); err != nil {
 		return err
 	}
 	return os.WriteFile(path+".key", pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER}), 0o600)
@@ -116,7 +118,8 @@ func (c *cluster) pki() error {
 			return err
 		}
 	}
-	if err := a.issue("apiserver", pkix.Name{CommonName: "kube-apiserver"}, c.hostIP(), c.hostIP6(), c.serviceIP(), "127.0.0.1",
+	if err := a.issue("apiserver", pkix.Name{CommonName: "kube-apiserver"}, c.hostIP(), c.hostIP6(), c.serviceIP(),
+		"127.0.0.1",
 		"kubernetes", "kubernetes.default", "kubernetes.default.svc"); err != nil {
 		return err
 	}
@@ -149,7 +152,8 @@ func (c *cluster) writeKubeconfig(user string) error {
 	}
 	config := clientcmdapi.NewConfig()
 	config.Clusters["orb8-e2e"] = &clientcmdapi.Cluster{Server: c.server(), CertificateAuthorityData: read("ca.crt")}
-	config.AuthInfos[user] = &clientcmdapi.AuthInfo{ClientCertificateData: read(user + ".crt"), ClientKeyData: read(user + ".key")}
+	config.AuthInfos[user] = &clientcmdapi.AuthInfo{ClientCertificateData: read(user + ".crt"),
+		ClientKeyData: read(user + ".key")}
 	config.Contexts["orb8-e2e"] = &clientcmdapi.Context{Cluster: "orb8-e2e", AuthInfo: user}
 	config.CurrentContext = "orb8-e2e"
 	return clientcmd.WriteToFile(*config, c.kubeconfig(user))

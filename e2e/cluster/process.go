@@ -170,8 +170,8 @@ func (c *cluster) strays() []record {
 	return found
 }
 
-// owns judges a process by /proc/PID/cmdline and /proc/PID/cgroup. Only daemons of ours count by their arguments: an editor
-// with one of our files open is none.
+// owns judges a process by /proc/PID/cmdline and /proc/PID/cgroup. Only daemons of ours count by their arguments: an
+// editor with one of our files open is none.
 func (c *cluster) owns(cmdline, cgroups string) bool {
 	for _, line := range strings.Split(cgroups, "\n") {
 		// hierarchy:controllers:path
@@ -187,7 +187,8 @@ func (c *cluster) owns(cmdline, cgroups string) bool {
 	}
 	args := strings.Split(cmdline, "\x00")
 	switch filepath.Base(args[0]) {
-	case "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "containerd", "containerd-shim-runc-v2", "kubelet", "kube-proxy", "runc",
+	case "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "containerd", "containerd-shim-runc-v2",
+		"kubelet", "kube-proxy", "runc",
 		"nsenter": // which becomes one of the others
 	default:
 		return false

@@ -123,7 +123,8 @@ func (c *cluster) start(ctx context.Context, images string) error {
 					if err := n.awaitContainerd(ctx); err != nil {
 						return err
 					}
-					if err := n.importImages(ctx, filepath.Join(images, "pause.tar"), filepath.Join(images, "coredns.tar")); err != nil {
+					if err := n.importImages(ctx, filepath.Join(images, "pause.tar"),
+						filepath.Join(images, "coredns.tar")); err != nil {
 						return err
 					}
 					// A kubelet that finds no API server waits seconds before it tries again.

@@ -38,7 +38,8 @@ func BuildCUDA(t testing.TB) *CUDA {
 		dir = openDir(t)
 		MakeCUDA(t, "gcc", dir)
 	}
-	return &CUDA{Library: filepath.Join(dir, "libcuda.so.1"), NCCL: filepath.Join(dir, "libnccl.so.2"), Program: filepath.Join(dir, "cuda")}
+	return &CUDA{Library: filepath.Join(dir, "libcuda.so.1"), NCCL: filepath.Join(dir, "libnccl.so.2"),
+		Program: filepath.Join(dir, "cuda")}
 }
 
 // MakeCUDA compiles them with a compiler into a directory.
@@ -52,7 +53,8 @@ func MakeCUDA(t testing.TB, compiler, dir string) {
 		"libnccl.so.2": {"-shared", "-fPIC", filepath.Join(here, "libraries", "nccl.c")},
 		"cuda":         {filepath.Join(here, "programs", "cuda.c"), "-ldl", "-lpthread"},
 	} {
-		args = append([]string{"-std=gnu11", "-O1", "-g", "-Wall", "-Wno-strict-prototypes", "-o", filepath.Join(dir, name)}, args...)
+		args = append([]string{"-std=gnu11", "-O1", "-g", "-Wall", "-Wno-strict-prototypes", "-o",
+			filepath.Join(dir, name)}, args...)
 		if out, err := exec.Command(compiler, args...).CombinedOutput(); err != nil {
 			t.Fatalf("compile the fake %s: %v\n%s", name, err, out)
 		}
@@ -81,7 +83,8 @@ func openDir(t testing.TB) string {
 	return made
 }
 
-// Image makes a docker archive with the program, as /cuda, and what it needs. Files are others for it, by their paths in the image.
+// Image makes a docker archive with the program, as /cuda, and what it needs. Files are others for it, by their paths
+// in the image.
 func (c *CUDA) Image(t testing.TB, reference string, files map[string]string) string {
 	t.Helper()
 	_, self, _, _ := runtime.Caller(0)

@@ -28,8 +28,9 @@ type DevicePlugin struct {
 	allocated  [][]string
 }
 
-// NewDevicePlugin offers devices to the kubelet with this root directory until the test ends. It waits until the kubelet has taken it. The
-// kubelet watches a directory of its own for it: the socket by which others register is one for all kubelets of a machine.
+// NewDevicePlugin offers devices to the kubelet with this root directory until the test ends. It waits until the
+// kubelet has taken it. The kubelet watches a directory of its own for it: the socket by which others register is one
+// for all kubelets of a machine.
 func NewDevicePlugin(t testing.TB, kubeletRoot, resource string, ids ...string) *DevicePlugin {
 	t.Helper()
 	p := &DevicePlugin{
@@ -85,11 +86,14 @@ func (p *DevicePlugin) Allocated() [][]string {
 
 // GetInfo implements the registration by directory.
 func (p *DevicePlugin) GetInfo(context.Context, *registration.InfoRequest) (*registration.PluginInfo, error) {
-	return &registration.PluginInfo{Type: registration.DevicePlugin, Name: p.resource, Endpoint: p.endpoint, SupportedVersions: []string{deviceplugin.Version}}, nil
+	return &registration.PluginInfo{Type: registration.DevicePlugin, Name: p.resource, Endpoint: p.endpoint,
+		SupportedVersions: []string{deviceplugin.Version}}, nil
 }
 
 // NotifyRegistrationStatus implements it.
-func (p *DevicePlugin) NotifyRegistrationStatus(_ context.Context, s *registration.RegistrationStatus) (*registration.RegistrationStatusResponse, error) {
+func (p *DevicePlugin) NotifyRegistrationStatus(
+	_ context.Context, s *registration.RegistrationStatus,
+) (*registration.RegistrationStatusResponse, error) {
 	trouble := s.GetError()
 	if !s.GetPluginRegistered() && trouble == "" {
 		trouble = "without a word"
@@ -102,12 +106,16 @@ func (p *DevicePlugin) NotifyRegistrationStatus(_ context.Context, s *registrati
 }
 
 // GetDevicePluginOptions implements a device plugin.
-func (p *DevicePlugin) GetDevicePluginOptions(context.Context, *deviceplugin.Empty) (*deviceplugin.DevicePluginOptions, error) {
+func (p *DevicePlugin) GetDevicePluginOptions(
+	context.Context, *deviceplugin.Empty,
+) (*deviceplugin.DevicePluginOptions, error) {
 	return &deviceplugin.DevicePluginOptions{}, nil
 }
 
 // ListAndWatch implements it: all devices are there and well.
-func (p *DevicePlugin) ListAndWatch(_ *deviceplugin.Empty, stream grpc.ServerStreamingServer[deviceplugin.ListAndWatchResponse]) error {
+func (p *DevicePlugin) ListAndWatch(
+	_ *deviceplugin.Empty, stream grpc.ServerStreamingServer[deviceplugin.ListAndWatchResponse],
+) error {
 	r := &deviceplugin.ListAndWatchResponse{}
 	for _, id := range p.ids {
 		r.Devices = append(r.Devices, &deviceplugin.Device{ID: id, Health: deviceplugin.Healthy})
@@ -123,7 +131,9 @@ func (p *DevicePlugin) ListAndWatch(_ *deviceplugin.Empty, stream grpc.ServerStr
 }
 
 // Allocate implements it: a container gets a name of its devices, and nothing else.
-func (p *DevicePlugin) Allocate(_ context.Context, request *deviceplugin.AllocateRequest) (*deviceplugin.AllocateResponse, error) {
+func (p *DevicePlugin) Allocate(
+	_ context.Context, request *deviceplugin.AllocateRequest,
+) (*deviceplugin.AllocateResponse, error) {
 	r := &deviceplugin.AllocateResponse{}
 	p.mu.Lock()
 	defer p.mu.Unlock()

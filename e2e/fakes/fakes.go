@@ -1,5 +1,5 @@
-// Package fakes holds what stands in for a GPU's driver where there is none: libraries with the real names and structures, that do what a
-// file says.
+// Package fakes holds what stands in for a GPU's driver where there is none: libraries with the real names and
+// structures, that do what a file says.
 package fakes
 
 import (
@@ -38,18 +38,21 @@ func BuildNVML(t testing.TB, defines ...string) *NVML {
 	_, self, _, _ := runtime.Caller(0)
 	here := filepath.Dir(self)
 	// go-nvml has NVIDIA's header.
-	list := exec.Command(filepath.Join(here, "../../hack/go"), "list", "-m", "-f", "{{.Dir}}", "github.com/NVIDIA/go-nvml")
+	list := exec.Command(filepath.Join(here, "../../hack/go"), "list", "-m", "-f", "{{.Dir}}",
+		"github.com/NVIDIA/go-nvml")
 	list.Dir = here
 	module, err := list.Output()
 	if err != nil {
 		t.Fatalf("find nvml.h: %v", err)
 	}
 	n := &NVML{Library: filepath.Join(openDir(t), "libnvidia-ml.so.1"), scripts: map[string]string{}}
-	args := []string{"-O1", "-g", "-shared", "-fPIC", "-fno-strict-aliasing", "-Wno-deprecated-declarations", "-I" + filepath.Join(strings.TrimSpace(string(module)), "pkg/nvml"), "-o", n.Library}
+	args := []string{"-O1", "-g", "-shared", "-fPIC", "-fno-strict-aliasing", "-Wno-deprecated-declarations",
+		"-I" + filepath.Join(strings.TrimSpace(string(module)), "pkg/nvml"), "-o", n.Library}
 	for _, d := range defines {
 		args = append(args, "-D"+d)
 	}
-	if out, err := exec.Command("gcc", append(args, filepath.Join(here, "libraries", "nvml.c"), "-ldl", "-lpthread")...).CombinedOutput(); err != nil {
+	if out, err := exec.Command("gcc", append(args, filepath.Join(here, "libraries", "nvml.c"), "-ldl",
+		"-lpthread")...).CombinedOutput(); err != nil {
 		t.Fatalf("compile the fake: %v\n%s", err, out)
 	}
 	return n

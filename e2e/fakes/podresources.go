@@ -16,7 +16,8 @@ import (
 	kubeletapi "k8s.io/kubelet/pkg/apis/podresources/v1"
 )
 
-// PodResources stands in for the pod-resources API of kubelets, of which each node has one: the real protobuf over a real socket.
+// PodResources stands in for the pod-resources API of kubelets, of which each node has one: the real protobuf over a
+// real socket.
 type PodResources struct {
 	// Path is where their sockets are, {node} standing for the node's name.
 	Path string
@@ -61,7 +62,9 @@ type podResources struct {
 }
 
 // List implements the API.
-func (n *podResources) List(ctx context.Context, _ *kubeletapi.ListPodResourcesRequest) (*kubeletapi.ListPodResourcesResponse, error) {
+func (n *podResources) List(
+	ctx context.Context, _ *kubeletapi.ListPodResourcesRequest,
+) (*kubeletapi.ListPodResourcesResponse, error) {
 	n.mu.Lock()
 	n.calls++
 	answer, hangs := n.answer, n.hangs
@@ -74,7 +77,9 @@ func (n *podResources) List(ctx context.Context, _ *kubeletapi.ListPodResourcesR
 }
 
 // GetAllocatableResources implements the API: all that was given away is all there is.
-func (n *podResources) GetAllocatableResources(context.Context, *kubeletapi.AllocatableResourcesRequest) (*kubeletapi.AllocatableResourcesResponse, error) {
+func (n *podResources) GetAllocatableResources(
+	context.Context, *kubeletapi.AllocatableResourcesRequest,
+) (*kubeletapi.AllocatableResourcesResponse, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	r := &kubeletapi.AllocatableResourcesResponse{}
@@ -87,7 +92,9 @@ func (n *podResources) GetAllocatableResources(context.Context, *kubeletapi.Allo
 }
 
 // Get implements the API: as a kubelet does, without a code.
-func (n *podResources) Get(_ context.Context, r *kubeletapi.GetPodResourcesRequest) (*kubeletapi.GetPodResourcesResponse, error) {
+func (n *podResources) Get(
+	_ context.Context, r *kubeletapi.GetPodResourcesRequest,
+) (*kubeletapi.GetPodResourcesResponse, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.old {
@@ -205,7 +212,8 @@ func (p *PodResources) Stop(node string) {
 	<-n.ended
 }
 
-// GivenTo is what a kubelet tells of a pod with one container, to which it has given devices of a resource; none: to which it has given nothing.
+// GivenTo is what a kubelet tells of a pod with one container, to which it has given devices of a resource; none: to
+// which it has given nothing.
 func GivenTo(namespace, pod, container, resource string, ids ...string) *kubeletapi.PodResources {
 	c := &kubeletapi.ContainerResources{Name: container}
 	if len(ids) > 0 {

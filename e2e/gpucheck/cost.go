@@ -33,7 +33,8 @@ func (c *check) cost(ctx context.Context) (err error) {
 		}
 		slices.Sort(without)
 		slices.Sort(with)
-		fmt.Printf("%6s launches/s: %7.0f ns without, %7.0f ns with (medians of %d; %v, %v)\n", rate, without[pairs/2], with[pairs/2], pairs, without, with)
+		fmt.Printf("%6s launches/s: %7.0f ns without, %7.0f ns with (medians of %d; %v, %v)\n", rate, without[pairs/2],
+			with[pairs/2], pairs, without, with)
 	}
 	return nil
 }

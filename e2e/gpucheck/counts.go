@@ -54,8 +54,10 @@ func (c *check) countsOf(ctx context.Context, o *observed, args []string) error 
 	counted := map[string]*uint64{}
 	k := g.GetCalls()
 	for name, n := range map[string]*uint64{
-		"launches": k.Launches, "graphLaunches": k.GraphLaunches, "copies": k.Copies, "hostToDeviceBytes": k.HostToDeviceBytes, "deviceToHostBytes": k.DeviceToHostBytes,
-		"deviceToDeviceBytes": k.DeviceToDeviceBytes, "syncs": k.Syncs, "allocations": k.Allocations, "frees": k.Frees, "allocatedBytes": k.AllocatedBytes,
+		"launches": k.Launches, "graphLaunches": k.GraphLaunches, "copies": k.Copies,
+		"hostToDeviceBytes": k.HostToDeviceBytes, "deviceToHostBytes": k.DeviceToHostBytes,
+		"deviceToDeviceBytes": k.DeviceToDeviceBytes, "syncs": k.Syncs, "allocations": k.Allocations, "frees": k.Frees,
+		"allocatedBytes":   k.AllocatedBytes,
 		"outstandingBytes": k.OutstandingBytes, "failures": k.Failures,
 	} {
 		counted[name] = n
@@ -73,13 +75,14 @@ func (c *check) countsOf(ctx context.Context, o *observed, args []string) error 
 		fmt.Printf("%-24s %12d %s\n", name, said[name], word)
 	}
 	if wrong > 0 {
-		return fmt.Errorf("gpu %v: %d of %d numbers are not what the program says; unavailable: %s", args, wrong, len(said), g.GetUnavailable())
+		return fmt.Errorf("gpu %v: %d of %d numbers are not what the program says; unavailable: %s", args, wrong,
+			len(said), g.GetUnavailable())
 	}
 	return nil
 }
 
-// profiled prints what PyTorch's profiler has counted in 100 steps beside what uprobes have: the profiler counts the runtime's functions, several of which may
-// lead to one of the driver's, so that a person has to compare.
+// profiled prints what PyTorch's profiler has counted in 100 steps beside what uprobes have: the profiler counts the
+// runtime's functions, several of which may lead to one of the driver's, so that a person has to compare.
 func (c *check) profiled(ctx context.Context, o *observed) error {
 	fmt.Println("== calls of PyTorch")
 	ctx, cancel := context.WithCancel(ctx)

@@ -1,6 +1,7 @@
 //go:build linux
 
-// Command gpucheck tries on this machine's GPU what a tracer does, without Kubernetes, and prints what it saw. `make gpu-check` runs it, as root:
+// Command gpucheck tries on this machine's GPU what a tracer does, without Kubernetes, and prints what it saw. `make
+// gpu-check` runs it, as root:
 //
 //   - what doctor says of the GPUs, events for a while, and what reading them costs;
 //   - how long each of NVML's functions takes, as root and as nobody;
@@ -39,7 +40,8 @@ func main() {
 
 // check is what is to be checked with.
 type check struct {
-	// child is orb8-nvml, work the program of workload/gpu.c, train that of workload/train.py; nvml and cuda are the driver's libraries.
+	// child is orb8-nvml, work the program of workload/gpu.c, train that of workload/train.py; nvml and cuda are the
+	// driver's libraries.
 	child, work, train, nvml, cuda string
 	interval, length               time.Duration
 	python                         string
@@ -83,7 +85,8 @@ func run(ctx context.Context) error {
 }
 
 func (c *check) options() gpu.Options {
-	return gpu.Options{Child: c.child, Library: c.nvml, Interval: c.interval, Containers: func() []gpu.Container { return nil }}
+	return gpu.Options{Child: c.child, Library: c.nvml, Interval: c.interval,
+		Containers: func() []gpu.Container { return nil }}
 }
 
 // events prints what is read for a while, and what that cost.
@@ -99,7 +102,8 @@ func (c *check) events(ctx context.Context) error {
 	began := time.Now()
 	events := 0
 	var line []byte
-	// settled is when all has been started, and what had been spent by then; last the same shortly before the end. To look costs, too.
+	// settled is when all has been started, and what had been spent by then; last the same shortly before the end. To
+	// look costs, too.
 	var settled, last expense
 	if err := p.Run(ctx, func(_ uint64, ev *event.Event) {
 		events++
@@ -116,10 +120,13 @@ func (c *check) events(ctx context.Context) error {
 	}
 	elapsed := time.Since(began)
 	used := spent(syscall.RUSAGE_CHILDREN) - before
-	fmt.Printf("%d events in %v, each %v; the child took %v of processor time, starting and ending included: %.2f %% of a core\n",
-		events, elapsed.Round(time.Millisecond), c.interval, used.Round(time.Millisecond), 100*used.Seconds()/elapsed.Seconds())
+	fmt.Printf("%d events in %v, each %v; the child took %v of processor time, starting and ending included: %.2f %% "+
+		"of a core\n",
+		events, elapsed.Round(time.Millisecond), c.interval, used.Round(time.Millisecond), 100*used.Seconds()/
+			elapsed.Seconds())
 	if d := last.at.Sub(settled.at).Seconds(); d > 0 {
-		fmt.Printf("once started, over %.1f s: the child %.3f %% of a core, the process that names and prints what it reads %.3f %%\n",
+		fmt.Printf("once started, over %.1f s: the child %.3f %% of a core, the process that names and prints what "+
+			"it reads %.3f %%\n",
 			d, 100*(last.child-settled.child).Seconds()/d, 100*(last.own-settled.own).Seconds()/d)
 	}
 	return nil
@@ -153,7 +160,8 @@ func running() (sum time.Duration) {
 	return sum
 }
 
-// spent is the processor time of this process, or of its children that have ended: syscall.RUSAGE_SELF, RUSAGE_CHILDREN.
+// spent is the processor time of this process, or of its children that have ended: syscall.RUSAGE_SELF,
+// RUSAGE_CHILDREN.
 func spent(who int) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(who, &u); err != nil {

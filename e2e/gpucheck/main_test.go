@@ -28,7 +28,8 @@ func TestTheCheckItselfOnADriverThatIsAFake(t *testing.T) {
 	}
 	// A copy that fails where the program thinks it does not.
 	t.Setenv("ORB8_CUDA_SCRIPT", filepath.Join(t.TempDir(), "script"))
-	if err := os.WriteFile(os.Getenv("ORB8_CUDA_SCRIPT"), []byte("return cuMemFree_v2 0\nreturn cuMemAlloc_v2 2\n"), 0o644); err != nil {
+	if err := os.WriteFile(os.Getenv("ORB8_CUDA_SCRIPT"), []byte("return cuMemFree_v2 0\nreturn cuMemAlloc_v2 2\n"),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.counts(t.Context()); err == nil {

@@ -43,7 +43,8 @@ func (c *check) observe(ctx context.Context) (*observed, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &observed{dir: filepath.Join(root, fmt.Sprintf("orb8-gpucheck-%d", os.Getpid())), end: func() {}, last: map[uint32]*event.Gpu{}}
+	o := &observed{dir: filepath.Join(root, fmt.Sprintf("orb8-gpucheck-%d", os.Getpid())), end: func() {},
+		last: map[uint32]*event.Gpu{}}
 	if err := os.Mkdir(o.dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -82,13 +83,13 @@ func (o *observed) take(cgroup uint64, ev *event.Event) {
 		return
 	}
 	g := ev.GetGpu()
-	switch g.GetWhat() {
-	case event.GpuWhat_GPU_WHAT_CALLS:
+	switch g.GetType() {
+	case event.GpuEventType_GPU_EVENT_TYPE_CALLS:
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		o.last[g.GetProc().GetPid()] = g
-	case event.GpuWhat_GPU_WHAT_UNAVAILABLE, event.GpuWhat_GPU_WHAT_FAILED:
-		fmt.Printf("%s: %s\n", g.GetWhat().Word(), g.GetMessage())
+	case event.GpuEventType_GPU_EVENT_TYPE_UNAVAILABLE, event.GpuEventType_GPU_EVENT_TYPE_FAILED:
+		fmt.Printf("%s: %s\n", g.GetType().Word(), g.GetMessage())
 	}
 }
 
@@ -119,7 +120,9 @@ func (o *observed) close() error {
 }
 
 // command starts a program in a cgroup, with its output to be read; dir is the cgroup's, or empty.
-func command(ctx context.Context, dir, name string, args ...string) (cmd *exec.Cmd, stdin io.WriteCloser, stdout io.ReadCloser, err error) {
+func command(
+	ctx context.Context, dir, name string, args ...string,
+) (cmd *exec.Cmd, stdin io.WriteCloser, stdout io.ReadCloser, err error) {
 	cmd = exec.CommandContext(ctx, name, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second

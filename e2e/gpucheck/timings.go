@@ -57,7 +57,8 @@ func (c *check) timings(ctx context.Context) error {
 			return err
 		}
 		for _, t := range all {
-			fmt.Printf("%-44s %6d calls %6d failed  median %9.1f  p99 %9.1f  max %9.1f\n", t.Function, t.Calls, t.Failed, t.MedianMicros, t.P99Micros, t.MaxMicros)
+			fmt.Printf("%-44s %6d calls %6d failed  median %9.1f  p99 %9.1f  max %9.1f\n", t.Function, t.Calls,
+				t.Failed, t.MedianMicros, t.P99Micros, t.MaxMicros)
 		}
 	}
 	return nil

@@ -24,15 +24,18 @@ type bottleneck struct{ mode, cause string }
 // Of workload/gpu.c, and of workload/train.py.
 var (
 	bottlenecks = []bottleneck{
-		{"compute", "compute"}, {"memory", "memory"}, {"spin", "launch or collective: busy and underused"}, {"sync", "launch"}, {"copy", "copy"},
+		{"compute", "compute"}, {"memory", "memory"}, {"spin", "launch or collective: busy and underused"},
+		{"sync", "launch"}, {"copy", "copy"},
 		{"starve", "unknown: nothing says what is waited for"}, {"hold", "abandoned"}, {"graph", "launch"},
 	}
 	trainings = []bottleneck{
-		{"healthy", "compute"}, {"starved", "unknown: the loader sleeps"}, {"preprocess", "cpu"}, {"sync", "launch"}, {"copy", "copy"}, {"graph", "compute"}, {"triton", "memory"},
+		{"healthy", "compute"}, {"starved", "unknown: the loader sleeps"}, {"preprocess", "cpu"}, {"sync", "launch"},
+		{"copy", "copy"}, {"graph", "compute"}, {"triton", "memory"},
 	}
 )
 
-// verdicts prints what why gpu says of workloads whose bottleneck is known. There is no network here, and so no verdict about it.
+// verdicts prints what why gpu says of workloads whose bottleneck is known. There is no network here, and so no verdict
+// about it.
 func (c *check) verdicts(ctx context.Context) error {
 	fmt.Println("== verdicts")
 	var errs []error
@@ -64,9 +67,10 @@ func (c *check) verdict(ctx context.Context, b bottleneck, name string, args ...
 	if err != nil {
 		return err
 	}
-	used, err := resources.Open(ctx, resources.Options{Scope: o.scope, CgroupRoot: filepath.Dir(o.dir), Interval: c.interval, Containers: func() []resources.Container {
-		return []resources.Container{{Cgroup: o.id, Path: "/" + filepath.Base(o.dir)}}
-	}})
+	used, err := resources.Open(ctx, resources.Options{Scope: o.scope, CgroupRoot: filepath.Dir(o.dir),
+		Interval: c.interval, Containers: func() []resources.Container {
+			return []resources.Container{{Cgroup: o.id, Path: "/" + filepath.Base(o.dir)}}
+		}})
 	if err != nil {
 		return err
 	}

@@ -42,8 +42,8 @@ type manifest struct {
 	Layers   []string
 }
 
-// Write writes the image as `docker save` would. Its files are owned by root and readable by all, since a container may run
-// as any user.
+// Write writes the image as `docker save` would. Its files are owned by root and readable by all, since a container may
+// run as any user.
 func (i Image) Write(w io.Writer, files ...file) error {
 	layer, err := archive(files...)
 	if err != nil {
@@ -90,7 +90,8 @@ func archive(files ...file) ([]byte, error) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for _, f := range files {
-		h := tar.Header{Typeflag: tar.TypeReg, Name: f.name, Mode: f.mode, Size: int64(len(f.content)), Format: tar.FormatUSTAR}
+		h := tar.Header{Typeflag: tar.TypeReg, Name: f.name, Mode: f.mode, Size: int64(len(f.content)),
+			Format: tar.FormatUSTAR}
 		if err := w.WriteHeader(&h); err != nil {
 			return nil, err
 		}

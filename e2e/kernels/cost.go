@@ -23,8 +23,10 @@ func (c Costs) Add(program, kernel string, instructions uint32) {
 // Table is a section of a page: a row for each program, a column for each kernel, "n/a" where it was not told.
 func (c Costs) Table(kernels []string) string {
 	var b strings.Builder
-	b.WriteString(costsTitle + "\n\nInstructions of each program that the verifier went through before it knew all paths (`verified_insns`, which kernels tell from 5.16 on). It gives up at a\n" +
-		"million. `make test-kernels` prints what differs from this table by more than a tenth.\n\n| program | " + strings.Join(kernels, " | ") + " |\n|---|" + strings.Repeat("---|", len(kernels)) + "\n")
+	b.WriteString(costsTitle + "\n\nInstructions of each program that the verifier went through before it knew all " +
+		"paths (`verified_insns`, which kernels tell from 5.16 on). It gives up at a\n" +
+		"million. `make test-kernels` prints what differs from this table by more than a tenth.\n\n| program | " +
+		strings.Join(kernels, " | ") + " |\n|---|" + strings.Repeat("---|", len(kernels)) + "\n")
 	programs := make([]string, 0, len(c))
 	for p := range c {
 		programs = append(programs, p)
@@ -89,7 +91,8 @@ func (c Costs) Drifts(before Costs) (lines []string) {
 				continue
 			}
 			if change := int64(now) - int64(was); 10*max(change, -change) > int64(was) {
-				lines = append(lines, fmt.Sprintf("%s on %s: %d instructions, were %d (%+.0f %%)", program, kernel, now, was, 100*float64(change)/float64(was)))
+				lines = append(lines, fmt.Sprintf("%s on %s: %d instructions, were %d (%+.0f %%)", program, kernel, now,
+					was, 100*float64(change)/float64(was)))
 			}
 		}
 	}

@@ -30,7 +30,8 @@ type Kernel struct {
 var Kernels = []Kernel{
 	{Series: "5.10", Arch: "amd64", Supported: true, Minutes: 10},
 	// All of cuda runs on this kernel's other architecture and on this architecture's other kernel.
-	{Series: "6.1", Arch: "amd64", Supported: true, Whole: []string{"dns", "drops", "exec", "flows", "tcp"}, Minutes: 5},
+	{Series: "6.1", Arch: "amd64", Supported: true, Whole: []string{"dns", "drops", "exec", "flows", "tcp"},
+		Minutes: 5},
 	// 6.10 changed what the tracepoints of drops and of resets have.
 	{Series: "6.12", Arch: "amd64", Supported: true, Whole: []string{"drops"}, Minutes: 5},
 	// Registers, instructions and system calls are the architecture's.
@@ -97,14 +98,17 @@ func download(ctx context.Context, k Kernel, cache, dir string) error {
 		}
 	}
 	mirror := cmp.Or(os.Getenv("ORB8_DEBIAN_MIRROR"), "http://deb.debian.org/debian")
-	source := fmt.Sprintf("deb [arch=%s signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n", k.Arch, mirror, suites[k.Series])
+	source := fmt.Sprintf("deb [arch=%s signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n", k.Arch,
+		mirror, suites[k.Series])
 	if err := os.WriteFile(filepath.Join(work, "sources.list"), []byte(source), 0o644); err != nil {
 		return err
 	}
 	apt := func(name string, args ...string) (string, error) {
 		options := []string{
-			"-o", "Dir::Etc::SourceList=" + work + "/sources.list", "-o", "Dir::Etc::SourceParts=-", "-o", "Dir::State::Lists=" + work + "/lists",
-			"-o", "Dir::Cache=" + work + "/cache", "-o", "APT::Architecture=" + k.Arch, "-o", "APT::Architectures::=" + k.Arch,
+			"-o", "Dir::Etc::SourceList=" + work + "/sources.list", "-o", "Dir::Etc::SourceParts=-", "-o",
+			"Dir::State::Lists=" + work + "/lists",
+			"-o", "Dir::Cache=" + work + "/cache", "-o", "APT::Architecture=" + k.Arch, "-o", "APT::Architectures::=" +
+				k.Arch,
 			// Old releases are no longer signed anew; and the packages are nobody's to install.
 			"-o", "Acquire::Check-Valid-Until=false", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Languages=none",
 		}
@@ -125,7 +129,8 @@ func download(ctx context.Context, k Kernel, cache, dir string) error {
 	if err != nil {
 		return err
 	}
-	name := regexp.MustCompile(`linux-image-` + regexp.QuoteMeta(k.Series) + `\.[0-9a-z.+-]*cloud-` + k.Arch).FindString(meta)
+	name := regexp.MustCompile(`linux-image-` + regexp.QuoteMeta(k.Series) + `\.[0-9a-z.+-]*cloud-` +
+		k.Arch).FindString(meta)
 	if name == "" {
 		name = regexp.MustCompile(`linux-image-[0-9][0-9a-z.+-]*cloud-` + k.Arch).FindString(meta)
 	}

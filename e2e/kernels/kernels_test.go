@@ -75,8 +75,8 @@ func testsFor(k Kernel, folder string) string {
 // chosenPre515 are those of the variant Pre515, which run besides.
 const chosenPre515 = "|TestPre515_.*"
 
-// TestEveryProbeOnEveryKernel has a tracer load everything with a tracer's capabilities, and runs the probes' own tests, in
-// virtual machines with other kernels and on the one that runs.
+// TestEveryProbeOnEveryKernel has a tracer load everything with a tracer's capabilities, and runs the probes' own
+// tests, in virtual machines with other kernels and on the one that runs.
 func TestEveryProbeOnEveryKernel(t *testing.T) {
 	if os.Getenv("ORB8_E2E_KERNELS") == "" {
 		t.Skip("starts virtual machines: make test-kernels")
@@ -180,7 +180,8 @@ func fill(t *testing.T, k Kernel, root string) (folders []string) {
 		t.Fatal(err)
 	}
 	build := func(to string, args ...string) {
-		cmd := exec.CommandContext(t.Context(), "go", append(args[:1:1], append([]string{"-trimpath", "-o", filepath.Join(root, to)}, args[1:]...)...)...)
+		cmd := exec.CommandContext(t.Context(), "go",
+			append(args[:1:1], append([]string{"-trimpath", "-o", filepath.Join(root, to)}, args[1:]...)...)...)
 		cmd.Dir = repository
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+k.Arch)
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -215,8 +216,8 @@ func fill(t *testing.T, k Kernel, root string) (folders []string) {
 // compilers make programs for an architecture.
 var compilers = map[string]string{"amd64": "x86_64-linux-gnu-gcc", "arm64": "aarch64-linux-gnu-gcc"}
 
-// addFakes puts in a driver's library that is a fake, a program that calls it, and the C library that both take; where there is no compiler for them, tests that need
-// those say so.
+// addFakes puts in a driver's library that is a fake, a program that calls it, and the C library that both take; where
+// there is no compiler for them, tests that need those say so.
 func addFakes(t *testing.T, k Kernel, root string) {
 	t.Helper()
 	compiler, err := exec.LookPath(compilers[k.Arch])
@@ -229,7 +230,8 @@ func addFakes(t *testing.T, k Kernel, root string) {
 		t.Fatal(err)
 	}
 	fakes.MakeCUDA(t, compiler, dir)
-	cmd := exec.CommandContext(t.Context(), filepath.Join(repository, "hack", "c-library.sh"), root, filepath.Join(dir, "cuda"))
+	cmd := exec.CommandContext(t.Context(), filepath.Join(repository, "hack", "c-library.sh"), root,
+		filepath.Join(dir, "cuda"))
 	cmd.Env = append(os.Environ(), "CC="+compiler)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -248,7 +250,8 @@ func report(t *testing.T, k Kernel, s console.Step) *session.Report {
 	for _, line := range s.Output {
 		if r, ok, err := session.ParseReport(line); ok && err == nil {
 			if len(r.Missing) > 0 || !slices.Equal(r.Granted, capabilities.For(k.Series, false)) {
-				t.Errorf("it ran with the capabilities %v, and without %v; granted were %v", r.Granted, r.Missing, capabilities.For(k.Series, false))
+				t.Errorf("it ran with the capabilities %v, and without %v; granted were %v", r.Granted, r.Missing,
+					capabilities.For(k.Series, false))
 			}
 			return r
 		}
@@ -280,7 +283,8 @@ func tests(t *testing.T, folder string, s console.Step) suite {
 	}
 	if s.Name != folder || !s.Ended || s.Code != 0 || len(out.passed) == 0 {
 		// What failed is said last, too: logs are read from their end.
-		t.Errorf("%s: ended %v, exit code %d, passed %v:\n%s\n%s: failed %v", s.Name, s.Ended, s.Code, out.passed, strings.Join(s.Output, "\n"), s.Name, failed)
+		t.Errorf("%s: ended %v, exit code %d, passed %v:\n%s\n%s: failed %v", s.Name, s.Ended, s.Code, out.passed,
+			strings.Join(s.Output, "\n"), s.Name, failed)
 	}
 	return out
 }
@@ -310,8 +314,10 @@ func costsOf(results []*result) Costs {
 func table(results []*result) string {
 	var b strings.Builder
 	b.WriteString("# Kernels\n\n<!-- Written by `make test-kernels UPDATE=1` from what it saw; do not edit. -->\n\n" +
-		"Each kernel is Debian's, in a virtual machine. `orb8-tracer doctor` loads and attaches every probe with a tracer's capabilities (BPF,\n" +
-		"PERFMON, NET_ADMIN; before Linux 5.11 SYS_RESOURCE, too; no SYS_ADMIN), and the probes' own tests make known events and hold what is\n" +
+		"Each kernel is Debian's, in a virtual machine. `orb8-tracer doctor` loads and attaches every probe with a " +
+		"tracer's capabilities (BPF,\n" +
+		"PERFMON, NET_ADMIN; before Linux 5.11 SYS_RESOURCE, too; no SYS_ADMIN), and the probes' own tests make " +
+		"known events and hold what is\n" +
 		"reported against them.\n\n| probe |")
 	for _, r := range results {
 		fmt.Fprintf(&b, " %s %s |", r.report.Kernel, r.kernel.Arch)
@@ -363,7 +369,8 @@ func table(results []*result) string {
 		}
 		b.WriteString("\n")
 	}
-	b.WriteString("\n## Hooks\n\nOf all these kernels together: before 5.15 some stand in for others.\n\n| probe | attached to |\n|---|---|\n")
+	b.WriteString("\n## Hooks\n\nOf all these kernels together: before 5.15 some stand in for others.\n\n| probe | " +
+		"attached to |\n|---|---|\n")
 	for _, kind := range kinds {
 		if len(hooks[kind]) > 0 {
 			fmt.Fprintf(&b, "| %s | `%s` |\n", kind, strings.Join(hooks[kind], "`, `"))

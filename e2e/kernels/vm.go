@@ -14,8 +14,9 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kernels/console"
 )
 
-// emulator is how a machine of an architecture is started. cx16: QEMU 7.2 without acceleration makes 6.12 double-fault with it.
-// erms, fsrm: with them kernels clear and copy memory by string instructions, which an emulator does byte by byte.
+// emulator is how a machine of an architecture is started. cx16: QEMU 7.2 without acceleration makes 6.12 double-fault
+// with it. erms, fsrm: with them kernels clear and copy memory by string instructions, which an emulator does byte by
+// byte.
 var emulator = map[string][]string{
 	"amd64": {"qemu-system-x86_64", "-cpu", "max,cx16=off,erms=off,fsrm=off"},
 	"arm64": {"qemu-system-aarch64", "-M", "virt", "-cpu", "max,pauth-impdef=on"},
@@ -23,8 +24,9 @@ var emulator = map[string][]string{
 
 var serial = map[string]string{"amd64": "ttyS0", "arm64": "ttyAMA0"}
 
-// options of the kernels. Waits for a grace period of RCU, of which attaching and detaching programs are full, end early.
-// Guards against speculation are left out, which an emulator does not do, but for those that the verifier goes by.
+// options of the kernels. Waits for a grace period of RCU, of which attaching and detaching programs are full, end
+// early. Guards against speculation are left out, which an emulator does not do, but for those that the verifier goes
+// by.
 const options = "quiet panic=-1 rcupdate.rcu_expedited=1 nopti spectre_v2=off retbleed=off"
 
 // Boot starts a kernel with the files of root as its only file system and returns what its init said. It ends with ctx.
@@ -34,10 +36,11 @@ func Boot(ctx context.Context, k Kernel, image, root string) (steps []console.St
 		return nil, nil, err
 	}
 	defer os.Remove(initrd)
-	// With a thread for each of its processors, one may run code that the other is just changing: kernels change theirs as
-	// tracepoints come into use, and panicked on an int3 of their own.
+	// With a thread for each of its processors, one may run code that the other is just changing: kernels change theirs
+	// as tracepoints come into use, and panicked on an int3 of their own.
 	args := append(slices.Clone(emulator[k.Arch]),
-		"-accel", "tcg,thread=single", "-smp", "2", "-m", "3G", "-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot", "-nodefaults",
+		"-accel", "tcg,thread=single", "-smp", "2", "-m", "3G", "-display", "none", "-serial", "stdio", "-monitor",
+		"none", "-no-reboot", "-nodefaults",
 		"-kernel", image, "-initrd", initrd, "-append", "console="+serial[k.Arch]+" "+options)
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	var out bytes.Buffer

@@ -10,8 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SlowReads lets the pod's container read so many blocks a second from the disk that its root is on, until the pod ends: whoever reads more waits for the device,
-// however fast that is. The file is the container's own: blkio.throttle.read_iops_device or, in cgroup v2, io.max.
+// SlowReads lets the pod's container read so many blocks a second from the disk that its root is on, until the pod
+// ends: whoever reads more waits for the device, however fast that is. The file is the container's own:
+// blkio.throttle.read_iops_device or, in cgroup v2, io.max.
 func (p *Pod) SlowReads(t testing.TB, perSecond int) {
 	t.Helper()
 	device, err := diskOf(p.HostPID(t))

@@ -1,5 +1,5 @@
-// Package kit is what the end-to-end tests are written with: pods of the test workload on the nodes of a real cluster, the
-// real plugin run as `kubectl orb8`, and what is left behind afterwards.
+// Package kit is what the end-to-end tests are written with: pods of the test workload on the nodes of a real cluster,
+// the real plugin run as `kubectl orb8`, and what is left behind afterwards.
 package kit
 
 import (
@@ -95,8 +95,8 @@ func Need(t testing.TB) *Env {
 	return e
 }
 
-// NeedOwn is Need for tests that break the cluster or look behind it: they need the one that e2e/cluster started on this
-// machine, and root.
+// NeedOwn is Need for tests that break the cluster or look behind it: they need the one that e2e/cluster started on
+// this machine, and root.
 func NeedOwn(t testing.TB) *Env {
 	t.Helper()
 	e := Need(t)

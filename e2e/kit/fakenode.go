@@ -51,7 +51,8 @@ func (e *Env) FakePod(t testing.TB, s PodSpec) {
 	}
 	t.Cleanup(func() {
 		now := int64(0)
-		if err := pods.Delete(context.Background(), s.Name, metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
+		if err := pods.Delete(context.Background(), s.Name,
+			metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
 			t.Errorf("delete pod %s: %v", s.Name, err)
 		}
 	})
@@ -61,11 +62,13 @@ func (e *Env) FakePod(t testing.TB, s PodSpec) {
 	}
 }
 
-// TracerPods names the tracers' pods of a namespace, in whatever state, once those that are about to go have had CleanupTime.
+// TracerPods names the tracers' pods of a namespace, in whatever state, once those that are about to go have had
+// CleanupTime.
 func (e *Env) TracerPods(t testing.TB, namespace string) (names []string) {
 	t.Helper()
 	_ = wait.PollUntilContextTimeout(t.Context(), poll, CleanupTime, true, func(ctx context.Context) (bool, error) {
-		pods, err := e.Client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/managed-by=kubectl-orb8"})
+		pods, err := e.Client.CoreV1().Pods(namespace).List(ctx,
+			metav1.ListOptions{LabelSelector: "app.kubernetes.io/managed-by=kubectl-orb8"})
 		if err != nil {
 			return false, err
 		}

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// Firewall puts a rule into what a node, which is this machine's (NeedOwn), forwards, as an enforcer of NetworkPolicies does. It
-// goes with the test.
+// Firewall puts a rule into what a node, which is this machine's (NeedOwn), forwards, as an enforcer of NetworkPolicies
+// does. It goes with the test.
 func (e *Env) Firewall(t testing.TB, node, rule string) {
 	t.Helper()
 	nft := func(input string) {
@@ -22,7 +22,8 @@ func (e *Env) Firewall(t testing.TB, node, rule string) {
 			t.Fatalf("nft %q on %s: %v: %s", input, node, err, out)
 		}
 	}
-	nft(fmt.Sprintf("table inet orb8-e2e {\n chain forward {\n type filter hook forward priority 0;\n %s\n }\n}\n", rule))
+	nft(fmt.Sprintf("table inet orb8-e2e {\n chain forward {\n type filter hook forward priority 0;\n %s\n }\n}\n",
+		rule))
 	t.Cleanup(func() { nft("delete table inet orb8-e2e\n") })
 }
 
@@ -32,7 +33,8 @@ func nodeNetwork(t testing.TB, node string) string {
 	paths, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, path := range paths {
 		cmdline, err := os.ReadFile(path)
-		if err == nil && bytes.Contains(cmdline, []byte("kube-proxy\x00")) && bytes.Contains(cmdline, []byte("--hostname-override="+node+"\x00")) {
+		if err == nil && bytes.Contains(cmdline, []byte("kube-proxy\x00")) &&
+			bytes.Contains(cmdline, []byte("--hostname-override="+node+"\x00")) {
 			return filepath.Join(filepath.Dir(path), "ns", "net")
 		}
 	}

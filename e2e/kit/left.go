@@ -70,39 +70,40 @@ func (s *Snapshot) SomethingThere(t testing.TB) {
 	}
 }
 
-// NothingLeft waits, CleanupTime at most, until the session has left nothing of ours in the cluster and no BPF program, map or
-// link in the kernel.
+// NothingLeft waits, CleanupTime at most, until the session has left nothing of ours in the cluster and no BPF program,
+// map or link in the kernel.
 func (s *Snapshot) NothingLeft(t testing.TB) {
 	t.Helper()
 	var left []string
 	start := time.Now()
-	err := wait.PollUntilContextTimeout(context.Background(), 100*time.Millisecond, CleanupTime, true, func(ctx context.Context) (bool, error) {
-		objects, err := s.env.objects(ctx)
-		if err != nil {
-			if left == nil {
-				left = []string{err.Error()}
-			}
-			return false, nil // the API server may just be starting again, or the time is up
-		}
-		left = slices.DeleteFunc(objects, func(o string) bool { return s.objects[o] })
-		if s.own {
-			now, err := bpfObjects()
+	err := wait.PollUntilContextTimeout(context.Background(), 100*time.Millisecond, CleanupTime, true,
+		func(ctx context.Context) (bool, error) {
+			objects, err := s.env.objects(ctx)
 			if err != nil {
-				return false, err
+				if left == nil {
+					left = []string{err.Error()}
+				}
+				return false, nil // the API server may just be starting again, or the time is up
 			}
-			for _, o := range now {
-				if !slices.Contains(s.bpf, o) {
-					left = append(left, o)
+			left = slices.DeleteFunc(objects, func(o string) bool { return s.objects[o] })
+			if s.own {
+				now, err := bpfObjects()
+				if err != nil {
+					return false, err
+				}
+				for _, o := range now {
+					if !slices.Contains(s.bpf, o) {
+						left = append(left, o)
+					}
+				}
+				for _, o := range s.bpf {
+					if !slices.Contains(now, o) {
+						left = append(left, "gone: "+o)
+					}
 				}
 			}
-			for _, o := range s.bpf {
-				if !slices.Contains(now, o) {
-					left = append(left, "gone: "+o)
-				}
-			}
-		}
-		return len(left) == 0, nil
-	})
+			return len(left) == 0, nil
+		})
 	if err != nil {
 		t.Errorf("%s after the session's end there is left: %s", CleanupTime, strings.Join(left, ", "))
 		return
@@ -152,8 +153,9 @@ func (e *Env) objects(ctx context.Context) ([]string, error) {
 
 // transient are kinds that the cluster itself makes and removes all the time.
 var transient = map[string]bool{
-	"Event": true, "Lease": true, "EndpointSlice": true, "Endpoints": true, "ComponentStatus": true, "CertificateSigningRequest": true,
-	"IPAddress": true, "APIService": true,
+	"Event": true, "Lease": true, "EndpointSlice": true, "Endpoints": true, "ComponentStatus": true,
+	"CertificateSigningRequest": true,
+	"IPAddress":                 true, "APIService": true,
 }
 
 // workloadOf tells what tests make in namespaces of their own, which end after the session does; but not a session's
@@ -162,7 +164,8 @@ func workloadOf(o unstructured.Unstructured) bool {
 	if o.GetKind() == "Namespace" {
 		return strings.HasPrefix(o.GetName(), "e2e-")
 	}
-	return strings.HasPrefix(o.GetNamespace(), "e2e-") && o.GetLabels()["app.kubernetes.io/managed-by"] != "kubectl-orb8" &&
+	return strings.HasPrefix(o.GetNamespace(), "e2e-") &&
+		o.GetLabels()["app.kubernetes.io/managed-by"] != "kubectl-orb8" &&
 		!strings.Contains(o.GetName(), "orb8")
 }
 

@@ -24,8 +24,8 @@ func (p *Pod) HostPID(t testing.TB) uint32 {
 	return pids[0]
 }
 
-// DropIncoming makes the pod lose each nth full-sized TCP packet that comes for a port, until the pod ends: the rule is in the
-// pod's own network namespace.
+// DropIncoming makes the pod lose each nth full-sized TCP packet that comes for a port, until the pod ends: the rule is
+// in the pod's own network namespace.
 func (p *Pod) DropIncoming(t testing.TB, port uint16, nth int) {
 	t.Helper()
 	rules := fmt.Sprintf(`table inet loss {
@@ -37,7 +37,8 @@ func (p *Pod) DropIncoming(t testing.TB, port uint16, nth int) {
 	p.nft(t, rules, "-f", "-")
 }
 
-// DropSYNs makes the pod lose every SYN that comes for a port, until the pod ends, and gives a function that says how many came.
+// DropSYNs makes the pod lose every SYN that comes for a port, until the pod ends, and gives a function that says how
+// many came.
 func (p *Pod) DropSYNs(t testing.TB, port uint16) (count func() int) {
 	t.Helper()
 	table := fmt.Sprintf("syns%d", port)
@@ -63,7 +64,8 @@ func (p *Pod) DropSYNs(t testing.TB, port uint16) (count func() int) {
 // nft runs nft in the pod's network namespace.
 func (p *Pod) nft(t testing.TB, stdin string, args ...string) string {
 	t.Helper()
-	cmd := exec.Command("nsenter", append([]string{fmt.Sprintf("--net=/proc/%d/ns/net", p.HostPID(t)), "nft"}, args...)...)
+	cmd := exec.Command("nsenter", append([]string{fmt.Sprintf("--net=/proc/%d/ns/net", p.HostPID(t)), "nft"},
+		args...)...)
 	cmd.Stdin = strings.NewReader(stdin)
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -42,7 +42,8 @@ func (e *Env) Namespace(t testing.TB, labels map[string]string) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := e.Client.CoreV1().Namespaces().Delete(context.Background(), name, metav1.DeleteOptions{}); err != nil {
+		if err := e.Client.CoreV1().Namespaces().Delete(context.Background(), name,
+			metav1.DeleteOptions{}); err != nil {
 			t.Errorf("delete namespace %s: %v", name, err)
 		}
 	})
@@ -171,7 +172,8 @@ func (s PodSpec) Object() *corev1.Pod {
 func (e *Env) Pods(t testing.TB, specs ...PodSpec) []*Pod {
 	t.Helper()
 	for _, s := range specs {
-		if _, err := e.Client.CoreV1().Pods(s.Namespace).Create(t.Context(), s.Object(), metav1.CreateOptions{}); err != nil {
+		if _, err := e.Client.CoreV1().Pods(s.Namespace).Create(t.Context(), s.Object(),
+			metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -179,7 +181,8 @@ func (e *Env) Pods(t testing.TB, specs ...PodSpec) []*Pod {
 	for i, s := range specs {
 		pods[i] = &Pod{env: e, Pod: e.wait(t, s, func(p *corev1.Pod) bool {
 			return p.Status.Phase == corev1.PodRunning && len(p.Status.PodIPs) > 0 &&
-				!slices.ContainsFunc(p.Status.ContainerStatuses, func(c corev1.ContainerStatus) bool { return c.State.Running == nil })
+				!slices.ContainsFunc(p.Status.ContainerStatuses,
+					func(c corev1.ContainerStatus) bool { return c.State.Running == nil })
 		})}
 		pods[i].follow(t)
 	}
@@ -189,7 +192,8 @@ func (e *Env) Pods(t testing.TB, specs ...PodSpec) []*Pod {
 // RunPod starts a pod, waits until it has ended well, and returns what it reported.
 func (e *Env) RunPod(t testing.TB, s PodSpec) []report.Report {
 	t.Helper()
-	if _, err := e.Client.CoreV1().Pods(s.Namespace).Create(t.Context(), s.Object(), metav1.CreateOptions{}); err != nil {
+	if _, err := e.Client.CoreV1().Pods(s.Namespace).Create(t.Context(), s.Object(),
+		metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	e.wait(t, s, func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodSucceeded })
@@ -203,7 +207,8 @@ func (e *Env) RunPod(t testing.TB, s PodSpec) []report.Report {
 // FailPod starts a pod, waits until it has failed, and returns how its container ended.
 func (e *Env) FailPod(t testing.TB, s PodSpec) *corev1.ContainerStateTerminated {
 	t.Helper()
-	if _, err := e.Client.CoreV1().Pods(s.Namespace).Create(t.Context(), s.Object(), metav1.CreateOptions{}); err != nil {
+	if _, err := e.Client.CoreV1().Pods(s.Namespace).Create(t.Context(), s.Object(),
+		metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	var state *corev1.ContainerStateTerminated
@@ -239,7 +244,8 @@ func (e *Env) wait(t testing.TB, s PodSpec, done func(*corev1.Pod) bool) *corev1
 		return done(pod), nil
 	})
 	if err != nil {
-		logs, _ := e.Client.CoreV1().Pods(s.Namespace).GetLogs(s.Name, &corev1.PodLogOptions{}).DoRaw(context.Background())
+		logs, _ := e.Client.CoreV1().Pods(s.Namespace).GetLogs(s.Name,
+			&corev1.PodLogOptions{}).DoRaw(context.Background())
 		t.Fatalf("wait for pod %s/%s: %v; it is %s and said %q", s.Namespace, s.Name, err, pod.Status.Phase, logs)
 	}
 	return pod
@@ -345,9 +351,11 @@ func (p *Pod) Start(t testing.TB, args ...string) *Command {
 // StartIn is Start in a container of another name.
 func (p *Pod) StartIn(t testing.TB, container string, args ...string) *Command {
 	t.Helper()
-	request := p.env.Client.CoreV1().RESTClient().Post().Resource("pods").Namespace(p.Namespace).Name(p.Name).SubResource("exec").
+	request := p.env.Client.CoreV1().RESTClient().Post().Resource("pods").Namespace(p.Namespace).Name(
+		p.Name).SubResource("exec").
 		VersionedParams(&corev1.PodExecOptions{
-			Container: container, Command: append([]string{"/workload"}, args...), Stdin: true, Stdout: true, Stderr: true,
+			Container: container, Command: append([]string{"/workload"}, args...), Stdin: true, Stdout: true,
+			Stderr: true,
 		}, scheme.ParameterCodec)
 	executor, err := remotecommand.NewWebSocketExecutor(p.env.REST, "GET", request.URL().String())
 	if err != nil {
@@ -358,7 +366,8 @@ func (p *Pod) StartIn(t testing.TB, container string, args ...string) *Command {
 	c := &Command{args: args, lines: make(chan []byte, 64), stdin: stdinWriter, result: make(chan error, 1)}
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
-		err := executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: stdin, Stdout: stdoutWriter, Stderr: &c.stderr})
+		err := executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: stdin, Stdout: stdoutWriter,
+			Stderr: &c.stderr})
 		stdinWriter.Close()
 		stdoutWriter.Close()
 		c.result <- err
@@ -443,7 +452,8 @@ func (e *Env) Service(t testing.TB, namespace, name, app string, v6 bool, from, 
 	for port := from; port <= to; port++ {
 		for _, protocol := range []corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP} {
 			s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{
-				Name:     fmt.Sprintf("%s-%d", map[corev1.Protocol]string{corev1.ProtocolTCP: "tcp", corev1.ProtocolUDP: "udp"}[protocol], port),
+				Name: fmt.Sprintf("%s-%d", map[corev1.Protocol]string{corev1.ProtocolTCP: "tcp",
+					corev1.ProtocolUDP: "udp"}[protocol], port),
 				Protocol: protocol, Port: port, TargetPort: intstr.FromInt32(port),
 			})
 		}
@@ -484,7 +494,8 @@ func (e *Env) EmptyService(t testing.TB, namespace, name string, port int32) net
 	t.Helper()
 	s := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-		Spec:       corev1.ServiceSpec{Selector: map[string]string{"app": name}, Ports: []corev1.ServicePort{{Port: port}}},
+		Spec: corev1.ServiceSpec{Selector: map[string]string{"app": name},
+			Ports: []corev1.ServicePort{{Port: port}}},
 	}
 	s, err := e.Client.CoreV1().Services(namespace).Create(t.Context(), s, metav1.CreateOptions{})
 	if err != nil {

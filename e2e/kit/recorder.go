@@ -92,7 +92,8 @@ func (r *Recorder) record(request *http.Request) {
 		resource += "/" + parts[at+4]
 	}
 	verbs := map[string][]string{
-		http.MethodPost: {"create"}, http.MethodPatch: {"patch"}, http.MethodPut: {"update"}, http.MethodDelete: {"delete"},
+		http.MethodPost: {"create"}, http.MethodPatch: {"patch"}, http.MethodPut: {"update"},
+		http.MethodDelete: {"delete"},
 	}[request.Method]
 	if request.Method == http.MethodGet {
 		switch {

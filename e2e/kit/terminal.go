@@ -17,7 +17,8 @@ type Terminal struct {
 	dir, socket string
 }
 
-// inTerminal runs its arguments, and keeps what becomes of them and of the terminal. It then waits, so that the terminal can be looked at.
+// inTerminal runs its arguments, and keeps what becomes of them and of the terminal. It then waits, so that the
+// terminal can be looked at.
 const inTerminal = `stty -a >"$0/before"; sh -c 'echo $$ >"$0/pid"; exec "$@"' "$0" "$@"; code=$?; stty -a >"$0/after"; echo $code >"$0/code.new"; mv "$0/code.new" "$0/code"; exec cat >/dev/null`
 
 // Terminal runs `kubectl orb8 ARGS` in a terminal of a size.
@@ -29,7 +30,8 @@ func (e *Env) Terminal(t testing.TB, columns, lines int, args ...string) *Termin
 	if err != nil {
 		t.Fatal(err)
 	}
-	command := []string{"-S", x.socket, "-f", "/dev/null", "new-session", "-d", "-x", strconv.Itoa(columns), "-y", strconv.Itoa(lines), "-c", dir}
+	command := []string{"-S", x.socket, "-f", "/dev/null", "new-session", "-d", "-x", strconv.Itoa(columns), "-y",
+		strconv.Itoa(lines), "-c", dir}
 	command = append(command, "sh", "-c", inTerminal, dir, kubectl, "orb8")
 	cmd := exec.Command("tmux", append(command, args...)...)
 	cmd.Env = append(e.Environ(e.Kubeconfig), "TERM=xterm-256color", "LANG=C.UTF-8", "LC_ALL=C.UTF-8")
@@ -153,7 +155,8 @@ func (x *Terminal) CheckRestored(t testing.TB) {
 		t.Errorf("the terminal's modes were\n%s\nand are\n%s", before, after)
 	}
 	const want = "alternate 0 cursor 1 mouse 0 keypad 0"
-	if got := strings.TrimSpace(x.tmux(t, "display-message", "-p", "alternate #{alternate_on} cursor #{cursor_flag} mouse #{mouse_any_flag} keypad #{keypad_flag}")); got != want {
+	if got := strings.TrimSpace(x.tmux(t, "display-message", "-p",
+		"alternate #{alternate_on} cursor #{cursor_flag} mouse #{mouse_any_flag} keypad #{keypad_flag}")); got != want {
 		t.Errorf("the terminal is left with %q, want %q", got, want)
 	}
 }

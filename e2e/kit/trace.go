@@ -184,7 +184,8 @@ func (tr *Trace) Wait(t testing.TB) int {
 	panic("unreachable")
 }
 
-// Stop interrupts the trace as ^C does and waits for its orderly end, after which all that happened before is in Output.
+// Stop interrupts the trace as ^C does and waits for its orderly end, after which all that happened before is in
+// Output.
 func (tr *Trace) Stop(t testing.TB) {
 	t.Helper()
 	tr.Signal(t, syscall.SIGINT)
@@ -219,7 +220,8 @@ func (tr *Trace) AwaitJQ(t testing.TB, condition string, args ...string) {
 	t.Helper()
 	tr.await(t, condition, func() bool {
 		// The file may end in half a line.
-		cmd := exec.Command("jq", append(args, "--raw-input", "--slurp", `split("\n")[:-1] | map(fromjson) | `+condition, tr.Output)...)
+		cmd := exec.Command("jq", append(args, "--raw-input", "--slurp", `split("\n")[:-1] | map(fromjson) | `+
+			condition, tr.Output)...)
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("jq %q: %v: %s", condition, err, out)

@@ -19,8 +19,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// Tracers lists the tracer pods that run, in any namespace: by the image of any container, since a label could be missing and an
-// injected container could be the first.
+// Tracers lists the tracer pods that run, in any namespace: by the image of any container, since a label could be
+// missing and an injected container could be the first.
 func (e *Env) Tracers(t testing.TB) []corev1.Pod {
 	t.Helper()
 	pods, err := e.Client.CoreV1().Pods("").List(t.Context(), metav1.ListOptions{FieldSelector: "status.phase=Running"})
@@ -29,7 +29,8 @@ func (e *Env) Tracers(t testing.TB) []corev1.Pod {
 	}
 	var tracers []corev1.Pod
 	for _, p := range pods.Items {
-		ours := slices.ContainsFunc(p.Spec.Containers, func(c corev1.Container) bool { return strings.Contains(c.Image, "orb8-tracer") })
+		ours := slices.ContainsFunc(p.Spec.Containers,
+			func(c corev1.Container) bool { return strings.Contains(c.Image, "orb8-tracer") })
 		if ours && p.DeletionTimestamp == nil {
 			tracers = append(tracers, p)
 		}
@@ -119,10 +120,12 @@ func processes(t testing.TB, comm string, in func(cgroup string) bool) []uint32 
 	return pids
 }
 
-// RoleUser makes a user with nothing but what `kubectl orb8 rbac` grants in a namespace, and returns the user's kubeconfig.
+// RoleUser makes a user with nothing but what `kubectl orb8 rbac` grants in a namespace, and returns the user's
+// kubeconfig.
 func (e *Env) RoleUser(t testing.TB, name, namespace string) string {
 	t.Helper()
-	cmd := exec.Command("bash", "-c", `set -o pipefail; kubectl orb8 rbac -n "$1" --user "$2" | kubectl apply -f -`, "bash", namespace, name)
+	cmd := exec.Command("bash", "-c", `set -o pipefail; kubectl orb8 rbac -n "$1" --user "$2" | kubectl apply -f -`,
+		"bash", namespace, name)
 	cmd.Env = e.Environ(e.Kubeconfig)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("grant %s what is documented: %v\n%s", name, err, out)

@@ -12,8 +12,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// app is an ordinary client: every so often it looks its server's name up, makes a TCP connection for a request and sends a few
-// datagrams. It outlives errors, since servers come and go, and reports nothing but that it has begun.
+// app is an ordinary client: every so often it looks its server's name up, makes a TCP connection for a request and
+// sends a few datagrams. It outlives errors, since servers come and go, and reports nothing but that it has begun.
 func app(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	var (
 		server = flags.String("server", "", "name or address of the server")
@@ -40,12 +40,14 @@ func app(ctx context.Context, flags *flag.FlagSet, args []string) error {
 			defer c.Close()
 			resume := make(chan struct{})
 			close(resume)
-			if _, err := exchange(ctx, c, order{kind: orderExchange, total: *send, answer: *recv}, false, resume); err != nil {
+			if _, err := exchange(ctx, c, order{kind: orderExchange, total: *send, answer: *recv}, false,
+				resume); err != nil {
 				return err
 			}
 		}
 		if *udp != 0 {
-			_, err = exchangeDatagrams(ctx, netip.AddrPortFrom(addr, uint16(*udp)), order{total: 3, answer: 60}, 200, true)
+			_, err = exchangeDatagrams(ctx, netip.AddrPortFrom(addr, uint16(*udp)), order{total: 3, answer: 60}, 200,
+				true)
 		}
 		return err
 	}

@@ -23,10 +23,12 @@ func dnsClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	resolver := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+	resolver := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn,
+		error) {
 		c, err := (&net.Dialer{}).DialContext(ctx, network, address)
 		if u, ok := c.(*net.UDPConn); ok {
-			return &query{UDPConn: u, report: report.Report{Kind: report.Conversation, Side: "client", Protocol: "udp", Run: *run, Start: time.Now()}}, err
+			return &query{UDPConn: u, report: report.Report{Kind: report.Conversation, Side: "client", Protocol: "udp",
+				Run: *run, Start: time.Now()}}, err
 		}
 		return c, err
 	}}

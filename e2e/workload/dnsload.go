@@ -15,8 +15,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// dnsLoad asks one name again and again by UDP on -sockets sockets, one query outstanding on each, and reports the latencies: as fast as it
-// goes, or -rate times a second. A query that is not answered within a second is an error.
+// dnsLoad asks one name again and again by UDP on -sockets sockets, one query outstanding on each, and reports the
+// latencies: as fast as it goes, or -rate times a second. A query that is not answered within a second is an error.
 func dnsLoad(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	var (
 		to       = flags.String("to", "", "address and port of the server")
@@ -54,7 +54,8 @@ func dnsLoad(ctx context.Context, flags *flag.FlagSet, args []string) error {
 			for id := 0; ctx.Err() == nil && time.Since(start) < *duration; id++ {
 				if *rate > 0 {
 					// Each socket's turns are spread evenly between those of the others.
-					time.Sleep(time.Until(start.Add(time.Duration(float64(id**sockets+i) / *rate * float64(time.Second)))))
+					time.Sleep(time.Until(start.Add(time.Duration(float64(id**sockets+i) /
+						*rate * float64(time.Second)))))
 				}
 				binary.BigEndian.PutUint16(query, uint16(id))
 				sent := time.Now()
@@ -83,9 +84,11 @@ func dnsLoad(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	all := slices.Concat(latencies...)
 	slices.Sort(all)
 	say(report.Report{
-		Kind: report.Load, Side: "client", Protocol: "udp", Name: *name, Start: start, End: start.Add(elapsed), DatagramsSent: uint64(len(all)), DatagramsReceived: uint64(len(all)),
+		Kind: report.Load, Side: "client", Protocol: "udp", Name: *name, Start: start, End: start.Add(elapsed),
+		DatagramsSent: uint64(len(all)), DatagramsReceived: uint64(len(all)),
 		Performance: &report.Performance{
-			Requests: uint64(len(all)), P50: quantile(all, 0.5), P90: quantile(all, 0.9), P99: quantile(all, 0.99), Max: quantile(all, 1),
+			Requests: uint64(len(all)), P50: quantile(all, 0.5), P90: quantile(all, 0.9), P99: quantile(all, 0.99),
+			Max: quantile(all, 1),
 		},
 	})
 	return nil

@@ -28,8 +28,9 @@ const (
 	badVersion dnsmessage.RCode = 16
 )
 
-// dnsServer answers by UDP and TCP, until SIGTERM, as the first label of the name says: nx NXDOMAIN, fail SERVFAIL, silent not at
-// all, slow late, badvers BADVERS, big with many addresses, which do not fit into a datagram; else with one address and a CNAME before it.
+// dnsServer answers by UDP and TCP, until SIGTERM, as the first label of the name says: nx NXDOMAIN, fail SERVFAIL,
+// silent not at all, slow late, badvers BADVERS, big with many addresses, which do not fit into a datagram; else with
+// one address and a CNAME before it.
 func dnsServer(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	listen := flags.String("listen", ":53", "address and port")
 	if err := flags.Parse(args); err != nil {
@@ -101,7 +102,8 @@ func dnsReply(b []byte, tcp bool) []byte {
 		return nil
 	}
 	name := q.Questions[0].Name
-	a := dnsmessage.Message{Header: dnsmessage.Header{ID: q.ID, Response: true, RecursionAvailable: true}, Questions: q.Questions}
+	a := dnsmessage.Message{Header: dnsmessage.Header{ID: q.ID, Response: true, RecursionAvailable: true},
+		Questions: q.Questions}
 	header := func(n dnsmessage.Name) dnsmessage.ResourceHeader {
 		return dnsmessage.ResourceHeader{Name: n, Class: dnsmessage.ClassINET, TTL: 1}
 	}
@@ -126,7 +128,8 @@ func dnsReply(b []byte, tcp bool) []byte {
 			break
 		}
 		for i := range bigAnswer {
-			a.Answers = append(a.Answers, dnsmessage.Resource{Header: header(name), Body: &dnsmessage.AResource{A: [4]byte{10, 9, 0, byte(i)}}})
+			a.Answers = append(a.Answers, dnsmessage.Resource{Header: header(name),
+				Body: &dnsmessage.AResource{A: [4]byte{10, 9, 0, byte(i)}}})
 		}
 	default:
 		alias := dnsmessage.MustNewName("alias.example.")
@@ -142,8 +145,9 @@ func dnsReply(b []byte, tcp bool) []byte {
 	return packed
 }
 
-// dnsAsk asks a server directly for A records, each name once, and reports what it saw of each: by UDP with EDNS, by TCP with -tcp, or
-// where an answer by UDP is truncated. It asks twice by UDP for a name that begins with "slow.", and waits for both answers.
+// dnsAsk asks a server directly for A records, each name once, and reports what it saw of each: by UDP with EDNS, by
+// TCP with -tcp, or where an answer by UDP is truncated. It asks twice by UDP for a name that begins with "slow.", and
+// waits for both answers.
 func dnsAsk(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	to := flags.String("to", "", "address and port of the server")
 	tcp := flags.Bool("tcp", false, "ask by TCP")

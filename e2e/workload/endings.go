@@ -22,8 +22,8 @@ const (
 	endWait  = "wait"  // close(2) when the other end has ended it
 )
 
-// connect makes one connection, or tries to, and ends it in a way that is asked for. An error of the network is no error of the
-// workload's but what it reports.
+// connect makes one connection, or tries to, and ends it in a way that is asked for. An error of the network is no
+// error of the workload's but what it reports.
 func connect(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	var (
 		to      = flags.String("to", "", "address and port")
@@ -39,7 +39,10 @@ func connect(ctx context.Context, flags *flag.FlagSet, args []string) error {
 		if *retries == 0 {
 			return nil
 		}
-		if e := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_SYNCNT, *retries) }); e != nil {
+		if e := raw.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_SYNCNT,
+				*retries)
+		}); e != nil {
 			return e
 		}
 		return err

@@ -71,6 +71,7 @@ func longQuery() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := dnsmessage.Message{Questions: []dnsmessage.Question{{Name: name, Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}}}
+	q := dnsmessage.Message{Questions: []dnsmessage.Question{{Name: name, Type: dnsmessage.TypeA,
+		Class: dnsmessage.ClassINET}}}
 	return q.Pack()
 }

@@ -16,9 +16,9 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// hostileFiles maps files that are called like the driver's library, and changes its root directory so that their paths lead to
-// others there: -fifo to a FIFO, and else to a sparse file that claims 4 GiB of section names. With -kubelet ROOT it starts
-// itself again as a kubelet with that root directory, of -node, and fails when anybody connects to it.
+// hostileFiles maps files that are called like the driver's library, and changes its root directory so that their paths
+// lead to others there: -fifo to a FIFO, and else to a sparse file that claims 4 GiB of section names. With -kubelet
+// ROOT it starts itself again as a kubelet with that root directory, of -node, and fails when anybody connects to it.
 func hostileFiles(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	dir := flags.String("dir", "/tmp/hostile", "for its files")
 	kubelet := flags.String("kubelet", "", "the root directory to name")
@@ -31,7 +31,8 @@ func hostileFiles(ctx context.Context, flags *flag.FlagSet, args []string) error
 	if *kubelet != "" {
 		if os.Args[0] != "kubelet" {
 			cmd := exec.CommandContext(ctx, "/proc/self/exe")
-			cmd.Args = []string{"kubelet", "hostilefiles", "-kubelet=" + *kubelet, "--root-dir=" + *kubelet, "--hostname-override=" + *node}
+			cmd.Args = []string{"kubelet", "hostilefiles", "-kubelet=" + *kubelet, "--root-dir=" + *kubelet,
+				"--hostname-override=" + *node}
 			cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 			return cmd.Run()
 		}
@@ -83,10 +84,12 @@ func mapFile(path string) error {
 // writeHugeELF makes a library of a few bytes and a hole, with 4 GiB of section names.
 func writeHugeELF(path string) error {
 	const header, section = 64, 64
-	h := elf.Header64{Type: uint16(elf.ET_DYN), Machine: uint16(elf.EM_X86_64), Version: 1, Ehsize: header, Phoff: header, Phnum: 1,
+	h := elf.Header64{Type: uint16(elf.ET_DYN), Machine: uint16(elf.EM_X86_64), Version: 1, Ehsize: header,
+		Phoff: header, Phnum: 1,
 		Phentsize: 56, Shoff: 256, Shentsize: section, Shnum: 2, Shstrndx: 1}
 	copy(h.Ident[:], elf.ELFMAG)
-	h.Ident[elf.EI_CLASS], h.Ident[elf.EI_DATA], h.Ident[elf.EI_VERSION] = byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), 1
+	h.Ident[elf.EI_CLASS], h.Ident[elf.EI_DATA], h.Ident[elf.EI_VERSION] = byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB),
+		1
 	var b bytes.Buffer
 	_ = binary.Write(&b, binary.LittleEndian, h)
 	b.Write(make([]byte, 256-b.Len()+section)) // a segment of nothing, and section 0

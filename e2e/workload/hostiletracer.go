@@ -15,9 +15,9 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
 
-// hostileTracer speaks the session's protocol as a tracer on a hostile node would: it sends one event in each batch that
-// is as asked for, and besides it what no viewer must take, and a warning. Where the interval is hugeInterval, it sends a
-// batch of hundreds of thousands of events.
+// hostileTracer speaks the session's protocol as a tracer on a hostile node would: it sends one event in each batch
+// that is as asked for, and besides it what no viewer must take, and a warning. Where the interval is hugeInterval, it
+// sends a batch of hundreds of thousands of events.
 type hostileTracer struct {
 	session.UnimplementedSessionServer
 	stop chan struct{}
@@ -46,7 +46,8 @@ func serveHostile(ctx context.Context) error {
 	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(identity.ServerTLS(client))))
 	session.RegisterSessionServer(server, &hostileTracer{stop: make(chan struct{}), configured: make(chan struct{})})
 	context.AfterFunc(ctx, server.Stop)
-	fmt.Println(session.Ready{Protocol: session.Protocol, Version: "v0", Key: identity.PublicKey().String(), Instance: 1}.Line())
+	fmt.Println(session.Ready{Protocol: session.Protocol, Version: "v0", Key: identity.PublicKey().String(),
+		Instance: 1}.Line())
 	return server.Serve(listener)
 }
 
@@ -67,9 +68,11 @@ func (h *hostileTracer) Control(stream session.Session_ControlServer) error {
 			close(h.configured)
 		case m.GetPods() != nil:
 			warnings := []string{"hostile warning \x1b[2J" + strings.Repeat("w", 100_000)}
-			err = send(&session.TracerMessage{Message: &session.TracerMessage_Started{Started: &session.Started{Warnings: warnings}}})
+			err = send(&session.TracerMessage{Message: &session.TracerMessage_Started{
+				Started: &session.Started{Warnings: warnings}}})
 		case m.GetHeartbeat() != nil:
-			err = send(&session.TracerMessage{Message: &session.TracerMessage_Heartbeat{Heartbeat: &session.Heartbeat{}}})
+			err = send(&session.TracerMessage{Message: &session.TracerMessage_Heartbeat{
+				Heartbeat: &session.Heartbeat{}}})
 		case m.GetStop() != nil:
 			close(h.stop)
 		}
@@ -111,7 +114,8 @@ func (h *hostileTracer) Events(_ *session.EventsRequest, stream session.Session_
 func hostileEvents(n uint64) []*event.Event {
 	now := uint64(time.Now().UnixNano())
 	gpu := func(at uint64, uuid, parent string) *event.Event {
-		return &event.Event{Time: at, Kind: &event.Event_Gpu{Gpu: &event.Gpu{Gpu: &event.GpuDevice{Uuid: uuid, Parent: parent}}}}
+		return &event.Event{Time: at,
+			Kind: &event.Event_Gpu{Gpu: &event.Gpu{Gpu: &event.GpuDevice{Uuid: uuid, Parent: parent}}}}
 	}
 	status := &event.NodeStatus{State: event.NodeState_NODE_STATE_STREAMING, Message: fmt.Sprint("hostile warning ", n)}
 	verdict := &event.GpuVerdict{Words: "forged"}

@@ -118,8 +118,8 @@ func bulkClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	return nil
 }
 
-// flowsClient keeps -flows connections open and sends a little on each once a -every, so that every one of them has changed
-// whenever a tracer looks. -to may name a range of ports where one has too few source ports.
+// flowsClient keeps -flows connections open and sends a little on each once a -every, so that every one of them has
+// changed whenever a tracer looks. -to may name a range of ports where one has too few source ports.
 func flowsClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	var (
 		to       = flags.String("to", "", "address and port, or ports FROM-TO")

@@ -97,7 +97,8 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return errors.New("which of serve, tcp, connect, accept, udp, dns, load, bulk, flows, app, spawn, noop, die, hog, syscalls, idle?")
+		return errors.New("which of serve, tcp, connect, accept, udp, dns, load, bulk, flows, app, spawn, noop, die, " +
+			"hog, syscalls, idle?")
 	}
 	command, ok := commands[args[0]]
 	if !ok {
@@ -115,8 +116,8 @@ func idle(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	return nil
 }
 
-// impostor says what a tracer with another protocol would, by the format of event/session's Ready. Where its Job is to read
-// GPUs it is a hostile tracer of this one.
+// impostor says what a tracer with another protocol would, by the format of event/session's Ready. Where its Job is to
+// read GPUs it is a hostile tracer of this one.
 func impostor(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err

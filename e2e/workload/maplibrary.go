@@ -12,7 +12,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// mapLibrary maps a file, executable, as the dynamic linker does a library's code. The test puts the file there after the start.
+// mapLibrary maps a file, executable, as the dynamic linker does a library's code. The test puts the file there after
+// the start.
 func mapLibrary(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	path := flags.String("file", "", "the file to map")
 	if err := flags.Parse(args); err != nil {
@@ -34,7 +35,8 @@ func mapLibrary(ctx context.Context, flags *flag.FlagSet, args []string) error {
 		}
 	}
 	defer f.Close()
-	if _, err := syscall.Mmap(int(f.Fd()), 0, os.Getpagesize(), syscall.PROT_READ|syscall.PROT_EXEC, syscall.MAP_PRIVATE); err != nil {
+	if _, err := syscall.Mmap(int(f.Fd()), 0, os.Getpagesize(), syscall.PROT_READ|syscall.PROT_EXEC,
+		syscall.MAP_PRIVATE); err != nil {
 		return err
 	}
 	<-ctx.Done()

@@ -15,8 +15,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// spawn runs the workload's own binary with the arguments -count times, or once for each of report.Hostile, and reports each
-// process when it has ended.
+// spawn runs the workload's own binary with the arguments -count times, or once for each of report.Hostile, and reports
+// each process when it has ended.
 func spawn(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	count := flags.Int("count", 1, "how many processes, one after another")
 	dir := flags.String("dir", "/", "their working directory, made where it is missing")
@@ -65,7 +65,8 @@ func die(_ context.Context, flags *flag.FlagSet, args []string) error {
 	}
 	// As a C program does; Go's runtime would turn a fault into an exit.
 	var byDefault [4]uint64 // the kernel's struct sigaction
-	if _, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(*signal), uintptr(unsafe.Pointer(&byDefault)), 0, 8, 0, 0); errno != 0 {
+	if _, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(*signal), uintptr(unsafe.Pointer(&byDefault)), 0,
+		8, 0, 0); errno != 0 {
 		return fmt.Errorf("reset signal %d: %w", *signal, errno)
 	}
 	if err := unix.Kill(os.Getpid(), unix.Signal(*signal)); err != nil {

@@ -18,8 +18,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// burn keeps -threads threads busy, each with all that it gets of a processor, -pin keeps them all on the same. It reports the processor time that it
-// used, and how long its threads waited for one.
+// burn keeps -threads threads busy, each with all that it gets of a processor, -pin keeps them all on the same. It
+// reports the processor time that it used, and how long its threads waited for one.
 func burn(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	threads := flags.Int("threads", 1, "how many")
 	duration := flags.Duration("for", 5*time.Second, "how long")
@@ -86,7 +86,8 @@ func burn(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	return nil
 }
 
-// waitedNs is how long this thread has waited for a processor, as the scheduler counted it: the second field of schedstat (proc(5)).
+// waitedNs is how long this thread has waited for a processor, as the scheduler counted it: the second field of
+// schedstat (proc(5)).
 func waitedNs() (uint64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/schedstat", unix.Gettid()))
 	if err != nil {
@@ -115,8 +116,9 @@ func hold(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	return nil
 }
 
-// disk writes a file of -count blocks and reads it block by block, past the page cache both times, so that each is a request to a block device. It
-// reports how many bytes it wrote and read, and how long the reads took. With -for it reads them again and again, as long as that.
+// disk writes a file of -count blocks and reads it block by block, past the page cache both times, so that each is a
+// request to a block device. It reports how many bytes it wrote and read, and how long the reads took. With -for it
+// reads them again and again, as long as that.
 func disk(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	const block = 4096
 	count := flags.Int("count", 100, "blocks of 4096 bytes")

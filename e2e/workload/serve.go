@@ -122,8 +122,8 @@ func (s *server) connection(ctx context.Context, c *net.TCPConn, r *report.Repor
 		return answerRequests(c, o, r)
 	}
 
-	// One half of the answer goes out at once, the other when all has come: a client that holds on halfway has something to
-	// receive on either side of its pause.
+	// One half of the answer goes out at once, the other when all has come: a client that holds on halfway has
+	// something to receive on either side of its pause.
 	answer := &payload{left: o.answer}
 	type result struct {
 		n   int64

@@ -10,8 +10,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// stall sends the most of a DNS message over each of many TCP connections, and never its end, to a sink of its own: what
-// puts messages together has to keep it.
+// stall sends the most of a DNS message over each of many TCP connections, and never its end, to a sink of its own:
+// what puts messages together has to keep it.
 func stall(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	var (
 		conns = flags.Int("conns", 2000, "connections")

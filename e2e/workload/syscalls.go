@@ -12,9 +12,9 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// syscalls makes system calls that are known, all on one thread: -getppid times getppid, -absent times an open of a path that
-// is not there, and a read that is blocked -block. The report's times are those around that read. -rate makes getppid that
-// often a second, for a load.
+// syscalls makes system calls that are known, all on one thread: -getppid times getppid, -absent times an open of a
+// path that is not there, and a read that is blocked -block. The report's times are those around that read. -rate makes
+// getppid that often a second, for a load.
 func syscalls(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	getppid := flags.Int("getppid", 0, "how many calls of getppid")
 	rate := flags.Int("rate", 0, "how many of them a second, in bursts of a millisecond; 0: as fast as it goes")

@@ -12,8 +12,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// tcpClose is TCP_CLOSE of include/net/tcp_states.h. A socket still held open is in it once both FINs are acknowledged; the
-// end that closed first hands its TIME_WAIT to a smaller structure and is in it too.
+// tcpClose is TCP_CLOSE of include/net/tcp_states.h. A socket still held open is in it once both FINs are acknowledged;
+// the end that closed first hands its TIME_WAIT to a smaller structure and is in it too.
 const tcpClose = 7
 
 // finalInfo reads the connection's counters once nothing can change them any more. The last acknowledgement arrives by

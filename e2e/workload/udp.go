@@ -14,8 +14,8 @@ import (
 // maxDatagram is the largest payload that IPv4 can carry.
 const maxDatagram = 65507
 
-// udpClient sends -count datagrams of -size bytes from each socket. With -reply it waits for the answer to each before the
-// next, so that none is lost in a full buffer; without, the receiver's buffer must have room for all.
+// udpClient sends -count datagrams of -size bytes from each socket. With -reply it waits for the answer to each before
+// the next, so that none is lost in a full buffer; without, the receiver's buffer must have room for all.
 func udpClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	var (
 		to        = flags.String("to", "", "address and port")
@@ -48,8 +48,11 @@ func udpClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
 }
 
 // exchangeDatagrams is the client's part: o.total datagrams of size bytes.
-func exchangeDatagrams(ctx context.Context, remote netip.AddrPort, o order, size uint64, connected bool) (report.Report, error) {
-	r := report.Report{Kind: report.Conversation, Side: "client", Protocol: "udp", Run: o.run, Remote: remote, Start: time.Now()}
+func exchangeDatagrams(
+	ctx context.Context, remote netip.AddrPort, o order, size uint64, connected bool,
+) (report.Report, error) {
+	r := report.Report{Kind: report.Conversation, Side: "client", Protocol: "udp", Run: o.run, Remote: remote,
+		Start: time.Now()}
 	c, err := udpSocket(remote, connected)
 	if err != nil {
 		return r, err
@@ -101,7 +104,8 @@ func udpSocket(remote netip.AddrPort, connected bool) (*net.UDPConn, error) {
 	return net.ListenUDP(network, nil)
 }
 
-// datagrams answers until ctx ends. A conversation is over, and reported, when as many datagrams came as its order said.
+// datagrams answers until ctx ends. A conversation is over, and reported, when as many datagrams came as its order
+// said.
 func (s *server) datagrams(ctx context.Context, c *net.UDPConn) error {
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Now()) })
@@ -127,7 +131,8 @@ func (s *server) datagrams(ctx context.Context, c *net.UDPConn) error {
 		k := key{remote, o.run}
 		r := open[k]
 		if r == nil {
-			r = &report.Report{Kind: report.Conversation, Side: "server", Protocol: "udp", Run: o.run, Start: time.Now()}
+			r = &report.Report{Kind: report.Conversation, Side: "server", Protocol: "udp", Run: o.run,
+				Start: time.Now()}
 			r.Local, r.Remote = addrPort(c.LocalAddr()), netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
 			open[k] = r
 		}

@@ -22,7 +22,8 @@ func TestBothEndsCountWhatWasAskedFor(t *testing.T) {
 			t.Run(closer+" closes first "+listener, func(t *testing.T) {
 				port := freePort(t)
 				reports := traffic(t, []string{"serve", listener, "127.0.0.1:" + port}, 6,
-					"tcp", "-to", "127.0.0.1:"+port, "-conns", "3", "-send", "100000", "-recv", "54321", "-close", closer, "-run", "7")
+					"tcp", "-to", "127.0.0.1:"+port, "-conns", "3", "-send", "100000", "-recv", "54321", "-close",
+					closer, "-run", "7")
 				sides := map[string]int{}
 				for _, r := range reports {
 					sides[r.Side]++
@@ -31,11 +32,13 @@ func TestBothEndsCountWhatWasAskedFor(t *testing.T) {
 						sent, received = received, sent
 					}
 					if r.Run != 7 || r.BytesSent != sent || r.BytesReceived != received {
-						t.Errorf("%s of run %d says %d sent and %d received, want %d and %d", r.Side, r.Run, r.BytesSent, r.BytesReceived, sent, received)
+						t.Errorf("%s of run %d says %d sent and %d received, want %d and %d", r.Side, r.Run,
+							r.BytesSent, r.BytesReceived, sent, received)
 					}
 					// The kernel counts each FIN as a byte of its own, in BytesAcked and BytesReceived.
 					if r.TCP == nil || r.TCP.BytesSent-r.TCP.BytesRetrans != sent || r.TCP.BytesReceived != received+1 {
-						t.Errorf("%s: its kernel counted %+v, want %d sent and %d received", r.Side, r.TCP, sent, received)
+						t.Errorf("%s: its kernel counted %+v, want %d sent and %d received", r.Side, r.TCP, sent,
+							received)
 					}
 				}
 				if sides["client"] != 3 || sides["server"] != 3 {
@@ -51,14 +54,17 @@ func TestDatagramsAreCountedOnBothEnds(t *testing.T) {
 		t.Run("connected "+connected, func(t *testing.T) {
 			port := freePort(t)
 			reports := traffic(t, []string{"serve", "-udp", "127.0.0.1:" + port}, 2,
-				"udp", "-to", "127.0.0.1:"+port, "-count", "20", "-size", "500", "-reply", "70", "-connected="+connected)
+				"udp", "-to", "127.0.0.1:"+port, "-count", "20", "-size", "500", "-reply", "70", "-connected="+
+					connected)
 			for _, r := range reports {
 				sent, received := uint64(20*500), uint64(20*70)
 				if r.Side == "server" {
 					sent, received = received, sent
 				}
-				if r.BytesSent != sent || r.BytesReceived != received || r.DatagramsSent != 20 || r.DatagramsReceived != 20 {
-					t.Errorf("%s says %+v, want %d bytes sent, %d received, 20 datagrams each", r.Side, r, sent, received)
+				if r.BytesSent != sent || r.BytesReceived != received || r.DatagramsSent != 20 ||
+					r.DatagramsReceived != 20 {
+					t.Errorf("%s says %+v, want %d bytes sent, %d received, 20 datagrams each", r.Side, r, sent,
+						received)
 				}
 			}
 		})

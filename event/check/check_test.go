@@ -147,7 +147,8 @@ func absurd(t *testing.T, f protoreflect.FieldDescriptor) (all []protoreflect.Va
 		}
 	case protoreflect.BoolKind, protoreflect.MessageKind, protoreflect.Int32Kind: // each value is harmless
 	default:
-		t.Errorf("no bound is known for the type %v of %s: write one in event/check/gen (bound), and add values that it "+
+		t.Errorf("no bound is known for the type %v of %s: write one in event/check/gen (bound), and add values "+
+			"that it "+
 			"refuses to this function; or use a type of the other events", f.Kind(), name)
 	}
 	return all

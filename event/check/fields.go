@@ -500,8 +500,8 @@ func checkResources(m *event.Resources, latest uint64) *Error {
 }
 
 func checkGpu(m *event.Gpu, latest uint64) *Error {
-	if uint32(m.What) > 10 {
-		return notKnown("gpu.what", int32(m.What))
+	if uint32(m.Type) > 10 {
+		return notKnown("gpu.type", int32(m.Type))
 	}
 	if m.Gpu != nil {
 		if err := checkGpuDevice(m.Gpu, latest); err != nil {

@@ -8,7 +8,7 @@ import "time"
 
 // Protocol is the version of the wire that this build speaks. It changes when an older peer would misread a newer one;
 // fields that an older peer may ignore do not change it.
-const Protocol = 1
+const Protocol = 2
 
 const (
 	// HeartbeatInterval is how often a client sends a Heartbeat on Control.

@@ -22,7 +22,8 @@ const (
 
 // palette is the 16 colours, as a dark terminal has them.
 var palette = []string{
-	"#1d2228", "#e06c75", "#98c379", "#d7a65f", "#5fa8e8", "#c678dd", "#56b6c2", "#c8ccd4", "#7f8894", "#ff7b86", "#a9d48b", "#f2c572", "#74bdf7", "#d99aee", "#6fd3df", "#ffffff",
+	"#1d2228", "#e06c75", "#98c379", "#d7a65f", "#5fa8e8", "#c678dd", "#56b6c2", "#c8ccd4", "#7f8894", "#ff7b86",
+	"#a9d48b", "#f2c572", "#74bdf7", "#d99aee", "#6fd3df", "#ffffff",
 }
 
 // pen is how text is written.
@@ -50,11 +51,13 @@ func run(in io.Reader, out io.Writer, title string) error {
 	}
 	w := bufio.NewWriter(out)
 	width, height := 2*margin+float64(wide)*cellWidth, float64(2*margin+bar+len(lines)*cellHeight)
-	fmt.Fprintf(w, `<svg xmlns="http://www.w3.org/2000/svg" width="%.0f" height="%.0f" viewBox="0 0 %.0f %.0f"><rect width="100%%" height="100%%" rx="10" fill="#14181d"/>`, width, height, width, height)
+	fmt.Fprintf(w,
+		`<svg xmlns="http://www.w3.org/2000/svg" width="%.0f" height="%.0f" viewBox="0 0 %.0f %.0f"><rect width="100%%" height="100%%" rx="10" fill="#14181d"/>`, width, height, width, height)
 	for i, c := range []string{"#ff5f57", "#febc2e", "#28c840"} {
 		fmt.Fprintf(w, `<circle cx="%d" cy="18" r="6" fill="%s"/>`, 20+20*i, c)
 	}
-	fmt.Fprintf(w, `<text x="50%%" y="23" text-anchor="middle" fill="#9aa5b1" style="font:13px sans-serif">%s</text>`, escape(title))
+	fmt.Fprintf(w, `<text x="50%%" y="23" text-anchor="middle" fill="#9aa5b1" style="font:13px sans-serif">%s</text>`,
+		escape(title))
 	fmt.Fprint(w, `<g style="font:14px ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace">`+"\n")
 	p := pen{fg: -1}
 	for y, l := range lines {
@@ -122,7 +125,8 @@ func write(w io.Writer, text string, x, cells int, y float64, p pen) {
 		colour = palette[p.fg]
 	}
 	if p.reverse {
-		fmt.Fprintf(w, `<rect x="%.1f" y="%.0f" width="%.1f" height="%d" fill="%s"/>`, margin+float64(x)*cellWidth, y, float64(cells)*cellWidth, cellHeight, colour)
+		fmt.Fprintf(w, `<rect x="%.1f" y="%.0f" width="%.1f" height="%d" fill="%s"/>`, margin+float64(x)*cellWidth, y,
+			float64(cells)*cellWidth, cellHeight, colour)
 		colour = "#14181d"
 	}
 	weight := ""
@@ -136,7 +140,8 @@ func write(w io.Writer, text string, x, cells int, y float64, p pen) {
 		word, text, _ = strings.Cut(word, "  ")
 		if word != "" {
 			wide := ansi.StringWidth(word)
-			fmt.Fprintf(w, `<text x="%.1f" y="%.0f" textLength="%.1f" lengthAdjust="spacingAndGlyphs" fill="%s"%s>%s</text>`+"\n",
+			fmt.Fprintf(w,
+				`<text x="%.1f" y="%.0f" textLength="%.1f" lengthAdjust="spacingAndGlyphs" fill="%s"%s>%s</text>`+"\n",
 				margin+float64(x)*cellWidth, y+13, float64(wide)*cellWidth, colour, weight, escape(word))
 			x += wide + 2
 		}

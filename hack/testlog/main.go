@@ -1,9 +1,9 @@
-// Command testlog turns what `go test -json` writes into what a person wants to read: each package's closing line as it comes,
-// the whole output of what failed, slow tests as they end, what a test prints as a note, and, last, every test that was skipped with its reason. It exits
-// with 1 if anything failed or nothing ran.
+// Command testlog turns what `go test -json` writes into what a person wants to read: each package's closing line as it
+// comes, the whole output of what failed, slow tests as they end, what a test prints as a note, and, last, every test
+// that was skipped with its reason. It exits with 1 if anything failed or nothing ran.
 //
-// With -failed FILE it writes there what may be run again: a line for each package, "PACKAGE ^(TestA|TestB)$", where a few tests
-// failed and nothing else did.
+// With -failed FILE it writes there what may be run again: a line for each package, "PACKAGE ^(TestA|TestB)$", where a
+// few tests failed and nothing else did.
 package main
 
 import (
@@ -57,7 +57,8 @@ type log struct {
 	skipped []string
 	failed  int
 	ran     int
-	// again are the top-level tests that failed, by package; broken: something failed that is no test, as what a crash cuts short.
+	// again are the top-level tests that failed, by package; broken: something failed that is no test, as what a crash
+	// cuts short.
 	again  map[string][]string
 	broken bool
 }
@@ -124,7 +125,8 @@ func (l *log) add(e event) {
 			io.WriteString(l.w, e.Output)
 		case e.Test != "":
 			l.outputs[name] = append(l.outputs[name], e.Output)
-		case e.Output == "PASS\n" || strings.HasPrefix(e.Output, "?") || strings.Contains(e.Output, "[no tests to run]"):
+		case e.Output == "PASS\n" || strings.HasPrefix(e.Output, "?") ||
+			strings.Contains(e.Output, "[no tests to run]"):
 		default:
 			io.WriteString(l.w, e.Output)
 		}

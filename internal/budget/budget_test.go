@@ -27,7 +27,8 @@ func TestAccount_EvictsFromWhoHoldsMost(t *testing.T) {
 		{"below the limit", []put{{1, 50, "a"}, {2, 50, "b"}}, nil},
 		{"one owner loses its oldest", []put{{1, 40, "a"}, {1, 40, "b"}, {1, 40, "c"}}, []string{"a"}},
 		{"as many as it takes", []put{{1, 40, "a"}, {1, 40, "b"}, {1, 90, "c"}}, []string{"a", "b"}},
-		{"the older of another is kept", []put{{2, 10, "quiet"}, {1, 60, "a"}, {1, 30, "b"}, {1, 30, "c"}}, []string{"a"}},
+		{"the older of another is kept", []put{{2, 10, "quiet"}, {1, 60, "a"}, {1, 30, "b"}, {1, 30, "c"}},
+			[]string{"a"}},
 		{"a newcomer takes from the largest", []put{{1, 60, "a"}, {1, 40, "b"}, {2, 10, "new"}}, []string{"a"}},
 		{"more than the limit is not held", []put{{1, 20, "a"}, {2, 101, "huge"}}, []string{"huge"}},
 	} {

@@ -173,7 +173,8 @@ func TestRoot_ErrorsNameThePathAndTheRoot(t *testing.T) {
 	if want := "open usr/lib in " + dir + "/root: not a regular file"; err == nil || err.Error() != want {
 		t.Errorf("%v; want %s", err, want)
 	}
-	if _, err := OpenRoot(filepath.Join(dir, "secret")); err == nil || !strings.Contains(err.Error(), "not a directory") {
+	if _, err := OpenRoot(filepath.Join(dir, "secret")); err == nil ||
+		!strings.Contains(err.Error(), "not a directory") {
 		t.Errorf("a file as root: %v", err)
 	}
 }

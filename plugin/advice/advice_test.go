@@ -13,7 +13,7 @@ func TestAdvice_LinesInOrder(t *testing.T) {
 	percent := uint64(95)
 	for _, ev := range []*event.Event{
 		{Node: "n1", Kind: &event.Event_Gpu{Gpu: &event.Gpu{
-			What: event.GpuWhat_GPU_WHAT_UNAVAILABLE, Message: "no driver",
+			Type: event.GpuEventType_GPU_EVENT_TYPE_UNAVAILABLE, Message: "no driver",
 		}}},
 		{Namespace: "shop", Pod: "full", Kind: &event.Event_Resources{Resources: &event.Resources{
 			Id: "1", Memory: &event.ResourcesMemory{Percent: &percent},

@@ -56,8 +56,8 @@ func (s *gpus) add(ev *event.Event) {
 	if g == nil {
 		return
 	}
-	switch g.GetWhat() {
-	case event.GpuWhat_GPU_WHAT_UNAVAILABLE:
+	switch g.GetType() {
+	case event.GpuEventType_GPU_EVENT_TYPE_UNAVAILABLE:
 		failures, failure := s.nodes, g.GetMessage()
 		if rest, ok := strings.CutPrefix(failure, event.CallsNotCounted+": "); ok {
 			failures, failure = s.calls, rest
@@ -65,7 +65,7 @@ func (s *gpus) add(ev *event.Event) {
 		if _, known := failures[ev.GetNode()]; known || len(failures) < maxGPUs {
 			failures[ev.GetNode()] = failure
 		}
-	case event.GpuWhat_GPU_WHAT_XID, event.GpuWhat_GPU_WHAT_LOST:
+	case event.GpuEventType_GPU_EVENT_TYPE_XID, event.GpuEventType_GPU_EVENT_TYPE_LOST:
 		if len(s.errors) == maxFindings {
 			s.more++
 			return
@@ -78,7 +78,7 @@ func (s *gpus) add(ev *event.Event) {
 			whose = "no pod that was asked for"
 		}
 		s.errors = append(s.errors, fmt.Sprintf("gpu: %s: %s; used by %s", gpuName(ev), g.GetMessage(), whose))
-	case event.GpuWhat_GPU_WHAT_DEVICE:
+	case event.GpuEventType_GPU_EVENT_TYPE_DEVICE:
 		if len(s.nodes) < maxGPUs {
 			s.nodes[ev.GetNode()] = ""
 		}

@@ -11,8 +11,9 @@ import (
 
 func TestGPUs_IdleOrUnreadable(t *testing.T) {
 	sample := func(node string, index, second uint32, percent int, own uint32) *event.Event {
-		g := &event.Gpu{What: event.GpuWhat_GPU_WHAT_DEVICE, Gpu: &event.GpuDevice{Uuid: fmt.Sprint(index), Index: &index,
-			Name: "H100"}, OwnProcesses: &own, UsedBy: "ml/train/main"}
+		g := &event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_DEVICE, Gpu: &event.GpuDevice{Uuid: fmt.Sprint(index),
+			Index: &index,
+			Name:  "H100"}, OwnProcesses: &own, UsedBy: "ml/train/main"}
 		if percent >= 0 {
 			p := uint32(percent)
 			g.Activity = &event.GpuActivity{GpuPercent: &p}
@@ -32,14 +33,17 @@ func TestGPUs_IdleOrUnreadable(t *testing.T) {
 	}
 	zero := uint32(0)
 	s.add(&event.Event{Node: "a", Namespace: "ml", Pod: "train",
-		Kind: &event.Event_Gpu{Gpu: &event.Gpu{What: event.GpuWhat_GPU_WHAT_XID, Gpu: &event.GpuDevice{Index: &zero},
+		Kind: &event.Event_Gpu{Gpu: &event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_XID,
+			Gpu:     &event.GpuDevice{Index: &zero},
 			Message: "XID 31\x1b"}}})
 	for i := range 7 {
 		s.add(&event.Event{Node: fmt.Sprint("n", i),
-			Kind: &event.Event_Gpu{Gpu: &event.Gpu{What: event.GpuWhat_GPU_WHAT_UNAVAILABLE, Message: "no driver"}}})
+			Kind: &event.Event_Gpu{Gpu: &event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_UNAVAILABLE,
+				Message: "no driver"}}})
 	}
-	s.add(&event.Event{Node: "b", Kind: &event.Event_Gpu{Gpu: &event.Gpu{What: event.GpuWhat_GPU_WHAT_UNAVAILABLE,
-		Message: event.CallsNotCounted + ": too old"}}})
+	s.add(&event.Event{Node: "b",
+		Kind: &event.Event_Gpu{Gpu: &event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_UNAVAILABLE,
+			Message: event.CallsNotCounted + ": too old"}}})
 	s.add(sample("b", 0, 10, 50, 1))
 	want := []string{
 		`gpu: a/0: XID 31\x1b; used by ml/train`,
@@ -51,8 +55,9 @@ func TestGPUs_IdleOrUnreadable(t *testing.T) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 	for range 20 {
-		s.add(&event.Event{Node: "a", Kind: &event.Event_Gpu{Gpu: &event.Gpu{What: event.GpuWhat_GPU_WHAT_LOST,
-			Message: "gone"}}})
+		s.add(&event.Event{Node: "a",
+			Kind: &event.Event_Gpu{Gpu: &event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_LOST,
+				Message: "gone"}}})
 	}
 	if got := s.summary(); len(got) != 9 || !strings.Contains(got[1], "a/?: gone; used by no pod that was asked for") ||
 		got[5] != "gpu: … and 16 more errors" {
@@ -62,7 +67,8 @@ func TestGPUs_IdleOrUnreadable(t *testing.T) {
 
 func TestGPUs_UnusedOrBypassed(t *testing.T) {
 	sample := func(index, second uint32, use event.GpuUse, change func(*event.Gpu)) *event.Event {
-		g := &event.Gpu{What: event.GpuWhat_GPU_WHAT_DEVICE, Gpu: &event.GpuDevice{Uuid: fmt.Sprint(index), Index: &index},
+		g := &event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_DEVICE, Gpu: &event.GpuDevice{Uuid: fmt.Sprint(index),
+			Index: &index},
 			Use: use, Processes: new(uint32), OwnProcesses: new(uint32)}
 		change(g)
 		return &event.Event{Time: uint64(second+1) * 1e9, Node: "a", Kind: &event.Event_Gpu{Gpu: g}}
@@ -82,7 +88,8 @@ func TestGPUs_UnusedOrBypassed(t *testing.T) {
 		s.add(sample(4, second, event.GpuUse_GPU_USE_UNUSED, func(g *event.Gpu) {
 			g.AllocatedTo = "ml/quitter/main"
 			if second < 5 {
-				g.Use, g.UsedBy, g.Processes, g.OwnProcesses, g.Activity = event.GpuUse_GPU_USE_IDLE, "ml/quitter/main", &one, &one,
+				g.Use, g.UsedBy, g.Processes, g.OwnProcesses, g.Activity = event.GpuUse_GPU_USE_IDLE, "ml/quitter/main",
+					&one, &one,
 					&event.GpuActivity{GpuPercent: &zero}
 			}
 		}))

@@ -65,16 +65,18 @@ func (s *limits) summary() (lines []string) {
 		first, last := c.first, c.last
 		if kills := last.GetMemory().GetOomKills() - min(first.GetMemory().GetOomKills(),
 			last.GetMemory().GetOomKills()); kills > 0 {
-			all = append(all, found{fmt.Sprintf("memory: %s: the kernel killed %d %s for want of memory, at a limit of %s",
-				c.name, kills, plural.Noun(kills, "process"), memoryLimit(last)), 1000})
+			all = append(all,
+				found{fmt.Sprintf("memory: %s: the kernel killed %d %s for want of memory, at a limit of %s",
+					c.name, kills, plural.Noun(kills, "process"), memoryLimit(last)), 1000})
 		}
 		if c.memory >= minMemory {
 			all = append(all, found{fmt.Sprintf("memory: %s was at %d%% of its limit of %s", c.name, c.memory,
 				memoryLimit(last)), 200 + c.memory})
 		}
 		if percent, ok := throttled(first, last); ok && percent >= minThrottled {
-			all = append(all, found{fmt.Sprintf("cpu: %s stood still in %d%% of the periods: its limit of %dm holds it back",
-				c.name, percent, last.GetCpu().GetLimitMillis()), percent})
+			all = append(all,
+				found{fmt.Sprintf("cpu: %s stood still in %d%% of the periods: its limit of %dm holds it back",
+					c.name, percent, last.GetCpu().GetLimitMillis()), percent})
 		}
 	}
 	slices.SortFunc(all, func(a, b found) int {

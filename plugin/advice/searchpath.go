@@ -100,7 +100,8 @@ func (s *searchPath) summary() (lines []string) {
 	if wasted == 1 {
 		were = "was"
 	}
-	return []string{fmt.Sprintf("search path: %d of %s %s for %s with the cluster's suffixes behind, which do not exist (see ndots); "+
+	return []string{fmt.Sprintf("search path: %d of %s %s for %s with the cluster's suffixes behind, which do not "+
+		"exist (see ndots); "+
 		"most for %s (pod %s/%s): end such names with a dot, or set ndots to 1 in the pod's dnsConfig", wasted,
 		plural.Count(s.total, "lookup"), were, plural.Count(names, "name"), worst.name, worst.namespace, worst.pod)}
 }

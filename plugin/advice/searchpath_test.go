@@ -32,7 +32,8 @@ func TestSearchPath_NamesWaste(t *testing.T) {
 	server := lookup("coredns", "api.example.com.shop.svc.cluster.local.", "NXDOMAIN")
 	server.GetDns().Observed = event.Side_SIDE_DST
 	s.add(server)
-	want := "search path: 6 of 12 lookups were for 1 name with the cluster's suffixes behind, which do not exist (see ndots); most for api.example.com (pod shop/web): "
+	want := "search path: 6 of 12 lookups were for 1 name with the cluster's suffixes behind, which do not exist " +
+		"(see ndots); most for api.example.com (pod shop/web): "
 	if got := s.summary(); len(got) != 1 || !strings.HasPrefix(got[0], want) {
 		t.Errorf("got  %q\nwant %s", got, want)
 	}

@@ -19,7 +19,8 @@ import (
 func node(adapt func(*corev1.Node)) *corev1.Node {
 	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{}}}
 	n.Status.NodeInfo = corev1.NodeSystemInfo{OperatingSystem: "linux", Architecture: "arm64",
-		KernelVersion: "6.1.0-18-cloud-arm64", OSImage: "Debian", ContainerRuntimeVersion: "cri-o://1", KubeletVersion: "v1"}
+		KernelVersion: "6.1.0-18-cloud-arm64", OSImage: "Debian", ContainerRuntimeVersion: "cri-o://1",
+		KubeletVersion: "v1"}
 	n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
 	adapt(n)
 	return n
@@ -67,7 +68,7 @@ func TestANodeIsJudgedByWhatTheAPIServerKnows(t *testing.T) {
 			var got []string
 			for _, f := range findings {
 				got = append(got, f.Check+"="+string(f.Status))
-				if f.Node != n.Name || f.Detail == "" || (f.Mend == "") != (f.Status == OK) {
+				if f.Node != n.Name || f.Detail == "" || (f.Fix == "") != (f.Status == OK) {
 					t.Errorf("finding %+v", f)
 				}
 			}
@@ -88,7 +89,7 @@ func TestEveryFailureOfANodeSaysWhatMendsIt(t *testing.T) {
 		t.Errorf("%d findings, want 5: %+v", len(findings), findings)
 	}
 	for _, f := range findings {
-		if f.Status != Failure || f.Mend == "" {
+		if f.Status != Failure || f.Fix == "" {
 			t.Errorf("finding %+v", f)
 		}
 	}
@@ -96,7 +97,7 @@ func TestEveryFailureOfANodeSaysWhatMendsIt(t *testing.T) {
 		Probes: []session.ProbeReport{{Kind: "flow", Hooks: []string{"a", "b"}}}}
 	findings = Report("n", good, false, map[string]string{"flow": "trace network"})
 	for _, f := range findings {
-		if f.Status != OK || f.Mend != "" {
+		if f.Status != OK || f.Fix != "" {
 			t.Errorf("finding %+v", f)
 		}
 	}
@@ -109,7 +110,7 @@ func TestWhoCannotSeeThatAKernelIsOldIsToldWhatRightItTakes(t *testing.T) {
 	for missing, want := range map[string]bool{"SYS_RESOURCE": true, "BPF": false} {
 		r := &session.Report{BTF: true, Cgroup: "unified", Kernel: "5.10.0", Missing: []string{missing}}
 		for _, f := range Report("n", r, false, nil) {
-			if f.Check == "capabilities" && strings.Contains(f.Mend, "right to read nodes") != want {
+			if f.Check == "capabilities" && strings.Contains(f.Fix, "right to read nodes") != want {
 				t.Errorf("without %s: %+v", missing, f)
 			}
 		}
@@ -124,7 +125,7 @@ func TestTheDocumentedRoleIsWhatIsAskedFor(t *testing.T) {
 	found := map[string]rights.Permission{}
 	for _, p := range permissions {
 		found[p.Name()] = p
-		if all := permission(&p, "demo", nil, "m"); all.Status != OK || all.Mend != "" {
+		if all := permission(&p, "demo", nil, "m"); all.Status != OK || all.Fix != "" {
 			t.Errorf("granted: %+v", all)
 		}
 		if none := permission(
@@ -132,7 +133,7 @@ func TestTheDocumentedRoleIsWhatIsAskedFor(t *testing.T) {
 			"demo",
 			p.Verbs,
 			"m",
-		); none.Status == OK || none.Mend != "m" ||
+		); none.Status == OK || none.Fix != "m" ||
 			!strings.Contains(none.Detail, p.Name()) {
 			t.Errorf("refused: %+v", none)
 		}
@@ -165,7 +166,7 @@ func TestTheDocumentedRoleIsWhatIsAskedFor(t *testing.T) {
 func TestOutputIsOneObjectALineAndATableSafeForATerminal(t *testing.T) {
 	findings := []Finding{
 		{Check: "api server", Status: OK, Detail: "v1"},
-		{Node: "n\x1b[2J", Check: "kernel", Status: Failure, Detail: "two\nlines\tand a tab", Mend: "do <this> & that"},
+		{Node: "n\x1b[2J", Check: "kernel", Status: Failure, Detail: "two\nlines\tand a tab", Fix: "do <this> & that"},
 	}
 	var table, lines bytes.Buffer
 	if err := WriteTable(&table, findings, true); err != nil {
@@ -174,7 +175,7 @@ func TestOutputIsOneObjectALineAndATableSafeForATerminal(t *testing.T) {
 	const want = `STATUS    NODE          CHECK        DETAIL
 ok        -             api server   v1
 FAILURE   n\x1b[2J      kernel       two lines and a tab
-                                     mend: do <this> & that
+                                     fix: do <this> & that
 `
 	if strings.ContainsRune(table.String(), 0x1b) || strings.Join(strings.Fields(table.String()),
 		" ") != strings.Join(strings.Fields(want), " ") {
@@ -188,8 +189,8 @@ FAILURE   n\x1b[2J      kernel       two lines and a tab
 		if err := json.Unmarshal([]byte(line), &got); err != nil {
 			t.Fatal(err)
 		}
-		if i == 0 && (got["node"] != nil || got["mend"] != nil) || i == 1 &&
-			(got["node"] != findings[1].Node || got["mend"] != "do <this> & that") {
+		if i == 0 && (got["node"] != nil || got["fix"] != nil) || i == 1 &&
+			(got["node"] != findings[1].Node || got["fix"] != "do <this> & that") {
 			t.Errorf("line %d: %s", i, line)
 		}
 	}
@@ -201,16 +202,18 @@ FAILURE   n\x1b[2J      kernel       two lines and a tab
 func TestAllocationOfGPUsIsJudged(t *testing.T) {
 	const socket = "/var/lib/kubelet/pod-resources/kubelet.sock"
 	for _, test := range []struct {
-		r                    session.GPUReport
-		status               Status
-		detail, mend, absent string
+		r                   session.GPUReport
+		status              Status
+		detail, fix, absent string
 	}{
 		{r: session.GPUReport{PodResources: socket, Allocation: "1 of 2 nvidia.com/gpu"}, status: OK,
 			detail: "1 of 2 nvidia.com/gpu given, by " + socket},
-		{r: session.GPUReport{PodResources: socket}, status: OK, detail: "the kubelet has no GPUs to give, by " + socket},
+		{r: session.GPUReport{PodResources: socket}, status: OK, detail: "the kubelet has no GPUs to give, by " +
+			socket},
 		{r: session.GPUReport{PodResources: socket, PodResourcesError: "no answer"}, status: Warning, detail: socket +
-			": no answer", mend: "does not answer"},
-		{r: session.GPUReport{PodResourcesError: "no socket"}, status: Warning, detail: "no socket", mend: "--pod-resources"},
+			": no answer", fix: "does not answer"},
+		{r: session.GPUReport{PodResourcesError: "no socket"}, status: Warning, detail: "no socket",
+			fix: "--pod-resources"},
 		{r: session.GPUReport{None: true, PodResources: socket}, absent: "a node without a GPU"},
 		{r: session.GPUReport{}, absent: "a tracer that did not look"},
 	} {
@@ -223,7 +226,7 @@ func TestAllocationOfGPUsIsJudged(t *testing.T) {
 			continue
 		}
 		if f.Check != "gpu allocation" || f.Status != test.status || f.Detail != test.detail ||
-			(f.Mend == "") != (test.mend == "") || !strings.Contains(f.Mend, test.mend) {
+			(f.Fix == "") != (test.fix == "") || !strings.Contains(f.Fix, test.fix) {
 			t.Errorf("%+v: %+v", test.r, f)
 		}
 	}
@@ -235,19 +238,21 @@ func TestGPUsAreJudged(t *testing.T) {
 		privileged bool
 		status     Status
 		detail     string
-		mend       string
+		fix        string
 	}{
 		{session.GPUReport{None: true, Error: "no driver"}, false, OK, "none to read: no driver", ""},
 		{session.GPUReport{Library: "/l.so", Driver: "580", GPUs: []string{"H100", "T4", "H100"}}, false, OK,
 			"2 × H100, 1 × T4; driver 580, by /l.so", ""},
 		{session.GPUReport{Library: "/l.so", Error: "not loaded"}, false, Warning, "/l.so: not loaded", "--privileged"},
 		{session.GPUReport{Library: "/l.so", Error: "not loaded"}, true, Warning, "/l.so: not loaded", "nvidia-smi"},
-		{session.GPUReport{Error: "there is no such library"}, false, Warning, "there is no such library", "--nvml-library"},
+		{session.GPUReport{Error: "there is no such library"}, false, Warning, "there is no such library",
+			"--nvml-library"},
 	} {
 		findings := Report("n1", &session.Report{BTF: true, Cgroup: "unified", GPU: &test.r}, test.privileged, nil)
 		f := findings[len(findings)-1]
-		if f.Check != "gpu" || f.Status != test.status || f.Detail != test.detail || (f.Mend == "") != (test.mend == "") ||
-			!strings.Contains(f.Mend, test.mend) {
+		if f.Check != "gpu" || f.Status != test.status || f.Detail != test.detail ||
+			(f.Fix == "") != (test.fix == "") ||
+			!strings.Contains(f.Fix, test.fix) {
 			t.Errorf("%+v: %+v", test.r, f)
 		}
 	}
@@ -260,8 +265,9 @@ func TestGPUsAreJudged(t *testing.T) {
 		{session.GPUReport{CallsError: "no such library"}, Warning, "no such library"},
 	} {
 		findings := Report("n1", &session.Report{BTF: true, Cgroup: "unified", GPU: &test.r}, false, nil)
-		if f := findings[len(findings)-1]; f.Check != "gpu calls" || f.Status != test.status || f.Detail != test.detail ||
-			(f.Mend == "") != (f.Status == OK) {
+		if f := findings[len(findings)-1]; f.Check != "gpu calls" || f.Status != test.status ||
+			f.Detail != test.detail ||
+			(f.Fix == "") != (f.Status == OK) {
 			t.Errorf("%+v: %+v", test.r, f)
 		}
 	}

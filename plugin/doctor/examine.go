@@ -92,8 +92,8 @@ func Examine(ctx context.Context, config Config, deps Dependencies) ([]Finding, 
 	return x.findings, x.tryNodes(ctx, nodes)
 }
 
-func (x *examination) add(check string, status Status, detail, mend string) {
-	x.findings = append(x.findings, Finding{Check: check, Status: status, Detail: detail, Mend: mend})
+func (x *examination) add(check string, status Status, detail, fix string) {
+	x.findings = append(x.findings, Finding{Check: check, Status: status, Detail: detail, Fix: fix})
 	if status == Failure && x.blocked == "" {
 		x.blocked = check
 	}
@@ -152,7 +152,7 @@ func (x *examination) checkPermission(ctx context.Context, p *rights.Permission,
 		}
 	}
 	f := permission(p, namespace, refused, grant)
-	x.add(f.Check, f.Status, f.Detail, f.Mend)
+	x.add(f.Check, f.Status, f.Detail, f.Fix)
 	return nil
 }
 
@@ -194,7 +194,7 @@ func (x *examination) addAdmission(object, admitted string, err error, spec *lau
 		x.add(check, Unknown, detail, "")
 	case apierrors.IsForbidden(err), apierrors.IsInvalid(err):
 		refusal := launch.Refusal(spec, err.Error())
-		x.add(check, Failure, refusal.Reason+": "+refusal.Message, refusal.Mend)
+		x.add(check, Failure, refusal.Reason+": "+refusal.Message, refusal.Fix)
 	default:
 		x.add(check, Failure, err.Error(), "")
 	}

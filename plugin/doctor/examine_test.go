@@ -174,7 +174,7 @@ func TestExamine_MissingRights(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := find(t, findings, "", "permission: jobs.batch")
-	if f.Status != Failure || f.Mend != h.config.Grant || !strings.HasPrefix(f.Detail,
+	if f.Status != Failure || f.Fix != h.config.Grant || !strings.HasPrefix(f.Detail,
 		"may not create, patch jobs.batch") {
 		t.Errorf("%+v", f)
 	}
@@ -183,7 +183,7 @@ func TestExamine_MissingRights(t *testing.T) {
 		t.Errorf("%+v; %d Jobs", f, len(h.launcher.specs))
 	}
 	if line, err := Verdict(findings); !errors.Is(err, ErrNoSession) ||
-		line != "no session can run: see above for what mends it" {
+		line != "no session can run: see above for what fixes it" {
 		t.Errorf("%q, %v", line, err)
 	}
 }
@@ -230,9 +230,11 @@ func TestExamine_Admission(t *testing.T) {
 		detail string
 	}{
 		"no namespace": {
-			apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, "demo"), Failure, `namespace "demo" not found`,
+			apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, "demo"), Failure,
+			`namespace "demo" not found`,
 		},
-		"no right": {forbidden("pods", "User cannot create resource \"pods\""), Unknown, "you may not create pods yourself"},
+		"no right": {forbidden("pods", "User cannot create resource \"pods\""), Unknown,
+			"you may not create pods yourself"},
 		"quota":    {forbidden("pods", "exceeded quota: small"), Failure, "quota: "},
 		"no route": {errors.New("no route to host"), Failure, "no route to host"},
 	} {
@@ -267,11 +269,13 @@ func TestExamine_Nodes(t *testing.T) {
 		err    string
 		finds  string // the detail of the finding "nodes"
 	}{
-		"one":           {func(h *harness) { h.config.Node = "n2" }, []string{"n2"}, "", ""},
-		"one not there": {func(h *harness) { h.config.Node = "n9" }, nil, `node "n9" not found: see kubectl get nodes`, ""},
+		"one": {func(h *harness) { h.config.Node = "n2" }, []string{"n2"}, "", ""},
+		"one not there": {func(h *harness) { h.config.Node = "n9" }, nil, `node "n9" not found: see kubectl get nodes`,
+			""},
 		"one by its name": {func(h *harness) { h.config.Node = "n2"; h.fail("get", "nodes", forbidden("nodes", "no")) },
 			[]string{"n2"}, "", ""},
-		"one, no route": {func(h *harness) { h.config.Node = "n2"; h.fail("get", "nodes", errors.New("no route")) }, nil,
+		"one, no route": {func(h *harness) { h.config.Node = "n2"; h.fail("get", "nodes", errors.New("no route")) },
+			nil,
 			"no route", ""},
 		"all, no route": {func(h *harness) { h.fail("list", "nodes", errors.New("no route")) }, nil, "no route", ""},
 		"bounded": {func(h *harness) { h.config.MaxNodes = 1 }, []string{"n1"}, "",
@@ -325,22 +329,25 @@ func TestExamine_UnusableNodeIsNotTried(t *testing.T) {
 		t.Errorf("%v, %d Jobs, %+v", err, len(h.launcher.specs), findings)
 	}
 	if line, err := Verdict(findings); !errors.Is(err, ErrSomeNodes) ||
-		line != "1 of 2 nodes cannot be traced: see above for what mends it" {
+		line != "1 of 2 nodes cannot be traced: see above for what fixes it" {
 		t.Errorf("%q, %v", line, err)
 	}
 }
 
 func TestExamine_TracerFails(t *testing.T) {
-	start := &launch.StartError{Reason: "image", Message: "no such image", Mend: "name another"}
+	start := &launch.StartError{Reason: "image", Message: "no such image", Fix: "name another"}
 	for name, test := range map[string]struct {
 		change func(*harness)
 		want   Finding
 	}{
 		"to start": {
 			func(h *harness) {
-				h.launcher.running = func(context.Context, *launch.Spec, func(string)) (string, error) { return "", start }
+				h.launcher.running = func(context.Context, *launch.Spec, func(string)) (string, error) {
+					return "",
+						start
+				}
 			},
-			Finding{Detail: "image: no such image", Mend: "name another"},
+			Finding{Detail: "image: no such image", Fix: "name another"},
 		},
 		"to be deleted": {
 			func(h *harness) { h.launcher.deleteErr = errors.New("no") }, Finding{Detail: "delete job JOB: no"},
@@ -357,7 +364,12 @@ func TestExamine_TracerFails(t *testing.T) {
 		},
 		"to be of this version": {
 			func(h *harness) {
-				h.log = func(string) string { return reportLine(func(r *session.Report) { r.Protocol, r.Version = 999, "v9" }) }
+				h.log = func(string) string {
+					return reportLine(func(r *session.Report) {
+						r.Protocol, r.Version = 999,
+							"v9"
+					})
+				}
 			},
 			Finding{Detail: "the tracer is v9 and speaks protocol 999"},
 		},
@@ -375,7 +387,7 @@ func TestExamine_TracerFails(t *testing.T) {
 			}
 			f := find(t, findings, "n1", "tracer")
 			want := strings.Replace(test.want.Detail, "JOB", h.launcher.specs[0].JobName(), 1)
-			if f.Status != Failure || !strings.HasPrefix(f.Detail, want) || f.Mend != test.want.Mend ||
+			if f.Status != Failure || !strings.HasPrefix(f.Detail, want) || f.Fix != test.want.Fix ||
 				len(h.launcher.deleted) != 1 {
 				t.Errorf("%+v, want %+v; %d Jobs deleted", f, test.want, len(h.launcher.deleted))
 			}

@@ -1,4 +1,4 @@
-// Package doctor finds out whether kubectl orb8 can run on a cluster and its nodes, and what mends it where it cannot.
+// Package doctor finds out whether kubectl orb8 can run on a cluster and its nodes, and what fixes it where it cannot.
 package doctor
 
 import (
@@ -32,8 +32,8 @@ type Finding struct {
 	Check  string
 	Status Status
 	Detail string
-	// Mend is the command or change that mends it; empty where there is nothing to mend.
-	Mend string
+	// Fix is the command or change that fixes it; empty where there is nothing to fix.
+	Fix string
 }
 
 // MarshalJSON writes the contract of `doctor -o json`: what does not apply is null.
@@ -51,8 +51,8 @@ func (f Finding) MarshalJSON() ([]byte, error) {
 		Check         string  `json:"check"`
 		Status        Status  `json:"status"`
 		Detail        string  `json:"detail"`
-		Mend          *string `json:"mend"`
-	}{1, "finding", null(f.Node), f.Check, f.Status, f.Detail, null(f.Mend)})
+		Fix           *string `json:"fix"`
+	}{2, "finding", null(f.Node), f.Check, f.Status, f.Detail, null(f.Fix)})
 }
 
 // WriteJSON writes one object a line.
@@ -67,7 +67,7 @@ func WriteJSON(w io.Writer, findings []Finding) error {
 	return nil
 }
 
-// WriteTable writes a line a finding, and below it what mends it. Text from the cluster is made safe for a terminal.
+// WriteTable writes a line a finding, and below it what fixes it. Text from the cluster is made safe for a terminal.
 func WriteTable(w io.Writer, findings []Finding, headers bool) error {
 	table := printers.GetNewTabWriter(w)
 	if headers {
@@ -87,10 +87,10 @@ func WriteTable(w io.Writer, findings []Finding, headers bool) error {
 		if err := row(table, cells); err != nil {
 			return err
 		}
-		if f.Mend == "" {
+		if f.Fix == "" {
 			continue
 		}
-		if err := row(table, []string{"", "", "", "mend: " + f.Mend}); err != nil {
+		if err := row(table, []string{"", "", "", "fix: " + f.Fix}); err != nil {
 			return err
 		}
 	}
@@ -122,8 +122,8 @@ func Verdict(findings []Finding) (line string, err error) {
 		if f.Status != Failure {
 			continue
 		}
-		if f.Mend != "" {
-			see = "see above for what mends it"
+		if f.Fix != "" {
+			see = "see above for what fixes it"
 		}
 		if f.Node == "" {
 			cluster++

@@ -19,20 +19,21 @@ const Floor = launch.Floor
 
 // Node judges what the API server knows of a node. usable tells whether it makes sense to try a tracer there.
 func Node(n *corev1.Node) (findings []Finding, usable bool) {
-	add := func(check string, status Status, detail, mend string) {
-		findings = append(findings, Finding{Node: n.Name, Check: check, Status: status, Detail: detail, Mend: mend})
+	add := func(check string, status Status, detail, fix string) {
+		findings = append(findings, Finding{Node: n.Name, Check: check, Status: status, Detail: detail, Fix: fix})
 	}
 	problems := launch.NodeProblems(n)
 	if len(problems) == 0 || problems[0].Check != "platform" {
 		if strings.HasPrefix(n.Name, "gk3-") {
-			add("platform", Warning, "looks like GKE Autopilot, which admits no pods with host access but those Google lists",
+			add("platform", Warning,
+				"looks like GKE Autopilot, which admits no pods with host access but those Google lists",
 				"use a Standard cluster's node pool")
 		} else {
 			add("platform", OK, platform(n), "")
 		}
 	}
 	for _, p := range problems {
-		add(p.Check, Failure, p.Detail, p.Mend)
+		add(p.Check, Failure, p.Detail, p.Fix)
 		if p.Check == "platform" {
 			return findings, false
 		}
@@ -67,8 +68,8 @@ func platform(n *corev1.Node) string {
 // by the kind of event they show.
 func Report(node string, r *session.Report, privileged bool, commands map[string]string) []Finding {
 	var findings []Finding
-	add := func(check string, status Status, detail, mend string) {
-		findings = append(findings, Finding{Node: node, Check: check, Status: status, Detail: detail, Mend: mend})
+	add := func(check string, status Status, detail, fix string) {
+		findings = append(findings, Finding{Node: node, Check: check, Status: status, Detail: detail, Fix: fix})
 	}
 	const upgrade = "use a node image with Linux " + Floor +
 		" or later, built with CONFIG_DEBUG_INFO_BTF, as the current ones of all distributions are"
@@ -86,12 +87,13 @@ func Report(node string, r *session.Report, privileged bool, commands map[string
 	if len(r.Missing) == 0 {
 		add("capabilities", OK, strings.Join(r.Granted, ", "), "")
 	} else {
-		mend := "let the container runtime grant them, or try --privileged"
+		fix := "let the container runtime grant them, or try --privileged"
 		if slices.Contains(r.Missing, capabilities.SysResource) {
-			mend = "get the right to read nodes, by which it is seen that this kernel takes " + capabilities.SysResource +
-				"; else " + mend
+			fix = "get the right to read nodes, by which it is seen that this kernel takes " +
+				capabilities.SysResource +
+				"; else " + fix
 		}
-		add("capabilities", Failure, "not granted: "+strings.Join(r.Missing, ", "), mend)
+		add("capabilities", Failure, "not granted: "+strings.Join(r.Missing, ", "), fix)
 	}
 	for _, p := range r.Probes {
 		check := "probe: " + p.Kind
@@ -110,11 +112,11 @@ func Report(node string, r *session.Report, privileged bool, commands map[string
 		}
 	}
 	if r.GPU != nil {
-		status, detail, mend := gpus(r.GPU, privileged)
-		add("gpu", status, detail, mend)
+		status, detail, fix := gpus(r.GPU, privileged)
+		add("gpu", status, detail, fix)
 		if !r.GPU.None && (r.GPU.PodResources != "" || r.GPU.PodResourcesError != "") {
-			status, detail, mend = allocation(r.GPU)
-			add("gpu allocation", status, detail, mend)
+			status, detail, fix = allocation(r.GPU)
+			add("gpu allocation", status, detail, fix)
 		}
 		switch {
 		case r.GPU.CallsError != "":
@@ -128,22 +130,22 @@ func Report(node string, r *session.Report, privileged bool, commands map[string
 }
 
 // allocation judges whether the kubelet tells whom GPUs are given to. Without that, it is known who uses them.
-func allocation(r *session.GPUReport) (status Status, detail, mend string) {
+func allocation(r *session.GPUReport) (status Status, detail, fix string) {
 	switch {
 	case r.PodResourcesError == "" && r.Allocation == "":
 		return OK, "the kubelet has no GPUs to give, by " + r.PodResources, ""
 	case r.PodResourcesError == "":
 		return OK, r.Allocation + " given, by " + r.PodResources, ""
 	case r.PodResources == "":
-		mend = "name the kubelet's socket with --pod-resources"
+		fix = "name the kubelet's socket with --pod-resources"
 	default:
-		detail, mend = r.PodResources+": ", "look at the kubelet of the node: its pod-resources API does not answer"
+		detail, fix = r.PodResources+": ", "look at the kubelet of the node: its pod-resources API does not answer"
 	}
-	return Warning, detail + r.PodResourcesError, mend
+	return Warning, detail + r.PodResourcesError, fix
 }
 
 // gpus judges what there is to read of a node's GPUs. A node without any is as it should be.
-func gpus(r *session.GPUReport, privileged bool) (status Status, detail, mend string) {
+func gpus(r *session.GPUReport, privileged bool) (status Status, detail, fix string) {
 	switch {
 	case r.None:
 		return OK, "none to read: " + r.Error, ""
@@ -156,16 +158,17 @@ func gpus(r *session.GPUReport, privileged bool) (status Status, detail, mend st
 		for _, name := range slices.Sorted(maps.Keys(counts)) {
 			names = append(names, fmt.Sprintf("%d × %s", counts[name], name))
 		}
-		return OK, fmt.Sprintf("%s; driver %s, by %s", strings.Join(names, ", "), cmp.Or(r.Driver, "n/a"), r.Library), ""
+		return OK, fmt.Sprintf("%s; driver %s, by %s", strings.Join(names, ", "), cmp.Or(r.Driver, "n/a"), r.Library),
+			""
 	case r.Library == "":
-		mend = "install the driver, or name its library with --nvml-library"
+		fix = "install the driver, or name its library with --nvml-library"
 	case privileged:
-		mend = "run nvidia-smi on the node: the driver itself may not work"
+		fix = "run nvidia-smi on the node: the driver itself may not work"
 	default:
-		mend = "have NVIDIA's runtime give the device files (--gpu-runtime-class), or try --privileged"
+		fix = "have NVIDIA's runtime give the device files (--gpu-runtime-class), or try --privileged"
 	}
 	if r.Library != "" {
 		detail = r.Library + ": "
 	}
-	return Warning, detail + r.Error, mend
+	return Warning, detail + r.Error, fix
 }

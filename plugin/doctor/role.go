@@ -8,8 +8,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/plugin/rights"
 )
 
-// permission makes a finding of the verbs that the user may not use; mend is the command that grants all.
-func permission(p *rights.Permission, namespace string, refused []string, mend string) Finding {
+// permission makes a finding of the verbs that the user may not use; fix is the command that grants all.
+func permission(p *rights.Permission, namespace string, refused []string, fix string) Finding {
 	f := Finding{
 		Check: "permission: " + p.Name(), Status: OK,
 		Detail: fmt.Sprintf("%s in namespace %s", strings.Join(p.Verbs, ", "), namespace),
@@ -32,6 +32,6 @@ func permission(p *rights.Permission, namespace string, refused []string, mend s
 	if f.Status == Warning && len(without) > 0 {
 		f.Detail += ": " + strings.Join(without, "; ")
 	}
-	f.Mend = mend
+	f.Fix = fix
 	return f
 }

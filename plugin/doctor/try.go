@@ -76,7 +76,7 @@ func (x *examination) tryNode(ctx context.Context, launcher Launcher, spec *laun
 	}
 	f := Finding{Node: spec.Node, Check: "tracer", Status: Failure, Detail: err.Error()}
 	if start := (*launch.StartError)(nil); errors.As(err, &start) {
-		f.Detail, f.Mend = start.Reason+": "+start.Message, start.Mend
+		f.Detail, f.Fix = start.Reason+": "+start.Message, start.Fix
 	}
 	return []Finding{f}
 }
@@ -133,7 +133,8 @@ func readReport(log io.Reader) (*session.Report, error) {
 			last = lines.Text()
 			continue
 		case r.Protocol != session.Protocol:
-			return nil, fmt.Errorf("the tracer is %s and speaks protocol %d, this plugin is %s and speaks protocol %d: "+
+			return nil, fmt.Errorf("the tracer is %s and speaks protocol %d, this plugin is %s and speaks "+
+				"protocol %d: "+
 				"name an image of the same version with --image",
 				r.Version, r.Protocol, version.Version(), session.Protocol)
 		}

@@ -18,8 +18,8 @@ import (
 	"k8s.io/streaming/pkg/httpstream/spdy"
 )
 
-// serve is an API server with nothing but port-forward over SPDY, as those before 1.30 have it: the WebSocket upgrade is
-// refused. handle gets each pair of streams.
+// serve is an API server with nothing but port-forward over SPDY, as those before 1.30 have it: the WebSocket upgrade
+// is refused. handle gets each pair of streams.
 func serve(t *testing.T, handle func(errs, data httpstream.Stream)) *rest.Config {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -92,7 +92,8 @@ func TestTheOtherSidesErrorIsTheConnectionsError(t *testing.T) {
 	c := dial(t, config)
 	_, err := c.Read(make([]byte, 1))
 	remote := (*Error)(nil)
-	if !errors.As(err, &remote) || err.Error() != "port-forward to demo/web-0:9090: an error occurred forwarding 9090: connection refused" {
+	if !errors.As(err, &remote) ||
+		err.Error() != "port-forward to demo/web-0:9090: an error occurred forwarding 9090: connection refused" {
 		t.Errorf("error %v", err)
 	}
 }
@@ -142,7 +143,8 @@ func TestADialThatIsGivenUpReturnsAtOnce(t *testing.T) {
 	defer close(hang)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if _, err := Dial(ctx, &rest.Config{Host: server.URL}, "demo", "web-0", 9090); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := Dial(ctx, &rest.Config{Host: server.URL}, "demo", "web-0", 9090); !errors.Is(err,
+		context.DeadlineExceeded) {
 		t.Errorf("error %v", err)
 	}
 }

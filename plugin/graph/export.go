@@ -113,7 +113,9 @@ func (g *Graph) SVG(w io.Writer) error {
 	l := place(g)
 	b := bufio.NewWriter(w)
 	width, height := float64(l.right)*cellWidth+2*margin, float64(l.height)*cellHeight+2*margin
-	fmt.Fprintf(b, `<svg xmlns="http://www.w3.org/2000/svg" width="%.0f" height="%.0f" viewBox="0 0 %.0f %.0f"><style>%s</style>`+"\n",
+	fmt.Fprintf(b,
+		`<svg xmlns="http://www.w3.org/2000/svg" width="%.0f" height="%.0f" viewBox="0 0 %.0f %.0f"><style>%s</style>`+
+			"\n",
 		width, height, width, height, svgStyle)
 	for _, rank := range l.ranks {
 		for _, v := range rank {
@@ -151,7 +153,8 @@ func (l *layout) svgBox(b *bufio.Writer, v *vertex) {
 	if n.Outside {
 		outside = " o"
 	}
-	fmt.Fprintf(b, `<rect class="b%s" x="%.1f" y="%.1f" width="%.1f" height="%.1f" rx="6"><title>%s</title></rect>`+"\n",
+	fmt.Fprintf(b, `<rect class="b%s" x="%.1f" y="%.1f" width="%.1f" height="%.1f" rx="6"><title>%s</title></rect>`+
+		"\n",
 		outside, px(l.x[v.rank]), py(v.y), float64(l.width[v.rank])*cellWidth, float64(v.h-1)*cellHeight,
 		xmlText(n.Label))
 	texts := l.texts(v.node)

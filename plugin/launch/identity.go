@@ -16,10 +16,11 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
 
-// Labels and owner references are what the creator of a pod says of it. Whoever may create pods in the tracer's namespace
-// can have one claim to be the tracer, and what it announces in its log would be taken for the tracer's key. So a pod is
-// the tracer's only if it is of the Job that the API server has made for this session, by its UID, on the node that was
-// asked for, and if its container is what was asked for: the image, command and arguments, the key of the client, and the configuration.
+// Labels and owner references are what the creator of a pod says of it. Whoever may create pods in the tracer's
+// namespace can have one claim to be the tracer, and what it announces in its log would be taken for the tracer's key.
+// So a pod is the tracer's only if it is of the Job that the API server has made for this session, by its UID, on the
+// node that was asked for, and if its container is what was asked for: the image, command and arguments, the key of the
+// client, and the configuration.
 //
 // Admission may add containers, init containers, variables, volumes and resources. It may change the image in the Job,
 // which the API server's answer shows, but not in the pod: an image there is the only thing that tells a tracer from
@@ -47,7 +48,8 @@ type wanted struct {
 
 // wantedOf gives what the pod of a Job must be, by what was asked for and what the API server has made of it.
 func wantedOf(spec *Spec, made *batchv1.Job) wanted {
-	w := wanted{job: made.UID, node: spec.Node, image: spec.Image, args: spec.args(), env: map[string]string{session.EnvClientKey: "", session.EnvConfig: ""}}
+	w := wanted{job: made.UID, node: spec.Node, image: spec.Image, args: spec.args(),
+		env: map[string]string{session.EnvClientKey: "", session.EnvConfig: ""}}
 	for _, e := range spec.container().Env {
 		if _, ok := w.env[e.Name]; ok {
 			w.env[e.Name] = e.Value

@@ -56,16 +56,20 @@ var forgeries = map[string]struct {
 		"its owner has another UID than the Job that was made",
 	},
 	"another node": {
-		func(p *corev1.Pod, _ *corev1.Container) { p.Spec.NodeName = "evil" }, "it is on node evil and not on node-1.example.com",
+		func(p *corev1.Pod, _ *corev1.Container) { p.Spec.NodeName = "evil" },
+		"it is on node evil and not on node-1.example.com",
 	},
 	"another image": {
 		func(_ *corev1.Pod, c *corev1.Container) { c.Image = "evil/orb8-tracer:v1.2.3" },
 		"its image is evil/orb8-tracer:v1.2.3 and not ghcr.io/orb8-dev/orb8-tracer:v1.2.3",
 	},
-	"another command":   {func(_ *corev1.Pod, c *corev1.Container) { c.Command = []string{"/bin/sh"} }, `its command is ["/bin/sh"]`},
+	"another command": {func(_ *corev1.Pod, c *corev1.Container) { c.Command = []string{"/bin/sh"} },
+		`its command is ["/bin/sh"]`},
 	"another container": {func(_ *corev1.Pod, c *corev1.Container) { c.Name = "evil" }, `it has no container "tracer"`},
-	"other arguments":   {func(_ *corev1.Pod, c *corev1.Container) { c.Args = []string{"session", "-x"} }, `its arguments are ["session" "-x"]`},
-	"another key":       {func(_ *corev1.Pod, c *corev1.Container) { c.Env[0].Value = "evil" }, "ORB8_CLIENT_KEY is not this session's"},
+	"other arguments": {func(_ *corev1.Pod, c *corev1.Container) { c.Args = []string{"session", "-x"} },
+		`its arguments are ["session" "-x"]`},
+	"another key": {func(_ *corev1.Pod, c *corev1.Container) { c.Env[0].Value = "evil" },
+		"ORB8_CLIENT_KEY is not this session's"},
 	"a second key": {
 		func(_ *corev1.Pod, c *corev1.Container) {
 			c.Env = append(c.Env, corev1.EnvVar{Name: session.EnvClientKey, Value: "evil"})
@@ -81,7 +85,8 @@ var forgeries = map[string]struct {
 	"no key": {func(_ *corev1.Pod, c *corev1.Container) { c.Env = nil }, "ORB8_CLIENT_KEY is not set"},
 	"another program": {
 		func(_ *corev1.Pod, c *corev1.Container) {
-			c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: "evil", MountPath: "/orb8-tracer", SubPath: "sh"})
+			c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: "evil", MountPath: "/orb8-tracer",
+				SubPath: "sh"})
 		},
 		"a volume is mounted at /orb8-tracer, over its program",
 	},
@@ -124,7 +129,8 @@ func TestIdentity_RefusesImpostors(t *testing.T) {
 					t.Errorf("pod %q, %v", pod, err)
 				}
 				const line = "pod demo/a-impostor claims to be the tracer of job orb8-k3x9q-"
-				if len(refused) > 1 || len(refused) == 1 && (!strings.Contains(refused[0], test.want) || !strings.HasPrefix(refused[0], line)) {
+				if len(refused) > 1 || len(refused) == 1 && (!strings.Contains(refused[0], test.want) ||
+					!strings.HasPrefix(refused[0], line)) {
 					t.Errorf("told %q", refused)
 				}
 				pod, refused, err = start(t, s, impostor)
@@ -132,7 +138,8 @@ func TestIdentity_RefusesImpostors(t *testing.T) {
 				switch ours := impostor.OwnerReferences[0].UID == realUID; {
 				case len(refused) != 1 || !strings.Contains(refused[0], test.want):
 					t.Errorf("told %q", refused)
-				case ours && (!errors.As(err, &start) || start.Reason != "identity" || !strings.Contains(err.Error(), test.want)):
+				case ours && (!errors.As(err, &start) || start.Reason != "identity" ||
+					!strings.Contains(err.Error(), test.want)):
 					t.Errorf("with no other pod: pod %q, %v", pod, err)
 				case !ours && !errors.Is(err, context.DeadlineExceeded): // the Job's own pod may come
 					t.Errorf("with no pod of the Job: pod %q, %v", pod, err)
@@ -164,7 +171,8 @@ func TestIdentity_TakesTheJobsImage(t *testing.T) {
 	made := s.Job()
 	made.Spec.Template.Spec.Containers[0].Image = "mirror/orb8-tracer:v1.2.3"
 	w := wantedOf(s, made)
-	if why := w.mismatch(claiming(s, "x", func(_ *corev1.Pod, c *corev1.Container) { c.Image = "mirror/orb8-tracer:v1.2.3" })); why != "" {
+	if why := w.mismatch(claiming(s, "x",
+		func(_ *corev1.Pod, c *corev1.Container) { c.Image = "mirror/orb8-tracer:v1.2.3" })); why != "" {
 		t.Error(why)
 	}
 	if why := w.mismatch(claiming(s, "x", nil)); why == "" {
@@ -218,7 +226,8 @@ func TestIdentity_RefusesAForeignJob(t *testing.T) {
 	l := New(t.Context(), fake.NewClientset(foreign), s.Namespace, s.Session)
 	defer l.Close()
 	err := l.Create(t.Context(), s)
-	if start := (*StartError)(nil); !errors.As(err, &start) || start.Reason != "identity" || !strings.Contains(err.Error(), "ORB8_CLIENT_KEY") {
+	if start := (*StartError)(nil); !errors.As(err, &start) || start.Reason != "identity" ||
+		!strings.Contains(err.Error(), "ORB8_CLIENT_KEY") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -147,7 +147,8 @@ func (s *Spec) Job() *batchv1.Job {
 						RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
 							NodeSelectorTerms: []corev1.NodeSelectorTerm{{
 								MatchFields: []corev1.NodeSelectorRequirement{{
-									Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{s.Node},
+									Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpIn,
+									Values: []string{s.Node},
 								}},
 							}},
 						},
@@ -206,8 +207,9 @@ func (s *Spec) container() corev1.Container {
 		SecurityContext:          s.securityContext(),
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
 		VolumeMounts: []corev1.VolumeMount{{
-			// The mount brings what is mounted below it, as the v2 hierarchy is on a hybrid host: that shall be read-only too
-			// (Kubernetes 1.33; older ones ignore it). No propagation: it needs host mounts to be shared, and not all are.
+			// The mount brings what is mounted below it, as the v2 hierarchy is on a hybrid host: that shall be
+			// read-only too (Kubernetes 1.33; older ones ignore it). No propagation: it needs host mounts to be shared,
+			// and not all are.
 			Name: "cgroup", MountPath: cgroupMount, ReadOnly: true,
 			RecursiveReadOnly: ptr(corev1.RecursiveReadOnlyIfPossible),
 		}},
@@ -216,8 +218,8 @@ func (s *Spec) container() corev1.Container {
 		c.Env = append(c.Env, corev1.EnvVar{Name: session.EnvConfig, Value: config})
 	}
 	if s.gpu() {
-		// NVIDIA's runtime gives the container all devices, and of the driver no more than it takes to read them. No other
-		// one looks at these.
+		// NVIDIA's runtime gives the container all devices, and of the driver no more than it takes to read them. No
+		// other one looks at these.
 		c.Env = append(c.Env, corev1.EnvVar{Name: "NVIDIA_VISIBLE_DEVICES", Value: "all"},
 			corev1.EnvVar{Name: "NVIDIA_DRIVER_CAPABILITIES", Value: "utility"})
 	}

@@ -118,7 +118,8 @@ func TestJobNamesAreShortAndTheirOwn(t *testing.T) {
 func podOf(s *Spec, status corev1.PodStatus) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: s.JobName() + "-abcde", Namespace: s.Namespace, UID: "u", Labels: map[string]string{LabelSession: s.Session},
+			Name: s.JobName() + "-abcde", Namespace: s.Namespace, UID: "u",
+			Labels:          map[string]string{LabelSession: s.Session},
 			OwnerReferences: []metav1.OwnerReference{{Kind: "Job", Name: s.JobName(), Controller: ptr(true)}},
 		},
 		Spec:   corev1.PodSpec{NodeName: s.Node, Containers: []corev1.Container{s.container()}},
@@ -146,17 +147,20 @@ func TestAPodsStateIsSaidInWords(t *testing.T) {
 		"running":    {container(corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}), true, "", ""},
 		"first pull": {waiting("ErrImagePull", "no route"), false, "pulling image img:1: no route", ""},
 		"second pull": {waiting("ImagePullBackOff", "not found"), false, "",
-			"image: can not pull image img:1: not found; name another with --image, or a secret with --image-pull-secret"},
+			"image: can not pull image img:1: not found; name another with --image, or a secret with " +
+				"--image-pull-secret"},
 		"config": {waiting("CreateContainerError", "apparmor"), false, "", "failed: CreateContainerError: apparmor"},
-		"not yet created": {waiting("ContainerCreating", ""), false, "starting the container (pulling image " + s.Image +
+		"not yet created": {waiting("ContainerCreating", ""), false, "starting the container (pulling image " +
+			s.Image +
 			" where it is not there yet)", ""},
 		"unschedulable": {corev1.PodStatus{Conditions: []corev1.PodCondition{{
 			Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: "0/2 nodes are available",
 		}}}, false, "scheduling: 0/2 nodes are available", ""},
-		"failed": {corev1.PodStatus{Phase: corev1.PodFailed, ContainerStatuses: []corev1.ContainerStatus{{Name: Container,
-			State: corev1.ContainerState{
-				Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, Message: "needs BTF\n"},
-			}}}}, false, "", "failed: tracer exited with code 1: needs BTF"},
+		"failed": {corev1.PodStatus{Phase: corev1.PodFailed,
+			ContainerStatuses: []corev1.ContainerStatus{{Name: Container,
+				State: corev1.ContainerState{
+					Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, Message: "needs BTF\n"},
+				}}}}, false, "", "failed: tracer exited with code 1: needs BTF"},
 		"evicted": {corev1.PodStatus{Phase: corev1.PodFailed, Message: "The node was low on memory"}, false, "",
 			"failed: tracer ended: The node was low on memory"},
 		"oom": {corev1.PodStatus{Phase: corev1.PodFailed, ContainerStatuses: []corev1.ContainerStatus{{Name: Container,
@@ -209,7 +213,8 @@ func TestAStartIsFollowedFromJobToRunning(t *testing.T) {
 	if err != nil || name != s.JobName()+"-abcde" {
 		t.Fatalf("pod %q, %v", name, err)
 	}
-	if len(said) != 2 || said[0] != "waiting for the Job's pod" || !strings.HasPrefix(said[1], "starting the container") {
+	if len(said) != 2 || said[0] != "waiting for the Job's pod" ||
+		!strings.HasPrefix(said[1], "starting the container") {
 		t.Errorf("said %q", said)
 	}
 	if err := client.CoreV1().Pods(s.Namespace).Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
@@ -309,9 +314,10 @@ func TestResolveRuntimeClass(t *testing.T) {
 		want  string
 		fails bool
 	}{
-		"found":     {RuntimeClassAuto, nil, NvidiaRuntimeClass, false},
-		"none":      {RuntimeClassAuto, apierrors.NewNotFound(resource, NvidiaRuntimeClass), "", false},
-		"forbidden": {RuntimeClassAuto, apierrors.NewForbidden(resource, NvidiaRuntimeClass, errors.New("no")), "", false},
+		"found": {RuntimeClassAuto, nil, NvidiaRuntimeClass, false},
+		"none":  {RuntimeClassAuto, apierrors.NewNotFound(resource, NvidiaRuntimeClass), "", false},
+		"forbidden": {RuntimeClassAuto, apierrors.NewForbidden(resource, NvidiaRuntimeClass, errors.New("no")), "",
+			false},
 		"no answer": {RuntimeClassAuto, errors.New("no route to host"), RuntimeClassAuto, true},
 		"given":     {"kata", errors.New("not asked"), "kata", false},
 	} {
@@ -321,7 +327,8 @@ func TestResolveRuntimeClass(t *testing.T) {
 				return true, &nodev1.RuntimeClass{}, test.err
 			})
 			s := Spec{RuntimeClass: test.class}
-			if err := s.ResolveRuntimeClass(t.Context(), client); (err != nil) != test.fails || s.RuntimeClass != test.want {
+			if err := s.ResolveRuntimeClass(t.Context(), client); (err != nil) != test.fails ||
+				s.RuntimeClass != test.want {
 				t.Errorf("class %q, %v; want %q", s.RuntimeClass, err, test.want)
 			}
 		})

@@ -31,8 +31,8 @@ type Launcher struct {
 	namespace string
 	session   string
 
-	// Refused hears of pods that claim to be a tracer and are not: a line for each. nil: nobody does. It is set before the
-	// first Create and must not call the Launcher.
+	// Refused hears of pods that claim to be a tracer and are not: a line for each. nil: nobody does. It is set before
+	// the first Create and must not call the Launcher.
 	Refused func(line string)
 
 	watches  sync.WaitGroup
@@ -68,13 +68,14 @@ func New(ctx context.Context, client kubernetes.Interface, namespace, session st
 		}
 	})
 	l.watch(watching, ours.Batch().V1().Jobs().Informer(), func(obj any) { l.job(obj.(*batchv1.Job)) }, func(error) {})
-	// Pod Security and quota refuse the Job's pod and not the Job: only an event says so. Who may not read events is told
-	// less, later, by the Job's deadline.
+	// Pod Security and quota refuse the Job's pod and not the Job: only an event says so. Who may not read events is
+	// told less, later, by the Job's deadline.
 	news := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(namespace),
 		informers.WithTweakListOptions(func(o *metav1.ListOptions) {
 			o.FieldSelector = fields.Set{"involvedObject.kind": "Job", "reason": "FailedCreate"}.String()
 		}))
-	l.watch(watching, news.Core().V1().Events().Informer(), func(obj any) { l.event(obj.(*corev1.Event)) }, func(error) {})
+	l.watch(watching, news.Core().V1().Events().Informer(), func(obj any) { l.event(obj.(*corev1.Event)) },
+		func(error) {})
 	return l
 }
 
@@ -142,7 +143,8 @@ func (l *Launcher) pod(pod *corev1.Pod) {
 
 func (l *Launcher) reportRefused(pod *corev1.Pod, why string) {
 	if l.Refused != nil {
-		l.Refused(fmt.Sprintf("pod %s/%s claims to be the tracer of job %s and is not (%s): it is not used", pod.Namespace,
+		l.Refused(fmt.Sprintf("pod %s/%s claims to be the tracer of job %s and is not (%s): it is not used",
+			pod.Namespace,
 			pod.Name, jobOf(pod), why))
 	}
 }
@@ -195,7 +197,8 @@ func (l *Launcher) event(e *corev1.Event) {
 // Create makes the Job.
 func (l *Launcher) Create(ctx context.Context, spec *Spec) error {
 	if spec.Kernel == "" || spec.Attempt > 0 {
-		// Who may not read nodes gets a tracer without what only old kernels take, which says what it lacks; see waitsInVain.
+		// Who may not read nodes gets a tracer without what only old kernels take, which says what it lacks; see
+		// waitsInVain.
 		if node, err := l.client.CoreV1().Nodes().Get(ctx, spec.Node, metav1.GetOptions{}); err == nil {
 			if problems := NodeProblems(node); len(problems) > 0 {
 				return problems[0].startError(spec.Node)
@@ -213,7 +216,8 @@ func (l *Launcher) Create(ctx context.Context, spec *Spec) error {
 		return err
 	case apierrors.IsNotFound(err): // the Job is new: what is not found is its namespace
 		return &StartError{Node: spec.Node, Reason: "namespace", Message: fmt.Sprintf(
-			"namespace %q not found: see kubectl get namespaces, or name another with --tracer-namespace", spec.Namespace)}
+			"namespace %q not found: see kubectl get namespaces, or name another with --tracer-namespace",
+			spec.Namespace)}
 	case apierrors.IsForbidden(err) && strings.Contains(reason(err), "cannot create resource"):
 		return &StartError{Node: spec.Node, Reason: "forbidden", Message: reason(err)}
 	case apierrors.IsForbidden(err), apierrors.IsInvalid(err): // quota, policies
@@ -239,24 +243,25 @@ func (l *Launcher) existing(ctx context.Context, spec *Spec) (*batchv1.Job, erro
 		}
 	}
 	return nil, &StartError{Node: spec.Node, Reason: "identity", Message: fmt.Sprintf(
-		"there is a job %s/%s already, which is not known to be this session's: %s", spec.Namespace, spec.JobName(), why)}
+		"there is a job %s/%s already, which is not known to be this session's: %s", spec.Namespace, spec.JobName(),
+		why)}
 }
 
 // StartError says why a node has no tracer.
 type StartError struct {
 	Node string
-	// Reason is one of "forbidden", "pod security", "quota", "limit range", "namespace", "image", "failed", "scheduling",
-	// "kubelet", "identity", or the check of a NodeProblem.
+	// Reason is one of "forbidden", "pod security", "quota", "limit range", "namespace", "image", "failed",
+	// "scheduling", "kubelet", "identity", or the check of a NodeProblem.
 	Reason, Message string
-	// Mend is what to do about it; may be empty.
-	Mend string
+	// Fix is what to do about it; may be empty.
+	Fix string
 }
 
 func (e *StartError) Error() string {
-	if e.Mend == "" {
+	if e.Fix == "" {
 		return e.Reason + ": " + e.Message
 	}
-	return e.Reason + ": " + e.Message + "; " + e.Mend
+	return e.Reason + ": " + e.Message + "; " + e.Fix
 }
 
 // reason takes the API machinery's frame off a message.
@@ -268,7 +273,7 @@ func reason(err error) string {
 }
 
 // Running waits until the Job's pod runs and returns its name. progress hears what is waited for, each time it changes.
-// What can not be mended by waiting is a *StartError.
+// What can not be fixed by waiting is a *StartError.
 func (l *Launcher) Running(ctx context.Context, spec *Spec, progress func(string)) (string, error) {
 	last, stuck := "", ""
 	var lateC <-chan time.Time
@@ -309,8 +314,10 @@ func (l *Launcher) Running(ctx context.Context, spec *Spec, progress func(string
 		now, limit, vain := waitsInVain(pod)
 		if pod == nil && stranger != "" {
 			now, limit, vain = "identity", strangerPatience, &StartError{
-				Reason: "identity", Message: "the Job has a pod, and that is not the tracer that was asked for: " + stranger,
-				Mend: "where admission rewrites images, give --image the name that it makes of them, or run it elsewhere with --tracer-namespace",
+				Reason: "identity", Message: "the Job has a pod, and that is not the tracer that was asked for: " +
+					stranger,
+				Fix: "where admission rewrites images, give --image the name that it makes of them, or run it " +
+					"elsewhere with --tracer-namespace",
 			}
 		}
 		if now != stuck {

@@ -21,7 +21,7 @@ const ReasonNotReady = "not ready"
 
 // startError is the problem as what keeps a tracer from starting.
 func (p *NodeProblem) startError(node string) *StartError {
-	e := &StartError{Node: node, Reason: p.Check, Message: p.Detail, Mend: p.Mend}
+	e := &StartError{Node: node, Reason: p.Check, Message: p.Detail, Fix: p.Fix}
 	if p.Check == NotReady {
 		e.Reason, e.Message = ReasonNotReady, strings.TrimPrefix(p.Detail, notReadyPrefix)
 	}
@@ -35,15 +35,15 @@ type NodeProblem struct {
 	// Check is "platform", "kernel" or NotReady.
 	Check  string
 	Detail string
-	// Mend is what to do about it.
-	Mend string
+	// Fix is what to do about it.
+	Fix string
 }
 
 // platforms are kinds of nodes that run no privileged pods, whatever is granted.
 var platforms = []struct {
 	name string
 	is   func(*corev1.Node) bool
-	mend string
+	fix  string
 }{
 	{
 		"AWS Fargate", func(n *corev1.Node) bool { return n.Labels["eks.amazonaws.com/compute-type"] == "fargate" },
@@ -52,14 +52,15 @@ var platforms = []struct {
 	{
 		"a virtual node", func(n *corev1.Node) bool {
 			return n.Labels["type"] == "virtual-kubelet" ||
-				slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == "virtual-kubelet.io/provider" })
+				slices.ContainsFunc(n.Spec.Taints,
+					func(t corev1.Taint) bool { return t.Key == "virtual-kubelet.io/provider" })
 		},
 		"run the pods to be traced on nodes with a kernel of their own",
 	},
 }
 
-// NodePlatform is a node's operating system and architecture: as its kubelet reports them, else as its labels do. Where neither does,
-// they are empty.
+// NodePlatform is a node's operating system and architecture: as its kubelet reports them, else as its labels do. Where
+// neither does, they are empty.
 func NodePlatform(n *corev1.Node) (os, arch string) {
 	return cmp.Or(n.Status.NodeInfo.OperatingSystem, n.Labels[corev1.LabelOSStable]),
 		cmp.Or(n.Status.NodeInfo.Architecture, n.Labels[corev1.LabelArchStable])
@@ -69,12 +70,13 @@ func NodePlatform(n *corev1.Node) (os, arch string) {
 func NodeProblems(n *corev1.Node) (problems []NodeProblem) {
 	for _, p := range platforms {
 		if p.is(n) {
-			return []NodeProblem{{"platform", p.name + " runs no pods with host access", p.mend}}
+			return []NodeProblem{{"platform", p.name + " runs no pods with host access", p.fix}}
 		}
 	}
 	os, arch := NodePlatform(n)
 	if os != "" && os != "linux" || arch != "" && !slices.Contains([]string{"amd64", "arm64"}, arch) {
-		return []NodeProblem{{"platform", cmp.Or(os, "?") + "/" + cmp.Or(arch, "?") + ": tracers run on linux/amd64 and linux/arm64",
+		return []NodeProblem{{"platform", cmp.Or(os, "?") + "/" + cmp.Or(arch, "?") +
+			": tracers run on linux/amd64 and linux/arm64",
 			"trace pods on other nodes: see kubectl get nodes -L kubernetes.io/os,kubernetes.io/arch"}}
 	}
 	if release := n.Status.NodeInfo.KernelVersion; tooOld(release) {

@@ -35,18 +35,24 @@ func TestCreate_MakesNoJobForANodeThatCanNotRunOne(t *testing.T) {
 		adapt func(*corev1.Node)
 		want  string
 	}{
-		"windows by its label": {func(n *corev1.Node) { n.Labels[corev1.LabelOSStable], n.Status = "windows", corev1.NodeStatus{} },
+		"windows by its label": {func(n *corev1.Node) {
+			n.Labels[corev1.LabelOSStable], n.Status = "windows",
+				corev1.NodeStatus{}
+		},
 			"platform: windows/amd64: tracers run on linux/amd64 and linux/arm64; trace pods on other nodes: " +
 				"see kubectl get nodes -L kubernetes.io/os,kubernetes.io/arch"},
 		"virtual": {func(n *corev1.Node) { n.Labels["type"] = "virtual-kubelet" },
-			"platform: a virtual node runs no pods with host access; run the pods to be traced on nodes with a kernel of their own"},
+			"platform: a virtual node runs no pods with host access; run the pods to be traced on nodes with a " +
+				"kernel of their own"},
 		"never heard of": {func(n *corev1.Node) { n.Status = corev1.NodeStatus{} },
 			"not ready: its kubelet has never reported; see kubectl describe node node-1.example.com"},
 		"not ready": {func(n *corev1.Node) {
-			n.Status.Conditions[0].Status, n.Status.Conditions[0].Message = corev1.ConditionUnknown, "Kubelet stopped posting node status."
+			n.Status.Conditions[0].Status, n.Status.Conditions[0].Message = corev1.ConditionUnknown,
+				"Kubelet stopped posting node status."
 		}, "not ready: Kubelet stopped posting node status.; see kubectl describe node node-1.example.com"},
 		"old": {func(n *corev1.Node) { n.Status.NodeInfo.KernelVersion = "5.4.0-1-generic" },
-			"kernel: Linux 5.4.0-1-generic is older than 5.10; upgrade the node's image to one with Linux 5.10 or later"},
+			"kernel: Linux 5.4.0-1-generic is older than 5.10; upgrade the node's image to one with Linux 5.10 " +
+				"or later"},
 		"fit": {nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -73,11 +79,13 @@ func TestRunning_DoesNotWaitForADeadNode(t *testing.T) {
 		node   string
 		want   string // a part of the error; empty: it goes on waiting
 	}{
-		"no kubelet": {corev1.PodStatus{Phase: corev1.PodPending}, "node-1.example.com", "kubelet: the node's kubelet did not take up the tracer's pod"},
+		"no kubelet": {corev1.PodStatus{Phase: corev1.PodPending}, "node-1.example.com",
+			"kubelet: the node's kubelet did not take up the tracer's pod"},
 		"no place": {corev1.PodStatus{Phase: corev1.PodPending, Conditions: []corev1.PodCondition{{
 			Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: "Insufficient cpu",
 		}}}, "", "scheduling: no place for the tracer's pod on the node within 15s: Insufficient cpu"},
-		"a slow pull": {corev1.PodStatus{Phase: corev1.PodPending, StartTime: &metav1.Time{}}, "node-1.example.com", ""},
+		"a slow pull": {corev1.PodStatus{Phase: corev1.PodPending, StartTime: &metav1.Time{}}, "node-1.example.com",
+			""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := spec()
@@ -119,7 +127,8 @@ func TestSweepPods_RemovesThoseOfDeadNodes(t *testing.T) {
 	client := fake.NewClientset(
 		nodeOf("ready", nil), nodeOf("dead", func(n *corev1.Node) { n.Status.Conditions = nil }),
 		&batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "runs"}},
-		pod("ending", "ready", time.Second), pod("terminating", "dead", time.Second), pod("orphan", "dead", 0), pod("lost", "no-more", time.Hour), running,
+		pod("ending", "ready", time.Second), pod("terminating", "dead", time.Second), pod("orphan", "dead", 0),
+		pod("lost", "no-more", time.Hour), running,
 	)
 	var deleted []string
 	client.PrependReactor("delete", "pods", func(action k8stesting.Action) (bool, runtime.Object, error) {
@@ -134,7 +143,8 @@ func TestSweepPods_RemovesThoseOfDeadNodes(t *testing.T) {
 	if err != nil || strings.Join(deleted, " ") != "lost orphan terminating" || len(removed) != 3 {
 		t.Errorf("deleted %q, %q, %v", deleted, removed, err)
 	}
-	const want = "pod demo/terminating on node dead, which is not ready, was removed from the API; if the node comes back its kubelet ends it"
+	const want = "pod demo/terminating on node dead, which is not ready, was removed from the API; if the node comes " +
+		"back its kubelet ends it"
 	if len(removed) == 3 && removed[2] != want {
 		t.Errorf("%q\nwant %q", removed[2], want)
 	}
@@ -146,7 +156,8 @@ func TestSweepPods_NamesWhatItMayNotRemove(t *testing.T) {
 	p.Labels, p.DeletionTimestamp, p.Finalizers = Labels(), ptr(metav1.NewTime(now.Add(-time.Hour))), []string{"x"}
 	client := fake.NewClientset(p)
 	forbid := func(action k8stesting.Action) (bool, runtime.Object, error) {
-		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: action.GetResource().Resource}, "n", errors.New("no"))
+		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: action.GetResource().Resource}, "n",
+			errors.New("no"))
 	}
 	client.PrependReactor("delete", "pods", forbid)
 	client.PrependReactor("get", "nodes", forbid)
@@ -181,7 +192,8 @@ func TestDelete_LeavesNoPodOnADeadNode(t *testing.T) {
 	if err := l.Delete(t.Context(), s.JobName()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client.CoreV1().Pods(s.Namespace).Get(t.Context(), pod.Name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+	if _, err := client.CoreV1().Pods(s.Namespace).Get(t.Context(), pod.Name,
+		metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("the pod is still there: %v", err)
 	}
 }

@@ -2,8 +2,9 @@ package launch
 
 import "maps"
 
-// A tracer gets no traffic that a mesh could route and uses nothing that an injector could add: a sidecar would only outlive it. What
-// follows is how each injector is told so on a pod. An injector that ignores it does no harm: see Keep.
+// A tracer gets no traffic that a mesh could route and uses nothing that an injector could add: a sidecar would only
+// outlive it. What follows is how each injector is told so on a pod. An injector that ignores it does no harm: see
+// Keep.
 
 // optOutLabels go onto the tracer's pod.
 var optOutLabels = map[string]string{

@@ -52,8 +52,8 @@ func (p *Policy) Objects() []any {
 	return []any{jobs, p.binding(jobs), pods, p.binding(pods)}
 }
 
-// podExpression leaves the pods of admitted Jobs alone: what admission itself adds to them (sidecars) is not the user's.
-// A dry run creates nothing; doctor uses one. Metadata may change: controllers remove finalizers.
+// podExpression leaves the pods of admitted Jobs alone: what admission itself adds to them (sidecars) is not the
+// user's. A dry run creates nothing; doctor uses one. Metadata may change: controllers remove finalizers.
 const podExpression = `(!has(request.subResource) || request.subResource == "") && (
   request.userInfo.username in [
     "system:serviceaccount:kube-system:job-controller", "system:kube-controller-manager"
@@ -135,7 +135,8 @@ func (p *Policy) jobValidations() []admissionv1.Validation {
 func (p *Policy) metadataValidations() []admissionv1.Validation {
 	// The API server puts these onto the template of each Job.
 	free := []string{
-		LabelSession, "controller-uid", "job-name", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name",
+		LabelSession, "controller-uid", "job-name", "batch.kubernetes.io/controller-uid",
+		"batch.kubernetes.io/job-name",
 	}
 	return []admissionv1.Validation{
 		{
@@ -182,7 +183,8 @@ has(variables.pod.restartPolicy) && variables.pod.restartPolicy == "Never"`,
 			Message: "orb8: a tracer has no service account token and is not restarted",
 		},
 		{
-			Expression: celFields("variables.podSecurity", "runAsGroup", "runAsNonRoot", "runAsUser", "seccompProfile") + ` &&
+			Expression: celFields("variables.podSecurity", "runAsGroup", "runAsNonRoot", "runAsUser",
+				"seccompProfile") + ` &&
 (!has(variables.podSecurity.seccompProfile) || variables.podSecurity.seccompProfile == {"type": "Unconfined"})`,
 			Message: "orb8: the pod's security context is not a tracer's",
 		},
@@ -223,7 +225,8 @@ func (p *Policy) containerValidations() []admissionv1.Validation {
 	return []admissionv1.Validation{
 		{
 			Expression: celFields("variables.tracer", fields...),
-			Message: "orb8: the container has fields that a tracer has not (command, ports, probes, lifecycle hooks): " +
+			Message: "orb8: the container has fields that a tracer has not (command, ports, probes, lifecycle " +
+				"hooks): " +
 				"want only " + strings.Join(fields, ", "),
 		},
 		{
@@ -235,7 +238,8 @@ func (p *Policy) containerValidations() []admissionv1.Validation {
 			Expression: fmt.Sprintf(`variables.args in [[%q], [%q]]`, commandSession, CommandDoctor),
 			Message:    "orb8: the container's arguments are not a tracer's",
 		},
-		{Expression: envExpression(environment, anyValue), Message: "orb8: the container's environment is not a tracer's"},
+		{Expression: envExpression(environment, anyValue),
+			Message: "orb8: the container's environment is not a tracer's"},
 		{
 			Expression: `!has(variables.tracer.terminationMessagePath) ||
 variables.tracer.terminationMessagePath == "/dev/termination-log"`,
@@ -283,7 +287,8 @@ has(variables.security.readOnlyRootFilesystem) && variables.security.readOnlyRoo
 (!has(variables.security.seLinuxOptions) || variables.security.seLinuxOptions == {"type": "spc_t"}) &&
 has(variables.security.capabilities) && has(variables.security.capabilities.drop) &&
 variables.security.capabilities.drop == ["ALL"] &&
-(!has(variables.security.capabilities.add) || variables.security.capabilities.add.all(c, c in %s))`, celList(capabilities))
+(!has(variables.security.capabilities.add) || variables.security.capabilities.add.all(c, c in %s))`,
+		celList(capabilities))
 }
 
 // celFields is an expression that an object has no fields but these.

@@ -24,7 +24,8 @@ type evaluator struct {
 func newEvaluator(t *testing.T) *evaluator {
 	t.Helper()
 	env, err := cel.NewEnv(ext.Strings(ext.StringsVersion(0)), cel.CrossTypeNumericComparisons(true),
-		cel.Variable("object", cel.DynType), cel.Variable("oldObject", cel.DynType), cel.Variable("request", cel.DynType),
+		cel.Variable("object", cel.DynType), cel.Variable("oldObject", cel.DynType),
+		cel.Variable("request", cel.DynType),
 		cel.Variable("variables", cel.DynType))
 	if err != nil {
 		t.Fatal(err)
@@ -390,7 +391,7 @@ func TestRefusal_OfOurOwnPolicyNamesNoLabels(t *testing.T) {
 	s.Deadline = time.Hour
 	err := Refusal(s, "jobs.batch \"x\" is forbidden: ValidatingAdmissionPolicy 'orb8-tracer-jobs-demo' with binding "+
 		"'orb8-tracer-jobs-demo' denied request: orb8: the pod has labels that orb8 does not set")
-	if err.Reason != "policy" || err.Mend != "an administrator prints the policy for other tracers with: "+
+	if err.Reason != "policy" || err.Fix != "an administrator prints the policy for other tracers with: "+
 		"kubectl orb8 rbac --admission-policy --help" {
 		t.Errorf("%+v", err)
 	}

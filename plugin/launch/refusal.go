@@ -15,8 +15,9 @@ func Refusal(spec *Spec, message string) *StartError {
 		return &StartError{
 			Node: spec.Node, Reason: "pod security",
 			Message: fmt.Sprintf("namespace %q forbids the tracer (%s)", spec.Namespace, policyOf(message)),
-			Mend: fmt.Sprintf("allow it with: kubectl label namespace %s pod-security.kubernetes.io/enforce=privileged --overwrite, "+
-				"or run it elsewhere with --tracer-namespace", spec.Namespace),
+			Fix: fmt.Sprintf(
+				"allow it with: kubectl label namespace %s pod-security.kubernetes.io/enforce=privileged --overwrite, "+
+					"or run it elsewhere with --tracer-namespace", spec.Namespace),
 		}
 	}
 	// The message names the pod, differently for each node; what is left is the same for all that fail of the same.
@@ -31,20 +32,22 @@ func Refusal(spec *Spec, message string) *StartError {
 	switch {
 	case strings.Contains(message, "ValidatingAdmissionPolicy '"+PolicyPrefix):
 		e.Reason = "policy"
-		e.Mend = "an administrator prints the policy for other tracers with: kubectl orb8 rbac --admission-policy --help"
+		e.Fix = "an administrator prints the policy for other tracers with: kubectl orb8 rbac --admission-policy --help"
 	case quota:
 		e.Reason = "quota"
-		e.Mend = fmt.Sprintf("see kubectl describe quota -n %s, or %s", spec.Namespace, elsewhere)
+		e.Fix = fmt.Sprintf("see kubectl describe quota -n %s, or %s", spec.Namespace, elsewhere)
 		if fit != "" {
-			e.Mend = fmt.Sprintf("ask for less with --tracer-resources %s, %s", fit, e.Mend)
+			e.Fix = fmt.Sprintf("ask for less with --tracer-resources %s, %s", fit, e.Fix)
 		}
 	case limited && fit != "":
-		e.Reason, e.Mend = "limit range", fmt.Sprintf("keep to it with --tracer-resources %s, or %s", fit, elsewhere)
+		e.Reason, e.Fix = "limit range", fmt.Sprintf("keep to it with --tracer-resources %s, or %s", fit, elsewhere)
 	case limited:
 		e.Reason = "limit range"
-		e.Mend = fmt.Sprintf("see kubectl describe limitrange -n %s; a tracer takes %s of memory at least: %s", spec.Namespace, MinMemory.String(), elsewhere)
+		e.Fix = fmt.Sprintf("see kubectl describe limitrange -n %s; a tracer takes %s of memory at least: %s",
+			spec.Namespace, MinMemory.String(), elsewhere)
 	case metadataWords.MatchString(message):
-		e.Mend = "set what the policy wants with --tracer-labels KEY=VALUE or --tracer-annotations KEY=VALUE, or " + elsewhere
+		e.Fix = "set what the policy wants with --tracer-labels KEY=VALUE or --tracer-annotations KEY=VALUE, or " +
+			elsewhere
 	}
 	return e
 }

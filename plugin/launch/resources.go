@@ -14,11 +14,13 @@ import (
 // MinMemory is the least memory that a tracer runs in.
 var MinMemory = resource.MustParse("64Mi")
 
-// defaultRequests and defaultLimits are those of a tracer without Spec.Resources. A core is many times what tracing takes; a limit at all
-// is what quotas ask for.
+// defaultRequests and defaultLimits are those of a tracer without Spec.Resources. A core is many times what tracing
+// takes; a limit at all is what quotas ask for.
 var (
-	defaultRequests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("64Mi")}
-	defaultLimits   = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1"), corev1.ResourceMemory: resource.MustParse("256Mi")}
+	defaultRequests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"),
+		corev1.ResourceMemory: resource.MustParse("64Mi")}
+	defaultLimits = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1"),
+		corev1.ResourceMemory: resource.MustParse("256Mi")}
 )
 
 // resources are the container's: what Spec.Resources names is both its request and its limit.
@@ -39,11 +41,13 @@ var (
 	// LimitRanger's messages.
 	limitUsage = regexp.MustCompile(`(?:maximum|minimum) (cpu|memory) usage per (?:Container|Pod) is ([^,\s]+),`)
 	limitRatio = regexp.MustCompile(`(cpu|memory) max limit to request ratio per (?:Container|Pod) is`)
-	// Of a quota's: `exceeded quota: q, requested: limits.memory=256Mi, used: limits.memory=1Gi, limited: limits.memory=1Gi`.
+	// Of a quota's: `exceeded quota: q, requested: limits.memory=256Mi, used: limits.memory=1Gi, limited:
+	// limits.memory=1Gi`.
 	quotaPart = regexp.MustCompile(`(requested|used|limited): ((?:[a-z0-9./-]+=[^,\s]+,?)+)`)
 )
 
-// fittingResources gives the --tracer-resources that a refusal by a LimitRange or a quota leaves room for; empty where none can be derived.
+// fittingResources gives the --tracer-resources that a refusal by a LimitRange or a quota leaves room for; empty where
+// none can be derived.
 func fittingResources(message string) string {
 	fit := map[string]string{}
 	for _, m := range limitRatio.FindAllStringSubmatch(message, -1) {

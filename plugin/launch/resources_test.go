@@ -54,7 +54,8 @@ func TestJob_HasTheResourcesAndMetadataAskedFor(t *testing.T) {
 	s.Labels, s.Annotations = map[string]string{"team": "net", LabelName: "mine"}, map[string]string{"owner": "x y"}
 	job := s.Job()
 	c := job.Spec.Template.Spec.Containers[0]
-	if c.Resources.Limits.Memory().String() != "128Mi" || c.Resources.Requests.Memory().String() != "128Mi" || c.Resources.Limits.Cpu().String() != "1" {
+	if c.Resources.Limits.Memory().String() != "128Mi" || c.Resources.Requests.Memory().String() != "128Mi" ||
+		c.Resources.Limits.Cpu().String() != "1" {
 		t.Errorf("resources %+v", c.Resources)
 	}
 	if env := c.Env[3]; env.Name != "GOMEMLIMIT" || env.Value != "100MiB" {

@@ -34,11 +34,14 @@ func TestTracer_IsFoundBehindASidecar(t *testing.T) {
 		waits   string
 		err     string
 	}{
-		"running":  {corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}, true, "", ""},
-		"starting": {waitingFor("ContainerCreating", ""), false, "starting the container (pulling image " + s.Image + " where it is not there yet)", ""},
+		"running": {corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}, true, "", ""},
+		"starting": {waitingFor("ContainerCreating", ""), false, "starting the container (pulling image " + s.Image +
+			" where it is not there yet)", ""},
 		"image missing": {waitingFor("ErrImageNeverPull", "not present"), false, "",
-			"image: can not pull image " + s.Image + ": not present; name another with --image, or a secret with --image-pull-secret"},
-		"killed":     {terminated(137, ready+"\ntime=2026-11-28T23:15:34Z level=INFO msg=observing kinds=flow\n"), false, "", "failed: tracer was killed by signal 9"},
+			"image: can not pull image " + s.Image +
+				": not present; name another with --image, or a secret with --image-pull-secret"},
+		"killed": {terminated(137, ready+"\ntime=2026-11-28T23:15:34Z level=INFO msg=observing kinds=flow\n"),
+			false, "", "failed: tracer was killed by signal 9"},
 		"has failed": {terminated(1, ready+"\nneeds BTF\n"), false, "", "failed: tracer exited with code 1: needs BTF"},
 		"completed":  {terminated(0, ""), false, "", "failed: tracer exited with code 0"},
 	} {
@@ -69,13 +72,15 @@ func TestInitContainer_ThatFailsIsNamed(t *testing.T) {
 		"image": {corev1.PodPending, waitingFor("ImagePullBackOff", "no route"),
 			"image: init container mesh-init: can not pull image mesh:1: no route; " +
 				"admission has put it into the tracer's pod: run tracers in another namespace with --tracer-namespace"},
-		"exit": {corev1.PodFailed, corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 2, Message: "iptables"}},
+		"exit": {corev1.PodFailed, corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 2,
+			Message: "iptables"}},
 			"failed: tracer never ran: init container mesh-init exited with code 2: iptables"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pod := podOf(s, waiting("PodInitializing", ""))
 			pod.Status.Phase = test.phase
-			pod.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: "mesh-init", Image: "mesh:1", State: test.state}}
+			pod.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: "mesh-init", Image: "mesh:1",
+				State: test.state}}
 			if _, _, err := judge(pod); err == nil || err.Error() != test.want {
 				t.Errorf("error %v\nwant  %s", err, test.want)
 			}

@@ -30,8 +30,8 @@ func statusOf(pod *corev1.Pod) *corev1.ContainerStatus {
 	return nil
 }
 
-// shared reports whether the pod has containers besides the tracer's that may run on after it. Init containers do not: those that are
-// sidecars are ended by the kubelet when the others have ended.
+// shared reports whether the pod has containers besides the tracer's that may run on after it. Init containers do not:
+// those that are sidecars are ended by the kubelet when the others have ended.
 func shared(pod *corev1.Pod) bool { return len(pod.Spec.Containers) > 1 }
 
 // judge says of a pod whether its tracer runs, else what it waits for, or why it never will run.
@@ -47,7 +47,8 @@ func judge(pod *corev1.Pod) (running bool, waits string, err *StartError) {
 		return true, "", nil
 	}
 	for i := range pod.Status.InitContainerStatuses {
-		if waits, err := judgeWaiting(&pod.Status.InitContainerStatuses[i], "init container "+pod.Status.InitContainerStatuses[i].Name+": "); waits != "" || err != nil {
+		if waits, err := judgeWaiting(&pod.Status.InitContainerStatuses[i], "init container "+
+			pod.Status.InitContainerStatuses[i].Name+": "); waits != "" || err != nil {
 			return false, waits, err
 		}
 	}
@@ -67,8 +68,8 @@ func judge(pod *corev1.Pod) (running bool, waits string, err *StartError) {
 	return false, "starting the container (pulling image " + image + " where it is not there yet)", nil
 }
 
-// judgeWaiting says what a container that waits waits for, or why it waits in vain; neither where it is only being made. label names
-// the container where it is not the tracer's.
+// judgeWaiting says what a container that waits waits for, or why it waits in vain; neither where it is only being
+// made. label names the container where it is not the tracer's.
 func judgeWaiting(s *corev1.ContainerStatus, label string) (waits string, err *StartError) {
 	w := s.State.Waiting
 	if w == nil {
@@ -76,11 +77,12 @@ func judgeWaiting(s *corev1.ContainerStatus, label string) (waits string, err *S
 	}
 	switch w.Reason {
 	case "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName":
-		mend := "name another with --image, or a secret with --image-pull-secret"
+		fix := "name another with --image, or a secret with --image-pull-secret"
 		if label != "" {
-			mend = "admission has put it into the tracer's pod: run tracers in another namespace with --tracer-namespace"
+			fix = "admission has put it into the tracer's pod: run tracers in another namespace with --tracer-namespace"
 		}
-		return "", &StartError{Reason: "image", Message: fmt.Sprintf("%scan not pull image %s: %s", label, s.Image, pullReason(s.Image, w.Message)), Mend: mend}
+		return "", &StartError{Reason: "image", Message: fmt.Sprintf("%scan not pull image %s: %s", label, s.Image,
+			pullReason(s.Image, w.Message)), Fix: fix}
 	case "CreateContainerConfigError", "CreateContainerError", "RunContainerError", "CrashLoopBackOff":
 		return "", &StartError{Reason: "failed", Message: label + w.Reason + ": " + w.Message}
 	case "ErrImagePull":
@@ -135,8 +137,8 @@ func endOfContainer(t *corev1.ContainerStateTerminated) string {
 	return how
 }
 
-// lastWords is what a container said at its end. The kubelet gives the end of its log, of which the tracer's announcement and what it
-// logs in good times say nothing about the end.
+// lastWords is what a container said at its end. The kubelet gives the end of its log, of which the tracer's
+// announcement and what it logs in good times say nothing about the end.
 func lastWords(log string) string {
 	var said []string
 	for line := range strings.Lines(log) {

@@ -14,7 +14,8 @@ import (
 
 // A pod that is deleted stays until its kubelet has ended it: on a node without a working kubelet for ever.
 
-// overdue is how long after its time a deleted pod may stay until its kubelet is taken for dead where nodes may not be read.
+// overdue is how long after its time a deleted pod may stay until its kubelet is taken for dead where nodes may not be
+// read.
 const overdue = time.Minute
 
 // StrandedError says that a pod stays on a node that does not end it.
@@ -26,13 +27,16 @@ type StrandedError struct {
 
 func (e *StrandedError) Error() string {
 	return fmt.Sprintf("pod %s/%s stays on node %s, %s: %v; an administrator removes it with: "+
-		"kubectl delete pod %s -n %s --force --grace-period=0", e.Namespace, e.Pod, e.Node, e.Why, e.Err, e.Pod, e.Namespace)
+		"kubectl delete pod %s -n %s --force --grace-period=0", e.Namespace, e.Pod, e.Node, e.Why, e.Err, e.Pod,
+		e.Namespace)
 }
 
 func (e *StrandedError) Unwrap() error { return e.Err }
 
 // dead reports whether a pod's node can not end it, and says why. late says so of a node that may not be read.
-func dead(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, late bool) (why string, yes bool, err error) {
+func dead(
+	ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, late bool,
+) (why string, yes bool, err error) {
 	if pod.Spec.NodeName == "" {
 		return "", false, nil // the API server removes it at once
 	}
@@ -57,7 +61,8 @@ func removePod(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod
 	if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return nil
 	}
-	return &StrandedError{Namespace: pod.Namespace, Pod: pod.Name, Node: pod.Spec.NodeName, Why: why, Err: errors.New(reason(err))}
+	return &StrandedError{Namespace: pod.Namespace, Pod: pod.Name, Node: pod.Spec.NodeName, Why: why,
+		Err: errors.New(reason(err))}
 }
 
 // endStranded removes the pod of a Job that was deleted where its node can not end it.
@@ -75,9 +80,11 @@ func (l *Launcher) endStranded(ctx context.Context, job string) error {
 	return removePod(ctx, l.client, pod, why)
 }
 
-// SweepPods removes tracers' pods in a namespace ("" for all) that were deleted, or whose Jobs are gone, and that their nodes can not
-// end. It gives a line for each.
-func SweepPods(ctx context.Context, client kubernetes.Interface, namespace string, now time.Time) (removed []string, err error) {
+// SweepPods removes tracers' pods in a namespace ("" for all) that were deleted, or whose Jobs are gone, and that their
+// nodes can not end. It gives a line for each.
+func SweepPods(
+	ctx context.Context, client kubernetes.Interface, namespace string, now time.Time,
+) (removed []string, err error) {
 	pods, err := client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: Labels().String()})
 	if err != nil {
 		return nil, fmt.Errorf("list leftovers: %w", err)
@@ -100,8 +107,10 @@ func SweepPods(ctx context.Context, client kubernetes.Interface, namespace strin
 		case err != nil:
 			errs = append(errs, err)
 		case yes:
-			removed = append(removed, fmt.Sprintf("pod %s/%s on node %s, %s, was removed from the API; if the node comes back its kubelet ends it",
-				pod.Namespace, pod.Name, pod.Spec.NodeName, why))
+			removed = append(removed,
+				fmt.Sprintf("pod %s/%s on node %s, %s, was removed from the API; if the node comes back its "+
+					"kubelet ends it",
+					pod.Namespace, pod.Name, pod.Spec.NodeName, why))
 		}
 	}
 	return removed, errors.Join(errs...)

@@ -23,7 +23,8 @@ import (
 
 func TestPrepare_FindsDNSPorts(t *testing.T) {
 	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "names"}}
-	service.Spec.Ports = []corev1.ServicePort{{Port: 5354, TargetPort: intstr.FromInt32(53), Protocol: corev1.ProtocolUDP}}
+	service.Spec.Ports = []corev1.ServicePort{{Port: 5354, TargetPort: intstr.FromInt32(53),
+		Protocol: corev1.ProtocolUDP}}
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "a", UID: "a"}}
 	pod.Spec.NodeName, pod.Status.Phase = "n1", corev1.PodRunning
 	for name, c := range map[string]struct {
@@ -78,7 +79,8 @@ func TestSetDNSPorts(t *testing.T) {
 		want  []uint32
 		note  string
 	}{
-		"given ones stay first": {[]uint32{5300, 53}, foundPorts{ports: []uint32{53, 1053}}, []uint32{5300, 53, 1053}, ""},
+		"given ones stay first": {[]uint32{5300, 53}, foundPorts{ports: []uint32{53, 1053}}, []uint32{5300, 53, 1053},
+			""},
 		"too many": {
 			span(1, 15), foundPorts{ports: []uint32{15, 53, 1053}}, append(span(1, 15), 53),
 			"note: a tracer takes 16 DNS ports: left out port 1053 of DNS Services; choose with --dns-port\n",

@@ -336,7 +336,8 @@ func TestOpenError_StartsNothing(t *testing.T) {
 		h := newHarness(t, Config{ReverseDNS: true}, "n1")
 		h.openErr = os.ErrExist
 		r := <-h.start()
-		if !errors.Is(r.err, os.ErrExist) || r.tally != nil || h.maxAtOnce() != 0 || !h.view.closed || !h.launcher.closed {
+		if !errors.Is(r.err, os.ErrExist) || r.tally != nil || h.maxAtOnce() != 0 || !h.view.closed ||
+			!h.launcher.closed {
 			t.Errorf("%v, %v; %d nodes started", r.tally, r.err, h.maxAtOnce())
 		}
 	})

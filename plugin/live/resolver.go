@@ -33,7 +33,8 @@ type resolver struct {
 }
 
 func newResolver(ctx context.Context, next collect.Namer) *resolver {
-	return &resolver{Namer: next, ctx: ctx, lookups: make(chan struct{}, parallelLookups), hosts: map[netip.Addr]string{}}
+	return &resolver{Namer: next, ctx: ctx, lookups: make(chan struct{}, parallelLookups),
+		hosts: map[netip.Addr]string{}}
 }
 
 // Name implements collect.Namer.

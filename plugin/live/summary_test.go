@@ -82,7 +82,8 @@ func TestVerdict(t *testing.T) {
 			for i, state := range test.nodes {
 				s.nodes.byName[string(rune('a'+i))] = &nodeState{state: state, failure: "x"}
 			}
-			if err := s.nodes.verdict(test.cause, test.out); !errors.Is(err, test.want) || (err == nil) != (test.want == nil) {
+			if err := s.nodes.verdict(test.cause, test.out); !errors.Is(err, test.want) ||
+				(err == nil) != (test.want == nil) {
 				t.Errorf("got %v, want %v", err, test.want)
 			}
 		})

@@ -112,7 +112,7 @@ type gauge struct {
 
 func addGPU(s *store, ev *event.Event, now int64) bool {
 	g := ev.GetGpu()
-	if g.GetWhat() == event.GpuWhat_GPU_WHAT_CALLS {
+	if g.GetType() == event.GpuEventType_GPU_EVENT_TYPE_CALLS {
 		addCalls(s, ev, now)
 		return true
 	}
@@ -121,22 +121,22 @@ func addGPU(s *store, ev *event.Event, now int64) bool {
 		return false
 	}
 	id := ev.GetNode() + " " + uuid
-	switch g.GetWhat() {
-	case event.GpuWhat_GPU_WHAT_PROCESS:
+	switch g.GetType() {
+	case event.GpuEventType_GPU_EVENT_TYPE_PROCESS:
 		if ev.GetPod() != "" && len(s.workloads) < maxPods {
 			s.workloads[ev.GetNamespace()+"/"+ev.GetPod()] = ev.GetWorkload()
 		}
 		addProcess(s, ev, now)
 		return true
-	case event.GpuWhat_GPU_WHAT_ENDED:
+	case event.GpuEventType_GPU_EVENT_TYPE_ENDED:
 		endProcess(s, ev)
 		return true
-	case event.GpuWhat_GPU_WHAT_LOST:
+	case event.GpuEventType_GPU_EVENT_TYPE_LOST:
 		if l := s.series[id]; l != nil {
 			l.live = false
 		}
 		return true
-	case event.GpuWhat_GPU_WHAT_DEVICE:
+	case event.GpuEventType_GPU_EVENT_TYPE_DEVICE:
 	default:
 		return false
 	}

@@ -20,7 +20,7 @@ func float(f float64) *float64 { return &f }
 // look is one look at a GPU, a second after the one before.
 func gpuLook(node, uuid string, index uint32, percent *uint32, sm *float64, own uint32, users string) *event.Event {
 	return &event.Event{Node: node, Kind: &event.Event_Gpu{Gpu: &event.Gpu{
-		What: event.GpuWhat_GPU_WHAT_DEVICE, Gpu: &event.GpuDevice{Uuid: uuid, Index: &index, Name: "H100"},
+		Type: event.GpuEventType_GPU_EVENT_TYPE_DEVICE, Gpu: &event.GpuDevice{Uuid: uuid, Index: &index, Name: "H100"},
 		PeriodMicros: n64(1e6),
 		Memory:       &event.GpuMemory{TotalBytes: n64(80), UsedBytes: n64(uint64(10 * own))},
 		Activity:     &event.GpuActivity{GpuPercent: percent, SmPercent: sm},
@@ -37,14 +37,16 @@ func TestGPUsAreMeansAndSumsAndWhatIsNotKnownIsNull(t *testing.T) {
 	for second := range 10 {
 		at := start.Add(time.Duration(second) * time.Second)
 		m.Add(gpuLook("a", "0", 0, n32(uint32(second%2*100)), float(20), 1, "ml/train/main"), at)
-		m.Add(&event.Event{Node: "a", Namespace: "ml", Pod: "train", Workload: "job/train", Kind: &event.Event_Gpu{Gpu: &event.Gpu{
-			What: event.GpuWhat_GPU_WHAT_PROCESS, Gpu: &event.GpuDevice{Uuid: "0"}, Proc: &event.GpuProcess{Pid: 1},
-		}}}, at)
+		m.Add(&event.Event{Node: "a", Namespace: "ml", Pod: "train", Workload: "job/train",
+			Kind: &event.Event_Gpu{Gpu: &event.Gpu{
+				Type: event.GpuEventType_GPU_EVENT_TYPE_PROCESS, Gpu: &event.GpuDevice{Uuid: "0"},
+				Proc: &event.GpuProcess{Pid: 1},
+			}}}, at)
 		m.Add(gpuLook("a", "1", 1, n32(0), nil, 1, "ml/train/main"), at)
 		m.Add(gpuLook("b", "2", 0, nil, nil, 0, ""), at)
 	}
 	m.Add(&event.Event{
-		Node: "b", Kind: &event.Event_Gpu{Gpu: &event.Gpu{What: event.GpuWhat_GPU_WHAT_UNAVAILABLE}},
+		Node: "b", Kind: &event.Event_Gpu{Gpu: &event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_UNAVAILABLE}},
 	}, start)
 	now := start.Add(9500 * time.Millisecond)
 	at := now
@@ -98,7 +100,8 @@ func TestGPUsAreMeansAndSumsAndWhatIsNotKnownIsNull(t *testing.T) {
 	// The driver loses one: it is no row any more once the window has gone by.
 	m.Add(&event.Event{
 		Node: "b",
-		Kind: &event.Event_Gpu{Gpu: &event.Gpu{What: event.GpuWhat_GPU_WHAT_LOST, Gpu: &event.GpuDevice{Uuid: "2"}}},
+		Kind: &event.Event_Gpu{Gpu: &event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_LOST,
+			Gpu: &event.GpuDevice{Uuid: "2"}}},
 	}, now)
 	at = now.Add(11 * time.Second)
 	if got := rows("node"); len(got) != 1 || got[0].GetName() != "a" || got[0].GetMemoryTotalBytes() != 160 {
@@ -177,7 +180,7 @@ func TestACourseOfGPUsCountsEachOnceHoweverItsLooksFall(t *testing.T) {
 func looked(pod string, pid uint32, gpu string, index uint32, memory *uint64, sm *uint32) *event.Event {
 	return &event.Event{Node: "a", Namespace: "ml", Pod: pod, Container: "main", Workload: "job/" +
 		pod, Kind: &event.Event_Gpu{Gpu: &event.Gpu{
-		What: event.GpuWhat_GPU_WHAT_PROCESS, Gpu: &event.GpuDevice{Uuid: gpu, Index: &index, Name: "H100"},
+		Type: event.GpuEventType_GPU_EVENT_TYPE_PROCESS, Gpu: &event.GpuDevice{Uuid: gpu, Index: &index, Name: "H100"},
 		PeriodMicros: n64(1e6),
 		Proc:         &event.GpuProcess{Pid: pid, Comm: []byte("python"), MemoryBytes: memory, SmPercent: sm},
 	}}}
@@ -185,9 +188,11 @@ func looked(pod string, pid uint32, gpu string, index uint32, memory *uint64, sm
 
 func asked(pod string, pid uint32, at, since time.Time, c *event.GpuCalls) *event.Event {
 	c.Since = uint64(since.UnixNano())
-	return &event.Event{Time: uint64(at.UnixNano()), Node: "a", Namespace: "ml", Pod: pod, Container: "main", Workload: "job/" + pod, Kind: &event.Event_Gpu{Gpu: &event.Gpu{
-		What: event.GpuWhat_GPU_WHAT_CALLS, Proc: &event.GpuProcess{Pid: pid, Comm: []byte("python")}, Calls: c,
-	}}}
+	return &event.Event{Time: uint64(at.UnixNano()), Node: "a", Namespace: "ml", Pod: pod, Container: "main",
+		Workload: "job/" + pod, Kind: &event.Event_Gpu{Gpu: &event.Gpu{
+			Type: event.GpuEventType_GPU_EVENT_TYPE_CALLS, Proc: &event.GpuProcess{Pid: pid, Comm: []byte("python")},
+			Calls: c,
+		}}}
 }
 
 func TestProcessesAreRowsOfTheirOwnAndPartsOfTheirGPUs(t *testing.T) {
@@ -249,7 +254,7 @@ func TestProcessesAreRowsOfTheirOwnAndPartsOfTheirGPUs(t *testing.T) {
 	// A process series one device, then the other, and another takes its number.
 	ended := func(gpu string) {
 		ev := looked("train", 7, gpu, 0, nil, nil)
-		ev.GetGpu().What = event.GpuWhat_GPU_WHAT_ENDED
+		ev.GetGpu().Type = event.GpuEventType_GPU_EVENT_TYPE_ENDED
 		m.Add(ev, at)
 	}
 	ended("0")

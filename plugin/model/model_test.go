@@ -394,9 +394,10 @@ func TestDNSAnswersAreCountedByWhatCameOfThem(t *testing.T) {
 func TestSyscallsAreCountedByTheKernelsOwnSums(t *testing.T) {
 	m := New(TopicByName("syscalls"), Options{Started: start})
 	tell := func(id, pod, name string, calls, nanos uint64, histogram []uint64, second float64) {
-		m.Add(&event.Event{Namespace: "shop", Pod: pod, Container: "main", Kind: &event.Event_SyscallSummary{SyscallSummary: &event.SyscallSummary{
-			Id: id, Name: name, Calls: calls, Errors: calls / 10, TotalNanos: &nanos, Histogram: histogram,
-		}}}, at(second))
+		m.Add(&event.Event{Namespace: "shop", Pod: pod, Container: "main",
+			Kind: &event.Event_SyscallSummary{SyscallSummary: &event.SyscallSummary{
+				Id: id, Name: name, Calls: calls, Errors: calls / 10, TotalNanos: &nanos, Histogram: histogram,
+			}}}, at(second))
 	}
 	tell("1", "web", "read", 100, 1e9, []uint64{0, 100}, 1)
 	tell("1", "web", "read", 300, 3e9, []uint64{0, 100, 0, 0, 200}, 2)

@@ -59,7 +59,7 @@ func TestTheSchemaRefusesWhatTheContractForbids(t *testing.T) {
 		`"bytesSent":1234567`:           `"bytesSent":"1234567"`,
 		`"address":"10.244.0.5"`:        `"address":"10.244.0.500"`,
 		`"node":"node-1",`:              ``,
-		`"schemaVersion":1`:             `"schemaVersion":1,"extra":1`,
+		`"schemaVersion":2`:             `"schemaVersion":2,"extra":1`,
 		`T22:13:20.123456789Z","node"`:  `","node"`,
 		`"srttMicros":1240,"retransmit`: `"srttMicros":-1,"retransmit`,
 	} {

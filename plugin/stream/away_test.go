@@ -88,7 +88,9 @@ func TestATracerThatFallsSilentIsReplaced(t *testing.T) {
 		if len(*unseen) != 1 || (*unseen)[0] < session.HeartbeatTimeout {
 			t.Errorf("not seen for %v, want once, for longer than %v", *unseen, session.HeartbeatTimeout)
 		}
-		if !b.heard("no contact for ") || !b.heardLike(`STREAMING streaming again; nothing was seen from \d\d:\d\d:\d\d\.\d{3} to \d\d:\d\d:\d\d\.\d{3} \(\d+\.\d s\)$`) {
+		if !b.heard("no contact for ") ||
+			!b.heardLike(
+				`STREAMING streaming again; nothing was seen from \d\d:\d\d:\d\d\.\d{3} to \d\d:\d\d:\d\d\.\d{3} \(\d+\.\d s\)$`) {
 			t.Errorf("said %q", b.said)
 		}
 	})

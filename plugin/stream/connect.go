@@ -126,7 +126,8 @@ func (n *node) greet(ctx context.Context, client session.SessionClient) (session
 		return nil, explain(err)
 	}
 	hello := &session.Hello{Protocol: session.Protocol, Version: n.Version}
-	if err := control.Send(&session.ClientMessage{Message: &session.ClientMessage_Hello{Hello: hello}}); err != nil && !errors.Is(err, io.EOF) {
+	if err := control.Send(&session.ClientMessage{Message: &session.ClientMessage_Hello{Hello: hello}}); err != nil &&
+		!errors.Is(err, io.EOF) {
 		return nil, explain(err)
 	}
 	message, err := control.Recv()
@@ -135,13 +136,15 @@ func (n *node) greet(ctx context.Context, client session.SessionClient) (session
 	}
 	welcome := message.GetWelcome()
 	if welcome == nil || welcome.Protocol != session.Protocol {
-		return nil, &fatalError{n.mismatch(fmt.Sprintf("speaks protocol %d", welcome.GetProtocol()), welcome.GetVersion())}
+		return nil, &fatalError{n.mismatch(fmt.Sprintf("speaks protocol %d", welcome.GetProtocol()),
+			welcome.GetVersion())}
 	}
 	n.kernel = welcome.BootId
 	if welcome.Instance != n.instance {
 		n.instance, n.next = welcome.Instance, 0
 	}
-	if err := control.Send(&session.ClientMessage{Message: &session.ClientMessage_Config{Config: n.Config}}); err != nil {
+	if err := control.Send(
+		&session.ClientMessage{Message: &session.ClientMessage_Config{Config: n.Config}}); err != nil {
 		return nil, explain(err)
 	}
 	n.feed.Reset()
@@ -168,7 +171,8 @@ func (n *node) receive(ctx context.Context, stream session.Session_EventsClient)
 			n.relayStatuses(batch.Events)
 		}
 		if err := n.source.Feed(ctx, collect.Batch{
-			Instance: n.instance, Sequence: batch.Sequence, Events: batch.Events, Watermark: batch.Watermark, Kernel: n.kernel, GapSummary: batch.GapSummary,
+			Instance: n.instance, Sequence: batch.Sequence, Events: batch.Events, Watermark: batch.Watermark,
+			Kernel: n.kernel, GapSummary: batch.GapSummary,
 		}); err != nil {
 			return err
 		}
@@ -206,9 +210,11 @@ func ownEnd(s *event.NodeStatus) bool {
 	return s.GetState() == event.NodeState_NODE_STATE_STOPPED || s.GetState() == event.NodeState_NODE_STATE_FAILED
 }
 
-// talk is all that is sent on Control: heartbeats, news of pods, and in the end Stop. It returns when the final batch is in,
-// which is the orderly end, or the wait for it is over.
-func (n *node) talk(ctx, running context.Context, control session.Session_ControlClient, finished <-chan struct{}) (orderly bool, err error) {
+// talk is all that is sent on Control: heartbeats, news of pods, and in the end Stop. It returns when the final batch
+// is in, which is the orderly end, or the wait for it is over.
+func (n *node) talk(
+	ctx, running context.Context, control session.Session_ControlClient, finished <-chan struct{},
+) (orderly bool, err error) {
 	updates := make(chan *session.PodUpdate)
 	feeding, cancel := context.WithCancel(ctx)
 	var feed sync.WaitGroup
@@ -235,7 +241,8 @@ func (n *node) talk(ctx, running context.Context, control session.Session_Contro
 		var message *session.ClientMessage
 		select {
 		case <-beat.C:
-			// A connection may die without a word, and a tracer may be stopped: each heartbeat is answered, so silence tells.
+			// A connection may die without a word, and a tracer may be stopped: each heartbeat is answered, so silence
+			// tells.
 			if silent := time.Since(n.heard.get()); silent > session.HeartbeatTimeout {
 				return false, fmt.Errorf("not a word from the tracer for %.1f s", silent.Seconds())
 			}
@@ -250,7 +257,8 @@ func (n *node) talk(ctx, running context.Context, control session.Session_Contro
 			n.stopSent.Store(true)
 			message = &session.ClientMessage{Message: &session.ClientMessage_Stop{Stop: &session.Stop{}}}
 		case <-giveUp:
-			n.report(event.NodeState_NODE_STATE_STOPPED, fmt.Sprintf("the tracer did not send its last events within %v", drainTimeout))
+			n.report(event.NodeState_NODE_STATE_STOPPED,
+				fmt.Sprintf("the tracer did not send its last events within %v", drainTimeout))
 			return false, nil
 		case <-finished:
 			// All is in: closing our side lets the tracer end at once.
@@ -319,7 +327,8 @@ func explain(err error) error {
 	switch s.Code() {
 	case codes.ResourceExhausted: // gRPC found it too long, on this side or on the other
 		if strings.Contains(s.Message(), "larger than max") {
-			return &fatalError{fmt.Errorf("the tracer breaks the protocol: it sent a message of more than %d bytes", session.MaxBatchBytes)}
+			return &fatalError{fmt.Errorf("the tracer breaks the protocol: it sent a message of more than %d bytes",
+				session.MaxBatchBytes)}
 		}
 	case codes.FailedPrecondition, codes.InvalidArgument, codes.Unimplemented:
 		return &fatalError{err}

@@ -73,7 +73,8 @@ func (n *node) cutShort(ctx context.Context, err error) {
 	}
 }
 
-// reportCut reports a connection that has ended, or was not made. A cut is reported once, not with each further attempt.
+// reportCut reports a connection that has ended, or was not made. A cut is reported once, not with each further
+// attempt.
 func (n *node) reportCut(heard time.Time, news bool, err error) {
 	switch {
 	case !n.streamed.Load():

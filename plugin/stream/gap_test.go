@@ -51,7 +51,8 @@ func TestGap_TracerEndsByItself(t *testing.T) {
 	} {
 		t.Run(name+" as the session ends", func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, func(tr *tracer) { tr.ends = &event.NodeStatus{State: state, Message: "its pod is deleted"} })
+				b := newBench(t,
+					func(tr *tracer) { tr.ends = &event.NodeStatus{State: state, Message: "its pod is deleted"} })
 				unseen := b.unseen()
 				b.run()
 				b.await(5)

@@ -116,7 +116,8 @@ func TestHostileTracer_KeyHasADeadline(t *testing.T) {
 		}
 		b.run()
 		err := b.wait()
-		const want = "the tracer announced no key within 20s: is orb8-tracer:v9 a tracer of this version? see kubectl logs -n demo 0 -c tracer"
+		const want = "the tracer announced no key within 20s: is orb8-tracer:v9 a tracer of this version? see " +
+			"kubectl logs -n demo 0 -c tracer"
 		if err == nil || err.Error() != want {
 			t.Errorf("error %v\nwant  %s", err, want)
 		}
@@ -135,7 +136,8 @@ func TestHostileTracer_LinesAreBounded(t *testing.T) {
 			b := &session.Batch{}
 			for range 20 {
 				b.Events = append(b.Events, &event.Event{Kind: &event.Event_NodeStatus{NodeStatus: &event.NodeStatus{
-					State: event.NodeState_NODE_STATE_STREAMING, Message: fmt.Sprint("warning ", i, strings.Repeat("訂", 1000)),
+					State:   event.NodeState_NODE_STATE_STREAMING,
+					Message: fmt.Sprint("warning ", i, strings.Repeat("訂", 1000)),
 				}}})
 			}
 			batches = append(batches, b)

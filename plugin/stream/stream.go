@@ -67,8 +67,8 @@ type Options struct {
 	Say func(node string, state event.NodeState, message string)
 	// Readmit waits until a node on which nothing was to be traced may have a tracer again; nil: at once.
 	Readmit func(ctx context.Context, node string) error
-	// Unseen hears how long a node that had streamed was not seen, for its tracer was lost; nil: nobody does. It is called
-	// from any goroutine.
+	// Unseen hears how long a node that had streamed was not seen, for its tracer was lost; nil: nobody does. It is
+	// called from any goroutine.
 	Unseen func(node string, d time.Duration)
 }
 
@@ -290,7 +290,8 @@ func (n *node) ready(ctx context.Context) error {
 	defer cancel()
 	ready, key, err := n.Ready(limited, n.pod)
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
-		return fmt.Errorf("the tracer announced no key within %v: is %s a tracer of this version? see kubectl logs -n %s %s -c %s",
+		return fmt.Errorf("the tracer announced no key within %v: is %s a tracer of this version? see kubectl logs "+
+			"-n %s %s -c %s",
 			readyTimeout, n.spec.Image, n.spec.Namespace, n.pod, launch.Container)
 	}
 	if err != nil {
@@ -308,7 +309,8 @@ func (n *node) ready(ctx context.Context) error {
 
 func (n *node) mismatch(what, version string) error {
 	version = clip(version)
-	return fmt.Errorf("tracer %s %s, this kubectl orb8 is %s and speaks protocol %d: use the tracer of the same version (leave out --image and ORB8_IMAGE), or the kubectl orb8 of version %s",
+	return fmt.Errorf("tracer %s %s, this kubectl orb8 is %s and speaks protocol %d: use the tracer of the same "+
+		"version (leave out --image and ORB8_IMAGE), or the kubectl orb8 of version %s",
 		version, what, n.Version, session.Protocol, version)
 }
 
@@ -353,7 +355,8 @@ func (n *node) serve(ctx, running context.Context) error {
 			return n.lost("tracer " + how)
 		}
 		if silent := time.Since(heard); silent > session.HeartbeatTimeout {
-			return n.lost(fmt.Sprintf("no contact for %.1f s, longer than the tracer waits (%v)", silent.Seconds(), err))
+			return n.lost(fmt.Sprintf("no contact for %.1f s, longer than the tracer waits (%v)", silent.Seconds(),
+				err))
 		}
 		n.reportCut(heard, news, err)
 		if how := n.ended(running, backoff.Step()); how != "" {

@@ -73,7 +73,9 @@ func startTracer(t *testing.T, client session.PublicKey, instance uint64) *trace
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr := &tracer{identity: identity, listener: bufconn.Listen(64 << 10), instance: instance, protocol: session.Protocol, batches: 5, stop: make(chan struct{}), hush: make(chan struct{}), quits: make(chan struct{}), answered: make(chan struct{}, 1)}
+	tr := &tracer{identity: identity, listener: bufconn.Listen(64 << 10), instance: instance,
+		protocol: session.Protocol, batches: 5, stop: make(chan struct{}), hush: make(chan struct{}),
+		quits: make(chan struct{}), answered: make(chan struct{}, 1)}
 	tr.server = grpc.NewServer(grpc.Creds(credentials.NewTLS(identity.ServerTLS(client))))
 	session.RegisterSessionServer(tr.server, tr)
 	var serving sync.WaitGroup
@@ -95,7 +97,8 @@ func (tr *tracer) Control(stream session.Session_ControlServer) error {
 		return nil
 	}
 	if tr.protocol != first.GetHello().GetProtocol() {
-		return status.Errorf(codes.FailedPrecondition, "the tracer (v9) speaks protocol %d, the client protocol %d", tr.protocol, first.GetHello().GetProtocol())
+		return status.Errorf(codes.FailedPrecondition, "the tracer (v9) speaks protocol %d, the client protocol %d",
+			tr.protocol, first.GetHello().GetProtocol())
 	}
 	if err := stream.Send(&session.TracerMessage{Message: &session.TracerMessage_Welcome{Welcome: &session.Welcome{
 		Protocol: tr.protocol, Version: "v1", Instance: tr.instance,
@@ -119,7 +122,8 @@ func (tr *tracer) Control(stream session.Session_ControlServer) error {
 					started.Warnings = []string{"no more room"}
 				}
 				for range tr.startsAgain + 1 {
-					if err := stream.Send(&session.TracerMessage{Message: &session.TracerMessage_Started{Started: started}}); err != nil {
+					if err := stream.Send(&session.TracerMessage{Message: &session.TracerMessage_Started{
+						Started: started}}); err != nil {
 						return err
 					}
 				}
@@ -128,7 +132,8 @@ func (tr *tracer) Control(stream session.Session_ControlServer) error {
 			if tr.hushed() {
 				continue
 			}
-			if err := stream.Send(&session.TracerMessage{Message: &session.TracerMessage_Heartbeat{Heartbeat: &session.Heartbeat{}}}); err != nil {
+			if err := stream.Send(&session.TracerMessage{Message: &session.TracerMessage_Heartbeat{
+				Heartbeat: &session.Heartbeat{}}}); err != nil {
 				return err
 			}
 			select {
@@ -149,8 +154,8 @@ func (tr *tracer) Events(req *session.EventsRequest, stream session.Session_Even
 	tr.streaming.Lock()
 	defer tr.streaming.Unlock()
 	next := max(req.ResumeFrom, 1)
-	// What was sent is sent again from where the client asks, and then what is new: its flows, and the promise, again and
-	// again, that nothing older comes.
+	// What was sent is sent again from where the client asks, and then what is new: its flows, and the promise, again
+	// and again, that nothing older comes.
 	turn := time.NewTicker(10 * time.Millisecond)
 	defer turn.Stop()
 	for {
@@ -190,7 +195,9 @@ func (tr *tracer) add(resumed bool) {
 		tr.flows++
 		batch.Events = []*event.Event{flowEvent(tr.instance, uint64(tr.flows))}
 		if tr.flows == 2 && tr.warns != "" {
-			batch.Events = append(batch.Events, &event.Event{Time: batch.Events[0].Time, Kind: &event.Event_NodeStatus{NodeStatus: &event.NodeStatus{State: event.NodeState_NODE_STATE_STREAMING, Message: tr.warns}}})
+			batch.Events = append(batch.Events, &event.Event{Time: batch.Events[0].Time,
+				Kind: &event.Event_NodeStatus{NodeStatus: &event.NodeStatus{State: event.NodeState_NODE_STATE_STREAMING,
+					Message: tr.warns}}})
 		}
 	}
 	batch.Watermark = uint64(time.Now().UnixNano())
@@ -218,7 +225,8 @@ func (tr *tracer) cutNow() {
 // flowEvent is one closed UDP flow whose port tells which event it was.
 func flowEvent(instance, n uint64) *event.Event {
 	return &event.Event{Time: uint64(time.Now().UnixNano()), Kind: &event.Event_Flow{Flow: &event.Flow{
-		Protocol: event.Protocol_PROTOCOL_UDP, Phase: event.Phase_PHASE_CLOSED, Observed: event.Side_SIDE_SRC, RoleKnown: true,
+		Protocol: event.Protocol_PROTOCOL_UDP, Phase: event.Phase_PHASE_CLOSED, Observed: event.Side_SIDE_SRC,
+		RoleKnown:   true,
 		Src:         &event.Endpoint{Address: []byte{10, 0, 0, byte(instance)}, Port: 1000 + uint32(n)},
 		Dst:         &event.Endpoint{Address: []byte{192, 0, 2, 1}, Port: 53},
 		SrcCounters: &event.Counters{BytesSent: n},
@@ -344,7 +352,8 @@ func newBench(t *testing.T, tracers ...func(*tracer)) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{t: t, result: make(chan error, 1), gotEvent: make(chan struct{}, 100), feed: feed{goneFor: time.Minute, back: make(chan struct{})}}
+	b := &bench{t: t, result: make(chan error, 1), gotEvent: make(chan struct{}, 100),
+		feed: feed{goneFor: time.Minute, back: make(chan struct{})}}
 	b.launcher = &launcher{t: t, ended: map[string]string{}, changed: make(chan struct{})}
 	for i, prepare := range tracers {
 		tr := startTracer(t, identity.PublicKey(), uint64(i+1))
@@ -359,7 +368,8 @@ func newBench(t *testing.T, tracers ...func(*tracer)) *bench {
 	collector := collect.New(collect.Options{})
 	b.options = &Options{
 		Launcher: b.launcher, Identity: identity, Version: "v1", Collector: collector,
-		Spec: launch.Spec{Session: "s", Namespace: "demo", Deadline: time.Hour}, Config: &session.Config{Kinds: []string{"flow"}, Interval: int64(time.Second)},
+		Spec:   launch.Spec{Session: "s", Namespace: "demo", Deadline: time.Hour},
+		Config: &session.Config{Kinds: []string{"flow"}, Interval: int64(time.Second)},
 		Ready: func(_ context.Context, pod string) (session.Ready, session.PublicKey, error) {
 			tr := tracerOf(pod)
 			return session.Ready{Protocol: tr.protocol, Version: "v9"}, tr.identity.PublicKey(), nil
@@ -482,7 +492,8 @@ func TestAnOrderlyEndBringsTheLastEventsAndTakesTheJob(t *testing.T) {
 		if want := []uint32{11001, 11002, 11003, 11004, 11005, 11099}; !slices.Equal(b.ports, want) {
 			t.Errorf("events %d, want %d", b.ports, want)
 		}
-		if tr := b.launcher.tracers[0]; len(tr.updates) != 1 || !tr.updates[0].Complete || tr.updates[0].Upsert[0].Name != "web" {
+		if tr := b.launcher.tracers[0]; len(tr.updates) != 1 || !tr.updates[0].Complete ||
+			tr.updates[0].Upsert[0].Name != "web" {
 			t.Errorf("pod updates %v", tr.updates)
 		}
 	})
@@ -529,7 +540,8 @@ func TestALostTracerIsReplaced(t *testing.T) {
 		if !b.heard("tracer was killed by signal 9; starting another; what happens until it streams is not seen") {
 			t.Errorf("said %q", b.said)
 		}
-		if want := []uint32{11001, 11002, 11003, 11004, 11005, 21001, 21002, 21003, 21004, 21005, 21099}; !slices.Equal(b.ports, want) {
+		if want := []uint32{11001, 11002, 11003, 11004, 11005, 21001, 21002, 21003, 21004, 21005,
+			21099}; !slices.Equal(b.ports, want) {
 			t.Errorf("events %d, want %d", b.ports, want)
 		}
 	})
@@ -541,8 +553,11 @@ func TestWhatCannotGetBetterFailsTheNodeAtOnce(t *testing.T) {
 		tracers []func(*tracer)
 		want    string
 	}{
-		"another protocol":   {[]func(*tracer){func(tr *tracer) { tr.protocol = 7 }}, "tracer v9 speaks protocol 7, this kubectl orb8 is v1 and speaks protocol 1: use the tracer of the same version"},
-		"an incapable node":  {[]func(*tracer){func(tr *tracer) { tr.startError = "flows need Linux 5.15, this is 4.19" }}, "flows need Linux 5.15, this is 4.19"},
+		"another protocol": {[]func(*tracer){func(tr *tracer) { tr.protocol = 7 }}, "tracer v9 speaks protocol 7, " +
+			"this kubectl orb8 is v1 and speaks protocol 2: use the tracer of the same version"},
+		"an incapable node": {
+			[]func(*tracer){func(tr *tracer) { tr.startError = "flows need Linux 5.15, this is 4.19" }},
+			"flows need Linux 5.15, this is 4.19"},
 		"an image not there": {nil, "image: no such image"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -609,7 +624,8 @@ func TestTheReadyLineIsFoundInALog(t *testing.T) {
 			t.Errorf("a log of %d bytes without a ready line gave one", len(log))
 		}
 	}
-	if _, _, err := readReady(strings.NewReader(strings.Repeat("x\n", maxLogBytes) + line)); !errors.Is(err, errNoReady) {
+	if _, _, err := readReady(strings.NewReader(strings.Repeat("x\n", maxLogBytes) + line)); !errors.Is(err,
+		errNoReady) {
 		t.Errorf("a log without end was read to its end: %v", err)
 	}
 }

@@ -28,7 +28,7 @@ func silent() *world {
 				Unavailable: "not supported: everything",
 			},
 		} {
-			g.What = event.GpuWhat_GPU_WHAT_DEVICE
+			g.Type = event.GpuEventType_GPU_EVENT_TYPE_DEVICE
 			w.Add(&event.Event{
 				Node: "gpu-a", Kind: &event.Event_Gpu{Gpu: g},
 			}, start.Add(time.Duration(second)*time.Second))
@@ -36,11 +36,11 @@ func silent() *world {
 		// A process of which the driver tells that it is there, and whose calls nobody counts.
 		for _, g := range []*event.Gpu{
 			{
-				What: event.GpuWhat_GPU_WHAT_PROCESS, Gpu: &event.GpuDevice{Uuid: "GPU-8", Index: number(8)},
+				Type: event.GpuEventType_GPU_EVENT_TYPE_PROCESS, Gpu: &event.GpuDevice{Uuid: "GPU-8", Index: number(8)},
 				PeriodMicros: &period, Proc: &event.GpuProcess{Pid: 77, Comm: []byte("python3")},
 			},
 			{
-				What: event.GpuWhat_GPU_WHAT_CALLS, Proc: &event.GpuProcess{Pid: 77},
+				Type: event.GpuEventType_GPU_EVENT_TYPE_CALLS, Proc: &event.GpuProcess{Pid: 77},
 				Calls: &event.GpuCalls{Since: uint64(start.UnixNano())},
 			},
 		} {
@@ -94,7 +94,7 @@ func TestAChartShowsWhatIsKnownOfSome(t *testing.T) {
 	index, period, percent := uint32(7), uint64(1e6), uint32(40)
 	for second := 30; second < 60; second++ {
 		w.Add(&event.Event{Node: "gpu-a", Kind: &event.Event_Gpu{Gpu: &event.Gpu{
-			What: event.GpuWhat_GPU_WHAT_DEVICE, Gpu: &event.GpuDevice{Uuid: "GPU-7", Index: &index},
+			Type: event.GpuEventType_GPU_EVENT_TYPE_DEVICE, Gpu: &event.GpuDevice{Uuid: "GPU-7", Index: &index},
 			PeriodMicros: &period, Activity: &event.GpuActivity{GpuPercent: &percent},
 		}}}, start.Add(time.Duration(second)*time.Second))
 	}

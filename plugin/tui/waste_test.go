@@ -60,7 +60,7 @@ func TestTheWastePageSaysWhenThereIsNone(t *testing.T) {
 	}
 	index, percent, none := uint32(0), uint32(90), uint32(1)
 	w.Add(&event.Event{Node: "gpu-a", Kind: &event.Event_Gpu{Gpu: &event.Gpu{
-		What: event.GpuWhat_GPU_WHAT_DEVICE, Gpu: &event.GpuDevice{Uuid: "GPU-0", Index: &index},
+		Type: event.GpuEventType_GPU_EVENT_TYPE_DEVICE, Gpu: &event.GpuDevice{Uuid: "GPU-0", Index: &index},
 		Activity:  &event.GpuActivity{GpuPercent: &percent},
 		Processes: &none, OwnProcesses: &none, UsedBy: "ml/train/main",
 	}}}, start.Add(30*time.Second))

@@ -187,7 +187,7 @@ func computed() *world {
 				percent, sm = 0, 0
 			}
 			g := &event.Gpu{
-				What: event.GpuWhat_GPU_WHAT_DEVICE,
+				Type: event.GpuEventType_GPU_EVENT_TYPE_DEVICE,
 				Gpu: &event.GpuDevice{
 					Uuid:  fmt.Sprint("GPU-", i),
 					Index: &index,
@@ -228,26 +228,26 @@ func computed() *world {
 				if len(parts) < 3 {
 					continue
 				}
-				of := func(what event.GpuWhat) *event.Event {
+				of := func(what event.GpuEventType) *event.Event {
 					return &event.Event{
 						Time: uint64(at.UnixNano()), Node: node, Namespace: parts[0], Pod: parts[1],
 						Container: parts[2], Workload: "job/" + strings.TrimSuffix(parts[1], "-0"),
 						Kind: &event.Event_Gpu{
 							Gpu: &event.Gpu{
-								What:         what,
+								Type:         what,
 								Proc:         &event.GpuProcess{Pid: uint32(4000 + 10*i + n), Comm: []byte("python3")},
 								PeriodMicros: big(1e6),
 							},
 						},
 					}
 				}
-				process := of(event.GpuWhat_GPU_WHAT_PROCESS)
+				process := of(event.GpuEventType_GPU_EVENT_TYPE_PROCESS)
 				process.GetGpu().Gpu, process.GetGpu().Proc.MemoryBytes = g.Gpu, big(60<<30)
 				if i == 0 {
 					process.GetGpu().Proc.SmPercent = &percent
 				}
 				w.Add(process, at)
-				calls := of(event.GpuWhat_GPU_WHAT_CALLS)
+				calls := of(event.GpuEventType_GPU_EVENT_TYPE_CALLS)
 				so := uint64(second + 1)
 				calls.GetGpu().Calls = &event.GpuCalls{
 					Since: uint64(start.Add(-time.Second).UnixNano()), HostToDeviceBytes: big(so * 1e9),

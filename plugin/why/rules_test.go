@@ -191,7 +191,7 @@ func TestWholeWindowRules(t *testing.T) {
 	n32, n64 := func(n uint32) *uint32 { return &n }, func(n uint64) *uint64 { return &n }
 	device := func(at uint64, util uint32, ecc uint64) *event.Event {
 		return &event.Event{Time: at, Node: "n", Kind: &event.Event_Gpu{Gpu: &event.Gpu{
-			What: event.GpuWhat_GPU_WHAT_DEVICE, Gpu: &event.GpuDevice{Uuid: "G"}, PeriodMicros: n64(1e6),
+			Type: event.GpuEventType_GPU_EVENT_TYPE_DEVICE, Gpu: &event.GpuDevice{Uuid: "G"}, PeriodMicros: n64(1e6),
 			UsedBy: "a/p/c", Processes: n32(1), OwnProcesses: n32(1),
 			Activity: &event.GpuActivity{GpuPercent: n32(util)},
 			Health:   &event.GpuHealth{Throttle: "none", EccUncorrected: n64(ecc)},
@@ -204,13 +204,13 @@ func TestWholeWindowRules(t *testing.T) {
 	}
 	process := func(at uint64) *event.Event {
 		return of(at, &event.Gpu{
-			What: event.GpuWhat_GPU_WHAT_PROCESS, Gpu: &event.GpuDevice{Uuid: "G"},
+			Type: event.GpuEventType_GPU_EVENT_TYPE_PROCESS, Gpu: &event.GpuDevice{Uuid: "G"},
 			Proc: &event.GpuProcess{Pid: 7, MemoryBytes: n64(1 << 30)}, PeriodMicros: n64(1e6),
 		})
 	}
 	calls := func(at, launches uint64) *event.Event {
 		return of(at, &event.Gpu{
-			What: event.GpuWhat_GPU_WHAT_CALLS, Proc: &event.GpuProcess{Pid: 7},
+			Type: event.GpuEventType_GPU_EVENT_TYPE_CALLS, Proc: &event.GpuProcess{Pid: 7},
 			Calls: &event.GpuCalls{
 				Launches: &launches, Syncs: n64(3), SyncMicros: n64(3), CopyMicros: n64(0), Since: 1,
 			},
@@ -246,13 +246,14 @@ func TestWholeWindowRules(t *testing.T) {
 			w.Add(device(at, 100, 0))
 			if i == 8 {
 				w.Add(of(at, &event.Gpu{
-					What: event.GpuWhat_GPU_WHAT_XID, Gpu: &event.GpuDevice{Uuid: "G"}, Xid: n32(94),
+					Type: event.GpuEventType_GPU_EVENT_TYPE_XID, Gpu: &event.GpuDevice{Uuid: "G"}, Xid: n32(94),
 				}))
 			}
 		}, sick, event.GpuConfidence_GPU_CONFIDENCE_HIGH},
 		"an XID of a program": {func(w *Watch, i int, at uint64) {
 			w.Add(device(at, 100, 0))
-			w.Add(of(at, &event.Gpu{What: event.GpuWhat_GPU_WHAT_XID, Gpu: &event.GpuDevice{Uuid: "G"}, Xid: n32(31)}))
+			w.Add(of(at, &event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_XID, Gpu: &event.GpuDevice{Uuid: "G"},
+				Xid: n32(31)}))
 		}, compute, event.GpuConfidence_GPU_CONFIDENCE_MEDIUM},
 		"errors that grow": {
 			func(w *Watch, i int, at uint64) { w.Add(device(at, 100, 5+uint64(i))) }, sick,
@@ -266,7 +267,8 @@ func TestWholeWindowRules(t *testing.T) {
 			if i < 5 {
 				w.Add(device(at, 100, 0))
 			} else if i == 5 {
-				w.Add(of(at, &event.Gpu{What: event.GpuWhat_GPU_WHAT_LOST, Gpu: &event.GpuDevice{Uuid: "G"}}))
+				w.Add(of(at, &event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_LOST,
+					Gpu: &event.GpuDevice{Uuid: "G"}}))
 			}
 		}, sick, event.GpuConfidence_GPU_CONFIDENCE_HIGH},
 	} {

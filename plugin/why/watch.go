@@ -116,19 +116,19 @@ func (w *Watch) onGPU(ev *event.Event, g *event.Gpu) {
 		return
 	}
 	n.clock.last = max(n.clock.last, at)
-	switch g.GetWhat() {
-	case event.GpuWhat_GPU_WHAT_UNAVAILABLE:
+	switch g.GetType() {
+	case event.GpuEventType_GPU_EVENT_TYPE_UNAVAILABLE:
 		n.trouble = g.GetMessage()
-	case event.GpuWhat_GPU_WHAT_DEVICE:
+	case event.GpuEventType_GPU_EVENT_TYPE_DEVICE:
 		n.trouble = ""
 		w.onDeviceSample(n, ev, g)
-	case event.GpuWhat_GPU_WHAT_PROCESS:
+	case event.GpuEventType_GPU_EVENT_TYPE_PROCESS:
 		w.onProcessSample(n, ev, g)
-	case event.GpuWhat_GPU_WHAT_CALLS:
+	case event.GpuEventType_GPU_EVENT_TYPE_CALLS:
 		w.onCalls(n, ev, g)
-	case event.GpuWhat_GPU_WHAT_XID:
+	case event.GpuEventType_GPU_EVENT_TYPE_XID:
 		w.onXID(n, ev, g)
-	case event.GpuWhat_GPU_WHAT_LOST:
+	case event.GpuEventType_GPU_EVENT_TYPE_LOST:
 		if d := w.device(n, ev, g); d != nil {
 			d.lost = true
 		}

@@ -37,7 +37,7 @@ func process(at uint64, pod string, pid uint32, uuid string) *event.Event {
 		Pod:       pod,
 		Container: "c",
 		Kind: &event.Event_Gpu{Gpu: &event.Gpu{
-			What:         event.GpuWhat_GPU_WHAT_PROCESS,
+			Type:         event.GpuEventType_GPU_EVENT_TYPE_PROCESS,
 			Gpu:          &event.GpuDevice{Uuid: uuid},
 			Proc:         &event.GpuProcess{Pid: pid, MemoryBytes: proto.Uint64(1000)},
 			PeriodMicros: proto.Uint64(1e6),
@@ -47,7 +47,7 @@ func process(at uint64, pod string, pid uint32, uuid string) *event.Event {
 
 func device(at uint64, uuid string, util float64) *event.Event {
 	return &event.Event{Time: at, Node: "n", Kind: &event.Event_Gpu{Gpu: &event.Gpu{
-		What:         event.GpuWhat_GPU_WHAT_DEVICE,
+		Type:         event.GpuEventType_GPU_EVENT_TYPE_DEVICE,
 		Gpu:          &event.GpuDevice{Uuid: uuid},
 		Activity:     &event.GpuActivity{GpuPercent: proto.Uint32(uint32(100 * util))},
 		PeriodMicros: proto.Uint64(1e6),
@@ -140,7 +140,7 @@ func TestWhatTracersSayThatCannotBeIsLeftAway(t *testing.T) {
 		ev := process(at, "p", 7, "G")
 		ev.Kind = &event.Event_Gpu{
 			Gpu: &event.Gpu{
-				What:  event.GpuWhat_GPU_WHAT_CALLS,
+				Type:  event.GpuEventType_GPU_EVENT_TYPE_CALLS,
 				Proc:  &event.GpuProcess{Pid: 7},
 				Calls: &event.GpuCalls{Launches: &launches, Since: since},
 			},
@@ -153,7 +153,7 @@ func TestWhatTracersSayThatCannotBeIsLeftAway(t *testing.T) {
 		w.Add(process(at, "p", 7, "G"))
 		w.Add(device(at, "G", 1))
 		w.Add(&event.Event{Time: at, Node: "n", Kind: &event.Event_Gpu{Gpu: &event.Gpu{
-			What:         event.GpuWhat_GPU_WHAT_DEVICE,
+			Type:         event.GpuEventType_GPU_EVENT_TYPE_DEVICE,
 			Gpu:          &event.GpuDevice{Uuid: "G"},
 			PeriodMicros: &huge,
 			Activity: &event.GpuActivity{

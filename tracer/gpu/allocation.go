@@ -32,8 +32,10 @@ const (
 	maxReason = 300
 )
 
-// noClaims is said where devices may be given by claims, of which kubelets before 1.34 do not tell, but for a feature gate.
-const noClaims = "the kubelet does not tell of resource claims (1.34 does), and NVIDIA's driver for them is on this node"
+// noClaims is said where devices may be given by claims, of which kubelets before 1.34 do not tell, but for a feature
+// gate.
+const noClaims = "the kubelet does not tell of resource claims (1.34 does), and NVIDIA's driver for them is on " +
+	"this node"
 
 // notYet is said before the first answer.
 const notYet = "the kubelet has not been asked yet"
@@ -42,8 +44,8 @@ const notYet = "the kubelet has not been asked yet"
 type allocation struct {
 	// asked is when it was asked: what it had given by then is in it.
 	asked time.Time
-	// listed are the containers that it told of, "namespace/pod/container", also those that it gave no device to. Containers that
-	// initialise their pod and end are not among them.
+	// listed are the containers that it told of, "namespace/pod/container", also those that it gave no device to.
+	// Containers that initialise their pod and end are not among them.
 	listed map[string]bool
 	given  []grant
 	// vague says why what was given is not all of it; empty where it is.
@@ -182,8 +184,8 @@ func (c *client) list(ctx context.Context) (*allocation, error) {
 	return a, nil
 }
 
-// tellsOfClaims says whether an answer without claims means that there are none. Kubelets came to tell of them with the release that came to
-// answer Get, so they are asked for a pod that cannot be.
+// tellsOfClaims says whether an answer without claims means that there are none. Kubelets came to tell of them with the
+// release that came to answer Get, so they are asked for a pod that cannot be.
 func (c *client) tellsOfClaims(ctx context.Context) bool {
 	if c.known {
 		return c.claims
@@ -213,7 +215,8 @@ func read(answer *kubeletapi.ListPodResourcesResponse, asked time.Time) *allocat
 			a.listed[of.String()] = true
 			for _, d := range c.GetDevices() {
 				for _, id := range d.GetDeviceIds() {
-					a.given = append(a.given, grant{of, d.GetResourceName(), id, parseDevice(d.GetResourceName(), id), ofGPUs(d.GetResourceName())})
+					a.given = append(a.given, grant{of, d.GetResourceName(), id, parseDevice(d.GetResourceName(), id),
+						ofGPUs(d.GetResourceName())})
 				}
 			}
 			for _, claim := range c.GetDynamicResources() {
@@ -226,7 +229,9 @@ func read(answer *kubeletapi.ListPodResourcesResponse, asked time.Time) *allocat
 					if id == "" {
 						id = strings.Join(cdi, ",")
 					}
-					a.given = append(a.given, grant{of, r.GetDriverName(), id, parseClaimed(r.GetDriverName(), r.GetDeviceName(), cdi), r.GetDriverName() == draDriver})
+					a.given = append(a.given,
+						grant{of, r.GetDriverName(), id, parseClaimed(r.GetDriverName(), r.GetDeviceName(), cdi),
+							r.GetDriverName() == draDriver})
 				}
 			}
 		}

@@ -50,24 +50,37 @@ func await(t *testing.T, what string, so func() bool) {
 
 func TestWhatTheKubeletHasGivenIsKnown(t *testing.T) {
 	p := fakes.NewPodResources(t)
-	p.Say(t, "a", fakes.GivenTo("ml", "train", "main", "nvidia.com/gpu", "GPU-aa", "GPU-bb::1"), fakes.GivenTo("ml", "plain", "main", ""),
-		fakes.ClaimedBy("ml", "claimer", "main", draDriver, "a", "gpu-0"), fakes.GivenTo("ml", "fpga", "main", "example.com/fpga", "0"))
+	p.Say(t, "a", fakes.GivenTo("ml", "train", "main", "nvidia.com/gpu", "GPU-aa", "GPU-bb::1"),
+		fakes.GivenTo("ml", "plain", "main", ""),
+		fakes.ClaimedBy("ml", "claimer", "main", draDriver, "a", "gpu-0"),
+		fakes.GivenTo("ml", "fpga", "main", "example.com/fpga", "0"))
 	a := asking(t, p.Path)
 	var last *allocation
 	await(t, "an answer", func() bool { last, _ = a.now(); return last != nil })
 	var got []string
 	for _, g := range last.given {
-		got = append(got, strings.Join([]string{g.container.String(), g.resource, g.id, map[bool]string{true: "sure"}[g.sure]}, " "))
+		got = append(got,
+			strings.Join([]string{g.container.String(), g.resource, g.id, map[bool]string{true: "sure"}[g.sure]}, " "))
 	}
-	want := "ml/train/main nvidia.com/gpu GPU-aa sure;ml/train/main nvidia.com/gpu GPU-bb::1 sure;ml/claimer/main gpu.nvidia.com gpu-0 sure;ml/fpga/main example.com/fpga 0 "
-	if strings.Join(got, ";") != want || !last.listed["ml/plain/main"] || len(last.listed) != 4 || time.Since(last.asked) > time.Minute {
+	want := "ml/train/main nvidia.com/gpu GPU-aa sure;ml/train/main nvidia.com/gpu GPU-bb::1 sure;ml/claimer/main " +
+		"gpu.nvidia.com gpu-0 sure;ml/fpga/main example.com/fpga 0 "
+	if strings.Join(got, ";") != want || !last.listed["ml/plain/main"] || len(last.listed) != 4 ||
+		time.Since(last.asked) > time.Minute {
 		t.Errorf("%q, %v", got, last.listed)
 	}
 	p.Say(t, "a")
-	await(t, "that nothing is given any more", func() bool { last, _ := a.now(); return last != nil && len(last.given) == 0 })
+	await(t, "that nothing is given any more", func() bool {
+		last, _ := a.now()
+		return last != nil &&
+			len(last.given) == 0
+	})
 	p.Stop("a") // it starts anew, with a socket of the same name
 	p.Say(t, "a", fakes.GivenTo("ml", "other", "main", "nvidia.com/gpu", "GPU-aa"))
-	await(t, "the answer of the new one", func() bool { last, _ := a.now(); return last != nil && last.listed["ml/other/main"] })
+	await(t, "the answer of the new one", func() bool {
+		last, _ := a.now()
+		return last != nil &&
+			last.listed["ml/other/main"]
+	})
 }
 
 func TestAKubeletThatCannotBeAskedIsNotKnownToHaveGivenNothing(t *testing.T) {
@@ -92,7 +105,8 @@ func TestAKubeletThatCannotBeAskedIsNotKnownToHaveGivenNothing(t *testing.T) {
 			t.Fatalf("%s: no error", test.what)
 		}
 		a.set(nil, err)
-		if last, reason := a.now(); last != nil || !strings.Contains(reason, test.says) || len(reason) > maxReason+len("…") {
+		if last, reason := a.now(); last != nil || !strings.Contains(reason, test.says) || len(reason) > maxReason+
+			len("…") {
 			t.Errorf("%s: %v, %q", test.what, last, reason)
 		}
 	}
@@ -104,7 +118,9 @@ type hanging struct {
 	hangs atomic.Bool
 }
 
-func (h *hanging) List(ctx context.Context, _ *kubeletapi.ListPodResourcesRequest) (*kubeletapi.ListPodResourcesResponse, error) {
+func (h *hanging) List(
+	ctx context.Context, _ *kubeletapi.ListPodResourcesRequest,
+) (*kubeletapi.ListPodResourcesResponse, error) {
 	if h.hangs.Load() {
 		<-ctx.Done()
 		return nil, ctx.Err()
@@ -202,7 +218,8 @@ func TestAnOldKubeletsSilenceOnClaimsIsNotTakenForNone(t *testing.T) {
 
 func TestAnOldKubeletIsSaidToBe(t *testing.T) {
 	_, err := kubeletapi.UnimplementedPodResourcesListerServer{}.List(t.Context(), nil)
-	if got := explain(err); !strings.HasPrefix(got, "the kubelet is too old for this, it has no pod-resources API v1: ") {
+	if got := explain(err); !strings.HasPrefix(got,
+		"the kubelet is too old for this, it has no pod-resources API v1: ") {
 		t.Errorf("%q", got)
 	}
 }
@@ -214,9 +231,11 @@ func BenchmarkAsk(b *testing.B) {
 	for i := range 110 {
 		pod := fakes.GivenTo("a-namespace", fmt.Sprintf("a-deployment-of-something-6d4cf56db6-%05d", i), "main", "")
 		if i < 8 {
-			pod = fakes.GivenTo("a-namespace", fmt.Sprintf("a-training-%05d", i), "main", "nvidia.com/gpu", fmt.Sprintf("GPU-8dcd427f-483b-b48f-d7e5-75fb19a52b%02d", i))
+			pod = fakes.GivenTo("a-namespace", fmt.Sprintf("a-training-%05d", i), "main", "nvidia.com/gpu",
+				fmt.Sprintf("GPU-8dcd427f-483b-b48f-d7e5-75fb19a52b%02d", i))
 		}
-		pod.Containers = append(pod.Containers, &kubeletapi.ContainerResources{Name: "sidecar", CpuIds: []int64{1, 2, 3, 4}})
+		pod.Containers = append(pod.Containers, &kubeletapi.ContainerResources{Name: "sidecar",
+			CpuIds: []int64{1, 2, 3, 4}})
 		pods = append(pods, pod)
 	}
 	p.Say(b, "a", pods...)

@@ -39,9 +39,9 @@ const (
 	maxMapped = 16
 	// maxStat bounds the other files of a process.
 	maxStat = 4096
-	// lookupLimit is how long it may take to read what a process has mapped and to find the libraries, attachLimit to read and
-	// probe one. Both wait for the file system that a container has mounted, and for locks of the process. maxHung is how many of
-	// them may be left behind.
+	// lookupLimit is how long it may take to read what a process has mapped and to find the libraries, attachLimit to
+	// read and probe one. Both wait for the file system that a container has mounted, and for locks of the process.
+	// maxHung is how many of them may be left behind.
 	lookupLimit = 500 * time.Millisecond
 	attachLimit = 10 * time.Second
 	maxHung     = 4
@@ -49,7 +49,8 @@ const (
 	userHz = 100
 )
 
-// fileID tells a file from others. Containers of one image have one file in mounts of their own: there, the device is left out, and the times stand in for it.
+// fileID tells a file from others. Containers of one image have one file in mounts of their own: there, the device is
+// left out, and the times stand in for it.
 type fileID struct {
 	device, inode        uint64
 	size, mtime, changed int64
@@ -74,7 +75,8 @@ type caller struct {
 	first   time.Time
 	// size is that of its memory when its mappings were read last; 0: never.
 	size uint64
-	// libraries are those it has mapped, clean when it was last seen without the driver's, ns of CLOCK_BOOTTIME; 0: never.
+	// libraries are those it has mapped, clean when it was last seen without the driver's, ns of CLOCK_BOOTTIME; 0:
+	// never.
 	libraries []*probed
 	clean     uint64
 	looked    uint64 // the survey that last found it
@@ -107,14 +109,19 @@ type callers struct {
 	buf  []byte
 }
 
-func newCallers(proc string, list func() []Container, attach func(*os.File) (*cuda.Library, error), trouble func(*probed)) *callers {
+func newCallers(
+	proc string, list func() []Container, attach func(*os.File) (*cuda.Library, error), trouble func(*probed),
+) *callers {
 	return &callers{
-		proc: proc, list: list, attach: attach, trouble: trouble, now: time.Now, known: map[uint32]*caller{}, libraries: map[fileID]*probed{},
-		lookups: rootfs.NewGuard(lookupLimit, maxHung), attaches: rootfs.NewGuard(attachLimit, maxHung), told: map[string]bool{},
+		proc: proc, list: list, attach: attach, trouble: trouble, now: time.Now, known: map[uint32]*caller{},
+		libraries: map[fileID]*probed{},
+		lookups:   rootfs.NewGuard(lookupLimit, maxHung), attaches: rootfs.NewGuard(attachLimit, maxHung),
+		told: map[string]bool{},
 	}
 }
 
-// survey looks at the processes that are new; where all, at those too that are not. It tells whether it has looked at all.
+// survey looks at the processes that are new; where all, at those too that are not. It tells whether it has looked at
+// all.
 func (c *callers) survey(all bool) (whole bool) {
 	began := c.now()
 	if began.Before(c.rest) {
@@ -309,8 +316,8 @@ func (c *callers) stat(pid uint32) (started, size uint64, ok bool) {
 	return started, size, err == nil
 }
 
-// read gives a short file of a process's that the kernel makes without waiting for the process. It is valid until the next
-// one is read.
+// read gives a short file of a process's that the kernel makes without waiting for the process. It is valid until the
+// next one is read.
 func (c *callers) read(pid uint32, name string) ([]byte, error) {
 	f, err := os.Open(filepath.Join(c.proc, strconv.FormatUint(uint64(pid), 10), name))
 	if err != nil {
@@ -342,7 +349,8 @@ func libraryPaths(maps []byte) (paths []string) {
 			rest = rest[i+len(tail):]
 			begin := bytes.IndexByte(line, '/')
 			path := string(line[begin:])
-			if strings.HasPrefix(filepath.Base(path), name) && !strings.HasSuffix(path, " (deleted)") && !slices.Contains(paths, path) {
+			if strings.HasPrefix(filepath.Base(path), name) && !strings.HasSuffix(path, " (deleted)") &&
+				!slices.Contains(paths, path) {
 				paths = append(paths, path)
 			}
 		}
@@ -365,7 +373,8 @@ func (c *callers) probe(f *os.File, id fileID, nccl bool, path string) *probed {
 		// Its process is as one without. There is no end to what pods may bring.
 		f.Close()
 		if c.full == nil {
-			c.full = &probed{path: path, err: fmt.Errorf("%d libraries are probed on this node, which is as many as there may be", maxLibraries)}
+			c.full = &probed{path: path,
+				err: fmt.Errorf("%d libraries are probed on this node, which is as many as there may be", maxLibraries)}
 			c.trouble(c.full)
 		}
 		return c.full
@@ -390,8 +399,9 @@ func (c *callers) probe(f *os.File, id fileID, nccl bool, path string) *probed {
 // keepUnused is how long a library stays probed that no process of a traced container has mapped any more.
 const keepUnused = time.Minute
 
-// free gives the places of libraries back that no process has mapped any more, and has the processes looked at again that had
-// found none. Processes that are not looked at yet may have them mapped: it is to be called after a whole survey.
+// free gives the places of libraries back that no process has mapped any more, and has the processes looked at again
+// that had found none. Processes that are not looked at yet may have them mapped: it is to be called after a whole
+// survey.
 func (c *callers) free(now time.Time, keep *probed) {
 	for _, k := range c.known {
 		for _, l := range k.libraries {
@@ -430,16 +440,17 @@ func (c *callers) refresh() {
 	}
 }
 
-// remote are file systems whose pages come from a server that a pod may run or choose. The kernel reads a page of the library
-// as it puts a probe there, and keeps all processes of the node from forking meanwhile: a server that does not answer would
-// stop the node.
+// remote are file systems whose pages come from a server that a pod may run or choose. The kernel reads a page of the
+// library as it puts a probe there, and keeps all processes of the node from forking meanwhile: a server that does not
+// answer would stop the node.
 var remote = map[int64]bool{
 	unix.FUSE_SUPER_MAGIC: true, unix.NFS_SUPER_MAGIC: true, unix.SMB_SUPER_MAGIC: true, unix.SMB2_SUPER_MAGIC: true,
 	unix.CIFS_SUPER_MAGIC: true, unix.V9FS_MAGIC: true, unix.AFS_SUPER_MAGIC: true, unix.AFS_FS_MAGIC: true,
 	unix.CEPH_SUPER_MAGIC: true, unix.CODA_SUPER_MAGIC: true,
 }
 
-var errRemote = errors.New("libraries on FUSE and network file systems are not probed: their server could block the node")
+var errRemote = errors.New("libraries on FUSE and network file systems are not probed: their server could block " +
+	"the node")
 
 func identify(f *os.File) (id fileID, err error) {
 	info, err := f.Stat()

@@ -34,15 +34,16 @@ func newNode(t testing.TB, containers ...Container) *node {
 	for i := range containers {
 		containers[i].Dir = filepath.Join(n.root, containers[i].Name)
 	}
-	n.callers = newCallers(filepath.Join(n.root, "proc"), func() []Container { return containers }, func(f *os.File) (*cuda.Library, error) {
-		b := make([]byte, 100)
-		k, _ := f.Read(b)
-		if string(b[:k]) == "broken" {
-			return nil, errors.New("it is broken")
-		}
-		n.attached = append(n.attached, string(b[:k]))
-		return &cuda.Library{Since: 1, Boottime: 1}, nil
-	}, func(l *probed) { n.troubles = append(n.troubles, fmt.Sprintf("%s: %v", l.path, l.err)) })
+	n.callers = newCallers(filepath.Join(n.root, "proc"), func() []Container { return containers },
+		func(f *os.File) (*cuda.Library, error) {
+			b := make([]byte, 100)
+			k, _ := f.Read(b)
+			if string(b[:k]) == "broken" {
+				return nil, errors.New("it is broken")
+			}
+			n.attached = append(n.attached, string(b[:k]))
+			return &cuda.Library{Since: 1, Boottime: 1}, nil
+		}, func(l *probed) { n.troubles = append(n.troubles, fmt.Sprintf("%s: %v", l.path, l.err)) })
 	n.now = func() time.Time { return n.clock }
 	return n
 }
@@ -51,7 +52,8 @@ func newNode(t testing.TB, containers ...Container) *node {
 func (n *node) process(container string, pid, started, size uint64, maps ...string) {
 	n.Helper()
 	dir := filepath.Join(n.root, "proc", fmt.Sprint(pid))
-	write(n, filepath.Join(dir, "stat"), fmt.Sprintf("%d (a) b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 %d %d 100", pid, started, size))
+	write(n, filepath.Join(dir, "stat"),
+		fmt.Sprintf("%d (a) b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 %d %d 100", pid, started, size))
 	lines := ""
 	for _, path := range maps {
 		lines += "7f10-7f11 r-xp 00000000 08:01 78      " + path + "\n"
@@ -70,14 +72,16 @@ func (n *node) at(seconds int, all bool) {
 func TestLibrariesAreProbedOnceAndFoundAgain(t *testing.T) {
 	n := newNode(t, Container{Cgroup: 7, Name: "a"}, Container{Cgroup: 8, Name: "b"})
 	n.process("a", 10, 500, 1000, "/lib/libc.so.6")
-	n.process("a", 11, 500, 1000, "/usr/lib/libcuda.so.1", "/usr/lib/libcuda.so.1", "/opt/libcudart.so.12", "/opt/libcuda.so.1 (deleted)")
+	n.process("a", 11, 500, 1000, "/usr/lib/libcuda.so.1", "/usr/lib/libcuda.so.1", "/opt/libcudart.so.12",
+		"/opt/libcuda.so.1 (deleted)")
 	n.process("b", 12, 500, 1000, "/cuda/libcuda.so.580.1", "/x/libnccl.so.2")
 	write(t, filepath.Join(n.root, "proc/11/root/usr/lib/libcuda.so.1"), "node's")
 	// The same file in another place, as NVIDIA's runtime mounts it.
 	if err := os.MkdirAll(filepath.Join(n.root, "proc/12/root/cuda"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Link(filepath.Join(n.root, "proc/11/root/usr/lib/libcuda.so.1"), filepath.Join(n.root, "proc/12/root/cuda/libcuda.so.580.1")); err != nil {
+	if err := os.Link(filepath.Join(n.root, "proc/11/root/usr/lib/libcuda.so.1"),
+		filepath.Join(n.root, "proc/12/root/cuda/libcuda.so.580.1")); err != nil {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(n.root, "proc/12/root/x/libnccl.so.2"), "NCCL")
@@ -86,9 +90,11 @@ func TestLibrariesAreProbedOnceAndFoundAgain(t *testing.T) {
 	if fmt.Sprint(n.attached) != "[NCCL node's]" || len(n.troubles) != 0 {
 		t.Fatalf("probed %v, troubles %v", n.attached, n.troubles)
 	}
-	for pid, want := range map[uint32][3]bool{10: {false, false, true}, 11: {true, false, false}, 12: {true, true, false}} {
+	for pid, want := range map[uint32][3]bool{10: {false, false, true}, 11: {true, false, false},
+		12: {true, true, false}} {
 		k := n.known[pid]
-		if got := [3]bool{k.loaded(false), k.loaded(true), k.clean != 0}; got != want || k.cgroup != map[bool]uint64{true: 8, false: 7}[pid == 12] {
+		if got := [3]bool{k.loaded(false), k.loaded(true), k.clean != 0}; got != want ||
+			k.cgroup != map[bool]uint64{true: 8, false: 7}[pid == 12] {
 			t.Errorf("%d: %v, %+v", pid, got, k)
 		}
 	}
@@ -142,7 +148,8 @@ func TestWhatCannotBeProbedIsToldOnce(t *testing.T) {
 	pid := uint64(10)
 	for i := range maxLibraries + 5 {
 		path := fmt.Sprintf("/lib/libcuda.so.%d", i)
-		write(t, filepath.Join(n.root, "proc", fmt.Sprint(pid), "root", path), map[bool]string{true: "broken", false: "fine"}[i == 0])
+		write(t, filepath.Join(n.root, "proc", fmt.Sprint(pid), "root", path),
+			map[bool]string{true: "broken", false: "fine"}[i == 0])
 		if maps = append(maps, path); len(maps) == maxMapped || i == maxLibraries+4 {
 			n.process("ns/pod/main", pid, 500, 1000, maps...)
 			n.at(i, true)
@@ -152,7 +159,8 @@ func TestWhatCannotBeProbedIsToldOnce(t *testing.T) {
 		}
 	}
 	n.at(100, true)
-	want := []string{"/lib/libcuda.so.0 in ns/pod/main: it is broken", "/lib/libcuda.so.64 in ns/pod/main: 64 libraries are probed on this node, which is as many as there may be"}
+	want := []string{"/lib/libcuda.so.0 in ns/pod/main: it is broken",
+		"/lib/libcuda.so.64 in ns/pod/main: 64 libraries are probed on this node, which is as many as there may be"}
 	if !slices.Equal(n.troubles, want) || len(n.attached) != maxLibraries-1 {
 		t.Errorf("%d probed, troubles %q", len(n.attached), n.troubles)
 	}
@@ -188,13 +196,15 @@ func TestCallers_LongTableIsNotReadToItsEnd(t *testing.T) {
 	n.lookups = rootfs.NewGuard(time.Minute, maxHung) // nothing hangs
 	n.process("hostile", 12, 500, 1000)
 	line := "7f10-7f11 r-xp 00000000 08:01 78      /" + strings.Repeat("x", 4000) + "\n"
-	write(t, filepath.Join(n.root, "proc/12/maps"), strings.Repeat(line, maxMaps/len(line)+2)+"7f10-7f11 r-xp 0 0:0 7 /lib/libcuda.so.1\n")
+	write(t, filepath.Join(n.root, "proc/12/maps"), strings.Repeat(line, maxMaps/len(line)+2)+
+		"7f10-7f11 r-xp 0 0:0 7 /lib/libcuda.so.1\n")
 	n.process("other", 13, 500, 1000, "/usr/lib/libcuda.so.1")
 	write(t, filepath.Join(n.root, "proc/13/root/usr/lib/libcuda.so.1"), "other's")
 	for i := range 3 {
 		n.at(100*i, true)
 	}
-	if fmt.Sprint(n.attached) != "[other's]" || len(n.troubles) != 1 || !strings.HasPrefix(n.troubles[0], "libraries of process 12 in hostile: ") ||
+	if fmt.Sprint(n.attached) != "[other's]" || len(n.troubles) != 1 ||
+		!strings.HasPrefix(n.troubles[0], "libraries of process 12 in hostile: ") ||
 		!strings.Contains(n.troubles[0], "more than 16 MiB") {
 		t.Errorf("probed %q, told %q", n.attached, n.troubles)
 	}
@@ -260,7 +270,8 @@ func TestMappedPaths_LinesMayCrossReads(t *testing.T) {
 	for _, before := range []int{mapsAtOnce - 30, mapsAtOnce - 1, mapsAtOnce, mapsAtOnce + 1, 3*mapsAtOnce - 40} {
 		n.process("a", 10, 500, 1000)
 		text := "/" + strings.Repeat("y", 99) + "\n"
-		text = strings.Repeat(text, before/len(text)) + strings.Repeat("z", before%len(text)) + "\n7f10-7f11 r-xp 0 0:0 7 /lib/libcuda.so.580\n"
+		text = strings.Repeat(text, before/len(text)) + strings.Repeat("z", before%len(text)) +
+			"\n7f10-7f11 r-xp 0 0:0 7 /lib/libcuda.so.580\n"
 		write(t, filepath.Join(n.root, "proc/10/maps"), text)
 		p, err := rootfs.OpenProcess(n.proc, 10)
 		if err != nil {

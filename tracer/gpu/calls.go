@@ -44,7 +44,8 @@ type Calls struct {
 	clock   *bpf.Clock
 	// none says why nothing is counted.
 	none error
-	// node is the node's own library, as far as it was found; missed when it was last looked for, said what was told of it.
+	// node is the node's own library, as far as it was found; missed when it was last looked for, said what was told of
+	// it.
 	node   *probed
 	missed time.Time
 	said   string
@@ -59,8 +60,8 @@ type Calls struct {
 	sink Sink
 }
 
-// OpenCalls attaches probes to the node's library, so that all processes that come later are seen from their first call. Where nothing can be counted, that is what it
-// has to tell, and no error.
+// OpenCalls attaches probes to the node's library, so that all processes that come later are seen from their first
+// call. Where nothing can be counted, that is what it has to tell, and no error.
 func OpenCalls(ctx context.Context, o CallsOptions) (*Calls, error) {
 	o.Interval = max(o.Interval, minInterval)
 	if o.Proc == "" {
@@ -73,7 +74,8 @@ func OpenCalls(ctx context.Context, o CallsOptions) (*Calls, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Calls{o: o, places: places{own: "/", host: o.HostRoot, proc: o.Proc}, clock: clock, ending: map[cuda.ID]bool{}, requests: make(chan chan error)}
+	c := &Calls{o: o, places: places{own: "/", host: o.HostRoot, proc: o.Proc}, clock: clock,
+		ending: map[cuda.ID]bool{}, requests: make(chan chan error)}
 	if c.probe, c.none = cuda.Open(ctx, cuda.Options{Scope: o.Scope}); c.none != nil {
 		return c, nil
 	}
@@ -94,7 +96,8 @@ func (c *Calls) findNode() {
 	c.missed = time.Now()
 	f, err := c.places.find(cudaLibrary, c.o.Library)
 	if err != nil {
-		// Without a driver there is nothing to count, which is said of the driver already; but who names a path wants to know.
+		// Without a driver there is nothing to count, which is said of the driver already; but who names a path wants
+		// to know.
 		if c.o.Library != "" {
 			c.say(err)
 		}
@@ -124,7 +127,8 @@ func (c *Calls) tell() {
 		return
 	}
 	c.said = c.none.Error()
-	c.report(pods.NodeLevel, &event.Gpu{What: event.GpuWhat_GPU_WHAT_UNAVAILABLE, Message: strings.ToValidUTF8(event.CallsNotCounted+": "+c.said, "\uFFFD")})
+	c.report(pods.NodeLevel, &event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_UNAVAILABLE,
+		Message: strings.ToValidUTF8(event.CallsNotCounted+": "+c.said, "\uFFFD")})
 }
 
 // report hands on an event of now.
@@ -253,7 +257,8 @@ func (c *Calls) look() error {
 		}
 		told[p.PID] = k != nil
 		c.complete(p, k)
-		c.report(p.Cgroup, &event.Gpu{What: event.GpuWhat_GPU_WHAT_CALLS, Proc: &event.GpuProcess{Pid: p.PID, Comm: p.Comm}, Calls: p.Calls, Unavailable: unavailable})
+		c.report(p.Cgroup, &event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_CALLS,
+			Proc: &event.GpuProcess{Pid: p.PID, Comm: p.Comm}, Calls: p.Calls, Unavailable: unavailable})
 	}
 	// Those that have a library and have not called it yet.
 	for pid, k := range c.callers.known {
@@ -264,16 +269,20 @@ func (c *Calls) look() error {
 		if err != nil {
 			continue
 		}
-		p := &cuda.Process{ID: cuda.ID{PID: pid, Started: k.started * uint64(time.Second) / userHz}, Calls: c.probe.None()}
+		p := &cuda.Process{ID: cuda.ID{PID: pid, Started: k.started * uint64(time.Second) / userHz},
+			Calls: c.probe.None()}
 		c.complete(p, k)
 		c.report(k.cgroup, &event.Gpu{
-			What: event.GpuWhat_GPU_WHAT_CALLS, Proc: &event.GpuProcess{Pid: pid, Comm: bytes.Clone(bytes.TrimSuffix(comm, []byte("\n")))}, Calls: p.Calls, Unavailable: unavailable,
+			Type: event.GpuEventType_GPU_EVENT_TYPE_CALLS,
+			Proc: &event.GpuProcess{Pid: pid, Comm: bytes.Clone(bytes.TrimSuffix(comm, []byte("\n")))}, Calls: p.Calls,
+			Unavailable: unavailable,
 		})
 	}
 	return c.probe.Forget(gone)
 }
 
-// complete says since when a process is counted, and leaves away what is not known of it. k is nil of one that was gone before it was looked at.
+// complete says since when a process is counted, and leaves away what is not known of it. k is nil of one that was gone
+// before it was looked at.
 func (c *Calls) complete(p *cuda.Process, k *caller) {
 	var libraries []*probed
 	if k != nil {

@@ -35,8 +35,8 @@ const (
 
 var errSilence = fmt.Errorf("the process that reads the driver has been silent for %v", silence)
 
-// child runs the process that reads the GPUs until ctx ends, and hands on its events. It returns why the process ended; nil, if that was
-// asked for. The process gets the open library, and no path of it.
+// child runs the process that reads the GPUs until ctx ends, and hands on its events. It returns why the process ended;
+// nil, if that was asked for. The process gets the open library, and no path of it.
 func (p *Probe) child(ctx context.Context, library *os.File, each func(*event.Event)) error {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -51,7 +51,8 @@ func (p *Probe) child(ctx context.Context, library *os.File, each func(*event.Ev
 	err = startConfined(cmd, library)
 	w.Close()
 	if errors.Is(err, syscall.EPERM) {
-		return fmt.Errorf("start what reads the driver as user %d: %w: the tracer needs the capabilities SETUID and SETGID", childUser, err)
+		return fmt.Errorf("start what reads the driver as user %d: %w: the tracer needs the capabilities SETUID "+
+			"and SETGID", childUser, err)
 	}
 	if err != nil {
 		return fmt.Errorf("start what reads the driver: %w", err)

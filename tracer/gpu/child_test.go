@@ -43,8 +43,10 @@ func anyLibrary(t *testing.T) *os.File {
 func TestHowTheChildEndsIsToldInWords(t *testing.T) {
 	for lines, want := range map[string]string{
 		"exit 0": "ended by itself",
-		"echo chatter >&2; echo 'the driver cannot be used: no permission' >&2; exit 1":                                      "the driver cannot be used: no permission",
-		"printf 'SIGSEGV: segmentation violation\\ngoroutine 1\\ngithub.com/x._Cfunc_nvmlDeviceGetUUID(0x1)\\n' >&2; exit 2": "the driver's library crashed in nvmlDeviceGetUUID: SIGSEGV: segmentation violation",
+		"echo chatter >&2; echo 'the driver cannot be used: no permission' >&2; exit 1": "the driver cannot be used: " +
+			"no permission",
+		"printf 'SIGSEGV: segmentation violation\\ngoroutine 1\\ngithub.com/x._Cfunc_nvmlDeviceGetUUID(0x1)\\n' " +
+			">&2; exit 2": "the driver's library crashed in nvmlDeviceGetUUID: SIGSEGV: segmentation violation",
 		"kill -9 $$": "the driver's library crashed: signal: killed",
 		"printf '\\377%.0s' 1 2 3 4 5 6 7 8 9 10 11 12": "wrote what is no event",
 	} {
@@ -54,7 +56,8 @@ func TestHowTheChildEndsIsToldInWords(t *testing.T) {
 		}
 	}
 	p := &Probe{o: Options{Child: "/nowhere"}}
-	if err := p.child(t.Context(), anyLibrary(t), nil); err == nil || !strings.Contains(err.Error(), "start what reads the driver") {
+	if err := p.child(t.Context(), anyLibrary(t), nil); err == nil ||
+		!strings.Contains(err.Error(), "start what reads the driver") {
 		t.Errorf("no program: %v", err)
 	}
 }
@@ -73,7 +76,8 @@ func TestAChildThatStaysIsEnded(t *testing.T) {
 // FuzzEvents reads what a broken child may write.
 func FuzzEvents(f *testing.F) {
 	var b bytes.Buffer
-	for _, g := range []*event.Gpu{{What: event.GpuWhat_GPU_WHAT_DEVICE, Gpu: &event.GpuDevice{Uuid: "a"}}, {What: event.GpuWhat_GPU_WHAT_XID}, nil} {
+	for _, g := range []*event.Gpu{{Type: event.GpuEventType_GPU_EVENT_TYPE_DEVICE, Gpu: &event.GpuDevice{Uuid: "a"}},
+		{Type: event.GpuEventType_GPU_EVENT_TYPE_XID}, nil} {
 		ev := &event.Event{Time: 1}
 		if g != nil {
 			ev.Kind = &event.Event_Gpu{Gpu: g}

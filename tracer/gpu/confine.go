@@ -12,13 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// childUser is the user and group that the child runs as, whose files and processes there are none: below 65536, which is
-// where the ids of a user namespace end, and outside the ranges that distributions and systemd give away.
+// childUser is the user and group that the child runs as, whose files and processes there are none: below 65536, which
+// is where the ids of a user namespace end, and outside the ranges that distributions and systemd give away.
 const childUser = 60908
 
 // confined is how the child is started: as a user of its own, which costs it all capabilities, and in its own process
-// group, since signals are for the tracer. It confines itself further before it loads the library (cmd/orb8-nvml). A tracer
-// that is not root, as in tests, has no capabilities to give up.
+// group, since signals are for the tracer. It confines itself further before it loads the library (cmd/orb8-nvml). A
+// tracer that is not root, as in tests, has no capabilities to give up.
 func confined() *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{Setpgid: true}
 	if os.Geteuid() == 0 {
@@ -27,8 +27,8 @@ func confined() *syscall.SysProcAttr {
 	return attr
 }
 
-// signalChild sends a signal to the child, whose user is another one: kill(2) wants CAP_KILL for that, which the tracer has
-// not, or the same effective user. Threads have their own, so one takes on the child's and ends after it.
+// signalChild sends a signal to the child, whose user is another one: kill(2) wants CAP_KILL for that, which the tracer
+// has not, or the same effective user. Threads have their own, so one takes on the child's and ends after it.
 func signalChild(p *os.Process, signal syscall.Signal) error {
 	if os.Geteuid() != 0 {
 		return p.Signal(signal)

@@ -43,7 +43,8 @@ func TestHostileLibraryIsConfined(t *testing.T) {
 	}
 	dir := t.TempDir()
 	openFor(t, dir)
-	child, file, secret := filepath.Join(dir, "orb8-nvml"), filepath.Join(dir, "hostile.so"), filepath.Join(dir, "secret")
+	child, file, secret := filepath.Join(dir, "orb8-nvml"), filepath.Join(dir, "hostile.so"),
+		filepath.Join(dir, "secret")
 	build(t, "../..", "hack/go", "build", "-o", child, "./cmd/orb8-nvml")
 	build(t, ".", "gcc", "-shared", "-fPIC", "-o", file, "testdata/hostile.c")
 	write(t, secret, "the node's")
@@ -69,7 +70,8 @@ func TestHostileLibraryIsConfined(t *testing.T) {
 	}
 	got := err.Error() + " "
 	for _, want := range []string{
-		"socket=EPERM", "execve=EPERM", "fork=EPERM", "ptrace=EPERM", "userns=EPERM", "bpf=EPERM", "setuid=EPERM", "kill=EPERM",
+		"socket=EPERM", "execve=EPERM", "fork=EPERM", "ptrace=EPERM", "userns=EPERM", "bpf=EPERM", "setuid=EPERM",
+		"kill=EPERM",
 		"secret=EACCES", "null=done", "Uid:60908", "CapPrm:0000000000000000", "CapEff:0000000000000000",
 		"CapAmb:0000000000000000", "NoNewPrivs:1", "Seccomp:2",
 	} {
@@ -77,7 +79,8 @@ func TestHostileLibraryIsConfined(t *testing.T) {
 			t.Errorf("want %s: %s", want, got)
 		}
 	}
-	if _, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION); errno == 0 &&
+	if _, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0,
+		unix.LANDLOCK_CREATE_RULESET_VERSION); errno == 0 &&
 		!strings.Contains(got, "device=EACCES ") {
 		t.Errorf("a device that is not the driver's can be opened: %s", got)
 	}

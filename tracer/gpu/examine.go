@@ -43,8 +43,8 @@ func Examine(ctx context.Context, o Options) (r session.GPUReport) {
 	seen := map[string]bool{}
 	err = p.child(ctx, library.File, func(ev *event.Event) {
 		g := ev.GetGpu()
-		switch g.GetWhat() {
-		case event.GpuWhat_GPU_WHAT_DEVICE, event.GpuWhat_GPU_WHAT_LOST:
+		switch g.GetType() {
+		case event.GpuEventType_GPU_EVENT_TYPE_DEVICE, event.GpuEventType_GPU_EVENT_TYPE_LOST:
 			id := fmt.Sprint(g.GetGpu().GetUuid(), g.GetGpu().GetIndex())
 			if seen[id] {
 				cancel() // all were told of
@@ -53,14 +53,14 @@ func Examine(ctx context.Context, o Options) (r session.GPUReport) {
 			seen[id] = true
 			r.Driver = g.GetGpu().GetDriver()
 			name := g.GetGpu().GetName()
-			if g.GetWhat() == event.GpuWhat_GPU_WHAT_LOST {
+			if g.GetType() == event.GpuEventType_GPU_EVENT_TYPE_LOST {
 				name = strings.TrimSpace(name + " (" + g.GetMessage() + ")")
 			}
 			if name == "" {
 				name = "a GPU without a name"
 			}
 			r.GPUs = append(r.GPUs, name)
-		case event.GpuWhat_GPU_WHAT_UNAVAILABLE:
+		case event.GpuEventType_GPU_EVENT_TYPE_UNAVAILABLE:
 			r.Error = g.GetMessage()
 			cancel()
 		}
@@ -122,7 +122,8 @@ func (k kubelets) examine(ctx context.Context) (path, given string, err error) {
 	return path, strings.ToValidUTF8(strings.Join(list, ", "), "\uFFFD"), nil
 }
 
-// ExamineCalls finds out what can be counted of processes' calls, for doctor. It is nothing, and no error, where there is no driver.
+// ExamineCalls finds out what can be counted of processes' calls, for doctor. It is nothing, and no error, where there
+// is no driver.
 func ExamineCalls(ctx context.Context, o CallsOptions) (string, error) {
 	c, err := OpenCalls(ctx, o)
 	if err != nil {
@@ -142,7 +143,8 @@ func (c *Calls) examine() (string, error) {
 			emulated++
 		}
 	}
-	detail := fmt.Sprintf("%d functions of %s are probed, %d of them single-stepped", len(sites), c.node.path, len(sites)-emulated)
+	detail := fmt.Sprintf("%d functions of %s are probed, %d of them single-stepped", len(sites), c.node.path,
+		len(sites)-emulated)
 	if n := len(c.node.Left); n > 0 {
 		detail += fmt.Sprintf("; %d cannot be: %s", n, c.node.Left[0])
 	}

@@ -39,7 +39,8 @@ var directories = []string{
 	"/usr/lib/wsl/lib",                     // WSL
 	"/opt/nvidia/lib64", "/opt/nvidia/lib", // Flatcar
 	"/x86_64-bottlerocket-linux-gnu/sys-root/usr/lib", "/aarch64-bottlerocket-linux-gnu/sys-root/usr/lib",
-	"/x86_64-bottlerocket-linux-gnu/sys-root/usr/lib/nvidia/tesla", "/aarch64-bottlerocket-linux-gnu/sys-root/usr/lib/nvidia/tesla",
+	"/x86_64-bottlerocket-linux-gnu/sys-root/usr/lib/nvidia/tesla",
+	"/aarch64-bottlerocket-linux-gnu/sys-root/usr/lib/nvidia/tesla",
 }
 
 // driverRoots are where the files of a driver may have a root of their own on the host.
@@ -49,8 +50,8 @@ var driverRoots = []string{
 	"/home/kubernetes/bin/nvidia", // GKE
 }
 
-// places is the file systems that the library is looked for in: those that the node or this image owns. A container brings
-// what it likes, so that nothing found through its processes is loaded.
+// places is the file systems that the library is looked for in: those that the node or this image owns. A container
+// brings what it likes, so that nothing found through its processes is loaded.
 type places struct {
 	// own is the container's root, host the node's, proc the node's /proc.
 	own, host, proc string
@@ -63,8 +64,8 @@ type libraryFile struct {
 	path string
 }
 
-// find opens the library. wanted, if not empty, is the path to take: the node's, or the container's own. The file is the
-// caller's to close.
+// find opens the library. wanted, if not empty, is the path to take: the node's, or the container's own. The file is
+// the caller's to close.
 func (p places) find(l driverLibrary, wanted string) (*libraryFile, error) {
 	roots := map[string]*rootfs.Root{}
 	for _, path := range []string{p.own, p.host} {
@@ -100,7 +101,8 @@ func (p places) find(l driverLibrary, wanted string) (*libraryFile, error) {
 	if refused != nil {
 		return nil, fmt.Errorf("no NVIDIA driver that can be used on this node: %w%s", refused, p.blind())
 	}
-	return nil, fmt.Errorf("no NVIDIA driver on this node: no %s where distributions put it or in the linker's cache (%s names another place)%s",
+	return nil, fmt.Errorf("no NVIDIA driver on this node: no %s where distributions put it or in the linker's cache "+
+		"(%s names another place)%s",
 		l.soname, l.flag, p.blind())
 }
 
@@ -119,7 +121,8 @@ func (p places) named(l driverLibrary, wanted string, roots map[string]*rootfs.R
 	if refused != nil {
 		return nil, fmt.Errorf("%s %s: %w%s", l.flag, wanted, refused, p.blind())
 	}
-	return nil, fmt.Errorf("%s %s: there is no such library for %s on this node%s", l.flag, wanted, runtime.GOARCH, p.blind())
+	return nil, fmt.Errorf("%s %s: there is no such library for %s on this node%s", l.flag, wanted, runtime.GOARCH,
+		p.blind())
 }
 
 // wellKnown are the paths below a root that distributions and driver containers put a library at.
@@ -175,13 +178,15 @@ func trusted(f *os.File) error {
 	case s.Uid != libraryOwner:
 		return fmt.Errorf("it belongs to the user %d: want a library of root's, since it is loaded (chown root)", s.Uid)
 	case info.Mode().Perm()&0o022 != 0:
-		return fmt.Errorf("others may write it (mode %#o): want a library that only root writes, since it is loaded (chmod go-w)",
+		return fmt.Errorf("others may write it (mode %#o): want a library that only root writes, since it is loaded "+
+			"(chmod go-w)",
 			info.Mode().Perm())
 	}
 	var h elf.Header64
 	if err := binary.Read(io.NewSectionReader(f, 0, headerSize), binary.LittleEndian, &h); err != nil ||
 		string(h.Ident[:len(elf.ELFMAG)]) != elf.ELFMAG || elf.Class(h.Ident[elf.EI_CLASS]) != elf.ELFCLASS64 ||
-		elf.Data(h.Ident[elf.EI_DATA]) != elf.ELFDATA2LSB || elf.Type(h.Type) != elf.ET_DYN || elf.Machine(h.Machine) != machine {
+		elf.Data(h.Ident[elf.EI_DATA]) != elf.ELFDATA2LSB || elf.Type(h.Type) != elf.ET_DYN ||
+		elf.Machine(h.Machine) != machine {
 		return fmt.Errorf("it is no shared library for %s: %w", runtime.GOARCH, fs.ErrNotExist)
 	}
 	return nil
@@ -195,7 +200,8 @@ var machine = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AAR
 // maxCache bounds what is read of the linker's cache.
 const maxCache = 16 << 20
 
-// cached gives the paths of the library in the cache of the node's dynamic linker: they stand in it as they are, each ended by a NUL.
+// cached gives the paths of the library in the cache of the node's dynamic linker: they stand in it as they are, each
+// ended by a NUL.
 func cached(host *rootfs.Root, l driverLibrary) []string {
 	if host == nil {
 		return nil

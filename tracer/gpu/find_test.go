@@ -18,9 +18,11 @@ import (
 func library(t testing.TB, path string, machine elf.Machine) {
 	t.Helper()
 	var b bytes.Buffer
-	h := elf.Header64{Type: uint16(elf.ET_DYN), Machine: uint16(machine), Version: uint32(elf.EV_CURRENT), Ehsize: 64, Phentsize: 56, Shentsize: 64}
+	h := elf.Header64{Type: uint16(elf.ET_DYN), Machine: uint16(machine), Version: uint32(elf.EV_CURRENT), Ehsize: 64,
+		Phentsize: 56, Shentsize: 64}
 	copy(h.Ident[:], elf.ELFMAG)
-	h.Ident[elf.EI_CLASS], h.Ident[elf.EI_DATA], h.Ident[elf.EI_VERSION] = byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)
+	h.Ident[elf.EI_CLASS], h.Ident[elf.EI_DATA], h.Ident[elf.EI_VERSION] = byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB),
+		byte(elf.EV_CURRENT)
 	if err := binary.Write(&b, binary.LittleEndian, h); err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +107,8 @@ func TestTheLibraryIsFoundWhereDistributionsPutIt(t *testing.T) {
 		}, "host/usr/lib/" + soname, ""},
 		{"the linker's cache", "", func(t *testing.T, p places) {
 			library(t, p.host+"/odd/place/"+soname, machine)
-			write(t, p.host+"/etc/ld.so.cache", "glibc-ld.so.cache1.1\x00\x01\x02libc.so.6\x00/lib/libc.so.6\x00"+soname+"\x00/odd/place/"+soname+"\x00more\x00")
+			write(t, p.host+"/etc/ld.so.cache", "glibc-ld.so.cache1.1\x00\x01\x02libc.so.6\x00/lib/libc.so.6\x00"+
+				soname+"\x00/odd/place/"+soname+"\x00more\x00")
 		}, "host/odd/place/" + soname, ""},
 		{"what a process has mapped is not taken", "", func(t *testing.T, p places) {
 			library(t, p.proc+"/42/root/opt/x"+versioned, machine)
@@ -114,7 +117,8 @@ func TestTheLibraryIsFoundWhereDistributionsPutIt(t *testing.T) {
 		{"others may write it", "", func(t *testing.T, p places) {
 			library(t, p.host+"/usr/lib64/"+soname, machine)
 			chmod(t, p.host+"/usr/lib64/"+soname, 0o775)
-		}, "", "no NVIDIA driver that can be used on this node: /usr/lib64/" + soname + ": others may write it (mode 0775)"},
+		}, "", "no NVIDIA driver that can be used on this node: /usr/lib64/" + soname +
+			": others may write it (mode 0775)"},
 		{"one that others may write is passed over", "", func(t *testing.T, p places) {
 			library(t, p.host+"/usr/lib64/"+soname, machine)
 			chmod(t, p.host+"/usr/lib64/"+soname, 0o666)
@@ -126,7 +130,8 @@ func TestTheLibraryIsFoundWhereDistributionsPutIt(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, "", "--nvml-library /my/ml.so: open /my/ml.so"},
-		{"a directory", "/my", func(t *testing.T, p places) { library(t, p.host+"/my/ml.so", machine) }, "", "not a regular file"},
+		{"a directory", "/my", func(t *testing.T, p places) { library(t, p.host+"/my/ml.so", machine) }, "",
+			"not a regular file"},
 		{"a link that leads out of the root stays in it", "/my/ml.so", func(t *testing.T, p places) {
 			library(t, filepath.Dir(p.host)+"/outside/ml.so", machine)
 			link(t, p.host+"/my/ml.so", "../../outside/ml.so")
@@ -169,7 +174,8 @@ func TestTheLibraryIsFoundWhereDistributionsPutIt(t *testing.T) {
 
 // FuzzFiles reads the kernel's and the linker's files, whatever they hold.
 func FuzzFiles(f *testing.F) {
-	f.Add([]byte("7f10-7f11 r-xp 00000000 08:01 78      /opt/libnvidia-ml.so.580 (deleted)\n"), []byte("\x00/a/"+soname+"\x00"), []byte("1 (a) b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20"))
+	f.Add([]byte("7f10-7f11 r-xp 00000000 08:01 78      /opt/libnvidia-ml.so.580 (deleted)\n"),
+		[]byte("\x00/a/"+soname+"\x00"), []byte("1 (a) b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20"))
 	f.Add([]byte("7f10-7f11 r-xp 00000000 08:01 78      /opt/libcuda.so.1\n/libnccl.so.2"), []byte{}, []byte{})
 	f.Fuzz(func(t *testing.T, maps, cache, stat []byte) {
 		for _, p := range cachedPaths(cache, soname) {
@@ -193,7 +199,8 @@ func TestLibrariesOfOtherUsersAreRefused(t *testing.T) {
 	library(t, root+"/usr/lib64/"+soname, machine)
 	p := places{own: root + "/none", host: root, proc: root + "/proc"}
 	for _, wanted := range []string{"", "/usr/lib64/" + soname} {
-		if got, err := p.find(nvmlLibrary, wanted); err == nil || !strings.Contains(err.Error(), "want a library of root's") {
+		if got, err := p.find(nvmlLibrary, wanted); err == nil ||
+			!strings.Contains(err.Error(), "want a library of root's") {
 			t.Errorf("%q: %v, %v", wanted, got, err)
 		}
 	}

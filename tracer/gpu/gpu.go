@@ -1,7 +1,8 @@
 //go:build linux
 
-// Package gpu observes the node's NVIDIA GPUs. It finds the driver's library, has a process of its own read it (cmd/orb8-nvml), and tells
-// whose the processes on the GPUs are. A driver that hangs or crashes takes that process with it and not the trace.
+// Package gpu observes the node's NVIDIA GPUs. It finds the driver's library, has a process of its own read it
+// (cmd/orb8-nvml), and tells whose the processes on the GPUs are. A driver that hangs or crashes takes that process
+// with it and not the trace.
 package gpu
 
 import (
@@ -40,13 +41,15 @@ type Options struct {
 	Interval time.Duration
 	// Library is the path of the driver's library, on the node; empty: it is looked for.
 	Library string
-	// PodResources is that of the socket of the kubelet's pod-resources API, where {node} stands for the node's name; empty: it is looked for.
+	// PodResources is that of the socket of the kubelet's pod-resources API, where {node} stands for the node's name;
+	// empty: it is looked for.
 	PodResources string
 	// Node is the node's name.
 	Node string
 	// Asked reports whether a container of the node was asked for, running or not; nil: none was.
 	Asked func(namespace, pod, container string) bool
-	// Child is the program to run, HostRoot the node's root directory, Proc its /proc; empty: those of a tracer's container.
+	// Child is the program to run, HostRoot the node's root directory, Proc its /proc; empty: those of a tracer's
+	// container.
 	Child, HostRoot, Proc string
 }
 
@@ -83,8 +86,8 @@ func (p *Probe) kubelets() kubelets {
 	return kubelets{places: p.places, node: p.o.Node, wanted: p.o.PodResources}
 }
 
-// hostRoot is the node's root as its first process sees it; where that one is kept from all others, as the process does that has started
-// this container: the runtime's. A process of a pod is no such one.
+// hostRoot is the node's root as its first process sees it; where that one is kept from all others, as the process does
+// that has started this container: the runtime's. A process of a pod is no such one.
 func hostRoot(proc string) string {
 	first := filepath.Join(proc, "1/root")
 	if _, err := os.Stat(first); !errors.Is(err, fs.ErrPermission) {

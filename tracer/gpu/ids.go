@@ -9,7 +9,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// What the kubelet calls GPUs by: extended resources of NVIDIA's and GKE's device plugins, and the driver for dynamic resource allocation.
+// What the kubelet calls GPUs by: extended resources of NVIDIA's and GKE's device plugins, and the driver for dynamic
+// resource allocation.
 const (
 	gpuResource = "nvidia.com/gpu"  // and nvidia.com/gpu.shared
 	migResource = "nvidia.com/mig-" // nvidia.com/mig-1g.10gb
@@ -26,10 +27,12 @@ const (
 	byUUID
 	// byIndex: "0"; of a MIG device "0:1", its number in its GPU.
 	byIndex
-	// byMinor counts device files: GKE's "nvidia0", with time-sharing "nvidia0/vgpu2"; of a MIG device "nvidia0/gi7", by its GPU instance.
+	// byMinor counts device files: GKE's "nvidia0", with time-sharing "nvidia0/vgpu2"; of a MIG device "nvidia0/gi7",
+	// by its GPU instance.
 	byMinor
-	// byName is of NVIDIA's driver for dynamic resource allocation: "gpu-0", by the device file; of a MIG device "gpu-0-mig-1g10gb-19-4", by
-	// profile, its number, and the first memory slice; before 2025 "gpu-0-mig-19-4-1", without the profile's name and with a size behind.
+	// byName is of NVIDIA's driver for dynamic resource allocation: "gpu-0", by the device file; of a MIG device
+	// "gpu-0-mig-1g10gb-19-4", by profile, its number, and the first memory slice; before 2025 "gpu-0-mig-19-4-1",
+	// without the profile's name and with a size behind.
 	byName
 	// elsewhere: a device that NVML does not tell of, since a virtual machine has it: "gpu-vfio-0".
 	elsewhere
@@ -47,9 +50,11 @@ type gpuID struct {
 	profile string
 }
 
-// ofGPUs says whether all devices of an extended resource are GPUs or MIG devices. Of others, those are whose ids are UUIDs of such.
+// ofGPUs says whether all devices of an extended resource are GPUs or MIG devices. Of others, those are whose ids are
+// UUIDs of such.
 func ofGPUs(resource string) bool {
-	return resource == gpuResource || strings.HasPrefix(resource, gpuResource+".") || strings.HasPrefix(resource, migResource)
+	return resource == gpuResource || strings.HasPrefix(resource, gpuResource+".") ||
+		strings.HasPrefix(resource, migResource)
 }
 
 // parseDevice takes apart an id that a device plugin has made.
@@ -105,7 +110,8 @@ func parseIndex(s string) (d gpuID) {
 	return d
 }
 
-// parseClaimed takes apart the name of a device in a resource claim; where that is empty, of its devices for the container runtime (CDI).
+// parseClaimed takes apart the name of a device in a resource claim; where that is empty, of its devices for the
+// container runtime (CDI).
 func parseClaimed(driver, name string, cdi []string) gpuID {
 	if driver != draDriver {
 		return gpuID{form: byUUID, uuid: name}
@@ -117,7 +123,8 @@ func parseClaimed(driver, name string, cdi []string) gpuID {
 		_, name, _ := strings.Cut(qualified, "=")
 		// Devices that are made for one claim begin with its UID.
 		const uid = len("7f1e9c2a-0000-0000-0000-000000000000")
-		if len(name) > uid && name[uid] == '-' && strings.Count(name[:uid], "-") == 4 && !strings.HasPrefix(name, "gpu-") && !strings.HasPrefix(name, "GPU-") && !strings.HasPrefix(name, "MIG-") {
+		if len(name) > uid && name[uid] == '-' && strings.Count(name[:uid], "-") == 4 &&
+			!strings.HasPrefix(name, "gpu-") && !strings.HasPrefix(name, "GPU-") && !strings.HasPrefix(name, "MIG-") {
 			name = name[uid+1:]
 		}
 		if d := parseName(name); d.form != noForm {

@@ -19,9 +19,12 @@ func gpuNode(change ...func(*event.GpuDevice)) map[string]*device {
 	for _, id := range []*event.GpuDevice{
 		{Uuid: "GPU-aa", Index: u32(0), Minor: u32(1), Name: "NVIDIA A100"},
 		{Uuid: "GPU-bb", Index: u32(1), Minor: u32(0), Name: "NVIDIA A100"},
-		{Uuid: "MIG-1", Index: u32(0), Parent: "GPU-bb", ParentIndex: u32(1), Minor: u32(0), GpuInstance: u32(7), ComputeInstance: u32(0), PlacementStart: u32(4), Name: "NVIDIA A100 MIG 1g.10gb"},
-		{Uuid: "MIG-2", Index: u32(1), Parent: "GPU-bb", ParentIndex: u32(1), Minor: u32(0), GpuInstance: u32(8), ComputeInstance: u32(0), PlacementStart: u32(6), Name: "NVIDIA A100 MIG 1g.10gb"},
-		{Uuid: "MIG-3", Index: u32(2), Parent: "GPU-bb", ParentIndex: u32(1), Minor: u32(0), GpuInstance: u32(2), ComputeInstance: u32(0), PlacementStart: u32(0), Name: "NVIDIA A100 MIG 3g.40gb+me"},
+		{Uuid: "MIG-1", Index: u32(0), Parent: "GPU-bb", ParentIndex: u32(1), Minor: u32(0), GpuInstance: u32(7),
+			ComputeInstance: u32(0), PlacementStart: u32(4), Name: "NVIDIA A100 MIG 1g.10gb"},
+		{Uuid: "MIG-2", Index: u32(1), Parent: "GPU-bb", ParentIndex: u32(1), Minor: u32(0), GpuInstance: u32(8),
+			ComputeInstance: u32(0), PlacementStart: u32(6), Name: "NVIDIA A100 MIG 1g.10gb"},
+		{Uuid: "MIG-3", Index: u32(2), Parent: "GPU-bb", ParentIndex: u32(1), Minor: u32(0), GpuInstance: u32(2),
+			ComputeInstance: u32(0), PlacementStart: u32(0), Name: "NVIDIA A100 MIG 3g.40gb+me"},
 	} {
 		for _, c := range change {
 			c(id)
@@ -90,8 +93,10 @@ func TestAClaimedDeviceIsADevice(t *testing.T) {
 		{"a MIG device of older drivers", draDriver, "gpu-0-mig-19-4-1", nil, "MIG-1", "MIG-1,MIG-2,MIG-3"},
 		{"one that was taken down", draDriver, "gpu-0-mig-1g10gb-19-2", nil, "", "MIG-1,MIG-2"},
 		{"one of a virtual machine", draDriver, "gpu-vfio-0", nil, "", ""},
-		{"a name for the runtime alone", draDriver, "", []string{"k8s.gpu.nvidia.com/device=gpu-0"}, "GPU-bb", "GPU-bb"},
-		{"one that was made for the claim", draDriver, "", []string{"k8s.gpu.nvidia.com/claim=" + uid + "-gpu-1"}, "GPU-aa", "GPU-aa"},
+		{"a name for the runtime alone", draDriver, "", []string{"k8s.gpu.nvidia.com/device=gpu-0"}, "GPU-bb",
+			"GPU-bb"},
+		{"one that was made for the claim", draDriver, "", []string{"k8s.gpu.nvidia.com/claim=" + uid + "-gpu-1"},
+			"GPU-aa", "GPU-aa"},
 		{"one of NVIDIA's container toolkit", draDriver, "", []string{"nvidia.com/gpu=1:1"}, "MIG-2", "MIG-2"},
 		{"one of it by UUID", draDriver, "", []string{"nvidia.com/gpu=GPU-aa"}, "GPU-aa", "GPU-aa"},
 		{"all", draDriver, "", []string{"nvidia.com/gpu=all"}, "", ""},
@@ -115,14 +120,16 @@ func TestAClaimedDeviceIsADevice(t *testing.T) {
 
 // FuzzIDs: whatever an id is, it is one device's, several MIG devices' of one GPU, or nobody's.
 func FuzzIDs(f *testing.F) {
-	for _, id := range []string{"GPU-aa::3", "nvidia0/gi7/vgpu0", "1:2", "gpu-0-mig-1g10gb-19-6", "gpu-0-mig-19-4-1", "gpu-vfio-0", "nvidia.com/gpu=0", "", "nvidia0/gi", "gpu--mig---", "99999999999"} {
+	for _, id := range []string{"GPU-aa::3", "nvidia0/gi7/vgpu0", "1:2", "gpu-0-mig-1g10gb-19-6", "gpu-0-mig-19-4-1",
+		"gpu-vfio-0", "nvidia.com/gpu=0", "", "nvidia0/gi", "gpu--mig---", "99999999999"} {
 		f.Add("nvidia.com/gpu", id)
 		f.Add("example.com/x", id)
 	}
 	devices := gpuNode()
 	f.Fuzz(func(t *testing.T, resource, id string) {
 		for what, d := range map[string]gpuID{
-			"device": parseDevice(resource, id), "claim": parseClaimed(resource, id, nil), "own claim": parseClaimed(draDriver, id, nil), "cdi": parseClaimed(draDriver, "", []string{id}),
+			"device": parseDevice(resource, id), "claim": parseClaimed(resource, id, nil),
+			"own claim": parseClaimed(draDriver, id, nil), "cdi": parseClaimed(draDriver, "", []string{id}),
 		} {
 			list := d.find(devices)
 			if len(list) > 0 && (d.form == noForm || d.form == elsewhere) {

@@ -29,8 +29,8 @@ const (
 	maxCommandLine = 64 << 10
 )
 
-// kubeletRoots are the root directories of kubelets that say nothing of it themselves, or whose process is not seen: that of Kubernetes, k3s,
-// RKE2 and most others first.
+// kubeletRoots are the root directories of kubelets that say nothing of it themselves, or whose process is not seen:
+// that of Kubernetes, k3s, RKE2 and most others first.
 var kubeletRoots = []string{
 	"/var/lib/kubelet",
 	"/var/lib/k0s/kubelet",
@@ -41,8 +41,9 @@ var kubeletRoots = []string{
 	"/mnt/paas/kubernetes/kubelet", // Huawei Cloud
 }
 
-// kubelets finds the socket by which the kubelet of this node tells what it has given to whom. A process can call itself
-// kubelet and name any root directory: only one that has the node's root and stands in no pod's cgroup is believed.
+// kubelets finds the socket by which the kubelet of this node tells what it has given to whom. A process can call
+// itself kubelet and name any root directory: only one that has the node's root and stands in no pod's cgroup is
+// believed.
 type kubelets struct {
 	places
 	// node is this node's name. wanted is the socket that was asked for; empty: it is looked for.
@@ -83,7 +84,9 @@ func (k *kubelets) find() (socket, error) {
 		}
 	}
 	if len(running) > 1 {
-		return socket{}, fmt.Errorf("%d kubelets run on this machine, and which one is %s's cannot be told: --pod-resources names the socket", len(running), k.node)
+		return socket{},
+			fmt.Errorf("%d kubelets run on this machine, and which one is %s's cannot be told: --pod-resources names "+
+				"the socket", len(running), k.node)
 	}
 	for _, root := range kubeletRoots {
 		if s := (socket{k.host, filepath.Join(root, podResources)}); s.exists() {
@@ -92,13 +95,15 @@ func (k *kubelets) find() (socket, error) {
 	}
 	ignored := ""
 	if refused > 0 {
-		ignored = fmt.Sprintf(" (processes called kubelet that run in a pod, not as root or with another root directory than the"+
+		ignored = fmt.Sprintf(" (processes called kubelet that run in a pod, not as root or with another root "+
+			"directory than the"+
 			" node's are ignored: %d; --pod-resources names the socket)", refused)
 	}
 	return socket{}, fmt.Errorf("no %s below a kubelet's root directory%s%s", podResources, ignored, k.blind())
 }
 
-// candidates are those of the running kubelets that may be this node's, the likeliest first: several nodes may share a machine.
+// candidates are those of the running kubelets that may be this node's, the likeliest first: several nodes may share a
+// machine.
 func (k *kubelets) candidates(running []kubelet) (list []kubelet) {
 	for _, of := range running {
 		// As the kubelet makes a node's name of it.
@@ -120,8 +125,8 @@ func (k *kubelets) candidates(running []kubelet) (list []kubelet) {
 	return list
 }
 
-// running reads the command lines of the kubelets that are believed, and counts the processes that call themselves kubelet
-// and are not.
+// running reads the command lines of the kubelets that are believed, and counts the processes that call themselves
+// kubelet and are not.
 func (k *kubelets) running() (list []kubelet, refused int) {
 	host, err := rootfs.OpenRoot(k.host)
 	if err != nil {
@@ -152,8 +157,8 @@ func (k *kubelets) running() (list []kubelet, refused int) {
 	return list, refused
 }
 
-// examineProcess tells whether a process is a kubelet. Of one that is not trusted to be, only its name is read: its command
-// line may hang, and says nothing.
+// examineProcess tells whether a process is a kubelet. Of one that is not trusted to be, only its name is read: its
+// command line may hang, and says nothing.
 func (k *kubelets) examineProcess(host *rootfs.Root, pid int) (of kubelet, found, trusted bool) {
 	p, err := rootfs.OpenProcess(k.proc, pid)
 	if err != nil {

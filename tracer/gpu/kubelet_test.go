@@ -153,7 +153,8 @@ func TestKubelet_WithAnotherRootIsRefused(t *testing.T) {
 	m.expect("a", "", "/var/lib/kubelet"+sock)
 }
 
-// impostorCgroups are those of processes in pods, as a tracer with a cgroup namespace of its own reads them and as one without.
+// impostorCgroups are those of processes in pods, as a tracer with a cgroup namespace of its own reads them and as one
+// without.
 var impostorCgroups = map[string]string{
 	"cgroupfs":                     "0::/kubepods/besteffort/pod7be1d6a2-33c4-45f0-8f5e-000000000002/x\n",
 	"cgroupfs, seen from a pod":    "0::/../../pod7be1d6a2-33c4-45f0-8f5e-000000000002/x\n",
@@ -279,7 +280,8 @@ func TestDial_WantsRoot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c, err := dial(t.Context(), s, "/proc"); err == nil || !strings.Contains(err.Error(), "user 65534 listens on it, want root") {
+	if c, err := dial(t.Context(), s, "/proc"); err == nil ||
+		!strings.Contains(err.Error(), "user 65534 listens on it, want root") {
 		t.Errorf("%v, %v", c, err)
 	}
 }

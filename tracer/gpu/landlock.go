@@ -19,8 +19,9 @@ var devices = []string{"/dev/nvidia*", "/dev/null", "/dev/zero", "/dev/full", "/
 
 // What a rule allows (include/uapi/linux/landlock.h).
 const (
-	mayRead   = unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_READ_DIR | unix.LANDLOCK_ACCESS_FS_EXECUTE
-	mayReach  = unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_IOCTL_DEV
+	mayRead  = unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_READ_DIR | unix.LANDLOCK_ACCESS_FS_EXECUTE
+	mayReach = unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.
+			LANDLOCK_ACCESS_FS_IOCTL_DEV
 	fileOnly  = unix.LANDLOCK_ACCESS_FS_EXECUTE | mayReach
 	abiFirst  = unix.LANDLOCK_ACCESS_FS_MAKE_SYM<<1 - 1
 	abiRefer  = abiFirst | unix.LANDLOCK_ACCESS_FS_REFER
@@ -29,9 +30,9 @@ const (
 	scopes    = unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | unix.LANDLOCK_SCOPE_SIGNAL
 )
 
-// startConfined starts the child with the driver's devices, the open library and, for reading, this container's files as
-// all that it can open, where the kernel has Landlock (Linux 5.13); else its user alone bounds it. The restriction is the
-// thread's, from which the child inherits it, and the thread ends then.
+// startConfined starts the child with the driver's devices, the open library and, for reading, this container's files
+// as all that it can open, where the kernel has Landlock (Linux 5.13); else its user alone bounds it. The restriction
+// is the thread's, from which the child inherits it, and the thread ends then.
 func startConfined(cmd *exec.Cmd, library *os.File) error {
 	done := make(chan error, 1)
 	go func() {
@@ -90,7 +91,8 @@ func handled(version int) uint64 {
 	return abiDevice
 }
 
-// addRules allows what the child opens: files of this container, but for /dev, where only some devices are its business.
+// addRules allows what the child opens: files of this container, but for /dev, where only some devices are its
+// business.
 func addRules(ruleset int, handled uint64, library *os.File) error {
 	entries, err := os.ReadDir("/")
 	if err != nil {
@@ -117,7 +119,8 @@ func addRules(ruleset int, handled uint64, library *os.File) error {
 	return allow(ruleset, int(library.Fd()), handled&mayRead&fileOnly)
 }
 
-// allowPath allows access to a file, or to all below a directory. What is gone, or links that lead nowhere, need no rule.
+// allowPath allows access to a file, or to all below a directory. What is gone, or links that lead nowhere, need no
+// rule.
 func allowPath(ruleset int, path string, access uint64) error {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EACCES) {

@@ -29,8 +29,8 @@ type owner struct {
 	started uint64
 }
 
-// owners finds the containers of processes. The kernel is asked which processes a cgroup has: a process's own file tells its cgroup as
-// seen from this one's namespace, which may not reach it.
+// owners finds the containers of processes. The kernel is asked which processes a cgroup has: a process's own file
+// tells its cgroup as seen from this one's namespace, which may not reach it.
 type owners struct {
 	proc string
 	list func() []Container
@@ -65,7 +65,8 @@ func (o *owners) update(pids []uint32) {
 	o.of, o.foreign = of, foreign
 }
 
-// ask moves those of foreign to of that a container has, where that has not been asked of the same processes and containers before.
+// ask moves those of foreign to of that a container has, where that has not been asked of the same processes and
+// containers before.
 func (o *owners) ask(of map[uint32]owner, foreign map[uint32]uint64) {
 	containers := o.list()
 	known := uint64(0)

@@ -13,7 +13,8 @@ import (
 )
 
 const (
-	// settling is how long an id may be that of no device before that is said: a device plugin or the driver may be about to change.
+	// settling is how long an id may be that of no device before that is said: a device plugin or the driver may be
+	// about to change.
 	settling = 5 * time.Second
 	// maxUnknown bounds the ids of no device that are remembered, and are said, one by one.
 	maxUnknown = 16
@@ -26,7 +27,8 @@ const notAll = "not all devices have been looked at yet"
 
 // sharing is what of a watch says whom the devices were given to.
 type sharing struct {
-	// allocations is what is known now, nil and why where nothing is; asked, whether a container is one that was asked for.
+	// allocations is what is known now, nil and why where nothing is; asked, whether a container is one that was asked
+	// for.
 	allocations func() (*allocation, string)
 	asked       func(namespace, pod, name string) bool
 
@@ -57,7 +59,8 @@ type share struct {
 	vague string
 }
 
-// round keeps account of which devices there are when one is looked at: they come one after the other, MIG devices after their GPU.
+// round keeps account of which devices there are when one is looked at: they come one after the other, MIG devices
+// after their GPU.
 func (w *watch) round(d *device) {
 	w.complete = w.complete || d.looked
 	d.missed = 0
@@ -133,14 +136,16 @@ func (w *watch) divide(a *allocation) {
 			w.give(found[0], g.container)
 		case len(found) > 1:
 			for _, d := range found {
-				w.shareOf(d).vague = fmt.Sprintf("the kubelet has given out %s %q, and which MIG device of that GPU it is cannot be told", g.resource, clip(g.id))
+				w.shareOf(d).vague = fmt.Sprintf("the kubelet has given out %s %q, and which MIG device of that GPU "+
+					"it is cannot be told", g.resource, clip(g.id))
 			}
 			if gpu := w.devices[found[0].id.GetParent()]; gpu != nil {
 				w.shareOf(gpu).containers[g.container] = true // of this one, whichever it is
 			}
 		case !g.sure:
 		case g.parsed.form == noForm:
-			w.vague = fmt.Sprintf("the kubelet has given out %s %q, and which device that is cannot be told", g.resource, clip(g.id))
+			w.vague = fmt.Sprintf("the kubelet has given out %s %q, and which device that is cannot be told",
+				g.resource, clip(g.id))
 		default:
 			to := "a pod that was not asked for"
 			if w.asked(g.container.namespace, g.container.pod, g.container.name) {
@@ -184,7 +189,8 @@ func (w *watch) shareOf(d *device) *share {
 	return s
 }
 
-// give notes that a container was given a device: with a MIG device a part of its GPU, and with a GPU all its MIG devices.
+// give notes that a container was given a device: with a MIG device a part of its GPU, and with a GPU all its MIG
+// devices.
 func (w *watch) give(d *device, to container) {
 	w.shareOf(d).containers[to] = true
 	for _, other := range w.devices {
@@ -206,8 +212,8 @@ func (w *watch) warn(message string) {
 	}}})
 }
 
-// bypass lists the traced containers with a process on a device that they were not given. That is known of those that the kubelet has told of,
-// after the process had come.
+// bypass lists the traced containers with a process on a device that they were not given. That is known of those that
+// the kubelet has told of, after the process had come.
 func (w *watch) bypass(a *allocation, of *share, d *device) (list []string) {
 	if of == nil {
 		return nil
@@ -258,7 +264,8 @@ func (w *watch) use(d *device, g *event.Gpu, bypass bool) event.GpuUse {
 func (w *watch) useOfParts(d *device) (use event.GpuUse, split bool) {
 	// What one of them does says more than what another does not.
 	order := []event.GpuUse{
-		event.GpuUse_GPU_USE_FREE, event.GpuUse_GPU_USE_UNUSED, event.GpuUse_GPU_USE_IDLE, event.GpuUse_GPU_USE_UNKNOWN, event.GpuUse_GPU_USE_BUSY, event.GpuUse_GPU_USE_BYPASS,
+		event.GpuUse_GPU_USE_FREE, event.GpuUse_GPU_USE_UNUSED, event.GpuUse_GPU_USE_IDLE, event.GpuUse_GPU_USE_UNKNOWN,
+		event.GpuUse_GPU_USE_BUSY, event.GpuUse_GPU_USE_BYPASS,
 	}
 	rank := -1
 	for _, part := range w.devices {

@@ -30,7 +30,7 @@ func newUsage(t *testing.T) *usage {
 		if s := ev.GetNodeStatus(); s != nil {
 			u.warnings = append(u.warnings, s.GetMessage())
 		}
-		if g := ev.GetGpu(); g.GetWhat() == event.GpuWhat_GPU_WHAT_DEVICE {
+		if g := ev.GetGpu(); g.GetType() == event.GpuEventType_GPU_EVENT_TYPE_DEVICE {
 			u.last[g.GetGpu().GetUuid()] = g
 		}
 	}
@@ -45,7 +45,8 @@ func (u *usage) say(pods ...*kubeletapi.PodResources) {
 	u.answer, u.reason = read(&kubeletapi.ListPodResourcesResponse{PodResources: pods}, u.clock), ""
 }
 
-// view is a look at one device: how busy it is, in percent, -1 where that is not known, and the processes on it; nil where they are not known.
+// view is a look at one device: how busy it is, in percent, -1 where that is not known, and the processes on it; nil
+// where they are not known.
 type view struct {
 	id      *event.GpuDevice
 	percent int
@@ -58,9 +59,10 @@ func (u *usage) look(views ...view) {
 	for range 3 {
 		for _, v := range views {
 			for _, pid := range v.pids {
-				u.take(&event.Gpu{What: event.GpuWhat_GPU_WHAT_PROCESS, Gpu: v.id, Proc: &event.GpuProcess{Pid: uint32(pid)}})
+				u.take(&event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_PROCESS, Gpu: v.id,
+					Proc: &event.GpuProcess{Pid: uint32(pid)}})
 			}
-			g := &event.Gpu{What: event.GpuWhat_GPU_WHAT_DEVICE, Gpu: v.id}
+			g := &event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_DEVICE, Gpu: v.id}
 			if v.pids != nil {
 				g.Processes = u32(uint32(len(v.pids)))
 			}
@@ -72,7 +74,8 @@ func (u *usage) look(views ...view) {
 	}
 }
 
-// expect says what is to be known of a device: how many it is given to, -1 for not known, which of the traced ones, and its use.
+// expect says what is to be known of a device: how many it is given to, -1 for not known, which of the traced ones, and
+// its use.
 func (u *usage) expect(what, uuid string, allocated int, to, use string) {
 	u.Helper()
 	g := u.last[uuid]
@@ -81,7 +84,8 @@ func (u *usage) expect(what, uuid string, allocated int, to, use string) {
 		n = int(g.GetAllocated())
 	}
 	if n != allocated || g.GetAllocatedTo() != to || g.GetUse().Word() != use {
-		u.Errorf("%s: %s given to %d, %q, use %q; want %d, %q, %q", what, uuid, n, g.GetAllocatedTo(), g.GetUse().Word(), allocated, to, use)
+		u.Errorf("%s: %s given to %d, %q, use %q; want %d, %q, %q", what, uuid, n, g.GetAllocatedTo(),
+			g.GetUse().Word(), allocated, to, use)
 	}
 	if unknown := strings.Contains(g.GetUnavailable(), "allocation: "); unknown != (n < 0) {
 		u.Errorf("%s: %s given to %d, and unavailable is %q", what, uuid, n, g.GetUnavailable())
@@ -104,11 +108,14 @@ func TestUseIsWhatAllocationAndActivityComeTo(t *testing.T) {
 		to, use   string
 	}{
 		{what: "nobody has it", pids: none, use: "free"},
-		{what: "it is given and works", percent: 90, pids: []int{10}, given: true, allocated: 1, to: "ns/pod-7/main", use: "busy"},
+		{what: "it is given and works", percent: 90, pids: []int{10}, given: true, allocated: 1, to: "ns/pod-7/main",
+			use: "busy"},
 		{what: "it is given and idle", pids: []int{10}, given: true, allocated: 1, to: "ns/pod-7/main", use: "idle"},
 		{what: "it is given and not used", pids: none, given: true, allocated: 1, to: "ns/pod-7/main", use: "unused"},
-		{what: "it is given and not used, activity not known", percent: -1, pids: none, given: true, allocated: 1, to: "ns/pod-7/main", use: "unused"},
-		{what: "it is given, activity not known", percent: -1, pids: []int{10}, given: true, allocated: 1, to: "ns/pod-7/main", use: ""},
+		{what: "it is given and not used, activity not known", percent: -1, pids: none, given: true, allocated: 1,
+			to: "ns/pod-7/main", use: "unused"},
+		{what: "it is given, activity not known", percent: -1, pids: []int{10}, given: true, allocated: 1,
+			to: "ns/pod-7/main", use: ""},
 		{what: "it is given, processes not known", given: true, allocated: 1, to: "ns/pod-7/main", use: ""},
 		{what: "it is not given, and used by one that was asked for", percent: 90, pids: []int{10}, use: "bypass"},
 		{what: "the same, idle", pids: []int{10}, use: "bypass"},
@@ -134,7 +141,9 @@ func TestUseIsWhatAllocationAndActivityComeTo(t *testing.T) {
 		}
 		u.look(d)
 		u.expect(test.what, "GPU-0", test.allocated, test.to, test.use)
-		if got, want := u.last["GPU-0"].GetMessage(), map[bool]string{true: "used by ns/pod-7/main without having been given it"}[test.use == "bypass"]; got != want {
+		if got, want := u.last["GPU-0"].GetMessage(),
+			map[bool]string{
+				true: "used by ns/pod-7/main without having been given it"}[test.use == "bypass"]; got != want {
 			t.Errorf("%s: %q", test.what, got)
 		}
 	}
@@ -158,7 +167,8 @@ func TestAGPUIsSharedByThoseItWasGivenTo(t *testing.T) {
 	u := newUsage(t)
 	u.process(10, 100, "a", 7)
 	u.process(11, 100, "b", 8)
-	u.say(fakes.GivenTo("ns", "pod-7", "main", "nvidia.com/gpu.shared", "GPU-0::0", "GPU-0::1"), fakes.GivenTo("ns", "pod-8", "main", "nvidia.com/gpu.shared", "GPU-0::2"),
+	u.say(fakes.GivenTo("ns", "pod-7", "main", "nvidia.com/gpu.shared", "GPU-0::0", "GPU-0::1"),
+		fakes.GivenTo("ns", "pod-8", "main", "nvidia.com/gpu.shared", "GPU-0::2"),
 		fakes.GivenTo("else", "x", "main", "nvidia.com/gpu.shared", "GPU-0::3"))
 	u.look(view{gpu("GPU-0", 0), 90, []int{10, 11}}, view{gpu("GPU-1", 1), 0, []int{}})
 	u.expect("three have parts of it", "GPU-0", 3, "ns/pod-7/main,ns/pod-8/main", "busy")
@@ -168,7 +178,7 @@ func TestAGPUIsSharedByThoseItWasGivenTo(t *testing.T) {
 func TestNothingIsSaidBeforeAllDevicesAreKnown(t *testing.T) {
 	u := newUsage(t)
 	u.say(fakes.GivenTo("ns", "pod-7", "main", "nvidia.com/gpu", "GPU-1"))
-	u.take(&event.Gpu{What: event.GpuWhat_GPU_WHAT_DEVICE, Gpu: gpu("GPU-0", 0), Processes: u32(0)})
+	u.take(&event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_DEVICE, Gpu: gpu("GPU-0", 0), Processes: u32(0)})
 	u.expect("the first look", "GPU-0", -1, "", "")
 	u.look(view{gpu("GPU-0", 0), 0, []int{}}, view{gpu("GPU-1", 1), 0, []int{}})
 	u.expect("the second", "GPU-0", 0, "", "free")
@@ -178,9 +188,11 @@ func TestNothingIsSaidBeforeAllDevicesAreKnown(t *testing.T) {
 // split is a GPU with two MIG devices of one profile.
 func split(percent ...int) (whole, a, b view) {
 	part := func(uuid string, gi uint32) *event.GpuDevice {
-		return &event.GpuDevice{Uuid: uuid, Index: u32(gi - 7), Parent: "GPU-0", ParentIndex: u32(0), GpuInstance: &gi, Name: "A100 MIG 1g.10gb"}
+		return &event.GpuDevice{Uuid: uuid, Index: u32(gi - 7), Parent: "GPU-0", ParentIndex: u32(0), GpuInstance: &gi,
+			Name: "A100 MIG 1g.10gb"}
 	}
-	return view{gpu("GPU-0", 0), -1, nil}, view{part("MIG-a", 7), percent[0], []int{}}, view{part("MIG-b", 8), percent[1], []int{}}
+	return view{gpu("GPU-0", 0), -1, nil}, view{part("MIG-a", 7), percent[0], []int{}},
+		view{part("MIG-b", 8), percent[1], []int{}}
 }
 
 func TestAGPUIsGivenByItsMIGDevices(t *testing.T) {
@@ -236,7 +248,8 @@ func TestWhichMIGDeviceAClaimMeansIsNotGuessed(t *testing.T) {
 	u.expect("one of two", "MIG-a", -1, "", "")
 	u.expect("one of two", "MIG-b", -1, "", "")
 	u.expect("a part of it in any case", "GPU-0", 1, "ns/pod-7/main", "")
-	if got := u.last["MIG-a"].GetUnavailable(); got != `allocation: the kubelet has given out gpu.nvidia.com "gpu-0-mig-1g10gb-19-4", and which MIG device of that GPU it is cannot be told` {
+	if got := u.last["MIG-a"].
+		GetUnavailable(); got != `allocation: the kubelet has given out gpu.nvidia.com "gpu-0-mig-1g10gb-19-4", and which MIG device of that GPU it is cannot be told` {
 		t.Errorf("%q", got)
 	}
 	a.id, b.id = proto.CloneOf(a.id), proto.CloneOf(b.id)
@@ -249,7 +262,8 @@ func TestWhichMIGDeviceAClaimMeansIsNotGuessed(t *testing.T) {
 func TestAnIDThatMeansNothingIsSaid(t *testing.T) {
 	u := newUsage(t)
 	d := view{gpu("GPU-0", 0), 0, []int{}}
-	pods := []*kubeletapi.PodResources{fakes.GivenTo("ns", "pod-7", "main", "nvidia.com/gpu", "GPU-gone"), fakes.GivenTo("ns", "nic", "main", "nvidia.com/hostdev", "0000:03:00.2"),
+	pods := []*kubeletapi.PodResources{fakes.GivenTo("ns", "pod-7", "main", "nvidia.com/gpu", "GPU-gone"),
+		fakes.GivenTo("ns", "nic", "main", "nvidia.com/hostdev", "0000:03:00.2"),
 		fakes.GivenTo("secret", "project", "main", "nvidia.com/gpu", "GPU-lost")}
 	for range 5 {
 		u.say(pods...)
@@ -265,7 +279,8 @@ func TestAnIDThatMeansNothingIsSaid(t *testing.T) {
 	u.say(fakes.GivenTo("ns", "pod-7", "main", "nvidia.com/gpu", "a form of its own"))
 	u.look(d)
 	u.expect("it may be any", "GPU-0", -1, "", "")
-	if got := u.last["GPU-0"].GetUnavailable(); got != `allocation: the kubelet has given out nvidia.com/gpu "a form of its own", and which device that is cannot be told` {
+	if got := u.last["GPU-0"].
+		GetUnavailable(); got != `allocation: the kubelet has given out nvidia.com/gpu "a form of its own", and which device that is cannot be told` {
 		t.Errorf("%q", got)
 	}
 }

@@ -66,20 +66,20 @@ func newWatch(owners *owners, sink Sink) *watch {
 
 // take takes one event of what reads the driver; nil says only that it lives.
 func (w *watch) take(g *event.Gpu) {
-	switch g.GetWhat() {
-	case event.GpuWhat_GPU_WHAT_PROCESS:
+	switch g.GetType() {
+	case event.GpuEventType_GPU_EVENT_TYPE_PROCESS:
 		w.processes = append(w.processes, g)
-	case event.GpuWhat_GPU_WHAT_DEVICE:
+	case event.GpuEventType_GPU_EVENT_TYPE_DEVICE:
 		w.said = ""
 		w.look(g)
-	case event.GpuWhat_GPU_WHAT_XID:
+	case event.GpuEventType_GPU_EVENT_TYPE_XID:
 		w.xid(g)
-	case event.GpuWhat_GPU_WHAT_LOST:
+	case event.GpuEventType_GPU_EVENT_TYPE_LOST:
 		d := w.device(g.GetGpu())
 		d.looked, d.users, d.others, d.use = false, nil, false, event.GpuUse_GPU_USE_UNKNOWN
 		w.processes = nil
 		w.report(pods.NodeLevel, g)
-	case event.GpuWhat_GPU_WHAT_UNAVAILABLE:
+	case event.GpuEventType_GPU_EVENT_TYPE_UNAVAILABLE:
 		w.unavailable(g.GetMessage())
 	}
 }
@@ -95,7 +95,8 @@ func (w *watch) unavailable(message string) {
 		return
 	}
 	w.said = message
-	w.report(pods.NodeLevel, &event.Gpu{What: event.GpuWhat_GPU_WHAT_UNAVAILABLE, Message: strings.ToValidUTF8(message, "\uFFFD")})
+	w.report(pods.NodeLevel, &event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_UNAVAILABLE,
+		Message: strings.ToValidUTF8(message, "\uFFFD")})
 }
 
 func (w *watch) device(id *event.GpuDevice) *device {
@@ -157,7 +158,8 @@ func (w *watch) look(g *event.Gpu) {
 		}
 	}
 	if len(stale) > 0 {
-		g.Unavailable = join(g.GetUnavailable(), "no such process, so whose it is cannot be told: "+strings.Join(stale, ", "))
+		g.Unavailable = join(g.GetUnavailable(), "no such process, so whose it is cannot be told: "+
+			strings.Join(stale, ", "))
 	}
 	if g.Processes != nil {
 		own := uint32(len(users))
@@ -190,19 +192,19 @@ func (w *watch) changed(d *device, users map[uint32]user) {
 			continue
 		}
 		d.gone[was] = now
-		w.report(was.cgroup, d.process(event.GpuWhat_GPU_WHAT_ENDED, was))
+		w.report(was.cgroup, d.process(event.GpuEventType_GPU_EVENT_TYPE_ENDED, was))
 	}
 	for _, pid := range sorted(users) {
 		is := users[pid]
 		if was, ok := d.users[pid]; d.looked && (!ok || was.started != is.started) {
-			w.report(is.cgroup, d.process(event.GpuWhat_GPU_WHAT_STARTED, is))
+			w.report(is.cgroup, d.process(event.GpuEventType_GPU_EVENT_TYPE_STARTED, is))
 		}
 	}
 	d.users = users
 }
 
-func (d *device) process(what event.GpuWhat, u user) *event.Gpu {
-	return &event.Gpu{What: what, Gpu: d.id, Proc: &event.GpuProcess{Pid: u.pid, Comm: []byte(u.comm), Type: u.kind}}
+func (d *device) process(what event.GpuEventType, u user) *event.Gpu {
+	return &event.Gpu{Type: what, Gpu: d.id, Proc: &event.GpuProcess{Pid: u.pid, Comm: []byte(u.comm), Type: u.kind}}
 }
 
 func sorted(users map[uint32]user) []uint32 {
@@ -252,7 +254,8 @@ func (w *watch) throttle(d *device, g *event.Gpu) {
 		message += ", before by " + was
 	}
 	ev := &event.Gpu{
-		What: event.GpuWhat_GPU_WHAT_THROTTLE, Gpu: d.id, Health: proto.CloneOf(g.GetHealth()), Message: message,
+		Type: event.GpuEventType_GPU_EVENT_TYPE_THROTTLE, Gpu: d.id, Health: proto.CloneOf(g.GetHealth()),
+		Message:   message,
 		Processes: g.Processes, OwnProcesses: g.OwnProcesses, UsedBy: g.GetUsedBy(),
 	}
 	w.report(pods.NodeLevel, ev)

@@ -26,10 +26,12 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	b := &bench{T: t, proc: t.TempDir(), cgroups: t.TempDir(), clock: time.Unix(1, 0)}
-	b.watch = newWatch(newOwners(b.proc, func() []Container { b.looks++; return b.list }), func(cgroup uint64, ev *event.Event) {
-		g := ev.GetGpu()
-		b.got = append(b.got, strings.TrimSpace(fmt.Sprintf("%s %d %d %s %s%s", g.GetWhat().Word(), cgroup, g.GetProc().GetPid(), g.GetUsedBy(), g.GetMessage(), g.GetProc().GetComm())))
-	})
+	b.watch = newWatch(newOwners(b.proc, func() []Container { b.looks++; return b.list }),
+		func(cgroup uint64, ev *event.Event) {
+			g := ev.GetGpu()
+			b.got = append(b.got, strings.TrimSpace(fmt.Sprintf("%s %d %d %s %s%s", g.GetType().Word(), cgroup,
+				g.GetProc().GetPid(), g.GetUsedBy(), g.GetMessage(), g.GetProc().GetComm())))
+		})
 	b.now = func() time.Time { return b.clock }
 	return b
 }
@@ -37,7 +39,8 @@ func newBench(t *testing.T) *bench {
 // process makes a process that began at a time, in the container of a cgroup; 0: in none.
 func (b *bench) process(pid, started int, comm string, cgroup uint64) {
 	b.Helper()
-	write(b, fmt.Sprintf("%s/%d/stat", b.proc, pid), fmt.Sprintf("%d (%s) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 %d 20\n", pid, comm, started))
+	write(b, fmt.Sprintf("%s/%d/stat", b.proc, pid),
+		fmt.Sprintf("%d (%s) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 %d 20\n", pid, comm, started))
 	write(b, fmt.Sprintf("%s/%d/comm", b.proc, pid), comm+"\n")
 	if cgroup == 0 {
 		return
@@ -53,10 +56,12 @@ func (b *bench) process(pid, started int, comm string, cgroup uint64) {
 func (b *bench) read(throttle string, pids ...int) []string {
 	id := &event.GpuDevice{Uuid: "GPU-0"}
 	for _, pid := range pids {
-		b.take(&event.Gpu{What: event.GpuWhat_GPU_WHAT_PROCESS, Gpu: id, Proc: &event.GpuProcess{Pid: uint32(pid)}})
+		b.take(&event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_PROCESS, Gpu: id,
+			Proc: &event.GpuProcess{Pid: uint32(pid)}})
 	}
 	n := uint32(len(pids))
-	b.take(&event.Gpu{What: event.GpuWhat_GPU_WHAT_DEVICE, Gpu: id, Processes: &n, Health: &event.GpuHealth{Throttle: throttle}})
+	b.take(&event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_DEVICE, Gpu: id, Processes: &n,
+		Health: &event.GpuHealth{Throttle: throttle}})
 	return b.said()
 }
 
@@ -83,7 +88,8 @@ func TestProcessesAreTheirContainers(t *testing.T) {
 		t.Errorf("asked for containers %d times", b.looks)
 	}
 	b.process(13, 100, "late", 8)
-	b.expect(b.read("none", 10, 13), "started 8 13  late", "process 7 10  train", "process 8 13  late", "device 0 0 ns/pod-7/main,ns/pod-8/main")
+	b.expect(b.read("none", 10, 13), "started 8 13  late", "process 7 10  train", "process 8 13  late",
+		"device 0 0 ns/pod-7/main,ns/pod-8/main")
 	b.expect(b.read("none", 13), "ended 7 10  train", "process 8 13  late", "device 0 0 ns/pod-8/main")
 }
 
@@ -93,7 +99,8 @@ func TestAPidThatIsUsedAgainIsAnother(t *testing.T) {
 	b.read("none", 10)
 	write(t, b.cgroups+"/7/nested/cgroup.procs", "")
 	b.process(10, 200, "second", 8)
-	b.expect(b.read("none", 10), "ended 7 10  first", "started 8 10  second", "process 8 10  second", "device 0 0 ns/pod-8/main")
+	b.expect(b.read("none", 10), "ended 7 10  first", "started 8 10  second", "process 8 10  second",
+		"device 0 0 ns/pod-8/main")
 }
 
 func TestAStaleProcessIsNobodys(t *testing.T) {
@@ -101,7 +108,8 @@ func TestAStaleProcessIsNobodys(t *testing.T) {
 	var last *event.Gpu
 	b.sink = func(_ uint64, ev *event.Event) { last = ev.GetGpu() }
 	b.read("none", 99)
-	if last.GetOwnProcesses() != 0 || last.OwnProcesses == nil || last.GetProcesses() != 1 || !strings.Contains(last.GetUnavailable(), "no such process") {
+	if last.GetOwnProcesses() != 0 || last.OwnProcesses == nil || last.GetProcesses() != 1 ||
+		!strings.Contains(last.GetUnavailable(), "no such process") {
 		t.Errorf("%v", last)
 	}
 }
@@ -122,7 +130,8 @@ func TestAnErrorIsThePodsThatWasAlone(t *testing.T) {
 	b.process(10, 100, "train", 7)
 	b.process(11, 100, "other", 0)
 	xid := func() []string {
-		b.take(&event.Gpu{What: event.GpuWhat_GPU_WHAT_XID, Gpu: &event.GpuDevice{Uuid: "GPU-0"}, Message: "XID 31"})
+		b.take(&event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_XID, Gpu: &event.GpuDevice{Uuid: "GPU-0"},
+			Message: "XID 31"})
 		return b.said()
 	}
 	b.expect(xid(), "xid 0 0  XID 31") // not looked at yet

@@ -9,8 +9,10 @@ import (
 func TestContainersThatDoNotRunAreAskedForToo(t *testing.T) {
 	f := newFixture(t)
 	f.update(&session.PodUpdate{Complete: true, Upsert: []*session.Pod{
-		{Uid: "1", Namespace: "ml", Name: "all", Target: true, Containers: []*session.Container{{Name: "main", Target: true}}},
-		{Uid: "2", Namespace: "ml", Name: "some", Target: true, Containers: []*session.Container{{Name: "main", Target: true}, {Name: "side"}}},
+		{Uid: "1", Namespace: "ml", Name: "all", Target: true,
+			Containers: []*session.Container{{Name: "main", Target: true}}},
+		{Uid: "2", Namespace: "ml", Name: "some", Target: true,
+			Containers: []*session.Container{{Name: "main", Target: true}, {Name: "side"}}},
 		{Uid: "3", Namespace: "ml", Name: "none", Containers: []*session.Container{{Name: "main", Target: true}}},
 		{Uid: "4", Namespace: "ml", Name: "fresh", Target: true},
 		{Uid: "5", Namespace: "ml", Name: "gone", Target: true},

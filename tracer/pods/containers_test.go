@@ -14,7 +14,8 @@ func TestContainersAreListedByTheirOwnCgroup(t *testing.T) {
 	h := newHost(t, f.Resolver)
 	other := container("sidecar", 4)
 	other.Target = false
-	f.update(&session.PodUpdate{Complete: true, Upsert: []*session.Pod{podA(container("app", 2), container("late", 0), other)}})
+	f.update(&session.PodUpdate{Complete: true,
+		Upsert: []*session.Pod{podA(container("app", 2), container("late", 0), other)}})
 	make := func(below string, kernelPath string) uint64 {
 		t.Helper()
 		id := h.run(below, 1, "")
@@ -36,7 +37,8 @@ func TestContainersAreListedByTheirOwnCgroup(t *testing.T) {
 	f.made(1<<60, path(uidA, 7)) // removed, and the news of it is on its way
 	got := f.Containers(h.root)
 	for i := range got {
-		if name, want := got[i].Name(), map[uint64]string{app: "demo/web/app", late: "demo/web"}[got[i].Cgroup]; name != want {
+		if name, want := got[i].Name(), map[uint64]string{app: "demo/web/app",
+			late: "demo/web"}[got[i].Cgroup]; name != want {
 			t.Errorf("cgroup %d is %q, want %q", got[i].Cgroup, name, want)
 		}
 		got[i].Identity = nil
@@ -44,7 +46,8 @@ func TestContainersAreListedByTheirOwnCgroup(t *testing.T) {
 	if (&Container{}).Name() != "?" {
 		t.Error("what is not known has a name")
 	}
-	want := []Container{{Cgroup: app, Path: path(uidA, 2), Below: []uint64{nested}}, {Cgroup: late, Path: path(uidA, 3)}}
+	want := []Container{{Cgroup: app, Path: path(uidA, 2), Below: []uint64{nested}},
+		{Cgroup: late, Path: path(uidA, 3)}}
 	slices.SortFunc(want, func(a, b Container) int { return int(a.Cgroup) - int(b.Cgroup) })
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -27,34 +27,51 @@ func TestPlacesReadsEveryLayout(t *testing.T) {
 		{"cgroupfs, guaranteed", "/kubepods/pod" + uidA + "/" + idA, []Place{{uidA, idA, ""}}},
 		{"cgroupfs, burstable", "/kubepods/burstable/pod" + uidA + "/" + idA, []Place{{uidA, idA, ""}}},
 		{"cgroupfs, best effort", "/kubepods/besteffort/pod" + uidA + "/" + idA, []Place{{uidA, idA, ""}}},
-		{"cgroupfs, a kubelet root of its own", "/orb8-node1/kubepods/burstable/pod" + uidA + "/" + idA, []Place{{uidA, idA, ""}}},
+		{"cgroupfs, a kubelet root of its own", "/orb8-node1/kubepods/burstable/pod" + uidA + "/" + idA,
+			[]Place{{uidA, idA, ""}}},
 		{"cgroupfs, CRI-O", "/kubepods/burstable/pod" + uidA + "/crio-" + idA, []Place{{uidA, idA, "crio"}}},
 		{"cgroupfs, static pod", "/kubepods/pod" + hash + "/" + idA, []Place{{hash, idA, ""}}},
 		{"cgroupfs, UID that is no UUID", "/kubepods/podweb-on-node1/" + idA, []Place{{"web-on-node1", idA, ""}}},
 		{"path without a leading slash", "kubepods/pod" + uidA + "/" + idA, []Place{{uidA, idA, ""}}},
 
-		{"systemd, containerd", "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" + uidA_ + ".slice/cri-containerd-" + idA + ".scope", []Place{{uidA, idA, "cri-containerd"}}},
-		{"systemd, guaranteed, CRI-O", "/kubepods.slice/kubepods-pod" + uidA_ + ".slice/crio-" + idA + ".scope", []Place{{uidA, idA, "crio"}}},
-		{"systemd, Docker", "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod" + uidA_ + ".slice/docker-" + idA + ".scope", []Place{{uidA, idA, "docker"}}},
-		{"systemd, static pod", "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" + hash + ".slice/cri-containerd-" + idA + ".scope", []Place{{hash, idA, "cri-containerd"}}},
-		{"systemd, a kubelet root of its own", "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod" + uidA_ + ".slice/cri-containerd-" + idA + ".scope", []Place{{uidA, idA, "cri-containerd"}}},
-		{"a node in a Docker container", "/system.slice/docker-" + idB + ".scope/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod" + uidA_ + ".slice/cri-containerd-" + idA + ".scope", []Place{{uidA, idA, "cri-containerd"}}},
-		{"kubelet on systemd, containerd on cgroupfs", "/system.slice/containerd.service/kubepods-burstable-pod" + uidA_ + ".slice:cri-containerd:" + idA, []Place{{uidA, idA, "cri-containerd"}}},
+		{"systemd, containerd", "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" + uidA_ +
+			".slice/cri-containerd-" + idA + ".scope", []Place{{uidA, idA, "cri-containerd"}}},
+		{"systemd, guaranteed, CRI-O", "/kubepods.slice/kubepods-pod" + uidA_ + ".slice/crio-" + idA + ".scope",
+			[]Place{{uidA, idA, "crio"}}},
+		{"systemd, Docker", "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod" + uidA_ +
+			".slice/docker-" + idA + ".scope", []Place{{uidA, idA, "docker"}}},
+		{"systemd, static pod", "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" + hash +
+			".slice/cri-containerd-" + idA + ".scope", []Place{{hash, idA, "cri-containerd"}}},
+		{"systemd, a kubelet root of its own",
+			"/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod" +
+				uidA_ + ".slice/cri-containerd-" + idA + ".scope", []Place{{uidA, idA, "cri-containerd"}}},
+		{"a node in a Docker container", "/system.slice/docker-" + idB +
+			".scope/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod" + uidA_ + ".slice/cri-containerd-" +
+			idA + ".scope", []Place{{uidA, idA, "cri-containerd"}}},
+		{"kubelet on systemd, containerd on cgroupfs", "/system.slice/containerd.service/kubepods-burstable-pod" +
+			uidA_ + ".slice:cri-containerd:" + idA, []Place{{uidA, idA, "cri-containerd"}}},
 
 		{"below a container", "/kubepods/pod" + uidA + "/" + idA + "/init.scope/x", []Place{{uidA, idA, ""}}},
-		{"below a container, looking like another", "/kubepods/pod" + uidA + "/" + idA + "/" + idB, []Place{{uidA, idA, ""}}},
-		{"below a container, looking like a monitor", "/kubepods/pod" + uidA + "/" + idA + "/crio-conmon-" + idA, []Place{{uidA, idA, ""}}},
-		{"below a systemd container", "/kubepods.slice/kubepods-pod" + uidA_ + ".slice/crio-" + idA + ".scope/container", []Place{{uidA, idA, "crio"}}},
-		{"below a mixed container", "/kubepods-pod" + uidA_ + ".slice:cri-containerd:" + idA + "/" + idB, []Place{{uidA, idA, "cri-containerd"}}},
-		{"a node in a pod", "/kubepods/pod" + uidA + "/" + idA + "/kubelet/kubepods/burstable/pod" + uidB + "/" + idB, []Place{{uidA, idA, ""}, {uidB, idB, ""}}},
+		{"below a container, looking like another", "/kubepods/pod" + uidA + "/" + idA + "/" + idB,
+			[]Place{{uidA, idA, ""}}},
+		{"below a container, looking like a monitor", "/kubepods/pod" + uidA + "/" + idA + "/crio-conmon-" + idA,
+			[]Place{{uidA, idA, ""}}},
+		{"below a systemd container", "/kubepods.slice/kubepods-pod" + uidA_ + ".slice/crio-" + idA +
+			".scope/container", []Place{{uidA, idA, "crio"}}},
+		{"below a mixed container", "/kubepods-pod" + uidA_ + ".slice:cri-containerd:" + idA + "/" + idB,
+			[]Place{{uidA, idA, "cri-containerd"}}},
+		{"a node in a pod", "/kubepods/pod" + uidA + "/" + idA + "/kubelet/kubepods/burstable/pod" + uidB + "/" + idB,
+			[]Place{{uidA, idA, ""}, {uidB, idB, ""}}},
 
 		{"a pod's own cgroup", "/kubepods/burstable/pod" + uidA, []Place{{Pod: uidA}}},
 		{"a pod's own slice", "/kubepods.slice/kubepods-pod" + uidA_ + ".slice", []Place{{Pod: uidA}}},
-		{"CRI-O's monitor is no container", "/kubepods.slice/kubepods-pod" + uidA_ + ".slice/crio-conmon-" + idA + ".scope", []Place{{Pod: uidA}}},
+		{"CRI-O's monitor is no container", "/kubepods.slice/kubepods-pod" + uidA_ + ".slice/crio-conmon-" + idA +
+			".scope", []Place{{Pod: uidA}}},
 		{"CRI-O's monitor under cgroupfs", "/kubepods/pod" + uidA + "/crio-conmon-" + idA, []Place{{Pod: uidA}}},
 		{"a monitor in a mixed layout", "/kubepods-pod" + uidA_ + ".slice:crio-conmon:" + idA, []Place{{Pod: uidA}}},
 		{"a child that is no container", "/kubepods/pod" + uidA + "/kata_overhead", []Place{{Pod: uidA}}},
-		{"a grandchild of a child that is no container", "/kubepods/pod" + uidA + "/kata_overhead/" + idA, []Place{{Pod: uidA}}},
+		{"a grandchild of a child that is no container", "/kubepods/pod" + uidA + "/kata_overhead/" + idA,
+			[]Place{{Pod: uidA}}},
 		{"an id cut short", "/kubepods/pod" + uidA + "/" + idA[:63], []Place{{Pod: uidA}}},
 		{"an id that is no hex", "/kubepods/pod" + uidA + "/" + strings.ToUpper(idA), []Place{{Pod: uidA}}},
 
@@ -79,13 +96,15 @@ func TestPlacesReadsEveryLayout(t *testing.T) {
 
 func TestKernelKeyTakesUUIDsAndHashes(t *testing.T) {
 	a, ok := kernelKey(uidA)
-	if want := [16]byte{0x0f, 0x7a, 0x5c, 0x2e, 0x8b, 0x1d, 0x4f, 0x7e, 0x9a, 0x33, 0x5d, 0x2f, 0x6f, 0x0b, 0x9c, 0x11}; !ok || a != want {
+	if want := [16]byte{0x0f, 0x7a, 0x5c, 0x2e, 0x8b, 0x1d, 0x4f, 0x7e, 0x9a, 0x33, 0x5d, 0x2f, 0x6f, 0x0b, 0x9c,
+		0x11}; !ok || a != want {
 		t.Errorf("UUID: %x, %v", a, ok)
 	}
 	if b, ok := kernelKey(strings.ReplaceAll(uidA, "-", "")); !ok || b != a {
 		t.Errorf("32 hex digits: %x, %v", b, ok)
 	}
-	for _, uid := range []string{"", "web-on-node1", uidA_, strings.Repeat("g", 32), uidA + "0", strings.Repeat("-", 36)} {
+	for _, uid := range []string{"", "web-on-node1", uidA_, strings.Repeat("g", 32), uidA + "0",
+		strings.Repeat("-", 36)} {
 		if key, ok := kernelKey(uid); ok {
 			t.Errorf("%q became %x", uid, key)
 		}

@@ -7,7 +7,8 @@ import (
 )
 
 func TestAConsoleIsReadBackByItsSteps(t *testing.T) {
-	text := strings.Join([]string{"boot", Begin("a"), "one\r", "two", End("a", 0), "between", Begin("b"), "half", End("a", 1), "the end of a is no end of b"}, "\n")
+	text := strings.Join([]string{"boot", Begin("a"), "one\r", "two", End("a", 0), "between", Begin("b"), "half",
+		End("a", 1), "the end of a is no end of b"}, "\n")
 	steps, other, err := Parse(strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)

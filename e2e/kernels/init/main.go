@@ -1,7 +1,7 @@
 //go:build linux
 
-// Command init is the first process of a virtual machine that tries orb8's programs on another kernel. It prepares what they
-// need, runs the commands of /plan in turn, with what they print on the console, and powers the machine off.
+// Command init is the first process of a virtual machine that tries orb8's programs on another kernel. It prepares what
+// they need, runs the commands of /plan in turn, with what they print on the console, and powers the machine off.
 package main
 
 import (
@@ -20,7 +20,8 @@ import (
 
 // known are the capabilities that a command may be left with, by capabilities(7).
 var known = map[string]int{
-	"BPF": unix.CAP_BPF, "PERFMON": unix.CAP_PERFMON, "NET_ADMIN": unix.CAP_NET_ADMIN, "SYS_RESOURCE": unix.CAP_SYS_RESOURCE,
+	"BPF": unix.CAP_BPF, "PERFMON": unix.CAP_PERFMON, "NET_ADMIN": unix.CAP_NET_ADMIN,
+	"SYS_RESOURCE": unix.CAP_SYS_RESOURCE,
 }
 
 func main() {
@@ -35,7 +36,8 @@ func main() {
 
 func run() error {
 	for _, m := range []struct{ kind, dir string }{
-		{"devtmpfs", "/dev"}, {"proc", "/proc"}, {"sysfs", "/sys"}, {"tmpfs", "/tmp"}, {"tmpfs", "/run"}, {"cgroup2", "/sys/fs/cgroup"},
+		{"devtmpfs", "/dev"}, {"proc", "/proc"}, {"sysfs", "/sys"}, {"tmpfs", "/tmp"}, {"tmpfs", "/run"},
+		{"cgroup2", "/sys/fs/cgroup"},
 	} {
 		if err := os.MkdirAll(m.dir, 0o755); err != nil {
 			return err
@@ -68,7 +70,8 @@ func run() error {
 	return lines.Err()
 }
 
-// perform runs a command and returns its exit code. One that begins with "with=BPF,PERFMON" has those capabilities only.
+// perform runs a command and returns its exit code. One that begins with "with=BPF,PERFMON" has those capabilities
+// only.
 func perform(args []string) int {
 	names, restricted := strings.CutPrefix(args[0], "with=")
 	if restricted {
@@ -96,7 +99,8 @@ func perform(args []string) int {
 	return cmd.ProcessState.ExitCode()
 }
 
-// drop takes all but the named capabilities from the bounding set: a program that root executes then has no more than those.
+// drop takes all but the named capabilities from the bounding set: a program that root executes then has no more than
+// those.
 func drop(allBut []string) error {
 	var left []int
 	for _, name := range allBut {

@@ -1,5 +1,5 @@
-// Package report is what the test workload says about the traffic it made: one JSON object a line on its stdout. It is the
-// ground truth that end-to-end tests hold a trace against.
+// Package report is what the test workload says about the traffic it made: one JSON object a line on its stdout. It is
+// the ground truth that end-to-end tests hold a trace against.
 package report
 
 import (

@@ -10,7 +10,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// activity reads what a device does: of the driver's own sample period by NVML, since the last look by GPM and counters.
+// activity reads what a device does: of the driver's own sample period by NVML, since the last look by GPM and
+// counters.
 func (r *Reader) activity(d *device, g *gaps) *event.GpuActivity {
 	a := &event.GpuActivity{}
 	if u := get(r.lib, g, "gpuPercent", "nvmlDeviceGetUtilizationRates", d.handle.GetUtilizationRates); u != nil {
@@ -107,7 +108,8 @@ func (r *Reader) readGPM(d *device, a *event.GpuActivity, g *gaps) {
 		metrics.Metrics[len(percents)+i].MetricId = uint32(p.id)
 	}
 	metrics.NumMetrics = uint32(len(percents) + len(rates))
-	if ret := r.lib.do("nvmlGpmMetricsGet", func() nvml.Return { return r.lib.GpmMetricsGet(&metrics) }); ret != nvml.SUCCESS {
+	if ret := r.lib.do("nvmlGpmMetricsGet",
+		func() nvml.Return { return r.lib.GpmMetricsGet(&metrics) }); ret != nvml.SUCCESS {
 		g.add(gpmField, ret)
 		return
 	}

@@ -57,9 +57,11 @@ func (r *Reader) identify(handle nvml.Device, index int, parent *device) (*devic
 		d.id.Minor = instance(get(r.lib, &g, "minor", "nvmlDeviceGetMinorNumber", handle.GetMinorNumber))
 		return d, nvml.SUCCESS
 	}
-	d.id.PciAddress, d.id.Parent, d.id.ParentIndex, d.id.Minor = parent.id.PciAddress, parent.id.Uuid, parent.id.Index, parent.id.Minor
+	d.id.PciAddress, d.id.Parent, d.id.ParentIndex, d.id.Minor = parent.id.PciAddress, parent.id.Uuid, parent.id.Index,
+		parent.id.Minor
 	d.id.GpuInstance = instance(get(r.lib, &g, "gpuInstance", "nvmlDeviceGetGpuInstanceId", handle.GetGpuInstanceId))
-	d.id.ComputeInstance = instance(get(r.lib, &g, "computeInstance", "nvmlDeviceGetComputeInstanceId", handle.GetComputeInstanceId))
+	d.id.ComputeInstance = instance(get(r.lib, &g, "computeInstance", "nvmlDeviceGetComputeInstanceId",
+		handle.GetComputeInstanceId))
 	return d, nvml.SUCCESS
 }
 
@@ -135,27 +137,37 @@ func (r *Reader) health(d *device, g *gaps) *event.GpuHealth {
 		return nil
 	}
 	h := &event.GpuHealth{}
-	h.PowerMilliwatts = believed(g, "power", get(r.lib, g, "power", "nvmlDeviceGetPowerUsage", d.handle.GetPowerUsage), 10_000_000)
-	h.PowerLimitMilliwatts = believed(g, "powerLimit", get(r.lib, g, "powerLimit", "nvmlDeviceGetEnforcedPowerLimit", d.handle.GetEnforcedPowerLimit), 10_000_000)
-	h.TemperatureCelsius = believed(g, "temperature", get(r.lib, g, "temperature", "nvmlDeviceGetTemperature", func() (uint32, nvml.Return) {
-		return d.handle.GetTemperature(nvml.TEMPERATURE_GPU)
-	}), 250)
-	h.SmMhz = believed(g, "smMhz", get(r.lib, g, "smMhz", "nvmlDeviceGetClockInfo", func() (uint32, nvml.Return) { return d.handle.GetClockInfo(nvml.CLOCK_SM) }), 100_000)
-	h.MemoryMhz = believed(g, "memoryMhz", get(r.lib, g, "memoryMhz", "nvmlDeviceGetClockInfo", func() (uint32, nvml.Return) { return d.handle.GetClockInfo(nvml.CLOCK_MEM) }), 100_000)
+	h.PowerMilliwatts = believed(g, "power", get(r.lib, g, "power", "nvmlDeviceGetPowerUsage", d.handle.GetPowerUsage),
+		10_000_000)
+	h.PowerLimitMilliwatts = believed(g, "powerLimit", get(r.lib, g, "powerLimit", "nvmlDeviceGetEnforcedPowerLimit",
+		d.handle.GetEnforcedPowerLimit), 10_000_000)
+	h.TemperatureCelsius = believed(g, "temperature", get(r.lib, g, "temperature", "nvmlDeviceGetTemperature",
+		func() (uint32, nvml.Return) {
+			return d.handle.GetTemperature(nvml.TEMPERATURE_GPU)
+		}), 250)
+	h.SmMhz = believed(g, "smMhz", get(r.lib, g, "smMhz", "nvmlDeviceGetClockInfo",
+		func() (uint32, nvml.Return) { return d.handle.GetClockInfo(nvml.CLOCK_SM) }), 100_000)
+	h.MemoryMhz = believed(g, "memoryMhz", get(r.lib, g, "memoryMhz", "nvmlDeviceGetClockInfo",
+		func() (uint32, nvml.Return) { return d.handle.GetClockInfo(nvml.CLOCK_MEM) }), 100_000)
 	if r.lib.supports("nvmlDeviceGetCurrentClocksEventReasons") {
-		if mask := get(r.lib, g, "throttle", "nvmlDeviceGetCurrentClocksEventReasons", d.handle.GetCurrentClocksEventReasons); mask != nil {
+		if mask := get(r.lib, g, "throttle", "nvmlDeviceGetCurrentClocksEventReasons",
+			d.handle.GetCurrentClocksEventReasons); mask != nil {
 			h.Throttle = throttleWords(*mask)
 		}
-	} else if mask := get(r.lib, g, "throttle", "nvmlDeviceGetCurrentClocksThrottleReasons", d.handle.GetCurrentClocksThrottleReasons); mask != nil {
+	} else if mask := get(r.lib, g, "throttle", "nvmlDeviceGetCurrentClocksThrottleReasons",
+		d.handle.GetCurrentClocksThrottleReasons); mask != nil {
 		h.Throttle = throttleWords(*mask)
 	}
 	if now := time.Now(); d.rareAt.IsZero() || now.Sub(d.rareAt) >= rareInterval {
 		d.rareAt, d.rareGaps = now, gaps{}
-		d.rare.MaxSmMhz = believed(&d.rareGaps, "maxSmMhz", get(r.lib, &d.rareGaps, "maxSmMhz", "nvmlDeviceGetMaxClockInfo", func() (uint32, nvml.Return) { return d.handle.GetMaxClockInfo(nvml.CLOCK_SM) }), 100_000)
+		d.rare.MaxSmMhz = believed(&d.rareGaps, "maxSmMhz",
+			get(r.lib, &d.rareGaps, "maxSmMhz", "nvmlDeviceGetMaxClockInfo",
+				func() (uint32, nvml.Return) { return d.handle.GetMaxClockInfo(nvml.CLOCK_SM) }), 100_000)
 		r.errors(d, &d.rare, &d.rareGaps)
 	}
 	h.MaxSmMhz = d.rare.MaxSmMhz
-	h.EccCorrected, h.EccUncorrected, h.RetiredPages, h.RemappedRows = d.rare.EccCorrected, d.rare.EccUncorrected, d.rare.RetiredPages, d.rare.RemappedRows
+	h.EccCorrected, h.EccUncorrected, h.RetiredPages, h.RemappedRows = d.rare.EccCorrected, d.rare.EccUncorrected,
+		d.rare.RetiredPages, d.rare.RemappedRows
 	for _, reason := range d.rareGaps.reasons {
 		for _, field := range d.rareGaps.fields[reason] {
 			g.say(field, reason)
@@ -167,7 +179,8 @@ func (r *Reader) health(d *device, g *gaps) *event.GpuHealth {
 // errors reads what has gone wrong with the memory.
 func (r *Reader) errors(d *device, h *event.GpuHealth, g *gaps) {
 	ecc := func(field string, kind nvml.MemoryErrorType) *uint64 {
-		n := get(r.lib, g, field, "nvmlDeviceGetTotalEccErrors", func() (uint64, nvml.Return) { return d.handle.GetTotalEccErrors(kind, nvml.VOLATILE_ECC) })
+		n := get(r.lib, g, field, "nvmlDeviceGetTotalEccErrors",
+			func() (uint64, nvml.Return) { return d.handle.GetTotalEccErrors(kind, nvml.VOLATILE_ECC) })
 		return believed(g, field, n, math.MaxUint64-1)
 	}
 	h.EccCorrected = ecc("eccCorrected", nvml.MEMORY_ERROR_TYPE_CORRECTED)

@@ -41,7 +41,8 @@ func TestNVIDIAsOwnLibraryHasWhatIsCalled(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	err = Run(ctx, path, time.Second, nil, func(*event.Event) error { return nil })
-	if err != nil && !strings.Contains(err.Error(), "the driver is not loaded, or its device files cannot be opened here") {
+	if err != nil &&
+		!strings.Contains(err.Error(), "the driver is not loaded, or its device files cannot be opened here") {
 		t.Error(err)
 	}
 	t.Logf("%d functions; Run says: %v", len(called), err)

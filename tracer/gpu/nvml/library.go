@@ -32,7 +32,8 @@ type call struct {
 
 // load opens the library at an absolute path and nothing else: no search path takes part.
 func load(path string) (*library, error) {
-	// Lazily, since the library wants no symbol of ours, and for all, since go-nvml's calls are resolved in what the process holds.
+	// Lazily, since the library wants no symbol of ours, and for all, since go-nvml's calls are resolved in what the
+	// process holds.
 	handle := dl.New(path, dl.RTLD_LAZY|dl.RTLD_GLOBAL)
 	if err := handle.Open(); err != nil {
 		return nil, fmt.Errorf("load the driver's library: %w", err)
@@ -44,7 +45,8 @@ func load(path string) (*library, error) {
 	return l, nil
 }
 
-// supports tells whether the library has a function, in any of its versions. A name that says its version is of that one alone.
+// supports tells whether the library has a function, in any of its versions. A name that says its version is of that
+// one alone.
 func (l *library) supports(name string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

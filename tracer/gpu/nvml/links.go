@@ -11,7 +11,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// link is a way over which bytes leave and reach a GPU, and which GPM tells of where that works. Here it is told of by two counters that grow.
+// link is a way over which bytes leave and reach a GPU, and which GPM tells of where that works. Here it is told of by
+// two counters that grow.
 type link struct {
 	name           string
 	sent, received uint32 // fields
@@ -53,12 +54,14 @@ func (r *Reader) readLinks(d *device, a *event.GpuActivity, g *gaps) {
 			continue
 		}
 		asked = append(asked, i)
-		values = append(values, nvml.FieldValue{FieldId: l.sent, ScopeId: l.scope}, nvml.FieldValue{FieldId: l.received, ScopeId: l.scope})
+		values = append(values, nvml.FieldValue{FieldId: l.sent, ScopeId: l.scope}, nvml.FieldValue{FieldId: l.received,
+			ScopeId: l.scope})
 	}
 	if len(asked) == 0 {
 		return
 	}
-	if ret := r.lib.do("nvmlDeviceGetFieldValues", func() nvml.Return { return d.handle.GetFieldValues(values) }); ret != nvml.SUCCESS {
+	if ret := r.lib.do("nvmlDeviceGetFieldValues",
+		func() nvml.Return { return d.handle.GetFieldValues(values) }); ret != nvml.SUCCESS {
 		for _, i := range asked {
 			g.add(links[i].name, ret)
 		}

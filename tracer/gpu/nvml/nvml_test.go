@@ -14,8 +14,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// TestAFakeDriver reads a library with NVML's symbols through the real loader; all else of it is tried in pods (e2e). A process has one library for ever: its
-// symbols are bound to the first that is loaded.
+// TestAFakeDriver reads a library with NVML's symbols through the real loader; all else of it is tried in pods (e2e). A
+// process has one library for ever: its symbols are bound to the first that is loaded.
 func TestAFakeDriver(t *testing.T) {
 	driver := fakes.BuildNVML(t)
 	t.Run("is read as it says", func(t *testing.T) { readAsItSays(t, driver) })
@@ -24,8 +24,10 @@ func TestAFakeDriver(t *testing.T) {
 
 func readAsItSays(t *testing.T, driver *fakes.NVML) {
 	driver.Script(t, "node",
-		"devices 2", "driver 1.2", "0.uuid GPU-0", "0.pci 00000000:AB:00.0", "0.memory 1000 400 100", "0.util 7 101", "0.throttle 0x8000000000000024", "0.power 4294967295",
-		"0.gpm 1", "0.gpm.2 100.4", "0.gpm.3 nan", "0.gpm.5 -1", "0.gpm.10 250", "0.gpm.20 1.5", "0.clock.sm 1200", "0.clock.max 1980", "0.retired.single 3", "0.retired.double 1",
+		"devices 2", "driver 1.2", "0.uuid GPU-0", "0.pci 00000000:AB:00.0", "0.memory 1000 400 100", "0.util 7 101",
+		"0.throttle 0x8000000000000024", "0.power 4294967295",
+		"0.gpm 1", "0.gpm.2 100.4", "0.gpm.3 nan", "0.gpm.5 -1", "0.gpm.10 250", "0.gpm.20 1.5", "0.clock.sm 1200",
+		"0.clock.max 1980", "0.retired.single 3", "0.retired.double 1",
 		"0.compute 10:5 11 12:18446744073709551615", "0.graphics 10:7", "0.utilization 10:20:1 10:40:3 11:200:0",
 		"1.handle !15")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -33,16 +35,16 @@ func readAsItSays(t *testing.T, driver *fakes.NVML) {
 	var devices, processes, lost []*event.Gpu
 	var timings Timings
 	err := Run(ctx, driver.Library, 50*time.Millisecond, &timings, func(ev *event.Event) error {
-		switch g := ev.GetGpu(); g.GetWhat() {
-		case event.GpuWhat_GPU_WHAT_DEVICE:
+		switch g := ev.GetGpu(); g.GetType() {
+		case event.GpuEventType_GPU_EVENT_TYPE_DEVICE:
 			if devices = append(devices, g); len(devices) == 2 {
 				cancel()
 			}
-		case event.GpuWhat_GPU_WHAT_PROCESS:
+		case event.GpuEventType_GPU_EVENT_TYPE_PROCESS:
 			processes = append(processes, g)
-		case event.GpuWhat_GPU_WHAT_LOST:
+		case event.GpuEventType_GPU_EVENT_TYPE_LOST:
 			lost = append(lost, g)
-		case event.GpuWhat_GPU_WHAT_UNKNOWN: // a pulse, or all of a look
+		case event.GpuEventType_GPU_EVENT_TYPE_UNKNOWN: // a pulse, or all of a look
 		default:
 			t.Errorf("%v", g)
 		}
@@ -60,18 +62,25 @@ func readAsItSays(t *testing.T, driver *fakes.NVML) {
 			t.Errorf("%s was called, and the timings are %+v", function, all)
 		}
 	}
-	if d := devices[0]; d.PeriodMicros != nil || d.GetActivity().SmPercent != nil || !strings.Contains(d.GetUnavailable(), "the first period is not over: gpm") {
+	if d := devices[0]; d.PeriodMicros != nil || d.GetActivity().SmPercent != nil ||
+		!strings.Contains(d.GetUnavailable(), "the first period is not over: gpm") {
 		t.Errorf("at first: %v", d)
 	}
 	d := devices[1]
 	a, h := d.GetActivity(), d.GetHealth()
-	if d.GetGpu().GetPciAddress() != "00000000:ab:00.0" || d.GetMemory().GetUsedBytes() != 400 || a.GetGpuPercent() != 7 || a.MemoryPercent != nil ||
-		a.GetSmPercent() != 100 || a.OccupancyPercent != nil || a.TensorPercent != nil || a.DramPercent != nil || a.Fp32Percent != nil ||
-		a.GetPcieSentPerSecond() != 3<<19 || h.PowerMilliwatts != nil || h.GetThrottle() != "power-cap,sw-thermal,0x8000000000000000" ||
-		h.GetRetiredPages() != 4 || h.GetSmMhz() != 1200 || h.GetMaxSmMhz() != 1980 || h.RemappedRows != nil || h.TemperatureCelsius != nil || d.GetProcesses() != 3 {
+	if d.GetGpu().GetPciAddress() != "00000000:ab:00.0" || d.GetMemory().GetUsedBytes() != 400 ||
+		a.GetGpuPercent() != 7 || a.MemoryPercent != nil ||
+		a.GetSmPercent() != 100 || a.OccupancyPercent != nil || a.TensorPercent != nil || a.DramPercent != nil ||
+		a.Fp32Percent != nil ||
+		a.GetPcieSentPerSecond() != 3<<19 || h.PowerMilliwatts != nil ||
+		h.GetThrottle() != "power-cap,sw-thermal,0x8000000000000000" ||
+		h.GetRetiredPages() != 4 || h.GetSmMhz() != 1200 || h.GetMaxSmMhz() != 1980 || h.RemappedRows != nil ||
+		h.TemperatureCelsius != nil || d.GetProcesses() != 3 {
 		t.Errorf("%v", d)
 	}
-	for _, want := range []string{"the driver says 4294967295, which cannot be: power", "the driver says 250, which cannot be: dramPercent", "not supported: ", "the driver says more than 100: proc.smPercent"} {
+	for _, want := range []string{"the driver says 4294967295, which cannot be: power",
+		"the driver says 250, which cannot be: dramPercent", "not supported: ",
+		"the driver says more than 100: proc.smPercent"} {
 		if !strings.Contains(d.GetUnavailable(), want) {
 			t.Errorf("%q does not say %q", d.GetUnavailable(), want)
 		}
@@ -79,7 +88,8 @@ func readAsItSays(t *testing.T, driver *fakes.NVML) {
 	if len(processes) < 3 {
 		t.Fatalf("%d processes", len(processes))
 	}
-	if p := processes[0].GetProc(); p.GetPid() != 10 || p.GetType() != "compute+graphics" || p.GetMemoryBytes() != 7 || p.GetSmPercent() != 30 || p.GetMemoryPercent() != 2 {
+	if p := processes[0].GetProc(); p.GetPid() != 10 || p.GetType() != "compute+graphics" || p.GetMemoryBytes() != 7 ||
+		p.GetSmPercent() != 30 || p.GetMemoryPercent() != 2 {
 		t.Errorf("%v", p)
 	}
 	for _, g := range processes[1:3] {
@@ -90,7 +100,8 @@ func readAsItSays(t *testing.T, driver *fakes.NVML) {
 }
 
 func TestWhatIsNoDriverIsRefused(t *testing.T) {
-	for path, want := range map[string]string{"/nowhere/libnvidia-ml.so.1": "load the driver's library", "libm.so.6": "is no library of NVML"} {
+	for path, want := range map[string]string{"/nowhere/libnvidia-ml.so.1": "load the driver's library",
+		"libm.so.6": "is no library of NVML"} {
 		err := Run(t.Context(), path, time.Second, nil, func(*event.Event) error { return nil })
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", path, err)
@@ -99,7 +110,8 @@ func TestWhatIsNoDriverIsRefused(t *testing.T) {
 }
 
 func TestWordsOfThrottlingCoverNVMLsBits(t *testing.T) {
-	if got := throttleWords(math.MaxUint64); !strings.HasPrefix(got, "idle,app-clocks,power-cap,hw-slowdown,") || !strings.HasSuffix(got, ",0xfffffffffffff800") {
+	if got := throttleWords(math.MaxUint64); !strings.HasPrefix(got, "idle,app-clocks,power-cap,hw-slowdown,") ||
+		!strings.HasSuffix(got, ",0xfffffffffffff800") {
 		t.Error(got)
 	}
 	if throttleWords(0) != "none" {

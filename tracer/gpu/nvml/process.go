@@ -51,8 +51,8 @@ func (r *Reader) processes(d *device, g *gaps) (list []*event.GpuProcess, ok boo
 	return list, ok
 }
 
-// utilization fills in how busy each process kept the device since the last look: the mean of the driver's samples. A process without
-// a sample was not measured.
+// utilization fills in how busy each process kept the device since the last look: the mean of the driver's samples. A
+// process without a sample was not measured.
 func (r *Reader) utilization(d *device, byPID map[uint32]*event.GpuProcess, g *gaps) {
 	if len(byPID) == 0 {
 		return

@@ -20,7 +20,8 @@ const (
 	pulse = 500 * time.Millisecond
 )
 
-// Emit takes one event; nil says that those before are to be passed on, and wait for no more. It is called from one goroutine at a time. Its error ends the reader.
+// Emit takes one event; nil says that those before are to be passed on, and wait for no more. It is called from one
+// goroutine at a time. Its error ends the reader.
 type Emit func(*event.Event) error
 
 // Reader reads all GPUs of the machine. It names no pods and no commands: those are its caller's to add.
@@ -40,7 +41,8 @@ type Reader struct {
 
 // Run reads at each interval until ctx ends, and gives back all that the library was asked for. path is the library's.
 //
-// Each look emits, device by device, the processes on it and then the device itself. Empty events say that the process lives.
+// Each look emits, device by device, the processes on it and then the device itself. Empty events say that the process
+// lives.
 //
 // timings, if not nil, gets how long the library took.
 func Run(ctx context.Context, path string, interval time.Duration, timings *Timings, emit Emit) error {
@@ -84,7 +86,8 @@ func (r *Reader) send(g *event.Gpu) error {
 	return r.flush()
 }
 
-// queue emits one event that may wait for others of the same look: a call that does not return keeps it no longer than a pulse.
+// queue emits one event that may wait for others of the same look: a call that does not return keeps it no longer than
+// a pulse.
 func (r *Reader) queue(g *event.Gpu) error {
 	ev := &event.Event{Time: uint64(time.Now().UnixNano())}
 	if g != nil {
@@ -164,7 +167,8 @@ func (r *Reader) look() error {
 	}
 	r.last = now
 	if count == 0 {
-		return r.send(&event.Gpu{What: event.GpuWhat_GPU_WHAT_UNAVAILABLE, Message: "the driver of this node knows no GPU"})
+		return r.send(&event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_UNAVAILABLE,
+			Message: "the driver of this node knows no GPU"})
 	}
 	for i := range count {
 		if err := r.lookAt(i, period); err != nil {
@@ -220,7 +224,8 @@ func (r *Reader) lookAtMIG(gpu *device, period uint64) error {
 		return nil
 	}
 	for i := range *most {
-		handle := get(r.lib, &g, "mig", "nvmlDeviceGetMigDeviceHandleByIndex", func() (nvml.Device, nvml.Return) { return gpu.handle.GetMigDeviceHandleByIndex(i) })
+		handle := get(r.lib, &g, "mig", "nvmlDeviceGetMigDeviceHandleByIndex",
+			func() (nvml.Device, nvml.Return) { return gpu.handle.GetMigDeviceHandleByIndex(i) })
 		if handle == nil {
 			continue // there is none of this number, or it is just being made or taken down
 		}
@@ -245,7 +250,7 @@ func (r *Reader) lookAtMIG(gpu *device, period uint64) error {
 // report reads a device and emits what it found. split: its processes are those of its MIG devices.
 func (r *Reader) report(d *device, period uint64, split bool) error {
 	var g gaps
-	ev := &event.Gpu{What: event.GpuWhat_GPU_WHAT_DEVICE, Gpu: d.id}
+	ev := &event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_DEVICE, Gpu: d.id}
 	if period > 0 {
 		ev.PeriodMicros = &period
 	}
@@ -267,7 +272,8 @@ func (r *Reader) report(d *device, period uint64, split bool) error {
 	}
 	d.lost = false
 	for _, p := range list {
-		if err := r.queue(&event.Gpu{What: event.GpuWhat_GPU_WHAT_PROCESS, Gpu: d.id, Proc: p, PeriodMicros: ev.PeriodMicros}); err != nil {
+		if err := r.queue(&event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_PROCESS, Gpu: d.id, Proc: p,
+			PeriodMicros: ev.PeriodMicros}); err != nil {
 			return err
 		}
 	}
@@ -286,7 +292,7 @@ func (r *Reader) gone(d *device, index int, ret nvml.Return) error {
 		return nil
 	}
 	d.lost = true
-	return r.send(&event.Gpu{What: event.GpuWhat_GPU_WHAT_LOST, Gpu: d.id, Message: words(ret)})
+	return r.send(&event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_LOST, Gpu: d.id, Message: words(ret)})
 }
 
 func (r *Reader) closeAll() {

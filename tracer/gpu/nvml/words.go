@@ -8,7 +8,8 @@ import (
 )
 
 // throttles are the words of nvmlClocksEventReason*, by bit (nvml.h).
-var throttles = []string{"idle", "app-clocks", "power-cap", "hw-slowdown", "sync-boost", "sw-thermal", "hw-thermal", "power-brake", "display-clocks", "board-limit", "reliability"}
+var throttles = []string{"idle", "app-clocks", "power-cap", "hw-slowdown", "sync-boost", "sw-thermal", "hw-thermal",
+	"power-brake", "display-clocks", "board-limit", "reliability"}
 
 // throttleWords gives the words of a mask of reasons, with commas between.
 func throttleWords(mask uint64) string {
@@ -27,7 +28,8 @@ func throttleWords(mask uint64) string {
 	return strings.Join(list, ",")
 }
 
-// xids say what an error's number stands for, where NVIDIA documents it ("XID Errors", docs.nvidia.com/deploy/xid-errors).
+// xids say what an error's number stands for, where NVIDIA documents it ("XID Errors",
+// docs.nvidia.com/deploy/xid-errors).
 var xids = map[uint64]string{
 	8:   "the GPU stopped processing",
 	13:  "graphics engine exception: most often a program's access out of bounds",

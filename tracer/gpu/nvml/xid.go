@@ -13,7 +13,8 @@ import (
 // waitMillis is how long one wait for an error lasts.
 const waitMillis = 500
 
-// xidWatch waits for the driver's errors, in a goroutine of its own: a wait blocks, and what reads the devices must not.
+// xidWatch waits for the driver's errors, in a goroutine of its own: a wait blocks, and what reads the devices must
+// not.
 type xidWatch struct {
 	r       *Reader
 	set     nvml.EventSet
@@ -40,7 +41,8 @@ func (w *xidWatch) register(d *device) {
 	if w.set == nil || d.handle == nil {
 		return
 	}
-	w.r.lib.do("nvmlDeviceRegisterEvents", func() nvml.Return { return d.handle.RegisterEvents(nvml.EventTypeXidCriticalError, w.set) })
+	w.r.lib.do("nvmlDeviceRegisterEvents",
+		func() nvml.Return { return d.handle.RegisterEvents(nvml.EventTypeXidCriticalError, w.set) })
 }
 
 func (w *xidWatch) wait(ctx context.Context) {
@@ -60,7 +62,7 @@ func (w *xidWatch) wait(ctx context.Context) {
 }
 
 func (w *xidWatch) report(data nvml.EventData) error {
-	g := &event.Gpu{What: event.GpuWhat_GPU_WHAT_XID, Message: xidWords(data.EventData)}
+	g := &event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_XID, Message: xidWords(data.EventData)}
 	if data.EventData <= 1<<20 {
 		n := uint32(data.EventData)
 		g.Xid = &n

@@ -88,7 +88,7 @@ func (w *world) sampleGPU(g *gpu, now uint64, at float64) {
 		}
 		r.busy = 0
 		ev.Kind = &event.Event_Gpu{
-			Gpu: &event.Gpu{What: event.GpuWhat_GPU_WHAT_PROCESS, Gpu: id, Proc: p, PeriodMicros: period},
+			Gpu: &event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_PROCESS, Gpu: id, Proc: p, PeriodMicros: period},
 		}
 		w.emit(ev)
 	}
@@ -122,7 +122,7 @@ func (w *world) sampleGPU(g *gpu, now uint64, at float64) {
 	users := g.users()
 	ev := &event.Event{Time: now, Node: g.node}
 	k := &event.Gpu{
-		What:         event.GpuWhat_GPU_WHAT_DEVICE,
+		Type:         event.GpuEventType_GPU_EVENT_TYPE_DEVICE,
 		Gpu:          id,
 		Activity:     a,
 		PeriodMicros: period,
@@ -144,7 +144,7 @@ func (w *world) sampleGPU(g *gpu, now uint64, at float64) {
 	if w.mig {
 		// The GPU that it is a part of: clocks, power and errors are the whole one's, and what runs on it is not known.
 		whole := &event.Gpu{
-			What:         event.GpuWhat_GPU_WHAT_DEVICE,
+			Type:         event.GpuEventType_GPU_EVENT_TYPE_DEVICE,
 			Gpu:          g.parent,
 			Activity:     &event.GpuActivity{},
 			PeriodMicros: period,
@@ -185,7 +185,7 @@ func (w *world) sampleGPU(g *gpu, now uint64, at float64) {
 		ev := r.pod.newEvent(now + 2_000_000)
 		ev.Kind = &event.Event_Gpu{
 			Gpu: &event.Gpu{
-				What:         event.GpuWhat_GPU_WHAT_CALLS,
+				Type:         event.GpuEventType_GPU_EVENT_TYPE_CALLS,
 				Gpu:          nil,
 				Proc:         &event.GpuProcess{Pid: r.pid, Comm: []byte("python3")},
 				Calls:        c,
@@ -280,7 +280,7 @@ func (w *world) injectFault(g *gpu, share, at float64) {
 			ev = g.ranks[0].pod.newEvent(w.time(at))
 		}
 		ev.Kind = &event.Event_Gpu{Gpu: &event.Gpu{
-			What:    event.GpuWhat_GPU_WHAT_XID,
+			Type:    event.GpuEventType_GPU_EVENT_TYPE_XID,
 			Gpu:     g.info,
 			Xid:     proto.Uint32(f.xid),
 			Message: fmt.Sprintf("XID %d", f.xid),
@@ -297,7 +297,7 @@ func (w *world) injectFault(g *gpu, share, at float64) {
 				Node: g.node,
 				Kind: &event.Event_Gpu{
 					Gpu: &event.Gpu{
-						What:    event.GpuWhat_GPU_WHAT_LOST,
+						Type:    event.GpuEventType_GPU_EVENT_TYPE_LOST,
 						Gpu:     g.info,
 						Message: "the GPU has fallen off the bus",
 					},

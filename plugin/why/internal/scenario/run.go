@@ -133,8 +133,8 @@ func (w *world) dropEvents() {
 	}
 	lost := map[string]uint64{}
 	w.queue = slices.DeleteFunc(w.queue, func(ev *event.Event) bool {
-		if ev.GetGpu().GetWhat() == event.GpuWhat_GPU_WHAT_XID ||
-			ev.GetGpu().GetWhat() == event.GpuWhat_GPU_WHAT_LOST ||
+		if ev.GetGpu().GetType() == event.GpuEventType_GPU_EVENT_TYPE_XID ||
+			ev.GetGpu().GetType() == event.GpuEventType_GPU_EVENT_TYPE_LOST ||
 			!w.d.chance(0.05) {
 			return false
 		}
