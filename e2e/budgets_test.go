@@ -188,7 +188,8 @@ func checkQuiet(t *testing.T, tr *kit.Trace, spawned []report.Report) {
 	}
 	var got map[string]int
 	tr.JQ(t, &got, `map(select(.pod == "quiet" and .kind != "lost")) | {
-		connections: map(select(.kind == "flow" and .protocol == "tcp" and .phase == "closed" and .bytesSent == 100) | .id)
+		connections: map(select(.kind == "flow" and .protocol == "tcp" and .phase == "closed" and .bytesSent == 100)
+			| .id)
 			| unique | length,
 		connected: map(select(.kind == "tcp" and .outcome == "connected")) | length,
 		closed: map(select(.kind == "tcp" and .outcome == "closed")) | length,

@@ -84,10 +84,14 @@ func TestGPU(t *testing.T) {
 	t.Run("a device as the driver has it", func(t *testing.T) {
 		jq(t, "the numbers are the script's",
 			`any(.type == "device" and .node == $one and .gpu.uuid == "GPU-0" and .gpu.index == 0 and .gpu.name == "NVIDIA H100 80GB HBM3"
-			and .gpu.driver == "580.95.05" and .memory == {totalBytes: 85899345920, usedBytes: 42949672960, reservedBytes: 536870912}
-			and .activity.gpuPercent == 97 and .activity.memoryPercent == 40 and .activity.smPercent == 45.5 and .activity.occupancyPercent == 30.25 and .activity.tensorPercent == 0
-			and .activity.dramPercent == 12.5 and .activity.pcieSentPerSecond == 100*1048576 and .activity.nvlinkReceivedPerSecond == 1000*1048576
-			and .health.powerMilliwatts == 350123 and .health.powerLimitMilliwatts == 700000 and .health.temperatureCelsius == 61 and .health.throttle == "power-cap"
+			and .gpu.driver == "580.95.05"
+				and .memory == {totalBytes: 85899345920, usedBytes: 42949672960, reservedBytes: 536870912}
+			and .activity.gpuPercent == 97 and .activity.memoryPercent == 40 and .activity.smPercent == 45.5
+				and .activity.occupancyPercent == 30.25 and .activity.tensorPercent == 0
+			and .activity.dramPercent == 12.5 and .activity.pcieSentPerSecond == 100*1048576
+				and .activity.nvlinkReceivedPerSecond == 1000*1048576
+			and .health.powerMilliwatts == 350123 and .health.powerLimitMilliwatts == 700000
+				and .health.temperatureCelsius == 61 and .health.throttle == "power-cap"
 			and .health.eccCorrected == 3 and .health.eccUncorrected == 0 and .health.remappedRows == 1 and .health.retiredPages == null and .periodMicros > 200000)`)
 		jq(t, "whose it is, and how many others' processes are on it",
 			`[.[] | select(.type == "device" and .node == $one and .gpu.index == 0)] | last
@@ -285,8 +289,11 @@ func TestTopGPU(t *testing.T) {
 	tr.CheckSchema(t)
 	var ok bool
 	if tr.JQ(t, &ok, `map(select(.kind == "gpuTop")) | length == 3
-		and (.[0] | .name == $one + "/0" and .gpuPercent == 97 and .smPercent == 45.5 and .usedBy == $ns + "/trainer/workload" and .pod == "trainer" and .idleMicros == null and .powerMilliwatts == 350123)
-		and any(.name == $one + "/1" and .gpuPercent == 0 and .usedBy == null and .ownProcesses == 0 and .idleMicros == null)
+		and (.[0] | .name == $one + "/0" and .gpuPercent == 97 and .smPercent == 45.5
+			and .usedBy == $ns + "/trainer/workload" and .pod == "trainer" and .idleMicros == null
+			and .powerMilliwatts == 350123)
+		and any(.name == $one + "/1" and .gpuPercent == 0 and .usedBy == null and .ownProcesses == 0
+			and .idleMicros == null)
 		and any(.name == $two + "/0" and .gpuPercent == 0 and .usedBy == $ns + "/idler/workload" and .idleMicros > 1000000 and .smPercent == null and .powerMilliwatts == null and .memoryTotalBytes == null)`,
 		"--arg", "one", e.Nodes[0], "--arg", "two", e.Nodes[1], "--arg", "ns", ns); !ok {
 		var rows any
@@ -306,7 +313,8 @@ func TestTopGPU(t *testing.T) {
 	tr.Wait(t)
 	tr.CheckSchema(t)
 	if tr.JQ(t, &ok, `map(select(.kind == "gpuTop")) | length == 2
-		and any(.pod == "trainer" and .pid == ($pid | tonumber) and .comm == "workload" and .memoryUsedBytes == 1000 and .gpus == 1 and .gpuPercent == null and .powerMilliwatts == null)
+		and any(.pod == "trainer" and .pid == ($pid | tonumber) and .comm == "workload" and .memoryUsedBytes == 1000
+			and .gpus == 1 and .gpuPercent == null and .powerMilliwatts == null)
 		and any(.pod == "idler" and .node == $two)`, "--arg", "two", e.Nodes[1], "--arg", "pid",
 		fmt.Sprint(pods[0].HostPIDs(t, "workload")[0])); !ok {
 		var rows any

@@ -54,7 +54,8 @@ type totals struct {
 
 // totalsProgram takes the last event of each flow, whose cumulative counters are its totals, and sums them.
 const totalsProgram = `
-map(select(.kind == "flow" and .protocol == $protocol and (.dst.port == ($port | tonumber) or .src.port == ($port | tonumber))))
+map(select(.kind == "flow" and .protocol == $protocol and (.dst.port == ($port | tonumber) or .src.port == ($port
+	| tonumber))))
 | group_by(.id) | map(last) | {
 	flows: length,
 	closed: map(select(.phase == "closed")) | length,
@@ -335,7 +336,8 @@ func TestGroundTruth(t *testing.T) {
 		tr.JQ(t, &back, `
 			map(select(.kind == "flow")) | group_by(.id) | map(
 				. as $events | range(1; length) |
-				select($events[.].bytesSent < $events[. - 1].bytesSent or $events[.].bytesReceived < $events[. - 1].bytesReceived) |
+				select($events[.].bytesSent < $events[. - 1].bytesSent
+					or $events[.].bytesReceived < $events[. - 1].bytesReceived) |
 				$events[.].id)`)
 		if len(back) > 0 {
 			t.Errorf("flows whose counters went back: %v", back)

@@ -13,8 +13,6 @@ if [ ! -x "$tools/golangci-lint" ]; then
 	(cd / && GOFLAGS='' GOBIN="$tools" "$root/hack/go" install "github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$version")
 fi
 PATH="$(hack/install-go.sh):$PATH" "$tools/golangci-lint" run --timeout 10m ./...
-for os in darwin windows; do
-	for arch in amd64 arm64; do
-		CGO_ENABLED=0 GOOS=$os GOARCH=$arch hack/go vet ./cmd/kubectl-orb8
-	done
+for target in darwin/arm64 windows/amd64; do
+	CGO_ENABLED=0 GOOS=${target%/*} GOARCH=${target#*/} hack/go vet ./cmd/kubectl-orb8
 done

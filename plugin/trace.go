@@ -42,7 +42,7 @@ var tracings = []tracing{
   kubectl orb8 trace tcp -n demo
 
   # Attempts that came to nothing, with the reason
-  kubectl orb8 trace tcp deploy/web -n demo --filter 'outcome in ["refused", "timeout", "unreachable", "abandoned", "failed"]'
+  kubectl orb8 trace tcp deploy/web -n demo --filter 'outcome in ["refused", "timeout", "unreachable", "abandoned"]'
 
   # Who resets connections, as JSON
   kubectl orb8 trace tcp -A --filter 'outcome == "reset"' -o json | jq -r '"\(.pod) \(.resetBy) \(.reason)"'`,

@@ -10,7 +10,7 @@
 //	cluster status                             say whether it is up
 //	cluster kubeconfig                         print the kubeconfig's path
 //	cluster load ARCHIVE ...                   import docker archives into both nodes
-//	cluster digest IMAGE                       name an image by its digest, too, on both nodes; the last line is that name
+//	cluster digest IMAGE                       name an image by its digest, too, on both nodes; prints that name
 //	cluster user NAME [--group GROUP]          print the path of a kubeconfig with a fresh certificate for NAME
 //	cluster restart|stop|start COMPONENT [NODE]
 //

@@ -5,7 +5,8 @@
 //
 //   - what doctor says of the GPUs, events for a while, and what reading them costs;
 //   - how long each of NVML's functions takes, as root and as nobody;
-//   - what uprobes count of a program's calls, against what the program says it has called, and PyTorch's against what its profiler has counted;
+//   - what uprobes count of a program's calls, against what the program says it has called,
+//     and PyTorch's against what its profiler has counted;
 //   - what a launch costs with probes and without;
 //   - what why gpu says of programs whose bottleneck is known.
 //

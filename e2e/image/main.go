@@ -3,7 +3,8 @@
 //	image -tracer DIRECTORY -o FILE            the tracer, named as the plugin of the same build asks for it
 //	image -ref NAME:TAG -o FILE BINARY         any other
 //	image -ref NAME:TAG -root DIRECTORY -o FILE PATH
-//	                                           any other that takes more than its binary: PATH is the one to run, in the directory
+//	                                           any other that takes more than its binary: PATH, in the
+//	                                           directory, is the one to run
 //
 // The archive depends on nothing but its inputs: two builds of one commit are the same bytes.
 package main

@@ -7,7 +7,7 @@
 //	workload udp -to ADDR:PORT -count 100 -size 500 -reply 200
 //	workload slowreader -listen :7100 -buffer 4096                a UDP socket that is read when a line comes on stdin
 //	workload dns -name NAME -count 10
-//	workload dnsserver -listen :53                                a DNS server that does what names ask for, until SIGTERM
+//	workload dnsserver -listen :53                                a DNS server that does what names ask for
 //	workload dnsask -to ADDR:PORT [-tcp] NAME...                  DNS queries, one after another
 //	workload dnsload -to ADDR:PORT -name NAME -for 5s             one name again and again, with latencies
 //	workload load -to ADDR:PORT -conns 8 -for 5s                  request and response, with latencies
@@ -17,7 +17,7 @@
 //	workload sockets -protocol tcp -count 10000                   many sockets, open until a line comes on stdin
 //	workload spray -to ::1 -sockets 3 -ports 60000                a datagram to each of many ports, then as sockets
 //	workload stall -conns 2000 -for 5s                            DNS messages over TCP that never end
-//	workload app -server NAME -tcp 8080 -udp 8125 -every 200ms    a client that asks its server again and again, until SIGTERM
+//	workload app -server NAME -tcp 8080 -udp 8125 -every 200ms    a client that asks its server again and again
 //	workload spawn -count 10 -dir /tmp/a ARGS...                  processes: workload ARGS..., one after another
 //	workload spawn -hostile                                       one with arguments that are made to harm
 //	workload noop ARGS...                                         nothing
@@ -27,9 +27,9 @@
 //	workload burn -threads 2 -pin -for 5s                         processor time
 //	workload hold -bytes 67108864                                 memory, until SIGTERM
 //	workload disk -count 100 [-for 10m]                           writes and reads of a block device
-//	workload maplibrary -file PATH                                maps a file as a program does a library, once it exists
-//	workload session                                              a tracer of a version to come, for the test of the refusal
-//	workload hostilefiles -dir /tmp/a | -kubelet /tmp/k -node N   mappings of a FIFO and of a hostile ELF file, or a kubelet that is none
+//	workload maplibrary -file PATH                                maps a file as a program does a library
+//	workload session                                              a tracer of a later version
+//	workload hostilefiles -dir /tmp/a | -kubelet /tmp/k -node N   maps a FIFO and a hostile ELF file, or a fake kubelet
 //	workload idle                                                 until SIGTERM, for `kubectl exec`
 //
 // Reports go to stdout, one JSON object a line (package report).
