@@ -24,7 +24,7 @@ type verdictRow struct {
 }
 
 // TestWhyGPU has pods with bottlenecks that need no calls of the driver to be seen: what the GPUs do is a fake driver's
-// word, what pods do on processors, disks and the network is real.
+// word, what pods do on CPUs, disks and the network is real.
 func TestWhyGPU(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)

@@ -89,7 +89,7 @@ func TestResources(t *testing.T) {
 	t.Run("a CPU limit", func(t *testing.T) {
 		events := of("limited")
 		// The command that kubectl exec started is in the sum, too.
-		within("processor time, µs", grown(events, func(r *resourcesEvent) *uint64 { return r.CPU.Micros }),
+		within("CPU time, µs", grown(events, func(r *resourcesEvent) *uint64 { return r.CPU.Micros }),
 			burnt.UsedNs/1000, 15)
 		within("the limit, in thousandths", *events[0].CPU.LimitMillis, 100, 0)
 		within("the most in an interval, in thousandths",
@@ -105,19 +105,19 @@ func TestResources(t *testing.T) {
 			t.Errorf("throttled in at most %d %% of the periods", n)
 		}
 	})
-	t.Run("two threads on a processor", func(t *testing.T) {
+	t.Run("two threads on a CPU", func(t *testing.T) {
 		events := of("free")
 		if events[0].CPU.LimitMillis != nil || events[0].Memory.LimitBytes != nil || events[0].Memory.Percent != nil {
 			t.Errorf("limits that nobody set: %+v", events[0])
 		}
-		within("waits for a processor, µs",
+		within("waits for a CPU, µs",
 			grown(events, func(r *resourcesEvent) *uint64 { return r.RunQueue.DelayMicros }), waited.WaitedNs/1000, 10)
 		if n := most(events, func(r *resourcesEvent) *uint64 { return r.RunQueue.P99Nanos }); n < 1_000_000 {
 			t.Errorf("the longest of them took %d ns", n)
 		}
 		if ev := events[0]; ev.Pressure.CPUSomeMicros != nil {
 			// Either may run: some wait all the time, but for what the kernel is late by.
-			within("pressure on the processor, %",
+			within("pressure on the CPU, %",
 				most(events, func(r *resourcesEvent) *uint64 { return r.Pressure.CPUSomePercent }), 100, 25)
 		}
 	})
@@ -148,7 +148,7 @@ func TestResources(t *testing.T) {
 			t.Errorf("%+v", last.Memory)
 		}
 		if n := grown(events, func(r *resourcesEvent) *uint64 { return r.CPU.Micros }); n > 500_000 {
-			t.Errorf("a pod that idles used %d µs of a processor", n)
+			t.Errorf("a pod that idles used %d µs of a CPU", n)
 		}
 	})
 }

@@ -94,7 +94,7 @@ taken away again. What is wrong comes with what fixes it; the exit code is 1 whe
 // examine runs doctor's examination in a real cluster.
 func (c *tracerConfig) examine(ctx context.Context, node string) ([]doctor.Finding, error) {
 	commands := map[string]string{}
-	for _, t := range tracings {
+	for _, t := range traceCommands {
 		commands[t.kind] = "trace " + t.name
 	}
 	spec := c.spec()

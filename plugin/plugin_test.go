@@ -141,7 +141,7 @@ func TestExitCode(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := &traceConfig{failOnLoss: test.failOnLoss}
-			err := c.exit(&advice.Tally{Losses: test.losses, Unseen: test.unseen}, test.err)
+			err := c.exit(&advice.Tally{Losses: test.losses, Gaps: test.unseen}, test.err)
 			exit := (*exitError)(nil)
 			got := ExitOK
 			switch {
@@ -167,7 +167,7 @@ func TestForbiddenNamesTheGrant(t *testing.T) {
 
 func TestEveryKindOfEventCanBeTraced(t *testing.T) {
 	for _, k := range event.Kinds() {
-		traced := slices.ContainsFunc(tracings, func(tr tracing) bool {
+		traced := slices.ContainsFunc(traceCommands, func(tr traceCommand) bool {
 			return tr.kind == k.Name ||
 				tr.summary == k.Name
 		})
@@ -209,15 +209,15 @@ func TestEveryTopicHasItsCommand(t *testing.T) {
 				t.Errorf("docs/top.md does not name the group %q of %s", g.Name, topic.Name)
 			}
 		}
-		if topic.Row.Column(topic.Sort) == nil || !slices.ContainsFunc(toppings,
-			func(what topping) bool { return what.name == topic.Name }) {
+		if topic.Row.Column(topic.Sort) == nil || !slices.ContainsFunc(topCommands,
+			func(what topCommand) bool { return what.name == topic.Name }) {
 			t.Errorf("%s has no command, or no column %q to sort by", topic.Name, topic.Sort)
 		}
 	}
 }
 
 func TestEveryCommandHasItsPage(t *testing.T) {
-	for _, tr := range tracings {
+	for _, tr := range traceCommands {
 		page, err := os.ReadFile("../docs/trace-" + tr.name + ".md")
 		if err != nil {
 			t.Error(err)

@@ -119,7 +119,7 @@ func (o *replayOptions) run(parent context.Context, path string) error {
 	}
 	tally := &advice.Tally{
 		Events: p.view.Shown(), Traced: len(p.nodes), Nodes: len(p.nodes), Took: time.Duration(p.newest - p.oldest),
-		Losses: p.lost.All(), Unseen: p.gaps.until(p.newest),
+		Losses: p.lost.All(), Gaps: p.gaps.until(p.newest),
 	}
 	r.Logf("%s", tally)
 
@@ -183,11 +183,11 @@ func (o *replayOptions) open(
 
 // seek limits the reader to what was asked for.
 func (o *replayOptions) seek(reader *history.Reader) error {
-	from, err := moment("--from", o.from, reader.Session.Started)
+	from, err := parseTime("--from", o.from, reader.Session.Started)
 	if err != nil {
 		return err
 	}
-	to, err := moment("--to", o.to, reader.Session.Started)
+	to, err := parseTime("--to", o.to, reader.Session.Started)
 	if err != nil {
 		return err
 	}
@@ -198,8 +198,8 @@ func (o *replayOptions) seek(reader *history.Reader) error {
 	return nil
 }
 
-// moment reads a time, ns since the Unix epoch; 0 for none.
-func moment(flag, text string, started time.Time) (uint64, error) {
+// parseTime reads a time, ns since the Unix epoch; 0 for none.
+func parseTime(flag, text string, started time.Time) (uint64, error) {
 	if text == "" {
 		return 0, nil
 	}

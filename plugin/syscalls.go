@@ -55,7 +55,8 @@ func (o *syscallOptions) complete(kinds []string) ([]string, *session.SyscallCon
 	}
 	if o.summary {
 		kinds = slices.Clone(kinds)
-		kinds[at] = tracings[slices.IndexFunc(tracings, func(t tracing) bool { return t.kind == "syscall" })].summary
+		kinds[at] = traceCommands[slices.IndexFunc(traceCommands,
+			func(t traceCommand) bool { return t.kind == "syscall" })].summary
 	}
 	return kinds, &session.SyscallConfig{Names: names, ErrorsOnly: o.errorsOnly, MinDuration: int64(o.minDuration)}, nil
 }

@@ -15,10 +15,10 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
 )
 
-// topping is what a subcommand of top shows: the topic of its name.
-type topping struct{ name, short, example string }
+// topCommand is what a subcommand of top shows: the topic of its name.
+type topCommand struct{ name, short, example string }
 
-var toppings = []topping{
+var topCommands = []topCommand{
 	{
 		"network", "Show who uses the network most: rates, flows, failed connections, retransmits and round-trip times",
 		`  # The pods of a namespace, on a screen that is kept up to date
@@ -163,7 +163,7 @@ func newTopCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	for _, what := range toppings {
+	for _, what := range topCommands {
 		t := model.TopicByName(what.name)
 		o := &topOptions{traceOptions: traceOptions{
 			outputOptions: outputOptions{streams: streams},

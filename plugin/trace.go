@@ -9,8 +9,8 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 )
 
-// tracing is what one subcommand of trace shows.
-type tracing struct {
+// traceCommand is what one subcommand of trace shows.
+type traceCommand struct {
 	// name is that of the subcommand, kind that of its events.
 	name, kind string
 	// summary is the kind of its events with --summary; empty where there is none.
@@ -19,8 +19,8 @@ type tracing struct {
 	short, example string
 }
 
-// tracings lists what can be traced: one entry a kind.
-var tracings = []tracing{
+// traceCommands lists what can be traced: one entry a kind.
+var traceCommands = []traceCommand{
 	{
 		name: "network", kind: "flow", aliases: []string{"net", "flows"},
 		short: "Show who talks to whom: each flow with both ends, bytes, packets, retransmits, round-trip time " +
@@ -170,7 +170,7 @@ func newTraceCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	o.bind(trace.Flags())
 	o.syscalls.bind(trace.Flags())
 	o.gpu.bind(trace.Flags())
-	for _, t := range tracings {
+	for _, t := range traceCommands {
 		sub := &cobra.Command{
 			Use: t.name + " [POD | KIND/NAME ...]", Aliases: t.aliases, Short: t.short, Example: t.example,
 			RunE: func(cmd *cobra.Command, args []string) error { return run(cmd, []string{t.kind}, args) },
@@ -191,15 +191,15 @@ func newTraceCommand(streams genericiooptions.IOStreams) *cobra.Command {
 func parseKinds(cmd *cobra.Command, list string) ([]string, error) {
 	var kinds []string
 	for name := range strings.SplitSeq(list, ",") {
-		i := slices.IndexFunc(tracings, func(t tracing) bool {
+		i := slices.IndexFunc(traceCommands, func(t traceCommand) bool {
 			return t.name == name ||
 				slices.Contains(t.aliases, name)
 		})
 		if i < 0 {
 			return nil, unknownKind(cmd, name)
 		}
-		if !slices.Contains(kinds, tracings[i].kind) {
-			kinds = append(kinds, tracings[i].kind)
+		if !slices.Contains(kinds, traceCommands[i].kind) {
+			kinds = append(kinds, traceCommands[i].kind)
 		}
 	}
 	return kinds, nil
@@ -209,9 +209,9 @@ func unknownKind(cmd *cobra.Command, name string) error {
 	if name != "" {
 		return noArgs(cmd, []string{name})
 	}
-	known := make([]string, len(tracings))
-	for i := range tracings {
-		known[i] = tracings[i].name
+	known := make([]string, len(traceCommands))
+	for i := range traceCommands {
+		known[i] = traceCommands[i].name
 	}
 	return usagef("trace: a kind is empty: want one or more of %s, with commas between them", strings.Join(known, ", "))
 }

@@ -22,9 +22,9 @@ import (
 // newest Events stream are the ones that go on.
 type server struct {
 	session.UnimplementedSessionServer
-	welcome *session.Welcome
-	dog     *watchdog
-	out     *outbox
+	welcome  *session.Welcome
+	watchdog *watchdog
+	out      *outbox
 	// apply takes in the node's pods.
 	apply func(*session.PodUpdate) error
 
@@ -45,10 +45,12 @@ type server struct {
 	closing    *once // no more is served
 }
 
-func newServer(welcome *session.Welcome, dog *watchdog, out *outbox, apply func(*session.PodUpdate) error) *server {
+func newServer(
+	welcome *session.Welcome, watchdog *watchdog, out *outbox, apply func(*session.PodUpdate) error,
+) *server {
 	return &server{
 		welcome:    welcome,
-		dog:        dog,
+		watchdog:   watchdog,
 		out:        out,
 		apply:      apply,
 		configured: make(chan *session.Config, 1),
@@ -101,7 +103,7 @@ func (s *server) Control(stream grpc.BidiStreamingServer[session.ClientMessage, 
 			"the tracer (%s) speaks protocol %d, the client (%s) protocol %d",
 			s.welcome.GetVersion(), s.welcome.GetProtocol(), hello.GetVersion(), hello.GetProtocol())
 	}
-	s.dog.heard()
+	s.watchdog.heard()
 	ctx, release := s.control.take(stream.Context())
 	defer release()
 	if err := stream.Send(&session.TracerMessage{Message: &session.TracerMessage_Welcome{
@@ -114,7 +116,7 @@ func (s *server) Control(stream grpc.BidiStreamingServer[session.ClientMessage, 
 	for {
 		select {
 		case m := <-inbox:
-			s.dog.heard()
+			s.watchdog.heard()
 			err = c.take(m)
 		case <-c.awaited:
 			c.awaited = nil

@@ -83,7 +83,7 @@ var (
 // Run serves one session. It returns nil when the client ended it, by word or by silence, or ctx did.
 func Run(ctx context.Context, config Config) error {
 	t := newTracer(config)
-	defer t.dog.stop()
+	defer t.watchdog.stop()
 	transport := t.server.transport(config.Identity, config.Client)
 	var serving sync.WaitGroup
 	broken := make(chan error, len(config.Listeners))
@@ -119,7 +119,7 @@ type tracer struct {
 	losses   *ledger
 	out      *outbox
 	naming   *naming
-	dog      *watchdog
+	watchdog *watchdog
 	server   *server
 	// opened gets a token when a batch was opened.
 	opened     chan struct{}
@@ -147,7 +147,7 @@ func newTracer(config Config) *tracer {
 		default: // one token is enough
 		}
 	})
-	t.dog = newWatchdog(t.FirstContactTimeout, t.HeartbeatTimeout)
+	t.watchdog = newWatchdog(t.FirstContactTimeout, t.HeartbeatTimeout)
 	t.server = newServer(&session.Welcome{
 		Protocol: session.Protocol,
 		Version:  t.Version,
@@ -155,7 +155,7 @@ func newTracer(config Config) *tracer {
 		Instance: t.Instance,
 		Kernel:   t.Release,
 		BootId:   t.BootID,
-	}, t.dog, t.out, t.applyPods)
+	}, t.watchdog, t.out, t.applyPods)
 	return t
 }
 
@@ -229,8 +229,8 @@ func (t *tracer) reason(ctx, parent context.Context, broken <-chan error) error 
 	select {
 	case <-t.server.stop.done:
 		return errStopped
-	case <-t.dog.expired:
-		if !t.dog.met.Load() {
+	case <-t.watchdog.expired:
+		if !t.watchdog.met.Load() {
 			return fmt.Errorf("%w within %v", errNoContact, t.FirstContactTimeout)
 		}
 		return fmt.Errorf("%w since %v", errSilent, t.HeartbeatTimeout)
@@ -261,7 +261,7 @@ func (t *tracer) deliver(parent context.Context, reason error) {
 			told, limit = nil, time.After(deliveryLimit)
 		case <-t.server.left.done:
 			return
-		case <-t.dog.expired:
+		case <-t.watchdog.expired:
 			return
 		case <-limit:
 			return
@@ -272,7 +272,7 @@ func (t *tracer) deliver(parent context.Context, reason error) {
 	select {
 	case <-t.server.left.done:
 	case <-told:
-	case <-t.dog.expired:
+	case <-t.watchdog.expired:
 	case <-time.After(lingerLimit):
 	}
 }

@@ -28,7 +28,7 @@ func TestWhatProbesCostIsMeasured(t *testing.T) {
 	})
 }
 
-// BenchmarkCalls says what the probes cost a program's calls, by the shapes that functions begin with: processor time
+// BenchmarkCalls says what the probes cost a program's calls, by the shapes that functions begin with: CPU time
 // of the calling thread, ns, with no probe, with one that does nothing, and with ours, for processes in scope and out
 // of it.
 func BenchmarkCalls(b *testing.B) {

@@ -15,7 +15,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/bpf/scope"
 )
 
-// BenchmarkKernelSwitch has two threads hand each other a byte on one processor, so that each message is a switch of
+// BenchmarkKernelSwitch has two threads hand each other a byte on one CPU, so that each message is a switch of
 // tasks, and times the program on that hook beside an empty one: the kernel's own run_time_ns / run_cnt.
 func BenchmarkKernelSwitch(b *testing.B) {
 	bpftest.Root(b)

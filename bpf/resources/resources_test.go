@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 	os.Exit(bpftest.Main(m))
 }
 
-// compete has two threads want the same processor until there is an end, and prints how long the process's threads
+// compete has two threads want the same CPU until there is an end, and prints how long the process's threads
 // have waited for one, ns.
 func compete(end func() bool) error {
 	var allowed, one unix.CPUSet
@@ -82,7 +82,7 @@ func compete(end func() bool) error {
 	return err
 }
 
-// waits is how long each thread of a process has waited for a processor, ns.
+// waits is how long each thread of a process has waited for a CPU, ns.
 func waits(pid int) (map[string]uint64, error) {
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	if err != nil || len(threads) == 0 {
@@ -106,7 +106,7 @@ func sum(waits map[string]uint64) (sum uint64) {
 	return sum
 }
 
-// schedstat gives how long a thread has waited for a processor, ns: the second field (proc(5)).
+// schedstat gives how long a thread has waited for a CPU, ns: the second field (proc(5)).
 func schedstat(file string) (uint64, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
@@ -232,7 +232,7 @@ func TestWaitsForAProcessorAreTheSchedulersOwn(t *testing.T) {
 	if cpu := r.GetCpu(); cpu.Micros == nil || cpu.GetMicros() == 0 || cpu.GetMillis() == 0 {
 		t.Errorf("%v", cpu)
 	}
-	// Nothing more happens there, once the last thread has left its processor: a moment after its end is known.
+	// Nothing more happens there, once the last thread has left its CPU: a moment after its end is known.
 	for deadline := time.Now().Add(waitTimeout); ; {
 		time.Sleep(time.Duration(shortest)) // less is no interval
 		again := b.look()

@@ -579,7 +579,7 @@ func TestACgroupThatIsTakenInLaterIsSeenAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 5 {
-			// Every processor remembers that the cgroup is out of scope.
+			// Every CPU remembers that the cgroup is out of scope.
 			r.run("getppid")
 		}
 		if err := r.scope.SetCgroup(r.cgroup.ID, true); err != nil {

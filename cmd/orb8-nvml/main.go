@@ -60,8 +60,8 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		return err
 	}
 	w := bufio.NewWriter(stdout)
-	// It does one thing after the other: processors that wait for each other would take a quarter more. What a call of
-	// the library keeps is no processor of Go's.
+	// It does one thing after the other: CPUs that wait for each other would take a quarter more. What a call of
+	// the library keeps is no CPU of Go's.
 	runtime.GOMAXPROCS(1)
 	err := nvml.Run(ctx, *library, *interval, taken, func(ev *event.Event) error {
 		if ev == nil {

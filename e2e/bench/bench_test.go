@@ -187,12 +187,12 @@ func calm(t *testing.T) {
 	t.Helper()
 	const look = 100 * time.Millisecond
 	quiet, deadline := 0, time.Now().Add(20*time.Second)
-	for busy, all := processor(t); quiet < 5; {
+	for busy, all := cpuTicks(t); quiet < 5; {
 		if time.Now().After(deadline) {
 			t.Fatal("this machine has other things to do; what it would measure now says nothing")
 		}
 		time.Sleep(look)
-		b, a := processor(t)
+		b, a := cpuTicks(t)
 		if 10*(b-busy) <= a-all {
 			quiet++
 		} else {
@@ -202,8 +202,8 @@ func calm(t *testing.T) {
 	}
 }
 
-// processor is how many ticks all processors were busy, and were at all.
-func processor(t *testing.T) (busy, all uint64) {
+// cpuTicks is how many ticks all CPUs were busy, and were at all.
+func cpuTicks(t *testing.T) (busy, all uint64) {
 	t.Helper()
 	b, err := os.ReadFile("/proc/stat")
 	if err != nil {

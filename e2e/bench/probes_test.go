@@ -19,7 +19,7 @@ import (
 )
 
 // TestDNSAtHalfSaturation has a pod ask the cluster's own CoreDNS half as often as it can answer, with its pod in a
-// trace and without, in turn, and compares the processor time that CoreDNS takes for the same queries.
+// trace and without, in turn, and compares the CPU time that CoreDNS takes for the same queries.
 func TestDNSAtHalfSaturation(t *testing.T) {
 	e := need(t)
 	const system = metav1.NamespaceSystem
@@ -92,7 +92,7 @@ func TestDNSAtHalfSaturation(t *testing.T) {
 		ratios = append(ratios, traced/plain)
 	}
 	low, high := interval(ratios)
-	row(t, fmt.Sprintf("DNS at half of what CoreDNS can answer (%.0f/s): its processor time a query with a trace of "+
+	row(t, fmt.Sprintf("DNS at half of what CoreDNS can answer (%.0f/s): its CPU time a query with a trace of "+
 		"it : without (median of %d pairs)", half, pairs),
 		fmt.Sprintf("%.1f %% (%.1f–%.1f %%)", 100*median(ratios), 100*low, 100*high), "≤ 103 %")
 	row(t, "queries made in those traces, and reported", fmt.Sprintf("%d, %d; %d lost", asked, seen, lost),

@@ -103,7 +103,7 @@ func TestScreenOfManyFlows(t *testing.T) {
 			x.AwaitText(t, "flows 100000")
 		}
 		share := (processorTime(t, pid) - before).Seconds() / time.Since(start).Seconds()
-		row(t, fmt.Sprintf("screen of 100,000 live flows by %s, 20,000 events a second: of one processor", group),
+		row(t, fmt.Sprintf("screen of 100,000 live flows by %s, 20,000 events a second: of one CPU", group),
 			fmt.Sprintf("%.0f %%", 100*share), "≤ 50 %")
 		row(t, "its memory (RSS)", fmt.Sprintf("%.0f MiB", residentMiB(t, pid)), "≤ 150 MiB")
 		row(t, "from a key to the page that it turns to, tmux included (median of 40)",

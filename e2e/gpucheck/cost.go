@@ -11,9 +11,9 @@ import (
 	"strconv"
 )
 
-// cost prints what a launch takes of the launching thread's processor time, without probes and with, in turn.
+// cost prints what a launch takes of the launching thread's CPU time, without probes and with, in turn.
 func (c *check) cost(ctx context.Context) (err error) {
-	fmt.Println("== what a launch costs (processor time of the thread that launches)")
+	fmt.Println("== what a launch costs (CPU time of the thread that launches)")
 	const pairs = 3
 	seconds := strconv.FormatFloat(c.length.Seconds()/2, 'f', -1, 64)
 	for _, rate := range []string{"10000", "100000", "0"} {

@@ -121,7 +121,7 @@ func (c *check) events(ctx context.Context) error {
 	}
 	elapsed := time.Since(began)
 	used := spent(syscall.RUSAGE_CHILDREN) - before
-	fmt.Printf("%d events in %v, each %v; the child took %v of processor time, starting and ending included: %.2f %% "+
+	fmt.Printf("%d events in %v, each %v; the child took %v of CPU time, starting and ending included: %.2f %% "+
 		"of a core\n",
 		events, elapsed.Round(time.Millisecond), c.interval, used.Round(time.Millisecond), 100*used.Seconds()/
 			elapsed.Seconds())
@@ -133,13 +133,13 @@ func (c *check) events(ctx context.Context) error {
 	return nil
 }
 
-// expense is the processor time that children and the process itself had taken at a time.
+// expense is the CPU time that children and the process itself had taken at a time.
 type expense struct {
 	at         time.Time
 	child, own time.Duration
 }
 
-// running is the processor time of the children that run, by their threads' schedstat.
+// running is the CPU time of the children that run, by their threads' schedstat.
 func running() (sum time.Duration) {
 	lists, _ := filepath.Glob("/proc/self/task/*/children")
 	for _, list := range lists {
@@ -161,7 +161,7 @@ func running() (sum time.Duration) {
 	return sum
 }
 
-// spent is the processor time of this process, or of its children that have ended: syscall.RUSAGE_SELF,
+// spent is the CPU time of this process, or of its children that have ended: syscall.RUSAGE_SELF,
 // RUSAGE_CHILDREN.
 func spent(who int) time.Duration {
 	var u syscall.Rusage

@@ -22,7 +22,7 @@ type Kernel struct {
 	// Whole are the folders of bpf all of whose chosen tests run, of the others only the sample does; nil: all of all.
 	// What a kernel does not tell beyond the one before it, or beyond another architecture, costs CI minutes.
 	Whole []string
-	// Minutes is about how long it takes: the longest begin first, so that no processor waits at the end.
+	// Minutes is about how long it takes: the longest begin first, so that no CPU waits at the end.
 	Minutes int
 }
 

@@ -93,7 +93,7 @@ func TestEveryProbeOnEveryKernel(t *testing.T) {
 			order[i] = i
 		}
 		slices.SortStableFunc(order, func(a, b int) int { return Kernels[b].Minutes - Kernels[a].Minutes })
-		free := make(chan struct{}, runtime.GOMAXPROCS(0)) // each machine takes one processor
+		free := make(chan struct{}, runtime.GOMAXPROCS(0)) // each machine takes one CPU
 		var machines sync.WaitGroup
 		defer machines.Wait()
 		for _, i := range order {

@@ -36,7 +36,7 @@ func Boot(ctx context.Context, k Kernel, image, root string) (steps []console.St
 		return nil, nil, err
 	}
 	defer os.Remove(initrd)
-	// With a thread for each of its processors, one may run code that the other is just changing: kernels change theirs
+	// With a thread for each of its CPUs, one may run code that the other is just changing: kernels change theirs
 	// as tracepoints come into use, and panicked on an int3 of their own.
 	args := append(slices.Clone(emulator[k.Arch]),
 		"-accel", "tcg,thread=single", "-smp", "2", "-m", "3G", "-display", "none", "-serial", "stdio", "-monitor",

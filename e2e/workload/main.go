@@ -24,12 +24,12 @@
 //	workload die -code 3 | -signal 11                             an end by a code or a signal
 //	workload hog -bytes 1073741824                                memory
 //	workload syscalls -getppid 1000 -absent 5 -block 200ms        system calls, known by name and number
-//	workload burn -threads 2 -pin -for 5s                         processor time
+//	workload burn -threads 2 -pin -for 5s                         CPU time
 //	workload hold -bytes 67108864                                 memory, until SIGTERM
 //	workload disk -count 100 [-for 10m]                           writes and reads of a block device
 //	workload maplibrary -file PATH                                maps a file as a program does a library
 //	workload session                                              a tracer of a later version
-//	workload hostilefiles -dir /tmp/a | -kubelet /tmp/k -node N   maps a FIFO and a hostile ELF file, or a fake kubelet
+//	workload hostilefiles -dir /tmp/a | -kubelet /tmp/k -node N   maps a FIFO and a hostile file, or a fake kubelet
 //	workload idle                                                 until SIGTERM, for `kubectl exec`
 //
 // Reports go to stdout, one JSON object a line (package report).

@@ -18,12 +18,12 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// burn keeps -threads threads busy, each with all that it gets of a processor, -pin keeps them all on the same. It
-// reports the processor time that it used, and how long its threads waited for one.
+// burn keeps -threads threads busy, each with all that it gets of a CPU, -pin keeps them all on the same. It
+// reports the CPU time that it used, and how long its threads waited for one.
 func burn(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	threads := flags.Int("threads", 1, "how many")
 	duration := flags.Duration("for", 5*time.Second, "how long")
-	pin := flags.Bool("pin", false, "all on the first processor that is allowed")
+	pin := flags.Bool("pin", false, "all on the first CPU that is allowed")
 	ready := flags.Bool("ready", false, "report that it begins")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -35,7 +35,7 @@ func burn(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	if *pin {
 		var allowed unix.CPUSet
 		if err := unix.SchedGetaffinity(0, &allowed); err != nil {
-			return fmt.Errorf("processors allowed: %w", err)
+			return fmt.Errorf("CPUs allowed: %w", err)
 		}
 		for cpu := range len(allowed) * 64 {
 			if allowed.IsSet(cpu) {
@@ -54,7 +54,7 @@ func burn(ctx context.Context, flags *flag.FlagSet, args []string) error {
 			runtime.LockOSThread() // never unlocked: the thread ends with its affinity
 			if *pin {
 				if err := unix.SchedSetaffinity(0, &one); err != nil {
-					errs <- fmt.Errorf("stay on a processor: %w", err)
+					errs <- fmt.Errorf("stay on a CPU: %w", err)
 					return
 				}
 			}
@@ -86,7 +86,7 @@ func burn(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	return nil
 }
 
-// waitedNs is how long this thread has waited for a processor, as the scheduler counted it: the second field of
+// waitedNs is how long this thread has waited for a CPU, as the scheduler counted it: the second field of
 // schedstat (proc(5)).
 func waitedNs() (uint64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/schedstat", unix.Gettid()))

@@ -18,12 +18,12 @@ type Tally struct {
 	Traced, Nodes int
 	Took          time.Duration
 	Losses        []losses.Loss
-	// Unseen is how long nodes were not seen, by name.
-	Unseen map[string]time.Duration
+	// Gaps is how long nodes were not seen, by name.
+	Gaps map[string]time.Duration
 }
 
 // Lost reports whether any event was lost, or may have been.
-func (t *Tally) Lost() bool { return len(losses.Real(t.Losses))+len(t.Unseen) > 0 }
+func (t *Tally) Lost() bool { return len(losses.Real(t.Losses))+len(t.Gaps) > 0 }
 
 // String is the closing line.
 func (t *Tally) String() string {
@@ -47,9 +47,9 @@ func (t *Tally) lost() (parts []string) {
 		}
 		parts = append(parts, part)
 	}
-	for _, node := range slices.Sorted(maps.Keys(t.Unseen)) {
+	for _, node := range slices.Sorted(maps.Keys(t.Gaps)) {
 		// Rounded up: a gap never reads as none.
-		tenths := (t.Unseen[node] + 100*time.Millisecond - 1).Truncate(100 * time.Millisecond)
+		tenths := (t.Gaps[node] + 100*time.Millisecond - 1).Truncate(100 * time.Millisecond)
 		parts = append(parts, fmt.Sprintf("all of %s for %.1f s", node, tenths.Seconds()))
 	}
 	return parts

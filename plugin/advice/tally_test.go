@@ -29,12 +29,12 @@ func TestTally_NamesEachLoss(t *testing.T) {
 		{
 			Tally{
 				Events: 5, Traced: 2, Nodes: 2, Took: time.Second, Losses: []losses.Loss{ring},
-				Unseen: map[string]time.Duration{"n2": 9700 * time.Millisecond},
+				Gaps: map[string]time.Duration{"n2": 9700 * time.Millisecond},
 			},
 			"5 events from 2 nodes in 1s; LOST 7 at n1 (kernel-buffer, flows); all of n2 for 9.7 s", true,
 		},
 		{
-			Tally{Traced: 1, Nodes: 1, Took: time.Second, Unseen: map[string]time.Duration{"n1": time.Millisecond}},
+			Tally{Traced: 1, Nodes: 1, Took: time.Second, Gaps: map[string]time.Duration{"n1": time.Millisecond}},
 			"0 events from 1 node in 1s; LOST all of n1 for 0.1 s", true,
 		},
 	} {

@@ -146,13 +146,13 @@ func cycles(out [][]int) map[[2]int]bool {
 			called[n] = true
 		}
 	}
-	var walk func(n int)
-	walk = func(n int) {
+	var visit func(n int)
+	visit = func(n int) {
 		state[n] = 1
 		for _, to := range out[n] {
 			switch state[to] {
 			case 0:
-				walk(to)
+				visit(to)
 			case 1:
 				back[[2]int{n, to}] = true
 			}
@@ -162,7 +162,7 @@ func cycles(out [][]int) map[[2]int]bool {
 	for _, first := range []bool{true, false} {
 		for n := range out {
 			if state[n] == 0 && called[n] != first {
-				walk(n)
+				visit(n)
 			}
 		}
 	}

@@ -81,7 +81,7 @@ type fakeNode struct {
 }
 
 func (n *fakeNode) report(state event.NodeState, message string) {
-	n.options.Say(n.name, state, message)
+	n.options.OnStatus(n.name, state, message)
 }
 
 // send feeds one batch of events.

@@ -175,7 +175,7 @@ func (s *Session) Run(open func() (Consumer, error)) (*advice.Tally, error) {
 	s.nodes.options = &stream.Options{
 		Launcher: launcher, Spec: spec, Ready: stream.PodLogs(s.deps.Client, spec.Namespace), Dial: s.deps.Dial,
 		Identity: identity, Version: version.Version(), Collector: collector, Config: s.config.Tracer,
-		Say: s.nodes.onStatus, Unseen: s.nodes.onGap, Readmit: s.nodes.readmit,
+		OnStatus: s.nodes.onStatus, OnGap: s.nodes.onGap, Readmit: s.nodes.readmit,
 	}
 	consumer, err := open()
 	if err != nil {

@@ -260,7 +260,7 @@ func (n *nodes) unseen() map[string]time.Duration {
 func (n *nodes) tally(events int, took time.Duration, lost []losses.Loss) *advice.Tally {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	t := &advice.Tally{Events: events, Took: took, Losses: lost, Unseen: n.unseen(), Nodes: len(n.waiting)}
+	t := &advice.Tally{Events: events, Took: took, Losses: lost, Gaps: n.unseen(), Nodes: len(n.waiting)}
 	for _, node := range n.byName {
 		switch {
 		case node.streamed:

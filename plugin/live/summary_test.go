@@ -58,7 +58,7 @@ func TestTally_ShortGapIsNotZero(t *testing.T) {
 		t.Errorf("got  %swant %s", got, want)
 	}
 	if tally := s.nodes.tally(0, 0, nil); !tally.Lost() {
-		t.Errorf("%v counts as no loss", tally.Unseen)
+		t.Errorf("%v counts as no loss", tally.Gaps)
 	}
 }
 

@@ -252,7 +252,7 @@ func TestANodeWithNothingToTraceGetsNoTracerUntilItHas(t *testing.T) {
 // unseen collects what was not seen; to be read when the session has ended.
 func (b *bench) unseen() *[]time.Duration {
 	var all []time.Duration
-	b.options.Unseen = func(_ string, d time.Duration) {
+	b.options.OnGap = func(_ string, d time.Duration) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		all = append(all, d)

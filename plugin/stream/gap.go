@@ -32,8 +32,8 @@ func (n *node) openGap() {
 
 // closeGap counts what was not seen until then.
 func (n *node) closeGap(until time.Time) {
-	if n.gap.unseen && n.Unseen != nil {
-		n.Unseen(n.name, max(wall(n.gap.since, until), minGap))
+	if n.gap.unseen && n.OnGap != nil {
+		n.OnGap(n.name, max(wall(n.gap.since, until), minGap))
 	}
 	n.gap = gap{}
 }

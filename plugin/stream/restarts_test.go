@@ -60,8 +60,8 @@ func TestRestarts_TracerThatStreamsAndExits(t *testing.T) {
 			tracers = append(tracers, func(*tracer) {})
 		}
 		b := newBench(t, tracers...)
-		say := b.options.Say
-		b.options.Say = func(node string, state event.NodeState, message string) {
+		say := b.options.OnStatus
+		b.options.OnStatus = func(node string, state event.NodeState, message string) {
 			say(node, state, message)
 			if state == event.NodeState_NODE_STATE_STREAMING {
 				b.launcher.mu.Lock()

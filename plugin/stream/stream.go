@@ -63,13 +63,13 @@ type Options struct {
 	Version   string
 	Config    *session.Config
 	Collector *collect.Collector
-	// Say hears what a node's stream does. It is called from any goroutine.
-	Say func(node string, state event.NodeState, message string)
+	// OnStatus hears what a node's stream does. It is called from any goroutine.
+	OnStatus func(node string, state event.NodeState, message string)
 	// Readmit waits until a node on which nothing was to be traced may have a tracer again; nil: at once.
 	Readmit func(ctx context.Context, node string) error
-	// Unseen hears how long a node that had streamed was not seen, for its tracer was lost; nil: nobody does. It is
+	// OnGap hears how long a node that had streamed was not seen, for its tracer was lost; nil: nobody does. It is
 	// called from any goroutine.
-	Unseen func(node string, d time.Duration)
+	OnGap func(node string, d time.Duration)
 }
 
 // node is one node at work.
@@ -88,9 +88,9 @@ type node struct {
 	// kernel is the boot id of the node's.
 	kernel   string
 	next     uint64
-	heard    moment            // when the tracer was last heard
-	began    moment            // when this attempt began to stream
-	seen     moment            // until when its events are in
+	heard    lastTime          // when the tracer was last heard
+	began    lastTime          // when this attempt began to stream
+	seen     lastTime          // until when its events are in
 	gap      gap               // what the next word that it streams has to explain
 	stopSent atomic.Bool       // the tracer was asked to end
 	orderly  bool              // it has sent its last batch because of that
@@ -112,7 +112,7 @@ func Run(ctx, running context.Context, name string, feed Feed, o *Options) error
 	}
 	defer n.source.Close()
 	defer n.reportLeftOut()
-	stopped := &moment{}
+	stopped := &lastTime{}
 	defer context.AfterFunc(running, stopped.now)()
 	defer func() { n.endGap(ctx, cmp.Or(stopped.get(), time.Now())) }()
 	n.spec.Node = name
@@ -187,7 +187,7 @@ func (n *node) relay(message string) {
 // report tells the user. It is called from any goroutine.
 func (n *node) report(state event.NodeState, message string) {
 	n.state.Store(int32(state))
-	n.Say(n.name, state, message)
+	n.OnStatus(n.name, state, message)
 }
 
 // status tells the user, and puts the same into the stream of events.

@@ -384,7 +384,7 @@ func newBench(t *testing.T, tracers ...func(*tracer)) *bench {
 			}
 			return c, err
 		},
-		Say: func(_ string, state event.NodeState, message string) {
+		OnStatus: func(_ string, state event.NodeState, message string) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			b.said = append(b.said, state.String()+" "+message)

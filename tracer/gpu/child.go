@@ -23,17 +23,17 @@ import (
 )
 
 const (
-	// silence is how long the child may say nothing: it says twice a second that it lives.
-	silence = 10 * time.Second
-	// parting is how long it may take to let go of the GPUs.
-	parting = 2 * time.Second
+	// readTimeout is how long the child may say nothing: it says twice a second that it lives.
+	readTimeout = 10 * time.Second
+	// killGrace is how long it may take to let go of the GPUs.
+	killGrace = 2 * time.Second
 	// maxEvent is more than any event of it has.
 	maxEvent = 64 << 10
 	// headBytes is how much is kept of what it writes to stderr.
 	headBytes = 16 << 10
 )
 
-var errSilence = fmt.Errorf("the process that reads the driver has been silent for %v", silence)
+var errReadTimeout = fmt.Errorf("the process that reads the driver has been silent for %v", readTimeout)
 
 // child runs the process that reads the GPUs until ctx ends, and hands on its events. It returns why the process ended;
 // nil, if that was asked for. The process gets the open library, and no path of it.
@@ -61,13 +61,13 @@ func (p *Probe) child(ctx context.Context, library *os.File, each func(*event.Ev
 	go func() { ended <- cmd.Wait() }()
 	stop := context.AfterFunc(ctx, func() {
 		_ = signalChild(cmd.Process, syscall.SIGTERM)
-		_ = r.SetReadDeadline(time.Now().Add(parting))
+		_ = r.SetReadDeadline(time.Now().Add(killGrace))
 	})
 	defer stop()
 
 	err = readEvents(r, func() {
 		if ctx.Err() == nil {
-			_ = r.SetReadDeadline(time.Now().Add(silence))
+			_ = r.SetReadDeadline(time.Now().Add(readTimeout))
 		}
 	}, each)
 	_ = signalChild(cmd.Process, syscall.SIGKILL)
@@ -76,7 +76,7 @@ func (p *Probe) child(ctx context.Context, library *os.File, each func(*event.Ev
 		if errors.Is(err, io.EOF) {
 			err = reason(waited, said.String())
 		}
-	case <-time.After(parting):
+	case <-time.After(killGrace):
 		// Nothing ends a process that the kernel does not let go; it holds nothing of ours but its pipe.
 		err = errors.Join(err, errors.New("the process that reads the driver cannot be killed: the driver holds it"))
 	}
@@ -84,7 +84,7 @@ func (p *Probe) child(ctx context.Context, library *os.File, each func(*event.Ev
 		return nil
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return errSilence
+		return errReadTimeout
 	}
 	return err
 }

@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// settling is how long an id may be that of no device before that is said: a device plugin or the driver may be
+	// settleTime is how long an id may be that of no device before that is said: a device plugin or the driver may be
 	// about to change.
-	settling = 5 * time.Second
+	settleTime = 5 * time.Second
 	// maxUnknown bounds the ids of no device that are remembered, and are said, one by one.
 	maxUnknown = 16
 	// taken is for how many looks at its GPU a MIG device may be missing: then it has been taken down.
@@ -161,7 +161,7 @@ func (w *watch) divide(a *allocation) {
 			since, ok := w.unknown[key]
 			if !ok {
 				since = w.now()
-			} else if !since.IsZero() && w.now().Sub(since) >= settling {
+			} else if !since.IsZero() && w.now().Sub(since) >= settleTime {
 				since = time.Time{}
 				w.warn(event.GpuWarning + "the kubelet has given " + key + ", and the driver tells of no such device")
 			}

@@ -8,9 +8,9 @@
 // arguments or, without any, line by line from stdin:
 //
 //	round [N]      each thread calls everything once, or N times; then the counts so far are printed as JSON
-//	launch N       launches N kernels in turn through the shapes that functions begin with, and prints the processor's time that one took, ns
+//	launch N       launches N kernels in turn through the shapes that functions begin with, and prints the CPU's time that one took, ns
 //	copy N         N copies of no bytes
-//	train L B C U  until it is killed: L launches, a copy of B bytes to the device, C collectives, a synchronisation with a stream, and U µs of a processor
+//	train L B C U  until it is killed: L launches, a copy of B bytes to the device, C collectives, a synchronisation with a stream, and U µs of a CPU
 //	wait           synchronises with the context, in a thread of its own: it may block
 //	fail N         N allocations of more than there is
 //	keep N         N allocations of 4 KiB that are not freed

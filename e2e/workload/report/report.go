@@ -21,7 +21,7 @@ const (
 	Process = "process"
 	// Syscalls: the system calls that were asked for are made; Start and End are around the blocked read.
 	Syscalls = "syscalls"
-	// Usage: processor time or a disk was used, as much as stands there.
+	// Usage: CPU time or a disk was used, as much as stands there.
 	Usage = "usage"
 )
 
@@ -55,7 +55,7 @@ type Report struct {
 	// Status of a Process as wait(2) gives it.
 	Status uint32 `json:"status,omitempty"`
 
-	// UsedNs is processor time; WaitedNs is how long threads waited for a processor, or for a disk's answers.
+	// UsedNs is CPU time; WaitedNs is how long threads waited for a CPU, or for a disk's answers.
 	UsedNs   uint64 `json:"usedNs,omitempty"`
 	WaitedNs uint64 `json:"waitedNs,omitempty"`
 

@@ -5,19 +5,19 @@ import (
 	"time"
 )
 
-// moment is a point in time that several goroutines move to now.
-type moment struct {
+// lastTime is a point in time that several goroutines move to now.
+type lastTime struct {
 	mu sync.Mutex
 	at time.Time
 }
 
-func (m *moment) now() {
+func (m *lastTime) now() {
 	m.mu.Lock()
 	m.at = time.Now()
 	m.mu.Unlock()
 }
 
-func (m *moment) get() time.Time {
+func (m *lastTime) get() time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.at
