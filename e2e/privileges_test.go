@@ -24,7 +24,7 @@ var capabilityBits = map[string]uint{
 }
 
 // documented reads the capabilities that docs/SECURITY.md gives reasons for on a kernel, for a kind of events: the rows
-// of its table.
+// of its list.
 func documented(t *testing.T, e *kit.Env, kernel, kind string) []string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(e.Root, "docs", "SECURITY.md"))
@@ -33,8 +33,8 @@ func documented(t *testing.T, e *kit.Env, kernel, kind string) []string {
 	}
 	var names []string
 	running := version.MustParseGeneric(kernel)
-	for _, m := range regexp.MustCompile("(?m)^\\| `CAP_([A-Z_]+)`(?:, on Linux before ([0-9.]+))?(?:, for `trace "+
-		"([a-z]+)`)? \\|").FindAllStringSubmatch(string(b), -1) {
+	for _, m := range regexp.MustCompile("(?m)^- `CAP_([A-Z_]+)`(?:, on Linux before ([0-9.]+))?(?:, for `trace "+
+		"([a-z]+)`)?:").FindAllStringSubmatch(string(b), -1) {
 		if m[3] != "" && m[3] != kind {
 			continue
 		}
