@@ -157,11 +157,9 @@ func refusesVariations(t *testing.T, client *kubernetes.Clientset, namespace str
 		"host network":  func(p *corev1.PodSpec, _ *corev1.Container) { p.HostNetwork = true },
 		"mounted token": func(p *corev1.PodSpec, _ *corev1.Container) { p.AutomountServiceAccountToken = new(true) },
 		"two containers": func(p *corev1.PodSpec, c *corev1.Container) {
-			p.Containers = append(p.Containers,
-				sidecarOf(c))
+			p.Containers = append(p.Containers, sidecarOf(c))
 		},
-		"init container": func(p *corev1.PodSpec,
-			c *corev1.Container) {
+		"init container": func(p *corev1.PodSpec, c *corev1.Container) {
 			p.InitContainers = []corev1.Container{sidecarOf(c)}
 		},
 		"another volume": func(p *corev1.PodSpec, _ *corev1.Container) {

@@ -91,8 +91,7 @@ var dropColumns = concat(
 		{
 			Name: "why", Header: "WHY", Doc: "The reason in words.", Width: 20, Outputs: InTable | InWide,
 			Show: func(dst []byte, ev *Event, _ *View) []byte {
-				return append(dst,
-					wordsOf(ev.GetDrop().GetReason())...)
+				return append(dst, wordsOf(ev.GetDrop().GetReason())...)
 			},
 		},
 	},

@@ -153,16 +153,14 @@ var execColumns = concat(
 			Name: "process", Header: "COMMAND",
 			Doc:   "The command line, cut to what a person reads; of an exit, the command name in brackets.",
 			Width: 30, Outputs: InTable, Show: func(dst []byte, ev *Event, _ *View) []byte {
-				return showCommand(dst, ev,
-					120)
+				return showCommand(dst, ev, 120)
 			},
 		},
 		{
 			Name: "wholeCommand", Header: "COMMAND",
 			Doc:   "The whole command line; of an exit, the command name in brackets.",
 			Width: 30, Outputs: InWide, Show: func(dst []byte, ev *Event, _ *View) []byte {
-				return showCommand(dst, ev,
-					1<<16)
+				return showCommand(dst, ev, 1<<16)
 			},
 		},
 	},

@@ -155,8 +155,7 @@ var tcpColumns = concat(
 			Name: "process", Header: "PROCESS", Doc: "Process of the observed end.", Width: 15,
 			Outputs: InTable | InWide,
 			Show: func(dst []byte, ev *Event, _ *View) []byte {
-				return append(dst,
-					tcpOwn(ev.GetTcp()).GetComm()...)
+				return append(dst, tcpOwn(ev.GetTcp()).GetComm()...)
 			},
 		},
 		{

@@ -223,8 +223,7 @@ func TestASegmentedSendCountsEachDatagram(t *testing.T) {
 			}
 			c := dialUDP(tr, client, s.LocalAddr())
 			control(tr, c, func(fd int) error {
-				return unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT,
-					size)
+				return unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT, size)
 			})
 			const total = size*datagrams + last
 			_, err := c.Write(make([]byte, total))

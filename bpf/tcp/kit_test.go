@@ -247,8 +247,7 @@ func (b *harness) info(c any) (info *unix.TCPInfo) {
 func synCount(n int) net.Dialer {
 	return net.Dialer{Control: func(_, _ string, raw syscall.RawConn) (err error) {
 		if e := raw.Control(func(fd uintptr) {
-			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_SYNCNT,
-				n)
+			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_SYNCNT, n)
 		}); e != nil {
 			return e
 		}

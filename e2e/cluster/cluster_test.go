@@ -461,8 +461,7 @@ func TestABuildThatFailsLeavesNothingInTheCache(t *testing.T) {
 		t.Fatalf("the cache holds %v, %v", entries, err)
 	}
 	if err := c.whole(dir, func(dir string) error {
-		return os.WriteFile(filepath.Join(dir, "full"), nil,
-			0o644)
+		return os.WriteFile(filepath.Join(dir, "full"), nil, 0o644)
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -359,8 +359,7 @@ func (b *bed) serves(t *testing.T) {
 	refused(t, `User "jane" cannot list resource "pods"`, "--kubeconfig", jane, "get", "pods", "-n", "test")
 	kubectl(t, "create", "rolebinding", "developers", "-n", "test", "--clusterrole=view", "--group=developers")
 	err = await(ctx, "the new role holds", func() error {
-		return b.kubectl(ctx, "--kubeconfig", jane, "get", "pods",
-			"-n", "test").Run()
+		return b.kubectl(ctx, "--kubeconfig", jane, "get", "pods", "-n", "test").Run()
 	})
 	if err != nil {
 		t.Error(err)

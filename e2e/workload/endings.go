@@ -40,8 +40,7 @@ func connect(ctx context.Context, flags *flag.FlagSet, args []string) error {
 			return nil
 		}
 		if e := raw.Control(func(fd uintptr) {
-			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_SYNCNT,
-				*retries)
+			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_SYNCNT, *retries)
 		}); e != nil {
 			return e
 		}
