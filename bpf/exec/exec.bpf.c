@@ -16,6 +16,7 @@
 #include "fair.h"
 #include "insert.h"
 #include "loss.h"
+#include "pid.h"
 #include "ring.h"
 #include "scope.h"
 #include "task.h"
@@ -71,15 +72,6 @@ struct fs_struct {
 	struct path root, pwd;
 };
 
-struct upid {
-	int nr;
-};
-
-struct pid {
-	unsigned int level;
-	struct upid numbers[1];
-};
-
 struct page_counter {
 	unsigned long max; /* pages */
 };
@@ -111,7 +103,6 @@ struct task_struct___exec {
 	struct signal_struct___exec *signal;
 	struct mm_struct *mm;
 	struct fs_struct *fs;
-	struct pid *thread_pid;
 	struct css_set___exec *cgroups;
 	char comm[16];
 };
@@ -175,8 +166,6 @@ static __always_inline void begin(struct exec_event *e, struct task_struct___exe
 {
 	struct task_struct___exec *leader = BPF_CORE_READ(t, group_leader),
 				  *parent = BPF_CORE_READ(leader, real_parent);
-	struct pid *pid = BPF_CORE_READ(leader, thread_pid);
-	__u32 level = BPF_CORE_READ(pid, level);
 
 	e->cgroup = cgroup;
 	e->time_ns = bpf_ktime_get_ns();
@@ -185,10 +174,7 @@ static __always_inline void begin(struct exec_event *e, struct task_struct___exe
 	e->phase = phase;
 	e->flags = 0;
 	e->pid = BPF_CORE_READ(t, tgid);
-	e->container_pid = 0;
-	bpf_probe_read_kernel(&e->container_pid, sizeof(e->container_pid),
-			      (void *)pid + bpf_core_field_offset(struct pid, numbers) +
-				      level * bpf_core_type_size(struct upid) + bpf_core_field_offset(struct upid, nr));
+	e->container_pid = container_pid(leader);
 	e->ppid = BPF_CORE_READ(parent, tgid);
 	e->uid = bpf_get_current_uid_gid();
 	e->status = 0;

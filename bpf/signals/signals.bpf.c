@@ -13,6 +13,7 @@
 
 #include "fair.h"
 #include "loss.h"
+#include "pid.h"
 #include "ring.h"
 #include "scope.h"
 #include "task.h"
@@ -29,7 +30,10 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define SI_TIMER (-2) /* timer_create(2) */
 #define SI_TKILL (-6) /* tgkill(2) */
 
-/* In the place of a pointer, include/linux/sched/signal.h: SEND_SIG_NOINFO is 0, SEND_SIG_PRIV 1. Only the kernel sends these. */
+/*
+ * In the place of a pointer, include/linux/sched/signal.h: SEND_SIG_NOINFO is 0, SEND_SIG_PRIV 1. Only the kernel sends
+ * these.
+ */
 #define SEND_SIG_PRIV 1
 
 enum { ORIGIN_PROCESS = 1, ORIGIN_KERNEL = 2, ORIGIN_TIMER = 3 };
@@ -40,19 +44,9 @@ struct kernel_siginfo {
 	int si_code;
 };
 
-struct upid {
-	int nr;
-};
-
-struct pid {
-	unsigned int level;
-	struct upid numbers[1];
-};
-
 struct task_struct___signals {
 	int tgid;
 	struct task_struct___signals *group_leader;
-	struct pid *thread_pid;
 	char comm[16];
 };
 
@@ -81,18 +75,6 @@ struct {
 	__type(value, struct signal_event);
 } events SEC(".maps");
 
-/* Its number in the innermost PID namespace that it is in. */
-static __always_inline __u32 container_pid(struct task_struct___signals *leader)
-{
-	struct pid *pid = BPF_CORE_READ(leader, thread_pid);
-	__u32 level = BPF_CORE_READ(pid, level), nr = 0;
-
-	bpf_probe_read_kernel(&nr, sizeof(nr),
-			      (void *)pid + bpf_core_field_offset(struct pid, numbers) +
-				      level * bpf_core_type_size(struct upid) + bpf_core_field_offset(struct upid, nr));
-	return nr;
-}
-
 SEC("tp_btf/signal_generate")
 int BPF_PROG(signal_generate, int sig, struct kernel_siginfo *info, struct task_struct *task, int group, int result)
 {
@@ -113,7 +95,10 @@ int BPF_PROG(signal_generate, int sig, struct kernel_siginfo *info, struct task_
 		else if (code == SI_TIMER)
 			origin = ORIGIN_TIMER;
 	}
-	/* The end of a child is an exit of trace exec. Go's runtime preempts its own threads with SIGURG, thousands of times a second. */
+	/*
+	 * The end of a child is an exit of trace exec. Go's runtime preempts its own threads with SIGURG, thousands of
+	 * times a second.
+	 */
 	sender = (void *)bpf_get_current_task();
 	if (sig == SIGCHLD && origin == ORIGIN_KERNEL)
 		return 0;
