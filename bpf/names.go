@@ -1,9 +1,6 @@
 package bpf
 
-import (
-	"bytes"
-	"strings"
-)
+import "strings"
 
 // maxNames bounds the process names that are remembered; they are few, but strangers choose them.
 const maxNames = 4096
@@ -23,8 +20,7 @@ func (n *Names) Of(comm [16]byte) string {
 	if len(n.known) >= maxNames {
 		clear(n.known)
 	}
-	b, _, _ := bytes.Cut(comm[:], []byte{0})
-	s := strings.ToValidUTF8(string(b), "\uFFFD")
+	s := strings.ToValidUTF8(string(Text(comm[:])), "\uFFFD")
 	n.known[comm] = s
 	return s
 }

@@ -79,7 +79,7 @@ func (p *Probe) ReadCounters() ([]Process, error) {
 			return nil, fmt.Errorf("read processes: %w", err)
 		}
 		all = append(all, Process{
-			ID: ID{id.Tgid, id.Started}, Cgroup: about.Cgroup, Comm: slices.Clone(text(about.Comm)),
+			ID: ID{id.Tgid, id.Started}, Cgroup: about.Cgroup, Comm: slices.Clone(bpf.Text(about.Comm[:])),
 			Calls: p.calls(id, sum, opened[id]),
 		})
 	}

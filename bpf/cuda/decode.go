@@ -46,7 +46,7 @@ func (d *decoder) decode(raw []byte) (uint64, *event.Event, error) {
 	d.ev.Time = d.clock.Wall(u64(unsafe.Offsetof(l.TimeNs)))
 	d.proc.Pid = u32(unsafe.Offsetof(l.Process) + unsafe.Offsetof(l.Process.Tgid))
 	copy(d.comm[:], raw[unsafe.Offsetof(l.Comm):])
-	d.proc.Comm = text(d.comm)
+	d.proc.Comm = bpf.Text(d.comm[:])
 	d.failure.Call, d.failure.Code, d.failure.Bytes = name, u32(unsafe.Offsetof(l.Code)), nil
 	if raw[unsafe.Offsetof(l.Class)] != classSync {
 		d.bytes = u64(unsafe.Offsetof(l.Bytes))

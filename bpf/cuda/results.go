@@ -1,7 +1,6 @@
 package cuda
 
 import (
-	"bytes"
 	"strconv"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
@@ -36,10 +35,4 @@ func explain(f *event.GpuFailure) string {
 		b = append(b, "error ("...)
 	}
 	return string(append(strconv.AppendUint(b, uint64(f.GetCode()), 10), ')'))
-}
-
-// text is what stands before the first NUL.
-func text(comm [16]byte) []byte {
-	b, _, _ := bytes.Cut(comm[:], []byte{0})
-	return b
 }

@@ -93,6 +93,5 @@ func address(a *[16]uint8) []byte {
 }
 
 func text(c []int8) string {
-	b, _, _ := bytes.Cut(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(c))), len(c)), []byte{0})
-	return strings.ToValidUTF8(string(b), "\ufffd")
+	return strings.ToValidUTF8(string(bpf.Text(c)), "\ufffd")
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf"
+
+	"github.com/orb8-dev/kubectl-orb8/bpf"
 )
 
 // maxPlaces bounds the places that are remembered; a kernel drops packets in some hundreds.
@@ -99,8 +101,7 @@ func (p *Probe) printed() (io.ReadCloser, error) {
 		if err := p.objects.PlaceLine.Lookup(uint32(0), &line); err != nil {
 			return nil, fmt.Errorf("read %s: %w", p.objects.PlaceLine, err)
 		}
-		text, _, _ := bytes.Cut(line[:], []byte{0})
-		all.Write(text)
+		all.Write(bpf.Text(line[:]))
 	}
 	// Others come and go meanwhile: what was skipped is read with its next drop.
 	if err := drops.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {

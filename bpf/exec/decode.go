@@ -171,6 +171,5 @@ func (d *decoder) u64(at uintptr) uint64 { return binary.LittleEndian.Uint64(d.r
 
 // text is what stands before the first NUL.
 func (d *decoder) text(at, size uintptr) []byte {
-	b, _, _ := bytes.Cut(d.raw[at:at+size], []byte{0})
-	return b
+	return bpf.Text(d.raw[at : at+size])
 }

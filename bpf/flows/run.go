@@ -7,9 +7,6 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/bpf"
 )
 
-// share is the share of one CPU that scans may take: one in 20.
-const share = 20
-
 // Run reports to sink until ctx ends. One goroutine at a time calls sink.
 func (p *Probe) Run(ctx context.Context, sink bpf.Sink) error {
 	ctx, cancel := context.WithCancel(ctx)

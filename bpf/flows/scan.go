@@ -17,11 +17,9 @@ import (
 type scanner struct {
 	probe *Probe
 
-	// next is when the sockets are scanned next, nextPreexisting when preexisting ones may be, rescan when they must
-	// be.
-	next, nextPreexisting, rescan time.Time
-	// grown is the last value of scope.Grown.
-	grown uint64
+	// next is when the sockets are scanned next.
+	next        time.Time
+	preexisting bpf.Rescans
 
 	// number of the present scan.
 	number uint64
@@ -49,7 +47,7 @@ func (w *scanner) run(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			p.interval.Store(int64(max(p.options.Interval, share*cost)))
+			p.interval.Store(int64(max(p.options.Interval, bpf.ScanShare*cost)))
 			w.next = nextScan(now, p.Interval())
 		}
 		wake.Reset(bpf.Until(scopeInterval))
@@ -75,25 +73,17 @@ func (w *scanner) due(now time.Time) bool {
 	return left <= 0 || left > w.probe.Interval()
 }
 
-// findPreexisting finds sockets that are older than the trace, or in scope only now, at the start and when the scope
-// has grown; and once more some time later, for a connection that no process had accepted yet has no file to be found
-// by.
+// findPreexisting finds sockets that are older than the trace, or in scope only now, when that is due.
 func (w *scanner) findPreexisting(now time.Time) error {
-	grown := w.probe.options.Scope.Grown()
-	due := !w.rescan.IsZero() && now.After(w.rescan)
-	if !due && (grown == w.grown || now.Before(w.nextPreexisting)) {
+	o := &w.probe.options
+	if !w.preexisting.Due(now, o.Scope.Grown(), o.Interval) {
 		return nil
 	}
-	w.rescan = time.Time{}
-	if grown != w.grown {
-		w.rescan = now.Add(w.probe.options.Interval)
-	}
-	w.grown = grown
 	cost, err := cpuTime(func() error { return w.iterate(w.probe.scans.preexisting) })
 	if err != nil {
 		return fmt.Errorf("find preexisting sockets: %w", err)
 	}
-	w.nextPreexisting = now.Add(share * cost)
+	w.preexisting.Took(now, cost)
 	w.next = now // what was found is news
 	return nil
 }
@@ -216,7 +206,7 @@ func (w *scanner) iterate(scans ...*bpf.Iterator) error {
 // flush scans until nothing had to be put off for want of room in the ring buffer, and the sink has had everything.
 func (w *scanner) flush(ctx context.Context) error {
 	p := w.probe
-	w.nextPreexisting = time.Time{}
+	w.preexisting.AllowNow()
 	if err := w.findPreexisting(time.Now()); err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package scope
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -69,7 +68,7 @@ func decode(raw []byte) (Event, error) {
 	if uint64(n) > uint64(len(path)) {
 		return Event{}, fmt.Errorf("decode scope event: path of %d bytes in %d", n, len(path))
 	}
-	path, _, _ = bytes.Cut(path[:n], []byte{0})
+	path = bpf.Text(path[:n])
 	return Event{
 		ID:      binary.NativeEndian.Uint64(raw),
 		TimeNs:  binary.NativeEndian.Uint64(raw[8:]),

@@ -62,21 +62,10 @@ func (d *decoder) decode(raw []byte) (uint64, *event.Event, error) {
 	if r.HasCode != 0 {
 		s.Code = &r.Code
 	}
-	s.Pid, s.ContainerPid, s.Comm = r.Pid, r.ContainerPid, text(&r.Comm)
+	s.Pid, s.ContainerPid, s.Comm = r.Pid, r.ContainerPid, bpf.Text(r.Comm[:])
 	s.SenderPid, s.SenderUid, s.SenderComm = r.SenderPid, nil, nil
 	if r.SenderPid != 0 {
-		s.SenderUid, s.SenderComm = &r.SenderUid, text(&r.SenderComm)
+		s.SenderUid, s.SenderComm = &r.SenderUid, bpf.Text(r.SenderComm[:])
 	}
 	return r.Cgroup, &d.ev, nil
-}
-
-// text is what stands before the first NUL.
-func text(b *[16]int8) []byte {
-	s := unsafe.Slice((*byte)(unsafe.Pointer(b)), len(b))
-	for i, c := range s {
-		if c == 0 {
-			return s[:i]
-		}
-	}
-	return s
 }

@@ -1,7 +1,6 @@
 package syscalls
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -77,7 +76,7 @@ func (d *decoder) decode(raw []byte) (uint64, *event.Event, error) {
 	c.Phase = event.SyscallPhase(e.Phase)
 	c.Pid, c.Tid = e.Pid, e.Tid
 	d.comm = *(*[16]byte)(unsafe.Pointer(&e.Comm))
-	c.Comm, _, _ = bytes.Cut(d.comm[:], []byte{0})
+	c.Comm = bpf.Text(d.comm[:])
 	c.Abi = k.abi
 	c.Name = k.name
 	if e.Abi == abiX32 {
@@ -269,7 +268,7 @@ func appendFD(dst []byte, e *objectSyscallEvent, n int32, dir, named bool) []byt
 
 // appendFileName appends the name up to its closing zero; a name that fills the room for it may be cut.
 func appendFileName(dst, name []byte) []byte {
-	before, _, _ := bytes.Cut(name, []byte{0})
+	before := bpf.Text(name)
 	dst = appendEscaped(dst, before)
 	if len(before) == len(name)-1 {
 		dst = append(dst, "..."...)
@@ -326,7 +325,7 @@ func appendSockaddr(dst, b []byte) []byte {
 			// An abstract name, which may hold zeros.
 			dst, name = append(dst, '@'), name[1:]
 		} else {
-			name, _, _ = bytes.Cut(name, []byte{0})
+			name = bpf.Text(name)
 		}
 		return append(appendEscaped(dst, name), '"')
 	default:

@@ -3,6 +3,7 @@ package tcp
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/bpf"
@@ -25,16 +26,14 @@ type reader struct {
 	// doubtful are ends that wait, in the order they came in.
 	doubtful []objectTcpEvent
 
-	// grown is the last value of scope.Grown; nextScan, nextPreexisting and rescan are the times of the next scans.
-	grown                     uint64
-	scanned                   bool
-	nextScan, nextPreexisting time.Time
-	rescan                    time.Time
+	nextScan    time.Time
+	preexisting bpf.Rescans
 }
 
 // Run reports to sink until ctx ends. One goroutine at a time calls sink.
 func (p *Probe) Run(ctx context.Context, sink bpf.Sink) error {
 	r := &reader{probe: p, sink: sink, dec: newDecoder(p.Clock)}
+	r.preexisting.Grown = math.MaxUint64 // the first scan is due in an empty scope, too
 	if err := r.findPreexisting(time.Now()); err != nil {
 		return err
 	}
@@ -111,32 +110,19 @@ func (r *reader) empty(since uint64) error {
 	return nil
 }
 
-// share is the share of one CPU that scans for preexisting sockets may take: one in 20.
-const share = 20
-
-// findPreexisting finds sockets that are older than the trace, or in scope only now, at the start and when the scope
-// has grown; and once more some time later, for a connection that no process had accepted yet has no file to be found
-// by.
+// findPreexisting finds sockets that are older than the trace, or in scope only now, when that is due.
 func (r *reader) findPreexisting(now time.Time) error {
 	p := r.probe
-	grown := p.options.Scope.Grown()
-	due := !r.rescan.IsZero() && now.After(r.rescan)
-	if !due && (grown == r.grown && r.scanned || now.Before(r.nextPreexisting)) {
+	if !r.preexisting.Due(now, p.options.Scope.Grown(), p.options.Interval) {
 		return nil
 	}
-	r.rescan = time.Time{}
-	if grown != r.grown || !r.scanned {
-		r.rescan = now.Add(p.options.Interval)
-	}
-	r.grown = grown
-	r.scanned = true
 	p.scanning.Lock()
 	defer p.scanning.Unlock()
 	begin := time.Now()
 	if err := p.preexisting.Run(); err != nil {
 		return fmt.Errorf("find preexisting sockets: %w", err)
 	}
-	r.nextPreexisting = now.Add(share * time.Since(begin))
+	r.preexisting.Took(now, time.Since(begin))
 	return nil
 }
 
