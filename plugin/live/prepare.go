@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/cluster"
@@ -14,10 +15,14 @@ import (
 // prepare asks the cluster, before anything is created in it, what there is to trace and whether the user may.
 func (s *Session) prepare() (View, error) {
 	ctx, client, namespace := s.running, s.deps.Client, s.config.Spec.Namespace
+	asked, cancel := context.WithCancel(ctx)
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	defer cancel() // where one answer is enough to fail
 	allowed, extends, ports := make(chan error, 1), make(chan bool, 1), make(chan foundPorts, 1)
-	go func() { allowed <- rights.Check(ctx, client, namespace) }()
-	go func() { extends <- rights.MayExtend(ctx, client, namespace) }()
-	go func() { ports <- s.findDNSPorts(ctx) }()
+	asking.Go(func() { allowed <- rights.Check(asked, client, namespace) })
+	asking.Go(func() { extends <- rights.MayExtend(asked, client, namespace) })
+	asking.Go(func() { ports <- s.findDNSPorts(asked) })
 	view, err := s.deps.Open(ctx, func(note string) { s.deps.Status.Logf("note: %s", note) })
 	// Without this order a user without any rights would be told of the second missing right first.
 	if refusal := <-allowed; refusal != nil && (err == nil || !namesCause(err)) {

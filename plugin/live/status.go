@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/internal/plural"
 )
 
 const (
@@ -81,11 +82,7 @@ func (n *nodes) logSummary() {
 	if all > 0 {
 		n.settle()
 	}
-	noun := "nodes"
-	if all == 1 {
-		noun = "node"
-	}
-	summary := fmt.Sprintf("%d/%d %s streaming", streaming, all, noun)
+	summary := fmt.Sprintf("%d/%d %s streaming", streaming, all, plural.Noun(all, "node"))
 	if len(failed) > 0 {
 		slices.Sort(failed)
 		summary += "; " + strings.Join(failed, "; ")

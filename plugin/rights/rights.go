@@ -2,11 +2,13 @@
 package rights
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -126,20 +128,17 @@ func Check(ctx context.Context, client kubernetes.Interface, namespace string) e
 	if err != nil {
 		return err
 	}
-	var answers []chan error
-	for _, p := range required {
-		for _, verb := range p.Verbs {
-			answer := make(chan error, 1)
-			answers = append(answers, answer)
-			go func() { answer <- p.check(ctx, client, namespace, verb) }()
+	var asking sync.WaitGroup
+	refusals := make([][]error, len(required))
+	for i := range required {
+		p := &required[i]
+		refusals[i] = make([]error, len(p.Verbs))
+		for j, verb := range p.Verbs {
+			asking.Go(func() { refusals[i][j] = p.check(ctx, client, namespace, verb) })
 		}
 	}
-	for _, answer := range answers {
-		if err := <-answer; err != nil {
-			return err
-		}
-	}
-	return nil
+	asking.Wait()
+	return cmp.Or(slices.Concat(refusals...)...)
 }
 
 // MayExtend reports whether the user may extend the deadlines of Jobs, or may not ask.
