@@ -70,23 +70,3 @@ func TestProbes_HaveTheirOwnTests(t *testing.T) {
 		}
 	}
 }
-
-// command is an entry of the list of commands in plugin/trace.go.
-var command = regexp.MustCompile(`name: "(\w+)", kind: "(\w+)"`)
-
-func TestCommands_AreTestedAndListed(t *testing.T) {
-	commands := command.FindAllStringSubmatch(read(t, "plugin/trace.go"), -1)
-	if len(commands) < 9 {
-		t.Fatalf("plugin/trace.go has %d commands", len(commands))
-	}
-	suite, readme := readAll(t, "e2e/*_test.go"), read(t, "README.md")
-	for _, c := range commands {
-		name, kind := c[1], c[2]
-		if !regexp.MustCompile(`"trace",\s+"(\w+,)*` + name + `(,\w+)*"`).MatchString(suite) {
-			t.Errorf("no end-to-end test runs trace %s (events of the kind %s): write e2e/%[1]s_test.go", name, kind)
-		}
-		if !strings.Contains(readme, "(docs/trace-"+name+".md)") {
-			t.Errorf("README.md does not list trace %s", name)
-		}
-	}
-}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -217,18 +218,45 @@ func TestEveryTopicHasItsCommand(t *testing.T) {
 }
 
 func TestEveryCommandHasItsPage(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tr := range traceCommands {
 		page, err := os.ReadFile("../docs/trace-" + tr.name + ".md")
 		if err != nil {
 			t.Error(err)
 			continue
 		}
-		for _, want := range []string{"# kubectl orb8 trace " + tr.name, "$ kubectl orb8 trace " + tr.name,
-			"columns.md#" +
-				strings.ToLower(tr.kind)} {
+		for _, want := range []string{
+			"# kubectl orb8 trace " + tr.name, "$ kubectl orb8 trace " + tr.name, "columns.md#" + strings.ToLower(tr.kind),
+		} {
 			if !strings.Contains(string(page), want) {
 				t.Errorf("docs/trace-%s.md has no %q", tr.name, want)
 			}
+		}
+		if !strings.Contains(string(readme), "(docs/trace-"+tr.name+".md)") {
+			t.Errorf("README.md does not list trace %s", tr.name)
+		}
+	}
+}
+
+func TestEveryCommandHasItsEndToEndTest(t *testing.T) {
+	files, err := filepath.Glob("../e2e/*_test.go")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no end-to-end tests: %v", err)
+	}
+	var suite []byte
+	for _, file := range files {
+		code, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		suite = append(suite, code...)
+	}
+	for _, tr := range traceCommands {
+		if !regexp.MustCompile(`"trace",\s+"(\w+,)*` + tr.name + `(,\w+)*"`).Match(suite) {
+			t.Errorf("no end-to-end test runs trace %s (events of the kind %s): write e2e/%[1]s_test.go", tr.name, tr.kind)
 		}
 	}
 }
