@@ -39,7 +39,7 @@ type Writer struct {
 	events   uint64
 	flushed  uint64 // of events
 	err      error
-	errTaken bool // the caller has got err
+	reported bool // the caller has got err
 }
 
 // Create makes a new file, which only its owner may read: it holds what the pods did. An existing one is not touched.
@@ -83,7 +83,7 @@ func (w *Writer) Write(ev *event.Event) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err != nil {
-		return w.takeError()
+		return w.reportOnce()
 	}
 	whole := len(w.buffer)
 	w.buffer = binary.AppendUvarint(w.buffer, uint64(proto.Size(ev)))
@@ -104,7 +104,7 @@ func (w *Writer) Write(ev *event.Event) error {
 	if len(w.buffer) >= batch {
 		w.flush()
 	}
-	return w.takeError()
+	return w.reportOnce()
 }
 
 // Written is how many events and bytes are in the file.
@@ -114,12 +114,12 @@ func (w *Writer) Written() (events uint64, bytes int64) {
 	return w.flushed, w.written
 }
 
-// takeError returns the error that ended the recording, once.
-func (w *Writer) takeError() error {
-	if w.errTaken {
+// reportOnce returns the error that ended the recording, once.
+func (w *Writer) reportOnce() error {
+	if w.reported {
 		return nil
 	}
-	w.errTaken = w.err != nil
+	w.reported = w.err != nil
 	return w.err
 }
 
@@ -136,8 +136,8 @@ func (w *Writer) Close() error {
 	if w.err == nil {
 		w.err = w.file.Close()
 	}
-	err := w.takeError()
-	w.err, w.errTaken = os.ErrClosed, true
+	err := w.reportOnce()
+	w.err, w.reported = os.ErrClosed, true
 	return err
 }
 

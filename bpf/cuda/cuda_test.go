@@ -167,8 +167,8 @@ func (w *workload) do(command string) string {
 	return w.out.Text()
 }
 
-// look gives what the probe says of a process, nil if nothing.
-func (b *harness) look(pid uint32) *Process {
+// readProcess gives what the probe says of a process, nil if nothing.
+func (b *harness) readProcess(pid uint32) *Process {
 	b.Helper()
 	all, err := b.probe.ReadCounters()
 	if err != nil {
@@ -214,7 +214,7 @@ func parse(t testing.TB, line string) (c counted) {
 // check holds what was counted against what the program says.
 func (w *workload) check(said string) *Process {
 	w.Helper()
-	p := w.look(w.id())
+	p := w.readProcess(w.id())
 	if p == nil {
 		w.Fatalf("nothing was counted of %d", w.id())
 	}
@@ -262,7 +262,7 @@ func TestCallsAreCountedExactly(t *testing.T) {
 				}
 			}
 		}
-		if p := b.look(stranger.id()); p != nil {
+		if p := b.readProcess(stranger.id()); p != nil {
 			t.Errorf("out of scope, and counted: %+v", p)
 		}
 		b.noLoss()

@@ -77,7 +77,7 @@ func (l *hostileLibrary) write(t *testing.T) *os.File {
 }
 
 // zeros is a compressed section of hugeSection zeros with its header. They are compressed one MiB at a time, which all
-// look alike behind the first: compression as a whole takes the race detector a minute.
+// readProcess alike behind the first: compression as a whole takes the race detector a minute.
 var zeros = sync.OnceValue(func() []byte {
 	const step = 1 << 20
 	var b bytes.Buffer

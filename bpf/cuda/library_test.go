@@ -277,7 +277,7 @@ func TestOnlyWhatStaysDearIsTakenOff(t *testing.T) {
 	b := budget{share: 0.05}
 	spent := map[objectProcess]spending{}
 	second := func(n int) uint64 { return uint64(n) * 1e9 }
-	look := func(at uint64, launching, copying uint64) (int, bool) {
+	readProcess := func(at uint64, launching, copying uint64) (int, bool) {
 		a, c := objectProcess{Tgid: 1}, objectProcess{Tgid: 2}
 		next := map[objectProcess]spending{a: spent[a], c: spent[c]}
 		s := next[a]
@@ -306,7 +306,7 @@ func TestOnlyWhatStaysDearIsTakenOff(t *testing.T) {
 		{second(7), limit + 1, limit + 2, copies, true}, // the third in turn
 		{second(8), limit + 1, 0, 0, false},
 	} {
-		if group, over := look(test.at, test.launching, test.copying); over != test.over || over &&
+		if group, over := readProcess(test.at, test.launching, test.copying); over != test.over || over &&
 			group != test.group {
 			t.Errorf("look %d: %d, %v", i, group, over)
 		}

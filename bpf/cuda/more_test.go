@@ -87,7 +87,7 @@ func TestProcessesBeyondTheRoomAreCountedAsLost(t *testing.T) {
 	}
 	w := b.start(b.in, "", b.fake.Library)
 	w.do("round")
-	if p := b.look(w.id()); p != nil {
+	if p := b.readProcess(w.id()); p != nil {
 		t.Errorf("%+v", p)
 	}
 	if lost := b.probe.Lost(); len(lost) != 1 || lost[0].Stage != event.LossStage_LOSS_STAGE_KERNEL_MAP ||
@@ -110,7 +110,7 @@ func TestASynchronisationThatDoesNotReturnIsSeen(t *testing.T) {
 		w.do("wait")
 		var last, longest uint64
 		b.await("it waits", func() bool {
-			p := b.look(w.id())
+			p := b.readProcess(w.id())
 			if p == nil {
 				return false
 			}
@@ -127,7 +127,7 @@ func TestASynchronisationThatDoesNotReturnIsSeen(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.await("it has returned", func() bool {
-			c := b.look(w.id()).Calls
+			c := b.readProcess(w.id()).Calls
 			if c.GetSyncMicros() < last {
 				t.Fatalf("%v, before %d", c, last)
 			}
@@ -161,10 +161,10 @@ func TestProbesThatCostTooMuchAreTakenOff(t *testing.T) {
 	}
 	b.await("launches are counted no more", func() bool {
 		launch()
-		return b.look(w.id()).Calls.Launches == nil
+		return b.readProcess(w.id()).Calls.Launches == nil
 	})
 	for _, pid := range []uint32{w.id(), quiet.id()} {
-		c := b.look(pid).Calls
+		c := b.readProcess(pid).Calls
 		if c.Launches != nil || c.GraphLaunches != nil || c.Copies == nil || c.Syncs == nil || c.Allocations == nil {
 			t.Errorf("%v", c)
 		}
@@ -172,7 +172,7 @@ func TestProbesThatCostTooMuchAreTakenOff(t *testing.T) {
 	if off := b.probe.Off(); len(off) != 1 || off[0] != "launches, graphLaunches" {
 		t.Errorf("off: %v", off)
 	}
-	if c := b.look(w.id()).Calls; c.WaitingMicros == nil {
+	if c := b.readProcess(w.id()).Calls; c.WaitingMicros == nil {
 		t.Errorf("what waits was forgotten: %v", c)
 	}
 	// What comes from now on is attached without them.
@@ -186,9 +186,9 @@ func TestProbesThatCostTooMuchAreTakenOff(t *testing.T) {
 	// And strangers are spared as well.
 	b.await("copies are counted no more", func() bool {
 		w.do("copy 2000")
-		return b.look(w.id()).Calls.Copies == nil
+		return b.readProcess(w.id()).Calls.Copies == nil
 	})
-	if c := b.look(quiet.id()).Calls; c.Copies != nil || c.HostToDeviceBytes != nil || c.CopyMicros != nil ||
+	if c := b.readProcess(quiet.id()).Calls; c.Copies != nil || c.HostToDeviceBytes != nil || c.CopyMicros != nil ||
 		c.Syncs == nil {
 		t.Errorf("%v", c)
 	}
@@ -218,13 +218,13 @@ func TestProbe_PutsBackWhatAStrangerHadTakenOff(t *testing.T) {
 			for range 3 {
 				out.out.Scan()
 			}
-			return b.look(in.id()).Calls.Launches == nil
+			return b.readProcess(in.id()).Calls.Launches == nil
 		})
 		if n := b.linksOf(launches); n != 0 {
 			t.Errorf("%d links are left", n)
 		}
 		b.await("they may be counted again", func() bool {
-			b.look(in.id())
+			b.readProcess(in.id())
 			return b.probe.Restored() > 0 && b.probe.Incomplete(l)
 		})
 		f, err := os.Open(b.fake.Library)
@@ -238,12 +238,12 @@ func TestProbe_PutsBackWhatAStrangerHadTakenOff(t *testing.T) {
 		if n := b.linksOf(launches); n != links || b.probe.Incomplete(l) || l.Since <= since {
 			t.Errorf("%d links, want %d; since %d, before %d", n, links, l.Since, since)
 		}
-		counted := b.look(in.id()).Calls.GetLaunches()
+		counted := b.readProcess(in.id()).Calls.GetLaunches()
 		in.do("launch 10")
 		for range 3 {
 			in.out.Scan()
 		}
-		if n := b.look(in.id()).Calls.GetLaunches(); n <= counted {
+		if n := b.readProcess(in.id()).Calls.GetLaunches(); n <= counted {
 			t.Errorf("%d launches, %d before", n, counted)
 		}
 	})
@@ -294,7 +294,7 @@ func TestStrangersAreSparedToo(t *testing.T) {
 		for range 3 {
 			out.out.Scan()
 		}
-		return b.look(in.id()).Calls.Launches == nil
+		return b.readProcess(in.id()).Calls.Launches == nil
 	})
 }
 
@@ -310,20 +310,20 @@ func TestOfAProcessThatHasEndedNothingIsKept(t *testing.T) {
 		b.start(b.in, "", b.fake.Library)
 	other.do("round 3")
 	w.do("wait")
-	b.await("it waits", func() bool { p := b.look(w.id()); return p != nil && p.Calls.WaitingMicros != nil })
-	gone := b.look(w.id())
+	b.await("it waits", func() bool { p := b.readProcess(w.id()); return p != nil && p.Calls.WaitingMicros != nil })
+	gone := b.readProcess(w.id())
 	w.end()
 	// Its last numbers are there until it is forgotten.
-	if again := b.look(w.id()); again == nil || again.Calls.GetSyncs() != 1 {
+	if again := b.readProcess(w.id()); again == nil || again.Calls.GetSyncs() != 1 {
 		t.Errorf("%+v", again)
 	}
 	if err := b.probe.Forget([]ID{gone.ID}); err != nil {
 		t.Fatal(err)
 	}
-	if p := b.look(w.id()); p != nil {
+	if p := b.readProcess(w.id()); p != nil {
 		t.Errorf("%+v", p)
 	}
-	kept := b.look(other.id())
+	kept := b.readProcess(other.id())
 	if n := bpftest.Kept(t, b.probe.objects.CudaReturn, "open_calls"); n != 0 {
 		t.Errorf("%d open calls", n)
 	}

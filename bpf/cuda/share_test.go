@@ -36,7 +36,7 @@ func (b *harness) forgetAll(all ...*workload) {
 	b.Helper()
 	var ids []ID
 	for _, w := range all {
-		if p := b.look(w.id()); p != nil {
+		if p := b.readProcess(w.id()); p != nil {
 			ids = append(ids, p.ID)
 		}
 		w.end()
@@ -84,7 +84,7 @@ func TestAllocations_FloodLeavesRoomForOthers(t *testing.T) {
 		if n := b.lostBy(b.in); n != uint64(many-held) {
 			t.Errorf("%d allocations are lost and %d known of %d", n, held, many)
 		}
-		if c := b.look(flood.id()).Calls; c.OutstandingBytes != nil || c.GetAllocations() != many {
+		if c := b.readProcess(flood.id()).Calls; c.OutstandingBytes != nil || c.GetAllocations() != many {
 			t.Errorf("%v, want %d allocations, and the outstanding memory unknown", c, many)
 		}
 		quiet.check(quiet.do("keep 3"))

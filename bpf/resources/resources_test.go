@@ -175,8 +175,8 @@ func newHarness(t *testing.T) *harness {
 	return b
 }
 
-// look has the probe look, and gives its event; nil where it made none.
-func (b *harness) look() *event.Resources {
+// readResources has the probe read its counters and returns the event; nil where there is none.
+func (b *harness) readResources() *event.Resources {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.Context(), waitTimeout)
 	defer cancel()
@@ -194,13 +194,13 @@ func (b *harness) look() *event.Resources {
 	case 1:
 		return b.got[0]
 	}
-	b.Fatalf("%d events of one look", len(b.got))
+	b.Fatalf("%d events of one reading", len(b.got))
 	return nil
 }
 
 func TestWaitsForAProcessorAreTheSchedulersOwn(t *testing.T) {
 	b := newHarness(t)
-	if r := b.look(); r != nil {
+	if r := b.readResources(); r != nil {
 		t.Fatalf("an event without an interval: %v", r)
 	}
 	cmd := bpftest.Child(t, "compete", b.group)
@@ -216,7 +216,7 @@ func TestWaitsForAProcessorAreTheSchedulersOwn(t *testing.T) {
 	if want < 1000 {
 		t.Fatalf("the threads waited %d ns: the test tests nothing", want)
 	}
-	r := b.look()
+	r := b.readResources()
 	if r == nil {
 		t.Fatal("no event")
 	}
@@ -235,7 +235,7 @@ func TestWaitsForAProcessorAreTheSchedulersOwn(t *testing.T) {
 	// Nothing more happens there, once the last thread has left its CPU: a moment after its end is known.
 	for deadline := time.Now().Add(waitTimeout); ; {
 		time.Sleep(time.Duration(shortest)) // less is no interval
-		again := b.look()
+		again := b.readResources()
 		if again != nil && again.GetRunQueue().GetRuns() == q.GetRuns() && again.GetRunQueue().P50Nanos == nil &&
 			again.GetCpu().GetMillis() == 0 {
 			break
@@ -283,11 +283,11 @@ func TestTasksOlderThanTheTraceBeginAtZero(t *testing.T) {
 	b := newHarness(t)
 	b.group = group
 	before := waited()
-	b.look()
+	b.readResources()
 	after := waited()
 	longer(sum(after) + 10*some)
 	late := waited()
-	r := b.look()
+	r := b.readResources()
 	end := waited()
 	in.Close()
 	if _, err := io.Copy(io.Discard, out); err != nil {

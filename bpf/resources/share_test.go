@@ -72,13 +72,13 @@ func TestTasks_FloodLeavesRoomForOthers(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	look := func() {
+	readResources := func() {
 		t.Helper()
 		if err := p.Flush(ctx); err != nil {
 			t.Fatal(err)
 		}
 	}
-	look() // from now on both are counted
+	readResources() // from now on both are counted
 
 	child := bpftest.Child(t, "hold threads", flood)
 	stdin, err := child.StdinPipe()
@@ -98,7 +98,7 @@ func TestTasks_FloodLeavesRoomForOthers(t *testing.T) {
 	if out, err := bpftest.Child(t, "compete", quiet).Output(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	look()
+	readResources()
 	if runs[quiet.ID] == 0 {
 		t.Error("the quiet cgroup has no run")
 	}

@@ -99,8 +99,7 @@ func TestGPUs_UnusedOrBypassed(t *testing.T) {
 		}))
 		// Allocated, and not known to be idle.
 		s.add(sample(6, second, event.GpuUse_GPU_USE_UNKNOWN, func(g *event.Gpu) {
-			g.AllocatedTo,
-				g.Processes = "ml/riddle/main", &one
+			g.AllocatedTo, g.Processes = "ml/riddle/main", &one
 		}))
 	}
 	for range 2 {

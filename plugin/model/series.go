@@ -129,8 +129,8 @@ func (l *series) add(now int64, width int, amounts [maxAmounts]uint64) {
 	l.ring.add(now, cells[:width])
 }
 
-// take adds what another series has counted.
-func (l *series) take(other *series, width int) {
+// merge adds what another series has counted.
+func (l *series) merge(other *series, width int) {
 	if l.total == nil {
 		l.total = make([]uint64, width)
 	}

@@ -67,7 +67,7 @@ func (s *store) seriesByID(id string) (l *series, made bool) {
 
 // end adds a series to the closed totals of its pair.
 func (s *store) end(l *series) {
-	l.pair.closedTotals.take(l, s.spec.amounts)
+	l.pair.closedTotals.merge(l, s.spec.amounts)
 	delete(s.series, l.id)
 }
 
@@ -104,7 +104,7 @@ func (s *store) foldPairs() {
 		return
 	}
 	for _, l := range s.oldest() {
-		others.closedTotals.take(l, s.spec.amounts)
+		others.closedTotals.merge(l, s.spec.amounts)
 		delete(s.pairs, l.pair.identity)
 		s.folded++
 	}

@@ -37,8 +37,8 @@ type (
 	doneMsg string
 )
 
-// ask puts a question, outside of the screen's own goroutine: a source of many rows takes its time.
-func ask(s Source, q question) tea.Cmd {
+// runQuery puts a question, outside of the screen's own goroutine: a source of many rows takes its time.
+func runQuery(s Source, q question) tea.Cmd {
 	return func() tea.Msg {
 		a := answer{question: q, status: s.Status(q.now)}
 		q.fetch(s, &a)

@@ -65,7 +65,7 @@ func newScreen(o Options) *screen {
 	s := &screen{common: c}
 	s.table = &tablePage{common: c, levels: []level{{group: o.Group}}}
 	s.detail = &detailPage{common: c, table: s.table}
-	c.refresh, c.open, s.table.detail = s.ask, s.turn, s.detail
+	c.refresh, c.open, s.table.detail = s.runQuery, s.turn, s.detail
 	s.pages = []page{&overviewPage{common: c, table: s.table}, s.table, s.detail}
 	switch o.Topic.Name {
 	case "network":
@@ -85,8 +85,8 @@ func (s *screen) tick() tea.Cmd {
 	return tea.Tick(s.o.Every, func(t time.Time) tea.Msg { return tickMsg(t) })
 }
 
-// ask puts the active page's question, after the answer that is on its way.
-func (s *screen) ask() tea.Cmd {
+// runQuery puts the active page's question, after the answer that is on its way.
+func (s *screen) runQuery() tea.Cmd {
 	if s.paused {
 		return nil
 	}
@@ -95,7 +95,7 @@ func (s *screen) ask() tea.Cmd {
 		return nil
 	}
 	s.asking, s.changed = true, false
-	return ask(s.o.Source, s.question(s.active))
+	return runQuery(s.o.Source, s.question(s.active))
 }
 
 // question is what a page needs answered.
