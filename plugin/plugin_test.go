@@ -229,7 +229,8 @@ func TestEveryCommandHasItsPage(t *testing.T) {
 			continue
 		}
 		for _, want := range []string{
-			"# kubectl orb8 trace " + tr.name, "$ kubectl orb8 trace " + tr.name, "columns.md#" + strings.ToLower(tr.kind),
+			"# kubectl orb8 trace " + tr.name, "$ kubectl orb8 trace " + tr.name, "columns.md#" +
+				strings.ToLower(tr.kind),
 		} {
 			if !strings.Contains(string(page), want) {
 				t.Errorf("docs/trace-%s.md has no %q", tr.name, want)
@@ -256,7 +257,8 @@ func TestEveryCommandHasItsEndToEndTest(t *testing.T) {
 	}
 	for _, tr := range traceCommands {
 		if !regexp.MustCompile(`"trace",\s+"(\w+,)*` + tr.name + `(,\w+)*"`).Match(suite) {
-			t.Errorf("no end-to-end test runs trace %s (events of the kind %s): write e2e/%[1]s_test.go", tr.name, tr.kind)
+			t.Errorf("no end-to-end test runs trace %s (events of the kind %s): write e2e/%[1]s_test.go", tr.name,
+				tr.kind)
 		}
 	}
 }
