@@ -15,7 +15,7 @@ import (
 
 func TestCapabilitiesAreThoseThatTheKernelTakes(t *testing.T) {
 	status := filepath.Join(t.TempDir(), "status")
-	// BPF and SYS_RESOURCE, by compareCapabilities(7).
+	// BPF and SYS_RESOURCE, by capabilities(7).
 	if err := os.WriteFile(status, []byte("Name:\torb8-tracer\nCapEff:\t0000008001000000\nCapBnd:\t0\n"),
 		0o600); err != nil {
 		t.Fatal(err)

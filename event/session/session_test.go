@@ -50,12 +50,12 @@ func TestOnlyThePinnedKeysShakeHands(t *testing.T) {
 		c != nil {
 		t.Errorf("both pinned: server %v, client %v", s, c)
 	}
-	if s, c := handshake(t, server.ServerTLS(client.PublicKey()), stranger.ClientTLS(server.PublicKey())); !errors.Is(s,
-		ErrPeerKey) || c == nil {
+	s, c := handshake(t, server.ServerTLS(client.PublicKey()), stranger.ClientTLS(server.PublicKey()))
+	if !errors.Is(s, ErrPeerKey) || c == nil {
 		t.Errorf("a strange client: server %v, client %v", s, c)
 	}
-	if _, c := handshake(t, stranger.ServerTLS(client.PublicKey()), client.ClientTLS(server.PublicKey())); !errors.Is(c,
-		ErrPeerKey) {
+	_, c = handshake(t, stranger.ServerTLS(client.PublicKey()), client.ClientTLS(server.PublicKey()))
+	if !errors.Is(c, ErrPeerKey) {
 		t.Errorf("a strange server: client %v", c)
 	}
 	none := client.ClientTLS(server.PublicKey())

@@ -624,8 +624,8 @@ func TestTheReadyLineIsFoundInALog(t *testing.T) {
 			t.Errorf("a log of %d bytes without a ready line gave one", len(log))
 		}
 	}
-	if _, _, err := readReady(strings.NewReader(strings.Repeat("x\n", maxLogBytes) + line)); !errors.Is(err,
-		errNoReady) {
+	_, _, err = readReady(strings.NewReader(strings.Repeat("x\n", maxLogBytes) + line))
+	if !errors.Is(err, errNoReady) {
 		t.Errorf("a log without end was read to its end: %v", err)
 	}
 }

@@ -20,8 +20,8 @@ var devices = []string{"/dev/nvidia*", "/dev/null", "/dev/zero", "/dev/full", "/
 // What a rule allows (include/uapi/linux/landlock.h).
 const (
 	mayRead  = unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_READ_DIR | unix.LANDLOCK_ACCESS_FS_EXECUTE
-	mayReach = unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.
-			LANDLOCK_ACCESS_FS_IOCTL_DEV
+	mayReach = unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_WRITE_FILE |
+		unix.LANDLOCK_ACCESS_FS_IOCTL_DEV
 	fileOnly  = unix.LANDLOCK_ACCESS_FS_EXECUTE | mayReach
 	abiFirst  = unix.LANDLOCK_ACCESS_FS_MAKE_SYM<<1 - 1
 	abiRefer  = abiFirst | unix.LANDLOCK_ACCESS_FS_REFER
