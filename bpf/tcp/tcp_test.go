@@ -348,9 +348,9 @@ func TestAnAttemptThatComesToNothingIsToldWithItsCause(t *testing.T) {
 			"refused in SYN_SENT, reset by peer, ECONNREFUSED", false, 0},
 		"a silent peer": {silent, synCount(1),
 			"timeout in SYN_SENT, TCP_CAUSE_UNACKNOWLEDGED, ETIMEDOUT", true, time.Second},
-		"a program without waitTimeout": {silent, net.Dialer{Timeout: 100 * time.Millisecond},
+		"a program that waits for 100 ms": {silent, net.Dialer{Timeout: 100 * time.Millisecond},
 			"abandoned in SYN_SENT", false, 100 * time.Millisecond},
-		"a program with a little waitTimeout": {silent, net.Dialer{Timeout: 2 * time.Second}, "abandoned in SYN_SENT",
+		"a program that waits for 2 s": {silent, net.Dialer{Timeout: 2 * time.Second}, "abandoned in SYN_SENT",
 			true, 2 * time.Second},
 	} {
 		for family, address := range families {
