@@ -36,7 +36,7 @@ func pod(t *testing.T, handler http.HandlerFunc) {
 	t.Setenv("KUBECONFIG", filepath.Join(dir, "none"))
 }
 
-func TestPodUsesItsServiceAccount(t *testing.T) {
+func TestConnect_PodUsesItsServiceAccount(t *testing.T) {
 	for _, args := range [][]string{
 		{"cleanup"}, {"cleanup", "--request-timeout=5s"}, {"cleanup", "--request-timeout=5s", "--as=alice"},
 	} {
@@ -62,7 +62,7 @@ func TestPodUsesItsServiceAccount(t *testing.T) {
 	}
 }
 
-func TestNoKubeconfigIsSaidByEveryCommand(t *testing.T) {
+func TestConnect_ReportsMissingKubeconfig(t *testing.T) {
 	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
 	for _, args := range []string{
@@ -80,7 +80,7 @@ type full struct{}
 
 func (full) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
 
-func TestOutputErrorIsPrintedOnce(t *testing.T) {
+func TestReplay_PrintsOutputErrorOnce(t *testing.T) {
 	path := recording(t, "dns")
 	for _, args := range [][]string{
 		{"replay", path}, {"replay", path, "-o", "json"}, {"replay", path, "--top", "dns"},

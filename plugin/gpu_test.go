@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestGPUFlagsAreJudged(t *testing.T) {
+func TestGPUFlags_Validate(t *testing.T) {
 	for _, test := range []struct {
 		o     gpuOptions
 		kinds []string

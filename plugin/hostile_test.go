@@ -43,8 +43,8 @@ func TestReplay_HostileFiles(t *testing.T) {
 	}
 }
 
-// TestReplay_RefusesAndGoesOn has events that no tracer may send among those of one that is honest.
-func TestReplay_RefusesAndGoesOn(t *testing.T) {
+// TestReplay_SkipsRefusedEvents has events that no tracer may send among those of one that is honest.
+func TestReplay_SkipsRefusedEvents(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.orb8")
 	w, err := history.Create(path, history.Session{Version: "v9", Kinds: []string{"dns"}, Started: began})
 	if err != nil {

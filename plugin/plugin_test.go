@@ -43,7 +43,7 @@ current-context: c
 	return code, stdout.String(), stderr.String()
 }
 
-func TestMistakesAreUsageErrorsOfOneLine(t *testing.T) {
+func TestUsageErrors_AreOneLine(t *testing.T) {
 	for args, want := range map[string]string{
 		"trcae":          `unknown command "trcae" for "kubectl orb8", did you mean "trace"?: see kubectl orb8 --help`,
 		"trace nettwork": `unknown command "nettwork" for "kubectl orb8 trace", did you mean "network"?`,
@@ -86,7 +86,7 @@ func TestMistakesAreUsageErrorsOfOneLine(t *testing.T) {
 	}
 }
 
-func TestWhatNoClusterAnswersIsOneError(t *testing.T) {
+func TestTrace_UnreachableClusterIsOneError(t *testing.T) {
 	code, out, errOut := run(t, "trace", "network")
 	if code != ExitError || out != "" || strings.Count(errOut, "\n") != 1 ||
 		!strings.Contains(errOut, "cluster unreachable at https://127.0.0.1:1") ||
@@ -100,7 +100,7 @@ func TestWhatNoClusterAnswersIsOneError(t *testing.T) {
 	}
 }
 
-func TestVersionIsReadByProgramsToo(t *testing.T) {
+func TestVersion_PrintsJSON(t *testing.T) {
 	code, out, _ := run(t, "version", "-o", "json")
 	var v struct{ Version, TracerImage string }
 	if err := json.Unmarshal([]byte(out), &v); code != ExitOK || err != nil || v.Version == "" ||
@@ -109,7 +109,7 @@ func TestVersionIsReadByProgramsToo(t *testing.T) {
 	}
 }
 
-func TestSelectorErrorsPointAtThePlace(t *testing.T) {
+func TestSelectorErrors_NamePosition(t *testing.T) {
 	_, err := labels.Parse("app=web,x==y==z")
 	if err == nil {
 		t.Fatal("parsed")
@@ -158,7 +158,7 @@ func TestExitCode(t *testing.T) {
 	}
 }
 
-func TestForbiddenNamesTheGrant(t *testing.T) {
+func TestForbidden_NamesTheGrant(t *testing.T) {
 	got := explain(&cluster.ForbiddenError{Verb: "create", Resource: "jobs", Namespace: "shop"})
 	want := `forbidden: may not create jobs in namespace "shop"; an administrator grants it with: kubectl orb8 rbac -n shop --user=USER | kubectl apply -f -`
 	if got != want {
@@ -166,7 +166,7 @@ func TestForbiddenNamesTheGrant(t *testing.T) {
 	}
 }
 
-func TestEveryKindOfEventCanBeTraced(t *testing.T) {
+func TestCommands_TraceEveryKind(t *testing.T) {
 	for _, k := range event.Kinds() {
 		traced := slices.ContainsFunc(traceCommands, func(tr traceCommand) bool {
 			return tr.kind == k.Name ||
@@ -183,7 +183,7 @@ func TestEveryKindOfEventCanBeTraced(t *testing.T) {
 	}
 }
 
-func TestEveryTopicHasItsCommand(t *testing.T) {
+func TestCommands_CoverEveryTopic(t *testing.T) {
 	page, err := os.ReadFile("../docs/top.md")
 	if err != nil {
 		t.Fatal(err)
@@ -217,7 +217,7 @@ func TestEveryTopicHasItsCommand(t *testing.T) {
 	}
 }
 
-func TestEveryCommandHasItsPage(t *testing.T) {
+func TestCommands_AreDocumented(t *testing.T) {
 	readme, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)
@@ -242,7 +242,7 @@ func TestEveryCommandHasItsPage(t *testing.T) {
 	}
 }
 
-func TestEveryCommandHasItsEndToEndTest(t *testing.T) {
+func TestCommands_HaveEndToEndTests(t *testing.T) {
 	files, err := filepath.Glob("../e2e/*_test.go")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no end-to-end tests: %v", err)
@@ -263,7 +263,7 @@ func TestEveryCommandHasItsEndToEndTest(t *testing.T) {
 	}
 }
 
-func TestSeveralKindsAreOneTrace(t *testing.T) {
+func TestTrace_SeveralKinds(t *testing.T) {
 	cmd := newTraceCommand(genericiooptions.NewTestIOStreamsDiscard())
 	if kinds, err := parseKinds(cmd, "network,net,flows"); err != nil || !slices.Equal(kinds, []string{"flow"}) {
 		t.Errorf("got %v, %v", kinds, err)

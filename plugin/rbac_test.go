@@ -45,7 +45,7 @@ func objects(t *testing.T, out string) (roles []rbacv1.Role, bindings []rbacv1.R
 	return roles, bindings, policies
 }
 
-func TestTheRoleOfRBACIsValidAndBound(t *testing.T) {
+func TestRBAC_RoleIsValidAndBound(t *testing.T) {
 	code, out, errOut := run(t, "rbac", "--user", `o'"hara`)
 	if code != ExitOK || errOut != "" {
 		t.Fatalf("exit code %d: %s", code, errOut)
@@ -128,7 +128,7 @@ func covers(t *testing.T, what string, rules, others []rbacv1.PolicyRule) {
 	}
 }
 
-func TestRBAC_BindsEachSubjectByItself(t *testing.T) {
+func TestRBAC_BindsEachSubject(t *testing.T) {
 	names := map[string]bool{}
 	for _, args := range [][]string{
 		{"--user", "a"}, {"--group", "a"}, {"--user", "https://x#a"}, {"--user", "https://x#b"},

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestAReaderThatLeavesIsNoticedWithoutAWrite(t *testing.T) {
+func TestReader_NoticesClosedPipeWithoutWrite(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -37,7 +37,7 @@ func TestAReaderThatLeavesIsNoticedWithoutAWrite(t *testing.T) {
 	}
 }
 
-func TestAReaderThatStaysIsNotGone(t *testing.T) {
+func TestReader_OpenPipeIsNotGone(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

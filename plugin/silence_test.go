@@ -9,7 +9,7 @@ import (
 	"k8s.io/klog/v2"
 )
 
-func TestClientGoSaysNothingOnStderr(t *testing.T) {
+func TestClientGo_LogsNothingToStderr(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

@@ -43,7 +43,7 @@ func TestSyscallFlags(t *testing.T) {
 	}
 }
 
-func TestWhatIsAskedOfTracers(t *testing.T) {
+func TestSyscalls_TracerConfig(t *testing.T) {
 	o := syscallOptions{names: []string{"%memory", "read"}, errorsOnly: true, minDuration: time.Millisecond}
 	kinds, config, err := o.complete([]string{"flow", "syscall"})
 	if err != nil || !slices.Equal(kinds, []string{"flow", "syscall"}) {

@@ -11,7 +11,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
 )
 
-func TestTopRefusesWithTheUsersWords(t *testing.T) {
+func TestTop_UsageErrorsQuoteTheFlag(t *testing.T) {
 	for want, args := range map[string][]string{
 		`--group "pdo": want one of pod, container,`: {"network", "--group", "pdo"},
 		`did you mean "question"?`:                   {"dns", "--group", "questoin"},
@@ -35,7 +35,7 @@ func TestTopRefusesWithTheUsersWords(t *testing.T) {
 	}
 }
 
-func TestAScreenHasWindowsOfItsOwn(t *testing.T) {
+func TestTop_ScreenHasFixedWindows(t *testing.T) {
 	c := &topConfig{rowConfig: &rowConfig{}}
 	if err := c.setWindow(7*time.Second, true); err == nil ||
 		!strings.Contains(err.Error(), "a screen has 10s, 1m, 5m") {
@@ -55,7 +55,7 @@ func TestAScreenHasWindowsOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestExportWritesANewFile(t *testing.T) {
+func TestExport_WritesNewFile(t *testing.T) {
 	t.Chdir(t.TempDir())
 	topic := model.TopicByName("dns")
 	rows := []*event.Event{{Kind: &event.Event_DnsTop{DnsTop: &event.DnsTop{Group: "question", Name: "a.",

@@ -82,7 +82,7 @@ func containerAt(at uint64, node, pod string) *event.Event {
 		}}}
 }
 
-func TestWhyPrintsAVerdictForEachPod(t *testing.T) {
+func TestWhy_PrintsVerdictPerPod(t *testing.T) {
 	events := append(gpuAt("node1", "busy", 100), gpuAt("node2", "idle", 0)...)
 	out, errOut, nothing := whyOver(t, "", "", nil, events...)
 	if nothing != nil || !strings.Contains(out,
@@ -109,7 +109,7 @@ func TestWhyPrintsAVerdictForEachPod(t *testing.T) {
 	}
 }
 
-func TestWhySaysWhyThereIsNoVerdict(t *testing.T) {
+func TestWhy_ExplainsMissingVerdict(t *testing.T) {
 	at := uint64(1_790_000_000_000_000_000)
 	blind := &event.Event{Time: at, Node: "node1",
 		Kind: &event.Event_Gpu{Gpu: &event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_UNAVAILABLE,
@@ -147,7 +147,7 @@ func TestWhySaysWhyThereIsNoVerdict(t *testing.T) {
 	}
 }
 
-func TestWhyAsksForAllThatVerdictsStandOn(t *testing.T) {
+func TestWhy_SubscribesToAllEvidence(t *testing.T) {
 	for _, name := range whySources {
 		if k := event.KindByName(name); k == nil || k.Row {
 			t.Errorf("%s is no kind of event that tracers send", name)

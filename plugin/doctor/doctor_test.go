@@ -26,7 +26,7 @@ func node(adapt func(*corev1.Node)) *corev1.Node {
 	return n
 }
 
-func TestANodeIsJudgedByWhatTheAPIServerKnows(t *testing.T) {
+func TestNode_FindingsFromAPIServerFields(t *testing.T) {
 	for name, test := range map[string]struct {
 		adapt  func(*corev1.Node)
 		usable bool
@@ -79,7 +79,7 @@ func TestANodeIsJudgedByWhatTheAPIServerKnows(t *testing.T) {
 	}
 }
 
-func TestEveryFailureOfANodeSaysWhatMendsIt(t *testing.T) {
+func TestReport_FailuresNameTheFix(t *testing.T) {
 	bad := &session.Report{Missing: []string{"BPF"}, Probes: []session.ProbeReport{
 		{Kind: "scope", Error: "kernel lacks x (needs Linux 5.10 or newer)", Unsupported: true},
 		{Kind: "flow", Error: "operation not permitted"},
@@ -106,7 +106,7 @@ func TestEveryFailureOfANodeSaysWhatMendsIt(t *testing.T) {
 	}
 }
 
-func TestWhoCannotSeeThatAKernelIsOldIsToldWhatRightItTakes(t *testing.T) {
+func TestReport_NamesRightForKernelVersion(t *testing.T) {
 	for missing, want := range map[string]bool{"SYS_RESOURCE": true, "BPF": false} {
 		r := &session.Report{BTF: true, Cgroup: "unified", Kernel: "5.10.0", Missing: []string{missing}}
 		for _, f := range Report("n", r, false, nil) {
@@ -117,7 +117,7 @@ func TestWhoCannotSeeThatAKernelIsOldIsToldWhatRightItTakes(t *testing.T) {
 	}
 }
 
-func TestTheDocumentedRoleIsWhatIsAskedFor(t *testing.T) {
+func TestPermission_CoversDocumentedRole(t *testing.T) {
 	permissions, err := rights.Permissions(deploy.RBAC)
 	if err != nil {
 		t.Fatal(err)
@@ -163,7 +163,7 @@ func TestTheDocumentedRoleIsWhatIsAskedFor(t *testing.T) {
 	}
 }
 
-func TestOutputIsOneObjectALineAndATableSafeForATerminal(t *testing.T) {
+func TestOutput_JSONLinesAndSafeTable(t *testing.T) {
 	findings := []Finding{
 		{Check: "api server", Status: OK, Detail: "v1"},
 		{Node: "n\x1b[2J", Check: "kernel", Status: Failure, Detail: "two\nlines\tand a tab", Fix: "do <this> & that"},
@@ -199,7 +199,7 @@ FAILURE   n\x1b[2J      kernel       two lines and a tab
 	}
 }
 
-func TestAllocationOfGPUsIsJudged(t *testing.T) {
+func TestReport_GPUAllocation(t *testing.T) {
 	const socket = "/var/lib/kubelet/pod-resources/kubelet.sock"
 	for _, test := range []struct {
 		r                   session.GPUReport
@@ -232,7 +232,7 @@ func TestAllocationOfGPUsIsJudged(t *testing.T) {
 	}
 }
 
-func TestGPUsAreJudged(t *testing.T) {
+func TestReport_GPUs(t *testing.T) {
 	for _, test := range []struct {
 		r          session.GPUReport
 		privileged bool

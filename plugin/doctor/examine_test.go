@@ -139,7 +139,7 @@ func forbidden(resource, message string) error {
 	return apierrors.NewForbidden(schema.GroupResource{Resource: resource}, "x", errors.New(message))
 }
 
-func TestExamine_AllIsWell(t *testing.T) {
+func TestExamine_NoFailures(t *testing.T) {
 	h := newHarness("n2", "n1")
 	findings, err := h.examine(t.Context())
 	if err != nil {
@@ -205,7 +205,7 @@ func TestExamine_RightsOfBothNamespaces(t *testing.T) {
 	}
 }
 
-func TestExamine_ClusterThatDoesNotTellRights(t *testing.T) {
+func TestExamine_RightsUnknown(t *testing.T) {
 	h := newHarness("n1")
 	h.fail("create", "selfsubjectaccessreviews", errors.New("no\x1b"))
 	findings, err := h.examine(t.Context())
@@ -318,7 +318,7 @@ func TestExamine_Nodes(t *testing.T) {
 	}
 }
 
-func TestExamine_UnusableNodeIsNotTried(t *testing.T) {
+func TestExamine_SkipsUnusableNode(t *testing.T) {
 	h := newHarness("n1")
 	old := node(func(n *corev1.Node) { n.Name, n.UID, n.Status.NodeInfo.KernelVersion = "old", "x", "5.4.0" })
 	if err := h.client.Tracker().Add(old); err != nil {
@@ -395,7 +395,7 @@ func TestExamine_TracerFails(t *testing.T) {
 	}
 }
 
-func TestExamine_NodeThatTakesTooLong(t *testing.T) {
+func TestExamine_SlowNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness("n1", "n2")
 		h.launcher.running = func(ctx context.Context, s *launch.Spec, progress func(string)) (string, error) {
@@ -432,7 +432,7 @@ func TestExamine_Interrupted(t *testing.T) {
 	})
 }
 
-func TestExamine_ClusterThatDoesNotAnswer(t *testing.T) {
+func TestExamine_UnreachableCluster(t *testing.T) {
 	h := newHarness("n1")
 	h.config.Spec.RuntimeClass = launch.RuntimeClassAuto
 	h.fail("get", "runtimeclasses", errors.New("no route"))

@@ -68,7 +68,7 @@ func dial(t *testing.T, config *rest.Config) io.ReadWriteCloser {
 	return c
 }
 
-func TestBytesGoBothWaysUntilBothEndsAreDone(t *testing.T) {
+func TestConn_CopiesBothWays(t *testing.T) {
 	config := serve(t, func(errs, data httpstream.Stream) {
 		io.Copy(data, io.LimitReader(data, 1<<20)) // an echo
 		data.Close()
@@ -83,7 +83,7 @@ func TestBytesGoBothWaysUntilBothEndsAreDone(t *testing.T) {
 	}
 }
 
-func TestTheOtherSidesErrorIsTheConnectionsError(t *testing.T) {
+func TestConn_ReturnsRemoteError(t *testing.T) {
 	config := serve(t, func(errs, data httpstream.Stream) {
 		io.WriteString(errs, "an error occurred forwarding 9090: connection refused\n")
 		errs.Close()
@@ -98,7 +98,7 @@ func TestTheOtherSidesErrorIsTheConnectionsError(t *testing.T) {
 	}
 }
 
-func TestADeadlineEndsTheConnection(t *testing.T) {
+func TestConn_DeadlineEndsRead(t *testing.T) {
 	done := make(chan struct{})
 	config := serve(t, func(_, data httpstream.Stream) {
 		io.Copy(io.Discard, data)
@@ -116,7 +116,7 @@ func TestADeadlineEndsTheConnection(t *testing.T) {
 	<-done
 }
 
-func TestAClearedDeadlineIsNone(t *testing.T) {
+func TestConn_ClearedDeadlineNeverExpires(t *testing.T) {
 	release := make(chan struct{})
 	config := serve(t, func(errs, data httpstream.Stream) {
 		<-release
@@ -136,7 +136,7 @@ func TestAClearedDeadlineIsNone(t *testing.T) {
 	}
 }
 
-func TestADialThatIsGivenUpReturnsAtOnce(t *testing.T) {
+func TestDial_ReturnsWhenCancelled(t *testing.T) {
 	hang := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hang }))
 	defer server.Close()
@@ -149,7 +149,7 @@ func TestADialThatIsGivenUpReturnsAtOnce(t *testing.T) {
 	}
 }
 
-func TestARefusalNamesThePod(t *testing.T) {
+func TestDial_RefusalNamesThePod(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "no", http.StatusForbidden)
 	}))

@@ -7,7 +7,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
 )
 
-func TestCalls_NameServicePortsWhereThereAreSeveral(t *testing.T) {
+func TestCalls_NameAmbiguousServicePorts(t *testing.T) {
 	client := model.Party{Kind: "workload", Name: "shop/deploy/web"}
 	service := func(name string, port uint32) model.Party {
 		return model.Party{Kind: "service", Name: name, Port: port}

@@ -65,7 +65,7 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-func TestPictures(t *testing.T) {
+func TestGraph_MatchesGoldenPictures(t *testing.T) {
 	for name, g := range map[string]*Graph{
 		"empty": {}, "one": {Nodes: []Node{{ID: "a", Label: "alone"}}}, "shop": shop(),
 		"both": {
@@ -179,7 +179,7 @@ func random(r *rand.Rand, nodes, edges int) *Graph {
 	return g
 }
 
-func TestAnyGraphIsDrawn(t *testing.T) {
+func TestGraph_DrawsRandomGraphs(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 300 {
 		check(t, random(r, 1+r.IntN(20), r.IntN(60)))
@@ -187,7 +187,7 @@ func TestAnyGraphIsDrawn(t *testing.T) {
 	check(t, random(r, 60, 200))
 }
 
-func TestTheSameGraphGivesTheSamePicture(t *testing.T) {
+func TestGraph_IsDeterministic(t *testing.T) {
 	g := random(rand.New(rand.NewPCG(3, 4)), 30, 80)
 	for range 5 {
 		if text(g) != text(random(rand.New(rand.NewPCG(3, 4)), 30, 80)) {

@@ -57,7 +57,7 @@ func keepFor(t *testing.T, d time.Duration, e *extender) (told []error) {
 	return told
 }
 
-func TestKeep_MovesTheDeadlineRarely(t *testing.T) {
+func TestKeep_ExtendsDeadlineRarely(t *testing.T) {
 	e := &extender{}
 	if told := keepFor(t, 10*time.Minute, e); len(told) > 0 {
 		t.Errorf("told of %v", told)
@@ -93,7 +93,7 @@ func TestKeep_SharedPodHasAShortDeadline(t *testing.T) {
 	}
 }
 
-func TestKeep_TellsOfAnErrorOnceAndTriesAgain(t *testing.T) {
+func TestKeep_ReportsErrorOnceAndRetries(t *testing.T) {
 	e := &extender{err: func(at time.Duration) error {
 		if at < 40*time.Second {
 			return errors.New("away")
@@ -106,7 +106,7 @@ func TestKeep_TellsOfAnErrorOnceAndTriesAgain(t *testing.T) {
 	}
 }
 
-func TestKeep_ForbiddenIsNotAskedForEachSecond(t *testing.T) {
+func TestKeep_RetriesForbiddenRarely(t *testing.T) {
 	e := &extender{sharedFrom: time.Second, err: func(time.Duration) error {
 		return apierrors.NewForbidden(schema.GroupResource{Group: "batch", Resource: "jobs"}, "j", errors.New("no"))
 	}}

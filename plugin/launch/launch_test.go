@@ -36,7 +36,7 @@ func spec() *Spec {
 	}
 }
 
-func TestTheJobIsWhatTheGoldenFilesSay(t *testing.T) {
+func TestJob_MatchesGoldenFiles(t *testing.T) {
 	privileged := spec()
 	privileged.Privileged, privileged.Attempt = true, 2
 	gpu := spec()
@@ -70,7 +70,7 @@ func TestTheJobIsWhatTheGoldenFilesSay(t *testing.T) {
 	}
 }
 
-func TestOnlyOldKernelsTakeAnotherCapability(t *testing.T) {
+func TestJob_OldKernelsNeedSysResource(t *testing.T) {
 	for kernel, more := range map[string]bool{
 		"5.10.0-32-cloud-amd64": true, "5.11.0": false, "5.15.0-1-gke": false, "6.1.0-18-cloud-arm64": false,
 		"6.18.44-fc-v769": false, "": false, "custom": false,
@@ -99,7 +99,7 @@ func TestOnlyOldKernelsTakeAnotherCapability(t *testing.T) {
 	}
 }
 
-func TestJobNamesAreShortAndTheirOwn(t *testing.T) {
+func TestJobName_IsShortAndUnique(t *testing.T) {
 	s := spec()
 	seen := map[string]bool{}
 	for _, node := range []string{"a", "b", strings.Repeat("long.", 50)} {
@@ -136,7 +136,7 @@ func waiting(reason, message string) corev1.PodStatus {
 	return container(corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}})
 }
 
-func TestAPodsStateIsSaidInWords(t *testing.T) {
+func TestState_DescribesPod(t *testing.T) {
 	s := spec()
 	for name, test := range map[string]struct {
 		status  corev1.PodStatus
@@ -181,7 +181,7 @@ func TestAPodsStateIsSaidInWords(t *testing.T) {
 	}
 }
 
-func TestAStartIsFollowedFromJobToRunning(t *testing.T) {
+func TestLauncher_FollowsJobToRunning(t *testing.T) {
 	client := fake.NewClientset()
 	s := spec()
 	l := New(t.Context(), client, s.Namespace, s.Session)
@@ -230,7 +230,7 @@ func TestAStartIsFollowedFromJobToRunning(t *testing.T) {
 	}
 }
 
-func TestARefusalOfThePodIsExplained(t *testing.T) {
+func TestRefusal_ExplainsRefusedPod(t *testing.T) {
 	for name, test := range map[string]struct{ message, want string }{
 		"pod security": {
 			`Error creating: pods "x-abcde" is forbidden: violates PodSecurity "restricted:latest": host namespaces (hostPID=true)`,
@@ -274,7 +274,7 @@ func TestARefusalOfThePodIsExplained(t *testing.T) {
 	}
 }
 
-func TestSweepTakesLeftoversAndNothingElse(t *testing.T) {
+func TestSweep_RemovesOnlyLeftovers(t *testing.T) {
 	now := time.Unix(100_000, 0)
 	job := func(name string, age time.Duration, change func(*batchv1.Job)) *batchv1.Job {
 		s := spec()

@@ -30,7 +30,7 @@ func nodeOf(name string, adapt func(*corev1.Node)) *corev1.Node {
 	return n
 }
 
-func TestCreate_MakesNoJobForANodeThatCanNotRunOne(t *testing.T) {
+func TestCreate_SkipsNodesThatCannotRunJobs(t *testing.T) {
 	for name, test := range map[string]struct {
 		adapt func(*corev1.Node)
 		want  string
@@ -72,8 +72,8 @@ func TestCreate_MakesNoJobForANodeThatCanNotRunOne(t *testing.T) {
 	}
 }
 
-// TestRunning_DoesNotWaitForADeadNode has a user who may not read nodes: what the pod shows must do.
-func TestRunning_DoesNotWaitForADeadNode(t *testing.T) {
+// TestRunning_FailsForUnreachableNode has a user who may not read nodes: what the pod shows must do.
+func TestRunning_FailsForUnreachableNode(t *testing.T) {
 	for name, test := range map[string]struct {
 		status corev1.PodStatus
 		node   string
@@ -111,7 +111,7 @@ func TestRunning_DoesNotWaitForADeadNode(t *testing.T) {
 	}
 }
 
-func TestSweepPods_RemovesThoseOfDeadNodes(t *testing.T) {
+func TestSweepPods_RemovesPodsOfLostNodes(t *testing.T) {
 	now := time.Unix(100_000, 0)
 	pod := func(name, node string, deleted time.Duration) *corev1.Pod {
 		p := podOf(spec(), corev1.PodStatus{Phase: corev1.PodRunning})
@@ -150,7 +150,7 @@ func TestSweepPods_RemovesThoseOfDeadNodes(t *testing.T) {
 	}
 }
 
-func TestSweepPods_NamesWhatItMayNotRemove(t *testing.T) {
+func TestSweepPods_NamesForbiddenPods(t *testing.T) {
 	now := time.Unix(100_000, 0)
 	p := podOf(spec(), corev1.PodStatus{Phase: corev1.PodPending})
 	p.Labels, p.DeletionTimestamp, p.Finalizers = Labels(), ptr(metav1.NewTime(now.Add(-time.Hour))), []string{"x"}
@@ -168,7 +168,7 @@ func TestSweepPods_NamesWhatItMayNotRemove(t *testing.T) {
 	}
 }
 
-func TestDelete_LeavesNoPodOnADeadNode(t *testing.T) {
+func TestDelete_RemovesPodOfUnreachableNode(t *testing.T) {
 	s := spec()
 	pod := podOf(s, corev1.PodStatus{Phase: corev1.PodRunning, StartTime: &metav1.Time{}})
 	client := fake.NewClientset(nodeOf(s.Node, func(n *corev1.Node) { n.Status.Conditions = nil }), pod, s.Job())

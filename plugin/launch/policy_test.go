@@ -327,7 +327,7 @@ func TestPolicy_RefusesOtherJobs(t *testing.T) {
 	}
 }
 
-func TestPolicy_GPUIsOptedInto(t *testing.T) {
+func TestPolicy_GPUNeedsOptIn(t *testing.T) {
 	e := newEvaluator(t)
 	s := spec()
 	s.Config, s.RuntimeClass = gpuConfig, "nvidia"
@@ -386,7 +386,7 @@ func TestPolicy_OnlyControllersMakePods(t *testing.T) {
 	}
 }
 
-func TestRefusal_OfOurOwnPolicyNamesNoLabels(t *testing.T) {
+func TestRefusal_OwnPolicyNamesNoLabels(t *testing.T) {
 	s := spec()
 	s.Deadline = time.Hour
 	err := Refusal(s, "jobs.batch \"x\" is forbidden: ValidatingAdmissionPolicy 'orb8-tracer-jobs-demo' with binding "+

@@ -7,7 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-func TestRefusal_NamesTheWayOut(t *testing.T) {
+func TestRefusal_NamesTheFix(t *testing.T) {
 	for name, test := range map[string]struct{ message, want string }{
 		"limit range": {
 			`Error creating: pods "x-abcde" is forbidden: maximum memory usage per Container is 128Mi, but limit is 256Mi`,
@@ -48,7 +48,7 @@ func TestRefusal_NamesTheWayOut(t *testing.T) {
 	}
 }
 
-func TestJob_HasTheResourcesAndMetadataAskedFor(t *testing.T) {
+func TestJob_HasGivenResourcesAndMetadata(t *testing.T) {
 	s := spec()
 	s.Resources = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("128Mi")}
 	s.Labels, s.Annotations = map[string]string{"team": "net", LabelName: "mine"}, map[string]string{"owner": "x y"}

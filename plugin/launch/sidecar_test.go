@@ -22,7 +22,7 @@ func injected(s *Spec, tracer corev1.ContainerState) *corev1.Pod {
 	return pod
 }
 
-func TestTracer_IsFoundBehindASidecar(t *testing.T) {
+func TestTracer_FoundBehindSidecar(t *testing.T) {
 	s := spec()
 	ready := session.Ready{Protocol: session.Protocol, Version: "v1", Key: "k"}.Line()
 	terminated := func(code int32, message string) corev1.ContainerState {
@@ -62,7 +62,7 @@ func waitingFor(reason, message string) corev1.ContainerState {
 	return corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}}
 }
 
-func TestInitContainer_ThatFailsIsNamed(t *testing.T) {
+func TestInitContainer_FailureIsNamed(t *testing.T) {
 	s := spec()
 	for name, test := range map[string]struct {
 		phase corev1.PodPhase

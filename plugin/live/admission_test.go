@@ -63,7 +63,7 @@ func TestMaxNodes_CountsLiveNodes(t *testing.T) {
 	}
 }
 
-func TestMaxNodes_NodesBeyondAreNamedAndFailures(t *testing.T) {
+func TestMaxNodes_ReportsExcessNodes(t *testing.T) {
 	n, stderr := admitting(t, 1)
 	starting := places()
 	for _, name := range []string{"a", "c", "b"} {
@@ -79,7 +79,7 @@ func TestMaxNodes_NodesBeyondAreNamedAndFailures(t *testing.T) {
 	}
 }
 
-func TestNode_ThatNeverStreamsIsAFailure(t *testing.T) {
+func TestNode_FailsWithoutStreaming(t *testing.T) {
 	n, stderr := admitting(t, 5)
 	starting := places()
 	for _, name := range []string{"slow", "new", "fine"} {
@@ -101,7 +101,7 @@ func TestNode_ThatNeverStreamsIsAFailure(t *testing.T) {
 	}
 }
 
-func TestNode_StillStartingIsNoFailureWhenTheReaderLeaves(t *testing.T) {
+func TestNode_MayStartAsReaderLeaves(t *testing.T) {
 	n, stderr := admitting(t, 5)
 	n.admit("slow", places())
 	n.byName["slow"].admitted = time.Now().Add(-time.Minute)

@@ -173,7 +173,7 @@ func TestSession_AllNodesFail(t *testing.T) {
 	})
 }
 
-func TestSession_NodeThatComesLater(t *testing.T) {
+func TestSession_AddsLaterNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, Config{Duration: 10 * time.Second})
 		done := h.start()
@@ -290,7 +290,7 @@ func TestInterrupt_Twice(t *testing.T) {
 	})
 }
 
-func TestReaderGone_EndsInPeace(t *testing.T) {
+func TestReaderGone_EndsWithoutError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for name, leave := range map[string]func(*harness){
 			"noticed by a write":  func(h *harness) { h.consumer.err = fmt.Errorf("output: %w", io.ErrClosedPipe) },

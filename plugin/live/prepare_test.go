@@ -53,7 +53,7 @@ func TestPrepare_OrderOfErrors(t *testing.T) {
 	})
 }
 
-func TestPrepare_TargetsThatNeverCome(t *testing.T) {
+func TestPrepare_TargetTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, Config{})
 		h.view.untraced = cluster.Untraced{Reasons: []string{"pod web-0 has ended", "pod web-1 too"}, Final: true}
@@ -63,7 +63,7 @@ func TestPrepare_TargetsThatNeverCome(t *testing.T) {
 	})
 }
 
-func TestPrepare_SaysWhyThereAreNoTargetsYet(t *testing.T) {
+func TestPrepare_ReportsMissingTargets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, Config{Duration: time.Second})
 		h.view.untraced = cluster.Untraced{Reasons: []string{"pod web-0 is not scheduled"}}
@@ -96,7 +96,7 @@ func TestPrepare_DeadlineByRight(t *testing.T) {
 	})
 }
 
-func TestPrepare_ClusterFailsToTellTheRuntimeClass(t *testing.T) {
+func TestPrepare_RuntimeClassUnavailable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, Config{}, "n1")
 		h.config.Spec.RuntimeClass = launch.RuntimeClassAuto

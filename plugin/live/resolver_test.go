@@ -18,7 +18,7 @@ func (namer) Name(addr netip.Addr, _ uint16, _ event.Protocol) collect.Name {
 	return collect.Name{Pod: "web-0"}
 }
 
-func TestResolver_AsksForUnnamedOnly(t *testing.T) {
+func TestResolver_QueriesUnnamedOnly(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	r := newResolver(ctx, namer{})
 	if n := r.Name(

@@ -15,7 +15,7 @@ import (
 // closingLine is what the session says at its end.
 func closingLine(s *Session) string { return s.nodes.tally(5, 10*time.Second, nil).String() + "\n" }
 
-func TestTally_NodeThatFailedIsUnseenToTheEnd(t *testing.T) {
+func TestTally_FailedNodeIsGapToTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _ := newTestSession(t, Config{}, "n1", "n2")
 		s.nodes.onStatus("n1", streaming, "")
@@ -35,7 +35,7 @@ func TestTally_NodeThatFailedIsUnseenToTheEnd(t *testing.T) {
 	})
 }
 
-func TestTally_NodesThatWereNeverTraced(t *testing.T) {
+func TestTally_NodesNeverTraced(t *testing.T) {
 	s, _ := newTestSession(t, Config{}, "n1", "n2", "n3")
 	s.nodes.waiting = []string{"n4"}
 	err := errors.New("image: no such image")

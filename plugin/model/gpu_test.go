@@ -31,7 +31,7 @@ func gpuLook(node, uuid string, index uint32, percent *uint32, sm *float64, own 
 	}}}
 }
 
-func TestGPUsAreMeansAndSumsAndWhatIsNotKnownIsNull(t *testing.T) {
+func TestGPURows_MeansSumsAndNulls(t *testing.T) {
 	start := time.Unix(1000, 0)
 	m := New(TopicByName("gpu"), Options{Started: start})
 	for second := range 10 {
@@ -109,7 +109,7 @@ func TestGPUsAreMeansAndSumsAndWhatIsNotKnownIsNull(t *testing.T) {
 	}
 }
 
-func TestAGPUThatIsSplitIsCountedByItsParts(t *testing.T) {
+func TestGPURows_CountMIGDevices(t *testing.T) {
 	start := time.Unix(1000, 0)
 	m := New(TopicByName("gpu"), Options{Started: start})
 	whole := gpuLook("a", "0", 0, n32(0), nil, 0, "")
@@ -133,9 +133,9 @@ func TestAGPUThatIsSplitIsCountedByItsParts(t *testing.T) {
 	}
 }
 
-// TestACourseOfGPUsCountsEachOnceHoweverItsLooksFall has looks that fall beside the seconds, and looks that are seconds
+// TestGPUSeries_CountsEachDeviceOnce has looks that fall beside the seconds, and looks that are seconds
 // apart.
-func TestACourseOfGPUsCountsEachOnceHoweverItsLooksFall(t *testing.T) {
+func TestGPUSeries_CountsEachDeviceOnce(t *testing.T) {
 	start := time.Unix(2000, 0)
 	for name, test := range map[string]struct {
 		period time.Duration
@@ -195,7 +195,7 @@ func asked(pod string, pid uint32, at, since time.Time, c *event.GpuCalls) *even
 		}}}
 }
 
-func TestProcessesAreRowsOfTheirOwnAndPartsOfTheirGPUs(t *testing.T) {
+func TestGPUProcesses_AreRowsAndSharesOfGPUs(t *testing.T) {
 	start := time.Unix(1000, 0)
 	m := New(TopicByName("gpu"), Options{Started: start})
 	at := start
@@ -288,7 +288,7 @@ func TestProcessesAreRowsOfTheirOwnAndPartsOfTheirGPUs(t *testing.T) {
 	}
 }
 
-func TestCoursesOfAmountsAreInTheirUnits(t *testing.T) {
+func TestGPUSeries_KeepsUnits(t *testing.T) {
 	start := time.Unix(1000, 0)
 	m := New(TopicByName("gpu"), Options{Started: start})
 	for second := range 6 {

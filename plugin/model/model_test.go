@@ -89,7 +89,7 @@ func rowsBy(t *testing.T, m *Model, group string, window time.Duration, now time
 	return all
 }
 
-func TestARowIsTheSumOfWhatItCounts(t *testing.T) {
+func TestRows_SumTheirFlows(t *testing.T) {
 	m := network(t)
 	m.Add(flowOf{
 		id: "a", src: "web", dst: "db", phase: opening, sent: 1000, received: 5000, both: true, rtt: 100,
@@ -135,7 +135,7 @@ func TestARowIsTheSumOfWhatItCounts(t *testing.T) {
 	}
 }
 
-func TestAWindowForgetsWhatIsOlder(t *testing.T) {
+func TestWindow_DropsExpiredSlots(t *testing.T) {
 	m := network(t)
 	m.Add(flowOf{id: "a", src: "web", dst: "db", phase: opening, sent: 1000}.event(), at(1))
 	for _, c := range []struct {
@@ -158,7 +158,7 @@ func TestAWindowForgetsWhatIsOlder(t *testing.T) {
 	}
 }
 
-func TestWhatWentBeforeTheStreamIsOfNoWindow(t *testing.T) {
+func TestWindow_OmitsBytesBeforeTheStream(t *testing.T) {
 	m := network(t)
 	m.Add(flowOf{id: "a", src: "web", dst: "db", phase: opening, older: true, sent: 1_000_000}.event(), at(1))
 	m.Add(flowOf{id: "a", src: "web", dst: "db", phase: going, older: true, sent: 1_000_100}.event(), at(2))
@@ -167,7 +167,7 @@ func TestWhatWentBeforeTheStreamIsOfNoWindow(t *testing.T) {
 	}
 }
 
-func TestFlowsThatAreOverStayInTheSums(t *testing.T) {
+func TestRows_KeepTotalsOfClosedFlows(t *testing.T) {
 	m := network(t)
 	for i := range 50 {
 		m.Add(flowOf{id: fmt.Sprint(i), src: "web", dst: "db", phase: opening, sent: 10}.event(), at(float64(i)/10))
@@ -194,7 +194,7 @@ func TestFlowsThatAreOverStayInTheSums(t *testing.T) {
 	}
 }
 
-func TestFailedConnectionsAreCountedOnceInAll(t *testing.T) {
+func TestRows_CountFailedConnectionsOnce(t *testing.T) {
 	m := network(t)
 	failed := func(side event.Side, src, dst *event.Endpoint, observed *event.Endpoint) *event.Event {
 		return &event.Event{
@@ -230,7 +230,7 @@ func TestFailedConnectionsAreCountedOnceInAll(t *testing.T) {
 	}
 }
 
-func TestEdgesTellPortsOfAServiceApart(t *testing.T) {
+func TestEdges_SeparatePortsOfAService(t *testing.T) {
 	for _, seen := range []string{"by the client", "by the server", "by both"} {
 		t.Run(seen, func(t *testing.T) {
 			m := network(t)
@@ -255,7 +255,7 @@ func TestEdgesTellPortsOfAServiceApart(t *testing.T) {
 	}
 }
 
-func TestGoingIntoARowShowsOnlyWhatItCounts(t *testing.T) {
+func TestDrillDown_ShowsOnlyFlowsOfTheRow(t *testing.T) {
 	m := network(t)
 	m.Add(flowOf{id: "a", src: "web", dst: "db", phase: opening, sent: 100, both: true}.event(), at(1))
 	m.Add(flowOf{id: "b", src: "web", dst: "cache", phase: opening, sent: 30}.event(), at(1))
@@ -292,7 +292,7 @@ func TestGoingIntoARowShowsOnlyWhatItCounts(t *testing.T) {
 	}
 }
 
-func TestOneGoesFromLargeToSmall(t *testing.T) {
+func TestDrillDown_OrderOfGroups(t *testing.T) {
 	for topic, ways := range map[string][]string{
 		"network": {
 			"namespace workload pod peer flow", "node pod peer flow", "peer pod flow", "process pod peer flow", "flow",
@@ -319,7 +319,7 @@ func TestOneGoesFromLargeToSmall(t *testing.T) {
 	}
 }
 
-func TestRowsAreSortedAndCut(t *testing.T) {
+func TestRows_SortAndLimit(t *testing.T) {
 	m := network(t)
 	for i := range 100 {
 		m.Add(flowOf{
@@ -353,7 +353,7 @@ func TestRowsAreSortedAndCut(t *testing.T) {
 	}
 }
 
-func TestDNSAnswersAreCountedByWhatCameOfThem(t *testing.T) {
+func TestDNSRows_CountAnswersByOutcome(t *testing.T) {
 	m := New(TopicByName("dns"), Options{Started: start})
 	ask := func(name, rcode string, micros uint64, outcome event.DnsOutcome) {
 		d := &event.Dns{
@@ -391,7 +391,7 @@ func TestDNSAnswersAreCountedByWhatCameOfThem(t *testing.T) {
 	}
 }
 
-func TestSyscallsAreCountedByTheKernelsOwnSums(t *testing.T) {
+func TestSyscallRows_UseKernelCounts(t *testing.T) {
 	m := New(TopicByName("syscalls"), Options{Started: start})
 	tell := func(id, pod, name string, calls, nanos uint64, histogram []uint64, second float64) {
 		m.Add(&event.Event{Namespace: "shop", Pod: pod, Container: "main",
@@ -417,7 +417,7 @@ func TestSyscallsAreCountedByTheKernelsOwnSums(t *testing.T) {
 	}
 }
 
-func TestMemoryIsBoundedAndNothingIsLost(t *testing.T) {
+func TestModel_BoundsMemoryAndKeepsTotals(t *testing.T) {
 	m := New(TopicByName("network"), Options{Started: start, MaxSeries: 100})
 	var sent uint64
 	for i := range 5000 {
@@ -439,7 +439,7 @@ func TestMemoryIsBoundedAndNothingIsLost(t *testing.T) {
 	}
 }
 
-func TestALostNodesFlowsEnd(t *testing.T) {
+func TestModel_LostNodeEndsItsFlows(t *testing.T) {
 	m := network(t)
 	m.Add(flowOf{id: "a", src: "web", dst: "8", phase: opening, sent: 5}.event(), at(1))
 	m.Add(flowOf{id: "b", src: "cron", dst: "8", phase: opening, sent: 5}.event(), at(1))
@@ -462,8 +462,8 @@ func TestALostNodesFlowsEnd(t *testing.T) {
 	}
 }
 
-// TestWindowsAgreeWithAListOfAllThatHappened compares the rings with sums over every event.
-func TestWindowsAgreeWithAListOfAllThatHappened(t *testing.T) {
+// TestWindow_MatchesListOfSamples compares the rings with sums over every event.
+func TestWindow_MatchesListOfSamples(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 50 {
 		m := network(t)

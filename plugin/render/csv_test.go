@@ -14,7 +14,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
 )
 
-func TestCSVIsExactAndHarmless(t *testing.T) {
+func TestCSV_IsExactAndEscaped(t *testing.T) {
 	kind := event.KindByName("dns")
 	var out, notices bytes.Buffer
 	p, err := New(Options{Out: &out, Notices: &notices, Output: "csv", Kinds: []*event.Kind{kind}})

@@ -21,7 +21,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-func TestNewRefusesWithTheUsersWords(t *testing.T) {
+func TestNew_UsageErrorsQuoteTheFlag(t *testing.T) {
 	for name, c := range map[string]struct {
 		o    Options
 		want string
@@ -54,7 +54,7 @@ func TestNewRefusesWithTheUsersWords(t *testing.T) {
 	}
 }
 
-func TestFormsOfATemplate(t *testing.T) {
+func TestTemplate_Syntax(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) string {
 		path := filepath.Join(dir, name)
@@ -83,7 +83,7 @@ func TestFormsOfATemplate(t *testing.T) {
 	}
 }
 
-func TestYAMLSaysWhatJSONSays(t *testing.T) {
+func TestYAML_EqualsJSON(t *testing.T) {
 	for _, ev := range append(sample(), hostile()) {
 		j, _ := print(t, Options{Output: "json"}, ev)
 		y, _ := print(t, Options{Output: "yaml"}, ev)
@@ -110,7 +110,7 @@ func hostile() *event.Event {
 	return ev
 }
 
-func TestNothingThatMovesACursorReachesTheTerminal(t *testing.T) {
+func TestPrinter_EscapesTerminalControls(t *testing.T) {
 	for _, f := range []string{
 		"table", "wide", "json", "yaml", "custom-columns=src.comm,dst.comm,src.host",
 		`jsonpath={.src.comm}{.dst.comm}{.src}`,
@@ -124,7 +124,7 @@ func TestNothingThatMovesACursorReachesTheTerminal(t *testing.T) {
 	}
 }
 
-func TestColumnsGrowAndStayGrown(t *testing.T) {
+func TestTable_KeepsGrownColumns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b buffer
 		p, err := New(Options{Out: &b, Output: "custom-columns=A:src.pod,B:protocol", Kinds: flowKind()})
@@ -152,7 +152,7 @@ func TestColumnsGrowAndStayGrown(t *testing.T) {
 	})
 }
 
-func TestOutputIsWrittenSoonAfterItsFirstByte(t *testing.T) {
+func TestPrinter_FlushesSoonAfterFirstByte(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b buffer
 		p, err := New(Options{Out: &b, Output: "json", Kinds: flowKind()})
@@ -176,7 +176,7 @@ func TestOutputIsWrittenSoonAfterItsFirstByte(t *testing.T) {
 	})
 }
 
-func TestAReaderThatIsGoneEndsThePrinter(t *testing.T) {
+func TestPrinter_EndsWithBrokenPipe(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -215,7 +215,7 @@ func TestAReaderThatIsGoneEndsThePrinter(t *testing.T) {
 	}
 }
 
-func TestSortByKeepsTheNewestEventOfAFlow(t *testing.T) {
+func TestSorter_KeepsNewestEventOfAFlow(t *testing.T) {
 	first := sample()[0]
 	second := proto.CloneOf(first)
 	second.GetFlow().SrcCounters.BytesSent = 5
@@ -226,7 +226,7 @@ func TestSortByKeepsTheNewestEventOfAFlow(t *testing.T) {
 	}
 }
 
-func TestNothingPrintsNothing(t *testing.T) {
+func TestPrinter_NoEventsNoOutput(t *testing.T) {
 	for _, f := range []string{"table", "json", "yaml"} {
 		if out, _ := print(t, Options{Output: f}); out != "" {
 			t.Errorf("-o %s prints %q for no events", f, out)

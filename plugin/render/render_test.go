@@ -120,7 +120,7 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-func TestFormatsPrintWhatTheGoldenFilesHold(t *testing.T) {
+func TestFormats_MatchGoldenFiles(t *testing.T) {
 	for name, o := range map[string]Options{
 		"table":             {Namespace: "demo"},
 		"table-all":         {Output: "table"},

@@ -27,7 +27,7 @@ func schema(t *testing.T) *jsonschema.Schema {
 	return s
 }
 
-func TestJSONIsWhatTheSchemaSays(t *testing.T) {
+func TestJSON_MatchesSchema(t *testing.T) {
 	s := schema(t)
 	events := append(sample(), hostile(),
 		&event.Event{Kind: &event.Event_Flow{Flow: &event.Flow{}}},
@@ -50,7 +50,7 @@ func TestJSONIsWhatTheSchemaSays(t *testing.T) {
 	}
 }
 
-func TestTheSchemaRefusesWhatTheContractForbids(t *testing.T) {
+func TestSchema_RefusesInvalidEvents(t *testing.T) {
 	s := schema(t)
 	out, _ := print(t, Options{Output: "json"}, sample()[0])
 	for from, to := range map[string]string{

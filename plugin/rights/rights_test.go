@@ -37,7 +37,7 @@ func reviewer(allow func(what string) (bool, error)) (*fake.Clientset, func() []
 	return client, func() []string { return slices.Sorted(slices.Values(asked)) }
 }
 
-func TestCheck_AsksForAllThatIsRequired(t *testing.T) {
+func TestCheck_RequestsAllRequiredRights(t *testing.T) {
 	client, asked := reviewer(func(string) (bool, error) { return true, nil })
 	if err := Check(t.Context(), client, "demo"); err != nil {
 		t.Fatal(err)
@@ -61,7 +61,7 @@ func TestCheck_NamesTheFirstRefusal(t *testing.T) {
 	}
 }
 
-func TestCheck_ClusterThatDoesNotTell(t *testing.T) {
+func TestCheck_AccessReviewUnavailable(t *testing.T) {
 	client, _ := reviewer(func(string) (bool, error) { return false, errors.New("no") })
 	if err := Check(t.Context(), client, "demo"); err != nil {
 		t.Errorf("got %v: the request itself will show", err)
@@ -80,7 +80,7 @@ func TestMayExtend(t *testing.T) {
 	}
 }
 
-func TestUser_OnlyNamesThatAShellTakes(t *testing.T) {
+func TestUser_OmitsUnsafeNames(t *testing.T) {
 	for name, want := range map[string]string{"alice@x.dev": "alice@x.dev", "a; rm": ""} {
 		client := fake.NewClientset()
 		client.PrependReactor("create", "selfsubjectreviews", func(k8stesting.Action) (bool, runtime.Object, error) {
@@ -93,7 +93,7 @@ func TestUser_OnlyNamesThatAShellTakes(t *testing.T) {
 	}
 }
 
-func TestPermissions_RefusesWhatIsNoRole(t *testing.T) {
+func TestPermissions_RefusesOtherManifests(t *testing.T) {
 	if _, err := Permissions("rules: {}"); err == nil {
 		t.Error("no error")
 	}

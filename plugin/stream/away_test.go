@@ -34,7 +34,7 @@ func (e *extending) Extend(ctx context.Context, _ string, d time.Duration) error
 	return nil
 }
 
-func TestTheDeadlineMovesHoweverOftenTheConnectionIsCut(t *testing.T) {
+func TestRun_ExtendsDeadlineDespiteCuts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, func(*tracer) {})
@@ -72,7 +72,7 @@ func TestTheDeadlineMovesHoweverOftenTheConnectionIsCut(t *testing.T) {
 	})
 }
 
-func TestATracerThatFallsSilentIsReplaced(t *testing.T) {
+func TestRun_ReplacesSilentTracer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, func(*tracer) {}, func(*tracer) {})
@@ -96,7 +96,7 @@ func TestATracerThatFallsSilentIsReplaced(t *testing.T) {
 	})
 }
 
-func TestWhatIsNotSeenUntilTheEndCountsToo(t *testing.T) {
+func TestRun_CountsGapAtTheEnd(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, func(*tracer) {})
@@ -114,7 +114,7 @@ func TestWhatIsNotSeenUntilTheEndCountsToo(t *testing.T) {
 	})
 }
 
-func TestAnEndWithoutTheLastBatchMissesIt(t *testing.T) {
+func TestRun_CountsMissingLastBatch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, func(*tracer) {})
@@ -140,7 +140,7 @@ func TestAnEndWithoutTheLastBatchMissesIt(t *testing.T) {
 	})
 }
 
-func TestATracerThatNeverAnswersIsReplaced(t *testing.T) {
+func TestRun_ReplacesUnresponsiveTracer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, func(tr *tracer) { tr.deaf = true }, func(*tracer) {})
@@ -156,7 +156,7 @@ func TestATracerThatNeverAnswersIsReplaced(t *testing.T) {
 	})
 }
 
-func TestATracerThatAnswersHeartbeatsIsNotSilent(t *testing.T) {
+func TestRun_HeartbeatsKeepTracer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, func(*tracer) {})
@@ -181,7 +181,7 @@ func TestATracerThatAnswersHeartbeatsIsNotSilent(t *testing.T) {
 	})
 }
 
-func TestACutIsSaidOnceAndItsEndToo(t *testing.T) {
+func TestRun_ReportsCutAndResumeOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, func(tr *tracer) { tr.cutAfter = 3 })
@@ -216,7 +216,7 @@ func TestACutIsSaidOnceAndItsEndToo(t *testing.T) {
 	})
 }
 
-func TestANodeWithNothingToTraceGetsNoTracerUntilItHas(t *testing.T) {
+func TestRun_StopsTracerWithoutTargets(t *testing.T) {
 	t.Parallel()
 	for name, again := range map[string]bool{"for good": false, "until a pod lands on it": true} {
 		t.Run(name, func(t *testing.T) {

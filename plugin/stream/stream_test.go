@@ -463,7 +463,7 @@ func (b *bench) heard(part string) bool {
 	return slices.ContainsFunc(b.said, func(s string) bool { return strings.Contains(s, part) })
 }
 
-func TestWhatATracerWarnsOfIsSaidAtOnce(t *testing.T) {
+func TestRun_ReportsTracerWarningAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, func(tr *tracer) { tr.warns = "no more room for pods" })
@@ -479,7 +479,7 @@ func TestWhatATracerWarnsOfIsSaidAtOnce(t *testing.T) {
 	})
 }
 
-func TestAnOrderlyEndBringsTheLastEventsAndTakesTheJob(t *testing.T) {
+func TestRun_EndDrainsEventsAndDeletesJob(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, func(*tracer) {})
@@ -499,7 +499,7 @@ func TestAnOrderlyEndBringsTheLastEventsAndTakesTheJob(t *testing.T) {
 	})
 }
 
-func TestACutConnectionGoesOnWhereItWasCut(t *testing.T) {
+func TestRun_ResumesAfterCut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, func(tr *tracer) { tr.cutAfter = 3 })
@@ -524,7 +524,7 @@ func TestACutConnectionGoesOnWhereItWasCut(t *testing.T) {
 	})
 }
 
-func TestALostTracerIsReplaced(t *testing.T) {
+func TestRun_ReplacesLostTracer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, func(*tracer) {}, func(*tracer) {})
@@ -547,7 +547,7 @@ func TestALostTracerIsReplaced(t *testing.T) {
 	})
 }
 
-func TestWhatCannotGetBetterFailsTheNodeAtOnce(t *testing.T) {
+func TestRun_PermanentErrorFailsTheNode(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		tracers []func(*tracer)
@@ -579,7 +579,7 @@ func TestWhatCannotGetBetterFailsTheNodeAtOnce(t *testing.T) {
 	}
 }
 
-func TestAStrangerInTheTracersPlaceIsRefused(t *testing.T) {
+func TestRun_RefusesForeignKey(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, func(*tracer) {})
@@ -608,7 +608,7 @@ func TestAStrangerInTheTracersPlaceIsRefused(t *testing.T) {
 	})
 }
 
-func TestTheReadyLineIsFoundInALog(t *testing.T) {
+func TestReadReady_FindsLineInLog(t *testing.T) {
 	t.Parallel()
 	id, err := session.NewIdentity()
 	if err != nil {

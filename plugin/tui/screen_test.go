@@ -119,7 +119,7 @@ func golden(t *testing.T, name, got string) {
 
 var sizes = []struct{ width, height int }{{80, 24}, {120, 40}, {200, 50}}
 
-func TestGoldenViews(t *testing.T) {
+func TestScreen_MatchesGoldenViews(t *testing.T) {
 	worlds := map[string]func() *world{
 		"empty":    func() *world { return newWorld("network") },
 		"network":  busy,
@@ -144,7 +144,7 @@ func TestGoldenViews(t *testing.T) {
 		},
 	}
 	for name, make := range worlds {
-		// One size: TestEveryPageFitsEveryTerminal has the others.
+		// One size: TestScreen_FitsEveryTerminalSize covers the others.
 		for key, page := range map[string]string{"1": "overview", "2": "table", "3": "detail", "4": "graph"} {
 			d := drive(t, make(), 120, 40, nil)
 			d.keysIn(key)
@@ -153,7 +153,7 @@ func TestGoldenViews(t *testing.T) {
 	}
 }
 
-func TestGoldenHelpAndPickers(t *testing.T) {
+func TestScreen_MatchesGoldenHelpAndPickers(t *testing.T) {
 	for name, keys := range map[string][]string{
 		"help": {"?"}, "sort": {"s"}, "group": {"g"}, "export": {"e"}, "filter": {"/", "web"},
 	} {
@@ -184,7 +184,7 @@ func fits(t testing.TB, d *driver, what string) {
 	}
 }
 
-func TestEveryPageFitsEveryTerminal(t *testing.T) {
+func TestScreen_FitsEveryTerminalSize(t *testing.T) {
 	for _, w := range []*world{newWorld("network"), busy(), asked(), called(), computed()} {
 		d := drive(t, w, 80, 24, nil)
 		for _, width := range []int{1, 20, 59, 60, 61, 75, 76, 99, 100, 120, 159, 160, 200, 299, 300} {
@@ -200,7 +200,7 @@ func TestEveryPageFitsEveryTerminal(t *testing.T) {
 	}
 }
 
-func TestATerminalThatIsTooSmallSaysSoAndRecovers(t *testing.T) {
+func TestScreen_RecoversFromTooSmallTerminal(t *testing.T) {
 	d := drive(t, busy(), 40, 10, nil)
 	if got := d.text(); !strings.HasPrefix(got, "terminal too small: needs 60x15, is 40") {
 		t.Errorf("%q", got)
@@ -211,7 +211,7 @@ func TestATerminalThatIsTooSmallSaysSoAndRecovers(t *testing.T) {
 	}
 }
 
-func TestHostileNamesStayInTheirCells(t *testing.T) {
+func TestScreen_ContainsHostileNames(t *testing.T) {
 	w := newWorld("network")
 	for i, name := range []string{
 		"\x1b[2Jgone", "a\nb\rc", "\u202eesrever", "\u200b\u200b", "😀😀😀👨‍👩‍👧", "\xff\xfe", strings.Repeat("長", 200),
@@ -229,8 +229,8 @@ func TestHostileNamesStayInTheirCells(t *testing.T) {
 	}
 }
 
-// TestAnyKeysInAnyOrder presses keys at random: nothing panics, and every picture fits.
-func TestAnyKeysInAnyOrder(t *testing.T) {
+// TestScreen_AcceptsRandomKeys presses keys at random: nothing panics, and every picture fits.
+func TestScreen_AcceptsRandomKeys(t *testing.T) {
 	all := []string{
 		"1", "2", "3", "4", "up", "down", "pgup", "pgdown", "home", "end", "enter", "esc", "tab", "shift+tab", "/", "s",
 		"r", "g", "t", "space", "y", "e", "?", "j", "k", "h", "l", "G", "backspace", "x", "=", "0",
@@ -260,7 +260,7 @@ func TestAnyKeysInAnyOrder(t *testing.T) {
 	}
 }
 
-func TestOneGoesIntoARowAndBack(t *testing.T) {
+func TestScreen_DrillsDownAndBack(t *testing.T) {
 	d := drive(t, busy(), 120, 40, nil)
 	d.keysIn("g", "j", "j") // pod, container, workload
 	d.keysIn("enter")
@@ -282,7 +282,7 @@ func TestOneGoesIntoARowAndBack(t *testing.T) {
 	}
 }
 
-func TestFiltersAreCELOrText(t *testing.T) {
+func TestScreen_FiltersByCELOrText(t *testing.T) {
 	d := drive(t, busy(), 120, 40, nil)
 	d.keysIn("/", "WORK")
 	if got := d.text(); strings.Contains(got, "web-7d9f") || !strings.Contains(got, "worker-7d9f") ||
@@ -304,7 +304,7 @@ func TestFiltersAreCELOrText(t *testing.T) {
 	}
 }
 
-func TestSortingByKeysAndByMouse(t *testing.T) {
+func TestScreen_SortsByKeysAndMouse(t *testing.T) {
 	d := drive(t, busy(), 120, 40, nil)
 	first := func() string {
 		row, _ := d.table.row(0)
@@ -333,7 +333,7 @@ func TestSortingByKeysAndByMouse(t *testing.T) {
 	}
 }
 
-func TestAPauseStandsStillAndSaysHowFarBehindItIs(t *testing.T) {
+func TestScreen_PauseFreezesRowsAndShowsLag(t *testing.T) {
 	w := busy()
 	d := drive(t, w, 120, 40, nil)
 	d.keysIn("space")
@@ -352,7 +352,7 @@ func TestAPauseStandsStillAndSaysHowFarBehindItIs(t *testing.T) {
 	}
 }
 
-func TestCopyAndExport(t *testing.T) {
+func TestScreen_CopiesAndExports(t *testing.T) {
 	var format string
 	var rows int
 	d := drive(t, busy(), 120, 40, func(o *Options) {
@@ -371,7 +371,7 @@ func TestCopyAndExport(t *testing.T) {
 	}
 }
 
-func TestLeaving(t *testing.T) {
+func TestScreen_Quits(t *testing.T) {
 	for key, interrupted := range map[string]bool{"q": false, "ctrl+c": true} {
 		d := drive(t, busy(), 80, 24, nil)
 		if d.keysIn(key); !d.quit || d.interrupted != interrupted {
@@ -384,8 +384,8 @@ func TestLeaving(t *testing.T) {
 	}
 }
 
-// TestOnlyWhatIsShownIsAskedFor scrolls through a hundred thousand rows.
-func TestOnlyWhatIsShownIsAskedFor(t *testing.T) {
+// TestScreen_QueriesOnlyVisibleRows scrolls through a hundred thousand rows.
+func TestScreen_QueriesOnlyVisibleRows(t *testing.T) {
 	w := newWorld("network")
 	for i := range 100_000 {
 		w.Add(&event.Event{Kind: &event.Event_Flow{Flow: &event.Flow{

@@ -57,8 +57,8 @@ func silent() *world {
 // zero is a number that says that there is none of something, with its unit.
 var zero = regexp.MustCompile(`(^|[\s(])0(\.0+)?(%|B|W|s|ms|/s|/s\b)?($|[\s/)])`)
 
-// TestNoScreenShowsZeroForWhatIsNotKnown scans each page, in each grouping and size.
-func TestNoScreenShowsZeroForWhatIsNotKnown(t *testing.T) {
+// TestScreen_ShowsNoZeroForUnknownValues scans each page, in each grouping and size.
+func TestScreen_ShowsNoZeroForUnknownValues(t *testing.T) {
 	w := silent()
 	groups := len(w.Topic().Groups)
 	for _, size := range sizes {
@@ -87,9 +87,9 @@ func TestNoScreenShowsZeroForWhatIsNotKnown(t *testing.T) {
 	}
 }
 
-// TestAChartShowsWhatIsKnownOfSome has a GPU whose utilisation is known and nothing else, from the middle of the time
+// TestChart_ShowsPartlyKnownSeries has a GPU whose utilisation is known and nothing else, from the middle of the time
 // on.
-func TestAChartShowsWhatIsKnownOfSome(t *testing.T) {
+func TestChart_ShowsPartlyKnownSeries(t *testing.T) {
 	w := newWorld("gpu")
 	index, period, percent := uint32(7), uint64(1e6), uint32(40)
 	for second := 30; second < 60; second++ {

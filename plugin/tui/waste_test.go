@@ -8,7 +8,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-func TestKeysOfNvtopAndHtopSort(t *testing.T) {
+func TestScreen_SortsByNvtopAndHtopKeys(t *testing.T) {
 	d := drive(t, computed(), 120, 40, nil)
 	columns := tableColumns(d.o.Topic.Row, d.table.level().group)
 	at := func() (name string) { return d.sort.Name }
@@ -52,7 +52,7 @@ func TestKeysOfNvtopAndHtopSort(t *testing.T) {
 	}
 }
 
-func TestTheWastePageSaysWhenThereIsNone(t *testing.T) {
+func TestWastePage_WithoutIdleGPUs(t *testing.T) {
 	w := newWorld("gpu")
 	d := drive(t, w, 80, 24, nil)
 	if d.keysIn("4"); !strings.Contains(d.text(), "no GPU has been seen yet") {

@@ -26,8 +26,8 @@ func with(idle float64, signals map[signal]float64) signalVector {
 	return v
 }
 
-// TestEachRuleHoldsWhereItsConditionsDo takes every rule of the table at both ends of each of its thresholds.
-func TestEachRuleHoldsWhereItsConditionsDo(t *testing.T) {
+// TestRules_HoldWithinTheirThresholds takes every rule of the table at both ends of each of its thresholds.
+func TestRules_HoldWithinTheirThresholds(t *testing.T) {
 	for i := range rules {
 		r := &rules[i]
 		t.Run(fmt.Sprintf("%d %s of %v", i, r.cause.Word(), r.part), func(t *testing.T) {
@@ -76,8 +76,8 @@ func TestEachRuleHoldsWhereItsConditionsDo(t *testing.T) {
 	}
 }
 
-// TestWhatEachCauseLooksLike has the signals that the words of the rules describe.
-func TestWhatEachCauseLooksLike(t *testing.T) {
+// TestRules_CauseOfTypicalSignals has the signals that the words of the rules describe.
+func TestRules_CauseOfTypicalSignals(t *testing.T) {
 	for name, test := range map[string]struct {
 		m      signalVector
 		first  event.GpuCause
@@ -167,7 +167,7 @@ func TestRuleSet_HasNoLimit(t *testing.T) {
 	}
 }
 
-func TestEveryCauseHasARuleAndWords(t *testing.T) {
+func TestRules_CoverEveryCause(t *testing.T) {
 	if causeCount != len(event.GpuCause_name) {
 		t.Errorf("%d causes have shares, of %d", causeCount, len(event.GpuCause_name))
 	}
@@ -183,9 +183,9 @@ func TestEveryCauseHasARuleAndWords(t *testing.T) {
 	}
 }
 
-// TestWholeWindowRules has what is looked at over all of a window: errors of the device, and that nobody asks for
+// TestRules_OfWholeWindow has what is looked at over all of a window: errors of the device, and that nobody asks for
 // anything.
-func TestWholeWindowRules(t *testing.T) {
+func TestRules_OfWholeWindow(t *testing.T) {
 	const second = uint64(1e9)
 	start := uint64(1_790_000_000) * second
 	n32, n64 := func(n uint32) *uint32 { return &n }, func(n uint64) *uint64 { return &n }

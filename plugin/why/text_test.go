@@ -33,7 +33,7 @@ func shown(t *testing.T) (list []uint64) {
 	return list
 }
 
-func TestTextOfVerdicts(t *testing.T) {
+func TestText_MatchesGoldenFiles(t *testing.T) {
 	onlyHere(t)
 	var out []byte
 	for _, seed := range shown(t) {
@@ -45,7 +45,7 @@ func TestTextOfVerdicts(t *testing.T) {
 	golden(t, "testdata/text.golden", string(out))
 }
 
-func TestJSONOfVerdicts(t *testing.T) {
+func TestJSON_MatchesGoldenFiles(t *testing.T) {
 	onlyHere(t)
 	var out []byte
 	for _, seed := range shown(t) {
@@ -56,7 +56,7 @@ func TestJSONOfVerdicts(t *testing.T) {
 	golden(t, "testdata/verdicts.golden", string(out))
 }
 
-func TestTextIsSafeForATerminal(t *testing.T) {
+func TestText_IsSafeForATerminal(t *testing.T) {
 	ev := &event.Event{
 		Namespace: "n\x1b[2J",
 		Pod:       "p\u202e",
@@ -74,7 +74,7 @@ func TestTextIsSafeForATerminal(t *testing.T) {
 	}
 }
 
-func TestSharesAreOfTheWholeWindow(t *testing.T) {
+func TestText_SharesSumToTheWindow(t *testing.T) {
 	for seed := range uint64(200) {
 		for _, ev := range verdictsOf(seed) {
 			v := ev.GetGpuVerdict()

@@ -78,7 +78,7 @@ func near(got *float64, want float64) bool {
 	return got != nil && math.Abs(*got-want) <= 0.02*want+1e-9
 }
 
-func TestRatesAreOfTheWindowAlone(t *testing.T) {
+func TestWatch_RatesCoverOnlyTheWindow(t *testing.T) {
 	const s = uint64(1e9)
 	w := why.New(10e9)
 	// What came before the window: counters that stand at something.
@@ -133,7 +133,7 @@ func TestRatesAreOfTheWindowAlone(t *testing.T) {
 	}
 }
 
-func TestWhatTracersSayThatCannotBeIsLeftAway(t *testing.T) {
+func TestWatch_IgnoresImpossibleValues(t *testing.T) {
 	const s = uint64(1e9)
 	w := why.New(10e9)
 	calls := func(at, launches, since uint64) *event.Event {
@@ -189,7 +189,7 @@ func TestWhatTracersSayThatCannotBeIsLeftAway(t *testing.T) {
 	check(t, ev)
 }
 
-func TestWatch_KnowsThatNothingIsReceived(t *testing.T) {
+func TestWatch_ReportsZeroReceivedBytes(t *testing.T) {
 	for _, traced := range []bool{false, true} {
 		w := why.New(10e9)
 		if traced {
@@ -221,7 +221,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
-func TestPodsThatAreGivenAGPUAndDoNotUseIt(t *testing.T) {
+func TestWatch_AbandonsUnusedAllocation(t *testing.T) {
 	w := why.New(10e9)
 	for i := range uint64(10) {
 		ev := device(begin+i*1e9, "G", 0)
@@ -304,7 +304,7 @@ func FuzzWatch(f *testing.F) {
 	})
 }
 
-func TestAWindowThatGrowsSaysWhatAFixedOneDoes(t *testing.T) {
+func TestWatch_GrowingWindowEqualsFixed(t *testing.T) {
 	const s = uint64(1e9)
 	for _, length := range []uint64{30, 60, 61, 601, 7000} {
 		fixed, grown := why.New(time.Duration(length*s)), why.New(0)

@@ -9,7 +9,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-func TestASeedMakesTheSameScenarioEachTime(t *testing.T) {
+func TestScenario_IsReproducible(t *testing.T) {
 	for seed := range uint64(20) {
 		a, b := Generate(seed), Generate(seed)
 		if a.Label != b.Label || len(a.Events) != len(b.Events) || len(a.Events) == 0 {
@@ -23,7 +23,7 @@ func TestASeedMakesTheSameScenarioEachTime(t *testing.T) {
 	}
 }
 
-func TestEveryCauseComesToDominateAndMixturesAreMany(t *testing.T) {
+func TestScenario_CoversCausesAndMixtures(t *testing.T) {
 	var dominates [Causes]int
 	mixed, n := 0, 0
 	for seed := range uint64(600) {
@@ -54,7 +54,7 @@ func TestEveryCauseComesToDominateAndMixturesAreMany(t *testing.T) {
 	t.Logf("%d pods, %d mixed: %v", n, mixed, dominates)
 }
 
-func TestEventsAreInOrderAndCountersNeverGoBack(t *testing.T) {
+func TestScenario_OrderedEventsAndCounters(t *testing.T) {
 	for seed := range uint64(60) {
 		s := Generate(seed)
 		last := uint64(0)
