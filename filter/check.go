@@ -13,15 +13,15 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// checker looks fields and words up before CEL's own check, whose messages know neither what there is nor what was
-// meant.
+// checker checks field names and enum values before CEL's own check, whose messages neither list the known names nor
+// suggest one.
 type checker struct {
 	fields *fields
 	expr   string
 	info   *ast.SourceInfo
 }
 
-// check returns the error of the first field or word in a that does not exist.
+// check returns an error for the first unknown field or enum value in a.
 func (f *fields) check(expr string, a *ast.AST) error {
 	c := checker{fields: f, expr: expr, info: a.SourceInfo()}
 	if err := c.checkExpr(a.Expr(), nil); err != nil {
@@ -110,8 +110,8 @@ func dotted(e ast.Expr) (path []string, root ast.Expr, ok bool) {
 	return path, e, true
 }
 
-// isNamespace reports whether the target of a call is no value but part of the function's name, as in
-// ip.isCanonical(x).
+// isNamespace reports whether the target of a call is part of the function's name, as in ip.isCanonical(x), and not a
+// value.
 func (c *checker) isNamespace(target ast.Expr, scope []string) bool {
 	return target.Kind() == ast.IdentKind && !slices.Contains(scope, target.AsIdent()) &&
 		slices.Contains([]string{"ip", "math", "strings"}, target.AsIdent())
@@ -157,7 +157,7 @@ func (f *fields) of(object string) []string {
 	return names
 }
 
-// words checks that a text which is compared with a field of few words is one of them.
+// words checks that a string literal compared with an enum field is one of its values.
 func (c *checker) words(of, with ast.Expr, scope []string) *Error {
 	path, _, ok := dotted(of)
 	if !ok || with.Kind() != ast.LiteralKind || slices.Contains(scope, path[0]) {
@@ -172,7 +172,7 @@ func (c *checker) words(of, with ast.Expr, scope []string) *Error {
 		strings.Join(f.enum, ", ")))
 }
 
-// regex checks that a pattern that is given as it is compiles.
+// regex checks that a literal pattern compiles.
 func (c *checker) regex(e ast.Expr) *Error {
 	if e.Kind() != ast.LiteralKind {
 		return nil
@@ -185,7 +185,7 @@ func (c *checker) regex(e ast.Expr) *Error {
 	return nil
 }
 
-// isType reports whether CEL knows the name as that of a type.
+// isType reports whether the name is a type of CEL.
 func isType(name string) bool {
 	switch name {
 	case "bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint",

@@ -24,7 +24,7 @@ type fields struct {
 // field is one column in each of the kinds; nil where a kind lacks it.
 type field struct {
 	typ *cel.Type
-	// enum are all words that it can be; nil where it can be others.
+	// enum are all values of the field; nil where it is free text.
 	enum    []string
 	columns []*event.Column
 }
@@ -55,7 +55,7 @@ func newFields(kinds []*event.Kind) *fields {
 			} else if c.Type == event.Enum && in[name].enum != nil {
 				in[name].enum = append(in[name].enum[:len(in[name].enum):len(in[name].enum)], c.Enum...)
 			} else {
-				in[name].enum = nil // text of any kind may be any word
+				in[name].enum = nil // in another kind the field is free text
 			}
 			in[name].columns[i] = c
 		}
@@ -63,7 +63,7 @@ func newFields(kinds []*event.Kind) *fields {
 	return f
 }
 
-// typeOf is the CEL type of a column. All are nullable, because a field may be unknown.
+// typeOf returns the CEL type of a column. All are nullable, because a field may be unknown.
 func typeOf(c *event.Column) *cel.Type {
 	switch c.Type {
 	case event.Number, event.Count, event.Bytes, event.Micros, event.Nanos, event.Signed:
@@ -73,12 +73,12 @@ func typeOf(c *event.Column) *cel.Type {
 	case event.Bool:
 		return cel.NullableType(cel.BoolType)
 	case event.Timestamp:
-		return cel.TimestampType // nullable as it is
+		return cel.TimestampType // already nullable
 	}
 	return cel.NullableType(cel.StringType)
 }
 
-// options declare the variables.
+// options returns the declarations of the variables.
 func (f *fields) options() []cel.EnvOption {
 	var o []cel.EnvOption
 	for name, v := range f.top {
@@ -90,7 +90,7 @@ func (f *fields) options() []cel.EnvOption {
 	return o
 }
 
-// FindStructType is for CEL's provider.
+// FindStructType implements types.Provider.
 func (f *fields) FindStructType(name string) (*types.Type, bool) {
 	if _, ok := f.objects[name]; ok {
 		return types.NewTypeTypeWithParam(types.NewObjectType(name)), true
@@ -98,7 +98,7 @@ func (f *fields) FindStructType(name string) (*types.Type, bool) {
 	return f.Provider.FindStructType(name)
 }
 
-// FindStructFieldNames is for CEL's provider.
+// FindStructFieldNames implements types.Provider.
 func (f *fields) FindStructFieldNames(name string) ([]string, bool) {
 	object, ok := f.objects[name]
 	if !ok {
@@ -111,7 +111,7 @@ func (f *fields) FindStructFieldNames(name string) ([]string, bool) {
 	return names, true
 }
 
-// FindStructFieldType is for CEL's provider. The getters read a column of the subject at hand.
+// FindStructFieldType implements types.Provider. The getters read a column of the subject that CEL passes.
 func (f *fields) FindStructFieldType(object, name string) (*types.FieldType, bool) {
 	v, ok := f.objects[object][name]
 	if !ok {
@@ -124,12 +124,12 @@ func (f *fields) FindStructFieldType(object, name string) (*types.FieldType, boo
 	}, true
 }
 
-// NewValue is for CEL's provider: an expression makes no objects.
+// NewValue implements types.Provider. It returns an error, because expressions cannot construct objects.
 func (f *fields) NewValue(name string, _ map[string]ref.Val) ref.Val {
 	return types.NewErr("%s cannot be made", name)
 }
 
-// NativeToValue is for CEL's adapter.
+// NativeToValue implements types.Adapter.
 func (f *fields) NativeToValue(v any) ref.Val {
 	if _, ok := v.(*subject); ok {
 		return types.NewErr("an end is no value; use one of its fields")
@@ -137,14 +137,14 @@ func (f *fields) NativeToValue(v any) ref.Val {
 	return f.Adapter.NativeToValue(v)
 }
 
-// subject is an event that is being judged: CEL's activation, and in it the value of every object.
+// subject is the event under evaluation: CEL's activation, and the value of every object in it.
 type subject struct {
 	ev     *event.Event
 	kind   int
 	fields *fields
 }
 
-// ResolveName is for CEL's activation.
+// ResolveName implements cel.Activation.
 func (s *subject) ResolveName(name string) (any, bool) {
 	if v, ok := s.fields.top[name]; ok {
 		return toCEL(v.get(s)), true
@@ -155,7 +155,7 @@ func (s *subject) ResolveName(name string) (any, bool) {
 	return nil, false
 }
 
-// Parent is for CEL's activation.
+// Parent implements cel.Activation.
 func (s *subject) Parent() cel.Activation { return nil }
 
 func (v *field) get(s *subject) event.Value {

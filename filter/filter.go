@@ -3,15 +3,16 @@
 //
 //	src.pod == "web" && bytesSent > 1000 && protocol == "tcp"
 //
-// Text, words and addresses are strings, amounts and numbers are int, times are timestamp. The functions are those of
+// Text, enums and addresses are strings, amounts and numbers are int, times are timestamp. The functions are those of
 // CEL and of its network and strings extensions: cidr("10.0.0.0/8").containsIP(dst.address).
 //
-// # What is not known
+// # Unknown fields
 //
-// A field that is not known for an event is null. null equals only null, so `dst.pod != "web"` holds for an end outside
+// A field that is unknown for an event is null. null equals only null, so `dst.pod != "web"` holds for an end outside
 // the cluster, and `dst.pod == null` or `!has(dst.pod)` finds it. Every other use of null (an order, a function, a sum)
-// makes that part of the expression undecided: && and || go by their other side if that settles them, and an expression
-// that stays undecided does not match. So an unknown is never less than, nor more than, anything, negated or not.
+// makes that part of the expression undecided: && and || use their other side if it decides the result, and an
+// expression that stays undecided does not match. So an unknown is never less than, nor more than, anything, negated or
+// not.
 package filter
 
 import (
@@ -30,16 +31,16 @@ import (
 )
 
 const (
-	// maxLength and maxDepth bound an expression, and with it what one event costs, as long as it has no loop.
+	// maxLength (bytes) and maxDepth limit an expression. Without loops they also limit the cost of one evaluation.
 	maxLength = 4096
 	maxDepth  = 64
-	// maxCost is what one event may cost where an expression has loops, in CEL's units: about one each for an operator.
+	// maxCost limits one evaluation of an expression with loops, in CEL's cost units: about one per operator.
 	maxCost = 100_000
 	// maxRegex is the size of a regular expression's program.
 	maxRegex = 1000
 )
 
-// Filter is a compiled expression. It may be used by several goroutines.
+// Filter is a compiled expression. It is safe for concurrent use.
 type Filter struct {
 	program cel.Program
 	fields  *fields
@@ -80,7 +81,7 @@ func Compile(expr string, kinds []*event.Kind) (*Filter, error) {
 	}
 	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
 	if loops(checked.NativeRep()) {
-		// Counting costs four times as much as not counting: what has no loop is bounded by its length.
+		// Counting makes an evaluation four times as expensive. An expression without loops is limited by its length.
 		options = append(options, cel.CostLimit(maxCost))
 	}
 	program, err := env.Program(checked, options...)
@@ -95,9 +96,9 @@ func loops(a *ast.AST) bool {
 	return len(ast.MatchDescendants(ast.NavigateAST(a), ast.KindMatcher(ast.ComprehensionKind))) > 0
 }
 
-// Match reports whether the expression is true for ev. Events of kinds it was not compiled for, as lost and nodeStatus
-// usually are, always match. An error is one of evaluation (division by zero, an expression that costs too much), not
-// of unknown fields, and then ev does not match.
+// Match reports whether the expression is true for ev. Events of kinds it was not compiled for, usually lost and
+// nodeStatus, always match. An error is an evaluation error (division by zero, cost limit), never an unknown field, and
+// ev does not match.
 func (f *Filter) Match(ev *event.Event) (bool, error) {
 	if f.program == nil {
 		return true, nil
@@ -122,17 +123,17 @@ func undecided(err error) bool {
 	return errors.As(err, &e) && strings.Contains(e.Error(), "no such overload")
 }
 
-// Error says what is wrong with an expression and where.
+// Error is an error in an expression, with its place.
 type Error struct {
 	// Expr is the whole expression.
 	Expr string
-	// Line and Column are where it is wrong, from 1, Column in characters; 0: the whole.
+	// Line and Column are the place, from 1, Column in characters. Line is 0 where the place is unknown.
 	Line, Column int
-	// Message says what is wrong.
+	// Message describes the error.
 	Message string
 }
 
-// Error gives the place and the message, and below them the line with a caret under the place.
+// Error returns the place and the message, and below them the line with a caret under the place.
 func (e *Error) Error() string {
 	if e.Line == 0 {
 		return "filter: " + e.Message
@@ -146,16 +147,16 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s\n  %s\n  %s^", text, line, strings.Repeat(" ", e.Column-1))
 }
 
-// first is the first of CEL's complaints; those after it often follow from it.
+// first returns the first of CEL's errors. The later ones are often consequences of it.
 func first(expr string, issues *cel.Issues) *Error {
 	all := issues.Errors()
 	if len(all) == 0 {
 		return &Error{Expr: expr, Message: issues.Err().Error()}
 	}
-	return newError(expr, all[0].Location, plain(all[0].Message))
+	return newError(expr, all[0].Location, rewriteMessage(all[0].Message))
 }
 
-// newError makes an Error at a place, or of the whole where the place is not known.
+// newError returns an Error at a place, or without one where the place is unknown.
 func newError(expr string, at common.Location, message string) *Error {
 	if at.Line() < 1 || at.Column() < 0 {
 		return &Error{Expr: expr, Message: message}
@@ -163,8 +164,8 @@ func newError(expr string, at common.Location, message string) *Error {
 	return &Error{Expr: expr, Line: at.Line(), Column: at.Column() + 1, Message: message}
 }
 
-// plain rewrites CEL's messages for people who do not know its inner names.
-func plain(message string) string {
+// rewriteMessage replaces CEL's internal names in a message by the syntax that users write.
+func rewriteMessage(message string) string {
 	message = strings.TrimPrefix(message, "Syntax error: ")
 	message = strings.TrimSuffix(message, " (in container '')")
 	return wrappers.Replace(message)

@@ -99,7 +99,7 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-func TestFieldsThatAKindLacksAreNull(t *testing.T) {
+func TestMatch_MissingFieldsAreNull(t *testing.T) {
 	f, err := Compile(`count > 1 || protocol == "udp"`, event.Kinds())
 	if err != nil {
 		t.Fatal(err)
@@ -112,7 +112,7 @@ func TestFieldsThatAKindLacksAreNull(t *testing.T) {
 	}
 }
 
-func TestErrorsPointAtThePlace(t *testing.T) {
+func TestCompile_ErrorsPointAtThePlace(t *testing.T) {
 	for expr, want := range map[string]struct {
 		line, column int
 		message      string
@@ -153,7 +153,7 @@ func TestErrorsPointAtThePlace(t *testing.T) {
 	}
 }
 
-func TestAnErrorShowsACaretUnderThePlace(t *testing.T) {
+func TestError_ShowsCaretUnderThePlace(t *testing.T) {
 	_, err := Compile("bytesSent > 1 &&\n\tpdo == \"x\"", flowKind())
 	const want = "\n   pdo == \"x\"\n   ^"
 	if err == nil || !strings.HasSuffix(err.Error(), want) ||
@@ -162,7 +162,7 @@ func TestAnErrorShowsACaretUnderThePlace(t *testing.T) {
 	}
 }
 
-func TestHugeExpressionsAreRefused(t *testing.T) {
+func TestCompile_RefusesHugeExpressions(t *testing.T) {
 	for name, expr := range map[string]string{
 		"long":  "bytesSent > 1 " + strings.Repeat("&& bytesSent > 1 ", 1000),
 		"deep":  strings.Repeat("(", 500) + "true" + strings.Repeat(")", 500),
@@ -174,7 +174,7 @@ func TestHugeExpressionsAreRefused(t *testing.T) {
 	}
 }
 
-func TestWhatCostsTooMuchIsAnErrorAndNoMatch(t *testing.T) {
+func TestMatch_CostLimitIsAnError(t *testing.T) {
 	list := "[" + strings.Repeat("1,", 99) + "1]"
 	expr := list + ".all(a, " + list + ".all(b, " + list + ".all(c, " + list + ".all(d, a + b + c + d > 0))))"
 	f, err := Compile(expr, flowKind())
@@ -229,7 +229,7 @@ func FuzzCompile(f *testing.F) {
 	})
 }
 
-func TestTruthsAreFilters(t *testing.T) {
+func TestMatch_BooleanFields(t *testing.T) {
 	crashed := func(core *bool) *event.Event {
 		return &event.Event{Kind: &event.Event_Exec{Exec: &event.Exec{CoreDumped: core}}}
 	}

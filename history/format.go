@@ -1,23 +1,23 @@
 // Package history keeps the events of a session in a file, and reads them back.
 //
-// A recording is a row of frames. Each stands for itself, with checksums of its head and of what it holds, so that a
-// file that ends anywhere, because its writer was killed or the disk was full, is good up to there, and a reader can
-// pass over what it is not asked for. All numbers are little-endian.
+// A recording is a sequence of frames. Each frame is independent and has checksums of its header and its body. A file
+// that was cut at any place, because its writer was killed or the disk was full, is readable up to the cut. A reader
+// can skip the frames that it does not need. All numbers are little-endian.
 //
 //	8 bytes   "orb8rec" and a version, 1
-//	frames    of a head of 40 bytes and a body:
-//	            0  1 byte   type: 'h' the session (the first frame, and no other), 'e' events, 'z' the end
+//	frames    each a header of 40 bytes and a body:
+//	            0  1 byte   type: 'h' the session (the first frame only), 'e' events, 'z' the end
 //	            1  3 bytes  zero
-//	            4  uint32   bytes of the body
-//	            8  uint32   events in it
-//	           12  uint32   bytes of the body when it is unpacked
-//	           16  uint64   time of the oldest event in it, ns since the Unix epoch
-//	           24  uint64   time of the newest
+//	            4  uint32   size of the body, bytes
+//	            8  uint32   number of events in the body
+//	           12  uint32   size of the decompressed body, bytes
+//	           16  uint64   time of the oldest event, ns since the Unix epoch
+//	           24  uint64   time of the newest event, ns since the Unix epoch
 //	           32  uint32   CRC-32C of the body
-//	           36  uint32   CRC-32C of the head before this
+//	           36  uint32   CRC-32C of the 36 bytes before
 //
-// A body is packed with Zstandard (RFC 8878), without reference to other frames. It holds protobuf messages of package
-// event, each behind its length as a varint; that of 'h' and 'z' is JSON.
+// A body is compressed with Zstandard (RFC 8878), independently of other frames. It holds protobuf messages of package
+// event, each preceded by its length as a varint. The bodies of 'h' and 'z' are JSON.
 package history
 
 import (
@@ -36,18 +36,18 @@ const (
 
 	headSize = 40
 
-	// batch is how many bytes of events make a frame; flushInterval is how long they wait for that.
+	// batch is the size of a frame's events in bytes. flushInterval is the longest time that an event waits for a frame.
 	batch         = 256 << 10
 	flushInterval = time.Second
 
-	// maxBody and maxUnpacked bound what a reader takes a frame's word for.
+	// maxBody and maxUnpacked limit the sizes that a reader accepts from a frame's header, bytes.
 	maxBody     = 4 << 20
 	maxUnpacked = 8 << 20
-	// maxEvents bounds the events of a frame: a writer begins another one behind 256 KiB, and an event takes 12 bytes.
+	// maxEvents limits the events of a frame: a writer begins a new frame after 256 KiB, and an event takes 12 bytes.
 	maxEvents = 1 << 16
-	// maxEvent bounds an event before it is decoded: texts and lists of events that are accepted are shorter together.
+	// maxEvent limits the encoded size of an event, bytes. Strings and lists of an accepted event are shorter in total.
 	maxEvent = 512 << 10
-	// maxSession bounds what a recording says of itself.
+	// maxSession limits the decompressed size of a recording's metadata, bytes.
 	maxSession = 1 << 20
 )
 
@@ -59,22 +59,22 @@ const (
 	frameEnd     frameType = 'z'
 )
 
-// Session is what a recording says of itself.
+// Session is the metadata of a recording.
 type Session struct {
-	// Version of the kubectl orb8 that wrote it.
+	// Version of the kubectl orb8 that wrote the recording.
 	Version string `json:"version"`
-	// Kinds of the events, as they are called in JSON.
+	// Kinds are the JSON names of the recorded event kinds.
 	Kinds []string `json:"kinds"`
-	// Targets that were observed, in words. The command line is not kept: it may hold credentials.
+	// Targets describes the observed targets. The command line is not kept because it may hold credentials.
 	Targets string `json:"targets,omitempty"`
-	// Namespace of the view; empty: all.
+	// Namespace of the view; empty means all namespaces.
 	Namespace string    `json:"namespace,omitempty"`
 	Started   time.Time `json:"started"`
 }
 
-// End is written last.
+// End is the body of the last frame.
 type End struct {
-	// Events that were recorded, except those about the session itself.
+	// Events is the number of recorded events without lost and nodeStatus.
 	Events uint64 `json:"events"`
 }
 
@@ -102,7 +102,7 @@ func (h *head) append(dst []byte) []byte {
 
 var errHead = errors.New("the head of a frame is damaged")
 
-// parseHead reads the 40 bytes of a head.
+// parseHead decodes a header of 40 bytes and checks its checksum and limits.
 func parseHead(b []byte) (h head, err error) {
 	if crc32.Checksum(b[:headSize-4], castagnoli) != binary.LittleEndian.Uint32(b[headSize-4:]) {
 		return h, errHead

@@ -25,7 +25,7 @@ import (
 var session = Session{Version: "v1", Kinds: []string{"flow", "dns"}, Targets: "pods", Namespace: "shop",
 	Started: time.Unix(1_700_000_000, 0).UTC()}
 
-// example is the i-th of many events, a millisecond after the one before.
+// example returns the i-th example event; its time is i milliseconds after the first.
 func example(i int) *event.Event {
 	ev := &event.Event{Time: 1_700_000_000_000_000_000 + uint64(i)*1_000_000, Node: "n1", Namespace: "shop",
 		Pod: fmt.Sprint("web-", i%7)}
@@ -39,7 +39,7 @@ func example(i int) *event.Event {
 	return ev
 }
 
-// memory is a file that holds so much, or anything where that is 0.
+// memory is a file with room for a number of bytes; 0 means no limit.
 type memory struct {
 	bytes.Buffer
 	room   int
@@ -57,7 +57,7 @@ func (m *memory) Write(b []byte) (int, error) {
 func (m *memory) Truncate(size int64) error { m.Buffer.Truncate(int(size)); return nil }
 func (m *memory) Close() error              { m.closed++; return nil }
 
-// recorded makes a recording of n events. Each frame holds at most per of them.
+// recorded returns a recording of n events with at most per events in a frame.
 func recorded(tb testing.TB, n, per int) []byte {
 	tb.Helper()
 	var m memory
@@ -84,7 +84,8 @@ func recorded(tb testing.TB, n, per int) []byte {
 	return m.Bytes()
 }
 
-// replay reads all there is and checks that it is a beginning of the examples, but for those of passed frames.
+// replay reads a recording to its end and checks that the events are examples in their order. Events of skipped frames
+// may be missing.
 func replay(tb testing.TB, b []byte) (n int, damaged []*DamageError, err error) {
 	tb.Helper()
 	r, err := NewReader(bytes.NewReader(b))
@@ -108,7 +109,7 @@ func replay(tb testing.TB, b []byte) (n int, damaged []*DamageError, err error) 
 	}
 }
 
-func TestWhatIsRecordedIsReplayed(t *testing.T) {
+func TestRecording_IsReplayed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.orb8")
 	w, err := Create(path, session)
 	if err != nil {
@@ -143,7 +144,7 @@ func TestWhatIsRecordedIsReplayed(t *testing.T) {
 	if diff := cmp.Diff(session, r.Session); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	// Nobody's recording is written over.
+	// An existing recording is not overwritten.
 	if _, err := Create(path, session); err == nil || !strings.Contains(err.Error(), "exists") {
 		t.Errorf("a second recording to the same file: %v", err)
 	}
@@ -152,7 +153,7 @@ func TestWhatIsRecordedIsReplayed(t *testing.T) {
 	}
 }
 
-func TestWhatWaitsIsWrittenInTime(t *testing.T) {
+func TestWriter_FlushesWaitingEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "x.orb8")
 		w, err := Create(path, session)
@@ -170,12 +171,12 @@ func TestWhatWaitsIsWrittenInTime(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n, _, err := replay(t, b); n != 1 || err != io.ErrUnexpectedEOF {
-			t.Errorf("%d events are in the file if the recorder is killed now: %v", n, err)
+			t.Errorf("%d events in the file, want 1: %v", n, err)
 		}
 	})
 }
 
-func TestACutRecordingIsGoodUpToTheCut(t *testing.T) {
+func TestCutRecording_IsReadableUpToCut(t *testing.T) {
 	const n, per = 500, 10
 	b := recorded(t, n, per)
 	random := rand.New(rand.NewPCG(1, 2))
@@ -207,13 +208,13 @@ func TestACutRecordingIsGoodUpToTheCut(t *testing.T) {
 	if longest != n {
 		t.Errorf("at most %d of %d events", longest, n)
 	}
-	// All that was before the frame of the cut is there.
+	// The frames before the cut are complete.
 	if got, _, _ := replay(t, b[:len(b)-1]); got != n {
 		t.Errorf("%d of %d events without the last byte", got, n)
 	}
 }
 
-func TestADamagedFrameIsPassedOver(t *testing.T) {
+func TestReader_SkipsDamagedFrame(t *testing.T) {
 	const n, per = 500, 10
 	b := recorded(t, n, per)
 	var frames []int // where each begins
@@ -227,10 +228,10 @@ func TestADamagedFrameIsPassedOver(t *testing.T) {
 	}
 	at := frames[7]
 	for _, test := range []struct {
-		name        string
-		byte        int
-		want        int
-		passed, end bool
+		name         string
+		byte         int
+		want         int
+		skipped, end bool
 	}{
 		{"in a body", at + headSize + 3, n - per, true, true},
 		{"in a head", at + 5, 6 * per, false, false},
@@ -241,7 +242,7 @@ func TestADamagedFrameIsPassedOver(t *testing.T) {
 			bad[test.byte] ^= 0x10
 			got, damaged, err := replay(t, bad)
 			var broken *DamageError
-			if got != test.want || (len(damaged) == 1) != test.passed || (err == io.EOF) != test.end || !test.end &&
+			if got != test.want || (len(damaged) == 1) != test.skipped || (err == io.EOF) != test.end || !test.end &&
 				!errors.As(err, &broken) {
 				t.Errorf("%d events, want %d; %v, %v", got, test.want, damaged, err)
 			}
@@ -249,7 +250,7 @@ func TestADamagedFrameIsPassedOver(t *testing.T) {
 	}
 }
 
-func TestForeignAndNewerFilesAreRefused(t *testing.T) {
+func TestReader_RefusesForeignAndNewerFiles(t *testing.T) {
 	for _, b := range [][]byte{nil, []byte("orb8"), []byte("\x1f\x8b gzip, perhaps"), bytes.Repeat([]byte{0}, 1000)} {
 		if _, err := NewReader(bytes.NewReader(b)); !errors.Is(err, ErrForeign) {
 			t.Errorf("%q: %v", b, err)
@@ -263,20 +264,20 @@ func TestForeignAndNewerFilesAreRefused(t *testing.T) {
 	}
 }
 
-func TestAFullDiskEndsTheRecordingAlone(t *testing.T) {
+func TestFullDisk_EndsOnlyTheRecording(t *testing.T) {
 	whole := len(recorded(t, 1000, 10))
 	m := &memory{room: whole / 2}
 	w, err := newWriter(m, session)
 	if err != nil {
 		t.Fatal(err)
 	}
-	told := 0
+	reported := 0
 	for i := range 1000 {
 		if err := w.Write(example(i)); err != nil {
 			if !errors.Is(err, syscall.ENOSPC) {
 				t.Fatal(err)
 			}
-			told++
+			reported++
 		}
 		if i%10 == 9 {
 			w.mu.Lock()
@@ -284,20 +285,20 @@ func TestAFullDiskEndsTheRecordingAlone(t *testing.T) {
 			w.mu.Unlock()
 		}
 	}
-	if err := w.Close(); err != nil || told != 1 || m.closed != 1 {
-		t.Errorf("told %d times, closed %d times, %v", told, m.closed, err)
+	if err := w.Close(); err != nil || reported != 1 || m.closed != 1 {
+		t.Errorf("reported %d times, closed %d times, %v", reported, m.closed, err)
 	}
 	got, damaged, err := replay(t, m.Bytes())
 	if got < 300 || got%10 != 0 || len(damaged) > 0 || err != io.ErrUnexpectedEOF {
 		t.Errorf("%d events, %v, %v: want whole frames", got, damaged, err)
 	}
-	// Where there is no room at all, no recording begins.
+	// Without room for the first frame, newWriter fails.
 	if _, err := newWriter(&memory{room: 20}, session); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("%v", err)
 	}
 }
 
-func TestATimeCanBeChosen(t *testing.T) {
+func TestReader_SelectsTimeRange(t *testing.T) {
 	const n, per = 1000, 10
 	b := recorded(t, n, per)
 	for _, test := range []struct{ from, to, want int }{{0, 0, n}, {333, 0, n - 333}, {0, 333, 333}, {333, 334, 1},

@@ -13,7 +13,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// framed makes a recording with one frame of events behind valid checksums, whose head says that it holds so many.
+// framed returns a recording with one frame of events. Its checksums are valid; its header claims the given number of
+// events.
 func framed(t *testing.T, about []byte, events uint32, body []byte) []byte {
 	t.Helper()
 	encoder, err := newEncoder()
@@ -35,7 +36,7 @@ func framed(t *testing.T, about []byte, events uint32, body []byte) []byte {
 	return file
 }
 
-// TestHostileRecording_IsBounded has frames of a few KiB that take a thousand times as much to read.
+// TestHostileRecording_IsBounded reads frames of a few KiB that decompress to a thousand times their size.
 func TestHostileRecording_IsBounded(t *testing.T) {
 	about, err := json.Marshal(session)
 	if err != nil {
@@ -52,13 +53,13 @@ func TestHostileRecording_IsBounded(t *testing.T) {
 	long = append(binary.AppendUvarint(nil, uint64(len(long))), long...)
 	for name, test := range map[string]struct {
 		file    []byte
-		want    string // the damage, or the reason of a refusal
-		events  uint64 // that are refused at most
-		opening bool   // the error is of NewReader
+		want    string // part of the damage, of the refusal or of the error
+		events  uint64 // most refused events
+		opening bool   // NewReader returns the error
 	}{
-		"more events than it says": {framed(t, about, 3, make([]byte, maxUnpacked)), "more events than its head says",
+		"more events than declared": {framed(t, about, 3, make([]byte, maxUnpacked)), "more events than its head declares",
 			3, false},
-		"more events than any": {framed(t, about, maxUnpacked, make([]byte, maxUnpacked)), "8388608 events", 0,
+		"more events than allowed": {framed(t, about, maxUnpacked, make([]byte, maxUnpacked)), "8388608 events", 0,
 			false},
 		"a long event": {framed(t, about, 1, long), "an event of 8388587 bytes, limit 524288", 1, false},
 		"a long session": {
@@ -91,8 +92,8 @@ func TestHostileRecording_IsBounded(t *testing.T) {
 				damages = append(damages, err.Error())
 			}
 			runtime.ReadMemStats(&after)
-			if said := strings.Join(damages, "\n"); !strings.Contains(said, test.want) || len(said) > 1000 {
-				t.Errorf("%.1000s\nwant %q", said, test.want)
+			if got := strings.Join(damages, "\n"); !strings.Contains(got, test.want) || len(got) > 1000 {
+				t.Errorf("%.1000s\nwant %q", got, test.want)
 			}
 			n := after.TotalAlloc - before.TotalAlloc
 			if n > 48<<20 {

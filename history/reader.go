@@ -16,10 +16,10 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/check"
 )
 
-// ErrForeign says that a file is no recording.
+// ErrForeign reports that a file is not a recording.
 var ErrForeign = errors.New("it is no recording of kubectl orb8")
 
-// VersionError says that a recording was made by a version that this one does not know.
+// VersionError reports a recording with a format version that this program does not support.
 type VersionError struct{ Version byte }
 
 func (e *VersionError) Error() string {
@@ -27,7 +27,7 @@ func (e *VersionError) Error() string {
 		e.Version, version)
 }
 
-// DamageError says where a recording is not what was written.
+// DamageError reports a damaged or incomplete frame.
 type DamageError struct {
 	// Offset of the frame in the file, bytes.
 	Offset int64
@@ -40,9 +40,9 @@ func (e *DamageError) Unwrap() error { return e.Err }
 
 // Reader reads a recording from its beginning.
 type Reader struct {
-	// Session that was recorded.
+	// Session is the metadata of the recording.
 	Session Session
-	// Damaged is called for a frame whose body is damaged, and which is passed over; nil: nobody wants to know.
+	// Damaged, if not nil, is called for each frame that is skipped because its body is damaged.
 	Damaged func(*DamageError)
 
 	in      *bufio.Reader
@@ -52,16 +52,16 @@ type Reader struct {
 	to      uint64
 
 	body, unpacked []byte
-	rest           []byte // of the events of a frame
-	left           uint32 // events of it that may come
+	rest           []byte // unread events of the frame
+	left           uint32 // number of unread events by the frame's header
 	ended          bool
 
 	checker *check.Checker
 	refused uint64
-	reason  error // of the first refusal
+	reason  error // reason of the first refusal
 }
 
-// Bounds of what a recording says of itself.
+// Limits of a recording's metadata.
 const (
 	maxKinds       = 64
 	maxSessionText = 4096 // bytes
@@ -73,14 +73,14 @@ func (s *Session) check() error {
 	}
 	for _, text := range append([]string{s.Version, s.Targets, s.Namespace}, s.Kinds...) {
 		if len(text) > maxSessionText {
-			return fmt.Errorf("it says %d bytes of itself, limit %d", len(text), maxSessionText)
+			return fmt.Errorf("its metadata holds a text of %d bytes, limit %d", len(text), maxSessionText)
 		}
 	}
 	return nil
 }
 
-// NewReader reads what a recording says of itself. It gives ErrForeign or a *VersionError for what it cannot read at
-// all.
+// NewReader reads the metadata of a recording. It returns ErrForeign, a *VersionError or a *DamageError for input that
+// it cannot read.
 func NewReader(in io.Reader) (*Reader, error) {
 	r := &Reader{in: bufio.NewReaderSize(in, 1<<20), to: ^uint64(0)}
 	start := make([]byte, len(magic)+1)
@@ -126,8 +126,8 @@ func NewReader(in io.Reader) (*Reader, error) {
 	return r, nil
 }
 
-// Only limits what Next gives to events of a time, ns since the Unix epoch: from that until before that; 0 is no limit.
-// Frames that hold none of it are not unpacked.
+// Only limits Next to events with from ≤ time < to, ns since the Unix epoch. A bound of 0 is no limit. Frames without
+// such events are not decompressed.
 func (r *Reader) Only(from, to uint64) {
 	r.from, r.to = from, to
 	if to == 0 {
@@ -135,14 +135,14 @@ func (r *Reader) Only(from, to uint64) {
 	}
 }
 
-// isAfter reports whether a time is after what Only asked for. Where it asked for all, even the last time is not.
+// isAfter reports whether a time is after the range of Only. Without an upper bound no time is.
 func (r *Reader) isAfter(t uint64) bool { return t >= r.to && r.to != ^uint64(0) }
 
-// Refused is how many events Next has passed over because no viewer wrote them so, and why the first.
+// Refused returns the number of events that Next skipped because they are invalid, and the reason of the first one.
 func (r *Reader) Refused() (n uint64, reason error) { return r.refused, r.reason }
 
-// Next reads an event into ev. It gives io.EOF at the end of a recording that was ended, io.ErrUnexpectedEOF behind the
-// last whole frame of one that was not, and a *DamageError where nothing more can be read.
+// Next reads an event into ev. It returns io.EOF at the end of a complete recording, io.ErrUnexpectedEOF after the last
+// whole frame of a cut one, and a *DamageError where reading cannot continue.
 func (r *Reader) Next(ev *event.Event) error {
 	for {
 		for len(r.rest) == 0 {
@@ -159,7 +159,7 @@ func (r *Reader) Next(ev *event.Event) error {
 			continue
 		}
 		if r.left == 0 {
-			r.giveUp(errors.New("there are more events than its head says"))
+			r.giveUp(errors.New("it holds more events than its head declares"))
 			continue
 		}
 		r.left--
@@ -184,14 +184,14 @@ func (r *Reader) Next(ev *event.Event) error {
 	}
 }
 
-// refuse counts an event that is passed over.
+// refuse counts a skipped event.
 func (r *Reader) refuse(why error) {
 	if r.refused++; r.reason == nil {
 		r.reason = why
 	}
 }
 
-// giveUp drops the rest of a frame.
+// giveUp discards the rest of a frame and reports the damage.
 func (r *Reader) giveUp(err error) {
 	r.rest = nil
 	if r.Damaged != nil {
@@ -199,7 +199,7 @@ func (r *Reader) giveUp(err error) {
 	}
 }
 
-// frame reads the next frame, of whatever kind.
+// frame reads the next frame of any type.
 func (r *Reader) frame() error {
 	at := r.offset
 	h, err := r.head()
@@ -217,7 +217,7 @@ func (r *Reader) frame() error {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return damage(at, err)
 	case err != nil:
-		// Its head is whole, so that it is known where the next one begins.
+		// The header is valid, so the next frame can be found.
 		if r.Damaged != nil {
 			r.Damaged(&DamageError{at, err})
 		}
@@ -242,7 +242,7 @@ func (r *Reader) skip(at int64, h *head) error {
 	return nil
 }
 
-// head reads a head. It gives io.EOF where there is nothing more.
+// head reads a frame's header. It returns io.EOF at the end of the input.
 func (r *Reader) head() (h head, err error) {
 	var b [headSize]byte
 	if _, err := io.ReadFull(r.in, b[:]); err != nil {
@@ -252,9 +252,9 @@ func (r *Reader) head() (h head, err error) {
 	return parseHead(b[:])
 }
 
-var errBody = errors.New("what a frame holds is damaged")
+var errBody = errors.New("the body of a frame is damaged")
 
-// load reads and unpacks a body.
+// load reads and decompresses a body.
 func (r *Reader) load(h *head) error {
 	if cap(r.body) < int(h.body) {
 		r.body = make([]byte, h.body)
@@ -279,5 +279,5 @@ func (r *Reader) load(h *head) error {
 
 func damage(at int64, err error) error { return &DamageError{at, err} }
 
-// Close frees what the reader holds; the file is its caller's.
+// Close frees the decoder. It does not close the input.
 func (r *Reader) Close() { r.decoder.Close() }

@@ -17,14 +17,14 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// file is what a Writer needs of an os.File.
+// file is the subset of os.File that a Writer uses.
 type file interface {
 	io.Writer
 	Truncate(size int64) error
 	Close() error
 }
 
-// Writer records events. What is written is in the file a second later at the latest, in one piece or not at all.
+// Writer records events. A frame reaches the file within a second, whole or not at all.
 type Writer struct {
 	ended chan struct{}
 	done  sync.WaitGroup
@@ -34,15 +34,15 @@ type Writer struct {
 	written  int64 // bytes of whole frames
 	encoder  *zstd.Encoder
 	frame    head
-	buffer   []byte // events, not yet packed
-	packed   []byte
+	buffer   []byte // encoded events that no frame holds yet
+	packed   []byte // the compressed frame; reused
 	events   uint64
-	flushed  uint64 // of events
+	flushed  uint64 // number of events in the file
 	err      error
-	reported bool // the caller has got err
+	reported bool // err was returned to the caller
 }
 
-// Create makes a new file, which only its owner may read: it holds what the pods did. An existing one is not touched.
+// Create makes a new recording with mode 0600, because it holds the activity of pods. It fails where the file exists.
 func Create(path string, s Session) (*Writer, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
@@ -78,7 +78,7 @@ func newWriter(f file, s Session) (*Writer, error) {
 	return w, nil
 }
 
-// Write records an event. The first error ends the recording: it is told once, and what comes after is left out.
+// Write records an event. The first write error ends the recording. It is returned once, and later events are ignored.
 func (w *Writer) Write(ev *event.Event) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -90,7 +90,7 @@ func (w *Writer) Write(ev *event.Event) error {
 	var err error
 	if w.buffer, err = (proto.MarshalOptions{UseCachedSize: true}).MarshalAppend(w.buffer, ev); err != nil {
 		w.buffer = w.buffer[:whole]
-		return fmt.Errorf("an event that cannot be written: %w", err)
+		return fmt.Errorf("encode an event: %w", err)
 	}
 	t := ev.GetTime()
 	if w.frame.events == 0 || t < w.frame.oldest {
@@ -107,7 +107,7 @@ func (w *Writer) Write(ev *event.Event) error {
 	return w.reportOnce()
 }
 
-// Written is how many events and bytes are in the file.
+// Written returns the number of events, without lost and nodeStatus, and of bytes in the file.
 func (w *Writer) Written() (events uint64, bytes int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -123,7 +123,7 @@ func (w *Writer) reportOnce() error {
 	return w.err
 }
 
-// Close writes what is left, and the end. It gives the error that its caller does not know of yet.
+// Close writes the waiting events and the end frame. It returns the recording's error unless Write has returned it.
 func (w *Writer) Close() error {
 	close(w.ended)
 	w.done.Wait()
@@ -141,7 +141,7 @@ func (w *Writer) Close() error {
 	return err
 }
 
-// flushing writes what has waited.
+// flushing flushes the waiting events once per flushInterval.
 func (w *Writer) flushing() {
 	tick := time.NewTicker(flushInterval)
 	defer tick.Stop()
@@ -157,7 +157,7 @@ func (w *Writer) flushing() {
 	}
 }
 
-// flush makes a frame of the events that wait. What follows an error is left out.
+// flush writes the waiting events as a frame. After an error it does nothing.
 func (w *Writer) flush() {
 	if len(w.buffer) == 0 || w.err != nil {
 		return
@@ -169,7 +169,7 @@ func (w *Writer) flush() {
 	w.buffer, w.frame = w.buffer[:0], head{}
 }
 
-// write makes a frame and writes it.
+// write compresses a body and writes it as a frame.
 func (w *Writer) write(kind frameType, body []byte) {
 	w.packed = append(w.packed[:0], make([]byte, headSize)...)
 	w.packed = w.encoder.EncodeAll(body, w.packed)
@@ -180,7 +180,7 @@ func (w *Writer) write(kind frameType, body []byte) {
 	w.put(w.packed)
 }
 
-// put writes all of b, or ends the recording and takes back what it has written of it: the frames that are whole stay.
+// put writes all of b. On an error it ends the recording and truncates the file to its whole frames.
 func (w *Writer) put(b []byte) {
 	if _, err := w.file.Write(b); err != nil {
 		w.err = errors.Join(err, w.file.Truncate(w.written), w.file.Close())
