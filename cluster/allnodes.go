@@ -15,8 +15,8 @@ import (
 // gpuLabels are labels of nodes with GPUs: of NVIDIA's feature discovery, and of GKE.
 var gpuLabels = []string{"nvidia.com/gpu.present", "cloud.google.com/gke-accelerator"}
 
-// hasGPUs reports whether a node says that it has GPUs: as capacity (nvidia.com/gpu, nvidia.com/mig-…), or by a label
-// where they are given out in another way.
+// hasGPUs reports whether a node has GPUs by its capacity (nvidia.com/gpu, nvidia.com/mig-…), or by a label where pods
+// get them in another way.
 func hasGPUs(node *corev1.Node) bool {
 	for name, quantity := range node.Status.Capacity {
 		if strings.HasPrefix(string(name), "nvidia.com/") && !quantity.IsZero() {
@@ -29,11 +29,11 @@ func hasGPUs(node *corev1.Node) bool {
 	})
 }
 
-// addNodes makes all nodes that there are targets, those with GPUs first: they come first within --max-nodes.
+// addNodes makes all nodes targets, nodes with GPUs first, so that --max-nodes prefers them.
 func (c *Cluster) addNodes(ctx context.Context) error {
 	list, err := c.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if apierrors.IsForbidden(err) {
-		return nil // the watch for names says so
+		return nil // the watch for names reports it
 	}
 	if err != nil {
 		return fmt.Errorf("list nodes: %w", err)

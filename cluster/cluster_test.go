@@ -124,7 +124,7 @@ func next(t *testing.T, f *Feed) *session.PodUpdate {
 	return u
 }
 
-func TestTargetsComeByNodeAndThenAsChanges(t *testing.T) {
+func TestFeed_AllPodsThenChanges(t *testing.T) {
 	client := fake.NewClientset(fixture()...)
 	c := open(t, client, Query{Namespace: "demo"}, Options{})
 	if pods, nodes := c.Targets(); pods != 2 || nodes != 2 {
@@ -172,7 +172,7 @@ func TestTargetsComeByNodeAndThenAsChanges(t *testing.T) {
 	}
 }
 
-func TestAQuerySelectsPods(t *testing.T) {
+func TestQuery_SelectsPods(t *testing.T) {
 	selector, err := labels.Parse("app=client")
 	if err != nil {
 		t.Fatal(err)
@@ -210,7 +210,7 @@ func TestAQuerySelectsPods(t *testing.T) {
 	}
 }
 
-func TestWhatDoesNotExistIsNamed(t *testing.T) {
+func TestOpen_NamesMissingObjects(t *testing.T) {
 	for name, test := range map[string]struct {
 		q    Query
 		want string
@@ -224,7 +224,8 @@ func TestWhatDoesNotExistIsNamed(t *testing.T) {
 			`namespace "dmeo" not found: see kubectl get namespaces`},
 		"node": {Query{Namespace: "demo", Node: "n9"}, `node "n9" not found: see kubectl get nodes`},
 		"kind": {Query{Namespace: "demo", Names: []string{"cm/x"}},
-			`target "cm/x": want a pod's name, or one of deploy/NAME, sts/NAME, ds/NAME, rs/NAME, rc/NAME, job/NAME, cj/NAME, svc/NAME`},
+			`target "cm/x": want a pod's name, or one of deploy/NAME, sts/NAME, ds/NAME, rs/NAME, rc/NAME, ` +
+				`job/NAME, cj/NAME, svc/NAME`},
 		"empty name": {Query{Namespace: "demo", Names: []string{"deploy/"}},
 			`target "deploy/": want POD or KIND/NAME`},
 		"name and -A": {Query{AllNamespaces: true, Names: []string{"web-0"}},
@@ -248,7 +249,7 @@ func refuse(client *fake.Clientset, resource, namespace string) {
 	})
 }
 
-func TestForbiddenTargetsAreAnErrorAndForbiddenNamesANote(t *testing.T) {
+func TestOpen_ReportsMissingRights(t *testing.T) {
 	client := fake.NewClientset(fixture()...)
 	refuse(client, "pods", "demo")
 	_, err := Open(t.Context(), client, Query{Namespace: "demo"}, Options{})
@@ -289,7 +290,7 @@ func TestForbiddenTargetsAreAnErrorAndForbiddenNamesANote(t *testing.T) {
 	}
 }
 
-func TestAddressesAreNamed(t *testing.T) {
+func TestName_ByAddress(t *testing.T) {
 	host := pod("demo", "host-0", "n1", "10.1.0.1")
 	host.Spec.HostNetwork = true
 	client := fake.NewClientset(append(fixture(), host)...)
@@ -345,7 +346,7 @@ func TestAddressesAreNamed(t *testing.T) {
 		func() bool { return !c.Backs(vip, netip.MustParseAddrPort("10.2.0.5:5353"), udp) })
 }
 
-func TestDeletedPodsKeepTheirNames(t *testing.T) {
+func TestName_DeletedPodKeepsName(t *testing.T) {
 	now := time.Unix(1000, 0)
 	n := newNames(func() time.Time { return now })
 	c := &Cluster{names: n, targets: newTargets(func(*corev1.Pod) bool { return false }, "")}
@@ -372,7 +373,7 @@ func TestDeletedPodsKeepTheirNames(t *testing.T) {
 	}
 }
 
-func TestWorkloadsAreNamedAsKubectlDoes(t *testing.T) {
+func TestWorkloadOf_UsesKubectlNames(t *testing.T) {
 	for want, owner := range map[string]metav1.OwnerReference{
 		"":                {},
 		"deploy/web":      {Kind: "ReplicaSet", Name: "web-5d4f"},
@@ -400,7 +401,7 @@ func TestWorkloadsAreNamedAsKubectlDoes(t *testing.T) {
 	}
 }
 
-func TestARestartedContainerIsKnownByBothIDs(t *testing.T) {
+func TestDescribe_RestartedContainerHasBothIDs(t *testing.T) {
 	p := pod("demo", "web-0", "n1")
 	p.Spec.InitContainers = []corev1.Container{{Name: "setup"}}
 	p.Spec.EphemeralContainers = []corev1.EphemeralContainer{

@@ -13,21 +13,21 @@ import (
 )
 
 const (
-	// jobLookupTimeout bounds the question for one Job, which the watch of pods waits for.
+	// jobLookupTimeout limits the request for one Job, which blocks the watch of pods.
 	jobLookupTimeout = 2 * time.Second
-	// maxJobs bounds how many Jobs are remembered.
+	// maxJobs limits the number of remembered Jobs.
 	maxJobs = 10_000
 )
 
-// cronJobPods are the pods of a CronJob's Jobs. A CronJob has no selector: its Jobs come while the trace runs, and name
-// it as their owner. Each Job is asked for once, when its first pod is seen.
+// cronJobPods matches the pods of a CronJob's Jobs. A CronJob has no selector: its controller creates Jobs while the
+// trace runs, and they name the CronJob as their owner. Each Job is read once, when its first pod appears.
 type cronJobPods struct {
 	client          kubernetes.Interface
 	namespace, name string
 	uid             types.UID
 
 	mu   sync.Mutex
-	jobs map[types.UID]bool // whether it is one of the CronJob's
+	jobs map[types.UID]bool // whether the CronJob owns the Job
 }
 
 func newCronJobPods(client kubernetes.Interface, namespace, name string, uid types.UID) *cronJobPods {
@@ -48,8 +48,8 @@ func (c *cronJobPods) match(pod *corev1.Pod) bool {
 	defer cancel()
 	job, err := c.client.BatchV1().Jobs(c.namespace).Get(ctx, owner.Name, metav1.GetOptions{})
 	if err != nil {
-		// It may be gone, or not this user's to read. The controller names its Jobs NAME-MINUTES. Not remembered: the
-		// next change of the pod asks again.
+		// The Job is deleted, or the user may not read it. The controller names its Jobs NAME-MINUTES. The result is not
+		// remembered, so the next change of the pod repeats the request.
 		return isScheduledJob(owner.Name, c.name)
 	}
 	by := metav1.GetControllerOf(job)
@@ -61,7 +61,7 @@ func (c *cronJobPods) match(pod *corev1.Pod) bool {
 	return ours
 }
 
-// isScheduledJob reports whether a Job is named as the CronJob controller names those that it makes.
+// isScheduledJob reports whether a Job has a name that the CronJob controller generates.
 func isScheduledJob(job, cronJob string) bool {
 	minutes, ok := strings.CutPrefix(job, cronJob+"-")
 	return ok && minutes != "" && strings.Trim(minutes, "0123456789") == ""

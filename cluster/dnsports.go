@@ -16,21 +16,21 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// dnsPortsTimeout bounds the requests of DNSPorts.
+// dnsPortsTimeout limits all requests of DNSPorts together.
 const dnsPortsTimeout = 5 * time.Second
 
-// openshiftDNS is where OpenShift runs the cluster's DNS server. Only administrators create namespaces like it there.
+// openshiftDNS is the namespace of OpenShift's DNS server. Only administrators may create openshift-* namespaces.
 const openshiftDNS = "openshift-dns"
 
-// DNSPorts returns the ports on which DNS Services are asked, and those on which their pods are: the client of a
-// Service with port 5354 and target port 53 sends to the one, its server receives on the other. A port of a Service is
-// for DNS if it is one of known, has such a target port, or is named dns, dns-udp, dns-tcp or domain.
+// DNSPorts returns the ports of DNS Services and of their pods: the client of a Service with port 5354 and target port
+// 53 sends to 5354, its server receives on 53. A port of a Service is for DNS if it is one of known, has such a target
+// port, or is named dns, dns-udp, dns-tcp or domain.
 //
-// Tracers copy the payload of these ports, so Services of strangers do not count: only those of the cluster's own DNS
-// server, in kube-system and openshift-dns, which come first, and those of namespace, where the targets are. namespace
-// is empty where all are traced: whoever may create a Service in one of them would choose ports for the others.
+// Tracers copy the payload of these ports, so only Services in trusted namespaces count: kube-system and openshift-dns,
+// whose ports come first, and namespace, which holds the targets. namespace is empty where all namespaces are traced:
+// anyone who may create a Service in one of them would choose ports for the others.
 //
-// The error names what could not be listed; the ports are valid all the same.
+// The error is the first failed request. The ports are valid even with an error.
 func DNSPorts(ctx context.Context, client kubernetes.Interface, namespace string, known []uint32) ([]uint32, error) {
 	ctx, cancel := context.WithTimeout(ctx, dnsPortsTimeout)
 	defer cancel()
@@ -43,7 +43,7 @@ func DNSPorts(ctx context.Context, client kubernetes.Interface, namespace string
 	}
 	for _, ns := range dnsNamespaces(namespace) {
 		services, err := dnsServices(ctx, client, ns)
-		// Other clusters than OpenShift's do not have this namespace, and refuse to list it all the same.
+		// Only OpenShift has this namespace. Other clusters may still refuse to list it.
 		if err != nil && (ns != openshiftDNS || !apierrors.IsForbidden(err)) {
 			first = cmp.Or(first, err)
 		}
@@ -55,7 +55,7 @@ func DNSPorts(ctx context.Context, client kubernetes.Interface, namespace string
 	return ports, first
 }
 
-// dnsNamespaces are those whose Services count.
+// dnsNamespaces returns the namespaces whose Services count.
 func dnsNamespaces(targets string) []string {
 	namespaces := []string{metav1.NamespaceSystem, openshiftDNS}
 	if targets != metav1.NamespaceAll && !slices.Contains(namespaces, targets) {
@@ -110,7 +110,7 @@ func isDNS(p *corev1.ServicePort, known []uint32) bool {
 		p.TargetPort.Type == intstr.Int && slices.Contains(known, uint32(p.TargetPort.IntVal))
 }
 
-// targetPorts are the ports of the pods behind a Service's port. Where pods name them, they may differ by pod.
+// targetPorts returns the pod ports behind a Service's port. A named target port may differ by pod.
 func targetPorts(
 	ctx context.Context, client kubernetes.Interface, s *corev1.Service, p *corev1.ServicePort,
 ) ([]int32, error) {

@@ -1,7 +1,7 @@
-// Package cluster is the viewer's knowledge of Kubernetes: which pods the user asked for and on which nodes they are,
-// and what the addresses at the other ends are called. It watches; nothing in it polls.
+// Package cluster is the viewer's knowledge of Kubernetes: the pods that the user's query selects, their nodes, and the
+// names of peer addresses. It watches the API server and never polls.
 //
-// Targets and names are watched apart. Targets need only the namespace the user asked for and decide where tracers run,
-// so they are listed at once. Names of peers come from the whole cluster where the user may read it, arrive while
-// tracers start, and are done without where the user may not.
+// Targets and names have separate watches. Targets need only the namespace of the query and decide where tracers run,
+// so they are listed first. Names of peers come from the whole cluster if the user may read it. They arrive while
+// tracers start. Without that right peers are shown by address.
 package cluster

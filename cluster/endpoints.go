@@ -8,13 +8,13 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// endpointState says when kube-proxy passes connections on to an endpoint. A higher one is preferred.
+// endpointState is when kube-proxy forwards connections to an endpoint. It prefers higher states.
 type endpointState uint8
 
 const (
 	// unusable: never.
 	unusable endpointState = iota
-	// draining: while no endpoint of the port is ready. It ends, but still serves.
+	// draining: while no endpoint of the port is ready. The endpoint terminates, but still serves.
 	draining
 	// ready: always.
 	ready
@@ -33,7 +33,7 @@ type backend struct {
 }
 
 // stateOf reads the conditions of an endpoint as kube-proxy does. The addresses of a Service with
-// publishNotReadyAddresses are ready here: the controller that writes the slices has seen to that.
+// publishNotReadyAddresses are already ready in the slice: its controller sets the condition.
 func stateOf(c *discoveryv1.EndpointConditions) endpointState {
 	is := func(condition *bool, byDefault bool) bool {
 		if condition == nil {
@@ -115,8 +115,8 @@ func (n *names) dropSlice(key types.NamespacedName) {
 	}
 }
 
-// usable returns the backends that kube-proxy passes a connection to addr on to: the ready ones of the address family,
-// or where there are none those that end and still serve. n.mu is held.
+// usable returns the backends to which kube-proxy forwards a connection to addr: the ready endpoints of the address
+// family, or without any of those the draining ones. n.mu is held.
 func (n *names) usable(sp *servicePort, addr netip.Addr) []backend {
 	best := draining
 	states := map[backend]endpointState{} // an endpoint may move from one slice to another, and be in both meanwhile
@@ -137,8 +137,8 @@ func (n *names) usable(sp *servicePort, addr netip.Addr) []backend {
 	return out
 }
 
-// onlyBackend returns the pod that a connection to addr can only be passed on to, nil where there are several, none, or
-// one without an address of its own (host network, outside the cluster). n.mu is held.
+// onlyBackend returns the only pod to which a connection to addr can be forwarded. It returns nil for several backends,
+// for none, and for one without an address of its own (host network, outside the cluster). n.mu is held.
 func (n *names) onlyBackend(sp *servicePort, addr netip.Addr) *podName {
 	usable := n.usable(sp, addr)
 	if len(usable) != 1 {
@@ -153,7 +153,7 @@ func (n *names) onlyBackend(sp *servicePort, addr netip.Addr) *podName {
 			return nil
 		}
 	} else if sp.service.internalLocal {
-		// Only clients of the pod's own node reach it, and whose packet this is is not known here.
+		// Only clients on the pod's node reach it, and the client is unknown here.
 		return nil
 	}
 	return pod

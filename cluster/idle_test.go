@@ -11,7 +11,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 )
 
-func TestANodeIsIdleWithoutPodsThatRun(t *testing.T) {
+func TestFeed_IdleWithoutRunningPods(t *testing.T) {
 	client := fake.NewClientset(fixture()...)
 	c := open(t, client, Query{Namespace: "demo"}, Options{})
 	feed := c.NewFeed("n1")

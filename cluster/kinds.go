@@ -11,13 +11,13 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// workload is a kind of object that has pods, as a user may name it before the slash: those that kubectl logs takes,
+// workload is a kind of object with pods that a user may write before the slash: the kinds that kubectl logs accepts,
 // and CronJobs.
 type workload struct {
 	kind, plural, short, group string
-	// selector reads the selector of an object's pods. A *BadTargetError says why it has none.
+	// selector reads the selector of an object's pods. A *BadTargetError is the reason why it has none.
 	selector func(ctx context.Context, c kubernetes.Interface, namespace, name string) (*metav1.LabelSelector, error)
-	// owner, where not nil, takes selector's place: the object has no selector and owns what owns the pods.
+	// owner, if not nil, replaces selector: the object has no selector, and owns the owners of the pods.
 	owner func(ctx context.Context, c kubernetes.Interface, namespace, name string) (types.UID, error)
 }
 
@@ -48,7 +48,7 @@ func workloadKind(typed string) (*workload, bool) {
 	return nil, false
 }
 
-// knownKinds are what a user may type, for errors.
+// knownKinds returns the accepted forms of a target, for errors.
 func knownKinds() (names []string) {
 	for _, w := range workloads {
 		names = append(names, w.short+"/NAME")

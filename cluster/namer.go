@@ -22,7 +22,7 @@ func (c *Cluster) Name(addr netip.Addr, port uint16, proto event.Protocol) colle
 				only.workload
 			name.Node = only.node
 		}
-		// Also by one that is not ready: it may have become so after the connection was made.
+		// An unready backend counts too: it may have become unready after the connection was made.
 		name.Observed = c.observesAnyBackend(sp)
 		return name
 	}

@@ -15,7 +15,7 @@ import (
 // afterlife is how long the address of a deleted pod still names it: its last flows arrive late.
 const afterlife = 30 * time.Second
 
-// names is the index from addresses to what has them.
+// names is the index from addresses to pods, Services and nodes.
 type names struct {
 	now func() time.Time
 
@@ -27,10 +27,10 @@ type names struct {
 	nodes       nodeNames
 	fronts      map[front]*servicePort
 	services    map[types.NamespacedName]*serviceName
-	// clusterIPs are the addresses at which nothing answers but the ports of the Service.
+	// clusterIPs are the addresses at which only the ports of the Service answer.
 	clusterIPs map[netip.Addr]*serviceName
 	owners     map[backend][]backendOwner
-	// cilium are what shows that the cluster's network plugin is Cilium: UIDs of its pods, names of its nodes.
+	// cilium holds the evidence that the network plugin is Cilium: UIDs of its pods, names of nodes that run it.
 	cilium map[string]struct{}
 	slices map[types.NamespacedName]*slice
 }
@@ -59,7 +59,7 @@ type serviceName struct {
 	ports map[string]*servicePort
 	// slices of this service, by their own name.
 	slices map[string]*slice
-	// internalLocal and externalLocal: a cluster IP, or a node port, passes connections on to its own node only.
+	// internalLocal and externalLocal: a cluster IP, or a node port, forwards connections to its own node only.
 	internalLocal, externalLocal bool
 }
 
@@ -117,7 +117,7 @@ func (n *names) applyPod(pod *corev1.Pod) {
 	n.podAddrs[pod.UID] = p.addrs
 }
 
-// deletePod keeps the name for its afterlife.
+// deletePod marks a pod as deleted. Its name stays for afterlife.
 func (n *names) deletePod(uid types.UID) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -134,7 +134,7 @@ func (n *names) deletePod(uid types.UID) {
 	}
 }
 
-// dropExpired removes the deleted pods whose time is over. n.mu is held.
+// dropExpired removes the pods that were deleted more than afterlife ago. n.mu is held.
 func (n *names) dropExpired() {
 	limit := n.now().Add(-afterlife)
 	for len(n.deletedPods) > 0 && n.deletedPods[0].deleted.Before(limit) {

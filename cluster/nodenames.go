@@ -93,7 +93,7 @@ func (n *nodeNames) drop(name string) {
 	delete(n.addrs, name)
 }
 
-// lookup returns the node that has the address. Who asks has looked for a pod before.
+// lookup returns the node that has the address. The caller has looked for a pod first.
 func (n *nodeNames) lookup(addr netip.Addr) string {
 	if node := n.own[addr]; node != "" {
 		return node

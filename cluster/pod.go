@@ -11,10 +11,10 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
 
-// configHash is how the kubelet names the cgroup of a static pod, whose mirror in the API has another UID.
+// configHash annotates a static pod with the UID in its cgroup's name. Its mirror in the API has another UID.
 const configHash = "kubernetes.io/config.hash"
 
-// describe is what a tracer must know to name the pod's events.
+// describe returns the pod's names, addresses and containers, with which a tracer names its events.
 func describe(pod *corev1.Pod, container string) *session.Pod {
 	p := &session.Pod{
 		Uid:       string(pod.UID),
@@ -69,7 +69,7 @@ func appendContainer(
 	return to
 }
 
-// bareID takes the runtime's name off a container id: "containerd://4f…" is "4f…".
+// bareID removes the runtime's name from a container id: "containerd://4f…" becomes "4f…".
 func bareID(id string) string {
 	if _, bare, ok := strings.Cut(id, "://"); ok {
 		return bare
@@ -81,8 +81,8 @@ func hasContainer(pod *corev1.Pod, name string) bool {
 	return slices.Contains(containerNames(pod), name)
 }
 
-// workloadOf names the controller that a user knows the pod by, in kubectl's short form: "deploy/web" and not the
-// ReplicaSet between. Empty for a bare pod.
+// workloadOf returns the controller of a pod in kubectl's short form: "deploy/web", not the ReplicaSet between. It is
+// empty for a bare pod.
 func workloadOf(pod *corev1.Pod) string {
 	owner := metav1.GetControllerOf(pod)
 	if owner == nil {
@@ -102,13 +102,13 @@ func workloadOf(pod *corev1.Pod) string {
 	case "DaemonSet":
 		return "ds/" + owner.Name
 	case "Node":
-		// A mirror pod: its owner is where it runs, not what runs it.
+		// A mirror pod: its owner is the node that runs it, not a controller.
 		return ""
 	}
 	return strings.ToLower(owner.Kind) + "/" + owner.Name
 }
 
-// finished pods run nothing and never will again.
+// finished reports whether all containers of a pod have ended for good.
 func finished(pod *corev1.Pod) bool {
 	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }

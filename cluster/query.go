@@ -15,7 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// Query is what the user asked to observe. Its parts narrow each other down.
+// Query selects the pods to observe. A pod must match all of its fields.
 type Query struct {
 	// Namespace of the pods; ignored with AllNamespaces.
 	Namespace     string
@@ -28,14 +28,14 @@ type Query struct {
 	Container string
 	// Node restricts to the pods of this node.
 	Node string
-	// AllNodes has every node of the cluster traced, also one without pods; for what is of nodes. Where the user may
-	// not list nodes, it is those with pods.
+	// AllNodes makes every node a target, also a node without pods, for events of nodes. Without the right to list
+	// nodes, only nodes with pods are traced.
 	AllNodes bool
-	// Exclude are the labels of pods that are targets only where Names asks for them; empty for none.
+	// Exclude are the labels of pods that are targets only if Names contains them; empty for none.
 	Exclude labels.Set
 }
 
-// String describes the query for people.
+// String describes the query for messages to the user.
 func (q *Query) String() string {
 	var parts []string
 	if len(q.Names) > 0 {
@@ -60,11 +60,11 @@ func (q *Query) String() string {
 	return strings.Join(parts, " ")
 }
 
-// NotFoundError says that something the user named does not exist.
+// NotFoundError reports an object that the query names and that does not exist.
 type NotFoundError struct {
 	// Kind is the singular resource: "pod", "deployment", "namespace", "node".
 	Kind, Namespace, Name string
-	// Hint is what the user may type to see what there is.
+	// Hint is a command that lists the existing objects.
 	Hint string
 }
 
@@ -76,10 +76,10 @@ func (e *NotFoundError) Error() string {
 	return fmt.Sprintf("%s %q not found%s: see %s", e.Kind, e.Name, where, e.Hint)
 }
 
-// ForbiddenError says which permission is missing.
+// ForbiddenError reports a missing permission.
 type ForbiddenError struct {
 	Verb, Resource string
-	// Namespace is empty for what is asked of the whole cluster.
+	// Namespace of the request; empty for the whole cluster.
 	Namespace string
 	Err       error
 }
@@ -94,7 +94,7 @@ func (e *ForbiddenError) Error() string {
 
 func (e *ForbiddenError) Unwrap() error { return e.Err }
 
-// BadTargetError says that an argument names no kind of thing that has pods.
+// BadTargetError reports an argument that cannot be resolved to pods.
 type BadTargetError struct{ Arg, Want string }
 
 func (e *BadTargetError) Error() string {
@@ -133,7 +133,7 @@ func (m *matcher) matchPod(pod *corev1.Pod) bool {
 		return false
 	}
 	if len(q.Names) == 0 {
-		// Tracers, this session's and others', would trace each other; who wants that names one.
+		// Tracers, also those of other sessions, would trace each other. A user who wants that names one.
 		return !m.exclude.Matches(labels.Set(pod.Labels))
 	}
 	if slices.Contains(m.podNames, pod.Name) {
@@ -147,7 +147,7 @@ func (m *matcher) matchPod(pod *corev1.Pod) bool {
 	return slices.ContainsFunc(m.cronJobs, func(c *cronJobPods) bool { return c.match(pod) })
 }
 
-// resolve checks that what the query names exists, in one request per name.
+// resolve checks that the objects in the query exist, with one request per name.
 func resolve(ctx context.Context, client kubernetes.Interface, q Query) (*matcher, error) {
 	m := &matcher{query: q, exclude: labels.Nothing()}
 	if len(q.Exclude) > 0 {
@@ -157,7 +157,8 @@ func resolve(ctx context.Context, client kubernetes.Interface, q Query) (*matche
 		if _, err := client.CoreV1().Nodes().Get(ctx, q.Node, metav1.GetOptions{}); apierrors.IsNotFound(err) {
 			return nil, &NotFoundError{Kind: "node", Name: q.Node, Hint: "kubectl get nodes"}
 		} else if err != nil && !apierrors.IsForbidden(err) {
-			// Who may not read nodes may still name one: a wrong name then matches nothing, and that is said.
+			// A user without the right to read nodes may still name one. A wrong name then matches no pods, and the
+			// caller reports that.
 			return nil, fmt.Errorf("look up node %q: %w", q.Node, err)
 		}
 	}
@@ -234,8 +235,8 @@ func (m *matcher) lookupError(
 	return fmt.Errorf("look up %s %s/%s: %w", kind, ns, name, err)
 }
 
-// namespaceExists distinguishes a missing namespace from an empty one. Who may not read namespaces gets the benefit of
-// the doubt.
+// namespaceExists distinguishes a missing namespace from an empty one. If the user may not read namespaces, it returns
+// nil.
 func namespaceExists(ctx context.Context, client kubernetes.Interface, ns string) error {
 	_, err := client.CoreV1().Namespaces().Get(ctx, ns, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {

@@ -7,19 +7,19 @@ import (
 	"sync"
 )
 
-// refusals gathers which of the resources that name peers may not be read, and says it in one note when all have
-// answered.
+// refusals collects the resources that name peers and that the user may not list. It reports them in one note after all
+// requests were answered.
 type refusals struct {
 	note func(string)
 
 	mu        sync.Mutex
-	missing   int // answers
+	missing   int // number of missing answers
 	resources []string
 }
 
 func (r *refusals) allowed() { r.answer("") }
 
-// refused takes the name of a resource as kubectl takes it.
+// refused records a resource, named as for kubectl.
 func (r *refusals) refused(resource string) { r.answer(resource) }
 
 func (r *refusals) answer(refused string) {

@@ -6,7 +6,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// strip keeps of each watched object what naming needs: a viewer of a cluster of 10,000 pods holds tens of MB less.
+// strip removes the fields of watched objects that naming does not need. In a cluster of 10,000 pods this saves tens of
+// MB.
 func strip(obj any) (any, error) {
 	switch o := obj.(type) {
 	case *corev1.Pod:

@@ -13,32 +13,32 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
 
-// targets is the set of observed pods, by node, with those who wait for it to change.
+// targets is the set of observed pods by node. Its readers wait for changes.
 type targets struct {
 	match     func(*corev1.Pod) bool
 	container string
 
 	mu    sync.Mutex
 	nodes map[string]*nodeTargets
-	// where remembers the node of each pod: a deletion may be all that is heard of a change.
+	// where is the node of each pod by UID: a deletion may arrive without the change before it.
 	where map[string]string
-	// pending are nodes that got their first live target and were not yet handed out.
+	// pending are nodes with a live target that nextNode has not returned yet.
 	pending []string
-	changed chan struct{} // closed and made anew at each change
+	changed chan struct{} // closed and replaced at each change
 }
 
 type nodeTargets struct {
-	pods map[string]*session.Pod // by UID; a value is never changed once it is in
-	live map[string]bool         // the UIDs that are not finished
-	host map[string]bool         // the UIDs in the host's network
-	// whole: the node itself is a target, whatever runs on it.
+	pods map[string]*session.Pod // by UID; values are immutable
+	live map[string]bool         // UIDs of unfinished pods
+	host map[string]bool         // UIDs of pods in the host's network
+	// whole: the node itself is a target, with or without pods.
 	whole bool
-	seen  bool // handed out by NextNode
-	// idleSince is when busy was last found to end; zero while it has not.
+	seen  bool // in pending, or returned by NextNode
+	// idleSince is when busy became false; zero while it is true.
 	idleSince time.Time
 }
 
-// noteIdle keeps idleSince up to date. It is called after each change of what busy reads.
+// noteIdle updates idleSince. It is called after each change of the fields that busy reads.
 func (n *nodeTargets) noteIdle() {
 	if n.busy() {
 		n.idleSince = time.Time{}
@@ -67,11 +67,11 @@ func newTargets(match func(*corev1.Pod) bool, container string) *targets {
 	}
 }
 
-// apply takes in a pod as it is now.
+// apply stores the current state of a pod.
 func (t *targets) apply(pod *corev1.Pod) {
 	uid := string(pod.UID)
 	if pod.Spec.NodeName == "" || !t.match(pod) {
-		// Labels change: what was a target may stop being one.
+		// Labels change: a pod may stop being a target.
 		t.remove(uid)
 		return
 	}
@@ -80,8 +80,8 @@ func (t *targets) apply(pod *corev1.Pod) {
 	n := t.node(pod.Spec.NodeName)
 	old := n.pods[uid]
 	if old == nil && finished(pod) {
-		// It ended before it was ever seen: there is nothing to observe. One that ends under our eyes stays, for its
-		// container ids name its last events.
+		// It ended before the first event of the watch: there is nothing to observe. A pod that ends later stays,
+		// because its container ids name its last events.
 		return
 	}
 	n.live[uid] = !finished(pod)
@@ -129,7 +129,7 @@ func (t *targets) addNode(name string) {
 	t.wake()
 }
 
-// removeNode makes a node no target any more. Its pods stay ones.
+// removeNode removes a node from the targets. Its pods stay targets.
 func (t *targets) removeNode(name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -140,7 +140,7 @@ func (t *targets) removeNode(name string) {
 	}
 }
 
-// remove forgets a pod.
+// remove removes a pod.
 func (t *targets) remove(uid string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -156,7 +156,7 @@ func (t *targets) remove(uid string) {
 	t.wake()
 }
 
-// wake wakes all that wait. t.mu is held.
+// wake wakes all waiters. t.mu is held.
 func (t *targets) wake() {
 	close(t.changed)
 	t.changed = make(chan struct{})
@@ -216,7 +216,7 @@ func (t *targets) observesHost(node string) bool {
 	return n != nil && len(n.host) > 0
 }
 
-// Feed gives one tracer the pods of its node: first all of them, then what changed. A feed serves one goroutine.
+// Feed gives one tracer the pods of its node: first all of them, then changes. It is for one goroutine.
 type Feed struct {
 	targets *targets
 	node    string
@@ -248,7 +248,7 @@ func (f *Feed) Reset() {
 	clear(f.sent)
 }
 
-// Idle reports whether nothing on the node is to be traced now, and since when; zero: nothing ever was.
+// Idle reports whether the node has no live target now, and since when; zero means that it never had one.
 func (f *Feed) Idle() (since time.Time, idle bool) {
 	f.targets.mu.Lock()
 	defer f.targets.mu.Unlock()
@@ -259,7 +259,7 @@ func (f *Feed) Idle() (since time.Time, idle bool) {
 	return n.idleSince, !n.busy()
 }
 
-// Busy waits until something on the node is to be traced.
+// Busy waits until the node has a live target.
 func (f *Feed) Busy(ctx context.Context) error {
 	for {
 		f.targets.mu.Lock()
@@ -282,7 +282,7 @@ func (f *Feed) idle() bool {
 	return n == nil || !n.busy()
 }
 
-// diff returns what f has not sent, nil if nothing. The targets' lock is held.
+// diff returns the changes that f has not sent, nil if there are none. The targets' lock is held.
 func (f *Feed) diff() *session.PodUpdate {
 	var pods map[string]*session.Pod
 	if n := f.targets.nodes[f.node]; n != nil {

@@ -12,22 +12,23 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 )
 
-// Untraced says why pods that the user means are no targets.
+// Untraced explains why pods that match the query are not targets.
 type Untraced struct {
-	// Reasons are sentences, a line each; none where no such pod exists.
+	// Reasons are sentences, one per line; none if no pod matches.
 	Reasons []string
-	// Final: to wait does not help, since what was named will not become a target.
+	// Final: waiting does not help, since the named objects cannot become targets.
 	Final bool
 }
 
 const (
-	// maxExamined bounds how many pods are examined.
+	// maxExamined limits the number of examined pods.
 	maxExamined = 500
-	// maxNamed is how many pods or containers a reason names.
+	// maxNamed limits the pods or containers that a reason names.
 	maxNamed = 5
 )
 
-// Untraced examines the pods that the query means. It asks the API server once.
+// Untraced examines the pods that match the query, with one request to the API server. It returns no reasons if that
+// fails.
 func (c *Cluster) Untraced(ctx context.Context) Untraced {
 	q := &c.matcher.query
 	options := metav1.ListOptions{Limit: maxExamined}
@@ -41,7 +42,7 @@ func (c *Cluster) Untraced(ctx context.Context) Untraced {
 	if q.AllNamespaces {
 		namespace = metav1.NamespaceAll
 	}
-	// The watch has listed them a moment ago; what fails now is the watch's to report.
+	// The watch has just listed the same pods, and reports its own errors.
 	pods, err := c.client.CoreV1().Pods(namespace).List(ctx, options)
 	if err != nil {
 		return Untraced{}
@@ -55,15 +56,15 @@ func (c *Cluster) Untraced(ctx context.Context) Untraced {
 	return Untraced{Reasons: u.reasons(), Final: len(q.Names) > 0 && u.final(len(c.matcher.podNames), len(q.Names))}
 }
 
-// untracedPods are pods by why they are no targets.
+// untracedPods groups pods by the reason why they are not targets.
 type untracedPods struct {
 	container  string
 	without    []string        // pods without the container
-	containers map[string]bool // what they have instead
+	containers map[string]bool // containers of those pods
 	ended      []string
-	renewed    int // of ended: those that their controller makes again by the same name
+	renewed    int // ended pods whose controller recreates them with the same name
 	waiting    []string
-	others     int // those that have become targets meanwhile
+	others     int // pods that have become targets meanwhile
 }
 
 func (u *untracedPods) add(pod *corev1.Pod) {
@@ -102,8 +103,8 @@ func (u *untracedPods) reasons() (all []string) {
 	return all
 }
 
-// final reports whether nothing that was named can become a target: all pods lack the container, or all that was named
-// are pods, and each has ended for good or lacks the container.
+// final reports whether none of the named objects can become a target: all pods lack the container, or all names are
+// pods, and each has ended for good or lacks the container.
 func (u *untracedPods) final(pods, names int) bool {
 	if u.others > 0 || len(u.waiting) > 0 {
 		return false
@@ -114,7 +115,7 @@ func (u *untracedPods) final(pods, names int) bool {
 	return u.renewed == 0 && pods == names && len(u.ended)+len(u.without) == pods
 }
 
-// list names some of several things: "pod a", "pods a, b and 3 more".
+// list formats a noun and at most maxNamed names: "pod a", "pods a, b and 3 more".
 func list(noun string, names []string) string {
 	if len(names) != 1 {
 		noun += "s"
@@ -129,7 +130,7 @@ func listNames(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// unscheduled is why no node was found for a pod, in parentheses.
+// unscheduled returns the scheduler's reason for a pending pod in parentheses, or "".
 func unscheduled(pod *corev1.Pod) string {
 	for _, c := range pod.Status.Conditions {
 		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Message != "" {

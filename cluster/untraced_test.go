@@ -18,7 +18,7 @@ func controller(kind, name, uid string) []metav1.OwnerReference {
 	return []metav1.OwnerReference{{Kind: kind, Name: name, UID: types.UID(uid), Controller: ptr(true)}}
 }
 
-func TestUntracedPodsAreExplained(t *testing.T) {
+func TestUntraced_GivesReasons(t *testing.T) {
 	ended := func(name string, phase corev1.PodPhase, owner string) *corev1.Pod {
 		p := pod("demo", name, "n1")
 		p.Status.Phase = phase
@@ -68,7 +68,7 @@ func TestUntracedPodsAreExplained(t *testing.T) {
 	}
 }
 
-func TestTargetsOfEveryKind(t *testing.T) {
+func TestOpen_AcceptsEveryWorkloadKind(t *testing.T) {
 	labels := map[string]string{"app": "web"}
 	selector := &metav1.LabelSelector{MatchLabels: labels}
 	meta := metav1.ObjectMeta{Namespace: "demo", Name: "web", UID: "uid-web"}
@@ -101,13 +101,14 @@ func TestTargetsOfEveryKind(t *testing.T) {
 	}
 }
 
-func TestTargetsThatHaveNoPods(t *testing.T) {
+func TestOpen_RefusesTargetsWithoutPods(t *testing.T) {
 	external := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "db"},
 		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "db.example.com"},
 	}
 	for arg, want := range map[string]string{
-		"svc/db":                 `target "svc/db": want a Service with pods: this one is of type ExternalName, a CNAME for "db.example.com"`,
+		"svc/db": `target "svc/db": want a Service with pods: this one is of type ExternalName, ` +
+			`a CNAME for "db.example.com"`,
 		"deployments.batch/web":  `target "deployments.batch/web": want a pod's name, or one of deploy/NAME, sts/NAME`,
 		"cronjob/none":           `cronjob "none" not found in namespace "demo": see kubectl get cronjobs -n demo`,
 		"configmap/kube-root-ca": `target "configmap/kube-root-ca": want a pod's name`,

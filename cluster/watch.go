@@ -21,11 +21,11 @@ import (
 
 // Options of a Cluster.
 type Options struct {
-	// Note takes messages for the user, each once, a line each; nil: dropped. It is called from any goroutine.
+	// Note receives messages for the user, one line each; nil drops them. Any goroutine may call it.
 	Note func(string)
 }
 
-// Cluster watches what a session needs to know. It implements collect.Namer.
+// Cluster watches targets and names. It implements collect.Namer.
 type Cluster struct {
 	targets *targets
 	names   *names
@@ -37,7 +37,7 @@ type Cluster struct {
 	stop    context.CancelFunc
 }
 
-// Open resolves the query, and returns once the targets that exist are known. The watches go on until Close. Errors the
+// Open resolves the query, and returns after the first list of targets. The watches run until Close. Errors that the
 // user can fix are *NotFoundError, *ForbiddenError and *BadTargetError.
 func Open(ctx context.Context, client kubernetes.Interface, q Query, o Options) (*Cluster, error) {
 	m, err := resolve(ctx, client, q)
@@ -64,7 +64,7 @@ func Open(ctx context.Context, client kubernetes.Interface, q Query, o Options) 
 	if q.AllNamespaces {
 		namespace = metav1.NamespaceAll
 	}
-	// With all namespaces the pods are watched once, for both uses: then the filter is the matcher's alone.
+	// With all namespaces one watch of pods serves targets and names. It has no filter; the matcher selects.
 	shared := q.AllNamespaces
 	refused := make(chan error, 1)
 	synced := c.watch(watching, factory(client, namespace, func(lo *metav1.ListOptions) {
@@ -97,8 +97,7 @@ func Open(ctx context.Context, client kubernetes.Interface, q Query, o Options) 
 		}
 	})
 	c.watchNames(watching, client, q.Namespace, shared)
-	// An informer tries again for ever where nobody answers; asked once by itself, the API server's absence is an
-	// error.
+	// An informer retries for ever while the API server is unreachable. This request fails instead.
 	c.watches.Go(func() {
 		if _, err := client.CoreV1().Pods(namespace).List(watching, metav1.ListOptions{Limit: 1}); err != nil {
 			select {
@@ -135,10 +134,10 @@ func (c *Cluster) Close() {
 	c.watches.Wait()
 }
 
-// Targets returns how many pods are observed now, and on how many nodes.
+// Targets returns the number of live target pods, and of nodes with one.
 func (c *Cluster) Targets() (pods, nodes int) { return c.targets.count() }
 
-// NextNode waits for a node that has a target and was not returned before. Nodes that have one already come at once.
+// NextNode waits for a node that has a target and that it has not returned before.
 func (c *Cluster) NextNode(ctx context.Context) (string, error) { return c.targets.nextNode(ctx) }
 
 // NewFeed returns the pods of a node, for its tracer.
@@ -146,7 +145,7 @@ func (c *Cluster) NewFeed(node string) *Feed {
 	return &Feed{targets: c.targets, node: node, sent: map[string]*session.Pod{}}
 }
 
-// watchNames watches what peers are named by: in the whole cluster, or where that is forbidden in the namespace only.
+// watchNames watches the objects that name peers: in the whole cluster, or if that is forbidden in the namespace only.
 func (c *Cluster) watchNames(ctx context.Context, client kubernetes.Interface, namespace string, havePods bool) {
 	type resource struct {
 		name     string
@@ -195,7 +194,7 @@ func (c *Cluster) watchNames(ctx context.Context, client kubernetes.Interface, n
 		var once sync.Once
 		synced := c.watch(wide, everywhere, r.informer, r.handlers, func(err error) {
 			if !apierrors.IsForbidden(err) {
-				return // the reflector tries again by itself
+				return // the reflector retries
 			}
 			once.Do(func() {
 				giveUp()
@@ -235,15 +234,15 @@ type handlers struct {
 	gone func(any)
 }
 
-// watch runs one informer until ctx ends. The channel closes when its first list was handed to h. failed hears of each
-// failed list or watch; the informer goes on trying.
+// watch runs one informer until ctx ends. The channel closes after h has received the first list. failed is called for
+// each failed list or watch; the informer retries.
 func (c *Cluster) watch(
 	ctx context.Context, f informers.SharedInformerFactory,
 	informer func(informers.SharedInformerFactory) cache.SharedIndexInformer, h handlers, failed func(error),
 ) <-chan struct{} {
 	done := make(chan struct{})
 	inf := informer(f)
-	// Both errors below mean that the informer was started before: it was not, it is new.
+	// The two errors below are those of an informer that was already started. This one is new.
 	if err := inf.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector,
 		err error) {
 		failed(err)

@@ -36,7 +36,7 @@ const (
 
 	headSize = 40
 
-	// batch is the size of a frame's events in bytes. flushInterval is the longest time that an event waits for a frame.
+	// batch is the size of a frame's events in bytes. flushInterval is the longest time that an event waits for one.
 	batch         = 256 << 10
 	flushInterval = time.Second
 

@@ -57,8 +57,8 @@ func TestHostileRecording_IsBounded(t *testing.T) {
 		events  uint64 // most refused events
 		opening bool   // NewReader returns the error
 	}{
-		"more events than declared": {framed(t, about, 3, make([]byte, maxUnpacked)), "more events than its head declares",
-			3, false},
+		"more events than declared": {framed(t, about, 3, make([]byte, maxUnpacked)),
+			"more events than its head declares", 3, false},
 		"more events than allowed": {framed(t, about, maxUnpacked, make([]byte, maxUnpacked)), "8388608 events", 0,
 			false},
 		"a long event": {framed(t, about, 1, long), "an event of 8388587 bytes, limit 524288", 1, false},
