@@ -1,3 +1,3 @@
 package exec
 
-//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -type exec_event -no-global-types -output-stem exec object exec.bpf.c -- -I../headers -I../lib -Wall -fno-strict-aliasing -Werror -O2 -mcpu=v3
+//go:generate sh ../generate.sh exec_event

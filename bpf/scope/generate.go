@@ -1,3 +1,3 @@
 package scope
 
-//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -type scope_event -no-global-types -output-stem scope object scope.bpf.c -- -I../headers -I../lib -Wall -fno-strict-aliasing -Werror -O2 -mcpu=v3
+//go:generate sh ../generate.sh scope_event
