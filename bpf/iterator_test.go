@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestAScanOverAMillionObjectsGoesOn(t *testing.T) {
+func TestIterator_ReadsOnAfterEAGAIN(t *testing.T) {
 	again := iotest.ErrReader(&os.PathError{Op: "read", Path: "bpf_iter", Err: unix.EAGAIN})
 	asked := 0
 	if err := runThrough(readerFunc(func(b []byte) (int, error) {
@@ -33,8 +33,8 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
 
-// TestKernelsThatRefuseMapIteratorsAreTold loads what is refused or not, and what takes its place.
-func TestKernelsThatRefuseMapIteratorsAreTold(t *testing.T) {
+// TestMapIteratorsRefused_MatchesTheKernel loads what is refused or not, and what takes its place.
+func TestMapIteratorsRefused_MatchesTheKernel(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root")
 	}

@@ -22,7 +22,7 @@ func TestNamesAreValidAndBounded(t *testing.T) {
 	}
 }
 
-func TestRingSizesAreThoseTheKernelTakes(t *testing.T) {
+func TestRingSize_IsAPowerOfTwo(t *testing.T) {
 	page := RingSize(1)
 	for bytes, want := range map[uint32]uint32{page: page, page + 1: 2 * page, 1 << 22: 1 << 22, 1<<22 + 1: 1 << 23} {
 		if got := RingSize(bytes); got != want {

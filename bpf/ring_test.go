@@ -116,7 +116,7 @@ func expect(t *testing.T, got chan uint64, want uint64) {
 	}
 }
 
-func TestARecordThatWakesNobodyIsReadWithinTheInterval(t *testing.T) {
+func TestRing_ReadsAtTheInterval(t *testing.T) {
 	r := newRinger(t, noWakeup)
 	got, looked := r.read(t, 50*time.Millisecond, false)
 	first := <-looked
@@ -129,7 +129,7 @@ func TestARecordThatWakesNobodyIsReadWithinTheInterval(t *testing.T) {
 	}
 }
 
-func TestTheKernelWakesTheReader(t *testing.T) {
+func TestRing_KernelWakesReader(t *testing.T) {
 	for name, flags := range map[string]int32{"by need": 0, "always": forceWakeup} {
 		t.Run(name, func(t *testing.T) {
 			r := newRinger(t, flags)
@@ -145,7 +145,7 @@ func TestTheKernelWakesTheReader(t *testing.T) {
 	}
 }
 
-func TestAFlushReturnsWhenAllWasHandedOver(t *testing.T) {
+func TestRing_FlushDeliversEverything(t *testing.T) {
 	r := newRinger(t, noWakeup)
 	got, looked := r.read(t, time.Hour, false)
 	<-looked
@@ -165,7 +165,7 @@ func TestAFlushReturnsWhenAllWasHandedOver(t *testing.T) {
 	}
 }
 
-func TestAFlushWithoutAReaderEndsWithItsContext(t *testing.T) {
+func TestRing_FlushWithoutReaderTimesOut(t *testing.T) {
 	r := newRinger(t, noWakeup)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
@@ -174,7 +174,7 @@ func TestAFlushWithoutAReaderEndsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestAClosedRingEndsItsReader(t *testing.T) {
+func TestRing_CloseEndsReader(t *testing.T) {
 	r := newRinger(t, noWakeup)
 	looked := make(chan struct{}, 100)
 	ended := make(chan error, 1)
@@ -191,7 +191,7 @@ func TestAClosedRingEndsItsReader(t *testing.T) {
 	}
 }
 
-func TestWhatAReaderIsHandedMayEndIt(t *testing.T) {
+func TestRing_RecordErrorEndsReader(t *testing.T) {
 	r := newRinger(t, noWakeup)
 	r.put(t, 1)
 	bad := errors.New("bad")

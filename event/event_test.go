@@ -437,7 +437,7 @@ func FuzzJSON(f *testing.F) {
 }
 
 // What a driver does not tell is null and n/a everywhere, and never a number.
-func TestAGpuOfWhichNothingIsKnownShowsNoNumber(t *testing.T) {
+func TestGpu_UnknownShowsNoNumber(t *testing.T) {
 	for _, g := range []*Gpu{
 		{Type: GpuEventType_GPU_EVENT_TYPE_DEVICE, Gpu: &GpuDevice{Uuid: "GPU-0"}},
 		{Type: GpuEventType_GPU_EVENT_TYPE_DEVICE, Memory: &GpuMemory{}, Activity: &GpuActivity{},

@@ -7,7 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-func TestHowAProcessEndedIsTold(t *testing.T) {
+func TestExec_Result(t *testing.T) {
 	for want, e := range map[string]*Exec{
 		"exit 0":   {Outcome: ExecOutcome_EXEC_OUTCOME_EXITED, ExitCode: proto.Uint32(0)},
 		"exit 137": {Outcome: ExecOutcome_EXEC_OUTCOME_EXITED, ExitCode: proto.Uint32(137)},
@@ -26,7 +26,7 @@ func TestHowAProcessEndedIsTold(t *testing.T) {
 	}
 }
 
-func TestACommandIsCutInATableOnly(t *testing.T) {
+func TestExec_CommandIsCutInTablesOnly(t *testing.T) {
 	long := &Exec{Phase: ExecPhase_EXEC_PHASE_EXEC, Args: []byte("sh\x00" + strings.Repeat("é", 300) + "\x00")}
 	if got := cellOf(t, "process", long); len([]rune(got)) != 123 || !strings.HasSuffix(got, "é...") {
 		t.Errorf("%d characters: %s", len([]rune(got)), got)

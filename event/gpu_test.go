@@ -2,7 +2,7 @@ package event
 
 import "testing"
 
-func TestAGPUIsHeldAndIdleWhereThatIsKnown(t *testing.T) {
+func TestGpu_HeldIdle(t *testing.T) {
 	n := func(n uint32) *uint32 { return &n }
 	f := func(f float64) *float64 { return &f }
 	for what, test := range map[string]struct {

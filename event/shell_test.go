@@ -14,7 +14,7 @@ var words = []string{
 	"\u202eevil\u202c", "日本", "\U000e0041b", "*", "~", "#x", "-n", "a;b&c|d>e", "\x7f0", "\u200b9",
 }
 
-func TestAShellReadsExactlyTheArguments(t *testing.T) {
+func TestShell_ReadsExactlyTheArguments(t *testing.T) {
 	bash, err := exec.LookPath("bash")
 	if err != nil {
 		t.Skip("needs bash")
@@ -41,7 +41,7 @@ func TestACommandIsPrintable(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotUTF8IsExact(t *testing.T) {
+func TestShell_InvalidUTF8IsExact(t *testing.T) {
 	for in, want := range map[string]string{"": NotAvailable, "/a b": "/a b", "/\xff'": `$'/\xff\''`} {
 		if got := exact([]byte(in)).String(); got != want {
 			t.Errorf("%q is %s, want %s", in, got, want)

@@ -6,7 +6,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-func TestATCPOutcomeIsToldInWords(t *testing.T) {
+func TestTCP_OutcomeInWords(t *testing.T) {
 	const (
 		local, peer = TCPEnd_TCP_END_LOCAL, TCPEnd_TCP_END_PEER
 		reset       = TCPOutcome_TCP_OUTCOME_RESET
@@ -91,7 +91,7 @@ func TestATCPOutcomeIsToldInWords(t *testing.T) {
 	}
 }
 
-func TestTCPEndsAreShownAsSeenFromTheObservedOne(t *testing.T) {
+func TestTCP_EndsSeenFromTheObservedEnd(t *testing.T) {
 	src := &Endpoint{Namespace: "demo", Pod: "client", Port: 40000, Pid: 7, Comm: "curl"}
 	dst := &Endpoint{Namespace: "demo", Pod: "web-0", Port: 80, Pid: 8, Comm: "nginx"}
 	for _, test := range []struct {
@@ -111,7 +111,7 @@ func TestTCPEndsAreShownAsSeenFromTheObservedOne(t *testing.T) {
 	}
 }
 
-func TestAHandshakeStandsWhereOtherDurationsDo(t *testing.T) {
+func TestTCP_HandshakeIsShownAsDuration(t *testing.T) {
 	e := &Tcp{Outcome: TCPOutcome_TCP_OUTCOME_CONNECTED, HandshakeMicros: proto.Uint64(87)}
 	if got := tcpCell(t, "took", e); got != "87µs" {
 		t.Errorf("connected: %s", got)

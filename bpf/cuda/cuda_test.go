@@ -245,7 +245,7 @@ func ways(t *testing.T, test func(t *testing.T, o Options)) {
 	t.Run("one by one", func(t *testing.T) { test(t, Options{Single: true}) })
 }
 
-func TestCallsAreCountedExactly(t *testing.T) {
+func TestProbe_CountsCallsExactly(t *testing.T) {
 	ways(t, func(t *testing.T, o Options) {
 		b := newHarness(t, o)
 		b.release()

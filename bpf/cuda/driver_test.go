@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// TestNVIDIAsOwnLibraryIsCounted wants the driver's own library, without a GPU: `make driver-check` fetches it.
+// TestProbe_CountsNVIDIAsLibrary wants the driver's own library, without a GPU: `make driver-check` fetches it.
 // There, every call fails, and is counted.
-func TestNVIDIAsOwnLibraryIsCounted(t *testing.T) {
+func TestProbe_CountsNVIDIAsLibrary(t *testing.T) {
 	dir := os.Getenv("ORB8_NVIDIA_DRIVER")
 	if dir == "" {
 		t.Skip("ORB8_NVIDIA_DRIVER names no directory with libcuda.so.1: make driver-check")

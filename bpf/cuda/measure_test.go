@@ -14,7 +14,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/bpf/bpftest"
 )
 
-func TestWhatProbesCostIsMeasured(t *testing.T) {
+func TestProbe_MeasuresItsCost(t *testing.T) {
 	ways(t, func(t *testing.T, o Options) {
 		b := newHarness(t, o)
 		c, err := b.probe.measure()

@@ -24,7 +24,7 @@ func (b *harness) await(what string, so func() bool) {
 	}
 }
 
-func TestFailuresAreToldOneByOne(t *testing.T) {
+func TestProbe_ReportsEachFailure(t *testing.T) {
 	b := newHarness(t, Options{})
 	b.release()
 	b.attach(b.fake.Library)
@@ -57,7 +57,7 @@ func TestFailuresAreToldOneByOne(t *testing.T) {
 	b.noLoss()
 }
 
-func TestAFullRingIsCounted(t *testing.T) {
+func TestProbe_CountsAFullRing(t *testing.T) {
 	b := newHarness(t, Options{RingBytes: 4096})
 	b.attach(b.fake.Library)
 	w := b.start(b.in, "", b.fake.Library)
@@ -78,7 +78,7 @@ func TestAFullRingIsCounted(t *testing.T) {
 	}
 }
 
-func TestProcessesBeyondTheRoomAreCountedAsLost(t *testing.T) {
+func TestProbe_CountsCallsWithoutRoom(t *testing.T) {
 	b := newHarness(t, Options{MaxProcesses: 2})
 	b.attach(b.fake.Library)
 	for range 2 {
@@ -96,7 +96,7 @@ func TestProcessesBeyondTheRoomAreCountedAsLost(t *testing.T) {
 	}
 }
 
-func TestASynchronisationThatDoesNotReturnIsSeen(t *testing.T) {
+func TestProbe_ReportsBlockedSynchronisation(t *testing.T) {
 	ways(t, func(t *testing.T, o Options) {
 		b := newHarness(t, o)
 		b.release()
@@ -141,7 +141,7 @@ func TestASynchronisationThatDoesNotReturnIsSeen(t *testing.T) {
 	})
 }
 
-func TestProbesThatCostTooMuchAreTakenOff(t *testing.T) {
+func TestProbe_DetachesCostlyProbes(t *testing.T) {
 	b := newHarness(t, Options{Share: 0.001})
 	b.release()
 	b.attach(b.fake.Library)
@@ -204,7 +204,7 @@ func (b *harness) linksOf(group int) (n int) {
 	return n
 }
 
-func TestProbe_PutsBackWhatAStrangerHadTakenOff(t *testing.T) {
+func TestProbe_ReattachesAfterRest(t *testing.T) {
 	ways(t, func(t *testing.T, o Options) {
 		o.Share, o.Rest = 0.001, 100*time.Millisecond
 		b := newHarness(t, o)
@@ -269,7 +269,7 @@ func TestProbe_DetachTakesOneLibraryOff(t *testing.T) {
 	}
 }
 
-func TestRest_DoublesUpToABound(t *testing.T) {
+func TestRest_GrowsUpToABound(t *testing.T) {
 	var r rest
 	now, first := uint64(time.Hour), time.Minute
 	for _, want := range []time.Duration{1, 2, 4, 8, 16, 16} {
@@ -283,7 +283,7 @@ func TestRest_DoublesUpToABound(t *testing.T) {
 	}
 }
 
-func TestStrangersAreSparedToo(t *testing.T) {
+func TestProbe_SparesProcessesOutOfScope(t *testing.T) {
 	b := newHarness(t, Options{Share: 0.001})
 	b.release()
 	b.attach(b.fake.Library)
@@ -298,7 +298,7 @@ func TestStrangersAreSparedToo(t *testing.T) {
 	})
 }
 
-func TestOfAProcessThatHasEndedNothingIsKept(t *testing.T) {
+func TestProbe_ForgetsEndedProcesses(t *testing.T) {
 	b := newHarness(t, Options{})
 	b.release()
 	b.attach(b.fake.Library)
@@ -339,7 +339,7 @@ func TestOfAProcessThatHasEndedNothingIsKept(t *testing.T) {
 	}
 }
 
-func TestNothingIsLeftInTheKernel(t *testing.T) {
+func TestProbe_CloseUnloadsEverything(t *testing.T) {
 	ways(t, func(t *testing.T, o Options) {
 		bpftest.Root(t)
 		before := bpftest.Snapshot(t)

@@ -215,7 +215,7 @@ func ask(t *testing.T, network string, server netip.AddrPort, names ...string) t
 	return time.Since(began)
 }
 
-func TestQueriesAreReportedWithTheirAnswers(t *testing.T) {
+func TestQuery_ReportedWithItsAnswer(t *testing.T) {
 	for _, address := range []string{"127.0.0.1", "::1"} {
 		for _, network := range []string{"udp", "tcp"} {
 			t.Run(network+" "+address, func(t *testing.T) {
@@ -259,7 +259,7 @@ func TestQueriesAreReportedWithTheirAnswers(t *testing.T) {
 	}
 }
 
-func TestAServersSideIsReported(t *testing.T) {
+func TestServer_ReportsQueriesAndAnswers(t *testing.T) {
 	for _, network := range []string{"udp", "tcp"} {
 		t.Run(network, func(t *testing.T) {
 			// The ports must be known first.
@@ -288,7 +288,7 @@ func TestAServersSideIsReported(t *testing.T) {
 	}
 }
 
-func TestWhatTheRingBufferCannotTakeIsCounted(t *testing.T) {
+func TestProbe_CountsAFullRing(t *testing.T) {
 	server := serve(t, "127.0.0.1")
 	b := newHarness(t, Options{Ports: []uint16{server.Port()}, RingBytes: 4096})
 	b.hold.Lock()
@@ -318,7 +318,7 @@ func TestWhatTheRingBufferCannotTakeIsCounted(t *testing.T) {
 }
 
 // A query in flight when the tracer flushes at its start, and that is asked twice and answered twice, is one event.
-func TestAQueryThatWaitsIsReportedOnce(t *testing.T) {
+func TestQuery_PendingIsReportedOnce(t *testing.T) {
 	u, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -49,7 +49,7 @@ func (p *pairing) answered(at time.Duration, cookie uint64, name string) {
 }
 
 // A slow server answers a query and its repetition: that is one event, also where the second answer is late.
-func TestEveryAnswerToARepeatedQueryIsOneEvent(t *testing.T) {
+func TestPairs_RetriedQueryIsOneEvent(t *testing.T) {
 	for _, second := range []time.Duration{2 * time.Second, 9 * time.Second} {
 		p := newPairing()
 		p.ask(0, 1, "a.")
@@ -80,7 +80,7 @@ func (p *pairs) charged() int64 { return p.pending.Used() + p.done.Used() }
 const manyQueries = 2 * waitingBytes / uint64(queryOverhead)
 
 // A busy server's answered queries take no room from those that wait.
-func TestAnsweredQueriesTakeNoRoom(t *testing.T) {
+func TestPairs_AnsweredQueriesTakeNoRoom(t *testing.T) {
 	p := newPairing()
 	p.ask(0, 1, "slow.")
 	for i := range 3 * manyQueries {
@@ -178,7 +178,7 @@ func TestExtendedRCodes(t *testing.T) {
 }
 
 // An answer that closes the connection and is sent again is one message; so is one that comes after the FIN behind it.
-func TestTheEndOfAStream(t *testing.T) {
+func TestStreams_EndOfStream(t *testing.T) {
 	part := func(m string) []byte { return append(binary.BigEndian.AppendUint16(nil, uint16(len(m))), m...) }
 	for name, parts := range map[string][]segment{
 		"sent again": {{seq: 100, flags: tcpSYN}, {seq: 101, data: part("hello"), flags: tcpFIN},

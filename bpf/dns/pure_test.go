@@ -77,9 +77,9 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// TestMessagesOfAStream cuts a stream at random, sends parts twice, in another order and overlapping: the messages
+// TestStreams_SplitIntoMessages cuts a stream at random, sends parts twice, in another order and overlapping: the messages
 // come out once, whole.
-func TestMessagesOfAStream(t *testing.T) {
+func TestStreams_SplitIntoMessages(t *testing.T) {
 	for seed := range uint64(300) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		var want [][]byte
@@ -166,7 +166,7 @@ type told struct {
 	at       time.Duration
 }
 
-func TestQueriesAndAnswersArePaired(t *testing.T) {
+func TestPairs_MatchQueriesAndAnswers(t *testing.T) {
 	const start = uint64(1_700_000_000_000_000_000)
 	var got []told
 	lost := 0

@@ -215,7 +215,7 @@ func (b *harness) check(d *event.Drop, observed event.Side, packets, bytes uint6
 	}
 }
 
-func TestWhatNobodyListensForIsDropped(t *testing.T) {
+func TestDrops_ClosedPort(t *testing.T) {
 	b := newHarness(t, Options{})
 	for _, c := range []struct {
 		own     string
@@ -243,7 +243,7 @@ func TestWhatNobodyListensForIsDropped(t *testing.T) {
 	}
 }
 
-func TestAFullSocketBufferIsNamed(t *testing.T) {
+func TestDrops_FullSocketBuffer(t *testing.T) {
 	b := newHarness(t, Options{})
 	b.own("127.0.0.8")
 	var server *net.UDPConn
@@ -289,7 +289,7 @@ func TestAFullSocketBufferIsNamed(t *testing.T) {
 	b.check(found[0], event.Side_SIDE_DST, uint64(sent-received), uint64(sent-received)*128, "SOCKET_RCVBUFF")
 }
 
-func TestAFirewallIsNamed(t *testing.T) {
+func TestDrops_Firewall(t *testing.T) {
 	nft, err := exec.LookPath("nft")
 	if err != nil {
 		t.Skip("needs nft")
@@ -312,7 +312,7 @@ func TestAFirewallIsNamed(t *testing.T) {
 	b.check(found[0], event.Side_SIDE_SRC, 7, 7*128, "NETFILTER_DROP")
 }
 
-func TestDropsThatFindNoRoomAreCounted(t *testing.T) {
+func TestDrops_CountPacketsWithoutRoom(t *testing.T) {
 	const room, sent = 16, 100
 	b := newHarness(t, Options{MaxFlows: room})
 	b.own("127.0.0.9")
@@ -443,7 +443,7 @@ func TestDrops_ForgottenGiveBackTheirPlaces(t *testing.T) {
 	}
 }
 
-func TestEveryReasonThatIsExplainedExists(t *testing.T) {
+func TestReasons_ExistInTheKernel(t *testing.T) {
 	b := newHarness(t, Options{})
 	r := b.probe.reasons
 	if len(r.names) == 0 {

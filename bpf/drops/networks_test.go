@@ -247,7 +247,7 @@ func TestDrops_LoopbackOfNode(t *testing.T) {
 	}
 }
 
-func TestDrops_PodsAreToldApart(t *testing.T) {
+func TestDrops_OtherPodsAreNotReported(t *testing.T) {
 	b := newHarness(t, Options{})
 	other := bpftest.NewCgroup(t, "orb8-drops-test-other")
 	startPod(t, other, true)() // not in scope

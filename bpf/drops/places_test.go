@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestPlacesAreNamedAsTheKernelDoes(t *testing.T) {
+func TestParsePlace(t *testing.T) {
 	for line, want := range map[string]struct {
 		location uint64
 		name     string
@@ -29,7 +29,7 @@ func TestPlacesAreNamedAsTheKernelDoes(t *testing.T) {
 	}
 }
 
-func TestAPlaceIsAskedForOnce(t *testing.T) {
+func TestPlaces_AreCached(t *testing.T) {
 	asked := 0
 	p := places{open: func() (io.ReadCloser, error) {
 		asked++
@@ -48,7 +48,7 @@ func TestAPlaceIsAskedForOnce(t *testing.T) {
 	}
 }
 
-func TestAFailureToNameAPlaceIsTold(t *testing.T) {
+func TestPlaces_ReadErrorIsReturned(t *testing.T) {
 	broken := errors.New("broken")
 	p := places{open: func() (io.ReadCloser, error) { return nil, broken }}
 	if _, err := p.name(1); !errors.Is(err, broken) {

@@ -273,7 +273,7 @@ func limitMemory(t *testing.T, c *bpftest.Cgroup, limit int) {
 	}
 }
 
-func TestAFullRingIsCounted(t *testing.T) {
+func TestProbe_CountsAFullRing(t *testing.T) {
 	b := newHarness(t, Options{RingBytes: 16384})
 	const n = 15
 	for range n {

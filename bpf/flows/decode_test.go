@@ -44,7 +44,7 @@ func decodeOne(t *testing.T, e *objectFlowEvent) *event.Flow {
 	return ev.GetFlow()
 }
 
-func TestDecodePutsTheObservedEndWhereItsRoleSays(t *testing.T) {
+func TestDecode_ObservedEndFollowsRole(t *testing.T) {
 	for name, test := range map[string]struct {
 		role         uint8
 		lport, rport uint16

@@ -19,7 +19,7 @@ func lost(tr *trace, stage event.LossStage) (n uint64) {
 	return n
 }
 
-func TestWhatTheRingBufferCannotTakeIsCounted(t *testing.T) {
+func TestProbe_CountsAFullRing(t *testing.T) {
 	tr := newTrace(t, Options{RingBytes: 1}) // a page, for some 20 events
 	client := tr.wanted("client")
 	release := tr.hold()
@@ -44,7 +44,7 @@ func TestWhatTheRingBufferCannotTakeIsCounted(t *testing.T) {
 	}
 }
 
-func TestLiveSocketsAreReportedThroughARingBufferTooSmallForThem(t *testing.T) {
+func TestScan_MoreSocketsThanTheRingHolds(t *testing.T) {
 	tr := newTrace(t, Options{RingBytes: 1})
 	client := tr.wanted("client")
 	const connections = 200
@@ -68,7 +68,7 @@ func TestLiveSocketsAreReportedThroughARingBufferTooSmallForThem(t *testing.T) {
 	}
 }
 
-func TestFlowsThatTheMapCannotTakeAreCounted(t *testing.T) {
+func TestFlowMaps_CountPacketsWithoutRoom(t *testing.T) {
 	const room, peers, each = 4, 10, 3
 	tr := newTrace(t, Options{MaxFlows: room})
 	client, server := tr.wanted("client"), tr.wanted("server")
@@ -92,7 +92,7 @@ func TestFlowsThatTheMapCannotTakeAreCounted(t *testing.T) {
 	}
 }
 
-func TestTheWatermarkKeepsItsPromise(t *testing.T) {
+func TestWatermark_NoOlderEventFollows(t *testing.T) {
 	tr := newTrace(t, Options{Interval: time.Millisecond})
 	client, server := tr.wanted("client"), tr.wanted("server")
 	var broken int

@@ -260,7 +260,7 @@ func TestAFragmentedDatagramCountsOnce(t *testing.T) {
 	}
 }
 
-func TestASocketThatConnectsToAnotherPeerOpensAnotherFlow(t *testing.T) {
+func TestUDP_ReconnectOpensAnotherFlow(t *testing.T) {
 	tr := newTrace(t, Options{})
 	client, server := tr.wanted("client"), tr.wanted("server")
 	first, second := listenUDP(tr, server, "127.0.0.1"), listenUDP(tr, server, "127.0.0.2")
@@ -283,7 +283,7 @@ func TestASocketThatConnectsToAnotherPeerOpensAnotherFlow(t *testing.T) {
 	}
 }
 
-func TestAnIdleFlowClosesAndAPacketOpensItAnew(t *testing.T) {
+func TestUDP_IdleFlowClosesAndReopens(t *testing.T) {
 	// Everything is idle to a probe as impatient as this; its clock ticks every few ms.
 	tr := newTrace(t, Options{UDPIdle: time.Nanosecond})
 	client, server := tr.wanted("client"), tr.wanted("server")

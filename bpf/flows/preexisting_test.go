@@ -13,7 +13,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-func TestAConnectionOlderThanTheTraceIsExactAndKnowsItsRole(t *testing.T) {
+func TestPreexisting_TCPIsExactAndKnowsItsRole(t *testing.T) {
 	for _, family := range familyNames() {
 		for name, after := range map[string]struct {
 			data, serverFIN, clientFIN bool
@@ -89,7 +89,7 @@ func checkPreexisting(t *testing.T, p *pair, c, s *event.Flow) {
 	checkHalves(t, p, c, s)
 }
 
-func TestAnIdleSocketHasTheSameNumbersInBothLives(t *testing.T) {
+func TestPreexisting_SequenceNumbersAreStable(t *testing.T) {
 	// What a trace from the beginning says of a connection, a later one must say, too, or halves would not join.
 	tr := newTrace(t, Options{})
 	client, server := tr.wanted("client"), tr.wanted("server")
@@ -111,7 +111,7 @@ func TestAnIdleSocketHasTheSameNumbersInBothLives(t *testing.T) {
 	}
 }
 
-func TestTheChildrenOfListenersHaveAnOwner(t *testing.T) {
+func TestPreexisting_ListenersChildrenHaveOwner(t *testing.T) {
 	for _, kind := range []string{"TCP", "MPTCP"} {
 		t.Run(kind, func(t *testing.T) {
 			if kind == "MPTCP" {
@@ -135,7 +135,7 @@ func TestTheChildrenOfListenersHaveAnOwner(t *testing.T) {
 	}
 }
 
-func TestAnMPTCPListenersChildrenAreReported(t *testing.T) {
+func TestMPTCP_ListenersChildrenAreReported(t *testing.T) {
 	mptcpEnabled(t)
 	tr := newTrace(t, Options{})
 	server, client := tr.wanted("server"), tr.wanted("client")
@@ -152,7 +152,7 @@ func TestAnMPTCPListenersChildrenAreReported(t *testing.T) {
 }
 
 // MPTCP may send a part of its own stream again, as new data of the TCP connection below, which is what is reported.
-func TestTheTwoEndsOfAnMPTCPSubflowAgree(t *testing.T) {
+func TestMPTCP_BothEndsOfASubflowAgree(t *testing.T) {
 	mptcpEnabled(t)
 	tr := newTrace(t, Options{})
 	server, client := tr.wanted("server"), tr.wanted("client")
@@ -233,7 +233,7 @@ func mptcpEnabled(t *testing.T) {
 	unix.Close(fd)
 }
 
-func TestASocketThatComesIntoScopeLaterIsFound(t *testing.T) {
+func TestPreexisting_SocketThatEntersScope(t *testing.T) {
 	tr := newTrace(t, Options{})
 	client, server := bpftest.NewCgroup(t, "orb8-flows-test/client"), bpftest.NewCgroup(t, "orb8-flows-test/server")
 	p := connect(tr, client, server, "127.0.0.1")
@@ -254,7 +254,7 @@ func TestASocketThatComesIntoScopeLaterIsFound(t *testing.T) {
 	}
 }
 
-func TestAUDPSocketOlderThanTheTraceHasAnOwnerAndAGuessedRole(t *testing.T) {
+func TestPreexisting_UDPHasOwnerAndGuessedRole(t *testing.T) {
 	tr := newScope(t)
 	client, server := tr.wanted("client"), tr.wanted("server")
 	s := listenUDP(tr, server, "127.0.0.1")
@@ -279,7 +279,7 @@ func TestAUDPSocketOlderThanTheTraceHasAnOwnerAndAGuessedRole(t *testing.T) {
 	checkPackets(t, tr.current(server), 0, 0, 4, 40)
 }
 
-func TestACgroupOfAWantedPodIsSeenFromItsFirstConnection(t *testing.T) {
+func TestScope_NewContainerIsSeenAtOnce(t *testing.T) {
 	tr := newTrace(t, Options{})
 	uid := [16]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
 	tr.check(tr.scope.SetPod(uid, true))
@@ -297,7 +297,7 @@ func TestACgroupOfAWantedPodIsSeenFromItsFirstConnection(t *testing.T) {
 	checkPayload(t, tr.closed(c), 5, 0)
 }
 
-func TestACgroupTakenOutOfScopeFallsSilent(t *testing.T) {
+func TestScope_RemovedCgroupIsSilent(t *testing.T) {
 	tr := newTrace(t, Options{})
 	client, server := tr.wanted("client"), tr.wanted("server")
 	p := connect(tr, client, server, "127.0.0.1")

@@ -161,7 +161,7 @@ func onlyCapabilities(want ...uint) error {
 	return nil
 }
 
-func TestNothingIsLeftInTheKernel(t *testing.T) {
+func TestProbe_CloseUnloadsEverything(t *testing.T) {
 	tr := newTrace(t, Options{})
 	client, server := tr.wanted("client"), tr.wanted("server")
 	p := connect(tr, client, server, "127.0.0.1")

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestPatienceShrinksWithTheRoomThatIsLeft(t *testing.T) {
+func TestScan_IdleTimeoutShrinksWithFreeRoom(t *testing.T) {
 	for _, test := range []struct {
 		flows uint64
 		want  time.Duration

@@ -262,7 +262,7 @@ func tcpInfo(tr *trace, c *net.TCPConn) (info unix.TCPInfo) {
 	return info
 }
 
-func TestAConnectionIsReportedNewOnceThenUpdatedThenClosed(t *testing.T) {
+func TestTCP_PhasesOfAConnection(t *testing.T) {
 	tr := newTrace(t, Options{})
 	client, server := tr.wanted("client"), tr.wanted("server")
 	p := connect(tr, client, server, "127.0.0.1")
@@ -307,7 +307,7 @@ func TestAConnectionIsReportedNewOnceThenUpdatedThenClosed(t *testing.T) {
 
 func everything(*event.Flow) bool { return true }
 
-func TestARefusedConnectionIsReported(t *testing.T) {
+func TestTCP_RefusedConnection(t *testing.T) {
 	tr := newTrace(t, Options{})
 	client := tr.wanted("client")
 	l, err := net.Listen("tcp", "127.0.0.1:0")

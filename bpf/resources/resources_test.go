@@ -198,7 +198,7 @@ func (b *harness) readResources() *event.Resources {
 	return nil
 }
 
-func TestWaitsForAProcessorAreTheSchedulersOwn(t *testing.T) {
+func TestRunQueue_MatchesTheScheduler(t *testing.T) {
 	b := newHarness(t)
 	if r := b.readResources(); r != nil {
 		t.Fatalf("an event without an interval: %v", r)
@@ -247,7 +247,7 @@ func TestWaitsForAProcessorAreTheSchedulersOwn(t *testing.T) {
 	}
 }
 
-func TestTasksOlderThanTheTraceBeginAtZero(t *testing.T) {
+func TestRunQueue_PreexistingTasksStartAtZero(t *testing.T) {
 	bpftest.Root(t)
 	group := bpftest.NewCgroup(t, "orb8-"+t.Name())
 	cmd := bpftest.Child(t, "compete until told", group)

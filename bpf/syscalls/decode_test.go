@@ -223,7 +223,7 @@ func TestCallsOfOtherABIsAreNotMisnamed(t *testing.T) {
 	}
 }
 
-func TestWhatIsMalformedIsRefused(t *testing.T) {
+func TestDecode_RefusesMalformedRecords(t *testing.T) {
 	clock, table := kit(t, nil)
 	d := newDecoder(clock, table)
 	good := example(table, "openat")

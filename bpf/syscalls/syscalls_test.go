@@ -355,7 +355,7 @@ func TestEveryCallIsAnEvent(t *testing.T) {
 	}
 }
 
-func TestDeliveredAndLostAreAllThatWasMade(t *testing.T) {
+func TestCalls_DeliveredAndLostAddUp(t *testing.T) {
 	hold := make(chan struct{})
 	r := newRig(t, Options{Names: []string{"getppid"}, RingBytes: 1 << 16}, false, hold)
 	r.run("getppid")
@@ -373,7 +373,7 @@ func TestDeliveredAndLostAreAllThatWasMade(t *testing.T) {
 	}
 }
 
-func TestABlockedReadTakesAsLongAsItsCallerSays(t *testing.T) {
+func TestCalls_BlockedReadDuration(t *testing.T) {
 	r := newRig(t, Options{MinDuration: blocked / 2, Names: []string{"read"}}, false, nil)
 	_, said := r.run("blocked")
 	got := r.end()
@@ -444,7 +444,7 @@ func (r *rig) preexisting() (tid int, release func()) {
 
 func polls(s *event.Syscall) bool { return s.Name == "poll" || s.Name == "ppoll" }
 
-func TestACallOlderThanTheTraceHasNoDuration(t *testing.T) {
+func TestCalls_PreexistingHasNoDuration(t *testing.T) {
 	bpftest.Root(t)
 	r := &rig{T: t, done: make(chan error, 1), cgroup: bpftest.NewCgroup(t, "orb8-syscalls-test/"+t.Name())}
 	s, err := scope.Open(scope.Options{CgroupRoot: bpftest.CgroupRoot(t)})
@@ -479,7 +479,7 @@ func TestACallOlderThanTheTraceHasNoDuration(t *testing.T) {
 	}
 }
 
-func TestACallThatHasNotReturnedIsReported(t *testing.T) {
+func TestCalls_RunningCallIsReported(t *testing.T) {
 	const interval, wait = 50 * time.Millisecond, 400 * time.Millisecond
 	r := newRig(t, Options{Names: []string{"poll", "ppoll"}, Interval: interval}, false, nil)
 	_, release := r.preexisting()
@@ -518,7 +518,7 @@ func TestACallThatHasNotReturnedIsReported(t *testing.T) {
 	}
 }
 
-func TestASuccessfulExecIsACallThatReturns(t *testing.T) {
+func TestCalls_ExecReturns(t *testing.T) {
 	r := newRig(t, Options{Names: []string{"execve"}}, false, nil)
 	r.run("exec")
 	got := r.end()
@@ -529,7 +529,7 @@ func TestASuccessfulExecIsACallThatReturns(t *testing.T) {
 	}
 }
 
-func TestACallThatSeccompRefusesIsReported(t *testing.T) {
+func TestCalls_RefusedBySeccomp(t *testing.T) {
 	r := newRig(t, Options{ErrorsOnly: true, Names: []string{"getpriority"}}, false, nil)
 	pid, _ := r.run("refused")
 	got := r.end()
@@ -572,7 +572,7 @@ func TestTotalsAreExact(t *testing.T) {
 	}
 }
 
-func TestACgroupThatIsTakenInLaterIsSeenAtOnce(t *testing.T) {
+func TestScope_AddedCgroupIsSeenAtOnce(t *testing.T) {
 	for _, summary := range []bool{false, true} {
 		r := newRig(t, Options{Names: []string{"getppid"}}, summary, nil)
 		if err := r.scope.SetCgroup(r.cgroup.ID, false); err != nil {
@@ -598,7 +598,7 @@ func TestACgroupThatIsTakenInLaterIsSeenAtOnce(t *testing.T) {
 	}
 }
 
-func TestCallsThatFindNoRoomForATotalAreCountedAsLost(t *testing.T) {
+func TestSummary_CountsCallsWithoutRoom(t *testing.T) {
 	r := newRig(t, Options{Names: []string{"getppid", "execve", "exit_group"}, MaxTotals: 1}, true, nil)
 	r.run("getppid")
 	got := r.end()
@@ -612,7 +612,7 @@ func TestCallsThatFindNoRoomForATotalAreCountedAsLost(t *testing.T) {
 	}
 }
 
-func TestWhatIsOutOfScopeIsNotSeen(t *testing.T) {
+func TestScope_OthersAreNotReported(t *testing.T) {
 	for _, summary := range []bool{false, true} {
 		r := newRig(t, Options{}, summary, nil)
 		if err := r.scope.SetCgroup(r.cgroup.ID, false); err != nil {

@@ -55,7 +55,7 @@ func decodeOne(t *testing.T, e *objectTcpEvent) *event.Tcp {
 	return ev.GetTcp()
 }
 
-func TestARecordIsDecodedWhole(t *testing.T) {
+func TestDecode_AllFields(t *testing.T) {
 	got := decodeOne(t, sample())
 	want := &event.Tcp{
 		Outcome: event.TCPOutcome_TCP_OUTCOME_CLOSED, Observed: event.Side_SIDE_SRC, RoleKnown: true,
@@ -72,7 +72,7 @@ func TestARecordIsDecodedWhole(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotKnownIsAbsent(t *testing.T) {
+func TestDecode_UnknownIsAbsent(t *testing.T) {
 	e := sample()
 	e.DurationNs, e.HandshakeNs, e.SynKnown, e.Flags, e.Phase = 0, 0, 0, 0, phaseRetransmits
 	e.Error = uint32(unix.ETIMEDOUT) // what was sent again is reported before the end, but at once
@@ -86,7 +86,7 @@ func TestWhatIsNotKnownIsAbsent(t *testing.T) {
 	}
 }
 
-func TestTheObservedEndStandsWhereItsRoleSays(t *testing.T) {
+func TestDecode_ObservedEndFollowsRole(t *testing.T) {
 	for name, test := range map[string]struct {
 		role         uint8
 		lport, rport uint16
@@ -112,7 +112,7 @@ func TestTheObservedEndStandsWhereItsRoleSays(t *testing.T) {
 	}
 }
 
-func TestFactsAreJudged(t *testing.T) {
+func TestDecode_Verdicts(t *testing.T) {
 	for want, e := range map[string]*objectTcpEvent{
 		"connected in ESTABLISHED": {Phase: phaseConnected, State: established},
 		"accepted in ESTABLISHED":  {Phase: phaseAccepted, State: established},
@@ -170,7 +170,7 @@ func TestFactsAreJudged(t *testing.T) {
 	}
 }
 
-func TestADoubtfulResetIsOursWhereWeSentOne(t *testing.T) {
+func TestReader_DoubtfulResetIsOursIfWeSentOne(t *testing.T) {
 	const ms = 1_000_000
 	p := &Probe{Probe: bpf.Probe{Clock: new(bpf.Clock)}}
 	var told []string
@@ -214,7 +214,7 @@ func TestADoubtfulResetIsOursWhereWeSentOne(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoRecordIsRefused(t *testing.T) {
+func TestDecode_RefusesMalformedRecords(t *testing.T) {
 	none, unknown, state := sample(), sample(), sample()
 	none.Phase, unknown.Phase, state.State = 0, phaseResetSent+1, 12
 	for name, b := range map[string][]byte{

@@ -11,7 +11,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-func TestRetransmitsAreToldOfWhileOtherTracersComeAndGo(t *testing.T) {
+func TestRetransmits_WithOtherTracers(t *testing.T) {
 	b := newHarness(t, Options{Interval: 100 * time.Millisecond})
 	l := b.listen("127.0.0.1")
 	b.deafen(l)

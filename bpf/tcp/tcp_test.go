@@ -84,7 +84,7 @@ func sendToTheDead(b *harness, p *pair, acknowledge bool) {
 	inState(b, p.server, event.TCPState_TCP_STATE_CLOSE)
 }
 
-func TestEveryEndIsToldWithItsCause(t *testing.T) {
+func TestEnd_HasItsCause(t *testing.T) {
 	const sent, received = 3000, 2000
 	// The peer may put off its acknowledgement of the FIN.
 	resetAfterFIN := []string{
@@ -324,7 +324,7 @@ func TestEveryEndIsToldWithItsCause(t *testing.T) {
 	}
 }
 
-func TestAnAttemptThatComesToNothingIsToldWithItsCause(t *testing.T) {
+func TestAttempt_HasItsCause(t *testing.T) {
 	refuse := func(b *harness, address string) string {
 		l, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
 		b.check(err)
@@ -428,7 +428,7 @@ func countSYNs(b *harness, to string) func() uint32 {
 	}
 }
 
-func TestAnAttemptWithoutAFreePortFails(t *testing.T) {
+func TestAttempt_WithoutFreePortFails(t *testing.T) {
 	b := newHarness(t, Options{})
 	// Of this test's network namespace, whose only port is then taken.
 	const file = "/proc/sys/net/ipv4/ip_local_port_range"
@@ -450,7 +450,7 @@ func TestAnAttemptWithoutAFreePortFails(t *testing.T) {
 	}
 }
 
-func TestAConnectionThatIsNotAcceptedIsResetByItsListenersEnd(t *testing.T) {
+func TestEnd_NotAccepted(t *testing.T) {
 	b := newHarness(t, Options{})
 	l := b.listen("127.0.0.1")
 	c, err := b.dial(l.Addr().String(), net.Dialer{})
@@ -465,7 +465,7 @@ func TestAConnectionThatIsNotAcceptedIsResetByItsListenersEnd(t *testing.T) {
 	}
 }
 
-func TestICMPErrorsAreToldApartFromResets(t *testing.T) {
+func TestAttempt_ICMPErrors(t *testing.T) {
 	for code, want := range map[byte]string{
 		1: "unreachable in SYN_SENT, TCP_CAUSE_ICMP, EHOSTUNREACH", // host unreachable
 		3: "refused in SYN_SENT, TCP_CAUSE_ICMP, ECONNREFUSED",     // port unreachable
@@ -516,7 +516,7 @@ func checksum(b []byte) uint16 {
 	return ^uint16(sum)
 }
 
-func TestAProcessThatEndsWithBytesUnreadIsToldOf(t *testing.T) {
+func TestEnd_ProcessKilledWithUnreadBytes(t *testing.T) {
 	b := newHarness(t, Options{})
 	l := b.listen("127.0.0.1")
 	cmd := bpftest.Child(t, "deaf client", b.client)
@@ -541,7 +541,7 @@ func TestAProcessThatEndsWithBytesUnreadIsToldOf(t *testing.T) {
 	}
 }
 
-func TestAConnectionThatIsKilledFromOutsideIsToldOf(t *testing.T) {
+func TestEnd_KilledSocket(t *testing.T) {
 	b := newHarness(t, Options{})
 	p := b.connect("127.0.0.1")
 	err := netlink.SocketDestroy(p.client.LocalAddr(), p.client.RemoteAddr())
@@ -558,7 +558,7 @@ func TestAConnectionThatIsKilledFromOutsideIsToldOf(t *testing.T) {
 	}
 }
 
-func TestMPTCPConnectionsAreToldOfByTheirSubflows(t *testing.T) {
+func TestMPTCP_ReportsSubflows(t *testing.T) {
 	for name, both := range map[string]bool{"MPTCP": true, "fallen back to TCP": false} {
 		for preexisting := range 2 {
 			t.Run(fmt.Sprintf("%s, preexisting listener: %v", name, preexisting == 1), func(t *testing.T) {
@@ -625,7 +625,7 @@ func TestMPTCPConnectionsAreToldOfByTheirSubflows(t *testing.T) {
 	}
 }
 
-func TestRetransmitsOfAnIntervalAreOneEvent(t *testing.T) {
+func TestRetransmits_OneEventPerInterval(t *testing.T) {
 	b := newHarness(t, Options{})
 	p := b.connect("127.0.0.1")
 	hear := b.deafen(p.server)
@@ -666,7 +666,7 @@ func TestRetransmitsOfAnIntervalAreOneEvent(t *testing.T) {
 	}
 }
 
-func TestConnectionsOlderThanTheTraceAreToldOfWithTheirProcess(t *testing.T) {
+func TestPreexisting_HasItsProcess(t *testing.T) {
 	for _, end := range []string{"FIN", "RST"} {
 		t.Run(end, func(t *testing.T) {
 			b := newScope(t)
@@ -710,7 +710,7 @@ func TestConnectionsOlderThanTheTraceAreToldOfWithTheirProcess(t *testing.T) {
 	}
 }
 
-func TestWhatTheRingBufferCannotTakeIsCounted(t *testing.T) {
+func TestProbe_CountsAFullRing(t *testing.T) {
 	b := newHarness(t, Options{RingBytes: 1}) // a page
 	b.held.Lock()
 	l := b.listen("127.0.0.1")
@@ -736,7 +736,7 @@ func TestWhatTheRingBufferCannotTakeIsCounted(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatIsInScopeIsReported(t *testing.T) {
+func TestScope_OthersAreNotReported(t *testing.T) {
 	b := newHarness(t, Options{})
 	b.check(b.scope.SetCgroup(b.client.ID, false))
 	p := b.connect("127.0.0.1")

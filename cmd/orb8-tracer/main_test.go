@@ -61,7 +61,7 @@ func TestVersionIsPrinted(t *testing.T) {
 	}
 }
 
-func TestTheLastWordGoesWhereKubernetesLooks(t *testing.T) {
+func TestTerminationMessage_IsWrittenInContainers(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "termination-log")
 	leaveWord(file, "no container, no file")

@@ -32,37 +32,37 @@ const patience = 25 * time.Minute
 // chosen are the tests of a folder of bpf that see its known events, and need no other program; all of them, where
 // nothing is chosen.
 var chosen = map[string]string{
-	"cuda": "TestCallsAreCountedExactly|TestATracersCapabilitiesAreEnough|TestFailuresAreToldOneByOne|" +
-		"TestASynchronisationThatDoesNotReturnIsSeen|" +
-		"TestOfAProcessThatHasEndedNothingIsKept|TestProbesGoWhereTheyCostLittle|" +
+	"cuda": "TestProbe_CountsCallsExactly|TestATracersCapabilitiesAreEnough|TestProbe_ReportsEachFailure|" +
+		"TestProbe_ReportsBlockedSynchronisation|" +
+		"TestProbe_ForgetsEndedProcesses|TestProbesGoWhereTheyCostLittle|" +
 		"TestInstructionsThatAreNotKnownAreLeft|" +
 		"TestAllocations_.*",
-	"dns": "TestQueriesAreReportedWithTheirAnswers|TestAQueryThatWaitsIsReportedOnce|TestAServersSideIsReported|" +
-		"TestWhatTheRingBufferCannotTakeIsCounted|TestClients_.*|TestOwners_.*|TestServers_.*",
-	"drops": "TestWhatNobodyListensForIsDropped|TestAFullSocketBufferIsNamed|TestDropsThatFindNoRoomAreCounted|" +
-		"TestEveryReasonThatIsExplainedExists|" +
+	"dns": "TestQuery_ReportedWithItsAnswer|TestQuery_PendingIsReportedOnce|TestServer_ReportsQueriesAndAnswers|" +
+		"TestProbe_CountsAFullRing|TestClients_.*|TestOwners_.*|TestServers_.*",
+	"drops": "TestDrops_ClosedPort|TestDrops_FullSocketBuffer|TestDrops_CountPacketsWithoutRoom|" +
+		"TestReasons_ExistInTheKernel|" +
 		"TestDrops_LoopbackOf.*",
-	"exec": "TestExecAndExitAreReportedExactly|TestTheOOMKillerIsNamedWithTheLimit|TestAFullRingIsCounted",
-	"flows": "TestThreeCapabilitiesAreEnough|TestTCPCountersAreTheKernelsOwn|TestARefusedConnectionIsReported|" +
+	"exec": "TestExecAndExitAreReportedExactly|TestTheOOMKillerIsNamedWithTheLimit|TestProbe_CountsAFullRing",
+	"flows": "TestThreeCapabilitiesAreEnough|TestTCPCountersAreTheKernelsOwn|TestTCP_RefusedConnection|" +
 		"TestUDPDatagramsAndBytesAreExact|TestPingIsOneFlow|TestFlow_FullReceiveBuffer.*|" +
-		"TestOtherNetworkNamespacesAreSeen|TestAConnectionOlderThanTheTraceIsExactAndKnowsItsRole|" +
+		"TestOtherNetworkNamespacesAreSeen|TestPreexisting_TCPIsExactAndKnowsItsRole|" +
 		"TestSockets_.*",
-	"tcp": "TestEveryEndIsToldWithItsCause|TestAnAttemptThatComesToNothingIsToldWithItsCause|" +
-		"TestAConnectionThatIsNotAcceptedIsResetByItsListenersEnd|" +
-		"TestICMPErrorsAreToldApartFromResets|TestRetransmitsOfAnIntervalAreOneEvent|" +
-		"TestConnectionsOlderThanTheTraceAreToldOfWithTheirProcess|" +
+	"tcp": "TestEnd_HasItsCause|TestAttempt_HasItsCause|" +
+		"TestEnd_NotAccepted|" +
+		"TestAttempt_ICMPErrors|TestRetransmits_OneEventPerInterval|" +
+		"TestPreexisting_HasItsProcess|" +
 		"TestSockets_.*",
 }
 
 // sample is the test of a folder that says that its programs see what they are for. Folders without one are quick.
 var sample = map[string]string{
-	"cuda":  "TestCallsAreCountedExactly",
-	"dns":   "TestQueriesAreReportedWithTheirAnswers|TestClients_.*",
-	"drops": "TestWhatNobodyListensForIsDropped",
+	"cuda":  "TestProbe_CountsCallsExactly",
+	"dns":   "TestQuery_ReportedWithItsAnswer|TestClients_.*",
+	"drops": "TestDrops_ClosedPort",
 	"exec":  "TestExecAndExitAreReportedExactly",
 	"flows": "TestThreeCapabilitiesAreEnough|TestTCPCountersAreTheKernelsOwn|TestUDPDatagramsAndBytesAreExact|" +
 		"TestFlow_FullReceiveBuffer.*",
-	"tcp": "TestEveryEndIsToldWithItsCause|TestICMPErrorsAreToldApartFromResets",
+	"tcp": "TestEnd_HasItsCause|TestAttempt_ICMPErrors",
 }
 
 // testsFor is which tests of a folder run on a kernel, as a pattern. The page that is written tells of all of them.
