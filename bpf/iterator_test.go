@@ -13,15 +13,15 @@ import (
 )
 
 func TestIterator_ReadsOnAfterEAGAIN(t *testing.T) {
-	again := iotest.ErrReader(&os.PathError{Op: "read", Path: "bpf_iter", Err: unix.EAGAIN})
-	asked := 0
+	retry := iotest.ErrReader(&os.PathError{Op: "read", Path: "bpf_iter", Err: unix.EAGAIN})
+	reads := 0
 	if err := runThrough(readerFunc(func(b []byte) (int, error) {
-		if asked++; asked < 4 {
-			return again.Read(b)
+		if reads++; reads < 4 {
+			return retry.Read(b)
 		}
 		return 0, io.EOF
-	})); err != nil || asked != 4 {
-		t.Errorf("asked %d times: %v", asked, err)
+	})); err != nil || reads != 4 {
+		t.Errorf("%d reads: %v", reads, err)
 	}
 	broken := errors.New("broken")
 	if err := runThrough(iotest.ErrReader(broken)); !errors.Is(err, broken) {
@@ -33,7 +33,7 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
 
-// TestMapIteratorsRefused_MatchesTheKernel loads what is refused or not, and what takes its place.
+// TestMapIteratorsRefused_MatchesTheKernel loads a map iterator, and a program of the type that replaces it.
 func TestMapIteratorsRefused_MatchesTheKernel(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root")
@@ -46,7 +46,7 @@ func TestMapIteratorsRefused_MatchesTheKernel(t *testing.T) {
 		err = p.Close()
 	}
 	if refused := errors.Is(err, os.ErrPermission); refused != MapIteratorsRefused() {
-		t.Errorf("loading one gives %v, and they are refused: %v", err, MapIteratorsRefused())
+		t.Errorf("loading a map iterator: %v; MapIteratorsRefused: %v", err, MapIteratorsRefused())
 	}
 	p, err = ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.RawTracepoint, License: "GPL",
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}})

@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// Periodic does something each interval, and in between when it is asked to, all in one goroutine.
+// Periodic calls a function at each interval and for each Flush, all in one goroutine.
 type Periodic struct {
 	Requests
 	interval time.Duration
 }
 
-// NewPeriodic makes one of an interval; 0 is a second.
+// NewPeriodic returns a Periodic with this interval; 0 is a second.
 func NewPeriodic(interval time.Duration) *Periodic {
 	if interval <= 0 {
 		interval = time.Second
@@ -45,7 +45,7 @@ func (p *Periodic) Run(ctx context.Context, do func() error) error {
 	}
 }
 
-// Requests are the flushes that a loop has to answer: each gets the error of what the loop did for it.
+// Requests carries flushes to a loop. The loop answers each with the error of its pass.
 type Requests chan chan<- error
 
 // NewRequests makes Requests.

@@ -76,10 +76,10 @@ func (r *ringer) put(t *testing.T, n uint64) {
 	}
 }
 
-// read reads until the test ends; got has the records, looked a token where there was room for one after each look.
-func (r *ringer) read(t *testing.T, interval time.Duration, eager bool) (got chan uint64, looked chan uint64) {
+// read reads until the test ends. got receives the records, and passed the time of each pass, unless it is full.
+func (r *ringer) read(t *testing.T, interval time.Duration, eager bool) (got, passed chan uint64) {
 	t.Helper()
-	got, looked = make(chan uint64, 100), make(chan uint64, 1)
+	got, passed = make(chan uint64, 100), make(chan uint64, 1)
 	ended := make(chan error, 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
@@ -88,7 +88,7 @@ func (r *ringer) read(t *testing.T, interval time.Duration, eager bool) (got cha
 			Record: func(raw []byte) error { got <- binary.NativeEndian.Uint64(raw); return nil },
 			Empty: func(now uint64) error {
 				select {
-				case looked <- now:
+				case passed <- now:
 				default:
 				}
 				return nil
@@ -101,7 +101,7 @@ func (r *ringer) read(t *testing.T, interval time.Duration, eager bool) (got cha
 			t.Errorf("ended with %v", err)
 		}
 	})
-	return got, looked
+	return got, passed
 }
 
 func expect(t *testing.T, got chan uint64, want uint64) {
@@ -118,12 +118,12 @@ func expect(t *testing.T, got chan uint64, want uint64) {
 
 func TestRing_ReadsAtTheInterval(t *testing.T) {
 	r := newRinger(t, noWakeup)
-	got, looked := r.read(t, 50*time.Millisecond, false)
-	first := <-looked
+	got, passed := r.read(t, 50*time.Millisecond, false)
+	first := <-passed
 	r.put(t, 1)
 	expect(t, got, 1)
 	for {
-		if later := <-looked; later > first {
+		if later := <-passed; later > first {
 			break
 		}
 	}
@@ -134,7 +134,7 @@ func TestRing_KernelWakesReader(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRinger(t, flags)
 			got, _ := r.read(t, time.Hour, true)
-			for n := range uint64(2000) { // some of them come between a look and the wait
+			for n := range uint64(2000) { // some of them arrive between a pass and the wait
 				r.put(t, n)
 				if n%2 == 1 {
 					expect(t, got, n-1)
@@ -147,8 +147,8 @@ func TestRing_KernelWakesReader(t *testing.T) {
 
 func TestRing_FlushDeliversEverything(t *testing.T) {
 	r := newRinger(t, noWakeup)
-	got, looked := r.read(t, time.Hour, false)
-	<-looked
+	got, passed := r.read(t, time.Hour, false)
+	<-passed
 	for n := range uint64(1000) {
 		r.put(t, n)
 		if err := r.Flush(t.Context()); err != nil {
@@ -176,13 +176,13 @@ func TestRing_FlushWithoutReaderTimesOut(t *testing.T) {
 
 func TestRing_CloseEndsReader(t *testing.T) {
 	r := newRinger(t, noWakeup)
-	looked := make(chan struct{}, 100)
+	passed := make(chan struct{}, 100)
 	ended := make(chan error, 1)
 	go func() {
 		ended <- r.Read(t.Context(),
-			bpf.Reading{Interval: time.Hour, Empty: func(uint64) error { looked <- struct{}{}; return nil }})
+			bpf.Reading{Interval: time.Hour, Empty: func(uint64) error { passed <- struct{}{}; return nil }})
 	}()
-	<-looked
+	<-passed
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -129,16 +129,16 @@ func (c *Column) Right() bool {
 // Lookup finds the column called name in kinds: a dotted JSON name, also as ".src.pod" or "{.src.pod}". The error is an
 // *UnknownColumnError.
 func Lookup(name string, kinds ...*Kind) (*Column, error) {
-	plain := strings.TrimPrefix(strings.TrimSuffix(strings.TrimPrefix(name, "{"), "}"), ".")
+	path := strings.TrimPrefix(strings.TrimSuffix(strings.TrimPrefix(name, "{"), "}"), ".")
 	for _, k := range kinds {
-		if c := k.Column(plain); c != nil {
+		if c := k.Column(path); c != nil {
 			return c, nil
 		}
 	}
-	return nil, NewUnknownColumnError(plain, kinds...)
+	return nil, NewUnknownColumnError(path, kinds...)
 }
 
-// UnknownColumnError says that no column has a name, which one is meant perhaps, and which there are.
+// UnknownColumnError is the error for a name that no column has. It suggests the nearest column.
 type UnknownColumnError struct {
 	Name string
 	// Nearest is the known name that is most like Name; empty if none is.

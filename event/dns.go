@@ -36,8 +36,7 @@ var dnsColumns = concat(
 		},
 		{
 			Name: "name", Header: "NAME", Type: Text, Width: 30, Outputs: InTable | InWide | InJSON,
-			Doc: `Name that was asked for, with the dot at its end; what is not printable ASCII as \DDD, as in zone ` +
-				`files.`,
+			Doc: `Queried name, with the dot at its end; bytes that are not printable ASCII as \DDD, as in zone files.`,
 			Get: func(ev *Event) Value { return String(ev.GetDns().GetName()) },
 		},
 		{
@@ -69,7 +68,7 @@ var dnsColumns = concat(
 		},
 		{
 			Name: "latencyMicros", Header: "LATENCY", Type: Micros, Outputs: InTable | InWide | InJSON,
-			Doc: "From the first time it was asked to the answer, in µs; null where the query began before the trace.",
+			Doc: "From the first query to the answer, in µs; null where the query began before the trace.",
 			Get: func(ev *Event) Value {
 				if d := ev.GetDns(); d != nil {
 					return Optional(d.LatencyMicros)
@@ -79,7 +78,7 @@ var dnsColumns = concat(
 		},
 		{
 			Name: "attempts", Header: "TRIES", Type: Count, Outputs: InWide | InJSON,
-			Doc: "How many times it was asked: 1, and the repetitions from the same socket.",
+			Doc: "Number of queries: 1, and the retries from the same socket.",
 			Get: func(ev *Event) Value { return NonZero(uint64(ev.GetDns().GetAttempts())) },
 		},
 		{

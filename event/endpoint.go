@@ -71,7 +71,7 @@ func endpointColumns(name, what string, end func(*Event) *Endpoint) []Column {
 			Get: func(ev *Event) Value { return String(end(ev).GetServiceNote().Word()) },
 		},
 		text("node", up+"NODE", "Node", (*Endpoint).GetNode),
-		text("host", up+"HOST", "Name from reverse DNS, if it was asked for,", (*Endpoint).GetHost),
+		text("host", up+"HOST", "Name from reverse DNS, if enabled,", (*Endpoint).GetHost),
 		address("address", up+"ADDRESS", "Address; the Service's where the backend is not known,",
 			(*Endpoint).GetAddress),
 		number("port", up+"PORT", "Port, for ICMP echo the identifier,", (*Endpoint).GetPort),

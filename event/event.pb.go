@@ -37,7 +37,7 @@ const (
 	// The program gave up before there was an answer.
 	TCPOutcome_TCP_OUTCOME_ABANDONED TCPOutcome = 7
 	TCPOutcome_TCP_OUTCOME_CLOSED    TCPOutcome = 8
-	// Segments were sent again; the connection goes on.
+	// Segments were retransmitted; the connection goes on.
 	TCPOutcome_TCP_OUTCOME_RETRANSMITS TCPOutcome = 9
 	// This end could not send its SYN.
 	TCPOutcome_TCP_OUTCOME_FAILED TCPOutcome = 10
@@ -1868,7 +1868,7 @@ type Tcp struct {
 	// Payload bytes, without retransmissions.
 	BytesSent     *uint64 `protobuf:"varint,13,opt,name=bytes_sent,json=bytesSent,proto3,oneof" json:"bytes_sent,omitempty"`
 	BytesReceived *uint64 `protobuf:"varint,14,opt,name=bytes_received,json=bytesReceived,proto3,oneof" json:"bytes_received,omitempty"`
-	// Segments sent again, in all, during the handshake, and since this was last reported (retransmits only).
+	// Segments retransmitted: in all, during the handshake, and since the last report (retransmits only).
 	Retransmits    *uint64 `protobuf:"varint,15,opt,name=retransmits,proto3,oneof" json:"retransmits,omitempty"`
 	SynRetransmits *uint32 `protobuf:"varint,16,opt,name=syn_retransmits,json=synRetransmits,proto3,oneof" json:"syn_retransmits,omitempty"`
 	NewRetransmits *uint32 `protobuf:"varint,17,opt,name=new_retransmits,json=newRetransmits,proto3,oneof" json:"new_retransmits,omitempty"`

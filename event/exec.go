@@ -88,8 +88,8 @@ var execColumns = concat(
 		},
 		{
 			Name: "cwd", Header: "CWD", Type: Text, Width: 20, Outputs: InWide | InJSON,
-			Doc: `exec: working directory, from the process's own root; begins with "..." where it was too long or lies ` +
-				`outside of that root.`,
+			Doc: `exec: working directory, from the process's own root; begins with "..." where it was too long or ` +
+				`lies outside of that root.`,
 			Get: func(ev *Event) Value { return exact(ev.GetExec().GetCwd()) },
 		},
 		{

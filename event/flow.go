@@ -117,7 +117,7 @@ var flowColumns = concat(
 		},
 		{
 			Name: "retransmits", Header: "RETR", Type: Count, Outputs: InTable | InWide | InJSON,
-			Doc: "TCP: segments sent again, by all observed ends together.",
+			Doc: "TCP: segments retransmitted by all observed ends together.",
 			Get: retransmits,
 		},
 		{
@@ -240,7 +240,7 @@ func endColumns(name, what string, end func(*Flow) *Endpoint, counters func(*Flo
 				return Value{}
 			},
 		},
-		count("retransmits", up+"RETRANS", Count, "TCP segments sent again by",
+		count("retransmits", up+"RETRANS", Count, "TCP segments retransmitted by",
 			func(c *Counters) Value { return Optional(c.Retransmits) }),
 		count("srttMicros", up+"RTT", Micros, "TCP smoothed round-trip time in µs measured by",
 			func(c *Counters) Value { return Optional(c.SrttMicros) }),

@@ -7,4 +7,5 @@ trap 'rm -rf "$bin"' EXIT
 go build -o "$bin/" google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
 module=github.com/orb8-dev/kubectl-orb8/event
 PATH=$bin:$PATH protoc -I . --go_out=. --go_opt=module=$module event.proto
-PATH=$bin:$PATH protoc -I . --go_out=. --go_opt=module=$module --go-grpc_out=. --go-grpc_opt=module=$module session/session.proto
+PATH=$bin:$PATH protoc -I . --go_out=. --go_opt=module=$module --go-grpc_out=. --go-grpc_opt=module=$module \
+	session/session.proto

@@ -15,17 +15,17 @@ var gpuEventTypes = []string{"", "device", "process", "started", "ended", "xid",
 // gpuUses are the words of GpuUse by number; the first, unknown, is null.
 var gpuUses = []string{"", "free", "busy", "idle", "unused", "bypass"}
 
-// Word is what JSON and tables show of it; empty when unknown.
+// Word is the use as JSON and tables show it; empty when unknown.
 func (u GpuUse) Word() string { return word(gpuUses, int32(u)) }
 
-// Word is what as JSON and tables show it; empty when unknown.
+// Word is the type as JSON and tables show it; empty when unknown.
 func (w GpuEventType) Word() string { return word(gpuEventTypes, int32(w)) }
 
-// GpuWarning begins what a node's status says of its GPUs.
+// GpuWarning is the prefix of a node's status about its GPUs.
 const GpuWarning = "gpu: "
 
-// HeldIdle says that a traced container has a process on the device, or was given it, and nothing runs on it. A device
-// whose activity is not known is idle only where no process is on it.
+// HeldIdle reports whether a traced container has a process on the device, or is allocated it, and no kernel runs on
+// it. A device whose activity is not known is idle only where no process is on it.
 func (g *Gpu) HeldIdle() bool {
 	ran, known := g.Ran()
 	switch {
@@ -39,7 +39,7 @@ func (g *Gpu) HeldIdle() bool {
 	return known || g.Processes != nil && g.GetProcesses() == 0
 }
 
-// Ran says whether a kernel ran on the device in the last period, where that is known.
+// Ran reports whether a kernel ran on the device in the last period, where that is known.
 func (g *Gpu) Ran() (ran, known bool) {
 	switch a := g.GetActivity(); {
 	case a == nil:

@@ -279,7 +279,7 @@ var gpuVerdictColumns = concat(
 			"Payload bytes a second received from pods of the same workload.",
 			func(e *GpuEvidence) *float64 { return e.PeerReceivedPerSecond }),
 		evidence("retransmitsPerSecond", "RETR/S",
-			"TCP segments a second that were sent again in these flows, by either end that was observed.",
+			"TCP segments a second retransmitted in these flows, by either end that was observed.",
 			func(e *GpuEvidence) *float64 { return e.RetransmitsPerSecond }),
 		{
 			Name: "evidence.xids", Header: "XIDS", Type: Text, Outputs: InJSON,

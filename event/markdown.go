@@ -6,30 +6,28 @@ import (
 	"strings"
 )
 
-const filters = `
+// filters is the section on filters; ~ stands for the backquote.
+var filters = strings.ReplaceAll(`
 ## Filters and sorting
 
-` + "`--filter`" +
-	` is a [CEL](https://cel.dev) expression over these fields, with CEL's own functions and those for addresses and text:
+~--filter~ is a [CEL](https://cel.dev) expression over these fields. CEL's own functions and functions for addresses and
+text are available:
 
-` + "```" + `
+~~~
 src.pod == "web" && bytesSent > 1000 && protocol == "tcp"
 cidr("10.0.0.0/8").containsIP(dst.address) || dst.port in [53, 443]
 !has(dst.pod)
-` + "```" + `
+~~~
 
-A field that is not known is null. null equals only null: ` + "`dst.pod != \"web\"`" +
-	` holds for an end outside the cluster, and
-` + "`dst.pod == null`" + ` or ` + "`!has(dst.pod)`" +
-	` finds it. In any other use (an order, a function, a sum) it leaves that part of the expression
-undecided: ` + "`&&` and `||`" +
-	` go by their other side if that settles them, and what stays undecided does not match. So
-` + "`srttMicros < 1000`" + ` and ` + "`!(srttMicros < 1000)`" + ` both leave out a flow without a round-trip time.
+A field that is not known is null. null equals only null: ~dst.pod != "web"~ holds for an end outside the cluster, and
+~dst.pod == null~ or ~!has(dst.pod)~ finds it. Any other use of null (an order, a function, a sum) leaves that part of
+the expression undecided. ~&&~ and ~||~ then take the value of their other side if that decides them. An event for which
+the whole expression is undecided does not match. So both ~srttMicros < 1000~ and ~!(srttMicros < 1000)~ leave out a
+flow without a round-trip time.
 
-` + "`--sort-by bytesSent`" + ` sorts up, ` + "`--sort-by=-bytesSent`" +
-	` down, null last. Rows are held until the trace ends (` + "`--duration`" + `, or an
-interrupt); of each flow its newest event is printed.
-`
+~--sort-by bytesSent~ sorts up, ~--sort-by=-bytesSent~ down, null last. Rows are held until the trace ends
+(~--duration~, or an interrupt). Only the newest event of each flow is printed.
+`, "~", "`")
 
 // Markdown returns the reference of all columns, by kind.
 func Markdown() []byte {
@@ -38,7 +36,7 @@ func Markdown() []byte {
 		"<!-- Written by `go test ./event -run Docs -update` from the columns in event/; do not edit. -->\n\n" +
 		"Every field has one name, in `-o json`, `yaml`, `jsonpath` and `custom-columns`, in `--sort-by` and in " +
 		"`--filter`.\n" +
-		"What is not known is `null` in JSON and `n/a` in a table, never zero. Counters are cumulative.\n" +
+		"Unknown values are `null` in JSON and `n/a` in a table, never zero. Counters are cumulative.\n" +
 		"A line of `-o json` is described by [schema/event.schema.json](schema/event.schema.json).\n")
 	b.WriteString(filters)
 	for _, k := range kinds {
@@ -89,7 +87,7 @@ func typeWord(c *Column) string {
 	return "text"
 }
 
-// shownIn says which tables have the column, with its header there.
+// shownIn returns the first output that has the column, with its header there.
 func shownIn(c *Column) string {
 	switch {
 	case c.Outputs&InTable != 0:

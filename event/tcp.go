@@ -128,7 +128,7 @@ var tcpColumns = concat(
 		},
 		{
 			Name: "retransmits", Header: "RETR", Type: Count, Outputs: InTable | InWide | InJSON,
-			Doc: "Segments that the observed end has sent again since the connection began, SYNs included.",
+			Doc: "Segments that the observed end has retransmitted since the connection began, SYNs included.",
 			Get: func(ev *Event) Value { return tcpNumber(ev, func(t *Tcp) *uint64 { return t.Retransmits }) },
 		},
 		{
@@ -350,9 +350,9 @@ func (t *Tcp) appendClosed(dst []byte) []byte {
 func (t *Tcp) appendRetransmits(dst []byte) []byte {
 	if t.State == TCPState_TCP_STATE_SYN_SENT {
 		return append(appendNumber(append(dst, "no answer yet: "...), uint64(t.GetNewRetransmits()), "SYN"),
-			" sent again"...)
+			" retransmitted"...)
 	}
-	return append(appendNumber(dst, uint64(t.GetNewRetransmits()), "segment"), " sent again"...)
+	return append(appendNumber(dst, uint64(t.GetNewRetransmits()), "segment"), " retransmitted"...)
 }
 
 // appendNumber appends "1 byte", "2 bytes".

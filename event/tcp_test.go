@@ -79,9 +79,9 @@ func TestTCP_OutcomeInWords(t *testing.T) {
 		"this end's kernel gave up on what the program had closed": {Outcome: reset, ResetBy: local,
 			Cause: TCPCause_TCP_CAUSE_ORPHAN},
 		"this end aborted": {Outcome: reset, ResetBy: local},
-		"no answer yet: 1 SYN sent again": {Outcome: TCPOutcome_TCP_OUTCOME_RETRANSMITS,
+		"no answer yet: 1 SYN retransmitted": {Outcome: TCPOutcome_TCP_OUTCOME_RETRANSMITS,
 			State: synSent, NewRetransmits: proto.Uint32(1)},
-		"4 segments sent again": {Outcome: TCPOutcome_TCP_OUTCOME_RETRANSMITS,
+		"4 segments retransmitted": {Outcome: TCPOutcome_TCP_OUTCOME_RETRANSMITS,
 			NewRetransmits: proto.Uint32(4)},
 		NotAvailable: {},
 	} {

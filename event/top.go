@@ -133,7 +133,7 @@ var networkTopColumns = topColumns([]string{"pod", "flow", "container", "workloa
 		func(ev *Event) uint64 { return ev.GetNetworkTop().GetOpened() }),
 	total("failed", "FAILED", Count, 6, everywhere, "TCP connections that in the window came to nothing or were reset.",
 		func(ev *Event) uint64 { return ev.GetNetworkTop().GetFailed() }),
-	total("retransmits", "RETR", Count, 5, everywhere, "TCP segments that were sent again in the window.",
+	total("retransmits", "RETR", Count, 5, everywhere, "TCP segments retransmitted in the window.",
 		func(ev *Event) uint64 { return ev.GetNetworkTop().GetRetransmits() }),
 	{
 		Name: "srttMicros", Header: "RTT", Type: Micros, Width: 6, Outputs: everywhere,
@@ -149,10 +149,10 @@ var networkTopColumns = topColumns([]string{"pod", "flow", "container", "workloa
 
 var dnsTopColumns = topColumns([]string{"question", "pod", "container", "workload", "namespace", "node", "server",
 	"type", "process"}, []Column{
-	common("question", "QUESTION", 20, "Name that was asked for",
+	common("question", "QUESTION", 20, "Queried name",
 		func(ev *Event) string { return ev.GetDnsTop().GetQuestion() }),
-	common("type", "TYPE", 5, "Type that was asked for", func(ev *Event) string { return ev.GetDnsTop().GetType() }),
-	common("server", "SERVER", 20, "Who was asked", func(ev *Event) string { return ev.GetDnsTop().GetServer() }),
+	common("type", "TYPE", 5, "Queried type", func(ev *Event) string { return ev.GetDnsTop().GetType() }),
+	common("server", "SERVER", 20, "The server", func(ev *Event) string { return ev.GetDnsTop().GetServer() }),
 	common("process", "PROCESS", 8, "Command that asked",
 		func(ev *Event) string { return ev.GetDnsTop().GetProcess() }),
 	total("queries", "QUERIES", Count, 7, everywhere, "Questions that were answered, or given up, in the window.",

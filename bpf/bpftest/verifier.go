@@ -11,12 +11,12 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/bpf"
 )
 
-// FatalLoad fails the test for a probe that did not load, with the verifier's whole log if it was the verifier that
-// refused. It skips the test if the error is that the kernel is too old, and the kernel is.
+// FatalLoad fails the test for a probe that did not load, with the verifier's whole log where the verifier refused it.
+// It skips the test for a *bpf.NotSupportedError, unless the running kernel is new enough.
 func FatalLoad(tb testing.TB, err error) {
 	tb.Helper()
 	var old *bpf.NotSupportedError
-	if errors.As(err, &old) && older(tb, old.MinKernel) {
+	if errors.As(err, &old) && kernelBefore(tb, old.MinKernel) {
 		tb.Skip(err)
 	}
 	var refused *ebpf.VerifierError
@@ -26,8 +26,8 @@ func FatalLoad(tb testing.TB, err error) {
 	tb.Fatal(err)
 }
 
-// older reports whether the running kernel is older than a release such as "5.15".
-func older(tb testing.TB, release string) bool {
+// kernelBefore reports whether the running kernel is older than a release such as "5.15".
+func kernelBefore(tb testing.TB, release string) bool {
 	tb.Helper()
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {

@@ -557,7 +557,7 @@ static __always_inline void allocated(struct counts *counts, struct call *call)
 	struct allocation a = { .process = call->process, .handle = HANDLE(call->site) };
 	__u64 bytes = call->bytes, pitch = 0;
 
-	/* Rows are longer than was asked for. */
+	/* The driver pads rows to the pitch. */
 	if (SIZE(call->site) == SIZE_PITCH && !bpf_probe_read_user(&pitch, sizeof(pitch), (void *)call->pitch))
 		bytes = call->rows * pitch;
 	ADD(counts->allocations, 1);

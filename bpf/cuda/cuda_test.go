@@ -155,19 +155,19 @@ func (w *workload) end() {
 
 func (w *workload) id() uint32 { return uint32(w.cmd.Process.Pid) }
 
-// do has the program perform a command and gives what it prints.
+// do has the program run a command and returns the line that it prints.
 func (w *workload) do(command string) string {
 	w.Helper()
 	if _, err := io.WriteString(w.in, command+"\n"); err != nil {
 		w.Fatal(err)
 	}
 	if !w.out.Scan() {
-		w.Fatalf("%s: the program says nothing: %v", command, w.out.Err())
+		w.Fatalf("%s: the program printed nothing: %v", command, w.out.Err())
 	}
 	return w.out.Text()
 }
 
-// readProcess gives what the probe says of a process, nil if nothing.
+// readProcess returns the probe's counters of a process, nil where there are none.
 func (b *harness) readProcess(pid uint32) *Process {
 	b.Helper()
 	all, err := b.probe.ReadCounters()
@@ -187,7 +187,7 @@ func (b *harness) readProcess(pid uint32) *Process {
 	return found
 }
 
-// counted is what the program says of itself, and the probe of it.
+// counted are the counters that both the program prints and the probe reads.
 type counted struct {
 	Launches, GraphLaunches, Copies, HostToDeviceBytes, DeviceToHostBytes, DeviceToDeviceBytes, OtherBytes, Syncs,
 	Allocations, Frees, AllocatedBytes, OutstandingBytes,
@@ -211,14 +211,14 @@ func parse(t testing.TB, line string) (c counted) {
 	return c
 }
 
-// check holds what was counted against what the program says.
-func (w *workload) check(said string) *Process {
+// check compares the probe's counters with those that the program printed.
+func (w *workload) check(printed string) *Process {
 	w.Helper()
 	p := w.readProcess(w.id())
 	if p == nil {
-		w.Fatalf("nothing was counted of %d", w.id())
+		w.Fatalf("the probe has no counters of process %d", w.id())
 	}
-	if got, want := countedOf(p.Calls), parse(w.TB, said); got != want {
+	if got, want := countedOf(p.Calls), parse(w.TB, printed); got != want {
 		w.Errorf("counted\n %+v, want\n %+v", got, want)
 	}
 	return p
@@ -231,7 +231,7 @@ func (b *harness) noLoss() {
 	}
 }
 
-// ways are the ways to attach that the kernel has: many at once from Linux 6.6 on.
+// ways runs a test for each way to attach that the kernel has: many at once (Linux 6.6), and one by one.
 func ways(t *testing.T, test func(t *testing.T, o Options)) {
 	t.Helper()
 	bpftest.Root(t)
@@ -249,12 +249,12 @@ func TestProbe_CountsCallsExactly(t *testing.T) {
 	ways(t, func(t *testing.T, o Options) {
 		b := newHarness(t, o)
 		b.release()
-		older := b.start(b.in, "", "-threads", "2", "-nccl", b.fake.NCCL, b.fake.Library)
+		preexisting := b.start(b.in, "", "-threads", "2", "-nccl", b.fake.NCCL, b.fake.Library)
 		b.attach(b.fake.Library, b.fake.NCCL)
-		newer := b.start(b.in, "", "-runtime", "-threads", "3", b.fake.Library)
+		started := b.start(b.in, "", "-runtime", "-threads", "3", b.fake.Library)
 		stranger := b.start(b.other, "", b.fake.Library)
 		stranger.do("round 5")
-		for _, w := range []*workload{older, newer} {
+		for _, w := range []*workload{preexisting, started} {
 			for _, command := range []string{"round", "round 40"} {
 				p := w.check(w.do(command))
 				if p.Cgroup != b.in.ID || string(p.Comm) != "cuda" || p.Started == 0 || p.Calls.WaitingMicros != nil {
@@ -263,7 +263,7 @@ func TestProbe_CountsCallsExactly(t *testing.T) {
 			}
 		}
 		if p := b.readProcess(stranger.id()); p != nil {
-			t.Errorf("out of scope, and counted: %+v", p)
+			t.Errorf("a process out of scope is counted: %+v", p)
 		}
 		b.noLoss()
 	})

@@ -35,7 +35,7 @@ func TestProbe_CountsNVIDIAsLibrary(t *testing.T) {
 			w.out.Scan()
 		}
 		w.do("copy 5")
-		// What the program says of its copies is what it gave: all have failed.
+		// All copies fail, so the program counts no bytes for them.
 		p := w.check(w.do("fail 3"))
 		if c := p.Calls; c.GetLaunches() != 40 || c.GetCopies() != 5 || c.GetFailures() != 8 ||
 			c.GetAllocations() != 0 || c.GetHostToDeviceBytes() != 0 {

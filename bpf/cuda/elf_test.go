@@ -130,8 +130,8 @@ func TestSites_HostileFilesTakeBoundedMemory(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		change func(*testing.T, *hostileLibrary)
-		// says is in the error; empty: the library can be probed.
-		says string
+		// want is a part of the error; empty: the library can be probed.
+		want string
 	}{
 		{"as it is", func(*testing.T, *hostileLibrary) {}, ""},
 		{"section names that are compressed", func(_ *testing.T, l *hostileLibrary) {
@@ -196,9 +196,9 @@ func TestSites_HostileFilesTakeBoundedMemory(t *testing.T) {
 				t.Errorf("%d bytes were allocated, want at most %d", n, maxAllocated)
 			}
 			switch {
-			case test.says != "" && (err == nil || !strings.Contains(err.Error(), test.says)):
-				t.Errorf("%v, want %q", err, test.says)
-			case test.says == "" && (err != nil || len(sites)+len(left) != 1):
+			case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)):
+				t.Errorf("%v, want %q", err, test.want)
+			case test.want == "" && (err != nil || len(sites)+len(left) != 1):
 				t.Errorf("sites %v, left %v, %v", sites, left, err)
 			case strings.HasPrefix(test.name, "code") && len(left) != 1:
 				t.Errorf("a probe goes to %+v", sites)

@@ -10,20 +10,20 @@ import (
 	"golang.org/x/arch/x86/x86asm"
 )
 
-// endbr64 is where an indirect jump may lead to, and nothing else.
+// endbr64 marks the target of an indirect jump. It does nothing else.
 var endbr64 = []byte{0xf3, 0x0f, 0x1e, 0xfa}
 
-// maxPassed is how many instructions a probe may lie behind.
+// maxPassed is how many instructions of a function a probe may skip.
 const maxPassed = 4
 
-// instructionBytes is as long as those can be, and one more.
+// instructionBytes is the most that maxPassed instructions and one more take, in bytes.
 const instructionBytes = (maxPassed + 1) * 15
 
-// begin returns where in the first bytes of a function a probe goes, and whether the kernel emulates the instruction
-// there. Others it has the CPU execute elsewhere, step by step, which takes many times as long. So the probe goes
-// behind instructions that leave arguments, stack, memory and the way as they are, if there is one behind them that
-// is emulated: an endbr64, or the comparison with a number that all functions of NVIDIA's driver 550 begin with, to
-// jump where the driver is being taken down ("cmp dword [rip+N], 0x321cba00; je; jmp [rip+M]").
+// begin returns the offset of the probe in the first bytes of a function, and whether the kernel emulates the
+// instruction there. It single-steps other instructions out of line, which takes many times as long. So the probe
+// skips instructions that change no argument, stack, memory or control flow, if the kernel emulates the next one. These
+// are an endbr64, or the comparison that all functions of NVIDIA's driver 550 begin with, to jump elsewhere while the
+// driver shuts down ("cmp dword [rip+N], 0x321cba00; je; jmp [rip+M]").
 func begin(machine elf.Machine, code []byte) (offset uint64, emulated bool, err error) {
 	switch machine {
 	case elf.EM_X86_64:
@@ -35,7 +35,7 @@ func begin(machine elf.Machine, code []byte) (offset uint64, emulated bool, err 
 			offset, emulated = offset+passed, true
 		}
 	case elf.EM_AARCH64:
-		// Not behind a paciasp, which signs the return address that the kernel exchanges.
+		// It never skips a paciasp, which signs the return address that the kernel replaces.
 		emulated, err = arm64(code)
 	default:
 		err = fmt.Errorf("machine %v", machine)
@@ -43,8 +43,8 @@ func begin(machine elf.Machine, code []byte) (offset uint64, emulated bool, err 
 	return offset, emulated, err
 }
 
-// x86Plain are instructions that functions begin with, and that the kernel steps over without further ado.
-var x86Plain = map[x86asm.Op]bool{
+// x86Stepped are instructions that functions begin with and that the kernel can single-step out of line.
+var x86Stepped = map[x86asm.Op]bool{
 	x86asm.ADD: true, x86asm.AND: true, x86asm.CMP: true, x86asm.LEA: true, x86asm.MOV: true, x86asm.MOVSX: true,
 	x86asm.MOVSXD: true, x86asm.MOVZX: true, x86asm.OR: true,
 	x86asm.PUSH: true, x86asm.RET: true, x86asm.SUB: true, x86asm.TEST: true, x86asm.XOR: true,
@@ -56,7 +56,7 @@ func x86(code []byte) (emulated bool, err error) {
 		return false, fmt.Errorf("instruction % x: %w", head(code), err)
 	}
 	for _, p := range i.Prefix {
-		// Of prefixes, the kernel refuses some and others make another instruction. REX is none of them.
+		// The kernel refuses some prefixes, and others change the instruction. REX does neither.
 		if p != 0 && !p.IsREX() {
 			return false, fmt.Errorf("instruction %v with a prefix", i)
 		}
@@ -72,14 +72,13 @@ func x86(code []byte) (emulated bool, err error) {
 	case first == 0xff && i.Op == x86asm.JMP: // by a pointer
 		return false, nil
 	}
-	if !x86Plain[i.Op] {
+	if !x86Stepped[i.Op] {
 		return false, fmt.Errorf("instruction %v", i)
 	}
 	return false, nil
 }
 
-// behind returns how far behind the beginning the first instruction is that is emulated, 0 where there is none that a
-// probe may go to.
+// behind returns the offset of the first emulated instruction that a probe may skip to, 0 where there is none.
 func behind(code []byte) (offset uint64) {
 	for range maxPassed {
 		i, err := x86asm.Decode(code[offset:], 64)
@@ -94,14 +93,14 @@ func behind(code []byte) (offset uint64) {
 	return 0
 }
 
-// arm64Jumps are simulated, of arm64Plain none is.
+// The kernel simulates arm64Jumps, and single-steps arm64Stepped.
 var (
 	arm64Jumps = map[arm64asm.Op]bool{
 		arm64asm.ADR: true, arm64asm.ADRP: true, arm64asm.B: true, arm64asm.BL: true, arm64asm.BR: true,
 		arm64asm.CBNZ: true, arm64asm.CBZ: true, arm64asm.RET: true,
 		arm64asm.TBNZ: true, arm64asm.TBZ: true,
 	}
-	arm64Plain = map[arm64asm.Op]bool{
+	arm64Stepped = map[arm64asm.Op]bool{
 		arm64asm.ADD: true, arm64asm.AND: true, arm64asm.CMP: true, arm64asm.LDP: true, arm64asm.LDR: true,
 		arm64asm.MOV: true, arm64asm.MOVZ: true, arm64asm.NOP: true, arm64asm.ORR: true,
 		arm64asm.STP: true, arm64asm.STR: true, arm64asm.SUB: true,
@@ -131,7 +130,7 @@ func arm64(code []byte) (emulated bool, err error) {
 	if arm64Jumps[i.Op] {
 		return true, nil
 	}
-	if !arm64Plain[i.Op] {
+	if !arm64Stepped[i.Op] {
 		return false, fmt.Errorf("instruction %v", i)
 	}
 	return false, nil

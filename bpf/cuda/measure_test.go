@@ -28,9 +28,8 @@ func TestProbe_MeasuresItsCost(t *testing.T) {
 	})
 }
 
-// BenchmarkCalls says what the probes cost a program's calls, by the shapes that functions begin with: CPU time
-// of the calling thread, ns, with no probe, with one that does nothing, and with ours, for processes in scope and out
-// of it.
+// BenchmarkCalls measures what the probes add to a program's calls, by the first instruction of the function: CPU time
+// of the calling thread in ns, without a probe, with an empty one, and with ours, for processes in scope and out of it.
 func BenchmarkCalls(b *testing.B) {
 	bpftest.Root(b)
 	for _, test := range []struct {
@@ -87,7 +86,7 @@ func (w *workload) measured(b *testing.B, line string) {
 	b.ReportMetric(m.Ns, unit)
 }
 
-// empties attaches programs that do nothing where ours would be.
+// empties attaches an empty program to the functions that the probe attaches to.
 func empties(b *testing.B, library string) (links []link.Link) {
 	b.Helper()
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{

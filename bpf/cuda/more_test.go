@@ -14,12 +14,12 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// await looks until that is so.
+// await polls until a condition holds.
 func (b *harness) await(what string, so func() bool) {
 	b.Helper()
 	for deadline := time.Now().Add(timeLimit); !so(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			b.Fatalf("not so: %s", what)
+			b.Fatalf("not within %v: %s", timeLimit, what)
 		}
 	}
 }
@@ -173,9 +173,9 @@ func TestProbe_DetachesCostlyProbes(t *testing.T) {
 		t.Errorf("off: %v", off)
 	}
 	if c := b.readProcess(w.id()).Calls; c.WaitingMicros == nil {
-		t.Errorf("what waits was forgotten: %v", c)
+		t.Errorf("the call that waits was forgotten: %v", c)
 	}
-	// What comes from now on is attached without them.
+	// Libraries that are attached from now on get no probes of that group.
 	if n := b.linksOf(launches); n != 0 {
 		t.Errorf("%d links are left", n)
 	}
@@ -183,7 +183,7 @@ func TestProbe_DetachesCostlyProbes(t *testing.T) {
 	if n := b.linksOf(launches) + b.linksOf(collectives); n != 1 {
 		t.Errorf("%d links, want that of NCCL alone", n)
 	}
-	// And strangers are spared as well.
+	// The probes are detached from processes out of scope, too.
 	b.await("copies are counted no more", func() bool {
 		w.do("copy 2000")
 		return b.readProcess(w.id()).Calls.Copies == nil
@@ -313,9 +313,9 @@ func TestProbe_ForgetsEndedProcesses(t *testing.T) {
 	b.await("it waits", func() bool { p := b.readProcess(w.id()); return p != nil && p.Calls.WaitingMicros != nil })
 	gone := b.readProcess(w.id())
 	w.end()
-	// Its last numbers are there until it is forgotten.
-	if again := b.readProcess(w.id()); again == nil || again.Calls.GetSyncs() != 1 {
-		t.Errorf("%+v", again)
+	// Its last counters stay until it is forgotten.
+	if last := b.readProcess(w.id()); last == nil || last.Calls.GetSyncs() != 1 {
+		t.Errorf("%+v", last)
 	}
 	if err := b.probe.Forget([]ID{gone.ID}); err != nil {
 		t.Fatal(err)
@@ -362,7 +362,7 @@ func TestProbe_CloseUnloadsEverything(t *testing.T) {
 			return !bpftest.Snapshot(t).Has(bpftest.Loaded{Programs: ours.Programs[len(ours.Programs)-2:]})
 		})
 		if got := w.do("round"); got == "" {
-			t.Error("the program does not go on")
+			t.Error("the program stopped")
 		}
 	})
 }

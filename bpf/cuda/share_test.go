@@ -19,12 +19,12 @@ func (b *harness) heldBy(c *bpftest.Cgroup, table int) int64 {
 	return bpftest.Held(b, b.probe.objects.Shares, c, table)
 }
 
-// lostBy fails the test where another cgroup has lost anything in a map, and returns what this one has lost.
+// lostBy returns how many events of a cgroup found no room in a map. It fails the test where another cgroup lost any.
 func (b *harness) lostBy(c *bpftest.Cgroup) (n uint64) {
 	b.Helper()
 	for _, l := range b.probe.Lost() {
 		if l.Stage != event.LossStage_LOSS_STAGE_KERNEL_MAP || l.Cgroup != c.ID {
-			b.Errorf("another than the flood lost: %+v", l)
+			b.Errorf("a loss that is not the flood's: %+v", l)
 		}
 		n += l.Count
 	}
@@ -58,8 +58,8 @@ func (b *harness) forgetAll(all ...*workload) {
 	}
 }
 
-// newSharedBench has both cgroups in scope.
-func newSharedBench(t *testing.T, o Options) *harness {
+// newSharedHarness returns a harness with both cgroups in scope.
+func newSharedHarness(t *testing.T, o Options) *harness {
 	t.Helper()
 	b := newHarness(t, o)
 	b.release()
@@ -74,7 +74,7 @@ func TestAllocations_FloodLeavesRoomForOthers(t *testing.T) {
 	const room, reserve, many = 100, 20, 200 // as flood below
 	ways(t, func(t *testing.T, o Options) {
 		o.MaxAllocations = room
-		b := newSharedBench(t, o)
+		b := newSharedHarness(t, o)
 		flood, quiet := b.start(b.in, "", b.fake.Library), b.start(b.other, "", b.fake.Library)
 		flood.do("keep 200")
 		held := b.heldBy(b.in, tableAllocations)
@@ -90,15 +90,15 @@ func TestAllocations_FloodLeavesRoomForOthers(t *testing.T) {
 		quiet.check(quiet.do("keep 3"))
 		b.lostBy(b.in)
 		b.forgetAll(flood, quiet)
-		again := b.start(b.in, "", b.fake.Library)
-		again.check(again.do("keep 50"))
-		b.forgetAll(again)
+		next := b.start(b.in, "", b.fake.Library)
+		next.check(next.do("keep 50"))
+		b.forgetAll(next)
 	})
 }
 
 func TestProcesses_FloodLeavesRoomForOthers(t *testing.T) {
 	const room, reserve, many = 10, 2, 12
-	b := newSharedBench(t, Options{MaxProcesses: room})
+	b := newSharedHarness(t, Options{MaxProcesses: room})
 	var all []*workload
 	for range many {
 		w := b.start(b.in, "", b.fake.Library)

@@ -90,8 +90,8 @@ func (b *harness) events() []*event.Event {
 	return got
 }
 
-// serve answers queries by UDP and TCP on one address with an address record, with NXDOMAIN those for nx., not at all
-// those for silent.; a TCP answer goes in pieces. It gives the address.
+// serve answers queries over UDP and TCP on one address with an address record, queries for nx. with NXDOMAIN, and
+// queries for silent. not at all. It splits TCP answers into several segments. It returns the address.
 func serve(t *testing.T, address string) netip.AddrPort {
 	t.Helper()
 	return serveOn(t, netip.AddrPortFrom(netip.MustParseAddr(address), 0))
@@ -103,9 +103,9 @@ func serveOn(t *testing.T, address netip.AddrPort) netip.AddrPort {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var plain net.ListenConfig
-	plain.SetMultipathTCP(false) // its sockets hand no storage on
-	l, err := plain.Listen(t.Context(), "tcp", u.LocalAddr().String())
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false) // accepted MPTCP sockets do not inherit socket storage
+	l, err := lc.Listen(t.Context(), "tcp", u.LocalAddr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +225,7 @@ func TestQuery_ReportedWithItsAnswer(t *testing.T) {
 				var took time.Duration
 				b.group.Run(t, func() { took = ask(t, network, server, "a.example.", "nx.", "b.example.", "silent.") })
 				got := b.events()
-				want := []told{
+				want := []outcome{
 					{outcome: "answered", name: "a.example.", rcode: "NOERROR"},
 					{outcome: "answered", name: "nx.", rcode: "NXDOMAIN"},
 					{outcome: "answered", name: "b.example.", rcode: "NOERROR"}, {outcome: "pending", name: "silent."},
@@ -317,7 +317,7 @@ func TestProbe_CountsAFullRing(t *testing.T) {
 	}
 }
 
-// A query in flight when the tracer flushes at its start, and that is asked twice and answered twice, is one event.
+// A query that is in flight during a flush, and is retried and answered twice, is one event.
 func TestQuery_PendingIsReportedOnce(t *testing.T) {
 	u, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {

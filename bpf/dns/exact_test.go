@@ -15,7 +15,7 @@ import (
 // pairing is a client's socket whose queries and answers are made by hand.
 type pairing struct {
 	*pairs
-	got  []told
+	got  []outcome
 	lost map[uint64]int // by cgroup
 }
 
@@ -23,8 +23,8 @@ func newPairing() *pairing {
 	p := &pairing{lost: map[uint64]int{}}
 	p.pairs = newPairs(func(_ uint64, ev *event.Event) {
 		d := ev.GetDns()
-		e := told{outcome: d.GetOutcome().Word(), name: d.GetName(), rcode: d.GetRcode(), attempts: d.GetAttempts(),
-			latency: -1}
+		e := outcome{outcome: d.GetOutcome().Word(), name: d.GetName(), rcode: d.GetRcode(),
+			attempts: d.GetAttempts(), latency: -1}
 		if d.LatencyMicros != nil {
 			e.latency = int64(*d.LatencyMicros)
 		}
@@ -48,7 +48,7 @@ func (p *pairing) answered(at time.Duration, cookie uint64, name string) {
 		&message{id: 1, response: true, question: true, name: name, kind: 1})
 }
 
-// A slow server answers a query and its repetition: that is one event, also where the second answer is late.
+// A slow server answers both a query and its retry: that is one event, also where the second answer is late.
 func TestPairs_RetriedQueryIsOneEvent(t *testing.T) {
 	for _, second := range []time.Duration{2 * time.Second, 9 * time.Second} {
 		p := newPairing()
@@ -57,14 +57,14 @@ func TestPairs_RetriedQueryIsOneEvent(t *testing.T) {
 		p.answered(1100*time.Millisecond, 1, "a.")
 		p.expire(uint64(second))
 		p.answered(second, 1, "a.")
-		if want := (told{"answered", "a.", "NOERROR", 2, 1_100_000, 0}); len(p.got) != 1 || p.got[0] != want {
+		if want := (outcome{"answered", "a.", "NOERROR", 2, 1_100_000, 0}); len(p.got) != 1 || p.got[0] != want {
 			t.Errorf("second answer after %v: %+v, want one %+v", second, p.got, want)
 		}
-		// The same name once more is a query of its own.
+		// A later query for the same name is an event of its own.
 		p.ask(10*time.Second, 1, "a.")
 		p.answered(10*time.Second+time.Millisecond, 1, "a.")
-		if want := (told{"answered", "a.", "NOERROR", 1, 1000, 0}); len(p.got) != 2 || p.got[1] != want {
-			t.Errorf("asked again: %+v, want %+v", p.got, want)
+		if want := (outcome{"answered", "a.", "NOERROR", 1, 1000, 0}); len(p.got) != 2 || p.got[1] != want {
+			t.Errorf("second query: %+v, want %+v", p.got, want)
 		}
 		p.expire(uint64(time.Hour))
 		if len(p.waiting) != 0 || len(p.byID) != 0 || p.queue.first != nil || p.lates.first != nil || p.charged() != 0 {
@@ -73,7 +73,7 @@ func TestPairs_RetriedQueryIsOneEvent(t *testing.T) {
 	}
 }
 
-// charged is what all queries take.
+// charged is the memory of all queries, in bytes.
 func (p *pairs) charged() int64 { return p.pending.Used() + p.done.Used() }
 
 // manyQueries take more than there is room for.
@@ -92,13 +92,13 @@ func TestPairs_AnsweredQueriesTakeNoRoom(t *testing.T) {
 	}
 	p.got = nil
 	p.answered(4*time.Second, 1, "slow.")
-	if want := (told{"answered", "slow.", "NOERROR", 1, 4_000_000, 0}); len(p.got) != 1 || p.got[0] != want {
+	if want := (outcome{"answered", "slow.", "NOERROR", 1, 4_000_000, 0}); len(p.got) != 1 || p.got[0] != want {
 		t.Errorf("%+v, want %+v", p.got, want)
 	}
 }
 
-// What found no room is told, and counted: its answer will be taken for one without a query. Who asks little keeps
-// its place.
+// A query without room is reported as pending and counted: its answer then counts as one without a query. A cgroup
+// with few queries keeps its place.
 func TestPairs_FloodTakesFromItsOwnShare(t *testing.T) {
 	long := strings.Repeat(`\001`, 60) + "."
 	for name, c := range map[string]struct {
@@ -119,7 +119,7 @@ func TestPairs_FloodTakesFromItsOwnShare(t *testing.T) {
 			flood := 3 * uint64(c.bytes) / uint64(queryOverhead)
 			for n := range flood {
 				if n == flood/2 && name != "timeouts" || n == flood-1 {
-					p.askOf(1, time.Hour, 1, "quiet.") // the second time sends the query again
+					p.askOf(1, time.Hour, 1, "quiet.") // the second call is a retry
 				}
 				c.flood(p, n)
 			}
@@ -133,7 +133,7 @@ func TestPairs_FloodTakesFromItsOwnShare(t *testing.T) {
 				}
 			}
 			if pending != p.lost[9] || (pending > 0) != (name == "queries that wait") {
-				t.Errorf("%d queries are told, %d counted", pending, p.lost[9])
+				t.Errorf("%d queries are reported as pending, %d counted as lost", pending, p.lost[9])
 			}
 			p.got = nil
 			if took := heap() - before; took > c.bytes*5/4 {
@@ -177,11 +177,11 @@ func TestExtendedRCodes(t *testing.T) {
 	}
 }
 
-// An answer that closes the connection and is sent again is one message; so is one that comes after the FIN behind it.
+// An answer with a FIN that is retransmitted is one message. So is an answer that arrives after the FIN behind it.
 func TestStreams_EndOfStream(t *testing.T) {
 	part := func(m string) []byte { return append(binary.BigEndian.AppendUint16(nil, uint16(len(m))), m...) }
 	for name, parts := range map[string][]segment{
-		"sent again": {{seq: 100, flags: tcpSYN}, {seq: 101, data: part("hello"), flags: tcpFIN},
+		"retransmitted": {{seq: 100, flags: tcpSYN}, {seq: 101, data: part("hello"), flags: tcpFIN},
 			{seq: 101, data: part("hello"), flags: tcpFIN}},
 		"FIN comes first": {{seq: 100, flags: tcpSYN}, {seq: 108, flags: tcpFIN},
 			{seq: 101, data: part("hello")[:3]}, {seq: 104, data: part("hello")[3:]}},
@@ -203,7 +203,7 @@ func TestStreams_EndOfStream(t *testing.T) {
 	s := newStreams(func(uint64) {})
 	live := streamKey{remote: netip.MustParseAddrPort("10.0.0.1:53")}
 	s.add(&segment{remote: live.remote, flags: tcpSYN}, nil)
-	for i := range uint64(manyStreams) { // those that have ended do not push out one that lives
+	for i := range uint64(manyStreams) { // ended streams do not evict a live one
 		s.add(&segment{cgroup: i + 1, flags: tcpSYN}, nil)
 		s.add(&segment{cgroup: i + 1, flags: tcpFIN}, nil)
 	}

@@ -127,14 +127,14 @@ func answers(p *dnsmessage.Parser) string {
 	return b.String()
 }
 
-// present is a name as zone files and dig write it: what is not printable ASCII as \DDD.
+// present formats a name as zone files and dig do: bytes that are not printable ASCII as \DDD.
 func present(n dnsmessage.Name) string {
 	raw := n.Data[:n.Length]
-	plain := true
+	printable := true
 	for _, c := range raw {
-		plain = plain && c > ' ' && c <= '~' && c != '\\'
+		printable = printable && c > ' ' && c <= '~' && c != '\\'
 	}
-	if plain {
+	if printable {
 		return string(raw)
 	}
 	out := make([]byte, 0, len(raw)+32)

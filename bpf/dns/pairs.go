@@ -58,8 +58,8 @@ type pairs struct {
 	cut      bool
 }
 
-// pairKey is what an answer has in common with its query. A client's socket has but one query with it; a server's one
-// for each client.
+// pairKey is common to an answer and its query. A client's socket has one query with it at a time, a server's socket
+// one for each client.
 type pairKey struct {
 	idKey
 	kind uint16
@@ -72,11 +72,11 @@ type idKey struct {
 	id     uint16
 }
 
-// query is one that waits.
+// query waits for its answer.
 type query struct {
 	key         pairKey
 	segment     segment // without data
-	name        string  // as it was asked
+	name        string  // in the client's spelling
 	first, last uint64  // ns since the Unix epoch
 	attempts    uint32
 	answered    bool
@@ -101,7 +101,7 @@ func (l *line) push(q *query) {
 	l.last = q
 }
 
-// leave takes a query out of its line.
+// leave removes a query from its line.
 func (q *query) leave() {
 	l := q.line
 	if l == nil {

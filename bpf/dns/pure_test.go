@@ -77,8 +77,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// TestStreams_SplitIntoMessages cuts a stream at random, sends parts twice, in another order and overlapping: the messages
-// come out once, whole.
+// The parts of a stream are cut at random, sent twice, reordered and overlapping: each message is decoded once, whole.
 func TestStreams_SplitIntoMessages(t *testing.T) {
 	for seed := range uint64(300) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
@@ -156,8 +155,8 @@ func TestStreamsThatCannotBeFollowedAreCounted(t *testing.T) {
 	}
 }
 
-// told is what came out of pairs.
-type told struct {
+// outcome is an event of pairs.
+type outcome struct {
 	outcome  string
 	name     string
 	rcode    string
@@ -168,11 +167,11 @@ type told struct {
 
 func TestPairs_MatchQueriesAndAnswers(t *testing.T) {
 	const start = uint64(1_700_000_000_000_000_000)
-	var got []told
+	var got []outcome
 	lost := 0
 	p := newPairs(func(_ uint64, ev *event.Event) {
 		d := ev.GetDns()
-		e := told{d.GetOutcome().Word(), d.GetName(), d.GetRcode(), d.GetAttempts(), -1,
+		e := outcome{d.GetOutcome().Word(), d.GetName(), d.GetRcode(), d.GetAttempts(), -1,
 			time.Duration(ev.GetTime() - start)}
 		if d.LatencyMicros != nil {
 			e.latency = int64(*d.LatencyMicros)
@@ -188,7 +187,7 @@ func TestPairs_MatchQueriesAndAnswers(t *testing.T) {
 	answer := func(id uint16, name string, rcode uint16) message {
 		return message{id: id, response: true, question: true, name: name, kind: 1, rcode: rcode}
 	}
-	want := func(d time.Duration, w ...told) {
+	want := func(d time.Duration, w ...outcome) {
 		t.Helper()
 		p.expire(at(d))
 		if !slices.Equal(got, w) {
@@ -203,32 +202,33 @@ func TestPairs_MatchQueriesAndAnswers(t *testing.T) {
 	send(1*ms, 1, server, asks, query(1, "b.example.")) // the same id, as glibc's two at a time may have
 	send(2*ms, 1, netip.MustParseAddrPort("10.0.9.9:53"), hears, answer(1, "b.example.", 3))
 	send(3*ms, 1, server, hears, answer(1, "a.example.", 0)) // letters may change
-	want(4*ms, told{"answered", "b.example.", "NXDOMAIN", 1, 1000, 2 * ms}, told{"answered", "A.example.", "NOERROR", 1,
-		3000, 3 * ms})
+	want(4*ms, outcome{"answered", "b.example.", "NXDOMAIN", 1, 1000, 2 * ms},
+		outcome{"answered", "A.example.", "NOERROR", 1, 3000, 3 * ms})
 
 	send(10*ms, 1, server, asks, query(2, "again."))
 	send(1010*ms, 1, server, asks, query(2, "again."))
 	send(1020*ms, 1, server, hears, answer(2, "again.", 2))
-	send(1030*ms, 1, server, hears, answer(2, "again.", 2)) // the answer to the repetition
-	want(1040*ms, told{"answered", "again.", "SERVFAIL", 2, 1_010_000, 1020 * ms})
+	send(1030*ms, 1, server, hears, answer(2, "again.", 2)) // the answer to the retry
+	want(1040*ms, outcome{"answered", "again.", "SERVFAIL", 2, 1_010_000, 1020 * ms})
 
 	send(2000*ms, 1, server, asks, query(3, "never."))
 	send(2000*ms, 2, server, asks, query(3, "late."))
 	want(6999 * ms)
-	want(7001*ms, told{"timeout", "never.", "", 1, -1, 7001 * ms}, told{"timeout", "late.", "", 1, -1, 7001 * ms})
+	want(7001*ms, outcome{"timeout", "never.", "", 1, -1, 7001 * ms},
+		outcome{"timeout", "late.", "", 1, -1, 7001 * ms})
 	send(9000*ms, 2, server, hears, answer(3, "late.", 0))
-	want(40_000*ms, told{"answered", "late.", "NOERROR", 1, 7_000_000, 9000 * ms})
+	want(40_000*ms, outcome{"answered", "late.", "NOERROR", 1, 7_000_000, 9000 * ms})
 
-	// A server has one socket for all its clients, who may use the same id for the same name.
+	// A server has one socket for all its clients, which may use the same id for the same name.
 	other := netip.MustParseAddrPort("10.0.0.2:4000")
 	send(50_000*ms, 5, client, 0, query(4, "x."))
 	send(50_001*ms, 5, other, 0, query(4, "x."))
 	send(50_005*ms, 5, other, flagOut, answer(4, "x.", 0))
 	send(50_010*ms, 5, client, flagOut, message{id: 4, response: true, rcode: 1}) // without the question
-	want(50_020*ms, told{"answered", "x.", "NOERROR", 1, 4000, 50_005 * ms}, told{"answered", "x.", "FORMERR", 1,
-		10_000, 50_010 * ms})
+	want(50_020*ms, outcome{"answered", "x.", "NOERROR", 1, 4000, 50_005 * ms},
+		outcome{"answered", "x.", "FORMERR", 1, 10_000, 50_010 * ms})
 
-	// What goes the wrong way is neither a query nor an answer.
+	// Messages in the wrong direction are ignored.
 	send(51_000*ms, 1, server, hears, query(5, "q."))
 	send(51_000*ms, 1, server, asks, answer(5, "q.", 0))
 	want(60_000 * ms)
@@ -237,8 +237,8 @@ func TestPairs_MatchQueriesAndAnswers(t *testing.T) {
 	p.flush(at(61_001 * ms))
 	p.flush(at(61_002 * ms))
 	send(61_003*ms, 1, server, hears, answer(6, "open.", 0))
-	want(61_004*ms, told{"pending", "open.", "", 1, -1, 61_001 * ms}, told{"answered", "open.", "NOERROR", 1, 3000,
-		61_003 * ms})
+	want(61_004*ms, outcome{"pending", "open.", "", 1, -1, 61_001 * ms},
+		outcome{"answered", "open.", "NOERROR", 1, 3000, 61_003 * ms})
 	want(200_000 * ms)
 	if len(p.waiting) != 0 || len(p.byID) != 0 || p.queue.first != nil || p.lates.first != nil || p.charged() != 0 {
 		t.Errorf("%d queries and %d bytes are kept", len(p.waiting), p.charged())
@@ -248,7 +248,7 @@ func TestPairs_MatchQueriesAndAnswers(t *testing.T) {
 		send(300_000*ms, i, server, asks, query(7, "flood."))
 	}
 	if len(got) != lost || lost == 0 || got[0].outcome != "pending" {
-		t.Errorf("%d of %d queries that found no room are told", len(got), lost)
+		t.Errorf("%d queries are reported, of %d without room", len(got), lost)
 	}
 }
 

@@ -44,13 +44,13 @@ type harness struct {
 
 func newHarness(t *testing.T, o Options) *harness {
 	t.Helper()
-	b := prepareBench(t)
+	b := newScope(t)
 	b.open(o)
 	return b
 }
 
-// prepareBench leaves the probe for open.
-func prepareBench(t *testing.T) *harness {
+// newScope returns a harness without a probe.
+func newScope(t *testing.T) *harness {
 	t.Helper()
 	bpftest.Root(t)
 	s, err := scope.Open(scope.Options{CgroupRoot: bpftest.CgroupRoot(t)})
@@ -126,7 +126,7 @@ func (b *harness) open(o Options) {
 			}
 			b.mu.Lock()
 			defer b.mu.Unlock()
-			// What has a socket is of the container, what is known by address or namespace of the pod.
+			// Drops with a socket belong to the container, those found by address or network namespace to the pod.
 			if cgroup != b.group.ID && !slices.Contains(b.inner, cgroup) {
 				t.Errorf("an event of the cgroup %d: %v", cgroup, ev)
 			}
@@ -160,7 +160,7 @@ func (b *harness) matching(want func(d *event.Drop, dst netip.Addr) bool) (found
 	return found
 }
 
-// drops gives what was dropped of UDP for a port of an address.
+// drops returns the drops of UDP datagrams to a port of an address, 0 for all ports.
 func (b *harness) drops(to netip.AddrPort) []*event.Drop {
 	b.Helper()
 	return b.matching(func(d *event.Drop, dst netip.Addr) bool {
@@ -169,7 +169,7 @@ func (b *harness) drops(to netip.AddrPort) []*event.Drop {
 	})
 }
 
-// own says which addresses are the cgroup's.
+// own sets the addresses of the cgroup.
 func (b *harness) own(addresses ...string) {
 	b.Helper()
 	all := map[netip.Addr]uint64{}
@@ -194,7 +194,7 @@ func (b *harness) send(n int, to ...netip.AddrPort) (from netip.AddrPort) {
 	}
 	defer c.Close()
 	for i := range n {
-		// A firewall tells its own host, too.
+		// A firewall rule of the output hook fails the call with EPERM.
 		if _, err := c.WriteToUDPAddrPort(make([]byte, 100), to[i%len(to)]); err != nil && !errors.Is(err, unix.EPERM) {
 			b.Fatal(err)
 		}
@@ -202,7 +202,7 @@ func (b *harness) send(n int, to ...netip.AddrPort) (from netip.AddrPort) {
 	return c.LocalAddr().(*net.UDPAddr).AddrPort()
 }
 
-// check holds a drop against what is known; reason is the kernel's, if it has reasons.
+// check compares a drop with the expected values. It ignores reason on kernels that have none.
 func (b *harness) check(d *event.Drop, observed event.Side, packets, bytes uint64, reason string) {
 	b.Helper()
 	if len(b.probe.reasons.names) == 0 {
@@ -224,14 +224,14 @@ func TestDrops_ClosedPort(t *testing.T) {
 		b.own(c.own)
 		to := netip.AddrPortFrom(netip.MustParseAddr(c.own), 9)
 		from := b.send(30, to)
-		// What is for others is not reported.
+		// Drops of other addresses are not reported.
 		b.own()
 		b.send(10, to)
 		found := b.drops(to)
 		if len(found) != 1 {
 			t.Fatalf("%v, want one drop", found)
 		}
-		// The source of what comes by loopback is an address of ours, too; the end that sends is the one that counts.
+		// Over loopback both addresses may be the cgroup's. Then the drop is the sender's.
 		side := event.Side_SIDE_DST
 		if c.own == "::1" {
 			side = event.Side_SIDE_SRC
@@ -331,16 +331,16 @@ func TestDrops_CountPacketsWithoutRoom(t *testing.T) {
 		}
 		lost += l.Count
 	}
-	// The answers that say that nobody listens are not dropped.
+	// The ICMP errors that answer the datagrams are not dropped.
 	if lost == 0 || packets == 0 || packets+lost != sent {
 		t.Errorf("%d reported and %d lost of %d", packets, lost, sent)
 	}
 }
 
-const flooding, quietly = "127.0.0.9", "127.0.0.10" // addresses of the two cgroups of quietBench
+const flooding, quietly = "127.0.0.9", "127.0.0.10" // addresses of the two cgroups of newQuietHarness
 
-// quietBench has a quiet cgroup besides.
-func quietBench(t *testing.T, room uint32) (b *harness, quiet uint64) {
+// newQuietHarness returns a harness with a second cgroup, quiet, in scope.
+func newQuietHarness(t *testing.T, room uint32) (b *harness, quiet uint64) {
 	b = newHarness(t, Options{MaxFlows: room})
 	quiet = bpftest.NewCgroup(t, "orb8-drops-quiet").ID
 	if err := b.scope.SetCgroup(quiet, true); err != nil {
@@ -367,7 +367,8 @@ func (b *harness) sendPorts(address string, first, n int) {
 	b.send(n, to...)
 }
 
-// dropPorts drops a datagram to each of n ports of an address, and gives how many were seen, and lost by cgroup so far.
+// dropPorts has a datagram to each of n ports of an address dropped. It returns how many drops were reported, and the
+// losses by cgroup so far.
 func (b *harness) dropPorts(address string, n int) (lost map[uint64]uint64, seen int) {
 	b.Helper()
 	b.sendPorts(address, 20000, n)
@@ -383,11 +384,11 @@ func TestDrops_FloodLeavesRoomForOthers(t *testing.T) {
 	const room, many, few = 64, 300, 3
 	for name, scanned := range map[string]func(b *harness){
 		"between scans": nil,
-		// As on a busy node, where a scan takes long: the places that are taken during it count.
+		// As on a busy node, where a scan takes long: places taken during the scan count.
 		"during a scan": func(b *harness) { b.sendPorts(flooding, 10000, room) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			b, quiet := quietBench(t, room)
+			b, quiet := newQuietHarness(t, room)
 			if scanned != nil {
 				b.mu.Lock()
 				b.duringScan = func() { scanned(b) }
@@ -407,7 +408,7 @@ func TestDrops_FloodLeavesRoomForOthers(t *testing.T) {
 
 func TestDrops_ForgottenGiveBackTheirPlaces(t *testing.T) {
 	const room, few = 64, 10
-	b, quiet := quietBench(t, room)
+	b, quiet := newQuietHarness(t, room)
 	b.dropPorts(flooding, few)
 	b.dropPorts(quietly, few)
 	var (

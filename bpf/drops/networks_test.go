@@ -204,7 +204,7 @@ func TestDrops_LoopbackOfPod(t *testing.T) {
 		checkLoopback(b, startPod(t, b.container("container"), true)())
 	})
 	t.Run("started before the probe", func(t *testing.T) {
-		b := prepareBench(t)
+		b := newScope(t)
 		traffic := startPod(t, b.container("container"), true)
 		b.open(Options{})
 		checkLoopback(b, traffic())
@@ -236,13 +236,13 @@ func (b *harness) awaitNetwork() {
 	}
 }
 
-// A pod on the node's own network shares its namespace with others: what has no socket there is nobody's.
+// A pod on the host network shares its namespace with others: drops without a socket have no owner there.
 func TestDrops_LoopbackOfNode(t *testing.T) {
 	b := newHarness(t, Options{})
 	startPod(t, b.container("container"), false)()
 	for _, to := range []string{"127.0.0.1", "::1"} {
 		if found := b.on(event.Protocol_PROTOCOL_UDP, to); len(found) > 0 {
-			t.Errorf("%v is of no pod's own network", found)
+			t.Errorf("%v was reported, but belongs to the host network", found)
 		}
 	}
 }
@@ -252,15 +252,15 @@ func TestDrops_OtherPodsAreNotReported(t *testing.T) {
 	other := bpftest.NewCgroup(t, "orb8-drops-test-other")
 	startPod(t, other, true)() // not in scope
 	if found := b.on(event.Protocol_PROTOCOL_UDP, "127.0.0.1"); len(found) > 0 {
-		t.Errorf("%v is of another pod", found)
+		t.Errorf("%v belongs to another pod", found)
 	}
 	checkLoopback(b, startPod(t, b.container("container"), true)())
 }
 
-// A pod that makes network namespaces fills no table of others, and its own again once they are gone.
+// A pod that creates network namespaces takes no room from others, and can create more once they are gone.
 func TestDrops_NetworksOfOnePodAreBounded(t *testing.T) {
 	const bound, more = 4, 2
-	b := prepareBench(t)
+	b := newScope(t)
 	b.load(Options{PodNetworks: bound}) // it does not run, so only the test scans
 	container := b.container("container")
 	for range 2 {
@@ -284,7 +284,7 @@ func TestDrops_NetworksOfOnePodAreBounded(t *testing.T) {
 	var lost uint64
 	for _, l := range b.probe.Lost() {
 		if l.Cgroup != 0 && l.Cgroup != b.group.ID {
-			t.Errorf("another than the pod lost: %+v", l)
+			t.Errorf("a loss that is not the pod's: %+v", l)
 		}
 		lost += l.Count
 	}

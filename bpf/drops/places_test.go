@@ -30,9 +30,9 @@ func TestParsePlace(t *testing.T) {
 }
 
 func TestPlaces_AreCached(t *testing.T) {
-	asked := 0
+	reads := 0
 	p := places{open: func() (io.ReadCloser, error) {
-		asked++
+		reads++
 		return io.NopCloser(strings.NewReader("a f+0x1/0x2\nb g+0x1/0x2\nc 0xc\n")), nil
 	}}
 	for location, want := range map[uint64]string{10: "f", 11: "g", 12: "0xc", 13: "0xd"} {
@@ -42,9 +42,9 @@ func TestPlaces_AreCached(t *testing.T) {
 			}
 		}
 	}
-	// For one of the two that it can name, at most, and for each that it cannot.
-	if asked > 3 {
-		t.Errorf("asked %d times", asked)
+	// One read for the two symbols, at most, and one for each address without a symbol.
+	if reads > 3 {
+		t.Errorf("the symbols are read %d times", reads)
 	}
 }
 

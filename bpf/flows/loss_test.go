@@ -31,7 +31,7 @@ func TestProbe_CountsAFullRing(t *testing.T) {
 		for range connections {
 			c, err := net.Dial("tcp", l.Addr().String())
 			tr.check(err)
-			tr.check(c.(*net.TCPConn).SetLinger(0)) // closes at once
+			tr.check(c.(*net.TCPConn).SetLinger(0)) // Close sends a RST
 			c.Close()
 		}
 	})
@@ -77,7 +77,7 @@ func TestFlowMaps_CountPacketsWithoutRoom(t *testing.T) {
 		send(tr, dialUDP(tr, client, s.LocalAddr()).Write, s, each, 10)
 	}
 	tr.flush()
-	// The last that was said of each: with no room left, silent flows are closed at once.
+	// The last event of each: with no room left, idle flows are closed at once.
 	last := make(map[uint32]uint64)
 	for _, ev := range tr.of(server, everything) {
 		last[ev.GetFlow().Src.Port] = own(t, ev.GetFlow()).PacketsReceived
@@ -92,7 +92,7 @@ func TestFlowMaps_CountPacketsWithoutRoom(t *testing.T) {
 	}
 }
 
-func TestWatermark_NoOlderEventFollows(t *testing.T) {
+func TestWatermark_BoundsLaterEvents(t *testing.T) {
 	tr := newTrace(t, Options{Interval: time.Millisecond})
 	client, server := tr.wanted("client"), tr.wanted("server")
 	var broken int
@@ -152,7 +152,7 @@ func rules(tr *trace, ruleset string) {
 	if _, err := exec.LookPath("nft"); err != nil {
 		tr.Skip("needs nft")
 	}
-	// A user's own namespace, or the machine's: never flush what is not ours.
+	// Never flush the rules of the machine or of a user's namespace.
 	if os.Getenv("ORB8_BPFTEST_NETNS") == "" {
 		tr.Fatal("not in a network namespace of our own")
 	}

@@ -733,14 +733,14 @@ int packet_in(struct __sk_buff *skb)
 	return count_packet(skb, false);
 }
 
-/* The process that makes a socket owns it. A packet is too late to ask: it may be received in any process. */
+/* The process that creates a socket owns it. A packet program cannot find the owner: it may run in any process. */
 SEC("cgroup/sock_create")
 int packet_create(struct bpf_sock *ctx)
 {
 	struct packet_sock *s;
 	__u64 cgroup;
 
-	/* A stream's socket leaves here; so does one that is asked for by protocol. */
+	/* Skips TCP: SOCK_STREAM, or a socket created with its protocol. */
 	if (ctx->type == 1 || ctx->protocol == IPPROTO_TCP || ctx->protocol == IPPROTO_MPTCP)
 		return 1;
 	cgroup = bpf_get_current_cgroup_id();

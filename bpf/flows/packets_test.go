@@ -284,13 +284,13 @@ func TestUDP_ReconnectOpensAnotherFlow(t *testing.T) {
 }
 
 func TestUDP_IdleFlowClosesAndReopens(t *testing.T) {
-	// Everything is idle to a probe as impatient as this; its clock ticks every few ms.
+	// With this timeout every flow is idle at the next scan.
 	tr := newTrace(t, Options{UDPIdle: time.Nanosecond})
 	client, server := tr.wanted("client"), tr.wanted("server")
 	s := listenUDP(tr, server, "127.0.0.1")
 	for i, n := range []int{3, 5} {
 		c := dialUDP(tr, client, s.LocalAddr())
-		// Two flows of the server's socket: one stands in the socket, one in the map.
+		// The server's socket has two flows: one is kept in socket storage, one in the map.
 		send(tr, c.Write, s, n, 10)
 		closed := func() (all []*event.Event) {
 			return tr.of(server, func(f *event.Flow) bool {

@@ -26,7 +26,7 @@ static __always_inline void found_tcp(struct sock *sk, struct task_struct *task,
 			return;
 		}
 		start_record(sk, tp, rec, cgroup, ROLE_UNKNOWN, 0);
-		/* The next scan reads them once more, and confirms them. */
+		/* The next scan confirms them. */
 		read_counters(tp, sk, state, &n);
 		learn_isn(rec, &n, state, false);
 	}
@@ -87,7 +87,7 @@ int preexisting(struct bpf_iter__task_file *ctx)
 		found_tcp(sk, task, cgroup);
 		break;
 	case IPPROTO_MPTCP:
-		/* A kernel without MPTCP lacks the type: the loader cuts out what reads it. */
+		/* A kernel without MPTCP lacks the type: the loader removes this branch. */
 		if (bpf_core_type_exists(struct mptcp_sock) && READ(sk, __sk_common.skc_state) == TCP_LISTEN)
 			found_mptcp_listener(sk, task, cgroup);
 		break;

@@ -60,7 +60,7 @@ func TestPreexisting_TCPIsExactAndKnowsItsRole(t *testing.T) {
 				for _, c := range []*bpftest.Cgroup{client, server} {
 					if n := len(tr.of(c,
 						func(f *event.Flow) bool { return f.Phase == event.Phase_PHASE_NEW })); n != 1 {
-						t.Errorf("%d events say new, want 1", n)
+						t.Errorf("%d events with phase new, want 1", n)
 					}
 				}
 			})
@@ -68,7 +68,7 @@ func TestPreexisting_TCPIsExactAndKnowsItsRole(t *testing.T) {
 	}
 }
 
-// settle waits until both ends have had everything acknowledged that they sent.
+// settle waits until both ends have acknowledged everything.
 func settle(tr *trace, p *pair) {
 	tr.Helper()
 	for _, c := range []*net.TCPConn{p.client, p.server} {
@@ -85,12 +85,12 @@ func checkPreexisting(t *testing.T, p *pair, c, s *event.Flow) {
 	if c.StartTime != 0 || s.StartTime != 0 {
 		t.Errorf("start %d and %d, want unknown", c.StartTime, s.StartTime)
 	}
-	c.StartTime, s.StartTime = 1, 1 // checkHalves wants one
+	c.StartTime, s.StartTime = 1, 1 // checkHalves requires a start time
 	checkHalves(t, p, c, s)
 }
 
 func TestPreexisting_SequenceNumbersAreStable(t *testing.T) {
-	// What a trace from the beginning says of a connection, a later one must say, too, or halves would not join.
+	// A later trace must report the same sequence numbers, or the halves of a flow would not join.
 	tr := newTrace(t, Options{})
 	client, server := tr.wanted("client"), tr.wanted("server")
 	p := connect(tr, client, server, "127.0.0.1")
@@ -102,7 +102,7 @@ func TestPreexisting_SequenceNumbersAreStable(t *testing.T) {
 	for _, c := range []*bpftest.Cgroup{client, server} {
 		a, b := before[c], tr.current(c)
 		if bpftest.Pre515(t) {
-			b.SocketCookie = a.SocketCookie // such a kernel has none, so it is made by each trace
+			b.SocketCookie = a.SocketCookie // each trace makes its own on such a kernel (tcp_cookie)
 		}
 		if a.SrcIsn != b.SrcIsn || a.DstIsn != b.DstIsn || !b.IsnValid || a.Observed != b.Observed ||
 			a.SocketCookie != b.SocketCookie {
@@ -151,7 +151,7 @@ func TestMPTCP_ListenersChildrenAreReported(t *testing.T) {
 	checkAccepts(tr, l, client, server)
 }
 
-// MPTCP may send a part of its own stream again, as new data of the TCP connection below, which is what is reported.
+// MPTCP may retransmit a part of its own stream as new data of the TCP connection below, which is what flows report.
 func TestMPTCP_BothEndsOfASubflowAgree(t *testing.T) {
 	mptcpEnabled(t)
 	tr := newTrace(t, Options{})

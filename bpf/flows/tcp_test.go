@@ -57,13 +57,13 @@ func TestTCPPayloadIsExactHoweverItEnds(t *testing.T) {
 		open    = []event.TCPState{event.TCPState_TCP_STATE_ESTABLISHED}
 		finSent = []event.TCPState{event.TCPState_TCP_STATE_FIN_WAIT1, event.TCPState_TCP_STATE_FIN_WAIT2}
 		finCame = []event.TCPState{event.TCPState_TCP_STATE_CLOSE_WAIT}
-		// Once its owner has let go, the socket ends at FIN_WAIT2 and a stand-in waits for the peer's FIN.
+		// After close(2) the socket ends at FIN_WAIT2, and a timewait minisocket waits for the peer's FIN.
 		closedFirst  = []event.TCPState{event.TCPState_TCP_STATE_FIN_WAIT2, event.TCPState_TCP_STATE_TIME_WAIT}
 		closedSecond = []event.TCPState{event.TCPState_TCP_STATE_LAST_ACK}
 	)
 	ends := map[string]struct {
 		end func(*trace, *pair)
-		// The last states that the two ends may show; which one depends on whose segment is quicker.
+		// The last states that the two ends may report. They depend on whose segment is quicker.
 		client, server []event.TCPState
 	}{
 		"the client closes first": {func(tr *trace, p *pair) {
@@ -231,7 +231,7 @@ func TestSegmentsAreCountedBeyond32Bits(t *testing.T) {
 	tr.current(client)
 	raw, err := p.client.SyscallConn()
 	tr.check(err)
-	// As if the last scan had been just before the kernel's counters went round.
+	// As if the last scan had been just before the kernel's counters wrapped.
 	const before = 1<<32 - 1
 	tr.check(raw.Control(func(fd uintptr) {
 		var rec objectTcpRec

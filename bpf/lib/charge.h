@@ -21,12 +21,12 @@
 #include "sock.h"
 #include "store.h"
 
-#define SOCK_DEAD_BIT (1UL << 0) /* SOCK_DEAD of enum sock_flags */
+#define SOCK_DESTROYED_BIT (1UL << 0) /* SOCK_DEAD of enum sock_flags */
 
 /* Reports whether a TCP socket has been destroyed, or is about to be: no hook would release its place. */
 static __always_inline bool tcp_destroyed(const struct sock *sk)
 {
-	return READ(sk, __sk_common.skc_state) == TCP_CLOSE && READ(sk, __sk_common.skc_flags) & SOCK_DEAD_BIT;
+	return READ(sk, __sk_common.skc_state) == TCP_CLOSE && READ(sk, __sk_common.skc_flags) & SOCK_DESTROYED_BIT;
 }
 
 #ifndef PRE515

@@ -4,7 +4,7 @@
 
 #include "sock.h"
 
-/* NULL for what is no TCP socket, or only stands in for one. */
+/* NULL for other sockets, and for the request and timewait minisockets of TCP. */
 static __always_inline struct tcp_sock *as_tcp(const struct sock *sk)
 {
 #ifdef PRE515
@@ -19,8 +19,8 @@ static __always_inline struct tcp_sock *as_tcp(const struct sock *sk)
 }
 
 /*
- * A socket's identity. Before Linux 5.12 nothing in a tracing program can make a socket's cookie: one that
- * has none yet has what is made of its address and of when it was opened (0: unknown), beyond all cookies.
+ * A socket's identity. Before Linux 5.12 a tracing program cannot create a socket's cookie. A socket without one gets
+ * bits of its address and of the time it was opened (0: unknown), above all real cookies.
  */
 static __always_inline __u64 tcp_cookie(const struct sock *sk, __u64 opened)
 {

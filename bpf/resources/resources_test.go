@@ -32,20 +32,20 @@ func TestMain(m *testing.M) {
 			return compete(func() bool { return time.Since(began) > 500*time.Millisecond })
 		},
 		"hold threads": holdThreads,
-		"compete until told": func() error {
-			var told atomic.Bool
+		"compete until EOF": func() error {
+			var ended atomic.Bool
 			go func() {
 				_, _ = io.Copy(io.Discard, os.Stdin)
-				told.Store(true)
+				ended.Store(true)
 			}()
-			return compete(told.Load)
+			return compete(ended.Load)
 		},
 	})
 	os.Exit(bpftest.Main(m))
 }
 
-// compete has two threads want the same CPU until there is an end, and prints how long the process's threads
-// have waited for one, ns.
+// compete runs two threads on one CPU until end returns true. It prints how long the process's threads have waited for
+// a CPU, in ns.
 func compete(end func() bool) error {
 	var allowed, one unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
@@ -68,7 +68,7 @@ func compete(end func() bool) error {
 			}
 			for !end() {
 			}
-			runtime.UnlockOSThread() // else the thread would end, and nobody could ask it
+			runtime.UnlockOSThread() // else the thread would end, and its schedstat with it
 		})
 	}
 	running.Wait()
@@ -220,10 +220,10 @@ func TestRunQueue_MatchesTheScheduler(t *testing.T) {
 	if r == nil {
 		t.Fatal("no event")
 	}
-	// They wait a little after they have looked.
+	// The threads still wait a little after they have read their schedstat.
 	got := r.GetRunQueue().GetDelayMicros()
 	if got < want/1000 || got > want/1000+want/5000+50_000 {
-		t.Errorf("waited for %d µs, the scheduler says %d and a little", got, want/1000)
+		t.Errorf("waited for %d µs, want the scheduler's %d and a little", got, want/1000)
 	}
 	q := r.GetRunQueue()
 	if q.GetRuns() == 0 || q.GetP50Nanos() == 0 || q.GetP99Nanos() < q.GetP50Nanos() || q.GetP99Nanos() > 2*want {
@@ -232,25 +232,25 @@ func TestRunQueue_MatchesTheScheduler(t *testing.T) {
 	if cpu := r.GetCpu(); cpu.Micros == nil || cpu.GetMicros() == 0 || cpu.GetMillis() == 0 {
 		t.Errorf("%v", cpu)
 	}
-	// Nothing more happens there, once the last thread has left its CPU: a moment after its end is known.
+	// The counters stay once the last thread has left its CPU, shortly after the process has ended.
 	for deadline := time.Now().Add(waitTimeout); ; {
 		time.Sleep(time.Duration(shortest)) // less is no interval
-		again := b.readResources()
-		if again != nil && again.GetRunQueue().GetRuns() == q.GetRuns() && again.GetRunQueue().P50Nanos == nil &&
-			again.GetCpu().GetMillis() == 0 {
+		next := b.readResources()
+		if next != nil && next.GetRunQueue().GetRuns() == q.GetRuns() && next.GetRunQueue().P50Nanos == nil &&
+			next.GetCpu().GetMillis() == 0 {
 			break
 		}
-		if again == nil || time.Now().After(deadline) {
-			t.Fatalf("%v after %v", again, r)
+		if next == nil || time.Now().After(deadline) {
+			t.Fatalf("%v after %v", next, r)
 		}
-		q = proto.Clone(again.GetRunQueue()).(*event.ResourcesRunQueue)
+		q = proto.Clone(next.GetRunQueue()).(*event.ResourcesRunQueue)
 	}
 }
 
 func TestRunQueue_PreexistingTasksStartAtZero(t *testing.T) {
 	bpftest.Root(t)
 	group := bpftest.NewCgroup(t, "orb8-"+t.Name())
-	cmd := bpftest.Child(t, "compete until told", group)
+	cmd := bpftest.Child(t, "compete until EOF", group)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -299,7 +299,7 @@ func TestRunQueue_PreexistingTasksStartAtZero(t *testing.T) {
 	if r == nil {
 		t.Fatal("no event")
 	}
-	// Of each thread the wait is not told that was over, or went on, when it was first seen.
+	// The probe does not report waits that began before it first saw the thread.
 	got := r.GetRunQueue().GetDelayMicros() * 1000
 	if most, least := (sum(end)-sum(before))*11/10, (sum(late)-sum(after))/4; got > most || got < least {
 		t.Errorf("waited for %d ns, want from %d to %d: the threads had waited %v, then %v, %v and %v", got, least,

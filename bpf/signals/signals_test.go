@@ -153,14 +153,14 @@ func (h *harness) read() ([]*event.Signal, []bpf.Loss) {
 func TestSignals_NameSenderAndTarget(t *testing.T) {
 	h := newHarness(t, Options{})
 	first, _ := h.start("ignore", h.in, true)
-	plain, wait := h.start("wait", h.in, false)
+	waiting, wait := h.start("wait", h.in, false)
 	other, _ := h.start("wait", h.other, false)
 	h.kill(first, unix.SIGHUP)
 	h.kill(other, unix.SIGTERM)
 	if err := unix.Tgkill(int(first), int(first), unix.SIGWINCH); err != nil {
 		t.Fatal(err)
 	}
-	h.kill(plain, unix.SIGKILL)
+	h.kill(waiting, unix.SIGKILL)
 	wait()
 	got, lost := h.read()
 	if len(got) == 0 || len(got[0].GetComm()) == 0 || len(lost) != 0 {
@@ -183,7 +183,7 @@ func TestSignals_NameSenderAndTarget(t *testing.T) {
 	fork := signal("SIGKILL", event.SignalOutcome_SIGNAL_OUTCOME_IGNORED, 0)
 	fork.SenderPid, fork.SenderComm = fork.Pid, fork.Comm
 	last := signal("SIGKILL", event.SignalOutcome_SIGNAL_OUTCOME_DELIVERED, 0)
-	last.Pid, last.ContainerPid = plain, plain
+	last.Pid, last.ContainerPid = waiting, waiting
 	want := []*event.Signal{
 		fork,
 		signal("SIGHUP", event.SignalOutcome_SIGNAL_OUTCOME_IGNORED, 0),

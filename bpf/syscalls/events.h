@@ -81,12 +81,12 @@ struct {
 
 const volatile bool errors_only = false;
 const volatile __u64 min_ns = 0;
-/* The scan reports calls that have run for so long, and once more each time that doubles. */
+/* The scan reports calls that have run for at least this long, and once more each time the duration has doubled. */
 volatile __u64 scan_ns = 0;
-/* Not only then. */
+/* The scan reports all running calls. */
 volatile bool scan_all = false;
 
-/* The compiler knows that n is less, and would leave the mask away, which the verifier wants to see. */
+/* The compiler knows that n is less and would omit the mask, which the verifier needs. */
 static __always_inline __u64 masked(__u64 n, __u64 mask)
 {
 	asm volatile("" : "+r"(n));
@@ -94,8 +94,8 @@ static __always_inline __u64 masked(__u64 n, __u64 mask)
 }
 
 /*
- * The lengths are read from the record, and their bounds shown, right before they are used: older verifiers forget
- * what they knew of a number that the compiler puts on the stack in between.
+ * The lengths are read from the record, and masked, right before their use: older verifiers forget the bounds of a
+ * number that the compiler spills to the stack in between.
  */
 static __always_inline void send_event(struct syscall_event *e)
 {

@@ -215,8 +215,8 @@ func (r *rig) open(o Options, summary bool, hold <-chan struct{}) {
 	})
 }
 
-// run runs a child in the cgroup and gives its exit code and what it said.
-func (r *rig) run(name string) (pid int, said string) {
+// run runs a child in the cgroup and returns its process ID and its output.
+func (r *rig) run(name string) (pid int, output string) {
 	r.Helper()
 	cmd := bpftest.Child(r, name, r.cgroup)
 	var errs strings.Builder
@@ -375,10 +375,10 @@ func TestCalls_DeliveredAndLostAddUp(t *testing.T) {
 
 func TestCalls_BlockedReadDuration(t *testing.T) {
 	r := newRig(t, Options{MinDuration: blocked / 2, Names: []string{"read"}}, false, nil)
-	_, said := r.run("blocked")
+	_, output := r.run("blocked")
 	got := r.end()
 	noLoss(t, r)
-	own, err := strconv.ParseInt(said, 10, 64)
+	own, err := strconv.ParseInt(output, 10, 64)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -483,7 +483,7 @@ func TestCalls_RunningCallIsReported(t *testing.T) {
 	const interval, wait = 50 * time.Millisecond, 400 * time.Millisecond
 	r := newRig(t, Options{Names: []string{"poll", "ppoll"}, Interval: interval}, false, nil)
 	_, release := r.preexisting()
-	time.Sleep(wait) // what is waited for is that time goes by
+	time.Sleep(wait) // the call must have run for this long
 	ctx, cancel := context.WithTimeout(context.Background(), waitTimeout)
 	defer cancel()
 	if err := r.probe.Flush(ctx); err != nil {
@@ -509,12 +509,12 @@ func TestCalls_RunningCallIsReported(t *testing.T) {
 			t.Errorf("got %v", s)
 		// Flush's may come at any time. In ms, as the kernel compares them.
 		case i < len(got)-2 && d/1e6 < 2*(last/1e6):
-			t.Errorf("told of at %d ns, and again at %d", last, d)
+			t.Errorf("reported at %d ns, and next at %d", last, d)
 		}
 		last = d
 	}
 	if last < uint64(wait) {
-		t.Errorf("Flush tells of %d ns, after %v", last, wait)
+		t.Errorf("Flush reported %d ns, after %v", last, wait)
 	}
 }
 

@@ -75,7 +75,7 @@ func TestDecode_AllFields(t *testing.T) {
 func TestDecode_UnknownIsAbsent(t *testing.T) {
 	e := sample()
 	e.DurationNs, e.HandshakeNs, e.SynKnown, e.Flags, e.Phase = 0, 0, 0, 0, phaseRetransmits
-	e.Error = uint32(unix.ETIMEDOUT) // what was sent again is reported before the end, but at once
+	e.Error = uint32(unix.ETIMEDOUT) // a connection's last retransmits are reported together with its end
 	got := decodeOne(t, e)
 	if got.DurationMicros != nil || got.HandshakeMicros != nil || got.SynRetransmits != nil || got.SrttMicros != nil ||
 		got.UnreadBytes != nil || got.Error != "" {
@@ -173,9 +173,9 @@ func TestDecode_Verdicts(t *testing.T) {
 func TestReader_DoubtfulResetIsOursIfWeSentOne(t *testing.T) {
 	const ms = 1_000_000
 	p := &Probe{Probe: bpf.Probe{Clock: new(bpf.Clock)}}
-	var told []string
+	var reported []string
 	r := &reader{probe: p, dec: newDecoder(p.Clock),
-		sink: func(_ uint64, ev *event.Event) { told = append(told, ev.GetTcp().ResetBy.Word()) }}
+		sink: func(_ uint64, ev *event.Event) { reported = append(reported, ev.GetTcp().ResetBy.Word()) }}
 	add := func(phase uint8, cookie, at uint64) {
 		t.Helper()
 		e := sample()
@@ -193,24 +193,25 @@ func TestReader_DoubtfulResetIsOursIfWeSentOne(t *testing.T) {
 	add(phaseEnded, 3, 30*ms)
 	add(phaseEnded, 4, 200*ms)
 	add(phaseResetSent, 3, 210*ms)
-	if len(told) != 0 {
-		t.Fatalf("told at once: %q", told)
+	if len(reported) != 0 {
+		t.Fatalf("reported at once: %q", reported)
 	}
-	if since := r.releaseUntil(60 * ms); since != 20*ms || !slices.Equal(told, []string{"local"}) {
-		t.Errorf("at 60 ms: %q, nothing older than %d ms is left", told, since/ms)
+	if since := r.releaseUntil(60 * ms); since != 20*ms || !slices.Equal(reported, []string{"local"}) {
+		t.Errorf("at 60 ms: %q, nothing older than %d ms is left", reported, since/ms)
 	}
-	if since := r.releaseUntil(220 * ms); since != 200*ms || !slices.Equal(told, []string{"local", "peer", "local"}) {
-		t.Errorf("at 220 ms: %q, nothing older than %d ms is left", told, since/ms)
+	if since := r.releaseUntil(220 * ms); since != 200*ms ||
+		!slices.Equal(reported, []string{"local", "peer", "local"}) {
+		t.Errorf("at 220 ms: %q, nothing older than %d ms is left", reported, since/ms)
 	}
-	if since := r.releaseUntil(400 * ms); since != 400*ms || len(told) != 4 || told[3] != "peer" ||
+	if since := r.releaseUntil(400 * ms); since != 400*ms || len(reported) != 4 || reported[3] != "peer" ||
 		p.doubts.Load() != 0 {
-		t.Errorf("at 400 ms: %q, nothing older than %d ms is left", told, since/ms)
+		t.Errorf("at 400 ms: %q, nothing older than %d ms is left", reported, since/ms)
 	}
 	for i := range uint64(maxDoubts + 10) {
 		add(phaseEnded, 100+i, 500*ms)
 	}
-	if len(r.doubtful) != maxDoubts || len(told) != 14 {
-		t.Errorf("%d wait and %d were told", len(r.doubtful), len(told))
+	if len(r.doubtful) != maxDoubts || len(reported) != 14 {
+		t.Errorf("%d wait and %d are reported", len(r.doubtful), len(reported))
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// waitTimeout is how long a test waits for what must come; it is no measure of speed.
+// waitTimeout bounds the wait for a condition that must hold. It is no measure of speed.
 const waitTimeout = 20 * time.Second
 
 func TestMain(m *testing.M) {
@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	os.Exit(bpftest.Main(m))
 }
 
-// deafClient connects to its argument, says so, and reads nothing until it is killed.
+// deafClient connects to its argument, sends a byte, and reads nothing until it is killed.
 func deafClient() error {
 	c, err := net.Dial("tcp", os.Args[1])
 	if err != nil {
@@ -45,7 +45,7 @@ type harness struct {
 	scope          *scope.Scope
 	probe          *Probe
 	client, server *bpftest.Cgroup
-	// held is locked while the sink shall not take anything.
+	// held is locked while the sink must not accept events.
 	held sync.Mutex
 	// acknowledged: the client's FIN may have been acknowledged before the server's data went.
 	acknowledged bool
@@ -62,7 +62,7 @@ func newHarness(t *testing.T, o Options) *harness {
 	return b
 }
 
-// newScope gives a harness without a probe yet.
+// newScope returns a harness without a probe.
 func newScope(t *testing.T) *harness {
 	t.Helper()
 	bpftest.Root(t)
@@ -102,7 +102,7 @@ func (b *harness) open(o Options) {
 			b.Error(err)
 		}
 	})
-	b.flush() // Run has found the preexisting sockets
+	b.flush() // now Run has found the preexisting sockets
 }
 
 func (b *harness) sink(cgroup uint64, ev *event.Event) {
@@ -127,7 +127,7 @@ func (b *harness) check(err error) {
 	}
 }
 
-// of gives what was reported of a cgroup so far.
+// of returns the events of a cgroup so far.
 func (b *harness) of(c *bpftest.Cgroup) (all []*event.Tcp) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -140,7 +140,7 @@ func (b *harness) of(c *bpftest.Cgroup) (all []*event.Tcp) {
 // last waits for an event of the cgroup with an outcome other than connected, accepted and retransmits.
 func (b *harness) last(c *bpftest.Cgroup) *event.Tcp {
 	b.Helper()
-	// what TCP's timers do cannot be waited for
+	// the expiry of a TCP timer gives no signal to wait for
 	for deadline := time.Now().Add(waitTimeout); ; time.Sleep(5 * time.Millisecond) {
 		b.flush()
 		for _, t := range b.of(c) {
@@ -214,8 +214,7 @@ func (b *harness) control(c any, f func(fd int) error) {
 	b.check(inner)
 }
 
-// deafen makes a socket drop whatever comes, as a network does that has lost its way, and gives the function to undo
-// that.
+// deafen makes a socket drop all incoming segments, as a broken network does. undo lets them through.
 func (b *harness) deafen(c any) (undo func()) {
 	b.Helper()
 	nothing := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}
@@ -243,7 +242,7 @@ func (b *harness) info(c any) (info *unix.TCPInfo) {
 	return info
 }
 
-// synCount has connect give up after n retransmits of the SYN.
+// synCount returns a dialer whose connects time out after n retransmits of the SYN.
 func synCount(n int) net.Dialer {
 	return net.Dialer{Control: func(_, _ string, raw syscall.RawConn) (err error) {
 		if e := raw.Control(func(fd uintptr) {
@@ -255,7 +254,7 @@ func synCount(n int) net.Dialer {
 	}}
 }
 
-// brief is what a test says of an event.
+// brief formats an event in a line: "reset in ESTABLISHED, reset by peer, ECONNRESET".
 func brief(t *event.Tcp) string {
 	s := t.Outcome.Word()
 	if t.State != 0 {

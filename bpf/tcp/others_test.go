@@ -54,19 +54,19 @@ func TestRetransmits_WithOtherTracers(t *testing.T) {
 	close(stop)
 	others.Wait()
 	b.flush()
-	told, total := map[uint64]uint64{}, map[uint64]uint64{}
+	reported, total := map[uint64]uint64{}, map[uint64]uint64{}
 	for _, e := range b.of(b.client) {
-		told[e.SocketCookie] += uint64(e.GetNewRetransmits())
+		reported[e.SocketCookie] += uint64(e.GetNewRetransmits())
 		if e.Outcome == event.TCPOutcome_TCP_OUTCOME_ABANDONED {
 			total[e.SocketCookie] = e.GetRetransmits()
 		}
 	}
 	if len(total) != attempts {
-		t.Errorf("%d attempts were told of, want %d", len(total), attempts)
+		t.Errorf("%d attempts are reported, want %d", len(total), attempts)
 	}
 	for cookie, n := range total {
-		if n == 0 || told[cookie] != n {
-			t.Errorf("%d retransmits told of in between, %d at the end", told[cookie], n)
+		if n == 0 || reported[cookie] != n {
+			t.Errorf("%d retransmits reported before the end, %d at the end", reported[cookie], n)
 		}
 	}
 }

@@ -2,21 +2,20 @@
 
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * What becomes of TCP connections. The programs report facts (the state, the socket's error, who sent a RST);
- * decode.go decides what they mean.
+ * Begin and end of TCP connections, and their retransmits. The programs report facts (the state, the socket's error,
+ * who sent a RST); decode.go derives the outcome and the cause.
  * Hooks:
- * - tp_btf/inet_sock_set_state: a connection is made, and ends. The socket's error is set before the state becomes
- *   CLOSE.
- * - tp_btf/tcp_receive_reset: a RST came. Also called for data that comes after the program has closed, when it is we
- *   who send a RST, right after the socket is gone. Which it was, user space finds out.
- * - tp_btf/tcp_send_reset: we sent a RST. A program that aborts a connection does so after the state has become
- *   CLOSE, so what could still become an abort waits, in the socket's storage, for this or
- *   for the next;
+ * - tp_btf/inet_sock_set_state: a connection is established, and ends. The kernel sets the socket's error before the
+ *   state becomes CLOSE.
+ * - tp_btf/tcp_receive_reset: a RST came. Also called for data that arrives after the program has closed: then the
+ *   kernel sends a RST right after the socket is gone. User space tells the two apart.
+ * - tp_btf/tcp_send_reset: we sent a RST. A program that aborts a connection does so after the state has become CLOSE.
+ *   So an end that may still become an abort waits in the socket's storage for this hook or the next.
  * - tp_btf/tcp_destroy_sock: the socket's end.
  * - tp_btf/tcp_retransmit_skb: segments are retransmitted.
- * - tp_btf/tcp_rcv_space_adjust: runs in the process that reads from a connection, once to any effect.
+ * - tp_btf/tcp_rcv_space_adjust: runs in the process that reads from a connection. The first run sets the owner.
  * - iter/bpf_sk_storage_map: each interval with retransmissions, reports them.
- * - iter/task_file: preexisting sockets (older than the trace), and their owners.
+ * - iter/task_file: finds preexisting sockets (older than the trace) and their owners.
  * Minimum kernel: 5.10, where they are built with PRE515 (and the scan is iter/bpf_map_elem). Else 5.15, as
  * bpf/flows.
  * Rejected: kprobes at tcp_reset and tcp_v4_send_reset, which some kernels are built without.
@@ -62,10 +61,10 @@ enum flag {
 	UNANSWERED = 8, /* something we sent is not acknowledged */
 	LINGER_ZERO = 16, /* SO_LINGER with 0 s: close(2) sends a RST */
 	NOT_HELD = 32, /* no process holds the socket: not accepted yet, or closed */
-	EXITING = 64, /* whoever closed was ending */
-	/* A PHASE_RESET_SENT may follow: then data ended it, which came after the program had closed. */
+	EXITING = 64, /* the process that closed was exiting */
+	/* A PHASE_RESET_SENT may follow: then data that arrived after the program had closed ended the connection. */
 	DOUBTFUL = 128,
-	ORDERLY = 256, /* both FINs went through: whatever error there is, it ended nothing */
+	ORDERLY = 256, /* both FINs are acknowledged: an error did not end the connection */
 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -138,7 +137,7 @@ struct tcp_conn {
 	/* The event as known so far. It is written under the socket's lock only, but for the owner. */
 	struct tcp_event ev;
 	__u64 start_ns; /* 0: older than the trace */
-	__u32 reported; /* of total_retrans, so much has been reported */
+	__u32 reported; /* part of total_retrans that has been reported */
 	__u8 retransmit_state; /* the state of the last retransmission */
 	__u8 owner_final; /* the reader has been seen */
 	__u8 rst_state; /* the state in which we last sent a RST */
@@ -231,7 +230,7 @@ static __always_inline bool report(struct tcp_conn *c, __u8 phase)
 		return false;
 	*e = c->ev;
 	e->phase = phase;
-	/* Read now: user space relies on nothing older coming after what it has found here. */
+	/* Read after the reservation: user space relies on records in the order of their times. */
 	e->time_ns = bpf_ktime_get_ns();
 	bpf_ringbuf_submit(e, wake);
 	return true;
@@ -295,7 +294,7 @@ static __always_inline __u32 icmp_error(const struct sock *sk)
 }
 
 #ifdef PRE515
-/* Sockets whose end is in doubt, by address: what is kept for a socket is dropped before we send the RST. */
+/* Sockets whose end is in doubt, by address: tcp_destroy_sock, which drops a socket's record, precedes our RST. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
@@ -304,10 +303,10 @@ struct {
 } doubtful SEC(".maps");
 
 /*
- * The end's share of the retransmissions. If a scan reads the socket, it takes the rest too: it reads c->ended when
- * it is done.
+ * Takes the retransmits that no event has reported. If a scan has the claim, it reports them all: it reads c->ended
+ * when it is done.
  */
-static __always_inline __u32 tell_rest(struct tcp_conn *c, __u32 now)
+static __always_inline __u32 take_unreported(struct tcp_conn *c, __u32 now)
 {
 	__u64 cookie = c->ev.cookie;
 	__u32 rest;
@@ -320,7 +319,7 @@ static __always_inline __u32 tell_rest(struct tcp_conn *c, __u32 now)
 	return rest;
 }
 #else
-static __always_inline __u32 tell_rest(struct tcp_conn *c, __u32 now)
+static __always_inline __u32 take_unreported(struct tcp_conn *c, __u32 now)
 {
 	return now - __sync_lock_test_and_set(&c->reported, now);
 }
@@ -347,14 +346,14 @@ static __always_inline void ended(const struct sock *sk, const struct tcp_sock *
 	if (c->rst_state == state)
 		e->flags |= RST_SENT;
 	c->ended = 1;
-	e->burst = tell_rest(c, e->retransmits);
+	e->burst = take_unreported(c, e->retransmits);
 	if (e->burst)
 		report_or_lose(c, PHASE_RETRANSMITS);
 	e->burst = 0;
 	if (orderly(sk, tp, state))
 		e->flags |= ORDERLY;
 	if (may_abort(e)) {
-		/* A program closes by itself: here nobody else has reason to. */
+		/* The end has no other cause, so the current task closes the socket. */
 		if (READ(current_task(), flags) & PF_EXITING)
 			e->flags |= EXITING;
 		if (!e->owner.pid)
@@ -455,7 +454,7 @@ int BPF_PROG(tcp_state, const struct sock *sk, const int oldstate, const int new
 #endif
 	if (oldstate == TCP_LISTEN || oldstate == TCP_CLOSE)
 		return 0;
-	/* A child that dies before it is one has its listener's record. */
+	/* A child that ends before it is established has its listener's record. */
 	if (!found || (oldstate == TCP_SYN_RECV && c->ev.role == ROLE_UNKNOWN)) {
 		__u16 flags = c->ev.flags & RST_CAME;
 
@@ -536,7 +535,7 @@ int BPF_PROG(tcp_gone, struct sock *sk)
 	if (!c)
 		return 0;
 	if (c->pending) {
-		/* A minisocket waits for the peer's FIN now; or data came, which a RST will answer. */
+		/* Either a timewait minisocket waits for the peer's FIN now, or a RST will answer data that came. */
 		if (c->ev.state == TCP_FIN_WAIT2)
 			c->ev.flags |= DOUBTFUL;
 		settle(c);
@@ -547,14 +546,14 @@ int BPF_PROG(tcp_gone, struct sock *sk)
 
 		bpf_map_update_elem(&doubtful, &key, c, BPF_ANY);
 	}
-	/* A scan that reads the socket's memory this moment does not report what it finds. */
+	/* A scan that reads the socket's memory at this time must not report it. */
 	c->ended = 1;
 #endif
 	drop_charged(tcp_conns, sk, c, SOCKETS, c->ev.cgroup);
 	return 0;
 }
 
-/* The socket counts. This marks which have counted: the hook alone may miss some. */
+/* The socket counts the retransmits: this hook may miss some. It only makes the next scan run. */
 SEC("tp_btf/tcp_retransmit_skb")
 int BPF_PROG(tcp_retransmit, struct sock *sk)
 {
@@ -562,7 +561,7 @@ int BPF_PROG(tcp_retransmit, struct sock *sk)
 	struct tcp_sock *tp;
 	__u64 cgroup;
 
-	/* Storage is also that of sockets that were in scope once. */
+	/* Sockets that have left the scope keep their storage. */
 	cgroup = sock_cgroup(sk);
 	if (!in_scope(cgroup))
 		return 0;
@@ -583,7 +582,7 @@ int BPF_PROG(tcp_retransmit, struct sock *sk)
 	return 0;
 }
 
-/* The listener's owner was a guess: a server may pass its sockets on. */
+/* A server may pass accepted sockets to other processes: the reader replaces the listener's owner. */
 SEC("tp_btf/tcp_rcv_space_adjust")
 int BPF_PROG(tcp_reader, struct sock *sk)
 {
@@ -617,8 +616,8 @@ static __always_inline void fill_retransmits(const struct sock *sk, const struct
 
 #ifdef PRE515
 
-/* The end came during the scan: what the scan did not report, the end reports now. */
-static __always_inline void tell_for_end(struct tcp_conn *c)
+/* Reports retransmits that the scan missed, where the connection ended during the scan. */
+static __always_inline void report_missed(struct tcp_conn *c)
 {
 	__u64 cookie = c->ev.cookie, wake;
 	struct tcp_event *e;
@@ -677,7 +676,7 @@ int tcp_scan(struct bpf_iter__bpf_map_elem *ctx)
 	cookie = c->ev.cookie;
 	if (!try_claim(cookie)) {
 		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
-		return 0; /* The end is at it. */
+		return 0; /* The end reports them. */
 	}
 	if (c->ended || c->reported != reported) {
 		give_claim(cookie);
@@ -687,7 +686,7 @@ int tcp_scan(struct bpf_iter__bpf_map_elem *ctx)
 	c->reported = now;
 	give_claim(cookie);
 	bpf_ringbuf_submit(e, wake);
-	tell_for_end(c);
+	report_missed(c);
 	return 0;
 }
 
@@ -773,7 +772,7 @@ int tcp_preexisting(struct bpf_iter__task_file *ctx)
 	cgroup = sock_cgroup(sk);
 	if (!in_scope(cgroup))
 		return 0;
-	/* A kernel without MPTCP lacks the type: the loader cuts out what reads it. */
+	/* A kernel without MPTCP lacks the type: the loader removes this branch. */
 	if (bpf_core_type_exists(struct mptcp_sock) && READ(sk, sk_protocol) == IPPROTO_MPTCP &&
 	    READ(sk, __sk_common.skc_state) == TCP_LISTEN)
 		found_mptcp_listener(sk, task, cgroup);
@@ -789,7 +788,7 @@ int tcp_preexisting(struct bpf_iter__task_file *ctx)
 			count_loss_of(LOST_MAP, cgroup);
 			return 0;
 		}
-		/* Unless a connection has begun on it this moment. */
+		/* Unless a connection has begun on it in the meantime. */
 		if (!c->ev.cgroup)
 			begin(sk, tp, c, cgroup, ROLE_UNKNOWN, 0);
 	}

@@ -46,31 +46,30 @@ func fails(b *harness, c *net.TCPConn, want error) {
 	}
 }
 
-// inState waits until the kernel says that a socket is in a state.
+// inState waits until a socket is in a state.
 func inState(b *harness, c *net.TCPConn, want event.TCPState) {
 	b.Helper()
 	await(b, c, want.String(), func(i *unix.TCPInfo) bool { return i.State == uint8(want) })
 }
 
-// await waits until the kernel says that of a socket.
+// await polls a socket's TCP_INFO until a condition holds.
 func await(b *harness, c any, what string, so func(*unix.TCPInfo) bool) {
 	b.Helper()
 	for deadline := time.Now().Add(waitTimeout); !so(b.info(c)); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			b.Fatalf("%s: not so after %v: %+v", what, waitTimeout, b.info(c))
+			b.Fatalf("%s: not within %v: %+v", what, waitTimeout, b.info(c))
 		}
 	}
 }
 
 func acknowledged(i *unix.TCPInfo) bool { return i.Unacked == 0 }
 
-// minimumDelayedACK is how long Linux waits at least before it acknowledges what it has no other segment for
-// (TCP_DELACK_MIN), less a tick of the slowest timer.
+// minimumDelayedACK is the least delay of Linux's delayed acknowledgements (TCP_DELACK_MIN), less a tick of the slowest
+// timer.
 const minimumDelayedACK = 30 * time.Millisecond
 
-// sendToTheDead has the client close and the server send nevertheless, perhaps after an acknowledgement, which Linux
-// puts off.
-func sendToTheDead(b *harness, p *pair, acknowledge bool) {
+// sendAfterClose closes the client and has the server send to it, before or after it acknowledges the FIN.
+func sendAfterClose(b *harness, p *pair, acknowledge bool) {
 	b.Helper()
 	closed := time.Now()
 	p.client.Close()
@@ -93,9 +92,9 @@ func TestEnd_HasItsCause(t *testing.T) {
 	}
 	tests := map[string]struct {
 		end func(*harness, *pair)
-		// What the two ends may say; states may depend on whose segment is quicker.
+		// Possible events of the two ends. States may depend on whose segment is quicker.
 		client, server []string
-		// What else the client may say where the machine was so slow that the FIN's acknowledgement went first.
+		// Another possible event of the client, on a machine so slow that the FIN's acknowledgement went first.
 		late   string
 		unread [2]uint32
 	}{
@@ -187,13 +186,13 @@ func TestEnd_HasItsCause(t *testing.T) {
 			server: []string{"reset in CLOSE_WAIT, reset by peer, closed by peer, EPIPE"},
 		},
 		"the server sends to a client that is gone, with its acknowledgement of the FIN": {
-			end:    func(b *harness, p *pair) { sendToTheDead(b, p, false) },
+			end:    func(b *harness, p *pair) { sendAfterClose(b, p, false) },
 			client: []string{"reset in FIN_WAIT2, reset by local, closed by local, TCP_CAUSE_LATE_DATA"},
 			late:   "closed in FIN_WAIT2, closed by local",
 			server: []string{"reset in CLOSE_WAIT, reset by peer, closed by peer, EPIPE"},
 		},
 		"the server sends to a client that is gone, after its acknowledgement of the FIN": {
-			end:    func(b *harness, p *pair) { sendToTheDead(b, p, true) },
+			end:    func(b *harness, p *pair) { sendAfterClose(b, p, true) },
 			client: []string{"closed in FIN_WAIT2, closed by local"},
 			server: []string{"reset in CLOSE_WAIT, reset by peer, closed by peer, EPIPE"},
 		},
@@ -340,9 +339,9 @@ func TestAttempt_HasItsCause(t *testing.T) {
 		to     func(*harness, string) string
 		dialer net.Dialer
 		want   string
-		// again says that the SYN is sent more than once.
-		again bool
-		least time.Duration
+		// The SYN is retransmitted.
+		retransmitted bool
+		least         time.Duration
 	}{
 		"a port that is closed": {refuse, net.Dialer{},
 			"refused in SYN_SENT, reset by peer, ECONNREFUSED", false, 0},
@@ -368,11 +367,11 @@ func TestAttempt_HasItsCause(t *testing.T) {
 					t.Errorf("%s, want %s", brief(got), test.want)
 				}
 				syns := sent() - 1
-				if syns > 0 != test.again {
-					t.Errorf("%d SYNs were sent again", syns)
+				if syns > 0 != test.retransmitted {
+					t.Errorf("%d SYNs were retransmitted", syns)
 				}
 				if got.SynRetransmits == nil || *got.SynRetransmits != syns || got.GetRetransmits() != uint64(syns) {
-					t.Errorf("%v, want %d SYNs sent again", got, syns)
+					t.Errorf("%v, want %d SYNs retransmitted", got, syns)
 				}
 				// The dialer's time begins before it has a socket, which may take a while in a virtual machine.
 				if d := time.Duration(*got.DurationMicros) * time.Microsecond; d < test.least/2 || d > took {
@@ -382,24 +381,24 @@ func TestAttempt_HasItsCause(t *testing.T) {
 					got.Observed != event.Side_SIDE_SRC || got.SrttMicros != nil {
 					t.Errorf("%v", got)
 				}
-				var again uint32
+				var retransmits uint32
 				all := b.of(b.client)
 				for _, e := range all[:len(all)-1] {
 					if e.Outcome != event.TCPOutcome_TCP_OUTCOME_RETRANSMITS ||
 						e.State != event.TCPState_TCP_STATE_SYN_SENT {
 						t.Errorf("%v", e)
 					}
-					again += e.GetNewRetransmits()
+					retransmits += e.GetNewRetransmits()
 				}
-				if again != syns {
-					t.Errorf("retransmits told of %d SYNs, want %d", again, syns)
+				if retransmits != syns {
+					t.Errorf("the events have %d retransmits, want %d", retransmits, syns)
 				}
 			})
 		}
 	}
 }
 
-// countSYNs gives a function that says how many SYNs have come for an address since.
+// countSYNs returns a function that counts the SYNs to an address since.
 func countSYNs(b *harness, to string) func() uint32 {
 	b.Helper()
 	a := netip.MustParseAddrPort(to)
@@ -458,10 +457,10 @@ func TestEnd_NotAccepted(t *testing.T) {
 	l.Close()
 	fails(b, c, syscall.ECONNRESET)
 	if got := brief(b.last(b.server)); got != "reset in ESTABLISHED, reset by local, TCP_CAUSE_NOT_ACCEPTED" {
-		t.Errorf("the server says %s", got)
+		t.Errorf("server: %s", got)
 	}
 	if got := brief(b.last(b.client)); got != "reset in ESTABLISHED, reset by peer, ECONNRESET" {
-		t.Errorf("the client says %s", got)
+		t.Errorf("client: %s", got)
 	}
 }
 
@@ -472,7 +471,7 @@ func TestAttempt_ICMPErrors(t *testing.T) {
 	} {
 		t.Run(want, func(t *testing.T) {
 			b := newHarness(t, Options{})
-			// Loopback gives raw sockets the SYN as well, and takes our answer for a router's.
+			// Raw sockets get a copy of the SYN over loopback. The kernel cannot tell our answer from a router's.
 			tap, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_TCP)
 			b.check(err)
 			defer unix.Close(tap)
@@ -551,10 +550,10 @@ func TestEnd_KilledSocket(t *testing.T) {
 	b.check(err)
 	fails(b, p.client, syscall.ECONNABORTED)
 	if got := brief(b.last(b.client)); got != "reset in ESTABLISHED, reset by local, TCP_CAUSE_KILLED, ECONNABORTED" {
-		t.Errorf("the client says %s", got)
+		t.Errorf("client: %s", got)
 	}
 	if got := brief(b.last(b.server)); got != "reset in ESTABLISHED, reset by peer, ECONNRESET" {
-		t.Errorf("the server says %s", got)
+		t.Errorf("server: %s", got)
 	}
 }
 
@@ -634,19 +633,19 @@ func TestRetransmits_OneEventPerInterval(t *testing.T) {
 	await(b, p.client, "3 retransmits", func(i *unix.TCPInfo) bool { return i.Total_retrans >= 3 })
 	before := b.info(p.client).Total_retrans
 	b.flush()
-	b.flush() // nothing was sent again meanwhile, or it is another event
-	var told uint32
+	b.flush() // an event only if a segment was retransmitted meanwhile
+	var reported uint32
 	n := 0
 	for _, e := range b.of(b.client)[1:] {
 		if e.Outcome != event.TCPOutcome_TCP_OUTCOME_RETRANSMITS || e.State != event.TCPState_TCP_STATE_ESTABLISHED ||
 			e.NewRetransmits == nil {
 			t.Fatalf("%v", e)
 		}
-		told += *e.NewRetransmits
+		reported += *e.NewRetransmits
 		n++
 	}
-	if after := b.info(p.client).Total_retrans; told < before || told > after || n > 1+int(after-before) {
-		t.Errorf("%d events of %d retransmits; the kernel counted %d before and %d after", n, told, before, after)
+	if after := b.info(p.client).Total_retrans; reported < before || reported > after || n > 1+int(after-before) {
+		t.Errorf("%d events of %d retransmits; the kernel counted %d before and %d after", n, reported, before, after)
 	}
 	hear()
 	_, err = io.ReadFull(p.server, make([]byte, 1000))
@@ -656,13 +655,13 @@ func TestRetransmits_OneEventPerInterval(t *testing.T) {
 	p.client.Close()
 	p.server.Close()
 	end := b.last(b.client)
-	told = 0
+	reported = 0
 	for _, e := range b.of(b.client) {
-		told += e.GetNewRetransmits()
+		reported += e.GetNewRetransmits()
 	}
-	if end.GetRetransmits() != uint64(total) || told != total || end.GetBytesSent() != 1000 ||
+	if end.GetRetransmits() != uint64(total) || reported != total || end.GetBytesSent() != 1000 ||
 		*end.SynRetransmits != 0 {
-		t.Errorf("%v in the end and %d in between, the kernel counted %d", end, told, total)
+		t.Errorf("%v at the end and %d before, the kernel counted %d", end, reported, total)
 	}
 }
 

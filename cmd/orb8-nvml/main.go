@@ -1,7 +1,7 @@
 //go:build linux && cgo
 
-// Command orb8-nvml reads the GPUs of a machine for orb8-tracer, in a process of its own: it writes events to stdout,
-// each behind its length (protodelim), until it is told to end or stdout is closed.
+// Command orb8-nvml reads the GPUs of a machine for orb8-tracer, in a process of its own. It writes length-delimited
+// events (protodelim) to stdout until SIGTERM or until stdout is closed.
 package main
 
 import (

@@ -20,17 +20,17 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/tracer/gpu"
 )
 
-// doctorStay is how long the report can be fetched: a pod that has ended at once is never seen to run.
+// doctorStay is how long doctor stays after its report: the plugin may miss that a pod ran which ends at once.
 const doctorStay = 20 * time.Second
 
-// numbers are those of capabilities(7).
+// numbers are the capabilities of capabilities(7) by name, without CAP_.
 var numbers = map[string]int{
 	"BPF": unix.CAP_BPF, "PERFMON": unix.CAP_PERFMON, "NET_ADMIN": unix.CAP_NET_ADMIN,
 	"SYS_RESOURCE": unix.CAP_SYS_RESOURCE, "SYS_PTRACE": unix.CAP_SYS_PTRACE, "SETUID": unix.CAP_SETUID,
 	"SETGID": unix.CAP_SETGID, "SYS_ADMIN": unix.CAP_SYS_ADMIN,
 }
 
-// doctor examines the node as the environment says, prints the report and stays until it is told to go.
+// doctor examines the node for the configuration in the environment, prints the report and waits for ctx or doctorStay.
 func doctor(ctx context.Context, getenv func(string) string, stdout io.Writer) error {
 	config, err := session.ParseConfig(getenv(session.EnvConfig))
 	if err != nil {

@@ -35,7 +35,7 @@ func main() {
 	default:
 		line := "orb8-tracer: " + strings.ReplaceAll(err.Error(), "\n", "; ")
 		fmt.Fprintln(os.Stderr, line)
-		leaveWord(terminationLog, line)
+		writeTerminationMessage(terminationLog, line)
 		os.Exit(1)
 	}
 }

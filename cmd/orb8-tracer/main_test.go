@@ -64,14 +64,14 @@ func TestVersionIsPrinted(t *testing.T) {
 func TestTerminationMessage_IsWrittenInContainers(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "termination-log")
-	leaveWord(file, "no container, no file")
+	writeTerminationMessage(file, "no container, no file")
 	if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
 		t.Error("a file was made on the host")
 	}
 	if err := os.WriteFile(file, []byte("an older and longer message"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	leaveWord(file, "orb8-tracer: no BTF")
+	writeTerminationMessage(file, "orb8-tracer: no BTF")
 	if got, err := os.ReadFile(file); err != nil || string(got) != "orb8-tracer: no BTF\n" {
 		t.Errorf("got %q, %v", got, err)
 	}

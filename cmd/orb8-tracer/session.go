@@ -105,8 +105,8 @@ func kernelRelease() string {
 	return unix.ByteSliceToString(u.Release[:])
 }
 
-// leaveWord writes a line to a file that exists already, as the termination log does in a container.
-func leaveWord(file, line string) {
+// writeTerminationMessage writes a line to a file that exists already, as the termination log does in a container.
+func writeTerminationMessage(file, line string) {
 	f, err := os.OpenFile(file, os.O_WRONLY|os.O_TRUNC, 0)
 	if err != nil {
 		return // not in a container

@@ -1,7 +1,6 @@
-// Package check is the border between what others wrote and what this program works with. An event of a tracer's stream
-// or of a recording is used only if Checker.Check accepts it: a tracer may run on a hostile node, and a recording may
-// come from anybody. A number out of range, a text without end or a GPU that is its own parent is refused here, once,
-// so that no view needs to expect it.
+// Package check validates events from untrusted sources. An event of a tracer's stream or of a recording is used only
+// if Checker.Check accepts it: a tracer may run on a hostile node, and a recording may come from anybody. Check refuses
+// numbers out of range, overlong texts and cycles of GPU parents, so that no view needs to handle them.
 package check
 
 import (
@@ -22,7 +21,7 @@ const (
 	// maxSources is how many sources of losses a node may name. Losses of further ones are counted as otherSource.
 	maxSources  = 64
 	otherSource = "other"
-	// maxLossNodes bounds the nodes of which the sources are counted: a recording names as many nodes as it likes.
+	// maxLossNodes bounds the nodes whose sources are counted: a recording may name any number of nodes.
 	maxLossNodes = 4096
 	// maxParts is how many GPUs that are parts of others are remembered.
 	maxParts = 4096
@@ -31,7 +30,7 @@ const (
 	statusInterval = time.Second
 )
 
-// Error says why an event was refused.
+// Error is the reason why an event was refused.
 type Error struct {
 	// Field is its path, "endpoint.port"; empty where it is the event as a whole.
 	Field string
@@ -63,7 +62,8 @@ type lossSource struct{ node, source string }
 // gpu is a device of a node, by its UUID.
 type gpu struct{ node, uuid string }
 
-// gpuRole is what a device is to others: a part has a parent, a whole is one. No device is both: there are no cycles.
+// gpuRole is the place of a device in the hierarchy: a part has a parent, a whole is one. No device is both, so there
+// are no cycles.
 type gpuRole uint8
 
 const (
@@ -71,8 +71,8 @@ const (
 	gpuWhole
 )
 
-// Stream makes the Checker of a tracer that was asked for these kinds; none: all that tracers send. started is when the
-// session began; zero: any time since 1970 is taken.
+// Stream returns the Checker of a tracer's stream. kinds are the requested kinds; none: all that tracers send. started
+// is when the session began; zero: any time since 1970 is accepted.
 func Stream(kinds []string, started time.Time) *Checker {
 	c := newChecker(kinds)
 	c.live, c.statuses = true, statusBurst
@@ -82,7 +82,7 @@ func Stream(kinds []string, started time.Time) *Checker {
 	return c
 }
 
-// Recording makes the Checker of a recording that says to hold these kinds, from started on.
+// Recording returns the Checker of a recording whose header has these kinds and this start time.
 func Recording(kinds []string, started time.Time) *Checker {
 	c := newChecker(kinds)
 	if started.After(time.Unix(0, 0).Add(maxSkew)) && started.Before(time.Unix(0, math.MaxInt64).Add(-maxRecording)) {
@@ -99,7 +99,7 @@ func newChecker(kinds []string) *Checker {
 			kinds = append(kinds, kind)
 		}
 	}
-	// What a stream says of itself comes with every kind.
+	// Events about the stream itself accompany every kind.
 	for _, kind := range append([]string{"lost", "nodeStatus"}, kinds...) {
 		if n := kindNumbers[kind]; n != 0 {
 			c.kinds |= 1 << n
@@ -191,7 +191,7 @@ func (c *Checker) badTime(t uint64) *Error {
 	case c.live:
 		return &Error{"time", fmt.Sprintf("%s is more than %v off: is the node's clock set?", clock(t), maxSkew)}
 	}
-	return &Error{"time", fmt.Sprintf("%s is not within what the recording says to hold", clock(t))}
+	return &Error{"time", fmt.Sprintf("%s is outside of the recording's time", clock(t))}
 }
 
 func clock(t uint64) string { return time.Unix(0, int64(t)).UTC().Format(time.RFC3339) }
@@ -203,7 +203,7 @@ func rowKind(kind string) *Error {
 }
 
 func otherKind(kind string) *Error {
-	return &Error{"", "of the kind " + kind + ", which was not asked for"}
+	return &Error{"", "of the kind " + kind + ", which was not requested"}
 }
 
 func tooLong(field string, n, limit int) *Error {

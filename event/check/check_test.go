@@ -172,7 +172,7 @@ func TestCheck_Kinds(t *testing.T) {
 			t.Errorf("%s: %v", k.Name, err)
 		}
 		if err := live("flow").Check(ev); (err == nil) != (own || k.Name == "flow") {
-			t.Errorf("%s where flows were asked for: %v", k.Name, err)
+			t.Errorf("%s in a session of flows: %v", k.Name, err)
 		}
 		if err := Recording([]string{"flow", k.Name}, started).Check(ev); (err != nil) != k.Row {
 			t.Errorf("%s of a recording: %v", k.Name, err)

@@ -11,8 +11,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/check"
 )
 
-// TestEvents_ReachTheViews proves that a fuzz test with these events is one of views: most of them pass the border, in
-// each kind that tracers send, and some of each kind do not.
+// TestEvents_ReachTheViews shows that a fuzz test with these events reaches the views: the checker accepts most events
+// of each kind that tracers send, and refuses some of each kind.
 func TestEvents_ReachTheViews(t *testing.T) {
 	started := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
 	r := rand.New(rand.NewPCG(1, 2))
@@ -28,12 +28,12 @@ func TestEvents_ReachTheViews(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v: %v", err, ev)
 			}
-			again := &event.Event{}
-			if err := proto.Unmarshal(b, again); err != nil {
+			decoded := &event.Event{}
+			if err := proto.Unmarshal(b, decoded); err != nil {
 				t.Fatal(err)
 			}
-			kind, counts := event.KindOf(again), accepted
-			if c.Check(again) != nil {
+			kind, counts := event.KindOf(decoded), accepted
+			if c.Check(decoded) != nil {
 				counts = refused
 			} else if kind == nil {
 				t.Fatal("an event of no kind is accepted")

@@ -27,14 +27,14 @@ func AppendBytes(dst, s []byte) []byte {
 
 // Text returns s as AppendText writes it, s itself where nothing has to change.
 func Text(s string) string {
-	if n := plain(s); n == len(s) {
+	if n := printable(s); n == len(s) {
 		return s
 	}
 	return string(AppendText(make([]byte, 0, len(s)+16), s))
 }
 
-// plain is the length of the longest prefix of s that is printable ASCII.
-func plain[T string | []byte](s T) int {
+// printable is the length of the longest prefix of s that is printable ASCII.
+func printable[T string | []byte](s T) int {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] > '~' {
 			return i
@@ -45,7 +45,7 @@ func plain[T string | []byte](s T) int {
 
 func appendText[T string | []byte](dst []byte, s T) []byte {
 	for len(s) > 0 {
-		n := plain(s)
+		n := printable(s)
 		dst = append(dst, s[:n]...)
 		if s = s[n:]; len(s) == 0 {
 			break

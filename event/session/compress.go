@@ -10,7 +10,7 @@ import (
 
 // Compressor is the name under which batches are compressed. S2 costs the node a fraction of gzip's time; names and
 // addresses repeat so much that it still shrinks batches several times. Importing this package registers it with gRPC,
-// which has no other way to be told.
+// which has a global registry only.
 const Compressor = "s2"
 
 func init() { encoding.RegisterCompressor(newS2()) }

@@ -6,18 +6,17 @@ import (
 	"strings"
 )
 
-// reportPrefix opens the one line of a doctor's log that the plugin looks for.
+// reportPrefix begins the line of a doctor's log that holds the report.
 const reportPrefix = "orb8-doctor "
 
-// Report is what `orb8-tracer doctor` finds out about its node: it does what a session would, and says how that went.
+// Report is the result of `orb8-tracer doctor` on its node, which loads and attaches what a session would.
 type Report struct {
 	Protocol uint32 `json:"protocol"`
 	Version  string `json:"version"`
 	// Kernel is the release (uname -r), Arch the machine (uname -m).
 	Kernel string `json:"kernel"`
 	Arch   string `json:"arch"`
-	// BTF: the kernel describes its types; Cgroup is "unified", "hybrid" or empty, where there is no
-	// cgroup v2.
+	// BTF: the kernel describes its types; Cgroup is "unified", "hybrid" or empty, where there is no cgroup v2.
 	BTF    bool   `json:"btf"`
 	Cgroup string `json:"cgroup"`
 	// Granted and Missing are the capabilities that probes need (capabilities(7), without CAP_).
@@ -25,11 +24,11 @@ type Report struct {
 	Missing []string `json:"missing"`
 	// Probes have been loaded, attached and detached again.
 	Probes []ProbeReport `json:"probes"`
-	// GPU is there where it was asked for.
+	// GPU is nil unless the configuration has GPUs.
 	GPU *GPUReport `json:"gpu,omitempty"`
 }
 
-// GPUReport is what there is to read of GPUs.
+// GPUReport is the part of a Report about the node's GPUs.
 type GPUReport struct {
 	// Library is the path of the driver's library, on the node or in the container; Driver its version; GPUs the names
 	// of the GPUs and MIG devices.
@@ -50,7 +49,7 @@ type GPUReport struct {
 	CallsError string `json:"callsError,omitempty"`
 }
 
-// ProbeReport is how loading a probe went.
+// ProbeReport is the result of loading a probe.
 type ProbeReport struct {
 	// Kind is that of the probe's events; "scope" for what all of them stand on.
 	Kind string `json:"kind"`

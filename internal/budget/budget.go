@@ -4,7 +4,7 @@ package budget
 
 import "container/heap"
 
-// Account is the limit of one table and what its entries take. It is not safe for concurrent use. Below the limit a
+// Account tracks the bytes of a table's entries against its limit. It is not safe for concurrent use. Below the limit a
 // change costs one addition; at the limit it costs O(log n) for n cgroups.
 type Account[T any] struct {
 	limit, used int64
@@ -23,10 +23,10 @@ type Account[T any] struct {
 // Entry is an element of a table. It is embedded into the element, so that an entry costs no allocation. Its zero value
 // is held by no account.
 type Entry[T any] struct {
-	value        T
-	size         int64
-	holder       *holder[T]
-	older, newer *Entry[T]
+	value      T
+	size       int64
+	holder     *holder[T]
+	prev, next *Entry[T] // of the holder, by age
 }
 
 // holder is a cgroup with its entries.
@@ -54,11 +54,11 @@ func (a *Account[T]) Add(e *Entry[T], owner uint64, size int64, value T) {
 		}
 		a.last = h
 	}
-	e.value, e.holder, e.older = value, h, h.newest
+	e.value, e.holder, e.prev = value, h, h.newest
 	if h.newest == nil {
 		h.oldest = e
 	} else {
-		h.newest.newer = e
+		h.newest.next = e
 	}
 	h.newest = e
 	e.Resize(size)
@@ -99,15 +99,15 @@ func (e *Entry[T]) Remove() {
 		return
 	}
 	a := h.account
-	if e.older == nil {
-		h.oldest = e.newer
+	if e.prev == nil {
+		h.oldest = e.next
 	} else {
-		e.older.newer = e.newer
+		e.prev.next = e.next
 	}
-	if e.newer == nil {
-		h.newest = e.older
+	if e.next == nil {
+		h.newest = e.prev
 	} else {
-		e.newer.older = e.older
+		e.next.prev = e.prev
 	}
 	a.change(h, -e.size)
 	if h.oldest == nil {
@@ -136,7 +136,7 @@ func (a *Account[T]) change(h *holder[T], by int64) {
 	}
 }
 
-// evictOldest takes the oldest entry from the owner that holds most.
+// evictOldest evicts the oldest entry of the owner that holds most.
 func (a *Account[T]) evictOldest() {
 	if !a.ranked {
 		a.ranks = a.ranks[:0]
@@ -154,7 +154,7 @@ func (a *Account[T]) evictOldest() {
 	a.evict(owner, value)
 }
 
-// Held says whether an account holds the entry.
+// Held reports whether an account holds the entry.
 func (e *Entry[T]) Held() bool { return e.holder != nil }
 
 // Used is how many bytes all entries take.

@@ -80,7 +80,7 @@ var rules = []rule{
 	},
 	{
 		folder: "cluster", own: []string{"event", "collect", "cluster"},
-		why: "what the API server says is asked for in one room, which the plugin, the agent and the server share",
+		why: "one package watches the API server; the plugin, the agent and the server share it",
 	},
 	{
 		folder: "plugin", never: []string{"github.com/cilium/ebpf", "github.com/NVIDIA/go-nvml"},
@@ -103,7 +103,7 @@ var rules = []rule{
 	},
 	{
 		folder: "plugin/rights", own: []string{"deploy", "cluster", "collect", "event", "plugin/rights"},
-		why: "what a user may do is asked of the cluster, whatever it is for",
+		why: "one package checks the user's access rights, for all commands",
 	},
 	{
 		folder: "plugin/live", never: flags,

@@ -80,8 +80,8 @@ func (p *Process) Root() (*Root, error) {
 	return &Root{os.NewFile(uintptr(fd), path)}, nil
 }
 
-// ended makes the error of a process that is gone that of a file that is not there. ESRCH is what the kernel says of a
-// directory that was opened before.
+// ended maps the error of an ended process to fs.ErrNotExist. The kernel returns ESRCH for a directory that was opened
+// before the process ended.
 func ended(err error) error {
 	if errors.Is(err, unix.ESRCH) {
 		return fs.ErrNotExist
@@ -89,8 +89,8 @@ func ended(err error) error {
 	return err
 }
 
-// ReadKernelFile reads a file of procfs or of a cgroup, of at most max bytes, by a path that the caller made: no
-// container decides where it leads, but on how much it holds.
+// ReadKernelFile reads a file of procfs or of a cgroup, of at most max bytes. The path is the caller's own: a container
+// may decide on the file's length, but not on its path.
 func ReadKernelFile(path string, max int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
