@@ -30,6 +30,7 @@ const (
 	exiting    = 64
 	doubtful   = 128
 	orderly    = 256
+	byKernel   = 512
 )
 
 const (
@@ -86,8 +87,8 @@ func (d *decoder) decode(e *objectTcpEvent) *event.Event {
 	d.fillEnds(e)
 	d.fillCounters(e)
 	t.Error = ""
-	if e.Phase == phaseEnded && e.Error != 0 {
-		t.Error = unix.ErrnoName(unix.Errno(e.Error))
+	if errno := endError(e); e.Phase == phaseEnded && errno != 0 {
+		t.Error = unix.ErrnoName(errno)
 	}
 	o := judge(e)
 	t.Outcome, t.ResetBy, t.ClosedBy, t.Cause = o.outcome, o.resetBy, o.closedBy, o.cause
@@ -145,7 +146,7 @@ func (d *decoder) fillCounters(e *objectTcpEvent) {
 	}
 }
 
-// verdict is what the facts of a record mean.
+// verdict is the part of an event that is derived from the facts of a record.
 type verdict struct {
 	outcome           event.TCPOutcome
 	resetBy, closedBy event.TCPEnd
@@ -169,9 +170,23 @@ func judge(e *objectTcpEvent) verdict {
 	return v
 }
 
-// judgeAttempt is for what was never connected.
+// endError is the error that ended the connection. The error of an attempt may be missing: before Linux 6.11 a program
+// that reads SO_ERROR at once may clear it before the BPF program reads it.
+func endError(e *objectTcpEvent) unix.Errno {
+	switch attempt := event.TCPState(e.State) == event.TCPState_TCP_STATE_SYN_SENT; {
+	case e.Error != 0 || !attempt:
+		return unix.Errno(e.Error)
+	case e.Flags&rstCame != 0:
+		return unix.ECONNREFUSED
+	case e.Flags&byKernel != 0: // an ICMP message would have left its error
+		return unix.ETIMEDOUT
+	}
+	return 0
+}
+
+// judgeAttempt is the verdict on a connection that was never established.
 func judgeAttempt(e *objectTcpEvent) verdict {
-	switch errno := unix.Errno(e.Error); {
+	switch errno := endError(e); {
 	case e.Flags&rstCame != 0:
 		return verdict{outcome: event.TCPOutcome_TCP_OUTCOME_REFUSED, resetBy: event.TCPEnd_TCP_END_PEER}
 	case errno == 0 && e.SegsOut == 0:
@@ -188,7 +203,7 @@ func judgeAttempt(e *objectTcpEvent) verdict {
 	return verdict{outcome: event.TCPOutcome_TCP_OUTCOME_UNREACHABLE, cause: event.TCPCause_TCP_CAUSE_ICMP}
 }
 
-// judgeEnd is for what was connected.
+// judgeEnd is the verdict on an established connection that has ended.
 func judgeEnd(e *objectTcpEvent) verdict {
 	reset := func(by event.TCPEnd, cause event.TCPCause) verdict {
 		return verdict{outcome: event.TCPOutcome_TCP_OUTCOME_RESET, resetBy: by, cause: cause}
@@ -216,7 +231,7 @@ func judgeEnd(e *objectTcpEvent) verdict {
 	return verdict{outcome: event.TCPOutcome_TCP_OUTCOME_CLOSED}
 }
 
-// abortCause is why this end sent a RST where no error does.
+// abortCause is why this end sent a RST without an error of the socket.
 func abortCause(e *objectTcpEvent) event.TCPCause {
 	open := false
 	switch event.TCPState(e.State) {

@@ -170,6 +170,29 @@ func TestDecode_Verdicts(t *testing.T) {
 	}
 }
 
+func TestDecode_AttemptWithClearedError(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		e    objectTcpEvent
+		want string
+	}{
+		{"timer", objectTcpEvent{Flags: unanswered | byKernel},
+			"timeout in SYN_SENT, TCP_CAUSE_UNACKNOWLEDGED, ETIMEDOUT"},
+		{"timer with a soft error", objectTcpEvent{Flags: byKernel, Error: uint32(unix.EHOSTUNREACH)},
+			"unreachable in SYN_SENT, TCP_CAUSE_ICMP, EHOSTUNREACH"},
+		{"RST", objectTcpEvent{Flags: rstCame | byKernel}, "refused in SYN_SENT, reset by peer, ECONNREFUSED"},
+		{"RST from the backlog", objectTcpEvent{Flags: rstCame}, "refused in SYN_SENT, reset by peer, ECONNREFUSED"},
+		{"close", objectTcpEvent{Flags: unanswered}, "abandoned in SYN_SENT"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			test.e.Phase, test.e.State, test.e.SegsOut = phaseEnded, synSent, 2
+			if got := brief(decodeOne(t, &test.e)); got != test.want {
+				t.Errorf("%s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
 func TestReader_DoubtfulResetIsOursIfWeSentOne(t *testing.T) {
 	const ms = 1_000_000
 	p := &Probe{Probe: bpf.Probe{Clock: new(bpf.Clock)}}

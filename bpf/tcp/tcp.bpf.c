@@ -65,6 +65,7 @@ enum flag {
 	/* A PHASE_RESET_SENT may follow: then data that arrived after the program had closed ended the connection. */
 	DOUBTFUL = 128,
 	ORDERLY = 256, /* both FINs are acknowledged: an error did not end the connection */
+	BY_KERNEL = 512, /* no process had locked the socket: a timer or a segment ended the connection */
 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -89,7 +90,11 @@ struct sock_exterr_skb {
 struct sock___tcp {
 	struct sock_common __sk_common;
 	struct sk_buff_head sk_error_queue;
+	struct {
+		int owned;
+	} sk_lock;
 	int sk_err;
+	int sk_err_soft;
 	__u8 sk_shutdown;
 	unsigned long sk_lingertime;
 	struct socket *sk_socket;
@@ -325,6 +330,26 @@ static __always_inline __u32 take_unreported(struct tcp_conn *c, __u32 now)
 }
 #endif
 
+/*
+ * An attempt has ended. Before Linux 6.11 the kernel sets sk_err and wakes the program before the state changes. A
+ * program that reads SO_ERROR at once clears sk_err before it can be read here. But close(2) and all other calls lock
+ * the socket, and timers only run while it is not locked.
+ */
+static __always_inline void attempt_ended(const struct sock *sk, struct tcp_conn *c)
+{
+	const struct sock___tcp *s = (const void *)sk;
+	struct tcp_event *e = &c->ev;
+
+	e->syn_retransmits = e->retransmits;
+	e->syn_known = c->start_ns != 0;
+	if (!READ(s, sk_lock.owned))
+		e->flags |= BY_KERNEL;
+	if (!e->error && bpf_core_type_exists(struct sock_exterr_skb))
+		e->error = icmp_error(sk);
+	if (!e->error && e->flags & BY_KERNEL)
+		e->error = READ(s, sk_err_soft);
+}
+
 static __always_inline void ended(const struct sock *sk, const struct tcp_sock *tp, struct tcp_conn *c, __u8 state)
 {
 	const struct sock___tcp *s = (const void *)sk;
@@ -333,13 +358,9 @@ static __always_inline void ended(const struct sock *sk, const struct tcp_sock *
 	if (!known_port(&e->ends))
 		read_tcp_ends(sk, tp, &e->ends);
 	read_state(sk, tp, e, state);
-	if (state == TCP_SYN_SENT) {
-		e->syn_retransmits = e->retransmits;
-		e->syn_known = c->start_ns != 0;
-	}
 	e->error = READ(s, sk_err);
-	if (!e->error && state == TCP_SYN_SENT && bpf_core_type_exists(struct sock_exterr_skb))
-		e->error = icmp_error(sk);
+	if (state == TCP_SYN_SENT)
+		attempt_ended(sk, c);
 	e->duration_ns = c->start_ns ? bpf_ktime_get_ns() - c->start_ns : 0;
 	if (READ(sk, __sk_common.skc_flags) & SOCK_LINGER_BIT && !READ(s, sk_lingertime))
 		e->flags |= LINGER_ZERO;

@@ -398,6 +398,94 @@ func TestAttempt_HasItsCause(t *testing.T) {
 	}
 }
 
+// A program that reads SO_ERROR clears it: before Linux 6.11 often before the connection's state changes. Reading it in a
+// loop on another CPU does so on later kernels, too.
+func TestAttempt_TimeoutWithErrorRead(t *testing.T) {
+	const attempts = 30
+	b := newHarness(t, Options{})
+	l := b.listen("127.0.0.1")
+	b.deafen(l)
+	to := &unix.SockaddrInet4{Port: l.Addr().(*net.TCPAddr).Port, Addr: [4]byte{127, 0, 0, 1}}
+	var waiting []int
+	b.client.Run(t, func() {
+		bpftest.OnThread(t, "connect", func() error {
+			if err := pin(0); err != nil {
+				return err
+			}
+			for range attempts {
+				fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+				if err != nil {
+					return err
+				}
+				b.Cleanup(func() { unix.Close(fd) })
+				waiting = append(waiting, fd)
+				// Ends the attempt right after the first retransmit of the SYN.
+				err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 500)
+				if err = errors.Join(err, unix.Connect(fd, to)); !errors.Is(err, unix.EINPROGRESS) {
+					return fmt.Errorf("connect: %w", err)
+				}
+			}
+			return nil
+		})
+	})
+	bpftest.OnThread(t, "read SO_ERROR", func() error {
+		if err := pin(1); err != nil {
+			return err
+		}
+		for deadline := time.Now().Add(waitTimeout); len(waiting) > 0; {
+			for i := len(waiting) - 1; i >= 0; i-- {
+				errno, err := unix.GetsockoptInt(waiting[i], unix.SOL_SOCKET, unix.SO_ERROR)
+				if err != nil {
+					return err
+				}
+				if errno != 0 {
+					waiting = slices.Delete(waiting, i, i+1)
+				}
+			}
+			if time.Now().After(deadline) {
+				return fmt.Errorf("%d of %d attempts have not timed out", len(waiting), attempts)
+			}
+		}
+		return nil
+	})
+	outcomes := map[string]int{}
+	for deadline := time.Now().Add(waitTimeout); ; {
+		b.flush()
+		clear(outcomes)
+		ends := 0
+		for _, e := range b.of(b.client) {
+			if e.Outcome != event.TCPOutcome_TCP_OUTCOME_RETRANSMITS {
+				outcomes[brief(e)]++
+				ends++
+			}
+		}
+		if ends >= attempts || time.Now().After(deadline) {
+			break
+		}
+	}
+	const want = "timeout in SYN_SENT, TCP_CAUSE_UNACKNOWLEDGED, ETIMEDOUT"
+	if outcomes[want] != attempts || len(outcomes) != 1 {
+		t.Errorf("%v, want %d times %s", outcomes, attempts, want)
+	}
+}
+
+// pin keeps the calling thread on the n-th of its CPUs, or on the last where there are fewer.
+func pin(n int) error {
+	var allowed, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
+		return err
+	}
+	n = min(n, allowed.Count()-1)
+	for cpu := 0; one.Count() == 0; cpu++ {
+		if allowed.IsSet(cpu) {
+			if n--; n < 0 {
+				one.Set(cpu)
+			}
+		}
+	}
+	return unix.SchedSetaffinity(0, &one)
+}
+
 // countSYNs returns a function that counts the SYNs to an address since.
 func countSYNs(b *harness, to string) func() uint32 {
 	b.Helper()
