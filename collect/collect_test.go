@@ -35,7 +35,7 @@ func (s shape) as(phase event.Phase, sent uint64) shape {
 	return s
 }
 
-func TestTwoHalvesAreOneEventAtOnce(t *testing.T) {
+func TestJoin_TwoHalvesAreOneEvent(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		w.feed("a", client.event())
 		w.feed("b")
@@ -47,7 +47,7 @@ func TestTwoHalvesAreOneEventAtOnce(t *testing.T) {
 	})
 }
 
-func TestAHalfWaitsTheWindowForTheOtherAndNoLonger(t *testing.T) {
+func TestJoin_HalfWaitsJoinWindow(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		w.feed("a", client.event())
 		w.want(299 * time.Millisecond)
@@ -55,7 +55,7 @@ func TestAHalfWaitsTheWindowForTheOtherAndNoLonger(t *testing.T) {
 	})
 }
 
-func TestAHalfWhosePeerCannotComeDoesNotWait(t *testing.T) {
+func TestJoin_UnobservedPeerIsNotAwaited(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		out := client
 		out.dst = "1.1.1.1:443"
@@ -64,7 +64,7 @@ func TestAHalfWhosePeerCannotComeDoesNotWait(t *testing.T) {
 	})
 }
 
-func TestALateHalfComesWithTheNextUpdate(t *testing.T) {
+func TestJoin_LateHalfIsInNextUpdate(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		w.feed("a", client.event())
 		w.want(time.Second, "new client+->server 10")
@@ -75,7 +75,7 @@ func TestALateHalfComesWithTheNextUpdate(t *testing.T) {
 	})
 }
 
-func TestALateHalfIsNotHeldBackForGoodWhenTheFirstIsSilent(t *testing.T) {
+func TestJoin_LateHalfOfSilentFlowIsEmitted(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		w.feed("a", client.event())
 		w.want(time.Second, "new client+->server 10")
@@ -84,7 +84,7 @@ func TestALateHalfIsNotHeldBackForGoodWhenTheFirstIsSilent(t *testing.T) {
 	})
 }
 
-func TestOneEventOfAFlowInAnInterval(t *testing.T) {
+func TestFlow_OneEventPerInterval(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		w.feed("a", client.event())
 		w.feed("b", server.event())
@@ -101,7 +101,7 @@ func TestOneEventOfAFlowInAnInterval(t *testing.T) {
 	})
 }
 
-func TestClosedComesOnceAfterBothEndsHaveClosed(t *testing.T) {
+func TestClosed_OnceAfterBothEndsClose(t *testing.T) {
 	for name, order := range map[string][2]int{"client first": {0, 1}, "server first": {1, 0}} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, Options{Namer: cluster}, func(w *world) {
@@ -122,7 +122,7 @@ func TestClosedComesOnceAfterBothEndsHaveClosed(t *testing.T) {
 	}
 }
 
-func TestClosedDoesNotWaitForGoodForTheOtherEnd(t *testing.T) {
+func TestClosed_WaitsLimitedTimeForOtherEnd(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		w.feed("a", client.event())
 		w.feed("b", server.event())
@@ -139,7 +139,7 @@ func TestClosedDoesNotWaitForGoodForTheOtherEnd(t *testing.T) {
 	})
 }
 
-func TestClosedWaitsForTheOtherEndWhileItsNodeIsBehind(t *testing.T) {
+func TestClosed_WaitsForLaggingNode(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		w.feed("a", client.event())
 		w.feed("b", server.event())
@@ -155,7 +155,7 @@ func TestClosedWaitsForTheOtherEndWhileItsNodeIsBehind(t *testing.T) {
 	})
 }
 
-func TestClosedWaitsForNobodyWhoIsLost(t *testing.T) {
+func TestClosed_DoesNotWaitForLostNode(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		w.feed("a", client.event())
 		w.feed("b", server.event())
@@ -166,7 +166,7 @@ func TestClosedWaitsForNobodyWhoIsLost(t *testing.T) {
 	})
 }
 
-func TestAFlowThatIsOverWhenFirstSeenIsOneClosedEvent(t *testing.T) {
+func TestEndedFlow_IsOneClosedEvent(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		w.feed("b", server.as(closed, 5).event())
 		w.want(100 * time.Millisecond)
@@ -176,7 +176,7 @@ func TestAFlowThatIsOverWhenFirstSeenIsOneClosedEvent(t *testing.T) {
 	})
 }
 
-func TestTheSecondHalfOfAClosedFlowMakesNoSecondFlow(t *testing.T) {
+func TestEndedFlow_SecondHalfMakesNoNewFlow(t *testing.T) {
 	for name, late := range map[string][]shape{
 		"closed too": {server.as(closed, 5)},
 		"still open": {server.as(fresh, 5), server.as(later, 5), server.as(closed, 5)},
@@ -196,7 +196,7 @@ func TestTheSecondHalfOfAClosedFlowMakesNoSecondFlow(t *testing.T) {
 	}
 }
 
-func TestAFlowThatIsOverWaitsForANodeThatIsBehind(t *testing.T) {
+func TestEndedFlow_WaitsForLaggingNode(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		// Node a waits for the name of the client's container, and promises nothing meanwhile.
 		a := w.c.Add("a")
@@ -229,9 +229,9 @@ func TestAFlowThatIsOverWaitsForANodeThatIsBehind(t *testing.T) {
 	})
 }
 
-func TestAFlowThatIsOverDoesNotWaitForGoodForANodeThatIsBehind(t *testing.T) {
+func TestEndedFlow_WaitForLaggingNodeIsLimited(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
-		w.feed("dead")
+		w.feed("lost")
 		time.Sleep(time.Millisecond)
 		w.feed("b", server.as(closed, 5).event())
 		w.want(7 * time.Second)
@@ -239,7 +239,7 @@ func TestAFlowThatIsOverDoesNotWaitForGoodForANodeThatIsBehind(t *testing.T) {
 	})
 }
 
-func TestDatagramsThatAreOverWaitForTheServersNextWalk(t *testing.T) {
+func TestEndedDatagrams_WaitForServersScan(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		w.feed("b")
 		w.feed("a", query.as(closed, 5).event())
@@ -253,7 +253,7 @@ func TestDatagramsThatAreOverWaitForTheServersNextWalk(t *testing.T) {
 	})
 }
 
-func TestDatagramsThatAreOverDoNotWaitForAServerThatSaysNothing(t *testing.T) {
+func TestEndedDatagrams_WaitForServerIsLimited(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		w.feed("a", query.as(closed, 5).event())
 		for range 12 {
@@ -268,7 +268,7 @@ func TestDatagramsThatAreOverDoNotWaitForAServerThatSaysNothing(t *testing.T) {
 	})
 }
 
-func TestICMPJoinsByItsIdentifier(t *testing.T) {
+func TestJoin_ICMPByIdentifier(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		ping := query
 		ping.proto, ping.src, ping.dst = event.Protocol_PROTOCOL_ICMP, "10.0.0.1:77", "10.0.1.1:0"
@@ -292,7 +292,7 @@ func TestICMPJoinsByItsIdentifier(t *testing.T) {
 	})
 }
 
-func TestBothHalvesOnOneNodeJoin(t *testing.T) {
+func TestJoin_BothHalvesOnOneNode(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		other := server
 		other.cookie = 2
@@ -301,7 +301,7 @@ func TestBothHalvesOnOneNodeJoin(t *testing.T) {
 	})
 }
 
-func TestTCPJoinsThroughServiceAndSNAT(t *testing.T) {
+func TestJoin_TCPThroughServiceAndSNAT(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		c, s := client, server
 		c.dst = "10.96.0.1:80"
@@ -312,7 +312,7 @@ func TestTCPJoinsThroughServiceAndSNAT(t *testing.T) {
 	})
 }
 
-func TestAJoinedFlowTellsTheServiceAndTheBackend(t *testing.T) {
+func TestJoin_NamesServiceAndBackend(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		c := client
 		c.dst = "10.96.0.1:80"
@@ -333,7 +333,7 @@ func TestAJoinedFlowTellsTheServiceAndTheBackend(t *testing.T) {
 	})
 }
 
-func TestSequenceNumbersThatAgreeByChanceDoNotJoin(t *testing.T) {
+func TestJoin_RefusesEqualISNsOfOtherAddresses(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		s := server
 		s.src, s.dst = "10.0.1.2:50000", "10.0.1.1:9999"
@@ -378,7 +378,7 @@ func TestRoles(t *testing.T) {
 	})
 }
 
-func TestAConnectionThatLearnsItsNumbersLaterKeepsItsID(t *testing.T) {
+func TestFlowID_StaysWhenISNsBecomeKnown(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		c := client
 		c.noISN, c.sent = true, 0
@@ -399,7 +399,7 @@ func TestAConnectionThatLearnsItsNumbersLaterKeepsItsID(t *testing.T) {
 	})
 }
 
-func TestIDsOfTCPDependOnTheSequenceNumbersOnly(t *testing.T) {
+func TestFlowID_OfTCPDependsOnlyOnISNs(t *testing.T) {
 	id := func(halves ...shape) (id string) {
 		inWorld(t, Options{Namer: cluster}, func(w *world) {
 			for _, h := range halves {
@@ -430,7 +430,7 @@ var (
 	}
 )
 
-func TestDatagramsJoin(t *testing.T) {
+func TestJoin_Datagrams(t *testing.T) {
 	viaService, masked, hairpin, self := query, answer, query, answer
 	viaService.dst = "10.96.0.1:53"
 	masked.src = "172.18.0.2:40000"
@@ -467,7 +467,7 @@ func TestDatagramsJoin(t *testing.T) {
 	}
 }
 
-func TestASocketOfTheHostThatSendsToTheBackendAndHearsTheServiceIsOneFlow(t *testing.T) {
+func TestJoin_HostSocketBehindService(t *testing.T) {
 	out := shape{pod: "client", observed: bySrc, src: "172.18.0.2:40000", dst: "10.0.1.1:5353", proto: udp, cookie: 1,
 		phase: fresh, sent: 10}
 	in := shape{
@@ -506,7 +506,7 @@ func TestASocketOfTheHostThatSendsToTheBackendAndHearsTheServiceIsOneFlow(t *tes
 	}
 }
 
-func TestTheSamePortsUsedAgainAreAnotherFlow(t *testing.T) {
+func TestJoin_ReusedPortsAreNewFlow(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		q, a := query, answer
 		q.start, a.start = time.Now(), time.Now()
@@ -527,7 +527,7 @@ func TestTheSamePortsUsedAgainAreAnotherFlow(t *testing.T) {
 	})
 }
 
-func TestLoopbackOfTwoPodsDoesNotJoin(t *testing.T) {
+func TestJoin_LoopbackOfTwoPodsStaysApart(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		q, a := query, answer
 		q.src, q.dst, a.src, a.dst = "127.0.0.1:4", "127.0.0.1:5", "127.0.0.1:4", "127.0.0.1:5"
@@ -538,7 +538,7 @@ func TestLoopbackOfTwoPodsDoesNotJoin(t *testing.T) {
 	})
 }
 
-func TestEventsLeaveInTheOrderOfTheirTimes(t *testing.T) {
+func TestRun_EmitsInOrderOfTime(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		at := func(port string, ago time.Duration) *event.Event {
 			s := query
@@ -561,7 +561,7 @@ func TestEventsLeaveInTheOrderOfTheirTimes(t *testing.T) {
 	})
 }
 
-func TestASilentNodeHoldsNobodyBackForLong(t *testing.T) {
+func TestRun_WaitsLimitedTimeForSilentNode(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		out := client
 		out.dst = "1.1.1.1:443"
@@ -579,7 +579,7 @@ func TestASilentNodeHoldsNobodyBackForLong(t *testing.T) {
 	})
 }
 
-func TestANodeThatIsClosedHoldsNobodyBack(t *testing.T) {
+func TestRun_DoesNotWaitForClosedNode(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		out := client
 		out.dst = "1.1.1.1:443"
@@ -592,7 +592,7 @@ func TestANodeThatIsClosedHoldsNobodyBack(t *testing.T) {
 	})
 }
 
-func TestBatchesOfAResumedStreamCountOnce(t *testing.T) {
+func TestFeed_ResumedStreamCountsOnce(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		s := w.c.Add("a")
 		feed := func(instance, sequence uint64, events ...*event.Event) {
@@ -607,16 +607,16 @@ func TestBatchesOfAResumedStreamCountOnce(t *testing.T) {
 		}
 		feed(1, 1, lost(3, event.LossStage_LOSS_STAGE_QUEUE))
 		feed(1, 2)
-		feed(1, 1, lost(3, event.LossStage_LOSS_STAGE_QUEUE)) // sent again
+		feed(1, 1, lost(3, event.LossStage_LOSS_STAGE_QUEUE)) // a repeated batch
 		feed(1, 2)
 		w.want(time.Second, "lost a queue 3")
 		feed(1, 5) // 3 and 4 are missing
 		w.want(2*time.Second, "lost a stream-gap 2")
-		feed(1, 9, lost(700, event.LossStage_LOSS_STAGE_STREAM_GAP)) // the tracer knows better than us
+		feed(1, 9, lost(700, event.LossStage_LOSS_STAGE_STREAM_GAP)) // the tracer's summary replaces the estimate
 		w.want(2*time.Second, "lost a stream-gap 700")
 		feed(1, 19, lost(600, event.LossStage_LOSS_STAGE_QUEUE))
 		w.want(2*time.Second, "lost a queue 600")
-		feed(1, 29) // what is missing held nothing
+		feed(1, 29) // the missing batches held no events
 		w.want(2 * time.Second)
 		feed(2, 1, lost(1, event.LossStage_LOSS_STAGE_QUEUE)) // another tracer
 		w.want(2*time.Second, "lost a queue 1")
@@ -632,7 +632,7 @@ func TestBatchesOfAResumedStreamCountOnce(t *testing.T) {
 	})
 }
 
-func TestDatagramsCountOnAcrossTracersOfANode(t *testing.T) {
+func TestFlow_CountersContinueAcrossTracers(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		out := query
 		out.dst = "1.1.1.1:53"
@@ -647,7 +647,7 @@ func TestDatagramsCountOnAcrossTracersOfANode(t *testing.T) {
 	})
 }
 
-func TestWhatDoesNotFitIsEvictedAndCounted(t *testing.T) {
+func TestOpenFlows_EvictionIsCounted(t *testing.T) {
 	inWorld(t, Options{Namer: cluster, MaxFlows: 2}, func(w *world) {
 		// One batch: between two of them Run may already report what the first has evicted.
 		var all []*event.Event
@@ -662,7 +662,7 @@ func TestWhatDoesNotFitIsEvictedAndCounted(t *testing.T) {
 	})
 }
 
-func TestFinishEmitsWhatIsHeldAndEnds(t *testing.T) {
+func TestFinish_EmitsHeldEventsAndEnds(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		w.feed("a", client.event())
 		w.feed("b", server.event())
@@ -688,7 +688,7 @@ func TestFinishEmitsWhatIsHeldAndEnds(t *testing.T) {
 	})
 }
 
-func TestFeedBlocksWhileTheViewerIsSlowAndLosesNothing(t *testing.T) {
+func TestFeed_BlocksWithoutLossOnSlowViewer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := New(Options{MaxPending: 10})
 		s := c.Add("a")
@@ -735,7 +735,7 @@ func TestFeedBlocksWhileTheViewerIsSlowAndLosesNothing(t *testing.T) {
 	})
 }
 
-func TestRunEndsWithTheErrorOfTheViewerAndFeedThenToo(t *testing.T) {
+func TestRun_ReturnsEmitErrorAndFeedEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := New(Options{MaxPending: 1})
 		s := c.Add("a")

@@ -19,7 +19,7 @@ type Collector struct {
 	recent  flows // open flows, the longest unchanged first
 	order   order // what waits to be emitted, oldest first
 	serial  uint64
-	// How much memory events take: those that wait to be emitted, and those of open flows.
+	// Approximate memory of events that wait to be emitted, and of the events of open flows.
 	pendingBytes, flowBytes int
 	clocks                  map[string]uint32 // by kernel
 	lastClock               uint32
@@ -29,13 +29,13 @@ type Collector struct {
 	loss                    lossCounter
 
 	finished bool
-	cut      bool          // Run was ended before all was emitted
+	cut      bool          // Run ended before all events were emitted
 	ended    chan struct{} // closed when Run has ended
-	wake     chan struct{} // makes Run check again
+	wake     chan struct{} // makes Run repeat its check
 	room     chan struct{} // closed when there is room again; nil while there is
 }
 
-// New makes a Collector.
+// New returns a Collector with defaults for unset options.
 func New(o Options) *Collector {
 	def := func(d *time.Duration, v time.Duration) {
 		if *d == 0 {
@@ -68,7 +68,7 @@ func New(o Options) *Collector {
 	}
 }
 
-// Finish says that no more batches come: Run emits what is held, without waiting for second halves, and returns nil.
+// Finish ends the input: Run emits all held events, without waiting for second halves, and returns nil.
 func (c *Collector) Finish() {
 	c.mu.Lock()
 	c.finished = true
@@ -76,12 +76,12 @@ func (c *Collector) Finish() {
 	c.poke()
 }
 
-// emitBatch is how many events are made under one hold of the lock.
+// emitBatch limits the events that are built while the lock is held once.
 const emitBatch = 128
 
 // Run emits the merged events until ctx ends, or Finish was called and all is emitted, or emit fails; it returns emit's
-// error, or nil. What waits as ctx ends is counted as lost, which the last events report. The event is valid only
-// until emit returns. emit is called by the caller's goroutine, one at a time. Run is called once.
+// error, or nil. Events that still wait when ctx ends are counted as lost, which the last events report. The event is
+// valid only until emit returns. Run calls emit from the caller's goroutine. Run may be called once.
 func (c *Collector) Run(ctx context.Context, emit func(*event.Event) error) error {
 	defer close(c.ended)
 	timer := time.NewTimer(time.Hour)

@@ -11,7 +11,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// asked is what node reports of a query by client (on node a) of server (on node b).
+// asked is a node's report of a query from client (on node a) to server (on node b).
 func asked(node string, observed event.Side, client string) *event.Event {
 	ev := &event.Event{
 		Time: uint64(time.Now().UnixNano()), Node: node, Namespace: "ns", Pod: "client",
@@ -28,7 +28,7 @@ func asked(node string, observed event.Side, client string) *event.Event {
 	return ev
 }
 
-// askers names 10.0.1.1, a pod that is observed, 10.0.1.2, one that is not, 10.0.1.9, a node, and the server.
+// askers names 10.0.1.1, an observed pod, 10.0.1.2, an unobserved pod, 10.0.1.9, a node, and the server.
 type askers struct{}
 
 func (askers) Name(a netip.Addr, _ uint16, _ event.Protocol) Name {
@@ -38,7 +38,7 @@ func (askers) Name(a netip.Addr, _ uint16, _ event.Protocol) Name {
 	case "10.0.1.2":
 		return Name{Namespace: "other", Pod: "stranger", Node: "a"}
 	case "10.0.1.9":
-		return Name{Node: "a", Observed: true} // which of its pods asked is not known
+		return Name{Node: "a", Observed: true} // any of its pods may be the client
 	case "10.0.2.1":
 		return Name{Namespace: "ns", Pod: "server", Node: "b", Observed: true}
 	}
@@ -46,12 +46,12 @@ func (askers) Name(a netip.Addr, _ uint16, _ event.Protocol) Name {
 }
 func (askers) Backs(netip.AddrPort, netip.AddrPort, event.Protocol) bool { return false }
 
-func TestAQueryIsToldByItsAskerWhereThatIsObserved(t *testing.T) {
+func TestQuery_ObservedClientReports(t *testing.T) {
 	const src, dst = event.Side_SIDE_SRC, event.Side_SIDE_DST
 	for _, c := range []struct {
 		client string
 		sides  []event.Side
-		want   []string // node, asker, server
+		want   []string // node, client, server
 	}{
 		{"10.0.1.1", []event.Side{src, dst}, []string{"a client server"}},
 		{"10.0.1.1", []event.Side{dst}, []string{"b client server"}},

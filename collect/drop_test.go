@@ -8,7 +8,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// dropped is what node reports of a packet from client (on node a) to server (on node b).
+// dropped is a node's report of a packet from client (on node a) to server (on node b).
 func dropped(node string, observed event.Side) *event.Event {
 	ev := &event.Event{
 		Time: uint64(time.Now().UnixNano()), Node: node, Namespace: "ns", Pod: "client",
@@ -24,7 +24,7 @@ func dropped(node string, observed event.Side) *event.Event {
 	return ev
 }
 
-// both names the two pods, which are observed.
+// both names the two pods; both are observed.
 type both struct{}
 
 func (both) Name(a netip.Addr, _ uint16, _ event.Protocol) Name {
@@ -35,7 +35,7 @@ func (both) Name(a netip.Addr, _ uint16, _ event.Protocol) Name {
 }
 func (both) Backs(netip.AddrPort, netip.AddrPort, event.Protocol) bool { return false }
 
-func TestADropThatTwoNodesOfOneKernelSeeIsToldOnce(t *testing.T) {
+func TestDrop_SharedKernelReportsOnce(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		kernel [2]string
@@ -43,7 +43,7 @@ func TestADropThatTwoNodesOfOneKernelSeeIsToldOnce(t *testing.T) {
 	}{
 		{"one kernel", [2]string{"k", "k"}, []string{"b"}},
 		{"two kernels", [2]string{"k", "l"}, []string{"a", "b"}},
-		{"kernels that are not known", [2]string{"", ""}, []string{"a", "b"}},
+		{"unknown kernels", [2]string{"", ""}, []string{"a", "b"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			inWorld(t, Options{Namer: both{}}, func(w *world) {

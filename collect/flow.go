@@ -14,7 +14,7 @@ const (
 	dst = 1
 )
 
-// flow is one conversation with the halves of it that have come.
+// flow is one conversation with its known halves.
 type flow struct {
 	proto event.Protocol
 	id    string // set at the first emission
@@ -23,38 +23,38 @@ type flow struct {
 
 	// The flags stand together: the struct just fits one of the allocator's size classes.
 	indexed   bool // isn is known and finds this flow
-	roleKnown bool // somebody knows for sure which end is src
+	roleKnown bool // a half is certain which end is src
 	emitted   bool // its first event is out
-	waited    bool // the second half had its chance
+	waited    bool // the wait for the second half is over
 	closing   bool // one end has closed, and the timer runs for the other
-	forced    bool // it runs no longer
+	forced    bool // that timer has expired
 
-	first      time.Time // when its first half came
+	first      time.Time // when its first half arrived
 	halfClosed time.Time // when closing began
 	lastEmit   time.Time
-	leader     *part // whose updates set the pace
+	leader     *part // the part whose updates set the pace
 	lastChange *part
 
 	item    item
 	timer   time.Time
 	timerAt int // place in the timers, -1 outside
 
-	newer, older *flow // in the list of open flows
+	next, prev *flow // in the list of open flows
 }
 
-// end is one end of a flow: the halves that its node sent. There is one, but for datagrams where one conversation shows
-// under several addresses or was taken for closed in between.
+// end is one end of a flow: the halves that its node sent. Usually one; several for datagrams, where a conversation
+// uses several addresses or was reported as closed in between.
 type end struct {
 	parts []*part
-	isn   uint32 // TCP: the sequence number that it began with
-	name  Name   // what its address says
-	// folded sums up closed parts that are not held any more; nil: there are none.
+	isn   uint32 // TCP: its initial sequence number
+	name  Name   // names of its address
+	// folded is the sum of closed parts that are no longer held; nil: there are none.
 	folded *folded
 }
 
 func (e *end) observed() bool { return len(e.parts) > 0 }
 
-// closed reports whether all that is known of the end is over.
+// closed reports whether all parts of the end are closed.
 func (e *end) closed() bool {
 	for _, p := range e.parts {
 		if !p.closed {
@@ -64,7 +64,7 @@ func (e *end) closed() bool {
 	return true
 }
 
-// newest is the part that spoke last.
+// newest returns the part with the newest event.
 func (e *end) newest() *part {
 	var n *part
 	for _, p := range e.parts {
@@ -75,7 +75,7 @@ func (e *end) newest() *part {
 	return n
 }
 
-// part is a half: what one socket of one node says of a flow.
+// part is a half: the reports of one socket of one node about a flow.
 type part struct {
 	key           partKey
 	flow          *flow
@@ -86,7 +86,7 @@ type part struct {
 	closed        bool
 	viaService    bool // remote is a Service's address
 	instance      uint64
-	base          *event.Counters // what earlier tracers of the node have counted
+	base          *event.Counters // counters of earlier tracers of the node
 	links         []link
 	bytes         int // of ev
 }
@@ -116,7 +116,7 @@ func (f *flow) swap() {
 	}
 }
 
-// unindex forgets where to find the flow.
+// unindex removes the flow from the index.
 func (f *flow) unindex(x *index) {
 	if f.indexed && x.isns[f.isn] == f {
 		delete(x.isns, f.isn)
@@ -128,8 +128,8 @@ func (f *flow) unindex(x *index) {
 	}
 }
 
-// setID gives the flow its name: of a TCP connection a mix of its sequence numbers, so that every viewer finds the
-// same; else of the addresses and the beginning.
+// setID sets the flow's id: a hash of a TCP connection's initial sequence numbers, so that every viewer gets the same
+// id; else of the addresses and the start.
 func (f *flow) setID() {
 	h := fnv.New64a()
 	var b [8]byte
@@ -157,7 +157,7 @@ func (f *flow) setID() {
 		word(p.start)
 		word(p.key.cookie)
 	}
-	// FNV changes the low bits most: spread them, so that ids that are cut short still differ.
+	// FNV changes the low bits most. Mix them, so that truncated ids still differ.
 	n := h.Sum64()
 	n = (n ^ n>>30) * 0xbf58476d1ce4e5b9
 	n = (n ^ n>>27) * 0x94d049bb133111eb
@@ -165,7 +165,7 @@ func (f *flow) setID() {
 	f.id = hex.EncodeToString(b[:])
 }
 
-// flows is a list of open flows, the one that is unchanged for longest first.
+// flows is a list of open flows, the longest unchanged one first.
 type flows struct {
 	oldest, newest *flow
 	n              int
@@ -177,9 +177,9 @@ func (l *flows) touch(f *flow) {
 		return
 	}
 	l.remove(f)
-	f.older = l.newest
+	f.prev = l.newest
 	if l.newest != nil {
-		l.newest.newer = f
+		l.newest.next = f
 	} else {
 		l.oldest = f
 	}
@@ -188,19 +188,19 @@ func (l *flows) touch(f *flow) {
 }
 
 func (l *flows) remove(f *flow) {
-	if f.older == nil && f.newer == nil && l.oldest != f {
+	if f.prev == nil && f.next == nil && l.oldest != f {
 		return
 	}
-	if f.older != nil {
-		f.older.newer = f.newer
+	if f.prev != nil {
+		f.prev.next = f.next
 	} else {
-		l.oldest = f.newer
+		l.oldest = f.next
 	}
-	if f.newer != nil {
-		f.newer.older = f.older
+	if f.next != nil {
+		f.next.prev = f.prev
 	} else {
-		l.newest = f.older
+		l.newest = f.prev
 	}
-	f.older, f.newer = nil, nil
+	f.prev, f.next = nil, nil
 	l.n--
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// half is a flow event of a node, read.
+// half is a decoded flow event of a node.
 type half struct {
 	source        *Source
 	ev            *event.Event
@@ -98,7 +98,7 @@ func (p *part) end() uint64 {
 	return p.start
 }
 
-// update takes the newer word of a half.
+// update applies a newer event of a half.
 func (c *Collector) update(p *part, h *half) {
 	if p.instance != h.source.instance && !h.tcp() {
 		// A new tracer began to count datagrams at zero; TCP's counters are the socket's own.
@@ -112,7 +112,7 @@ func (c *Collector) update(p *part, h *half) {
 	p.closed = p.closed || h.closed()
 }
 
-// own are the counters of the observed end in the newest word.
+// own returns the counters of the observed end in the newest event.
 func (p *part) own() *event.Counters {
 	f := p.ev.GetFlow()
 	if f.GetObserved() == event.Side_SIDE_DST {
@@ -121,7 +121,7 @@ func (p *part) own() *event.Counters {
 	return f.GetSrcCounters()
 }
 
-// counters are those of the newest word on top of what earlier tracers counted.
+// counters returns the counters of the newest event plus those of earlier tracers.
 func (p *part) counters() *event.Counters {
 	if p.base == nil {
 		return p.own()

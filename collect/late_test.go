@@ -120,7 +120,7 @@ func TestLate_OpenFlowWithTheSamePorts(t *testing.T) {
 	})
 }
 
-func TestTombs_MemoryIsBounded(t *testing.T) {
+func TestTombstones_MemoryIsBounded(t *testing.T) {
 	const bytes = 1 << 20
 	for _, linger := range []time.Duration{time.Second, openMemory} {
 		tombstones := newTombstones(bytes)
@@ -128,7 +128,7 @@ func TestTombs_MemoryIsBounded(t *testing.T) {
 		for i := range 100_000 {
 			now = now.Add(time.Microsecond)
 			addTombstone(&tombstones, isnTombstone{newISNPair(uint32(i), uint32(i%10))}, tombstone{}, now, linger)
-			addTombstone(&tombstones, isnTombstone{newISNPair(1, 2)}, tombstone{}, now, linger) // again and again
+			addTombstone(&tombstones, isnTombstone{newISNPair(1, 2)}, tombstone{}, now, linger) // the same flow each time
 		}
 		entries := 0
 		for i := range tombstones.queues {
@@ -145,12 +145,12 @@ func TestTombs_MemoryIsBounded(t *testing.T) {
 		old := uint64(time.Unix(1000, 0).UnixNano())
 		if !tombstones.mayRepeat(old, now) || tombstones.mayRepeat(uint64(now.UnixNano()), now) ||
 			tombstones.mayRepeat(old, now.Add(2*linger)) {
-			t.Error("what may show twice is not what began before the newest evicted flow was closed")
+			t.Error("mayRepeat is not limited to halves that began before the newest evicted flow was closed")
 		}
 	}
 }
 
-func TestEvictedTomb_LateHalfIsCounted(t *testing.T) {
+func TestEvictedTombstone_LateHalfIsCounted(t *testing.T) {
 	inWorld(t, Options{Namer: names{}, MaxClosedBytes: 1}, func(w *world) {
 		s := shape{pod: "client", proto: udp, observed: bySrc, src: "10.0.0.1:5000", cookie: 1, phase: closed, sent: 5}
 		for i := range 3 {

@@ -11,7 +11,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// conversation is a flow that the property test lets happen, with what its ends will say.
+// conversation is a flow that the property test lets happen, with what its ends will report.
 type conversation struct {
 	name       string
 	ends       [2]*shape // nil: not observed
@@ -21,17 +21,17 @@ type conversation struct {
 	sent, recv uint64
 }
 
-// script is what a node sends at a time after the beginning.
+// script is an event that a node sends at a time after the start.
 type script struct {
 	at   time.Duration
 	node string
 	make func() *event.Event
 }
 
-// TestAnyInterleavingGivesEachFlowOnceWithExactSums lets random conversations happen between pods on three nodes,
-// through Services and SNAT or not, with halves that lag, are sent twice, come in any order between nodes, or are not
-// observed.
-func TestAnyInterleavingGivesEachFlowOnceWithExactSums(t *testing.T) {
+// TestJoin_AnyInterleavingIsExact runs random conversations between pods on three nodes, with and without Services and SNAT.
+// Halves lag, repeat, arrive in any order between nodes, or are not observed. Each flow must be emitted once with exact
+// sums.
+func TestJoin_AnyInterleavingIsExact(t *testing.T) {
 	for seed := range uint64(60) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 8))
@@ -59,7 +59,7 @@ func interleave(t *testing.T, w *world, r *rand.Rand) {
 			}
 			began := start.Add(c.began)
 			s.start = began
-			say := func(after time.Duration, phase event.Phase, sent, recv uint64) {
+			report := func(after time.Duration, phase event.Phase, sent, recv uint64) {
 				at, half := c.began+after, *s
 				half.phase = phase
 				half.sent, half.recv = sent, recv
@@ -72,18 +72,18 @@ func interleave(t *testing.T, w *world, r *rand.Rand) {
 				}})
 			}
 			if c.lives > 0 {
-				say(0, fresh, 0, 0)
+				report(0, fresh, 0, 0)
 			}
 			phase := upTo(r, time.Second)
 			for after := phase; after < c.lives; after += time.Second {
 				part := float64(after) / float64(c.lives)
-				say(after, later, uint64(part*float64(c.sent)), uint64(part*float64(c.recv)))
+				report(after, later, uint64(part*float64(c.sent)), uint64(part*float64(c.recv)))
 			}
-			say(c.lives+upTo(r, 50*time.Millisecond), closed, c.sent, c.recv)
+			report(c.lives+upTo(r, 50*time.Millisecond), closed, c.sent, c.recv)
 		}
 	}
 	slices.SortStableFunc(scripts, func(a, b script) int { return int(a.at - b.at) })
-	var again *Batch
+	var last *Batch
 	for _, s := range scripts {
 		time.Sleep(time.Until(start.Add(s.at)))
 		w.sequence[s.node]++
@@ -93,8 +93,8 @@ func interleave(t *testing.T, w *world, r *rand.Rand) {
 		if err := src.Feed(t.Context(), b); err != nil {
 			t.Fatal(err)
 		}
-		if again = &b; r.IntN(10) == 0 { // a resumed stream sends its last batch again
-			if err := src.Feed(t.Context(), *again); err != nil {
+		if last = &b; r.IntN(10) == 0 { // a resumed stream repeats its last batch
+			if err := src.Feed(t.Context(), *last); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -16,10 +16,10 @@ const (
 	clientWait = queryTimeout + 1500*time.Millisecond
 	// queryMemory is how long a reported side is remembered, so that the other side of the query is not shown as well.
 	queryMemory = 15 * time.Second
-	// clockError is how far the clocks of two nodes may differ where the client's address and port are the same on both
-	// sides; where they are not, lateness is.
+	// clockError is the tolerated difference between the clocks of two nodes if the client's address and port are the
+	// same on both sides; otherwise it is lateness.
 	clockError = time.Second
-	// maxSides bounds the sides that are remembered, maxSameKey those with the same key.
+	// maxSides limits the remembered sides, maxSameKey those with the same key.
 	maxSides   = 1 << 16
 	maxSameKey = 64
 )
@@ -37,25 +37,24 @@ type querySide struct {
 	isClient       bool
 	node           string
 	pod            string // its UID
-	ownNetwork     bool   // of pod: it is not on its node's network
+	ownNetwork     bool   // the pod is not in its node's network
 	proto          event.Protocol
-	first, last    uint64 // when it was asked and when the report was made, ns since the Unix epoch
+	first, last    uint64 // times of the first attempt and of the report, ns since the Unix epoch
 	client, server addrPort
 	viaService     bool // a client's: server is a Service's address
 	knownServer    bool // a client's: server is a pod's or a Service's address
 	knownClient    bool // a server's: client is a pod's own address
 	attempts       uint32
 	ev             *event.Event // a server's side that waits for the client's
-	bytes          int          // of ev
+	bytes          int          // size of ev
 	until          time.Time
 }
 
-// queries joins the sides of DNS queries: each query becomes one event, the client's where that comes in time.
+// queries joins the sides of DNS queries: each query becomes one event, the client's if it arrives in time.
 type queries struct {
 	seed  maphash.Seed
 	sides map[uint64][]*querySide
-	// Waiting and remembered sides in the order of their ends. The two waits differ in length, so they have a queue
-	// each.
+	// Waiting and remembered sides in the order of their deadlines. The two waits differ in length, so each has a queue.
 	brief, long, remembered []*querySide
 	n, bytes                int
 	// When the newest report of an evicted side was made, and until when a side would have been remembered. The other
@@ -116,8 +115,8 @@ func removeService(server *event.Endpoint) (via addrPort) {
 	return via
 }
 
-// nameService names the Service that a client asked where only the answer had its address. Anyone may answer, so it
-// counts only where the pod that was asked is behind that Service.
+// nameService names the Service of a client's query where only the answer had its address. Anyone may answer, so the
+// name counts only if the answering pod is a backend of that Service.
 func (c *Collector) nameService(d *event.Dns, via addrPort) {
 	if d.GetObserved() == event.Side_SIDE_DST || !c.backs(via, newAddrPort(d.GetDst()), d.GetProtocol()) {
 		return
@@ -157,15 +156,15 @@ func (c *Collector) clientMayReport(client Name) bool {
 	return s != nil && s.open
 }
 
-// countRepeat counts a query of which the other side, evicted, may have been shown.
+// countRepeat counts a query whose other side was evicted and may have been shown.
 func (c *Collector) countRepeat(q *querySide, now time.Time) {
 	if x := &c.queries; q.first <= x.evictedLast && now.Before(x.evictedUntil) {
 		c.loss.addOf(Loss{Node: q.node, Stage: event.LossStage_LOSS_STAGE_MERGE, Source: mayRepeat, Count: 1})
 	}
 }
 
-// joinClient finds the server's sides of a query that its client reports. It returns whether there is one, and whether
-// one is out already.
+// joinClient finds the server's sides of a client's query. It returns whether there is one, and whether one is already
+// out.
 func (x *queries) joinClient(c *Collector, client *querySide) (joined, out bool) {
 	for client.attempts > 0 {
 		server := x.nearest(c, client)
@@ -181,7 +180,7 @@ func (x *queries) joinClient(c *Collector, client *querySide) (joined, out bool)
 	return joined, out
 }
 
-// joinServer reports whether the client has reported what its server reports.
+// joinServer reports whether the client has already reported the server's query.
 func (x *queries) joinServer(c *Collector, server *querySide) bool {
 	client := x.nearest(c, server)
 	if client == nil {
@@ -214,9 +213,8 @@ func (x *queries) nearest(c *Collector, q *querySide) *querySide {
 	return best
 }
 
-// sameQuery reports whether a client's side and a server's side with the same key are one query: the address and port
-// of the client are the same, or NAT has changed them, which it does not to what is a pod's own address at the
-// server.
+// sameQuery reports whether a client's side and a server's side with the same key are one query: the client's address
+// and port are the same, or NAT has changed them. NAT has not if the server sees a pod's own address.
 func (c *Collector) sameQuery(client, server *querySide) bool {
 	limit := uint64(clockError)
 	if client.client != server.client {
@@ -241,7 +239,7 @@ func (q *querySide) sharesLoopback(other *querySide) bool {
 
 func distance(a, b uint64) uint64 { return max(a, b) - min(a, b) }
 
-// hold keeps a server's side until its client's has had its chance.
+// hold keeps a server's side until the wait for its client's side is over.
 func (x *queries) hold(c *Collector, q *querySide, long bool, now time.Time) {
 	if long {
 		q.until = now.Add(clientWait)
@@ -286,7 +284,7 @@ func (x *queries) add(c *Collector, q *querySide, now time.Time) {
 	}
 }
 
-// evict emits a side that waits, and notes that its other side will not be found.
+// evict emits a waiting side, and notes that its other side will not be found.
 func (x *queries) evict(c *Collector, q *querySide, now time.Time) {
 	c.releaseQuery(q, now)
 	if q.attempts > 0 {
@@ -344,7 +342,7 @@ func (c *Collector) expireQueries(now time.Time) {
 	}
 }
 
-// next is when the first waiting side is due.
+// next returns when the first waiting side is due.
 func (x *queries) next() (at time.Time, ok bool) {
 	for _, queue := range [][]*querySide{x.brief, x.long} {
 		if len(queue) > 0 && (!ok || queue[0].until.Before(at)) {

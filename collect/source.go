@@ -11,7 +11,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/check"
 )
 
-// ErrEnded says that Run has ended, so that nothing is taken any more.
+// ErrEnded reports that Run has ended, so that Feed accepts no batches.
 var ErrEnded = errors.New("merge has ended")
 
 // Source is the stream of one node. Its methods may be called from any goroutine; batches in their order.
@@ -26,12 +26,12 @@ type Source struct {
 	watermark uint64
 	kernel    string
 	clock     uint32    // the same for sources on one kernel
-	heard     time.Time // when the watermark last came
+	heard     time.Time // when the last watermark arrived
 	checker   *check.Checker
-	refused   bool // an event of the node was, ever
+	refused   bool // an event of the node was refused
 }
 
-// Add joins a node to the merge. A node that is added again (its tracer was replaced) goes on where it was.
+// Add adds a node to the merge. A node whose tracer was replaced is added a second time, and continues.
 func (c *Collector) Add(node string) *Source {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -44,7 +44,7 @@ func (c *Collector) Add(node string) *Source {
 	return s
 }
 
-// Close says that nothing more comes of the node for now: it holds nobody back any more.
+// Close pauses the node: the merge does not wait for its events until the next Add.
 func (s *Source) Close() {
 	s.c.mu.Lock()
 	s.open = false
@@ -88,7 +88,7 @@ func (s *Source) Feed(ctx context.Context, b Batch) error {
 	return nil
 }
 
-// refuse counts an event that is not used, and reports why the node's first one was. The lock is held.
+// refuse counts a refused event, and reports the reason for the node's first one. The lock is held.
 func (s *Source) refuse(why *check.Error) {
 	s.c.loss.add(s.node, event.LossStage_LOSS_STAGE_DECODE, 1)
 	if !s.refused && s.c.o.Refused != nil {
@@ -139,7 +139,7 @@ func (s *Source) wait(ctx context.Context) error {
 	}
 }
 
-// accept drops a batch that was taken before and counts those that are missing before it.
+// accept drops a repeated batch and counts the batches that are missing before a new one.
 func (s *Source) accept(b *Batch) bool {
 	if b.Sequence == 0 {
 		return true
@@ -158,8 +158,8 @@ func (s *Source) accept(b *Batch) bool {
 	return true
 }
 
-// promised is the time before which no node will send anything any more, but for those that have been silent for
-// MaxDelay.
+// promised returns the time before which no node will send an event. Nodes that have been silent for MaxDelay do not
+// count.
 func (c *Collector) promised(now time.Time) uint64 {
 	least := uint64(math.MaxUint64)
 	for _, s := range c.sources {
@@ -196,8 +196,8 @@ func (c *Collector) take(s *Source, ev *event.Event, now time.Time) {
 	}
 }
 
-// twice reports whether a drop comes from another node as well. Nodes that share a kernel see each other's packets: of
-// two observed pods on two of them, the one that the packets are for is the one that reports.
+// twice reports whether another node reports the same drop. Nodes that share a kernel see each other's packets: of two
+// observed pods on two such nodes, the receiver's node reports.
 func (c *Collector) twice(s *Source, d *event.Drop, far Name) bool {
 	if d.GetObserved() != event.Side_SIDE_SRC || !far.Observed || far.Pod == "" || far.Node == s.node ||
 		s.kernel == "" {
@@ -207,8 +207,8 @@ func (c *Collector) twice(s *Source, d *event.Drop, far Name) bool {
 	return other != nil && other.open && other.kernel == s.kernel
 }
 
-// nameEnds fills in the ends of an event of what is not joined: the observed one is the event's own pod, the other
-// what is known of its address, which is returned.
+// nameEnds fills in the ends of an event that is not joined: the observed end is the event's own pod, the other gets
+// the names of its address, which are returned.
 func (c *Collector) nameEnds(ev *event.Event) (n Name) {
 	ends := event.EndsOf(ev)
 	own, far := ends.GetSrc(), ends.GetDst()

@@ -6,21 +6,21 @@ import (
 	"slices"
 )
 
-// Place is all that was lost at one place.
+// Place is the sum of the losses at one place.
 type Place struct {
 	Node string
 	// Where is the stage and the source.
 	Where string
 	Count uint64
-	// Pods say what the pods lost and why, those that lost because of another pod first. They are a few lines at
-	// most.
+	// Pods has a line for each of the maxPods largest losses of pods with its cause, and one for the others. Losses that
+	// a pod caused itself come last.
 	Pods []string
 }
 
-// maxPods is how many pods of a place are named.
+// maxPods limits the pods that a place names.
 const maxPods = 3
 
-// podLoss is what a pod lost because of another, or of itself.
+// podLoss is the loss of a pod because of another pod or of itself.
 type podLoss struct {
 	pod, cause string
 	count      uint64
@@ -28,7 +28,7 @@ type podLoss struct {
 
 func (l podLoss) own() bool { return l.pod == l.cause }
 
-// Places sums losses up, which are sorted as Tally.All has them.
+// Places sums up losses by place. The losses are in the order of Tally.All.
 func Places(all []Loss) (places []Place) {
 	for len(all) > 0 {
 		first := all[0]
@@ -52,7 +52,7 @@ func Places(all []Loss) (places []Place) {
 	return places
 }
 
-// podName is a pod as people write it; empty where it is not known.
+// podName returns NAMESPACE/POD, or "" for an unknown pod.
 func podName(p Pod) string {
 	if p.Name == "" {
 		return ""
@@ -60,7 +60,7 @@ func podName(p Pod) string {
 	return p.Namespace + "/" + p.Name
 }
 
-// byPod sums up what the containers of a pod lost, the most telling first.
+// byPod sums up the losses of a pod's containers. Losses that a pod caused itself come last.
 func byPod(all []Loss) (pods []podLoss) {
 	sums := map[podLoss]uint64{}
 	for _, l := range all {
@@ -85,7 +85,7 @@ func byPod(all []Loss) (pods []podLoss) {
 }
 
 func describe(pods []podLoss) (lines []string) {
-	made := map[string]uint64{} // what a pod lost it has made, at least
+	made := map[string]uint64{} // events that each pod made at least: those that it lost
 	for _, l := range pods {
 		made[l.pod] += l.count
 	}

@@ -1,4 +1,4 @@
-// Package losses adds up events of the kind lost, and says which pods' events were lost because of which pod.
+// Package losses sums up events of kind lost, by the pods that lost events and the pods that caused it.
 package losses
 
 import (
@@ -16,17 +16,17 @@ func (p Pod) compare(q Pod) int {
 		cmp.Compare(p.Container, q.Container))
 }
 
-// Loss is how many events were lost at one place.
+// Loss is a number of events lost at one place.
 type Loss struct {
 	Node   string
 	Stage  event.LossStage
 	Source string
-	// Pod is whose events they were, Cause the pod that made most of the events meanwhile.
+	// Pod lost the events. Cause is the pod that made most of the events meanwhile.
 	Pod, Cause Pod
 	Count      uint64
 }
 
-// Of is what a lost event says.
+// Of returns the loss that a lost event reports.
 func Of(ev *event.Event) Loss {
 	l, by := ev.GetLost(), ev.GetLost().GetCausedBy()
 	return Loss{
@@ -36,7 +36,7 @@ func Of(ev *event.Event) Loss {
 	}
 }
 
-// Event is the loss as an event.
+// Event returns the loss as an event.
 func (l Loss) Event(time uint64) *event.Event {
 	lost := &event.Lost{Stage: l.Stage, Source: l.Source, Count: l.Count}
 	if c := l.Cause; c != (Pod{}) {
@@ -48,14 +48,14 @@ func (l Loss) Event(time uint64) *event.Event {
 	}
 }
 
-// maxOfNode is how many losses of a node are distinguished. Tracers choose the names: what is more counts for no known
+// maxOfNode limits the distinct losses of a node, because tracers choose the names. Further ones count for an unknown
 // pod and source.
 const maxOfNode = 256
 
 // Tally adds up losses. Its zero value is empty.
 type Tally struct {
 	counts map[Loss]uint64 // by losses without Count
-	of     map[string]int  // how many there are of a node
+	of     map[string]int  // number of distinct losses by node
 }
 
 // Add counts a loss.
@@ -79,7 +79,7 @@ func (t *Tally) Add(l Loss) {
 	t.counts[l] += n
 }
 
-// knownStage is a stage that this version has a name for.
+// knownStage returns the stage, or LOSS_STAGE_UNKNOWN if this version does not know it.
 func knownStage(s event.LossStage) event.LossStage {
 	if s.Word() == "" {
 		return event.LossStage_LOSS_STAGE_UNKNOWN
@@ -87,7 +87,7 @@ func knownStage(s event.LossStage) event.LossStage {
 	return s
 }
 
-// All are the losses by node, stage, source, pod and cause.
+// All returns the losses in the order of node, stage, source, pod and cause.
 func (t *Tally) All() []Loss {
 	all := make([]Loss, 0, len(t.counts))
 	for l, n := range t.counts {
@@ -101,7 +101,7 @@ func (t *Tally) All() []Loss {
 	return all
 }
 
-// Real leaves out what was delivered after all, without a name.
+// Real removes losses of names, whose events were delivered.
 func Real(all []Loss) []Loss {
 	return slices.DeleteFunc(slices.Clone(all),
 		func(l Loss) bool { return l.Stage == event.LossStage_LOSS_STAGE_NAMING })
