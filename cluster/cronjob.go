@@ -48,8 +48,8 @@ func (c *cronJobPods) match(pod *corev1.Pod) bool {
 	defer cancel()
 	job, err := c.client.BatchV1().Jobs(c.namespace).Get(ctx, owner.Name, metav1.GetOptions{})
 	if err != nil {
-		// The Job is deleted, or the user may not read it. The controller names its Jobs NAME-MINUTES. The result is not
-		// remembered, so the next change of the pod repeats the request.
+		// The Job is deleted, or the user may not read it. The controller names its Jobs NAME-MINUTES. The result is
+		// not remembered, so the next change of the pod repeats the request.
 		return isScheduledJob(owner.Name, c.name)
 	}
 	by := metav1.GetControllerOf(job)

@@ -109,8 +109,8 @@ type Options struct {
 	// MaxFlows limits the open flows; beyond it the longest unchanged one is evicted, which Lost MERGE counts;
 	// 0: 200,000.
 	MaxFlows int
-	// MaxPending limits the events that wait to be emitted; beyond it Feed blocks; 0: 65,536. From half of it on, events
-	// are emitted without waiting for older ones or for second halves.
+	// MaxPending limits the events that wait to be emitted; beyond it Feed blocks; 0: 65,536. From half of it on,
+	// events are emitted without waiting for older ones or for second halves.
 	MaxPending int
 	// Kinds are the requested kinds of event; none: all kinds of tracers. Started is the start of the session; zero:
 	// events of any time since 1970 are accepted. Other events, and those beyond another bound of event/check, are

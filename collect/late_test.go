@@ -128,7 +128,8 @@ func TestTombstones_MemoryIsBounded(t *testing.T) {
 		for i := range 100_000 {
 			now = now.Add(time.Microsecond)
 			addTombstone(&tombstones, isnTombstone{newISNPair(uint32(i), uint32(i%10))}, tombstone{}, now, linger)
-			addTombstone(&tombstones, isnTombstone{newISNPair(1, 2)}, tombstone{}, now, linger) // the same flow each time
+			// The same flow each time.
+			addTombstone(&tombstones, isnTombstone{newISNPair(1, 2)}, tombstone{}, now, linger)
 		}
 		entries := 0
 		for i := range tombstones.queues {

@@ -28,9 +28,9 @@ type script struct {
 	make func() *event.Event
 }
 
-// TestJoin_AnyInterleavingIsExact runs random conversations between pods on three nodes, with and without Services and SNAT.
-// Halves lag, repeat, arrive in any order between nodes, or are not observed. Each flow must be emitted once with exact
-// sums.
+// TestJoin_AnyInterleavingIsExact runs random conversations between pods on three nodes, with and without Services and
+// SNAT. Halves lag, repeat, arrive in any order between nodes, or are not observed. Each flow must be emitted once
+// with exact sums.
 func TestJoin_AnyInterleavingIsExact(t *testing.T) {
 	for seed := range uint64(60) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {

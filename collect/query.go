@@ -54,7 +54,8 @@ type querySide struct {
 type queries struct {
 	seed  maphash.Seed
 	sides map[uint64][]*querySide
-	// Waiting and remembered sides in the order of their deadlines. The two waits differ in length, so each has a queue.
+	// Waiting and remembered sides in the order of their deadlines. The two waits differ in length, so each has a
+	// queue.
 	brief, long, remembered []*querySide
 	n, bytes                int
 	// When the newest report of an evicted side was made, and until when a side would have been remembered. The other

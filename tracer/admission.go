@@ -11,23 +11,23 @@ import (
 )
 
 const (
-	// maxUnauthenticated bounds the connections that have not proven their key yet. Each takes some 30 KiB during its
+	// maxUnauthenticated limits the connections that have not proven their key yet. Each takes about 30 KiB during its
 	// handshake.
 	maxUnauthenticated = 128
 	// handshakeTimeout is how long a connection may take to prove its key.
 	handshakeTimeout = 4 * time.Second
 )
 
-// admission bounds the connections of strangers, in number and in time, before TLS. A connection beyond the limit takes
-// the place of another, chosen at random: whoever fills all places keeps none of them, and a client that was pushed out
-// connects again. Authenticated connections do not count.
+// admission limits unauthenticated connections, in number and in time, before TLS. A connection beyond the limit
+// replaces another one, chosen at random: an attacker cannot keep all places, and a client that was replaced
+// reconnects. Authenticated connections do not count.
 type admission struct {
 	limit   int
 	timeout time.Duration
 
 	mu      sync.Mutex
 	waiting []*stranger
-	// refused is how many were closed for another, or for their time.
+	// refused counts the connections that were replaced or timed out.
 	refused uint64
 }
 
@@ -35,7 +35,7 @@ func newAdmission() *admission {
 	return &admission{limit: maxUnauthenticated, timeout: handshakeTimeout}
 }
 
-// stranger is a connection that has not proven its key yet, and perhaps has since.
+// stranger is a connection that was unauthenticated when it was accepted.
 type stranger struct {
 	net.Conn
 	admission *admission
@@ -60,7 +60,7 @@ func (l *admitting) Accept() (net.Conn, error) {
 	return l.admission.admit(conn), nil
 }
 
-// admit gives a connection a place, another's where all are taken.
+// admit gives a connection a place. If all are taken, it replaces another connection.
 func (a *admission) admit(conn net.Conn) *stranger {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -83,7 +83,7 @@ func (a *admission) admit(conn net.Conn) *stranger {
 func (a *admission) refuse(s *stranger) {
 	a.remove(s)
 	a.refused++
-	_ = s.Conn.Close() // its reader finds out
+	_ = s.Conn.Close() // its reader gets the error
 }
 
 // remove takes a connection from those that wait. The caller holds mu.
@@ -100,7 +100,7 @@ func (a *admission) remove(s *stranger) {
 	s.late.Stop()
 }
 
-// leave gives up the place of a connection. It returns false where the connection has been refused.
+// leave gives up the place of a connection. It returns false if the connection was refused.
 func (s *stranger) leave() bool {
 	s.admission.mu.Lock()
 	defer s.admission.mu.Unlock()
@@ -117,7 +117,7 @@ func (s *stranger) Close() error {
 	return s.Conn.Close()
 }
 
-// admitted are transport credentials that take a connection from the strangers once its key is proven.
+// admitted are transport credentials that free a connection's place after it has proven its key.
 type admitted struct {
 	credentials.TransportCredentials
 }

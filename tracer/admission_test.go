@@ -11,7 +11,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 )
 
-// silent opens connections that never say anything.
+// silent opens connections that never send a byte.
 func silent(t *testing.T, l *bufconn.Listener, n int) (all []net.Conn) {
 	t.Helper()
 	for range n {

@@ -7,27 +7,26 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
 )
 
-// ofCgroup is how many events of a batch are of a cgroup.
+// ofCgroup is the number of a cgroup's events in a batch.
 type ofCgroup struct {
 	cgroup uint64
 	events uint64
 }
 
-// backlogShare is how many times the free room a cgroup may hold of the room for what the client has not got yet.
-// One that floods gets three quarters of it that way, and ten leave a thirtieth to others.
+// backlogShare is the largest ratio of a cgroup's unread bytes to the free bytes of the ring. One flooding cgroup gets
+// three quarters of the ring that way, and ten leave a thirtieth to others.
 const backlogShare = 3
 
-// keptCgroups is how many cgroups are remembered of a batch.
+// keptCgroups is the number of cgroups that are remembered for an evicted batch.
 const keptCgroups = 4
 
-// backlog counts, by cgroup, the events that the client has not got yet: where there are many, who floods is refused
-// before others are.
+// backlog counts the unread events by cgroup. If there are many, it refuses events of flooding cgroups first.
 type backlog struct {
-	filling, unread map[uint64]uint64 // of the batch being filled; of those that were not read
+	filling, unread map[uint64]uint64 // events of the batch being filled; events of unread batches
 	last            ofCgroup          // the newest events of filling, as long as they are of one cgroup
 	events          uint64            // sum of unread
-	bytes           int               // of the batches that were not read, compressed
-	first           uint64            // sequence of the first batch that was not read
+	bytes           int               // compressed size of the unread batches
+	first           uint64            // sequence of the first unread batch
 	most            uint64            // cgroup that has most of unread, or had
 }
 
@@ -35,8 +34,8 @@ func newBacklog() backlog {
 	return backlog{filling: make(map[uint64]uint64), unread: make(map[uint64]uint64), first: 1}
 }
 
-// admits says whether there is room for another event of a cgroup, where room bytes are for all. A cgroup that has
-// all that is there takes no room from others: its oldest events make way for its newest.
+// admits reports whether another event of a cgroup fits into a ring of room bytes. A cgroup that is alone takes no room
+// from others: its oldest events make way for its newest.
 func (b *backlog) admits(cgroup uint64, room int) bool {
 	if b.bytes <= room/2 || cgroup == pods.NodeLevel || b.unread[cgroup] == b.events {
 		return true
@@ -61,7 +60,7 @@ func (b *backlog) settle() {
 	}
 }
 
-// seal gives what the batch that was filled holds, and begins the next one.
+// seal returns the events of the filled batch by cgroup, and begins the next batch.
 func (b *backlog) seal(bytes int) (of []ofCgroup) {
 	b.settle()
 	for cgroup, n := range b.filling {
@@ -79,7 +78,7 @@ func (b *backlog) seal(bytes int) (of []ofCgroup) {
 	return of
 }
 
-// done takes off a batch that was read, or is not held any more.
+// done removes a batch that was read or evicted.
 func (b *backlog) done(sequence uint64, of []ofCgroup, bytes int) {
 	if sequence < b.first {
 		return
@@ -102,13 +101,13 @@ func (b *backlog) done(sequence uint64, of []ofCgroup, bytes int) {
 	}
 }
 
-// top are the few cgroups that most of a batch is of, for when it is remembered but not held any more.
+// top returns the keptCgroups cgroups with most events of a batch, to remember after its eviction.
 func top(of []ofCgroup) []ofCgroup {
 	return slices.Clone(of[:min(len(of), keptCgroups)])
 }
 
-// missingBy splits events that a client has missed by cgroup, as far as that is known. The cause is who made most of
-// them.
+// missingBy splits the events that a client has missed by cgroup, as far as that is known. The cause is the cgroup with
+// most of them.
 func missingBy(by map[uint64]uint64, events uint64) (lost map[parties]uint64) {
 	lost = make(map[parties]uint64, len(by)+1)
 	var cause, most, known uint64

@@ -6,10 +6,10 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// wireBatch is a session.Batch that is encoded already. It is sent as it stands, as often as a client asks for it.
+// wireBatch is an encoded session.Batch. It may be sent several times.
 type wireBatch []byte
 
-// codec is gRPC's own for protobuf, but for the batches that need no encoding any more.
+// codec is gRPC's protobuf codec, except that it sends a wireBatch unchanged.
 type codec struct{ encoding.CodecV2 }
 
 func newCodec() codec { return codec{encoding.GetCodecV2(encodingproto.Name)} }

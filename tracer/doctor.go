@@ -9,8 +9,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
 
-// Examine loads and attaches all that a session could ask for, one kind after the other, and detaches it again. What it
-// can not do is in the report.
+// Examine attaches and detaches the scope and the probe of every kind, one after the other. The report holds the
+// errors.
 func Examine(ctx context.Context, kernel Kernel) session.Report {
 	r := session.Report{Protocol: session.Protocol}
 	root, err := kernel.CgroupRoot()
@@ -25,11 +25,11 @@ func Examine(ctx context.Context, kernel Kernel) session.Report {
 	scope, err := kernel.OpenScope(root)
 	r.Probes = append(r.Probes, outcome(scopeName, scope, err))
 	if err != nil {
-		return r // nothing stands without it
+		return r // every probe needs it
 	}
 	for _, kind := range kernel.Kinds() {
 		if kind == "gpu" {
-			continue // it is no matter of the kernel, and where there is no GPU nothing is amiss
+			continue // it needs no kernel support, and a node without a GPU is not an error
 		}
 		source, err := kernel.OpenSource(ctx, kind, SourceOptions{
 			Scope: scope, CgroupRoot: root, Config: &session.Config{Kinds: []string{kind}},

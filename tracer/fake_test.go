@@ -22,8 +22,8 @@ type fakeKernel struct {
 	scope     *fakeScope
 	source    *fakeSource
 	openError error
-	// patient: the source is one that reports at the end what it goes on waiting for otherwise.
-	patient bool
+	// incomplete: the source has incomplete records, which only its last flush reports.
+	incomplete bool
 }
 
 const (
@@ -60,8 +60,8 @@ func (k *fakeKernel) OpenSource(context.Context, string, SourceOptions) (Source,
 	if k.openError != nil {
 		return nil, k.openError
 	}
-	if k.patient {
-		return patientSource{k.source}, nil
+	if k.incomplete {
+		return incompleteSource{k.source}, nil
 	}
 	return k.source, nil
 }
@@ -107,10 +107,9 @@ func (s *fakeScope) Close() error {
 	return nil
 }
 
-// fakeSource emits what it is ordered to, and one flow with the cookie lastCookie when it is flushed but for the first
-// time.
+// fakeSource emits the flows of orders, and one flow with the cookie lastCookie at each flush except the first.
 type fakeSource struct {
-	cgroup uint64 // of what it emits when flushed
+	cgroup uint64 // cgroup of the flow that a flush emits
 	swept  atomic.Bool
 	orders chan order
 	mu     sync.Mutex
@@ -146,7 +145,7 @@ func (s *fakeSource) Run(ctx context.Context, sink Sink) error {
 	}
 }
 
-// emit has flows with these socket cookies reported, and returns when they were.
+// emit makes the source emit flows with these socket cookies, and waits for them.
 func (s *fakeSource) emit(cgroup, first, last uint64) {
 	o := order{cgroup: cgroup, first: first, last: last, done: make(chan struct{})}
 	s.orders <- o
@@ -169,12 +168,12 @@ func (s *fakeSource) Flush(ctx context.Context) error {
 	}
 }
 
-// patientSource emits its last flow when it is flushed for the last time, and at no other flush.
-type patientSource struct{ *fakeSource }
+// incompleteSource emits its last flow only in FlushLast.
+type incompleteSource struct{ *fakeSource }
 
-func (s patientSource) Flush(context.Context) error { return nil }
+func (s incompleteSource) Flush(context.Context) error { return nil }
 
-func (s patientSource) FlushLast(ctx context.Context) error {
+func (s incompleteSource) FlushLast(ctx context.Context) error {
 	s.swept.Store(true)
 	return s.fakeSource.Flush(ctx)
 }

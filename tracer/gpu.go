@@ -16,7 +16,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
 )
 
-// gpuSource reads devices from the driver and counts what processes ask of it.
+// gpuSource reads devices from the driver and counts the driver calls of processes.
 type gpuSource struct {
 	devices *gpu.Probe
 	calls   *gpu.Calls
@@ -58,7 +58,7 @@ func (s *gpuSource) containers() []gpu.Container {
 	return out
 }
 
-// Run ends when one of the two does.
+// Run ends when one of the two probes does.
 func (s *gpuSource) Run(ctx context.Context, sink Sink) error {
 	ctx, end := context.WithCancel(ctx)
 	defer end()
@@ -78,7 +78,7 @@ func (s *gpuSource) Run(ctx context.Context, sink Sink) error {
 	return errors.Join(err, <-calls)
 }
 
-// Flush waits for the calls; of the devices, nothing is kept back.
+// Flush waits for the calls; the device probe holds no events.
 func (s *gpuSource) Flush(ctx context.Context) error {
 	return errors.Join(s.devices.Flush(ctx), s.calls.Flush(ctx))
 }
@@ -89,8 +89,8 @@ func (s *gpuSource) Watermark() uint64 { return min(s.devices.Watermark(), s.cal
 
 func (s *gpuSource) Close() error { return errors.Join(s.calls.Close(), s.devices.Close()) }
 
-// ExamineCalls finds out what could be counted of processes' calls on this machine, for doctor. library is the path of
-// libcuda.so.1; empty: it is looked for.
+// ExamineCalls reports for doctor which driver calls of processes can be counted on this machine. library is the path
+// of libcuda.so.1; empty: search for it.
 func ExamineCalls(ctx context.Context, h Host, library string) (detail string, err error) {
 	root, err := h.CgroupRoot()
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
 )
 
-// probes is the list of what can be traced: one line a probe.
+// probes has one line per probe.
 var probes = []probe{
 	{"flow", openFlows},
 	{"tcp", openTCP},
@@ -34,6 +34,12 @@ var probes = []probe{
 	{"resources", openResources},
 	{"gpu", openGPU},
 }
+
+// A probe's optional interfaces are found at run time; these lines make a changed method an error of the compiler.
+var (
+	_ finalFlusher    = (*dns.Probe)(nil)
+	_ addressConsumer = (*drops.Probe)(nil)
+)
 
 type probe struct {
 	kind string
@@ -71,7 +77,7 @@ func openDNS(ctx context.Context, scope *scope.Scope, o SourceOptions) (Source, 
 	options := dns.Options{Scope: scope, CgroupRoot: o.CgroupRoot}
 	for _, port := range o.Config.GetDnsPorts() {
 		if port == 0 || port > math.MaxUint16 {
-			return nil, fmt.Errorf("the DNS port %d is none", port)
+			return nil, fmt.Errorf("DNS port %d: want 1 to 65535", port)
 		}
 		options.Ports = append(options.Ports, uint16(port))
 	}
@@ -106,8 +112,8 @@ func openSignals(ctx context.Context, scope *scope.Scope, o SourceOptions) (Sour
 	return p, nil
 }
 
-// memoryLimit is the memory limit of the tracer's container: the launcher sets GOMEMLIMIT by it.
-// It is 0 without one.
+// memoryLimit returns the memory limit of the tracer's container in bytes, from the GOMEMLIMIT that the launcher
+// derives from it. It is 0 without a limit.
 func memoryLimit() int64 {
 	limit := debug.SetMemoryLimit(-1)
 	if limit == math.MaxInt64 {
@@ -116,12 +122,12 @@ func memoryLimit() int64 {
 	return session.MemoryLimit(limit)
 }
 
-// storageShare is the part of the memory limit that the kernel's storage for sockets and threads may take: a fifth, and
-// with the reserve for cgroups that hold few (bpf.ShareOf) a quarter.
+// storageShare is the divisor of the memory limit for the kernel's storage of sockets and threads: a fifth, and with
+// the reserve for cgroups that hold few (bpf.ShareOf) a quarter.
 const storageShare = 5
 
-// maxStored is how many sockets or threads each probe may follow within a memory limit, of which the probes of these
-// kinds have a fifth; 0, each probe's default, without a limit.
+// maxStored returns the number of sockets or threads that each probe may follow, so that the probes of these kinds
+// together take a fifth of the memory limit; 0, each probe's default, without a limit.
 func maxStored(limit int64, kinds []string) uint32 {
 	var bytes int64
 	for _, kind := range kinds {
@@ -133,10 +139,10 @@ func maxStored(limit int64, kinds []string) uint32 {
 	return uint32(min(max(limit/storageShare/bytes, minStored), maxMaxFlows))
 }
 
-// minStored are followed however small the memory limit is.
+// minStored are followed with any memory limit.
 const minStored = 4096
 
-// storedBytes is what the kernel keeps for one socket or thread, by kind.
+// storedBytes is the kernel memory of one socket or thread, by kind.
 var storedBytes = map[string]int64{
 	"flow": flows.SocketBytes, "tcp": tcp.SocketBytes,
 	"syscall": syscalls.ThreadBytes, "syscallSummary": syscalls.SummaryThreadBytes,
@@ -145,7 +151,7 @@ var storedBytes = map[string]int64{
 // Host is the kernel of this machine, with its cgroup hierarchy mounted at CgroupMount or right below it.
 type Host struct{ CgroupMount string }
 
-// CgroupRoot finds where cgroup v2 is.
+// CgroupRoot finds the mount point of cgroup v2.
 func (h Host) CgroupRoot() (string, error) { return pods.FindCgroup2(h.CgroupMount) }
 
 // OpenScope loads and attaches bpf/scope.
@@ -157,7 +163,7 @@ func (h Host) OpenScope(cgroupRoot string) (Scope, error) {
 	return hostScope{s}, nil
 }
 
-// Kinds are the kinds of events that there are probes for.
+// Kinds returns the kinds of events with a probe.
 func (h Host) Kinds() []string {
 	kinds := make([]string, 0, len(probes))
 	for _, p := range probes {
@@ -180,7 +186,7 @@ func (h Host) OpenSource(ctx context.Context, kind string, o SourceOptions) (Sou
 	return nil, fmt.Errorf("no probe for %q", kind)
 }
 
-// hostScope gives the scope's news as pods wants them.
+// hostScope converts the scope's notifications for package pods.
 type hostScope struct{ *scope.Scope }
 
 func (s hostScope) Run(ctx context.Context, each func(pods.Cgroup)) error {

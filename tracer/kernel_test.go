@@ -85,7 +85,7 @@ func closed(t *testing.T, stream grpc.ServerStreamingClient[session.Batch], cont
 	}
 }
 
-func TestTheRealKernelsFlowsAreNamed(t *testing.T) {
+func TestKernel_NamesFlows(t *testing.T) {
 	bpftest.Root(t)
 	const (
 		base      = "/orb8-tracer-test/kubepods/burstable/pod" + podUID
@@ -119,7 +119,7 @@ func TestTheRealKernelsFlowsAreNamed(t *testing.T) {
 	pods := demoPods()
 	pods.Upsert[0].Containers = append(pods.Upsert[0].Containers, &session.Container{Name: laterName, Id: laterID,
 		Target: true})
-	l.say(podsMessage(pods))
+	l.send(podsMessage(pods))
 	ev = closed(t, stream, laterName)
 	if flow := ev.GetFlow(); flow.GetObserved() != event.Side_SIDE_DST ||
 		flow.GetDstCounters().GetBytesReceived() != 50_000 {
@@ -130,7 +130,7 @@ func TestTheRealKernelsFlowsAreNamed(t *testing.T) {
 	if len(mine.Programs) == 0 || len(mine.Maps) == 0 || len(mine.Links) == 0 {
 		t.Errorf("loaded: %+v", mine)
 	}
-	l.say(&session.ClientMessage{Message: &session.ClientMessage_Stop{Stop: &session.Stop{}}})
+	l.send(&session.ClientMessage{Message: &session.ClientMessage_Stop{Stop: &session.Stop{}}})
 	final := false
 	for {
 		b, err := stream.Recv()
@@ -159,16 +159,16 @@ func TestTheRealKernelsFlowsAreNamed(t *testing.T) {
 	}
 }
 
-// TestAContainerIsNamedBeforeTheKubeletReportsIt has a process in a container's cgroup with the mount that a kubelet
+// TestKernel_NamesContainerBeforeKubelet has a process in a container's cgroup with the mount that a kubelet
 // makes, and a client that never hears of the container's id.
-func TestAContainerIsNamedBeforeTheKubeletReportsIt(t *testing.T) {
+func TestKernel_NamesContainerBeforeKubelet(t *testing.T) {
 	bpftest.Root(t)
 	n := startNode(t, func(c *Config) { c.Kernel = Host{CgroupMount: "/sys/fs/cgroup"} })
 	l := n.greet()
-	l.say(configMessage("flow"))
+	l.send(configMessage("flow"))
 	pods := demoPods()
 	pods.Upsert[0].Containers[0].Id = ""
-	l.say(podsMessage(pods))
+	l.send(podsMessage(pods))
 	if started := l.hear().GetStarted(); started == nil || started.GetError() != "" {
 		t.Fatalf("started: %v", started)
 	}
@@ -247,12 +247,12 @@ func held(t *testing.T) (l bpftest.Loaded) {
 	return l
 }
 
-func TestANodeWithoutCgroup2IsToldSo(t *testing.T) {
+func TestHost_ReportsMissingCgroup2(t *testing.T) {
 	mount := t.TempDir()
 	n := startNode(t, func(c *Config) { c.Kernel = Host{CgroupMount: mount} })
 	l := n.greet()
-	l.say(configMessage("flow"))
-	l.say(podsMessage(demoPods()))
+	l.send(configMessage("flow"))
+	l.send(podsMessage(demoPods()))
 	if got := l.hear().GetStarted().GetError(); !strings.HasPrefix(got, "no cgroup v2 mount at "+mount) {
 		t.Errorf("got %q", got)
 	}

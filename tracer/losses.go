@@ -10,16 +10,16 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
 )
 
-// where is one place that drops.
+// where is a place that drops events.
 type where struct {
 	stage  event.LossStage
 	source string
 }
 
-// parties are the cgroups that a loss is about; 0: unknown.
+// parties are the cgroups that lost events and that caused the loss; 0: unknown.
 type parties struct{ lost, cause uint64 }
 
-// entry is what the ledger counts apart.
+// entry is the key of one counter of the ledger.
 type entry struct {
 	where
 	parties
@@ -28,20 +28,20 @@ type entry struct {
 // container names a container, or a pod where the container is empty.
 type container struct{ namespace, pod, container string }
 
-// delta is how much of a container's events was dropped somewhere since that was last reported, and whose events
-// were the cause.
+// delta is the number of a container's events that a place has dropped since the last report, with the container that
+// caused it.
 type delta struct {
 	where
 	lost, cause container
 	count       uint64
 }
 
-// maxDeltas bounds how many losses are told apart at a time: what is more is of no known container.
+// maxDeltas limits the losses in one report. Beyond it the smallest lose their containers and are summed up.
 const maxDeltas = 256
 
-// ledger turns what the stages count since their start into what is new.
+// ledger turns the cumulative counters of the stages into deltas.
 type ledger struct {
-	// identify says whose a cgroup is or was.
+	// identify returns the container that a cgroup belongs or belonged to.
 	identify func(cgroup uint64) (*pods.Identity, pods.Status)
 
 	mu       sync.Mutex
@@ -53,17 +53,17 @@ func newLedger(identify func(cgroup uint64) (*pods.Identity, pods.Status)) *ledg
 	return &ledger{identify: identify, total: make(map[entry]uint64), reported: make(map[entry]uint64)}
 }
 
-// add counts n more of no known cgroup.
+// add counts n lost events of an unknown cgroup.
 func (l *ledger) add(w where, n uint64) { l.addOf(w, parties{}, n) }
 
-// addOf counts n more.
+// addOf counts n lost events.
 func (l *ledger) addOf(w where, p parties, n uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.total[entry{w, p}] += n
 }
 
-// read takes in the cumulative counts of one source.
+// read stores the cumulative counters of one source.
 func (l *ledger) read(source string, lost []bpf.Loss) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -76,7 +76,7 @@ func (l *ledger) read(source string, lost []bpf.Loss) {
 	}
 }
 
-// take returns what is new since the last take. What it returned is the caller's to deliver.
+// take returns the losses since the last take. The caller must deliver them.
 func (l *ledger) take() []delta {
 	var news []delta
 	for e, n := range l.news() {
@@ -98,7 +98,8 @@ func (l *ledger) news() map[entry]uint64 {
 	return news
 }
 
-// name is who a cgroup is or was. Those of other nodes and of what nobody asked for stay without a name.
+// name returns the container that a cgroup belongs or belonged to. It is empty for cgroups of other nodes and outside
+// the targets.
 func (l *ledger) name(cgroup uint64) (c container) {
 	if cgroup == pods.NodeLevel || l.identify == nil {
 		return c
@@ -129,7 +130,7 @@ func merge(deltas []delta) []delta {
 	return merged
 }
 
-// anonymous takes the names off the smallest of too many deltas.
+// anonymous removes the names from the smallest of too many deltas.
 func anonymous(deltas []delta) []delta {
 	slices.SortStableFunc(deltas, func(a, b delta) int { return cmp.Compare(b.count, a.count) })
 	named := maxDeltas / 2

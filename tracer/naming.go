@@ -15,25 +15,25 @@ import (
 )
 
 const (
-	// patience is how long an event waits for its container's name.
-	patience = 2 * time.Second
-	// waitingBytes is what the events may take that wait. When they take more, the oldest of the cgroup that holds most
-	// goes on as it is.
+	// nameTimeout is how long an event waits for its container's name.
+	nameTimeout = 2 * time.Second
+	// waitingBytes limits the memory of waiting events. Beyond it, the oldest event of the largest cgroup is sent
+	// without its full name.
 	waitingBytes = 8 << 20
-	// waiterOverhead is what a waiting event takes besides its encoding.
+	// waiterOverhead is the memory of a waiting event besides its encoding, bytes.
 	waiterOverhead = int64(unsafe.Sizeof(waiter{}) + 2*unsafe.Sizeof(&waiter{}))
-	// spareWaiters is how many evicted waiters may stand in the queue, besides as many as wait.
+	// spareWaiters is how many more evicted than live waiters the queue may hold.
 	spareWaiters = 1024
 )
 
-// namer is what naming needs of pods.Resolver.
+// namer is the part of pods.Resolver that naming uses.
 type namer interface {
 	Identify(cgroup uint64) (*pods.Identity, pods.Status)
 	GiveUp(cgroup uint64)
 }
 
-// naming puts names to events on their way from the sources to the outbox. What nobody asked for ends here. What has no
-// name yet waits a while, and later events of its cgroup behind it.
+// naming adds names to events on their way from the sources to the outbox. It drops events outside the targets. An
+// event without a name waits for nameTimeout at most, and later events of its cgroup wait behind it.
 type naming struct {
 	namer  namer
 	out    *outbox
@@ -42,9 +42,9 @@ type naming struct {
 	opened func()
 
 	mu      sync.Mutex
-	waiting []*waiter      // oldest first; those that were evicted have no event
-	of      map[uint64]int // how many of them wait, by cgroup
-	live    int            // how many of them wait
+	waiting []*waiter      // oldest first; evicted ones have no event
+	of      map[uint64]int // number of waiting events by cgroup
+	live    int            // number of waiting events
 	bytes   *budget.Account[*waiter]
 }
 
@@ -62,7 +62,7 @@ func newNaming(namer namer, out *outbox, losses *ledger, opened func()) *naming 
 	return n
 }
 
-// sink makes the sink of one source.
+// sink returns the sink of one source.
 func (n *naming) sink(source string) Sink {
 	var buffer []byte
 	return func(cgroup uint64, ev *event.Event) {
@@ -75,7 +75,7 @@ func (n *naming) sink(source string) Sink {
 		}
 		var err error
 		if buffer, err = (proto.MarshalOptions{}).MarshalAppend(buffer[:0], ev); err != nil {
-			// A name from a process that is not UTF-8, which protobuf does not carry, and the source let pass.
+			// A string from a process is not UTF-8. Protobuf cannot encode it, and the source has not replaced it.
 			n.losses.add(where{event.LossStage_LOSS_STAGE_DECODE, source}, 1)
 			return
 		}
@@ -92,7 +92,7 @@ func (n *naming) sink(source string) Sink {
 	}
 }
 
-// wait has an event wait for its name. The caller holds mu.
+// wait queues an event until its name is known. The caller holds mu.
 func (n *naming) wait(cgroup, eventTime uint64, encoded []byte) {
 	if len(n.waiting) > 2*n.live+spareWaiters {
 		n.waiting = slices.DeleteFunc(n.waiting, func(w *waiter) bool { return w.event == nil })
@@ -106,9 +106,8 @@ func (n *naming) wait(cgroup, eventTime uint64, encoded []byte) {
 	n.bytes.Add(&w.charged, cgroup, waiterOverhead+int64(cap(w.event)), w)
 }
 
-// sweep sends on the waiting events that have a name now or have waited long enough; all of them when the tracer ends.
-// It returns the time of the oldest event that goes on waiting, in ns since the Unix epoch; without one, the largest
-// number.
+// sweep sends the waiting events that have a name now or have waited for nameTimeout; all of them when the tracer ends.
+// It returns the time of the oldest event that still waits, ns since the Unix epoch, or math.MaxUint64.
 func (n *naming) sweep(now time.Time, all bool) (oldest uint64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -120,7 +119,7 @@ func (n *naming) sweep(now time.Time, all bool) (oldest uint64) {
 	return oldest
 }
 
-// settle is sweep for those who hold mu.
+// settle is sweep for callers that hold mu.
 func (n *naming) settle(now time.Time, all bool) {
 	kept := n.waiting[:0]
 	for _, w := range n.waiting {
@@ -128,7 +127,7 @@ func (n *naming) settle(now time.Time, all bool) {
 			continue
 		}
 		identity, status := n.namer.Identify(w.cgroup)
-		late := all || now.Sub(w.since) >= patience
+		late := all || now.Sub(w.since) >= nameTimeout
 		switch {
 		case status == pods.Named:
 			n.send(w.cgroup, w.event, identity)
@@ -136,7 +135,7 @@ func (n *naming) settle(now time.Time, all bool) {
 			n.namer.GiveUp(w.cgroup)
 			n.send(w.cgroup, w.event, identity)
 		case status == pods.Unknown && late:
-			// Whose it was cannot be told, and it may be another node's.
+			// Its owner is unknown, and may be on another node.
 			n.lost(0)
 		case status == pods.Foreign:
 		default:
@@ -149,7 +148,7 @@ func (n *naming) settle(now time.Time, all bool) {
 	n.waiting = kept
 }
 
-// overflow has an event go on as it is. The caller holds mu.
+// overflow sends an evicted event with the names that are known. The caller holds mu.
 func (n *naming) overflow(cgroup uint64, w *waiter) {
 	n.lost(cgroup)
 	if identity, _ := n.namer.Identify(cgroup); identity != nil {
@@ -168,12 +167,12 @@ func (n *naming) send(cgroup uint64, ev []byte, identity *pods.Identity) {
 	}
 }
 
-// lost counts an event of a cgroup; 0: nobody knows whose.
+// lost counts an event of a cgroup; 0: unknown.
 func (n *naming) lost(cgroup uint64) {
 	n.losses.addOf(where{stage: event.LossStage_LOSS_STAGE_NAMING}, parties{cgroup, 0}, 1)
 }
 
-// gone takes an event out of what is counted. It stays in the queue without what it held.
+// gone removes an event from the counters. The waiter stays in the queue without its event.
 func (n *naming) gone(w *waiter) {
 	w.charged.Remove()
 	w.event = nil

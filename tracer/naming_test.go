@@ -116,7 +116,7 @@ func (f *namingFixture) expect(cookies []int, lost uint64) {
 	}
 }
 
-func TestNamedEventsGoAtOnceAndForeignOnesNever(t *testing.T) {
+func TestNaming_SendsNamedDropsForeign(t *testing.T) {
 	f := newNamingFixture(t)
 	f.status[1], f.status[2] = pods.Named, pods.Foreign
 	f.flow(1, 10)
@@ -128,7 +128,7 @@ func TestNamedEventsGoAtOnceAndForeignOnesNever(t *testing.T) {
 	}
 }
 
-func TestUnnamedEventsWaitInOrder(t *testing.T) {
+func TestNaming_UnnamedEventsWaitInOrder(t *testing.T) {
 	f := newNamingFixture(t)
 	f.status[1], f.status[2] = pods.Unnamed, pods.Unnamed
 	f.flow(1, 10)
@@ -151,21 +151,21 @@ func TestUnnamedEventsWaitInOrder(t *testing.T) {
 	f.expect(nil, 0)
 }
 
-func TestPatienceEnds(t *testing.T) {
+func TestNaming_TimeoutSendsUnnamed(t *testing.T) {
 	f := newNamingFixture(t)
 	f.status[1] = pods.Unnamed
 	f.flow(1, 10)
-	f.flow(2, 11) // of a cgroup that nobody knows
-	f.sweep(time.Now().Add(patience-time.Second), false)
+	f.flow(2, 11) // of an unknown cgroup
+	f.sweep(time.Now().Add(nameTimeout-time.Second), false)
 	f.expect(nil, 0)
-	f.sweep(time.Now().Add(patience), false)
+	f.sweep(time.Now().Add(nameTimeout), false)
 	f.expect([]int{-10}, 1)
 	if !slices.Equal(f.gaveUp, []uint64{1}) {
 		t.Errorf("gave up on %v", f.gaveUp)
 	}
 }
 
-func TestTheEndLetsAllGo(t *testing.T) {
+func TestNaming_EndSendsWaitingEvents(t *testing.T) {
 	f := newNamingFixture(t)
 	f.status[1] = pods.Unnamed
 	f.flow(1, 10)
@@ -207,14 +207,14 @@ func TestNaming_FloodTakesFromItsOwnShare(t *testing.T) {
 	}
 }
 
-func TestTextThatIsNotUTF8IsCounted(t *testing.T) {
+func TestNaming_CountsInvalidUTF8(t *testing.T) {
 	f := newNamingFixture(t)
 	f.status[1] = pods.Named
 	f.emit(1, &event.Event{Kind: &event.Event_Flow{Flow: &event.Flow{Src: &event.Endpoint{Comm: "\xff"}}}})
 	f.expect(nil, 1)
 }
 
-func TestASinkAllocatesOnlyForBatches(t *testing.T) {
+func TestSink_AllocatesOnlyForBatches(t *testing.T) {
 	f := newNamingFixture(t)
 	f.status[1] = pods.Named
 	ev := &event.Event{Time: 1, Kind: &event.Event_Flow{Flow: sampleFlow(1)}}
@@ -259,7 +259,7 @@ func BenchmarkSink(b *testing.B) {
 	}
 }
 
-func TestManySourcesShareOneOutbox(t *testing.T) {
+func TestSink_ManySourcesShareOneOutbox(t *testing.T) {
 	f := newNamingFixture(t)
 	f.status[1] = pods.Named
 	f.naming.opened = func() {}
@@ -287,7 +287,7 @@ func TestManySourcesShareOneOutbox(t *testing.T) {
 	}
 }
 
-func TestWhatIsOfTheNodeGetsNoPod(t *testing.T) {
+func TestNaming_NodeEventsGetNoPod(t *testing.T) {
 	f := newNamingFixture(t)
 	f.emit(pods.NodeLevel, &event.Event{Time: 3, Kind: &event.Event_Gpu{Gpu: &event.Gpu{Message: "x"}}})
 	f.out.flush(0, true)

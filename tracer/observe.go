@@ -22,10 +22,10 @@ type observation struct {
 	sources    []source
 	warnings   []string
 
-	// endScope ends the reading of the scope's news, done when reading has ended.
+	// endScope ends the reader of the scope's notifications. reading waits for it.
 	endScope context.CancelFunc
 	reading  sync.WaitGroup
-	// failed gets the error of whatever ends before its time.
+	// failed receives the error of a source or of the scope's reader that ends early.
 	failed chan error
 }
 
@@ -34,10 +34,10 @@ type source struct {
 	Source
 }
 
-// scopeName is what the scope's losses are reported under.
+// scopeName is the source name of the scope's losses.
 const scopeName = "scope"
 
-// prepare opens the scope and finds the cgroups there are. The observation is to be closed even when there is an error.
+// prepare opens the scope and scans the existing cgroups. The caller closes the observation even after an error.
 func (t *tracer) prepare(ctx context.Context) (o *observation, err error) {
 	o = &observation{tracer: t, endScope: func() {}, failed: make(chan error, 1+len(t.Kernel.Kinds()))}
 	if o.cgroupRoot, err = t.Kernel.CgroupRoot(); err != nil {
@@ -49,11 +49,11 @@ func (t *tracer) prepare(ctx context.Context) (o *observation, err error) {
 	}
 	o.follow(ctx)
 	o.warning(t.resolver.Attach(o.scope))
-	// News come in already, so what is made during the scan is not missed.
+	// The reader of notifications runs already, so cgroups created during the scan are not missed.
 	return o, t.resolver.Scan(ctx, o.cgroupRoot, time.Now())
 }
 
-// attach opens the sources. When it returns, the existing cgroups of the pods known by then are in scope.
+// attach opens the sources. When it returns, the existing cgroups of all known pods are in scope.
 func (o *observation) attach(ctx context.Context, config *session.Config) error {
 	select {
 	case <-o.server.populated.done:
@@ -80,7 +80,7 @@ func (o *observation) warning(err error) {
 	}
 }
 
-// follow reads the scope's news until endScope.
+// follow reads the scope's notifications until endScope.
 func (o *observation) follow(ctx context.Context) {
 	ctx, o.endScope = context.WithCancel(context.WithoutCancel(ctx))
 	o.reading.Go(func() {
@@ -98,9 +98,9 @@ func unexpected(err error) error {
 	return err
 }
 
-// run streams what the sources report until there is a reason to end, which it returns. It calls ready once the sources
-// have looked at all that is older than they are. Unless nobody listens any more, the last the sources have is in the
-// outbox when it returns.
+// run streams the events of the sources until there is a reason to end, which it returns. It calls ready after the
+// sources have scanned preexisting objects. Unless the client is gone, the last events of the sources are in the outbox
+// when it returns.
 func (o *observation) run(ctx context.Context, ready func()) error {
 	sourcing, endSources := context.WithCancel(context.WithoutCancel(ctx))
 	defer endSources()
@@ -121,7 +121,7 @@ func (o *observation) run(ctx context.Context, ready func()) error {
 	own.Go(func() { o.learn(pumping) })
 	o.setAddresses()
 	own.Go(func() { o.address(pumping) })
-	// A connection older than the trace that is used right after "started" has its owner already.
+	// A preexisting connection that is used right after "started" then has its owner already.
 	o.flushSources(ctx, "first")
 	ready()
 
@@ -143,7 +143,7 @@ func (o *observation) run(ctx context.Context, ready func()) error {
 	return reason
 }
 
-// flushSources has the sources report all that they know of by now. which names the sweep in warnings.
+// flushSources makes the sources report all pending events. which names the sweep in warnings.
 func (o *observation) flushSources(ctx context.Context, which string) {
 	limited, cancel := context.WithTimeout(ctx, flushLimit)
 	defer cancel()
@@ -179,10 +179,10 @@ func (o *observation) pump(ctx context.Context) {
 			o.count()
 			counted = now
 		}
-		// The sources are asked first: what they report after that is not older than they say.
+		// The watermark comes first: events that the sources report after it are not older.
 		watermark := o.watermark()
 		waiting := o.naming.sweep(now, false)
-		// A little less, for the timers of a node are due together and none comes early.
+		// A little less, because the timers of a node fire together and never early.
 		empty := o.server.data.taken() && now.Sub(flushed) >= watermarkInterval-batchInterval/2
 		if o.out.flush(min(watermark, waiting), empty) {
 			flushed = now
@@ -195,7 +195,7 @@ func (o *observation) pump(ctx context.Context) {
 	}
 }
 
-// watermark is the oldest of the sources'.
+// watermark returns the oldest watermark of the sources.
 func (o *observation) watermark() uint64 {
 	oldest := nowNs()
 	for _, s := range o.sources {
@@ -212,7 +212,7 @@ func (o *observation) count() {
 	o.losses.read(scopeName, o.scope.Lost())
 }
 
-// tidy forgets the dead, and looks at the cgroup tree again when news of it were lost.
+// tidy removes expired pods and cgroups, and rescans the cgroup tree after notifications were lost.
 func (o *observation) tidy(ctx context.Context) {
 	tick := time.NewTicker(tidyInterval)
 	defer tick.Stop()
@@ -233,10 +233,10 @@ func (o *observation) tidy(ctx context.Context) {
 	}
 }
 
-// addressInterval is the least time between two looks at the pods' addresses.
+// addressInterval is the least time between two updates of the pods' addresses.
 const addressInterval = 100 * time.Millisecond
 
-// address tells the sources that want to know which addresses are whose, whenever pods come or go.
+// address passes the pods' addresses to the sources that use them, whenever pods change.
 func (o *observation) address(ctx context.Context) {
 	for {
 		select {
@@ -264,7 +264,7 @@ func (o *observation) setAddresses() {
 // procRoot is /proc of the host's PID namespace, which the tracer's pod shares.
 const procRoot = "/proc"
 
-// learn names containers by their processes while there are some without a name.
+// learn names containers by their processes while some have no name.
 func (o *observation) learn(ctx context.Context) {
 	retry := time.NewTimer(0)
 	defer retry.Stop()

@@ -2,7 +2,7 @@ package tracer
 
 import "sync"
 
-// once is something that happens once at most, and that others may wait for.
+// once is an event that happens at most once. Goroutines may wait for it.
 type once struct {
 	did  sync.Once
 	done chan struct{}

@@ -13,31 +13,30 @@ import (
 const (
 	// maxBatchBytes closes a batch of large events early: a message must stay far below session.MaxMessageBytes.
 	maxBatchBytes = 256 << 10
-	// ringBytes, compressed, and ringBatches bound what is kept for a client that reads slowly or has to connect again.
+	// ringBytes (compressed) and ringBatches limit the batches kept for a client that reads slowly or reconnects.
 	ringBytes   = 6 << 20
 	ringBatches = 4096
-	// historyBatches is for how many batches no longer held their counts are. At the usual pace that is a quarter of an
-	// hour, and a client has session.HeartbeatTimeout to come back.
+	// historyBatches is the number of evicted batches whose counts are kept: a quarter of an hour at the usual rate. A
+	// client must reconnect within session.HeartbeatTimeout.
 	historyBatches = 1 << 14
 )
 
-// outbox turns encoded events into numbered batches and keeps the newest batches: it is the queue to the client and the
-// store to resume from in one. Whoever reads says from which batch on. What it asks for and is no longer held is
-// answered by one batch in the place of the last missing one, which says how many events, and which reports of loss,
-// they held.
+// outbox turns encoded events into numbered batches and keeps the newest ones: it is the queue to the client and the
+// store for resuming. A reader names the batch to start from. In place of evicted batches it gets one summary with the
+// number of the last of them: how many events, and which reports of loss, they held.
 type outbox struct {
 	node   string
 	losses *ledger
 	now    func() uint64
-	// bytes and batches bound what is held.
+	// bytes and batches limit the held batches.
 	bytes, batches int
 	packing        []byte // scratch for compression
 
 	mu        sync.Mutex
 	changed   chan struct{} // closed and replaced at each seal
 	filling   []byte        // the events of the next batch
-	events    uint32        // how many
-	watermark uint64        // of the newest batch
+	events    uint32        // number of events in filling
+	watermark uint64        // watermark of the newest batch
 	next      uint64        // sequence of the next batch
 	held      []batch       // oldest first, the last is next-1
 	heldBytes int
@@ -46,15 +45,15 @@ type outbox struct {
 	final     bool
 }
 
-// batch is one sealed batch. It is held compressed: events are much alike, so that the same memory lasts for cuts
-// several times as long.
+// batch is one sealed batch. It is held compressed: events are similar, so the same memory covers cuts several times as
+// long.
 type batch struct {
 	packed    []byte
 	watermark uint64
 	contents
 }
 
-// contents is what a batch held that its loss must be counted as.
+// contents are the counts of a batch, which its loss is reported with.
 type contents struct {
 	events uint32 // without Lost events
 	of     []ofCgroup
@@ -66,8 +65,8 @@ func newOutbox(node string, losses *ledger, now func() uint64) *outbox {
 		changed: make(chan struct{}), next: 1, backlog: newBacklog()}
 }
 
-// add appends one event of a cgroup, encoded in two parts. It tells whether the event is the first of its batch. Where
-// the client is far behind, an event of who made most of what it has not got is lost instead.
+// add appends one event of a cgroup, encoded in two parts. It reports whether the event is the first of its batch. If
+// the client is far behind, it drops events of the cgroup with most of the unread events.
 func (o *outbox) add(cgroup uint64, ev, names []byte) (first bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -85,8 +84,8 @@ func (o *outbox) add(cgroup uint64, ev, names []byte) (first bool) {
 	return o.events == 1
 }
 
-// flush seals what there is, together with the losses not yet reported. Without either it does nothing, unless empty
-// asks for a batch that carries the watermark only. It tells whether there is a new batch.
+// flush seals the pending events and unreported losses. Without any it does nothing, unless empty asks for a batch with
+// only the watermark. It reports whether there is a new batch.
 func (o *outbox) flush(watermark uint64, empty bool) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -114,7 +113,7 @@ func (o *outbox) seal(watermark uint64, lost []delta, final bool) {
 		o.seal(o.watermark, nil, false)
 	}
 	for _, d := range lost {
-		// Only a name that is not UTF-8 fails to encode, and these are our own.
+		// Encoding fails only for strings that are not UTF-8. These are constants or were decoded from protobuf.
 		o.filling, _ = appendLost(o.filling, o.node, o.now(), d)
 	}
 	o.watermark = max(o.watermark, watermark)
@@ -149,7 +148,7 @@ func (o *outbox) oldest() uint64 { return o.next - uint64(len(o.held)) }
 // errAhead refuses a client that asks for what was never sent.
 var errAhead = errors.New("no batch with that number was sent yet")
 
-// check tells whether a client may read from a batch on.
+// check returns errAhead unless a client may read from a batch on.
 func (o *outbox) check(from uint64) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -159,9 +158,9 @@ func (o *outbox) check(from uint64) error {
 	return nil
 }
 
-// read returns the batch numbered from and the number of the one to read next; or, where that is not held any more, a
-// batch that says what is missing as losses of stage. Without a batch to return it returns a channel that is closed
-// when there is one; final says that there will be none.
+// read returns the batch numbered from and the number of the one to read next. If that batch is evicted, it returns a
+// summary of the missing batches as losses of stage. Without a new batch it returns a channel that is closed when there
+// is one, or final if there will be none.
 func (o *outbox) read(
 	from uint64, stage event.LossStage,
 ) (wire wireBatch, next uint64, changed <-chan struct{}, final bool) {
@@ -188,7 +187,7 @@ func (o *outbox) read(
 	return wire, from + 1, nil, false
 }
 
-// missing is the batch in the place of the batches from … oldest-1. The caller holds mu.
+// missing returns the summary of the batches from … oldest-1. The caller holds mu.
 func (o *outbox) missing(from, oldest uint64, stage event.LossStage) wireBatch {
 	events, by, lost := o.evicted.since(from)
 	for p, n := range missingBy(by, events) {
@@ -201,15 +200,15 @@ func (o *outbox) missing(from, oldest uint64, stage event.LossStage) wireBatch {
 	return appendGapSummary(appendHead(wire, oldest-1, o.evicted.watermark, false))
 }
 
-// history keeps what the batches no longer held had in them.
+// history keeps the contents of evicted batches.
 type history struct {
 	first     uint64 // sequence of contents[0]; 0 while empty
 	contents  []contents
 	watermark uint64 // of the last batch
 
-	// What is older than first, in all.
-	olderEvents uint64
-	olderLost   []delta
+	// Sums of the batches before first.
+	earlierEvents uint64
+	earlierLost   []delta
 }
 
 // push adds the next batch.
@@ -224,20 +223,20 @@ func (h *history) push(b batch) {
 		h.contents[0] = contents{}
 		h.contents = h.contents[1:]
 		h.first++
-		h.olderEvents += uint64(c.events)
+		h.earlierEvents += uint64(c.events)
 		if len(c.lost) > 0 {
-			h.olderLost = merge(append(h.olderLost, c.lost...))
+			h.earlierLost = merge(append(h.earlierLost, c.lost...))
 		}
 	}
 }
 
-// since sums the batches from a sequence on. Where that is too old to tell, it counts all before: more than was missed,
-// never less.
+// since sums the batches from a sequence on. If that is before the history, it counts all earlier batches: more than
+// was missed, never less.
 func (h *history) since(from uint64) (events uint64, by map[uint64]uint64, lost []delta) {
 	by = make(map[uint64]uint64)
 	if from < h.first {
-		events = h.olderEvents
-		lost = append(lost, h.olderLost...)
+		events = h.earlierEvents
+		lost = append(lost, h.earlierLost...)
 		from = h.first
 	}
 	for _, c := range h.contents[from-h.first:] {

@@ -53,7 +53,7 @@ func summary(t testing.TB, wire wireBatch) string {
 	return s
 }
 
-func TestBatchesAreNumberedAndFollowedByTheFinalOne(t *testing.T) {
+func TestOutbox_NumbersBatchesUpToFinal(t *testing.T) {
 	losses := newLedger(nil)
 	o := newOutbox("node-1", losses, nowNs)
 	if o.flush(1, false) {
@@ -92,7 +92,7 @@ func TestBatchesAreNumberedAndFollowedByTheFinalOne(t *testing.T) {
 	}
 }
 
-func TestABatchIsBoundedInEventsAndBytes(t *testing.T) {
+func TestOutbox_LimitsEventsAndBytesOfBatch(t *testing.T) {
 	o := newOutbox("node-1", newLedger(nil), nowNs)
 	for i := range uint64(session.MaxBatchEvents + 1) {
 		o.add(1, encodedFlow(t, i), nil)
@@ -120,7 +120,7 @@ func TestABatchIsBoundedInEventsAndBytes(t *testing.T) {
 	}
 }
 
-func TestMissingBatchesAreAnsweredByOneThatCountsThem(t *testing.T) {
+func TestOutbox_SummarizesMissingBatches(t *testing.T) {
 	losses := newLedger(nil)
 	o := newOutbox("node-1", losses, nowNs)
 	o.batches = 20
@@ -153,7 +153,7 @@ func TestMissingBatchesAreAnsweredByOneThatCountsThem(t *testing.T) {
 	}
 }
 
-func TestHistoryIsBoundedAndNeverUndercounts(t *testing.T) {
+func TestHistory_IsBoundedAndNeverUndercounts(t *testing.T) {
 	var h history
 	for i := range uint64(historyBatches + 100) {
 		c := contents{events: 1}
@@ -177,9 +177,9 @@ func TestHistoryIsBoundedAndNeverUndercounts(t *testing.T) {
 	}
 }
 
-// TestNothingIsEverUnaccounted drives an outbox at random and reads it as a client does that loses its connection at
-// random: each event must arrive once or be counted once, and each loss be reported once.
-func TestNothingIsEverUnaccounted(t *testing.T) {
+// TestOutbox_AccountsForEveryEvent drives an outbox at random and reads it as a client does that loses its connection
+// at random: each event must arrive once or be counted once, and each loss be reported once.
+func TestOutbox_AccountsForEveryEvent(t *testing.T) {
 	for seed := range uint64(8) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		losses := newLedger(nil)
@@ -256,7 +256,7 @@ func tallyBatch(t testing.TB, wire wireBatch) (arrived, counted, reported uint64
 	return arrived, counted, reported
 }
 
-func TestBatchFieldsAreThoseOfTheProto(t *testing.T) {
+func TestWire_FieldNumbersMatchProto(t *testing.T) {
 	fields := new(session.Batch).ProtoReflect().Descriptor().Fields()
 	want := map[protoreflect.FieldNumber]string{
 		batchSequence: "sequence uint64", batchEvents: "events message", batchWatermark: "watermark fixed64",
@@ -273,7 +273,7 @@ func TestBatchFieldsAreThoseOfTheProto(t *testing.T) {
 	}
 }
 
-func TestEveryKindOfEventHasAProbe(t *testing.T) {
+func TestKinds_EveryKindHasProbe(t *testing.T) {
 	probes := make(map[string]bool)
 	for _, kind := range (Host{}).Kinds() {
 		probes[kind] = true

@@ -11,7 +11,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
 )
 
-// resourceSource reads files of the containers that are observed.
+// resourceSource reads the cgroup files of the observed containers.
 type resourceSource struct {
 	*resources.Probe
 	list func() []pods.Container

@@ -18,14 +18,14 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// server is the session's gRPC service. It has one client, which may connect again: the newest Control stream and the
-// newest Events stream are the ones that go on.
+// server is the session's gRPC service. It has one client, which may reconnect: only the newest Control stream and the
+// newest Events stream run.
 type server struct {
 	session.UnimplementedSessionServer
 	welcome  *session.Welcome
 	watchdog *watchdog
 	out      *outbox
-	// apply takes in the node's pods.
+	// apply applies an update of the node's pods.
 	apply func(*session.PodUpdate) error
 
 	control, data turn
@@ -35,14 +35,14 @@ type server struct {
 	mu     sync.Mutex
 	config *session.Config
 
-	configured chan *session.Config // gets the first
+	configured chan *session.Config // receives the first configuration
 	populated  *once                // the first pod update was applied
-	stop       *once                // the client asked for the end
+	stop       *once                // the client sent Stop
 	answered   *once                // answer was set
 	answer     *session.Started
 	sent       *once // the final batch was sent
-	left       *once // after that, or after an answer with an error, the client closed Control
-	closing    *once // no more is served
+	left       *once // the client closed Control after the final batch, or after an answer with an error
+	closing    *once // the server shuts down
 }
 
 func newServer(
@@ -63,7 +63,7 @@ func newServer(
 	}
 }
 
-// transport is the gRPC server around s: pinned keys and tight limits, as neither end trusts the other.
+// transport returns the gRPC server of s, with pinned keys and tight limits, because neither end trusts the other.
 func (s *server) transport(identity *session.Identity, client session.PublicKey) *grpc.Server {
 	g := grpc.NewServer(
 		grpc.Creds(admitted{credentials.NewTLS(identity.ServerTLS(client))}),
@@ -88,7 +88,7 @@ func (s *server) start(answer *session.Started) {
 	s.answered.happen()
 }
 
-// Control serves the client's orders and heartbeats.
+// Control serves the client's messages and heartbeats.
 func (s *server) Control(stream grpc.BidiStreamingServer[session.ClientMessage, session.TracerMessage]) error {
 	first, err := stream.Recv()
 	if err != nil {
@@ -140,7 +140,7 @@ func (s *server) Control(stream grpc.BidiStreamingServer[session.ClientMessage, 
 	}
 }
 
-// receive reads a Control stream, so that its handler need not wait for it alone.
+// receive reads a Control stream in a goroutine, so that its handler can wait for other channels as well.
 func (s *server) receive(
 	ctx context.Context, stream grpc.BidiStreamingServer[session.ClientMessage, session.TracerMessage],
 ) (<-chan *session.ClientMessage, <-chan error) {
@@ -162,13 +162,13 @@ func (s *server) receive(
 	return inbox, broken
 }
 
-// conversation is one Control stream after its greeting.
+// conversation is one Control stream after Hello and Welcome.
 type conversation struct {
 	*server
 	stream grpc.BidiStreamingServer[session.ClientMessage, session.TracerMessage]
-	// awaited is closed when there is an answer for the client; nil while it does not wait for one.
+	// awaited is closed when there is an answer for the client; nil if it does not wait for one.
 	awaited <-chan struct{}
-	// complete: the pods were listed completely on this connection.
+	// complete: this connection has sent a complete list of pods.
 	complete bool
 }
 
@@ -196,12 +196,12 @@ func (c *conversation) take(m *session.ClientMessage) error {
 	case *session.ClientMessage_Hello:
 		return status.Error(codes.InvalidArgument, "a second Hello")
 	default:
-		// A message of a newer client that an older tracer may ignore: else the protocol would differ.
+		// An optional message of a newer client. A mandatory one would change the protocol's number.
 	}
 	return nil
 }
 
-// configure takes the first configuration and insists that others are the same.
+// configure stores the first configuration and refuses a different one.
 func (s *server) configure(config *session.Config) error {
 	if err := checkConfig(config); err != nil {
 		return status.Error(codes.InvalidArgument, err.Error())
@@ -218,7 +218,7 @@ func (s *server) configure(config *session.Config) error {
 	return nil
 }
 
-// What a client may ask of a node.
+// Limits of a client's configuration.
 const (
 	minInterval  = 50 * time.Millisecond
 	maxInterval  = time.Hour
@@ -244,7 +244,8 @@ func checkConfig(c *session.Config) error {
 
 // Events streams batches until the final one.
 func (s *server) Events(request *session.EventsRequest, stream grpc.ServerStreamingServer[session.Batch]) error {
-	// What a first reader finds gone did not fit the queue; what a returning one finds gone was missed for the cut.
+	// Batches missing for a first reader did not fit into the queue. Batches missing for a resuming one were lost in
+	// the gap.
 	from, stage := uint64(1), event.LossStage_LOSS_STAGE_QUEUE
 	if request.GetInstance() == s.welcome.GetInstance() && request.GetResumeFrom() > 0 {
 		from, stage = request.GetResumeFrom(), event.LossStage_LOSS_STAGE_STREAM_GAP
@@ -254,7 +255,7 @@ func (s *server) Events(request *session.EventsRequest, stream grpc.ServerStream
 	}
 	ctx, release := s.data.take(stream.Context())
 	defer release()
-	// A client without this compressor is served without.
+	// Without this compressor at the client, batches are sent uncompressed.
 	_ = grpc.SetSendCompressor(ctx, session.Compressor)
 	for ctx.Err() == nil {
 		wire, next, changed, final := s.out.read(from, stage)
@@ -279,7 +280,7 @@ func (s *server) Events(request *session.EventsRequest, stream grpc.ServerStream
 	return ended(ctx)
 }
 
-// ended is what a stream returns whose context has ended.
+// ended returns the status of a stream whose context has ended.
 func ended(ctx context.Context) error {
 	if errors.Is(context.Cause(ctx), errSuperseded) {
 		return status.Error(codes.Aborted, errSuperseded.Error())
@@ -287,7 +288,7 @@ func ended(ctx context.Context) error {
 	return status.FromContextError(ctx.Err()).Err()
 }
 
-// close ends all streams and connections, after a moment for what is under way, and waits for their goroutines.
+// close ends all streams and connections, with time for pending messages, and waits for their goroutines.
 func (s *server) close(g *grpc.Server) {
 	s.closing.happen()
 	hard := time.AfterFunc(goodbye, g.Stop)

@@ -10,49 +10,49 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
 )
 
-// Sink takes one event and the id of the cgroup it was made in, or pods.NodeLevel. The event is valid only during the
-// call. A source calls its sink from one goroutine at a time.
+// Sink receives one event and the id of its cgroup, or pods.NodeLevel. The event is valid only during the call. A
+// source makes one call at a time.
 type Sink = func(cgroup uint64, ev *event.Event)
 
-// Source is one probe at work.
+// Source is an attached probe.
 type Source interface {
-	// Run hands events to sink until ctx ends.
+	// Run passes events to sink until ctx ends.
 	Run(ctx context.Context, sink Sink) error
-	// Flush hands all that is not reported yet to the sink of the running Run before it returns.
+	// Flush passes all events that are not reported yet to the sink of the running Run before it returns.
 	Flush(ctx context.Context) error
-	// Lost is what was dropped since the start.
+	// Lost returns the cumulative losses since the start.
 	Lost() []bpf.Loss
-	// Watermark is a time, ns since the Unix epoch: no older event will be handed to the sink any more.
+	// Watermark is a time, ns since the Unix epoch: the sink will receive no older event.
 	Watermark() uint64
 	Close() error
 }
 
-// finalFlusher is a Source that reports at the end what it goes on waiting for otherwise.
+// finalFlusher is a Source with incomplete records that only the end of the session makes reportable.
 type finalFlusher interface {
-	// FlushLast is called in place of the last Flush.
+	// FlushLast replaces the last Flush. It also reports incomplete records.
 	FlushLast(ctx context.Context) error
 }
 
-// addressConsumer is a Source that finds whose packets it sees by their addresses.
+// addressConsumer is a Source that attributes packets to pods by their addresses.
 type addressConsumer interface {
-	// SetAddresses says which cgroup has which addresses; those not named have none.
+	// SetAddresses replaces the map from pod address to cgroup id.
 	SetAddresses(all map[netip.Addr]uint64) error
 }
 
-// SourceOptions are what a Source is opened with.
+// SourceOptions are the options of Kernel.OpenSource.
 type SourceOptions struct {
 	Scope      Scope
 	CgroupRoot string
 	Config     *session.Config
 	// Node is the node's name.
 	Node string
-	// Containers gives the containers that are observed when it is called; nil: none.
+	// Containers returns the containers that are observed now; nil: none.
 	Containers func() []pods.Container
-	// Asked reports whether a container of the node was asked for, running or not; nil: none was.
+	// Asked reports whether a container of the node is a target, running or not; nil: none is.
 	Asked func(namespace, pod, container string) bool
 }
 
-// Scope is the kernel's set of observed cgroups, and its news of cgroups made and removed.
+// Scope is the kernel's set of observed cgroups, and its notifications of created and removed cgroups.
 type Scope interface {
 	pods.Scope
 	Run(ctx context.Context, each func(pods.Cgroup)) error
@@ -60,12 +60,12 @@ type Scope interface {
 	Close() error
 }
 
-// Kernel opens what observes the node. It is opened once, when the client has said what it wants.
+// Kernel opens the scope and the probes of a session, once each.
 type Kernel interface {
-	// CgroupRoot is where cgroup v2 is mounted.
+	// CgroupRoot returns the mount point of cgroup v2.
 	CgroupRoot() (string, error)
 	OpenScope(cgroupRoot string) (Scope, error)
-	// Kinds are the event kinds that OpenSource knows.
+	// Kinds returns the event kinds that OpenSource supports.
 	Kinds() []string
 	// OpenSource attaches the probe for a kind of event to the cgroups in scope.
 	OpenSource(ctx context.Context, kind string, o SourceOptions) (Source, error)

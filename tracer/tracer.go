@@ -1,5 +1,5 @@
-// Package tracer is the node's side of a session: it observes its client's pods through probes, names what they report
-// and streams it to the client that holds the pinned key, until that client asks it to stop or falls silent.
+// Package tracer is the node's side of a session: it observes its client's pods through probes, adds pod names to the
+// events and streams them to the client with the pinned key, until that client stops the session or its heartbeats end.
 //
 //	probe ─ event, cgroup ─► naming ─ encoded event ─► outbox ─ numbered batches ─► server ─ gRPC, TLS ─► client
 //	                           ▲                                                     │
@@ -27,52 +27,52 @@ import (
 const (
 	// batchInterval is the longest an event waits for others to fill its batch.
 	batchInterval = 50 * time.Millisecond
-	// watermarkInterval is how often a node without events says so.
+	// watermarkInterval is how often a node without events sends its watermark.
 	watermarkInterval = 150 * time.Millisecond
 	// lossInterval is how often the kernel's loss counters are read.
 	lossInterval = time.Second
-	// tidyInterval is how often the dead are forgotten.
+	// tidyInterval is how often expired pods and cgroups are removed.
 	tidyInterval = time.Second
 
-	// podsWait is how long the start waits for the client's pods, which as a rule come right behind its configuration.
+	// podsWait is how long the start waits for the client's pods, which usually follow its configuration at once.
 	podsWait = 2 * time.Second
-	// flushLimit bounds the first and the last sweep of the probes.
+	// flushLimit limits the first and the last sweep of the probes.
 	flushLimit = 3 * time.Second
-	// lingerLimit is how long a client that was sent all may take to close its connection, or to come back for what it
-	// missed.
+	// lingerLimit is how long a client may take to close its connection after the final batch, or to reconnect for
+	// batches that it missed.
 	lingerLimit = 2 * time.Second
-	// deliveryLimit is how long a tracer that is told to end, but not by its client, tries to get rid of its last
-	// batch.
+	// deliveryLimit is how long a tracer that ends for another reason than its client's request tries to deliver its
+	// final batch.
 	deliveryLimit = 2 * time.Second
 )
 
-// Config is what a tracer needs of its surroundings.
+// Config configures a tracer.
 type Config struct {
 	// Node is the name of the node in the cluster.
 	Node string
-	// Version is that of this build; Release the kernel's (uname -r).
+	// Version is the version of this build; Release is the kernel's (uname -r).
 	Version, Release string
-	// BootID names the kernel from boot to boot (/proc/sys/kernel/random/boot_id); empty where it is not known.
+	// BootID identifies the kernel until its next boot (/proc/sys/kernel/random/boot_id); empty if unknown.
 	BootID string
 	// Instance is random and not 0.
 	Instance uint64
-	// Identity is the tracer's key, Client the key of the only client that it serves.
+	// Identity is the tracer's key; Client is the key of the only client that it serves.
 	Identity *session.Identity
 	Client   session.PublicKey
 	// Listeners are closed when Run returns.
 	Listeners []net.Listener
 	Kernel    Kernel
-	// Ready gets the line that announces the tracer; Log is for people.
+	// Ready receives the session.Ready line; Log is for people.
 	Ready io.Writer
 	Log   *slog.Logger
 
-	// HeartbeatTimeout and FirstContactTimeout are those of the session package, but for tests.
+	// HeartbeatTimeout and FirstContactTimeout default to the constants of package session; tests set them.
 	HeartbeatTimeout, FirstContactTimeout time.Duration
-	// ringBytes is the constant of that name, but for tests.
+	// ringBytes defaults to the constant ringBytes; tests set it.
 	ringBytes int
 }
 
-// Reasons to end that are no failure.
+// Reasons to end that are not failures.
 var (
 	errStopped    = errors.New("the client asked to stop")
 	errSilent     = errors.New("the client is silent")
@@ -80,7 +80,7 @@ var (
 	errTerminated = errors.New("told to terminate")
 )
 
-// Run serves one session. It returns nil when the client ended it, by word or by silence, or ctx did.
+// Run serves one session. It returns nil when the client ended it or stopped sending heartbeats, or when ctx ended.
 func Run(ctx context.Context, config Config) error {
 	t := newTracer(config)
 	defer t.watchdog.stop()
@@ -122,9 +122,9 @@ type tracer struct {
 	watchdog *watchdog
 	server   *server
 	// opened gets a token when a batch was opened.
-	opened     chan struct{}
-	complaints complaints
-	begun      bool // the client has said what it wants
+	opened   chan struct{}
+	warnings warningLimiter
+	begun    bool // the client has sent its configuration
 }
 
 func newTracer(config Config) *tracer {
@@ -172,20 +172,20 @@ func (t *tracer) session(parent context.Context, broken <-chan error) error {
 	err := t.work(ctx)
 	switch {
 	case errors.Is(err, errSilent), errors.Is(err, errNoContact):
-		return err // nobody is there to send the rest to
+		return err // no client is connected
 	case errors.Is(err, errTerminated):
-		t.tell(event.NodeState_NODE_STATE_STOPPED, err.Error())
+		t.emitStatus(event.NodeState_NODE_STATE_STOPPED, err.Error())
 	case !errors.Is(err, errStopped):
-		t.tell(event.NodeState_NODE_STATE_FAILED, err.Error())
+		t.emitStatus(event.NodeState_NODE_STATE_FAILED, err.Error())
 	}
 	t.out.finish(nowNs())
 	t.deliver(parent, err)
 	return err
 }
 
-// work observes what the client asks for. When it returns, nothing of it is left in the kernel.
+// work observes the client's pods. When it returns, the kernel holds no programs or maps of it.
 func (t *tracer) work(ctx context.Context) error {
-	// What needs no configuration is ready when the client is: loading the scope takes longer than a client to connect.
+	// The scope needs no configuration. Loading it takes longer than a client needs to connect, so it starts before.
 	o, broken := t.prepare(ctx)
 	defer o.close()
 	var config *session.Config
@@ -213,7 +213,7 @@ func (t *tracer) work(ctx context.Context) error {
 	return o.run(ctx, func() { t.server.start(&session.Started{Warnings: o.warnings}) })
 }
 
-// checkKinds refuses what there is no probe for.
+// checkKinds refuses kinds without a probe.
 func (t *tracer) checkKinds(kinds []string) error {
 	known := t.Kernel.Kinds()
 	for _, kind := range kinds {
@@ -243,22 +243,22 @@ func (t *tracer) reason(ctx, parent context.Context, broken <-chan error) error 
 	}
 }
 
-// deliver waits until the client has read the final batch, or will not.
+// deliver waits until the client has read the final batch, or cannot read it any more.
 func (t *tracer) deliver(parent context.Context, reason error) {
 	if !t.begun {
 		return // there was nothing to report
 	}
-	told := parent.Done()
+	terminated := parent.Done()
 	var limit <-chan time.Time
 	if !errors.Is(reason, errStopped) {
-		told, limit = nil, time.After(deliveryLimit)
+		terminated, limit = nil, time.After(deliveryLimit)
 	}
 	for sent := false; !sent; {
 		select {
 		case <-t.server.sent.done:
 			sent = true
-		case <-told: // the pod is being deleted
-			told, limit = nil, time.After(deliveryLimit)
+		case <-terminated: // the pod is being deleted
+			terminated, limit = nil, time.After(deliveryLimit)
 		case <-t.server.left.done:
 			return
 		case <-t.watchdog.expired:
@@ -267,17 +267,17 @@ func (t *tracer) deliver(parent context.Context, reason error) {
 			return
 		}
 	}
-	// Sent is not read: a client whose connection was cut just now comes back for the rest. One that has it all closes
-	// Control, or deletes the pod.
+	// Sent does not mean received: a client whose connection was just cut reconnects for the rest. A client that has
+	// received everything closes Control, or deletes the pod.
 	select {
 	case <-t.server.left.done:
-	case <-told:
+	case <-terminated:
 	case <-t.watchdog.expired:
 	case <-time.After(lingerLimit):
 	}
 }
 
-// applyPods takes in what the client says of the node's pods. Only a breach of a limit is an error.
+// applyPods applies the client's update of the node's pods. It returns only errors about exceeded limits.
 func (t *tracer) applyPods(update *session.PodUpdate) error {
 	err := t.resolver.Apply(update, time.Now())
 	var breach *pods.LimitError
@@ -288,21 +288,21 @@ func (t *tracer) applyPods(update *session.PodUpdate) error {
 	return nil
 }
 
-// warn tells the log and the client of an error that the session survives; nil is none.
+// warn reports an error that does not end the session to the log and to the client. It ignores nil.
 func (t *tracer) warn(err error) {
 	if err == nil {
 		return
 	}
-	message, ok := t.complaints.allow(err.Error(), time.Now())
+	message, ok := t.warnings.allow(err.Error(), time.Now())
 	if !ok {
 		return
 	}
 	t.Log.Warn(message)
-	t.tell(event.NodeState_NODE_STATE_STREAMING, message)
+	t.emitStatus(event.NodeState_NODE_STATE_STREAMING, message)
 }
 
-// tell sends a NodeStatus.
-func (t *tracer) tell(state event.NodeState, message string) {
+// emitStatus emits a NodeStatus event.
+func (t *tracer) emitStatus(state event.NodeState, message string) {
 	ev, err := proto.Marshal(&event.Event{
 		Time: nowNs(),
 		Node: t.Node,
@@ -316,20 +316,20 @@ func (t *tracer) tell(state event.NodeState, message string) {
 	t.out.add(pods.NodeLevel, ev, nil)
 }
 
-// complaints lets through one message in a while, so that a fault that repeats itself fills neither log nor stream.
-type complaints struct {
+// warningLimiter passes one message per warningInterval, so that a repeated error floods neither log nor stream.
+type warningLimiter struct {
 	mu      sync.Mutex
 	last    time.Time
 	skipped int
 }
 
-// complaintInterval is how often there is one.
-const complaintInterval = 5 * time.Second
+const warningInterval = 5 * time.Second
 
-func (c *complaints) allow(message string, now time.Time) (string, bool) {
+// allow reports whether a message may pass. It appends the number of messages that it has refused since the last one.
+func (c *warningLimiter) allow(message string, now time.Time) (string, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.last.IsZero() && now.Sub(c.last) < complaintInterval {
+	if !c.last.IsZero() && now.Sub(c.last) < warningInterval {
 		c.skipped++
 		return "", false
 	}

@@ -169,15 +169,15 @@ func (n *node) greet() *line {
 	if l.control, err = l.Control(n.Context()); err != nil {
 		n.Fatal(err)
 	}
-	l.say(&session.ClientMessage{Message: &session.ClientMessage_Hello{Hello: &session.Hello{Protocol: session.Protocol,
-		Version: "v1.2.3"}}})
+	hello := &session.Hello{Protocol: session.Protocol, Version: "v1.2.3"}
+	l.send(&session.ClientMessage{Message: &session.ClientMessage_Hello{Hello: hello}})
 	if l.welcome = l.hear().GetWelcome(); l.welcome == nil {
 		n.Fatal("no Welcome")
 	}
 	return l
 }
 
-func (l *line) say(m *session.ClientMessage) {
+func (l *line) send(m *session.ClientMessage) {
 	l.Helper()
 	if err := l.control.Send(m); err != nil {
 		l.Fatal(err)
@@ -212,8 +212,8 @@ func demoPods() *session.PodUpdate {
 func (n *node) begin() *line {
 	n.Helper()
 	l := n.greet()
-	l.say(configMessage("flow"))
-	l.say(podsMessage(demoPods()))
+	l.send(configMessage("flow"))
+	l.send(podsMessage(demoPods()))
 	started := l.hear().GetStarted()
 	if started == nil || started.GetError() != "" {
 		n.Fatalf("started: %v", started)
@@ -306,7 +306,7 @@ func (y *tally) exactly(first, last uint64) {
 	}
 }
 
-func TestASessionFromHelloToTheFinalBatch(t *testing.T) {
+func TestSession_FromHelloToFinalBatch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := startNode(t, nil)
@@ -334,11 +334,11 @@ func TestASessionFromHelloToTheFinalBatch(t *testing.T) {
 			t.Errorf("a quiet node said %v, %v", b, err)
 		}
 		got.take(b)
-		l.say(&session.ClientMessage{Message: &session.ClientMessage_Heartbeat{Heartbeat: &session.Heartbeat{}}})
+		l.send(&session.ClientMessage{Message: &session.ClientMessage_Heartbeat{Heartbeat: &session.Heartbeat{}}})
 		if l.hear().GetHeartbeat() == nil {
 			t.Error("the heartbeat was not answered")
 		}
-		l.say(&session.ClientMessage{Message: &session.ClientMessage_Stop{Stop: &session.Stop{}}})
+		l.send(&session.ClientMessage{Message: &session.ClientMessage_Stop{Stop: &session.Stop{}}})
 		if err := got.until(stream, func() bool { return false }); !errors.Is(err, io.EOF) {
 			t.Errorf("the stream ended with %v", err)
 		}
@@ -367,7 +367,7 @@ func TestASessionFromHelloToTheFinalBatch(t *testing.T) {
 	})
 }
 
-func TestACutConnectionResumesWithEveryEventOnce(t *testing.T) {
+func TestSession_ResumesAfterCut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := startNode(t, nil)
@@ -391,7 +391,7 @@ func TestACutConnectionResumesWithEveryEventOnce(t *testing.T) {
 			}
 		}
 		stream := l.events(got.next)
-		l.say(&session.ClientMessage{Message: &session.ClientMessage_Stop{Stop: &session.Stop{}}})
+		l.send(&session.ClientMessage{Message: &session.ClientMessage_Stop{Stop: &session.Stop{}}})
 		if err := got.until(stream, func() bool { return false }); !errors.Is(err, io.EOF) {
 			t.Fatal(err)
 		}
@@ -403,7 +403,7 @@ func TestACutConnectionResumesWithEveryEventOnce(t *testing.T) {
 	})
 }
 
-func TestWhatAGapSwallowedIsCountedExactly(t *testing.T) {
+func TestSession_CountsEventsOfGap(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := startNode(t, func(c *Config) { c.ringBytes = 64 << 10 })
@@ -421,7 +421,7 @@ func TestWhatAGapSwallowedIsCountedExactly(t *testing.T) {
 		n.source.emit(n.app, 11, last)
 		l = n.begin()
 		stream := l.events(got.next)
-		l.say(&session.ClientMessage{Message: &session.ClientMessage_Stop{Stop: &session.Stop{}}})
+		l.send(&session.ClientMessage{Message: &session.ClientMessage_Stop{Stop: &session.Stop{}}})
 		if err := got.until(stream, func() bool { return false }); !errors.Is(err, io.EOF) {
 			t.Fatal(err)
 		}
@@ -438,7 +438,7 @@ func TestWhatAGapSwallowedIsCountedExactly(t *testing.T) {
 	})
 }
 
-func TestAReaderThatFallsBehindIsToldWhatTheQueueDropped(t *testing.T) {
+func TestSession_CountsEventsOfSlowReader(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := startNode(t, func(c *Config) { c.ringBytes = 64 << 10 })
@@ -446,7 +446,7 @@ func TestAReaderThatFallsBehindIsToldWhatTheQueueDropped(t *testing.T) {
 		stream := l.events(0)
 		const last = 70_000           // more than the ring holds
 		n.source.emit(n.app, 1, last) // the test does not read meanwhile: flow control stops the stream
-		l.say(&session.ClientMessage{Message: &session.ClientMessage_Stop{Stop: &session.Stop{}}})
+		l.send(&session.ClientMessage{Message: &session.ClientMessage_Stop{Stop: &session.Stop{}}})
 		got := newTally(t)
 		if err := got.until(stream, func() bool { return false }); !errors.Is(err, io.EOF) {
 			t.Fatal(err)
@@ -461,7 +461,7 @@ func TestAReaderThatFallsBehindIsToldWhatTheQueueDropped(t *testing.T) {
 	})
 }
 
-func TestAnotherInstanceIsReadFromItsBeginning(t *testing.T) {
+func TestSession_NewInstanceStartsAtFirstBatch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := startNode(t, nil)
@@ -479,7 +479,7 @@ func TestAnotherInstanceIsReadFromItsBeginning(t *testing.T) {
 	})
 }
 
-func TestSilenceEndsTheTracer(t *testing.T) {
+func TestTracer_EndsWithoutHeartbeats(t *testing.T) {
 	t.Parallel()
 	t.Run("when nobody ever comes", func(t *testing.T) {
 		t.Parallel()
@@ -498,7 +498,7 @@ func TestSilenceEndsTheTracer(t *testing.T) {
 			n.source.emit(n.app, 1, 1)
 			stream := l.events(0)
 			for range 30 { // 600 ms of heartbeats and more
-				l.say(&session.ClientMessage{Message: &session.ClientMessage_Heartbeat{
+				l.send(&session.ClientMessage{Message: &session.ClientMessage_Heartbeat{
 					Heartbeat: &session.Heartbeat{}}})
 				l.hear()
 				select {
@@ -531,7 +531,7 @@ func TestSilenceEndsTheTracer(t *testing.T) {
 	})
 }
 
-func TestOnlyThePinnedClientIsServed(t *testing.T) {
+func TestServer_ServesOnlyPinnedClient(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := startNode(t, func(c *Config) { c.FirstContactTimeout = 500 * time.Millisecond })
@@ -550,7 +550,7 @@ func TestOnlyThePinnedClientIsServed(t *testing.T) {
 	})
 }
 
-func TestAnotherProtocolIsRefusedWithBothVersions(t *testing.T) {
+func TestServer_RefusesOtherProtocol(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := startNode(t, nil)
@@ -571,7 +571,7 @@ func TestAnotherProtocolIsRefusedWithBothVersions(t *testing.T) {
 	})
 }
 
-func TestRudeClientsAreRefused(t *testing.T) {
+func TestServer_RefusesInvalidMessages(t *testing.T) {
 	t.Parallel()
 	big := demoPods()
 	big.Upsert[0].Name = strings.Repeat("x", 300)
@@ -580,7 +580,7 @@ func TestRudeClientsAreRefused(t *testing.T) {
 	}
 	for _, test := range []struct {
 		name string
-		say  []*session.ClientMessage
+		send []*session.ClientMessage
 		want codes.Code
 	}{
 		{"pods beyond the limits", []*session.ClientMessage{podsMessage(big)}, codes.InvalidArgument},
@@ -612,8 +612,8 @@ func TestRudeClientsAreRefused(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				l := startNode(t, nil).greet()
-				for _, m := range test.say {
-					l.say(m)
+				for _, m := range test.send {
+					l.send(m)
 				}
 				var err error
 				for err == nil {
@@ -645,7 +645,7 @@ func TestRudeClientsAreRefused(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			l := startNode(t, nil).greet()
-			l.say(podsMessage(&session.PodUpdate{Complete: true,
+			l.send(podsMessage(&session.PodUpdate{Complete: true,
 				DeleteUids: []string{strings.Repeat("x", session.MaxMessageBytes)}}))
 			if _, err := l.control.Recv(); status.Code(err) != codes.ResourceExhausted {
 				t.Errorf("got %v", err)
@@ -654,21 +654,21 @@ func TestRudeClientsAreRefused(t *testing.T) {
 	})
 }
 
-func TestNewerStreamsEndOlderOnes(t *testing.T) {
+func TestServer_NewStreamEndsPrevious(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := startNode(t, nil)
 		l := n.begin()
-		older := l.events(0)
-		first, err := older.Recv() // it has taken its turn
+		previous := l.events(0)
+		first, err := previous.Recv() // the handler runs
 		if err != nil {
 			t.Fatal(err)
 		}
 		got := newTally(t)
 		got.take(first)
 		newer := l.events(0)
-		if err := got.until(older, func() bool { return false }); status.Code(err) != codes.Aborted {
-			t.Errorf("the older data stream ended with %v", err)
+		if err := got.until(previous, func() bool { return false }); status.Code(err) != codes.Aborted {
+			t.Errorf("the previous data stream ended with %v", err)
 		}
 		n.source.emit(n.app, 1, 1)
 		got = newTally(t)
@@ -677,12 +677,12 @@ func TestNewerStreamsEndOlderOnes(t *testing.T) {
 		}
 		n.greet()
 		if _, err := l.control.Recv(); status.Code(err) != codes.Aborted {
-			t.Errorf("the older control stream ended with %v", err)
+			t.Errorf("the previous control stream ended with %v", err)
 		}
 	})
 }
 
-func TestAProbeThatCannotBeAttachedIsTheAnswer(t *testing.T) {
+func TestSession_ReportsProbeThatFailsToAttach(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name, kind, want string
@@ -697,8 +697,8 @@ func TestAProbeThatCannotBeAttachedIsTheAnswer(t *testing.T) {
 					c.Kernel.(*fakeKernel).openError = &bpf.NotSupportedError{Feature: "wonders", MinKernel: "9.9"}
 				})
 				l := n.greet()
-				l.say(configMessage(test.kind))
-				l.say(podsMessage(demoPods()))
+				l.send(configMessage(test.kind))
+				l.send(podsMessage(demoPods()))
 				if got := l.hear().GetStarted().GetError(); got != test.want {
 					t.Errorf("got %q", got)
 				}
@@ -713,7 +713,7 @@ func TestAProbeThatCannotBeAttachedIsTheAnswer(t *testing.T) {
 	}
 }
 
-func TestAProbeThatDiesIsTheLastEvent(t *testing.T) {
+func TestSession_ReportsProbeThatFails(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := startNode(t, nil)
@@ -738,17 +738,17 @@ func TestAProbeThatDiesIsTheLastEvent(t *testing.T) {
 	})
 }
 
-func TestTerminationSendsWhatIsLeft(t *testing.T) {
+func TestTermination_SendsRemainingEvents(t *testing.T) {
 	t.Parallel()
 	t.Run("of any source", func(t *testing.T) { terminate(t, false) })
 	t.Run("of one that waits", func(t *testing.T) { terminate(t, true) })
 }
 
-func terminate(t *testing.T, patient bool) {
+func terminate(t *testing.T, incomplete bool) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := startNode(t, nil)
-		n.patient = patient
+		n.incomplete = incomplete
 		l := n.begin()
 		n.source.emit(n.app, 1, 100)
 		stream := l.events(0)
@@ -774,7 +774,7 @@ func terminate(t *testing.T, patient bool) {
 	})
 }
 
-func TestACutAtTheVeryEndStillDelivers(t *testing.T) {
+func TestSession_DeliversFinalBatchAfterCut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := startNode(t, nil)
@@ -785,7 +785,7 @@ func TestACutAtTheVeryEndStillDelivers(t *testing.T) {
 			t.Fatal(err)
 		}
 		next := got.next
-		l.say(&session.ClientMessage{Message: &session.ClientMessage_Stop{Stop: &session.Stop{}}})
+		l.send(&session.ClientMessage{Message: &session.ClientMessage_Stop{Stop: &session.Stop{}}})
 		stream := l.events(next)
 		for { // all of it is sent, and none of it arrives
 			b, err := stream.Recv()

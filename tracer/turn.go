@@ -9,15 +9,15 @@ import (
 // errSuperseded ends a stream when its client has opened another.
 var errSuperseded = errors.New("superseded by a newer stream")
 
-// turn lets the newest of several go on.
+// turn lets only the newest of several streams run.
 type turn struct {
 	mu     sync.Mutex
 	number uint64
-	end    context.CancelCauseFunc // of the one that goes on; nil when there is none
+	end    context.CancelCauseFunc // cancels the running stream; nil if there is none
 }
 
-// take ends the one before. The context ends when the next one takes its turn, with errSuperseded as its cause. Call
-// release when done.
+// take ends the running stream and starts a new one. The returned context ends at the next take, with errSuperseded as
+// its cause. Call release at the end of the stream.
 func (t *turn) take(parent context.Context) (ctx context.Context, release func()) {
 	ctx, end := context.WithCancelCause(parent)
 	t.mu.Lock()
@@ -38,7 +38,7 @@ func (t *turn) take(parent context.Context) (ctx context.Context, release func()
 	}
 }
 
-// taken tells whether there is one.
+// taken reports whether a stream runs.
 func (t *turn) taken() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

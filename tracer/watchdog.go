@@ -6,24 +6,24 @@ import (
 	"time"
 )
 
-// watchdogSteps is how many timers have to expire, one after another, before the client counts as silent. A tracer that
-// got no CPU for longer than the timeout, as on a node that a pod floods, finds one expired timer and the heartbeats of
-// all that time: it reads them before the next steps are over.
+// watchdogSteps is how many timers must expire in sequence before the watchdog expires. A tracer that got no CPU for
+// longer than the timeout, for example on a node that a pod floods, finds one expired timer and all heartbeats of that
+// time. It reads them before the next steps are over.
 const watchdogSteps = 8
 
-// watchdog notices that the client is silent.
+// watchdog expires when the client sends no messages.
 type watchdog struct {
-	expired chan struct{} // closed when it has been silent for too long
+	expired chan struct{} // closed after the timeout
 	timeout time.Duration
-	met     atomic.Bool // the client was heard at least once
+	met     atomic.Bool // the client has sent a message
 
 	mu    sync.Mutex
 	timer *time.Timer
 	step  time.Duration
-	left  int // steps
+	left  int // remaining steps
 }
 
-// newWatchdog waits for first until the client is first heard, and for timeout each time after it.
+// newWatchdog waits for first until the client's first message, and for timeout after each message.
 func newWatchdog(first, timeout time.Duration) *watchdog {
 	w := &watchdog{expired: make(chan struct{}), timeout: timeout, step: first / watchdogSteps, left: watchdogSteps}
 	w.mu.Lock()
@@ -43,7 +43,7 @@ func (w *watchdog) tick() {
 	}
 }
 
-// heard begins the wait anew.
+// heard restarts the timeout.
 func (w *watchdog) heard() {
 	w.met.Store(true)
 	w.mu.Lock()

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-func TestWatchdog_ExpiresAfterSilence(t *testing.T) {
+func TestWatchdog_ExpiresAfterTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatchdog(10*time.Second, 4*time.Second)
 		defer w.stop()
@@ -44,12 +44,12 @@ func TestWatchdog_NoContact(t *testing.T) {
 	})
 }
 
-// stalled makes the test's own binary the process that is stopped.
+// stalled is the variable that makes the test's own binary the stopped process.
 const stalled = "ORB8_TEST_WATCHDOG"
 
 const stalledTimeout = 800 * time.Millisecond
 
-// TestWatchdog_SurvivesStall stops a process for longer than its timeout, while its client goes on sending heartbeats.
+// TestWatchdog_SurvivesStall stops a process for longer than its timeout while its client sends heartbeats.
 func TestWatchdog_SurvivesStall(t *testing.T) {
 	if os.Getenv(stalled) != "" {
 		superviseStdin()
@@ -87,8 +87,8 @@ func TestWatchdog_SurvivesStall(t *testing.T) {
 	beat(2 * stalledTimeout)
 	stdin.Close()
 	lines.Scan()
-	if said := lines.Text(); said != "end of input" {
-		t.Errorf("the watchdog of a process that was stopped: %q", said)
+	if got := lines.Text(); got != "end of input" {
+		t.Errorf("the watchdog of a stopped process: %q", got)
 	}
 	for lines.Scan() {
 	}

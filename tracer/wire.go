@@ -6,7 +6,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// The fields of session.Batch by number, as session.proto has them; a test compares the two.
+// The field numbers of session.Batch in session.proto. A test compares them.
 const (
 	batchSequence   protowire.Number = 1
 	batchEvents     protowire.Number = 2
@@ -15,8 +15,8 @@ const (
 	batchGapSummary protowire.Number = 5
 )
 
-// appendEvent appends one of Batch.events to an encoded batch, in two parts: protobuf merges what is concatenated, so
-// the names need not have been known when the event was encoded.
+// appendEvent appends one of Batch.events to an encoded batch, in two parts: protobuf merges concatenated messages, so
+// the names may be encoded later than the event.
 func appendEvent(batch, ev, names []byte) []byte {
 	batch = protowire.AppendTag(batch, batchEvents, protowire.BytesType)
 	batch = protowire.AppendVarint(batch, uint64(len(ev)+len(names)))
@@ -37,7 +37,7 @@ func appendHead(batch []byte, sequence, watermark uint64, final bool) []byte {
 	return batch
 }
 
-// appendGapSummary marks a batch as one that stands for those missing before it.
+// appendGapSummary marks a batch as the summary of the missing batches before it.
 func appendGapSummary(batch []byte) []byte {
 	batch = protowire.AppendTag(batch, batchGapSummary, protowire.VarintType)
 	return protowire.AppendVarint(batch, protowire.EncodeBool(true))

@@ -12,8 +12,8 @@ type Place struct {
 	// Where is the stage and the source.
 	Where string
 	Count uint64
-	// Pods has a line for each of the maxPods largest losses of pods with its cause, and one for the others. Losses that
-	// a pod caused itself come last.
+	// Pods has a line for each of the maxPods largest losses of pods with its cause, and one for the others. Losses
+	// that a pod caused itself come last.
 	Pods []string
 }
 

@@ -1,6 +1,6 @@
 package pods
 
-// Asked says whether a container of a pod that is there is one that is observed, whether it runs or not.
+// Asked reports whether a container of a present pod is a target, running or not.
 func (r *Resolver) Asked(namespace, pod, container string) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()

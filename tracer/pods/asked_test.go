@@ -6,7 +6,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
 
-func TestContainersThatDoNotRunAreAskedForToo(t *testing.T) {
+func TestAsked_IncludesStoppedContainers(t *testing.T) {
 	f := newFixture(t)
 	f.update(&session.PodUpdate{Complete: true, Upsert: []*session.Pod{
 		{Uid: "1", Namespace: "ml", Name: "all", Target: true,

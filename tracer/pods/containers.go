@@ -6,19 +6,19 @@ import (
 	"strings"
 )
 
-// Container is a container that is observed, as its cgroups show it.
+// Container is an observed container with its cgroups.
 type Container struct {
 	// Cgroup is the id of its own cgroup.
 	Cgroup uint64
-	// Path is that of the cgroup's directory below where cgroup v2 is mounted, with a leading slash.
+	// Path of the cgroup's directory below the mount point of cgroup v2, with a leading slash.
 	Path string
-	// Below are the cgroups that the container has made in its own.
+	// Below are the cgroups that the container has created below its own.
 	Below []uint64
-	// Identity is who it is; nil where that is not known yet.
+	// Identity is nil if it is not known yet.
 	Identity *Identity
 }
 
-// Name is "namespace/pod/container"; of what is not known yet, less.
+// Name returns "namespace/pod/container", "namespace/pod" for an unnamed container, or "?" for an unknown one.
 func (c *Container) Name() string {
 	switch {
 	case c.Identity == nil:
@@ -29,7 +29,7 @@ func (c *Container) Name() string {
 	return c.Identity.Namespace + "/" + c.Identity.Pod + "/" + c.Identity.Container
 }
 
-// Containers lists the containers that are observed now. root is where cgroup v2 is mounted. Sandboxes are none.
+// Containers lists the containers that are observed now, without sandboxes. root is the mount point of cgroup v2.
 func (r *Resolver) Containers(root string) []Container {
 	r.mu.RLock()
 	list := r.table.containers()
@@ -44,8 +44,7 @@ func (r *Resolver) Containers(root string) []Container {
 	return kept
 }
 
-// containers lists them with the paths that the kernel has told. A container's own cgroup is the first that was made of
-// its.
+// containers lists the observed containers with the kernel's paths. A container's own cgroup is its oldest one.
 func (t *table) containers() []Container {
 	type key struct{ pod, container string }
 	found := map[key]*Container{}

@@ -9,7 +9,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
 
-func TestContainersAreListedByTheirOwnCgroup(t *testing.T) {
+func TestContainers_ByOwnCgroup(t *testing.T) {
 	f := newFixture(t)
 	h := newHost(t, f.Resolver)
 	other := container("sidecar", 4)

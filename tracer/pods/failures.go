@@ -2,7 +2,7 @@ package pods
 
 import "fmt"
 
-// failures keeps the first of many errors that are as a rule the same, and counts the rest.
+// failures keeps the first of many errors, which are usually the same, and counts the others.
 type failures struct {
 	first error
 	more  int

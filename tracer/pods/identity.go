@@ -5,18 +5,18 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// NodeLevel stands in the place of a cgroup for what is of the node and no container: no cgroup has this id.
+// NodeLevel is the cgroup id of events of the node itself. No cgroup has this id.
 const NodeLevel = 0
 
-// Identity is who a cgroup belongs to. It never changes once it was handed out.
+// Identity is the pod and container of a cgroup. It is immutable.
 type Identity struct {
 	Namespace, Pod, PodUID string
-	// Container is empty where it is not known.
+	// Container is empty if it is unknown.
 	Container string
 	// Workload is the pod's owner, "deploy/web"; empty for a bare pod.
 	Workload string
-	// Wire is the node and the above as the fields of an event.Event, encoded: appended to an encoded event that lacks
-	// them, it names it.
+	// Wire is the node and the fields above as encoded fields of an event.Event. Appended to an encoded event without
+	// them, it names the event.
 	Wire []byte
 }
 
@@ -31,24 +31,24 @@ func newIdentity(node string, p *pod, container string) *Identity {
 		Workload:  id.Workload,
 	})
 	if err != nil {
-		// Only invalid UTF-8 fails, and a session.Pod that came over the wire holds none. Unnamed is better than wrong.
+		// Only invalid UTF-8 fails, and a decoded session.Pod holds none. Unnamed is better than wrong.
 		wire = nil
 	}
 	id.Wire = wire
 	return id
 }
 
-// Status is how much is known of a cgroup.
+// Status is the state of a cgroup's identification.
 type Status uint8
 
 const (
-	// Unknown: no such cgroup was seen, or not yet. The kernel's news of it may be on its way.
+	// Unknown: the cgroup is not in the table. The kernel's notification may still arrive.
 	Unknown Status = iota
-	// Foreign: it belongs to no pod or container whose events are wanted here.
+	// Foreign: the cgroup belongs to no target.
 	Foreign
-	// Unnamed: its pod is known and wanted, its container has no name yet. The identity lacks the container.
+	// Unnamed: the pod is a target, but its container has no name yet. The identity lacks the container.
 	Unnamed
-	// Named: all is known that will be.
+	// Named: the identity is final.
 	Named
 )
 

@@ -13,16 +13,16 @@ import (
 )
 
 const (
-	// LearnInterval is how often Learn should be called while it says that there is more to learn.
+	// LearnInterval is the time between calls of Learn while unnamed containers remain.
 	LearnInterval = 25 * time.Millisecond
-	// learnLimit is how long a container is tried: its mounts are made before its first instruction runs.
+	// learnLimit is how long Learn tries a container: its mounts exist before its first instruction runs.
 	learnLimit = 5 * time.Second
-	// learnBatch cgroups are looked at in one go, learnCgroups of one container, and learnPIDs processes of each: a
-	// container that makes many is not to keep us busy.
+	// learnBatch limits the cgroups that one call of Learn reads, learnCgroups those of one container, and learnPIDs
+	// the processes of one cgroup. A container may create many of each.
 	learnBatch   = 256
 	learnCgroups = 4
 	learnPIDs    = 4
-	// maxMountinfo bounds what is read of one process's mounts.
+	// maxMountinfo limits the bytes read of one process's mount table.
 	maxMountinfo = 1 << 20
 	maxProcs     = 1 << 20
 )
@@ -30,12 +30,12 @@ const (
 // Unnamed gets a token when there may be containers that Learn can name.
 func (r *Resolver) Unnamed() <-chan struct{} { return r.fresh }
 
-// Learn reads the names of containers that the client has not heard of yet: the kubelet needs a second or two to
-// report a container's id, and by then a short one is gone. It mounts a file into each container, though, for its last
-// words, from …/pods/UID/containers/NAME/…, and says so in the mount table of the container's processes.
+// Learn finds the names of containers whose ids the client does not know yet: the kubelet reports a container's id a
+// second or two after its start, and a short container has ended by then. The kubelet mounts the termination message of
+// each container from …/pods/UID/containers/NAME/…, so the mount table of its processes holds the name.
 //
-// root is where cgroup v2 is mounted and proc is /proc of the host's PID namespace. It returns whether there are
-// containers to try again soon, and failed updates of the scope.
+// root is the mount point of cgroup v2, and proc is /proc of the host's PID namespace. Learn returns whether unnamed
+// containers remain, and failed updates of the scope.
 func (r *Resolver) Learn(root, proc string, now time.Time) (more bool, err error) {
 	var errs failures
 	for _, u := range r.unnamed(now) {
@@ -49,7 +49,7 @@ func (r *Resolver) Learn(root, proc string, now time.Time) (more bool, err error
 	return more, errs.err()
 }
 
-// unnamedContainer is a container to be named, by one of its cgroups.
+// unnamedContainer is a container without a name, and one of its cgroups.
 type unnamedContainer struct {
 	cgroup         uint64
 	path           string
@@ -80,7 +80,7 @@ func (r *Resolver) unnamed(now time.Time) (list []unnamedContainer) {
 	return list
 }
 
-// learned takes in the name of a container.
+// learned stores the name of a container.
 func (r *Resolver) learned(podKey, container, name string) error {
 	r.writing.Lock()
 	defer r.writing.Unlock()
@@ -94,7 +94,7 @@ func (r *Resolver) learned(podKey, container, name string) error {
 	return errs.err()
 }
 
-// nameOf asks the container's processes.
+// nameOf reads the container's name from the mount tables of its processes.
 func (r *Resolver) nameOf(u *unnamedContainer, root, proc string) (string, bool) {
 	dir, ok := r.directory(root, u.path, u.cgroup)
 	if !ok {
@@ -135,8 +135,8 @@ func readMountinfo(file string) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// directory finds a cgroup's directory. The kernel's paths begin at the hierarchy's true root, of which a node that is
-// itself a container sees only a branch.
+// directory finds a cgroup's directory. The kernel's paths begin at the root of the hierarchy. A node that is itself a
+// container sees only a subtree of it.
 func (r *Resolver) directory(root, path string, id uint64) (string, bool) {
 	for {
 		dir := filepath.Join(root, path)

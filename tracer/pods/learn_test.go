@@ -25,7 +25,7 @@ func mounts(kubelet, uid, container string) string {
 `
 }
 
-func TestContainerNameIsInTheMountTable(t *testing.T) {
+func TestContainerName_FromMountTable(t *testing.T) {
 	for _, test := range []struct {
 		name, mounts, pod, want string
 	}{
@@ -119,7 +119,7 @@ func (h *host) run(path string, pid int, mountinfo string) (id uint64) {
 	return id
 }
 
-func TestNamesAreLearnedFromAContainersProcesses(t *testing.T) {
+func TestLearn_NamesFromProcesses(t *testing.T) {
 	f := newFixture(t)
 	h := newHost(t, f.Resolver)
 	learn := func(wantMore bool, now time.Time) {
@@ -170,14 +170,14 @@ func TestNamesAreLearnedFromAContainersProcesses(t *testing.T) {
 	f.made(odd, path(uidA, 5))
 	learn(true, start.Add(learnLimit))
 	learn(false, start.Add(learnLimit+1))
-	f.made(odd+1<<40, path(uidA, 6)) // gone before it could be looked at
+	f.made(odd+1<<40, path(uidA, 6)) // removed before Learn could read it
 	learn(true, start)
 	if err := f.Observe(Cgroup{ID: odd + 1<<40, Removed: true}, start); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func TestAFloodOfCgroupsIsNotAllLookedAt(t *testing.T) {
+func TestLearn_LimitsCgroupsPerContainer(t *testing.T) {
 	f := newFixture(t)
 	f.update(&session.PodUpdate{Complete: true, Upsert: []*session.Pod{podA(container("app", 0))}})
 	f.made(1, path(uidA, 1))
@@ -186,7 +186,7 @@ func TestAFloodOfCgroupsIsNotAllLookedAt(t *testing.T) {
 	}
 	list := f.unnamed(start)
 	if len(list) != learnBatch {
-		t.Errorf("%d at once", len(list))
+		t.Errorf("%d cgroups, want %d", len(list), learnBatch)
 	}
 	of := make(map[string]int)
 	for _, u := range list {
@@ -196,8 +196,8 @@ func TestAFloodOfCgroupsIsNotAllLookedAt(t *testing.T) {
 	}
 }
 
-// TestThisProcesssMountsCanBeRead holds the parser against the running kernel.
-func TestThisProcesssMountsCanBeRead(t *testing.T) {
+// TestReadMountinfo_OfThisProcess runs the parser on the running kernel's format.
+func TestReadMountinfo_OfThisProcess(t *testing.T) {
 	raw, err := readMountinfo("/proc/self/mountinfo")
 	if err != nil {
 		t.Fatal(err)

@@ -6,8 +6,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
 
-// Limits of what a client may send of a node's pods. The kubelet's own default is 110 pods and the largest known nodes
-// run some 500; Kubernetes caps names at 253 bytes.
+// Limits of a client's pod update. The kubelet's default is 110 pods per node, and the largest known nodes run about
+// 500. Kubernetes limits names to 253 bytes.
 const (
 	maxPods       = 2048
 	maxContainers = 256
@@ -16,14 +16,14 @@ const (
 	maxWorkload   = 320 // "statefulset/" and a name
 )
 
-// LimitError says which limit a pod update breaks.
+// LimitError reports a pod update that exceeds a limit.
 type LimitError struct{ reason string }
 
 func (e *LimitError) Error() string { return "pod update refused: " + e.reason }
 
 func limit(format string, args ...any) error { return &LimitError{fmt.Sprintf(format, args...)} }
 
-// check refuses updates that no node's kubelet could give rise to.
+// check refuses updates beyond the limits.
 func (t *table) check(update *session.PodUpdate) error {
 	known := 0
 	if !update.GetComplete() {

@@ -8,11 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNoCgroup2 says that the node runs without cgroup v2, which everything here needs.
+// ErrNoCgroup2 reports a node without a cgroup v2 mount, which every probe needs.
 var ErrNoCgroup2 = errors.New("no cgroup v2 mount")
 
-// FindCgroup2 returns where the cgroup v2 hierarchy is under root, the node's /sys/fs/cgroup: root itself on a unified
-// host, root/unified on a hybrid one.
+// FindCgroup2 returns the mount point of the cgroup v2 hierarchy under root, the node's /sys/fs/cgroup: root itself on
+// a unified host, root/unified on a hybrid one. The error wraps ErrNoCgroup2.
 func FindCgroup2(root string) (string, error) {
 	for _, dir := range []string{root, filepath.Join(root, "unified")} {
 		var fs unix.Statfs_t

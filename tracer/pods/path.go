@@ -5,14 +5,14 @@ import (
 	"strings"
 )
 
-// Place is a pod's part of the cgroup tree that a path leads to or through.
+// Place is a pod, and perhaps its container, in a cgroup's path.
 type Place struct {
-	// Pod is the pod's UID, or a static pod's config hash, spelled as the API spells it.
+	// Pod is the pod's UID, or a static pod's config hash, as in the API.
 	Pod string
-	// Container is the runtime's id, 64 hex digits. It is empty for the pod's own cgroup and for what stands in the pod
-	// but in none of its containers: a runtime's monitor, a virtual machine's shim.
+	// Container is the runtime's id, 64 hex digits. It is empty for the pod's own cgroup and for cgroups of the pod
+	// outside its containers: a runtime's monitor, a virtual machine's shim.
 	Container string
-	// Runtime is what the runtime puts before the id ("cri-containerd", "crio", "docker"); empty where it puts nothing.
+	// Runtime is the runtime's prefix of the id ("cri-containerd", "crio", "docker"); empty if there is none.
 	Runtime string
 }
 
@@ -20,17 +20,17 @@ type Place struct {
 // bytes.
 const containerIDLength = 64
 
-// Places reads a cgroup's path from the root of the hierarchy and returns the pods it leads through, outermost first.
-// There is none for the host's own cgroups, one as a rule, and more where a node runs inside a pod of another cluster:
-// only the list of the pods of one's own node shows which of them is meant.
+// Places returns the pods in a cgroup's path from the root of the hierarchy, outermost first: none for the host's own
+// cgroups, usually one, and several where a node runs in a pod of another cluster. In that case the caller finds its
+// own by the list of its node's pods.
 //
-// It knows the kubelet's two layouts, under any --cgroup-root:
+// It supports the kubelet's two layouts, under any --cgroup-root:
 //
 //	…/kubepods[/QOS]/podUID/ID                                    cgroupfs driver
 //	….slice/…kubepods[-QOS]-podUID.slice/RUNTIME-ID.scope         systemd driver, "-" in UIDs written "_"
 //	…/…kubepods[-QOS]-podUID.slice:RUNTIME:ID                     kubelet on systemd, runtime on cgroupfs
 //
-// What lies below a container's cgroup belongs to that container.
+// Cgroups below a container's cgroup belong to that container.
 func Places(path string) []Place {
 	var places []Place
 	var grandparent, parent string
@@ -55,8 +55,9 @@ func Places(path string) []Place {
 	return places
 }
 
-// InPod reports whether /proc/PID/cgroup, as cgroups(7) describes it, is of a process in a pod. The kernel gives paths
-// from the root of the reader's cgroup namespace: those of other pods may begin with ".." and lack "kubepods".
+// InPod reports whether the contents of a /proc/PID/cgroup, see cgroups(7), belong to a process in a pod. The kernel's
+// paths are relative to the root of the reader's cgroup namespace: those of other pods may begin with ".." and lack
+// "kubepods".
 func InPod(cgroups []byte) bool {
 	for line := range strings.Lines(string(cgroups)) {
 		_, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
@@ -64,7 +65,7 @@ func InPod(cgroups []byte) bool {
 		if len(Places(path)) > 0 {
 			return true
 		}
-		above := false // so far, the path only led up
+		above := false // so far, the path only has ".."
 		for name := range strings.SplitSeq(strings.TrimPrefix(path, "/"), "/") {
 			uid, ok := strings.CutPrefix(name, "pod")
 			if _, known := kernelKey(uid); ok && known && above {
@@ -98,8 +99,8 @@ func podPlace(grandparent, parent, name string) (Place, bool) {
 	return slicePlace(name)
 }
 
-// slicePlace reads a pod's systemd slice. The slice repeats the names of all its parents, which are the kubelet's
-// --cgroup-root, "kubepods" and, but for guaranteed pods, the QoS class.
+// slicePlace parses the name of a pod's systemd slice. It repeats the names of all its parents: the kubelet's
+// --cgroup-root, "kubepods" and, except for guaranteed pods, the QoS class.
 func slicePlace(name string) (Place, bool) {
 	stem, ok := strings.CutSuffix(name, ".slice")
 	if !ok {
@@ -117,7 +118,7 @@ func slicePlace(name string) (Place, bool) {
 	return Place{Pod: canonical(uid)}, true
 }
 
-// containerOf reads the name of a cgroup right below a pod's.
+// containerOf parses the name of a cgroup directly below a pod's.
 func containerOf(name string) (runtime, id string) {
 	name = strings.TrimSuffix(name, ".scope")
 	if i := strings.LastIndexByte(name, '-'); i >= 0 {
@@ -145,12 +146,12 @@ func isContainerID(s string) bool {
 	return true
 }
 
-// canonical undoes systemd's escape of "-". No UID that Kubernetes makes holds an underscore, and one that a person
-// made up is only ever compared in this same form.
+// canonical undoes systemd's escape of "-". UIDs that Kubernetes generates have no underscore, and others are only
+// compared in this form.
 func canonical(uid string) string { return strings.ReplaceAll(uid, "_", "-") }
 
-// kernelKey is a UID or config hash as the kernel side keeps it: 16 bytes. Other UIDs, which only hand-written static
-// pods have, are not matched in the kernel.
+// kernelKey returns a UID or config hash as the key of the kernel's map: 16 bytes. Other UIDs, which only hand-written
+// static pods have, are not matched in the kernel.
 func kernelKey(uid string) (key [16]byte, ok bool) {
 	switch len(uid) {
 	case 32:

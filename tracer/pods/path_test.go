@@ -19,7 +19,7 @@ var (
 	idB = strings.Repeat("fedcba9876543210", 4)
 )
 
-func TestPlacesReadsEveryLayout(t *testing.T) {
+func TestPlaces_EveryLayout(t *testing.T) {
 	for _, test := range []struct {
 		name, path string
 		want       []Place
@@ -94,7 +94,7 @@ func TestPlacesReadsEveryLayout(t *testing.T) {
 	}
 }
 
-func TestKernelKeyTakesUUIDsAndHashes(t *testing.T) {
+func TestKernelKey_UUIDsAndHashes(t *testing.T) {
 	a, ok := kernelKey(uidA)
 	if want := [16]byte{0x0f, 0x7a, 0x5c, 0x2e, 0x8b, 0x1d, 0x4f, 0x7e, 0x9a, 0x33, 0x5d, 0x2f, 0x6f, 0x0b, 0x9c,
 		0x11}; !ok || a != want {

@@ -1,9 +1,8 @@
-// Package pods says which pod and container a cgroup belongs to, and sets in the kernel which cgroups are observed.
+// Package pods maps cgroups to pods and containers, and sets the observed cgroups in the kernel.
 //
-// It knows cgroups from a scan of the node's cgroup v2 tree and from news of those made and removed afterwards, and
-// pods from its client's updates. The two meet by the pod's UID and the container's id in the cgroup's path, in
-// whichever order they come. Only pods in the updates are ever reported: several nodes may share one kernel and so one
-// cgroup tree.
+// Cgroups come from a scan of the node's cgroup v2 tree and from notifications of created and removed ones, pods from
+// the client's updates. They match by the pod's UID and the container's id in the cgroup's path, in any order of
+// arrival. Only pods in the updates are reported, because several nodes may share one kernel and so one cgroup tree.
 package pods
 
 import (
@@ -17,52 +16,52 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
 
-// Resolver is safe for use by several goroutines.
+// Resolver maps the cgroups of one node to its pods. It is safe for concurrent use.
 type Resolver struct {
 	node string
 	// outermost: only the first pod in a cgroup's path counts.
 	outermost bool
 
-	// writing serialises all that changes the table together with the calls to the scope that follow from it, so that
-	// the kernel hears of changes in their order. It is taken before mu.
+	// writing serialises changes of the table with the calls to the scope that follow from them, so that the kernel
+	// gets changes in their order. It is taken before mu.
 	writing  sync.Mutex
 	scope    Scope
-	scanning *treeScan // while one runs
+	scanning *treeScan // the running scan, or nil
 	fresh    chan struct{}
 	changed  chan struct{}
-	// number is the id of the cgroup with that directory.
+	// number returns the id of the cgroup with a directory.
 	number func(dir string, info fs.FileInfo) (uint64, bool)
 
-	// mu guards the table. Those who change it hold it briefly and never during a system call: Identify waits for it.
+	// mu guards the table. Writers hold it briefly and never during a system call, because Identify waits for it.
 	mu    sync.RWMutex
 	table table
 }
 
 // Scope is the kernel's set of observed cgroups, as bpf/scope offers it.
 type Scope interface {
-	// SetPod has cgroups made from now on in the pod with this UID or config hash observed, or no longer.
+	// SetPod starts or stops observing future cgroups of the pod with this UID or config hash.
 	SetPod(uid [16]byte, target bool) error
-	// SetCgroup has one existing cgroup observed, or no longer.
+	// SetCgroup starts or stops observing one existing cgroup.
 	SetCgroup(id uint64, target bool) error
 }
 
-// Cgroup is news of one cgroup.
+// Cgroup is the notification of a created or removed cgroup.
 type Cgroup struct {
-	// ID is what bpf_get_current_cgroup_id returns in it: the inode of its directory.
+	// ID is the value of bpf_get_current_cgroup_id in it: the inode of its directory.
 	ID uint64
 	// Path starts at the root of the hierarchy. It may be empty when Removed.
 	Path    string
 	Removed bool
 }
 
-// New makes a resolver for the pods of node.
+// New returns a resolver for the pods of node.
 func New(node string) *Resolver {
 	return &Resolver{
 		node: node, fresh: make(chan struct{}, 1), changed: make(chan struct{}, 1), number: inode, table: newTable(),
 	}
 }
 
-// inode is how kernfs numbers cgroups, in ascending order.
+// inode returns the id of a cgroup: its inode in kernfs, which grows with each new one.
 func inode(_ string, info fs.FileInfo) (uint64, bool) {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
@@ -71,13 +70,13 @@ func inode(_ string, info fs.FileInfo) (uint64, bool) {
 	return stat.Ino, true
 }
 
-// SetOutermost says whether only the first pod in a cgroup's path counts, so that a container cannot pass for another
-// pod by the names of cgroups that it makes below its own. It is to be set before any cgroup is observed, and not where
-// the node itself may run in a pod of another cluster.
+// SetOutermost sets whether only the first pod in a cgroup's path counts, so that a container cannot impersonate
+// another pod by the names of cgroups below its own. Call it before any cgroup is observed, and leave it off where the
+// node itself may run in a pod of another cluster.
 func (r *Resolver) SetOutermost(only bool) { r.outermost = only }
 
-// Identify says whom a cgroup belongs to. The identity is nil when the status is Unknown or Foreign. It allocates
-// nothing.
+// Identify returns the pod and container of a cgroup. The identity is nil if the status is Unknown or Foreign. It does
+// not allocate.
 func (r *Resolver) Identify(id uint64) (*Identity, Status) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -88,7 +87,7 @@ func (r *Resolver) Identify(id uint64) (*Identity, Status) {
 	return c.identity, c.status
 }
 
-// GiveUp ends the wait for a container's name: from now on the cgroup is identified without one, until it is known.
+// GiveUp ends the wait for a container's name: the cgroup is identified without one until the name is known.
 func (r *Resolver) GiveUp(id uint64) {
 	r.writing.Lock()
 	defer r.writing.Unlock()
@@ -100,7 +99,7 @@ func (r *Resolver) GiveUp(id uint64) {
 	}
 }
 
-// Attach sets all that is observed in scope and keeps scope up to date from now on.
+// Attach sets the observed pods and cgroups in scope, and keeps scope up to date afterwards.
 func (r *Resolver) Attach(scope Scope) error {
 	r.writing.Lock()
 	defer r.writing.Unlock()
@@ -116,8 +115,8 @@ func (r *Resolver) Attach(scope Scope) error {
 	return errs.err()
 }
 
-// Apply takes in an update of the node's pods. An update that breaks a limit is refused as a whole with a *LimitError;
-// any other error is a failed update of the scope, and the pods are taken in nevertheless.
+// Apply applies an update of the node's pods. An update that exceeds a limit is refused as a whole with a *LimitError.
+// Any other error is a failed update of the scope, and the pods are stored nevertheless.
 func (r *Resolver) Apply(update *session.PodUpdate, now time.Time) error {
 	r.writing.Lock()
 	defer r.writing.Unlock()
@@ -133,7 +132,7 @@ func (r *Resolver) Apply(update *session.PodUpdate, now time.Time) error {
 	r.mu.Unlock()
 	r.announce()
 
-	// Pods first: a cgroup made between the two calls is then caught by the kernel itself.
+	// Pods first: the kernel then observes a cgroup that is created between the two calls.
 	var errs failures
 	for _, p := range rekeyed {
 		errs.add(r.scopePod(p, false))
@@ -147,7 +146,7 @@ func (r *Resolver) Apply(update *session.PodUpdate, now time.Time) error {
 	return errs.err()
 }
 
-// Observe takes in news of one cgroup. The error is a failed update of the scope, or that there are too many.
+// Observe applies a notification of one cgroup. The error is a failed update of the scope, or too many cgroups.
 func (r *Resolver) Observe(news Cgroup, now time.Time) error {
 	r.writing.Lock()
 	defer r.writing.Unlock()
@@ -189,18 +188,17 @@ func (r *Resolver) add(news Cgroup, now time.Time) error {
 	return errs.err()
 }
 
-// Changed gets something when pods or cgroups have come or gone since it last did.
+// Changed gets a token when pods or cgroups were added or removed.
 func (r *Resolver) Changed() <-chan struct{} { return r.changed }
 
-// Addresses maps the addresses of the observed pods, but for those on the node's own network, to the cgroup of the pod.
+// Addresses maps the addresses of the observed pods to the ids of their cgroups. Pods in the node's network have none.
 func (r *Resolver) Addresses() map[netip.Addr]uint64 {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.table.addresses()
 }
 
-// announce says on changed that something has, and on fresh that there are unnamed containers. The caller holds
-// writing.
+// announce sends a token on changed, and on fresh if there are unnamed containers. The caller holds writing.
 func (r *Resolver) announce() {
 	select {
 	case r.changed <- struct{}{}:
@@ -215,7 +213,7 @@ func (r *Resolver) announce() {
 	}
 }
 
-// Expire forgets what has been gone for longer than Linger, and the oldest of what is too much to remember.
+// Expire removes pods and cgroups that ended more than Linger ago, and the oldest ended ones beyond maxGone.
 func (r *Resolver) Expire(now time.Time) error {
 	r.writing.Lock()
 	defer r.writing.Unlock()
@@ -235,7 +233,7 @@ func (r *Resolver) Expire(now time.Time) error {
 	return errs.err()
 }
 
-// scopePod sets in the kernel whether a pod's coming cgroups are observed. The caller holds writing.
+// scopePod sets in the kernel whether a pod's future cgroups are observed. The caller holds writing.
 func (r *Resolver) scopePod(p *pod, target bool) error {
 	if r.scope == nil {
 		return nil
@@ -251,10 +249,11 @@ func (r *Resolver) scopePod(p *pod, target bool) error {
 	return errs.err()
 }
 
-// scopeCgroup sets in the kernel whether a cgroup is observed, where it may think otherwise. The caller holds writing.
+// scopeCgroup sets in the kernel whether a cgroup is observed, if the kernel's state may differ. The caller holds
+// writing.
 func (r *Resolver) scopeCgroup(c *cgroup) error {
 	if r.scope == nil || c.removed {
-		return nil // the kernel forgets a removed cgroup by itself
+		return nil // the kernel drops a removed cgroup by itself
 	}
 	want := out
 	if c.status != Foreign {

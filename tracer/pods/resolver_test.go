@@ -143,7 +143,7 @@ func (f *fixture) observes(ids ...uint64) {
 	}
 }
 
-func TestNamesComeInAnyOrder(t *testing.T) {
+func TestIdentify_AnyOrderOfArrival(t *testing.T) {
 	t.Run("pod, cgroups, ids", func(t *testing.T) {
 		f := newFixture(t)
 		f.is(11, "unknown")
@@ -191,7 +191,7 @@ func TestNamesComeInAnyOrder(t *testing.T) {
 	})
 }
 
-func TestTheSandboxIsToldFromContainers(t *testing.T) {
+func TestIdentify_SandboxIsNoContainer(t *testing.T) {
 	f := newFixture(t)
 	f.update(&session.PodUpdate{Complete: true, Upsert: []*session.Pod{podA(container("app", 0))}})
 	f.made(12, path(uidA, 3)) // a scan finds them in any order
@@ -205,7 +205,7 @@ func TestTheSandboxIsToldFromContainers(t *testing.T) {
 	f.is(13, "unnamed demo/b/") // CRI-O pods have no sandbox process as a rule
 }
 
-func TestStaticPodsAreFoundByTheirConfigHash(t *testing.T) {
+func TestIdentify_StaticPodByConfigHash(t *testing.T) {
 	f := newFixture(t)
 	f.made(10, path(hash, 1))
 	f.made(11, path(hash, 2))
@@ -228,7 +228,7 @@ func TestStaticPodsAreFoundByTheirConfigHash(t *testing.T) {
 	}
 }
 
-func TestInitAndEphemeralContainersAndNestedCgroups(t *testing.T) {
+func TestIdentify_InitEphemeralAndNested(t *testing.T) {
 	f := newFixture(t)
 	f.update(&session.PodUpdate{Complete: true,
 		Upsert: []*session.Pod{podA(container("init", 2), container("app", 3), container("debugger", 4))}})
@@ -242,7 +242,7 @@ func TestInitAndEphemeralContainersAndNestedCgroups(t *testing.T) {
 	f.is(14, "named demo/web/app")
 }
 
-func TestARestartedContainersOldCgroupKeepsItsName(t *testing.T) {
+func TestIdentify_RestartKeepsNameOfOldCgroup(t *testing.T) {
 	f := newFixture(t)
 	f.update(&session.PodUpdate{Complete: true, Upsert: []*session.Pod{podA(container("app", 2))}})
 	f.made(10, path(uidA, 1))
@@ -253,7 +253,7 @@ func TestARestartedContainersOldCgroupKeepsItsName(t *testing.T) {
 	f.is(12, "named demo/web/app")
 }
 
-func TestUnwantedContainersLeaveTheScopeOnceNamed(t *testing.T) {
+func TestScope_DropsUnwantedContainerOnceNamed(t *testing.T) {
 	f := newFixture(t)
 	sidecar := func(n int) *session.Container {
 		c := container("sidecar", n)
@@ -271,13 +271,13 @@ func TestUnwantedContainersLeaveTheScopeOnceNamed(t *testing.T) {
 	f.is(11, "named demo/web/app")
 	f.is(12, "foreign")
 	f.observes(11)
-	f.made(13, path(uidA, 3)+"/nested") // the kernel takes it in by the pod's UID, and is told otherwise
+	f.made(13, path(uidA, 3)+"/nested") // the kernel adds it by the pod's UID, and SetCgroup removes it
 	if got := f.calls[len(f.calls)-1]; got != "cgroup 13 false" {
 		t.Errorf("last call is %q", got)
 	}
 }
 
-func TestPodsBecomeTargetsAndStop(t *testing.T) {
+func TestScope_FollowsChangesOfTargets(t *testing.T) {
 	f := newFixture(t)
 	p := podA(container("app", 2))
 	p.Target = false
@@ -297,7 +297,7 @@ func TestPodsBecomeTargetsAndStop(t *testing.T) {
 	}
 }
 
-func TestOthersPodsStayForeign(t *testing.T) {
+func TestIdentify_OtherPodsAreForeign(t *testing.T) {
 	f := newFixture(t)
 	f.update(&session.PodUpdate{Complete: true, Upsert: []*session.Pod{podA()}})
 	f.made(20, "/node2/kubepods/pod"+uidB+"/"+id(5))
@@ -307,7 +307,7 @@ func TestOthersPodsStayForeign(t *testing.T) {
 	f.observes()
 }
 
-func TestANodeInsideAPodNamesItsOwn(t *testing.T) {
+func TestIdentify_NodeInsidePodNamesOwnPods(t *testing.T) {
 	nested := path(uidB, 9) + path(uidA, 2)
 	inner := newFixture(t)
 	inner.update(&session.PodUpdate{Complete: true, Upsert: []*session.Pod{podA(container("app", 2))}})
@@ -332,7 +332,7 @@ func TestResolver_NestedCgroupsKeepTheirPod(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
 			f.SetOutermost(true)
-			// The pod that made the cgroup is none that was asked for, or is not known yet.
+			// The pod that created the cgroup is no target, or is unknown.
 			f.update(&session.PodUpdate{Complete: true, Upsert: []*session.Pod{podA(container("app", 2))}})
 			f.made(30, nested)
 			f.is(30, "foreign")
@@ -342,7 +342,7 @@ func TestResolver_NestedCgroupsKeepTheirPod(t *testing.T) {
 	}
 }
 
-func TestTheGoneKeepTheirNamesForAWhile(t *testing.T) {
+func TestExpire_EndedPodsKeepNamesForLinger(t *testing.T) {
 	f := newFixture(t)
 	f.update(&session.PodUpdate{Complete: true, Upsert: []*session.Pod{podA(container("app", 2))}})
 	f.made(10, path(uidA, 1))
@@ -366,11 +366,11 @@ func TestTheGoneKeepTheirNamesForAWhile(t *testing.T) {
 	if len(f.kernel.pods) != 0 {
 		t.Errorf("the kernel still has pods %v", f.kernel.pods)
 	}
-	// The kernel drops a removed cgroup by itself; the one that is left it must be told of.
+	// The kernel drops a removed cgroup by itself. SetCgroup removes the other one.
 	f.observes(11)
 }
 
-func TestACompleteUpdateDropsWhatItLacksAndAReturnKeepsIt(t *testing.T) {
+func TestApply_CompleteUpdateDropsMissingPods(t *testing.T) {
 	f := newFixture(t)
 	f.update(&session.PodUpdate{Complete: true, Upsert: []*session.Pod{podA(container("app", 2))}})
 	f.made(11, path(uidA, 2))
@@ -389,7 +389,7 @@ func TestACompleteUpdateDropsWhatItLacksAndAReturnKeepsIt(t *testing.T) {
 	f.observes()
 }
 
-func TestTheGoneAreBounded(t *testing.T) {
+func TestExpire_LimitsEndedPods(t *testing.T) {
 	f := newFixture(t)
 	for i := range uint64(maxGone + 10) {
 		f.made(i+1, path(uidA, 2)+fmt.Sprint("/", i))
@@ -407,17 +407,17 @@ func TestTheGoneAreBounded(t *testing.T) {
 	f.is(11, "foreign")
 }
 
-func TestCgroupsAreBounded(t *testing.T) {
+func TestObserve_LimitsCgroups(t *testing.T) {
 	f := newFixture(t)
 	for i := range uint64(maxCgroups) {
 		f.made(i+1, path(uidA, 2))
 	}
 	if err := f.Observe(Cgroup{ID: 1 << 40, Path: path(uidA, 2)}, start); err == nil {
-		t.Error("one more was taken in without a word")
+		t.Error("no error for one more cgroup")
 	}
 }
 
-func TestGivingUpGoesOnUntilTheNameComes(t *testing.T) {
+func TestGiveUp_UnnamedUntilNameArrives(t *testing.T) {
 	f := newFixture(t)
 	f.update(&session.PodUpdate{Complete: true, Upsert: []*session.Pod{podA(container("app", 0))}})
 	f.made(10, path(uidA, 1))
@@ -430,7 +430,7 @@ func TestGivingUpGoesOnUntilTheNameComes(t *testing.T) {
 	f.is(11, "named demo/web/app")
 }
 
-func TestWhatTheKernelRefusesIsReportedOnce(t *testing.T) {
+func TestApply_ReportsKernelErrorOnce(t *testing.T) {
 	f := newFixture(t)
 	f.kernel.full = true
 	f.made(11, path(uidA, 2))
@@ -441,7 +441,7 @@ func TestWhatTheKernelRefusesIsReportedOnce(t *testing.T) {
 	f.is(11, "named demo/web/app")
 }
 
-func TestUpdatesBeyondTheLimitsAreRefusedWhole(t *testing.T) {
+func TestApply_RefusesUpdatesBeyondLimits(t *testing.T) {
 	many := func(n int) []*session.Pod {
 		var all []*session.Pod
 		for i := range n {
@@ -485,7 +485,7 @@ func TestUpdatesBeyondTheLimitsAreRefusedWhole(t *testing.T) {
 	f.update(&session.PodUpdate{Upsert: many(maxPods)})
 }
 
-func TestAnIdentitysWireNamesAnEvent(t *testing.T) {
+func TestIdentity_WireNamesEvent(t *testing.T) {
 	f := newFixture(t)
 	f.update(&session.PodUpdate{Complete: true, Upsert: []*session.Pod{podA(container("app", 2))}})
 	f.made(11, path(uidA, 2))
@@ -506,7 +506,7 @@ func TestAnIdentitysWireNamesAnEvent(t *testing.T) {
 	}
 }
 
-func TestWalkFindsTheTreeAndMissesNoNews(t *testing.T) {
+func TestScan_FindsTreeAndLostRemovals(t *testing.T) {
 	f := newFixture(t)
 	cgroups := newTree(t, f.Resolver)
 	root := cgroups.root
@@ -525,7 +525,7 @@ func TestWalkFindsTheTreeAndMissesNoNews(t *testing.T) {
 	f.is(app, "named demo/web/app")
 	f.is(nested, "named demo/web/app")
 
-	// News of the removal was lost: the next scan notices.
+	// The notification of the removal was lost: the next scan finds it.
 	if err := os.Remove(filepath.Join(root, path(uidA, 2)+"/nested")); err != nil {
 		t.Fatal(err)
 	}
@@ -541,7 +541,7 @@ func TestWalkFindsTheTreeAndMissesNoNews(t *testing.T) {
 	}
 }
 
-// newsDuring is a context that calls news when the scan first reads it: that is during a scan.
+// newsDuring is a context that calls news at the first call of Err, which happens during a scan.
 type newsDuring struct {
 	testing.TB
 	once sync.Once
@@ -556,7 +556,7 @@ func (n *newsDuring) Err() error {
 	return nil
 }
 
-func TestNewsOutrunsAWalk(t *testing.T) {
+func TestScan_NotificationsTakePrecedence(t *testing.T) {
 	f := newFixture(t)
 	cgroups := newTree(t, f.Resolver)
 	root, first := cgroups.root, cgroups.mkdir(path(uidA, 2))
@@ -594,7 +594,7 @@ func TestFindCgroup2(t *testing.T) {
 	}
 }
 
-func TestIdentifyAllocatesNothing(t *testing.T) {
+func TestIdentify_DoesNotAllocate(t *testing.T) {
 	f := newFixture(t)
 	f.update(&session.PodUpdate{Complete: true, Upsert: []*session.Pod{podA(container("app", 2))}})
 	f.made(11, path(uidA, 2))
@@ -603,7 +603,7 @@ func TestIdentifyAllocatesNothing(t *testing.T) {
 	}
 }
 
-func TestManyMayAskWhileOthersTell(t *testing.T) {
+func TestResolver_IsSafeForConcurrentUse(t *testing.T) {
 	f := newFixture(t)
 	var group sync.WaitGroup
 	for range 4 {
@@ -647,10 +647,10 @@ func BenchmarkIdentify(b *testing.B) {
 	})
 }
 
-func TestAddressesArePodsOwnCgroups(t *testing.T) {
-	const addressed, foreign = "11111111-2222-3333-4444-555555555555", "66666666-7777-8888-9999-aaaaaaaaaaaa"
+func TestAddresses_MapToPodCgroups(t *testing.T) {
+	const target, foreign = "11111111-2222-3333-4444-555555555555", "66666666-7777-8888-9999-aaaaaaaaaaaa"
 	r := New("node-1")
-	pod := &session.Pod{Uid: addressed, Namespace: "ns", Name: "a", Target: true,
+	pod := &session.Pod{Uid: target, Namespace: "ns", Name: "a", Target: true,
 		Addresses: [][]byte{{10, 0, 0, 1}, make([]byte, 16)}}
 	other := &session.Pod{Uid: foreign, Namespace: "ns", Name: "b", Addresses: [][]byte{{10, 0, 0, 2}}}
 	now := time.Unix(1000, 0)
@@ -665,7 +665,7 @@ func TestAddressesArePodsOwnCgroups(t *testing.T) {
 		t.Errorf("%v before any cgroup is known", got)
 	}
 	for id, path := range map[uint64]string{
-		7: "/kubepods/besteffort/pod" + addressed, 8: "/kubepods/besteffort/pod" + addressed + "/" +
+		7: "/kubepods/besteffort/pod" + target, 8: "/kubepods/besteffort/pod" + target + "/" +
 			strings.Repeat("a", 64), 9: "/kubepods/besteffort/pod" + foreign,
 	} {
 		if err := r.Observe(Cgroup{ID: id, Path: path}, now); err != nil {
@@ -681,7 +681,7 @@ func TestAddressesArePodsOwnCgroups(t *testing.T) {
 	default:
 		t.Error("it is not reported")
 	}
-	apply(&session.PodUpdate{DeleteUids: []string{addressed}})
+	apply(&session.PodUpdate{DeleteUids: []string{target}})
 	if got := r.Addresses(); len(got) != 0 {
 		t.Errorf("%v when the pod is gone", got)
 	}

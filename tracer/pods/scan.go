@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// treeScan is what happened while the tree was read: the news is newer than what the scan finds.
+// treeScan holds the notifications that arrive during a scan. They are newer than the scan's result.
 type treeScan struct {
 	made, removed map[uint64]bool
 }
@@ -25,8 +25,8 @@ func (w *treeScan) overtaken(news Cgroup) {
 	}
 }
 
-// Scan takes in all cgroups under root, where cgroup v2 is mounted, and drops those it knew that are no longer there.
-// To miss none, begin to Observe the kernel's news before. A scan that begins while another runs is an error.
+// Scan adds all cgroups under root, the mount point of cgroup v2, and removes known cgroups that no longer exist. To
+// miss none, Observe the kernel's notifications before. Starting a scan while another runs is an error.
 func (r *Resolver) Scan(ctx context.Context, root string, now time.Time) error {
 	w := &treeScan{made: make(map[uint64]bool), removed: make(map[uint64]bool)}
 	r.writing.Lock()
@@ -55,7 +55,7 @@ func (r *Resolver) Scan(ctx context.Context, root string, now time.Time) error {
 		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENODEV):
 			return nil // removed since its parent was read
 		case err != nil:
-			return fs.SkipDir // what cannot be read is not named; the rest can be
+			return fs.SkipDir // an unreadable cgroup stays unnamed
 		}
 		if id, ok := r.number(path, info); ok {
 			found[id] = strings.TrimPrefix(path, root)

@@ -9,22 +9,22 @@ import (
 )
 
 const (
-	// Linger is how long pods and cgroups that are gone keep their names: the last event of a flow comes after its end,
-	// and that of a UDP conversation only when it has been silent for half a minute.
+	// Linger is how long ended pods and removed cgroups keep their names: the last event of a flow comes after its end,
+	// that of a UDP conversation after half a minute without packets.
 	Linger = 2 * time.Minute
 
-	// maxCgroups and maxGone bound what a node, or a container that may make cgroups of its own, can have us remember.
+	// maxCgroups limits the known cgroups, maxGone the ended pods and removed cgroups. A container may create cgroups.
 	maxCgroups = 1 << 16
 	maxGone    = 1 << 12
 )
 
-// table joins pods and cgroups. It locks nothing and calls nobody.
+// table matches pods with cgroups. It has no locks and makes no calls to the scope.
 type table struct {
 	pods    map[string]*pod // by UID
 	byKey   map[string]*pod // by UID and by config hash, canonical
 	cgroups map[uint64]*cgroup
-	tenants map[string]*tenants // by each pod in their paths, known or not
-	unnamed map[uint64]*cgroup  // those whose status is Unnamed
+	tenants map[string]*tenants // by each pod key in the cgroups' paths, known or not
+	unnamed map[uint64]*cgroup  // cgroups with status Unnamed
 	gone    []departed          // oldest first
 }
 
@@ -38,14 +38,14 @@ func newTable() table {
 	}
 }
 
-// pod is one of the client's pods. It does not change but for leaving.
+// pod is one of the client's pods. Only leaving changes.
 type pod struct {
 	uid, namespace, name, workload string
-	// keys are what its cgroups may carry: the UID, and a static pod's config hash.
+	// keys are the ids in the paths of its cgroups: the UID, and a static pod's config hash.
 	keys       []string
 	target     bool
-	filtered   bool              // some containers are wanted, others not
-	containers map[string]bool   // name → wanted
+	filtered   bool              // some containers are no targets
+	containers map[string]bool   // name → target
 	ids        map[string]string // runtime id → name
 	unnamed    *Identity
 	named      map[string]*Identity // by container name
@@ -91,12 +91,12 @@ type cgroup struct {
 	id      uint64
 	path    string
 	places  []Place
-	made    time.Time // when it was first heard of
+	made    time.Time // when it was added to the table
 	removed bool
-	// container is its container's name once known. It stays when the pod's status moves on to a restarted container's
-	// id.
+	// container is its container's name once known. It stays when the pod's status changes to the id of a restarted
+	// container.
 	container string
-	// anonymous: its events have waited long enough for a name.
+	// anonymous: its events no longer wait for a name.
 	anonymous   bool
 	kernelScope kernelScope
 
@@ -116,22 +116,22 @@ const (
 // tenants are the cgroups of one pod.
 type tenants struct {
 	cgroups map[uint64]*cgroup
-	learned map[string]string // container id → name, as its processes told it
-	// sandbox is the container whose cgroup was made first: ids grow in the order of making. It is the pod's sandbox
-	// ("pause"), which the pod's status does not list, wherever the runtime starts one.
+	learned map[string]string // container id → name, from its processes' mount tables
+	// sandbox is the container with the oldest cgroup (the lowest id). If the runtime starts a sandbox process, it is
+	// the pod's sandbox ("pause"), which the pod's status does not list.
 	sandbox   string
 	sandboxID uint64
 }
 
-// departed is a pod or cgroup that is gone but not yet forgotten.
+// departed is an ended pod or removed cgroup that is still in the table.
 type departed struct {
 	at     time.Time
 	pod    *pod
 	cgroup *cgroup
 }
 
-// apply takes in an update with its upserted pods made. It returns the former selves of those that changed their keys,
-// and the cgroups it may concern.
+// apply applies an update whose upserted pods are converted. It returns the previous versions of pods with other keys,
+// and the cgroups whose identity may have changed.
 func (t *table) apply(
 	update *session.PodUpdate, upserted []*pod, now time.Time,
 ) (rekeyed []*pod, touched map[uint64]*cgroup) {
@@ -185,7 +185,7 @@ func (t *table) leave(uid string, now time.Time) {
 	}
 }
 
-// drop takes a pod out and adds the cgroups that were its to touched.
+// drop removes a pod and adds its cgroups to touched.
 func (t *table) drop(p *pod, touched map[uint64]*cgroup) {
 	delete(t.pods, p.uid)
 	for _, key := range p.keys {
@@ -196,7 +196,7 @@ func (t *table) drop(p *pod, touched map[uint64]*cgroup) {
 	}
 }
 
-// add puts in a cgroup and returns it with those whose identity it may have changed.
+// add adds a cgroup. It returns the cgroup and those whose identity may have changed.
 func (t *table) add(id uint64, path string, places []Place, now time.Time) map[uint64]*cgroup {
 	c := &cgroup{id: id, path: path, places: places, made: now}
 	t.cgroups[id] = c
@@ -230,7 +230,7 @@ func (t *table) remove(id uint64, now time.Time) {
 	}
 }
 
-// identify works out whose a cgroup is.
+// identify sets the identity and status of a cgroup.
 func (t *table) identify(c *cgroup) {
 	c.identity, c.status = nil, Foreign
 	for _, place := range c.places {
@@ -248,7 +248,7 @@ func (t *table) identify(c *cgroup) {
 	}
 }
 
-// learn takes in a container's name and returns the container's cgroups.
+// learn stores a container's name and returns the container's cgroups.
 func (t *table) learn(podKey, container, name string) map[uint64]*cgroup {
 	touched := make(map[uint64]*cgroup)
 	tn := t.tenants[podKey]
@@ -297,7 +297,7 @@ func (t *table) identifyIn(p *pod, place Place, c *cgroup) (*Identity, Status) {
 	}
 }
 
-// addresses maps those of the observed pods to the pod's own cgroup, as far as that is known.
+// addresses maps the addresses of the observed pods to the pods' own cgroups, as far as they are known.
 func (t *table) addresses() map[netip.Addr]uint64 {
 	found := make(map[netip.Addr]uint64)
 	for _, p := range t.pods {
@@ -313,7 +313,7 @@ func (t *table) addresses() map[netip.Addr]uint64 {
 	return found
 }
 
-// cgroupOf gives the oldest cgroup that is a pod's and none of its containers'.
+// cgroupOf returns the oldest cgroup of a pod outside its containers.
 func (t *table) cgroupOf(p *pod) (id uint64, ok bool) {
 	for _, key := range p.keys {
 		tn := t.tenants[key]
@@ -331,7 +331,7 @@ func (t *table) cgroupOf(p *pod) (id uint64, ok bool) {
 	return id, ok
 }
 
-// inTarget reports whether the kernel may observe a cgroup by its own judgement of the path.
+// inTarget reports whether the kernel may observe a cgroup because its path holds a target's UID.
 func (t *table) inTarget(c *cgroup) bool {
 	for _, place := range c.places {
 		if p := t.byKey[place.Pod]; p != nil && p.target {
@@ -341,7 +341,7 @@ func (t *table) inTarget(c *cgroup) bool {
 	return false
 }
 
-// expire forgets what has been gone for long enough and returns the pods it forgot and the cgroups that were theirs.
+// expire removes expired pods and cgroups. It returns the removed pods and the cgroups that belonged to them.
 func (t *table) expire(now time.Time) (dismissed []*pod, touched map[uint64]*cgroup) {
 	touched = make(map[uint64]*cgroup)
 	for len(t.gone) > 0 && (len(t.gone) > maxGone || now.Sub(t.gone[0].at) >= Linger) {
@@ -368,7 +368,7 @@ func (t *table) forget(c *cgroup) {
 	for _, place := range c.places {
 		tn := t.tenants[place.Pod]
 		delete(tn.cgroups, c.id)
-		delete(tn.learned, place.Container) // cgroups that are left of it have the name
+		delete(tn.learned, place.Container) // its other cgroups have the name
 		if len(tn.cgroups) == 0 {
 			delete(t.tenants, place.Pod)
 		}
