@@ -22,8 +22,9 @@ func dnsService(namespace, name, portName string, port int32, target intstr.IntO
 	return s
 }
 
-// dnsSlice says which port the pods of a Service have for a named one.
-func dnsSlice(namespace, service, name string, port int32) *discoveryv1.EndpointSlice {
+// dnsSlice is an endpoint slice of a Service whose pods have a port for the target port "dns".
+func dnsSlice(namespace, service string, port int32) *discoveryv1.EndpointSlice {
+	name := "dns"
 	return &discoveryv1.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: namespace, Name: service, Labels: map[string]string{discoveryv1.LabelServiceName: service},
@@ -68,14 +69,14 @@ func TestDNSPorts(t *testing.T) {
 		"all namespaces":         {all, "", []uint32{53}, "[53 8053]"},
 		"named target port": {
 			[]runtime.Object{
-				dnsService("demo", "a", "dns", 53, intstr.FromString("dns")), dnsSlice("demo", "a", "dns", 1053),
-				dnsSlice("demo", "b", "dns", 1054), dnsSlice("other", "a", "dns", 1055),
+				dnsService("demo", "a", "dns", 53, intstr.FromString("dns")), dnsSlice("demo", "a", 1053),
+				dnsSlice("demo", "b", 1054), dnsSlice("other", "a", 1055),
 			}, "demo", []uint32{53}, "[53 1053]",
 		},
 		"OpenShift": {
 			[]runtime.Object{
 				dnsService("openshift-dns", "dns-default", "dns", 53, intstr.FromString("dns")),
-				dnsSlice("openshift-dns", "dns-default", "dns", 5353),
+				dnsSlice("openshift-dns", "dns-default", 5353),
 			}, "", []uint32{53}, "[53 5353]",
 		},
 	} {

@@ -67,8 +67,9 @@ func (x *index) describe(at string, proto event.Protocol) string {
 	return fmt.Sprintf("%spod %q node %q", out, n.Pod, n.Node)
 }
 
-func node(name string, change func(*corev1.Node)) *corev1.Node {
-	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{}}}
+// node is the node "n1" after a change.
+func node(change func(*corev1.Node)) *corev1.Node {
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Annotations: map[string]string{}}}
 	n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "10.1.0.1"}}
 	change(n)
 	return n
@@ -120,7 +121,7 @@ func TestNames_NodeInPodNetwork(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			x := newIndex(t)
-			x.apply(node("n1", test.change), pod("demo", "web-0", "n1", "10.244.1.2"),
+			x.apply(node(test.change), pod("demo", "web-0", "n1", "10.244.1.2"),
 				pod("demo", "calico-pod", "n9", "10.244.3.1"))
 			at := netip.AddrPortFrom(netip.MustParseAddr(test.addr), 40000).String()
 			if got := x.describe(at, tcp); got != test.want {
@@ -129,7 +130,7 @@ func TestNames_NodeInPodNetwork(t *testing.T) {
 		})
 	}
 	x := newIndex(t)
-	x.apply(node("n1", ranges))
+	x.apply(node(ranges))
 	x.names.deleteNode("n1")
 	if got := x.describe("10.244.1.1:1", tcp); got != `pod "" node ""` {
 		t.Errorf("the bridge of a deleted node is %s", got)
@@ -221,7 +222,7 @@ func TestNames_EndpointsAsKubeProxy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			x := newIndex(t)
 			x.apply(
-				node("n1", func(*corev1.Node) {}), pod("demo", "web-0", "n1", a, "fd00:2::5"),
+				node(func(*corev1.Node) {}), pod("demo", "web-0", "n1", a, "fd00:2::5"),
 				pod("demo", "web-1", "n2", b),
 				webService(test.change), slicesOf("web", 8080, test.endpoints...),
 			)
@@ -257,7 +258,7 @@ func TestNames_NoSuchPort(t *testing.T) {
 			[]string{corev1.ClusterIPNone}
 	})
 	x.apply(
-		node("n1", func(*corev1.Node) {}), pod("demo", "web-0", "n1", "10.2.0.5"), headless,
+		node(func(*corev1.Node) {}), pod("demo", "web-0", "n1", "10.2.0.5"), headless,
 		webService(func(s *corev1.Service) { s.Spec.ExternalIPs = []string{"192.0.2.7"} }),
 		slicesOf("web", 8080, endpoint("10.2.0.5", "RSt")),
 	)
@@ -285,7 +286,7 @@ func TestNames_NoSuchPort(t *testing.T) {
 }
 
 func TestNames_ServiceInferred(t *testing.T) {
-	cilium := node("n1", func(n *corev1.Node) {
+	cilium := node(func(n *corev1.Node) {
 		n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeNetworkUnavailable, Reason: "CiliumIsUp"}}
 	})
 	agent := pod("kube-system", "anetd", "n1", "10.1.0.1")

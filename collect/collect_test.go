@@ -718,8 +718,8 @@ func TestFeed_BlocksWithoutLossOnSlowViewer(t *testing.T) {
 		}()
 		synctest.Wait()
 		select {
-		case <-blocked:
-			t.Fatal("1000 events were taken while the viewer stood still")
+		case err := <-blocked:
+			t.Fatalf("1000 events were accepted while the viewer was blocked: %v", err)
 		default:
 		}
 		close(slow)
@@ -731,7 +731,9 @@ func TestFeed_BlocksWithoutLossOnSlowViewer(t *testing.T) {
 			t.Errorf("%d events came out of 1000", got)
 		}
 		cancel()
-		<-ran
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
 	})
 }
 

@@ -42,7 +42,9 @@ func inWorld(t *testing.T, o Options, test func(*world)) {
 		}()
 		test(w)
 		cancel()
-		<-w.ran
+		if err := <-w.ran; err != nil {
+			t.Error(err)
+		}
 	})
 }
 

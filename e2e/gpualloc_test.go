@@ -126,7 +126,7 @@ func TestGPUAllocation(t *testing.T) {
 		}
 		kubelets.Say(t, two, given("left", "nvidia.com/gpu", "GPU-0"), given("right", "nvidia.com/gpu", "what is this"))
 		await(t, two, "GPU-1",
-			`.allocated == null and .use == null and (.unavailable | contains("allocation: the kubelet has given out nvidia.com/gpu \"what is this\", and which device that is cannot be told"))`)
+			`.allocated == null and .use == null and (.unavailable | contains("allocation: the kubelet has allocated nvidia.com/gpu \"what is this\", which may be any device"))`)
 	})
 	t.Run("MIG devices, and their GPU by them", func(t *testing.T) {
 		driver.Script(t, two, script(1, h100(0, "mig 3", "minor 1"), []string{
@@ -171,7 +171,7 @@ func TestGPUAllocation(t *testing.T) {
 		})
 	}
 	// when it is found, not only in the end
-	tr.AwaitStderr(t, two+`: gpu: the kubelet has given nvidia.com/gpu "GPU-that-is-gone"`)
+	tr.AwaitStderr(t, two+`: gpu: the kubelet has allocated nvidia.com/gpu "GPU-that-is-gone"`)
 	tr.Stop(t)
 	tr.CheckSchema(t)
 	for _, line := range []string{
@@ -179,8 +179,8 @@ func TestGPUAllocation(t *testing.T) {
 			"/hoarder/workload",
 		"gpu: " + one + "/1 (NVIDIA H100 80GB HBM3) has done nothing for the last ", ", and is held by " + ns +
 			"/idler/workload",
-		"gpu: " + two + `: the kubelet has given nvidia.com/gpu "GPU-that-is-gone" to ` + ns +
-			"/right/workload, and the driver tells of no such device",
+		"gpu: " + two + `: the kubelet has allocated nvidia.com/gpu "GPU-that-is-gone" to ` + ns +
+			"/right/workload, but the driver has no such device",
 		"gpu: " + one + "/3 (NVIDIA H100 80GB HBM3) was used by " + ns + "/thief/workload without having been given it",
 	} {
 		if !strings.Contains(tr.Stderr(), line) {

@@ -35,7 +35,7 @@ func (c *checker) checkExpr(e ast.Expr, scope []string) *Error {
 	switch e.Kind() {
 	case ast.IdentKind, ast.SelectKind:
 		if path, root, ok := dotted(e); ok {
-			return c.path(path, root, e, scope)
+			return c.path(path, root, scope)
 		}
 		if e.Kind() == ast.SelectKind {
 			return c.checkExpr(e.AsSelect().Operand(), scope)
@@ -118,7 +118,7 @@ func (c *checker) isNamespace(target ast.Expr, scope []string) bool {
 }
 
 // path checks that a path names a field.
-func (c *checker) path(path []string, root, e ast.Expr, scope []string) *Error {
+func (c *checker) path(path []string, root ast.Expr, scope []string) *Error {
 	name := strings.Join(path, ".")
 	switch {
 	case slices.Contains(scope, path[0]) || isType(name):

@@ -160,7 +160,11 @@ func TestWriter_FlushesWaitingEvents(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer w.Close()
+		defer func() {
+			if err := w.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
 		if err := w.Write(example(1)); err != nil {
 			t.Fatal(err)
 		}

@@ -85,7 +85,9 @@ func TestAdmission_ClosedConnectionsLeave(t *testing.T) {
 	}
 	for i, s := range all {
 		if i%2 == 0 {
-			s.Close()
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
 		} else if !s.leave() {
 			t.Errorf("the connection %d was refused", i)
 		}
@@ -112,6 +114,8 @@ func TestAdmission_PushesOutAtTheLimit(t *testing.T) {
 		}
 	}
 	for _, s := range append([]*stranger(nil), a.waiting...) {
-		s.Close()
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

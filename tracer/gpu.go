@@ -34,7 +34,7 @@ func openGPU(ctx context.Context, scope *scope.Scope, o SourceOptions) (Source, 
 	if s.devices, err = gpu.Open(gpu.Options{
 		Containers: s.containers, Interval: interval, Library: o.Config.GetGpu().GetLibrary(),
 		PodResources: o.Config.GetGpu().GetPodResources(),
-		Node:         o.Node, Asked: o.Asked,
+		Node:         o.Node, IsTarget: o.IsTarget,
 	}); err != nil {
 		return nil, err
 	}

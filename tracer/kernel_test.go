@@ -36,7 +36,7 @@ func exchange(t *testing.T, client, server *bpftest.Cgroup, n int) {
 			t.Fatal(err)
 		}
 	})
-	defer listener.Close()
+	defer func() { _ = listener.Close() }()
 	received := make(chan int64, 1)
 	go func() {
 		defer close(received)

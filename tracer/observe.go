@@ -63,7 +63,7 @@ func (o *observation) attach(ctx context.Context, config *session.Config) error 
 	}
 	for _, kind := range slices.Compact(slices.Sorted(slices.Values(config.GetKinds()))) {
 		s, err := o.Kernel.OpenSource(ctx, kind, SourceOptions{
-			Scope: o.scope, CgroupRoot: o.cgroupRoot, Config: config, Node: o.Node, Asked: o.resolver.Asked,
+			Scope: o.scope, CgroupRoot: o.cgroupRoot, Config: config, Node: o.Node, IsTarget: o.resolver.IsTarget,
 			Containers: func() []pods.Container { return o.resolver.Containers(o.cgroupRoot) },
 		})
 		if err != nil {

@@ -48,8 +48,8 @@ type SourceOptions struct {
 	Node string
 	// Containers returns the containers that are observed now; nil: none.
 	Containers func() []pods.Container
-	// Asked reports whether a container of the node is a target, running or not; nil: none is.
-	Asked func(namespace, pod, container string) bool
+	// IsTarget reports whether a container of the node is a target, running or not; nil: none is.
+	IsTarget func(namespace, pod, container string) bool
 }
 
 // Scope is the kernel's set of observed cgroups, and its notifications of created and removed cgroups.

@@ -147,18 +147,21 @@ func (n *node) dial(as *session.Identity) *line {
 		n.Fatal(err)
 	}
 	l.conn, l.SessionClient = conn, session.NewSessionClient(conn)
-	n.Cleanup(func() { conn.Close() })
+	n.Cleanup(func() { _ = conn.Close() }) // cut may have closed it
 	return l
 }
 
-// cut breaks the connection without a word, as a lost port-forward does.
+// cut breaks the connection without a goodbye, as a lost port-forward does.
 func (l *line) cut() {
+	l.Helper()
 	l.mu.Lock()
 	for _, raw := range l.raw {
 		raw.Close()
 	}
 	l.mu.Unlock()
-	l.conn.Close()
+	if err := l.conn.Close(); err != nil {
+		l.Error(err)
+	}
 }
 
 // greet opens Control and says Hello.

@@ -5,6 +5,7 @@ package tracer
 import (
 	"bufio"
 	"crypto/sha256"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -125,11 +126,11 @@ func superviseStdin() {
 			}
 		}
 	}()
-	os.Stdout.WriteString("runs\n")
+	fmt.Println("runs")
 	select {
 	case <-w.expired:
-		os.Stdout.WriteString("expired\n")
+		fmt.Println("expired")
 	case <-ended:
-		os.Stdout.WriteString("end of input\n")
+		fmt.Println("end of input")
 	}
 }

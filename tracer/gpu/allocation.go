@@ -21,44 +21,44 @@ import (
 )
 
 const (
-	// minAskInterval is how often the kubelet is asked at most.
-	minAskInterval = 2 * time.Second
-	// askLimit is how long it may take to answer, retryInterval how long a failure is left alone.
-	askLimit      = 3 * time.Second
+	// minListInterval is the least time between two requests to the kubelet.
+	minListInterval = 2 * time.Second
+	// listTimeout limits one request to the kubelet. retryInterval is the time between a failure and the next attempt.
+	listTimeout   = 3 * time.Second
 	retryInterval = 5 * time.Second
-	// maxAnswer bounds an answer, bytes: one for 250 pods has some 100 KB.
+	// maxAnswer limits an answer, bytes: one for 250 pods has about 100 KB.
 	maxAnswer = 8 << 20
-	// maxReason bounds what is said of a failure, bytes.
+	// maxReason limits the message of a failure, bytes.
 	maxReason = 300
 )
 
-// noClaims is said where devices may be given by claims, of which kubelets before 1.34 do not tell, but for a feature
-// gate.
-const noClaims = "the kubelet does not tell of resource claims (1.34 does), and NVIDIA's driver for them is on " +
+// noClaims is the reason for an incomplete allocation where devices may be allocated by claims. Kubelets before 1.34
+// report claims only with a feature gate.
+const noClaims = "the kubelet does not report resource claims (1.34 does), and NVIDIA's driver for them is on " +
 	"this node"
 
-// notYet is said before the first answer.
-const notYet = "the kubelet has not been asked yet"
+// notYet is the reason before the first answer.
+const notYet = "the kubelet has not answered yet"
 
-// allocation is what the kubelet has given to whom.
+// allocation is a list of the kubelet's device allocations.
 type allocation struct {
-	// asked is when it was asked: what it had given by then is in it.
-	asked time.Time
-	// listed are the containers that it told of, "namespace/pod/container", also those that it gave no device to.
-	// Containers that initialise their pod and end are not among them.
+	// requested is the time of the request. The answer holds all earlier allocations.
+	requested time.Time
+	// listed are the containers in the answer, "namespace/pod/container", with and without devices. Init containers are
+	// not among them.
 	listed map[string]bool
 	given  []grant
-	// vague says why what was given is not all of it; empty where it is.
+	// vague is the reason why given is incomplete; empty if it is complete.
 	vague string
 }
 
-// grant is one device given to a container.
+// grant is one device allocated to a container.
 type grant struct {
 	container container
-	// resource is the extended resource, or the driver of a claim; id what the device is called there.
+	// resource is the extended resource, or the driver of a claim; id is the device's name there.
 	resource, id string
 	parsed       gpuID
-	// sure: it is a GPU or MIG device, whatever its id means.
+	// sure: it is a GPU or MIG device, even if the id is not understood.
 	sure bool
 }
 
@@ -67,7 +67,7 @@ type container struct{ namespace, pod, name string }
 
 func (c container) String() string { return c.namespace + "/" + c.pod + "/" + c.name }
 
-// allocations asks the kubelet while it runs.
+// allocations keeps the kubelet's newest answer.
 type allocations struct {
 	connect  func() (*client, error)
 	interval time.Duration
@@ -78,10 +78,10 @@ type allocations struct {
 }
 
 func newAllocations(k kubelets, interval time.Duration) *allocations {
-	return &allocations{connect: k.connect, interval: max(interval, minAskInterval), reason: notYet}
+	return &allocations{connect: k.connect, interval: max(interval, minListInterval), reason: notYet}
 }
 
-// now is what is known; nil and why, where nothing is.
+// now returns the newest allocation, or nil and the reason why there is none.
 func (a *allocations) now() (*allocation, string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -98,7 +98,8 @@ func (a *allocations) set(last *allocation, err error) {
 	a.last, a.reason = last, reason
 }
 
-// run asks until ctx ends. After a failure the socket is looked for again: a kubelet that starts anew makes another.
+// run lists allocations until ctx ends. After a failure it searches for the socket again: a restarted kubelet creates a
+// new one.
 func (a *allocations) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := a.follow(ctx)
@@ -113,13 +114,13 @@ func (a *allocations) run(ctx context.Context) {
 	}
 }
 
-// follow asks one kubelet again and again. It returns why it cannot any more.
+// follow lists the allocations of one kubelet once per interval. It returns the first error.
 func (a *allocations) follow(ctx context.Context) error {
 	c, err := a.connect()
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	for {
 		last, err := c.list(ctx)
 		if err != nil {
@@ -134,12 +135,12 @@ func (a *allocations) follow(ctx context.Context) error {
 	}
 }
 
-// client asks one kubelet.
+// client is a connection to one kubelet.
 type client struct {
 	*grpc.ClientConn
 	api    kubeletapi.PodResourcesListerClient
 	socket socket
-	// claims: it tells of resource claims, or nobody makes any; known once it was asked.
+	// claims: the kubelet reports resource claims. known: claims is valid.
 	claims, known bool
 }
 
@@ -154,7 +155,7 @@ func (k *kubelets) connect() (*client, error) {
 
 // newClient connects to a kubelet's socket.
 func newClient(s socket, dial func(context.Context, string) (net.Conn, error)) (*client, error) {
-	const window = 1 << 20 // fixed: measuring what would suit takes a ping for each answer
+	const window = 1 << 20 // fixed: estimating the window takes a ping for each answer
 	conn, err := grpc.NewClient("passthrough:///localhost",
 		grpc.WithTransportCredentials(insecure.NewCredentials()), // root's own socket on this machine
 		grpc.WithContextDialer(dial),
@@ -168,32 +169,32 @@ func newClient(s socket, dial func(context.Context, string) (net.Conn, error)) (
 	return &client{ClientConn: conn, api: kubeletapi.NewPodResourcesListerClient(conn), socket: s}, nil
 }
 
-// list asks what is given to whom.
+// list requests the current allocations.
 func (c *client) list(ctx context.Context) (*allocation, error) {
-	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
-	asked := time.Now()
+	requested := time.Now()
 	answer, err := c.api.List(ctx, &kubeletapi.ListPodResourcesRequest{})
 	if err != nil {
 		return nil, err
 	}
-	a := read(answer, asked)
-	if !c.tellsOfClaims(ctx) && !slices.ContainsFunc(a.given, func(g grant) bool { return g.resource == draDriver }) {
+	a := read(answer, requested)
+	if !c.reportsClaims(ctx) && !slices.ContainsFunc(a.given, func(g grant) bool { return g.resource == draDriver }) {
 		a.vague = noClaims
 	}
 	return a, nil
 }
 
-// tellsOfClaims says whether an answer without claims means that there are none. Kubelets came to tell of them with the
-// release that came to answer Get, so they are asked for a pod that cannot be.
-func (c *client) tellsOfClaims(ctx context.Context) bool {
+// reportsClaims reports whether an answer without claims means that there are none. Kubelets report claims since the
+// release that added Get, so it calls Get for a pod that cannot exist.
+func (c *client) reportsClaims(ctx context.Context) bool {
 	if c.known {
 		return c.claims
 	}
 	root := filepath.Dir(filepath.Dir(c.socket.path))
 	plugin, err := c.socket.lookup(filepath.Join(root, "plugins", draDriver))
 	if err != nil {
-		return true // it may still come
+		return true // it may be installed later
 	}
 	plugin.Close()
 	_, err = c.api.Get(ctx, &kubeletapi.GetPodResourcesRequest{})
@@ -206,9 +207,9 @@ func (c *client) tellsOfClaims(ctx context.Context) bool {
 	return c.claims
 }
 
-// read takes in an answer.
-func read(answer *kubeletapi.ListPodResourcesResponse, asked time.Time) *allocation {
-	a := &allocation{asked: asked, listed: map[string]bool{}}
+// read converts an answer.
+func read(answer *kubeletapi.ListPodResourcesResponse, requested time.Time) *allocation {
+	a := &allocation{requested: requested, listed: map[string]bool{}}
 	for _, pod := range answer.GetPodResources() {
 		for _, c := range pod.GetContainers() {
 			of := container{pod.GetNamespace(), pod.GetName(), c.GetName()}
@@ -239,20 +240,20 @@ func read(answer *kubeletapi.ListPodResourcesResponse, asked time.Time) *allocat
 	return a
 }
 
-// explain says in words why the kubelet could not be asked.
+// explain returns the message for a failed request to the kubelet.
 func explain(err error) string {
 	message := err.Error()
 	if s, ok := status.FromError(err); ok {
 		switch message = s.Message(); s.Code() {
 		case codes.DeadlineExceeded:
-			message = fmt.Sprintf("the kubelet did not answer within %v", askLimit)
+			message = fmt.Sprintf("the kubelet did not answer within %v", listTimeout)
 		case codes.Unimplemented:
 			message = "the kubelet is too old for this, it has no pod-resources API v1: " + message
 		default:
 			message = "the kubelet: " + message
 		}
 	} else if errors.Is(err, context.DeadlineExceeded) {
-		message = fmt.Sprintf("the kubelet did not answer within %v", askLimit)
+		message = fmt.Sprintf("the kubelet did not answer within %v", listTimeout)
 	}
 	if len(message) > maxReason {
 		message = message[:maxReason] + "…"

@@ -21,42 +21,35 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/fakes"
 )
 
-// asking asks a fake kubelet until the test ends.
-func asking(t *testing.T, path string) *allocations {
-	a := newAllocations(kubelets{places: places{own: "/", host: "/", proc: "/proc"}, node: "a", wanted: path}, 0)
-	a.interval = 10 * time.Millisecond
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		a.run(ctx)
-	}()
-	t.Cleanup(func() {
-		cancel()
-		<-done
-	})
+// connect connects to the fake kubelet at a path until the test ends.
+func connect(tb testing.TB, path string) *client {
+	tb.Helper()
+	c, err := (&kubelets{places: places{own: "/", host: "/", proc: "/proc"}, node: "a", wanted: path}).connect()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// list requests the allocations.
+func list(t *testing.T, c *client) *allocation {
+	t.Helper()
+	a, err := c.list(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	return a
 }
 
-// await waits until what is known is so.
-func await(t *testing.T, what string, so func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !so(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
-}
-
-func TestWhatTheKubeletHasGivenIsKnown(t *testing.T) {
+func TestAllocations_OfKubeletAnswer(t *testing.T) {
 	p := fakes.NewPodResources(t)
 	p.Say(t, "a", fakes.GivenTo("ml", "train", "main", "nvidia.com/gpu", "GPU-aa", "GPU-bb::1"),
 		fakes.GivenTo("ml", "plain", "main", ""),
 		fakes.ClaimedBy("ml", "claimer", "main", draDriver, "a", "gpu-0"),
 		fakes.GivenTo("ml", "fpga", "main", "example.com/fpga", "0"))
-	a := asking(t, p.Path)
-	var last *allocation
-	await(t, "an answer", func() bool { last, _ = a.now(); return last != nil })
+	c := connect(t, p.Path)
+	last := list(t, c)
 	var got []string
 	for _, g := range last.given {
 		got = append(got,
@@ -65,32 +58,28 @@ func TestWhatTheKubeletHasGivenIsKnown(t *testing.T) {
 	want := "ml/train/main nvidia.com/gpu GPU-aa sure;ml/train/main nvidia.com/gpu GPU-bb::1 sure;ml/claimer/main " +
 		"gpu.nvidia.com gpu-0 sure;ml/fpga/main example.com/fpga 0 "
 	if strings.Join(got, ";") != want || !last.listed["ml/plain/main"] || len(last.listed) != 4 ||
-		time.Since(last.asked) > time.Minute {
+		time.Since(last.requested) > time.Minute {
 		t.Errorf("%q, %v", got, last.listed)
 	}
 	p.Say(t, "a")
-	await(t, "that nothing is given any more", func() bool {
-		last, _ := a.now()
-		return last != nil &&
-			len(last.given) == 0
-	})
-	p.Stop("a") // it starts anew, with a socket of the same name
+	if last := list(t, c); len(last.given) != 0 {
+		t.Errorf("after the end of all pods: %v", last.given)
+	}
+	p.Stop("a") // it restarts, with a socket of the same name
 	p.Say(t, "a", fakes.GivenTo("ml", "other", "main", "nvidia.com/gpu", "GPU-aa"))
-	await(t, "the answer of the new one", func() bool {
-		last, _ := a.now()
-		return last != nil &&
-			last.listed["ml/other/main"]
-	})
+	if last := list(t, connect(t, p.Path)); !last.listed["ml/other/main"] {
+		t.Errorf("after a restart: %v", last.listed)
+	}
 }
 
-func TestAKubeletThatCannotBeAskedIsNotKnownToHaveGivenNothing(t *testing.T) {
+func TestAllocations_FailedRequestIsUnknown(t *testing.T) {
 	p := fakes.NewPodResources(t)
 	a := newAllocations(kubelets{places: places{own: "/", host: "/", proc: "/proc"}, node: "a", wanted: p.Path}, 0)
 	if last, reason := a.now(); last != nil || reason != notYet {
 		t.Errorf("before the first answer: %v, %q", last, reason)
 	}
 	for _, test := range []struct {
-		what, says string
+		what, want string
 		do         func()
 	}{
 		{"no socket", "there is no such socket on this node", func() {}},
@@ -105,7 +94,7 @@ func TestAKubeletThatCannotBeAskedIsNotKnownToHaveGivenNothing(t *testing.T) {
 			t.Fatalf("%s: no error", test.what)
 		}
 		a.set(nil, err)
-		if last, reason := a.now(); last != nil || !strings.Contains(reason, test.says) || len(reason) > maxReason+
+		if last, reason := a.now(); last != nil || !strings.Contains(reason, test.want) || len(reason) > maxReason+
 			len("…") {
 			t.Errorf("%s: %v, %q", test.what, last, reason)
 		}
@@ -130,14 +119,20 @@ func (h *hanging) List(
 	}}, nil
 }
 
-// TestAKubeletThatHangsIsWaitedForNotLong has one on a connection in memory, for time to pass at once.
-func TestAKubeletThatHangsIsWaitedForNotLong(t *testing.T) {
+// TestAllocations_HangingKubeletTimesOut connects through memory, so that synctest controls the time.
+func TestAllocations_HangingKubeletTimesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, h, server := bufconn.Listen(64<<10), &hanging{}, grpc.NewServer()
 		kubeletapi.RegisterPodResourcesListerServer(server, h)
 		h.hangs.Store(true)
-		go server.Serve(l)
-		defer server.Stop()
+		served := make(chan error, 1)
+		go func() { served <- server.Serve(l) }()
+		defer func() {
+			server.Stop()
+			if err := <-served; err != nil {
+				t.Error(err)
+			}
+		}()
 		a := newAllocations(kubelets{}, 0)
 		a.connect = func() (*client, error) {
 			return newClient(socket{t.TempDir(), "/pod-resources/kubelet.sock"},
@@ -150,7 +145,7 @@ func TestAKubeletThatHangsIsWaitedForNotLong(t *testing.T) {
 			a.run(ctx)
 		}()
 		hasGiven := func() bool { last, reason := a.now(); return last != nil && reason == "" }
-		time.Sleep(askLimit - time.Nanosecond)
+		time.Sleep(listTimeout - time.Nanosecond)
 		if _, reason := a.now(); reason != notYet {
 			t.Errorf("too early: %q", reason)
 		}
@@ -164,31 +159,23 @@ func TestAKubeletThatHangsIsWaitedForNotLong(t *testing.T) {
 			t.Error("no answer when it does not hang any more")
 		}
 		h.hangs.Store(true)
-		time.Sleep(minAskInterval + askLimit)
+		time.Sleep(minListInterval + listTimeout)
 		if hasGiven() {
-			t.Error("what was given before it hung is still taken for true")
+			t.Error("the answer before it hung is still used")
 		}
 		cancel()
 		<-done
 	})
 }
 
-func TestAnOldKubeletsSilenceOnClaimsIsNotTakenForNone(t *testing.T) {
+func TestAllocations_OldKubeletHidesClaims(t *testing.T) {
 	p := fakes.NewPodResources(t)
 	driver := filepath.Join(filepath.Dir(filepath.Dir(p.Path)), "plugins", draDriver)
 	vague := func() string {
 		t.Helper()
-		c, err := (&kubelets{places: places{own: "/", host: "/", proc: "/proc"}, node: "a", wanted: p.Path}).connect()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
+		c := connect(t, p.Path)
 		for range 2 {
-			a, err := c.list(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			if s := a.vague; s != "" {
+			if s := list(t, c).vague; s != "" {
 				return s
 			}
 		}
@@ -197,26 +184,26 @@ func TestAnOldKubeletsSilenceOnClaimsIsNotTakenForNone(t *testing.T) {
 	p.Say(t, "a", fakes.GivenTo("ml", "train", "main", "nvidia.com/gpu", "GPU-aa"))
 	p.Old(t, "a")
 	if got := vague(); got != "" {
-		t.Errorf("nobody makes claims: %q", got)
+		t.Errorf("without a DRA driver: %q", got)
 	}
 	if err := os.MkdirAll(driver, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if got := vague(); got != noClaims {
-		t.Errorf("claims are not told of: %q", got)
+		t.Errorf("claims are not reported: %q", got)
 	}
 	p.Say(t, "a", fakes.ClaimedBy("ml", "train", "main", draDriver, "a", "gpu-0"))
 	if got := vague(); got != "" {
-		t.Errorf("they are, by a feature gate: %q", got)
+		t.Errorf("claims are reported, by a feature gate: %q", got)
 	}
 	p.Stop("a")
 	p.Say(t, "a")
 	if got := vague(); got != "" {
-		t.Errorf("a newer kubelet tells of them: %q", got)
+		t.Errorf("a newer kubelet reports them: %q", got)
 	}
 }
 
-func TestAnOldKubeletIsSaidToBe(t *testing.T) {
+func TestExplain_OldKubelet(t *testing.T) {
 	_, err := kubeletapi.UnimplementedPodResourcesListerServer{}.List(t.Context(), nil)
 	if got := explain(err); !strings.HasPrefix(got,
 		"the kubelet is too old for this, it has no pod-resources API v1: ") {
@@ -224,8 +211,8 @@ func TestAnOldKubeletIsSaidToBe(t *testing.T) {
 	}
 }
 
-// BenchmarkAsk is one question to a kubelet with 110 pods of two containers, eight of which have a GPU, over a socket.
-func BenchmarkAsk(b *testing.B) {
+// BenchmarkList is one request to a kubelet with 110 pods of two containers, eight of which have a GPU, over a socket.
+func BenchmarkList(b *testing.B) {
 	p := fakes.NewPodResources(b)
 	var pods []*kubeletapi.PodResources
 	for i := range 110 {
@@ -239,11 +226,7 @@ func BenchmarkAsk(b *testing.B) {
 		pods = append(pods, pod)
 	}
 	p.Say(b, "a", pods...)
-	c, err := (&kubelets{places: places{own: "/", host: "/", proc: "/proc"}, node: "a", wanted: p.Path}).connect()
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer c.Close()
+	c := connect(b, p.Path)
 	for b.Loop() {
 		if _, err := c.list(b.Context()); err != nil {
 			b.Fatal(err)

@@ -23,45 +23,45 @@ import (
 )
 
 const (
-	// newcomers is how often new processes are looked at, and for how long each counts as new.
-	newcomers = 250 * time.Millisecond
-	youth     = 10 * time.Second
-	// surveyShare is how much of a core looking at processes may take.
+	// youngInterval is how often young processes are read; youth is how long a process is young.
+	youngInterval = 250 * time.Millisecond
+	youth         = 10 * time.Second
+	// surveyShare is the share of a core that surveys may take.
 	surveyShare = 0.01
-	// surveyLimit is how long it may take at a time.
+	// surveyLimit limits the duration of one survey.
 	surveyLimit = 50 * time.Millisecond
-	// maxLibraries bounds how many are probed: pods bring their own.
+	// maxLibraries limits the probed libraries: images bring their own.
 	maxLibraries = 64
-	// maxMaps bounds what is read of a process's table of mappings, mapsAtOnce at a time: lines are shorter.
+	// maxMaps limits the bytes read of a process's table of mappings, mapsAtOnce those of one read: lines are shorter.
 	maxMaps    = 16 << 20
 	mapsAtOnce = 64 << 10
-	// maxMapped bounds how many libraries one process is looked up for.
+	// maxMapped limits the libraries found in one process.
 	maxMapped = 16
-	// maxStat bounds the other files of a process.
+	// maxStat limits the other files of a process, bytes.
 	maxStat = 4096
-	// lookupLimit is how long it may take to read what a process has mapped and to find the libraries, attachLimit to
-	// read and probe one. Both wait for the file system that a container has mounted, and for locks of the process.
-	// maxHung is how many of them may be left behind.
+	// lookupLimit limits the time for reading a process's mappings and opening the libraries, attachLimit for reading
+	// and probing one library. Both may wait for a file system that a container has mounted, and for locks of the
+	// process. maxHung limits the goroutines that hang.
 	lookupLimit = 500 * time.Millisecond
 	attachLimit = 10 * time.Second
 	maxHung     = 4
-	// userHz is what proc_pid_stat(5) counts clock ticks in, on all machines that this runs on.
+	// userHz is the unit of clock ticks in proc_pid_stat(5), 1/s, on all supported machines.
 	userHz = 100
 )
 
-// fileID tells a file from others. Containers of one image have one file in mounts of their own: there, the device is
-// left out, and the times stand in for it.
+// fileID identifies a file. Containers of one image have the same file in different overlay mounts. There the device is
+// left out, and the times replace it.
 type fileID struct {
 	device, inode        uint64
 	size, mtime, changed int64
 }
 
-// probed is a library that processes have loaded.
+// probed is a library that processes have mapped.
 type probed struct {
-	*cuda.Library // nil: it could not be probed, for this reason
+	*cuda.Library // nil: it could not be probed because of err
 	err           error
 	nccl          bool   // NCCL's, not the driver's
-	path          string // for people
+	path          string // for messages
 	// used is when a process was last known to have it mapped.
 	used time.Time
 }
@@ -69,59 +69,58 @@ type probed struct {
 // caller is a process of a traced container.
 type caller struct {
 	cgroup  uint64
-	name    string // of the container
+	name    string // the container's name
 	pid     uint32
 	started uint64 // clock ticks since boot
 	first   time.Time
-	// size is that of its memory when its mappings were read last; 0: never.
+	// size is the size of its memory at the last read of its mappings; 0: never read.
 	size uint64
-	// libraries are those it has mapped, clean when it was last seen without the driver's, ns of CLOCK_BOOTTIME; 0:
-	// never.
+	// libraries are the mapped ones. clean is when the process last had no driver library mapped, ns of CLOCK_BOOTTIME;
+	// 0: never.
 	libraries []*probed
 	clean     uint64
-	looked    uint64 // the survey that last found it
-	// hung: it or its files did not answer once, and it is left alone from then on.
+	survey    uint64 // number of the last survey that found it
+	// hung: reading it has timed out once. It is never read again.
 	hung bool
 }
 
-// callers finds the processes of the traced containers, and the libraries they use.
+// callers finds the processes of the traced containers, and their mapped libraries.
 type callers struct {
 	proc   string
 	list   func() []Container
 	attach func(*os.File) (*cuda.Library, error)
-	// trouble is told of a library that cannot be probed.
-	trouble func(*probed)
-	now     func() time.Time
+	// onFailure is called for a library that cannot be probed.
+	onFailure func(*probed)
+	now       func() time.Time
 
 	known     map[uint32]*caller
 	libraries map[fileID]*probed
-	// full stands for all libraries for which there is no place; nil: there are places.
+	// full replaces all libraries beyond maxLibraries; nil: there are free places.
 	full *probed
-	// complete puts probes back that were taken off for their cost, detach takes all of a library off.
+	// complete reattaches probes that were removed for their cost. detach removes all probes of a library.
 	complete func(*cuda.Library, *os.File) error
 	detach   func(*cuda.Library) error
-	// lookups and attaches are for work that may hang; told are the kinds of failure that trouble was told of.
+	// lookups and attaches run work that may hang. reported are the kinds of reported failures.
 	lookups, attaches *rootfs.Guard
-	told              map[string]bool
+	reported          map[string]bool
 	surveys           uint64
-	// rest is until when nothing more is read, for what was spent.
+	// rest is when the next survey may start, by the cost of the last one.
 	rest time.Time
 	buf  []byte
 }
 
 func newCallers(
-	proc string, list func() []Container, attach func(*os.File) (*cuda.Library, error), trouble func(*probed),
+	proc string, list func() []Container, attach func(*os.File) (*cuda.Library, error), onFailure func(*probed),
 ) *callers {
 	return &callers{
-		proc: proc, list: list, attach: attach, trouble: trouble, now: time.Now, known: map[uint32]*caller{},
+		proc: proc, list: list, attach: attach, onFailure: onFailure, now: time.Now, known: map[uint32]*caller{},
 		libraries: map[fileID]*probed{},
 		lookups:   rootfs.NewGuard(lookupLimit, maxHung), attaches: rootfs.NewGuard(attachLimit, maxHung),
-		told: map[string]bool{},
+		reported: map[string]bool{},
 	}
 }
 
-// survey looks at the processes that are new; where all, at those too that are not. It tells whether it has looked at
-// all.
+// survey reads the young processes; with all, every process. It reports whether it has read every process.
 func (c *callers) survey(all bool) (whole bool) {
 	began := c.now()
 	if began.Before(c.rest) {
@@ -136,31 +135,31 @@ func (c *callers) survey(all bool) (whole bool) {
 				k = &caller{pid: pid, first: began}
 				c.known[pid] = k
 			}
-			k.cgroup, k.name, k.looked = container.Cgroup, container.Name, c.surveys
+			k.cgroup, k.name, k.survey = container.Cgroup, container.Name, c.surveys
 		})
 	}
 	for pid, k := range c.known {
 		switch {
-		case k.looked != c.surveys:
+		case k.survey != c.surveys:
 			delete(c.known, pid)
-		case c.now().Sub(began) > surveyLimit: // others, another time: the order is never the same
+		case c.now().Sub(began) > surveyLimit: // the next survey reads others, because the order of a map is random
 			whole = false
 		case all || began.Sub(k.first) < youth:
-			c.look(k, began)
+			c.readProcess(k, began)
 		}
 	}
 	c.rest = began.Add(time.Duration(float64(c.now().Sub(began)) / surveyShare))
 	return whole
 }
 
-// look reads what a process has mapped, where that may have changed.
-func (c *callers) look(k *caller, now time.Time) {
+// readProcess finds the libraries of a process if its mappings may have changed.
+func (c *callers) readProcess(k *caller, now time.Time) {
 	started, size, ok := c.stat(k.pid)
 	if !ok {
-		return // it is gone
+		return // it has ended
 	}
-	if k.started != started { // another one of this number
-		*k = caller{cgroup: k.cgroup, name: k.name, looked: k.looked, pid: k.pid, first: now, started: started}
+	if k.started != started { // a new process with the same pid
+		*k = caller{cgroup: k.cgroup, name: k.name, survey: k.survey, pid: k.pid, first: now, started: started}
 	}
 	if k.hung || size == 0 || size == k.size { // 0: it has ended, and waits for its parent
 		return
@@ -173,11 +172,11 @@ func (c *callers) look(k *caller, now time.Time) {
 	switch {
 	case errors.Is(err, rootfs.ErrHung):
 		k.hung = true
-		c.troubleOnce("hung", k, err)
+		c.reportOnce("hung", k, err)
 		return
 	case errors.Is(err, rootfs.ErrGuardFull), errors.Is(err, rootfs.ErrTooLarge):
 		k.size = size
-		c.troubleOnce("bounds", k, err)
+		c.reportOnce("bounds", k, err)
 		return
 	case err != nil:
 		return
@@ -187,10 +186,10 @@ func (c *callers) look(k *caller, now time.Time) {
 	for _, f := range found {
 		switch {
 		case errors.Is(f.err, errRemote), errors.Is(f.err, rootfs.ErrNotRegular):
-			c.troubleOnce(f.path, k, f.err)
+			c.reportOnce(f.path, k, f.err)
 			continue
 		case f.err != nil:
-			k.size = 0 // once more
+			k.size = 0 // retry
 			continue
 		}
 		l := c.probe(f.file, f.id, isNCCL(f.path), fmt.Sprintf("%s in %s", f.path, k.name))
@@ -204,20 +203,20 @@ func (c *callers) look(k *caller, now time.Time) {
 	}
 }
 
-// maxTold bounds how many kinds of failure are told of.
-const maxTold = 16
+// maxReported limits the kinds of failures that are reported.
+const maxReported = 16
 
-// troubleOnce tells of a process whose libraries cannot be looked up, once of each kind: there is no end of processes.
-func (c *callers) troubleOnce(kind string, k *caller, err error) {
-	if !c.told[kind] && len(c.told) < maxTold {
-		c.told[kind] = true
-		c.trouble(&probed{err: err, path: fmt.Sprintf("libraries of process %d in %s", k.pid, k.name)})
+// reportOnce reports the first failed lookup of each kind, because the number of processes is unlimited.
+func (c *callers) reportOnce(kind string, k *caller, err error) {
+	if !c.reported[kind] && len(c.reported) < maxReported {
+		c.reported[kind] = true
+		c.onFailure(&probed{err: err, path: fmt.Sprintf("libraries of process %d in %s", k.pid, k.name)})
 	}
 }
 
 func isNCCL(path string) bool { return strings.HasPrefix(filepath.Base(path), "libnccl") }
 
-// mappedLibrary is an open library that a process has mapped, or why it cannot be opened.
+// mappedLibrary is an open library that a process has mapped, or the error of opening it.
 type mappedLibrary struct {
 	path string
 	file *os.File
@@ -233,7 +232,7 @@ func closeMapped(list []mappedLibrary) {
 	}
 }
 
-// mapped finds the libraries that a process has mapped. All of it may hang.
+// mapped finds the libraries that a process has mapped. Every step may hang.
 func (c *callers) mapped(k *caller) ([]mappedLibrary, error) {
 	proc, pid := c.proc, int(k.pid)
 	return rootfs.Do(c.lookups, func() (list []mappedLibrary, err error) {
@@ -241,7 +240,7 @@ func (c *callers) mapped(k *caller) ([]mappedLibrary, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer p.Close()
+		defer func() { _ = p.Close() }()
 		paths, err := mappedPaths(p)
 		if err != nil || len(paths) == 0 {
 			return nil, err
@@ -250,7 +249,7 @@ func (c *callers) mapped(k *caller) ([]mappedLibrary, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer root.Close()
+		defer func() { _ = root.Close() }()
 		for _, path := range paths {
 			l := mappedLibrary{path: path}
 			if l.file, l.err = root.Open(path); l.err == nil {
@@ -298,7 +297,7 @@ func mappedPaths(p *rootfs.Process) (paths []string, err error) {
 	return paths[:min(len(paths), maxMapped)], nil
 }
 
-// stat gives when a process began and how much memory it has mapped.
+// stat returns the start time of a process and the size of its mapped memory.
 func (c *callers) stat(pid uint32) (started, size uint64, ok bool) {
 	b, err := c.read(pid, "stat")
 	if err != nil {
@@ -316,8 +315,8 @@ func (c *callers) stat(pid uint32) (started, size uint64, ok bool) {
 	return started, size, err == nil
 }
 
-// read gives a short file of a process's that the kernel makes without waiting for the process. It is valid until the
-// next one is read.
+// read reads a short file of a process, which the kernel generates without waiting for the process. The result is valid
+// until the next call.
 func (c *callers) read(pid uint32, name string) ([]byte, error) {
 	f, err := os.Open(filepath.Join(c.proc, strconv.FormatUint(uint64(pid), 10), name))
 	if err != nil {
@@ -330,10 +329,10 @@ func (c *callers) read(pid uint32, name string) ([]byte, error) {
 	return c.buf, err
 }
 
-// libraryNames are what files of the libraries are called.
+// libraryNames are the prefixes of the libraries' file names.
 var libraryNames = []string{"libcuda.so.", "libnccl.so."}
 
-// libraryPaths finds the libraries in a process's table of mappings, as proc(5) describes /proc/PID/maps, each once.
+// libraryPaths finds the libraries in a process's /proc/PID/maps, see proc(5), each once.
 func libraryPaths(maps []byte) (paths []string) {
 	for _, name := range libraryNames {
 		tail := []byte("/" + name)
@@ -358,24 +357,24 @@ func libraryPaths(maps []byte) (paths []string) {
 	return paths
 }
 
-// probe has an open library probed, unless it is already, and closes it.
+// probe probes an open library unless it is already probed, and closes the file.
 func (c *callers) probe(f *os.File, id fileID, nccl bool, path string) *probed {
 	if l := c.libraries[id]; l != nil {
 		defer f.Close()
 		if l.Library != nil && c.complete != nil {
 			if err := c.complete(l.Library, f); err != nil {
-				c.trouble(&probed{path: path, err: err})
+				c.onFailure(&probed{path: path, err: err})
 			}
 		}
 		return l
 	}
 	if len(c.libraries) >= maxLibraries {
-		// Its process is as one without. There is no end to what pods may bring.
+		// Calls of its processes are not counted. Pods may bring any number of libraries.
 		f.Close()
 		if c.full == nil {
 			c.full = &probed{path: path,
 				err: fmt.Errorf("%d libraries are probed on this node, which is as many as there may be", maxLibraries)}
-			c.trouble(c.full)
+			c.onFailure(c.full)
 		}
 		return c.full
 	}
@@ -391,17 +390,16 @@ func (c *callers) probe(f *os.File, id fileID, nccl bool, path string) *probed {
 		}
 	})
 	if l.err != nil {
-		c.trouble(l)
+		c.onFailure(l)
 	}
 	return l
 }
 
-// keepUnused is how long a library stays probed that no process of a traced container has mapped any more.
+// keepUnused is how long a library stays probed after the last process of a traced container has unmapped it.
 const keepUnused = time.Minute
 
-// free gives the places of libraries back that no process has mapped any more, and has the processes looked at again
-// that had found none. Processes that are not looked at yet may have them mapped: it is to be called after a whole
-// survey.
+// free frees the places of libraries that no process has mapped, and makes the next survey retry the processes that had
+// found no place. Unread processes may have them mapped, so call it after a whole survey.
 func (c *callers) free(now time.Time, keep *probed) {
 	for _, k := range c.known {
 		for _, l := range k.libraries {
@@ -415,7 +413,7 @@ func (c *callers) free(now time.Time, keep *probed) {
 		}
 		if l.Library != nil && c.detach != nil {
 			if err := c.detach(l.Library); err != nil {
-				c.trouble(&probed{path: l.path, err: err})
+				c.onFailure(&probed{path: l.path, err: err})
 			}
 		}
 		delete(c.libraries, id)
@@ -431,7 +429,7 @@ func (c *callers) free(now time.Time, keep *probed) {
 	}
 }
 
-// refresh has all processes looked at again that have a library.
+// refresh makes the next survey read all processes with a library again.
 func (c *callers) refresh() {
 	for _, k := range c.known {
 		if len(k.libraries) > 0 {
@@ -441,7 +439,7 @@ func (c *callers) refresh() {
 }
 
 // remote are file systems whose pages come from a server that a pod may run or choose. The kernel reads a page of the
-// library as it puts a probe there, and keeps all processes of the node from forking meanwhile: a server that does not
+// library while it attaches a probe, and blocks forks of all processes of the node meanwhile: a server that does not
 // answer would stop the node.
 var remote = map[int64]bool{
 	unix.FUSE_SUPER_MAGIC: true, unix.NFS_SUPER_MAGIC: true, unix.SMB_SUPER_MAGIC: true, unix.SMB2_SUPER_MAGIC: true,
@@ -475,7 +473,7 @@ func identify(f *os.File) (id fileID, err error) {
 	return id, nil
 }
 
-// loaded says whether a process has a library mapped that is probed.
+// loaded reports whether a process has a probed library mapped.
 func (k *caller) loaded(nccl bool) bool {
 	return slices.ContainsFunc(k.libraries, func(l *probed) bool { return l.nccl == nccl && l.Library != nil })
 }

@@ -18,13 +18,13 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/internal/rootfs"
 )
 
-// node is a machine made of files.
+// node is the files of a machine.
 type node struct {
 	testing.TB
 	*callers
 	root     string
 	attached []string
-	troubles []string
+	failures []string
 	clock    time.Time
 }
 
@@ -43,12 +43,12 @@ func newNode(t testing.TB, containers ...Container) *node {
 			}
 			n.attached = append(n.attached, string(b[:k]))
 			return &cuda.Library{Since: 1, Boottime: 1}, nil
-		}, func(l *probed) { n.troubles = append(n.troubles, fmt.Sprintf("%s: %v", l.path, l.err)) })
+		}, func(l *probed) { n.failures = append(n.failures, fmt.Sprintf("%s: %v", l.path, l.err)) })
 	n.now = func() time.Time { return n.clock }
 	return n
 }
 
-// process is one with mappings, in a container.
+// process creates the files of a process with mappings, in a container.
 func (n *node) process(container string, pid, started, size uint64, maps ...string) {
 	n.Helper()
 	dir := filepath.Join(n.root, "proc", fmt.Sprint(pid))
@@ -69,7 +69,7 @@ func (n *node) at(seconds int, all bool) {
 	n.survey(all)
 }
 
-func TestLibrariesAreProbedOnceAndFoundAgain(t *testing.T) {
+func TestCallers_ProbeLibraryOnce(t *testing.T) {
 	n := newNode(t, Container{Cgroup: 7, Name: "a"}, Container{Cgroup: 8, Name: "b"})
 	n.process("a", 10, 500, 1000, "/lib/libc.so.6")
 	n.process("a", 11, 500, 1000, "/usr/lib/libcuda.so.1", "/usr/lib/libcuda.so.1", "/opt/libcudart.so.12",
@@ -87,8 +87,8 @@ func TestLibrariesAreProbedOnceAndFoundAgain(t *testing.T) {
 	write(t, filepath.Join(n.root, "proc/12/root/x/libnccl.so.2"), "NCCL")
 	n.at(0, false)
 	slices.Sort(n.attached)
-	if fmt.Sprint(n.attached) != "[NCCL node's]" || len(n.troubles) != 0 {
-		t.Fatalf("probed %v, troubles %v", n.attached, n.troubles)
+	if fmt.Sprint(n.attached) != "[NCCL node's]" || len(n.failures) != 0 {
+		t.Fatalf("probed %v, failures %v", n.attached, n.failures)
 	}
 	for pid, want := range map[uint32][3]bool{10: {false, false, true}, 11: {true, false, false},
 		12: {true, true, false}} {
@@ -98,7 +98,7 @@ func TestLibrariesAreProbedOnceAndFoundAgain(t *testing.T) {
 			t.Errorf("%d: %v, %+v", pid, got, k)
 		}
 	}
-	// It loads one later. As long as its memory is what it was, nothing is read.
+	// The process maps a library later. It is not read until the size of its memory changes.
 	write(t, filepath.Join(n.root, "proc/10/root/usr/lib/libcuda.so.1"), "own")
 	write(t, filepath.Join(n.root, "proc/10/maps"), "7f10-7f11 r-xp 00000000 08:01 78      /usr/lib/libcuda.so.1\n")
 	n.at(1, true)
@@ -108,13 +108,13 @@ func TestLibrariesAreProbedOnceAndFoundAgain(t *testing.T) {
 	n.process("a", 10, 500, 2000, "/usr/lib/libcuda.so.1")
 	n.at(20, false) // no longer young
 	if n.known[10].loaded(false) {
-		t.Error("one that is not new is looked at between")
+		t.Error("an old process is read between whole surveys")
 	}
 	n.at(21, true)
 	if !n.known[10].loaded(false) || n.attached[2] != "own" || len(n.attached) != 3 {
 		t.Errorf("%v, %+v", n.attached, n.known[10])
 	}
-	// Another process of that number.
+	// A new process with the same pid.
 	n.process("a", 10, 900, 500)
 	n.at(22, true)
 	if n.known[10].loaded(false) || n.known[10].started != 900 {
@@ -127,7 +127,7 @@ func TestLibrariesAreProbedOnceAndFoundAgain(t *testing.T) {
 	}
 }
 
-func TestAContainersLinksLeadNowhereElse(t *testing.T) {
+func TestCallers_LinksStayInContainer(t *testing.T) {
 	n := newNode(t, Container{Cgroup: 7, Name: "a"})
 	outside := filepath.Join(n.root, "libcuda.so.1")
 	write(t, outside, "the node's secret")
@@ -142,7 +142,7 @@ func TestAContainersLinksLeadNowhereElse(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeProbedIsToldOnce(t *testing.T) {
+func TestCallers_ReportFailureOnce(t *testing.T) {
 	n := newNode(t, Container{Cgroup: 7, Name: "ns/pod/main"})
 	var maps []string
 	pid := uint64(10)
@@ -161,12 +161,12 @@ func TestWhatCannotBeProbedIsToldOnce(t *testing.T) {
 	n.at(100, true)
 	want := []string{"/lib/libcuda.so.0 in ns/pod/main: it is broken",
 		"/lib/libcuda.so.64 in ns/pod/main: 64 libraries are probed on this node, which is as many as there may be"}
-	if !slices.Equal(n.troubles, want) || len(n.attached) != maxLibraries-1 {
-		t.Errorf("%d probed, troubles %q", len(n.attached), n.troubles)
+	if !slices.Equal(n.failures, want) || len(n.attached) != maxLibraries-1 {
+		t.Errorf("%d probed, failures %q", len(n.attached), n.failures)
 	}
 }
 
-func TestASurveyRestsForWhatItCost(t *testing.T) {
+func TestSurvey_LimitsItsShareOfCPU(t *testing.T) {
 	n := newNode(t, Container{Cgroup: 7, Name: "a"})
 	n.process("a", 10, 500, 1000)
 	slow := false
@@ -190,8 +190,8 @@ func TestASurveyRestsForWhatItCost(t *testing.T) {
 	}
 }
 
-// TestCallers_LongTableIsNotReadToItsEnd has a process whose table of mappings has no end that is read.
-func TestCallers_LongTableIsNotReadToItsEnd(t *testing.T) {
+// TestCallers_LimitTableOfMappings has a process whose table of mappings is longer than maxMaps.
+func TestCallers_LimitTableOfMappings(t *testing.T) {
 	n := newNode(t, Container{Cgroup: 7, Name: "hostile"}, Container{Cgroup: 8, Name: "other"})
 	n.lookups = rootfs.NewGuard(time.Minute, maxHung) // nothing hangs
 	n.process("hostile", 12, 500, 1000)
@@ -203,14 +203,14 @@ func TestCallers_LongTableIsNotReadToItsEnd(t *testing.T) {
 	for i := range 3 {
 		n.at(100*i, true)
 	}
-	if fmt.Sprint(n.attached) != "[other's]" || len(n.troubles) != 1 ||
-		!strings.HasPrefix(n.troubles[0], "libraries of process 12 in hostile: ") ||
-		!strings.Contains(n.troubles[0], "more than 16 MiB") {
-		t.Errorf("probed %q, told %q", n.attached, n.troubles)
+	if fmt.Sprint(n.attached) != "[other's]" || len(n.failures) != 1 ||
+		!strings.HasPrefix(n.failures[0], "libraries of process 12 in hostile: ") ||
+		!strings.Contains(n.failures[0], "more than 16 MiB") {
+		t.Errorf("probed %q, failures %q", n.attached, n.failures)
 	}
 }
 
-func TestCallers_HostileFilesHoldNothingUp(t *testing.T) {
+func TestCallers_HostileFilesDoNotBlock(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, Container{Cgroup: 7, Name: "hostile"}, Container{Cgroup: 8, Name: "other"})
 	n.process("hostile", 10, 500, 1000, "/lib/libcuda.so.1", "/lib/libcuda.so.2", "/lib/libcuda.so.3")
@@ -222,7 +222,7 @@ func TestCallers_HostileFilesHoldNothingUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	link(t, filepath.Join(dir, "libcuda.so.3"), "/proc/self/root/etc/passwd")
-	// One that hangs when it is read: a process that holds its memory map locked.
+	// Reading this one hangs, like a process that holds its memory map's lock.
 	n.process("hostile", 11, 500, 1000)
 	hangs := filepath.Join(n.root, "proc/11/maps")
 	if err := os.Remove(hangs); err != nil {
@@ -236,7 +236,7 @@ func TestCallers_HostileFilesHoldNothingUp(t *testing.T) {
 			f.Close()
 		}
 	})
-	n.lookups = rootfs.NewGuard(2*time.Second, maxHung) // also on a busy machine, only this one takes so long
+	n.lookups = rootfs.NewGuard(2*time.Second, maxHung) // even on a busy machine, only this one takes so long
 	n.process("other", 13, 500, 1000, "/usr/lib/libcuda.so.1")
 	write(t, filepath.Join(n.root, "proc/13/root/usr/lib/libcuda.so.1"), "other's")
 	done := make(chan struct{})
@@ -254,18 +254,18 @@ func TestCallers_HostileFilesHoldNothingUp(t *testing.T) {
 	if fmt.Sprint(n.attached) != "[other's]" {
 		t.Errorf("probed %q", n.attached)
 	}
-	troubles := strings.Join(n.troubles, "\n")
+	failures := strings.Join(n.failures, "\n")
 	for _, want := range []string{"process 10 in hostile: ", "not a regular file", "process 11 in hostile: no answer"} {
-		if !strings.Contains(troubles, want) {
-			t.Errorf("%q is not told: %s", want, troubles)
+		if !strings.Contains(failures, want) {
+			t.Errorf("%q is not reported: %s", want, failures)
 		}
 	}
-	if len(n.troubles) > 4 {
-		t.Errorf("told again and again: %s", troubles)
+	if len(n.failures) > 4 {
+		t.Errorf("reported repeatedly: %s", failures)
 	}
 }
 
-func TestMappedPaths_LinesMayCrossReads(t *testing.T) {
+func TestMappedPaths_LinesAcrossReads(t *testing.T) {
 	n := newNode(t, Container{Cgroup: 7, Name: "a"})
 	for _, before := range []int{mapsAtOnce - 30, mapsAtOnce - 1, mapsAtOnce, mapsAtOnce + 1, 3*mapsAtOnce - 40} {
 		n.process("a", 10, 500, 1000)
@@ -278,7 +278,9 @@ func TestMappedPaths_LinesMayCrossReads(t *testing.T) {
 			t.Fatal(err)
 		}
 		paths, err := mappedPaths(p)
-		p.Close()
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
 		if err != nil || !slices.Equal(paths, []string{"/lib/libcuda.so.580"}) {
 			t.Errorf("behind %d bytes: %q, %v", before, paths, err)
 		}
@@ -318,12 +320,12 @@ func TestCallers_PlacesOfLibrariesAreFreed(t *testing.T) {
 	n.at(110, true)
 	n.free(n.clock, nil)
 	if detached != 0 || len(n.libraries) != maxLibraries {
-		t.Errorf("%d taken off at once", detached)
+		t.Errorf("%d detached at once", detached)
 	}
 	n.at(300, true)
 	n.free(n.clock, nil)
 	if detached != maxMapped || len(n.libraries) != maxLibraries-maxMapped {
-		t.Errorf("%d taken off, %d are left", detached, len(n.libraries))
+		t.Errorf("%d detached, %d are left", detached, len(n.libraries))
 	}
 	n.at(400, true)
 	if !n.known[100].loaded(false) || n.attached[len(n.attached)-1] != "the last one" {

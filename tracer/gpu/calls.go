@@ -19,49 +19,49 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
 )
 
-// libraryInterval is how often the node's library is looked for while there is none.
+// libraryInterval is how often findNode retries while the node has no library.
 const libraryInterval = 10 * time.Second
 
-// CallsOptions say whose calls are counted and how.
+// CallsOptions configure Calls.
 type CallsOptions struct {
-	// Scope says which cgroups are observed. Containers lists those whose processes are looked at.
+	// Scope is the set of observed cgroups. Containers lists the containers whose processes are read.
 	Scope      *scope.Scope
 	Containers func() []Container
-	// Interval is the time between two looks; less than minInterval: that.
+	// Interval is the time between two reports; at least minInterval.
 	Interval time.Duration
-	// Library is the path of libcuda.so.1 on the node; empty: it is looked for.
+	// Library is the path of libcuda.so.1 on the node; empty: search for it.
 	Library string
-	// HostRoot is the node's root directory, Proc its /proc; empty: as a tracer's container has them.
+	// HostRoot is the node's root directory, Proc its /proc; empty: as in a tracer's container.
 	HostRoot, Proc string
 }
 
-// Calls counts what processes ask of the driver while it runs.
+// Calls counts the driver calls of processes.
 type Calls struct {
 	o       CallsOptions
 	places  places
 	probe   *cuda.Probe
 	callers *callers
 	clock   *bpf.Clock
-	// none says why nothing is counted.
+	// none is the reason why nothing is counted.
 	none error
-	// node is the node's own library, as far as it was found; missed when it was last looked for, said what was told of
-	// it.
-	node   *probed
-	missed time.Time
-	said   string
-	// restored is how often probes that were taken off came back, as far as the libraries have them again.
+	// node is the node's own library, or nil; missed is the time of the last search. reported is the last reported
+	// reason.
+	node     *probed
+	missed   time.Time
+	reported string
+	// restored is the probe's Restored counter after the last restore.
 	restored uint64
-	// ending are processes that were found to have ended: at the next look their numbers are the last.
+	// ending are ended processes. Their counters are final at the next read.
 	ending   map[cuda.ID]bool
 	requests chan chan error
 
-	// mu is held while events are handed on.
+	// mu is held during a call of sink.
 	mu   sync.Mutex
 	sink Sink
 }
 
-// OpenCalls attaches probes to the node's library, so that all processes that come later are seen from their first
-// call. Where nothing can be counted, that is what it has to tell, and no error.
+// OpenCalls attaches probes to the node's library, so that later processes are counted from their first call. If
+// nothing can be counted, Run reports that in an event; it is not an error.
 func OpenCalls(ctx context.Context, o CallsOptions) (*Calls, error) {
 	o.Interval = max(o.Interval, minInterval)
 	if o.Proc == "" {
@@ -79,7 +79,7 @@ func OpenCalls(ctx context.Context, o CallsOptions) (*Calls, error) {
 	if c.probe, c.none = cuda.Open(ctx, cuda.Options{Scope: o.Scope}); c.none != nil {
 		return c, nil
 	}
-	c.callers = newCallers(o.Proc, o.Containers, c.probe.Attach, c.trouble)
+	c.callers = newCallers(o.Proc, o.Containers, c.probe.Attach, c.onFailure)
 	c.callers.detach = c.probe.Detach
 	c.callers.complete = func(l *cuda.Library, f *os.File) error {
 		if !c.probe.Incomplete(l) {
@@ -91,47 +91,47 @@ func OpenCalls(ctx context.Context, o CallsOptions) (*Calls, error) {
 	return c, nil
 }
 
-// findNode has the node's own library probed.
+// findNode probes the node's own library.
 func (c *Calls) findNode() {
 	c.missed = time.Now()
 	f, err := c.places.find(cudaLibrary, c.o.Library)
 	if err != nil {
-		// Without a driver there is nothing to count, which is said of the driver already; but who names a path wants
-		// to know.
+		// Probe already reports a missing driver. Only the error for a configured path is reported here.
 		if c.o.Library != "" {
-			c.say(err)
+			c.setUnavailable(err)
 		}
 		return
 	}
 	id, err := identify(f.File)
 	if err != nil {
 		f.Close()
-		c.say(fmt.Errorf("%s: %w", f.path, err))
+		c.setUnavailable(fmt.Errorf("%s: %w", f.path, err))
 		return
 	}
 	c.node = c.callers.probe(f.File, id, false, f.path)
 }
 
-// trouble tells of a library that cannot be probed.
-func (c *Calls) trouble(l *probed) { c.say(fmt.Errorf("%s: %w", l.path, l.err)) }
+// onFailure reports a library that cannot be probed.
+func (c *Calls) onFailure(l *probed) { c.setUnavailable(fmt.Errorf("%s: %w", l.path, l.err)) }
 
-// say keeps what is to be told, once for each reason.
-func (c *Calls) say(err error) {
+// setUnavailable sets the reason why calls are not counted, and reports it if Run has started.
+func (c *Calls) setUnavailable(err error) {
 	if c.none = err; c.sink != nil {
-		c.tell()
+		c.reportUnavailable()
 	}
 }
 
-func (c *Calls) tell() {
-	if c.none == nil || c.none.Error() == c.said {
+// reportUnavailable reports the reason why calls are not counted, unless it is the last reported one.
+func (c *Calls) reportUnavailable() {
+	if c.none == nil || c.none.Error() == c.reported {
 		return
 	}
-	c.said = c.none.Error()
+	c.reported = c.none.Error()
 	c.report(pods.NodeLevel, &event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_UNAVAILABLE,
-		Message: strings.ToValidUTF8(event.CallsNotCounted+": "+c.said, "\uFFFD")})
+		Message: strings.ToValidUTF8(event.CallsNotCounted+": "+c.reported, "\uFFFD")})
 }
 
-// report hands on an event of now.
+// report passes an event with the current time to the sink.
 func (c *Calls) report(cgroup uint64, g *event.Gpu) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -141,7 +141,7 @@ func (c *Calls) report(cgroup uint64, g *event.Gpu) {
 // Run counts until ctx ends. One goroutine at a time calls sink.
 func (c *Calls) Run(ctx context.Context, sink Sink) error {
 	c.sink = sink
-	c.tell()
+	c.reportUnavailable()
 	if c.probe == nil {
 		return c.idle(ctx)
 	}
@@ -163,7 +163,7 @@ func (c *Calls) Run(ctx context.Context, sink Sink) error {
 	return err
 }
 
-// idle answers who flushes.
+// idle answers flush requests until ctx ends.
 func (c *Calls) idle(ctx context.Context) error {
 	for {
 		select {
@@ -190,7 +190,7 @@ func (c *Calls) work(ctx context.Context, failing <-chan error) error {
 			return err
 		case <-young.C:
 			c.callers.survey(false)
-			young.Reset(bpf.Until(newcomers))
+			young.Reset(bpf.Until(youngInterval))
 		case <-due.C:
 			if c.node == nil && time.Since(c.missed) > libraryInterval {
 				c.findNode()
@@ -198,14 +198,14 @@ func (c *Calls) work(ctx context.Context, failing <-chan error) error {
 			if c.callers.survey(true) {
 				c.callers.free(time.Now(), c.node)
 			}
-			if err := c.look(); err != nil {
+			if err := c.readCounters(); err != nil {
 				return err
 			}
 			c.restore()
 			due.Reset(bpf.Until(c.o.Interval))
 		case done := <-c.requests:
 			c.callers.survey(true)
-			err := c.look()
+			err := c.readCounters()
 			done <- err
 			if err != nil {
 				return err
@@ -214,7 +214,7 @@ func (c *Calls) work(ctx context.Context, failing <-chan error) error {
 	}
 }
 
-// restore has the libraries found again that lack probes which were taken off for their cost: they are put back.
+// restore reattaches probes that were removed for their cost, by finding their libraries again.
 func (c *Calls) restore() {
 	if n := c.probe.Restored(); n != c.restored {
 		c.restored = n
@@ -223,8 +223,8 @@ func (c *Calls) restore() {
 	}
 }
 
-// look reports what each process has asked for so far.
-func (c *Calls) look() error {
+// readCounters reports the calls of each process so far.
+func (c *Calls) readCounters() error {
 	if err := c.clock.Keep(); err != nil {
 		return err
 	}
@@ -236,7 +236,7 @@ func (c *Calls) look() error {
 	if off := c.probe.Off(); len(off) > 0 {
 		unavailable = "taken off for what counting them cost: " + strings.Join(off, ", ")
 	}
-	told := map[uint32]bool{}
+	reported := map[uint32]bool{}
 	var gone []cuda.ID
 	for i := range counted {
 		p := &counted[i]
@@ -245,7 +245,7 @@ func (c *Calls) look() error {
 			k = nil
 		}
 		if started, _, ok := c.callers.stat(p.PID); !ok || started != p.Started*userHz/uint64(time.Second) {
-			// It may have called something since its numbers were read.
+			// It may have made calls after its counters were read.
 			if c.ending[p.ID] {
 				gone = append(gone, p.ID)
 				delete(c.ending, p.ID)
@@ -255,14 +255,14 @@ func (c *Calls) look() error {
 		} else if comm, err := c.callers.read(p.PID, "comm"); err == nil {
 			p.Comm = bytes.Clone(bytes.TrimSuffix(comm, []byte("\n")))
 		}
-		told[p.PID] = k != nil
+		reported[p.PID] = k != nil
 		c.complete(p, k)
 		c.report(p.Cgroup, &event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_CALLS,
 			Proc: &event.GpuProcess{Pid: p.PID, Comm: p.Comm}, Calls: p.Calls, Unavailable: unavailable})
 	}
-	// Those that have a library and have not called it yet.
+	// Processes with a library and without calls.
 	for pid, k := range c.callers.known {
-		if told[pid] || !k.loaded(false) && !k.loaded(true) {
+		if reported[pid] || !k.loaded(false) && !k.loaded(true) {
 			continue
 		}
 		comm, err := c.callers.read(pid, "comm")
@@ -281,15 +281,15 @@ func (c *Calls) look() error {
 	return c.probe.Forget(gone)
 }
 
-// complete says since when a process is counted, and leaves away what is not known of it. k is nil of one that was gone
-// before it was looked at.
+// complete sets the time since which a process is counted, and removes unknown values. k is nil for a process that
+// ended before it was read.
 func (c *Calls) complete(p *cuda.Process, k *caller) {
 	var libraries []*probed
 	if k != nil {
 		libraries = k.libraries
 	}
 	if k == nil || !k.loaded(false) {
-		// It has called one of these, and nobody has seen which.
+		// It has called one of these; which one is unknown.
 		for _, l := range c.callers.libraries {
 			libraries = append(libraries, l)
 		}
@@ -315,7 +315,7 @@ func (c *Calls) complete(p *cuda.Process, k *caller) {
 	}
 }
 
-// wall gives the time of CLOCK_BOOTTIME as ns since the Unix epoch.
+// wall converts a time of CLOCK_BOOTTIME to ns since the Unix epoch; 0 if it cannot.
 func (c *Calls) wall(boottime uint64) uint64 {
 	now, err := bpf.Boottime()
 	if err != nil || boottime > now {
@@ -324,7 +324,7 @@ func (c *Calls) wall(boottime uint64) uint64 {
 	return c.clock.Wall(bpf.Monotonic()) - (now - boottime)
 }
 
-// Flush reports all that was counted by now to the sink of the running Run before it returns.
+// Flush reports the current counters to the sink of the running Run before it returns.
 func (c *Calls) Flush(ctx context.Context) error {
 	if c.probe != nil {
 		if err := c.probe.Flush(ctx); err != nil {
@@ -345,7 +345,7 @@ func (c *Calls) Flush(ctx context.Context) error {
 	}
 }
 
-// Lost tells what was dropped since OpenCalls.
+// Lost returns the losses since OpenCalls.
 func (c *Calls) Lost() []bpf.Loss {
 	if c.probe == nil {
 		return nil
@@ -353,7 +353,7 @@ func (c *Calls) Lost() []bpf.Loss {
 	return c.probe.Lost()
 }
 
-// Watermark is a time, ns since the Unix epoch: nothing older will be reported any more.
+// Watermark is a time, ns since the Unix epoch: no older event will be reported.
 func (c *Calls) Watermark() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -364,7 +364,7 @@ func (c *Calls) Watermark() uint64 {
 	return min(now, c.probe.Watermark())
 }
 
-// Close takes all probes off.
+// Close detaches all probes.
 func (c *Calls) Close() error {
 	if c.probe == nil {
 		return nil

@@ -23,39 +23,42 @@ import (
 )
 
 const (
-	// readTimeout is how long the child may say nothing: it says twice a second that it lives.
+	// readTimeout is how long the child may write nothing: it writes an empty event twice a second.
 	readTimeout = 10 * time.Second
-	// killGrace is how long it may take to let go of the GPUs.
+	// killGrace is how long the child may take to release the GPUs.
 	killGrace = 2 * time.Second
-	// maxEvent is more than any event of it has.
+	// maxEvent limits the size of an event, bytes. The child's events are smaller.
 	maxEvent = 64 << 10
-	// headBytes is how much is kept of what it writes to stderr.
+	// headBytes is how much of the child's stderr is kept.
 	headBytes = 16 << 10
 )
 
-var errReadTimeout = fmt.Errorf("the process that reads the driver has been silent for %v", readTimeout)
+var (
+	errReadTimeout = fmt.Errorf("the process that reads the driver has been silent for %v", readTimeout)
+	errReaderEnded = errors.New("the GPU reader ended by itself")
+)
 
-// child runs the process that reads the GPUs until ctx ends, and hands on its events. It returns why the process ended;
-// nil, if that was asked for. The process gets the open library, and no path of it.
+// child runs the process that reads the GPUs until ctx ends, and passes its events to each. It returns the reason why
+// the process ended, nil if ctx did. The process inherits the open library instead of its path.
 func (p *Probe) child(ctx context.Context, library *os.File, each func(*event.Event)) error {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	var said head
+	var stderr head
 	cmd := exec.Command(p.o.Child, "-library", inherited(), "-interval", p.o.Interval.String())
-	cmd.Stdout, cmd.Stderr = w, &said
+	cmd.Stdout, cmd.Stderr = w, &stderr
 	cmd.ExtraFiles = []*os.File{library}
 	cmd.SysProcAttr = confined()
 	err = startConfined(cmd, library)
 	w.Close()
 	if errors.Is(err, syscall.EPERM) {
-		return fmt.Errorf("start what reads the driver as user %d: %w: the tracer needs the capabilities SETUID "+
-			"and SETGID", childUser, err)
+		return fmt.Errorf("start the GPU reader as user %d: %w: the tracer needs the capabilities SETUID and SETGID",
+			childUser, err)
 	}
 	if err != nil {
-		return fmt.Errorf("start what reads the driver: %w", err)
+		return fmt.Errorf("start the GPU reader: %w", err)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
@@ -74,10 +77,10 @@ func (p *Probe) child(ctx context.Context, library *os.File, each func(*event.Ev
 	select {
 	case waited := <-ended:
 		if errors.Is(err, io.EOF) {
-			err = reason(waited, said.String())
+			err = reason(waited, stderr.String())
 		}
 	case <-time.After(killGrace):
-		// Nothing ends a process that the kernel does not let go; it holds nothing of ours but its pipe.
+		// A process that hangs in the kernel cannot be killed. It holds only its pipe.
 		err = errors.Join(err, errors.New("the process that reads the driver cannot be killed: the driver holds it"))
 	}
 	if ctx.Err() != nil {
@@ -89,7 +92,7 @@ func (p *Probe) child(ctx context.Context, library *os.File, each func(*event.Ev
 	return err
 }
 
-// readEvents reads what the child writes. alive is called before each.
+// readEvents reads the child's events. It calls alive before each.
 func readEvents(r io.Reader, alive func(), each func(*event.Event)) error {
 	b := bufio.NewReader(r)
 	options := protodelim.UnmarshalOptions{MaxSize: maxEvent}
@@ -101,31 +104,31 @@ func readEvents(r io.Reader, alive func(), each func(*event.Event)) error {
 				return err
 			}
 			if errors.Is(err, io.ErrUnexpectedEOF) {
-				return io.EOF // it ended in the middle
+				return io.EOF // the child ended within an event
 			}
-			return fmt.Errorf("what reads the driver wrote what is no event: %w", err)
+			return fmt.Errorf("the GPU reader wrote an invalid event: %w", err)
 		}
 		each(ev)
 	}
 }
 
-// called is how Go's stack traces name a function of the driver.
+// called matches a function of the driver in Go's stack traces.
 var called = regexp.MustCompile(`_Cfunc_(nvml\w+)`)
 
-// reason says why the child ended, by how it did and what it said.
-func reason(waited error, said string) error {
-	said = strings.TrimSpace(said)
-	first, _, _ := strings.Cut(said, "\n")
-	last := said[strings.LastIndexByte(said, '\n')+1:]
+// reason returns the reason why the child ended, from its exit status and its stderr.
+func reason(waited error, stderr string) error {
+	stderr = strings.TrimSpace(stderr)
+	first, _, _ := strings.Cut(stderr, "\n")
+	last := stderr[strings.LastIndexByte(stderr, '\n')+1:]
 	var exit *exec.ExitError
 	switch {
 	case waited == nil:
-		return errors.New("what reads the driver ended by itself")
+		return errReaderEnded
 	case errors.As(waited, &exit) && exit.ExitCode() == 1 && last != "":
 		return errors.New(last)
 	}
 	message := "the driver's library crashed"
-	if m := called.FindStringSubmatch(said); m != nil {
+	if m := called.FindStringSubmatch(stderr); m != nil {
 		message += " in " + m[1]
 	}
 	if first == "" {
@@ -134,7 +137,7 @@ func reason(waited error, said string) error {
 	return fmt.Errorf("%s: %s", message, first)
 }
 
-// head keeps the beginning of what is written to it: that is where a crash says what it is.
+// head keeps the first headBytes written to it: a crash prints its cause first.
 type head struct {
 	mu sync.Mutex
 	b  bytes.Buffer

@@ -18,7 +18,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// script is a child that does what a shell does.
+// script returns a probe whose child is a shell script.
 func script(t *testing.T, lines string) *Probe {
 	t.Helper()
 	child := filepath.Join(t.TempDir(), "child")
@@ -40,7 +40,7 @@ func anyLibrary(t *testing.T) *os.File {
 	return f
 }
 
-func TestHowTheChildEndsIsToldInWords(t *testing.T) {
+func TestChild_ReportsReasonOfEnd(t *testing.T) {
 	for lines, want := range map[string]string{
 		"exit 0": "ended by itself",
 		"echo chatter >&2; echo 'the driver cannot be used: no permission' >&2; exit 1": "the driver cannot be used: " +
@@ -48,7 +48,7 @@ func TestHowTheChildEndsIsToldInWords(t *testing.T) {
 		"printf 'SIGSEGV: segmentation violation\\ngoroutine 1\\ngithub.com/x._Cfunc_nvmlDeviceGetUUID(0x1)\\n' " +
 			">&2; exit 2": "the driver's library crashed in nvmlDeviceGetUUID: SIGSEGV: segmentation violation",
 		"kill -9 $$": "the driver's library crashed: signal: killed",
-		"printf '\\377%.0s' 1 2 3 4 5 6 7 8 9 10 11 12": "wrote what is no event",
+		"printf '\\377%.0s' 1 2 3 4 5 6 7 8 9 10 11 12": "wrote an invalid event",
 	} {
 		err := script(t, lines).child(t.Context(), anyLibrary(t), func(*event.Event) {})
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -57,12 +57,12 @@ func TestHowTheChildEndsIsToldInWords(t *testing.T) {
 	}
 	p := &Probe{o: Options{Child: "/nowhere"}}
 	if err := p.child(t.Context(), anyLibrary(t), nil); err == nil ||
-		!strings.Contains(err.Error(), "start what reads the driver") {
+		!strings.Contains(err.Error(), "start the GPU reader") {
 		t.Errorf("no program: %v", err)
 	}
 }
 
-func TestAChildThatStaysIsEnded(t *testing.T) {
+func TestChild_IsKilledAfterGrace(t *testing.T) {
 	t.Parallel()
 	for _, lines := range []string{"exec sleep 600", "trap '' TERM; while :; do sleep 0.1; done"} {
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
@@ -73,7 +73,7 @@ func TestAChildThatStaysIsEnded(t *testing.T) {
 	}
 }
 
-// FuzzEvents reads what a broken child may write.
+// FuzzEvents reads the output of a broken child.
 func FuzzEvents(f *testing.F) {
 	var b bytes.Buffer
 	for _, g := range []*event.Gpu{{Type: event.GpuEventType_GPU_EVENT_TYPE_DEVICE, Gpu: &event.GpuDevice{Uuid: "a"}},
@@ -90,10 +90,10 @@ func FuzzEvents(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		w := newWatch(newOwners("/nowhere", func() []Container { return nil }), func(_ uint64, ev *event.Event) {
 			if ev.GetGpu() == nil {
-				t.Error("an event of another kind was handed on")
+				t.Error("an event of another kind was emitted")
 			}
 		})
-		err := readEvents(bytes.NewReader(data), func() {}, func(ev *event.Event) { w.take(ev.GetGpu()) })
+		err := readEvents(bytes.NewReader(data), func() {}, func(ev *event.Event) { w.onEvent(ev.GetGpu()) })
 		if err == nil || errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("ended with %v", err)
 		}

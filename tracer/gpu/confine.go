@@ -12,13 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// childUser is the user and group that the child runs as, whose files and processes there are none: below 65536, which
-// is where the ids of a user namespace end, and outside the ranges that distributions and systemd give away.
+// childUser is the user and group of the child. It owns no files and no other processes: it is below 65536, where the
+// ids of a user namespace end, and outside the ranges that distributions and systemd allocate.
 const childUser = 60908
 
-// confined is how the child is started: as a user of its own, which costs it all capabilities, and in its own process
-// group, since signals are for the tracer. It confines itself further before it loads the library (cmd/orb8-nvml). A
-// tracer that is not root, as in tests, has no capabilities to give up.
+// confined returns the attributes of the child: its own user, which drops all capabilities, and its own process group,
+// so that it does not get the tracer's signals. It confines itself further before it loads the library
+// (cmd/orb8-nvml). A tracer that is not root, as in tests, has no capabilities to drop.
 func confined() *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{Setpgid: true}
 	if os.Geteuid() == 0 {
@@ -27,8 +27,8 @@ func confined() *syscall.SysProcAttr {
 	return attr
 }
 
-// signalChild sends a signal to the child, whose user is another one: kill(2) wants CAP_KILL for that, which the tracer
-// has not, or the same effective user. Threads have their own, so one takes on the child's and ends after it.
+// signalChild sends a signal to the child, which has another user. kill(2) requires CAP_KILL, which the tracer lacks,
+// or the same effective user. User ids are per thread, so one thread takes the child's and then ends.
 func signalChild(p *os.Process, signal syscall.Signal) error {
 	if os.Geteuid() != 0 {
 		return p.Signal(signal)
@@ -49,5 +49,5 @@ func signalChild(p *os.Process, signal syscall.Signal) error {
 // libraryFD is the number of the library's descriptor in the child: the first after the standard ones.
 const libraryFD = 3
 
-// inherited is the path by which the child opens the library that it was handed.
+// inherited returns the path by which the child opens the library that it inherits.
 func inherited() string { return "/proc/self/fd/" + strconv.Itoa(libraryFD) }

@@ -36,10 +36,10 @@ func build(t *testing.T, dir, name string, args ...string) {
 	}
 }
 
-// TestHostileLibraryIsConfined has the real child load a library whose constructor attacks.
+// TestHostileLibraryIsConfined runs the real child with a library whose constructor attacks.
 func TestHostileLibraryIsConfined(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("needs root: only root has what the child gives up")
+		t.Skip("needs root: other users have no capabilities that the child can drop")
 	}
 	dir := t.TempDir()
 	openFor(t, dir)
@@ -53,7 +53,11 @@ func TestHostileLibraryIsConfined(t *testing.T) {
 	if err := unix.Mknod(device, unix.S_IFCHR|0o666, int(unix.Mkdev(1, 5))); err != nil { // zero's, by another name
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.Remove(device) })
+	t.Cleanup(func() {
+		if err := os.Remove(device); err != nil {
+			t.Error(err)
+		}
+	})
 	chmod(t, device, 0o666)
 	t.Setenv("HOSTILE_DEVICE", device)
 	t.Setenv("HOSTILE_SECRET", secret)

@@ -17,10 +17,10 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
 
-// examineLimit is how long a driver may take to tell of all its GPUs.
+// examineLimit is how long a driver may take to report all its GPUs.
 const examineLimit = 8 * time.Second
 
-// Examine finds out what GPUs there are to read, and whether the kubelet tells whom they are given to, for doctor.
+// Examine reports for doctor which GPUs can be read, and the kubelet's allocations of them.
 func Examine(ctx context.Context, o Options) (r session.GPUReport) {
 	p, err := Open(o)
 	if err != nil {
@@ -47,7 +47,7 @@ func Examine(ctx context.Context, o Options) (r session.GPUReport) {
 		case event.GpuEventType_GPU_EVENT_TYPE_DEVICE, event.GpuEventType_GPU_EVENT_TYPE_LOST:
 			id := fmt.Sprint(g.GetGpu().GetUuid(), g.GetGpu().GetIndex())
 			if seen[id] {
-				cancel() // all were told of
+				cancel() // all were reported
 				return
 			}
 			seen[id] = true
@@ -69,24 +69,25 @@ func Examine(ctx context.Context, o Options) (r session.GPUReport) {
 		r.Error = err.Error()
 	}
 	if r.Error == "" && len(r.GPUs) == 0 {
-		r.Error = fmt.Sprintf("the driver told of no GPU within %v", examineLimit)
+		r.Error = fmt.Sprintf("the driver reported no GPU within %v", examineLimit)
 	}
 	return r
 }
 
-// examine asks the kubelet once: where its socket is, and how many of the GPUs that it can give it has given.
+// examine makes one request to the kubelet. It returns the path of its socket, and how many of the allocatable GPUs are
+// allocated.
 func (k kubelets) examine(ctx context.Context) (path, given string, err error) {
 	c, err := k.connect()
 	if err != nil {
 		return "", "", err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	path = c.socket.path
 	last, err := c.list(ctx)
 	if err != nil {
 		return path, "", err
 	}
-	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	all, err := c.api.GetAllocatableResources(ctx, &kubeletapi.AllocatableResourcesRequest{})
 	if err != nil {
@@ -113,7 +114,7 @@ func (k kubelets) examine(ctx context.Context) (path, given string, err error) {
 	var list []string
 	for _, resource := range slices.Sorted(maps.Keys(counts)) {
 		n := counts[resource]
-		if resource == draDriver { // what there is stands in ResourceSlices, of which the kubelet does not tell
+		if resource == draDriver { // the total is in ResourceSlices, which the kubelet does not report
 			list = append(list, fmt.Sprintf("%d claimed of %s", n.given, resource))
 			continue
 		}
@@ -122,8 +123,8 @@ func (k kubelets) examine(ctx context.Context) (path, given string, err error) {
 	return path, strings.ToValidUTF8(strings.Join(list, ", "), "\uFFFD"), nil
 }
 
-// ExamineCalls finds out what can be counted of processes' calls, for doctor. It is nothing, and no error, where there
-// is no driver.
+// ExamineCalls reports for doctor which driver calls of processes can be counted. Without a driver it returns "" and no
+// error.
 func ExamineCalls(ctx context.Context, o CallsOptions) (string, error) {
 	c, err := OpenCalls(ctx, o)
 	if err != nil {

@@ -19,16 +19,16 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/internal/rootfs"
 )
 
-// driverLibrary is a library of the driver's: the name that programs know it by, and the flag that says where it is.
+// driverLibrary is a library of the driver: its soname, and the flag that sets its path.
 type driverLibrary struct{ soname, flag string }
 
-// nvmlLibrary is for management, cudaLibrary is what programs work with.
+// nvmlLibrary is for management, cudaLibrary for computing.
 var (
 	nvmlLibrary = driverLibrary{"libnvidia-ml.so.1", "--nvml-library"}
 	cudaLibrary = driverLibrary{"libcuda.so.1", "--cuda-library"}
 )
 
-// directories are where distributions and driver containers put it.
+// directories are where distributions and driver containers install the libraries.
 var directories = []string{
 	"/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", // Debian, Ubuntu
 	"/usr/lib64", "/usr/lib64/nvidia", // RHEL, SUSE, Amazon Linux
@@ -43,41 +43,41 @@ var directories = []string{
 	"/aarch64-bottlerocket-linux-gnu/sys-root/usr/lib/nvidia/tesla",
 }
 
-// driverRoots are where the files of a driver may have a root of their own on the host.
+// driverRoots are directories of the host that may be the root of a driver's files.
 var driverRoots = []string{
 	"",
 	"/run/nvidia/driver",          // NVIDIA's GPU operator
 	"/home/kubernetes/bin/nvidia", // GKE
 }
 
-// places is the file systems that the library is looked for in: those that the node or this image owns. A container
-// brings what it likes, so that nothing found through its processes is loaded.
+// places are the file systems to search for the library: those that the node or this image owns. Containers control
+// their own files, so nothing found through their processes is loaded.
 type places struct {
 	// own is the container's root, host the node's, proc the node's /proc.
 	own, host, proc string
 }
 
-// libraryFile is a library of the driver's, opened once: what was checked is what is loaded or probed.
+// libraryFile is an open library of the driver. The checked file is the one that is loaded or probed.
 type libraryFile struct {
 	*os.File
 	// path is where it was found, below the node's root or the container's own.
 	path string
 }
 
-// find opens the library. wanted, if not empty, is the path to take: the node's, or the container's own. The file is
-// the caller's to close.
+// find opens the library. wanted, if not empty, is its path, on the node or in the container's own root. The caller
+// closes the file.
 func (p places) find(l driverLibrary, wanted string) (*libraryFile, error) {
 	roots := map[string]*rootfs.Root{}
 	for _, path := range []string{p.own, p.host} {
 		if root, err := rootfs.OpenRoot(path); err == nil {
 			roots[path] = root
-			defer root.Close()
+			defer func() { _ = root.Close() }()
 		}
 	}
 	if wanted != "" {
 		return p.named(l, wanted, roots)
 	}
-	// refused is the first one that was there and could not be taken: better than to say that there is none.
+	// refused is the error of the first existing file that could not be used. It explains more than "not found".
 	var refused error
 	try := func(root, path string) *libraryFile {
 		f, err := openLibrary(roots[root], path)
@@ -125,7 +125,7 @@ func (p places) named(l driverLibrary, wanted string, roots map[string]*rootfs.R
 		p.blind())
 }
 
-// wellKnown are the paths below a root that distributions and driver containers put a library at.
+// wellKnown returns the paths below a root where distributions and driver containers install a library.
 func wellKnown(soname string) (paths []string) {
 	for _, driver := range driverRoots {
 		for _, dir := range directories {
@@ -138,7 +138,7 @@ func wellKnown(soname string) (paths []string) {
 	return paths
 }
 
-// blind says why the node's files could not be looked at; empty where they could.
+// blind returns the reason why the node's files cannot be read, in parentheses, or "".
 func (p places) blind() string {
 	if _, err := os.Stat(filepath.Join(p.host, "/etc")); errors.Is(err, fs.ErrPermission) {
 		return " (the node's own files cannot be seen: that needs the capability SYS_PTRACE)"
@@ -162,10 +162,10 @@ func openLibrary(root *rootfs.Root, path string) (*libraryFile, error) {
 	return &libraryFile{f, path}, nil
 }
 
-// libraryOwner is who a library has to belong to; tests of other users replace it.
+// libraryOwner is the required owner of a library; tests by other users replace it.
 var libraryOwner uint32
 
-// trusted says why a file is no library of the node's.
+// trusted returns an error unless a file is a shared library that only root can write.
 func trusted(f *os.File) error {
 	info, err := f.Stat()
 	if err != nil {
@@ -197,11 +197,10 @@ const headerSize = 64
 
 var machine = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}[runtime.GOARCH]
 
-// maxCache bounds what is read of the linker's cache.
+// maxCache limits the bytes read of the linker's cache.
 const maxCache = 16 << 20
 
-// cached gives the paths of the library in the cache of the node's dynamic linker: they stand in it as they are, each
-// ended by a NUL.
+// cached returns the paths of the library in the cache of the node's dynamic linker, which holds them as C strings.
 func cached(host *rootfs.Root, l driverLibrary) []string {
 	if host == nil {
 		return nil

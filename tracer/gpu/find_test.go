@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// library writes what begins as a shared library for a machine does.
+// library writes a file with the ELF header of a shared library for a machine.
 func library(t testing.TB, path string, machine elf.Machine) {
 	t.Helper()
 	var b bytes.Buffer
@@ -71,7 +71,7 @@ const soname = "libnvidia-ml.so.1"
 
 const versioned = "/libnvidia-ml.so.580.95.05"
 
-func TestTheLibraryIsFoundWhereDistributionsPutIt(t *testing.T) {
+func TestFind_LibraryOfDistributions(t *testing.T) {
 	libraryOwner = uint32(os.Geteuid())
 	t.Cleanup(func() { libraryOwner = 0 })
 	for _, test := range []struct {
@@ -139,7 +139,7 @@ func TestTheLibraryIsFoundWhereDistributionsPutIt(t *testing.T) {
 		{"a magic link", "/my/ml.so", func(t *testing.T, p places) {
 			link(t, p.host+"/my/ml.so", "/proc/self/exe")
 		}, "", "there is no such library"},
-		{"the one that was asked for", "/my/ml.so", func(t *testing.T, p places) {
+		{"the configured path", "/my/ml.so", func(t *testing.T, p places) {
 			library(t, p.host+"/usr/lib64/"+soname, machine)
 			library(t, p.host+"/my/ml.so", machine)
 		}, "host/my/ml.so", ""},
@@ -192,7 +192,7 @@ func FuzzFiles(f *testing.F) {
 	})
 }
 
-func TestLibrariesOfOtherUsersAreRefused(t *testing.T) {
+func TestFind_RefusesLibraryOfOtherUser(t *testing.T) {
 	libraryOwner = uint32(os.Geteuid()) + 1
 	t.Cleanup(func() { libraryOwner = 0 })
 	root := t.TempDir()

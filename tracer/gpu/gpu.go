@@ -1,8 +1,8 @@
 //go:build linux
 
-// Package gpu observes the node's NVIDIA GPUs. It finds the driver's library, has a process of its own read it
-// (cmd/orb8-nvml), and tells whose the processes on the GPUs are. A driver that hangs or crashes takes that process
-// with it and not the trace.
+// Package gpu observes the node's NVIDIA GPUs. It finds the driver's library, runs a child process that reads it
+// (cmd/orb8-nvml), and finds the containers of the processes on the GPUs. A driver that hangs or crashes affects only
+// the child process.
 package gpu
 
 import (
@@ -23,44 +23,44 @@ import (
 )
 
 const (
-	// minInterval is how often GPUs are read at most: the driver's own samples are not newer.
+	// minInterval is the least time between two reads of the GPUs: the driver takes no newer samples.
 	minInterval = 250 * time.Millisecond
-	// backoff is how long to wait before a driver that failed is tried again, doubled to maxBackoff.
+	// backoff is the time before a failed driver is retried, doubled up to maxBackoff.
 	backoff    = time.Second
 	maxBackoff = 30 * time.Second
 )
 
-// Sink takes one event and the id of the cgroup it was made in, or pods.NodeLevel.
+// Sink receives one event and the id of its cgroup, or pods.NodeLevel.
 type Sink = func(cgroup uint64, ev *event.Event)
 
-// Options say what is observed and how.
+// Options configure a Probe.
 type Options struct {
-	// Containers lists those whose processes are named.
+	// Containers lists the containers whose processes are named.
 	Containers func() []Container
-	// Interval is the time between two looks; less than minInterval: that.
+	// Interval is the time between two reads of the devices; at least minInterval.
 	Interval time.Duration
-	// Library is the path of the driver's library, on the node; empty: it is looked for.
+	// Library is the path of the driver's library on the node; empty: search for it.
 	Library string
-	// PodResources is that of the socket of the kubelet's pod-resources API, where {node} stands for the node's name;
-	// empty: it is looked for.
+	// PodResources is the path of the kubelet's pod-resources socket, where {node} is replaced by the node's name;
+	// empty: search for it.
 	PodResources string
 	// Node is the node's name.
 	Node string
-	// Asked reports whether a container of the node was asked for, running or not; nil: none was.
-	Asked func(namespace, pod, container string) bool
+	// IsTarget reports whether a container of the node is a target, running or not; nil: none is.
+	IsTarget func(namespace, pod, container string) bool
 	// Child is the program to run, HostRoot the node's root directory, Proc its /proc; empty: those of a tracer's
 	// container.
 	Child, HostRoot, Proc string
 }
 
-// Probe observes the GPUs while it runs.
+// Probe observes the GPUs of a node.
 type Probe struct {
 	o      Options
 	places places
 	mu     sync.Mutex
 }
 
-// Open checks that GPUs could be read. No GPU and no driver is no error: one may come.
+// Open checks that the child program exists. A missing GPU or driver is not an error: it may be installed later.
 func Open(o Options) (*Probe, error) {
 	o.Interval = max(o.Interval, minInterval)
 	if o.Proc == "" {
@@ -86,8 +86,8 @@ func (p *Probe) kubelets() kubelets {
 	return kubelets{places: p.places, node: p.o.Node, wanted: p.o.PodResources}
 }
 
-// hostRoot is the node's root as its first process sees it; where that one is kept from all others, as the process does
-// that has started this container: the runtime's. A process of a pod is no such one.
+// hostRoot returns the path of the node's root directory through its first process. If access to that process is
+// denied, it uses the parent of this container's first process: the runtime. A process of a pod is not trusted.
 func hostRoot(proc string) string {
 	first := filepath.Join(proc, "1/root")
 	if _, err := os.Stat(first); !errors.Is(err, fs.ErrPermission) {
@@ -97,7 +97,7 @@ func hostRoot(proc string) string {
 	if err != nil {
 		return first
 	}
-	defer parent.Close()
+	defer func() { _ = parent.Close() }()
 	uid, err := parent.UID()
 	if err != nil || !privileged(uid) {
 		return first
@@ -112,7 +112,7 @@ func hostRoot(proc string) string {
 	return path
 }
 
-// Hooks is what was found to read, for doctor.
+// Hooks returns the path of the driver's library, for doctor.
 func (p *Probe) Hooks() []string {
 	library, err := p.places.find(nvmlLibrary, p.o.Library)
 	if err != nil {
@@ -122,7 +122,7 @@ func (p *Probe) Hooks() []string {
 	return []string{library.path}
 }
 
-// Run observes until ctx ends. What goes wrong with the driver is an event and no error.
+// Run observes until ctx ends. Errors of the driver are events.
 func (p *Probe) Run(ctx context.Context, sink Sink) error {
 	watch := newWatch(newOwners(p.o.Proc, p.o.Containers), func(cgroup uint64, ev *event.Event) {
 		ev.Time = uint64(time.Now().UnixNano())
@@ -132,7 +132,7 @@ func (p *Probe) Run(ctx context.Context, sink Sink) error {
 	each := func(ev *event.Event) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		watch.take(ev.GetGpu())
+		watch.onEvent(ev.GetGpu())
 	}
 	wait := backoff
 	for ctx.Err() == nil {
@@ -146,7 +146,7 @@ func (p *Probe) Run(ctx context.Context, sink Sink) error {
 			return nil
 		}
 		if err == nil {
-			err = errors.New("what reads the driver ended by itself")
+			err = errReaderEnded
 		}
 		p.mu.Lock()
 		watch.unavailable(err.Error())
@@ -163,12 +163,12 @@ func (p *Probe) Run(ctx context.Context, sink Sink) error {
 	return nil
 }
 
-// allocate has the kubelet asked, for watch, until what it returns is called.
+// allocate keeps the kubelet's allocations up to date for watch until stop is called.
 func (p *Probe) allocate(ctx context.Context, watch *watch) (stop func()) {
 	a := newAllocations(p.kubelets(), p.o.Interval)
 	watch.allocations = a.now
-	if p.o.Asked != nil {
-		watch.asked = p.o.Asked
+	if p.o.IsTarget != nil {
+		watch.isTarget = p.o.IsTarget
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
@@ -182,18 +182,18 @@ func (p *Probe) allocate(ctx context.Context, watch *watch) (stop func()) {
 	}
 }
 
-// Flush has nothing to do: no number is kept back.
+// Flush does nothing: the probe holds no events.
 func (p *Probe) Flush(context.Context) error { return nil }
 
-// Lost is nothing: there is no place to lose an event in.
+// Lost returns nil: the probe has no buffer.
 func (p *Probe) Lost() []bpf.Loss { return nil }
 
-// Watermark is now: events get their time when they are handed on.
+// Watermark is the current time: events get their time when they are passed to the sink.
 func (p *Probe) Watermark() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return uint64(time.Now().UnixNano())
 }
 
-// Close has nothing to detach: the process that reads has ended with Run.
+// Close does nothing: the child process has ended with Run.
 func (p *Probe) Close() error { return nil }

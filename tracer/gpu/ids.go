@@ -9,7 +9,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// What the kubelet calls GPUs by: extended resources of NVIDIA's and GKE's device plugins, and the driver for dynamic
+// Names of GPUs at the kubelet: extended resources of NVIDIA's and GKE's device plugins, and the driver for dynamic
 // resource allocation.
 const (
 	gpuResource = "nvidia.com/gpu"  // and nvidia.com/gpu.shared
@@ -21,50 +21,50 @@ const (
 type form uint8
 
 const (
-	// noForm is one that is not known.
+	// noForm is an unknown form.
 	noForm form = iota
-	// byUUID: "GPU-8dcd427f-…", "MIG-7f1e…", of time-slicing and MPS with "::" and the replica's number behind.
+	// byUUID: "GPU-8dcd427f-…", "MIG-7f1e…"; with time-slicing and MPS followed by "::" and the number of the replica.
 	byUUID
-	// byIndex: "0"; of a MIG device "0:1", its number in its GPU.
+	// byIndex: "0"; of a MIG device "0:1", its index in its GPU.
 	byIndex
-	// byMinor counts device files: GKE's "nvidia0", with time-sharing "nvidia0/vgpu2"; of a MIG device "nvidia0/gi7",
-	// by its GPU instance.
+	// byMinor is by device file: GKE's "nvidia0", with time-sharing "nvidia0/vgpu2"; of a MIG device "nvidia0/gi7", by
+	// its GPU instance.
 	byMinor
 	// byName is of NVIDIA's driver for dynamic resource allocation: "gpu-0", by the device file; of a MIG device
-	// "gpu-0-mig-1g10gb-19-4", by profile, its number, and the first memory slice; before 2025 "gpu-0-mig-19-4-1",
-	// without the profile's name and with a size behind.
+	// "gpu-0-mig-1g10gb-19-4", by profile name, profile number and first memory slice; before 2025 "gpu-0-mig-19-4-1",
+	// without the profile's name and followed by a size.
 	byName
-	// elsewhere: a device that NVML does not tell of, since a virtual machine has it: "gpu-vfio-0".
+	// elsewhere: a device that NVML does not report, because a virtual machine has it: "gpu-vfio-0".
 	elsewhere
 )
 
-// gpuID is an id of a device that the kubelet has given to a container, taken apart.
+// gpuID is a parsed id of a device that the kubelet has allocated to a container.
 type gpuID struct {
 	form form
 	uuid string
 	// gpu is the index or minor number of the GPU.
 	gpu uint32
-	// mig: it is a MIG device, part which: index, GPU instance or first memory slice. profile may be empty.
+	// mig: it is a MIG device. part is its index, GPU instance or first memory slice. profile may be empty.
 	mig     bool
 	part    uint32
 	profile string
 }
 
-// ofGPUs says whether all devices of an extended resource are GPUs or MIG devices. Of others, those are whose ids are
-// UUIDs of such.
+// ofGPUs reports whether all devices of an extended resource are GPUs or MIG devices. Devices of other resources are
+// GPUs if their id is a GPU's UUID.
 func ofGPUs(resource string) bool {
 	return resource == gpuResource || strings.HasPrefix(resource, gpuResource+".") ||
 		strings.HasPrefix(resource, migResource)
 }
 
-// parseDevice takes apart an id that a device plugin has made.
+// parseDevice parses a device plugin's id.
 func parseDevice(resource, id string) gpuID {
 	base, _, _ := strings.Cut(id, "::")
 	switch {
 	case strings.HasPrefix(base, "GPU-"), strings.HasPrefix(base, "MIG-"):
 		return gpuID{form: byUUID, uuid: base}
 	case !ofGPUs(resource):
-		return gpuID{form: byUUID, uuid: base} // one of another vendor's will be no device's here
+		return gpuID{form: byUUID, uuid: base} // an id of another vendor matches no device
 	}
 	if rest, ok := strings.CutPrefix(base, "nvidia"); ok {
 		return parseMinor(rest)
@@ -72,7 +72,7 @@ func parseDevice(resource, id string) gpuID {
 	return parseIndex(base)
 }
 
-// parseMinor takes apart "0", "0/gi7", "0/vgpu2", "0/gi7/vgpu2".
+// parseMinor parses "0", "0/gi7", "0/vgpu2", "0/gi7/vgpu2".
 func parseMinor(s string) (d gpuID) {
 	s, rest, _ := strings.Cut(s, "/")
 	gpu, ok := number(s)
@@ -96,7 +96,7 @@ func parseMinor(s string) (d gpuID) {
 	return d
 }
 
-// parseIndex takes apart "0" and "0:1".
+// parseIndex parses "0" and "0:1".
 func parseIndex(s string) (d gpuID) {
 	s, part, mig := strings.Cut(s, ":")
 	gpu, ok := number(s)
@@ -110,7 +110,7 @@ func parseIndex(s string) (d gpuID) {
 	return d
 }
 
-// parseClaimed takes apart the name of a device in a resource claim; where that is empty, of its devices for the
+// parseClaimed parses the name of a device in a resource claim, or if that is empty, the names of its devices for the
 // container runtime (CDI).
 func parseClaimed(driver, name string, cdi []string) gpuID {
 	if driver != draDriver {
@@ -121,7 +121,7 @@ func parseClaimed(driver, name string, cdi []string) gpuID {
 	}
 	for _, qualified := range cdi {
 		_, name, _ := strings.Cut(qualified, "=")
-		// Devices that are made for one claim begin with its UID.
+		// Names of devices that are created for one claim begin with its UID.
 		const uid = len("7f1e9c2a-0000-0000-0000-000000000000")
 		if len(name) > uid && name[uid] == '-' && strings.Count(name[:uid], "-") == 4 &&
 			!strings.HasPrefix(name, "gpu-") && !strings.HasPrefix(name, "GPU-") && !strings.HasPrefix(name, "MIG-") {
@@ -172,13 +172,13 @@ func parseName(name string) (d gpuID) {
 	return d
 }
 
-// number reads digits and nothing else.
+// number parses a string of digits.
 func number(s string) (uint32, bool) {
 	n, err := strconv.ParseUint(s, 10, 31)
 	return uint32(n), err == nil
 }
 
-// find gives the devices that the id may mean: one, where that can be told.
+// find returns the devices that the id may name: one unless the id is ambiguous.
 func (d *gpuID) find(devices map[string]*device) (found []*device) {
 	switch d.form {
 	case noForm, elsewhere:
@@ -223,11 +223,12 @@ func (d *gpuID) matches(id *event.GpuDevice) bool {
 	if id.PlacementStart != nil {
 		return id.GetPlacementStart() == d.part
 	}
-	// Where the driver does not tell the placement, the profile says which it may be.
+	// If the driver does not report the placement, the profile limits the candidates.
 	return d.profile == "" || profile(id.GetName()) == "" || profile(id.GetName()) == d.profile
 }
 
-// profile is the profile of a MIG device as names of claims have it: "1g10gb" of "NVIDIA H100 80GB HBM3 MIG 1g.10gb".
+// profile returns the profile in a MIG device's name as claims write it: "1g10gb" for "NVIDIA H100 80GB HBM3 MIG
+// 1g.10gb".
 func profile(name string) string {
 	_, p, _ := strings.Cut(name, " MIG ")
 	return strings.Trim(strings.Map(func(c rune) rune {

@@ -43,7 +43,7 @@ func found(d gpuID, devices map[string]*device) string {
 	return strings.Join(list, ",")
 }
 
-func TestADevicePluginsIDIsADevice(t *testing.T) {
+func TestParseDevice_FindsDevice(t *testing.T) {
 	all := gpuNode()
 	noMinor := gpuNode(func(d *event.GpuDevice) { d.Minor = nil })
 	for _, test := range []struct{ what, resource, id, want string }{
@@ -78,7 +78,7 @@ func TestADevicePluginsIDIsADevice(t *testing.T) {
 	}
 }
 
-func TestAClaimedDeviceIsADevice(t *testing.T) {
+func TestParseClaimed_FindsDevice(t *testing.T) {
 	all := gpuNode()
 	noPlacement := gpuNode(func(d *event.GpuDevice) { d.PlacementStart = nil })
 	const uid = "0e5f7c5c-6a3e-4a1e-9d52-0b1f6e6f2a11"
@@ -141,7 +141,7 @@ func FuzzIDs(f *testing.F) {
 				}
 			}
 			if d.form == byUUID && len(list) == 1 && !strings.Contains(id, list[0].id.GetUuid()) {
-				t.Errorf("%s %q is said to be %s", what, id, list[0].id.GetUuid())
+				t.Errorf("%s %q is matched with %s", what, id, list[0].id.GetUuid())
 			}
 			if len(list) > 0 && d.form != byUUID && what == "device" && !ofGPUs(resource) {
 				t.Errorf("%s of another vendor: %v", fmt.Sprintf("%s %q", resource, id), list)

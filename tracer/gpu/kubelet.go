@@ -21,16 +21,16 @@ import (
 )
 
 const (
-	// podResources is where the socket is below a kubelet's root directory.
+	// podResources is the path of the socket below a kubelet's root directory.
 	podResources = "pod-resources/kubelet.sock"
-	// nodePlace stands for the node's name in a path that was asked for.
+	// nodePlace is the placeholder for the node's name in a configured path.
 	nodePlace = "{node}"
-	// maxCommandLine bounds what is read of a process's command line.
+	// maxCommandLine limits the bytes read of a process's command line.
 	maxCommandLine = 64 << 10
 )
 
-// kubeletRoots are the root directories of kubelets that say nothing of it themselves, or whose process is not seen:
-// that of Kubernetes, k3s, RKE2 and most others first.
+// kubeletRoots are the default root directories of kubelets, for those whose process is not visible or has no
+// --root-dir: that of Kubernetes, k3s, RKE2 and most others first.
 var kubeletRoots = []string{
 	"/var/lib/kubelet",
 	"/var/lib/k0s/kubelet",
@@ -41,29 +41,28 @@ var kubeletRoots = []string{
 	"/mnt/paas/kubernetes/kubelet", // Huawei Cloud
 }
 
-// kubelets finds the socket by which the kubelet of this node tells what it has given to whom. A process can call
-// itself kubelet and name any root directory: only one that has the node's root and stands in no pod's cgroup is
-// believed.
+// kubelets finds the pod-resources socket of this node's kubelet. Any process can use the name kubelet and any root
+// directory, so only one with the node's root directory and outside all pods' cgroups is trusted.
 type kubelets struct {
 	places
-	// node is this node's name. wanted is the socket that was asked for; empty: it is looked for.
+	// node is this node's name. wanted is the path of the socket; empty: search for it.
 	node, wanted string
 
-	// guard is for command lines: to read one waits for a lock that the process may hold.
+	// guard is for command lines: reading one waits for a lock that the process may hold.
 	guard *rootfs.Guard
 }
 
 const (
 	commandLineLimit = time.Second
 	maxHungReads     = 4
-	// maxCgroupFile bounds what is read of a process's cgroups: a path has at most 4 KiB, for each of the hierarchies.
+	// maxCgroupFile limits the bytes read of a process's cgroups: a path of at most 4 KiB for each of the hierarchies.
 	maxCgroupFile = 64 << 10
 )
 
-// socket is one that was found: its path on the node, and the root that the path begins at.
+// socket is a path on the node, and the root directory that it begins at.
 type socket struct{ root, path string }
 
-// kubelet is a running one, as its command line has it.
+// kubelet holds the options in a running kubelet's command line.
 type kubelet struct {
 	root string // --root-dir
 	name string // --hostname-override
@@ -85,7 +84,7 @@ func (k *kubelets) find() (socket, error) {
 	}
 	if len(running) > 1 {
 		return socket{},
-			fmt.Errorf("%d kubelets run on this machine, and which one is %s's cannot be told: --pod-resources names "+
+			fmt.Errorf("%d kubelets run on this machine, and it is unknown which one is %s's: --pod-resources sets "+
 				"the socket", len(running), k.node)
 	}
 	for _, root := range kubeletRoots {
@@ -102,11 +101,11 @@ func (k *kubelets) find() (socket, error) {
 	return socket{}, fmt.Errorf("no %s below a kubelet's root directory%s%s", podResources, ignored, k.blind())
 }
 
-// candidates are those of the running kubelets that may be this node's, the likeliest first: several nodes may share a
+// candidates returns the running kubelets that may be this node's, the likeliest first: several nodes may share a
 // machine.
 func (k *kubelets) candidates(running []kubelet) (list []kubelet) {
 	for _, of := range running {
-		// As the kubelet makes a node's name of it.
+		// The kubelet derives the node's name in the same way.
 		if k.node != "" && strings.ToLower(strings.TrimSpace(of.name)) == k.node {
 			list = append(list, of)
 		}
@@ -125,14 +124,13 @@ func (k *kubelets) candidates(running []kubelet) (list []kubelet) {
 	return list
 }
 
-// running reads the command lines of the kubelets that are believed, and counts the processes that call themselves
-// kubelet and are not.
+// running reads the command lines of trusted kubelets, and counts untrusted processes named kubelet.
 func (k *kubelets) running() (list []kubelet, refused int) {
 	host, err := rootfs.OpenRoot(k.host)
 	if err != nil {
 		return nil, 0
 	}
-	defer host.Close()
+	defer func() { _ = host.Close() }()
 	dir, err := os.Open(k.proc)
 	if err != nil {
 		return nil, 0
@@ -157,8 +155,8 @@ func (k *kubelets) running() (list []kubelet, refused int) {
 	return list, refused
 }
 
-// examineProcess tells whether a process is a kubelet. Of one that is not trusted to be, only its name is read: its
-// command line may hang, and says nothing.
+// examineProcess reports whether a process is a kubelet. Of an untrusted one, it reads only the name, because the
+// command line may hang.
 func (k *kubelets) examineProcess(host *rootfs.Root, pid int) (of kubelet, found, trusted bool) {
 	p, err := rootfs.OpenProcess(k.proc, pid)
 	if err != nil {
@@ -166,11 +164,11 @@ func (k *kubelets) examineProcess(host *rootfs.Root, pid int) (of kubelet, found
 	}
 	if !k.onNode(host, p) {
 		comm, err := p.ReadFile("comm", 64)
-		p.Close()
+		_ = p.Close()
 		return kubelet{}, err == nil && string(bytes.TrimSpace(comm)) == "kubelet", false
 	}
 	cmdline, err := rootfs.Do(k.guard, func() ([]byte, error) {
-		defer p.Close()
+		defer func() { _ = p.Close() }()
 		return p.ReadFile("cmdline", maxCommandLine)
 	}, nil)
 	if err != nil {
@@ -180,7 +178,8 @@ func (k *kubelets) examineProcess(host *rootfs.Root, pid int) (of kubelet, found
 	return of, found, true
 }
 
-// onNode tells whether a process is the node's own: of root, with the node's root directory, and in no pod.
+// onNode reports whether a process belongs to the node: its user is root, it has the node's root directory, and it is
+// in no pod.
 func (k *kubelets) onNode(host *rootfs.Root, p *rootfs.Process) bool {
 	if uid, err := p.UID(); err != nil || !privileged(uid) {
 		return false
@@ -193,15 +192,15 @@ func (k *kubelets) onNode(host *rootfs.Root, p *rootfs.Process) bool {
 	if err != nil {
 		return false
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	same, err := host.SameDirectory(root)
 	return err == nil && same
 }
 
-// privileged tells whether a user is root, or this process's own, which is the same but in tests.
+// privileged reports whether a user is root or this process's own user, which differs only in tests.
 func privileged(uid uint32) bool { return uid == 0 || uid == uint32(os.Geteuid()) }
 
-// parseKubelet reads a command line of a kubelet, as proc(5) describes /proc/PID/cmdline.
+// parseKubelet parses a kubelet's /proc/PID/cmdline, see proc(5).
 func parseKubelet(cmdline []byte) (of kubelet, ok bool) {
 	args := strings.Split(string(bytes.TrimRight(cmdline, "\x00")), "\x00")
 	for len(args) > 0 && filepath.Base(args[0]) == "hyperkube" {
@@ -226,7 +225,7 @@ func parseKubelet(cmdline []byte) (of kubelet, ok bool) {
 	return of, filepath.IsAbs(of.root)
 }
 
-// exists tells whether the path leads to a socket.
+// exists reports whether the path is a socket.
 func (s socket) exists() bool {
 	f, err := s.open()
 	if err != nil {
@@ -236,7 +235,7 @@ func (s socket) exists() bool {
 	return true
 }
 
-// open finds the socket. What it gives can be connected to by its place in /proc/self/fd.
+// open opens the socket's inode. Connect to it by its path in /proc/self/fd.
 func (s socket) open() (*os.File, error) {
 	f, err := s.lookup(s.path)
 	if err != nil {
@@ -259,11 +258,11 @@ func (s socket) lookup(path string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	return root.Lookup(path)
 }
 
-// dial connects to the socket and checks who listens on it: proc is the node's /proc.
+// dial connects to the socket and checks the listening process. proc is the node's /proc.
 func dial(ctx context.Context, s socket, proc string) (net.Conn, error) {
 	f, err := s.open()
 	if err != nil {
@@ -271,7 +270,7 @@ func dial(ctx context.Context, s socket, proc string) (net.Conn, error) {
 	}
 	defer f.Close()
 	var d net.Dialer
-	// However long the path is: connect(2) takes no more than 107 bytes.
+	// The path may be longer than the 107 bytes that connect(2) accepts.
 	conn, err := d.DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
 	if err != nil {
 		return nil, err
@@ -283,7 +282,7 @@ func dial(ctx context.Context, s socket, proc string) (net.Conn, error) {
 	return conn, nil
 }
 
-// checkPeer refuses a listener that is not root's or that runs in a pod.
+// checkPeer refuses a listening process that is not root's or that runs in a pod.
 func checkPeer(conn net.Conn, proc string) error {
 	unixConn, ok := conn.(*net.UnixConn)
 	if !ok {
@@ -310,7 +309,7 @@ func checkPeer(conn net.Conn, proc string) error {
 	if err != nil {
 		return fmt.Errorf("the process that listens on it cannot be examined: %w", err)
 	}
-	defer p.Close()
+	defer func() { _ = p.Close() }()
 	cgroups, err := p.ReadFile("cgroup", maxCgroupFile)
 	if err != nil {
 		return fmt.Errorf("the cgroup of the process that listens on it: %w", err)

@@ -20,22 +20,26 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
 )
 
-// machineFiles is a node's files and processes, made for a test.
+// machineFiles are a node's files and processes.
 type machineFiles struct {
 	t          *testing.T
 	host, proc string
 }
 
 func newMachine(t *testing.T) *machineFiles {
-	dir, err := os.MkdirTemp("", "k") // short, as a socket's path has to be
+	dir, err := os.MkdirTemp("", "k") // short, because a socket's path is limited
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
 	m := &machineFiles{t, filepath.Join(dir, "h"), filepath.Join(dir, "p")}
 	m.write(filepath.Join(m.host, "etc/os-release"), "")
 	m.write(filepath.Join(m.proc, "self"), "")
-	m.cgroup(os.Getpid(), "0::/\n") // who listens on the sockets
+	m.cgroup(os.Getpid(), "0::/\n") // this process listens on the sockets
 	return m
 }
 
@@ -44,13 +48,13 @@ func (m *machineFiles) write(path, content string) {
 	write(m.t, path, content)
 }
 
-// cgroup says where a process stands.
+// cgroup sets the cgroups of a process.
 func (m *machineFiles) cgroup(pid int, content string) {
 	m.t.Helper()
 	m.write(filepath.Join(m.proc, fmt.Sprint(pid), "cgroup"), content)
 }
 
-// socket makes one below a root.
+// socket listens on a socket below a root.
 func (m *machineFiles) socket(root, path string) {
 	m.t.Helper()
 	path = filepath.Join(root, path)
@@ -61,10 +65,10 @@ func (m *machineFiles) socket(root, path string) {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	m.t.Cleanup(func() { l.Close() })
+	m.t.Cleanup(func() { _ = l.Close() })
 }
 
-// process makes one with the node's root, or one of its own.
+// process creates the files of a process with the node's root directory, or with its own.
 func (m *machineFiles) process(pid int, own bool, args ...string) (root string) {
 	m.t.Helper()
 	dir := filepath.Join(m.proc, fmt.Sprint(pid))
@@ -93,7 +97,7 @@ func (m *machineFiles) expect(node, wanted, path string) {
 	m.t.Helper()
 	s, err := m.find(node, wanted)
 	if err != nil || s.path != path {
-		m.t.Errorf("node %q, asked for %q: %q, %v; want %q", node, wanted, s.path, err, path)
+		m.t.Errorf("node %q, configured %q: %q, %v; want %q", node, wanted, s.path, err, path)
 		return
 	}
 	c, err := dial(m.t.Context(), s, m.proc)
@@ -104,16 +108,16 @@ func (m *machineFiles) expect(node, wanted, path string) {
 	c.Close()
 }
 
-func (m *machineFiles) refuse(node, wanted, says string) {
+func (m *machineFiles) refuse(node, wanted, message string) {
 	m.t.Helper()
-	if s, err := m.find(node, wanted); err == nil || !strings.Contains(err.Error(), says) {
-		m.t.Errorf("node %q, asked for %q: %+v, %v; want an error that says %q", node, wanted, s, err, says)
+	if s, err := m.find(node, wanted); err == nil || !strings.Contains(err.Error(), message) {
+		m.t.Errorf("node %q, configured %q: %+v, %v; want an error with %q", node, wanted, s, err, message)
 	}
 }
 
 const sock = "/pod-resources/kubelet.sock"
 
-func TestTheSocketIsFoundWhereNoKubeletIsSeen(t *testing.T) {
+func TestKubelet_SocketInDefaultDirectories(t *testing.T) {
 	for _, root := range kubeletRoots {
 		m := newMachine(t)
 		m.refuse("a", "", "no pod-resources/kubelet.sock below a kubelet's root directory")
@@ -122,7 +126,7 @@ func TestTheSocketIsFoundWhereNoKubeletIsSeen(t *testing.T) {
 	}
 }
 
-func TestTheSocketIsFoundThroughALink(t *testing.T) {
+func TestKubelet_SocketBehindLink(t *testing.T) {
 	m := newMachine(t)
 	m.socket(m.host, "/mnt/disk"+sock)
 	if err := os.MkdirAll(m.host+"/var/lib", 0o755); err != nil {
@@ -134,13 +138,13 @@ func TestTheSocketIsFoundThroughALink(t *testing.T) {
 	m.expect("a", "", "/var/lib/kubelet"+sock)
 }
 
-func TestTheSocketIsThatOfTheRunningKubelet(t *testing.T) {
+func TestKubelet_SocketOfRunningKubelet(t *testing.T) {
 	m := newMachine(t)
 	m.process(1, false, "/sbin/init")
 	m.process(10, false, "/usr/bin/kubelet", "--root-dir", "/data/kubelet", "--config=/etc/k.yaml")
 	m.process(11, false, "grep", "kubelet", "--root-dir=/wrong")
 	m.socket(m.host, "/data/kubelet"+sock)
-	m.socket(m.host, "/var/lib/kubelet"+sock) // of one that was
+	m.socket(m.host, "/var/lib/kubelet"+sock) // of an earlier kubelet
 	m.expect("a", "", "/data/kubelet"+sock)
 }
 
@@ -153,8 +157,8 @@ func TestKubelet_WithAnotherRootIsRefused(t *testing.T) {
 	m.expect("a", "", "/var/lib/kubelet"+sock)
 }
 
-// impostorCgroups are those of processes in pods, as a tracer with a cgroup namespace of its own reads them and as one
-// without.
+// impostorCgroups are /proc/PID/cgroup of processes in pods, read by tracers with and without their own cgroup
+// namespace.
 var impostorCgroups = map[string]string{
 	"cgroupfs":                     "0::/kubepods/besteffort/pod7be1d6a2-33c4-45f0-8f5e-000000000002/x\n",
 	"cgroupfs, seen from a pod":    "0::/../../pod7be1d6a2-33c4-45f0-8f5e-000000000002/x\n",
@@ -178,7 +182,7 @@ func TestKubelet_InAPodIsRefused(t *testing.T) {
 	}
 }
 
-func TestKubelet_ThatHangsIsLeftBehind(t *testing.T) {
+func TestKubelet_HangingProcessIsSkipped(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	m.process(10, false, "/usr/bin/kubelet")
@@ -189,7 +193,7 @@ func TestKubelet_ThatHangsIsLeftBehind(t *testing.T) {
 	if err := unix.Mkfifo(cmdline, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { // lets go what hangs
+	t.Cleanup(func() { // unblocks the reader
 		if f, err := os.OpenFile(cmdline, os.O_WRONLY|unix.O_NONBLOCK, 0); err == nil {
 			f.Close()
 		}
@@ -199,7 +203,7 @@ func TestKubelet_ThatHangsIsLeftBehind(t *testing.T) {
 	m.expect("a", "", "/data"+sock)
 }
 
-func TestDial_ChecksWhoListens(t *testing.T) {
+func TestDial_ChecksListeningProcess(t *testing.T) {
 	for name, cgroup := range impostorCgroups {
 		m := newMachine(t)
 		m.socket(m.host, "/var/lib/kubelet"+sock)
@@ -219,21 +223,23 @@ func TestDial_ChecksWhoListens(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c, err := dial(t.Context(), s, t.TempDir()); err == nil || !strings.Contains(err.Error(), "cannot be examined") {
-		t.Errorf("a process that is not seen: %v, %v", c, err)
+		t.Errorf("a process outside /proc: %v, %v", c, err)
 	}
 }
 
-// TestDial_WantsRoot has this test listen as another user in a process of its own.
-func TestDial_WantsRoot(t *testing.T) {
+// TestDial_RequiresRoot runs this test in a child process, which listens as another user.
+func TestDial_RequiresRoot(t *testing.T) {
 	const variable = "ORB8_LISTEN"
 	if path := os.Getenv(variable); path != "" {
 		l, err := net.Listen("unix", path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close()
 		fmt.Println("listens")
 		_, _ = io.Copy(io.Discard, os.Stdin)
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
 		return
 	}
 	if os.Geteuid() != 0 {
@@ -250,12 +256,12 @@ func TestDial_WantsRoot(t *testing.T) {
 	if err := os.Chmod(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	program, err := os.Open("/proc/self/exe") // its own path may be root's alone
+	program, err := os.Open("/proc/self/exe") // only root may be able to read its path
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer program.Close()
-	cmd := exec.Command("/proc/self/fd/3", "-test.run=^TestDial_WantsRoot$", "-test.v")
+	cmd := exec.Command("/proc/self/fd/3", "-test.run=^TestDial_RequiresRoot$", "-test.v")
 	cmd.Dir, cmd.ExtraFiles = "/", []*os.File{program}
 	cmd.Env = append(os.Environ(), variable+"="+filepath.Join(dir, "kubelet.sock"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
@@ -286,7 +292,7 @@ func TestDial_WantsRoot(t *testing.T) {
 	}
 }
 
-func TestNodesOfOneMachineHaveSocketsOfTheirOwn(t *testing.T) {
+func TestKubelet_SeveralNodesOnOneMachine(t *testing.T) {
 	m := newMachine(t)
 	m.socket(m.host, "/var/lib/kubelet"+sock)
 	for i, name := range []string{"a", "B"} {
@@ -294,11 +300,11 @@ func TestNodesOfOneMachineHaveSocketsOfTheirOwn(t *testing.T) {
 		m.socket(m.host, "/state/"+name+sock)
 	}
 	m.expect("a", "", "/state/a"+sock)
-	m.expect("b", "", "/state/B"+sock) // as the kubelet makes its node's name of it
-	m.refuse("c", "", "2 kubelets run on this machine, and which one is c's cannot be told")
+	m.expect("b", "", "/state/B"+sock) // the kubelet derives the node's name in lower case
+	m.refuse("c", "", "2 kubelets run on this machine, and it is unknown which one is c's")
 }
 
-func TestAKubeletOfAClusterInAContainerIsNotTheNodes(t *testing.T) {
+func TestKubelet_InContainerIsIgnored(t *testing.T) {
 	m := newMachine(t)
 	m.process(10, false, "/usr/bin/kubelet")
 	nested := m.process(11, true, "/usr/bin/kubelet")
@@ -308,7 +314,7 @@ func TestAKubeletOfAClusterInAContainerIsNotTheNodes(t *testing.T) {
 	m.expect("a", "", "/var/lib/kubelet"+sock)
 }
 
-func TestTheSocketThatWasAskedForIsTaken(t *testing.T) {
+func TestKubelet_ConfiguredSocket(t *testing.T) {
 	m := newMachine(t)
 	m.process(10, false, "/usr/bin/kubelet")
 	m.socket(m.host, "/var/lib/kubelet"+sock)
@@ -319,7 +325,7 @@ func TestTheSocketThatWasAskedForIsTaken(t *testing.T) {
 	m.refuse("b", "/fake/{node}/x.sock", "there is no such socket")
 }
 
-func TestASocketMayHaveALongPath(t *testing.T) {
+func TestDial_LongPath(t *testing.T) {
 	m := newMachine(t)
 	long := filepath.Join(m.host, strings.Repeat("/a-directory-with-a-long-name", 10))
 	m.socket(m.host, "/short.sock")
@@ -332,7 +338,7 @@ func TestASocketMayHaveALongPath(t *testing.T) {
 	m.expect("a", strings.TrimPrefix(long, m.host)+"/kubelet.sock", strings.TrimPrefix(long, m.host)+"/kubelet.sock")
 }
 
-// FuzzKubelet: a command line and cgroups come from whoever runs a process.
+// FuzzKubelet: the command line and cgroups of a process are untrusted.
 func FuzzKubelet(f *testing.F) {
 	cgroup := []byte("0::/system.slice/kubelet.service\n")
 	f.Add([]byte("/usr/bin/kubelet\x00--root-dir=/a\x00--hostname-override\x00b\x00"), cgroup)
@@ -346,7 +352,7 @@ func FuzzKubelet(f *testing.F) {
 				t.Errorf("%q: root %q", cmdline, of.root)
 			}
 		}
-		// What stands below a pod's cgroup is in the pod, whatever it is called.
+		// Every cgroup below a pod's cgroup is in the pod.
 		if pods.InPod(cgroup) && !pods.InPod(append(bytes.Clone(cgroup), "\n0::/x"...)) {
 			t.Errorf("%q is in a pod, and not with another hierarchy", cgroup)
 		}

@@ -14,10 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// devices are those that the child may open: the driver's own, and those without content.
+// devices are the device files that the child may open: the driver's, and those without content.
 var devices = []string{"/dev/nvidia*", "/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"}
 
-// What a rule allows (include/uapi/linux/landlock.h).
+// Access rights of a rule (include/uapi/linux/landlock.h).
 const (
 	mayRead  = unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_READ_DIR | unix.LANDLOCK_ACCESS_FS_EXECUTE
 	mayReach = unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_WRITE_FILE |
@@ -30,9 +30,9 @@ const (
 	scopes    = unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | unix.LANDLOCK_SCOPE_SIGNAL
 )
 
-// startConfined starts the child with the driver's devices, the open library and, for reading, this container's files
-// as all that it can open, where the kernel has Landlock (Linux 5.13); else its user alone bounds it. The restriction
-// is the thread's, from which the child inherits it, and the thread ends then.
+// startConfined starts the child. If the kernel has Landlock (Linux 5.13), the child can open only the driver's devices,
+// the library and, for reading, this container's files. Otherwise only its user limits it. The restriction applies to
+// the thread, from which the child inherits it; then the thread ends.
 func startConfined(cmd *exec.Cmd, library *os.File) error {
 	done := make(chan error, 1)
 	go func() {
@@ -46,7 +46,7 @@ func startConfined(cmd *exec.Cmd, library *os.File) error {
 	return <-done
 }
 
-// restrictFiles restricts this thread, and whatever it starts, for good.
+// restrictFiles restricts this thread and its children permanently.
 func restrictFiles(library *os.File) error {
 	version, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 	if errno == unix.ENOSYS || errno == unix.EOPNOTSUPP {
@@ -78,7 +78,7 @@ func restrictFiles(library *os.File) error {
 	return nil
 }
 
-// handled is what a version of Landlock can restrict of files, as far as this knows it.
+// handled returns the known access rights that a version of Landlock can restrict.
 func handled(version int) uint64 {
 	switch {
 	case version < 2:
@@ -91,8 +91,7 @@ func handled(version int) uint64 {
 	return abiDevice
 }
 
-// addRules allows what the child opens: files of this container, but for /dev, where only some devices are its
-// business.
+// addRules allows reading this container's files except /dev, where it allows only devices.
 func addRules(ruleset int, handled uint64, library *os.File) error {
 	entries, err := os.ReadDir("/")
 	if err != nil {
@@ -119,8 +118,7 @@ func addRules(ruleset int, handled uint64, library *os.File) error {
 	return allow(ruleset, int(library.Fd()), handled&mayRead&fileOnly)
 }
 
-// allowPath allows access to a file, or to all below a directory. What is gone, or links that lead nowhere, need no
-// rule.
+// allowPath allows access to a file, or to all files below a directory. Missing files and dangling links need no rule.
 func allowPath(ruleset int, path string, access uint64) error {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EACCES) {
@@ -129,7 +127,7 @@ func allowPath(ruleset int, path string, access uint64) error {
 	if err != nil {
 		return fmt.Errorf("open %s: %w", path, err)
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	var stat unix.Stat_t
 	if err := unix.Fstat(fd, &stat); err != nil {
 		return fmt.Errorf("stat %s: %w", path, err)

@@ -11,7 +11,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/internal/rootfs"
 )
 
-// Container is one whose processes are asked after.
+// Container is an observed container.
 type Container struct {
 	// Cgroup is the id of its own cgroup.
 	Cgroup uint64
@@ -25,18 +25,19 @@ type Container struct {
 type owner struct {
 	cgroup uint64
 	name   string
-	// started tells the process from a later one of the same number (proc_pid_stat(5), field 22).
+	// started distinguishes the process from a later one with the same pid (proc_pid_stat(5), field 22).
 	started uint64
 }
 
-// owners finds the containers of processes. The kernel is asked which processes a cgroup has: a process's own file
-// tells its cgroup as seen from this one's namespace, which may not reach it.
+// owners finds the containers of processes. It reads the processes of each cgroup (cgroup.procs), because a process's
+// /proc/PID/cgroup is relative to the reader's cgroup namespace, which may not contain it.
 type owners struct {
 	proc string
 	list func() []Container
 
 	of map[uint32]owner
-	// foreign are those that no container had when there were these.
+	// foreign are the processes, with their start times, that no container of the last scan had. known is a hash of
+	// those containers.
 	foreign map[uint32]uint64
 	known   uint64
 }
@@ -45,13 +46,13 @@ func newOwners(proc string, list func() []Container) *owners {
 	return &owners{proc: proc, list: list, of: map[uint32]owner{}, foreign: map[uint32]uint64{}}
 }
 
-// update looks for the processes that are new, and forgets all others.
+// update finds the containers of processes, and forgets all other processes.
 func (o *owners) update(pids []uint32) {
 	of, foreign := make(map[uint32]owner, len(pids)), map[uint32]uint64{}
 	for _, pid := range pids {
 		started, ok := o.started(pid)
 		if !ok {
-			continue // it is gone, or never was
+			continue // it has ended, or never existed
 		}
 		if was, ok := o.of[pid]; ok && was.started == started {
 			of[pid] = was
@@ -60,26 +61,26 @@ func (o *owners) update(pids []uint32) {
 		foreign[pid] = started
 	}
 	if len(foreign) > 0 {
-		o.ask(of, foreign)
+		o.scan(of, foreign)
 	}
 	o.of, o.foreign = of, foreign
 }
 
-// ask moves those of foreign to of that a container has, where that has not been asked of the same processes and
-// containers before.
-func (o *owners) ask(of map[uint32]owner, foreign map[uint32]uint64) {
+// scan moves the processes of containers from foreign to of. It does nothing if the processes and containers are those
+// of the last scan.
+func (o *owners) scan(of map[uint32]owner, foreign map[uint32]uint64) {
 	containers := o.list()
 	known := uint64(0)
 	for _, c := range containers {
 		known = known*31 + c.Cgroup
 	}
-	asked := known == o.known
+	scanned := known == o.known
 	o.known = known
 	for pid, started := range foreign {
 		was, ok := o.foreign[pid]
-		asked = asked && ok && was == started
+		scanned = scanned && ok && was == started
 	}
-	if asked {
+	if scanned {
 		return
 	}
 	for _, c := range containers {
@@ -92,14 +93,14 @@ func (o *owners) ask(of map[uint32]owner, foreign map[uint32]uint64) {
 	}
 }
 
-// exists tells whether there was such a process at the last update.
+// exists reports whether a process existed at the last update.
 func (o *owners) exists(pid uint32) bool {
 	_, own := o.of[pid]
 	_, other := o.foreign[pid]
 	return own || other
 }
 
-// started is when a process began, in clock ticks since boot.
+// started returns the start time of a process in clock ticks since boot.
 func (o *owners) started(pid uint32) (uint64, bool) {
 	b, err := rootfs.ReadKernelFile(filepath.Join(o.proc, strconv.FormatUint(uint64(pid), 10), "stat"), maxStat)
 	if err != nil {
@@ -108,7 +109,7 @@ func (o *owners) started(pid uint32) (uint64, bool) {
 	return startTime(b)
 }
 
-// startTime reads the 22nd field of a process's stat file. The second one, in parentheses, may hold anything.
+// startTime parses the 22nd field of a process's stat file. The second field, in parentheses, may hold any bytes.
 func startTime(stat []byte) (uint64, bool) {
 	i := bytes.LastIndexByte(stat, ')')
 	if i < 0 {
@@ -123,7 +124,7 @@ func startTime(stat []byte) (uint64, bool) {
 	return n, err == nil
 }
 
-// comm is the command of a process, as the kernel has it; nil where it is gone.
+// comm returns the kernel's name of a process's command; nil if it has ended.
 func (o *owners) comm(pid uint32) []byte {
 	b, err := rootfs.ReadKernelFile(filepath.Join(o.proc, strconv.FormatUint(uint64(pid), 10), "comm"), maxStat)
 	if err != nil {
@@ -132,18 +133,18 @@ func (o *owners) comm(pid uint32) []byte {
 	return bytes.TrimSuffix(b, []byte("\n"))
 }
 
-// What is read of one container's processes, at most: it may make cgroups below its own, and processes in them.
+// Limits of one container's cgroups and processes: it may create cgroups below its own, and processes in them.
 const (
 	maxContainerCgroups = 1024
 	maxCgroupProcs      = 1 << 20 // bytes of each
 )
 
-// each calls f with the processes of the container, also those in cgroups that it has made below its own.
+// each calls f for each process of the container, also in cgroups below its own.
 func (c *Container) each(f func(pid uint32)) {
 	cgroups := 0
 	_ = filepath.WalkDir(c.Dir, func(dir string, d fs.DirEntry, err error) error {
 		if err != nil || !d.IsDir() {
-			return nil // it is going
+			return nil // it was removed
 		}
 		if cgroups++; cgroups > maxContainerCgroups {
 			return filepath.SkipAll

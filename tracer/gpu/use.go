@@ -13,62 +13,62 @@ import (
 )
 
 const (
-	// settleTime is how long an id may be that of no device before that is said: a device plugin or the driver may be
+	// settleTime is how long an id may match no device before that is reported: the device plugin or the driver may be
 	// about to change.
 	settleTime = 5 * time.Second
-	// maxUnknown bounds the ids of no device that are remembered, and are said, one by one.
+	// maxUnknown limits the ids without a device that are remembered and reported one by one.
 	maxUnknown = 16
-	// taken is for how many looks at its GPU a MIG device may be missing: then it has been taken down.
-	taken = 2
+	// maxMissed is the number of its GPU's samples in which a MIG device may be missing. After that it is removed.
+	maxMissed = 2
 )
 
-// notAll is said before all devices have been looked at once: until then an id may be of one that is not known yet.
-const notAll = "not all devices have been looked at yet"
+// notAll is the reason before the first sample of every device: an id may be of a device that is not known yet.
+const notAll = "not all devices have been read yet"
 
-// sharing is what of a watch says whom the devices were given to.
+// sharing is the part of a watch that attributes devices to containers.
 type sharing struct {
-	// allocations is what is known now, nil and why where nothing is; asked, whether a container is one that was asked
-	// for.
+	// allocations returns the kubelet's newest answer, or nil and the reason why there is none. isTarget reports
+	// whether a container is a target.
 	allocations func() (*allocation, string)
-	asked       func(namespace, pod, name string) bool
+	isTarget    func(namespace, pod, name string) bool
 
-	// complete: all devices have been looked at once.
+	// complete: every device was sampled once.
 	complete bool
-	// stale: ids of devices have changed since shares were made. made is what they were made of.
+	// stale: device ids have changed since shares was computed from made.
 	stale  bool
 	made   *allocation
 	shares map[*device]*share
-	// vague says why it cannot be told of any device whether it was given to somebody; empty where it can.
+	// vague is the reason why the allocation of every device is unknown; empty if it is known.
 	vague string
-	// unknown are ids that are no device's, and since when; the zero time: that was said.
+	// unknown are ids without a device, and since when; the zero time: it was reported.
 	unknown map[string]time.Time
 }
 
 func newSharing() sharing {
 	return sharing{
 		allocations: func() (*allocation, string) { return nil, notYet },
-		asked:       func(string, string, string) bool { return false },
+		isTarget:    func(string, string, string) bool { return false },
 		unknown:     map[string]time.Time{},
 	}
 }
 
-// share is whom one device was given to.
+// share is the set of containers to which one device is allocated.
 type share struct {
 	containers map[container]bool
-	// vague says why that is not all.
+	// vague is the reason why containers is incomplete.
 	vague string
 }
 
-// round keeps account of which devices there are when one is looked at: they come one after the other, MIG devices
-// after their GPU.
+// round updates the set of existing devices when one is sampled: samples come one after the other, MIG devices after
+// their GPU.
 func (w *watch) round(d *device) {
-	w.complete = w.complete || d.looked
+	w.complete = w.complete || d.sampled
 	d.missed = 0
 	for uuid, part := range w.devices {
 		if !part.partOf(d) {
 			continue
 		}
-		if part.missed++; part.missed > taken {
+		if part.missed++; part.missed > maxMissed {
 			w.changed(part, nil)
 			delete(w.devices, uuid)
 			w.stale = true
@@ -76,7 +76,7 @@ func (w *watch) round(d *device) {
 	}
 }
 
-// share says in the report of a device whom it was given to, and what its use is.
+// share sets the allocation and the use in a device's event.
 func (w *watch) share(d *device, g *event.Gpu) {
 	a, reason := w.allocations()
 	if a != nil && !w.complete {
@@ -95,7 +95,7 @@ func (w *watch) share(d *device, g *event.Gpu) {
 		g.Allocated = &n
 		var list []string
 		for c := range of.containers {
-			if w.asked(c.namespace, c.pod, c.name) {
+			if w.isTarget(c.namespace, c.pod, c.name) {
 				list = append(list, c.String())
 			}
 		}
@@ -109,7 +109,7 @@ func (w *watch) share(d *device, g *event.Gpu) {
 	d.use = g.GetUse()
 }
 
-// of gives the share of a device, or why it is not known.
+// of returns the share of a device, or the reason why it is unknown.
 func (w *watch) of(a *allocation, d *device) (*share, string) {
 	if a != w.made || w.stale {
 		w.divide(a)
@@ -124,7 +124,7 @@ func (w *watch) of(a *allocation, d *device) (*share, string) {
 	return s, s.vague
 }
 
-// divide finds the devices that the ids of an answer mean.
+// divide matches the ids of an answer with devices.
 func (w *watch) divide(a *allocation) {
 	w.made, w.stale = a, false
 	w.shares, w.vague = map[*device]*share{}, a.vague
@@ -136,19 +136,18 @@ func (w *watch) divide(a *allocation) {
 			w.give(found[0], g.container)
 		case len(found) > 1:
 			for _, d := range found {
-				w.shareOf(d).vague = fmt.Sprintf("the kubelet has given out %s %q, and which MIG device of that GPU "+
-					"it is cannot be told", g.resource, clip(g.id))
+				w.shareOf(d).vague = fmt.Sprintf("the kubelet has allocated %s %q, which may be any of several MIG "+
+					"devices of that GPU", g.resource, clip(g.id))
 			}
 			if gpu := w.devices[found[0].id.GetParent()]; gpu != nil {
-				w.shareOf(gpu).containers[g.container] = true // of this one, whichever it is
+				w.shareOf(gpu).containers[g.container] = true // all candidates are parts of it
 			}
 		case !g.sure:
 		case g.parsed.form == noForm:
-			w.vague = fmt.Sprintf("the kubelet has given out %s %q, and which device that is cannot be told",
-				g.resource, clip(g.id))
+			w.vague = fmt.Sprintf("the kubelet has allocated %s %q, which may be any device", g.resource, clip(g.id))
 		default:
-			to := "a pod that was not asked for"
-			if w.asked(g.container.namespace, g.container.pod, g.container.name) {
+			to := "a pod that is not a target"
+			if w.isTarget(g.container.namespace, g.container.pod, g.container.name) {
 				to = g.container.String()
 			}
 			key := fmt.Sprintf("%s %q to %s", g.resource, clip(g.id), to)
@@ -163,7 +162,7 @@ func (w *watch) divide(a *allocation) {
 				since = w.now()
 			} else if !since.IsZero() && w.now().Sub(since) >= settleTime {
 				since = time.Time{}
-				w.warn(event.GpuWarning + "the kubelet has given " + key + ", and the driver tells of no such device")
+				w.warn(event.GpuWarning + "the kubelet has allocated " + key + ", but the driver has no such device")
 			}
 			unknown[key] = since
 		}
@@ -171,7 +170,7 @@ func (w *watch) divide(a *allocation) {
 	w.sharing.unknown = unknown
 }
 
-// clip bounds an id.
+// clip limits the length of an id in a message.
 func clip(id string) string {
 	const most = 80
 	if len(id) > most {
@@ -189,7 +188,7 @@ func (w *watch) shareOf(d *device) *share {
 	return s
 }
 
-// give notes that a container was given a device: with a MIG device a part of its GPU, and with a GPU all its MIG
+// give records that a device is allocated to a container. A MIG device counts for its GPU, and a GPU for all its MIG
 // devices.
 func (w *watch) give(d *device, to container) {
 	w.shareOf(d).containers[to] = true
@@ -200,26 +199,26 @@ func (w *watch) give(d *device, to container) {
 	}
 }
 
-// partOf says whether d is a MIG device of a GPU.
+// partOf reports whether d is a MIG device of a GPU.
 func (d *device) partOf(gpu *device) bool {
 	return d.id.GetParent() != "" && d.id.GetParent() == gpu.id.GetUuid()
 }
 
-// warn says something of the node.
+// warn emits a NodeStatus event with a message.
 func (w *watch) warn(message string) {
 	w.sink(pods.NodeLevel, &event.Event{Kind: &event.Event_NodeStatus{NodeStatus: &event.NodeStatus{
 		State: event.NodeState_NODE_STATE_STREAMING, Message: strings.ToValidUTF8(message, "\uFFFD"),
 	}}})
 }
 
-// bypass lists the traced containers with a process on a device that they were not given. That is known of those that
-// the kubelet has told of, after the process had come.
+// bypass lists the traced containers with a process on a device that is not allocated to them. It only lists containers
+// in an answer of the kubelet that was requested after the process appeared.
 func (w *watch) bypass(a *allocation, of *share, d *device) (list []string) {
 	if of == nil {
 		return nil
 	}
 	for _, u := range d.users {
-		if a.listed[u.name] && !a.asked.Before(u.seen) && !slices.Contains(list, u.name) && !of.has(u.name) {
+		if a.listed[u.name] && !a.requested.Before(u.seen) && !slices.Contains(list, u.name) && !of.has(u.name) {
 			list = append(list, u.name)
 		}
 	}
@@ -236,7 +235,7 @@ func (s *share) has(name string) bool {
 	return false
 }
 
-// use says what allocation and activity come to.
+// use returns the use of a device by its allocation and activity.
 func (w *watch) use(d *device, g *event.Gpu, bypass bool) event.GpuUse {
 	if use, split := w.useOfParts(d); split {
 		return use
@@ -260,9 +259,9 @@ func (w *watch) use(d *device, g *event.Gpu, bypass bool) event.GpuUse {
 	return event.GpuUse_GPU_USE_UNKNOWN
 }
 
-// useOfParts says what the uses of a GPU's MIG devices, as they were looked at last, come to; split: it has some.
+// useOfParts returns the use of a GPU by the last samples of its MIG devices; split reports whether it has any.
 func (w *watch) useOfParts(d *device) (use event.GpuUse, split bool) {
-	// What one of them does says more than what another does not.
+	// The most active part decides.
 	order := []event.GpuUse{
 		event.GpuUse_GPU_USE_FREE, event.GpuUse_GPU_USE_UNUSED, event.GpuUse_GPU_USE_IDLE, event.GpuUse_GPU_USE_UNKNOWN,
 		event.GpuUse_GPU_USE_BUSY, event.GpuUse_GPU_USE_BYPASS,

@@ -15,9 +15,9 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// usage is a watch whose reports of devices are kept, and a kubelet whose answers are the test's.
+// usage is a watch that keeps the last event of each device, with a kubelet whose answers the test sets.
 type usage struct {
-	*bench
+	*harness
 	last     map[string]*event.Gpu
 	warnings []string
 	answer   *allocation
@@ -25,7 +25,7 @@ type usage struct {
 }
 
 func newUsage(t *testing.T) *usage {
-	u := &usage{bench: newBench(t), last: map[string]*event.Gpu{}, reason: "no socket"}
+	u := &usage{harness: newHarness(t), last: map[string]*event.Gpu{}, reason: "no socket"}
 	u.sink = func(_ uint64, ev *event.Event) {
 		if s := ev.GetNodeStatus(); s != nil {
 			u.warnings = append(u.warnings, s.GetMessage())
@@ -35,31 +35,30 @@ func newUsage(t *testing.T) *usage {
 		}
 	}
 	u.allocations = func() (*allocation, string) { return u.answer, u.reason }
-	u.asked = func(namespace, _, _ string) bool { return namespace == "ns" }
+	u.isTarget = func(namespace, _, _ string) bool { return namespace == "ns" }
 	return u
 }
 
-// say is an answer of the kubelet.
-func (u *usage) say(pods ...*kubeletapi.PodResources) {
+// setAnswer sets the kubelet's answer.
+func (u *usage) setAnswer(pods ...*kubeletapi.PodResources) {
 	u.clock = u.clock.Add(time.Second)
 	u.answer, u.reason = read(&kubeletapi.ListPodResourcesResponse{PodResources: pods}, u.clock), ""
 }
 
-// view is a look at one device: how busy it is, in percent, -1 where that is not known, and the processes on it; nil
-// where they are not known.
+// view is a sample of one device: its activity in percent, -1 if unknown, and its processes, nil if unknown.
 type view struct {
 	id      *event.GpuDevice
 	percent int
 	pids    []int
 }
 
-// look looks at devices, as many times as it takes for all to be known: a GPU comes before its MIG devices.
-func (u *usage) look(views ...view) {
+// sample passes samples of devices, often enough for all to be known: a GPU comes before its MIG devices.
+func (u *usage) sample(views ...view) {
 	u.clock = u.clock.Add(time.Second)
 	for range 3 {
 		for _, v := range views {
 			for _, pid := range v.pids {
-				u.take(&event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_PROCESS, Gpu: v.id,
+				u.onEvent(&event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_PROCESS, Gpu: v.id,
 					Proc: &event.GpuProcess{Pid: uint32(pid)}})
 			}
 			g := &event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_DEVICE, Gpu: v.id}
@@ -69,13 +68,13 @@ func (u *usage) look(views ...view) {
 			if v.percent >= 0 {
 				g.Activity = &event.GpuActivity{GpuPercent: u32(uint32(v.percent))}
 			}
-			u.take(g)
+			u.onEvent(g)
 		}
 	}
 }
 
-// expect says what is to be known of a device: how many it is given to, -1 for not known, which of the traced ones, and
-// its use.
+// expect compares a device's last event: the number of containers to which it is allocated, -1 for unknown, the traced
+// ones among them, and its use.
 func (u *usage) expect(what, uuid string, allocated int, to, use string) {
 	u.Helper()
 	g := u.last[uuid]
@@ -96,14 +95,14 @@ func gpu(uuid string, index uint32) *event.GpuDevice {
 	return &event.GpuDevice{Uuid: uuid, Index: &index}
 }
 
-func TestUseIsWhatAllocationAndActivityComeTo(t *testing.T) {
+func TestUse_ByAllocationAndActivity(t *testing.T) {
 	none := []int{}
 	for _, test := range []struct {
 		what      string
 		percent   int
 		pids      []int
 		given     bool
-		blind     bool // the kubelet is not known to have given it, or not
+		blind     bool // the allocation is unknown
 		allocated int
 		to, use   string
 	}{
@@ -117,7 +116,7 @@ func TestUseIsWhatAllocationAndActivityComeTo(t *testing.T) {
 		{what: "it is given, activity not known", percent: -1, pids: []int{10}, given: true, allocated: 1,
 			to: "ns/pod-7/main", use: ""},
 		{what: "it is given, processes not known", given: true, allocated: 1, to: "ns/pod-7/main", use: ""},
-		{what: "it is not given, and used by one that was asked for", percent: 90, pids: []int{10}, use: "bypass"},
+		{what: "it is not given, and used by a target", percent: 90, pids: []int{10}, use: "bypass"},
 		{what: "the same, idle", pids: []int{10}, use: "bypass"},
 		{what: "the same, activity not known", percent: -1, pids: []int{10}, use: "bypass"},
 		{what: "it is not given, and used by somebody else", percent: 90, pids: []int{11}, use: "busy"},
@@ -131,15 +130,15 @@ func TestUseIsWhatAllocationAndActivityComeTo(t *testing.T) {
 		u.process(10, 100, "train", 7)
 		u.process(11, 100, "other", 0)
 		d := view{gpu("GPU-0", 0), test.percent, test.pids}
-		u.look(d)
+		u.sample(d)
 		switch {
 		case test.blind:
 		case test.given:
-			u.say(fakes.GivenTo("ns", "pod-7", "main", "nvidia.com/gpu", "GPU-0"))
+			u.setAnswer(fakes.GivenTo("ns", "pod-7", "main", "nvidia.com/gpu", "GPU-0"))
 		default:
-			u.say(fakes.GivenTo("ns", "pod-7", "main", ""))
+			u.setAnswer(fakes.GivenTo("ns", "pod-7", "main", ""))
 		}
-		u.look(d)
+		u.sample(d)
 		u.expect(test.what, "GPU-0", test.allocated, test.to, test.use)
 		if got, want := u.last["GPU-0"].GetMessage(),
 			map[bool]string{
@@ -149,38 +148,38 @@ func TestUseIsWhatAllocationAndActivityComeTo(t *testing.T) {
 	}
 }
 
-func TestAContainerIsNotSaidToBypassBeforeThatIsKnown(t *testing.T) {
+func TestUse_BypassOnlyWhenKnown(t *testing.T) {
 	u := newUsage(t)
 	u.process(10, 100, "train", 7)
-	u.say(fakes.GivenTo("ns", "pod-7", "main", ""))
-	u.look(view{gpu("GPU-0", 0), 90, []int{10}})
+	u.setAnswer(fakes.GivenTo("ns", "pod-7", "main", ""))
+	u.sample(view{gpu("GPU-0", 0), 90, []int{10}})
 	u.expect("the answer is older than the process", "GPU-0", 0, "", "busy")
-	u.say(fakes.GivenTo("ns", "other", "main", ""))
-	u.look(view{gpu("GPU-0", 0), 90, []int{10}})
-	u.expect("the kubelet does not tell of it: it may initialise its pod", "GPU-0", 0, "", "busy")
-	u.say(fakes.GivenTo("ns", "pod-7", "main", ""))
-	u.look(view{gpu("GPU-0", 0), 90, []int{10}})
-	u.expect("the kubelet has told", "GPU-0", 0, "", "bypass")
+	u.setAnswer(fakes.GivenTo("ns", "other", "main", ""))
+	u.sample(view{gpu("GPU-0", 0), 90, []int{10}})
+	u.expect("the answer lacks it: it may be an init container", "GPU-0", 0, "", "busy")
+	u.setAnswer(fakes.GivenTo("ns", "pod-7", "main", ""))
+	u.sample(view{gpu("GPU-0", 0), 90, []int{10}})
+	u.expect("the answer is newer than the process", "GPU-0", 0, "", "bypass")
 }
 
-func TestAGPUIsSharedByThoseItWasGivenTo(t *testing.T) {
+func TestUse_SharedGPU(t *testing.T) {
 	u := newUsage(t)
 	u.process(10, 100, "a", 7)
 	u.process(11, 100, "b", 8)
-	u.say(fakes.GivenTo("ns", "pod-7", "main", "nvidia.com/gpu.shared", "GPU-0::0", "GPU-0::1"),
+	u.setAnswer(fakes.GivenTo("ns", "pod-7", "main", "nvidia.com/gpu.shared", "GPU-0::0", "GPU-0::1"),
 		fakes.GivenTo("ns", "pod-8", "main", "nvidia.com/gpu.shared", "GPU-0::2"),
 		fakes.GivenTo("else", "x", "main", "nvidia.com/gpu.shared", "GPU-0::3"))
-	u.look(view{gpu("GPU-0", 0), 90, []int{10, 11}}, view{gpu("GPU-1", 1), 0, []int{}})
+	u.sample(view{gpu("GPU-0", 0), 90, []int{10, 11}}, view{gpu("GPU-1", 1), 0, []int{}})
 	u.expect("three have parts of it", "GPU-0", 3, "ns/pod-7/main,ns/pod-8/main", "busy")
 	u.expect("the other one is nobody's", "GPU-1", 0, "", "free")
 }
 
-func TestNothingIsSaidBeforeAllDevicesAreKnown(t *testing.T) {
+func TestUse_UnknownBeforeAllDevicesAreRead(t *testing.T) {
 	u := newUsage(t)
-	u.say(fakes.GivenTo("ns", "pod-7", "main", "nvidia.com/gpu", "GPU-1"))
-	u.take(&event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_DEVICE, Gpu: gpu("GPU-0", 0), Processes: u32(0)})
-	u.expect("the first look", "GPU-0", -1, "", "")
-	u.look(view{gpu("GPU-0", 0), 0, []int{}}, view{gpu("GPU-1", 1), 0, []int{}})
+	u.setAnswer(fakes.GivenTo("ns", "pod-7", "main", "nvidia.com/gpu", "GPU-1"))
+	u.onEvent(&event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_DEVICE, Gpu: gpu("GPU-0", 0), Processes: u32(0)})
+	u.expect("the first sample", "GPU-0", -1, "", "")
+	u.sample(view{gpu("GPU-0", 0), 0, []int{}}, view{gpu("GPU-1", 1), 0, []int{}})
 	u.expect("the second", "GPU-0", 0, "", "free")
 	u.expect("the second", "GPU-1", 1, "ns/pod-7/main", "unused")
 }
@@ -195,12 +194,12 @@ func split(percent ...int) (whole, a, b view) {
 		view{part("MIG-b", 8), percent[1], []int{}}
 }
 
-func TestAGPUIsGivenByItsMIGDevices(t *testing.T) {
+func TestUse_GPUByItsMIGDevices(t *testing.T) {
 	u := newUsage(t)
 	u.process(10, 100, "train", 7)
 	whole, a, b := split(0, 0)
-	u.say(fakes.GivenTo("ns", "pod-7", "main", "nvidia.com/mig-1g.10gb", "MIG-a"))
-	u.look(whole, a, b)
+	u.setAnswer(fakes.GivenTo("ns", "pod-7", "main", "nvidia.com/mig-1g.10gb", "MIG-a"))
+	u.sample(whole, a, b)
 	u.expect("one part is given", "GPU-0", 1, "ns/pod-7/main", "unused")
 	u.expect("that part", "MIG-a", 1, "ns/pod-7/main", "unused")
 	u.expect("the other", "MIG-b", 0, "", "free")
@@ -208,102 +207,104 @@ func TestAGPUIsGivenByItsMIGDevices(t *testing.T) {
 		t.Error("it is the MIG device that is held and idle, once")
 	}
 	a.percent, a.pids = 50, []int{10}
-	u.look(whole, a, b)
+	u.sample(whole, a, b)
 	u.expect("one part works", "GPU-0", 1, "ns/pod-7/main", "busy")
 	b.pids = []int{10}
-	u.look(whole, a, b)
-	u.say(fakes.GivenTo("ns", "pod-7", "main", "nvidia.com/mig-1g.10gb", "MIG-a"))
-	u.look(whole, a, b)
+	u.sample(whole, a, b)
+	u.setAnswer(fakes.GivenTo("ns", "pod-7", "main", "nvidia.com/mig-1g.10gb", "MIG-a"))
+	u.sample(whole, a, b)
 	u.expect("one has a process of a pod that was given the other", "MIG-b", 0, "", "bypass")
 	u.expect("and so has its GPU", "GPU-0", 1, "ns/pod-7/main", "bypass")
-	u.say(fakes.GivenTo("ns", "pod-7", "main", "nvidia.com/gpu", "GPU-0"))
-	u.look(whole, a, b)
+	u.setAnswer(fakes.GivenTo("ns", "pod-7", "main", "nvidia.com/gpu", "GPU-0"))
+	u.sample(whole, a, b)
 	u.expect("the whole is given", "MIG-b", 1, "ns/pod-7/main", "idle")
-	u.say(fakes.GivenTo("ns", "pod-7", "main", "nvidia.com/gpu", "nvidia0/gi8"))
+	u.setAnswer(fakes.GivenTo("ns", "pod-7", "main", "nvidia.com/gpu", "nvidia0/gi8"))
 	b.percent = -1
-	u.look(whole, a, b)
+	u.sample(whole, a, b)
 	u.expect("GKE's name of it", "MIG-b", 1, "ns/pod-7/main", "")
 }
 
-func TestAMIGDeviceThatIsTakenDownIsForgotten(t *testing.T) {
+func TestUse_DestroyedMIGDeviceIsRemoved(t *testing.T) {
 	u := newUsage(t)
 	whole, a, b := split(0, 0)
-	u.say(fakes.GivenTo("ns", "pod-7", "main", "nvidia.com/mig-1g.10gb", "MIG-a"))
-	u.look(whole, a, b)
+	u.setAnswer(fakes.GivenTo("ns", "pod-7", "main", "nvidia.com/mig-1g.10gb", "MIG-a"))
+	u.sample(whole, a, b)
 	u.expect("it is given", "GPU-0", 1, "ns/pod-7/main", "unused")
-	u.look(whole, b)
+	u.sample(whole, b)
 	u.expect("it is no more", "GPU-0", 0, "", "free")
-	u.look(view{gpu("GPU-0", 0), 0, []int{}})
+	u.sample(view{gpu("GPU-0", 0), 0, []int{}})
 	u.expect("it has none any more", "GPU-0", 0, "", "free")
 	if len(u.devices) != 1 {
 		t.Errorf("%d devices are remembered", len(u.devices))
 	}
 }
 
-func TestWhichMIGDeviceAClaimMeansIsNotGuessed(t *testing.T) {
+func TestUse_AmbiguousClaimIsUnknown(t *testing.T) {
 	u := newUsage(t)
 	whole, a, b := split(0, 0)
-	u.say(fakes.ClaimedBy("ns", "pod-7", "main", draDriver, "node", "gpu-0-mig-1g10gb-19-4"))
-	u.look(whole, a, b)
+	u.setAnswer(fakes.ClaimedBy("ns", "pod-7", "main", draDriver, "node", "gpu-0-mig-1g10gb-19-4"))
+	u.sample(whole, a, b)
 	u.expect("one of two", "MIG-a", -1, "", "")
 	u.expect("one of two", "MIG-b", -1, "", "")
 	u.expect("a part of it in any case", "GPU-0", 1, "ns/pod-7/main", "")
-	if got := u.last["MIG-a"].
-		GetUnavailable(); got != `allocation: the kubelet has given out gpu.nvidia.com "gpu-0-mig-1g10gb-19-4", and which MIG device of that GPU it is cannot be told` {
+	const want = `allocation: the kubelet has allocated gpu.nvidia.com "gpu-0-mig-1g10gb-19-4", ` +
+		`which may be any of several MIG devices of that GPU`
+	if got := u.last["MIG-a"].GetUnavailable(); got != want {
 		t.Errorf("%q", got)
 	}
 	a.id, b.id = proto.CloneOf(a.id), proto.CloneOf(b.id)
 	a.id.PlacementStart, b.id.PlacementStart = u32(4), u32(5)
-	u.look(whole, a, b)
-	u.expect("the driver tells where they are", "MIG-a", 1, "ns/pod-7/main", "unused")
-	u.expect("the driver tells where they are", "MIG-b", 0, "", "free")
+	u.sample(whole, a, b)
+	u.expect("the driver reports the placement", "MIG-a", 1, "ns/pod-7/main", "unused")
+	u.expect("the driver reports the placement", "MIG-b", 0, "", "free")
 }
 
-func TestAnIDThatMeansNothingIsSaid(t *testing.T) {
+func TestUse_WarnsOfIDWithoutDevice(t *testing.T) {
 	u := newUsage(t)
 	d := view{gpu("GPU-0", 0), 0, []int{}}
 	pods := []*kubeletapi.PodResources{fakes.GivenTo("ns", "pod-7", "main", "nvidia.com/gpu", "GPU-gone"),
 		fakes.GivenTo("ns", "nic", "main", "nvidia.com/hostdev", "0000:03:00.2"),
 		fakes.GivenTo("secret", "project", "main", "nvidia.com/gpu", "GPU-lost")}
 	for range 5 {
-		u.say(pods...)
-		u.look(d)
+		u.setAnswer(pods...)
+		u.sample(d)
 	}
 	u.expect("it was another's", "GPU-0", 0, "", "free")
 	if want := []string{
-		`gpu: the kubelet has given nvidia.com/gpu "GPU-gone" to ns/pod-7/main, and the driver tells of no such device`,
-		`gpu: the kubelet has given nvidia.com/gpu "GPU-lost" to a pod that was not asked for, and the driver tells of no such device`,
+		`gpu: the kubelet has allocated nvidia.com/gpu "GPU-gone" to ns/pod-7/main, but the driver has no such device`,
+		`gpu: the kubelet has allocated nvidia.com/gpu "GPU-lost" to a pod that is not a target, ` +
+			`but the driver has no such device`,
 	}; !slices.Equal(u.warnings, want) {
 		t.Errorf("%q", u.warnings)
 	}
-	u.say(fakes.GivenTo("ns", "pod-7", "main", "nvidia.com/gpu", "a form of its own"))
-	u.look(d)
+	u.setAnswer(fakes.GivenTo("ns", "pod-7", "main", "nvidia.com/gpu", "a form of its own"))
+	u.sample(d)
 	u.expect("it may be any", "GPU-0", -1, "", "")
-	if got := u.last["GPU-0"].
-		GetUnavailable(); got != `allocation: the kubelet has given out nvidia.com/gpu "a form of its own", and which device that is cannot be told` {
+	const want = `allocation: the kubelet has allocated nvidia.com/gpu "a form of its own", which may be any device`
+	if got := u.last["GPU-0"].GetUnavailable(); got != want {
 		t.Errorf("%q", got)
 	}
 }
 
-func TestAnAnswerThatIsNotAllIsNoAnswer(t *testing.T) {
+func TestUse_IncompleteAnswerIsUnknown(t *testing.T) {
 	u := newUsage(t)
 	u.process(10, 100, "train", 7)
-	u.look(view{gpu("GPU-0", 0), 90, []int{10}})
-	u.say(fakes.GivenTo("ns", "pod-7", "main", ""))
+	u.sample(view{gpu("GPU-0", 0), 90, []int{10}})
+	u.setAnswer(fakes.GivenTo("ns", "pod-7", "main", ""))
 	u.answer.vague = noClaims
-	u.look(view{gpu("GPU-0", 0), 90, []int{10}})
+	u.sample(view{gpu("GPU-0", 0), 90, []int{10}})
 	u.expect("it may have a claim", "GPU-0", -1, "", "busy")
 }
 
-func TestManyIDsThatMeanNothingAreSaidTogether(t *testing.T) {
+func TestUse_LimitsWarningsOfIDs(t *testing.T) {
 	u := newUsage(t)
 	var pods []*kubeletapi.PodResources
 	for i := range 10 * maxUnknown {
 		pods = append(pods, fakes.GivenTo("ns", "pod", "main", "nvidia.com/gpu", "GPU-gone-"+strings.Repeat("x", i)))
 	}
 	for range 5 {
-		u.say(pods...)
-		u.look(view{gpu("GPU-0", 0), 0, []int{}})
+		u.setAnswer(pods...)
+		u.sample(view{gpu("GPU-0", 0), 0, []int{}})
 	}
 	if len(u.warnings) != maxUnknown+1 {
 		t.Errorf("%d warnings: %q", len(u.warnings), u.warnings)

@@ -14,39 +14,39 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
 )
 
-// lingering is how long a process that has left a device may still be the cause of its error.
+// lingering is how long after leaving a device a process may be the cause of its error.
 const lingering = 5 * time.Second
 
-// watch makes of what is read of the devices what is reported: with names, and with what has changed.
+// watch turns samples of the devices into events: it adds names and reports changes.
 type watch struct {
 	owners *owners
 	sink   Sink
 	now    func() time.Time
 
 	devices map[string]*device
-	// processes are those of the device that is being read, which comes after them.
+	// processes are those of the next device: its event follows them.
 	processes []*event.Gpu
-	// said is the last trouble reported: it is not repeated.
-	said string
+	// reason is the last reported reason of unavailable. It is not repeated.
+	reason string
 
 	sharing
 }
 
-// device is what is known of one from look to look.
+// device is the state of a device between samples.
 type device struct {
 	id *event.GpuDevice
-	// looked: it was read before.
-	looked bool
-	// users are the processes on it now, by pid, gone those that have left and when.
+	// sampled: it was sampled before.
+	sampled bool
+	// users are the processes on it by pid. gone are those that have left it, and when.
 	users map[uint32]user
 	gone  map[user]time.Time
 	// others: a process on it is of no traced container.
 	others bool
-	// slowed is what slowed it down at the last look.
+	// slowed are the throttle reasons of the last sample.
 	slowed string
-	// use is what allocation and activity came to at the last look.
+	// use is the use of the last sample.
 	use event.GpuUse
-	// missed is how often its GPU was looked at since: a MIG device may have been taken down.
+	// missed counts the samples of its GPU since its own last sample: a MIG device may be destroyed.
 	missed int
 }
 
@@ -64,19 +64,19 @@ func newWatch(owners *owners, sink Sink) *watch {
 	return &watch{owners: owners, sink: sink, now: time.Now, devices: map[string]*device{}, sharing: newSharing()}
 }
 
-// take takes one event of what reads the driver; nil says only that it lives.
-func (w *watch) take(g *event.Gpu) {
+// onEvent processes one event of the child; nil is only a sign of life.
+func (w *watch) onEvent(g *event.Gpu) {
 	switch g.GetType() {
 	case event.GpuEventType_GPU_EVENT_TYPE_PROCESS:
 		w.processes = append(w.processes, g)
 	case event.GpuEventType_GPU_EVENT_TYPE_DEVICE:
-		w.said = ""
-		w.look(g)
+		w.reason = ""
+		w.onDeviceSample(g)
 	case event.GpuEventType_GPU_EVENT_TYPE_XID:
 		w.xid(g)
 	case event.GpuEventType_GPU_EVENT_TYPE_LOST:
 		d := w.device(g.GetGpu())
-		d.looked, d.users, d.others, d.use = false, nil, false, event.GpuUse_GPU_USE_UNKNOWN
+		d.sampled, d.users, d.others, d.use = false, nil, false, event.GpuUse_GPU_USE_UNKNOWN
 		w.processes = nil
 		w.report(pods.NodeLevel, g)
 	case event.GpuEventType_GPU_EVENT_TYPE_UNAVAILABLE:
@@ -91,10 +91,10 @@ func (w *watch) report(cgroup uint64, g *event.Gpu) {
 // unavailable reports that nothing can be read, once for each reason.
 func (w *watch) unavailable(message string) {
 	w.processes = nil
-	if message == w.said {
+	if message == w.reason {
 		return
 	}
-	w.said = message
+	w.reason = message
 	w.report(pods.NodeLevel, &event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_UNAVAILABLE,
 		Message: strings.ToValidUTF8(message, "\uFFFD")})
 }
@@ -112,8 +112,8 @@ func (w *watch) device(id *event.GpuDevice) *device {
 	return d
 }
 
-// look reports a device that was read, with its processes.
-func (w *watch) look(g *event.Gpu) {
+// onDeviceSample reports a sampled device and its processes.
+func (w *watch) onDeviceSample(g *event.Gpu) {
 	d := w.device(g.GetGpu())
 	w.round(d)
 	processes := w.processes
@@ -158,7 +158,7 @@ func (w *watch) look(g *event.Gpu) {
 		}
 	}
 	if len(stale) > 0 {
-		g.Unavailable = join(g.GetUnavailable(), "no such process, so whose it is cannot be told: "+
+		g.Unavailable = join(g.GetUnavailable(), "no such process, so its container is unknown: "+
 			strings.Join(stale, ", "))
 	}
 	if g.Processes != nil {
@@ -168,7 +168,7 @@ func (w *watch) look(g *event.Gpu) {
 	w.share(d, g)
 	w.report(pods.NodeLevel, g)
 	w.throttle(d, g)
-	d.looked = true
+	d.sampled = true
 }
 
 func join(list, one string) string {
@@ -178,7 +178,7 @@ func join(list, one string) string {
 	return list + "; " + one
 }
 
-// changed reports the processes that have come and gone since the last look.
+// changed reports the processes that have started and ended on a device since the last sample.
 func (w *watch) changed(d *device, users map[uint32]user) {
 	now := w.now()
 	for u, at := range d.gone {
@@ -196,7 +196,7 @@ func (w *watch) changed(d *device, users map[uint32]user) {
 	}
 	for _, pid := range sorted(users) {
 		is := users[pid]
-		if was, ok := d.users[pid]; d.looked && (!ok || was.started != is.started) {
+		if was, ok := d.users[pid]; d.sampled && (!ok || was.started != is.started) {
 			w.report(is.cgroup, d.process(event.GpuEventType_GPU_EVENT_TYPE_STARTED, is))
 		}
 	}
@@ -216,7 +216,7 @@ func sorted(users map[uint32]user) []uint32 {
 	return pids
 }
 
-// names are the containers of processes, each once.
+// names returns the containers of processes, each once, separated by commas.
 func names(users map[uint32]user) string {
 	var list []string
 	for _, u := range users {
@@ -226,10 +226,10 @@ func names(users map[uint32]user) string {
 	return strings.Join(slices.Compact(list), ",")
 }
 
-// harmless are reasons for lower clocks that slow nothing down that somebody waits for.
+// harmless are reasons for lower clocks that do not slow down work.
 var harmless = []string{"idle", "app-clocks", "display-clocks", "none", ""}
 
-// throttle reports that what slows the device down has changed.
+// throttle reports a change of the device's throttle reasons.
 func (w *watch) throttle(d *device, g *event.Gpu) {
 	if g.GetHealth().GetThrottle() == "" {
 		return // not known now
@@ -261,7 +261,8 @@ func (w *watch) throttle(d *device, g *event.Gpu) {
 	w.report(pods.NodeLevel, ev)
 }
 
-// xid reports a driver's error. It is the pod's where no other process was on the device: the driver tells none.
+// xid reports a driver's error. The driver does not report the process. The error belongs to a pod if no other process
+// was on the device.
 func (w *watch) xid(g *event.Gpu) {
 	d := w.devices[g.GetGpu().GetUuid()]
 	if d == nil {

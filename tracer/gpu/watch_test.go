@@ -12,21 +12,21 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// bench is a watch with processes and containers of the test's own.
-type bench struct {
+// harness is a watch on files of processes and containers.
+type harness struct {
 	*testing.T
 	*watch
 	proc, cgroups string
 	clock         time.Time
 	list          []Container
-	// looks counts how often the containers were asked for.
-	looks int
+	// lists counts the calls that list the containers.
+	lists int
 	got   []string
 }
 
-func newBench(t *testing.T) *bench {
-	b := &bench{T: t, proc: t.TempDir(), cgroups: t.TempDir(), clock: time.Unix(1, 0)}
-	b.watch = newWatch(newOwners(b.proc, func() []Container { b.looks++; return b.list }),
+func newHarness(t *testing.T) *harness {
+	b := &harness{T: t, proc: t.TempDir(), cgroups: t.TempDir(), clock: time.Unix(1, 0)}
+	b.watch = newWatch(newOwners(b.proc, func() []Container { b.lists++; return b.list }),
 		func(cgroup uint64, ev *event.Event) {
 			g := ev.GetGpu()
 			b.got = append(b.got, strings.TrimSpace(fmt.Sprintf("%s %d %d %s %s%s", g.GetType().Word(), cgroup,
@@ -36,8 +36,8 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-// process makes a process that began at a time, in the container of a cgroup; 0: in none.
-func (b *bench) process(pid, started int, comm string, cgroup uint64) {
+// process creates the files of a process with a start time, in the container of a cgroup; 0: in none.
+func (b *harness) process(pid, started int, comm string, cgroup uint64) {
 	b.Helper()
 	write(b, fmt.Sprintf("%s/%d/stat", b.proc, pid),
 		fmt.Sprintf("%d (%s) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 %d 20\n", pid, comm, started))
@@ -52,40 +52,40 @@ func (b *bench) process(pid, started int, comm string, cgroup uint64) {
 	write(b, dir+"/nested/cgroup.procs", fmt.Sprintln(pid))
 }
 
-// read is one look at a device with these processes on it.
-func (b *bench) read(throttle string, pids ...int) []string {
+// read passes one sample of a device with these processes, and returns the reports.
+func (b *harness) read(throttle string, pids ...int) []string {
 	id := &event.GpuDevice{Uuid: "GPU-0"}
 	for _, pid := range pids {
-		b.take(&event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_PROCESS, Gpu: id,
+		b.onEvent(&event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_PROCESS, Gpu: id,
 			Proc: &event.GpuProcess{Pid: uint32(pid)}})
 	}
 	n := uint32(len(pids))
-	b.take(&event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_DEVICE, Gpu: id, Processes: &n,
+	b.onEvent(&event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_DEVICE, Gpu: id, Processes: &n,
 		Health: &event.GpuHealth{Throttle: throttle}})
-	return b.said()
+	return b.takeReports()
 }
 
-func (b *bench) said() []string {
+func (b *harness) takeReports() []string {
 	got := b.got
 	b.got = nil
 	return got
 }
 
-func (b *bench) expect(got []string, want ...string) {
+func (b *harness) expect(got []string, want ...string) {
 	b.Helper()
 	if !slices.Equal(got, want) {
 		b.Errorf("got  %q\nwant %q", got, want)
 	}
 }
 
-func TestProcessesAreTheirContainers(t *testing.T) {
-	b := newBench(t)
+func TestWatch_NamesProcessesOfContainers(t *testing.T) {
+	b := newHarness(t)
 	b.process(10, 100, "train", 7)
 	b.process(11, 100, "other", 0)
 	b.expect(b.read("none", 10, 11, 12), "process 7 10  train", "device 0 0 ns/pod-7/main")
 	b.expect(b.read("none", 10, 11, 12), "process 7 10  train", "device 0 0 ns/pod-7/main")
-	if b.looks != 2 {
-		t.Errorf("asked for containers %d times", b.looks)
+	if b.lists != 2 {
+		t.Errorf("containers were listed %d times", b.lists)
 	}
 	b.process(13, 100, "late", 8)
 	b.expect(b.read("none", 10, 13), "started 8 13  late", "process 7 10  train", "process 8 13  late",
@@ -93,8 +93,8 @@ func TestProcessesAreTheirContainers(t *testing.T) {
 	b.expect(b.read("none", 13), "ended 7 10  train", "process 8 13  late", "device 0 0 ns/pod-8/main")
 }
 
-func TestAPidThatIsUsedAgainIsAnother(t *testing.T) {
-	b := newBench(t)
+func TestWatch_ReusedPIDIsNewProcess(t *testing.T) {
+	b := newHarness(t)
 	b.process(10, 100, "first", 7)
 	b.read("none", 10)
 	write(t, b.cgroups+"/7/nested/cgroup.procs", "")
@@ -103,8 +103,8 @@ func TestAPidThatIsUsedAgainIsAnother(t *testing.T) {
 		"device 0 0 ns/pod-8/main")
 }
 
-func TestAStaleProcessIsNobodys(t *testing.T) {
-	b := newBench(t)
+func TestWatch_StaleProcessHasNoContainer(t *testing.T) {
+	b := newHarness(t)
 	var last *event.Gpu
 	b.sink = func(_ uint64, ev *event.Event) { last = ev.GetGpu() }
 	b.read("none", 99)
@@ -114,30 +114,30 @@ func TestAStaleProcessIsNobodys(t *testing.T) {
 	}
 }
 
-func TestWhatSlowsADeviceDownIsToldWhenItChanges(t *testing.T) {
-	b := newBench(t)
+func TestWatch_ReportsThrottleChanges(t *testing.T) {
+	b := newHarness(t)
 	device := "device 0 0"
 	b.expect(b.read("idle"), device)
 	b.expect(b.read("idle,power-cap"), device, "throttle 0 0  slowed down by power-cap")
 	b.expect(b.read("power-cap"), device)
-	b.expect(b.read(""), device) // not known for once
+	b.expect(b.read(""), device) // unknown once
 	b.expect(b.read("hw-thermal,app-clocks"), device, "throttle 0 0  slowed down by hw-thermal, before by power-cap")
 	b.expect(b.read("none"), device, "throttle 0 0  no longer slowed down by hw-thermal")
 }
 
-func TestAnErrorIsThePodsThatWasAlone(t *testing.T) {
-	b := newBench(t)
+func TestWatch_XIDBelongsToOnlyPod(t *testing.T) {
+	b := newHarness(t)
 	b.process(10, 100, "train", 7)
 	b.process(11, 100, "other", 0)
 	xid := func() []string {
-		b.take(&event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_XID, Gpu: &event.GpuDevice{Uuid: "GPU-0"},
+		b.onEvent(&event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_XID, Gpu: &event.GpuDevice{Uuid: "GPU-0"},
 			Message: "XID 31"})
-		return b.said()
+		return b.takeReports()
 	}
-	b.expect(xid(), "xid 0 0  XID 31") // not looked at yet
+	b.expect(xid(), "xid 0 0  XID 31") // before the first sample
 	b.read("none", 10)
 	b.expect(xid(), "xid 7 0 ns/pod-7/main XID 31")
-	b.read("none") // it died of it, and then the error comes
+	b.read("none") // the process died of the error before it arrives
 	b.expect(xid(), "xid 7 0 ns/pod-7/main XID 31")
 	b.read("none", 10, 11)
 	b.expect(xid(), "xid 0 0 ns/pod-7/main XID 31")
@@ -146,16 +146,16 @@ func TestAnErrorIsThePodsThatWasAlone(t *testing.T) {
 	b.expect(xid(), "xid 0 0  XID 31")
 }
 
-func TestTroubleIsSaidOnce(t *testing.T) {
-	b := newBench(t)
+func TestWatch_ReportsUnavailableOnce(t *testing.T) {
+	b := newHarness(t)
 	for range 3 {
 		b.unavailable("no driver")
 	}
-	b.take(nil)
-	b.expect(b.said(), "unavailable 0 0  no driver")
+	b.onEvent(nil)
+	b.expect(b.takeReports(), "unavailable 0 0  no driver")
 	b.unavailable("another")
-	b.expect(b.said(), "unavailable 0 0  another")
+	b.expect(b.takeReports(), "unavailable 0 0  another")
 	b.read("none")
 	b.unavailable("another")
-	b.expect(b.said(), "unavailable 0 0  another")
+	b.expect(b.takeReports(), "unavailable 0 0  another")
 }

@@ -42,13 +42,13 @@ func newIdentity(node string, p *pod, container string) *Identity {
 type Status uint8
 
 const (
-	// Unknown: the cgroup is not in the table. The kernel's notification may still arrive.
+	// Unknown cgroups are not in the table. The kernel's notification may still arrive.
 	Unknown Status = iota
-	// Foreign: the cgroup belongs to no target.
+	// Foreign cgroups belong to no target.
 	Foreign
-	// Unnamed: the pod is a target, but its container has no name yet. The identity lacks the container.
+	// Unnamed cgroups belong to a container of a target whose name is not known yet. The identity lacks the container.
 	Unnamed
-	// Named: the identity is final.
+	// Named cgroups have their final identity.
 	Named
 )
 

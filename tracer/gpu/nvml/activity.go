@@ -10,8 +10,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// activity reads what a device does: of the driver's own sample period by NVML, since the last look by GPM and
-// counters.
+// activity reads a device's activity: NVML's values cover the driver's own sample period, those of GPM and counters the
+// time since the last sample.
 func (r *Reader) activity(d *device, g *gaps) *event.GpuActivity {
 	a := &event.GpuActivity{}
 	if u := get(r.lib, g, "gpuPercent", "nvmlDeviceGetUtilizationRates", d.handle.GetUtilizationRates); u != nil {
@@ -25,7 +25,7 @@ func (r *Reader) activity(d *device, g *gaps) *event.GpuActivity {
 	return a
 }
 
-// gpm is what a device's performance monitor has counted, twice.
+// gpm holds two samples of a device's performance monitor.
 type gpm struct {
 	state   gpmState
 	samples [2]nvml.GpmSample
@@ -44,18 +44,18 @@ const (
 
 const (
 	gpmField = "gpm"
-	// maxRate is more bytes a second than any link of a GPU carries.
+	// maxRate limits the rate of a link, bytes/s. No link of a GPU is that fast.
 	maxRate = 1 << 45
 )
 
-// readGPM fills in what GPM gives, with the first look's second one on.
+// readGPM fills in GPM's values, from the second sample on.
 func (r *Reader) readGPM(d *device, a *event.GpuActivity, g *gaps) {
 	m := &d.gpm
 	if m.state == gpmUnknown {
 		m.state, m.why = r.openGPM(d)
 	}
 	if m.state == gpmNot {
-		g.say(gpmField, m.why)
+		g.addReason(gpmField, m.why)
 		return
 	}
 	next := 1 - m.newest
@@ -74,7 +74,7 @@ func (r *Reader) readGPM(d *device, a *event.GpuActivity, g *gaps) {
 	}
 	m.newest = next
 	if m.taken++; m.taken < 2 {
-		g.say(gpmField, "the first period is not over")
+		g.addReason(gpmField, "the first period is not over")
 		return
 	}
 	metrics := nvml.GpmMetricsGetType{Sample1: m.samples[1-next], Sample2: m.samples[next]}
@@ -119,9 +119,9 @@ func (r *Reader) readGPM(d *device, a *event.GpuActivity, g *gaps) {
 			g.add(name, ret)
 			return nil
 		}
-		// A little over 100 comes of counters that are not read all at once.
+		// Values slightly over 100 are valid, because the counters are not read at the same time.
 		if v := m.Value; math.IsNaN(v) || v < 0 || v > most*1.02 {
-			g.say(name, fmt.Sprintf("the driver says %g, which cannot be", v))
+			g.addReason(name, fmt.Sprintf("the driver says %g, which cannot be", v))
 			return nil
 		}
 		v := min(m.Value, most)
@@ -131,7 +131,7 @@ func (r *Reader) readGPM(d *device, a *event.GpuActivity, g *gaps) {
 		*p.to = value(i, p.name, 100)
 	}
 	for i, p := range rates {
-		// GPM's unit is MiB a second.
+		// GPM's unit is MiB/s.
 		if v := value(len(percents)+i, p.name, maxRate/(1<<20)); v != nil {
 			n := uint64(math.Round(*v * (1 << 20)))
 			*p.to = &n
@@ -139,12 +139,12 @@ func (r *Reader) readGPM(d *device, a *event.GpuActivity, g *gaps) {
 	}
 }
 
-// openGPM makes room for two samples, where the device has GPM.
+// openGPM allocates two samples if the device has GPM; else it returns the reason.
 func (r *Reader) openGPM(d *device) (gpmState, string) {
 	gpu := d
 	if d.parent != nil {
 		if gpu = d.parent; d.id.GpuInstance == nil {
-			return gpmNot, "the MIG device does not tell its GPU instance"
+			return gpmNot, "the MIG device does not report its GPU instance"
 		}
 	}
 	var g gaps
@@ -165,13 +165,13 @@ func (r *Reader) openGPM(d *device) (gpmState, string) {
 	return gpmWorks, ""
 }
 
-// close gives back what the device's samples took.
+// close frees the device's samples.
 func (r *Reader) close(d *device) {
 	if d.gpm.state != gpmWorks {
 		return
 	}
 	for _, s := range d.gpm.samples {
-		r.lib.do("nvmlGpmSampleFree", func() nvml.Return { return r.lib.GpmSampleFree(s) })
+		_ = r.lib.do("nvmlGpmSampleFree", func() nvml.Return { return r.lib.GpmSampleFree(s) })
 	}
 	d.gpm.state = gpmUnknown
 }

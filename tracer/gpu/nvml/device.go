@@ -11,10 +11,10 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// notAMIG is what processes that are in no MIG device have as ids of instances.
+// notAMIG is the instance id of processes outside MIG devices.
 const notAMIG = math.MaxUint32
 
-// device is a GPU or MIG device between two looks at it.
+// device is the state of a GPU or MIG device between samples.
 type device struct {
 	handle nvml.Device
 	id     *event.GpuDevice
@@ -25,18 +25,18 @@ type device struct {
 	links [len(links)]counters
 	// utilSeen is the time of the newest sample of process utilization seen, µs of the driver's clock.
 	utilSeen uint64
-	// rare is what is not read at each look, and rareAt when it was.
+	// rare holds the values that not every sample reads, from rareAt.
 	rare   event.GpuHealth
 	rareAt time.Time
-	// rareGaps are those of rare.
+	// rareGaps are the gaps of rare.
 	rareGaps gaps
 	lost     bool
 }
 
-// rareInterval is how often is read what changes once in a device's life.
+// rareInterval is the time between two reads of values that rarely change.
 const rareInterval = 10 * time.Second
 
-// identify reads what does not change.
+// identify reads a device's constant properties.
 func (r *Reader) identify(handle nvml.Device, index int, parent *device) (*device, nvml.Return) {
 	var g gaps
 	d := &device{handle: handle, parent: parent, id: &event.GpuDevice{Driver: r.driver}}
@@ -65,7 +65,8 @@ func (r *Reader) identify(handle nvml.Device, index int, parent *device) (*devic
 	return d, nvml.SUCCESS
 }
 
-// placement is where in its GPU's memory a MIG device begins, where the driver tells that: it may take root.
+// placement returns the first memory slice of a MIG device in its GPU; nil if the driver does not report it, which may
+// require root.
 func (r *Reader) placement(d *device) *uint32 {
 	if d.id.GpuInstance == nil {
 		return nil
@@ -93,7 +94,7 @@ func instance(n *int) *uint32 {
 	return &id
 }
 
-// text is a C string of a field of fixed size.
+// text converts a C string in a field of fixed size.
 func text(b []int8) string {
 	var s strings.Builder
 	for _, c := range b {
@@ -105,10 +106,11 @@ func text(b []int8) string {
 	return valid(s.String())
 }
 
-// valid is s as protobuf takes it.
+// valid returns s with invalid UTF-8 replaced, as protobuf requires.
 func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
-// memory reads a device's memory, by the newer function that tells what the driver itself holds, or by the older.
+// memory reads a device's memory: by nvmlDeviceGetMemoryInfo_v2, which reports the driver's own share, or by the first
+// version.
 func (r *Reader) memory(d *device, g *gaps) *event.GpuMemory {
 	var ignored gaps
 	m := &event.GpuMemory{}
@@ -116,13 +118,13 @@ func (r *Reader) memory(d *device, g *gaps) *event.GpuMemory {
 		m.TotalBytes, m.UsedBytes, m.ReservedBytes = &v.Total, &v.Used, &v.Reserved
 	} else if v := get(r.lib, g, "memory", "nvmlDeviceGetMemoryInfo", d.handle.GetMemoryInfo); v != nil {
 		m.TotalBytes, m.UsedBytes = &v.Total, &v.Used
-		g.say("memory.reservedBytes", words(nvml.ERROR_FUNCTION_NOT_FOUND))
+		g.addReason("memory.reservedBytes", words(nvml.ERROR_FUNCTION_NOT_FOUND))
 	} else {
 		return nil
 	}
 	const most = 1 << 50 // bytes
 	if m.TotalBytes = believed(g, "memory.totalBytes", m.TotalBytes, most); m.TotalBytes == nil {
-		g.say("memory", "the driver says what cannot be")
+		g.addReason("memory", "the driver reports an impossible size")
 		return nil
 	}
 	m.UsedBytes = believed(g, "memory.usedBytes", m.UsedBytes, *m.TotalBytes)
@@ -133,7 +135,7 @@ func (r *Reader) memory(d *device, g *gaps) *event.GpuMemory {
 // health reads power, temperature, clocks and errors.
 func (r *Reader) health(d *device, g *gaps) *event.GpuHealth {
 	if d.parent != nil {
-		g.say("health", "of the whole GPU, see there")
+		g.addReason("health", "of the whole GPU, see there")
 		return nil
 	}
 	h := &event.GpuHealth{}
@@ -170,13 +172,13 @@ func (r *Reader) health(d *device, g *gaps) *event.GpuHealth {
 		d.rare.RetiredPages, d.rare.RemappedRows
 	for _, reason := range d.rareGaps.reasons {
 		for _, field := range d.rareGaps.fields[reason] {
-			g.say(field, reason)
+			g.addReason(field, reason)
 		}
 	}
 	return h
 }
 
-// errors reads what has gone wrong with the memory.
+// errors reads the memory's errors.
 func (r *Reader) errors(d *device, h *event.GpuHealth, g *gaps) {
 	ecc := func(field string, kind nvml.MemoryErrorType) *uint64 {
 		n := get(r.lib, g, field, "nvmlDeviceGetTotalEccErrors",
@@ -186,14 +188,14 @@ func (r *Reader) errors(d *device, h *event.GpuHealth, g *gaps) {
 	h.EccCorrected = ecc("eccCorrected", nvml.MEMORY_ERROR_TYPE_CORRECTED)
 	h.EccUncorrected = ecc("eccUncorrected", nvml.MEMORY_ERROR_TYPE_UNCORRECTED)
 	h.RetiredPages, h.RemappedRows = nil, nil
-	single := get(r.lib, g, "retiredPages", "nvmlDeviceGetRetiredPages", func() ([]uint64, nvml.Return) {
+	correctable := get(r.lib, g, "retiredPages", "nvmlDeviceGetRetiredPages", func() ([]uint64, nvml.Return) {
 		return d.handle.GetRetiredPages(nvml.PAGE_RETIREMENT_CAUSE_MULTIPLE_SINGLE_BIT_ECC_ERRORS)
 	})
-	double := get(r.lib, g, "retiredPages", "nvmlDeviceGetRetiredPages", func() ([]uint64, nvml.Return) {
+	uncorrectable := get(r.lib, g, "retiredPages", "nvmlDeviceGetRetiredPages", func() ([]uint64, nvml.Return) {
 		return d.handle.GetRetiredPages(nvml.PAGE_RETIREMENT_CAUSE_DOUBLE_BIT_ECC_ERROR)
 	})
-	if single != nil && double != nil {
-		n := uint32(len(*single) + len(*double))
+	if correctable != nil && uncorrectable != nil {
+		n := uint32(len(*correctable) + len(*uncorrectable))
 		h.RetiredPages = &n
 	}
 	h.RemappedRows = get(r.lib, g, "remappedRows", "nvmlDeviceGetRemappedRows", func() (uint32, nvml.Return) {

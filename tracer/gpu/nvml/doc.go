@@ -1,8 +1,7 @@
-// Package nvml reads NVIDIA GPUs through the driver's own library. It is the only importer of go-nvml, and so the only
-// cgo. It runs in a process of its own (cmd/orb8-nvml): what the library does to that process is not done to the
-// tracer.
+// Package nvml reads NVIDIA GPUs through the driver's library. It is the only importer of go-nvml, and so the only cgo.
+// It runs in its own process (cmd/orb8-nvml), so a crash of the library does not affect the tracer.
 //
-// No call is made before the library was seen to have its symbol, and none is believed before its return code was
-// looked at: go-nvml links lazily, and a missing symbol would end the process. What cannot be read is absent, and the
-// event says why.
+// It checks that the library has a symbol before the first call, because go-nvml links lazily and a missing symbol
+// would end the process. It checks every return code. Values that cannot be read are absent, and the event holds the
+// reason.
 package nvml

@@ -18,8 +18,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// TestNVIDIAsOwnLibraryHasWhatIsCalled wants the driver's own library, without a GPU: `make driver-check` fetches it.
-func TestNVIDIAsOwnLibraryHasWhatIsCalled(t *testing.T) {
+// TestDriverLibrary_HasCalledFunctions needs NVIDIA's library, but no GPU: `make driver-check` downloads it.
+func TestDriverLibrary_HasCalledFunctions(t *testing.T) {
 	dir := os.Getenv("ORB8_NVIDIA_DRIVER")
 	if dir == "" {
 		t.Skip("ORB8_NVIDIA_DRIVER names no directory with libnvidia-ml.so.1: make driver-check")
@@ -48,10 +48,10 @@ func TestNVIDIAsOwnLibraryHasWhatIsCalled(t *testing.T) {
 	t.Logf("%d functions; Run says: %v", len(called), err)
 }
 
-// function is what NVML calls one.
+// function matches the name of an NVML function.
 var function = regexp.MustCompile(`^nvml[A-Z]\w+$`)
 
-// named are the functions that this package names.
+// named returns the functions whose names are in this package.
 func named(t *testing.T) map[string]bool {
 	t.Helper()
 	files, err := filepath.Glob("*.go")

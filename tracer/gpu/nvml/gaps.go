@@ -10,11 +10,11 @@ import (
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
 )
 
-// gaps are what an event lacks, by the reasons.
+// gaps are the missing fields of an event by reason.
 type gaps struct {
 	reasons []string
 	fields  map[string][]string
-	// lost: the device is gone, or wants a reset.
+	// lost: the device does not answer, or needs a reset.
 	lost nvml.Return
 }
 
@@ -22,10 +22,10 @@ func (g *gaps) add(field string, ret nvml.Return) {
 	if ret == nvml.ERROR_GPU_IS_LOST || ret == nvml.ERROR_RESET_REQUIRED {
 		g.lost = ret
 	}
-	g.say(field, words(ret))
+	g.addReason(field, words(ret))
 }
 
-func (g *gaps) say(field, reason string) {
+func (g *gaps) addReason(field, reason string) {
 	if g.fields == nil {
 		g.fields = map[string][]string{}
 	}
@@ -37,7 +37,7 @@ func (g *gaps) say(field, reason string) {
 	}
 }
 
-// String is "not supported: power, ecc; no permission: sm".
+// String returns for example "not supported: power, ecc; no permission: sm".
 func (g *gaps) String() string {
 	parts := make([]string, 0, len(g.reasons))
 	for _, reason := range g.reasons {
@@ -46,7 +46,7 @@ func (g *gaps) String() string {
 	return strings.Join(parts, "; ")
 }
 
-// words are those of a return code. The library's own are not asked for: nvmlErrorString may be what is missing.
+// words describes a return code. It does not call nvmlErrorString, which the library may lack.
 func words(ret nvml.Return) string {
 	switch ret {
 	case nvml.ERROR_UNINITIALIZED:
@@ -99,10 +99,10 @@ func words(ret nvml.Return) string {
 	return fmt.Sprintf("NVML error %d", int32(ret))
 }
 
-// believed gives a number that is no more than the most it can be, else nil.
+// believed returns n unless it exceeds the possible maximum, else nil.
 func believed[N uint32 | uint64](g *gaps, field string, n *N, most N) *N {
 	if n != nil && *n > most {
-		g.say(field, fmt.Sprintf("the driver says %d, which cannot be", *n))
+		g.addReason(field, fmt.Sprintf("the driver says %d, which cannot be", *n))
 		return nil
 	}
 	return n

@@ -12,7 +12,7 @@ import (
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
 )
 
-// library is the driver's library, loaded. Its methods may be called from several goroutines.
+// library is the loaded library of the driver. It is safe for concurrent use.
 type library struct {
 	nvml.Interface
 	handle *dl.DynamicLibrary
@@ -20,20 +20,20 @@ type library struct {
 	mu   sync.Mutex
 	has  map[string]bool
 	call atomic.Pointer[call]
-	// timings, if not nil, gets how long each call took.
+	// timings, if not nil, records the duration of each call.
 	timings *Timings
 }
 
-// call is one that has not returned.
+// call is a call that has not returned.
 type call struct {
 	name  string
 	since time.Time
 }
 
-// load opens the library at an absolute path and nothing else: no search path takes part.
+// load opens the library at an absolute path, without any search path.
 func load(path string) (*library, error) {
-	// Lazily, since the library wants no symbol of ours, and for all, since go-nvml's calls are resolved in what the
-	// process holds.
+	// Lazily, because the library needs no symbol of this program, and globally, because go-nvml's calls are resolved
+	// in the global symbols of the process. They stay bound to the first library that a process loads.
 	handle := dl.New(path, dl.RTLD_LAZY|dl.RTLD_GLOBAL)
 	if err := handle.Open(); err != nil {
 		return nil, fmt.Errorf("load the driver's library: %w", err)
@@ -45,8 +45,8 @@ func load(path string) (*library, error) {
 	return l, nil
 }
 
-// supports tells whether the library has a function, in any of its versions. A name that says its version is of that
-// one alone.
+// supports reports whether the library has a function, in any of its versions. A name with a version means only that
+// version.
 func (l *library) supports(name string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -64,7 +64,7 @@ func (l *library) supports(name string) bool {
 	return has
 }
 
-// do calls f, which calls the library's function of that name, where there is one.
+// do calls f, which calls the library's function of that name, if the library has it.
 func (l *library) do(name string, f func() nvml.Return) nvml.Return {
 	if !l.supports(name) {
 		return nvml.ERROR_FUNCTION_NOT_FOUND
@@ -79,7 +79,7 @@ func (l *library) do(name string, f func() nvml.Return) nvml.Return {
 	return ret
 }
 
-// stuck names the call that has not returned for at least so long; empty without one.
+// stuck returns the function of a call that has run for at least limit, or "".
 func (l *library) stuck(limit time.Duration) string {
 	if c := l.call.Load(); c != nil && time.Since(c.since) >= limit {
 		return c.name
@@ -87,7 +87,7 @@ func (l *library) stuck(limit time.Duration) string {
 	return ""
 }
 
-// get calls f and gives what it returned, nil where that is nothing. field is what it is for.
+// get calls f and returns its value, nil after an error. field is the field of the value in the event.
 func get[T any](l *library, g *gaps, field, name string, f func() (T, nvml.Return)) *T {
 	var value T
 	ret := l.do(name, func() (ret nvml.Return) {

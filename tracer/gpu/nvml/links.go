@@ -11,21 +11,20 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// link is a way over which bytes leave and reach a GPU, and which GPM tells of where that works. Here it is told of by
-// two counters that grow.
+// link is a bus of a GPU, whose rates come from two cumulative counters if GPM does not report them.
 type link struct {
 	name           string
-	sent, received uint32 // fields
+	sent, received uint32 // ids of the counters' NVML fields
 	// scope is the link's number; allLinks sums them.
 	scope uint32
-	// unit is how many bytes one is.
+	// unit is the counters' unit, bytes.
 	unit uint64
 	to   func(*event.GpuActivity) (sent, received **uint64)
 }
 
 const allLinks = math.MaxUint32
 
-// links by counters. nvmlDeviceGetPcieThroughput is not among them: it would measure for 20 ms.
+// links are the buses with counters. nvmlDeviceGetPcieThroughput is not used, because it measures for 20 ms.
 var links = [...]link{
 	{"pcie", nvml.FI_DEV_PCIE_COUNT_TX_BYTES, nvml.FI_DEV_PCIE_COUNT_RX_BYTES, 0, 1,
 		func(a *event.GpuActivity) (_, _ **uint64) { return &a.PcieSentPerSecond, &a.PcieReceivedPerSecond }},
@@ -33,47 +32,47 @@ var links = [...]link{
 		func(a *event.GpuActivity) (_, _ **uint64) { return &a.NvlinkSentPerSecond, &a.NvlinkReceivedPerSecond }},
 }
 
-// counters are those of a link at the last look.
+// counters are a link's counters at the last sample.
 type counters struct {
 	at             time.Time
 	sent, received uint64
-	// never is why there are none, and never will be.
+	// never is the permanent reason why there are no counters.
 	never string
 }
 
-// readLinks fills in what GPM did not give: one call for all.
+// readLinks fills in the rates that GPM did not report, with one call for all links.
 func (r *Reader) readLinks(d *device, a *event.GpuActivity, g *gaps) {
-	var asked []int
+	var wanted []int
 	var values []nvml.FieldValue
 	for i, l := range links {
 		if sent, received := l.to(a); *sent != nil || *received != nil {
 			continue
 		}
 		if why := d.links[i].never; why != "" {
-			g.say(l.name, why)
+			g.addReason(l.name, why)
 			continue
 		}
-		asked = append(asked, i)
+		wanted = append(wanted, i)
 		values = append(values, nvml.FieldValue{FieldId: l.sent, ScopeId: l.scope}, nvml.FieldValue{FieldId: l.received,
 			ScopeId: l.scope})
 	}
-	if len(asked) == 0 {
+	if len(wanted) == 0 {
 		return
 	}
 	if ret := r.lib.do("nvmlDeviceGetFieldValues",
 		func() nvml.Return { return d.handle.GetFieldValues(values) }); ret != nvml.SUCCESS {
-		for _, i := range asked {
+		for _, i := range wanted {
 			g.add(links[i].name, ret)
 		}
 		return
 	}
 	now := time.Now()
-	for n, i := range asked {
+	for n, i := range wanted {
 		d.links[i].read(&links[i], now, values[2*n], values[2*n+1], a, g)
 	}
 }
 
-// read makes rates of what counters have grown by.
+// read computes rates from the growth of the counters.
 func (c *counters) read(l *link, at time.Time, sent, received nvml.FieldValue, a *event.GpuActivity, g *gaps) {
 	now := counters{at: at}
 	for _, v := range []struct {
@@ -90,10 +89,10 @@ func (c *counters) read(l *link, at time.Time, sent, received nvml.FieldValue, a
 		case nvml.VALUE_TYPE_UNSIGNED_LONG, nvml.VALUE_TYPE_UNSIGNED_LONG_LONG:
 			*v.to = binary.NativeEndian.Uint64(v.from.Value[:])
 		case nvml.VALUE_TYPE_UNSIGNED_INT:
-			g.say(l.name, "the driver's counter has 32 bits, and may have begun anew any number of times since")
+			g.addReason(l.name, "the driver's counter has 32 bits and may have wrapped any number of times")
 			return
 		default:
-			g.say(l.name, "the driver gives a number of an unknown type")
+			g.addReason(l.name, "the driver's counter has an unknown type")
 			return
 		}
 	}
@@ -101,11 +100,11 @@ func (c *counters) read(l *link, at time.Time, sent, received nvml.FieldValue, a
 	*c = now
 	elapsed := now.at.Sub(before.at).Seconds()
 	if before.at.IsZero() || elapsed <= 0 {
-		g.say(l.name, "the first period is not over")
+		g.addReason(l.name, "the first period is not over")
 		return
 	}
 	if now.sent < before.sent || now.received < before.received {
-		g.say(l.name, "the driver's counters have begun anew")
+		g.addReason(l.name, "the driver's counters were reset")
 		return
 	}
 	rate := func(now, before uint64) *uint64 {

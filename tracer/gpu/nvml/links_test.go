@@ -15,7 +15,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// readLinksByCounters is what GPUs before Hopper have.
+// readLinksByCounters reads GPUs without GPM, as before Hopper.
 func readLinksByCounters(t *testing.T, driver *fakes.NVML) {
 	script := func(lines ...string) {
 		driver.Script(t, "node", append([]string{"devices 2", "0.uuid GPU-0", "1.uuid GPU-1", "1.field.197 5",
@@ -66,7 +66,7 @@ func readLinksByCounters(t *testing.T, driver *fakes.NVML) {
 	}
 }
 
-func TestCountersThatTellNothingAreNoRates(t *testing.T) {
+func TestCounters_UnusableValuesGiveNoRates(t *testing.T) {
 	value := func(kind nvml.ValueType, n uint64, ret nvml.Return) nvml.FieldValue {
 		v := nvml.FieldValue{ValueType: uint32(kind), NvmlReturn: uint32(ret)}
 		binary.NativeEndian.PutUint64(v.Value[:], n)
@@ -77,19 +77,19 @@ func TestCountersThatTellNothingAreNoRates(t *testing.T) {
 		name                    string
 		before                  counters
 		sent, received          nvml.FieldValue
-		says                    string
+		message                 string
 		never, known, forgotten bool
 	}{
 		{"rates", counters{at: time.Unix(1, 0), sent: 1000, received: 1000}, value(long, 3000, 0), value(long, 1000, 0),
 			"", false, true, false},
 		{"at first", counters{}, value(long, 3000, 0), value(long, 1000, 0), "the first period is not over: nvlink",
 			false, false, false},
-		{"begun anew", counters{at: time.Unix(1, 0), sent: 5000}, value(long, 3000, 0), value(long, 1000, 0),
-			"the driver's counters have begun anew: nvlink", false, false, false},
+		{"reset", counters{at: time.Unix(1, 0), sent: 5000}, value(long, 3000, 0), value(long, 1000, 0),
+			"the driver's counters were reset: nvlink", false, false, false},
 		{"of 32 bits", counters{at: time.Unix(1, 0)}, value(nvml.VALUE_TYPE_UNSIGNED_INT, 3000, 0),
 			value(nvml.VALUE_TYPE_UNSIGNED_INT, 1000, 0), "has 32 bits", false, false, true},
 		{"of another type", counters{at: time.Unix(1, 0)}, value(nvml.VALUE_TYPE_DOUBLE, 3000, 0), value(long, 1000, 0),
-			"unknown type", false, false, true},
+			"an unknown type", false, false, true},
 		{"not there", counters{at: time.Unix(1, 0)}, value(long, 3000, 0), value(long, 0, nvml.ERROR_NOT_SUPPORTED),
 			"not supported: nvlink", true, false, true},
 		{"refused", counters{at: time.Unix(1, 0)}, value(long, 3000, nvml.ERROR_NO_PERMISSION), value(long, 0, 0),
@@ -102,8 +102,8 @@ func TestCountersThatTellNothingAreNoRates(t *testing.T) {
 			var g gaps
 			c := test.before
 			c.read(&links[1], time.Unix(3, 0), test.sent, test.received, &a, &g)
-			if got := g.String(); test.says == "" && got != "" || !strings.Contains(got, test.says) {
-				t.Errorf("says %q, want %q", got, test.says)
+			if got := g.String(); test.message == "" && got != "" || !strings.Contains(got, test.message) {
+				t.Errorf("got %q, want %q", got, test.message)
 			}
 			if (c.never != "") != test.never || (a.NvlinkSentPerSecond != nil) != test.known ||
 				(a.NvlinkReceivedPerSecond != nil) != test.known || (c.at != time.Unix(3, 0)) != test.forgotten {

@@ -4,7 +4,9 @@ package nvml
 
 import (
 	"context"
+	"fmt"
 	"math"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -14,15 +16,51 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// TestAFakeDriver reads a library with NVML's symbols through the real loader; all else of it is tried in pods (e2e). A
-// process has one library for ever: its symbols are bound to the first that is loaded.
-func TestAFakeDriver(t *testing.T) {
-	driver := fakes.BuildNVML(t)
-	t.Run("is read as it says", func(t *testing.T) { readAsItSays(t, driver) })
-	t.Run("links are read by counters where there is no GPM", func(t *testing.T) { readLinksByCounters(t, driver) })
+// processDir is a directory for the whole test process.
+var processDir string
+
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+
+func testMain(m *testing.M) int {
+	var err error
+	if processDir, err = os.MkdirTemp("", "orb8-nvml-*"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	code := m.Run()
+	if err := os.RemoveAll(processDir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
 }
 
-func readAsItSays(t *testing.T, driver *fakes.NVML) {
+// inProcessDir is a TB whose files outlive its test.
+type inProcessDir struct{ testing.TB }
+
+func (inProcessDir) TempDir() string { return processDir }
+
+var builtDriver *fakes.NVML
+
+// fakeDriver returns the fake library of this process. There can be only one: NVML's symbols stay bound to the first
+// library that a process loads, so a later one would be read for nothing.
+func fakeDriver(tb testing.TB) *fakes.NVML {
+	tb.Helper()
+	if builtDriver == nil {
+		builtDriver = fakes.BuildNVML(inProcessDir{tb})
+	}
+	return builtDriver
+}
+
+// TestReader_FakeDriver reads a library with NVML's symbols through the real loader. The end-to-end tests cover the
+// rest in pods.
+func TestReader_FakeDriver(t *testing.T) {
+	driver := fakeDriver(t)
+	t.Run("values", func(t *testing.T) { readValues(t, driver) })
+	t.Run("link counters without GPM", func(t *testing.T) { readLinksByCounters(t, driver) })
+}
+
+func readValues(t *testing.T, driver *fakes.NVML) {
 	driver.Script(t, "node",
 		"devices 2", "driver 1.2", "0.uuid GPU-0", "0.pci 00000000:AB:00.0", "0.memory 1000 400 100", "0.util 7 101",
 		"0.throttle 0x8000000000000024", "0.power 4294967295",
@@ -44,7 +82,7 @@ func readAsItSays(t *testing.T, driver *fakes.NVML) {
 			processes = append(processes, g)
 		case event.GpuEventType_GPU_EVENT_TYPE_LOST:
 			lost = append(lost, g)
-		case event.GpuEventType_GPU_EVENT_TYPE_UNKNOWN: // a pulse, or all of a look
+		case event.GpuEventType_GPU_EVENT_TYPE_UNKNOWN: // a pulse, or the end of a sample
 		default:
 			t.Errorf("%v", g)
 		}
@@ -53,7 +91,8 @@ func readAsItSays(t *testing.T, driver *fakes.NVML) {
 	if err != nil || len(devices) < 2 || len(lost) != 1 {
 		t.Fatalf("%v; %d devices, %d lost", err, len(devices), len(lost))
 	}
-	// It looks twice at least, for a late look may begin before it sees the end; each look gets one device of two.
+	// There are two samples or more, because one may start before the reader sees the end. Each gets one of two
+	// devices.
 	for function, failed := range map[string]int{"nvmlInit": 0, "nvmlDeviceGetHandleByIndex": 2} {
 		all := timings.All()
 		i := slices.IndexFunc(all, func(x Timing) bool { return x.Function == function })
@@ -82,7 +121,7 @@ func readAsItSays(t *testing.T, driver *fakes.NVML) {
 		"the driver says 250, which cannot be: dramPercent", "not supported: ",
 		"the driver says more than 100: proc.smPercent"} {
 		if !strings.Contains(d.GetUnavailable(), want) {
-			t.Errorf("%q does not say %q", d.GetUnavailable(), want)
+			t.Errorf("%q lacks %q", d.GetUnavailable(), want)
 		}
 	}
 	if len(processes) < 3 {
@@ -94,12 +133,12 @@ func readAsItSays(t *testing.T, driver *fakes.NVML) {
 	}
 	for _, g := range processes[1:3] {
 		if p := g.GetProc(); p.MemoryBytes != nil || p.SmPercent != nil {
-			t.Errorf("what is not known is a number: %v", p)
+			t.Errorf("an unknown value is a number: %v", p)
 		}
 	}
 }
 
-func TestWhatIsNoDriverIsRefused(t *testing.T) {
+func TestRun_RefusesOtherLibrary(t *testing.T) {
 	for path, want := range map[string]string{"/nowhere/libnvidia-ml.so.1": "load the driver's library",
 		"libm.so.6": "is no library of NVML"} {
 		err := Run(t.Context(), path, time.Second, nil, func(*event.Event) error { return nil })
@@ -109,7 +148,7 @@ func TestWhatIsNoDriverIsRefused(t *testing.T) {
 	}
 }
 
-func TestWordsOfThrottlingCoverNVMLsBits(t *testing.T) {
+func TestThrottleWords_CoverNVMLsBits(t *testing.T) {
 	if got := throttleWords(math.MaxUint64); !strings.HasPrefix(got, "idle,app-clocks,power-cap,hw-slowdown,") ||
 		!strings.HasSuffix(got, ",0xfffffffffffff800") {
 		t.Error(got)

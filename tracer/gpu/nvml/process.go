@@ -11,7 +11,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// processes lists the processes on a device, by pid. Not ok: the driver does not tell.
+// processes lists the processes on a device by pid. ok is false if the driver does not report them.
 func (r *Reader) processes(d *device, g *gaps) (list []*event.GpuProcess, ok bool) {
 	byPID := map[uint32]*event.GpuProcess{}
 	for _, way := range []struct {
@@ -51,8 +51,8 @@ func (r *Reader) processes(d *device, g *gaps) (list []*event.GpuProcess, ok boo
 	return list, ok
 }
 
-// utilization fills in how busy each process kept the device since the last look: the mean of the driver's samples. A
-// process without a sample was not measured.
+// utilization fills in each process's utilization of the device since the last sample: the mean of the driver's
+// samples. A process without one was not measured.
 func (r *Reader) utilization(d *device, byPID map[uint32]*event.GpuProcess, g *gaps) {
 	if len(byPID) == 0 {
 		return
@@ -66,7 +66,7 @@ func (r *Reader) utilization(d *device, byPID map[uint32]*event.GpuProcess, g *g
 	switch ret {
 	case nvml.SUCCESS:
 	case nvml.ERROR_NOT_FOUND: // no process was measured since
-		g.say(field, "no sample in this period")
+		g.addReason(field, "no sample in this period")
 		return
 	default:
 		g.add(field, ret)
@@ -81,7 +81,7 @@ func (r *Reader) utilization(d *device, byPID map[uint32]*event.GpuProcess, g *g
 			continue
 		}
 		if s.SmUtil > 100 || s.MemUtil > 100 {
-			g.say(field, "the driver says more than 100")
+			g.addReason(field, "the driver says more than 100")
 			continue
 		}
 		t := of[s.Pid]

@@ -14,17 +14,17 @@ import (
 )
 
 const (
-	// patience is how long a call may take.
-	patience = 5 * time.Second
-	// pulse is how often an empty event says that the process lives.
+	// callTimeout is how long a call of the library may take.
+	callTimeout = 5 * time.Second
+	// pulse is the time between two empty events, which are signs of life.
 	pulse = 500 * time.Millisecond
 )
 
-// Emit takes one event; nil says that those before are to be passed on, and wait for no more. It is called from one
-// goroutine at a time. Its error ends the reader.
+// Emit receives one event; nil flushes the previous ones. The reader makes one call at a time. An error ends the
+// reader.
 type Emit func(*event.Event) error
 
-// Reader reads all GPUs of the machine. It names no pods and no commands: those are its caller's to add.
+// Reader reads all GPUs of the machine. It does not name pods or commands; its caller adds them.
 type Reader struct {
 	lib      *library
 	interval time.Duration
@@ -39,12 +39,12 @@ type Reader struct {
 	events  *xidWatch
 }
 
-// Run reads at each interval until ctx ends, and gives back all that the library was asked for. path is the library's.
+// Run samples the devices once per interval until ctx ends, and then frees all objects of the library. path is the
+// library's absolute path.
 //
-// Each look emits, device by device, the processes on it and then the device itself. Empty events say that the process
-// lives.
+// Each sample emits, device by device, the processes on it and then the device itself. Empty events are signs of life.
 //
-// timings, if not nil, gets how long the library took.
+// timings, if not nil, records the durations of the library's calls.
 func Run(ctx context.Context, path string, interval time.Duration, timings *Timings, emit Emit) error {
 	r := &Reader{interval: interval, emit: emit, devices: map[string]*device{}, byIndex: map[int]*device{}}
 	lib, err := load(path)
@@ -66,11 +66,11 @@ func Run(ctx context.Context, path string, interval time.Duration, timings *Timi
 		return err
 	case <-ctx.Done():
 	}
-	// A call that does not return must not keep the process: it ends without it.
+	// A hanging call must not keep the process: it ends without waiting longer.
 	select {
 	case err = <-failed:
 	case <-time.After(time.Second):
-		err = errors.New("the library did not let go of the GPUs")
+		err = errors.New("the library did not release the GPUs")
 	}
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause
@@ -78,7 +78,7 @@ func Run(ctx context.Context, path string, interval time.Duration, timings *Timi
 	return err
 }
 
-// send emits one event, now.
+// send emits one event and flushes.
 func (r *Reader) send(g *event.Gpu) error {
 	if err := r.queue(g); err != nil {
 		return err
@@ -86,8 +86,7 @@ func (r *Reader) send(g *event.Gpu) error {
 	return r.flush()
 }
 
-// queue emits one event that may wait for others of the same look: a call that does not return keeps it no longer than
-// a pulse.
+// queue emits one event that may wait for others of the same sample, but no longer than a pulse.
 func (r *Reader) queue(g *event.Gpu) error {
 	ev := &event.Event{Time: uint64(time.Now().UnixNano())}
 	if g != nil {
@@ -104,7 +103,7 @@ func (r *Reader) flush() error {
 	return r.emit(nil)
 }
 
-// pulse says now and then that the process lives, and ends it where a call of the library does not return.
+// pulse emits signs of life, and ends the reader when a call of the library hangs.
 func (r *Reader) pulse(ctx context.Context, end context.CancelCauseFunc) {
 	tick := time.NewTicker(pulse)
 	defer tick.Stop()
@@ -114,8 +113,8 @@ func (r *Reader) pulse(ctx context.Context, end context.CancelCauseFunc) {
 			return
 		case <-tick.C:
 		}
-		if name := r.lib.stuck(patience); name != "" {
-			end(fmt.Errorf("the driver did not return from %s for %v", name, patience))
+		if name := r.lib.stuck(callTimeout); name != "" {
+			end(fmt.Errorf("the driver did not return from %s for %v", name, callTimeout))
 			return
 		}
 		if err := r.send(nil); err != nil {
@@ -129,7 +128,7 @@ func (r *Reader) read(ctx context.Context) error {
 	if ret := r.lib.do("nvmlInit", r.lib.Init); ret != nvml.SUCCESS {
 		return fmt.Errorf("the driver cannot be used: %s", words(ret))
 	}
-	defer r.lib.do("nvmlShutdown", r.lib.Shutdown)
+	defer func() { _ = r.lib.do("nvmlShutdown", r.lib.Shutdown) }()
 	defer r.closeAll()
 	var g gaps
 	if v := get(r.lib, &g, "driver", "nvmlSystemGetDriverVersion", r.lib.SystemGetDriverVersion); v != nil {
@@ -140,7 +139,7 @@ func (r *Reader) read(ctx context.Context) error {
 	tick := time.NewTicker(r.interval)
 	defer tick.Stop()
 	for {
-		if err := r.look(); err != nil {
+		if err := r.sample(); err != nil {
 			return err
 		}
 		select {
@@ -151,14 +150,14 @@ func (r *Reader) read(ctx context.Context) error {
 	}
 }
 
-// look reads every device once.
-func (r *Reader) look() error {
+// sample reads every device once.
+func (r *Reader) sample() error {
 	count := 0
 	if ret := r.lib.do("nvmlDeviceGetCount", func() (ret nvml.Return) {
 		count, ret = r.lib.DeviceGetCount()
 		return ret
 	}); ret != nvml.SUCCESS {
-		return fmt.Errorf("the driver does not tell how many GPUs there are: %s", words(ret))
+		return fmt.Errorf("the driver does not report the number of GPUs: %s", words(ret))
 	}
 	now := time.Now()
 	period := uint64(0)
@@ -171,15 +170,15 @@ func (r *Reader) look() error {
 			Message: "the driver of this node knows no GPU"})
 	}
 	for i := range count {
-		if err := r.lookAt(i, period); err != nil {
+		if err := r.sampleGPU(i, period); err != nil {
 			return err
 		}
 	}
 	return r.flush()
 }
 
-// lookAt reads the GPU of an index, and its MIG devices.
-func (r *Reader) lookAt(index int, period uint64) error {
+// sampleGPU reads the GPU with an index, and its MIG devices.
+func (r *Reader) sampleGPU(index int, period uint64) error {
 	var handle nvml.Device
 	ret := r.lib.do("nvmlDeviceGetHandleByIndex", func() (ret nvml.Return) {
 		handle, ret = r.lib.DeviceGetHandleByIndex(index)
@@ -213,11 +212,11 @@ func (r *Reader) lookAt(index int, period uint64) error {
 	if err := r.report(known, period, mig); err != nil || !mig {
 		return err
 	}
-	return r.lookAtMIG(known, period)
+	return r.sampleMIG(known, period)
 }
 
-// lookAtMIG reads the MIG devices of a GPU, which come and go.
-func (r *Reader) lookAtMIG(gpu *device, period uint64) error {
+// sampleMIG reads the MIG devices of a GPU, which may be created and destroyed at any time.
+func (r *Reader) sampleMIG(gpu *device, period uint64) error {
 	var g gaps
 	most := get(r.lib, &g, "mig", "nvmlDeviceGetMaxMigDeviceCount", gpu.handle.GetMaxMigDeviceCount)
 	if most == nil {
@@ -227,7 +226,7 @@ func (r *Reader) lookAtMIG(gpu *device, period uint64) error {
 		handle := get(r.lib, &g, "mig", "nvmlDeviceGetMigDeviceHandleByIndex",
 			func() (nvml.Device, nvml.Return) { return gpu.handle.GetMigDeviceHandleByIndex(i) })
 		if handle == nil {
-			continue // there is none of this number, or it is just being made or taken down
+			continue // none has this index, or it is being created or destroyed
 		}
 		d, _ := r.identify(*handle, i, gpu)
 		if d == nil {
@@ -247,7 +246,7 @@ func (r *Reader) lookAtMIG(gpu *device, period uint64) error {
 	return nil
 }
 
-// report reads a device and emits what it found. split: its processes are those of its MIG devices.
+// report reads a device and emits its events. split: its processes are reported with its MIG devices.
 func (r *Reader) report(d *device, period uint64, split bool) error {
 	var g gaps
 	ev := &event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_DEVICE, Gpu: d.id}
@@ -259,7 +258,7 @@ func (r *Reader) report(d *device, period uint64, split bool) error {
 	ev.Health = r.health(d, &g)
 	var list []*event.GpuProcess
 	if split {
-		g.say("processes", "of its MIG devices, see there")
+		g.addReason("processes", "of its MIG devices, see there")
 	} else {
 		var ok bool
 		if list, ok = r.processes(d, &g); ok {
@@ -281,7 +280,7 @@ func (r *Reader) report(d *device, period uint64, split bool) error {
 	return r.queue(ev)
 }
 
-// gone reports that a device does not answer, once until it does again.
+// gone reports that a device does not answer, once until its next successful sample.
 func (r *Reader) gone(d *device, index int, ret nvml.Return) error {
 	if d == nil {
 		n := uint32(index)

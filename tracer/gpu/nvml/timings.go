@@ -9,17 +9,17 @@ import (
 	"time"
 )
 
-// maxTimes bounds what is kept of one function.
+// maxTimes limits the recorded durations of one function.
 const maxTimes = 10_000
 
-// Timings is how long the library's functions took. Its zero value is ready.
+// Timings records the durations of the library's functions. Its zero value is ready.
 type Timings struct {
 	mu   sync.Mutex
 	took map[string][]time.Duration
 	fail map[string]int
 }
 
-// Timing is of one function; times in µs.
+// Timing summarizes the calls of one function; times in µs.
 type Timing struct {
 	Function string  `json:"function"`
 	Calls    int     `json:"calls"`
@@ -43,7 +43,7 @@ func (t *Timings) add(name string, took time.Duration, ok bool) {
 	}
 }
 
-// All are the functions that were called, the slowest first.
+// All returns the called functions, the slowest first.
 func (t *Timings) All() []Timing {
 	t.mu.Lock()
 	defer t.mu.Unlock()

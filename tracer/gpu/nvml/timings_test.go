@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestTimingsAreOfEachFunctionTheSlowestFirst(t *testing.T) {
+func TestTimings_SlowestFunctionFirst(t *testing.T) {
 	var timings Timings
 	if all := timings.All(); len(all) != 0 {
 		t.Errorf("%v", all)

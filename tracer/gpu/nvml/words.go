@@ -11,7 +11,7 @@ import (
 var throttles = []string{"idle", "app-clocks", "power-cap", "hw-slowdown", "sync-boost", "sw-thermal", "hw-thermal",
 	"power-brake", "display-clocks", "board-limit", "reliability"}
 
-// throttleWords gives the words of a mask of reasons, with commas between.
+// throttleWords returns the words of a mask of reasons, separated by commas.
 func throttleWords(mask uint64) string {
 	if mask == 0 {
 		return "none"
@@ -28,8 +28,7 @@ func throttleWords(mask uint64) string {
 	return strings.Join(list, ",")
 }
 
-// xids say what an error's number stands for, where NVIDIA documents it ("XID Errors",
-// docs.nvidia.com/deploy/xid-errors).
+// xids describe the error numbers that NVIDIA documents ("XID Errors", docs.nvidia.com/deploy/xid-errors).
 var xids = map[uint64]string{
 	8:   "the GPU stopped processing",
 	13:  "graphics engine exception: most often a program's access out of bounds",
@@ -43,7 +42,7 @@ var xids = map[uint64]string{
 	62:  "internal micro-controller halt",
 	63:  "ECC: a page retired or a row remapped",
 	64:  "ECC: a page could not be retired, or a row not remapped",
-	68:  "video processor exception",
+	68:  "NVDEC (video decoder) exception",
 	69:  "graphics engine class error",
 	74:  "NVLink error",
 	79:  "the GPU has fallen off the bus",

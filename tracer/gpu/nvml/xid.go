@@ -10,11 +10,10 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// waitMillis is how long one wait for an error lasts.
+// waitMillis limits one wait for an error, ms.
 const waitMillis = 500
 
-// xidWatch waits for the driver's errors, in a goroutine of its own: a wait blocks, and what reads the devices must
-// not.
+// xidWatch waits for the driver's errors in its own goroutine, because a wait blocks.
 type xidWatch struct {
 	r       *Reader
 	set     nvml.EventSet
@@ -22,7 +21,7 @@ type xidWatch struct {
 	waiting sync.WaitGroup
 }
 
-// watchXIDs begins to wait; where the driver has no such events, nothing is ever reported.
+// watchXIDs starts to wait. If the driver has no such events, it reports nothing.
 func (r *Reader) watchXIDs(ctx context.Context) *xidWatch {
 	var g gaps
 	w := &xidWatch{r: r, end: func() {}}
@@ -36,23 +35,23 @@ func (r *Reader) watchXIDs(ctx context.Context) *xidWatch {
 	return w
 }
 
-// register adds a device to those whose errors are told.
+// register adds a device to those whose errors are reported. A device without such events has none.
 func (w *xidWatch) register(d *device) {
 	if w.set == nil || d.handle == nil {
 		return
 	}
-	w.r.lib.do("nvmlDeviceRegisterEvents",
+	_ = w.r.lib.do("nvmlDeviceRegisterEvents",
 		func() nvml.Return { return d.handle.RegisterEvents(nvml.EventTypeXidCriticalError, w.set) })
 }
 
 func (w *xidWatch) wait(ctx context.Context) {
 	for ctx.Err() == nil {
-		// Not by do: it may wait, and is not what keeps the others.
+		// Not by do: this wait is no hanging call.
 		data, ret := w.set.Wait(waitMillis)
 		switch {
 		case ret == nvml.ERROR_TIMEOUT:
 		case ret != nvml.SUCCESS:
-			return // the driver is going, which what reads the devices will see
+			return // the driver fails; the next sample reports it
 		case data.EventType == nvml.EventTypeXidCriticalError:
 			if w.report(data) != nil {
 				return
@@ -82,11 +81,11 @@ func (w *xidWatch) report(data nvml.EventData) error {
 	return w.r.send(g)
 }
 
-// close ends the waiting.
+// close ends the wait.
 func (w *xidWatch) close() {
 	w.end()
 	w.waiting.Wait()
 	if w.set != nil {
-		w.r.lib.do("nvmlEventSetFree", w.set.Free)
+		_ = w.r.lib.do("nvmlEventSetFree", w.set.Free)
 	}
 }

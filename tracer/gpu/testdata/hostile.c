@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A library of a driver whose constructor tries what a library that reads GPUs has no need of, and says what came of each.
+// A driver library whose constructor tries operations that reading GPUs does not need, and prints the result of each.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

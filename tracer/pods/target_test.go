@@ -6,7 +6,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
 
-func TestAsked_IncludesStoppedContainers(t *testing.T) {
+func TestIsTarget_IncludesStoppedContainers(t *testing.T) {
 	f := newFixture(t)
 	f.update(&session.PodUpdate{Complete: true, Upsert: []*session.Pod{
 		{Uid: "1", Namespace: "ml", Name: "all", Target: true,
@@ -33,7 +33,7 @@ func TestAsked_IncludesStoppedContainers(t *testing.T) {
 		{"ml", "gone", "main", false},
 		{"ml", "unknown", "main", false},
 	} {
-		if got := f.Asked(test.namespace, test.pod, test.container); got != test.want {
+		if got := f.IsTarget(test.namespace, test.pod, test.container); got != test.want {
 			t.Errorf("%+v: %v", test, got)
 		}
 	}

@@ -1,7 +1,7 @@
 package pods
 
-// Asked reports whether a container of a present pod is a target, running or not.
-func (r *Resolver) Asked(namespace, pod, container string) bool {
+// IsTarget reports whether a container of a present pod is a target, running or not.
+func (r *Resolver) IsTarget(namespace, pod, container string) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	for _, p := range r.table.pods {

@@ -10,13 +10,12 @@ import (
 
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
 
-	"github.com/orb8-dev/kubectl-orb8/e2e/fakes"
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// BenchmarkLook is one look at eight GPUs with two processes each; what the fake driver takes itself is in it.
-func BenchmarkLook(b *testing.B) {
-	driver := fakes.BuildNVML(b)
+// BenchmarkSample is one sample of eight GPUs with two processes each. It includes the time of the fake driver.
+func BenchmarkSample(b *testing.B) {
+	driver := fakeDriver(b)
 	lines := []string{"devices 8", "driver 580.95.05"}
 	for i := range 8 {
 		for _, l := range []string{
@@ -45,16 +44,20 @@ func BenchmarkLook(b *testing.B) {
 	if ret := r.lib.Init(); ret != nvml.SUCCESS {
 		b.Fatal(words(ret))
 	}
-	defer r.lib.Shutdown()
-	defer r.closeAll()
+	defer func() {
+		r.closeAll()
+		if ret := r.lib.Shutdown(); ret != nvml.SUCCESS {
+			b.Error(words(ret))
+		}
+	}()
 	r.events = &xidWatch{}
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := r.look(); err != nil {
+		if err := r.sample(); err != nil {
 			b.Fatal(err)
 		}
 	}
 	if events != 24*b.N {
-		b.Errorf("%d events of %d looks", events, b.N)
+		b.Errorf("%d events of %d samples", events, b.N)
 	}
 }
