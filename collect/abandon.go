@@ -6,10 +6,11 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// interrupted is the source of losses that an interrupted Run leaves: events that waited to be emitted.
+// interrupted is the source of losses of an interrupted Run: events that waited to be emitted.
 const interrupted = "interrupted"
 
-// abandon counts what waits to be emitted as lost, by node, and emits that. From then on no batch is taken.
+// abandon counts the events that wait to be emitted as lost, by node, and emits these losses. Feed then accepts no
+// batches.
 func (c *Collector) abandon(emit func(*event.Event) error) error {
 	for _, ev := range c.countAbandoned(time.Now()) {
 		if err := emit(ev); err != nil {
@@ -19,7 +20,7 @@ func (c *Collector) abandon(emit func(*event.Event) error) error {
 	return nil
 }
 
-// countAbandoned returns the losses as events, with those that the stream has not reported yet.
+// countAbandoned returns these losses as events, with earlier unreported ones.
 func (c *Collector) countAbandoned(now time.Time) (lost []*event.Event) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -31,7 +32,7 @@ func (c *Collector) countAbandoned(now time.Time) (lost []*event.Event) {
 		switch {
 		case it.flow != nil:
 			add(it.flow.node())
-		case it.ev.GetLost() != nil: // counted as it came
+		case it.ev.GetLost() != nil: // already counted
 			lost = append(lost, it.ev)
 		case it.ev.GetNodeStatus() == nil:
 			add(it.ev.GetNode())
@@ -55,7 +56,7 @@ func (c *Collector) countAbandoned(now time.Time) (lost []*event.Event) {
 	return lost
 }
 
-// node is the one that spoke of the flow last.
+// node returns the node of the flow's newest half.
 func (f *flow) node() string {
 	if f.lastChange == nil {
 		return ""

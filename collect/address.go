@@ -7,8 +7,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// addrPort is an address and port without pointers, so that maps of it cost the garbage collector nothing. IPv4 is held
-// as IPv4-mapped IPv6.
+// addrPort is an address and port without pointers, so that the garbage collector does not scan maps of it. IPv4 is
+// stored as IPv4-mapped IPv6.
 type addrPort struct {
 	hi, lo uint64
 	port   uint16
@@ -27,10 +27,10 @@ func newAddrPort(e *event.Endpoint) addrPort {
 	return a
 }
 
-// ip is the address alone.
+// ip returns the address without the port.
 func (a addrPort) ip() addrPort { return addrPort{hi: a.hi, lo: a.lo} }
 
-// portOnly is the port alone.
+// portOnly returns the port without the address.
 func (a addrPort) portOnly() addrPort { return addrPort{port: a.port} }
 
 func (a addrPort) isLoopback() bool {

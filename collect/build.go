@@ -4,7 +4,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// batch holds the events that are made under one hold of the lock. Its memory is used again.
+// batch holds the events that are built while the lock is held once. Its memory is reused.
 type batch struct {
 	events []*event.Event
 	slots  []slot
@@ -30,7 +30,7 @@ func (b *batch) reset() {
 	b.events, b.used = b.events[:0], 0
 }
 
-// slot takes the next slot and puts its event among the events.
+// slot returns the next slot and adds its event to the events.
 func (b *batch) slot() *slot {
 	s := &b.slots[b.used]
 	b.used++
@@ -38,7 +38,7 @@ func (b *batch) slot() *slot {
 	return s
 }
 
-// build writes the event of f as it is known now.
+// build writes the event of f's current state.
 func (c *Collector) build(f *flow, phase event.Phase, s *slot) {
 	observed := src
 	if !f.ends[src].observed() {
@@ -87,12 +87,12 @@ func (c *Collector) build(f *flow, phase event.Phase, s *slot) {
 	out.SrcCounters, out.DstCounters = s.sum(f, src), s.sum(f, dst)
 }
 
-// buildEnd writes one end: what was observed of it, else what is known of its address.
+// buildEnd writes one end from its observed half, else from the names of its address.
 func (c *Collector) buildEnd(f *flow, i int, s *slot) {
 	e, out := &f.ends[i], &s.ends[i]
-	peer := f.ends[1-i].newest() // calls this end by an address
+	peer := f.ends[1-i].newest() // knows an address of this end
 	if peer != nil && e.name.empty() {
-		e.name = c.name(peer.remote, f.proto) // it may be known by now
+		e.name = c.name(peer.remote, f.proto) // its name may have become known
 	}
 	name := &e.name
 	out.Service, out.ServiceNamespace, out.Host = name.Service, name.ServiceNamespace, name.Host
@@ -118,7 +118,7 @@ func (c *Collector) buildEnd(f *flow, i int, s *slot) {
 		out.Container, out.Workload, out.Node = p.ev.GetContainer(), p.ev.GetWorkload(), p.ev.GetNode()
 		return
 	}
-	// Of several addresses the peer may have for it, the one that is no Service's.
+	// If the peer knows several addresses of it, prefer one that is not a Service's.
 	q := peer
 	for _, other := range f.ends[1-i].parts {
 		if !other.viaService {
@@ -135,7 +135,7 @@ func (c *Collector) buildEnd(f *flow, i int, s *slot) {
 	out.Node = name.Node
 }
 
-// sum returns the counters of one end over its parts, nil where it was not observed.
+// sum returns the sum of the counters of an end's parts, nil if the end is not observed.
 func (s *slot) sum(f *flow, side int) *event.Counters {
 	parts := f.ends[side].parts
 	switch {

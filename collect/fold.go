@@ -9,11 +9,11 @@ import (
 )
 
 const (
-	// foldParts is how many parts an end may have before its closed ones are summed up. A program that binds one UDP
-	// port again and again makes one with each socket, and all work on a flow takes time in proportion to its parts.
+	// foldParts is the number of an end's parts from which its closed ones are summed up. A program that repeatedly
+	// binds one UDP port makes a part with each socket, and the cost of a flow is proportional to its parts.
 	foldParts = 8
-	// maxOpenParts is how many parts an end may have that are not closed: a socket that talks to a Service has one for
-	// each backend at most. What comes beyond it is a flow of its own.
+	// maxOpenParts limits the open parts of an end: a socket that talks to a Service has at most one per backend.
+	// Further parts become separate flows.
 	maxOpenParts = 64
 )
 
@@ -23,7 +23,7 @@ type folded struct {
 	start, last uint64
 }
 
-// makeRoom reports whether an end may have another part, after it has summed up those that are closed.
+// makeRoom sums up the closed parts of an end, and reports whether it may have another part.
 func (c *Collector) makeRoom(f *flow, side int, now time.Time) bool {
 	e := &f.ends[side]
 	if len(e.parts) < foldParts {
@@ -58,7 +58,7 @@ func (s *folded) add(p *part) {
 	s.last = max(s.last, p.ev.GetFlow().GetLastTime())
 }
 
-// release returns how much memory the events of a flow take, which is not accounted for any more.
+// release removes the memory of a flow's events from the account, and returns it.
 func (f *flow) release() (n int) {
 	for i := range f.ends {
 		for _, p := range f.ends[i].parts {
@@ -69,10 +69,10 @@ func (f *flow) release() (n int) {
 	return n
 }
 
-// eventBytes is the memory of an event without its texts, roughly.
+// eventBytes is the approximate memory of an event without its strings.
 const eventBytes = 512
 
-// flowBytes is how much memory a flow event of a tracer takes, roughly.
+// flowBytes returns the approximate memory of a tracer's flow event.
 func flowBytes(ev *event.Event) int {
 	f := ev.GetFlow()
 	return eventBytes + len(ev.Node) + len(ev.Namespace) + len(ev.Pod) + len(ev.PodUid) + len(ev.Container) +
@@ -87,5 +87,5 @@ func endpointBytes(e *event.Endpoint) int {
 		len(e.Node) + len(e.Comm) + len(e.Service) + len(e.ServiceNamespace) + len(e.ServiceAddress) + len(e.Host)
 }
 
-// bytesOf is how much memory another event takes, roughly.
+// bytesOf returns the approximate memory of any other event.
 func bytesOf(ev *event.Event) int { return eventBytes + proto.Size(ev) }

@@ -4,8 +4,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// partKey names a half on its node: the socket where its cookie is known, and the addresses where one socket can hold
-// more than one conversation.
+// partKey identifies a half on its node: by the socket if its cookie is known, and by the addresses if one socket can
+// hold several conversations.
 type partKey struct {
 	source        *Source
 	cookie        uint64
@@ -13,13 +13,13 @@ type partKey struct {
 	proto         event.Protocol
 }
 
-// isnPair are the initial sequence numbers of a TCP connection, the smaller first, so that both ends have the same pair
-// whichever takes itself for the client.
+// isnPair holds the initial sequence numbers of a TCP connection, the smaller first, so that both ends have the same
+// pair.
 type isnPair struct{ low, high uint32 }
 
 func newISNPair(a, b uint32) isnPair { return isnPair{min(a, b), max(a, b)} }
 
-// endKey is a place to look for halves of other protocols than TCP.
+// endKey is an index key for halves of other protocols than TCP.
 type endKey struct {
 	proto event.Protocol
 	end   addrPort
@@ -29,10 +29,10 @@ type endKey struct {
 type index struct {
 	parts map[partKey]*part
 	isns  map[isnPair]*flow
-	// Halves of other protocols than TCP by what they call themselves and what they call their peer. Of both there is
-	// also the address alone; of the peer also the port alone.
+	// Halves of other protocols than TCP by their own address and port and by their peer's. Both are also indexed by
+	// address alone, the peer also by port alone.
 	locals, remotes multimap
-	// The halves whose peer is a Service, by what they call themselves; also by address alone and by port alone.
+	// The halves whose peer is a Service, by their own address and port; also by address alone and by port alone.
 	viaService multimap
 }
 
@@ -75,8 +75,8 @@ func (x *index) remove(p *part) {
 	p.links = nil
 }
 
-// multimap holds the halves of a key in a list, the newest first. Adding and removing take constant time, also where a
-// server has a list of thousands.
+// multimap holds the halves of a key in a list, the newest first. Adding and removing take constant time, also for a
+// server with thousands of halves.
 type multimap map[endKey]*link
 
 type link struct {
@@ -108,10 +108,10 @@ func (m multimap) remove(l *link) {
 	l.prev, l.next = nil, nil
 }
 
-// maxCandidates bounds a search in a list.
+// maxCandidates limits a search in a list.
 const maxCandidates = 64
 
-// find returns the newest half at a place that ok takes.
+// find returns the newest half of a key that ok accepts.
 func (m multimap) find(proto event.Protocol, end addrPort, ok func(*part) bool) *part {
 	n := 0
 	for l := m[endKey{proto, end}]; l != nil && n < maxCandidates; l = l.next {

@@ -13,10 +13,10 @@ type half struct {
 	ev            *event.Event
 	flow          *event.Flow
 	key           partKey
-	side          int // what it takes itself for
+	side          int // the role that it reports
 	local, remote addrPort
 	hasISN        bool
-	isn           [2]uint32 // of its own end, of its peer
+	isn           [2]uint32 // initial sequence numbers of its own end and of its peer
 }
 
 func readHalf(s *Source, ev *event.Event, f *event.Flow) half {
@@ -24,7 +24,7 @@ func readHalf(s *Source, ev *event.Event, f *event.Flow) half {
 	ends := [2]addrPort{newAddrPort(f.GetSrc()), newAddrPort(f.GetDst())}
 	switch f.GetProtocol() {
 	case event.Protocol_PROTOCOL_ICMP, event.Protocol_PROTOCOL_ICMPV6:
-		// The echo identifier is of the conversation, not of an end.
+		// The echo identifier belongs to the conversation, not to an end.
 		id := max(ends[src].port, ends[dst].port)
 		ends[src].port, ends[dst].port = id, id
 	}
@@ -48,7 +48,7 @@ func (h *half) tcp() bool { return h.flow.GetProtocol() == event.Protocol_PROTOC
 
 func (h *half) closed() bool { return h.flow.GetPhase() == event.Phase_PHASE_CLOSED }
 
-// half takes a half: finds or makes its flow, and sees to it that the flow is emitted.
+// half processes a half: it finds or creates its flow, and schedules the flow's event.
 func (c *Collector) half(s *Source, ev *event.Event, f *event.Flow, now time.Time) {
 	h := readHalf(s, ev, f)
 	p := c.index.parts[h.key]
@@ -82,15 +82,15 @@ func (c *Collector) half(s *Source, ev *event.Event, f *event.Flow, now time.Tim
 	}
 }
 
-// reopens reports whether h, which has the addresses and socket of p, is of another conversation: one that began when
-// p's was over, or was taken to be.
+// reopens reports whether h, which has the addresses and socket of p, belongs to a later conversation: one that began
+// after p's had ended or was reported as closed.
 func (h *half) reopens(p *part) bool {
 	return !h.tcp() && h.flow.GetStartTime() > p.start && p.start != 0 &&
 		(p.closed || h.flow.GetPhase() == event.Phase_PHASE_NEW)
 }
 
-// end is the latest beginning that a half with the key of p can have and be p, not a later conversation: a TCP socket
-// has but one.
+// end returns the latest start of a half with the key of p that still belongs to p's conversation. A TCP socket has
+// only one conversation.
 func (p *part) end() uint64 {
 	if p.key.proto == event.Protocol_PROTOCOL_TCP {
 		return math.MaxUint64
@@ -101,7 +101,7 @@ func (p *part) end() uint64 {
 // update applies a newer event of a half.
 func (c *Collector) update(p *part, h *half) {
 	if p.instance != h.source.instance && !h.tcp() {
-		// A new tracer began to count datagrams at zero; TCP's counters are the socket's own.
+		// A new tracer counts datagrams from zero. TCP's counters are the socket's own.
 		p.base = p.counters()
 	}
 	p.instance = h.source.instance
@@ -132,8 +132,8 @@ func (p *part) counters() *event.Counters {
 	return sum
 }
 
-// admit finds the flow of a half that is not known yet, or makes one. It returns nil for a half that must not show: a
-// late one of a closed flow, or one of a socket that another source shows already.
+// admit finds the flow of an unknown half, or creates one. It returns nil for a half that must not be shown: a late
+// half of a closed flow, or a half of a socket that another source already shows.
 func (c *Collector) admit(h *half, now time.Time) *part {
 	if h.tcp() {
 		return c.admitTCP(h, now)
@@ -159,7 +159,7 @@ func (c *Collector) admitTCP(h *half, now time.Time) *part {
 			side, plausible := f.tcpSide(h, c)
 			switch {
 			case !plausible:
-				// The numbers agree by chance: its own flow, that they do not find.
+				// The numbers agree by chance: it gets its own flow, which they do not index.
 				h.hasISN = false
 			case f.ends[side].observed():
 				return nil
@@ -171,9 +171,9 @@ func (c *Collector) admitTCP(h *half, now time.Time) *part {
 	return c.attach(newFlow(h.flow.GetProtocol(), now), h.side, h)
 }
 
-// tcpSide says which end of f a half with the same sequence numbers is, and whether what both call themselves and each
-// other can be one connection: at least one end of it must look the same from both sides, or a Service or node stand
-// between them that translates both.
+// tcpSide returns the end of f to which a half with the same sequence numbers belongs, and whether the addresses of
+// both halves can be one connection: at least one end must look the same from both sides, or a Service or node between
+// them translates both.
 func (f *flow) tcpSide(h *half, c *Collector) (side int, plausible bool) {
 	side = src
 	if f.ends[dst].isn == h.isn[0] && (f.ends[src].isn != h.isn[0] || f.ends[src].observed()) {
@@ -212,9 +212,9 @@ func (c *Collector) attach(f *flow, side int, h *half) *part {
 	return p
 }
 
-// learnISN makes f known by its sequence numbers, which a half does not have while it connects, and joins it
-// with the flow that the other half has made meanwhile. It returns false when that flow is closed already and f,
-// which nobody has seen yet, is dropped as late.
+// learnISN indexes f by its sequence numbers, which a half lacks while it connects, and joins it with the flow that the
+// other half has created meanwhile. It returns false if that flow is already closed and f, which has no emitted event,
+// is dropped as late.
 func (c *Collector) learnISN(p *part, h *half) bool {
 	f, pair := p.flow, newISNPair(h.isn[0], h.isn[1])
 	if !f.emitted && hasTombstone(&c.tombstones, isnTombstone{pair}, 0) {
@@ -233,7 +233,7 @@ func (c *Collector) learnISN(p *part, h *half) bool {
 		return true
 	}
 	if f.emitted {
-		// f's name is out already: it takes g's half instead, and its place.
+		// f's id is already emitted: f takes g's half and its place.
 		other := g.ends[1-side]
 		c.forget(g)
 		f.isn, f.indexed = pair, true
@@ -253,8 +253,9 @@ func (c *Collector) learnISN(p *part, h *half) bool {
 	return true
 }
 
-// settleRole decides which end is src when the halves disagree: who knows is right, and if nobody does, a flow that
-// is not out yet has the smaller port at its dst. Of two parts of one socket the older one shows which end spoke first.
+// settleRole decides which end is src if the halves disagree: a certain half is right. Without one, a flow without
+// emitted events has the smaller port at its dst. Of two parts of one socket, the earlier one shows which end sent
+// first.
 func (f *flow) settleRole(p *part, h *half) {
 	conflict := h.side != p.side
 	if q := f.ends[p.side].parts[0]; q != p && q.sameSocket(h) {
@@ -277,11 +278,11 @@ func (f *flow) settleRole(p *part, h *half) {
 	}
 }
 
-// match finds the flow of a half that is not TCP by a part of it: the peer's, or, as sibling, one of the same socket.
+// match finds the flow of a non-TCP half by one of its parts: the peer's, or, as sibling, one of the same socket.
 func (c *Collector) match(h *half) (q *part, sibling bool) {
 	proto := h.flow.GetProtocol()
 	fits := func(q *part) bool { return q.accepts(h) }
-	// The peer calls us as we do ourselves, and itself as we call it.
+	// The peer has the same addresses for both ends.
 	q = c.index.locals.find(proto, h.remote, func(q *part) bool { return q.remote == h.local && fits(q) })
 	if q != nil {
 		return q, false
@@ -292,7 +293,7 @@ func (c *Collector) match(h *half) (q *part, sibling bool) {
 	viaService := c.name(h.remote, proto).Service != ""
 	if viaService {
 		backs := func(q *part) bool { return c.backs(h.remote, q.local, proto) && fits(q) }
-		// The backend sees our address; or, through SNAT, our port; or another one, when we call ourselves.
+		// The backend sees our address; through SNAT only our port; or another address, if a pod connects to itself.
 		if q = c.index.remotes.find(proto, h.local, backs); q != nil {
 			return q, false
 		}
@@ -341,21 +342,21 @@ func (c *Collector) match(h *half) (q *part, sibling bool) {
 // accepts reports whether h can be the other end of q's flow.
 func (p *part) accepts(h *half) bool {
 	if h.local.isLoopback() && (p.key.source != h.source || p.ev.GetPodUid() != h.ev.GetPodUid()) {
-		return false // the same addresses mean another pod
+		return false // the same addresses belong to another pod
 	}
 	if p.closed && p.flow.ends[p.side].closed() && !h.continues(p.otherHalf()) {
 		return false // another conversation of the same addresses
 	}
 	for _, other := range p.flow.ends[1-p.side].parts {
 		if !other.closed {
-			// There is one already: a part of the same socket, or else another conversation.
+			// That end is already observed: accept only a part of the same socket.
 			return other.sameSocket(h)
 		}
 	}
 	return true
 }
 
-// unjoined reports whether the other end of the flow has not come.
+// unjoined reports whether the other end of the flow is missing.
 func (p *part) unjoined() bool { return !p.flow.both() }
 
 // sameSocket reports whether h comes from p's socket.
@@ -363,7 +364,7 @@ func (p *part) sameSocket(h *half) bool {
 	return p.key.cookie != 0 && p.key.cookie == h.key.cookie && p.key.source == h.source
 }
 
-// masked reports whether an address may stand for another that was translated: it is a node's, or nobody's.
+// masked reports whether an address may be the result of NAT: it is a node's, or unknown.
 func (c *Collector) masked(a addrPort, proto event.Protocol) bool {
 	n := c.name(a, proto)
 	return n.Pod == "" && n.Service == ""

@@ -7,28 +7,27 @@ import (
 )
 
 const (
-	// lateness is how much later than the end of a flow, by the clocks of two nodes, the beginning of a half of it may
-	// be.
+	// lateness is how much later than the end of a flow one of its halves may begin, by the clocks of two nodes.
 	lateness = uint64(250 * time.Millisecond)
-	// transit is the same by one clock: how long a datagram is on its way between two containers.
+	// transit is the same by one clock: the longest time of a datagram between two containers.
 	transit = uint64(20 * time.Millisecond)
 )
 
-// Sources of losses that the merge finds.
+// Sources of losses in the merge.
 const (
-	// ambiguousHalf is a half that was taken for a late one of a closed flow, but may be a flow of its own.
+	// ambiguousHalf is a half that counted as a late one of a closed flow, but may be a new flow.
 	ambiguousHalf = "late half or flow"
-	// mayRepeat is a half that is shown as a flow of its own, but may be a late one of a closed flow.
+	// mayRepeat is a half that is shown as a new flow, but may be a late one of a closed flow.
 	mayRepeat = "shown, perhaps twice"
 )
 
-// late reports whether a half that is not known is of a flow whose last event is out.
+// late reports whether an unknown half belongs to a flow whose last event is out.
 func (c *Collector) late(h *half, now time.Time) bool {
 	t := &c.tombstones
 	start := h.flow.GetStartTime()
 	if hasTombstone(t, partTombstone{h.key}, start) {
 		if h.closed() {
-			removeTombstone(t, partTombstone{h.key}) // its last word
+			removeTombstone(t, partTombstone{h.key}) // its last report
 		}
 		return true
 	}
@@ -52,7 +51,7 @@ func (c *Collector) late(h *half, now time.Time) bool {
 		}
 	}
 	if !h.closed() {
-		// For what comes of it later.
+		// For its later reports.
 		p := part{key: h.key, start: start}
 		addTombstone(t, partTombstone{h.key}, tombstone{last: p.end()}, now, openMemory)
 	}
@@ -74,8 +73,8 @@ func (c *Collector) isHalfOf(h *half, g tombstone) bool {
 	return q == nil || q.start <= g.last || start+(start-g.last) < q.start
 }
 
-// continues reports whether h began before the end of what g remembers, as far as their clocks can tell. In doubt the
-// roles decide: a half that sent the first packet after it was closed answers nothing.
+// continues reports whether h began before the end of the flow of g, within the error of their clocks. In doubt the
+// roles decide: a half that sent the first packet after the end is not an answer.
 func (h *half) continues(g tombstone) bool {
 	start := h.flow.GetStartTime()
 	if start <= g.last {
@@ -88,7 +87,7 @@ func (h *half) continues(g tombstone) bool {
 	return start <= g.last+slack && (g.side == anySide || !h.flow.GetRoleKnown() || h.side == int(g.side))
 }
 
-// otherHalf is what the other end of a part looks like.
+// otherHalf returns the expected other half of a part.
 func (p *part) otherHalf() tombstone {
 	g := tombstone{last: max(p.start, p.ev.GetFlow().GetLastTime()), clock: p.key.source.clock, side: anySide}
 	if p.flow.roleKnown {

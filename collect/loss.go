@@ -7,17 +7,17 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// lossReport is how often losses that the merge found itself are put into the stream.
+// lossReport is how often the merge emits its own losses.
 const lossReport = time.Second
 
-// lossCounter counts what was lost, and what of it the stream does not report yet.
+// lossCounter counts all losses, and those that the stream has not reported yet.
 type lossCounter struct {
 	total    losses.Tally
 	pending  []Loss
 	reported time.Time
 }
 
-// add counts a loss that the merge found itself, so that the stream must report it.
+// add counts a loss in the merge itself, which the stream must report.
 func (l *lossCounter) add(node string, stage event.LossStage, count uint64) {
 	l.addOf(Loss{Node: node, Stage: stage, Count: count})
 }
@@ -37,7 +37,7 @@ func (l *lossCounter) addOf(loss Loss) {
 	l.pending = append(l.pending, loss)
 }
 
-// next is when the next report is due, if there is one.
+// next returns when the next report is due, if there is one.
 func (l *lossCounter) next() (time.Time, bool) { return l.reported.Add(lossReport), len(l.pending) > 0 }
 
 func (l *lossCounter) due(now time.Time, finished bool) bool {
@@ -45,7 +45,7 @@ func (l *lossCounter) due(now time.Time, finished bool) bool {
 	return ok && (finished || !now.Before(at))
 }
 
-// event takes the first pending loss as an event.
+// event removes the first pending loss and returns it as an event.
 func (l *lossCounter) event(now time.Time) *event.Event {
 	p := l.pending[0]
 	l.pending = l.pending[1:]
@@ -55,8 +55,8 @@ func (l *lossCounter) event(now time.Time) *event.Event {
 	return p.Event(uint64(now.UnixNano()))
 }
 
-// Losses returns all that was lost so far, as losses.Tally sorts it: what tracers reported and what the merge itself
-// found missing or had to drop. Stage NAMING was delivered, without names.
+// Losses returns all losses so far in the order of losses.Tally: those that tracers reported, and missing or dropped
+// events of the merge itself. Events of stage NAMING were delivered, without names.
 func (c *Collector) Losses() []Loss {
 	c.mu.Lock()
 	defer c.mu.Unlock()

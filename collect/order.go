@@ -7,16 +7,16 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// item is what waits to be emitted: an event that needs no joining, or the present state of a flow.
+// item waits to be emitted: an event that needs no joining, or the current state of a flow.
 type item struct {
 	ev   *event.Event
 	flow *flow
 
-	time    uint64 // of the event, by its node's clock, ns since the Unix epoch
+	time    uint64 // time of the event by its node's clock, ns since the Unix epoch
 	arrived time.Time
 	due     time.Time // before it the item waits for a second half
-	bytes   int       // of ev, or of a flow that is not open any more
-	serial  uint64    // keeps what has the same time in the order it came
+	bytes   int       // memory of ev, or of a closed flow
+	serial  uint64    // orders items with the same time by their arrival
 	at      int       // place in the heap, -1 outside
 }
 
@@ -35,7 +35,7 @@ func (o order) Swap(i, j int) {
 	o[i].at, o[j].at = i, j
 }
 
-// Push and Pop are for container/heap.
+// Push and Pop implement heap.Interface.
 func (o *order) Push(x any) {
 	it := x.(*item)
 	it.at = len(*o)
@@ -55,7 +55,7 @@ func (o *order) push(it *item)   { heap.Push(o, it) }
 func (o *order) fix(it *item)    { heap.Fix(o, it.at) }
 func (o *order) remove(it *item) { heap.Remove(o, it.at) }
 
-// timers is a heap of flows by the time at which to check them again.
+// timers is a heap of flows by the time of their next check.
 type timers struct{ heap timerHeap }
 
 func (t *timers) len() int { return len(t.heap) }
@@ -67,7 +67,7 @@ func (t *timers) first() (*flow, time.Time) {
 	return t.heap[0], t.heap[0].timer
 }
 
-// set schedules a check of f at a time, in place of an earlier one.
+// set schedules a check of f, and replaces its previous one.
 func (t *timers) set(f *flow, at time.Time) {
 	f.timer = at
 	if f.timerAt >= 0 {
@@ -92,7 +92,7 @@ func (t timerHeap) Swap(i, j int) {
 	t[i].timerAt, t[j].timerAt = i, j
 }
 
-// Push and Pop are for container/heap.
+// Push and Pop implement heap.Interface.
 func (t *timerHeap) Push(x any) {
 	f := x.(*flow)
 	f.timerAt = len(*t)

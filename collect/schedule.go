@@ -20,7 +20,7 @@ func (c *Collector) schedule(f *flow, p *part, now time.Time) {
 			c.queue(f, now, now)
 		}
 	case f.anyClosed():
-		// The other end will have its last word soon: until then nothing more is emitted but the first event.
+		// The other end will soon send its last report. Until then only the first event is emitted.
 		if !f.closing {
 			f.closing, f.halfClosed = true, now
 			c.timers.set(f, now.Add(c.o.CloseWait))
@@ -43,8 +43,8 @@ func (c *Collector) schedule(f *flow, p *part, now time.Time) {
 		c.reopen(f)
 		c.queue(f, f.item.due, now)
 	default:
-		// One event in an interval: the half that set the pace so far will bring this along, unless it has nothing to
-		// say.
+		// One event per interval: the next report of the leading half will include this change, unless the half is
+		// silent.
 		c.reopen(f)
 		if f.timerAt < 0 {
 			c.timers.set(f, f.lastEmit.Add(c.halfWait()))
@@ -52,10 +52,10 @@ func (c *Collector) schedule(f *flow, p *part, now time.Time) {
 	}
 }
 
-// halfWait is how long the changes of one half wait for the other's.
+// halfWait returns how long the changes of one half wait for the other's.
 func (c *Collector) halfWait() time.Duration { return c.o.Interval + c.o.Interval/2 }
 
-// reopen takes back that the flow was about to close.
+// reopen cancels the close of a flow.
 func (c *Collector) reopen(f *flow) {
 	if f.closing {
 		f.closing = false
@@ -63,7 +63,7 @@ func (c *Collector) reopen(f *flow) {
 	}
 }
 
-// expects reports whether a second half may still come that was not waited for yet.
+// expects reports whether to wait for a second half of the flow.
 func (c *Collector) expects(f *flow) bool {
 	if f.both() || f.waited || f.emitted || c.finished {
 		return false
@@ -73,28 +73,26 @@ func (c *Collector) expects(f *flow) bool {
 		side = dst
 	}
 	peer := &f.ends[1-side].name
-	// What reaches an observed dst from a node's address, or from nobody's, may be an observed pod behind SNAT.
+	// The client of an observed dst with a node's or an unknown address may be an observed pod behind SNAT.
 	return peer.Observed || side == dst && peer.Pod == ""
 }
 
 const (
-	// behindLimit is how long a flow that is over waits at most for a node that is behind. A tracer keeps the events of
-	// a container that has no name yet for 2 s; one whose connection is cut lives on for 6 s, and then sends what it
-	// has kept or is given up.
+	// behindLimit is how long an ended flow waits for a lagging node. A tracer keeps the events of an unnamed container
+	// for 2 s. A tracer whose connection is cut lives on for 6 s, and then sends its events or is given up.
 	behindLimit = 8 * time.Second
 	behindCheck = 50 * time.Millisecond
 )
 
-// behind reports whether a flow that is over, and of which nobody has seen anything yet, should wait on for its
-// second half, because the node that would send it has not come so far in time. It waits outside of the order, and
-// holds nobody back.
+// behind reports whether an ended flow without any emitted event should continue to wait for its second half, because
+// the node of that half lags behind. It waits outside the order, so it delays no other event.
 func (c *Collector) behind(f *flow, now time.Time) bool {
 	if !f.allClosed() || !c.expects(f) {
 		return false
 	}
 	limit, until := behindLimit, f.item.time
 	if f.proto != event.Protocol_PROTOCOL_TCP {
-		// A server's socket for datagrams stays open: what came in on it is reported at the node's next scan.
+		// A server's socket for datagrams stays open. Its packets are reported at the node's next scan.
 		limit = max(limit, c.o.Interval+time.Second)
 		until += uint64(c.o.Interval) + lateness
 	}
@@ -116,8 +114,7 @@ func (c *Collector) behind(f *flow, now time.Time) bool {
 	return false
 }
 
-// lastWordMayCome reports whether the end of a flow that has not closed may yet do so, because its node has not come
-// so far in time.
+// lastWordMayCome reports whether the open end of a flow may still close, because its node lags behind.
 func (c *Collector) lastWordMayCome(f *flow, now time.Time) bool {
 	if now.Sub(f.halfClosed) >= behindLimit || c.finished {
 		return false
@@ -140,7 +137,7 @@ func (c *Collector) lastWordMayCome(f *flow, now time.Time) bool {
 	return false
 }
 
-// queue puts the flow into the order, to be emitted when it is due.
+// queue adds the flow to the order, to be emitted when it is due.
 func (c *Collector) queue(f *flow, due, now time.Time) {
 	it := &f.item
 	if !f.closing {
@@ -169,7 +166,7 @@ func (c *Collector) queue(f *flow, due, now time.Time) {
 	c.enqueue(it)
 }
 
-// expired is called when a flow's timer has run out: what was waited for has not come.
+// expired handles a flow's expired timer: the awaited half or report has not arrived.
 func (c *Collector) expired(f *flow, now time.Time) {
 	switch {
 	case f.closing && c.lastWordMayCome(f, now):
@@ -185,7 +182,7 @@ func (c *Collector) expired(f *flow, now time.Time) {
 	c.queue(f, now, now)
 }
 
-// enqueue puts an item into the order.
+// enqueue adds an item to the order.
 func (c *Collector) enqueue(it *item) {
 	c.serial++
 	it.serial = c.serial
@@ -193,13 +190,13 @@ func (c *Collector) enqueue(it *item) {
 	c.order.push(it)
 }
 
-// dequeue takes an item out of the order.
+// dequeue removes an item from the order.
 func (c *Collector) dequeue(it *item) {
 	c.order.remove(it)
 	c.pendingBytes -= it.bytes
 }
 
-// emit makes the event of an item that has left the order.
+// emit builds the event of an item that has left the order.
 func (c *Collector) emit(it *item, out *batch, now time.Time) {
 	f := it.flow
 	if f == nil {
@@ -230,7 +227,7 @@ func (c *Collector) emit(it *item, out *batch, now time.Time) {
 	}
 }
 
-// close takes a flow whose last event is out from the open ones and remembers it for a while.
+// close removes a flow whose last event is out from the open ones, and remembers it for a while.
 func (c *Collector) close(f *flow, now time.Time) {
 	c.forget(f)
 	if f.indexed {
@@ -252,7 +249,7 @@ func (c *Collector) rememberPart(p *part, now time.Time) {
 	if f.ends[1-p.side].observed() || f.proto == event.Protocol_PROTOCOL_TCP {
 		return
 	}
-	// What the other half would look like.
+	// The expected other half.
 	g := p.otherHalf()
 	if p.viaService {
 		addTombstone(t, backendTombstone{int32(f.proto), p.local}, g, now, c.o.Linger)
@@ -261,7 +258,7 @@ func (c *Collector) rememberPart(p *part, now time.Time) {
 	}
 }
 
-// forget takes a flow out of everything, as if it had never been.
+// forget removes a flow from all indexes and queues.
 func (c *Collector) forget(f *flow) {
 	c.flowBytes -= f.release()
 	f.unindex(&c.index)
@@ -272,8 +269,8 @@ func (c *Collector) forget(f *flow) {
 	}
 }
 
-// evict makes room for a newer flow. What is known of f is still emitted; what comes of it later looks like another
-// flow, which is a loss.
+// evict makes room for a newer flow. The current state of f is still emitted. Its later reports look like a new flow,
+// which counts as a loss.
 func (c *Collector) evict(f *flow, now time.Time) {
 	f.unindex(&c.index)
 	c.recent.remove(f)

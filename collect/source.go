@@ -52,7 +52,7 @@ func (s *Source) Close() {
 	s.c.poke()
 }
 
-// Feed takes a batch of the node. It blocks while too many events wait to be emitted, until ctx ends; its error is
+// Feed accepts a batch of the node. It blocks while too many events wait to be emitted, until ctx ends; its error is
 // ctx's, or ErrEnded.
 func (s *Source) Feed(ctx context.Context, b Batch) error {
 	if err := s.wait(ctx); err != nil {
@@ -151,7 +151,7 @@ func (s *Source) accept(b *Batch) bool {
 		return false
 	}
 	if missing := b.Sequence - s.next; missing > 0 && !b.GapSummary {
-		// How many events the missing batches held is not known: at least one each.
+		// The number of events in the missing batches is unknown: at least one each.
 		s.c.loss.add(s.node, event.LossStage_LOSS_STAGE_STREAM_GAP, missing)
 	}
 	s.next = b.Sequence + 1
@@ -170,7 +170,7 @@ func (c *Collector) promised(now time.Time) uint64 {
 	return least
 }
 
-// take takes one event of a node. The lock is held.
+// take processes one event of a node. The lock is held.
 func (c *Collector) take(s *Source, ev *event.Event, now time.Time) {
 	switch k := ev.GetKind().(type) {
 	case *event.Event_Flow:
@@ -182,7 +182,7 @@ func (c *Collector) take(s *Source, ev *event.Event, now time.Time) {
 		c.loss.total.Add(losses.Of(ev))
 		c.push(ev, now)
 	case nil:
-		// A kind that this version does not know: not shown, so lost to the viewer.
+		// This version does not know the kind and cannot show it: it counts as lost.
 		c.loss.add(ev.GetNode(), event.LossStage_LOSS_STAGE_DECODE, 1)
 	case *event.Event_Dns:
 		c.query(s, ev, k.Dns, now)
@@ -223,7 +223,7 @@ func (c *Collector) nameEnds(ev *event.Event) (n Name) {
 		return n
 	}
 	if newAddrPort(far).isLoopback() && c.ownNetwork(ev.GetPodUid()) {
-		// Loopback ends where it began: in the pod, though perhaps in another of its containers.
+		// Loopback stays in the pod, but may reach another of its containers.
 		far.Namespace, far.Pod, far.PodUid, far.Node = ev.GetNamespace(), ev.GetPod(), ev.GetPodUid(), ev.GetNode()
 		far.Workload = ev.GetWorkload()
 		return n

@@ -5,25 +5,25 @@ import (
 	"time"
 )
 
-// openMemory is how long an end is remembered that was open when its flow was closed without it: it may speak, or
-// close, at any time later.
+// openMemory is how long an end is remembered that was still open when its flow was closed. It may send reports at any
+// later time.
 const openMemory = time.Hour
 
-// tombstones remembers closed flows for a while, so that late halves of them are not taken for new flows. Of a flow
-// only hashes are kept: of the halves that were known, of what the other half would look like, of the sequence numbers.
+// tombstones remembers closed flows for a while, so that their late halves do not start new flows. It keeps only
+// hashes: of the known halves, of the expected other half, and of the sequence numbers.
 //
-// Memory is bounded: each queue holds at most a fixed number of hashes, and a hash takes tombstoneBytes at most. The
-// oldest hash is evicted. Then a late half of that flow looks like a flow of its own, so that its packets show twice.
-// mayRepeat finds the halves of which that is possible.
+// Memory is bounded: each queue holds at most a fixed number of hashes of at most tombstoneBytes each. The oldest hash
+// is evicted. A late half of that flow then looks like a new flow, so that its packets show twice. mayRepeat finds such
+// halves.
 type tombstones struct {
 	seed   maphash.Seed
 	byHash map[uint64]tombstone
-	queues [2]queue // what is kept for Linger, and what for openMemory
-	// Until when an evicted hash would have been kept, and when the newest of them was added, ns since the Unix epoch.
+	queues [2]queue // hashes kept for Linger, and hashes kept for openMemory
+	// The latest expiry of evicted hashes, and when the newest of them was added, ns since the Unix epoch.
 	evictedUntil, evictedAt int64
 }
 
-// tombstoneBytes is the memory of one hash at most: 24 bytes in the map, twice that and its control byte while the map
+// tombstoneBytes is the maximum memory of one hash: 24 bytes in the map, twice that and its control byte while the map
 // grows, and 16 in the queue, twice that while the queue grows.
 const tombstoneBytes = 24*3 + 2 + 16*2
 
@@ -32,15 +32,15 @@ type tombstone struct {
 	last  uint64 // ns since the Unix epoch
 	until int64  // ns since the Unix epoch, by the viewer's clock
 	queue uint8
-	// side is the end that the half would be, where the flow's roles are certain.
+	// side is the end of the half if the flow's roles are certain, else anySide.
 	side  uint8
-	clock uint32 // that last was read from, as in Source
+	clock uint32 // the clock of last, as in Source
 }
 
-// anySide says that the roles of a flow are not certain.
+// anySide is the side of a half of a flow with uncertain roles.
 const anySide = 2
 
-// queue holds hashes in the order of their ends. It is a ring that grows up to a limit.
+// queue holds hashes in the order of their expiry. It is a ring that grows up to a limit.
 type queue struct {
 	entries []queued
 	head, n int
@@ -53,7 +53,7 @@ type queued struct {
 	until int64
 }
 
-// newTombstones makes tombstones that take at most a number of bytes.
+// newTombstones returns tombstones that take at most a number of bytes.
 func newTombstones(bytes int) tombstones {
 	t := tombstones{seed: maphash.MakeSeed(), byHash: map[uint64]tombstone{}}
 	for i := range t.queues {
@@ -62,7 +62,7 @@ func newTombstones(bytes int) tombstones {
 	return t
 }
 
-// What is hashed has a type of its own, so that the hashes of different kinds differ.
+// Each kind of key has its own type, so that their hashes differ.
 type (
 	isnTombstone  struct{ pair isnPair }
 	partTombstone struct{ key partKey }
@@ -111,7 +111,7 @@ func findTombstone[K isnTombstone | partTombstone | peerTombstone | backendTombs
 	return g, ok
 }
 
-// removeTombstone forgets what is remembered under key.
+// removeTombstone removes the tombstone of key.
 func removeTombstone[K isnTombstone | partTombstone | peerTombstone | backendTombstone](t *tombstones, key K) {
 	delete(t.byHash, hash(t, key))
 }
@@ -132,7 +132,7 @@ func hash[K isnTombstone | partTombstone | peerTombstone | backendTombstone](t *
 	}{kind, key})
 }
 
-// expire removes the tombstones whose time is over.
+// expire removes expired tombstones.
 func (t *tombstones) expire(now time.Time) {
 	at := now.UnixNano()
 	for i := range t.queues {
@@ -176,8 +176,7 @@ func (t *tombstones) pop(q *queue, now int64) {
 	}
 }
 
-// mayRepeat reports whether a half that began at start, and that nothing remembered matches, may be of a flow that was
-// evicted.
+// mayRepeat reports whether a half that began at start, and that matches no tombstone, may belong to an evicted flow.
 func (t *tombstones) mayRepeat(start uint64, now time.Time) bool {
 	return t.evictedUntil != 0 && now.UnixNano() <= t.evictedUntil && start <= uint64(t.evictedAt)
 }

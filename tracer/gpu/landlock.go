@@ -30,9 +30,9 @@ const (
 	scopes    = unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | unix.LANDLOCK_SCOPE_SIGNAL
 )
 
-// startConfined starts the child. If the kernel has Landlock (Linux 5.13), the child can open only the driver's devices,
-// the library and, for reading, this container's files. Otherwise only its user limits it. The restriction applies to
-// the thread, from which the child inherits it; then the thread ends.
+// startConfined starts the child. If the kernel has Landlock (Linux 5.13), the child can open only the driver's
+// devices, the library and, for reading, this container's files. Otherwise only its user limits it. The restriction
+// applies to the thread, from which the child inherits it; then the thread ends.
 func startConfined(cmd *exec.Cmd, library *os.File) error {
 	done := make(chan error, 1)
 	go func() {
