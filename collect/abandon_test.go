@@ -49,7 +49,7 @@ func TestRun_InterruptedCountsWhatWaits(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := lossesOf(c); got != mergeLost || reported != 12 {
-			t.Errorf("lost %s, of which events told %d; want %s", got, reported, mergeLost)
+			t.Errorf("lost %s, of which events reported %d; want %s", got, reported, mergeLost)
 		}
 		if err := feed("c", exec()); !errors.Is(err, ErrEnded) {
 			t.Errorf("a batch after the end: %v, want %v", err, ErrEnded)

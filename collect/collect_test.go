@@ -369,7 +369,7 @@ func TestRoles(t *testing.T) {
 		inWorld(t, Options{Namer: cluster}, func(w *world) {
 			w.feed("b", mirror.event())
 			w.want(400*time.Millisecond, "new server+->client 20")
-			w.feed("b", server.as(later, 30).event()) // another socket, its cookie says: the first stays
+			w.feed("b", server.as(later, 30).event()) // another socket by its cookie: the first stays
 			s := server.as(later, 30)
 			s.cookie = 5
 			w.feed("b", s.event())

@@ -23,7 +23,7 @@ func TestHostileTracer_IsCheckedAndCounted(t *testing.T) {
 	refused := []*event.Event{
 		{Time: now, Kind: &event.Event_GpuVerdict{GpuVerdict: &event.GpuVerdict{}}},
 		{Time: now, Kind: &event.Event_NetworkTop{NetworkTop: &event.NetworkTop{}}},
-		{Time: now, Kind: &event.Event_Exec{Exec: &event.Exec{}}}, // was not asked for
+		{Time: now, Kind: &event.Event_Exec{Exec: &event.Exec{}}}, // not a requested kind
 		query(1 << 63), query(now - uint64(48*time.Hour)), query(now + uint64(48*time.Hour)), {Time: now},
 	}
 	if err := hostile.Feed(t.Context(), Batch{Instance: 1, Sequence: 1, Events: append(refused, query(now)),
@@ -59,6 +59,6 @@ func TestHostileTracer_IsCheckedAndCounted(t *testing.T) {
 	}
 	if len(reported) != 1 ||
 		!strings.Contains(reported[0], "hostile: of the kind gpuVerdict, which only viewers make") {
-		t.Errorf("told %q", reported)
+		t.Errorf("reported %q", reported)
 	}
 }

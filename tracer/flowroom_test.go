@@ -15,7 +15,7 @@ func TestMaxFlows(t *testing.T) {
 		want  uint32
 	}{
 		"no limit":            {0, 0, 0},
-		"asked for":           {500, 64 << 20, 500},
+		"of the client":       {500, 64 << 20, 500},
 		"least memory":        {0, 64 << 20, 18_724},
 		"half of the default": {0, 128 << 20, 56_173},
 		"default":             {0, 256 << 20, 131_072},

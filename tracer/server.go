@@ -231,7 +231,7 @@ func checkConfig(c *session.Config) error {
 	interval := time.Duration(c.GetInterval())
 	switch ring := c.GetRingBytes(); {
 	case len(c.GetKinds()) == 0 || len(c.GetKinds()) > maxKinds:
-		return fmt.Errorf("%d kinds of events asked for", len(c.GetKinds()))
+		return fmt.Errorf("%d kinds of events: want 1 to %d", len(c.GetKinds()), maxKinds)
 	case interval != 0 && (interval < minInterval || interval > maxInterval):
 		return fmt.Errorf("interval %v is not between %v and %v", interval, minInterval, maxInterval)
 	case ring > maxRingBytes || ring&(ring-1) != 0:

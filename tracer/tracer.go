@@ -77,7 +77,7 @@ var (
 	errStopped    = errors.New("the client asked to stop")
 	errSilent     = errors.New("the client is silent")
 	errNoContact  = errors.New("no client came")
-	errTerminated = errors.New("told to terminate")
+	errTerminated = errors.New("terminated")
 )
 
 // Run serves one session. It returns nil when the client ended it or stopped sending heartbeats, or when ctx ended.

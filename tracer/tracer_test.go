@@ -164,7 +164,7 @@ func (l *line) cut() {
 	}
 }
 
-// greet opens Control and says Hello.
+// greet opens Control and sends Hello.
 func (n *node) greet() *line {
 	n.Helper()
 	l := n.dial(n.client)
@@ -287,7 +287,7 @@ func (y *tally) take(b *session.Batch) {
 	y.final = b.GetFinal()
 }
 
-// until reads batches until enough says so, or the stream ends.
+// until reads batches until enough returns true, or the stream ends.
 func (y *tally) until(stream grpc.ServerStreamingClient[session.Batch], enough func() bool) error {
 	for !enough() {
 		b, err := stream.Recv()

@@ -36,8 +36,8 @@ func build(t *testing.T, dir, name string, args ...string) {
 	}
 }
 
-// TestHostileLibraryIsConfined runs the real child with a library whose constructor attacks.
-func TestHostileLibraryIsConfined(t *testing.T) {
+// TestConfine_HostileLibrary runs the real child with a library whose constructor attacks.
+func TestConfine_HostileLibrary(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: other users have no capabilities that the child can drop")
 	}

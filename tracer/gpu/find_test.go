@@ -78,7 +78,7 @@ func TestFind_LibraryOfDistributions(t *testing.T) {
 		name   string
 		wanted string
 		make   func(t *testing.T, p places)
-		// found is below the directory of all roots; empty: an error that says err.
+		// found is a path below the parent directory of all roots; empty: an error that contains err.
 		found, err string
 	}{
 		{"Debian and Ubuntu", "", func(t *testing.T, p places) {

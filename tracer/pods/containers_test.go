@@ -28,7 +28,7 @@ func TestContainers_ByOwnCgroup(t *testing.T) {
 	app := make(path(uidA, 2), path(uidA, 2))
 	nested := make(path(uidA, 2)+"/init", path(uidA, 2)+"/init")
 	late := make(path(uidA, 3), "/docker/node"+path(uidA, 3)) // the kernel's path begins above what this node sees
-	make(path(uidA, 4), path(uidA, 4))                        // not asked for
+	make(path(uidA, 4), path(uidA, 4))                        // no target
 	make(path(uidB, 5), path(uidB, 5))                        // another pod's
 	gone := make(path(uidA, 6), path(uidA, 6))
 	if err := f.Observe(Cgroup{ID: gone, Removed: true}, start); err != nil {

@@ -45,7 +45,7 @@ func TestDriverLibrary_HasCalledFunctions(t *testing.T) {
 		!strings.Contains(err.Error(), "the driver is not loaded, or its device files cannot be opened here") {
 		t.Error(err)
 	}
-	t.Logf("%d functions; Run says: %v", len(called), err)
+	t.Logf("%d functions; Run returned: %v", len(called), err)
 }
 
 // function matches the name of an NVML function.
