@@ -54,7 +54,7 @@ func TestCluster_AllNodesGPUsFirst(t *testing.T) {
 	if isIdle(feed)() {
 		t.Error("a node without pods is idle")
 	}
-	// A node that joins is traced, and one that leaves is not waited for.
+	// A new node becomes a target, and a removed one stops being one.
 	late := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n7"}}
 	if _, err := client.CoreV1().Nodes().Create(ctx, late, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)

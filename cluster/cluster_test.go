@@ -101,7 +101,7 @@ func open(t *testing.T, client *fake.Clientset, q Query, o Options) *Cluster {
 	return c
 }
 
-// eventually waits for what a watch will bring.
+// eventually waits for the effect of a watch.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(time.Minute)
@@ -338,7 +338,7 @@ func TestName_ByAddress(t *testing.T) {
 			t.Errorf("%s backs the DNS port", other)
 		}
 	}
-	// A Service that goes takes its names along.
+	// A deleted Service loses its names.
 	if err := client.CoreV1().Services("demo").Delete(t.Context(), "web", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -363,7 +363,7 @@ func TestName_DeletedPodKeepsName(t *testing.T) {
 	if name() != "" {
 		t.Fatal("a deleted pod kept its name for ever")
 	}
-	// The address of a finished pod goes to a new one, and news of the old one does not take it back.
+	// A new pod gets the address of a finished one. Later events of the finished pod do not change that.
 	old.Status.Phase = corev1.PodSucceeded
 	n.applyPod(pod("demo", "new", "n1", "10.2.0.5"))
 	n.applyPod(old)

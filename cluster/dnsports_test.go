@@ -44,7 +44,7 @@ func TestDNSPorts(t *testing.T) {
 	onNodes.Spec.Ports[0].NodePort = 30053
 	sctp := dnsService("demo", "a", "dns", 53, fixed(53))
 	sctp.Spec.Ports[0].Protocol = corev1.ProtocolSCTP
-	// A stranger's Service with the labels of the cluster's own.
+	// A Service in another namespace with the labels of the cluster's DNS Service.
 	posing := dnsService("other", "kube-dns", "dns", 53, fixed(443))
 	posing.Labels = map[string]string{"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true"}
 	all := []runtime.Object{posing, dnsService("demo", "a", "dns", 3, fixed(4)), kube}
@@ -96,7 +96,7 @@ func TestDNSPorts_WithoutRights(t *testing.T) {
 		dnsService("demo", "a", "dns", 3, intstr.FromString("x")), dnsService("demo", "b", "dns", 5, fixed(6)),
 	}
 	for name, c := range map[string]struct {
-		// refused are resource and namespace of what may not be listed.
+		// refused are resources and namespaces that may not be listed.
 		refused, want, wantErr string
 	}{
 		"the cluster's Services": {"services kube-system", "[3 5 6]",

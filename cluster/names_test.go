@@ -49,7 +49,7 @@ func (x *index) apply(objects ...any) {
 	}
 }
 
-// describe is what the text views show of the end with an address, as far as names go.
+// describe formats the names of an address as the text views do.
 func (x *index) describe(at string, proto event.Protocol) string {
 	x.t.Helper()
 	to, err := netip.ParseAddrPort(at)
@@ -137,7 +137,7 @@ func TestNames_NodeInPodNetwork(t *testing.T) {
 	}
 }
 
-// endpoint is one with conditions: r(eady), s(erving), t(erminating), capital for true, "-" for all absent.
+// endpoint is an endpoint with conditions: r(eady), s(erving), t(erminating), capital for true, "-" for all absent.
 func endpoint(addr, conditions string) discoveryv1.Endpoint {
 	e := discoveryv1.Endpoint{Addresses: []string{addr}}
 	for _, c := range conditions {

@@ -164,7 +164,7 @@ func (dnsNames) Backs(vip, backend netip.AddrPort, _ event.Protocol) bool {
 
 func (dnsNames) OwnNetwork(uid string) bool { return strings.HasPrefix(uid, "own-") }
 
-// TestQuery_NamesTranslatedService asks from the network of a node, where only the answer has the Service's address.
+// TestQuery_NamesTranslatedService queries from a node's network, where only the answer has the Service's address.
 func TestQuery_NamesTranslatedService(t *testing.T) {
 	for name, c := range map[string]struct {
 		side           event.Side
@@ -220,7 +220,7 @@ func TestQuery_ExactlyOneEvent(t *testing.T) {
 					q.client = fmt.Sprintf("10.0.1.9:%d", 4000+i)
 					q.id = uint32(100 + i)
 					s.client, s.id = q.client, q.id
-				case 1: // a pod behind SNAT, at a moment of its own
+				case 1: // a pod behind SNAT, at another time
 					time.Sleep(2 * time.Second)
 					q.at, s.at = time.Now(), time.Now()
 					s.client, q.id = fmt.Sprintf("10.0.1.9:%d", 60000+i), uint32(100+i)

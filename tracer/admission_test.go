@@ -53,12 +53,12 @@ func TestAdmission_BoundsStrangers(t *testing.T) {
 		const many = 4 * maxUnauthenticated
 		began := time.Now()
 		strangers := silent(t, n.listener, many)
-		// All places are taken, by those that came last and by some that came first.
+		// All places are taken, by the newest connections and by some of the first.
 		client := n.greet()
 		if left := open(t, strangers, time.Now().Add(time.Second)); left > maxUnauthenticated {
 			t.Errorf("%d of %d silent connections are open", left, many)
 		}
-		// More of them do not push out who has proven its key, nor does its time pass.
+		// More connections do not replace an authenticated one, and it does not time out.
 		strangers = append(strangers, silent(t, n.listener, many)...)
 		if left := open(t, strangers, began.Add(3*handshakeTimeout)); left > 0 {
 			t.Errorf("%d silent connections are open after %v", left, time.Since(began))

@@ -9,7 +9,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
 
-// incompressible is an event of its own size once it is compressed, too.
+// incompressible is an event that compression does not make smaller.
 func incompressible(t *testing.T, r *rand.Rand) []byte {
 	t.Helper()
 	name := make([]byte, 0, 256)
@@ -34,7 +34,7 @@ func TestOutbox_FloodLeavesRoomForOthers(t *testing.T) {
 			r := rand.New(rand.NewPCG(1, 2))
 			const floods, quiets = 5000, 20
 			from := uint64(1)
-			if reading { // what was read before is no backlog
+			if reading { // read events are no backlog
 				for range 10 {
 					o.add(1, incompressible(t, r), nil)
 					o.flush(1, false)

@@ -113,7 +113,7 @@ func TestKernel_NamesFlows(t *testing.T) {
 		t.Errorf("flow: %v", flow)
 	}
 
-	// A container that is born and seen before the client has heard of it.
+	// A container that starts before the client knows it.
 	later := bpftest.NewCgroup(t, base+"/"+laterID)
 	exchange(t, other, later, 50_000)
 	pods := demoPods()
@@ -151,7 +151,7 @@ func TestKernel_NamesFlows(t *testing.T) {
 	if err := n.ended(); err != nil {
 		t.Error(err)
 	}
-	// The kernel frees what nobody holds when its readers are done with it.
+	// The kernel frees unreferenced objects after an RCU grace period.
 	for deadline := time.Now().Add(10 * time.Second); bpftest.Snapshot(t).Has(mine); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("something was left in the kernel")
@@ -218,7 +218,7 @@ func TestKernel_NamesContainerBeforeKubelet(t *testing.T) {
 	}
 }
 
-// held is what this process holds of the kernel's programs, maps and links. Others on this machine hold theirs.
+// held returns the programs, maps and links of which this process holds descriptors.
 func held(t *testing.T) (l bpftest.Loaded) {
 	t.Helper()
 	files, err := filepath.Glob("/proc/self/fdinfo/*")

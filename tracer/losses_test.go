@@ -23,7 +23,7 @@ func (n named) identify(cgroup uint64) (*pods.Identity, pods.Status) {
 	return &pods.Identity{Namespace: "demo", Pod: name, Container: "app"}, pods.Named
 }
 
-// reported is what Lost events of the deltas say, a line each.
+// reported formats the Lost events of deltas, one line each.
 func reported(t *testing.T, deltas []delta) (lines []string) {
 	t.Helper()
 	var wire []byte
@@ -63,7 +63,7 @@ func TestLedger_NamesPodsOfLosses(t *testing.T) {
 	if diff := cmp.Diff(want, reported(t, l.take())); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	// Only what is new; and a cgroup that has got its name since is not reported twice.
+	// Only new losses are reported. A cgroup that has got its name since is not reported twice.
 	names[9] = "late"
 	l.read("flow", []bpf.Loss{{Stage: ring, Count: 4, Cgroup: 9, Cause: 1},
 		{Stage: ring, Count: 7, Cgroup: 2, Cause: 1}})

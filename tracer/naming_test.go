@@ -16,7 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// fakeNamer knows what a test tells it.
+// fakeNamer returns the identities that a test sets.
 type fakeNamer struct {
 	status  map[uint64]pods.Status
 	gaveUp  []uint64
@@ -139,12 +139,12 @@ func TestNaming_UnnamedEventsWaitInOrder(t *testing.T) {
 	}
 	f.expect(nil, 0)
 	f.status[1] = pods.Named
-	f.flow(1, 13) // those before it go before it
+	f.flow(1, 13) // earlier events of its cgroup go first
 	f.expect([]int{10, 12, 13}, 0)
 	if oldest := f.sweep(time.Now(), false); oldest != 11 {
 		t.Errorf("the oldest is of time %d", oldest)
 	}
-	f.status[2] = pods.Foreign // its container turned out not to be wanted
+	f.status[2] = pods.Foreign // its container is no target
 	if oldest := f.sweep(time.Now(), false); oldest != math.MaxUint64 {
 		t.Errorf("the oldest is of time %d", oldest)
 	}
@@ -173,12 +173,12 @@ func TestNaming_EndSendsWaitingEvents(t *testing.T) {
 	f.expect([]int{-10}, 0)
 }
 
-// A container whose name does not come fills the table: it loses its own oldest events, and no other's.
+// A container without a name fills the table: it loses its own oldest events, and no others.
 func TestNaming_FloodTakesFromItsOwnShare(t *testing.T) {
 	f := newNamingFixture(t)
 	f.status[1], f.status[2] = pods.Unnamed, pods.Unnamed
 	f.flow(2, 2)
-	f.flow(3, 3) // of a cgroup that nobody knows
+	f.flow(3, 3) // of an unknown cgroup
 	large := &event.Event{Time: 9, Kind: &event.Event_Exec{Exec: &event.Exec{Args: []byte(strings.Repeat("x", 4000))}}}
 	const flood = 3 * waitingBytes / 4000
 	for range flood {
@@ -236,7 +236,7 @@ func BenchmarkSink(b *testing.B) {
 		b.Fatal(err)
 	}
 	sink := newNaming(r, out, losses, func() {}).sink("flow")
-	// What differs between flows, and cannot be guessed, is random.
+	// Fields that differ between flows and do not compress are random.
 	random := rand.New(rand.NewPCG(1, 2))
 	events := make([]*event.Event, 4096)
 	for i := range events {

@@ -198,7 +198,7 @@ func TestOutbox_AccountsForEveryEvent(t *testing.T) {
 			}
 			o.flush(1, random.IntN(2) == 0)
 			if random.IntN(50) == 0 {
-				// A long cut: the ring is driven over.
+				// A long cut: the ring overflows.
 				for range o.batches + 5 {
 					o.add(1, encodedFlow(t, added), nil)
 					added++
@@ -206,8 +206,7 @@ func TestOutbox_AccountsForEveryEvent(t *testing.T) {
 				}
 				stage = gap
 			}
-			// A connection: batches arrive in order until it is cut at random, then the client asks again from where it
-			// is.
+			// A connection: batches arrive in order until it is cut at random. Then the client resumes.
 			for cursor := from; random.IntN(8) != 0; {
 				wire, after, _, _ := o.read(cursor, stage)
 				if wire == nil {

@@ -46,7 +46,7 @@ func sampleFlow(cookie uint64) *event.Flow {
 	}
 }
 
-// node is a running tracer that is reached in memory, for tests whose time is synthetic.
+// node is a running tracer with connections in memory, for tests in a synctest bubble.
 type node struct {
 	*testing.T
 	*fakeKernel
@@ -56,7 +56,7 @@ type node struct {
 	ready    *bytes.Buffer
 	stop     context.CancelFunc
 	done     chan struct{} // closed when Run has returned
-	err      error         // what it returned
+	err      error         // Run's error
 }
 
 func startNode(t *testing.T, adapt func(*Config)) *node {
@@ -77,7 +77,7 @@ func startNode(t *testing.T, adapt func(*Config)) *node {
 		Kernel:    n.fakeKernel,
 		Ready:     n.ready,
 		Log:       slog.New(slog.NewTextHandler(t.Output(), nil)),
-		// Nobody sends heartbeats here but where they are the point.
+		// Only tests of heartbeats send any.
 		HeartbeatTimeout: time.Minute,
 	}
 	if adapt != nil {
@@ -128,7 +128,7 @@ type line struct {
 	welcome *session.Welcome
 }
 
-// dial connects with a key. The connection dies with the test.
+// dial connects with a key. The connection is closed at the end of the test.
 func (n *node) dial(as *session.Identity) *line {
 	n.Helper()
 	l := &line{node: n}
@@ -238,7 +238,7 @@ func (l *line) events(resumeFrom uint64) grpc.ServerStreamingClient[session.Batc
 	return stream
 }
 
-// tally is what a client has received.
+// tally counts the events that a client has received.
 type tally struct {
 	testing.TB
 	next      uint64
@@ -299,7 +299,7 @@ func (y *tally) until(stream grpc.ServerStreamingClient[session.Batch], enough f
 	return nil
 }
 
-// exactly checks that the flows first … last came once each.
+// exactly checks that each of the flows first … last arrived once.
 func (y *tally) exactly(first, last uint64) {
 	y.Helper()
 	for cookie := first; cookie <= last; cookie++ {
@@ -327,7 +327,7 @@ func TestSession_FromHelloToFinalBatch(t *testing.T) {
 		}
 		stream := l.events(0)
 		n.source.emit(n.app, 1, 3000)
-		n.source.emit(1, 3001, 3002) // a cgroup that nobody knows
+		n.source.emit(1, 3001, 3002) // an unknown cgroup
 		got := newTally(t)
 		if err := got.until(stream, func() bool { return len(got.cookies) == 3000 }); err != nil {
 			t.Fatal(err)
@@ -350,7 +350,7 @@ func TestSession_FromHelloToFinalBatch(t *testing.T) {
 		if !got.final {
 			t.Error("the last batch was not final")
 		}
-		// The two that had no name within the session are not passed over in silence.
+		// The two events without a name count as lost.
 		if got.lost["LOSS_STAGE_NAMING "] != 2 || len(got.lost) != 1 {
 			t.Errorf("lost: %v", got.lost)
 		}
@@ -381,7 +381,7 @@ func TestSession_ResumesAfterCut(t *testing.T) {
 			stream := l.events(got.next)
 			var emitting sync.WaitGroup
 			emitting.Go(func() { n.source.emit(n.app, round*each+1, (round+1)*each) })
-			// Stop reading amid what is under way.
+			// Stop reading while batches are under way.
 			batches := 0
 			if err := got.until(stream, func() bool { batches++; return batches > 2 }); err != nil {
 				t.Fatal(err)
@@ -429,7 +429,7 @@ func TestSession_CountsEventsOfGap(t *testing.T) {
 			t.Fatal(err)
 		}
 		gap := got.lost["LOSS_STAGE_STREAM_GAP "]
-		// While this reads, the final batch may drive one more out of the full ring.
+		// Meanwhile the final batch may evict one more batch from the full ring.
 		dropped := got.lost["LOSS_STAGE_QUEUE "]
 		if gap == 0 || got.lost["LOSS_STAGE_KERNEL_MAP flow"] != 5 {
 			t.Errorf("lost: %v", got.lost)
@@ -510,7 +510,7 @@ func TestTracer_EndsWithoutHeartbeats(t *testing.T) {
 				case <-time.After(20 * time.Millisecond):
 				}
 			}
-			// The data stream is read on: that alone keeps nothing alive.
+			// Reading the data stream does not keep the tracer alive.
 			if err := newTally(t).until(stream, func() bool { return false }); status.Code(err) != codes.Unavailable {
 				t.Errorf("the stream ended with %v", err)
 			}
@@ -546,7 +546,7 @@ func TestServer_ServesOnlyPinnedClient(t *testing.T) {
 		if status.Code(err) != codes.Unavailable {
 			t.Errorf("a stranger got %v", err)
 		}
-		// Nor does a stranger's knocking keep the tracer.
+		// Connections with other keys do not keep the tracer alive.
 		if err := n.ended(); err != nil {
 			t.Error(err)
 		}
@@ -744,7 +744,7 @@ func TestSession_ReportsProbeThatFails(t *testing.T) {
 func TestTermination_SendsRemainingEvents(t *testing.T) {
 	t.Parallel()
 	t.Run("of any source", func(t *testing.T) { terminate(t, false) })
-	t.Run("of one that waits", func(t *testing.T) { terminate(t, true) })
+	t.Run("of one with incomplete records", func(t *testing.T) { terminate(t, true) })
 }
 
 func terminate(t *testing.T, incomplete bool) {
@@ -790,7 +790,7 @@ func TestSession_DeliversFinalBatchAfterCut(t *testing.T) {
 		next := got.next
 		l.send(&session.ClientMessage{Message: &session.ClientMessage_Stop{Stop: &session.Stop{}}})
 		stream := l.events(next)
-		for { // all of it is sent, and none of it arrives
+		for { // everything is sent, and nothing arrives
 			b, err := stream.Recv()
 			if err != nil {
 				t.Fatal(err)

@@ -34,7 +34,7 @@ func TestContainers_ByOwnCgroup(t *testing.T) {
 	if err := f.Observe(Cgroup{ID: gone, Removed: true}, start); err != nil {
 		t.Fatal(err)
 	}
-	f.made(1<<60, path(uidA, 7)) // removed, and the news of it is on its way
+	f.made(1<<60, path(uidA, 7)) // removed, but the notification is still under way
 	got := f.Containers(h.root)
 	for i := range got {
 		if name, want := got[i].Name(), map[uint64]string{app: "demo/web/app",

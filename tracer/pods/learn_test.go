@@ -58,15 +58,15 @@ func FuzzContainerName(f *testing.F) {
 	})
 }
 
-// tree is a cgroup mount of plain directories, numbered in the order in which they are made: another file system than
-// kernfs may take any inode number, and a used one again.
+// tree is a cgroup mount of ordinary directories, numbered in the order of their creation: other file systems than
+// kernfs may use any inode number, and reuse one.
 type tree struct {
 	*testing.T
 	root string
 	ids  map[string]uint64
 }
 
-// newTree has the resolver take its numbers.
+// newTree returns a tree, and makes the resolver use its numbers.
 func newTree(t *testing.T, r *Resolver) *tree {
 	c := &tree{T: t, root: t.TempDir(), ids: map[string]uint64{}}
 	r.number = func(dir string, _ fs.FileInfo) (uint64, bool) {
@@ -76,7 +76,7 @@ func newTree(t *testing.T, r *Resolver) *tree {
 	return c
 }
 
-// mkdir makes a cgroup, and those above it that are not there.
+// mkdir creates a cgroup and its missing parents.
 func (c *tree) mkdir(path string) (id uint64) {
 	c.Helper()
 	dir := c.root
@@ -92,7 +92,7 @@ func (c *tree) mkdir(path string) (id uint64) {
 	return c.ids[dir]
 }
 
-// host is a machine of plain files: a cgroup mount and a /proc.
+// host is a cgroup mount and a /proc of ordinary files.
 type host struct {
 	*tree
 	proc string
@@ -100,7 +100,7 @@ type host struct {
 
 func newHost(t *testing.T, r *Resolver) *host { return &host{newTree(t, r), t.TempDir()} }
 
-// run makes a cgroup with one process, whose mounts are given.
+// run creates a cgroup with one process and its mount table.
 func (h *host) run(path string, pid int, mountinfo string) (id uint64) {
 	h.Helper()
 	id = h.mkdir(path)
@@ -142,7 +142,7 @@ func TestLearn_NamesFromProcesses(t *testing.T) {
 	// The kernel's path begins above what this node sees.
 	f.made(app, "/docker/node"+path(uidA, 2))
 	<-f.Unnamed()
-	learn(true, start) // its mounts are not made yet
+	learn(true, start) // its mounts do not exist yet
 	f.is(app, "unnamed demo/web/")
 	h.run(path(uidA, 2), 42, mounts("/var/lib/kubelet", uidA, "app"))
 	learn(false, start)

@@ -125,7 +125,7 @@ func FuzzPlaces(f *testing.F) {
 				t.Errorf("%q: container %q", path, p.Container)
 			}
 		}
-		// What a container does below its own cgroup must not change whose it is.
+		// Cgroups that a container creates below its own must not change its identity.
 		if n := len(places); n > 0 && places[n-1].Container != "" {
 			deeper := Places(path + "/" + idB)
 			if diff := cmp.Diff(places, deeper); diff != "" {

@@ -20,7 +20,7 @@ import (
 
 var start = time.Unix(1_700_000_000, 0)
 
-// kernel is a scope that remembers.
+// kernel is a scope that records its calls.
 type kernel struct {
 	mu      sync.Mutex
 	pods    map[[16]byte]bool
@@ -202,7 +202,7 @@ func TestIdentify_SandboxIsNoContainer(t *testing.T) {
 	f.is(12, "unnamed demo/web/")
 	f.made(13, "/kubepods.slice/kubepods-pod"+strings.ReplaceAll(uidB, "-", "_")+".slice/crio-"+id(4)+".scope")
 	f.update(&session.PodUpdate{Upsert: []*session.Pod{{Uid: uidB, Namespace: "demo", Name: "b", Target: true}}})
-	f.is(13, "unnamed demo/b/") // CRI-O pods have no sandbox process as a rule
+	f.is(13, "unnamed demo/b/") // most CRI-O pods have no sandbox process
 }
 
 func TestIdentify_StaticPodByConfigHash(t *testing.T) {
