@@ -1,4 +1,5 @@
-# Packs what `make tracer` built, for each platform: nothing is fetched here, so there is no base image or package to pin.
+# Packs the files that `make tracer` built for each platform. It fetches nothing, so there is no base image or package
+# to pin.
 #   make tracer GOARCH=amd64 && make tracer GOARCH=arm64
 #   docker buildx build --platform linux/amd64,linux/arm64 --tag REGISTRY/orb8-tracer:VERSION --push .
 FROM scratch

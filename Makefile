@@ -22,7 +22,7 @@ endif
 endif
 LDFLAGS := -s -w -X $(MODULE)/internal/version.version=$(VERSION) \
 	-X $(MODULE)/internal/version.tracerDigest=$(TRACER_DIGEST)
-# What loads a driver's library is built with cgo, by a compiler for its platform.
+# orb8-nvml loads the driver's library: it is built with cgo, by a compiler for its platform.
 NVML_CC = $(if $(filter $(HOSTARCH),$(GOARCH)),gcc,$(if $(filter arm64,$(GOARCH)),aarch64,x86_64)-linux-gnu-gcc)
 GOBUILD = CGO_ENABLED=0 GOOS=$(GOOS) GOARCH=$(GOARCH) $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
 
@@ -37,7 +37,8 @@ WORKLOAD_REF := orb8.dev/e2e/workload:dev
 .DEFAULT_GOAL := help
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2 }' \
+		$(firstword $(MAKEFILE_LIST))
 
 ##
 .PHONY: build
@@ -46,10 +47,11 @@ build: ## Build the plugin into bin/
 	@$(GOBUILD) -o $(BIN)/ ./cmd/kubectl-orb8
 
 .PHONY: tracer
-tracer: ## Build the tracer and what its image holds into bin/OS-ARCH/
+tracer: ## Build the tracer and the other files of its image into bin/OS-ARCH/
 	@mkdir -p $(PLATFORM_BIN)
 	@$(GOBUILD) -o $(PLATFORM_BIN)/ ./cmd/orb8-tracer
-	@CC=$(NVML_CC) CGO_CFLAGS='-O2 -Wno-deprecated-declarations' $(subst CGO_ENABLED=0,CGO_ENABLED=1,$(GOBUILD)) -o $(PLATFORM_BIN)/ ./cmd/orb8-nvml
+	@CC=$(NVML_CC) CGO_CFLAGS='-O2 -Wno-deprecated-declarations' $(subst CGO_ENABLED=0,CGO_ENABLED=1,$(GOBUILD)) \
+		-o $(PLATFORM_BIN)/ ./cmd/orb8-nvml
 	@CC=$(NVML_CC) hack/tracer-root.sh $(PLATFORM_BIN)/root $(PLATFORM_BIN)/orb8-tracer $(PLATFORM_BIN)/orb8-nvml
 
 .PHONY: image
@@ -73,8 +75,9 @@ generate: ## Compile the BPF programs and the protobuf files (clang 19, protoc)
 	@PATH="$$(hack/install-go.sh):$$PATH" $(GO) generate ./...
 
 .PHONY: verify-generated
-verify-generated: generate ## Fail where generated files are not what their sources make
-	@git diff --exit-code --stat -- '*.o' '*_bpfel.go' '*_bpfeb.go' '*.pb.go' docs || { echo 'run make generate and commit the result' >&2; exit 1; }
+verify-generated: generate ## Generate the files anew; fail if one differs from what is committed
+	@git diff --exit-code --stat -- '*.o' '*_bpfel.go' '*_bpfeb.go' '*.pb.go' docs || \
+		{ echo 'run make generate and commit the result' >&2; exit 1; }
 
 .PHONY: install-deps
 install-deps: ## Install the Debian or Ubuntu packages that tests and generation need
@@ -86,28 +89,31 @@ lint: ## Vet, format and lint; type-check the plugin for macOS and Windows
 	@hack/lint.sh
 
 .PHONY: test
-test: install-deps test-unit test-bpf test-kernels test-cluster test-e2e ## Run every test: unit, race, BPF as root, other kernels, end to end on a real cluster
+test: ## Run every test: unit, race, BPF as root, other kernels, end to end on a real cluster
+test: install-deps test-unit test-bpf test-kernels test-cluster test-e2e
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need neither root nor a cluster, with the race detector
-	@hack/test.sh --again -race -parallel 8 -timeout 30m $$($(GO) list ./... | sed 's|^$(MODULE)|.|' | grep -vE '^./(bpf|e2e)(/|$$)') \
+	@hack/test.sh --rerun -race -parallel 8 -timeout 30m \
+		$$($(GO) list ./... | sed 's|^$(MODULE)|.|' | grep -vE '^./(bpf|e2e)(/|$$)') \
 		./e2e/image/... ./e2e/workload/... ./e2e/bench/... ./e2e/kernels/...
 
 .PHONY: test-bpf
 test-bpf: ## Run the tests of the BPF programs (root)
-	@hack/test.sh --again -race -count=1 -p 1 ./bpf/... ./e2e/gpucheck
+	@hack/test.sh --rerun -race -count=1 -p 1 ./bpf/... ./e2e/gpucheck
 
 .PHONY: test-e2e
 test-e2e: build images ## Run the end-to-end tests on a two-node cluster, started where none is up (root)
-	@hack/with-cluster.sh hack/test.sh --again -count=1 -parallel 3 -timeout 30m ./e2e $(if $(RUN),-run '$(RUN)')
+	@hack/with-cluster.sh hack/test.sh --rerun -count=1 -parallel 3 -timeout 30m ./e2e $(if $(RUN),-run '$(RUN)')
 
 .PHONY: test-kernels
 test-kernels: ## Try every probe on other kernels, in virtual machines; UPDATE=1 writes docs/KERNELS.md
-	@ORB8_E2E_KERNELS=1 hack/test.sh $(if $(UPDATE),,--again) -count=1 -timeout 60m ./e2e/kernels $(if $(UPDATE),-args -update)
+	@ORB8_E2E_KERNELS=1 \
+		hack/test.sh $(if $(UPDATE),,--rerun) -count=1 -timeout 60m ./e2e/kernels $(if $(UPDATE),-args -update)
 
 .PHONY: test-cluster
-test-cluster: ## Test the test bed itself: up and down leave nothing behind (root)
-	@ORB8_E2E_CLUSTER_TEST=1 hack/test.sh --again -count=1 -timeout 20m ./e2e/cluster/...
+test-cluster: ## Test the test bed: `up` and `down` leave nothing behind (root)
+	@ORB8_E2E_CLUSTER_TEST=1 hack/test.sh --rerun -count=1 -timeout 20m ./e2e/cluster/...
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (20s)
@@ -115,17 +121,19 @@ fuzz: ## Run each fuzz target for FUZZTIME (20s)
 
 .PHONY: bench
 bench: build images ## Measure, and write the numbers of docs/BENCHMARKS.md (root)
-	@ORB8_BENCH=$(CURDIR)/docs/BENCHMARKS.md hack/with-cluster.sh $(GO) test -tags bench -count=1 -v -timeout 60m ./e2e/bench $(if $(RUN),-run '$(RUN)')
+	@ORB8_BENCH=$(CURDIR)/docs/BENCHMARKS.md hack/with-cluster.sh \
+		$(GO) test -tags bench -count=1 -v -timeout 60m ./e2e/bench $(if $(RUN),-run '$(RUN)')
 
 ##
 .PHONY: gpu-check
-gpu-check: tracer ## Try what a tracer does on this machine's GPU, without Kubernetes (root; NVML_LIBRARY=, CUDA_LIBRARY=, PYTHON=)
+gpu-check: tracer ## Check the GPU probes on this machine's GPU (root; NVML_LIBRARY=, CUDA_LIBRARY=, PYTHON=)
 	@gcc -O2 -o $(PLATFORM_BIN)/gpucheck-work e2e/gpucheck/workload/gpu.c -ldl
-	@$(GO) run ./e2e/gpucheck -child $(PLATFORM_BIN)/orb8-nvml -work $(PLATFORM_BIN)/gpucheck-work $(if $(PYTHON),-python $(PYTHON) -train e2e/gpucheck/workload/train.py) \
+	@$(GO) run ./e2e/gpucheck -child $(PLATFORM_BIN)/orb8-nvml -work $(PLATFORM_BIN)/gpucheck-work \
+		$(if $(PYTHON),-python $(PYTHON) -train e2e/gpucheck/workload/train.py) \
 		$(if $(NVML_LIBRARY),-nvml-library $(NVML_LIBRARY)) $(if $(CUDA_LIBRARY),-cuda-library $(CUDA_LIBRARY))
 
 .PHONY: driver-check
-driver-check: ## Try what needs no GPU on NVIDIA's own libraries, fetched from Debian's non-free packages (root)
+driver-check: ## Run the tests that need NVIDIA's libraries but no GPU; fetch them from Debian's non-free (root)
 	@ORB8_NVIDIA_DRIVER="$$(hack/nvidia-driver.sh)" hack/test.sh -count=1 -run NVIDIA ./tracer/gpu/nvml ./bpf/cuda
 
 .PHONY: demo
@@ -145,5 +153,5 @@ cluster-down: ## Stop it and leave nothing behind
 	@$(GO) run ./e2e/cluster down
 
 .PHONY: clean
-clean: ## Remove what was built
+clean: ## Remove build outputs
 	@rm -rf $(BIN) $(DIST)

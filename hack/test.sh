@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# go test with its output made short: hack/test.sh -race ./event/...
+# Runs go test and shortens its output: hack/test.sh -race ./event/...
 #
-# With --again first, a few tests that fail are run once more, alone, for what is timed against other processes of a
-# busy machine may be late; both runs are shown, and the last lines name what passed only then. One that fails again
-# fails all, and so does one that needed the second run the last time, too: it is flaky. What needed it is kept in the
-# cache, in a file for each set of arguments, and is added to the file that ORB8_RERUNS names.
+# With --rerun as the first argument, a few tests that fail run once more, alone: a test with deadlines can be late on a
+# busy machine. Both runs are printed, and the last lines name the tests that passed only in the second run. A test that
+# fails twice fails the command. So does a test that needed the rerun the last time too: it is flaky. The names of the
+# rerun tests are kept in the cache, in a file for each set of arguments, and appended to the file $ORB8_RERUNS.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-again=
-if [ "${1-}" = --again ]; then
-	again=yes
+rerun=
+if [ "${1-}" = --rerun ]; then
+	rerun=yes
 	shift
 fi
 failed=$(mktemp)
 trap 'rm -f "$failed"' EXIT
-if [ "$again" ]; then
+if [ "$rerun" ]; then
 	kept=${ORB8_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/orb8-e2e}/reruns
 	mkdir -p "$kept"
 	kept+=/$(printf '%s\n' "$@" | sha256sum | cut -c 1-16)
@@ -24,7 +24,7 @@ fi
 if hack/go test -json "$@" | hack/go run ./hack/testlog -failed "$failed"; then
 	exit
 fi
-[ "$again" ] && [ -s "$failed" ] || exit 1
+[ "$rerun" ] && [ -s "$failed" ] || exit 1
 
 flags=()
 for arg; do
