@@ -1,17 +1,31 @@
 #!/usr/bin/env bash
-# Shows what kubectl orb8 does, on the cluster of $KUBECONFIG: a small application is started, traced and removed again.
-# `make demo` brings binaries, images and, where there is none, a cluster.
+# Demonstrates kubectl orb8 on the cluster of $KUBECONFIG: starts a small application, traces it and removes it.
+# `make demo` builds the binaries and images and, where no cluster is up, starts one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 namespace=orb8-demo
 export PATH="$PWD/bin:$(echo "${ORB8_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/orb8-e2e}"/kubernetes-*/):$PATH"
 
-say() { if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then printf '\n\033[1;36m== %s\033[0m\n' "$*"; else printf '\n== %s\n' "$*"; fi; }
-run() { if [ -t 2 ] && [ -z "${NO_COLOR:-}" ]; then printf '\033[1m$ %s\033[0m\n' "$*"; else printf '$ %s\n' "$*"; fi >&2; "$@"; }
-# All that a session or this demo may have made: what others trace on the same cluster is in other namespaces.
-left() {
-	kubectl get jobs,pods,secrets,configmaps,serviceaccounts,roles,rolebindings -n "$namespace" -o name --ignore-not-found
+heading() {
+	if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
+		printf '\n\033[1;36m== %s\033[0m\n' "$*"
+	else
+		printf '\n== %s\n' "$*"
+	fi
+}
+run() {
+	if [ -t 2 ] && [ -z "${NO_COLOR:-}" ]; then
+		printf '\033[1m$ %s\033[0m\n' "$*"
+	else
+		printf '$ %s\n' "$*"
+	fi >&2
+	"$@"
+}
+# leftovers lists the objects that a session or this demo creates. Other users of the cluster trace in other namespaces.
+leftovers() {
+	kubectl get jobs,pods,secrets,configmaps,serviceaccounts,roles,rolebindings \
+		-n "$namespace" -o name --ignore-not-found
 	kubectl get namespace "$namespace" --ignore-not-found -o name
 }
 finish() {
@@ -22,18 +36,18 @@ finish() {
 }
 trap finish EXIT
 
-say "images: the tracer and a test workload, packed without a daemon"
+heading "images: the tracer and a test workload, packed without a daemon"
 ls -lh dist/*-"$(hack/go env GOARCH)".tar
 bin/cluster load "$PWD"/dist/*-"$(hack/go env GOARCH)".tar
 
-say "a small application"
+heading "a small application"
 run kubectl get nodes
 run kubectl create namespace "$namespace"
 run kubectl apply -n "$namespace" -f hack/demo.yaml
 kubectl rollout status -n "$namespace" deployment/web deployment/shop --timeout 90s
 run kubectl get pods -n "$namespace" -o wide
 
-say "who talks to whom: ten seconds of it, as a table"
+heading "who talks to whom: ten seconds of it, as a table"
 events=$(mktemp)
 run kubectl orb8 trace network -n "$namespace" --duration 10s | tee "$events"
 if ! grep -q 'shop-.* web:8080->web-' "$events"; then
@@ -41,21 +55,23 @@ if ! grep -q 'shop-.* web:8080->web-' "$events"; then
 	exit 1
 fi
 
-say "the same as JSON: one object a line, here the first flow"
+heading "the same as JSON: one object a line, here the first flow"
 run kubectl orb8 trace network -n "$namespace" --duration 5s -o json >"$events"
 grep -m 1 '"kind":"flow"' "$events" | jq -c .
 
-say "and summed by jq: payload from the shop to each backend of the service"
-sums=$(jq -rs 'map(select(.kind == "flow" and .dst.service == "web")) | group_by(.id) | map(last) | group_by([.protocol, .dst.pod])[]
-	| "\(.[0].src.workload) -> \(.[0].dst.service) -> \(.[0].dst.pod)  \(.[0].protocol)  \(length) flows  \(map(.bytesSent) | add) bytes there  \(map(.bytesReceived) | add) back"' "$events")
+heading "and summed by jq: payload from the shop to each backend of the service"
+sums=$(jq -rs 'map(select(.kind == "flow" and .dst.service == "web"))
+	| group_by(.id) | map(last) | group_by([.protocol, .dst.pod])[]
+	| "\(.[0].src.workload) -> \(.[0].dst.service) -> \(.[0].dst.pod)  \(.[0].protocol)  \(length) flows  " +
+		"\(map(.bytesSent) | add) bytes there  \(map(.bytesReceived) | add) back"' "$events")
 echo "$sums"
 rm -f "$events"
 [ "$sums" ] || { echo "demo: no flow to the service" >&2; exit 1; }
 
-say "and nothing stays behind"
+heading "and nothing stays behind"
 run kubectl delete namespace "$namespace"
 deadline=$((SECONDS + 15))
-while rest=$(left) && [ "$rest" ]; do
+while rest=$(leftovers) && [ "$rest" ]; do
 	if ((SECONDS > deadline)); then
 		echo "demo: left behind: $rest" >&2
 		exit 1

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Runs a command in a fresh Debian root with nothing installed and cold caches, on a clean clone of HEAD: what a new
-# contributor's machine sees. Needs root and debootstrap.
+# Runs a command on a clean clone of HEAD in a fresh Debian root, with nothing installed and cold caches, like on a new
+# contributor's machine. Needs root and debootstrap.
 #
 #   hack/fresh-root.sh make demo
 #   SUITE=trixie hack/fresh-root.sh make test
 #
-# The root is thrown away at the end; KEEP=1 keeps it and says where it is.
+# The root is removed at the end; KEEP=1 keeps it and prints its path.
 set -eu
 
 [ "$#" -gt 0 ] || { echo "usage: $0 COMMAND [ARG ...]" >&2; exit 2; }
@@ -15,8 +15,9 @@ repo=$(git -C "$(dirname "$0")/.." rev-parse --show-toplevel)
 root=$(mktemp -d "${TMPDIR:-/var/tmp}/orb8-fresh.XXXXXX")
 
 cleanup() {
-	# Whatever the command mounted below the root goes first, deepest last mounted first.
-	awk -v r="$root" '$5 == r || index($5, r "/") == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r m; do umount -l "$m"; done
+	# Unmount everything below the root first, the deepest mount point first.
+	awk -v r="$root" '$5 == r || index($5, r "/") == 1 { print $5 }' /proc/self/mountinfo | sort -r |
+		while read -r m; do umount -l "$m"; done
 	if [ "${KEEP:-}" ]; then
 		echo "fresh-root: kept in $root" >&2
 	else
@@ -39,15 +40,16 @@ mount --rbind /dev "$root/dev"
 mount --make-rslave "$root/dev"
 mount -t tmpfs tmpfs "$root/run"
 cp /etc/resolv.conf /etc/hosts "$root/etc/"
-# The machine's own trust roots and package sources: a mirror or a proxy configured here is what works here.
+# Copy the machine's trust roots and apt configuration: it may need a certain mirror or proxy.
 cp -a /etc/ssl/certs "$root/etc/ssl/" 2>/dev/null || true
 [ ! -d /usr/local/share/ca-certificates ] || cp -a /usr/local/share/ca-certificates "$root/usr/local/share/"
 [ ! -d /etc/apt/apt.conf.d ] || cp -an /etc/apt/apt.conf.d/. "$root/etc/apt/apt.conf.d/"
 
 git clone -q --no-local "$repo" "$root/src/kubectl-orb8"
 
-# Only what a login shell on a new machine would have, and the proxies without which nothing can be fetched.
-set -- env -i HOME=/root TERM="${TERM:-dumb}" LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-	${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} ${no_proxy:+no_proxy="$no_proxy"} \
-	${GOPROXY:+GOPROXY="$GOPROXY"} "$@"
+# The environment is that of a login shell on a new machine, and the proxy settings that downloads may need.
+set -- env -i HOME=/root TERM="${TERM:-dumb}" LANG=C.UTF-8 \
+	PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+	${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} \
+	${no_proxy:+no_proxy="$no_proxy"} ${GOPROXY:+GOPROXY="$GOPROXY"} "$@"
 chroot "$root" sh -c 'cd /src/kubectl-orb8 && exec "$@"' sh "$@"

@@ -1,9 +1,10 @@
 #!/bin/sh
-# Prints the directory that holds a go command able to build this module, installing one where there is none.
+# Prints the directory of a go command that can build this module; installs one if there is none.
 #
-# A Go of 1.21 or later fetches the toolchain that go.mod names by itself, so any such Go on PATH will do. Where there is
-# none (Debian 12 ships 1.19), the toolchain is taken from where go itself would take it: the module golang.org/toolchain on
-# the Go module proxy. Its hash is compared with the one that the public checksum database (sum.golang.org) lists for it.
+# Go 1.21 or newer fetches the toolchain that go.mod names, so any such Go on PATH is enough. Where there is none
+# (Debian 12 has 1.19), this script fetches the toolchain from the same place as the go command does: the module
+# golang.org/toolchain on the Go module proxy. It compares its hash with that of the public checksum database
+# (sum.golang.org).
 set -eu
 
 version=1.26.8
@@ -15,7 +16,7 @@ esac
 
 usable() {
 	[ -x "$1" ] || return 1
-	# Run outside the module: inside it an old go fails on go.mod, and a new one fetches a toolchain only to answer.
+	# Run outside the module: inside, an old go fails on go.mod, and a new one fetches a toolchain first.
 	minor=$(cd / && GOTOOLCHAIN=local "$1" env GOVERSION 2>/dev/null | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
 	[ "${minor:-0}" -ge 21 ]
 }
@@ -47,7 +48,8 @@ curl -fsSL --retry 3 -o "$work/go.zip" "$proxy/golang.org/toolchain/@v/v0.0.1-go
 unzip -q "$work/go.zip" -d "$work"
 
 # The hash of a module (golang.org/x/mod/sumdb/dirhash, Hash1): SHA-256 over the sorted lines "SHA-256  name".
-got=h1:$(cd "$work" && find "golang.org" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | openssl dgst -sha256 -binary | openssl base64)
+got=h1:$(cd "$work" && find "golang.org" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum |
+	openssl dgst -sha256 -binary | openssl base64)
 if [ "$got" != "$want" ]; then
 	echo "install-go: $module has hash $got, want $want: not used" >&2
 	exit 1

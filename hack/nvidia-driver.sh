@@ -1,7 +1,8 @@
 #!/bin/sh
-# Fetches NVIDIA's own libcuda.so.1 and libnvidia-ml.so.1 from Debian's non-free packages into the cache, and prints where they are: with them can be tried
-# without a GPU whether functions are found, how they begin, and what is said where there is no device. They are NVIDIA's, under its licence
-# (usr/share/doc in the same place), and are not part of this project.
+# Fetches NVIDIA's libcuda.so.1 and libnvidia-ml.so.1 from Debian's non-free packages into the cache and prints their
+# directory. With them, tests check without a GPU that functions are found, how they begin, and which error the
+# libraries return without a device. They are under NVIDIA's licence (usr/share/doc in the same directory) and are not
+# part of this project.
 set -eu
 
 suite=${SUITE:-trixie}
@@ -10,10 +11,12 @@ arch=$(dpkg --print-architecture)
 cache=${ORB8_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/orb8-e2e}/nvidia-$suite-$arch
 if [ ! -e "$cache/done" ]; then
 	mkdir -p "$cache/lists/partial" "$cache/archives/partial" "$cache/root"
-	echo "deb [arch=$arch signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite non-free" >"$cache/sources.list"
+	keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+	echo "deb [arch=$arch signed-by=$keyring] $mirror $suite non-free" >"$cache/sources.list"
 	apt() {
-		(cd "$cache" && apt-get -q -o Dir::Etc::SourceList="$cache/sources.list" -o Dir::Etc::SourceParts=- -o Dir::State::Lists="$cache/lists" \
-			-o Dir::Cache="$cache" -o APT::Sandbox::User=root -o Acquire::Languages=none "$@" >&2)
+		(cd "$cache" && apt-get -q -o Dir::Etc::SourceList="$cache/sources.list" -o Dir::Etc::SourceParts=- \
+			-o Dir::State::Lists="$cache/lists" -o Dir::Cache="$cache" \
+			-o APT::Sandbox::User=root -o Acquire::Languages=none "$@" >&2)
 	}
 	apt update
 	apt download libcuda1 libnvidia-ml1

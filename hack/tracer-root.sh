@@ -1,6 +1,7 @@
 #!/bin/sh
-# Makes the file system of the tracer's image: hack/tracer-root.sh DIRECTORY TRACER NVML
-# The tracer is static. What reads the GPUs loads the driver's library, which wants a C library: that of $CC goes along, and nothing else.
+# Makes the root file system of the tracer's image: hack/tracer-root.sh DIRECTORY TRACER NVML
+# The tracer is a static binary. orb8-nvml loads the GPU driver's library, which needs a C library: the image contains
+# that of $CC and nothing else.
 set -eu
 root=$1 tracer=$2 nvml=$3
 

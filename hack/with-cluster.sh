@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs a command with a cluster: the one that is up (or that ORB8_E2E_KUBECONFIG names), else one that is started for the
-# command and taken down after it, whatever becomes of the command. KUBECONFIG tells the command which.
+# Runs a command with a cluster: hack/with-cluster.sh COMMAND [ARG ...]
+# It uses the cluster that is up or that ORB8_E2E_KUBECONFIG names. If there is none, it starts one and stops it after
+# the command, also if the command fails. The command finds the cluster in KUBECONFIG.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,7 +18,7 @@ finish() {
 	exit "$status"
 }
 trap finish EXIT
-# A signal ends the command too, since it goes to the whole group; what is left to do is done in finish.
+# A signal goes to the whole process group and so ends the command, too; finish does the rest.
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
