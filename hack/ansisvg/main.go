@@ -1,4 +1,4 @@
-// ansisvg draws what `tmux capture-pane -e -p` prints as a picture: text with SGR colours on stdin, SVG on stdout.
+// Command ansisvg draws a screen of `tmux capture-pane -e -p` (text with SGR colours) from stdin as SVG to stdout.
 package main
 
 import (
@@ -20,13 +20,13 @@ const (
 	bar        = 30
 )
 
-// palette is the 16 colours, as a dark terminal has them.
+// palette holds the 16 colours of a dark terminal.
 var palette = []string{
 	"#1d2228", "#e06c75", "#98c379", "#d7a65f", "#5fa8e8", "#c678dd", "#56b6c2", "#c8ccd4", "#7f8894", "#ff7b86",
 	"#a9d48b", "#f2c572", "#74bdf7", "#d99aee", "#6fd3df", "#ffffff",
 }
 
-// pen is how text is written.
+// pen is the style of text.
 type pen struct {
 	fg            int // in palette; -1: the terminal's own
 	bold, reverse bool
@@ -51,8 +51,9 @@ func run(in io.Reader, out io.Writer, title string) error {
 	}
 	w := bufio.NewWriter(out)
 	width, height := 2*margin+float64(wide)*cellWidth, float64(2*margin+bar+len(lines)*cellHeight)
-	fmt.Fprintf(w,
-		`<svg xmlns="http://www.w3.org/2000/svg" width="%.0f" height="%.0f" viewBox="0 0 %.0f %.0f"><rect width="100%%" height="100%%" rx="10" fill="#14181d"/>`, width, height, width, height)
+	fmt.Fprintf(w, `<svg xmlns="http://www.w3.org/2000/svg" width="%.0f" height="%.0f" viewBox="0 0 %.0f %.0f">`,
+		width, height, width, height)
+	fmt.Fprint(w, `<rect width="100%" height="100%" rx="10" fill="#14181d"/>`)
 	for i, c := range []string{"#ff5f57", "#febc2e", "#28c840"} {
 		fmt.Fprintf(w, `<circle cx="%d" cy="18" r="6" fill="%s"/>`, 20+20*i, c)
 	}
@@ -97,7 +98,7 @@ func draw(w io.Writer, line string, y float64, p *pen) {
 // change takes the parameters of an SGR sequence.
 func (p *pen) change(parameters string) {
 	for _, word := range strings.Split(parameters, ";") {
-		n, _ := strconv.Atoi(word)
+		n, _ := strconv.Atoi(word) // no parameter is a reset, as 0 is
 		switch {
 		case n == 0:
 			*p = pen{fg: -1}
@@ -133,7 +134,7 @@ func write(w io.Writer, text string, x, cells int, y float64, p pen) {
 	if p.bold {
 		weight = ` font-weight="bold"`
 	}
-	// Blanks at the ends would be dropped, and several in a row be one: each word has a place of its own.
+	// SVG drops blanks at the ends and collapses several in a row, so each word has its own position.
 	for text != "" {
 		word := strings.TrimLeft(text, " ")
 		x += len(text) - len(word)
@@ -150,6 +151,6 @@ func write(w io.Writer, text string, x, cells int, y float64, p pen) {
 
 func escape(s string) string {
 	var b strings.Builder
-	_ = xml.EscapeText(&b, []byte(s)) // a Builder takes everything
+	_ = xml.EscapeText(&b, []byte(s)) // writing to a Builder never fails
 	return b.String()
 }

@@ -1,9 +1,9 @@
-// Command testlog turns what `go test -json` writes into what a person wants to read: each package's closing line as it
-// comes, the whole output of what failed, slow tests as they end, what a test prints as a note, and, last, every test
-// that was skipped with its reason. It exits with 1 if anything failed or nothing ran.
+// Command testlog turns the output of `go test -json` into a short report: the result line of each package, the whole
+// output of each failed test, slow tests as they end, the notes that tests print and, at the end, each skipped test with
+// its reason. It exits with 1 if a test or a build failed or no test ran.
 //
-// With -failed FILE it writes there what may be run again: a line for each package, "PACKAGE ^(TestA|TestB)$", where a
-// few tests failed and nothing else did.
+// With -failed FILE it writes the tests to rerun: a line for each package, "PACKAGE ^(TestA|TestB)$". The file is empty
+// if many tests failed, or if something other than a test did.
 package main
 
 import (
@@ -21,11 +21,11 @@ import (
 )
 
 func main() {
-	failed := flag.String("failed", "", "file for the tests that may be run again")
+	failed := flag.String("failed", "", "file for the names of the tests to rerun")
 	flag.Parse()
-	again, err := convert(os.Stdin, os.Stdout)
+	rerun, err := convert(os.Stdin, os.Stdout)
 	if *failed != "" {
-		err = errors.Join(err, os.WriteFile(*failed, []byte(again), 0o600))
+		err = errors.Join(err, os.WriteFile(*failed, []byte(rerun), 0o600))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "testlog:", err)
@@ -45,10 +45,10 @@ type event struct {
 
 type testName struct{ pkg, test string }
 
-// slow is how long a test takes that is worth a line of its own.
+// slow is the duration from which a passing test has a line in the report.
 const slow = 2 * time.Second
 
-// note opens a line that a test prints for people to see although it passes.
+// note is the prefix of output lines that are printed even if the test passes.
 const note = "note: "
 
 type log struct {
@@ -57,27 +57,27 @@ type log struct {
 	skipped []string
 	failed  int
 	ran     int
-	// again are the top-level tests that failed, by package; broken: something failed that is no test, as what a crash
-	// cuts short.
-	again  map[string][]string
+	// failedTests holds the top-level tests that failed, by package.
+	failedTests map[string][]string
+	// broken reports that something other than a test failed: a build, or a test binary that crashed.
 	broken bool
 }
 
-// maxAgain is how many tests may fail for no reason of their own: more are no accident.
-const maxAgain = 3
+// maxReruns is the number of failed tests up to which they are rerun. More failures are no accident.
+const maxReruns = 3
 
-// convert returns what may be run again, a line for each package.
-func convert(r io.Reader, w io.Writer) (again string, err error) {
-	l := &log{w: w, outputs: map[testName][]string{}, again: map[string][]string{}}
+// convert reads a stream of events and writes the report. It returns the tests to rerun, a line for each package.
+func convert(r io.Reader, w io.Writer) (rerun string, err error) {
+	l := &log{w: w, outputs: map[testName][]string{}, failedTests: map[string][]string{}}
 	lines := bufio.NewReader(r)
 	for {
 		line, err := lines.ReadBytes('\n')
 		if len(line) > 0 {
 			var e event
 			if json.Unmarshal(line, &e) != nil {
-				w.Write(line) // not of the stream: a message of the go command
+				fmt.Fprintf(w, "%s", line) // no event but a message of the go command
 			} else {
-				l.add(e)
+				l.addEvent(e)
 			}
 		}
 		if errors.Is(err, io.EOF) {
@@ -103,35 +103,37 @@ func convert(r io.Reader, w io.Writer) (again string, err error) {
 	return "", nil
 }
 
+// rerun returns the tests to rerun, a line for each package.
 func (l *log) rerun() string {
 	var b strings.Builder
 	n := 0
-	for _, pkg := range slices.Sorted(maps.Keys(l.again)) {
-		n += len(l.again[pkg])
-		fmt.Fprintf(&b, "%s ^(%s)$\n", pkg, strings.Join(l.again[pkg], "|"))
+	for _, pkg := range slices.Sorted(maps.Keys(l.failedTests)) {
+		tests := l.failedTests[pkg]
+		n += len(tests)
+		fmt.Fprintf(&b, "%s ^(%s)$\n", pkg, strings.Join(tests, "|"))
 	}
-	if l.broken || n > maxAgain {
+	if l.broken || n > maxReruns {
 		return ""
 	}
 	return b.String()
 }
 
-func (l *log) add(e event) {
+func (l *log) addEvent(e event) {
 	name := testName{e.Package, e.Test}
 	switch e.Action {
 	case "output":
 		switch {
 		case strings.HasPrefix(e.Output, note):
-			io.WriteString(l.w, e.Output)
+			fmt.Fprint(l.w, e.Output)
 		case e.Test != "":
 			l.outputs[name] = append(l.outputs[name], e.Output)
 		case e.Output == "PASS\n" || strings.HasPrefix(e.Output, "?") ||
 			strings.Contains(e.Output, "[no tests to run]"):
 		default:
-			io.WriteString(l.w, e.Output)
+			fmt.Fprint(l.w, e.Output)
 		}
 	case "build-output":
-		io.WriteString(l.w, e.Output)
+		fmt.Fprint(l.w, e.Output)
 	case "build-fail":
 		l.failed++
 		l.broken = true
@@ -155,11 +157,11 @@ func (l *log) add(e event) {
 		if e.Test != "" {
 			l.print(name)
 			if !strings.Contains(e.Test, "/") {
-				l.again[e.Package] = append(l.again[e.Package], e.Test)
+				l.failedTests[e.Package] = append(l.failedTests[e.Package], e.Test)
 			}
 			return
 		}
-		// What a crash cut short has no end of its own.
+		// Tests that a crash interrupted have no event for their end.
 		var cut []testName
 		for n := range l.outputs {
 			if n.pkg == e.Package {
@@ -167,7 +169,7 @@ func (l *log) add(e event) {
 			}
 		}
 		slices.SortFunc(cut, func(a, b testName) int { return strings.Compare(a.test, b.test) })
-		l.broken = l.broken || len(l.again[e.Package]) == 0 || len(cut) > 0
+		l.broken = l.broken || len(l.failedTests[e.Package]) == 0 || len(cut) > 0
 		for _, n := range cut {
 			l.print(n)
 		}
@@ -176,22 +178,22 @@ func (l *log) add(e event) {
 
 func (l *log) print(name testName) {
 	for _, o := range l.outputs[name] {
-		io.WriteString(l.w, o)
+		fmt.Fprint(l.w, o)
 	}
 	delete(l.outputs, name)
 }
 
-// reason is what a test said before it skipped: its output without the frame that the testing package adds.
+// reason returns why a test was skipped: its output without the lines that the testing package adds.
 func reason(output []string) string {
-	var said []string
+	var words []string
 	for _, o := range output {
 		o = strings.TrimSpace(o)
 		if o != "" && !strings.HasPrefix(o, "=== ") && !strings.HasPrefix(o, "--- ") {
-			said = append(said, o)
+			words = append(words, o)
 		}
 	}
-	if len(said) == 0 {
+	if len(words) == 0 {
 		return "no reason given"
 	}
-	return strings.Join(said, " ")
+	return strings.Join(words, " ")
 }

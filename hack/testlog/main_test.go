@@ -10,11 +10,11 @@ func TestConvert(t *testing.T) {
 		name, in string
 		want     []string
 		never    string
-		again    string
+		rerun    string
 		fails    bool
 	}{
 		{
-			name: "a passing package is its closing line",
+			name: "a passing package is one line",
 			in: `{"Action":"output","Package":"p","Test":"TestA","Output":"chatter\n"}
 {"Action":"pass","Package":"p","Test":"TestA","Elapsed":0.1}
 {"Action":"output","Package":"p","Output":"ok  \tp\t0.1s\n"}
@@ -23,30 +23,30 @@ func TestConvert(t *testing.T) {
 			never: "chatter",
 		},
 		{
-			name: "a note is shown though the test passes",
+			name: "a note of a passing test is shown",
 			in: `{"Action":"output","Package":"p","Test":"TestA","Output":"note: more than before\n"}
 {"Action":"pass","Package":"p","Test":"TestA","Elapsed":0.1}`,
 			want: []string{"note: more than before\n"},
 		},
 		{
-			name: "a failure is shown whole",
+			name: "a failed test's output is shown in full",
 			in: `{"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:1: got 1, want 2\n"}
 {"Action":"fail","Package":"p","Test":"TestA"}
 {"Action":"output","Package":"p","Output":"FAIL\tp\t0.1s\n"}
 {"Action":"fail","Package":"p"}`,
 			want:  []string{"got 1, want 2", "FAIL\tp"},
-			again: "p ^(TestA)$\n",
+			rerun: "p ^(TestA)$\n",
 			fails: true,
 		},
 		{
-			name: "a failed subtest is run again by its whole test, and what passed is not",
+			name: "a failed subtest reruns its whole test, a passing one does not",
 			in: `{"Action":"fail","Package":"p","Test":"TestA/x"}
 {"Action":"fail","Package":"p","Test":"TestA"}
 {"Action":"pass","Package":"p","Test":"TestB"}
 {"Action":"fail","Package":"p"}
 {"Action":"fail","Package":"q","Test":"TestC"}
 {"Action":"fail","Package":"q"}`,
-			again: "p ^(TestA)$\nq ^(TestC)$\n",
+			rerun: "p ^(TestA)$\nq ^(TestC)$\n",
 			fails: true,
 		},
 		{
@@ -59,14 +59,14 @@ func TestConvert(t *testing.T) {
 			fails: true,
 		},
 		{
-			name: "a crash shows what the test had said",
+			name: "a crash shows the test's output",
 			in: `{"Action":"output","Package":"p","Test":"TestA","Output":"panic: no\n"}
 {"Action":"fail","Package":"p"}`,
 			want:  []string{"panic: no"},
 			fails: true,
 		},
 		{
-			name: "a skip carries its reason to the end",
+			name: "a skipped test is listed with its reason",
 			in: `{"Action":"output","Package":"p","Test":"TestA","Output":"=== RUN   TestA\n"}
 {"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:1: needs root\n"}
 {"Action":"output","Package":"p","Test":"TestA","Output":"--- SKIP: TestA (0.00s)\n"}
@@ -75,19 +75,19 @@ func TestConvert(t *testing.T) {
 			want: []string{"skipped 1:", "p TestA: a_test.go:1: needs root\n"},
 		},
 		{
-			name: "what does not build fails",
+			name: "a failed build fails",
 			in: `{"Action":"build-output","ImportPath":"p","Output":"p.go:1: undefined: x\n"}
 {"Action":"build-fail","ImportPath":"p"}`,
 			want:  []string{"undefined: x"},
 			fails: true,
 		},
-		{name: "nothing at all is a failure", in: "", fails: true},
+		{name: "no test at all is a failure", in: "", fails: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var out strings.Builder
-			again, err := convert(strings.NewReader(test.in), &out)
-			if again != test.again {
-				t.Errorf("to be run again %q, want %q", again, test.again)
+			rerun, err := convert(strings.NewReader(test.in), &out)
+			if rerun != test.rerun {
+				t.Errorf("rerun %q, want %q", rerun, test.rerun)
 			}
 			if (err != nil) != test.fails {
 				t.Errorf("error %v, want one: %v", err, test.fails)
