@@ -6,12 +6,12 @@ import (
 	"testing"
 )
 
-// Apply makes the objects of a manifest, as kubectl apply does. They go with the test.
+// Apply applies a manifest with kubectl and deletes its objects at the end of the test.
 func (e *Env) Apply(t testing.TB, manifest string) {
 	t.Helper()
 	kubectl := func(args ...string) error {
 		t.Helper()
-		path, err := lookPath("kubectl", e.Path())
+		path, err := findExecutable("kubectl", e.Path())
 		if err != nil {
 			return err
 		}

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// CgroupFile is the path of a file of the container's cgroup: that of a controller of cgroup v1, where it has a
-// hierarchy of its own, else that of cgroup v2.
+// CgroupFile returns the path of a file in the container's cgroup: nameV1 where the controller has a cgroup v1
+// hierarchy, else nameV2.
 func (p *Pod) CgroupFile(t testing.TB, controller, nameV1, nameV2 string) (path string, v1 bool) {
 	t.Helper()
 	dir, v1, err := cgroupDir(p.HostPID(t), controller)
@@ -22,8 +22,8 @@ func (p *Pod) CgroupFile(t testing.TB, controller, nameV1, nameV2 string) (path 
 	return dir + "/" + nameV2, false
 }
 
-// cgroupDir is the directory of a process's cgroup: in the hierarchy of a controller of cgroup v1, where it has one,
-// else in that of cgroup v2.
+// cgroupDir returns the directory of a process's cgroup: in the controller's cgroup v1 hierarchy if there is one, else
+// in the cgroup v2 hierarchy.
 func cgroupDir(pid uint32, controller string) (dir string, v1 bool, err error) {
 	cgroups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	if err != nil {

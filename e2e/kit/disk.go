@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SlowReads lets the pod's container read so many blocks a second from the disk that its root is on, until the pod
-// ends: whoever reads more waits for the device, however fast that is. The file is the container's own:
+// SlowReads limits the pod's container to perSecond reads a second from the disk of its root file system, for the life
+// of the pod. A process that reads more waits for the device. The limit is in the container's cgroup:
 // blkio.throttle.read_iops_device or, in cgroup v2, io.max.
 func (p *Pod) SlowReads(t testing.TB, perSecond int) {
 	t.Helper()
@@ -25,11 +25,11 @@ func (p *Pod) SlowReads(t testing.TB, perSecond int) {
 		limit = fmt.Sprint(device, " ", perSecond)
 	}
 	if err := os.WriteFile(file, []byte(limit), 0); err != nil {
-		t.Fatalf("slow reads of pod %s down (%s): %v", p.Name, limit, err)
+		t.Fatalf("limit reads of pod %s (%s): %v", p.Name, limit, err)
 	}
 }
 
-// diskOf gives "major:minor" of the disk that a container's root is written to.
+// diskOf returns "major:minor" of the disk that holds the writable layer of a container's root.
 func diskOf(pid uint32) (string, error) {
 	mounts, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", pid))
 	if err != nil {
@@ -53,7 +53,7 @@ func diskOf(pid uint32) (string, error) {
 	if unix.Major(st.Dev) == 0 {
 		return "", fmt.Errorf("%s is on no block device (%s)", upper, number)
 	}
-	// Limits are those of whole disks.
+	// The kernel accepts limits for whole disks only.
 	sys := filepath.Join("/sys/dev/block", number)
 	if _, err := os.Stat(filepath.Join(sys, "partition")); err != nil {
 		return number, nil

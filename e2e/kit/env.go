@@ -1,5 +1,5 @@
-// Package kit is what the end-to-end tests are written with: pods of the test workload on the nodes of a real cluster,
-// the real plugin run as `kubectl orb8`, and what is left behind afterwards.
+// Package kit holds the helpers of the end-to-end tests. They start pods of the test workload on the nodes of a real
+// cluster, run the real plugin as `kubectl orb8`, and check that nothing is left behind.
 package kit
 
 import (
@@ -23,14 +23,14 @@ import (
 // WorkloadImage is the reference of the archive that `make workload-image` writes.
 const WorkloadImage = "orb8.dev/e2e/workload:dev"
 
-// Env is the cluster the tests run on and the binaries they run.
+// Env is the cluster and the repository of a test run.
 type Env struct {
 	Kubeconfig string
 	REST       *rest.Config
 	Client     *kubernetes.Clientset
 	// Nodes are the names of the ready nodes, sorted.
 	Nodes []string
-	// Root is the top of the repository.
+	// Root is the root directory of the repository.
 	Root string
 }
 
@@ -43,7 +43,7 @@ var load = sync.OnceValues(func() (*Env, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Tests also run with -exec or from an editor; the top is where go.mod is.
+	// Tests also run with -exec or from an editor, so find the directory of go.mod.
 	for ; root != "/"; root = filepath.Dir(root) {
 		if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
 			break
@@ -64,7 +64,7 @@ var load = sync.OnceValues(func() (*Env, error) {
 		return nil, fmt.Errorf("list nodes of %s: %w", kubeconfig, err)
 	}
 	for _, n := range nodes.Items {
-		if n.Status.NodeInfo.KubeletVersion != "" { // not what a killed test of fake nodes left
+		if n.Status.NodeInfo.KubeletVersion != "" { // skip fake nodes of a killed test
 			e.Nodes = append(e.Nodes, n.Name)
 		}
 	}
@@ -82,7 +82,7 @@ var load = sync.OnceValues(func() (*Env, error) {
 	return e, nil
 })
 
-// Need returns the cluster that `make test-e2e` provides, and skips the test where there is none.
+// Need returns the cluster that `make test-e2e` provides, or skips the test if there is none.
 func Need(t testing.TB) *Env {
 	t.Helper()
 	e, err := load()
@@ -95,8 +95,8 @@ func Need(t testing.TB) *Env {
 	return e
 }
 
-// NeedOwn is Need for tests that break the cluster or look behind it: they need the one that e2e/cluster started on
-// this machine, and root.
+// NeedOwn is Need for tests that break the cluster or inspect its machine: they need root and the cluster that
+// e2e/cluster started on this machine.
 func NeedOwn(t testing.TB) *Env {
 	t.Helper()
 	e := Need(t)
@@ -109,14 +109,14 @@ func NeedOwn(t testing.TB) *Env {
 	return e
 }
 
-// Cluster runs the cluster program and returns all it printed.
+// Cluster runs the cluster program and returns its stdout and stderr.
 func (e *Env) Cluster(args ...string) (string, error) {
 	cmd := exec.Command(filepath.Join(e.Root, "bin", "cluster"), args...)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
 
-// User returns the kubeconfig of another user, who has no rights until given some.
+// User creates a user without rights and returns the path of its kubeconfig.
 func (e *Env) User(t testing.TB, name string) string {
 	t.Helper()
 	cmd := exec.Command(filepath.Join(e.Root, "bin", "cluster"), "user", name)
@@ -129,12 +129,12 @@ func (e *Env) User(t testing.TB, name string) string {
 	return lines[len(lines)-1]
 }
 
-// Environ is the environment of a user's shell: the plugin and kubectl on PATH, and a kubeconfig.
+// Environ returns the environment of a user's shell: PATH includes the plugin and kubectl, KUBECONFIG is set.
 func (e *Env) Environ(kubeconfig string) []string {
 	return append(os.Environ(), "PATH="+e.Path(), "KUBECONFIG="+kubeconfig)
 }
 
-// Path finds kubectl-orb8 in bin, and kubectl among the cluster's own binaries before any other.
+// Path returns a PATH that finds kubectl-orb8 in bin, then the cluster's kubectl, then the programs of the test's PATH.
 func (e *Env) Path() string {
 	cache := os.Getenv("ORB8_CACHE")
 	if cache == "" {

@@ -11,7 +11,7 @@ import (
 	"k8s.io/client-go/util/retry"
 )
 
-// FakeNode makes a node that no kubelet runs on. It goes with the test.
+// FakeNode creates a Node without a kubelet and deletes it at the end of the test.
 func (e *Env) FakeNode(t testing.TB, node *corev1.Node) {
 	t.Helper()
 	nodes := e.Client.CoreV1().Nodes()
@@ -24,7 +24,7 @@ func (e *Env) FakeNode(t testing.TB, node *corev1.Node) {
 			t.Errorf("delete node %s: %v", node.Name, err)
 		}
 	})
-	// Controllers write to a new node too.
+	// Controllers update a new node too, so updates can conflict.
 	if err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
 		made.Status = node.Status
 		_, err := nodes.UpdateStatus(t.Context(), made, metav1.UpdateOptions{})
@@ -39,7 +39,7 @@ func (e *Env) FakeNode(t testing.TB, node *corev1.Node) {
 	}
 }
 
-// FakePod makes a pod that is bound to a fake node and said to run. It goes with the test, at once.
+// FakePod creates a pod on a fake node, with the phase Running, and deletes it at the end of the test without grace.
 func (e *Env) FakePod(t testing.TB, s PodSpec) {
 	t.Helper()
 	pods := e.Client.CoreV1().Pods(s.Namespace)
@@ -62,8 +62,8 @@ func (e *Env) FakePod(t testing.TB, s PodSpec) {
 	}
 }
 
-// TracerPods names the tracers' pods of a namespace, in whatever state, once those that are about to go have had
-// CleanupTime.
+// TracerPods returns the names of a namespace's tracer pods in any phase. It waits up to CleanupTime for pods that are
+// being deleted.
 func (e *Env) TracerPods(t testing.TB, namespace string) (names []string) {
 	t.Helper()
 	_ = wait.PollUntilContextTimeout(t.Context(), poll, CleanupTime, true, func(ctx context.Context) (bool, error) {

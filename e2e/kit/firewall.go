@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// Firewall puts a rule into what a node, which is this machine's (NeedOwn), forwards, as an enforcer of NetworkPolicies
-// does. It goes with the test.
+// Firewall adds an nftables rule to the forward hook of a node on this machine (NeedOwn), like an implementation of
+// NetworkPolicy. It removes the rule at the end of the test.
 func (e *Env) Firewall(t testing.TB, node, rule string) {
 	t.Helper()
 	nft := func(input string) {
@@ -27,7 +27,7 @@ func (e *Env) Firewall(t testing.TB, node, rule string) {
 	t.Cleanup(func() { nft("delete table inet orb8-e2e\n") })
 }
 
-// nodeNetwork finds the network namespace of a node by its kube-proxy.
+// nodeNetwork returns the path of a node's network namespace, which is that of its kube-proxy.
 func nodeNetwork(t testing.TB, node string) string {
 	t.Helper()
 	paths, _ := filepath.Glob("/proc/[0-9]*/cmdline")

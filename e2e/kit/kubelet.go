@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// KubeletRoot is the root directory of a node's kubelet on this machine, by its command line.
+// KubeletRoot returns the root directory of a node's kubelet on this machine, from its command line.
 func (e *Env) KubeletRoot(t testing.TB, node string) string {
 	t.Helper()
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -41,14 +41,14 @@ func (e *Env) KubeletRoot(t testing.TB, node string) string {
 			return root
 		}
 	}
-	t.Fatalf("no kubelet of %s is seen", node)
+	t.Fatalf("no kubelet of %s runs on this machine", node)
 	return ""
 }
 
-// AwaitGPUs waits until a node offers so many of nvidia.com/gpu.
+// AwaitGPUs waits until a node's allocatable nvidia.com/gpu is n.
 func (e *Env) AwaitGPUs(t testing.TB, node string, n int64) {
 	t.Helper()
-	err := wait.PollUntilContextTimeout(t.Context(), poll, patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), poll, waitTimeout, true, func(ctx context.Context) (bool, error) {
 		got, err := e.Client.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
 		if err != nil {
 			return false, err

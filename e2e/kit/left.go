@@ -18,10 +18,10 @@ import (
 	"k8s.io/client-go/dynamic"
 )
 
-// CleanupTime is how long after its end a session may have left anything behind.
+// CleanupTime is the time after its end within which a session must have removed everything.
 const CleanupTime = 15 * time.Second
 
-// Snapshot is what a cluster and its machine held before a session.
+// Snapshot is the list of objects in a cluster and its machine's kernel before a session.
 type Snapshot struct {
 	env     *Env
 	objects map[string]bool
@@ -29,9 +29,8 @@ type Snapshot struct {
 	own     bool
 }
 
-// Snapshot records all objects in the cluster and, where the nodes are on this machine, the kernel's BPF objects.
-//
-// It waits for the end of what earlier tests left to end by itself.
+// Snapshot records all objects in the cluster and, if own (the nodes are on this machine), the kernel's BPF objects. It
+// first waits for tracers of earlier tests to end.
 func (e *Env) Snapshot(t testing.TB, own bool) *Snapshot {
 	t.Helper()
 	if own {
@@ -53,7 +52,7 @@ func (e *Env) Snapshot(t testing.TB, own bool) *Snapshot {
 	return s
 }
 
-// SomethingThere fails where a running session shows in no way: then NothingLeft would prove nothing.
+// SomethingThere fails if a running session adds no object, since NothingLeft would then prove nothing.
 func (s *Snapshot) SomethingThere(t testing.TB) {
 	t.Helper()
 	objects, err := s.env.objects(t.Context())
@@ -61,7 +60,7 @@ func (s *Snapshot) SomethingThere(t testing.TB) {
 		t.Fatal(err)
 	}
 	if !slices.ContainsFunc(objects, func(o string) bool { return !s.objects[o] }) {
-		t.Error("a running session makes no object in the cluster that is seen")
+		t.Error("a running session adds no object to the cluster")
 	}
 	if now, err := bpfObjects(); err != nil {
 		t.Fatal(err)
@@ -70,8 +69,8 @@ func (s *Snapshot) SomethingThere(t testing.TB) {
 	}
 }
 
-// NothingLeft waits, CleanupTime at most, until the session has left nothing of ours in the cluster and no BPF program,
-// map or link in the kernel.
+// NothingLeft waits up to CleanupTime until the cluster's objects and the kernel's BPF programs, maps and links are the
+// same as in the snapshot.
 func (s *Snapshot) NothingLeft(t testing.TB) {
 	t.Helper()
 	var left []string
@@ -83,7 +82,7 @@ func (s *Snapshot) NothingLeft(t testing.TB) {
 				if left == nil {
 					left = []string{err.Error()}
 				}
-				return false, nil // the API server may just be starting again, or the time is up
+				return false, nil // the API server may be restarting, or the time is up
 			}
 			left = slices.DeleteFunc(objects, func(o string) bool { return s.objects[o] })
 			if s.own {
@@ -105,14 +104,14 @@ func (s *Snapshot) NothingLeft(t testing.TB) {
 			return len(left) == 0, nil
 		})
 	if err != nil {
-		t.Errorf("%s after the session's end there is left: %s", CleanupTime, strings.Join(left, ", "))
+		t.Errorf("left %s after the session's end: %s", CleanupTime, strings.Join(left, ", "))
 		return
 	}
 	t.Logf("nothing left %.1f s after the end", time.Since(start).Seconds())
 }
 
-// objects lists every object of every kind in the cluster but Events, Leases and what a test made itself, as "kind
-// namespace/name". Looking at all kinds and not at labels finds also what has lost its label.
+// objects lists the cluster's objects of all kinds, as "kind namespace/name", except transient kinds and a test's own
+// objects. A list by label would miss objects that lost their label.
 func (e *Env) objects(ctx context.Context) ([]string, error) {
 	disco, err := discovery.NewDiscoveryClientForConfig(e.REST)
 	if err != nil {
@@ -151,15 +150,15 @@ func (e *Env) objects(ctx context.Context) ([]string, error) {
 	return objects, nil
 }
 
-// transient are kinds that the cluster itself makes and removes all the time.
+// transient are kinds that the cluster's own components create and delete all the time.
 var transient = map[string]bool{
 	"Event": true, "Lease": true, "EndpointSlice": true, "Endpoints": true, "ComponentStatus": true,
 	"CertificateSigningRequest": true,
 	"IPAddress":                 true, "APIService": true,
 }
 
-// workloadOf tells what tests make in namespaces of their own, which end after the session does; but not a session's
-// objects that were put there.
+// workloadOf reports whether a test created an object in its own namespace, which outlives the session. Objects that a
+// session created there do not count.
 func workloadOf(o unstructured.Unstructured) bool {
 	if o.GetKind() == "Namespace" {
 		return strings.HasPrefix(o.GetName(), "e2e-")
@@ -175,7 +174,7 @@ func bpfObjects() ([]string, error) {
 	for id := ebpf.ProgramID(0); ; {
 		next, err := ebpf.ProgramGetNextID(id)
 		if err != nil {
-			break // ErrNotExist: that was the last
+			break // ErrNotExist: no further program
 		}
 		id = next
 		name := ""
@@ -183,7 +182,7 @@ func bpfObjects() ([]string, error) {
 			if info, err := p.Info(); err == nil {
 				name = info.Name
 			}
-			p.Close()
+			_ = p.Close() // no longer needed, in any case
 		}
 		all = append(all, fmt.Sprintf("program %d %s", id, name))
 	}

@@ -13,20 +13,20 @@ import (
 // MemoryCgroup is the memory cgroup of a container.
 type MemoryCgroup struct{ usage, limit, peak, kernel, events memoryFile }
 
-// memoryFile is a file with one number, or one number of a file with a name in front of each.
+// memoryFile is a cgroup file with one number, or a field of a file with lines "FIELD NUMBER".
 type memoryFile struct{ path, field string }
 
-// MemoryUse is what a memory cgroup counts, in bytes, with the kernel's memory that is charged to it.
+// MemoryUse holds the counters of a memory cgroup, in bytes, including the kernel memory charged to it.
 type MemoryUse struct {
 	Usage, Limit, Peak uint64
-	// Kernel is the part that the kernel itself holds: slabs, page tables, stacks.
+	// Kernel is the kernel's part of Usage: slabs, page tables, stacks.
 	Kernel uint64
-	// OOMKills counts processes.
+	// OOMKills is the number of killed processes.
 	OOMKills uint64
 }
 
-// MemoryCgroupOf finds the memory cgroup of a process on this machine. It skips the test where the kernel counts no
-// peak: cgroup v2 before Linux 5.19.
+// MemoryCgroupOf returns the memory cgroup of a process on this machine. It skips the test if the kernel has no peak
+// counter (cgroup v2 before Linux 5.19).
 func MemoryCgroupOf(t testing.TB, pid uint32) MemoryCgroup {
 	t.Helper()
 	dir, v1, err := cgroupDir(pid, "memory")
@@ -55,7 +55,7 @@ func MemoryCgroupOf(t testing.TB, pid uint32) MemoryCgroup {
 	return m
 }
 
-// Read reads the counters, and fails the test where the cgroup is gone.
+// Read reads the counters. It fails the test if the cgroup is gone.
 func (m MemoryCgroup) Read(t testing.TB) MemoryUse {
 	t.Helper()
 	var u MemoryUse

@@ -8,13 +8,13 @@ import (
 	"testing"
 )
 
-// HostPIDs finds the processes of the pod as the node, which is this machine (NeedOwn), sees them.
+// HostPIDs returns the pids of the pod's processes in the PID namespace of this machine (NeedOwn).
 func (p *Pod) HostPIDs(t testing.TB, comm string) []uint32 {
 	t.Helper()
 	return PIDsOf(t, p.UID, comm)
 }
 
-// HostPID is one of the workload's.
+// HostPID returns the pid of one process of the workload in the PID namespace of this machine.
 func (p *Pod) HostPID(t testing.TB) uint32 {
 	t.Helper()
 	pids := p.HostPIDs(t, "workload")
@@ -24,8 +24,8 @@ func (p *Pod) HostPID(t testing.TB) uint32 {
 	return pids[0]
 }
 
-// DropIncoming makes the pod lose each nth full-sized TCP packet that comes for a port, until the pod ends: the rule is
-// in the pod's own network namespace.
+// DropIncoming drops each nth full-sized TCP packet to a port of the pod, by a rule in the pod's network namespace. The
+// rule ends with the pod.
 func (p *Pod) DropIncoming(t testing.TB, port uint16, nth int) {
 	t.Helper()
 	rules := fmt.Sprintf(`table inet loss {
@@ -37,8 +37,8 @@ func (p *Pod) DropIncoming(t testing.TB, port uint16, nth int) {
 	p.nft(t, rules, "-f", "-")
 }
 
-// DropSYNs makes the pod lose every SYN that comes for a port, until the pod ends, and gives a function that says how
-// many came.
+// DropSYNs drops every SYN to a port of the pod, for the life of the pod. It returns a function that reads the
+// number of dropped SYNs.
 func (p *Pod) DropSYNs(t testing.TB, port uint16) (count func() int) {
 	t.Helper()
 	table := fmt.Sprintf("syns%d", port)

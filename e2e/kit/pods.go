@@ -27,13 +27,13 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// patience is how long anything in the cluster may take that no test is about.
-const patience = 60 * time.Second
+// waitTimeout bounds each wait for something in the cluster that is not under test.
+const waitTimeout = 60 * time.Second
 
-// poll is the time between two looks at what cannot be watched.
+// poll is the interval at which waits check their condition.
 const poll = 30 * time.Millisecond
 
-// Namespace makes a namespace that goes away with the test.
+// Namespace creates a namespace with a random name and deletes it at the end of the test.
 func (e *Env) Namespace(t testing.TB, labels map[string]string) string {
 	t.Helper()
 	name := fmt.Sprintf("e2e-%08x", rand.Uint32())
@@ -51,12 +51,11 @@ func (e *Env) Namespace(t testing.TB, labels map[string]string) string {
 	return name
 }
 
-// awaitAccount waits for the service account that pods get: it is made by a
-// controller, some time after the namespace, and a pod that asks for it before
-// is refused.
+// awaitAccount waits for the default service account. A controller creates it some time after the namespace, and the
+// API server rejects pods before.
 func (e *Env) awaitAccount(t testing.TB, namespace string) {
 	t.Helper()
-	err := wait.PollUntilContextTimeout(t.Context(), poll, patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), poll, waitTimeout, true, func(ctx context.Context) (bool, error) {
 		_, err := e.Client.CoreV1().ServiceAccounts(namespace).Get(ctx, "default", metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return false, nil
@@ -77,10 +76,10 @@ type Pod struct {
 	reports []report.Report
 }
 
-// PodSpec says what pod to start.
+// PodSpec describes a pod of the test workload.
 type PodSpec struct {
 	Namespace, Name string
-	// Node it is to run on; empty: the scheduler's choice.
+	// Node is the name of its node; empty: the scheduler's choice.
 	Node        string
 	HostNetwork bool
 	Labels      map[string]string
@@ -90,24 +89,24 @@ type PodSpec struct {
 	Memory string
 	// CPU is its limit, "100m"; empty: none.
 	CPU string
-	// GPUs is how many of the resource nvidia.com/gpu it has.
+	// GPUs is its limit of nvidia.com/gpu.
 	GPUs int64
-	// AllGPUs has it take all GPUs without asking: privileged, with what NVIDIA's runtime obeys.
+	// AllGPUs gives it all GPUs without a limit: privileged and NVIDIA_VISIBLE_DEVICES=all, for NVIDIA's runtime.
 	AllGPUs bool
-	// ReadyPort is the TCP port by which the kubelet finds out whether the pod is ready; 0: it is ready at once.
+	// ReadyPort is the TCP port of the readiness probe; 0: no probe.
 	ReadyPort int32
-	// Unprivileged has it run as nobody, without capabilities, under the runtime's seccomp profile.
+	// Unprivileged runs it as nobody, without capabilities, with the runtime's default seccomp profile.
 	Unprivileged bool
-	// Ports have names for Services.
+	// Ports are the container's ports, which have names for Services.
 	Ports []corev1.ContainerPort
 	// Sidecar is the name of a second, idle container; empty: none.
 	Sidecar string
 }
 
-// mainContainer is the container of every pod that runs what the test asks for.
+// mainContainer is the name of the container that runs PodSpec.Args.
 const mainContainer = "workload"
 
-// Object is the pod as the API server is told.
+// Object returns the pod to create.
 func (s PodSpec) Object() *corev1.Pod {
 	args := s.Args
 	if len(args) == 0 {
@@ -189,7 +188,7 @@ func (e *Env) Pods(t testing.TB, specs ...PodSpec) []*Pod {
 	return pods
 }
 
-// RunPod starts a pod, waits until it has ended well, and returns what it reported.
+// RunPod starts a pod, waits until it succeeds, and returns the reports in its log.
 func (e *Env) RunPod(t testing.TB, s PodSpec) []report.Report {
 	t.Helper()
 	if _, err := e.Client.CoreV1().Pods(s.Namespace).Create(t.Context(), s.Object(),
@@ -204,7 +203,7 @@ func (e *Env) RunPod(t testing.TB, s PodSpec) []report.Report {
 	return parse(t, logs)
 }
 
-// FailPod starts a pod, waits until it has failed, and returns how its container ended.
+// FailPod starts a pod, waits until it fails, and returns the final state of its container.
 func (e *Env) FailPod(t testing.TB, s PodSpec) *corev1.ContainerStateTerminated {
 	t.Helper()
 	if _, err := e.Client.CoreV1().Pods(s.Namespace).Create(t.Context(), s.Object(),
@@ -212,7 +211,7 @@ func (e *Env) FailPod(t testing.TB, s PodSpec) *corev1.ContainerStateTerminated 
 		t.Fatal(err)
 	}
 	var state *corev1.ContainerStateTerminated
-	err := wait.PollUntilContextTimeout(t.Context(), poll, patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), poll, waitTimeout, true, func(ctx context.Context) (bool, error) {
 		pod, err := e.Client.CoreV1().Pods(s.Namespace).Get(ctx, s.Name, metav1.GetOptions{})
 		if err != nil {
 			return false, err
@@ -232,7 +231,7 @@ func (e *Env) FailPod(t testing.TB, s PodSpec) *corev1.ContainerStateTerminated 
 func (e *Env) wait(t testing.TB, s PodSpec, done func(*corev1.Pod) bool) *corev1.Pod {
 	t.Helper()
 	var pod *corev1.Pod
-	err := wait.PollUntilContextTimeout(t.Context(), poll, patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), poll, waitTimeout, true, func(ctx context.Context) (bool, error) {
 		var err error
 		pod, err = e.Client.CoreV1().Pods(s.Namespace).Get(ctx, s.Name, metav1.GetOptions{})
 		if err != nil {
@@ -246,12 +245,13 @@ func (e *Env) wait(t testing.TB, s PodSpec, done func(*corev1.Pod) bool) *corev1
 	if err != nil {
 		logs, _ := e.Client.CoreV1().Pods(s.Namespace).GetLogs(s.Name,
 			&corev1.PodLogOptions{}).DoRaw(context.Background())
-		t.Fatalf("wait for pod %s/%s: %v; it is %s and said %q", s.Namespace, s.Name, err, pod.Status.Phase, logs)
+		t.Fatalf("wait for pod %s/%s: %v; its phase is %s, its log %q",
+			s.Namespace, s.Name, err, pod.Status.Phase, logs)
 	}
 	return pod
 }
 
-// follow collects what the pod's main process reports, from its log, so that asking it makes no traffic in the pod.
+// follow collects the reports of the pod's main process from its log, which makes no traffic in the pod.
 func (p *Pod) follow(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -281,11 +281,11 @@ func (p *Pod) follow(t testing.TB) {
 	p.Await(t, func(r report.Report) bool { return r.Kind == report.Listening }, 1)
 }
 
-// Await waits until the pod's main process has made n reports of a sort, and returns them.
+// Await waits until the log of the pod's main process has n matching reports, and returns them.
 func (p *Pod) Await(t testing.TB, of func(report.Report) bool, n int) []report.Report {
 	t.Helper()
 	var found []report.Report
-	err := wait.PollUntilContextTimeout(t.Context(), poll, patience, true, func(context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), poll, waitTimeout, true, func(context.Context) (bool, error) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		found = found[:0]
@@ -302,7 +302,7 @@ func (p *Pod) Await(t testing.TB, of func(report.Report) bool, n int) []report.R
 	return found
 }
 
-// Served waits for n reports of conversations with the mark of a run.
+// Served waits for n reports of conversations of a run.
 func (p *Pod) Served(t testing.TB, run uint64, n int) []report.Report {
 	t.Helper()
 	found := p.Await(t, func(r report.Report) bool { return r.Kind == report.Conversation && r.Run == run }, n)
@@ -314,7 +314,7 @@ func (p *Pod) Served(t testing.TB, run uint64, n int) []report.Report {
 	return found
 }
 
-// IP is the pod's address of a family.
+// IP returns the pod's address of a family.
 func (p *Pod) IP(t testing.TB, v6 bool) netip.Addr {
 	t.Helper()
 	for _, ip := range p.Status.PodIPs {
@@ -326,7 +326,7 @@ func (p *Pod) IP(t testing.TB, v6 bool) netip.Addr {
 	return netip.Addr{}
 }
 
-// Exec runs the workload once more in the pod's container and returns what it reported.
+// Exec runs another process of the workload in the pod's container and returns its reports.
 func (p *Pod) Exec(t testing.TB, args ...string) []report.Report {
 	t.Helper()
 	c := p.Start(t, args...)
@@ -342,13 +342,13 @@ type Command struct {
 	result chan error
 }
 
-// Start runs the workload once more in the pod's container, without waiting for its end.
+// Start starts another process of the workload in the pod's container.
 func (p *Pod) Start(t testing.TB, args ...string) *Command {
 	t.Helper()
 	return p.StartIn(t, mainContainer, args...)
 }
 
-// StartIn is Start in a container of another name.
+// StartIn is Start in the named container.
 func (p *Pod) StartIn(t testing.TB, container string, args ...string) *Command {
 	t.Helper()
 	request := p.env.Client.CoreV1().RESTClient().Post().Resource("pods").Namespace(p.Namespace).Name(
@@ -368,8 +368,8 @@ func (p *Pod) StartIn(t testing.TB, container string, args ...string) *Command {
 	go func() {
 		err := executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: stdin, Stdout: stdoutWriter,
 			Stderr: &c.stderr})
-		stdinWriter.Close()
-		stdoutWriter.Close()
+		_ = stdinWriter.Close() // a pipe's Close returns no error
+		_ = stdoutWriter.Close()
 		c.result <- err
 	}()
 	go func() {
@@ -380,7 +380,7 @@ func (p *Pod) StartIn(t testing.TB, container string, args ...string) *Command {
 	}()
 	t.Cleanup(func() {
 		cancel()
-		stdinWriter.Close()
+		_ = stdinWriter.Close()
 		for range c.lines {
 		}
 	})
@@ -396,13 +396,13 @@ func (c *Command) Next(t testing.TB) report.Report {
 			t.Fatalf("workload %v ended: %v, %s", c.args, <-c.result, c.stderr.String())
 		}
 		return parse(t, line)[0]
-	case <-time.After(patience):
-		t.Fatalf("workload %v says nothing", c.args)
+	case <-time.After(waitTimeout):
+		t.Fatalf("workload %v reports nothing for %s", c.args, waitTimeout)
 	}
 	panic("unreachable")
 }
 
-// Resume lets a workload that holds go on.
+// Resume continues a workload that waits for a line on stdin.
 func (c *Command) Resume(t testing.TB) {
 	t.Helper()
 	if _, err := io.WriteString(c.stdin, "\n"); err != nil {
@@ -410,7 +410,7 @@ func (c *Command) Resume(t testing.TB) {
 	}
 }
 
-// Wait waits for the end and returns the reports that were not read before.
+// Wait waits for the end and returns the reports that Next has not returned.
 func (c *Command) Wait(t testing.TB) []report.Report {
 	t.Helper()
 	var all []byte
@@ -437,8 +437,8 @@ func parse(t testing.TB, lines []byte) []report.Report {
 	}
 }
 
-// Service makes a Service of one IP family for the pods with the label app=NAME, with the ports FROM to TO of both
-// protocols, and returns its ClusterIP once it has an endpoint.
+// Service creates a Service of one IP family for the pods with the label app, with the ports from to to (inclusive) of
+// TCP and UDP. It waits for an endpoint and returns the ClusterIP.
 func (e *Env) Service(t testing.TB, namespace, name, app string, v6 bool, from, to int32) netip.Addr {
 	t.Helper()
 	family := corev1.IPv4Protocol
@@ -461,7 +461,7 @@ func (e *Env) Service(t testing.TB, namespace, name, app string, v6 bool, from, 
 	return e.ServiceOf(t, s)
 }
 
-// ServiceOf makes a Service and returns its ClusterIP once it has an endpoint.
+// ServiceOf creates a Service, waits for an endpoint and returns the ClusterIP.
 func (e *Env) ServiceOf(t testing.TB, s *corev1.Service) netip.Addr {
 	t.Helper()
 	s, err := e.Client.CoreV1().Services(s.Namespace).Create(t.Context(), s, metav1.CreateOptions{})
@@ -469,7 +469,7 @@ func (e *Env) ServiceOf(t testing.TB, s *corev1.Service) netip.Addr {
 		t.Fatal(err)
 	}
 	ofService := metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=" + s.Name}
-	err = wait.PollUntilContextTimeout(t.Context(), poll, patience, true, func(ctx context.Context) (bool, error) {
+	err = wait.PollUntilContextTimeout(t.Context(), poll, waitTimeout, true, func(ctx context.Context) (bool, error) {
 		slices, err := e.Client.DiscoveryV1().EndpointSlices(s.Namespace).List(ctx, ofService)
 		if err != nil {
 			return false, err
@@ -489,7 +489,7 @@ func (e *Env) ServiceOf(t testing.TB, s *corev1.Service) netip.Addr {
 	return netip.MustParseAddr(s.Spec.ClusterIP)
 }
 
-// EmptyService makes a Service that no pod stands behind and returns its ClusterIP.
+// EmptyService creates a Service without endpoints and returns its ClusterIP.
 func (e *Env) EmptyService(t testing.TB, namespace, name string, port int32) netip.Addr {
 	t.Helper()
 	s := &corev1.Service{
@@ -504,7 +504,7 @@ func (e *Env) EmptyService(t testing.TB, namespace, name string, port int32) net
 	return netip.MustParseAddr(s.Spec.ClusterIP)
 }
 
-// Deployment makes a Deployment of the workload and waits until all its pods run.
+// Deployment creates a Deployment of the workload and waits until all its pods are ready.
 func (e *Env) Deployment(t testing.TB, namespace, name string, replicas int32, args ...string) {
 	t.Helper()
 	pod := PodSpec{Namespace: namespace, Name: name, Args: args}.Object()
@@ -520,7 +520,7 @@ func (e *Env) Deployment(t testing.TB, namespace, name string, replicas int32, a
 	if _, err := e.Client.AppsV1().Deployments(namespace).Create(t.Context(), d, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	err := wait.PollUntilContextTimeout(t.Context(), poll, patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), poll, waitTimeout, true, func(ctx context.Context) (bool, error) {
 		d, err := e.Client.AppsV1().Deployments(namespace).Get(ctx, name, metav1.GetOptions{})
 		return err == nil && d.Status.ReadyReplicas == replicas, err
 	})

@@ -11,9 +11,9 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// Proxy is a stretch of network between a user and the API server that can be cut.
+// Proxy is a TCP proxy between a user and the API server whose connections can be cut.
 type Proxy struct {
-	// Kubeconfig is the administrator's, by way of the proxy.
+	// Kubeconfig is the path of the administrator's kubeconfig, with the proxy as the server.
 	Kubeconfig string
 
 	target string
@@ -22,7 +22,7 @@ type Proxy struct {
 	conns  map[net.Conn]bool
 }
 
-// Proxy puts one in the way.
+// Proxy starts a proxy to the API server.
 func (e *Env) Proxy(t testing.TB) *Proxy {
 	t.Helper()
 	config, err := clientcmd.LoadFromFile(e.Kubeconfig)
@@ -57,7 +57,7 @@ func (e *Env) Proxy(t testing.TB) *Proxy {
 		}
 	})
 	t.Cleanup(func() {
-		listener.Close()
+		_ = listener.Close() // ends Accept; its port is not needed again
 		p.Cut()
 		work.Wait()
 	})
@@ -78,7 +78,7 @@ func (p *Proxy) serve(c net.Conn) {
 	var copies sync.WaitGroup
 	for _, way := range [][2]net.Conn{{c, server}, {server, c}} {
 		copies.Go(func() {
-			io.Copy(way[0], way[1]) // ends with either connection
+			_, _ = io.Copy(way[0], way[1]) // ends with either connection, also by an error
 			way[0].Close()
 			way[1].Close()
 		})
@@ -99,7 +99,7 @@ func (p *Proxy) release(c net.Conn) {
 	delete(p.conns, c)
 }
 
-// Cut ends all connections, and new ones as they are made.
+// Cut closes all connections, and closes new ones at once, until Restore.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -109,7 +109,7 @@ func (p *Proxy) Cut() {
 	}
 }
 
-// Restore lets connections through again.
+// Restore ends Cut: new connections pass.
 func (p *Proxy) Restore() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -18,16 +18,16 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// Recorder passes a user's requests on to the API server and records the rights that they take.
+// Recorder is an HTTP proxy that forwards a user's requests to the API server and records the rights that they need.
 type Recorder struct {
-	// Kubeconfig is the user's, by way of the recorder.
+	// Kubeconfig is the path of the user's kubeconfig, with the recorder as the server.
 	Kubeconfig string
 
 	mu   sync.Mutex
 	used map[string]bool
 }
 
-// Recorder puts one between a user and the API server.
+// Recorder starts a recorder for a user's kubeconfig.
 func (e *Env) Recorder(t testing.TB, kubeconfig string) *Recorder {
 	t.Helper()
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
@@ -66,8 +66,8 @@ func (e *Env) Recorder(t testing.TB, kubeconfig string) *Recorder {
 	return r
 }
 
-// Used reports whether a request took this right. Where the API server streams lists, client-go watches without a list
-// before: there a watch stands for both.
+// Used reports whether a request needed this right. If the API server streams lists, client-go watches without a list
+// before: then a watch counts as a list.
 func (r *Recorder) Used(namespace, group, resource, verb string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -75,7 +75,7 @@ func (r *Recorder) Used(namespace, group, resource, verb string) bool {
 	return r.used[right(verb)] || verb == "list" && r.used[right("watch")]
 }
 
-// record keeps the right that a request in a namespace takes:
+// record records the right that a request in a namespace needs:
 // /api/v1/namespaces/NS/RESOURCE[/NAME[/SUBRESOURCE]] or /apis/GROUP/VERSION/namespaces/….
 func (r *Recorder) record(request *http.Request) {
 	parts := strings.Split(strings.Trim(request.URL.Path, "/"), "/")

@@ -10,7 +10,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// CheckSchema holds each line on stdout against docs/schema/event.schema.json.
+// CheckSchema validates each line on stdout against docs/schema/event.schema.json.
 func (tr *Trace) CheckSchema(t testing.TB) {
 	t.Helper()
 	compiler := jsonschema.NewCompiler()
@@ -37,6 +37,6 @@ func (tr *Trace) CheckSchema(t testing.TB) {
 		}
 	}
 	if err := lines.Err(); err != nil || n == 0 {
-		t.Fatalf("%d lines were there to check: %v", n, err)
+		t.Fatalf("%d lines to validate: %v", n, err)
 	}
 }

@@ -12,21 +12,27 @@ import (
 	"time"
 )
 
-// Terminal is `kubectl orb8` in a terminal that a test types at and reads: one of a tmux server of its own.
+// Terminal is `kubectl orb8` in a terminal of a private tmux server. A test sends keys to it and reads its screen.
 type Terminal struct {
 	dir, socket string
 }
 
-// inTerminal runs its arguments, and keeps what becomes of them and of the terminal. It then waits, so that the
-// terminal can be looked at.
-const inTerminal = `stty -a >"$0/before"; sh -c 'echo $$ >"$0/pid"; exec "$@"' "$0" "$@"; code=$?; stty -a >"$0/after"; echo $code >"$0/code.new"; mv "$0/code.new" "$0/code"; exec cat >/dev/null`
+// inTerminal is a shell script that runs its arguments and writes into the directory $0: the pid, the exit code and the
+// terminal's modes before and after. It then waits, so that the terminal stays open.
+const inTerminal = `stty -a >"$0/before"
+sh -c 'echo $$ >"$0/pid"; exec "$@"' "$0" "$@"
+code=$?
+stty -a >"$0/after"
+echo $code >"$0/code.new"
+mv "$0/code.new" "$0/code"
+exec cat >/dev/null`
 
-// Terminal runs `kubectl orb8 ARGS` in a terminal of a size.
+// Terminal runs `kubectl orb8 ARGS` in a terminal of the given size.
 func (e *Env) Terminal(t testing.TB, columns, lines int, args ...string) *Terminal {
 	t.Helper()
 	dir := t.TempDir()
 	x := &Terminal{dir: dir, socket: filepath.Join(dir, "tmux")}
-	kubectl, err := lookPath("kubectl", e.Path())
+	kubectl, err := findExecutable("kubectl", e.Path())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +49,7 @@ func (e *Env) Terminal(t testing.TB, columns, lines int, args ...string) *Termin
 			t.Logf("kubectl orb8 %s has on its screen:\n%s", strings.Join(args, " "), x.Screen(t))
 		}
 		if _, ended := x.code(); !ended {
-			syscall.Kill(x.PID(t), syscall.SIGTERM)
+			_ = syscall.Kill(x.PID(t), syscall.SIGTERM) // it may have ended
 			x.Wait(t)
 		}
 		x.tmux(t, "kill-server")
@@ -60,16 +66,16 @@ func (x *Terminal) tmux(t testing.TB, args ...string) string {
 	return string(out)
 }
 
-// Screen is what stands on it, a line each.
+// Screen returns the lines on the screen.
 func (x *Terminal) Screen(t testing.TB) string {
 	t.Helper()
 	return x.tmux(t, "capture-pane", "-p")
 }
 
-// Await waits until what stands on the screen is as wanted.
+// Await waits until the screen satisfies wanted, and returns it.
 func (x *Terminal) Await(t testing.TB, what string, wanted func(screen string) bool) string {
 	t.Helper()
-	for deadline := time.Now().Add(patience); ; {
+	for deadline := time.Now().Add(waitTimeout); ; {
 		screen := x.Screen(t)
 		if wanted(screen) {
 			return screen
@@ -77,11 +83,11 @@ func (x *Terminal) Await(t testing.TB, what string, wanted func(screen string) b
 		if code, ended := x.code(); ended || time.Now().After(deadline) {
 			t.Fatalf("%s does not come (ended %v with %q)", what, ended, code)
 		}
-		time.Sleep(poll) // a screen cannot be waited for
+		time.Sleep(poll) // tmux reports no changes
 	}
 }
 
-// AwaitText waits until a text stands on the screen.
+// AwaitText waits until the screen shows a text, and returns it.
 func (x *Terminal) AwaitText(t testing.TB, text string) string {
 	t.Helper()
 	return x.Await(t, strconv.Quote(text), func(screen string) bool { return strings.Contains(screen, text) })
@@ -93,13 +99,13 @@ func (x *Terminal) Type(t testing.TB, keys ...string) {
 	x.tmux(t, append([]string{"send-keys"}, keys...)...)
 }
 
-// Resize makes the terminal larger or smaller.
+// Resize sets the size of the terminal.
 func (x *Terminal) Resize(t testing.TB, columns, lines int) {
 	t.Helper()
 	x.tmux(t, "resize-window", "-x", strconv.Itoa(columns), "-y", strconv.Itoa(lines))
 }
 
-// PID of the plugin.
+// PID returns the pid of the plugin.
 func (x *Terminal) PID(t testing.TB) int {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(x.dir, "pid"))
@@ -118,10 +124,10 @@ func (x *Terminal) code() (string, bool) {
 	return strings.TrimSpace(string(b)), !errors.Is(err, os.ErrNotExist)
 }
 
-// Wait waits for the plugin's end and returns its exit code.
+// Wait waits for the end of the plugin and returns its exit code.
 func (x *Terminal) Wait(t testing.TB) int {
 	t.Helper()
-	for deadline := time.Now().Add(patience); ; {
+	for deadline := time.Now().Add(waitTimeout); ; {
 		if word, ended := x.code(); ended {
 			code, err := strconv.Atoi(word)
 			if err != nil {
@@ -130,13 +136,13 @@ func (x *Terminal) Wait(t testing.TB) int {
 			return code
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("the plugin has not ended after %s", patience)
+			t.Fatalf("the plugin has not ended after %s", waitTimeout)
 		}
 		time.Sleep(poll)
 	}
 }
 
-// CheckRestored fails where the terminal is not as it was before the plugin, which has ended.
+// CheckRestored fails if the plugin, which has ended, did not restore the terminal's modes.
 func (x *Terminal) CheckRestored(t testing.TB) {
 	t.Helper()
 	before, err1 := os.ReadFile(filepath.Join(x.dir, "before"))
@@ -144,7 +150,7 @@ func (x *Terminal) CheckRestored(t testing.TB) {
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}
-	// The size is the window's, and may have changed.
+	// Leave out the size, which is the window's and may have changed.
 	mode := func(stty []byte) string {
 		_, rest, _ := strings.Cut(string(stty), ";")
 		_, rest, _ = strings.Cut(rest, ";")

@@ -22,7 +22,7 @@ import (
 type Trace struct {
 	env *Env
 	cmd *exec.Cmd
-	// Output is the file that stdout goes to.
+	// Output is the path of the file with its stdout.
 	Output string
 
 	mu     sync.Mutex
@@ -32,7 +32,7 @@ type Trace struct {
 	done   chan error
 }
 
-// Trace runs `kubectl orb8 ARGS` as a user's shell would, stdout going to a file.
+// Trace starts `kubectl orb8 ARGS` with a user's environment and stdout redirected to a file.
 func (e *Env) Trace(t testing.TB, args ...string) *Trace {
 	t.Helper()
 	return e.TraceAs(t, e.Kubeconfig, args...)
@@ -51,7 +51,7 @@ func (e *Env) TraceAs(t testing.TB, kubeconfig string, args ...string) *Trace {
 	return tr
 }
 
-// TraceTo is Trace whose stdout goes to a file or pipe of the caller's; Output names nothing.
+// TraceTo is Trace with the caller's file or pipe as stdout; Output is empty.
 func (e *Env) TraceTo(t testing.TB, stdout *os.File, args ...string) *Trace {
 	t.Helper()
 	return e.start(t, e.Kubeconfig, stdout, args...)
@@ -61,7 +61,7 @@ func (e *Env) start(t testing.TB, kubeconfig string, stdout *os.File, args ...st
 	t.Helper()
 	tr := &Trace{env: e, done: make(chan error, 1)}
 	tr.cond = sync.NewCond(&tr.mu)
-	path, err := lookPath("kubectl", e.Path())
+	path, err := findExecutable("kubectl", e.Path())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func (e *Env) start(t testing.TB, kubeconfig string, stdout *os.File, args ...st
 		ended := tr.ended
 		tr.mu.Unlock()
 		if !ended {
-			tr.cmd.Process.Kill()
+			_ = tr.cmd.Process.Kill() // it may have ended meanwhile
 			<-tr.done
 		}
 		if t.Failed() {
@@ -113,8 +113,8 @@ func (e *Env) start(t testing.TB, kubeconfig string, stdout *os.File, args ...st
 	return tr
 }
 
-// lookPath is exec.LookPath on another PATH than the test's own.
-func lookPath(name, path string) (string, error) {
+// findExecutable is exec.LookPath with a PATH other than the test's own.
+func findExecutable(name, path string) (string, error) {
 	for _, dir := range filepath.SplitList(path) {
 		p := filepath.Join(dir, name)
 		if info, err := os.Stat(p); err == nil && info.Mode()&0o111 != 0 && !info.IsDir() {
@@ -124,21 +124,21 @@ func lookPath(name, path string) (string, error) {
 	return "", errors.New(name + " is not on PATH")
 }
 
-// PID of the plugin: kubectl replaces itself with it.
+// PID returns the pid of the plugin, which kubectl replaces itself with.
 func (tr *Trace) PID() int { return tr.cmd.Process.Pid }
 
-// Stderr is what was written to stderr so far.
+// Stderr returns the plugin's stderr so far.
 func (tr *Trace) Stderr() string {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	return tr.stderr.String()
 }
 
-// AwaitStderr waits until stderr holds a match, and fails when the plugin ends without one.
+// AwaitStderr waits until stderr contains a match and returns it. It fails if the plugin ends without one.
 func (tr *Trace) AwaitStderr(t testing.TB, pattern string) string {
 	t.Helper()
 	re := regexp.MustCompile(pattern)
-	timeout := time.AfterFunc(patience, func() { tr.cmd.Process.Kill() })
+	timeout := time.AfterFunc(waitTimeout, func() { _ = tr.cmd.Process.Kill() })
 	defer timeout.Stop()
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
@@ -153,7 +153,7 @@ func (tr *Trace) AwaitStderr(t testing.TB, pattern string) string {
 	}
 }
 
-// AwaitStreaming waits until the plugin says that so many nodes stream, and no other is on its way.
+// AwaitStreaming waits until the plugin reports that all nodes stream, and that there are so many.
 func (tr *Trace) AwaitStreaming(t testing.TB, nodes int) {
 	t.Helper()
 	tr.AwaitStderr(t, fmt.Sprintf(`(?m)^%d/%d nodes? streaming$`, nodes, nodes))
@@ -167,7 +167,7 @@ func (tr *Trace) Signal(t testing.TB, s syscall.Signal) {
 	}
 }
 
-// Wait waits for the plugin's end and returns its exit code, -1 when a signal killed it.
+// Wait waits for the end of the plugin and returns its exit code, -1 if a signal killed it.
 func (tr *Trace) Wait(t testing.TB) int {
 	t.Helper()
 	select {
@@ -178,14 +178,14 @@ func (tr *Trace) Wait(t testing.TB) int {
 			t.Fatal(err)
 		}
 		return tr.cmd.ProcessState.ExitCode()
-	case <-time.After(patience):
+	case <-time.After(waitTimeout):
 		t.Fatalf("kubectl orb8 does not end:\n%s", tr.Stderr())
 	}
 	panic("unreachable")
 }
 
-// Stop interrupts the trace as ^C does and waits for its orderly end, after which all that happened before is in
-// Output.
+// Stop sends SIGINT, like ^C, and waits for the plugin's orderly end. Output then contains all events that precede the
+// call.
 func (tr *Trace) Stop(t testing.TB) {
 	t.Helper()
 	tr.Signal(t, syscall.SIGINT)
@@ -194,7 +194,7 @@ func (tr *Trace) Stop(t testing.TB) {
 	}
 }
 
-// JQ runs a jq program over all that was written to stdout, slurped into one array, and decodes its answer.
+// JQ runs a jq program over the array of all lines of stdout and decodes its result.
 func (tr *Trace) JQ(t testing.TB, into any, program string, args ...string) {
 	t.Helper()
 	cmd := exec.Command("jq", append(args, "--slurp", "--compact-output", program, tr.Output)...)
@@ -209,17 +209,17 @@ func (tr *Trace) JQ(t testing.TB, into any, program string, args ...string) {
 	}
 }
 
-// AwaitLines waits until n lines are on stdout.
+// AwaitLines waits until stdout has n lines.
 func (tr *Trace) AwaitLines(t testing.TB, n int) {
 	t.Helper()
 	tr.await(t, fmt.Sprintf("%d lines", n), func() bool { return tr.Lines(t) >= n })
 }
 
-// AwaitJQ waits until a jq condition over the array of all lines holds.
+// AwaitJQ waits until a jq condition over the array of all lines is true.
 func (tr *Trace) AwaitJQ(t testing.TB, condition string, args ...string) {
 	t.Helper()
 	tr.await(t, condition, func() bool {
-		// The file may end in half a line.
+		// The file may end in a partial line.
 		cmd := exec.Command("jq", append(args, "--raw-input", "--slurp", `split("\n")[:-1] | map(fromjson) | `+
 			condition, tr.Output)...)
 		out, err := cmd.CombinedOutput()
@@ -232,7 +232,7 @@ func (tr *Trace) AwaitJQ(t testing.TB, condition string, args ...string) {
 
 func (tr *Trace) await(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); ; {
+	for deadline := time.Now().Add(waitTimeout); ; {
 		if done() {
 			return
 		}
@@ -243,13 +243,13 @@ func (tr *Trace) await(t testing.TB, what string, done func() bool) {
 			t.Fatalf("the plugin ended without %s on stdout (%d lines):\n%s", what, tr.Lines(t), tr.Stderr())
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("no %s on stdout after %s (%d lines):\n%s", what, patience, tr.Lines(t), tr.Stderr())
+			t.Fatalf("no %s on stdout after %s (%d lines):\n%s", what, waitTimeout, tr.Lines(t), tr.Stderr())
 		}
-		time.Sleep(poll) // a file cannot be waited for
+		time.Sleep(poll)
 	}
 }
 
-// Lines counts the lines written to stdout so far.
+// Lines returns the number of lines on stdout so far.
 func (tr *Trace) Lines(t testing.TB) int {
 	t.Helper()
 	f, err := os.Open(tr.Output)

@@ -19,8 +19,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// Tracers lists the tracer pods that run, in any namespace: by the image of any container, since a label could be
-// missing and an injected container could be the first.
+// Tracers lists the running tracer pods of all namespaces. It finds them by the image of any container, since a label
+// could be missing and an injected container could be the first.
 func (e *Env) Tracers(t testing.TB) []corev1.Pod {
 	t.Helper()
 	pods, err := e.Client.CoreV1().Pods("").List(t.Context(), metav1.ListOptions{FieldSelector: "status.phase=Running"})
@@ -57,7 +57,7 @@ func (e *Env) Component(t testing.TB, args ...string) {
 	}
 }
 
-// PIDsOf finds a pod's processes as the node, which is this machine, sees them: by the pod's UID in their cgroup.
+// PIDsOf returns the pids of a pod's processes on this machine. It finds them by the pod's UID in their cgroup.
 func PIDsOf(t testing.TB, uid types.UID, comm string) []uint32 {
 	t.Helper()
 	return processes(t, comm, func(cgroup string) bool {
@@ -66,7 +66,8 @@ func PIDsOf(t testing.TB, uid types.UID, comm string) []uint32 {
 	})
 }
 
-// Freeze stops a pod's processes of this name, until the function it gives is called or the test ends.
+// Freeze stops a pod's processes of this name (SIGSTOP). It returns a function that continues them, as does the test's
+// end.
 func Freeze(t testing.TB, uid types.UID, comm string) (goOn func()) {
 	t.Helper()
 	pids := PIDsOf(t, uid, comm)
@@ -75,7 +76,7 @@ func Freeze(t testing.TB, uid types.UID, comm string) (goOn func()) {
 	}
 	goOn = sync.OnceFunc(func() {
 		for _, pid := range pids {
-			_ = syscall.Kill(int(pid), syscall.SIGCONT) // it may be gone
+			_ = syscall.Kill(int(pid), syscall.SIGCONT) // it may have ended
 		}
 	})
 	t.Cleanup(goOn)
@@ -87,7 +88,7 @@ func Freeze(t testing.TB, uid types.UID, comm string) (goOn func()) {
 	return goOn
 }
 
-// AwaitNoProcess waits until no process of this name runs in any pod on this machine.
+// AwaitNoProcess waits until no pod on this machine has a process of this name.
 func AwaitNoProcess(t testing.TB, comm string, within time.Duration) {
 	t.Helper()
 	err := wait.PollUntilContextTimeout(t.Context(), poll, within, true, func(context.Context) (bool, error) {
@@ -109,7 +110,7 @@ func processes(t testing.TB, comm string, in func(cgroup string) bool) []uint32 
 		cgroup, err1 := os.ReadFile(dir + "/cgroup")
 		name, err2 := os.ReadFile(dir + "/comm")
 		if err1 != nil || err2 != nil || strings.TrimSpace(string(name)) != comm || !in(string(cgroup)) {
-			continue // another, or one that has just ended
+			continue // another process, or one that has just ended
 		}
 		pid, err := strconv.ParseUint(filepath.Base(dir), 10, 32)
 		if err != nil {
@@ -120,15 +121,15 @@ func processes(t testing.TB, comm string, in func(cgroup string) bool) []uint32 
 	return pids
 }
 
-// RoleUser makes a user with nothing but what `kubectl orb8 rbac` grants in a namespace, and returns the user's
-// kubeconfig.
+// RoleUser creates a user with only the rights that `kubectl orb8 rbac` grants in a namespace, and returns the path of
+// its kubeconfig.
 func (e *Env) RoleUser(t testing.TB, name, namespace string) string {
 	t.Helper()
 	cmd := exec.Command("bash", "-c", `set -o pipefail; kubectl orb8 rbac -n "$1" --user "$2" | kubectl apply -f -`,
 		"bash", namespace, name)
 	cmd.Env = e.Environ(e.Kubeconfig)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("grant %s what is documented: %v\n%s", name, err, out)
+		t.Fatalf("grant %s the rights of kubectl orb8 rbac: %v\n%s", name, err, out)
 	}
 	return e.User(t, name)
 }
