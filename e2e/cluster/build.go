@@ -20,18 +20,18 @@ const (
 func (c *cluster) binaries() string          { return filepath.Join(c.cache, "kubernetes-"+version) }
 func (c *cluster) binary(name string) string { return filepath.Join(c.binaries(), name) }
 
-// build makes what the cache lacks, and returns the directory of the images. Each part appears under its name only when
-// it is whole.
+// build builds the binaries and images that the cache lacks, and returns the directory of the images. A part appears
+// under its name only when it is complete.
 func (c *cluster) build(ctx context.Context) (images string, err error) {
 	root, err := moduleRoot()
 	if err != nil {
 		return "", err
 	}
-	// The go command that builds this module; there may be none on PATH.
+	// Use this module's go command, since PATH may have none.
 	goCommand := filepath.Join(root, "hack", "go")
 	here := filepath.Join(root, "e2e", "cluster")
-	err = c.whole(c.binaries(), func(dir string) error {
-		say("building Kubernetes %s: some minutes the first time, then it is in %s", version, c.cache)
+	err = c.fillCache(c.binaries(), func(dir string) error {
+		logf("building Kubernetes %s: some minutes the first time, then it is in %s", version, c.cache)
 		flags := "-s -w"
 		for _, variable := range []string{"gitVersion=" + version, "gitMajor=1", "gitMinor=37"} {
 			flags += " -X k8s.io/component-base/version." + variable
@@ -53,8 +53,8 @@ func (c *cluster) build(ctx context.Context) (images string, err error) {
 		return "", err
 	}
 	images = filepath.Join(c.cache, "images-"+key)
-	return images, c.whole(images, func(dir string) error {
-		say("building CoreDNS and the sandbox image")
+	return images, c.fillCache(images, func(dir string) error {
+		logf("building CoreDNS and the sandbox image")
 		for _, image := range []struct{ ref, name, dir, pkg string }{
 			{pauseImage, "pause", root, "./e2e/cluster/pause"},
 			{corednsImage, "coredns", filepath.Join(here, "coredns"), "."},
@@ -73,7 +73,7 @@ func (c *cluster) build(ctx context.Context) (images string, err error) {
 	})
 }
 
-// moduleRoot finds the source of this program: the directory at or above the current one with our go.mod in it.
+// moduleRoot returns the root of this module: the directory of its go.mod, at or above the current directory.
 func moduleRoot() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -90,7 +90,7 @@ func moduleRoot() (string, error) {
 	}
 }
 
-// hashFiles names the state of the sources below some directories.
+// hashFiles returns a hash of all files below some directories, 12 hexadecimal digits.
 func hashFiles(dirs ...string) (string, error) {
 	hash := sha256.New()
 	for _, dir := range dirs {
@@ -109,8 +109,8 @@ func hashFiles(dirs ...string) (string, error) {
 	return fmt.Sprintf("%x", hash.Sum(nil)[:6]), nil
 }
 
-// whole fills a directory under another name and renames it when it is done.
-func (c *cluster) whole(dir string, fill func(string) error) error {
+// fillCache fills a directory of the cache, unless it exists, under a temporary name and renames it at the end.
+func (c *cluster) fillCache(dir string, fill func(string) error) error {
 	if _, err := os.Stat(dir); err == nil {
 		return nil
 	}
@@ -121,21 +121,21 @@ func (c *cluster) whole(dir string, fill func(string) error) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(part)
+	defer func() { _ = os.RemoveAll(part) }() // a leftover is harmless; after the rename there is none
 	if err := fill(part); err != nil {
 		return err
 	}
 	if err := os.Chmod(part, 0o755); err != nil {
 		return err
 	}
-	// Another build may have been quicker.
+	// A concurrent build may have renamed its own first.
 	if err := os.Rename(part, dir); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	return nil
 }
 
-// output runs a command and returns what it prints. Its error holds what it wrote to stderr.
+// output runs a command in a directory and returns its stdout. The error includes its stderr.
 func output(ctx context.Context, dir, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir

@@ -13,17 +13,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unifiedRoot is where a host without cgroup v1 has its only hierarchy. Others have theirs below it.
+// unifiedRoot is the mount point of the only hierarchy of a host without cgroup v1. Other hosts mount theirs below it.
 const unifiedRoot = "/sys/fs/cgroup"
 
-// unified tells a host with cgroup v2 alone from one with v1, or with both (hybrid), as kubelet and runc do.
+// unified reports whether the host has cgroup v2 only, not v1 or both (hybrid), by the same test as kubelet and runc.
 func unified() bool {
 	var st unix.Statfs_t
 	return unix.Statfs(unifiedRoot, &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
 }
 
-// cgroupMounts lists the hierarchies of the machine: one on a unified host, one per controller and the unified one on a
-// hybrid host. A hierarchy can be mounted elsewhere too, below the root of a container for one: those are left alone.
+// cgroupMounts lists the mount points of the machine's hierarchies: one on a unified host, one per controller and the
+// unified one on a hybrid host. It ignores mounts elsewhere, such as below the root of a container.
 func cgroupMounts(mountinfo string) []string {
 	var mounts []string
 	for _, line := range strings.Split(mountinfo, "\n") {
@@ -46,8 +46,8 @@ func ownCgroupMounts() ([]string, error) {
 	return cgroupMounts(string(mountinfo)), err
 }
 
-// withheld lists the controllers that a kubelet asks for and that a unified hierarchy has, but does not pass on from
-// its root.
+// withheld lists the controllers that a kubelet needs and a unified hierarchy has, but does not enable for the children
+// of its root.
 func withheld(available, passed []string) []string {
 	var names []string
 	for _, name := range []string{"cpu", "cpuset", "memory", "pids", "hugetlb", "io"} {
@@ -68,7 +68,7 @@ func setController(dir, change string) error {
 	return os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte(change), 0)
 }
 
-// passControllers makes the root of a unified hierarchy pass on all that a kubelet insists on.
+// passControllers enables the controllers that a kubelet needs for the children of a unified hierarchy's root.
 func passControllers() error {
 	if !unified() {
 		return nil
@@ -89,7 +89,7 @@ func passControllers() error {
 	return nil
 }
 
-// makeCgroups makes the node's own root in every hierarchy: two kubelets under one delete each other's pods.
+// makeCgroups creates the node's root cgroup in every hierarchy: two kubelets with one root delete each other's pods.
 func (n *node) makeCgroups() error {
 	mounts, err := ownCgroupMounts()
 	if err != nil {
@@ -103,7 +103,7 @@ func (n *node) makeCgroups() error {
 		if unified() {
 			continue
 		}
-		// A v1 cpuset takes no process before it is told its CPUs and memory nodes.
+		// A v1 cpuset accepts no process before its CPUs and memory nodes are set.
 		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
 			if own, err := os.ReadFile(filepath.Join(dir, file)); err != nil || strings.TrimSpace(string(own)) != "" {
 				continue
@@ -129,7 +129,7 @@ func (c *cluster) removeCgroups() error {
 	for _, mount := range mounts {
 		for _, n := range c.nodes {
 			root := filepath.Join(mount, n.cgroup())
-			// A cgroup whose last process has just died refuses for a moment.
+			// A cgroup stays busy for a moment after its last process has ended.
 			errs = append(errs, poll(10*time.Second, "cgroup "+root+" is empty",
 				func() bool { return removeTree(root) }))
 		}
@@ -137,17 +137,17 @@ func (c *cluster) removeCgroups() error {
 	return errors.Join(errs...)
 }
 
-// removeTree removes a cgroup with those below it, and reports whether it is gone.
+// removeTree removes a cgroup and its descendants, and reports whether it is gone.
 func removeTree(root string) bool {
 	var dirs []string
-	filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+	_ = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error { // it may be gone
 		if err == nil && d.IsDir() {
 			dirs = append(dirs, path)
 		}
 		return nil
 	})
 	for _, dir := range slices.Backward(dirs) {
-		os.Remove(dir) // rmdir: what is busy stays, and is seen below
+		_ = os.Remove(dir) // rmdir; the caller retries if a cgroup is busy
 	}
 	_, err := os.Stat(root)
 	return errors.Is(err, fs.ErrNotExist)

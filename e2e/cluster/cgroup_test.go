@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// On this machine's own hierarchies, whichever kind they are: a kubelet finds the controllers that it insists on in its
-// node's cgroup, and afterwards the root passes on what it did before.
-func TestNodesHaveCgroupsOfTheirOwn(t *testing.T) {
+// TestNode_MakesItsCgroups uses this machine's hierarchies, of either version: a kubelet finds the controllers that it
+// needs in its node's cgroup, and the root's controllers are restored at the end.
+func TestNode_MakesItsCgroups(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("makes cgroups: needs root")
 	}
@@ -32,7 +32,7 @@ func TestNodesHaveCgroupsOfTheirOwn(t *testing.T) {
 		return passed
 	}
 	before := rootControl()
-	t.Cleanup(func() { c.removeCgroups(); c.restore() })
+	t.Cleanup(func() { _ = errors.Join(c.removeCgroups(), c.restore()) }) // checked below, if the test gets there
 	if err := c.remember(); err != nil {
 		t.Fatal(err)
 	}
@@ -48,9 +48,9 @@ func TestNodesHaveCgroupsOfTheirOwn(t *testing.T) {
 		for _, n := range c.nodes {
 			dir := filepath.Join(mount, n.cgroup())
 			if file, err := os.ReadFile(filepath.Join(dir, "cpuset.cpus")); err == nil && !unified() && len(file) <= 1 {
-				t.Errorf("%s takes no process: it has no CPUs", dir)
+				t.Errorf("%s accepts no process: it has no CPUs", dir)
 			}
-			// What a kubelet makes below, for down to remove.
+			// Cgroups that a kubelet would create, for down to remove.
 			if err := os.MkdirAll(filepath.Join(dir, "kubepods", "besteffort"), 0o755); err != nil {
 				t.Error(err)
 			}
@@ -65,7 +65,7 @@ func TestNodesHaveCgroupsOfTheirOwn(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Logf("the root has %q and passed on %q; the node has %q", available, before, got)
+			t.Logf("the root has %q and enabled %q; the node has %q", available, before, got)
 			if missing := withheld(available, got); len(missing) > 0 {
 				t.Errorf("the node lacks controllers %q", missing)
 			}
@@ -82,6 +82,6 @@ func TestNodesHaveCgroupsOfTheirOwn(t *testing.T) {
 		}
 	}
 	if after := rootControl(); !slices.Equal(before, after) {
-		t.Errorf("the root passed on %q before, and %q after", before, after)
+		t.Errorf("the root enabled %q before, and %q after", before, after)
 	}
 }

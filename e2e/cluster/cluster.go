@@ -16,17 +16,17 @@ import (
 // version of Kubernetes; kubernetes/go.mod pins the same.
 const version = "v1.37.2"
 
-// cluster is where everything is. All of it derives from a name, a directory and a number, so that a second cluster can
-// run beside the first.
+// cluster holds the names, paths and addresses of a cluster. They all derive from a name, a directory and a number, so
+// that a second cluster can run beside the first.
 type cluster struct {
-	name  string // prefix of links, namespaces and cgroups; short, for a link's name has 15 characters
+	name  string // prefix of links, namespaces and cgroups; short, since a link's name has up to 15 characters
 	dir   string // state: keys, logs, pids, the nodes' files
 	cache string // binaries and images, shared by all clusters
 	net   int    // second byte of all IPv4 addresses, and second group of the IPv6 ones
 	nodes []*node
 }
 
-// node is one of the two.
+// node is one of the two nodes.
 type node struct {
 	c     *cluster
 	index int // 1, 2
@@ -73,8 +73,8 @@ func (c *cluster) kubeconfig(user string) string {
 	return c.path("kubeconfig", user)
 }
 
-// lock keeps two commands from starting or stopping the same cluster at once: the name of a socket belongs to one
-// process, and the kernel takes it back when that dies.
+// lock keeps two commands from starting or stopping the same cluster at once. The lock is the name of an abstract
+// socket, which the kernel frees when its process ends.
 func (c *cluster) lock(ctx context.Context) (unlock func(), err error) {
 	var l net.Listener
 	take := func() error {
@@ -82,17 +82,17 @@ func (c *cluster) lock(ctx context.Context) (unlock func(), err error) {
 		return err
 	}
 	if err := take(); errors.Is(err, unix.EADDRINUSE) {
-		say("waiting for another up or down of %s", c.name)
+		logf("waiting for another up or down of %s", c.name)
 		if err := await(ctx, "the other command ends", take); err != nil {
 			return nil, err
 		}
 	} else if err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
 	}
-	return func() { l.Close() }, nil
+	return func() { _ = l.Close() }, nil // the kernel closes it at the end anyway
 }
 
-// Addresses. The host is where the control plane listens; it meets the nodes on the bridge.
+// Addresses. The control plane listens on the host's; a bridge connects host and nodes.
 func (c *cluster) ipv4(format string, args ...any) string {
 	return fmt.Sprintf("10.%d."+format, append([]any{c.net}, args...)...)
 }

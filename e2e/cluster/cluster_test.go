@@ -44,7 +44,7 @@ func testCluster(t *testing.T, name, net string) *cluster {
 	return c
 }
 
-func TestNamesAndNetworksThatCannotBeAreRefused(t *testing.T) {
+func TestNewCluster_RejectsInvalidNames(t *testing.T) {
 	for _, env := range [][2]string{
 		{"ORB8_CLUSTER_NAME", "much-too-long"}, {"ORB8_CLUSTER_NET", "x"}, {"ORB8_CLUSTER_NET", "0"},
 		{"ORB8_CLUSTER_NET", "255"},
@@ -58,7 +58,7 @@ func TestNamesAndNetworksThatCannotBeAreRefused(t *testing.T) {
 	}
 }
 
-func TestTheVersionIsTheOneThatIsBuilt(t *testing.T) {
+func TestVersions_MatchGoMod(t *testing.T) {
 	mod, err := os.ReadFile("kubernetes/go.mod")
 	if err != nil {
 		t.Fatal(err)
@@ -76,8 +76,9 @@ func TestTheVersionIsTheOneThatIsBuilt(t *testing.T) {
 	}
 }
 
-// Nothing that a component is told may be another cluster's too, or two clusters on one machine fight.
-func TestTwoClustersShareNothing(t *testing.T) {
+// TestTwoClusters_ShareNothing compares all names in the components' command lines and files. A shared one would be a
+// conflict of two clusters on one machine.
+func TestTwoClusters_ShareNothing(t *testing.T) {
 	own := regexp.MustCompile(`/[^ ,=]*/(state|run/netns)[^ ,]*|10\.\d+[0-9./]*|fd00:[0-9a-f:/]+|(127\.0\.0\.1):1\d+`)
 	words := func(c *cluster) map[string]bool {
 		found := map[string]bool{}
@@ -107,7 +108,7 @@ func TestTwoClustersShareNothing(t *testing.T) {
 	}
 	a, b := words(testCluster(t, "one", "1")), words(testCluster(t, "two", "2"))
 	if len(a) < 40 || len(a) != len(b) {
-		t.Fatalf("found %d and %d names, want the same number, and many", len(a), len(b))
+		t.Fatalf("found %d and %d names, want the same number, at least 40", len(a), len(b))
 	}
 	for w := range a {
 		if b[w] {
@@ -116,7 +117,7 @@ func TestTwoClustersShareNothing(t *testing.T) {
 	}
 }
 
-func TestAddressesAreDistinctAndOnTheirNodesRange(t *testing.T) {
+func TestCluster_Addresses(t *testing.T) {
 	c := testCluster(t, "orb8", "213")
 	got := []string{c.hostIP(), c.hostIP6(), c.serviceIP(), c.podCIDRs(), c.services(), c.server()}
 	want := []string{"10.213.0.254", "fd00:213::fe", "10.213.128.1", "10.213.96.0/20,fd00:213:60::/44",
@@ -130,7 +131,7 @@ func TestAddressesAreDistinctAndOnTheirNodesRange(t *testing.T) {
 	}
 }
 
-func TestConfigurationFilesParse(t *testing.T) {
+func TestNode_WritesConfiguration(t *testing.T) {
 	c := testCluster(t, "orb8", "213")
 	n := c.nodes[0]
 	if err := n.configure(); err != nil {
@@ -159,7 +160,7 @@ func TestConfigurationFilesParse(t *testing.T) {
 	}
 	if kubelet.Authentication.Anonymous.Enabled || !kubelet.Authentication.Webhook.Enabled ||
 		kubelet.Authorization.Mode != "Webhook" {
-		t.Errorf("the kubelet does not ask the API server who may do what: %+v", kubelet)
+		t.Errorf("the kubelet does not authorize by the API server: %+v", kubelet)
 	}
 	var cni struct {
 		Plugins []struct {
@@ -175,7 +176,7 @@ func TestConfigurationFilesParse(t *testing.T) {
 	}
 }
 
-func TestComponentsAreFoundByNameAndNode(t *testing.T) {
+func TestCluster_FindsComponents(t *testing.T) {
 	c := testCluster(t, "orb8", "213")
 	tests := []struct{ name, node, file string }{
 		{"kube-apiserver", "", "kube-apiserver"},
@@ -189,14 +190,14 @@ func TestComponentsAreFoundByNameAndNode(t *testing.T) {
 		p, err := c.find(test.name, test.node)
 		switch {
 		case test.file == "" && (err == nil || !strings.Contains(err.Error(), "kubelet orb8-node1")):
-			t.Errorf("find %s %s: %v, want an error that lists what there is", test.name, test.node, err)
+			t.Errorf("find %s %s: %v, want an error that lists the components", test.name, test.node, err)
 		case test.file != "" && (err != nil || p.file() != test.file):
 			t.Errorf("find %s %s: %v, %v", test.name, test.node, p, err)
 		}
 	}
 }
 
-func TestUsersGetCertificatesOfTheClustersAuthority(t *testing.T) {
+func TestUser_GetsCertificate(t *testing.T) {
 	c := testCluster(t, "orb8", "213")
 	if err := c.pki(); err != nil {
 		t.Fatal(err)
@@ -255,7 +256,7 @@ func TestProcessRecords(t *testing.T) {
 	}
 }
 
-// sleeper is a child that ends when the test does.
+// sleeper starts a child process that ends with the test.
 func sleeper(t *testing.T) (pid int, done <-chan struct{}) {
 	t.Helper()
 	cmd := exec.Command("cat")
@@ -267,12 +268,15 @@ func sleeper(t *testing.T) (pid int, done <-chan struct{}) {
 		t.Fatal(err)
 	}
 	ended := make(chan struct{})
-	go func() { cmd.Wait(); close(ended) }()
+	go func() {
+		_ = cmd.Wait() // killed or not, it has ended
+		close(ended)
+	}()
 	t.Cleanup(func() { stdin.Close(); <-ended })
 	return cmd.Process.Pid, ended
 }
 
-func TestOnlyTheRecordedProcessIsKilled(t *testing.T) {
+func TestKill_ChecksStartTime(t *testing.T) {
 	c := testCluster(t, "orb8", "213")
 	p, err := c.find("etcd", "")
 	if err != nil {
@@ -292,27 +296,31 @@ func TestOnlyTheRecordedProcessIsKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	kill(record{r.pid, r.start - 1}) // its pid was another's before
+	kill(record{r.pid, r.start - 1}) // an earlier process with the same pid
 	if !r.alive() {
-		t.Fatal("a process was killed for having the pid of another")
+		t.Fatal("kill killed another process with the same pid")
 	}
 	kill(r)
 	<-done
 	if r.alive() {
-		t.Error("the recorded process lives")
+		t.Error("the recorded process is alive")
 	}
-	kill(r) // what is gone is no error
+	kill(r) // no error if it has ended
 }
 
-// A process that holds a port in a second thread: its first one can be a zombie while the port is still taken.
-func TestAProcessHasEndedWhenItsLastThreadHas(t *testing.T) {
+// TestKill_AwaitsTheLastThread kills a process with many threads: its first thread can be a zombie while another keeps
+// its port open.
+func TestKill_AwaitsTheLastThread(t *testing.T) {
 	if os.Getenv("ORB8_CLUSTER_TEST_LISTEN") != "" {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
 		for range 200 {
-			go func() { runtime.LockOSThread(); io.Copy(io.Discard, os.Stdin) }()
+			go func() {
+				runtime.LockOSThread()
+				_, _ = io.Copy(io.Discard, os.Stdin) // only blocks the thread
+			}()
 		}
 		fmt.Println(l.Addr())
 		select {}
@@ -347,15 +355,15 @@ func TestAProcessHasEndedWhenItsLastThreadHas(t *testing.T) {
 			t.Fatal(err)
 		}
 		l, err := net.Listen("tcp", strings.TrimSpace(address))
-		cmd.Wait()
+		_ = cmd.Wait() // it was killed
 		if err != nil {
 			t.Fatalf("the port of a killed process: %v", err)
 		}
-		l.Close()
+		_ = l.Close() // only its creation is tested
 	}
 }
 
-func TestStraysAreOursAlone(t *testing.T) {
+func TestOwns_RecognizesOurProcesses(t *testing.T) {
 	c := &cluster{name: "orb8", dir: "/var/tmp/orb8-cluster"}
 	c.nodes = []*node{{c, 1}, {c, 2}}
 	join := func(args ...string) string { return strings.Join(args, "\x00") + "\x00" }
@@ -371,8 +379,9 @@ func TestStraysAreOursAlone(t *testing.T) {
 		{"a daemon", join("containerd", "--config", "/var/tmp/orb8-cluster/node1/containerd.toml"), nowhere, true},
 		{"a daemon by its full path",
 			join("/c/kube-apiserver", "--tls-cert-file=/var/tmp/orb8-cluster/pki/apiserver.crt"), nowhere, true},
-		{"one not in its namespace yet", join("nsenter", "--net=/run/netns/orb8-node1", "--", "containerd", "--config",
-			"/var/tmp/orb8-cluster/x"), nowhere, true},
+		{"a daemon before nsenter executes it",
+			join("nsenter", "--net=/run/netns/orb8-node1", "--", "containerd", "--config", "/var/tmp/orb8-cluster/x"),
+			nowhere, true},
 		{"a shim", join("/usr/bin/containerd-shim-runc-v2", "-address", "/var/tmp/orb8-cluster/node1/containerd.sock"),
 			nowhere, true},
 		{"another cluster's daemon", join("containerd", "--config", "/var/tmp/orb8-cluster2/node1/containerd.toml"),
@@ -415,7 +424,7 @@ func TestCgroupHierarchies(t *testing.T) {
 	}
 }
 
-func TestMountsBelowTheStateDirectory(t *testing.T) {
+func TestMountsBelow(t *testing.T) {
 	const mountinfo = `40 1 0:4 / /s rw - ext4 /dev/a rw
 41 40 0:4 / /s/node1/kubelet rw - ext4 /dev/a rw
 42 41 0:5 / /s/node1/kubelet/pods/a\040b rw - tmpfs tmpfs rw
@@ -428,7 +437,7 @@ func TestMountsBelowTheStateDirectory(t *testing.T) {
 	}
 }
 
-func TestLitterIsOursAlone(t *testing.T) {
+func TestLitter_ListsOnlyOurFiles(t *testing.T) {
 	c := testCluster(t, "orb8", "213")
 	bundles := c.path("node1", "run", "io.containerd.runtime.v2.task", "k8s.io")
 	for id, address := range map[string]string{"a": "unix:///run/containerd/s/0123", "b": "unix:///run/elsewhere",
@@ -445,7 +454,7 @@ func TestLitterIsOursAlone(t *testing.T) {
 	}
 }
 
-func TestABuildThatFailsLeavesNothingInTheCache(t *testing.T) {
+func TestFillCache_RemovesFailedBuild(t *testing.T) {
 	c := testCluster(t, "orb8", "213")
 	dir := filepath.Join(c.cache, "thing")
 	half := func(dir string) error {
@@ -454,26 +463,26 @@ func TestABuildThatFailsLeavesNothingInTheCache(t *testing.T) {
 		}
 		return errors.New("compiler says no")
 	}
-	if err := c.whole(dir, half); err == nil {
-		t.Fatal("a failed build went unnoticed")
+	if err := c.fillCache(dir, half); err == nil {
+		t.Fatal("no error from a failed build")
 	}
 	if entries, err := os.ReadDir(c.cache); err != nil || len(entries) != 0 {
 		t.Fatalf("the cache holds %v, %v", entries, err)
 	}
-	if err := c.whole(dir, func(dir string) error {
+	if err := c.fillCache(dir, func(dir string) error {
 		return os.WriteFile(filepath.Join(dir, "full"), nil, 0o644)
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.whole(dir, half); err != nil {
-		t.Errorf("what is built was built again: %v", err)
+	if err := c.fillCache(dir, half); err != nil {
+		t.Errorf("the cached directory was rebuilt: %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "full")); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestTheCacheKeyFollowsTheSources(t *testing.T) {
+func TestHashFiles(t *testing.T) {
 	dir := t.TempDir()
 	write := func(content string) string {
 		if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(content), 0o644); err != nil {
@@ -485,13 +494,13 @@ func TestTheCacheKeyFollowsTheSources(t *testing.T) {
 		}
 		return key
 	}
-	a, b, again := write("package a"), write("package b"), write("package a")
-	if a == b || a != again {
-		t.Errorf("keys %s, %s, %s: want the first and the last alike", a, b, again)
+	a, b, a2 := write("package a"), write("package b"), write("package a")
+	if a == b || a != a2 {
+		t.Errorf("keys %s, %s, %s: want the first and the last equal", a, b, a2)
 	}
 }
 
-func TestUpAndDownExcludeEachOther(t *testing.T) {
+func TestLock_ExcludesAnotherCommand(t *testing.T) {
 	c := testCluster(t, "orb8", "213")
 	unlock, err := c.lock(t.Context())
 	if err != nil {
@@ -510,7 +519,7 @@ func TestUpAndDownExcludeEachOther(t *testing.T) {
 	unlock()
 }
 
-func TestAnotherClusterIsOnlyLookedAt(t *testing.T) {
+func TestExternalCluster(t *testing.T) {
 	bin := t.TempDir()
 	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
 	t.Setenv("ORB8_E2E_KUBECONFIG", "/somebody/s/config")
@@ -531,7 +540,7 @@ esac`)
 		args          []string
 		out           string // on stdout
 		err           string
-		kind          string // what kind was told
+		kind          string // arguments of kind
 	}{
 		{name: "up", args: []string{"up"}, out: "/somebody/s/config\n"},
 		{name: "down", args: []string{"down"}},
@@ -544,16 +553,18 @@ esac`)
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Setenv("CONTEXT", test.context)
-			os.Remove(filepath.Join(bin, "kind.log"))
+			if err := os.RemoveAll(filepath.Join(bin, "kind.log")); err != nil {
+				t.Fatal(err)
+			}
 			var err error
 			out := captureStdout(t, func() { err = run(t.Context(), test.args) })
 			if test.err == "" && err != nil || test.err != "" &&
 				(err == nil || !strings.Contains(err.Error(), test.err)) {
 				t.Errorf("error %v, want %q", err, test.err)
 			}
-			told, _ := os.ReadFile(filepath.Join(bin, "kind.log"))
-			if out != test.out || string(told) != test.kind {
-				t.Errorf("printed %q, want %q; kind was told %q, want %q", out, test.out, told, test.kind)
+			kind, _ := os.ReadFile(filepath.Join(bin, "kind.log"))
+			if out != test.out || string(kind) != test.kind {
+				t.Errorf("printed %q, want %q; ran kind %q, want %q", out, test.out, kind, test.kind)
 			}
 		})
 	}
@@ -582,7 +593,7 @@ func captureStdout(t *testing.T, f func()) string {
 	return string(out)
 }
 
-func TestWordsThatAreNoCommandGetTheUsage(t *testing.T) {
+func TestRun_PrintsUsage(t *testing.T) {
 	testCluster(t, "orb8", "213")
 	t.Setenv("ORB8_E2E_KUBECONFIG", "")
 	for _, args := range [][]string{nil, {"upp"}, {"up", "now"}, {"load"}, {"user"}, {"user", "a", "--groups", "b"},
@@ -591,7 +602,7 @@ func TestWordsThatAreNoCommandGetTheUsage(t *testing.T) {
 			t.Errorf("cluster %v: %v, want the usage", args, err)
 		}
 	}
-	// The usage of the package comment is the program's.
+	// The package comment documents the same commands as the usage.
 	source, err := os.ReadFile("main.go")
 	if err != nil {
 		t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// corefile serves the cluster's own names. There is no other network here to ask: any other name does not exist.
+// corefile serves the cluster's own names. There is no upstream server: no other name exists.
 const corefile = `.:53 {
     errors
     ready
@@ -24,12 +24,12 @@ const corefile = `.:53 {
 }
 `
 
-// rootZone has no name in it but its own, so that an answer to any other is NXDOMAIN, and may be remembered for 5 s.
+// rootZone has no name but its own, so the answer for any other name is NXDOMAIN, which resolvers may cache for 5 s.
 const rootZone = `. 5 IN SOA ns.invalid. admin.invalid. 1 3600 600 86400 5
 . 5 IN NS ns.invalid.
 `
 
-// deployDNS makes kube-proxy's permission and CoreDNS, at the address that every kubelet gives its pods.
+// deployDNS creates kube-proxy's role binding and CoreDNS, at the address that every kubelet configures in its pods.
 func (c *cluster) deployDNS(ctx context.Context, client kubernetes.Interface) error {
 	const name, namespace = "coredns", metav1.NamespaceSystem
 	meta := metav1.ObjectMeta{Name: name, Namespace: namespace, Labels: map[string]string{"k8s-app": "kube-dns"}}

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// down takes everything away: processes, mounts, namespaces and links, cgroups, files. It works on whatever a killed
-// run has left, and does nothing where there is nothing.
+// down removes the cluster: processes, mounts, namespaces and links, cgroups, files. It also removes the rest of a
+// killed run, and does nothing if there is nothing to remove.
 func (c *cluster) down(ctx context.Context) error {
 	if err := errors.Join(c.killAll(), c.unmountAll(), c.unwire(ctx), c.removeCgroups()); err != nil {
 		return err
@@ -25,25 +25,26 @@ func (c *cluster) down(ctx context.Context) error {
 			return err
 		}
 	}
-	// The record of what to restore goes last, so that a down that was cut short can be run again.
+	// Remove the record of the settings last, so that an interrupted down can be repeated.
 	if err := c.restore(); err != nil {
 		return fmt.Errorf("restore the machine's settings: %w", err)
 	}
 	return os.RemoveAll(c.dir)
 }
 
-// killAll kills what the pid files name first, so that nothing starts anew, and then every other process of ours.
+// killAll first kills the processes of the pid files, so that they start no others, and then all other processes of
+// ours.
 func (c *cluster) killAll() error {
 	var errs []error
 	for _, p := range c.components() {
 		errs = append(errs, c.kill(p))
 	}
-	// A shim that is killed while it forks leaves a child: look again until there are none.
+	// A shim that is killed while it forks leaves a child, so repeat until there is none.
 	errs = append(errs, poll(20*time.Second, "all processes of the cluster end", func() bool {
 		strays := c.strays()
 		for _, r := range strays {
 			if r.alive() {
-				syscall.Kill(r.pid, syscall.SIGKILL)
+				_ = syscall.Kill(r.pid, syscall.SIGKILL) // it may have ended; the next poll lists it otherwise
 			}
 		}
 		return len(strays) == 0
@@ -51,8 +52,8 @@ func (c *cluster) killAll() error {
 	return errors.Join(errs...)
 }
 
-// unmountAll unmounts what is below the state directory, the last mounted first. It fails where anything stays mounted:
-// what is below the directory is going to be deleted.
+// unmountAll unmounts all mount points below the state directory, the last mounted first. It fails if one stays
+// mounted, since down deletes the files below the directory.
 func (c *cluster) unmountAll() error {
 	below := func() ([]string, error) {
 		mountinfo, err := os.ReadFile("/proc/self/mountinfo")
@@ -63,7 +64,7 @@ func (c *cluster) unmountAll() error {
 		return err
 	}
 	for _, point := range slices.Backward(points) {
-		// One that has gone with another's propagation is no error.
+		// A mount point can be gone already, by propagation of another unmount.
 		if err := unix.Unmount(point, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) &&
 			!errors.Is(err, unix.ENOENT) {
 			return fmt.Errorf("unmount %s: %w", point, err)

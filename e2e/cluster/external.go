@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// external is a cluster that somebody else made.
+// external is a cluster that was not started by this program.
 type external struct{ kubeconfig string }
 
 func (x *external) run(ctx context.Context, args []string) error {
@@ -35,7 +35,7 @@ func (x *external) kubectl(ctx context.Context, args ...string) (string, error) 
 	return strings.TrimSpace(string(out)), err
 }
 
-// load imports through kind. Images of other clusters are their owner's to load.
+// load imports archives with kind. For other clusters, it fails: their owner has to load the images.
 func (x *external) load(ctx context.Context, archives []string) error {
 	current, err := x.kubectl(ctx, "config", "current-context")
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tunables are kernel settings that a kubelet makes for the whole machine: it will not start with others, and panic or
-// reboot is not what the owner of the machine chose.
+// tunables are the values of kernel settings that a kubelet sets for the whole machine. It does not start with others,
+// but a panic or reboot is not what the machine's owner chose.
 var tunables = map[string]string{
 	"vm/overcommit_memory":     "1",
 	"vm/panic_on_oom":          "0",
@@ -24,8 +24,8 @@ var tunables = map[string]string{
 	"kernel/keys/root_maxkeys": "1000000", "kernel/keys/root_maxbytes": "25000000",
 }
 
-// places are directories, and a socket, that the daemons make outside the state directory where nothing can tell them
-// not to: what is in a directory comes after it.
+// places are the paths that daemons create outside the state directory, and for which they have no option. A directory
+// precedes its contents.
 var places = []string{
 	"/run/mount", "/run/mount/utab", "/run/netns", "/run/containerd", "/run/containerd/s", "/run/runc",
 	"/var/lib/cni", "/var/lib/cni/results", "/var/lib/kubelet", "/var/lib/kubelet/device-plugins",
@@ -33,26 +33,26 @@ var places = []string{
 	"/var/log/containers",
 }
 
-// host is what the machine was like before up changed it. It stands in the state directory from before the first change
-// until after the last one is undone.
+// host is the state of the machine before up changed it. Its file is in the state directory from before the first
+// change until after the last one is undone.
 type host struct {
-	// Sysctls are the tunables that a kubelet is going to change, by their path below /proc/sys.
+	// Sysctls are the values of the tunables that a kubelet is going to change, by their path below /proc/sys.
 	Sysctls map[string]string `json:"sysctls,omitempty"`
 	// Missing are the places that did not exist.
 	Missing []string `json:"missing,omitempty"`
-	// NetnsMount tells that /run/netns was no mount point: the first `ip netns add` makes it one.
+	// NetnsMount reports that /run/netns was no mount point: the first `ip netns add` makes it one.
 	NetnsMount bool `json:"netnsMount,omitempty"`
-	// Controllers are those that the root of a unified cgroup hierarchy did not pass on.
+	// Controllers are those that the root of a unified cgroup hierarchy did not enable for its children.
 	Controllers []string `json:"controllers,omitempty"`
 }
 
 func (c *cluster) hostFile() string { return c.path("host.json") }
 
-// remember records the machine as it is.
+// remember writes the machine's state to hostFile.
 func (c *cluster) remember() error {
 	h := host{Sysctls: map[string]string{}}
 	for name, made := range tunables {
-		// What is as the kubelets want it is not ours to restore: another cluster beside this one may have made it so.
+		// A setting that has the kubelets' value is not ours to restore: another cluster may have set it.
 		if b, err := os.ReadFile("/proc/sys/" + name); err == nil && strings.TrimSpace(string(b)) != made {
 			h.Sysctls[name] = strings.TrimSpace(string(b))
 		}
@@ -81,14 +81,14 @@ func (c *cluster) remember() error {
 	return os.WriteFile(c.hostFile(), b, 0o644)
 }
 
-// mountPoint reports whether something is mounted at a path, even the same filesystem.
+// mountPoint reports whether a path is a mount point, even of the same file system.
 func mountPoint(path string) bool {
 	var st unix.Statx_t
 	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, 0, &st)
 	return err == nil && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
 }
 
-// restore undoes what was done to the machine since remember. Without a record there was no change.
+// restore restores the machine's state from hostFile. If there is none, nothing was changed.
 func (c *cluster) restore() error {
 	b, err := os.ReadFile(c.hostFile())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -98,7 +98,7 @@ func (c *cluster) restore() error {
 	}
 	var h host
 	if err := json.Unmarshal(b, &h); err != nil {
-		// Killed while it was written: nothing had been changed yet.
+		// up was killed while it wrote the file, before the first change.
 		return nil
 	}
 	var errs []error
@@ -106,28 +106,28 @@ func (c *cluster) restore() error {
 		errs = append(errs, os.WriteFile("/proc/sys/"+name, []byte(value), 0o644))
 	}
 	for _, controller := range h.Controllers {
-		// Busy where another cgroup has come to use it since: then it is no longer ours.
+		// Busy if another cgroup uses the controller by now: then it is no longer ours.
 		if err := setController(unifiedRoot, "-"+controller); err != nil && !errors.Is(err, syscall.EBUSY) {
 			errs = append(errs, err)
 		}
 	}
 	if h.NetnsMount {
-		// Busy where somebody else has put a namespace there since.
+		// Busy if somebody else has added a namespace by now.
 		if err := unix.Unmount("/run/netns", 0); err != nil && !errors.Is(err, unix.EINVAL) &&
 			!errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EBUSY) {
 			errs = append(errs, fmt.Errorf("unmount /run/netns: %w", err))
 		}
 	}
 	for _, dir := range slices.Backward(h.Missing) {
-		os.Remove(dir) // a directory stays where others have put something into it
+		_ = os.Remove(dir) // a directory stays if others have files in it
 	}
 	return errors.Join(errs...)
 }
 
-// litter are files of ours that the daemons leave outside the state directory.
+// litter lists the files of ours that the daemons leave outside the state directory.
 func (c *cluster) litter() []string {
 	var ours []string
-	// Containerd keeps the shims' sockets where it cannot be configured; each bundle tells the address of its own.
+	// The directory of the shims' sockets is not configurable; each bundle has a file with the address of its own.
 	bundles, _ := filepath.Glob(c.path("node*", "run", "io.containerd.runtime.v2.task", "k8s.io", "*", "address"))
 	for _, file := range bundles {
 		if b, err := os.ReadFile(file); err == nil {
@@ -144,7 +144,7 @@ func (c *cluster) litter() []string {
 			ours = append(ours, link)
 		}
 	}
-	// The CNI library's copies of results, with the path of the pod's namespace in them.
+	// The CNI library's copies of results, which include the path of the pod's namespace.
 	results, _ := filepath.Glob("/var/lib/cni/results/*")
 	for _, file := range results {
 		if b, err := os.ReadFile(file); err == nil && strings.Contains(string(b), `"`+c.dir+"/") {

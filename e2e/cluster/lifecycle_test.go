@@ -22,11 +22,12 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// insideEnv is set in the process that runs on a machine of its own: the directory of what the first one built.
+// insideEnv is set in the test process inside the namespaces: the directory with the binaries that the outer one built.
 const insideEnv = "ORB8_CLUSTER_TEST_INSIDE"
 
-// TestUpDownLeavesNothing brings the real cluster up and down, and compares all there is before and after. It runs in
-// namespaces of its own, so that all there is is ours, and another cluster can be up beside it.
+// TestUpDownLeavesNothing starts and stops the real cluster, and compares the state of the machine before and after. It
+// runs in its own namespaces, so that the machine has no other processes, mounts and links, and another cluster can be
+// up at the same time.
 func TestUpDownLeavesNothing(t *testing.T) {
 	if os.Getenv("ORB8_E2E_CLUSTER_TEST") == "" {
 		t.Skip("starts a cluster: run make test-cluster")
@@ -38,7 +39,7 @@ func TestUpDownLeavesNothing(t *testing.T) {
 		testInside(t, built)
 		return
 	}
-	t.Setenv("ORB8_E2E_KUBECONFIG", "") // this is about our own
+	t.Setenv("ORB8_E2E_KUBECONFIG", "") // test our own cluster
 	built := t.TempDir()
 	here, err := os.Getwd()
 	if err != nil {
@@ -62,13 +63,13 @@ func TestUpDownLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	apart := t.TempDir()
-	// Cgroups have no namespace here: two runs of this test may not share their names.
+	// The namespaces do not include cgroups: two runs of this test must not share their names.
 	name := fmt.Sprintf("t%d", os.Getpid())
 	cmd := exec.CommandContext(t.Context(), "unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc",
 		"--kill-child",
 		"sh", here+"/testdata/inside.sh", apart, self, "-test.v", "-test.run="+flag.Lookup("test.run").Value.String(),
 		"-test.timeout=15m")
-	// What other programs write to the system's directories meanwhile is not seen either: the overlays hold ours alone.
+	// The overlays of the system's directories hide the writes of other programs, too.
 	cmd.Env = append(os.Environ(), insideEnv+"="+built, "ORB8_CLUSTER_APART="+apart,
 		"ORB8_CLUSTER_NAME="+name, "ORB8_CLUSTER_NET=214", "ORB8_CLUSTER_DIR="+filepath.Join(t.TempDir(), "state"))
 	out, err := cmd.CombinedOutput()
@@ -78,7 +79,7 @@ func TestUpDownLeavesNothing(t *testing.T) {
 	t.Logf("\n%s", out)
 }
 
-// bed is the cluster program and the cluster it is told to run.
+// bed is a cluster and the directory of the program that runs it.
 type bed struct {
 	*cluster
 	built string
@@ -101,7 +102,11 @@ func testInside(t *testing.T, built string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.WriteFile(tunable, before, 0o644) })
+	t.Cleanup(func() {
+		if err := os.WriteFile(tunable, before, 0o644); err != nil {
+			t.Error(err)
+		}
+	})
 	if err := os.WriteFile(tunable, []byte("7"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +124,7 @@ func testInside(t *testing.T, built string) {
 		defer nothingLeft(t)
 		b.up(t)
 		if diff := difference(clean, b.snapshot(t)); strings.Count(diff, "\n") < 50 {
-			t.Errorf("a running cluster shows in %d lines: the comparison sees too little\n%s",
+			t.Errorf("a running cluster shows in %d lines: the comparison misses too much\n%s",
 				strings.Count(diff, "\n"), diff)
 		}
 		b.serves(t)
@@ -129,8 +134,8 @@ func testInside(t *testing.T, built string) {
 		b.up(t)
 		pids := b.pids(t)
 		b.up(t)
-		if again := b.pids(t); !slices.Equal(pids, again) {
-			t.Errorf("processes %v became %v", pids, again)
+		if after := b.pids(t); !slices.Equal(pids, after) {
+			t.Errorf("processes %v became %v", pids, after)
 		}
 	})
 	t.Run("components stop and start", func(t *testing.T) {
@@ -144,8 +149,8 @@ func testInside(t *testing.T, built string) {
 		before := b.pids(t)
 		b.run(t, "restart", "kube-apiserver")
 		b.run(t, "restart", "containerd", b.nodes[0].name())
-		// The kubelet may tell the API server that its runtime was away, and of its return only with its next
-		// heartbeat.
+		// The kubelet may report to the API server that its runtime is down, and only with its next heartbeat that it
+		// is up.
 		for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
 			out, err := b.try("status")
 			if err == nil {
@@ -165,7 +170,7 @@ func testInside(t *testing.T, built string) {
 			t.Errorf("%d components were restarted, want 2", changed)
 		}
 	})
-	t.Run("up repairs what was killed", func(t *testing.T) {
+	t.Run("up restarts killed components", func(t *testing.T) {
 		defer nothingLeft(t)
 		b.up(t)
 		for _, name := range []string{"etcd", "containerd-node1", "kubelet-node2"} {
@@ -179,18 +184,18 @@ func testInside(t *testing.T, built string) {
 		}
 		b.up(t)
 	})
-	t.Run("up repairs an up that was killed", func(t *testing.T) {
+	t.Run("up repairs a killed up", func(t *testing.T) {
 		defer nothingLeft(t)
 		b.killedUp(t)
 		b.up(t)
 	})
-	t.Run("down clears an up that was killed", func(t *testing.T) {
+	t.Run("down clears a killed up", func(t *testing.T) {
 		defer nothingLeft(t)
 		b.killedUp(t)
 	})
 }
 
-// killedUp kills an up halfway: its daemons run, and it cannot clean up.
+// killedUp kills an up halfway, so that its daemons run and it does not clean up.
 func (b *bed) killedUp(t *testing.T) {
 	t.Helper()
 	cmd := exec.Command(b.built+"/cluster", "up")
@@ -201,13 +206,13 @@ func (b *bed) killedUp(t *testing.T) {
 		_, err := os.Stat(b.path("pids", "kubelet-node1"))
 		return err == nil
 	})
-	cmd.Process.Kill()
-	cmd.Wait()
+	_ = cmd.Process.Kill() // status fails below if it ended before
+	_ = cmd.Wait()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := b.try("status"); err == nil {
-		t.Fatal("the cluster is up: it was to be killed before")
+		t.Fatal("up completed before it was killed")
 	}
 }
 
@@ -261,7 +266,7 @@ func (b *bed) kubectl(ctx context.Context, args ...string) *exec.Cmd {
 		args...)...)
 }
 
-// serves holds the cluster to what the tests of the plugin expect of one.
+// serves checks that the cluster works as the plugin's tests need: images, networking, DNS, logs, port-forwards, RBAC.
 func (b *bed) serves(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
@@ -289,7 +294,7 @@ func (b *bed) serves(t *testing.T) {
 	if err := os.WriteFile(manifest, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	// A namespace's default service account comes a moment after it, and pods want one.
+	// A namespace's default service account is created a moment after it, and pods need one.
 	err := await(ctx, "pods are accepted", func() error {
 		out, err := b.kubectl(ctx, "apply", "-f", manifest).CombinedOutput()
 		if err != nil {
@@ -302,7 +307,7 @@ func (b *bed) serves(t *testing.T) {
 	}
 	kubectl(t, "wait", "-n", "test", "--for=condition=Ready", "pod", "--all", "--timeout=60s")
 
-	// Every way to the server: from the other node, and hairpin from itself. kube-proxy may still be writing its first
+	// Connect to the server from the other node and from itself (hairpin). kube-proxy may still be writing its first
 	// rules for the Service.
 	fields := strings.Fields(kubectl(t, "get", "-n", "test", "pod/server", "service/web",
 		"-o=jsonpath={.items[0].status.podIPs[*].ip} {.items[1].spec.clusterIPs[*]}"))
@@ -354,7 +359,7 @@ func (b *bed) serves(t *testing.T) {
 	}
 	b.portForward(ctx, t)
 
-	// Who is not allowed is refused, by the API server and by Pod Security.
+	// RBAC and Pod Security reject requests.
 	jane := strings.TrimSpace(b.run(t, "user", "jane", "--group", "developers"))
 	refused(t, `User "jane" cannot list resource "pods"`, "--kubeconfig", jane, "get", "pods", "-n", "test")
 	kubectl(t, "create", "rolebinding", "developers", "-n", "test", "--clusterrole=view", "--group=developers")
@@ -367,7 +372,7 @@ func (b *bed) serves(t *testing.T) {
 	refused(t, "violates PodSecurity", "run", "x", "-n", "restricted", "--image=x", "--privileged")
 }
 
-// portForward speaks to the server through `kubectl port-forward`.
+// portForward connects to the server through `kubectl port-forward`.
 func (b *bed) portForward(ctx context.Context, t *testing.T) {
 	t.Helper()
 	cmd := b.kubectl(ctx, "port-forward", "-n", "test", "pod/server", ":7000")
@@ -378,18 +383,21 @@ func (b *bed) portForward(ctx context.Context, t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { cmd.Process.Kill(); cmd.Wait() }()
+	defer func() {
+		_ = cmd.Process.Kill() // it may have ended, which the checks below notice
+		_ = cmd.Wait()
+	}()
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	port := regexp.MustCompile(`127\.0\.0\.1:(\d+)`).FindStringSubmatch(line)
 	if err != nil || port == nil {
-		t.Fatalf("port-forward said %q: %v", line, err)
+		t.Fatalf("port-forward printed %q: %v", line, err)
 	}
 	if out, err := exec.CommandContext(ctx, b.built+"/workload", "tcp", "-to", port[0]).CombinedOutput(); err != nil {
 		t.Errorf("through the port-forward: %v: %s", err, out)
 	}
 }
 
-// snapshot lists all there is: a line for each thing.
+// snapshot lists the machine's processes, mounts, links, addresses, routes, rules, files and settings, one a line.
 func (b *bed) snapshot(t *testing.T) []string {
 	t.Helper()
 	var all []string
@@ -412,14 +420,14 @@ func (b *bed) snapshot(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	for _, stat := range stats {
-		// An orphan that has ended waits for process 1 to take note of it.
+		// Skip zombies: process 1 reaps an orphan a moment after it ends.
 		if b, err := os.ReadFile(stat); err == nil && !regexp.MustCompile(`\) Z `).Match(b) {
 			id, rest, _ := strings.Cut(string(b), ")")
 			add("process", id+") "+strings.Fields(rest)[19])
 		}
 	}
 	for line := range strings.Lines(string(mustRead(t, "/proc/self/mountinfo"))) {
-		// Root and mount point: identities and peer groups are numbered anew.
+		// Root and mount point only: mount ids and peer groups change.
 		add("mount", strings.Join(strings.Fields(line)[3:5], " "))
 	}
 	add("link", regexp.MustCompile(`(?m)^\d+: `).ReplaceAllString(command("ip", "-o", "link"), ""))
@@ -436,7 +444,7 @@ func (b *bed) snapshot(t *testing.T) []string {
 			if err == nil && keep(path) {
 				add(kind, d.Type().String()+" "+path)
 			}
-			return nil // what goes while it is walked is not there
+			return nil // a file that vanishes during the scan does not count
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -446,7 +454,7 @@ func (b *bed) snapshot(t *testing.T) []string {
 	for _, dir := range []string{"etc", "opt", "usr", "var"} {
 		apart := filepath.Join(os.Getenv("ORB8_CLUSTER_APART"), dir)
 		files("written", apart+"/written", func(path string) bool {
-			// A directory that something was written to is there with it, and stays.
+			// The overlay keeps a copy of a directory in which a file was created, also after its removal.
 			below := strings.TrimPrefix(path, apart+"/written")
 			now, err := os.Lstat(path)
 			old, oldErr := os.Lstat(apart + "/before" + below)
@@ -454,7 +462,7 @@ func (b *bed) snapshot(t *testing.T) []string {
 		})
 	}
 	files("state", filepath.Dir(b.dir), func(string) bool { return true })
-	// Cgroups have no namespace that would hide the other ones.
+	// Cgroups have no namespace here, so filter by name.
 	files("cgroup", "/sys/fs/cgroup", func(path string) bool { return strings.Contains(path, "/"+b.name+"-") })
 	for _, root := range []string{"/proc/sys/net", "/proc/sys/kernel/panic", "/proc/sys/kernel/panic_on_oops",
 		"/proc/sys/vm/overcommit_memory"} {
@@ -469,7 +477,7 @@ func (b *bed) snapshot(t *testing.T) []string {
 	return all
 }
 
-// difference lists what is in one list only.
+// difference lists the lines that are in one list only.
 func difference(before, after []string) string {
 	var diff strings.Builder
 	count := map[string]int{}

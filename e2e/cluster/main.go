@@ -1,21 +1,21 @@
-// Command cluster is the test bed: a real two-node Kubernetes cluster on one machine, without Docker or a registry. API
-// server, scheduler, controller manager, kubelets and kube-proxies are built from their Go modules; etcd, containerd,
-// runc and the CNI plugins are the distribution's. Each node is a network namespace with a kubelet, a containerd and a
-// kube-proxy of its own, and a bridge in a third namespace joins them, so that no rule or sysctl of the host is
-// touched, and its routes into the cluster go with the one link they are on.
+// Command cluster runs the test bed: a real two-node Kubernetes cluster on one machine, without Docker or a registry.
+// API server, scheduler, controller manager, kubelets and kube-proxies are built from their Go modules; etcd,
+// containerd, runc and the CNI plugins are the distribution's. Each node is a network namespace with its own kubelet,
+// containerd and kube-proxy, and a bridge in a third namespace connects them. So no rule or sysctl of the host changes,
+// and the host's routes into the cluster end with their link.
 //
-//	cluster build                              build what is not in the cache yet
-//	cluster up                                 start, or find running; the last line is the kubeconfig
-//	cluster down                               stop, and leave nothing behind
-//	cluster status                             say whether it is up
+//	cluster build                              build the binaries and images that the cache lacks
+//	cluster up                                 start the cluster unless it is up; the last line is the kubeconfig
+//	cluster down                               stop the cluster and leave nothing behind
+//	cluster status                             fail unless the cluster is up
 //	cluster kubeconfig                         print the kubeconfig's path
 //	cluster load ARCHIVE ...                   import docker archives into both nodes
-//	cluster digest IMAGE                       name an image by its digest, too, on both nodes; prints that name
+//	cluster digest IMAGE                       add a name with the digest to an image on both nodes; print it
 //	cluster user NAME [--group GROUP]          print the path of a kubeconfig with a fresh certificate for NAME
 //	cluster restart|stop|start COMPONENT [NODE]
 //
-// ORB8_E2E_KUBECONFIG names a cluster to use in its place: then up only checks it, down leaves it alone, and load goes
-// through kind where the context is kind's.
+// ORB8_E2E_KUBECONFIG names another cluster to use: then up only checks it, down does nothing, and load uses kind if
+// the context is kind's.
 package main
 
 import (
@@ -36,9 +36,8 @@ func main() {
 	}
 }
 
-var errUsage = errors.New("usage: cluster build | up | down | status | kubeconfig | load ARCHIVE ... | digest " +
-	"IMAGE | " +
-	"user NAME [--group GROUP] | restart|stop|start COMPONENT [NODE]")
+var errUsage = errors.New("usage: cluster build | up | down | status | kubeconfig | load ARCHIVE ... | " +
+	"digest IMAGE | user NAME [--group GROUP] | restart|stop|start COMPONENT [NODE]")
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
@@ -94,5 +93,5 @@ func run(ctx context.Context, args []string) error {
 	return nil
 }
 
-// say tells on stderr what goes on.
-func say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+// logf prints a line of progress to stderr.
+func logf(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }

@@ -8,10 +8,10 @@ import (
 	"os"
 )
 
-// hostLink is the host's end of its wire to the switch.
+// hostLink is the name of the host's end of its veth pair to the switch.
 func (c *cluster) hostLink() string { return c.name + "-host" }
 
-// network lays the wires: a bridge in a namespace of its own, with the host and both nodes on it.
+// network creates a bridge in its own namespace and connects the host and both nodes to it.
 func (c *cluster) network(ctx context.Context) error {
 	run := func(args ...string) error {
 		_, err := output(ctx, "", "ip", args...)
@@ -47,7 +47,7 @@ func (c *cluster) network(ctx context.Context) error {
 		)
 	}
 	for _, n := range c.nodes {
-		// Pods ask the API server, which is the host's. These routes go with the link.
+		// Pods connect to the API server on the host. These routes end with the link.
 		steps = append(steps,
 			run("route", "add", n.podCIDR(), "via", n.ip()),
 			run("-6", "route", "add", n.podCIDR6(), "via", n.ip6()))
@@ -68,11 +68,11 @@ func (n *node) sysctl(ctx context.Context, settings ...string) error {
 	return err
 }
 
-// unwire removes the namespaces, and with them every link, route and rule in them.
+// unwire removes the namespaces with all their links, routes and rules.
 func (c *cluster) unwire(ctx context.Context) error {
 	var errs []error
-	// The wire would go with the namespace of its other end, but some moments later, and a wire to a dying namespace is
-	// not always found when it is asked for by name.
+	// Delete the host's link first. It would end with the namespace of its peer, but later, and lookups by name do not
+	// always find a link whose peer's namespace is being removed.
 	if _, err := net.InterfaceByName(c.hostLink()); err == nil {
 		_, err := output(ctx, "", "ip", "link", "del", c.hostLink())
 		errs = append(errs, err)

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// record is how a process is found again by a later command. The start time tells it from another one that got its pid.
+// record identifies a process for later commands. The start time distinguishes it from one that reuses its pid.
 type record struct {
 	pid   int
 	start uint64 // clock ticks since boot, field 22 of /proc/PID/stat
@@ -27,7 +27,7 @@ func parseRecord(s string) (r record, err error) {
 	return r, nil
 }
 
-// statFields gives the fields of a stat line from the third on. The second one, the command, may hold spaces and
+// statFields returns the fields of a stat line from the third on. The second one, the command, may contain spaces and
 // parentheses.
 func statFields(stat string) ([]string, error) {
 	_, rest, ok := cutLast(stat, ")")
@@ -63,15 +63,15 @@ func recordOf(pid int) (record, error) {
 	return record{pid, start}, err
 }
 
-// alive reports whether the very process still runs, or still holds its files and ports.
+// alive reports whether this process still runs, or still has open files and ports.
 func (r record) alive() bool {
 	now, err := recordOf(r.pid)
 	return err == nil && now == r && !ended(r.pid)
 }
 
-// ended tells a zombie that only waits for its parent. While other threads of it are there they keep its ports open.
-// The kernel's count of threads (proc(5), field 20) has them all: the list in /proc/PID/task ends where a thread ends
-// that is being listed.
+// ended reports whether a process is a zombie that only waits for its parent. Other threads that still run keep its
+// ports open. They are all in the kernel's count of threads (proc(5), field 20), while a listing of /proc/PID/task
+// stops early if the thread that it has reached ends.
 func ended(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -105,8 +105,8 @@ func (c *cluster) launch(p *component) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("%s ended at once: see %s", p.file(), log.Name()), cmd.Wait())
 	}
-	// Reaped here while this command runs, by init after it.
-	go cmd.Wait()
+	// Reap it here while this command runs; init does after that.
+	go func() { _ = cmd.Wait() }()
 	return os.WriteFile(c.pidFile(p), []byte(r.String()), 0o644)
 }
 
@@ -119,7 +119,7 @@ func (c *cluster) recorded(p *component) (record, bool) {
 	return r, err == nil
 }
 
-// kill ends a component the hard way: its state is thrown away, and an API server takes a minute to end by itself.
+// kill kills a component with SIGKILL: its state is going to be deleted, and an API server takes a minute to shut down.
 func (c *cluster) kill(p *component) error {
 	r, ok := c.recorded(p)
 	if !ok || !r.alive() {
@@ -135,7 +135,7 @@ func awaitGone(r record) error {
 	return poll(10*time.Second, fmt.Sprintf("process %d ends", r.pid), func() bool { return !r.alive() })
 }
 
-// poll waits for what nothing announces.
+// poll checks a condition every 10 ms until it is true.
 func poll(limit time.Duration, what string, done func() bool) error {
 	deadline := time.Now().Add(limit)
 	for !done() {
@@ -147,7 +147,7 @@ func poll(limit time.Duration, what string, done func() bool) error {
 	return nil
 }
 
-// strays are processes of ours that no pid file names: containers, shims, and what a killed run left. They are known by
+// strays lists processes of ours without a pid file: containers, shims, and the rest of a killed run. It finds them by
 // their cgroup, or by a path of ours among their arguments.
 func (c *cluster) strays() []record {
 	own := os.Getpid()
@@ -170,8 +170,8 @@ func (c *cluster) strays() []record {
 	return found
 }
 
-// owns judges a process by /proc/PID/cmdline and /proc/PID/cgroup. Only daemons of ours count by their arguments: an
-// editor with one of our files open is none.
+// owns reports whether a process is ours, by the texts of its /proc/PID/cmdline and /proc/PID/cgroup. Arguments count
+// for daemons only: an editor may have one of our files open.
 func (c *cluster) owns(cmdline, cgroups string) bool {
 	for _, line := range strings.Split(cgroups, "\n") {
 		// hierarchy:controllers:path
@@ -189,7 +189,7 @@ func (c *cluster) owns(cmdline, cgroups string) bool {
 	switch filepath.Base(args[0]) {
 	case "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "containerd", "containerd-shim-runc-v2",
 		"kubelet", "kube-proxy", "runc",
-		"nsenter": // which becomes one of the others
+		"nsenter": // which then executes one of the others
 	default:
 		return false
 	}

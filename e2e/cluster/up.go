@@ -22,10 +22,10 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// upTimeout bounds a start; it takes seconds.
+// upTimeout bounds a start, which takes seconds.
 const upTimeout = 3 * time.Minute
 
-// up starts the cluster, unless it is up and well.
+// up starts the cluster unless it is up and healthy.
 func (c *cluster) up(ctx context.Context) error {
 	if os.Getuid() != 0 {
 		return errors.New("up: want root, for network namespaces, cgroups and containers")
@@ -42,9 +42,9 @@ func (c *cluster) up(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// What a killed run left would be in the way.
+	// Remove the rest of a killed run.
 	if err := c.down(ctx); err != nil {
-		return fmt.Errorf("clear what is left of an earlier run: %w", err)
+		return fmt.Errorf("remove the rest of an earlier run: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, upTimeout)
 	defer cancel()
@@ -52,11 +52,11 @@ func (c *cluster) up(ctx context.Context) error {
 	if err := c.start(ctx, images); err != nil {
 		return errors.Join(err, c.logTails(), c.down(context.WithoutCancel(ctx)))
 	}
-	say("cluster up in %.1f s", time.Since(began).Seconds())
+	logf("cluster up in %.1f s", time.Since(began).Seconds())
 	return nil
 }
 
-// start needs a clean machine, and the directory of the images that every node holds.
+// start starts the cluster on a clean machine. It loads the images of a directory into every node.
 func (c *cluster) start(ctx context.Context, images string) error {
 	for _, dir := range []string{"pki", "kubeconfig", "log", "pids"} {
 		if err := os.MkdirAll(c.path(dir), 0o755); err != nil {
@@ -74,7 +74,7 @@ func (c *cluster) start(ctx context.Context, images string) error {
 		return err
 	}
 	if err := c.network(ctx); err != nil {
-		return fmt.Errorf("lay the network: %w", err)
+		return fmt.Errorf("create the network: %w", err)
 	}
 	var steps errgroup.Group
 	var control, nodes []*component
@@ -127,7 +127,7 @@ func (c *cluster) start(ctx context.Context, images string) error {
 						filepath.Join(images, "coredns.tar")); err != nil {
 						return err
 					}
-					// A kubelet that finds no API server waits seconds before it tries again.
+					// A kubelet that cannot connect to the API server waits seconds before it retries.
 					<-ready
 				}
 				if err := c.launch(p); err != nil {
@@ -143,9 +143,9 @@ func (c *cluster) start(ctx context.Context, images string) error {
 	if err := os.WriteFile(c.path("started"), nil, 0o644); err != nil {
 		return err
 	}
-	again := c.restarter()
+	restart := c.restarter()
 	err = await(ctx, "both nodes and the cluster's DNS are ready", func() error {
-		return errors.Join(again(), c.healthy(ctx, client))
+		return errors.Join(restart(), c.healthy(ctx, client))
 	})
 	if err != nil {
 		return err
@@ -153,8 +153,8 @@ func (c *cluster) start(ctx context.Context, images string) error {
 	return c.publishPodCIDRs(ctx, client)
 }
 
-// publishPodCIDRs writes each node's pod ranges into its spec, as a controller of most clusters does. Here they are
-// those of the network configuration, which is older.
+// publishPodCIDRs writes each node's pod ranges into its spec, as a controller of most clusters does. Here the network
+// configuration already has them.
 func (c *cluster) publishPodCIDRs(ctx context.Context, client kubernetes.Interface) error {
 	nodes := client.CoreV1().Nodes()
 	for _, n := range c.nodes {
@@ -171,11 +171,11 @@ func (c *cluster) publishPodCIDRs(ctx context.Context, client kubernetes.Interfa
 	return nil
 }
 
-// maxRestarts is how often a kubelet is started again.
+// maxRestarts bounds the restarts of a kubelet.
 const maxRestarts = 3
 
-// restarter returns a function that starts kubelets again that have ended, as an init system would: all of a machine
-// put a socket at one fixed path of /var/lib/kubelet, and where two do so at once, one of them ends.
+// restarter returns a function that restarts kubelets that have ended, as an init system would. All kubelets of a
+// machine create a socket at the same path in /var/lib/kubelet, and if two do so at once, one of them ends.
 func (c *cluster) restarter() func() error {
 	restarts := map[string]int{}
 	return func() error {
@@ -185,7 +185,7 @@ func (c *cluster) restarter() func() error {
 				continue
 			}
 			restarts[p.file()]++
-			say("%s has ended; starting it again", p.file())
+			logf("%s has ended: restarting it", p.file())
 			if err := c.launch(p); err != nil {
 				return err
 			}
@@ -194,11 +194,11 @@ func (c *cluster) restarter() func() error {
 	}
 }
 
-// await asks again until the answer is nil. When the context ends it tells the last answer that was not about that.
-func await(ctx context.Context, what string, ask func() error) error {
+// await calls check until it returns nil. When the context ends, it returns the last error that was not due to that.
+func await(ctx context.Context, what string, check func() error) error {
 	var last error
 	for {
-		err := ask()
+		err := check()
 		if err == nil {
 			return nil
 		}
@@ -266,8 +266,8 @@ func (c *cluster) load(ctx context.Context, archives []string) error {
 	return group.Wait()
 }
 
-// nameByDigest gives an image that was loaded a second name on both nodes, with its digest in place of its tag, as a
-// registry's image has one, and returns it.
+// nameByDigest adds a name to a loaded image on both nodes, with the digest in place of the tag, like the name of an
+// image from a registry. It returns the new name.
 func (c *cluster) nameByDigest(ctx context.Context, image string) (string, error) {
 	var name string
 	for _, n := range c.nodes {
@@ -292,7 +292,7 @@ func (c *cluster) nameByDigest(ctx context.Context, image string) (string, error
 	return name, nil
 }
 
-// status is nil where the cluster is up and well.
+// status returns nil if the cluster is up and healthy.
 func (c *cluster) status(ctx context.Context) error {
 	if _, err := os.Stat(c.path("started")); err != nil {
 		return errors.New("the cluster is not up")
@@ -335,7 +335,7 @@ func (c *cluster) healthy(ctx context.Context, client kubernetes.Interface) erro
 	return nil
 }
 
-// logTails is the end of each log, as an error: a start that failed takes the logs away with it.
+// logTails returns the end of each log as an error, since a failed start removes the logs.
 func (c *cluster) logTails() error {
 	var errs []error
 	for _, p := range c.components() {
@@ -346,7 +346,7 @@ func (c *cluster) logTails() error {
 	return errors.Join(errs...)
 }
 
-// control stops and starts single components, for tests of what happens then.
+// control stops, starts or restarts a component, for tests of failures.
 func (c *cluster) control(ctx context.Context, command string, args []string) error {
 	node := ""
 	if len(args) == 2 {
@@ -383,7 +383,7 @@ func (c *cluster) control(ctx context.Context, command string, args []string) er
 	return nil
 }
 
-// ignoreExists makes a creation repeatable.
+// ignoreExists returns nil for "already exists", so that a creation can be repeated.
 func ignoreExists(err error) error {
 	if apierrors.IsAlreadyExists(err) {
 		return nil

@@ -10,11 +10,11 @@ import (
 	"path"
 )
 
-// Image is how an image is named and what it runs.
+// Image is the reference and the configuration of an image.
 type Image struct {
-	// Reference with its tag, such as "ghcr.io/orb8-dev/orb8-tracer:v1.2.3".
+	// Reference is the name with its tag, such as "ghcr.io/orb8-dev/orb8-tracer:v1.2.3".
 	Reference string
-	// Architecture as Go and OCI spell it.
+	// Architecture is spelled as Go and OCI do: amd64, arm64.
 	Architecture string
 	// Binary is the absolute path of the entrypoint in the image.
 	Binary string
@@ -35,15 +35,15 @@ type config struct {
 	} `json:"rootfs"`
 }
 
-// manifest is the entry of manifest.json in what `docker save` writes.
+// manifest is an entry of manifest.json in an archive of `docker save`.
 type manifest struct {
 	Config   string
 	RepoTags []string
 	Layers   []string
 }
 
-// Write writes the image as `docker save` would. Its files are owned by root and readable by all, since a container may
-// run as any user.
+// Write writes the image in the format of `docker save`, with files as its only layer. They are owned by root and
+// readable by all, since a container may run as any user.
 func (i Image) Write(w io.Writer, files ...file) error {
 	layer, err := archive(files...)
 	if err != nil {
@@ -85,7 +85,7 @@ type file struct {
 	content []byte
 }
 
-// archive makes a tar file with no times and no owners in it.
+// archive returns a tar file without times and owners.
 func archive(files ...file) ([]byte, error) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)

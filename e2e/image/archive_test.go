@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestArchiveHoldsWhatARuntimeChecks(t *testing.T) {
+func TestImage_WritesConfigAndLayer(t *testing.T) {
 	binary := []byte("\x7fELF and so on")
 	image := Image{Reference: "example.org/a/b:v1", Architecture: "arm64", Binary: "/b"}
 	var out bytes.Buffer
@@ -47,7 +47,7 @@ func TestArchiveHoldsWhatARuntimeChecks(t *testing.T) {
 	}
 }
 
-func TestArchiveOfTheSameBinaryIsTheSame(t *testing.T) {
+func TestImage_WriteIsReproducible(t *testing.T) {
 	image := Image{Reference: "example.org/a:v1", Architecture: "amd64", Binary: "/a"}
 	var first, second bytes.Buffer
 	for _, w := range []*bytes.Buffer{&first, &second} {
@@ -72,7 +72,7 @@ func untar(t *testing.T, b []byte) map[string][]byte {
 			t.Fatal(err)
 		}
 		if !h.ModTime.IsZero() && h.ModTime.Unix() != 0 {
-			t.Errorf("%s carries the time %s", h.Name, h.ModTime)
+			t.Errorf("%s has the time %s", h.Name, h.ModTime)
 		}
 		if files[h.Name], err = io.ReadAll(r); err != nil {
 			t.Fatal(err)

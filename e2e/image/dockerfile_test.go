@@ -9,7 +9,7 @@ import (
 
 var pinned = regexp.MustCompile(`^FROM (--platform=\S+ )?(scratch|\S+@sha256:[0-9a-f]{64})( AS \S+)?$`)
 
-// TestDockerfile_FetchesNothingUnpinned holds the image to what go.sum and the pinned toolchain give.
+// TestDockerfile_FetchesNothingUnpinned checks that nothing outside go.sum and the pinned toolchain is in the image.
 func TestDockerfile_FetchesNothingUnpinned(t *testing.T) {
 	text, err := os.ReadFile("../../Dockerfile")
 	if err != nil {

@@ -1,12 +1,11 @@
 // Command image packs binaries into docker archives, without a daemon, a registry or a base image.
 //
-//	image -tracer DIRECTORY -o FILE            the tracer, named as the plugin of the same build asks for it
-//	image -ref NAME:TAG -o FILE BINARY         any other
+//	image -tracer DIRECTORY -o FILE            the tracer, with the reference that a plugin of the same build uses
+//	image -ref NAME:TAG -o FILE BINARY         an image of one binary
 //	image -ref NAME:TAG -root DIRECTORY -o FILE PATH
-//	                                           any other that takes more than its binary: PATH, in the
-//	                                           directory, is the one to run
+//	                                           an image of a directory's files; PATH in it is the entrypoint
 //
-// The archive depends on nothing but its inputs: two builds of one commit are the same bytes.
+// The archive depends on its inputs only: two builds of one commit are the same bytes.
 package main
 
 import (
@@ -80,7 +79,7 @@ func tree(dir string) (files []file, err error) {
 	return files, err
 }
 
-// writeFile writes next to the file's place first, so that a build cut short leaves no half an archive behind.
+// writeFile writes a temporary file and renames it, so that an interrupted build leaves no partial archive.
 func writeFile(path string, image Image, files []file) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
 	if err != nil {
@@ -88,7 +87,7 @@ func writeFile(path string, image Image, files []file) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			os.Remove(f.Name())
+			_ = os.Remove(f.Name()) // the first error is the one to report
 		}
 	}()
 	if err := errors.Join(image.Write(f, files...), f.Chmod(0o644), f.Close()); err != nil {

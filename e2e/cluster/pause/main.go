@@ -1,4 +1,4 @@
-// Command pause holds a pod's namespaces open until it is told to end: the sandbox image of the test cluster.
+// Command pause keeps a pod's namespaces open until SIGTERM or SIGINT: the sandbox image of the test cluster.
 package main
 
 import (
