@@ -12,13 +12,14 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// followedSockets is more than a tracer with the default memory limit follows for network, tcp and syscalls, without
-// the reserve: a fifth of 256 MiB, with 448 bytes for network, 448 for tcp and 1,216 for syscalls.
+// followedSockets exceeds the number of sockets that a tracer with the default memory limit follows for network, tcp
+// and syscalls, without the reserve: a fifth of 256 MiB, with 448 bytes for network, 448 for tcp and 1,216 for
+// syscalls.
 const followedSockets = 26_000
 
-// TestFlood_StaysBelowMemoryLimit has one pod exhaust the budgets of its tracer at the same time, while a quiet pod
-// does a little of each. The memory of the tracer, with the kernel memory that is charged to it, stays below the limit
-// of its container. Each event of the quiet pod comes, and the loss names the flooding pod.
+// TestFlood_StaysBelowMemoryLimit floods all budgets of a tracer at once from one pod, while a quiet pod uses a little
+// of each. The memory of the tracer, including the kernel memory charged to it, stays below the limit of its container.
+// All events of the quiet pod arrive, and the losses name the flooding pod only.
 func TestFlood_StaysBelowMemoryLimit(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
@@ -38,19 +39,19 @@ func TestFlood_StaysBelowMemoryLimit(t *testing.T) {
 		t.Fatalf("%d tracers run, want 1", len(tracers))
 	}
 	uid := tracers[0].UID
-	pid, idle, _ := rss(t, uid, "orb8-tracer")
+	pid, idle, _ := rss(t, uid)
 	memory := kit.MemoryCgroupOf(t, pid)
 	before := memory.Read(t)
 
 	flooded := floodBudgets(t, hostile)
 	spawned := beQuiet(t, quiet, server)
 	flooded()
-	// The tracer may be late: it is the flood that has the CPU.
+	// The tracer may be late, since the flood uses the CPU.
 	tr.AwaitJQ(t, `(map(select(.kind == "exec" and .phase == "exit" and .containerPid == $pid)) | length > 0) and
 		(map(select(.kind == "flow" and .protocol == "tcp" and .phase == "closed") | .id) | unique | length == $n)`,
 		"--argjson", "pid", strconv.Itoa(spawned[quietCount-1].PID), "--argjson", "n", strconv.Itoa(quietCount))
 
-	now, current, peak := rss(t, uid, "orb8-tracer")
+	now, current, peak := rss(t, uid)
 	after := memory.Read(t)
 	t.Logf("idle: RSS %s, cgroup %s, of which kernel %s", mib(idle), mib(before.Usage), mib(before.Kernel))
 	t.Logf("flooded: RSS %s, peak %s; cgroup %s, of which kernel %s, peak %s; limit %s",
@@ -68,7 +69,7 @@ func TestFlood_StaysBelowMemoryLimit(t *testing.T) {
 	_, closing, _ := strings.Cut(tr.Stderr(), "LOST")
 	t.Logf("LOST%s", closing)
 	if strings.Contains(closing, "pod "+ns+"/quiet lost ") || !strings.Contains(closing, "pod "+ns+"/hostile lost ") {
-		t.Errorf("the closing line has not the loss of the flooding pod alone:\n%s", closing)
+		t.Errorf("the closing line does not name losses of the flooding pod only:\n%s", closing)
 	}
 }
 
@@ -85,11 +86,11 @@ func TestFlood_StaysBelowLeastMemory(t *testing.T) {
 	if len(tracers) != 1 {
 		t.Fatalf("%d tracers run, want 1", len(tracers))
 	}
-	pid, _, _ := rss(t, tracers[0].UID, "orb8-tracer")
+	pid, _, _ := rss(t, tracers[0].UID)
 	memory := kit.MemoryCgroupOf(t, pid)
 	before := memory.Read(t)
 	holding := append([]*kit.Command{holdFlows(t, hostile)}, holdSockets(t, hostile, "udp", followed)...)
-	now, _, peak := rss(t, tracers[0].UID, "orb8-tracer")
+	now, _, peak := rss(t, tracers[0].UID)
 	after := memory.Read(t)
 	release(t, holding)
 	t.Logf("idle: cgroup %s, of which kernel %s; flooded: RSS peak %s, cgroup %s, of which kernel %s, peak %s; "+
@@ -104,8 +105,8 @@ func TestFlood_StaysBelowLeastMemory(t *testing.T) {
 
 func mib(bytes uint64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) }
 
-// holdSockets has a pod hold n sockets of a protocol, in as many processes as its limit of open files asks for. Each
-// process has an address of loopback of its own.
+// holdSockets opens n sockets of a protocol in a pod and keeps them open, in as many processes as the limit of open
+// files requires. Each process has its own loopback address.
 func holdSockets(t *testing.T, pod *kit.Pod, protocol string, n uint64) []*kit.Command {
 	t.Helper()
 	const maxProcesses = 32
@@ -123,8 +124,8 @@ func holdSockets(t *testing.T, pod *kit.Pod, protocol string, n uint64) []*kit.C
 	return holding
 }
 
-// holdFlows has a pod make more flows of unconnected sockets than there are places for. They are of IPv6: the table for
-// those of IPv4 is allocated when the trace begins.
+// holdFlows makes more flows of unconnected sockets in a pod than the tracer's table holds. They use IPv6, since the
+// table for IPv4 is allocated when the trace begins.
 func holdFlows(t *testing.T, pod *kit.Pod) *kit.Command {
 	t.Helper()
 	spray := pod.Start(t, "spray", "-to", "::1", "-sockets", "3", "-ports", "60000")
@@ -142,17 +143,17 @@ func release(t *testing.T, holding []*kit.Command) {
 	}
 }
 
-// floodBudgets fills the tables of flows and sockets, then starts all other floods, and gives a function that waits for
-// their ends.
+// floodBudgets fills the tables of flows and sockets, then starts all other floods. It returns a function that waits
+// for their ends.
 func floodBudgets(t *testing.T, pod *kit.Pod) (wait func()) {
 	t.Helper()
 	holding := append([]*kit.Command{holdFlows(t, pod)}, holdSockets(t, pod, "tcp", followedSockets)...)
 	var running []*kit.Command
 	for _, flood := range []string{
-		"flood -to 127.0.0.1:9 -for 3s",       // sockets without a place, and drops, each with a port of its own
+		"flood -to 127.0.0.1:9 -for 3s",       // sockets beyond the table, and drops, each with its own port
 		"flood -to 127.0.0.1:53 -dns -for 3s", // DNS queries without an answer
-		"stall -conns 2000 -for 3s",           // messages of DNS over TCP without an end
-		"spawn -count 100 noop flood",         // programs
+		"stall -conns 2000 -for 3s",           // incomplete messages of DNS over TCP
+		"spawn -count 100 noop flood",         // processes
 		"syscalls -getppid 1000000",           // system calls
 	} {
 		running = append(running, pod.Start(t, strings.Fields(flood)...))
@@ -168,7 +169,7 @@ func floodBudgets(t *testing.T, pod *kit.Pod) (wait func()) {
 
 const quietCount = 10
 
-// beQuiet has a pod do a little of all that is traced, and gives the processes that it started.
+// beQuiet makes a pod do a little of all that is traced. It returns the processes that the pod started.
 func beQuiet(t *testing.T, pod *kit.Pod, server netip.AddrPort) (spawned []report.Report) {
 	t.Helper()
 	count := strconv.Itoa(quietCount)
@@ -179,7 +180,7 @@ func beQuiet(t *testing.T, pod *kit.Pod, server netip.AddrPort) (spawned []repor
 	return pod.Exec(t, "spawn", "-count", count, "noop", "quiet")
 }
 
-// checkQuiet holds the events of the quiet pod against what it did.
+// checkQuiet compares the events of the quiet pod with its activity.
 func checkQuiet(t *testing.T, tr *kit.Trace, spawned []report.Report) {
 	t.Helper()
 	pids := make([]string, len(spawned))
@@ -207,8 +208,8 @@ func checkQuiet(t *testing.T, tr *kit.Trace, spawned []report.Report) {
 	}
 }
 
-// TestSocketStorage_BytesPerSocket measures what the kernel charges a tracer for each socket that it follows, against
-// flows.SocketBytes, by which sockets are bounded.
+// TestSocketStorage_BytesPerSocket measures the memory that the kernel charges a tracer for each socket that it
+// follows. It compares this with flows.SocketBytes, which bounds the number of sockets.
 func TestSocketStorage_BytesPerSocket(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
@@ -219,7 +220,7 @@ func TestSocketStorage_BytesPerSocket(t *testing.T) {
 	if len(tracers) != 1 {
 		t.Fatalf("%d tracers run, want 1", len(tracers))
 	}
-	pid, _, _ := rss(t, tracers[0].UID, "orb8-tracer")
+	pid, _, _ := rss(t, tracers[0].UID)
 	memory := kit.MemoryCgroupOf(t, pid)
 	for _, c := range []struct {
 		protocol string
@@ -231,7 +232,7 @@ func TestSocketStorage_BytesPerSocket(t *testing.T) {
 		each := float64(int64(memory.Read(t).Kernel-before)) / n
 		release(t, holding)
 		t.Logf("%s: %.0f bytes for each socket; probes that follow it: %d", c.protocol, each, c.probes)
-		// The kernel charges a pointer for each of its objects besides.
+		// The kernel also charges a pointer for each of its objects.
 		if most := float64(c.probes*flows.SocketBytes) * 1.05; each > most || each < most/2 {
 			t.Errorf("%s: %.0f bytes for each socket, want at most %.0f", c.protocol, each, most)
 		}

@@ -15,7 +15,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
 
-// busy is a namespace with a pod on each node and steady traffic between them.
+// busy creates a namespace with a pod on each node and steady traffic between them.
 func busy(t *testing.T, e *kit.Env) string {
 	t.Helper()
 	ns := e.Namespace(t, nil)
@@ -29,9 +29,8 @@ func busy(t *testing.T, e *kit.Env) string {
 	return ns
 }
 
-// TestNothingIsLeftBehind ends sessions in every way they may end. They must leave the cluster and the kernel as they
-// were.
-func TestNothingIsLeftBehind(t *testing.T) {
+// TestSession_LeavesNothing ends sessions by each signal. They must leave the cluster and the kernel unchanged.
+func TestSession_LeavesNothing(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := busy(t, e)
 	start := func(t *testing.T) *kit.Trace { return e.Trace(t, "trace", "network", "-n", ns, "-o", "json") }
@@ -40,7 +39,6 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		tr.AwaitStreaming(t, 2)
 		tr.AwaitLines(t, 10)
 	}
-	// Four sessions end at once.
 	t.Run("signals", func(t *testing.T) {
 		endings := []struct {
 			signal syscall.Signal
@@ -65,7 +63,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		}
 		before.NothingLeft(t)
 	})
-	t.Run("SIGSTOP, as a laptop that sleeps", func(t *testing.T) {
+	t.Run("SIGSTOP, like a suspended laptop", func(t *testing.T) {
 		before := e.Snapshot(t, true)
 		tr := start(t)
 		stream(t, tr)
@@ -80,7 +78,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	})
 }
 
-func TestHeadEndsTheSession(t *testing.T) {
+func TestSession_EndsByClosedPipe(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := busy(t, e)
 	before := e.Snapshot(t, true)
@@ -100,16 +98,16 @@ func TestHeadEndsTheSession(t *testing.T) {
 	before.NothingLeft(t)
 }
 
-// TestSessionSurvives breaks what a session stands on. The stream goes on, or starts anew and says what is missing;
-// then nothing is left behind.
-func TestSessionSurvives(t *testing.T) {
+// TestSession_SurvivesFailures breaks a component that the session needs. The stream resumes, or restarts and reports a
+// gap; afterwards nothing is left behind.
+func TestSession_SurvivesFailures(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := busy(t, e)
 	for _, test := range []struct {
 		name string
 		hit  func(t *testing.T, tracers []corev1.Pod)
-		// says is what stderr must hold afterwards.
-		says string
+		// stderr is a pattern that stderr must match afterwards.
+		stderr string
 	}{
 		{
 			name: "the tracer's pod is deleted",
@@ -120,7 +118,7 @@ func TestSessionSurvives(t *testing.T) {
 					t.Fatal(err)
 				}
 			},
-			says: `starting another; what happens until it streams is not seen`,
+			stderr: `starting another; what happens until it streams is not seen`,
 		},
 		{
 			name: "the tracer is killed",
@@ -131,7 +129,7 @@ func TestSessionSurvives(t *testing.T) {
 					}
 				}
 			},
-			says: `starting another; what happens until it streams is not seen`,
+			stderr: `starting another; what happens until it streams is not seen`,
 		},
 		{
 			name: "the kubelet restarts",
@@ -144,13 +142,13 @@ func TestSessionSurvives(t *testing.T) {
 			hit:  func(t *testing.T, _ []corev1.Pod) { e.Component(t, "restart", "kube-apiserver") },
 		},
 		{
-			name: "the API server is away for longer than the heartbeat",
+			name: "the API server is down for longer than the heartbeat",
 			hit: func(t *testing.T, _ []corev1.Pod) {
 				e.Component(t, "stop", "kube-apiserver")
 				kit.AwaitNoProcess(t, "orb8-tracer", session.HeartbeatTimeout+kit.CleanupTime)
 				e.Component(t, "start", "kube-apiserver")
 			},
-			says: `starting another; what happens until it streams is not seen`,
+			stderr: `starting another; what happens until it streams is not seen`,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -165,12 +163,12 @@ func TestSessionSurvives(t *testing.T) {
 			node := tracers[0].Spec.NodeName
 			hit := time.Now()
 			test.hit(t, tracers)
-			if test.says != "" {
-				tr.AwaitStderr(t, test.says)
+			if test.stderr != "" {
+				tr.AwaitStderr(t, test.stderr)
 			}
-			// Observed on that node, after the event: only its tracer knows the process there.
-			tr.AwaitJQ(t,
-				`any(.kind == "flow" and .time > $since and ((.src.node == $node and .src.pid != null) or (.dst.node == $node and .dst.pid != null)))`,
+			// Only a tracer on that node knows the pid there, so this event is of its tracer after the failure.
+			tr.AwaitJQ(t, `any(.kind == "flow" and .time > $since and
+				((.src.node == $node and .src.pid != null) or (.dst.node == $node and .dst.pid != null)))`,
 				"--arg", "since", hit.UTC().Format("2006-01-02T15:04:05.999999999Z"), "--arg", "node", node)
 			tr.Stop(t)
 			before.NothingLeft(t)
@@ -178,9 +176,9 @@ func TestSessionSurvives(t *testing.T) {
 	}
 }
 
-// TestCutConnectionsResume cuts the user's connections for less than the heartbeat allows, under steady traffic.
-// Nothing may be missing: not a byte, not a connection.
-func TestCutConnectionsResume(t *testing.T) {
+// TestSession_ResumesAfterCut cuts the user's connections for less than the heartbeat's timeout, under steady traffic.
+// No byte and no connection may be missing.
+func TestSession_ResumesAfterCut(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
 	pods := e.Pods(t,
@@ -199,7 +197,7 @@ func TestCutConnectionsResume(t *testing.T) {
 	for range 3 {
 		tr.AwaitLines(t, tr.Lines(t)+20)
 		proxy.Cut()
-		// The cut has to last: there is nothing to wait for but time.
+		// The cut has to last, and there is no condition to wait for.
 		time.Sleep(session.HeartbeatTimeout / 3)
 		proxy.Restore()
 	}
@@ -219,7 +217,7 @@ func TestCutConnectionsResume(t *testing.T) {
 	before.NothingLeft(t)
 }
 
-func TestTwoSessionsDoNotDisturbEachOther(t *testing.T) {
+func TestSessions_AreIndependent(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := busy(t, e)
 	user := e.RoleUser(t, "second", ns)
@@ -234,7 +232,7 @@ func TestTwoSessionsDoNotDisturbEachOther(t *testing.T) {
 	first.Wait(t)
 	n := second.Lines(t)
 	second.AwaitLines(t, n+50)
-	// A session that starts sweeps what is left, and must not take a colleague's for that.
+	// A new session removes leftovers of others, and must not remove a running session.
 	third := e.Trace(t, "trace", "network", "-n", ns, "-o", "json", "--duration", "2s")
 	if code := third.Wait(t); code != 0 {
 		t.Errorf("third session exits with %d", code)

@@ -7,8 +7,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// TestImageByDigest traces with the reference of a release: by tag and digest. It is of an image that has no such tag,
-// so that the digest alone can have found it.
+// TestImageByDigest traces with an image reference like a release's, with a tag and a digest. The image has no such
+// tag, so only the digest can find it.
 func TestImageByDigest(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)

@@ -13,7 +13,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// dnsServiceOf makes a Service for DNS over UDP and TCP. Its target ports may be names.
+// dnsServiceOf creates a Service for DNS over UDP and TCP. Its target ports may be names.
 func dnsServiceOf(t *testing.T, e *kit.Env, namespace, app string, port int32, udp, tcp intstr.IntOrString) netip.Addr {
 	t.Helper()
 	return e.ServiceOf(t, &corev1.Service{
@@ -28,8 +28,9 @@ func dnsServiceOf(t *testing.T, e *kit.Env, namespace, app string, port int32, u
 	})
 }
 
-// TestDNSPorts_OneEventPerQuery asks servers whose Service has another port than their pods, or has none, and in ways
-// in which the client's address is not the pod's own. No port is named: those of the Services are found.
+// TestDNSPorts_OneEventPerQuery queries servers whose Service has a port other than their pods', or that have no
+// Service, also from clients whose address is not the pod's. There is no --dns-port: the trace finds the Services'
+// ports.
 func TestDNSPorts_OneEventPerQuery(t *testing.T) {
 	t.Parallel()
 	e := kit.Need(t)
@@ -61,7 +62,7 @@ func TestDNSPorts_OneEventPerQuery(t *testing.T) {
 	type query struct {
 		from            *kit.Pod
 		container       string
-		to, pod, viaSvc string // viaSvc is the Service's name, empty for a pod's address
+		to, pod, viaSvc string // viaSvc is the Service's name, or empty for a pod's address
 	}
 	var asked []query
 	var commands []*kit.Command
@@ -114,7 +115,7 @@ func TestDNSPorts_OneEventPerQuery(t *testing.T) {
 				d := mine[0]
 				observed, pod, viaSvc := "src", q.from.Name, q.viaSvc
 				if tr == main && q.container != "workload" {
-					observed, pod, viaSvc = "dst", q.pod, "" // only the server's side is seen: behind the Service
+					observed, pod, viaSvc = "dst", q.pod, "" // only the server's end is observed, behind the Service
 				}
 				if d.Observed != observed || d.Pod != pod || d.Outcome != "answered" || *d.Rcode != "NOERROR" ||
 					deref(d.Src.Pod) != q.from.Name || deref(d.Dst.Pod) != q.pod || deref(d.Dst.Service) != viaSvc {

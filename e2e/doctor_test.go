@@ -15,7 +15,7 @@ type finding struct {
 	Kind, Check, Status, Detail string
 }
 
-// doctor runs it, and returns its findings, its word on stderr and its exit code.
+// doctor runs kubectl orb8 doctor and returns its findings, stderr and exit code.
 func doctor(t *testing.T, e *kit.Env, kubeconfig string, args ...string) (findings []finding, stderr string, code int) {
 	t.Helper()
 	tr := e.TraceAs(t, kubeconfig, append([]string{"doctor", "-o", "json"}, args...)...)
@@ -24,31 +24,32 @@ func doctor(t *testing.T, e *kit.Env, kubeconfig string, args ...string) (findin
 	return findings, tr.Stderr(), code
 }
 
-// about gives the findings about a node ("" is the cluster) whose check is this one.
-func about(t *testing.T, findings []finding, node, check string) finding {
+// findingOf returns the finding of a check for a node, or for the cluster if node is empty.
+func findingOf(t *testing.T, findings []finding, node, check string) finding {
 	t.Helper()
 	i := slices.IndexFunc(findings, func(f finding) bool {
 		return f.Check == check && (node == "" && f.Node == nil || f.Node != nil && *f.Node == node)
 	})
 	if i < 0 {
-		t.Fatalf("nothing about %q of node %q in %+v", check, node, findings)
+		t.Fatalf("no finding of check %q for node %q in %+v", check, node, findings)
 	}
 	return findings[i]
 }
 
-func fixes(t *testing.T, f finding, pattern string) string {
+// wantFix returns the part of a finding's fix that matches the pattern.
+func wantFix(t *testing.T, f finding, pattern string) string {
 	t.Helper()
 	if f.Fix == nil {
-		t.Fatalf("%+v says nothing of how to fix it", f)
+		t.Fatalf("%+v has no fix", f)
 	}
 	m := regexp.MustCompile(pattern).FindString(*f.Fix)
 	if m == "" {
-		t.Fatalf("%q does not fix as %q", *f.Fix, pattern)
+		t.Fatalf("the fix is %q, want a match of %q", *f.Fix, pattern)
 	}
 	return m
 }
 
-func TestDoctorFindsAHealthyClusterHealthy(t *testing.T) {
+func TestDoctor_HealthyCluster(t *testing.T) {
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)
 	before := e.Snapshot(t, false)
@@ -60,7 +61,7 @@ func TestDoctorFindsAHealthyClusterHealthy(t *testing.T) {
 	}
 	for _, node := range e.Nodes {
 		for _, check := range []string{"kernel", "cgroup", "capabilities", "trace network"} {
-			about(t, findings, node, check)
+			findingOf(t, findings, node, check)
 		}
 	}
 	if want := fmt.Sprintf("%d nodes can be traced\n", len(e.Nodes)); code != 0 || stderr != want {
@@ -69,23 +70,23 @@ func TestDoctorFindsAHealthyClusterHealthy(t *testing.T) {
 	before.NothingLeft(t)
 }
 
-func TestDoctorLooksAtOneNode(t *testing.T) {
+func TestDoctor_OneNode(t *testing.T) {
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)
 	findings, _, code := doctor(t, e, e.Kubeconfig, "-n", ns, "--node", e.Nodes[1])
 	if code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	about(t, findings, e.Nodes[1], "trace network")
+	findingOf(t, findings, e.Nodes[1], "trace network")
 	for _, f := range findings {
 		if f.Node != nil && *f.Node != e.Nodes[1] {
-			t.Errorf("looked at another: %+v", f)
+			t.Errorf("a finding for another node: %+v", f)
 		}
 	}
 }
 
-// TestDoctorMendsPodSecurity runs the command that doctor prints.
-func TestDoctorMendsPodSecurity(t *testing.T) {
+// TestDoctor_FixesPodSecurity runs the command that doctor prints.
+func TestDoctor_FixesPodSecurity(t *testing.T) {
 	e := kit.Need(t)
 	ns := e.Namespace(t, map[string]string{"pod-security.kubernetes.io/enforce": "restricted"})
 	before := e.Snapshot(t, false)
@@ -93,27 +94,27 @@ func TestDoctorMendsPodSecurity(t *testing.T) {
 	if code != 1 {
 		t.Errorf("exit code %d, want 1", code)
 	}
-	f := about(t, findings, "", "admission: pod")
+	f := findingOf(t, findings, "", "admission: pod")
 	if f.Status != "failure" {
 		t.Errorf("not a failure: %+v", f)
 	}
-	if f := about(t, findings, e.Nodes[0], "tracer"); f.Status != "unknown" {
-		t.Errorf("tried in vain: %+v", f)
+	if f := findingOf(t, findings, e.Nodes[0], "tracer"); f.Status != "unknown" {
+		t.Errorf("the tracer was tried without admission: %+v", f)
 	}
 	before.NothingLeft(t)
 
-	cmd := exec.Command("bash", "-c", fixes(t, f, `kubectl label namespace \S+ \S+ --overwrite`))
+	cmd := exec.Command("bash", "-c", wantFix(t, f, `kubectl label namespace \S+ \S+ --overwrite`))
 	cmd.Env = e.Environ(e.Kubeconfig)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	if _, _, code := doctor(t, e, e.Kubeconfig, "-n", ns); code != 0 {
-		t.Errorf("after that: exit code %d", code)
+		t.Errorf("after the fix: exit code %d", code)
 	}
 }
 
-// TestDoctorMendsPermissions runs the command that doctor prints, for the user who ran it.
-func TestDoctorMendsPermissions(t *testing.T) {
+// TestDoctor_FixesPermissions runs the command that doctor prints for the user who ran it.
+func TestDoctor_FixesPermissions(t *testing.T) {
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)
 	e.Pods(t, kit.PodSpec{Namespace: ns, Name: "p", Node: e.Nodes[0]})
@@ -123,16 +124,16 @@ func TestDoctorMendsPermissions(t *testing.T) {
 	if code != 1 {
 		t.Errorf("exit code %d, want 1", code)
 	}
-	f := about(t, findings, "", "permission: jobs.batch")
+	f := findingOf(t, findings, "", "permission: jobs.batch")
 	if f.Status != "failure" {
 		t.Errorf("not a failure: %+v", f)
 	}
-	if f := about(t, findings, "", "permission: services"); f.Status != "warning" {
+	if f := findingOf(t, findings, "", "permission: services"); f.Status != "warning" {
 		t.Errorf("not a warning: %+v", f)
 	}
 	before.NothingLeft(t)
 
-	command := fixes(t, f, `kubectl orb8 rbac .*--user=patient .*`)
+	command := wantFix(t, f, `kubectl orb8 rbac .*--user=patient .*`)
 	cmd := exec.Command("bash", "-c", command)
 	cmd.Env = e.Environ(e.Kubeconfig)
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -140,8 +141,8 @@ func TestDoctorMendsPermissions(t *testing.T) {
 	}
 	findings, stderr, code := doctor(t, e, nobody, "-n", ns)
 	if code != 0 || stderr != "1 node can be traced\n" {
-		t.Errorf("after that: exit code %d, stderr %q, %+v", code, stderr, findings)
+		t.Errorf("after the fix: exit code %d, stderr %q, %+v", code, stderr, findings)
 	}
-	// The documented Role grants no look at nodes: those of the pods were tried.
-	about(t, findings, e.Nodes[0], "trace network")
+	// The documented Role does not allow reading nodes: doctor checks the nodes of the pods.
+	findingOf(t, findings, e.Nodes[0], "trace network")
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// TestDrops sends known numbers of datagrams to where they are dropped, and looks for the reason and the number.
+// TestDrops sends known numbers of datagrams that are dropped, and compares their number, cause and reason.
 func TestDrops(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
@@ -18,7 +18,7 @@ func TestDrops(t *testing.T) {
 		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-quiet", "-udp",
 			":7000"}})
 	client, server := pods[0], pods[1]
-	// Both nodes share this machine's kernel, which drops each packet once: one end is enough.
+	// Both nodes share this machine's kernel, which drops each packet once, so trace one end only.
 	tr := e.Trace(t, "trace", "drops", "server", "-n", ns, "-o", "json", "--fail-on-loss")
 	tr.AwaitStreaming(t, 1)
 
@@ -44,9 +44,9 @@ func TestDrops(t *testing.T) {
 		{v6, nobody, 35, 35 * 248, "no-socket", "NO_SOCKET"},
 		{v4, forbidden, 15, 15 * 228, "policy", "NETFILTER_DROP"},
 	}
+	const dropsTo = `map(select(.kind == "drop" and .dst.address == $to and .dst.port == ($port | tonumber)))`
 	for _, want := range wants {
-		tr.AwaitJQ(t,
-			`map(select(.kind == "drop" and .dst.address == $to and .dst.port == ($port | tonumber)) | .packets) | max == ($packets | tonumber)`,
+		tr.AwaitJQ(t, dropsTo+` | map(.packets) | max == ($packets | tonumber)`,
 			"--arg", "to", want.to.String(), "--arg", "port", strconv.Itoa(int(want.port)), "--arg", "packets",
 			strconv.Itoa(want.packets))
 	}
@@ -59,8 +59,7 @@ func TestDrops(t *testing.T) {
 	}
 	for _, want := range wants {
 		var got []drop
-		tr.JQ(t, &got,
-			`map(select(.kind == "drop" and .dst.address == $to and .dst.port == ($port | tonumber))) | group_by(.id) | map(last)`,
+		tr.JQ(t, &got, dropsTo+` | group_by(.id) | map(last)`,
 			"--arg", "to", want.to.String(), "--arg", "port", strconv.Itoa(int(want.port)))
 		if len(got) != 1 {
 			t.Errorf("%s:%d: %+v, want one drop", want.to, want.port, got)
@@ -73,7 +72,7 @@ func TestDrops(t *testing.T) {
 		}
 		if d.Pod != "server" || d.Node != e.Nodes[1] || d.Observed != "dst" || d.Protocol != "udp" ||
 			d.Src.Pod != "client" || d.Dst.Pod != "server" || d.Src.Namespace != ns {
-			t.Errorf("%s:%d: %+v is named wrongly", want.to, want.port, d)
+			t.Errorf("%s:%d: %+v has wrong names", want.to, want.port, d)
 		}
 	}
 	tr.CheckSchema(t)

@@ -12,7 +12,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// execEvent is what jq finds of an exec or an exit.
+// execEvent holds fields of an exec or exit event.
 type execEvent struct {
 	Phase                        string
 	Node, Pod, Container         string
@@ -26,8 +26,8 @@ type execEvent struct {
 	MemoryLimitBytes             *uint64
 }
 
-// processes gives the exec and the exit of the process with a pid in a pod's container, and fails where there are
-// others.
+// processes returns the exec and the exit event of a process in a pod's container. It fails unless there is one of
+// each.
 func processes(t *testing.T, tr *kit.Trace, pod string, pid int) (began, ended execEvent) {
 	t.Helper()
 	var got []execEvent
@@ -40,7 +40,7 @@ func processes(t *testing.T, tr *kit.Trace, pod string, pid int) (began, ended e
 	return got[0], got[1]
 }
 
-// TestExec starts processes whose arguments and ends are known, and holds what is reported of them against that.
+// TestExec starts processes with known arguments and ends, and compares their events with these.
 func TestExec(t *testing.T) {
 	t.Parallel()
 	e := kit.Need(t)
@@ -56,17 +56,17 @@ func TestExec(t *testing.T) {
 		run("die", "-signal", "11")
 	hostile, crowd := run("-hostile"), run("-count", strconv.Itoa(many), "noop", "crowd")
 
-	// Pods that are over before anybody could ask what they were.
+	// A pod that ends before anyone could query its name, and one that is OOM-killed.
 	e.RunPod(t, kit.PodSpec{Namespace: ns, Name: "brief", Node: e.Nodes[1], Args: []string{"noop", "brief"}})
 	const limit = 32 << 20
 	state := e.FailPod(t, kit.PodSpec{Namespace: ns, Name: "greedy", Node: e.Nodes[0], Memory: "32Mi",
 		Args: []string{"hog"}})
 	if state.Reason != "OOMKilled" {
-		t.Fatalf("the pod that wants too much ended with %+v", state)
+		t.Fatalf("the pod above its memory limit ended with %+v", state)
 	}
 	tr.Stop(t)
 
-	// A name for what spawn runs: /proc/self/exe.
+	// common checks the fields that all processes of spawn share. It runs /proc/self/exe.
 	common := func(t *testing.T, began, ended execEvent, r report.Report) {
 		t.Helper()
 		if began.Node != e.Nodes[0] || began.Container != "workload" || began.Filename == nil ||
@@ -75,7 +75,7 @@ func TestExec(t *testing.T) {
 			t.Errorf("exec %+v, exit %+v", began, ended)
 		}
 		if took := r.End.Sub(r.Start).Microseconds(); *ended.LifetimeMicros <= 0 || *ended.LifetimeMicros > took {
-			t.Errorf("it lived %d µs; its parent saw less than %d", *ended.LifetimeMicros, took)
+			t.Errorf("a lifetime of %d µs; its parent measured %d", *ended.LifetimeMicros, took)
 		}
 	}
 	exited := func(t *testing.T, ended execEvent, code uint32) {
@@ -117,9 +117,9 @@ func TestExec(t *testing.T) {
 		common(t, began, ended, hostile[0])
 		want := strings.Join(append([]string{"workload", "noop"}, report.Hostile()...), "\x00") + "\x00"
 		if want = want[:4096]; !*began.ArgsTruncated {
-			t.Error("nothing says that there were more arguments")
+			t.Error("argsTruncated is false")
 		}
-		// What the shell makes of the command is what the process was given.
+		// A shell parses the command into the process's arguments.
 		out, err := exec.Command("bash", "-c", "printf '%s\\0' "+*began.Command).Output()
 		if got := strings.TrimSuffix(string(out), "\x00"); err != nil || got != want {
 			t.Errorf("%v: the shell reads %q, want %q", err, got, want)
@@ -137,7 +137,8 @@ func TestExec(t *testing.T) {
 		var got struct{ Execs, Exits, Distinct int }
 		tr.JQ(t, &got,
 			`map(select(.pod == "worker")) | (map(select(.command == "workload noop crowd")) | map(.pid)) as $pids |
-			{execs: $pids | length, distinct: $pids | unique | length, exits: map(select(.phase == "exit" and .exitCode == 0 and (.pid | IN($pids[])))) | length}`)
+			{execs: $pids | length, distinct: $pids | unique | length,
+				exits: map(select(.phase == "exit" and .exitCode == 0 and (.pid | IN($pids[])))) | length}`)
 		if got.Execs != many || got.Exits != many || got.Distinct != many {
 			t.Errorf("%+v of %d processes", got, many)
 		}
@@ -157,11 +158,11 @@ func TestExec(t *testing.T) {
 			t.Errorf("%+v, want an OOM kill at %d bytes", ended, limit)
 		}
 	})
-	t.Run("every line fits the published schema", func(t *testing.T) { tr.CheckSchema(t) })
+	t.Run("schema", func(t *testing.T) { tr.CheckSchema(t) })
 	t.Run("table", func(t *testing.T) { execTable(t, e, ns, worker) })
 }
 
-// execTable looks at what people see.
+// execTable checks the table that users see.
 func execTable(t *testing.T, e *kit.Env, ns string, worker *kit.Pod) {
 	tr := e.Trace(t, "trace", "exec", "worker", "-n", ns, "--filter", `comm.startsWith("exe") || phase == "exec"`)
 	tr.AwaitStreaming(t, 1)

@@ -8,9 +8,9 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// TestFlood_IsNamedAndSparesOthers traces a pod that opens UDP sockets as fast as it can and, on the same node, a quiet
-// one, while the tracer stands still: how fast it reads is the machine's. What the quiet one does is shown, and the
-// closing line names the pod that floods.
+// TestFlood_IsNamedAndSparesOthers traces a pod that opens UDP sockets as fast as it can and a quiet pod on the same
+// node. The tracer is stopped meanwhile, so that its speed does not matter. All events of the quiet pod arrive, and the
+// closing line names the flooding pod.
 func TestFlood_IsNamedAndSparesOthers(t *testing.T) {
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)
@@ -27,9 +27,9 @@ func TestFlood_IsNamedAndSparesOthers(t *testing.T) {
 	if len(tracers) != 1 {
 		t.Fatalf("%d tracers run, not 1", len(tracers))
 	}
-	goOn := kit.Freeze(t, tracers[0].UID, "orb8-tracer")
+	resume := kit.Freeze(t, tracers[0].UID, "orb8-tracer")
 	const (
-		enough = 60_000 // flows; a ring has room for a third of them
+		enough = 60_000 // flows; the ring buffer has room for a third of them
 		calls  = 10
 	)
 	for sent := uint64(0); sent < enough; {
@@ -40,7 +40,7 @@ func TestFlood_IsNamedAndSparesOthers(t *testing.T) {
 	}
 	quiet.Exec(t, "tcp", "-to", netip.AddrPortFrom(address, 7000).String(), "-conns", "10", "-send", "100", "-recv",
 		"100")
-	goOn()
+	resume()
 	tr.AwaitJQ(t, `any(.kind == "lost" and .pod == "flood" and .causedBy.pod == "flood")`)
 	tr.Stop(t)
 	tr.CheckSchema(t)
@@ -49,13 +49,13 @@ func TestFlood_IsNamedAndSparesOthers(t *testing.T) {
 	tr.JQ(t, &seen,
 		`map(select(.kind == "flow" and .protocol == "tcp" and .src.pod == "quiet" and .phase == "closed") | .id)
 		| unique | length`)
-	said := tr.Stderr()
-	_, closing, _ := strings.Cut(said, "LOST")
+	stderr := tr.Stderr()
+	_, closing, _ := strings.Cut(stderr, "LOST")
 	t.Logf("%d of %d connections: %s", seen, calls, closing)
 	if seen != calls || strings.Contains(closing, "pod "+ns+"/quiet lost ") {
-		t.Errorf("%d of %d connections of the quiet pod came:\n%s", seen, calls, closing)
+		t.Errorf("%d of %d connections of the quiet pod were shown:\n%s", seen, calls, closing)
 	}
 	if !strings.Contains(closing, "pod "+ns+"/flood lost ") {
-		t.Errorf("the closing line does not name the pod that floods:\n%s", said)
+		t.Errorf("the closing line does not name the flooding pod:\n%s", stderr)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// fakeNodes makes the nodes of testdata/fake-nodes.yaml, each with a pod in the namespace.
+// fakeNodes creates the nodes of testdata/fake-nodes.yaml, each with a pod in the namespace.
 func fakeNodes(t *testing.T, e *kit.Env, namespace string) {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("testdata", "fake-nodes.yaml"))
@@ -27,7 +27,7 @@ func fakeNodes(t *testing.T, e *kit.Env, namespace string) {
 		if err := yaml.UnmarshalStrict(document, &n); err != nil {
 			t.Fatal(err)
 		}
-		// So that the scheduler finds room on it.
+		// Room for the scheduler to place pods.
 		n.Status.Allocatable = corev1.ResourceList{
 			corev1.ResourceCPU: resource.MustParse("4"), corev1.ResourceMemory: resource.MustParse("8Gi"),
 			corev1.ResourcePods: resource.MustParse("110"),
@@ -38,8 +38,8 @@ func fakeNodes(t *testing.T, e *kit.Env, namespace string) {
 	}
 }
 
-// says fails where stderr lacks a line that begins so.
-func says(t *testing.T, stderr string, lines ...string) {
+// wantLines fails unless stderr has a line with each prefix.
+func wantLines(t *testing.T, stderr string, lines ...string) {
 	t.Helper()
 	for _, line := range lines {
 		if !strings.Contains("\n"+stderr, "\n"+line) {
@@ -48,9 +48,9 @@ func says(t *testing.T, stderr string, lines ...string) {
 	}
 }
 
-// TestUnfitNodes has targets on a Windows node, one that is not ready and a virtual one, beside those of two nodes that
-// are fit.
-func TestUnfitNodes(t *testing.T) {
+// TestUnsupportedNodes traces targets on a Windows node, a node that is not ready and a virtual node, besides targets
+// on two ready Linux nodes.
+func TestUnsupportedNodes(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
 	e.Pods(t, kit.PodSpec{Namespace: ns, Name: "a", Node: e.Nodes[0]}, kit.PodSpec{Namespace: ns, Name: "b",
@@ -66,7 +66,7 @@ func TestUnfitNodes(t *testing.T) {
 		if code := tr.Wait(t); code != 3 || time.Since(began) > 20*time.Second {
 			t.Errorf("exit code %d after %v, want 3", code, time.Since(began))
 		}
-		says(t, tr.Stderr(), append(reasons, "2/5 nodes streaming; ")...)
+		wantLines(t, tr.Stderr(), append(reasons, "2/5 nodes streaming; ")...)
 	})
 	t.Run("all", func(t *testing.T) {
 		began := time.Now()
@@ -74,7 +74,7 @@ func TestUnfitNodes(t *testing.T) {
 		if code := tr.Wait(t); code != 1 || time.Since(began) > 10*time.Second {
 			t.Errorf("exit code %d after %v, want 1", code, time.Since(began))
 		}
-		says(t, tr.Stderr(), "fake-dead: not ready: ", "fake-win: platform: windows/amd64: ",
+		wantLines(t, tr.Stderr(), "fake-dead: not ready: ", "fake-win: platform: windows/amd64: ",
 			"error: no node could be traced: ")
 	})
 	t.Run("doctor", func(t *testing.T) {
@@ -84,7 +84,7 @@ func TestUnfitNodes(t *testing.T) {
 		}
 		for node, check := range map[string]string{"fake-dead": "ready", "fake-virtual": "platform",
 			"fake-win": "platform"} {
-			if f := about(t, findings, node, check); f.Status != "failure" || f.Fix == nil {
+			if f := findingOf(t, findings, node, check); f.Status != "failure" || f.Fix == nil {
 				t.Errorf("%+v", f)
 			}
 		}
@@ -94,18 +94,19 @@ func TestUnfitNodes(t *testing.T) {
 		if code := tr.Wait(t); code != 3 {
 			t.Errorf("exit code %d, want 3", code)
 		}
-		says(t, tr.Stderr(), "not traced, beyond --max-nodes 1: 1 node (")
+		wantLines(t, tr.Stderr(), "not traced, beyond --max-nodes 1: 1 node (")
 	})
 	before.NothingLeft(t)
 
-	// Who may not read nodes finds out by the tracer's pod, which stays, and is told who removes it.
+	// A user without the right to read nodes gets the error from the tracer's pod, which stays. The message names the
+	// command that removes it.
 	t.Run("without the right to read nodes", func(t *testing.T) {
 		user := e.RoleUser(t, "nodeless", ns)
 		tr := e.TraceAs(t, user, "trace", "network", "-n", ns, "--tracer-namespace", ns, "on-fake-dead")
 		if code := tr.Wait(t); code != 1 {
 			t.Errorf("exit code %d, want 1", code)
 		}
-		says(t, tr.Stderr(), "fake-dead: kubelet: the node's kubelet did not take up the tracer's pod within 10s")
+		wantLines(t, tr.Stderr(), "fake-dead: kubelet: the node's kubelet did not take up the tracer's pod within 10s")
 		if !strings.Contains(tr.Stderr(), "--force --grace-period=0") {
 			t.Errorf("stderr:\n%s", tr.Stderr())
 		}
@@ -119,7 +120,7 @@ func TestUnfitNodes(t *testing.T) {
 			t.Errorf("cleanup printed %q, %v", out, err)
 		}
 	})
-	// The Role that the user got stays with the namespace.
+	// The snapshot is older than the user's Role, so only check for pods.
 	if pods := e.TracerPods(t, ns); len(pods) > 0 {
 		t.Errorf("left: %q", pods)
 	}

@@ -18,12 +18,12 @@ import (
 // tracerLimit is the memory limit of a tracer's container.
 const tracerLimit = 256 << 20
 
-// rss reads the resident memory of a pod's process and its largest value so far.
-func rss(t *testing.T, uid types.UID, comm string) (pid uint32, now, peak uint64) {
+// rss reads the pid of a tracer pod's process, its resident memory and the peak of that, in bytes.
+func rss(t *testing.T, uid types.UID) (pid uint32, now, peak uint64) {
 	t.Helper()
-	pids := kit.PIDsOf(t, uid, comm)
+	pids := kit.PIDsOf(t, uid, "orb8-tracer")
 	if len(pids) != 1 {
-		t.Fatalf("%d processes %s of the tracer, want 1", len(pids), comm)
+		t.Fatalf("%d processes of the tracer, want 1", len(pids))
 	}
 	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(int(pids[0])), "status"))
 	if err != nil {
@@ -45,8 +45,8 @@ func rss(t *testing.T, uid types.UID, comm string) (pid uint32, now, peak uint64
 	return pids[0], now, peak
 }
 
-// TestFlood_OfDNSOverTCPSparesTheTracer traces a pod that never ends its DNS messages and a quiet one. Without a budget
-// the tracer kept all of the former and was killed for memory.
+// TestFlood_OfDNSOverTCPSparesTheTracer traces a pod that sends incomplete DNS messages and a quiet pod. Without a
+// budget the tracer would keep all of the former and be OOM-killed.
 func TestFlood_OfDNSOverTCPSparesTheTracer(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
@@ -61,7 +61,7 @@ func TestFlood_OfDNSOverTCPSparesTheTracer(t *testing.T) {
 		t.Fatalf("%d tracers, want 1", len(tracers))
 	}
 	uid := tracers[0].UID
-	before, _, _ := rss(t, uid, "orb8-tracer")
+	before, _, _ := rss(t, uid)
 
 	running := hostile.Start(t, "stall", "-conns", "4000", "-for", "12s")
 	tr.AwaitJQ(t, `any(.kind == "lost" and .source == "dns" and .pod == "hostile")`)
@@ -69,7 +69,7 @@ func TestFlood_OfDNSOverTCPSparesTheTracer(t *testing.T) {
 	running.Wait(t)
 	tr.AwaitJQ(t, `any(.kind == "dns" and .src.pod == "quiet")`)
 
-	after, now, peak := rss(t, uid, "orb8-tracer")
+	after, now, peak := rss(t, uid)
 	t.Logf("RSS %d MiB, peak %d MiB, of %d MiB", now>>20, peak>>20, tracerLimit>>20)
 	if before != after {
 		t.Errorf("the tracer is process %d, was %d", after, before)

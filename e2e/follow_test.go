@@ -9,8 +9,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// TestTracersFollowPods begins a trace of what is not there yet, and then lets it appear on one node and on the other.
-func TestTracersFollowPods(t *testing.T) {
+// TestTrace_FollowsNewPods starts a trace before its targets exist, then creates one on each node.
+func TestTrace_FollowsNewPods(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
 	before := e.Snapshot(t, true)
@@ -29,17 +29,17 @@ func TestTracersFollowPods(t *testing.T) {
 		Args: []string{"app", "-server", server.IP(t, false).String(), "-tcp", "7000", "-every", "50ms"},
 	})[0]
 	tr.AwaitStreaming(t, 2)
-	tr.AwaitJQ(t,
-		`any(.kind == "flow" and .src.pod == "client" and .dst.pod == "server" and .src.comm != null and .dst.comm != null)`)
+	tr.AwaitJQ(t, `any(.kind == "flow" and .src.pod == "client" and .dst.pod == "server" and
+		.src.comm != null and .dst.comm != null)`)
 
 	scheduled := condition(t, client.Pod, corev1.PodScheduled)
 	for _, tracer := range e.Tracers(t) {
 		if tracer.Spec.NodeName == client.Spec.NodeName {
-			// The API keeps whole seconds.
+			// The API's timestamps are whole seconds.
 			took := tracer.CreationTimestamp.Sub(scheduled.Truncate(time.Second))
-			t.Logf("the tracer's pod was made %s after the target was scheduled", took)
+			t.Logf("the tracer's pod was created %s after the target was scheduled", took)
 			if took > 3*time.Second {
-				t.Errorf("that is more than 2 s, by clocks of whole seconds")
+				t.Errorf("want at most 2 s, in timestamps of whole seconds")
 			}
 		}
 	}
@@ -54,6 +54,6 @@ func condition(t *testing.T, pod *corev1.Pod, kind corev1.PodConditionType) time
 			return c.LastTransitionTime.Time
 		}
 	}
-	// A pod that names its node is never scheduled: it counts from its creation.
+	// A pod that names its node is never scheduled; use its creation.
 	return pod.CreationTimestamp.Time
 }

@@ -239,20 +239,20 @@ func TestDoctorLooksAtGPUs(t *testing.T) {
 	cuda := fakes.BuildCUDA(t)
 	findings, _, code := doctor(t, e, e.Kubeconfig, "-n", ns, "--gpu", "--nvml-library", driver.Library,
 		"--cuda-library", cuda.Library)
-	if f := about(t, findings, e.Nodes[0], "gpu"); f.Status != "ok" ||
+	if f := findingOf(t, findings, e.Nodes[0], "gpu"); f.Status != "ok" ||
 		f.Detail != "2 × NVIDIA H100 80GB HBM3; driver 580.95.05, by "+driver.Library {
 		t.Errorf("%+v", f)
 	}
-	if f := about(t, findings, e.Nodes[1], "gpu"); f.Status != "warning" ||
+	if f := findingOf(t, findings, e.Nodes[1], "gpu"); f.Status != "warning" ||
 		!strings.Contains(f.Detail, "the driver is not loaded") {
 		t.Errorf("%+v", f)
 	} else {
-		fixes(t, f, "--privileged")
+		wantFix(t, f, "--privileged")
 	}
-	if f := about(t, findings, e.Nodes[0], "capabilities"); !strings.Contains(f.Detail, "SYS_PTRACE") {
+	if f := findingOf(t, findings, e.Nodes[0], "capabilities"); !strings.Contains(f.Detail, "SYS_PTRACE") {
 		t.Errorf("%+v", f)
 	}
-	if f := about(t, findings, e.Nodes[0], "gpu calls"); f.Status != "ok" ||
+	if f := findingOf(t, findings, e.Nodes[0], "gpu calls"); f.Status != "ok" ||
 		!regexp.MustCompile(`^[1-9]\d functions of `+cuda.Library+
 			` are probed, \d+ of them single-stepped$`).MatchString(f.Detail) {
 		t.Errorf("%+v", f)
@@ -261,7 +261,7 @@ func TestDoctorLooksAtGPUs(t *testing.T) {
 		t.Errorf("exit code %d: a node without a GPU can still be traced", code)
 	}
 	findings, _, _ = doctor(t, e, e.Kubeconfig, "-n", ns, "--gpu", "--node", e.Nodes[0])
-	if f := about(t, findings, e.Nodes[0], "gpu"); f.Status != "ok" ||
+	if f := findingOf(t, findings, e.Nodes[0], "gpu"); f.Status != "ok" ||
 		!strings.HasPrefix(f.Detail, "none to read: no NVIDIA driver on this node") {
 		t.Errorf("%+v", f)
 	}

@@ -230,17 +230,17 @@ func TestGPUAllocationByTheKubelet(t *testing.T) {
 
 	findings, _, _ := doctor(t, e, e.Kubeconfig, "-n", ns, "--gpu", "--nvml-library", driver.Library)
 	for _, node := range e.Nodes {
-		if f, want := about(t, findings, node, "gpu allocation"), "1 of 2 nvidia.com/gpu given, by "+
+		if f, want := findingOf(t, findings, node, "gpu allocation"), "1 of 2 nvidia.com/gpu given, by "+
 			e.KubeletRoot(t, node)+"/pod-resources/kubelet.sock"; f.Status != "ok" || f.Detail != want {
 			t.Errorf("%+v, want %q", f, want)
 		}
 	}
 	findings, _, _ = doctor(t, e, e.Kubeconfig, "-n", ns, "--gpu", "--node", e.Nodes[0], "--nvml-library",
 		driver.Library, "--pod-resources", "/nowhere/{node}.sock")
-	if f := about(t, findings, e.Nodes[0], "gpu allocation"); f.Status != "warning" ||
+	if f := findingOf(t, findings, e.Nodes[0], "gpu allocation"); f.Status != "warning" ||
 		f.Detail != "--pod-resources /nowhere/"+e.Nodes[0]+".sock: there is no such socket on this node" {
 		t.Errorf("%+v", f)
 	} else {
-		fixes(t, f, "--pod-resources")
+		wantFix(t, f, "--pod-resources")
 	}
 }

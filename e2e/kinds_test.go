@@ -12,9 +12,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// TestSeveralKindsAreOneStream asks for all kinds at once, and finds them in one stream, in the order of time, of one
-// tracer a node.
-func TestSeveralKindsAreOneStream(t *testing.T) {
+// TestTrace_SeveralKinds traces all kinds at once. They come in one stream, ordered by time, from one tracer per node.
+func TestTrace_SeveralKinds(t *testing.T) {
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)
 	const port, nobody = 7000, 7999
@@ -39,13 +38,14 @@ func TestSeveralKindsAreOneStream(t *testing.T) {
 	}
 	tr.Stop(t)
 	tr.CheckSchema(t)
-	// A flow is told when both halves of its end are known, which may be after what was later.
+	// Leave out flows: the end of a flow is printed once both halves are known, which may be after later events.
 	var disorder []string
 	tr.JQ(t, &disorder,
-		`map(select(.kind | IN($kinds[]))) | map(.time) as $t | [range(1; $t | length) | select($t[.] < $t[. - 1]) | $t[.]]`,
+		`map(select(.kind | IN($kinds[]))) | map(.time) as $t |
+		[range(1; $t | length) | select($t[.] < $t[. - 1]) | $t[.]]`,
 		"--argjson", "kinds", `["tcp", "dns", "drop", "exec", "syscall"]`)
 	if len(disorder) > 0 {
-		t.Errorf("events at %v come after later ones", disorder)
+		t.Errorf("events at %v follow later ones", disorder)
 	}
 }
 
@@ -54,9 +54,9 @@ var (
 	losses  = regexp.MustCompile(`(\d+) at \S+ \(([a-z-]+)`)
 )
 
-// TestLossIsExact stops the viewer while a pod makes more system calls than any buffer between them holds: what is
-// shown and what is counted as lost, at whatever stage, are together what the pod made.
-func TestLossIsExact(t *testing.T) {
+// TestLoss_IsExact stops the viewer while a pod makes more system calls than the buffers between them hold. The sum of
+// shown and lost events, at any stage, is the number of calls.
+func TestLoss_IsExact(t *testing.T) {
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)
 	worker := e.Pods(t, kit.PodSpec{Namespace: ns, Name: "worker", Node: e.Nodes[0]})[0]
@@ -68,13 +68,13 @@ func TestLossIsExact(t *testing.T) {
 	tr.Signal(t, syscall.SIGCONT)
 	tr.Stop(t)
 
-	said := tr.Stderr()
-	m := tallied.FindStringSubmatch(said)
+	stderr := tr.Stderr()
+	m := tallied.FindStringSubmatch(stderr)
 	if m == nil {
-		t.Fatalf("no tally in\n%s", said)
+		t.Fatalf("no tally in\n%s", stderr)
 	}
 	shown, _ := strconv.Atoi(m[1])
-	_, tally, _ := strings.Cut(said[strings.LastIndex(said, m[0]):], "LOST")
+	_, tally, _ := strings.Cut(stderr[strings.LastIndex(stderr, m[0]):], "LOST")
 	lost, stages := 0, map[string]int{}
 	for _, l := range losses.FindAllStringSubmatch(tally, -1) {
 		n, _ := strconv.Atoi(l[1])

@@ -32,7 +32,7 @@ func TestNames(t *testing.T) {
 		t.Helper()
 		return client.Exec(t, "connect", "-to", netip.AddrPortFrom(to, port).String(), "-timeout", "500ms")[0].Error
 	}
-	// Until kube-proxy knows the Services.
+	// await retries until kube-proxy has applied the Services.
 	await := func(to netip.Addr, port uint16, want string) {
 		t.Helper()
 		got := ""
@@ -50,7 +50,7 @@ func TestNames(t *testing.T) {
 	await(web, open, "")
 	await(down, unserved, "ECONNREFUSED")
 	if got := connect(web, wrong); got == "" {
-		t.Fatal("a port that the Service does not have was connected")
+		t.Fatal("connected to a port that the Service does not have")
 	}
 
 	is := func(what, condition string) {
@@ -66,14 +66,14 @@ func TestNames(t *testing.T) {
 	is("a port that the Service does not have",
 		`.pod == "client" and .dst.service == "web" and .dst.servicePort == 7009 and
 		.dst.serviceNote == "no-such-port" and .dst.serviceAddress == .dst.address and .dst.pod == null`)
-	// The probe comes from the node's bridge, whose address is the first of the node's pod range.
+	// The source of the probe is the node's bridge, which has the first address of the node's pod range.
 	is("the kubelet that probes a pod", `.pod == "ready" and .observed == "dst" and .src.pod == null and
 		.src.node == "`+e.Nodes[1]+`"`)
 	tr.Stop(t)
 	tr.CheckSchema(t)
 }
 
-// TestTopGPU_AllNodes looks at GPUs where there are none: every node is looked at, also one without pods.
+// TestTopGPU_AllNodes runs on nodes without GPUs. It reads every node, also one without pods.
 func TestTopGPU_AllNodes(t *testing.T) {
 	e := kit.Need(t)
 	tr := e.Trace(t, "top", "gpu", "-A", "--once", "--window", "2s")

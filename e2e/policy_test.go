@@ -8,8 +8,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// TestPolicy has a firewall of the server's node drop the SYNs of one connection, as what enforces NetworkPolicies
-// there does, and not those of another: one trace tells how each ended, and who dropped what of it.
+// TestPolicy drops the SYNs of one connection, but not those of another, by a firewall on the server's node, like an
+// implementation of NetworkPolicy. The trace shows how each ended, and which packets were dropped.
 func TestPolicy(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
@@ -42,16 +42,17 @@ func TestPolicy(t *testing.T) {
 	}
 	timeout := events[len(events)-1]
 	if timeout.SynRetransmits == nil || *timeout.SynRetransmits == 0 {
-		t.Fatalf("%+v, want it to have tried again", timeout)
+		t.Fatalf("%+v, want retransmitted SYNs", timeout)
 	}
-	// The same 5-tuple, so that one can be found by the other.
+	// The drop has the same 5-tuple as the connection.
 	var drops []struct {
 		Pod, Node, Cause, Reason string
 		Packets                  int
 		Src, Dst                 struct{ Pod, Namespace string }
 	}
 	tr.JQ(t, &drops,
-		`map(select(.kind == "drop" and .protocol == "tcp" and .src.port == ($src | tonumber) and .dst.port == ($dst | tonumber))) | group_by(.id) | map(last)`,
+		`map(select(.kind == "drop" and .protocol == "tcp" and
+			.src.port == ($src | tonumber) and .dst.port == ($dst | tonumber))) | group_by(.id) | map(last)`,
 		"--arg", "src", fmt.Sprint(*timeout.Src.Port), "--arg", "dst", fmt.Sprint(denied))
 	if len(drops) != 1 {
 		t.Fatalf("%+v, want one drop", drops)
@@ -69,6 +70,6 @@ func TestPolicy(t *testing.T) {
 	tr.JQ(t, &others, `map(select(.kind == "drop" and .dst.port == ($dst | tonumber))) | length`, "--arg", "dst",
 		fmt.Sprint(allowed))
 	if others != 0 {
-		t.Errorf("%d drops of the connection that is allowed", others)
+		t.Errorf("%d drops of the allowed connection", others)
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// TestRecordAndReplay holds what a recording shows against what the trace has shown, line by line; also one whose
-// recorder was killed.
+// TestRecordAndReplay compares the output of a replay with that of the trace, line by line, also for a recording of a
+// killed trace.
 func TestRecordAndReplay(t *testing.T) {
 	t.Parallel()
 	e := kit.Need(t)
@@ -25,7 +25,7 @@ func TestRecordAndReplay(t *testing.T) {
 			":7000-7009"}},
 	)
 	to := netip.AddrPortFrom(pods[1].IP(t, false), 7001).String()
-	// replay runs without a kubeconfig: it needs no cluster.
+	// replay runs without a kubeconfig, since it needs no cluster.
 	replay := func(args ...string) (code int, out, errOut string) {
 		t.Helper()
 		cmd := exec.Command("../bin/kubectl-orb8", append([]string{"replay"}, args...)...)
@@ -55,7 +55,7 @@ func TestRecordAndReplay(t *testing.T) {
 			bytes.Count(live, []byte("\n")), errOut)
 	}
 	if !strings.Contains(tr.Stderr(), "recorded ") || !strings.Contains(errOut, "events from 2 nodes") {
-		t.Errorf("the trace says\n%s\nthe replay\n%s", tr.Stderr(), errOut)
+		t.Errorf("the trace prints\n%s\nthe replay\n%s", tr.Stderr(), errOut)
 	}
 	if code, out, errOut = replay(whole, "--filter", `kind == "tcp" && outcome == "connected"`,
 		"--no-headers"); code != 0 || strings.Count(out, "\n") != 50 || !strings.Contains(out, "->server:7001") {
@@ -65,7 +65,7 @@ func TestRecordAndReplay(t *testing.T) {
 	killed := filepath.Join(dir, "killed.orb8")
 	tr = e.Trace(t, "trace", "network,tcp", "-n", ns, "-o", "json", "--record", killed)
 	tr.AwaitStreaming(t, 2)
-	// It is written each second, and can be replayed while it grows.
+	// The file is written every second, and can be replayed while it grows.
 	for held := 0; held < 20; {
 		n := tr.Lines(t)
 		pods[0].Exec(t, "tcp", "-to", to, "-conns", "20", "-send", "1000", "-recv", "2000")
@@ -83,7 +83,7 @@ func TestRecordAndReplay(t *testing.T) {
 	if len(shorter) > len(longer) {
 		shorter, longer = longer, shorter
 	}
-	// What the kill cut off of the last line was never shown.
+	// The last line may be partial.
 	shorter = shorter[:strings.LastIndexByte(shorter, '\n')+1]
 	if code != 0 || strings.Count(shorter, "\n") < 20 || !strings.HasPrefix(longer, shorter) ||
 		!strings.Contains(errOut, "has no end") {
@@ -91,7 +91,7 @@ func TestRecordAndReplay(t *testing.T) {
 			bytes.Count(live, []byte("\n")), errOut)
 	}
 
-	// An existing file is left alone, and nothing is started.
+	// An existing file is not overwritten, and no trace starts.
 	tr = e.Trace(t, "trace", "network", "-n", ns, "--record", whole)
 	if code := tr.Wait(t); code != 1 || !strings.Contains(tr.Stderr(), "the file exists") {
 		t.Errorf("exit code %d:\n%s", code, tr.Stderr())

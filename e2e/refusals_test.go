@@ -16,8 +16,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// regulated is a namespace whose Jobs need a label and an annotation, whose containers have 128 MiB at most, and whose
-// quota is half a CPU.
+// regulated are the objects for a namespace in which Jobs need a label and an annotation, containers have at most 128
+// MiB and the quota is half a CPU.
 const regulated = `apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicy
 metadata:
@@ -53,7 +53,7 @@ metadata: {name: regulated, namespace: NAMESPACE}
 spec: {hard: {limits.cpu: 500m}}
 `
 
-// awaitRegulated waits until the API server enforces all of it: the policy, then the LimitRange, then the quota.
+// awaitRegulated waits until the API server enforces the policy, the LimitRange and the quota.
 func awaitRegulated(t *testing.T, e *kit.Env, namespace string) {
 	t.Helper()
 	var jobErr, limitErr, quotaErr error
@@ -81,8 +81,8 @@ func awaitRegulated(t *testing.T, e *kit.Env, namespace string) {
 	}
 }
 
-// TestRefusals_NameTheFlag meets one refusal after the other. Trace and doctor name the flag that gets past each, and
-// with all of them the trace runs.
+// TestRefusals_NameTheFlag traces with one more flag after each refusal. Trace and doctor name the flag that avoids the
+// refusal, and with all of the flags the trace runs.
 func TestRefusals_NameTheFlag(t *testing.T) {
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)
@@ -111,11 +111,11 @@ func TestRefusals_NameTheFlag(t *testing.T) {
 			t.Fatalf("trace %q: exit code %d, want 1 and %q in:\n%s", flags, code, step.fix, stderr)
 		}
 		findings, _, code := doctor(t, e, e.Kubeconfig, append([]string{"--node", e.Nodes[0]}, flags...)...)
-		f := about(t, findings, "", step.check)
+		f := findingOf(t, findings, "", step.check)
 		if code != 1 || f.Status != "failure" || !strings.HasPrefix(f.Detail, step.reason) {
 			t.Errorf("doctor %q: exit code %d, %+v", flags, code, f)
 		}
-		fixes(t, f, regexp.QuoteMeta(step.fix))
+		wantFix(t, f, regexp.QuoteMeta(step.fix))
 		if step.flag == nil {
 			step.flag = strings.Fields(step.fix)
 		}
@@ -126,7 +126,7 @@ func TestRefusals_NameTheFlag(t *testing.T) {
 	if code != 0 {
 		t.Errorf("doctor %q: exit code %d, stderr %q, %+v", flags, code, stderr, findings)
 	}
-	// doctor's tracer counts until its pod is gone and the quota controller has seen that.
+	// doctor's tracer counts until its pod is deleted and the quota controller has noticed.
 	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 30*time.Second, true,
 		func(ctx context.Context) (bool, error) {
 			quota, err := e.Client.CoreV1().ResourceQuotas(ns).Get(ctx, "regulated", metav1.GetOptions{})

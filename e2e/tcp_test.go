@@ -280,7 +280,7 @@ func TestTCP(t *testing.T) {
 			equal(t, "bytesSent", last.BytesSent, sent)
 		}
 	})
-	t.Run("every line fits the published schema", func(t *testing.T) { tr.CheckSchema(t) })
+	t.Run("schema", func(t *testing.T) { tr.CheckSchema(t) })
 	t.Run("table", func(t *testing.T) { tcpTable(t, e, ns, client, server) })
 }
 

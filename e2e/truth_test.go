@@ -320,7 +320,7 @@ func TestGroundTruth(t *testing.T) {
 			t.Errorf("lost events: %+v", lost)
 		}
 	})
-	t.Run("every line fits the published schema", func(t *testing.T) {
+	t.Run("schema", func(t *testing.T) {
 		tr.CheckSchema(t)
 	})
 	t.Run("times are in order", func(t *testing.T) {
