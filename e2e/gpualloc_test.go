@@ -56,7 +56,7 @@ func TestGPUAllocation(t *testing.T) {
 	given := func(pod, resource string, ids ...string) *kubeletapi.PodResources {
 		return fakes.GivenTo(ns, pod, "workload", resource, ids...)
 	}
-	kubelets.Say(t, one,
+	kubelets.SetPods(t, one,
 		given("trainer", "nvidia.com/gpu", "GPU-0"), given("idler", "nvidia.com/gpu", "GPU-1"),
 		given("hoarder", "nvidia.com/gpu", "GPU-2"), given("thief", ""),
 		fakes.GivenTo(other, "stranger", "workload", "nvidia.com/gpu", "GPU-4"))
@@ -69,7 +69,7 @@ func TestGPUAllocation(t *testing.T) {
 	driver.Script(t, two, shared()...)
 	slices := []*kubeletapi.PodResources{given("left", "nvidia.com/gpu.shared", "GPU-0::0"),
 		given("right", "nvidia.com/gpu.shared", "GPU-0::3")}
-	kubelets.Say(t, two, slices...)
+	kubelets.SetPods(t, two, slices...)
 
 	tr := e.Trace(t, "trace", "gpu", "-n", ns, "--nvml-library", driver.Library, "--pod-resources", kubelets.Path,
 		"--interval", "300ms", "-o", "json")
@@ -104,27 +104,27 @@ func TestGPUAllocation(t *testing.T) {
 		await(t, two, "GPU-1", `.allocated == 0 and .use == "free"`)
 	})
 	t.Run("GKE counts device files", func(t *testing.T) {
-		kubelets.Say(t, two, given("left", "nvidia.com/gpu", "nvidia1/vgpu0"),
+		kubelets.SetPods(t, two, given("left", "nvidia.com/gpu", "nvidia1/vgpu0"),
 			given("right", "nvidia.com/gpu", "nvidia0"))
 		await(t, two, "GPU-0", `.allocated == 1 and .allocatedTo == $ns + "/left/workload" and .use == "bypass"`)
 		await(t, two, "GPU-1", `.allocated == 1 and .allocatedTo == $ns + "/right/workload" and .use == "unused"`)
 	})
 	t.Run("claims of dynamic resource allocation", func(t *testing.T) {
-		kubelets.Say(t, two, fakes.ClaimedBy(ns, "left", "workload", "gpu.nvidia.com", two, "gpu-1"),
+		kubelets.SetPods(t, two, fakes.ClaimedBy(ns, "left", "workload", "gpu.nvidia.com", two, "gpu-1"),
 			fakes.ClaimedBy(ns, "right", "workload", "gpu.nvidia.com", two, "gpu-1"))
 		await(t, two, "GPU-0",
 			`.allocated == 2 and .allocatedTo == "\($ns)/left/workload,\($ns)/right/workload" and .use == "busy"`)
 		await(t, two, "GPU-1", `.allocated == 0 and .use == "free"`)
 	})
 	t.Run("a name that means no device here is said, and one of no known form makes nothing 0", func(t *testing.T) {
-		kubelets.Say(t, two, given("left", "nvidia.com/gpu", "GPU-0"),
+		kubelets.SetPods(t, two, given("left", "nvidia.com/gpu", "GPU-0"),
 			given("right", "nvidia.com/gpu", "GPU-that-is-gone"))
 		await(t, two, "GPU-1", `.allocated == 0`)
 		// It is said of what stays so for 5 s; the kubelet is asked every 2.
 		for calls := kubelets.Calls(two); kubelets.Calls(two) < calls+4; {
 			await(t, two, "GPU-1", `.allocated == 0`)
 		}
-		kubelets.Say(t, two, given("left", "nvidia.com/gpu", "GPU-0"), given("right", "nvidia.com/gpu", "what is this"))
+		kubelets.SetPods(t, two, given("left", "nvidia.com/gpu", "GPU-0"), given("right", "nvidia.com/gpu", "what is this"))
 		await(t, two, "GPU-1",
 			`.allocated == null and .use == null and (.unavailable | contains("allocation: the kubelet has allocated nvidia.com/gpu \"what is this\", which may be any device"))`)
 	})
@@ -137,14 +137,14 @@ func TestGPUAllocation(t *testing.T) {
 			"0.2.uuid MIG-c", "0.2.name NVIDIA H100 80GB HBM3 MIG 3g.40gb", "0.2.instance 2 0", "0.2.placement 0",
 			"0.2.compute ", "0.2.gpm.2 0",
 		})...)
-		kubelets.Say(t, two, given("left", "nvidia.com/mig-1g.10gb", "MIG-a"), given("right", "nvidia.com/mig-1g.10gb",
+		kubelets.SetPods(t, two, given("left", "nvidia.com/mig-1g.10gb", "MIG-a"), given("right", "nvidia.com/mig-1g.10gb",
 			"MIG-b"))
 		await(t, two, "MIG-a", `.allocated == 1 and .allocatedTo == $ns + "/left/workload" and .use == "busy"`)
 		await(t, two, "MIG-b",
 			`.allocated == 1 and .allocatedTo == $ns + "/right/workload" and .use == "unused" and .gpu.placementStart == 5`)
 		await(t, two, "MIG-c", `.allocated == 0 and .use == "free"`)
 		await(t, two, "GPU-0", `.allocated == 2 and .use == "busy"`)
-		kubelets.Say(t, two, given("left", "nvidia.com/gpu", "nvidia1/gi7"), fakes.ClaimedBy(ns, "right", "workload",
+		kubelets.SetPods(t, two, given("left", "nvidia.com/gpu", "nvidia1/gi7"), fakes.ClaimedBy(ns, "right", "workload",
 			"gpu.nvidia.com", two, "gpu-1-mig-3g40gb-9-0"))
 		await(t, two, "MIG-a", `.allocatedTo == $ns + "/left/workload"`)
 		await(t, two, "MIG-b", `.allocated == 0 and .use == "free"`)
@@ -160,7 +160,7 @@ func TestGPUAllocation(t *testing.T) {
 		{"a kubelet that hangs", "the kubelet did not answer within 3s", func(t *testing.T) { kubelets.Hang(t, two) }},
 	} {
 		t.Run(test.what+" is no 0, and stops nothing", func(t *testing.T) {
-			kubelets.Say(t, two, slices...)
+			kubelets.SetPods(t, two, slices...)
 			await(t, two, "GPU-0", `.allocated == 2`)
 			test.do(t)
 			await(t, two, "GPU-0",

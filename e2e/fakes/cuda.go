@@ -9,19 +9,19 @@ import (
 	"testing"
 )
 
-// CUDA is a driver's library, NCCL, and a program that calls them.
+// CUDA is a fake of the CUDA driver's library and of NCCL, and a program that calls them.
 type CUDA struct {
-	// Library, NCCL and Program are their paths.
+	// Library, NCCL and Program are the paths of the files.
 	Library, NCCL, Program string
 }
 
-// madeCUDA is where those are that were made beforehand, for machines without a compiler.
-const madeCUDA = "/fakes"
+// prebuiltCUDA is the folder of the compiled files on machines without a compiler.
+const prebuiltCUDA = "/fakes"
 
-// NeedCUDA skips the test where there are none, and no compiler.
+// NeedCUDA skips the test where there are neither compiled files nor gcc.
 func NeedCUDA(t testing.TB) {
 	t.Helper()
-	if _, err := os.Stat(madeCUDA); err == nil {
+	if _, err := os.Stat(prebuiltCUDA); err == nil {
 		return
 	}
 	if _, err := exec.LookPath("gcc"); err != nil {
@@ -29,11 +29,11 @@ func NeedCUDA(t testing.TB) {
 	}
 }
 
-// BuildCUDA compiles them.
+// BuildCUDA compiles the libraries and the program, unless they are there already.
 func BuildCUDA(t testing.TB) *CUDA {
 	t.Helper()
 	NeedCUDA(t)
-	dir := madeCUDA
+	dir := prebuiltCUDA
 	if _, err := os.Stat(dir); err != nil {
 		dir = openDir(t)
 		MakeCUDA(t, "gcc", dir)
@@ -42,12 +42,12 @@ func BuildCUDA(t testing.TB) *CUDA {
 		Program: filepath.Join(dir, "cuda")}
 }
 
-// MakeCUDA compiles them with a compiler into a directory.
+// MakeCUDA compiles the libraries and the program into a folder.
 func MakeCUDA(t testing.TB, compiler, dir string) {
 	t.Helper()
 	_, self, _, _ := runtime.Caller(0)
 	here := filepath.Dir(self)
-	// cuda.c gives each function the arguments that registers have, whatever it takes.
+	// cuda.c declares functions without prototypes, and passes each as many arguments as there are registers.
 	for name, args := range map[string][]string{
 		"libcuda.so.1": {"-shared", "-fPIC", filepath.Join(here, "libraries", "cuda.c")},
 		"libnccl.so.2": {"-shared", "-fPIC", filepath.Join(here, "libraries", "nccl.c")},
@@ -61,7 +61,8 @@ func MakeCUDA(t testing.TB, compiler, dir string) {
 	}
 }
 
-// CUDAScript writes what a library is to do: its path goes into ORB8_CUDA_SCRIPT.
+// CUDAScript writes a script for the library (libraries/cuda.c describes the lines), and returns its path, the value of
+// ORB8_CUDA_SCRIPT.
 func CUDAScript(t testing.TB, lines ...string) string {
 	t.Helper()
 	path := filepath.Join(openDir(t), "script")
@@ -71,20 +72,20 @@ func CUDAScript(t testing.TB, lines ...string) string {
 	return path
 }
 
-// openDir is a temporary directory that everybody may read: a tracer is another user's process in another root.
+// openDir makes a temporary folder that every user may read, since a tracer runs as another user.
 func openDir(t testing.TB) string {
 	t.Helper()
-	made := t.TempDir()
-	for dir := made; dir != "/" && dir != os.TempDir(); dir = filepath.Dir(dir) {
+	top := t.TempDir()
+	for dir := top; dir != "/" && dir != os.TempDir(); dir = filepath.Dir(dir) {
 		if err := os.Chmod(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return made
+	return top
 }
 
-// Image makes a docker archive with the program, as /cuda, and what it needs. Files are others for it, by their paths
-// in the image.
+// Image makes a Docker archive of the program, as /cuda, with the C library. files are further ones, by their paths in
+// the image. Image returns the path of the archive.
 func (c *CUDA) Image(t testing.TB, reference string, files map[string]string) string {
 	t.Helper()
 	_, self, _, _ := runtime.Caller(0)
@@ -114,6 +115,7 @@ func (c *CUDA) Image(t testing.TB, reference string, files map[string]string) st
 	return archive
 }
 
+// put copies a file to path.
 func put(t testing.TB, path, file string) {
 	t.Helper()
 	b, err := os.ReadFile(file)

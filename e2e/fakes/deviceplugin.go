@@ -15,7 +15,7 @@ import (
 	registration "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 )
 
-// DevicePlugin offers devices to a real kubelet, which then gives them to pods as it would NVIDIA's.
+// DevicePlugin is a device plugin for a real kubelet, which allocates its devices to pods as it would NVIDIA's.
 type DevicePlugin struct {
 	deviceplugin.UnimplementedDevicePluginServer
 	registration.UnimplementedRegistrationServer
@@ -24,13 +24,13 @@ type DevicePlugin struct {
 	stop               chan struct{}
 
 	mu         sync.Mutex
-	registered chan string // what the kubelet has said of it; empty: it was taken
+	registered chan string // the kubelet's error, or "" if it registered the plugin
 	allocated  [][]string
 }
 
-// NewDevicePlugin offers devices to the kubelet with this root directory until the test ends. It waits until the
-// kubelet has taken it. The kubelet watches a directory of its own for it: the socket by which others register is one
-// for all kubelets of a machine.
+// NewDevicePlugin registers a plugin with the kubelet that has this root folder, and serves it until the test ends. It
+// registers through the folder that the kubelet watches: the kubelets of a machine share the socket of the older
+// registration API.
 func NewDevicePlugin(t testing.TB, kubeletRoot, resource string, ids ...string) *DevicePlugin {
 	t.Helper()
 	p := &DevicePlugin{
@@ -40,7 +40,7 @@ func NewDevicePlugin(t testing.TB, kubeletRoot, resource string, ids ...string) 
 	if err := os.MkdirAll(filepath.Dir(p.endpoint), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	// It sees the socket as it is made, and asks it at once: so it is moved there when it is being served.
+	// The kubelet calls the plugin as soon as its socket appears, so the socket is moved there once it is served.
 	early := filepath.Join(kubeletRoot, "fake-gpus.sock")
 	os.Remove(early)
 	os.Remove(p.endpoint)
@@ -67,9 +67,9 @@ func NewDevicePlugin(t testing.TB, kubeletRoot, resource string, ids ...string) 
 		t.Fatal(err)
 	}
 	select {
-	case trouble := <-p.registered:
-		if trouble != "" {
-			t.Fatalf("the kubelet refuses the device plugin: %s", trouble)
+	case message := <-p.registered:
+		if message != "" {
+			t.Fatalf("the kubelet refuses the device plugin: %s", message)
 		}
 	case <-time.After(time.Minute):
 		t.Fatalf("the kubelet of %s does not see the device plugin", kubeletRoot)
@@ -77,42 +77,42 @@ func NewDevicePlugin(t testing.TB, kubeletRoot, resource string, ids ...string) 
 	return p
 }
 
-// Allocated lists what was given so far, one list for each container.
+// Allocated lists the ids of the devices allocated so far, one list for each container.
 func (p *DevicePlugin) Allocated() [][]string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clone(p.allocated)
 }
 
-// GetInfo implements the registration by directory.
+// GetInfo implements the registration API.
 func (p *DevicePlugin) GetInfo(context.Context, *registration.InfoRequest) (*registration.PluginInfo, error) {
 	return &registration.PluginInfo{Type: registration.DevicePlugin, Name: p.resource, Endpoint: p.endpoint,
 		SupportedVersions: []string{deviceplugin.Version}}, nil
 }
 
-// NotifyRegistrationStatus implements it.
+// NotifyRegistrationStatus implements the registration API.
 func (p *DevicePlugin) NotifyRegistrationStatus(
 	_ context.Context, s *registration.RegistrationStatus,
 ) (*registration.RegistrationStatusResponse, error) {
-	trouble := s.GetError()
-	if !s.GetPluginRegistered() && trouble == "" {
-		trouble = "without a word"
+	message := s.GetError()
+	if !s.GetPluginRegistered() && message == "" {
+		message = "no reason given"
 	}
 	select {
-	case p.registered <- trouble:
-	default: // it was said before
+	case p.registered <- message:
+	default: // NewDevicePlugin reads the first status only
 	}
 	return &registration.RegistrationStatusResponse{}, nil
 }
 
-// GetDevicePluginOptions implements a device plugin.
+// GetDevicePluginOptions implements the device plugin API.
 func (p *DevicePlugin) GetDevicePluginOptions(
 	context.Context, *deviceplugin.Empty,
 ) (*deviceplugin.DevicePluginOptions, error) {
 	return &deviceplugin.DevicePluginOptions{}, nil
 }
 
-// ListAndWatch implements it: all devices are there and well.
+// ListAndWatch implements the device plugin API: all devices are healthy.
 func (p *DevicePlugin) ListAndWatch(
 	_ *deviceplugin.Empty, stream grpc.ServerStreamingServer[deviceplugin.ListAndWatchResponse],
 ) error {
@@ -130,7 +130,7 @@ func (p *DevicePlugin) ListAndWatch(
 	return nil
 }
 
-// Allocate implements it: a container gets a name of its devices, and nothing else.
+// Allocate implements the device plugin API: it records the ids, and changes nothing in the container.
 func (p *DevicePlugin) Allocate(
 	_ context.Context, request *deviceplugin.AllocateRequest,
 ) (*deviceplugin.AllocateResponse, error) {

@@ -1,5 +1,5 @@
-// Package fakes holds what stands in for a GPU's driver where there is none: libraries with the real names and
-// structures, that do what a file says.
+// Package fakes builds fakes of a GPU's driver and of the kubelet's APIs for devices. The libraries have the names and
+// structures of NVIDIA's, and scripts set their results.
 package fakes
 
 import (
@@ -14,30 +14,30 @@ import (
 	"testing"
 )
 
-// NVML is a driver's management library.
+// NVML is a fake of the driver's management library, libnvidia-ml.so.1.
 type NVML struct {
-	// Library is its path.
+	// Library is the path of the library.
 	Library string
 
 	scripts  map[string]string // by node
 	sequence int
 }
 
-// Where a script stands in the library's file, as in libraries/nvml.c.
+// The offset of the script in the library's file, and the length of its header, as in libraries/nvml.c.
 const (
 	scriptOffset = 1 << 20
 	scriptHeader = 64
 )
 
-// OldDriver makes a library without what drivers before about 520 lack.
+// OldDriver is a define for BuildNVML: the library then lacks the functions that drivers before about 520 lack.
 const OldDriver = "OLD_DRIVER"
 
-// BuildNVML compiles the library.
+// BuildNVML compiles the library with gcc and these defines.
 func BuildNVML(t testing.TB, defines ...string) *NVML {
 	t.Helper()
 	_, self, _, _ := runtime.Caller(0)
 	here := filepath.Dir(self)
-	// go-nvml has NVIDIA's header.
+	// NVIDIA's header is in the module go-nvml.
 	list := exec.Command(filepath.Join(here, "../../hack/go"), "list", "-m", "-f", "{{.Dir}}",
 		"github.com/NVIDIA/go-nvml")
 	list.Dir = here
@@ -58,7 +58,7 @@ func BuildNVML(t testing.TB, defines ...string) *NVML {
 	return n
 }
 
-// Script says what a node's GPUs are, from now on. libraries/nvml.c describes the lines.
+// Script replaces the script of a node. libraries/nvml.c describes the lines.
 func (n *NVML) Script(t testing.TB, node string, lines ...string) {
 	t.Helper()
 	n.scripts[node] = strings.Join(lines, "\n") + "\n"

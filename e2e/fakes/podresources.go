@@ -16,20 +16,19 @@ import (
 	kubeletapi "k8s.io/kubelet/pkg/apis/podresources/v1"
 )
 
-// PodResources stands in for the pod-resources API of kubelets, of which each node has one: the real protobuf over a
-// real socket.
+// PodResources fakes the pod-resources API of the kubelets of several nodes, with the real protobuf over real sockets.
 type PodResources struct {
-	// Path is where their sockets are, {node} standing for the node's name.
+	// Path is the path of a socket; {node} is to be replaced by the node's name.
 	Path string
 
 	mu    sync.Mutex
 	nodes map[string]*podResources
 }
 
-// NewPodResources makes the place for the sockets.
+// NewPodResources creates the folder of the sockets. It serves none yet.
 func NewPodResources(t testing.TB) *PodResources {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "pod-resources-") // short, as a socket's path has to be
+	dir, err := os.MkdirTemp("", "pod-resources-") // not t.TempDir: a socket's path has at most 107 bytes
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,18 +45,18 @@ func NewPodResources(t testing.TB) *PodResources {
 	return p
 }
 
-// podResources is one node's.
+// podResources is the API of one node.
 type podResources struct {
 	kubeletapi.UnimplementedPodResourcesListerServer
 	listener net.Listener
-	server   *grpc.Server // nil: it speaks no gRPC
+	server   *grpc.Server // nil: Nonsense
 	ended    chan struct{}
 
 	mu     sync.Mutex
 	answer []*kubeletapi.PodResources
 	hangs  bool
 	old    bool
-	// Calls counts the questions.
+	// calls counts the calls of List.
 	calls int
 }
 
@@ -76,7 +75,7 @@ func (n *podResources) List(
 	return &kubeletapi.ListPodResourcesResponse{PodResources: answer}, nil
 }
 
-// GetAllocatableResources implements the API: all that was given away is all there is.
+// GetAllocatableResources implements the API: the node has the devices that are allocated, and no others.
 func (n *podResources) GetAllocatableResources(
 	context.Context, *kubeletapi.AllocatableResourcesRequest,
 ) (*kubeletapi.AllocatableResourcesResponse, error) {
@@ -91,7 +90,7 @@ func (n *podResources) GetAllocatableResources(
 	return r, nil
 }
 
-// Get implements the API: as a kubelet does, without a code.
+// Get implements the API. Its errors have no gRPC code, as those of a kubelet.
 func (n *podResources) Get(
 	_ context.Context, r *kubeletapi.GetPodResourcesRequest,
 ) (*kubeletapi.GetPodResourcesResponse, error) {
@@ -108,25 +107,25 @@ func (n *podResources) Get(
 	return nil, fmt.Errorf("pod %s in namespace %s not found", r.GetPodName(), r.GetPodNamespace())
 }
 
-// Old has it be as kubelets before 1.34, which neither answer Get nor tell of claims.
+// Old makes a node's kubelet behave as before 1.34: Get fails, and List reports no claims.
 func (p *PodResources) Old(t testing.TB, node string) {
 	t.Helper()
 	p.change(t, node, func(n *podResources) { n.old = true })
 }
 
-// Say has a node's kubelet tell of these pods, from now on.
-func (p *PodResources) Say(t testing.TB, node string, pods ...*kubeletapi.PodResources) {
+// SetPods sets the pods that a node's kubelet reports.
+func (p *PodResources) SetPods(t testing.TB, node string, pods ...*kubeletapi.PodResources) {
 	t.Helper()
 	p.change(t, node, func(n *podResources) { n.answer, n.hangs = pods, false })
 }
 
-// Hang has it answer no more.
+// Hang makes List of a node block until its caller gives up.
 func (p *PodResources) Hang(t testing.TB, node string) {
 	t.Helper()
 	p.change(t, node, func(n *podResources) { n.hangs = true })
 }
 
-// Calls counts the questions that a node's has got since it began.
+// Calls returns the number of calls of List that a node's kubelet has got since its socket was created.
 func (p *PodResources) Calls(node string) int {
 	p.mu.Lock()
 	n := p.nodes[node]
@@ -139,7 +138,8 @@ func (p *PodResources) Calls(node string) int {
 	return n.calls
 }
 
-func (p *PodResources) change(t testing.TB, node string, what func(*podResources)) {
+// change changes the API of a node, and serves it if it is not served yet.
+func (p *PodResources) change(t testing.TB, node string, apply func(*podResources)) {
 	t.Helper()
 	p.mu.Lock()
 	n := p.nodes[node]
@@ -149,19 +149,19 @@ func (p *PodResources) change(t testing.TB, node string, what func(*podResources
 		n = p.listen(t, node)
 		n.server = grpc.NewServer()
 		kubeletapi.RegisterPodResourcesListerServer(n.server, n)
-		what(n)
+		apply(n)
 		go func() {
 			defer close(n.ended)
-			_ = n.server.Serve(n.listener)
+			_ = n.server.Serve(n.listener) // fails when Stop closes the listener
 		}()
 		return
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	what(n)
+	apply(n)
 }
 
-// Nonsense has it say what is no gRPC.
+// Nonsense makes a node's socket answer with text that is no gRPC.
 func (p *PodResources) Nonsense(t testing.TB, node string) {
 	t.Helper()
 	p.Stop(node)
@@ -179,6 +179,7 @@ func (p *PodResources) Nonsense(t testing.TB, node string) {
 	}()
 }
 
+// listen creates the socket of a node.
 func (p *PodResources) listen(t testing.TB, node string) *podResources {
 	t.Helper()
 	path := strings.ReplaceAll(p.Path, "{node}", node)
@@ -196,7 +197,7 @@ func (p *PodResources) listen(t testing.TB, node string) *podResources {
 	return n
 }
 
-// Stop takes a node's away.
+// Stop closes and removes the socket of a node.
 func (p *PodResources) Stop(node string) {
 	p.mu.Lock()
 	n := p.nodes[node]
@@ -212,8 +213,8 @@ func (p *PodResources) Stop(node string) {
 	<-n.ended
 }
 
-// GivenTo is what a kubelet tells of a pod with one container, to which it has given devices of a resource; none: to
-// which it has given nothing.
+// GivenTo is a kubelet's report about a pod with one container. ids are the devices that it has allocated to it, of a
+// resource like nvidia.com/gpu.
 func GivenTo(namespace, pod, container, resource string, ids ...string) *kubeletapi.PodResources {
 	c := &kubeletapi.ContainerResources{Name: container}
 	if len(ids) > 0 {
@@ -222,7 +223,8 @@ func GivenTo(namespace, pod, container, resource string, ids ...string) *kubelet
 	return &kubeletapi.PodResources{Namespace: namespace, Name: pod, Containers: []*kubeletapi.ContainerResources{c}}
 }
 
-// ClaimedBy is what it tells of one that has a claim to a device, by dynamic resource allocation.
+// ClaimedBy is a kubelet's report about a pod with one container that has claimed a device by dynamic resource
+// allocation.
 func ClaimedBy(namespace, pod, container, driver, node, device string) *kubeletapi.PodResources {
 	c := &kubeletapi.ContainerResources{Name: container, DynamicResources: []*kubeletapi.DynamicResource{{
 		ClaimName: pod + "-gpu", ClaimNamespace: namespace,

@@ -11,9 +11,9 @@ import (
 	"strconv"
 )
 
-// cost prints what a launch takes of the launching thread's CPU time, without probes and with, in turn.
+// cost prints the CPU time that a launch takes of the launching thread, with and without probes, measured alternately.
 func (c *check) cost(ctx context.Context) (err error) {
-	fmt.Println("== what a launch costs (CPU time of the thread that launches)")
+	fmt.Println("== cost of a launch (CPU time of the launching thread)")
 	const pairs = 3
 	seconds := strconv.FormatFloat(c.length.Seconds()/2, 'f', -1, 64)
 	for _, rate := range []string{"10000", "100000", "0"} {
@@ -39,6 +39,7 @@ func (c *check) cost(ctx context.Context) (err error) {
 	return nil
 }
 
+// launchCost measures the CPU time of a launch in ns, at a rate in launches per second ("0": as fast as possible).
 func (c *check) launchCost(ctx context.Context, probed bool, seconds, rate string) (nanos float64, err error) {
 	dir := ""
 	if probed {
@@ -53,10 +54,10 @@ func (c *check) launchCost(ctx context.Context, probed bool, seconds, rate strin
 	if err != nil {
 		return 0, err
 	}
-	var said struct{ CPUNanosPerLaunch float64 }
-	decodeErr := json.NewDecoder(stdout).Decode(&said)
+	var result struct{ CPUNanosPerLaunch float64 }
+	decodeErr := json.NewDecoder(stdout).Decode(&result)
 	if err := errors.Join(decodeErr, stdin.Close(), cmd.Wait()); err != nil {
 		return 0, err
 	}
-	return said.CPUNanosPerLaunch, nil
+	return result.CPUNanosPerLaunch, nil
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// counts holds what was counted against what programs say.
+// counts compares the calls that uprobes count with those that the programs themselves count.
 func (c *check) counts(ctx context.Context) (err error) {
 	o, err := c.observe(ctx)
 	if err != nil {
@@ -32,6 +32,7 @@ func (c *check) counts(ctx context.Context) (err error) {
 	return errors.Join(errs...)
 }
 
+// countsOf compares the counts of one program, which runs with args until its counts have been read.
 func (c *check) countsOf(ctx context.Context, o *observed, args []string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -41,11 +42,11 @@ func (c *check) countsOf(ctx context.Context, o *observed, args []string) error 
 	}
 	defer func() {
 		cancel()
-		_ = cmd.Wait() // it waits to be ended
+		_ = cmd.Wait() // always fails: the program runs until SIGTERM
 	}()
-	said := map[string]uint64{}
-	if err := json.NewDecoder(stdout).Decode(&said); err != nil {
-		return fmt.Errorf("what gpu says: %w", err)
+	printed := map[string]uint64{}
+	if err := json.NewDecoder(stdout).Decode(&printed); err != nil {
+		return fmt.Errorf("decode the counts of gpu: %w", err)
 	}
 	g, err := o.of(ctx, cmd.Process.Pid)
 	if err != nil {
@@ -63,26 +64,26 @@ func (c *check) countsOf(ctx context.Context, o *observed, args []string) error 
 		counted[name] = n
 	}
 	wrong := 0
-	for _, name := range slices.Sorted(maps.Keys(said)) {
+	for _, name := range slices.Sorted(maps.Keys(printed)) {
 		n, word := counted[name], "exact"
 		if n == nil {
 			word = "NOT KNOWN"
 			wrong++
-		} else if *n != said[name] {
+		} else if *n != printed[name] {
 			word = fmt.Sprintf("WRONG: counted %d", *n)
 			wrong++
 		}
-		fmt.Printf("%-24s %12d %s\n", name, said[name], word)
+		fmt.Printf("%-24s %12d %s\n", name, printed[name], word)
 	}
 	if wrong > 0 {
-		return fmt.Errorf("gpu %v: %d of %d numbers are not what the program says; unavailable: %s", args, wrong,
-			len(said), g.GetUnavailable())
+		return fmt.Errorf("gpu %v: %d of %d counts differ from the program's; unavailable: %s", args, wrong,
+			len(printed), g.GetUnavailable())
 	}
 	return nil
 }
 
-// profiled prints what PyTorch's profiler has counted in 100 steps beside what uprobes have: the profiler counts the
-// runtime's functions, several of which may lead to one of the driver's, so that a person has to compare.
+// profiled prints the counts of PyTorch's profiler for 100 steps beside those of uprobes. The profiler counts functions
+// of the runtime, several of which may call the same function of the driver, so the user has to compare them.
 func (c *check) profiled(ctx context.Context, o *observed) error {
 	fmt.Println("== calls of PyTorch")
 	ctx, cancel := context.WithCancel(ctx)
@@ -91,25 +92,25 @@ func (c *check) profiled(ctx context.Context, o *observed) error {
 	if err != nil {
 		return err
 	}
-	before := &event.GpuCalls{}
+	counted := &event.GpuCalls{}
 	lines := bufio.NewScanner(stdout)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
-		var said struct{ Profiled map[string]uint64 }
-		if err := json.Unmarshal(lines.Bytes(), &said); err != nil || said.Profiled == nil {
+		var printed struct{ Profiled map[string]uint64 }
+		if err := json.Unmarshal(lines.Bytes(), &printed); err != nil || printed.Profiled == nil {
 			fmt.Println(lines.Text())
 			continue
 		}
-		for _, name := range slices.Sorted(maps.Keys(said.Profiled)) {
-			fmt.Printf("profiler: %-40s %8d\n", name, said.Profiled[name])
+		for _, name := range slices.Sorted(maps.Keys(printed.Profiled)) {
+			fmt.Printf("profiler: %-40s %8d\n", name, printed.Profiled[name])
 		}
 		g, err := o.of(ctx, cmd.Process.Pid)
 		if err != nil {
 			return errors.Join(err, stdin.Close(), cmd.Wait())
 		}
-		before = g.GetCalls()
+		counted = g.GetCalls()
 		break
 	}
-	fmt.Printf("uprobes, since the process began: %v\n", before)
+	fmt.Printf("uprobes, since the process began: %v\n", counted)
 	return errors.Join(stdin.Close(), cmd.Wait())
 }

@@ -1,16 +1,16 @@
 //go:build linux
 
-// Command gpucheck tries on this machine's GPU what a tracer does, without Kubernetes, and prints what it saw. `make
-// gpu-check` runs it, as root:
+// Command gpucheck runs the GPU code of a tracer on this machine's GPU, without Kubernetes, and prints the results.
+// `make gpu-check` runs it, as root:
 //
-//   - what doctor says of the GPUs, events for a while, and what reading them costs;
-//   - how long each of NVML's functions takes, as root and as nobody;
-//   - what uprobes count of a program's calls, against what the program says it has called,
-//     and PyTorch's against what its profiler has counted;
-//   - what a launch costs with probes and without;
-//   - what why gpu says of programs whose bottleneck is known.
+//   - the GPU part of doctor, events for a while, and the CPU time that reading them takes;
+//   - the duration of each NVML function, as root and as nobody;
+//   - the calls that uprobes count, compared with the program's own counts,
+//     and those of PyTorch beside the counts of its profiler;
+//   - the cost of a launch with and without probes;
+//   - the verdicts of why gpu about programs whose bottleneck is known.
 //
-// What does not agree is said, and the exit code is 1.
+// Counts that differ are printed, and the exit code is 1.
 package main
 
 import (
@@ -39,10 +39,10 @@ func main() {
 	}
 }
 
-// check is what is to be checked with.
+// check is the configuration of a run.
 type check struct {
-	// child is orb8-nvml, work the program of workload/gpu.c, train that of workload/train.py; nvml and cuda are the
-	// driver's libraries.
+	// Paths: child is orb8-nvml, work the program built from workload/gpu.c, train is workload/train.py; nvml and cuda
+	// are the driver's libraries.
 	child, work, train, nvml, cuda string
 	interval, length               time.Duration
 	python                         string
@@ -54,10 +54,10 @@ func run(ctx context.Context) error {
 	flag.StringVar(&c.work, "work", "", "the compiled workload/gpu.c; empty: calls are not checked")
 	flag.StringVar(&c.train, "train", "", "workload/train.py; empty: PyTorch is not checked")
 	flag.StringVar(&c.python, "python", "python3", "a Python that has PyTorch")
-	flag.StringVar(&c.nvml, "nvml-library", "", "the driver's libnvidia-ml.so.1; looked for, if empty")
-	flag.StringVar(&c.cuda, "cuda-library", "", "the driver's libcuda.so.1; beside the other, if empty")
-	flag.DurationVar(&c.interval, "interval", time.Second, "time between two looks")
-	flag.DurationVar(&c.length, "for", 10*time.Second, "how long to read, and how long each workload runs")
+	flag.StringVar(&c.nvml, "nvml-library", "", "the driver's libnvidia-ml.so.1; empty: found automatically")
+	flag.StringVar(&c.cuda, "cuda-library", "", "the driver's libcuda.so.1; empty: in the folder of libnvidia-ml.so.1")
+	flag.DurationVar(&c.interval, "interval", time.Second, "sampling interval")
+	flag.DurationVar(&c.length, "for", 10*time.Second, "duration of sampling and of each workload")
 	flag.Parse()
 	var err error
 	if c.child, err = filepath.Abs(c.child); err != nil {
@@ -90,7 +90,7 @@ func (c *check) options() gpu.Options {
 		Containers: func() []gpu.Container { return nil }}
 }
 
-// events prints what is read for a while, and what that cost.
+// events prints the events of c.length, and the CPU time that reading them took.
 func (c *check) events(ctx context.Context) error {
 	fmt.Println("== events")
 	p, err := gpu.Open(c.options())
@@ -103,8 +103,8 @@ func (c *check) events(ctx context.Context) error {
 	began := time.Now()
 	events := 0
 	var line []byte
-	// settled is when all has been started, and what had been spent by then; last the same shortly before the end. To
-	// look costs, too.
+	// settled and last are the CPU times after the start and shortly before the end. Two readings only: a reading
+	// itself takes CPU time.
 	var settled, last expense
 	if err := p.Run(ctx, func(_ uint64, ev *event.Event) {
 		events++
@@ -121,25 +121,25 @@ func (c *check) events(ctx context.Context) error {
 	}
 	elapsed := time.Since(began)
 	used := spent(syscall.RUSAGE_CHILDREN) - before
-	fmt.Printf("%d events in %v, each %v; the child took %v of CPU time, starting and ending included: %.2f %% "+
+	fmt.Printf("%d events in %v, one interval is %v; the child took %v of CPU time, start and end included: %.2f %% "+
 		"of a core\n",
 		events, elapsed.Round(time.Millisecond), c.interval, used.Round(time.Millisecond), 100*used.Seconds()/
 			elapsed.Seconds())
 	if d := last.at.Sub(settled.at).Seconds(); d > 0 {
-		fmt.Printf("once started, over %.1f s: the child %.3f %% of a core, the process that names and prints what "+
-			"it reads %.3f %%\n",
+		fmt.Printf("after the start, over %.1f s: the child %.3f %% of a core, the parent, which attributes and "+
+			"prints the events, %.3f %%\n",
 			d, 100*(last.child-settled.child).Seconds()/d, 100*(last.own-settled.own).Seconds()/d)
 	}
 	return nil
 }
 
-// expense is the CPU time that children and the process itself had taken at a time.
+// expense is the CPU time that this process and its children had taken at a time.
 type expense struct {
 	at         time.Time
 	child, own time.Duration
 }
 
-// running is the CPU time of the children that run, by their threads' schedstat.
+// running sums the CPU time of all running children, from the schedstat of their threads.
 func running() (sum time.Duration) {
 	lists, _ := filepath.Glob("/proc/self/task/*/children")
 	for _, list := range lists {
@@ -161,8 +161,7 @@ func running() (sum time.Duration) {
 	return sum
 }
 
-// spent is the CPU time of this process, or of its children that have ended: syscall.RUSAGE_SELF,
-// RUSAGE_CHILDREN.
+// spent returns the CPU time of this process (syscall.RUSAGE_SELF) or of its ended children (RUSAGE_CHILDREN).
 func spent(who int) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(who, &u); err != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/fakes"
 )
 
-// TestTheCheckItselfOnADriverThatIsAFake shows that it would tell right from wrong on a GPU.
-func TestTheCheckItselfOnADriverThatIsAFake(t *testing.T) {
+// TestCounts_CompareWithTheProgram shows on a fake driver that counts passes, and that it fails where counts are wrong.
+func TestCounts_CompareWithTheProgram(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root")
 	}
@@ -26,13 +26,13 @@ func TestTheCheckItselfOnADriverThatIsAFake(t *testing.T) {
 	if err := c.counts(t.Context()); err != nil {
 		t.Error(err)
 	}
-	// A copy that fails where the program thinks it does not.
+	// Results that differ from those that the program expects.
 	t.Setenv("ORB8_CUDA_SCRIPT", filepath.Join(t.TempDir(), "script"))
 	if err := os.WriteFile(os.Getenv("ORB8_CUDA_SCRIPT"), []byte("return cuMemFree_v2 0\nreturn cuMemAlloc_v2 2\n"),
 		0o644); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.counts(t.Context()); err == nil {
-		t.Error("a program that cannot work was counted right")
+		t.Error("counts passes for a program that fails")
 	}
 }

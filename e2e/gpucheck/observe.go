@@ -20,7 +20,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
 )
 
-// observed is a cgroup whose processes' calls are counted. The name stands for a pod's container.
+// observed is a cgroup, as of a pod's container, whose processes' calls are counted.
 type observed struct {
 	scope *scope.Scope
 	calls *gpu.Calls
@@ -33,11 +33,11 @@ type observed struct {
 
 	mu   sync.Mutex
 	last map[uint32]*event.Gpu // by process
-	// also, if not nil, gets what is told of calls as well. It is set before there is a process.
-	also gpu.Sink
+	// sink, if not nil, receives the events instead. It is set before the first process starts.
+	sink gpu.Sink
 }
 
-// observe makes the cgroup. Close it.
+// observe creates the cgroup and counts the calls in it. The caller closes it.
 func (c *check) observe(ctx context.Context) (*observed, error) {
 	root, err := pods.FindCgroup2("/sys/fs/cgroup")
 	if err != nil {
@@ -66,7 +66,7 @@ func (c *check) observe(ctx context.Context) (*observed, error) {
 		return nil, errors.Join(err, o.close())
 	}
 	ctx, o.end = context.WithCancel(ctx)
-	o.running.Go(func() { o.err = o.calls.Run(ctx, o.take) })
+	o.running.Go(func() { o.err = o.calls.Run(ctx, o.onEvent) })
 	return o, nil
 }
 
@@ -74,12 +74,12 @@ func (o *observed) containers() []gpu.Container {
 	return []gpu.Container{{Cgroup: o.id, Dir: o.dir, Name: "here/gpucheck/work"}}
 }
 
-func (o *observed) take(cgroup uint64, ev *event.Event) {
+func (o *observed) onEvent(cgroup uint64, ev *event.Event) {
 	o.mu.Lock()
-	also := o.also
+	sink := o.sink
 	o.mu.Unlock()
-	if also != nil {
-		also(cgroup, ev)
+	if sink != nil {
+		sink(cgroup, ev)
 		return
 	}
 	g := ev.GetGpu()
@@ -93,7 +93,7 @@ func (o *observed) take(cgroup uint64, ev *event.Event) {
 	}
 }
 
-// of gives the newest that was counted of a process.
+// of returns the newest counts of a process.
 func (o *observed) of(ctx context.Context, pid int) (*event.Gpu, error) {
 	if err := o.calls.Flush(ctx); err != nil {
 		return nil, err
@@ -103,7 +103,7 @@ func (o *observed) of(ctx context.Context, pid int) (*event.Gpu, error) {
 	if g := o.last[uint32(pid)]; g != nil {
 		return g, nil
 	}
-	return nil, fmt.Errorf("nothing was counted of process %d", pid)
+	return nil, fmt.Errorf("no calls of process %d were counted", pid)
 }
 
 func (o *observed) close() error {
@@ -119,7 +119,7 @@ func (o *observed) close() error {
 	return errors.Join(append(errs, os.Remove(o.dir))...)
 }
 
-// command starts a program in a cgroup, with its output to be read; dir is the cgroup's, or empty.
+// command starts a program with pipes for stdin and stdout; dir is the folder of the cgroup to run it in, or empty.
 func command(
 	ctx context.Context, dir, name string, args ...string,
 ) (cmd *exec.Cmd, stdin io.WriteCloser, stdout io.ReadCloser, err error) {

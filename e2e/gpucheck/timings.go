@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// nobody is a user without rights of its own.
+// nobody is the uid of an unprivileged user.
 const nobody = 65534
 
-// timings prints how long each function of NVML takes, and which fail, for root and for nobody.
+// timings prints the duration and the failures of each NVML function, as root and as nobody.
 func (c *check) timings(ctx context.Context) error {
 	dir, err := os.MkdirTemp("", "gpucheck")
 	if err != nil {
@@ -41,7 +41,7 @@ func (c *check) timings(ctx context.Context) error {
 		err := cmd.Run()
 		cancel()
 		if err != nil && limited.Err() == nil {
-			fmt.Printf("it ended: %v\n", err)
+			fmt.Printf("orb8-nvml failed: %v\n", err)
 			continue
 		}
 		b, err := os.ReadFile(file)

@@ -21,12 +21,13 @@ import (
 // bottleneck is a workload and the cause that why gpu should name.
 type bottleneck struct{ mode, cause string }
 
-// Of workload/gpu.c, and of workload/train.py.
+// The modes of workload/gpu.c, and those of workload/train.py.
 var (
 	bottlenecks = []bottleneck{
 		{"compute", "compute"}, {"memory", "memory"}, {"spin", "launch or collective: busy and underused"},
 		{"sync", "launch"}, {"copy", "copy"},
-		{"starve", "unknown: nothing says what is waited for"}, {"hold", "abandoned"}, {"graph", "launch"},
+		{"starve", "unknown: no evidence of a cause"},
+		{"hold", "abandoned"}, {"graph", "launch"},
 	}
 	trainings = []bottleneck{
 		{"healthy", "compute"}, {"starved", "unknown: the loader sleeps"}, {"preprocess", "cpu"}, {"sync", "launch"},
@@ -34,8 +35,8 @@ var (
 	}
 )
 
-// verdicts prints what why gpu says of workloads whose bottleneck is known. There is no network here, and so no verdict
-// about it.
+// verdicts prints the verdicts of why gpu about workloads whose bottleneck is known. No network events are read here,
+// so no verdict names the network.
 func (c *check) verdicts(ctx context.Context) error {
 	fmt.Println("== verdicts")
 	var errs []error
@@ -58,7 +59,7 @@ func (c *check) verdict(ctx context.Context, b bottleneck, name string, args ...
 	defer func() { err = errors.Join(err, o.close()) }()
 	w := &witness{watch: why.New(c.length), cgroup: o.id}
 	o.mu.Lock()
-	o.also = w.take
+	o.sink = w.onEvent
 	o.mu.Unlock()
 
 	devices := c.options()
@@ -75,7 +76,7 @@ func (c *check) verdict(ctx context.Context, b bottleneck, name string, args ...
 		return err
 	}
 	defer func() { err = errors.Join(err, used.Close()) }()
-	// The libraries load, and kernels are compiled, before it is worth looking.
+	// Until then the program loads its libraries and compiles its kernels.
 	const warmUp = 5 * time.Second
 	seconds := strconv.FormatFloat((warmUp + c.length).Seconds(), 'f', -1, 64)
 	cmd, stdin, stdout, err := command(ctx, o.dir, name, append(args, seconds)...)
@@ -86,14 +87,14 @@ func (c *check) verdict(ctx context.Context, b bottleneck, name string, args ...
 	defer end()
 	var running sync.WaitGroup
 	errs := make([]error, 2)
-	running.Go(func() { errs[0] = p.Run(observing, w.take) })
-	running.Go(func() { errs[1] = used.Run(observing, w.take) })
+	running.Go(func() { errs[0] = p.Run(observing, w.onEvent) })
+	running.Go(func() { errs[1] = used.Run(observing, w.onEvent) })
 	running.Wait()
 	end()
 	_ = stdin.Close()
 	_ = stdout.Close()
-	_ = cmd.Cancel()
-	_ = cmd.Wait() // it was ended
+	_ = cmd.Cancel() // fails if the program has ended
+	_ = cmd.Wait()   // fails if Cancel ended it
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	fmt.Printf("-- %s %s: want %s\n", filepath.Base(args[0]), b.mode, b.cause)
@@ -103,7 +104,7 @@ func (c *check) verdict(ctx context.Context, b bottleneck, name string, args ...
 	return errors.Join(errs...)
 }
 
-// witness hands events to a watch, with the names that a tracer would give them.
+// witness passes events to a watch, with the names that a tracer would set.
 type witness struct {
 	cgroup uint64
 
@@ -111,7 +112,7 @@ type witness struct {
 	watch *why.Watch
 }
 
-func (w *witness) take(cgroup uint64, ev *event.Event) {
+func (w *witness) onEvent(cgroup uint64, ev *event.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	ev.Node = "here"

@@ -28,7 +28,11 @@ var modelNames = map[string]string{
 }
 
 // allowed are identifiers that use a word in its technical sense.
-var allowed = map[string]bool{}
+var allowed = map[string]bool{
+	"double": true, // the C type
+	// A constant of NVML.
+	"NVML_PAGE_RETIREMENT_CAUSE_DOUBLE_BIT_ECC_ERROR": true,
+}
 
 // prose are phrases in comments, texts and Markdown, with what to write instead.
 var prose = []struct {

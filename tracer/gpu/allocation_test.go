@@ -44,7 +44,7 @@ func list(t *testing.T, c *client) *allocation {
 
 func TestAllocations_OfKubeletAnswer(t *testing.T) {
 	p := fakes.NewPodResources(t)
-	p.Say(t, "a", fakes.GivenTo("ml", "train", "main", "nvidia.com/gpu", "GPU-aa", "GPU-bb::1"),
+	p.SetPods(t, "a", fakes.GivenTo("ml", "train", "main", "nvidia.com/gpu", "GPU-aa", "GPU-bb::1"),
 		fakes.GivenTo("ml", "plain", "main", ""),
 		fakes.ClaimedBy("ml", "claimer", "main", draDriver, "a", "gpu-0"),
 		fakes.GivenTo("ml", "fpga", "main", "example.com/fpga", "0"))
@@ -61,12 +61,12 @@ func TestAllocations_OfKubeletAnswer(t *testing.T) {
 		time.Since(last.requested) > time.Minute {
 		t.Errorf("%q, %v", got, last.listed)
 	}
-	p.Say(t, "a")
+	p.SetPods(t, "a")
 	if last := list(t, c); len(last.given) != 0 {
 		t.Errorf("after the end of all pods: %v", last.given)
 	}
 	p.Stop("a") // it restarts, with a socket of the same name
-	p.Say(t, "a", fakes.GivenTo("ml", "other", "main", "nvidia.com/gpu", "GPU-aa"))
+	p.SetPods(t, "a", fakes.GivenTo("ml", "other", "main", "nvidia.com/gpu", "GPU-aa"))
 	if last := list(t, connect(t, p.Path)); !last.listed["ml/other/main"] {
 		t.Errorf("after a restart: %v", last.listed)
 	}
@@ -85,7 +85,7 @@ func TestAllocations_FailedRequestIsUnknown(t *testing.T) {
 		{"no socket", "there is no such socket on this node", func() {}},
 		{"nonsense", "the kubelet: ", func() { p.Nonsense(t, "a") }},
 		{"an answer without end", "the kubelet: ", func() {
-			p.Say(t, "a", fakes.GivenTo("ml", strings.Repeat("x", maxAnswer), "main", ""))
+			p.SetPods(t, "a", fakes.GivenTo("ml", strings.Repeat("x", maxAnswer), "main", ""))
 		}},
 	} {
 		test.do()
@@ -181,7 +181,7 @@ func TestAllocations_OldKubeletHidesClaims(t *testing.T) {
 		}
 		return ""
 	}
-	p.Say(t, "a", fakes.GivenTo("ml", "train", "main", "nvidia.com/gpu", "GPU-aa"))
+	p.SetPods(t, "a", fakes.GivenTo("ml", "train", "main", "nvidia.com/gpu", "GPU-aa"))
 	p.Old(t, "a")
 	if got := vague(); got != "" {
 		t.Errorf("without a DRA driver: %q", got)
@@ -192,12 +192,12 @@ func TestAllocations_OldKubeletHidesClaims(t *testing.T) {
 	if got := vague(); got != noClaims {
 		t.Errorf("claims are not reported: %q", got)
 	}
-	p.Say(t, "a", fakes.ClaimedBy("ml", "train", "main", draDriver, "a", "gpu-0"))
+	p.SetPods(t, "a", fakes.ClaimedBy("ml", "train", "main", draDriver, "a", "gpu-0"))
 	if got := vague(); got != "" {
 		t.Errorf("claims are reported, by a feature gate: %q", got)
 	}
 	p.Stop("a")
-	p.Say(t, "a")
+	p.SetPods(t, "a")
 	if got := vague(); got != "" {
 		t.Errorf("a newer kubelet reports them: %q", got)
 	}
@@ -225,7 +225,7 @@ func BenchmarkList(b *testing.B) {
 			CpuIds: []int64{1, 2, 3, 4}})
 		pods = append(pods, pod)
 	}
-	p.Say(b, "a", pods...)
+	p.SetPods(b, "a", pods...)
 	c := connect(b, p.Path)
 	for b.Loop() {
 		if _, err := c.list(b.Context()); err != nil {

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A driver's library, libcuda.so.1, that does nothing but what a file says. Names, signatures and structures are those of NVIDIA's cuda.h; what stands behind a
-// name begins as compilers have functions begin: with a push, behind an endbr64 or not, or with room made on the stack; or as NVIDIA's of driver 550 do, which look whether
-// the driver is being taken down, and jump.
+// A fake of the CUDA driver's library, libcuda.so.1. It has no GPU: a script sets the result of each function. Names,
+// signatures and structures are those of NVIDIA's cuda.h. The functions have the prologues that compilers emit: a push
+// or a stack adjustment, with or without endbr64. Those marked GUARD begin as in NVIDIA's driver 550: they compare a
+// global that is set while the driver shuts down, and jump.
 //
-// The file is named by ORB8_CUDA_SCRIPT and read when the library is loaded. Its lines:
+// ORB8_CUDA_SCRIPT names the script. Each function reads it at its first call. Its lines:
 //
-//	return FUNCTION CODE    it returns this error
-//	sleep FUNCTION MICROS   it takes that long
-//	block FUNCTION PATH     it does not return while there is such a file
+//	return FUNCTION CODE    the function returns this error
+//	sleep FUNCTION MICROS   the call takes this long
+//	block FUNCTION PATH     the call does not return while the file exists
 //
-// Without one, all succeed but what cannot: more than 80 GiB are not there to allocate, address 0 cannot be copied to, and stream 1 is none.
+// Without a script all calls succeed, except: an allocation of more than 80 GiB, a copy to address 0, a wait for stream
+// 1.
 #define _GNU_SOURCE
 #include <stdint.h>
 #include <stdio.h>
@@ -62,31 +64,31 @@ enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_HANDLE = 400, 
 #define SYMBOL(name) ".text\n .balign 16\n .globl " #name "\n .type " #name ", %function\n" #name ":\n"
 #define SIZE(name) ".size " #name ", . - " #name "\n"
 
-#define FUNCTION(function, shape, ...)                                                                            \
-	__asm__(SYMBOL(function) BEGIN_##shape CALL "do_" #function "\n" END_##shape SIZE(function));                      \
-	int function();                                                                                            \
-	static struct rule rule_##function = { .name = #function };                                                    \
-	HIDDEN int do_##function(word a0, word a1, word a2, word a3, word a4, word a5)                             \
-	{                                                                                                      \
-		int code = begin(&rule_##function);                                                                \
-		(void)a0, (void)a1, (void)a2, (void)a3, (void)a4, (void)a5;                                    \
-		if (code)                                                                                      \
-			return code;                                                                           \
-		__VA_ARGS__                                                                                    \
-		return SUCCESS;                                                                                \
+#define FUNCTION(function, shape, ...)                                                                \
+	__asm__(SYMBOL(function) BEGIN_##shape CALL "do_" #function "\n" END_##shape SIZE(function)); \
+	int function();                                                                               \
+	static struct rule rule_##function = { .name = #function };                                   \
+	HIDDEN int do_##function(word a0, word a1, word a2, word a3, word a4, word a5)                \
+	{                                                                                             \
+		int code = begin(&rule_##function);                                                   \
+		(void)a0, (void)a1, (void)a2, (void)a3, (void)a4, (void)a5;                           \
+		if (code)                                                                             \
+			return code;                                                                  \
+		__VA_ARGS__                                                                           \
+		return SUCCESS;                                                                       \
 	}
 
-// One whose last deed is a jump to another.
+// A function that ends with a jump to another one (tail call).
 #define JUMPS(name, to)                                     \
 	__asm__(SYMBOL(name) JUMP #to PLT "\n" SIZE(name)); \
 	int name();
 
 // Two names for one function.
-#define ALIAS(name, of)                                                                         \
+#define ALIAS(name, of)                                                                       \
 	__asm__(".globl " #name "\n .type " #name ", %function\n .set " #name ", " #of "\n"); \
 	int name();
 
-// 0x321cba00: the driver is gone.
+// 0x321cba00 while the driver shuts down.
 HIDDEN int guard;
 
 struct rule {
@@ -96,7 +98,7 @@ struct rule {
 	const char *block;
 };
 
-static void look_up(struct rule *r)
+static void read_rule(struct rule *r)
 {
 	const char *path = getenv("ORB8_CUDA_SCRIPT");
 	char line[512], verb[16], name[64], rest[256];
@@ -120,7 +122,7 @@ static void look_up(struct rule *r)
 static int begin(struct rule *r)
 {
 	if (!__atomic_load_n(&r->known, __ATOMIC_ACQUIRE))
-		look_up(r); // twice does no harm
+		read_rule(r); // two threads may both read it: the result is the same
 	if (r->micros)
 		usleep(r->micros);
 	while (r->block && !access(r->block, F_OK))
@@ -142,7 +144,7 @@ static int allocate(word out, word bytes)
 #define COPIES(name, shape) FUNCTION(name, shape, if (!a0) return INVALID_VALUE;)
 
 NOTHING(cuInit, PUSH)
-// What it takes to have a context, a kernel and a graph: all of them are nothing here.
+// Contexts, kernels and graphs: the fake creates none.
 NOTHING(cuDeviceGet, PUSH)
 NOTHING(cuDevicePrimaryCtxRetain, PUSH)
 NOTHING(cuCtxSetCurrent, PUSH)
@@ -160,7 +162,7 @@ NOTHING(cuLaunchKernelEx_ptsz, SUB)
 NOTHING(cuLaunchCooperativeKernel, ENDBR_PUSH)
 NOTHING(cuLaunchCooperativeKernel_ptsz, PUSH)
 NOTHING(cuLaunchCooperativeKernelMultiDevice, GUARD)
-NOTHING(cuLaunchHostFunc, PUSH) // none of the GPU's
+NOTHING(cuLaunchHostFunc, PUSH) // runs on the host: no launch
 NOTHING(cuGraphLaunch, GUARD)
 NOTHING(cuGraphLaunch_ptsz, ENDBR_SUB)
 
@@ -194,8 +196,20 @@ COPIES(cuMemcpyBatchAsync, ENDBR_SUB)
 COPIES(cuMemcpyBatchAsync_v2, PUSH)
 COPIES(cuMemcpyBatchAsync_v2_ptsz, GUARD)
 COPIES(cuMemcpy3DBatchAsync_v2, ENDBR_PUSH)
-// It does its work row by row.
-FUNCTION(cuMemcpy2DUnaligned_v2, ENDBR_PUSH, for (word i = 0; i < ((word *)a0)[15]; i++) if (cuMemcpyHtoD_v2(a0, a0, ((word *)a0)[14])) return INVALID_VALUE;)
+
+// copy_rows calls the driver's copy function once for each row of a CUDA_MEMCPY2D.
+static int copy_rows(const word *copy)
+{
+	word width = copy[14], height = copy[15];
+
+	for (word i = 0; i < height; i++) {
+		if (cuMemcpyHtoD_v2((word)copy, (word)copy, width))
+			return INVALID_VALUE;
+	}
+	return SUCCESS;
+}
+
+FUNCTION(cuMemcpy2DUnaligned_v2, ENDBR_PUSH, return copy_rows((word *)a0);)
 
 FUNCTION(cuStreamSynchronize, ENDBR_PUSH, if (a0 == NOT_A_STREAM) return INVALID_HANDLE;)
 NOTHING(cuStreamSynchronize_ptsz, GUARD)
@@ -207,7 +221,14 @@ FUNCTION(cuMemAlloc_v2, PUSH, return allocate(a0, a1);)
 FUNCTION(cuMemAllocAsync, ENDBR_PUSH, return allocate(a0, a1);)
 FUNCTION(cuMemAllocAsync_ptsz, ENDBR_SUB, return allocate(a0, a1);)
 FUNCTION(cuMemAllocFromPoolAsync, GUARD, return allocate(a0, a1);)
-FUNCTION(cuMemAllocPitch_v2, ENDBR_PUSH, *(word *)a1 = (a2 + 511) & ~511ull; return cuMemAlloc_v2(a0, *(word *)a1 * a3);)
+
+static int allocate_rows(word out, word *pitch, word width, word height)
+{
+	*pitch = (width + 511) & ~511ull;
+	return cuMemAlloc_v2(out, *pitch * height);
+}
+
+FUNCTION(cuMemAllocPitch_v2, ENDBR_PUSH, return allocate_rows(a0, (word *)a1, a2, a3);)
 JUMPS(cuMemAllocManaged, cuMemAlloc_v2)
 FUNCTION(cuMemCreate, ENDBR_SUB, return allocate(a0, a1);)
 NOTHING(cuMemFree_v2, PUSH)
@@ -215,33 +236,45 @@ NOTHING(cuMemFreeAsync, GUARD)
 NOTHING(cuMemFreeAsync_ptsz, ENDBR_SUB)
 NOTHING(cuMemRelease, ENDBR_PUSH)
 
-static const struct export {
+struct exported_function {
 	const char *name;
 	int (*function)();
-} exports[] = {
-#define E(name) { #name, name }
-	E(cuInit), E(cuDeviceGet), E(cuDevicePrimaryCtxRetain), E(cuCtxSetCurrent), E(cuModuleLoadData), E(cuModuleGetFunction), E(cuStreamCreate), E(cuStreamBeginCapture_v2),
-	E(cuStreamEndCapture), E(cuGraphInstantiateWithFlags), E(cuGetErrorName), E(cuLaunchKernel), E(cuLaunchKernel_ptsz), E(cuLaunchKernelEx), E(cuLaunchKernelEx_ptsz), E(cuLaunchCooperativeKernel), E(cuLaunchCooperativeKernel_ptsz),
-	E(cuLaunchCooperativeKernelMultiDevice), E(cuLaunchHostFunc), E(cuGraphLaunch), E(cuGraphLaunch_ptsz), E(cuMemcpyHtoD_v2), E(cuMemcpyHtoD_v2_ptds), E(cuMemcpyHtoDAsync_v2),
-	E(cuMemcpyHtoDAsync_v2_ptsz), E(cuMemcpyDtoH_v2), E(cuMemcpyDtoHAsync_v2), E(cuMemcpyDtoHAsync_v2_ptsz), E(cuMemcpyDtoD_v2), E(cuMemcpyDtoDAsync_v2), E(cuMemcpyHtoA_v2),
-	E(cuMemcpyAtoH_v2), E(cuMemcpyDtoA_v2), E(cuMemcpyAtoD_v2), E(cuMemcpyAtoA_v2), E(cuMemcpyHtoAAsync_v2), E(cuMemcpyAtoHAsync_v2), E(cuMemcpy), E(cuMemcpyAsync), E(cuMemcpyAsync_ptsz),
-	E(cuMemcpyPeer), E(cuMemcpyPeerAsync), E(cuMemcpy2D_v2), E(cuMemcpy2DAsync_v2), E(cuMemcpy2DUnaligned_v2), E(cuMemcpy3D_v2), E(cuMemcpy3DAsync_v2), E(cuMemcpy3DPeer),
-	E(cuMemcpyBatchAsync), E(cuMemcpyBatchAsync_v2), E(cuMemcpyBatchAsync_v2_ptsz), E(cuMemcpy3DBatchAsync_v2),
-	E(cuStreamSynchronize), E(cuStreamSynchronize_ptsz), E(cuEventSynchronize), E(cuCtxSynchronize), E(cuCtxSynchronize_v2), E(cuMemAlloc_v2), E(cuMemAllocAsync), E(cuMemAllocAsync_ptsz),
-	E(cuMemAllocFromPoolAsync), E(cuMemAllocPitch_v2), E(cuMemAllocManaged), E(cuMemCreate), E(cuMemFree_v2), E(cuMemFreeAsync), E(cuMemFreeAsync_ptsz), E(cuMemRelease),
 };
+
+// clang-format off: one name a line would be a page.
+static const struct exported_function exports[] = {
+#define E(name) { #name, name }
+	E(cuInit), E(cuDeviceGet), E(cuDevicePrimaryCtxRetain), E(cuCtxSetCurrent), E(cuModuleLoadData),
+	E(cuModuleGetFunction), E(cuStreamCreate), E(cuStreamBeginCapture_v2), E(cuStreamEndCapture),
+	E(cuGraphInstantiateWithFlags), E(cuGetErrorName), E(cuLaunchKernel), E(cuLaunchKernel_ptsz),
+	E(cuLaunchKernelEx), E(cuLaunchKernelEx_ptsz), E(cuLaunchCooperativeKernel),
+	E(cuLaunchCooperativeKernel_ptsz), E(cuLaunchCooperativeKernelMultiDevice), E(cuLaunchHostFunc),
+	E(cuGraphLaunch), E(cuGraphLaunch_ptsz), E(cuMemcpyHtoD_v2), E(cuMemcpyHtoD_v2_ptds), E(cuMemcpyHtoDAsync_v2),
+	E(cuMemcpyHtoDAsync_v2_ptsz), E(cuMemcpyDtoH_v2), E(cuMemcpyDtoHAsync_v2), E(cuMemcpyDtoHAsync_v2_ptsz),
+	E(cuMemcpyDtoD_v2), E(cuMemcpyDtoDAsync_v2), E(cuMemcpyHtoA_v2), E(cuMemcpyAtoH_v2), E(cuMemcpyDtoA_v2),
+	E(cuMemcpyAtoD_v2), E(cuMemcpyAtoA_v2), E(cuMemcpyHtoAAsync_v2), E(cuMemcpyAtoHAsync_v2), E(cuMemcpy),
+	E(cuMemcpyAsync), E(cuMemcpyAsync_ptsz), E(cuMemcpyPeer), E(cuMemcpyPeerAsync), E(cuMemcpy2D_v2),
+	E(cuMemcpy2DAsync_v2), E(cuMemcpy2DUnaligned_v2), E(cuMemcpy3D_v2), E(cuMemcpy3DAsync_v2), E(cuMemcpy3DPeer),
+	E(cuMemcpyBatchAsync), E(cuMemcpyBatchAsync_v2), E(cuMemcpyBatchAsync_v2_ptsz), E(cuMemcpy3DBatchAsync_v2),
+	E(cuStreamSynchronize), E(cuStreamSynchronize_ptsz), E(cuEventSynchronize), E(cuCtxSynchronize),
+	E(cuCtxSynchronize_v2), E(cuMemAlloc_v2), E(cuMemAllocAsync), E(cuMemAllocAsync_ptsz),
+	E(cuMemAllocFromPoolAsync), E(cuMemAllocPitch_v2), E(cuMemAllocManaged), E(cuMemCreate), E(cuMemFree_v2),
+	E(cuMemFreeAsync), E(cuMemFreeAsync_ptsz), E(cuMemRelease),
+};
+// clang-format on
 
 enum { PER_THREAD_DEFAULT_STREAM = 2 };
 
-// cuGetProcAddress_v2 gives the newest version of a function that is asked for by its plain name.
+// cuGetProcAddress_v2 returns the newest version of a function, by its name without a version.
 int cuGetProcAddress_v2(const char *symbol, void **function, int version, uint64_t flags, int *status)
 {
-	static const char *const per_thread[] = { "_v2_ptds", "_v2_ptsz", "_ptds", "_ptsz" }, *const plain[] = { "_v2", "" };
+	// The first four are of functions that use the thread's default stream.
+	static const char *const suffixes[] = { "_v2_ptds", "_v2_ptsz", "_ptds", "_ptsz", "_v2", "" };
 	char name[128];
 
 	(void)version;
-	for (size_t i = flags & PER_THREAD_DEFAULT_STREAM ? 0 : 4; i < 6; i++) {
-		snprintf(name, sizeof name, "%s%s", symbol, i < 4 ? per_thread[i] : plain[i - 4]);
+	for (size_t i = flags & PER_THREAD_DEFAULT_STREAM ? 0 : 4; i < sizeof suffixes / sizeof *suffixes; i++) {
+		snprintf(name, sizeof name, "%s%s", symbol, suffixes[i]);
 		for (size_t j = 0; j < sizeof exports / sizeof *exports; j++) {
 			if (strcmp(exports[j].name, name))
 				continue;

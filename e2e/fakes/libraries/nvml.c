@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A libnvidia-ml.so.1 that says what a file tells it to: the real names and structures (nvml.h), and no GPU.
+// A fake of NVIDIA's management library, libnvidia-ml.so.1: the real names and structures (nvml.h), and no GPU. A
+// script sets the values that the functions return.
 //
-// The lines stand at the end of the library's own file, which is all of the node's files that a confined process can open: from
-// SCRIPT_OFFSET on, behind a header of their sequence number, length and sum. Those of a node follow "@NAME", which is
-// $ORB8_NODE_NAME, else "node". They are read again whenever the header has changed. A line is a key and its value; what has no
-// line is not supported. A value may be "!N", the return code N; "hang", the call never returns; "crash".
+// The script is appended to the library's own file, since a confined process can open no other file of the node. It
+// begins at SCRIPT_OFFSET with a header of its sequence number, length and checksum. "@NAME" begins the section of a
+// node; $ORB8_NODE_NAME selects it, "node" if empty. The library reads the script when the header changes. A line is a
+// key and its value; a function whose key has no line returns NVML_ERROR_NOT_SUPPORTED. Special values: "!N", return
+// code N; "hang", the call never returns; "crash", the process gets SIGSEGV.
 //
 //	devices 2                     driver 580.1
 //	0.uuid GPU-1                  0.memory TOTAL USED RESERVED
 //	0.util 97 40                  0.gpm.2 45.5                   by nvmlGpmMetricId_t
 //	0.compute PID:BYTES ...       0.utilization PID:SM:MEMORY ...
-//	0.mig 3                       so many MIG devices: 0.0.uuid, 0.0.instance GI CI, 0.0.placement START, ...
-//	xid SEQUENCE INDEX NUMBER     reported once, when SEQUENCE has grown
-//	quiet 1                       there will be no xid
+//	0.mig 3                       3 MIG devices: 0.0.uuid, 0.0.instance GI CI, 0.0.placement START, ...
+//	xid SEQUENCE INDEX NUMBER     reported once for each increase of SEQUENCE
+//	quiet 1                       no xid will follow
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -34,12 +36,12 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static char *script;
 static char seen[64];
 
-// The file's header, "SEQUENCE LENGTH SUM\n", is so long, padded by spaces.
+// The length of the script's header, "SEQUENCE LENGTH SUM\n" padded with spaces.
 #define HEADER 64
 #define SCRIPT_OFFSET (1 << 20)
 #define SCRIPT_MAX (1 << 18)
 
-// The library's own file, by whatever path it was loaded.
+// Opens the library's own file, by the path that the loader used.
 static int own_file(void)
 {
 	static int fd = -1;
@@ -50,7 +52,7 @@ static int own_file(void)
 	return fd;
 }
 
-// Cuts the lines of this node out of those of all. Each begins after a newline.
+// Copies this node's section of the script. Each line begins after a newline.
 static char *section(char *all)
 {
 	char wanted[PATH_MAX];
@@ -65,10 +67,11 @@ static char *section(char *all)
 	return end ? strndup(at, end - at + 1) : strdup(at);
 }
 
-// Holds the mutex. A script that is being written has a sum that is not its own: the old one is in force until it has.
-static void reread(void)
+// Reads the script if its header has changed. The caller holds the mutex. While a test writes a script, its checksum
+// does not match, and the previous script stays in force.
+static void update_script(void)
 {
-	char header[HEADER] = {0};
+	char header[HEADER] = { 0 };
 	unsigned long sequence, length, sum = 0, want;
 
 	if (pread(own_file(), header, HEADER - 1, SCRIPT_OFFSET) <= 0 || !memcmp(header, seen, HEADER))
@@ -89,7 +92,7 @@ static void reread(void)
 	free(all);
 }
 
-// Gives the value of a key.
+// Copies the value of a key.
 static nvmlReturn_t value(const char *key, char *out, size_t size)
 {
 	char wanted[128];
@@ -98,7 +101,7 @@ static nvmlReturn_t value(const char *key, char *out, size_t size)
 	out[0] = 0;
 	snprintf(wanted, sizeof(wanted), "\n%s ", key);
 	pthread_mutex_lock(&mutex);
-	reread();
+	update_script();
 	char *at = script ? strstr(script, wanted) : NULL;
 	if (at) {
 		at += strlen(wanted);
@@ -117,11 +120,11 @@ static nvmlReturn_t value(const char *key, char *out, size_t size)
 	return ret;
 }
 
-// A handle is the device's number, and that of its MIG device. In NVIDIA's own nvml.h it is a pointer, in go-nvml's a structure of one,
-// which is passed in the same way.
+// A handle encodes the number of the device and of its MIG device. It is a pointer in NVIDIA's own nvml.h, and a
+// structure with one pointer in go-nvml's, which the ABI passes the same way.
 #define POINTER(handle) (*(uintptr_t *)&(handle))
 #define GPU_OF(d) ((int)((POINTER(d) - 0x10000) / 0x100))
-#define MIG_OF(d) ((int)(POINTER(d) & 0xff)) // 0: the whole
+#define MIG_OF(d) ((int)(POINTER(d) & 0xff)) // 0: the whole GPU
 
 static nvmlDevice_t handle(int gpu, int mig)
 {
@@ -141,11 +144,13 @@ static nvmlReturn_t of(nvmlDevice_t device, const char *what, char *out, size_t 
 	return value(key, out, size);
 }
 
-#define VALUE(device, what)                                        \
-	char v[4096];                                              \
-	nvmlReturn_t ret = of(device, what, v, sizeof(v));         \
-	if (ret != NVML_SUCCESS)                                   \
-		return ret
+// Declares v, the value of a device's key, and returns from the function if there is none.
+#define VALUE(device, what)                                \
+	char v[4096];                                      \
+	nvmlReturn_t ret = of(device, what, v, sizeof(v)); \
+	if (ret != NVML_SUCCESS) {                         \
+		return ret;                                \
+	}
 
 static nvmlReturn_t number(nvmlDevice_t device, const char *what, unsigned int *n)
 {
@@ -170,8 +175,15 @@ nvmlReturn_t nvmlInit_v2(void)
 	return ret == NVML_ERROR_NOT_SUPPORTED ? NVML_SUCCESS : ret;
 }
 
-nvmlReturn_t nvmlShutdown(void) { return NVML_SUCCESS; }
-const char *nvmlErrorString(nvmlReturn_t r) { return "an error of the fake"; }
+nvmlReturn_t nvmlShutdown(void)
+{
+	return NVML_SUCCESS;
+}
+
+const char *nvmlErrorString(nvmlReturn_t r)
+{
+	return "an error of the fake";
+}
 
 nvmlReturn_t nvmlSystemGetDriverVersion(char *version, unsigned int length)
 {
@@ -198,8 +210,15 @@ nvmlReturn_t nvmlDeviceGetHandleByIndex_v2(unsigned int index, nvmlDevice_t *dev
 	return ret == NVML_ERROR_NOT_SUPPORTED ? NVML_SUCCESS : ret;
 }
 
-nvmlReturn_t nvmlDeviceGetUUID(nvmlDevice_t d, char *uuid, unsigned int length) { return text(d, "uuid", uuid, length); }
-nvmlReturn_t nvmlDeviceGetName(nvmlDevice_t d, char *name, unsigned int length) { return text(d, "name", name, length); }
+nvmlReturn_t nvmlDeviceGetUUID(nvmlDevice_t d, char *uuid, unsigned int length)
+{
+	return text(d, "uuid", uuid, length);
+}
+
+nvmlReturn_t nvmlDeviceGetName(nvmlDevice_t d, char *name, unsigned int length)
+{
+	return text(d, "name", name, length);
+}
 
 nvmlReturn_t nvmlDeviceGetIndex(nvmlDevice_t d, unsigned int *index)
 {
@@ -207,7 +226,10 @@ nvmlReturn_t nvmlDeviceGetIndex(nvmlDevice_t d, unsigned int *index)
 	return NVML_SUCCESS;
 }
 
-nvmlReturn_t nvmlDeviceGetMinorNumber(nvmlDevice_t d, unsigned int *minor) { return number(d, "minor", minor); }
+nvmlReturn_t nvmlDeviceGetMinorNumber(nvmlDevice_t d, unsigned int *minor)
+{
+	return number(d, "minor", minor);
+}
 
 nvmlReturn_t nvmlDeviceGetPciInfo_v3(nvmlDevice_t d, nvmlPciInfo_t *pci)
 {
@@ -224,7 +246,10 @@ nvmlReturn_t nvmlDeviceGetMigMode(nvmlDevice_t d, unsigned int *current, unsigne
 	return ret;
 }
 
-nvmlReturn_t nvmlDeviceGetMaxMigDeviceCount(nvmlDevice_t d, unsigned int *count) { return number(d, "mig", count); }
+nvmlReturn_t nvmlDeviceGetMaxMigDeviceCount(nvmlDevice_t d, unsigned int *count)
+{
+	return number(d, "mig", count);
+}
 
 nvmlReturn_t nvmlDeviceGetMigDeviceHandleByIndex(nvmlDevice_t d, unsigned int index, nvmlDevice_t *mig)
 {
@@ -240,10 +265,17 @@ static nvmlReturn_t instance(nvmlDevice_t d, unsigned int *gi, unsigned int *ci)
 	return sscanf(v, "%u %u", gi ? gi : &ignored, ci ? ci : &ignored) == 2 ? NVML_SUCCESS : NVML_ERROR_UNKNOWN;
 }
 
-nvmlReturn_t nvmlDeviceGetGpuInstanceId(nvmlDevice_t d, unsigned int *id) { return instance(d, id, NULL); }
-nvmlReturn_t nvmlDeviceGetComputeInstanceId(nvmlDevice_t d, unsigned int *id) { return instance(d, NULL, id); }
+nvmlReturn_t nvmlDeviceGetGpuInstanceId(nvmlDevice_t d, unsigned int *id)
+{
+	return instance(d, id, NULL);
+}
 
-// A GPU instance is the MIG device that is the first in it.
+nvmlReturn_t nvmlDeviceGetComputeInstanceId(nvmlDevice_t d, unsigned int *id)
+{
+	return instance(d, NULL, id);
+}
+
+// The handle of a GPU instance is that of its first MIG device.
 nvmlReturn_t nvmlDeviceGetGpuInstanceById(nvmlDevice_t d, unsigned int id, nvmlGpuInstance_t *gi)
 {
 	unsigned int count = 0, found;
@@ -268,7 +300,8 @@ nvmlReturn_t nvmlGpuInstanceGetInfo(nvmlGpuInstance_t gi, nvmlGpuInstanceInfo_t 
 	return number(mig, "placement", &info->placement.start);
 }
 
-static nvmlReturn_t memory(nvmlDevice_t d, unsigned long long *total, unsigned long long *used, unsigned long long *reserved)
+static nvmlReturn_t memory(nvmlDevice_t d, unsigned long long *total, unsigned long long *used,
+			   unsigned long long *reserved)
 {
 	VALUE(d, "memory");
 	return sscanf(v, "%llu %llu %llu", total, used, reserved) == 3 ? NVML_SUCCESS : NVML_ERROR_UNKNOWN;
@@ -280,11 +313,30 @@ nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t d, nvmlMemory_t *m)
 	return memory(d, &m->total, &m->used, &reserved);
 }
 
-nvmlReturn_t nvmlDeviceGetPowerUsage(nvmlDevice_t d, unsigned int *n) { return number(d, "power", n); }
-nvmlReturn_t nvmlDeviceGetEnforcedPowerLimit(nvmlDevice_t d, unsigned int *n) { return number(d, "limit", n); }
-nvmlReturn_t nvmlDeviceGetTemperature(nvmlDevice_t d, nvmlTemperatureSensors_t s, unsigned int *n) { return number(d, "temperature", n); }
-nvmlReturn_t nvmlDeviceGetClockInfo(nvmlDevice_t d, nvmlClockType_t t, unsigned int *n) { return number(d, t == NVML_CLOCK_SM ? "clock.sm" : "clock.memory", n); }
-nvmlReturn_t nvmlDeviceGetMaxClockInfo(nvmlDevice_t d, nvmlClockType_t t, unsigned int *n) { return number(d, t == NVML_CLOCK_SM ? "clock.max" : "clock.memory.max", n); }
+nvmlReturn_t nvmlDeviceGetPowerUsage(nvmlDevice_t d, unsigned int *n)
+{
+	return number(d, "power", n);
+}
+
+nvmlReturn_t nvmlDeviceGetEnforcedPowerLimit(nvmlDevice_t d, unsigned int *n)
+{
+	return number(d, "limit", n);
+}
+
+nvmlReturn_t nvmlDeviceGetTemperature(nvmlDevice_t d, nvmlTemperatureSensors_t s, unsigned int *n)
+{
+	return number(d, "temperature", n);
+}
+
+nvmlReturn_t nvmlDeviceGetClockInfo(nvmlDevice_t d, nvmlClockType_t t, unsigned int *n)
+{
+	return number(d, t == NVML_CLOCK_SM ? "clock.sm" : "clock.memory", n);
+}
+
+nvmlReturn_t nvmlDeviceGetMaxClockInfo(nvmlDevice_t d, nvmlClockType_t t, unsigned int *n)
+{
+	return number(d, t == NVML_CLOCK_SM ? "clock.max" : "clock.memory.max", n);
+}
 
 nvmlReturn_t nvmlDeviceGetCurrentClocksThrottleReasons(nvmlDevice_t d, unsigned long long *mask)
 {
@@ -293,14 +345,16 @@ nvmlReturn_t nvmlDeviceGetCurrentClocksThrottleReasons(nvmlDevice_t d, unsigned 
 	return NVML_SUCCESS;
 }
 
-nvmlReturn_t nvmlDeviceGetTotalEccErrors(nvmlDevice_t d, nvmlMemoryErrorType_t t, nvmlEccCounterType_t c, unsigned long long *n)
+nvmlReturn_t nvmlDeviceGetTotalEccErrors(nvmlDevice_t d, nvmlMemoryErrorType_t t, nvmlEccCounterType_t c,
+					 unsigned long long *n)
 {
 	VALUE(d, t == NVML_MEMORY_ERROR_TYPE_CORRECTED ? "ecc.corrected" : "ecc.uncorrected");
 	*n = strtoull(v, NULL, 0);
 	return NVML_SUCCESS;
 }
 
-nvmlReturn_t nvmlDeviceGetRemappedRows(nvmlDevice_t d, unsigned int *corrected, unsigned int *uncorrected, unsigned int *pending, unsigned int *failed)
+nvmlReturn_t nvmlDeviceGetRemappedRows(nvmlDevice_t d, unsigned int *corrected, unsigned int *uncorrected,
+				       unsigned int *pending, unsigned int *failed)
 {
 	*uncorrected = *pending = *failed = 0;
 	return number(d, "remapped", corrected);
@@ -329,8 +383,15 @@ static nvmlReturn_t running(nvmlDevice_t d, const char *what, unsigned int *coun
 	return n > room ? NVML_ERROR_INSUFFICIENT_SIZE : NVML_SUCCESS;
 }
 
-nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t d, unsigned int *count, nvmlProcessInfo_t *infos) { return running(d, "compute", count, infos); }
-nvmlReturn_t nvmlDeviceGetGraphicsRunningProcesses_v3(nvmlDevice_t d, unsigned int *count, nvmlProcessInfo_t *infos) { return running(d, "graphics", count, infos); }
+nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t d, unsigned int *count, nvmlProcessInfo_t *infos)
+{
+	return running(d, "compute", count, infos);
+}
+
+nvmlReturn_t nvmlDeviceGetGraphicsRunningProcesses_v3(nvmlDevice_t d, unsigned int *count, nvmlProcessInfo_t *infos)
+{
+	return running(d, "graphics", count, infos);
+}
 
 static unsigned long long micros(void)
 {
@@ -339,7 +400,8 @@ static unsigned long long micros(void)
 	return t.tv_sec * 1000000ull + t.tv_nsec / 1000;
 }
 
-nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t d, nvmlProcessUtilizationSample_t *samples, unsigned int *count, unsigned long long since)
+nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t d, nvmlProcessUtilizationSample_t *samples,
+					     unsigned int *count, unsigned long long since)
 {
 	unsigned int n = 0, room = *count;
 	char *save = NULL;
@@ -358,7 +420,7 @@ nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t d, nvmlProcessUtilizat
 	return !samples || n > room ? NVML_ERROR_INSUFFICIENT_SIZE : NVML_SUCCESS;
 }
 
-// Waits for "xid" lines whose number is higher than that of the one before.
+// The SEQUENCE of the last "xid" line that was reported.
 static long reported = -1;
 
 nvmlReturn_t nvmlEventSetCreate(nvmlEventSet_t *set)
@@ -367,14 +429,21 @@ nvmlReturn_t nvmlEventSetCreate(nvmlEventSet_t *set)
 	return NVML_SUCCESS;
 }
 
-nvmlReturn_t nvmlEventSetFree(nvmlEventSet_t set) { return NVML_SUCCESS; }
-nvmlReturn_t nvmlDeviceRegisterEvents(nvmlDevice_t d, unsigned long long types, nvmlEventSet_t set) { return NVML_SUCCESS; }
+nvmlReturn_t nvmlEventSetFree(nvmlEventSet_t set)
+{
+	return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceRegisterEvents(nvmlDevice_t d, unsigned long long types, nvmlEventSet_t set)
+{
+	return NVML_SUCCESS;
+}
 
 nvmlReturn_t nvmlEventSetWait_v2(nvmlEventSet_t set, nvmlEventData_t *data, unsigned int timeout)
 {
 	char v[64];
 
-	// As a driver does that is waited for, where looking for what a script says would be most of what is measured.
+	// One sleep, as in a driver: where CPU time is measured, reading the script each 20 ms would be most of it.
 	if (value("quiet", v, sizeof(v)) == NVML_SUCCESS) {
 		usleep(timeout * 1000);
 		return NVML_ERROR_TIMEOUT;
@@ -383,7 +452,8 @@ nvmlReturn_t nvmlEventSetWait_v2(nvmlEventSet_t set, nvmlEventData_t *data, unsi
 		long sequence, index;
 		unsigned long long xid;
 
-		if (value("xid", v, sizeof(v)) == NVML_SUCCESS && sscanf(v, "%ld %ld %llu", &sequence, &index, &xid) == 3 && sequence > reported) {
+		if (value("xid", v, sizeof(v)) == NVML_SUCCESS &&
+		    sscanf(v, "%ld %ld %llu", &sequence, &index, &xid) == 3 && sequence > reported) {
 			reported = sequence;
 			memset(data, 0, sizeof(*data));
 			data->device = handle(index, 0);
@@ -397,7 +467,7 @@ nvmlReturn_t nvmlEventSetWait_v2(nvmlEventSet_t set, nvmlEventData_t *data, unsi
 	return NVML_ERROR_TIMEOUT;
 }
 
-// What drivers before about 520 lack.
+// Functions that drivers before about 520 lack.
 #ifndef OLD_DRIVER
 nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(nvmlDevice_t d, nvmlMemory_v2_t *m)
 {
@@ -406,13 +476,22 @@ nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(nvmlDevice_t d, nvmlMemory_v2_t *m)
 	return ret;
 }
 
-nvmlReturn_t nvmlDeviceGetCurrentClocksEventReasons(nvmlDevice_t d, unsigned long long *mask) { return nvmlDeviceGetCurrentClocksThrottleReasons(d, mask); }
-nvmlReturn_t nvmlDeviceGetMPSComputeRunningProcesses_v3(nvmlDevice_t d, unsigned int *count, nvmlProcessInfo_t *infos) { return running(d, "mps", count, infos); }
+nvmlReturn_t nvmlDeviceGetCurrentClocksEventReasons(nvmlDevice_t d, unsigned long long *mask)
+{
+	return nvmlDeviceGetCurrentClocksThrottleReasons(d, mask);
+}
 
-nvmlReturn_t nvmlDeviceGetRetiredPages(nvmlDevice_t d, nvmlPageRetirementCause_t cause, unsigned int *count, unsigned long long *addresses)
+nvmlReturn_t nvmlDeviceGetMPSComputeRunningProcesses_v3(nvmlDevice_t d, unsigned int *count, nvmlProcessInfo_t *infos)
+{
+	return running(d, "mps", count, infos);
+}
+
+nvmlReturn_t nvmlDeviceGetRetiredPages(nvmlDevice_t d, nvmlPageRetirementCause_t cause, unsigned int *count,
+				       unsigned long long *addresses)
 {
 	unsigned int n, room = *count;
-	nvmlReturn_t ret = number(d, cause == NVML_PAGE_RETIREMENT_CAUSE_DOUBLE_BIT_ECC_ERROR ? "retired.double" : "retired.single", &n);
+	nvmlReturn_t ret = number(
+		d, cause == NVML_PAGE_RETIREMENT_CAUSE_DOUBLE_BIT_ECC_ERROR ? "retired.double" : "retired.single", &n);
 	if (ret != NVML_SUCCESS)
 		return ret;
 	*count = n;

@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A program that asks a driver's library for known things, and says how many of each.
+// A program that calls a driver's library a known number of times, and prints the counts of its calls.
 //
 //	cuda [-runtime] [-nccl PATH] [-threads N] LIBRARY [COMMAND]...
 //
-// With -runtime it gets the functions as a runtime does that is linked into programs: it asks cuGetProcAddress_v2 for each at its first use. Commands come from the
-// arguments or, without any, line by line from stdin:
+// With -runtime it resolves each function with cuGetProcAddress_v2 at its first use, as a statically linked CUDA
+// runtime does. Commands are the arguments or, without any, the lines of stdin:
 //
-//	round [N]      each thread calls everything once, or N times; then the counts so far are printed as JSON
-//	launch N       launches N kernels in turn through the shapes that functions begin with, and prints the CPU's time that one took, ns
-//	copy N         N copies of no bytes
-//	train L B C U  until it is killed: L launches, a copy of B bytes to the device, C collectives, a synchronisation with a stream, and U µs of a CPU
-//	wait           synchronises with the context, in a thread of its own: it may block
-//	fail N         N allocations of more than there is
+//	round [N]      each thread calls every function once, or N times; prints the counts so far as JSON
+//	launch N       N launches through each function prologue; prints the CPU time of a launch in ns
+//	copy N         N copies of 0 bytes; prints the CPU time of a copy in ns
+//	train L B C U  until killed: L launches, a copy of B bytes to the device, C collectives, a synchronization with a
+//	               stream, and U µs of CPU time
+//	wait           synchronizes with the context in a thread of its own, since the call may block
+//	fail N         N allocations that exceed the GPU's memory
 //	keep N         N allocations of 4 KiB that are not freed
-//	await PATH     goes on when there is such a file
+//	await PATH     waits until the file exists
 //	exit
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -31,7 +32,8 @@ typedef uint64_t word;
 typedef int (*function)();
 
 static struct counts {
-	word launches, graphs, copies, htod, dtoh, dtod, other, syncs, allocations, frees, allocated, freed, failures, collectives;
+	word launches, graphs, copies, htod, dtoh, dtod, other, syncs, allocations, frees, allocated, freed, failures,
+		collectives;
 } total;
 
 static void *library, *nccl;
@@ -45,20 +47,21 @@ static void die(const char *what, const char *why)
 	exit(1);
 }
 
-// A runtime knows functions without their version, and asks for a thread's own stream by a flag.
-static function ask(const char *name)
+// Resolves a function as the CUDA runtime does: by its name without a version, and by a flag for the variants that use
+// a thread's default stream.
+static function resolve(const char *name)
 {
-	char plain[128];
-	char *v2;
+	char base[128];
+	char *suffix;
 	void *f = NULL;
 	uint64_t flags = strstr(name, "_pt") ? 2 : 0;
 
-	snprintf(plain, sizeof plain, "%s", name);
-	if ((v2 = strstr(plain, "_pt")))
-		*v2 = 0;
-	if ((v2 = strstr(plain, "_v2")))
-		*v2 = 0;
-	if (get_proc(plain, &f, 12080, flags, NULL) || !f)
+	snprintf(base, sizeof base, "%s", name);
+	if ((suffix = strstr(base, "_pt")))
+		*suffix = 0;
+	if ((suffix = strstr(base, "_v2")))
+		*suffix = 0;
+	if (get_proc(base, &f, 12080, flags, NULL) || !f)
 		die(name, "the driver has no such function");
 	return (function)f;
 }
@@ -68,45 +71,45 @@ static function find(const char *name)
 	function f;
 
 	if (runtime)
-		return ask(name);
+		return resolve(name);
 	f = (function)dlsym(library, name);
 	if (!f)
 		die(name, dlerror());
 	return f;
 }
 
-// Each place that calls finds its function once.
-#define FUNCTION(name)                                                          \
-	({                                                                      \
-		static function found;                                          \
-		function f_ = __atomic_load_n(&found, __ATOMIC_RELAXED);        \
-		if (!f_) {                                                      \
-			f_ = find(#name);                                       \
-			__atomic_store_n(&found, f_, __ATOMIC_RELAXED);         \
-		}                                                               \
-		f_;                                                             \
+// Each call site resolves its function once.
+#define FUNCTION(name)                                                   \
+	({                                                               \
+		static function found;                                   \
+		function f_ = __atomic_load_n(&found, __ATOMIC_RELAXED); \
+		if (!f_) {                                               \
+			f_ = find(#name);                                \
+			__atomic_store_n(&found, f_, __ATOMIC_RELAXED);  \
+		}                                                        \
+		f_;                                                      \
 	})
 
 #define W(x) ((word)(x))
 #define ARGS(a, b, c, d, e, f) W(a), W(b), W(c), W(d), W(e), W(f)
 
-#define LAUNCH(name)                                                    \
-	do {                                                            \
-		FUNCTION(name)(ARGS(1, 1, 1, 1, 32, 1));                \
-		c->launches++;                                          \
-	} while (0)
-#define GRAPH(name)                                      \
+#define LAUNCH(name)                                     \
 	do {                                             \
-		FUNCTION(name)(ARGS(1, 0, 0, 0, 0, 0));  \
-		c->graphs++;                             \
+		FUNCTION(name)(ARGS(1, 1, 1, 1, 32, 1)); \
+		c->launches++;                           \
 	} while (0)
-#define COPY(name, way, bytes, a0, a1, a2, a3, a4)                   \
-	do {                                                         \
-		if (FUNCTION(name)(ARGS(a0, a1, a2, a3, a4, 0)))     \
-			c->failures++;                               \
-		else                                                 \
-			c->way += bytes;                             \
-		c->copies++;                                         \
+#define GRAPH(name)                                     \
+	do {                                            \
+		FUNCTION(name)(ARGS(1, 0, 0, 0, 0, 0)); \
+		c->graphs++;                            \
+	} while (0)
+#define COPY(name, way, bytes, a0, a1, a2, a3, a4)               \
+	do {                                                     \
+		if (FUNCTION(name)(ARGS(a0, a1, a2, a3, a4, 0))) \
+			c->failures++;                           \
+		else                                             \
+			c->way += bytes;                         \
+		c->copies++;                                     \
 	} while (0)
 #define SYNC(name, what)                                               \
 	do {                                                           \
@@ -115,20 +118,20 @@ static function find(const char *name)
 			c->failures++;                                 \
 		c->syncs++;                                            \
 	} while (0)
-#define ALLOC(name, bytes, a0, a1, a2, a3)                           \
-	do {                                                         \
-		if (FUNCTION(name)(ARGS(a0, a1, a2, a3, 16, 0))) {   \
-			c->failures++;                               \
-		} else {                                             \
-			c->allocations++;                            \
-			c->allocated += bytes;                       \
-		}                                                    \
+#define ALLOC(name, bytes, a0, a1, a2, a3)                         \
+	do {                                                       \
+		if (FUNCTION(name)(ARGS(a0, a1, a2, a3, 16, 0))) { \
+			c->failures++;                             \
+		} else {                                           \
+			c->allocations++;                          \
+			c->allocated += bytes;                     \
+		}                                                  \
 	} while (0)
-#define FREE(name, bytes, what)                             \
-	do {                                                \
-		FUNCTION(name)(ARGS(what, 0, 0, 0, 0, 0));  \
-		c->frees++;                                 \
-		c->freed += bytes;                          \
+#define FREE(name, bytes, what)                            \
+	do {                                               \
+		FUNCTION(name)(ARGS(what, 0, 0, 0, 0, 0)); \
+		c->frees++;                                \
+		c->freed += bytes;                         \
 	} while (0)
 
 enum { HOST = 1, DEVICE, ARRAY, UNIFIED };
@@ -200,7 +203,7 @@ static void copies(struct counts *c)
 	COPY(cuMemcpyBatchAsync_v2_ptsz, other, many, &flat, &flat, sizes, sizeof sizes / sizeof *sizes, 0);
 	COPY(cuMemcpyBatchAsync_v2, other, 0, &flat, &flat, 0, 0, 0);
 	COPY(cuMemcpy3DBatchAsync_v2, other, 0, 3, &cube, 0, 0, 0);
-	COPY(cuMemcpyHtoD_v2, htod, 999, 0, 1, 999, 0, 0); // to nowhere
+	COPY(cuMemcpyHtoD_v2, htod, 999, 0, 1, 999, 0, 0); // to address 0: fails
 }
 
 static void memory(struct counts *c)
@@ -222,16 +225,17 @@ static void memory(struct counts *c)
 	FREE(cuMemFreeAsync, 779, a);
 	ALLOC(cuMemCreate, 2 << 20, &a, 2 << 20, &device, 0);
 	FREE(cuMemRelease, 2 << 20, a);
-	FUNCTION(cuMemCreate)(ARGS(&a, 1 << 20, &host, 0, 0, 0)); // no memory of a device
-	FREE(cuMemFree_v2, 0, 12345);                              // what is nobody's
-	FUNCTION(cuMemFree_v2)(ARGS(0, 0, 0, 0, 0, 0));           // nothing, which is allowed
-	ALLOC(cuMemAlloc_v2, 100, &a, 1ull << 40, 0, 0);          // more than there is
-	ALLOC(cuMemAlloc_v2, 1 << 16, &a, 1 << 16, 0, 0);         // and kept
+	FUNCTION(cuMemCreate)(ARGS(&a, 1 << 20, &host, 0, 0, 0)); // host memory: not counted
+	FREE(cuMemFree_v2, 0, 12345);			      // an unknown address
+	FUNCTION(cuMemFree_v2)(ARGS(0, 0, 0, 0, 0, 0));		// a null pointer: not counted
+	ALLOC(cuMemAlloc_v2, 100, &a, 1ull << 40, 0, 0);		 // more than the GPU has: fails
+	ALLOC(cuMemAlloc_v2, 1 << 16, &a, 1 << 16, 0, 0);	  // not freed
 }
 
 static void collectives(struct counts *c)
 {
-	static const char *const names[] = { "ncclAllReduce", "ncclReduce", "ncclBroadcast", "ncclBcast", "ncclAllGather", "ncclReduceScatter", "ncclSend", "ncclRecv" };
+	static const char *const names[] = { "ncclAllReduce", "ncclReduce",	   "ncclBroadcast", "ncclBcast",
+					     "ncclAllGather", "ncclReduceScatter", "ncclSend",	    "ncclRecv" };
 
 	for (size_t i = 0; nccl && i < sizeof names / sizeof *names; i++) {
 		function f = (function)dlsym(nccl, names[i]);
@@ -280,14 +284,17 @@ static void *rounds(void *n)
 
 static void print_counts(void)
 {
-	printf("{\"launches\":%" PRIu64 ",\"graphLaunches\":%" PRIu64 ",\"copies\":%" PRIu64 ",\"hostToDeviceBytes\":%" PRIu64 ",\"deviceToHostBytes\":%" PRIu64
-	       ",\"deviceToDeviceBytes\":%" PRIu64 ",\"otherBytes\":%" PRIu64 ",\"syncs\":%" PRIu64 ",\"allocations\":%" PRIu64 ",\"frees\":%" PRIu64 ",\"allocatedBytes\":%" PRIu64
-	       ",\"outstandingBytes\":%" PRIu64 ",\"failures\":%" PRIu64 ",\"collectives\":%" PRIu64 "}\n",
-	       total.launches, total.graphs, total.copies, total.htod, total.dtoh, total.dtod, total.other, total.syncs, total.allocations, total.frees, total.allocated,
-	       total.allocated - total.freed, total.failures, total.collectives);
+	printf("{\"launches\":%" PRIu64 ",\"graphLaunches\":%" PRIu64 ",\"copies\":%" PRIu64
+	       ",\"hostToDeviceBytes\":%" PRIu64 ",\"deviceToHostBytes\":%" PRIu64 ",\"deviceToDeviceBytes\":%" PRIu64
+	       ",\"otherBytes\":%" PRIu64 ",\"syncs\":%" PRIu64 ",\"allocations\":%" PRIu64 ",\"frees\":%" PRIu64
+	       ",\"allocatedBytes\":%" PRIu64 ",\"outstandingBytes\":%" PRIu64 ",\"failures\":%" PRIu64
+	       ",\"collectives\":%" PRIu64 "}\n",
+	       total.launches, total.graphs, total.copies, total.htod, total.dtoh, total.dtod, total.other, total.syncs,
+	       total.allocations, total.frees, total.allocated, total.allocated - total.freed, total.failures,
+	       total.collectives);
 }
 
-// Of this thread: others may keep it from running.
+// The CPU time of this thread in ns: wall time would include that of other threads.
 static word now(void)
 {
 	struct timespec t;
@@ -324,7 +331,7 @@ static void run_rounds(word n)
 	print_counts();
 }
 
-// How long a call takes is the library's script.
+// The library's script sets how long each call takes.
 static void train(const char *how)
 {
 	struct counts *c = &total;

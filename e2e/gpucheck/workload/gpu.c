@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Work of a known kind and number for a real GPU, by the driver's own interface alone: it needs no toolkit, the driver compiles the kernels.
+// Workloads with a known bottleneck or a known number of calls, for a real GPU. The program uses the driver's API only:
+// it needs no CUDA toolkit, since the driver compiles the kernels.
 //
 //	gpu [-static] LIBRARY MODE SECONDS
 //
-// LIBRARY is libcuda.so.1; with -static its functions are asked of cuGetProcAddress_v2, as the CUDA runtime asks. MODE is
+// LIBRARY is libcuda.so.1. With -static the program resolves its functions with cuGetProcAddress_v2, as the CUDA
+// runtime does. MODE is
 //
-//	count      each kind of call a known number of times, then what was called as JSON
-//	rate N     N launches a second of a kernel that does nothing (0: as fast as it goes), then how many and at which cost
+//	count      each kind of call a known number of times; prints the counts as JSON
+//	rate N     N launches of an empty kernel a second (0: without a limit); prints the number and the CPU time of one
 //	compute    a kernel of multiplications that fills the GPU
-//	memory     a kernel that reads and writes its memory
-//	spin       a kernel of one block that waits: the GPU is "100 % busy" and does nothing
-//	sync       a small kernel, waited for, again and again
-//	copy       copies of 64 MiB from pageable memory of the host
+//	memory     a kernel that reads and writes the GPU's memory
+//	spin       a kernel of one block that waits: utilization is 100 %, and the GPU does no work
+//	sync       small kernels, with a synchronization after each
+//	copy       copies of 64 MiB from pageable host memory
 //	starve     10 ms of work in each 100 ms
-//	hold       1 GiB of memory and no call
-//	graph      a graph of 32 small kernels, again and again
+//	hold       1 GiB of allocated memory and no calls
+//	graph      launches of a graph of 32 small kernels
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <inttypes.h>
@@ -29,48 +31,53 @@
 typedef int result;
 typedef uint64_t address;
 
-// For the driver's compiler: PTX 6.3 is of CUDA 10, sm_75 is Turing.
+// PTX 6.3 is that of CUDA 10; sm_75 is Turing.
 static const char kernels[] =
 	".version 6.3\n.target sm_75\n.address_size 64\n"
 	".visible .entry nothing() { ret; }\n"
 	".visible .entry spin(.param .u64 cycles) {\n"
 	" .reg .u64 %n, %from, %now; .reg .pred %p;\n"
 	" ld.param.u64 %n, [cycles]; mov.u64 %from, %clock64;\n"
-	"again: mov.u64 %now, %clock64; sub.u64 %now, %now, %from; setp.lt.u64 %p, %now, %n; @%p bra again; ret; }\n"
+	"loop: mov.u64 %now, %clock64; sub.u64 %now, %now, %from; setp.lt.u64 %p, %now, %n; @%p bra loop; ret; }\n"
 	".visible .entry multiply(.param .u64 out, .param .u32 times) {\n"
 	" .reg .u64 %o; .reg .u32 %i, %t; .reg .f32 %a, %b, %c, %d; .reg .pred %p;\n"
 	" ld.param.u64 %o, [out]; ld.param.u32 %t, [times]; mov.u32 %i, 0;\n"
 	" mov.f32 %a, 0f3F800001; mov.f32 %b, 0f3F800002; mov.f32 %c, 0f3F800003; mov.f32 %d, 0f3F7FFFFF;\n"
-	"again: fma.rn.f32 %a, %a, %d, %b; fma.rn.f32 %b, %b, %d, %c; fma.rn.f32 %c, %c, %d, %a;\n"
+	"loop: fma.rn.f32 %a, %a, %d, %b; fma.rn.f32 %b, %b, %d, %c; fma.rn.f32 %c, %c, %d, %a;\n"
 	" fma.rn.f32 %a, %a, %d, %c; fma.rn.f32 %b, %b, %d, %a; fma.rn.f32 %c, %c, %d, %b;\n"
-	" add.u32 %i, %i, 1; setp.lt.u32 %p, %i, %t; @%p bra again;\n"
+	" add.u32 %i, %i, 1; setp.lt.u32 %p, %i, %t; @%p bra loop;\n"
 	" add.f32 %a, %a, %b; add.f32 %a, %a, %c; setp.eq.f32 %p, %a, 0f00000000; @%p st.global.f32 [%o], %a; ret; }\n"
 	".visible .entry stream(.param .u64 to, .param .u64 from, .param .u32 count) {\n"
 	" .reg .u64 %t, %f, %at; .reg .u32 %i, %n, %x, %y, %step; .reg .f32 %v; .reg .pred %p;\n"
 	" ld.param.u64 %t, [to]; ld.param.u64 %f, [from]; ld.param.u32 %n, [count];\n"
 	" mov.u32 %x, %ctaid.x; mov.u32 %y, %ntid.x; mul.lo.u32 %i, %x, %y; mov.u32 %x, %tid.x; add.u32 %i, %i, %x;\n"
 	" mov.u32 %x, %nctaid.x; mul.lo.u32 %step, %x, %y;\n"
-	"again: setp.ge.u32 %p, %i, %n; @%p ret;\n"
+	"loop: setp.ge.u32 %p, %i, %n; @%p ret;\n"
 	" mul.wide.u32 %at, %i, 4; add.u64 %at, %at, %f; ld.global.f32 %v, [%at];\n"
 	" mul.wide.u32 %at, %i, 4; add.u64 %at, %at, %t; st.global.f32 [%at], %v;\n"
-	" add.u32 %i, %i, %step; bra again; }\n";
+	" add.u32 %i, %i, %step; bra loop; }\n";
 
-static result (*cuInit)(unsigned), (*cuDeviceGet)(int *, int), (*cuDevicePrimaryCtxRetain)(void **, int), (*cuCtxSetCurrent)(void *), (*cuModuleLoadData)(void **, const void *),
-	(*cuModuleGetFunction)(void **, void *, const char *), (*cuLaunchKernel)(void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void *, void **, void **),
-	(*cuCtxSynchronize)(void), (*cuStreamCreate)(void **, unsigned), (*cuStreamSynchronize)(void *), (*cuMemAlloc)(address *, size_t), (*cuMemFree)(address),
-	(*cuMemcpyHtoD)(address, const void *, size_t), (*cuMemcpyDtoH)(void *, address, size_t), (*cuMemcpyHtoDAsync)(address, const void *, size_t, void *),
-	(*cuMemcpyDtoDAsync)(address, address, size_t, void *), (*cuStreamBeginCapture)(void *, int), (*cuStreamEndCapture)(void *, void **),
-	(*cuGraphInstantiateWithFlags)(void **, void *, unsigned long long), (*cuGraphLaunch)(void *, void *), (*cuGetErrorName)(result, const char **),
+static result (*cuInit)(unsigned), (*cuDeviceGet)(int *, int), (*cuDevicePrimaryCtxRetain)(void **, int),
+	(*cuCtxSetCurrent)(void *), (*cuModuleLoadData)(void **, const void *),
+	(*cuModuleGetFunction)(void **, void *, const char *),
+	(*cuLaunchKernel)(void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void *, void **,
+			  void **),
+	(*cuCtxSynchronize)(void), (*cuStreamCreate)(void **, unsigned), (*cuStreamSynchronize)(void *),
+	(*cuMemAlloc)(address *, size_t), (*cuMemFree)(address), (*cuMemcpyHtoD)(address, const void *, size_t),
+	(*cuMemcpyDtoH)(void *, address, size_t), (*cuMemcpyHtoDAsync)(address, const void *, size_t, void *),
+	(*cuMemcpyDtoDAsync)(address, address, size_t, void *), (*cuStreamBeginCapture)(void *, int),
+	(*cuStreamEndCapture)(void *, void **), (*cuGraphInstantiateWithFlags)(void **, void *, unsigned long long),
+	(*cuGraphLaunch)(void *, void *), (*cuGetErrorName)(result, const char **),
 	(*cuGetProcAddress)(const char *, void **, int, uint64_t, int *);
 
 static void *library;
-static int asked;
+static int by_proc_address; // resolve functions with cuGetProcAddress_v2, not with dlsym
 
 static void *find(const char *symbol, const char *name)
 {
 	void *f = NULL;
 
-	if (!asked)
+	if (!by_proc_address)
 		f = dlsym(library, symbol);
 	else if (cuGetProcAddress(name, &f, 12000, 0, NULL))
 		f = NULL;
@@ -121,7 +128,11 @@ static void launch(void *kernel, unsigned blocks, unsigned threads, void **args)
 	DO(cuLaunchKernel(kernel, blocks, 1, 1, threads, 1, 1, 0, stream, args, NULL));
 }
 
-static void small(void) { launch(nothing, 1, 32, NULL); }
+// Launches the empty kernel.
+static void small(void)
+{
+	launch(nothing, 1, 32, NULL);
+}
 
 static void spinFor(uint64_t cycles)
 {
@@ -141,7 +152,7 @@ static void *graph(int nodes)
 	return exec;
 }
 
-// What was asked of the driver since the context was there, by this program itself.
+// Prints the numbers of calls that this program has made since it created the context, and waits for a signal.
 static void count(void)
 {
 	static char host[1 << 20];
@@ -149,7 +160,7 @@ static void count(void)
 	uint64_t launches = 0, graphs = 0, copies = 0, syncs = 0;
 	void *g = graph(8);
 
-	launches += 8; // that were captured
+	launches += 8; // captured into the graph
 	DO(cuMemAlloc(&a, sizeof host));
 	DO(cuMemAlloc(&b, sizeof host));
 	result refused = cuMemAlloc(&big, (size_t)1 << 60);
@@ -168,11 +179,14 @@ static void count(void)
 		DO(cuCtxSynchronize());
 	}
 	DO(cuMemFree(b));
-	printf("{\"launches\":%" PRIu64 ",\"graphLaunches\":%" PRIu64 ",\"copies\":%" PRIu64 ",\"hostToDeviceBytes\":%zu,\"deviceToHostBytes\":%d,\"deviceToDeviceBytes\":%d,"
-	       "\"syncs\":%" PRIu64 ",\"allocations\":2,\"frees\":1,\"allocatedBytes\":%zu,\"outstandingBytes\":%zu,\"failures\":%d}\n",
-	       launches, graphs, copies, 50 * (sizeof host + 4096), 50 * 1000, 50 * 8192, syncs, 2 * sizeof host, sizeof host, refused != 0);
+	printf("{\"launches\":%" PRIu64 ",\"graphLaunches\":%" PRIu64 ",\"copies\":%" PRIu64
+	       ",\"hostToDeviceBytes\":%zu,\"deviceToHostBytes\":%d,\"deviceToDeviceBytes\":%d,"
+	       "\"syncs\":%" PRIu64
+	       ",\"allocations\":2,\"frees\":1,\"allocatedBytes\":%zu,\"outstandingBytes\":%zu,\"failures\":%d}\n",
+	       launches, graphs, copies, 50 * (sizeof host + 4096), 50 * 1000, 50 * 8192, syncs, 2 * sizeof host,
+	       sizeof host, refused != 0);
 	fflush(stdout);
-	pause(); // until it has been looked at
+	pause(); // gpucheck reads the counts, then ends the process
 }
 
 static void rate(double seconds, double perSecond)
@@ -181,7 +195,7 @@ static void rate(double seconds, double perSecond)
 	uint64_t n = 0;
 
 	while (now() < end) {
-		// In bursts, since sleeping costs more than a launch. The queue must not fill: its wait would be counted.
+		// In bursts, since a sleep costs more than a launch. The driver's queue must not fill: launches would wait.
 		for (int i = 0; i < 100; i++, n++)
 			small();
 		DO(cuStreamSynchronize(stream));
@@ -189,7 +203,8 @@ static void rate(double seconds, double perSecond)
 		if (ahead > 0)
 			nap(ahead);
 	}
-	printf("{\"launches\":%" PRIu64 ",\"seconds\":%.3f,\"cpuNanosPerLaunch\":%.1f}\n", n, now() - began, (cpu() - used) * 1e9 / n);
+	printf("{\"launches\":%" PRIu64 ",\"seconds\":%.3f,\"cpuNanosPerLaunch\":%.1f}\n", n, now() - began,
+	       (cpu() - used) * 1e9 / n);
 }
 
 static void work(const char *mode, double seconds)
@@ -246,7 +261,7 @@ int main(int argc, char **argv)
 	void *context, *module;
 
 	if (argc > 1 && !strcmp(argv[1], "-static")) {
-		asked = 1;
+		by_proc_address = 1;
 		argc--, argv++;
 	}
 	if (argc < 4) {
@@ -259,7 +274,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	*(void **)&cuGetProcAddress = dlsym(library, "cuGetProcAddress_v2");
-	if (asked && !cuGetProcAddress) {
+	if (by_proc_address && !cuGetProcAddress) {
 		fprintf(stderr, "gpu: the driver has no cuGetProcAddress_v2\n");
 		return 1;
 	}

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training steps of PyTorch with a bottleneck that is known, for gpucheck.
+"""PyTorch training steps with a known bottleneck, for gpucheck.
 
     train.py MODE SECONDS
 
 MODE is
-    count      100 steps, and what torch.profiler (CUPTI) counted in them as JSON, then a wait
+    count      100 steps; prints the calls that torch.profiler (CUPTI) counted as JSON, then waits
     healthy    large matrix products
     starved    a loader that takes ten times as long as the step
-    preprocess loader processes that keep their processors busy
-    sync       many small kernels, with an .item() after each few
+    preprocess loader processes that keep their CPUs busy
+    sync       small kernels, with an .item() after each four
     copy       large batches from pageable memory
     graph      a captured step, replayed
     triton     a kernel compiled by Triton, where that is installed
@@ -23,7 +23,8 @@ import torch
 
 
 def model():
-    return torch.nn.Sequential(*[layer for _ in range(8) for layer in (torch.nn.Linear(4096, 4096), torch.nn.ReLU())]).cuda().half()
+    layers = [layer for _ in range(8) for layer in (torch.nn.Linear(4096, 4096), torch.nn.ReLU())]
+    return torch.nn.Sequential(*layers).cuda().half()
 
 
 def step(net, optimiser, batch):
@@ -35,7 +36,7 @@ def step(net, optimiser, batch):
 
 
 class Slow(torch.utils.data.Dataset):
-    """Samples that take a while: asleep, as one that waits for a disk or a network, or at work."""
+    """Samples that take some seconds each: asleep, as if waiting for a disk or a network, or busy."""
 
     def __init__(self, seconds, busy):
         self.seconds, self.busy = seconds, busy
@@ -51,15 +52,16 @@ class Slow(torch.utils.data.Dataset):
         return torch.zeros(4096, dtype=torch.half)
 
 
-def say(**what):
-    print(json.dumps(what), flush=True)
+def report(**fields):
+    print(json.dumps(fields), flush=True)
 
 
 def count(net, optimiser):
     batch = torch.zeros(64, 4096, dtype=torch.half, device="cuda")
     step(net, optimiser, batch)
     torch.cuda.synchronize()
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]) as profile:
+    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities) as profile:
         for _ in range(100):
             step(net, optimiser, batch)
         torch.cuda.synchronize()
@@ -67,7 +69,7 @@ def count(net, optimiser):
     for event in profile.key_averages():
         if event.key.startswith("cu"):
             calls[event.key] = event.count
-    say(profiled=calls)
+    report(profiled=calls)
     sys.stdin.readline()
 
 
@@ -79,7 +81,7 @@ def main():
     if mode == "count":
         count(net, optimiser)
         return
-    say(working=mode, pid=os.getpid())
+    report(working=mode, pid=os.getpid())
     end = time.monotonic() + seconds
     if mode in ("starved", "preprocess"):
         loader = torch.utils.data.DataLoader(Slow(0.02, mode == "preprocess"), batch_size=8, num_workers=4)
