@@ -1,16 +1,16 @@
-// Package deploy holds the manifests that orb8 gives to people.
+// Package deploy holds the RBAC manifests that `kubectl orb8 rbac` prints.
 package deploy
 
 import _ "embed"
 
-// RBAC is the least that a user of `kubectl orb8 trace` needs in a namespace that holds both targets and tracers: a
-// Role and its RoleBinding. The placeholders are NAMESPACE, BINDING, and KIND and NAME of the subject.
+// RBAC is the minimal Role of a user of `kubectl orb8 trace` in a namespace that has both targets and tracers, and its
+// RoleBinding. The placeholders are NAMESPACE, BINDING, and KIND and NAME of the subject, as in {{NAME}}.
 //
 //go:embed rbac.yaml
 var RBAC string
 
-// RBACTargets and RBACTracers divide RBAC between the namespace of the targets and the one of the tracers, whose
-// placeholder is TRACERS.
+// RBACTargets and RBACTracers split RBAC between the namespace of the targets and that of the tracers. The placeholder of
+// the latter is TRACERS.
 var (
 	//go:embed rbac-targets.yaml
 	RBACTargets string

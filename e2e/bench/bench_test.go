@@ -28,13 +28,18 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// results are the rows of the report, in the order they were measured.
+// results are the entries of the page, in the order in which they were measured.
 var results bytes.Buffer
 
+// row adds an entry to the page: a list item, since rows of a table would be wider than 120 columns. goal may be empty.
 func row(t *testing.T, what, value, goal string) {
 	t.Helper()
 	t.Logf("%s: %s (goal: %s)", what, value, goal)
-	fmt.Fprintf(&results, "| %s | %s | %s |\n", what, value, goal)
+	item := fmt.Sprintf("%s: **%s**", what, value)
+	if goal != "" {
+		item += fmt.Sprintf(" (goal: %s)", goal)
+	}
+	results.WriteString(wrap("- "+item, "  "))
 }
 
 func need(t *testing.T) *kit.Env {
@@ -58,7 +63,7 @@ const (
 	end   = "<!-- end of results -->\n"
 )
 
-// write puts the results in their place in the page.
+// write replaces the results in the page.
 func write(path string) error {
 	page, err := os.ReadFile(path)
 	if err != nil {
@@ -73,14 +78,14 @@ func write(path string) error {
 	if err := unix.Uname(&uts); err != nil {
 		return err
 	}
-	text := fmt.Sprintf("%s, Linux %s, %d CPUs, both nodes of the cluster and the viewer on this one machine; "+
-		"%s.\n\n| what | measured | goal |\n|---|---|---|\n%s",
-		cpu(), unix.ByteSliceToString(uts.Release[:]), runtime.NumCPU(), time.Now().UTC().Format(time.DateOnly),
-		results.String())
+	machine := fmt.Sprintf("%s, Linux %s, %d CPUs, both nodes of the cluster and the viewer on this one machine; %s.",
+		cpuModel(), unix.ByteSliceToString(uts.Release[:]), runtime.NumCPU(), time.Now().UTC().Format(time.DateOnly))
+	text := wrap(machine, "") + "\n" + results.String()
 	return os.WriteFile(path, []byte(before+begin+text+end+after), 0o644)
 }
 
-func cpu() string {
+// cpuModel returns the model of the CPU, or the architecture.
+func cpuModel() string {
 	b, _ := os.ReadFile("/proc/cpuinfo")
 	if m := regexp.MustCompile(`(?m)^model name\s*: (.*)$`).FindSubmatch(b); m != nil {
 		return string(m[1])
@@ -88,7 +93,7 @@ func cpu() string {
 	return runtime.GOARCH
 }
 
-// pair is two pods on two nodes, the first idle, the second a quiet server on ports 7000 to 7009.
+// pair creates two pods on two nodes: an idle client, and a server on ports 7000 to 7009 that reports nothing.
 func pair(t *testing.T, e *kit.Env) (ns string, client, server *kit.Pod) {
 	t.Helper()
 	return pairOn(t, e, e.Nodes[0], e.Nodes[1])
@@ -110,7 +115,7 @@ func at(server *kit.Pod, t *testing.T) string {
 	return net.JoinHostPort(server.IP(t, false).String(), "7000")
 }
 
-func TestTimeToFirstEvent(t *testing.T) {
+func TestFirstEvent_Delay(t *testing.T) {
 	e := need(t)
 	ns, _, server := pair(t, e)
 	e.Pods(t, kit.PodSpec{Namespace: ns, Name: "app", Node: e.Nodes[0],
@@ -130,11 +135,11 @@ func TestTimeToFirstEvent(t *testing.T) {
 			append(ratio, event.Seconds()/pod.Seconds())
 	}
 	row(t, "time from command to first event, image present (median of 10)", fmt.Sprintf("%.2f s", median(first)), "")
-	row(t, "start of a bare pod, in turn with it", fmt.Sprintf("%.2f s", median(bare)), "")
-	row(t, "first event : bare pod (median of pairs)", fmt.Sprintf("%.2f", median(ratio)), "≤ 1.5")
+	row(t, "start of a bare pod, measured alternately", fmt.Sprintf("%.2f s", median(bare)), "")
+	row(t, "ratio of the first event to the bare pod (median of pairs)", fmt.Sprintf("%.2f", median(ratio)), "≤ 1.5")
 }
 
-func TestVersionIsQuick(t *testing.T) {
+func TestVersion_Duration(t *testing.T) {
 	need(t)
 	var times []float64
 	for range 20 {
@@ -147,14 +152,14 @@ func TestVersionIsQuick(t *testing.T) {
 	row(t, "`kubectl-orb8 version` (median of 20)", fmt.Sprintf("%.0f ms", median(times)), "≤ 50 ms")
 }
 
-// pairs is how often a load runs with a trace and without, in turn.
+// pairs is the number of runs of a load with a trace, and of runs without.
 const pairs = 20
 
-// compare runs a load with and without a trace of so many nodes, in turn, the order changing from pair to pair, and
-// returns the ratios. Each run waits until starting and deleting pods has ended.
+// compare runs a load in pairs, with and without a trace of so many nodes, and returns the ratios of the pairs. The
+// order changes from pair to pair. Each run waits until the machine is idle, since pods start and end between runs.
 func compare(t *testing.T, e *kit.Env, ns string, nodes int, load func() float64) []float64 {
 	t.Helper()
-	load() // the first run pays for neighbours, routes and caches
+	load() // the first run fills the neighbour table, the routes and the caches
 	without := func() float64 {
 		calm(t)
 		return load()
@@ -169,29 +174,29 @@ func compare(t *testing.T, e *kit.Env, ns string, nodes int, load func() float64
 	}
 	var ratios []float64
 	for i := range pairs {
-		var traced, plain float64
+		var traced, untraced float64
 		if i%2 == 0 {
-			plain = without()
+			untraced = without()
 			traced = with()
 		} else {
 			traced = with()
-			plain = without()
+			untraced = without()
 		}
-		ratios = append(ratios, traced/plain)
+		ratios = append(ratios, traced/untraced)
 	}
 	return ratios
 }
 
-// calm waits until the machine has been idle, but for a tenth, for half a second.
+// calm waits until the CPUs have been at least 90 % idle for half a second.
 func calm(t *testing.T) {
 	t.Helper()
-	const look = 100 * time.Millisecond
+	const interval = 100 * time.Millisecond
 	quiet, deadline := 0, time.Now().Add(20*time.Second)
 	for busy, all := cpuTicks(t); quiet < 5; {
 		if time.Now().After(deadline) {
-			t.Fatal("this machine has other things to do; what it would measure now says nothing")
+			t.Fatal("the machine is not idle: other processes would distort the measurement")
 		}
-		time.Sleep(look)
+		time.Sleep(interval)
 		b, a := cpuTicks(t)
 		if 10*(b-busy) <= a-all {
 			quiet++
@@ -202,7 +207,7 @@ func calm(t *testing.T) {
 	}
 }
 
-// cpuTicks is how many ticks all CPUs were busy, and were at all.
+// cpuTicks returns the busy ticks and all ticks of all CPUs since the boot.
 func cpuTicks(t *testing.T) (busy, all uint64) {
 	t.Helper()
 	b, err := os.ReadFile("/proc/stat")
@@ -223,9 +228,9 @@ func cpuTicks(t *testing.T) (busy, all uint64) {
 	return busy, all
 }
 
-// arrangements of client and server. On one node there is one tracer, and each packet passes its programs once each
-// way, as on a cluster whose nodes have a kernel each. The two nodes of ours share one, so that each packet passes the
-// programs of both tracers at either end: twice as much as anywhere else.
+// arrangements are placements of client and server. On one node there is one tracer, and a packet runs its programs
+// once on the way out and once on the way in, as on a cluster whose nodes have a kernel each. The two nodes of the test
+// cluster share a kernel, so a packet runs the programs of both tracers at either end: twice as many.
 func arrangements(e *kit.Env) []struct {
 	name          string
 	first, second string
@@ -236,18 +241,18 @@ func arrangements(e *kit.Env) []struct {
 		first, second string
 		tracers       int
 	}{
-		{"one tracer to a kernel", e.Nodes[0], e.Nodes[0], 1},
+		{"one tracer per kernel", e.Nodes[0], e.Nodes[0], 1},
 		{"two tracers on one kernel", e.Nodes[0], e.Nodes[1], 2},
 	}
 }
 
-func TestBulkThroughput(t *testing.T) {
+func TestBulk_Throughput(t *testing.T) {
 	e := need(t)
 	for _, a := range arrangements(e) {
 		ns, client, server := pairOn(t, e, a.first, a.second)
 		to := at(server, t)
 		ratios := compare(t, e, ns, a.tracers, func() float64 {
-			// How fast one stream goes depends on where the scheduler has put its ends when it began.
+			// The speed of a stream depends on the CPUs that the scheduler chooses for its ends at the start.
 			var runs []float64
 			for range 5 {
 				runs = append(runs, client.Exec(t, "bulk", "-to", to, "-for", "600ms")[0].Performance.BytesPerSecond)
@@ -259,12 +264,12 @@ func TestBulkThroughput(t *testing.T) {
 		if a.tracers == 1 {
 			goal = "≥ 97 %"
 		}
-		row(t, fmt.Sprintf("bulk TCP with a trace : without, %s (median of %d pairs)", a.name, pairs),
-			fmt.Sprintf("%.1f %% (%.1f–%.1f %%)", 100*median(ratios), 100*low, 100*high), goal)
+		row(t, fmt.Sprintf("bulk TCP throughput with a trace relative to without, %s (median of %d pairs)", a.name,
+			pairs), fmt.Sprintf("%.1f %% (%.1f–%.1f %%)", 100*median(ratios), 100*low, 100*high), goal)
 	}
 }
 
-func TestRequestLatency(t *testing.T) {
+func TestRequest_Latency(t *testing.T) {
 	e := need(t)
 	for _, a := range arrangements(e) {
 		ns, client, server := pairOn(t, e, a.first, a.second)
@@ -284,14 +289,14 @@ func TestRequestLatency(t *testing.T) {
 		if a.tracers == 1 {
 			goal = "≤ 105 %"
 		}
-		row(t, fmt.Sprintf("p99 of a request with a trace : without, %s (median of %d pairs; p50 is %.0f µs)", a.name,
-			pairs, median(p50)), fmt.Sprintf("%.1f %% (%.1f–%.1f %%)", 100*median(ratios), 100*low, 100*high), goal)
+		row(t, fmt.Sprintf("p99 latency of a request with a trace relative to without, %s (median of %d pairs; p50 is "+
+			"%.0f µs)", a.name, pairs, median(p50)),
+			fmt.Sprintf("%.1f %% (%.1f–%.1f %%)", 100*median(ratios), 100*low, 100*high), goal)
 	}
 }
 
-// TestManyFlows keeps many connections busy, so that each changes in every interval, and counts what reaches the
-// viewer's stdout.
-func TestManyFlows(t *testing.T) {
+// TestFlows_EventRate changes many connections in every interval, and counts the events on the viewer's stdout.
+func TestFlows_EventRate(t *testing.T) {
 	e := need(t)
 	const n = 10_000
 	for _, interval := range []string{"1s", "400ms"} {
@@ -314,14 +319,14 @@ func TestManyFlows(t *testing.T) {
 		if interval != "1s" {
 			goal = "≥ 20,000/s, none lost"
 		}
-		row(t, fmt.Sprintf("flow events on stdout as JSON, %d connections that change each %s", n, interval),
+		row(t, fmt.Sprintf("flow events on stdout as JSON, %d connections that change every %s", n, interval),
 			fmt.Sprintf("%.0f/s, %d lost", float64(events)/elapsed.Seconds(), lost), goal)
-		row(t, "memory during that (RSS)", fmt.Sprintf("tracer %.0f MiB, viewer %.0f MiB", rss, viewer),
+		row(t, "memory during this load (RSS)", fmt.Sprintf("tracer %.0f MiB, viewer %.0f MiB", rss, viewer),
 			"tracer ≤ 40 MiB")
 	}
 }
 
-// lostEvents sums what a trace says was lost. It goes line by line: such a trace is too long to hold.
+// lostEvents sums the losses that a trace reports. It reads line by line, since such a trace does not fit into memory.
 func lostEvents(t *testing.T, path string) uint64 {
 	t.Helper()
 	f, err := os.Open(path)
@@ -348,7 +353,7 @@ func lostEvents(t *testing.T, path string) uint64 {
 	return lost
 }
 
-// tracerRSS is the larger of the two tracers' resident sizes.
+// tracerRSS returns the RSS of the largest tracer in MiB.
 func tracerRSS(t *testing.T, e *kit.Env) float64 {
 	t.Helper()
 	var largest float64
@@ -374,12 +379,12 @@ func residentMiB(t *testing.T, pid int) float64 {
 	return kib / 1024
 }
 
-// TestCostPerPacket lets the kernel time our cgroup_skb programs beside an empty one on the same hook, under the same
-// traffic.
+// TestPacket_Cost compares the kernel's run times of our cgroup_skb programs with those of an empty program on the same
+// hook, under the same traffic.
 //
-// Both pods are on one node, so that there is one tracer, whose scope holds both: the nodes share a kernel here, and
-// the programs of a second tracer would leave at once and look cheap.
-func TestCostPerPacket(t *testing.T) {
+// Both pods are on one node, so there is one tracer with both in its scope. The nodes share a kernel: the programs of a
+// second tracer would return at once and lower the mean.
+func TestPacket_Cost(t *testing.T) {
 	e := need(t)
 	ns := e.Namespace(t, nil)
 	pods := e.Pods(t,
@@ -404,7 +409,7 @@ func TestCostPerPacket(t *testing.T) {
 		}
 	}
 	if len(ours) == 0 {
-		t.Fatal("the tracer attached no cgroup_skb program that shows")
+		t.Fatal("no cgroup_skb program of the tracer is loaded")
 	}
 	ip := server.IP(t, false).String()
 	for _, load := range []struct {
@@ -423,13 +428,14 @@ func TestCostPerPacket(t *testing.T) {
 		emptyBefore, oursBefore := runtimes(t, empty), runtimes(t, ours)
 		client.Exec(t, load.args...)
 		e, o := runtimes(t, empty).since(emptyBefore), runtimes(t, ours).since(oursBefore)
-		row(t, "per packet over an empty program: "+load.name, fmt.Sprintf("%.0f ns (%.0f against %.0f; %d packets)",
-			o.mean()-e.mean(), o.mean(), e.mean(), o.count), load.goal)
+		row(t, "cost per packet beyond an empty program, "+load.name,
+			fmt.Sprintf("%.0f ns (%.0f against %.0f; %d packets)",
+				o.mean()-e.mean(), o.mean(), e.mean(), o.count), load.goal)
 	}
 	tr.Stop(t)
 }
 
-// ran is what the kernel accounted to programs.
+// ran is the run time and the number of runs that the kernel counted for some programs.
 type ran struct {
 	time  time.Duration
 	count uint64
@@ -480,7 +486,7 @@ func cgroupPrograms(t *testing.T) map[ebpf.ProgramID]*ebpf.Program {
 	}
 }
 
-// attachEmpty puts a program that does nothing where ours are: both ways at the root of cgroup v2.
+// attachEmpty attaches an empty program to the hooks of ours: ingress and egress of the root of cgroup v2.
 func attachEmpty(t *testing.T) map[ebpf.ProgramID]*ebpf.Program {
 	t.Helper()
 	root := "/sys/fs/cgroup"

@@ -18,9 +18,9 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// TestDNSAtHalfSaturation has a pod ask the cluster's own CoreDNS half as often as it can answer, with its pod in a
-// trace and without, in turn, and compares the CPU time that CoreDNS takes for the same queries.
-func TestDNSAtHalfSaturation(t *testing.T) {
+// TestDNS_AtHalfSaturation sends queries to the cluster's own CoreDNS at half the rate that it can answer, alternately
+// with and without a trace of its pod, and compares the CPU time of CoreDNS per query.
+func TestDNS_AtHalfSaturation(t *testing.T) {
 	e := need(t)
 	const system = metav1.NamespaceSystem
 	pods, err := e.Client.CoreV1().Pods(system).List(t.Context(),
@@ -45,24 +45,24 @@ func TestDNSAtHalfSaturation(t *testing.T) {
 	client := e.Pods(t, kit.PodSpec{Namespace: ns, Name: "client", Node: server.Spec.NodeName})[0]
 	to := net.JoinHostPort(server.Status.PodIP, "53")
 	const name, length = "kubernetes.default.svc.cluster.local.", "4s"
-	ask := func(rate float64) (queries uint64, perSecond float64) {
+	query := func(rate float64) (queries uint64, perSecond float64) {
 		r := client.Exec(t, "dnsload", "-to", to, "-name", name, "-for", length, "-rate",
 			strconv.FormatFloat(rate, 'f', 0, 64))[0]
 		return r.Performance.Requests, float64(r.Performance.Requests) / r.End.Sub(r.Start).Seconds()
 	}
-	ask(0)
+	query(0)
 	var most []float64
 	for range 3 {
 		calm(t)
-		_, perSecond := ask(0)
+		_, perSecond := query(0)
 		most = append(most, perSecond)
 	}
 	half := median(most) / 2
 	load := func() (queries uint64, cost float64) {
 		calm(t)
-		before := processorTime(t, int(pids[0]))
-		queries, _ = ask(half)
-		return queries, (processorTime(t, int(pids[0])) - before).Seconds() / float64(queries)
+		before := cpuTime(t, int(pids[0]))
+		queries, _ = query(half)
+		return queries, (cpuTime(t, int(pids[0])) - before).Seconds() / float64(queries)
 	}
 	var ratios []float64
 	var asked, seen, lost uint64
@@ -81,25 +81,25 @@ func TestDNSAtHalfSaturation(t *testing.T) {
 		return cost
 	}
 	for i := range pairs {
-		var traced, plain float64
+		var traced, untraced float64
 		if i%2 == 0 {
-			plain = without()
+			untraced = without()
 			traced = with()
 		} else {
 			traced = with()
-			plain = without()
+			untraced = without()
 		}
-		ratios = append(ratios, traced/plain)
+		ratios = append(ratios, traced/untraced)
 	}
 	low, high := interval(ratios)
-	row(t, fmt.Sprintf("DNS at half of what CoreDNS can answer (%.0f/s): its CPU time a query with a trace of "+
-		"it : without (median of %d pairs)", half, pairs),
+	row(t, fmt.Sprintf("CPU time of CoreDNS per query at half its maximum rate (%.0f/s), with a trace relative to "+
+		"without (median of %d pairs)", half, pairs),
 		fmt.Sprintf("%.1f %% (%.1f–%.1f %%)", 100*median(ratios), 100*low, 100*high), "≤ 103 %")
-	row(t, "queries made in those traces, and reported", fmt.Sprintf("%d, %d; %d lost", asked, seen, lost),
+	row(t, "queries sent and reported in these traces", fmt.Sprintf("%d, %d; %d lost", asked, seen, lost),
 		"all, none lost")
 }
 
-// count is how many lines of a file hold a text.
+// count returns the number of lines of a file that contain a text.
 func count(t *testing.T, path, text string) (n int) {
 	t.Helper()
 	b, err := os.ReadFile(path)
@@ -114,9 +114,9 @@ func count(t *testing.T, path, text string) (n int) {
 	return n
 }
 
-// processorTime is what a process has used, its ended threads included. The kernel keeps the sum exact and gives it in
-// ticks of 10 ms.
-func processorTime(t *testing.T, pid int) time.Duration {
+// cpuTime returns the CPU time of a process, including its ended threads. The kernel keeps the exact sum, and reports
+// it in ticks of 10 ms.
+func cpuTime(t *testing.T, pid int) time.Duration {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -134,9 +134,9 @@ func processorTime(t *testing.T, pid int) time.Duration {
 	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
-// TestSyscallEvents has a process make so many system calls a second for a minute, each an event on the viewer's
-// stdout, which is a pipe.
-func TestSyscallEvents(t *testing.T) {
+// TestSyscalls_50000PerSecond runs a process that makes 50,000 system calls a second for a minute. Each is an event on
+// the viewer's stdout, which is a pipe.
+func TestSyscalls_50000PerSecond(t *testing.T) {
 	e := need(t)
 	const perSecond, seconds = 50_000, 60
 	ns := e.Namespace(t, nil)
@@ -158,7 +158,7 @@ func TestSyscallEvents(t *testing.T) {
 				done <- c
 				return
 			}
-			// A line is looked at whole, so what is after the last end of a line waits.
+			// Only whole lines are searched: the bytes after the last newline wait.
 			rest = append(rest, b[:n]...)
 			end := bytes.LastIndexByte(rest, '\n') + 1
 			c.calls += bytes.Count(rest[:end], []byte(`"name":"getppid"`))
@@ -175,8 +175,8 @@ func TestSyscallEvents(t *testing.T) {
 	rss, viewer := tracerRSS(t, e), residentMiB(t, tr.PID())
 	tr.Stop(t)
 	c := <-done
-	row(t, fmt.Sprintf("system calls made in %.0f s, %.0f/s, and their events on stdout as JSON", elapsed.Seconds(),
+	row(t, fmt.Sprintf("system calls in %.0f s (%.0f/s) and their events on stdout as JSON", elapsed.Seconds(),
 		perSecond*seconds/elapsed.Seconds()),
 		fmt.Sprintf("%d, %d; %d reports of loss", perSecond*seconds, c.calls, c.lost), "50,000/s for 60 s, none lost")
-	row(t, "memory at the end of that (RSS)", fmt.Sprintf("tracer %.0f MiB, viewer %.0f MiB", rss, viewer), "")
+	row(t, "memory at the end of this load (RSS)", fmt.Sprintf("tracer %.0f MiB, viewer %.0f MiB", rss, viewer), "")
 }

@@ -14,7 +14,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/history"
 )
 
-// flows is a recording of live flows, each of which changes every so many events.
+// flows writes a recording of live flows with so many events, perSecond of them a second, and returns its path. The
+// events are updates of the flows in turn.
 func flows(t *testing.T, live, events, perSecond int) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "flows.orb8")
@@ -61,11 +62,11 @@ func flows(t *testing.T, live, events, perSecond int) string {
 	return path
 }
 
-// TestReplayOfAMillionEvents replays them as fast as it goes.
-func TestReplayOfAMillionEvents(t *testing.T) {
+// TestReplay_OfAMillionEvents replays them as fast as possible.
+func TestReplay_OfAMillionEvents(t *testing.T) {
 	e := need(t)
 	path := flows(t, 100_000, 1_000_000, 20_000)
-	for what, args := range map[string][]string{"as the table of top": {"--top", "network"},
+	for what, args := range map[string][]string{"as a table of top": {"--top", "network"},
 		"as JSON": {"-o", "json"}} {
 		calm(t)
 		cmd := exec.Command("../../bin/kubectl-orb8", append([]string{"replay", path}, args...)...)
@@ -79,8 +80,8 @@ func TestReplayOfAMillionEvents(t *testing.T) {
 	}
 }
 
-// TestScreenOfManyFlows has the screen show a hundred thousand live flows, of which twenty thousand change each second.
-func TestScreenOfManyFlows(t *testing.T) {
+// TestScreen_OfManyFlows shows 100,000 live flows on the screen, 20,000 of which change each second.
+func TestScreen_OfManyFlows(t *testing.T) {
 	e := need(t)
 	const live, perSecond = 100_000, 20_000
 	path := flows(t, live, 45*perSecond, perSecond)
@@ -89,7 +90,7 @@ func TestScreenOfManyFlows(t *testing.T) {
 			"1")
 		x.Await(t, "all flows", func(screen string) bool { return strings.Contains(screen, "flows 100000") })
 		pid := x.PID(t)
-		before, start := processorTime(t, pid), time.Now()
+		before, start := cpuTime(t, pid), time.Now()
 		var waits []float64
 		for range 20 {
 			for _, page := range []struct{ key, shows string }{{"1", "── rates"}, {"2", "RTT"}} {
@@ -102,11 +103,11 @@ func TestScreenOfManyFlows(t *testing.T) {
 		for time.Since(start) < 12*time.Second {
 			x.AwaitText(t, "flows 100000")
 		}
-		share := (processorTime(t, pid) - before).Seconds() / time.Since(start).Seconds()
-		row(t, fmt.Sprintf("screen of 100,000 live flows by %s, 20,000 events a second: of one CPU", group),
+		share := (cpuTime(t, pid) - before).Seconds() / time.Since(start).Seconds()
+		row(t, fmt.Sprintf("screen of 100,000 live flows by %s, 20,000 events a second, share of one CPU", group),
 			fmt.Sprintf("%.0f %%", 100*share), "≤ 50 %")
-		row(t, "its memory (RSS)", fmt.Sprintf("%.0f MiB", residentMiB(t, pid)), "≤ 150 MiB")
-		row(t, "from a key to the page that it turns to, tmux included (median of 40)",
+		row(t, "memory of the screen (RSS)", fmt.Sprintf("%.0f MiB", residentMiB(t, pid)), "≤ 150 MiB")
+		row(t, "time from a key to the new page, tmux included (median of 40)",
 			fmt.Sprintf("%.0f ms", median(waits)), "≤ 100 ms")
 		x.Type(t, "q")
 		x.Wait(t)

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// median of values, which it sorts.
+// median returns the median of values, and sorts them. Of none it is NaN.
 func median(values []float64) float64 {
 	if len(values) == 0 {
 		return math.NaN()
@@ -15,16 +15,16 @@ func median(values []float64) float64 {
 	return (values[(n-1)/2] + values[n/2]) / 2
 }
 
-// interval gives the 95 % confidence interval of the median, from the order statistics: it supposes nothing about how
-// the values are distributed. With fewer than six values there is none, and it is the whole range.
+// interval returns the 95 % confidence interval of the median from order statistics, which assume no distribution of
+// the values. With fewer than six values it returns the whole range.
 func interval(values []float64) (low, high float64) {
 	if len(values) == 0 {
 		return math.NaN(), math.NaN()
 	}
 	slices.Sort(values)
 	n := len(values)
-	// The number of values below the median is binomial(n, ½): the largest k with P(X ≤ k-1) ≤ 2.5 % gives the k-th
-	// values from both ends.
+	// The number of values below the median is binomial(n, ½). The bounds are the k-th values from both ends, with the
+	// largest k for which P(X ≤ k-1) ≤ 2.5 %.
 	k, below := 0, 0.0
 	for p := math.Pow(0.5, float64(n)); k < n/2; k++ {
 		below += p

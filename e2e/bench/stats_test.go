@@ -2,7 +2,7 @@ package bench
 
 import "testing"
 
-func TestMedianAndItsInterval(t *testing.T) {
+func TestMedian_AndItsInterval(t *testing.T) {
 	if got := median([]float64{3, 1, 2}); got != 2 {
 		t.Errorf("median of three is %v, want 2", got)
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// app is an ordinary client: every so often it looks its server's name up, makes a TCP connection for a request and
-// sends a few datagrams. It outlives errors, since servers come and go, and reports nothing but that it has begun.
+// app is an ordinary client: each -every it resolves its server's name, makes a TCP connection for a request and sends
+// a few datagrams. It continues after errors, since servers come and go, and reports only that it has started.
 func app(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	var (
 		server = flags.String("server", "", "name or address of the server")
@@ -51,7 +51,7 @@ func app(ctx context.Context, flags *flag.FlagSet, args []string) error {
 		}
 		return err
 	}
-	say(report.Report{Kind: report.Listening})
+	printReport(report.Report{Kind: report.Listening})
 	tick := time.NewTicker(*every)
 	defer tick.Stop()
 	for {

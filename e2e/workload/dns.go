@@ -12,13 +12,13 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// dnsClient looks a name up -count times with Go's resolver, as the pod's resolv.conf says, and reports each query: the
-// resolver makes a socket for each.
+// dnsClient resolves a name -count times with Go's resolver and the pod's resolv.conf, and reports each query: the
+// resolver opens a socket for each.
 func dnsClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	name := flags.String("name", "", "name to look up")
 	count := flags.Int("count", 1, "how many times")
 	network := flags.String("network", "ip", "ip4: A, ip6: AAAA, ip: both")
-	missing := flags.Bool("missing", false, "the name does not exist: not to be told so is the failure")
+	missing := flags.Bool("missing", false, "want NXDOMAIN")
 	run := flags.Uint64("run", 0, "number to mark the traffic with")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -44,7 +44,7 @@ func dnsClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	return nil
 }
 
-// query is a resolver's socket that counts.
+// query is a resolver's socket that counts its datagrams.
 type query struct {
 	*net.UDPConn
 	mu     sync.Mutex
@@ -78,6 +78,6 @@ func (q *query) Close() error {
 	defer q.mu.Unlock()
 	q.report.Local, q.report.Remote = addrPort(q.LocalAddr()), addrPort(q.RemoteAddr())
 	q.report.End = time.Now()
-	say(q.report)
+	printReport(q.report)
 	return q.UDPConn.Close()
 }

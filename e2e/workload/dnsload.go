@@ -15,14 +15,14 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// dnsLoad asks one name again and again by UDP on -sockets sockets, one query outstanding on each, and reports the
-// latencies: as fast as it goes, or -rate times a second. A query that is not answered within a second is an error.
+// dnsLoad repeats a query for one name by UDP on -sockets sockets, with one query outstanding on each, as fast as
+// possible or -rate times a second, and reports the latencies. A query without an answer within a second is an error.
 func dnsLoad(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	var (
 		to       = flags.String("to", "", "address and port of the server")
-		name     = flags.String("name", "", "name to ask for")
+		name     = flags.String("name", "", "name to query")
 		sockets  = flags.Int("sockets", 16, "sockets")
-		rate     = flags.Float64("rate", 0, "queries a second, on all sockets together; 0: as fast as it goes")
+		rate     = flags.Float64("rate", 0, "queries a second, on all sockets together; 0: no limit")
 		duration = flags.Duration("for", 5*time.Second, "how long")
 	)
 	if err := flags.Parse(args); err != nil {
@@ -53,7 +53,7 @@ func dnsLoad(ctx context.Context, flags *flag.FlagSet, args []string) error {
 			query, answer := slices.Clone(packed), make([]byte, 4096)
 			for id := 0; ctx.Err() == nil && time.Since(start) < *duration; id++ {
 				if *rate > 0 {
-					// Each socket's turns are spread evenly between those of the others.
+					// The queries of all sockets are spread evenly.
 					time.Sleep(time.Until(start.Add(time.Duration(float64(id**sockets+i) /
 						*rate * float64(time.Second)))))
 				}
@@ -83,7 +83,7 @@ func dnsLoad(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	elapsed := time.Since(start)
 	all := slices.Concat(latencies...)
 	slices.Sort(all)
-	say(report.Report{
+	printReport(report.Report{
 		Kind: report.Load, Side: "client", Protocol: "udp", Name: *name, Start: start, End: start.Add(elapsed),
 		DatagramsSent: uint64(len(all)), DatagramsReceived: uint64(len(all)),
 		Performance: &report.Performance{

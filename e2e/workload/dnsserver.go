@@ -22,15 +22,15 @@ const bigAnswer = 40
 const (
 	// slowAnswer is how long an answer for "slow." takes by UDP.
 	slowAnswer = 400 * time.Millisecond
-	// askAgain is after how long such a name is asked for again, as a resolver does whose query may be lost.
-	askAgain = 100 * time.Millisecond
-	// badVersion is an RCODE whose upper bits stand in EDNS's record (RFC 6891).
+	// retryDelay is the time after which dnsAsk retries a query for such a name, as resolvers do.
+	retryDelay = 100 * time.Millisecond
+	// badVersion is an RCODE whose upper bits are in the OPT record (RFC 6891).
 	badVersion dnsmessage.RCode = 16
 )
 
-// dnsServer answers by UDP and TCP, until SIGTERM, as the first label of the name says: nx NXDOMAIN, fail SERVFAIL,
-// silent not at all, slow late, badvers BADVERS, big with many addresses, which do not fit into a datagram; else with
-// one address and a CNAME before it.
+// dnsServer answers by UDP and TCP until SIGTERM. The first label of the name selects the answer: nx NXDOMAIN, fail
+// SERVFAIL, silent none, slow a late one, badvers BADVERS, big more addresses than fit into a datagram, any other a
+// CNAME and one address.
 func dnsServer(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	listen := flags.String("listen", ":53", "address and port")
 	if err := flags.Parse(args); err != nil {
@@ -44,9 +44,10 @@ func dnsServer(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	if err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, func() { u.Close(); l.Close() })
-	defer stop()
-	say(report.Report{Kind: report.Listening})
+	stopUDP, stopTCP := closeOnDone(ctx, u), closeOnDone(ctx, l)
+	defer stopUDP()
+	defer stopTCP()
+	printReport(report.Report{Kind: report.Listening})
 	var running sync.WaitGroup
 	running.Go(func() {
 		b := make([]byte, 4096)
@@ -56,12 +57,15 @@ func dnsServer(ctx context.Context, flags *flag.FlagSet, args []string) error {
 				return
 			}
 			a := dnsReply(b[:n], false)
+			reply := func() {
+				_, _ = u.WriteTo(a, from) // the client reports a timeout
+			}
 			switch {
 			case a == nil:
 			case strings.HasPrefix(string(a[12:]), "\x04slow"):
-				time.AfterFunc(slowAnswer, func() { u.WriteTo(a, from) })
+				time.AfterFunc(slowAnswer, reply)
 			default:
-				u.WriteTo(a, from)
+				reply()
 			}
 		}
 	})
@@ -78,7 +82,9 @@ func dnsServer(ctx context.Context, flags *flag.FlagSet, args []string) error {
 					return
 				}
 				a := dnsReply(m, true)
-				c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(a))), a...))
+				if _, err := c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(a))), a...)); err != nil {
+					return
+				}
 			}
 		})
 	}
@@ -145,9 +151,9 @@ func dnsReply(b []byte, tcp bool) []byte {
 	return packed
 }
 
-// dnsAsk asks a server directly for A records, each name once, and reports what it saw of each: by UDP with EDNS, by
-// TCP with -tcp, or where an answer by UDP is truncated. It asks twice by UDP for a name that begins with "slow.", and
-// waits for both answers.
+// dnsAsk sends a query for the A records of each name to a server, and reports each query: by UDP with EDNS, by TCP
+// with -tcp or after a truncated answer. For a name that begins with "slow." it retries by UDP, and waits for both
+// answers.
 func dnsAsk(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	to := flags.String("to", "", "address and port of the server")
 	tcp := flags.Bool("tcp", false, "ask by TCP")
@@ -203,9 +209,9 @@ func askOne(to string, id uint16, name string, tcp bool, wait time.Duration) (tr
 	if _, err := c.Write(b); err != nil {
 		return false, err
 	}
-	again := !tcp && strings.HasPrefix(name, "slow.")
-	if again {
-		time.Sleep(askAgain)
+	retry := !tcp && strings.HasPrefix(name, "slow.")
+	if retry {
+		time.Sleep(retryDelay)
 		if _, err := c.Write(b); err != nil {
 			return false, err
 		}
@@ -219,7 +225,7 @@ func askOne(to string, id uint16, name string, tcp bool, wait time.Duration) (tr
 		answer = answer[:size]
 	}
 	r.End, r.Local, r.Remote = time.Now(), addrPort(c.LocalAddr()), addrPort(c.RemoteAddr())
-	if again && err == nil {
+	if retry && err == nil {
 		if _, err := c.Read(make([]byte, 4096)); err != nil {
 			return false, err
 		}
@@ -242,6 +248,6 @@ func askOne(to string, id uint16, name string, tcp bool, wait time.Duration) (tr
 			}
 		}
 	}
-	say(r)
+	printReport(r)
 	return truncated, nil
 }

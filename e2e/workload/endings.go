@@ -15,15 +15,15 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// How an end of a connection ends it.
+// The ways in which an end closes its connection.
 const (
 	endClose = "close" // close(2), with a FIN unless bytes are unread
 	endReset = "reset" // close(2) with SO_LINGER 0
 	endWait  = "wait"  // close(2) when the other end has ended it
 )
 
-// connect makes one connection, or tries to, and ends it in a way that is asked for. An error of the network is no
-// error of the workload's but what it reports.
+// connect makes one connection, or tries to, and closes it as -end selects. It reports an error of the network, and
+// succeeds.
 func connect(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	var (
 		to      = flags.String("to", "", "address and port")
@@ -50,18 +50,18 @@ func connect(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	r := report.Report{Kind: report.Conversation, Side: "client", Protocol: "tcp", Start: time.Now()}
 	c, err := dialer.DialContext(ctx, "tcp", *to)
 	if err != nil {
-		return sayEnded(r, err)
+		return reportEnd(r, err)
 	}
 	r.Local, r.Remote = addrPort(c.LocalAddr()), addrPort(c.RemoteAddr())
 	n, err := c.Write(make([]byte, *send))
 	r.BytesSent = uint64(n)
 	if err != nil {
-		return sayEnded(r, errors.Join(err, c.Close()))
+		return reportEnd(r, errors.Join(err, c.Close()))
 	}
-	return sayEnded(r, endConnection(c.(*net.TCPConn), *end))
+	return reportEnd(r, endConnection(c.(*net.TCPConn), *end))
 }
 
-// accept takes one connection, reads so many bytes from it, and ends it in a way that is asked for.
+// accept accepts one connection, reads -read bytes from it, and closes it as -end selects.
 func accept(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	var (
 		listen = flags.String("listen", "", "address and port")
@@ -77,10 +77,10 @@ func accept(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer l.Close()
-	stop := context.AfterFunc(ctx, func() { l.Close() })
-	defer stop()
-	say(report.Report{Kind: report.Listening})
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	closeOnDone(ctx, l)
+	printReport(report.Report{Kind: report.Listening})
 	c, err := l.Accept()
 	if err != nil {
 		return err
@@ -90,9 +90,9 @@ func accept(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	n, err := io.ReadFull(c, make([]byte, *read))
 	r.BytesReceived = uint64(n)
 	if err != nil {
-		return sayEnded(r, errors.Join(err, c.Close()))
+		return reportEnd(r, errors.Join(err, c.Close()))
 	}
-	return sayEnded(r, endConnection(c.(*net.TCPConn), *end))
+	return reportEnd(r, endConnection(c.(*net.TCPConn), *end))
 }
 
 func endConnection(c *net.TCPConn, how string) error {
@@ -114,8 +114,8 @@ func endConnection(c *net.TCPConn, how string) error {
 	return fmt.Errorf("-end %q: want close, reset or wait", how)
 }
 
-// sayEnded reports the end, with the name of the error that the kernel gave if it was one of its.
-func sayEnded(r report.Report, err error) error {
+// reportEnd reports the end of a connection, with the name of the kernel's error if there was one.
+func reportEnd(r report.Report, err error) error {
 	r.End = time.Now()
 	var errno syscall.Errno
 	var network net.Error
@@ -128,6 +128,6 @@ func sayEnded(r report.Report, err error) error {
 	default:
 		return err
 	}
-	say(r)
+	printReport(r)
 	return nil
 }

@@ -15,14 +15,14 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// maxFlood bounds a flood: nobody may forget one.
+// maxFlood bounds the length of a flood, so that none is left running.
 const maxFlood = 30 * time.Second
 
-// flood opens UDP sockets as fast as it goes, sends one datagram from each and closes it: each is a flow of its own.
+// flood opens UDP sockets as fast as possible, sends one datagram from each and closes it: each is a flow of its own.
 func flood(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	var (
 		to      = flags.String("to", "", "IPv4 address and port")
-		threads = flags.Int("threads", 2, "threads that do it")
+		threads = flags.Int("threads", 2, "threads")
 		dns     = flags.Bool("dns", false, "send DNS queries with long names")
 		limit   = flags.Duration("for", 5*time.Second, "how long, at most 30 s")
 	)
@@ -50,22 +50,22 @@ func flood(ctx context.Context, flags *flag.FlagSet, args []string) error {
 			for ctx.Err() == nil {
 				fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 				if err != nil {
-					continue // no room for a moment
+					continue // out of memory or of files: the other thread closes its socket
 				}
 				if unix.Sendto(fd, payload, 0, sa) == nil {
 					sent.Add(1)
 				}
-				_ = unix.Close(fd) // nothing is lost with it
+				_ = unix.Close(fd) // the datagram is sent
 			}
 		})
 	}
 	work.Wait()
 	r.DatagramsSent, r.BytesSent = sent.Load(), sent.Load()*uint64(len(payload))
-	say(r)
+	printReport(r)
 	return nil
 }
 
-// longQuery is a DNS query for a name of 250 bytes.
+// longQuery packs a DNS query for a name of 250 bytes.
 func longQuery() ([]byte, error) {
 	name, err := dnsmessage.NewName(strings.Repeat(strings.Repeat("x", 49)+".", 5))
 	if err != nil {

@@ -16,15 +16,15 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// hostileFiles maps files that are called like the driver's library, and changes its root directory so that their paths
-// lead to others there: -fifo to a FIFO, and else to a sparse file that claims 4 GiB of section names. With -kubelet
-// ROOT it starts itself again as a kubelet with that root directory, of -node, and fails when anybody connects to it.
+// hostileFiles maps files with the names of the driver's library, and changes its root directory so that their paths
+// lead to other files there: one to a FIFO, one to a sparse file that claims 4 GiB of section names. With -kubelet ROOT
+// it runs itself as a kubelet of -node with that root directory, and fails when anybody connects to it.
 func hostileFiles(ctx context.Context, flags *flag.FlagSet, args []string) error {
-	dir := flags.String("dir", "/tmp/hostile", "for its files")
-	kubelet := flags.String("kubelet", "", "the root directory to name")
+	dir := flags.String("dir", "/tmp/hostile", "where to create the files")
+	kubelet := flags.String("kubelet", "", "the kubelet's root directory")
 	node := flags.String("node", "", "the node's name")
-	flags.String("root-dir", "", "ignored: it is for whom reads the command line")
-	flags.String("hostname-override", "", "ignored, likewise")
+	flags.String("root-dir", "", "ignored: tracers read it from the command line")
+	flags.String("hostname-override", "", "ignored: tracers read it from the command line")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -60,12 +60,12 @@ func hostileFiles(ctx context.Context, flags *flag.FlagSet, args []string) error
 	if err := syscall.Chroot(jail); err != nil {
 		return fmt.Errorf("change the root directory: %w", err)
 	}
-	say(report.Report{Kind: report.Listening})
+	printReport(report.Report{Kind: report.Listening})
 	<-ctx.Done()
 	return nil
 }
 
-// mapFile makes a file of a page and maps it until the end.
+// mapFile creates a file of one page, and maps it for the lifetime of the process.
 func mapFile(path string) error {
 	f, err := os.Create(path)
 	if err != nil {
@@ -81,7 +81,7 @@ func mapFile(path string) error {
 	return nil
 }
 
-// writeHugeELF makes a library of a few bytes and a hole, with 4 GiB of section names.
+// writeHugeELF creates a sparse library with 4 GiB of section names.
 func writeHugeELF(path string) error {
 	const header, section = 64, 64
 	h := elf.Header64{Type: uint16(elf.ET_DYN), Machine: uint16(elf.EM_X86_64), Version: 1, Ehsize: header,
@@ -92,7 +92,7 @@ func writeHugeELF(path string) error {
 		1
 	var b bytes.Buffer
 	_ = binary.Write(&b, binary.LittleEndian, h)
-	b.Write(make([]byte, 256-b.Len()+section)) // a segment of nothing, and section 0
+	b.Write(make([]byte, 256-b.Len()+section)) // an empty segment, and section 0
 	_ = binary.Write(&b, binary.LittleEndian, elf.Section64{Type: uint32(elf.SHT_STRTAB), Off: 4096, Size: 4 << 30})
 	if err := os.WriteFile(path, b.Bytes(), 0o755); err != nil {
 		return err
@@ -100,7 +100,7 @@ func writeHugeELF(path string) error {
 	return os.Truncate(path, 8<<30)
 }
 
-// poseAsKubelet listens where a kubelet would, and fails when anybody connects.
+// poseAsKubelet listens at the path of a kubelet's socket, and fails when anybody connects.
 func poseAsKubelet(ctx context.Context, root string) error {
 	path := filepath.Join(root, "pod-resources/kubelet.sock")
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -110,8 +110,8 @@ func poseAsKubelet(ctx context.Context, root string) error {
 	if err != nil {
 		return err
 	}
-	context.AfterFunc(ctx, func() { l.Close() })
-	say(report.Report{Kind: report.Listening})
+	closeOnDone(ctx, l)
+	printReport(report.Report{Kind: report.Listening})
 	if _, err := l.Accept(); err == nil {
 		return fmt.Errorf("a connection was made to %s", path)
 	}

@@ -15,18 +15,18 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
 
-// hostileTracer speaks the session's protocol as a tracer on a hostile node would: it sends one event in each batch
-// that is as asked for, and besides it what no viewer must take, and a warning. Where the interval is hugeInterval, it
-// sends a batch of hundreds of thousands of events.
+// hostileTracer speaks the session's protocol as a tracer on a hostile node would. Each of its batches has one valid
+// event, events that no viewer must accept, and a warning. With an interval of hugeInterval its batches have hundreds
+// of thousands of events.
 type hostileTracer struct {
 	session.UnimplementedSessionServer
 	stop chan struct{}
-	// interval is the one asked for; it is there once configured is closed.
+	// interval is that of the client's Config. It is set before configured is closed.
 	interval   time.Duration
 	configured chan struct{}
 }
 
-// hugeInterval asks for a batch that is too large.
+// hugeInterval is the interval for which hostileTracer sends batches that are too large.
 const hugeInterval = 7 * time.Second
 
 // serveHostile serves one client, whose key is in the environment as a tracer's Job sets it.
@@ -110,7 +110,7 @@ func (h *hostileTracer) Events(_ *session.EventsRequest, stream session.Session_
 	}
 }
 
-// hostileEvents are one GPU that is as it should be, and nine events that must not be used.
+// hostileEvents returns a valid event of a GPU, nine that a viewer must reject, and a warning.
 func hostileEvents(n uint64) []*event.Event {
 	now := uint64(time.Now().UnixNano())
 	gpu := func(at uint64, uuid, parent string) *event.Event {

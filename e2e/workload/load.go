@@ -39,9 +39,9 @@ func loadClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
 			if err != nil {
 				return err
 			}
-			defer c.Close()
+			defer func() { _ = c.Close() }()
 			out, in := make([]byte, *request), make([]byte, *answer)
-			copy(out, order{kind: orderRequests, total: *request, answer: *answer}.append(nil))
+			copy(out, order{kind: orderRequests, total: *request, answer: *answer}.encode())
 			for ctx.Err() == nil && time.Since(start) < *duration {
 				sent := time.Now()
 				if _, err := c.Write(out); err != nil {
@@ -62,7 +62,7 @@ func loadClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	all := slices.Concat(latencies...)
 	slices.Sort(all)
 	n := uint64(len(all))
-	say(report.Report{
+	printReport(report.Report{
 		Kind: report.Load, Side: "client", Protocol: "tcp", Start: start, End: start.Add(elapsed),
 		BytesSent: n * *request, BytesReceived: n * *answer,
 		Performance: &report.Performance{
@@ -73,7 +73,7 @@ func loadClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	return nil
 }
 
-// quantile gives the nearest-rank q-quantile of sorted durations, in µs.
+// quantile returns the nearest-rank q-quantile of sorted durations, in µs.
 func quantile(sorted []time.Duration, q float64) float64 {
 	if len(sorted) == 0 {
 		return 0
@@ -82,7 +82,7 @@ func quantile(sorted []time.Duration, q float64) float64 {
 	return float64(sorted[i]) / float64(time.Microsecond)
 }
 
-// bulkClient sends one stream as fast as it goes.
+// bulkClient sends one stream as fast as possible.
 func bulkClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	to := flags.String("to", "", "address and port")
 	duration := flags.Duration("for", 5*time.Second, "how long")
@@ -94,13 +94,13 @@ func bulkClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
-	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Now()) })
+	defer func() { _ = c.Close() }()
+	stop := interruptOnDone(ctx, c)
 	defer stop()
 	b := make([]byte, *chunk)
 	r := report.Report{Kind: report.Load, Side: "client", Protocol: "tcp", Start: time.Now()}
 	r.Local, r.Remote = addrPort(c.LocalAddr()), addrPort(c.RemoteAddr())
-	copy(b, order{kind: orderSink}.append(nil))
+	copy(b, order{kind: orderSink}.encode())
 	for time.Since(r.Start) < *duration {
 		n, err := c.Write(b)
 		r.BytesSent += uint64(n)
@@ -108,18 +108,18 @@ func bulkClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
 			return err
 		}
 	}
-	// All has arrived when the server, having read to the end, closes: only then does the time stop.
+	// The server reads to the end and closes: the time includes the arrival of the last byte.
 	if r.TCP, err = finish(ctx, c, true); err != nil {
 		return err
 	}
 	r.End = time.Now()
 	r.Performance = &report.Performance{BytesPerSecond: float64(r.BytesSent) / r.End.Sub(r.Start).Seconds()}
-	say(r)
+	printReport(r)
 	return nil
 }
 
-// flowsClient keeps -flows connections open and sends a little on each once a -every, so that every one of them has
-// changed whenever a tracer looks. -to may name a range of ports where one has too few source ports.
+// flowsClient keeps -flows connections open and sends a byte on each once in -every, so that every connection changes
+// between two scans of a tracer. -to may be a range of ports, where one port has too few source ports.
 func flowsClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	var (
 		to       = flags.String("to", "", "address and port, or ports FROM-TO")
@@ -141,11 +141,11 @@ func flowsClient(ctx context.Context, flags *flag.FlagSet, args []string) error 
 	defer func() {
 		for _, c := range conns {
 			if c != nil {
-				c.Close()
+				_ = c.Close()
 			}
 		}
 	}()
-	message := order{kind: orderSink}.append(nil)
+	message := order{kind: orderSink}.encode()
 	r := report.Report{Kind: report.Load, Side: "client", Protocol: "tcp", Performance: &report.Performance{}}
 	for i := range conns {
 		if conns[i], err = dial(ctx, addrs[i%len(addrs)]); err != nil {
@@ -156,7 +156,7 @@ func flowsClient(ctx context.Context, flags *flag.FlagSet, args []string) error 
 		}
 		r.BytesSent += uint64(len(message))
 	}
-	say(report.Report{Kind: report.Holding, Side: "client", Protocol: "tcp"})
+	printReport(report.Report{Kind: report.Holding, Side: "client", Protocol: "tcp"})
 	r.Start = time.Now()
 	tick := time.NewTicker(*every)
 	defer tick.Stop()
@@ -175,7 +175,7 @@ func flowsClient(ctx context.Context, flags *flag.FlagSet, args []string) error 
 		}
 	}
 	r.End = time.Now()
-	say(r)
+	printReport(r)
 	return nil
 }
 

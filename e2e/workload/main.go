@@ -1,34 +1,35 @@
-// Command workload makes exactly known network traffic and says what it did, for end-to-end tests and benchmarks.
+// Command workload makes network traffic, processes and system calls in known numbers, and reports what it did, for
+// end-to-end tests and benchmarks.
 //
 //	workload serve -tcp :7000-7009 -mptcp :7010 -udp :7100-7109   until SIGTERM
 //	workload tcp -to ADDR:PORT -conns 10 -send 1000 -recv 2000 -close server
-//	workload connect -to ADDR:PORT -send 100 -end reset           one connection, ended in a certain way
-//	workload accept -listen :7050 -read 10 -end close             the other end of that
+//	workload connect -to ADDR:PORT -send 100 -end reset           one connection with a chosen end
+//	workload accept -listen :7050 -read 10 -end close             its server
 //	workload udp -to ADDR:PORT -count 100 -size 500 -reply 200
-//	workload slowreader -listen :7100 -buffer 4096                a UDP socket that is read when a line comes on stdin
+//	workload slowreader -listen :7100 -buffer 4096                a UDP socket that is read after a line on stdin
 //	workload dns -name NAME -count 10
-//	workload dnsserver -listen :53                                a DNS server that does what names ask for
+//	workload dnsserver -listen :53                                a DNS server whose answers depend on the name
 //	workload dnsask -to ADDR:PORT [-tcp] NAME...                  DNS queries, one after another
-//	workload dnsload -to ADDR:PORT -name NAME -for 5s             one name again and again, with latencies
+//	workload dnsload -to ADDR:PORT -name NAME -for 5s             repeated queries for one name, with latencies
 //	workload load -to ADDR:PORT -conns 8 -for 5s                  request and response, with latencies
-//	workload bulk -to ADDR:PORT -for 5s                           one stream as fast as it goes
+//	workload bulk -to ADDR:PORT -for 5s                           one stream as fast as possible
 //	workload flows -to ADDR:PORT -flows 10000 -for 10s            many live connections, each with a little traffic
-//	workload flood -to ADDR:PORT -threads 2 -for 5s [-dns]        UDP sockets with a datagram each, as fast as it goes
-//	workload sockets -protocol tcp -count 10000                   many sockets, open until a line comes on stdin
-//	workload spray -to ::1 -sockets 3 -ports 60000                a datagram to each of many ports, then as sockets
-//	workload stall -conns 2000 -for 5s                            DNS messages over TCP that never end
-//	workload app -server NAME -tcp 8080 -udp 8125 -every 200ms    a client that asks its server again and again
+//	workload flood -to ADDR:PORT -threads 2 -for 5s [-dns]        UDP sockets with a datagram each, without a pause
+//	workload sockets -protocol tcp -count 10000                   many sockets, held until a line on stdin
+//	workload spray -to ::1 -sockets 3 -ports 60000                datagrams to many ports; sockets held likewise
+//	workload stall -conns 2000 -for 5s                            incomplete DNS messages over TCP
+//	workload app -server NAME -tcp 8080 -udp 8125 -every 200ms    a client that sends requests to its server
 //	workload spawn -count 10 -dir /tmp/a ARGS...                  processes: workload ARGS..., one after another
-//	workload spawn -hostile                                       one with arguments that are made to harm
+//	workload spawn -hostile                                       one process with hostile arguments
 //	workload noop ARGS...                                         nothing
-//	workload die -code 3 | -signal 11                             an end by a code or a signal
-//	workload hog -bytes 1073741824                                memory
-//	workload syscalls -getppid 1000 -absent 5 -block 200ms        system calls, known by name and number
+//	workload die -code 3 | -signal 11                             exits with a code or is killed by a signal
+//	workload hog -bytes 1073741824                                memory beyond its limit
+//	workload syscalls -getppid 1000 -absent 5 -block 200ms        system calls of known names and numbers
 //	workload burn -threads 2 -pin -for 5s                         CPU time
 //	workload hold -bytes 67108864                                 memory, until SIGTERM
 //	workload disk -count 100 [-for 10m]                           writes and reads of a block device
-//	workload maplibrary -file PATH                                maps a file as a program does a library
-//	workload session                                              a tracer of a later version
+//	workload maplibrary -file PATH                                maps a file as the dynamic linker maps a library
+//	workload session                                              a tracer with another protocol, or a hostile one
 //	workload hostilefiles -dir /tmp/a | -kubelet /tmp/k -node N   maps a FIFO and a hostile file, or a fake kubelet
 //	workload idle                                                 until SIGTERM, for `kubectl exec`
 //
@@ -43,10 +44,16 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"maps"
+	"net"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
@@ -79,11 +86,10 @@ var commands = map[string]func(context.Context, *flag.FlagSet, []string) error{
 	"disk":      disk,
 
 	"hostilefiles": hostileFiles,
-	// What a tracer's Job runs.
-	"session":    impostor,
-	"idle":       idle,
-	"slowreader": slowReader,
-	"maplibrary": mapLibrary,
+	"session":      impostor, // the command that a tracer's Job runs
+	"idle":         idle,
+	"slowreader":   slowReader,
+	"maplibrary":   mapLibrary,
 }
 
 func main() {
@@ -97,8 +103,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return errors.New("which of serve, tcp, connect, accept, udp, dns, load, bulk, flows, app, spawn, noop, die, " +
-			"hog, syscalls, idle?")
+		return errors.New("want a command: " + strings.Join(slices.Sorted(maps.Keys(commands)), ", "))
 	}
 	command, ok := commands[args[0]]
 	if !ok {
@@ -111,13 +116,13 @@ func idle(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	say(report.Report{Kind: report.Listening})
+	printReport(report.Report{Kind: report.Listening})
 	<-ctx.Done()
 	return nil
 }
 
-// impostor says what a tracer with another protocol would, by the format of event/session's Ready. Where its Job is to
-// read GPUs it is a hostile tracer of this one.
+// impostor prints the ready line (session.Ready) of a tracer with another protocol. In a Job for GPUs it is a hostile
+// tracer with this protocol.
 func impostor(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -133,12 +138,24 @@ func impostor(ctx context.Context, flags *flag.FlagSet, args []string) error {
 
 var stdout sync.Mutex
 
-// say writes a report. What cannot be said fails the test that waits for it, so the error has no other use.
-func say(r report.Report) {
+// printReport prints a report. An error needs no handling: the test that waits for the report fails.
+func printReport(r report.Report) {
 	if r.PID == 0 {
 		r.PID = os.Getpid()
 	}
 	stdout.Lock()
 	defer stdout.Unlock()
 	_ = json.NewEncoder(os.Stdout).Encode(r)
+}
+
+// closeOnDone closes c when ctx ends, unless stop is called before.
+func closeOnDone(ctx context.Context, c io.Closer) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { c.Close() })
+}
+
+// interruptOnDone makes the reads and writes of c fail when ctx ends, unless stop is called before.
+func interruptOnDone(ctx context.Context, c net.Conn) (stop func() bool) {
+	return context.AfterFunc(ctx, func() {
+		_ = c.SetDeadline(time.Now()) // fails only if c is closed
+	})
 }

@@ -12,14 +12,14 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// mapLibrary maps a file, executable, as the dynamic linker does a library's code. The test puts the file there after
-// the start.
+// mapLibrary maps a file as executable, as the dynamic linker maps a library's code. It waits for the file, which the
+// test creates later.
 func mapLibrary(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	path := flags.String("file", "", "the file to map")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	say(report.Report{Kind: report.Listening})
+	printReport(report.Report{Kind: report.Listening})
 	var f *os.File
 	for {
 		var err error

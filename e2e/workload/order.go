@@ -6,21 +6,22 @@ import (
 	"fmt"
 )
 
-// orderSize is the length of an order on the wire, and so the least that a client can send.
+// orderSize is the length of an order on the wire in bytes, and so the least that a client can send.
 const orderSize = 32
 
 const orderMagic = 0x6f726238 // "orb8"
 
-// order is the beginning of what a client sends, counted as payload: it tells the server its part. In TCP it opens the
-// stream, in UDP each datagram.
+// order is the header of the client's payload, and counts as payload. It tells the server what to do. In TCP it begins
+// the stream, in UDP each datagram.
 type order struct {
 	kind byte
-	// serverCloses: the server is the first to close.
+	// serverCloses: the server closes first.
 	serverCloses bool
 	run          uint64
-	// total is what the client sends on this connection: bytes in TCP, datagrams in UDP.
+	// total is the amount that the client sends on this connection: bytes in TCP, datagrams in UDP.
 	total uint64
-	// answer in bytes: of the whole stream in TCP, to each datagram in UDP, to each request in a load.
+	// answer is the size of the answer in bytes: to the whole stream in TCP, to each datagram in UDP, to each request
+	// in a load.
 	answer uint64
 }
 
@@ -33,8 +34,9 @@ const (
 	orderSink
 )
 
-func (o order) append(b []byte) []byte {
-	b = binary.BigEndian.AppendUint32(b, orderMagic)
+// encode returns the orderSize bytes of an order on the wire.
+func (o order) encode() []byte {
+	b := binary.BigEndian.AppendUint32(make([]byte, 0, orderSize), orderMagic)
 	closes := byte(0)
 	if o.serverCloses {
 		closes = 1

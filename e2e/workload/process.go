@@ -15,12 +15,12 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// spawn runs the workload's own binary with the arguments -count times, or once for each of report.Hostile, and reports
-// each process when it has ended.
+// spawn runs the workload's own binary with the arguments -count times, or once with those of report.Hostile, and
+// reports each process when it has ended.
 func spawn(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	count := flags.Int("count", 1, "how many processes, one after another")
-	dir := flags.String("dir", "/", "their working directory, made where it is missing")
-	hostile := flags.Bool("hostile", false, "with the arguments of report.Hostile in the place of ARGS")
+	dir := flags.String("dir", "/", "their working directory, created if missing")
+	hostile := flags.Bool("hostile", false, "use the arguments of report.Hostile instead of ARGS")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -47,13 +47,13 @@ func spawnOne(ctx context.Context, dir string, args []string) error {
 		return fmt.Errorf("start %q: %w", args, err)
 	}
 	r.End, r.PID, r.Status = time.Now(), cmd.Process.Pid, uint32(cmd.ProcessState.Sys().(syscall.WaitStatus))
-	say(r)
+	printReport(r)
 	return nil
 }
 
 func noop(context.Context, *flag.FlagSet, []string) error { return nil }
 
-// die ends with a code, or of a signal.
+// die exits with a code, or kills itself by a signal.
 func die(_ context.Context, flags *flag.FlagSet, args []string) error {
 	code := flags.Int("code", 1, "exit code")
 	signal := flags.Int("signal", 0, "number of the signal to die of")
@@ -63,7 +63,7 @@ func die(_ context.Context, flags *flag.FlagSet, args []string) error {
 	if *signal == 0 {
 		os.Exit(*code)
 	}
-	// As a C program does; Go's runtime would turn a fault into an exit.
+	// The default action, as in a C program: Go's runtime would turn a fault into an exit.
 	var byDefault [4]uint64 // the kernel's struct sigaction
 	if _, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(*signal), uintptr(unsafe.Pointer(&byDefault)), 0,
 		8, 0, 0); errno != 0 {
@@ -72,11 +72,11 @@ func die(_ context.Context, flags *flag.FlagSet, args []string) error {
 	if err := unix.Kill(os.Getpid(), unix.Signal(*signal)); err != nil {
 		return fmt.Errorf("send signal %d: %w", *signal, err)
 	}
-	time.Sleep(time.Second) // another thread may be the one that gets it
+	time.Sleep(time.Second) // the signal may be delivered to another thread
 	return fmt.Errorf("survived signal %d", *signal)
 }
 
-// hog fills memory until it has what it asked for, or is killed for it.
+// hog allocates memory beyond the limit of its container: it fails if it is not killed.
 func hog(_ context.Context, flags *flag.FlagSet, args []string) error {
 	size := flags.Int("bytes", 1<<30, "how much")
 	if err := flags.Parse(args); err != nil {
@@ -86,5 +86,5 @@ func hog(_ context.Context, flags *flag.FlagSet, args []string) error {
 	if err != nil {
 		return fmt.Errorf("map %d bytes: %w", *size, err)
 	}
-	return fmt.Errorf("%d bytes were there to have", len(b))
+	return fmt.Errorf("allocated %d bytes without being killed", len(b))
 }

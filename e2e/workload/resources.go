@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -18,18 +19,18 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// burn keeps -threads threads busy, each with all that it gets of a CPU, -pin keeps them all on the same. It
-// reports the CPU time that it used, and how long its threads waited for one.
+// burn keeps -threads threads busy; -pin keeps them all on one CPU. It reports the CPU time that it used, and the time
+// that its threads waited for a CPU.
 func burn(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	threads := flags.Int("threads", 1, "how many")
 	duration := flags.Duration("for", 5*time.Second, "how long")
 	pin := flags.Bool("pin", false, "all on the first CPU that is allowed")
-	ready := flags.Bool("ready", false, "report that it begins")
+	ready := flags.Bool("ready", false, "report the start")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if *ready {
-		say(report.Report{Kind: report.Listening})
+		printReport(report.Report{Kind: report.Listening})
 	}
 	var one unix.CPUSet
 	if *pin {
@@ -82,12 +83,11 @@ func burn(ctx context.Context, flags *flag.FlagSet, args []string) error {
 		return err
 	}
 	r.UsedNs = uint64(usage.Utime.Nano() + usage.Stime.Nano())
-	say(r)
+	printReport(r)
 	return nil
 }
 
-// waitedNs is how long this thread has waited for a CPU, as the scheduler counted it: the second field of
-// schedstat (proc(5)).
+// waitedNs returns the time in ns that this thread has waited for a CPU: the second field of schedstat (proc(5)).
 func waitedNs() (uint64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/schedstat", unix.Gettid()))
 	if err != nil {
@@ -110,21 +110,20 @@ func hold(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	if err != nil {
 		return fmt.Errorf("map %d bytes: %w", *size, err)
 	}
-	defer unix.Munmap(b)
-	say(report.Report{Kind: report.Listening})
+	printReport(report.Report{Kind: report.Listening})
 	<-ctx.Done()
-	return nil
+	return unix.Munmap(b)
 }
 
-// disk writes a file of -count blocks and reads it block by block, past the page cache both times, so that each is a
-// request to a block device. It reports how many bytes it wrote and read, and how long the reads took. With -for it
-// reads them again and again, as long as that.
-func disk(ctx context.Context, flags *flag.FlagSet, args []string) error {
+// disk writes a file of -count blocks and reads it block by block, both without the page cache, so that each block is a
+// request to a block device. It reports the bytes that it wrote and read, and the duration of the reads. With -for it
+// repeats the reads for that long.
+func disk(ctx context.Context, flags *flag.FlagSet, args []string) (err error) {
 	const block = 4096
 	count := flags.Int("count", 100, "blocks of 4096 bytes")
 	dir := flags.String("dir", "/", "where to put the file")
-	ready := flags.Bool("ready", false, "report that the reads begin")
-	length := flags.Duration("for", 0, "how long to read, once at the least")
+	ready := flags.Bool("ready", false, "report the start of the reads")
+	length := flags.Duration("for", 0, "how long to repeat the reads; 0: read once")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -133,14 +132,13 @@ func disk(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	if err != nil {
 		return fmt.Errorf("open %s: %w", path, err)
 	}
-	defer unix.Unlink(path)
-	defer unix.Close(fd)
-	// O_DIRECT wants memory that is aligned; a mapping is, to pages.
+	defer func() { err = errors.Join(err, unix.Close(fd), unix.Unlink(path)) }()
+	// O_DIRECT needs aligned memory; a mapping is page-aligned.
 	b, err := unix.Mmap(-1, 0, block, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err != nil {
 		return err
 	}
-	defer unix.Munmap(b)
+	defer func() { err = errors.Join(err, unix.Munmap(b)) }()
 	r := report.Report{Kind: report.Usage, Start: time.Now()}
 	for i := range *count {
 		*(*uint64)(unsafe.Pointer(&b[0])) = uint64(i)
@@ -151,7 +149,7 @@ func disk(ctx context.Context, flags *flag.FlagSet, args []string) error {
 		r.BytesSent += uint64(n)
 	}
 	if *ready {
-		say(report.Report{Kind: report.Listening})
+		printReport(report.Report{Kind: report.Listening})
 	}
 	for began := time.Now(); ; {
 		for i := range *count {
@@ -168,6 +166,6 @@ func disk(ctx context.Context, flags *flag.FlagSet, args []string) error {
 		}
 	}
 	r.End = time.Now()
-	say(r)
+	printReport(r)
 	return nil
 }

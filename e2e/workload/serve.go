@@ -57,8 +57,8 @@ func serve(ctx context.Context, flags *flag.FlagSet, args []string) error {
 		}
 		group.Go(func() error { return s.datagrams(ctx, c.(*net.UDPConn)) })
 	}
-	say(report.Report{Kind: report.Listening})
-	// Something must wait for the signal also where nothing listens.
+	printReport(report.Report{Kind: report.Listening})
+	// Without any port, this goroutine waits for the signal.
 	group.Go(func() error { <-ctx.Done(); return nil })
 	return group.Wait()
 }
@@ -67,7 +67,7 @@ type server struct{ quiet bool }
 
 // listen accepts until ctx ends, and returns when the last connection is over.
 func (s *server) listen(ctx context.Context, l net.Listener) error {
-	stop := context.AfterFunc(ctx, func() { l.Close() })
+	stop := closeOnDone(ctx, l)
 	defer stop()
 	var open sync.WaitGroup
 	defer open.Wait()
@@ -81,7 +81,7 @@ func (s *server) listen(ctx context.Context, l net.Listener) error {
 		}
 		open.Go(func() {
 			defer c.Close()
-			stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Now()) })
+			stop := interruptOnDone(ctx, c)
 			defer stop()
 			r := report.Report{Kind: report.Conversation, Side: "server", Protocol: "tcp", Start: time.Now()}
 			r.Local, r.Remote = addrPort(c.LocalAddr()), addrPort(c.RemoteAddr())
@@ -91,7 +91,7 @@ func (s *server) listen(ctx context.Context, l net.Listener) error {
 				r.Error = err.Error()
 			}
 			if !s.quiet {
-				say(r)
+				printReport(r)
 			}
 		})
 	}
@@ -102,7 +102,7 @@ func (s *server) connection(ctx context.Context, c *net.TCPConn, r *report.Repor
 	n, err := io.ReadFull(c, head)
 	r.BytesReceived += uint64(n)
 	if err != nil {
-		// A client that goes away without a word (a probe, a killed pod) is no error of the server's.
+		// A client may close without sending anything: a readiness probe, a killed pod.
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -122,8 +122,8 @@ func (s *server) connection(ctx context.Context, c *net.TCPConn, r *report.Repor
 		return answerRequests(c, o, r)
 	}
 
-	// One half of the answer goes out at once, the other when all has come: a client that holds on halfway has
-	// something to receive on either side of its pause.
+	// The server sends half of the answer at once, and the rest when it has read everything: a client with -hold
+	// receives bytes before and after its pause.
 	answer := &payload{left: o.answer}
 	type result struct {
 		n   int64
@@ -150,7 +150,7 @@ func (s *server) connection(ctx context.Context, c *net.TCPConn, r *report.Repor
 	return err
 }
 
-// answerRequests reads requests of o.total bytes, the first of which the order has begun, until the client closes.
+// answerRequests answers requests of o.total bytes until the client closes. The order is the head of the first one.
 func answerRequests(c net.Conn, o order, r *report.Report) error {
 	request, answer := make([]byte, o.total), make([]byte, o.answer)
 	for rest := request[orderSize:]; ; rest = request {
@@ -170,7 +170,7 @@ func answerRequests(c net.Conn, o order, r *report.Report) error {
 	}
 }
 
-// ports spells out "[HOST]:FROM[-TO]".
+// ports lists the addresses of "[HOST]:FROM[-TO]".
 func ports(spec string) ([]string, error) {
 	if spec == "" {
 		return nil, nil

@@ -14,8 +14,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// slowReader opens a UDP socket with a small receive buffer and reads nothing until a line comes on stdin. Then it
-// reports what the socket holds.
+// slowReader opens a UDP socket with a small receive buffer and reads nothing until a line arrives on stdin. Then it
+// reads and reports the datagrams that the socket holds.
 func slowReader(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	var (
 		listen = flags.String("listen", "", "address and port of UDP")
@@ -32,13 +32,13 @@ func slowReader(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	if err := c.SetReadBuffer(*buffer); err != nil {
 		return err
 	}
 	r := report.Report{Kind: report.Listening, Side: "server", Protocol: "udp", Start: time.Now()}
 	r.Local = addrPort(c.LocalAddr())
-	say(r)
+	printReport(r)
 	if err := awaitLine(ctx); err != nil {
 		return err
 	}
@@ -64,19 +64,19 @@ func slowReader(ctx context.Context, flags *flag.FlagSet, args []string) error {
 		return err
 	}
 	r.Kind, r.End = report.Conversation, time.Now()
-	say(r)
+	printReport(r)
 	return nil
 }
 
 // awaitLine waits for a line on stdin.
 func awaitLine(ctx context.Context) error {
-	came := make(chan error, 1)
+	read := make(chan error, 1)
 	go func() {
 		_, err := io.ReadFull(os.Stdin, make([]byte, 1))
-		came <- err
+		read <- err
 	}()
 	select {
-	case err := <-came:
+	case err := <-read:
 		return err
 	case <-ctx.Done():
 		return ctx.Err()

@@ -18,14 +18,14 @@ import (
 const (
 	// discardPort has no listener: a datagram to it is dropped.
 	discardPort = 9
-	// spareFiles are left for the runtime of a process that holds as many sockets as it may open.
+	// spareFiles is the number of files left to Go's runtime below the limit of open files.
 	spareFiles = 64
 	// maxHold bounds how long sockets are held.
 	maxHold = 2 * time.Minute
 )
 
 // sockets opens many UDP sockets or TCP connections on loopback, reports how many sockets it holds, and holds them
-// until a line comes on stdin. A process holds at most as many as its limit of open files, so a flood takes several
+// until a line arrives on stdin. A process can hold as many as its limit of open files, so a flood takes several
 // processes, each with an -address of its own: an address has 28,232 ephemeral ports.
 func sockets(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	var (
@@ -59,7 +59,7 @@ func sockets(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	if err != nil {
 		return err
 	}
-	say(r)
+	printReport(r)
 	return awaitLine(ctx)
 }
 
@@ -111,7 +111,7 @@ func holdConnections(address netip.Addr, n int) (held uint64, err error) {
 }
 
 // spray sends one datagram to each of many ports of an address from each of a few unconnected UDP sockets: each is a
-// flow. Then it reports, and holds the sockets until a line comes on stdin.
+// flow. Then it reports, and holds the sockets until a line arrives on stdin.
 func spray(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	var (
 		to    = flags.String("to", "::1", "address")
@@ -133,7 +133,7 @@ func spray(ctx context.Context, flags *flag.FlagSet, args []string) error {
 		if err != nil {
 			return err
 		}
-		defer c.Close()
+		defer func() { _ = c.Close() }()
 		r.Sockets++
 		for port := 1; port <= min(*ports, math.MaxUint16) && ctx.Err() == nil; port++ {
 			if _, err := c.WriteToUDPAddrPort([]byte{0}, netip.AddrPortFrom(address, uint16(port))); err == nil {
@@ -141,6 +141,6 @@ func spray(ctx context.Context, flags *flag.FlagSet, args []string) error {
 			}
 		}
 	}
-	say(r)
+	printReport(r)
 	return awaitLine(ctx)
 }

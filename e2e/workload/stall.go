@@ -10,8 +10,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// stall sends the most of a DNS message over each of many TCP connections, and never its end, to a sink of its own:
-// what puts messages together has to keep it.
+// stall sends most of a DNS message over each of many TCP connections, but never its end, to a sink of its own. The DNS
+// probe has to buffer the messages.
 func stall(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	var (
 		conns = flags.Int("conns", 2000, "connections")
@@ -26,7 +26,7 @@ func stall(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer l.Close()
+	closeOnDone(ctx, l)
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -58,6 +58,6 @@ func stall(ctx context.Context, flags *flag.FlagSet, args []string) error {
 		}
 	}
 	<-ctx.Done()
-	say(r)
+	printReport(r)
 	return nil
 }

@@ -12,15 +12,15 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// syscalls makes system calls that are known, all on one thread: -getppid times getppid, -absent times an open of a
-// path that is not there, and a read that is blocked -block. The report's times are those around that read. -rate makes
-// getppid that often a second, for a load.
+// syscalls makes known numbers of system calls on one thread: -getppid calls of getppid, -absent opens of a path that
+// does not exist, and a read that blocks for -block. Start and End of the report are around that read. -rate limits the
+// calls of getppid a second, for a load.
 func syscalls(ctx context.Context, flags *flag.FlagSet, args []string) error {
-	getppid := flags.Int("getppid", 0, "how many calls of getppid")
-	rate := flags.Int("rate", 0, "how many of them a second, in bursts of a millisecond; 0: as fast as it goes")
-	absent := flags.Int("absent", 0, "how many opens of a file that is not there")
-	path := flags.String("path", "/orb8/no such file", "that file")
-	block := flags.Duration("block", 0, "how long a read is blocked")
+	getppid := flags.Int("getppid", 0, "number of getppid calls")
+	rate := flags.Int("rate", 0, "getppid calls a second, in bursts of a millisecond; 0: no limit")
+	absent := flags.Int("absent", 0, "number of opens of a file that does not exist")
+	path := flags.String("path", "/orb8/no such file", "the path of that file")
+	block := flags.Duration("block", 0, "how long a read blocks")
 	hang := flags.Bool("hang", false, "then read from a pipe that nobody writes to, until SIGTERM")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -54,7 +54,7 @@ func syscalls(ctx context.Context, flags *flag.FlagSet, args []string) error {
 		}
 	}
 	r.End = time.Now()
-	say(r)
+	printReport(r)
 	if *hang {
 		go func() {
 			runtime.LockOSThread()

@@ -14,7 +14,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// tcpClient makes connections of exactly -send bytes there and -recv bytes back.
+// tcpClient makes connections that send exactly -send bytes and receive exactly -recv bytes.
 func tcpClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	var (
 		to       = flags.String("to", "", "address and port")
@@ -22,9 +22,9 @@ func tcpClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
 		parallel = flags.Int("parallel", 1, "connections at a time")
 		send     = flags.Uint64("send", 1000, "bytes to send on each")
 		recv     = flags.Uint64("recv", 1000, "bytes to receive on each")
-		pause    = flags.Duration("pause", 0, "time between the starts of two")
+		pause    = flags.Duration("pause", 0, "time between the starts of two connections")
 		closer   = flags.String("close", "client", "who closes first: client or server")
-		hold     = flags.Bool("hold", false, "stop halfway until a line comes on stdin")
+		hold     = flags.Bool("hold", false, "stop halfway until a line arrives on stdin")
 		mptcp    = flags.Bool("mptcp", false, "ask for MPTCP")
 		run      = flags.Uint64("run", 0, "number to mark the traffic with")
 	)
@@ -41,11 +41,11 @@ func tcpClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	dialer := net.Dialer{Timeout: 10 * time.Second}
 	dialer.SetMultipathTCP(*mptcp)
 
-	// The line is read once and lets all connections go on.
+	// One line resumes all connections.
 	resume := make(chan struct{})
 	if *hold {
 		go func() {
-			io.ReadFull(os.Stdin, make([]byte, 1))
+			_, _ = io.ReadFull(os.Stdin, make([]byte, 1)) // the end of stdin resumes them, too
 			close(resume)
 		}()
 	} else {
@@ -69,7 +69,7 @@ func tcpClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
 			defer c.Close()
 			r, err := exchange(ctx, c.(*net.TCPConn), o, *hold, resume)
 			if err == nil {
-				say(r)
+				printReport(r)
 			}
 			return err
 		})
@@ -79,7 +79,7 @@ func tcpClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
 
 // exchange is the client's part of one connection.
 func exchange(ctx context.Context, c *net.TCPConn, o order, hold bool, resume <-chan struct{}) (report.Report, error) {
-	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Now()) })
+	stop := interruptOnDone(ctx, c)
 	defer stop()
 	r := report.Report{Kind: report.Conversation, Side: "client", Protocol: "tcp", Run: o.run, Start: time.Now()}
 	r.Local, r.Remote = addrPort(c.LocalAddr()), addrPort(c.RemoteAddr())
@@ -94,8 +94,8 @@ func exchange(ctx context.Context, c *net.TCPConn, o order, hold bool, resume <-
 		received <- result{n, err}
 	}()
 
-	// The order goes out in one write with what follows it, so that the segments are those of a plain client.
-	w := &payload{head: o.append(nil), left: o.total}
+	// One write has the order and the bytes behind it, so that the segments are those of an ordinary client.
+	w := &payload{head: o.encode(), left: o.total}
 	if hold {
 		n, err := io.CopyN(c, w, int64(max(o.total/2, orderSize)))
 		r.BytesSent += uint64(n)
@@ -104,7 +104,7 @@ func exchange(ctx context.Context, c *net.TCPConn, o order, hold bool, resume <-
 		}
 		holding := r
 		holding.Kind = report.Holding
-		say(holding)
+		printReport(holding)
 		select {
 		case <-resume:
 		case <-ctx.Done():

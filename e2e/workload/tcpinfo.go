@@ -16,8 +16,8 @@ import (
 // the end that closed first hands its TIME_WAIT to a smaller structure and is in it too.
 const tcpClose = 7
 
-// finalInfo reads the connection's counters once nothing can change them any more. The last acknowledgement arrives by
-// itself and tells nobody, so the state is asked for until it shows.
+// finalInfo reads the connection's counters once they are final. The kernel does not notify a program of the last
+// acknowledgement, so finalInfo polls the state.
 func finalInfo(ctx context.Context, c *net.TCPConn) (*report.TCPInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -66,7 +66,7 @@ func tcpInfo(c *net.TCPConn) (*report.TCPInfo, error) {
 	}, nil
 }
 
-// addrPort gives IPv4 addresses as such, also where a dual-stack socket shows them inside IPv6.
+// addrPort returns IPv4 addresses as such, also those that a dual-stack socket reports as IPv4-mapped.
 func addrPort(a net.Addr) netip.AddrPort {
 	p, err := netip.ParseAddrPort(a.String())
 	if err != nil {

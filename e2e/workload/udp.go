@@ -42,7 +42,7 @@ func udpClient(ctx context.Context, flags *flag.FlagSet, args []string) error {
 		if err != nil {
 			return err
 		}
-		say(r)
+		printReport(r)
 	}
 	return nil
 }
@@ -57,12 +57,12 @@ func exchangeDatagrams(
 	if err != nil {
 		return r, err
 	}
-	defer c.Close()
-	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Now()) })
+	defer func() { _ = c.Close() }()
+	stop := interruptOnDone(ctx, c)
 	defer stop()
 
 	datagram := make([]byte, size)
-	copy(datagram, o.append(nil))
+	copy(datagram, o.encode())
 	answer := make([]byte, maxDatagram)
 	for range o.total {
 		if connected {
@@ -104,11 +104,11 @@ func udpSocket(remote netip.AddrPort, connected bool) (*net.UDPConn, error) {
 	return net.ListenUDP(network, nil)
 }
 
-// datagrams answers until ctx ends. A conversation is over, and reported, when as many datagrams came as its order
-// said.
+// datagrams answers until ctx ends. It reports a conversation when as many datagrams have arrived as its order
+// announces.
 func (s *server) datagrams(ctx context.Context, c *net.UDPConn) error {
-	defer c.Close()
-	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Now()) })
+	defer func() { _ = c.Close() }()
+	stop := interruptOnDone(ctx, c)
 	defer stop()
 	type key struct {
 		remote netip.AddrPort
@@ -126,7 +126,7 @@ func (s *server) datagrams(ctx context.Context, c *net.UDPConn) error {
 		}
 		o, err := parseOrder(b[:n])
 		if err != nil {
-			continue // not of ours
+			continue // not from the workload
 		}
 		k := key{remote, o.run}
 		r := open[k]
@@ -151,7 +151,7 @@ func (s *server) datagrams(ctx context.Context, c *net.UDPConn) error {
 			delete(open, k)
 			r.End = time.Now()
 			if !s.quiet {
-				say(*r)
+				printReport(*r)
 			}
 		}
 	}

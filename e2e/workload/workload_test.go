@@ -15,8 +15,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// The two ends are told apart by nothing but what each counted itself, so they must agree.
-func TestBothEndsCountWhatWasAskedFor(t *testing.T) {
+// Each end counts its bytes by itself, so the counts must agree.
+func TestTCP_BothEndsCountAllBytes(t *testing.T) {
 	for _, closer := range []string{"client", "server"} {
 		for _, listener := range []string{"-tcp", "-mptcp"} {
 			t.Run(closer+" closes first "+listener, func(t *testing.T) {
@@ -32,7 +32,7 @@ func TestBothEndsCountWhatWasAskedFor(t *testing.T) {
 						sent, received = received, sent
 					}
 					if r.Run != 7 || r.BytesSent != sent || r.BytesReceived != received {
-						t.Errorf("%s of run %d says %d sent and %d received, want %d and %d", r.Side, r.Run,
+						t.Errorf("%s of run %d reports %d sent and %d received, want %d and %d", r.Side, r.Run,
 							r.BytesSent, r.BytesReceived, sent, received)
 					}
 					// The kernel counts each FIN as a byte of its own, in BytesAcked and BytesReceived.
@@ -49,7 +49,7 @@ func TestBothEndsCountWhatWasAskedFor(t *testing.T) {
 	}
 }
 
-func TestDatagramsAreCountedOnBothEnds(t *testing.T) {
+func TestUDP_BothEndsCountAllDatagrams(t *testing.T) {
 	for _, connected := range []string{"true", "false"} {
 		t.Run("connected "+connected, func(t *testing.T) {
 			port := freePort(t)
@@ -63,7 +63,7 @@ func TestDatagramsAreCountedOnBothEnds(t *testing.T) {
 				}
 				if r.BytesSent != sent || r.BytesReceived != received || r.DatagramsSent != 20 ||
 					r.DatagramsReceived != 20 {
-					t.Errorf("%s says %+v, want %d bytes sent, %d received, 20 datagrams each", r.Side, r, sent,
+					t.Errorf("%s reports %+v, want %d bytes sent, %d received, 20 datagrams each", r.Side, r, sent,
 						received)
 				}
 			}
@@ -71,7 +71,7 @@ func TestDatagramsAreCountedOnBothEnds(t *testing.T) {
 	}
 }
 
-func TestLoadAnswersEveryRequest(t *testing.T) {
+func TestLoad_AnswersEveryRequest(t *testing.T) {
 	port := freePort(t)
 	reports := traffic(t, []string{"serve", "-quiet", "-tcp", "127.0.0.1:" + port}, 1,
 		"load", "-to", "127.0.0.1:"+port, "-conns", "2", "-for", "50ms", "-request", "40", "-answer", "50")
@@ -84,7 +84,7 @@ func TestLoadAnswersEveryRequest(t *testing.T) {
 	}
 }
 
-func TestPortsAreSpelledOut(t *testing.T) {
+func TestPorts_ListsRange(t *testing.T) {
 	got, err := ports("[::1]:7000-7002")
 	if want := []string{"[::1]:7000", "[::1]:7001", "[::1]:7002"}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %q, %v, want %q", got, err, want)

@@ -1,5 +1,5 @@
-// Package report is what the test workload says about the traffic it made: one JSON object a line on its stdout. It is
-// the ground truth that end-to-end tests hold a trace against.
+// Package report defines the reports of the test workload: one JSON object a line on its stdout. End-to-end tests
+// compare a trace with them.
 package report
 
 import (
@@ -17,11 +17,11 @@ const (
 	Conversation = "conversation"
 	// Load: a request-response or bulk load is over.
 	Load = "load"
-	// Process: a process that was started has ended.
+	// Process: a child process has ended.
 	Process = "process"
-	// Syscalls: the system calls that were asked for are made; Start and End are around the blocked read.
+	// Syscalls: all system calls are made; Start and End are around the blocked read.
 	Syscalls = "syscalls"
-	// Usage: CPU time or a disk was used, as much as stands there.
+	// Usage: CPU time (UsedNs, WaitedNs) or a disk (BytesSent, BytesReceived, WaitedNs) was used.
 	Usage = "usage"
 )
 
@@ -34,39 +34,39 @@ type Report struct {
 	Protocol string `json:"protocol,omitempty"`
 	// Run is the number that the client was given to mark its traffic; the server repeats it.
 	Run uint64 `json:"run,omitempty"`
-	// PID is the workload's own, in its own PID namespace; of a Process, that one's.
+	// PID is the workload's own, in its own PID namespace; in a Process, the child's.
 	PID    int            `json:"pid"`
 	Local  netip.AddrPort `json:"local,omitzero"`
 	Remote netip.AddrPort `json:"remote,omitzero"`
 	// BytesSent and BytesReceived count payload.
 	BytesSent     uint64 `json:"bytesSent"`
 	BytesReceived uint64 `json:"bytesReceived"`
-	// DatagramsSent and DatagramsReceived are of UDP.
+	// DatagramsSent and DatagramsReceived count UDP datagrams.
 	DatagramsSent     uint64 `json:"datagramsSent,omitempty"`
 	DatagramsReceived uint64 `json:"datagramsReceived,omitempty"`
-	// TCP is what this end's kernel counted, read when both ends had closed.
+	// TCP holds the counters of this end's kernel, read after both ends have closed.
 	TCP *TCPInfo `json:"tcp,omitempty"`
 
-	// Sockets that are open, of a Holding.
+	// Sockets is the number of open sockets, in a Holding.
 	Sockets uint64 `json:"sockets,omitempty"`
 
-	// Name that was asked for, of a DNS query; its Status is the RCODE.
+	// Name is the name in a DNS query.
 	Name string `json:"name,omitempty"`
-	// Status of a Process as wait(2) gives it.
+	// Status is the RCODE of a DNS query, or the wait status of a Process (wait(2)).
 	Status uint32 `json:"status,omitempty"`
 
-	// UsedNs is CPU time; WaitedNs is how long threads waited for a CPU, or for a disk's answers.
+	// UsedNs is CPU time; WaitedNs is the time that threads waited for a CPU or for a disk.
 	UsedNs   uint64 `json:"usedNs,omitempty"`
 	WaitedNs uint64 `json:"waitedNs,omitempty"`
 
 	Start time.Time `json:"start,omitzero"`
 	End   time.Time `json:"end,omitzero"`
-	// Performance is of a Load.
+	// Performance is set in a Load.
 	Performance *Performance `json:"performance,omitempty"`
 	Error       string       `json:"error,omitempty"`
 }
 
-// TCPInfo is the part of the kernel's struct tcp_info that a flow event shows, by the kernel's names.
+// TCPInfo holds the fields of the kernel's struct tcp_info that a flow event shows, under the kernel's names.
 type TCPInfo struct {
 	State         uint8  `json:"state"`
 	SegsOut       uint32 `json:"segsOut"`
@@ -82,12 +82,12 @@ type TCPInfo struct {
 	RTT uint32 `json:"rtt"`
 }
 
-// Performance is how well a load went.
+// Performance holds the results of a load.
 type Performance struct {
 	Requests uint64 `json:"requests,omitempty"`
-	// BytesPerSecond is of payload, both ways.
+	// BytesPerSecond counts payload in both directions.
 	BytesPerSecond float64 `json:"bytesPerSecond,omitempty"`
-	// Latencies of a request, its answer included, in µs.
+	// P50 to Max are latencies in µs, from a request to the end of its answer.
 	P50 float64 `json:"p50,omitempty"`
 	P90 float64 `json:"p90,omitempty"`
 	P99 float64 `json:"p99,omitempty"`
