@@ -9,8 +9,8 @@ import _ "embed"
 //go:embed rbac.yaml
 var RBAC string
 
-// RBACTargets and RBACTracers split RBAC between the namespace of the targets and that of the tracers. The placeholder of
-// the latter is TRACERS.
+// RBACTargets and RBACTracers split RBAC between the namespace of the targets and that of the tracers. The placeholder
+// of the latter is TRACERS.
 var (
 	//go:embed rbac-targets.yaml
 	RBACTargets string
