@@ -10,9 +10,9 @@
 //	round [N]      each thread calls every function once, or N times; prints the counts so far as JSON
 //	launch N       N launches through each function prologue; prints the CPU time of a launch in ns
 //	copy N         N copies of 0 bytes; prints the CPU time of a copy in ns
-//	train L B C U  until killed: L launches, a copy of B bytes to the device, C collectives, a synchronization with a
+//	train L B C U  until killed: L launches, a copy of B bytes to the device, C collectives, a synchronisation with a
 //	               stream, and U µs of CPU time
-//	wait           synchronizes with the context in a thread of its own, since the call may block
+//	wait           synchronises with the context in a thread of its own, since the call may block
 //	fail N         N allocations that exceed the GPU's memory
 //	keep N         N allocations of 4 KiB that are not freed
 //	await PATH     waits until the file exists

@@ -12,8 +12,8 @@
 //	rate N     N launches of an empty kernel a second (0: without a limit); prints the number and the CPU time of one
 //	compute    a kernel of multiplications that fills the GPU
 //	memory     a kernel that reads and writes the GPU's memory
-//	spin       a kernel of one block that waits: utilization is 100 %, and the GPU does no work
-//	sync       small kernels, with a synchronization after each
+//	spin       a kernel of one block that waits: utilisation is 100 %, and the GPU does no work
+//	sync       small kernels, with a synchronisation after each
 //	copy       copies of 64 MiB from pageable host memory
 //	starve     10 ms of work in each 100 ms
 //	hold       1 GiB of allocated memory and no calls
