@@ -12,7 +12,7 @@
 //	devices 2                     driver 580.1
 //	0.uuid GPU-1                  0.memory TOTAL USED RESERVED
 //	0.util 97 40                  0.gpm.2 45.5                   by nvmlGpmMetricId_t
-//	0.compute PID:BYTES ...       0.utilisation PID:SM:MEMORY ...
+//	0.compute PID:BYTES ...       0.utilization PID:SM:MEMORY ...
 //	0.mig 3                       3 MIG devices: 0.0.uuid, 0.0.instance GI CI, 0.0.placement START, ...
 //	xid SEQUENCE INDEX NUMBER     reported once for each increase of SEQUENCE
 //	quiet 1                       no xid will follow
@@ -405,7 +405,7 @@ nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t d, nvmlProcessUtilizat
 {
 	unsigned int n = 0, room = *count;
 	char *save = NULL;
-	VALUE(d, "utilisation");
+	VALUE(d, "utilization");
 	for (char *word = strtok_r(v, " ", &save); word; word = strtok_r(NULL, " ", &save), n++) {
 		if (!samples || n >= room)
 			continue;
