@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -478,12 +479,24 @@ func cgroupPrograms(t *testing.T) map[ebpf.ProgramID]*ebpf.Program {
 			continue // it has just ended
 		}
 		if p.Type() != ebpf.CGroupSKB {
-			p.Close()
+			if err := p.Close(); err != nil {
+				t.Fatal(err)
+			}
 			continue
 		}
-		t.Cleanup(func() { p.Close() })
+		closeAtEnd(t, p)
 		programs[id] = p
 	}
+}
+
+// closeAtEnd closes c when the test ends.
+func closeAtEnd(t *testing.T, c io.Closer) {
+	t.Helper()
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // attachEmpty attaches an empty program to the hooks of ours: ingress and egress of the root of cgroup v2.
@@ -502,12 +515,12 @@ func attachEmpty(t *testing.T) map[ebpf.ProgramID]*ebpf.Program {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { p.Close() })
+		closeAtEnd(t, p)
 		l, err := link.AttachCgroup(link.CgroupOptions{Path: root, Attach: way, Program: p})
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { l.Close() })
+		closeAtEnd(t, l)
 		info, err := p.Info()
 		if err != nil {
 			t.Fatal(err)

@@ -2,6 +2,8 @@ package fakes
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -42,8 +44,8 @@ func NewDevicePlugin(t testing.TB, kubeletRoot, resource string, ids ...string) 
 	}
 	// The kubelet calls the plugin as soon as its socket appears, so the socket is moved there once it is served.
 	early := filepath.Join(kubeletRoot, "fake-gpus.sock")
-	os.Remove(early)
-	os.Remove(p.endpoint)
+	removeSocket(t, early)
+	removeSocket(t, p.endpoint)
 	l, err := net.Listen("unix", early)
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +60,7 @@ func NewDevicePlugin(t testing.TB, kubeletRoot, resource string, ids ...string) 
 		_ = s.Serve(l)
 	}()
 	t.Cleanup(func() {
-		os.Remove(p.endpoint)
+		removeSocket(t, p.endpoint)
 		close(p.stop)
 		s.Stop()
 		<-ended
@@ -75,6 +77,14 @@ func NewDevicePlugin(t testing.TB, kubeletRoot, resource string, ids ...string) 
 		t.Fatalf("the kubelet of %s does not see the device plugin", kubeletRoot)
 	}
 	return p
+}
+
+// removeSocket removes a socket if it exists.
+func removeSocket(t testing.TB, path string) {
+	t.Helper()
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
 }
 
 // Allocated lists the ids of the devices allocated so far, one list for each container.

@@ -37,7 +37,9 @@ func NewPodResources(t testing.TB) *PodResources {
 		for node := range p.nodes {
 			p.Stop(node)
 		}
-		os.RemoveAll(dir)
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
 	})
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -209,7 +211,7 @@ func (p *PodResources) Stop(node string) {
 	if n.server != nil {
 		n.server.Stop()
 	}
-	n.listener.Close()
+	_ = n.listener.Close() // the server has closed it already
 	<-n.ended
 }
 

@@ -115,7 +115,7 @@ func (c *check) events(ctx context.Context) error {
 			last = expense{now, running(), spent(syscall.RUSAGE_SELF)}
 		}
 		line = event.AppendJSON(line[:0], ev)
-		os.Stdout.Write(append(line, '\n'))
+		fmt.Printf("%s\n", line)
 	}); err != nil {
 		return err
 	}

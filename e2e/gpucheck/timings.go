@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -17,12 +18,12 @@ import (
 const nobody = 65534
 
 // timings prints the duration and the failures of each NVML function, as root and as nobody.
-func (c *check) timings(ctx context.Context) error {
+func (c *check) timings(ctx context.Context) (err error) {
 	dir, err := os.MkdirTemp("", "gpucheck")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	if err := os.Chmod(dir, 0o777); err != nil {
 		return err
 	}

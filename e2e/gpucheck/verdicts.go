@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -99,7 +98,7 @@ func (c *check) verdict(ctx context.Context, b bottleneck, name string, args ...
 	defer w.mu.Unlock()
 	fmt.Printf("-- %s %s: want %s\n", filepath.Base(args[0]), b.mode, b.cause)
 	for _, ev := range w.watch.Verdicts() {
-		os.Stdout.Write(why.AppendText(nil, ev, ""))
+		fmt.Printf("%s", why.AppendText(nil, ev, ""))
 	}
 	return errors.Join(errs...)
 }

@@ -37,7 +37,7 @@ func app(ctx context.Context, flags *flag.FlagSet, args []string) error {
 			if err != nil {
 				return err
 			}
-			defer c.Close()
+			defer func() { _ = c.Close() }()
 			resume := make(chan struct{})
 			close(resume)
 			if _, err := exchange(ctx, c, order{kind: orderExchange, total: *send, answer: *recv}, false,

@@ -153,6 +153,8 @@ func freePort(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
 	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 }
