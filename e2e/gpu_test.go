@@ -11,11 +11,11 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// h100 is a GPU of which all can be read. Of more, a line takes the place of the one with its key.
+// h100 returns the script lines of a GPU with all values. A line of more replaces the line with the same key.
 func h100(index int, more ...string) []string {
 	lines := []string{
-		fmt.Sprintf("uuid GPU-%d", index), "name NVIDIA H100 80GB HBM3", fmt.Sprintf("pci 00000000:%02x:00.0",
-			0x17+index), "memory 85899345920 42949672960 536870912",
+		fmt.Sprintf("uuid GPU-%d", index), "name NVIDIA H100 80GB HBM3",
+		fmt.Sprintf("pci 00000000:%02x:00.0", 0x17+index), "memory 85899345920 42949672960 536870912",
 		"util 97 40", "gpm 1", "gpm.2 45.5", "gpm.3 30.25", "gpm.5 0", "gpm.10 12.5", "gpm.11 0", "gpm.12 3.5",
 		"gpm.13 1", "gpm.20 100", "gpm.21 200", "gpm.60 1000", "gpm.61 2000",
 		"power 350123", "limit 700000", "temperature 61", "clock.sm 1755", "clock.memory 2619", "throttle 4",
@@ -31,11 +31,12 @@ func h100(index int, more ...string) []string {
 	return lines
 }
 
+// script returns the script of a fake driver: the number of devices, and the lines of each.
 func script(devices int, more ...[]string) []string {
 	return append([]string{fmt.Sprintf("devices %d", devices), "driver 580.95.05"}, slices.Concat(more...)...)
 }
 
-// TestGPU has two nodes with GPUs of a driver that is a fake, and the real rest: tracer, child process, dlopen, pods.
+// TestGPU traces two nodes with a fake driver. All else is real: tracer, child process, dlopen, pods.
 func TestGPU(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
@@ -60,7 +61,7 @@ func TestGPU(t *testing.T) {
 		return script(2,
 			h100(0, append([]string{fmt.Sprintf("compute %d:1073741824 %d:2147483648 %d:1000", trainer, stranger,
 				stale), fmt.Sprintf("utilization %d:80:30", trainer)}, more...)...),
-			// Of the other one nothing can be read, and what can be is nonsense.
+			// The other GPU has no value but some that are impossible.
 			[]string{"1.uuid GPU-1", "1.util 250 0", "1.memory 1000 2000 0"})
 	}
 	second := func(more ...string) []string {
@@ -77,14 +78,14 @@ func TestGPU(t *testing.T) {
 		var ok bool
 		if tr.JQ(t, &ok, condition, append([]string{"--arg", "one", e.Nodes[0], "--arg", "two", e.Nodes[1], "--arg",
 			"ns", ns}, args...)...); !ok {
-			t.Errorf("not so: %s", what)
+			t.Errorf("false: %s", what)
 		}
 	}
 
-	t.Run("a device as the driver has it", func(t *testing.T) {
+	t.Run("a device has the driver's values", func(t *testing.T) {
 		jq(t, "the numbers are the script's",
-			`any(.type == "device" and .node == $one and .gpu.uuid == "GPU-0" and .gpu.index == 0 and .gpu.name == "NVIDIA H100 80GB HBM3"
-			and .gpu.driver == "580.95.05"
+			`any(.type == "device" and .node == $one and .gpu.uuid == "GPU-0" and .gpu.index == 0
+			and .gpu.name == "NVIDIA H100 80GB HBM3" and .gpu.driver == "580.95.05"
 				and .memory == {totalBytes: 85899345920, usedBytes: 42949672960, reservedBytes: 536870912}
 			and .activity.gpuPercent == 97 and .activity.memoryPercent == 40 and .activity.smPercent == 45.5
 				and .activity.occupancyPercent == 30.25 and .activity.tensorPercent == 0
@@ -92,36 +93,44 @@ func TestGPU(t *testing.T) {
 				and .activity.nvlinkReceivedPerSecond == 1000*1048576
 			and .health.powerMilliwatts == 350123 and .health.powerLimitMilliwatts == 700000
 				and .health.temperatureCelsius == 61 and .health.throttle == "power-cap"
-			and .health.eccCorrected == 3 and .health.eccUncorrected == 0 and .health.remappedRows == 1 and .health.retiredPages == null and .periodMicros > 200000)`)
-		jq(t, "whose it is, and how many others' processes are on it",
+			and .health.eccCorrected == 3 and .health.eccUncorrected == 0 and .health.remappedRows == 1
+				and .health.retiredPages == null and .periodMicros > 200000)`)
+		jq(t, "its users, and the number of others' processes",
 			`[.[] | select(.type == "device" and .node == $one and .gpu.index == 0)] | last
-			| .usedBy == $ns + "/trainer/workload" and .processes == 3 and .ownProcesses == 1 and .pod == null and (.unavailable | contains("no such process"))`)
-		jq(t, "one that is held and idle",
-			`[.[] | select(.type == "device" and .node == $two)] | last | .activity.gpuPercent == 0 and .usedBy == $ns + "/idler/workload"`)
+			| .usedBy == $ns + "/trainer/workload" and .processes == 3 and .ownProcesses == 1 and .pod == null
+				and (.unavailable | contains("no such process"))`)
+		jq(t, "an idle device that a process holds",
+			`[.[] | select(.type == "device" and .node == $two)] | last
+			| .activity.gpuPercent == 0 and .usedBy == $ns + "/idler/workload"`)
 	})
-	t.Run("what is not supported is never 0", func(t *testing.T) {
-		jq(t, "no number but what the driver gave",
+	t.Run("unsupported values are null", func(t *testing.T) {
+		jq(t, "only the driver's numbers",
 			`[.[] | select(.type == "device" and .node == $one and .gpu.index == 1)] | length > 1 and all(
-			{memory, activity, health, proc} | [paths(numbers) as $p | {($p | join(".")): getpath($p)}] | add == {"memory.totalBytes": 1000, "memory.reservedBytes": 0, "activity.memoryPercent": 0})`)
-		jq(t, "and the reason",
-			`[.[] | select(.type == "device" and .node == $one and .gpu.index == 1)] | last | .unavailable | contains("not supported: ") and contains("the driver says 250, which cannot be: gpuPercent")`)
+			{memory, activity, health, proc} | [paths(numbers) as $p | {($p | join(".")): getpath($p)}] | add
+			== {"memory.totalBytes": 1000, "memory.reservedBytes": 0, "activity.memoryPercent": 0})`)
+		jq(t, "the reason",
+			`[.[] | select(.type == "device" and .node == $one and .gpu.index == 1)] | last | .unavailable
+			| contains("not supported: ") and contains("the driver says 250, which cannot be: gpuPercent")`)
 	})
-	t.Run("processes are their pods'", func(t *testing.T) {
+	t.Run("processes have their pods", func(t *testing.T) {
 		jq(t, "the trainer",
-			`any(.type == "process" and .node == $one and .pod == "trainer" and .namespace == $ns and .container == "workload" and .proc.pid == ($pid | tonumber)
-			and .proc.comm == "workload" and .proc.memoryBytes == 1073741824 and .proc.smPercent == 80 and .proc.memoryPercent == 30 and .proc.type == "compute")`, "--arg", "pid", fmt.Sprint(trainer))
-		jq(t, "no measured use is not 0", `any(.type == "process" and .pod == "idler" and .proc.smPercent == null)`)
-		jq(t, "nobody else's", `all(.type != "process" or .pod == "trainer" or .pod == "idler")`)
+			`any(.type == "process" and .node == $one and .pod == "trainer" and .namespace == $ns
+			and .container == "workload" and .proc.pid == ($pid | tonumber) and .proc.comm == "workload"
+			and .proc.memoryBytes == 1073741824 and .proc.smPercent == 80 and .proc.memoryPercent == 30
+			and .proc.type == "compute")`, "--arg", "pid", fmt.Sprint(trainer))
+		jq(t, "unknown use is null", `any(.type == "process" and .pod == "idler" and .proc.smPercent == null)`)
+		jq(t, "no process of another pod", `all(.type != "process" or .pod == "trainer" or .pod == "idler")`)
 	})
-	t.Run("an error, with the pod that is alone on its device", func(t *testing.T) {
+	t.Run("an error, with the only pod on its device", func(t *testing.T) {
 		driver.Script(t, e.Nodes[1], append(second(), "xid 1 0 31")...)
 		tr.AwaitJQ(t,
-			`any(.type == "xid" and .xid == 31 and .pod == "idler" and .gpu.uuid == "GPU-0" and (.message | contains("page fault")))`)
+			`any(.type == "xid" and .xid == 31 and .pod == "idler" and .gpu.uuid == "GPU-0"
+			and (.message | contains("page fault")))`)
 		driver.Script(t, e.Nodes[0], append(first(), "xid 1 0 79")...)
 		tr.AwaitJQ(t,
 			`any(.type == "xid" and .xid == 79 and .pod == null and (.usedBy | endswith("/trainer/workload")))`)
 	})
-	t.Run("a process ends, and another comes", func(t *testing.T) {
+	t.Run("a process ends and another starts", func(t *testing.T) {
 		driver.Script(t, e.Nodes[1], script(1, h100(0))...)
 		tr.AwaitJQ(t, `any(.type == "ended" and .pod == "idler")`)
 		driver.Script(t, e.Nodes[1], second()...)
@@ -130,21 +139,25 @@ func TestGPU(t *testing.T) {
 	t.Run("throttling changes", func(t *testing.T) {
 		driver.Script(t, e.Nodes[1], second("throttle 0x40")...)
 		tr.AwaitJQ(t,
-			`any(.type == "throttle" and .message == "slowed down by hw-thermal, before by power-cap" and (.usedBy | contains("idler")))`)
+			`any(.type == "throttle" and .message == "slowed down by hw-thermal, before by power-cap"
+			and (.usedBy | contains("idler")))`)
 		driver.Script(t, e.Nodes[1], second("throttle 1")...)
 		tr.AwaitJQ(t,
-			`any(.type == "throttle" and .message == "no longer slowed down by hw-thermal" and .health.throttle == "idle")`)
+			`any(.type == "throttle" and .message == "no longer slowed down by hw-thermal"
+			and .health.throttle == "idle")`)
 	})
-	t.Run("MIG devices have processes of their own", func(t *testing.T) {
+	t.Run("MIG devices have their own processes", func(t *testing.T) {
 		driver.Script(t, e.Nodes[1], script(1, h100(0, "mig 2"), []string{
 			"0.0.uuid MIG-a", "0.0.name NVIDIA H100 80GB HBM3 MIG 1g.10gb", "0.0.instance 7 0",
 			"0.0.memory 10737418240 1073741824 0", "0.0.gpm.2 88", fmt.Sprintf("0.0.compute %d:1073741824", idler),
 			"0.1.uuid MIG-b", "0.1.instance 8 0", "0.1.memory 10737418240 0 0",
 		})...)
 		tr.AwaitJQ(t,
-			`any(.type == "process" and .pod == "idler" and .gpu.uuid == "MIG-a" and .gpu.parent == "GPU-0" and .gpu.gpuInstance == 7)`)
+			`any(.type == "process" and .pod == "idler" and .gpu.uuid == "MIG-a" and .gpu.parent == "GPU-0"
+			and .gpu.gpuInstance == 7)`)
 		tr.AwaitJQ(t,
-			`any(.type == "device" and .gpu.uuid == "MIG-a" and .activity.smPercent == 88 and .activity.gpuPercent == null and .memory.totalBytes == 10737418240)`)
+			`any(.type == "device" and .gpu.uuid == "MIG-a" and .activity.smPercent == 88
+			and .activity.gpuPercent == null and .memory.totalBytes == 10737418240)`)
 		tr.AwaitJQ(t,
 			`any(.type == "device" and .gpu.uuid == "MIG-b" and .processes == null and .activity.smPercent == null)`)
 		driver.Script(t, e.Nodes[1], second()...)
@@ -154,20 +167,23 @@ func TestGPU(t *testing.T) {
 		tr.AwaitJQ(t, `any(.type == "lost" and .gpu.uuid == "GPU-0" and (.message | contains("fallen off the bus")))`)
 		driver.Script(t, e.Nodes[1], second()...)
 		tr.AwaitJQ(t,
-			`. as $all | ([range(length)] | map(select($all[.].type == "lost")) | last) as $at | any($all[$at:][]; .type == "device" and .node == $two)`, "--arg", "two", e.Nodes[1])
+			`. as $all | ([range(length)] | map(select($all[.].type == "lost")) | last) as $at
+			| any($all[$at:][]; .type == "device" and .node == $two)`, "--arg", "two", e.Nodes[1])
 	})
-	t.Run("the library crashes, then hangs, and the other node goes on", func(t *testing.T) {
-		for _, test := range []struct{ value, says string }{
+	t.Run("the library crashes, then hangs; the other node continues", func(t *testing.T) {
+		for _, test := range []struct{ value, message string }{
 			{"crash", "the driver's library crashed in nvmlDeviceGetPowerUsage"},
 			{"hang", "the driver did not return from nvmlDeviceGetPowerUsage for 5s"},
 		} {
 			driver.Script(t, e.Nodes[0], first("power "+test.value)...)
-			tr.AwaitJQ(t, `any(.type == "unavailable" and .node == $one and (.message | contains($says)))`, "--arg",
-				"one", e.Nodes[0], "--arg", "says", test.says)
-			after := `. as $all | ([range(length)] | map(select($all[.].message != null and ($all[.].message | contains($says)))) | last) as $at | any($all[$at:][]; .type == "device" and .node == $node)`
-			tr.AwaitJQ(t, after, "--arg", "node", e.Nodes[1], "--arg", "says", test.says)
+			tr.AwaitJQ(t, `any(.type == "unavailable" and .node == $node and (.message | contains($message)))`,
+				"--arg", "node", e.Nodes[0], "--arg", "message", test.message)
+			after := `. as $all
+				| ([range(length)] | map(select($all[.].message // "" | contains($message))) | last) as $at
+				| any($all[$at:][]; .type == "device" and .node == $node)`
+			tr.AwaitJQ(t, after, "--arg", "node", e.Nodes[1], "--arg", "message", test.message)
 			driver.Script(t, e.Nodes[0], first()...)
-			tr.AwaitJQ(t, after, "--arg", "node", e.Nodes[0], "--arg", "says", test.says)
+			tr.AwaitJQ(t, after, "--arg", "node", e.Nodes[0], "--arg", "message", test.message)
 		}
 	})
 	tr.Stop(t)
@@ -175,8 +191,8 @@ func TestGPU(t *testing.T) {
 	kit.AwaitNoProcess(t, "orb8-nvml", kit.CleanupTime)
 }
 
-// TestGPUOldDriver reads one that lacks the newer half of the functions.
-func TestGPUOldDriver(t *testing.T) {
+// TestGPU_OldDriver reads a driver that lacks the newer half of the functions.
+func TestGPU_OldDriver(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
 	e.Pods(t, kit.PodSpec{Namespace: ns, Name: "idle", Node: e.Nodes[0]})
@@ -204,32 +220,32 @@ func TestGPUOldDriver(t *testing.T) {
 		t.Errorf("%+v", last)
 	}
 	if last.UsedBy != nil || last.OwnProcesses != nil {
-		t.Errorf("processes are not supported, and yet: %+v", last)
+		t.Errorf("the driver reports no processes, but: %+v", last)
 	}
 }
 
-// TestGPUWithoutGPU says plainly what there is to say where nothing is found.
-func TestGPUWithoutGPU(t *testing.T) {
+// TestGPU_NoDriver reports the reason if there is no driver's library.
+func TestGPU_NoDriver(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
 	e.Pods(t, kit.PodSpec{Namespace: ns, Name: "plain", Node: e.Nodes[1]})
 	for _, test := range []struct {
-		says string
-		args []string
+		message string
+		args    []string
 	}{
 		{"no NVIDIA driver on this node", nil},
 		{"--nvml-library /nowhere/libnvidia-ml.so.1: there is no such library",
 			[]string{"--nvml-library", "/nowhere/libnvidia-ml.so.1"}},
 	} {
 		tr := e.Trace(t, append([]string{"trace", "gpu", "-n", ns, "-o", "json"}, test.args...)...)
-		tr.AwaitJQ(t, `any(.type == "unavailable" and .node == $node and (.message | contains($says)))`, "--arg",
-			"node", e.Nodes[1], "--arg", "says", test.says)
+		tr.AwaitJQ(t, `any(.type == "unavailable" and .node == $node and (.message | contains($message)))`,
+			"--arg", "node", e.Nodes[1], "--arg", "message", test.message)
 		tr.Stop(t)
 	}
 }
 
-// TestDoctorLooksAtGPUs has one node with a driver, and one whose driver refuses.
-func TestDoctorLooksAtGPUs(t *testing.T) {
+// TestDoctor_GPUs checks a node with a driver, and one whose driver fails to initialize.
+func TestDoctor_GPUs(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
 	driver := fakes.BuildNVML(t)
@@ -268,7 +284,7 @@ func TestDoctorLooksAtGPUs(t *testing.T) {
 	before.NothingLeft(t)
 }
 
-// TestTopGPU sums GPUs by pod and by themselves, as tables and on a screen.
+// TestTopGPU shows GPUs by device, by pod and by process, as tables and on a screen.
 func TestTopGPU(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
@@ -294,7 +310,9 @@ func TestTopGPU(t *testing.T) {
 			and .powerMilliwatts == 350123)
 		and any(.name == $one + "/1" and .gpuPercent == 0 and .usedBy == null and .ownProcesses == 0
 			and .idleMicros == null)
-		and any(.name == $two + "/0" and .gpuPercent == 0 and .usedBy == $ns + "/idler/workload" and .idleMicros > 1000000 and .smPercent == null and .powerMilliwatts == null and .memoryTotalBytes == null)`,
+		and any(.name == $two + "/0" and .gpuPercent == 0 and .usedBy == $ns + "/idler/workload"
+			and .idleMicros > 1000000 and .smPercent == null and .powerMilliwatts == null
+			and .memoryTotalBytes == null)`,
 		"--arg", "one", e.Nodes[0], "--arg", "two", e.Nodes[1], "--arg", "ns", ns); !ok {
 		var rows any
 		tr.JQ(t, &rows, ".")
@@ -328,11 +346,11 @@ func TestTopGPU(t *testing.T) {
 			strings.Contains(screen, "350W/700W") && strings.Contains(screen, "trainer/workload")
 	})
 	x.Type(t, "4")
-	x.Await(t, "the GPU that is held and idle", func(screen string) bool {
+	x.Await(t, "the idle GPU that a process holds", func(screen string) bool {
 		return strings.Contains(screen, "1 of 3 GPUs is held and does nothing") &&
 			strings.Contains(screen, "idler/workload")
 	})
-	// From the GPU into its processes.
+	// Open the processes of a GPU.
 	x.Type(t, "2")
 	x.Await(t, "the table", func(screen string) bool { return strings.Contains(screen, "350W/700W") })
 	x.Type(t, "Enter")

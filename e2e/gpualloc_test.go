@@ -11,7 +11,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// theProcess is the process of a pod that has one.
+// theProcess returns the pid of the only process of a pod.
 func theProcess(t *testing.T, p *kit.Pod) uint32 {
 	t.Helper()
 	pids := p.HostPIDs(t, "workload")
@@ -21,11 +21,11 @@ func theProcess(t *testing.T, p *kit.Pod) uint32 {
 	return pids[0]
 }
 
-// lastLook is a jq program about the newest look at a device of a node: $node, $uuid, $ns.
-const lastLook = `[.[] | select(.type == "device" and .node == $node and .gpu.uuid == $uuid)] | last // {} | `
+// lastSample is a jq program for the newest sample of a device. Its arguments are $node, $uuid and $ns.
+const lastSample = `[.[] | select(.type == "device" and .node == $node and .gpu.uuid == $uuid)] | last // {} | `
 
-// TestGPUAllocation holds what kubelets say they have given against what processes use. Kubelets' answers and the
-// driver are fakes that speak the real protocol; pods, processes, tracers and sockets are real.
+// TestGPUAllocation compares the kubelets' allocations with the use by processes. The kubelets' API and the driver are
+// fakes that speak the real protocol; pods, processes, tracers and sockets are real.
 func TestGPUAllocation(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns, other := e.Namespace(t, nil), e.Namespace(t, nil)
@@ -75,32 +75,37 @@ func TestGPUAllocation(t *testing.T) {
 		"--interval", "300ms", "-o", "json")
 	await := func(t *testing.T, node, uuid, condition string) {
 		t.Helper()
-		tr.AwaitJQ(t, lastLook+condition, "--arg", "node", node, "--arg", "uuid", uuid, "--arg", "ns", ns)
+		tr.AwaitJQ(t, lastSample+condition, "--arg", "node", node, "--arg", "uuid", uuid, "--arg", "ns", ns)
 	}
 	for _, test := range []struct{ what, uuid, condition string }{
 		{"allocated and busy", "GPU-0",
-			`.allocated == 1 and .allocatedTo == $ns + "/trainer/workload" and .usedBy == .allocatedTo and .use == "busy"`},
+			`.allocated == 1 and .allocatedTo == $ns + "/trainer/workload" and .usedBy == .allocatedTo
+			and .use == "busy"`},
 		{"allocated and idle", "GPU-1",
 			`.allocated == 1 and .allocatedTo == $ns + "/idler/workload" and .use == "idle"`},
 		{"allocated and unused", "GPU-2",
-			`.allocated == 1 and .allocatedTo == $ns + "/hoarder/workload" and .usedBy == null and .processes == 0 and .use == "unused"`},
+			`.allocated == 1 and .allocatedTo == $ns + "/hoarder/workload" and .usedBy == null and .processes == 0
+			and .use == "unused"`},
 		{"used without allocation", "GPU-3",
 			`.allocated == 0 and .allocatedTo == null and .usedBy == $ns + "/thief/workload" and .use == "bypass"
 			and .message == "used by " + $ns + "/thief/workload without having been given it"`},
-		{"allocated to a pod that was not asked for", "GPU-4",
+		{"allocated to a pod that is not traced", "GPU-4",
 			`.allocated == 1 and .allocatedTo == null and .use == "unused" and .message == null`},
-		{"nobody's", "GPU-5",
-			`.allocated == 0 and .use == "free" and .unavailable != "" and ((.unavailable // "") | contains("allocation") | not)`},
-		{"used without allocation by a pod that was not asked for", "GPU-6",
+		{"free", "GPU-5",
+			`.allocated == 0 and .use == "free" and .unavailable != ""
+			and ((.unavailable // "") | contains("allocation") | not)`},
+		{"used without allocation by a pod that is not traced", "GPU-6",
 			`.allocated == 0 and .use == "busy" and .message == null and .ownProcesses == 0 and .processes == 1`},
 	} {
 		t.Run(test.what, func(t *testing.T) { await(t, one, test.uuid, test.condition) })
 	}
-	t.Run("time-slicing shares a GPU among pods, and the driver tells the split", func(t *testing.T) {
+	t.Run("a GPU shared by time-slicing, split by the driver", func(t *testing.T) {
 		await(t, two, "GPU-0",
-			`.allocated == 2 and .allocatedTo == "\($ns)/left/workload,\($ns)/right/workload" and .usedBy == .allocatedTo and .use == "busy"`)
+			`.allocated == 2 and .allocatedTo == "\($ns)/left/workload,\($ns)/right/workload"
+			and .usedBy == .allocatedTo and .use == "busy"`)
 		tr.AwaitJQ(t,
-			`[.[] | select(.type == "process" and .node == $node and .proc.smPercent != null) | {(.pod): .proc.smPercent}] | add == {left: 60, right: 30}`, "--arg", "node", two)
+			`[.[] | select(.type == "process" and .node == $node and .proc.smPercent != null)
+			| {(.pod): .proc.smPercent}] | add == {left: 60, right: 30}`, "--arg", "node", two)
 		await(t, two, "GPU-1", `.allocated == 0 and .use == "free"`)
 	})
 	t.Run("GKE counts device files", func(t *testing.T) {
@@ -116,19 +121,21 @@ func TestGPUAllocation(t *testing.T) {
 			`.allocated == 2 and .allocatedTo == "\($ns)/left/workload,\($ns)/right/workload" and .use == "busy"`)
 		await(t, two, "GPU-1", `.allocated == 0 and .use == "free"`)
 	})
-	t.Run("a name that means no device here is said, and one of no known form makes nothing 0", func(t *testing.T) {
+	t.Run("unknown devices and names", func(t *testing.T) {
 		kubelets.SetPods(t, two, given("left", "nvidia.com/gpu", "GPU-0"),
 			given("right", "nvidia.com/gpu", "GPU-that-is-gone"))
 		await(t, two, "GPU-1", `.allocated == 0`)
-		// It is said of what stays so for 5 s; the kubelet is asked every 2.
+		// The tracer reports a device that stays unknown for 5 s. It queries the kubelet every 2 s.
 		for calls := kubelets.Calls(two); kubelets.Calls(two) < calls+4; {
 			await(t, two, "GPU-1", `.allocated == 0`)
 		}
-		kubelets.SetPods(t, two, given("left", "nvidia.com/gpu", "GPU-0"), given("right", "nvidia.com/gpu", "what is this"))
+		kubelets.SetPods(t, two, given("left", "nvidia.com/gpu", "GPU-0"),
+			given("right", "nvidia.com/gpu", "what is this"))
 		await(t, two, "GPU-1",
-			`.allocated == null and .use == null and (.unavailable | contains("allocation: the kubelet has allocated nvidia.com/gpu \"what is this\", which may be any device"))`)
+			`.allocated == null and .use == null and (.unavailable | contains("allocation: the kubelet has allocated `+
+				`nvidia.com/gpu \"what is this\", which may be any device"))`)
 	})
-	t.Run("MIG devices, and their GPU by them", func(t *testing.T) {
+	t.Run("MIG devices, and their GPU as the sum of them", func(t *testing.T) {
 		driver.Script(t, two, script(1, h100(0, "mig 3", "minor 1"), []string{
 			"0.0.uuid MIG-a", "0.0.name NVIDIA H100 80GB HBM3 MIG 1g.10gb", "0.0.instance 7 0", "0.0.placement 4",
 			fmt.Sprintf("0.0.compute %d:1073741824", pid["left"]), "0.0.gpm.2 88",
@@ -141,36 +148,38 @@ func TestGPUAllocation(t *testing.T) {
 			"MIG-b"))
 		await(t, two, "MIG-a", `.allocated == 1 and .allocatedTo == $ns + "/left/workload" and .use == "busy"`)
 		await(t, two, "MIG-b",
-			`.allocated == 1 and .allocatedTo == $ns + "/right/workload" and .use == "unused" and .gpu.placementStart == 5`)
+			`.allocated == 1 and .allocatedTo == $ns + "/right/workload" and .use == "unused"
+			and .gpu.placementStart == 5`)
 		await(t, two, "MIG-c", `.allocated == 0 and .use == "free"`)
 		await(t, two, "GPU-0", `.allocated == 2 and .use == "busy"`)
-		kubelets.SetPods(t, two, given("left", "nvidia.com/gpu", "nvidia1/gi7"), fakes.ClaimedBy(ns, "right", "workload",
-			"gpu.nvidia.com", two, "gpu-1-mig-3g40gb-9-0"))
+		kubelets.SetPods(t, two, given("left", "nvidia.com/gpu", "nvidia1/gi7"),
+			fakes.ClaimedBy(ns, "right", "workload", "gpu.nvidia.com", two, "gpu-1-mig-3g40gb-9-0"))
 		await(t, two, "MIG-a", `.allocatedTo == $ns + "/left/workload"`)
 		await(t, two, "MIG-b", `.allocated == 0 and .use == "free"`)
 		await(t, two, "MIG-c", `.allocatedTo == $ns + "/right/workload" and .use == "unused"`)
 	})
 	driver.Script(t, two, shared()...)
 	for _, test := range []struct {
-		what, says string
-		do         func(t *testing.T)
+		name, message string
+		breakIt       func(t *testing.T)
 	}{
 		{"no socket", "there is no such socket on this node", func(t *testing.T) { kubelets.Stop(two) }},
 		{"nonsense", "the kubelet: ", func(t *testing.T) { kubelets.Nonsense(t, two) }},
 		{"a kubelet that hangs", "the kubelet did not answer within 3s", func(t *testing.T) { kubelets.Hang(t, two) }},
 	} {
-		t.Run(test.what+" is no 0, and stops nothing", func(t *testing.T) {
+		t.Run(test.name+": allocation is unknown", func(t *testing.T) {
 			kubelets.SetPods(t, two, slices...)
 			await(t, two, "GPU-0", `.allocated == 2`)
-			test.do(t)
+			test.breakIt(t)
 			await(t, two, "GPU-0",
-				`.allocated == null and .allocatedTo == null and .use == "busy" and .ownProcesses == 2 and .usedBy == "\($ns)/left/workload,\($ns)/right/workload"
-				and (.unavailable | contains("allocation: ") and contains("`+test.says+`"))`)
+				`.allocated == null and .allocatedTo == null and .use == "busy" and .ownProcesses == 2
+				and .usedBy == "\($ns)/left/workload,\($ns)/right/workload"
+				and (.unavailable | contains("allocation: ") and contains("`+test.message+`"))`)
 			await(t, two, "GPU-1", `.allocated == null and .use == null`)
 			await(t, one, "GPU-0", `.allocated == 1`)
 		})
 	}
-	// when it is found, not only in the end
+	// The message comes at once, and not only at the end.
 	tr.AwaitStderr(t, two+`: gpu: the kubelet has allocated nvidia.com/gpu "GPU-that-is-gone"`)
 	tr.Stop(t)
 	tr.CheckSchema(t)
@@ -184,14 +193,14 @@ func TestGPUAllocation(t *testing.T) {
 		"gpu: " + one + "/3 (NVIDIA H100 80GB HBM3) was used by " + ns + "/thief/workload without having been given it",
 	} {
 		if !strings.Contains(tr.Stderr(), line) {
-			t.Errorf("the closing lines do not say %q", line)
+			t.Errorf("no closing line has %q", line)
 		}
 	}
 }
 
-// TestGPUAllocationByTheKubelet has the real kubelets give devices of a device plugin to pods, and the tracers find the
-// kubelets' own sockets: two on one machine, each in a directory of its own.
-func TestGPUAllocationByTheKubelet(t *testing.T) {
+// TestGPUAllocation_RealKubelets has the real kubelets allocate devices of a device plugin to pods. The tracers find
+// the kubelets' sockets: two on one machine, each in its own directory.
+func TestGPUAllocation_RealKubelets(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
 	driver := fakes.BuildNVML(t)
@@ -209,7 +218,7 @@ func TestGPUAllocationByTheKubelet(t *testing.T) {
 	for i, node := range e.Nodes {
 		list := plugins[node].Allocated()
 		if len(list) != 1 || len(list[0]) != 1 {
-			t.Fatalf("the kubelet of %s has given %v", node, list)
+			t.Fatalf("the kubelet of %s has allocated %v", node, list)
 		}
 		given[node] = list[0][0]
 		free[node] = map[string]string{fmt.Sprintf("GPU-%d-x", i): fmt.Sprintf("GPU-%d-y", i),
@@ -221,9 +230,10 @@ func TestGPUAllocationByTheKubelet(t *testing.T) {
 	tr := e.Trace(t, "trace", "gpu", "-n", ns, "--nvml-library", driver.Library, "--interval", "300ms", "-o", "json")
 	for i, node := range e.Nodes {
 		args := []string{"--arg", "node", node, "--arg", "ns", ns, "--arg", "i", fmt.Sprint(i)}
-		tr.AwaitJQ(t, lastLook+`.allocated == 1 and .allocatedTo == "\($ns)/holder-\($i)/workload" and .use == "busy"`,
+		tr.AwaitJQ(t,
+			lastSample+`.allocated == 1 and .allocatedTo == "\($ns)/holder-\($i)/workload" and .use == "busy"`,
 			append(args, "--arg", "uuid", given[node])...)
-		tr.AwaitJQ(t, lastLook+`.allocated == 0 and .usedBy == "\($ns)/thief-\($i)/workload" and .use == "bypass"`,
+		tr.AwaitJQ(t, lastSample+`.allocated == 0 and .usedBy == "\($ns)/thief-\($i)/workload" and .use == "bypass"`,
 			append(args, "--arg", "uuid", free[node])...)
 	}
 	tr.Stop(t)

@@ -21,17 +21,17 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// caller is a pod that asks the driver's library for known things.
+// caller is a pod whose program makes known calls of a fake driver's library.
 type caller struct {
 	name, node, image string
 	args              []string
-	// mounts is a file of the node that it gets, by its path there, as NVIDIA's runtime gives the driver's.
+	// mounts are files of the node by their path in the pod, like those that NVIDIA's runtime mounts.
 	mounts map[string]string
-	// goes says that it waits to be told.
-	goes bool
-	// does are its commands; default: known things, counted.
-	does []string
-	// script is what the library is to do.
+	// waits makes it wait for the file "go" first.
+	waits bool
+	// commands are its commands; default: rounds of calls, which it counts.
+	commands []string
+	// script is the script of its library.
 	script []string
 
 	env       *kit.Env
@@ -39,7 +39,7 @@ type caller struct {
 	uid       types.UID
 }
 
-// What every caller does: some things twice, with the counts printed each time.
+// rounds is the number of rounds of calls that a caller makes by default.
 const rounds = 20
 
 func (c *caller) start(t *testing.T, e *kit.Env, namespace string) {
@@ -48,13 +48,13 @@ func (c *caller) start(t *testing.T, e *kit.Env, namespace string) {
 	pod := kit.PodSpec{Namespace: namespace, Name: c.name, Node: c.node}.Object()
 	workload := &pod.Spec.Containers[0]
 	workload.Image, workload.Args = c.image, c.args
-	if c.goes {
+	if c.waits {
 		workload.Args = append(workload.Args, "await /tmp/go")
 	}
-	if c.does == nil {
-		c.does = []string{fmt.Sprint("round ", rounds), "await /tmp/end"}
+	if c.commands == nil {
+		c.commands = []string{fmt.Sprint("round ", rounds), "await /tmp/end"}
 	}
-	workload.Args = append(workload.Args, c.does...)
+	workload.Args = append(workload.Args, c.commands...)
 	mounts := maps.Clone(c.mounts)
 	if c.script != nil {
 		const path = "/tmp/script"
@@ -77,7 +77,7 @@ func (c *caller) start(t *testing.T, e *kit.Env, namespace string) {
 	c.uid = made.UID
 }
 
-// pid is that of its process, once it runs.
+// pid waits for its process and returns the pid.
 func (c *caller) pid(t *testing.T) uint32 {
 	t.Helper()
 	var pid uint32
@@ -95,7 +95,7 @@ func (c *caller) pid(t *testing.T) uint32 {
 	return pid
 }
 
-// touch makes the file that it waits for.
+// touch creates a file that it waits for.
 func (c *caller) touch(t *testing.T, name string) {
 	t.Helper()
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/root/tmp/%s", c.pid(t), name), nil, 0o644); err != nil {
@@ -112,8 +112,9 @@ func (c *caller) log(t *testing.T) []byte {
 	return b
 }
 
-// said is what it counted itself, without what the trace cannot know.
-func (c *caller) said(t *testing.T, whole, nccl bool) string {
+// counts returns the JSON of its own counters, with null for those that the trace cannot know: outstandingBytes unless
+// whole, collectives unless nccl.
+func (c *caller) counts(t *testing.T, whole, nccl bool) string {
 	t.Helper()
 	var counts map[string]any
 	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, time.Minute, true,
@@ -137,9 +138,9 @@ func (c *caller) said(t *testing.T, whole, nccl bool) string {
 	return string(b)
 }
 
-// TestCUDACalls counts what pods ask of a driver that is a fake, by the real tracer's real uprobes: from two images,
-// one of which has the driver's library from the node and the other its own, linked or as a runtime does it that is
-// part of a program, started before the trace and after.
+// TestCUDACalls counts the pods' calls of a fake driver's library by the real tracer's uprobes. There are two images:
+// one gets the library from the node, the other has its own. Programs link the library or load it like a static
+// runtime, and start before or after the trace.
 func TestCUDACalls(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
@@ -149,23 +150,24 @@ func TestCUDACalls(t *testing.T) {
 		driver.Script(t, node, script(1, h100(0))...)
 	}
 	fake := fakes.BuildCUDA(t)
-	const plain, own = "orb8.dev/e2e/cuda:dev", "orb8.dev/e2e/cuda-own:dev"
+	const mountedImage, ownImage = "orb8.dev/e2e/cuda:dev", "orb8.dev/e2e/cuda-own:dev"
 	const compat = "/usr/local/cuda/compat/libcuda.so.1"
-	for reference, files := range map[string]map[string]string{plain: nil,
-		own: {compat: fake.Library, "/usr/lib/libnccl.so.2": fake.NCCL}} {
+	for reference, files := range map[string]map[string]string{mountedImage: nil,
+		ownImage: {compat: fake.Library, "/usr/lib/libnccl.so.2": fake.NCCL}} {
 		if out, err := e.Cluster("load", fake.Image(t, reference, files)); err != nil {
 			t.Fatalf("load %s: %v\n%s", reference, err, out)
 		}
 	}
 	mounted := "/usr/lib/libcuda.so.1"
 	node := map[string]string{mounted: fake.Library}
-	older := &caller{name: "older", node: e.Nodes[0], image: plain, mounts: node,
-		args: []string{"-threads", "3", mounted}, goes: true}
-	image := &caller{name: "image", node: e.Nodes[1], image: own, args: []string{"-threads", "2", "-nccl",
-		"/usr/lib/libnccl.so.2", compat}, goes: true}
-	stranger := &caller{name: "stranger", node: e.Nodes[0], image: plain, mounts: node, args: []string{mounted}}
-	idle := &caller{name: "idle", node: e.Nodes[1], image: plain, mounts: node, args: []string{mounted}, goes: true}
-	for _, c := range []*caller{older, image, idle} {
+	early := &caller{name: "early", node: e.Nodes[0], image: mountedImage, mounts: node,
+		args: []string{"-threads", "3", mounted}, waits: true}
+	image := &caller{name: "image", node: e.Nodes[1], image: ownImage, args: []string{"-threads", "2", "-nccl",
+		"/usr/lib/libnccl.so.2", compat}, waits: true}
+	stranger := &caller{name: "stranger", node: e.Nodes[0], image: mountedImage, mounts: node, args: []string{mounted}}
+	idle := &caller{name: "idle", node: e.Nodes[1], image: mountedImage, mounts: node,
+		args: []string{mounted}, waits: true}
+	for _, c := range []*caller{early, image, idle} {
 		c.start(t, e, ns)
 		c.pid(t)
 	}
@@ -173,59 +175,64 @@ func TestCUDACalls(t *testing.T) {
 	tr := e.Trace(t, "trace", "gpu", "-n", ns, "--nvml-library", driver.Library, "--cuda-library", fake.Library,
 		"--interval", "300ms", "-o", "json")
 	tr.AwaitStreaming(t, 2)
-	newer := &caller{name: "newer", node: e.Nodes[1], image: plain, mounts: node, args: []string{"-runtime", "-threads",
-		"2", mounted}}
-	late := &caller{name: "late", node: e.Nodes[0], image: own,
-		args: []string{"-runtime", "-nccl", "/usr/lib/libnccl.so.2", compat}, goes: true}
-	newer.start(t, e, ns)
+	started := &caller{name: "started", node: e.Nodes[1], image: mountedImage, mounts: node,
+		args: []string{"-runtime", "-threads", "2", mounted}}
+	late := &caller{name: "late", node: e.Nodes[0], image: ownImage,
+		args: []string{"-runtime", "-nccl", "/usr/lib/libnccl.so.2", compat}, waits: true}
+	started.start(t, e, ns)
 	late.start(t, e, ns)
 	stranger.start(t, e, other)
-	// What has a library and has not called it is told of with zeros. From then on all calls are seen.
-	for _, c := range []*caller{older, image, late} {
+	// A process that has loaded the library and not called it is reported with zeros. From then on all calls are seen.
+	for _, c := range []*caller{early, image, late} {
 		tr.AwaitJQ(t,
-			`any(.type == "calls" and .pod == $pod and .proc.comm == "cuda" and .proc.pid == ($pid | tonumber) and .cuda.launches == 0)`,
+			`any(.type == "calls" and .pod == $pod and .proc.comm == "cuda" and .proc.pid == ($pid | tonumber)
+			and .cuda.launches == 0)`,
 			"--arg", "pod", c.name, "--arg", "pid", fmt.Sprint(c.pid(t)))
 		c.touch(t, "go")
 	}
-	for c, known := range map[*caller]struct{ whole, nccl bool }{older: {false, false}, image: {false, true},
-		newer: {true, false}, late: {false, true}} {
-		said := c.said(t, known.whole, known.nccl)
-		tr.AwaitJQ(t,
-			`[.[] | select(.type == "calls" and .pod == $pod)] | last | .cuda as $calls | $said | keys | all($calls[.] == $said[.])`, "--arg", "pod", c.name, "--argjson", "said", said)
-		tr.AwaitJQ(t, `[.[] | select(.type == "failed" and .pod == $pod)] | length == $said.failures`, "--arg", "pod",
-			c.name, "--argjson", "said", said)
+	for c, known := range map[*caller]struct{ whole, nccl bool }{early: {false, false}, image: {false, true},
+		started: {true, false}, late: {false, true}} {
+		args := []string{"--arg", "pod", c.name, "--argjson", "want", c.counts(t, known.whole, known.nccl)}
+		tr.AwaitJQ(t, `[.[] | select(.type == "calls" and .pod == $pod)] | last | .cuda as $calls
+			| $want | keys | all($calls[.] == $want[.])`, args...)
+		tr.AwaitJQ(t, `[.[] | select(.type == "failed" and .pod == $pod)] | length == $want.failures`, args...)
 	}
-	stranger.said(t, false, false)
+	stranger.counts(t, false, false)
 	var ok bool
 	jq := func(what, condition string, args ...string) {
 		t.Helper()
 		if tr.JQ(t, &ok, condition, args...); !ok {
-			t.Errorf("not so: %s", what)
+			t.Errorf("false: %s", what)
 		}
 	}
 	jq("a failure names call, error and size",
-		`any(.type == "failed" and .pod == "newer" and .failure == {call: "cuMemAlloc_v2", code: 2, bytes: 1099511627776} and .proc.comm == "cuda"
+		`any(.type == "failed" and .pod == "started"
+		and .failure == {call: "cuMemAlloc_v2", code: 2, bytes: 1099511627776} and .proc.comm == "cuda"
 		and .message == "cuMemAlloc_v2 of 1.0Ti bytes: out of memory (2)")`)
 	jq("a failed synchronisation has no size",
-		`any(.type == "failed" and .pod == "older" and .failure == {call: "cuStreamSynchronize", code: 400, bytes: null})`)
-	jq("nobody else's", `all(.type != "calls" and .type != "failed" or .pod != "stranger" and .pod != null)`)
+		`any(.type == "failed" and .pod == "early"
+		and .failure == {call: "cuStreamSynchronize", code: 400, bytes: null})`)
+	jq("no calls of another pod", `all(.type != "calls" and .type != "failed" or .pod != "stranger" and .pod != null)`)
 	jq("numbers never go back",
-		`[.[] | select(.type == "calls")] | group_by(.pod) | all([.[].cuda | [.launches, .copies, .copyMicros, .syncs, .syncMicros, .frees]] | . as $all
+		`[.[] | select(.type == "calls")] | group_by(.pod)
+		| all([.[].cuda | [.launches, .copies, .copyMicros, .syncs, .syncMicros, .frees]] | . as $all
 		| all(range(1; length); . as $i | all(range(6); . as $j | $all[$i][$j] >= $all[$i-1][$j])))`)
-	jq("since when", `[.[] | select(.type == "calls" and .cuda.since == null)] | length == 0`)
-	// Nothing says that its first event has come by now.
+	jq("the start of counting", `[.[] | select(.type == "calls" and .cuda.since == null)] | length == 0`)
+	// Its first event may not have come by now.
 	tr.AwaitJQ(t, `[.[] | select(.type == "calls" and .pod == "idle")] | last
 		| .cuda.copies == 0 and .cuda.collectives == null`)
 	jq("devices are read, too", `any(.type == "device" and .activity.smPercent == 45.5)`)
-	newer.touch(t, "end")
+	started.touch(t, "end")
 	tr.AwaitJQ(t,
-		`. as $all | ([range(length)] | map(select($all[.].type == "calls" and $all[.].pod == "newer")) | last) as $at | [$all[$at:][] | select(.type == "calls" and .pod == "older")] | length > 3`)
+		`. as $all
+		| ([range(length)] | map(select($all[.].type == "calls" and $all[.].pod == "started")) | last) as $at
+		| [$all[$at:][] | select(.type == "calls" and .pod == "early")] | length > 3`)
 	tr.Stop(t)
 	tr.CheckSchema(t)
 }
 
-// TestCUDACallsAreNotCounted says why, and reads the devices.
-func TestCUDACallsAreNotCounted(t *testing.T) {
+// TestCUDACalls_MissingLibrary reports why calls are not counted, and still reads the devices.
+func TestCUDACalls_MissingLibrary(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
 	e.Pods(t, kit.PodSpec{Namespace: ns, Name: "plain", Node: e.Nodes[0]})
@@ -235,7 +242,8 @@ func TestCUDACallsAreNotCounted(t *testing.T) {
 	tr := e.Trace(t, "trace", "gpu", "-n", ns, "--nvml-library", driver.Library, "--cuda-library", nothing, "-o",
 		"json")
 	tr.AwaitJQ(t,
-		`any(.type == "unavailable" and .node == $node and .message == "calls are not counted: --cuda-library " + $path + ": there is no such library for " + $arch + " on this node")`,
+		`any(.type == "unavailable" and .node == $node and .message == "calls are not counted: --cuda-library " +
+			$path + ": there is no such library for " + $arch + " on this node")`,
 		"--arg", "node", e.Nodes[0], "--arg", "path", nothing, "--arg", "arch", runtime.GOARCH)
 	tr.AwaitJQ(t, `any(.type == "device" and .gpu.uuid == "GPU-0")`)
 	tr.AwaitJQ(t, `[.[] | select(.type == "device")] | length > 2`)

@@ -13,13 +13,13 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// hostileMark is what the hostile library leaves: the last line of the process that runs it is part of an "unavailable"
-// event.
+// hostileMark is the text that the hostile library prints. The last line of a process that loads it would be in an
+// "unavailable" event.
 const hostileMark = "code of a pod ran here"
 
-// TestGPUNeverLoadsAPodsLibrary has an unprivileged pod map a library of its own, by the driver's name, while another
-// pod is traced.
-func TestGPUNeverLoadsAPodsLibrary(t *testing.T) {
+// TestGPU_LoadsNoLibraryOfPods has an unprivileged pod map its own library, with the driver's name, while another pod
+// is traced.
+func TestGPU_LoadsNoLibraryOfPods(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns, other := e.Namespace(t, nil), e.Namespace(t, nil)
 	const mapped = "/libnvidia-ml.so.999.1"
@@ -55,7 +55,7 @@ func TestGPUNeverLoadsAPodsLibrary(t *testing.T) {
 	})
 }
 
-// mapHostile puts a library into a pod, which maps it.
+// mapHostile copies the hostile library into a pod and waits until the pod maps it.
 func mapHostile(t *testing.T, pod *kit.Pod, path string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -99,7 +99,7 @@ __attribute__((constructor)) static void init(void) { fputs("%s\\n", stderr); _e
 	}
 }
 
-// childHasNoPrivileges reads what the processes that have loaded the driver's library may do.
+// childHasNoPrivileges checks the privileges of the processes that load the driver's library.
 func childHasNoPrivileges(t *testing.T) {
 	t.Helper()
 	files, err := filepath.Glob("/proc/[0-9]*/comm")
@@ -122,11 +122,11 @@ func childHasNoPrivileges(t *testing.T) {
 			"NoNewPrivs:\t1\n", "Seccomp:\t2\n",
 		} {
 			if !bytes.Contains(status, []byte(want)) {
-				t.Errorf("the process that reads the driver has not %q:\n%s", want, status)
+				t.Errorf("orb8-nvml lacks %q:\n%s", want, status)
 			}
 		}
 	}
 	if seen == 0 {
-		t.Error("no process reads the driver")
+		t.Error("no orb8-nvml runs")
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// verdictRow is what a verdict says.
+// verdictRow holds fields of a gpuVerdict event.
 type verdictRow struct {
 	Pod, Verdict, Confidence, Missing string
 	WindowMicros                      uint64
@@ -23,8 +23,8 @@ type verdictRow struct {
 	Evidence                          map[string]any
 }
 
-// TestWhyGPU has pods with bottlenecks that need no calls of the driver to be seen: what the GPUs do is a fake driver's
-// word, what pods do on CPUs, disks and the network is real.
+// TestWhyGPU diagnoses bottlenecks that show without calls of the driver. The GPUs' values are a fake driver's; the
+// pods' use of CPU, disk and network is real.
 func TestWhyGPU(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
@@ -107,14 +107,14 @@ func TestWhyGPU(t *testing.T) {
 				r.Evidence)
 		}
 		if r.WindowMicros < 8_000_000 || r.WindowMicros > 13_000_000 {
-			t.Errorf("%s was watched for %d µs", pod, r.WindowMicros)
+			t.Errorf("%s: a window of %d µs", pod, r.WindowMicros)
 		}
-		// Calls are not counted here: that is known not to be known.
+		// Calls are not counted here, so they must be null.
 		if r.Evidence["launchesPerSecond"] != nil || r.Evidence["syncPercent"] != nil {
-			t.Errorf("%s: calls are not counted, and yet: %v", pod, r.Evidence)
+			t.Errorf("%s: calls are not counted, but: %v", pod, r.Evidence)
 		}
 		if want != "sick" && want != "throttle" && want != "compute" && want != "network" && r.Confidence == "high" {
-			t.Errorf("%s: without calls, %s is said with high confidence", pod, r.Verdict)
+			t.Errorf("%s: %s with high confidence without calls", pod, r.Verdict)
 		}
 	}
 	if x, _ := got["reading"].Evidence["ioPressurePercent"].(float64); x < 50 {
@@ -127,7 +127,7 @@ func TestWhyGPU(t *testing.T) {
 		t.Errorf("XIDs of sick: %v", x)
 	}
 	if x, _ := got["preparing"].Evidence["cpuThrottledPercent"].(float64); x < 50 {
-		t.Errorf("preparing was held back in %v%%", x)
+		t.Errorf("preparing was throttled in %v%% of the periods", x)
 	}
 
 	t.Run("as text, of one pod", func(t *testing.T) {
@@ -177,9 +177,9 @@ func TestWhyGPU(t *testing.T) {
 	kit.AwaitNoProcess(t, "orb8-nvml", kit.CleanupTime)
 }
 
-// TestWhyGPUByCalls has pods with bottlenecks that show in what they ask of the driver: the calls are real, and how
-// long they take is a fake library's word.
-func TestWhyGPUByCalls(t *testing.T) {
+// TestWhyGPU_ByCalls diagnoses bottlenecks that show in the calls of the driver. The calls are real; their durations
+// are a fake library's.
+func TestWhyGPU_ByCalls(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
 	driver, fake := fakes.BuildNVML(t), fakes.BuildCUDA(t)
@@ -189,19 +189,19 @@ func TestWhyGPUByCalls(t *testing.T) {
 	}
 	const library, nccl = "/usr/lib/libcuda.so.1", "/usr/lib/libnccl.so.2"
 	one, two := e.Nodes[0], e.Nodes[1]
-	// What a step is, and how long its calls take.
+	// The commands define a step, the script the duration of its calls.
 	callers := []*caller{
-		{name: "copying", node: one, does: []string{"train 20 400000000 0 0"},
+		{name: "copying", node: one, commands: []string{"train 20 400000000 0 0"},
 			script: []string{"sleep cuMemcpyHtoD_v2 60000", "sleep cuStreamSynchronize 40000"}},
-		{name: "launching", node: one, does: []string{"train 12 0 0 2500"},
+		{name: "launching", node: one, commands: []string{"train 12 0 0 2500"},
 			script: []string{"sleep cuStreamSynchronize 1500"}},
-		{name: "computing", node: one, does: []string{"train 20 1000000 0 0"},
+		{name: "computing", node: one, commands: []string{"train 20 1000000 0 0"},
 			script: []string{"sleep cuStreamSynchronize 95000"}},
-		{name: "spinning", node: two, does: []string{"train 10 0 4 0"},
+		{name: "spinning", node: two, commands: []string{"train 10 0 4 0"},
 			script: []string{"sleep cuStreamSynchronize 90000"}},
-		{name: "streaming", node: two, does: []string{"train 20 1000000 0 0"},
+		{name: "streaming", node: two, commands: []string{"train 20 1000000 0 0"},
 			script: []string{"sleep cuStreamSynchronize 95000"}},
-		{name: "forgotten", node: two, does: []string{"round 1", "await /tmp/end"}},
+		{name: "forgotten", node: two, commands: []string{"round 1", "await /tmp/end"}},
 	}
 	gpu := func(index int, c *caller, more ...string) []string {
 		more = append(more, "throttle 0", "clock.sm 1900", "clock.max 1980", "gpm.20 20", "gpm.21 20",
@@ -239,7 +239,7 @@ func TestWhyGPUByCalls(t *testing.T) {
 		t.Errorf("%d verdicts: %v", len(rows), rows)
 	}
 	for _, r := range rows {
-		// All that the rules look at is known.
+		// No evidence of the rules is missing.
 		if r.Verdict != want[r.Pod] || r.Confidence == "low" || r.Missing != "" || r.Shares[r.Verdict] < 50 {
 			t.Errorf("%s: %s with %s confidence (%s is missing), want %s: %v %v", r.Pod, r.Verdict, r.Confidence,
 				r.Missing, want[r.Pod], r.Shares, r.Evidence)
@@ -248,7 +248,7 @@ func TestWhyGPUByCalls(t *testing.T) {
 			t.Errorf("%s: %s with %s confidence: %v %v", r.Pod, r.Verdict, r.Confidence, r.Shares, r.Evidence)
 		}
 	}
-	// What was kept says the same, of all the time that is in it.
+	// The recording has the same verdicts, for its whole time.
 	out, err := exec.Command("../bin/kubectl-orb8", "replay", kept, "--why", "gpu", "-o", "json").Output()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -264,6 +264,6 @@ func TestWhyGPUByCalls(t *testing.T) {
 		delete(want, r.Pod)
 	}
 	if len(want) > 0 {
-		t.Errorf("replayed, there are no verdicts of %v: %s", want, out)
+		t.Errorf("replayed: no verdicts for %v: %s", want, out)
 	}
 }

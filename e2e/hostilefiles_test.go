@@ -15,11 +15,10 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// maxTracerMemory is what a tracer may have used of memory at most: its limit is 256 MiB.
+// maxTracerMemory bounds a tracer's peak memory; its limit is 256 MiB.
 const maxTracerMemory = 192 << 20
 
-// TestHostileFiles traces a pod beside pods whose files and processes are made to hang, to fill or to mislead the
-// tracer.
+// TestHostileFiles traces a pod next to pods whose files and processes try to block, to fill or to mislead the tracer.
 func TestHostileFiles(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
@@ -42,10 +41,10 @@ func TestHostileFiles(t *testing.T) {
 	quiet := &caller{name: "quiet", node: node, image: image, mounts: map[string]string{mounted: fake.Library},
 		args: []string{mounted}}
 	quiet.start(t, e, ns)
-	said := quiet.said(t, true, false)
-	tr.AwaitJQ(t,
-		`[.[] | select(.type == "calls" and .pod == "quiet")] | last | .cuda as $calls | $said | keys | all($calls[.] == $said[.])`, "--argjson", "said", said)
-	// Reports go on after all of them were looked at: the kubelet's answers, which are asked for each 2 s, included.
+	tr.AwaitJQ(t, `[.[] | select(.type == "calls" and .pod == "quiet")] | last | .cuda as $calls
+		| $want | keys | all($calls[.] == $want[.])`, "--argjson", "want", quiet.counts(t, true, false))
+	// Events continue after the tracer has read all of the hostile files, and the kubelet's API, which it queries every
+	// 2 s.
 	tr.AwaitJQ(t, `[.[] | select(.type == "calls" and .pod == "quiet")] | length > 8`)
 	for _, tracer := range e.Tracers(t) {
 		for _, pid := range kit.PIDsOf(t, tracer.UID, "orb8-tracer") {
@@ -57,7 +56,7 @@ func TestHostileFiles(t *testing.T) {
 		}
 		for _, s := range tracer.Status.ContainerStatuses {
 			if s.RestartCount > 0 {
-				t.Errorf("the tracer %s was started again", tracer.Name)
+				t.Errorf("the tracer %s was restarted", tracer.Name)
 			}
 		}
 	}
@@ -65,16 +64,16 @@ func TestHostileFiles(t *testing.T) {
 	for _, p := range pods {
 		now, err := e.Client.CoreV1().Pods(ns).Get(t.Context(), p.Name, metav1.GetOptions{})
 		if err != nil || now.Status.Phase != corev1.PodRunning {
-			t.Errorf("%s: %v, %v: the impostor ends when anybody connects to it", p.Name, now.Status.Phase, err)
+			t.Errorf("%s: %v, %v: the impostor ends when the tracer connects to it", p.Name, now.Status.Phase, err)
 		}
 	}
 	if s := tr.Stderr(); !strings.Contains(s, "not a regular file") &&
 		!strings.Contains(s, "libcuda.so.2 in "+ns+"/files") {
-		t.Errorf("nothing is said of the hostile files: %s", s)
+		t.Errorf("no message about the hostile files: %s", s)
 	}
 }
 
-// peakMemory is the most that a process had resident, bytes.
+// peakMemory returns the peak resident memory of a process in bytes.
 func peakMemory(t *testing.T, pid uint32) uint64 {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

@@ -19,7 +19,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// peakRSS is the most memory that a process has had, bytes.
+// peakRSS returns the peak resident memory of a process in bytes.
 func peakRSS(t *testing.T, pid int) int {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
@@ -34,8 +34,8 @@ func peakRSS(t *testing.T, pid int) int {
 	return kb << 10
 }
 
-// TestHostileTracer_IsBounded runs a hostile program in the tracer's place, by its image. What it sends that is as it
-// should be is shown, all else is counted, and the viewer stays small and says little.
+// TestHostileTracer_IsBounded runs a hostile program as the tracer, by its image. The viewer shows its valid events and
+// counts all others as lost; its memory and its messages stay bounded.
 func TestHostileTracer_IsBounded(t *testing.T) {
 	t.Parallel()
 	e := kit.Need(t)
@@ -68,7 +68,7 @@ func TestHostileTracer_IsBounded(t *testing.T) {
 		if lost == nil {
 			t.Fatalf("stderr:\n%.4000s", stderr)
 		}
-		// Nine of each batch, and most of its status lines.
+		// Nine events of each batch, and most of its status lines.
 		if n, _ := strconv.Atoi(lost[1]); n < 9*kinds["gpu"] || n > 10*kinds["gpu"] {
 			t.Errorf("%d lost with %d shown", n, kinds["gpu"])
 		}
@@ -92,9 +92,9 @@ func TestHostileTracer_IsBounded(t *testing.T) {
 	})
 }
 
-// TestImpostor_IsNotTheTracer puts pods beside the tracer's that have its labels and its owner's name, and one that has
-// its owner's UID too, which run the hostile program with the session's key. They are there first or last: none is
-// used.
+// TestImpostor_IsNotTheTracer creates pods with the labels and the owner's name of the tracer's pod, one of them with
+// the owner's UID, too. They run the hostile program with the session's key. The session uses neither, whichever pod
+// starts first.
 func TestImpostor_IsNotTheTracer(t *testing.T) {
 	t.Parallel()
 	e := kit.Need(t)
@@ -139,12 +139,13 @@ func awaitJob(t *testing.T, e *kit.Env, ns string) *batchv1.Job {
 			return true, nil
 		})
 	if err != nil {
-		t.Fatalf("no Job is made: %v", err)
+		t.Fatalf("no Job is created: %v", err)
 	}
 	return job
 }
 
-// impostorOf is a pod with what anybody may copy of a Job: labels, the owner's name and the client's key.
+// impostorOf returns a pod with the parts of a Job that anybody can copy: labels, the owner's name and the client's
+// key.
 func impostorOf(job *batchv1.Job, name string, owner types.UID, node string) *corev1.Pod {
 	pod := kit.PodSpec{Namespace: job.Namespace, Name: name, Node: node, Labels: job.Labels,
 		Args: []string{"session"}}.Object()

@@ -18,13 +18,12 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// capabilityBits are of include/uapi/linux/capability.h.
+// capabilityBits are the bits of include/uapi/linux/capability.h.
 var capabilityBits = map[string]uint{
 	"SETGID": 6, "SETUID": 7, "NET_ADMIN": 12, "SYS_PTRACE": 19, "SYS_RESOURCE": 24, "PERFMON": 38, "BPF": 39,
 }
 
-// documented reads the capabilities that docs/SECURITY.md gives reasons for on a kernel, for a kind of events: the rows
-// of its list.
+// documented returns the capabilities that docs/SECURITY.md lists for a kernel and a kind of events, sorted.
 func documented(t *testing.T, e *kit.Env, kernel, kind string) []string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(e.Root, "docs", "SECURITY.md"))
@@ -46,8 +45,8 @@ func documented(t *testing.T, e *kit.Env, kernel, kind string) []string {
 	return names
 }
 
-// TestTracerHasNoMorePrivilegesThanDocumented looks at the pods, and then at the processes themselves.
-func TestTracerHasNoMorePrivilegesThanDocumented(t *testing.T) {
+// TestTracer_PrivilegesMatchDocs checks the tracers' pods and processes.
+func TestTracer_PrivilegesMatchDocs(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := busy(t, e)
 	for _, kind := range []string{"network", "gpu"} {
@@ -101,13 +100,13 @@ func privileges(t *testing.T, e *kit.Env, ns, kind string) {
 			}
 		}
 		if !regexp.MustCompile(`(?m)^NoNewPrivs:\s+1$`).Match(status) {
-			t.Errorf("the tracer may gain privileges: no_new_privs is not set")
+			t.Errorf("no_new_privs is not set")
 		}
 		if _, err := os.Stat(proc + "/root/var/run/secrets/kubernetes.io"); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("the tracer has a service account token: %v", err)
 		}
 		for _, dir := range []string{"/", "/host/cgroup"} {
-			// Through the process's own mounts, as it would itself.
+			// Through the process's own mounts.
 			err := os.WriteFile(filepath.Join(proc, "root", dir, "orb8-e2e"), nil, 0o600)
 			if !errors.Is(err, syscall.EROFS) {
 				t.Errorf("writing to %s in the tracer's root gives %v, want %v", dir, err, syscall.EROFS)
@@ -163,9 +162,9 @@ func checkPod(t *testing.T, pod *corev1.Pod, allowed []string) {
 	}
 }
 
-// TestDocumentedRoleIsEnough runs a trace as a user who has what `kubectl orb8 rbac` grants in one namespace and
-// nothing else.
-func TestDocumentedRoleIsEnough(t *testing.T) {
+// TestRole_IsSufficient runs a trace as a user who has only the rights that `kubectl orb8 rbac` grants in one
+// namespace.
+func TestRole_IsSufficient(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := busy(t, e)
 	user := e.RoleUser(t, "role-user", ns)

@@ -12,7 +12,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// dnsEvent is what jq finds of a query.
+// dnsEvent holds fields of a dns event.
 type dnsEvent struct {
 	Node, Pod, Container, Observed, Protocol, Name, Type, Outcome string
 	Rcode, Answers                                                *string
@@ -26,8 +26,7 @@ type dnsEvent struct {
 	}
 }
 
-// TestDNSQueries asks a server that does what it is asked for, and the cluster's own, and holds what is reported
-// against what the asker saw.
+// TestDNSQueries queries a scripted server and the cluster's own, and compares the events with the client's results.
 func TestDNSQueries(t *testing.T) {
 	t.Parallel()
 	e := kit.Need(t)
@@ -55,13 +54,13 @@ func TestDNSQueries(t *testing.T) {
 	service := "kubernetes.default.svc.cluster.local."
 	asker.Exec(t, "dns", "-name", service, "-network", "ip4")
 	asker.Exec(t, "dns", "-name", strings.TrimSuffix(service, "."), "-network", "ip4")
-	// The time-out is of the trace: it tells of a query when nothing has come for 5 s.
+	// The trace reports a timeout for a query without an answer for 5 s.
 	tr.AwaitJQ(t, `map(select(.kind == "dns" and .outcome == "timeout")) | length == 2`)
 	tr.Stop(t)
 
 	var got []dnsEvent
 	tr.JQ(t, &got, `map(select(.kind == "dns" and .dst.port == `+strconv.Itoa(port)+`))`)
-	// Each query is told once, though both ends are observed.
+	// One event per query, although both ends are observed.
 	if len(got) != len(asked) {
 		t.Fatalf("%d events of %d queries:\n%+v", len(got), len(asked), got)
 	}
@@ -72,12 +71,12 @@ func TestDNSQueries(t *testing.T) {
 				*d.Src.Address == r.Local.Addr().String()
 		})
 		if i < 0 {
-			t.Errorf("nothing is told of %+v", r)
+			t.Errorf("no event of %+v", r)
 			continue
 		}
 		d := got[i]
 		want := strings.NewReplacer("\x01", `\001`, "\x1b", `\027`, `\`, `\\`).Replace(r.Name)
-		// Asked twice and answered twice, on one socket, is one query.
+		// A query that is retransmitted and answered twice, on one socket, is one event.
 		slow := strings.HasPrefix(r.Name, "slow.")
 		attempts := 1
 		if slow {
@@ -90,7 +89,7 @@ func TestDNSQueries(t *testing.T) {
 		}
 		if r.Error == "timeout" {
 			if d.Outcome != "timeout" || d.Rcode != nil || d.LatencyMicros != nil {
-				t.Errorf("%+v, want a time-out", d)
+				t.Errorf("%+v, want a timeout", d)
 			}
 			continue
 		}
@@ -99,7 +98,7 @@ func TestDNSQueries(t *testing.T) {
 			t.Errorf("%s: %+v\nof %+v, which took %d µs", *d.Rcode, d, r, took)
 		}
 		if least := 400 * time.Millisecond; slow && *d.LatencyMicros < least.Microseconds() {
-			t.Errorf("%+v, want %v or more: from the first time it was asked on", d, least)
+			t.Errorf("%+v, want %v or more, from the first packet", d, least)
 		}
 		switch {
 		case strings.HasPrefix(r.Name, "web.") || r.Name == odd:
@@ -108,11 +107,11 @@ func TestDNSQueries(t *testing.T) {
 			}
 		case strings.HasPrefix(r.Name, "big.") && r.Protocol == "udp":
 			if !*d.Truncated || d.Answers != nil {
-				t.Errorf("%+v is to be truncated", d)
+				t.Errorf("%+v, want it truncated", d)
 			}
 		case strings.HasPrefix(r.Name, "big."):
 			if *d.Truncated || *d.AnswerCount != 40 || strings.Count(*d.Answers, ",") != 15 {
-				t.Errorf("%+v is to hold 40 records", d)
+				t.Errorf("%+v, want 40 records", d)
 			}
 		}
 	}
@@ -130,7 +129,7 @@ func TestDNSQueries(t *testing.T) {
 				found++
 			}
 		}
-		// Without a dot at its end the name is first asked for in the three domains of the pod's search path.
+		// The resolver first tries a name without a final dot in the three domains of the pod's search path.
 		if len(got) != 5 || found != 2 {
 			t.Errorf("%d queries, %d for %s: want 5 and 2", len(got), found, service)
 		}

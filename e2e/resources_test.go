@@ -9,7 +9,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// resourcesEvent is what jq finds of a container.
+// resourcesEvent holds fields of a resources event.
 type resourcesEvent struct {
 	Pod, Container, Node string
 	IntervalMicros       uint64
@@ -23,7 +23,7 @@ type resourcesEvent struct {
 	IO       struct{ ReadRequests, ReadBytes, ReadMicros, ReadP99Nanos, WriteRequests, WriteBytes *uint64 }
 }
 
-// TestResources has pods use what is known, and holds what is reported of them against that.
+// TestResources makes pods use known resources, and compares their events with these.
 func TestResources(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
@@ -35,7 +35,7 @@ func TestResources(t *testing.T) {
 			Args: []string{"hold", "-bytes", fmt.Sprint(held)}},
 	)
 	limited, free := pods[0], pods[1]
-	free.Exec(t, "disk", "-count", "1") // so that the program itself is in the page cache
+	free.Exec(t, "disk", "-count", "1") // load the program into the page cache
 	tr := e.Trace(t, "trace", "resources", "-n", ns, "-o", "json", "--fail-on-loss")
 	tr.AwaitStreaming(t, 2)
 	tr.AwaitJQ(t, `map(select(.kind == "resources") | .pod) | unique | length == 3`)
@@ -45,7 +45,7 @@ func TestResources(t *testing.T) {
 	disk := free.Exec(t, "disk", "-count", "1000")[0]
 	tr.Stop(t)
 	tr.CheckSchema(t)
-	// The container idles again, and so its throttling stands still.
+	// The container is idle, so its throttling counters do not change.
 	stat := cpuStat(t, limited)
 
 	of := func(pod string) (events []resourcesEvent) {
@@ -62,7 +62,7 @@ func TestResources(t *testing.T) {
 		}
 		return events
 	}
-	// within says whether got is want, but for a share of it.
+	// within checks that got differs from want by at most percent.
 	within := func(what string, got, want uint64, percent uint64) {
 		t.Helper()
 		if got*100 < want*(100-percent) || got*100 > want*(100+percent) {
@@ -73,7 +73,7 @@ func TestResources(t *testing.T) {
 		t.Helper()
 		first, last := get(&events[0]), get(&events[len(events)-1])
 		if first == nil || last == nil {
-			t.Fatalf("not known: %+v", events[0])
+			t.Fatalf("null: %+v", events[0])
 		}
 		return *last - *first
 	}
@@ -88,7 +88,7 @@ func TestResources(t *testing.T) {
 
 	t.Run("a CPU limit", func(t *testing.T) {
 		events := of("limited")
-		// The command that kubectl exec started is in the sum, too.
+		// The sum includes the process of kubectl exec.
 		within("CPU time, µs", grown(events, func(r *resourcesEvent) *uint64 { return r.CPU.Micros }),
 			burnt.UsedNs/1000, 15)
 		within("the limit, in thousandths", *events[0].CPU.LimitMillis, 100, 0)
@@ -97,10 +97,10 @@ func TestResources(t *testing.T) {
 		last := events[len(events)-1].CPU
 		if *last.ThrottledPeriods != stat["nr_throttled"] || *last.ThrottledMicros != stat["throttled_usec"] ||
 			*last.Periods > stat["nr_periods"] || stat["nr_throttled"] == 0 {
-			t.Errorf("throttled in %d of %d periods, for %d µs; the kernel's own file says %v", *last.ThrottledPeriods,
+			t.Errorf("throttled in %d of %d periods, for %d µs; cpu.stat has %v", *last.ThrottledPeriods,
 				*last.Periods, *last.ThrottledMicros, stat)
 		}
-		// 4 s are 40 periods of 100 ms; other pods may leave it less than its limit in some.
+		// 4 s are 40 periods of 100 ms. In some, other pods may leave it less CPU than its limit.
 		if n := most(events, func(r *resourcesEvent) *uint64 { return r.CPU.ThrottledPercent }); n < 50 {
 			t.Errorf("throttled in at most %d %% of the periods", n)
 		}
@@ -108,7 +108,7 @@ func TestResources(t *testing.T) {
 	t.Run("two threads on a CPU", func(t *testing.T) {
 		events := of("free")
 		if events[0].CPU.LimitMillis != nil || events[0].Memory.LimitBytes != nil || events[0].Memory.Percent != nil {
-			t.Errorf("limits that nobody set: %+v", events[0])
+			t.Errorf("limits without a limit in the spec: %+v", events[0])
 		}
 		within("waits for a CPU, µs",
 			grown(events, func(r *resourcesEvent) *uint64 { return r.RunQueue.DelayMicros }), waited.WaitedNs/1000, 10)
@@ -116,7 +116,7 @@ func TestResources(t *testing.T) {
 			t.Errorf("the longest of them took %d ns", n)
 		}
 		if ev := events[0]; ev.Pressure.CPUSomeMicros != nil {
-			// Either may run: some wait all the time, but for what the kernel is late by.
+			// One of the two threads always waits, except for the kernel's delays.
 			within("pressure on the CPU, %",
 				most(events, func(r *resourcesEvent) *uint64 { return r.Pressure.CPUSomePercent }), 100, 25)
 		}
@@ -124,9 +124,9 @@ func TestResources(t *testing.T) {
 	t.Run("a disk", func(t *testing.T) {
 		events := of("free")
 		reads := func(r *resourcesEvent) *uint64 { return r.IO.ReadRequests }
-		// Pages of the program may be read as well. And a request ends in an interrupt, in whatever task that has
-		// found: there are kernels that run no program in some tasks, such as those that watch over a virtual machine
-		// from within, and count no miss.
+		// Pages of the program may be read as well. A request ends in an interrupt, in the context of any task, and
+		// some kernels run no BPF programs in some tasks (such as security monitors inside a virtual machine), without
+		// counting a miss.
 		within("reads", grown(events, reads), 1000, 10)
 		within("bytes read", grown(events, func(r *resourcesEvent) *uint64 { return r.IO.ReadBytes }),
 			disk.BytesReceived, 10)
@@ -148,12 +148,12 @@ func TestResources(t *testing.T) {
 			t.Errorf("%+v", last.Memory)
 		}
 		if n := grown(events, func(r *resourcesEvent) *uint64 { return r.CPU.Micros }); n > 500_000 {
-			t.Errorf("a pod that idles used %d µs of a CPU", n)
+			t.Errorf("an idle pod used %d µs of a CPU", n)
 		}
 	})
 }
 
-// cpuStat reads what the kernel says of a container's throttling, with the names and units of cgroup v2.
+// cpuStat reads a container's cpu.stat, with the names and units of cgroup v2.
 func cpuStat(t *testing.T, p *kit.Pod) map[string]uint64 {
 	t.Helper()
 	file, _ := p.CgroupFile(t, "cpu", "cpu.stat", "cpu.stat")

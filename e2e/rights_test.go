@@ -21,7 +21,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// rights gives what `kubectl orb8 rbac` prints.
+// rights returns the output of `kubectl orb8 rbac`.
 func rights(t *testing.T, e *kit.Env, args ...string) string {
 	t.Helper()
 	cmd := exec.Command("bash", append([]string{"-c", `kubectl orb8 rbac "$@"`, "bash"}, args...)...)
@@ -48,7 +48,7 @@ func clientOf(t *testing.T, kubeconfig string) *kubernetes.Clientset {
 
 var dryRun = []string{metav1.DryRunAll}
 
-// fresh is a live Job as its creator sent it.
+// fresh returns a Job to create that equals a live Job before its creation.
 func fresh(live *batchv1.Job) *batchv1.Job {
 	job := &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{Name: "orb8-variation", Labels: live.Labels, Annotations: live.Annotations},
@@ -63,8 +63,8 @@ func fresh(live *batchv1.Job) *batchv1.Job {
 	return job
 }
 
-// TestRights_TracersOnly has a user with the two Roles in a namespace that admits only tracers: the user traces, each
-// right is used, and no other Job or pod is admitted.
+// TestRights_TracersOnly traces as a user with the two Roles, in a namespace that admits only tracers. Each right is
+// used, and no other Job or pod is admitted.
 func TestRights_TracersOnly(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns, tracers := busy(t, e), e.Namespace(t, nil)
@@ -90,13 +90,13 @@ func TestRights_TracersOnly(t *testing.T) {
 	job := fresh(&jobs.Items[0])
 	if _, err := client.BatchV1().Jobs(tracers).Create(t.Context(), job,
 		metav1.CreateOptions{DryRun: dryRun}); err != nil {
-		t.Errorf("an unchanged Job is refused: %v", err)
+		t.Errorf("an unchanged Job is rejected: %v", err)
 	}
 	// The heartbeat's patch, which a short session does not send.
 	_, err = client.BatchV1().Jobs(tracers).Patch(t.Context(), jobs.Items[0].Name, types.StrategicMergePatchType,
 		[]byte(`{"spec":{"activeDeadlineSeconds":900}}`), metav1.PatchOptions{DryRun: dryRun})
 	if err != nil {
-		t.Errorf("the Job's deadline can not be extended: %v", err)
+		t.Errorf("extend the Job's deadline: %v", err)
 	}
 	refusesVariations(t, client, tracers, job)
 	refusesPods(t, e, tracers)
@@ -104,7 +104,7 @@ func TestRights_TracersOnly(t *testing.T) {
 	network.Stop(t)
 	before.NothingLeft(t)
 
-	// The rest of the Role is for targets by other names.
+	// The rest of the Role is for targets of other kinds.
 	for _, kind := range []string{"deploy", "sts", "ds", "rs", "job", "cronjob", "rc", "svc"} {
 		tr := e.TraceAs(t, recorder.Kubeconfig, append([]string{"trace", "network", kind + "/none"}, flags...)...)
 		if code, stderr := tr.Wait(t), tr.Stderr(); code != 1 || !strings.Contains(stderr, "not found") {
@@ -114,7 +114,7 @@ func TestRights_TracersOnly(t *testing.T) {
 	eachUsed(t, recorder, manifest)
 }
 
-// awaitPolicies waits until the API server, which takes policies up some time after they are made, applies both.
+// awaitPolicies waits until the API server applies both policies, some time after their creation.
 func awaitPolicies(t *testing.T, e *kit.Env, client *kubernetes.Clientset, namespace string) {
 	t.Helper()
 	other := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "other"}}
@@ -124,7 +124,7 @@ func awaitPolicies(t *testing.T, e *kit.Env, client *kubernetes.Clientset, names
 	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 30*time.Second, true,
 		func(ctx context.Context) (bool, error) {
 			_, jobErr := client.BatchV1().Jobs(namespace).Create(ctx, other, metav1.CreateOptions{DryRun: dryRun})
-			// Without a pod of this name, which only a policy is asked before.
+			// There is no pod of this name, so that only the policy can reject it.
 			_, podErr := e.Client.CoreV1().Pods(namespace).Create(ctx, unschedulable(namespace), metav1.CreateOptions{})
 			if podErr == nil {
 				podErr = e.Client.CoreV1().Pods(namespace).Delete(ctx, "other", metav1.DeleteOptions{})
@@ -136,7 +136,7 @@ func awaitPolicies(t *testing.T, e *kit.Env, client *kubernetes.Clientset, names
 	}
 }
 
-// unschedulable is a pod that never runs, where it is admitted.
+// unschedulable returns a pod that never runs, even if it is admitted.
 func unschedulable(namespace string) *corev1.Pod {
 	pod := kit.PodSpec{Namespace: namespace, Name: "other"}.Object()
 	pod.Spec.NodeName, pod.Spec.SchedulerName = "", "none"
@@ -237,7 +237,7 @@ func eachUsed(t *testing.T, recorder *kit.Recorder, manifest string) {
 			for _, resource := range rule.Resources {
 				for _, verb := range rule.Verbs {
 					if !recorder.Used(role.Namespace, rule.APIGroups[0], resource, verb) {
-						t.Errorf("Role %s grants what is not used: %s %s", role.Name, verb, resource)
+						t.Errorf("Role %s grants an unused right: %s %s", role.Name, verb, resource)
 					}
 				}
 			}

@@ -10,8 +10,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// talkers are a client and a server on two nodes, and how to make them talk.
-func talkers(t *testing.T, e *kit.Env) (namespace string, talk func()) {
+// clientServer starts a client and a server on two nodes. It returns a function that makes 20 connections.
+func clientServer(t *testing.T, e *kit.Env) (namespace string, connect func()) {
 	t.Helper()
 	ns := e.Namespace(t, nil)
 	pods := e.Pods(t,
@@ -25,15 +25,14 @@ func talkers(t *testing.T, e *kit.Env) (namespace string, talk func()) {
 	}
 }
 
-// TestScreen is a user's way through the screen of top network: start, look, filter, go into a row, pause, resize,
-// quit.
+// TestScreen uses the screen of top network: start, filter, open a row, pause, resize, quit.
 func TestScreen(t *testing.T) {
 	e := kit.Need(t)
-	ns, talk := talkers(t, e)
+	ns, connect := clientServer(t, e)
 	before := e.Snapshot(t, true)
 	x := e.Terminal(t, 120, 40, "top", "network", "-n", ns)
 	x.AwaitText(t, "2/2 nodes")
-	talk()
+	connect()
 	x.AwaitText(t, "client")
 	x.Type(t, "t")
 	x.AwaitText(t, "last 1 min")
@@ -51,34 +50,31 @@ func TestScreen(t *testing.T) {
 
 	x.Type(t, "/", "server", "Enter")
 	x.Await(t, "the filtered table", func(screen string) bool {
-		return row(screen, "client") == nil &&
-			row(screen, "server") != nil
+		return row(screen, "client") == nil && row(screen, "server") != nil
 	})
 	x.Type(t, "Escape")
 	x.Await(t, "the whole table", func(screen string) bool {
-		return row(screen, "client") != nil &&
-			row(screen, "server") != nil
+		return row(screen, "client") != nil && row(screen, "server") != nil
 	})
 	x.Type(t, "/", "pod == 'client'", "Enter")
 	x.Await(t, "the row of the client", func(screen string) bool {
-		return row(screen, "client") != nil &&
-			row(screen, "server") == nil
+		return row(screen, "client") != nil && row(screen, "server") == nil
 	})
 	x.Type(t, "Enter")
 	x.AwaitText(t, "› client by peer")
 	x.AwaitText(t, "server:7000")
-	// What follows an escape at once is taken for a key with alt.
+	// Send Escape alone: a terminal takes Escape and a following key for Alt and that key.
 	x.Type(t, "Escape")
 	x.Await(t, "the table of pods", func(screen string) bool { return row(screen, "client") != nil })
 
 	x.Type(t, "Space")
 	x.AwaitText(t, "behind")
-	talk()
+	connect()
 	x.Await(t, "events since", func(screen string) bool {
 		return strings.Contains(screen, "events since") && !strings.Contains(screen, " 0 events since")
 	})
 	if r := strings.Join(row(x.Screen(t), "client"), " "); !strings.Contains(r, " 0 20 0 0 ") {
-		t.Errorf("paused, the row goes on: %q", r)
+		t.Errorf("paused, but the row changes: %q", r)
 	}
 	x.Type(t, "Space")
 	x.Await(t, "40 opened flows", func(screen string) bool {
@@ -108,17 +104,21 @@ func TestScreen(t *testing.T) {
 	before.NothingLeft(t)
 }
 
-// TestScreenEndsInAnyWay ends it by a signal, by ^C and without an API server: the terminal is as before, and nothing
-// stays in the cluster.
-func TestScreenEndsInAnyWay(t *testing.T) {
+// TestScreen_RestoresTerminal ends the screen by a signal, by ^C and without an API server. The terminal is restored,
+// and nothing is left in the cluster.
+func TestScreen_RestoresTerminal(t *testing.T) {
 	e := kit.Need(t)
-	ns, talk := talkers(t, e)
+	ns, connect := clientServer(t, e)
 	for _, c := range []struct {
 		name string
 		end  func(t *testing.T, x *kit.Terminal)
 		code int
 	}{
-		{"SIGTERM", func(t *testing.T, x *kit.Terminal) { syscall.Kill(x.PID(t), syscall.SIGTERM) }, 130},
+		{"SIGTERM", func(t *testing.T, x *kit.Terminal) {
+			if err := syscall.Kill(x.PID(t), syscall.SIGTERM); err != nil {
+				t.Error(err)
+			}
+		}, 130},
 		{"^C", func(t *testing.T, x *kit.Terminal) { x.Type(t, "C-c") }, 130},
 		{"without an API server", func(t *testing.T, x *kit.Terminal) {
 			e.Component(t, "stop", "kube-apiserver")
@@ -130,7 +130,7 @@ func TestScreenEndsInAnyWay(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			x := e.Terminal(t, 80, 24, "top", "network", "-n", ns)
 			x.AwaitText(t, "2/2 nodes")
-			talk()
+			connect()
 			x.AwaitText(t, "client")
 			c.end(t, x)
 			if code := x.Wait(t); code != c.code {

@@ -9,8 +9,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// TestScripts runs what a user would type. The namespace $NS holds a client and a server with steady traffic between
-// them, and the deployment web with its Service.
+// TestScripts runs the scripts of testdata/script. The namespace $NS has a client and a server with steady traffic
+// between them, and the deployment web with its Service.
 func TestScripts(t *testing.T) {
 	e := kit.Need(t)
 	ns := busy(t, e)

@@ -16,11 +16,11 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// optOut is the part of the policy's condition that honours an opt-out.
-const optOut = ` && !(has(object.metadata.annotations) && 'sidecar.istio.io/inject' in object.metadata.annotations)`
+// optOut is the part of the policy's condition that skips pods with the opt-out annotation.
+const optOut = `&& !(has(object.metadata.annotations) && 'sidecar.istio.io/inject' in object.metadata.annotations)`
 
-// injecting makes a namespace with a pod on one node, and a policy that puts a container that never ends first into the
-// pod of each Job there: of each that does not opt out, or of all.
+// injecting creates a namespace with a pod on one node, and a policy that injects a container into the pod of each Job
+// there: of each that does not opt out, or of all. The container is the pod's first and never ends.
 func injecting(t *testing.T, e *kit.Env, honoured bool) (namespace string) {
 	t.Helper()
 	ns := e.Namespace(t, nil)
@@ -38,7 +38,7 @@ func injecting(t *testing.T, e *kit.Env, honoured bool) (namespace string) {
 		policy = strings.Replace(policy, optOut, "", 1)
 	}
 	e.Apply(t, policy)
-	// The API server takes a policy up some time after it was made.
+	// The API server applies a policy some time after its creation.
 	probe := kit.PodSpec{Namespace: ns, Name: "probe", Labels: map[string]string{"job-name": "probe"}}.Object()
 	err = wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 30*time.Second, true,
 		func(ctx context.Context) (bool, error) {
@@ -52,7 +52,7 @@ func injecting(t *testing.T, e *kit.Env, honoured bool) (namespace string) {
 	return ns
 }
 
-// theTracer gives the one tracer pod that runs, which has so many containers.
+// theTracer returns the only running tracer pod, which must have so many containers.
 func theTracer(t *testing.T, e *kit.Env, containers int) corev1.Pod {
 	t.Helper()
 	tracers := e.Tracers(t)
@@ -71,7 +71,7 @@ func TestSidecar_OptOutIsHonoured(t *testing.T) {
 	tr.Stop(t)
 }
 
-// TestSidecar_DoesNotKeepASession has a container beside the tracer that never ends.
+// TestSidecar_DoesNotKeepASession ends sessions with a container beside the tracer that never ends.
 func TestSidecar_DoesNotKeepASession(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := injecting(t, e, false)
@@ -97,7 +97,7 @@ func TestSidecar_DoesNotKeepASession(t *testing.T) {
 		}
 		killed := time.Now()
 		tr.AwaitStderr(t, `tracer was killed by signal 9; starting another`)
-		// The kubelet's report takes about a second; the heartbeat's time-out would be six.
+		// The kubelet's report takes about a second; the heartbeat's timeout would take six.
 		if took := time.Since(killed); took > 5*time.Second {
 			t.Errorf("noticed after %v", took)
 		}

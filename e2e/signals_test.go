@@ -8,7 +8,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// TestSignals has a process end itself and a pod deleted, and expects each signal with its sender.
+// TestSignals traces a process that kills itself and a pod's deletion, and expects each signal with its sender.
 func TestSignals(t *testing.T) {
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)
@@ -19,14 +19,15 @@ func TestSignals(t *testing.T) {
 
 	pods[0].Exec(t, "spawn", "die", "-signal", "11")
 	tr.AwaitJQ(t, `any(.pod == "worker" and .container != null and .signal == "SIGSEGV" and .number == 11 and
-		.origin == "process" and .outcome == "delivered" and .senderPid == .pid and .senderComm == .comm and .senderUid == 0)`)
+		.origin == "process" and .outcome == "delivered" and .senderPid == .pid and .senderComm == .comm and
+		.senderUid == 0)`)
 
 	grace := int64(1)
 	err := e.Client.CoreV1().Pods(ns).Delete(t.Context(), "stopped", metav1.DeleteOptions{GracePeriodSeconds: &grace})
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The container runtime's process, of no pod, stops the container's first process.
+	// The sender is a process of the container runtime, outside of any pod.
 	tr.AwaitJQ(t, `any(.pod == "stopped" and .signal == "SIGTERM" and .origin == "process" and .containerPid == 1 and
 		.senderPid != .pid and .code == 0 and .toThread == false)`)
 	tr.Stop(t)

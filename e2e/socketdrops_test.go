@@ -8,9 +8,9 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// TestSocketDrops sends to a socket that nobody reads and to ports of a pod's own loopback device where nothing
-// listens. What the program got, and what was dropped, is what was sent. The pod is named for drops on its loopback,
-// and not for the node's.
+// TestSocketDrops sends to a socket that nobody reads and to closed ports of a pod's loopback device. Received and
+// dropped datagrams add up to the sent ones. Drops on the pod's loopback have the pod's name, unlike those on the
+// node's.
 func TestSocketDrops(t *testing.T) {
 	t.Parallel()
 	e := kit.Need(t)
@@ -57,7 +57,7 @@ func TestSocketDrops(t *testing.T) {
 	tr.CheckSchema(t)
 }
 
-// checkFullSocket holds the flow to a port, seen from both ends, against what its server has read.
+// checkFullSocket compares the flow to a port, observed at both ends, with the datagrams that the server has read.
 func checkFullSocket(t *testing.T, tr *kit.Trace, port uint16, datagrams, bytes, sent uint64) {
 	t.Helper()
 	const flow = `map(select(.kind == "flow" and .dst.port == ($port | tonumber))) | last`
@@ -78,7 +78,7 @@ func checkFullSocket(t *testing.T, tr *kit.Trace, port uint16, datagrams, bytes,
 	}
 }
 
-// checkLoopbackDrop holds the drops at a port of the server pod's loopback device against what was sent there.
+// checkLoopbackDrop compares the drops at a port of the server pod's loopback device with the packets sent there.
 func checkLoopbackDrop(t *testing.T, tr *kit.Trace, ns, address, protocol string, port, packets int) {
 	t.Helper()
 	const drops = `map(select(.kind == "drop" and .dst.address == $to and .dst.port == ($port | tonumber) and

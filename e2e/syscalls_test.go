@@ -11,7 +11,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// syscallEvent is what jq finds of a system call.
+// syscallEvent holds fields of a syscall event.
 type syscallEvent struct {
 	Phase                      string
 	Node, Pod, Container, Comm string
@@ -22,10 +22,10 @@ type syscallEvent struct {
 	DurationNanos              *int64
 }
 
-// notThere has what must be quoted.
+// notThere is the path of no file, with characters that must be quoted.
 const notThere = "/orb8/not \"there\"\n日"
 
-// TestSyscalls makes system calls that are known, and holds what is reported of them against that.
+// TestSyscalls makes known system calls, and compares their events with these.
 func TestSyscalls(t *testing.T) {
 	t.Parallel()
 	const getppids, absent, block = 4321, 7, 300 * time.Millisecond
@@ -33,7 +33,7 @@ func TestSyscalls(t *testing.T) {
 	ns := e.Namespace(t, nil)
 	worker := e.Pods(t, kit.PodSpec{Namespace: ns, Name: "worker", Node: e.Nodes[0]},
 		kit.PodSpec{Namespace: ns, Name: "other", Node: e.Nodes[1]})[0]
-	// work has the worker make the calls, and gives how long its read was blocked by its own clock.
+	// work makes the worker do the calls. It returns the duration of its blocking read in ns, measured by the worker.
 	work := func(t *testing.T) int64 {
 		t.Helper()
 		r := worker.Exec(t, "syscalls", "-getppid", strconv.Itoa(getppids), "-absent", strconv.Itoa(absent), "-path",
@@ -104,7 +104,7 @@ func TestSyscalls(t *testing.T) {
 			t.Errorf("%d calls with the path, want %d", len(got), absent)
 		}
 	})
-	t.Run("only what takes long", func(t *testing.T) {
+	t.Run("only long calls", func(t *testing.T) {
 		tr, took := trace(t, "--min-duration", "100ms")
 		if got := calls(t, tr, `.durationNanos == null or .durationNanos < 100000000`); len(got) > 0 {
 			t.Errorf("got %+v", got)
@@ -145,7 +145,8 @@ func TestSyscalls(t *testing.T) {
 		tr := e.Trace(t, "trace", "syscalls", "worker", "-n", ns, "-o", "json", "--syscall", "read")
 		tr.AwaitStreaming(t, 1)
 		worker.Start(t, "syscalls", "-hang").Next(t)
-		hanging := `map(select(.phase == "running" and .name == "read" and (.args | endswith(", 77")) and .result == null and .durationNanos >= 1000000000)) | length > 0`
+		hanging := `any(.phase == "running" and .name == "read" and (.args | endswith(", 77")) and
+			.result == null and .durationNanos >= 1000000000)`
 		tr.AwaitJQ(t, hanging)
 		tr.Stop(t)
 	})
@@ -158,8 +159,8 @@ func TestSyscalls(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		line := regexp.MustCompile(
-			`(?m)^\d\d:\d\d:\d\d\.\d{3}  worker +workload +workload\(\d+\) +openat\(AT_FDCWD, "/orb8/not \\+"there\\+"\\+n日", O_RDONLY\) +ENOENT +[\d.]+[nµm]s$`)
+		line := regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d\.\d{3}  worker +workload +workload\(\d+\) +` +
+			`openat\(AT_FDCWD, "/orb8/not \\+"there\\+"\\+n日", O_RDONLY\) +ENOENT +[\d.]+[nµm]s$`)
 		if n := len(line.FindAll(out, -1)); n != absent || !strings.HasPrefix(string(out), "TIME") {
 			t.Errorf("%d lines of the path, want %d:\n%s", n, absent, out[:min(len(out), 4000)])
 		}

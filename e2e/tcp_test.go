@@ -13,7 +13,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// tcpEvent is what jq finds of a connection's end.
+// tcpEvent holds fields of a tcp event.
 type tcpEvent struct {
 	Time                                           time.Time
 	Node, Pod, Container, Outcome, State, Observed string
@@ -31,7 +31,7 @@ type tcpEnd struct {
 	Port, PID                                               *uint32
 }
 
-// story is how one end of a connection is told: its outcomes in order, with what stands beside them.
+// story joins the outcomes of one end of a connection in order, each with its resetter, cause, closer and error.
 func story(events []tcpEvent) string {
 	words := func(s *string, prefix string) string {
 		if s == nil {
@@ -42,7 +42,7 @@ func story(events []tcpEvent) string {
 	var parts []string
 	for _, e := range events {
 		if e.Outcome == "retransmits" {
-			continue // how many intervals they take is the kernel's choice
+			continue // their number depends on the kernel's timing
 		}
 		parts = append(parts, e.Outcome+words(e.ResetBy, " by ")+words(e.Cause, " for ")+
 			words(e.ClosedBy, ", closed by ")+words(e.Error, ", "))
@@ -50,7 +50,7 @@ func story(events []tcpEvent) string {
 	return strings.Join(parts, "; ")
 }
 
-// ofPort gives what a pod's end told of the connections to a port.
+// ofPort returns the events of a pod's end of the connections to a port.
 func ofPort(t *testing.T, tr *kit.Trace, pod string, port uint16) (events []tcpEvent) {
 	t.Helper()
 	tr.JQ(t, &events, `map(select(.kind == "tcp" and .pod == $pod and .dst.port == ($port | tonumber)))`, "--arg",
@@ -58,19 +58,19 @@ func ofPort(t *testing.T, tr *kit.Trace, pod string, port uint16) (events []tcpE
 	return events
 }
 
-// ending is a connection whose ends are known.
+// ending is a connection whose outcome at both ends is known.
 type ending struct {
 	name string
 	v6   bool
 	// connect and accept are the arguments of the workload's two ends; without the latter nobody listens.
 	connect, accept []string
-	// drop: the server's host loses the SYNs.
+	// drop drops the SYNs at the server.
 	drop bool
-	// What the two ends are to tell.
+	// client and server are the wanted stories of the two ends.
 	client, server string
 	// fails is the error that the client's program gets.
 	fails string
-	// What the server's end receives, and what its program has not read of that when it closes.
+	// bytes are received by the server's end; unread of these are not read by its program before it closes.
 	bytes, unread uint64
 
 	port   uint16
@@ -111,7 +111,7 @@ func (s *ending) play(t *testing.T, client, server *kit.Pod) {
 	s.took = end.Sub(s.report.Start)
 }
 
-// TestTCP makes connections whose ends are known, and holds what both ends are told of against that.
+// TestTCP makes connections with known outcomes, and compares the events of both ends with these.
 func TestTCP(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
@@ -123,7 +123,7 @@ func TestTCP(t *testing.T) {
 	vip := e.Service(t, ns, "web", "server", false, 7000, 7009)
 	at := func(port uint16) string { return netip.AddrPortFrom(server.IP(t, false), port).String() }
 
-	// Open and half used when the trace begins.
+	// A connection that is open and half used when the trace starts.
 	held := client.Start(t, "tcp", "-to", at(7003), "-run", "3", "-hold", "-send", "5000", "-recv", "3000")
 	if r := held.Next(t); r.Kind != report.Holding {
 		t.Fatalf("got %+v, want a held connection", r)
@@ -180,13 +180,13 @@ func TestTCP(t *testing.T) {
 	server.Served(t, 5, 300)
 	empty := netip.AddrPortFrom(e.EmptyService(t, ns, "nobody", 7006), 7006)
 	tries := 0
-	for refused := false; !refused; tries++ { // until kube-proxy knows it
+	for refused := false; !refused; tries++ { // until kube-proxy has applied it
 		if tries > 50 {
 			t.Fatal("a Service without endpoints is not refused")
 		}
 		refused = client.Exec(t, "connect", "-to", empty.String(), "-timeout", "500ms")[0].Error == "ECONNREFUSED"
 	}
-	again := client.Exec(t, "tcp", "-to", at(lossy), "-run", "4", "-send", "4000000", "-recv", "2000")[0]
+	resent := client.Exec(t, "tcp", "-to", at(lossy), "-run", "4", "-send", "4000000", "-recv", "2000")[0]
 	server.Served(t, 4, 1)
 	held.Resume(t)
 	held.Wait(t)
@@ -237,31 +237,32 @@ func TestTCP(t *testing.T) {
 	})
 	t.Run("retransmits", func(t *testing.T) {
 		events := ofPort(t, tr, "client", lossy)
-		var told int
+		var reported int
 		bursts := map[int64]int{}
 		for _, ev := range events {
 			if ev.Outcome == "retransmits" {
-				told += *ev.NewRetransmits
+				reported += *ev.NewRetransmits
 				bursts[ev.Time.Unix()]++
 			}
 		}
-		if again.TCP.TotalRetrans == 0 {
+		if resent.TCP.TotalRetrans == 0 {
 			t.Fatal("no retransmits were forced: the test tests nothing")
 		}
 		last := events[len(events)-1]
-		if got := story(events); got != "connected; closed, closed by local" || told != int(again.TCP.TotalRetrans) ||
-			*last.Retransmits != told {
-			t.Errorf("%s: %d retransmits told of in between and %d at the end, the client's kernel counted %d", got,
-				told, *last.Retransmits, again.TCP.TotalRetrans)
+		want := int(resent.TCP.TotalRetrans)
+		if got := story(events); got != "connected; closed, closed by local" || reported != want ||
+			*last.Retransmits != reported {
+			t.Errorf("%s: %d retransmits reported in between and %d at the end, the client's kernel counted %d", got,
+				reported, *last.Retransmits, want)
 		}
 		for second, n := range bursts {
-			// The connection's end tells of what is left, and walks may be late.
+			// The closing event reports the rest, and scans may be late.
 			if n > 3 {
 				t.Errorf("%d events of retransmits in the second %d", n, second)
 			}
 		}
 	})
-	t.Run("older than the trace", func(t *testing.T) {
+	t.Run("preexisting", func(t *testing.T) {
 		for pod, want := range map[string]string{"client": "closed, closed by local",
 			"server": "closed, closed by peer"} {
 			events := ofPort(t, tr, pod, 7003)
@@ -287,10 +288,10 @@ func TestTCP(t *testing.T) {
 func (s *ending) check(t *testing.T, tr *kit.Trace, ns string, e *kit.Env) {
 	c, d := ofPort(t, tr, "client", s.port), ofPort(t, tr, "server", s.port)
 	if got := story(c); got != s.client {
-		t.Fatalf("the client tells: %s; want %s", got, s.client)
+		t.Fatalf("the client's events: %s; want %s", got, s.client)
 	}
 	if got := story(d); got != s.server {
-		t.Fatalf("the server tells: %s; want %s", got, s.server)
+		t.Fatalf("the server's events: %s; want %s", got, s.server)
 	}
 	names := func(end tcpEnd, pod, node string) {
 		t.Helper()
@@ -318,22 +319,22 @@ func (s *ending) check(t *testing.T, tr *kit.Trace, ns string, e *kit.Env) {
 	}
 	last := c[len(c)-1]
 	if last.DurationMicros == nil || *last.DurationMicros <= 0 || *last.DurationMicros > s.took.Microseconds()+1 {
-		t.Errorf("it took %v µs, the programs saw %s", *last.DurationMicros, s.took)
+		t.Errorf("it took %v µs, the programs measured %s", *last.DurationMicros, s.took)
 	}
 	if s.drop {
-		// The program's clock began before the SYN and ended after the kernel's verdict.
+		// The program's measurement includes the time before the SYN and after the kernel's result.
 		if late := s.took - time.Duration(*last.DurationMicros)*time.Microsecond; late > time.Second {
-			t.Errorf("it took %d µs, the client's program saw %s", *last.DurationMicros, s.took)
+			t.Errorf("it took %d µs, the client's program measured %s", *last.DurationMicros, s.took)
 		}
-		var told int
+		var reported int
 		for _, ev := range c {
 			if ev.NewRetransmits != nil {
-				told += *ev.NewRetransmits
+				reported += *ev.NewRetransmits
 			}
 		}
 		if s.syns == 0 || last.SynRetransmits == nil || *last.SynRetransmits != s.syns-1 ||
-			*last.Retransmits != s.syns-1 || told != s.syns-1 {
-			t.Errorf("%+v and %d told of in between; %d SYNs have come", last, told, s.syns)
+			*last.Retransmits != s.syns-1 || reported != s.syns-1 {
+			t.Errorf("%+v and %d reported in between; %d SYNs were received", last, reported, s.syns)
 		}
 		return
 	}
@@ -349,12 +350,12 @@ func (s *ending) check(t *testing.T, tr *kit.Trace, ns string, e *kit.Env) {
 	last = d[len(d)-1]
 	equal(t, "bytesSent", last.BytesSent, 0)
 	equal(t, "bytesReceived", last.BytesReceived, s.bytes)
-	if last.ResetBy == nil || *last.ResetBy == "local" { // a RST may come before the program has read
+	if last.ResetBy == nil || *last.ResetBy == "local" { // a RST may arrive before the program has read
 		equal(t, "unreadBytes", last.UnreadBytes, s.unread)
 	}
 }
 
-// tcpTable looks at what people see.
+// tcpTable checks the table that users see.
 func tcpTable(t *testing.T, e *kit.Env, ns string, client, server *kit.Pod) {
 	tr := e.Trace(t, "trace", "tcp", "client", "-n", ns, "--filter", `outcome == "refused"`)
 	tr.AwaitStreaming(t, 1)

@@ -56,11 +56,11 @@ func TestTopNetwork(t *testing.T) {
 	if s.BytesReceived != c.BytesSent || s.BytesSent != c.BytesReceived || s.Failed != 0 && s.Failed != 3 {
 		t.Errorf("the server: %+v, the client: %+v", s, c)
 	}
-	again := replayed(t, e, recording)
+	replay := replayedRows(t, e, recording)
 	for name, live := range by {
 		live.WindowMicros, live.SentPerSecond = 0, 0
-		if again[name] != live {
-			t.Errorf("live %+v, replayed %+v", live, again[name])
+		if replay[name] != live {
+			t.Errorf("live %+v, replayed %+v", live, replay[name])
 		}
 	}
 	if c.WindowMicros < 9e6 || c.WindowMicros > 12e6 || c.SentPerSecond < c.BytesSent/13 ||
@@ -69,8 +69,8 @@ func TestTopNetwork(t *testing.T) {
 	}
 }
 
-// replayed are the rows of a recording, by name, with what the windows of the two differ in left away.
-func replayed(t *testing.T, e *kit.Env, recording string) map[string]networkRow {
+// replayedRows returns the rows of a recording by name. Fields that depend on the length of the window are 0.
+func replayedRows(t *testing.T, e *kit.Env, recording string) map[string]networkRow {
 	t.Helper()
 	tr := e.Trace(t, "replay", recording, "--top", "network", "-o", "json")
 	if code := tr.Wait(t); code != 0 {
@@ -86,7 +86,7 @@ func replayed(t *testing.T, e *kit.Env, recording string) map[string]networkRow 
 	return by
 }
 
-// TestTopCounts compares what pods asked and called with the rows of top dns and top syscalls.
+// TestTopCounts compares the queries and system calls of a pod with the rows of top dns and top syscalls.
 func TestTopCounts(t *testing.T) {
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)

@@ -12,21 +12,21 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// A server pod listens on a port for every scenario, so that ports tell the scenarios apart in one trace.
+// A server pod listens on one port per scenario, so that the port identifies the scenario in the trace.
 const (
 	tcpPorts   = ":7000-7029"
 	mptcpPorts = ":7030-7039"
 	udpPorts   = ":7000-7039"
 )
 
-// scenario is traffic of which both ends are in the trace.
+// scenario is traffic whose two ends are both traced.
 type scenario struct {
 	name           string
 	protocol       string
 	client, server *kit.Pod
 	to             netip.AddrPort
 	args           []string
-	// service the client addressed, if any.
+	// service is the name of the Service that the client connects to, if any.
 	service string
 	// retransmits are forced.
 	retransmits bool
@@ -35,7 +35,7 @@ type scenario struct {
 	clients, servers []report.Report
 }
 
-// totals is what jq finds in the trace about a scenario.
+// totals are the sums over a scenario's flows.
 type totals struct {
 	Flows           int
 	Closed          int
@@ -52,7 +52,7 @@ type totals struct {
 	StartTimes      []*string
 }
 
-// totalsProgram takes the last event of each flow, whose cumulative counters are its totals, and sums them.
+// totalsProgram sums the last events of the flows. Counters are cumulative, so these are the flows' totals.
 const totalsProgram = `
 map(select(.kind == "flow" and .protocol == $protocol and (.dst.port == ($port | tonumber) or .src.port == ($port
 	| tonumber))))
@@ -78,14 +78,14 @@ func (s *scenario) totals(t *testing.T, tr *kit.Trace) totals {
 	return got
 }
 
-// play makes the traffic and waits until both ends have reported it.
+// play makes the traffic and waits for the reports of both ends.
 func (s *scenario) play(t *testing.T) {
 	t.Helper()
 	s.clients = s.start(t).Wait(t)
 	s.served(t)
 }
 
-// start makes the client begin.
+// start starts the client.
 func (s *scenario) start(t *testing.T) *kit.Command {
 	t.Helper()
 	s.run = rand.Uint64()
@@ -98,7 +98,7 @@ func (s *scenario) served(t *testing.T) {
 	s.servers = s.server.Served(t, s.run, len(s.clients))
 }
 
-// check holds the trace against what both ends counted.
+// check compares the trace with the counters of both ends.
 func (s *scenario) check(t *testing.T, tr *kit.Trace) totals {
 	t.Helper()
 	got := s.totals(t, tr)
@@ -120,10 +120,10 @@ func (s *scenario) check(t *testing.T, tr *kit.Trace) totals {
 			sum(s.clients, func(r report.Report) uint64 { return uint64(r.TCP.SegsOut) }))
 		equal(t, "packetsReceived", got.PacketsReceived,
 			sum(s.clients, func(r report.Report) uint64 { return uint64(r.TCP.SegsIn) }))
-		again := sum(slices.Concat(s.clients, s.servers),
+		retransmits := sum(slices.Concat(s.clients, s.servers),
 			func(r report.Report) uint64 { return uint64(r.TCP.TotalRetrans) })
-		equal(t, "retransmits", got.Retransmits, again)
-		if s.retransmits && again == 0 {
+		equal(t, "retransmits", got.Retransmits, retransmits)
+		if s.retransmits && retransmits == 0 {
 			t.Error("no retransmits were forced: the test tests nothing")
 		}
 	case "udp":
@@ -169,13 +169,13 @@ func sum(reports []report.Report, of func(report.Report) uint64) uint64 {
 	return n
 }
 
-// TestGroundTruth makes traffic of every sort under one trace and compares the trace with what the workload and its
-// kernel counted, to the byte, the datagram and the segment.
+// TestGroundTruth traces many kinds of traffic at once and compares the events with the counters of the workload and
+// its kernel, to the byte, the datagram and the segment.
 func TestGroundTruth(t *testing.T) {
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
 	serve := []string{"serve", "-tcp", tcpPorts, "-mptcp", mptcpPorts, "-udp", udpPorts}
-	// Pods on the host's network share its ports, also with those of an earlier run that are just ending.
+	// Pods on the host's network share its ports, also with pods of an earlier run that are still ending.
 	hostPort := 20000 + 20*rand.N[uint16](300)
 	hostPorts := fmt.Sprintf(":%d-%d", hostPort, hostPort+9)
 	serveHost := []string{"serve", "-tcp", hostPorts, "-udp", hostPorts}
@@ -258,7 +258,7 @@ func TestGroundTruth(t *testing.T) {
 	far.DropIncoming(t, lossy.to.Port(), 7)
 	add(lossy)
 
-	// These are open, and half used, when the trace begins.
+	// Connections that are open and half used when the trace starts.
 	held := &scenario{protocol: "tcp", client: client, server: far, to: at(far.IP(t, true)), run: rand.Uint64()}
 	heldMPTCP := &scenario{protocol: "tcp", client: client, server: near, to: netip.AddrPortFrom(near.IP(t, false),
 		7039), run: rand.Uint64()}
@@ -283,7 +283,7 @@ func TestGroundTruth(t *testing.T) {
 	for _, s := range scenarios {
 		s.play(t)
 	}
-	// The whole life of this container is one connection.
+	// A container that ends after one connection.
 	short := &scenario{protocol: "tcp", server: far, to: netip.AddrPortFrom(far.IP(t, false), 7025), run: rand.Uint64()}
 	short.clients = e.RunPod(t, kit.PodSpec{
 		Namespace: ns, Name: "short", Node: one,
@@ -298,11 +298,11 @@ func TestGroundTruth(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) { s.check(t, tr) })
 	}
 	for i, s := range []*scenario{held, heldMPTCP} {
-		t.Run([]string{"connection older than the trace", "connection to an MPTCP listener older than the trace"}[i],
+		t.Run([]string{"preexisting connection", "preexisting connection to an MPTCP listener"}[i],
 			func(t *testing.T) {
 				got := s.check(t, tr)
 				if len(got.StartTimes) != 1 || got.StartTimes[0] != nil {
-					t.Errorf("startTime is %v, want null: nobody saw the start", got.StartTimes)
+					t.Errorf("startTime is %v, want null: it is before the trace", got.StartTimes)
 				}
 				if len(got.SrcPIDs) != 1 || got.SrcPIDs[0] == nil || !slices.Contains(pids, *got.SrcPIDs[0]) {
 					t.Errorf("src.pid is %v, want one of the client's %d", got.SrcPIDs, pids)
@@ -326,12 +326,13 @@ func TestGroundTruth(t *testing.T) {
 	t.Run("times are in order", func(t *testing.T) {
 		var wrong []any
 		tr.JQ(t, &wrong,
-			`map(select(.kind == "flow" and (.startTime != null and .startTime > .lastTime or .lastTime > .time)) | {id, startTime, lastTime, time})`)
+			`map(select(.kind == "flow" and (.startTime != null and .startTime > .lastTime or .lastTime > .time))
+			| {id, startTime, lastTime, time})`)
 		if len(wrong) > 0 {
-			t.Errorf("flows that end before they begin, or are told of before they end: %v", wrong)
+			t.Errorf("flows whose times are not in the order startTime, lastTime, time: %v", wrong)
 		}
 	})
-	t.Run("counters never go back", func(t *testing.T) {
+	t.Run("counters never decrease", func(t *testing.T) {
 		var back []string
 		tr.JQ(t, &back, `
 			map(select(.kind == "flow")) | group_by(.id) | map(
@@ -340,12 +341,12 @@ func TestGroundTruth(t *testing.T) {
 					or $events[.].bytesReceived < $events[. - 1].bytesReceived) |
 				$events[.].id)`)
 		if len(back) > 0 {
-			t.Errorf("flows whose counters went back: %v", back)
+			t.Errorf("flows whose counters decreased: %v", back)
 		}
 	})
 }
 
-// TestDNS looks names up through the cluster's DNS Service, of which only the client is in the trace.
+// TestDNS resolves names through the cluster's DNS Service; only the client is traced.
 func TestDNS(t *testing.T) {
 	t.Parallel()
 	e := kit.Need(t)
@@ -372,8 +373,8 @@ func TestDNS(t *testing.T) {
 	same(t, "services", got.Services, "kube-dns")
 }
 
-// TestOneEndAlone traces one pod only: what it sees of its peer is what the peer's own kernel would say.
-func TestOneEndAlone(t *testing.T) {
+// TestFlow_OneEndTraced traces one pod only. Its events have the counters of both directions.
+func TestFlow_OneEndTraced(t *testing.T) {
 	t.Parallel()
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)
