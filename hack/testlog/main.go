@@ -1,6 +1,6 @@
 // Command testlog turns the output of `go test -json` into a short report: the result line of each package, the whole
-// output of each failed test, slow tests as they end, the notes that tests print and, at the end, each skipped test with
-// its reason. It exits with 1 if a test or a build failed or no test ran.
+// output of each failed test, slow tests as they end, the notes that tests print and, at the end, each skipped test
+// with its reason. It exits with 1 if a test or a build failed or no test ran.
 //
 // With -failed FILE it writes the tests to rerun: a line for each package, "PACKAGE ^(TestA|TestB)$". The file is empty
 // if many tests failed, or if something other than a test did.
