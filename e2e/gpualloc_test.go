@@ -144,8 +144,8 @@ func TestGPUAllocation(t *testing.T) {
 			"0.2.uuid MIG-c", "0.2.name NVIDIA H100 80GB HBM3 MIG 3g.40gb", "0.2.instance 2 0", "0.2.placement 0",
 			"0.2.compute ", "0.2.gpm.2 0",
 		})...)
-		kubelets.SetPods(t, two, given("left", "nvidia.com/mig-1g.10gb", "MIG-a"), given("right", "nvidia.com/mig-1g.10gb",
-			"MIG-b"))
+		kubelets.SetPods(t, two, given("left", "nvidia.com/mig-1g.10gb", "MIG-a"),
+			given("right", "nvidia.com/mig-1g.10gb", "MIG-b"))
 		await(t, two, "MIG-a", `.allocated == 1 and .allocatedTo == $ns + "/left/workload" and .use == "busy"`)
 		await(t, two, "MIG-b",
 			`.allocated == 1 and .allocatedTo == $ns + "/right/workload" and .use == "unused"
