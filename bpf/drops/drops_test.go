@@ -13,9 +13,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/orb8-dev/kubectl-orb8/bpf"
 	"github.com/orb8-dev/kubectl-orb8/bpf/bpftest"
 	"github.com/orb8-dev/kubectl-orb8/bpf/scope"
 	"github.com/orb8-dev/kubectl-orb8/event"
@@ -441,6 +443,47 @@ func TestDrops_ForgottenGiveBackTheirPlaces(t *testing.T) {
 	}
 	if used[0] != few {
 		t.Errorf("%d places are used, want %d", used[0], few)
+	}
+}
+
+func TestDrops_IdleAreForgotten(t *testing.T) {
+	b := newHarness(t, Options{})
+	b.own("127.0.0.11")
+	to := netip.MustParseAddrPort("127.0.0.11:9")
+	b.send(1, to)
+	if found := b.drops(to); len(found) != 1 {
+		t.Fatalf("%v, want one drop", found)
+	}
+	var (
+		key   objectDropKey
+		value objectDrop
+	)
+	entries := b.probe.objects.Drops.Iterate()
+	for entries.Next(&key, &value) {
+		value.LastNs = bpf.Monotonic() - uint64(2*idle)
+		if err := b.probe.objects.Drops.Update(key, value, ebpf.UpdateExist); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := entries.Err(); err != nil {
+		t.Fatal(err)
+	}
+	b.drops(to)
+	if b.probe.objects.Drops.Iterate().Next(&key, &value) {
+		t.Errorf("kept %v after its last packet: %+v", 2*idle, value)
+	}
+}
+
+func TestDecode_Protocols(t *testing.T) {
+	d := newDecoder(new(bpf.Clock), reasons{})
+	for number, want := range map[uint8]event.Protocol{
+		1: event.Protocol_PROTOCOL_ICMP, 6: event.Protocol_PROTOCOL_TCP, 17: event.Protocol_PROTOCOL_UDP,
+		58: event.Protocol_PROTOCOL_ICMPV6, 47: event.Protocol_PROTOCOL_RAW,
+	} {
+		got := d.decode(&objectDropKey{Protocol: number, Direction: ingress}, &objectDrop{}, "f").GetDrop()
+		if got.Protocol != want || got.Observed != event.Side_SIDE_DST || got.Location != "f" {
+			t.Errorf("protocol %d: %v, want %v", number, got, want)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package resources
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
 
@@ -245,6 +247,38 @@ func TestRunQueue_MatchesTheScheduler(t *testing.T) {
 		}
 		q = proto.Clone(next.GetRunQueue()).(*event.ResourcesRunQueue)
 	}
+}
+
+func TestWatcher_ForgetsRemovedContainers(t *testing.T) {
+	b := newHarness(t)
+	below := bpftest.NewCgroup(t, b.group.Path+"/below")
+	blkio := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(blkio, b.group.Path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	b.probe.tree.v1["blkio"] = blkio
+	containers := []Container{{Cgroup: b.group.ID, Path: b.group.Path, Below: []uint64{below.ID}}}
+	b.probe.containers = func() []Container { return containers }
+	w := newWatcher(b.probe, func(uint64, *event.Event) { t.Error("an event without an interval") })
+	read := func(want error) {
+		t.Helper()
+		if err := w.readAll(1); err != nil {
+			t.Fatal(err)
+		}
+		var io objectBlockIo
+		for _, id := range []uint64{b.group.ID, below.ID} {
+			if err := w.objects.RunDelays.Lookup(id, &w.perCPU); !errors.Is(err, want) {
+				t.Errorf("run delays of cgroup %d: %v, want %v", id, err, want)
+			}
+		}
+		block, _ := b.probe.tree.blockCgroup(Container{Path: b.group.Path})
+		if err := w.objects.BlockIos.Lookup(block, &io); !errors.Is(err, want) {
+			t.Errorf("block I/O: %v, want %v", err, want)
+		}
+	}
+	read(nil)
+	containers = nil
+	read(ebpf.ErrKeyNotExist)
 }
 
 func TestRunQueue_PreexistingTasksStartAtZero(t *testing.T) {

@@ -16,15 +16,14 @@ import (
 // Run reports to sink until ctx ends: each interval, one event for each container that it has seen before. One
 // goroutine at a time calls sink.
 func (p *Probe) Run(ctx context.Context, sink bpf.Sink) error {
-	w := &watcher{Probe: p, sink: sink, known: map[uint64]*watched{}, seed: maphash.MakeSeed()}
-	w.ev.Kind = &event.Event_Resources{Resources: &w.r}
+	w := newWatcher(p, sink)
 	return p.periodic.Run(ctx, func() error { return p.Scan(w.readAll) })
 }
 
 // Flush reads the containers now, and returns when the sink of the running Run has had the events.
 func (p *Probe) Flush(ctx context.Context) error { return p.periodic.Flush(ctx) }
 
-// shortest is the least interval, ns, that shares are taken of: in less, a few ticks would be many percent.
+// shortest is the least interval of an event, in ns: in a shorter one a few ticks would be many percent.
 const shortest = 100e6
 
 // watched is a container and its last reading.
@@ -61,6 +60,12 @@ type watcher struct {
 	r  event.Resources
 }
 
+func newWatcher(p *Probe, sink bpf.Sink) *watcher {
+	w := &watcher{Probe: p, sink: sink, known: map[uint64]*watched{}, seed: maphash.MakeSeed()}
+	w.ev.Kind = &event.Event_Resources{Resources: &w.r}
+	return w
+}
+
 func (w *watcher) readAll(now uint64) error {
 	w.reading++
 	for _, c := range w.containers() {
@@ -84,7 +89,7 @@ func (w *watcher) readContainer(c Container, now uint64) error {
 	mono := bpf.Monotonic()
 	u, err := w.tree.read(c.Path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // its news is on its way
+		return nil // the container has just ended
 	}
 	if err != nil {
 		return err
@@ -127,7 +132,8 @@ func (w *watcher) readContainer(c Container, now uint64) error {
 	return nil
 }
 
-// addBlock has the block I/O of a container counted.
+// addBlock makes the programs count the block I/O of a container. It returns 0 where the container has no cgroup of its
+// own for block I/O.
 func (w *watcher) addBlock(c Container) (uint64, error) {
 	id, ok := w.tree.blockCgroup(c)
 	if !ok {
@@ -140,7 +146,7 @@ func (w *watcher) addBlock(c Container) (uint64, error) {
 	return id, nil
 }
 
-// follow has the waits in all cgroups of a container counted.
+// follow makes the programs count run delays in all cgroups of a container.
 func (w *watcher) follow(k *watched, c Container) error {
 	if len(k.cgroups) == 1+len(c.Below) {
 		return nil
@@ -163,18 +169,18 @@ func (w *watcher) follow(k *watched, c Container) error {
 		}
 		if err := w.objects.RunDelays.Update(id, zero, ebpf.UpdateNoExist); err != nil &&
 			!errors.Is(err, ebpf.ErrKeyExist) {
-			return fmt.Errorf("count waits: %w", err)
+			return fmt.Errorf("count run delays: %w", err)
 		}
 		k.cgroups = append(k.cgroups, id)
 	}
 	return nil
 }
 
-// delays sums what was counted of a container. Cgroups that it has removed stay in the sum.
+// delays sums the run delays of a container, including those of cgroups that it has removed.
 func (w *watcher) delays(k *watched) (sum delay, err error) {
 	for _, id := range k.cgroups {
 		if err := w.objects.RunDelays.Lookup(id, &w.perCPU); err != nil {
-			return sum, fmt.Errorf("read waits: %w", err)
+			return sum, fmt.Errorf("read run delays: %w", err)
 		}
 		for i := range w.perCPU {
 			c := &w.perCPU[i]
@@ -188,10 +194,11 @@ func (w *watcher) delays(k *watched) (sum delay, err error) {
 	return sum, nil
 }
 
+// forget removes a container's counters from the maps.
 func (w *watcher) forget(k *watched) error {
 	for _, id := range k.cgroups {
 		if err := w.objects.RunDelays.Delete(id); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return fmt.Errorf("forget waits: %w", err)
+			return fmt.Errorf("forget run delays: %w", err)
 		}
 	}
 	if k.block != 0 {
