@@ -54,7 +54,7 @@ func (c *Clock) Set() error {
 // setInterval is how often Keep sets the clock.
 const setInterval = 10 * time.Second
 
-// Keep sets the clock when that was last done a while ago: for whoever comes by now and then.
+// Keep sets the clock unless that was done less than setInterval ago. Callers call it now and then.
 func (c *Clock) Keep() error {
 	if Monotonic()-c.set.Load() <= uint64(setInterval) {
 		return nil

@@ -6,7 +6,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// maxEvictors bounds how many cgroups are counted apart; what is more is of no known cgroup.
+// maxEvictors bounds the cgroups that are counted apart. Evictions of further ones have no known cgroup.
 const maxEvictors = 4096
 
 // Evictions counts the entries that a table in user space has evicted, by cgroup. Its zero value is ready. It is safe

@@ -19,7 +19,7 @@ type cgroupLoss struct {
 	Made, Held, Last uint64
 }
 
-// lossPlaces are lostRing and lostMap: what is deferred is not lost.
+// lossPlaces are lostRing and lostMap. Deferred events are not lost.
 const lossPlaces = deferred
 
 var placeStages = [lossPlaces]event.LossStage{

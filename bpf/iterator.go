@@ -38,7 +38,7 @@ type Iterator struct {
 	iter    *link.Iter
 }
 
-// Open starts an iteration; reading runs the program and returns what it prints.
+// Open starts an iteration. Reading from it runs the program and returns the program's output.
 func (it *Iterator) Open() (io.ReadCloser, error) { return it.iter.Open() }
 
 // Run returns when the program has seen everything.

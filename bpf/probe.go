@@ -154,7 +154,7 @@ func (p *Probe) Watermark() uint64 {
 	return p.watermark.Load()
 }
 
-// Lost returns what was lost since Load, nothing once the probe is closed.
+// Lost returns the losses since Load, nothing once the probe is closed.
 func (p *Probe) Lost() []Loss {
 	lost, err := p.Losses.Lost()
 	if err != nil {

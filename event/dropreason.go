@@ -15,7 +15,7 @@ const (
 
 var dropCauses = []string{causePolicy, causeQueue, causeChecksum, causeNoSocket, causeRoute, causeProtocol, causeOther}
 
-// dropReason says what one of the kernel's reasons means to people.
+// dropReason explains one of the kernel's reasons.
 type dropReason struct{ cause, words string }
 
 // dropReasons are those of include/net/dropreason-core.h (Linux 5.17 to 6.18) that say something by themselves.

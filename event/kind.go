@@ -43,7 +43,7 @@ var kinds = []*Kind{
 	newRows("syscallTop", "A row of top syscalls.", isSyscallTop, syscallTopColumns),
 }
 
-// Kinds returns every kind of event. The slice and what it holds must not be changed.
+// Kinds returns every kind of event. Callers must not change the slice or its elements.
 func Kinds() []*Kind { return kinds }
 
 // KindOf returns the kind of ev, nil for an event without one.

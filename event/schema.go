@@ -64,7 +64,7 @@ func writeObject(b *bytes.Buffer, doc, prefix string, columns []Column) {
 	fmt.Fprintf(b, `},"required":%s,"additionalProperties":false}`, required)
 }
 
-// objectDoc says what an object in the object of an event is.
+// objectDoc describes an object within an event.
 func objectDoc(name string) string {
 	if name == "src" || name == "dst" {
 		return "One end of the conversation."

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// ValueKind says what a Value holds.
+// ValueKind is the type of a Value.
 type ValueKind uint8
 
 const (
@@ -110,7 +110,7 @@ func Flag(b bool) Value {
 	return v
 }
 
-// Kind says what v holds.
+// Kind is the type of v.
 func (v Value) Kind() ValueKind { return v.kind }
 
 // IsNull reports whether v is unknown.
@@ -177,7 +177,7 @@ func (v Value) String() string {
 	return string(v.Append(nil))
 }
 
-// NotAvailable stands in tables for what is not known.
+// NotAvailable is the cell of an unknown value.
 const NotAvailable = "n/a"
 
 // Compare orders values of one column: text by byte, numbers and times by size, IPv4 before IPv6, false before true.

@@ -68,7 +68,7 @@ type budget struct {
 	over  int
 }
 
-// judge takes what was spent on each process until now. It returns the group to take off, if there is one.
+// judge takes the time spent on each process until now. It returns the group to detach, if there is one.
 func (b *budget) judge(now uint64, spent map[objectProcess]spending) (group int, over bool) {
 	elapsed := time.Duration(now - b.at)
 	if b.at != 0 && elapsed < judged {

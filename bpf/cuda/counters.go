@@ -15,7 +15,7 @@ import (
 type Process struct {
 	ID
 	Cgroup uint64
-	// Comm is what it was called at its first call.
+	// Comm is the process's name at its first call.
 	Comm []byte
 	// Calls are what it has asked for since the probes were attached. Numbers that were taken off are absent; those
 	// of the collectives, and of outstanding memory, are the caller's to leave away where they are of no meaning.
@@ -314,7 +314,7 @@ func (p *Probe) forgetMemory(gone map[objectProcess]bool) error {
 	return errors.Join(errs...)
 }
 
-// forget has a program remove what its arguments name, and release its place.
+// forget runs a program that removes the element of its arguments and releases its place.
 func forget(program *ebpf.Program, arguments ...uint64) error {
 	if _, err := program.Run(&ebpf.RunOptions{Context: arguments}); err != nil {
 		return fmt.Errorf("run %s: %w", program, err)

@@ -103,7 +103,7 @@ struct counts {
 	__u64 frees;
 	__u64 allocated; /* bytes */
 	__u64 freed;     /* of them */
-	__u64 untracked; /* allocations of which it will not be known that they are freed */
+	__u64 untracked; /* allocations without an element in the map: their free is not seen */
 	__u64 failures;
 	__u64 collectives;
 	__u64 spent[8]; /* on probes, by group; 100 ns */
@@ -288,7 +288,7 @@ static __always_inline void read_comm(void *comm)
 	BPF_CORE_READ_STR_INTO((char(*)[16])comm, task, group_leader, comm);
 }
 
-/* What a process begins with: not on the stack, of which a program and what it calls have 512 bytes. */
+/* The initial value of a process. It is too large for the stack of 512 bytes that a program and its callees share. */
 const struct counts no_counts = {};
 
 static __always_inline struct counts *counts_of(struct process *p, __u64 cgroup)

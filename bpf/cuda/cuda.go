@@ -48,7 +48,7 @@ const (
 	maxProcesses  = 4096
 )
 
-// Probe is the loaded maps and programs, and what they are attached to.
+// Probe holds the loaded maps and programs, and their links.
 type Probe struct {
 	bpf.Probe
 	objects objects

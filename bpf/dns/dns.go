@@ -81,7 +81,7 @@ func (p *Probe) load(ctx context.Context, o Options) error {
 		p.objects.DnsRelease, p.objects.DnsBind4, p.objects.DnsBind6, p.objects.DnsIn, p.objects.DnsOut)
 }
 
-// Lost returns what was lost since Open.
+// Lost returns the losses since Open.
 func (p *Probe) Lost() []bpf.Loss {
 	return append(p.Probe.Lost(), p.evicted.Lost(event.LossStage_LOSS_STAGE_DECODE)...)
 }

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// streamBytes is what all streams may take, with what they wait with.
+	// streamBytes is the limit of all streams together, with their buffered data.
 	streamBytes = 16 << 20
 	// maxEnded is how many of them are remembered after their FIN, which may come before data, or once more with them.
 	maxEnded = 1024
@@ -188,7 +188,7 @@ func (st *stream) insert(seq uint32, data []byte) bool {
 	return true
 }
 
-// follow appends what is new of data that begins where the buffer ends, or before.
+// follow appends the new part of data that begins at the end of the buffer, or before it.
 func (st *stream) follow(seq uint32, data []byte) {
 	// A retransmission may have something new at its end.
 	if repeated := int64(st.next - seq); repeated < int64(len(data)) {
@@ -197,7 +197,7 @@ func (st *stream) follow(seq uint32, data []byte) {
 	}
 }
 
-// keep has data wait for what is before them.
+// keep buffers data until the data before them arrive.
 func (st *stream) keep(seq uint32, data []byte) bool {
 	at, found := slices.BinarySearchFunc(st.later, seq,
 		func(p piece, seq uint32) int { return int(int32(p.seq - seq)) })

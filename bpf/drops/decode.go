@@ -64,7 +64,7 @@ func (d *decoder) decode(k *objectDropKey, v *objectDrop, location string) *even
 	return &d.ev
 }
 
-// identity names what is counted together, the same for all its events.
+// identity is the ID of a drop, the same in all its events.
 func identity(k *objectDropKey) string {
 	h := fnv.New64a()
 	h.Write(unsafe.Slice((*byte)(unsafe.Pointer(k)), unsafe.Sizeof(*k)))

@@ -22,7 +22,7 @@ func (p *Probe) Run(ctx context.Context, sink bpf.Sink) error {
 	return errors.Join(err, <-scanned)
 }
 
-// read hands what is in the ring buffer to sink until ctx ends.
+// read passes the events in the ring buffer to sink until ctx ends.
 func (p *Probe) read(ctx context.Context, sink bpf.Sink) error {
 	dec := newDecoder(p.Clock)
 	return p.Read(ctx, bpf.Reading{Record: func(raw []byte) error {

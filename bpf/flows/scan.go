@@ -84,7 +84,7 @@ func (w *scanner) findPreexisting(now time.Time) error {
 		return fmt.Errorf("find preexisting sockets: %w", err)
 	}
 	w.preexisting.Took(now, cost)
-	w.next = now // what was found is news
+	w.next = now // report the new sockets at once
 	return nil
 }
 

@@ -59,7 +59,7 @@ type usage struct {
 	ioSome, ioFull                  *uint64
 }
 
-// maxFile bounds what is read of a file, bytes: memory.stat has some KB, whatever a container does.
+// maxFile bounds the size of a file, in bytes: memory.stat has some KB, whatever a container does.
 const maxFile = 64 << 10
 
 // unlimited is where v1 begins to mean "no limit": it writes the largest number of pages there is.

@@ -69,7 +69,7 @@ func (s *Scope) load(o Options) error {
 	types := btf.NewCache()
 	spec, err := bpf.ReadSpec(context.Background(), "scope", types, bpf.Variants{Latest: loadObject},
 		bpf.Need{Feature: "the tracepoint cgroup_mkdir", MinKernel: "5.5", Has: bpf.HasTracepoint("cgroup_mkdir")},
-		// The helper is not what is needed: it came with the oldest release that is tried, and can be found.
+		// The probe does not need the helper itself: it came with the oldest supported release, and can be found.
 		bpf.Need{Feature: "the BPF of Linux 5.10", MinKernel: "5.10", Has: bpf.HasHelper("copy_from_user")},
 	)
 	if err != nil {
@@ -171,7 +171,7 @@ func unset[K any](m *ebpf.Map, key K) error {
 	return nil
 }
 
-// Lost returns what was lost since Open.
+// Lost returns the losses since Open.
 func (s *Scope) Lost() []bpf.Loss {
 	lost := s.Probe.Lost()
 	if n := s.early.Load(); n > 0 {

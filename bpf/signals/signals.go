@@ -1,4 +1,4 @@
-// Package signals reports the signals that are sent to processes of the cgroups in scope, and by whom.
+// Package signals reports the signals that are sent to processes of the cgroups in scope, and their senders.
 package signals
 
 import (

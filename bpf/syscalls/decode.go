@@ -239,7 +239,7 @@ func (d *decoder) argument(e *objectSyscallEvent, k *known, a kind, i int) {
 	d.buf = dst
 }
 
-// appendFD appends a file descriptor with what it is open on, where that was read.
+// appendFD appends a file descriptor, with the file's name where it was read.
 func appendFD(dst []byte, e *objectSyscallEvent, n int32, dir, named bool) []byte {
 	if dir && n == unix.AT_FDCWD {
 		return append(dst, "AT_FDCWD"...)
@@ -333,7 +333,7 @@ func appendSockaddr(dst, b []byte) []byte {
 	}
 }
 
-// appendEscaped appends text exactly: what is not plain UTF-8 as \xNN.
+// appendEscaped appends text exactly: bytes that are not valid UTF-8 as \xNN.
 func appendEscaped(dst, t []byte) []byte {
 	const digits = "0123456789abcdef"
 	for len(t) > 0 {

@@ -48,7 +48,7 @@ var kindWords = map[string]kind{
 	"unlinkflags": unlinkFlags, "how": maskHow,
 }
 
-// signature is what is known of a call's arguments.
+// signature describes a call's arguments.
 type signature []kind
 
 // unknown is the signature of calls that the table does not have: all that the registers held.

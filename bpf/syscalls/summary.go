@@ -78,7 +78,7 @@ func (s *Summary) Run(ctx context.Context, sink bpf.Sink) error {
 // Flush hands the totals to the sink of the running Run before it returns.
 func (s *Summary) Flush(ctx context.Context) error { return s.periodic.Flush(ctx) }
 
-// row is what was reported of one container and call.
+// row is the last report of one container and call.
 type row struct {
 	id    string
 	calls uint64
@@ -162,7 +162,7 @@ func (t *reporter) fill(place uint32, sum *objectTotal) {
 			s.Histogram = s.Histogram[:len(s.Histogram)-1]
 		}
 		t.total = sum.Ns
-		// None took longer than all together: so what was called once has its own duration.
+		// No call took longer than all together. So a single call has its exact duration.
 		t.p50 = min(bpf.Quantile(&sum.Buckets, 50), t.total)
 		t.p95, t.p99 = min(bpf.Quantile(&sum.Buckets, 95), t.total), min(bpf.Quantile(&sum.Buckets, 99), t.total)
 		s.TotalNanos, s.P50Nanos, s.P95Nanos, s.P99Nanos = &t.total, &t.p50, &t.p95, &t.p99

@@ -31,7 +31,7 @@ const (
 	x32Bit    = 0x40000000
 )
 
-// known is what is known of the call at a place.
+// known describes the call at a place.
 type known struct {
 	name      string
 	abi       string
@@ -118,7 +118,7 @@ func (t *table) fill(m *ebpf.Map) error {
 	return nil
 }
 
-// of returns what is known of a call by its number, and its place.
+// of returns the description of a call by its number, and its place.
 func (t *table) of(abi uint8, number int32) *known {
 	first, nr := 0, int64(number)
 	switch abi {

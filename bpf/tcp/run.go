@@ -10,10 +10,10 @@ import (
 )
 
 const (
-	// doubt is how long an end after the program's close may turn out to be by a RST of ours: the kernel sends it
-	// right after it has ended the connection.
+	// doubt is how long an end after the program's close is doubtful: it may turn out to be a RST of ours, which the
+	// kernel sends right after it has ended the connection.
 	doubt = 100 * time.Millisecond
-	// maxDoubts bounds what waits for that; the oldest goes first.
+	// maxDoubts bounds the doubtful ends. Beyond, the oldest is reported as it is.
 	maxDoubts = 1 << 14
 )
 
@@ -23,7 +23,7 @@ type reader struct {
 	sink  bpf.Sink
 	dec   *decoder
 	rec   objectTcpEvent
-	// doubtful are ends that wait, in the order they came in.
+	// doubtful are the ends that wait for a RST of ours, in their order.
 	doubtful []objectTcpEvent
 
 	nextScan    time.Time
@@ -70,7 +70,7 @@ func (r *reader) emit(e *objectTcpEvent) {
 	r.probe.Emit(r.sink, e.Cgroup, r.dec.decode(e))
 }
 
-// release hands over the first n of what was in doubt.
+// release reports the first n doubtful ends.
 func (r *reader) release(n int) {
 	for i := range r.doubtful[:n] {
 		r.emit(&r.doubtful[i])
@@ -79,15 +79,15 @@ func (r *reader) release(n int) {
 	r.probe.doubts.Store(int64(len(r.doubtful)))
 }
 
-// releaseUntil hands over what is no longer in doubt at a time of CLOCK_MONOTONIC, and returns the time before which
-// nothing is left.
+// releaseUntil reports the ends that are no longer doubtful at a time of CLOCK_MONOTONIC. It returns the time before
+// which no end is left.
 func (r *reader) releaseUntil(since uint64) uint64 {
 	n := 0
 	for n < len(r.doubtful) && (r.doubtful[n].Flags&rstSent != 0 || r.doubtful[n].TimeNs+uint64(doubt) <= since) {
 		n++
 	}
 	r.release(n)
-	// What is still in doubt will be reported with its own time.
+	// Ends that are still doubtful will be reported with their own times.
 	for i := range r.doubtful {
 		since = min(since, r.doubtful[i].TimeNs)
 	}
@@ -151,7 +151,7 @@ func (p *Probe) scan() error {
 	return err
 }
 
-// Flush hands all that has happened to the sink of the running Run before it returns.
+// Flush returns when the sink of the running Run has had all events up to now.
 func (p *Probe) Flush(ctx context.Context) error {
 	if err := p.scan(); err != nil {
 		return err

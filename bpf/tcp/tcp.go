@@ -1,5 +1,5 @@
-// Package tcp reports what becomes of the TCP connections of the cgroups in scope: made or not and why, ended how and
-// by whom, and what was retransmitted meanwhile.
+// Package tcp reports the TCP connections of the cgroups in scope: whether and why not they were established, how and
+// by which end they ended, and their retransmits.
 package tcp
 
 import (
@@ -26,11 +26,11 @@ type Options struct {
 	MaxSockets uint32
 }
 
-// SocketBytes is what the kernel keeps for a socket that is followed: 192 bytes for the first probe that follows it,
-// and 256.
+// SocketBytes is the kernel memory of a followed socket: 192 bytes for the first probe that follows it, and 256 for
+// each.
 const SocketBytes = 192 + 256
 
-// Probe is the loaded maps and programs.
+// Probe holds the loaded maps and programs.
 type Probe struct {
 	bpf.Probe
 	options Options

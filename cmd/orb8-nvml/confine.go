@@ -79,7 +79,7 @@ func confine() error {
 	return nil
 }
 
-// seccompFilter refuses what is denied with EPERM, and calls of another architecture by the end of the process.
+// seccompFilter fails the denied calls with EPERM. A call of another architecture kills the process.
 func seccompFilter() []unix.SockFilter {
 	const ret = unix.BPF_RET | unix.BPF_K
 	load := func(offset uint32) unix.SockFilter {

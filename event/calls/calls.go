@@ -69,7 +69,7 @@ func Names() []string {
 	return slices.Compact(all)
 }
 
-// UnknownError says that no call or group has a name.
+// UnknownError is the error for a name that no call or group has.
 type UnknownError struct {
 	// Name with the percent sign of a group.
 	Name string

@@ -14,7 +14,7 @@ import (
 // An event takes two bytes on the wire at least and hundreds in memory: a batch is bounded by its events too, and
 // before it is decoded.
 
-// BatchError says why a batch is not decoded. Its tracer breaks the protocol, and will again.
+// BatchError is the reason why a batch is not decoded. Its tracer violates the protocol, so a retry is useless.
 type BatchError struct{ why string }
 
 func (e *BatchError) Error() string { return e.why }

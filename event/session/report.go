@@ -53,7 +53,7 @@ type GPUReport struct {
 type ProbeReport struct {
 	// Kind is that of the probe's events; "scope" for what all of them stand on.
 	Kind string `json:"kind"`
-	// Hooks are what it has attached to, as libbpf writes sections: "tp_btf/inet_sock_set_state".
+	// Hooks are the sections of the attached programs, as libbpf names them: "tp_btf/inet_sock_set_state".
 	Hooks    []string        `json:"hooks,omitempty"`
 	Programs []ProgramReport `json:"programs,omitempty"`
 	// Error says why it cannot be used; empty where it can.

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Count is a number and what it counts: "1 node", "2 nodes".
+// Count is a number and a noun: "1 node", "2 nodes".
 func Count[N int | uint64](n N, noun string) string {
 	return fmt.Sprint(n) + " " + Noun(n, noun)
 }

@@ -26,7 +26,7 @@ type Guard struct {
 // NewGuard makes a guard that waits so long for each work, and leaves at most so many behind.
 func NewGuard(wait time.Duration, hung int) *Guard { return &Guard{wait, make(chan struct{}, hung)} }
 
-// Do runs work in a goroutine and gives what it returns, or ErrHung if it takes too long. work must use nothing that
+// Do runs work in a goroutine and returns its result, or ErrHung if it takes too long. work must use nothing that
 // its caller changes afterwards. discard, if not nil, gets the result that came too late, to close it.
 func Do[T any](g *Guard, work func() (T, error), discard func(T)) (result T, err error) {
 	select {

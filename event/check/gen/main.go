@@ -167,7 +167,7 @@ func bound(f protoreflect.FieldDescriptor, v, path string) (cond, call string) {
 		limit := values.Get(values.Len() - 1).Number()
 		return fmt.Sprintf("uint32(%s) > %d", v, limit), fmt.Sprintf("notKnown(%q, int32(%s))", path, v)
 	case protoreflect.DoubleKind, protoreflect.FloatKind:
-		// The negation is true for what is no number.
+		// The negated comparison is true for NaN.
 		return fmt.Sprintf("!(%s >= 0 && %[1]s <= %d)", v, uint64(maxFloat)), fmt.Sprintf("notNumber(%q, %s)", path, v)
 	case protoreflect.Uint32Kind:
 		if name == "port" || name == "service_port" {
