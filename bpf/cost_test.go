@@ -23,14 +23,14 @@ func TestAllProgramsOfAProbeAreFound(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { p.Close() })
+		bpftest.CloseAfter(t, p)
 		return p
 	}
 	losses, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 8, MaxEntries: 8})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer losses.Close()
+	bpftest.CloseAfter(t, losses)
 	type programs struct {
 		A *ebpf.Program `ebpf:"a"`
 		B *ebpf.Program `ebpf:"b"`
@@ -52,7 +52,9 @@ func TestAllProgramsOfAProbeAreFound(t *testing.T) {
 	if lost, err := l.Lost(); len(lost) != 0 || err != nil {
 		t.Errorf("%v, %v, want no loss", lost, err)
 	}
-	objects.C.Close()
+	if err := objects.C.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if lost, err := l.Lost(); err == nil {
 		t.Errorf("%v of a program that is closed", lost)
 	}

@@ -53,7 +53,11 @@ func TestMapIteratorsRefused_MatchesTheKernel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.Close()
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	w, err := new(Probe).AttachIterator(p, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -66,7 +66,7 @@ func openSample(t *testing.T) *sample {
 	t.Helper()
 	bpftest.Root(t)
 	s := new(sample)
-	t.Cleanup(func() { s.Close() })
+	bpftest.CloseAfter(t, s)
 	spec, err := bpf.ReadSpec(t.Context(), "sample", btf.NewCache(), bpf.Variants{Latest: sampleSpec})
 	if err != nil {
 		t.Fatal(err)

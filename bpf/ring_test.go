@@ -12,6 +12,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 
 	"github.com/orb8-dev/kubectl-orb8/bpf"
+	"github.com/orb8-dev/kubectl-orb8/bpf/bpftest"
 )
 
 const (
@@ -50,7 +51,7 @@ func newRinger(t *testing.T, flags int32) *ringer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { m.Close() })
+	bpftest.CloseAfter(t, m)
 	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Name: "ring", Type: ebpf.SocketFilter, License: "GPL",
 		Instructions: putInstructions(asm.LoadMapPtr(asm.R1, m.FD()), flags),
@@ -58,12 +59,12 @@ func newRinger(t *testing.T, flags int32) *ringer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { p.Close() })
+	bpftest.CloseAfter(t, p)
 	r, err := bpf.OpenRing(m)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { r.Close() })
+	bpftest.CloseAfter(t, r)
 	return &ringer{r, p}
 }
 
@@ -239,7 +240,10 @@ func TestRing_FlushReturnsUnderLoad(t *testing.T) {
 	}
 	cancel()
 	select {
-	case <-ended:
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
 	case <-time.After(10 * time.Second):
 		t.Fatal("the reader did not end")
 	}

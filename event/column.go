@@ -1,3 +1,5 @@
+// Package event defines the events that tracers report and viewers show, with one list of columns for tables, JSON,
+// filters, schema and docs.
 package event
 
 import (

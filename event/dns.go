@@ -1,6 +1,6 @@
 package event
 
-func isDns(ev *Event) bool { _, ok := ev.GetKind().(*Event_Dns); return ok }
+func isDNS(ev *Event) bool { _, ok := ev.GetKind().(*Event_Dns); return ok }
 
 // The words of the enum by number; the first, unknown, is null.
 var dnsOutcomes = []string{"", "answered", "timeout", "pending"}

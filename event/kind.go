@@ -24,9 +24,9 @@ type Kind struct {
 var kinds = []*Kind{
 	newKind("flow", "One conversation between two endpoints.", isFlow, flowColumns),
 	newKind("tcp", "What became of a TCP connection, or of an attempt at one, as one end saw it.", isTCP, tcpColumns),
-	newKind("dns", "A DNS query with its answer, or without one.", isDns, dnsColumns),
+	newKind("dns", "A DNS query with its answer, or without one.", isDNS, dnsColumns),
 	newKind("drop", "Packets that the kernel threw away.", isDrop, dropColumns),
-	newRows("dnsTop", "A row of top dns.", isDnsTop, dnsTopColumns),
+	newRows("dnsTop", "A row of top dns.", isDNSTop, dnsTopColumns),
 	newKind("exec", "A program that a process began, or the end of a process.", isExec, execColumns),
 	newKind("gpu", "What a GPU does, what a process does on it, or what has happened to it.", isGpu, gpuColumns),
 	newRows("gpuTop", "A row of top gpu.", isGpuTop, gpuTopColumns),

@@ -3,7 +3,7 @@ package event
 import "strings"
 
 func isNetworkTop(ev *Event) bool { _, ok := ev.GetKind().(*Event_NetworkTop); return ok }
-func isDnsTop(ev *Event) bool     { _, ok := ev.GetKind().(*Event_DnsTop); return ok }
+func isDNSTop(ev *Event) bool     { _, ok := ev.GetKind().(*Event_DnsTop); return ok }
 func isGpuTop(ev *Event) bool     { _, ok := ev.GetKind().(*Event_GpuTop); return ok }
 func isSyscallTop(ev *Event) bool { _, ok := ev.GetKind().(*Event_SyscallTop); return ok }
 

@@ -27,7 +27,7 @@ func DeliverLoopback() (err error) {
 	if err != nil {
 		return os.NewSyscallError("socket", err)
 	}
-	defer unix.Close(fd)
+	defer func() { err = errors.Join(err, os.NewSyscallError("close", unix.Close(fd))) }()
 	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
 		return os.NewSyscallError("bind", err)
 	}

@@ -44,7 +44,11 @@ func Kept(tb testing.TB, program *ebpf.Program, name string) (n int) {
 		if err != nil {
 			tb.Fatal(err)
 		}
-		defer m.Close()
+		defer func() {
+			if err := m.Close(); err != nil {
+				tb.Error(err)
+			}
+		}()
 		about, err := m.Info()
 		if err != nil {
 			tb.Fatal(err)

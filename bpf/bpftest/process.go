@@ -1,6 +1,7 @@
 package bpftest
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"syscall"
@@ -18,7 +19,7 @@ func Children(functions map[string]func() error) {
 		return
 	}
 	if err := f(); err != nil {
-		os.Stderr.WriteString(err.Error() + "\n")
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	os.Exit(0)

@@ -46,7 +46,7 @@ func BenchmarkCalls(b *testing.B) {
 			}
 			if test.empty {
 				for _, l := range empties(b, k.fake.Library) {
-					defer l.Close()
+					bpftest.CloseAfter(b, l)
 				}
 			}
 			cgroup := k.other
@@ -96,7 +96,7 @@ func empties(b *testing.B, library string) (links []link.Link) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { program.Close() })
+	bpftest.CloseAfter(b, program)
 	f, err := os.Open(library)
 	if err != nil {
 		b.Fatal(err)

@@ -89,7 +89,7 @@ func countAChild() (err error) {
 	if err != nil {
 		return err
 	}
-	defer s.Close()
+	defer func() { err = errors.Join(err, s.Close()) }()
 	info, err := os.Stat(os.Getenv("ORB8_CUDA_CGROUP"))
 	if err != nil {
 		return err

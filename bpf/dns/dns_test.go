@@ -43,7 +43,7 @@ func newHarness(t *testing.T, o Options) *harness {
 	if err != nil {
 		bpftest.FatalLoad(t, err)
 	}
-	t.Cleanup(func() { s.Close() })
+	bpftest.CloseAfter(t, s)
 	b := &harness{T: t, scope: s, group: bpftest.NewCgroup(t, "orb8-dns-test")}
 	if err := s.SetCgroup(b.group.ID, true); err != nil {
 		t.Fatal(err)
@@ -111,8 +111,9 @@ func serveOn(t *testing.T, address netip.AddrPort) netip.AddrPort {
 	}
 	var running sync.WaitGroup
 	t.Cleanup(func() {
-		u.Close()
-		l.Close()
+		if err := errors.Join(u.Close(), l.Close()); err != nil {
+			t.Error(err)
+		}
 		running.Wait()
 	})
 	running.Go(func() {
@@ -123,7 +124,7 @@ func serveOn(t *testing.T, address netip.AddrPort) netip.AddrPort {
 				return
 			}
 			if a := reply(t, b[:n]); a != nil {
-				u.WriteTo(a, from)
+				_, _ = u.WriteTo(a, from) // the client may be gone
 			}
 		}
 	})
@@ -146,7 +147,7 @@ func serveOn(t *testing.T, address netip.AddrPort) netip.AddrPort {
 					}
 					framed := append(binary.BigEndian.AppendUint16(nil, uint16(len(a))), a...)
 					for _, piece := range [][]byte{framed[:1], framed[1:9], framed[9:]} {
-						c.Write(piece)
+						_, _ = c.Write(piece) // the client may be gone
 					}
 				}
 			})
@@ -190,7 +191,9 @@ func ask(t *testing.T, network string, server netip.AddrPort, names ...string) t
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(waitTimeout))
+	if err := c.SetDeadline(time.Now().Add(waitTimeout)); err != nil {
+		t.Fatal(err)
+	}
 	began := time.Now()
 	for i, name := range names {
 		m := build(t, uint16(i), false, 0, name, dnsmessage.TypeA)
@@ -268,7 +271,9 @@ func TestServer_ReportsQueriesAndAnswers(t *testing.T) {
 				t.Fatal(err)
 			}
 			port := l.Addr().(*net.TCPAddr).AddrPort().Port()
-			l.Close()
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
 			b := newHarness(t, Options{Ports: []uint16{port}})
 			server := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
 			b.group.Run(t, func() { serveOn(t, server) })
@@ -323,7 +328,7 @@ func TestQuery_PendingIsReportedOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer u.Close()
+	bpftest.CloseAfter(t, u)
 	server := u.LocalAddr().(*net.UDPAddr).AddrPort()
 	b := newHarness(t, Options{Ports: []uint16{server.Port()}})
 	var c net.Conn

@@ -111,7 +111,9 @@ func TestServers_ConnectionsTakeNoMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	server := l.Addr().(*net.TCPAddr).AddrPort()
-	l.Close()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
 	b := newHarness(t, Options{Ports: []uint16{server.Port()}})
 	b.group.Run(t, func() { serveOn(t, server) })
 	home := b.observe("home")

@@ -30,7 +30,7 @@ func BenchmarkKernelDrop(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			defer c.Close()
+			bpftest.CloseAfter(b, c)
 			payload := make([]byte, 100)
 			before, err := probe.objects.DropsKfreeSkb.Stats()
 			if err != nil {
@@ -64,7 +64,7 @@ func openForBenchmark(b *testing.B) *Probe {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { s.Close() })
+	bpftest.CloseAfter(b, s)
 	probe, err := Open(b.Context(), Options{Scope: s, Interval: time.Hour})
 	if err != nil {
 		b.Fatal(err)

@@ -59,7 +59,7 @@ func newScope(t *testing.T) *harness {
 	if err != nil {
 		bpftest.FatalLoad(t, err)
 	}
-	t.Cleanup(func() { s.Close() })
+	bpftest.CloseAfter(t, s)
 	b := &harness{T: t, scope: s, group: bpftest.NewCgroup(t, "orb8-drops-test"), got: map[string]*event.Event{}}
 	if err := s.SetCgroup(b.group.ID, true); err != nil {
 		t.Fatal(err)
@@ -68,9 +68,9 @@ func newScope(t *testing.T) *harness {
 }
 
 // container makes a cgroup within the group.
-func (b *harness) container(name string) *bpftest.Cgroup {
+func (b *harness) container() *bpftest.Cgroup {
 	b.Helper()
-	c := bpftest.NewCgroup(b.T, "orb8-drops-test/"+name)
+	c := bpftest.NewCgroup(b.T, "orb8-drops-test/container")
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.inner = append(b.inner, c.ID)
@@ -194,7 +194,11 @@ func (b *harness) send(n int, to ...netip.AddrPort) (from netip.AddrPort) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer c.Close()
+	defer func() {
+		if err := c.Close(); err != nil {
+			b.Error(err)
+		}
+	}()
 	for i := range n {
 		// A firewall rule of the output hook fails the call with EPERM.
 		if _, err := c.WriteToUDPAddrPort(make([]byte, 100), to[i%len(to)]); err != nil && !errors.Is(err, unix.EPERM) {
@@ -255,7 +259,7 @@ func TestDrops_FullSocketBuffer(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	defer server.Close()
+	bpftest.CloseAfter(t, server)
 	if err := server.SetReadBuffer(4096); err != nil {
 		t.Fatal(err)
 	}
@@ -303,7 +307,11 @@ func TestDrops_Firewall(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	defer exec.Command(nft, "delete", "table", "ip", "orb8").Run()
+	t.Cleanup(func() {
+		if err := exec.Command(nft, "delete", "table", "ip", "orb8").Run(); err != nil {
+			t.Error(err)
+		}
+	})
 	to := netip.MustParseAddrPort("127.0.0.1:4242")
 	b.send(5, to) // by a process that is not in scope
 	b.group.Run(t, func() { b.send(7, to) })

@@ -54,7 +54,7 @@ func loopbackDrops() (done podTraffic, err error) {
 		if err != nil {
 			return done, err
 		}
-		defer c.Close()
+		defer func() { err = errors.Join(err, c.Close()) }()
 		for range 30 {
 			closed := netip.AddrPortFrom(netip.MustParseAddr(to), podPort)
 			if _, err := c.WriteToUDPAddrPort(make([]byte, 100), closed); err != nil {
@@ -79,7 +79,7 @@ func overflow() (done podTraffic, err error) {
 	if err != nil {
 		return done, err
 	}
-	defer server.Close()
+	defer func() { err = errors.Join(err, server.Close()) }()
 	if err := server.SetReadBuffer(4096); err != nil {
 		return done, err
 	}
@@ -87,7 +87,7 @@ func overflow() (done podTraffic, err error) {
 	if err != nil {
 		return done, err
 	}
-	defer client.Close()
+	defer func() { err = errors.Join(err, client.Close()) }()
 	for done.Sent = 0; done.Sent < 200; done.Sent++ {
 		if _, err := client.Write(make([]byte, 100)); err != nil {
 			return done, err
@@ -201,11 +201,11 @@ func checkLoopback(b *harness, done podTraffic) {
 func TestDrops_LoopbackOfPod(t *testing.T) {
 	t.Run("started after the probe", func(t *testing.T) {
 		b := newHarness(t, Options{})
-		checkLoopback(b, startPod(t, b.container("container"), true)())
+		checkLoopback(b, startPod(t, b.container(), true)())
 	})
 	t.Run("started before the probe", func(t *testing.T) {
 		b := newScope(t)
-		traffic := startPod(t, b.container("container"), true)
+		traffic := startPod(t, b.container(), true)
 		b.open(Options{})
 		checkLoopback(b, traffic())
 	})
@@ -214,7 +214,7 @@ func TestDrops_LoopbackOfPod(t *testing.T) {
 		if err := b.scope.SetCgroup(b.group.ID, false); err != nil {
 			t.Fatal(err)
 		}
-		container := b.container("container")
+		container := b.container()
 		traffic := startPod(t, container, true)
 		for _, c := range []*bpftest.Cgroup{b.group, container} {
 			if err := b.scope.SetCgroup(c.ID, true); err != nil {
@@ -239,7 +239,7 @@ func (b *harness) awaitNetwork() {
 // A pod on the host network shares its namespace with others: drops without a socket have no owner there.
 func TestDrops_LoopbackOfNode(t *testing.T) {
 	b := newHarness(t, Options{})
-	startPod(t, b.container("container"), false)()
+	startPod(t, b.container(), false)()
 	for _, to := range []string{"127.0.0.1", "::1"} {
 		if found := b.on(event.Protocol_PROTOCOL_UDP, to); len(found) > 0 {
 			t.Errorf("%v was reported, but belongs to the host network", found)
@@ -254,7 +254,7 @@ func TestDrops_OtherPodsAreNotReported(t *testing.T) {
 	if found := b.on(event.Protocol_PROTOCOL_UDP, "127.0.0.1"); len(found) > 0 {
 		t.Errorf("%v belongs to another pod", found)
 	}
-	checkLoopback(b, startPod(t, b.container("container"), true)())
+	checkLoopback(b, startPod(t, b.container(), true)())
 }
 
 // A pod that creates network namespaces takes no room from others, and can create more once they are gone.
@@ -262,7 +262,7 @@ func TestDrops_NetworksOfOnePodAreBounded(t *testing.T) {
 	const bound, more = 4, 2
 	b := newScope(t)
 	b.load(Options{PodNetworks: bound}) // it does not run, so only the test scans
-	container := b.container("container")
+	container := b.container()
 	for range 2 {
 		for range bound + more {
 			cmd := bpftest.Child(t, "nothing", container)

@@ -89,7 +89,7 @@ func newHarness(t *testing.T, o Options) *harness {
 	if err != nil {
 		bpftest.FatalLoad(t, err)
 	}
-	t.Cleanup(func() { s.Close() })
+	bpftest.CloseAfter(t, s)
 	b := &harness{
 		t: t, in: bpftest.NewCgroup(t, "orb8-exec-test/in"), other: bpftest.NewCgroup(t, "orb8-exec-test/out"),
 		done: make(chan error, 1), hold: make(chan struct{}),
@@ -102,7 +102,7 @@ func newHarness(t *testing.T, o Options) *harness {
 	if b.probe, err = Open(t.Context(), o); err != nil {
 		bpftest.FatalLoad(t, err)
 	}
-	t.Cleanup(func() { b.probe.Close() })
+	bpftest.CloseAfter(t, b.probe)
 	ctx, stop := context.WithCancel(context.Background())
 	b.stop = stop
 	t.Cleanup(b.stop)

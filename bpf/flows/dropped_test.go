@@ -101,7 +101,9 @@ func fullReceiveBuffer(t *testing.T, family string, connected bool) {
 			}).GetFlow()
 			checkUDPDropped(t, family, own(t, f), got[0], got[1], sent)
 		}
-		server.Close()
+		if !closed {
+			tr.check(server.Close())
+		}
 		tr.flush()
 	}
 	if m := tr.probe.objects.Dropped; m != nil {
@@ -136,7 +138,7 @@ func TestFlow_FullReceiveBufferFragments(t *testing.T) {
 			if n == 0 || n == sent {
 				t.Fatalf("the program got %d of %d datagrams, want some of them", n, sent)
 			}
-			server.Close()
+			tr.check(server.Close())
 			tr.flush()
 			f := tr.last(group, "closed flow", func(f *event.Flow) bool {
 				return f.Phase == event.Phase_PHASE_CLOSED && hostPort(t, f.Src) == c.LocalAddr().String()
@@ -158,10 +160,10 @@ func TestFlow_DropsOfRefusedFlows(t *testing.T) {
 		c := dialUDP(tr, client, server.LocalAddr())
 		_, err := c.Write(make([]byte, 100))
 		tr.check(err)
-		c.Close()
+		tr.check(c.Close())
 	}
 	n, _ := drain(t, server)
-	server.Close()
+	tr.check(server.Close())
 	tr.flush()
 	var received, dropped uint64
 	closed := func(f *event.Flow) bool { return f.Phase == event.Phase_PHASE_CLOSED }
@@ -232,7 +234,7 @@ func smallSocket(tr *trace, c *bpftest.Cgroup, family, kind, protocol int) (fd i
 		fd, err = unix.Socket(family, kind, protocol)
 		tr.check(err)
 	})
-	tr.Cleanup(func() { unix.Close(fd) })
+	tr.Cleanup(func() { tr.check(unix.Close(fd)) })
 	tr.check(unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 4096))
 	return fd
 }

@@ -51,7 +51,7 @@ func TestRing_FloodLeavesRoomForOthers(t *testing.T) {
 			tr := newTrace(t, Options{RingBytes: 64 << 10}) // for some 300 events
 			l, err := net.Listen("tcp", "127.0.0.1:0")
 			tr.check(err)
-			defer l.Close()
+			bpftest.CloseAfter(t, l)
 			release := tr.hold()
 			all, causes := []*bpftest.Cgroup{}, map[uint64]bool{}
 			for i := range floods {
@@ -96,7 +96,7 @@ func TestRing_QuietLossNamesItsCause(t *testing.T) {
 	tr := newTrace(t, Options{RingBytes: 8 << 10})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	tr.check(err)
-	defer l.Close()
+	bpftest.CloseAfter(t, l)
 	flood, quiet := tr.wanted("flood"), tr.wanted("quiet")
 	release := tr.hold()
 	abort(tr, flood, l.Addr(), 200)
@@ -112,7 +112,7 @@ func TestRing_ShareIsFreeAfterReading(t *testing.T) {
 	tr := newTrace(t, Options{RingBytes: 64 << 10})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	tr.check(err)
-	defer l.Close()
+	bpftest.CloseAfter(t, l)
 	c := tr.wanted("flood")
 	release := tr.hold()
 	abort(tr, c, l.Addr(), 600)

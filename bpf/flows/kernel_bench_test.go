@@ -38,7 +38,7 @@ func newRig(b *testing.B, inScope bool, o Options) *rig {
 	b.Cleanup(func() { stats.Close() })
 	s, err := scope.Open(scope.Options{CgroupRoot: root})
 	check(b, err)
-	b.Cleanup(func() { s.Close() })
+	bpftest.CloseAfter(b, s)
 	r := &rig{B: b, cgroup: bpftest.NewCgroup(b, "orb8-flows-bench")}
 	check(b, s.SetCgroup(r.cgroup.ID, inScope))
 
@@ -65,7 +65,8 @@ func newRig(b *testing.B, inScope bool, o Options) *rig {
 		check(b, err)
 		l, err := link.AttachCgroup(link.CgroupOptions{Path: root, Attach: hook, Program: p})
 		check(b, err)
-		b.Cleanup(func() { l.Close(); p.Close() })
+		bpftest.CloseAfter(b, p)
+		bpftest.CloseAfter(b, l)
 		r.empty = append(r.empty, p)
 	}
 	return r
@@ -164,12 +165,12 @@ func tcpPingPong(r *rig, rounds int) {
 		c, err = net.Dial("tcp", l.Addr().String())
 		check(r, err)
 	})
-	defer l.Close()
+	defer func() { check(r, l.Close()) }()
 	defer c.Close()
 	s, err := l.Accept()
 	check(r, err)
 	defer s.Close()
-	go io.Copy(s, s)
+	go func() { _, _ = io.Copy(s, s) }() // until the client closes
 	buf := make([]byte, 1)
 	for range rounds {
 		if _, err := c.Write(buf); err != nil {
@@ -214,8 +215,7 @@ func udpPair(r *rig) (client int, to unix.SockaddrInet4, stop func()) {
 	}()
 	to = unix.SockaddrInet4{Port: server.LocalAddr().(*net.UDPAddr).Port, Addr: [4]byte{127, 0, 0, 1}}
 	return client, to, func() {
-		unix.Close(client)
-		server.Close()
+		check(r, errors.Join(unix.Close(client), server.Close()))
 		<-done
 	}
 }

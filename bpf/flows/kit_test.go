@@ -3,6 +3,7 @@ package flows
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"slices"
@@ -255,11 +256,9 @@ func connect(tr *trace, client, server *bpftest.Cgroup, address string) *pair {
 	s, err := p.listener.Accept()
 	tr.check(err)
 	p.server = s.(*net.TCPConn)
-	tr.Cleanup(func() {
-		p.client.Close()
-		p.server.Close()
-		p.listener.Close()
-	})
+	for _, c := range []io.Closer{p.client, p.server, p.listener} {
+		bpftest.CloseAfter(tr, c)
+	}
 	return p
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/orb8-dev/kubectl-orb8/bpf/bpftest"
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
@@ -25,7 +26,7 @@ func TestProbe_CountsAFullRing(t *testing.T) {
 	release := tr.hold()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	tr.check(err)
-	defer l.Close()
+	bpftest.CloseAfter(t, l)
 	const connections = 200
 	client.Run(t, func() {
 		for range connections {
@@ -50,7 +51,7 @@ func TestScan_MoreSocketsThanTheRingHolds(t *testing.T) {
 	const connections = 200
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	tr.check(err)
-	defer l.Close()
+	bpftest.CloseAfter(t, l)
 	client.Run(t, func() {
 		for range connections {
 			c, err := net.Dial("tcp", l.Addr().String())
@@ -105,8 +106,8 @@ func TestWatermark_BoundsLaterEvents(t *testing.T) {
 	for range 20 {
 		p := connect(tr, client, server, "127.0.0.1")
 		exchange(tr, p)
-		p.client.Close()
-		p.server.Close()
+		tr.check(p.client.Close())
+		tr.check(p.server.Close())
 	}
 	tr.flush()
 	tr.stop()
@@ -140,8 +141,8 @@ func TestRetransmissionsAreNoPayload(t *testing.T) {
 			t.Errorf("%s: %d retransmits, TCP_INFO says %d", name, n.GetRetransmits(), info.Total_retrans)
 		}
 	}
-	p.client.Close()
-	p.server.Close()
+	tr.check(p.client.Close())
+	tr.check(p.server.Close())
 	checkPayload(t, tr.closed(client), request, response)
 	checkPayload(t, tr.closed(server), response, request)
 }

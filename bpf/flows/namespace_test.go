@@ -27,7 +27,7 @@ func TestOtherNetworkNamespacesAreSeen(t *testing.T) {
 					return err
 				})
 			})
-			t.Cleanup(func() { conn.Close() })
+			bpftest.CloseAfter(t, conn)
 			if when == "older" {
 				tr.open(Options{})
 			}
@@ -71,7 +71,7 @@ func TestATranslatedConversationIsOneFlow(t *testing.T) {
 	if got := hostPort(t, f.Dst); got != clusterIP.String() {
 		t.Errorf("to %s, want the address the socket is connected to", got)
 	}
-	c.Close()
+	tr.check(c.Close())
 	tr.closed(client)
 	if n := len(tr.of(client, everything)); n != 2 {
 		t.Errorf("%d events, want one new and one closed:\n%s", n, tr.dump())

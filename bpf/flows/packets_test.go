@@ -27,7 +27,7 @@ func listenUDP(tr *trace, c *bpftest.Cgroup, address string) *net.UDPConn {
 		tr.check(err)
 		conn = l
 	})
-	tr.Cleanup(func() { conn.Close() })
+	bpftest.CloseAfter(tr, conn)
 	return conn
 }
 
@@ -40,7 +40,7 @@ func dialUDP(tr *trace, c *bpftest.Cgroup, to net.Addr) *net.UDPConn {
 		tr.check(err)
 		conn = d
 	})
-	tr.Cleanup(func() { conn.Close() })
+	bpftest.CloseAfter(tr, conn)
 	return conn
 }
 
@@ -103,8 +103,8 @@ func TestUDPDatagramsAndBytesAreExact(t *testing.T) {
 				for _, when := range []string{"live", "closed"} {
 					cf, sf := tr.current(client), tr.current(server)
 					if when == "closed" {
-						c.Close()
-						s.Close()
+						tr.check(c.Close())
+						tr.check(s.Close())
 						cf, sf = tr.closed(client), tr.closed(server)
 					}
 					checkPackets(t, cf, requests+1, requests*requestSize, responses, responses*responseSize)
@@ -156,7 +156,7 @@ func manyPeers(tr *trace, address string) {
 		send(tr, func(b []byte) (int, error) { return s.WriteTo(b, c.LocalAddr()) }, c, 1, 20)
 		want[c.LocalAddr().String()] = uint64(i + 1)
 	}
-	s.Close()
+	tr.check(s.Close())
 	tr.flush() // closes the flows of sockets that are gone
 	got := tr.of(server, func(f *event.Flow) bool { return f.Phase == event.Phase_PHASE_CLOSED })
 	for _, ev := range got {
@@ -206,7 +206,7 @@ func TestManyThreadsOnOneSocketLoseNoCount(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		c.Close()
+		tr.check(c.Close())
 		checkPackets(t, tr.closed(client), threads*each, threads*each*size, 0, 0)
 	}
 }
@@ -253,9 +253,9 @@ func TestAFragmentedDatagramCountsOnce(t *testing.T) {
 		c := dialUDP(tr, client, s.LocalAddr())
 		const size = 60_000
 		send(tr, c.Write, s, 3, size)
-		c.Close()
+		tr.check(c.Close())
 		checkPackets(t, tr.closed(client), 3, 3*size, 0, 0)
-		s.Close()
+		tr.check(s.Close())
 		checkPackets(t, tr.closed(server), 0, 0, 3, 3*size)
 	}
 }
@@ -271,7 +271,7 @@ func TestUDP_ReconnectOpensAnotherFlow(t *testing.T) {
 		return unix.Connect(fd, &unix.SockaddrInet4{Port: a.Port, Addr: a.AddrPort().Addr().As4()})
 	})
 	send(tr, c.Write, second, 7, 200)
-	c.Close()
+	tr.check(c.Close())
 	for to, want := range map[string][2]uint64{
 		first.LocalAddr().String():  {5, 500},
 		second.LocalAddr().String(): {7, 1400},
@@ -346,7 +346,7 @@ func TestPingIsOneFlow(t *testing.T) {
 				fd, err = unix.Socket(test.family, test.kind, test.protocol)
 				tr.check(err)
 			})
-			defer unix.Close(fd)
+			defer func() { tr.check(unix.Close(fd)) }()
 			var to unix.Sockaddr = &unix.SockaddrInet6{Addr: netip.MustParseAddr(test.address).As16()}
 			if test.family == unix.AF_INET {
 				to = &unix.SockaddrInet4{Addr: netip.MustParseAddr(test.address).As4()}

@@ -46,8 +46,8 @@ func TestPreexisting_TCPIsExactAndKnowsItsRole(t *testing.T) {
 
 				for _, when := range []string{"live", "closed"} {
 					if when == "closed" {
-						p.client.Close()
-						p.server.Close()
+						tr.check(p.client.Close())
+						tr.check(p.server.Close())
 					}
 					c, s := tr.current(client), tr.current(server)
 					if when == "closed" {
@@ -127,7 +127,7 @@ func TestPreexisting_ListenersChildrenHaveOwner(t *testing.T) {
 				l, err = lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
 				tr.check(err)
 			})
-			defer l.Close()
+			bpftest.CloseAfter(t, l)
 			tr.open(Options{})
 			tr.flush() // has found the listener
 			checkAccepts(tr, l, client, server)
@@ -147,7 +147,7 @@ func TestMPTCP_ListenersChildrenAreReported(t *testing.T) {
 		l, err = lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
 		tr.check(err)
 	})
-	defer l.Close()
+	bpftest.CloseAfter(t, l)
 	checkAccepts(tr, l, client, server)
 }
 
@@ -181,10 +181,10 @@ func TestMPTCP_BothEndsOfASubflowAgree(t *testing.T) {
 		t.Fatalf("the connection is not MPTCP: %v", err)
 	}
 	exchange(tr, p)
-	p.client.Close()
+	tr.check(p.client.Close())
 	atEOF(tr, p.server)
-	p.server.Close()
-	l.Close()
+	tr.check(p.server.Close())
+	tr.check(l.Close())
 	cf, sf := tr.closed(client), tr.closed(server)
 	cn, sn := own(t, cf), own(t, sf)
 	if cn.BytesSent < request || sn.BytesSent < response {
@@ -230,7 +230,9 @@ func mptcpEnabled(t *testing.T) {
 	if err != nil {
 		t.Skipf("this kernel has no MPTCP: %v", err)
 	}
-	unix.Close(fd)
+	if err := unix.Close(fd); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestPreexisting_SocketThatEntersScope(t *testing.T) {
@@ -286,7 +288,7 @@ func TestScope_NewContainerIsSeenAtOnce(t *testing.T) {
 	c := bpftest.NewCgroup(t, "orb8-flows-test/kubepods/pod01020304-0506-0708-090a-0b0c0d0e0f10/container")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	tr.check(err)
-	defer l.Close()
+	bpftest.CloseAfter(t, l)
 	c.Run(t, func() {
 		conn, err := net.Dial("tcp", l.Addr().String())
 		tr.check(err)
@@ -306,8 +308,8 @@ func TestScope_RemovedCgroupIsSilent(t *testing.T) {
 	before := len(tr.of(client, everything))
 	exchange(tr, p)
 	tr.flush()
-	p.client.Close()
-	p.server.Close()
+	tr.check(p.client.Close())
+	tr.check(p.server.Close())
 	tr.closed(server)
 	tr.flush()
 	if n := len(tr.of(client, everything)) - before; n != 0 {

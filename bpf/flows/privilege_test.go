@@ -57,7 +57,7 @@ func capabilities() []uint {
 }
 
 // traceSelf traces this process's own connection and fails unless it sees it, whole.
-func traceSelf() error {
+func traceSelf() (err error) {
 	if err := onlyCapabilities(capabilities()...); err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func traceSelf() error {
 	if err != nil {
 		return err
 	}
-	defer s.Close()
+	defer func() { err = errors.Join(err, s.Close()) }()
 	info, err := os.Stat(os.Getenv("ORB8_FLOWS_CGROUP"))
 	if err != nil {
 		return err
@@ -93,7 +93,7 @@ func traceSelf() error {
 	if err != nil {
 		return err
 	}
-	defer p.Close()
+	defer func() { err = errors.Join(err, p.Close()) }()
 	// The other end of both connections is in scope as well: each is seen from two sides.
 	halves := 0
 	err = p.Run(ctx, func(_ uint64, ev *event.Event) {
@@ -112,12 +112,12 @@ func traceSelf() error {
 }
 
 // talk opens a connection to itself over loopback and sends size bytes on it.
-func talk(size int64) (io.Closer, error) {
+func talk(size int64) (ends io.Closer, err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	defer l.Close()
+	defer func() { err = errors.Join(err, l.Close()) }()
 	c, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
 		return nil, err
@@ -222,9 +222,9 @@ func TestTheReaderOwnsAnAcceptedConnection(t *testing.T) {
 	tr.check(cat.Start())
 	_, err = p.client.Write([]byte("hello"))
 	tr.check(err)
-	p.client.Close()
+	tr.check(p.client.Close())
 	tr.check(cat.Wait())
-	p.server.Close()
+	tr.check(p.server.Close())
 	in.Close()
 	if f := tr.closed(server); int(f.Dst.Pid) != cat.Process.Pid || f.Dst.Comm != "cat" {
 		t.Errorf("owner %v, want cat, %d", f.Dst, cat.Process.Pid)

@@ -18,7 +18,7 @@ func TestFlow_NamesProcessNotThread(t *testing.T) {
 		tcp, err = net.Listen("tcp", "127.0.0.1:0")
 		tr.check(err)
 	})
-	t.Cleanup(func() { tcp.Close() })
+	bpftest.CloseAfter(t, tcp)
 	for _, to := range []net.Addr{udp.LocalAddr(), tcp.Addr()} {
 		t.Run(to.Network(), func(t *testing.T) {
 			client := tr.wanted(to.Network())

@@ -74,7 +74,7 @@ func TestFlowMaps_ShareIsFreeAfterRemoval(t *testing.T) {
 		if n := lost(tr, event.LossStage_LOSS_STAGE_KERNEL_MAP); n != lostBefore {
 			t.Errorf("round %d: %d of %d flows found no room", i, n-lostBefore, room)
 		}
-		conn.Close()
+		tr.check(conn.Close())
 		for range 3 { // one closes the flows, the next removes them
 			tr.flush()
 		}
@@ -203,7 +203,7 @@ func abandoned(tr *trace, in *bpftest.Cgroup, n int) {
 	in.Run(tr.T, func() {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		tr.check(err)
-		defer l.Close()
+		defer func() { tr.check(l.Close()) }()
 		for i := range n {
 			c, err := net.Dial("tcp", l.Addr().String())
 			tr.check(err)
@@ -221,10 +221,10 @@ func reconnected(tr *trace, in *bpftest.Cgroup) {
 	in.Run(tr.T, func() {
 		l, err := net.Listen("tcp4", "127.0.0.1:0")
 		tr.check(err)
-		defer l.Close()
+		defer func() { tr.check(l.Close()) }()
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
 		tr.check(err)
-		defer unix.Close(fd)
+		defer func() { tr.check(unix.Close(fd)) }()
 		if unix.Connect(fd, &unix.SockaddrInet4{Port: 9, Addr: [4]byte{127, 0, 0, 1}}) == nil {
 			tr.Fatal("something listens on port 9")
 		}

@@ -17,10 +17,10 @@ func TestPre515_ForgetsClosedSockets(t *testing.T) {
 		if n := bpftest.Kept(t, tr.probe.objects.TcpState, "tcp_socks"); n < 3 {
 			t.Fatalf("%d are kept of a listener and the two ends of a connection", n)
 		}
-		p.client.Close()
+		tr.check(p.client.Close())
 		atEOF(tr, p.server)
-		p.server.Close()
-		p.listener.Close()
+		tr.check(p.server.Close())
+		tr.check(p.listener.Close())
 	}
 	// A socket may be destroyed some time after it was closed, by an acknowledgment.
 	bpftest.AwaitNoneKept(t, tr.probe.objects.TcpState, "tcp_socks", waitTimeout)

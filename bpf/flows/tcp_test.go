@@ -67,47 +67,47 @@ func TestTCPPayloadIsExactHoweverItEnds(t *testing.T) {
 		client, server []event.TCPState
 	}{
 		"the client closes first": {func(tr *trace, p *pair) {
-			p.client.Close()
+			tr.check(p.client.Close())
 			atEOF(tr, p.server)
-			p.server.Close()
+			tr.check(p.server.Close())
 		}, closedFirst, closedSecond},
 		"the server closes first": {func(tr *trace, p *pair) {
-			p.server.Close()
+			tr.check(p.server.Close())
 			atEOF(tr, p.client)
-			p.client.Close()
+			tr.check(p.client.Close())
 		}, closedSecond, closedFirst},
 		"the client resets": {func(tr *trace, p *pair) {
 			tr.check(p.client.SetLinger(0))
-			p.client.Close()
+			tr.check(p.client.Close())
 			if _, err := p.server.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 				tr.Fatalf("read: %v, want a reset", err)
 			}
-			p.server.Close()
+			tr.check(p.server.Close())
 		}, open, open},
 		"the server resets after the client's FIN": {func(tr *trace, p *pair) {
 			tr.check(p.client.CloseWrite())
 			atEOF(tr, p.server)
 			tr.check(p.server.SetLinger(0))
-			p.server.Close()
+			tr.check(p.server.Close())
 			if _, err := p.client.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 				tr.Fatalf("read: %v, want a reset", err)
 			}
-			p.client.Close()
+			tr.check(p.client.Close())
 		}, finSent, finCame},
 		"half-closed by the server for a while": {func(tr *trace, p *pair) {
 			tr.check(p.server.CloseWrite())
 			atEOF(tr, p.client)
 			tr.check(p.client.CloseRead()) // shutdown(SHUT_RD) is no FIN and must not be taken for one
-			p.client.Close()
+			tr.check(p.client.Close())
 			atEOF(tr, p.server)
-			p.server.Close()
+			tr.check(p.server.Close())
 		}, closedSecond, closedFirst},
 		"with shutdown for reading only, then a reset": {func(tr *trace, p *pair) {
 			tr.check(p.client.CloseRead())
 			tr.check(p.server.CloseRead())
 			tr.check(p.client.SetLinger(0))
-			p.client.Close()
-			p.server.Close()
+			tr.check(p.client.Close())
+			tr.check(p.server.Close())
 		}, open, slices.Concat(open, finSent)},
 	}
 	for _, family := range familyNames() {
@@ -270,8 +270,8 @@ func TestTCP_PhasesOfAConnection(t *testing.T) {
 	tr.flush() // nothing has changed: nothing is reported
 	exchange(tr, p)
 	tr.current(client)
-	p.client.Close()
-	p.server.Close()
+	tr.check(p.client.Close())
+	tr.check(p.server.Close())
 	tr.closed(client)
 	tr.closed(server)
 	for _, c := range []struct {
@@ -313,7 +313,7 @@ func TestTCP_RefusedConnection(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	tr.check(err)
 	refused := l.Addr().String()
-	l.Close()
+	tr.check(l.Close())
 	client.Run(t, func() {
 		if _, err := net.Dial("tcp", refused); !errors.Is(err, syscall.ECONNREFUSED) {
 			t.Fatalf("dial: %v", err)

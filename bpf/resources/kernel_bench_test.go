@@ -24,21 +24,21 @@ func BenchmarkKernelSwitch(b *testing.B) {
 	defer stats.Close()
 	s, err := scope.Open(scope.Options{CgroupRoot: bpftest.CgroupRoot(b)})
 	check(b, err)
-	defer s.Close()
+	bpftest.CloseAfter(b, s)
 	group := bpftest.NewCgroup(b, "orb8-resources-bench")
 	empty, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: "sched_switch", License: "Dual BSD/GPL",
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
 	})
 	check(b, err)
-	defer empty.Close()
+	bpftest.CloseAfter(b, empty)
 	l, err := link.AttachTracing(link.TracingOptions{Program: empty})
 	check(b, err)
-	defer l.Close()
+	bpftest.CloseAfter(b, l)
 	p, err := Open(b.Context(), Options{Scope: s, CgroupRoot: bpftest.CgroupRoot(b), Interval: time.Hour,
 		Containers: func() []Container { return nil }})
 	check(b, err)
-	defer p.Close()
+	bpftest.CloseAfter(b, p)
 	for _, inScope := range []bool{false, true} {
 		name := "out of scope"
 		if inScope {

@@ -144,8 +144,7 @@ func newHarness(t *testing.T) *harness {
 		Containers: func() []Container { return []Container{{Cgroup: b.group.ID, Path: b.group.Path}} },
 	})
 	if err != nil {
-		s.Close()
-		bpftest.FatalLoad(t, err)
+		bpftest.FatalLoad(t, errors.Join(err, s.Close()))
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

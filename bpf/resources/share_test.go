@@ -48,7 +48,7 @@ func TestTasks_FloodLeavesRoomForOthers(t *testing.T) {
 	if err != nil {
 		bpftest.FatalLoad(t, err)
 	}
-	defer s.Close()
+	bpftest.CloseAfter(t, s)
 	flood, quiet := bpftest.NewCgroup(t, "orb8-"+t.Name()+"-flood"), bpftest.NewCgroup(t, "orb8-"+t.Name()+"-quiet")
 	p, err := Open(t.Context(), Options{
 		Scope: s, CgroupRoot: bpftest.CgroupRoot(t), Interval: time.Hour, maxTasks: taskRoom,
@@ -59,7 +59,7 @@ func TestTasks_FloodLeavesRoomForOthers(t *testing.T) {
 	if err != nil {
 		bpftest.FatalLoad(t, err)
 	}
-	defer p.Close()
+	bpftest.CloseAfter(t, p)
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	defer running.Wait()

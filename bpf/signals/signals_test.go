@@ -2,6 +2,7 @@ package signals
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -26,9 +27,9 @@ func TestMain(m *testing.M) {
 	os.Exit(bpftest.Main(m))
 }
 
-// wait says that it runs, and waits for its end.
+// wait prints "ready", and waits for its end.
 func wait() error {
-	os.Stdout.WriteString("ready\n")
+	fmt.Println("ready")
 	time.Sleep(timeout)
 	return nil
 }
@@ -41,7 +42,7 @@ func ignore() error {
 
 // writeToClosedPipe writes where nobody reads: Go's runtime sends itself the signal once more for descriptor 1.
 func writeToClosedPipe() error {
-	os.Stdout.WriteString("ready\n")
+	fmt.Println("ready")
 	var p [2]int
 	if err := unix.Pipe(p[:]); err != nil {
 		return err
@@ -70,7 +71,7 @@ func newHarness(t *testing.T, o Options) *harness {
 	if err != nil {
 		bpftest.FatalLoad(t, err)
 	}
-	t.Cleanup(func() { s.Close() })
+	bpftest.CloseAfter(t, s)
 	h := &harness{
 		T: t, in: bpftest.NewCgroup(t, "orb8-signals-test/in"), other: bpftest.NewCgroup(t, "orb8-signals-test/out"),
 		release: make(chan struct{}), done: make(chan error, 1),
@@ -82,7 +83,7 @@ func newHarness(t *testing.T, o Options) *harness {
 	if h.probe, err = Open(t.Context(), o); err != nil {
 		bpftest.FatalLoad(t, err)
 	}
-	t.Cleanup(func() { h.probe.Close() })
+	bpftest.CloseAfter(t, h.probe)
 	return h
 }
 

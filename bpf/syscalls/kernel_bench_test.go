@@ -27,7 +27,7 @@ func BenchmarkKernelSyscall(b *testing.B) {
 	const rounds, size = 15, 100_000
 	s, err := scope.Open(scope.Options{CgroupRoot: bpftest.CgroupRoot(b)})
 	check(b, err)
-	b.Cleanup(func() { s.Close() })
+	bpftest.CloseAfter(b, s)
 	cgroup := bpftest.NewCgroup(b, "orb8-syscalls-bench")
 	other := bpftest.NewCgroup(b, "orb8-syscalls-bench-other")
 	check(b, s.SetCgroup(other.ID, true))
@@ -36,13 +36,13 @@ func BenchmarkKernelSyscall(b *testing.B) {
 			o.Scope = s
 			p, err := Open(b.Context(), o)
 			check(b, err)
-			return []io.Closer{p, running(b, p.Run)}
+			return []io.Closer{p, running(p.Run)}
 		}
 	}
 	summary := func() []io.Closer {
 		p, err := OpenSummary(b.Context(), Options{Scope: s})
 		check(b, err)
-		return []io.Closer{p, running(b, p.Run)}
+		return []io.Closer{p, running(p.Run)}
 	}
 	modes := []struct {
 		name    string
@@ -107,7 +107,7 @@ type closer func() error
 func (c closer) Close() error { return c() }
 
 // running runs a probe until it is closed.
-func running(b *testing.B, run func(context.Context, bpf.Sink) error) io.Closer {
+func running(run func(context.Context, bpf.Sink) error) io.Closer {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- run(ctx, func(uint64, *event.Event) {}) }()

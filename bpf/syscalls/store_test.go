@@ -10,7 +10,7 @@ func TestPre515_ForgetsExitedThreads(t *testing.T) {
 	bpftest.Pre515Only(t)
 	t.Run("calls", func(t *testing.T) {
 		r := newRig(t, Options{}, false, nil)
-		_, release := r.preexisting()
+		release := r.preexisting()
 		program := r.probe.(*Probe).objects.CallEnter
 		if n := bpftest.Kept(t, program, "entries"); n == 0 {
 			t.Error("nothing is kept for a thread in a call")
@@ -21,7 +21,7 @@ func TestPre515_ForgetsExitedThreads(t *testing.T) {
 	})
 	t.Run("totals", func(t *testing.T) {
 		r := newRig(t, Options{}, true, nil)
-		_, release := r.preexisting()
+		release := r.preexisting()
 		program := r.probe.(*Summary).objects.SumEnter
 		if n := bpftest.Kept(t, program, "starts"); n == 0 {
 			t.Error("nothing is kept for a thread in a call")

@@ -100,7 +100,9 @@ func makeBlocked() error {
 	}
 	go func() {
 		time.Sleep(blocked)
-		unix.Write(p[1], []byte{1})
+		if _, err := unix.Write(p[1], []byte{1}); err != nil {
+			panic(err)
+		}
 	}()
 	began := time.Now()
 	if _, err := unix.Read(p[0], make([]byte, 1)); err != nil {
@@ -170,7 +172,7 @@ func newRig(t *testing.T, o Options, summary bool, hold <-chan struct{}) *rig {
 	if err != nil {
 		bpftest.FatalLoad(t, err)
 	}
-	t.Cleanup(func() { s.Close() })
+	bpftest.CloseAfter(t, s)
 	r := &rig{T: t, scope: s, cgroup: bpftest.NewCgroup(t, "orb8-syscalls-test/"+t.Name()), done: make(chan error, 1)}
 	if err := s.SetCgroup(r.cgroup.ID, true); err != nil {
 		t.Fatal(err)
@@ -403,8 +405,8 @@ func TestOnlyErrorsWhereOnlyErrorsAreWanted(t *testing.T) {
 	find(t, got, 0, "successes", func(s *event.Syscall) bool { return s.Errno == "" || s.Result == nil })
 }
 
-// preexisting starts a child, one thread of which waits in poll when it returns.
-func (r *rig) preexisting() (tid int, release func()) {
+// preexisting starts a child, one thread of which waits in poll until release.
+func (r *rig) preexisting() (release func()) {
 	r.Helper()
 	cmd := bpftest.Child(r, "preexisting", r.cgroup)
 	in, err := cmd.StdinPipe()
@@ -418,6 +420,7 @@ func (r *rig) preexisting() (tid int, release func()) {
 	if err := cmd.Start(); err != nil {
 		r.Fatal(err)
 	}
+	var tid int
 	if _, err := fmt.Fscanln(out, &tid); err != nil {
 		r.Fatal(err)
 	}
@@ -429,7 +432,7 @@ func (r *rig) preexisting() (tid int, release func()) {
 		}
 		// The state stands behind the name.
 		if strings.Contains(string(b), ") S ") {
-			return tid, func() {
+			return func() {
 				in.Close()
 				if err := cmd.Wait(); err != nil {
 					r.Error(err)
@@ -451,12 +454,12 @@ func TestCalls_PreexistingHasNoDuration(t *testing.T) {
 	if err != nil {
 		bpftest.FatalLoad(t, err)
 	}
-	defer s.Close()
+	bpftest.CloseAfter(t, s)
 	r.scope = s
 	if err := s.SetCgroup(r.cgroup.ID, true); err != nil {
 		t.Fatal(err)
 	}
-	_, release := r.preexisting()
+	release := r.preexisting()
 	r.open(Options{Names: []string{"poll", "ppoll"}}, false, nil)
 	ctx, cancel := context.WithTimeout(context.Background(), waitTimeout)
 	defer cancel()
@@ -482,7 +485,7 @@ func TestCalls_PreexistingHasNoDuration(t *testing.T) {
 func TestCalls_RunningCallIsReported(t *testing.T) {
 	const interval, wait = 50 * time.Millisecond, 400 * time.Millisecond
 	r := newRig(t, Options{Names: []string{"poll", "ppoll"}, Interval: interval}, false, nil)
-	_, release := r.preexisting()
+	release := r.preexisting()
 	time.Sleep(wait) // the call must have run for this long
 	ctx, cancel := context.WithTimeout(context.Background(), waitTimeout)
 	defer cancel()

@@ -30,12 +30,12 @@ func BenchmarkConnections(b *testing.B) {
 			defer stats.Close()
 			s, err := scope.Open(scope.Options{CgroupRoot: bpftest.CgroupRoot(b)})
 			check(err)
-			defer s.Close()
+			bpftest.CloseAfter(b, s)
 			cgroup := bpftest.NewCgroup(b, "orb8-tcp-bench")
 			check(s.SetCgroup(cgroup.ID, in))
 			p, err := Open(b.Context(), Options{Scope: s, Interval: time.Hour})
 			check(err)
-			defer p.Close()
+			bpftest.CloseAfter(b, p)
 			ctx, cancel := context.WithCancel(context.Background())
 			done := make(chan error)
 			events := 0
@@ -45,7 +45,7 @@ func BenchmarkConnections(b *testing.B) {
 				lc.SetMultipathTCP(false)
 				l, err := lc.Listen(b.Context(), "tcp", "127.0.0.1:0")
 				check(err)
-				defer l.Close()
+				bpftest.CloseAfter(b, l)
 				one := make([]byte, 1)
 				for b.Loop() {
 					c, err := net.Dial("tcp", l.Addr().String())

@@ -70,7 +70,7 @@ func newScope(t *testing.T) *harness {
 	if err != nil {
 		bpftest.FatalLoad(t, err)
 	}
-	t.Cleanup(func() { s.Close() })
+	bpftest.CloseAfter(t, s)
 	b := &harness{T: t, scope: s, events: make(map[uint64][]*event.Event)}
 	b.client, b.server = bpftest.NewCgroup(t, "orb8-tcp-test/client"), bpftest.NewCgroup(t, "orb8-tcp-test/server")
 	for _, c := range []*bpftest.Cgroup{b.client, b.server} {
@@ -174,7 +174,7 @@ func (b *harness) listen(address string) net.Listener {
 		l, err = lc.Listen(b.Context(), "tcp", net.JoinHostPort(address, "0"))
 		b.check(err)
 	})
-	b.Cleanup(func() { l.Close() })
+	bpftest.CloseAfter(b, l)
 	return l
 }
 
@@ -185,7 +185,7 @@ func (b *harness) dial(to string, d net.Dialer) (c *net.TCPConn, err error) {
 		var conn net.Conn
 		if conn, err = d.Dial("tcp", to); err == nil {
 			c = conn.(*net.TCPConn)
-			b.Cleanup(func() { c.Close() })
+			bpftest.CloseAfter(b, c)
 		}
 	})
 	return c, err
@@ -200,7 +200,7 @@ func (b *harness) connect(address string) *pair {
 	s, err := p.listener.Accept()
 	b.check(err)
 	p.server = s.(*net.TCPConn)
-	b.Cleanup(func() { p.server.Close() })
+	bpftest.CloseAfter(b, p.server)
 	return p
 }
 

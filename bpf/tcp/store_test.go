@@ -18,12 +18,12 @@ func TestPre515_ForgetsClosedSockets(t *testing.T) {
 			if reset {
 				b.check(p.client.SetLinger(0))
 			}
-			p.client.Close()
+			b.check(p.client.Close())
 			if _, err := p.server.Read(make([]byte, 1)); err == nil {
 				t.Fatal("the connection goes on")
 			}
-			p.server.Close()
-			p.listener.Close()
+			b.check(p.server.Close())
+			b.check(p.listener.Close())
 		}
 	}
 	// A socket may be destroyed some time after it was closed, by an acknowledgment.

@@ -72,7 +72,7 @@ const minimumDelayedACK = 30 * time.Millisecond
 func sendAfterClose(b *harness, p *pair, acknowledge bool) {
 	b.Helper()
 	closed := time.Now()
-	p.client.Close()
+	b.check(p.client.Close())
 	fails(b, p.server, io.EOF)
 	if acknowledge {
 		b.option(p.server, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1)
@@ -100,18 +100,18 @@ func TestEnd_HasItsCause(t *testing.T) {
 	}{
 		"the client closes first": {
 			end: func(b *harness, p *pair) {
-				p.client.Close()
+				b.check(p.client.Close())
 				fails(b, p.server, io.EOF)
-				p.server.Close()
+				b.check(p.server.Close())
 			},
 			client: []string{"closed in FIN_WAIT2, closed by local"},
 			server: []string{"closed in LAST_ACK, closed by peer"},
 		},
 		"the server closes first": {
 			end: func(b *harness, p *pair) {
-				p.server.Close()
+				b.check(p.server.Close())
 				fails(b, p.client, io.EOF)
-				p.client.Close()
+				b.check(p.client.Close())
 			},
 			client: []string{"closed in LAST_ACK, closed by peer"},
 			server: []string{"closed in FIN_WAIT2, closed by local"},
@@ -129,7 +129,7 @@ func TestEnd_HasItsCause(t *testing.T) {
 		"the client lingers for 0 s": {
 			end: func(b *harness, p *pair) {
 				b.check(p.client.SetLinger(0))
-				p.client.Close()
+				b.check(p.client.Close())
 				fails(b, p.server, syscall.ECONNRESET)
 			},
 			client: []string{"reset in ESTABLISHED, reset by local, TCP_CAUSE_LINGER"},
@@ -140,7 +140,7 @@ func TestEnd_HasItsCause(t *testing.T) {
 				_, err := p.client.Write(make([]byte, 17))
 				b.check(err)
 				await(b, p.server, "all has come", func(i *unix.TCPInfo) bool { return i.Bytes_received == sent+17 })
-				p.server.Close()
+				b.check(p.server.Close())
 				fails(b, p.client, syscall.ECONNRESET)
 			},
 			client: []string{"reset in ESTABLISHED, reset by peer, ECONNRESET"},
@@ -152,7 +152,7 @@ func TestEnd_HasItsCause(t *testing.T) {
 				b.check(p.client.CloseWrite())
 				fails(b, p.server, io.EOF)
 				b.check(p.server.SetLinger(0))
-				p.server.Close()
+				b.check(p.server.Close())
 				fails(b, p.client, syscall.ECONNRESET)
 			},
 			client: resetAfterFIN,
@@ -164,7 +164,7 @@ func TestEnd_HasItsCause(t *testing.T) {
 				b.check(p.client.CloseRead())
 				fails(b, p.server, io.EOF)
 				b.check(p.server.SetLinger(0))
-				p.server.Close()
+				b.check(p.server.Close())
 				inState(b, p.client, event.TCPState_TCP_STATE_CLOSE)
 			},
 			client: resetAfterFIN,
@@ -216,7 +216,7 @@ func TestEnd_HasItsCause(t *testing.T) {
 				b.check(err)
 				fails(b, p.client, syscall.ETIMEDOUT)
 				b.check(p.server.SetLinger(0))
-				p.server.Close()
+				b.check(p.server.Close())
 			},
 			client: []string{"timeout in ESTABLISHED, TCP_CAUSE_UNACKNOWLEDGED, ETIMEDOUT"},
 			server: []string{"reset in ESTABLISHED, reset by local, TCP_CAUSE_LINGER"},
@@ -228,7 +228,7 @@ func TestEnd_HasItsCause(t *testing.T) {
 					Interval: time.Second, Count: 1}))
 				fails(b, p.client, syscall.ETIMEDOUT)
 				b.check(p.server.SetLinger(0))
-				p.server.Close()
+				b.check(p.server.Close())
 			},
 			client: []string{"timeout in ESTABLISHED, TCP_CAUSE_PROBES, ETIMEDOUT"},
 			server: []string{"reset in ESTABLISHED, reset by local, TCP_CAUSE_LINGER"},
@@ -327,7 +327,7 @@ func TestAttempt_HasItsCause(t *testing.T) {
 	refuse := func(b *harness, address string) string {
 		l, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
 		b.check(err)
-		defer l.Close()
+		defer func() { b.check(l.Close()) }()
 		return l.Addr().String()
 	}
 	silent := func(b *harness, address string) string {
@@ -398,8 +398,8 @@ func TestAttempt_HasItsCause(t *testing.T) {
 	}
 }
 
-// A program that reads SO_ERROR clears it: before Linux 6.11 often before the connection's state changes. Reading it in a
-// loop on another CPU does so on later kernels, too.
+// A program that reads SO_ERROR clears it: before Linux 6.11 often before the connection's state changes. Reading it in
+// a loop on another CPU does so on later kernels, too.
 func TestAttempt_TimeoutWithErrorRead(t *testing.T) {
 	const attempts = 30
 	b := newHarness(t, Options{})
@@ -417,7 +417,7 @@ func TestAttempt_TimeoutWithErrorRead(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				b.Cleanup(func() { unix.Close(fd) })
+				b.Cleanup(func() { b.check(unix.Close(fd)) })
 				waiting = append(waiting, fd)
 				// Ends the attempt right after the first retransmit of the SYN.
 				err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 500)
@@ -496,7 +496,7 @@ func countSYNs(b *harness, to string) func() uint32 {
 	}
 	tap, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_NONBLOCK, unix.IPPROTO_TCP)
 	b.check(err)
-	b.Cleanup(func() { unix.Close(tap) })
+	b.Cleanup(func() { b.check(unix.Close(tap)) })
 	return func() (n uint32) {
 		packet := make([]byte, 1500)
 		for {
@@ -542,7 +542,7 @@ func TestEnd_NotAccepted(t *testing.T) {
 	l := b.listen("127.0.0.1")
 	c, err := b.dial(l.Addr().String(), net.Dialer{})
 	b.check(err)
-	l.Close()
+	b.check(l.Close())
 	fails(b, c, syscall.ECONNRESET)
 	if got := brief(b.last(b.server)); got != "reset in ESTABLISHED, reset by local, TCP_CAUSE_NOT_ACCEPTED" {
 		t.Errorf("server: %s", got)
@@ -562,10 +562,10 @@ func TestAttempt_ICMPErrors(t *testing.T) {
 			// Raw sockets get a copy of the SYN over loopback. The kernel cannot tell our answer from a router's.
 			tap, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_TCP)
 			b.check(err)
-			defer unix.Close(tap)
+			defer func() { b.check(unix.Close(tap)) }()
 			router, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP)
 			b.check(err)
-			defer unix.Close(router)
+			defer func() { b.check(unix.Close(router)) }()
 			l := b.listen("127.0.0.1")
 			b.deafen(l)
 			answered := make(chan error, 1)
@@ -611,7 +611,7 @@ func TestEnd_ProcessKilledWithUnreadBytes(t *testing.T) {
 	b.check(cmd.Start())
 	s, err := l.Accept()
 	b.check(err)
-	defer s.Close()
+	bpftest.CloseAfter(t, s)
 	_, err = io.ReadFull(s, make([]byte, 1))
 	b.check(err)
 	_, err = s.Write(make([]byte, 33))
@@ -661,7 +661,7 @@ func TestMPTCP_ReportsSubflows(t *testing.T) {
 					l, err = lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
 					b.check(err)
 				})
-				defer l.Close()
+				bpftest.CloseAfter(t, l)
 				if preexisting == 1 {
 					b.open(Options{})
 				}
@@ -675,11 +675,11 @@ func TestMPTCP_ReportsSubflows(t *testing.T) {
 				conn, err := l.Accept()
 				b.check(err)
 				s := conn.(*net.TCPConn)
-				defer s.Close()
+				bpftest.CloseAfter(t, s)
 				exchange(b, &pair{client: c, server: s}, 3000, 2000)
-				c.Close()
+				b.check(c.Close())
 				fails(b, s, io.EOF)
-				s.Close()
+				b.check(s.Close())
 				for name, end := range map[string]struct {
 					in      *bpftest.Cgroup
 					first   event.TCPOutcome
@@ -740,8 +740,8 @@ func TestRetransmits_OneEventPerInterval(t *testing.T) {
 	b.check(err)
 	await(b, p.client, "all is acknowledged", acknowledged)
 	total := b.info(p.client).Total_retrans
-	p.client.Close()
-	p.server.Close()
+	b.check(p.client.Close())
+	b.check(p.server.Close())
 	end := b.last(b.client)
 	reported = 0
 	for _, e := range b.of(b.client) {
@@ -763,13 +763,13 @@ func TestPreexisting_HasItsProcess(t *testing.T) {
 			if end == "RST" {
 				b.check(p.client.SetLinger(0))
 			}
-			p.client.Close()
+			b.check(p.client.Close())
 			if end == "FIN" {
 				fails(b, p.server, io.EOF)
 			} else {
 				fails(b, p.server, syscall.ECONNRESET)
 			}
-			p.server.Close()
+			b.check(p.server.Close())
 			c, s := b.last(b.client), b.last(b.server)
 			for _, e := range []*event.Tcp{c, s} {
 				own := e.Src
@@ -806,7 +806,7 @@ func TestProbe_CountsAFullRing(t *testing.T) {
 		c, err := b.dial(l.Addr().String(), net.Dialer{})
 		b.check(err)
 		b.check(c.SetLinger(0))
-		c.Close()
+		b.check(c.Close())
 	}
 	b.held.Unlock()
 	b.flush()
@@ -827,9 +827,9 @@ func TestScope_OthersAreNotReported(t *testing.T) {
 	b := newHarness(t, Options{})
 	b.check(b.scope.SetCgroup(b.client.ID, false))
 	p := b.connect("127.0.0.1")
-	p.client.Close()
+	b.check(p.client.Close())
 	fails(b, p.server, io.EOF)
-	p.server.Close()
+	b.check(p.server.Close())
 	b.last(b.server)
 	if got := b.of(b.client); len(got) > 0 {
 		t.Errorf("%v", got)

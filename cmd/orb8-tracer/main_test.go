@@ -85,11 +85,11 @@ func TestASessionIsAnnouncedAndServedOnLoopback(t *testing.T) {
 	}
 	env := map[string]string{session.EnvClientKey: client.PublicKey().String(), session.EnvNodeName: "node-1"}
 	ctx, stop := context.WithCancel(t.Context())
-	stdout, print := io.Pipe()
+	stdout, output := io.Pipe()
 	ended := make(chan error, 1)
 	go func() {
-		ended <- run(ctx, []string{"session"}, func(k string) string { return env[k] }, print, t.Output())
-		print.Close()
+		ended <- run(ctx, []string{"session"}, func(k string) string { return env[k] }, output, t.Output())
+		_ = output.Close() // returns nil
 	}()
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil {

@@ -74,7 +74,9 @@ func BenchmarkCodec(b *testing.B) {
 	wire := encoded(b, MaxBatchEvents)
 	b.Run("count", func(b *testing.B) {
 		for b.Loop() {
-			CheckBatch(wire)
+			if err := CheckBatch(wire); err != nil {
+				b.Fatal(err)
+			}
 		}
 	})
 	b.Run("decode", func(b *testing.B) {

@@ -23,15 +23,15 @@ const (
 
 	// MaxMessageBytes caps one decompressed gRPC message on either side.
 	MaxMessageBytes = 4 << 20
-	// StreamWindow and ConnectionWindow are the receive windows of HTTP/2, bytes: 20 MB/s over 100 ms. They are fixed,
-	// for gRPC measures what it adapts them by with a ping and its answer for each message, and each passes kubelet and
-	// API server.
-	StreamWindow     = 2 << 20
+	// StreamWindow is the receive window of an HTTP/2 stream in bytes, for 20 MB/s over 100 ms. It is fixed: to adapt
+	// it, gRPC would send a ping for each message, through kubelet and API server.
+	StreamWindow = 2 << 20
+	// ConnectionWindow is the receive window of a whole HTTP/2 connection in bytes.
 	ConnectionWindow = 3 << 20
-	// MaxBatchEvents is how many events a tracer puts in one batch at most, and MaxBatchBytes how long that is when it
-	// is unpacked: a viewer decodes no larger one.
+	// MaxBatchEvents is the most events in a batch. A viewer decodes no larger one.
 	MaxBatchEvents = 1024
-	MaxBatchBytes  = 1 << 20
+	// MaxBatchBytes is the most bytes of a batch, uncompressed. A viewer decodes no larger one.
+	MaxBatchBytes = 1 << 20
 )
 
 // Environment of the tracer's container.

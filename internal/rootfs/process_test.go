@@ -34,7 +34,7 @@ func TestProcess_ReadsFilesAndRoot(t *testing.T) {
 	pid, _ := startSleeper(t)
 	p, err := OpenProcess("/proc", pid)
 	must(t, err)
-	defer p.Close()
+	closeAfter(t, p)
 	if b, err := p.ReadFile("stat", 4096); err != nil || !strings.HasPrefix(string(b), strconv.Itoa(pid)+" ") {
 		t.Errorf("stat: %q, %v", b, err)
 	}
@@ -43,10 +43,10 @@ func TestProcess_ReadsFilesAndRoot(t *testing.T) {
 	}
 	own, err := OpenRoot("/")
 	must(t, err)
-	defer own.Close()
+	closeAfter(t, own)
 	root, err := OpenProcessRoot("/proc", pid)
 	must(t, err)
-	defer root.Close()
+	closeAfter(t, root)
 	if same, err := own.SameDirectory(root); err != nil || !same {
 		t.Errorf("root: %v, %v", same, err)
 	}
@@ -56,7 +56,7 @@ func TestProcess_EndedIsNotExist(t *testing.T) {
 	pid, end := startSleeper(t)
 	p, err := OpenProcess("/proc", pid)
 	must(t, err)
-	defer p.Close()
+	closeAfter(t, p)
 	end()
 	if _, err := p.ReadFile("maps", 1<<20); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("maps: %v", err)
@@ -74,7 +74,7 @@ func TestProcess_ReusedPIDIsAnotherProcess(t *testing.T) {
 	pid, end := startSleeper(t)
 	p, err := OpenProcess("/proc", pid)
 	must(t, err)
-	defer p.Close()
+	closeAfter(t, p)
 	end()
 	for range 500 {
 		if err := os.WriteFile(lastPID, []byte(strconv.Itoa(pid-1)), 0); err != nil {

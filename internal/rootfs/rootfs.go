@@ -47,7 +47,7 @@ func OpenProcessRoot(proc string, pid int) (*Root, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer p.Close()
+	defer func() { _ = p.Close() }() // nothing was written to it
 	return p.Root()
 }
 

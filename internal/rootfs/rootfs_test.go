@@ -5,6 +5,7 @@ package rootfs
 import (
 	"bytes"
 	"errors"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -23,14 +24,20 @@ func openTestRoot(t *testing.T) (r *Root, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
 	write(t, filepath.Join(dir, "secret"), "secret")
 	write(t, filepath.Join(dir, "root/usr/lib/lib.so.1"), "library")
 	if r, err = OpenRoot(filepath.Join(dir, "root")); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { r.Close() })
+	closeAfter(t, r)
 	return r, dir
+}
+
+// closeAfter closes c when the test ends.
+func closeAfter(t *testing.T, c io.Closer) {
+	t.Helper()
+	t.Cleanup(func() { must(t, c.Close()) })
 }
 
 func write(t *testing.T, path, content string) {
@@ -102,7 +109,7 @@ func TestRoot_OpenTakesRegularFilesOnly(t *testing.T) {
 	must(t, unix.Mkfifo(filepath.Join(root, "fifo"), 0o666))
 	l, err := net.Listen("unix", filepath.Join(root, "socket"))
 	must(t, err)
-	defer l.Close()
+	closeAfter(t, l)
 	must(t, os.Symlink("/fifo", filepath.Join(root, "link-to-fifo")))
 	paths := []string{"fifo", "link-to-fifo", "socket", "usr/lib", "/", "."}
 	if err := unix.Mknod(filepath.Join(root, "device"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 5))); err == nil {
@@ -125,7 +132,7 @@ func TestRoot_OpenTakesRegularFilesOnly(t *testing.T) {
 func TestRoot_OpenRefusesKernelInterfaces(t *testing.T) {
 	r, err := OpenRoot("/")
 	must(t, err)
-	defer r.Close()
+	closeAfter(t, r)
 	for _, path := range []string{"/proc/version", "/sys/kernel/notes"} {
 		if _, err := os.Stat(path); err != nil {
 			continue
@@ -188,6 +195,6 @@ func TestRoot_SameDirectory(t *testing.T) {
 		if same, err := r.SameDirectory(other); err != nil || same != want {
 			t.Errorf("%s: %v, %v", path, same, err)
 		}
-		other.Close()
+		must(t, other.Close())
 	}
 }
