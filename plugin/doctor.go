@@ -25,8 +25,9 @@ func newDoctorCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Find out what keeps tracers from running here, and the command that fixes it",
 		Args: noArgs,
-		Long: `Asks the cluster what you may, whether it would admit a tracer, and has a tracer on each node load what trace uses. Everything is
-taken away again. What is wrong comes with what fixes it; the exit code is 1 where no session can run, 3 where some nodes cannot take part.`,
+		Long: `Check your rights and whether the cluster admits a tracer, and load all probes in a tracer on each node.
+The tracers are deleted afterwards. Each failure is shown with its fix. The exit code is 1 where no session can run,
+3 where some nodes cannot be traced.`,
 		Example: `  # All nodes, with the rights you have in namespace demo
   kubectl orb8 doctor -n demo
 

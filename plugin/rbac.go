@@ -160,7 +160,7 @@ func (o *rbacOptions) writeRoles(out *bytes.Buffer, namespace string) {
 
 // bindingName is a name for each subject, so that granting a second one does not replace the first.
 func bindingName(kind, name string) string {
-	if rights.IsPlain(name) {
+	if rights.ShellSafe(name) {
 		return "orb8:" + strings.ToLower(kind) + ":" + name
 	}
 	sum := sha256.Sum256([]byte(name))

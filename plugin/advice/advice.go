@@ -7,7 +7,7 @@ import "github.com/orb8-dev/kubectl-orb8/event"
 // maxFindings is how many findings of one kind have a line; further ones are counted.
 const maxFindings = 5
 
-// Advice looks for what is worth a line in the events of a session.
+// Advice collects findings from the events of a session.
 type Advice struct {
 	// path and limits are nil where only GPUs matter.
 	path   *searchPath
@@ -15,13 +15,13 @@ type Advice struct {
 	gpus   *gpus
 }
 
-// New looks at events of all kinds.
+// New returns an Advice for events of all kinds.
 func New() *Advice { return &Advice{path: newSearchPath(), limits: newLimits(), gpus: newGPUs()} }
 
-// NewGPU looks only at events of GPUs.
+// NewGPU returns an Advice for GPU events only.
 func NewGPU() *Advice { return &Advice{gpus: newGPUs()} }
 
-// Add takes one event, which is not kept.
+// Add processes one event and does not keep it.
 func (a *Advice) Add(ev *event.Event) {
 	if a.path != nil {
 		a.path.add(ev)
@@ -30,7 +30,7 @@ func (a *Advice) Add(ev *event.Event) {
 	a.gpus.add(ev)
 }
 
-// Lines are for people; none where there is nothing to advise.
+// Lines returns the closing lines, without newlines and safe for a terminal; none without findings.
 func (a *Advice) Lines() (lines []string) {
 	if a.path != nil {
 		lines = append(a.path.summary(), a.limits.summary()...)

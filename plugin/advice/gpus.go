@@ -12,27 +12,27 @@ import (
 )
 
 const (
-	// maxGPUs bounds what is remembered of devices and nodes.
+	// maxGPUs bounds the devices and the nodes that are tracked.
 	maxGPUs = 10_000
-	// minIdle is how long a GPU is held and does nothing before that is worth a line.
+	// minIdle is how long a held GPU is idle before the closing lines name it.
 	minIdle = 2 * time.Second
 )
 
-// gpus finds nodes whose GPUs cannot be read, GPUs that are held and do nothing, and errors of GPUs.
+// gpus finds nodes whose GPUs are unreadable, GPUs that are held and idle, and GPU errors.
 type gpus struct {
 	nodes   map[string]string // the last error, empty where a device was read
 	calls   map[string]string // the last error of counting calls
 	devices map[string]*gpuUse
 	errors  []string
-	more    int // errors beyond
-	// warnings are what nodes have said of their GPUs, each once.
+	more    int // errors beyond maxFindings
+	// warnings are the nodes' warnings about their GPUs, without repetitions.
 	warnings []string
 }
 
-// gpuUse is what is known of one device.
+// gpuUse is the use of one device.
 type gpuUse struct {
 	name, usedBy string
-	// since is when it was first seen held and doing nothing, without a break; 0: it is not.
+	// since is the first of the latest consecutive samples in which the device was held and idle; 0: it is not.
 	since, last uint64
 	// unused: no process was on it for all of that time.
 	unused bool
@@ -45,8 +45,8 @@ func newGPUs() *gpus {
 }
 
 func (s *gpus) add(ev *event.Event) {
-	if said, ok := strings.CutPrefix(ev.GetNodeStatus().GetMessage(), event.GpuWarning); ok {
-		if w := event.GpuWarning + ev.GetNode() + ": " + said; len(s.warnings) < maxFindings &&
+	if warning, ok := strings.CutPrefix(ev.GetNodeStatus().GetMessage(), event.GpuWarning); ok {
+		if w := event.GpuWarning + ev.GetNode() + ": " + warning; len(s.warnings) < maxFindings &&
 			!slices.Contains(s.warnings, w) {
 			s.warnings = append(s.warnings, w)
 		}
@@ -75,7 +75,7 @@ func (s *gpus) add(ev *event.Event) {
 			whose = ev.GetNamespace() + "/" + ev.GetPod()
 		}
 		if whose == "" {
-			whose = "no pod that was asked for"
+			whose = "no traced pod"
 		}
 		s.errors = append(s.errors, fmt.Sprintf("gpu: %s: %s; used by %s", gpuName(ev), g.GetMessage(), whose))
 	case event.GpuEventType_GPU_EVENT_TYPE_DEVICE:
@@ -86,7 +86,7 @@ func (s *gpus) add(ev *event.Event) {
 	}
 }
 
-// use keeps account of whether a device is held and does nothing.
+// use tracks whether a device is held and idle.
 func (s *gpus) use(ev *event.Event) {
 	g := ev.GetGpu()
 	key := ev.GetNode() + " " + g.GetGpu().GetUuid()
@@ -98,7 +98,7 @@ func (s *gpus) use(ev *event.Event) {
 		u = &gpuUse{name: gpuName(ev)}
 		s.devices[key] = u
 	}
-	// Of a GPU whose MIG devices are used so, they say it.
+	// The message is empty for a GPU whose MIG devices are bypassed: those have it.
 	if g.GetUse() == event.GpuUse_GPU_USE_BYPASS && g.GetMessage() != "" && len(u.bypass) < maxFindings &&
 		!slices.Contains(u.bypass, g.GetMessage()) {
 		u.bypass = append(u.bypass, g.GetMessage())
@@ -124,7 +124,7 @@ func gpuName(ev *event.Event) string {
 	return name
 }
 
-// summary is lines for people.
+// summary returns the closing lines about GPUs.
 func (s *gpus) summary() (lines []string) {
 	lines = append(lines, s.errors...)
 	if s.more > 0 {
@@ -148,11 +148,11 @@ func (s *gpus) summary() (lines []string) {
 			lines = append(lines, fmt.Sprintf("gpu: … and %d more GPUs that are held and do nothing", len(idle)-i))
 			break
 		}
-		said := "gpu: %s has done nothing for the last %v, and is held by %s"
+		format := "gpu: %s has done nothing for the last %v, and is held by %s"
 		if u.unused {
-			said = "gpu: %s has had no process for the last %v, and is allocated to %s"
+			format = "gpu: %s has had no process for the last %v, and is allocated to %s"
 		}
-		lines = append(lines, fmt.Sprintf(said, u.name, time.Duration(u.last-u.since).Round(time.Second), u.usedBy))
+		lines = append(lines, fmt.Sprintf(format, u.name, time.Duration(u.last-u.since).Round(time.Second), u.usedBy))
 	}
 	lines = append(lines, s.warnings...)
 	lines = append(lines, unreadable("nothing to read", s.nodes)...)
@@ -163,7 +163,7 @@ func (s *gpus) summary() (lines []string) {
 	return lines
 }
 
-// bypasses names the containers that used GPUs which they were not given.
+// bypasses names the containers that used GPUs without an allocation.
 func (s *gpus) bypasses() (lines []string) {
 	for _, u := range s.devices {
 		for _, message := range u.bypass {
@@ -178,7 +178,7 @@ func (s *gpus) bypasses() (lines []string) {
 	return lines
 }
 
-// unreadable names the nodes that have errors, by their reasons.
+// unreadable lists the nodes of each failure.
 func unreadable(what string, failures map[string]string) (lines []string) {
 	by := map[string][]string{}
 	var reasons []string

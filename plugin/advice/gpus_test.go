@@ -59,7 +59,7 @@ func TestGPUs_IdleOrUnreadable(t *testing.T) {
 			Kind: &event.Event_Gpu{Gpu: &event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_LOST,
 				Message: "gone"}}})
 	}
-	if got := s.summary(); len(got) != 9 || !strings.Contains(got[1], "a/?: gone; used by no pod that was asked for") ||
+	if got := s.summary(); len(got) != 9 || !strings.Contains(got[1], "a/?: gone; used by no traced pod") ||
 		got[5] != "gpu: … and 16 more errors" {
 		t.Errorf("many errors: %q", got)
 	}
@@ -103,10 +103,10 @@ func TestGPUs_UnusedOrBypassed(t *testing.T) {
 		}))
 	}
 	for range 2 {
-		for _, said := range []string{"gpu: strange", "not about them"} {
+		for _, message := range []string{"gpu: strange", "not about them"} {
 			s.add(&event.Event{Node: "a",
 				Kind: &event.Event_NodeStatus{NodeStatus: &event.NodeStatus{State: event.NodeState_NODE_STATE_STREAMING,
-					Message: said}}})
+					Message: message}}})
 		}
 	}
 	want := []string{

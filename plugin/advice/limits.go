@@ -10,11 +10,11 @@ import (
 )
 
 const (
-	// maxContainers bounds what is remembered of containers.
+	// maxContainers bounds the containers that are tracked.
 	maxContainers = 10_000
-	// minThrottled is the share of periods, in percent, from which on a CPU limit is worth a line.
+	// minThrottled is the least share of throttled periods, in percent, that is reported.
 	minThrottled = 10
-	// minMemory is the share of a memory limit, in percent, from which on it is worth a line.
+	// minMemory is the least share of a memory limit, in percent, that is reported.
 	minMemory = 90
 )
 
@@ -25,11 +25,11 @@ type limits struct {
 	skipped int
 }
 
-// limited is one container.
+// limited is the first and the last sample of one container.
 type limited struct {
 	name        string
 	first, last *event.Resources
-	memory      uint64 // the most, in percent of the limit
+	memory      uint64 // maximum, in percent of the limit
 }
 
 func newLimits() *limits { return &limits{containers: map[string]*limited{}} }
@@ -54,7 +54,7 @@ func (s *limits) add(ev *event.Event) {
 	c.last, c.memory = r, max(c.memory, r.GetMemory().GetPercent())
 }
 
-// summary is lines for people, the worst first; none where no container reaches a limit.
+// summary returns a line for each limit that is reached, the worst first.
 func (s *limits) summary() (lines []string) {
 	type found struct {
 		line   string
@@ -93,13 +93,13 @@ func (s *limits) summary() (lines []string) {
 		lines = append(lines, f.line)
 	}
 	if s.skipped > 0 {
-		lines = append(lines, fmt.Sprintf("of more than %d containers, the first were looked at for what they lack",
-			maxContainers))
+		lines = append(lines, fmt.Sprintf("limits are checked for the first %d containers only", maxContainers))
 	}
 	return lines
 }
 
-// throttled is the share of periods, in percent, between two readings; of a single reading, that of its own interval.
+// throttled returns the share of throttled periods between two samples, in percent. For a single sample it is the share
+// in the sample's own interval.
 func throttled(first, last *event.Resources) (percent uint64, ok bool) {
 	a, b := first.GetCpu(), last.GetCpu()
 	if b.GetPeriods() > a.GetPeriods() && b.GetThrottledPeriods() >= a.GetThrottledPeriods() {
@@ -111,7 +111,7 @@ func throttled(first, last *event.Resources) (percent uint64, ok bool) {
 	return 0, false
 }
 
-// memoryLimit is the container's memory limit for people.
+// memoryLimit formats the container's memory limit.
 func memoryLimit(r *event.Resources) string {
 	if r.GetMemory() == nil || r.Memory.LimitBytes == nil {
 		return "n/a"

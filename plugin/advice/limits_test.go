@@ -23,7 +23,7 @@ func TestLimits_AreNamed(t *testing.T) {
 		t.Errorf("of nothing: %q", got)
 	}
 	s.add(&event.Event{Kind: &event.Event_Lost{Lost: &event.Lost{}}})
-	s.add(reading("well", 100, 50, 89, 3)) // what was before the trace is not told
+	s.add(reading("well", 100, 50, 89, 3)) // kills before the trace do not count
 	s.add(reading("well", 200, 59, 80, 3))
 	s.add(reading("held", 0, 0, 1, 0))
 	s.add(reading("held", 30, 20, 1, 0))

@@ -8,11 +8,11 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/internal/plural"
 )
 
-// maxNames bounds how many queried names are remembered.
+// maxNames bounds the queried names that are tracked.
 const maxNames = 10_000
 
-// searchPath finds the lookups that a pod's search path wastes. With ndots:5, which Kubernetes sets, a resolver tries a
-// name with fewer dots in the pod's namespace, among all services and in the cluster's zone, and only then as it is.
+// searchPath finds the lookups that a pod's DNS search path wastes. Kubernetes sets ndots:5: a resolver appends the
+// pod's namespace, the service domain and the cluster zone to a name with fewer dots before it queries the name itself.
 type searchPath struct {
 	// zones are the DNS zones of the cluster ("cluster.local"), read from the queried names.
 	zones map[string]bool
@@ -22,10 +22,10 @@ type searchPath struct {
 
 type podName struct{ namespace, pod, name string }
 
-// lookups are those of one name by one pod.
+// lookups counts the lookups of one name by one pod.
 type lookups struct {
 	wasted int
-	// exists says that the name resolves as it is.
+	// exists: the name resolves without a suffix.
 	exists bool
 }
 
@@ -55,7 +55,7 @@ func (s *searchPath) add(ev *event.Event) {
 	}
 }
 
-// base is the name without the search path; empty where it has none.
+// base strips the search path from a name; empty where the name has none.
 func (s *searchPath) base(namespace, name string) string {
 	if base, zone, ok := strings.Cut(name, "."+namespace+".svc."); ok {
 		s.zones[zone] = true
@@ -79,7 +79,7 @@ func (s *searchPath) of(ev *event.Event, name string) *lookups {
 	return l
 }
 
-// summary is a line for people; none where no lookup is wasted.
+// summary returns one line about wasted lookups, or none.
 func (s *searchPath) summary() (lines []string) {
 	wasted, names := 0, 0
 	var worst podName

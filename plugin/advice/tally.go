@@ -11,21 +11,21 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/internal/plural"
 )
 
-// Tally is what a session or a recording comes to.
+// Tally sums up a session or a recording.
 type Tally struct {
 	Events int
 	// Traced is how many of the Nodes were traced.
 	Traced, Nodes int
 	Took          time.Duration
 	Losses        []losses.Loss
-	// Gaps is how long nodes were not seen, by name.
+	// Gaps is how long each node was not traced, by its name.
 	Gaps map[string]time.Duration
 }
 
 // Lost reports whether any event was lost, or may have been.
 func (t *Tally) Lost() bool { return len(losses.Real(t.Losses))+len(t.Gaps) > 0 }
 
-// String is the closing line.
+// String returns the closing line.
 func (t *Tally) String() string {
 	took := t.Took.Round(100 * time.Millisecond)
 	lost := t.lost()
@@ -48,7 +48,7 @@ func (t *Tally) lost() (parts []string) {
 		parts = append(parts, part)
 	}
 	for _, node := range slices.Sorted(maps.Keys(t.Gaps)) {
-		// Rounded up: a gap never reads as none.
+		// Rounded up, so that no gap is shown as 0.0 s.
 		tenths := (t.Gaps[node] + 100*time.Millisecond - 1).Truncate(100 * time.Millisecond)
 		parts = append(parts, fmt.Sprintf("all of %s for %.1f s", node, tenths.Seconds()))
 	}

@@ -143,7 +143,7 @@ func TestPermission_CoversDocumentedRole(t *testing.T) {
 		p      rights.Permission
 		verbs  []string
 		status Status
-		says   string
+		detail string
 	}{
 		{jobs, []string{"create"}, Failure, "may not create jobs.batch in namespace demo"},
 		{jobs, []string{"patch"}, Warning, "a session ends after an hour"},
@@ -157,8 +157,8 @@ func TestPermission_CoversDocumentedRole(t *testing.T) {
 			test.verbs,
 			"m",
 		); f.Status != test.status ||
-			!strings.Contains(f.Detail, test.says) {
-			t.Errorf("refused %v: %+v, want %s and %q", test.verbs, f, test.status, test.says)
+			!strings.Contains(f.Detail, test.detail) {
+			t.Errorf("refused %v: %+v, want %s and %q", test.verbs, f, test.status, test.detail)
 		}
 	}
 }

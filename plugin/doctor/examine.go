@@ -22,7 +22,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/plugin/rights"
 )
 
-// Config says what is examined.
+// Config selects the cluster, namespaces and nodes to examine.
 type Config struct {
 	// Host is the API server's address.
 	Host string
@@ -33,7 +33,7 @@ type Config struct {
 	// Node is the only node to examine; empty: all, up to MaxNodes.
 	Node     string
 	MaxNodes int
-	// Commands are the commands by the kind of event that they show.
+	// Commands maps a kind of event to the command that shows it.
 	Commands map[string]string
 	// Grant is the command that grants the missing rights to USER.
 	Grant string
@@ -48,10 +48,10 @@ type Launcher interface {
 	Close()
 }
 
-// Dependencies are what an examination works with.
+// Dependencies are the clients of an examination. Tests replace them.
 type Dependencies struct {
 	Client kubernetes.Interface
-	// Launch gives the launcher of the session with an id.
+	// Launch returns the launcher of the session with an ID.
 	Launch func(ctx context.Context, id string) Launcher
 	// Log follows the log of a tracer's pod.
 	Log func(ctx context.Context, pod string) (io.ReadCloser, error)
@@ -66,8 +66,8 @@ type examination struct {
 	blocked string
 }
 
-// Examine asks the cluster what the user may, has it admit a tracer, and tries one on each node. An error is what keeps
-// it from finding out anything.
+// Examine checks the user's rights and the admission of a tracer, and runs a tracer on each node. It returns an error
+// where the examination itself fails, not for failed checks.
 func Examine(ctx context.Context, config Config, deps Dependencies) ([]Finding, error) {
 	x := &examination{Config: config, Dependencies: deps}
 	v, err := x.Client.Discovery().ServerVersion()
@@ -82,7 +82,7 @@ func Examine(ctx context.Context, config Config, deps Dependencies) ([]Finding, 
 	if err := x.Spec.ResolveRuntimeClass(ctx, x.Client); err != nil {
 		return nil, err
 	}
-	if err := x.rehearse(ctx); err != nil {
+	if err := x.dryRun(ctx); err != nil {
 		return nil, err
 	}
 	nodes, err := x.listNodes(ctx)
@@ -124,15 +124,15 @@ func (x *examination) checkPermissions(ctx context.Context) error {
 	return nil
 }
 
-// checkPermission asks for all verbs of one permission at once.
+// checkPermission reviews all verbs of one permission in parallel.
 func (x *examination) checkPermission(ctx context.Context, p *rights.Permission, namespace, grant string) error {
 	allowed := make([]bool, len(p.Verbs))
 	errs := make([]error, len(p.Verbs))
-	var asking sync.WaitGroup
+	var reviews sync.WaitGroup
 	for i, verb := range p.Verbs {
-		asking.Go(func() { allowed[i], errs[i] = p.Allowed(ctx, x.Client, namespace, verb) })
+		reviews.Go(func() { allowed[i], errs[i] = p.Allowed(ctx, x.Client, namespace, verb) })
 	}
-	asking.Wait()
+	reviews.Wait()
 	if err := cmp.Or(errs...); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -140,7 +140,7 @@ func (x *examination) checkPermission(ctx context.Context, p *rights.Permission,
 		x.add(
 			"permission: "+p.Name(),
 			Unknown,
-			"the cluster does not tell what you may: "+string(safe.AppendText(nil, err.Error())),
+			"the cluster does not answer access reviews: "+string(safe.AppendText(nil, err.Error())),
 			"",
 		)
 		return nil
@@ -156,8 +156,8 @@ func (x *examination) checkPermission(ctx context.Context, p *rights.Permission,
 	return nil
 }
 
-// rehearse has the API server admit the very Job and its pod, without creating them.
-func (x *examination) rehearse(ctx context.Context) error {
+// dryRun has the API server admit the tracer's Job and its pod without creating them.
+func (x *examination) dryRun(ctx context.Context) error {
 	identity, err := session.NewIdentity()
 	if err != nil {
 		return err
@@ -165,14 +165,14 @@ func (x *examination) rehearse(ctx context.Context) error {
 	spec := x.Spec
 	spec.Session, spec.ClientKey, spec.Deadline = launch.NewSessionID(), identity.PublicKey(), examineLimit
 	spec.Node = cmp.Or(x.Node, "any")
-	dry := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
+	options := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
 	job := spec.Job()
-	_, err = x.Client.BatchV1().Jobs(spec.Namespace).Create(ctx, job, dry)
+	_, err = x.Client.BatchV1().Jobs(spec.Namespace).Create(ctx, job, options)
 	x.addAdmission("job", "the API server admits the tracer's Job", err, &spec)
 
 	pod := &corev1.Pod{ObjectMeta: job.Spec.Template.ObjectMeta, Spec: job.Spec.Template.Spec}
 	pod.GenerateName = job.Name + "-"
-	_, err = x.Client.CoreV1().Pods(spec.Namespace).Create(ctx, pod, dry)
+	_, err = x.Client.CoreV1().Pods(spec.Namespace).Create(ctx, pod, options)
 	x.addAdmission("pod", "the API server admits its pod: Pod Security, quota and webhooks", err, &spec)
 	return ctx.Err()
 }
@@ -188,7 +188,7 @@ func (x *examination) addAdmission(object, admitted string, err error, spec *lau
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "cannot create resource"):
 		detail := "not tried: you may not create it yourself"
 		if object == "pod" {
-			// The Job's controller may, and what it will be told depends on the namespace.
+			// The Job controller may create pods; whether admission accepts them depends on the namespace.
 			detail = "you may not create pods yourself, so that admission could not be tried before a session does"
 		}
 		x.add(check, Unknown, detail, "")
@@ -200,7 +200,8 @@ func (x *examination) addAdmission(object, admitted string, err error, spec *lau
 	}
 }
 
-// listNodes gives the nodes to examine. Who may not list nodes sees those of the pods in the namespace.
+// listNodes returns the nodes to examine. For a user who may not list nodes, these are the nodes of the namespace's
+// pods.
 func (x *examination) listNodes(ctx context.Context) ([]corev1.Node, error) {
 	if x.Node != "" {
 		n, err := x.Client.CoreV1().Nodes().Get(ctx, x.Node, metav1.GetOptions{})
@@ -240,9 +241,9 @@ func (x *examination) listNodes(ctx context.Context) ([]corev1.Node, error) {
 }
 
 const (
-	// examineLimit bounds what one node may take, an image pull included.
+	// examineLimit bounds the examination of one node, including the image pull.
 	examineLimit = 2 * time.Minute
-	// parallelTries is how many nodes are tried at a time.
+	// parallelTries bounds the nodes that are examined in parallel.
 	parallelTries = 8
 	// deleteTimeout bounds the deletion of a Job.
 	deleteTimeout = 5 * time.Second

@@ -213,7 +213,7 @@ func TestExamine_RightsUnknown(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := find(t, findings, "", "permission: pods")
-	if f.Status != Unknown || f.Detail != `the cluster does not tell what you may: no\x1b` {
+	if f.Status != Unknown || f.Detail != `the cluster does not answer access reviews: no\x1b` {
 		t.Errorf("%+v", f)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

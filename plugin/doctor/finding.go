@@ -14,10 +14,10 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/internal/plural"
 )
 
-// Status of a finding.
+// Status is the result of a check.
 type Status string
 
-// A warning limits what can be seen; a failure prevents a session. Unknown is what could not be tried.
+// A Warning limits what a session shows, a Failure prevents one. A check that could not run is Unknown.
 const (
 	OK      Status = "ok"
 	Warning Status = "warning"
@@ -25,9 +25,9 @@ const (
 	Unknown Status = "unknown"
 )
 
-// Finding is one thing that was looked at.
+// Finding is the result of one check.
 type Finding struct {
-	// Node is empty for what concerns the cluster.
+	// Node is empty for checks of the cluster.
 	Node   string
 	Check  string
 	Status Status
@@ -36,7 +36,7 @@ type Finding struct {
 	Fix string
 }
 
-// MarshalJSON writes the contract of `doctor -o json`: what does not apply is null.
+// MarshalJSON writes a finding as `doctor -o json` documents it, with null for empty fields.
 func (f Finding) MarshalJSON() ([]byte, error) {
 	null := func(s string) *string {
 		if s == "" {
@@ -55,7 +55,7 @@ func (f Finding) MarshalJSON() ([]byte, error) {
 	}{2, "finding", null(f.Node), f.Check, f.Status, f.Detail, null(f.Fix)})
 }
 
-// WriteJSON writes one object a line.
+// WriteJSON writes one JSON object per line.
 func WriteJSON(w io.Writer, findings []Finding) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
@@ -67,7 +67,7 @@ func WriteJSON(w io.Writer, findings []Finding) error {
 	return nil
 }
 
-// WriteTable writes a line a finding, and below it what fixes it. Text from the cluster is made safe for a terminal.
+// WriteTable writes a line per finding, and the fix below it. Text from the cluster is made safe for a terminal.
 func WriteTable(w io.Writer, findings []Finding, headers bool) error {
 	table := printers.GetNewTabWriter(w)
 	if headers {
@@ -105,13 +105,13 @@ func row(w io.Writer, cells []string) error {
 	return err
 }
 
-// Reasons why not all nodes can be traced.
+// Verdict's errors.
 var (
 	ErrNoSession = errors.New("no session can run")
 	ErrSomeNodes = errors.New("some nodes cannot be traced")
 )
 
-// Verdict is the closing line, and one of the reasons above, unless all nodes can be traced.
+// Verdict returns the closing line, with ErrNoSession or ErrSomeNodes unless all nodes can be traced.
 func Verdict(findings []Finding) (line string, err error) {
 	tried, failed := map[string]bool{}, map[string]bool{}
 	cluster, see := 0, "see above for what is wrong"

@@ -104,9 +104,16 @@ const (
 	margin     = 16.0
 )
 
-const svgStyle = `svg{background:#fff}text{font:13px ui-monospace,Menlo,Consolas,monospace;fill:#1b1f24}.b{fill:#f3f6fa;stroke:#2f6fb4;stroke-width:1.5}.o{stroke-dasharray:4 3}` +
-	`.e{fill:none;stroke:#5b6672;stroke-width:1.5}.f{stroke:#b3261e;stroke-dasharray:6 4}.l{font-size:11px;fill:#5b6672}.lf{fill:#b3261e}.a{fill:#5b6672}.af{fill:#b3261e}` +
-	`@media(prefers-color-scheme:dark){svg{background:#14181d}text{fill:#e6e9ec}.b{fill:#1d252e;stroke:#6ab0f3}.e{stroke:#9aa5b1}.l{fill:#9aa5b1}.a{fill:#9aa5b1}.f{stroke:#ff8a80}.lf,.af{fill:#ff8a80}}`
+// svgStyle has a class for boxes (b; o: outside the trace), edges (e; f: failing), labels (l, lf) and arrow heads
+// (a, af).
+const svgStyle = `svg{background:#fff}` +
+	`text{font:13px ui-monospace,Menlo,Consolas,monospace;fill:#1b1f24}` +
+	`.b{fill:#f3f6fa;stroke:#2f6fb4;stroke-width:1.5}.o{stroke-dasharray:4 3}` +
+	`.e{fill:none;stroke:#5b6672;stroke-width:1.5}.f{stroke:#b3261e;stroke-dasharray:6 4}` +
+	`.l{font-size:11px;fill:#5b6672}.lf{fill:#b3261e}.a{fill:#5b6672}.af{fill:#b3261e}` +
+	`@media(prefers-color-scheme:dark){` +
+	`svg{background:#14181d}text{fill:#e6e9ec}.b{fill:#1d252e;stroke:#6ab0f3}.e{stroke:#9aa5b1}` +
+	`.l{fill:#9aa5b1}.a{fill:#9aa5b1}.f{stroke:#ff8a80}.lf,.af{fill:#ff8a80}}`
 
 // SVG writes the graph as a picture of its own.
 func (g *Graph) SVG(w io.Writer) error {

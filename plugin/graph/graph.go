@@ -135,7 +135,7 @@ func (l *layout) add(node, rank int) *vertex {
 	return v
 }
 
-// cycles are the edges that lead back to where a walk came from.
+// cycles returns the back edges of a depth-first search.
 func cycles(out [][]int) map[[2]int]bool {
 	back := map[[2]int]bool{}
 	state := make([]int, len(out)) // 1: on the way, 2: done

@@ -42,7 +42,7 @@ func shown(s string) string {
 	return ansi.Truncate(s, maxLabel, "…")
 }
 
-// edgeLabel says of an edge that fails that it does, not by its colour alone.
+// edgeLabel marks failing edges in their label, since terminals and readers may not show the colour.
 func (l *layout) edgeLabel(edge int) string {
 	e := &l.g.Edges[edge]
 	if e.Failing && e.Label != "" {

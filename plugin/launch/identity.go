@@ -16,37 +16,36 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
 
-// Labels and owner references are what the creator of a pod says of it. Whoever may create pods in the tracer's
-// namespace can have one claim to be the tracer, and what it announces in its log would be taken for the tracer's key.
-// So a pod is the tracer's only if it is of the Job that the API server has made for this session, by its UID, on the
-// node that was asked for, and if its container is what was asked for: the image, command and arguments, the key of the
-// client, and the configuration.
+// The creator of a pod chooses its labels and owner references. Anyone who may create pods in the tracer's namespace
+// can create one that claims to be the tracer, and the client would read the tracer's key from its log. A pod is
+// therefore accepted as the tracer only if its owner has the UID of the session's Job, it runs on the Spec's node, and
+// its container matches the Spec: image, command, arguments, client key and configuration.
 //
 // Admission may add containers, init containers, variables, volumes and resources. It may change the image in the Job,
-// which the API server's answer shows, but not in the pod: an image there is the only thing that tells a tracer from
-// another program. Where admission rewrites images of pods, --image takes the name that it makes of them.
+// which the API server's response shows, but not in the pod: only the image distinguishes a tracer from another
+// program. Where admission rewrites the images of pods, --image takes the rewritten name.
 
 const (
-	// maxTold is of how many pods of a Job it is told that they are refused.
-	maxTold = 8
-	// strangerPatience is how long a Job whose only pod is not the tracer is waited for.
-	strangerPatience = 5 * time.Second
+	// maxRefusals bounds the refused pods that are reported per Job.
+	maxRefusals = 8
+	// impostorTimeout bounds the wait for the tracer's pod where the Job has only a refused one.
+	impostorTimeout = 5 * time.Second
 )
 
-// binaries are the files that the tracer's container runs: what is mounted over them is run in their place.
+// binaries are the files that the tracer's container runs: a volume mounted over one replaces it.
 var binaries = []string{"/orb8-tracer", "/orb8-nvml"}
 
-// wanted is what the pod of one Job must be.
+// wanted is the expected pod of one Job.
 type wanted struct {
 	job   types.UID
 	node  string
 	image string
 	args  []string
-	// env are the variables that decide whom the tracer serves and what it does; an empty one is not to be set.
+	// env are the variables with the client's key and the configuration; an empty one must be unset.
 	env map[string]string
 }
 
-// wantedOf gives what the pod of a Job must be, by what was asked for and what the API server has made of it.
+// wantedOf returns the expected pod of a Job: the Spec's, with the image of the Job that the API server has stored.
 func wantedOf(spec *Spec, made *batchv1.Job) wanted {
 	w := wanted{job: made.UID, node: spec.Node, image: spec.Image, args: spec.args(),
 		env: map[string]string{session.EnvClientKey: "", session.EnvConfig: ""}}
@@ -61,7 +60,7 @@ func wantedOf(spec *Spec, made *batchv1.Job) wanted {
 	return w
 }
 
-// foreign reports whether the pod is not of the Job, whatever it says, and why.
+// foreign returns why the pod does not belong to the Job; "" if it does.
 func (w *wanted) foreign(pod *corev1.Pod) string {
 	if owner := metav1.GetControllerOf(pod); owner == nil || owner.UID != w.job {
 		return "its owner has another UID than the Job that was made"
@@ -69,7 +68,7 @@ func (w *wanted) foreign(pod *corev1.Pod) string {
 	return ""
 }
 
-// mismatch says how a pod of the Job differs from what was asked for; "" where it does not.
+// mismatch describes how a pod of the Job differs from the expected one; "" if it does not.
 func (w *wanted) mismatch(pod *corev1.Pod) string {
 	if on := pod.Spec.NodeName; on != "" && on != w.node {
 		return fmt.Sprintf("it is on node %s and not on %s", on, w.node)
@@ -86,7 +85,7 @@ func (w *wanted) mismatch(pod *corev1.Pod) string {
 	case !slices.Equal(c.Args, w.args):
 		return fmt.Sprintf("its arguments are %q and not %q", c.Args, w.args)
 	case c.Lifecycle != nil:
-		return "it has a lifecycle hook, and none was asked for"
+		return "it has a lifecycle hook, which a tracer has not"
 	}
 	if why := w.otherEnv(c.Env); why != "" {
 		return why
@@ -99,8 +98,8 @@ func (w *wanted) mismatch(pod *corev1.Pod) string {
 	return ""
 }
 
-// otherEnv says why the container would serve another client, or do something else. Of a variable that is given twice,
-// the last one counts.
+// otherEnv describes how the container's variables differ from the expected ones; "" if they do not. The last of
+// several values of a variable counts.
 func (w *wanted) otherEnv(env []corev1.EnvVar) string {
 	found := map[string]bool{}
 	for _, e := range env {
@@ -130,14 +129,14 @@ func within(file, dir string) bool {
 // claim is the pod of one Job. The Launcher's lock guards it.
 type claim struct {
 	wanted *wanted // nil: the API server has not answered yet
-	// tracer is the pod that was accepted; it stays the one. stranger says why another pod of the Job was not.
+	// tracer is the accepted pod; no other pod replaces it. impostor is why a pod of the Job was refused.
 	tracer   *corev1.Pod
-	stranger string
-	told     map[types.UID]bool // of these pods that they are refused
+	impostor string
+	reported map[types.UID]bool // refused pods
 }
 
-// judge takes the newest state of a pod that claims to be of the Job. Of several that are what was asked for, the first
-// is the tracer. A pod that is refused is given to refused once.
+// judge accepts or refuses a pod that claims to belong to the Job, by its newest state. The first of several matching
+// pods is the tracer. judge passes each refused pod to refused once.
 func (c *claim) judge(pod *corev1.Pod, refused func(pod *corev1.Pod, why string)) {
 	if c.wanted == nil {
 		return
@@ -146,7 +145,7 @@ func (c *claim) judge(pod *corev1.Pod, refused func(pod *corev1.Pod, why string)
 	why := c.wanted.foreign(pod)
 	if why == "" {
 		if why = c.wanted.mismatch(pod); why != "" {
-			c.stranger = "pod " + pod.Name + ": " + why
+			c.impostor = "pod " + pod.Name + ": " + why
 		}
 	}
 	switch {
@@ -158,14 +157,14 @@ func (c *claim) judge(pod *corev1.Pod, refused func(pod *corev1.Pod, why string)
 		if why == "" {
 			why = "pod " + c.tracer.Name + " is that already"
 		}
-		if !c.told[pod.UID] && len(c.told) < maxTold {
-			c.told[pod.UID] = true
+		if !c.reported[pod.UID] && len(c.reported) < maxRefusals {
+			c.reported[pod.UID] = true
 			refused(pod, why)
 		}
 	}
 }
 
-// over is a pod whose tracer has ended, whatever its kubelet reports.
+// over returns a copy of the pod with a failed status, whatever its kubelet reports.
 func over(pod *corev1.Pod, reason, message string) *corev1.Pod {
 	pod = pod.DeepCopy()
 	pod.Status = corev1.PodStatus{Phase: corev1.PodFailed, Reason: reason, Message: message}

@@ -31,7 +31,7 @@ func cluster(objects ...runtime.Object) *fake.Clientset {
 	return client
 }
 
-// claiming is a pod that runs and claims to be the tracer; change makes it another one than was asked for.
+// claiming returns a running pod that claims to be the tracer. change makes it differ from the expected pod.
 func claiming(s *Spec, name string, change func(*corev1.Pod, *corev1.Container)) *corev1.Pod {
 	pod := podOf(s, container(corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}))
 	pod.Name, pod.UID = name, types.UID(name)
@@ -131,13 +131,13 @@ func TestIdentity_RefusesImpostors(t *testing.T) {
 				const line = "pod demo/a-impostor claims to be the tracer of job orb8-k3x9q-"
 				if len(refused) > 1 || len(refused) == 1 && (!strings.Contains(refused[0], test.want) ||
 					!strings.HasPrefix(refused[0], line)) {
-					t.Errorf("told %q", refused)
+					t.Errorf("refused %q", refused)
 				}
 				pod, refused, err = start(t, s, impostor)
 				start := (*StartError)(nil)
 				switch ours := impostor.OwnerReferences[0].UID == realUID; {
 				case len(refused) != 1 || !strings.Contains(refused[0], test.want):
-					t.Errorf("told %q", refused)
+					t.Errorf("refused %q", refused)
 				case ours && (!errors.As(err, &start) || start.Reason != "identity" ||
 					!strings.Contains(err.Error(), test.want)):
 					t.Errorf("with no other pod: pod %q, %v", pod, err)
@@ -149,7 +149,7 @@ func TestIdentity_RefusesImpostors(t *testing.T) {
 	}
 }
 
-// TestIdentity_ToleratesAdmission has a pod that is what was asked for, and more.
+// TestIdentity_ToleratesAdmission accepts a pod with variables, volumes and containers that admission has added.
 func TestIdentity_ToleratesAdmission(t *testing.T) {
 	s := spec()
 	pod, refused, err := start(t, s, claiming(s, "tracer", func(p *corev1.Pod, c *corev1.Container) {
@@ -161,7 +161,7 @@ func TestIdentity_ToleratesAdmission(t *testing.T) {
 		p.Labels["x"], p.Annotations = "y", map[string]string{"x": "y"}
 	}))
 	if err != nil || pod != "tracer" || len(refused) > 0 {
-		t.Errorf("pod %q, %v; told %q", pod, err, refused)
+		t.Errorf("pod %q, %v; refused %q", pod, err, refused)
 	}
 }
 
@@ -203,7 +203,7 @@ func TestIdentity_StaysTheSame(t *testing.T) {
 	select {
 	case line := <-refused:
 		if !strings.Contains(line, "pod demo/a-twin claims") || !strings.Contains(line, "pod tracer is that already") {
-			t.Errorf("told %q", line)
+			t.Errorf("refused %q", line)
 		}
 	case <-ctx.Done():
 		t.Fatal("a second pod is not refused")

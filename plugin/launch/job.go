@@ -78,7 +78,7 @@ const (
 	graceSeconds = 2
 )
 
-// Spec is all that decides what one node's tracer Job looks like.
+// Spec describes the tracer Job of one node.
 type Spec struct {
 	// Session is the session's id: lower-case letters and digits, unique per run of the plugin.
 	Session string
@@ -95,19 +95,19 @@ type Spec struct {
 	ImagePullSecrets []string
 	// Command of the tracer: a session, if empty, or CommandDoctor.
 	Command string
-	// ClientKey is the only key the tracer will talk to.
+	// ClientKey is the key of the only client that the tracer accepts.
 	ClientKey session.PublicKey
 	// Privileged runs the container privileged, for platforms where capabilities are not enough.
 	Privileged bool
-	// Config is what the tracer is asked for. "doctor" gets it in the Job, a session sends it.
+	// Config selects what the tracer traces. "doctor" passes it in the Job, a session sends it.
 	Config *session.Config
 	// RuntimeClass, where not empty, gives a tracer that reads GPUs their device files.
 	RuntimeClass string
-	// Resources are its requests and limits, where they are not the default ones.
+	// Resources replace the default requests and limits.
 	Resources corev1.ResourceList
 	// Labels and Annotations are put on the Job and its pod besides orb8's own.
 	Labels, Annotations map[string]string
-	// Deadline ends the tracer whatever happens, unless it is extended.
+	// Deadline ends the tracer unless it is extended.
 	Deadline time.Duration
 }
 

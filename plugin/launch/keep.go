@@ -41,7 +41,7 @@ type Extender interface {
 //
 // The deadline is spec.Deadline from now, moved when half of that is over: rarely, for each move is a write of the API
 // server. Once the pod is seen to have foreign containers it is SharedDeadline, moved with every heartbeat. A move that
-// fails is tried again well before the deadline, and failed hears of it, each error once.
+// fails is retried well before the deadline, and failed is called with each different error once.
 func Keep(ctx context.Context, e Extender, spec *Spec, created time.Time, failed func(error)) {
 	job, last := spec.JobName(), ""
 	window := spec.Deadline

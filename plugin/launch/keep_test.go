@@ -43,8 +43,8 @@ func (e *extender) Extend(_ context.Context, _ string, d time.Duration) error {
 	return nil
 }
 
-// keepFor runs Keep for a while of the test's own clock, and returns the errors that it told of.
-func keepFor(t *testing.T, d time.Duration, e *extender) (told []error) {
+// keepFor runs Keep for d on a fake clock and returns the errors that it reported.
+func keepFor(t *testing.T, d time.Duration, e *extender) (reported []error) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), d)
@@ -52,15 +52,15 @@ func keepFor(t *testing.T, d time.Duration, e *extender) (told []error) {
 		s := spec()
 		s.Deadline = time.Minute
 		e.created = time.Now()
-		Keep(ctx, e, s, e.created, func(err error) { told = append(told, err) })
+		Keep(ctx, e, s, e.created, func(err error) { reported = append(reported, err) })
 	})
-	return told
+	return reported
 }
 
 func TestKeep_ExtendsDeadlineRarely(t *testing.T) {
 	e := &extender{}
-	if told := keepFor(t, 10*time.Minute, e); len(told) > 0 {
-		t.Errorf("told of %v", told)
+	if reported := keepFor(t, 10*time.Minute, e); len(reported) > 0 {
+		t.Errorf("reported %v", reported)
 	}
 	if len(e.moves) < 18 || len(e.moves) > 20 {
 		t.Errorf("%d moves in 10 min, want one each 30 s", len(e.moves))
@@ -100,9 +100,9 @@ func TestKeep_ReportsErrorOnceAndRetries(t *testing.T) {
 		}
 		return nil
 	}}
-	told := keepFor(t, 50*time.Second, e)
-	if len(told) != 1 || told[0].Error() != "away" || len(e.moves) != 1 || e.moves[0].at > 42*time.Second {
-		t.Errorf("told of %v, moves %v", told, e.moves)
+	reported := keepFor(t, 50*time.Second, e)
+	if len(reported) != 1 || reported[0].Error() != "away" || len(e.moves) != 1 || e.moves[0].at > 42*time.Second {
+		t.Errorf("reported %v, moves %v", reported, e.moves)
 	}
 }
 
@@ -110,9 +110,9 @@ func TestKeep_RetriesForbiddenRarely(t *testing.T) {
 	e := &extender{sharedFrom: time.Second, err: func(time.Duration) error {
 		return apierrors.NewForbidden(schema.GroupResource{Group: "batch", Resource: "jobs"}, "j", errors.New("no"))
 	}}
-	told := keepFor(t, time.Minute, e)
-	if len(told) != 1 || e.tried > 20 {
-		t.Errorf("told of %v, asked %d times", told, e.tried)
+	reported := keepFor(t, time.Minute, e)
+	if len(reported) != 1 || e.tried > 20 {
+		t.Errorf("reported %v, tried %d times", reported, e.tried)
 	}
 }
 

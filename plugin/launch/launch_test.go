@@ -41,9 +41,9 @@ func TestJob_MatchesGoldenFiles(t *testing.T) {
 	privileged.Privileged, privileged.Attempt = true, 2
 	gpu := spec()
 	gpu.Config, gpu.RuntimeClass = gpuConfig, "nvidia"
-	older := *gpu
+	pre511 := *gpu
 	for name, s := range map[string]*Spec{"job": spec(), "job-privileged": privileged, "job-gpu": gpu,
-		"job-gpu-older": &older} {
+		"job-gpu-pre511": &pre511} {
 		s.Kernel = "5.11.0"
 		if s == gpu {
 			s.Kernel = "6.6.0"
@@ -193,11 +193,11 @@ func TestLauncher_FollowsJobToRunning(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var said []string
+	var states []string
 	progress := func(state string) {
-		said = append(said, state)
+		states = append(states, state)
 		var err error
-		switch len(said) {
+		switch len(states) {
 		case 1:
 			_, err = client.CoreV1().Pods(s.Namespace).Create(ctx, podOf(s, waiting("ContainerCreating", "")),
 				metav1.CreateOptions{})
@@ -213,9 +213,9 @@ func TestLauncher_FollowsJobToRunning(t *testing.T) {
 	if err != nil || name != s.JobName()+"-abcde" {
 		t.Fatalf("pod %q, %v", name, err)
 	}
-	if len(said) != 2 || said[0] != "waiting for the Job's pod" ||
-		!strings.HasPrefix(said[1], "starting the container") {
-		t.Errorf("said %q", said)
+	if len(states) != 2 || states[0] != "waiting for the Job's pod" ||
+		!strings.HasPrefix(states[1], "starting the container") {
+		t.Errorf("states %q", states)
 	}
 	if err := client.CoreV1().Pods(s.Namespace).Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
@@ -233,12 +233,18 @@ func TestLauncher_FollowsJobToRunning(t *testing.T) {
 func TestRefusal_ExplainsRefusedPod(t *testing.T) {
 	for name, test := range map[string]struct{ message, want string }{
 		"pod security": {
-			`Error creating: pods "x-abcde" is forbidden: violates PodSecurity "restricted:latest": host namespaces (hostPID=true)`,
-			`pod security: namespace "demo" forbids the tracer (Pod Security level restricted); allow it with: kubectl label namespace demo pod-security.kubernetes.io/enforce=privileged --overwrite, or run it elsewhere with --tracer-namespace`,
+			`Error creating: pods "x-abcde" is forbidden: violates PodSecurity "restricted:latest": ` +
+				`host namespaces (hostPID=true)`,
+			`pod security: namespace "demo" forbids the tracer (Pod Security level restricted); ` +
+				`allow it with: kubectl label namespace demo ` +
+				`pod-security.kubernetes.io/enforce=privileged --overwrite, ` +
+				`or run it elsewhere with --tracer-namespace`,
 		},
 		"quota": {
-			`Error creating: pods "x-abcde" is forbidden: exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2`,
-			`quota: exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2; see kubectl describe quota -n demo, or run it elsewhere with --tracer-namespace`,
+			`Error creating: pods "x-abcde" is forbidden: exceeded quota: q, ` +
+				`requested: pods=1, used: pods=2, limited: pods=2`,
+			`quota: exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2; ` +
+				`see kubectl describe quota -n demo, or run it elsewhere with --tracer-namespace`,
 		},
 		"another admission": {
 			`Error creating: pods "x-abcde" is forbidden: no tracers on Fridays`,

@@ -25,13 +25,13 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// Launcher makes the Jobs of one session and watches what becomes of them: one watch for all nodes.
+// Launcher creates the Jobs of one session and watches them, with one watch for all nodes.
 type Launcher struct {
 	client    kubernetes.Interface
 	namespace string
 	session   string
 
-	// Refused hears of pods that claim to be a tracer and are not: a line for each. nil: nobody does. It is set before
+	// Refused, if not nil, is called with a line about each pod that claims to be a tracer and is not. It is set before
 	// the first Create and must not call the Launcher.
 	Refused func(line string)
 
@@ -68,8 +68,8 @@ func New(ctx context.Context, client kubernetes.Interface, namespace, session st
 		}
 	})
 	l.watch(watching, ours.Batch().V1().Jobs().Informer(), func(obj any) { l.job(obj.(*batchv1.Job)) }, func(error) {})
-	// Pod Security and quota refuse the Job's pod and not the Job: only an event says so. Who may not read events is
-	// told less, later, by the Job's deadline.
+	// Pod Security and quota refuse the Job's pod and not the Job: only an event shows that. For a user who may not
+	// read events, the Job fails at its deadline without the reason.
 	news := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(namespace),
 		informers.WithTweakListOptions(func(o *metav1.ListOptions) {
 			o.FieldSelector = fields.Set{"involvedObject.kind": "Job", "reason": "FailedCreate"}.String()
@@ -79,7 +79,8 @@ func New(ctx context.Context, client kubernetes.Interface, namespace, session st
 	return l
 }
 
-// NewSessionID is short, for it is part of names, and random, for two users may start at once.
+// NewSessionID returns 8 random lower-case letters and digits: names of objects contain it, and two users may start at
+// once.
 func NewSessionID() string {
 	var b [8]byte
 	rand.Read(b[:])
@@ -125,7 +126,7 @@ func jobOf(pod *corev1.Pod) string {
 	return ""
 }
 
-// tracer gives the pod that was accepted as a Job's tracer, nil where there is none. The lock is held.
+// tracer returns the pod that was accepted as a Job's tracer, or nil. The lock is held.
 func (l *Launcher) tracer(job string) *corev1.Pod {
 	if c := l.claims[job]; c != nil {
 		return c.tracer
@@ -151,7 +152,7 @@ func (l *Launcher) reportRefused(pod *corev1.Pod, why string) {
 
 // expect begins to take pods for a Job that is being made.
 func (l *Launcher) expect(job string) {
-	l.update(func() { l.claims[job] = &claim{told: map[types.UID]bool{}} })
+	l.update(func() { l.claims[job] = &claim{reported: map[types.UID]bool{}} })
 }
 
 // made says what the pod of a Job must be, by the API server's answer. Pods may have come before it.
@@ -272,8 +273,8 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// Running waits until the Job's pod runs and returns its name. progress hears what is waited for, each time it changes.
-// What can not be fixed by waiting is a *StartError.
+// Running waits until the Job's pod runs and returns its name. It calls progress whenever the pod's state changes. It
+// returns a *StartError for what waiting does not fix.
 func (l *Launcher) Running(ctx context.Context, spec *Spec, progress func(string)) (string, error) {
 	last, stuck := "", ""
 	var lateC <-chan time.Time
@@ -281,9 +282,9 @@ func (l *Launcher) Running(ctx context.Context, spec *Spec, progress func(string
 		l.mu.Lock()
 		pod, refused, failed, broken, changed := l.tracer(spec.JobName()), l.refused[spec.JobName()],
 			l.failed[spec.JobName()], l.broken, l.changed
-		stranger := ""
+		impostor := ""
 		if c := l.claims[spec.JobName()]; c != nil {
-			stranger = c.stranger
+			impostor = c.impostor
 		}
 		l.mu.Unlock()
 		if broken != nil {
@@ -312,11 +313,10 @@ func (l *Launcher) Running(ctx context.Context, spec *Spec, progress func(string
 			progress(state)
 		}
 		now, limit, vain := waitsInVain(pod)
-		if pod == nil && stranger != "" {
-			now, limit, vain = "identity", strangerPatience, &StartError{
-				Reason: "identity", Message: "the Job has a pod, and that is not the tracer that was asked for: " +
-					stranger,
-				Fix: "where admission rewrites images, give --image the name that it makes of them, or run it " +
+		if pod == nil && impostor != "" {
+			now, limit, vain = "identity", impostorTimeout, &StartError{
+				Reason: "identity", Message: "the Job's pod is not the tracer: " + impostor,
+				Fix: "where admission rewrites images, set --image to the rewritten name, or run it " +
 					"elsewhere with --tracer-namespace",
 			}
 		}

@@ -3,19 +3,19 @@ package launch
 import "maps"
 
 // A tracer gets no traffic that a mesh could route and uses nothing that an injector could add: a sidecar would only
-// outlive it. What follows is how each injector is told so on a pod. An injector that ignores it does no harm: see
-// Keep.
+// outlive it. These labels and annotations opt the pod out of each injector. An injector that ignores them does no
+// harm: see Keep.
 
-// optOutLabels go onto the tracer's pod.
+// optOutLabels are labels of the tracer's pod.
 var optOutLabels = map[string]string{
 	"sidecar.istio.io/inject":         "false",    // Istio 1.13 and later
 	"kuma.io/sidecar-injection":       "disabled", // Kuma 1.5 and later, Kong Mesh
 	"admission.datadoghq.com/enabled": "false",    // Datadog: environment variables and libraries
 }
 
-// optOutAnnotations go onto the tracer's pod.
+// optOutAnnotations are annotations of the tracer's pod.
 var optOutAnnotations = map[string]string{
-	"sidecar.istio.io/inject":                "false",    // Istio, older ones too
+	"sidecar.istio.io/inject":                "false",    // Istio before 1.13 too
 	"linkerd.io/inject":                      "disabled", // Linkerd
 	"consul.hashicorp.com/connect-inject":    "false",    // Consul
 	"kuma.io/sidecar-injection":              "disabled", // Kuma before 1.5
@@ -27,7 +27,7 @@ var optOutAnnotations = map[string]string{
 	"sidecar.opentelemetry.io/inject":        "false",    // OpenTelemetry Operator
 }
 
-// merged gives one map of all; a later one wins.
+// merged merges maps; a later value replaces an earlier one.
 func merged(all ...map[string]string) map[string]string {
 	sum := map[string]string{}
 	for _, m := range all {

@@ -131,7 +131,7 @@ func (p *Policy) jobValidations() []admissionv1.Validation {
 	return append(validations, p.containerValidations()...)
 }
 
-// metadataValidations bound a Job and what its pods' injectors are told.
+// metadataValidations restrict a Job and the labels and annotations of its pod.
 func (p *Policy) metadataValidations() []admissionv1.Validation {
 	// The API server puts these onto the template of each Job.
 	free := []string{
@@ -178,7 +178,8 @@ func (p *Policy) podValidations() []admissionv1.Validation {
 			Message:    "orb8: the pod has fields that a tracer has not: want only " + strings.Join(fields, ", "),
 		},
 		{
-			Expression: `has(variables.pod.automountServiceAccountToken) && !variables.pod.automountServiceAccountToken &&
+			Expression: `has(variables.pod.automountServiceAccountToken) &&
+!variables.pod.automountServiceAccountToken &&
 has(variables.pod.restartPolicy) && variables.pod.restartPolicy == "Never"`,
 			Message: "orb8: a tracer has no service account token and is not restarted",
 		},

@@ -4,6 +4,8 @@ import "testing"
 
 func TestPullReason(t *testing.T) {
 	const image = "ghcr.io/orb8-dev/orb8-tracer:v9"
+	const lookupError = `failed to do request: Head "https://ghcr.io/v2/orb8-dev/orb8-tracer/manifests/v9": ` +
+		`dial tcp: lookup ghcr.io: no such host`
 	for _, test := range []struct{ name, message, want string }{
 		{
 			"containerd 1.6, image missing",
@@ -16,18 +18,18 @@ func TestPullReason(t *testing.T) {
 			"no right to pull",
 			`rpc error: code = Unknown desc = failed to pull and unpack image "` + image +
 				`": failed to resolve reference "` + image +
-				`": pull access denied, repository does not exist or may require authorization: server message: insufficient_scope`,
+				`": pull access denied, repository does not exist or may require authorization: server message: ` +
+				`insufficient_scope`,
 			"pull access denied, repository does not exist or may require authorization: server message: " +
 				"insufficient_scope",
 		},
 		{
 			"no network",
-			`failed to do request: Head "https://ghcr.io/v2/orb8-dev/orb8-tracer/manifests/v9": dial tcp: lookup ghcr.io: no such host`,
-			`failed to do request: Head "https://ghcr.io/v2/orb8-dev/orb8-tracer/manifests/v9": dial tcp: lookup ghcr.io: no such host`,
+			lookupError, lookupError,
 		},
 		{"never pulled", `Container image "` + image + `" is not present with pull policy of Never`,
 			`Container image "` + image + `" is not present with pull policy of Never`},
-		{"nothing said", "", ""},
+		{"no message", "", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if got := pullReason(image, test.message); got != test.want {

@@ -8,36 +8,47 @@ import (
 )
 
 func TestRefusal_NamesTheFix(t *testing.T) {
+	const (
+		limits = `[minimum cpu usage per Container is 50m, but request is 10m, ` +
+			`memory max limit to request ratio per Container is 2, but provided ratio is 4.000000]`
+		memory = `exceeded quota: q, requested: limits.memory=256Mi, used: limits.memory=896Mi, ` +
+			`limited: limits.memory=1Gi`
+		jobs = `exceeded quota: q, requested: count/jobs.batch=1, used: count/jobs.batch=2, ` +
+			`limited: count/jobs.batch=2`
+		policy = `ValidatingAdmissionPolicy 'team' with binding 'team' denied request: want the label team`
+	)
 	for name, test := range map[string]struct{ message, want string }{
 		"limit range": {
-			`Error creating: pods "x-abcde" is forbidden: maximum memory usage per Container is 128Mi, but limit is 256Mi`,
+			`Error creating: pods "x-abcde" is forbidden: ` +
+				`maximum memory usage per Container is 128Mi, but limit is 256Mi`,
 			`limit range: maximum memory usage per Container is 128Mi, but limit is 256Mi; ` +
 				`keep to it with --tracer-resources memory=128Mi, or run it elsewhere with --tracer-namespace`,
 		},
 		"limit range, both and a ratio": {
-			`pods "x" is forbidden: [minimum cpu usage per Container is 50m, but request is 10m, memory max limit to request ratio per Container is 2, but provided ratio is 4.000000]`,
-			`limit range: [minimum cpu usage per Container is 50m, but request is 10m, memory max limit to request ratio per Container is 2, but provided ratio is 4.000000]; ` +
+			`pods "x" is forbidden: ` + limits,
+			`limit range: ` + limits + `; ` +
 				`keep to it with --tracer-resources cpu=50m,memory=256Mi, or run it elsewhere with --tracer-namespace`,
 		},
 		"limit range below what runs": {
 			`pods "x" is forbidden: maximum memory usage per Container is 16Mi, but limit is 256Mi`,
 			`limit range: maximum memory usage per Container is 16Mi, but limit is 256Mi; ` +
-				`see kubectl describe limitrange -n demo; a tracer takes 64Mi of memory at least: run it elsewhere with --tracer-namespace`,
+				`see kubectl describe limitrange -n demo; ` +
+				`a tracer takes 64Mi of memory at least: run it elsewhere with --tracer-namespace`,
 		},
 		"quota of memory": {
-			`pods "x" is forbidden: exceeded quota: q, requested: limits.memory=256Mi, used: limits.memory=896Mi, limited: limits.memory=1Gi`,
-			`quota: exceeded quota: q, requested: limits.memory=256Mi, used: limits.memory=896Mi, limited: limits.memory=1Gi; ` +
-				`ask for less with --tracer-resources memory=128Mi, see kubectl describe quota -n demo, or run it elsewhere with --tracer-namespace`,
+			`pods "x" is forbidden: ` + memory,
+			`quota: ` + memory + `; ask for less with --tracer-resources memory=128Mi, ` +
+				`see kubectl describe quota -n demo, or run it elsewhere with --tracer-namespace`,
 		},
 		"quota of Jobs": {
-			`jobs.batch "x" is forbidden: exceeded quota: q, requested: count/jobs.batch=1, used: count/jobs.batch=2, limited: count/jobs.batch=2`,
-			`quota: exceeded quota: q, requested: count/jobs.batch=1, used: count/jobs.batch=2, limited: count/jobs.batch=2; ` +
+			`jobs.batch "x" is forbidden: ` + jobs,
+			`quota: ` + jobs + `; ` +
 				`see kubectl describe quota -n demo, or run it elsewhere with --tracer-namespace`,
 		},
 		"a policy that wants a label": {
-			`jobs.batch "x" is forbidden: ValidatingAdmissionPolicy 'team' with binding 'team' denied request: want the label team`,
-			`forbidden: ValidatingAdmissionPolicy 'team' with binding 'team' denied request: want the label team; ` +
-				`set what the policy wants with --tracer-labels KEY=VALUE or --tracer-annotations KEY=VALUE, or run it elsewhere with --tracer-namespace`,
+			`jobs.batch "x" is forbidden: ` + policy,
+			`forbidden: ` + policy + `; set what the policy wants with --tracer-labels KEY=VALUE or ` +
+				`--tracer-annotations KEY=VALUE, or run it elsewhere with --tracer-namespace`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

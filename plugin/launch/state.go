@@ -9,8 +9,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
 
-// FindTracer gives the tracer's container of a pod's spec. Admission may have put other containers into the
-// pod, before it or after it: it is known by its name.
+// FindTracer returns the tracer's container of a pod's spec, by its name. Admission may have added containers before or
+// after it.
 func FindTracer(spec *corev1.PodSpec) (*corev1.Container, bool) {
 	for i := range spec.Containers {
 		if spec.Containers[i].Name == Container {
@@ -34,7 +34,7 @@ func statusOf(pod *corev1.Pod) *corev1.ContainerStatus {
 // those that are sidecars are ended by the kubelet when the others have ended.
 func shared(pod *corev1.Pod) bool { return len(pod.Spec.Containers) > 1 }
 
-// judge says of a pod whether its tracer runs, else what it waits for, or why it never will run.
+// judge reports whether the pod's tracer runs, else what it waits for, or why it will never run.
 func judge(pod *corev1.Pod) (running bool, waits string, err *StartError) {
 	if ended(pod) {
 		return false, "", &StartError{Reason: "failed", Message: "tracer " + endOf(pod)}
@@ -68,8 +68,8 @@ func judge(pod *corev1.Pod) (running bool, waits string, err *StartError) {
 	return false, "starting the container (pulling image " + image + " where it is not there yet)", nil
 }
 
-// judgeWaiting says what a container that waits waits for, or why it waits in vain; neither where it is only being
-// made. label names the container where it is not the tracer's.
+// judgeWaiting returns what a container waits for, or why it will never run; neither while the container is created.
+// label names the container where it is not the tracer's.
 func judgeWaiting(s *corev1.ContainerStatus, label string) (waits string, err *StartError) {
 	w := s.State.Waiting
 	if w == nil {
@@ -91,7 +91,7 @@ func judgeWaiting(s *corev1.ContainerStatus, label string) (waits string, err *S
 	return "", nil
 }
 
-// ended reports whether the pod's tracer is over, whatever else runs in the pod.
+// ended reports whether the pod's tracer has ended, whatever else runs in the pod.
 func ended(pod *corev1.Pod) bool {
 	if pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded {
 		return true
@@ -100,7 +100,7 @@ func ended(pod *corev1.Pod) bool {
 	return s != nil && s.State.Terminated != nil
 }
 
-// endOf says how a pod's tracer ended.
+// endOf describes how a pod's tracer ended.
 func endOf(pod *corev1.Pod) string {
 	if s := statusOf(pod); s != nil && s.State.Terminated != nil {
 		return endOfContainer(s.State.Terminated)
@@ -137,16 +137,16 @@ func endOfContainer(t *corev1.ContainerStateTerminated) string {
 	return how
 }
 
-// lastWords is what a container said at its end. The kubelet gives the end of its log, of which the tracer's
-// announcement and what it logs in good times say nothing about the end.
+// lastWords filters the end of a container's log, as the kubelet reports it: without the tracer's ready line and INFO
+// lines, which do not explain the end.
 func lastWords(log string) string {
-	var said []string
+	var lines []string
 	for line := range strings.Lines(log) {
 		line = strings.TrimSpace(line)
 		_, _, announcement, _ := session.ParseReady(line)
 		if line != "" && !announcement && !strings.Contains(line, " level=INFO ") {
-			said = append(said, line)
+			lines = append(lines, line)
 		}
 	}
-	return strings.Join(said, "\n")
+	return strings.Join(lines, "\n")
 }

@@ -33,8 +33,9 @@ func (e *StrandedError) Error() string {
 
 func (e *StrandedError) Unwrap() error { return e.Err }
 
-// dead reports whether a pod's node can not end it, and says why. late says so of a node that may not be read.
-func dead(
+// unreachable reports whether a pod's node cannot end it, and why. late is the answer for a node that the user may not
+// read.
+func unreachable(
 	ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, late bool,
 ) (why string, yes bool, err error) {
 	if pod.Spec.NodeName == "" {
@@ -73,7 +74,7 @@ func (l *Launcher) endStranded(ctx context.Context, job string) error {
 	if pod == nil || ended(pod) && pod.DeletionTimestamp == nil {
 		return nil
 	}
-	why, yes, err := dead(ctx, l.client, pod, pod.Status.StartTime == nil)
+	why, yes, err := unreachable(ctx, l.client, pod, pod.Status.StartTime == nil)
 	if err != nil || !yes {
 		return err
 	}
@@ -99,7 +100,7 @@ func SweepPods(
 				continue // a session's
 			}
 		}
-		why, yes, err := dead(ctx, client, pod, late)
+		why, yes, err := unreachable(ctx, client, pod, late)
 		if err == nil && yes {
 			err = removePod(ctx, client, pod, why)
 		}

@@ -60,7 +60,7 @@ func TestPrepare_FindsDNSPorts(t *testing.T) {
 			}
 			targets.Close()
 			if got := fmt.Sprint(s.config.Tracer.DnsPorts); got != c.want || status.Len() > 0 {
-				t.Errorf("ports %s, want %s; said %q", got, c.want, status)
+				t.Errorf("ports %s, want %s; message %q", got, c.want, status)
 			}
 		})
 	}
@@ -100,8 +100,8 @@ func TestSetDNSPorts(t *testing.T) {
 			if got := s.config.Tracer.DnsPorts; !slices.Equal(got, c.want) {
 				t.Errorf("ports %v, want %v", got, c.want)
 			}
-			if said := status.String(); !strings.Contains(said, c.note) || c.note == "" && said != "" {
-				t.Errorf("said %q, want %q", said, c.note)
+			if message := status.String(); !strings.Contains(message, c.note) || c.note == "" && message != "" {
+				t.Errorf("reported %q, want %q", message, c.note)
 			}
 		})
 	}

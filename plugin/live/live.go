@@ -29,9 +29,9 @@ import (
 
 // Reasons to end a session, for Session.End. Run returns those that are not a success.
 var (
-	// ErrDone ends a session that has shown what was asked for.
+	// ErrDone ends a session that has shown all requested events or tables.
 	ErrDone = errors.New("done")
-	// ErrReaderGone ends a session whose output nobody reads any more. Nodes that still start have not failed then.
+	// ErrReaderGone ends a session whose output the reader has closed. Nodes that still start have not failed then.
 	ErrReaderGone = errors.New("reader gone")
 	// ErrInterrupted ends a session that the user interrupts.
 	ErrInterrupted = errors.New("interrupted")
@@ -41,12 +41,12 @@ var (
 	ErrSomeFailed = errors.New("some nodes were not traced")
 )
 
-// Config says what a session traces. All of it is resolved.
+// Config selects what a session traces. All defaults and names are resolved.
 type Config struct {
 	Query cluster.Query
 	// Spec is the Job of each tracer. The session adds its id, its key and the deadline; each node adds its name.
 	Spec launch.Spec
-	// Tracer is what the tracers are asked for. The session adds the ports of DNS Services.
+	// Tracer is the configuration of the tracers. The session adds the ports of DNS Services.
 	Tracer *session.Config
 	// MaxNodes is how many nodes have a tracer at a time.
 	MaxNodes int

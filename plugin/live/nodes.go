@@ -60,7 +60,7 @@ type nodeState struct {
 	streamed bool // ever
 	untraced bool // it still started at the session's end
 	failure  string
-	failed   time.Time // since when it is not seen any more, though it has streamed; zero: it is
+	failed   time.Time // when it failed after it had streamed; zero: it has not
 	settled  func()    // called once, when the node streams or has failed
 }
 
@@ -169,7 +169,7 @@ func (n *nodes) endStarting(name string, node *nodeState) {
 	n.status.Logf("%s: was never traced: %s", name, node.step)
 }
 
-// onGap counts how long a node was not seen between two tracers.
+// onGap adds a gap between two tracers of a node.
 func (n *nodes) onGap(name string, d time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -242,9 +242,9 @@ func (n *nodes) failures() (failed int, all bool) {
 	return failed, failed > 0 && failed == len(n.byName)+len(n.waiting)
 }
 
-// unseen is how long nodes were not seen that had streamed, until the session's end. Those that failed are not seen
-// from then on. The lock is held.
-func (n *nodes) unseen() map[string]time.Duration {
+// gapTotals returns how long each node that had streamed was not traced, until the session's end. For a node that has
+// failed, the gap lasts from the failure to the end. The lock is held.
+func (n *nodes) gapTotals() map[string]time.Duration {
 	until := cmp.Or(n.stopped, time.Now())
 	all := map[string]time.Duration{}
 	maps.Copy(all, n.gaps)
@@ -260,7 +260,7 @@ func (n *nodes) unseen() map[string]time.Duration {
 func (n *nodes) tally(events int, took time.Duration, lost []losses.Loss) *advice.Tally {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	t := &advice.Tally{Events: events, Took: took, Losses: lost, Gaps: n.unseen(), Nodes: len(n.waiting)}
+	t := &advice.Tally{Events: events, Took: took, Losses: lost, Gaps: n.gapTotals(), Nodes: len(n.waiting)}
 	for _, node := range n.byName {
 		switch {
 		case node.streamed:

@@ -12,7 +12,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/plugin/rights"
 )
 
-// prepare asks the cluster, before anything is created in it, what there is to trace and whether the user may.
+// prepare finds the targets and checks the user's rights before it creates anything in the cluster.
 func (s *Session) prepare() (View, error) {
 	ctx, client, namespace := s.running, s.deps.Client, s.config.Spec.Namespace
 	asked, cancel := context.WithCancel(ctx)
@@ -24,7 +24,7 @@ func (s *Session) prepare() (View, error) {
 	asking.Go(func() { extends <- rights.MayExtend(asked, client, namespace) })
 	asking.Go(func() { ports <- s.findDNSPorts(asked) })
 	view, err := s.deps.Open(ctx, func(note string) { s.deps.Status.Logf("note: %s", note) })
-	// Without this order a user without any rights would be told of the second missing right first.
+	// In this order, a user without any rights reads the first missing right, not the second.
 	if refusal := <-allowed; refusal != nil && (err == nil || !namesCause(err)) {
 		if err == nil {
 			view.Close()
@@ -52,7 +52,7 @@ func namesCause(err error) bool {
 	return errors.As(err, new(*cluster.ForbiddenError)) || errors.As(err, new(*cluster.NotFoundError))
 }
 
-// checkTargets says why there is nothing to trace, and fails where waiting does not help.
+// checkTargets reports why there is nothing to trace, and fails where waiting does not help.
 func (s *Session) checkTargets(ctx context.Context, view View) error {
 	if _, nodes := view.Targets(); nodes > 0 {
 		return nil

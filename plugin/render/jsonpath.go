@@ -68,8 +68,8 @@ func (p *pathPrinter) Print(ev *event.Event) error {
 	})
 }
 
-// object is the JSON object of an event as JSONPath walks it, used again for every event. Text in it is already safe
-// for a terminal, because a template prints it as it is. Unknown fields are absent.
+// object is the JSON object of an event that JSONPath templates are evaluated on. It is reused for every event. Its
+// strings are safe for a terminal, since templates print them verbatim. Unknown fields are absent.
 type object struct {
 	root   map[string]any
 	fields []objectField

@@ -11,7 +11,8 @@ func TestNotice_NamesPodsOfLoss(t *testing.T) {
 		Stage: event.LossStage_LOSS_STAGE_KERNEL_BUFFER, Source: "flow", Count: 2,
 		CausedBy: &event.PodRef{Namespace: "demo", Pod: "flood"},
 	}}}
-	want := `n1: lost 2 events of flow of pod demo/quiet\x1b[2J because of pod demo/flood: the kernel's ring buffer was full`
+	want := `n1: lost 2 events of flow of pod demo/quiet\x1b[2J because of pod demo/flood: ` +
+		`the kernel's ring buffer was full`
 	if got := Notice(ev); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

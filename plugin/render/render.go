@@ -15,50 +15,49 @@ import (
 
 // Printer writes events. Its methods may be called from one goroutine at a time.
 //
-// Output is buffered and written when the buffer is full or FlushDelay after the first byte came into it, whichever is
-// sooner. After an error every call returns that error; it is ErrClosed when the reader of the output has gone away.
+// Output is buffered. It is written when the buffer is full, or FlushDelay after the buffer's first byte. After an
+// error every call returns that error; it is ErrClosed when the reader has closed the output.
 type Printer interface {
-	// Print writes ev, which is not kept: it may be changed once Print has returned.
+	// Print writes ev and keeps no reference to it.
 	Print(ev *event.Event) error
-	// Close writes what is held back, sorted if that was asked for, and flushes. It closes nothing that New was given.
+	// Close writes the held rows, sorted if Options.SortBy is set, and flushes. It does not close Options.Out.
 	Close() error
 }
 
-// FlushDelay is how long output waits for more at most.
+// FlushDelay bounds how long output is buffered.
 const FlushDelay = 30 * time.Millisecond
 
-// ErrClosed says that the reader of the output has gone away (head, a closed pager): a reason to end, not a failure.
+// ErrClosed reports that the reader has closed the output (head, a pager). The program ends without an error then.
 //
 // On Unix the Go runtime kills a process that writes to a broken standard output; a caller that wants this error calls
 // signal.Ignore(syscall.SIGPIPE) first.
 var ErrClosed = fmt.Errorf("output closed by its reader: %w", io.ErrClosedPipe)
 
-// MaxSorted is how many rows --sort-by holds at most.
+// MaxSorted bounds the rows that --sort-by holds.
 const MaxSorted = 100_000
 
-// Options say what to print and how.
+// Options selects the events and the output format.
 type Options struct {
 	// Out takes the events, standard output.
 	Out io.Writer
 	// Notices takes the lost and nodeStatus events in the formats that cannot hold them (all but json and yaml), one
-	// line each, unless they are in Kinds. nil: such events are left away.
+	// line each, unless they are in Kinds. nil: such events are omitted.
 	Notices io.Writer
 	// Output is the value of -o: "" or "table", "wide", "json" (one object a line), "yaml" (documents), "name"less
 	// forms "jsonpath=TEMPLATE", "jsonpath-file=PATH", "custom-columns=HEADER:FIELD,…" (or just FIELD,…),
 	// "custom-columns-file=PATH".
 	Output string
-	// NoHeaders leaves the header line of table, wide and custom-columns away.
+	// NoHeaders omits the header line of table, wide and custom-columns.
 	NoHeaders bool
 	// SortBy is a field, "bytesSent" or "{.src.pod}"; a minus before it sorts down. Rows are then held and printed
 	// sorted by Close, when the trace has ended (--duration, --once, or an interrupt); of each flow only its newest
 	// event is held.
 	SortBy string
-	// Kinds are the kinds of events that the command shows. A table has the columns of each, and a header for each.
+	// Kinds are the event kinds that the command shows. A table has columns and a header for each kind.
 	Kinds []*event.Kind
-	// Columns, if not nil, are those that a table has, by name, in the place of all that are marked for it. "wide" has
-	// all.
+	// Columns, if not nil, names the columns of a table instead of the kinds' default ones. "wide" has all columns.
 	Columns []string
-	// Namespace is the one that the command looks at; names in it are shown without it. Empty: always with it.
+	// Namespace is the namespace of the command: names in it are shown without it. Empty: names have their namespace.
 	Namespace string
 	// Location is the time zone of the table's time of day; nil: local.
 	Location *time.Location

@@ -67,15 +67,15 @@ func appendScalar(dst []byte, v event.Value) []byte {
 	if v.Kind() != event.StringValue {
 		return v.AppendJSON(dst)
 	}
-	if s := v.Str(); plainScalar(s) {
+	if s := v.Str(); unquotedScalar(s) {
 		return append(dst, s...)
 	}
 	return safe.AppendYAML(dst, v.Str())
 }
 
-// plainScalar reports whether YAML reads s without quotes as the text s, by any version of the standard: it begins with
-// a letter, holds nothing but letters, digits, dots, dashes, underscores and slashes, and is no word with a meaning.
-func plainScalar(s string) bool {
+// unquotedScalar reports whether all versions of YAML read s without quotes as the string s: it begins with a letter,
+// has only letters, digits, dots, dashes, underscores and slashes, and is no keyword.
+func unquotedScalar(s string) bool {
 	switch strings.ToLower(s) {
 	case "y", "n", "yes", "no", "on", "off", "true", "false", "null":
 		return false

@@ -45,7 +45,7 @@ func Permissions(manifest string) ([]Permission, error) {
 	return all, nil
 }
 
-// Name is the resource as kubectl writes it: jobs.batch, pods/log.
+// Name returns the resource as kubectl writes it: jobs.batch, pods/log.
 func (p *Permission) Name() string {
 	if p.Group == "" {
 		return p.Resource
@@ -53,15 +53,15 @@ func (p *Permission) Name() string {
 	return p.Resource + "." + p.Group
 }
 
-// optional is what a session lacks without a permission; without any other one there is no session. "verb resource"
-// goes before "resource".
+// optional describes what a session lacks without a permission. All others are required. "verb resource" takes
+// precedence over "resource".
 var optional = map[string]string{
 	"patch jobs": "a session ends after an hour, and a tracer's pod with a sidecar in it outlives a killed session " +
 		"by as much",
 	"get jobs":               "targets like job/NAME are not found, nor pods that ended sessions left",
 	"list jobs":              "Jobs that a killed session left are not swept before they expire",
-	"watch jobs":             "why a tracer's Job failed is not told",
-	"events":                 "why a tracer's pod is refused (Pod Security, quota) is not told",
+	"watch jobs":             "the reason why a tracer's Job failed is not shown",
+	"events":                 "the reason why a tracer's pod is refused (Pod Security, quota) is not shown",
 	"services":               "Services are shown by their addresses",
 	"endpointslices":         "the pods behind Services are not named",
 	"deployments":            "targets like deploy/NAME are not found",
@@ -73,7 +73,7 @@ var optional = map[string]string{
 	"get pods":               "",
 }
 
-// Optional reports whether a session runs without a verb, and what it lacks then, if that is worth a word.
+// Optional reports whether a session runs without a verb, and describes what it lacks then; empty: nothing to report.
 func (p *Permission) Optional(verb string) (lacks string, ok bool) {
 	if lacks, ok = optional[verb+" "+p.Resource]; !ok {
 		lacks, ok = optional[p.Resource]
@@ -99,7 +99,7 @@ func (p *Permission) Allowed(
 func (p *Permission) check(ctx context.Context, client kubernetes.Interface, namespace, verb string) error {
 	allowed, err := p.Allowed(ctx, client, namespace, verb)
 	switch {
-	case err != nil: // Some platforms do not let users ask. The request itself will show.
+	case err != nil: // Some platforms forbid access reviews. The request itself will fail then.
 		return ctx.Err()
 	case allowed:
 		return nil
@@ -107,7 +107,7 @@ func (p *Permission) check(ctx context.Context, client kubernetes.Interface, nam
 	return &cluster.ForbiddenError{Verb: verb, Resource: p.Resource, Namespace: namespace}
 }
 
-// Required is what a session cannot do without in the namespace of its tracers.
+// Required returns the permissions that every session needs in the namespace of its tracers.
 func Required() (required []Permission, err error) {
 	all, err := Permissions(deploy.RBACTracers)
 	for _, p := range all {
@@ -122,7 +122,7 @@ func Required() (required []Permission, err error) {
 	return required, err
 }
 
-// Check asks for all of Required at once. It returns a *cluster.ForbiddenError for the first that the user lacks.
+// Check reviews the Required permissions in parallel. It returns a *cluster.ForbiddenError for the first missing one.
 func Check(ctx context.Context, client kubernetes.Interface, namespace string) error {
 	required, err := Required()
 	if err != nil {
@@ -141,24 +141,24 @@ func Check(ctx context.Context, client kubernetes.Interface, namespace string) e
 	return cmp.Or(slices.Concat(refusals...)...)
 }
 
-// MayExtend reports whether the user may extend the deadlines of Jobs, or may not ask.
+// MayExtend reports whether the user may extend the deadlines of Jobs. It is true where the cluster does not answer.
 func MayExtend(ctx context.Context, client kubernetes.Interface, namespace string) bool {
 	p := Permission{Group: "batch", Resource: "jobs"}
 	return p.check(ctx, client, namespace, "patch") == nil
 }
 
-// plainName is a user's name that a shell takes as it is.
-var plainName = regexp.MustCompile(`^[A-Za-z0-9:@._-]+$`)
+// shellSafe matches names that need no quotes in a shell.
+var shellSafe = regexp.MustCompile(`^[A-Za-z0-9:@._-]+$`)
 
-// IsPlain reports whether a shell takes a name as it is.
-func IsPlain(name string) bool { return plainName.MatchString(name) }
+// ShellSafe reports whether a name needs no quotes in a shell.
+func ShellSafe(name string) bool { return shellSafe.MatchString(name) }
 
-// User is the user's name; empty where the cluster does not tell it (before 1.28), or a shell would not take it as it
-// is.
+// User returns the user's name. It is empty where the cluster does not report it (before 1.28), or where the name needs
+// quotes in a shell.
 func User(ctx context.Context, client kubernetes.Interface) string {
 	review := &authenticationv1.SelfSubjectReview{}
 	me, err := client.AuthenticationV1().SelfSubjectReviews().Create(ctx, review, metav1.CreateOptions{})
-	if err != nil || !IsPlain(me.Status.UserInfo.Username) {
+	if err != nil || !ShellSafe(me.Status.UserInfo.Username) {
 		return ""
 	}
 	return me.Status.UserInfo.Username

@@ -13,7 +13,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
 
-// extending is a launcher that tells of each extension, and fails the first ones.
+// extending is a launcher that reports each extension and fails the first ones.
 type extending struct {
 	*launcher
 	fail  int
@@ -37,7 +37,7 @@ func (e *extending) Extend(ctx context.Context, _ string, d time.Duration) error
 func TestRun_ExtendsDeadlineDespiteCuts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, func(*tracer) {})
+		b := newHarness(t, func(*tracer) {})
 		const deadline = 600 * time.Millisecond
 		b.options.Spec.Deadline = deadline
 		e := &extending{launcher: b.launcher, fail: 1, calls: make(chan time.Duration)}
@@ -46,7 +46,7 @@ func TestRun_ExtendsDeadlineDespiteCuts(t *testing.T) {
 		b.await(5)
 		cut := time.NewTicker(deadline / 10)
 		defer cut.Stop()
-		giveUp := time.After(patience)
+		giveUp := time.After(testTimeout)
 		var moved []time.Duration
 		for len(moved) < 3 {
 			select {
@@ -55,19 +55,19 @@ func TestRun_ExtendsDeadlineDespiteCuts(t *testing.T) {
 			case <-cut.C:
 				b.launcher.tracers[0].cutNow()
 			case <-giveUp:
-				t.Fatalf("deadlines %v, and no more; said %q", moved, b.said)
+				t.Fatalf("deadlines %v, and no more; messages %q", moved, b.messages)
 			}
 		}
 		b.end()
 		if err := b.wait(); err != nil {
 			t.Fatal(err)
 		}
-		// Half of it is over when it is moved first, and what failed is tried again before the other half is.
+		// The first extension is due at half of the deadline, and its retry before the other half is over.
 		if moved[0] < deadline*3/2 || !slices.IsSorted(moved) {
 			t.Errorf("deadlines, from the Job's start: %v", moved)
 		}
-		if !b.heard("the API server is away") || b.heard("holds the heartbeats up") {
-			t.Errorf("said %q", b.said)
+		if !b.hasMessage("the API server is away") || b.hasMessage("holds the heartbeats up") {
+			t.Errorf("messages %q", b.messages)
 		}
 	})
 }
@@ -75,8 +75,8 @@ func TestRun_ExtendsDeadlineDespiteCuts(t *testing.T) {
 func TestRun_ReplacesSilentTracer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, func(*tracer) {}, func(*tracer) {})
-		unseen := b.unseen()
+		b := newHarness(t, func(*tracer) {}, func(*tracer) {})
+		gaps := b.gaps()
 		b.run()
 		b.await(5)
 		close(b.launcher.tracers[0].hush)
@@ -85,13 +85,13 @@ func TestRun_ReplacesSilentTracer(t *testing.T) {
 		if err := b.wait(); err != nil {
 			t.Fatal(err)
 		}
-		if len(*unseen) != 1 || (*unseen)[0] < session.HeartbeatTimeout {
-			t.Errorf("not seen for %v, want once, for longer than %v", *unseen, session.HeartbeatTimeout)
+		if len(*gaps) != 1 || (*gaps)[0] < session.HeartbeatTimeout {
+			t.Errorf("not seen for %v, want once, for longer than %v", *gaps, session.HeartbeatTimeout)
 		}
-		if !b.heard("no contact for ") ||
-			!b.heardLike(
-				`STREAMING streaming again; nothing was seen from \d\d:\d\d:\d\d\.\d{3} to \d\d:\d\d:\d\d\.\d{3} \(\d+\.\d s\)$`) {
-			t.Errorf("said %q", b.said)
+		if !b.hasMessage("no contact for ") ||
+			!b.hasMessageLike(`STREAMING streaming again; nothing was seen from \d\d:\d\d:\d\d\.\d{3} `+
+				`to \d\d:\d\d:\d\d\.\d{3} \(\d+\.\d s\)$`) {
+			t.Errorf("messages %q", b.messages)
 		}
 	})
 }
@@ -99,8 +99,8 @@ func TestRun_ReplacesSilentTracer(t *testing.T) {
 func TestRun_CountsGapAtTheEnd(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, func(*tracer) {})
-		unseen := b.unseen()
+		b := newHarness(t, func(*tracer) {})
+		gaps := b.gaps()
 		b.run()
 		b.await(5)
 		b.launcher.end(0, "was killed by signal 9")
@@ -108,8 +108,8 @@ func TestRun_CountsGapAtTheEnd(t *testing.T) {
 		if err := b.wait(); err == nil { // there is no second one
 			t.Error("no error")
 		}
-		if len(*unseen) != 1 || (*unseen)[0] <= 0 {
-			t.Errorf("not seen for %v, want once", *unseen)
+		if len(*gaps) != 1 || (*gaps)[0] <= 0 {
+			t.Errorf("not seen for %v, want once", *gaps)
 		}
 	})
 }
@@ -117,8 +117,8 @@ func TestRun_CountsGapAtTheEnd(t *testing.T) {
 func TestRun_CountsMissingLastBatch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, func(*tracer) {})
-		unseen := b.unseen()
+		b := newHarness(t, func(*tracer) {})
+		gaps := b.gaps()
 		dial, dials := b.options.Dial, 0
 		b.options.Dial = func(ctx context.Context, pod string) (net.Conn, error) {
 			if dials++; dials > 1 {
@@ -129,13 +129,13 @@ func TestRun_CountsMissingLastBatch(t *testing.T) {
 		b.run()
 		b.await(5)
 		b.launcher.tracers[0].cutNow()
-		b.awaitSaid("RECONNECTING connection cut: ")
+		b.awaitMessage("RECONNECTING connection cut: ")
 		b.end()
 		if err := b.wait(); err != nil {
 			t.Fatal(err)
 		}
-		if len(*unseen) != 1 || (*unseen)[0] <= 0 {
-			t.Errorf("not seen for %v, want once", *unseen)
+		if len(*gaps) != 1 || (*gaps)[0] <= 0 {
+			t.Errorf("not seen for %v, want once", *gaps)
 		}
 	})
 }
@@ -143,15 +143,15 @@ func TestRun_CountsMissingLastBatch(t *testing.T) {
 func TestRun_ReplacesUnresponsiveTracer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, func(tr *tracer) { tr.deaf = true }, func(*tracer) {})
+		b := newHarness(t, func(tr *tracer) { tr.deaf = true }, func(*tracer) {})
 		b.run()
 		b.await(5)
 		b.end()
 		if err := b.wait(); err != nil {
 			t.Fatal(err)
 		}
-		if !b.heard("the tracer does not answer within 6s") || b.heard("nothing was seen") {
-			t.Errorf("said %q", b.said)
+		if !b.hasMessage("the tracer does not answer within 6s") || b.hasMessage("nothing was seen") {
+			t.Errorf("messages %q", b.messages)
 		}
 	})
 }
@@ -159,24 +159,24 @@ func TestRun_ReplacesUnresponsiveTracer(t *testing.T) {
 func TestRun_HeartbeatsKeepTracer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, func(*tracer) {})
+		b := newHarness(t, func(*tracer) {})
 		b.run()
 		b.await(5)
 		tr := b.launcher.tracers[0]
-		// As many answers as take several times its patience.
+		// As many answers as take several heartbeat timeouts.
 		for range 20 {
 			select {
 			case <-tr.answered:
-			case <-time.After(patience):
-				t.Fatalf("no heartbeat; said %q", b.lines())
+			case <-time.After(testTimeout):
+				t.Fatalf("no heartbeat; messages %q", b.lines())
 			}
 		}
 		b.end()
 		if err := b.wait(); err != nil {
 			t.Fatal(err)
 		}
-		if b.heard("RECONNECTING") {
-			t.Errorf("said %q", b.said)
+		if b.hasMessage("RECONNECTING") {
+			t.Errorf("messages %q", b.messages)
 		}
 	})
 }
@@ -184,7 +184,7 @@ func TestRun_HeartbeatsKeepTracer(t *testing.T) {
 func TestRun_ReportsCutAndResumeOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, func(tr *tracer) { tr.cutAfter = 3 })
+		b := newHarness(t, func(tr *tracer) { tr.cutAfter = 3 })
 		dial, dials := b.options.Dial, 0
 		b.options.Dial = func(ctx context.Context, pod string) (net.Conn, error) {
 			if dials++; dials == 2 || dials == 3 {
@@ -192,7 +192,7 @@ func TestRun_ReportsCutAndResumeOnce(t *testing.T) {
 			}
 			return dial(ctx, pod)
 		}
-		unseen := b.unseen()
+		gaps := b.gaps()
 		b.run()
 		b.await(3)
 		b.launcher.tracers[0].cutNow()
@@ -201,35 +201,36 @@ func TestRun_ReportsCutAndResumeOnce(t *testing.T) {
 		if err := b.wait(); err != nil {
 			t.Fatal(err)
 		}
-		if len(*unseen) > 0 {
-			t.Errorf("all came after the cut, but %v were not seen", *unseen)
+		if len(*gaps) > 0 {
+			t.Errorf("all came after the cut, but %v were not seen", *gaps)
 		}
 		cuts := 0
-		for _, s := range b.said {
+		for _, s := range b.messages {
 			if regexp.MustCompile(`RECONNECTING connection cut: `).MatchString(s) {
 				cuts++
 			}
 		}
-		if cuts != 1 || dials != 4 || !b.heardLike(`STREAMING connected again after \d+\.\d s$`) {
-			t.Errorf("%d cuts were said, %d connections tried; said %q", cuts, dials, b.said)
+		if cuts != 1 || dials != 4 || !b.hasMessageLike(`STREAMING connected again after \d+\.\d s$`) {
+			t.Errorf("%d cuts reported, %d connections tried; messages %q", cuts, dials, b.messages)
 		}
 	})
 }
 
 func TestRun_StopsTracerWithoutTargets(t *testing.T) {
 	t.Parallel()
-	for name, again := range map[string]bool{"for good": false, "until a pod lands on it": true} {
+	for name, restarts := range map[string]bool{"for good": false, "until a pod lands on it": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, func(*tracer) {}, func(*tracer) {})
+				b := newHarness(t, func(*tracer) {}, func(*tracer) {})
 				b.run()
 				b.await(5)
 				b.feed.gone.Store(true)
 				b.launcher.end(0, "ended: the pod was deleted")
 				b.launcher.tracers[0].server.Stop()
-				b.awaitSaid("STOPPED tracer ended: the pod was deleted; nothing on the node is to be traced any more")
+				b.awaitMessage("STOPPED tracer ended: the pod was deleted; " +
+					"nothing on the node is to be traced any more")
 				tracers := 1
-				if again {
+				if restarts {
 					close(b.feed.back)
 					b.await(5)
 					tracers = 2
@@ -239,18 +240,18 @@ func TestRun_StopsTracerWithoutTargets(t *testing.T) {
 					t.Fatal(err)
 				}
 				if len(b.launcher.created) != tracers {
-					t.Errorf("%d tracers, want %d; said %q", len(b.launcher.created), tracers, b.said)
+					t.Errorf("%d tracers, want %d; messages %q", len(b.launcher.created), tracers, b.messages)
 				}
-				if b.heard("not seen") || b.heard("nothing was seen") {
-					t.Errorf("there was nothing to see, but said %q", b.said)
+				if b.hasMessage("not seen") || b.hasMessage("nothing was seen") {
+					t.Errorf("there were no targets; messages %q", b.messages)
 				}
 			})
 		})
 	}
 }
 
-// unseen collects what was not seen; to be read when the session has ended.
-func (b *bench) unseen() *[]time.Duration {
+// gaps collects the lengths of gaps. Read them when the session has ended.
+func (b *harness) gaps() *[]time.Duration {
 	var all []time.Duration
 	b.options.OnGap = func(_ string, d time.Duration) {
 		b.mu.Lock()
@@ -260,18 +261,18 @@ func (b *bench) unseen() *[]time.Duration {
 	return &all
 }
 
-func (b *bench) heardLike(pattern string) bool {
+func (b *harness) hasMessageLike(pattern string) bool {
 	re := regexp.MustCompile(pattern)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.ContainsFunc(b.said, re.MatchString)
+	return slices.ContainsFunc(b.messages, re.MatchString)
 }
 
-func (b *bench) awaitSaid(part string) {
+func (b *harness) awaitMessage(part string) {
 	b.t.Helper()
-	for deadline := time.Now().Add(patience); !b.heard(part); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testTimeout); !b.hasMessage(part); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			b.t.Fatalf("never said %q, but %q", part, b.said)
+			b.t.Fatalf("no message %q, but %q", part, b.messages)
 		}
 	}
 }

@@ -79,9 +79,9 @@ func (n *node) connect(ctx, running context.Context) error {
 	defer hangUp()
 	client := session.NewSessionClient(conn)
 	// A tracer that takes longer has given this client up anyway.
-	patience := time.AfterFunc(session.HeartbeatTimeout, hangUp)
+	timeout := time.AfterFunc(session.HeartbeatTimeout, hangUp)
 	control, err := n.greet(calls, client)
-	if !patience.Stop() && ctx.Err() == nil {
+	if !timeout.Stop() && ctx.Err() == nil {
 		return fmt.Errorf("the tracer does not answer within %v", session.HeartbeatTimeout)
 	}
 	if err != nil {
@@ -195,7 +195,7 @@ func (n *node) relayStatuses(events []*event.Event) {
 	}
 }
 
-// lastStatus is what a tracer says of its own end: a final batch that nobody asked for holds it.
+// lastStatus returns the status in which a tracer reports its own end: the last one of a final batch.
 func lastStatus(events []*event.Event) *event.NodeStatus {
 	for _, ev := range slices.Backward(events) {
 		if s := ev.GetNodeStatus(); s != nil {
@@ -205,7 +205,7 @@ func lastStatus(events []*event.Event) *event.NodeStatus {
 	return nil
 }
 
-// ownEnd reports whether a tracer says that it has ended by itself, and not because it was asked to.
+// ownEnd reports whether a tracer has ended by itself, and not because of a Stop.
 func ownEnd(s *event.NodeStatus) bool {
 	return s.GetState() == event.NodeState_NODE_STATE_STOPPED || s.GetState() == event.NodeState_NODE_STATE_FAILED
 }
@@ -282,7 +282,7 @@ func (n *node) talk(
 
 // listen reads the tracer's side of Control.
 func (n *node) listen(control session.Session_ControlClient, serving context.Context, finished <-chan struct{}) error {
-	told := false
+	started := false
 	for {
 		message, err := control.Recv()
 		if err != nil {
@@ -294,7 +294,7 @@ func (n *node) listen(control session.Session_ControlClient, serving context.Con
 			default:
 			}
 			if errors.Is(err, io.EOF) {
-				// The tracer ended Control first: the events' end tells whether all is in.
+				// The tracer ended Control first: the end of Events decides whether all events were received.
 				select {
 				case <-finished:
 				case <-serving.Done():
@@ -304,12 +304,12 @@ func (n *node) listen(control session.Session_ControlClient, serving context.Con
 			return explain(err)
 		}
 		n.heard.now()
-		if started := message.GetStarted(); started != nil && !told {
-			told = true // it is said once in each connection
-			if started.Error != "" {
-				return &fatalError{errors.New(clip(started.Error))}
+		if s := message.GetStarted(); s != nil && !started {
+			started = true // reported once per connection
+			if s.Error != "" {
+				return &fatalError{errors.New(clip(s.Error))}
 			}
-			for _, w := range started.Warnings {
+			for _, w := range s.Warnings {
 				n.relay("warning: " + w)
 			}
 			n.back(serving)
@@ -317,7 +317,7 @@ func (n *node) listen(control session.Session_ControlClient, serving context.Con
 	}
 }
 
-// explain keeps of a gRPC error what a person wants to read, and tells the errors that will not go away.
+// explain strips a gRPC error to its message, and marks the errors that a retry does not fix.
 func explain(err error) error {
 	s, ok := status.FromError(err)
 	if !ok {

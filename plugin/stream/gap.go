@@ -11,52 +11,52 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// gap is a time in which a node that has streamed does not.
+// gap is a time in which a node that has streamed sends no events.
 type gap struct {
 	since time.Time // zero: there is none
-	// unseen: its tracer was lost, and with it what happened since.
-	unseen bool
-	// untold: the cut was not reported, and so its end is not either.
-	untold bool
+	// lost: the tracer was lost, and with it the events since then.
+	lost bool
+	// unreported: the cut was not reported, so neither is its end.
+	unreported bool
 }
 
-// minGap is the length that a gap is counted with at least: what is missing may be a moment's.
+// minGap is the least length of a gap, so that a short one still counts.
 const minGap = time.Millisecond
 
 // openGap begins a gap where the events of this attempt's tracer end, if it has sent any.
 func (n *node) openGap() {
-	if n.streamed.Load() && !n.gap.unseen {
-		n.gap = gap{since: n.seen.get(), unseen: true}
+	if n.streamed.Load() && !n.gap.lost {
+		n.gap = gap{since: n.seen.get(), lost: true}
 	}
 }
 
-// closeGap counts what was not seen until then.
+// closeGap ends a gap at until and reports its length to OnGap.
 func (n *node) closeGap(until time.Time) {
-	if n.gap.unseen && n.OnGap != nil {
+	if n.gap.lost && n.OnGap != nil {
 		n.OnGap(n.name, max(wall(n.gap.since, until), minGap))
 	}
 	n.gap = gap{}
 }
 
-// endGap ends a gap with the session, or as the node fails, and tells the stream of it.
+// endGap ends a gap at the end of the session or of a failed node, and adds a status to the stream.
 func (n *node) endGap(ctx context.Context, until time.Time) {
-	if n.gap.unseen && event.NodeState(n.state.Load()) != event.NodeState_NODE_STATE_FAILED {
+	if n.gap.lost && event.NodeState(n.state.Load()) != event.NodeState_NODE_STATE_FAILED {
 		message := fmt.Sprintf("what happened from %s on was not seen", clock(n.gap.since))
-		// The only error is that nobody takes events any more.
+		// The only error is that the stream is closed.
 		_ = n.source.Status(ctx, &event.NodeStatus{State: event.NodeState_NODE_STATE_RECONNECTING, Message: message})
 	}
 	n.closeGap(until)
 }
 
-// endGapIdle ends a gap where there was nothing more to see, and returns what to say of it.
+// endGapIdle ends a gap at the time from which on the node had no targets, and returns the text about the gap.
 func (n *node) endGapIdle(idle time.Time) (message string) {
 	since := n.gap.since
-	if !n.gap.unseen || !idle.After(since) {
+	if !n.gap.lost || !idle.After(since) {
 		n.gap = gap{}
 		return ""
 	}
 	n.closeGap(idle)
-	return "; " + unseenFrom(since, idle)
+	return "; " + gapText(since, idle)
 }
 
 // cutShort counts what an end of the session misses that came without the last batch, unless nobody takes it any more.
@@ -86,27 +86,27 @@ func (n *node) reportCut(heard time.Time, news bool, err error) {
 		if n.cuts.allow(time.Now()) {
 			n.report(event.NodeState_NODE_STATE_RECONNECTING, "connection cut: "+err.Error())
 		} else {
-			n.gap.untold = true
+			n.gap.unreported = true
 		}
 	}
 }
 
-// back says that the node streams, and what that ends.
+// back reports that the node streams, and ends its gap.
 func (n *node) back(ctx context.Context) {
 	message := ""
 	if since := n.gap.since; !since.IsZero() {
 		now := time.Now()
-		if !n.gap.untold {
+		if !n.gap.unreported {
 			message = fmt.Sprintf("connected again after %.1f s", wall(since, now).Seconds())
 		}
-		if n.gap.unseen {
-			message = "streaming again; " + unseenFrom(since, now)
+		if n.gap.lost {
+			message = "streaming again; " + gapText(since, now)
 		}
 		n.closeGap(now)
 	}
 	if !n.streamed.Swap(true) {
 		n.began.now()
-		n.seen.now() // it has nothing to say of before
+		n.seen.now() // it has no earlier events
 	}
 	n.status(ctx, event.NodeState_NODE_STATE_STREAMING, message)
 }
@@ -119,13 +119,14 @@ func (n *node) streamedFor() time.Duration {
 	return max(n.seen.get().Sub(n.began.get()), 1)
 }
 
-func unseenFrom(since, until time.Time) string {
+// gapText describes a gap in a status line.
+func gapText(since, until time.Time) string {
 	took := wall(since, until).Seconds()
 	return fmt.Sprintf("nothing was seen from %s to %s (%.1f s)", clock(since), clock(until), took)
 }
 
-// wall is the time between by the clock on the wall: on a machine that slept, its own went on less far.
+// wall is the time between by the wall clock: the monotonic clock stops while the machine sleeps.
 func wall(from, to time.Time) time.Duration { return to.Round(0).Sub(from.Round(0)) }
 
-// clock is how a time of the day is shown, to the millisecond.
+// clock formats a time of day, to the millisecond.
 func clock(t time.Time) string { return t.Format("15:04:05.000") }

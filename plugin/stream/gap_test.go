@@ -11,16 +11,16 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// wantUnseen fails unless one gap was counted.
-func (b *bench) wantUnseen(unseen *[]time.Duration) {
+// wantOneGap fails unless exactly one gap was counted.
+func (b *harness) wantOneGap(gaps *[]time.Duration) {
 	b.t.Helper()
-	if len(*unseen) != 1 || (*unseen)[0] <= 0 {
-		b.t.Errorf("not seen for %v, want one gap; said %q", *unseen, b.lines())
+	if len(*gaps) != 1 || (*gaps)[0] <= 0 {
+		b.t.Errorf("not seen for %v, want one gap; messages %q", *gaps, b.lines())
 	}
 }
 
 // kill ends a tracer without a last batch.
-func (b *bench) kill(attempt int) {
+func (b *harness) kill(attempt int) {
 	b.launcher.end(attempt, "was killed by signal 9")
 	b.launcher.tracers[attempt].server.Stop()
 }
@@ -28,8 +28,8 @@ func (b *bench) kill(attempt int) {
 func TestGap_SessionEndsDuringJobDeletion(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, func(*tracer) {}, func(*tracer) {})
-		unseen := b.unseen()
+		b := newHarness(t, func(*tracer) {}, func(*tracer) {})
+		gaps := b.gaps()
 		b.launcher.deleting = func() { b.end() }
 		b.run()
 		b.await(5)
@@ -37,7 +37,7 @@ func TestGap_SessionEndsDuringJobDeletion(t *testing.T) {
 		if err := b.wait(); err != nil {
 			t.Fatal(err)
 		}
-		b.wantUnseen(unseen)
+		b.wantOneGap(gaps)
 		if last := b.statuses[len(b.statuses)-1]; !strings.HasPrefix(last, "reconnecting what happened from ") {
 			t.Errorf("the stream's last status is %q", last)
 		}
@@ -51,35 +51,35 @@ func TestGap_TracerEndsByItself(t *testing.T) {
 	} {
 		t.Run(name+" as the session ends", func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t,
+				b := newHarness(t,
 					func(tr *tracer) { tr.ends = &event.NodeStatus{State: state, Message: "its pod is deleted"} })
-				unseen := b.unseen()
+				gaps := b.gaps()
 				b.run()
 				b.await(5)
 				b.end()
 				if err := b.wait(); err != nil {
 					t.Fatal(err)
 				}
-				b.wantUnseen(unseen)
-				if !b.heard("STOPPED tracer ended before the session did: its pod is deleted") {
-					t.Errorf("said %q", b.said)
+				b.wantOneGap(gaps)
+				if !b.hasMessage("STOPPED tracer ended before the session did: its pod is deleted") {
+					t.Errorf("messages %q", b.messages)
 				}
 			})
 		})
 	}
 	t.Run("failed before", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			b := newBench(t, func(tr *tracer) {
+			b := newHarness(t, func(tr *tracer) {
 				tr.ends = &event.NodeStatus{State: event.NodeState_NODE_STATE_FAILED, Message: "a probe died"}
 			})
-			unseen := b.unseen()
+			gaps := b.gaps()
 			b.run()
 			b.await(5)
 			close(b.launcher.tracers[0].quits)
 			if err := b.wait(); err == nil || !strings.Contains(err.Error(), "a probe died") {
 				t.Fatal(err)
 			}
-			b.wantUnseen(unseen)
+			b.wantOneGap(gaps)
 		})
 	})
 }
@@ -87,21 +87,21 @@ func TestGap_TracerEndsByItself(t *testing.T) {
 func TestGap_TargetsEndAfterTracer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, func(*tracer) {})
+		b := newHarness(t, func(*tracer) {})
 		b.feed.goneFor = 0
 		b.feed.gone.Store(true)
-		unseen := b.unseen()
+		gaps := b.gaps()
 		b.run()
 		b.await(5)
 		close(b.launcher.tracers[0].hush)
 		time.Sleep(time.Second) // in which nothing is seen
 		b.kill(0)
-		b.awaitSaid("nothing on the node is to be traced any more; nothing was seen from ")
+		b.awaitMessage("nothing on the node is to be traced any more; nothing was seen from ")
 		b.end()
 		if err := b.wait(); err != nil {
 			t.Fatal(err)
 		}
-		b.wantUnseen(unseen)
+		b.wantOneGap(gaps)
 	})
 }
 
@@ -120,8 +120,8 @@ func TestGap_InterruptedMerge(t *testing.T) {
 			n := &node{Options: &Options{}}
 			n.streamed.Store(true)
 			n.cutShort(test.ctx, collect.ErrEnded)
-			if n.gap.unseen != test.want {
-				t.Errorf("a gap: %v, want %v", n.gap.unseen, test.want)
+			if n.gap.gaps != test.want {
+				t.Errorf("a gap: %v, want %v", n.gap.gaps, test.want)
 			}
 		})
 	}

@@ -55,7 +55,7 @@ func TestHostileTracer_BatchIsBounded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, hostileTracer(test.batch))
+				b := newHarness(t, hostileTracer(test.batch))
 				var err error
 				n := allocated(func() {
 					b.run()
@@ -64,8 +64,8 @@ func TestHostileTracer_BatchIsBounded(t *testing.T) {
 				if err == nil || !strings.Contains(err.Error(), test.want) {
 					t.Errorf("error %v, want %q", err, test.want)
 				}
-				if len(b.launcher.created) != 1 || len(b.said) > 10 {
-					t.Errorf("%d tracers; said %q", len(b.launcher.created), b.said)
+				if len(b.launcher.created) != 1 || len(b.messages) > 10 {
+					t.Errorf("%d tracers; messages %q", len(b.launcher.created), b.messages)
 				}
 				if n > limit {
 					t.Errorf("%d bytes were allocated, limit %d", n, limit)
@@ -108,7 +108,7 @@ func TestHostileTracer_LargestBatch(t *testing.T) {
 func TestHostileTracer_KeyHasADeadline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, func(*tracer) {})
+		b := newHarness(t, func(*tracer) {})
 		b.options.Spec.Image = "orb8-tracer:v9"
 		b.options.Ready = func(ctx context.Context, _ string) (r session.Ready, k session.PublicKey, err error) {
 			<-ctx.Done()
@@ -142,7 +142,7 @@ func TestHostileTracer_LinesAreBounded(t *testing.T) {
 			}
 			batches = append(batches, b)
 		}
-		b := newBench(t, hostileTracer(batches...))
+		b := newHarness(t, hostileTracer(batches...))
 		b.run()
 		b.await(5) // its events come behind all of them
 		b.end()
@@ -159,8 +159,8 @@ func TestHostileTracer_LinesAreBounded(t *testing.T) {
 		if lines < lineBurst || lines > lineBurst+5 || longest > 2*maxLineBytes {
 			t.Errorf("%d lines, the longest of %d bytes", lines, longest)
 		}
-		if !b.heardLike(`^\w+ 19[78]\d more lines of its tracer are left out$`) {
-			t.Errorf("said %.2000q", b.said[max(0, len(b.said)-3):])
+		if !b.hasMessageLike(`^\w+ 19[78]\d more lines of its tracer are left out$`) {
+			t.Errorf("said %.2000q", b.messages[max(0, len(b.messages)-3):])
 		}
 	})
 }
@@ -168,7 +168,7 @@ func TestHostileTracer_LinesAreBounded(t *testing.T) {
 func TestHostileTracer_StartedCountsOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, func(tr *tracer) { tr.startsAgain = 1000 })
+		b := newHarness(t, func(tr *tracer) { tr.extraStarts = 1000 })
 		b.run()
 		b.await(5)
 		b.end()
@@ -182,7 +182,7 @@ func TestHostileTracer_StartedCountsOnce(t *testing.T) {
 			}
 		}
 		if streaming != 2 { // that it streams, and one warning
-			t.Errorf("said %q", b.said)
+			t.Errorf("messages %q", b.messages)
 		}
 	})
 }

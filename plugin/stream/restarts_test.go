@@ -59,10 +59,10 @@ func TestRestarts_TracerThatStreamsAndExits(t *testing.T) {
 		for range maxShort + 2 {
 			tracers = append(tracers, func(*tracer) {})
 		}
-		b := newBench(t, tracers...)
-		say := b.options.OnStatus
+		b := newHarness(t, tracers...)
+		onStatus := b.options.OnStatus
 		b.options.OnStatus = func(node string, state event.NodeState, message string) {
-			say(node, state, message)
+			onStatus(node, state, message)
 			if state == event.NodeState_NODE_STATE_STREAMING {
 				b.launcher.mu.Lock()
 				defer b.launcher.mu.Unlock()
@@ -78,9 +78,9 @@ func TestRestarts_TracerThatStreamsAndExits(t *testing.T) {
 		if len(b.launcher.created) != maxShort {
 			t.Errorf("%d Jobs, want %d", len(b.launcher.created), maxShort)
 		}
-		said := strings.Join(b.lines(), "\n")
-		if n := strings.Count(said, "gave up"); n != 1 || !strings.Contains(said, "; starting another in 30s;") {
-			t.Errorf("said %q", b.lines())
+		text := strings.Join(b.lines(), "\n")
+		if n := strings.Count(text, "gave up"); n != 1 || !strings.Contains(text, "; starting another in 30s;") {
+			t.Errorf("messages %q", b.lines())
 		}
 	})
 }

@@ -41,7 +41,7 @@ type Launcher interface {
 	Delete(ctx context.Context, job string) error
 }
 
-// Feed gives the pods of a node; *cluster.Feed is one.
+// Feed supplies the pods of a node; *cluster.Feed is one.
 type Feed interface {
 	Next(ctx context.Context) (*session.PodUpdate, error)
 	Reset()
@@ -63,12 +63,11 @@ type Options struct {
 	Version   string
 	Config    *session.Config
 	Collector *collect.Collector
-	// OnStatus hears what a node's stream does. It is called from any goroutine.
+	// OnStatus is called with each state of a node's stream, from any goroutine.
 	OnStatus func(node string, state event.NodeState, message string)
 	// Readmit waits until a node on which nothing was to be traced may have a tracer again; nil: at once.
 	Readmit func(ctx context.Context, node string) error
-	// OnGap hears how long a node that had streamed was not seen, for its tracer was lost; nil: nobody does. It is
-	// called from any goroutine.
+	// OnGap, if not nil, is called with the length of each gap that a lost tracer has left, from any goroutine.
 	OnGap func(node string, d time.Duration)
 }
 
@@ -88,15 +87,15 @@ type node struct {
 	// kernel is the boot id of the node's.
 	kernel   string
 	next     uint64
-	heard    lastTime          // when the tracer was last heard
+	heard    lastTime          // the tracer's last message
 	began    lastTime          // when this attempt began to stream
-	seen     lastTime          // until when its events are in
-	gap      gap               // what the next word that it streams has to explain
-	stopSent atomic.Bool       // the tracer was asked to end
-	orderly  bool              // it has sent its last batch because of that
+	seen     lastTime          // the end of the received events
+	gap      gap               // ends when it streams again
+	stopSent atomic.Bool       // the Stop request was sent
+	orderly  bool              // the tracer has sent its last batch after the Stop
 	streamed atomic.Bool       // this attempt has streamed
 	state    atomic.Int32      // the last that was reported
-	last     *event.NodeStatus // of the final batch, where it says why it is final
+	last     *event.NodeStatus // of the final batch, if that has one
 
 	words *lineBudget // of lines in the tracer's own words
 	cuts  *lineBudget // of lines about cut connections
@@ -336,7 +335,7 @@ func (n *node) serve(ctx, running context.Context) error {
 			return nil
 		}
 		if err == nil {
-			// It ended by itself: a probe died, or its pod was told to go.
+			// It ended by itself: a probe failed, or its pod was deleted.
 			if n.last.GetState() == event.NodeState_NODE_STATE_FAILED {
 				return fmt.Errorf("tracer: %s", clip(n.last.GetMessage()))
 			}

@@ -25,8 +25,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
 )
 
-// patience is how long a test waits, in its bubble's time, for what comes in the end.
-const patience = 5 * time.Minute
+// testTimeout bounds a test's wait, in the time of its bubble.
+const testTimeout = 5 * time.Minute
 
 // tracer is a node's tracer as the wire shows it: the real gRPC and TLS over connections in memory, which keep the time
 // of a synctest bubble, without a kernel behind.
@@ -46,14 +46,14 @@ type tracer struct {
 	streaming sync.Mutex
 	flows     int
 	sent      []*session.Batch
-	// startsAgain is how often it says that its probes are attached, beyond the first time, and that it has a warning.
-	startsAgain int
-	// warns is what it says with its second flow.
+	// extraStarts is how many further Started messages with a warning it sends.
+	extraStarts int
+	// warns is the message of the status that it sends with its second flow.
 	warns string
-	// ends is the status that its last batch says of its end, when it is asked to end or as quits is closed.
+	// ends is the status in its last batch, which it sends on a Stop request or when quits is closed.
 	ends  *event.NodeStatus
 	quits chan struct{}
-	// deaf: it does not even answer the greeting. hush, closed, silences it after that, without a cut.
+	// deaf: it does not answer the greeting. Closing hush silences it later, without a cut.
 	deaf bool
 	hush chan struct{}
 	// answered gets a token for each heartbeat, unless it is full.
@@ -118,10 +118,10 @@ func (tr *tracer) Control(stream session.Session_ControlServer) error {
 			tr.mu.Unlock()
 			if first {
 				started := &session.Started{Error: tr.startError}
-				if tr.startsAgain > 0 {
+				if tr.extraStarts > 0 {
 					started.Warnings = []string{"no more room"}
 				}
-				for range tr.startsAgain + 1 {
+				for range tr.extraStarts + 1 {
 					if err := stream.Send(&session.TracerMessage{Message: &session.TracerMessage_Started{
 						Started: started}}); err != nil {
 						return err
@@ -154,8 +154,7 @@ func (tr *tracer) Events(req *session.EventsRequest, stream session.Session_Even
 	tr.streaming.Lock()
 	defer tr.streaming.Unlock()
 	next := max(req.ResumeFrom, 1)
-	// What was sent is sent again from where the client asks, and then what is new: its flows, and the promise, again
-	// and again, that nothing older comes.
+	// Resend the batches from ResumeFrom, then send new flows, and repeat the promise that no earlier event follows.
 	turn := time.NewTicker(10 * time.Millisecond)
 	defer turn.Stop()
 	for {
@@ -330,8 +329,8 @@ func (f *feed) Next(ctx context.Context) (*session.PodUpdate, error) {
 	return nil, ctx.Err()
 }
 
-// bench is one node's session under test.
-type bench struct {
+// harness runs the session of one node under test.
+type harness struct {
 	t         *testing.T
 	launcher  *launcher
 	feed      feed
@@ -339,20 +338,20 @@ type bench struct {
 	end       context.CancelFunc
 	result    chan error
 	mu        sync.Mutex
-	said      []string
+	messages  []string
 	ports     []uint32
 	statuses  []string // in the stream of events
 	gotEvent  chan struct{}
 	collected sync.WaitGroup
 }
 
-func newBench(t *testing.T, tracers ...func(*tracer)) *bench {
+func newHarness(t *testing.T, tracers ...func(*tracer)) *harness {
 	t.Helper()
 	identity, err := session.NewIdentity()
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{t: t, result: make(chan error, 1), gotEvent: make(chan struct{}, 100),
+	b := &harness{t: t, result: make(chan error, 1), gotEvent: make(chan struct{}, 100),
 		feed: feed{goneFor: time.Minute, back: make(chan struct{})}}
 	b.launcher = &launcher{t: t, ended: map[string]string{}, changed: make(chan struct{})}
 	for i, prepare := range tracers {
@@ -387,20 +386,20 @@ func newBench(t *testing.T, tracers ...func(*tracer)) *bench {
 		OnStatus: func(_ string, state event.NodeState, message string) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
-			b.said = append(b.said, state.String()+" "+message)
+			b.messages = append(b.messages, state.String()+" "+message)
 		},
 	}
 	return b
 }
 
-// lines are those that were said by now, while the session may still say more.
-func (b *bench) lines() []string {
+// lines returns a copy of the messages so far, while the session runs.
+func (b *harness) lines() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.Clone(b.said)
+	return slices.Clone(b.messages)
 }
 
-func (b *bench) run() {
+func (b *harness) run() {
 	ctx, cancel := context.WithTimeout(b.t.Context(), time.Hour)
 	running, end := context.WithCancel(ctx)
 	b.end = end
@@ -430,18 +429,18 @@ func (b *bench) run() {
 	})
 }
 
-func (b *bench) await(events int) {
+func (b *harness) await(events int) {
 	b.t.Helper()
 	for range events {
 		select {
 		case <-b.gotEvent:
-		case <-time.After(patience):
-			b.t.Fatalf("an event is missing; said %q", b.lines())
+		case <-time.After(testTimeout):
+			b.t.Fatalf("an event is missing; messages %q", b.lines())
 		}
 	}
 }
 
-func (b *bench) wait() error {
+func (b *harness) wait() error {
 	b.t.Helper()
 	select {
 	case err := <-b.result:
@@ -451,26 +450,26 @@ func (b *bench) wait() error {
 			b.t.Errorf("jobs made %q, deleted %q", b.launcher.created, b.launcher.deleted)
 		}
 		return err
-	case <-time.After(patience):
-		b.t.Fatalf("the session does not end; said %q", b.lines())
+	case <-time.After(testTimeout):
+		b.t.Fatalf("the session does not end; messages %q", b.lines())
 		return nil
 	}
 }
 
-func (b *bench) heard(part string) bool {
+func (b *harness) hasMessage(part string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.ContainsFunc(b.said, func(s string) bool { return strings.Contains(s, part) })
+	return slices.ContainsFunc(b.messages, func(s string) bool { return strings.Contains(s, part) })
 }
 
 func TestRun_ReportsTracerWarningAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, func(tr *tracer) { tr.warns = "no more room for pods" })
+		b := newHarness(t, func(tr *tracer) { tr.warns = "no more room for pods" })
 		b.run()
 		b.await(5)
-		if !b.heard("NODE_STATE_STREAMING no more room for pods") {
-			t.Errorf("said %q", b.said)
+		if !b.hasMessage("NODE_STATE_STREAMING no more room for pods") {
+			t.Errorf("messages %q", b.messages)
 		}
 		b.end()
 		if err := b.wait(); err != nil {
@@ -482,7 +481,7 @@ func TestRun_ReportsTracerWarningAtOnce(t *testing.T) {
 func TestRun_EndDrainsEventsAndDeletesJob(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, func(*tracer) {})
+		b := newHarness(t, func(*tracer) {})
 		b.run()
 		b.await(5)
 		b.end()
@@ -502,7 +501,7 @@ func TestRun_EndDrainsEventsAndDeletesJob(t *testing.T) {
 func TestRun_ResumesAfterCut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, func(tr *tracer) { tr.cutAfter = 3 })
+		b := newHarness(t, func(tr *tracer) { tr.cutAfter = 3 })
 		b.run()
 		b.await(3)
 		b.launcher.tracers[0].cutNow()
@@ -527,7 +526,7 @@ func TestRun_ResumesAfterCut(t *testing.T) {
 func TestRun_ReplacesLostTracer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, func(*tracer) {}, func(*tracer) {})
+		b := newHarness(t, func(*tracer) {}, func(*tracer) {})
 		b.run()
 		b.await(5)
 		b.launcher.end(0, "was killed by signal 9")
@@ -537,8 +536,8 @@ func TestRun_ReplacesLostTracer(t *testing.T) {
 		if err := b.wait(); err != nil {
 			t.Fatal(err)
 		}
-		if !b.heard("tracer was killed by signal 9; starting another; what happens until it streams is not seen") {
-			t.Errorf("said %q", b.said)
+		if !b.hasMessage("tracer was killed by signal 9; starting another; what happens until it streams is not seen") {
+			t.Errorf("messages %q", b.messages)
 		}
 		if want := []uint32{11001, 11002, 11003, 11004, 11005, 21001, 21002, 21003, 21004, 21005,
 			21099}; !slices.Equal(b.ports, want) {
@@ -562,7 +561,7 @@ func TestRun_PermanentErrorFailsTheNode(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, test.tracers...)
+				b := newHarness(t, test.tracers...)
 				b.run()
 				err := b.wait()
 				if err == nil || !strings.Contains(err.Error(), test.want) {
@@ -571,8 +570,8 @@ func TestRun_PermanentErrorFailsTheNode(t *testing.T) {
 				if len(b.launcher.created) != 1 {
 					t.Errorf("%d attempts, want one", len(b.launcher.created))
 				}
-				if !b.heard(test.want) {
-					t.Errorf("said %q", b.said)
+				if !b.hasMessage(test.want) {
+					t.Errorf("messages %q", b.messages)
 				}
 			})
 		})
@@ -582,7 +581,7 @@ func TestRun_PermanentErrorFailsTheNode(t *testing.T) {
 func TestRun_RefusesForeignKey(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, func(*tracer) {})
+		b := newHarness(t, func(*tracer) {})
 		other, err := session.NewIdentity()
 		if err != nil {
 			t.Fatal(err)
@@ -591,10 +590,10 @@ func TestRun_RefusesForeignKey(t *testing.T) {
 			return session.Ready{Protocol: session.Protocol}, other.PublicKey(), nil
 		}
 		b.run()
-		for !b.heard("pinned session key") {
+		for !b.hasMessage("pinned session key") {
 			select {
 			case err := <-b.result:
-				t.Fatalf("ended: %v; said %q", err, b.said)
+				t.Fatalf("ended: %v; messages %q", err, b.messages)
 			case <-time.After(time.Millisecond):
 			}
 		}
