@@ -163,7 +163,7 @@ func TestWhyGPU(t *testing.T) {
 	})
 	t.Run("nodes without a GPU", func(t *testing.T) {
 		tr := e.Trace(t, "why", "gpu", "-n", ns, "--window", "5s")
-		if code := tr.Wait(t); code != 1 || !strings.Contains(tr.Stderr(), "no GPU on the nodes that were looked at: "+
+		if code := tr.Wait(t); code != 1 || !strings.Contains(tr.Stderr(), "no GPU on the examined nodes: "+
 			one+": no NVIDIA driver on this node") || !strings.Contains(tr.Stderr(), two+": no NVIDIA driver") {
 			t.Errorf("exit code %d: %s", code, tr.Stderr())
 		}

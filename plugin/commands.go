@@ -47,10 +47,10 @@ func newCleanupCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "cleanup", Short: "Remove what interrupted sessions left: finished Jobs, and those past their deadline",
 		Args: noArgs,
-		Long: `Removes tracer Jobs that are finished or past their deadline. Sessions that run, yours or a colleague's, are left
-alone. Pods of ended sessions on nodes that are not ready or no more, which would stay Terminating, are removed from the
-API without a grace period, and named; that takes the right to delete pods.
-There is rarely something to do: a tracer ends by itself within seconds of its client, and its Job with it.`,
+		Long: `Remove tracer Jobs that are finished or past their deadline. Running sessions are not affected. Pods of
+ended sessions on nodes that are not ready or deleted would stay Terminating: they are deleted without a grace period,
+and listed. This needs the right to delete pods.
+cleanup is rarely necessary: a tracer and its Job end within seconds of the client.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			config, namespace, err := resolveCluster(kube)
 			if err != nil {

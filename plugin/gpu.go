@@ -13,7 +13,7 @@ import (
 // runtimeClassNone is the value of --gpu-runtime-class for none.
 const runtimeClassNone = "none"
 
-// gpuOptions are the flags of what reads GPUs.
+// gpuOptions are the flags of the GPU probe.
 type gpuOptions struct {
 	library      string
 	cudaLibrary  string
@@ -50,7 +50,7 @@ func (o *gpuOptions) bind(flags *pflag.FlagSet) {
 	)
 }
 
-// complete gives what is asked for of GPUs, nil where they are not among kinds.
+// complete returns the tracers' GPU configuration, or nil if gpu is not among kinds.
 func (o *gpuOptions) complete(kinds []string) (*session.GpuConfig, error) {
 	if !slices.Contains(kinds, "gpu") {
 		for flag, set := range map[string]bool{"nvml-library": o.library != "", "cuda-library": o.cudaLibrary != "",

@@ -23,7 +23,7 @@ const (
 	ExitInterrupted = 130
 )
 
-// exitError ends the program with a code. Without err everything was said already.
+// exitError ends the program with a code. err is nil if the message was printed already.
 type exitError struct {
 	code int
 	err  error
@@ -49,7 +49,7 @@ func usagef(format string, args ...any) error { return usage(fmt.Errorf(format, 
 
 // Main runs the plugin and returns its exit code. It is the one place that prints an error.
 func Main(args []string, in io.Reader, out, errOut io.Writer) int {
-	silenceClient()
+	discardClientLogs()
 
 	root := NewCommand(genericiooptions.IOStreams{In: in, Out: out, ErrOut: errOut})
 	root.SetArgs(args)
@@ -67,17 +67,17 @@ func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 	return exit.code
 }
 
-// silenceClient drops what client-go logs: what it tries again, and what it was told to give up. What matters comes
-// back as errors. To redirect klog's output would let its errors through; the zero logger drops all.
-var silenceClient = sync.OnceFunc(func() { klog.SetLogger(klog.Logger{}) })
+// discardClientLogs discards client-go's log of retries and cancelled requests; its calls return the errors that
+// matter. Only the zero logger discards everything: klog writes errors to stderr even if its output is redirected.
+var discardClientLogs = sync.OnceFunc(func() { klog.SetLogger(klog.Logger{}) })
 
-// NewCommand is the whole command tree.
+// NewCommand returns the root command with all subcommands.
 func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "orb8",
 		Short: "See what pods do on the network, in the kernel and on the GPU, right now",
-		Long: `kubectl orb8 answers what pods are doing right now, with nothing installed: it starts short-lived tracer pods on the nodes
-concerned, shows what they see, and takes them away again.`,
+		Long: `kubectl orb8 shows what pods are doing right now, with nothing installed: it starts short-lived tracer
+pods on the pods' nodes, shows their events, and deletes them.`,
 		Example: `  # Who talks to whom in namespace demo
   kubectl orb8 trace network -n demo
 

@@ -72,7 +72,7 @@ type traceConfig struct {
 	showStatus bool
 	record     string
 	output     string
-	viewed     string // the namespace that tables leave away; empty: all are looked at
+	viewed     string // the namespace that tables omit; empty: all namespaces are traced
 
 	duration   time.Duration
 	interval   time.Duration
@@ -82,7 +82,7 @@ type traceConfig struct {
 	syscalls   *session.SyscallConfig
 }
 
-// minInterval keeps the walks over sockets from becoming the node's main work.
+// minInterval bounds the cost of socket scans on the node.
 const minInterval = 100 * time.Millisecond
 
 // complete resolves the options. What is wrong with them is a usage error.
@@ -143,7 +143,7 @@ func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 	if o.rows != nil {
 		shown = []*event.Kind{o.rows}
 	}
-	// The output is judged before the cluster is asked for anything, with a namespace that is not known yet.
+	// Validate the output before the first request to the cluster. The namespace is not known yet.
 	if c.printer, err = o.open(shown, ""); err != nil {
 		return nil, usage(err)
 	}

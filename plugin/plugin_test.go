@@ -60,24 +60,26 @@ func TestUsageErrors_AreOneLine(t *testing.T) {
 		"trace network --tracer-labels team=a/b":    "--tracer-labels team=a/b: the value is not valid: ",
 		"trace network --tracer-annotations orb8.dev/node=x": "--tracer-annotations orb8.dev/node=x: want another " +
 			"key: kubectl orb8 sets this one itself",
-		"trace network --max-nodes 0":                 "--max-nodes 0: want 1 or more",
-		"trace network --image-pull-policy Sometimes": `--image-pull-policy "Sometimes": want Always, IfNotPresent or Never`,
+		"trace network --max-nodes 0": "--max-nodes 0: want 1 or more",
+		"trace network --image-pull-policy Sometimes": `--image-pull-policy "Sometimes": ` +
+			`want Always, IfNotPresent or Never`,
 		"trace network -l app=(web":                   `--selector "app=(web"`,
 		"trace network --filter dst.prot==1":          "dst.port",
 		"trace network -o xml":                        `unknown output "xml"`,
 		"trace network -o custom-columns=A:.src.podd": "src.pod",
 		"trace network --sort-by bytes":               "bytesSent",
-		"why gpus":                                    `unknown command "gpus" for "kubectl orb8 why", did you mean "gpu"?`,
-		"why gpu --window 4s":                         "--window 4s: want 5s to 1h0m0s",
-		"why gpu --window 2h":                         "--window 2h0m0s: want 5s to 1h0m0s",
-		"why gpu --duration 5s":                       "--window says how long",
-		"why gpu --sort-by=-gpus":                     "go with --output",
-		"why gpu -o json --sort-by=-gpu":              "gpus",
-		"why gpu --filter verdic==1":                  "verdict",
-		"why gpu --nvml-library libnvidia-ml.so.1":    "want an absolute path on the nodes",
-		"version -o xml":                              `--output "xml": want json`,
-		"rbac":                                        "want one of --user and --group",
-		"rbac --user alice --group sre":               "want one of --user and --group",
+		"why gpus": `unknown command "gpus" for "kubectl orb8 why", ` +
+			`did you mean "gpu"?`,
+		"why gpu --window 4s":                      "--window 4s: want 5s to 1h0m0s",
+		"why gpu --window 2h":                      "--window 2h0m0s: want 5s to 1h0m0s",
+		"why gpu --duration 5s":                    "--window says how long",
+		"why gpu --sort-by=-gpus":                  "go with --output",
+		"why gpu -o json --sort-by=-gpu":           "gpus",
+		"why gpu --filter verdic==1":               "verdict",
+		"why gpu --nvml-library libnvidia-ml.so.1": "want an absolute path on the nodes",
+		"version -o xml":                           `--output "xml": want json`,
+		"rbac":                                     "want one of --user and --group",
+		"rbac --user alice --group sre":            "want one of --user and --group",
 	} {
 		code, out, errOut := run(t, strings.Fields(args)...)
 		if code != ExitUsage || out != "" || !strings.HasPrefix(errOut, "error: ") || !strings.Contains(errOut, want) {
@@ -125,7 +127,7 @@ func TestExitCode(t *testing.T) {
 	for name, test := range map[string]struct {
 		err        error
 		losses     []collect.Loss
-		unseen     map[string]time.Duration
+		gaps       map[string]time.Duration
 		failOnLoss bool
 		want       int
 	}{
@@ -136,13 +138,13 @@ func TestExitCode(t *testing.T) {
 		"all failed":              {err: live.ErrAllFailed, want: ExitError},
 		"lost":                    {losses: lost, want: ExitOK},
 		"lost, and that counts":   {losses: lost, failOnLoss: true, want: ExitLost},
-		"a gap is a loss":         {unseen: map[string]time.Duration{"a": 1}, failOnLoss: true, want: ExitLost},
+		"a gap is a loss":         {gaps: map[string]time.Duration{"a": 1}, failOnLoss: true, want: ExitLost},
 		"nameless is not lost":    {losses: nameless, failOnLoss: true, want: ExitOK},
 		"interrupted before lost": {err: live.ErrInterrupted, losses: lost, failOnLoss: true, want: ExitInterrupted},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := &traceConfig{failOnLoss: test.failOnLoss}
-			err := c.exit(&advice.Tally{Losses: test.losses, Gaps: test.unseen}, test.err)
+			err := c.exit(&advice.Tally{Losses: test.losses, Gaps: test.gaps}, test.err)
 			exit := (*exitError)(nil)
 			got := ExitOK
 			switch {
@@ -160,7 +162,8 @@ func TestExitCode(t *testing.T) {
 
 func TestForbidden_NamesTheGrant(t *testing.T) {
 	got := explain(&cluster.ForbiddenError{Verb: "create", Resource: "jobs", Namespace: "shop"})
-	want := `forbidden: may not create jobs in namespace "shop"; an administrator grants it with: kubectl orb8 rbac -n shop --user=USER | kubectl apply -f -`
+	want := `forbidden: may not create jobs in namespace "shop"; an administrator grants it with: ` +
+		`kubectl orb8 rbac -n shop --user=USER | kubectl apply -f -`
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

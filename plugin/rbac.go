@@ -43,13 +43,12 @@ func newRBACCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rbac (--user NAME | --group NAME)",
 		Short: "Print the least Role and RoleBinding that trace needs in a namespace", Args: noArgs,
-		Long: `Prints a Role and its RoleBinding: all that it takes to trace the pods of a namespace from tracers in that
-namespace.
+		Long: `Print the least Role and RoleBinding to trace the pods of a namespace with tracers in the same namespace.
 
-With --tracer-namespace it prints two Roles: one reads the pods and workloads of the namespace, the other creates
-tracers in the tracers' namespace. Whoever may create Jobs can run any pod there, and so is root on the nodes.
---admission-policy also prints ValidatingAdmissionPolicies (Kubernetes 1.30 and later): that namespace then admits only
-tracers of one image.`,
+With --tracer-namespace, print two Roles: one reads the pods and workloads of the namespace, the other creates
+tracers in the tracers' namespace. A user who may create Jobs can run any pod there, and is thus root on the nodes.
+--admission-policy also prints ValidatingAdmissionPolicies (Kubernetes 1.30 and later): the tracers' namespace then
+admits only tracers of one image.`,
 		Example: `  # Let alice trace namespace demo
   kubectl orb8 rbac -n demo --user alice | kubectl apply -f -
 

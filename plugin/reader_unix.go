@@ -21,11 +21,11 @@ func watchReader(out io.Writer, gone func()) (stop func()) {
 	// Poll cannot be cancelled: it waits for the end of this pipe too.
 	over, end, err := os.Pipe()
 	if err != nil {
-		return func() {} // the next write will tell
+		return func() {} // the next write fails then
 	}
 	var watch sync.WaitGroup
 	watch.Go(func() {
-		// Nothing is asked for, and a reader's end is told all the same: POLLERR on Linux, POLLHUP on others.
+		// Without requested events, poll still reports a closed reader: POLLERR on Linux, POLLHUP on others.
 		fds := []unix.PollFd{{Fd: int32(file.Fd())}, {Fd: int32(over.Fd()), Events: unix.POLLIN}}
 		for {
 			_, err := unix.Poll(fds, -1)

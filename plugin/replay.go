@@ -35,8 +35,8 @@ func newReplayCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	o := &replayOptions{outputOptions: outputOptions{streams: streams}}
 	cmd := &cobra.Command{
 		Use: "replay FILE", Short: "Show what trace --record has kept, without a cluster",
-		Long: `Shows the events of a recording as trace showed them, without a cluster: filtered and printed otherwise, if you like. A recording that was cut short is
-good up to the cut. FILE - is standard input.`,
+		Long: `Show the events of a recording as trace shows them, without a cluster. Filters, columns and formats may
+differ from those of the trace. A truncated recording is shown up to its end. FILE - is standard input.`,
 		Example: `  # Keep what happens, and look at it later or elsewhere
   kubectl orb8 trace network,dns,tcp -n demo --duration 5m --record incident.orb8
   kubectl orb8 replay incident.orb8 --filter 'kind == "tcp" && outcome == "reset"'
@@ -181,7 +181,7 @@ func (o *replayOptions) open(
 	return newPlayer(newView(intake{reporter: r, filter: f}, printer, o.showStatus())), nil
 }
 
-// seek limits the reader to what was asked for.
+// seek limits the reader to the time from --from to --to.
 func (o *replayOptions) seek(reader *history.Reader) error {
 	from, err := parseTime("--from", o.from, reader.Session.Started)
 	if err != nil {

@@ -75,54 +75,54 @@ func TestReplay(t *testing.T) {
 		args []string
 		in   []byte
 		code int
-		// lines of stdout, names in it, and what stderr says.
-		lines int
-		has   []string
-		says  []string
+		// lines of stdout, names in it, and what stderr stderr.
+		lines  int
+		has    []string
+		stderr []string
 	}{
 		{
 			name: "a table", args: []string{path}, lines: 11, has: []string{"NAME", "n0.example.", "n9.example."},
-			says: []string{`pods in namespace "shop", recorded from 2026-11-23T12:00:00Z on by kubectl orb8 v9`,
+			stderr: []string{`pods in namespace "shop", recorded from 2026-11-23T12:00:00Z on by kubectl orb8 v9`,
 				"10 events from 1 node in 10s; LOST 3 at n1 (kernel-buffer, dns)\n"},
 		},
 		{name: "JSON", args: []string{path, "-o", "json"}, lines: 11,
 			has: []string{`"kind":"dns"`, `"name":"n3.example."`, `"kind":"lost"`}},
 		{name: "a filter", args: []string{path, "--filter", `rcode == "SERVFAIL"`, "--no-headers"}, lines: 1,
-			has: []string{"n7.example."}, says: []string{"1 event from"}},
+			has: []string{"n7.example."}, stderr: []string{"1 event from"}},
 		{name: "from and to", args: []string{path, "--from", "3s", "--to", "2026-11-23T12:00:05Z", "--no-headers"},
 			lines: 2, has: []string{"n3.", "n4."}},
 		{name: "sorted", args: []string{path, "--sort-by", "-name", "--no-headers", "--to", "2s", "-o",
 			"custom-columns=N:.name"}, lines: 2, has: []string{"n1.example.\nn0.example.\n"}},
 		{name: "standard input", args: []string{"-"}, in: whole, lines: 11},
 		{name: "loss", args: []string{path, "--fail-on-loss"}, lines: 11, code: ExitLost,
-			says: []string{"error: events were lost"}},
+			stderr: []string{"error: events were lost"}},
 		{name: "cut", args: []string{write(whole[:len(whole)-1])}, lines: 11, code: ExitError,
-			says: []string{"error: replay", "damaged at byte", "what stands before is shown"}},
+			stderr: []string{"error: replay", "damaged at byte", "what stands before is shown"}},
 		{name: "no end", args: []string{write(whole[:len(whole)-endSize(t, whole)])}, lines: 11,
-			says: []string{"has no end"}},
+			stderr: []string{"has no end"}},
 		{name: "foreign", args: []string{write([]byte("PK\x03\x04 something"))}, code: ExitError,
-			says: []string{"it is no recording of kubectl orb8"}},
+			stderr: []string{"it is no recording of kubectl orb8"}},
 		{name: "empty", args: []string{write(nil)}, code: ExitError,
-			says: []string{"it is no recording of kubectl orb8"}},
+			stderr: []string{"it is no recording of kubectl orb8"}},
 		{name: "newer", args: []string{write(newer)}, code: ExitError,
-			says: []string{"version 2", "a newer one is needed"}},
+			stderr: []string{"version 2", "a newer one is needed"}},
 		{name: "kinds of a newer version", args: []string{recording(t, "dns", "gravity")}, lines: 11,
-			says: []string{`of the kind "gravity"`}},
+			stderr: []string{`of the kind "gravity"`}},
 		{name: "only such", args: []string{recording(t, "gravity")}, code: ExitError,
-			says: []string{"holds no kind of event that this one knows"}},
+			stderr: []string{"holds no kind of event that this one knows"}},
 		{name: "no such file", args: []string{"/nowhere/x"}, code: ExitError,
-			says: []string{"/nowhere/x: no such file"}},
-		{name: "no file", code: ExitUsage, says: []string{"want one file, got 0"}},
+			stderr: []string{"/nowhere/x: no such file"}},
+		{name: "no file", code: ExitUsage, stderr: []string{"want one file, got 0"}},
 		{name: "a bad time", args: []string{path, "--from", "noon"}, code: ExitUsage,
-			says: []string{`--from "noon": want`}},
+			stderr: []string{`--from "noon": want`}},
 		{name: "an empty span", args: []string{path, "--from", "3s", "--to", "3s"}, code: ExitUsage,
-			says: []string{"--to 3s is not after --from 3s"}},
+			stderr: []string{"--to 3s is not after --from 3s"}},
 		{name: "a bad speed", args: []string{path, "--speed", "-1"}, code: ExitUsage,
-			says: []string{"--speed -1: want 0 or more"}},
-		{name: "no number", args: []string{path, "--speed", "NaN"}, code: ExitUsage, says: []string{"--speed NaN"}},
+			stderr: []string{"--speed -1: want 0 or more"}},
+		{name: "no number", args: []string{path, "--speed", "NaN"}, code: ExitUsage, stderr: []string{"--speed NaN"}},
 		{name: "a bad filter", args: []string{path, "--filter", "nme == 1"}, code: ExitUsage,
-			says: []string{"--filter", "nme"}},
-		{name: "a bad format", args: []string{path, "-o", "xml"}, code: ExitUsage, says: []string{"xml"}},
+			stderr: []string{"--filter", "nme"}},
+		{name: "a bad format", args: []string{path, "-o", "xml"}, code: ExitUsage, stderr: []string{"xml"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			code, out, errOut := orb8(t, test.in, append([]string{"replay"}, test.args...)...)
@@ -135,7 +135,7 @@ func TestReplay(t *testing.T) {
 					t.Errorf("no %q in\n%s", s, out)
 				}
 			}
-			for _, s := range test.says {
+			for _, s := range test.stderr {
 				if !strings.Contains(errOut, s) {
 					t.Errorf("stderr lacks %q:\n%s", s, errOut)
 				}
@@ -144,7 +144,7 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-// endSize is how long the last frame is, which says that the recording has ended.
+// endSize is how long the last frame is, which stderr that the recording has ended.
 func endSize(t *testing.T, b []byte) int {
 	t.Helper()
 	i := bytes.LastIndexByte(b[:len(b)-1], 'z')
@@ -245,7 +245,7 @@ func TestReplayWhy(t *testing.T) {
 		{"without flows", []string{kept([]string{"gpu", "resources"}, events...), "--why", "gpu"}, 0,
 			[]string{"network     not seen"}, "note: the recording holds no flow events: what they tell is not known"},
 		{"without a GPU", []string{kept([]string{"gpu", "resources"}, containerAt(1_790_000_000e9, "node1", "plain")),
-			"--why", "gpu"}, 1, nil, "error: no GPU on the nodes that were looked at: node1: no GPU was seen"},
+			"--why", "gpu"}, 1, nil, "error: no GPU on the examined nodes: node1: no GPU was seen"},
 		{"nothing in the time", []string{all, "--why", "gpu", "--from", "1h"}, 1, nil,
 			`error: no pod was seen that matches pods in namespace "ml"`},
 		{"of other events", []string{recording(t, "dns"), "--why", "gpu"}, 2, nil,

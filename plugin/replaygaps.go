@@ -15,7 +15,7 @@ type replayGap struct {
 	total    time.Duration
 }
 
-// note takes what an event says of its node's stream. Times are a recording's: they may be anything.
+// note updates a node's gap from a nodeStatus event. The times come from a recording: they may be anything.
 func (g replayGaps) note(ev *event.Event) {
 	s := ev.GetNodeStatus()
 	if s == nil {
@@ -48,13 +48,13 @@ func (n *replayGap) length(at uint64) time.Duration {
 // maxReplayGap keeps sums of gaps from overflowing.
 const maxReplayGap = 365 * 24 * time.Hour
 
-// until gives each node's gaps up to a time.
+// until returns the sum of each node's gaps up to a time.
 func (g replayGaps) until(at uint64) map[string]time.Duration {
-	unseen := map[string]time.Duration{}
+	gaps := map[string]time.Duration{}
 	for name, n := range g {
 		if d := n.total + n.length(at); d > 0 {
-			unseen[name] = d
+			gaps[name] = d
 		}
 	}
-	return unseen
+	return gaps
 }

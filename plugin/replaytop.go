@@ -54,7 +54,7 @@ func (o *replayOptions) openTop(
 	if err != nil {
 		return nil, err
 	}
-	if rows.window = o.window; !slices.Contains(model.Windows, rows.window) {
+	if rows.window = o.window; !slices.Contains(model.Windows(), rows.window) {
 		return nil, usagef("--window %v: want 10s, 1m, 5m, or 0 for all", o.window)
 	}
 	v := &replayTop{intake: in, model: model.New(t, model.Options{Started: s.Started}), rows: rows}

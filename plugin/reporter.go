@@ -12,15 +12,15 @@ import (
 
 // reporter writes progress, notes and closing lines to stderr, a line at a time, from any goroutine.
 type reporter struct {
-	mu   sync.Mutex
-	out  io.Writer
-	said map[string]bool
-	buf  []byte
+	mu       sync.Mutex
+	out      io.Writer
+	reported map[string]bool
+	buf      []byte
 	// divert takes the lines while a screen is where they would go.
 	divert func(string)
 }
 
-func newReporter(out io.Writer) *reporter { return &reporter{out: out, said: map[string]bool{}} }
+func newReporter(out io.Writer) *reporter { return &reporter{out: out, reported: map[string]bool{}} }
 
 // maxNotes is how many lines wait for a screen to show them.
 const maxNotes = 64
@@ -93,9 +93,9 @@ func (r *reporter) LogOncef(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := fmt.Sprintf(format, args...)
-	if r.said[s] {
+	if r.reported[s] {
 		return
 	}
-	r.said[s] = true
+	r.reported[s] = true
 	r.write(s)
 }

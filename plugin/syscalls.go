@@ -27,7 +27,7 @@ func (o *syscallOptions) bind(flags *pflag.FlagSet) {
 		"syscalls: not each call, but how many of each by container, with errors and durations, each --interval")
 }
 
-// complete gives the kinds of events for the kinds that are asked for, and what to say of system calls to the tracers.
+// complete returns the kinds of events of the command's kinds, and the tracers' syscall configuration.
 func (o *syscallOptions) complete(kinds []string) ([]string, *session.SyscallConfig, error) {
 	at := slices.Index(kinds, "syscall")
 	for flag, set := range map[string]bool{

@@ -31,11 +31,11 @@ var topCommands = []topCommand{
   kubectl orb8 top network -A --graph svg > calls.svg`,
 	},
 	{
-		"dns", "Show which names are asked for most, by whom, how long that takes and how often it fails",
-		`  # Names that a namespace asks for
+		"dns", "Show which names are queried most, by whom, how long answers take and how often they fail",
+		`  # Names that a namespace queries
   kubectl orb8 top dns -n demo
 
-  # Which workload asks most for names that do not exist, as JSON
+  # Which workload queries most names that do not exist, as JSON
   kubectl orb8 top dns -A --group workload --once --sort-by=-nxdomain -o json | jq -r '"\(.name) \(.nxdomain)"' | head`,
 	},
 	{
@@ -100,7 +100,7 @@ type rowConfig struct {
 	limit      int
 }
 
-// resolve judges what rows of a topic are asked for, but for the window.
+// resolve validates the flags that select rows of a topic, except --window.
 func (o *rowOptions) resolve(t *model.Topic, sortBy string) (*rowConfig, error) {
 	c := &rowConfig{topic: t, group: t.Groups[0], limit: o.limit, sort: t.Row.Column(t.Sort), descending: true}
 	if o.group != "" {
@@ -159,7 +159,8 @@ type topConfig struct {
 func newTopCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	top := &cobra.Command{
 		Use: "top", Short: "Show what happens most, summed by pod, workload, peer, name or call",
-		Long: `Shows what happens most: on a screen that is kept up to date, or as a table where there is no terminal or with --once.`,
+		Long: `Show what happens most, on a screen that is kept up to date. With --once or without a terminal, print a
+table.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -228,7 +229,7 @@ func (o *topOptions) complete(t *model.Topic, windowGiven bool) (*topConfig, err
 	return c, err
 }
 
-// setWindow judges --window: a screen has windows of its own, a table is of any time.
+// setWindow validates --window: a screen has fixed windows, a table any length.
 func (c *topConfig) setWindow(d time.Duration, given bool) error {
 	switch {
 	case c.count > 0 && !given:
@@ -237,7 +238,7 @@ func (c *topConfig) setWindow(d time.Duration, given bool) error {
 		return usagef("--window %v: want 1s or more", d)
 	case !given:
 		c.window = screenWindow
-	case c.count == 0 && !slices.Contains(model.Windows, d):
+	case c.count == 0 && !slices.Contains(model.Windows(), d):
 		return usagef("--window %v: a screen has 10s, 1m, 5m, and 0 for all since its beginning; --once takes any", d)
 	default:
 		c.window = d

@@ -60,7 +60,7 @@ func newTopScreen(c *topConfig, s *live.Session, in intake) *topScreen {
 	return t
 }
 
-// screen is what the flags say of one, whatever its rows are of.
+// screen returns the options of a screen with the rows of source.
 func (c *rowConfig) screen(source tui.Source) tui.Options {
 	return tui.Options{
 		Source: source, Topic: c.topic, Group: c.group, Window: c.window, Sort: c.sort, Descending: c.descending,

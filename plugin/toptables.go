@@ -110,7 +110,7 @@ func (t *topTables) print(n int, now time.Time) error {
 
 // printRows prints a table, and what is left of it.
 func printRows(p render.Printer, rows model.Table) error {
-	for _, r := range append(rows.Rows, rows.Rest) {
+	for _, r := range append(rows.Rows, rows.Others) {
 		if r.Event == nil {
 			continue
 		}

@@ -32,12 +32,13 @@ var traceCommands = []traceCommand{
   kubectl orb8 trace network deploy/web db-0 -n demo --duration 1m --sort-by=-bytesSent
 
   # Retransmitting flows of the whole cluster, as JSON
-  kubectl orb8 trace network -A --filter 'retransmits > 0' -o json | jq -c '{src: .src.pod, dst: .dst.pod, retransmits}'`,
+  kubectl orb8 trace network -A --filter 'retransmits > 0' -o json |
+    jq -c '{src: .src.pod, dst: .dst.pod, retransmits}'`,
 	},
 	{
 		name: "tcp", kind: "tcp", aliases: []string{"connections"},
 		short: "Show what becomes of TCP connections: made, refused, timed out, reset or closed, by whom and why, " +
-			"and what was sent again",
+			"and what was retransmitted",
 		example: `  # Every connection of a namespace: made or not, ended how
   kubectl orb8 trace tcp -n demo
 
@@ -58,7 +59,8 @@ var traceCommands = []traceCommand{
   kubectl orb8 trace dns -n demo --filter 'rcode != "NOERROR"'
 
   # Slow ones, with the process that waits
-  kubectl orb8 trace dns -A --filter 'latencyMicros > 100000' -o json | jq -c '{pod, name, ms: (.latencyMicros / 1000), comm: .src.comm}'`,
+  kubectl orb8 trace dns -A --filter 'latencyMicros > 100000' -o json |
+    jq -c '{pod, name, ms: (.latencyMicros / 1000), comm: .src.comm}'`,
 	},
 	{
 		name: "drops", kind: "drop", aliases: []string{"drop"},
@@ -70,7 +72,8 @@ var traceCommands = []traceCommand{
   kubectl orb8 trace drops -n demo --filter 'cause == "policy"'
 
   # Packets by reason, for a minute
-  kubectl orb8 trace drops -A --duration 1m -o json | jq -s 'group_by(.id) | map(last) | group_by(.reason) | map({reason: .[0].reason, packets: (map(.packets) | add)})'`,
+  kubectl orb8 trace drops -A --duration 1m -o json | jq -s 'group_by(.id) | map(last) |
+    group_by(.reason) | map({reason: .[0].reason, packets: (map(.packets) | add)})'`,
 	},
 	{
 		name: "exec", kind: "exec", aliases: []string{"processes"},
@@ -83,7 +86,8 @@ var traceCommands = []traceCommand{
   kubectl orb8 trace exec deploy/web -n demo --filter 'phase == "exit" && exitCode != 0'
 
   # What the kernel killed for want of memory
-  kubectl orb8 trace exec -A --filter 'outcome == "oom-killed"' -o json | jq -r '"\(.pod) \(.comm) \(.memoryLimitBytes)"'`,
+  kubectl orb8 trace exec -A --filter 'outcome == "oom-killed"' -o json |
+    jq -r '"\(.pod) \(.comm) \(.memoryLimitBytes)"'`,
 	},
 	{
 		name: "signals", kind: "signal", aliases: []string{"signal"},
@@ -96,7 +100,8 @@ var traceCommands = []traceCommand{
   kubectl orb8 trace signals -A --filter 'signal in ["SIGSEGV", "SIGBUS", "SIGABRT", "SIGKILL"]'
 
   # Signals that a process ignores, as JSON
-  kubectl orb8 trace signals web-0 -n demo -o json | jq -c 'select(.outcome == "ignored") | {signal, comm, senderComm}'`,
+  kubectl orb8 trace signals web-0 -n demo -o json |
+    jq -c 'select(.outcome == "ignored") | {signal, comm, senderComm}'`,
 	},
 	{
 		name: "syscalls", kind: "syscall", summary: "syscallSummary", aliases: []string{"syscall"},
@@ -122,7 +127,8 @@ var traceCommands = []traceCommand{
   kubectl orb8 trace resources -A --filter 'cpu.throttledPercent > 10'
 
   # Who comes near a memory limit, as JSON
-  kubectl orb8 trace resources -A --filter 'memory.percent > 90' -o json | jq -c '{namespace, pod, container, percent: .memory.percent}'`,
+  kubectl orb8 trace resources -A --filter 'memory.percent > 90' -o json |
+    jq -c '{namespace, pod, container, percent: .memory.percent}'`,
 	},
 	{
 		name: "gpu", kind: "gpu", aliases: []string{"gpus"},
@@ -135,7 +141,9 @@ var traceCommands = []traceCommand{
   kubectl orb8 trace gpu -A --filter 'type in ["xid", "throttle", "lost"]'
 
   # Who holds memory of a GPU on which nothing runs, as JSON
-  kubectl orb8 trace gpu -A -o json | jq -c 'select(.type == "device" and .activity.gpuPercent == 0 and .ownProcesses > 0) | {node, index: .gpu.index, usedBy}'`,
+  kubectl orb8 trace gpu -A -o json |
+    jq -c 'select(.type == "device" and .activity.gpuPercent == 0 and .ownProcesses > 0) |
+      {node, index: .gpu.index, usedBy}'`,
 	},
 }
 

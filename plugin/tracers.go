@@ -59,7 +59,7 @@ type tracerConfig struct {
 	client kubernetes.Interface
 	// namespace of the command.
 	namespace string
-	// gpu is what tracers are asked for of GPUs, nil: nothing; runtimeClass theirs then.
+	// gpu is the tracers' GPU configuration and runtimeClass their RuntimeClass; nil: they read no GPUs.
 	gpu          *session.GpuConfig
 	runtimeClass string
 
@@ -102,8 +102,7 @@ func (c *tracerConfig) connect(kube *genericclioptions.ConfigFlags) error {
 	c.tracerNamespace = cmp.Or(c.tracerNamespace, c.namespace)
 	// A session opens a dozen watches at once; the default of 5 requests a second would start it slowly.
 	c.rest.QPS, c.rest.Burst = 100, 200
-	// The API server warns of each Job that the Pod Security it only warns of would refuse; what it refuses is said
-	// anyway.
+	// Where Pod Security is in warn mode, the API server warns about each Job. Refusals are errors anyway.
 	c.rest.WarningHandler = rest.NoWarnings{}
 	c.client, err = kubernetes.NewForConfig(c.rest)
 	return err

@@ -20,15 +20,15 @@ type verdictConfig struct {
 	out    io.Writer
 	output string // empty: text
 	open   func() (render.Printer, error)
-	// viewed is the namespace that is left away.
+	// viewed is the namespace that is omitted.
 	viewed string
 	rows   *filter.Filter
-	// targets are what was looked at, in words; named: by their names.
+	// targets describes the traced pods; named: the user has named them.
 	targets string
 	named   bool
 }
 
-// verdicts keeps what verdicts stand on, and prints them at the end.
+// verdicts collects the evidence and prints the verdicts at the end.
 type verdicts struct {
 	intake
 	config verdictConfig
@@ -139,7 +139,7 @@ func (v *verdicts) none(without []string) error {
 	case len(nodes) == 0:
 		return fmt.Errorf("no pod was seen that matches %s", v.config.targets)
 	case devices == 0:
-		return fmt.Errorf("no GPU on the nodes that were looked at: %s", listed(blind, "; "))
+		return fmt.Errorf("no GPU on the examined nodes: %s", listed(blind, "; "))
 	case len(without) > 0:
 		return fmt.Errorf("no GPU of these pods: no process of theirs is on one, and none was seen to be allocated "+
 			"to them: %s (%d %s on %s)",

@@ -9,12 +9,12 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
 )
 
-// intake is what happens to all events before they are shown: the filter chooses, and what it lets through is recorded.
+// intake filters events and records those that pass, before they are shown.
 type intake struct {
 	reporter *reporter
 	filter   *filter.Filter
 	recorder *history.Writer // nil: nothing is recorded
-	// events are those that were let through, but for those that tell of the session itself.
+	// events counts the events that pass, without nodeStatus and lost.
 	events int
 }
 
@@ -52,8 +52,7 @@ func (i *intake) end() {
 	i.reporter.Logf("recorded %d %s, %s", events, plural.Noun(events, "event"), event.AppendBytes(nil, uint64(bytes)))
 }
 
-// view is where the events of a trace end, or of a recording: each is printed, and what there is to say about all of
-// them is said at the end.
+// view prints the events of a trace or of a recording, and the closing lines about them.
 type view struct {
 	intake
 	printer    render.Printer

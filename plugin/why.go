@@ -80,10 +80,12 @@ func newWhyCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		rows:          event.KindByName("gpuVerdict"),
 	}}
 	gpu := &cobra.Command{
-		Use:   "gpu [POD | KIND/NAME ...]",
-		Short: "Say what the time of pods' GPUs goes to: a verdict for each pod, with evidence, shares and confidence",
-		Long: `Watches pods with GPUs for a while, and says for each what the time of its GPUs goes to: work, or waits for input over the network, for storage, for
-CPUs, for copies, launches or other GPUs, and whether a GPU is abandoned, slowed down or sick. Verdicts are hypotheses that fit what was seen.`,
+		Use: "gpu [POD | KIND/NAME ...]",
+		Short: "Explain what the time of pods' GPUs goes to: a verdict for each pod, with evidence, shares and " +
+			"confidence",
+		Long: `Trace pods with GPUs for a while, and report for each what the time of its GPUs goes to: work, or waits
+for the network, storage, CPUs, copies, launches or other GPUs, and whether a GPU is abandoned, throttled or failing.
+Verdicts are hypotheses that fit the evidence.`,
 		Example: `  # Why a training job is slow
   kubectl orb8 why gpu job/train -n ml
 

@@ -122,12 +122,12 @@ func TestWhy_ExplainsMissingVerdict(t *testing.T) {
 		"nothing at all": {nil, "no pod was seen that matches train-0 in namespace"},
 		"no GPU on any node": {[]*event.Event{blind, containerAt(at, "node1", "plain"),
 			containerAt(at, "node2", "plain-2")},
-			"no GPU on the nodes that were looked at: node1: no NVIDIA driver on this node; node2: no GPU was seen"},
+			"no GPU on the examined nodes: node1: no NVIDIA driver on this node; node2: no GPU was seen"},
 		"a pod without a GPU, on a node with": {[]*event.Event{{Time: at, Node: "node1", Kind: other[1].Kind},
 			containerAt(at, "node1", "plain")}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if test.want == "" { // the device is used by nobody who was asked for
+			if test.want == "" { // no traced pod uses the device
 				g := proto.CloneOf(test.events[0])
 				g.GetGpu().UsedBy = ""
 				test.events[0], test.want = g,

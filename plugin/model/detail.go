@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Detail is all that is known of what a query is within.
+// Detail returns the row of a query's Within with its time series and latencies.
 func (m *Model) Detail(q Query, now time.Time) Detail {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -19,7 +19,7 @@ func (m *Model) Detail(q Query, now time.Time) Detail {
 	var rtt histogram
 	m.each(func(l *series) {
 		if l.pair.class != a.q.Group.class {
-			if f := &l.pair.faces[0]; l.pair.class == classProcess && a.within(l, f) {
+			if f := &l.pair.dims[0]; l.pair.class == classProcess && a.within(l, f) {
 				of.addPart(l)
 			}
 			return
@@ -29,13 +29,13 @@ func (m *Model) Detail(q Query, now time.Time) Detail {
 			sides = 1 // all of it, once
 		}
 		for side := range sides {
-			if !a.within(l, &l.pair.faces[side]) {
+			if !a.within(l, &l.pair.dims[side]) {
 				continue
 			}
 			if of.members == 0 {
 				of.key = seriesKey(l)
 				if !a.q.Group.each {
-					of.key = a.key(&l.pair.faces[side])
+					of.key = a.key(&l.pair.dims[side])
 				}
 			}
 			of.add(l, side)
@@ -98,8 +98,8 @@ func (s *timeSeries) add(flip [maxAmounts]int, l *series, answered bool) {
 	}
 }
 
-// addShares adds for how much of the time that is known a series worked: at most 1, however many of its looks fall into
-// one part. Of a line with a scale it is what the series did in that time, by it.
+// addShares adds the share of the known time in which a series was busy: at most 1, however many samples fall into one
+// slot. For a line with a scale it adds measure ÷ known, times the scale.
 func (s *timeSeries) addShares(i, w int, r *ring, line Line) {
 	var share [slots]float64
 	var covers [slots]int // so many parts, up to this one
@@ -138,7 +138,7 @@ func (s *timeSeries) addShares(i, w int, r *ring, line Line) {
 func (s *timeSeries) points() [][]float64 {
 	const second = int64(time.Second)
 	last := s.window.now / second // is not over yet
-	first := max(s.started/second, last-int64(Windows[rings-1]/time.Second)+1)
+	first := max(s.started/second, last-int64(windows[rings-1]/time.Second)+1)
 	all := make([][]float64, len(s.cells))
 	for i := range all {
 		for at := first; at < last; at++ {

@@ -14,8 +14,8 @@ func dnsTopic() *Topic {
 	return &Topic{
 		Name: "dns", Sources: []string{"dns"}, Row: event.KindByName("dnsTop"), Sort: "queries",
 		Groups: groups(
-			&Group{Name: "question", Doc: "a name that is asked for", dims: []dim{dimName}},
-			&Group{Name: "server", Doc: "who is asked", dims: []dim{dimPeer}},
+			&Group{Name: "question", Doc: "a queried name", dims: []dim{dimName}},
+			&Group{Name: "server", Doc: "a DNS server", dims: []dim{dimPeer}},
 			&Group{Name: "type", Doc: "a type of question: A, AAAA, …", dims: []dim{dimType}},
 			&Group{Name: "process", Doc: "a command, in whatever pods", dims: []dim{dimProcess}},
 		),
@@ -50,8 +50,8 @@ func addDNS(s *store, ev *event.Event, now int64) bool {
 			amounts[dnsFailed] = 1
 		}
 	}
-	id := identity{faces: [2]dimensions{noDimensions(), noDimensions()}, sides: 1, protocol: d.GetProtocol()}
-	f := &id.faces[0]
+	id := identity{dims: [2]dimensions{noDimensions(), noDimensions()}, sides: 1, protocol: d.GetProtocol()}
+	f := &id.dims[0]
 	src := d.GetSrc()
 	if src.GetPod() != "" {
 		f.self(src.GetNamespace(), src.GetPod(), src.GetContainer(), src.GetWorkload(), src.GetNode(), src.GetComm())

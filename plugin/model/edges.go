@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// Edges are who calls whom, the busiest first. There are none where the topic knows of no calls.
+// Edges returns the clients and the servers they call, the busiest first; none where the topic has no calls.
 func (m *Model) Edges(window time.Duration, now time.Time) []Edge {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	type ends struct{ from, to party }
-	look := newQueryWindow(m.store, m.topic.Lines, windowIndex(window), now.UnixNano())
+	covered := newQueryWindow(m.store, m.topic.Lines, windowIndex(window), now.UnixNano())
 	sums := map[ends]*sum{}
 	m.each(func(l *series) {
 		w := l.pair
@@ -21,7 +21,7 @@ func (m *Model) Edges(window time.Duration, now time.Time) []Edge {
 		key := ends{w.client, w.server}
 		s := sums[key]
 		if s == nil {
-			s = &sum{window: look}
+			s = &sum{window: covered}
 			sums[key] = s
 		}
 		s.add(l, 0)

@@ -208,7 +208,7 @@ func gpuAmounts(g *event.Gpu) (amounts [maxAmounts]uint64) {
 
 // gpuIdentity says whose a GPU is: a pod's, where it is one's alone.
 func gpuIdentity(ev *event.Event, k *gauge, workloads map[string]string) identity {
-	id := identity{faces: [2]dimensions{noDimensions(), noDimensions()}, sides: 1}
+	id := identity{dims: [2]dimensions{noDimensions(), noDimensions()}, sides: 1}
 	d := k.event.GetGpu()
 	namespace, pod, container, workload := "", freeGPU, "", freeGPU
 	switch users := strings.Split(k.event.GetUsedBy(), ","); {
@@ -222,7 +222,7 @@ func gpuIdentity(ev *event.Event, k *gauge, workloads map[string]string) identit
 	case k.event.Processes == nil || k.event.GetProcesses() > 0:
 		pod, workload = othersGPU, othersGPU
 	}
-	f := &id.faces[0]
+	f := &id.dims[0]
 	f.self(namespace, pod, container, workload, ev.GetNode(), "")
 	f.set(dimName, string(event.AppendGpuName(nil, ev.GetNode(), d)))
 	f.set(dimType, d.GetName())

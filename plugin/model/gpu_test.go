@@ -17,8 +17,10 @@ func n32(n uint32) *uint32     { return &n }
 func n64(n uint64) *uint64     { return &n }
 func float(f float64) *float64 { return &f }
 
-// look is one look at a GPU, a second after the one before.
-func gpuLook(node, uuid string, index uint32, percent *uint32, sm *float64, own uint32, users string) *event.Event {
+// deviceSample is a sample of a GPU that covers one second.
+func deviceSample(
+	node, uuid string, index uint32, percent *uint32, sm *float64, own uint32, users string,
+) *event.Event {
 	return &event.Event{Node: node, Kind: &event.Event_Gpu{Gpu: &event.Gpu{
 		Type: event.GpuEventType_GPU_EVENT_TYPE_DEVICE, Gpu: &event.GpuDevice{Uuid: uuid, Index: &index, Name: "H100"},
 		PeriodMicros: n64(1e6),
@@ -36,14 +38,14 @@ func TestGPURows_MeansSumsAndNulls(t *testing.T) {
 	m := New(TopicByName("gpu"), Options{Started: start})
 	for second := range 10 {
 		at := start.Add(time.Duration(second) * time.Second)
-		m.Add(gpuLook("a", "0", 0, n32(uint32(second%2*100)), float(20), 1, "ml/train/main"), at)
+		m.Add(deviceSample("a", "0", 0, n32(uint32(second%2*100)), float(20), 1, "ml/train/main"), at)
 		m.Add(&event.Event{Node: "a", Namespace: "ml", Pod: "train", Workload: "job/train",
 			Kind: &event.Event_Gpu{Gpu: &event.Gpu{
 				Type: event.GpuEventType_GPU_EVENT_TYPE_PROCESS, Gpu: &event.GpuDevice{Uuid: "0"},
 				Proc: &event.GpuProcess{Pid: 1},
 			}}}, at)
-		m.Add(gpuLook("a", "1", 1, n32(0), nil, 1, "ml/train/main"), at)
-		m.Add(gpuLook("b", "2", 0, nil, nil, 0, ""), at)
+		m.Add(deviceSample("a", "1", 1, n32(0), nil, 1, "ml/train/main"), at)
+		m.Add(deviceSample("b", "2", 0, nil, nil, 0, ""), at)
 	}
 	m.Add(&event.Event{
 		Node: "b", Kind: &event.Event_Gpu{Gpu: &event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_UNAVAILABLE}},
@@ -112,8 +114,8 @@ func TestGPURows_MeansSumsAndNulls(t *testing.T) {
 func TestGPURows_CountMIGDevices(t *testing.T) {
 	start := time.Unix(1000, 0)
 	m := New(TopicByName("gpu"), Options{Started: start})
-	whole := gpuLook("a", "0", 0, n32(0), nil, 0, "")
-	part := gpuLook("a", "MIG", 3, nil, float(50), 1, "ml/train/main")
+	whole := deviceSample("a", "0", 0, n32(0), nil, 0, "")
+	part := deviceSample("a", "MIG", 3, nil, float(50), 1, "ml/train/main")
 	part.GetGpu().GetGpu().Parent, part.GetGpu().GetGpu().ParentIndex = "0", n32(0)
 	part.GetGpu().Memory.TotalBytes = n64(30)
 	for range 2 {
@@ -133,8 +135,7 @@ func TestGPURows_CountMIGDevices(t *testing.T) {
 	}
 }
 
-// TestGPUSeries_CountsEachDeviceOnce has looks that fall beside the seconds, and looks that are seconds
-// apart.
+// TestGPUSeries_CountsEachDeviceOnce has samples out of step with the seconds, and samples that are seconds apart.
 func TestGPUSeries_CountsEachDeviceOnce(t *testing.T) {
 	start := time.Unix(2000, 0)
 	for name, test := range map[string]struct {
@@ -153,7 +154,7 @@ func TestGPUSeries_CountsEachDeviceOnce(t *testing.T) {
 		m := New(TopicByName("gpu"), Options{Started: start})
 		for _, at := range test.at {
 			for _, uuid := range []string{"0", "1"} {
-				ev := gpuLook("a", uuid, 0, n32(50), nil, 0, "")
+				ev := deviceSample("a", uuid, 0, n32(50), nil, 0, "")
 				ev.GetGpu().PeriodMicros = n64(uint64(test.period.Microseconds()))
 				m.Add(ev, start.Add(at))
 			}
@@ -176,8 +177,8 @@ func TestGPUSeries_CountsEachDeviceOnce(t *testing.T) {
 	}
 }
 
-// looked is a process as the driver has it, asked what it has asked of the driver so far.
-func looked(pod string, pid uint32, gpu string, index uint32, memory *uint64, sm *uint32) *event.Event {
+// processSample is a sample of a process on a GPU that covers one second.
+func processSample(pod string, pid uint32, gpu string, index uint32, memory *uint64, sm *uint32) *event.Event {
 	return &event.Event{Node: "a", Namespace: "ml", Pod: pod, Container: "main", Workload: "job/" +
 		pod, Kind: &event.Event_Gpu{Gpu: &event.Gpu{
 		Type: event.GpuEventType_GPU_EVENT_TYPE_PROCESS, Gpu: &event.GpuDevice{Uuid: gpu, Index: &index, Name: "H100"},
@@ -201,11 +202,11 @@ func TestGPUProcesses_AreRowsAndSharesOfGPUs(t *testing.T) {
 	at := start
 	for second := range uint64(10) {
 		at = start.Add(time.Duration(second+1) * time.Second)
-		m.Add(gpuLook("a", "0", 0, n32(50), nil, 2, "ml/serve/main,ml/train/main"), at)
-		m.Add(gpuLook("a", "1", 1, n32(50), nil, 1, "ml/train/main"), at)
-		m.Add(looked("train", 7, "0", 0, n64(100), n32(30)), at)
-		m.Add(looked("train", 7, "1", 1, n64(50), n32(50)), at)
-		m.Add(looked("serve", 8, "0", 0, nil, nil), at)
+		m.Add(deviceSample("a", "0", 0, n32(50), nil, 2, "ml/serve/main,ml/train/main"), at)
+		m.Add(deviceSample("a", "1", 1, n32(50), nil, 1, "ml/train/main"), at)
+		m.Add(processSample("train", 7, "0", 0, n64(100), n32(30)), at)
+		m.Add(processSample("train", 7, "1", 1, n64(50), n32(50)), at)
+		m.Add(processSample("serve", 8, "0", 0, nil, nil), at)
 		m.Add(asked("train", 7, at, start, &event.GpuCalls{
 			Launches: n64(500 * (second + 1)), GraphLaunches: n64(100 * (second + 1)),
 			HostToDeviceBytes: n64(3000 * (second + 1)), OtherBytes: n64(1000 * (second + 1)),
@@ -253,7 +254,7 @@ func TestGPUProcesses_AreRowsAndSharesOfGPUs(t *testing.T) {
 	}
 	// A process series one device, then the other, and another takes its number.
 	ended := func(gpu string) {
-		ev := looked("train", 7, gpu, 0, nil, nil)
+		ev := processSample("train", 7, gpu, 0, nil, nil)
 		ev.GetGpu().Type = event.GpuEventType_GPU_EVENT_TYPE_ENDED
 		m.Add(ev, at)
 	}
@@ -293,7 +294,7 @@ func TestGPUSeries_KeepsUnits(t *testing.T) {
 	m := New(TopicByName("gpu"), Options{Started: start})
 	for second := range 6 {
 		for _, uuid := range []string{"0", "1"} {
-			ev := gpuLook("a", uuid, 0, n32(50), nil, 0, "")
+			ev := deviceSample("a", uuid, 0, n32(50), nil, 0, "")
 			g := ev.GetGpu()
 			g.Memory.UsedBytes, g.Health.PowerMilliwatts = n64(40<<30), n32(350_000)
 			g.Activity.PcieSentPerSecond = n64(1 << 20)

@@ -1,10 +1,9 @@
-// Package model keeps what a screen shows of a stream of events: who did how much in the last seconds and minutes,
-// counted together by pod, workload, peer, name, syscall, …. Events come in, rows come out, which are events too
-// (networkTop, dnsTop, syscallTop, gpuTop), so that tables, JSON, filters and sorting treat them as all others. Its
-// memory is bounded whatever comes in: what is beyond the bound is counted as "others".
+// Package model aggregates a stream of events over the last seconds and minutes, by pod, workload, peer, name, syscall
+// and other groups. The rows are events too (networkTop, dnsTop, syscallTop, gpuTop), so that tables, JSON, filters and
+// sorting treat them as any event. Memory is bounded: series beyond the bound are counted as "others".
 //
-// It keeps a series for each flow, question or system call of a container, with what it was counted to have done
-// in rings of time. A row is the sum of series that have something in common.
+// The model keeps a series for each flow, DNS question or system call of a container, with its amounts in a ring buffer
+// for each window. A row is the sum of the series of its group.
 package model
 
 import (
@@ -16,49 +15,49 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// Topic is what a screen is about: "network", "dns", "syscalls", "gpu".
+// Topic is a subject of top: "network", "dns", "syscalls" or "gpu".
 type Topic struct {
 	Name string
-	// Sources are the kinds of events that it takes, by name.
+	// Sources are the names of the event kinds that it counts.
 	Sources []string
 	// Row is the kind of its rows.
 	Row *event.Kind
-	// Groups are the ways to count together, the first one by default.
+	// Groups are the possible groups of rows, the default first.
 	Groups []*Group
-	// Into is how one goes from large to small: rows of each group are made of those of the next.
+	// Into is the order of drilling down: the rows of a group consist of rows of the next.
 	Into []string
-	// Sort is the column that rows are sorted by by default, largest first.
+	// Sort is the default sort column, descending.
 	Sort string
-	// Lines are what its charts show.
+	// Lines are the lines of its charts.
 	Lines []Line
 
 	spec topicSpec
 }
 
-// Group is a way to count together.
+// Group is a way to group series into rows.
 type Group struct {
 	// Name is the word of --group, and that of the rows' group column.
 	Name string
-	// Doc says in a few words what one row is.
+	// Doc describes one row in a few words.
 	Doc string
 
-	// Columns are those that tables of it have, by name; nil: those of its kind.
+	// Columns are the names of its tables' columns; nil: the default columns of the kind.
 	Columns []string
 
 	dims []dim
 	// each: every series is a row.
 	each  bool
 	class class
-	// inner is the group that its rows are made of, whatever was gone into before; nothing: there is none.
+	// inner, if not empty, is the group that its rows consist of, whatever the drill-down so far; nothing: none.
 	inner string
-	// lines, if not nil, are what its charts show in place of the topic's.
+	// lines, if not nil, replace the topic's Lines.
 	lines []Line
 }
 
-// nothing is what single things are made of.
+// nothing is the inner group of a group whose rows are single series.
 const nothing = "nothing"
 
-// LinesOf are the lines of the charts of a group's rows.
+// LinesOf returns the chart lines of a group's rows; nil is the topic as a whole.
 func (t *Topic) LinesOf(g *Group) []Line {
 	if g != nil && g.lines != nil {
 		return g.lines
@@ -66,8 +65,8 @@ func (t *Topic) LinesOf(g *Group) []Line {
 	return t.Lines
 }
 
-// Inner is what the rows of a group are made of, where used are the groups that were gone into; nil at the end. What is
-// smaller than a pod, or not on the way from large to small (a peer, a node), is made of pods first.
+// Inner returns the group that a drill-down from g shows, where used is the drill-down so far; nil at the end. A group
+// that is smaller than a pod, or not in Into (a peer, a node), leads to pods first.
 func (t *Topic) Inner(g *Group, used []Within) *Group {
 	if g.each || g.inner == nothing {
 		return nil
@@ -90,153 +89,212 @@ func (t *Topic) Inner(g *Group, used []Within) *Group {
 	return nil
 }
 
-// Line is a line of a chart: an amount a second.
+// Line is a line of a chart: an amount per second.
 type Line struct {
-	// Name is for people: "sent".
+	// Name is the label: "sent".
 	Name string
 	// Type is event.Bytes, event.Nanos, event.Count or event.Rate.
 	Type event.Type
-	// Unit is what the amount is of where it is not a second's: " GPUs".
+	// Unit replaces "per second" where the amount is no rate: " GPUs".
 	Unit string
 
 	measure int
-	// known, if not 0, is the amount that says for how long the line's measure was known. Then points are shares of
-	// that time, one for each series added up, else what the measure came to in a second.
+	// known, if not 0, is the amount that counts how long the measure was known. Points are then the sum of each
+	// series' share of that time, else the measure per second.
 	known int
-	// scale, if not 0, is by what the measure over known is to be multiplied; it is no share then.
+	// scale, if not 0, multiplies measure ÷ known; points are then no shares.
 	scale float64
 }
 
-// Windows are the times that rows can be about; 0 is all since the beginning.
-var Windows = []time.Duration{10 * time.Second, time.Minute, 5 * time.Minute, 0}
+// windows are the lengths of windows; 0 is all since the start.
+var windows = [...]time.Duration{10 * time.Second, time.Minute, 5 * time.Minute, 0}
 
-// Within is a row that was gone into: only what it counts.
+// Windows returns the lengths that Query.Window may have, the shortest first; the last is 0, all since the start.
+func Windows() []time.Duration { return slices.Clone(windows[:]) }
+
+// Within restricts a query to the series of one row.
 type Within struct {
 	Group *Group
 	Key   Key
 }
 
-// Key identifies a row of a group. It stays the same from one answer to the next.
+// Key identifies a row of a group across queries.
 type Key struct{ key rowKey }
 
-// Query is what rows are asked for.
+// Query selects rows, their order and their window.
 type Query struct {
 	Group *Group
-	// Window is one of Windows.
+	// Window is one of Windows().
 	Window time.Duration
 	Within []Within
-	// Match chooses rows; nil: all. An error is that of a row, which is then left away.
+	// Match selects rows; nil: all. A row that fails to match with an error is omitted.
 	Match func(*event.Event) (bool, error)
-	// Sort is a column in JSON of the topic's rows; nil: none. Ties are broken by name.
+	// Sort is a JSON column of the topic's rows; nil: none. Ties are sorted by name.
 	Sort *event.Column
-	// Descending sorts the largest first. What is not known comes last either way.
+	// Descending sorts the largest first. Unknown values are last in either order.
 	Descending bool
-	// Rows from Offset on are made, Limit of them at most; 0: all.
+	// Table.Rows begins at Offset and has at most Limit rows; 0: all.
 	Offset, Limit int
 }
 
-// Table is the rows of one moment.
+// Table is the result of a Query at one time.
 type Table struct {
 	At time.Time
-	// Covered is the time that the rows are about: the window, or less in the beginning.
+	// Covered is the time that the rows cover: the window, or less after the start.
 	Covered time.Duration
 	Rows    []Row
-	// Matching is how many rows there are, beyond Limit too; All how many there would be without Match.
+	// Matching counts the rows without Offset and Limit, All also without Match.
 	Matching, All int
-	// Rest is the sum of the rows that match and are not in Rows; its Event is nil where there are none.
-	Rest Row
-	// Total is the sum of all, each thing counted once, whatever the group and Match.
+	// Others is the sum of the matching rows that are not in Rows; its Event is nil where there are none.
+	Others Row
+	// Total is the sum of all series, each counted once, whatever the group and Match.
 	Total Row
-	// Err is the first error of Match.
+	// Err is the first error that Match returned.
 	Err error
 }
 
-// Row is one line.
+// Row is the sum of a group's series with the same key.
 type Row struct {
 	Key   Key
 	Event *event.Event
-	// Trend is what the topic's first two Lines came to a second, oldest first, in equal parts of the window (of the
+	// Trend is the sum of the topic's first two Lines per second, oldest first, in equal parts of the window (of the
 	// last 5 minutes where the window is 0).
 	Trend []float64
 }
 
-// Detail is all that is known of what a query's Within is.
+// Detail is the row of a query's Within with its time series and latencies.
 type Detail struct {
 	Row Row
-	// Series has the points of each of the topic's Lines, a second apiece, newest last, of the last 5 minutes at most;
-	// NaN where it was not known. Older ones are means of 6 s, and beyond a minute of 30 s.
+	// Series has the points of each of the topic's Lines, one per second, newest last, for up to 5 minutes; NaN where
+	// unknown. Points older than 10 s are means of 6 s, points older than a minute means of 30 s.
 	Series [][]float64
-	// Histogram is of the latencies in the window (network: of the round-trip times of the live flows); empty where
-	// there are none.
+	// Histogram counts the latencies in the window (network: the round-trip times of open flows).
 	Histogram []Bucket
 }
 
-// Bucket counts what took from From on but less than To, ns.
+// Bucket counts the durations from From up to, but less than, To, ns.
 type Bucket struct {
 	From, To uint64
 	Count    float64
 }
 
-// Edge is who calls whom: a client, a server, and what went between them in the window.
+// Edge is a client, a server, and the traffic between them in the window.
 type Edge struct {
 	From, To Party
-	// Bytes a second, both ways.
+	// BytesPerSecond counts both directions.
 	BytesPerSecond float64
 	Flows          int
-	// Opened and Failed are connections in the window.
+	// Opened and Failed count connections in the window.
 	Opened, Failed uint64
 	Retransmits    uint64
-	// SrttMicros is the mean of the smoothed round-trip times of the flows that live or ended in the window; 0: not
-	// known.
+	// SrttMicros is the mean of the smoothed round-trip times of the flows that are open or ended in the window; 0:
+	// unknown.
 	SrttMicros uint64
 }
 
-// Party is an end of an Edge.
+// Party is one end of an Edge.
 type Party struct {
 	// Kind is "service", "workload", "pod", "node" or "external".
 	Kind string
-	// Name is with its namespace where it has one: "shop/web".
+	// Name has the namespace where there is one: "shop/web".
 	Name string
-	// Port is the one a Service was called at; 0 for all else, and where it is not known.
+	// Port is the port of a called Service; 0 for all others, and where it is unknown.
 	Port uint32
-	// Note restricts what is known of a Service.
+	// Note qualifies the name of a Service.
 	Note event.ServiceNote
 }
 
-// Status is what is known of the stream itself.
+// Status is the state of the stream of events.
 type Status struct {
-	// Nodes by name.
+	// Nodes are sorted by name.
 	Nodes []NodeStatus
-	// Losses as losses.Tally sorts them.
+	// Losses are in the order of losses.Tally.
 	Losses []losses.Loss
-	// Events is how many were counted.
+	// Events counts the events that the topic has used.
 	Events uint64
-	// PerSecond is the events of each of the last 60 s, newest last.
+	// PerSecond counts the events of each of the last 60 s, newest last.
 	PerSecond []float64
-	// Leaves is how many things are kept; Folded how many were counted into others for want of room.
+	// Series counts the series that are kept, Folded those that were added to the others beyond the bound.
 	Series, Folded int
 }
 
-// NodeStatus is a node's.
+// NodeStatus is the last state that a node's stream reported.
 type NodeStatus struct {
 	Name    string
 	State   event.NodeState
 	Message string
 }
 
-// Options are the bounds.
+// Options bound a Model.
 type Options struct {
-	// MaxLeaves is how many flows, questions, … are kept at most; 0: 131,072.
+	// MaxSeries bounds the flows, questions, … that are kept; 0: 131,072.
 	MaxSeries int
-	// Started is when the stream began: rates are not of any time before.
+	// Started is the start of the stream: rates exclude the time before.
 	Started time.Time
 }
 
-// Model is what Topic says, of one stream. Its methods may be called from any goroutine.
+// Model aggregates one stream of events for a topic. Its methods may be called from any goroutine.
 type Model struct {
 	topic *Topic
 
 	mu sync.Mutex
 	*store
 	status status
+}
+
+// New returns an empty model of a topic.
+func New(t *Topic, o Options) *Model {
+	if o.Started.IsZero() {
+		o.Started = time.Now()
+	}
+	return &Model{topic: t, store: newStore(&t.spec, o)}
+}
+
+// Topic returns the model's topic.
+func (m *Model) Topic() *Topic { return m.topic }
+
+// Add counts an event at a time: the viewer's clock, or the event's time in a recording. It ignores kinds other than
+// the topic's sources, NodeStatus and Lost. It does not keep the event.
+func (m *Model) Add(ev *event.Event, at time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := at.UnixNano()
+	switch k := ev.GetKind().(type) {
+	case *event.Event_NodeStatus:
+		if k.NodeStatus.GetState() == event.NodeState_NODE_STATE_STREAMING && m.status.events == 0 {
+			m.started = now // there are no earlier events
+		}
+		m.status.node(ev.GetNode(), k.NodeStatus)
+		if k.NodeStatus.GetState() == event.NodeState_NODE_STATE_FAILED {
+			m.forgetNode(ev.GetNode())
+		}
+	case *event.Event_Lost:
+		m.status.losses.Add(losses.Of(ev))
+	default:
+		if m.spec.add(m.store, ev, now) {
+			m.status.count(now)
+		}
+	}
+}
+
+// Mark restarts the window 0: its rows count events from now on.
+func (m *Model) Mark(now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.started = now.UnixNano()
+	m.each(func(l *series) {
+		clear(l.total)
+		if l.latencies != nil {
+			clear(l.latencies.all[:])
+		}
+	})
+}
+
+// forgetNode ends the flows that only this node has reported: they get no further events.
+func (m *Model) forgetNode(node string) {
+	for _, l := range m.series {
+		if l.live && l.pair.sides == 1 && l.pair.dims[0][dimNode].Value() == node {
+			m.end(l)
+		}
+	}
 }

@@ -31,7 +31,7 @@ type flowOf struct {
 	src, dst       string
 	sent, received uint64
 	phase          event.Phase
-	older          bool // than the trace
+	preexisting    bool // opened before the trace
 	both           bool // ends were observed
 	onlyDst        bool
 	rtt            uint32
@@ -48,7 +48,7 @@ func (f flowOf) event() *event.Event {
 		Id: f.id, Protocol: event.Protocol_PROTOCOL_TCP, Phase: f.phase, Src: src, Dst: dst,
 		Observed: event.Side_SIDE_SRC,
 	}
-	if !f.older {
+	if !f.preexisting {
 		flow.StartTime = uint64(start.UnixNano())
 	}
 	if !f.onlyDst {
@@ -160,8 +160,8 @@ func TestWindow_DropsExpiredSlots(t *testing.T) {
 
 func TestWindow_OmitsBytesBeforeTheStream(t *testing.T) {
 	m := network(t)
-	m.Add(flowOf{id: "a", src: "web", dst: "db", phase: opening, older: true, sent: 1_000_000}.event(), at(1))
-	m.Add(flowOf{id: "a", src: "web", dst: "db", phase: going, older: true, sent: 1_000_100}.event(), at(2))
+	m.Add(flowOf{id: "a", src: "web", dst: "db", phase: opening, preexisting: true, sent: 1_000_000}.event(), at(1))
+	m.Add(flowOf{id: "a", src: "web", dst: "db", phase: going, preexisting: true, sent: 1_000_100}.event(), at(2))
 	if n := rowsBy(t, m, "pod", 0, at(3))["web-1"]; n.GetBytesSent() != 100 || n.GetOpened() != 0 || n.GetFlows() != 1 {
 		t.Errorf("%v", n)
 	}
@@ -347,7 +347,7 @@ func TestRows_SortAndLimit(t *testing.T) {
 		t.Errorf("%v of %d of %d, %v", got, table.Matching, table.All, table.Err)
 	}
 	// 0+2+…+98 without the 50 that failed, less what is shown.
-	if n := table.Rest.Event.GetNetworkTop(); n.GetName() != event.Others || n.GetBytesSent() != 2450-50-370 ||
+	if n := table.Others.Event.GetNetworkTop(); n.GetName() != event.Others || n.GetBytesSent() != 2450-50-370 ||
 		n.GetFlows() != 44 {
 		t.Errorf("the others: %v", n)
 	}
@@ -393,16 +393,16 @@ func TestDNSRows_CountAnswersByOutcome(t *testing.T) {
 
 func TestSyscallRows_UseKernelCounts(t *testing.T) {
 	m := New(TopicByName("syscalls"), Options{Started: start})
-	tell := func(id, pod, name string, calls, nanos uint64, histogram []uint64, second float64) {
+	add := func(id, pod, name string, calls, nanos uint64, histogram []uint64, second float64) {
 		m.Add(&event.Event{Namespace: "shop", Pod: pod, Container: "main",
 			Kind: &event.Event_SyscallSummary{SyscallSummary: &event.SyscallSummary{
 				Id: id, Name: name, Calls: calls, Errors: calls / 10, TotalNanos: &nanos, Histogram: histogram,
 			}}}, at(second))
 	}
-	tell("1", "web", "read", 100, 1e9, []uint64{0, 100}, 1)
-	tell("1", "web", "read", 300, 3e9, []uint64{0, 100, 0, 0, 200}, 2)
-	tell("2", "db", "read", 50, 1e9, []uint64{50}, 2)
-	tell("3", "db", "write", 1, 5, []uint64{1}, 2)
+	add("1", "web", "read", 100, 1e9, []uint64{0, 100}, 1)
+	add("1", "web", "read", 300, 3e9, []uint64{0, 100, 0, 0, 200}, 2)
+	add("2", "db", "read", 50, 1e9, []uint64{50}, 2)
+	add("3", "db", "write", 1, 5, []uint64{1}, 2)
 	rows := m.Rows(Query{Window: 10 * time.Second, Sort: m.Topic().Row.Column("calls"), Descending: true}, at(4)).Rows
 	read := rows[0].Event.GetSyscallTop()
 	if len(rows) != 2 || read.GetName() != "read" || read.GetCalls() != 350 || read.GetErrors() != 35 ||
@@ -427,7 +427,7 @@ func TestModel_BoundsMemoryAndKeepsTotals(t *testing.T) {
 			id: fmt.Sprint(i), src: fmt.Sprintf("p%d", i%700), dst: "db", phase: opening, sent: n,
 		}.event(), at(float64(i)/1000))
 		if s := m.Status(at(5)); s.Series > 202 {
-			t.Fatalf("%d leaves after %d flows", s.Series, i)
+			t.Fatalf("%d series after %d flows", s.Series, i)
 		}
 	}
 	total := m.Rows(Query{}, at(5)).Total.Event.GetNetworkTop()
@@ -481,7 +481,7 @@ func TestWindow_MatchesListOfSamples(t *testing.T) {
 			m.Add(flowOf{id: "a", src: "web", dst: "db", phase: opening, sent: sum}.event(), at(now))
 		}
 		now += random.Float64() * 20
-		for w, window := range Windows[:rings] {
+		for w, window := range windows[:rings] {
 			length := partOf[w]
 			begin := (at(now).UnixNano()/length - slots + 1) * length
 			var want uint64

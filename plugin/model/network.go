@@ -119,9 +119,9 @@ func addConnection(s *store, ev *event.Event, t *event.Tcp, now int64) {
 	}
 	src, dst := t.GetSrc(), t.GetDst()
 	id := identity{
-		faces: [2]dimensions{noDimensions(), noDimensions()}, sides: 1, protocol: event.Protocol_PROTOCOL_TCP,
+		dims: [2]dimensions{noDimensions(), noDimensions()}, sides: 1, protocol: event.Protocol_PROTOCOL_TCP,
 	}
-	f := &id.faces[0]
+	f := &id.dims[0]
 	if t.GetObserved() == event.Side_SIDE_DST {
 		id.flipped = true
 		// The client reports it as well, if it is an observed pod. Whether it is, is not known.
@@ -156,15 +156,15 @@ func signature(f *event.Flow) int {
 // flowEnds are the ends of a flow: dimensions for each that was observed.
 func (s *store) flowEnds(ev *event.Event, f *event.Flow) *endpointPair {
 	src, dst := f.GetSrc(), f.GetDst()
-	id := identity{faces: [2]dimensions{noDimensions(), noDimensions()}, protocol: f.GetProtocol()}
+	id := identity{dims: [2]dimensions{noDimensions(), noDimensions()}, protocol: f.GetProtocol()}
 	observed := func(e *event.Endpoint, peer string) {
-		face := &id.faces[id.sides]
+		side := &id.dims[id.sides]
 		node := e.GetNode()
 		if node == "" {
 			node = ev.GetNode()
 		}
-		face.self(e.GetNamespace(), e.GetPod(), e.GetContainer(), e.GetWorkload(), node, e.GetComm())
-		face.set(dimPeer, peer)
+		side.self(e.GetNamespace(), e.GetPod(), e.GetContainer(), e.GetWorkload(), node, e.GetComm())
+		side.set(dimPeer, peer)
 		id.sides++
 	}
 	if f.GetSrcCounters() != nil {

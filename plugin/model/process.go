@@ -9,11 +9,10 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// processSilence is how long nothing may be heard of a process before it counts as gone: its end may have been told by
-// nobody.
-const processSilence = int64(15 * time.Second)
+// processTimeout is how long a process without events counts as running: no event may report its end.
+const processTimeout = int64(15 * time.Second)
 
-// process is what was last seen of one on GPUs.
+// process is the last sample of a process on GPUs.
 type process struct {
 	pid  uint32
 	comm []byte
@@ -59,7 +58,7 @@ func (l *series) identify(s *store, ev *event.Event, now int64) {
 	gpu, model := "", ""
 	for uuid, d := range k.on {
 		switch {
-		case now-d.at > processSilence:
+		case now-d.at > processTimeout:
 			delete(k.on, uuid)
 		case gpu == "":
 			gpu, model = d.name, d.model
@@ -70,8 +69,8 @@ func (l *series) identify(s *store, ev *event.Event, now int64) {
 			}
 		}
 	}
-	id := identity{faces: [2]dimensions{noDimensions(), noDimensions()}, sides: 1, class: classProcess}
-	f := &id.faces[0]
+	id := identity{dims: [2]dimensions{noDimensions(), noDimensions()}, sides: 1, class: classProcess}
+	f := &id.dims[0]
 	f.self(
 		ev.GetNamespace(), ev.GetPod(), ev.GetContainer(), ev.GetWorkload(), ev.GetNode(),
 		fmt.Sprintf("%s(%d)", k.comm, k.pid),
@@ -124,7 +123,7 @@ func addCalls(s *store, ev *event.Event, now int64) {
 	k.at, k.launches = ev.GetTime(), c.Launches != nil
 	bytes, bytesKnown := c.Copied()
 	var amounts [maxAmounts]uint64
-	for i, told := range []struct {
+	for i, counter := range []struct {
 		at    int
 		n     uint64
 		known bool
@@ -132,9 +131,9 @@ func addCalls(s *store, ev *event.Event, now int64) {
 		{launched, c.GetLaunches() + c.GetGraphLaunches(), k.launches}, {copied, bytes, bytesKnown},
 		{synced, c.GetSyncMicros() * 1000, c.SyncMicros != nil},
 	} {
-		if told.known {
-			amounts[told.at], amounts[told.at+1] = told.n-min(l.seen[i], told.n), ns
-			l.seen[i] = told.n
+		if counter.known {
+			amounts[counter.at], amounts[counter.at+1] = counter.n-min(l.seen[i], counter.n), ns
+			l.seen[i] = counter.n
 		}
 	}
 	l.add(now, s.spec.amounts, amounts)
@@ -152,7 +151,7 @@ func endProcess(s *store, ev *event.Event) {
 
 // alive reports whether the process or GPU of the series is still there.
 func (l *series) alive(now int64) bool {
-	return l.live && (l.process == nil || now-l.last <= processSilence)
+	return l.live && (l.process == nil || now-l.last <= processTimeout)
 }
 
 // addPart counts what a process did among what GPUs did.

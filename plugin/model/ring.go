@@ -5,13 +5,13 @@ import "time"
 // slots is how many equal parts a window has.
 const slots = 10
 
-// rings is how many windows have an end.
+// rings is how many windows have a bounded length.
 const rings = 3
 
-// partOf is the length of a part of each of the windows that have an end, ns.
+// partOf is the length of a slot of each bounded window, ns.
 var partOf = func() (parts [rings]int64) {
 	for i := range parts {
-		parts[i] = int64(Windows[i]) / slots
+		parts[i] = int64(windows[i]) / slots
 	}
 	return parts
 }()
@@ -85,12 +85,12 @@ func (r *ring) merge(other *ring) {
 	}
 }
 
-// windowIndex is where a window stands in Windows; that of the longest for one that is not there.
+// windowIndex returns the index of a length in windows; for any other length that of 0.
 func windowIndex(d time.Duration) int {
-	for i, w := range Windows {
+	for i, w := range windows {
 		if w == d {
 			return i
 		}
 	}
-	return len(Windows) - 1
+	return len(windows) - 1
 }

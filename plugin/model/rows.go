@@ -62,7 +62,7 @@ func (a *answer) collect() {
 		}
 		counted := false
 		for side := range int(l.pair.sides) {
-			f := &l.pair.faces[side]
+			f := &l.pair.dims[side]
 			if !a.within(l, f) {
 				continue
 			}
@@ -97,7 +97,7 @@ func (a *answer) collect() {
 
 // addPart counts what a process did in the row of the GPUs that it is on, if there is one.
 func (a *answer) addPart(l *series) {
-	f := &l.pair.faces[0]
+	f := &l.pair.dims[0]
 	if !a.within(l, f) {
 		return
 	}
@@ -189,7 +189,7 @@ func (a *answer) within(l *series, f *dimensions) bool {
 	return true
 }
 
-// table makes the rows that are asked for.
+// table makes the rows from Offset on, up to Limit.
 func (a *answer) table() Table {
 	rows := a.best.sorted()
 	t := Table{
@@ -214,7 +214,7 @@ func (a *answer) table() Table {
 		a.matched.plus(s, -1)
 	}
 	if len(rows) < a.matching {
-		t.Rest = a.matched.row()
+		t.Others = a.matched.row()
 	}
 	return t
 }
@@ -227,7 +227,7 @@ func (a *answer) trends(rows []*sum) {
 	}
 	a.m.each(func(l *series) {
 		for side := range int(l.pair.sides) {
-			f := &l.pair.faces[side]
+			f := &l.pair.dims[side]
 			if l.ring == nil || l.pair.class != a.q.Group.class || !a.within(l, f) {
 				continue
 			}

@@ -42,15 +42,14 @@ func (f *dimensions) set(d dim, s string) { f[d] = unique.Make(s) }
 
 // identity distinguishes endpoint pairs.
 type identity struct {
-	faces    [2]dimensions
-	sides    uint8 // how many of faces there are
-	flipped  bool  // the first face is that of the end that answered
+	dims     [2]dimensions // of each side
+	sides    uint8         // the used elements of dims: 1 or 2
+	flipped  bool          // the first side is the server's
 	protocol event.Protocol
-	// echo: the other end was counted as well.
+	// echo: the other end counts the connection as well.
 	echo  bool
 	class class
-	// server is the end that was called: connections to two ports of a Service, or to two Services of one pod, are
-	// counted apart.
+	// server is the called end: connections to two ports of a Service, or to two Services of one pod, are separate.
 	server party
 }
 

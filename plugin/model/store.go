@@ -124,7 +124,7 @@ func (s *store) others() *endpointPair {
 			f.set(dim(d), event.Others)
 		}
 	}
-	id := identity{faces: [2]dimensions{f, noDimensions()}, sides: 1, server: nobody}
+	id := identity{dims: [2]dimensions{f, noDimensions()}, sides: 1, server: nobody}
 	if w := s.pairs[id]; w != nil {
 		return w
 	}

@@ -43,7 +43,7 @@ type sum struct {
 // queryWindow is the time that a query covers.
 type queryWindow struct {
 	now     int64
-	window  int // index in Windows
+	window  int // index in windows
 	covered float64
 	spec    *topicSpec
 	// lines are the amounts that trends are of.
@@ -79,7 +79,7 @@ func newQueryWindow(s *store, lines []Line, window int, now int64) *queryWindow 
 // add counts a series, as seen from one of its ends.
 func (r *sum) add(l *series, side int) {
 	w := l.pair
-	f := &w.faces[side]
+	f := &w.dims[side]
 	if r.members == 0 {
 		r.dimensions, r.protocol, r.id = *f, w.protocol, l.id
 	} else {

@@ -32,8 +32,8 @@ func addSyscalls(s *store, ev *event.Event, now int64) bool {
 	// The container may get its name after its first calls.
 	if sign := len(ev.GetContainer()) + len(ev.GetPod())<<10; made || l.signature != sign {
 		l.signature = sign
-		id := identity{faces: [2]dimensions{noDimensions(), noDimensions()}, sides: 1}
-		f := &id.faces[0]
+		id := identity{dims: [2]dimensions{noDimensions(), noDimensions()}, sides: 1}
+		f := &id.dims[0]
 		f.self(ev.GetNamespace(), ev.GetPod(), ev.GetContainer(), ev.GetWorkload(), ev.GetNode(), "")
 		f.set(dimName, c.GetName())
 		l.pair = s.endpointPair(id, nobody)

@@ -120,8 +120,8 @@ func TestGap_InterruptedMerge(t *testing.T) {
 			n := &node{Options: &Options{}}
 			n.streamed.Store(true)
 			n.cutShort(test.ctx, collect.ErrEnded)
-			if n.gap.gaps != test.want {
-				t.Errorf("a gap: %v, want %v", n.gap.gaps, test.want)
+			if n.gap.lost != test.want {
+				t.Errorf("a gap: %v, want %v", n.gap.lost, test.want)
 			}
 		})
 	}

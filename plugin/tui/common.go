@@ -65,6 +65,7 @@ func (c *common) sortBy(column *event.Column) tea.Cmd {
 }
 
 func (c *common) nextWindow() {
-	next := slices.Index(model.Windows, c.window) + 1 // 0 for one that is not in the list
-	c.window = model.Windows[next%len(model.Windows)]
+	windows := model.Windows()
+	next := slices.Index(windows, c.window) + 1 // 0 for one that is not in the list
+	c.window = windows[next%len(windows)]
 }

@@ -13,10 +13,10 @@ type picker struct {
 	title  string
 	items  []item
 	cursor int
-	// opens is the action whose key opened it. Pressed once more, the key selects the next item, or does again: in vi,
-	// gg goes to the first row.
-	opens action
-	again func() tea.Cmd
+	// opens is the action whose key opened the picker. The same key then selects the next item, or runs repeat if that
+	// is not nil: in vi, gg goes to the first row.
+	opens  action
+	repeat func() tea.Cmd
 }
 
 type item struct {
@@ -24,12 +24,12 @@ type item struct {
 	choose    func() tea.Cmd
 }
 
-// Update moves the cursor, or closes the picker with what was chosen.
+// Update moves the cursor, or closes the picker with the chosen item.
 func (p *picker) Update(msg tea.KeyPressMsg) (chosen func() tea.Cmd, closed bool) {
 	opened := key.Matches(msg, p.keys[p.opens])
 	switch a := p.keys.match(msg); {
-	case opened && p.again != nil:
-		return p.again, true
+	case opened && p.repeat != nil:
+		return p.repeat, true
 	case a == actUp:
 		p.cursor = (p.cursor + len(p.items) - 1) % len(p.items)
 	case a == actDown || opened:

@@ -24,7 +24,7 @@ const (
 // maxNotes is how many notes are kept.
 const maxNotes = 100
 
-// screen is the pages, one of them active, and what lies around and above them. It is bubbletea's model.
+// screen is bubbletea's model: the pages, one of them active, the head and foot lines, and the overlays.
 type screen struct {
 	*common
 	area
@@ -37,9 +37,9 @@ type screen struct {
 	picker *picker
 	help   bool
 
-	asking  bool // a question is on its way
-	changed bool // since it was asked
-	// pausedAt is when it was paused, missed how many events there were since.
+	querying bool // a query is running
+	changed  bool // the query changed while it was running
+	// pausedAt is the time of the pause, missed counts the events since then.
 	pausedAt    time.Time
 	missed      uint64
 	interrupted bool
@@ -85,20 +85,20 @@ func (s *screen) tick() tea.Cmd {
 	return tea.Tick(s.o.Every, func(t time.Time) tea.Msg { return tickMsg(t) })
 }
 
-// runQuery puts the active page's question, after the answer that is on its way.
+// runQuery starts the active page's query, or notes that it must follow the running one.
 func (s *screen) runQuery() tea.Cmd {
 	if s.paused {
 		return nil
 	}
-	if s.asking {
+	if s.querying {
 		s.changed = true
 		return nil
 	}
-	s.asking, s.changed = true, false
+	s.querying, s.changed = true, false
 	return runQuery(s.o.Source, s.question(s.active))
 }
 
-// question is what a page needs answered.
+// question returns a page's query.
 func (s *screen) question(p page) question {
 	l := s.table.level()
 	q := question{page: p, now: s.o.Now(), query: model.Query{
@@ -159,7 +159,7 @@ func (s *screen) resize(width, height int) {
 
 // onAnswer shows an answer, unless another page is active by now.
 func (s *screen) onAnswer(a answer) tea.Cmd {
-	s.asking = false
+	s.querying = false
 	if s.paused {
 		return nil
 	}
@@ -233,7 +233,7 @@ func (s *screen) act(a action) tea.Cmd {
 		s.choose(s.table.sortPicker())
 	case actGroup:
 		p := s.table.groupPicker()
-		p.again = func() tea.Cmd { return s.active.Update(actFirst) }
+		p.repeat = func() tea.Cmd { return s.active.Update(actFirst) }
 		s.choose(p)
 	case actExport:
 		s.choose(s.exportPicker())

@@ -19,7 +19,7 @@ func newStyles(dark bool) styles {
 		sorted: colour("5", "13").Bold(true), selected: lipgloss.NewStyle().Reverse(true),
 		bad: colour("1", "9").Bold(true), warn: colour("3", "11").Bold(true),
 		good: colour("6", "14"), accent: colour("4", "14"), key: colour("5", "13"),
-		// Blue, yellow and magenta are told apart by all kinds of eyes.
+		// Colour-blind people can distinguish blue, yellow and magenta.
 		lines: []lipgloss.Style{
 			colour("4", "12"), colour("3", "11"), colour("5", "13"), colour("1", "9"), colour("6", "14"),
 		},

@@ -17,7 +17,7 @@ import (
 // tableHeader is the line of the column headers on the screen, counted from 0.
 const tableHeader = headLines
 
-// spare is how many rows are asked for above and below those that are shown, for scrolling before the next answer.
+// spare is how many rows are queried above and below the shown ones, for scrolling before the next answer.
 const spare = 100
 
 // wheelRows is how many rows the mouse wheel scrolls by.

@@ -1,5 +1,5 @@
-// Package tui is the screen of kubectl orb8 top: rows and columns in, pictures out. It knows no Kubernetes and no
-// streams: who gives it rows may be a running session or a recording.
+// Package tui is the screen of kubectl orb8 top. It knows neither Kubernetes nor streams: its Source may be a running
+// session or a recording.
 package tui
 
 import (
@@ -15,7 +15,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
 )
 
-// Source answers what the screen asks. Its methods may be called from any goroutine. *model.Model is one.
+// Source supplies the rows of the screen; *model.Model is one. Its methods are called from any goroutine.
 type Source interface {
 	Rows(model.Query, time.Time) model.Table
 	Detail(model.Query, time.Time) model.Detail
@@ -23,36 +23,37 @@ type Source interface {
 	Status(time.Time) model.Status
 }
 
-// Options say what the screen shows.
+// Options select the screen's rows and terminal.
 type Options struct {
 	Source Source
 	Topic  *model.Topic
-	// Group, Window, Sort and Descending are what it begins with.
+	// Group, Window, Sort and Descending are initial values, which keys change.
 	Group      *model.Group
 	Window     time.Duration
 	Sort       *event.Column
 	Descending bool
-	// Namespace is the one whose names are shown without it; Title is what is looked at: `pods in namespace "shop"`.
+	// Namespace is the namespace whose names are shown without it. Title names the targets: `pods in namespace "shop"`.
 	Namespace, Title string
-	// Now is the time that rows are asked for as of; nil: time.Now.
+	// Now is the time of a query; nil: time.Now.
 	Now func() time.Time
-	// Every is how often they are asked for; 0: each second.
+	// Every is the refresh interval; 0: a second.
 	Every time.Duration
 	// Export writes rows in a format, "json" or "csv", and returns the name of the file.
 	Export func(format string, rows []*event.Event) (string, error)
-	// Notes are what a trace would print to stderr.
+	// Notes are the lines that trace prints to stderr.
 	Notes <-chan string
 
 	In  io.Reader
 	Out io.Writer
-	// Env is the environment that tells what the terminal can do; nil: that of the process.
+	// Env is the environment with the terminal's capabilities (TERM, COLORTERM, NO_COLOR); nil: the process's.
 	Env []string
 }
 
-// ErrInterrupted is what Run returns where the user ended it with ^C.
+// ErrInterrupted is the error of Run after ^C.
 var ErrInterrupted = errors.New("interrupted")
 
-// Run shows the screen until the user leaves it or ctx ends; then the terminal is as it was.
+// Run shows the screen until the user quits or ctx ends, and then restores the terminal. Its error is ErrInterrupted or
+// the terminal's.
 func Run(ctx context.Context, o Options) error {
 	options := []tea.ProgramOption{
 		tea.WithContext(ctx), tea.WithInput(o.In), tea.WithOutput(o.Out), tea.WithoutSignalHandler(),

@@ -7,12 +7,12 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/plugin/why"
 )
 
-// TestDocsAreCurrent writes the page of the rules from their table.
-func TestDocsAreCurrent(t *testing.T) {
+// TestDocs_RulesPageIsCurrent compares docs/why-gpu-rules.md with the table of rules.
+func TestDocs_RulesPageIsCurrent(t *testing.T) {
 	golden(t, "../../docs/why-gpu-rules.md", why.RulesPage())
 }
 
-// onlyHere are numbers that other CPUs' arithmetic may round otherwise.
+// onlyHere skips tests of numbers that other architectures may round differently.
 func onlyHere(t *testing.T) {
 	t.Helper()
 	if runtime.GOARCH != "amd64" {

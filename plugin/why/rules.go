@@ -24,7 +24,7 @@ func (p part) signal() signal {
 }
 
 func (p part) String() string {
-	return [partCount]string{"all of the window", "idle time", "busy time"}[p]
+	return [partCount]string{"whole window", "idle time", "busy time"}[p]
 }
 
 // condition is a signal with its thresholds: 0 at from, 1 at to, in proportion between them.

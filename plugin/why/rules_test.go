@@ -26,14 +26,14 @@ func with(idle float64, signals map[signal]float64) signalVector {
 	return v
 }
 
-// TestRules_HoldWithinTheirThresholds takes every rule of the table at both ends of each of its thresholds.
+// TestRules_HoldWithinTheirThresholds checks each rule at both ends of each of its thresholds.
 func TestRules_HoldWithinTheirThresholds(t *testing.T) {
 	for i := range rules {
 		r := &rules[i]
 		t.Run(fmt.Sprintf("%d %s of %v", i, r.cause.Word(), r.part), func(t *testing.T) {
 			if r.part == ofWindow {
 				if r.when == "" || r.conditions != nil {
-					t.Error("a rule of the whole window says in words when it holds, and has no conditions")
+					t.Error("a rule of the whole window has a text and no conditions")
 				}
 				return
 			}
@@ -76,7 +76,7 @@ func TestRules_HoldWithinTheirThresholds(t *testing.T) {
 	}
 }
 
-// TestRules_CauseOfTypicalSignals has the signals that the words of the rules describe.
+// TestRules_CauseOfTypicalSignals checks the cause of the signals that the rules' words describe.
 func TestRules_CauseOfTypicalSignals(t *testing.T) {
 	for name, test := range map[string]struct {
 		m      signalVector
@@ -183,8 +183,7 @@ func TestRules_CoverEveryCause(t *testing.T) {
 	}
 }
 
-// TestRules_OfWholeWindow has what is looked at over all of a window: errors of the device, and that nobody asks for
-// anything.
+// TestRules_OfWholeWindow covers the rules that judge the whole window: device errors, and a GPU without calls.
 func TestRules_OfWholeWindow(t *testing.T) {
 	const second = uint64(1e9)
 	start := uint64(1_790_000_000) * second

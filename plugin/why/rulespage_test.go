@@ -3,11 +3,15 @@ package why
 import (
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// amount is a threshold with its unit.
+// pageWidth is the width of the page, in columns.
+const pageWidth = 120
+
+// amount formats a threshold with its unit.
 func amount(s signal, x float64) string {
 	switch unit := signalDocs[s].unit; {
 	case unit == "bytes a second":
@@ -18,6 +22,7 @@ func amount(s signal, x float64) string {
 	return fmt.Sprintf("%g", x)
 }
 
+// conditions formats the conditions of a rule, those with "or" between them first.
 func conditions(list []condition) string {
 	var all, any []string
 	for _, c := range list {
@@ -35,65 +40,100 @@ func conditions(list []condition) string {
 	return strings.Join(all, "; ")
 }
 
+// page builds Markdown lists whose lines are at most pageWidth wide.
+type page struct{ strings.Builder }
+
+// item adds a list item: "name: text", or only text where name is empty. Without text it adds nothing.
+func (p *page) item(depth int, name, text string) {
+	if text == "" {
+		return
+	}
+	if name != "" {
+		text = name + ": " + text
+	}
+	indent := strings.Repeat("  ", depth)
+	line := indent + "-"
+	for _, word := range strings.Fields(text) {
+		if utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > pageWidth {
+			p.WriteString(line + "\n")
+			line = indent + " "
+		}
+		line += " " + word
+	}
+	p.WriteString(line + "\n")
+}
+
 // RulesPage renders the rules as Markdown.
 func RulesPage() string {
-	var b strings.Builder
-	b.WriteString(`# The rules of why gpu
+	var p page
+	p.WriteString(`# The rules of why gpu
 
 <!-- Written by go test ./plugin/why -run Docs -update from the table in plugin/why/rules.go; do not edit. -->
 
-The time of a GPU is divided second by second, by means over five seconds: that in which a kernel ran (busy), and that
-in which none did (idle). Rules take parts of one of the two, in turns: what a rule of an earlier turn has taken is
-gone, and rules of one turn that want more than there is share it in proportion. A condition "signal 20 % → 50 %" counts
-nothing at 20 %, all at 50 %, and in proportion between them; conditions multiply, and of those with *or* between them
-the strongest counts. Rules of all of the window go before all others.
+Rules divide the time of a GPU second by second, by means over five seconds, into causes. Busy time is the time in which
+a kernel ran, idle time the rest. A rule takes a share of one of the two, in turns: rules of a later turn divide what
+the earlier ones have left, and rules of one turn that want more than that get proportional shares. A condition "signal
+20 % → 50 %" is 0 at 20 %, 1 at 50 %, and linear between them. The conditions of a rule multiply; of conditions with
+*or* between them the strongest counts. Rules of the whole window precede all others.
 
-| cause | of | turn | takes its part where | words, after "consistent with" |
-|---|---|---|---|---|
+The first rule of each cause has the words that a verdict prints after "consistent with".
+
 `)
+	described := map[event.GpuCause]bool{}
 	for i := range rules {
 		r := &rules[i]
-		turn, where := fmt.Sprint(r.turn), conditions(r.conditions)
-		if r.part == ofWindow {
-			turn, where = "", r.when
-		} else if where == "" {
-			where = "what is left"
+		p.rule(r)
+		if !described[r.cause] {
+			p.item(1, "words", causeWords[r.cause])
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", r.cause.Word(), r.part, turn, where, causeWords[r.cause])
+		described[r.cause] = true
 	}
-	b.WriteString(`
-## How sure
+	p.WriteString(`
+## Confidence
 
-A verdict is of high confidence only where these are known, and none of the doubts holds by half or more.
+A verdict has high confidence only if these signals are known, and no doubt reaches one half.
 
-| cause | has to be known | doubts |
-|---|---|---|
 `)
 	for i := range rules {
-		r := &rules[i]
-		if len(r.needs) == 0 && len(r.doubts) == 0 {
-			continue
-		}
-		var needs []string
-		for _, n := range r.needs {
-			needs = append(needs, signalDocs[n].name)
-		}
-		fmt.Fprintf(
-			&b, "| `%s` (%s) | %s | %s |\n", r.cause.Word(), r.part, strings.Join(needs, ", "), conditions(r.doubts),
-		)
+		p.confidence(&rules[i])
 	}
-	b.WriteString("\n## What tells causes apart\n\n| | | by |\n|---|---|---|\n")
+	p.WriteString("\n## What distinguishes causes\n\n")
 	for i := range rules {
 		r := &rules[i]
 		for c := range event.GpuCause(causeCount) {
-			if r.apart[c] != "" {
-				fmt.Fprintf(&b, "| `%s` | `%s` | %s |\n", r.cause.Word(), c.Word(), r.apart[c])
-			}
+			p.item(0, fmt.Sprintf("`%s`, `%s`", r.cause.Word(), c.Word()), r.apart[c])
 		}
 	}
-	b.WriteString("\n## The signals\n\n| signal | unit | what it is | source |\n|---|---|---|---|\n")
+	p.WriteString("\n## The signals\n\n")
 	for _, s := range signalDocs {
-		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", s.name, s.unit, s.doc, s.source)
+		p.item(0, s.name, s.doc)
+		p.item(1, "unit", s.unit)
+		p.item(1, "source", s.source)
 	}
-	return b.String()
+	return p.String()
+}
+
+// rule adds a rule with its conditions.
+func (p *page) rule(r *rule) {
+	part, where := fmt.Sprintf("%s, turn %d", r.part, r.turn), conditions(r.conditions)
+	if r.part == ofWindow {
+		part, where = r.part.String(), r.when
+	} else if where == "" {
+		where = "what is left"
+	}
+	p.item(0, fmt.Sprintf("`%s`, %s", r.cause.Word(), part), where)
+}
+
+// confidence adds the signals and the doubts that decide the confidence of a rule's verdict.
+func (p *page) confidence(r *rule) {
+	if len(r.needs) == 0 && len(r.doubts) == 0 {
+		return
+	}
+	var needs []string
+	for _, n := range r.needs {
+		needs = append(needs, signalDocs[n].name)
+	}
+	p.item(0, "", fmt.Sprintf("`%s` (%s)", r.cause.Word(), r.part))
+	p.item(1, "known", strings.Join(needs, ", "))
+	p.item(1, "doubts", conditions(r.doubts))
 }

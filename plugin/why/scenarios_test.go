@@ -94,8 +94,8 @@ func (o *outcome) add(s *scenario.Scenario, pod int, v *event.GpuVerdict) {
 	p := s.Pods[pod]
 	truth, next, margin := p.Truth.Dominant()
 	o.pods++
-	said := v.GetVerdict()
-	right := v != nil && (said == truth || margin < nearTie && said == next)
+	verdict := v.GetVerdict()
+	right := v != nil && (verdict == truth || margin < nearTie && verdict == next)
 	c := o.byConfidence[v.GetConfidence().Word()]
 	c[0]++
 	if right {
@@ -103,19 +103,19 @@ func (o *outcome) add(s *scenario.Scenario, pod int, v *event.GpuVerdict) {
 		o.confusion[truth][truth]++
 		c[1]++
 	} else {
-		o.confusion[truth][said]++
+		o.confusion[truth][verdict]++
 	}
 	o.byConfidence[v.GetConfidence().Word()] = c
 	if right {
 		return
 	}
 	line := fmt.Sprintf(
-		"seed %d %s: %s; it is %s; said %s (%s): %s; missing %q",
+		"seed %d %s: %s; it is %s; verdict %s (%s): %s; missing %q",
 		s.Seed,
 		p.Name,
 		s.Label,
 		p.Truth.String(),
-		said.Word(),
+		verdict.Word(),
 		v.GetConfidence().Word(),
 		sharesOf(v),
 		v.GetMissing(),
@@ -155,7 +155,7 @@ func sharesOf(v *event.GpuVerdict) string {
 	return strings.Join(parts, ", ")
 }
 
-// matrix is rows of what it is, columns of what was said.
+// matrix formats the confusion matrix: a row for each true cause, a column for each verdict.
 func (o *outcome) matrix() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%-11s", "")
@@ -164,8 +164,8 @@ func (o *outcome) matrix() string {
 	}
 	for c := range scenario.Causes {
 		fmt.Fprintf(&b, "\n%-11s", event.GpuCause(c).Word())
-		for said := range scenario.Causes {
-			if n := o.confusion[c][said]; n > 0 {
+		for verdict := range scenario.Causes {
+			if n := o.confusion[c][verdict]; n > 0 {
 				fmt.Fprintf(&b, "%7d", n)
 			} else {
 				fmt.Fprintf(&b, "%7s", ".")

@@ -108,7 +108,7 @@ var signalDocs = [signalCount]signalDoc{
 	},
 	sigHidden: {
 		"hidden", "0 or 1", "kernels that use few SMs do not show: a MIG device",
-		"NVML tells no utilisation of MIG devices",
+		"NVML reports no utilisation of MIG devices",
 	},
 	sigSync:    {"synchronisation", "threads", "threads blocked in synchronisation, mean", "uprobes at libcuda"},
 	sigGPM:     {"GPM", "1", "activity of SMs is known", "GPM: Hopper and newer"},
@@ -117,7 +117,7 @@ var signalDocs = [signalCount]signalDoc{
 	sigShared:  {"shared", "0 or 1", "others have processes on the GPU", "NVML's processes"},
 	sigMeasured: {
 		"utilisation", "1", "it is known when a kernel ran",
-		"NVML; not of MIG devices, nor of one process among several where the driver does not tell them apart",
+		"NVML; not for MIG devices, nor for one process among several where the driver has no process utilisation",
 	},
 	sigPerCore: {"received per CPU", "bytes a second", "for each CPU that loaders keep busy", "flows, cpu.stat"},
 }

@@ -133,7 +133,7 @@ func (w *Watch) node(name string, at uint64) *node {
 	return n
 }
 
-// fold doubles the length of slots, and so of the window.
+// fold merges each two slots into one, so that the window becomes twice as long.
 func (w *Watch) fold() {
 	const mean, amount = 0.5, 1
 	w.width *= 2

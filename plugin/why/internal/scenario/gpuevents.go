@@ -15,9 +15,9 @@ import (
 // driver is the version of the GPU driver.
 const driver = "580.95.05"
 
-// measured is a share as a percentage with the noise of a measurement; nil where it is not known.
-func (w *world) measured(share float64, told bool) *float64 {
-	if !told {
+// measured returns a share as a percentage with the noise of a measurement; nil if it is unknown.
+func (w *world) measured(share float64, isKnown bool) *float64 {
+	if !isKnown {
 		return nil
 	}
 	p := min(max(100*share*w.noisy(1, 0.02), 0), 100)

@@ -119,7 +119,7 @@ func (w *world) limitCPU(b *pod) {
 		b.limit = max(0.2, (peak-p.receive/p.perCore)*d.between(0.35, 0.85))
 	case x < 0.8:
 	default:
-		// All that the node has is asked for by several.
+		// Several pods compete for the node's CPUs.
 		own := *p
 		own.crowded = d.between(0.4, 0.8)
 		b.p = &own

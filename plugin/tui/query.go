@@ -8,14 +8,14 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
 )
 
-// question is what a page needs to know.
+// question is the query of a page.
 type question struct {
 	page  page
 	query model.Query
 	// summaries are the groups of the small tables.
 	summaries []*model.Group
 	now       time.Time
-	// fetch answers it. It runs outside the screen's goroutine.
+	// fetch fills in the answer. It runs outside the screen's goroutine.
 	fetch func(Source, *answer)
 }
 
@@ -37,7 +37,7 @@ type (
 	doneMsg string
 )
 
-// runQuery puts a question, outside of the screen's own goroutine: a source of many rows takes its time.
+// runQuery runs a query outside the screen's goroutine, since a source with many rows takes long.
 func runQuery(s Source, q question) tea.Cmd {
 	return func() tea.Msg {
 		a := answer{question: q, status: s.Status(q.now)}
@@ -46,13 +46,13 @@ func runQuery(s Source, q question) tea.Cmd {
 	}
 }
 
-// fetchRows answers with the rows of the query.
+// fetchRows fetches the rows of the query.
 func fetchRows(s Source, a *answer) { a.table = s.Rows(a.question.query, a.question.now) }
 
-// fetchEdges answers with who calls whom.
+// fetchEdges fetches the edges of the graph.
 func fetchEdges(s Source, a *answer) { a.edges = s.Edges(a.question.query.Window, a.question.now) }
 
-// fetchDetail answers with the detail of the query, and with its first rows by each group.
+// fetchDetail fetches the detail of the query, and its first rows by each group.
 func fetchDetail(s Source, a *answer) {
 	const rows = 5
 	a.detail = s.Detail(a.question.query, a.question.now)
@@ -63,7 +63,7 @@ func fetchDetail(s Source, a *answer) {
 	}
 }
 
-// await hands on the next note.
+// await returns a command that waits for the next note.
 func await(notes <-chan string) tea.Cmd {
 	if notes == nil {
 		return nil

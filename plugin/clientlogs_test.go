@@ -15,7 +15,7 @@ func TestClientGo_LogsNothingToStderr(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	silenceClient()
+	discardClientLogs()
 	before := os.Stderr
 	os.Stderr = w
 	klog.ErrorS(errors.New("context canceled"), "Unexpected error when reading response body")
@@ -24,7 +24,7 @@ func TestClientGo_LogsNothingToStderr(t *testing.T) {
 	klog.Flush()
 	os.Stderr = before
 	w.Close()
-	if said, err := io.ReadAll(r); err != nil || len(said) > 0 {
-		t.Errorf("said %q, %v", said, err)
+	if logged, err := io.ReadAll(r); err != nil || len(logged) > 0 {
+		t.Errorf("logged %q, %v", logged, err)
 	}
 }
