@@ -11,14 +11,14 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// inClusterConfig gives the credentials of the pod that this runs in; tests replace it.
+// inClusterConfig returns the credentials of the pod that the plugin runs in; tests replace it.
 var inClusterConfig = rest.InClusterConfig
 
-// resolveCluster gives the API server to talk to and the namespace of the command. The flags come first, then the
-// kubeconfig, then, in a pod without a kubeconfig, the pod's service account. Nothing is contacted.
+// resolveCluster returns the API server's configuration and the namespace of the command: from the flags, else from the
+// kubeconfig, else, in a pod without a kubeconfig, from the pod's service account. It sends no request.
 //
-// client-go takes the service account only where no flag is given, and else falls back to localhost:8080: with
-// --request-timeout alone it would leave the cluster it runs in.
+// client-go uses the service account only without any flag, and else falls back to localhost:8080: with
+// --request-timeout alone it would not use the pod's cluster.
 func resolveCluster(kube *genericclioptions.ConfigFlags) (*rest.Config, string, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = *kube.KubeConfig

@@ -14,7 +14,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
 )
 
-// explain makes of an error what a person can act on: what was expected, and how to fix it.
+// explain adds to an error what was expected, and how to fix it.
 func explain(err error) string {
 	var forbidden *cluster.ForbiddenError
 	var request *url.Error

@@ -12,7 +12,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
 )
 
-// outputOptions are the flags that say what is shown of events, and how.
+// outputOptions are the flags of filters, columns and formats.
 type outputOptions struct {
 	streams genericiooptions.IOStreams
 
@@ -37,8 +37,7 @@ func (o *outputOptions) bind(flags *pflag.FlagSet) {
 		ExitLost))
 }
 
-// showStatus tells whether the output holds nodeStatus events too. In the others they are on stderr, in the session's
-// own words.
+// showStatus reports whether the output contains nodeStatus events. Otherwise they are lines on stderr.
 func (o *outputOptions) showStatus() bool { return o.output == "json" || o.output == "yaml" }
 
 func (o *outputOptions) compile(kinds []*event.Kind) (*filter.Filter, error) {

@@ -58,7 +58,7 @@ admits only tracers of one image.`,
   kubectl orb8 rbac -n demo --user alice --tracer-namespace tracers --admission-policy | kubectl apply -f -`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd, streams) },
 	}
-	// Only these of kubectl's flags: --user here is who the Role is for, not which of the kubeconfig's users asks.
+	// Only these of kubectl's flags: --user here is the subject of the Role, not a user of the kubeconfig.
 	flags := cmd.Flags()
 	flags.StringVar(o.kube.KubeConfig, "kubeconfig", "", "Path to the kubeconfig file")
 	flags.StringVar(o.kube.Context, "context", "", "The kubeconfig context, for its namespace")

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watchReader calls gone when nobody can read any more what is written to out. Without it a trace of pods that are
-// quiet would notice only with its next events that `| head -1` has what it wanted. Call stop when done.
+// watchReader calls gone when the reader of out has closed it. Without it, a trace of quiet pods would notice the end
+// of `| head -1` only with its next event. Call stop when done.
 func watchReader(out io.Writer, gone func()) (stop func()) {
 	file, ok := out.(*os.File)
 	if !ok {

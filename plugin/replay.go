@@ -112,7 +112,7 @@ func (o *replayOptions) run(parent context.Context, path string) error {
 	readErr, outputErr := p.play(ctx, reader, o.speed)
 	n, reason := reader.Refused()
 	p.noteRefused(n)
-	// A printer gives the error it failed with again when it is closed.
+	// A printer returns its error again when it is closed.
 	outputErr = cmp.Or(outputErr, p.view.Close())
 	if n > 0 {
 		r.Logf("%s: %s refused (first: %v)", path, plural.Count(n, "event"), reason)
@@ -222,7 +222,7 @@ type player struct {
 	nodes map[string]bool
 	lost  losses.Tally
 	gaps  replayGaps
-	// nothing is the error of a view that has nothing to say; nil: there is none.
+	// nothing is the error of a view without any result; nil: none.
 	nothing func() error
 	// oldest and newest are the times of the events that were shown, ns since the Unix epoch.
 	oldest, newest uint64
@@ -232,7 +232,7 @@ func newPlayer(v live.Consumer) *player {
 	return &player{view: v, nodes: map[string]bool{}, gaps: replayGaps{}}
 }
 
-// play shows what a reader gives, until its end, which is no error, or that of ctx.
+// play shows the events of a reader until its end, which is no error, or until ctx ends.
 func (p *player) play(ctx context.Context, reader *history.Reader, speed float64) (readErr, outputErr error) {
 	began := time.Now()
 	wait := time.NewTimer(0)

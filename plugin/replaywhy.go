@@ -15,7 +15,7 @@ import (
 // whyTopics are what verdicts are given of.
 var whyTopics = []string{"gpu"}
 
-// openWhy makes what judges a session's events: all of them are the window.
+// openWhy returns a view that judges all events of a recording as one window.
 func (o *replayOptions) openWhy(s *history.Session, r *reporter) (*player, error) {
 	if !slices.Contains(whyTopics, o.why) {
 		return nil, usagef("--why %q: want %s%s", o.why, strings.Join(whyTopics, ", "), didYouMean(o.why, whyTopics))

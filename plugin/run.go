@@ -107,7 +107,7 @@ func (c *traceConfig) dependencies(r *reporter) live.Dependencies {
 	}
 }
 
-// watchSignals calls interrupt for each signal that asks the program to end.
+// watchSignals calls interrupt for each SIGINT, SIGTERM or SIGHUP.
 func watchSignals(interrupt func()) (stop func()) {
 	// A closed pipe is an error of Write, not a death: the tracers must go first.
 	signal.Ignore(syscall.SIGPIPE)

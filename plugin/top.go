@@ -77,7 +77,7 @@ type topOptions struct {
 	graph string
 }
 
-// rowOptions say which rows are shown.
+// rowOptions are the flags that select rows.
 type rowOptions struct {
 	group  string
 	window time.Duration
@@ -246,7 +246,7 @@ func (c *topConfig) setWindow(d time.Duration, given bool) error {
 	return nil
 }
 
-// asked asks for the rows as the flags say.
+// asked returns the query for the flags' rows.
 func (c *rowConfig) asked() model.Query {
 	return model.Query{Group: c.group, Window: c.window, Sort: c.sort, Descending: c.descending, Limit: c.limit}
 }

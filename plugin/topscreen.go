@@ -19,7 +19,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/plugin/tui"
 )
 
-// onTerminal tells whether a person looks and has keys.
+// onTerminal reports whether input and output are terminals.
 func onTerminal(s genericiooptions.IOStreams) bool { return isTerminal(s.In) && isTerminal(s.Out) }
 
 func isTerminal(stream any) bool {
@@ -30,7 +30,7 @@ func isTerminal(stream any) bool {
 // lean trades CPU time for memory: a screen is left open, and most of what it holds lives long.
 func lean() { debug.SetGCPercent(30) }
 
-// topScreen counts events, and has a screen that shows what they come to.
+// topScreen counts events in a model and shows its rows on a screen.
 type topScreen struct {
 	intake
 	model  *model.Model

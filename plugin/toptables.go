@@ -121,7 +121,7 @@ func printRows(p render.Printer, rows model.Table) error {
 	return p.Close()
 }
 
-// draw prints who calls whom.
+// draw prints the graph of clients and servers.
 func (t *topTables) draw(now time.Time) error {
 	g, left := graph.Calls(t.model.Edges(0, now), t.config.viewed)
 	if left > 0 {

@@ -12,7 +12,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
 )
 
-// completeMetadata judges what the user wants on the tracers' Jobs.
+// completeMetadata validates the labels and annotations of the tracers' Jobs.
 func (c *tracerConfig) completeMetadata(o *tracerOptions) error {
 	for _, name := range slices.Sorted(maps.Keys(o.resources)) {
 		value := o.resources[name]

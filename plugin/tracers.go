@@ -74,7 +74,7 @@ type tracerConfig struct {
 	annotations     map[string]string
 }
 
-// complete judges the options. Nothing is contacted, and no file is read.
+// complete validates the options without any request or file access.
 func (o *tracerOptions) complete() (tracerConfig, error) {
 	c := tracerConfig{
 		maxNodes: o.maxNodes, image: cmp.Or(o.image, os.Getenv(envImage), version.TracerImage()),

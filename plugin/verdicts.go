@@ -55,7 +55,7 @@ func (v *verdicts) Show(ev *event.Event) error {
 	return nil
 }
 
-// Close prints the verdicts, or says why there are none.
+// Close prints the verdicts, or returns why there are none.
 func (v *verdicts) Close() error {
 	v.end()
 	rows := v.watch.Verdicts()
@@ -97,7 +97,7 @@ func (v *verdicts) print(rows []*event.Event) error {
 	return p.Close()
 }
 
-// notes says what there are no verdicts of. Where there are none at all, that is the command's error.
+// notes reports the pods without a verdict. If there is no verdict at all, the command fails instead.
 func (v *verdicts) notes(rows []*event.Event) {
 	without := v.watch.Without()
 	if len(rows) == 0 {
@@ -122,7 +122,7 @@ func (v *verdicts) notes(rows []*event.Event) {
 // maxListed is how many nodes or pods an error names.
 const maxListed = 10
 
-// none says why there is no verdict at all.
+// none returns why there is no verdict at all.
 func (v *verdicts) none(without []string) error {
 	var nodes, blind []string
 	devices := 0

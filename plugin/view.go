@@ -69,7 +69,7 @@ func (v *view) Show(ev *event.Event) error {
 	return v.printer.Print(ev)
 }
 
-// Close prints what was kept for the end, and says what all of it comes to.
+// Close prints the held rows and the closing lines.
 func (v *view) Close() error {
 	err := v.printer.Close()
 	v.end()

@@ -24,7 +24,7 @@ const (
 	maxWhyWindow            = time.Hour
 )
 
-// whySources are the kinds of events that verdicts stand on.
+// whySources are the event kinds that verdicts use.
 var whySources = []string{"gpu", "resources", "flow"}
 
 // whyOptions are the flags of why gpu.
@@ -45,7 +45,7 @@ func (o *whyOptions) bind(flags *pflag.FlagSet) {
 	flags.Lookup("record").Usage = "Keep the events that verdicts stand on in this new file as well, for kubectl " +
 		"orb8 replay"
 	flags.Lookup("interval").Usage = "Time between two looks"
-	// The window says how long.
+	// --window replaces --duration.
 	_ = flags.MarkHidden("duration")
 }
 
@@ -183,7 +183,7 @@ func (v *whyView) Show(ev *event.Event) error {
 	return v.verdicts.Show(ev)
 }
 
-// Close prints the verdicts, or says why there are none.
+// Close prints the verdicts, or returns why there are none.
 func (v *whyView) Close() error {
 	v.waiting.Wait()
 	return v.verdicts.Close()

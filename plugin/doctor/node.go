@@ -17,7 +17,7 @@ import (
 // Floor is the oldest Linux release that probes load on.
 const Floor = launch.Floor
 
-// Node judges what the API server knows of a node. usable tells whether it makes sense to try a tracer there.
+// Node returns findings from a node's API object. usable: a tracer may run there.
 func Node(n *corev1.Node) (findings []Finding, usable bool) {
 	add := func(check string, status Status, detail, fix string) {
 		findings = append(findings, Finding{Node: n.Name, Check: check, Status: status, Detail: detail, Fix: fix})
@@ -64,8 +64,8 @@ func platform(n *corev1.Node) string {
 	return strings.Join(append([]string{cmp.Or(os, "n/a") + "/" + cmp.Or(arch, "n/a")}, parts...), ", ")
 }
 
-// Report judges what a tracer has found out on its node. privileged tells whether it ran so; commands are the commands
-// by the kind of event they show.
+// Report returns the findings of a tracer's report about its node. privileged: the tracer ran privileged. commands maps
+// kinds of events to the commands that show them.
 func Report(node string, r *session.Report, privileged bool, commands map[string]string) []Finding {
 	var findings []Finding
 	add := func(check string, status Status, detail, fix string) {
@@ -129,7 +129,7 @@ func Report(node string, r *session.Report, privileged bool, commands map[string
 	return findings
 }
 
-// allocation judges whether the kubelet tells whom GPUs are given to. Without that, it is known who uses them.
+// allocation returns the finding about the kubelet's pod-resources API. Without it, GPUs have users but no allocations.
 func allocation(r *session.GPUReport) (status Status, detail, fix string) {
 	switch {
 	case r.PodResourcesError == "" && r.Allocation == "":
@@ -144,7 +144,7 @@ func allocation(r *session.GPUReport) (status Status, detail, fix string) {
 	return Warning, detail + r.PodResourcesError, fix
 }
 
-// gpus judges what there is to read of a node's GPUs. A node without any is as it should be.
+// gpus returns the finding about a node's GPUs. A node without a GPU is OK.
 func gpus(r *session.GPUReport, privileged bool) (status Status, detail, fix string) {
 	switch {
 	case r.None:

@@ -21,7 +21,7 @@ import (
 // maxReportBytes bounds what is read of a tracer's log.
 const maxReportBytes = 1 << 20
 
-// tryNodes has a tracer examine each node.
+// tryNodes runs a tracer on each node.
 func (x *examination) tryNodes(ctx context.Context, nodes []corev1.Node) error {
 	slices.SortFunc(nodes, func(a, b corev1.Node) int { return strings.Compare(a.Name, b.Name) })
 	if more := len(nodes) - x.MaxNodes; more > 0 {
@@ -68,7 +68,7 @@ func (x *examination) tryNodes(ctx context.Context, nodes []corev1.Node) error {
 	return ctx.Err()
 }
 
-// tryNode has a tracer examine one node, and judges what it reports.
+// tryNode runs a tracer on one node and returns the findings of its report.
 func (x *examination) tryNode(ctx context.Context, launcher Launcher, spec *launch.Spec) []Finding {
 	report, err := x.try(ctx, launcher, spec)
 	if err == nil {

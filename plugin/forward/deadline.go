@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// deadlines gives a stream, which has none, the deadlines of a net.Conn, with one difference: a deadline that has
-// passed ends the connection for good. TLS treats it so anyway, and gRPC sets deadlines only where it gives up.
+// deadlines implements the deadlines of a net.Conn for a stream, with one difference: an expired deadline ends the
+// connection permanently. TLS does the same, and gRPC sets deadlines only when it gives up a connection.
 type deadlines struct {
 	mu    sync.Mutex
 	read  *time.Timer

@@ -24,7 +24,7 @@ import (
 // maxErrorBytes caps what is read of an error stream: the kubelet writes a line.
 const maxErrorBytes = 4 << 10
 
-// Error is what the kubelet or the API server says when it cannot reach the port, or loses it.
+// Error is the message of the kubelet or the API server when it cannot reach the port, or loses it.
 type Error struct {
 	Namespace, Pod string
 	Port           uint16
@@ -114,7 +114,7 @@ func open(dialer httpstream.Dialer, namespace, pod string, port uint16) (*conn, 
 		streams.Close()
 		return nil, wrap(err)
 	}
-	// Nothing is ever written to it.
+	// The client never writes to it.
 	errorStream.Close()
 	headers.Set(corev1.StreamType, corev1.StreamTypeData)
 	data, err := streams.CreateStream(headers)
@@ -147,16 +147,16 @@ type conn struct {
 	deadlines deadlines
 
 	mu     sync.Mutex
-	remote error // what the error stream said
+	remote error // from the error stream
 	closed bool
 }
 
-// watchErrors waits for the other side's word on the error stream; any word ends the connection.
+// watchErrors waits for a message on the error stream, which ends the connection.
 func (c *conn) watchErrors(stream io.Reader) {
 	message, err := io.ReadAll(io.LimitReader(stream, maxErrorBytes))
 	if len(message) == 0 {
 		if err == nil {
-			return // closed in peace: the data stream ends by itself
+			return // closed without an error: the data stream ends by itself
 		}
 		message = []byte(err.Error())
 	}
@@ -178,8 +178,8 @@ func (c *conn) shut() {
 	})
 }
 
-// over says why the connection is over, nil where it is not known to be: a stream that was reset reads as if it had
-// ended, and takes what is written without a word.
+// over returns why the connection has ended, or nil. A stream that was reset reads as EOF, and accepts writes without
+// an error.
 func (c *conn) over() error {
 	if err := c.deadlines.expired(); err != nil {
 		return err

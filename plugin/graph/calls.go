@@ -12,8 +12,8 @@ import (
 // maxCalls is how many edges a picture has at most: more are no picture.
 const maxCalls = 60
 
-// Calls is the graph of who calls whom, of the busiest and of those that fail; left is how many edges are not in it.
-// What lies in namespace is named without it.
+// Calls returns the graph of the busiest and of the failing edges; left is how many edges it omits. Names in namespace
+// are shown without it.
 func Calls(edges []model.Edge, namespace string) (g *Graph, left int) {
 	g = &Graph{}
 	ports := servicePorts(edges)

@@ -1,5 +1,5 @@
-// Package graph draws who calls whom: for a terminal, as SVG, and as text for Graphviz and Mermaid. Nodes stand in
-// columns, callers left of those they call; the same graph gives the same picture.
+// Package graph draws a graph of clients and servers: for a terminal, as SVG, and as text for Graphviz and Mermaid. It
+// lays nodes out in columns, clients left of their servers. Equal graphs have equal pictures.
 package graph
 
 import (
@@ -22,7 +22,7 @@ type Node struct {
 	Outside bool
 }
 
-// Edge says that From calls To.
+// Edge is a call from From to To.
 type Edge struct {
 	From, To string
 	Label    string
@@ -233,7 +233,7 @@ func (l *layout) sort() {
 	}
 }
 
-// rows gives every vertex its rows: a box has one for each edge on its busier side.
+// rows sets the rows of each vertex: a box has one for each edge on its busier side.
 func (l *layout) rows() {
 	for _, rank := range l.ranks {
 		for _, v := range rank {
@@ -319,8 +319,8 @@ func (l *layout) lines(node int) int {
 	return 1
 }
 
-// columns gives every rank its place from the left, and every edge between two ranks a column for its vertical part;
-// those that are in each other's way have different ones.
+// columns sets the x position of each rank, and a column for the vertical part of each edge between two ranks. Edges
+// that would overlap have different columns.
 func (l *layout) columns() {
 	l.x, l.width = make([]int, len(l.ranks)), make([]int, len(l.ranks))
 	x := 0
@@ -356,8 +356,8 @@ func (l *layout) columns() {
 	l.right = x
 }
 
-// lanesOf gives edges with a vertical part a lane each, and returns how many lanes there are. One that arrives on the
-// row that another leaves by turns into it behind the other's turn: else the two would be drawn as one.
+// lanesOf assigns a lane to each edge with a vertical part, and returns the number of lanes. An edge that arrives on
+// the row that another one leaves has a lane beyond the other's: else they would be drawn as one.
 func lanesOf(links []*link) int {
 	var lanes [][]*link
 	var wait []*link
@@ -392,7 +392,7 @@ func lanesOf(links []*link) int {
 	return len(lanes)
 }
 
-// meet tells whether the vertical parts of two edges would touch.
+// meet reports whether the vertical parts of two edges would touch.
 func meet(a, b *link) bool {
 	return min(a.fy, a.ty) <= max(b.fy, b.ty) && min(b.fy, b.ty) <= max(a.fy, a.ty)
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
 )
 
-// Role says what a piece of a picture is, for its colour.
+// Role is the kind of a piece of a picture, for its colour.
 type Role uint8
 
 const (
@@ -32,8 +32,8 @@ type Piece struct {
 // width is how many terminal cells a text takes.
 func width(s string) int { return ansi.StringWidth(s) }
 
-// shown is a label made safe for a terminal and cut to size. One that begins with a combining mark gets what Unicode
-// has such stand on, else it would join what is drawn before it.
+// shown makes a label safe for a terminal and truncates it. A leading combining mark is put on a dotted circle, as in
+// Unicode's charts: else it would combine with the cell before it.
 func shown(s string) string {
 	s = safe.Text(s)
 	if r, _ := utf8.DecodeRuneInString(s); unicode.Is(unicode.M, r) {

@@ -1,4 +1,4 @@
-// Package launch starts one short-lived tracer per node as a Job, tells how its start goes, and takes it away again.
+// Package launch starts one short-lived tracer per node as a Job, reports the progress of its start, and deletes it.
 package launch
 
 import (
@@ -28,7 +28,7 @@ const (
 	// LabelManagedBy names this program, in Kubernetes' recommended way.
 	LabelManagedBy = "app.kubernetes.io/managed-by"
 	ManagedBy      = "kubectl-orb8"
-	// LabelSession tells one session's Jobs from another's.
+	// LabelSession identifies the Jobs of one session.
 	LabelSession = "orb8.dev/session"
 	// AnnotationNode is the node a Job is for: a node's name may be longer than a label.
 	AnnotationNode = "orb8.dev/node"
@@ -44,7 +44,7 @@ const (
 	RuntimeClassAuto = "auto"
 )
 
-// ResolveRuntimeClass asks the cluster what RuntimeClassAuto stands for. Who may not ask goes without.
+// ResolveRuntimeClass replaces RuntimeClassAuto by the cluster's RuntimeClass, or by none if the user may not read it.
 func (s *Spec) ResolveRuntimeClass(ctx context.Context, client kubernetes.Interface) error {
 	if s.RuntimeClass != RuntimeClassAuto {
 		return nil
@@ -87,7 +87,7 @@ type Spec struct {
 	// Attempt counts the Jobs for this node in this session, from 0.
 	Attempt int
 	Node    string
-	// Kernel is the release of the node's kernel; empty: Create asks for it.
+	// Kernel is the release of the node's kernel; empty: Create reads it from the node.
 	Kernel string
 
 	Image            string
@@ -101,7 +101,7 @@ type Spec struct {
 	Privileged bool
 	// Config selects what the tracer traces. "doctor" passes it in the Job, a session sends it.
 	Config *session.Config
-	// RuntimeClass, where not empty, gives a tracer that reads GPUs their device files.
+	// RuntimeClass, if not empty, provides the device files of GPUs.
 	RuntimeClass string
 	// Resources replace the default requests and limits.
 	Resources corev1.ResourceList
@@ -141,8 +141,8 @@ func (s *Spec) Job() *batchv1.Job {
 				Spec: corev1.PodSpec{
 					RestartPolicy:    corev1.RestartPolicyNever,
 					RuntimeClassName: optional(s.RuntimeClass),
-					// Through the scheduler and not by nodeName: quota, taints and admission see it, and a node that is
-					// full says so. By the object's name and not by the hostname label, which need not be the same.
+					// By affinity and not by nodeName, so that quota, taints and admission apply, and the scheduler
+					// reports a full node. By the object's name, since the hostname label may differ.
 					Affinity: &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
 						RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
 							NodeSelectorTerms: []corev1.NodeSelectorTerm{{

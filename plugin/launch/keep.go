@@ -9,18 +9,18 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
 
-// SharedDeadline is how long a Job whose pod has foreign containers may outlive its client: those do not end with the
-// tracer, and so the pod does not.
+// SharedDeadline is how long a Job whose pod has foreign containers may outlive its client: these containers do not end
+// with the tracer.
 const SharedDeadline = session.HeartbeatTimeout
 
 const (
-	// deadline ends a tracer's Job that nobody extends any more: each move of it is a write of the API server.
+	// deadline ends the Job of a killed client. Each extension is a write to the API server.
 	deadline = time.Minute
-	// fixedDeadline is that of a user who may not extend it.
+	// fixedDeadline is the deadline for a user who may not extend it.
 	fixedDeadline = time.Hour
 )
 
-// JobDeadline is how long a tracer's Job lasts without its session, if the user may extend deadlines, or else at all.
+// JobDeadline returns how long a Job outlives its session, or lasts at all if the user may not extend deadlines.
 func JobDeadline(mayExtend bool) time.Duration {
 	if mayExtend {
 		return deadline
@@ -36,12 +36,13 @@ type Extender interface {
 	Shared(job string) bool
 }
 
-// Keep moves a Job's deadline ahead of the clock until ctx ends. It is the heartbeat that the cluster hears: the tracer
-// ends without its client's heartbeats, but only the Job's deadline ends what admission has put beside it.
+// Keep extends a Job's deadline until ctx ends. It is the heartbeat of the Job: the tracer ends without its client's
+// heartbeats, but only the Job's deadline ends the containers that admission has added.
 //
-// The deadline is spec.Deadline from now, moved when half of that is over: rarely, for each move is a write of the API
-// server. Once the pod is seen to have foreign containers it is SharedDeadline, moved with every heartbeat. A move that
-// fails is retried well before the deadline, and failed is called with each different error once.
+// The deadline is spec.Deadline from now. Keep extends it when half of that has passed, since each extension is a write
+// to the API server. Once the pod has foreign containers, the deadline is SharedDeadline, extended with every
+// heartbeat. An extension that fails is retried well before the deadline, and failed is called with each different
+// error once.
 func Keep(ctx context.Context, e Extender, spec *Spec, created time.Time, failed func(error)) {
 	job, last := spec.JobName(), ""
 	window := spec.Deadline
@@ -76,7 +77,7 @@ func Keep(ctx context.Context, e Extender, spec *Spec, created time.Time, failed
 	}
 }
 
-// extend takes no longer than a heartbeat may: the next one may succeed.
+// extend extends the deadline with a timeout of one heartbeat, after which Keep retries.
 func extend(ctx context.Context, e Extender, job string, d time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, session.HeartbeatInterval)
 	defer cancel()

@@ -57,6 +57,17 @@ func keepFor(t *testing.T, d time.Duration, e *extender) (reported []error) {
 	return reported
 }
 
+func TestJobDeadline(t *testing.T) {
+	// A deadline that Keep extends ends the Job of a killed client within minutes. It leaves time to retry extensions.
+	if d := JobDeadline(true); d < 2*session.HeartbeatTimeout || d > 2*time.Minute {
+		t.Errorf("%v with extensions", d)
+	}
+	// Without extensions the deadline is the longest session.
+	if d := JobDeadline(false); d < 30*time.Minute {
+		t.Errorf("%v without extensions", d)
+	}
+}
+
 func TestKeep_ExtendsDeadlineRarely(t *testing.T) {
 	e := &extender{}
 	if reported := keepFor(t, 10*time.Minute, e); len(reported) > 0 {

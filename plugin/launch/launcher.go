@@ -150,12 +150,12 @@ func (l *Launcher) reportRefused(pod *corev1.Pod, why string) {
 	}
 }
 
-// expect begins to take pods for a Job that is being made.
+// expect starts to accept pods for a Job that is being created.
 func (l *Launcher) expect(job string) {
 	l.update(func() { l.claims[job] = &claim{reported: map[types.UID]bool{}} })
 }
 
-// made says what the pod of a Job must be, by the API server's answer. Pods may have come before it.
+// made sets the expected pod of a Job from the API server's response. Pods may have come before it.
 func (l *Launcher) made(spec *Spec, job *batchv1.Job) {
 	l.update(func() {
 		c := l.claims[job.Name]
@@ -169,7 +169,7 @@ func (l *Launcher) made(spec *Spec, job *batchv1.Job) {
 	})
 }
 
-// gone marks a pod that was deleted by somebody, a node's drain for one.
+// gone marks a deleted pod as ended, after a drain of its node for example.
 func (l *Launcher) gone(pod *corev1.Pod) {
 	l.update(func() {
 		if last := l.tracer(jobOf(pod)); last != nil && last.UID == pod.UID {
@@ -195,11 +195,11 @@ func (l *Launcher) event(e *corev1.Event) {
 	}
 }
 
-// Create makes the Job.
+// Create creates the Job. Its error is a *StartError where the cluster refuses the Job.
 func (l *Launcher) Create(ctx context.Context, spec *Spec) error {
 	if spec.Kernel == "" || spec.Attempt > 0 {
-		// Who may not read nodes gets a tracer without what only old kernels take, which says what it lacks; see
-		// waitsInVain.
+		// For a user who may not read nodes, the tracer lacks the capability that only old kernels need, and reports
+		// that; see waitsInVain.
 		if node, err := l.client.CoreV1().Nodes().Get(ctx, spec.Node, metav1.GetOptions{}); err == nil {
 			if problems := NodeProblems(node); len(problems) > 0 {
 				return problems[0].startError(spec.Node)
@@ -230,8 +230,8 @@ func (l *Launcher) Create(ctx context.Context, spec *Spec) error {
 	return nil
 }
 
-// existing gives the Job that has the name of the one to be made. Names are random: it is this session's, unless
-// somebody has put another one there, which has another key.
+// existing returns the existing Job with the Spec's name. Names are random: the Job is this session's unless somebody
+// else has created it, with another key.
 func (l *Launcher) existing(ctx context.Context, spec *Spec) (*batchv1.Job, error) {
 	job, err := l.client.BatchV1().Jobs(spec.Namespace).Get(ctx, spec.JobName(), metav1.GetOptions{})
 	var why string
@@ -248,7 +248,7 @@ func (l *Launcher) existing(ctx context.Context, spec *Spec) (*batchv1.Job, erro
 		why)}
 }
 
-// StartError says why a node has no tracer.
+// StartError is the reason why a node has no tracer.
 type StartError struct {
 	Node string
 	// Reason is one of "forbidden", "pod security", "quota", "limit range", "namespace", "image", "failed",
@@ -349,7 +349,7 @@ func FollowLog(ctx context.Context, client kubernetes.Interface, namespace, pod 
 	return log, nil
 }
 
-// Ended waits until the tracer of the Job's pod is over and says how it ended.
+// Ended waits for the end of the tracer in the Job's pod and describes it.
 func (l *Launcher) Ended(ctx context.Context, job string) (string, error) {
 	for {
 		l.mu.Lock()
@@ -388,8 +388,8 @@ func (l *Launcher) Extend(ctx context.Context, job string, d time.Duration) erro
 	return nil
 }
 
-// Delete takes a Job and its pod away. A Job that is gone is no error. A pod that its node can not end is taken out of
-// the API; where that is forbidden, the error is a *StrandedError.
+// Delete deletes a Job and its pod. A Job that does not exist is no error. Delete removes a pod that its node cannot
+// end from the API; if that is forbidden, the error is a *StrandedError.
 func (l *Launcher) Delete(ctx context.Context, job string) error {
 	if err := remove(ctx, l.client, l.namespace, job); err != nil {
 		return err

@@ -13,7 +13,7 @@ import (
 // Floor is the oldest Linux release that probes load on.
 const Floor = "5.10"
 
-// NotReady is the check of a node that may be ready later; all other checks of NodeProblems judge what a node is.
+// NotReady is the check of a node that may be ready later; all other checks of NodeProblems are permanent.
 const NotReady = "ready"
 
 // ReasonNotReady is the Reason of a StartError about such a node.
@@ -66,7 +66,7 @@ func NodePlatform(n *corev1.Node) (os, arch string) {
 		cmp.Or(n.Status.NodeInfo.Architecture, n.Labels[corev1.LabelArchStable])
 }
 
-// NodeProblems judges by what the API server knows of a node whether it can run a tracer: it can where there are none.
+// NodeProblems returns the reasons why a node cannot run a tracer, from its API object.
 func NodeProblems(n *corev1.Node) (problems []NodeProblem) {
 	for _, p := range platforms {
 		if p.is(n) {
@@ -89,7 +89,7 @@ func NodeProblems(n *corev1.Node) (problems []NodeProblem) {
 	return problems
 }
 
-// nodeReady reports whether the node's kubelet says that it is ready, and else what is known.
+// nodeReady reports whether the node is ready, and else why not.
 func nodeReady(n *corev1.Node) (why string, ok bool) {
 	for i := range n.Status.Conditions {
 		if c := &n.Status.Conditions[i]; c.Type == corev1.NodeReady {
@@ -99,7 +99,7 @@ func nodeReady(n *corev1.Node) (why string, ok bool) {
 	return "its kubelet has never reported", false
 }
 
-// tooOld tells whether a kernel's release is below Floor; one that cannot be read is tried.
+// tooOld reports whether a kernel's release is below Floor. A release that cannot be parsed is not.
 func tooOld(release string) bool {
 	v, err := version.ParseGeneric(release)
 	return err == nil && v.LessThan(version.MustParseGeneric(Floor))

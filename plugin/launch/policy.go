@@ -104,7 +104,7 @@ func rule(
 	}}
 }
 
-// gpuEnv tells NVIDIA's runtime which devices and libraries a tracer that reads GPUs takes.
+// gpuEnv selects the devices and libraries that NVIDIA's runtime provides to a tracer that reads GPUs.
 var gpuEnv = map[string]string{"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "utility"}
 
 // policyVariables shorten the expressions. dyn lets them iterate over the names of an object's fields.

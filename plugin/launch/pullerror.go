@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// pullReason keeps of the kubelet's message about an image what is not said otherwise. containerd and the kubelet wrap
-// the registry's answer several times, and each wrapping names the image again:
+// pullReason strips repetitions from the kubelet's message about an image. containerd and the kubelet wrap the
+// registry's error several times, each time with the image's name:
 //
 //	Back-off pulling image "X": ErrImagePull: rpc error: code = NotFound desc = failed to pull and unpack image
 //	"X": failed to resolve reference "X": X: not found

@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// metadataWords are those of a policy that wants a label or an annotation.
+// metadataWords match the message of a policy that requires a label or an annotation.
 var metadataWords = regexp.MustCompile(`(?i)\b(label|annotation)s?\b`)
 
-// Refusal makes of the API server's refusal to create the Job or its pod what the user can do about it.
+// Refusal explains the API server's refusal to create the Job or its pod, and how to fix it.
 func Refusal(spec *Spec, message string) *StartError {
 	if strings.Contains(message, "violates PodSecurity") {
 		return &StartError{

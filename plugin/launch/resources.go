@@ -14,8 +14,8 @@ import (
 // MinMemory is the least memory that a tracer runs in.
 var MinMemory = resource.MustParse("64Mi")
 
-// defaultRequests and defaultLimits are those of a tracer without Spec.Resources. A core is many times what tracing
-// takes; a limit at all is what quotas ask for.
+// defaultRequests and defaultLimits apply without Spec.Resources. A tracer needs much less than a CPU; quotas require
+// limits.
 var (
 	defaultRequests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"),
 		corev1.ResourceMemory: resource.MustParse("64Mi")}
@@ -23,7 +23,7 @@ var (
 		corev1.ResourceMemory: resource.MustParse("256Mi")}
 )
 
-// resources are the container's: what Spec.Resources names is both its request and its limit.
+// resources returns the container's resources. Spec.Resources sets both the request and the limit.
 func (s *Spec) resources() corev1.ResourceRequirements {
 	r := corev1.ResourceRequirements{Requests: defaultRequests.DeepCopy(), Limits: defaultLimits.DeepCopy()}
 	for name, q := range s.Resources {
@@ -32,7 +32,7 @@ func (s *Spec) resources() corev1.ResourceRequirements {
 	return r
 }
 
-// goMemoryLimit leaves room beside the Go heap below the memory limit, which the Go runtime cannot see by itself.
+// goMemoryLimit returns GOMEMLIMIT for a memory limit, with room for memory outside the Go heap.
 func goMemoryLimit(limit resource.Quantity) string {
 	return fmt.Sprintf("%dMiB", session.HeapLimit(limit.Value())>>20)
 }
@@ -46,8 +46,8 @@ var (
 	quotaPart = regexp.MustCompile(`(requested|used|limited): ((?:[a-z0-9./-]+=[^,\s]+,?)+)`)
 )
 
-// fittingResources gives the --tracer-resources that a refusal by a LimitRange or a quota leaves room for; empty where
-// none can be derived.
+// fittingResources returns the --tracer-resources that the LimitRange or the quota of a refusal would admit; empty
+// where there are none.
 func fittingResources(message string) string {
 	fit := map[string]string{}
 	for _, m := range limitRatio.FindAllStringSubmatch(message, -1) {

@@ -18,7 +18,7 @@ import (
 // read.
 const overdue = time.Minute
 
-// StrandedError says that a pod stays on a node that does not end it.
+// StrandedError reports a pod that its node does not end and that the user may not delete.
 type StrandedError struct {
 	Namespace, Pod, Node string
 	Why                  string
@@ -81,8 +81,8 @@ func (l *Launcher) endStranded(ctx context.Context, job string) error {
 	return removePod(ctx, l.client, pod, why)
 }
 
-// SweepPods removes tracers' pods in a namespace ("" for all) that were deleted, or whose Jobs are gone, and that their
-// nodes can not end. It gives a line for each.
+// SweepPods removes tracers' pods in a namespace ("" for all) that were deleted, or have no Job any more, and that
+// their nodes cannot end. It returns a line about each.
 func SweepPods(
 	ctx context.Context, client kubernetes.Interface, namespace string, now time.Time,
 ) (removed []string, err error) {

@@ -37,7 +37,7 @@ var (
 	ErrInterrupted = errors.New("interrupted")
 	// ErrAllFailed ends a session without any node left.
 	ErrAllFailed = errors.New("no node could be traced")
-	// ErrSomeFailed says that other nodes were traced to the end.
+	// ErrSomeFailed ends a session in which some nodes failed and others were traced to the end.
 	ErrSomeFailed = errors.New("some nodes were not traced")
 )
 
@@ -52,7 +52,7 @@ type Config struct {
 	MaxNodes int
 	// Duration counts from the first node that streams; 0: until the session is ended.
 	Duration time.Duration
-	// ReverseDNS asks the user's resolver for the names of addresses that the cluster does not name.
+	// ReverseDNS resolves addresses that the cluster does not name with the user's resolver.
 	ReverseDNS bool
 }
 
@@ -81,7 +81,7 @@ type Status interface {
 
 // Consumer takes the events of a session.
 type Consumer interface {
-	// Show takes one event, which is not kept. io.ErrClosedPipe says that nobody reads the output any more.
+	// Show processes one event and does not keep it. io.ErrClosedPipe reports that the reader has closed the output.
 	Show(ev *event.Event) error
 	// Close ends the output, after the last event. It repeats an error of Show.
 	Close() error
@@ -94,7 +94,7 @@ type Dependencies struct {
 	Client kubernetes.Interface
 	// Open watches the targets.
 	Open func(ctx context.Context, note func(string)) (View, error)
-	// Launch gives the launcher of the session with an id.
+	// Launch returns the launcher of the session with an ID.
 	Launch func(ctx context.Context, id string) Launcher
 	// Dial connects to the tracer in a pod.
 	Dial func(ctx context.Context, pod string) (net.Conn, error)
@@ -220,7 +220,7 @@ func (s *Session) stream(view View, collector *collect.Collector, consumer Consu
 	return tally, s.nodes.verdict(context.Cause(s.running), cmp.Or(showErr, closeErr))
 }
 
-// verdict says how the session ended; nil: as it should.
+// verdict returns the error of the session; nil: none.
 func (n *nodes) verdict(cause, outputErr error) error {
 	if outputErr != nil && !errors.Is(outputErr, io.ErrClosedPipe) {
 		return fmt.Errorf("write output: %w", outputErr)

@@ -47,7 +47,7 @@ func (s *Session) prepare() (View, error) {
 	return view, nil
 }
 
-// namesCause reports whether an error of opening the view says what is wrong better than a missing right.
+// namesCause reports whether an error of opening the view explains more than a missing right.
 func namesCause(err error) bool {
 	return errors.As(err, new(*cluster.ForbiddenError)) || errors.As(err, new(*cluster.NotFoundError))
 }

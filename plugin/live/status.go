@@ -18,8 +18,8 @@ const (
 	slowStep = time.Second
 )
 
-// logFailure says why a node failed: once for all nodes that failed for the same reason, but for each node where the
-// reason is the node's own. The lock is held.
+// logFailure reports why a node failed: once for all nodes with the same reason, or for each node if the reason is
+// specific to the node. The lock is held.
 func (n *nodes) logFailure(name, message string) {
 	alike := 0
 	for other, node := range n.byName {
@@ -37,7 +37,7 @@ func (n *nodes) logFailure(name, message string) {
 	n.status.Logf("%s: %s", name, message)
 }
 
-// logSlowSteps says what starting nodes wait for, when it takes long.
+// logSlowSteps reports what starting nodes wait for, when it takes long.
 func (n *nodes) logSlowSteps(running context.Context) {
 	tick := time.NewTicker(slowStep / 4)
 	defer tick.Stop()
@@ -59,7 +59,7 @@ func (n *nodes) logSlowSteps(running context.Context) {
 	}
 }
 
-// logSummary says how many nodes stream, once no node starts any more, and again when that changes. The lock is held.
+// logSummary reports how many nodes stream once no node starts any more, and each change. The lock is held.
 func (n *nodes) logSummary() {
 	if n.ending() {
 		return

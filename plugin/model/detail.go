@@ -54,13 +54,13 @@ func (m *Model) Detail(q Query, now time.Time) Detail {
 	return d
 }
 
-// series is what each line of a topic came to in each second.
+// series sums up each line of a topic for each second.
 type timeSeries struct {
 	window  *queryWindow
 	lines   []Line
 	started int64
 	cells   [][rings][slots]float64
-	// known says for lines that may be unknown in which parts they were not.
+	// known marks the slots in which a line that may be unknown was known.
 	known [][rings][slots]bool
 }
 

@@ -48,7 +48,7 @@ const (
 	perNs       = 1e9        // a second
 )
 
-// What stands in the place of a pod of a GPU that is not one pod's.
+// Texts in place of a pod, for GPUs that no pod or several pods use.
 const (
 	freeGPU   = "(free)"
 	sharedGPU = "(several)"
@@ -93,7 +93,7 @@ func gpuTopic() *Topic {
 	}
 }
 
-// maxPods bounds the pods whose workloads are known: only events of processes tell.
+// maxPods bounds the pods whose workloads are known, from events of their processes.
 const maxPods = 1 << 14
 
 // gpuLine is how many GPUs' worth of something worked.
@@ -101,12 +101,12 @@ func gpuLine(name string, measure int) Line {
 	return Line{Name: name, Type: event.Rate, Unit: " GPUs", measure: measure, known: measure + 1}
 }
 
-// gauge is what was last seen of a GPU.
+// gauge is the last sample of a GPU.
 type gauge struct {
 	event *event.Gpu
 	// split: it is counted by its MIG devices.
 	split bool
-	// idle is since when it has been held and done nothing, ns; 0: it is not.
+	// idle is when the GPU became held and idle, ns; 0: it is not.
 	idle int64
 }
 
@@ -156,7 +156,7 @@ func addGPU(s *store, ev *event.Event, now int64) bool {
 	return true
 }
 
-// take keeps what an event says.
+// take keeps the event of a sample.
 func (k *gauge) take(g *event.Gpu, now int64) {
 	k.event = proto.CloneOf(g) // the event is the caller's
 	switch {
@@ -206,7 +206,7 @@ func gpuAmounts(g *event.Gpu) (amounts [maxAmounts]uint64) {
 	return amounts
 }
 
-// gpuIdentity says whose a GPU is: a pod's, where it is one's alone.
+// gpuIdentity returns the identity of a GPU: of its pod, where only one uses it.
 func gpuIdentity(ev *event.Event, k *gauge, workloads map[string]string) identity {
 	id := identity{dims: [2]dimensions{noDimensions(), noDimensions()}, sides: 1}
 	d := k.event.GetGpu()
@@ -327,7 +327,7 @@ func words(list string) []string {
 	return strings.Split(list, ",")
 }
 
-// plus adds what is known.
+// plus adds n to a sum if n is known. The sum is nil before the first known n.
 func plus(to **uint64, n uint64, known bool) {
 	if !known {
 		return

@@ -54,7 +54,7 @@ func (h *histogram) quantile(percent float64) (ns uint64, ok bool) {
 	return to, true
 }
 
-// list is the buckets from the first to the last that hold something.
+// list returns the buckets from the first to the last non-empty one.
 func (h *histogram) list() (all []Bucket) {
 	first, last := -1, -1
 	for i, n := range h {

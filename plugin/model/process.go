@@ -52,7 +52,7 @@ func processOf(s *store, ev *event.Event, now int64) *series {
 	return l
 }
 
-// identify says whose the process is and where, by what is known now.
+// identify sets the process's pod and devices from the latest sample.
 func (l *series) identify(s *store, ev *event.Event, now int64) {
 	k := l.process
 	gpu, model := "", ""
@@ -105,8 +105,7 @@ func addProcess(s *store, ev *event.Event, now int64) {
 	l.add(now, s.spec.amounts, amounts)
 }
 
-// addCalls takes what a process has asked of the driver so far: it counts what is new, for the time since the event
-// before.
+// addCalls adds the growth of a process's call counters since the previous event.
 func addCalls(s *store, ev *event.Event, now int64) {
 	g := ev.GetGpu()
 	c := g.GetCalls()

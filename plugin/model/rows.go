@@ -135,7 +135,7 @@ func seriesKey(l *series) (key rowKey) {
 	return key
 }
 
-// idle says that nothing happened in the window.
+// idle reports that the sum has no amounts in the window.
 func (r *sum) idle() bool {
 	for _, n := range r.amounts {
 		if n != 0 {
@@ -145,7 +145,7 @@ func (r *sum) idle() bool {
 	return true
 }
 
-// judge keeps a row of which something lives, or did something in the window, if it matches.
+// judge keeps a row that matches, if one of its series is live or has amounts in the window.
 func (a *answer) judge(s *sum, f found) {
 	if s.live == 0 && s.idle() {
 		return

@@ -25,7 +25,7 @@ const (
 // text is a string of which there is one, however many series have it; it goes when the last of them does.
 type text = unique.Handle[string]
 
-// none stands for what is not known, or not the same.
+// none is an unknown dimension, or one in which series differ.
 var none = unique.Make("")
 
 // dimensions are the properties of a series as seen from one end.
@@ -77,10 +77,10 @@ type party struct {
 	note event.ServiceNote
 }
 
-// nobody is the end of rows that have none.
+// nobody is the server of series without one.
 var nobody = party{kind: none, name: none}
 
-// maxAmounts is how many amounts a topic counts at most.
+// maxAmounts bounds the amounts of a topic.
 const maxAmounts = 28
 
 // series is the counters of a flow, a question, a system call or a GPU.

@@ -9,7 +9,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// watched is how many seconds of the stream's own rate are kept.
+// watched is the length of the stream's rate history, in seconds.
 const watched = 60
 
 // status is the stream's own state.
@@ -56,7 +56,7 @@ func (m *Model) Status(now time.Time) Status {
 	}
 	slices.SortFunc(out.Nodes, func(a, b NodeStatus) int { return cmp.Compare(a.Name, b.Name) })
 	out.Losses = st.losses.All()
-	// The second that is not over yet is left away.
+	// The current second is omitted.
 	for n := max(st.second-watched+1, m.started/int64(time.Second)); n < st.second; n++ {
 		out.PerSecond = append(out.PerSecond, st.counts[n%watched])
 	}

@@ -11,7 +11,7 @@ import (
 // those that have the same ends.
 const maxSeries = 1 << 17
 
-// store is the series.
+// store holds the series and their endpoint pairs.
 type store struct {
 	spec    *topicSpec
 	max     int
@@ -116,7 +116,7 @@ func (s *store) oldest() []*series {
 	return s.order[:max(len(s.order)/8, 1)]
 }
 
-// others is where what there is no room for is counted.
+// others returns the pair that counts what exceeds the bounds.
 func (s *store) others() *endpointPair {
 	f := noDimensions()
 	for d := range f {

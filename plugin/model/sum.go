@@ -15,7 +15,7 @@ type rowKey struct {
 	pair *endpointPair
 }
 
-// sum is what series come to in a window.
+// sum is the sum of series in a window.
 type sum struct {
 	group *Group
 	key   rowKey
@@ -66,7 +66,7 @@ func newQueryWindow(s *store, lines []Line, window int, now int64) *queryWindow 
 	if window < rings {
 		begin = max(begin, first)
 	}
-	// Less than a second says little about a rate.
+	// A rate over less than a second is not meaningful.
 	l.covered = max(float64(now-begin)/1e9, 1)
 	for i := range l.parts {
 		from := max(first+int64(i)*length, s.started)
@@ -184,7 +184,7 @@ func (r *sum) plus(o *sum, sign float64) {
 	}
 }
 
-// name is what the row is of.
+// name returns the name of the row.
 func (r *sum) name() string {
 	if r.label != "" {
 		return r.label
@@ -216,7 +216,7 @@ func (r *sum) windowMicros() uint64 { return uint64(r.window.covered * 1e6) }
 
 func (r *sum) perSecond(amount int) float64 { return max(r.amounts[amount], 0) / r.window.covered }
 
-// quantile is in units of so many ns; nil for none.
+// quantile returns a quantile in units of so many ns; nil without values.
 func (r *sum) quantile(percent float64, unit uint64) *uint64 {
 	if r.latency == nil {
 		return nil
@@ -229,7 +229,7 @@ func (r *sum) quantile(percent float64, unit uint64) *uint64 {
 	return &ns
 }
 
-// whole rounds an amount.
+// whole rounds an amount to an integer.
 func whole(f float64) uint64 { return uint64(max(f, 0) + 0.5) }
 
 // fill makes the row's event, in one that may have been made before.
@@ -240,7 +240,7 @@ func (r *sum) fill(ev *event.Event) {
 	r.window.spec.fill(ev, r)
 }
 
-// row is the line for people.
+// row returns the row with its event and trend.
 func (r *sum) row() Row {
 	ev := new(event.Event)
 	r.fill(ev)

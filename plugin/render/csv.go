@@ -64,9 +64,8 @@ func (c *comma) Print(ev *event.Event) error {
 // Tabs and line breaks, which they take for it as well, never get here: package safe escapes them.
 const formulaStarts = "=+-@＝＋－＠"
 
-// appendField appends a value as a field. Text of any column may come from strangers, whatever the column's type
-// promises: it passes package safe as the cells of a table do, and what a spreadsheet would take for a formula gets an
-// apostrophe.
+// appendField appends a value as a field. Text of any column may be hostile, whatever the column's type: it passes
+// package safe as the cells of a table do, and gets an apostrophe where a spreadsheet would read a formula.
 func appendField(dst []byte, v event.Value) []byte {
 	if v.Kind() != event.StringValue {
 		return v.Append(dst)

@@ -56,7 +56,7 @@ func (f *flusher) idle() {
 	}
 }
 
-// flush writes all there is. The lock is held.
+// flush writes the buffer. The lock is held.
 func (f *flusher) flush() {
 	if f.armed {
 		f.armed = false

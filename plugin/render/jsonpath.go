@@ -12,7 +12,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
 )
 
-// pathPrinter writes what a JSONPath template makes of each event, one line an event. Unknown fields print nothing.
+// pathPrinter writes the result of a JSONPath template for each event, one line each. Unknown fields print nothing.
 type pathPrinter struct {
 	*flusher
 	path    *jsonpath.JSONPath

@@ -10,7 +10,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/internal/plural"
 )
 
-// stageWords say for people where events were lost.
+// stageWords describe where events were lost.
 var stageWords = map[event.LossStage]string{
 	event.LossStage_LOSS_STAGE_KERNEL_BUFFER: "the kernel's ring buffer was full",
 	event.LossStage_LOSS_STAGE_KERNEL_MAP:    "a kernel map was full",
@@ -22,8 +22,8 @@ var stageWords = map[event.LossStage]string{
 	event.LossStage_LOSS_STAGE_DECODE:        "they could not be understood",
 }
 
-// Notice says in one line, without a newline and safe for a terminal, what a lost or nodeStatus event says. It is empty
-// for other kinds.
+// Notice describes a lost or nodeStatus event in one line, without a newline and safe for a terminal. It is empty for
+// other kinds.
 func Notice(ev *event.Event) string {
 	switch k := ev.GetKind().(type) {
 	case *event.Event_Lost:
@@ -79,7 +79,7 @@ func (s *selector) Print(ev *event.Event) error {
 		return nil
 	}
 	if line := Notice(ev); line != "" {
-		// A notice that cannot be written is no reason to stop: standard error may be closed.
+		// A failed notice does not end the session: standard error may be closed.
 		_, _ = fmt.Fprintln(s.notices, line)
 	}
 	return nil

@@ -1,5 +1,5 @@
-// Package render writes events as the user's -o asks for: table, wide, JSON lines, YAML documents, JSONPath, custom
-// columns. Columns come in, bytes go out; it knows no Kubernetes and no flags.
+// Package render writes events in the format of -o: table, wide, JSON lines, YAML documents, CSV, JSONPath and custom
+// columns. It knows neither Kubernetes nor flags.
 package render
 
 import (

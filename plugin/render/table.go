@@ -15,8 +15,8 @@ const (
 	maxGrow = 64
 )
 
-// table writes rows under headers that are printed once. Rows are held until they are flushed, so that the widths of
-// the first screen fit what stands in it; a column then grows for good when a cell needs it, and never shrinks.
+// table writes rows below headers that are printed once. Rows are held until they are flushed, so that the widths of
+// the first screen fit its cells. A column then grows when a cell needs it, and never shrinks.
 type table struct {
 	out    *flusher
 	view   event.View

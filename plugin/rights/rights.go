@@ -1,4 +1,4 @@
-// Package rights knows what a user must be allowed, from the Roles in deploy, and asks the cluster about it.
+// Package rights derives the permissions that a user needs from the Roles in deploy, and checks them by access reviews.
 package rights
 
 import (
@@ -81,7 +81,7 @@ func (p *Permission) Optional(verb string) (lacks string, ok bool) {
 	return lacks, ok
 }
 
-// Allowed asks the cluster whether the user may use a verb in a namespace.
+// Allowed reviews whether the user may use a verb on the resource in a namespace.
 func (p *Permission) Allowed(
 	ctx context.Context, client kubernetes.Interface, namespace, verb string,
 ) (bool, error) {

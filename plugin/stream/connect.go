@@ -186,7 +186,7 @@ func (n *node) receive(ctx context.Context, stream session.Session_EventsClient)
 	}
 }
 
-// relayStatuses says what the tracer warns of while it goes on.
+// relayStatuses reports the tracer's warnings while it streams.
 func (n *node) relayStatuses(events []*event.Event) {
 	for _, ev := range events {
 		if s := ev.GetNodeStatus(); s.GetState() == event.NodeState_NODE_STATE_STREAMING && s.GetMessage() != "" {
@@ -241,8 +241,8 @@ func (n *node) talk(
 		var message *session.ClientMessage
 		select {
 		case <-beat.C:
-			// A connection may die without a word, and a tracer may be stopped: each heartbeat is answered, so silence
-			// tells.
+			// A connection may be lost without an error, and a tracer may be stopped. The tracer answers each
+			// heartbeat, so missing answers reveal both.
 			if silent := time.Since(n.heard.get()); silent > session.HeartbeatTimeout {
 				return false, fmt.Errorf("not a word from the tracer for %.1f s", silent.Seconds())
 			}

@@ -6,7 +6,7 @@ import (
 )
 
 const (
-	// maxAttempts is how many tracers in a row may be lost before they stream, until the node is given up.
+	// maxAttempts is how many tracers in a row may be lost before they stream; the node has failed then.
 	maxAttempts = 3
 	// maxShort is how many may be lost that have streamed for less than healthyAfter. Only one that has streamed for so
 	// long begins the counts anew: a node must not make Jobs without end.

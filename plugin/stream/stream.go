@@ -101,9 +101,8 @@ type node struct {
 	cuts  *lineBudget // of lines about cut connections
 }
 
-// Run serves a node until running ends, which is the orderly end: the tracer's last events are fetched and its Job is
-// deleted. ctx bounds everything, and ending it cuts the orderly end short; the Job is deleted all the same. The error
-// says why the node has failed; nil after an orderly end.
+// Run serves a node until running ends. It then fetches the tracer's last events and deletes its Job: the orderly end.
+// If ctx ends, Run only deletes the Job. The error is why the node has failed; nil after an orderly end.
 func Run(ctx, running context.Context, name string, feed Feed, o *Options) error {
 	n := &node{
 		Options: o, name: name, feed: feed, spec: o.Spec, source: o.Collector.Add(name),
@@ -166,7 +165,7 @@ func (n *node) fail(ctx context.Context, err error) {
 	n.status(ctx, event.NodeState_NODE_STATE_FAILED, err.Error())
 }
 
-// reportLeftOut says how many lines were not shown.
+// reportLeftOut reports how many lines were not shown.
 func (n *node) reportLeftOut() {
 	if words := n.words.leftOut(); words > 0 {
 		n.report(event.NodeState(n.state.Load()), fmt.Sprintf("%d more lines of its tracer are left out", words))
@@ -176,27 +175,27 @@ func (n *node) reportLeftOut() {
 	}
 }
 
-// relay tells the user what the tracer says, within bounds.
+// relay reports a message of the tracer to the user, within bounds.
 func (n *node) relay(message string) {
 	if n.words.allow(time.Now()) {
 		n.report(event.NodeState_NODE_STATE_STREAMING, clip(message))
 	}
 }
 
-// report tells the user. It is called from any goroutine.
+// report passes a state to OnStatus. It is called from any goroutine.
 func (n *node) report(state event.NodeState, message string) {
 	n.state.Store(int32(state))
 	n.OnStatus(n.name, state, message)
 }
 
-// status tells the user, and puts the same into the stream of events.
+// status passes a state to OnStatus and adds it to the stream of events.
 func (n *node) status(ctx context.Context, state event.NodeState, message string) {
 	n.report(state, message)
 	// The only error is that nobody takes events any more.
 	_ = n.source.Status(ctx, &event.NodeStatus{State: state, Message: message})
 }
 
-// lostError says that a tracer is gone and another one may do better.
+// lostError reports a lost tracer, which another one may replace.
 type lostError struct{ how string }
 
 func (e *lostError) Error() string { return e.how }
@@ -209,7 +208,7 @@ func (n *node) attempt(ctx, running context.Context) error {
 	}
 	job := n.spec.JobName()
 	defer func() {
-		// Whatever ended this: the Job goes. What cannot be deleted now goes by its heartbeat, TTL and deadline.
+		// Delete the Job in any case. If that fails, heartbeat, TTL and deadline end it.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deleteTimeout)
 		defer cancel()
 		err := n.Launcher.Delete(ctx, job)
@@ -239,8 +238,8 @@ func (n *node) attempt(ctx, running context.Context) error {
 	return err
 }
 
-// keepJob moves the Job's deadline until stop is called, whatever becomes of the connection. At worst the Job ends at
-// its deadline, and the next attempt is a new one.
+// keepJob extends the Job's deadline until stop is called, independently of the connection. If extensions fail, the Job
+// ends at its deadline, and the next attempt creates another.
 func (n *node) keepJob(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var keeping sync.WaitGroup
@@ -370,7 +369,7 @@ func (n *node) serve(ctx, running context.Context) error {
 
 func (n *node) lost(how string) error { return &lostError{how} }
 
-// fatalError says that connecting again would fail in the same way.
+// fatalError is an error that a new connection would repeat.
 type fatalError struct{ err error }
 
 func (e *fatalError) Error() string { return e.err.Error() }
@@ -399,7 +398,7 @@ func transient(err error) bool {
 		apierrors.IsInternalError(err) || apierrors.IsServiceUnavailable(err)
 }
 
-// PodLogs gives Options.Ready for pods of a cluster: it follows the tracer's log to its ready line.
+// PodLogs returns an Options.Ready for pods of a cluster: it follows the tracer's log to its ready line.
 func PodLogs(client kubernetes.Interface, namespace string) func(context.Context, string) (session.Ready,
 	session.PublicKey, error) {
 	return func(ctx context.Context, pod string) (ready session.Ready, key session.PublicKey, err error) {

@@ -32,7 +32,7 @@ type common struct {
 	message   string
 	messageAt time.Time
 
-	// refresh asks for the active page's rows again; open makes another page the active one.
+	// refresh queries the active page's rows; open activates another page.
 	refresh func() tea.Cmd
 	open    func(page) tea.Cmd
 }
@@ -45,7 +45,7 @@ const pausedMessage = "paused: space goes on"
 
 func (c *common) show(message string) { c.message, c.messageAt = message, c.o.Now() }
 
-// view tells columns whose names are short.
+// view shortens names in the screen's namespace.
 func (c *common) view() *event.View { return &event.View{Namespace: c.o.Namespace} }
 
 func (c *common) cell(column *event.Column, ev *event.Event) string {

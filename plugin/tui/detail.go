@@ -12,7 +12,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
 )
 
-// detailPage is all that is known of the selected row.
+// detailPage shows the fields, time series and latencies of the selected row.
 type detailPage struct {
 	*common
 	area
@@ -69,7 +69,7 @@ func (p *detailPage) histogramName() string {
 	return "durations"
 }
 
-// facts are the fields that are known.
+// facts returns the row's known fields.
 func (p *detailPage) facts(ev *event.Event, width int) []string {
 	var texts, numbers []string
 	row := p.o.Topic.Row

@@ -96,7 +96,7 @@ func matcher(text string, row *event.Kind) (match func(*event.Event) (bool, erro
 	return contains(text, row), false, err
 }
 
-// contains matches rows of which a name that is shown holds part, whatever the case.
+// contains matches rows with part in one of the shown names, case-insensitively.
 func contains(part string, row *event.Kind) func(*event.Event) (bool, error) {
 	part = strings.ToLower(part)
 	var columns []*event.Column

@@ -11,7 +11,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
 )
 
-// graphPage is who calls whom.
+// graphPage is the graph of clients and servers.
 type graphPage struct {
 	*common
 	area
@@ -59,7 +59,7 @@ func (p *graphPage) View() []string {
 	return filled(out, p.height)
 }
 
-// inked gives a piece of the picture its colour.
+// inked colours a piece of the picture.
 func (c *common) inked(p graph.Piece) string {
 	switch p.Role {
 	case graph.Box:

@@ -11,14 +11,14 @@ type page interface {
 	Name() string
 	// ShortHelp is the keys of the last line.
 	ShortHelp() []key.Binding
-	// SetSize gives it the room that View fills.
+	// SetSize sets the size that View fills.
 	SetSize(width, height int)
 	// Update takes an action, an answer to its request, or a mouse event. It ignores what it has no use for.
 	Update(msg tea.Msg) tea.Cmd
 	// View is exactly as many lines as there is room for.
 	View() []string
 
-	// request fills in the query that the page needs answered.
+	// request fills in the page's query.
 	request(q *question)
 	// drop forgets the answer: another page shows a newer one.
 	drop()

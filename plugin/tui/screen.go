@@ -299,7 +299,7 @@ func (s *screen) pause() tea.Cmd {
 	return s.refresh()
 }
 
-// countMissed asks how many events there were since the pause.
+// countMissed counts the events since the pause.
 func (s *screen) countMissed() tea.Cmd {
 	source, now, before := s.o.Source, s.o.Now(), s.status.Events
 	return func() tea.Msg { return countMsg(source.Status(now).Events - before) }

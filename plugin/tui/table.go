@@ -32,8 +32,8 @@ const (
 	trendWidth = 10
 )
 
-// place gives the name the room that is left. Where that is too little the last columns have none, and where it is
-// plenty there is a trend.
+// place gives the name column the remaining width. If that is too little, the last columns are omitted; if it is large,
+// there is a trend column.
 func place(columns []*event.Column, width int) []placed {
 	name, rest := columns[0], columns[1:]
 	left := width

@@ -76,7 +76,7 @@ func highest(values []float64) (most float64) {
 	return most
 }
 
-// squeeze makes fewer values of many: the means of what is known in equal parts; NaN where nothing is.
+// squeeze reduces many values to the means of the known ones in equal parts; NaN without a known one.
 func squeeze(values []float64, n int) []float64 {
 	out := make([]float64, n)
 	for i := range out {

@@ -24,7 +24,7 @@ func (w *Watch) addEvidence(e *event.GpuEvidence, p *pod, devices []*podDevice) 
 	w.addPodEvidence(e, p)
 }
 
-// collect lists what is known of a number of each device.
+// collect lists the known values of a number, one per device.
 func collect(devices []*podDevice, number func(*podDevice) float64) (list []float64) {
 	for _, s := range devices {
 		if x := number(s); known(x) {

@@ -27,7 +27,7 @@ type judgement struct {
 	slots         int // seen, of any device
 }
 
-// tally is what judge counts over the slots of all devices.
+// tally is the sum over the slots of all devices.
 type tally struct {
 	slots     int
 	known     [signalCount]int

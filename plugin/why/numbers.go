@@ -2,12 +2,12 @@ package why
 
 import "math"
 
-// nan is a number that is not known.
+// nan is an unknown number.
 var nan = math.NaN()
 
 func known(x float64) bool { return !math.IsNaN(x) }
 
-// or is x, or a substitute where it is not known.
+// or returns x, or a substitute if x is unknown.
 func or(x, substitute float64) float64 {
 	if known(x) {
 		return x
@@ -15,7 +15,7 @@ func or(x, substitute float64) float64 {
 	return substitute
 }
 
-// total adds what is known; NaN where nothing is.
+// total sums the known values; NaN without any.
 func total(list ...float64) float64 {
 	sum := nan
 	for _, x := range list {
@@ -26,7 +26,7 @@ func total(list ...float64) float64 {
 	return sum
 }
 
-// most is the largest of what is known; NaN where nothing is.
+// most returns the largest known value; NaN without any.
 func most(list ...float64) float64 {
 	best := nan
 	for _, x := range list {

@@ -44,7 +44,7 @@ func (c *condition) strength(v *signalVector) float64 {
 	return c.unknown
 }
 
-// rule gives a share of a part's time to a cause.
+// rule attributes a share of a part's time to a cause.
 type rule struct {
 	cause event.GpuCause
 	part  part

@@ -55,8 +55,8 @@ const (
 	fetching = 80e6
 	// perCoreIdle is the loaders' CPU time, of the idle time, from which bytes per CPU are meaningful.
 	perCoreIdle = 0.3
-	// fewReads and someReads are reads in flight, mean: from fewReads on they count as known, from someReads on they
-	// stand for I/O pressure where PSI is missing.
+	// fewReads and someReads are mean numbers of reads in flight: from fewReads on they count as known, from someReads
+	// on they replace I/O pressure where PSI is missing.
 	fewReads, someReads = 0.02, 0.05
 	// mostOfLoaders is how many loaders wait for devices at full I/O pressure; the others may compute for them.
 	mostOfLoaders = 0.75
@@ -66,7 +66,7 @@ const (
 	untouchedBusy, untouchedCPU, untouchedSharedCPU, untouchedReceived = 0.005, 0.05, 0.03, 1e6
 )
 
-// Ramps: what the first number stands for counts nothing at the first threshold, all at the second.
+// Ramps: the share of a signal is 0 at the first threshold and 1 at the second.
 const (
 	// DRAM activity at which it alone shows work.
 	dramNoWork, dramWork = 0.03, 0.78

@@ -64,7 +64,7 @@ func (s *podDevice) addWork(v *signalVector, slot int, launches, syncs, cores fl
 	small := 0.0
 	if counted {
 		if launches > 0 {
-			// Where the driver samples for a sixth of a second, a few samples say little.
+			// With a sample period of a sixth of a second, few samples are not representative.
 			long, _ := s.busy(slot, 3*reach)
 			each := max(busy, or(long, 0)) * 1e6 / launches
 			small = max(
@@ -168,7 +168,7 @@ func (s *podDevice) addMemory(v *signalVector, slot int) {
 	}
 }
 
-// addCopies derives what is known of copies.
+// addCopies derives the signals of copies.
 func (s *podDevice) addCopies(v *signalVector, slot int) {
 	d := &s.device.series
 	idle := v[sigIdle]

@@ -14,7 +14,7 @@ const consistentWith = "consistent with "
 // unusedWords are those of GPUs that a pod was given and does not use.
 const unusedWords = "a GPU that was allocated, and that no process of the pod is on"
 
-// Verdicts gives one for each pod that has GPUs, by namespace and name.
+// Verdicts returns a gpuVerdict event for each pod with GPUs, by namespace and name.
 func (w *Watch) Verdicts() []*event.Event {
 	workloads := map[string]*workloadPeers{}
 	for _, p := range w.pods {

@@ -1,6 +1,6 @@
-// Package why judges what the time of pods' GPUs goes to. It takes the events of a window (gpu, resources, flow), keeps
-// the signals that its rules use, slot by slot and in bounded memory, and gives a verdict for each pod, as an event
-// (gpuVerdict). The rules are a table (rules.go). The package knows neither Kubernetes nor the wire.
+// Package why judges what the time of pods' GPUs goes to. It collects signals from the events of a window (gpu,
+// resources, flow) by time slots, in bounded memory, and returns a verdict for each pod as a gpuVerdict event. The
+// rules are a table (rules.go). The package knows neither Kubernetes nor the wire.
 package why
 
 import (

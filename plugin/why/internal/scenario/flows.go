@@ -36,7 +36,7 @@ func (f *flow) newRemote() *event.Endpoint {
 	return &event.Endpoint{Address: []byte{52, 1, 2, 3}, Port: 443}
 }
 
-// openFlows gives a pod its flows.
+// openFlows opens a pod's flows.
 func (w *world) openFlows(b *pod) {
 	for range b.p.flows {
 		b.flows = append(b.flows, w.flow(b, w.d.between(0.3, 1)))

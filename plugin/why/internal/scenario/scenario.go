@@ -112,7 +112,7 @@ type Pod struct {
 // Scenario is a window of one program's life.
 type Scenario struct {
 	Seed uint64
-	// Label says in words what it is of.
+	// Label describes the program and its causes.
 	Label string
 	// Start and End are of the window, ns since the Unix epoch.
 	Start, End uint64

@@ -164,7 +164,7 @@ func (w *world) step(b *pod, share float64) {
 	b.allotCPU(w, demand)
 }
 
-// allotCPU gives a pod what it gets of the demand.
+// allotCPU sets the CPU time that a pod gets of its demand.
 //
 //go:norace
 func (b *pod) allotCPU(w *world, demand float64) {

@@ -23,7 +23,7 @@ type world struct {
 	queue     []*event.Event
 }
 
-// sources are what this cluster's sources can tell.
+// sources are the capabilities of the cluster's event sources.
 type sources struct {
 	calls, nccl, processUtil, pressure, block, pcie, maxClock, allocation bool
 	// utilWindow is the driver's sample period.
@@ -124,7 +124,7 @@ func (w *world) label(words string) {
 // level is what a GPU does in a segment: shares of its time, or of what it has.
 type level struct{ util, sm, occupancy, tensor, dram, mem, power float64 }
 
-// host is what a rank asks of the driver in a segment, each a second, and what its main thread does.
+// host is a rank's rate of driver calls in a segment, per second, and the state of its main thread.
 type host struct {
 	launches, graphs, copies, h2d, d2h, syncs float64
 	copyShare, syncShare                      float64
@@ -491,7 +491,7 @@ func (w *world) ranks(b *pod, n int, phases []phase) {
 	}
 }
 
-// share gives a pod a rank on a device that another has, too.
+// share adds a rank of a pod on a device of another pod.
 func (w *world) share(b *pod, device *gpu, phases []phase) {
 	g := &group{phases: phases}
 	b.groups = append(b.groups, g)
