@@ -32,7 +32,7 @@ type replayView struct {
 	args []string
 }
 
-// replayViews are all ways that need no terminal; FuzzScreen has the others.
+// replayViews are all views without a terminal; FuzzScreen covers the others.
 func replayViews() (all []replayView) {
 	for _, args := range [][]string{
 		{}, {"-o", "wide"}, {"-o", "json"}, {"-o", "yaml"}, {"-o", "jsonpath={.kind} {.time} {.src.pod} {.pod}"},
@@ -106,7 +106,7 @@ func FuzzViews(f *testing.F) {
 	})
 }
 
-// writeRecording makes a recording of these events, which says to hold kinds.
+// writeRecording makes a recording of these events, with kinds in its header.
 func writeRecording(t *testing.T, path string, events []*event.Event, kinds []string, started time.Time) {
 	t.Helper()
 	s := history.Session{Version: "v9", Targets: "pods", Namespace: "web", Kinds: kinds, Started: started}
@@ -124,7 +124,7 @@ func writeRecording(t *testing.T, path string, events []*event.Event, kinds []st
 	}
 }
 
-// merged has two tracers send the events in turns, and gives what the merge makes of them.
+// merged sends the events from two tracers in turns and returns the merged stream.
 func merged(t *testing.T, events []*event.Event, kinds []string, started time.Time) (all []*event.Event) {
 	t.Helper()
 	c := collect.New(collect.Options{Kinds: kinds, Started: started})
@@ -146,7 +146,7 @@ func merged(t *testing.T, events []*event.Event, kinds []string, started time.Ti
 	return all
 }
 
-// drawn reads a recording, draws the graph of its calls, and gives how many of its events are accepted.
+// drawn reads a recording, draws the graph of its calls, and returns the number of accepted events.
 func drawn(t *testing.T, path string, want int) (accepted int) {
 	t.Helper()
 	file, err := os.Open(path)

@@ -24,7 +24,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
 )
 
-// run runs the plugin with a kubeconfig of a cluster that nobody serves.
+// run runs the plugin with a kubeconfig of an unreachable cluster.
 func run(t *testing.T, args ...string) (code int, out, errOut string) {
 	t.Helper()
 	config := filepath.Join(t.TempDir(), "kubeconfig")

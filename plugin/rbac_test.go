@@ -62,7 +62,7 @@ func TestRBAC_RoleIsValidAndBound(t *testing.T) {
 	checkNeeds(t, role.Rules)
 }
 
-// checkNeeds checks that the plugin hands out what it asks about before it starts.
+// checkNeeds checks that the printed Roles grant all required permissions.
 func checkNeeds(t *testing.T, rules []rbacv1.PolicyRule) {
 	t.Helper()
 	required, err := rights.Required()

@@ -11,7 +11,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/history"
 )
 
-// statusAt is what became of a node's stream, seconds after the recording's beginning.
+// statusAt is a nodeStatus event, seconds after the start of the recording.
 func statusAt(node string, second int, state event.NodeState) *event.Event {
 	return &event.Event{
 		Time: uint64(began.Add(time.Duration(second) * time.Second).UnixNano()), Node: node,

@@ -16,7 +16,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/plugin/why"
 )
 
-// whyOver has a view take events, as a session would hand them to it, and returns what is printed.
+// whyOver passes events to a view, as a session does, and returns its output.
 func whyOver(t *testing.T, output, expression string, names []string, events ...*event.Event) (out, errOut string,
 	nothing error) {
 	t.Helper()

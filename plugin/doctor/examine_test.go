@@ -31,7 +31,7 @@ type fakeLauncher struct {
 	specs   []launch.Spec
 	deleted []string
 	running func(ctx context.Context, spec *launch.Spec, progress func(string)) (string, error)
-	// deleteErr is what Delete fails with.
+	// deleteErr is the error of Delete.
 	deleteErr error
 }
 
@@ -64,7 +64,7 @@ type harness struct {
 	client   *fake.Clientset
 	launcher *fakeLauncher
 	config   Config
-	// log is what the tracers log; denied are the user's missing rights, as "verb resource".
+	// log is the tracers' log; denied are the user's missing rights, as "verb resource".
 	log    func(pod string) string
 	denied map[string]bool
 }
@@ -117,7 +117,7 @@ func (h *harness) examine(ctx context.Context) ([]Finding, error) {
 	})
 }
 
-// fail has the cluster refuse a verb on a resource.
+// fail makes the cluster refuse a verb on a resource.
 func (h *harness) fail(verb, resource string, err error) {
 	h.client.PrependReactor(verb, resource, func(k8stesting.Action) (bool, runtime.Object, error) {
 		return true, nil,
@@ -125,7 +125,7 @@ func (h *harness) fail(verb, resource string, err error) {
 	})
 }
 
-// find gives the first finding of a check.
+// find returns the first finding of a check.
 func find(t *testing.T, findings []Finding, node, check string) Finding {
 	t.Helper()
 	i := slices.IndexFunc(findings, func(f Finding) bool { return f.Node == node && f.Check == check })

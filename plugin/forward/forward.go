@@ -5,6 +5,7 @@ package forward
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -44,7 +45,7 @@ func Dial(ctx context.Context, config *rest.Config, namespace, pod string, port 
 		return nil, fmt.Errorf("port-forward to %s/%s: %w", namespace, pod, err)
 	}
 	type result struct {
-		conn *conn
+		conn net.Conn
 		err  error
 	}
 	// client-go's dialers know no context: one that is given up is closed as soon as it is there.
@@ -95,15 +96,16 @@ func newDialer(config *rest.Config, namespace, pod string) (httpstream.Dialer, e
 	}), nil
 }
 
-func open(dialer httpstream.Dialer, namespace, pod string, port uint16) (*conn, error) {
+// open opens the pair of streams that are one connection to a port.
+func open(dialer httpstream.Dialer, namespace, pod string, port uint16) (net.Conn, error) {
 	wrap := func(err error) error { return fmt.Errorf("port-forward to %s/%s:%d: %w", namespace, pod, port, err) }
 	streams, protocol, err := dialer.Dial(portforward.PortForwardProtocolV1Name)
 	if err != nil {
 		return nil, wrap(err)
 	}
 	if protocol != portforward.PortForwardProtocolV1Name {
-		streams.Close()
-		return nil, wrap(fmt.Errorf("server speaks %q, want %q", protocol, portforward.PortForwardProtocolV1Name))
+		err := fmt.Errorf("server speaks %q, want %q", protocol, portforward.PortForwardProtocolV1Name)
+		return nil, wrap(errors.Join(err, streams.Close()))
 	}
 	headers := http.Header{}
 	headers.Set(corev1.StreamType, corev1.StreamTypeError)
@@ -111,16 +113,14 @@ func open(dialer httpstream.Dialer, namespace, pod string, port uint16) (*conn, 
 	headers.Set(corev1.PortForwardRequestIDHeader, "0") // this connection of streams carries one pair
 	errorStream, err := streams.CreateStream(headers)
 	if err != nil {
-		streams.Close()
-		return nil, wrap(err)
+		return nil, wrap(errors.Join(err, streams.Close()))
 	}
 	// The client never writes to it.
 	errorStream.Close()
 	headers.Set(corev1.StreamType, corev1.StreamTypeData)
 	data, err := streams.CreateStream(headers)
 	if err != nil {
-		streams.Close()
-		return nil, wrap(err)
+		return nil, wrap(errors.Join(err, streams.Close()))
 	}
 	c := &conn{streams: streams, data: data, addr: addr{namespace, pod, port}}
 	c.watch.Go(func() { c.watchErrors(errorStream) })
@@ -172,9 +172,10 @@ func (c *conn) shut() {
 		c.mu.Lock()
 		c.closed = true
 		c.mu.Unlock()
-		// Reset, not Close: that would only end our own direction, and a Read under way would wait on.
-		c.data.Reset()
-		c.streams.Close()
+		// Reset, not Close: Close ends only this side's direction, and a pending Read would go on waiting.
+		// Errors do not matter: they mean that the connection has ended already.
+		_ = c.data.Reset()
+		_ = c.streams.Close()
 	})
 }
 

@@ -45,7 +45,7 @@ func serve(t *testing.T, handle func(errs, data httpstream.Stream)) *rest.Config
 		if conn == nil {
 			return
 		}
-		defer conn.Close()
+		defer func() { _ = conn.Close() }() // the client has closed it in most tests
 		first, second := <-streams, <-streams
 		if first.Headers().Get(corev1.StreamType) != corev1.StreamTypeError {
 			t.Error("the error stream is not opened first")
@@ -68,15 +68,31 @@ func dial(t *testing.T, config *rest.Config) io.ReadWriteCloser {
 	return c
 }
 
+// write writes a text to a stream.
+func write(t *testing.T, w io.Writer, text string) {
+	t.Helper()
+	_, err := io.WriteString(w, text)
+	check(t, err)
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 func TestConn_CopiesBothWays(t *testing.T) {
 	config := serve(t, func(errs, data httpstream.Stream) {
-		io.Copy(data, io.LimitReader(data, 1<<20)) // an echo
+		if _, err := io.Copy(data, io.LimitReader(data, 1<<20)); err != nil { // an echo
+			t.Error(err)
+		}
 		data.Close()
 		errs.Close()
 	})
 	c := dial(t, config)
 	want := strings.Repeat("orb8", 1<<18)
-	go io.WriteString(c, want)
+	go write(t, c, want)
 	got, err := io.ReadAll(c)
 	if err != nil || string(got) != want {
 		t.Errorf("read %d of %d bytes back, %v", len(got), len(want), err)
@@ -85,9 +101,9 @@ func TestConn_CopiesBothWays(t *testing.T) {
 
 func TestConn_ReturnsRemoteError(t *testing.T) {
 	config := serve(t, func(errs, data httpstream.Stream) {
-		io.WriteString(errs, "an error occurred forwarding 9090: connection refused\n")
+		write(t, errs, "an error occurred forwarding 9090: connection refused\n")
 		errs.Close()
-		io.Copy(io.Discard, data)
+		_, _ = io.Copy(io.Discard, data) // until the client ends or resets the stream
 	})
 	c := dial(t, config)
 	_, err := c.Read(make([]byte, 1))
@@ -101,12 +117,12 @@ func TestConn_ReturnsRemoteError(t *testing.T) {
 func TestConn_DeadlineEndsRead(t *testing.T) {
 	done := make(chan struct{})
 	config := serve(t, func(_, data httpstream.Stream) {
-		io.Copy(io.Discard, data)
+		_, _ = io.Copy(io.Discard, data) // until the client ends or resets the stream
 		close(done)
 	})
 	c := dial(t, config).(*conn)
-	c.SetDeadline(time.Now().Add(time.Hour))
-	c.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+	check(t, c.SetDeadline(time.Now().Add(time.Hour)))
+	check(t, c.SetReadDeadline(time.Now().Add(10*time.Millisecond)))
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("read: %v", err)
 	}
@@ -120,13 +136,13 @@ func TestConn_ClearedDeadlineNeverExpires(t *testing.T) {
 	release := make(chan struct{})
 	config := serve(t, func(errs, data httpstream.Stream) {
 		<-release
-		io.WriteString(data, "late")
+		write(t, data, "late")
 		data.Close()
 		errs.Close()
 	})
 	c := dial(t, config).(*conn)
-	c.SetDeadline(time.Now().Add(time.Minute))
-	c.SetDeadline(time.Time{})
+	check(t, c.SetDeadline(time.Now().Add(time.Minute)))
+	check(t, c.SetDeadline(time.Time{}))
 	if c.deadlines.read != nil || c.deadlines.write != nil {
 		t.Error("a timer is left")
 	}

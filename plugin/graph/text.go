@@ -13,6 +13,7 @@ import (
 // Role is the kind of a piece of a picture, for its colour.
 type Role uint8
 
+// The roles of pieces.
 const (
 	Blank Role = iota
 	Box

@@ -21,7 +21,7 @@ import (
 
 const realUID types.UID = "the-job"
 
-// cluster is a client whose API server gives Jobs the UID realUID.
+// cluster is a client whose API server sets the UID of Jobs to realUID.
 func cluster(objects ...runtime.Object) *fake.Clientset {
 	client := fake.NewClientset(objects...)
 	client.PrependReactor("create", "jobs", func(a k8stesting.Action) (bool, runtime.Object, error) {
@@ -180,7 +180,7 @@ func TestIdentity_TakesTheJobsImage(t *testing.T) {
 	}
 }
 
-// TestIdentity_StaysTheSame has the tracer's pod changed after it was accepted, and a second pod like it.
+// TestIdentity_StaysTheSame changes the tracer's pod after it was accepted, and adds a second pod like it.
 func TestIdentity_StaysTheSame(t *testing.T) {
 	s := spec()
 	client := cluster(claiming(s, "tracer", nil))
@@ -218,7 +218,7 @@ func TestIdentity_StaysTheSame(t *testing.T) {
 	}
 }
 
-// TestIdentity_RefusesAForeignJob has a Job of the name that a session is about to use, with another key or program.
+// TestIdentity_RefusesAForeignJob creates the session's Job beforehand, with another key or program.
 func TestIdentity_RefusesAForeignJob(t *testing.T) {
 	s := spec()
 	foreign := s.Job()

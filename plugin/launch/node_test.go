@@ -72,7 +72,7 @@ func TestCreate_SkipsNodesThatCannotRunJobs(t *testing.T) {
 	}
 }
 
-// TestRunning_FailsForUnreachableNode has a user who may not read nodes: what the pod shows must do.
+// TestRunning_FailsForUnreachableNode judges by the pod alone, for a user who may not read nodes.
 func TestRunning_FailsForUnreachableNode(t *testing.T) {
 	for name, test := range map[string]struct {
 		status corev1.PodStatus

@@ -50,7 +50,7 @@ func (e *evaluator) eval(expression string, in map[string]any) (any, error) {
 	return value.Value(), nil
 }
 
-// refusals gives the messages of the validations that fail.
+// refusals returns the messages of the failing validations.
 func (e *evaluator) refusals(
 	policy *admissionv1.ValidatingAdmissionPolicy, object, old any, request map[string]any,
 ) (all []string) {

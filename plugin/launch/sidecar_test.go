@@ -88,7 +88,7 @@ func TestInitContainer_FailureIsNamed(t *testing.T) {
 	}
 }
 
-// TestEnded_IsTheTracersEnd has the tracer end in a pod whose sidecar runs on.
+// TestEnded_IsTheTracersEnd ends the tracer in a pod whose sidecar runs on.
 func TestEnded_IsTheTracersEnd(t *testing.T) {
 	s := spec()
 	pod := injected(s, corev1.ContainerState{Running: &corev1.ContainerStateRunning{}})

@@ -24,7 +24,7 @@ func places() chan struct{} {
 	return starting
 }
 
-// TestMaxNodes_CountsLiveNodes has two nodes fail one after the other: each makes place for one that waits.
+// TestMaxNodes_CountsLiveNodes fails two nodes one after the other: each makes room for a waiting one.
 func TestMaxNodes_CountsLiveNodes(t *testing.T) {
 	n, stderr := admitting(t, 1)
 	starting := places()

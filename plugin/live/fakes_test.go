@@ -94,7 +94,7 @@ func (n *fakeNode) send(events ...*event.Event) {
 	_ = n.source.Feed(n.hard, collect.Batch{Instance: 1, Sequence: n.sequence, Events: events, Watermark: now})
 }
 
-// streamToEnd is what a node does that works.
+// streamToEnd is the script of a node that streams until the end.
 func (n *fakeNode) streamToEnd() error {
 	n.report(streaming, "")
 	n.send(exec())
@@ -103,7 +103,7 @@ func (n *fakeNode) streamToEnd() error {
 	return nil
 }
 
-// fail is what a node does that fails.
+// fail is the script of a node that fails.
 func (n *fakeNode) fail(message string) error {
 	n.report(failed, message)
 	return errors.New(message)
@@ -203,7 +203,7 @@ func (h *harness) now() int {
 	return h.starting
 }
 
-// result is what Run returned.
+// result is the result of Run.
 type result struct {
 	tally *advice.Tally
 	err   error

@@ -190,7 +190,7 @@ func TestSession_AddsLaterNode(t *testing.T) {
 	})
 }
 
-// TestSession_NodesBeyondMaxNodesWait has a node lose its targets: its place is another one's, until it has some again.
+// TestSession_NodesBeyondMaxNodesWait lets a waiting node take the place of one that has lost its targets.
 func TestSession_NodesBeyondMaxNodesWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, Config{MaxNodes: 1}, "a", "b")
@@ -261,7 +261,7 @@ func TestInterrupt_WhileStarting(t *testing.T) {
 	})
 }
 
-// TestInterrupt_Twice has a node that takes its time to end: the second interrupt does not wait for it.
+// TestInterrupt_Twice ends a session with a slow node: the second interrupt does not wait for it.
 func TestInterrupt_Twice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, Config{}, "n1")

@@ -29,7 +29,7 @@ func TestPrepare_MissingRight(t *testing.T) {
 	})
 }
 
-// TestPrepare_OrderOfErrors: a user without any right hears what keeps the targets from being found.
+// TestPrepare_OrderOfErrors wants a user without any right to read why the targets were not found.
 func TestPrepare_OrderOfErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		notFound := &cluster.NotFoundError{Kind: "pod", Name: "web-0"}

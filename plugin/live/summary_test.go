@@ -12,7 +12,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// closingLine is what the session says at its end.
+// closingLine returns the closing line of a session.
 func closingLine(s *Session) string { return s.nodes.tally(5, 10*time.Second, nil).String() + "\n" }
 
 func TestTally_FailedNodeIsGapToTheEnd(t *testing.T) {

@@ -187,7 +187,7 @@ func processSample(pod string, pid uint32, gpu string, index uint32, memory *uin
 	}}}
 }
 
-func asked(pod string, pid uint32, at, since time.Time, c *event.GpuCalls) *event.Event {
+func callsSample(pod string, pid uint32, at, since time.Time, c *event.GpuCalls) *event.Event {
 	c.Since = uint64(since.UnixNano())
 	return &event.Event{Time: uint64(at.UnixNano()), Node: "a", Namespace: "ml", Pod: pod, Container: "main",
 		Workload: "job/" + pod, Kind: &event.Event_Gpu{Gpu: &event.Gpu{
@@ -207,12 +207,12 @@ func TestGPUProcesses_AreRowsAndSharesOfGPUs(t *testing.T) {
 		m.Add(processSample("train", 7, "0", 0, n64(100), n32(30)), at)
 		m.Add(processSample("train", 7, "1", 1, n64(50), n32(50)), at)
 		m.Add(processSample("serve", 8, "0", 0, nil, nil), at)
-		m.Add(asked("train", 7, at, start, &event.GpuCalls{
+		m.Add(callsSample("train", 7, at, start, &event.GpuCalls{
 			Launches: n64(500 * (second + 1)), GraphLaunches: n64(100 * (second + 1)),
 			HostToDeviceBytes: n64(3000 * (second + 1)), OtherBytes: n64(1000 * (second + 1)),
 			SyncMicros: n64(250_000 * (second + 1)),
 		}), at)
-		m.Add(asked("serve", 8, at, start, &event.GpuCalls{
+		m.Add(callsSample("serve", 8, at, start, &event.GpuCalls{
 			HostToDeviceBytes: n64(10 * (second + 1)), SyncMicros: n64(0),
 		}), at)
 	}
@@ -267,7 +267,7 @@ func TestGPUProcesses_AreRowsAndSharesOfGPUs(t *testing.T) {
 	if p := rows("process", at)["python(7)"]; p != nil {
 		t.Errorf("it has ended, and is %v", p)
 	}
-	m.Add(asked("train", 7, at.Add(time.Second), at.Add(time.Microsecond), &event.GpuCalls{
+	m.Add(callsSample("train", 7, at.Add(time.Second), at.Add(time.Microsecond), &event.GpuCalls{
 		Launches: n64(40), SyncMicros: n64(1),
 	}), at.Add(time.Second))
 	if p := rows("process", at.Add(time.Second))["python(7)"]; p.GetLaunchesPerSecond() != 40 {

@@ -73,7 +73,7 @@ func (n *node) connect(ctx, running context.Context) error {
 		return err
 	}
 	defer raw.Close()
-	defer conn.Close()
+	defer func() { _ = conn.Close() }() // fails only where it is closed already
 
 	calls, hangUp := context.WithCancel(ctx)
 	defer hangUp()

@@ -16,7 +16,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
 
-// hostileTracer sends these batches, one after the other, as soon as somebody asks for events.
+// hostileTracer sends these batches one after the other on each Events stream.
 func hostileTracer(batches ...*session.Batch) func(*tracer) {
 	return func(tr *tracer) {
 		for i, b := range batches {
@@ -35,7 +35,7 @@ func allocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// TestHostileTracer_BatchIsBounded has batches that take little on the wire and hundreds of times as much in memory.
+// TestHostileTracer_BatchIsBounded sends batches that are small on the wire and hundreds of times as large in memory.
 func TestHostileTracer_BatchIsBounded(t *testing.T) {
 	// Not in parallel: it measures what the process allocates.
 	const limit = 32 << 20 // the fake tracer's own batches included
@@ -127,7 +127,7 @@ func TestHostileTracer_KeyHasADeadline(t *testing.T) {
 	})
 }
 
-// TestHostileTracer_LinesAreBounded has a tracer that warns without end, and whose lines are long.
+// TestHostileTracer_LinesAreBounded streams endless warnings with long lines.
 func TestHostileTracer_LinesAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

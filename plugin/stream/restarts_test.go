@@ -51,7 +51,7 @@ func TestRestarts_AreBounded(t *testing.T) {
 	}
 }
 
-// TestRestarts_TracerThatStreamsAndExits has more tracers at hand than a node may take.
+// TestRestarts_TracerThatStreamsAndExits provides more tracers than a node may start.
 func TestRestarts_TracerThatStreamsAndExits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

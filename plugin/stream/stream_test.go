@@ -37,7 +37,7 @@ type tracer struct {
 	server   *grpc.Server
 	instance uint64
 	protocol uint32
-	// startError is what Started says.
+	// startError is the error in Started.
 	startError string
 	// batches flows are sent, one in a batch; after cutAfter of them no more until the stream was cut, by cutNow.
 	batches  int
@@ -79,7 +79,11 @@ func startTracer(t *testing.T, client session.PublicKey, instance uint64) *trace
 	tr.server = grpc.NewServer(grpc.Creds(credentials.NewTLS(identity.ServerTLS(client))))
 	session.RegisterSessionServer(tr.server, tr)
 	var serving sync.WaitGroup
-	serving.Go(func() { tr.server.Serve(tr.listener) })
+	serving.Go(func() {
+		if err := tr.server.Serve(tr.listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			t.Error(err)
+		}
+	})
 	t.Cleanup(func() {
 		tr.server.Stop()
 		serving.Wait()
@@ -221,7 +225,7 @@ func (tr *tracer) cutNow() {
 	}
 }
 
-// flowEvent is one closed UDP flow whose port tells which event it was.
+// flowEvent is one closed UDP flow whose port identifies the event.
 func flowEvent(instance, n uint64) *event.Event {
 	return &event.Event{Time: uint64(time.Now().UnixNano()), Kind: &event.Event_Flow{Flow: &event.Flow{
 		Protocol: event.Protocol_PROTOCOL_UDP, Phase: event.Phase_PHASE_CLOSED, Observed: event.Side_SIDE_SRC,
@@ -361,7 +365,9 @@ func newHarness(t *testing.T, tracers ...func(*tracer)) *harness {
 	}
 	tracerOf := func(pod string) *tracer {
 		var i int
-		fmt.Sscan(pod, &i)
+		if _, err := fmt.Sscan(pod, &i); err != nil {
+			t.Errorf("pod %q: %v", pod, err)
+		}
 		return b.launcher.tracers[i]
 	}
 	collector := collect.New(collect.Options{})
@@ -404,7 +410,7 @@ func (b *harness) run() {
 	running, end := context.WithCancel(ctx)
 	b.end = end
 	b.collected.Go(func() {
-		b.options.Collector.Run(ctx, func(ev *event.Event) error {
+		err := b.options.Collector.Run(ctx, func(ev *event.Event) error {
 			if f := ev.GetFlow(); f != nil {
 				b.mu.Lock()
 				b.ports = append(b.ports, uint32(f.Src.Address[3])*10000+f.Src.Port)
@@ -418,6 +424,9 @@ func (b *harness) run() {
 			}
 			return nil
 		})
+		if err != nil && ctx.Err() == nil {
+			b.t.Error(err)
+		}
 	})
 	go func() {
 		b.result <- Run(ctx, running, "n1", &b.feed, b.options)

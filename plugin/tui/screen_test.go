@@ -122,22 +122,22 @@ var sizes = []struct{ width, height int }{{80, 24}, {120, 40}, {200, 50}}
 func TestScreen_MatchesGoldenViews(t *testing.T) {
 	worlds := map[string]func() *world{
 		"empty":    func() *world { return newWorld("network") },
-		"network":  busy,
-		"dns":      asked,
-		"syscalls": called,
-		"gpu":      computed,
+		"network":  networkWorld,
+		"dns":      dnsWorld,
+		"syscalls": syscallWorld,
+		"gpu":      gpuWorld,
 		"lostnode": func() *world {
-			w := busy()
+			w := networkWorld()
 			w.node("node-d", event.NodeState_NODE_STATE_FAILED, "the tracer's pod was deleted")
 			return w
 		},
 		"loss": func() *world {
-			w := busy()
+			w := networkWorld()
 			w.lose("node-w", 120)
 			return w
 		},
 		"lossbypod": func() *world {
-			w := busy()
+			w := networkWorld()
 			w.loseTo("node-w", "flood-1", "flood-1", 379290)
 			w.loseTo("node-w", "quiet-1\x1b[2J", "flood-1", 2)
 			return w
@@ -157,7 +157,7 @@ func TestScreen_MatchesGoldenHelpAndPickers(t *testing.T) {
 	for name, keys := range map[string][]string{
 		"help": {"?"}, "sort": {"s"}, "group": {"g"}, "export": {"e"}, "filter": {"/", "web"},
 	} {
-		d := drive(t, busy(), 80, 24, nil)
+		d := drive(t, networkWorld(), 80, 24, nil)
 		d.keysIn(keys...)
 		golden(t, name, d.text())
 	}
@@ -185,7 +185,7 @@ func fits(t testing.TB, d *driver, what string) {
 }
 
 func TestScreen_FitsEveryTerminalSize(t *testing.T) {
-	for _, w := range []*world{newWorld("network"), busy(), asked(), called(), computed()} {
+	for _, w := range []*world{newWorld("network"), networkWorld(), dnsWorld(), syscallWorld(), gpuWorld()} {
 		d := drive(t, w, 80, 24, nil)
 		for _, width := range []int{1, 20, 59, 60, 61, 75, 76, 99, 100, 120, 159, 160, 200, 299, 300} {
 			for _, height := range []int{1, 3, 14, 15, 16, 24, 40, 50, 100} {
@@ -201,7 +201,7 @@ func TestScreen_FitsEveryTerminalSize(t *testing.T) {
 }
 
 func TestScreen_RecoversFromTooSmallTerminal(t *testing.T) {
-	d := drive(t, busy(), 40, 10, nil)
+	d := drive(t, networkWorld(), 40, 10, nil)
 	if got := d.text(); !strings.HasPrefix(got, "terminal too small: needs 60x15, is 40") {
 		t.Errorf("%q", got)
 	}
@@ -237,7 +237,7 @@ func TestScreen_AcceptsRandomKeys(t *testing.T) {
 	}
 	for seed := range uint64(30) {
 		random := rand.New(rand.NewPCG(seed, 1))
-		w := []*world{busy(), asked(), called(), computed()}[seed%4]
+		w := []*world{networkWorld(), dnsWorld(), syscallWorld(), gpuWorld()}[seed%4]
 		d := drive(t, w, 60+random.IntN(240), 15+random.IntN(80), func(o *Options) {
 			o.Export = func(string, []*event.Event) (string, error) { return "file", nil }
 		})
@@ -261,7 +261,7 @@ func TestScreen_AcceptsRandomKeys(t *testing.T) {
 }
 
 func TestScreen_DrillsDownAndBack(t *testing.T) {
-	d := drive(t, busy(), 120, 40, nil)
+	d := drive(t, networkWorld(), 120, 40, nil)
 	d.keysIn("g", "j", "j") // pod, container, workload
 	d.keysIn("enter")
 	if d.table.level().group.Name != "workload" || !strings.Contains(d.text(), "deploy/web") {
@@ -283,7 +283,7 @@ func TestScreen_DrillsDownAndBack(t *testing.T) {
 }
 
 func TestScreen_FiltersByCELOrText(t *testing.T) {
-	d := drive(t, busy(), 120, 40, nil)
+	d := drive(t, networkWorld(), 120, 40, nil)
 	d.keysIn("/", "WORK")
 	if got := d.text(); strings.Contains(got, "web-7d9f") || !strings.Contains(got, "worker-7d9f") ||
 		!strings.Contains(got, "1 row (5 in all)") {
@@ -305,7 +305,7 @@ func TestScreen_FiltersByCELOrText(t *testing.T) {
 }
 
 func TestScreen_SortsByKeysAndMouse(t *testing.T) {
-	d := drive(t, busy(), 120, 40, nil)
+	d := drive(t, networkWorld(), 120, 40, nil)
 	first := func() string {
 		row, _ := d.table.row(0)
 		return row.Event.GetNetworkTop().GetName()
@@ -334,7 +334,7 @@ func TestScreen_SortsByKeysAndMouse(t *testing.T) {
 }
 
 func TestScreen_PauseFreezesRowsAndShowsLag(t *testing.T) {
-	w := busy()
+	w := networkWorld()
 	d := drive(t, w, 120, 40, nil)
 	d.keysIn("space")
 	before := strings.Join(d.lines()[tableHeader:20], "\n")
@@ -355,7 +355,7 @@ func TestScreen_PauseFreezesRowsAndShowsLag(t *testing.T) {
 func TestScreen_CopiesAndExports(t *testing.T) {
 	var format string
 	var rows int
-	d := drive(t, busy(), 120, 40, func(o *Options) {
+	d := drive(t, networkWorld(), 120, 40, func(o *Options) {
 		o.Export = func(f string, all []*event.Event) (string, error) {
 			format, rows = f, len(all)
 			return "orb8.csv", nil
@@ -373,12 +373,12 @@ func TestScreen_CopiesAndExports(t *testing.T) {
 
 func TestScreen_Quits(t *testing.T) {
 	for key, interrupted := range map[string]bool{"q": false, "ctrl+c": true} {
-		d := drive(t, busy(), 80, 24, nil)
+		d := drive(t, networkWorld(), 80, 24, nil)
 		if d.keysIn(key); !d.quit || d.interrupted != interrupted {
 			t.Errorf("%s: left %v, interrupted %v", key, d.quit, d.interrupted)
 		}
 	}
-	d := drive(t, busy(), 80, 24, nil)
+	d := drive(t, networkWorld(), 80, 24, nil)
 	if d.keysIn("/", "q"); d.quit {
 		t.Error("a letter of a filter ends the screen")
 	}

@@ -10,9 +10,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// silent are GPUs of which the driver tells who they are and nothing else: one alone, one that says who uses it, a MIG
-// device.
-func silent() *world {
+// unknownWorld has GPUs without any measurement: a free one, one with a user, and a MIG device.
+func unknownWorld() *world {
 	w := newWorld("gpu")
 	w.node("gpu-a", event.NodeState_NODE_STATE_STREAMING, "")
 	number := func(n uint32) *uint32 { return &n }
@@ -33,7 +32,7 @@ func silent() *world {
 				Node: "gpu-a", Kind: &event.Event_Gpu{Gpu: g},
 			}, start.Add(time.Duration(second)*time.Second))
 		}
-		// A process of which the driver tells that it is there, and whose calls nobody counts.
+		// A process that the driver lists, without counters and without counted calls.
 		for _, g := range []*event.Gpu{
 			{
 				Type: event.GpuEventType_GPU_EVENT_TYPE_PROCESS, Gpu: &event.GpuDevice{Uuid: "GPU-8", Index: number(8)},
@@ -54,12 +53,12 @@ func silent() *world {
 	return w
 }
 
-// zero is a number that says that there is none of something, with its unit.
+// zero matches a zero with a unit.
 var zero = regexp.MustCompile(`(^|[\s(])0(\.0+)?(%|B|W|s|ms|/s|/s\b)?($|[\s/)])`)
 
 // TestScreen_ShowsNoZeroForUnknownValues scans each page, in each grouping and size.
 func TestScreen_ShowsNoZeroForUnknownValues(t *testing.T) {
-	w := silent()
+	w := unknownWorld()
 	groups := len(w.Topic().Groups)
 	for _, size := range sizes {
 		d := drive(t, w, size.width, size.height, nil)
@@ -82,7 +81,7 @@ func TestScreen_ShowsNoZeroForUnknownValues(t *testing.T) {
 			}
 		}
 	}
-	if known := drive(t, computed(), 120, 40, nil); !zero.MatchString(known.text()) {
+	if known := drive(t, gpuWorld(), 120, 40, nil); !zero.MatchString(known.text()) {
 		t.Errorf("the scan finds no zero where there is one:\n%s", known.text())
 	}
 }

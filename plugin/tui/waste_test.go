@@ -9,7 +9,7 @@ import (
 )
 
 func TestScreen_SortsByNvtopAndHtopKeys(t *testing.T) {
-	d := drive(t, computed(), 120, 40, nil)
+	d := drive(t, gpuWorld(), 120, 40, nil)
 	columns := tableColumns(d.o.Topic.Row, d.table.level().group)
 	at := func() (name string) { return d.sort.Name }
 	if at() != "gpuPercent" || !d.descending {

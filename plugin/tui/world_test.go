@@ -36,7 +36,7 @@ func (w *world) lose(node string, n uint64) {
 	}, start.Add(50*time.Second))
 }
 
-// loseTo has a pod lose events because of another.
+// loseTo adds a loss of one pod that another pod caused.
 func (w *world) loseTo(node, name, cause string, n uint64) {
 	w.Add(&event.Event{Node: node, Namespace: "shop", Pod: name, Kind: &event.Event_Lost{Lost: &event.Lost{
 		Stage: event.LossStage_LOSS_STAGE_KERNEL_BUFFER, Source: "flow", Count: n,
@@ -100,7 +100,7 @@ func (w *world) refuse(from, to string, times int) {
 	}
 }
 
-func busy() *world {
+func networkWorld() *world {
 	w := newWorld("network")
 	w.node("node-w", event.NodeState_NODE_STATE_STREAMING, "")
 	w.node("node-d", event.NodeState_NODE_STATE_STREAMING, "")
@@ -112,7 +112,7 @@ func busy() *world {
 	return w
 }
 
-func asked() *world {
+func dnsWorld() *world {
 	w := newWorld("dns")
 	w.node("node-w", event.NodeState_NODE_STATE_STREAMING, "")
 	for i := range 400 {
@@ -128,7 +128,7 @@ func asked() *world {
 	return w
 }
 
-func called() *world {
+func syscallWorld() *world {
 	w := newWorld("syscalls")
 	w.node("node-w", event.NodeState_NODE_STATE_STREAMING, "")
 	for second := range uint64(60) {
@@ -158,9 +158,9 @@ func called() *world {
 	return w
 }
 
-// computed is a minute of five GPUs: at work, held and idle, free, used by one that was not given it, and one that
+// gpuWorld is a minute of five GPUs: at work, held and idle, free, used by one that was not given it, and one that
 // tells little and is shared. Processes are on them, of one of which launches are not counted.
-func computed() *world {
+func gpuWorld() *world {
 	w := newWorld("gpu")
 	w.node("gpu-a", event.NodeState_NODE_STATE_STREAMING, "")
 	w.node("gpu-b", event.NodeState_NODE_STATE_STREAMING, "")

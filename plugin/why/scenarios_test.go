@@ -22,7 +22,7 @@ import (
 // nearTie is the margin, a share of the time, within which either of two causes is right.
 const nearTie = 0.15
 
-// outcome is what came of scenarios.
+// outcome counts verdicts on scenarios.
 type outcome struct {
 	pods, right  int
 	byConfidence map[string][2]int // all, right
@@ -235,7 +235,7 @@ func TestVerdictsOnOnePodOfSeveral(t *testing.T) {
 	}
 }
 
-// TestTuning prints what goes wrong on the seeds for tuning. ORB8_TUNE says how many of them.
+// TestTuning prints the wrong verdicts on the seeds for tuning. ORB8_TUNE is the number of seeds.
 func TestTuning(t *testing.T) {
 	n, err := strconv.ParseUint(os.Getenv("ORB8_TUNE"), 10, 64)
 	if err != nil {

@@ -94,22 +94,24 @@ func timeOf(v *event.GpuVerdict) string {
 // facts are the known numbers, with their names.
 type facts []string
 
-// percent, rate and bytes add a number with its name, where it is known.
-func (f *facts) percent(before string, x *float64) {
+// percent adds a percentage with its name, if it is known.
+func (f *facts) percent(name string, x *float64) {
 	if x != nil {
-		*f = append(*f, before+" "+strconv.FormatFloat(*x, 'f', 0, 64)+"%")
+		*f = append(*f, name+" "+strconv.FormatFloat(*x, 'f', 0, 64)+"%")
 	}
 }
 
-func (f *facts) rate(before string, x *float64, unit string) {
+// rate adds a number with its unit, if it is known.
+func (f *facts) rate(x *float64, unit string) {
 	if x != nil {
-		*f = append(*f, strings.TrimLeft(before+" ", " ")+string(event.AppendRate(nil, *x))+unit)
+		*f = append(*f, string(event.AppendRate(nil, *x))+unit)
 	}
 }
 
-func (f *facts) bytes(before string, x *float64, unit string) {
+// bytesPerSecond adds a rate with its name, if it is known.
+func (f *facts) bytesPerSecond(name string, x *float64) {
 	if x != nil {
-		*f = append(*f, before+" "+string(event.AppendBytes(nil, uint64(max(*x, 0))))+unit)
+		*f = append(*f, name+" "+string(event.AppendBytes(nil, uint64(max(*x, 0))))+"/s")
 	}
 }
 
@@ -130,8 +132,8 @@ func gpuFacts(e *event.GpuEvidence) (f facts) {
 	if e.MemoryHeldBytes != nil {
 		f = append(f, string(event.AppendBytes(nil, e.GetMemoryHeldBytes()))+" held")
 	}
-	f.bytes("PCIe in", e.PcieReceivedPerSecond, "/s")
-	f.bytes("out", e.PcieSentPerSecond, "/s")
+	f.bytesPerSecond("PCIe in", e.PcieReceivedPerSecond)
+	f.bytesPerSecond("out", e.PcieSentPerSecond)
 	if e.GetXids() != "" {
 		f = append(f, "XID "+e.GetXids())
 	}
@@ -150,16 +152,16 @@ func gpuFacts(e *event.GpuEvidence) (f facts) {
 }
 
 func callFacts(e *event.GpuEvidence) (f facts) {
-	f.rate("", e.LaunchesPerSecond, " launches/s")
+	f.rate(e.LaunchesPerSecond, " launches/s")
 	if e.GetGraphsPerSecond() > 0 {
-		f.rate("", e.GraphsPerSecond, " graphs/s")
+		f.rate(e.GraphsPerSecond, " graphs/s")
 	}
-	f.bytes("copied", e.CopiedPerSecond, "/s")
+	f.bytesPerSecond("copied", e.CopiedPerSecond)
 	f.percent("threads in copies", e.CopyPercent)
 	f.percent("in synchronisation", e.SyncPercent)
-	f.rate("", e.SyncsPerSecond, " synchronisations/s")
+	f.rate(e.SyncsPerSecond, " synchronisations/s")
 	if e.GetCollectivesPerSecond() > 0 {
-		f.rate("", e.CollectivesPerSecond, " collectives/s")
+		f.rate(e.CollectivesPerSecond, " collectives/s")
 	}
 	if e.WaitingMicros != nil && e.GetWaitingMicros() > 1_000_000 {
 		f = append(f, "one has waited "+string(event.AppendMicros(nil, e.GetWaitingMicros())))
@@ -178,18 +180,18 @@ func hostFacts(e *event.GpuEvidence) (f facts) {
 	f.percent("held back in", e.CpuThrottledPercent)
 	f.percent("pressure CPU", e.CpuPressurePercent)
 	f.percent("I/O", e.IoPressurePercent)
-	f.rate("", e.RunQueue, " tasks wait for a CPU")
-	f.bytes("read", e.ReadPerSecond, "/s")
+	f.rate(e.RunQueue, " tasks wait for a CPU")
+	f.bytesPerSecond("read", e.ReadPerSecond)
 	return f
 }
 
 func networkFacts(e *event.GpuEvidence) (f facts) {
-	f.bytes("received", e.NetworkReceivedPerSecond, "/s")
+	f.bytesPerSecond("received", e.NetworkReceivedPerSecond)
 	if e.GetPeerReceivedPerSecond() > 0 {
-		f.bytes("from the workload's pods", e.PeerReceivedPerSecond, "/s")
+		f.bytesPerSecond("from the workload's pods", e.PeerReceivedPerSecond)
 	}
 	if e.GetRetransmitsPerSecond() > 0 {
-		f.rate("", e.RetransmitsPerSecond, " segments/s retransmitted")
+		f.rate(e.RetransmitsPerSecond, " segments/s retransmitted")
 	}
 	return f
 }

@@ -45,10 +45,11 @@ func process(at uint64, pod string, pid uint32, uuid string) *event.Event {
 	}
 }
 
-func device(at uint64, uuid string, util float64) *event.Event {
+// device is a sample of the GPU "G".
+func device(at uint64, util float64) *event.Event {
 	return &event.Event{Time: at, Node: "n", Kind: &event.Event_Gpu{Gpu: &event.Gpu{
 		Type:         event.GpuEventType_GPU_EVENT_TYPE_DEVICE,
-		Gpu:          &event.GpuDevice{Uuid: uuid},
+		Gpu:          &event.GpuDevice{Uuid: "G"},
 		Activity:     &event.GpuActivity{GpuPercent: proto.Uint32(uint32(100 * util))},
 		PeriodMicros: proto.Uint64(1e6),
 	}}}
@@ -86,7 +87,7 @@ func TestWatch_RatesCoverOnlyTheWindow(t *testing.T) {
 	for i := range uint64(11) {
 		at := begin + i*s
 		w.Add(process(at, "p", 7, "G"))
-		w.Add(device(at, "G", 0.5))
+		w.Add(device(at, 0.5))
 		w.Add(flowOf(at, "old", 1e9+i*1000, 0, event.Phase_PHASE_UPDATE))
 		if i > 0 { // one that is new, and closed, each second
 			w.Add(flowOf(at, fmt.Sprint(i), 5000, at-s/2, event.Phase_PHASE_CLOSED))
@@ -108,7 +109,7 @@ func TestWatch_RatesCoverOnlyTheWindow(t *testing.T) {
 	for i := uint64(11); i < 21; i++ {
 		at := begin + i*s
 		w.Add(process(at, "p", 7, "G"))
-		w.Add(device(at, "G", 0.5))
+		w.Add(device(at, 0.5))
 		w.Add(flowOf(at, "old", 1e9+i*1000, 0, event.Phase_PHASE_UPDATE))
 		w.Add(flowOf(at, fmt.Sprint(i), 5000, at-s/2, event.Phase_PHASE_CLOSED))
 		w.Add(
@@ -151,7 +152,7 @@ func TestWatch_IgnoresImpossibleValues(t *testing.T) {
 	for i := range uint64(10) {
 		at := begin + i*s
 		w.Add(process(at, "p", 7, "G"))
-		w.Add(device(at, "G", 1))
+		w.Add(device(at, 1))
 		w.Add(&event.Event{Time: at, Node: "n", Kind: &event.Event_Gpu{Gpu: &event.Gpu{
 			Type:         event.GpuEventType_GPU_EVENT_TYPE_DEVICE,
 			Gpu:          &event.GpuDevice{Uuid: "G"},
@@ -197,7 +198,7 @@ func TestWatch_ReportsZeroReceivedBytes(t *testing.T) {
 		}
 		for i := range uint64(10) {
 			w.Add(process(begin+i*1e9, "p", 7, "G"))
-			w.Add(device(begin+i*1e9, "G", 0.5))
+			w.Add(device(begin+i*1e9, 0.5))
 		}
 		if got := only(t, w).GetEvidence().NetworkReceivedPerSecond; traced != (got != nil) || got != nil && *got != 0 {
 			t.Errorf("flows traced: %v, received: %v", traced, got)
@@ -224,7 +225,7 @@ func TestMemoryIsBounded(t *testing.T) {
 func TestWatch_AbandonsUnusedAllocation(t *testing.T) {
 	w := why.New(10e9)
 	for i := range uint64(10) {
-		ev := device(begin+i*1e9, "G", 0)
+		ev := device(begin+i*1e9, 0)
 		ev.GetGpu().Allocated, ev.GetGpu().AllocatedTo = proto.Uint32(1), "a/waster/c"
 		w.Add(ev)
 		w.Add(resources(begin+i*1e9, "plain", "y", &event.Resources{}))
@@ -316,7 +317,7 @@ func TestWatch_GrowingWindowEqualsFixed(t *testing.T) {
 					share = 0.2
 				}
 				w.Add(process(at, "p", 7, "G"))
-				w.Add(device(at, "G", share))
+				w.Add(device(at, share))
 				w.Add(flowOf(at, "f", i*5e6, 0, event.Phase_PHASE_UPDATE))
 				w.Add(
 					resources(
@@ -354,9 +355,9 @@ func TestWatch_GrowingWindowEqualsFixed(t *testing.T) {
 	w := why.New(0)
 	for i := range uint64(20) {
 		w.Add(process(begin+i*s, "p", 7, "G"))
-		w.Add(device(begin+i*s, "G", 0.9))
+		w.Add(device(begin+i*s, 0.9))
 	}
-	w.Add(device(begin+48*3600*s, "G", 0.1))
+	w.Add(device(begin+48*3600*s, 0.1))
 	if v := only(t, w); v.GetShares().GetCompute() < 80 {
 		t.Errorf("%v", v)
 	}

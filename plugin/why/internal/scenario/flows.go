@@ -107,7 +107,7 @@ func (w *world) collectiveBytes(b *pod) float64 {
 	for _, g := range b.groups {
 		for _, r := range g.ranks {
 			if r.gpu.now == compute || r.gpu.now == collective {
-				total += 100e6 * w.interval.Seconds() * w.noisy(1, 0.2)
+				total += 100e6 * w.interval.Seconds() * w.noisy(0.2)
 			}
 		}
 	}

@@ -15,12 +15,9 @@ import (
 // driver is the version of the GPU driver.
 const driver = "580.95.05"
 
-// measured returns a share as a percentage with the noise of a measurement; nil if it is unknown.
-func (w *world) measured(share float64, isKnown bool) *float64 {
-	if !isKnown {
-		return nil
-	}
-	p := min(max(100*share*w.noisy(1, 0.02), 0), 100)
+// measured returns a share as a percentage with the noise of a measurement.
+func (w *world) measured(share float64) *float64 {
+	p := min(max(100*share*w.noisy(0.02), 0), 100)
 	return &p
 }
 
@@ -82,7 +79,7 @@ func (w *world) sampleGPU(g *gpu, now uint64, at float64) {
 		ev := r.pod.newEvent(now)
 		p := &event.GpuProcess{Pid: r.pid, Comm: []byte("python3"), Type: "compute", MemoryBytes: &held}
 		if w.source.processUtil && !w.mig && !first {
-			if n := uint32(math.Round(100 * min(r.busy/took, 1) * w.noisy(1, 0.05))); n > 0 {
+			if n := uint32(math.Round(100 * min(r.busy/took, 1) * w.noisy(0.05))); n > 0 {
 				p.SmPercent = proto.Uint32(min(n, 100))
 			}
 		}
@@ -102,8 +99,8 @@ func (w *world) sampleGPU(g *gpu, now uint64, at float64) {
 		)
 	}
 	if w.model.gpm && !first {
-		a.SmPercent, a.OccupancyPercent = w.measured(g.sm/took, true), w.measured(g.occupancy/took, true)
-		a.TensorPercent, a.DramPercent = w.measured(g.tensor/took, true), w.measured(g.dram/took, true)
+		a.SmPercent, a.OccupancyPercent = w.measured(g.sm/took), w.measured(g.occupancy/took)
+		a.TensorPercent, a.DramPercent = w.measured(g.tensor/took), w.measured(g.dram/took)
 	}
 	if (w.model.gpm || w.source.pcie) && !first && !w.mig {
 		a.PcieReceivedPerSecond, a.PcieSentPerSecond = proto.Uint64(
@@ -242,7 +239,7 @@ func (w *world) health(g *gpu, d dice, at float64) *event.GpuHealth {
 	if g.throttledAt(w, at) {
 		limit = p.slow.limit
 	}
-	h.PowerMilliwatts = proto.Uint32(uint32(1000 * m.watts * min(g.power*w.noisy(1, 0.02), limit*1.02)))
+	h.PowerMilliwatts = proto.Uint32(uint32(1000 * m.watts * min(g.power*w.noisy(0.02), limit*1.02)))
 	h.PowerLimitMilliwatts = proto.Uint32(uint32(1000 * m.watts * limit))
 	h.TemperatureCelsius = proto.Uint32(uint32(temperature))
 	h.SmMhz = proto.Uint32(uint32(clock * m.mhz))

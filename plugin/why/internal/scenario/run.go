@@ -57,7 +57,7 @@ func (w *world) run() {
 			w.step(b, share)
 		}
 		for _, g := range w.gpus {
-			g.step(w.d)
+			g.step()
 			w.injectFault(g, share, now)
 		}
 	}

@@ -102,7 +102,7 @@ func (w *world) step(b *pod, share float64) {
 			} else if !b.judged {
 				b.pod.Truth.add(abandoned, tick)
 			}
-			if r.running(w, share) {
+			if r.running(share) {
 				working++
 				r.step(p, cause)
 				demand += p.host[cause].cpu + p.host[cause].proxy
@@ -169,7 +169,7 @@ func (w *world) step(b *pod, share float64) {
 //go:norace
 func (b *pod) allotCPU(w *world, demand float64) {
 	p, d := b.p, w.d
-	demand *= w.noisy(1, 0.02)
+	demand *= w.noisy(0.02)
 	got := demand
 	pressure := 0.004 + 0.02*d.Float64()*min(demand, 1)
 	if b.limit > 0 && demand > b.limit {
@@ -200,11 +200,11 @@ func (b *pod) allotCPU(w *world, demand float64) {
 	b.psiCPU += min(pressure, 1) * tick * 1e6
 }
 
-// noisy is a number that is a little more, or less.
-func (w *world) noisy(x, sigma float64) float64 { return w.d.around(x, sigma) }
+// noisy returns a factor around 1 with a standard deviation.
+func (w *world) noisy(sigma float64) float64 { return w.d.around(1, sigma) }
 
 // running reports whether the rank can work: its device has not failed.
-func (r *rank) running(w *world, share float64) bool {
+func (r *rank) running(share float64) bool {
 	f := &r.gpu.fault
 	if (!f.lost && !f.hang) || share < f.at {
 		return true
@@ -255,7 +255,7 @@ func (r *rank) step(p *program, c event.GpuCause) {
 // step ends a tick of a device.
 //
 //go:norace
-func (g *gpu) step(d dice) {
+func (g *gpu) step() {
 	g.took += tick
 	g.ring[g.ticks%len(g.ring)] = g.tickUtil
 	g.ticks++
