@@ -104,7 +104,7 @@ func (e *Env) start(t testing.TB, kubeconfig string, stdout *os.File, args ...st
 		tr.mu.Unlock()
 		if !ended {
 			_ = tr.cmd.Process.Kill() // it may have ended meanwhile
-			_ = <-tr.done             // killed, most likely
+			t.Logf("kubectl orb8 had not ended: %v", <-tr.done)
 		}
 		if t.Failed() {
 			t.Logf("kubectl orb8 %s wrote to stderr:\n%s", strings.Join(args, " "), tr.Stderr())
