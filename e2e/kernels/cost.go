@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// Costs are how many instructions the verifier looked at, by program ("flow tcp_state") and kernel ("6.1 amd64").
+// Costs are how many instructions the verifier went through, by program ("flow tcp_state") and kernel ("6.1 amd64").
 type Costs map[string]map[string]uint32
 
-const costsTitle = "## What the verifier looks at"
+const costsTitle = "## Verified instructions"
 
 // Add takes a count.
 func (c Costs) Add(program, kernel string, instructions uint32) {
@@ -20,12 +20,12 @@ func (c Costs) Add(program, kernel string, instructions uint32) {
 	c[program][kernel] = instructions
 }
 
-// Table is a section of a page: a row for each program, a column for each kernel, "n/a" where it was not told.
+// Table is a section of a page: a row for each program, a column for each kernel, "n/a" where the kernel does not report it.
 func (c Costs) Table(kernels []string) string {
 	var b strings.Builder
-	b.WriteString(costsTitle + "\n\nInstructions of each program that the verifier went through before it knew all " +
-		"paths (`verified_insns`, which kernels tell from 5.16 on). It gives up at a\n" +
-		"million. `make test-kernels` prints what differs from this table by more than a tenth.\n\n| program | " +
+	b.WriteString(costsTitle + "\n\nHow many instructions of each program the verifier went through before it knew all " +
+		"paths (`verified_insns`,\nwhich kernels report from 5.16 on). It gives up at a million. `make test-kernels` " +
+		"prints what differs from this table\nby more than a tenth.\n\n| program | " +
 		strings.Join(kernels, " | ") + " |\n|---|" + strings.Repeat("---|", len(kernels)) + "\n")
 	programs := make([]string, 0, len(c))
 	for p := range c {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestCostsAreReadAsTheyAreWritten(t *testing.T) {
+func TestParseCosts_ReadsTable(t *testing.T) {
 	costs := Costs{}
 	costs.Add("flow tcp_state", "6.1 amd64", 1000)
 	costs.Add("flow tcp_state", "6.12 amd64", 2000)
@@ -28,7 +28,7 @@ func TestCostsAreReadAsTheyAreWritten(t *testing.T) {
 	}
 }
 
-func TestDriftsOfMoreThanATenthAreTold(t *testing.T) {
+func TestCosts_Drifts(t *testing.T) {
 	before, now := Costs{}, Costs{}
 	for program, counts := range map[string][2]uint32{
 		"same": {1000, 1100}, "more": {1000, 1101}, "less": {1000, 899}, "new": {0, 5}, "untold": {1000, 0},

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestAConsoleIsReadBackByItsSteps(t *testing.T) {
+func TestParse_ReturnsSteps(t *testing.T) {
 	text := strings.Join([]string{"boot", Begin("a"), "one\r", "two", End("a", 0), "between", Begin("b"), "half",
 		End("a", 1), "the end of a is no end of b"}, "\n")
 	steps, other, err := Parse(strings.NewReader(text))
