@@ -159,6 +159,11 @@ func try(t *testing.T, k Kernel) *result {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, log)
 	}
+	var took []string
+	for _, s := range steps {
+		took = append(took, fmt.Sprintf("%s %.0f s", s.Name, s.Took.Seconds()))
+	}
+	fmt.Printf("note: %s: %s\n", k.Name(), strings.Join(took, ", "))
 	if want := 1 + len(folders); len(steps) < 1 || k.Supported && len(steps) != want {
 		t.Fatalf("%d steps, want %d:\n%s", len(steps), want, log)
 	}

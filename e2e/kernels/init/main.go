@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -65,7 +66,9 @@ func run() error {
 	for lines.Scan() {
 		name, command, _ := strings.Cut(lines.Text(), " ")
 		fmt.Println(console.Begin(name))
-		fmt.Println(console.End(name, perform(strings.Fields(command))))
+		began := time.Now()
+		code := perform(strings.Fields(command))
+		fmt.Println(console.End(name, code, time.Since(began)))
 	}
 	return lines.Err()
 }
