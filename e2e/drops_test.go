@@ -11,6 +11,7 @@ import (
 
 // TestDrops sends known numbers of datagrams that are dropped, and compares their number, cause and reason.
 func TestDrops(t *testing.T) {
+	t.Parallel()
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
 	pods := e.Pods(t,

@@ -193,6 +193,7 @@ func TestGPU(t *testing.T) {
 
 // TestGPU_OldDriver reads a driver that lacks the newer half of the functions.
 func TestGPU_OldDriver(t *testing.T) {
+	t.Parallel()
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
 	e.Pods(t, kit.PodSpec{Namespace: ns, Name: "idle", Node: e.Nodes[0]})
@@ -226,6 +227,7 @@ func TestGPU_OldDriver(t *testing.T) {
 
 // TestGPU_NoDriver reports the reason if there is no driver's library.
 func TestGPU_NoDriver(t *testing.T) {
+	t.Parallel()
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
 	e.Pods(t, kit.PodSpec{Namespace: ns, Name: "plain", Node: e.Nodes[1]})
@@ -286,6 +288,7 @@ func TestDoctor_GPUs(t *testing.T) {
 
 // TestTopGPU shows GPUs by device, by pod and by process, as tables and on a screen.
 func TestTopGPU(t *testing.T) {
+	t.Parallel()
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
 	pods := e.Pods(t, kit.PodSpec{Namespace: ns, Name: "trainer", Node: e.Nodes[0]},

@@ -27,6 +27,7 @@ const lastSample = `[.[] | select(.type == "device" and .node == $node and .gpu.
 // TestGPUAllocation compares the kubelets' allocations with the use by processes. The kubelets' API and the driver are
 // fakes that speak the real protocol; pods, processes, tracers and sockets are real.
 func TestGPUAllocation(t *testing.T) {
+	t.Parallel()
 	e := kit.NeedOwn(t)
 	ns, other := e.Namespace(t, nil), e.Namespace(t, nil)
 	one, two := e.Nodes[0], e.Nodes[1]

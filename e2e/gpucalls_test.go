@@ -142,6 +142,7 @@ func (c *caller) counts(t *testing.T, whole, nccl bool) string {
 // one gets the library from the node, the other has its own. Programs link the library or load it like a static
 // runtime, and start before or after the trace.
 func TestCUDACalls(t *testing.T) {
+	t.Parallel()
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
 	other := e.Namespace(t, nil)
@@ -233,6 +234,7 @@ func TestCUDACalls(t *testing.T) {
 
 // TestCUDACalls_MissingLibrary reports why calls are not counted, and still reads the devices.
 func TestCUDACalls_MissingLibrary(t *testing.T) {
+	t.Parallel()
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
 	e.Pods(t, kit.PodSpec{Namespace: ns, Name: "plain", Node: e.Nodes[0]})

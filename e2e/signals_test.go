@@ -10,6 +10,7 @@ import (
 
 // TestSignals traces a process that kills itself and a pod's deletion, and expects each signal with its sender.
 func TestSignals(t *testing.T) {
+	t.Parallel()
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)
 	pods := e.Pods(t, kit.PodSpec{Namespace: ns, Name: "worker", Node: e.Nodes[0]},

@@ -113,6 +113,7 @@ func (s *ending) play(t *testing.T, client, server *kit.Pod) {
 
 // TestTCP makes connections with known outcomes, and compares the events of both ends with these.
 func TestTCP(t *testing.T) {
+	t.Parallel()
 	e := kit.NeedOwn(t)
 	ns := e.Namespace(t, nil)
 	pods := e.Pods(t,

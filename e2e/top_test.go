@@ -19,6 +19,7 @@ type networkRow struct {
 
 // TestTopNetwork compares a table of one window with what the pods did in it.
 func TestTopNetwork(t *testing.T) {
+	t.Parallel()
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)
 	pods := e.Pods(t,
@@ -117,6 +118,7 @@ func replayedRows(t *testing.T, e *kit.Env, recording string) map[string]network
 
 // TestTopCounts compares the queries and system calls of a pod with the rows of top dns and top syscalls.
 func TestTopCounts(t *testing.T) {
+	t.Parallel()
 	e := kit.Need(t)
 	ns := e.Namespace(t, nil)
 	client := e.Pods(t, kit.PodSpec{Namespace: ns, Name: "client", Node: e.Nodes[0]})[0]
