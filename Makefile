@@ -90,7 +90,8 @@ lint: ## Vet, format and lint; type-check the plugin for macOS and Windows
 
 .PHONY: test
 test: ## Run every test: unit, race, BPF as root, other kernels, end to end on a real cluster
-test: install-deps test-unit test-bpf test-kernels test-cluster test-e2e
+test: install-deps
+	@hack/test-all.sh "$(MAKE)"
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need neither root nor a cluster, with the race detector
@@ -104,7 +105,7 @@ test-bpf: ## Run the tests of the BPF programs (root)
 
 .PHONY: test-e2e
 test-e2e: build images ## Run the end-to-end tests on a two-node cluster, started where none is up (root)
-	@hack/with-cluster.sh hack/test.sh --rerun -count=1 -parallel 3 -timeout 30m ./e2e $(if $(RUN),-run '$(RUN)')
+	@hack/with-cluster.sh hack/test.sh --rerun -count=1 -parallel 4 -timeout 30m ./e2e $(if $(RUN),-run '$(RUN)')
 
 .PHONY: test-kernels
 test-kernels: ## Try every probe on other kernels, in virtual machines; UPDATE=1 writes docs/KERNELS.md
