@@ -75,8 +75,8 @@ func TestTopNetwork(t *testing.T) {
 	}
 }
 
-// withinWindow starts traces that sum one window, acts in it, and waits for their end. Where a busy machine takes so long
-// that the act may not be over in time it tries again with twice the window, at most eight times the first.
+// withinWindow starts traces that sum one window, acts in it, and waits for their end. If a busy machine takes so long
+// that the window may have ended before the act, it tries again with twice the window, at most eight times the first.
 func withinWindow(t *testing.T, window time.Duration, start func(window time.Duration) []*kit.Trace, act func()) (
 	traces []*kit.Trace, used time.Duration) {
 	t.Helper()
@@ -94,7 +94,7 @@ func withinWindow(t *testing.T, window time.Duration, start func(window time.Dur
 		case took < window*8/10:
 			return traces, window
 		case window >= longest:
-			t.Fatalf("what is to be seen took %s of a window of %s", took, window)
+			t.Fatalf("the act took %s of a window of %s", took, window)
 		}
 	}
 }

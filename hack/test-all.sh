@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs every test: hack/test-all.sh MAKE. A suite that fails does not keep the others from running.
 #
-# On two CPUs each suite alone leaves about half of the time unused. Unit tests run beside test-bpf and test-cluster. The
-# virtual machines are most of the work: they run beside everything, with the CPU time that is left (SCHED_IDLE).
+# On two CPUs each suite alone leaves about half of the time unused. Unit tests run beside test-bpf and test-cluster.
+# The virtual machines are most of the work: they run beside everything, with the CPU time that is left (SCHED_IDLE).
 # test-bpf, test-cluster and test-e2e check what is left in the kernel and run one after another.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -20,12 +20,13 @@ func (c Costs) Add(program, kernel string, instructions uint32) {
 	c[program][kernel] = instructions
 }
 
-// Table is a section of a page: a row for each program, a column for each kernel, "n/a" where the kernel does not report it.
+// Table is a section of a page: a row for each program, a column for each kernel, "n/a" where the kernel does not report
+// the count.
 func (c Costs) Table(kernels []string) string {
 	var b strings.Builder
-	b.WriteString(costsTitle + "\n\nHow many instructions of each program the verifier went through before it knew all " +
-		"paths (`verified_insns`,\nwhich kernels report from 5.16 on). It gives up at a million. `make test-kernels` " +
-		"prints what differs from this table\nby more than a tenth.\n\n| program | " +
+	b.WriteString(costsTitle + "\n\nHow many instructions of each program the verifier went through before it knew " +
+		"all paths (`verified_insns`,\nwhich kernels report from 5.16 on). It gives up at a million. " +
+		"`make test-kernels` prints what differs from this table\nby more than a tenth.\n\n| program | " +
 		strings.Join(kernels, " | ") + " |\n|---|" + strings.Repeat("---|", len(kernels)) + "\n")
 	programs := make([]string, 0, len(c))
 	for p := range c {

@@ -26,8 +26,8 @@ var update = flag.Bool("update", false, "write docs/KERNELS.md")
 
 const repository = "../.."
 
-// machineTimeout bounds one machine. It is some twenty times slower than the one it runs on, needs ten minutes on a quiet
-// one, and more beside other suites.
+// machineTimeout bounds one machine. It is some twenty times slower than the one it runs on. It needs ten minutes on a
+// quiet one, and more beside other suites.
 const machineTimeout = 40 * time.Minute
 
 // chosen are the tests of a folder of bpf that see its known events, and need no other program; all of them, where

@@ -36,15 +36,10 @@ func costsOf(results []*result) Costs {
 // page is the first part of docs/KERNELS.md.
 func page(results []*result) string {
 	var b strings.Builder
-	b.WriteString(`# Kernels
-
-<!-- Written by ` + "`make test-kernels UPDATE=1`" + ` from what it saw; do not edit. -->
-
-Each kernel is Debian's, in a virtual machine. ` + "`orb8-tracer doctor`" + ` loads and attaches every probe with a tracer's
-capabilities (BPF, PERFMON, NET_ADMIN; before Linux 5.11 SYS_RESOURCE, too; no SYS_ADMIN). The probes' own tests make
-known events and compare what is reported with them.
-
-`)
+	b.WriteString("# Kernels\n\n<!-- Written by `make test-kernels UPDATE=1` from what it saw; do not edit. -->\n\n" +
+		"Each kernel is Debian's, in a virtual machine. `orb8-tracer doctor` loads and attaches every probe with a " +
+		"tracer's\ncapabilities (BPF, PERFMON, NET_ADMIN; before Linux 5.11 SYS_RESOURCE, too; no SYS_ADMIN). The " +
+		"probes' own tests make\nknown events and compare what is reported with them.\n\n")
 	for _, r := range results {
 		fmt.Fprintf(&b, "- %s: `%s`\n", r.column(), r.report.Kernel)
 	}
@@ -161,8 +156,8 @@ func item(text string) string {
 }
 
 func TestPage(t *testing.T) {
-	hooks := []string{"tp_btf/inet_sock_set_state", "iter/bpf_sk_storage_map", "cgroup_skb/egress", "cgroup_skb/ingress",
-		"tp_btf/kfree_skb"}
+	hooks := []string{"tp_btf/inet_sock_set_state", "iter/bpf_sk_storage_map", "cgroup_skb/egress",
+		"cgroup_skb/ingress", "tp_btf/kfree_skb"}
 	results := []*result{
 		{
 			kernel: Kernel{Series: "5.10", Arch: "amd64"},
@@ -177,7 +172,8 @@ func TestPage(t *testing.T) {
 			report: &session.Report{Kernel: "6.1.0-50", Probes: []session.ProbeReport{
 				{Kind: "scope"}, {Kind: "flow", Hooks: hooks}, {Kind: "tcp", Hooks: hooks[:1]},
 			}},
-			suites: []suite{{name: "flows", passed: []string{"TestA", "TestB"}}, {name: "tcp", passed: []string{"TestD"}}},
+			suites: []suite{{name: "flows", passed: []string{"TestA", "TestB"}},
+				{name: "tcp", passed: []string{"TestD"}}},
 		},
 	}
 	_, got, _ := strings.Cut(page(results), "compare what is reported with them.\n\n")

@@ -8,8 +8,8 @@ import (
 )
 
 func TestParse_ReturnsSteps(t *testing.T) {
-	text := strings.Join([]string{"boot", Begin("a"), "one\r", "two", End("a", 0, 1500*time.Millisecond), "between", Begin("b"), "half",
-		End("a", 1, 0), "the end of a is no end of b"}, "\n")
+	text := strings.Join([]string{"boot", Begin("a"), "one\r", "two", End("a", 0, 1500*time.Millisecond), "between",
+		Begin("b"), "half", End("a", 1, 0), "the end of a is no end of b"}, "\n")
 	steps, other, err := Parse(strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
