@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Lints the module, with a golangci-lint of one version that is built once into the cache, and type-checks the plugin for
-# the systems that no test runs on.
+# Lints the module with a golangci-lint of one version, which is built once into the cache, checks words and line
+# widths, and type-checks the plugin for the systems that no test runs on.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,9 +10,11 @@ if [ ! -x "$tools/golangci-lint" ]; then
 	echo "lint: building golangci-lint $version, once" >&2
 	root=$PWD
 	# Outside the module: its dependencies are none of ours.
-	(cd / && GOFLAGS='' GOBIN="$tools" "$root/hack/go" install "github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$version")
+	package=github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	(cd / && GOFLAGS='' GOBIN="$tools" "$root/hack/go" install "$package@$version")
 fi
-PATH="$(hack/install-go.sh):$PATH" "$tools/golangci-lint" run --timeout 0 ./...
+PATH="$(hack/install-go.sh):$PATH" "$tools/golangci-lint" run --timeout 0 --allow-parallel-runners ./...
+hack/go run ./hack/words
 for target in darwin/arm64 windows/amd64; do
 	CGO_ENABLED=0 GOOS=${target%/*} GOARCH=${target#*/} hack/go vet ./cmd/kubectl-orb8
 done

@@ -20,8 +20,8 @@ func (c Costs) Add(program, kernel string, instructions uint32) {
 	c[program][kernel] = instructions
 }
 
-// Table is a section of a page: a row for each program, a column for each kernel, "n/a" where the kernel does not report
-// the count.
+// Table is a section of a page: a row for each program, a column for each kernel, "n/a" where the kernel does not
+// report the count.
 func (c Costs) Table(kernels []string) string {
 	var b strings.Builder
 	b.WriteString(costsTitle + "\n\nHow many instructions of each program the verifier went through before it knew " +

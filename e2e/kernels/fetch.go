@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -80,7 +81,7 @@ func image(dir string) (string, error) {
 	return images[0], nil
 }
 
-func download(ctx context.Context, k Kernel, cache, dir string) error {
+func download(ctx context.Context, k Kernel, cache, dir string) (err error) {
 	work, err := os.MkdirTemp(cache, "apt-")
 	if os.IsNotExist(err) {
 		if err := os.MkdirAll(cache, 0o755); err != nil {
@@ -91,7 +92,7 @@ func download(ctx context.Context, k Kernel, cache, dir string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(work)
+	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
 	for _, d := range []string{"lists/partial", "cache/archives/partial", "out"} {
 		if err := os.MkdirAll(filepath.Join(work, d), 0o755); err != nil {
 			return err

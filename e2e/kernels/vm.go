@@ -35,7 +35,7 @@ func Boot(ctx context.Context, k Kernel, image, root string) (steps []console.St
 	if err := pack(ctx, root, initrd); err != nil {
 		return nil, nil, err
 	}
-	defer os.Remove(initrd)
+	defer func() { _ = os.Remove(initrd) }() // it lies in the test's temporary directory
 	// With a thread for each of its CPUs, one may run code that the other is just changing: kernels change theirs
 	// as tracepoints come into use, and panicked on an int3 of their own.
 	args := append(slices.Clone(emulator[k.Arch]),

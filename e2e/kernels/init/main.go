@@ -131,7 +131,7 @@ func loopback() error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(s)
+	defer func() { _ = unix.Close(s) }()
 	r, err := unix.NewIfreq("lo")
 	if err != nil {
 		return err
