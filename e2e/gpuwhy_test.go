@@ -141,7 +141,7 @@ func TestWhyGPU(t *testing.T) {
 		}
 		out := string(printed)
 		for _, want := range []string{
-			`(?m)^throttled on ` + one + `, 1 GPU: consistent with clocks that power or heat keeps down$`,
+			`(?m)^throttled on ` + one + `, 1 GPU: consistent with clocks throttled by power or temperature$`,
 			`(?m)^  confidence  \w+$`, `(?m)^  time +throttle \d+%`, `slowed down by power-cap`, `clock 45%`,
 			`(?m)^  driver +calls are not counted$`, `(?m)^  host +CPU \d+m without a limit`,
 			`(?m)^  network +received `, `(?m)^  window +[45]\S*s; nothing lost$`,

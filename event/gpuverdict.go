@@ -70,13 +70,13 @@ func (s *GpuShares) share(c GpuCause) *float64 {
 
 // causeDocs say what a share is of, in the order of gpuCauses.
 var causeDocs = []string{
-	"in which the GPUs were idle, and nothing that was seen says why",
-	"in which memory was held and nothing asked of the driver", "that went to waits for input over the network",
-	"that went to waits for block devices or file systems", "that went to waits for CPUs that make input ready",
-	"that went to launching small kernels, or to synchronising after each",
-	"that went to copies between host and device", "in which collective operations waited for other GPUs",
-	"in which GPUs worked, and their memory set the pace", "in which GPUs worked, and their SMs set the pace",
-	"in which GPUs worked with clocks that power or heat kept down",
+	"in which the GPUs were idle without a known cause",
+	"in which memory was held without driver calls", "spent waiting for input from the network",
+	"spent waiting for block devices or file systems", "spent waiting for CPUs that prepare input",
+	"spent launching small kernels, or synchronising after each",
+	"spent on copies between host and device", "in which collective operations waited for other GPUs",
+	"in which GPUs worked, limited by their memory bandwidth", "in which GPUs worked, limited by their SMs",
+	"in which GPUs worked with clocks throttled by power or temperature",
 	"in which the driver reported errors of the device",
 }
 
@@ -155,8 +155,8 @@ var gpuVerdictColumns = concat(
 			func(ev *Event) uint64 { return ev.GetGpuVerdict().GetGpus() }),
 		{
 			Name: "verdict", Header: "VERDICT", Type: Enum, Enum: gpuCauses, Width: 10, Outputs: everywhere,
-			Doc: "The cause with the largest share of the time, or sick whatever its share. unknown: idle, and " +
-				"nothing that was seen says why. Null where nothing of the GPUs was seen.",
+			Doc: "The cause with the largest share of the time, or sick whatever its share. unknown: idle " +
+				"without a known cause. Null if no data of the GPUs was seen.",
 			Get: func(ev *Event) Value {
 				if v := ev.GetGpuVerdict(); v.GetShares() != nil {
 					return String(v.GetVerdict().Word())

@@ -82,18 +82,18 @@ const (
 
 // causeWords describe the causes for people. A verdict puts "consistent with" before them, but for the unknown cause.
 var causeWords = map[event.GpuCause]string{
-	sick:       "a GPU that fails: the driver reports errors of the device",
-	abandoned:  "memory that is held, with nothing asked of the driver: a program that has been left or waits for work",
-	copying:    "copies between host and device that the GPU waits for",
-	launching:  "many small kernels or synchronisations: one thread of the host sets the pace",
-	cpu:        "input that CPUs make ready: they have no more time to give",
-	storage:    "input from block devices or file systems that is waited for",
-	network:    "input that is waited for over the network",
-	throttle:   "clocks that power or heat keeps down",
-	collective: "a collective operation that waits for other GPUs, and spins meanwhile",
-	memory:     "work that goes as fast as the GPU's memory: healthy",
-	compute:    "work that goes as fast as the GPU computes: healthy",
-	unknown:    "idle, and nothing that orb8 sees says why",
+	sick:       "a failing GPU: the driver reports device errors",
+	abandoned:  "an abandoned or waiting process: it holds GPU memory and makes no driver calls",
+	copying:    "waiting for copies between host and device",
+	launching:  "launch overhead: many small kernels or synchronisations, limited by one host thread",
+	cpu:        "waiting for input from saturated CPUs",
+	storage:    "waiting for input from block devices or file systems",
+	network:    "waiting for input from the network",
+	throttle:   "clocks throttled by power or temperature",
+	collective: "waiting in a collective operation for other GPUs, which keeps this GPU busy",
+	memory:     "work limited by GPU memory bandwidth: healthy",
+	compute:    "work limited by GPU compute: healthy",
+	unknown:    "idle, with no cause that orb8 can see",
 }
 
 // rules is the table.

@@ -101,7 +101,7 @@ func TestRules_CauseOfTypicalSignals(t *testing.T) {
 		"copies take the time": {
 			with(0.7, map[signal]float64{sigCopyTime: 0.95, sigBus: 20e9}), copying, compute,
 		},
-		"nothing says why": {with(0.7, nil), unknown, compute},
+		"no cause is seen": {with(0.7, nil), unknown, compute},
 		"small kernels with gaps": {
 			with(0.5, map[signal]float64{
 				sigWork: 0.05, sigUnderused: 0.45, sigSmall: 1, sigGaps: 0.99, sigMostGaps: 1,
