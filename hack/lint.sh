@@ -15,6 +15,4 @@ if [ ! -x "$tools/golangci-lint" ]; then
 fi
 PATH="$(hack/install-go.sh):$PATH" "$tools/golangci-lint" run --timeout 0 --allow-parallel-runners ./...
 hack/go run ./hack/words
-for target in darwin/arm64 windows/amd64; do
-	CGO_ENABLED=0 GOOS=${target%/*} GOARCH=${target#*/} hack/go vet ./cmd/kubectl-orb8
-done
+hack/go run ./hack/typecheck -os darwin/arm64,windows/amd64 ./cmd/kubectl-orb8
