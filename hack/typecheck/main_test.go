@@ -9,13 +9,15 @@ import (
 
 func TestCheck_FindsErrorsOfASystem(t *testing.T) {
 	dir := t.TempDir()
+	const signal = "package main\n\nimport \"syscall\"\n\nfunc code() int { return int(syscall.SIGINFO) }\n"
 	for name, text := range map[string]string{
 		"go.mod":         "module example.org/x\n\ngo 1.26\n",
 		"main.go":        "package main\n\nimport \"os\"\n\nfunc main() { os.Exit(code()) }\n",
-		"code_darwin.go": "package main\n\nimport \"syscall\"\n\nfunc code() int { return int(syscall.SIGINFO) }\n",
+		"code_darwin.go": signal,
 		// Windows has no such signal.
-		"code_windows.go": "package main\n\nimport \"syscall\"\n\nfunc code() int { return int(syscall.SIGINFO) }\n",
-		"code_plan9.go":   "package main\n\nimport \"example.org/missing\"\n\nfunc code() int { return missing.Code }\n",
+		"code_windows.go": signal,
+		"code_plan9.go": "package main\n\nimport \"example.org/missing\"\n\n" +
+			"func code() int { return missing.Code }\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
