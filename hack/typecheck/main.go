@@ -1,6 +1,6 @@
 // Command typecheck type-checks packages for systems that no test runs on. It reads all imports from source, those of
-// other modules without the bodies of functions. `go vet` compiles a thousand packages for each system first, which takes
-// minutes with an empty cache.
+// other modules without the bodies of functions. `go vet` compiles a thousand packages for each system first, which
+// takes minutes with an empty cache.
 //
 //	go run ./hack/typecheck -os darwin/arm64,windows/amd64 ./cmd/kubectl-orb8
 package main
