@@ -29,7 +29,7 @@ func kindFields() protoreflect.FieldDescriptors {
 func TestEveryKindOfEventHasColumns(t *testing.T) {
 	fields := kindFields()
 	if fields.Len() != len(Kinds()) {
-		t.Errorf("the oneof has %d members, kinds %d", fields.Len(), len(Kinds()))
+		t.Errorf("the oneof of event.proto has %d members, event/kind.go %d kinds", fields.Len(), len(Kinds()))
 	}
 	common := len(commonColumns(""))
 	for i := range fields.Len() {
@@ -37,7 +37,7 @@ func TestEveryKindOfEventHasColumns(t *testing.T) {
 		ev := of(t, fields.Get(i))
 		k := KindOf(ev)
 		if k == nil || k.Name != name {
-			t.Errorf("the kind of a %s is %v", name, k)
+			t.Errorf("kinds lack %s: add a newKind(%q, ...) to event/kind.go", name, name)
 			continue
 		}
 		if KindByName(name) != k {
@@ -79,7 +79,7 @@ func TestEveryFieldHasAColumn(t *testing.T) {
 				case members.Get(j).Message() != nil:
 					each(name+".", members.Get(j).Message().Fields())
 				case KindByName(kind).Column(name) == nil:
-					t.Errorf("%s.%s has no column", kind, name)
+					t.Errorf("%s.%s has no column: add it to the columns of the kind, or to hidden here", kind, name)
 				}
 			}
 		}
@@ -132,6 +132,9 @@ func TestUnknownIsNullInEveryColumn(t *testing.T) {
 	for i := range fields.Len() {
 		ev := of(t, fields.Get(i))
 		k := KindOf(ev)
+		if k == nil {
+			continue // TestEveryKindOfEventHasColumns names it
+		}
 		for j := range k.Columns {
 			c := &k.Columns[j]
 			if c.Get != nil && c.Get(ev).IsNull() == c.Required {

@@ -19,6 +19,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/cluster"
 	"github.com/orb8-dev/kubectl-orb8/collect"
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/filter"
 	"github.com/orb8-dev/kubectl-orb8/plugin/advice"
 	"github.com/orb8-dev/kubectl-orb8/plugin/live"
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
@@ -180,8 +181,11 @@ func TestCommands_TraceEveryKind(t *testing.T) {
 		if topped != k.Row {
 			t.Errorf("%s is a row %v, but one of a topic %v", k.Name, k.Row, topped)
 		}
-		if own := k.Name == "lost" || k.Name == "nodeStatus"; traced == (own || topped) {
-			t.Errorf("%s: traced %v, a row of top %v", k.Name, traced, topped)
+		switch own := k.Name == "lost" || k.Name == "nodeStatus"; {
+		case !traced && !own && !topped:
+			t.Errorf("no command traces the kind %q: add it to traceCommands in plugin/trace.go", k.Name)
+		case traced && (own || topped):
+			t.Errorf("%s is traced, and also a row of top or of every session", k.Name)
 		}
 	}
 }
@@ -225,22 +229,31 @@ func TestCommands_AreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	security, err := os.ReadFile("../docs/SECURITY.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, shows, _ := strings.Cut(string(security), "\n## What a trace shows\n")
+	shows, _, _ = strings.Cut(strings.ReplaceAll(shows, "\n", " "), " ## ")
 	for _, tr := range traceCommands {
+		if !strings.Contains(string(readme), "(docs/trace-"+tr.name+".md)") {
+			t.Errorf("README.md does not list trace %s", tr.name)
+		}
+		if !regexp.MustCompile("[` ]" + tr.name + "`").MatchString(shows) {
+			t.Errorf("docs/SECURITY.md, What a trace shows, does not name trace %s", tr.name)
+		}
 		page, err := os.ReadFile("../docs/trace-" + tr.name + ".md")
 		if err != nil {
-			t.Error(err)
+			t.Errorf("write the page of trace %s (see docs/adding-a-probe.md): %v", tr.name, err)
 			continue
 		}
 		for _, want := range []string{
 			"# kubectl orb8 trace " + tr.name, "$ kubectl orb8 trace " + tr.name, "columns.md#" +
-				strings.ToLower(tr.kind),
+				strings.ToLower(tr.kind), "\n## Cost\n",
 		} {
 			if !strings.Contains(string(page), want) {
 				t.Errorf("docs/trace-%s.md has no %q", tr.name, want)
 			}
-		}
-		if !strings.Contains(string(readme), "(docs/trace-"+tr.name+".md)") {
-			t.Errorf("README.md does not list trace %s", tr.name)
 		}
 	}
 }
@@ -280,4 +293,61 @@ func TestTrace_SeveralKinds(t *testing.T) {
 			t.Errorf("%q: %v, want %q", list, err, want)
 		}
 	}
+}
+
+// filterExample is a command with a filter, in help or on a page.
+var filterExample = regexp.MustCompile(`kubectl orb8 (trace|replay|why|top) ([\w.,-]+)[^\n']*--filter[= ]'([^']*)'`)
+
+func TestCommands_FilterExamplesCompile(t *testing.T) {
+	var files []string
+	for _, pattern := range []string{"*.go", "../docs/*.md", "../README.md"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, found...)
+	}
+	examples := 0
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range filterExample.FindAllStringSubmatch(string(text), -1) {
+			examples++
+			if _, err := filter.Compile(m[3], exampleKinds(m[1], m[2])); err != nil {
+				t.Errorf("%s: %s: %v", file, m[0], err)
+			}
+		}
+	}
+	if examples < 20 {
+		t.Errorf("%d examples, want 20 or more", examples)
+	}
+}
+
+// exampleKinds are the kinds of events of a command with its first argument.
+func exampleKinds(command, argument string) (kinds []*event.Kind) {
+	switch command {
+	case "replay":
+		return event.Kinds()
+	case "why":
+		return []*event.Kind{event.KindByName(argument + "Verdict")}
+	case "top":
+		for _, topic := range model.Topics() {
+			if topic.Name == argument {
+				for _, source := range topic.Sources {
+					kinds = append(kinds, event.KindByName(source))
+				}
+			}
+		}
+		return kinds
+	}
+	for name := range strings.SplitSeq(argument, ",") {
+		for _, tr := range traceCommands {
+			if tr.name == name {
+				kinds = append(kinds, event.KindByName(tr.kind))
+			}
+		}
+	}
+	return kinds
 }

@@ -6,7 +6,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path"
@@ -29,9 +31,9 @@ func main() {
 	}
 }
 
-// check returns what is found in the files of a repository that git tracks, a line each, in their order.
+// check returns what is found in the files of a repository that git does not ignore, a line each, in their order.
 func check(root string) ([]string, error) {
-	cmd := exec.Command("git", "ls-files", "--", "*.go", "*.c", "*.h", "*.md", "*.sh", "*.py", "*.yml",
+	cmd := exec.Command("git", "ls-files", "--cached", "--others", "--exclude-standard", "--", "*.go", "*.c", "*.h", "*.md", "*.sh", "*.py", "*.yml",
 		"*.yaml", "*.json", ":!docs/schema", "Makefile", "Dockerfile", ".ci/run")
 	cmd.Dir = root
 	out, err := cmd.Output()
@@ -39,12 +41,16 @@ func check(root string) ([]string, error) {
 		return nil, fmt.Errorf("git ls-files: %w", err)
 	}
 	var found []string
-	for name := range strings.Lines(string(out)) {
-		name = strings.TrimSpace(name)
+	files := strings.Fields(string(out))
+	slices.Sort(files)
+	for _, name := range files {
 		if generated(name) {
 			continue
 		}
 		text, err := os.ReadFile(path.Join(root, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // deleted, and not yet from the index
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -69,10 +69,11 @@ func TestCheckFile(t *testing.T) {
 	}
 }
 
-func TestCheck_ReadsTrackedFiles(t *testing.T) {
+func TestCheck_ReadsFilesOfTheRepository(t *testing.T) {
 	root := t.TempDir()
 	for name, text := range map[string]string{
-		"a.md": "mends\n", "untracked.md": "mends\n", "hack/words/b.md": "mends\n", "x_bpfel.go": "mends\n",
+		"a.md": "mends\n", "new.md": "mends\n", "ignored.md": "mends\n", ".gitignore": "ignored.md\n",
+		"hack/words/b.md": "mends\n", "x_bpfel.go": "mends\n",
 	} {
 		name = filepath.Join(root, name)
 		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
@@ -88,7 +89,8 @@ func TestCheck_ReadsTrackedFiles(t *testing.T) {
 		}
 	}
 	got, err := check(root)
-	if want := []string{`a.md:1: not "mends" but fix`}; err != nil || !slices.Equal(got, want) {
+	want := []string{`a.md:1: not "mends" but fix`, `new.md:1: not "mends" but fix`}
+	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("%q, %v; want %q", got, err, want)
 	}
 }

@@ -66,7 +66,7 @@ func (g *generator) kinds(oneof protoreflect.OneofDescriptor) {
 		f := oneof.Fields().Get(i)
 		kind := event.KindByName(f.JSONName())
 		if kind == nil {
-			g.err = fmt.Errorf("event.Kinds lacks %s", f.JSONName())
+			g.err = fmt.Errorf("event.Kinds lacks %s: add it to event/kind.go", f.JSONName())
 			return
 		}
 		if kind.Row {
