@@ -86,8 +86,8 @@ func TestWhy_PrintsVerdictPerPod(t *testing.T) {
 	events := append(gpuAt("node1", "busy", 100), gpuAt("node2", "idle", 0)...)
 	out, errOut, nothing := whyOver(t, "", "", nil, events...)
 	if nothing != nil || !strings.Contains(out,
-		"busy on node1, 1 GPU: consistent with work that goes as fast as the GPU computes") ||
-		!strings.Contains(out, "idle on node2, 1 GPU: consistent with memory that is held") {
+		"busy on node1, 1 GPU: consistent with work limited by GPU compute") ||
+		!strings.Contains(out, "idle on node2, 1 GPU: consistent with an abandoned or waiting process") {
 		t.Errorf("%v, %s, %s", nothing, out, errOut)
 	}
 	out, _, _ = whyOver(t, "json", `verdict == "abandoned"`, nil, events...)
