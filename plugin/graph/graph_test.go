@@ -181,7 +181,7 @@ func random(r *rand.Rand, nodes, edges int) *Graph {
 
 func TestGraph_DrawsRandomGraphs(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	for range 300 {
+	for range 100 {
 		check(t, random(r, 1+r.IntN(20), r.IntN(60)))
 	}
 	check(t, random(r, 60, 200))

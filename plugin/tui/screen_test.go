@@ -187,8 +187,8 @@ func fits(t testing.TB, d *driver, what string) {
 func TestScreen_FitsEveryTerminalSize(t *testing.T) {
 	for _, w := range []*world{newWorld("network"), networkWorld(), dnsWorld(), syscallWorld(), gpuWorld()} {
 		d := drive(t, w, 80, 24, nil)
-		for _, width := range []int{1, 20, 59, 60, 61, 75, 76, 99, 100, 120, 159, 160, 200, 299, 300} {
-			for _, height := range []int{1, 3, 14, 15, 16, 24, 40, 50, 100} {
+		for _, width := range []int{1, 59, 60, 75, 76, 99, 100, 159, 160, 300} {
+			for _, height := range []int{1, 14, 15, 24, 50, 100} {
 				d.send(tea.WindowSizeMsg{Width: width, Height: height})
 				for _, keys := range []string{"1", "2", "3", "4", "?", "?", "2", "s"} {
 					d.keysIn(keys)
@@ -235,7 +235,7 @@ func TestScreen_AcceptsRandomKeys(t *testing.T) {
 		"1", "2", "3", "4", "up", "down", "pgup", "pgdown", "home", "end", "enter", "esc", "tab", "shift+tab", "/", "s",
 		"r", "g", "t", "space", "y", "e", "?", "j", "k", "h", "l", "G", "backspace", "x", "=", "0",
 	}
-	for seed := range uint64(30) {
+	for seed := range uint64(8) { // FuzzScreen goes on from here
 		random := rand.New(rand.NewPCG(seed, 1))
 		w := []*world{networkWorld(), dnsWorld(), syscallWorld(), gpuWorld()}[seed%4]
 		d := drive(t, w, 60+random.IntN(240), 15+random.IntN(80), func(o *Options) {
@@ -387,7 +387,7 @@ func TestScreen_Quits(t *testing.T) {
 // TestScreen_QueriesOnlyVisibleRows scrolls through a hundred thousand rows.
 func TestScreen_QueriesOnlyVisibleRows(t *testing.T) {
 	w := newWorld("network")
-	for i := range 100_000 {
+	for i := range 20_000 {
 		w.Add(&event.Event{Kind: &event.Event_Flow{Flow: &event.Flow{
 			Id: fmt.Sprint(i), Phase: event.Phase_PHASE_NEW, StartTime: 1, Src: pod("web"), Dst: pod("db"),
 			SrcCounters: &event.Counters{BytesSent: uint64(i)},
@@ -397,7 +397,7 @@ func TestScreen_QueriesOnlyVisibleRows(t *testing.T) {
 	for _, c := range []struct {
 		key    string
 		cursor int
-	}{{"down", 1}, {"pgdown", 36}, {"G", 99_999}, {"pgup", 99_964}, {"home", 0}, {"up", 0}} {
+	}{{"down", 1}, {"pgdown", 36}, {"G", 19_999}, {"pgup", 19_964}, {"home", 0}, {"up", 0}} {
 		d.keysIn(c.key)
 		if n := len(d.table.answer.Rows); n > 3*spare || d.table.level().cursor != c.cursor {
 			t.Errorf(
