@@ -237,7 +237,8 @@ func TestReplayWhy(t *testing.T) {
 	}{
 		{"text", []string{all, "--why", "gpu"}, 0, []string{
 			"busy on node1, 1 GPU: consistent with work limited by GPU compute",
-			"idle on node2, 1 GPU: consistent with an abandoned or waiting process", "received 0/s (flows)", "window      9s",
+			"idle on node2, 1 GPU: consistent with an abandoned or waiting process", "received 0/s (flows)",
+			"window      9s",
 		}, `pods in namespace "ml", recorded from `},
 		{"a part", []string{all, "--why", "gpu", "--from", "5s"}, 0, []string{"window      4s"}, ""},
 		{"rows", []string{all, "--why", "gpu", "--filter", `verdict == "abandoned"`, "-o",
