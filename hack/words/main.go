@@ -33,8 +33,9 @@ func main() {
 
 // check returns what is found in the files of a repository that git does not ignore, a line each, in their order.
 func check(root string) ([]string, error) {
-	cmd := exec.Command("git", "ls-files", "--cached", "--others", "--exclude-standard", "--", "*.go", "*.c", "*.h", "*.md", "*.sh", "*.py", "*.yml",
-		"*.yaml", "*.json", ":!docs/schema", "Makefile", "Dockerfile", ".ci/run")
+	cmd := exec.Command("git", "ls-files", "--cached", "--others", "--exclude-standard", "--",
+		"*.go", "*.c", "*.h", "*.md", "*.sh", "*.py", "*.yml", "*.yaml", "*.json", ":!docs/schema",
+		"Makefile", "Dockerfile", ".ci/run")
 	cmd.Dir = root
 	out, err := cmd.Output()
 	if err != nil {
@@ -66,14 +67,14 @@ func check(root string) ([]string, error) {
 	return found, nil
 }
 
-// generated reports whether a file is made by a tool, holds the kernel's own names, or lists the words themselves.
+// generated reports whether a file is made by a tool, or holds the kernel's own names.
 func generated(name string) bool {
 	for _, suffix := range []string{"_bpfel.go", "_bpfeb.go", ".pb.go", "calls/tables.go", "docs/columns.md"} {
 		if strings.HasSuffix(name, suffix) {
 			return true
 		}
 	}
-	return strings.HasPrefix(name, "bpf/headers/") || strings.HasPrefix(name, "hack/words/")
+	return strings.HasPrefix(name, "bpf/headers/")
 }
 
 // place is one use of a word.
@@ -86,6 +87,9 @@ func (p place) String() string { return fmt.Sprintf("%d %s", p.line, p.message) 
 
 func checkFile(name, text string) ([]place, error) {
 	places := checkWidth(text)
+	if strings.HasPrefix(name, "hack/words/") {
+		return places, nil // it lists the words
+	}
 	var found []place
 	var err error
 	switch path.Ext(name) {
