@@ -229,6 +229,42 @@ func TestEndedFlow_WaitsForLaggingNode(t *testing.T) {
 	})
 }
 
+func TestEndedFlow_EmittedOneWaitsForLaggingNode(t *testing.T) {
+	for _, longer := range []time.Duration{0, time.Minute} {
+		inWorld(t, Options{Namer: cluster}, func(w *world) {
+			w.feed("a")
+			time.Sleep(time.Millisecond)
+			w.feed("b", server.as(fresh, 5).event())
+			// The connection of node a is cut.
+			w.want(time.Second, "new client->server+ 5")
+			for range longer / time.Second {
+				w.feed("a")
+				w.feed("b", server.as(later, 5).event())
+				w.take(time.Second)
+			}
+			w.feed("b", server.as(closed, 9).event())
+			w.want(3 * time.Second)
+			c := client.as(closed, 9)
+			c.ago = 3 * time.Second
+			w.feed("a", c.event())
+			w.want(300*time.Millisecond, "closed client+->server+ 9")
+			w.want(time.Minute)
+		})
+	}
+}
+
+func TestEndedFlow_EmittedOneWaitsForALimitedTime(t *testing.T) {
+	inWorld(t, Options{Namer: cluster}, func(w *world) {
+		w.feed("a")
+		time.Sleep(time.Millisecond)
+		w.feed("b", server.as(fresh, 5).event())
+		w.want(time.Second, "new client->server+ 5")
+		w.feed("b", server.as(closed, 9).event())
+		w.want(7 * time.Second)
+		w.want(2*time.Second, "closed client->server+ 9")
+	})
+}
+
 func TestEndedFlow_WaitForLaggingNodeIsLimited(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		w.feed("lost")

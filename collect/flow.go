@@ -30,7 +30,7 @@ type flow struct {
 	forced    bool // that timer has expired
 
 	first      time.Time // when its first half arrived
-	halfClosed time.Time // when closing began
+	halfClosed time.Time // when the first end closed, or all that are known
 	lastEmit   time.Time
 	leader     *part // the part whose updates set the pace
 	lastChange *part
@@ -105,6 +105,14 @@ func (f *flow) anyClosed() bool {
 }
 
 func (f *flow) allClosed() bool { return f.ends[src].closed() && f.ends[dst].closed() }
+
+// missing returns the side of the second half, where only one is known.
+func (f *flow) missing() int {
+	if f.ends[src].observed() {
+		return dst
+	}
+	return src
+}
 
 // swap makes src dst and dst src.
 func (f *flow) swap() {

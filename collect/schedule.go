@@ -12,6 +12,9 @@ func (c *Collector) schedule(f *flow, p *part, now time.Time) {
 	expect := c.expects(f)
 	switch {
 	case f.allClosed():
+		if f.halfClosed.IsZero() {
+			f.halfClosed = now
+		}
 		f.closing = false
 		c.timers.remove(f)
 		if expect {
@@ -68,13 +71,18 @@ func (c *Collector) expects(f *flow) bool {
 	if f.both() || f.waited || f.emitted || c.finished {
 		return false
 	}
-	side := src
-	if !f.ends[src].observed() {
-		side = dst
-	}
-	peer := &f.ends[1-side].name
+	side := f.missing()
+	peer := &f.ends[side].name
 	// The client of an observed dst with a node's or an unknown address may be an observed pod behind SNAT.
-	return peer.Observed || side == dst && peer.Pod == ""
+	return peer.Observed || side == src && peer.Pod == ""
+}
+
+// lacksHalf reports whether the last event of an emitted flow would be without the half of an observed pod.
+func (c *Collector) lacksHalf(f *flow) bool {
+	if f.both() || !f.emitted || c.finished {
+		return false
+	}
+	return f.ends[f.missing()].name.Observed
 }
 
 const (
@@ -84,10 +92,17 @@ const (
 	behindCheck = 50 * time.Millisecond
 )
 
-// behind reports whether an ended flow without any emitted event should continue to wait for its second half, because
-// the node of that half lags behind. It waits outside the order, so it delays no other event.
+// behind reports whether an ended flow should continue to wait for its second half, because the node of that half lags
+// behind. It waits outside the order, so it delays no other event.
 func (c *Collector) behind(f *flow, now time.Time) bool {
-	if !f.allClosed() || !c.expects(f) {
+	since := f.first
+	switch {
+	case !f.allClosed():
+		return false
+	case c.expects(f):
+	case c.lacksHalf(f):
+		since = f.halfClosed
+	default:
 		return false
 	}
 	limit, until := behindLimit, f.item.time
@@ -96,14 +111,10 @@ func (c *Collector) behind(f *flow, now time.Time) bool {
 		limit = max(limit, c.o.Interval+time.Second)
 		until += uint64(c.o.Interval) + lateness
 	}
-	if now.Sub(f.first) >= limit {
+	if now.Sub(since) >= limit {
 		return false
 	}
-	side := src
-	if f.ends[src].observed() {
-		side = dst
-	}
-	if s := c.sources[f.ends[side].name.Node]; s != nil {
+	if s := c.sources[f.ends[f.missing()].name.Node]; s != nil {
 		return s.open && s.watermark < until
 	}
 	for _, s := range c.sources {
