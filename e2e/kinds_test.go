@@ -8,8 +8,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
+	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
 
 // TestTrace_SeveralKinds traces all kinds at once. They come in one stream, ordered by time, from one tracer per node.
@@ -64,8 +66,13 @@ func TestLoss_IsExact(t *testing.T) {
 	tr.AwaitStreaming(t, 1)
 	tr.Signal(t, syscall.SIGSTOP)
 	const made = 1_500_000
-	worker.Exec(t, "syscalls", "-getppid", strconv.Itoa(made))
-	tr.Signal(t, syscall.SIGCONT)
+	load := worker.Start(t, "syscalls", "-getppid", strconv.Itoa(made))
+	// A tracer ends if it hears nothing for longer than this.
+	goOn := time.AfterFunc(session.HeartbeatTimeout/2, func() { tr.Signal(t, syscall.SIGCONT) })
+	load.Wait(t)
+	if goOn.Stop() {
+		tr.Signal(t, syscall.SIGCONT)
+	}
 	tr.Stop(t)
 
 	stderr := tr.Stderr()
