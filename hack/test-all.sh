@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Runs every test: hack/test-all.sh MAKE. A suite that fails does not keep the others from running.
 #
-# On two CPUs a suite alone leaves up to half of the time unused. Unit tests run beside test-bpf and test-cluster, and the
-# virtual machines beside these with the CPU time that is left (SCHED_IDLE). test-bpf, test-cluster and test-e2e check
-# what is left in the kernel and run one after another; test-e2e runs alone, since its tests measure.
+# On two CPUs a suite alone leaves up to half of the time unused. Unit tests run beside test-bpf and test-cluster, and
+# the virtual machines beside these with the CPU time that is left (SCHED_IDLE). test-bpf, test-cluster and test-e2e
+# check what is left in the kernel and run one after another; test-e2e runs alone, since its tests measure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 make=${1:-make}
