@@ -253,6 +253,24 @@ func TestEndedFlow_EmittedOneWaitsForLaggingNode(t *testing.T) {
 	}
 }
 
+func TestUpdate_IsNotOlderThanItsHalves(t *testing.T) {
+	inWorld(t, Options{Namer: cluster}, func(w *world) {
+		w.feed("a", client.as(fresh, 5).event())
+		w.feed("b", server.as(fresh, 5).event())
+		w.want(time.Second, "new client+->server+ 5")
+		// The update waits for node b, which then reports the end of its half.
+		w.feed("b")
+		time.Sleep(time.Millisecond)
+		w.feed("a", client.as(later, 7).event())
+		time.Sleep(50 * time.Millisecond)
+		w.feed("b", server.as(closed, 7).event())
+		out := w.take(400 * time.Millisecond)
+		if len(out) != 1 || out[0].GetTime() < out[0].GetFlow().GetLastTime() {
+			t.Errorf("%v", out)
+		}
+	})
+}
+
 func TestEndedFlow_EmittedOneWaitsForALimitedTime(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		w.feed("a")

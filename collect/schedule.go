@@ -28,8 +28,11 @@ func (c *Collector) schedule(f *flow, p *part, now time.Time) {
 			f.closing, f.halfClosed = true, now
 			c.timers.set(f, now.Add(c.o.CloseWait))
 		}
-		if !f.emitted {
+		switch {
+		case !f.emitted:
 			c.queue(f, f.first.Add(c.o.JoinWindow), now)
+		case f.item.at >= 0: // it will include this change, and so its time
+			c.queue(f, f.item.due, now)
 		}
 	case !f.emitted:
 		c.reopen(f)
