@@ -253,7 +253,7 @@ func TestEndedFlow_EmittedOneWaitsForLaggingNode(t *testing.T) {
 	}
 }
 
-func TestUpdate_IsNotOlderThanItsHalves(t *testing.T) {
+func TestUpdate_HasTheTimeOfItsNewestHalf(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		w.feed("a", client.as(fresh, 5).event())
 		w.feed("b", server.as(fresh, 5).event())
