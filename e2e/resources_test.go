@@ -110,8 +110,9 @@ func TestResources(t *testing.T) {
 		if events[0].CPU.LimitMillis != nil || events[0].Memory.LimitBytes != nil || events[0].Memory.Percent != nil {
 			t.Errorf("limits without a limit in the spec: %+v", events[0])
 		}
+		// What kubectl exec starts in the container waits, too: longer on a busy machine.
 		within("waits for a CPU, µs",
-			grown(events, func(r *resourcesEvent) *uint64 { return r.RunQueue.DelayMicros }), waited.WaitedNs/1000, 10)
+			grown(events, func(r *resourcesEvent) *uint64 { return r.RunQueue.DelayMicros }), waited.WaitedNs/1000, 25)
 		if n := most(events, func(r *resourcesEvent) *uint64 { return r.RunQueue.P99Nanos }); n < 1_000_000 {
 			t.Errorf("the longest of them took %d ns", n)
 		}
