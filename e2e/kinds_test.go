@@ -68,10 +68,15 @@ func TestLoss_IsExact(t *testing.T) {
 	const made = 1_500_000
 	load := worker.Start(t, "syscalls", "-getppid", strconv.Itoa(made))
 	// A tracer ends if it hears nothing for longer than this.
-	goOn := time.AfterFunc(session.HeartbeatTimeout/2, func() { tr.Signal(t, syscall.SIGCONT) })
+	goOn := time.AfterFunc(session.HeartbeatTimeout*2/3, func() { tr.Signal(t, syscall.SIGCONT) })
 	load.Wait(t)
 	if goOn.Stop() {
 		tr.Signal(t, syscall.SIGCONT)
+	}
+	// A tracer has 3 s to send its last events: what waits is shown first.
+	for before, deadline := -1, time.Now().Add(time.Minute); before != tr.Lines(t) && time.Now().Before(deadline); {
+		before = tr.Lines(t)
+		time.Sleep(time.Second)
 	}
 	tr.Stop(t)
 
