@@ -74,9 +74,10 @@ func TestLoss_IsExact(t *testing.T) {
 		tr.Signal(t, syscall.SIGCONT)
 	}
 	// A tracer has 3 s to send its last events: what waits is shown first.
-	for before, deadline := -1, time.Now().Add(time.Minute); before != tr.Lines(t) && time.Now().Before(deadline); {
-		before = tr.Lines(t)
+	deadline := time.Now().Add(time.Minute)
+	for before, n := -1, tr.Lines(t); n != before && time.Now().Before(deadline); {
 		time.Sleep(time.Second)
+		before, n = n, tr.Lines(t)
 	}
 	tr.Stop(t)
 

@@ -2,7 +2,7 @@ package main
 
 import "regexp"
 
-// names are words in identifiers, with what to use instead. "-" stands for "has no place in a name".
+// names are words in identifiers, with what to use instead.
 var names = map[string]string{
 	"walk": "scan", "walks": "scan", "walked": "scan", "walker": "scan", "glance": "scan",
 	"look": "read, sample, queryWindow or onDeviceSample", "looks": "samples", "looked": "read or sampled",

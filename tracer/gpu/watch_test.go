@@ -62,10 +62,10 @@ func (b *harness) read(throttle string, pids ...int) []string {
 	n := uint32(len(pids))
 	b.onEvent(&event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_DEVICE, Gpu: id, Processes: &n,
 		Health: &event.GpuHealth{Throttle: throttle}})
-	return b.takeReports()
+	return b.drainReports()
 }
 
-func (b *harness) takeReports() []string {
+func (b *harness) drainReports() []string {
 	got := b.got
 	b.got = nil
 	return got
@@ -132,7 +132,7 @@ func TestWatch_XIDBelongsToOnlyPod(t *testing.T) {
 	xid := func() []string {
 		b.onEvent(&event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_XID, Gpu: &event.GpuDevice{Uuid: "GPU-0"},
 			Message: "XID 31"})
-		return b.takeReports()
+		return b.drainReports()
 	}
 	b.expect(xid(), "xid 0 0  XID 31") // before the first sample
 	b.read("none", 10)
@@ -152,10 +152,10 @@ func TestWatch_ReportsUnavailableOnce(t *testing.T) {
 		b.unavailable("no driver")
 	}
 	b.onEvent(nil)
-	b.expect(b.takeReports(), "unavailable 0 0  no driver")
+	b.expect(b.drainReports(), "unavailable 0 0  no driver")
 	b.unavailable("another")
-	b.expect(b.takeReports(), "unavailable 0 0  another")
+	b.expect(b.drainReports(), "unavailable 0 0  another")
 	b.read("none")
 	b.unavailable("another")
-	b.expect(b.takeReports(), "unavailable 0 0  another")
+	b.expect(b.drainReports(), "unavailable 0 0  another")
 }
