@@ -44,17 +44,17 @@ func stall(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	r := report.Report{Kind: report.Conversation, Side: "client", Protocol: "tcp", Start: time.Now()}
 	for range *conns {
 		c, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		n, err := c.Write(part)
-		r.BytesSent += uint64(n)
-		if err != nil {
-			return err
+		if err == nil {
+			defer c.Close()
+			var n int
+			n, err = c.Write(part)
+			r.BytesSent += uint64(n)
 		}
 		if ctx.Err() != nil {
-			break
+			break // the sink closes, and resets what it has not accepted
+		}
+		if err != nil {
+			return err
 		}
 	}
 	<-ctx.Done()
