@@ -1,5 +1,5 @@
 #!/bin/sh
-# Generates the Go of event.proto and session/session.proto with the plug-ins pinned in go.mod and Debian's protoc.
+# Generates the Go of event.proto, session/session.proto and orbit/orbit.proto with the plug-ins pinned in go.mod and Debian's protoc.
 set -eu
 cd "$(dirname "$0")"
 bin=$(mktemp -d)
@@ -8,4 +8,4 @@ go build -o "$bin/" google.golang.org/protobuf/cmd/protoc-gen-go google.golang.o
 module=github.com/orb8-dev/kubectl-orb8/event
 PATH=$bin:$PATH protoc -I . --go_out=. --go_opt=module=$module event.proto
 PATH=$bin:$PATH protoc -I . --go_out=. --go_opt=module=$module --go-grpc_out=. --go-grpc_opt=module=$module \
-	session/session.proto
+	session/session.proto orbit/orbit.proto
