@@ -35,8 +35,9 @@ type namer interface {
 // naming adds names to events on their way from the sources to the outbox. It drops events outside the targets. An
 // event without a name waits for nameTimeout at most, and later events of its cgroup wait behind it.
 type naming struct {
+	node   string
 	namer  namer
-	out    *outbox
+	out    output
 	losses *ledger
 	// opened is called when an event opens a new batch, or is the first to wait. It must not block.
 	opened func()
@@ -56,8 +57,8 @@ type waiter struct {
 	event   []byte // encoded, without names
 }
 
-func newNaming(namer namer, out *outbox, losses *ledger, opened func()) *naming {
-	n := &naming{namer: namer, out: out, losses: losses, opened: opened, of: make(map[uint64]int)}
+func newNaming(node string, namer namer, out output, losses *ledger, opened func()) *naming {
+	n := &naming{node: node, namer: namer, out: out, losses: losses, opened: opened, of: make(map[uint64]int)}
 	n.bytes = budget.New(waitingBytes, n.overflow)
 	return n
 }
@@ -69,7 +70,7 @@ func (n *naming) sink(source string) Sink {
 		var identity *pods.Identity
 		status := pods.Named
 		if cgroup == pods.NodeLevel {
-			ev.Node = n.out.node
+			ev.Node = n.node
 		} else if identity, status = n.namer.Identify(cgroup); status == pods.Foreign {
 			return
 		}

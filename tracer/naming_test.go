@@ -58,6 +58,7 @@ type namingFixture struct {
 	*testing.T
 	*naming
 	*fakeNamer
+	out    *outbox // hides that of naming
 	emit   Sink
 	opened int
 	next   uint64 // batch to read
@@ -66,8 +67,8 @@ type namingFixture struct {
 func newNamingFixture(t *testing.T) *namingFixture {
 	f := &namingFixture{T: t, fakeNamer: newFakeNamer(t), next: 1}
 	losses := newLedger(nil)
-	out := newOutbox("node-1", losses, func() uint64 { return 5 })
-	f.naming = newNaming(f.fakeNamer, out, losses, func() { f.opened++ })
+	f.out = newOutbox("node-1", losses, func() uint64 { return 5 })
+	f.naming = newNaming("node-1", f.fakeNamer, f.out, losses, func() { f.opened++ })
 	f.emit = f.sink("flow")
 	return f
 }
@@ -235,7 +236,7 @@ func BenchmarkSink(b *testing.B) {
 	if err := r.Apply(demoPods(), time.Now()); err != nil {
 		b.Fatal(err)
 	}
-	sink := newNaming(r, out, losses, func() {}).sink("flow")
+	sink := newNaming("node-1", r, out, losses, func() {}).sink("flow")
 	// Fields that differ between flows and do not compress are random.
 	random := rand.New(rand.NewPCG(1, 2))
 	events := make([]*event.Event, 4096)

@@ -16,7 +16,7 @@ import (
 
 // observation is the kernel side of a session: the scope and the probes.
 type observation struct {
-	*tracer
+	*nodeRuntime
 	cgroupRoot string
 	scope      Scope
 	sources    []source
@@ -38,39 +38,49 @@ type source struct {
 const scopeName = "scope"
 
 // prepare opens the scope and scans the existing cgroups. The caller closes the observation even after an error.
-func (t *tracer) prepare(ctx context.Context) (o *observation, err error) {
-	o = &observation{tracer: t, endScope: func() {}, failed: make(chan error, 1+len(t.Kernel.Kinds()))}
-	if o.cgroupRoot, err = t.Kernel.CgroupRoot(); err != nil {
+func (n *nodeRuntime) prepare(ctx context.Context) (o *observation, err error) {
+	o = &observation{nodeRuntime: n, endScope: func() {}, failed: make(chan error, 1+len(n.kernel.Kinds()))}
+	if o.cgroupRoot, err = n.kernel.CgroupRoot(); err != nil {
 		return o, err
 	}
-	t.resolver.SetOutermost(bpf.IsHierarchyRoot(o.cgroupRoot))
-	if o.scope, err = t.Kernel.OpenScope(o.cgroupRoot); err != nil {
+	n.resolver.SetOutermost(bpf.IsHierarchyRoot(o.cgroupRoot))
+	if o.scope, err = n.kernel.OpenScope(o.cgroupRoot); err != nil {
 		return o, fmt.Errorf("observe cgroups: %w", err)
 	}
 	o.follow(ctx)
-	o.warning(t.resolver.Attach(o.scope))
+	o.warning(n.resolver.Attach(o.scope))
 	// The reader of notifications runs already, so cgroups created during the scan are not missed.
-	return o, t.resolver.Scan(ctx, o.cgroupRoot, time.Now())
+	return o, n.resolver.Scan(ctx, o.cgroupRoot, time.Now())
 }
 
 // attach opens the sources. When it returns, the existing cgroups of all known pods are in scope.
 func (o *observation) attach(ctx context.Context, config *session.Config) error {
-	select {
-	case <-o.server.populated.done:
-	case <-time.After(podsWait):
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	if err := o.awaitPods(ctx); err != nil {
+		return err
 	}
-	for _, kind := range slices.Compact(slices.Sorted(slices.Values(config.GetKinds()))) {
-		s, err := o.Kernel.OpenSource(ctx, kind, SourceOptions{
-			Scope: o.scope, CgroupRoot: o.cgroupRoot, Config: config, Node: o.Node, IsTarget: o.resolver.IsTarget,
-			Containers: func() []pods.Container { return o.resolver.Containers(o.cgroupRoot) },
-		})
-		if err != nil {
-			return fmt.Errorf("trace %s: %w", kind, err)
+	for _, kind := range sortedKinds(config) {
+		if err := o.open(ctx, kind, config); err != nil {
+			return err
 		}
-		o.sources = append(o.sources, source{kind, s})
 	}
+	return nil
+}
+
+// sortedKinds are the kinds of a configuration, each once.
+func sortedKinds(config *session.Config) []string {
+	return slices.Compact(slices.Sorted(slices.Values(config.GetKinds())))
+}
+
+// open opens the source of a kind.
+func (o *observation) open(ctx context.Context, kind string, config *session.Config) error {
+	s, err := o.kernel.OpenSource(ctx, kind, SourceOptions{
+		Scope: o.scope, CgroupRoot: o.cgroupRoot, Config: config, Node: o.name, IsTarget: o.resolver.IsTarget,
+		Containers: func() []pods.Container { return o.resolver.Containers(o.cgroupRoot) },
+	})
+	if err != nil {
+		return fmt.Errorf("trace %s: %w", kind, err)
+	}
+	o.sources = append(o.sources, source{kind, s})
 	return nil
 }
 
@@ -183,7 +193,7 @@ func (o *observation) pump(ctx context.Context) {
 		watermark := o.watermark()
 		waiting := o.naming.sweep(now, false)
 		// A little less, because the timers of a node fire together and never early.
-		empty := o.server.data.taken() && now.Sub(flushed) >= watermarkInterval-batchInterval/2
+		empty := o.hasReader() && now.Sub(flushed) >= watermarkInterval-batchInterval/2
 		if o.out.flush(min(watermark, waiting), empty) {
 			flushed = now
 		}
@@ -294,14 +304,14 @@ func sum(lost []bpf.Loss) (n uint64) {
 func (o *observation) close() {
 	for _, s := range o.sources {
 		if err := s.Close(); err != nil {
-			o.Log.Error("detach", "kind", s.kind, "err", err)
+			o.log.Error("detach", "kind", s.kind, "err", err)
 		}
 	}
 	o.endScope()
 	o.reading.Wait()
 	if o.scope != nil {
 		if err := o.scope.Close(); err != nil {
-			o.Log.Error("detach", "kind", scopeName, "err", err)
+			o.log.Error("detach", "kind", scopeName, "err", err)
 		}
 	}
 }

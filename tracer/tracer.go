@@ -13,15 +13,12 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
-	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
-	"google.golang.org/protobuf/proto"
 )
 
 const (
@@ -106,7 +103,7 @@ func Run(ctx context.Context, config Config) error {
 	serving.Wait()
 	for _, wanted := range []error{errStopped, errSilent, errNoContact, errTerminated} {
 		if errors.Is(err, wanted) {
-			t.Log.Info("session ended", "reason", err.Error())
+			t.log.Info("session ended", "reason", err.Error())
 			return nil
 		}
 	}
@@ -115,22 +112,15 @@ func Run(ctx context.Context, config Config) error {
 
 type tracer struct {
 	Config
-	resolver *pods.Resolver
-	losses   *ledger
+	*nodeRuntime
 	out      *outbox
-	naming   *naming
 	watchdog *watchdog
 	server   *server
-	// opened gets a token when a batch was opened.
-	opened   chan struct{}
-	warnings warningLimiter
 	begun    bool // the client has sent its configuration
 }
 
 func newTracer(config Config) *tracer {
-	resolver := pods.New(config.Node)
-	t := &tracer{Config: config, resolver: resolver, losses: newLedger(resolver.Identify),
-		opened: make(chan struct{}, 1)}
+	t := &tracer{Config: config, nodeRuntime: newNodeRuntime(config.Node, config.Version, config.Kernel, config.Log)}
 	if t.HeartbeatTimeout == 0 {
 		t.HeartbeatTimeout = session.HeartbeatTimeout
 	}
@@ -141,12 +131,7 @@ func newTracer(config Config) *tracer {
 	if t.ringBytes > 0 {
 		t.out.bytes = t.ringBytes
 	}
-	t.naming = newNaming(t.resolver, t.out, t.losses, func() {
-		select {
-		case t.opened <- struct{}{}:
-		default: // one token is enough
-		}
-	})
+	t.setOutput(t.out)
 	t.watchdog = newWatchdog(t.FirstContactTimeout, t.HeartbeatTimeout)
 	t.server = newServer(&session.Welcome{
 		Protocol: session.Protocol,
@@ -156,6 +141,7 @@ func newTracer(config Config) *tracer {
 		Kernel:   t.Release,
 		BootId:   t.BootID,
 	}, t.watchdog, t.out, t.applyPods)
+	t.populated, t.hasReader = t.server.populated.done, t.server.data.taken
 	return t
 }
 
@@ -209,19 +195,8 @@ func (t *tracer) work(ctx context.Context) error {
 		t.server.start(&session.Started{Error: err.Error()})
 		return err
 	}
-	t.Log.Info("observing", "kinds", strings.Join(config.GetKinds(), ","))
+	t.log.Info("observing", "kinds", strings.Join(config.GetKinds(), ","))
 	return o.run(ctx, func() { t.server.start(&session.Started{Warnings: o.warnings}) })
-}
-
-// checkKinds refuses kinds without a probe.
-func (t *tracer) checkKinds(kinds []string) error {
-	known := t.Kernel.Kinds()
-	for _, kind := range kinds {
-		if !slices.Contains(known, kind) {
-			return fmt.Errorf("this tracer (%s) cannot trace %q, only %s", t.Version, kind, strings.Join(known, ", "))
-		}
-	}
-	return nil
 }
 
 // reason waits for a reason to end.
@@ -275,67 +250,4 @@ func (t *tracer) deliver(parent context.Context, reason error) {
 	case <-t.watchdog.expired:
 	case <-time.After(lingerLimit):
 	}
-}
-
-// applyPods applies the client's update of the node's pods. It returns only errors about exceeded limits.
-func (t *tracer) applyPods(update *session.PodUpdate) error {
-	err := t.resolver.Apply(update, time.Now())
-	var breach *pods.LimitError
-	if errors.As(err, &breach) {
-		return err
-	}
-	t.warn(err)
-	return nil
-}
-
-// warn reports an error that does not end the session to the log and to the client. It ignores nil.
-func (t *tracer) warn(err error) {
-	if err == nil {
-		return
-	}
-	message, ok := t.warnings.allow(err.Error(), time.Now())
-	if !ok {
-		return
-	}
-	t.Log.Warn(message)
-	t.emitStatus(event.NodeState_NODE_STATE_STREAMING, message)
-}
-
-// emitStatus emits a NodeStatus event.
-func (t *tracer) emitStatus(state event.NodeState, message string) {
-	ev, err := proto.Marshal(&event.Event{
-		Time: nowNs(),
-		Node: t.Node,
-		Kind: &event.Event_NodeStatus{NodeStatus: &event.NodeStatus{State: state, Message: strings.ToValidUTF8(message,
-			"\uFFFD")}},
-	})
-	if err != nil {
-		t.Log.Error("node status not sent", "err", err)
-		return
-	}
-	t.out.add(pods.NodeLevel, ev, nil)
-}
-
-// warningLimiter passes one message per warningInterval, so that a repeated error floods neither log nor stream.
-type warningLimiter struct {
-	mu      sync.Mutex
-	last    time.Time
-	skipped int
-}
-
-const warningInterval = 5 * time.Second
-
-// allow reports whether a message may pass. It appends the number of messages that it has refused since the last one.
-func (c *warningLimiter) allow(message string, now time.Time) (string, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.last.IsZero() && now.Sub(c.last) < warningInterval {
-		c.skipped++
-		return "", false
-	}
-	if c.skipped > 0 {
-		message = fmt.Sprintf("%s (and %d more since)", message, c.skipped)
-	}
-	c.last, c.skipped = now, 0
-	return message, true
 }

@@ -45,11 +45,20 @@ func appendGapSummary(batch []byte) []byte {
 
 // appendLost appends a Lost event of node.
 func appendLost(batch []byte, node string, now uint64, lost delta) ([]byte, error) {
+	ev, err := encodeLost(node, now, lost)
+	if err != nil {
+		return batch, err
+	}
+	return appendEvent(batch, ev, nil), nil
+}
+
+// encodeLost encodes a Lost event of node.
+func encodeLost(node string, now uint64, lost delta) ([]byte, error) {
 	l := &event.Lost{Stage: lost.stage, Count: lost.count, Source: lost.source}
 	if c := lost.cause; c != (container{}) {
 		l.CausedBy = &event.PodRef{Namespace: c.namespace, Pod: c.pod, Container: c.container}
 	}
-	ev, err := proto.Marshal(&event.Event{
+	return proto.Marshal(&event.Event{
 		Time:      now,
 		Node:      node,
 		Namespace: lost.lost.namespace,
@@ -57,8 +66,4 @@ func appendLost(batch []byte, node string, now uint64, lost delta) ([]byte, erro
 		Container: lost.lost.container,
 		Kind:      &event.Event_Lost{Lost: l},
 	})
-	if err != nil {
-		return batch, err
-	}
-	return appendEvent(batch, ev, nil), nil
 }
