@@ -4,7 +4,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 )
@@ -45,17 +44,19 @@ func BuildCUDA(t testing.TB) *CUDA {
 // MakeCUDA compiles the libraries and the program into a folder.
 func MakeCUDA(t testing.TB, compiler, dir string) {
 	t.Helper()
-	_, self, _, _ := runtime.Caller(0)
-	here := filepath.Dir(self)
+	here := filepath.Join(repository(t), "e2e", "fakes")
 	// cuda.c declares functions without prototypes, and passes each as many arguments as there are registers.
 	for name, args := range map[string][]string{
 		"libcuda.so.1": {"-shared", "-fPIC", filepath.Join(here, "libraries", "cuda.c")},
 		"libnccl.so.2": {"-shared", "-fPIC", filepath.Join(here, "libraries", "nccl.c")},
 		"cuda":         {filepath.Join(here, "programs", "cuda.c"), "-ldl", "-lpthread"},
 	} {
-		args = append([]string{"-std=gnu11", "-O1", "-g", "-Wall", "-Wno-strict-prototypes", "-o",
-			filepath.Join(dir, name)}, args...)
-		if out, err := exec.Command(compiler, args...).CombinedOutput(); err != nil {
+		// The same files wherever the repository is: the tests of kernels compare their checksums.
+		args = append([]string{"-std=gnu11", "-O1", "-g", "-ffile-prefix-map=" + here + "=.", "-Wall",
+			"-Wno-strict-prototypes", "-o", filepath.Join(dir, name)}, args...)
+		cmd := exec.Command(compiler, args...)
+		cmd.Dir = here
+		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("compile the fake %s: %v\n%s", name, err, out)
 		}
 	}
@@ -88,8 +89,7 @@ func openDir(t testing.TB) string {
 // the image. Image returns the path of the archive.
 func (c *CUDA) Image(t testing.TB, reference string, files map[string]string) string {
 	t.Helper()
-	_, self, _, _ := runtime.Caller(0)
-	top := filepath.Join(filepath.Dir(self), "../..")
+	top := repository(t)
 	root := filepath.Join(t.TempDir(), "root")
 	run := func(name string, args ...string) {
 		t.Helper()

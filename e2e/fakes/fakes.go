@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -35,8 +34,7 @@ const OldDriver = "OLD_DRIVER"
 // BuildNVML compiles the library with gcc and these defines.
 func BuildNVML(t testing.TB, defines ...string) *NVML {
 	t.Helper()
-	_, self, _, _ := runtime.Caller(0)
-	here := filepath.Dir(self)
+	here := filepath.Join(repository(t), "e2e", "fakes")
 	// NVIDIA's header is in the module go-nvml.
 	list := exec.Command(filepath.Join(here, "../../hack/go"), "list", "-m", "-f", "{{.Dir}}",
 		"github.com/NVIDIA/go-nvml")
@@ -56,6 +54,25 @@ func BuildNVML(t testing.TB, defines ...string) *NVML {
 		t.Fatalf("compile the fake: %v\n%s", err, out)
 	}
 	return n
+}
+
+// repository is the folder of go.mod, above the folder of the test. runtime.Caller does not know it in programs that are
+// built with -trimpath.
+func repository(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		if dir == filepath.Dir(dir) {
+			t.Fatal("no go.mod in a folder above: run the test in the repository")
+		}
+		dir = filepath.Dir(dir)
+	}
 }
 
 // Script replaces the script of a node. libraries/nvml.c describes the lines.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -153,21 +154,23 @@ func try(t *testing.T, k Kernel) *result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	root := filepath.Join(t.TempDir(), "root")
-	folders := fill(t, k, root)
-	steps, log, err := Boot(ctx, k, image, root)
+	cache, err := cacheDir()
 	if err != nil {
-		t.Fatalf("%v\n%s", err, log)
+		t.Fatal(err)
 	}
-	var took []string
-	for _, s := range steps {
-		took = append(took, fmt.Sprintf("%s %.0f s", s.Name, s.Took.Seconds()))
+	root := filepath.Join(t.TempDir(), "root")
+	all := fill(t, k, root, image)
+	kept := passedSteps{filepath.Join(cache, "passed")}
+	left, passed := all.pending(kept)
+	if *update {
+		left, passed = all, nil
 	}
-	fmt.Printf("note: %s: %s\n", k.Name(), strings.Join(took, ", "))
-	if want := 1 + len(folders); len(steps) < 1 || k.Supported && len(steps) != want {
-		t.Fatalf("%d steps, want %d:\n%s", len(steps), want, log)
+	steps := run(ctx, t, k, image, root, left)
+	logSteps(k, steps, passed)
+	for name, s := range passed {
+		steps[name] = s
 	}
-	r := &result{kernel: k, report: report(t, k, steps[0])}
+	r := &result{kernel: k, report: report(t, k, steps[all[0].name])}
 	for _, p := range r.report.Probes {
 		switch {
 		case k.Supported && p.Error != "":
@@ -176,23 +179,66 @@ func try(t *testing.T, k Kernel) *result {
 			t.Errorf("%s fails, and does not say what the kernel lacks: %s", p.Kind, p.Error)
 		}
 	}
-	if k.Supported {
-		for i, s := range steps[1:] {
-			r.suites = append(r.suites, tests(t, folders[i], s))
+	for _, s := range all[1:] {
+		r.suites = append(r.suites, tests(t, s.name, steps[s.name]))
+	}
+	if t.Failed() {
+		return r // what has failed may be the report's contents, too
+	}
+	for _, s := range left {
+		if err := kept.put(s.key, steps[s.name]); err != nil {
+			t.Errorf("keep the result: %v", err)
 		}
 	}
 	return r
 }
 
-// fill makes the machine's file system and returns the folders of bpf whose tests it runs.
-func fill(t *testing.T, k Kernel, root string) (folders []string) {
+// run runs steps in a machine, unless there are none, and returns them by their names.
+func run(ctx context.Context, t *testing.T, k Kernel, image, root string, left plan) map[string]console.Step {
+	t.Helper()
+	ran := map[string]console.Step{}
+	if len(left) == 0 {
+		return ran
+	}
+	if err := os.WriteFile(filepath.Join(root, "plan"), []byte(left.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	steps, log, err := Boot(ctx, k, image, root)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, log)
+	}
+	if len(steps) < 1 || k.Supported && len(steps) != len(left) {
+		t.Fatalf("%d steps, want %d:\n%s", len(steps), len(left), log)
+	}
+	for _, s := range steps {
+		ran[s.Name] = s
+	}
+	return ran
+}
+
+func logSteps(k Kernel, ran, passed map[string]console.Step) {
+	var took []string
+	for _, name := range slices.Sorted(maps.Keys(ran)) {
+		took = append(took, fmt.Sprintf("%s %.0f s", name, ran[name].Took.Seconds()))
+	}
+	if len(took) > 0 {
+		fmt.Printf("note: %s: %s\n", k.Name(), strings.Join(took, ", "))
+	}
+	if len(passed) > 0 {
+		fmt.Printf("note: %s: the same programs have passed before: %s\n", k.Name(),
+			strings.Join(slices.Sorted(maps.Keys(passed)), ", "))
+	}
+}
+
+// fill makes the machine's file system and returns the steps: the doctor and the tests of the folders of bpf.
+func fill(t *testing.T, k Kernel, root, image string) (steps plan) {
 	t.Helper()
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	build := func(to string, args ...string) {
 		cmd := exec.CommandContext(t.Context(), "go",
-			append(args[:1:1], append([]string{"-trimpath", "-o", filepath.Join(root, to)}, args[1:]...)...)...)
+			append(args[:1:1], append([]string{"-trimpath", "-buildvcs=false", "-o", filepath.Join(root, to)}, args[1:]...)...)...)
 		cmd.Dir = repository
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+k.Arch)
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -202,26 +248,34 @@ func fill(t *testing.T, k Kernel, root string) (folders []string) {
 	build("init", "build", "./e2e/kernels/init")
 	build("orb8-tracer", "build", "./cmd/orb8-tracer")
 	addFakes(t, k, root)
-	plan := "doctor with=" + strings.Join(capabilities.For(k.Series, false), ",") + " /orb8-tracer doctor\n"
-	if k.Supported {
-		probes, err := filepath.Glob(filepath.Join(repository, "bpf", "*", "*.bpf.c"))
+	machine := fmt.Sprint(emulator[k.Arch], options)
+	step := func(name, program, line string) {
+		program = filepath.Join(root, program)
+		key, err := keyOf(machine, line, program, image, filepath.Join(root, "init"), filepath.Join(root, "fakes"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, p := range probes {
-			folder := filepath.Base(filepath.Dir(p))
-			if only := os.Getenv("ORB8_E2E_PROBES"); only != "" && !slices.Contains(strings.Split(only, ","), folder) {
-				continue // while one works on a probe
-			}
-			folders = append(folders, folder)
-			build(folder+".test", "test", "-c", "./bpf/"+folder)
-			plan += fmt.Sprintf("%s /%s.test -test.v -test.run ^(%s)$\n", folder, folder, testsFor(k, folder))
-		}
+		steps = append(steps, plannedStep{name, line, program, key})
 	}
-	if err := os.WriteFile(filepath.Join(root, "plan"), []byte(plan), 0o644); err != nil {
+	step("doctor", "orb8-tracer", "doctor with="+strings.Join(capabilities.For(k.Series, false), ",")+
+		" /orb8-tracer doctor")
+	if !k.Supported {
+		return steps
+	}
+	probes, err := filepath.Glob(filepath.Join(repository, "bpf", "*", "*.bpf.c"))
+	if err != nil {
 		t.Fatal(err)
 	}
-	return folders
+	for _, p := range probes {
+		folder := filepath.Base(filepath.Dir(p))
+		if only := os.Getenv("ORB8_E2E_PROBES"); only != "" && !slices.Contains(strings.Split(only, ","), folder) {
+			continue // while one works on a probe
+		}
+		build(folder+".test", "test", "-c", "./bpf/"+folder)
+		step(folder, folder+".test", fmt.Sprintf("%s /%s.test -test.v -test.run ^(%s)$", folder, folder,
+			testsFor(k, folder)))
+	}
+	return steps
 }
 
 // compilers make programs for an architecture.
