@@ -24,8 +24,8 @@ const (
 const (
 	// ViewerSigner is the signerName of the CertificateSigningRequests of users.
 	ViewerSigner = "orb8.dev/viewer"
-	// TokenAudience is the audience of the service account tokens that servers accept: of agents, and of programs in the
-	// cluster.
+	// TokenAudience is the audience of the service account tokens that servers accept: of agents, and of programs in
+	// the cluster.
 	TokenAudience = "orb8.dev/server"
 	// MaxViewerLife is the longest life of a user's certificate.
 	MaxViewerLife = time.Hour
@@ -33,6 +33,7 @@ const (
 	AgentLife = 24 * time.Hour
 )
 
+// Bounds of messages.
 const (
 	// MaxMessageBytes caps one decompressed gRPC message on either side.
 	MaxMessageBytes = 4 << 20
