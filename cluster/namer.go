@@ -9,8 +9,20 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
+// observer decides which ends are observed.
+type observer interface {
+	// observesPod reports whether the pod is a target.
+	observesPod(uid string) bool
+	// observesHost reports whether a target is in the network of the node itself.
+	observesHost(node string) bool
+}
+
 // Name implements collect.Namer.
 func (c *Cluster) Name(addr netip.Addr, port uint16, proto event.Protocol) collect.Name {
+	return c.name(c.targets, addr, port, proto)
+}
+
+func (c *Cluster) name(o observer, addr netip.Addr, port uint16, proto event.Protocol) collect.Name {
 	c.names.mu.RLock()
 	defer c.names.mu.RUnlock()
 	addr = addr.Unmap().WithZone("")
@@ -23,19 +35,19 @@ func (c *Cluster) Name(addr netip.Addr, port uint16, proto event.Protocol) colle
 			name.Node = only.node
 		}
 		// An unready backend counts too: it may have become unready after the connection was made.
-		name.Observed = c.observesAnyBackend(sp)
+		name.Observed = c.observesAnyBackend(o, sp)
 		return name
 	}
 	if p := c.names.pods[addr]; p != nil {
 		return collect.Name{
 			Namespace: p.namespace, Pod: p.name, PodUID: string(p.uid), Workload: p.workload, Node: p.node,
-			Observed: c.targets.observesPod(string(p.uid)),
+			Observed: o.observesPod(string(p.uid)),
 			Hint:     c.names.infer(backend{addr, port, serviceProtocol(proto)}),
 		}
 	}
 	if node := c.names.nodes.lookup(addr); node != "" {
 		name.Node = node
-		name.Observed = c.targets.observesHost(node)
+		name.Observed = o.observesHost(node)
 		name.Hint = c.names.infer(backend{addr, port, serviceProtocol(proto)})
 		return name
 	}
@@ -76,13 +88,13 @@ func (c *Cluster) OwnNetwork(podUID string) bool {
 }
 
 // observesAnyBackend reports whether a pod behind the Service's port is a target, ready or not.
-func (c *Cluster) observesAnyBackend(sp *servicePort) bool {
+func (c *Cluster) observesAnyBackend(o observer, sp *servicePort) bool {
 	for _, sl := range sp.service.slices {
 		for b := range sl.backends[sp.port] {
-			if pod := c.names.pods[b.addr]; pod != nil && c.targets.observesPod(string(pod.uid)) {
+			if pod := c.names.pods[b.addr]; pod != nil && o.observesPod(string(pod.uid)) {
 				return true
 			}
-			if node, ok := c.names.nodes.own[b.addr]; ok && c.targets.observesHost(node) {
+			if node, ok := c.names.nodes.own[b.addr]; ok && o.observesHost(node) {
 				return true
 			}
 		}

@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
@@ -21,7 +22,8 @@ type targets struct {
 	mu    sync.Mutex
 	nodes map[string]*nodeTargets
 	// where is the node of each pod by UID: a deletion may arrive without the change before it.
-	where map[string]string
+	where  map[string]string
+	labels podLabels
 	// pending are nodes with a live target that nextNode has not returned yet.
 	pending []string
 	changed chan struct{} // closed and replaced at each change
@@ -64,6 +66,7 @@ func newTargets(match func(*corev1.Pod) bool, container string) *targets {
 	return &targets{
 		match: match, container: container,
 		nodes: map[string]*nodeTargets{}, where: map[string]string{}, changed: make(chan struct{}),
+		labels: podLabels{sets: map[string]labels.Set{}},
 	}
 }
 
@@ -90,6 +93,7 @@ func (t *targets) apply(pod *corev1.Pod) {
 		n.host[uid] = true
 	}
 	t.where[uid] = pod.Spec.NodeName
+	t.labels.sets[uid] = pod.Labels
 	described := describe(pod, t.container)
 	if old != nil && proto.Equal(old, described) {
 		return
@@ -149,6 +153,7 @@ func (t *targets) remove(uid string) {
 		return
 	}
 	delete(t.where, uid)
+	t.labels.delete(uid, time.Now())
 	delete(t.nodes[node].pods, uid)
 	delete(t.nodes[node].live, uid)
 	delete(t.nodes[node].host, uid)
@@ -214,6 +219,50 @@ func (t *targets) observesHost(node string) bool {
 	defer t.mu.Unlock()
 	n := t.nodes[node]
 	return n != nil && len(n.host) > 0
+}
+
+// pod returns a target, nil for a pod that is none.
+func (t *targets) pod(uid string) *session.Pod {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	node, ok := t.where[uid]
+	if !ok {
+		return nil
+	}
+	return t.nodes[node].pods[uid]
+}
+
+// hostPods returns the targets in the network of a node.
+func (t *targets) hostPods(node string) (pods []*session.Pod) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n := t.nodes[node]; n != nil {
+		for uid := range n.host {
+			pods = append(pods, n.pods[uid])
+		}
+	}
+	return pods
+}
+
+// labelsOf returns the labels of a pod that is a target, or was one.
+func (t *targets) labelsOf(uid string) (labels.Set, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	set, ok := t.labels.sets[uid]
+	return set, ok
+}
+
+// namespaces returns the namespaces with targets, in order.
+func (t *targets) namespaces() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := map[string]struct{}{}
+	for _, n := range t.nodes {
+		for _, p := range n.pods {
+			all[p.GetNamespace()] = struct{}{}
+		}
+	}
+	return slices.Sorted(maps.Keys(all))
 }
 
 // Feed gives one tracer the pods of its node: first all of them, then changes. It is for one goroutine.

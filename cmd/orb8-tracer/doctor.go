@@ -15,6 +15,7 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 	"github.com/orb8-dev/kubectl-orb8/internal/capabilities"
+	"github.com/orb8-dev/kubectl-orb8/internal/host"
 	"github.com/orb8-dev/kubectl-orb8/internal/version"
 	"github.com/orb8-dev/kubectl-orb8/tracer"
 	"github.com/orb8-dev/kubectl-orb8/tracer/gpu"
@@ -37,9 +38,9 @@ func doctor(ctx context.Context, getenv func(string) string, stdout io.Writer) e
 		return err
 	}
 	gpus := config.GetGpu()
-	host := tracer.Host{CgroupMount: cgroupMount(getenv)}
-	r := tracer.Examine(ctx, host)
-	r.Version, r.Kernel, r.Arch = version.Version(), kernelRelease(), machine()
+	kernel := tracer.Host{CgroupMount: cgroupMount(getenv)}
+	r := tracer.Examine(ctx, kernel)
+	r.Version, r.Kernel, r.Arch = version.Version(), host.Release(), machine()
 	_, err = os.Stat("/sys/kernel/btf/vmlinux")
 	r.BTF = err == nil
 	if r.Granted, r.Missing, err = compareCapabilities("/proc/self/status", r.Kernel, gpus != nil); err != nil {
@@ -49,7 +50,7 @@ func doctor(ctx context.Context, getenv func(string) string, stdout io.Writer) e
 		found := gpu.Examine(ctx, gpu.Options{
 			Library: gpus.GetLibrary(), PodResources: gpus.GetPodResources(), Node: getenv(session.EnvNodeName),
 		})
-		if found.Calls, err = tracer.ExamineCalls(ctx, host, gpus.GetCudaLibrary()); err != nil {
+		if found.Calls, err = tracer.ExamineCalls(ctx, kernel, gpus.GetCudaLibrary()); err != nil {
 			found.CallsError = err.Error()
 		}
 		r.GPU = &found

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/orb8-dev/kubectl-orb8/internal/host"
 	"github.com/orb8-dev/kubectl-orb8/internal/version"
 )
 
@@ -35,7 +36,7 @@ func main() {
 	default:
 		line := "orb8-tracer: " + strings.ReplaceAll(err.Error(), "\n", "; ")
 		fmt.Fprintln(os.Stderr, line)
-		writeTerminationMessage(terminationLog, line)
+		host.WriteTerminationMessage(host.TerminationLog, line)
 		os.Exit(1)
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -58,22 +57,6 @@ func TestVersionIsPrinted(t *testing.T) {
 	if err := run(t.Context(), []string{"version"}, nil, &out, io.Discard); err != nil ||
 		out.String() != version.Version()+"\n" {
 		t.Errorf("printed %q, %v", &out, err)
-	}
-}
-
-func TestTerminationMessage_IsWrittenInContainers(t *testing.T) {
-	dir := t.TempDir()
-	file := filepath.Join(dir, "termination-log")
-	writeTerminationMessage(file, "no container, no file")
-	if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
-		t.Error("a file was made on the host")
-	}
-	if err := os.WriteFile(file, []byte("an older and longer message"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	writeTerminationMessage(file, "orb8-tracer: no BTF")
-	if got, err := os.ReadFile(file); err != nil || string(got) != "orb8-tracer: no BTF\n" {
-		t.Errorf("got %q, %v", got, err)
 	}
 }
 

@@ -4,27 +4,21 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
-	"os"
 	"runtime/debug"
 	"strconv"
-	"strings"
 
 	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/internal/host"
 	"github.com/orb8-dev/kubectl-orb8/internal/version"
 	"github.com/orb8-dev/kubectl-orb8/tracer"
-	"golang.org/x/sys/unix"
 )
 
 const (
-	// terminationLog is what Kubernetes shows of a container that has ended.
-	terminationLog = "/dev/termination-log"
 	// defaultCgroupMount is where a host has its cgroups, for those who run the tracer outside a pod.
 	defaultCgroupMount = "/sys/fs/cgroup"
 	// gcPercent: the tracer is a guest on the node, so rather a little more time for the garbage collector than memory.
@@ -51,15 +45,15 @@ func serve(ctx context.Context, getenv func(string) string, stdout, stderr io.Wr
 	}
 	debug.SetGCPercent(gcPercent)
 	log := slog.New(slog.NewTextHandler(stderr, nil))
-	if err := yieldToPods(); err != nil {
+	if err := host.YieldToPods(); err != nil {
 		log.Warn("the tracer may disturb the pods of a busy node", "err", err)
 	}
 	return tracer.Run(ctx, tracer.Config{
 		Node:      node,
 		Version:   version.Version(),
-		Release:   kernelRelease(),
-		BootID:    bootID(),
-		Instance:  randomInstance(),
+		Release:   host.Release(),
+		BootID:    host.BootID(),
+		Instance:  host.RandomInstance(),
 		Identity:  identity,
 		Client:    client,
 		Listeners: listeners,
@@ -87,39 +81,4 @@ func listen(ctx context.Context, port int) ([]net.Listener, error) {
 		return nil, errors.Join(errs...)
 	}
 	return listeners, nil
-}
-
-// randomInstance is never 0, which on the wire means none.
-func randomInstance() uint64 {
-	var b [8]byte
-	rand.Read(b[:]) // it cannot fail, only end the process
-	return binary.LittleEndian.Uint64(b[:]) | 1
-}
-
-// kernelRelease is what uname -r prints; empty where the kernel does not say.
-func kernelRelease() string {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return ""
-	}
-	return unix.ByteSliceToString(u.Release[:])
-}
-
-// writeTerminationMessage writes a line to a file that exists already, as the termination log does in a container.
-func writeTerminationMessage(file, line string) {
-	f, err := os.OpenFile(file, os.O_WRONLY|os.O_TRUNC, 0)
-	if err != nil {
-		return // not in a container
-	}
-	_, _ = f.WriteString(line + "\n") // stderr has it too
-	_ = f.Close()
-}
-
-// bootID names the kernel from boot to boot; empty where it is not told.
-func bootID() string {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(b))
 }

@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package host
 
 import (
 	"errors"
@@ -13,14 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// yieldToPods keeps the tracer out of the way of what it observes. It returns what could not be done, which is no
+// YieldToPods keeps the tracer out of the way of what it observes. It returns what could not be done, which is no
 // reason not to trace.
 //
 // One CPU is enough for some 100,000 events a second; with more, each thread of the runtime that finds work wakes
 // another to look for more. And with SCHED_IDLE a wake-up of ours does not interrupt the thread that runs, and a pod's
 // thread that wakes up takes a CPU that runs us for a free one. It is a policy within the tracer's own cgroup:
 // that still gets its share of a busy node.
-func yieldToPods() error {
+func YieldToPods() error {
 	runtime.GOMAXPROCS(1)
 	// Threads inherit the policy of the one that makes them. Until no new one is found, one may have been made by
 	// another that was not looked at yet.

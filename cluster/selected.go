@@ -1,0 +1,89 @@
+package cluster
+
+import (
+	"net/netip"
+	"time"
+
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/orb8-dev/kubectl-orb8/collect"
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/event/session"
+)
+
+// Selected is a Cluster for one of several readers, which observes only some of the targets. It implements
+// collect.Namer.
+type Selected struct {
+	*Cluster
+	// match selects a target; it must not block.
+	match  func(*session.Pod) bool
+	labels labels.Selector
+}
+
+// Select returns a view of the Cluster in which only the targets that match, and have the labels, are observed. labels
+// is nil for all.
+func (c *Cluster) Select(match func(*session.Pod) bool, labels labels.Selector) *Selected {
+	return &Selected{Cluster: c, match: match, labels: labels}
+}
+
+// Name implements collect.Namer.
+func (s *Selected) Name(addr netip.Addr, port uint16, proto event.Protocol) collect.Name {
+	return s.name(s, addr, port, proto)
+}
+
+// HasLabels reports whether a pod has the labels of the selection. The labels of a deleted pod are known for
+// labelAfterlife.
+func (s *Selected) HasLabels(podUID string) bool {
+	if s.labels == nil {
+		return true
+	}
+	set, ok := s.targets.labelsOf(podUID)
+	return ok && s.labels.Matches(set)
+}
+
+func (s *Selected) observesPod(uid string) bool {
+	p := s.targets.pod(uid)
+	return p != nil && s.match(p) && s.HasLabels(uid)
+}
+
+func (s *Selected) observesHost(node string) bool {
+	for _, p := range s.targets.hostPods(node) {
+		if s.match(p) && s.HasLabels(p.GetUid()) {
+			return true
+		}
+	}
+	return false
+}
+
+// Namespaces returns the namespaces that have targets.
+func (c *Cluster) Namespaces() []string { return c.targets.namespaces() }
+
+// labelAfterlife is how long the labels of a deleted pod are known, for its history. maxDeletedLabels limits the
+// deleted pods whose labels are.
+const (
+	labelAfterlife   = 30 * time.Minute
+	maxDeletedLabels = 10_000
+)
+
+// podLabels holds the labels of the targets, and of those that were deleted.
+type podLabels struct {
+	sets    map[string]labels.Set // by UID
+	deleted []deletedPod          // oldest first
+}
+
+type deletedPod struct {
+	uid  string
+	when time.Time
+}
+
+// delete forgets the labels of a pod in a while.
+func (l *podLabels) delete(uid string, now time.Time) {
+	if _, ok := l.sets[uid]; !ok {
+		return
+	}
+	l.deleted = append(l.deleted, deletedPod{uid, now})
+	for len(l.deleted) > maxDeletedLabels || now.Sub(l.deleted[0].when) > labelAfterlife {
+		delete(l.sets, l.deleted[0].uid)
+		l.deleted = l.deleted[1:]
+	}
+}
