@@ -121,7 +121,8 @@ var rules = []rule{
 		why: "closing lines are made of events and losses",
 	},
 	{
-		folder: "plugin/rights", own: []string{"deploy", "cluster", "collect", "event", "plugin/rights"},
+		folder: "plugin/rights", own: []string{"deploy", "cluster", "collect", "event", "internal/capabilities",
+			"plugin/rights"},
 		why: "one package checks the user's access rights, for all commands",
 	},
 	{
@@ -165,8 +166,9 @@ var rules = []rule{
 		why: "opening untrusted files needs the kernel and nothing else",
 	},
 	{
-		folder: "deploy", only: []string{},
-		why: "manifests need no code",
+		folder: "deploy", never: []string{"k8s.io/client-go", "github.com/spf13"},
+		own: []string{"event", "deploy", "internal/capabilities"},
+		why: "manifests are made of values, and applied by others",
 	},
 	{
 		folder: "cmd/kubectl-orb8", never: []string{module + "tracer", module + "bpf", "github.com/cilium/ebpf",

@@ -16,8 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/orb8-dev/kubectl-orb8/deploy/podspec"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
-	"github.com/orb8-dev/kubectl-orb8/internal/capabilities"
 )
 
 // Labels of all that a session makes in the cluster.
@@ -71,7 +71,6 @@ const (
 )
 
 const (
-	cgroupMount = "/host/cgroup"
 	// ttlSeconds is how long a finished Job stays: long enough to read why it failed.
 	ttlSeconds = 3
 	// graceSeconds is how long a deleted tracer has to detach its probes, which takes it milliseconds.
@@ -119,8 +118,8 @@ func (s *Spec) JobName() string {
 
 // Job is the object to create.
 func (s *Spec) Job() *batchv1.Job {
-	set := merged(s.Labels, Labels(), map[string]string{LabelSession: s.Session})
-	annotations := merged(s.Annotations, map[string]string{AnnotationNode: s.Node})
+	set := podspec.Merge(s.Labels, Labels(), map[string]string{LabelSession: s.Session})
+	annotations := podspec.Merge(s.Annotations, map[string]string{AnnotationNode: s.Node})
 	var pullSecrets []corev1.LocalObjectReference
 	for _, name := range s.ImagePullSecrets {
 		pullSecrets = append(pullSecrets, corev1.LocalObjectReference{Name: name})
@@ -136,7 +135,8 @@ func (s *Spec) Job() *batchv1.Job {
 			TTLSecondsAfterFinished: ptr(int32(ttlSeconds)),
 			Template: corev1.PodTemplateSpec{
 				ObjectMeta: metav1.ObjectMeta{
-					Labels: merged(optOutLabels, set), Annotations: merged(optOutAnnotations, annotations),
+					Labels:      podspec.Merge(podspec.OptOutLabels(), set),
+					Annotations: podspec.Merge(podspec.OptOutAnnotations(), annotations),
 				},
 				Spec: corev1.PodSpec{
 					RestartPolicy:    corev1.RestartPolicyNever,
@@ -159,17 +159,9 @@ func (s *Spec) Job() *batchv1.Job {
 					EnableServiceLinks:            ptr(false),
 					TerminationGracePeriodSeconds: ptr(int64(graceSeconds)),
 					ImagePullSecrets:              pullSecrets,
-					SecurityContext: &corev1.PodSecurityContext{
-						RunAsUser: ptr(int64(0)), RunAsGroup: ptr(int64(0)), RunAsNonRoot: ptr(false),
-						SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeUnconfined},
-					},
-					Containers: []corev1.Container{s.container()},
-					Volumes: []corev1.Volume{{
-						Name: "cgroup",
-						VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{
-							Path: "/sys/fs/cgroup", Type: ptr(corev1.HostPathDirectory),
-						}},
-					}},
+					SecurityContext:               podspec.PodSecurityContext(),
+					Containers:                    []corev1.Container{s.container()},
+					Volumes:                       []corev1.Volume{podspec.Volume()},
 				},
 			},
 		},
@@ -196,54 +188,22 @@ func (s *Spec) container() corev1.Container {
 		Image:           s.Image,
 		ImagePullPolicy: s.ImagePullPolicy,
 		Args:            s.args(),
-		Env: []corev1.EnvVar{
-			{Name: session.EnvClientKey, Value: s.ClientKey.String()},
-			{Name: session.EnvCgroupRoot, Value: cgroupMount},
-			{Name: session.EnvNodeName,
-				ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "spec.nodeName"}}},
-			{Name: "GOMEMLIMIT", Value: goMemoryLimit(resources.Limits[corev1.ResourceMemory])},
-		},
-		Resources:                resources,
-		SecurityContext:          s.securityContext(),
+		Env: append([]corev1.EnvVar{{Name: session.EnvClientKey, Value: s.ClientKey.String()}},
+			podspec.Env(resources.Limits[corev1.ResourceMemory])...),
+		Resources: resources,
+		SecurityContext: podspec.Privileges{
+			Privileged: s.Privileged, Kernel: s.Kernel, GPU: s.gpu(),
+		}.SecurityContext(),
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
-		VolumeMounts: []corev1.VolumeMount{{
-			// The mount brings what is mounted below it, as the v2 hierarchy is on a hybrid host: that shall be
-			// read-only too (Kubernetes 1.33; older ones ignore it). No propagation: it needs host mounts to be shared,
-			// and not all are.
-			Name: "cgroup", MountPath: cgroupMount, ReadOnly: true,
-			RecursiveReadOnly: ptr(corev1.RecursiveReadOnlyIfPossible),
-		}},
+		VolumeMounts:             []corev1.VolumeMount{podspec.Mount()},
 	}
 	if config := s.Config.Encode(); s.Command == CommandDoctor && config != "" {
 		c.Env = append(c.Env, corev1.EnvVar{Name: session.EnvConfig, Value: config})
 	}
 	if s.gpu() {
-		// NVIDIA's runtime gives the container all devices, and of the driver no more than it takes to read them. No
-		// other one looks at these.
-		c.Env = append(c.Env, corev1.EnvVar{Name: "NVIDIA_VISIBLE_DEVICES", Value: "all"},
-			corev1.EnvVar{Name: "NVIDIA_DRIVER_CAPABILITIES", Value: "utility"})
+		c.Env = append(c.Env, podspec.GPUEnv()...)
 	}
 	return c
-}
-
-func (s *Spec) securityContext() *corev1.SecurityContext {
-	sc := &corev1.SecurityContext{
-		ReadOnlyRootFilesystem: ptr(true),
-		SeccompProfile:         &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeUnconfined},
-		AppArmorProfile:        &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeUnconfined},
-		SELinuxOptions:         &corev1.SELinuxOptions{Type: "spc_t"},
-	}
-	if s.Privileged {
-		sc.Privileged = ptr(true)
-		return sc
-	}
-	sc.Privileged = ptr(false)
-	sc.AllowPrivilegeEscalation = ptr(false)
-	sc.Capabilities = &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}
-	for _, name := range capabilities.For(s.Kernel, s.gpu()) {
-		sc.Capabilities.Add = append(sc.Capabilities.Add, corev1.Capability(name))
-	}
-	return sc
 }
 
 func ptr[T any](v T) *T { return &v }

@@ -10,6 +10,7 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/orb8-dev/kubectl-orb8/deploy/podspec"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 	"github.com/orb8-dev/kubectl-orb8/internal/capabilities"
 )
@@ -104,9 +105,6 @@ func rule(
 	}}
 }
 
-// gpuEnv selects the devices and libraries that NVIDIA's runtime provides to a tracer that reads GPUs.
-var gpuEnv = map[string]string{"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "utility"}
-
 // policyVariables shorten the expressions. dyn lets them iterate over the names of an object's fields.
 var policyVariables = []admissionv1.Variable{
 	{Name: "template", Expression: `object.spec.template.metadata`},
@@ -150,12 +148,12 @@ func (p *Policy) metadataValidations() []admissionv1.Validation {
 			Message: "orb8: a tracer's Job has a deadline and one pod",
 		},
 		{
-			Expression: celPairs("variables.labels", merged(optOutLabels, p.Labels, Labels()), free),
+			Expression: celPairs("variables.labels", podspec.Merge(podspec.OptOutLabels(), p.Labels, Labels()), free),
 			Message: "orb8: the pod has labels that orb8 does not set: an administrator allows more with " +
 				"kubectl orb8 rbac --tracer-labels",
 		},
 		{
-			Expression: celPairs("variables.annotations", merged(optOutAnnotations, p.Annotations),
+			Expression: celPairs("variables.annotations", podspec.Merge(podspec.OptOutAnnotations(), p.Annotations),
 				[]string{AnnotationNode}),
 			Message: "orb8: the pod has annotations that orb8 does not set: an administrator allows more with " +
 				"kubectl orb8 rbac --tracer-annotations",
@@ -216,10 +214,12 @@ func (p *Policy) containerValidations() []admissionv1.Validation {
 		"args", "env", "image", "imagePullPolicy", "name", "resources", "securityContext", "terminationMessagePath",
 		"terminationMessagePolicy", "volumeMounts",
 	}
-	environment := map[string]string{session.EnvCgroupRoot: cgroupMount}
+	environment := map[string]string{session.EnvCgroupRoot: podspec.CgroupMount}
 	anyValue := []string{session.EnvClientKey, "GOMEMLIMIT"}
 	if p.GPU {
-		maps.Copy(environment, gpuEnv)
+		for _, e := range podspec.GPUEnv() {
+			environment[e.Name] = e.Value
+		}
 		anyValue = append(anyValue, session.EnvConfig) // doctor has a configuration for GPUs only
 	}
 	names := capabilities.For(p.Kernel, p.GPU)
@@ -255,8 +255,8 @@ variables.tracer.terminationMessagePath == "/dev/termination-log"`,
 		{
 			Expression: fmt.Sprintf(`variables.mounts.size() == 1 && variables.mounts.all(m,
   m.all(k, k in ["name", "mountPath", "readOnly", "recursiveReadOnly"]) &&
-  m.mountPath == %q && has(m.readOnly) && m.readOnly)`, cgroupMount),
-			Message: "orb8: a tracer mounts one volume, read-only, at " + cgroupMount,
+  m.mountPath == %q && has(m.readOnly) && m.readOnly)`, podspec.CgroupMount),
+			Message: "orb8: a tracer mounts one volume, read-only, at " + podspec.CgroupMount,
 		},
 		{
 			Expression: securityExpression(names),

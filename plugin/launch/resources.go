@@ -1,14 +1,11 @@
 package launch
 
 import (
-	"fmt"
 	"regexp"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-
-	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
 
 // MinMemory is the least memory that a tracer runs in.
@@ -30,11 +27,6 @@ func (s *Spec) resources() corev1.ResourceRequirements {
 		r.Requests[name], r.Limits[name] = q, q
 	}
 	return r
-}
-
-// goMemoryLimit returns GOMEMLIMIT for a memory limit, with room for memory outside the Go heap.
-func goMemoryLimit(limit resource.Quantity) string {
-	return fmt.Sprintf("%dMiB", session.HeapLimit(limit.Value())>>20)
 }
 
 var (
