@@ -1,4 +1,5 @@
-// Package deploy holds the RBAC manifests that `kubectl orb8 rbac` prints.
+// Package deploy holds the objects of persistent mode, made of Values, and the RBAC manifests that `kubectl orb8 rbac`
+// prints.
 package deploy
 
 import _ "embed"

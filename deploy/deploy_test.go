@@ -1,0 +1,184 @@
+package deploy
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/yaml"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+const image = "ghcr.io/orb8-dev/orb8:v1.2.3"
+
+func defaults() *Values { return Default(DefaultNamespace, "v1.2.3", image) }
+
+// custom has a value of each kind that is not the default.
+func custom() *Values {
+	v := Default("monitoring", "v1.2.3", "registry.example.com/orb8@sha256:0123")
+	v.ImagePullPolicy, v.ImagePullSecrets = corev1.PullAlways, []string{"registry"}
+	v.Replicas, v.HistoryMemory = 3, resource.MustParse("128Mi")
+	v.Kinds = []string{"flow", "exec"}
+	v.NodeSelector = map[string]string{"pool": "apps"}
+	v.Tolerations = []corev1.Toleration{{Key: "dedicated", Operator: corev1.TolerationOpExists}}
+	v.AggregateToView, v.OldestKernel = true, "5.10"
+	return v
+}
+
+func manifest(t *testing.T, v *Values) string {
+	t.Helper()
+	if err := v.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	for _, o := range v.Objects() {
+		u, err := Unstructured(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := yaml.Marshal(u.Object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.WriteString("---\n")
+		out.Write(text)
+	}
+	return out.String()
+}
+
+func TestObjects_Golden(t *testing.T) {
+	for name, v := range map[string]*Values{"default": defaults(), "custom": custom()} {
+		t.Run(name, func(t *testing.T) {
+			got := manifest(t, v)
+			if second := manifest(t, v); second != got {
+				t.Error("two calls differ")
+			}
+			path := filepath.Join("testdata", name+".yaml")
+			if *update {
+				if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), got); diff != "" {
+				t.Errorf("go test ./deploy -update writes what changed (- want, + got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestObjects_HaveLabels(t *testing.T) {
+	for _, o := range custom().Objects() {
+		if !Labels().AsSelector().Matches(labels.Set(o.GetLabels())) {
+			t.Errorf("%T %s: labels %v", o, o.GetName(), o.GetLabels())
+		}
+		if o.GetObjectKind().GroupVersionKind().Kind == "" || o.GetAnnotations()[AnnotationVersion] != "v1.2.3" {
+			t.Errorf("%T %s: %v", o, o.GetName(), o.GetAnnotations())
+		}
+		if ns := o.GetNamespace(); ns != "" && ns != "monitoring" {
+			t.Errorf("%T %s is in namespace %s", o, o.GetName(), ns)
+		}
+	}
+}
+
+func pods(v *Values) (agent, server corev1.PodSpec) {
+	for _, o := range v.Objects() {
+		switch o := o.(type) {
+		case *appsv1.DaemonSet:
+			agent = o.Spec.Template.Spec
+		case *appsv1.Deployment:
+			server = o.Spec.Template.Spec
+		}
+	}
+	return agent, server
+}
+
+// TestServer_IsRestricted checks what Pod Security's level restricted wants.
+func TestServer_IsRestricted(t *testing.T) {
+	_, pod := pods(defaults())
+	c := pod.Containers[0].SecurityContext
+	if pod.HostPID || pod.HostNetwork || len(pod.Volumes) > 0 || !*pod.SecurityContext.RunAsNonRoot ||
+		pod.SecurityContext.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault ||
+		*c.AllowPrivilegeEscalation || !*c.ReadOnlyRootFilesystem || len(c.Capabilities.Add) > 0 ||
+		!slices.Equal(c.Capabilities.Drop, []corev1.Capability{"ALL"}) {
+		t.Errorf("%+v", pod)
+	}
+}
+
+func TestAgent_Capabilities(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		kinds  []string
+		kernel string
+		want   string
+	}{
+		{"without GPUs", []string{"flow"}, "", "BPF PERFMON NET_ADMIN"},
+		{"with GPUs", []string{"gpu"}, "", "BPF PERFMON NET_ADMIN SYS_PTRACE SETUID SETGID"},
+		{"before 5.11", []string{"flow"}, "5.10.0-32-cloud-amd64", "BPF PERFMON NET_ADMIN SYS_RESOURCE"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			v := defaults()
+			v.Kinds, v.OldestKernel = test.kinds, test.kernel
+			pod, _ := pods(v)
+			var got []string
+			for _, c := range pod.Containers[0].SecurityContext.Capabilities.Add {
+				got = append(got, string(c))
+			}
+			if strings.Join(got, " ") != test.want {
+				t.Errorf("%v, want %s", got, test.want)
+			}
+			if pod.HostNetwork || !pod.HostPID {
+				t.Error("want the host's PID namespace and not its network")
+			}
+		})
+	}
+	v := defaults()
+	v.Privileged = true
+	if pod, _ := pods(v); !*pod.Containers[0].SecurityContext.Privileged {
+		t.Error("not privileged")
+	}
+}
+
+func TestKinds_AreEventKinds(t *testing.T) {
+	for _, name := range Kinds() {
+		if k := event.KindByName(name); k == nil || k.Row {
+			t.Errorf("%s is no kind of event", name)
+		}
+	}
+	if got := strings.Join(DefaultKinds(), " "); got != "flow tcp dns drop resources gpu" {
+		t.Errorf("by default %s", got)
+	}
+}
+
+func TestValidate_NamesTheField(t *testing.T) {
+	for field, change := range map[string]func(*Values){
+		"namespace":     func(v *Values) { v.Namespace = "Orb8" },
+		"image":         func(v *Values) { v.Image = "a b" },
+		"kinds":         func(v *Values) { v.Kinds = []string{"flow", "packets"} },
+		"replicas":      func(v *Values) { v.Replicas = 0 },
+		"historyMemory": func(v *Values) { v.HistoryMemory = resource.MustParse("1k") },
+		"nodeSelector":  func(v *Values) { v.NodeSelector = map[string]string{"a b": "c"} },
+		"oldestKernel":  func(v *Values) { v.OldestKernel = "new" },
+	} {
+		v := defaults()
+		change(v)
+		if err := v.Validate(); err == nil || !strings.HasPrefix(err.Error(), field+" ") {
+			t.Errorf("%s: %v", field, err)
+		}
+	}
+}
