@@ -128,3 +128,34 @@ func cronJobUID(ctx context.Context, c kubernetes.Interface, ns, name string) (t
 	}
 	return o.UID, nil
 }
+
+// ParseName reads a target as users write it: POD, pod/POD or KIND/NAME. It returns either the pod, or the workload as
+// events have it: "deploy/web". Services and kinds that own no pods are refused.
+func ParseName(target string) (workload, pod string, err error) {
+	kind, name, slash := strings.Cut(target, "/")
+	if !slash {
+		kind, name = "pod", target
+	}
+	kind = strings.ToLower(kind)
+	if name == "" || strings.Contains(name, "/") || len(target) > maxTarget {
+		return "", "", &BadTargetError{Arg: target, Want: "POD or KIND/NAME"}
+	}
+	if kind == "pod" || kind == "pods" || kind == "po" {
+		return "", name, nil
+	}
+	w, ok := workloadKind(kind)
+	if !ok || w.kind == "service" || w.kind == "cronjob" {
+		return "", "", &BadTargetError{Arg: target, Want: "a pod's name, or deploy/, sts/, ds/, rs/, rc/ or job/NAME"}
+	}
+	if short, renamed := workloadNames[w.kind]; renamed {
+		return short + "/" + name, "", nil
+	}
+	return w.kind + "/" + name, "", nil
+}
+
+// maxTarget limits a target, bytes: a kind with its group, and a name.
+const maxTarget = 512
+
+// workloadNames are the kinds that events name by a short name, as workloadOf does.
+var workloadNames = map[string]string{"deployment": "deploy", "statefulset": "sts", "daemonset": "ds",
+	"replicaset": "rs"}

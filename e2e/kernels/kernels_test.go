@@ -162,9 +162,6 @@ func try(t *testing.T, k Kernel) *result {
 	all := fill(t, k, root, image)
 	kept := passedSteps{filepath.Join(cache, "passed")}
 	left, passed := all.pending(kept)
-	if *update {
-		left, passed = all, nil
-	}
 	steps := run(ctx, t, k, image, root, left)
 	logSteps(k, steps, passed)
 	for name, s := range passed {

@@ -343,10 +343,8 @@ func (x *QueryRequest) GetLast() uint32 {
 }
 
 type QueryFlowsRequest struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	Query *QueryRequest          `protobuf:"bytes,1,opt,name=query,proto3" json:"query,omitempty"`
-	// Columns of the flow to sum by, as "src.namespace"; none: single flows.
-	AggregateBy   []string `protobuf:"bytes,2,rep,name=aggregate_by,json=aggregateBy,proto3" json:"aggregate_by,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Query         *QueryRequest          `protobuf:"bytes,1,opt,name=query,proto3" json:"query,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -384,13 +382,6 @@ func (*QueryFlowsRequest) Descriptor() ([]byte, []int) {
 func (x *QueryFlowsRequest) GetQuery() *QueryRequest {
 	if x != nil {
 		return x.Query
-	}
-	return nil
-}
-
-func (x *QueryFlowsRequest) GetAggregateBy() []string {
-	if x != nil {
-		return x.AggregateBy
 	}
 	return nil
 }
@@ -1602,10 +1593,9 @@ const file_orbit_orbit_proto_rawDesc = "" +
 	"\x03ago\x18\x03 \x01(\x03R\x03ago\x12\x14\n" +
 	"\x05since\x18\x04 \x01(\x06R\x05since\x12\x14\n" +
 	"\x05until\x18\x05 \x01(\x06R\x05until\x12\x12\n" +
-	"\x04last\x18\x06 \x01(\rR\x04last\"i\n" +
+	"\x04last\x18\x06 \x01(\rR\x04last\"F\n" +
 	"\x11QueryFlowsRequest\x121\n" +
-	"\x05query\x18\x01 \x01(\v2\x1b.orb8.orbit.v1.QueryRequestR\x05query\x12!\n" +
-	"\faggregate_by\x18\x02 \x03(\tR\vaggregateBy\"\x89\x01\n" +
+	"\x05query\x18\x01 \x01(\v2\x1b.orb8.orbit.v1.QueryRequestR\x05query\"\x89\x01\n" +
 	"\x06Answer\x12,\n" +
 	"\x06events\x18\x01 \x03(\v2\x14.orb8.event.v1.EventR\x06events\x12\x1c\n" +
 	"\twatermark\x18\x02 \x01(\x06R\twatermark\x123\n" +

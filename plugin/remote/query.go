@@ -1,0 +1,90 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"google.golang.org/grpc"
+
+	"github.com/orb8-dev/kubectl-orb8/collect/losses"
+	"github.com/orb8-dev/kubectl-orb8/event/orbit"
+	"github.com/orb8-dev/kubectl-orb8/plugin/advice"
+	"github.com/orb8-dev/kubectl-orb8/plugin/live"
+)
+
+// Query shows events of the past. flows asks for one event for each flow. open is called once a server has answered.
+// The tally is nil if none has.
+func Query(
+	ctx context.Context, conn Conn, request *orbit.QueryRequest, flows bool, open func() (live.Consumer, error),
+) (*Result, error) {
+	client := orbit.NewOrbitServiceClient(conn)
+	var stream grpc.ServerStreamingClient[orbit.Answer]
+	var err error
+	if flows {
+		stream, err = client.QueryFlows(ctx, &orbit.QueryFlowsRequest{Query: request})
+	} else {
+		stream, err = client.QueryEvents(ctx, request)
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := &Result{}
+	var lost losses.Tally
+	var consumer live.Consumer
+	for {
+		answer, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, errors.Join(err, closeConsumer(consumer))
+		}
+		if consumer == nil {
+			if consumer, err = open(); err != nil {
+				return nil, err
+			}
+		}
+		if c := answer.GetCoverage(); c != nil {
+			r.Coverage = c
+		}
+		for _, ev := range answer.GetEvents() {
+			if ev.GetLost() != nil {
+				lost.Add(losses.Of(ev))
+			}
+			if err := consumer.Show(ev); err != nil {
+				return nil, errors.Join(err, closeConsumer(consumer))
+			}
+		}
+	}
+	if consumer == nil || r.Coverage == nil {
+		return nil, errors.New("the server's answer ended before it was whole")
+	}
+	if err := consumer.Close(); err != nil && !errors.Is(err, io.ErrClosedPipe) {
+		return nil, fmt.Errorf("write output: %w", err)
+	}
+	r.Tally = advice.Tally{Events: consumer.Shown(), Losses: lost.All(), Nodes: len(r.Coverage.GetNodes())}
+	for _, n := range r.Coverage.GetNodes() {
+		if n.GetAnswer() == orbit.NodeAnswer_NODE_ANSWER_OK {
+			r.Tally.Traced++
+		}
+	}
+	return r, nil
+}
+
+// Result is what a query's answer covers.
+type Result struct {
+	Coverage *orbit.Coverage
+	Tally    advice.Tally
+}
+
+func closeConsumer(c live.Consumer) error {
+	if c == nil {
+		return nil
+	}
+	if err := c.Close(); err != nil && !errors.Is(err, io.ErrClosedPipe) {
+		return err
+	}
+	return nil
+}

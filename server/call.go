@@ -1,0 +1,136 @@
+package server
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/orb8-dev/kubectl-orb8/cluster"
+	"github.com/orb8-dev/kubectl-orb8/collect"
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/event/orbit"
+)
+
+// call is a request that was found to be well formed, of a caller who may see something of what it selects.
+type call struct {
+	*Service
+	target   *target
+	view     View
+	pods     *cluster.Selected
+	coverage *coverage
+	release  func()
+}
+
+// open checks a request: its protocol, the selection, who asks, and what they may see.
+func (s *Service) open(
+	ctx context.Context, protocol uint32, selection *orbit.Selection, only ...string,
+) (c *call, err error) {
+	// Who asks comes first: strangers learn nothing of what would be wrong with their request.
+	user, err := s.door.Identify(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if protocol < orbit.MinProtocol || protocol > orbit.Protocol {
+		return nil, status.Errorf(codes.FailedPrecondition,
+			"this server (%s) speaks protocol %d to %d, the client %d: use a kubectl orb8 of the server's version",
+			s.version, orbit.MinProtocol, orbit.Protocol, protocol)
+	}
+	t, err := newTarget(selection, only...)
+	if err != nil {
+		return nil, err
+	}
+	release, err := s.admit(user)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			release()
+		}
+	}()
+	namespaces := t.namespaces
+	if len(namespaces) == 0 {
+		namespaces = s.cluster.Namespaces()
+	}
+	view, err := s.door.Open(ctx, user, t.kinds, namespaces)
+	if err != nil {
+		return nil, err
+	}
+	c = &call{Service: s, target: t, view: view, release: release}
+	c.pods = s.cluster.Select(t.matchPod, t.labels)
+	c.coverage = newCoverage(c.scope(namespaces))
+	return c, nil
+}
+
+func (c *call) close() { c.release() }
+
+// scope is what the caller may see.
+func (c *call) scope(namespaces []string) *orbit.Coverage {
+	scope := &orbit.Coverage{AllNamespaces: len(c.target.namespaces) == 0}
+	for _, kind := range c.target.kinds {
+		all := c.view.All(kind)
+		scope.AllNamespaces = scope.AllNamespaces && all
+		visible := all
+		for _, ns := range namespaces {
+			if c.view.MaySee(kind, ns) {
+				visible = true
+				if !slices.Contains(scope.Namespaces, ns) {
+					scope.Namespaces = append(scope.Namespaces, ns)
+				}
+			}
+		}
+		if !visible {
+			scope.ForbiddenKinds = append(scope.ForbiddenKinds, kind)
+		}
+	}
+	if scope.AllNamespaces {
+		scope.Namespaces = nil
+	}
+	slices.Sort(scope.Namespaces)
+	return scope
+}
+
+// visible keeps an agent's events that are selected and of pods that the caller may see. Halves of flows of other pods
+// are not joined: what they hold is not the caller's to see.
+func (c *call) visible(events []*event.Event) []*event.Event {
+	kept := events[:0]
+	for _, ev := range events {
+		switch {
+		case ev.GetLost() != nil:
+			c.coverage.count(ev)
+		case ev.GetNodeStatus() != nil:
+		case !c.target.match(ev) || !c.pods.HasLabels(ev.GetPodUid()):
+			continue
+		default:
+			// A kind that this version does not know cannot be authorized.
+			kind := event.KindOf(ev)
+			if kind == nil || !c.view.MaySee(kind.Name, ev.GetNamespace()) {
+				continue
+			}
+		}
+		kept = append(kept, ev)
+	}
+	return kept
+}
+
+// show redacts a merged event, and reports whether the caller gets it.
+func (c *call) show(ev *event.Event) bool {
+	if !c.view.Redact(ev) {
+		return false
+	}
+	match, err := c.target.filter.Match(ev)
+	return match && err == nil
+}
+
+func (c *call) newCollector(interval time.Duration) *collect.Collector {
+	return collect.New(collect.Options{
+		Namer: c.pods, Interval: interval, Kinds: c.target.kinds, MaxFlows: maxFlows, MaxFlowBytes: maxFlowBytes,
+		MaxPendingBytes: maxPendingBytes, MaxClosedBytes: maxClosedBytes,
+		Refused: func(node string, why error) {
+			c.log.Warn("an agent sent what no agent of this version sends", "node", node, "err", why)
+		},
+	})
+}

@@ -1,0 +1,77 @@
+package server
+
+import (
+	"maps"
+	"slices"
+	"sync"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/event/orbit"
+)
+
+// coverage is what an answer covers.
+type coverage struct {
+	mu     sync.Mutex
+	fixed  orbit.Coverage // without nodes
+	nodes  map[string]*orbit.NodeCoverage
+	change chan struct{} // holds a token after a change
+}
+
+func newCoverage(scope *orbit.Coverage) *coverage {
+	c := &coverage{nodes: map[string]*orbit.NodeCoverage{}, change: make(chan struct{}, 1)}
+	proto.Merge(&c.fixed, scope)
+	return c
+}
+
+// answer sets how a node answers.
+func (c *coverage) answer(node string, answer orbit.NodeAnswer, message string) {
+	c.set(node, func(n *orbit.NodeCoverage) { n.Answer, n.Message = answer, message })
+}
+
+// hello sets what an agent says of itself.
+func (c *coverage) hello(node string, h *orbit.AgentHello) {
+	c.set(node, func(n *orbit.NodeCoverage) {
+		n.Answer, n.Message, n.Reach, n.Kinds = orbit.NodeAnswer_NODE_ANSWER_OK, "", h.GetReach(), h.GetKinds()
+	})
+}
+
+// count adds what a Lost event reports. Its node's coverage is sent with the next change, for the event itself is sent.
+func (c *coverage) count(ev *event.Event) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.node(ev.GetNode()).Lost += ev.GetLost().GetCount()
+}
+
+func (c *coverage) set(node string, change func(*orbit.NodeCoverage)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	change(c.node(node))
+	select {
+	case c.change <- struct{}{}:
+	default:
+	}
+}
+
+// node returns a node's coverage. The lock is held.
+func (c *coverage) node(name string) *orbit.NodeCoverage {
+	n := c.nodes[name]
+	if n == nil {
+		n = &orbit.NodeCoverage{Node: name}
+		c.nodes[name] = n
+	}
+	return n
+}
+
+// snapshot returns a copy.
+func (c *coverage) snapshot() *orbit.Coverage {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := &orbit.Coverage{AllNamespaces: c.fixed.GetAllNamespaces(), Namespaces: c.fixed.GetNamespaces(),
+		ForbiddenKinds: c.fixed.GetForbiddenKinds()}
+	for _, name := range slices.Sorted(maps.Keys(c.nodes)) {
+		s.Nodes = append(s.Nodes, proto.Clone(c.nodes[name]).(*orbit.NodeCoverage))
+	}
+	return s
+}

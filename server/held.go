@@ -1,0 +1,95 @@
+package server
+
+import (
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+)
+
+// held are the events of a query that cannot be sent one by one: the newest of all, or the last of each flow.
+type held struct {
+	last    int // 0: all
+	flows   bool
+	entries []heldEvent // in the order of their times
+	byFlow  map[string]int
+	live    int
+	bytes   int
+}
+
+type heldEvent struct {
+	time    uint64
+	encoded []byte // nil: a later event of the flow has taken its place
+	// report: a loss or a state of a node, which is not counted.
+	report bool
+}
+
+func newHeld(last int, flows bool) *held {
+	return &held{last: last, flows: flows, byFlow: map[string]int{}}
+}
+
+// add takes an event. Times grow.
+func (h *held) add(ev *event.Event, encoded []byte) error {
+	entry := heldEvent{time: ev.GetTime(), encoded: encoded, report: ev.GetLost() != nil || ev.GetNodeStatus() != nil}
+	if flow := ev.GetFlow(); h.flows && flow != nil {
+		if before, ok := h.byFlow[flow.GetId()]; ok {
+			h.remove(before)
+		}
+		h.byFlow[flow.GetId()] = len(h.entries)
+	}
+	h.entries = append(h.entries, entry)
+	h.bytes += len(encoded)
+	if !entry.report {
+		h.live++
+	}
+	if h.bytes > maxHeldBytes {
+		return status.Errorf(codes.ResourceExhausted,
+			"the answer has more than %d MiB: select a shorter time, or fewer pods", maxHeldBytes>>20)
+	}
+	return nil
+}
+
+func (h *held) remove(i int) {
+	h.bytes -= len(h.entries[i].encoded)
+	h.entries[i].encoded = nil
+	h.live--
+}
+
+// oldest returns the time of the oldest event of the newest n, or 0 where there are fewer.
+func (h *held) oldest(n int) uint64 {
+	if h == nil {
+		return 0
+	}
+	for i := len(h.entries) - 1; i >= 0; i-- {
+		if e := &h.entries[i]; e.encoded != nil && !e.report {
+			if n--; n == 0 {
+				return e.time
+			}
+		}
+	}
+	return 0
+}
+
+// each passes the events on, oldest first.
+func (h *held) each(put func(encoded []byte) error) error {
+	if h == nil {
+		return nil
+	}
+	skip := 0
+	if h.last > 0 {
+		skip = max(0, h.live-h.last)
+	}
+	for _, e := range h.entries {
+		switch {
+		case e.encoded == nil:
+			continue
+		case !e.report && skip > 0:
+			skip--
+			continue
+		}
+		if err := put(e.encoded); err != nil {
+			return err
+		}
+	}
+	return nil
+}

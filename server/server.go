@@ -1,0 +1,193 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/status"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/orb8-dev/kubectl-orb8/cluster"
+	"github.com/orb8-dev/kubectl-orb8/event/orbit"
+)
+
+// Authority issues certificates; authority.Authority is one.
+type Authority interface {
+	// AgentTLS is for the connection to the agent of a node.
+	AgentTLS(node string) *tls.Config
+	// Certify issues the certificate of an agent.
+	Certify(ctx context.Context, r *orbit.CertifyRequest) (*orbit.CertifyAnswer, error)
+	// Expiry returns the ends of the server's certificate and of the authority.
+	Expiry() (own, authority time.Time)
+}
+
+// Options configure a server.
+type Options struct {
+	Client kubernetes.Interface
+	// Namespace is where orb8 is installed, Agents the name of the agents' Service.
+	Namespace, Agents string
+	Version           string
+	// Listener serves gRPC with Credentials; Health serves HTTP. Both are closed when Run returns.
+	Listener, Health net.Listener
+	Credentials      credentials.TransportCredentials
+	Authority        Authority
+	Door             Door
+	Log              *slog.Logger
+}
+
+const (
+	// shutdownTimeout is how long streams may take to end: their clients continue at another server.
+	shutdownTimeout = 2 * time.Second
+	// maxStreams limits the requests on one connection.
+	maxStreams = 64
+	// maxRequestBytes limits a request.
+	maxRequestBytes = 256 << 10
+)
+
+// Run serves until ctx ends, and returns nil then.
+func Run(ctx context.Context, o Options) error {
+	defer o.Listener.Close()
+	defer o.Health.Close()
+	pods, err := cluster.Open(ctx, o.Client, cluster.Query{AllNamespaces: true},
+		cluster.Options{Note: func(note string) { o.Log.Warn(note) }})
+	if err != nil {
+		return err
+	}
+	defer pods.Close()
+	toAgent := func(node string) credentials.TransportCredentials {
+		return credentials.NewTLS(o.Authority.AgentTLS(node))
+	}
+	s := &Service{door: o.Door, agents: newAgents(toAgent, o.Log), cluster: pods, version: o.Version, log: o.Log,
+		expiry: o.Authority.Expiry}
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
+	var ready atomic.Bool
+	var work sync.WaitGroup
+	failed := make(chan error, 2)
+	work.Go(func() {
+		s.agents.watch(serving, o.Client, o.Namespace, o.Agents, func() { ready.Store(true) })
+	})
+	work.Go(func() { failed <- s.serve(serving, &o) })
+	work.Go(func() { failed <- serveHealth(serving, o.Health, &ready) })
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	stop()
+	work.Wait()
+	return err
+}
+
+// serve serves gRPC until ctx ends.
+func (s *Service) serve(ctx context.Context, o *Options) error {
+	g := grpc.NewServer(
+		grpc.Creds(o.Credentials),
+		grpc.ForceServerCodecV2(orbit.NewCodec()),
+		grpc.MaxRecvMsgSize(maxRequestBytes),
+		grpc.MaxSendMsgSize(orbit.MaxMessageBytes),
+		grpc.MaxHeaderListSize(32<<10), // tokens
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.ConnectionTimeout(5*time.Second),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
+		grpc.UnaryInterceptor(func(
+			ctx context.Context, r any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler,
+		) (any, error) {
+			if err := s.authenticate(ctx, info.FullMethod); err != nil {
+				return nil, err
+			}
+			return handle(ctx, r)
+		}),
+		grpc.StreamInterceptor(func(
+			srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler,
+		) error {
+			if err := s.authenticate(stream.Context(), info.FullMethod); err != nil {
+				return err
+			}
+			return handle(srv, stream)
+		}),
+		grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
+			// Strangers do not learn which services there are.
+			if _, err := s.door.Identify(stream.Context()); err != nil {
+				return err
+			}
+			return status.Error(codes.Unimplemented, "no such method")
+		}),
+	)
+	orbit.RegisterOrbitServiceServer(g, s)
+	orbit.RegisterCertificatesServer(g, &certificates{authority: o.Authority})
+	healthv1.RegisterHealthServer(g, health.NewServer())
+	reflection.Register(g)
+	stopped := make(chan struct{})
+	cancel := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		hard := time.AfterFunc(shutdownTimeout, g.Stop)
+		defer hard.Stop()
+		g.GracefulStop()
+	})
+	err := g.Serve(o.Listener)
+	if cancel() {
+		return fmt.Errorf("serve on %s: %w", o.Listener.Addr(), err)
+	}
+	<-stopped
+	return nil
+}
+
+// authenticate refuses strangers at the services that do not identify their callers themselves.
+func (s *Service) authenticate(ctx context.Context, method string) error {
+	for _, service := range []string{orbit.OrbitService_ServiceDesc.ServiceName,
+		orbit.Certificates_ServiceDesc.ServiceName} {
+		if strings.HasPrefix(method, "/"+service+"/") {
+			return nil
+		}
+	}
+	_, err := s.door.Identify(ctx)
+	return err
+}
+
+// certificates is the gRPC service for agents.
+type certificates struct {
+	orbit.UnimplementedCertificatesServer
+	authority Authority
+}
+
+// Certify implements orbit.CertificatesServer.
+func (c *certificates) Certify(ctx context.Context, r *orbit.CertifyRequest) (*orbit.CertifyAnswer, error) {
+	return c.authority.Certify(ctx, r)
+}
+
+// serveHealth serves the probes of the kubelet.
+func serveHealth(ctx context.Context, l net.Listener, ready *atomic.Bool) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if !ready.Load() {
+			http.Error(w, "the agents are not known yet", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	h := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
+		WriteTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
+	defer context.AfterFunc(ctx, func() { _ = h.Close() })()
+	if err := h.Serve(l); ctx.Err() == nil && !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve on %s: %w", l.Addr(), err)
+	}
+	return nil
+}

@@ -1,0 +1,239 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/orb8-dev/kubectl-orb8/collect"
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/event/orbit"
+)
+
+const (
+	// coverageDelay gathers the changes of several nodes into one message.
+	coverageDelay = 30 * time.Millisecond
+	// firstRetry and maxRetry limit the time between two attempts to reach an agent.
+	firstRetry, maxRetry = 100 * time.Millisecond, 5 * time.Second
+	// agentTimeout is how long an agent may take to answer a request.
+	agentTimeout = 5 * time.Second
+)
+
+// Limits of one request's merge.
+const (
+	maxFlows        = 100_000
+	maxFlowBytes    = 96 << 20
+	maxPendingBytes = 16 << 20
+	maxClosedBytes  = 16 << 20
+)
+
+// follow is a running stream.
+type follow struct {
+	*call
+	queue     *queue
+	collector *collect.Collector
+	since     uint64
+}
+
+// stream sends events as they happen until ctx ends, or the caller's rights do.
+func (s *Service) stream(
+	ctx context.Context, request *orbit.StreamRequest, send func(orbit.Wire) error, only ...string,
+) error {
+	interval := time.Duration(request.GetInterval())
+	if interval < 0 || interval > time.Hour {
+		return invalid("interval: %v: want 0 to 1h", interval)
+	}
+	c, err := s.open(ctx, request.GetProtocol(), request.GetSelection(), only...)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	f := &follow{call: c, queue: newQueue(), since: request.GetSince()}
+	f.collector = c.newCollector(interval)
+	ctx, end := context.WithCancelCause(ctx)
+	var work sync.WaitGroup
+	defer work.Wait()
+	defer end(nil)
+	work.Go(func() { f.followNodes(ctx) })
+	work.Go(func() { f.reportCoverage(ctx) })
+	work.Go(func() {
+		if err := c.view.Watch(ctx); err != nil && ctx.Err() == nil {
+			end(err)
+		}
+	})
+	work.Go(func() {
+		_ = f.collector.Run(ctx, f.emit) // emit does not fail
+		f.queue.end()
+	})
+	for {
+		wire, ok, err := f.queue.next(ctx)
+		if err != nil || !ok {
+			return streamError(ctx)
+		}
+		if err := send(wire); err != nil {
+			return err
+		}
+	}
+}
+
+// streamError is the status of a stream whose context has ended.
+func streamError(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	if cause != nil && !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
+		return cause
+	}
+	return status.FromContextError(ctx.Err()).Err()
+}
+
+// emit passes a merged event on to the client.
+func (f *follow) emit(ev *event.Event) error {
+	if f.show(ev) {
+		f.queue.add(ev)
+	}
+	return nil
+}
+
+// reportCoverage sends what the answer covers, whenever it changes.
+func (f *follow) reportCoverage(ctx context.Context) {
+	for {
+		f.queue.cover(f.coverage.snapshot())
+		select {
+		case <-f.coverage.change:
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case <-time.After(coverageDelay):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// followNodes streams from each agent, also from those that come later.
+func (f *follow) followNodes(ctx context.Context) {
+	var nodes sync.WaitGroup
+	defer nodes.Wait()
+	followed := map[string]bool{}
+	for {
+		all, changed := f.agents.all()
+		for _, g := range all {
+			if node := g.node; !followed[node] && (f.target.node == "" || f.target.node == node) {
+				followed[node] = true
+				f.coverage.answer(node, orbit.NodeAnswer_NODE_ANSWER_UNKNOWN, "")
+				nodes.Go(func() { f.followNode(ctx, node) })
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// position is how far a node's stream was read.
+type position struct {
+	instance, next uint64
+	watermark      uint64
+}
+
+// followNode streams from the agents of a node, one after another.
+func (f *follow) followNode(ctx context.Context, node string) {
+	source := f.collector.Add(node)
+	defer source.Close()
+	at := &position{watermark: f.since}
+	pause := firstRetry
+	for ctx.Err() == nil {
+		g, changed := f.agents.get(node)
+		if g == nil {
+			f.coverage.answer(node, orbit.NodeAnswer_NODE_ANSWER_UNREACHABLE, "no agent is ready")
+			select {
+			case <-changed:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		before := at.next
+		err := f.followAgent(ctx, g, source, at)
+		if ctx.Err() != nil {
+			return
+		}
+		if at.next != before {
+			pause = firstRetry
+		}
+		answer, message := explain(err)
+		f.coverage.answer(node, answer, message)
+		_ = source.Status(ctx, &event.NodeStatus{State: event.NodeState_NODE_STATE_RECONNECTING, Message: message})
+		select {
+		case <-g.gone:
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+		pause = min(2*pause, maxRetry)
+	}
+}
+
+// explain says how a node answers that failed with err.
+func explain(err error) (orbit.NodeAnswer, string) {
+	s, _ := status.FromError(err)
+	switch {
+	case errors.Is(err, io.EOF):
+		return orbit.NodeAnswer_NODE_ANSWER_UNREACHABLE, "the agent has ended the stream"
+	case s.Code() == codes.FailedPrecondition:
+		return orbit.NodeAnswer_NODE_ANSWER_INCOMPATIBLE, s.Message()
+	case s.Code() == codes.DeadlineExceeded:
+		return orbit.NodeAnswer_NODE_ANSWER_LATE, fmt.Sprintf("no answer within %v", agentTimeout)
+	}
+	return orbit.NodeAnswer_NODE_ANSWER_UNREACHABLE, s.Message()
+}
+
+// followAgent streams from one agent.
+func (f *follow) followAgent(ctx context.Context, g *agent, source *collect.Source, at *position) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	// Until the first answer only: a stream lasts.
+	late := time.AfterFunc(agentTimeout, func() { cancel(context.DeadlineExceeded) })
+	defer late.Stop()
+	stream, err := g.client.Stream(ctx, &orbit.AgentStreamRequest{
+		Protocol: orbit.Protocol, Selection: f.target.pushed(), ResumeFrom: at.next, Instance: at.instance,
+		Since: at.watermark,
+	})
+	if err != nil {
+		return err
+	}
+	var kernel string
+	for {
+		batch, err := stream.Recv()
+		if err != nil {
+			if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+				return status.FromContextError(context.DeadlineExceeded).Err()
+			}
+			return err
+		}
+		late.Stop()
+		if h := batch.GetHello(); h != nil {
+			kernel = h.GetBootId()
+			if h.GetInstance() != at.instance {
+				at.instance, at.next = h.GetInstance(), 0
+			}
+			f.coverage.hello(g.node, h)
+		}
+		if err := source.Feed(ctx, collect.Batch{
+			Instance: at.instance, Events: f.visible(batch.GetEvents()), Watermark: batch.GetWatermark(),
+			GapSummary: batch.GetGapSummary(), Kernel: kernel,
+		}); err != nil {
+			return err
+		}
+		if batch.GetSequence() > 0 {
+			at.next = batch.GetSequence() + 1
+		}
+		at.watermark = max(at.watermark, batch.GetWatermark())
+	}
+}
