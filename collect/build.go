@@ -96,7 +96,7 @@ func (c *Collector) buildEnd(f *flow, i int, s *slot) {
 	}
 	name := &e.name
 	out.Service, out.ServiceNamespace, out.Host = name.Service, name.ServiceNamespace, name.Host
-	out.ServiceAddress, out.ServicePort, out.ServiceNote = nil, 0, 0
+	out.ServiceAddress, out.ServicePort, out.ServiceNote, out.Redacted = nil, 0, 0, false
 	if name.Service != "" {
 		for _, q := range f.ends[1-i].parts {
 			if q.viaService {

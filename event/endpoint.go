@@ -77,6 +77,17 @@ func endpointColumns(name, what string, end func(*Event) *Endpoint) []Column {
 		number("port", up+"PORT", "Port, for ICMP echo the identifier,", (*Endpoint).GetPort),
 		number("pid", up+"PID", "Process id on its node", (*Endpoint).GetPid),
 		text("comm", up+"COMM", "Command of the process", (*Endpoint).GetComm),
+		{
+			Name: name + ".redacted", Header: up + "REDACTED", Type: Bool, Outputs: InJSON,
+			Doc: "true: all but address and port of " + what + " is withheld, since the viewer may not see it " +
+				"(persistent mode); null otherwise.",
+			Get: func(ev *Event) Value {
+				if end(ev).GetRedacted() {
+					return Flag(true)
+				}
+				return Value{}
+			},
+		},
 	}
 }
 
@@ -101,12 +112,25 @@ const arrow = "->"
 
 // showSrc leaves the port away: that of a client says nothing to people.
 func showSrc(dst []byte, ev *Event, v *View) []byte {
-	dst, _ = appendEnd(dst, EndsOf(ev).GetSrc(), v)
+	src := EndsOf(ev).GetSrc()
+	dst, _ = appendEnd(dst, src, v)
+	return appendRedacted(dst, src)
+}
+
+// appendRedacted marks an end that is withheld: an address without a name means something else.
+func appendRedacted(dst []byte, e *Endpoint) []byte {
+	if e.GetRedacted() {
+		dst = append(dst, " (redacted)"...)
+	}
 	return dst
 }
 
 // showDst shows the service with the port that was dialled and the pod behind it, else the pod with its port.
 func showDst(dst []byte, ev *Event, v *View) []byte {
+	return appendRedacted(appendDst(dst, ev, v), EndsOf(ev).GetDst())
+}
+
+func appendDst(dst []byte, ev *Event, v *View) []byte {
 	ends := EndsOf(ev)
 	e := ends.GetDst()
 	if e.GetService() != "" {

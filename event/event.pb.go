@@ -2704,8 +2704,10 @@ type Endpoint struct {
 	ServiceAddress []byte      `protobuf:"bytes,14,opt,name=service_address,json=serviceAddress,proto3" json:"service_address,omitempty"`
 	ServicePort    uint32      `protobuf:"varint,15,opt,name=service_port,json=servicePort,proto3" json:"service_port,omitempty"`
 	ServiceNote    ServiceNote `protobuf:"varint,16,opt,name=service_note,json=serviceNote,proto3,enum=orb8.event.v1.ServiceNote" json:"service_note,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The server has withheld all but address and port: the viewer may not see this end.
+	Redacted      bool `protobuf:"varint,17,opt,name=redacted,proto3" json:"redacted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Endpoint) Reset() {
@@ -2848,6 +2850,13 @@ func (x *Endpoint) GetServiceNote() ServiceNote {
 		return x.ServiceNote
 	}
 	return ServiceNote_SERVICE_NOTE_NONE
+}
+
+func (x *Endpoint) GetRedacted() bool {
+	if x != nil {
+		return x.Redacted
+	}
+	return false
 }
 
 // Counters are cumulative since the flow began (TCP: since the connection began, also when that was before the trace).
@@ -6596,7 +6605,7 @@ const file_event_proto_rawDesc = "" +
 	"\x05_codeB\f\n" +
 	"\n" +
 	"_to_threadB\r\n" +
-	"\v_sender_uid\"\xdb\x03\n" +
+	"\v_sender_uid\"\xf7\x03\n" +
 	"\bEndpoint\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12\x10\n" +
@@ -6614,7 +6623,8 @@ const file_event_proto_rawDesc = "" +
 	"\x04host\x18\r \x01(\tR\x04host\x12'\n" +
 	"\x0fservice_address\x18\x0e \x01(\fR\x0eserviceAddress\x12!\n" +
 	"\fservice_port\x18\x0f \x01(\rR\vservicePort\x12=\n" +
-	"\fservice_note\x18\x10 \x01(\x0e2\x1a.orb8.event.v1.ServiceNoteR\vserviceNote\"\xb6\x02\n" +
+	"\fservice_note\x18\x10 \x01(\x0e2\x1a.orb8.event.v1.ServiceNoteR\vserviceNote\x12\x1a\n" +
+	"\bredacted\x18\x11 \x01(\bR\bredacted\"\xb6\x02\n" +
 	"\bCounters\x12\x1d\n" +
 	"\n" +
 	"bytes_sent\x18\x01 \x01(\x04R\tbytesSent\x12%\n" +

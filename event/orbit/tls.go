@@ -81,6 +81,9 @@ func (b *Bundle) PEM() []byte {
 	return text
 }
 
+// Certificates returns the certificates of the bundle.
+func (b *Bundle) Certificates() []*x509.Certificate { return b.certs }
+
 // Verify returns who holds a chain of certificates, the leaf first. An authority of the bundle must have issued it, it
 // must be valid now, and it must be for usage.
 func (b *Bundle) Verify(chain []*x509.Certificate, usage x509.ExtKeyUsage) (Peer, error) {
