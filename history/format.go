@@ -114,7 +114,7 @@ func parseHead(b []byte) (h head, err error) {
 		sum: binary.LittleEndian.Uint32(b[32:]),
 	}
 	unpacked := uint32(maxSession)
-	if h.kind == frameEvents {
+	if h.kind == frameEvents || h.kind == frameColumns {
 		unpacked = maxUnpacked
 	}
 	if h.body > maxBody || h.unpacked > unpacked || h.events > maxEvents {
