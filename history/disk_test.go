@@ -37,13 +37,16 @@ func closeRolling(t *testing.T, r *Rolling) {
 	}
 }
 
+// perBlock is how many events a block of these tests has.
+const perBlock = 5
+
 // written returns a directory with a segment of some blocks, the path of the segment, and the events.
 func written(t *testing.T, blocks int) (dir, path string, all [][]byte) {
 	t.Helper()
 	dir = t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		r := openRolling(t, RollingOptions{Dir: dir, Node: "n1"})
-		all = blocksOf(t, r, blocks)
+		all = blocksOf(t, r, blocks, perBlock)
 	})
 	files, err := filepath.Glob(filepath.Join(dir, "*"))
 	if err != nil || len(files) != 1 {
@@ -71,12 +74,12 @@ func TestSegment_CutAtAnyByte(t *testing.T) {
 		}
 		r, _ := openLogged(t, dir)
 		got, _ := queryAll(t, r, Selection{})
-		if sameEvents(t, got, all[:len(got)]); len(got)%50 != 0 {
+		if sameEvents(t, got, all[:len(got)]); len(got)%perBlock != 0 {
 			t.Fatalf("cut at %d: %d events, want whole blocks", cut, len(got))
 		}
 		longest = max(longest, len(got))
 		closeRolling(t, r)
-		if cut%100 != 0 {
+		if cut%50 != 0 {
 			continue
 		}
 		for range 2 { // with a segment of another process, and another one
@@ -125,7 +128,7 @@ func TestSegment_DamagedAtAnyByte(t *testing.T) {
 		got, _ := queryAll(t, r, Selection{})
 		second, _ := queryAll(t, r, Selection{})
 		closeRolling(t, r)
-		if sameEvents(t, second, got); len(got) >= len(all) || len(got)%50 != 0 {
+		if sameEvents(t, second, got); len(got) >= len(all) || len(got)%perBlock != 0 {
 			t.Fatalf("byte %d: %d events", at, len(got))
 		}
 		for len(got) > 0 {
@@ -133,8 +136,8 @@ func TestSegment_DamagedAtAnyByte(t *testing.T) {
 			if i < 0 {
 				t.Fatalf("byte %d: an event that was not appended", at)
 			}
-			sameEvents(t, got[:50], all[i:i+50])
-			got = got[50:]
+			sameEvents(t, got[:perBlock], all[i:i+perBlock])
+			got = got[perBlock:]
 		}
 		if strings.Count(log.String(), "\n") != 1 {
 			t.Fatalf("byte %d is logged as: %s", at, log)
@@ -288,7 +291,7 @@ func TestRolling_OutlivesItsDirectory(t *testing.T) {
 		if os.Getuid() == 0 { // whom a mode does not stop
 			r.disk.node = strings.Repeat("x", maxAbout+1)
 		}
-		all := blocksOf(t, r, 3)
+		all := blocksOf(t, r, 3, 50)
 		got, _ := queryAll(t, r, Selection{})
 		sameEvents(t, got, all)
 		if err := os.Chmod(dir, 0o700); err != nil {

@@ -107,7 +107,7 @@ func TestRolling_ReturnsWhatItHolds(t *testing.T) {
 
 func checkRolling(t *testing.T, o RollingOptions) {
 	r := rand.New(rand.NewPCG(7, 8))
-	all := randomEvents(t, r, 5_000)
+	all := randomEvents(t, r, 3_500)
 	h := openRolling(t, o)
 	for at := 0; at < len(all); {
 		n := min(r.IntN(200), len(all)-at)
@@ -120,7 +120,7 @@ func checkRolling(t *testing.T, o RollingOptions) {
 		if s.Bytes > s.LimitBytes || s.DiskBytes > s.DiskLimitBytes || s.Events+s.Evicted != uint64(at) {
 			t.Fatalf("%+v after %d events", s, at)
 		}
-		if r.IntN(4) > 0 {
+		if r.IntN(8) > 0 {
 			continue
 		}
 		synctest.Wait()
@@ -189,11 +189,11 @@ func sealAll(r *Rolling) {
 	synctest.Wait()
 }
 
-// blocksOf appends n blocks of events; the i-th is of a second and of the namespace "ns-i".
-func blocksOf(t *testing.T, r *Rolling, n int) (all [][]byte) {
+// blocksOf appends n blocks with a number of events each; the i-th is of a second and of the namespace "ns-i".
+func blocksOf(t *testing.T, r *Rolling, n, per int) (all [][]byte) {
 	t.Helper()
 	for i := range n {
-		for j := range 50 {
+		for j := range per {
 			b, err := proto.Marshal(&event.Event{Time: uint64(i+1)*1e9 + uint64(j), Namespace: fmt.Sprint("ns-", i),
 				Pod: fmt.Sprint("pod-", j), Kind: &event.Event_Dns{Dns: &event.Dns{Name: fmt.Sprint(i, j)}}})
 			if err != nil {
@@ -201,7 +201,7 @@ func blocksOf(t *testing.T, r *Rolling, n int) (all [][]byte) {
 			}
 			all = append(all, b)
 		}
-		r.Append(all[50*i:])
+		r.Append(all[per*i:])
 		sealAll(r)
 	}
 	return all
@@ -239,7 +239,7 @@ func TestRolling_DecompressesOnlyWhatMayMatch(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer closeRolling(t, r)
-				all := blocksOf(t, r, 10)
+				all := blocksOf(t, r, 10, 50)
 				got, truncated := queryAll(t, r, test.s)
 				want, more := selected(t, all, test.s)
 				if sameEvents(t, got, want); len(got) != test.want || truncated != more {
@@ -264,7 +264,7 @@ func TestRolling_DecompressesOnlyWhatMayMatch(t *testing.T) {
 func TestRolling_FindsNewestFromTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := openRolling(t, RollingOptions{})
-		all := blocksOf(t, r, 10)
+		all := blocksOf(t, r, 10, 50)
 		for _, b := range r.blocks[:8] { // a read of them would be logged
 			b.packed = []byte("damaged")
 		}
@@ -286,7 +286,7 @@ func TestRolling_MemoryIsBounded(t *testing.T) {
 		{"random", func() [][]byte { return randomEvents(t, rand.New(rand.NewPCG(9, 10)), 300) }},
 		{"large", func() (all [][]byte) {
 			r := rand.New(rand.NewPCG(11, 12))
-			for range 20 {
+			for range 6 {
 				b := make([]byte, 200<<10)
 				for i := range b {
 					b[i] = byte(r.Uint32())
@@ -309,7 +309,7 @@ func checkMemory(t *testing.T, events [][]byte) {
 	before := heap()
 	r := openRolling(t, RollingOptions{MemoryBytes: limit})
 	most := uint64(0)
-	for i := range 100 {
+	for i := range 60 {
 		batch := events
 		if batch == nil {
 			batch = flows.round(t)
@@ -381,7 +381,7 @@ func TestRolling_ConcurrentUse(t *testing.T) {
 	var mu sync.Mutex
 	for range 2 {
 		appending.Go(func() {
-			for range 50 {
+			for range 15 {
 				mu.Lock()
 				r.Append(flows.round(t))
 				mu.Unlock()
