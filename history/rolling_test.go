@@ -305,7 +305,7 @@ func TestRolling_MemoryIsBounded(t *testing.T) {
 // checkMemory appends events, or flows without any, many times.
 func checkMemory(t *testing.T, events [][]byte) {
 	const limit = 4 << 20
-	flows := newTraffic(50, 1000, 0.5)
+	flows := newTraffic(50, 2000, 0.5)
 	before := heap()
 	r := openRolling(t, RollingOptions{MemoryBytes: limit})
 	most := uint64(0)
