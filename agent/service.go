@@ -1,0 +1,177 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/event/orbit"
+	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/history"
+)
+
+// service is the gRPC service of an agent.
+type service struct {
+	orbit.UnimplementedAgentServer
+	feed    *feed
+	history *history.Rolling
+	// hello returns the head of each answer, status the state of the agent.
+	hello  func() *orbit.AgentHello
+	status func() *orbit.AgentStatus
+}
+
+// Limits of a selection.
+const (
+	maxSelectedNames = 1024
+	maxNameBytes     = 512
+)
+
+// check refuses a request of another protocol, or with too large a selection.
+func check(protocol uint32, s *orbit.NodeSelection) error {
+	if protocol < orbit.MinProtocol || protocol > orbit.Protocol {
+		return status.Errorf(codes.FailedPrecondition, "this agent speaks protocol %d to %d, the server %d",
+			orbit.MinProtocol, orbit.Protocol, protocol)
+	}
+	for _, names := range [][]string{s.GetKinds(), s.GetNamespaces(), s.GetPods(), s.GetWorkloads()} {
+		if len(names) > maxSelectedNames {
+			return status.Errorf(codes.InvalidArgument, "%d names in a selection: want at most %d", len(names),
+				maxSelectedNames)
+		}
+		for _, name := range names {
+			if len(name) > maxNameBytes {
+				return status.Errorf(codes.InvalidArgument, "a name of %d bytes in a selection: want at most %d",
+					len(name), maxNameBytes)
+			}
+		}
+	}
+	return nil
+}
+
+// Stream implements orbit.AgentServer.
+func (s *service) Stream(request *orbit.AgentStreamRequest, stream grpc.ServerStreamingServer[orbit.AgentBatch]) error {
+	if err := check(request.GetProtocol(), request.GetSelection()); err != nil {
+		return err
+	}
+	hello, from := s.hello(), uint64(0)
+	if request.GetInstance() == hello.GetInstance() {
+		from = request.GetResumeFrom()
+	}
+	selected := newSelection(request.GetSelection())
+	r, ok := s.feed.open(selected, from)
+	if !ok {
+		return status.Errorf(codes.OutOfRange, "resume from %d: no batch with that number was sent yet", from)
+	}
+	defer r.close()
+	_ = grpc.SetSendCompressor(stream.Context(), session.Compressor) // uncompressed without it at the server
+	if err := send(stream, &orbit.AgentBatch{Hello: hello}, nil); err != nil {
+		return err
+	}
+	if since := request.GetSince(); since > 0 && from == 0 {
+		if err := s.sendHistory(stream, selected, history.Selection{Since: since}); err != nil {
+			return err
+		}
+	}
+	for {
+		p, err := r.read(stream.Context(), orbit.MaxBatchEvents)
+		if err != nil {
+			return status.FromContextError(err).Err()
+		}
+		head := orbit.AgentBatch{Sequence: p.sequence, Watermark: p.watermark, GapSummary: p.gap}
+		if err := sendAll(stream, &head, p.events); err != nil {
+			return err
+		}
+	}
+}
+
+// Query implements orbit.AgentServer.
+func (s *service) Query(request *orbit.AgentQueryRequest, stream grpc.ServerStreamingServer[orbit.AgentBatch]) error {
+	if err := check(request.GetProtocol(), request.GetSelection()); err != nil {
+		return err
+	}
+	_ = grpc.SetSendCompressor(stream.Context(), session.Compressor)
+	if err := send(stream, &orbit.AgentBatch{Hello: s.hello()}, nil); err != nil {
+		return err
+	}
+	return s.sendHistory(stream, newSelection(request.GetSelection()), history.Selection{
+		Since: request.GetSince(), Until: request.GetUntil(), Newest: int(request.GetNewest()),
+	})
+}
+
+// sendHistory sends the selected events of the history.
+func (s *service) sendHistory(
+	stream grpc.ServerStreamingServer[orbit.AgentBatch], selected *selection, wanted history.Selection,
+) error {
+	wanted.Kinds = selected.selectedKinds()
+	if len(selected.namespaces) > 0 || len(selected.pods) > 0 || len(selected.workloads) > 0 {
+		wanted.Match = func(n history.Names) bool { return selected.matchNames(n.Namespace, n.Pod, n.Workload) }
+	}
+	var (
+		held [][]byte
+		size int
+		last uint64
+	)
+	pass := func(truncated bool) error {
+		err := send(stream, &orbit.AgentBatch{Watermark: last, Truncated: truncated}, held)
+		held, size = held[:0], 0
+		return err
+	}
+	truncated, err := s.history.Query(stream.Context(), wanted, func(ev []byte) error {
+		if len(held) > 0 && (len(held) == orbit.MaxBatchEvents || size+len(ev) > orbit.MaxBatchBytes) {
+			if err := pass(false); err != nil {
+				return err
+			}
+		}
+		if h, ok := event.ReadHeader(ev); ok {
+			last = max(last, h.Time)
+		}
+		held, size = append(held, bytes.Clone(ev)), size+len(ev)
+		return nil
+	})
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return status.FromContextError(err).Err()
+	case err != nil:
+		return err
+	}
+	return pass(truncated)
+}
+
+// Status implements orbit.AgentServer.
+func (s *service) Status(_ context.Context, request *orbit.AgentStatusRequest) (*orbit.AgentStatus, error) {
+	if err := check(request.GetProtocol(), nil); err != nil {
+		return nil, err
+	}
+	return s.status(), nil
+}
+
+// sendAll sends events in as many batches as their sizes need. head goes with the last, so that a reader that resumes
+// gets all of them.
+func sendAll(stream grpc.ServerStreamingServer[orbit.AgentBatch], head *orbit.AgentBatch, events [][]byte) error {
+	for {
+		n, bytes := 0, 0
+		for n < len(events) && n < orbit.MaxBatchEvents && (n == 0 || bytes+len(events[n]) <= orbit.MaxBatchBytes) {
+			bytes += len(events[n])
+			n++
+		}
+		if n == len(events) {
+			return send(stream, head, events)
+		}
+		if err := send(stream, &orbit.AgentBatch{GapSummary: head.GetGapSummary()}, events[:n]); err != nil {
+			return err
+		}
+		events = events[n:]
+	}
+}
+
+func send(stream grpc.ServerStreamingServer[orbit.AgentBatch], head *orbit.AgentBatch, events [][]byte) error {
+	wire, err := orbit.EncodeBatch(head, events)
+	if err != nil {
+		return status.Error(codes.Internal, err.Error())
+	}
+	return stream.SendMsg(wire)
+}

@@ -1,0 +1,65 @@
+package agent
+
+import (
+	"bytes"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/orb8-dev/kubectl-orb8/event/orbit"
+)
+
+// hello is the head of each answer.
+func (a *agent) hello() *orbit.AgentHello {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return &orbit.AgentHello{
+		Protocol: orbit.Protocol, Version: a.Version, Node: a.Node, Instance: a.Instance, BootId: a.BootID,
+		Kinds: a.kinds, Reach: a.history.Status().Oldest, Time: nowNs(),
+	}
+}
+
+// status describes the agent.
+func (a *agent) status() *orbit.AgentStatus {
+	kept := a.history.Status()
+	events, lost := a.feed.totals()
+	s := &orbit.AgentStatus{
+		Hello: a.hello(), Started: uint64(a.started.UnixNano()), Kernel: a.Release, Events: events, Lost: lost,
+		History: &orbit.HistoryStatus{Events: uint64(kept.Events), Bytes: uint64(kept.Bytes),
+			LimitBytes: uint64(kept.LimitBytes), Oldest: kept.Oldest, Newest: kept.Newest},
+		CpuMicros: cpuMicros(), MemoryBytes: residentBytes(),
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s.ConfigError, s.Warnings = a.configError, slices.Clone(a.warnings)
+	return s
+}
+
+// cpuMicros is the CPU time of this process.
+func cpuMicros() uint64 {
+	var usage unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
+		return 0
+	}
+	return uint64(time.Duration(usage.Utime.Nano()+usage.Stime.Nano()) / time.Microsecond)
+}
+
+// residentBytes is the resident set of this process: the second field of proc_pid_statm(5), in pages.
+func residentBytes() uint64 {
+	b, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	fields := bytes.Fields(b)
+	if len(fields) < 2 {
+		return 0
+	}
+	pages, err := strconv.ParseUint(string(fields[1]), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return pages * uint64(os.Getpagesize())
+}
