@@ -31,6 +31,8 @@ BIN := bin
 PLATFORM_BIN = $(BIN)/$(GOOS)-$(GOARCH)
 DIST := dist
 TRACER_IMAGE = $(DIST)/orb8-tracer-$(GOARCH).tar
+AGENT_IMAGE = $(DIST)/orb8-$(GOARCH).tar
+AGENT_REF = ghcr.io/orb8-dev/orb8:$(VERSION)
 WORKLOAD_IMAGE = $(DIST)/workload-$(GOARCH).tar
 WORKLOAD_REF := orb8.dev/e2e/workload:dev
 
@@ -52,13 +54,26 @@ tracer: ## Build the tracer and the other files of its image into bin/OS-ARCH/
 	@$(GOBUILD) -o $(PLATFORM_BIN)/ ./cmd/orb8-tracer
 	@CC=$(NVML_CC) CGO_CFLAGS='-O2 -Wno-deprecated-declarations' $(subst CGO_ENABLED=0,CGO_ENABLED=1,$(GOBUILD)) \
 		-o $(PLATFORM_BIN)/ ./cmd/orb8-nvml
-	@CC=$(NVML_CC) hack/tracer-root.sh $(PLATFORM_BIN)/root $(PLATFORM_BIN)/orb8-tracer $(PLATFORM_BIN)/orb8-nvml
+	@CC=$(NVML_CC) hack/image-root.sh $(PLATFORM_BIN)/root $(PLATFORM_BIN)/orb8-nvml $(PLATFORM_BIN)/orb8-tracer
+
+.PHONY: agent
+agent: tracer ## Build the agent, the server and the other files of their image into bin/OS-ARCH/
+	@$(GOBUILD) -o $(PLATFORM_BIN)/ ./cmd/orb8-agent ./cmd/orb8-server
+	@CC=$(NVML_CC) hack/image-root.sh $(PLATFORM_BIN)/agent-root $(PLATFORM_BIN)/orb8-nvml \
+		$(PLATFORM_BIN)/orb8-agent $(PLATFORM_BIN)/orb8-server
 
 .PHONY: image
 image: tracer ## Write the tracer's docker archive; the last line is its path
 	@mkdir -p $(DIST)
 	@GOARCH= $(GO) run -ldflags '$(LDFLAGS)' ./e2e/image -arch $(GOARCH) -tracer $(PLATFORM_BIN)/root -o $(TRACER_IMAGE)
 	@echo $(CURDIR)/$(TRACER_IMAGE)
+
+.PHONY: agent-image
+agent-image: agent ## Write the docker archive of agents and servers; the last line is its path
+	@mkdir -p $(DIST)
+	@GOARCH= $(GO) run -ldflags '$(LDFLAGS)' ./e2e/image -arch $(GOARCH) -ref $(AGENT_REF) \
+		-root $(PLATFORM_BIN)/agent-root -o $(AGENT_IMAGE) orb8-agent
+	@echo $(CURDIR)/$(AGENT_IMAGE)
 
 .PHONY: workload-image
 workload-image: ## Write the test workload's docker archive; the last line is its path
@@ -68,7 +83,7 @@ workload-image: ## Write the test workload's docker archive; the last line is it
 	@echo $(CURDIR)/$(WORKLOAD_IMAGE)
 
 .PHONY: images
-images: image workload-image ## Write both archives
+images: image agent-image workload-image ## Write all archives
 
 .PHONY: generate
 generate: ## Compile the BPF programs and the protobuf files (clang 19, protoc)

@@ -96,8 +96,8 @@ pods on the pods' nodes, shows their events, and deletes them.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%w: see %s --help", err, cmd.CommandPath())
 	})
-	root.AddCommand(newTraceCommand(streams), newTopCommand(streams), newWhyCommand(streams), newReplayCommand(streams),
-		newDoctorCommand(streams), newCleanupCommand(streams), newRBACCommand(streams), newVersionCommand(streams))
+	root.AddCommand(newTraceCommand(streams), newTopCommand(streams), newWhyCommand(streams), newQueryCommand(streams),
+		newReplayCommand(streams), newDoctorCommand(streams), newCleanupCommand(streams), newRBACCommand(streams), newVersionCommand(streams))
 	return root
 }
 

@@ -25,6 +25,7 @@ import (
 type traceOptions struct {
 	outputOptions
 	tracerOptions
+	modeOptions
 
 	names         []string
 	allNamespaces bool
@@ -46,6 +47,7 @@ type traceOptions struct {
 func (o *traceOptions) bind(flags *pflag.FlagSet) {
 	o.outputOptions.bind(flags)
 	o.tracerOptions.bind(flags)
+	o.modeOptions.bind(flags)
 	flags.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "Trace the pods of all namespaces")
 	flags.StringVarP(&o.selector, "selector", "l", "", "Trace pods with these labels (key=value, !=, in, notin)")
 	flags.StringVarP(&o.container, "container", "c", "", "Trace only containers of this name")
@@ -72,7 +74,10 @@ type traceConfig struct {
 	showStatus bool
 	record     string
 	output     string
-	viewed     string // the namespace that tables omit; empty: all namespaces are traced
+	mode       string
+	// installNamespace is where orb8 is installed.
+	installNamespace string
+	viewed           string // the namespace that tables omit; empty: all namespaces are traced
 
 	duration   time.Duration
 	interval   time.Duration
@@ -92,8 +97,13 @@ func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 		failOnLoss: o.failOnLoss,
 		record:     o.record,
 		output:     o.output,
+
+		installNamespace: o.installNamespace,
 	}
 	var err error
+	if c.mode, err = o.modeOptions.complete(o.tracerFlags()); err != nil {
+		return nil, err
+	}
 	if kinds, c.syscalls, err = o.syscalls.complete(kinds); err != nil {
 		return nil, err
 	}

@@ -19,20 +19,38 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/plugin/forward"
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
 	"github.com/orb8-dev/kubectl-orb8/plugin/live"
+	"github.com/orb8-dev/kubectl-orb8/plugin/remote"
 	"github.com/orb8-dev/kubectl-orb8/plugin/stream"
 )
 
 // runTrace shows events as they come.
 func runTrace(parent context.Context, c *traceConfig) error {
-	return runSession(parent, c, func(_ *live.Session, in intake) live.Consumer {
+	return runSession(parent, c, func(_ engine, in intake) live.Consumer {
 		return newView(in, c.printer, c.showStatus)
 	})
 }
 
+// engine is a session: of tracers that it starts, or of installed agents.
+type engine interface {
+	// End begins the orderly end. Interrupt does, too, and cuts it short when it is called again.
+	End(reason error)
+	Interrupt()
+	// Running ends where the orderly end begins.
+	Running() context.Context
+	// Settled is closed when the nodes that were known at the start stream, have failed or take too long.
+	Settled() <-chan struct{}
+	// Run runs the session. The tally is nil if nothing was to be traced.
+	Run(open func() (live.Consumer, error)) (*advice.Tally, error)
+}
+
 // runSession runs one session, whose consumer open makes, and maps its end to an exit code.
-func runSession(parent context.Context, c *traceConfig, open func(*live.Session, intake) live.Consumer) error {
+func runSession(parent context.Context, c *traceConfig, open func(engine, intake) live.Consumer) error {
 	r := newReporter(c.streams.ErrOut)
-	s := live.New(parent, c.session(), c.dependencies(r))
+	s, closeEngine, err := c.engine(parent, r)
+	if err != nil {
+		return err
+	}
+	defer closeEngine()
 	stopSignals := watchSignals(s.Interrupt)
 	defer stopSignals()
 	stopReader := watchReader(c.streams.Out, func() { s.End(live.ErrReaderGone) })
@@ -65,6 +83,9 @@ func (c *traceConfig) exit(tally *advice.Tally, err error) error {
 		return &exitError{ExitSomeFailed, nil}
 	case err == nil && c.failOnLoss && tally.Lost():
 		return &exitError{ExitLost, errLost}
+	}
+	if c.mode == modeCluster {
+		return remote.Explain(err)
 	}
 	return c.withGrant(err)
 }

@@ -40,7 +40,7 @@ type topScreen struct {
 	err     error // of the screen; read when that is over
 }
 
-func newTopScreen(c *topConfig, s *live.Session, in intake) *topScreen {
+func newTopScreen(c *topConfig, s engine, in intake) *topScreen {
 	t := &topScreen{intake: in, model: model.New(c.topic, model.Options{Started: time.Now()}), advice: advice.NewGPU()}
 	lean()
 	notes, done := t.reporter.toScreen()

@@ -15,7 +15,7 @@ import (
 )
 
 func runTop(parent context.Context, c *topConfig) error {
-	return runSession(parent, c.traceConfig, func(s *live.Session, in intake) live.Consumer {
+	return runSession(parent, c.traceConfig, func(s engine, in intake) live.Consumer {
 		if c.count == 0 {
 			return newTopScreen(c, s, in)
 		}
@@ -34,7 +34,7 @@ type topTables struct {
 	err      error // of printing; read when that is over
 }
 
-func newTopTables(c *topConfig, s *live.Session, in intake) *topTables {
+func newTopTables(c *topConfig, s engine, in intake) *topTables {
 	t := &topTables{
 		intake: in,
 		config: c,
@@ -64,7 +64,7 @@ func (t *topTables) Close() error {
 }
 
 // printAll prints the tables as their windows end; where the session ends before, one of what there is.
-func (t *topTables) printAll(s *live.Session) error {
+func (t *topTables) printAll(s engine) error {
 	select {
 	case <-s.Settled():
 	case <-s.Running().Done():

@@ -132,7 +132,7 @@ func (o *whyOptions) complete(durationGiven bool) (*whyConfig, error) {
 // runWhy watches for the window and prints the verdicts.
 func runWhy(parent context.Context, c *whyConfig) error {
 	var v *whyView
-	err := runSession(parent, c.traceConfig, func(s *live.Session, in intake) live.Consumer {
+	err := runSession(parent, c.traceConfig, func(s engine, in intake) live.Consumer {
 		v = newWhyView(c, s, in)
 		return v
 	})
@@ -154,7 +154,7 @@ type whyView struct {
 	waiting          sync.WaitGroup
 }
 
-func newWhyView(c *whyConfig, s *live.Session, in intake) *whyView {
+func newWhyView(c *whyConfig, s engine, in intake) *whyView {
 	v := &whyView{verdicts: newVerdicts(in, c.printing(), why.New(c.window))}
 	v.watch.TraceFlows()
 	v.waiting.Go(func() {

@@ -185,6 +185,16 @@ var rules = []rule{
 		why: "the tracer is static, and the driver's library may crash what loads it",
 	},
 	{
+		folder: "cmd/orb8-agent", never: []string{"github.com/NVIDIA/go-nvml", module + "server"},
+		own: []string{"event", "bpf", "tracer", "history", "cluster", "collect", "agent", "cmd/orb8-agent", "internal"},
+		why: "the agent is static, and the driver's library may crash what loads it",
+	},
+	{
+		folder: "cmd/orb8-server", never: []string{"github.com/NVIDIA/go-nvml", "github.com/cilium/ebpf"},
+		own: []string{"event", "collect", "filter", "cluster", "history", "server", "cmd/orb8-server", "internal"},
+		why: "a server runs on any node and observes nothing itself",
+	},
+	{
 		folder: "cmd/orb8-nvml", only: []string{module + "event", module + "tracer/gpu/nvml", module + "cmd/orb8-nvml",
 			"github.com/NVIDIA/go-nvml", "google.golang.org/protobuf/"},
 		why: "it reads the driver and nothing else",

@@ -343,3 +343,18 @@ func (s *Session) tally(took time.Duration) *advice.Tally {
 	}
 	return t
 }
+
+// Explain returns an error of a server in the user's words.
+func Explain(err error) error {
+	s, ok := status.FromError(err)
+	if !ok || err == nil {
+		return err
+	}
+	switch s.Code() {
+	case codes.PermissionDenied:
+		return fmt.Errorf("%s: an administrator grants it with kubectl orb8 rbac --viewer", s.Message())
+	case codes.InvalidArgument:
+		return errors.New(s.Message())
+	}
+	return fmt.Errorf("the server of orb8: %s", s.Message())
+}
