@@ -178,7 +178,9 @@ func (e *columnEncoder) add(ev []byte) (h header, renamed bool) {
 	e.parse(ev)
 	base, fork := e.series[e.previous].next, false
 	number := e.series[base].shape
-	if sh := &e.shapes[number]; !slices.Equal(sh.tags, e.tags) || !e.compare(sh, e.values[e.series[base].at:], true) {
+	sh := &e.shapes[number]
+	found := slices.Equal(sh.tags, e.tags) && e.compare(sh, e.values[e.series[base].at:], true)
+	if !found {
 		number = e.findShape()
 		base, fork = e.findBase(number)
 	}
@@ -191,8 +193,9 @@ func (e *columnEncoder) add(ev []byte) (h header, renamed bool) {
 	before := cap(e.values)
 	values := e.begin(base, number, fork)
 	e.size += 8 * (cap(e.values) - before)
-	sh := &e.shapes[number]
-	e.compare(sh, values, false)
+	if sh = &e.shapes[number]; !found {
+		e.compare(sh, values, false)
+	}
 	e.putFields(sh, values)
 	if fork {
 		e.seriesBy[e.hash] = e.previous

@@ -151,3 +151,42 @@ func BenchmarkRolling_Append(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkRolling_Query queries a history that is full of flow events.
+func BenchmarkRolling_Query(b *testing.B) {
+	t := newTraffic(100, 5000, 0.02)
+	r, err := OpenRolling(RollingOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer r.Close()
+	for range 60 {
+		r.Append(t.round(b))
+	}
+	pod := t.pods[7].Pod
+	for _, test := range []struct {
+		name string
+		s    Selection
+	}{
+		{"newest 1000", Selection{Newest: 1000}},
+		{"10 s of a pod", Selection{Since: trafficStart + 30e9, Until: trafficStart + 40e9,
+			Match: func(n Names) bool { return string(n.Pod) == pod }}},
+		{"all", Selection{}},
+		{"no such pod", Selection{Match: func(n Names) bool { return string(n.Pod) == "x" }}},
+	} {
+		b.Run(test.name, func(b *testing.B) {
+			b.ReportAllocs()
+			n := 0
+			for b.Loop() {
+				n = 0
+				if _, err := r.Query(b.Context(), test.s, func([]byte) error { n++; return nil }); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(n), "events")
+			if n > 0 {
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/event")
+			}
+		})
+	}
+}
