@@ -1,4 +1,5 @@
-// Package history keeps the events of a session in a file, and reads them back.
+// Package history keeps the events of a session in a file, and reads them back. Rolling keeps the newest events of a
+// node.
 //
 // A recording is a sequence of frames. Each frame is independent and has checksums of its header and its body. A file
 // that was cut at any place, because its writer was killed or the disk was full, is readable up to the cut. A reader
