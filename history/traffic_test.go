@@ -159,7 +159,11 @@ func BenchmarkRolling_Query(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer r.Close()
+	defer func() {
+		if err := r.Close(); err != nil {
+			b.Error(err)
+		}
+	}()
 	for range 60 {
 		r.Append(t.round(b))
 	}
