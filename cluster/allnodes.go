@@ -15,9 +15,9 @@ import (
 // gpuLabels are labels of nodes with GPUs: of NVIDIA's feature discovery, and of GKE.
 var gpuLabels = []string{"nvidia.com/gpu.present", "cloud.google.com/gke-accelerator"}
 
-// hasGPUs reports whether a node has GPUs by its capacity (nvidia.com/gpu, nvidia.com/mig-…), or by a label where pods
+// HasGPUs reports whether a node has GPUs by its capacity (nvidia.com/gpu, nvidia.com/mig-…), or by a label where pods
 // get them in another way.
-func hasGPUs(node *corev1.Node) bool {
+func HasGPUs(node *corev1.Node) bool {
 	for name, quantity := range node.Status.Capacity {
 		if strings.HasPrefix(string(name), "nvidia.com/") && !quantity.IsZero() {
 			return true
@@ -40,7 +40,7 @@ func (c *Cluster) addNodes(ctx context.Context) error {
 	}
 	nodes := list.Items
 	slices.SortFunc(nodes, func(a, b corev1.Node) int {
-		x, y := hasGPUs(&a), hasGPUs(&b)
+		x, y := HasGPUs(&a), HasGPUs(&b)
 		switch {
 		case x && !y:
 			return -1

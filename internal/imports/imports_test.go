@@ -158,6 +158,12 @@ var rules = []rule{
 		why: "doctor tries what a session needs, and runs none",
 	},
 	{
+		folder: "plugin/install", never: flags, but: []string{"k8s.io/cli-runtime/pkg/printers"},
+		own: []string{"event", "collect", "cluster", "deploy", "internal/capabilities", "internal/plural",
+			"internal/version", "plugin/install", "plugin/internal", "plugin/launch"},
+		why: "an installation is made of values: it knows no flags",
+	},
+	{
 		folder: "plugin/forward", never: []string{"google.golang.org/grpc"}, own: []string{"plugin/forward"},
 		why: "a port-forward is a connection, whatever goes through it",
 	},

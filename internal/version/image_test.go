@@ -4,10 +4,10 @@ import "testing"
 
 func TestTracerImage_IsByDigestWhereKnown(t *testing.T) {
 	const digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-	if got := tracerImage(""); got != TracerRepository+":"+Version() {
+	if got := withDigest(TracerTag(), ""); got != TracerRepository+":"+Version() {
 		t.Errorf("without a digest: %s", got)
 	}
-	if got := tracerImage(digest); got != TracerRepository+":"+Version()+"@"+digest {
+	if got := withDigest(TracerTag(), digest); got != TracerRepository+":"+Version()+"@"+digest {
 		t.Errorf("with a digest: %s", got)
 	}
 }

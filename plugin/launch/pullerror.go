@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// pullReason strips repetitions from the kubelet's message about an image. containerd and the kubelet wrap the
+// PullReason strips repetitions from the kubelet's message about an image. containerd and the kubelet wrap the
 // registry's error several times, each time with the image's name:
 //
 //	Back-off pulling image "X": ErrImagePull: rpc error: code = NotFound desc = failed to pull and unpack image
 //	"X": failed to resolve reference "X": X: not found
-func pullReason(image, message string) string {
+func PullReason(image, message string) string {
 	// "desc = " ends gRPC's own wrapping.
 	if _, description, ok := strings.Cut(message, " desc = "); ok {
 		message = description

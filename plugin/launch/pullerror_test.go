@@ -32,7 +32,7 @@ func TestPullReason(t *testing.T) {
 		{"no message", "", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := pullReason(image, test.message); got != test.want {
+			if got := PullReason(image, test.message); got != test.want {
 				t.Errorf("%q, want %q", got, test.want)
 			}
 		})

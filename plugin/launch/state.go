@@ -82,11 +82,11 @@ func judgeWaiting(s *corev1.ContainerStatus, label string) (waits string, err *S
 			fix = "admission has put it into the tracer's pod: run tracers in another namespace with --tracer-namespace"
 		}
 		return "", &StartError{Reason: "image", Message: fmt.Sprintf("%scan not pull image %s: %s", label, s.Image,
-			pullReason(s.Image, w.Message)), Fix: fix}
+			PullReason(s.Image, w.Message)), Fix: fix}
 	case "CreateContainerConfigError", "CreateContainerError", "RunContainerError", "CrashLoopBackOff":
 		return "", &StartError{Reason: "failed", Message: label + w.Reason + ": " + w.Message}
 	case "ErrImagePull":
-		return label + "pulling image " + s.Image + ": " + pullReason(s.Image, w.Message), nil
+		return label + "pulling image " + s.Image + ": " + PullReason(s.Image, w.Message), nil
 	}
 	return "", nil
 }
@@ -103,12 +103,12 @@ func ended(pod *corev1.Pod) bool {
 // endOf describes how a pod's tracer ended.
 func endOf(pod *corev1.Pod) string {
 	if s := statusOf(pod); s != nil && s.State.Terminated != nil {
-		return endOfContainer(s.State.Terminated)
+		return EndOfContainer(s.State.Terminated)
 	}
 	for i := range pod.Status.InitContainerStatuses {
 		s := &pod.Status.InitContainerStatuses[i]
 		if t := s.State.Terminated; t != nil && t.ExitCode != 0 {
-			return "never ran: init container " + s.Name + " " + endOfContainer(t)
+			return "never ran: init container " + s.Name + " " + EndOfContainer(t)
 		}
 	}
 	if pod.Status.Message != "" {
@@ -120,7 +120,8 @@ func endOf(pod *corev1.Pod) string {
 	return "ended: " + string(pod.Status.Phase)
 }
 
-func endOfContainer(t *corev1.ContainerStateTerminated) string {
+// EndOfContainer describes how a container ended, and what it wrote last.
+func EndOfContainer(t *corev1.ContainerStateTerminated) string {
 	how := fmt.Sprintf("exited with code %d", t.ExitCode)
 	if t.Signal != 0 {
 		how = fmt.Sprintf("was killed by signal %d", t.Signal)
