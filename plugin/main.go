@@ -97,7 +97,9 @@ pods on the pods' nodes, shows their events, and deletes them.`,
 		return usagef("%w: see %s --help", err, cmd.CommandPath())
 	})
 	root.AddCommand(newTraceCommand(streams), newTopCommand(streams), newWhyCommand(streams), newQueryCommand(streams),
-		newReplayCommand(streams), newDoctorCommand(streams), newCleanupCommand(streams), newRBACCommand(streams), newVersionCommand(streams))
+		newReplayCommand(streams), newInstallCommand(streams), newUpgradeCommand(streams), newUninstallCommand(streams),
+		newStatusCommand(streams), newDoctorCommand(streams), newCleanupCommand(streams), newRBACCommand(streams),
+		newVersionCommand(streams))
 	return root
 }
 
