@@ -48,6 +48,7 @@ func TestReview_Outcomes(t *testing.T) {
 	other.Audiences = []string{"https://kubernetes.default.svc"}
 	unaware := good("alice")
 	unaware.Audiences = nil
+	bad := authenticationv1.TokenReviewStatus{Error: "expired"}
 	for name, test := range map[string]struct {
 		token  string
 		status authenticationv1.TokenReviewStatus
@@ -55,7 +56,7 @@ func TestReview_Outcomes(t *testing.T) {
 		want   codes.Code
 	}{
 		"good":                    {"a.b.c", good("alice"), nil, codes.OK},
-		"bad":                     {"a.b.c", authenticationv1.TokenReviewStatus{Error: "expired"}, nil, codes.Unauthenticated},
+		"bad":                     {"a.b.c", bad, nil, codes.Unauthenticated},
 		"for another audience":    {"a.b.c", other, nil, codes.Unauthenticated},
 		"audience not reviewed":   {"a.b.c", unaware, nil, codes.Unauthenticated},
 		"of nobody":               {"a.b.c", good(""), nil, codes.Unauthenticated},
