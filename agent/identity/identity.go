@@ -243,7 +243,7 @@ func (i *Identity) renew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }() // it has no error that matters after the answer
 	answer, err := orbit.NewCertificatesClient(conn).Certify(ctx, &orbit.CertifyRequest{
 		Protocol: orbit.Protocol, Token: string(bytes.TrimSpace(token)), Request: request,
 	})

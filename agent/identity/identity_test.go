@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"io"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -94,7 +92,8 @@ type world struct {
 
 func start(t *testing.T) *world {
 	t.Helper()
-	w := &world{dir: t.TempDir(), server: &server{t: t, conns: make(chan net.Conn, 8), ca: orbittest.New(t), node: "n1"}}
+	w := &world{dir: t.TempDir(), server: &server{t: t, ca: orbittest.New(t), node: "n1"}}
+	w.conns = make(chan net.Conn, 8)
 	credential := orbit.Credentials{
 		Bundle: func() (*orbit.Bundle, error) { return w.ca.Bundle(), nil },
 		Certificate: func() (*tls.Certificate, error) {
@@ -110,7 +109,7 @@ func start(t *testing.T) *world {
 	go func() { served <- g.Serve(w.server) }()
 	w.write(t, "token", "one\n")
 	id, err := Open(Options{Node: "n1", Server: "orb8-server:8080", TokenFile: filepath.Join(w.dir, "token"),
-		AuthorityFile: filepath.Join(w.dir, "ca.crt"), Dial: w.dial, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+		AuthorityFile: filepath.Join(w.dir, "ca.crt"), Dial: w.dial})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +122,9 @@ func start(t *testing.T) *world {
 		<-done
 		close(w.conns)
 		g.Stop()
-		<-served
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
 	})
 	return w
 }
