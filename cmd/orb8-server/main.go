@@ -1,0 +1,152 @@
+// Command orb8-server answers for the whole cluster in persistent mode, in the pods of a Deployment.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/orb8-dev/kubectl-orb8/event/orbit"
+	"github.com/orb8-dev/kubectl-orb8/internal/version"
+	"github.com/orb8-dev/kubectl-orb8/server"
+	"github.com/orb8-dev/kubectl-orb8/server/access"
+	"github.com/orb8-dev/kubectl-orb8/server/authority"
+	"github.com/orb8-dev/kubectl-orb8/server/signer"
+)
+
+// envNamespace holds the namespace that orb8 is installed in (downward API: metadata.namespace).
+const envNamespace = "ORB8_NAMESPACE"
+
+// terminationLog is the file of which Kubernetes shows the contents once a container has ended.
+const terminationLog = "/dev/termination-log"
+
+// errUsage is a wrong command line, which was reported.
+var errUsage = errors.New("usage")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+	switch {
+	case err == nil:
+	case errors.Is(err, errUsage):
+		os.Exit(2)
+	default:
+		line := "orb8-server: " + strings.ReplaceAll(err.Error(), "\n", "; ")
+		fmt.Fprintln(os.Stderr, line)
+		if f, err := os.OpenFile(terminationLog, os.O_WRONLY|os.O_TRUNC, 0); err == nil {
+			_, _ = f.WriteString(line + "\n") // stderr has it too
+			_ = f.Close()
+		}
+		os.Exit(1)
+	}
+}
+
+// settings are the command line.
+type settings struct {
+	listen, health, agents string
+	version                bool
+}
+
+func parse(args []string, stderr io.Writer) (*settings, error) {
+	s := &settings{}
+	flags := flag.NewFlagSet("orb8-server", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.StringVar(&s.listen, "listen", fmt.Sprintf(":%d", orbit.ServerPort), "`address` of gRPC")
+	flags.StringVar(&s.health, "health", ":8081", "`address` of /healthz and /readyz")
+	flags.StringVar(&s.agents, "agents", "orb8-agent", "`name` of the agents' Service")
+	flags.BoolVar(&s.version, "version", false, "print the version")
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return nil, nil
+	} else if err != nil {
+		return nil, errUsage
+	}
+	if flags.NArg() > 0 {
+		fmt.Fprintf(stderr, "orb8-server: unexpected argument %q\n", flags.Arg(0))
+		return nil, errUsage
+	}
+	return s, nil
+}
+
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	s, err := parse(args, stderr)
+	if s == nil {
+		return err
+	}
+	if s.version {
+		_, err := fmt.Fprintln(stdout, version.Version())
+		return err
+	}
+	namespace := getenv(envNamespace)
+	if namespace == "" {
+		return fmt.Errorf("%s is not set", envNamespace)
+	}
+	config, err := rest.InClusterConfig()
+	if err != nil {
+		return fmt.Errorf("the API server's address and token: %w", err)
+	}
+	config.UserAgent = "orb8-server/" + version.Version()
+	config.QPS, config.Burst = 100, 200
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	return serve(ctx, s, client, namespace, slog.New(slog.NewTextHandler(stderr, nil)))
+}
+
+// serve runs the server with its authority, and the signer of users' certificates, until ctx ends.
+func serve(ctx context.Context, s *settings, client kubernetes.Interface, namespace string, log *slog.Logger) error {
+	certificates, err := authority.Open(ctx, client, authority.Options{Namespace: namespace, Log: log})
+	if err != nil {
+		return err
+	}
+	var listen net.ListenConfig
+	listener, err := listen.Listen(ctx, "tcp", s.listen)
+	if err != nil {
+		return err
+	}
+	health, err := listen.Listen(ctx, "tcp", s.health)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	door := access.New(client, access.Options{Log: log})
+	ctx, end := context.WithCancelCause(ctx)
+	var work sync.WaitGroup
+	defer work.Wait()
+	defer end(nil)
+	work.Go(func() { end(certificates.Run(ctx)) })
+	work.Go(func() { end(signer.Run(ctx, client, certificates, log)) })
+	err = server.Run(ctx, server.Options{
+		Client: client, Namespace: namespace, Agents: s.agents, Version: version.Version(), Listener: listener,
+		Health: health, Authority: certificates, Door: doorOf{door}, Log: log,
+		Credentials: orbit.ServerCredentials(certificates.ServerTLS(), door.Refuse),
+	})
+	if cause := context.Cause(ctx); err == nil && cause != nil && !errors.Is(cause, context.Canceled) {
+		err = cause
+	}
+	return err
+}
+
+// doorOf makes a server.Door of access.Access.
+type doorOf struct{ *access.Access }
+
+// Open implements server.Door.
+func (d doorOf) Open(ctx context.Context, user *orbit.User, kinds, namespaces []string) (server.View, error) {
+	view, err := d.Access.Open(ctx, user, kinds, namespaces)
+	if err != nil {
+		return nil, err
+	}
+	return view, nil
+}
