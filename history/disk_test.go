@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -156,7 +155,7 @@ func TestDirectory_WithForeignFiles(t *testing.T) {
 	for _, err := range []error{
 		os.WriteFile(outside, whole, 0o600),
 		os.Symlink(outside, name(10)),
-		syscall.Mkfifo(name(11), 0o600),
+		makePipe(name(11)),
 		os.Mkdir(name(12), 0o700),
 		os.WriteFile(name(13), nil, 0o600),
 		os.WriteFile(name(14), []byte("another file"), 0o600),

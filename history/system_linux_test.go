@@ -15,3 +15,6 @@ func cpuTime(tb testing.TB) time.Duration {
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
+
+// makePipe makes a named pipe.
+func makePipe(path string) error { return unix.Mkfifo(path, 0o600) }
