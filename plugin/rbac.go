@@ -29,6 +29,11 @@ type rbacOptions struct {
 	user, group     string
 	tracerNamespace string
 
+	viewer        string
+	sensitive     bool
+	allNamespaces bool
+	orb8Namespace string
+
 	policy       bool
 	image        string
 	gpu          bool
@@ -41,21 +46,32 @@ type rbacOptions struct {
 func newRBACCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	o := &rbacOptions{kube: genericclioptions.NewConfigFlags(true)}
 	cmd := &cobra.Command{
-		Use:   "rbac (--user NAME | --group NAME)",
-		Short: "Print the least Role and RoleBinding that trace needs in a namespace", Args: noArgs,
+		Use:   "rbac (--user NAME | --group NAME | --viewer SUBJECT)",
+		Short: "Print the least rights that trace, or a viewer of installed agents, needs in a namespace", Args: noArgs,
 		Long: `Print the least Role and RoleBinding to trace the pods of a namespace with tracers in the same namespace.
 
 With --tracer-namespace, print two Roles: one reads the pods and workloads of the namespace, the other creates
 tracers in the tracers' namespace. A user who may create Jobs can run any pod there, and is thus root on the nodes.
 --admission-policy also prints ValidatingAdmissionPolicies (Kubernetes 1.30 and later): the tracers' namespace then
-admits only tracers of one image.`,
+admits only tracers of one image.
+
+--viewer prints the bindings of someone who sees what installed agents record, without any right to create pods: the
+events of the namespace, or of all with -A. --sensitive adds programs, signals and system calls, whose arguments
+may hold secrets.`,
 		Example: `  # Let alice trace namespace demo
   kubectl orb8 rbac -n demo --user alice | kubectl apply -f -
 
   # The same without any right to run other pods: tracers have a namespace of their own
   kubectl create namespace tracers
   kubectl label namespace tracers pod-security.kubernetes.io/enforce=privileged
-  kubectl orb8 rbac -n demo --user alice --tracer-namespace tracers --admission-policy | kubectl apply -f -`,
+  kubectl orb8 rbac -n demo --user alice --tracer-namespace tracers --admission-policy | kubectl apply -f -
+
+  # Let alice see what installed agents record of namespace demo
+  kubectl orb8 rbac -n demo --viewer user:alice | kubectl apply -f -
+
+  # Let everyone in group sre, and a program in the cluster, see everything
+  kubectl orb8 rbac -A --viewer group:sre --sensitive | kubectl apply -f -
+  kubectl orb8 rbac -A --viewer sa:monitoring:reporter --sensitive | kubectl apply -f -`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd, streams) },
 	}
 	// Only these of kubectl's flags: --user here is the subject of the Role, not a user of the kubeconfig.
@@ -65,6 +81,13 @@ admits only tracers of one image.`,
 	flags.StringVarP(o.kube.Namespace, "namespace", "n", "", "The namespace to grant")
 	flags.StringVar(&o.user, "user", "", "The user to grant it to")
 	flags.StringVar(&o.group, "group", "", "The group to grant it to")
+	flags.StringVar(&o.viewer, "viewer", "",
+		"The viewer to grant it to: user:NAME, group:NAME or sa:NAMESPACE:NAME, of a service account")
+	flags.BoolVar(&o.sensitive, "sensitive", false,
+		"With --viewer: also events of programs, signals and system calls")
+	flags.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "With --viewer: the events of all namespaces")
+	flags.StringVar(&o.orb8Namespace, "orb8-namespace", deploy.DefaultNamespace,
+		"With --viewer: the namespace of the installation")
 	flags.StringVar(&o.tracerNamespace, "tracer-namespace", "",
 		"Namespace the tracer pods run in (default: the namespace to grant)")
 	flags.BoolVar(&o.policy, "admission-policy", false,
@@ -84,6 +107,39 @@ admits only tracers of one image.`,
 	return cmd
 }
 
+// viewerFlags mean nothing without --viewer, and traceFlags nothing with it.
+var (
+	viewerFlags = []string{"sensitive", "all-namespaces", "orb8-namespace"}
+	traceFlags  = []string{"user", "group", "tracer-namespace", "admission-policy"}
+)
+
+// runViewer prints the bindings of a viewer.
+func (o *rbacOptions) runViewer(cmd *cobra.Command, out io.Writer, namespace string) error {
+	for _, flag := range traceFlags {
+		if cmd.Flags().Changed(flag) {
+			return usagef("--%s does not go with --viewer", flag)
+		}
+	}
+	viewer, err := deploy.ParseViewer(o.viewer)
+	if err != nil {
+		return usagef("--viewer %w", err)
+	}
+	viewer.Sensitive, viewer.In = o.sensitive, namespace
+	name := viewer.Name
+	if viewer.Namespace != "" {
+		name = viewer.Namespace + ":" + name
+	}
+	viewer.Binding = strings.TrimPrefix(bindingName(viewer.Kind, name), "orb8:")
+	if o.allNamespaces {
+		viewer.In = ""
+	}
+	var objects []any
+	for _, object := range viewer.Bindings(o.orb8Namespace) {
+		objects = append(objects, object)
+	}
+	return writeObjects(out, objects)
+}
+
 // policyFlags mean nothing without --admission-policy.
 var policyFlags = []string{"image", "gpu", "gpu-runtime-class", "oldest-kernel", "tracer-labels", "tracer-annotations"}
 
@@ -92,7 +148,12 @@ var kernelRelease = regexp.MustCompile(`^[0-9]+\.[0-9]+`)
 
 func (o *rbacOptions) validate(cmd *cobra.Command, namespace string) error {
 	if (o.user == "") == (o.group == "") {
-		return usagef("want one of --user and --group")
+		return usagef("want one of --user, --group and --viewer")
+	}
+	for _, flag := range viewerFlags {
+		if cmd.Flags().Changed(flag) {
+			return usagef("--%s goes with --viewer", flag)
+		}
 	}
 	for _, flag := range policyFlags {
 		if !o.policy && cmd.Flags().Changed(flag) {
@@ -117,6 +178,9 @@ func (o *rbacOptions) run(cmd *cobra.Command, streams genericiooptions.IOStreams
 	namespace, _, err := o.kube.ToRawKubeConfigLoader().Namespace()
 	if err != nil {
 		return err
+	}
+	if o.viewer != "" {
+		return o.runViewer(cmd, streams.Out, namespace)
 	}
 	if err := o.validate(cmd, namespace); err != nil {
 		return err
