@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
+	"github.com/orb8-dev/kubectl-orb8/internal/refusals"
 	"github.com/orb8-dev/kubectl-orb8/server/tokens"
 )
 
@@ -50,9 +51,10 @@ const (
 
 // Authority issues certificates. It is safe for concurrent use.
 type Authority struct {
-	o      Options
-	client kubernetes.Interface
-	tokens *tokens.Reviewer
+	o       Options
+	client  kubernetes.Interface
+	tokens  *tokens.Reviewer
+	refused *refusals.Log
 
 	mu sync.Mutex
 	// issuers are the accepted ones that are published: no one can verify what another one signs.
@@ -68,7 +70,7 @@ func Open(ctx context.Context, client kubernetes.Interface, o Options) (*Authori
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	a := &Authority{o: o, client: client, tokens: tokens.New(client)}
+	a := &Authority{o: o, client: client, tokens: tokens.New(client), refused: refusals.New(o.Log)}
 	if err := a.refresh(ctx); err != nil {
 		return nil, err
 	}
@@ -194,6 +196,9 @@ func (a *Authority) ServerTLS() *tls.Config {
 func (a *Authority) AgentTLS(node string) *tls.Config {
 	return orbit.ClientTLS(a.credentials(), orbit.AcceptAgent(node))
 }
+
+// Refusals is the number of requests of agents that were refused so far.
+func (a *Authority) Refusals() uint64 { return a.refused.Count() }
 
 // Expiry is when the server's own certificate ends, and when the newest authority does.
 func (a *Authority) Expiry() (own, authority time.Time) {

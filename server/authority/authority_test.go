@@ -143,24 +143,24 @@ func TestOpen_AnotherReplicaIsFirst(t *testing.T) {
 	}
 }
 
-// TestRotation runs two replicas for 30 days with authorities of 6 days, and forces rotations. Every certificate that
+// TestRotation runs two replicas for 14 days with authorities of 3 days, and forces rotations. Every certificate that
 // has not expired is accepted by the bundle at any time, also by one that was read two minutes ago.
 func TestRotation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := fake.NewClientset()
-		o := Options{Life: 6 * 24 * time.Hour, Overlap: 15 * time.Minute}
+		o := Options{Life: 3 * 24 * time.Hour, Overlap: 15 * time.Minute}
 		replicas := []*Authority{open(t, client, o), open(t, client, o)}
 		key := orbittest.NewKey(t)
 		var leaves []*x509.Certificate
 		authorities := map[string]bool{}
 		const step = 30 * time.Minute
-		end := time.Now().AddDate(0, 0, 30)
+		end := time.Now().AddDate(0, 0, 14)
 		forced := 0
 		for i := 0; time.Now().Before(end); i++ {
 			time.Sleep(step - 2*time.Minute)
 			stale := published(t, client)
 			time.Sleep(2 * time.Minute)
-			if i%700 == 350 {
+			if i%300 == 150 {
 				annotate(t, client)
 				forced++
 			}
@@ -184,8 +184,8 @@ func TestRotation(t *testing.T) {
 				t.Fatalf("%d authorities at once", n)
 			}
 		}
-		// One each 4 days, or since one was forced.
-		if n := len(authorities); n < 8 || n > 9+forced {
+		// One each 2 days, or since one was forced.
+		if n := len(authorities); n < 7 || n > 8+forced {
 			t.Errorf("%d authorities, %d forced", n, forced)
 		}
 		if secret(t, client).Annotations[AnnotationRotate] != "" {
@@ -222,10 +222,11 @@ func TestRotation_WaitsUntilEveryoneHasReadIt(t *testing.T) {
 		client := fake.NewClientset()
 		a := open(t, client, Options{Overlap: 15 * time.Minute, Interval: time.Minute})
 		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error)
+		done := make(chan error, 1)
 		go func() { done <- a.Run(ctx) }()
+		defer cancel()
 		old := a.leaf.Leaf.Issuer.CommonName
-		time.Sleep(time.Minute)
+		time.Sleep(90 * time.Second) // between two readings
 		annotate(t, client)
 		key := orbittest.NewKey(t)
 		time.Sleep(time.Minute + time.Second)

@@ -3,6 +3,7 @@ package authority
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 
@@ -22,8 +23,18 @@ const (
 )
 
 // Certify issues the certificate of an agent. The token proves which pod asks and which node it is on; of the request
-// only the key is used.
+// only the key is used. Errors are gRPC's.
 func (a *Authority) Certify(ctx context.Context, r *orbit.CertifyRequest) (*orbit.CertifyAnswer, error) {
+	answer, err := a.certify(ctx, r)
+	switch status.Code(err) {
+	case codes.OK, codes.Unavailable, codes.Internal, codes.Canceled, codes.DeadlineExceeded: // not the caller's fault
+	default:
+		a.refused.Add(clientAddress(ctx), errors.New(status.Convert(err).Message()))
+	}
+	return answer, err
+}
+
+func (a *Authority) certify(ctx context.Context, r *orbit.CertifyRequest) (*orbit.CertifyAnswer, error) {
 	if p := r.GetProtocol(); p < orbit.MinProtocol || p > orbit.Protocol {
 		return nil, status.Errorf(codes.FailedPrecondition, "protocol %d: this server speaks %d to %d", p,
 			orbit.MinProtocol, orbit.Protocol)

@@ -66,6 +66,9 @@ func TestCertify(t *testing.T) {
 		if status.Code(err) != test.want || err != nil && !strings.Contains(err.Error(), test.message) {
 			t.Errorf("%s: %v, want %v %q", name, err, test.want, test.message)
 		}
+		if refused := a.Refusals(); (err != nil) != (refused == 1) {
+			t.Errorf("%s: %d refusals", name, refused)
+		}
 		if err != nil {
 			continue
 		}
