@@ -12,7 +12,10 @@ import (
 // TestDrops sends known numbers of datagrams that are dropped, and compares their number, cause and reason.
 func TestDrops(t *testing.T) {
 	t.Parallel()
-	e := kit.NeedOwn(t)
+	drops(t, kit.NeedOwn(t))
+}
+
+func drops(t *testing.T, e *kit.Env) {
 	ns := e.Namespace(t, nil)
 	pods := e.Pods(t,
 		kit.PodSpec{Namespace: ns, Name: "client", Node: e.Nodes[0]},

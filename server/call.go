@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -56,6 +57,12 @@ func (s *Service) open(
 		namespaces = s.cluster.Namespaces()
 	}
 	view, err := s.door.Open(ctx, user, t.kinds, namespaces)
+	if status.Code(err) == codes.PermissionDenied && len(t.namespaces) == 0 {
+		// Which namespaces there are is not theirs to know.
+		return nil, status.Errorf(codes.PermissionDenied,
+			"user %q may not see events of kind %s in any namespace: kubectl orb8 rbac --viewer prints what grants it",
+			user.Name, strings.Join(t.kinds, ", "))
+	}
 	if err != nil {
 		return nil, err
 	}

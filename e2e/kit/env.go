@@ -32,6 +32,18 @@ type Env struct {
 	Nodes []string
 	// Root is the root directory of the repository.
 	Root string
+	// Mode is the --mode of traces; empty: the default, which starts tracers since nothing is installed.
+	Mode string
+}
+
+// ModeCluster is the Mode of traces by installed agents.
+const ModeCluster = "cluster"
+
+// InMode returns the same cluster with another Mode.
+func (e *Env) InMode(mode string) *Env {
+	other := *e
+	other.Mode = mode
+	return &other
 }
 
 var load = sync.OnceValues(func() (*Env, error) {

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -64,6 +65,9 @@ func (e *Env) start(t testing.TB, kubeconfig string, stdout *os.File, args ...st
 	path, err := findExecutable("kubectl", e.Path())
 	if err != nil {
 		t.Fatal(err)
+	}
+	if e.Mode != "" && args[0] == "trace" {
+		args = append(slices.Clone(args), "--mode="+e.Mode)
 	}
 	tr.cmd = exec.Command(path, append([]string{"orb8"}, args...)...)
 	tr.cmd.Env = e.Environ(kubeconfig)
@@ -134,6 +138,16 @@ func (tr *Trace) Stderr() string {
 	return tr.stderr.String()
 }
 
+// Stdout returns what the plugin has written to its output file so far.
+func (tr *Trace) Stdout(t testing.TB) string {
+	t.Helper()
+	b, err := os.ReadFile(tr.Output)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
 // AwaitStderr waits until stderr contains a match and returns it. It fails if the plugin ends without one.
 func (tr *Trace) AwaitStderr(t testing.TB, pattern string) string {
 	t.Helper()
@@ -153,9 +167,15 @@ func (tr *Trace) AwaitStderr(t testing.TB, pattern string) string {
 	}
 }
 
-// AwaitStreaming waits until the plugin reports that all nodes stream, and that there are so many.
+// AwaitStreaming waits until the plugin reports that all nodes stream, and that there are so many. Of installed agents,
+// all stream.
 func (tr *Trace) AwaitStreaming(t testing.TB, nodes int) {
 	t.Helper()
+	if tr.env.Mode == ModeCluster {
+		nodes = len(tr.env.Nodes)
+		tr.AwaitStderr(t, fmt.Sprintf(`(?m)^%d/%d nodes streaming from installed agents`, nodes, nodes))
+		return
+	}
 	tr.AwaitStderr(t, fmt.Sprintf(`(?m)^%d/%d nodes? streaming$`, nodes, nodes))
 }
 

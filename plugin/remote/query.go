@@ -39,7 +39,7 @@ func Query(
 			break
 		}
 		if err != nil {
-			return nil, errors.Join(err, closeConsumer(consumer))
+			return nil, closeAfter(consumer, err)
 		}
 		if consumer == nil {
 			if consumer, err = open(); err != nil {
@@ -54,7 +54,7 @@ func Query(
 				lost.Add(losses.Of(ev))
 			}
 			if err := consumer.Show(ev); err != nil {
-				return nil, errors.Join(err, closeConsumer(consumer))
+				return nil, closeAfter(consumer, err)
 			}
 		}
 	}
@@ -79,12 +79,13 @@ type Result struct {
 	Tally    advice.Tally
 }
 
-func closeConsumer(c live.Consumer) error {
+// closeAfter closes the output after an error, which it returns: what a server says is not wrapped.
+func closeAfter(c live.Consumer, err error) error {
 	if c == nil {
-		return nil
-	}
-	if err := c.Close(); err != nil && !errors.Is(err, io.ErrClosedPipe) {
 		return err
 	}
-	return nil
+	if closeErr := c.Close(); closeErr != nil && !errors.Is(closeErr, io.ErrClosedPipe) {
+		return errors.Join(err, closeErr)
+	}
+	return err
 }

@@ -351,9 +351,7 @@ func Explain(err error) error {
 		return err
 	}
 	switch s.Code() {
-	case codes.PermissionDenied:
-		return fmt.Errorf("%s: an administrator grants it with kubectl orb8 rbac --viewer", s.Message())
-	case codes.InvalidArgument:
+	case codes.PermissionDenied, codes.InvalidArgument:
 		return errors.New(s.Message())
 	}
 	return fmt.Errorf("the server of orb8: %s", s.Message())

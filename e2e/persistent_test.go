@@ -1,0 +1,216 @@
+package e2e
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
+)
+
+// TestPersistentMode installs orb8, runs the assertions of sessions with the installed agents, asks for the past, checks
+// who sees what, and removes it. It is not parallel: a trace of another test would ask the agents.
+func TestPersistentMode(t *testing.T) {
+	e := kit.NeedOwn(t)
+	before := e.Snapshot(t, true)
+	install(t, e)
+	t.Run("status", func(t *testing.T) { status(t, e) })
+	agents := e.InMode(kit.ModeCluster)
+	t.Run("network", func(t *testing.T) {
+		ns, totals := groundTruth(t, agents)
+		t.Run("query", func(t *testing.T) {
+			totals(t, query(t, e, e.Kubeconfig, 0, "flows", "-n", ns, "-o", "json"))
+		})
+	})
+	t.Run("dns", func(t *testing.T) { dnsFlows(t, agents) })
+	t.Run("tcp", func(t *testing.T) { tcpOutcomes(t, agents) })
+	t.Run("drops", func(t *testing.T) { drops(t, agents) })
+	t.Run("auto", func(t *testing.T) { autoMode(t, e) })
+	t.Run("viewers", func(t *testing.T) { viewers(t, e) })
+	run(t, e, e.Kubeconfig, 0, "uninstall")
+	run(t, e, e.Kubeconfig, 0, "uninstall") // it can be repeated
+	kit.AwaitNoProcess(t, "orb8-agent", kit.CleanupTime)
+	before.NothingLeft(t)
+}
+
+func install(t *testing.T, e *kit.Env) {
+	t.Helper()
+	t.Cleanup(func() {
+		if t.Failed() {
+			run(t, e, e.Kubeconfig, 0, "uninstall")
+		}
+	})
+	run(t, e, e.Kubeconfig, 0, "install", "--timeout", "2m")
+	out := run(t, e, e.Kubeconfig, 0, "install", "--timeout", "2m")
+	if strings.Contains(out, "created") || strings.Contains(out, "configured") {
+		t.Errorf("a second install changes something:\n%s", out)
+	}
+}
+
+func status(t *testing.T, e *kit.Env) {
+	out := run(t, e, e.Kubeconfig, 0, "status")
+	for _, node := range e.Nodes {
+		if !strings.Contains(out, node) {
+			t.Errorf("status does not name %s:\n%s", node, out)
+		}
+	}
+	if !strings.Contains(out, "2/2 agents ready, 2/2 servers ready") {
+		t.Errorf("status is not healthy:\n%s", out)
+	}
+}
+
+// run runs `kubectl orb8` to its end and returns its stdout and stderr.
+func run(t *testing.T, e *kit.Env, kubeconfig string, code int, args ...string) string {
+	t.Helper()
+	tr := e.TraceAs(t, kubeconfig, args...)
+	if got := tr.Wait(t); got != code {
+		t.Fatalf("kubectl orb8 %s exits with %d, want %d:\n%s%s", strings.Join(args, " "), got, code, tr.Stdout(t),
+			tr.Stderr())
+	}
+	return tr.Stdout(t) + tr.Stderr()
+}
+
+// query asks for the past.
+func query(t *testing.T, e *kit.Env, kubeconfig string, code int, args ...string) *kit.Trace {
+	t.Helper()
+	tr := e.TraceAs(t, kubeconfig, append([]string{"query"}, args...)...)
+	if got := tr.Wait(t); got != code {
+		t.Fatalf("kubectl orb8 query %s exits with %d, want %d:\n%s", strings.Join(args, " "), got, code, tr.Stderr())
+	}
+	return tr
+}
+
+// autoMode checks which of agents and tracers answer where nothing is said.
+func autoMode(t *testing.T, e *kit.Env) {
+	ns := e.Namespace(t, nil)
+	e.Pods(t, kit.PodSpec{Namespace: ns, Name: "web"})
+	if out := run(t, e, e.Kubeconfig, 0, "trace", "network", "-n", ns, "--duration", "1s"); !strings.Contains(out,
+		"streaming from installed agents") {
+		t.Errorf("the installed agents were not asked:\n%s", out)
+	}
+	// Agents do not record programs by default.
+	out := run(t, e, e.Kubeconfig, 0, "trace", "exec", "-n", ns, "--duration", "1s")
+	if !strings.Contains(out, "the installed agents do not record exec: starting tracers") ||
+		!strings.Contains(out, "1/1 node streaming") {
+		t.Errorf("no tracer was started:\n%s", out)
+	}
+	if out := run(t, e, e.Kubeconfig, 0, "trace", "network", "-n", ns, "--mode", "standalone", "--duration",
+		"1s"); !strings.Contains(out, "1/1 node streaming") {
+		t.Errorf("no tracer was started:\n%s", out)
+	}
+	run(t, e, e.Kubeconfig, 2, "trace", "network", "-n", ns, "--mode", "cluster", "--privileged")
+}
+
+// viewers checks that users see the namespaces that they have the right to, and nothing else.
+func viewers(t *testing.T, e *kit.Env) {
+	shop, bank := e.Namespace(t, nil), e.Namespace(t, nil)
+	pods := e.Pods(t,
+		kit.PodSpec{Namespace: shop, Name: "client", Node: e.Nodes[0]},
+		kit.PodSpec{Namespace: bank, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-tcp", ":7000"}})
+	client, server := pods[0], pods[1]
+	jane, kurt, eve := e.User(t, "jane"), e.User(t, "kurt"), e.User(t, "eve")
+	e.Apply(t, viewerRBAC("jane", shop)+viewerRBAC("kurt", bank)+connectRBAC("eve"))
+
+	to := netip.AddrPortFrom(server.IP(t, false), 7000).String()
+	client.Exec(t, "tcp", "-to", to, "-send", "1000", "-recv", "2000")
+	args := []string{"flows", "-A", "-o", "json", "--filter", "protocol == 'tcp' && dst.port == 7000"}
+	type end struct {
+		Namespace, Pod, Node, Comm, Address *string
+		Redacted                            *bool
+	}
+	var flows []struct {
+		Namespace, Pod string
+		Src, Dst       end
+		BytesSent      *uint64
+	}
+	ofKind := `map(select(.kind == "flow"))`
+	// It may take an agent's interval until the flow is in its history.
+	for name, c := range map[string]struct {
+		kubeconfig, namespace string
+		hidden                func(i int) end
+	}{
+		"jane": {jane, shop, func(i int) end { return flows[i].Dst }},
+		"kurt": {kurt, bank, func(i int) end { return flows[i].Src }},
+	} {
+		tr := query(t, e, c.kubeconfig, 0, args...)
+		tr.JQ(t, &flows, ofKind)
+		if len(flows) != 1 {
+			t.Fatalf("%s sees %d flows, want 1:\n%s", name, len(flows), tr.Stderr())
+		}
+		far := c.hidden(0)
+		if flows[0].Namespace != c.namespace || flows[0].BytesSent == nil || *flows[0].BytesSent != 1000 {
+			t.Errorf("%s sees %+v", name, flows[0])
+		}
+		if far.Redacted == nil || !*far.Redacted || far.Namespace != nil || far.Pod != nil || far.Node != nil ||
+			far.Comm != nil || far.Address == nil {
+			t.Errorf("%s sees of the other end %+v", name, far)
+		}
+		if text := tr.Stdout(t) + tr.Stderr(); strings.Contains(text, map[string]string{shop: bank, bank: shop}[c.namespace]) {
+			t.Errorf("%s reads the name of the other namespace:\n%s", name, text)
+		}
+		if !strings.Contains(tr.Stderr(), "namespace that you may see: "+c.namespace) {
+			t.Errorf("the answer does not name its scope:\n%s", tr.Stderr())
+		}
+	}
+	// Forbidden and unknown namespaces answer alike.
+	forbidden := query(t, e, jane, 1, "flows", "-n", bank).Stderr()
+	unknown := query(t, e, jane, 1, "flows", "-n", "no-such").Stderr()
+	if strings.ReplaceAll(forbidden, bank, "X") != strings.ReplaceAll(unknown, "no-such", "X") {
+		t.Errorf("forbidden: %sunknown: %s", forbidden, unknown)
+	}
+	if out := query(t, e, eve, 1, args...).Stderr(); strings.Contains(out, shop) || strings.Contains(out, bank) {
+		t.Errorf("eve learns: %s", out)
+	}
+	for _, user := range []string{"jane", "kurt", "eve"} {
+		for _, ns := range []string{shop, bank, "orb8-system"} {
+			if may(t, e, user, "create", "pods", ns) {
+				t.Errorf("%s may create pods in %s", user, ns)
+			}
+		}
+	}
+}
+
+// viewerRBAC lets a user see what happens in a namespace.
+func viewerRBAC(user, namespace string) string {
+	return connectRBAC(user) + fmt.Sprintf(`---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: orb8-view-%[1]s, namespace: %[2]s}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: orb8-view}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: %[1]s}]
+`, user, namespace)
+}
+
+// connectRBAC lets a user reach the servers.
+func connectRBAC(user string) string {
+	return fmt.Sprintf(`---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: orb8-connect-%[1]s}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: orb8-connect}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: %[1]s}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: orb8-connect-%[1]s, namespace: orb8-system}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: orb8-connect}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: %[1]s}]
+`, user)
+}
+
+// may reports whether a user may do something in a namespace.
+func may(t *testing.T, e *kit.Env, user, verb, resource, namespace string) bool {
+	t.Helper()
+	review, err := e.Client.AuthorizationV1().SubjectAccessReviews().Create(t.Context(),
+		&authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{User: user,
+			ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: verb, Resource: resource,
+				Namespace: namespace}}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return review.Status.Allowed
+}
