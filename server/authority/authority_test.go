@@ -5,8 +5,11 @@ import (
 	"cmp"
 	"context"
 	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"strings"
 	"testing"
@@ -307,12 +310,65 @@ func TestRefresh_ChangedBundleIsFixed(t *testing.T) {
 	verify(t, []*x509.Certificate{a.leaf.Leaf}, published(t, client))
 }
 
+// TestRotation_OfAnotherProgram replaces the authority in a Secret of cert-manager, which makes keys of RSA.
+func TestRotation_OfAnotherProgram(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		made := func() map[string][]byte {
+			key, err := rsa.GenerateKey(rand.Reader, 2048)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ca := orbittest.New(t)
+			template := *ca.Cert
+			template.PublicKey = nil
+			cert := ca.Sign(t, &template, key.Public()) // one of a root
+			return map[string][]byte{corev1.TLSCertKey: orbit.NewBundle(cert, ca.Cert).PEM(),
+				corev1.TLSPrivateKeyKey: pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY",
+					Bytes: x509.MarshalPKCS1PrivateKey(key)})}
+		}
+		theirs := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "ca", Namespace: namespace}, Data: made()}
+		client := fake.NewClientset(theirs)
+		a := open(t, client, Options{Secret: "ca"})
+		first := a.leaf.Leaf
+		verify(t, []*x509.Certificate{first}, published(t, client))
+		theirs.Data = made()
+		if _, err := client.CoreV1().Secrets(namespace).Update(t.Context(), theirs, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		annotate(t, client) // means nothing here
+		for range 3 {
+			if err := a.refresh(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		key := orbittest.NewKey(t)
+		before := issue(t, a, key)[0]
+		time.Sleep(defaultOverlap + time.Second)
+		after := issue(t, a, key)[0]
+		if n := len(published(t, client).Certificates()); n != 2 || before.CheckSignatureFrom(a.issuers[0].cert) != nil ||
+			after.CheckSignatureFrom(a.issuers[1].cert) != nil {
+			t.Errorf("%d authorities, or the wrong one signs", n)
+		}
+		verify(t, []*x509.Certificate{first, before, after}, published(t, client))
+	})
+}
+
+func TestOpen_NamesABadSecret(t *testing.T) {
+	client := fake.NewClientset(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "ca", Namespace: namespace}})
+	for name, want := range map[string]string{"ca": "read Secret orb8-system/ca: ", "b": "get Secret orb8-system/b: "} {
+		_, err := Open(t.Context(), client, Options{Namespace: namespace, Secret: name})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
 func TestNext_BoundsRotations(t *testing.T) {
 	o := &Options{Life: time.Hour * 1000, Overlap: time.Minute}
-	all, _, err := issuers(nil).next(time.Now(), o, false)
+	all, _, err := issuers(nil).next(time.Now(), o, false, nil)
 	for err == nil {
 		var changed bool
-		all, changed, err = all.next(time.Now(), o, true)
+		all, changed, err = all.next(time.Now(), o, true, nil)
 		if len(all) > maxIssuers || err == nil && !changed {
 			t.Fatalf("%d authorities, changed %v", len(all), changed)
 		}
@@ -331,11 +387,11 @@ func TestNext_BoundsRotations(t *testing.T) {
 
 func TestParseIssuers_RefusesBadState(t *testing.T) {
 	o := &Options{Life: time.Hour * 1000, Overlap: time.Minute}
-	one, _, err := issuers(nil).next(time.Now(), o, false)
+	one, _, err := issuers(nil).next(time.Now(), o, false, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	two, _, err := one.next(time.Now(), o, true)
+	two, _, err := one.next(time.Now(), o, true, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -361,8 +417,8 @@ func TestParseIssuers_RefusesBadState(t *testing.T) {
 		"nothing":   {nil, "unexpected end"},
 		"none":      {[]byte(`{}`), "0 authorities"},
 		"too long":  {[]byte(strings.Repeat(" ", maxStateBytes+1)), "at most"},
-		"no key":    {change(one, func(s *stored) { s.Authorities[0].Key = "" }), "not PEM"},
-		"other key": {change(two, func(s *stored) { s.Authorities[0].Key = s.Authorities[1].Key }), "not that of"},
+		"no key":    {change(one, func(s *stored) { s.Authorities[0].Key = "" }), "key: "},
+		"other key": {change(two, func(s *stored) { s.Authorities[0].Key = s.Authorities[1].Key }), "does not match"},
 		"order": {change(two, func(s *stored) {
 			s.Authorities[0], s.Authorities[1] = s.Authorities[1], s.Authorities[0]
 		}), "signsFrom is before"},

@@ -5,11 +5,11 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"time"
 
@@ -84,16 +84,21 @@ func (all issuers) bundle() *orbit.Bundle {
 	return orbit.NewBundle(certs...)
 }
 
-// next returns the issuers that there should be now, and whether they differ. forced: rotate now.
-func (all issuers) next(now time.Time, o *Options, forced bool) (next issuers, changed bool, err error) {
+// next returns the issuers that there should be now, and whether they differ. forced: rotate now. given is the newest
+// issuer where another program makes them; nil: next makes them.
+func (all issuers) next(now time.Time, o *Options, forced bool, given *issuer) (next issuers, changed bool, err error) {
 	next = all.accepted(now)
 	changed = len(next) != len(all)
-	if len(next) > 0 && !forced {
+	if len(next) > 0 {
 		newest := next[len(next)-1].cert
-		forced = now.After(renewal(newest))
-	}
-	if len(next) > 0 && !forced {
-		return next, changed, nil
+		if given != nil {
+			forced = !newest.Equal(given.cert)
+		} else if !forced {
+			forced = now.After(renewal(newest))
+		}
+		if !forced {
+			return next, changed, nil
+		}
 	}
 	if len(next) >= maxIssuers {
 		return next, changed, fmt.Errorf("rotate the authority: there are %d already", len(next))
@@ -101,6 +106,9 @@ func (all issuers) next(now time.Time, o *Options, forced bool) (next issuers, c
 	signs := now
 	if next.signer(now) != nil {
 		signs = now.Add(o.Overlap)
+	}
+	if given != nil {
+		return append(next, issuer{given.cert, given.key, signs.UTC().Truncate(time.Second)}), true, nil
 	}
 	made, err := newIssuer(now, signs, o.Life)
 	if err != nil {
@@ -167,22 +175,19 @@ func parseIssuers(text []byte) (all issuers, err error) {
 }
 
 func parseIssuer(s *storedIssuer) (issuer, error) {
+	// The first of a chain, which is trusted even where it is not a root.
 	bundle, err := orbit.ParseBundle([]byte(s.Certificate))
 	if err != nil {
 		return issuer{}, err
 	}
 	cert := bundle.Certificates()[0]
-	block, _ := pem.Decode([]byte(s.Key))
-	if block == nil {
-		return issuer{}, errors.New("key: not PEM")
-	}
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	pair, err := tls.X509KeyPair([]byte(s.Certificate), []byte(s.Key))
 	if err != nil {
 		return issuer{}, fmt.Errorf("key: %w", err)
 	}
-	signer, ok := key.(*ecdsa.PrivateKey)
-	if !ok || !signer.PublicKey.Equal(cert.PublicKey) {
-		return issuer{}, errors.New("key: it is not that of the certificate")
+	signer, ok := pair.PrivateKey.(crypto.Signer)
+	if !ok {
+		return issuer{}, fmt.Errorf("key: a %T does not sign", pair.PrivateKey)
 	}
 	return issuer{cert, signer, s.SignsFrom}, nil
 }

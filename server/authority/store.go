@@ -19,7 +19,7 @@ const (
 	// stateKey is the key of the issuers in the Secret.
 	stateKey = "authorities.json"
 	// AnnotationRotate on the Secret, with any value, lets another authority replace the current one. The server
-	// removes it.
+	// removes it. It has no effect where another program makes the authorities.
 	AnnotationRotate = "orb8.dev/rotate"
 	// maxConflicts bounds the attempts at one change: the other replica makes the same ones.
 	maxConflicts = 5
@@ -64,8 +64,12 @@ func (a *Authority) syncSecret(ctx context.Context) (issuers, error) {
 		return nil, fmt.Errorf("read Secret %s/%s: %s: %w: delete the Secret to make a new authority", a.o.Namespace,
 			orbit.AuthorityName, stateKey, err)
 	}
+	given, err := a.readGiven(ctx)
+	if err != nil {
+		return nil, err
+	}
 	_, forced := secret.Annotations[AnnotationRotate]
-	next, changed, err := all.next(time.Now(), &a.o, forced)
+	next, changed, err := all.next(time.Now(), &a.o, forced, given)
 	if err != nil {
 		a.o.Log.Error("the certificate authority is not rotated", "error", err)
 	}
@@ -87,7 +91,11 @@ func (a *Authority) syncSecret(ctx context.Context) (issuers, error) {
 }
 
 func (a *Authority) createSecret(ctx context.Context) (issuers, error) {
-	first, _, err := issuers(nil).next(time.Now(), &a.o, false)
+	given, err := a.readGiven(ctx)
+	if err != nil {
+		return nil, err
+	}
+	first, _, err := issuers(nil).next(time.Now(), &a.o, false, given)
 	if err != nil {
 		return nil, err
 	}
@@ -104,6 +112,27 @@ func (a *Authority) createSecret(ctx context.Context) (issuers, error) {
 	}
 	a.o.Log.Info("made a certificate authority", "expires", first[0].cert.NotAfter)
 	return first, nil
+}
+
+// readGiven reads the authority that another program makes; nil: none does.
+func (a *Authority) readGiven(ctx context.Context) (*issuer, error) {
+	if a.o.Secret == "" {
+		return nil, nil
+	}
+	secret, err := a.client.CoreV1().Secrets(a.o.Namespace).Get(ctx, a.o.Secret, metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("get Secret %s/%s: %w", a.o.Namespace, a.o.Secret, err)
+	}
+	given, err := parseIssuer(&storedIssuer{
+		Certificate: string(secret.Data[corev1.TLSCertKey]), Key: string(secret.Data[corev1.TLSPrivateKeyKey]),
+	})
+	if err == nil && !time.Now().Before(given.cert.NotAfter) {
+		err = fmt.Errorf("the authority has expired at %s", given.cert.NotAfter.UTC().Format(time.RFC3339))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read Secret %s/%s: %w", a.o.Namespace, a.o.Secret, err)
+	}
+	return &given, nil
 }
 
 // publish writes the bundle to the ConfigMap.
