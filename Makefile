@@ -13,15 +13,21 @@ GO ?= hack/go
 GOOS ?= linux
 HOSTARCH := $(shell uname -m | sed -e s/x86_64/amd64/ -e s/aarch64/arm64/)
 GOARCH ?= $(HOSTARCH)
-# A release names the tracer's image, which is pushed first, by its digest: TRACER_DIGEST=sha256:...
+# A release names its images, which are pushed first, by their digests: TRACER_DIGEST=sha256:... that of tracers, and
+# IMAGE_DIGEST that of agents and servers.
 TRACER_DIGEST ?=
-ifneq ($(TRACER_DIGEST),)
-ifeq ($(shell grep -Ex 'sha256:[0-9a-f]{64}' <<<'$(TRACER_DIGEST)'),)
-$(error TRACER_DIGEST is "$(TRACER_DIGEST)": want sha256: and 64 hexadecimal digits)
+IMAGE_DIGEST ?=
+define check-digest
+ifneq ($($(1)),)
+ifeq ($$(shell grep -Ex 'sha256:[0-9a-f]{64}' <<<'$($(1))'),)
+$$(error $(1) is "$($(1))": want sha256: and 64 hexadecimal digits)
 endif
 endif
+endef
+$(foreach name,TRACER_DIGEST IMAGE_DIGEST,$(eval $(call check-digest,$(name))))
 LDFLAGS := -s -w -X $(MODULE)/internal/version.version=$(VERSION) \
-	-X $(MODULE)/internal/version.tracerDigest=$(TRACER_DIGEST)
+	-X $(MODULE)/internal/version.tracerDigest=$(TRACER_DIGEST) \
+	-X $(MODULE)/internal/version.imageDigest=$(IMAGE_DIGEST)
 # orb8-nvml loads the driver's library: it is built with cgo, by a compiler for its platform.
 NVML_CC = $(if $(filter $(HOSTARCH),$(GOARCH)),gcc,$(if $(filter arm64,$(GOARCH)),aarch64,x86_64)-linux-gnu-gcc)
 GOBUILD = CGO_ENABLED=0 GOOS=$(GOOS) GOARCH=$(GOARCH) $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
@@ -86,12 +92,12 @@ workload-image: ## Write the test workload's docker archive; the last line is it
 images: image agent-image workload-image ## Write all archives
 
 .PHONY: generate
-generate: ## Compile the BPF programs and the protobuf files (clang 19, protoc)
+generate: ## Compile the BPF programs and the protobuf files (clang 19, protoc); write the Helm chart
 	@PATH="$$(hack/install-go.sh):$$PATH" $(GO) generate ./...
 
 .PHONY: verify-generated
 verify-generated: generate ## Generate the files anew; fail if one differs from what is committed
-	@git diff --exit-code --stat -- '*.o' '*_bpfel.go' '*_bpfeb.go' '*.pb.go' docs || \
+	@git diff --exit-code --stat -- '*.o' '*_bpfel.go' '*_bpfeb.go' '*.pb.go' docs deploy/chart || \
 		{ echo 'run make generate and commit the result' >&2; exit 1; }
 
 .PHONY: install-deps

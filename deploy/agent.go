@@ -43,7 +43,7 @@ func (v *Values) daemonSet() *appsv1.DaemonSet {
 					MaxUnavailable: new(intstr.FromInt(1)), MaxSurge: new(intstr.FromInt(0)),
 				},
 			},
-			Template: corev1.PodTemplateSpec{ObjectMeta: v.podMeta(ComponentAgent), Spec: v.agentPod()},
+			Template: corev1.PodTemplateSpec{ObjectMeta: v.podMeta(ComponentAgent), Spec: v.AgentPod()},
 		},
 	}
 }
@@ -56,7 +56,8 @@ func (v *Values) podMeta(component string) metav1.ObjectMeta {
 	}
 }
 
-func (v *Values) agentPod() corev1.PodSpec {
+// AgentPod returns the pods of agents.
+func (v *Values) AgentPod() corev1.PodSpec {
 	tolerations := v.Tolerations
 	if len(tolerations) == 0 {
 		tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}

@@ -4,6 +4,8 @@ package deploy
 
 import _ "embed"
 
+//go:generate go run ./helm/generate chart
+
 // RBAC is the minimal Role of a user of `kubectl orb8 trace` in a namespace that has both targets and tracers, and its
 // RoleBinding. The placeholders are NAMESPACE, BINDING, and KIND and NAME of the subject, as in {{NAME}}.
 //

@@ -28,10 +28,7 @@ func (v *Values) access() []Object {
 			rule("certificates.k8s.io", "certificatesigningrequests", "create", "get"),
 		}),
 		v.clusterRoleBinding(Agent, ComponentAgent), v.clusterRoleBinding(Server, ComponentServer),
-		v.role(Server, ComponentServer, []rbacv1.PolicyRule{
-			rule("", "secrets", "get", "list", "watch", "create", "update", "patch"),
-			rule("", "configmaps", "get", "list", "watch", "create", "update", "patch"),
-		}),
+		v.role(Server, ComponentServer, authorityRules()),
 		v.role(Connect, ComponentAccess, connectRules()),
 		v.roleBinding(Server, ComponentServer),
 	}
@@ -75,6 +72,16 @@ func serverRules() []rbacv1.PolicyRule {
 		rule("certificates.k8s.io", "certificatesigningrequests/status", "update"),
 		signer,
 	)
+}
+
+// authorityRules let a server keep the certificate authority. RBAC cannot restrict create to a name.
+func authorityRules() (rules []rbacv1.PolicyRule) {
+	for _, resource := range []string{"secrets", "configmaps"} {
+		keep := rule("", resource, "get", "update", "patch")
+		keep.ResourceNames = []string{Authority}
+		rules = append(rules, rule("", resource, "create"), keep)
+	}
+	return rules
 }
 
 // connectRules let a viewer reach a server by a port-forward, and know it by its certificate authority.
