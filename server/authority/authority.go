@@ -30,8 +30,8 @@ type Options struct {
 	// Namespace is that of the installation.
 	Namespace string
 	// Secret is a Secret in the namespace that holds an authority, as cert-manager makes it for a Certificate with
-	// isCA: true (tls.crt, tls.key). Whenever it changes, the new authority replaces the old one. Empty: the server makes
-	// and rotates the authorities itself.
+	// isCA: true (tls.crt, tls.key). Whenever it changes, the new authority replaces the old one. Empty: the server
+	// makes and rotates the authorities itself.
 	Secret string
 	// Life is an authority's. At two thirds of it, another one begins to replace it.
 	Life time.Duration

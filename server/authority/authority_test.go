@@ -332,7 +332,8 @@ func TestRotation_OfAnotherProgram(t *testing.T) {
 		first := a.leaf.Leaf
 		verify(t, []*x509.Certificate{first}, published(t, client))
 		theirs.Data = made()
-		if _, err := client.CoreV1().Secrets(namespace).Update(t.Context(), theirs, metav1.UpdateOptions{}); err != nil {
+		_, err := client.CoreV1().Secrets(namespace).Update(t.Context(), theirs, metav1.UpdateOptions{})
+		if err != nil {
 			t.Fatal(err)
 		}
 		annotate(t, client) // means nothing here
@@ -345,7 +346,8 @@ func TestRotation_OfAnotherProgram(t *testing.T) {
 		before := issue(t, a, key)[0]
 		time.Sleep(defaultOverlap + time.Second)
 		after := issue(t, a, key)[0]
-		if n := len(published(t, client).Certificates()); n != 2 || before.CheckSignatureFrom(a.issuers[0].cert) != nil ||
+		if n := len(published(t, client).Certificates()); n != 2 ||
+			before.CheckSignatureFrom(a.issuers[0].cert) != nil ||
 			after.CheckSignatureFrom(a.issuers[1].cert) != nil {
 			t.Errorf("%d authorities, or the wrong one signs", n)
 		}
