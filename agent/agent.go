@@ -85,8 +85,8 @@ type agent struct {
 
 // Run observes the node and serves its events until ctx ends, and returns nil then.
 func Run(ctx context.Context, o Options) error {
-	defer o.Listener.Close()
-	defer o.Health.Close()
+	// They are closed by who serves on them, or here; either way the second error says nothing.
+	defer func() { _, _ = o.Listener.Close(), o.Health.Close() }()
 	rolling, err := history.OpenRolling(history.RollingOptions{MemoryBytes: o.HistoryMemory, Dir: o.HistoryDir,
 		DirBytes: o.HistoryDirBytes, Node: o.Node, Log: o.Log})
 	if err != nil {

@@ -76,7 +76,8 @@ func parseConfig(text []byte, known []string) (*Config, error) {
 	c := &Config{}
 	if err := yaml.UnmarshalStrict(text, c); err != nil {
 		return nil, fmt.Errorf("%s: known keys are kinds, interval, dnsPorts, syscalls, excludeNamespaces",
-			strings.TrimPrefix(strings.ReplaceAll(err.Error(), "\n", " "), "error unmarshaling JSON: while decoding JSON: "))
+			strings.TrimPrefix(strings.ReplaceAll(err.Error(), "\n", " "),
+				"error unmarshaling JSON: while decoding JSON: "))
 	}
 	c.complete()
 	for _, kind := range c.Kinds {

@@ -114,7 +114,8 @@ func TestFeed_ResumesWhereItWasCut(t *testing.T) {
 		t.Fatal(p, err)
 	}
 	// 4 to 10 held one event each.
-	if l := decode(t, p.events[0]).GetLost(); l.GetCount() != 7 || l.GetStage() != event.LossStage_LOSS_STAGE_STREAM_GAP {
+	l := decode(t, p.events[0]).GetLost()
+	if l.GetCount() != 7 || l.GetStage() != event.LossStage_LOSS_STAGE_STREAM_GAP {
 		t.Errorf("lost %v, want 7 in the gap", l)
 	}
 }

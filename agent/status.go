@@ -28,7 +28,7 @@ func (a *agent) status() *orbit.AgentStatus {
 	events, lost := a.feed.totals()
 	s := &orbit.AgentStatus{
 		Hello: a.hello(), Started: uint64(a.started.UnixNano()), Kernel: a.Release, Events: events, Lost: lost,
-		History: &orbit.HistoryStatus{Events: uint64(kept.Events), Bytes: uint64(kept.Bytes),
+		History: &orbit.HistoryStatus{Events: kept.Events, Bytes: uint64(kept.Bytes),
 			LimitBytes: uint64(kept.LimitBytes), Oldest: kept.Oldest, Newest: kept.Newest},
 		CpuMicros: cpuMicros(), MemoryBytes: residentBytes(),
 	}

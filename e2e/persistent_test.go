@@ -12,8 +12,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
 
-// TestPersistentMode installs orb8, runs the assertions of sessions with the installed agents, asks for the past, checks
-// who sees what, and removes it. It is not parallel: a trace of another test would ask the agents.
+// TestPersistentMode installs orb8, runs the assertions of sessions with the installed agents, asks for the past,
+// checks who sees what, and removes it. It is not parallel: a trace of another test would ask the agents.
 func TestPersistentMode(t *testing.T) {
 	e := kit.NeedOwn(t)
 	before := e.Snapshot(t, true)
@@ -84,7 +84,7 @@ func query(t *testing.T, e *kit.Env, kubeconfig string, code int, args ...string
 	return tr
 }
 
-// autoMode checks which of agents and tracers answer where nothing is said.
+// autoMode checks which of agents and tracers answer without --mode.
 func autoMode(t *testing.T, e *kit.Env) {
 	ns := e.Namespace(t, nil)
 	e.Pods(t, kit.PodSpec{Namespace: ns, Name: "web"})
@@ -149,7 +149,8 @@ func viewers(t *testing.T, e *kit.Env) {
 			far.Comm != nil || far.Address == nil {
 			t.Errorf("%s sees of the other end %+v", name, far)
 		}
-		if text := tr.Stdout(t) + tr.Stderr(); strings.Contains(text, map[string]string{shop: bank, bank: shop}[c.namespace]) {
+		other := map[string]string{shop: bank, bank: shop}[c.namespace]
+		if text := tr.Stdout(t) + tr.Stderr(); strings.Contains(text, other) {
 			t.Errorf("%s reads the name of the other namespace:\n%s", name, text)
 		}
 		if !strings.Contains(tr.Stderr(), "namespace that you may see: "+c.namespace) {

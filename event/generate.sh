@@ -1,5 +1,6 @@
 #!/bin/sh
-# Generates the Go of event.proto, session/session.proto and orbit/orbit.proto with the plug-ins pinned in go.mod and Debian's protoc.
+# Generates the Go of event.proto, session/session.proto and orbit/orbit.proto, with the plug-ins pinned in go.mod and
+# Debian's protoc.
 set -eu
 cd "$(dirname "$0")"
 bin=$(mktemp -d)

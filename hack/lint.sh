@@ -14,6 +14,7 @@ if [ ! -x "$tools/golangci-lint" ]; then
 	(cd / && GOFLAGS='' GOBIN="$tools" "$root/hack/go" install "$package@$version")
 fi
 # With the flag of hack/go, it finds the packages that tests have compiled.
-GOFLAGS=-trimpath PATH="$(hack/install-go.sh):$PATH" "$tools/golangci-lint" run --timeout 0 --allow-parallel-runners ./...
+export GOFLAGS=-trimpath
+PATH="$(hack/install-go.sh):$PATH" "$tools/golangci-lint" run --timeout 0 --allow-parallel-runners ./...
 hack/go run ./hack/words
 hack/go run ./hack/typecheck -os darwin/arm64,windows/amd64 ./cmd/kubectl-orb8

@@ -36,11 +36,8 @@ type modeOptions struct {
 func (o *modeOptions) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&o.mode, "mode", modeAuto,
 		"cluster: ask the installed agents; ephemeral: start tracers; auto: agents where they can answer, else tracers")
-	o.bindNamespace(flags)
-}
-
-func (o *modeOptions) bindNamespace(flags *pflag.FlagSet) {
-	flags.StringVar(&o.installNamespace, "orb8-namespace", defaultInstallNamespace, "Namespace that orb8 is installed in")
+	flags.StringVar(&o.installNamespace, "orb8-namespace", defaultInstallNamespace,
+		"Namespace that orb8 is installed in")
 }
 
 // complete validates the mode. only are the flags that were set and that only tracers have.
@@ -84,11 +81,10 @@ func (o *traceOptions) tracerFlags() (set []string) {
 	return set
 }
 
-// engine returns the session's engine, and what ends its connection to a server.
-func (c *traceConfig) engine(ctx context.Context, r *reporter) (e engine, closeEngine func(), err error) {
-	none := func() {}
+// engine returns the session's engine.
+func (c *traceConfig) engine(ctx context.Context, r *reporter) engine {
 	if c.mode == modeEphemeral {
-		return live.New(ctx, c.session(), c.dependencies(r)), none, nil
+		return live.New(ctx, c.session(), c.dependencies(r))
 	}
 	door := door.New(door.Options{Client: c.client, Config: c.rest, Namespace: c.installNamespace})
 	config := remote.Config{Selection: c.selection(), Interval: c.interval, Duration: c.duration}
@@ -99,18 +95,14 @@ func (c *traceConfig) engine(ctx context.Context, r *reporter) (e engine, closeE
 			if why != "" {
 				r.Logf("note: %s: starting tracers", why)
 			}
-			return live.New(ctx, c.session(), c.dependencies(r)), none, nil
+			return live.New(ctx, c.session(), c.dependencies(r))
 		}
 	}
-	return remote.New(ctx, config, dial, r), none, nil
+	return remote.New(ctx, config, dial, r)
 }
 
 // selection is the query for a server.
 func (c *traceConfig) selection() *orbit.Selection {
-	return selectionOf(c)
-}
-
-func selectionOf(c *traceConfig) *orbit.Selection {
 	s := &orbit.Selection{Kinds: kindNames(c.kinds), Names: c.query.Names, Container: c.query.Container,
 		Node: c.query.Node}
 	if !c.query.AllNamespaces {
@@ -132,7 +124,7 @@ func (c *traceConfig) unanswered(ctx context.Context, dial remote.Dial) (why str
 	if err != nil {
 		return fmt.Sprintf("the installed orb8 cannot be reached: %v", err), nil
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	coverage, err := remote.Probe(ctx, conn, c.selection())
 	switch {
 	case status.Code(err) == codes.PermissionDenied:

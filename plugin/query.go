@@ -60,7 +60,8 @@ type queryOptions struct {
 func (o *queryOptions) bind(flags *pflag.FlagSet) {
 	o.kube.AddFlags(flags)
 	o.outputOptions.bind(flags)
-	flags.StringVar(&o.installNamespace, "orb8-namespace", defaultInstallNamespace, "Namespace that orb8 is installed in")
+	flags.StringVar(&o.installNamespace, "orb8-namespace", defaultInstallNamespace,
+		"Namespace that orb8 is installed in")
 	flags.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "Show the pods of all namespaces that you may see")
 	flags.StringVarP(&o.selector, "selector", "l", "", "Show pods with these labels (key=value, !=, in, notin)")
 	flags.StringVarP(&o.container, "container", "c", "", "Show only containers of this name")
@@ -72,9 +73,11 @@ func (o *queryOptions) bind(flags *pflag.FlagSet) {
 
 func newQueryCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	query := &cobra.Command{
-		Use: "query KIND [POD | KIND/NAME ...]", Short: "Show events of the past, which the installed agents have recorded",
-		Long: `Show events of the past, which the agents of "kubectl orb8 install" have recorded. Names, filters and formats
-are those of trace. The closing lines say which nodes the answer covers, how far back they reach and what was lost.`,
+		Use:   "query KIND [POD | KIND/NAME ...]",
+		Short: "Show events of the past, which the installed agents have recorded",
+		Long: `Show events of the past, which the agents of "kubectl orb8 install" have recorded. Names, filters and
+formats are those of trace. The closing lines say which nodes the answer covers, how far back they reach and what was
+lost.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		Example: `  # Who talked to the database in the last ten minutes
@@ -87,7 +90,7 @@ are those of trace. The closing lines say which nodes the answer covers, how far
 		o := &queryOptions{outputOptions: outputOptions{streams: streams}, kube: genericclioptions.NewConfigFlags(true)}
 		sub := &cobra.Command{
 			Use: q.name + " [POD | KIND/NAME ...]", Short: q.short, Aliases: q.aliases,
-			Example: fmt.Sprintf("  # The newest 100 of a namespace\n  kubectl orb8 query %s -n demo --last 100", q.name),
+			Example: "  # The newest 100 of a namespace\n  kubectl orb8 query " + q.name + " -n demo --last 100",
 			RunE: func(cmd *cobra.Command, names []string) error {
 				o.names = names
 				c, err := o.complete(q.kind, time.Now())
@@ -195,7 +198,7 @@ func (c *queryConfig) run(parent context.Context) error {
 	if err != nil {
 		return c.explain(ctx, err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	result, err := remote.Query(ctx, conn, c.request, c.kind.Name == "flow", func() (live.Consumer, error) {
 		printer, err := c.open([]*event.Kind{c.kind}, c.viewed)
 		if err != nil {

@@ -46,11 +46,7 @@ type engine interface {
 // runSession runs one session, whose consumer open makes, and maps its end to an exit code.
 func runSession(parent context.Context, c *traceConfig, open func(engine, intake) live.Consumer) error {
 	r := newReporter(c.streams.ErrOut)
-	s, closeEngine, err := c.engine(parent, r)
-	if err != nil {
-		return err
-	}
-	defer closeEngine()
+	s := c.engine(parent, r)
 	stopSignals := watchSignals(s.Interrupt)
 	defer stopSignals()
 	stopReader := watchReader(c.streams.Out, func() { s.End(live.ErrReaderGone) })

@@ -30,7 +30,7 @@ func (c *coverage) answer(node string, answer orbit.NodeAnswer, message string) 
 	c.set(node, func(n *orbit.NodeCoverage) { n.Answer, n.Message = answer, message })
 }
 
-// hello sets what an agent says of itself.
+// hello takes the description of an agent.
 func (c *coverage) hello(node string, h *orbit.AgentHello) {
 	c.set(node, func(n *orbit.NodeCoverage) {
 		n.Answer, n.Message, n.Reach, n.Kinds = orbit.NodeAnswer_NODE_ANSWER_OK, "", h.GetReach(), h.GetKinds()

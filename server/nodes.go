@@ -17,7 +17,7 @@ import (
 // statusTimeout is how long an agent may take to describe itself.
 const statusTimeout = 2 * time.Second
 
-// parallelStatuses is how many agents are asked at a time.
+// parallelStatuses is how many requests for a status run at a time.
 const parallelStatuses = 32
 
 // Nodes implements orbit.OrbitServiceServer.

@@ -24,9 +24,9 @@ const (
 	queryTimeout = time.Minute
 	// maxLast limits the events of a query with last.
 	maxLast = 100_000
-	// lastMargin is how many times its share of the newest events a node is asked for at first.
+	// lastMargin times its share of the newest events is the size of the first request to a node.
 	lastMargin = 4
-	// maxRounds limits how often nodes are asked again for more.
+	// maxRounds limits the requests to each node.
 	maxRounds = 4
 	// maxHeldBytes limits the events that a query holds to answer with the newest, or with one event a flow.
 	maxHeldBytes = 128 << 20
@@ -85,7 +85,7 @@ func window(r *orbit.QueryRequest, now time.Time) (since, until uint64, err erro
 	return since, until, nil
 }
 
-// run asks the nodes, and asks those again that hold more of the newest events than they were asked for.
+// run queries the nodes, again and with larger requests while one holds more of the newest events than it sent.
 func (q *query) run(ctx context.Context) error {
 	nodes := q.nodes()
 	newest := 0

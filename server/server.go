@@ -62,8 +62,8 @@ const (
 
 // Run serves until ctx ends, and returns nil then.
 func Run(ctx context.Context, o Options) error {
-	defer o.Listener.Close()
-	defer o.Health.Close()
+	// They are closed by who serves on them, or here; either way the second error says nothing.
+	defer func() { _, _ = o.Listener.Close(), o.Health.Close() }()
 	pods, err := cluster.Open(ctx, o.Client, cluster.Query{AllNamespaces: true},
 		cluster.Options{Note: func(note string) { o.Log.Warn(note) }})
 	if err != nil {

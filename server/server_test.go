@@ -132,8 +132,9 @@ func dnsEvent(at uint64, namespace, pod string) *event.Event {
 	return &event.Event{Time: at, Namespace: namespace, Pod: pod, PodUid: namespace + pod,
 		Kind: &event.Event_Dns{Dns: &event.Dns{Name: fmt.Sprint(at), Protocol: event.Protocol_PROTOCOL_UDP,
 			Outcome: event.DnsOutcome_DNS_OUTCOME_ANSWERED, Attempts: 1,
-			Src: &event.Endpoint{Address: []byte{10, 0, 0, 1}, Port: 1}, Dst: &event.Endpoint{Address: []byte{10, 0, 0, 2},
-				Port: 53}, Observed: event.Side_SIDE_SRC}}}
+			Src:      &event.Endpoint{Address: []byte{10, 0, 0, 1}, Port: 1},
+			Dst:      &event.Endpoint{Address: []byte{10, 0, 0, 2}, Port: 53},
+			Observed: event.Side_SIDE_SRC}}}
 }
 
 // harness is a server with agents, and a client.
@@ -170,7 +171,7 @@ func newHarness(t *testing.T, door Door, fakes ...*fakeAgent) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.Close() })
+	t.Cleanup(func() { _ = conn.Close() })
 	return &harness{T: t, service: s, client: orbit.NewOrbitServiceClient(conn)}
 }
 
@@ -228,7 +229,7 @@ func names(events []*event.Event) (all []string) {
 var now = uint64(time.Now().Add(-time.Minute).UnixNano())
 
 func TestQuery_LastIsOfAllNodesTogether(t *testing.T) {
-	// Nearly all of the newest events are on one node, which is asked again.
+	// Nearly all of the newest events are on one node, which gets a second request.
 	busy, idle := &fakeAgent{node: "busy"}, &fakeAgent{node: "idle"}
 	var want []string
 	for i := range uint64(1000) {
@@ -255,7 +256,7 @@ func TestQuery_WithholdsOtherNamespaces(t *testing.T) {
 	a := &fakeAgent{node: "a", history: []*event.Event{dnsEvent(now, "shop", "web"), dnsEvent(now+1, "bank", "db"),
 		dnsEvent(now+2, "shop", "web")}}
 	h := newHarness(t, &fakeDoor{namespaces: []string{"shop"}}, a)
-	events, coverage := h.answers(&orbit.QueryRequest{Selection: &orbit.Selection{Namespaces: []string{"shop", "bank"}}})
+	events, coverage := h.answers(request(&orbit.Selection{Namespaces: []string{"shop", "bank"}}))
 	if got := names(events); !slices.Equal(got, []string{fmt.Sprint(now), fmt.Sprint(now + 2)}) {
 		t.Errorf("got %v", got)
 	}
@@ -270,18 +271,19 @@ func TestRequests_AreChecked(t *testing.T) {
 		r    *orbit.QueryRequest
 		code codes.Code
 	}{
-		"another protocol":     {&orbit.QueryRequest{Protocol: 99}, codes.FailedPrecondition},
-		"no protocol":          {&orbit.QueryRequest{}, codes.FailedPrecondition},
-		"an unknown kind":      {request(&orbit.Selection{Kinds: []string{"pings"}}), codes.InvalidArgument},
-		"a row":                {request(&orbit.Selection{Kinds: []string{"networkTop"}}), codes.InvalidArgument},
-		"a bad namespace":      {request(&orbit.Selection{Namespaces: []string{"../x"}}), codes.InvalidArgument},
-		"a name for any":       {request(&orbit.Selection{Names: []string{"web"}}), codes.InvalidArgument},
-		"a bad label":          {request(&orbit.Selection{Labels: "a=(b"}), codes.InvalidArgument},
-		"a bad filter":         {request(&orbit.Selection{Filter: "1 +"}), codes.InvalidArgument},
-		"a service":            {request(&orbit.Selection{Namespaces: []string{"a"}, Names: []string{"svc/a"}}), codes.InvalidArgument},
-		"until before since":   {&orbit.QueryRequest{Protocol: orbit.Protocol, Since: 5, Until: 4}, codes.InvalidArgument},
-		"ago and since":        {&orbit.QueryRequest{Protocol: orbit.Protocol, Since: 5, Ago: 4}, codes.InvalidArgument},
-		"too many of the last": {&orbit.QueryRequest{Protocol: orbit.Protocol, Last: maxLast + 1}, codes.InvalidArgument},
+		"another protocol": {&orbit.QueryRequest{Protocol: 99}, codes.FailedPrecondition},
+		"no protocol":      {&orbit.QueryRequest{}, codes.FailedPrecondition},
+		"an unknown kind":  {request(&orbit.Selection{Kinds: []string{"pings"}}), codes.InvalidArgument},
+		"a row":            {request(&orbit.Selection{Kinds: []string{"networkTop"}}), codes.InvalidArgument},
+		"a bad namespace":  {request(&orbit.Selection{Namespaces: []string{"../x"}}), codes.InvalidArgument},
+		"a name for any":   {request(&orbit.Selection{Names: []string{"web"}}), codes.InvalidArgument},
+		"a bad label":      {request(&orbit.Selection{Labels: "a=(b"}), codes.InvalidArgument},
+		"a bad filter":     {request(&orbit.Selection{Filter: "1 +"}), codes.InvalidArgument},
+		"a service": {request(&orbit.Selection{Namespaces: []string{"a"}, Names: []string{"svc/a"}}),
+			codes.InvalidArgument},
+		"until before since":   {speaking(&orbit.QueryRequest{Since: 5, Until: 4}), codes.InvalidArgument},
+		"ago and since":        {speaking(&orbit.QueryRequest{Since: 5, Ago: 4}), codes.InvalidArgument},
+		"too many of the last": {speaking(&orbit.QueryRequest{Last: maxLast + 1}), codes.InvalidArgument},
 	} {
 		stream, err := h.client.QueryEvents(t.Context(), c.r)
 		if err == nil {
@@ -295,6 +297,12 @@ func TestRequests_AreChecked(t *testing.T) {
 
 func request(s *orbit.Selection) *orbit.QueryRequest {
 	return &orbit.QueryRequest{Protocol: orbit.Protocol, Selection: s}
+}
+
+// speaking adds the protocol to a request.
+func speaking(r *orbit.QueryRequest) *orbit.QueryRequest {
+	r.Protocol = orbit.Protocol
+	return r
 }
 
 func TestStream_MergesAndResumes(t *testing.T) {

@@ -36,7 +36,8 @@ type Observer struct {
 
 // NewObserver returns an Observer, which Run starts.
 func NewObserver(config ObserverConfig) *Observer {
-	o := &Observer{nodeRuntime: newNodeRuntime(config.Node, config.Version, config.Kernel, config.Log), known: newOnce()}
+	o := &Observer{known: newOnce(),
+		nodeRuntime: newNodeRuntime(config.Node, config.Version, config.Kernel, config.Log)}
 	o.setOutput(&emitter{node: config.Node, losses: o.losses, now: nowNs, emit: config.Emit})
 	o.populated, o.hasReader = o.known.done, func() bool { return true }
 	return o

@@ -56,8 +56,8 @@ func BuildNVML(t testing.TB, defines ...string) *NVML {
 	return n
 }
 
-// repository is the folder of go.mod, above the folder of the test. runtime.Caller does not know it in programs that are
-// built with -trimpath.
+// repository is the folder of go.mod, above the folder of the test. runtime.Caller does not know it in programs that
+// are built with -trimpath.
 func repository(t testing.TB) string {
 	t.Helper()
 	dir, err := os.Getwd()

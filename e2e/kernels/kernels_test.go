@@ -235,7 +235,7 @@ func fill(t *testing.T, k Kernel, root, image string) (steps plan) {
 	}
 	build := func(to string, args ...string) {
 		cmd := exec.CommandContext(t.Context(), "go",
-			append(args[:1:1], append([]string{"-trimpath", "-buildvcs=false", "-o", filepath.Join(root, to)}, args[1:]...)...)...)
+			slices.Concat(args[:1], []string{"-trimpath", "-buildvcs=false", "-o", filepath.Join(root, to)}, args[1:])...)
 		cmd.Dir = repository
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+k.Arch)
 		if out, err := cmd.CombinedOutput(); err != nil {

@@ -18,10 +18,14 @@ const (
 )
 
 // EncodeBatch encodes an AgentBatch with encoded events. head holds the other fields.
-func EncodeBatch(head *AgentBatch, events [][]byte) (Wire, error) { return encode(head, batchEvents, events) }
+func EncodeBatch(head *AgentBatch, events [][]byte) (Wire, error) {
+	return encode(head, batchEvents, events)
+}
 
 // EncodeAnswer encodes an Answer with encoded events. head holds the other fields.
-func EncodeAnswer(head *Answer, events [][]byte) (Wire, error) { return encode(head, answerEvents, events) }
+func EncodeAnswer(head *Answer, events [][]byte) (Wire, error) {
+	return encode(head, answerEvents, events)
+}
 
 func encode(head proto.Message, field protowire.Number, events [][]byte) (Wire, error) {
 	size := proto.Size(head)

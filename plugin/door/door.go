@@ -85,8 +85,8 @@ func New(o Options) *Door {
 	}}
 }
 
-// Dial returns a connection to a server, another one than the last if there is one. It obtains a certificate if there is
-// none, or two thirds of its life are over.
+// Dial returns a connection to a server, another one than the last if there is one. It obtains a certificate if there
+// is none, or two thirds of its life are over.
 func (d *Door) Dial(ctx context.Context) (*grpc.ClientConn, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -157,7 +157,8 @@ func (d *Door) readBundle(ctx context.Context) (*orbit.Bundle, error) {
 	m, err := d.Client.CoreV1().ConfigMaps(d.Namespace).Get(ctx, authorityMap, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
-		return nil, fmt.Errorf("%w in namespace %q: there is no ConfigMap %s", ErrNotInstalled, d.Namespace, authorityMap)
+		return nil, fmt.Errorf("%w in namespace %q: there is no ConfigMap %s", ErrNotInstalled, d.Namespace,
+			authorityMap)
 	case apierrors.IsForbidden(err):
 		return nil, d.refused(err, "get", "configmaps", d.Namespace)
 	case err != nil:
@@ -199,8 +200,8 @@ func (d *Door) refused(err error, verb, resource, namespace string) error {
 	if namespace != "" {
 		where = fmt.Sprintf("in namespace %q", namespace)
 	}
-	return fmt.Errorf("%w: may not %s %s %s, to reach the installed orb8: an administrator grants it with kubectl orb8 "+
-		"rbac --viewer", ErrForbidden, verb, resource, where)
+	return fmt.Errorf("%w: may not %s %s %s, to reach the installed orb8: an administrator grants it with "+
+		"kubectl orb8 rbac --viewer", ErrForbidden, verb, resource, where)
 }
 
 // certify obtains a certificate, unless there is one.
@@ -270,8 +271,8 @@ func (d *Door) await(ctx context.Context, name string) ([]byte, error) {
 		case <-tick.C:
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return nil, fmt.Errorf("CertificateSigningRequest %s was not signed within %v: are the servers of orb8 in "+
-					"namespace %q ready? see kubectl orb8 status", name, signTimeout, d.Namespace)
+				return nil, fmt.Errorf("CertificateSigningRequest %s was not signed within %v: are the servers of "+
+					"orb8 in namespace %q ready? see kubectl orb8 status", name, signTimeout, d.Namespace)
 			}
 			return nil, ctx.Err()
 		}
@@ -298,7 +299,7 @@ func (d *Door) keep(signed []byte, key *ecdsa.PrivateKey) error {
 	if own, ok := leaf.Leaf.PublicKey.(*ecdsa.PublicKey); !ok || !own.Equal(&key.PublicKey) {
 		return errors.New("the signed certificate is of another key")
 	}
-	life := leaf.Leaf.NotAfter.Sub(time.Now())
+	life := time.Until(leaf.Leaf.NotAfter)
 	d.leaf, d.renewAt = leaf, time.Now().Add(life*2/3)
 	return nil
 }

@@ -205,7 +205,7 @@ func (s *Session) streamOnce(open func() (live.Consumer, error)) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	request := &orbit.StreamRequest{Protocol: orbit.Protocol, Selection: s.config.Selection,
 		Interval: int64(s.config.Interval)}
 	if s.newest > 0 {
