@@ -2,6 +2,9 @@ package plugin
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -18,7 +21,9 @@ func newStatusCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show the agents and servers of an installation", Args: noArgs,
 		Long: `Show the agents of an installation by node, and its servers: whether they are ready, their versions,
-restarts, and why they are not ready. The exit code is 3 where some agents or servers are not ready, 1 where none is.`,
+restarts, and why they are not ready. Then what the servers know of the agents: events since their start and lost
+ones, the history and how far it reaches back, CPU time and memory, the clock, the end of the certificate, and the
+kinds that they record. The exit code is 3 where some agents or servers are not ready, 1 where none is.`,
 		Example: `  # Agents that are not ready
   kubectl orb8 status -o json | jq -r 'select(.component == "agent" and (.ready | not)) | [.node, .reason] | @tsv'`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -32,13 +37,25 @@ restarts, and why they are not ready. The exit code is 3 where some agents or se
 				if err != nil {
 					return err
 				}
+				answer, unknown := askNodes(ctx, i.Config, i.Client, s.Namespace)
+				states := agentStates(answer)
 				if output == "json" {
-					err = s.WriteJSON(streams.Out)
+					err = errors.Join(s.WriteJSON(streams.Out), writeAgentsJSON(streams.Out, states))
 				} else {
 					err = s.WriteTable(streams.Out, !noHeaders)
 				}
+				if err == nil && output == "" && len(states) > 0 {
+					fmt.Fprintln(streams.Out)
+					err = writeAgents(streams.Out, states, time.Now(), !noHeaders)
+				}
 				if err != nil {
 					return err
+				}
+				if unknown != nil {
+					i.Logf("the states of the agents are not known: %v", unknown)
+				}
+				for _, line := range agentLines(states) {
+					i.Logf("%s", line)
 				}
 				lines, health := s.Verdict(version.Version())
 				for _, line := range lines {

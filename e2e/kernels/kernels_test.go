@@ -234,8 +234,8 @@ func fill(t *testing.T, k Kernel, root, image string) (steps plan) {
 		t.Fatal(err)
 	}
 	build := func(to string, args ...string) {
-		cmd := exec.CommandContext(t.Context(), "go",
-			slices.Concat(args[:1], []string{"-trimpath", "-buildvcs=false", "-o", filepath.Join(root, to)}, args[1:])...)
+		flags := []string{"-trimpath", "-buildvcs=false", "-o", filepath.Join(root, to)}
+		cmd := exec.CommandContext(t.Context(), "go", slices.Concat(args[:1], flags, args[1:])...)
 		cmd.Dir = repository
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+k.Arch)
 		if out, err := cmd.CombinedOutput(); err != nil {

@@ -14,12 +14,15 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"github.com/orb8-dev/kubectl-orb8/deploy"
 )
 
 // Installer works on one cluster.
 type Installer struct {
+	// Config is the API server's, for port-forwards.
+	Config  *rest.Config
 	Client  kubernetes.Interface
 	Dynamic dynamic.Interface
 	// Discover lists the API resources that objects can be listed of and deleted from.
