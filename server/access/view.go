@@ -51,8 +51,8 @@ var sets = func() map[string]set {
 const (
 	// parallel is how many reviews of one View run at a time.
 	parallel = 8
-	// Between two reviews of a stream. A right that is revoked just after one is noticed by the next: within 60 s.
-	minRound, maxRound = 45 * time.Second, 55 * time.Second
+	// Between two reviews of a stream. With verdicts of freshAge, a revoked right is noticed within 60 s.
+	minRound, maxRound = 42 * time.Second, 52 * time.Second
 	// retryRound is the time to the next review where one failed, maxBlind how long the last verdict holds then.
 	retryRound = 10 * time.Second
 	maxBlind   = 5 * time.Minute
