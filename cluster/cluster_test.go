@@ -191,8 +191,8 @@ func TestQuery_SelectsPods(t *testing.T) {
 	}{
 		"every pod of the namespace that has not ended": {Query{Namespace: "demo"}, 2},
 		"every namespace": {Query{Namespace: "demo", AllNamespaces: true}, 3},
-		"excluded":        {Query{Namespace: "demo", Exclude: labels.Set{"app": "client"}}, 1},
-		"but named": {Query{Namespace: "demo", Exclude: labels.Set{"app": "client"}, Names: []string{"client"}},
+		"excluded":        {Query{Namespace: "demo", Exclude: []labels.Set{{"app": "other"}, {"app": "client"}}}, 1},
+		"but named": {Query{Namespace: "demo", Exclude: []labels.Set{{"app": "client"}}, Names: []string{"client"}},
 			1},
 		"by label":      {Query{Namespace: "demo", Selector: selector}, 1},
 		"by pod name":   {Query{Namespace: "demo", Names: []string{"client", "pod/web-0"}}, 2},

@@ -31,8 +31,9 @@ type Query struct {
 	// AllNodes makes every node a target, also a node without pods, for events of nodes. Without the right to list
 	// nodes, only nodes with pods are traced.
 	AllNodes bool
-	// Exclude are the labels of pods that are targets only if Names contains them; empty for none.
-	Exclude labels.Set
+	// Exclude are the labels of pods that are targets only if Names contains them: those that have all labels of one of
+	// the sets.
+	Exclude []labels.Set
 }
 
 // String describes the query for messages to the user.
@@ -105,7 +106,7 @@ func (e *BadTargetError) Error() string {
 // workload to Kubernetes too, since selectors are immutable.
 type matcher struct {
 	query     Query
-	exclude   labels.Selector
+	exclude   []labels.Selector
 	podNames  []string
 	selectors []workloadSelector
 	cronJobs  []*cronJobPods
@@ -133,8 +134,10 @@ func (m *matcher) matchPod(pod *corev1.Pod) bool {
 		return false
 	}
 	if len(q.Names) == 0 {
-		// Tracers, also those of other sessions, would trace each other. A user who wants that names one.
-		return !m.exclude.Matches(labels.Set(pod.Labels))
+		// Tracers and agents, also those of other sessions, would trace each other. A user who wants that names one.
+		return !slices.ContainsFunc(m.exclude, func(s labels.Selector) bool {
+			return s.Matches(labels.Set(pod.Labels))
+		})
 	}
 	if slices.Contains(m.podNames, pod.Name) {
 		return true
@@ -149,9 +152,9 @@ func (m *matcher) matchPod(pod *corev1.Pod) bool {
 
 // resolve checks that the objects in the query exist, with one request per name.
 func resolve(ctx context.Context, client kubernetes.Interface, q Query) (*matcher, error) {
-	m := &matcher{query: q, exclude: labels.Nothing()}
-	if len(q.Exclude) > 0 {
-		m.exclude = q.Exclude.AsSelector()
+	m := &matcher{query: q}
+	for _, set := range q.Exclude {
+		m.exclude = append(m.exclude, set.AsSelector())
 	}
 	if q.Node != "" {
 		if _, err := client.CoreV1().Nodes().Get(ctx, q.Node, metav1.GetOptions{}); apierrors.IsNotFound(err) {

@@ -13,6 +13,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/orb8-dev/kubectl-orb8/cluster"
+	"github.com/orb8-dev/kubectl-orb8/deploy"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 	"github.com/orb8-dev/kubectl-orb8/filter"
@@ -139,7 +140,7 @@ func (o *traceOptions) complete(kinds ...string) (*traceConfig, error) {
 		return nil, err
 	}
 	c.query = cluster.Query{AllNamespaces: o.allNamespaces, Names: o.names, Container: o.container, Node: o.node,
-		Exclude: launch.Labels()}
+		Exclude: []labels.Set{launch.Labels(), deploy.Labels()}}
 	// A GPU is a node's, also where no pod uses it. Verdicts are about pods.
 	c.query.AllNodes = slices.Contains(kinds, "gpu") && o.allNamespaces && o.selector == "" && o.container == "" &&
 		o.node == "" && (o.rows == nil || o.rows.Name != "gpuVerdict")
