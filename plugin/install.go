@@ -297,7 +297,8 @@ func newInstaller(config *rest.Config) (*install.Installer, error) {
 		return nil, err
 	}
 	return &install.Installer{
-		Config: config, Client: client, Dynamic: objects, Discover: install.Discover(resources), List: install.List(lister),
+		Config: config, Client: client, Dynamic: objects, Discover: install.Discover(resources),
+		List: install.List(lister),
 	}, nil
 }
 
