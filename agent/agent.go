@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/protobuf/proto"
 	"k8s.io/client-go/kubernetes"
@@ -22,6 +21,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 	"github.com/orb8-dev/kubectl-orb8/history"
+	"github.com/orb8-dev/kubectl-orb8/internal/refusals"
 	"github.com/orb8-dev/kubectl-orb8/tracer"
 )
 
@@ -74,6 +74,8 @@ type agent struct {
 	history *history.Rolling
 	pods    *knownPods
 	started time.Time
+	// refused counts the strangers at the port.
+	refused *refusals.Log
 	// observing: the probes are attached.
 	observing atomic.Bool
 
@@ -92,7 +94,8 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return fmt.Errorf("open the history: %w", err)
 	}
-	a := &agent{Options: o, history: rolling, pods: openPods(o.StateDir, o.Log), started: time.Now()}
+	a := &agent{Options: o, history: rolling, pods: openPods(o.StateDir, o.Log),
+		refused: refusals.New(o.Log), started: time.Now()}
 	a.feed = newFeed(o.Node, nowNs, rolling.Append)
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
@@ -116,7 +119,9 @@ func nowNs() uint64 { return uint64(time.Now().UnixNano()) }
 // serve serves gRPC until ctx ends.
 func (a *agent) serve(ctx context.Context) error {
 	g := grpc.NewServer(
-		grpc.Creds(credentials.NewTLS(a.TLS)),
+		grpc.Creds(orbit.ServerCredentials(a.TLS, func(client net.Addr, err error) {
+			a.refused.Add(client.String(), err)
+		})),
 		grpc.ForceServerCodecV2(orbit.NewCodec()),
 		grpc.MaxRecvMsgSize(1<<20),
 		grpc.MaxSendMsgSize(orbit.MaxMessageBytes),

@@ -1,15 +1,26 @@
 package e2e
 
 import (
+	"context"
+	"crypto/tls"
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	grpcstatus "google.golang.org/grpc/status"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
+	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 )
 
 // TestPersistentMode installs orb8, runs the assertions of sessions with the installed agents, asks for the past,
@@ -31,6 +42,9 @@ func TestPersistentMode(t *testing.T) {
 	t.Run("drops", func(t *testing.T) { drops(t, agents) })
 	t.Run("auto", func(t *testing.T) { autoMode(t, e) })
 	t.Run("viewers", func(t *testing.T) { viewers(t, e) })
+	t.Run("revoked", func(t *testing.T) { revoked(t, e) })
+	t.Run("faults", func(t *testing.T) { faults(t, agents) })
+	t.Run("strangers", func(t *testing.T) { strangers(t, e) })
 	run(t, e, e.Kubeconfig, 0, "uninstall")
 	run(t, e, e.Kubeconfig, 0, "uninstall") // it can be repeated
 	kit.AwaitNoProcess(t, "orb8-agent", kit.CleanupTime)
@@ -172,6 +186,121 @@ func viewers(t *testing.T, e *kit.Env) {
 				t.Errorf("%s may create pods in %s", user, ns)
 			}
 		}
+	}
+}
+
+// revoked takes a right away while a stream runs, which then ends.
+func revoked(t *testing.T, e *kit.Env) {
+	ns := e.Namespace(t, nil)
+	mary := e.User(t, "mary")
+	e.Apply(t, viewerRBAC("mary", ns))
+	tr := e.TraceAs(t, mary, "trace", "network", "-n", ns, "--mode", "cluster")
+	tr.AwaitStderr(t, "streaming from installed agents")
+	began := time.Now()
+	err := e.Client.RbacV1().RoleBindings(ns).Delete(t.Context(), "orb8-view-mary", metav1.DeleteOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr.AwaitStderr(t, `the rights of user "mary" to see these events were revoked`)
+	if code := tr.Wait(t); code != 1 {
+		t.Errorf("exits with %d, want 1", code)
+	}
+	took := time.Since(began)
+	t.Logf("ended %.1f s after the RoleBinding was deleted", took.Seconds())
+	if took > 61*time.Second {
+		t.Errorf("it took %v, want at most a minute", took)
+	}
+}
+
+// faults kills a server, and then an agent, while a stream runs. Connections that are made afterwards are in it, and
+// each only once.
+func faults(t *testing.T, e *kit.Env) {
+	ns := e.Namespace(t, nil)
+	pods := e.Pods(t,
+		kit.PodSpec{Namespace: ns, Name: "client", Node: e.Nodes[0]},
+		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-tcp", ":7000"}})
+	client := pods[0]
+	to := netip.AddrPortFrom(pods[1].IP(t, false), 7000).String()
+	connect := func() { client.Exec(t, "tcp", "-to", to, "-conns", "5", "-send", "100", "-recv", "100") }
+	ends := `map(select(.kind == "tcp" and .pod == "client" and .outcome == "closed"))`
+
+	tr := e.Trace(t, "trace", "tcp", "-n", ns, "-o", "json")
+	tr.AwaitStreaming(t, 2)
+	connect()
+	tr.AwaitJQ(t, ends+` | length == 5`)
+	killPods(t, e, "server", "")
+	connect() // while no server answers
+	tr.AwaitJQ(t, ends+` | length == 10`)
+	killPods(t, e, "agent", e.Nodes[0])
+	tr.AwaitStderr(t, e.Nodes[0]+": ")
+	run(t, e, e.Kubeconfig, 0, "install", "--timeout", "2m") // waits until the new agent is ready
+	connect()
+	tr.AwaitJQ(t, ends+` | length == 15`)
+	tr.Stop(t)
+	var repeated int
+	tr.JQ(t, &repeated, ends+` | length - (unique_by([.socketCookie, .src.port]) | length)`)
+	if repeated > 0 {
+		t.Errorf("%d connections are repeated", repeated)
+	}
+}
+
+// killPods deletes the pods of a component, of one node or of all, without a grace period.
+func killPods(t *testing.T, e *kit.Env, component, node string) {
+	t.Helper()
+	pods := e.Client.CoreV1().Pods("orb8-system")
+	list, err := pods.List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=" + component})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := int64(0)
+	for i := range list.Items {
+		if p := &list.Items[i]; node == "" || p.Spec.NodeName == node {
+			if err := pods.Delete(t.Context(), p.Name, metav1.DeleteOptions{GracePeriodSeconds: &at}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// strangers connects to agents and servers without a certificate of orb8's, from the machine of the nodes.
+func strangers(t *testing.T, e *kit.Env) {
+	list, err := e.Client.CoreV1().Pods("orb8-system").List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tried := 0
+	for i := range list.Items {
+		p := &list.Items[i]
+		port := map[string]string{"agent": "9090", "server": "8080"}[p.Labels["app.kubernetes.io/component"]]
+		if port == "" || p.Status.PodIP == "" {
+			continue
+		}
+		tried++
+		address := net.JoinHostPort(p.Status.PodIP, port)
+		for name, c := range map[string]credentials.TransportCredentials{
+			"plain text":     insecure.NewCredentials(),
+			"no certificate": credentials.NewTLS(&tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}),
+		} {
+			conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(c))
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			stream, err := orbit.NewAgentClient(conn).Query(ctx, &orbit.AgentQueryRequest{Protocol: orbit.Protocol})
+			if port == "8080" {
+				_, err = orbit.NewOrbitServiceClient(conn).Nodes(ctx, &orbit.NodesRequest{Protocol: orbit.Protocol})
+			} else if err == nil {
+				_, err = stream.Recv()
+			}
+			if code := grpcstatus.Code(err); code != codes.Unavailable && code != codes.Unauthenticated {
+				t.Errorf("%s at %s with %s: %v", p.Name, address, name, err)
+			}
+			cancel()
+			_ = conn.Close()
+		}
+	}
+	if tried < 4 {
+		t.Errorf("tried %d pods, want two agents and two servers", tried)
 	}
 }
 

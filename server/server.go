@@ -77,11 +77,15 @@ func Run(ctx context.Context, o Options) error {
 		expiry: o.Authority.Expiry}
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
+	s.running = serving
+	// Requests end before the connections to the agents do.
+	connected, disconnect := context.WithCancel(context.WithoutCancel(ctx))
+	defer disconnect()
 	var ready atomic.Bool
-	var work sync.WaitGroup
+	var work, watching sync.WaitGroup
 	failed := make(chan error, 2)
-	work.Go(func() {
-		s.agents.watch(serving, o.Client, o.Namespace, o.Agents, func() { ready.Store(true) })
+	watching.Go(func() {
+		s.agents.watch(connected, o.Client, o.Namespace, o.Agents, func() { ready.Store(true) })
 	})
 	work.Go(func() { failed <- s.serve(serving, &o) })
 	work.Go(func() { failed <- serveHealth(serving, o.Health, &ready) })
@@ -91,6 +95,8 @@ func Run(ctx context.Context, o Options) error {
 	}
 	stop()
 	work.Wait()
+	disconnect()
+	watching.Wait()
 	return err
 }
 

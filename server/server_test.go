@@ -87,9 +87,12 @@ func (a *fakeAgent) Stream(r *orbit.AgentStreamRequest, s grpc.ServerStreamingSe
 	if err := s.Send(a.hello()); err != nil {
 		return err
 	}
+	a.mu.Lock()
+	live := a.live
+	a.mu.Unlock()
 	for {
 		select {
-		case b, ok := <-a.live:
+		case b, ok := <-live:
 			if !ok {
 				return status.Error(codes.Unavailable, "the agent ends")
 			}
@@ -154,7 +157,7 @@ func newHarness(t *testing.T, door Door, fakes ...*fakeAgent) *harness {
 	t.Cleanup(pods.Close)
 	addresses := map[string]string{}
 	toAgent := func(string) credentials.TransportCredentials { return insecure.NewCredentials() }
-	s := &Service{door: door, agents: newAgents(toAgent, log), cluster: pods, version: "v1", log: log,
+	s := &Service{running: t.Context(), door: door, agents: newAgents(toAgent, log), cluster: pods, version: "v1", log: log,
 		expiry: func() (own, authority time.Time) { return time.Now(), time.Now() }}
 	for _, a := range fakes {
 		a.t = t
@@ -324,10 +327,13 @@ func TestStream_MergesAndResumes(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	// The stream of a is cut once, and resumes behind the batch that was read.
+	again := make(chan *orbit.AgentBatch)
+	a.mu.Lock()
 	cut := a.live
-	a.live = make(chan *orbit.AgentBatch)
+	a.live = again
+	a.mu.Unlock()
 	close(cut)
-	a.live <- &orbit.AgentBatch{Sequence: 2, Events: []*event.Event{dnsEvent(at+5, "shop", "web")}, Watermark: at + 9}
+	again <- &orbit.AgentBatch{Sequence: 2, Events: []*event.Event{dnsEvent(at+5, "shop", "web")}, Watermark: at + 9}
 	if got := receive(t, stream, 1); !slices.Equal(got, []string{fmt.Sprint(at + 5)}) {
 		t.Errorf("got %v after the cut", got)
 	}

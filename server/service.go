@@ -44,6 +44,8 @@ type Service struct {
 	cluster *cluster.Cluster
 	version string
 	log     *slog.Logger
+	// running ends when the server begins to end.
+	running context.Context
 	// expiry returns the ends of the server's certificate and of its authority.
 	expiry func() (own, authority time.Time)
 

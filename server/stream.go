@@ -60,6 +60,8 @@ func (s *Service) stream(
 	var work sync.WaitGroup
 	defer work.Wait()
 	defer end(nil)
+	// At once: to the client, agents that this server disconnects would seem to be gone.
+	defer context.AfterFunc(s.running, func() { end(status.Error(codes.Unavailable, "the server ends")) })()
 	work.Go(func() { f.followNodes(ctx) })
 	work.Go(func() { f.reportCoverage(ctx) })
 	work.Go(func() {

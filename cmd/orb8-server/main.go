@@ -103,11 +103,20 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if err != nil {
 		return err
 	}
-	return serve(ctx, s, client, namespace, slog.New(slog.NewTextHandler(stderr, nil)))
+	// A user without a right in the whole cluster costs a review for each namespace and kind.
+	reviews := rest.CopyConfig(config)
+	reviews.QPS, reviews.Burst = 500, 1000
+	reviewer, err := kubernetes.NewForConfig(reviews)
+	if err != nil {
+		return err
+	}
+	return serve(ctx, s, client, reviewer, namespace, slog.New(slog.NewTextHandler(stderr, nil)))
 }
 
 // serve runs the server with its authority, and the signer of users' certificates, until ctx ends.
-func serve(ctx context.Context, s *settings, client kubernetes.Interface, namespace string, log *slog.Logger) error {
+func serve(
+	ctx context.Context, s *settings, client, reviewer kubernetes.Interface, namespace string, log *slog.Logger,
+) error {
 	certificates, err := authority.Open(ctx, client, authority.Options{Namespace: namespace, Log: log})
 	if err != nil {
 		return err
@@ -121,7 +130,7 @@ func serve(ctx context.Context, s *settings, client kubernetes.Interface, namesp
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	door := access.New(client, access.Options{Log: log})
+	door := access.New(reviewer, access.Options{Log: log})
 	ctx, end := context.WithCancelCause(ctx)
 	var work sync.WaitGroup
 	defer work.Wait()

@@ -21,6 +21,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 	"github.com/orb8-dev/kubectl-orb8/internal/plural"
 	"github.com/orb8-dev/kubectl-orb8/plugin/advice"
+	"github.com/orb8-dev/kubectl-orb8/plugin/door"
 	"github.com/orb8-dev/kubectl-orb8/plugin/live"
 )
 
@@ -131,7 +132,7 @@ func (s *Session) Run(open func() (live.Consumer, error)) (*advice.Tally, error)
 	}
 	s.End(live.ErrDone)
 	if closeErr := s.consumer.Close(); err == nil && closeErr != nil && !errors.Is(closeErr, io.ErrClosedPipe) {
-		err = fmt.Errorf("write output: %w", closeErr)
+		err = fmt.Errorf("%w: %w", errOutput, closeErr)
 	}
 	return s.tally(time.Since(began)), s.verdict(err)
 }
@@ -161,7 +162,7 @@ func (s *Session) stream(open func() (live.Consumer, error)) error {
 		switch {
 		case s.hard.Err() != nil:
 			return nil
-		case s.running.Err() != nil, !transient(err):
+		case s.running.Err() != nil, s.consumer == nil && !transient(err), final(err):
 			return err
 		}
 		if s.newest != before {
@@ -170,7 +171,7 @@ func (s *Session) stream(open func() (live.Consumer, error)) error {
 		if s.consumer == nil || time.Since(lastAnswer) > giveUpAfter {
 			return err
 		}
-		s.status.Logf("the server's answer was cut: %v: continuing at another server", message(err))
+		s.status.LogOncef("the server's answer was cut: %v: continuing at another server", message(err))
 		select {
 		case <-time.After(pause):
 		case <-s.running.Done():
@@ -190,6 +191,18 @@ func transient(err error) bool {
 	}
 	return false
 }
+
+// final reports whether every server would refuse, now and later.
+func final(err error) bool {
+	switch status.Code(err) {
+	case codes.PermissionDenied, codes.Unauthenticated, codes.InvalidArgument, codes.FailedPrecondition:
+		return true
+	}
+	return errors.Is(err, io.ErrClosedPipe) || errors.Is(err, door.ErrForbidden) || errors.Is(err, errOutput)
+}
+
+// errOutput is that of a consumer.
+var errOutput = errors.New("write output")
 
 // message is the text of an error, without gRPC's words around it.
 func message(err error) string {
@@ -247,8 +260,10 @@ func (s *Session) take(answer *orbit.Answer) error {
 		case ev.GetNodeStatus() == nil:
 			s.newest = max(s.newest, ev.GetTime())
 		}
-		if err := s.consumer.Show(ev); err != nil {
+		if err := s.consumer.Show(ev); errors.Is(err, io.ErrClosedPipe) {
 			return err
+		} else if err != nil {
+			return fmt.Errorf("%w: %w", errOutput, err)
 		}
 	}
 	return nil
