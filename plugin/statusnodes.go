@@ -172,12 +172,12 @@ func agentLines(states []agentState) (lines []string) {
 			continue
 		}
 		if s.ConfigError != nil {
-			lines = append(lines, fmt.Sprintf("%s: the configuration is wrong, and the one before is in force: %s", s.Node,
-				*s.ConfigError))
+			lines = append(lines, fmt.Sprintf("%s: the configuration is wrong, and the one before is in force: %s",
+				s.Node, *s.ConfigError))
 		}
 		if skew := time.Duration(*s.ClockSkewMicros) * time.Microsecond; skew.Abs() > maxSkew {
-			lines = append(lines, fmt.Sprintf("%s: its clock differs from the server's by %v: events of other nodes are "+
-				"not in order with its own", s.Node, skew.Round(time.Millisecond)))
+			lines = append(lines, fmt.Sprintf("%s: its clock differs from the server's by %v: events of other nodes "+
+				"are not in order with its own", s.Node, skew.Round(time.Millisecond)))
 		}
 		if n := len(s.Warnings); n > 0 {
 			lines = append(lines, fmt.Sprintf("%s: %s", s.Node, s.Warnings[n-1]))

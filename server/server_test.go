@@ -157,8 +157,8 @@ func newHarness(t *testing.T, door Door, fakes ...*fakeAgent) *harness {
 	t.Cleanup(pods.Close)
 	addresses := map[string]string{}
 	toAgent := func(string) credentials.TransportCredentials { return insecure.NewCredentials() }
-	s := &Service{running: t.Context(), door: door, agents: newAgents(toAgent, log), cluster: pods, version: "v1", log: log,
-		expiry: func() (own, authority time.Time) { return time.Now(), time.Now() }}
+	s := &Service{running: t.Context(), door: door, agents: newAgents(toAgent, log), cluster: pods, version: "v1",
+		log: log, expiry: func() (own, authority time.Time) { return time.Now(), time.Now() }}
 	for _, a := range fakes {
 		a.t = t
 		addresses[a.node] = listen(t, func(g *grpc.Server) { orbit.RegisterAgentServer(g, a) })
@@ -327,13 +327,13 @@ func TestStream_MergesAndResumes(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	// The stream of a is cut once, and resumes behind the batch that was read.
-	again := make(chan *orbit.AgentBatch)
+	next := make(chan *orbit.AgentBatch)
 	a.mu.Lock()
 	cut := a.live
-	a.live = again
+	a.live = next
 	a.mu.Unlock()
 	close(cut)
-	again <- &orbit.AgentBatch{Sequence: 2, Events: []*event.Event{dnsEvent(at+5, "shop", "web")}, Watermark: at + 9}
+	next <- &orbit.AgentBatch{Sequence: 2, Events: []*event.Event{dnsEvent(at+5, "shop", "web")}, Watermark: at + 9}
 	if got := receive(t, stream, 1); !slices.Equal(got, []string{fmt.Sprint(at + 5)}) {
 		t.Errorf("got %v after the cut", got)
 	}
