@@ -71,7 +71,9 @@ func TestJudge_NoNodeIsSelected(t *testing.T) {
 
 func TestProgress_NamesFewNodes(t *testing.T) {
 	p := &progress{agents: 9, agentsReady: 4, servers: 2, reasons: []string{"a: x", "b: x", "c: x", "d: x", "e: x"}}
-	if got, want := p.line(), "4/9 nodes ready, 0/2 servers ready: a: x; b: x; c: x; and 2 more"; got != want {
+	p.reasons[1] = "b: " + strings.Repeat("y", 200)
+	long := "b: " + strings.Repeat("y", 97) + "…"
+	if got, want := p.line(), "4/9 nodes ready, 0/2 servers ready: a: x; "+long+"; c: x; and 2 more"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 }

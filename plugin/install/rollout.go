@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -19,8 +20,12 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/internal/plural"
 )
 
-// maxNamed bounds the nodes that a line of progress names.
-const maxNamed = 3
+const (
+	// maxNamed bounds the nodes that a line of progress names, and maxReason the characters of each with its reason.
+	// The error at the end has all of it.
+	maxNamed  = 3
+	maxReason = 100
+)
 
 // RolloutError reports agents or servers that did not become ready.
 type RolloutError struct {
@@ -56,9 +61,12 @@ type progress struct {
 // line describes the progress.
 func (p *progress) line() string {
 	text := p.counts()
-	named := p.reasons
-	if len(named) > maxNamed {
-		named = named[:maxNamed]
+	var named []string
+	for _, reason := range p.reasons[:min(len(p.reasons), maxNamed)] {
+		if utf8.RuneCountInString(reason) > maxReason {
+			reason = string([]rune(reason)[:maxReason]) + "…"
+		}
+		named = append(named, reason)
 	}
 	if len(named) > 0 {
 		text += ": " + strings.Join(named, "; ")

@@ -42,6 +42,11 @@ func (o *object) phase() int {
 	return 1
 }
 
+// dependent reports whether the cluster deletes the object with another one.
+func (o *object) dependent() bool {
+	return metav1.GetControllerOf(o) != nil || o.GVR.Resource == "endpoints"
+}
+
 // LeftError reports what is not gone at the end of the time-out.
 type LeftError struct {
 	After time.Duration
@@ -128,7 +133,7 @@ func (s *sweep) step(ctx context.Context) ([]object, error) {
 	for n := range left {
 		o := &left[n]
 		id := o.GVR.Resource + " " + o.Namespace + "/" + o.Name + " " + string(o.UID)
-		if o.phase() != phase || o.DeletionTimestamp != nil || s.deleted[id] || metav1.GetControllerOf(o) != nil {
+		if o.phase() != phase || o.DeletionTimestamp != nil || s.deleted[id] || o.dependent() {
 			continue
 		}
 		if o.Kind == "Namespace" {
@@ -151,7 +156,7 @@ func (s *sweep) checkRights(ctx context.Context, objects []object) error {
 	for n := range objects {
 		o := &objects[n]
 		r := right{"delete", o.GVR.Group, o.GVR.Resource, o.Namespace}
-		if metav1.GetControllerOf(o) == nil && !slices.Contains(needed, r) {
+		if !o.dependent() && !slices.Contains(needed, r) {
 			needed = append(needed, r)
 		}
 	}
