@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
+	"github.com/orb8-dev/kubectl-orb8/deploy"
+	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 	"github.com/orb8-dev/kubectl-orb8/internal/version"
 	"github.com/orb8-dev/kubectl-orb8/plugin/install"
 )
@@ -37,7 +40,13 @@ kinds that they record. The exit code is 3 where some agents or servers are not 
 				if err != nil {
 					return err
 				}
-				answer, unknown := askNodes(ctx, i.Config, i.Client, s.Namespace)
+				var answer *orbit.NodesAnswer
+				var unknown error
+				if slices.ContainsFunc(s.Pods, func(p install.Pod) bool {
+					return p.Component == deploy.ComponentServer && p.Ready
+				}) { // else the table says why nobody knows
+					answer, unknown = askNodes(ctx, i.Config, i.Client, s.Namespace)
+				}
 				states := agentStates(answer)
 				if output == "json" {
 					err = errors.Join(s.WriteJSON(streams.Out), writeAgentsJSON(streams.Out, states))

@@ -90,15 +90,17 @@ func New(o Options) *Door {
 func (d *Door) Dial(ctx context.Context) (*grpc.ClientConn, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	// The three questions do not depend on each other.
-	var asking sync.WaitGroup
-	var bundleErr, leafErr, podErr error
-	var pods []string
-	asking.Go(func() { d.bundle, bundleErr = d.readBundle(ctx) })
-	asking.Go(func() { leafErr = d.certify(ctx) })
-	asking.Go(func() { pods, podErr = d.servers(ctx) })
-	asking.Wait()
-	if err := cmp.Or(bundleErr, podErr, leafErr); err != nil {
+	// First, since the other two are in vain where nothing is installed: a request for a certificate would wait for a
+	// signer that does not exist, and be left in the cluster.
+	var err error
+	if d.bundle, err = d.readBundle(ctx); err != nil {
+		return nil, err
+	}
+	pods, err := d.servers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.certify(ctx); err != nil {
 		return nil, err
 	}
 	slices.SortStableFunc(pods, func(a, b string) int { // the last one comes last

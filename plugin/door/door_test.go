@@ -1,0 +1,77 @@
+package door
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/orb8-dev/kubectl-orb8/event/orbit/orbittest"
+)
+
+// requests are those that a client has made, as "verb resource".
+func requests(client *fake.Clientset) (all []string) {
+	for _, a := range client.Actions() {
+		all = append(all, a.GetVerb()+" "+a.GetResource().Resource)
+	}
+	return all
+}
+
+func TestDial_AsksForNothingWhereNothingIsInstalled(t *testing.T) {
+	client := fake.NewClientset()
+	_, err := New(Options{Client: client, Namespace: "orb8-system"}).Dial(t.Context())
+	if !errors.Is(err, ErrNotInstalled) {
+		t.Errorf("got %v", err)
+	}
+	// A CertificateSigningRequest would stay in the cluster, and be waited for.
+	if got := requests(client); !slices.Equal(got, []string{"get configmaps"}) {
+		t.Errorf("requests %q, want only one for the ConfigMap", got)
+	}
+}
+
+func TestDial_NamesTheMissingRight(t *testing.T) {
+	for verb, resource := range map[string]string{"get": "configmaps", "list": "pods",
+		"create": "certificatesigningrequests"} {
+		authority, ready := installed(t)
+		client := fake.NewClientset(authority, ready)
+		client.PrependReactor(verb, resource, func(clienttesting.Action) (bool, runtime.Object, error) {
+			return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: resource}, "", errors.New("no"))
+		})
+		_, err := New(Options{Client: client, Namespace: "orb8-system"}).Dial(t.Context())
+		if !errors.Is(err, ErrForbidden) {
+			t.Errorf("%s %s: %v", verb, resource, err)
+		}
+	}
+}
+
+func TestDial_WithoutReadyServers(t *testing.T) {
+	authority, ready := installed(t)
+	ready.Status.Conditions[0].Status = corev1.ConditionFalse
+	client := fake.NewClientset(authority, ready)
+	if _, err := New(Options{Client: client, Namespace: "orb8-system"}).Dial(t.Context()); err == nil ||
+		errors.Is(err, ErrNotInstalled) {
+		t.Errorf("got %v", err)
+	}
+	if slices.Contains(requests(client), "create certificatesigningrequests") {
+		t.Error("a certificate is requested that nobody signs")
+	}
+}
+
+// installed returns the objects that a Door reads.
+func installed(t *testing.T) (*corev1.ConfigMap, *corev1.Pod) {
+	t.Helper()
+	bundle := orbittest.New(t).Bundle().PEM()
+	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "orb8-system", Name: authorityMap},
+			Data: map[string]string{authorityKey: string(bundle)}}, &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "orb8-system", Name: "orb8-server-1",
+				Labels: map[string]string{"app.kubernetes.io/name": "orb8", "app.kubernetes.io/component": "server"}},
+			Status: corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodReady,
+				Status: corev1.ConditionTrue}}}}
+}
