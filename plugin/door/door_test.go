@@ -24,7 +24,7 @@ func requests(client *fake.Clientset) (all []string) {
 	return all
 }
 
-func TestDial_AsksForNothingWhereNothingIsInstalled(t *testing.T) {
+func TestDial_NothingInstalled(t *testing.T) {
 	client := fake.NewClientset()
 	_, err := New(Options{Client: client, Namespace: "orb8-system"}).Dial(t.Context())
 	if !errors.Is(err, ErrNotInstalled) {
