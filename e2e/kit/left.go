@@ -140,6 +140,9 @@ func (e *Env) objects(ctx context.Context) ([]string, error) {
 				return nil, fmt.Errorf("list %s: %w", r.Name, err)
 			}
 			for _, o := range items.Items {
+				if r.Kind == "CertificateSigningRequest" && !strings.HasPrefix(o.GetName(), viewerRequests) {
+					continue
+				}
 				if !workloadOf(o) {
 					objects = append(objects, r.Kind+" "+o.GetNamespace()+"/"+o.GetName())
 				}
@@ -152,10 +155,12 @@ func (e *Env) objects(ctx context.Context) ([]string, error) {
 
 // transient are kinds that the cluster's own components create and delete all the time.
 var transient = map[string]bool{
-	"Event": true, "Lease": true, "EndpointSlice": true, "Endpoints": true, "ComponentStatus": true,
-	"CertificateSigningRequest": true,
-	"IPAddress":                 true, "APIService": true,
+	"Event": true, "Lease": true, "EndpointSlice": true, "Endpoints": true, "ComponentStatus": true, "IPAddress": true,
+	"APIService": true,
 }
+
+// viewerRequests begin the names of the CertificateSigningRequests of users. Others are the kubelets'.
+const viewerRequests = "orb8-viewer-"
 
 // workloadOf reports whether a test created an object in its own namespace, which outlives the session. Objects that a
 // session created there do not count.
