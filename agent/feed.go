@@ -198,10 +198,10 @@ func (r *reader) read(ctx context.Context, maxEvents int) (p part, err error) {
 	for {
 		r.feed.mu.Lock()
 		changed := r.feed.changed
-		batches := r.takeBatches(maxEvents)
+		batches := r.nextBatches(maxEvents)
 		p.sequence = r.next - 1
 		if len(batches) > 0 {
-			p.events, p.gap = r.takeLosses()
+			p.events, p.gap = r.drainLosses()
 		}
 		r.feed.mu.Unlock()
 		if len(batches) > 0 {
@@ -216,8 +216,8 @@ func (r *reader) read(ctx context.Context, maxEvents int) (p part, err error) {
 	}
 }
 
-// takeBatches moves the reader behind the batches that it returns. The feed's lock is held.
-func (r *reader) takeBatches(maxEvents int) (batches []feedBatch) {
+// nextBatches moves the reader behind the batches that it returns. The feed's lock is held.
+func (r *reader) nextBatches(maxEvents int) (batches []feedBatch) {
 	events := 0
 	for r.next < r.feed.next {
 		b := r.feed.held[r.next-r.feed.oldest()]
@@ -230,8 +230,8 @@ func (r *reader) takeBatches(maxEvents int) (batches []feedBatch) {
 	return batches
 }
 
-// takeLosses returns what the reader has missed, as events. The feed's lock is held.
-func (r *reader) takeLosses() (events [][]byte, gap bool) {
+// drainLosses returns what the reader has missed, as events. The feed's lock is held.
+func (r *reader) drainLosses() (events [][]byte, gap bool) {
 	add := func(stage event.LossStage, ref podRef, n uint64) {
 		ev, err := proto.Marshal(&event.Event{
 			Time: r.feed.now(), Node: r.feed.node, Namespace: ref.namespace, Pod: ref.pod,

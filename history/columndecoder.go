@@ -30,13 +30,13 @@ func newColumnDecoder(c *columns) (*columnDecoder, error) {
 	d.reset()
 	d.literals, d.unread = c.streams[streamTexts], c.streams[streamTexts]
 	for len(d.streams[streamShapes]) > 0 {
-		n, ok := d.take(streamShapes)
+		n, ok := d.readNumber(streamShapes)
 		if !ok || n > maxTags {
 			return nil, fmt.Errorf("%w: a shape of %d tokens, limit %d", errColumns, n, maxTags)
 		}
 		tags := make([]uint64, n)
 		for i := range tags {
-			if tags[i], ok = d.take(streamShapes); !ok {
+			if tags[i], ok = d.readNumber(streamShapes); !ok {
 				return nil, fmt.Errorf("%w: a shape without its end", errColumns)
 			}
 		}
@@ -47,20 +47,20 @@ func newColumnDecoder(c *columns) (*columnDecoder, error) {
 	return d, nil
 }
 
-func (d *columnDecoder) take(stream int) (uint64, bool) {
+func (d *columnDecoder) readNumber(stream int) (uint64, bool) {
 	if stream >= len(d.streams) {
 		return 0, false
 	}
-	return takeUvarint(&d.streams[stream])
+	return readUvarint(&d.streams[stream])
 }
 
-// takeText returns the number of a text.
-func (d *columnDecoder) takeText(stream int) (uint64, bool) {
-	id, ok := d.take(stream)
+// readText returns the number of a text.
+func (d *columnDecoder) readText(stream int) (uint64, bool) {
+	id, ok := d.readNumber(stream)
 	if id > 0 || !ok {
 		return id - 1, ok && id <= uint64(len(d.texts))
 	}
-	size, ok := takeUvarint(&d.unread)
+	size, ok := readUvarint(&d.unread)
 	if !ok || size > uint64(len(d.unread)) || len(d.texts) >= maxTexts {
 		return 0, false
 	}
@@ -75,8 +75,8 @@ func (d *columnDecoder) next() (bool, error) {
 		return false, nil
 	}
 	d.left--
-	number, ok := d.take(streamShape)
-	changes, ok2 := d.takeText(streamChanges)
+	number, ok := d.readNumber(streamShape)
+	changes, ok2 := d.readText(streamChanges)
 	if !ok || !ok2 || number>>1 >= uint64(len(d.shapes)) {
 		return false, fmt.Errorf("%w: an event without a shape", errColumns)
 	}
@@ -84,7 +84,7 @@ func (d *columnDecoder) next() (bool, error) {
 	d.shape = &d.shapes[number>>1]
 	base := d.shape.last
 	if !fork {
-		v, ok := d.take(streamBase)
+		v, ok := d.readNumber(streamBase)
 		next := int64(d.series[d.previous].next) + protowire.DecodeZigZag(v)
 		if !ok || next < 0 || next >= int64(len(d.series)) {
 			return false, fmt.Errorf("%w: an event without a base", errColumns)
@@ -97,7 +97,7 @@ func (d *columnDecoder) next() (bool, error) {
 	d.fields = d.begin(base, int(number>>1), fork)
 	for i, set := range d.text(changes) {
 		for ; set != 0; set &= set - 1 {
-			if field := 8*i + bits.TrailingZeros8(set); !d.takeField(field) {
+			if field := 8*i + bits.TrailingZeros8(set); !d.readField(field) {
 				return false, fmt.Errorf("%w: an event without field %d", errColumns, field)
 			}
 		}
@@ -108,17 +108,17 @@ func (d *columnDecoder) next() (bool, error) {
 	return true, nil
 }
 
-// takeField reads a field that differs from the base.
-func (d *columnDecoder) takeField(i int) (ok bool) {
+// readField reads a field that differs from the base.
+func (d *columnDecoder) readField(i int) (ok bool) {
 	if i >= len(d.fields) {
 		return false
 	}
 	l := d.shape.leaves[i]
 	if l.wire == protowire.BytesType {
-		d.fields[i], ok = d.takeText(l.stream)
+		d.fields[i], ok = d.readText(l.stream)
 		return ok
 	}
-	v, ok := d.take(l.stream)
+	v, ok := d.readNumber(l.stream)
 	d.fields[i] += uint64(protowire.DecodeZigZag(v))
 	return ok && (l.wire != protowire.Fixed32Type || d.fields[i] <= math.MaxUint32)
 }

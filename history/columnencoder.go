@@ -138,7 +138,7 @@ const (
 	textEntry   = mapEntry + 2*8
 )
 
-func (e *columnEncoder) put(stream int, v uint64) {
+func (e *columnEncoder) writeNumber(stream int, v uint64) {
 	for stream >= len(e.streams) {
 		e.streams = append(e.streams, nil)
 		e.size += 2 * 24
@@ -150,15 +150,15 @@ func (e *columnEncoder) put(stream int, v uint64) {
 	e.size += cap(s) - before
 }
 
-// putText writes a text and returns its number.
-func (e *columnEncoder) putText(stream int, text []byte) uint64 {
+// writeText writes a text and returns its number.
+func (e *columnEncoder) writeText(stream int, text []byte) uint64 {
 	if len(text) == 0 {
-		e.put(stream, 1)
+		e.writeNumber(stream, 1)
 		return 0
 	}
 	hash := maphash.Bytes(e.seed, text)
 	if id, ok := e.textBy[hash]; ok && bytes.Equal(e.text(uint64(id)), text) {
-		e.put(stream, uint64(id)+1)
+		e.writeNumber(stream, uint64(id)+1)
 		return uint64(id)
 	}
 	id := len(e.texts)
@@ -168,7 +168,7 @@ func (e *columnEncoder) putText(stream int, text []byte) uint64 {
 	e.texts = append(e.texts, span{uint32(len(e.literals)), uint32(len(text))})
 	e.literals = append(e.literals, text...)
 	e.size += cap(e.literals) - before + textEntry
-	e.put(stream, 0)
+	e.writeNumber(stream, 0)
 	return uint64(id)
 }
 
@@ -185,10 +185,10 @@ func (e *columnEncoder) add(ev []byte) (h header, renamed bool) {
 		base, fork = e.findBase(number)
 	}
 	if fork {
-		e.put(streamShape, uint64(number)<<1|1)
+		e.writeNumber(streamShape, uint64(number)<<1|1)
 	} else {
-		e.put(streamShape, uint64(number)<<1)
-		e.put(streamBase, protowire.EncodeZigZag(int64(base-e.series[e.previous].next)))
+		e.writeNumber(streamShape, uint64(number)<<1)
+		e.writeNumber(streamBase, protowire.EncodeZigZag(int64(base-e.series[e.previous].next)))
 	}
 	before := cap(e.values)
 	values := e.begin(base, number, fork)
@@ -196,7 +196,7 @@ func (e *columnEncoder) add(ev []byte) (h header, renamed bool) {
 	if sh = &e.shapes[number]; !found {
 		e.compare(sh, values, false)
 	}
-	e.putFields(sh, values)
+	e.writeFields(sh, values)
 	if fork {
 		e.seriesBy[e.hash] = e.previous
 	}
@@ -256,22 +256,22 @@ func (e *columnEncoder) changed(field int) bool {
 	return field >= 0 && field/8 < len(e.changes) && e.changes[field/8]>>(field%8)&1 == 1
 }
 
-// putFields writes which fields differ from values, and those fields. It brings values up to date.
-func (e *columnEncoder) putFields(sh *shape, values []uint64) {
+// writeFields writes which fields differ from values, and those fields. It brings values up to date.
+func (e *columnEncoder) writeFields(sh *shape, values []uint64) {
 	if bytes.Equal(e.text(sh.changes), e.changes) {
-		e.put(streamChanges, sh.changes+1)
+		e.writeNumber(streamChanges, sh.changes+1)
 	} else {
-		sh.changes = e.putText(streamChanges, e.changes)
+		sh.changes = e.writeText(streamChanges, e.changes)
 	}
 	for at, set := range e.changes {
 		for ; set != 0; set &= set - 1 {
 			i := 8*at + bits.TrailingZeros8(set)
 			f, l := &e.fields[i], sh.leaves[i]
 			if l.wire == protowire.BytesType {
-				values[i] = e.putText(l.stream, f.text)
+				values[i] = e.writeText(l.stream, f.text)
 				continue
 			}
-			e.put(l.stream, protowire.EncodeZigZag(int64(f.number-values[i])))
+			e.writeNumber(l.stream, protowire.EncodeZigZag(int64(f.number-values[i])))
 			values[i] = f.number
 		}
 	}
@@ -296,7 +296,7 @@ func (e *columnEncoder) parseMessage(b []byte, m *message) bool {
 		if b[0] < 0x80 {
 			b = b[1:]
 		} else {
-			tag, ok = takeShortest(&b)
+			tag, ok = readShortest(&b)
 		}
 		if !ok || tag>>3 >= uint64(len(m.fields)) || m.fields[tag>>3].wire != protowire.Type(tag&7) {
 			return false
@@ -307,7 +307,7 @@ func (e *columnEncoder) parseMessage(b []byte, m *message) bool {
 		case protowire.VarintType, protowire.BytesType:
 			if len(b) > 0 && b[0] < 0x80 {
 				v.number, b = uint64(b[0]), b[1:]
-			} else if v.number, ok = takeShortest(&b); !ok {
+			} else if v.number, ok = readShortest(&b); !ok {
 				return false
 			}
 			if f.wire == protowire.VarintType {
@@ -342,8 +342,8 @@ func (e *columnEncoder) parseMessage(b []byte, m *message) bool {
 	return true
 }
 
-// takeShortest takes a varint. It reports false for one that is longer than it has to be.
-func takeShortest(b *[]byte) (uint64, bool) {
+// readShortest takes a varint. It reports false for one that is longer than it has to be.
+func readShortest(b *[]byte) (uint64, bool) {
 	if s := *b; len(s) > 0 && s[0] < 0x80 {
 		*b = s[1:]
 		return uint64(s[0]), true
@@ -376,9 +376,9 @@ func (e *columnEncoder) findShape() int {
 		e.shapes[number].leaves[i].identity = e.fields[i].identity
 	}
 	e.shapeBy[hash] = number
-	e.put(streamShapes, uint64(len(e.tags)))
+	e.writeNumber(streamShapes, uint64(len(e.tags)))
 	for _, tag := range e.tags {
-		e.put(streamShapes, tag)
+		e.writeNumber(streamShapes, tag)
 	}
 	e.size += shapeEntry + len(e.tags)*tokenEntry
 	return number

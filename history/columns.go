@@ -82,17 +82,17 @@ func (c *columns) encode() []byte {
 
 // parseColumns returns columns that refer to b.
 func parseColumns(b []byte, events int) (*columns, error) {
-	count, ok := takeUvarint(&b)
+	count, ok := readUvarint(&b)
 	if !ok || count < firstField || count > firstField+maxTokens || count > uint64(len(b)) || events > maxEvents {
 		return nil, fmt.Errorf("%w: %d events in %d streams", errColumns, events, count)
 	}
 	c := &columns{events: events, streams: make([][]byte, count)}
 	lengths := b
 	for range count {
-		takeUvarint(&b)
+		readUvarint(&b)
 	}
 	for i := range c.streams {
-		n, ok := takeUvarint(&lengths)
+		n, ok := readUvarint(&lengths)
 		if !ok || n > uint64(len(b)) {
 			return nil, fmt.Errorf("%w: stream %d is longer than the block", errColumns, i)
 		}
@@ -101,7 +101,7 @@ func parseColumns(b []byte, events int) (*columns, error) {
 	return c, nil
 }
 
-func takeUvarint(b *[]byte) (uint64, bool) {
+func readUvarint(b *[]byte) (uint64, bool) {
 	v, n := binary.Uvarint(*b)
 	if n <= 0 {
 		return 0, false

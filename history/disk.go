@@ -400,16 +400,16 @@ var errInfo = errors.New("the description of a block is damaged")
 
 func (i *blockInfo) parse(b []byte) (err error) {
 	var count uint64
-	kinds, ok := takeUvarint(&b)
+	kinds, ok := readUvarint(&b)
 	if ok {
-		count, ok = takeUvarint(&b)
+		count, ok = readUvarint(&b)
 	}
 	if !ok {
 		return errInfo
 	}
 	i.kinds, i.anyName = kinds, count == 0
 	for ; count > 1; count-- {
-		size, ok := takeUvarint(&b)
+		size, ok := readUvarint(&b)
 		if !ok || size > uint64(len(b)) {
 			return errInfo
 		}

@@ -243,7 +243,7 @@ func appendNames(dst []byte, n Names) []byte {
 // parseNames is the reverse of appendNames. Names that are cut are empty.
 func parseNames(b []byte) (n Names) {
 	for _, name := range []*[]byte{&n.Namespace, &n.Pod} {
-		size, ok := takeUvarint(&b)
+		size, ok := readUvarint(&b)
 		if !ok || size > uint64(len(b)) {
 			return Names{}
 		}

@@ -249,7 +249,7 @@ func (r *Rolling) rotate() {
 }
 
 // evict removes the oldest blocks from memory until the rest is within the limit. What is known of blocks on disk may
-// take half of it.
+// readNumber half of it.
 func (r *Rolling) evict() {
 	for r.bytes+r.encoder.size+r.open.nameBytes > r.limit && len(r.blocks) > 0 {
 		i := r.resident - r.first

@@ -97,7 +97,7 @@ func (q *query) run(ctx context.Context) error {
 		if q.last > 0 || q.flows {
 			q.held = newHeld(q.last, q.flows)
 		}
-		cursors, err := q.ask(ctx, nodes, newest)
+		cursors, err := q.queryNodes(ctx, nodes, newest)
 		if err != nil {
 			return err
 		}
@@ -110,7 +110,7 @@ func (q *query) run(ctx context.Context) error {
 			newest = 0 // all
 		}
 	}
-	return q.held.each(q.put)
+	return q.held.each(q.appendEvent)
 }
 
 func (q *query) nodes() (nodes []*agent) {
@@ -123,8 +123,8 @@ func (q *query) nodes() (nodes []*agent) {
 	return nodes
 }
 
-// ask reads the answers of the nodes once, merged.
-func (q *query) ask(ctx context.Context, nodes []*agent, newest int) ([]*cursor, error) {
+// queryNodes reads the answers of the nodes once, merged.
+func (q *query) queryNodes(ctx context.Context, nodes []*agent, newest int) ([]*cursor, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	cursors := make([]*cursor, len(nodes))
@@ -228,13 +228,13 @@ func (q *query) emit(ev *event.Event) error {
 		return status.Error(codes.Internal, err.Error())
 	}
 	if q.held == nil {
-		return q.put(encoded)
+		return q.appendEvent(encoded)
 	}
 	return q.held.add(ev, encoded)
 }
 
-// put sends an event, with others.
-func (q *query) put(encoded []byte) error {
+// appendEvent adds an event to the message, and sends that when it is full.
+func (q *query) appendEvent(encoded []byte) error {
 	if len(q.events) > 0 && (len(q.events) == orbit.MaxBatchEvents || q.bytes+len(encoded) > orbit.MaxBatchBytes) {
 		if err := q.pass(&orbit.Answer{}); err != nil {
 			return err

@@ -98,7 +98,7 @@ func (q *queue) poke() {
 // next waits for the next message. ok is false where there is none any more.
 func (q *queue) next(ctx context.Context) (wire orbit.Wire, ok bool, err error) {
 	for {
-		wire, ended, err := q.take()
+		wire, ended, err := q.poll()
 		if wire != nil || err != nil {
 			return wire, true, err
 		}
@@ -113,11 +113,11 @@ func (q *queue) next(ctx context.Context) (wire orbit.Wire, ok bool, err error) 
 	}
 }
 
-// take returns the next message, nil where nothing waits.
-func (q *queue) take() (wire orbit.Wire, ended bool, err error) {
+// poll returns the next message, nil where nothing waits.
+func (q *queue) poll() (wire orbit.Wire, ended bool, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	lost := q.takeLosses()
+	lost := q.drainLosses()
 	n, bytes := 0, 0
 	for n < len(q.events) && n < orbit.MaxBatchEvents && (n == 0 || bytes+len(q.events[n]) <= orbit.MaxBatchBytes) {
 		bytes += len(q.events[n])
@@ -138,8 +138,8 @@ func (q *queue) take() (wire orbit.Wire, ended bool, err error) {
 	return wire, q.ended, err
 }
 
-// takeLosses encodes the losses that were not reported. The lock is held.
-func (q *queue) takeLosses() (events [][]byte) {
+// drainLosses encodes the losses that were not reported. The lock is held.
+func (q *queue) drainLosses() (events [][]byte) {
 	if len(q.lost) == 0 {
 		return nil
 	}

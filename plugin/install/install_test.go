@@ -73,8 +73,8 @@ func (h *harness) add(list *[]string, line string) {
 	*list = append(*list, line)
 }
 
-// take returns the results since the last call.
-func (h *harness) take() []string {
+// drain returns the results since the last call.
+func (h *harness) drain() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	taken := h.results
@@ -180,7 +180,7 @@ func writes(h *harness) (n int) {
 func TestInstall_TwiceIsUnchanged(t *testing.T) {
 	h := newHarness(t)
 	h.install(t)
-	for _, line := range h.take() {
+	for _, line := range h.drain() {
 		if !strings.HasSuffix(line, " created") {
 			t.Errorf("first: %s", line)
 		}
@@ -190,7 +190,7 @@ func TestInstall_TwiceIsUnchanged(t *testing.T) {
 	}
 	before := h.api.Objects()
 	h.install(t)
-	second := h.take()
+	second := h.drain()
 	for _, line := range second {
 		if !strings.HasSuffix(line, " unchanged") {
 			t.Errorf("second: %s", line)
@@ -242,9 +242,9 @@ func TestUpgrade_KeepsValuesAndPrunes(t *testing.T) {
 		t.Fatalf("install over v1.2.3: %v", err)
 	}
 	h.options.Upgrade = true
-	h.take()
+	h.drain()
 	h.install(t)
-	results := strings.Join(h.take(), "\n")
+	results := strings.Join(h.drain(), "\n")
 	for _, want := range []string{"daemonset.apps/orb8-agent configured", "configmap/gone pruned",
 		"lease.coordination.k8s.io/gone pruned"} {
 		if !strings.Contains(results, want) {

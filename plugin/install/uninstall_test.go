@@ -55,7 +55,7 @@ func TestUninstall_LeavesNothing(t *testing.T) {
 	h := newHarness(t)
 	h.install(t)
 	putRuntime(t, h)
-	h.take()
+	h.drain()
 	some, err := h.Uninstall(t.Context(), deploy.DefaultNamespace, 5*time.Second)
 	if err != nil || !some {
 		t.Fatalf("%v, %v", some, err)
@@ -63,7 +63,7 @@ func TestUninstall_LeavesNothing(t *testing.T) {
 	if got := strings.Join(h.api.Objects(), ", "); got != others {
 		t.Errorf("left %s", got)
 	}
-	results := h.take()
+	results := h.drain()
 	if !strings.HasPrefix(results[0], "daemonset.apps/orb8-agent in namespace ") &&
 		!strings.HasPrefix(results[0], "deployment.apps/orb8-server in namespace ") {
 		t.Errorf("first %s, want what makes other objects", results[0])

@@ -239,14 +239,14 @@ func (s *Session) streamOnce(open func() (live.Consumer, error)) error {
 				return err
 			}
 		}
-		if err := s.take(answer); err != nil {
+		if err := s.show(answer); err != nil {
 			return err
 		}
 	}
 }
 
-// take shows an answer.
-func (s *Session) take(answer *orbit.Answer) error {
+// show shows an answer.
+func (s *Session) show(answer *orbit.Answer) error {
 	if c := answer.GetCoverage(); c != nil {
 		s.cover(c)
 	}

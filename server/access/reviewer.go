@@ -72,7 +72,7 @@ func (r *reviewer) review(ctx context.Context, u *orbit.User, q question, fresh 
 	done := r.flight.DoChan(string(q.user[:])+q.resource+"/"+q.namespace, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reviewTimeout)
 		defer cancel()
-		return r.ask(ctx, u, q)
+		return r.createReview(ctx, u, q)
 	})
 	select {
 	case result := <-done:
@@ -85,7 +85,7 @@ func (r *reviewer) review(ctx context.Context, u *orbit.User, q question, fresh 
 	}
 }
 
-func (r *reviewer) ask(ctx context.Context, u *orbit.User, q question) (bool, error) {
+func (r *reviewer) createReview(ctx context.Context, u *orbit.User, q question) (bool, error) {
 	if err := r.limiter.Wait(ctx); err != nil {
 		return false, fmt.Errorf("too many access reviews: %w", err)
 	}

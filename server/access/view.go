@@ -154,7 +154,7 @@ func (v *View) review(ctx context.Context, fresh bool) error {
 	known := slices.Collect(maps.Keys(v.namespaces))
 	all := v.all
 	v.mu.RUnlock()
-	all, err := v.ask(ctx, "", v.wanted, all, fresh)
+	all, err := v.reviewResources(ctx, "", v.wanted, all, fresh)
 	v.mu.Lock()
 	v.all = all
 	v.mu.Unlock()
@@ -166,7 +166,7 @@ func (v *View) review(ctx context.Context, fresh bool) error {
 	}
 	pending := append(known, v.requested...)
 	slices.Sort(pending)
-	if e := v.askAll(ctx, slices.Compact(pending), fresh); err == nil {
+	if e := v.reviewNamespaces(ctx, slices.Compact(pending), fresh); err == nil {
 		err = e
 	}
 	if err == nil {
@@ -181,23 +181,23 @@ func (v *View) setReviewed() {
 	v.reviewed = time.Now()
 }
 
-// askAll reviews namespaces.
-func (v *View) askAll(ctx context.Context, namespaces []string, fresh bool) error {
+// reviewNamespaces reviews namespaces.
+func (v *View) reviewNamespaces(ctx context.Context, namespaces []string, fresh bool) error {
 	var g errgroup.Group
 	g.SetLimit(parallel)
 	for _, ns := range namespaces {
-		g.Go(func() error { return v.askNamespace(ctx, ns, fresh) })
+		g.Go(func() error { return v.reviewNamespace(ctx, ns, fresh) })
 	}
 	return g.Wait()
 }
 
-// askNamespace reviews a namespace.
-func (v *View) askNamespace(ctx context.Context, ns string, fresh bool) error {
+// reviewNamespace reviews a namespace.
+func (v *View) reviewNamespace(ctx context.Context, ns string, fresh bool) error {
 	v.mu.RLock()
 	last, ok := v.namespaces[ns]
 	all := v.all
 	v.mu.RUnlock()
-	visible, err := v.askEach(ctx, ns, v.wanted&^all, last.visible, fresh)
+	visible, err := v.reviewEach(ctx, ns, v.wanted&^all, last.visible, fresh)
 	g := grant{visible: visible}
 	if err != nil && (!ok || !last.retry.IsZero()) {
 		g.retry = time.Now().Add(retryUnknown)
@@ -208,9 +208,11 @@ func (v *View) askNamespace(ctx context.Context, ns string, fresh bool) error {
 	return err
 }
 
-// ask reviews resources at once, askEach one after the other. They return what is visible, which is that of last where
-// it could not be reviewed.
-func (v *View) ask(ctx context.Context, ns string, wanted, last set, fresh bool) (visible set, err error) {
+// reviewResources reviews resources at once, reviewEach one after the other. They return what is visible, which is that
+// of last where it could not be reviewed.
+func (v *View) reviewResources(
+	ctx context.Context, ns string, wanted, last set, fresh bool,
+) (visible set, err error) {
 	var g errgroup.Group
 	g.SetLimit(parallel)
 	var mu sync.Mutex
@@ -220,7 +222,7 @@ func (v *View) ask(ctx context.Context, ns string, wanted, last set, fresh bool)
 			continue
 		}
 		g.Go(func() error {
-			got, err := v.askEach(ctx, ns, one, last, fresh)
+			got, err := v.reviewEach(ctx, ns, one, last, fresh)
 			mu.Lock()
 			defer mu.Unlock()
 			visible |= got
@@ -231,7 +233,7 @@ func (v *View) ask(ctx context.Context, ns string, wanted, last set, fresh bool)
 	return visible, err
 }
 
-func (v *View) askEach(ctx context.Context, ns string, wanted, last set, fresh bool) (visible set, err error) {
+func (v *View) reviewEach(ctx context.Context, ns string, wanted, last set, fresh bool) (visible set, err error) {
 	for i, name := range names {
 		one := set(1) << i
 		if wanted&one == 0 {
@@ -276,7 +278,7 @@ func (v *View) MaySee(kind, namespace string) bool { return v.maySee(sets[kind],
 func (v *View) maySee(any set, namespace string) bool {
 	visible, known := v.lookup(namespace)
 	if !known {
-		visible = v.askUnknown(namespace)
+		visible = v.reviewUnknown(namespace)
 	}
 	return visible&any&v.wanted != 0
 }
@@ -295,8 +297,8 @@ func (v *View) lookup(namespace string) (visible set, known bool) {
 	return v.all | g.visible, g.retry.IsZero() || time.Now().Before(g.retry)
 }
 
-// askUnknown reviews a namespace that appears while events are sent.
-func (v *View) askUnknown(namespace string) set {
+// reviewUnknown reviews a namespace that appears while events are sent.
+func (v *View) reviewUnknown(namespace string) set {
 	v.asking.Lock()
 	defer v.asking.Unlock()
 	if visible, known := v.lookup(namespace); known {
@@ -304,7 +306,7 @@ func (v *View) askUnknown(namespace string) set {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), reviewTimeout)
 	defer cancel()
-	_ = v.askNamespace(ctx, namespace, false) // what is not reviewed is not visible
+	_ = v.reviewNamespace(ctx, namespace, false) // what is not reviewed is not visible
 	visible, _ := v.lookup(namespace)
 	return visible
 }

@@ -123,7 +123,7 @@ func (s *signer) watch(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			if s.takeLeftOver() {
+			if s.clearLeftOver() {
 				if _, err := s.list(ctx); err != nil {
 					return err
 				}
@@ -160,7 +160,7 @@ func (s *signer) list(ctx context.Context) (version string, err error) {
 	}
 }
 
-func (s *signer) takeLeftOver() bool {
+func (s *signer) clearLeftOver() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	was := s.leftOver
