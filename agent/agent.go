@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +20,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 	"github.com/orb8-dev/kubectl-orb8/history"
+	"github.com/orb8-dev/kubectl-orb8/internal/health"
 	"github.com/orb8-dev/kubectl-orb8/internal/refusals"
 	"github.com/orb8-dev/kubectl-orb8/tracer"
 )
@@ -59,8 +59,6 @@ const (
 	firstPause, maxPause = time.Second, time.Minute
 	// stableAfter is how long an observation must last for the next pause to be the first again.
 	stableAfter = time.Minute
-	// shutdownTimeout is how long streams may take to end.
-	shutdownTimeout = 2 * time.Second
 	// maxStreams limits the streams of a server's connection. Each viewer has one.
 	maxStreams = 1024
 )
@@ -102,7 +100,7 @@ func Run(ctx context.Context, o Options) error {
 	var work sync.WaitGroup
 	failed := make(chan error, 2)
 	work.Go(func() { failed <- a.serve(serving) })
-	work.Go(func() { failed <- a.serveHealth(serving) })
+	work.Go(func() { failed <- health.Serve(serving, a.Health, a.unready) })
 	work.Go(func() { a.observe(serving) })
 	work.Go(func() { a.pods.run(serving) })
 	select {
@@ -132,41 +130,10 @@ func (a *agent) serve(ctx context.Context) error {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 	)
 	orbit.RegisterAgentServer(g, &service{feed: a.feed, history: a.history, hello: a.hello, status: a.status})
-	stopped := make(chan struct{})
-	defer func() { <-stopped }()
-	defer context.AfterFunc(ctx, func() {
-		defer close(stopped)
-		hard := time.AfterFunc(shutdownTimeout, g.Stop)
-		defer hard.Stop()
-		g.GracefulStop()
-	})()
-	if err := g.Serve(a.Listener); err != nil && ctx.Err() == nil {
-		close(stopped)
-		return fmt.Errorf("serve on %s: %w", a.Listener.Addr(), err)
-	}
-	return nil
+	return orbit.Serve(ctx, g, a.Listener)
 }
 
-// serveHealth serves the probes of the kubelet: the process lives, and it observes and has a certificate.
-func (a *agent) serveHealth(ctx context.Context) error {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if why := a.unready(); why != "" {
-			http.Error(w, why, http.StatusServiceUnavailable)
-			return
-		}
-		fmt.Fprintln(w, "ok")
-	})
-	s := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
-		WriteTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
-	defer context.AfterFunc(ctx, func() { _ = s.Close() })()
-	if err := s.Serve(a.Health); ctx.Err() == nil {
-		return fmt.Errorf("serve on %s: %w", a.Health.Addr(), err)
-	}
-	return nil
-}
-
+// unready is what keeps the agent from being ready; empty: nothing.
 func (a *agent) unready() string {
 	select {
 	case <-a.Certified:

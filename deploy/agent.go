@@ -17,7 +17,6 @@ import (
 const (
 	configDir    = "/etc/orb8"
 	authorityDir = "/var/run/orb8/authority"
-	authorityKey = "ca.crt"
 	tokenDir     = "/var/run/secrets/orb8"
 	tokenFile    = "token"
 	stateDir     = "/var/lib/orb8/state"
@@ -143,7 +142,7 @@ func (v *Values) agentContainer() corev1.Container {
 			"--history-memory=" + v.HistoryMemory.String(),
 			"--state-dir=" + stateDir,
 			fmt.Sprintf("--server=%s.%s.svc:%d", Server, v.Namespace, orbit.ServerPort),
-			"--authority=" + authorityDir + "/" + authorityKey,
+			"--authority=" + authorityDir + "/" + orbit.AuthorityKey,
 			"--token=" + tokenDir + "/" + tokenFile,
 		},
 		Env: append(podspec.Env(resources.Limits[corev1.ResourceMemory]), podEnv()...),

@@ -1,6 +1,10 @@
 package deploy
 
-import "k8s.io/apimachinery/pkg/labels"
+import (
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/orb8-dev/kubectl-orb8/event/orbit"
+)
 
 // DefaultNamespace is where an installation is unless the user names another namespace.
 const DefaultNamespace = "orb8-system"
@@ -13,7 +17,7 @@ const (
 	Server = "orb8-server"
 	// Authority is the name of the Secret with the keys of the certificate authority, and of the ConfigMap with its
 	// certificates. Servers make both.
-	Authority = "orb8-authority"
+	Authority = orbit.AuthorityName
 	// View and ViewSensitive are ClusterRoles for those who may see events. Connect is a ClusterRole and a Role for
 	// those who reach a server.
 	View          = "orb8-view"

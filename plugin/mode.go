@@ -11,14 +11,12 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/orb8-dev/kubectl-orb8/deploy"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 	"github.com/orb8-dev/kubectl-orb8/plugin/door"
 	"github.com/orb8-dev/kubectl-orb8/plugin/live"
 	"github.com/orb8-dev/kubectl-orb8/plugin/remote"
 )
-
-// defaultInstallNamespace is where `kubectl orb8 install` installs.
-const defaultInstallNamespace = "orb8-system"
 
 // The values of --mode.
 const (
@@ -36,7 +34,7 @@ type modeOptions struct {
 func (o *modeOptions) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&o.mode, "mode", modeAuto,
 		"cluster: ask the installed agents; ephemeral: start tracers; auto: agents where they can answer, else tracers")
-	flags.StringVar(&o.installNamespace, "orb8-namespace", defaultInstallNamespace,
+	flags.StringVar(&o.installNamespace, "orb8-namespace", deploy.DefaultNamespace,
 		"Namespace that orb8 is installed in")
 }
 
@@ -90,15 +88,27 @@ func (c *traceConfig) engine(ctx context.Context, r *reporter) engine {
 	config := remote.Config{Selection: c.selection(), Interval: c.interval, Duration: c.duration}
 	dial := func(ctx context.Context) (remote.Conn, error) { return door.Dial(ctx) }
 	if c.mode == modeAuto {
-		why, err := c.unanswered(ctx, dial)
-		if err != nil || why != "" {
-			if why != "" {
-				r.Logf("note: %s: starting tracers", why)
-			}
+		conn, why := c.probe(ctx, dial)
+		if why != "" {
+			r.Logf("note: %s: starting tracers", why)
+		}
+		if conn == nil {
 			return live.New(ctx, c.session(), c.dependencies(r))
 		}
+		dial = once(conn, dial)
 	}
 	return remote.New(ctx, config, dial, r)
+}
+
+// once returns a Dial that returns an open connection first.
+func once(conn remote.Conn, dial remote.Dial) remote.Dial {
+	return func(ctx context.Context) (remote.Conn, error) {
+		if first := conn; first != nil {
+			conn = nil
+			return first, nil
+		}
+		return dial(ctx)
+	}
 }
 
 // selection is the query for a server.
@@ -114,36 +124,44 @@ func (c *traceConfig) selection() *orbit.Selection {
 	return s
 }
 
-// unanswered says why the installed agents cannot answer, or returns an error where there are none for this user. Both
-// are empty where they can.
-func (c *traceConfig) unanswered(ctx context.Context, dial remote.Dial) (why string, err error) {
+// probe returns a connection to a server if the installed agents can answer. If not, it is nil, and why is the reason
+// if it is worth a note: without an installation, or without the right to it, there is none.
+func (c *traceConfig) probe(ctx context.Context, dial remote.Dial) (conn remote.Conn, why string) {
 	conn, err := dial(ctx)
 	if errors.Is(err, door.ErrNotInstalled) || errors.Is(err, door.ErrForbidden) || errors.Is(err, door.ErrUnknown) {
-		return "", err
+		return nil, ""
 	}
 	if err != nil {
-		return fmt.Sprintf("the installed orb8 cannot be reached: %v", err), nil
+		return nil, fmt.Sprintf("the installed orb8 cannot be reached: %v", err)
 	}
-	defer func() { _ = conn.Close() }()
 	coverage, err := remote.Probe(ctx, conn, c.selection())
 	switch {
-	case status.Code(err) == codes.PermissionDenied:
-		return "", err // but may be allowed to start tracers
+	case status.Code(err) == codes.PermissionDenied: // but the user may be allowed to start tracers
 	case err != nil:
-		return fmt.Sprintf("the installed orb8 does not answer: %v", err), nil
+		why = fmt.Sprintf("the installed orb8 does not answer: %v", err)
+	default:
+		if why = c.unanswered(coverage); why == "" {
+			return conn, ""
+		}
 	}
+	_ = conn.Close()
+	return nil, why
+}
+
+// unanswered says why the installed agents cannot answer; empty: they can.
+func (c *traceConfig) unanswered(coverage *orbit.Coverage) string {
 	nodes := map[string]*orbit.NodeCoverage{}
 	for _, n := range coverage.GetNodes() {
 		nodes[n.GetNode()] = n
 		if n.GetAnswer() != orbit.NodeAnswer_NODE_ANSWER_OK {
-			return fmt.Sprintf("the agent of %s does not answer", n.GetNode()), nil
+			return fmt.Sprintf("the agent of %s does not answer", n.GetNode())
 		}
 	}
 	if missing := remote.Unrecorded(kindNames(c.kinds), nodes); len(missing) > 0 {
-		return "the installed agents do not record " + strings.Join(missing, ", "), nil
+		return "the installed agents do not record " + strings.Join(missing, ", ")
 	}
 	if len(nodes) == 0 {
-		return "no agent is installed", nil
+		return "no agent is installed"
 	}
-	return "", nil
+	return ""
 }

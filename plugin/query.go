@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/orb8-dev/kubectl-orb8/deploy"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
@@ -60,7 +61,7 @@ type queryOptions struct {
 func (o *queryOptions) bind(flags *pflag.FlagSet) {
 	o.kube.AddFlags(flags)
 	o.outputOptions.bind(flags)
-	flags.StringVar(&o.installNamespace, "orb8-namespace", defaultInstallNamespace,
+	flags.StringVar(&o.installNamespace, "orb8-namespace", deploy.DefaultNamespace,
 		"Namespace that orb8 is installed in")
 	flags.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "Show the pods of all namespaces that you may see")
 	flags.StringVarP(&o.selector, "selector", "l", "", "Show pods with these labels (key=value, !=, in, notin)")
@@ -120,8 +121,8 @@ func (o *queryOptions) complete(kind string, now time.Time) (*queryConfig, error
 	c := &queryConfig{queryOptions: o, kind: event.KindByName(kind)}
 	r := &orbit.QueryRequest{Protocol: orbit.Protocol, Last: uint32(max(o.last, 0))}
 	var err error
-	if o.last < 0 || o.last > maxLast {
-		return nil, usagef("--last %d: want 0 to %d", o.last, maxLast)
+	if o.last < 0 || o.last > orbit.MaxLast {
+		return nil, usagef("--last %d: want 0 to %d", o.last, orbit.MaxLast)
 	}
 	if r.Ago, r.Since, err = instant("since", o.since); err != nil {
 		return nil, err
@@ -168,9 +169,6 @@ func (o *queryOptions) complete(kind string, now time.Time) (*queryConfig, error
 	c.request = r
 	return c, nil
 }
-
-// maxLast limits --last, as the server does.
-const maxLast = 100_000
 
 // instant reads how long ago, ns, or a time, ns since the Unix epoch.
 func instant(flag, value string) (ago int64, at uint64, err error) {

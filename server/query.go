@@ -22,8 +22,6 @@ import (
 const (
 	// queryTimeout limits a query as a whole.
 	queryTimeout = time.Minute
-	// maxLast limits the events of a query with last.
-	maxLast = 100_000
 	// lastMargin times its share of the newest events is the size of the first request to a node.
 	lastMargin = 4
 	// maxRounds limits the requests to each node.
@@ -54,8 +52,8 @@ func (s *Service) query(
 	if err != nil {
 		return err
 	}
-	if request.GetLast() > maxLast {
-		return invalid("last: %d: want at most %d", request.GetLast(), maxLast)
+	if request.GetLast() > orbit.MaxLast {
+		return invalid("last: %d: want at most %d", request.GetLast(), orbit.MaxLast)
 	}
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()

@@ -3,11 +3,8 @@ package server
 import (
 	"context"
 	"crypto/tls"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,7 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/health"
+	grpchealth "google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
@@ -25,6 +22,7 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/cluster"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
+	"github.com/orb8-dev/kubectl-orb8/internal/health"
 )
 
 // Authority issues certificates; authority.Authority is one.
@@ -52,8 +50,6 @@ type Options struct {
 }
 
 const (
-	// shutdownTimeout is how long streams may take to end: their clients continue at another server.
-	shutdownTimeout = 2 * time.Second
 	// maxStreams limits the requests on one connection.
 	maxStreams = 64
 	// maxRequestBytes limits a request.
@@ -88,7 +84,14 @@ func Run(ctx context.Context, o Options) error {
 		s.agents.watch(connected, o.Client, o.Namespace, o.Agents, func() { ready.Store(true) })
 	})
 	work.Go(func() { failed <- s.serve(serving, &o) })
-	work.Go(func() { failed <- serveHealth(serving, o.Health, &ready) })
+	work.Go(func() {
+		failed <- health.Serve(serving, o.Health, func() string {
+			if ready.Load() {
+				return ""
+			}
+			return "the agents are not known yet"
+		})
+	})
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
@@ -138,21 +141,9 @@ func (s *Service) serve(ctx context.Context, o *Options) error {
 	)
 	orbit.RegisterOrbitServiceServer(g, s)
 	orbit.RegisterCertificatesServer(g, &certificates{authority: o.Authority})
-	healthv1.RegisterHealthServer(g, health.NewServer())
+	healthv1.RegisterHealthServer(g, grpchealth.NewServer())
 	reflection.Register(g)
-	stopped := make(chan struct{})
-	cancel := context.AfterFunc(ctx, func() {
-		defer close(stopped)
-		hard := time.AfterFunc(shutdownTimeout, g.Stop)
-		defer hard.Stop()
-		g.GracefulStop()
-	})
-	err := g.Serve(o.Listener)
-	if cancel() {
-		return fmt.Errorf("serve on %s: %w", o.Listener.Addr(), err)
-	}
-	<-stopped
-	return nil
+	return orbit.Serve(ctx, g, o.Listener)
 }
 
 // authenticate refuses strangers at the services that do not identify their callers themselves.
@@ -176,24 +167,4 @@ type certificates struct {
 // Certify implements orbit.CertificatesServer.
 func (c *certificates) Certify(ctx context.Context, r *orbit.CertifyRequest) (*orbit.CertifyAnswer, error) {
 	return c.authority.Certify(ctx, r)
-}
-
-// serveHealth serves the probes of the kubelet.
-func serveHealth(ctx context.Context, l net.Listener, ready *atomic.Bool) error {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if !ready.Load() {
-			http.Error(w, "the agents are not known yet", http.StatusServiceUnavailable)
-			return
-		}
-		fmt.Fprintln(w, "ok")
-	})
-	h := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
-		WriteTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
-	defer context.AfterFunc(ctx, func() { _ = h.Close() })()
-	if err := h.Serve(l); ctx.Err() == nil && !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve on %s: %w", l.Addr(), err)
-	}
-	return nil
 }

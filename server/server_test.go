@@ -286,7 +286,7 @@ func TestRequests_AreChecked(t *testing.T) {
 			codes.InvalidArgument},
 		"until before since":   {speaking(&orbit.QueryRequest{Since: 5, Until: 4}), codes.InvalidArgument},
 		"ago and since":        {speaking(&orbit.QueryRequest{Since: 5, Ago: 4}), codes.InvalidArgument},
-		"too many of the last": {speaking(&orbit.QueryRequest{Last: maxLast + 1}), codes.InvalidArgument},
+		"too many of the last": {speaking(&orbit.QueryRequest{Last: orbit.MaxLast + 1}), codes.InvalidArgument},
 	} {
 		stream, err := h.client.QueryEvents(t.Context(), c.r)
 		if err == nil {

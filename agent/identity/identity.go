@@ -213,8 +213,7 @@ func (i *Identity) due(now time.Time) bool {
 	if i.leaf == nil {
 		return true
 	}
-	begin := i.leaf.Leaf.NotBefore.Add(orbit.Backdate)
-	if !now.Before(begin.Add(i.leaf.Leaf.NotAfter.Sub(begin) * 2 / 3)) {
+	if !now.Before(orbit.Renewal(i.leaf.Leaf)) {
 		return true
 	}
 	_, err := i.bundle.Verify(chainOf(i.leaf), x509.ExtKeyUsageServerAuth)

@@ -12,12 +12,8 @@ import (
 	"log/slog"
 	"math"
 	"net"
-	"os"
-	"os/signal"
 	"runtime/debug"
-	"strings"
 	"sync"
-	"syscall"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/client-go/kubernetes"
@@ -35,24 +31,7 @@ import (
 // gcPercent: the agent is a guest on the node, so rather a little more time for the garbage collector than memory.
 const gcPercent = 25
 
-// errUsage is a wrong command line, which was reported.
-var errUsage = errors.New("usage")
-
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
-	switch {
-	case err == nil:
-	case errors.Is(err, errUsage):
-		os.Exit(2)
-	default:
-		line := "orb8-agent: " + strings.ReplaceAll(err.Error(), "\n", "; ")
-		fmt.Fprintln(os.Stderr, line)
-		host.WriteTerminationMessage(host.TerminationLog, line)
-		os.Exit(1)
-	}
-}
+func main() { host.Main("orb8-agent", run) }
 
 // settings are the command line.
 type settings struct {
@@ -79,11 +58,11 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return nil, nil
 	} else if err != nil {
-		return nil, errUsage
+		return nil, host.ErrUsage
 	}
 	if flags.NArg() > 0 {
 		fmt.Fprintf(stderr, "orb8-agent: unexpected argument %q\n", flags.Arg(0))
-		return nil, errUsage
+		return nil, host.ErrUsage
 	}
 	return s, nil
 }

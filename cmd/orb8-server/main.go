@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command orb8-server answers for the whole cluster in persistent mode, in the pods of a Deployment.
 package main
 
@@ -9,16 +11,13 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"os"
-	"os/signal"
-	"strings"
 	"sync"
-	"syscall"
 
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
+	"github.com/orb8-dev/kubectl-orb8/internal/host"
 	"github.com/orb8-dev/kubectl-orb8/internal/version"
 	"github.com/orb8-dev/kubectl-orb8/server"
 	"github.com/orb8-dev/kubectl-orb8/server/access"
@@ -29,30 +28,7 @@ import (
 // envNamespace holds the namespace that orb8 is installed in (downward API: metadata.namespace).
 const envNamespace = "ORB8_NAMESPACE"
 
-// terminationLog is the file of which Kubernetes shows the contents once a container has ended.
-const terminationLog = "/dev/termination-log"
-
-// errUsage is a wrong command line, which was reported.
-var errUsage = errors.New("usage")
-
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
-	switch {
-	case err == nil:
-	case errors.Is(err, errUsage):
-		os.Exit(2)
-	default:
-		line := "orb8-server: " + strings.ReplaceAll(err.Error(), "\n", "; ")
-		fmt.Fprintln(os.Stderr, line)
-		if f, err := os.OpenFile(terminationLog, os.O_WRONLY|os.O_TRUNC, 0); err == nil {
-			_, _ = f.WriteString(line + "\n") // stderr has it too
-			_ = f.Close()
-		}
-		os.Exit(1)
-	}
-}
+func main() { host.Main("orb8-server", run) }
 
 // settings are the command line.
 type settings struct {
@@ -71,11 +47,11 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return nil, nil
 	} else if err != nil {
-		return nil, errUsage
+		return nil, host.ErrUsage
 	}
 	if flags.NArg() > 0 {
 		fmt.Fprintf(stderr, "orb8-server: unexpected argument %q\n", flags.Arg(0))
-		return nil, errUsage
+		return nil, host.ErrUsage
 	}
 	return s, nil
 }

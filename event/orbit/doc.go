@@ -40,4 +40,6 @@ const (
 	// MaxBatchEvents and MaxBatchBytes cap the events of one message.
 	MaxBatchEvents = 1024
 	MaxBatchBytes  = 1 << 20
+	// MaxLast limits the events of a query for the newest.
+	MaxLast = 100_000
 )

@@ -54,6 +54,18 @@ type User struct {
 	Extra     map[string][]string
 }
 
+// NewUser returns a user of what one of the API server's types holds of them.
+func NewUser[V ~[]string](name, uid string, groups []string, extra map[string]V) *User {
+	u := &User{Name: name, UID: uid, Groups: groups}
+	if len(extra) > 0 {
+		u.Extra = make(map[string][]string, len(extra))
+	}
+	for key, values := range extra {
+		u.Extra[key] = values
+	}
+	return u
+}
+
 const (
 	scheme      = "orb8"
 	agentPrefix = scheme + "://agent/"

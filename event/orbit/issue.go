@@ -16,6 +16,12 @@ import (
 // Backdate is how long before it is issued a certificate begins: the clocks of two nodes may differ.
 const Backdate = 10 * time.Minute
 
+// Renewal is when a certificate is to be renewed: two thirds of its life are over.
+func Renewal(c *x509.Certificate) time.Time {
+	begin := c.NotBefore.Add(Backdate)
+	return begin.Add(c.NotAfter.Sub(begin) * 2 / 3)
+}
+
 // Template is what an authority signs for a peer: all but names of servers in DNS.
 func (p Peer) Template(now time.Time, life time.Duration) (*x509.Certificate, error) {
 	t := &x509.Certificate{

@@ -29,6 +29,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/orb8-dev/kubectl-orb8/deploy"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 	_ "github.com/orb8-dev/kubectl-orb8/event/session" // the compressor of answers
 	"github.com/orb8-dev/kubectl-orb8/plugin/forward"
@@ -52,11 +53,6 @@ type Options struct {
 }
 
 const (
-	// authorityMap is the ConfigMap with the bundle of the servers' authority, under authorityKey.
-	authorityMap = "orb8-authority"
-	authorityKey = "ca.crt"
-	// serverLabels select the servers' pods.
-	serverLabels = "app.kubernetes.io/name=orb8,app.kubernetes.io/component=server"
 	// signTimeout is how long the servers may take to sign.
 	signTimeout = 10 * time.Second
 	// dialTimeout limits one attempt to reach a server.
@@ -71,11 +67,10 @@ type Door struct {
 	// dial connects to a server's pod; tests replace it.
 	dial func(ctx context.Context, pod string) (net.Conn, error)
 
-	mu      sync.Mutex
-	bundle  *orbit.Bundle
-	leaf    *tls.Certificate
-	renewAt time.Time
-	last    string // the pod that was connected to last
+	mu     sync.Mutex
+	bundle *orbit.Bundle
+	leaf   *tls.Certificate
+	last   string // the pod that was connected to last
 }
 
 // New returns a Door. It contacts nobody.
@@ -156,26 +151,28 @@ func (d *Door) connect(ctx context.Context, pod string) (*grpc.ClientConn, error
 
 // readBundle reads the servers' authority.
 func (d *Door) readBundle(ctx context.Context) (*orbit.Bundle, error) {
-	m, err := d.Client.CoreV1().ConfigMaps(d.Namespace).Get(ctx, authorityMap, metav1.GetOptions{})
+	m, err := d.Client.CoreV1().ConfigMaps(d.Namespace).Get(ctx, orbit.AuthorityName, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil, fmt.Errorf("%w in namespace %q: there is no ConfigMap %s", ErrNotInstalled, d.Namespace,
-			authorityMap)
+			orbit.AuthorityName)
 	case apierrors.IsForbidden(err):
 		return nil, d.refused(err, "get", "configmaps", d.Namespace)
 	case err != nil:
-		return nil, fmt.Errorf("%w: get ConfigMap %s/%s: %w", ErrUnknown, d.Namespace, authorityMap, err)
+		return nil, fmt.Errorf("%w: get ConfigMap %s/%s: %w", ErrUnknown, d.Namespace, orbit.AuthorityName, err)
 	}
-	b, err := orbit.ParseBundle([]byte(m.Data[authorityKey]))
+	b, err := orbit.ParseBundle([]byte(m.Data[orbit.AuthorityKey]))
 	if err != nil {
-		return nil, fmt.Errorf("ConfigMap %s/%s: %w", d.Namespace, authorityMap, err)
+		return nil, fmt.Errorf("ConfigMap %s/%s: %w", d.Namespace, orbit.AuthorityName, err)
 	}
 	return b, nil
 }
 
 // servers returns the pods of ready servers.
 func (d *Door) servers(ctx context.Context) (names []string, err error) {
-	pods, err := d.Client.CoreV1().Pods(d.Namespace).List(ctx, metav1.ListOptions{LabelSelector: serverLabels})
+	pods, err := d.Client.CoreV1().Pods(d.Namespace).List(ctx, metav1.ListOptions{
+		LabelSelector: deploy.ComponentLabels(deploy.ComponentServer).String(),
+	})
 	if err != nil {
 		return nil, d.refused(err, "list", "pods", d.Namespace)
 	}
@@ -208,7 +205,7 @@ func (d *Door) refused(err error, verb, resource, namespace string) error {
 
 // certify obtains a certificate, unless there is one.
 func (d *Door) certify(ctx context.Context) error {
-	if d.leaf != nil && time.Now().Before(d.renewAt) {
+	if d.leaf != nil && time.Now().Before(orbit.Renewal(d.leaf.Leaf)) {
 		return nil
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -226,8 +223,7 @@ func (d *Door) certify(ctx context.Context) error {
 	defer cancel()
 	csr, err := requests.Create(ctx, &certificatesv1.CertificateSigningRequest{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "orb8-viewer-",
-			Labels: map[string]string{"app.kubernetes.io/name": "orb8", "app.kubernetes.io/component": "access",
-				"app.kubernetes.io/managed-by": "orb8"}},
+			Labels: deploy.ComponentLabels(deploy.ComponentAccess)},
 		Spec: certificatesv1.CertificateSigningRequestSpec{
 			Request:    pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}),
 			SignerName: orbit.ViewerSigner, ExpirationSeconds: &seconds,
@@ -301,7 +297,6 @@ func (d *Door) keep(signed []byte, key *ecdsa.PrivateKey) error {
 	if own, ok := leaf.Leaf.PublicKey.(*ecdsa.PublicKey); !ok || !own.Equal(&key.PublicKey) {
 		return errors.New("the signed certificate is of another key")
 	}
-	life := time.Until(leaf.Leaf.NotAfter)
-	d.leaf, d.renewAt = leaf, time.Now().Add(life*2/3)
+	d.leaf = leaf
 	return nil
 }

@@ -13,6 +13,8 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 
+	"github.com/orb8-dev/kubectl-orb8/deploy"
+	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit/orbittest"
 )
 
@@ -68,10 +70,10 @@ func TestDial_WithoutReadyServers(t *testing.T) {
 func installed(t *testing.T) (*corev1.ConfigMap, *corev1.Pod) {
 	t.Helper()
 	bundle := orbittest.New(t).Bundle().PEM()
-	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "orb8-system", Name: authorityMap},
-			Data: map[string]string{authorityKey: string(bundle)}}, &corev1.Pod{
+	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "orb8-system", Name: orbit.AuthorityName},
+			Data: map[string]string{orbit.AuthorityKey: string(bundle)}}, &corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "orb8-system", Name: "orb8-server-1",
-				Labels: map[string]string{"app.kubernetes.io/name": "orb8", "app.kubernetes.io/component": "server"}},
+				Labels: deploy.ComponentLabels(deploy.ComponentServer)},
 			Status: corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodReady,
 				Status: corev1.ConditionTrue}}}}
 }

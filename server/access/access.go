@@ -16,7 +16,6 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
-	authenticationv1 "k8s.io/api/authentication/v1"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
@@ -61,13 +60,10 @@ func (a *Access) Identify(ctx context.Context) (*orbit.User, error) {
 }
 
 func (a *Access) identify(ctx context.Context) (address string, _ *orbit.User, _ error) {
+	address = orbit.ClientAddress(ctx)
 	p, ok := peer.FromContext(ctx)
 	if !ok {
-		return "unknown", nil, status.Error(codes.Unauthenticated, "no connection")
-	}
-	address = p.Addr.String()
-	if host, _, err := net.SplitHostPort(address); err == nil {
-		address = host
+		return address, nil, status.Error(codes.Unauthenticated, "no connection")
 	}
 	info, ok := p.AuthInfo.(credentials.TLSInfo)
 	if !ok {
@@ -85,7 +81,7 @@ func (a *Access) identify(ctx context.Context) (address string, _ *orbit.User, _
 	if err != nil {
 		return address, nil, err
 	}
-	return address, userOf(review), nil
+	return address, orbit.NewUser(review.Username, review.UID, review.Groups, review.Extra), nil
 }
 
 // viewer returns the user of a viewer's certificate. A connection may outlive it, but no new call does.
@@ -116,15 +112,4 @@ func bearer(ctx context.Context) (string, error) {
 		return "", status.Error(codes.Unauthenticated, "header authorization: want Bearer and a token")
 	}
 	return token, nil
-}
-
-func userOf(info *authenticationv1.UserInfo) *orbit.User {
-	u := &orbit.User{Name: info.Username, UID: info.UID, Groups: info.Groups}
-	if len(info.Extra) > 0 {
-		u.Extra = make(map[string][]string, len(info.Extra))
-	}
-	for key, values := range info.Extra {
-		u.Extra[key] = values
-	}
-	return u
 }

@@ -121,7 +121,7 @@ func (a *Authority) refresh(ctx context.Context) error {
 // renewLeaf issues the server's own certificate where there is none, two thirds of its life are over, or its issuer is
 // no longer accepted. The lock is held.
 func (a *Authority) renewLeaf(now time.Time) error {
-	if a.leaf != nil && now.Before(renewal(a.leaf.Leaf)) {
+	if a.leaf != nil && now.Before(orbit.Renewal(a.leaf.Leaf)) {
 		chain := []*x509.Certificate{a.leaf.Leaf}
 		if _, err := a.bundle.Verify(chain, x509.ExtKeyUsageServerAuth); err == nil {
 			return nil

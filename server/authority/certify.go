@@ -5,10 +5,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	authenticationv1 "k8s.io/api/authentication/v1"
 
@@ -29,7 +27,7 @@ func (a *Authority) Certify(ctx context.Context, r *orbit.CertifyRequest) (*orbi
 	switch status.Code(err) {
 	case codes.OK, codes.Unavailable, codes.Internal, codes.Canceled, codes.DeadlineExceeded: // not the caller's fault
 	default:
-		a.refused.Add(clientAddress(ctx), errors.New(status.Convert(err).Message()))
+		a.refused.Add(orbit.ClientAddress(ctx), errors.New(status.Convert(err).Message()))
 	}
 	return answer, err
 }
@@ -43,7 +41,7 @@ func (a *Authority) certify(ctx context.Context, r *orbit.CertifyRequest) (*orbi
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	user, err := a.tokens.Review(ctx, clientAddress(ctx), r.GetToken())
+	user, err := a.tokens.Review(ctx, orbit.ClientAddress(ctx), r.GetToken())
 	if err != nil {
 		return nil, err
 	}
@@ -72,18 +70,6 @@ func (a *Authority) agentNode(user *authenticationv1.UserInfo) (string, error) {
 	}
 	node := user.Extra[extraNodeName][0]
 	return node, orbit.CheckNode(node)
-}
-
-// clientAddress is the address of a call's client, without the port.
-func clientAddress(ctx context.Context) string {
-	p, ok := peer.FromContext(ctx)
-	if !ok {
-		return "unknown"
-	}
-	if host, _, err := net.SplitHostPort(p.Addr.String()); err == nil {
-		return host
-	}
-	return p.Addr.String()
 }
 
 func raw(chain []*x509.Certificate) (all [][]byte) {

@@ -94,7 +94,7 @@ func (all issuers) next(now time.Time, o *Options, forced bool, given *issuer) (
 		if given != nil {
 			forced = !newest.Equal(given.cert)
 		} else if !forced {
-			forced = now.After(renewal(newest))
+			forced = now.After(orbit.Renewal(newest))
 		}
 		if !forced {
 			return next, changed, nil
@@ -115,12 +115,6 @@ func (all issuers) next(now time.Time, o *Options, forced bool, given *issuer) (
 		return nil, false, err
 	}
 	return append(next, made), true, nil
-}
-
-// renewal is when two thirds of a certificate's life are over.
-func renewal(c *x509.Certificate) time.Time {
-	begin := c.NotBefore.Add(orbit.Backdate)
-	return begin.Add(c.NotAfter.Sub(begin) * 2 / 3)
 }
 
 // stored is the JSON of the issuers in the Secret.

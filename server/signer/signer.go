@@ -256,7 +256,8 @@ func (s *signer) sign(
 	ctx context.Context, r *certificatesv1.CertificateSigningRequest, key crypto.PublicKey, life time.Duration,
 ) error {
 	// Signed before it is approved: the user may not fit, and an approved request cannot be denied.
-	chain, err := s.authority.Sign(orbit.Peer{Role: orbit.RoleViewer, User: userOf(r)}, key, life)
+	user := orbit.NewUser(r.Spec.Username, r.Spec.UID, r.Spec.Groups, r.Spec.Extra)
+	chain, err := s.authority.Sign(orbit.Peer{Role: orbit.RoleViewer, User: user}, key, life)
 	if err != nil {
 		return &refusal{err}
 	}
@@ -302,18 +303,6 @@ func addCondition(
 		Type: condition, Status: corev1.ConditionTrue, Reason: reason, Message: message,
 		LastUpdateTime: metav1.Now(),
 	})
-}
-
-// userOf returns the user that the API server has stamped into a request.
-func userOf(r *certificatesv1.CertificateSigningRequest) *orbit.User {
-	u := &orbit.User{Name: r.Spec.Username, UID: r.Spec.UID, Groups: r.Spec.Groups}
-	if len(r.Spec.Extra) > 0 {
-		u.Extra = make(map[string][]string, len(r.Spec.Extra))
-	}
-	for key, values := range r.Spec.Extra {
-		u.Extra[key] = values
-	}
-	return u
 }
 
 // validate returns the key of a request and the life that it asks for; an error is the reason to refuse it.
