@@ -159,11 +159,13 @@ driver-check: ## Run the tests that need NVIDIA's libraries but no GPU; fetch th
 	@ORB8_NVIDIA_DRIVER="$$(hack/nvidia-driver.sh)" hack/test.sh -count=1 -run NVIDIA ./tracer/gpu/nvml ./bpf/cuda
 
 .PHONY: demo
-demo: install-deps build images ## Trace a small application on a real cluster, from nothing to named flows and back
+demo: ## Trace a small application on a real cluster, from nothing to named flows and back
+demo: install-deps build image workload-image
 	@hack/with-cluster.sh hack/demo.sh
 
 .PHONY: pictures
-pictures: install-deps build images ## Make the pictures in docs/pictures from the real program in a real terminal
+pictures: ## Make the pictures in docs/pictures from the real program in a real terminal
+pictures: install-deps build image workload-image
 	@hack/with-cluster.sh hack/pictures.sh
 
 .PHONY: cluster-up

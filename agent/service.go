@@ -108,7 +108,10 @@ func (s *service) sendHistory(
 ) error {
 	wanted.Kinds = selected.selectedKinds()
 	if len(selected.namespaces) > 0 || len(selected.pods) > 0 || len(selected.workloads) > 0 {
-		wanted.Match = func(n history.Names) bool { return selected.matchNames(n.Namespace, n.Pod, n.Workload) }
+		wanted.Match = func(n history.Names) bool {
+			// Losses of unknown pods and states of the node are part of every answer, and have no names.
+			return len(n.Namespace) == 0 || selected.matchNames(n.Namespace, n.Pod, n.Workload)
+		}
 	}
 	var (
 		held [][]byte
@@ -121,13 +124,15 @@ func (s *service) sendHistory(
 		return err
 	}
 	truncated, err := s.history.Query(stream.Context(), wanted, func(ev []byte) error {
+		h, ok := event.ReadHeader(ev)
+		if !ok || !selected.matchHeader(&h) {
+			return nil // of the node, and of a kind that is selected by names
+		}
+		last = max(last, h.Time)
 		if len(held) > 0 && (len(held) == orbit.MaxBatchEvents || size+len(ev) > orbit.MaxBatchBytes) {
 			if err := pass(false); err != nil {
 				return err
 			}
-		}
-		if h, ok := event.ReadHeader(ev); ok {
-			last = max(last, h.Time)
 		}
 		held, size = append(held, bytes.Clone(ev)), size+len(ev)
 		return nil

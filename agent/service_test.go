@@ -137,6 +137,36 @@ func TestService_QueriesTheHistory(t *testing.T) {
 	}
 }
 
+func TestService_LossesAreInEveryAnswer(t *testing.T) {
+	f, client := newService(t)
+	lost, err := proto.Marshal(&event.Event{Time: 20, Kind: &event.Event_Lost{Lost: &event.Lost{Count: 7}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.emit(tracer.Batch{Events: [][]byte{at(t, 10, "shop"), lost, at(t, 30, "bank")}})
+	stream, err := client.Query(t.Context(), &orbit.AgentQueryRequest{Protocol: orbit.Protocol,
+		Selection: &orbit.NodeSelection{Namespaces: []string{"shop"}, Kinds: []string{"dns"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var count uint64
+	for {
+		b, err := stream.Recv()
+		if err != nil {
+			break
+		}
+		for _, ev := range b.GetEvents() {
+			count += ev.GetLost().GetCount()
+			if ev.GetNamespace() == "bank" {
+				t.Error("an event of another namespace")
+			}
+		}
+	}
+	if count != 7 {
+		t.Errorf("%d lost, want 7", count)
+	}
+}
+
 func selecting(s *orbit.NodeSelection) *orbit.AgentQueryRequest {
 	return &orbit.AgentQueryRequest{Selection: s}
 }
