@@ -161,8 +161,8 @@ func TestSession_SurvivesFailures(t *testing.T) {
 				t.Fatalf("%d tracers run, want 2", len(tracers))
 			}
 			node := tracers[0].Spec.NodeName
-			hit := time.Now()
 			test.hit(t, tracers)
+			hit := time.Now()
 			if test.stderr != "" {
 				tr.AwaitStderr(t, test.stderr)
 			}

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -97,18 +98,33 @@ func serve(t *testing.T, address string) netip.AddrPort {
 	return serveOn(t, netip.AddrPortFrom(netip.MustParseAddr(address), 0))
 }
 
-func serveOn(t *testing.T, address netip.AddrPort) netip.AddrPort {
+// reserved is for servers whose port a probe has to know before they listen. Nobody else uses this address.
+var reserved = netip.MustParseAddrPort("127.53.53.53:10053")
+
+// listen opens a UDP and a TCP socket on one port: any that is free for both, if the address has none.
+func listen(t *testing.T, address netip.AddrPort) (net.PacketConn, net.Listener) {
 	t.Helper()
-	u, err := net.ListenPacket("udp", address.String())
-	if err != nil {
-		t.Fatal(err)
-	}
 	var lc net.ListenConfig
 	lc.SetMultipathTCP(false) // accepted MPTCP sockets do not inherit socket storage
-	l, err := lc.Listen(t.Context(), "tcp", u.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
+	for tries := 1; ; tries++ {
+		u, err := net.ListenPacket("udp", address.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := lc.Listen(t.Context(), "tcp", u.LocalAddr().String())
+		if err == nil {
+			return u, l
+		}
+		// A client's connection may have the port.
+		if err := errors.Join(err, u.Close()); address.Port() != 0 || tries == 20 || !errors.Is(err, syscall.EADDRINUSE) {
+			t.Fatal(err)
+		}
 	}
+}
+
+func serveOn(t *testing.T, address netip.AddrPort) netip.AddrPort {
+	t.Helper()
+	u, l := listen(t, address)
 	var running sync.WaitGroup
 	t.Cleanup(func() {
 		if err := errors.Join(u.Close(), l.Close()); err != nil {
@@ -265,17 +281,9 @@ func TestQuery_ReportedWithItsAnswer(t *testing.T) {
 func TestServer_ReportsQueriesAndAnswers(t *testing.T) {
 	for _, network := range []string{"udp", "tcp"} {
 		t.Run(network, func(t *testing.T) {
-			// The ports must be known first.
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			port := l.Addr().(*net.TCPAddr).AddrPort().Port()
-			if err := l.Close(); err != nil {
-				t.Fatal(err)
-			}
+			server := reserved
+			port := server.Port()
 			b := newHarness(t, Options{Ports: []uint16{port}})
-			server := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
 			b.group.Run(t, func() { serveOn(t, server) })
 			ask(t, network, server, "a.example.", "nx.")
 			got := b.events()

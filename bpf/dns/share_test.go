@@ -106,14 +106,7 @@ func TestOwners_OtherSocketsTakeNoMemory(t *testing.T) {
 
 func TestServers_ConnectionsTakeNoMemory(t *testing.T) {
 	const many = 20
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := l.Addr().(*net.TCPAddr).AddrPort()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	server := reserved
 	b := newHarness(t, Options{Ports: []uint16{server.Port()}})
 	b.group.Run(t, func() { serveOn(t, server) })
 	home := b.observe("home")

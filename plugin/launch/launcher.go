@@ -47,6 +47,9 @@ type Launcher struct {
 	broken  error                     // pods can not be watched
 }
 
+// unusedTimeout bounds each of the two requests that a cancelled Create waits for.
+const unusedTimeout = 5 * time.Second
+
 type batchCondition struct{ reason, message string }
 
 // New starts watching the session's objects. Close ends that.
@@ -195,7 +198,8 @@ func (l *Launcher) event(e *corev1.Event) {
 	}
 }
 
-// Create creates the Job. Its error is a *StartError where the cluster refuses the Job.
+// Create creates the Job. Its error is a *StartError where the cluster refuses the Job. A Job whose creation failed
+// otherwise, or was cancelled, is deleted: the API server may have taken the request nevertheless.
 func (l *Launcher) Create(ctx context.Context, spec *Spec) error {
 	if spec.Kernel == "" || spec.Attempt > 0 {
 		// For a user who may not read nodes, the tracer lacks the capability that only old kernels need, and reports
@@ -208,7 +212,7 @@ func (l *Launcher) Create(ctx context.Context, spec *Spec) error {
 		}
 	}
 	l.expect(spec.JobName())
-	job, err := l.client.BatchV1().Jobs(spec.Namespace).Create(ctx, spec.Job(), metav1.CreateOptions{})
+	job, err := l.post(ctx, spec)
 	if apierrors.IsAlreadyExists(err) { // a request that was sent twice
 		job, err = l.existing(ctx, spec)
 	}
@@ -224,10 +228,33 @@ func (l *Launcher) Create(ctx context.Context, spec *Spec) error {
 	case apierrors.IsForbidden(err), apierrors.IsInvalid(err): // quota, policies
 		return Refusal(spec, reason(err))
 	case err != nil:
+		l.removeUnused(ctx, spec)
 		return fmt.Errorf("create job %s/%s: %w", spec.Namespace, spec.JobName(), err)
+	case ctx.Err() != nil: // nobody is told of this Job
+		l.removeUnused(ctx, spec)
+		return ctx.Err()
 	}
 	l.made(spec, job)
 	return nil
+}
+
+// post sends the request that creates the Job. It takes up to unusedTimeout after the end of ctx: a request that is
+// aborted may still be carried out, after the Job was deleted.
+func (l *Launcher) post(ctx context.Context, spec *Spec) (*batchv1.Job, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	sending, abort := context.WithCancel(context.WithoutCancel(ctx))
+	defer abort()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(unusedTimeout, abort) })()
+	return l.client.BatchV1().Jobs(spec.Namespace).Create(sending, spec.Job(), metav1.CreateOptions{})
+}
+
+// removeUnused deletes a Job that may exist. Where that fails, its tracer ends without a client, and the Job with it.
+func (l *Launcher) removeUnused(ctx context.Context, spec *Spec) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unusedTimeout)
+	defer cancel()
+	_ = remove(ctx, l.client, spec.Namespace, spec.JobName())
 }
 
 // existing returns the existing Job with the Spec's name. Names are random: the Job is this session's unless somebody

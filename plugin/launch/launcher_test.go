@@ -1,16 +1,26 @@
 package launch
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"path"
 	"strings"
 	"testing"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/rest"
 	k8stesting "k8s.io/client-go/testing"
 )
 
@@ -95,5 +105,77 @@ func TestDelete_ReturnsError(t *testing.T) {
 	err := l.Delete(t.Context(), s.JobName())
 	if !errors.Is(err, down) || !strings.HasPrefix(err.Error(), "delete job "+s.Namespace+"/") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// interrupted is a cluster whose client is cancelled, or cut, while it creates a Job.
+type interrupted struct {
+	cancel  context.CancelFunc // nil: the connection is cut
+	aborted bool
+	jobs    map[string]bool
+}
+
+func (i *interrupted) RoundTrip(r *http.Request) (*http.Response, error) {
+	if !strings.Contains(r.URL.Path, "/jobs") || r.URL.Query().Has("watch") {
+		return nil, errors.New("not served")
+	}
+	switch r.Method {
+	case http.MethodPost:
+		job := &batchv1.Job{}
+		if err := json.NewDecoder(r.Body).Decode(job); err != nil {
+			return nil, err
+		}
+		i.jobs[job.Name] = true
+		if i.cancel == nil {
+			return nil, io.ErrUnexpectedEOF
+		}
+		i.cancel()
+		i.aborted = r.Context().Err() != nil
+		body, err := json.Marshal(job)
+		return &http.Response{
+			StatusCode: http.StatusCreated, Header: http.Header{"Content-Type": {"application/json"}},
+			Body: io.NopCloser(bytes.NewReader(body)), Request: r,
+		}, err
+	case http.MethodDelete:
+		delete(i.jobs, path.Base(r.URL.Path))
+		return &http.Response{
+			StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}},
+			Body: io.NopCloser(strings.NewReader(`{"kind": "Status", "apiVersion": "v1", "status": "Success"}`)), Request: r,
+		}, nil
+	}
+	return nil, errors.New("not served")
+}
+
+func TestCreate_LeavesNoJobBehind(t *testing.T) {
+	for _, cancelled := range []bool{false, true} {
+		t.Run(fmt.Sprintf("cancelled %t", cancelled), func(t *testing.T) {
+			s := spec()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			cluster := &interrupted{jobs: map[string]bool{}}
+			want := io.ErrUnexpectedEOF
+			if cancelled {
+				cluster.cancel, want = cancel, context.Canceled
+			}
+			client, err := kubernetes.NewForConfig(&rest.Config{
+				Host: "https://cluster.example", Transport: cluster,
+				ContentConfig: rest.ContentConfig{ContentType: runtime.ContentTypeJSON},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			l := &Launcher{
+				client: client, namespace: s.Namespace, changed: make(chan struct{}), claims: map[string]*claim{},
+			}
+			if err := l.Create(ctx, s); !errors.Is(err, want) {
+				t.Errorf("got %v, want %v", err, want)
+			}
+			if cluster.aborted {
+				t.Error("the request was aborted: the API server may take it after the Job's deletion")
+			}
+			if len(cluster.jobs) > 0 {
+				t.Errorf("left %v", cluster.jobs)
+			}
+		})
 	}
 }
