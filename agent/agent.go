@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -71,6 +72,7 @@ type agent struct {
 	feed    *feed
 	history *history.Rolling
 	pods    *knownPods
+	seen    *seen
 	started time.Time
 	// refused counts the strangers at the port.
 	refused *refusals.Log
@@ -92,8 +94,9 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return fmt.Errorf("open the history: %w", err)
 	}
-	a := &agent{Options: o, history: rolling, pods: openPods(o.StateDir, o.Log),
-		refused: refusals.New(o.Log), started: time.Now()}
+	kept := rolling.Status()
+	a := &agent{Options: o, history: rolling, seen: newSeen(kept.Oldest, kept.Newest),
+		pods: openPods(o.StateDir, o.Log), refused: refusals.New(o.Log), started: time.Now()}
 	a.feed = newFeed(o.Node, nowNs, rolling.Append)
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
@@ -129,7 +132,7 @@ func (a *agent) serve(ctx context.Context) error {
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 10 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 	)
-	orbit.RegisterAgentServer(g, &service{feed: a.feed, history: a.history, hello: a.hello, status: a.status})
+	orbit.RegisterAgentServer(g, &service{feed: a.feed, history: a.history, seen: a.seen, hello: a.hello, status: a.status})
 	return orbit.Serve(ctx, g, a.Listener)
 }
 
@@ -196,10 +199,13 @@ func (a *agent) observeOnce(ctx context.Context, config *Config) (next *Config, 
 			a.warn(w)
 		}
 		a.setKinds(kinds)
+		a.seen.begin(nowNs())
 		a.observing.Store(true)
 		a.emitStatus(event.NodeState_NODE_STATE_STREAMING, "")
 	})
-	a.observing.Store(false)
+	if a.observing.Swap(false) {
+		a.seen.end(cmp.Or(a.feed.watermark(), nowNs()))
+	}
 	if cause := context.Cause(ctx); err == nil && cause != nil {
 		err = cause
 	}

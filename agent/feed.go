@@ -33,10 +33,12 @@ type feed struct {
 	held    []feedBatch   // oldest first, the last is next-1
 	bytes   int
 	next    uint64 // sequence of the next batch
-	counts  []uint32
-	readers map[*reader]struct{}
-	events  uint64 // without losses and states
-	lost    uint64
+	// complete is the newest watermark.
+	complete uint64
+	counts   []uint32
+	readers  map[*reader]struct{}
+	events   uint64 // without losses and states
+	lost     uint64
 }
 
 type feedBatch struct {
@@ -72,6 +74,7 @@ func (f *feed) emit(b tracer.Batch) {
 	f.held = append(f.held, kept)
 	f.bytes += kept.bytes
 	f.next++
+	f.complete = max(f.complete, b.Watermark)
 	for len(f.held) > 1 && (f.bytes > feedBytes || len(f.held) > feedBatches) {
 		f.evict()
 	}
@@ -117,6 +120,13 @@ func (f *feed) evict() {
 // oldest is the sequence of the oldest batch held. The caller holds mu.
 func (f *feed) oldest() uint64 { return f.next - uint64(len(f.held)) }
 
+// watermark is the time up to which the newest batches have all events; 0: unknown.
+func (f *feed) watermark() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.complete
+}
+
 // totals returns the events since the start, and those that were lost.
 func (f *feed) totals() (events, lost uint64) {
 	f.mu.Lock()
@@ -139,8 +149,9 @@ type reader struct {
 type podRef struct{ namespace, pod string }
 
 // open returns a reader of the batches from a sequence on; 0: of those to come. It is false if there is no such batch
-// yet. Batches that were evicted count as missed with all of their events.
-func (f *feed) open(s *selection, from uint64) (*reader, bool) {
+// yet. Batches that were evicted count as missed with all of their events. opened, if not nil, is called between the
+// batches before those that are to come and the first of them.
+func (f *feed) open(s *selection, from uint64, opened func()) (*reader, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if from == 0 {
@@ -159,6 +170,9 @@ func (f *feed) open(s *selection, from uint64) (*reader, bool) {
 		r.next = oldest
 	}
 	f.readers[r] = struct{}{}
+	if opened != nil {
+		opened()
+	}
 	return r, true
 }
 

@@ -38,10 +38,10 @@ func newTestFeed() *feed {
 
 func TestFeed_ReadersSelect(t *testing.T) {
 	f := newTestFeed()
-	all, _ := f.open(newSelection(nil), 0)
-	shop, _ := f.open(newSelection(&orbit.NodeSelection{Namespaces: []string{"shop"}, Kinds: []string{"dns"}}), 0)
-	web, _ := f.open(newSelection(&orbit.NodeSelection{Pods: []string{"web"}, Kinds: []string{"tcp", "dns"}}), 0)
-	tcp, _ := f.open(newSelection(&orbit.NodeSelection{Kinds: []string{"tcp"}}), 0)
+	all, _ := f.open(newSelection(nil), 0, nil)
+	shop, _ := f.open(newSelection(&orbit.NodeSelection{Namespaces: []string{"shop"}, Kinds: []string{"dns"}}), 0, nil)
+	web, _ := f.open(newSelection(&orbit.NodeSelection{Pods: []string{"web"}, Kinds: []string{"tcp", "dns"}}), 0, nil)
+	tcp, _ := f.open(newSelection(&orbit.NodeSelection{Kinds: []string{"tcp"}}), 0, nil)
 	f.emit(tracer.Batch{Events: [][]byte{encode(t, "shop", "web", "a."), encode(t, "bank", "db", "b.")}, Watermark: 5})
 	f.emit(tracer.Batch{Watermark: 6})
 	for _, c := range []struct {
@@ -59,7 +59,7 @@ func TestFeed_ReadersSelect(t *testing.T) {
 
 func TestFeed_SlowReaderLosesItsEventsOnly(t *testing.T) {
 	f := newTestFeed()
-	slow, _ := f.open(newSelection(&orbit.NodeSelection{Namespaces: []string{"shop"}}), 0)
+	slow, _ := f.open(newSelection(&orbit.NodeSelection{Namespaces: []string{"shop"}}), 0, nil)
 	const batches = feedBatches + 100
 	for i := range batches {
 		f.emit(tracer.Batch{Events: [][]byte{encode(t, "shop", "web", fmt.Sprint(i)), encode(t, "bank", "db", "b.")}})
@@ -92,7 +92,7 @@ func TestFeed_ResumesWhereItWasCut(t *testing.T) {
 	for i := range 10 {
 		f.emit(tracer.Batch{Events: [][]byte{encode(t, "shop", "web", fmt.Sprint(i))}})
 	}
-	r, ok := f.open(newSelection(nil), 4)
+	r, ok := f.open(newSelection(nil), 4, nil)
 	if !ok {
 		t.Fatal("refused")
 	}
@@ -100,13 +100,13 @@ func TestFeed_ResumesWhereItWasCut(t *testing.T) {
 	if err != nil || len(p.events) != 7 || p.gap {
 		t.Errorf("%d events, gap %v, %v; want 7", len(p.events), p.gap, err)
 	}
-	if _, ok := f.open(newSelection(nil), 12); ok {
+	if _, ok := f.open(newSelection(nil), 12, nil); ok {
 		t.Error("a batch that does not exist was accepted")
 	}
 	for range feedBatches {
 		f.emit(tracer.Batch{Events: [][]byte{encode(t, "shop", "web", "x"), encode(t, "shop", "web", "y")}})
 	}
-	if r, ok = f.open(newSelection(nil), 4); !ok {
+	if r, ok = f.open(newSelection(nil), 4, nil); !ok {
 		t.Fatal("refused")
 	}
 	p, err = r.read(t.Context(), 100)
@@ -125,7 +125,7 @@ func TestFeed_ConcurrentReadersGetAll(t *testing.T) {
 	const readers, batches = 4, 500
 	var reading sync.WaitGroup
 	for range readers {
-		r, _ := f.open(newSelection(nil), 0)
+		r, _ := f.open(newSelection(nil), 0, nil)
 		reading.Go(func() {
 			defer r.close()
 			for got := 0; got < batches; {

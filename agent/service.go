@@ -20,8 +20,9 @@ type service struct {
 	orbit.UnimplementedAgentServer
 	feed    *feed
 	history *history.Rolling
-	// hello returns the head of each answer, status the state of the agent.
-	hello  func() *orbit.AgentHello
+	seen    *seen
+	// hello returns the head of an answer with its version in seen, status the state of the agent.
+	hello  func() (*orbit.AgentHello, uint64)
 	status func() *orbit.AgentStatus
 }
 
@@ -57,12 +58,14 @@ func (s *service) Stream(request *orbit.AgentStreamRequest, stream grpc.ServerSt
 	if err := check(request.GetProtocol(), request.GetSelection()); err != nil {
 		return err
 	}
-	hello, from := s.hello(), uint64(0)
+	hello, version := s.hello()
+	from := uint64(0)
 	if request.GetInstance() == hello.GetInstance() {
 		from = request.GetResumeFrom()
 	}
 	selected := newSelection(request.GetSelection())
-	r, ok := s.feed.open(selected, from)
+	past := history.Selection{Since: request.GetSince()}
+	r, ok := s.feed.open(selected, from, func() { past.Before = s.history.Mark() })
 	if !ok {
 		return status.Errorf(codes.OutOfRange, "resume from %d: no batch with that number was sent yet", from)
 	}
@@ -71,8 +74,8 @@ func (s *service) Stream(request *orbit.AgentStreamRequest, stream grpc.ServerSt
 	if err := send(stream, &orbit.AgentBatch{Hello: hello}, nil); err != nil {
 		return err
 	}
-	if since := request.GetSince(); since > 0 && from == 0 {
-		if err := s.sendHistory(stream, selected, history.Selection{Since: since}); err != nil {
+	if past.Since > 0 && from == 0 {
+		if err := s.sendHistory(stream, selected, past); err != nil {
 			return err
 		}
 	}
@@ -80,6 +83,13 @@ func (s *service) Stream(request *orbit.AgentStreamRequest, stream grpc.ServerSt
 		p, err := r.read(stream.Context(), orbit.MaxBatchEvents)
 		if err != nil {
 			return status.FromContextError(err).Err()
+		}
+		// A state of the node comes with each change.
+		if s.seen.changed(version) {
+			hello, version = s.hello()
+			if err := send(stream, &orbit.AgentBatch{Hello: hello}, nil); err != nil {
+				return err
+			}
 		}
 		head := orbit.AgentBatch{Sequence: p.sequence, Watermark: p.watermark, GapSummary: p.gap}
 		if err := sendAll(stream, &head, p.events); err != nil {
@@ -94,7 +104,8 @@ func (s *service) Query(request *orbit.AgentQueryRequest, stream grpc.ServerStre
 		return err
 	}
 	_ = grpc.SetSendCompressor(stream.Context(), session.Compressor)
-	if err := send(stream, &orbit.AgentBatch{Hello: s.hello()}, nil); err != nil {
+	hello, _ := s.hello()
+	if err := send(stream, &orbit.AgentBatch{Hello: hello}, nil); err != nil {
 		return err
 	}
 	return s.sendHistory(stream, newSelection(request.GetSelection()), history.Selection{

@@ -32,11 +32,14 @@ func newService(t *testing.T) (*feed, orbit.AgentClient) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := newFeed("node-1", nowNs, rolling.Append)
+	f, times := newFeed("node-1", nowNs, rolling.Append), newSeen(0, 0)
 	l := bufconn.Listen(1 << 16)
 	g := grpc.NewServer(grpc.ForceServerCodecV2(orbit.NewCodec()))
-	orbit.RegisterAgentServer(g, &service{feed: f, history: rolling,
-		hello:  func() *orbit.AgentHello { return &orbit.AgentHello{Node: "node-1", Instance: 9} },
+	orbit.RegisterAgentServer(g, &service{feed: f, history: rolling, seen: times,
+		hello: func() (*orbit.AgentHello, uint64) {
+			h := &orbit.AgentHello{Node: "node-1", Instance: 9}
+			return h, times.describe(h)
+		},
 		status: func() *orbit.AgentStatus { return &orbit.AgentStatus{} }})
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = g.Serve(l) })

@@ -12,22 +12,26 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 )
 
-// hello is the head of each answer.
-func (a *agent) hello() *orbit.AgentHello {
+// hello returns the head of an answer, with its version in seen.
+func (a *agent) hello() (h *orbit.AgentHello, version uint64) {
+	h = &orbit.AgentHello{
+		Protocol: orbit.Protocol, Version: a.Version, Node: a.Node, Instance: a.Instance, BootId: a.BootID,
+		Reach: a.history.Status().Oldest, Time: nowNs(),
+	}
+	version = a.seen.describe(h)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return &orbit.AgentHello{
-		Protocol: orbit.Protocol, Version: a.Version, Node: a.Node, Instance: a.Instance, BootId: a.BootID,
-		Kinds: a.kinds, Reach: a.history.Status().Oldest, Time: nowNs(),
-	}
+	h.Kinds = a.kinds
+	return h, version
 }
 
 // status describes the agent.
 func (a *agent) status() *orbit.AgentStatus {
 	kept := a.history.Status()
 	events, lost := a.feed.totals()
+	h, _ := a.hello()
 	s := &orbit.AgentStatus{
-		Hello: a.hello(), Started: uint64(a.started.UnixNano()), Kernel: a.Release, Events: events, Lost: lost,
+		Hello: h, Started: uint64(a.started.UnixNano()), Kernel: a.Release, Events: events, Lost: lost,
 		History: &orbit.HistoryStatus{Events: kept.Events, Bytes: uint64(kept.Bytes),
 			LimitBytes: uint64(kept.LimitBytes), Oldest: kept.Oldest, Newest: kept.Newest},
 		CpuMicros: cpuMicros(), MemoryBytes: residentBytes(),

@@ -21,16 +21,30 @@ type Selection struct {
 	Match func(Names) bool
 	// Newest limits the result to the matching events that were appended last; 0: no limit.
 	Newest int
+	// Before limits the result to events that were appended before the mark was made; nil: before the query.
+	Before *Mark
+}
+
+// Mark is a place between two events of a history, in the order in which they were appended.
+type Mark struct {
+	// block is the number of the block that was open, and events are those that it had.
+	block, events int
+}
+
+// Mark returns the place behind the newest event.
+func (r *Rolling) Mark() *Mark {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return &Mark{block: r.first + len(r.blocks), events: r.open.events}
 }
 
 // query is a Selection with what its blocks have shown.
 type query struct {
 	Selection
 	kinds uint64
-	// end is the number of the block that was open when the query began, and events are those that it had.
-	end, events int
-	known       map[unique.Handle[string]]bool // results of Match
-	skip        int                            // number of matching events to skip
+	end   *Mark
+	known map[unique.Handle[string]]bool // results of Match
+	skip  int                            // number of matching events to skip
 }
 
 func newQuery(s Selection) (*query, error) {
@@ -57,9 +71,9 @@ func (r *Rolling) Query(ctx context.Context, s Selection, yield func(ev []byte) 
 	if err != nil {
 		return false, err
 	}
-	r.mu.Lock()
-	q.end, q.events = r.first+len(r.blocks), r.open.events
-	r.mu.Unlock()
+	if q.end = s.Before; q.end == nil {
+		q.end = r.Mark()
+	}
 	from := 0
 	if s.Newest > 0 {
 		if from, err = r.findNewest(ctx, q); err != nil {
@@ -67,7 +81,7 @@ func (r *Rolling) Query(ctx context.Context, s Selection, yield func(ev []byte) 
 		}
 		truncated = q.skip > 0
 	}
-	for number := from; number <= q.end; number++ {
+	for number := from; number <= q.end.block; number++ {
 		b, first, ok := r.block(q, number)
 		if !ok {
 			number, q.skip = first-1, 0
@@ -83,7 +97,7 @@ func (r *Rolling) Query(ctx context.Context, s Selection, yield func(ev []byte) 
 // findNewest returns the number of the block with the first of the newest events, and sets how many to skip in it.
 func (r *Rolling) findNewest(ctx context.Context, q *query) (int, error) {
 	matched := 0
-	for number := q.end; ; number-- {
+	for number := q.end.block; ; number-- {
 		b, _, ok := r.block(q, number)
 		if !ok {
 			return number + 1, nil
@@ -111,8 +125,8 @@ func (r *Rolling) block(q *query, number int) (b block, first int, ok bool) {
 	case q.mayMatch(&r.open):
 		b = block{blockInfo: r.open, columns: r.encoder.columns()}
 	}
-	if number == q.end {
-		b.events = min(b.events, q.events)
+	if number == q.end.block {
+		b.events = min(b.events, q.end.events)
 	}
 	return b, r.first, true
 }

@@ -170,7 +170,8 @@ func (c *cursor) open(ctx context.Context, q *query, g *agent, newest int) {
 		var first *orbit.AgentBatch
 		if first, err = stream.Recv(); err == nil {
 			c.hello, c.stream = first.GetHello(), stream
-			q.coverage.hello(c.node, c.hello)
+			q.coverage.hello(c.node, c.hello, orbit.ClipSpans(c.hello.GetUnseen(), q.since,
+				cmp.Or(q.until, c.hello.GetTime())))
 			return
 		}
 	}

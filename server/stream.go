@@ -1,10 +1,12 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -38,8 +40,13 @@ type follow struct {
 	*call
 	queue     *queue
 	collector *collect.Collector
+	// since is where the stream begins, nodeSince where that of some nodes does, ns since the Unix epoch; 0: now.
 	since     uint64
+	nodeSince map[string]uint64
 }
+
+// maxNodeSince limits the nodes whose beginning a request names.
+const maxNodeSince = 20_000
 
 // stream sends events as they happen until ctx ends, or the caller's rights do.
 func (s *Service) stream(
@@ -49,12 +56,15 @@ func (s *Service) stream(
 	if interval < 0 || interval > time.Hour {
 		return invalid("interval: %v: want 0 to 1h", interval)
 	}
+	if n := len(request.GetNodeSince()); n > maxNodeSince {
+		return invalid("node_since: %d nodes: want at most %d", n, maxNodeSince)
+	}
 	c, err := s.open(ctx, request.GetProtocol(), request.GetSelection(), only...)
 	if err != nil {
 		return err
 	}
 	defer c.close()
-	f := &follow{call: c, queue: newQueue(), since: request.GetSince()}
+	f := &follow{call: c, queue: newQueue(), since: request.GetSince(), nodeSince: request.GetNodeSince()}
 	f.collector = c.newCollector(interval)
 	ctx, end := context.WithCancelCause(ctx)
 	var work sync.WaitGroup
@@ -144,18 +154,19 @@ func (f *follow) followNodes(ctx context.Context) {
 type position struct {
 	instance, next uint64
 	watermark      uint64
+	unseen         unseen
 }
 
 // followNode streams from the agents of a node, one after another.
 func (f *follow) followNode(ctx context.Context, node string) {
 	source := f.collector.Add(node)
 	defer source.Close()
-	at := &position{watermark: f.since}
+	at := &position{watermark: cmp.Or(f.nodeSince[node], f.since)}
 	pause := firstRetry
 	for ctx.Err() == nil {
 		g, changed := f.agents.get(node)
 		if g == nil {
-			f.coverage.answer(node, orbit.NodeAnswer_NODE_ANSWER_UNREACHABLE, "no agent is ready")
+			f.cut(node, at, orbit.NodeAnswer_NODE_ANSWER_UNREACHABLE, "no agent is ready")
 			select {
 			case <-changed:
 			case <-ctx.Done():
@@ -171,7 +182,7 @@ func (f *follow) followNode(ctx context.Context, node string) {
 			pause = firstRetry
 		}
 		answer, message := explain(err)
-		f.coverage.answer(node, answer, message)
+		f.cut(node, at, answer, message)
 		_ = source.Status(ctx, &event.NodeStatus{State: event.NodeState_NODE_STATE_RECONNECTING, Message: message})
 		select {
 		case <-g.gone:
@@ -180,6 +191,12 @@ func (f *follow) followNode(ctx context.Context, node string) {
 		}
 		pause = min(2*pause, maxRetry)
 	}
+}
+
+// cut reports that a node's stream has no agent. One that has had none yet begins now.
+func (f *follow) cut(node string, at *position, answer orbit.NodeAnswer, message string) {
+	at.watermark = cmp.Or(at.watermark, uint64(time.Now().UnixNano()))
+	f.coverage.cut(node, answer, message, at.unseen.cut(at.watermark))
 }
 
 // explain says how a node answers that failed with err.
@@ -193,7 +210,21 @@ func explain(err error) (orbit.NodeAnswer, string) {
 	case s.Code() == codes.DeadlineExceeded:
 		return orbit.NodeAnswer_NODE_ANSWER_LATE, fmt.Sprintf("no answer within %v", agentTimeout)
 	}
-	return orbit.NodeAnswer_NODE_ANSWER_UNREACHABLE, s.Message()
+	return orbit.NodeAnswer_NODE_ANSWER_UNREACHABLE, plain(s.Message())
+}
+
+// plain takes gRPC's frame off a message about a connection.
+func plain(message string) string {
+	if strings.Contains(message, "graceful_stop") {
+		return "its agent ends"
+	}
+	if _, cause, framed := strings.Cut(message, "Error while dialing: "); framed {
+		return strings.Trim(cause, `"`)
+	}
+	if _, cause, framed := strings.Cut(message, `connection error: desc = "`); framed {
+		return "connection cut: " + strings.TrimSuffix(cause, `"`)
+	}
+	return message
 }
 
 // followAgent streams from one agent.
@@ -225,7 +256,10 @@ func (f *follow) followAgent(ctx context.Context, g *agent, source *collect.Sour
 			if h.GetInstance() != at.instance {
 				at.instance, at.next = h.GetInstance(), 0
 			}
-			f.coverage.hello(g.node, h)
+			if at.watermark == 0 {
+				at.watermark = h.GetTime()
+			}
+			f.coverage.hello(g.node, h, at.unseen.follow(h, at.watermark))
 		}
 		if err := source.Feed(ctx, collect.Batch{
 			Instance: at.instance, Events: f.visible(batch.GetEvents()), Watermark: batch.GetWatermark(),

@@ -191,7 +191,9 @@ type StreamRequest struct {
 	Interval int64 `protobuf:"varint,3,opt,name=interval,proto3" json:"interval,omitempty"`
 	// Whether to begin with events of the past: since this time, ns since the Unix epoch. A client that lost its server
 	// continues with it at another one. 0: from now on.
-	Since         uint64 `protobuf:"fixed64,4,opt,name=since,proto3" json:"since,omitempty"`
+	Since uint64 `protobuf:"fixed64,4,opt,name=since,proto3" json:"since,omitempty"`
+	// Nodes to begin at another time than since, with that time: those that did not answer the server before.
+	NodeSince     map[string]uint64 `protobuf:"bytes,5,rep,name=node_since,json=nodeSince,proto3" json:"node_since,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -252,6 +254,13 @@ func (x *StreamRequest) GetSince() uint64 {
 		return x.Since
 	}
 	return 0
+}
+
+func (x *StreamRequest) GetNodeSince() map[string]uint64 {
+	if x != nil {
+		return x.NodeSince
+	}
+	return nil
 }
 
 type QueryRequest struct {
@@ -531,7 +540,10 @@ type NodeCoverage struct {
 	// Events of the selected namespaces that were lost, as far as they are known.
 	Lost uint64 `protobuf:"varint,5,opt,name=lost,proto3" json:"lost,omitempty"`
 	// The kinds that the agent records.
-	Kinds         []string `protobuf:"bytes,6,rep,name=kinds,proto3" json:"kinds,omitempty"`
+	Kinds []string `protobuf:"bytes,6,rep,name=kinds,proto3" json:"kinds,omitempty"`
+	// Times of the answer in which nothing was seen of the node, or it is not known yet what: oldest first. Of a node that
+	// does not answer, the last one is open: what the agent recorded meanwhile comes when it answers again.
+	Unseen        []*Span `protobuf:"bytes,7,rep,name=unseen,proto3" json:"unseen,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -608,6 +620,67 @@ func (x *NodeCoverage) GetKinds() []string {
 	return nil
 }
 
+func (x *NodeCoverage) GetUnseen() []*Span {
+	if x != nil {
+		return x.Unseen
+	}
+	return nil
+}
+
+// Span is a time between two times, ns since the Unix epoch.
+type Span struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	From  uint64                 `protobuf:"fixed64,1,opt,name=from,proto3" json:"from,omitempty"`
+	// 0: it lasts.
+	To            uint64 `protobuf:"fixed64,2,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Span) Reset() {
+	*x = Span{}
+	mi := &file_orbit_orbit_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Span) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Span) ProtoMessage() {}
+
+func (x *Span) ProtoReflect() protoreflect.Message {
+	mi := &file_orbit_orbit_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Span.ProtoReflect.Descriptor instead.
+func (*Span) Descriptor() ([]byte, []int) {
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Span) GetFrom() uint64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *Span) GetTo() uint64 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
 type NodesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Protocol      uint32                 `protobuf:"varint,1,opt,name=protocol,proto3" json:"protocol,omitempty"`
@@ -617,7 +690,7 @@ type NodesRequest struct {
 
 func (x *NodesRequest) Reset() {
 	*x = NodesRequest{}
-	mi := &file_orbit_orbit_proto_msgTypes[7]
+	mi := &file_orbit_orbit_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -629,7 +702,7 @@ func (x *NodesRequest) String() string {
 func (*NodesRequest) ProtoMessage() {}
 
 func (x *NodesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[7]
+	mi := &file_orbit_orbit_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -642,7 +715,7 @@ func (x *NodesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesRequest.ProtoReflect.Descriptor instead.
 func (*NodesRequest) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{7}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *NodesRequest) GetProtocol() uint32 {
@@ -667,7 +740,7 @@ type NodesAnswer struct {
 
 func (x *NodesAnswer) Reset() {
 	*x = NodesAnswer{}
-	mi := &file_orbit_orbit_proto_msgTypes[8]
+	mi := &file_orbit_orbit_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -679,7 +752,7 @@ func (x *NodesAnswer) String() string {
 func (*NodesAnswer) ProtoMessage() {}
 
 func (x *NodesAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[8]
+	mi := &file_orbit_orbit_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -692,7 +765,7 @@ func (x *NodesAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesAnswer.ProtoReflect.Descriptor instead.
 func (*NodesAnswer) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{8}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *NodesAnswer) GetNodes() []*Node {
@@ -743,7 +816,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_orbit_orbit_proto_msgTypes[9]
+	mi := &file_orbit_orbit_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -755,7 +828,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[9]
+	mi := &file_orbit_orbit_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -768,7 +841,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{9}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Node) GetCoverage() *NodeCoverage {
@@ -813,7 +886,7 @@ type NodeSelection struct {
 
 func (x *NodeSelection) Reset() {
 	*x = NodeSelection{}
-	mi := &file_orbit_orbit_proto_msgTypes[10]
+	mi := &file_orbit_orbit_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -825,7 +898,7 @@ func (x *NodeSelection) String() string {
 func (*NodeSelection) ProtoMessage() {}
 
 func (x *NodeSelection) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[10]
+	mi := &file_orbit_orbit_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -838,7 +911,7 @@ func (x *NodeSelection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeSelection.ProtoReflect.Descriptor instead.
 func (*NodeSelection) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{10}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *NodeSelection) GetKinds() []string {
@@ -884,7 +957,7 @@ type AgentStreamRequest struct {
 
 func (x *AgentStreamRequest) Reset() {
 	*x = AgentStreamRequest{}
-	mi := &file_orbit_orbit_proto_msgTypes[11]
+	mi := &file_orbit_orbit_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -896,7 +969,7 @@ func (x *AgentStreamRequest) String() string {
 func (*AgentStreamRequest) ProtoMessage() {}
 
 func (x *AgentStreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[11]
+	mi := &file_orbit_orbit_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -909,7 +982,7 @@ func (x *AgentStreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentStreamRequest.ProtoReflect.Descriptor instead.
 func (*AgentStreamRequest) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{11}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AgentStreamRequest) GetProtocol() uint32 {
@@ -962,7 +1035,7 @@ type AgentQueryRequest struct {
 
 func (x *AgentQueryRequest) Reset() {
 	*x = AgentQueryRequest{}
-	mi := &file_orbit_orbit_proto_msgTypes[12]
+	mi := &file_orbit_orbit_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -974,7 +1047,7 @@ func (x *AgentQueryRequest) String() string {
 func (*AgentQueryRequest) ProtoMessage() {}
 
 func (x *AgentQueryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[12]
+	mi := &file_orbit_orbit_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -987,7 +1060,7 @@ func (x *AgentQueryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentQueryRequest.ProtoReflect.Descriptor instead.
 func (*AgentQueryRequest) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{12}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *AgentQueryRequest) GetProtocol() uint32 {
@@ -1027,7 +1100,7 @@ func (x *AgentQueryRequest) GetNewest() uint32 {
 
 type AgentBatch struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// In the first batch.
+	// In the first batch, and whenever it changes.
 	Hello *AgentHello `protobuf:"bytes,1,opt,name=hello,proto3" json:"hello,omitempty"`
 	// 1, 2, 3, … per instance. 0 in answers to queries.
 	Sequence uint64         `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
@@ -1044,7 +1117,7 @@ type AgentBatch struct {
 
 func (x *AgentBatch) Reset() {
 	*x = AgentBatch{}
-	mi := &file_orbit_orbit_proto_msgTypes[13]
+	mi := &file_orbit_orbit_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1056,7 +1129,7 @@ func (x *AgentBatch) String() string {
 func (*AgentBatch) ProtoMessage() {}
 
 func (x *AgentBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[13]
+	mi := &file_orbit_orbit_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1069,7 +1142,7 @@ func (x *AgentBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentBatch.ProtoReflect.Descriptor instead.
 func (*AgentBatch) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{13}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AgentBatch) GetHello() *AgentHello {
@@ -1127,14 +1200,18 @@ type AgentHello struct {
 	// Time of the oldest event held, ns since the Unix epoch; 0: none.
 	Reach uint64 `protobuf:"fixed64,7,opt,name=reach,proto3" json:"reach,omitempty"`
 	// The agent's clock, ns since the Unix epoch.
-	Time          uint64 `protobuf:"fixed64,8,opt,name=time,proto3" json:"time,omitempty"`
+	Time uint64 `protobuf:"fixed64,8,opt,name=time,proto3" json:"time,omitempty"`
+	// From when on the agent knows what happened on the node, except in the unseen times; 0: it does not observe yet.
+	KnownSince uint64 `protobuf:"fixed64,9,opt,name=known_since,json=knownSince,proto3" json:"known_since,omitempty"`
+	// Oldest first.
+	Unseen        []*Span `protobuf:"bytes,10,rep,name=unseen,proto3" json:"unseen,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AgentHello) Reset() {
 	*x = AgentHello{}
-	mi := &file_orbit_orbit_proto_msgTypes[14]
+	mi := &file_orbit_orbit_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1146,7 +1223,7 @@ func (x *AgentHello) String() string {
 func (*AgentHello) ProtoMessage() {}
 
 func (x *AgentHello) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[14]
+	mi := &file_orbit_orbit_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1159,7 +1236,7 @@ func (x *AgentHello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentHello.ProtoReflect.Descriptor instead.
 func (*AgentHello) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{14}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AgentHello) GetProtocol() uint32 {
@@ -1218,6 +1295,20 @@ func (x *AgentHello) GetTime() uint64 {
 	return 0
 }
 
+func (x *AgentHello) GetKnownSince() uint64 {
+	if x != nil {
+		return x.KnownSince
+	}
+	return 0
+}
+
+func (x *AgentHello) GetUnseen() []*Span {
+	if x != nil {
+		return x.Unseen
+	}
+	return nil
+}
+
 type AgentStatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Protocol      uint32                 `protobuf:"varint,1,opt,name=protocol,proto3" json:"protocol,omitempty"`
@@ -1227,7 +1318,7 @@ type AgentStatusRequest struct {
 
 func (x *AgentStatusRequest) Reset() {
 	*x = AgentStatusRequest{}
-	mi := &file_orbit_orbit_proto_msgTypes[15]
+	mi := &file_orbit_orbit_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1239,7 +1330,7 @@ func (x *AgentStatusRequest) String() string {
 func (*AgentStatusRequest) ProtoMessage() {}
 
 func (x *AgentStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[15]
+	mi := &file_orbit_orbit_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1252,7 +1343,7 @@ func (x *AgentStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentStatusRequest.ProtoReflect.Descriptor instead.
 func (*AgentStatusRequest) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{15}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AgentStatusRequest) GetProtocol() uint32 {
@@ -1286,7 +1377,7 @@ type AgentStatus struct {
 
 func (x *AgentStatus) Reset() {
 	*x = AgentStatus{}
-	mi := &file_orbit_orbit_proto_msgTypes[16]
+	mi := &file_orbit_orbit_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1298,7 +1389,7 @@ func (x *AgentStatus) String() string {
 func (*AgentStatus) ProtoMessage() {}
 
 func (x *AgentStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[16]
+	mi := &file_orbit_orbit_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1311,7 +1402,7 @@ func (x *AgentStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentStatus.ProtoReflect.Descriptor instead.
 func (*AgentStatus) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{16}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AgentStatus) GetHello() *AgentHello {
@@ -1397,7 +1488,7 @@ type HistoryStatus struct {
 
 func (x *HistoryStatus) Reset() {
 	*x = HistoryStatus{}
-	mi := &file_orbit_orbit_proto_msgTypes[17]
+	mi := &file_orbit_orbit_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1409,7 +1500,7 @@ func (x *HistoryStatus) String() string {
 func (*HistoryStatus) ProtoMessage() {}
 
 func (x *HistoryStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[17]
+	mi := &file_orbit_orbit_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1422,7 +1513,7 @@ func (x *HistoryStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryStatus.ProtoReflect.Descriptor instead.
 func (*HistoryStatus) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{17}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *HistoryStatus) GetEvents() uint64 {
@@ -1473,7 +1564,7 @@ type CertifyRequest struct {
 
 func (x *CertifyRequest) Reset() {
 	*x = CertifyRequest{}
-	mi := &file_orbit_orbit_proto_msgTypes[18]
+	mi := &file_orbit_orbit_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1485,7 +1576,7 @@ func (x *CertifyRequest) String() string {
 func (*CertifyRequest) ProtoMessage() {}
 
 func (x *CertifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[18]
+	mi := &file_orbit_orbit_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1498,7 +1589,7 @@ func (x *CertifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CertifyRequest.ProtoReflect.Descriptor instead.
 func (*CertifyRequest) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{18}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CertifyRequest) GetProtocol() uint32 {
@@ -1532,7 +1623,7 @@ type CertifyAnswer struct {
 
 func (x *CertifyAnswer) Reset() {
 	*x = CertifyAnswer{}
-	mi := &file_orbit_orbit_proto_msgTypes[19]
+	mi := &file_orbit_orbit_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1544,7 +1635,7 @@ func (x *CertifyAnswer) String() string {
 func (*CertifyAnswer) ProtoMessage() {}
 
 func (x *CertifyAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[19]
+	mi := &file_orbit_orbit_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1557,7 +1648,7 @@ func (x *CertifyAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CertifyAnswer.ProtoReflect.Descriptor instead.
 func (*CertifyAnswer) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{19}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CertifyAnswer) GetChain() [][]byte {
@@ -1581,12 +1672,17 @@ const file_orbit_orbit_proto_rawDesc = "" +
 	"\x06labels\x18\x04 \x01(\tR\x06labels\x12\x1c\n" +
 	"\tcontainer\x18\x05 \x01(\tR\tcontainer\x12\x12\n" +
 	"\x04node\x18\x06 \x01(\tR\x04node\x12\x16\n" +
-	"\x06filter\x18\a \x01(\tR\x06filter\"\x95\x01\n" +
+	"\x06filter\x18\a \x01(\tR\x06filter\"\x9f\x02\n" +
 	"\rStreamRequest\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x126\n" +
 	"\tselection\x18\x02 \x01(\v2\x18.orb8.orbit.v1.SelectionR\tselection\x12\x1a\n" +
 	"\binterval\x18\x03 \x01(\x03R\binterval\x12\x14\n" +
-	"\x05since\x18\x04 \x01(\x06R\x05since\"\xb4\x01\n" +
+	"\x05since\x18\x04 \x01(\x06R\x05since\x12J\n" +
+	"\n" +
+	"node_since\x18\x05 \x03(\v2+.orb8.orbit.v1.StreamRequest.NodeSinceEntryR\tnodeSince\x1a<\n" +
+	"\x0eNodeSinceEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x06R\x05value:\x028\x01\"\xb4\x01\n" +
 	"\fQueryRequest\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x126\n" +
 	"\tselection\x18\x02 \x01(\v2\x18.orb8.orbit.v1.SelectionR\tselection\x12\x10\n" +
@@ -1606,14 +1702,18 @@ const file_orbit_orbit_proto_rawDesc = "" +
 	"namespaces\x18\x02 \x03(\tR\n" +
 	"namespaces\x12'\n" +
 	"\x0fforbidden_kinds\x18\x03 \x03(\tR\x0eforbiddenKinds\x121\n" +
-	"\x05nodes\x18\x04 \x03(\v2\x1b.orb8.orbit.v1.NodeCoverageR\x05nodes\"\xaf\x01\n" +
+	"\x05nodes\x18\x04 \x03(\v2\x1b.orb8.orbit.v1.NodeCoverageR\x05nodes\"\xdc\x01\n" +
 	"\fNodeCoverage\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x121\n" +
 	"\x06answer\x18\x02 \x01(\x0e2\x19.orb8.orbit.v1.NodeAnswerR\x06answer\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12\x14\n" +
 	"\x05reach\x18\x04 \x01(\x06R\x05reach\x12\x12\n" +
 	"\x04lost\x18\x05 \x01(\x04R\x04lost\x12\x14\n" +
-	"\x05kinds\x18\x06 \x03(\tR\x05kinds\"*\n" +
+	"\x05kinds\x18\x06 \x03(\tR\x05kinds\x12+\n" +
+	"\x06unseen\x18\a \x03(\v2\x13.orb8.orbit.v1.SpanR\x06unseen\"*\n" +
+	"\x04Span\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\x06R\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\x06R\x02to\"*\n" +
 	"\fNodesRequest\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\"\xda\x01\n" +
 	"\vNodesAnswer\x12)\n" +
@@ -1656,7 +1756,7 @@ const file_orbit_orbit_proto_rawDesc = "" +
 	"\twatermark\x18\x04 \x01(\x06R\twatermark\x12\x1f\n" +
 	"\vgap_summary\x18\x05 \x01(\bR\n" +
 	"gapSummary\x12\x1c\n" +
-	"\ttruncated\x18\x06 \x01(\bR\ttruncated\"\xcb\x01\n" +
+	"\ttruncated\x18\x06 \x01(\bR\ttruncated\"\x99\x02\n" +
 	"\n" +
 	"AgentHello\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x18\n" +
@@ -1666,7 +1766,11 @@ const file_orbit_orbit_proto_rawDesc = "" +
 	"\aboot_id\x18\x05 \x01(\tR\x06bootId\x12\x14\n" +
 	"\x05kinds\x18\x06 \x03(\tR\x05kinds\x12\x14\n" +
 	"\x05reach\x18\a \x01(\x06R\x05reach\x12\x12\n" +
-	"\x04time\x18\b \x01(\x06R\x04time\"0\n" +
+	"\x04time\x18\b \x01(\x06R\x04time\x12\x1f\n" +
+	"\vknown_since\x18\t \x01(\x06R\n" +
+	"knownSince\x12+\n" +
+	"\x06unseen\x18\n" +
+	" \x03(\v2\x13.orb8.orbit.v1.SpanR\x06unseen\"0\n" +
 	"\x12AgentStatusRequest\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\"\xd5\x02\n" +
 	"\vAgentStatus\x12/\n" +
@@ -1729,7 +1833,7 @@ func file_orbit_orbit_proto_rawDescGZIP() []byte {
 }
 
 var file_orbit_orbit_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_orbit_orbit_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_orbit_orbit_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_orbit_orbit_proto_goTypes = []any{
 	(NodeAnswer)(0),            // 0: orb8.orbit.v1.NodeAnswer
 	(*Selection)(nil),          // 1: orb8.orbit.v1.Selection
@@ -1739,61 +1843,66 @@ var file_orbit_orbit_proto_goTypes = []any{
 	(*Answer)(nil),             // 5: orb8.orbit.v1.Answer
 	(*Coverage)(nil),           // 6: orb8.orbit.v1.Coverage
 	(*NodeCoverage)(nil),       // 7: orb8.orbit.v1.NodeCoverage
-	(*NodesRequest)(nil),       // 8: orb8.orbit.v1.NodesRequest
-	(*NodesAnswer)(nil),        // 9: orb8.orbit.v1.NodesAnswer
-	(*Node)(nil),               // 10: orb8.orbit.v1.Node
-	(*NodeSelection)(nil),      // 11: orb8.orbit.v1.NodeSelection
-	(*AgentStreamRequest)(nil), // 12: orb8.orbit.v1.AgentStreamRequest
-	(*AgentQueryRequest)(nil),  // 13: orb8.orbit.v1.AgentQueryRequest
-	(*AgentBatch)(nil),         // 14: orb8.orbit.v1.AgentBatch
-	(*AgentHello)(nil),         // 15: orb8.orbit.v1.AgentHello
-	(*AgentStatusRequest)(nil), // 16: orb8.orbit.v1.AgentStatusRequest
-	(*AgentStatus)(nil),        // 17: orb8.orbit.v1.AgentStatus
-	(*HistoryStatus)(nil),      // 18: orb8.orbit.v1.HistoryStatus
-	(*CertifyRequest)(nil),     // 19: orb8.orbit.v1.CertifyRequest
-	(*CertifyAnswer)(nil),      // 20: orb8.orbit.v1.CertifyAnswer
-	(*event.Event)(nil),        // 21: orb8.event.v1.Event
+	(*Span)(nil),               // 8: orb8.orbit.v1.Span
+	(*NodesRequest)(nil),       // 9: orb8.orbit.v1.NodesRequest
+	(*NodesAnswer)(nil),        // 10: orb8.orbit.v1.NodesAnswer
+	(*Node)(nil),               // 11: orb8.orbit.v1.Node
+	(*NodeSelection)(nil),      // 12: orb8.orbit.v1.NodeSelection
+	(*AgentStreamRequest)(nil), // 13: orb8.orbit.v1.AgentStreamRequest
+	(*AgentQueryRequest)(nil),  // 14: orb8.orbit.v1.AgentQueryRequest
+	(*AgentBatch)(nil),         // 15: orb8.orbit.v1.AgentBatch
+	(*AgentHello)(nil),         // 16: orb8.orbit.v1.AgentHello
+	(*AgentStatusRequest)(nil), // 17: orb8.orbit.v1.AgentStatusRequest
+	(*AgentStatus)(nil),        // 18: orb8.orbit.v1.AgentStatus
+	(*HistoryStatus)(nil),      // 19: orb8.orbit.v1.HistoryStatus
+	(*CertifyRequest)(nil),     // 20: orb8.orbit.v1.CertifyRequest
+	(*CertifyAnswer)(nil),      // 21: orb8.orbit.v1.CertifyAnswer
+	nil,                        // 22: orb8.orbit.v1.StreamRequest.NodeSinceEntry
+	(*event.Event)(nil),        // 23: orb8.event.v1.Event
 }
 var file_orbit_orbit_proto_depIdxs = []int32{
 	1,  // 0: orb8.orbit.v1.StreamRequest.selection:type_name -> orb8.orbit.v1.Selection
-	1,  // 1: orb8.orbit.v1.QueryRequest.selection:type_name -> orb8.orbit.v1.Selection
-	3,  // 2: orb8.orbit.v1.QueryFlowsRequest.query:type_name -> orb8.orbit.v1.QueryRequest
-	21, // 3: orb8.orbit.v1.Answer.events:type_name -> orb8.event.v1.Event
-	6,  // 4: orb8.orbit.v1.Answer.coverage:type_name -> orb8.orbit.v1.Coverage
-	7,  // 5: orb8.orbit.v1.Coverage.nodes:type_name -> orb8.orbit.v1.NodeCoverage
-	0,  // 6: orb8.orbit.v1.NodeCoverage.answer:type_name -> orb8.orbit.v1.NodeAnswer
-	10, // 7: orb8.orbit.v1.NodesAnswer.nodes:type_name -> orb8.orbit.v1.Node
-	7,  // 8: orb8.orbit.v1.Node.coverage:type_name -> orb8.orbit.v1.NodeCoverage
-	17, // 9: orb8.orbit.v1.Node.status:type_name -> orb8.orbit.v1.AgentStatus
-	11, // 10: orb8.orbit.v1.AgentStreamRequest.selection:type_name -> orb8.orbit.v1.NodeSelection
-	11, // 11: orb8.orbit.v1.AgentQueryRequest.selection:type_name -> orb8.orbit.v1.NodeSelection
-	15, // 12: orb8.orbit.v1.AgentBatch.hello:type_name -> orb8.orbit.v1.AgentHello
-	21, // 13: orb8.orbit.v1.AgentBatch.events:type_name -> orb8.event.v1.Event
-	15, // 14: orb8.orbit.v1.AgentStatus.hello:type_name -> orb8.orbit.v1.AgentHello
-	18, // 15: orb8.orbit.v1.AgentStatus.history:type_name -> orb8.orbit.v1.HistoryStatus
-	2,  // 16: orb8.orbit.v1.OrbitService.StreamEvents:input_type -> orb8.orbit.v1.StreamRequest
-	3,  // 17: orb8.orbit.v1.OrbitService.QueryEvents:input_type -> orb8.orbit.v1.QueryRequest
-	2,  // 18: orb8.orbit.v1.OrbitService.StreamFlows:input_type -> orb8.orbit.v1.StreamRequest
-	4,  // 19: orb8.orbit.v1.OrbitService.QueryFlows:input_type -> orb8.orbit.v1.QueryFlowsRequest
-	8,  // 20: orb8.orbit.v1.OrbitService.Nodes:input_type -> orb8.orbit.v1.NodesRequest
-	12, // 21: orb8.orbit.v1.Agent.Stream:input_type -> orb8.orbit.v1.AgentStreamRequest
-	13, // 22: orb8.orbit.v1.Agent.Query:input_type -> orb8.orbit.v1.AgentQueryRequest
-	16, // 23: orb8.orbit.v1.Agent.Status:input_type -> orb8.orbit.v1.AgentStatusRequest
-	19, // 24: orb8.orbit.v1.Certificates.Certify:input_type -> orb8.orbit.v1.CertifyRequest
-	5,  // 25: orb8.orbit.v1.OrbitService.StreamEvents:output_type -> orb8.orbit.v1.Answer
-	5,  // 26: orb8.orbit.v1.OrbitService.QueryEvents:output_type -> orb8.orbit.v1.Answer
-	5,  // 27: orb8.orbit.v1.OrbitService.StreamFlows:output_type -> orb8.orbit.v1.Answer
-	5,  // 28: orb8.orbit.v1.OrbitService.QueryFlows:output_type -> orb8.orbit.v1.Answer
-	9,  // 29: orb8.orbit.v1.OrbitService.Nodes:output_type -> orb8.orbit.v1.NodesAnswer
-	14, // 30: orb8.orbit.v1.Agent.Stream:output_type -> orb8.orbit.v1.AgentBatch
-	14, // 31: orb8.orbit.v1.Agent.Query:output_type -> orb8.orbit.v1.AgentBatch
-	17, // 32: orb8.orbit.v1.Agent.Status:output_type -> orb8.orbit.v1.AgentStatus
-	20, // 33: orb8.orbit.v1.Certificates.Certify:output_type -> orb8.orbit.v1.CertifyAnswer
-	25, // [25:34] is the sub-list for method output_type
-	16, // [16:25] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	22, // 1: orb8.orbit.v1.StreamRequest.node_since:type_name -> orb8.orbit.v1.StreamRequest.NodeSinceEntry
+	1,  // 2: orb8.orbit.v1.QueryRequest.selection:type_name -> orb8.orbit.v1.Selection
+	3,  // 3: orb8.orbit.v1.QueryFlowsRequest.query:type_name -> orb8.orbit.v1.QueryRequest
+	23, // 4: orb8.orbit.v1.Answer.events:type_name -> orb8.event.v1.Event
+	6,  // 5: orb8.orbit.v1.Answer.coverage:type_name -> orb8.orbit.v1.Coverage
+	7,  // 6: orb8.orbit.v1.Coverage.nodes:type_name -> orb8.orbit.v1.NodeCoverage
+	0,  // 7: orb8.orbit.v1.NodeCoverage.answer:type_name -> orb8.orbit.v1.NodeAnswer
+	8,  // 8: orb8.orbit.v1.NodeCoverage.unseen:type_name -> orb8.orbit.v1.Span
+	11, // 9: orb8.orbit.v1.NodesAnswer.nodes:type_name -> orb8.orbit.v1.Node
+	7,  // 10: orb8.orbit.v1.Node.coverage:type_name -> orb8.orbit.v1.NodeCoverage
+	18, // 11: orb8.orbit.v1.Node.status:type_name -> orb8.orbit.v1.AgentStatus
+	12, // 12: orb8.orbit.v1.AgentStreamRequest.selection:type_name -> orb8.orbit.v1.NodeSelection
+	12, // 13: orb8.orbit.v1.AgentQueryRequest.selection:type_name -> orb8.orbit.v1.NodeSelection
+	16, // 14: orb8.orbit.v1.AgentBatch.hello:type_name -> orb8.orbit.v1.AgentHello
+	23, // 15: orb8.orbit.v1.AgentBatch.events:type_name -> orb8.event.v1.Event
+	8,  // 16: orb8.orbit.v1.AgentHello.unseen:type_name -> orb8.orbit.v1.Span
+	16, // 17: orb8.orbit.v1.AgentStatus.hello:type_name -> orb8.orbit.v1.AgentHello
+	19, // 18: orb8.orbit.v1.AgentStatus.history:type_name -> orb8.orbit.v1.HistoryStatus
+	2,  // 19: orb8.orbit.v1.OrbitService.StreamEvents:input_type -> orb8.orbit.v1.StreamRequest
+	3,  // 20: orb8.orbit.v1.OrbitService.QueryEvents:input_type -> orb8.orbit.v1.QueryRequest
+	2,  // 21: orb8.orbit.v1.OrbitService.StreamFlows:input_type -> orb8.orbit.v1.StreamRequest
+	4,  // 22: orb8.orbit.v1.OrbitService.QueryFlows:input_type -> orb8.orbit.v1.QueryFlowsRequest
+	9,  // 23: orb8.orbit.v1.OrbitService.Nodes:input_type -> orb8.orbit.v1.NodesRequest
+	13, // 24: orb8.orbit.v1.Agent.Stream:input_type -> orb8.orbit.v1.AgentStreamRequest
+	14, // 25: orb8.orbit.v1.Agent.Query:input_type -> orb8.orbit.v1.AgentQueryRequest
+	17, // 26: orb8.orbit.v1.Agent.Status:input_type -> orb8.orbit.v1.AgentStatusRequest
+	20, // 27: orb8.orbit.v1.Certificates.Certify:input_type -> orb8.orbit.v1.CertifyRequest
+	5,  // 28: orb8.orbit.v1.OrbitService.StreamEvents:output_type -> orb8.orbit.v1.Answer
+	5,  // 29: orb8.orbit.v1.OrbitService.QueryEvents:output_type -> orb8.orbit.v1.Answer
+	5,  // 30: orb8.orbit.v1.OrbitService.StreamFlows:output_type -> orb8.orbit.v1.Answer
+	5,  // 31: orb8.orbit.v1.OrbitService.QueryFlows:output_type -> orb8.orbit.v1.Answer
+	10, // 32: orb8.orbit.v1.OrbitService.Nodes:output_type -> orb8.orbit.v1.NodesAnswer
+	15, // 33: orb8.orbit.v1.Agent.Stream:output_type -> orb8.orbit.v1.AgentBatch
+	15, // 34: orb8.orbit.v1.Agent.Query:output_type -> orb8.orbit.v1.AgentBatch
+	18, // 35: orb8.orbit.v1.Agent.Status:output_type -> orb8.orbit.v1.AgentStatus
+	21, // 36: orb8.orbit.v1.Certificates.Certify:output_type -> orb8.orbit.v1.CertifyAnswer
+	28, // [28:37] is the sub-list for method output_type
+	19, // [19:28] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_orbit_orbit_proto_init() }
@@ -1807,7 +1916,7 @@ func file_orbit_orbit_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orbit_orbit_proto_rawDesc), len(file_orbit_orbit_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   20,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -16,8 +16,9 @@ type Tally struct {
 	Events int
 	// Traced is how many of the Nodes were traced.
 	Traced, Nodes int
-	Took          time.Duration
-	Losses        []losses.Loss
+	// Took is how long the session lasted; 0: it is a query of the past.
+	Took   time.Duration
+	Losses []losses.Loss
 	// Gaps is how long each node was not traced, by its name.
 	Gaps map[string]time.Duration
 }
@@ -27,16 +28,19 @@ func (t *Tally) Lost() bool { return len(losses.Real(t.Losses))+len(t.Gaps) > 0 
 
 // String returns the closing line.
 func (t *Tally) String() string {
-	took := t.Took.Round(100 * time.Millisecond)
+	took := ""
+	if t.Took > 0 {
+		took = fmt.Sprintf(" in %v", t.Took.Round(100*time.Millisecond))
+	}
 	lost := t.lost()
 	switch {
 	case len(lost) > 0:
-		return fmt.Sprintf("%s from %s in %v; LOST %s", plural.Count(t.Events, "event"), t.nodes(), took,
+		return fmt.Sprintf("%s from %s%s; LOST %s", plural.Count(t.Events, "event"), t.nodes(), took,
 			strings.Join(lost, "; "))
 	case t.Traced == 0:
-		return fmt.Sprintf("%s in %v: nothing was traced", plural.Count(t.Events, "event"), took)
+		return fmt.Sprintf("%s%s: nothing was traced", plural.Count(t.Events, "event"), took)
 	}
-	return fmt.Sprintf("%s from %s in %v; nothing lost", plural.Count(t.Events, "event"), t.nodes(), took)
+	return fmt.Sprintf("%s from %s%s; nothing lost", plural.Count(t.Events, "event"), t.nodes(), took)
 }
 
 func (t *Tally) lost() (parts []string) {

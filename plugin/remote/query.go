@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -64,7 +65,8 @@ func Query(
 	if err := consumer.Close(); err != nil && !errors.Is(err, io.ErrClosedPipe) {
 		return nil, fmt.Errorf("write output: %w", err)
 	}
-	r.Tally = advice.Tally{Events: consumer.Shown(), Losses: lost.All(), Nodes: len(r.Coverage.GetNodes())}
+	r.Tally = advice.Tally{Events: consumer.Shown(), Losses: lost.All(), Nodes: len(r.Coverage.GetNodes()),
+		Gaps: gapsOf(r.Coverage, time.Now())}
 	for _, n := range r.Coverage.GetNodes() {
 		if n.GetAnswer() == orbit.NodeAnswer_NODE_ANSWER_OK {
 			r.Tally.Traced++

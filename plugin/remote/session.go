@@ -72,6 +72,7 @@ type Session struct {
 
 	consumer live.Consumer
 	nodes    map[string]*orbit.NodeCoverage
+	gaps     gaps
 	summary  string
 	losses   losses.Tally
 	clock    sync.Once
@@ -83,7 +84,7 @@ type Session struct {
 // New makes a session, which ends with ctx at the latest.
 func New(ctx context.Context, config Config, dial Dial, status live.Status) *Session {
 	s := &Session{config: config, dial: dial, status: status, settled: make(chan struct{}),
-		nodes: map[string]*orbit.NodeCoverage{}, shown: newRecent()}
+		nodes: map[string]*orbit.NodeCoverage{}, gaps: gaps{}, shown: newRecent()}
 	s.settle = sync.OnceFunc(func() { close(s.settled) })
 	s.hard, s.cut = context.WithCancel(ctx)
 	s.running, s.end = context.WithCancelCause(s.hard)
@@ -223,6 +224,7 @@ func (s *Session) streamOnce(open func() (live.Consumer, error)) error {
 		Interval: int64(s.config.Interval)}
 	if s.newest > 0 {
 		request.Since = s.newest - uint64(min(int64(s.newest), int64(overlap)))
+		request.NodeSince = s.gaps.resume(request.Since)
 	}
 	s.shown.resume(s.newest)
 	stream, err := orbit.NewOrbitServiceClient(conn).StreamEvents(s.hard, request)
@@ -275,9 +277,13 @@ func (s *Session) cover(c *orbit.Coverage) {
 	for _, n := range c.GetNodes() {
 		before := s.nodes[n.GetNode()]
 		s.nodes[n.GetNode()] = n
+		text := s.gaps.set(n)
 		switch n.GetAnswer() {
 		case orbit.NodeAnswer_NODE_ANSWER_OK:
 			s.startClock()
+			if text != "" {
+				s.status.Logf("%s: %s", n.GetNode(), text)
+			}
 		case orbit.NodeAnswer_NODE_ANSWER_UNKNOWN:
 			waiting = true
 		default:
@@ -350,7 +356,8 @@ func (s *Session) stopClock() {
 
 // tally sums up the session.
 func (s *Session) tally(took time.Duration) *advice.Tally {
-	t := &advice.Tally{Events: s.consumer.Shown(), Nodes: len(s.nodes), Took: took, Losses: s.losses.All()}
+	t := &advice.Tally{Events: s.consumer.Shown(), Nodes: len(s.nodes), Took: took, Losses: s.losses.All(),
+		Gaps: s.gaps.sums(time.Now())}
 	for _, n := range s.nodes {
 		if n.GetAnswer() == orbit.NodeAnswer_NODE_ANSWER_OK {
 			t.Traced++
