@@ -21,12 +21,15 @@ type Collector struct {
 	serial  uint64
 	// Approximate memory of events that wait to be emitted, and of the events of open flows.
 	pendingBytes, flowBytes int
-	clocks                  map[string]uint32 // by kernel
-	lastClock               uint32
-	timers                  timers // flows to check again
-	tombstones              tombstones
-	queries                 queries
-	loss                    lossCounter
+	// held is the memory that was reported last, tight whether that was too much.
+	held       int
+	tight      bool
+	clocks     map[string]uint32 // by kernel
+	lastClock  uint32
+	timers     timers // flows to check again
+	tombstones tombstones
+	queries    queries
+	loss       lossCounter
 
 	finished bool
 	cut      bool          // Run ended before all events were emitted
@@ -148,6 +151,7 @@ func (c *Collector) collect(out *batch) (next time.Duration, done bool) {
 		c.emit(it, out, now)
 		hurry = c.hurry()
 	}
+	c.shed(now)
 	if c.room != nil && c.hasRoom() {
 		close(c.room)
 		c.room = nil
@@ -155,6 +159,9 @@ func (c *Collector) collect(out *batch) (next time.Duration, done bool) {
 	next = time.Hour
 	if len(c.order) > 0 {
 		next = min(next, c.releaseAt(c.order[0], promised).Sub(now))
+	}
+	if c.tight && len(c.order) > 0 {
+		next = 0
 	}
 	if _, at := c.timers.first(); !at.IsZero() {
 		next = min(next, at.Sub(now))
@@ -181,12 +188,12 @@ func (c *Collector) releaseAt(it *item, promised uint64) time.Time {
 
 // hasRoom reports whether more events may wait.
 func (c *Collector) hasRoom() bool {
-	return len(c.order) < c.o.MaxPending && c.pendingBytes < c.o.MaxPendingBytes
+	return len(c.order) < c.o.MaxPending && c.pendingBytes < c.o.MaxPendingBytes && (!c.tight || len(c.order) == 0)
 }
 
 // hurry reports whether events are emitted without waiting for others.
 func (c *Collector) hurry() bool {
-	return c.finished || len(c.order) > c.o.MaxPending/2 || c.pendingBytes > c.o.MaxPendingBytes/2
+	return c.finished || c.tight || len(c.order) > c.o.MaxPending/2 || c.pendingBytes > c.o.MaxPendingBytes/2
 }
 
 // clock numbers the clock of a kernel.

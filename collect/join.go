@@ -78,7 +78,7 @@ func (c *Collector) half(s *Source, ev *event.Event, f *event.Flow, now time.Tim
 	c.recent.touch(p.flow)
 	c.schedule(p.flow, p, now)
 	for c.recent.n > c.o.MaxFlows || c.flowBytes > c.o.MaxFlowBytes && c.recent.n > 1 {
-		c.evict(c.recent.oldest, now)
+		c.evict(c.recent.oldest, now, "")
 	}
 }
 

@@ -271,9 +271,13 @@ func (x *queries) add(c *Collector, q *querySide, now time.Time) {
 		list = list[1:]
 	}
 	x.sides[q.key] = list
-	if x.n++; x.n <= maxSides {
-		return
+	if x.n++; x.n > maxSides {
+		x.evictOldest(c, now)
 	}
+}
+
+// evictOldest forgets one side: of the remembered ones if there are any, else of those that wait.
+func (x *queries) evictOldest(c *Collector, now time.Time) {
 	for _, queue := range []*[]*querySide{&x.remembered, &x.brief, &x.long} {
 		if len(*queue) > 0 {
 			x.evict(c, (*queue)[0], now)

@@ -284,8 +284,8 @@ func (c *Collector) forget(f *flow) {
 }
 
 // evict makes room for a newer flow. The current state of f is still emitted. Its later reports look like a new flow,
-// which counts as a loss.
-func (c *Collector) evict(f *flow, now time.Time) {
+// which counts as a loss of a source.
+func (c *Collector) evict(f *flow, now time.Time, source string) {
 	f.unindex(&c.index)
 	c.recent.remove(f)
 	f.item.bytes = f.release()
@@ -297,5 +297,5 @@ func (c *Collector) evict(f *flow, now time.Time) {
 		c.timers.remove(f)
 		c.queue(f, now, now)
 	}
-	c.loss.add(f.node(), event.LossStage_LOSS_STAGE_MERGE, 1)
+	c.loss.addOf(Loss{Node: f.node(), Stage: event.LossStage_LOSS_STAGE_MERGE, Source: source, Count: 1})
 }

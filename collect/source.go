@@ -85,6 +85,7 @@ func (s *Source) Feed(ctx context.Context, b Batch) error {
 		s.watermark = newest
 	}
 	s.heard = now
+	c.account()
 	return nil
 }
 

@@ -142,6 +142,14 @@ func (t *tombstones) expire(now time.Time) {
 	}
 }
 
+// len is the number of hashes.
+func (t *tombstones) len() (n int) {
+	for i := range t.queues {
+		n += t.queues[i].n
+	}
+	return n
+}
+
 func (q *queue) push(e queued) {
 	if q.n == len(q.entries) {
 		grown := make([]queued, min(max(64, 2*len(q.entries)), q.most))
@@ -154,11 +162,11 @@ func (q *queue) push(e queued) {
 		at -= len(q.entries)
 	}
 	q.entries[at] = e
-	// over yet is evicted.
 	q.n++
 }
 
 // pop removes the first of a queue, and its tombstone unless a later one has taken its place. One whose time is not
+// over yet is evicted.
 func (t *tombstones) pop(q *queue, now int64) {
 	e := q.entries[q.head]
 	if q.head++; q.head == len(q.entries) {
