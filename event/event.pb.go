@@ -1298,6 +1298,7 @@ type Event struct {
 	//	*Event_GpuTop
 	//	*Event_GpuVerdict
 	//	*Event_Signal
+	//	*Event_FlowSum
 	Kind          isEvent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1542,6 +1543,15 @@ func (x *Event) GetSignal() *Signal {
 	return nil
 }
 
+func (x *Event) GetFlowSum() *FlowSum {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_FlowSum); ok {
+			return x.FlowSum
+		}
+	}
+	return nil
+}
+
 type isEvent_Kind interface {
 	isEvent_Kind()
 }
@@ -1614,6 +1624,10 @@ type Event_Signal struct {
 	Signal *Signal `protobuf:"bytes,32,opt,name=signal,proto3,oneof"`
 }
 
+type Event_FlowSum struct {
+	FlowSum *FlowSum `protobuf:"bytes,33,opt,name=flow_sum,json=flowSum,proto3,oneof"`
+}
+
 func (*Event_Flow) isEvent_Kind() {}
 
 func (*Event_Lost) isEvent_Kind() {}
@@ -1647,6 +1661,8 @@ func (*Event_GpuTop) isEvent_Kind() {}
 func (*Event_GpuVerdict) isEvent_Kind() {}
 
 func (*Event_Signal) isEvent_Kind() {}
+
+func (*Event_FlowSum) isEvent_Kind() {}
 
 // Flow is one conversation between two endpoints. A tracer sends a half: the end named by observed, with that end's
 // counters. The viewer joins the halves it gets into one Flow with both.
@@ -3594,6 +3610,185 @@ func (x *NetworkTop) GetId() string {
 	return ""
 }
 
+// FlowSum is a row of `query flows --aggregate-by`: flows that have some fields in common. Of the fields that a flow has as well, those of
+// aggregated_by are set, as they are in all of them. Amounts are sums of the flows' last states, as far as they are known there.
+type FlowSum struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// JSON names of the fields, with commas between.
+	AggregatedBy string `protobuf:"bytes,1,opt,name=aggregated_by,json=aggregatedBy,proto3" json:"aggregated_by,omitempty"`
+	// The row stands for all groups beyond the limit, and has none of the fields.
+	Others   bool     `protobuf:"varint,2,opt,name=others,proto3" json:"others,omitempty"`
+	Protocol Protocol `protobuf:"varint,3,opt,name=protocol,proto3,enum=orb8.event.v1.Protocol" json:"protocol,omitempty"`
+	Phase    Phase    `protobuf:"varint,4,opt,name=phase,proto3,enum=orb8.event.v1.Phase" json:"phase,omitempty"`
+	State    TCPState `protobuf:"varint,5,opt,name=state,proto3,enum=orb8.event.v1.TCPState" json:"state,omitempty"`
+	Observed Side     `protobuf:"varint,6,opt,name=observed,proto3,enum=orb8.event.v1.Side" json:"observed,omitempty"`
+	IcmpType *uint32  `protobuf:"varint,7,opt,name=icmp_type,json=icmpType,proto3,oneof" json:"icmp_type,omitempty"`
+	IcmpCode *uint32  `protobuf:"varint,8,opt,name=icmp_code,json=icmpCode,proto3,oneof" json:"icmp_code,omitempty"`
+	// redacted: of the fields of this end that are not set, the server has withheld some.
+	Src   *Endpoint `protobuf:"bytes,9,opt,name=src,proto3" json:"src,omitempty"`
+	Dst   *Endpoint `protobuf:"bytes,10,opt,name=dst,proto3" json:"dst,omitempty"`
+	Flows uint64    `protobuf:"varint,11,opt,name=flows,proto3" json:"flows,omitempty"`
+	// Those that have not ended.
+	Open uint64 `protobuf:"varint,12,opt,name=open,proto3" json:"open,omitempty"`
+	// Absent: known of none of the flows.
+	BytesSent       *uint64 `protobuf:"varint,13,opt,name=bytes_sent,json=bytesSent,proto3,oneof" json:"bytes_sent,omitempty"`
+	BytesReceived   *uint64 `protobuf:"varint,14,opt,name=bytes_received,json=bytesReceived,proto3,oneof" json:"bytes_received,omitempty"`
+	PacketsSent     *uint64 `protobuf:"varint,15,opt,name=packets_sent,json=packetsSent,proto3,oneof" json:"packets_sent,omitempty"`
+	PacketsReceived *uint64 `protobuf:"varint,16,opt,name=packets_received,json=packetsReceived,proto3,oneof" json:"packets_received,omitempty"`
+	Retransmits     *uint64 `protobuf:"varint,17,opt,name=retransmits,proto3,oneof" json:"retransmits,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *FlowSum) Reset() {
+	*x = FlowSum{}
+	mi := &file_event_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FlowSum) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FlowSum) ProtoMessage() {}
+
+func (x *FlowSum) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FlowSum.ProtoReflect.Descriptor instead.
+func (*FlowSum) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *FlowSum) GetAggregatedBy() string {
+	if x != nil {
+		return x.AggregatedBy
+	}
+	return ""
+}
+
+func (x *FlowSum) GetOthers() bool {
+	if x != nil {
+		return x.Others
+	}
+	return false
+}
+
+func (x *FlowSum) GetProtocol() Protocol {
+	if x != nil {
+		return x.Protocol
+	}
+	return Protocol_PROTOCOL_UNKNOWN
+}
+
+func (x *FlowSum) GetPhase() Phase {
+	if x != nil {
+		return x.Phase
+	}
+	return Phase_PHASE_UNKNOWN
+}
+
+func (x *FlowSum) GetState() TCPState {
+	if x != nil {
+		return x.State
+	}
+	return TCPState_TCP_STATE_UNKNOWN
+}
+
+func (x *FlowSum) GetObserved() Side {
+	if x != nil {
+		return x.Observed
+	}
+	return Side_SIDE_UNKNOWN
+}
+
+func (x *FlowSum) GetIcmpType() uint32 {
+	if x != nil && x.IcmpType != nil {
+		return *x.IcmpType
+	}
+	return 0
+}
+
+func (x *FlowSum) GetIcmpCode() uint32 {
+	if x != nil && x.IcmpCode != nil {
+		return *x.IcmpCode
+	}
+	return 0
+}
+
+func (x *FlowSum) GetSrc() *Endpoint {
+	if x != nil {
+		return x.Src
+	}
+	return nil
+}
+
+func (x *FlowSum) GetDst() *Endpoint {
+	if x != nil {
+		return x.Dst
+	}
+	return nil
+}
+
+func (x *FlowSum) GetFlows() uint64 {
+	if x != nil {
+		return x.Flows
+	}
+	return 0
+}
+
+func (x *FlowSum) GetOpen() uint64 {
+	if x != nil {
+		return x.Open
+	}
+	return 0
+}
+
+func (x *FlowSum) GetBytesSent() uint64 {
+	if x != nil && x.BytesSent != nil {
+		return *x.BytesSent
+	}
+	return 0
+}
+
+func (x *FlowSum) GetBytesReceived() uint64 {
+	if x != nil && x.BytesReceived != nil {
+		return *x.BytesReceived
+	}
+	return 0
+}
+
+func (x *FlowSum) GetPacketsSent() uint64 {
+	if x != nil && x.PacketsSent != nil {
+		return *x.PacketsSent
+	}
+	return 0
+}
+
+func (x *FlowSum) GetPacketsReceived() uint64 {
+	if x != nil && x.PacketsReceived != nil {
+		return *x.PacketsReceived
+	}
+	return 0
+}
+
+func (x *FlowSum) GetRetransmits() uint64 {
+	if x != nil && x.Retransmits != nil {
+		return *x.Retransmits
+	}
+	return 0
+}
+
 // DnsTop is a row of `top dns`: questions that are counted together.
 type DnsTop struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
@@ -3621,7 +3816,7 @@ type DnsTop struct {
 
 func (x *DnsTop) Reset() {
 	*x = DnsTop{}
-	mi := &file_event_proto_msgTypes[15]
+	mi := &file_event_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3633,7 +3828,7 @@ func (x *DnsTop) String() string {
 func (*DnsTop) ProtoMessage() {}
 
 func (x *DnsTop) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[15]
+	mi := &file_event_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3646,7 +3841,7 @@ func (x *DnsTop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DnsTop.ProtoReflect.Descriptor instead.
 func (*DnsTop) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{15}
+	return file_event_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DnsTop) GetGroup() string {
@@ -3784,7 +3979,7 @@ type SyscallTop struct {
 
 func (x *SyscallTop) Reset() {
 	*x = SyscallTop{}
-	mi := &file_event_proto_msgTypes[16]
+	mi := &file_event_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3796,7 +3991,7 @@ func (x *SyscallTop) String() string {
 func (*SyscallTop) ProtoMessage() {}
 
 func (x *SyscallTop) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[16]
+	mi := &file_event_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3809,7 +4004,7 @@ func (x *SyscallTop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyscallTop.ProtoReflect.Descriptor instead.
 func (*SyscallTop) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{16}
+	return file_event_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SyscallTop) GetGroup() string {
@@ -3922,7 +4117,7 @@ type Resources struct {
 
 func (x *Resources) Reset() {
 	*x = Resources{}
-	mi := &file_event_proto_msgTypes[17]
+	mi := &file_event_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3934,7 +4129,7 @@ func (x *Resources) String() string {
 func (*Resources) ProtoMessage() {}
 
 func (x *Resources) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[17]
+	mi := &file_event_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3947,7 +4142,7 @@ func (x *Resources) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resources.ProtoReflect.Descriptor instead.
 func (*Resources) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{17}
+	return file_event_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Resources) GetId() string {
@@ -4016,7 +4211,7 @@ type ResourcesCPU struct {
 
 func (x *ResourcesCPU) Reset() {
 	*x = ResourcesCPU{}
-	mi := &file_event_proto_msgTypes[18]
+	mi := &file_event_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4028,7 +4223,7 @@ func (x *ResourcesCPU) String() string {
 func (*ResourcesCPU) ProtoMessage() {}
 
 func (x *ResourcesCPU) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[18]
+	mi := &file_event_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4041,7 +4236,7 @@ func (x *ResourcesCPU) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourcesCPU.ProtoReflect.Descriptor instead.
 func (*ResourcesCPU) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{18}
+	return file_event_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ResourcesCPU) GetMicros() uint64 {
@@ -4107,7 +4302,7 @@ type ResourcesRunQueue struct {
 
 func (x *ResourcesRunQueue) Reset() {
 	*x = ResourcesRunQueue{}
-	mi := &file_event_proto_msgTypes[19]
+	mi := &file_event_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4119,7 +4314,7 @@ func (x *ResourcesRunQueue) String() string {
 func (*ResourcesRunQueue) ProtoMessage() {}
 
 func (x *ResourcesRunQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[19]
+	mi := &file_event_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4132,7 +4327,7 @@ func (x *ResourcesRunQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourcesRunQueue.ProtoReflect.Descriptor instead.
 func (*ResourcesRunQueue) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{19}
+	return file_event_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ResourcesRunQueue) GetRuns() uint64 {
@@ -4185,7 +4380,7 @@ type ResourcesMemory struct {
 
 func (x *ResourcesMemory) Reset() {
 	*x = ResourcesMemory{}
-	mi := &file_event_proto_msgTypes[20]
+	mi := &file_event_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4197,7 +4392,7 @@ func (x *ResourcesMemory) String() string {
 func (*ResourcesMemory) ProtoMessage() {}
 
 func (x *ResourcesMemory) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[20]
+	mi := &file_event_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4210,7 +4405,7 @@ func (x *ResourcesMemory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourcesMemory.ProtoReflect.Descriptor instead.
 func (*ResourcesMemory) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{20}
+	return file_event_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ResourcesMemory) GetBytes() uint64 {
@@ -4274,7 +4469,7 @@ type ResourcesPressure struct {
 
 func (x *ResourcesPressure) Reset() {
 	*x = ResourcesPressure{}
-	mi := &file_event_proto_msgTypes[21]
+	mi := &file_event_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4286,7 +4481,7 @@ func (x *ResourcesPressure) String() string {
 func (*ResourcesPressure) ProtoMessage() {}
 
 func (x *ResourcesPressure) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[21]
+	mi := &file_event_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4299,7 +4494,7 @@ func (x *ResourcesPressure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourcesPressure.ProtoReflect.Descriptor instead.
 func (*ResourcesPressure) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{21}
+	return file_event_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ResourcesPressure) GetCpuSomeMicros() uint64 {
@@ -4394,7 +4589,7 @@ type ResourcesIO struct {
 
 func (x *ResourcesIO) Reset() {
 	*x = ResourcesIO{}
-	mi := &file_event_proto_msgTypes[22]
+	mi := &file_event_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4406,7 +4601,7 @@ func (x *ResourcesIO) String() string {
 func (*ResourcesIO) ProtoMessage() {}
 
 func (x *ResourcesIO) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[22]
+	mi := &file_event_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4419,7 +4614,7 @@ func (x *ResourcesIO) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourcesIO.ProtoReflect.Descriptor instead.
 func (*ResourcesIO) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{22}
+	return file_event_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ResourcesIO) GetReadRequests() uint64 {
@@ -4545,7 +4740,7 @@ type Gpu struct {
 
 func (x *Gpu) Reset() {
 	*x = Gpu{}
-	mi := &file_event_proto_msgTypes[23]
+	mi := &file_event_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4557,7 +4752,7 @@ func (x *Gpu) String() string {
 func (*Gpu) ProtoMessage() {}
 
 func (x *Gpu) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[23]
+	mi := &file_event_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4570,7 +4765,7 @@ func (x *Gpu) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gpu.ProtoReflect.Descriptor instead.
 func (*Gpu) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{23}
+	return file_event_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Gpu) GetType() GpuEventType {
@@ -4724,7 +4919,7 @@ type GpuDevice struct {
 
 func (x *GpuDevice) Reset() {
 	*x = GpuDevice{}
-	mi := &file_event_proto_msgTypes[24]
+	mi := &file_event_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4736,7 +4931,7 @@ func (x *GpuDevice) String() string {
 func (*GpuDevice) ProtoMessage() {}
 
 func (x *GpuDevice) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[24]
+	mi := &file_event_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4749,7 +4944,7 @@ func (x *GpuDevice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuDevice.ProtoReflect.Descriptor instead.
 func (*GpuDevice) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{24}
+	return file_event_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GpuDevice) GetUuid() string {
@@ -4841,7 +5036,7 @@ type GpuMemory struct {
 
 func (x *GpuMemory) Reset() {
 	*x = GpuMemory{}
-	mi := &file_event_proto_msgTypes[25]
+	mi := &file_event_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4853,7 +5048,7 @@ func (x *GpuMemory) String() string {
 func (*GpuMemory) ProtoMessage() {}
 
 func (x *GpuMemory) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[25]
+	mi := &file_event_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4866,7 +5061,7 @@ func (x *GpuMemory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuMemory.ProtoReflect.Descriptor instead.
 func (*GpuMemory) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{25}
+	return file_event_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GpuMemory) GetTotalBytes() uint64 {
@@ -4915,7 +5110,7 @@ type GpuActivity struct {
 
 func (x *GpuActivity) Reset() {
 	*x = GpuActivity{}
-	mi := &file_event_proto_msgTypes[26]
+	mi := &file_event_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4927,7 +5122,7 @@ func (x *GpuActivity) String() string {
 func (*GpuActivity) ProtoMessage() {}
 
 func (x *GpuActivity) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[26]
+	mi := &file_event_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4940,7 +5135,7 @@ func (x *GpuActivity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuActivity.ProtoReflect.Descriptor instead.
 func (*GpuActivity) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{26}
+	return file_event_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GpuActivity) GetGpuPercent() uint32 {
@@ -5056,7 +5251,7 @@ type GpuHealth struct {
 
 func (x *GpuHealth) Reset() {
 	*x = GpuHealth{}
-	mi := &file_event_proto_msgTypes[27]
+	mi := &file_event_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5068,7 +5263,7 @@ func (x *GpuHealth) String() string {
 func (*GpuHealth) ProtoMessage() {}
 
 func (x *GpuHealth) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[27]
+	mi := &file_event_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5081,7 +5276,7 @@ func (x *GpuHealth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuHealth.ProtoReflect.Descriptor instead.
 func (*GpuHealth) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{27}
+	return file_event_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GpuHealth) GetPowerMilliwatts() uint32 {
@@ -5177,7 +5372,7 @@ type GpuProcess struct {
 
 func (x *GpuProcess) Reset() {
 	*x = GpuProcess{}
-	mi := &file_event_proto_msgTypes[28]
+	mi := &file_event_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5189,7 +5384,7 @@ func (x *GpuProcess) String() string {
 func (*GpuProcess) ProtoMessage() {}
 
 func (x *GpuProcess) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[28]
+	mi := &file_event_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5202,7 +5397,7 @@ func (x *GpuProcess) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuProcess.ProtoReflect.Descriptor instead.
 func (*GpuProcess) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{28}
+	return file_event_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GpuProcess) GetPid() uint32 {
@@ -5284,7 +5479,7 @@ type GpuCalls struct {
 
 func (x *GpuCalls) Reset() {
 	*x = GpuCalls{}
-	mi := &file_event_proto_msgTypes[29]
+	mi := &file_event_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5296,7 +5491,7 @@ func (x *GpuCalls) String() string {
 func (*GpuCalls) ProtoMessage() {}
 
 func (x *GpuCalls) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[29]
+	mi := &file_event_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5309,7 +5504,7 @@ func (x *GpuCalls) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuCalls.ProtoReflect.Descriptor instead.
 func (*GpuCalls) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{29}
+	return file_event_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GpuCalls) GetLaunches() uint64 {
@@ -5453,7 +5648,7 @@ type GpuFailure struct {
 
 func (x *GpuFailure) Reset() {
 	*x = GpuFailure{}
-	mi := &file_event_proto_msgTypes[30]
+	mi := &file_event_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5465,7 +5660,7 @@ func (x *GpuFailure) String() string {
 func (*GpuFailure) ProtoMessage() {}
 
 func (x *GpuFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[30]
+	mi := &file_event_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5478,7 +5673,7 @@ func (x *GpuFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuFailure.ProtoReflect.Descriptor instead.
 func (*GpuFailure) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{30}
+	return file_event_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GpuFailure) GetCall() string {
@@ -5551,7 +5746,7 @@ type GpuTop struct {
 
 func (x *GpuTop) Reset() {
 	*x = GpuTop{}
-	mi := &file_event_proto_msgTypes[31]
+	mi := &file_event_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5563,7 +5758,7 @@ func (x *GpuTop) String() string {
 func (*GpuTop) ProtoMessage() {}
 
 func (x *GpuTop) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[31]
+	mi := &file_event_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5576,7 +5771,7 @@ func (x *GpuTop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuTop.ProtoReflect.Descriptor instead.
 func (*GpuTop) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{31}
+	return file_event_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GpuTop) GetGroup() string {
@@ -5829,7 +6024,7 @@ type GpuVerdict struct {
 
 func (x *GpuVerdict) Reset() {
 	*x = GpuVerdict{}
-	mi := &file_event_proto_msgTypes[32]
+	mi := &file_event_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5841,7 +6036,7 @@ func (x *GpuVerdict) String() string {
 func (*GpuVerdict) ProtoMessage() {}
 
 func (x *GpuVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[32]
+	mi := &file_event_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5854,7 +6049,7 @@ func (x *GpuVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuVerdict.ProtoReflect.Descriptor instead.
 func (*GpuVerdict) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{32}
+	return file_event_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GpuVerdict) GetWindowMicros() uint64 {
@@ -5962,7 +6157,7 @@ type GpuShares struct {
 
 func (x *GpuShares) Reset() {
 	*x = GpuShares{}
-	mi := &file_event_proto_msgTypes[33]
+	mi := &file_event_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5974,7 +6169,7 @@ func (x *GpuShares) String() string {
 func (*GpuShares) ProtoMessage() {}
 
 func (x *GpuShares) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[33]
+	mi := &file_event_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5987,7 +6182,7 @@ func (x *GpuShares) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuShares.ProtoReflect.Descriptor instead.
 func (*GpuShares) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{33}
+	return file_event_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GpuShares) GetUnknown() float64 {
@@ -6131,7 +6326,7 @@ type GpuEvidence struct {
 
 func (x *GpuEvidence) Reset() {
 	*x = GpuEvidence{}
-	mi := &file_event_proto_msgTypes[34]
+	mi := &file_event_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6143,7 +6338,7 @@ func (x *GpuEvidence) String() string {
 func (*GpuEvidence) ProtoMessage() {}
 
 func (x *GpuEvidence) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[34]
+	mi := &file_event_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6156,7 +6351,7 @@ func (x *GpuEvidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GpuEvidence.ProtoReflect.Descriptor instead.
 func (*GpuEvidence) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{34}
+	return file_event_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GpuEvidence) GetGpuPercent() float64 {
@@ -6429,7 +6624,7 @@ var File_event_proto protoreflect.FileDescriptor
 
 const file_event_proto_rawDesc = "" +
 	"\n" +
-	"\vevent.proto\x12\rorb8.event.v1\"\xa3\b\n" +
+	"\vevent.proto\x12\rorb8.event.v1\"\xd8\b\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x06R\x04time\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x1c\n" +
@@ -6458,7 +6653,8 @@ const file_event_proto_rawDesc = "" +
 	"\agpu_top\x18\x1e \x01(\v2\x15.orb8.event.v1.GpuTopH\x00R\x06gpuTop\x12<\n" +
 	"\vgpu_verdict\x18\x1f \x01(\v2\x19.orb8.event.v1.GpuVerdictH\x00R\n" +
 	"gpuVerdict\x12/\n" +
-	"\x06signal\x18  \x01(\v2\x15.orb8.event.v1.SignalH\x00R\x06signalB\x06\n" +
+	"\x06signal\x18  \x01(\v2\x15.orb8.event.v1.SignalH\x00R\x06signal\x123\n" +
+	"\bflow_sum\x18! \x01(\v2\x16.orb8.event.v1.FlowSumH\x00R\aflowSumB\x06\n" +
 	"\x04kind\"\xd4\x05\n" +
 	"\x04Flow\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x123\n" +
@@ -6710,7 +6906,36 @@ const file_event_proto_rawDesc = "" +
 	"\vsrtt_micros\x18\x10 \x01(\x04H\x00R\n" +
 	"srttMicros\x88\x01\x01\x12\x0e\n" +
 	"\x02id\x18\x11 \x01(\tR\x02idB\x0e\n" +
-	"\f_srtt_micros\"\x86\x04\n" +
+	"\f_srtt_micros\"\x8e\x06\n" +
+	"\aFlowSum\x12#\n" +
+	"\raggregated_by\x18\x01 \x01(\tR\faggregatedBy\x12\x16\n" +
+	"\x06others\x18\x02 \x01(\bR\x06others\x123\n" +
+	"\bprotocol\x18\x03 \x01(\x0e2\x17.orb8.event.v1.ProtocolR\bprotocol\x12*\n" +
+	"\x05phase\x18\x04 \x01(\x0e2\x14.orb8.event.v1.PhaseR\x05phase\x12-\n" +
+	"\x05state\x18\x05 \x01(\x0e2\x17.orb8.event.v1.TCPStateR\x05state\x12/\n" +
+	"\bobserved\x18\x06 \x01(\x0e2\x13.orb8.event.v1.SideR\bobserved\x12 \n" +
+	"\ticmp_type\x18\a \x01(\rH\x00R\bicmpType\x88\x01\x01\x12 \n" +
+	"\ticmp_code\x18\b \x01(\rH\x01R\bicmpCode\x88\x01\x01\x12)\n" +
+	"\x03src\x18\t \x01(\v2\x17.orb8.event.v1.EndpointR\x03src\x12)\n" +
+	"\x03dst\x18\n" +
+	" \x01(\v2\x17.orb8.event.v1.EndpointR\x03dst\x12\x14\n" +
+	"\x05flows\x18\v \x01(\x04R\x05flows\x12\x12\n" +
+	"\x04open\x18\f \x01(\x04R\x04open\x12\"\n" +
+	"\n" +
+	"bytes_sent\x18\r \x01(\x04H\x02R\tbytesSent\x88\x01\x01\x12*\n" +
+	"\x0ebytes_received\x18\x0e \x01(\x04H\x03R\rbytesReceived\x88\x01\x01\x12&\n" +
+	"\fpackets_sent\x18\x0f \x01(\x04H\x04R\vpacketsSent\x88\x01\x01\x12.\n" +
+	"\x10packets_received\x18\x10 \x01(\x04H\x05R\x0fpacketsReceived\x88\x01\x01\x12%\n" +
+	"\vretransmits\x18\x11 \x01(\x04H\x06R\vretransmits\x88\x01\x01B\f\n" +
+	"\n" +
+	"_icmp_typeB\f\n" +
+	"\n" +
+	"_icmp_codeB\r\n" +
+	"\v_bytes_sentB\x11\n" +
+	"\x0f_bytes_receivedB\x0f\n" +
+	"\r_packets_sentB\x13\n" +
+	"\x11_packets_receivedB\x0e\n" +
+	"\f_retransmits\"\x86\x04\n" +
 	"\x06DnsTop\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12#\n" +
@@ -7376,7 +7601,7 @@ func file_event_proto_rawDescGZIP() []byte {
 }
 
 var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 20)
-var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_event_proto_goTypes = []any{
 	(TCPOutcome)(0),           // 0: orb8.event.v1.TCPOutcome
 	(TCPEnd)(0),               // 1: orb8.event.v1.TCPEnd
@@ -7413,26 +7638,27 @@ var file_event_proto_goTypes = []any{
 	(*Syscall)(nil),           // 32: orb8.event.v1.Syscall
 	(*SyscallSummary)(nil),    // 33: orb8.event.v1.SyscallSummary
 	(*NetworkTop)(nil),        // 34: orb8.event.v1.NetworkTop
-	(*DnsTop)(nil),            // 35: orb8.event.v1.DnsTop
-	(*SyscallTop)(nil),        // 36: orb8.event.v1.SyscallTop
-	(*Resources)(nil),         // 37: orb8.event.v1.Resources
-	(*ResourcesCPU)(nil),      // 38: orb8.event.v1.ResourcesCPU
-	(*ResourcesRunQueue)(nil), // 39: orb8.event.v1.ResourcesRunQueue
-	(*ResourcesMemory)(nil),   // 40: orb8.event.v1.ResourcesMemory
-	(*ResourcesPressure)(nil), // 41: orb8.event.v1.ResourcesPressure
-	(*ResourcesIO)(nil),       // 42: orb8.event.v1.ResourcesIO
-	(*Gpu)(nil),               // 43: orb8.event.v1.Gpu
-	(*GpuDevice)(nil),         // 44: orb8.event.v1.GpuDevice
-	(*GpuMemory)(nil),         // 45: orb8.event.v1.GpuMemory
-	(*GpuActivity)(nil),       // 46: orb8.event.v1.GpuActivity
-	(*GpuHealth)(nil),         // 47: orb8.event.v1.GpuHealth
-	(*GpuProcess)(nil),        // 48: orb8.event.v1.GpuProcess
-	(*GpuCalls)(nil),          // 49: orb8.event.v1.GpuCalls
-	(*GpuFailure)(nil),        // 50: orb8.event.v1.GpuFailure
-	(*GpuTop)(nil),            // 51: orb8.event.v1.GpuTop
-	(*GpuVerdict)(nil),        // 52: orb8.event.v1.GpuVerdict
-	(*GpuShares)(nil),         // 53: orb8.event.v1.GpuShares
-	(*GpuEvidence)(nil),       // 54: orb8.event.v1.GpuEvidence
+	(*FlowSum)(nil),           // 35: orb8.event.v1.FlowSum
+	(*DnsTop)(nil),            // 36: orb8.event.v1.DnsTop
+	(*SyscallTop)(nil),        // 37: orb8.event.v1.SyscallTop
+	(*Resources)(nil),         // 38: orb8.event.v1.Resources
+	(*ResourcesCPU)(nil),      // 39: orb8.event.v1.ResourcesCPU
+	(*ResourcesRunQueue)(nil), // 40: orb8.event.v1.ResourcesRunQueue
+	(*ResourcesMemory)(nil),   // 41: orb8.event.v1.ResourcesMemory
+	(*ResourcesPressure)(nil), // 42: orb8.event.v1.ResourcesPressure
+	(*ResourcesIO)(nil),       // 43: orb8.event.v1.ResourcesIO
+	(*Gpu)(nil),               // 44: orb8.event.v1.Gpu
+	(*GpuDevice)(nil),         // 45: orb8.event.v1.GpuDevice
+	(*GpuMemory)(nil),         // 46: orb8.event.v1.GpuMemory
+	(*GpuActivity)(nil),       // 47: orb8.event.v1.GpuActivity
+	(*GpuHealth)(nil),         // 48: orb8.event.v1.GpuHealth
+	(*GpuProcess)(nil),        // 49: orb8.event.v1.GpuProcess
+	(*GpuCalls)(nil),          // 50: orb8.event.v1.GpuCalls
+	(*GpuFailure)(nil),        // 51: orb8.event.v1.GpuFailure
+	(*GpuTop)(nil),            // 52: orb8.event.v1.GpuTop
+	(*GpuVerdict)(nil),        // 53: orb8.event.v1.GpuVerdict
+	(*GpuShares)(nil),         // 54: orb8.event.v1.GpuShares
+	(*GpuEvidence)(nil),       // 55: orb8.event.v1.GpuEvidence
 }
 var file_event_proto_depIdxs = []int32{
 	21, // 0: orb8.event.v1.Event.flow:type_name -> orb8.event.v1.Flow
@@ -7444,73 +7670,80 @@ var file_event_proto_depIdxs = []int32{
 	25, // 6: orb8.event.v1.Event.exec:type_name -> orb8.event.v1.Exec
 	32, // 7: orb8.event.v1.Event.syscall:type_name -> orb8.event.v1.Syscall
 	33, // 8: orb8.event.v1.Event.syscall_summary:type_name -> orb8.event.v1.SyscallSummary
-	37, // 9: orb8.event.v1.Event.resources:type_name -> orb8.event.v1.Resources
+	38, // 9: orb8.event.v1.Event.resources:type_name -> orb8.event.v1.Resources
 	34, // 10: orb8.event.v1.Event.network_top:type_name -> orb8.event.v1.NetworkTop
-	35, // 11: orb8.event.v1.Event.dns_top:type_name -> orb8.event.v1.DnsTop
-	36, // 12: orb8.event.v1.Event.syscall_top:type_name -> orb8.event.v1.SyscallTop
-	43, // 13: orb8.event.v1.Event.gpu:type_name -> orb8.event.v1.Gpu
-	51, // 14: orb8.event.v1.Event.gpu_top:type_name -> orb8.event.v1.GpuTop
-	52, // 15: orb8.event.v1.Event.gpu_verdict:type_name -> orb8.event.v1.GpuVerdict
+	36, // 11: orb8.event.v1.Event.dns_top:type_name -> orb8.event.v1.DnsTop
+	37, // 12: orb8.event.v1.Event.syscall_top:type_name -> orb8.event.v1.SyscallTop
+	44, // 13: orb8.event.v1.Event.gpu:type_name -> orb8.event.v1.Gpu
+	52, // 14: orb8.event.v1.Event.gpu_top:type_name -> orb8.event.v1.GpuTop
+	53, // 15: orb8.event.v1.Event.gpu_verdict:type_name -> orb8.event.v1.GpuVerdict
 	26, // 16: orb8.event.v1.Event.signal:type_name -> orb8.event.v1.Signal
-	9,  // 17: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
-	10, // 18: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
-	12, // 19: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
-	27, // 20: orb8.event.v1.Flow.src:type_name -> orb8.event.v1.Endpoint
-	27, // 21: orb8.event.v1.Flow.dst:type_name -> orb8.event.v1.Endpoint
-	11, // 22: orb8.event.v1.Flow.observed:type_name -> orb8.event.v1.Side
-	28, // 23: orb8.event.v1.Flow.src_counters:type_name -> orb8.event.v1.Counters
-	28, // 24: orb8.event.v1.Flow.dst_counters:type_name -> orb8.event.v1.Counters
-	0,  // 25: orb8.event.v1.Tcp.outcome:type_name -> orb8.event.v1.TCPOutcome
-	27, // 26: orb8.event.v1.Tcp.src:type_name -> orb8.event.v1.Endpoint
-	27, // 27: orb8.event.v1.Tcp.dst:type_name -> orb8.event.v1.Endpoint
-	11, // 28: orb8.event.v1.Tcp.observed:type_name -> orb8.event.v1.Side
-	12, // 29: orb8.event.v1.Tcp.state:type_name -> orb8.event.v1.TCPState
-	1,  // 30: orb8.event.v1.Tcp.reset_by:type_name -> orb8.event.v1.TCPEnd
-	1,  // 31: orb8.event.v1.Tcp.closed_by:type_name -> orb8.event.v1.TCPEnd
-	2,  // 32: orb8.event.v1.Tcp.cause:type_name -> orb8.event.v1.TCPCause
-	9,  // 33: orb8.event.v1.Dns.protocol:type_name -> orb8.event.v1.Protocol
-	27, // 34: orb8.event.v1.Dns.src:type_name -> orb8.event.v1.Endpoint
-	27, // 35: orb8.event.v1.Dns.dst:type_name -> orb8.event.v1.Endpoint
-	11, // 36: orb8.event.v1.Dns.observed:type_name -> orb8.event.v1.Side
-	3,  // 37: orb8.event.v1.Dns.outcome:type_name -> orb8.event.v1.DnsOutcome
-	9,  // 38: orb8.event.v1.Drop.protocol:type_name -> orb8.event.v1.Protocol
-	27, // 39: orb8.event.v1.Drop.src:type_name -> orb8.event.v1.Endpoint
-	27, // 40: orb8.event.v1.Drop.dst:type_name -> orb8.event.v1.Endpoint
-	11, // 41: orb8.event.v1.Drop.observed:type_name -> orb8.event.v1.Side
-	4,  // 42: orb8.event.v1.Exec.phase:type_name -> orb8.event.v1.ExecPhase
-	5,  // 43: orb8.event.v1.Exec.outcome:type_name -> orb8.event.v1.ExecOutcome
-	6,  // 44: orb8.event.v1.Signal.origin:type_name -> orb8.event.v1.SignalOrigin
-	7,  // 45: orb8.event.v1.Signal.outcome:type_name -> orb8.event.v1.SignalOutcome
-	8,  // 46: orb8.event.v1.Endpoint.service_note:type_name -> orb8.event.v1.ServiceNote
-	13, // 47: orb8.event.v1.Lost.stage:type_name -> orb8.event.v1.LossStage
-	30, // 48: orb8.event.v1.Lost.caused_by:type_name -> orb8.event.v1.PodRef
-	14, // 49: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
-	15, // 50: orb8.event.v1.Syscall.phase:type_name -> orb8.event.v1.SyscallPhase
-	9,  // 51: orb8.event.v1.NetworkTop.protocol:type_name -> orb8.event.v1.Protocol
-	38, // 52: orb8.event.v1.Resources.cpu:type_name -> orb8.event.v1.ResourcesCPU
-	39, // 53: orb8.event.v1.Resources.run_queue:type_name -> orb8.event.v1.ResourcesRunQueue
-	40, // 54: orb8.event.v1.Resources.memory:type_name -> orb8.event.v1.ResourcesMemory
-	41, // 55: orb8.event.v1.Resources.pressure:type_name -> orb8.event.v1.ResourcesPressure
-	42, // 56: orb8.event.v1.Resources.io:type_name -> orb8.event.v1.ResourcesIO
-	17, // 57: orb8.event.v1.Gpu.type:type_name -> orb8.event.v1.GpuEventType
-	44, // 58: orb8.event.v1.Gpu.gpu:type_name -> orb8.event.v1.GpuDevice
-	45, // 59: orb8.event.v1.Gpu.memory:type_name -> orb8.event.v1.GpuMemory
-	46, // 60: orb8.event.v1.Gpu.activity:type_name -> orb8.event.v1.GpuActivity
-	47, // 61: orb8.event.v1.Gpu.health:type_name -> orb8.event.v1.GpuHealth
-	48, // 62: orb8.event.v1.Gpu.proc:type_name -> orb8.event.v1.GpuProcess
-	49, // 63: orb8.event.v1.Gpu.calls:type_name -> orb8.event.v1.GpuCalls
-	16, // 64: orb8.event.v1.Gpu.use:type_name -> orb8.event.v1.GpuUse
-	50, // 65: orb8.event.v1.Gpu.failure:type_name -> orb8.event.v1.GpuFailure
-	18, // 66: orb8.event.v1.GpuVerdict.verdict:type_name -> orb8.event.v1.GpuCause
-	19, // 67: orb8.event.v1.GpuVerdict.confidence:type_name -> orb8.event.v1.GpuConfidence
-	18, // 68: orb8.event.v1.GpuVerdict.second:type_name -> orb8.event.v1.GpuCause
-	53, // 69: orb8.event.v1.GpuVerdict.shares:type_name -> orb8.event.v1.GpuShares
-	54, // 70: orb8.event.v1.GpuVerdict.evidence:type_name -> orb8.event.v1.GpuEvidence
-	71, // [71:71] is the sub-list for method output_type
-	71, // [71:71] is the sub-list for method input_type
-	71, // [71:71] is the sub-list for extension type_name
-	71, // [71:71] is the sub-list for extension extendee
-	0,  // [0:71] is the sub-list for field type_name
+	35, // 17: orb8.event.v1.Event.flow_sum:type_name -> orb8.event.v1.FlowSum
+	9,  // 18: orb8.event.v1.Flow.protocol:type_name -> orb8.event.v1.Protocol
+	10, // 19: orb8.event.v1.Flow.phase:type_name -> orb8.event.v1.Phase
+	12, // 20: orb8.event.v1.Flow.state:type_name -> orb8.event.v1.TCPState
+	27, // 21: orb8.event.v1.Flow.src:type_name -> orb8.event.v1.Endpoint
+	27, // 22: orb8.event.v1.Flow.dst:type_name -> orb8.event.v1.Endpoint
+	11, // 23: orb8.event.v1.Flow.observed:type_name -> orb8.event.v1.Side
+	28, // 24: orb8.event.v1.Flow.src_counters:type_name -> orb8.event.v1.Counters
+	28, // 25: orb8.event.v1.Flow.dst_counters:type_name -> orb8.event.v1.Counters
+	0,  // 26: orb8.event.v1.Tcp.outcome:type_name -> orb8.event.v1.TCPOutcome
+	27, // 27: orb8.event.v1.Tcp.src:type_name -> orb8.event.v1.Endpoint
+	27, // 28: orb8.event.v1.Tcp.dst:type_name -> orb8.event.v1.Endpoint
+	11, // 29: orb8.event.v1.Tcp.observed:type_name -> orb8.event.v1.Side
+	12, // 30: orb8.event.v1.Tcp.state:type_name -> orb8.event.v1.TCPState
+	1,  // 31: orb8.event.v1.Tcp.reset_by:type_name -> orb8.event.v1.TCPEnd
+	1,  // 32: orb8.event.v1.Tcp.closed_by:type_name -> orb8.event.v1.TCPEnd
+	2,  // 33: orb8.event.v1.Tcp.cause:type_name -> orb8.event.v1.TCPCause
+	9,  // 34: orb8.event.v1.Dns.protocol:type_name -> orb8.event.v1.Protocol
+	27, // 35: orb8.event.v1.Dns.src:type_name -> orb8.event.v1.Endpoint
+	27, // 36: orb8.event.v1.Dns.dst:type_name -> orb8.event.v1.Endpoint
+	11, // 37: orb8.event.v1.Dns.observed:type_name -> orb8.event.v1.Side
+	3,  // 38: orb8.event.v1.Dns.outcome:type_name -> orb8.event.v1.DnsOutcome
+	9,  // 39: orb8.event.v1.Drop.protocol:type_name -> orb8.event.v1.Protocol
+	27, // 40: orb8.event.v1.Drop.src:type_name -> orb8.event.v1.Endpoint
+	27, // 41: orb8.event.v1.Drop.dst:type_name -> orb8.event.v1.Endpoint
+	11, // 42: orb8.event.v1.Drop.observed:type_name -> orb8.event.v1.Side
+	4,  // 43: orb8.event.v1.Exec.phase:type_name -> orb8.event.v1.ExecPhase
+	5,  // 44: orb8.event.v1.Exec.outcome:type_name -> orb8.event.v1.ExecOutcome
+	6,  // 45: orb8.event.v1.Signal.origin:type_name -> orb8.event.v1.SignalOrigin
+	7,  // 46: orb8.event.v1.Signal.outcome:type_name -> orb8.event.v1.SignalOutcome
+	8,  // 47: orb8.event.v1.Endpoint.service_note:type_name -> orb8.event.v1.ServiceNote
+	13, // 48: orb8.event.v1.Lost.stage:type_name -> orb8.event.v1.LossStage
+	30, // 49: orb8.event.v1.Lost.caused_by:type_name -> orb8.event.v1.PodRef
+	14, // 50: orb8.event.v1.NodeStatus.state:type_name -> orb8.event.v1.NodeState
+	15, // 51: orb8.event.v1.Syscall.phase:type_name -> orb8.event.v1.SyscallPhase
+	9,  // 52: orb8.event.v1.NetworkTop.protocol:type_name -> orb8.event.v1.Protocol
+	9,  // 53: orb8.event.v1.FlowSum.protocol:type_name -> orb8.event.v1.Protocol
+	10, // 54: orb8.event.v1.FlowSum.phase:type_name -> orb8.event.v1.Phase
+	12, // 55: orb8.event.v1.FlowSum.state:type_name -> orb8.event.v1.TCPState
+	11, // 56: orb8.event.v1.FlowSum.observed:type_name -> orb8.event.v1.Side
+	27, // 57: orb8.event.v1.FlowSum.src:type_name -> orb8.event.v1.Endpoint
+	27, // 58: orb8.event.v1.FlowSum.dst:type_name -> orb8.event.v1.Endpoint
+	39, // 59: orb8.event.v1.Resources.cpu:type_name -> orb8.event.v1.ResourcesCPU
+	40, // 60: orb8.event.v1.Resources.run_queue:type_name -> orb8.event.v1.ResourcesRunQueue
+	41, // 61: orb8.event.v1.Resources.memory:type_name -> orb8.event.v1.ResourcesMemory
+	42, // 62: orb8.event.v1.Resources.pressure:type_name -> orb8.event.v1.ResourcesPressure
+	43, // 63: orb8.event.v1.Resources.io:type_name -> orb8.event.v1.ResourcesIO
+	17, // 64: orb8.event.v1.Gpu.type:type_name -> orb8.event.v1.GpuEventType
+	45, // 65: orb8.event.v1.Gpu.gpu:type_name -> orb8.event.v1.GpuDevice
+	46, // 66: orb8.event.v1.Gpu.memory:type_name -> orb8.event.v1.GpuMemory
+	47, // 67: orb8.event.v1.Gpu.activity:type_name -> orb8.event.v1.GpuActivity
+	48, // 68: orb8.event.v1.Gpu.health:type_name -> orb8.event.v1.GpuHealth
+	49, // 69: orb8.event.v1.Gpu.proc:type_name -> orb8.event.v1.GpuProcess
+	50, // 70: orb8.event.v1.Gpu.calls:type_name -> orb8.event.v1.GpuCalls
+	16, // 71: orb8.event.v1.Gpu.use:type_name -> orb8.event.v1.GpuUse
+	51, // 72: orb8.event.v1.Gpu.failure:type_name -> orb8.event.v1.GpuFailure
+	18, // 73: orb8.event.v1.GpuVerdict.verdict:type_name -> orb8.event.v1.GpuCause
+	19, // 74: orb8.event.v1.GpuVerdict.confidence:type_name -> orb8.event.v1.GpuConfidence
+	18, // 75: orb8.event.v1.GpuVerdict.second:type_name -> orb8.event.v1.GpuCause
+	54, // 76: orb8.event.v1.GpuVerdict.shares:type_name -> orb8.event.v1.GpuShares
+	55, // 77: orb8.event.v1.GpuVerdict.evidence:type_name -> orb8.event.v1.GpuEvidence
+	78, // [78:78] is the sub-list for method output_type
+	78, // [78:78] is the sub-list for method input_type
+	78, // [78:78] is the sub-list for extension type_name
+	78, // [78:78] is the sub-list for extension extendee
+	0,  // [0:78] is the sub-list for field type_name
 }
 
 func init() { file_event_proto_init() }
@@ -7536,6 +7769,7 @@ func file_event_proto_init() {
 		(*Event_GpuTop)(nil),
 		(*Event_GpuVerdict)(nil),
 		(*Event_Signal)(nil),
+		(*Event_FlowSum)(nil),
 	}
 	file_event_proto_msgTypes[1].OneofWrappers = []any{}
 	file_event_proto_msgTypes[2].OneofWrappers = []any{}
@@ -7564,14 +7798,15 @@ func file_event_proto_init() {
 	file_event_proto_msgTypes[30].OneofWrappers = []any{}
 	file_event_proto_msgTypes[31].OneofWrappers = []any{}
 	file_event_proto_msgTypes[32].OneofWrappers = []any{}
-	file_event_proto_msgTypes[34].OneofWrappers = []any{}
+	file_event_proto_msgTypes[33].OneofWrappers = []any{}
+	file_event_proto_msgTypes[35].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_proto_rawDesc), len(file_event_proto_rawDesc)),
 			NumEnums:      20,
-			NumMessages:   35,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

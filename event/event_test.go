@@ -63,7 +63,7 @@ func TestEveryFieldHasAColumn(t *testing.T) {
 		"tcp.src", "tcp.dst",
 		"tcp.roleKnown", "tcp.processEnded", // the latter shown as reason
 		"flow.srcIsn", "flow.dstIsn", "flow.isnValid", "flow.roleKnown", "flow.socketCookie", // for the join
-		"dns.src", "dns.dst", "drop.src", "drop.dst",
+		"dns.src", "dns.dst", "drop.src", "drop.dst", "flowSum.src", "flowSum.dst",
 		"exec.args",                // shown as command
 		"syscallSummary.histogram", // shown as quantiles
 	}

@@ -22,7 +22,8 @@ type Kind struct {
 
 // kinds lists every kind of event; a test holds it against the oneof.
 var kinds = []*Kind{
-	newKind("flow", "One conversation between two endpoints.", isFlow, flowColumns),
+	flowKind,
+	newFlowSums(),
 	newKind("tcp", "What became of a TCP connection, or of an attempt at one, as one end saw it.", isTCP, tcpColumns),
 	newKind("dns", "A DNS query with its answer, or without one.", isDNS, dnsColumns),
 	newKind("drop", "Packets that the kernel threw away.", isDrop, dropColumns),
@@ -42,6 +43,8 @@ var kinds = []*Kind{
 		syscallSummaryColumns),
 	newRows("syscallTop", "A row of top syscalls.", isSyscallTop, syscallTopColumns),
 }
+
+var flowKind = newKind("flow", "One conversation between two endpoints.", isFlow, flowColumns)
 
 // Kinds returns every kind of event. Callers must not change the slice or its elements.
 func Kinds() []*Kind { return kinds }

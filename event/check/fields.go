@@ -113,6 +113,8 @@ func (c *Checker) checkKind(ev *event.Event) *Error {
 			return noKind
 		}
 		return checkSignal(k.Signal, c.latest)
+	case *event.Event_FlowSum:
+		return rowKind("flowSum")
 	}
 	return noKind
 }
