@@ -22,11 +22,14 @@ type Collector struct {
 	// Approximate memory of events that wait to be emitted, and of the events of open flows.
 	pendingBytes, flowBytes int
 	// held is the memory that was reported last, tight whether that was too much.
-	held       int
-	tight      bool
-	clocks     map[string]uint32 // by kernel
-	lastClock  uint32
-	timers     timers // flows to check again
+	held      int
+	tight     bool
+	clocks    map[string]uint32 // by kernel
+	lastClock uint32
+	timers    timers // flows to check again
+	// Recorded: the time of the newest event, and the memory of emitted ones.
+	played     time.Time
+	out        *batch
 	tombstones tombstones
 	queries    queries
 	loss       lossCounter
@@ -121,7 +124,7 @@ func (c *Collector) Run(ctx context.Context, emit func(*event.Event) error) erro
 func (c *Collector) collect(out *batch) (next time.Duration, done bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := time.Now()
+	now := c.now()
 	out.reset()
 	c.tombstones.expire(now)
 	c.expireQueries(now)

@@ -1,12 +1,15 @@
 package collect
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
@@ -35,12 +38,26 @@ func TestJoin_AnyInterleavingIsExact(t *testing.T) {
 	for seed := range uint64(60) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 8))
-			inWorld(t, Options{Namer: cluster}, func(w *world) { interleave(t, w, r) })
+			inWorld(t, Options{Namer: cluster}, func(w *world) { interleave(t, w, r, feedAll) })
 		})
 	}
 }
 
-func interleave(t *testing.T, w *world, r *rand.Rand) {
+// TestPlay_IsExact plays the same conversations as recordings.
+func TestPlay_IsExact(t *testing.T) {
+	for seed := range uint64(60) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			r := rand.New(rand.NewPCG(seed, 8))
+			inWorld(t, Options{}, func(w *world) { interleave(t, w, r, playAll) })
+		})
+	}
+}
+
+// interleave makes random conversations, and checks what comes out of them.
+func interleave(
+	t *testing.T, w *world, r *rand.Rand,
+	pass func(*testing.T, *world, *rand.Rand, time.Time, []script) []*event.Event,
+) {
 	const flows = 60
 	nodes := []string{"a", "b", "c"}
 	lag := map[string]time.Duration{}
@@ -83,25 +100,7 @@ func interleave(t *testing.T, w *world, r *rand.Rand) {
 		}
 	}
 	slices.SortStableFunc(scripts, func(a, b script) int { return int(a.at - b.at) })
-	var last *Batch
-	for _, s := range scripts {
-		time.Sleep(time.Until(start.Add(s.at)))
-		w.sequence[s.node]++
-		b := Batch{Instance: 1, Sequence: w.sequence[s.node], Events: []*event.Event{s.make()}}
-		b.Watermark = b.Events[0].Time
-		src := w.c.Add(s.node)
-		if err := src.Feed(t.Context(), b); err != nil {
-			t.Fatal(err)
-		}
-		if last = &b; r.IntN(10) == 0 { // a resumed stream repeats its last batch
-			if err := src.Feed(t.Context(), *last); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	time.Sleep(10 * time.Second)
-	w.c.Finish()
-	synctest.Wait()
+	out := pass(t, w, r, start, scripts)
 
 	type seen struct {
 		phases []event.Phase
@@ -109,7 +108,7 @@ func interleave(t *testing.T, w *world, r *rand.Rand) {
 		node   string
 	}
 	got := map[string]*seen{}
-	for _, ev := range w.take(0) {
+	for _, ev := range out {
 		f := ev.GetFlow()
 		if f == nil {
 			t.Fatalf("%v is no flow", ev)
@@ -172,6 +171,58 @@ func interleave(t *testing.T, w *world, r *rand.Rand) {
 			t.Errorf("%s: %d events in %v", c.name, len(s.phases), c.lives)
 		}
 	}
+}
+
+// feedAll feeds events as nodes send them.
+func feedAll(t *testing.T, w *world, r *rand.Rand, start time.Time, scripts []script) []*event.Event {
+	var last *Batch
+	for _, s := range scripts {
+		time.Sleep(time.Until(start.Add(s.at)))
+		w.sequence[s.node]++
+		b := Batch{Instance: 1, Sequence: w.sequence[s.node], Events: []*event.Event{s.make()}}
+		b.Watermark = b.Events[0].Time
+		src := w.c.Add(s.node)
+		if err := src.Feed(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		if last = &b; r.IntN(10) == 0 { // a resumed stream repeats its last batch
+			if err := src.Feed(t.Context(), *last); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	time.Sleep(10 * time.Second)
+	w.c.Finish()
+	synctest.Wait()
+	return w.take(0)
+}
+
+// playAll plays events as a recording.
+func playAll(t *testing.T, _ *world, _ *rand.Rand, start time.Time, scripts []script) (out []*event.Event) {
+	type played struct {
+		node string
+		ev   *event.Event
+	}
+	var recording []played
+	for _, s := range scripts {
+		time.Sleep(time.Until(start.Add(s.at)))
+		recording = append(recording, played{s.node, s.make()})
+	}
+	slices.SortStableFunc(recording, func(a, b played) int { return cmp.Compare(a.ev.GetTime(), b.ev.GetTime()) })
+	c := New(Options{Namer: cluster, Recorded: true})
+	emit := func(ev *event.Event) error {
+		out = append(out, proto.CloneOf(ev))
+		return nil
+	}
+	for _, p := range recording {
+		if err := c.Play(c.Add(p.node), p.ev, p.ev.GetTime(), emit); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.FinishPlay(emit); err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 // random makes the i-th conversation: its client's port is its name, unless only the server is observed.

@@ -41,6 +41,11 @@ func (c *Collector) schedule(f *flow, p *part, now time.Time) {
 		} else {
 			c.queue(f, now, now)
 		}
+	case now.Sub(f.lastEmit) < c.o.Updates && f.item.at < 0:
+		c.reopen(f)
+		if f.timerAt < 0 {
+			c.timers.set(f, f.lastEmit.Add(c.o.Updates))
+		}
 	case p == f.leader || now.Sub(f.lastEmit) >= c.halfWait():
 		c.reopen(f)
 		f.leader = p
@@ -111,17 +116,17 @@ func (c *Collector) behind(f *flow, now time.Time) bool {
 	limit, until := behindLimit, f.item.time
 	if f.proto != event.Protocol_PROTOCOL_TCP {
 		// A server's socket for datagrams stays open. Its packets are reported at the node's next scan.
-		limit = max(limit, c.o.Interval+time.Second)
-		until += uint64(c.o.Interval) + lateness
+		limit = max(limit, c.scanInterval()+time.Second)
+		until += uint64(c.scanInterval()) + lateness
 	}
 	if now.Sub(since) >= limit {
 		return false
 	}
 	if s := c.sources[f.ends[f.missing()].name.Node]; s != nil {
-		return s.open && s.watermark < until
+		return s.open && s.promise() < until
 	}
 	for _, s := range c.sources {
-		if s.open && s.watermark < until {
+		if s.open && s.promise() < until {
 			return true
 		}
 	}
@@ -143,7 +148,7 @@ func (c *Collector) lastWordMayCome(f *flow, now time.Time) bool {
 	}
 	for i := range f.ends {
 		for _, p := range f.ends[i].parts {
-			if s := p.key.source; !p.closed && s.open && s.watermark < closed {
+			if s := p.key.source; !p.closed && s.open && s.promise() < closed {
 				return true
 			}
 		}

@@ -71,9 +71,7 @@ func (s *Source) Feed(ctx context.Context, b Batch) error {
 	}
 	s.checker.At(now)
 	for _, ev := range b.Events {
-		ev.Node = s.node // a tracer speaks for its own node only
-		if err := s.checker.Check(ev); err != nil {
-			s.refuse(err)
+		if !s.check(ev) {
 			continue
 		}
 		if b.Watermark == 0 {
@@ -87,6 +85,16 @@ func (s *Source) Feed(ctx context.Context, b Batch) error {
 	s.heard = now
 	c.account()
 	return nil
+}
+
+// check reports whether an event of the node may be used. The lock is held.
+func (s *Source) check(ev *event.Event) bool {
+	ev.Node = s.node // a tracer speaks for its own node only
+	err := s.checker.Check(ev)
+	if err != nil {
+		s.refuse(err)
+	}
+	return err == nil
 }
 
 // refuse counts a refused event, and reports the reason for the node's first one. The lock is held.
@@ -162,6 +170,9 @@ func (s *Source) accept(b *Batch) bool {
 // promised returns the time before which no node will send an event. Nodes that have been silent for MaxDelay do not
 // count.
 func (c *Collector) promised(now time.Time) uint64 {
+	if c.o.Recorded {
+		return math.MaxUint64
+	}
 	least := uint64(math.MaxUint64)
 	for _, s := range c.sources {
 		if s.open && now.Sub(s.heard) < c.o.MaxDelay {
