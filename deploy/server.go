@@ -65,6 +65,7 @@ func (v *Values) serverPod() corev1.PodSpec {
 }
 
 func (v *Values) serverContainer() corev1.Container {
+	// Requests may hold half of GOMEMLIMIT together: package server takes it from there.
 	limits := corev1.ResourceList{
 		corev1.ResourceCPU: resource.MustParse("1"), corev1.ResourceMemory: resource.MustParse("512Mi"),
 	}

@@ -23,6 +23,9 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 )
 
+// agentWindow is what an agent may send ahead on one stream, bytes.
+const agentWindow = 128 << 10
+
 // agents are the agents of the cluster, by the EndpointSlices of their Service. A node's name is that of its endpoint;
 // the certificate at the other end has to be of that node. Names of DNS play no part.
 type agents struct {
@@ -158,7 +161,7 @@ func (a *agents) connect(e endpoint) (*agent, error) {
 				MaxDelay: 5 * time.Second}}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second,
 			PermitWithoutStream: true}),
-		grpc.WithStaticStreamWindowSize(1<<20), grpc.WithStaticConnWindowSize(4<<20),
+		grpc.WithStaticStreamWindowSize(agentWindow), grpc.WithStaticConnWindowSize(4<<20),
 		grpc.WithMaxHeaderListSize(16<<10),
 		grpc.WithDisableServiceConfig(), grpc.WithNoProxy(),
 	)

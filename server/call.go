@@ -23,6 +23,7 @@ type call struct {
 	pods     *cluster.Selected
 	coverage *coverage
 	release  func()
+	share    *share
 }
 
 // open checks a request: its protocol, the selection, who asks, and what they may see.
@@ -43,7 +44,7 @@ func (s *Service) open(
 	if err != nil {
 		return nil, err
 	}
-	release, err := s.admit(user)
+	share, release, err := s.admit(user)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +67,7 @@ func (s *Service) open(
 	if err != nil {
 		return nil, err
 	}
-	c = &call{Service: s, target: t, view: view, release: release}
+	c = &call{Service: s, target: t, view: view, release: release, share: share}
 	c.pods = s.cluster.Select(t.matchPod, t.labels)
 	c.coverage = newCoverage(c.scope(namespaces))
 	return c, nil
@@ -132,10 +133,16 @@ func (c *call) show(ev *event.Event) bool {
 	return match && err == nil
 }
 
-func (c *call) newCollector(interval time.Duration) *collect.Collector {
+// holder is a collect.Memory.
+type holder func(bytes int) bool
+
+// Hold implements collect.Memory.
+func (h holder) Hold(bytes int) bool { return h(bytes) }
+
+func (c *call) newCollector(interval time.Duration, memory holder) *collect.Collector {
 	return collect.New(collect.Options{
 		Namer: c.pods, Interval: interval, Kinds: c.target.kinds, MaxFlows: maxFlows, MaxFlowBytes: maxFlowBytes,
-		MaxPendingBytes: maxPendingBytes, MaxClosedBytes: maxClosedBytes,
+		MaxPendingBytes: maxPendingBytes, MaxClosedBytes: maxClosedBytes, Memory: memory,
 		Refused: func(node string, why error) {
 			c.log.Warn("an agent sent what no agent of this version sends", "node", node, "err", why)
 		},

@@ -1,9 +1,6 @@
 package server
 
 import (
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
@@ -15,6 +12,7 @@ type held struct {
 	byFlow  map[string]int
 	live    int
 	bytes   int
+	share   *share
 }
 
 type heldEvent struct {
@@ -24,8 +22,11 @@ type heldEvent struct {
 	report bool
 }
 
-func newHeld(last int, flows bool) *held {
-	return &held{last: last, flows: flows, byFlow: map[string]int{}}
+// heldOverhead is the memory of a held event without its encoding.
+const heldOverhead = 128
+
+func newHeld(last int, flows bool, share *share) *held {
+	return &held{last: last, flows: flows, byFlow: map[string]int{}, share: share}
 }
 
 // add takes an event. Times grow.
@@ -38,15 +39,18 @@ func (h *held) add(ev *event.Event, encoded []byte) error {
 		h.byFlow[flow.GetId()] = len(h.entries)
 	}
 	h.entries = append(h.entries, entry)
-	h.bytes += len(encoded)
+	h.bytes += heldOverhead + len(encoded)
 	if !entry.report {
 		h.live++
 	}
-	if h.bytes > maxHeldBytes {
-		return status.Errorf(codes.ResourceExhausted,
-			"the answer has more than %d MiB: select a shorter time, or fewer pods", maxHeldBytes>>20)
+	return h.share.take(partAnswer, h.bytes)
+}
+
+// release gives the memory back.
+func (h *held) release() {
+	if h != nil {
+		_ = h.share.hold(partAnswer, 0) // less is never too much
 	}
-	return nil
 }
 
 func (h *held) remove(i int) {

@@ -26,8 +26,6 @@ const (
 	lastMargin = 4
 	// maxRounds limits the requests to each node.
 	maxRounds = 4
-	// maxHeldBytes limits the events that a query holds to answer with the newest, or with one event a flow.
-	maxHeldBytes = 128 << 20
 )
 
 // query sends events of the past.
@@ -91,9 +89,10 @@ func (q *query) run(ctx context.Context) error {
 		newest = lastMargin * (q.last + max(len(nodes), 1) - 1) / max(len(nodes), 1)
 	}
 	for round := 1; ; round++ {
+		q.held.release()
 		q.held = nil
 		if q.last > 0 || q.flows {
-			q.held = newHeld(q.last, q.flows)
+			q.held = newHeld(q.last, q.flows, q.share)
 		}
 		cursors, err := q.queryNodes(ctx, nodes, newest)
 		if err != nil {
@@ -123,11 +122,17 @@ func (q *query) nodes() (nodes []*agent) {
 
 // queryNodes reads the answers of the nodes once, merged.
 func (q *query) queryNodes(ctx context.Context, nodes []*agent, newest int) ([]*cursor, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
 	cursors := make([]*cursor, len(nodes))
 	var asking sync.WaitGroup
-	collector := q.newCollector(queryTimeout) // flows in their first and last states
+	// Flows in their first and last states. One that lacks flows is no answer: the query ends where memory does.
+	collector := q.newCollector(queryTimeout, func(bytes int) bool {
+		if err := q.share.hold(partMerge, bytes); err != nil {
+			end(err)
+		}
+		return true
+	})
 	for i, g := range nodes {
 		cursors[i] = &cursor{node: g.node, source: collector.Add(g.node)}
 		asking.Go(func() { cursors[i].open(ctx, q, g, newest) })
@@ -139,11 +144,15 @@ func (q *query) queryNodes(ctx context.Context, nodes []*agent, newest int) ([]*
 		collector.Finish()
 	})
 	err := collector.Run(ctx, q.emit)
-	cancel()
-	feeding.Wait()
-	if err == nil && context.Cause(ctx) != nil && !errors.Is(context.Cause(ctx), context.Canceled) {
-		err = status.FromContextError(ctx.Err()).Err()
+	if cause := context.Cause(ctx); err == nil && cause != nil {
+		err = cause
+		if _, ok := status.FromError(cause); !ok {
+			err = status.FromContextError(ctx.Err()).Err()
+		}
 	}
+	end(nil)
+	feeding.Wait()
+	_ = q.share.hold(partMerge, 0) // less is never too much
 	return cursors, err
 }
 

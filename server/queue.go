@@ -18,6 +18,8 @@ const (
 	// queueBytes and queueEvents limit the events that wait for a client.
 	queueBytes  = 8 << 20
 	queueEvents = 1 << 16
+	// queueOverhead is the memory of an event in a queue without its encoding.
+	queueOverhead = 48
 	// maxLostPods limits the pods that a slow client's losses are counted by.
 	maxLostPods = 256
 )
@@ -32,6 +34,7 @@ type queue struct {
 	lost     map[lossKey]uint64
 	ended    bool
 	wake     chan struct{}
+	share    *share
 }
 
 type lossKey struct{ node, namespace, pod string }
@@ -40,14 +43,20 @@ func (k lossKey) compare(l lossKey) int {
 	return cmp.Or(cmp.Compare(k.node, l.node), cmp.Compare(k.namespace, l.namespace), cmp.Compare(k.pod, l.pod))
 }
 
-func newQueue() *queue { return &queue{lost: map[lossKey]uint64{}, wake: make(chan struct{}, 1)} }
+func newQueue(share *share) *queue {
+	return &queue{lost: map[lossKey]uint64{}, wake: make(chan struct{}, 1), share: share}
+}
+
+// memory is what the queue holds with n more bytes of events.
+func (q *queue) memory(n int) int { return q.bytes + n + (len(q.events)+1)*queueOverhead }
 
 // add queues an event, or counts it as lost.
 func (q *queue) add(ev *event.Event) {
 	encoded, err := proto.Marshal(ev)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if err != nil || len(q.events) >= queueEvents || q.bytes+len(encoded) > queueBytes {
+	if err != nil || len(q.events) >= queueEvents || q.bytes+len(encoded) > queueBytes ||
+		q.share.take(partQueue, q.memory(len(encoded))) != nil {
 		q.drop(ev)
 		return
 	}
@@ -134,6 +143,7 @@ func (q *queue) poll() (wire orbit.Wire, ended bool, err error) {
 		q.events = nil
 	}
 	q.bytes -= bytes
+	_ = q.share.take(partQueue, q.memory(0)) // less is never too much
 	q.coverage = nil
 	return wire, q.ended, err
 }

@@ -46,7 +46,9 @@ type Options struct {
 	Credentials      credentials.TransportCredentials
 	Authority        Authority
 	Door             Door
-	Log              *slog.Logger
+	// Memory limits what requests hold together, bytes; 0: half of the Go heap's limit, GOMEMLIMIT.
+	Memory int
+	Log    *slog.Logger
 }
 
 const (
@@ -70,7 +72,7 @@ func Run(ctx context.Context, o Options) error {
 		return credentials.NewTLS(o.Authority.AgentTLS(node))
 	}
 	s := &Service{door: o.Door, agents: newAgents(toAgent, o.Log), cluster: pods, version: o.Version, log: o.Log,
-		expiry: o.Authority.Expiry}
+		expiry: o.Authority.Expiry, memory: newMemory(o.Memory)}
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
 	s.running = serving

@@ -158,7 +158,7 @@ func newHarness(t *testing.T, door Door, fakes ...*fakeAgent) *harness {
 	addresses := map[string]string{}
 	toAgent := func(string) credentials.TransportCredentials { return insecure.NewCredentials() }
 	s := &Service{running: t.Context(), door: door, agents: newAgents(toAgent, log), cluster: pods, version: "v1",
-		log: log, expiry: func() (own, authority time.Time) { return time.Now(), time.Now() }}
+		log: log, memory: newMemory(0), expiry: func() (own, authority time.Time) { return time.Now(), time.Now() }}
 	for _, a := range fakes {
 		a.t = t
 		addresses[a.node] = listen(t, func(g *grpc.Server) { orbit.RegisterAgentServer(g, a) })
@@ -369,7 +369,7 @@ func receive(t *testing.T, stream grpc.ServerStreamingClient[orbit.Answer], n in
 }
 
 func TestQueue_CountsWhatASlowClientLoses(t *testing.T) {
-	q := newQueue()
+	q := newQueue(newShare(t, 64<<20))
 	const produced = queueEvents + 500
 	for i := range uint64(produced) {
 		q.add(dnsEvent(i, "shop", "web"))

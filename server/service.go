@@ -44,6 +44,7 @@ type Service struct {
 	cluster *cluster.Cluster
 	version string
 	log     *slog.Logger
+	memory  *memory
 	// running ends when the server begins to end.
 	running context.Context
 	// expiry returns the ends of the server's certificate and of its authority.
@@ -60,8 +61,9 @@ const (
 	maxCallsOfUser = 32
 )
 
-// admit counts a request of a user. The caller releases it.
-func (s *Service) admit(u *orbit.User) (release func(), err error) {
+// admit counts a request of a user, and reserves its memory. The caller releases both.
+func (s *Service) admit(u *orbit.User) (memory *share, release func(), err error) {
+	agents, _ := s.agents.all()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.callsOf == nil {
@@ -69,14 +71,20 @@ func (s *Service) admit(u *orbit.User) (release func(), err error) {
 	}
 	switch {
 	case s.callsOf[u.Name] >= maxCallsOfUser:
-		return nil, status.Errorf(codes.ResourceExhausted, "you have %d requests at this server: end one",
+		return nil, nil, status.Errorf(codes.ResourceExhausted, "you have %d requests at this server: end one",
 			maxCallsOfUser)
 	case s.calls >= maxCalls:
-		return nil, status.Errorf(codes.ResourceExhausted, "this server has %d requests: try again later", maxCalls)
+		return nil, nil, status.Errorf(codes.ResourceExhausted, "this server has %d requests: try again later",
+			maxCalls)
+	}
+	memory, err = s.memory.open(u.Name, len(agents))
+	if err != nil {
+		return nil, nil, err
 	}
 	s.calls++
 	s.callsOf[u.Name]++
-	return func() {
+	return memory, func() {
+		memory.close()
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.calls--

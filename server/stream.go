@@ -35,6 +35,9 @@ const (
 	maxClosedBytes  = 16 << 20
 )
 
+// batchEventBytes is the approximate memory of an event of a decoded batch.
+const batchEventBytes = 1 << 10
+
 // follow is a running stream.
 type follow struct {
 	*call
@@ -64,8 +67,8 @@ func (s *Service) stream(
 		return err
 	}
 	defer c.close()
-	f := &follow{call: c, queue: newQueue(), since: request.GetSince(), nodeSince: request.GetNodeSince()}
-	f.collector = c.newCollector(interval)
+	f := &follow{call: c, queue: newQueue(c.share), since: request.GetSince(), nodeSince: request.GetNodeSince()}
+	f.collector = c.newCollector(interval, func(bytes int) bool { return c.share.hold(partMerge, bytes) == nil })
 	ctx, end := context.WithCancelCause(ctx)
 	var work sync.WaitGroup
 	defer work.Wait()
@@ -261,10 +264,15 @@ func (f *follow) followAgent(ctx context.Context, g *agent, source *collect.Sour
 			}
 			f.coverage.hello(g.node, h, at.unseen.follow(h, at.watermark))
 		}
-		if err := source.Feed(ctx, collect.Batch{
+		// The merge may let it wait.
+		bytes := len(batch.GetEvents()) * batchEventBytes
+		f.share.add(partBatches, bytes)
+		err = source.Feed(ctx, collect.Batch{
 			Instance: at.instance, Events: f.visible(batch.GetEvents()), Watermark: batch.GetWatermark(),
 			GapSummary: batch.GetGapSummary(), Kernel: kernel,
-		}); err != nil {
+		})
+		f.share.add(partBatches, -bytes)
+		if err != nil {
 			return err
 		}
 		if batch.GetSequence() > 0 {
