@@ -352,8 +352,11 @@ func (x *QueryRequest) GetLast() uint32 {
 }
 
 type QueryFlowsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Query         *QueryRequest          `protobuf:"bytes,1,opt,name=query,proto3" json:"query,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Query *QueryRequest          `protobuf:"bytes,1,opt,name=query,proto3" json:"query,omitempty"`
+	// JSON names of fields of flows: the answer has one FlowSum for each combination of their values instead of the flows,
+	// the largest first. With last, they are sums of so many flows.
+	AggregateBy   []string `protobuf:"bytes,2,rep,name=aggregate_by,json=aggregateBy,proto3" json:"aggregate_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -395,6 +398,13 @@ func (x *QueryFlowsRequest) GetQuery() *QueryRequest {
 	return nil
 }
 
+func (x *QueryFlowsRequest) GetAggregateBy() []string {
+	if x != nil {
+		return x.AggregateBy
+	}
+	return nil
+}
+
 // Answer is a part of an answer.
 type Answer struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -402,7 +412,9 @@ type Answer struct {
 	// The server will send no event older than this, ns since the Unix epoch; 0: it has not changed.
 	Watermark uint64 `protobuf:"fixed64,2,opt,name=watermark,proto3" json:"watermark,omitempty"`
 	// What the answer covers: in the first message, whenever it changes, and in the last message of a query.
-	Coverage      *Coverage `protobuf:"bytes,3,opt,name=coverage,proto3" json:"coverage,omitempty"`
+	Coverage *Coverage `protobuf:"bytes,3,opt,name=coverage,proto3" json:"coverage,omitempty"`
+	// In the last message of sums: aggregate_by. A server that does not know aggregate_by sends flows, and not this.
+	AggregatedBy  []string `protobuf:"bytes,4,rep,name=aggregated_by,json=aggregatedBy,proto3" json:"aggregated_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -454,6 +466,13 @@ func (x *Answer) GetWatermark() uint64 {
 func (x *Answer) GetCoverage() *Coverage {
 	if x != nil {
 		return x.Coverage
+	}
+	return nil
+}
+
+func (x *Answer) GetAggregatedBy() []string {
+	if x != nil {
+		return x.AggregatedBy
 	}
 	return nil
 }
@@ -1028,7 +1047,10 @@ type AgentQueryRequest struct {
 	Since uint64 `protobuf:"fixed64,3,opt,name=since,proto3" json:"since,omitempty"`
 	Until uint64 `protobuf:"fixed64,4,opt,name=until,proto3" json:"until,omitempty"`
 	// Only the newest so many; 0: all.
-	Newest        uint32 `protobuf:"varint,5,opt,name=newest,proto3" json:"newest,omitempty"`
+	Newest uint32 `protobuf:"varint,5,opt,name=newest,proto3" json:"newest,omitempty"`
+	// The events of a socket's flow but the last one may be left out. They say nothing that the last one does not: its
+	// counters are sums. An agent that does not know this sends them.
+	LastStates    bool `protobuf:"varint,6,opt,name=last_states,json=lastStates,proto3" json:"last_states,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1096,6 +1118,13 @@ func (x *AgentQueryRequest) GetNewest() uint32 {
 		return x.Newest
 	}
 	return 0
+}
+
+func (x *AgentQueryRequest) GetLastStates() bool {
+	if x != nil {
+		return x.LastStates
+	}
+	return false
 }
 
 type AgentBatch struct {
@@ -1689,13 +1718,15 @@ const file_orbit_orbit_proto_rawDesc = "" +
 	"\x03ago\x18\x03 \x01(\x03R\x03ago\x12\x14\n" +
 	"\x05since\x18\x04 \x01(\x06R\x05since\x12\x14\n" +
 	"\x05until\x18\x05 \x01(\x06R\x05until\x12\x12\n" +
-	"\x04last\x18\x06 \x01(\rR\x04last\"F\n" +
+	"\x04last\x18\x06 \x01(\rR\x04last\"i\n" +
 	"\x11QueryFlowsRequest\x121\n" +
-	"\x05query\x18\x01 \x01(\v2\x1b.orb8.orbit.v1.QueryRequestR\x05query\"\x89\x01\n" +
+	"\x05query\x18\x01 \x01(\v2\x1b.orb8.orbit.v1.QueryRequestR\x05query\x12!\n" +
+	"\faggregate_by\x18\x02 \x03(\tR\vaggregateBy\"\xae\x01\n" +
 	"\x06Answer\x12,\n" +
 	"\x06events\x18\x01 \x03(\v2\x14.orb8.event.v1.EventR\x06events\x12\x1c\n" +
 	"\twatermark\x18\x02 \x01(\x06R\twatermark\x123\n" +
-	"\bcoverage\x18\x03 \x01(\v2\x17.orb8.orbit.v1.CoverageR\bcoverage\"\xad\x01\n" +
+	"\bcoverage\x18\x03 \x01(\v2\x17.orb8.orbit.v1.CoverageR\bcoverage\x12#\n" +
+	"\raggregated_by\x18\x04 \x03(\tR\faggregatedBy\"\xad\x01\n" +
 	"\bCoverage\x12%\n" +
 	"\x0eall_namespaces\x18\x01 \x01(\bR\rallNamespaces\x12\x1e\n" +
 	"\n" +
@@ -1741,13 +1772,15 @@ const file_orbit_orbit_proto_rawDesc = "" +
 	"\vresume_from\x18\x03 \x01(\x04R\n" +
 	"resumeFrom\x12\x1a\n" +
 	"\binstance\x18\x04 \x01(\x06R\binstance\x12\x14\n" +
-	"\x05since\x18\x05 \x01(\x06R\x05since\"\xaf\x01\n" +
+	"\x05since\x18\x05 \x01(\x06R\x05since\"\xd0\x01\n" +
 	"\x11AgentQueryRequest\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12:\n" +
 	"\tselection\x18\x02 \x01(\v2\x1c.orb8.orbit.v1.NodeSelectionR\tselection\x12\x14\n" +
 	"\x05since\x18\x03 \x01(\x06R\x05since\x12\x14\n" +
 	"\x05until\x18\x04 \x01(\x06R\x05until\x12\x16\n" +
-	"\x06newest\x18\x05 \x01(\rR\x06newest\"\xe4\x01\n" +
+	"\x06newest\x18\x05 \x01(\rR\x06newest\x12\x1f\n" +
+	"\vlast_states\x18\x06 \x01(\bR\n" +
+	"lastStates\"\xe4\x01\n" +
 	"\n" +
 	"AgentBatch\x12/\n" +
 	"\x05hello\x18\x01 \x01(\v2\x19.orb8.orbit.v1.AgentHelloR\x05hello\x12\x1a\n" +

@@ -42,7 +42,7 @@ type OrbitServiceClient interface {
 	QueryEvents(ctx context.Context, in *QueryRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Answer], error)
 	// StreamFlows is StreamEvents for flows, whose selection names no kinds.
 	StreamFlows(ctx context.Context, in *StreamRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Answer], error)
-	// QueryFlows sends one event for each flow of the past, in its last state.
+	// QueryFlows sends one event for each flow of the past, in its last state, or sums of them.
 	QueryFlows(ctx context.Context, in *QueryFlowsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Answer], error)
 	// Nodes describes the agents. It needs the right to see all namespaces.
 	Nodes(ctx context.Context, in *NodesRequest, opts ...grpc.CallOption) (*NodesAnswer, error)
@@ -155,7 +155,7 @@ type OrbitServiceServer interface {
 	QueryEvents(*QueryRequest, grpc.ServerStreamingServer[Answer]) error
 	// StreamFlows is StreamEvents for flows, whose selection names no kinds.
 	StreamFlows(*StreamRequest, grpc.ServerStreamingServer[Answer]) error
-	// QueryFlows sends one event for each flow of the past, in its last state.
+	// QueryFlows sends one event for each flow of the past, in its last state, or sums of them.
 	QueryFlows(*QueryFlowsRequest, grpc.ServerStreamingServer[Answer]) error
 	// Nodes describes the agents. It needs the right to see all namespaces.
 	Nodes(context.Context, *NodesRequest) (*NodesAnswer, error)
