@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -139,12 +138,12 @@ type holder func(bytes int) bool
 // Hold implements collect.Memory.
 func (h holder) Hold(bytes int) bool { return h(bytes) }
 
-func (c *call) newCollector(interval time.Duration, memory holder) *collect.Collector {
-	return collect.New(collect.Options{
-		Namer: c.pods, Interval: interval, Kinds: c.target.kinds, MaxFlows: maxFlows, MaxFlowBytes: maxFlowBytes,
-		MaxPendingBytes: maxPendingBytes, MaxClosedBytes: maxClosedBytes, Memory: memory,
-		Refused: func(node string, why error) {
-			c.log.Warn("an agent sent what no agent of this version sends", "node", node, "err", why)
-		},
-	})
+// newCollector returns a collector for the request, within the limits of one.
+func (c *call) newCollector(o collect.Options) *collect.Collector {
+	o.Namer, o.Kinds, o.MaxFlows, o.MaxFlowBytes = c.pods, c.target.kinds, maxFlows, maxFlowBytes
+	o.MaxPendingBytes, o.MaxClosedBytes = maxPendingBytes, maxClosedBytes
+	o.Refused = func(node string, why error) {
+		c.log.Warn("an agent sent what no agent of this version sends", "node", node, "err", why)
+	}
+	return collect.New(o)
 }

@@ -25,6 +25,13 @@ func newCoverage(scope *orbit.Coverage) *coverage {
 	return c
 }
 
+// period sets the time that a query is of.
+func (c *coverage) period(since, until uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fixed.Since, c.fixed.Until = since, until
+}
+
 // answer sets how a node answers.
 func (c *coverage) answer(node string, answer orbit.NodeAnswer, message string) {
 	c.set(node, func(n *orbit.NodeCoverage) { n.Answer, n.Message = answer, message })
@@ -75,7 +82,7 @@ func (c *coverage) snapshot() *orbit.Coverage {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := &orbit.Coverage{AllNamespaces: c.fixed.GetAllNamespaces(), Namespaces: c.fixed.GetNamespaces(),
-		ForbiddenKinds: c.fixed.GetForbiddenKinds()}
+		ForbiddenKinds: c.fixed.GetForbiddenKinds(), Since: c.fixed.GetSince(), Until: c.fixed.GetUntil()}
 	for _, name := range slices.Sorted(maps.Keys(c.nodes)) {
 		s.Nodes = append(s.Nodes, proto.Clone(c.nodes[name]).(*orbit.NodeCoverage))
 	}

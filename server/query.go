@@ -22,10 +22,17 @@ import (
 const (
 	// queryTimeout limits a query as a whole.
 	queryTimeout = time.Minute
+	// maxInterval limits the time between two updates of a flow.
+	maxInterval = 366 * 24 * time.Hour
 	// lastMargin times its share of the newest events is the size of the first request to a node.
 	lastMargin = 4
 	// maxRounds limits the requests to each node.
 	maxRounds = 4
+	// scanInterval and closeWait are how long a flow of the past is waited for: the longest interval of agents that
+	// joins the halves of each datagram flow, and the time between the ends of the halves.
+	scanInterval, closeWait = 10 * time.Second, 10 * time.Second
+	// minSkew is from when on the difference of two clocks is more than the time that an answer takes.
+	minSkew = time.Second
 )
 
 // query sends events of the past.
@@ -33,10 +40,13 @@ type query struct {
 	*call
 	since, until uint64
 	last         int
+	// interval is the least time between two updates of a flow.
+	interval time.Duration
 	// flows: one event for each flow, its last.
 	flows bool
 	send  func(orbit.Wire) error
 
+	begun  bool // the first message is out
 	held   *held
 	events [][]byte // not sent yet
 	bytes  int
@@ -46,9 +56,13 @@ type query struct {
 func (s *Service) query(
 	ctx context.Context, request *orbit.QueryRequest, flows bool, send func(orbit.Wire) error, only ...string,
 ) error {
-	since, until, err := window(request, time.Now())
+	now := time.Now()
+	since, until, err := window(request, now)
 	if err != nil {
 		return err
+	}
+	if interval := time.Duration(request.GetInterval()); interval < 0 || interval > maxInterval {
+		return invalid("interval: %v: want 0 to %v", interval, maxInterval)
 	}
 	if request.GetLast() > orbit.MaxLast {
 		return invalid("last: %d: want at most %d", request.GetLast(), orbit.MaxLast)
@@ -60,7 +74,11 @@ func (s *Service) query(
 		return err
 	}
 	defer c.close()
+	c.coverage.period(since, cmp.Or(until, uint64(now.UnixNano())))
 	q := &query{call: c, since: since, until: until, last: int(request.GetLast()), flows: flows, send: send}
+	if !flows {
+		q.interval = time.Duration(request.GetInterval())
+	}
 	if err := q.run(ctx); err != nil {
 		return err
 	}
@@ -126,34 +144,60 @@ func (q *query) queryNodes(ctx context.Context, nodes []*agent, newest int) ([]*
 	defer end(nil)
 	cursors := make([]*cursor, len(nodes))
 	var asking sync.WaitGroup
-	// Flows in their first and last states. One that lacks flows is no answer: the query ends where memory does.
-	collector := q.newCollector(queryTimeout, func(bytes int) bool {
-		if err := q.share.hold(partMerge, bytes); err != nil {
-			end(err)
-		}
-		return true
-	})
+	// An answer that lacks flows is none: the query ends where memory does.
+	collector := q.newCollector(collect.Options{Recorded: true, Updates: q.interval, Interval: scanInterval,
+		CloseWait: closeWait, Memory: holder(func(bytes int) bool {
+			if err := q.share.hold(partMerge, bytes); err != nil {
+				end(err)
+			}
+			return true
+		})})
 	for i, g := range nodes {
 		cursors[i] = &cursor{node: g.node, source: collector.Add(g.node)}
 		asking.Go(func() { cursors[i].open(ctx, q, g, newest) })
 	}
 	asking.Wait()
-	var feeding sync.WaitGroup
-	feeding.Go(func() {
-		q.feed(ctx, cursors)
-		collector.Finish()
-	})
-	err := collector.Run(ctx, q.emit)
+	if !q.begun {
+		q.begun = true
+		if err := q.pass(&orbit.Answer{Coverage: q.coverage.snapshot()}); err != nil {
+			return nil, err
+		}
+	}
+	err := q.merge(collector, cursors)
 	if cause := context.Cause(ctx); err == nil && cause != nil {
 		err = cause
 		if _, ok := status.FromError(cause); !ok {
 			err = status.FromContextError(ctx.Err()).Err()
 		}
 	}
-	end(nil)
-	feeding.Wait()
+	if err == nil {
+		err = collector.FinishPlay(q.emit)
+	}
 	_ = q.share.hold(partMerge, 0) // less is never too much
 	return cursors, err
+}
+
+// merge plays the answers in the order of their times.
+func (q *query) merge(collector *collect.Collector, cursors []*cursor) error {
+	open := slices.DeleteFunc(slices.Clone(cursors), func(c *cursor) bool { return !c.next(q) })
+	for len(open) > 0 {
+		slices.SortFunc(open, func(a, b *cursor) int { return cmp.Compare(a.at, b.at) })
+		c, limit := open[0], uint64(math.MaxUint64)
+		if len(open) > 1 {
+			limit = open[1].at
+		}
+		for c.at <= limit {
+			if err := collector.Play(c.source, c.events[0], c.at, q.emit); err != nil {
+				return err
+			}
+			c.events = c.events[1:]
+			if !c.next(q) {
+				open = open[1:]
+				break
+			}
+		}
+	}
+	return nil
 }
 
 // cursor reads the answer of a node.
@@ -163,67 +207,93 @@ type cursor struct {
 	stream interface {
 		Recv() (*orbit.AgentBatch, error)
 	}
-	hello *orbit.AgentHello
-	// at is the time up to which the answer was read, first that of its first event, ns since the Unix epoch.
-	at, first uint64
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	// skew is the node's clock minus the server's, ns.
+	skew int64
+	// events are those that were read and not played. at is the time of the first of them by the server's clock, ns
+	// since the Unix epoch.
+	events []*event.Event
+	at     uint64
+	// first is the time of the first event of the answer, by the node's clock.
+	first     uint64
 	truncated bool
-	cancel    context.CancelFunc
 }
 
 // open asks a node.
 func (c *cursor) open(ctx context.Context, q *query, g *agent, newest int) {
-	ctx, c.cancel = context.WithTimeout(ctx, agentTimeout)
-	stream, err := g.client.Query(ctx, &orbit.AgentQueryRequest{Protocol: orbit.Protocol,
+	c.ctx, c.cancel = context.WithCancelCause(ctx)
+	stream, err := g.client.Query(c.ctx, &orbit.AgentQueryRequest{Protocol: orbit.Protocol,
 		Selection: q.target.pushed(), Since: q.since, Until: q.until, Newest: uint32(newest)})
 	if err == nil {
+		c.stream = stream
 		var first *orbit.AgentBatch
-		if first, err = stream.Recv(); err == nil {
-			c.hello, c.stream = first.GetHello(), stream
-			q.coverage.hello(c.node, c.hello, orbit.ClipSpans(c.hello.GetUnseen(), q.since,
-				cmp.Or(q.until, c.hello.GetTime())))
+		if first, err = c.receive(); err == nil {
+			hello := first.GetHello()
+			c.source.PlayedOn(hello.GetBootId())
+			c.skew = skewOf(hello, time.Now())
+			q.coverage.hello(c.node, hello, orbit.ClipSpans(hello.GetUnseen(), q.since,
+				cmp.Or(q.until, hello.GetTime())))
 			return
 		}
 	}
+	c.fail(q, err)
+}
+
+// skewOf is an agent's clock minus the server's, ns; 0 where it may be due to the time that the answer took.
+func skewOf(hello *orbit.AgentHello, now time.Time) int64 {
+	skew := int64(hello.GetTime()) - now.UnixNano()
+	if hello.GetTime() == 0 || hello.GetTime() > math.MaxInt64/2 || max(skew, -skew) < int64(minSkew) {
+		return 0
+	}
+	return skew
+}
+
+// receive returns the next batch, if it comes in time. The time between two calls does not count: the client may be
+// slow.
+func (c *cursor) receive() (*orbit.AgentBatch, error) {
+	late := time.AfterFunc(agentTimeout, func() { c.cancel(context.DeadlineExceeded) })
+	defer late.Stop()
+	batch, err := c.stream.Recv()
+	if err != nil && errors.Is(context.Cause(c.ctx), context.DeadlineExceeded) {
+		err = status.FromContextError(context.DeadlineExceeded).Err()
+	}
+	return batch, err
+}
+
+// fail ends the answer with an error.
+func (c *cursor) fail(q *query, err error) {
+	c.stream = nil
+	c.cancel(nil)
 	answer, message := explain(err)
 	q.coverage.answer(c.node, answer, message)
 }
 
-// feed reads the answers in the order of their times.
-func (q *query) feed(ctx context.Context, cursors []*cursor) {
-	open := slices.DeleteFunc(slices.Clone(cursors), func(c *cursor) bool { return c.stream == nil })
-	for len(open) > 0 && ctx.Err() == nil {
-		c := slices.MinFunc(open, func(a, b *cursor) int { return cmp.Compare(a.at, b.at) })
-		if c.next(ctx, q) {
-			continue
+// next makes events hold one at least, and reports whether there is one.
+func (c *cursor) next(q *query) bool {
+	for len(c.events) == 0 {
+		if c.stream == nil {
+			return false
 		}
-		c.cancel()
-		c.source.Close()
-		open = slices.DeleteFunc(open, func(d *cursor) bool { return d == c })
-	}
-	for _, c := range cursors {
-		if c.cancel != nil {
-			c.cancel()
+		batch, err := c.receive()
+		switch {
+		case errors.Is(err, io.EOF):
+			c.stream = nil
+			c.cancel(nil)
+			return false
+		case err != nil:
+			c.fail(q, err)
+			return false
 		}
-	}
-}
-
-// next feeds one batch, and reports whether there are more.
-func (c *cursor) next(ctx context.Context, q *query) bool {
-	batch, err := c.stream.Recv()
-	if err != nil {
-		if !errors.Is(err, io.EOF) && ctx.Err() == nil {
-			answer, message := explain(err)
-			q.coverage.answer(c.node, answer, message)
+		c.truncated = c.truncated || batch.GetTruncated()
+		if events := batch.GetEvents(); c.first == 0 && len(events) > 0 {
+			c.first = events[0].GetTime()
 		}
-		return false
+		c.events = q.visible(batch.GetEvents())
 	}
-	c.truncated = c.truncated || batch.GetTruncated()
-	if events := batch.GetEvents(); c.first == 0 && len(events) > 0 {
-		c.first = events[0].GetTime()
-	}
-	c.at = max(c.at, batch.GetWatermark())
-	return c.source.Feed(ctx, collect.Batch{Instance: c.hello.GetInstance(), Events: q.visible(batch.GetEvents()),
-		Watermark: batch.GetWatermark(), Kernel: c.hello.GetBootId()}) == nil
+	at := int64(min(c.events[0].GetTime(), math.MaxInt64/2)) - c.skew
+	c.at = max(c.at, uint64(max(at, 0)))
+	return true
 }
 
 // emit takes a merged event.

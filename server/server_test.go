@@ -67,6 +67,7 @@ type fakeAgent struct {
 	orbit.UnimplementedAgentServer
 	t       *testing.T
 	node    string
+	ahead   time.Duration  // of its clock
 	history []*event.Event // oldest first
 	live    chan *orbit.AgentBatch
 
@@ -77,7 +78,7 @@ type fakeAgent struct {
 
 func (a *fakeAgent) hello() *orbit.AgentBatch {
 	return &orbit.AgentBatch{Hello: &orbit.AgentHello{Protocol: orbit.Protocol, Node: a.node, Instance: 1,
-		Kinds: []string{"dns", "flow"}}}
+		Kinds: []string{"dns", "flow"}, Time: uint64(time.Now().Add(a.ahead).UnixNano())}}
 }
 
 func (a *fakeAgent) Stream(r *orbit.AgentStreamRequest, s grpc.ServerStreamingServer[orbit.AgentBatch]) error {

@@ -68,7 +68,8 @@ func (s *Service) stream(
 	}
 	defer c.close()
 	f := &follow{call: c, queue: newQueue(c.share), since: request.GetSince(), nodeSince: request.GetNodeSince()}
-	f.collector = c.newCollector(interval, func(bytes int) bool { return c.share.hold(partMerge, bytes) == nil })
+	f.collector = c.newCollector(collect.Options{Interval: interval,
+		Memory: holder(func(bytes int) bool { return c.share.hold(partMerge, bytes) == nil })})
 	ctx, end := context.WithCancelCause(ctx)
 	var work sync.WaitGroup
 	defer work.Wait()

@@ -274,7 +274,10 @@ type QueryRequest struct {
 	// ns since the Unix epoch; 0: now.
 	Until uint64 `protobuf:"fixed64,5,opt,name=until,proto3" json:"until,omitempty"`
 	// Only the newest so many of all nodes together; 0: all.
-	Last          uint32 `protobuf:"varint,6,opt,name=last,proto3" json:"last,omitempty"`
+	Last uint32 `protobuf:"varint,6,opt,name=last,proto3" json:"last,omitempty"`
+	// QueryEvents: least time between two updates of a flow, ns; 0: as the nodes recorded them. First and last states are
+	// always sent.
+	Interval      int64 `protobuf:"varint,7,opt,name=interval,proto3" json:"interval,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -347,6 +350,13 @@ func (x *QueryRequest) GetUntil() uint64 {
 func (x *QueryRequest) GetLast() uint32 {
 	if x != nil {
 		return x.Last
+	}
+	return 0
+}
+
+func (x *QueryRequest) GetInterval() int64 {
+	if x != nil {
+		return x.Interval
 	}
 	return 0
 }
@@ -486,8 +496,12 @@ type Coverage struct {
 	// Kinds that are visible to the caller in none of the namespaces, though they were selected.
 	ForbiddenKinds []string        `protobuf:"bytes,3,rep,name=forbidden_kinds,json=forbiddenKinds,proto3" json:"forbidden_kinds,omitempty"`
 	Nodes          []*NodeCoverage `protobuf:"bytes,4,rep,name=nodes,proto3" json:"nodes,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The time that the answer to a query is of, by the server's clock, ns since the Unix epoch. since is 0 if it reaches
+	// back as far as the agents do.
+	Since         uint64 `protobuf:"fixed64,5,opt,name=since,proto3" json:"since,omitempty"`
+	Until         uint64 `protobuf:"fixed64,6,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Coverage) Reset() {
@@ -546,6 +560,20 @@ func (x *Coverage) GetNodes() []*NodeCoverage {
 		return x.Nodes
 	}
 	return nil
+}
+
+func (x *Coverage) GetSince() uint64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *Coverage) GetUntil() uint64 {
+	if x != nil {
+		return x.Until
+	}
+	return 0
 }
 
 type NodeCoverage struct {
@@ -1711,14 +1739,15 @@ const file_orbit_orbit_proto_rawDesc = "" +
 	"node_since\x18\x05 \x03(\v2+.orb8.orbit.v1.StreamRequest.NodeSinceEntryR\tnodeSince\x1a<\n" +
 	"\x0eNodeSinceEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x06R\x05value:\x028\x01\"\xb4\x01\n" +
+	"\x05value\x18\x02 \x01(\x06R\x05value:\x028\x01\"\xd0\x01\n" +
 	"\fQueryRequest\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x126\n" +
 	"\tselection\x18\x02 \x01(\v2\x18.orb8.orbit.v1.SelectionR\tselection\x12\x10\n" +
 	"\x03ago\x18\x03 \x01(\x03R\x03ago\x12\x14\n" +
 	"\x05since\x18\x04 \x01(\x06R\x05since\x12\x14\n" +
 	"\x05until\x18\x05 \x01(\x06R\x05until\x12\x12\n" +
-	"\x04last\x18\x06 \x01(\rR\x04last\"i\n" +
+	"\x04last\x18\x06 \x01(\rR\x04last\x12\x1a\n" +
+	"\binterval\x18\a \x01(\x03R\binterval\"i\n" +
 	"\x11QueryFlowsRequest\x121\n" +
 	"\x05query\x18\x01 \x01(\v2\x1b.orb8.orbit.v1.QueryRequestR\x05query\x12!\n" +
 	"\faggregate_by\x18\x02 \x03(\tR\vaggregateBy\"\xae\x01\n" +
@@ -1726,14 +1755,16 @@ const file_orbit_orbit_proto_rawDesc = "" +
 	"\x06events\x18\x01 \x03(\v2\x14.orb8.event.v1.EventR\x06events\x12\x1c\n" +
 	"\twatermark\x18\x02 \x01(\x06R\twatermark\x123\n" +
 	"\bcoverage\x18\x03 \x01(\v2\x17.orb8.orbit.v1.CoverageR\bcoverage\x12#\n" +
-	"\raggregated_by\x18\x04 \x03(\tR\faggregatedBy\"\xad\x01\n" +
+	"\raggregated_by\x18\x04 \x03(\tR\faggregatedBy\"\xd9\x01\n" +
 	"\bCoverage\x12%\n" +
 	"\x0eall_namespaces\x18\x01 \x01(\bR\rallNamespaces\x12\x1e\n" +
 	"\n" +
 	"namespaces\x18\x02 \x03(\tR\n" +
 	"namespaces\x12'\n" +
 	"\x0fforbidden_kinds\x18\x03 \x03(\tR\x0eforbiddenKinds\x121\n" +
-	"\x05nodes\x18\x04 \x03(\v2\x1b.orb8.orbit.v1.NodeCoverageR\x05nodes\"\xdc\x01\n" +
+	"\x05nodes\x18\x04 \x03(\v2\x1b.orb8.orbit.v1.NodeCoverageR\x05nodes\x12\x14\n" +
+	"\x05since\x18\x05 \x01(\x06R\x05since\x12\x14\n" +
+	"\x05until\x18\x06 \x01(\x06R\x05until\"\xdc\x01\n" +
 	"\fNodeCoverage\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x121\n" +
 	"\x06answer\x18\x02 \x01(\x0e2\x19.orb8.orbit.v1.NodeAnswerR\x06answer\x12\x18\n" +

@@ -38,7 +38,7 @@ const (
 type OrbitServiceClient interface {
 	// StreamEvents sends events as they happen, until the client ends it.
 	StreamEvents(ctx context.Context, in *StreamRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Answer], error)
-	// QueryEvents sends events of the past, oldest first.
+	// QueryEvents sends events of the past, oldest first, but for updates of flows that an interval holds back.
 	QueryEvents(ctx context.Context, in *QueryRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Answer], error)
 	// StreamFlows is StreamEvents for flows, whose selection names no kinds.
 	StreamFlows(ctx context.Context, in *StreamRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Answer], error)
@@ -151,7 +151,7 @@ func (c *orbitServiceClient) Nodes(ctx context.Context, in *NodesRequest, opts .
 type OrbitServiceServer interface {
 	// StreamEvents sends events as they happen, until the client ends it.
 	StreamEvents(*StreamRequest, grpc.ServerStreamingServer[Answer]) error
-	// QueryEvents sends events of the past, oldest first.
+	// QueryEvents sends events of the past, oldest first, but for updates of flows that an interval holds back.
 	QueryEvents(*QueryRequest, grpc.ServerStreamingServer[Answer]) error
 	// StreamFlows is StreamEvents for flows, whose selection names no kinds.
 	StreamFlows(*StreamRequest, grpc.ServerStreamingServer[Answer]) error
