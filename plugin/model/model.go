@@ -231,6 +231,9 @@ type Options struct {
 	MaxSeries int
 	// Started is the start of the stream: rates exclude the time before.
 	Started time.Time
+	// Past: the events are a part of what agents have recorded. What a counter had counted before it was first seen, or
+	// of a flow that began before the start, is not of any window.
+	Past bool
 }
 
 // Model aggregates one stream of events for a topic. Its methods may be called from any goroutine.
@@ -275,6 +278,13 @@ func (m *Model) Add(ev *event.Event, at time.Time) {
 			m.status.count(now)
 		}
 	}
+}
+
+// Begin sets the start of a stream that has not begun.
+func (m *Model) Begin(at time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.started = at.UnixNano()
 }
 
 // Mark restarts the window 0: its rows count events from now on.

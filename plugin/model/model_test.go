@@ -540,3 +540,46 @@ func BenchmarkRowsOf100KFlows(b *testing.B) {
 		})
 	}
 }
+
+// TestPast_CountsWithinTheTimeOnly counts a part of a history: what counters had counted before does not count.
+func TestPast_CountsWithinTheTimeOnly(t *testing.T) {
+	past := func(topic string) *Model { return New(TopicByName(topic), Options{Started: at(10), Past: true}) }
+	m := past("network")
+	// web has called db since before the time, and cache from the 11th second on.
+	for i := range 3 {
+		old := flowOf{id: "old", src: "web", dst: "db", sent: uint64(5000 + 100*i)}
+		m.Add(old.event(), at(float64(11+i)))
+		fresh := flowOf{id: "new", src: "web", dst: "cache", sent: uint64(7 * (i + 1))}.event()
+		fresh.GetFlow().StartTime = uint64(at(11).UnixNano())
+		m.Add(fresh, at(float64(11+i)))
+	}
+	if n := rowsBy(t, m, "pod", 0, at(20))["web-1"]; n.GetBytesSent() != 221 || n.GetOpened() != 1 ||
+		n.GetWindowMicros() != 10_000_000 {
+		t.Errorf("%v", n)
+	}
+
+	m = past("syscalls")
+	for i := range 2 {
+		n := uint64(1000 + 5*i)
+		m.Add(&event.Event{Namespace: "shop", Pod: "web-1", Kind: &event.Event_SyscallSummary{
+			SyscallSummary: &event.SyscallSummary{Id: "x", Name: "read", Calls: n, TotalNanos: &n,
+				Histogram: []uint64{0, n}}}}, at(float64(11+i)))
+	}
+	rows := m.Rows(Query{}, at(20)).Rows
+	if len(rows) != 1 || rows[0].Event.GetSyscallTop().GetCalls() != 5 {
+		t.Errorf("%v", rows)
+	}
+
+	m = past("gpu")
+	for i := range 2 {
+		n := uint64(1000 + 5*i)
+		m.Add(&event.Event{Time: uint64(at(float64(11 + i)).UnixNano()), Node: "n1", Namespace: "ml", Pod: "train",
+			Kind: &event.Event_Gpu{Gpu: &event.Gpu{Type: event.GpuEventType_GPU_EVENT_TYPE_CALLS,
+				Proc:  &event.GpuProcess{Pid: 7},
+				Calls: &event.GpuCalls{Since: uint64(at(1).UnixNano()), Launches: &n}}}}, at(float64(11+i)))
+	}
+	rows = m.Rows(Query{Group: m.Topic().GroupByName("process")}, at(15)).Rows
+	if len(rows) != 1 || rows[0].Event.GetGpuTop().GetLaunchesPerSecond() != 1 {
+		t.Errorf("%v", rows)
+	}
+}

@@ -72,7 +72,7 @@ func addFlow(s *store, ev *event.Event, f *event.Flow, now int64) {
 	var new [maxAmounts]uint64
 	if made {
 		// What went before it was first seen is not of any window.
-		if f.GetStartTime() == 0 || f.GetPhase() == event.Phase_PHASE_UPDATE {
+		if f.GetStartTime() == 0 || f.GetPhase() == event.Phase_PHASE_UPDATE || s.isPreexisting(f.GetStartTime()) {
 			l.seen = grown
 		} else {
 			l.pair.closedTotals.add(now, s.spec.amounts, [maxAmounts]uint64{opened: 1})

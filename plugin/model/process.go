@@ -115,8 +115,9 @@ func addCalls(s *store, ev *event.Event, now int64) {
 	l := processOf(s, ev, now)
 	l.identify(s, ev, now)
 	k := l.process
+	preexisting := false
 	if c.GetSince() > k.at { // the first time, or another process of the same number
-		k.at, l.seen = c.GetSince(), [3]uint64{}
+		k.at, l.seen, preexisting = c.GetSince(), [3]uint64{}, s.isPreexisting(c.GetSince())
 	}
 	ns := ev.GetTime() - min(k.at, ev.GetTime())
 	k.at, k.launches = ev.GetTime(), c.Launches != nil
@@ -130,8 +131,10 @@ func addCalls(s *store, ev *event.Event, now int64) {
 		{launched, c.GetLaunches() + c.GetGraphLaunches(), k.launches}, {copied, bytes, bytesKnown},
 		{synced, c.GetSyncMicros() * 1000, c.SyncMicros != nil},
 	} {
-		if counter.known {
+		if counter.known && !preexisting {
 			amounts[counter.at], amounts[counter.at+1] = counter.n-min(l.seen[i], counter.n), ns
+		}
+		if counter.known {
 			l.seen[i] = counter.n
 		}
 	}

@@ -16,6 +16,7 @@ type store struct {
 	spec    *topicSpec
 	max     int
 	started int64 // ns
+	past    bool
 	series  map[string]*series
 	pairs   map[identity]*endpointPair
 	order   []*series // scratch of an eviction
@@ -28,6 +29,7 @@ func newStore(f *topicSpec, o Options) *store {
 	s := &store{
 		spec: f, max: o.MaxSeries, series: map[string]*series{}, pairs: map[identity]*endpointPair{},
 		workloads: map[string]string{}, started: o.Started.UnixNano(),
+		past: o.Past,
 	}
 	if s.max <= 0 {
 		s.max = maxSeries
@@ -133,6 +135,10 @@ func (s *store) others() *endpointPair {
 	s.pairs[id] = w
 	return w
 }
+
+// isPreexisting reports whether counters that began at a time hold amounts of no window. The time is ns since the Unix
+// epoch, 0 if it is unknown.
+func (s *store) isPreexisting(since uint64) bool { return s.past && since < uint64(max(s.started, 0)) }
 
 // each calls do with every series that has counted something or lives.
 func (s *store) each(do func(*series)) {

@@ -38,9 +38,12 @@ func addSyscalls(s *store, ev *event.Event, now int64) bool {
 		f.set(dimName, c.GetName())
 		l.pair = s.endpointPair(id, nobody)
 	}
+	preexisting := made && s.isPreexisting(0)
 	var amounts [maxAmounts]uint64
 	for i, n := range [...]uint64{calls: c.GetCalls(), callErrors: c.GetErrors(), nanos: c.GetTotalNanos()} {
-		amounts[i] = n - min(n, l.seen[i])
+		if !preexisting {
+			amounts[i] = n - min(n, l.seen[i])
+		}
 		l.seen[i] = n
 	}
 	l.add(now, s.spec.amounts, amounts)
@@ -52,10 +55,10 @@ func addSyscalls(s *store, ev *event.Event, now int64) bool {
 		if i >= buckets {
 			break
 		}
-		if n > l.counted[i] {
+		if n > l.counted[i] && !preexisting {
 			l.latencies.add(now, i, float32(n-l.counted[i]))
-			l.counted[i] = n
 		}
+		l.counted[i] = max(n, l.counted[i])
 	}
 	return true
 }

@@ -15,8 +15,13 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/plugin/live"
 )
 
+// Covered is a consumer that gets the coverage of an answer: before the first event and before Close. An error ends the
+// query.
+type Covered interface {
+	Cover(c *orbit.Coverage) error
+}
+
 // Query shows events of the past. flows asks for one event for each flow. open is called once a server has answered.
-// The tally is nil if none has.
 func Query(
 	ctx context.Context, conn Conn, request *orbit.QueryRequest, flows bool, open func() (live.Consumer, error),
 ) (*Result, error) {
@@ -49,6 +54,11 @@ func Query(
 		}
 		if c := answer.GetCoverage(); c != nil {
 			r.Coverage = c
+			if covered, ok := consumer.(Covered); ok {
+				if err := covered.Cover(c); err != nil {
+					return nil, err
+				}
+			}
 		}
 		for _, ev := range answer.GetEvents() {
 			if ev.GetLost() != nil {

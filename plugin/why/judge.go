@@ -111,7 +111,8 @@ func (w *Watch) setConfidence(j *judgement, t *tally) {
 		causes = append(causes, j.second)
 	}
 	missing := w.rules.missing(causes, &t.known, t.slots)
-	lost := w.nodes[j.devices[0].device.node].lost > 0
+	node := w.nodes[j.devices[0].device.node]
+	lost := node.lost > 0 || node.doubted
 	// An unknown cause is never certain: it may be one that no source observes.
 	doubtful := 2*t.doubted[j.first] > t.slots || lost || j.first == unknown
 	for _, s := range j.devices {

@@ -21,6 +21,7 @@ type node struct {
 	clock   slotClock
 	lost    uint64 // events
 	devices int
+	doubted bool
 	// trouble is why its devices cannot be read; empty where they can.
 	trouble string
 }

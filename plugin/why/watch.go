@@ -51,7 +51,7 @@ type Watch struct {
 
 // New makes a Watch for windows of a length. A window of length 0 grows with the events, to a day.
 func New(window time.Duration) *Watch {
-	width := max(minSlot, window/maxSlots)
+	width := Slot(window)
 	slots := int((window + width - 1) / width)
 	if window == 0 {
 		slots = maxSlots
@@ -66,6 +66,17 @@ func New(window time.Duration) *Watch {
 
 // TraceFlows declares that flows are traced: a pod without flow events receives nothing.
 func (w *Watch) TraceFlows() { w.flowsTraced = true }
+
+// Doubt declares that a part of what happened on a node, which has sent events, is not known: no verdict about its pods
+// is certain.
+func (w *Watch) Doubt(node string) {
+	if n := w.nodes[node]; n != nil {
+		n.doubted = true
+	}
+}
+
+// Slot is how long a slot is in a window of a length.
+func Slot(window time.Duration) time.Duration { return max(minSlot, window/maxSlots) }
 
 // Restart begins a new window. It keeps the last values of counters, which processes are on which device, and the
 // errors of devices.
