@@ -1,12 +1,7 @@
 package plugin
 
 import (
-	"cmp"
 	"context"
-	"errors"
-	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,11 +15,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/deploy"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
-	"github.com/orb8-dev/kubectl-orb8/event/safe"
-	"github.com/orb8-dev/kubectl-orb8/internal/plural"
-	"github.com/orb8-dev/kubectl-orb8/plugin/door"
 	"github.com/orb8-dev/kubectl-orb8/plugin/live"
-	"github.com/orb8-dev/kubectl-orb8/plugin/remote"
 )
 
 // queryCommand is a subcommand of query.
@@ -49,12 +40,12 @@ var queryCommands = []queryCommand{
 // queryOptions are the flags of query, as the user gave them.
 type queryOptions struct {
 	outputOptions
+	periodOptions
 	kube *genericclioptions.ConfigFlags
 	installNamespace,
 	selector, container, node string
 	names         []string
 	allNamespaces bool
-	since, until  string
 	last          int
 }
 
@@ -67,8 +58,7 @@ func (o *queryOptions) bind(flags *pflag.FlagSet) {
 	flags.StringVarP(&o.selector, "selector", "l", "", "Show pods with these labels (key=value, !=, in, notin)")
 	flags.StringVarP(&o.container, "container", "c", "", "Show only containers of this name")
 	flags.StringVar(&o.node, "node", "", "Show only pods on this node")
-	flags.StringVar(&o.since, "since", "10m", "How far back (10m), or since when (2026-11-30T08:00:00Z)")
-	flags.StringVar(&o.until, "until", "", "Up to how long ago (5m), or until when (2026-11-30T08:10:00Z); default now")
+	o.periodOptions.bind(flags, "10m", "")
 	flags.IntVar(&o.last, "last", 0, "Show only the newest N of all nodes together (0: all)")
 }
 
@@ -124,27 +114,16 @@ func (o *queryOptions) complete(kind string, now time.Time) (*queryConfig, error
 	if o.last < 0 || o.last > orbit.MaxLast {
 		return nil, usagef("--last %d: want 0 to %d", o.last, orbit.MaxLast)
 	}
-	if r.Ago, r.Since, err = instant("since", o.since); err != nil {
+	if err = o.periodOptions.complete(r, now); err != nil {
 		return nil, err
-	}
-	ago, until, err := instant("until", cmp.Or(o.until, "0s"))
-	switch {
-	case err != nil:
-		return nil, err
-	case ago > 0:
-		until = uint64(now.Add(-time.Duration(ago)).UnixNano())
-	}
-	if r.Until = until; until > 0 && (r.Since >= until || r.Ago > 0 && r.Ago <= ago) {
-		return nil, usagef("--until %s: is not after --since %s", o.until, o.since)
 	}
 	if o.selector != "" {
 		if _, err := labels.Parse(o.selector); err != nil {
 			return nil, usagef("--selector %q: %s", o.selector, pointAt(o.selector, err))
 		}
 	}
-	if o.allNamespaces && len(o.names) > 0 {
-		return nil, usagef("target %q: want no names together with --all-namespaces: a name means one object of one "+
-			"namespace", o.names[0])
+	if err = checkNames(o.names, o.allNamespaces); err != nil {
+		return nil, err
 	}
 	kinds := []*event.Kind{c.kind}
 	if _, err := o.compile(kinds); err != nil {
@@ -170,34 +149,11 @@ func (o *queryOptions) complete(kind string, now time.Time) (*queryConfig, error
 	return c, nil
 }
 
-// instant reads how long ago, ns, or a time, ns since the Unix epoch.
-func instant(flag, value string) (ago int64, at uint64, err error) {
-	if d, err := time.ParseDuration(value); err == nil {
-		if d < 0 {
-			return 0, 0, usagef("--%s %q: want 0 or more", flag, value)
-		}
-		return int64(d), 0, nil
-	}
-	t, err := time.Parse(time.RFC3339, value)
-	if err != nil || t.UnixNano() <= 0 {
-		return 0, 0, usagef("--%s %q: want a duration such as 10m, or a time such as 2026-11-30T08:00:00Z", flag, value)
-	}
-	return 0, uint64(t.UnixNano()), nil
-}
-
-// run asks a server, prints its answer, and says what that covers.
+// run asks a server and prints its answer.
 func (c *queryConfig) run(parent context.Context) error {
-	ctx, cancel := context.WithCancelCause(parent)
-	defer cancel(nil)
-	r := newReporter(c.streams.ErrOut)
-	defer watchSignals(func() { cancel(live.ErrInterrupted) })()
-	d := door.New(door.Options{Client: c.client, Config: c.rest, Namespace: c.installNamespace})
-	conn, err := d.Dial(ctx)
-	if err != nil {
-		return c.explain(ctx, err)
-	}
-	defer func() { _ = conn.Close() }()
-	result, err := remote.Query(ctx, conn, c.request, c.kind.Name == "flow", func() (live.Consumer, error) {
+	past := &pastConfig{streams: c.streams, client: c.client, rest: c.rest, installNamespace: c.installNamespace,
+		request: c.request, flows: c.kind.Name == "flow", failOnLoss: c.failOnLoss, command: "a query"}
+	return past.run(parent, func(r *reporter) (live.Consumer, error) {
 		printer, err := c.open([]*event.Kind{c.kind}, c.viewed)
 		if err != nil {
 			return nil, err
@@ -208,61 +164,4 @@ func (c *queryConfig) run(parent context.Context) error {
 		}
 		return newView(intake{reporter: r, filter: f}, printer, c.showStatus()), nil
 	})
-	if err != nil {
-		return c.explain(ctx, err)
-	}
-	for _, line := range coverageLines(c.request.GetSelection(), result.Coverage, time.Now()) {
-		r.Logf("%s", line)
-	}
-	r.Logf("%s", &result.Tally)
-	switch {
-	case result.Tally.Traced < result.Tally.Nodes:
-		return &exitError{ExitSomeFailed, nil}
-	case c.failOnLoss && result.Tally.Lost():
-		return &exitError{ExitLost, errLost}
-	}
-	return nil
-}
-
-func (c *queryConfig) explain(ctx context.Context, err error) error {
-	if errors.Is(context.Cause(ctx), live.ErrInterrupted) {
-		return &exitError{ExitInterrupted, nil}
-	}
-	if errors.Is(err, door.ErrNotInstalled) {
-		return fmt.Errorf("%w: a query needs the agents of kubectl orb8 install, which record", err)
-	}
-	return remote.Explain(err)
-}
-
-// coverageLines say what an answer covers: nodes that did not answer, kinds that are not recorded or not visible, the
-// namespaces, and how far back it reaches.
-func coverageLines(s *orbit.Selection, c *orbit.Coverage, now time.Time) (lines []string) {
-	nodes := map[string]*orbit.NodeCoverage{}
-	var latest *orbit.NodeCoverage // the node that reaches back least
-	for _, n := range c.GetNodes() {
-		nodes[n.GetNode()] = n
-		if n.GetAnswer() != orbit.NodeAnswer_NODE_ANSWER_OK {
-			lines = append(lines, fmt.Sprintf("%s: %s: its events are missing", n.GetNode(), n.GetMessage()))
-			continue
-		}
-		if n.GetReach() > latest.GetReach() {
-			latest = n
-		}
-	}
-	if missing := remote.Unrecorded(s.GetKinds(), nodes); len(missing) > 0 {
-		lines = append(lines, "note: the installed agents do not record "+strings.Join(missing, ", "))
-	}
-	if len(c.GetForbiddenKinds()) > 0 {
-		lines = append(lines, "note: you may not see "+strings.Join(c.GetForbiddenKinds(), ", "))
-	}
-	if len(s.GetNamespaces()) == 0 && !c.GetAllNamespaces() {
-		lines = append(lines, fmt.Sprintf("%s that you may see: %s", plural.Noun(len(c.GetNamespaces()), "namespace"),
-			strings.Join(slices.Sorted(slices.Values(c.GetNamespaces())), ", ")))
-	}
-	if latest != nil {
-		ago := now.Sub(time.Unix(0, int64(latest.GetReach()))).Round(time.Second)
-		lines = append(lines, fmt.Sprintf("the history reaches back %v (%s)", ago, string(safe.AppendText(nil,
-			latest.GetNode()))))
-	}
-	return lines
 }

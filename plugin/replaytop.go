@@ -106,5 +106,8 @@ func (v *replayTop) Close() error {
 	if v.printer == nil {
 		return v.err
 	}
-	return printRows(v.printer, v.model.Rows(v.rows.asked(), time.Unix(0, v.newest.Load()).Add(time.Nanosecond)))
+	return printRows(v.printer, v.model.Rows(v.rows.asked(), v.now()))
 }
+
+// now is just after the newest event.
+func (v *replayTop) now() time.Time { return time.Unix(0, v.newest.Load()).Add(time.Nanosecond) }

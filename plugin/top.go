@@ -72,6 +72,7 @@ var graphFormats = []string{"dot", "mermaid", "svg"}
 type topOptions struct {
 	traceOptions
 	rowOptions
+	sinceOptions
 	once  bool
 	count int
 	graph string
@@ -135,6 +136,7 @@ func (o *topOptions) bind(flags *pflag.FlagSet, t *model.Topic) {
 	o.rowOptions.bind(flags, "Count together by: "+strings.Join(groupNames(t), ", ")+"; the first by default",
 		fmt.Sprintf("How far back rates and amounts reach: on the screen 10s (the default), 1m or 5m; for a table "+
 			"any time, %v by default", tableWindow))
+	o.sinceOptions.bind(flags)
 	flags.BoolVar(&o.once, "once", false,
 		"Print one table, of one window, and end: the default where there is no terminal")
 	flags.IntVar(&o.count, "count", 0, "Print so many tables, of a window each, and end")
@@ -154,6 +156,8 @@ type topConfig struct {
 	// count is how many tables are printed; 0: there is a screen.
 	count int
 	graph string
+	// question is about the past; nil: about what happens now.
+	question *pastConfig
 }
 
 func newTopCommand(streams genericiooptions.IOStreams) *cobra.Command {
@@ -174,7 +178,7 @@ table.`,
 			Use: what.name + " [POD | KIND/NAME ...]", Short: what.short, Example: what.example,
 			RunE: func(cmd *cobra.Command, args []string) error {
 				o.names = args
-				c, err := o.complete(t, cmd.Flags().Changed("window"))
+				c, err := o.complete(t, cmd.Flags().Changed)
 				if err != nil {
 					return err
 				}
@@ -195,7 +199,7 @@ func groupNames(t *model.Topic) (names []string) {
 }
 
 // complete resolves the options. What is wrong with them is a usage error.
-func (o *topOptions) complete(t *model.Topic, windowGiven bool) (*topConfig, error) {
+func (o *topOptions) complete(t *model.Topic, changed func(flag string) bool) (*topConfig, error) {
 	rows, err := o.resolve(t, o.sortBy)
 	if err != nil {
 		return nil, err
@@ -212,10 +216,14 @@ func (o *topOptions) complete(t *model.Topic, windowGiven bool) (*topConfig, err
 	case o.graph != "" && o.output != "":
 		return nil, usagef("--graph is an output of its own: it does not go with --output")
 	}
-	if c.count == 0 && (o.once || o.graph != "" || o.output != "" || !onTerminal(o.streams)) {
+	past, err := o.sinceOptions.check(&o.traceOptions, changed)
+	if err != nil {
+		return nil, err
+	}
+	if c.count == 0 && (past || o.once || o.graph != "" || o.output != "" || !onTerminal(o.streams)) {
 		c.count = 1
 	}
-	if err := c.setWindow(o.window, windowGiven); err != nil {
+	if err := c.setWindow(o.window, changed("window")); err != nil {
 		return nil, err
 	}
 	// Rows are sorted before they are printed.
@@ -225,9 +233,19 @@ func (o *topOptions) complete(t *model.Topic, windowGiven bool) (*topConfig, err
 	if t.Name == "syscalls" {
 		own.syscalls.summary, sources = true, []string{"syscall"}
 	}
-	c.traceConfig, err = own.complete(sources...)
+	if past {
+		own.mode, c.window = modeCluster, 0
+	}
+	if c.traceConfig, err = own.complete(sources...); err != nil || !past {
+		return c, err
+	}
+	// Of a flow, the first and the last state say by how much it has grown.
+	c.question, err = c.past(&o.sinceOptions, o.filter, func(time.Duration) time.Duration { return maxUpdates })
 	return c, err
 }
+
+// maxUpdates is longer than any history.
+const maxUpdates = 365 * 24 * time.Hour
 
 // setWindow validates --window: a screen has fixed windows, a table any length.
 func (c *topConfig) setWindow(d time.Duration, given bool) error {

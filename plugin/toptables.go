@@ -15,6 +15,9 @@ import (
 )
 
 func runTop(parent context.Context, c *topConfig) error {
+	if c.question != nil {
+		return runTopSince(parent, c)
+	}
 	return runSession(parent, c.traceConfig, func(s engine, in intake) live.Consumer {
 		if c.count == 0 {
 			return newTopScreen(c, s, in)
@@ -92,7 +95,7 @@ func (t *topTables) printAll(s engine) error {
 // print prints the table with a number.
 func (t *topTables) print(n int, now time.Time) error {
 	if t.config.graph != "" {
-		return t.draw(now)
+		return draw(t.config, t.model, now, t.reporter)
 	}
 	p, err := t.config.open()
 	if err != nil {
@@ -122,11 +125,11 @@ func printRows(p render.Printer, rows model.Table) error {
 }
 
 // draw prints the graph of clients and servers.
-func (t *topTables) draw(now time.Time) error {
-	g, left := graph.Calls(t.model.Edges(0, now), t.config.viewed)
+func draw(c *topConfig, m *model.Model, now time.Time, r *reporter) error {
+	g, left := graph.Calls(m.Edges(0, now), c.viewed)
 	if left > 0 {
-		t.reporter.Logf("note: %d more calls are not in the picture", left)
+		r.Logf("note: %d more calls are not in the picture", left)
 	}
 	write := map[string]func(io.Writer) error{"dot": g.DOT, "mermaid": g.Mermaid, "svg": g.SVG}
-	return write[t.config.graph](t.config.streams.Out)
+	return write[c.graph](c.streams.Out)
 }

@@ -34,6 +34,8 @@ type verdicts struct {
 	config verdictConfig
 	watch  *why.Watch
 	failed map[string]string // nodes that were not seen, and why
+	// unknown are the times of which nothing is known, by node.
+	unknown []string
 	// nothing is why there is no verdict at all.
 	nothing error
 }
@@ -79,6 +81,9 @@ func (v *verdicts) Close() error {
 	}
 	for _, node := range slices.Sorted(maps.Keys(v.failed)) {
 		out = append(safe.AppendText(out, "not seen: "+node+": "+v.failed[node]), '\n')
+	}
+	for _, line := range v.unknown {
+		out = append(safe.AppendText(out, line), '\n')
 	}
 	_, err := v.config.out.Write(out)
 	return err
@@ -148,6 +153,18 @@ func (v *verdicts) none(without []string) error {
 	return fmt.Errorf("no pod with a GPU matches %s: %d %s on %s", v.config.targets, devices,
 		plural.Noun(devices, "GPU"),
 		listed(nodes, ", "))
+}
+
+// conclude returns the error of a command: why there is no verdict, unless there is another error.
+func (v *verdicts) conclude(err error) error {
+	switch {
+	case v.nothing == nil:
+	case err == nil:
+		return v.nothing
+	default: // how the session ended decides the exit code
+		v.reporter.Logf("%v", v.nothing)
+	}
+	return err
 }
 
 // listed joins the first of a list.

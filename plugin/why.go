@@ -30,12 +30,14 @@ var whySources = []string{"gpu", "resources", "flow"}
 // whyOptions are the flags of why gpu.
 type whyOptions struct {
 	traceOptions
+	sinceOptions
 	window time.Duration
 }
 
 func (o *whyOptions) bind(flags *pflag.FlagSet) {
 	o.traceOptions.bind(flags)
 	o.gpu.bind(flags)
+	o.sinceOptions.bind(flags)
 	flags.DurationVar(&o.window, "window", whyWindow,
 		fmt.Sprintf("How long to watch before there are verdicts: %v or more", minWhyWindow))
 	flags.Lookup("output").Usage += "; text by default"
@@ -54,6 +56,8 @@ type whyConfig struct {
 	*traceConfig
 	window time.Duration
 	rows   *filter.Filter
+	// question is about the past; nil: about what happens now.
+	question *pastConfig
 }
 
 // printing is how its verdicts are printed.
@@ -92,11 +96,14 @@ Verdicts are hypotheses that fit the evidence.`,
   # GPUs of the whole cluster that are held and not used, watched for a minute
   kubectl orb8 why gpu -A --window 1m --filter 'verdict == "abandoned"' -o wide
 
+  # What a job waited for in ten minutes of the night, as the installed agents have recorded it
+  kubectl orb8 why gpu job/train -n ml --since 2026-11-30T03:00:00Z --until 2026-11-30T03:10:00Z
+
   # What each pod of a namespace waits for, as JSON
   kubectl orb8 why gpu -n ml -o json | jq -c '{pod, verdict, confidence, share: .shares[.verdict]}'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.names = args
-			c, err := o.complete(cmd.Flags().Changed("duration"))
+			c, err := o.complete(cmd.Flags().Changed)
 			if err != nil {
 				return err
 			}
@@ -109,9 +116,12 @@ Verdicts are hypotheses that fit the evidence.`,
 }
 
 // complete resolves the options. What is wrong with them is a usage error.
-func (o *whyOptions) complete(durationGiven bool) (*whyConfig, error) {
+func (o *whyOptions) complete(changed func(flag string) bool) (*whyConfig, error) {
+	past, err := o.sinceOptions.check(&o.traceOptions, changed)
 	switch {
-	case durationGiven:
+	case err != nil:
+		return nil, err
+	case changed("duration"):
 		return nil, usagef("--duration: --window says how long why gpu watches")
 	case o.window < minWhyWindow || o.window > maxWhyWindow:
 		return nil, usagef("--window %v: want %v to %v", o.window, minWhyWindow, maxWhyWindow)
@@ -119,31 +129,35 @@ func (o *whyOptions) complete(durationGiven bool) (*whyConfig, error) {
 		return nil, usagef("--sort-by and --no-headers go with --output")
 	}
 	c := &whyConfig{window: o.window}
-	var err error
 	if c.rows, err = o.compile([]*event.Kind{o.rows}); err != nil {
 		return nil, err
 	}
 	own := o.traceOptions
 	own.filter = ""
-	c.traceConfig, err = own.complete(whySources...)
+	if past {
+		own.mode = modeCluster
+	}
+	if c.traceConfig, err = own.complete(whySources...); err != nil || !past {
+		return c, err
+	}
+	c.question, err = c.past(&o.sinceOptions, "", why.Slot)
 	return c, err
 }
 
 // runWhy watches for the window and prints the verdicts.
 func runWhy(parent context.Context, c *whyConfig) error {
+	if c.question != nil {
+		return runWhySince(parent, c)
+	}
 	var v *whyView
 	err := runSession(parent, c.traceConfig, func(s engine, in intake) live.Consumer {
 		v = newWhyView(c, s, in)
 		return v
 	})
-	switch {
-	case v == nil || v.nothing == nil:
-	case err == nil:
-		return v.nothing
-	default: // how the session ended decides the exit code
-		v.reporter.Logf("%v", v.nothing)
+	if v == nil {
+		return err
 	}
-	return err
+	return v.conclude(err)
 }
 
 // whyView watches for the window, and prints the verdicts when the session has ended.
