@@ -8,8 +8,10 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
+	"time"
 
 	"google.golang.org/grpc/credentials"
 )
@@ -203,8 +205,25 @@ func (r *reporting) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthIn
 	c, info, err := r.TransportCredentials.ServerHandshake(conn)
 	if err != nil {
 		r.refused(conn.RemoteAddr(), err)
+		linger(conn)
 	}
 	return c, info, err
+}
+
+const (
+	// lingerTime and lingerBytes limit what is read of a client that was refused.
+	lingerTime  = 500 * time.Millisecond
+	lingerBytes = 64 << 10
+)
+
+// linger ends the writing side of a connection and reads what the client has sent meanwhile. Closing it with that
+// unread would reset it, and the client would not learn from the alert why it was refused.
+func linger(conn net.Conn) {
+	half, ok := conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil || conn.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, conn, lingerBytes) // the connection has ended either way
 }
 
 func (r *reporting) Clone() credentials.TransportCredentials {

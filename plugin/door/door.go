@@ -20,8 +20,10 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -65,7 +67,7 @@ const (
 type Door struct {
 	Options
 	// dial connects to a server's pod; tests replace it.
-	dial func(ctx context.Context, pod string) (net.Conn, error)
+	dial dialFunc
 
 	mu     sync.Mutex
 	bundle *orbit.Bundle
@@ -101,9 +103,18 @@ func (d *Door) Dial(ctx context.Context) (*grpc.ClientConn, error) {
 	slices.SortStableFunc(pods, func(a, b string) int { // the last one comes last
 		return cmp.Compare(btoi(a == d.last), btoi(b == d.last))
 	})
-	var errs []error
+	var errs reasons
+	renewed := false
 	for _, pod := range pods {
 		conn, err := d.connect(ctx, pod)
+		if refused := (*refusedError)(nil); errors.As(err, &refused) && !renewed {
+			// Of an authority that was replaced, or expired by the clock of the server.
+			renewed, d.leaf = true, nil
+			if err := d.certify(ctx); err != nil {
+				return nil, err
+			}
+			conn, err = d.connect(ctx, pod)
+		}
 		if err == nil {
 			d.last = pod
 			return conn, nil
@@ -113,7 +124,16 @@ func (d *Door) Dial(ctx context.Context) (*grpc.ClientConn, error) {
 			break
 		}
 	}
-	return nil, fmt.Errorf("no server of orb8 in namespace %q can be reached: %w", d.Namespace, errors.Join(errs...))
+	return nil, fmt.Errorf("no server of orb8 in namespace %q can be reached: %w", d.Namespace, errs)
+}
+
+// forget discards a certificate that a server has refused, so that the next Dial obtains another one.
+func (d *Door) forget(leaf *tls.Certificate) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.leaf == leaf {
+		d.leaf = nil
+	}
 }
 
 func btoi(b bool) int {
@@ -130,9 +150,20 @@ func (d *Door) connect(ctx context.Context, pod string) (*grpc.ClientConn, error
 		Certificate: func() (*tls.Certificate, error) { return leaf, nil },
 		Bundle:      func() (*orbit.Bundle, error) { return bundle, nil },
 	}, orbit.Accept(orbit.RoleServer))
+	try := &attempt{TransportCredentials: credentials.NewTLS(config)}
 	conn, err := grpc.NewClient("passthrough:///"+pod,
-		grpc.WithTransportCredentials(credentials.NewTLS(config)),
-		grpc.WithContextDialer(func(ctx context.Context, pod string) (net.Conn, error) { return d.dial(ctx, pod) }),
+		grpc.WithTransportCredentials(try),
+		grpc.WithContextDialer(try.dialer(d.dial)),
+		grpc.WithStreamInterceptor(func(
+			ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer,
+			opts ...grpc.CallOption,
+		) (grpc.ClientStream, error) {
+			stream, err := open(ctx, desc, conn, method, opts...)
+			if err != nil {
+				return nil, err
+			}
+			return &watchedStream{stream, func() { d.forget(leaf) }}, nil
+		}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(orbit.MaxMessageBytes)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 10 * time.Second}),
 		grpc.WithStaticStreamWindowSize(2<<20), grpc.WithStaticConnWindowSize(3<<20),
@@ -143,10 +174,25 @@ func (d *Door) connect(ctx context.Context, pod string) (*grpc.ClientConn, error
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	if err := ready(ctx, conn); err != nil {
-		return nil, errors.Join(err, conn.Close())
+	if err := ready(ctx, conn, try); err != nil {
+		_ = conn.Close() // it has no connection
+		return nil, err
 	}
 	return conn, nil
+}
+
+// watchedStream calls refused where the server does not know the caller.
+type watchedStream struct {
+	grpc.ClientStream
+	refused func()
+}
+
+func (s *watchedStream) RecvMsg(m any) error {
+	err := s.ClientStream.RecvMsg(m)
+	if status.Code(err) == codes.Unauthenticated {
+		s.refused()
+	}
+	return err
 }
 
 // readBundle reads the servers' authority.

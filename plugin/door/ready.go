@@ -9,8 +9,8 @@ import (
 	"google.golang.org/grpc/connectivity"
 )
 
-// ready waits until a connection has made its handshake. gRPC does not say why one has failed: the first request does.
-func ready(ctx context.Context, conn *grpc.ClientConn) error {
+// ready waits until a connection has made its handshake.
+func ready(ctx context.Context, conn *grpc.ClientConn, try *attempt) error {
 	conn.Connect()
 	for {
 		state := conn.GetState()
@@ -18,9 +18,12 @@ func ready(ctx context.Context, conn *grpc.ClientConn) error {
 		case connectivity.Ready:
 			return nil
 		case connectivity.TransientFailure, connectivity.Shutdown:
-			return errors.New("the connection failed")
+			return try.reason()
 		}
 		if !conn.WaitForStateChange(ctx, state) {
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return fmt.Errorf("it did not answer within %v: see kubectl orb8 status", dialTimeout)
+			}
 			return fmt.Errorf("no connection: %w", context.Cause(ctx))
 		}
 	}
