@@ -140,30 +140,29 @@ func coverageStart(c *orbit.Coverage) time.Time {
 	return time.Unix(0, int64(min(max(c.GetSince(), first), math.MaxInt64)))
 }
 
-// recorded returns those of some kinds that a node that answers records and that are visible. It is an error if there
-// are none.
-func recorded(c *orbit.Coverage, kinds []string) (some []string, err error) {
+// checkRecorded refuses an answer if no node records any of the kinds, or none is visible.
+func checkRecorded(c *orbit.Coverage, kinds []string) error {
+	visible := slices.DeleteFunc(slices.Clone(kinds), func(k string) bool {
+		return slices.Contains(c.GetForbiddenKinds(), k)
+	})
+	if len(visible) == 0 {
+		return fmt.Errorf("you may not see %s", strings.Join(kinds, " and "))
+	}
 	answered := false
 	for _, n := range c.GetNodes() {
 		if n.GetAnswer() != orbit.NodeAnswer_NODE_ANSWER_OK {
 			continue
 		}
 		answered = true
-		for _, kind := range kinds {
-			if slices.Contains(n.GetKinds(), kind) && !slices.Contains(c.GetForbiddenKinds(), kind) &&
-				!slices.Contains(some, kind) {
-				some = append(some, kind)
-			}
+		if slices.ContainsFunc(visible, func(k string) bool { return slices.Contains(n.GetKinds(), k) }) {
+			return nil
 		}
 	}
-	switch {
-	case !answered || len(some) > 0:
-		return some, nil
-	case !slices.ContainsFunc(kinds, func(k string) bool { return !slices.Contains(c.GetForbiddenKinds(), k) }):
-		return nil, fmt.Errorf("you may not see %s", strings.Join(kinds, " and "))
+	if !answered {
+		return nil
 	}
-	return nil, fmt.Errorf("the installed agents do not record %s: of the past, it is not known; tracers can show it "+
-		"now, without --since", strings.Join(kinds, " and "))
+	return fmt.Errorf("the installed agents do not record %s: of the past, it is not known; tracers can show it now, "+
+		"without --since", strings.Join(kinds, " and "))
 }
 
 // unknownTimes lists the times of the answer that the nodes did not observe.

@@ -34,7 +34,7 @@ func runTopSince(parent context.Context, c *topConfig) error {
 
 // Cover takes when the answer begins and ends. It fails if the topic is not recorded.
 func (v *topSince) Cover(c *orbit.Coverage) error {
-	if _, err := recorded(c, v.config.topic.Sources); err != nil {
+	if err := checkRecorded(c, v.config.topic.Sources); err != nil {
 		return err
 	}
 	v.until = c.GetUntil()

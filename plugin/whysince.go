@@ -36,7 +36,7 @@ func runWhySince(parent context.Context, c *whyConfig) error {
 
 // Cover takes what the agents know of the time. It fails if they do not record GPUs.
 func (v *whySince) Cover(c *orbit.Coverage) error {
-	if _, err := recorded(c, []string{"gpu"}); err != nil {
+	if err := checkRecorded(c, []string{"gpu"}); err != nil {
 		return err
 	}
 	clear(v.failed)
