@@ -3,9 +3,14 @@ package e2e
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
+	"os/exec"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -14,12 +19,14 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 	grpcstatus "google.golang.org/grpc/status"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
+	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 )
 
@@ -42,8 +49,10 @@ func TestPersistentMode(t *testing.T) {
 	t.Run("drops", func(t *testing.T) { drops(t, agents) })
 	t.Run("auto", func(t *testing.T) { autoMode(t, e) })
 	t.Run("viewers", func(t *testing.T) { viewers(t, e) })
+	t.Run("service accounts", func(t *testing.T) { serviceAccounts(t, e) })
 	t.Run("revoked", func(t *testing.T) { revoked(t, e) })
 	t.Run("faults", func(t *testing.T) { faults(t, agents) })
+	t.Run("upgrade", func(t *testing.T) { upgrade(t, agents) })
 	t.Run("strangers", func(t *testing.T) { strangers(t, e) })
 	run(t, e, e.Kubeconfig, 0, "uninstall")
 	run(t, e, e.Kubeconfig, 0, "uninstall") // it can be repeated
@@ -189,6 +198,119 @@ func viewers(t *testing.T, e *kit.Env) {
 	}
 }
 
+// serviceAccounts checks that a service account sees the namespace that it has the right to: through kubectl orb8, and
+// as a program in the cluster that calls a server with a token.
+func serviceAccounts(t *testing.T, e *kit.Env) {
+	shop, bank := e.Namespace(t, nil), e.Namespace(t, nil)
+	pods := e.Pods(t,
+		kit.PodSpec{Namespace: shop, Name: "client", Node: e.Nodes[0]},
+		kit.PodSpec{Namespace: bank, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-tcp", ":7000"}})
+	pods[0].Exec(t, "tcp", "-to", netip.AddrPortFrom(pods[1].IP(t, false), 7000).String(), "-send", "100", "-recv", "100")
+	account := e.ServiceAccount(t, shop, "reader")
+	e.Apply(t, subjectRBAC("reader-"+shop, shop, fmt.Sprintf("{kind: ServiceAccount, name: reader, namespace: %s}", shop)))
+
+	tr := query(t, e, account.Kubeconfig(t), 0, "flows", "-A", "-o", "json")
+	var seen []string
+	tr.JQ(t, &seen, `map(select(.kind == "flow").namespace) | unique`)
+	if len(seen) != 1 || seen[0] != shop || strings.Contains(tr.Stdout(t)+tr.Stderr(), bank) {
+		t.Errorf("kubectl orb8 of a service account sees %v:\n%s", seen, tr.Stderr())
+	}
+
+	flows := func(audience, namespace string) (found []*event.Event, err error) {
+		t.Helper()
+		client, closeConn := callServer(t, e)
+		defer closeConn()
+		ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), "authorization",
+			"Bearer "+account.Token(t, audience)), 30*time.Second)
+		defer cancel()
+		stream, err := client.QueryFlows(ctx, &orbit.QueryFlowsRequest{Query: &orbit.QueryRequest{
+			Protocol: orbit.Protocol, Selection: &orbit.Selection{Kinds: []string{"flow"}, Namespaces: []string{namespace}}}})
+		for err == nil {
+			var a *orbit.Answer
+			if a, err = stream.Recv(); err == nil {
+				found = append(found, a.GetEvents()...)
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			err = nil
+		}
+		return found, err
+	}
+	found, err := flows(orbit.TokenAudience, shop)
+	if err != nil || len(found) != 1 || found[0].GetNamespace() != shop || !found[0].GetFlow().GetDst().GetRedacted() {
+		t.Errorf("a program in the cluster sees %v, %v", found, err)
+	}
+	if found, err := flows(orbit.TokenAudience, bank); grpcstatus.Code(err) != codes.PermissionDenied || len(found) > 0 {
+		t.Errorf("it sees of the other namespace %v, %v", found, err)
+	}
+	if found, err := flows("", shop); grpcstatus.Code(err) != codes.Unauthenticated || len(found) > 0 {
+		t.Errorf("with a token for the API server it sees %v, %v", found, err)
+	}
+}
+
+// callServer connects to a server as programs in the cluster do, without a certificate.
+func callServer(t *testing.T, e *kit.Env) (client orbit.OrbitServiceClient, closeConn func()) {
+	t.Helper()
+	core := e.Client.CoreV1()
+	m, err := core.ConfigMaps("orb8-system").Get(t.Context(), orbit.AuthorityName, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bundle, err := orbit.ParseBundle([]byte(m.Data[orbit.AuthorityKey]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := core.Pods("orb8-system").List(t.Context(), metav1.ListOptions{
+		LabelSelector: "app.kubernetes.io/component=server"})
+	if err != nil || len(list.Items) == 0 {
+		t.Fatal(list, err)
+	}
+	conn, err := grpc.NewClient(net.JoinHostPort(list.Items[0].Status.PodIP, "8080"), grpc.WithTransportCredentials(
+		credentials.NewTLS(orbit.ClientTLS(orbit.Credentials{Bundle: func() (*orbit.Bundle, error) { return bundle, nil }},
+			orbit.Accept(orbit.RoleServer)))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return orbit.NewOrbitServiceClient(conn), func() { _ = conn.Close() }
+}
+
+// upgrade changes the image of agents and servers while a stream runs, which goes on. The image is the same under
+// another name.
+func upgrade(t *testing.T, e *kit.Env) {
+	ns := e.Namespace(t, nil)
+	pods := e.Pods(t,
+		kit.PodSpec{Namespace: ns, Name: "client", Node: e.Nodes[0]},
+		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-quiet", "-tcp", ":7000"}})
+	to := netip.AddrPortFrom(pods[1].IP(t, false), 7000).String()
+	tr := e.Trace(t, "trace", "tcp", "-n", ns, "-o", "json")
+	tr.AwaitStreaming(t, 2)
+	const next = "ghcr.io/orb8-dev/orb8:e2e-next"
+	archive := filepath.Join(t.TempDir(), "next.tar")
+	make := exec.Command("hack/go", "run", "./e2e/image", "-arch", runtime.GOARCH, "-ref", next, "-root",
+		filepath.Join("bin", "linux-"+runtime.GOARCH, "agent-root"), "-o", archive, "orb8-agent")
+	make.Dir = e.Root
+	if out, err := make.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v: %s", make.Args, err, out)
+	}
+	e.Component(t, "load", archive)
+	run(t, e, e.Kubeconfig, 0, "upgrade", "--force", "--force-conflicts", "--image", next, "--timeout", "2m")
+	for _, node := range e.Nodes {
+		tr.AwaitStderr(t, node+": nothing was seen from ")
+	}
+	pods[0].Exec(t, "tcp", "-to", to, "-conns", "5", "-send", "100", "-recv", "100")
+	tr.AwaitJQ(t, ended("client")+" | length == 5")
+	tr.Stop(t)
+	list, err := e.Client.CoreV1().Pods("orb8-system").List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range list.Items {
+		if p := &list.Items[i]; p.DeletionTimestamp == nil && p.Spec.Containers[0].Image != next {
+			t.Errorf("pod %s has image %s after the upgrade", p.Name, p.Spec.Containers[0].Image)
+		}
+	}
+}
+
 // revoked takes a right away while a stream runs, which then ends.
 func revoked(t *testing.T, e *kit.Env) {
 	ns := e.Namespace(t, nil)
@@ -209,38 +331,6 @@ func revoked(t *testing.T, e *kit.Env) {
 	t.Logf("ended %.1f s after the RoleBinding was deleted", took.Seconds())
 	if took > 61*time.Second {
 		t.Errorf("it took %v, want at most a minute", took)
-	}
-}
-
-// faults kills a server, and then an agent, while a stream runs. Connections that are made afterwards are in it, and
-// each only once.
-func faults(t *testing.T, e *kit.Env) {
-	ns := e.Namespace(t, nil)
-	pods := e.Pods(t,
-		kit.PodSpec{Namespace: ns, Name: "client", Node: e.Nodes[0]},
-		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-tcp", ":7000"}})
-	client := pods[0]
-	to := netip.AddrPortFrom(pods[1].IP(t, false), 7000).String()
-	connect := func() { client.Exec(t, "tcp", "-to", to, "-conns", "5", "-send", "100", "-recv", "100") }
-	ends := `map(select(.kind == "tcp" and .pod == "client" and .outcome == "closed"))`
-
-	tr := e.Trace(t, "trace", "tcp", "-n", ns, "-o", "json")
-	tr.AwaitStreaming(t, 2)
-	connect()
-	tr.AwaitJQ(t, ends+` | length == 5`)
-	killPods(t, e, "server", "")
-	connect() // while no server answers
-	tr.AwaitJQ(t, ends+` | length == 10`)
-	killPods(t, e, "agent", e.Nodes[0])
-	tr.AwaitStderr(t, e.Nodes[0]+": ")
-	run(t, e, e.Kubeconfig, 0, "install", "--timeout", "2m") // waits until the new agent is ready
-	connect()
-	tr.AwaitJQ(t, ends+` | length == 15`)
-	tr.Stop(t)
-	var repeated int
-	tr.JQ(t, &repeated, ends+` | length - (unique_by([.socketCookie, .src.port]) | length)`)
-	if repeated > 0 {
-		t.Errorf("%d connections are repeated", repeated)
 	}
 }
 
@@ -306,30 +396,41 @@ func strangers(t *testing.T, e *kit.Env) {
 
 // viewerRBAC lets a user see what happens in a namespace.
 func viewerRBAC(user, namespace string) string {
-	return connectRBAC(user) + fmt.Sprintf(`---
+	return subjectRBAC(user, namespace, userSubject(user))
+}
+
+func userSubject(user string) string {
+	return fmt.Sprintf("{apiGroup: rbac.authorization.k8s.io, kind: User, name: %s}", user)
+}
+
+// subjectRBAC lets a subject see what happens in a namespace. name is that of the bindings.
+func subjectRBAC(name, namespace, subject string) string {
+	return bindConnect(name, subject) + fmt.Sprintf(`---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
-metadata: {name: orb8-view-%[1]s, namespace: %[2]s}
+metadata: {name: orb8-view-%s, namespace: %s}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: orb8-view}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: %[1]s}]
-`, user, namespace)
+subjects: [%s]
+`, name, namespace, subject)
 }
 
 // connectRBAC lets a user reach the servers.
-func connectRBAC(user string) string {
+func connectRBAC(user string) string { return bindConnect(user, userSubject(user)) }
+
+func bindConnect(name, subject string) string {
 	return fmt.Sprintf(`---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
 metadata: {name: orb8-connect-%[1]s}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: orb8-connect}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: %[1]s}]
+subjects: [%[2]s]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
 metadata: {name: orb8-connect-%[1]s, namespace: orb8-system}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: orb8-connect}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: %[1]s}]
-`, user)
+subjects: [%[2]s]
+`, name, subject)
 }
 
 // may reports whether a user may do something in a namespace.

@@ -123,8 +123,8 @@ func TestInstall_StatusUninstall(t *testing.T) {
 
 func TestInstall_ReportsWhatIsMissing(t *testing.T) {
 	api := fakeapi.New(t)
-	code, _, errOut := runOn(t, api, "install", "--timeout", "50ms")
-	const want = "error: not complete after 0s: 0/0 nodes ready, 0/2 servers ready"
+	code, _, errOut := runOn(t, api, "install", "--timeout", "10s")
+	const want = "s: 0/0 nodes ready, 0/2 servers ready: no node is selected for agents: see --node-selector"
 	if code != ExitError || !strings.Contains(errOut, want) {
 		t.Errorf("exit code %d: %s", code, errOut)
 	}

@@ -67,6 +67,14 @@ func (s *Service) stream(
 		return err
 	}
 	defer c.close()
+	// A client that loses this server before the first event goes on from here at another one.
+	wire, err := orbit.EncodeAnswer(&orbit.Answer{Watermark: cmp.Or(request.GetSince(), nowNs())}, nil)
+	if err != nil {
+		return status.Error(codes.Internal, err.Error())
+	}
+	if err := send(wire); err != nil {
+		return err
+	}
 	f := &follow{call: c, queue: newQueue(c.share), since: request.GetSince(), nodeSince: request.GetNodeSince()}
 	f.collector = c.newCollector(collect.Options{Interval: interval,
 		Memory: holder(func(bytes int) bool { return c.share.hold(partMerge, bytes) == nil })})
@@ -97,6 +105,8 @@ func (s *Service) stream(
 		}
 	}
 }
+
+func nowNs() uint64 { return uint64(time.Now().UnixNano()) }
 
 // streamError is the status of a stream whose context has ended.
 func streamError(ctx context.Context) error {
@@ -199,7 +209,7 @@ func (f *follow) followNode(ctx context.Context, node string) {
 
 // cut reports that a node's stream has no agent. One that has had none yet begins now.
 func (f *follow) cut(node string, at *position, answer orbit.NodeAnswer, message string) {
-	at.watermark = cmp.Or(at.watermark, uint64(time.Now().UnixNano()))
+	at.watermark = cmp.Or(at.watermark, nowNs())
 	f.coverage.cut(node, answer, message, at.unseen.cut(at.watermark))
 }
 

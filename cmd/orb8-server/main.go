@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"time"
 
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -33,6 +34,7 @@ func main() { host.Main("orb8-server", run) }
 // settings are the command line.
 type settings struct {
 	listen, health, agents string
+	certificateLife        time.Duration
 	version                bool
 }
 
@@ -43,6 +45,8 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	flags.StringVar(&s.listen, "listen", fmt.Sprintf(":%d", orbit.ServerPort), "`address` of gRPC")
 	flags.StringVar(&s.health, "health", ":8081", "`address` of /healthz and /readyz")
 	flags.StringVar(&s.agents, "agents", "orb8-agent", "`name` of the agents' Service")
+	flags.DurationVar(&s.certificateLife, "certificate-life", orbit.AgentLife,
+		"`time` after which certificates of servers and agents end, and users' at the latest")
 	flags.BoolVar(&s.version, "version", false, "print the version")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return nil, nil
@@ -53,8 +57,16 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 		fmt.Fprintf(stderr, "orb8-server: unexpected argument %q\n", flags.Arg(0))
 		return nil, host.ErrUsage
 	}
+	if s.certificateLife < minCertificateLife || s.certificateLife > orbit.AgentLife {
+		fmt.Fprintf(stderr, "orb8-server: --certificate-life %v: want %v to %v\n", s.certificateLife,
+			minCertificateLife, orbit.AgentLife)
+		return nil, host.ErrUsage
+	}
 	return s, nil
 }
+
+// minCertificateLife leaves time to renew a certificate.
+const minCertificateLife = time.Minute
 
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	s, err := parse(args, stderr)
@@ -93,7 +105,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 func serve(
 	ctx context.Context, s *settings, client, reviewer kubernetes.Interface, namespace string, log *slog.Logger,
 ) error {
-	certificates, err := authority.Open(ctx, client, authority.Options{Namespace: namespace, Log: log})
+	certificates, err := authority.Open(ctx, client, authority.Options{Namespace: namespace,
+		LeafLife: s.certificateLife, Log: log})
 	if err != nil {
 		return err
 	}

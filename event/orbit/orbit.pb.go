@@ -419,7 +419,7 @@ func (x *QueryFlowsRequest) GetAggregateBy() []string {
 type Answer struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Events []*event.Event         `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
-	// The server will send no event older than this, ns since the Unix epoch; 0: it has not changed.
+	// In the first message of a stream: it has the events since then, ns since the Unix epoch.
 	Watermark uint64 `protobuf:"fixed64,2,opt,name=watermark,proto3" json:"watermark,omitempty"`
 	// What the answer covers: in the first message, whenever it changes, and in the last message of a query.
 	Coverage *Coverage `protobuf:"bytes,3,opt,name=coverage,proto3" json:"coverage,omitempty"`

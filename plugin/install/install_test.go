@@ -379,9 +379,9 @@ func TestInstall_GivesUpOnStuckNodes(t *testing.T) {
 func TestInstall_TimesOut(t *testing.T) {
 	h := newHarness(t)
 	h.runPods(t, `reason: ContainerCreating`)
-	h.options.Timeout = 200 * time.Millisecond
+	h.options.Timeout = 2 * time.Second
 	_, err := h.Install(t.Context(), h.options)
-	const want = "not complete after 0s: 1/2 nodes ready, 2/2 servers ready: node-2: starting"
+	const want = "not complete after 2s: 1/2 nodes ready, 2/2 servers ready: node-2: starting"
 	if err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("%v", err)
 	}

@@ -81,7 +81,7 @@ func TestUninstall_ContinuesAfterTimeout(t *testing.T) {
 	h.install(t)
 	putRuntime(t, h)
 	h.api.Hold("daemonsets")
-	_, err := h.Uninstall(t.Context(), deploy.DefaultNamespace, 100*time.Millisecond)
+	_, err := h.Uninstall(t.Context(), deploy.DefaultNamespace, 2*time.Second)
 	var left *LeftError
 	if !errors.As(err, &left) || !strings.Contains(err.Error(), "daemonset.apps/orb8-agent") {
 		t.Fatalf("%v", err)

@@ -54,7 +54,7 @@ const (
 	giveUpAfter = 2 * time.Minute
 	// overlap is how far before the newest event another server begins. Events of that time that were shown already are
 	// left out.
-	overlap = 2 * time.Second
+	overlap = 5 * time.Second
 )
 
 // Session is one session, of one Run.
@@ -79,6 +79,7 @@ type Session struct {
 	timer    *time.Timer
 	shown    *recent
 	newest   uint64 // time of the newest event shown
+	begin    uint64 // where the session begins
 }
 
 // New makes a session, which ends with ctx at the latest.
@@ -172,7 +173,11 @@ func (s *Session) stream(open func() (live.Consumer, error)) error {
 		if s.consumer == nil || time.Since(lastAnswer) > giveUpAfter {
 			return err
 		}
-		s.status.LogOncef("the server's answer was cut: %v: continuing at another server", message(err))
+		if unreached := (*dialError)(nil); errors.As(err, &unreached) {
+			s.status.LogOncef("no server can be reached: %v: trying again", unreached.error)
+		} else {
+			s.status.LogOncef("the server's answer was cut: %v: continuing at another server", message(err))
+		}
 		select {
 		case <-time.After(pause):
 		case <-s.running.Done():
@@ -202,6 +207,11 @@ func final(err error) bool {
 	return errors.Is(err, io.ErrClosedPipe) || errors.Is(err, door.ErrForbidden) || errors.Is(err, errOutput)
 }
 
+// dialError is that of a Dial.
+type dialError struct{ error }
+
+func (e *dialError) Unwrap() error { return e.error }
+
 // errOutput is that of a consumer.
 var errOutput = errors.New("write output")
 
@@ -217,13 +227,13 @@ func message(err error) string {
 func (s *Session) streamOnce(open func() (live.Consumer, error)) error {
 	conn, err := s.dial(s.running)
 	if err != nil {
-		return err
+		return &dialError{err}
 	}
 	defer func() { _ = conn.Close() }()
 	request := &orbit.StreamRequest{Protocol: orbit.Protocol, Selection: s.config.Selection,
 		Interval: int64(s.config.Interval)}
-	if s.newest > 0 {
-		request.Since = s.newest - uint64(min(int64(s.newest), int64(overlap)))
+	if s.begin > 0 {
+		request.Since = max(s.begin, s.newest-min(s.newest, uint64(overlap)))
 		request.NodeSince = s.gaps.resume(request.Since)
 	}
 	s.shown.resume(s.newest)
@@ -249,6 +259,9 @@ func (s *Session) streamOnce(open func() (live.Consumer, error)) error {
 
 // show shows an answer.
 func (s *Session) show(answer *orbit.Answer) error {
+	if s.begin == 0 {
+		s.begin = answer.GetWatermark()
+	}
 	if c := answer.GetCoverage(); c != nil {
 		s.cover(c)
 	}

@@ -143,7 +143,7 @@ func TestSession_ContinuesAtAnotherServer(t *testing.T) {
 	first := answered("a", "b")
 	repeated := &orbit.Answer{Events: append(slices.Clone(first.GetEvents()), answered("c").GetEvents()...)}
 	f := &fakeServer{scripts: []script{
-		{[]*orbit.Answer{covered(ok), first}, status.Error(codes.Unavailable, "the server ends")},
+		{[]*orbit.Answer{{Watermark: 1}, covered(ok), first}, status.Error(codes.Unavailable, "the server ends")},
 		{[]*orbit.Answer{covered(ok), repeated}, nil},
 	}}
 	log := &lines{}
@@ -162,6 +162,22 @@ func TestSession_ContinuesAtAnotherServer(t *testing.T) {
 	}
 	if !slices.Contains(log.all, "1/1 node streaming from installed agents") {
 		t.Errorf("logged %q", log.all)
+	}
+}
+
+func TestSession_ContinuesFromItsBeginning(t *testing.T) {
+	begin := uint64(time.Now().UnixNano())
+	f := &fakeServer{scripts: []script{
+		{[]*orbit.Answer{{Watermark: begin}, covered(ok)}, status.Error(codes.Unavailable, "the server ends")},
+		{[]*orbit.Answer{{Watermark: begin}, covered(ok), answered("a")}, nil},
+	}}
+	s := New(t.Context(), Config{Selection: &orbit.Selection{Kinds: []string{"dns"}}}, serve(t, f), &lines{})
+	c := &consumer{after: 1, end: func() { s.End(live.ErrDone) }}
+	if _, err := s.Run(func() (live.Consumer, error) { return c, nil }); err != nil {
+		t.Error(err)
+	}
+	if since := f.streams[1].GetSince(); since != begin {
+		t.Errorf("without an event, the second server is asked since %d, want %d", since, begin)
 	}
 }
 

@@ -35,6 +35,8 @@ type Options struct {
 	Secret string
 	// Life is an authority's. At two thirds of it, another one begins to replace it.
 	Life time.Duration
+	// LeafLife is that of the certificates of servers and agents, and the longest of users'. It is AgentLife at most.
+	LeafLife time.Duration
 	// Overlap is how long a new authority is in the bundle before it signs. A kubelet takes two minutes to project a
 	// changed ConfigMap.
 	Overlap time.Duration
@@ -47,8 +49,6 @@ const (
 	defaultLife     = 365 * 24 * time.Hour
 	defaultOverlap  = 15 * time.Minute
 	defaultInterval = 15 * time.Second
-	// leafLife is the life of the server's own certificate.
-	leafLife = 24 * time.Hour
 	// timeout bounds one reading of the objects.
 	timeout = 30 * time.Second
 )
@@ -71,6 +71,8 @@ type Authority struct {
 func Open(ctx context.Context, client kubernetes.Interface, o Options) (*Authority, error) {
 	o.Life, o.Overlap = cmp.Or(o.Life, defaultLife), cmp.Or(o.Overlap, defaultOverlap)
 	o.Interval = cmp.Or(o.Interval, defaultInterval)
+	// An authority is kept until the last leaf has ended, by AgentLife.
+	o.LeafLife = min(cmp.Or(o.LeafLife, orbit.AgentLife), orbit.AgentLife)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -133,7 +135,7 @@ func (a *Authority) renewLeaf(now time.Time) error {
 	}
 	const name = "orb8-server"
 	names := []string{name, name + "." + a.o.Namespace, name + "." + a.o.Namespace + ".svc"}
-	cert, err := a.sign(now, orbit.Peer{Role: orbit.RoleServer}, key.Public(), leafLife, names...)
+	cert, err := a.sign(now, orbit.Peer{Role: orbit.RoleServer}, key.Public(), a.o.LeafLife, names...)
 	if err != nil {
 		return fmt.Errorf("issue the server's certificate: %w", err)
 	}
@@ -141,11 +143,11 @@ func (a *Authority) renewLeaf(now time.Time) error {
 	return nil
 }
 
-// Sign issues a certificate for a peer's key. It returns the chain, the leaf first.
+// Sign issues a certificate for a peer's key, of LeafLife at most. It returns the chain, the leaf first.
 func (a *Authority) Sign(peer orbit.Peer, key crypto.PublicKey, life time.Duration) ([]*x509.Certificate, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	cert, err := a.sign(time.Now(), peer, key, life)
+	cert, err := a.sign(time.Now(), peer, key, min(life, a.o.LeafLife))
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"context"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -82,6 +84,26 @@ func issue(t testing.TB, a *Authority, key crypto.Signer) []*x509.Certificate {
 		t.Fatal(err)
 	}
 	return chain
+}
+
+func TestSign_LimitsTheLife(t *testing.T) {
+	a, err := Open(t.Context(), fake.NewClientset(), Options{Namespace: "orb8-system", LeafLife: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, asked := range []time.Duration{30 * time.Second, time.Hour} {
+		chain, err := a.Sign(agent1, key.Public(), asked)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if life := chain[0].NotAfter.Sub(chain[0].NotBefore) - orbit.Backdate; life != min(asked, time.Minute) {
+			t.Errorf("of %v: %v", asked, life)
+		}
+	}
 }
 
 func TestOpen_ReplicasShareOneAuthority(t *testing.T) {
