@@ -1,6 +1,9 @@
 package server
 
 import (
+	"cmp"
+	"slices"
+
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
@@ -8,7 +11,7 @@ import (
 type held struct {
 	last    int // 0: all
 	flows   bool
-	entries []heldEvent // in the order of their times
+	entries []heldEvent
 	byFlow  map[string]int
 	live    int
 	bytes   int
@@ -29,7 +32,7 @@ func newHeld(last int, flows bool, share *share) *held {
 	return &held{last: last, flows: flows, byFlow: map[string]int{}, share: share}
 }
 
-// add takes an event. Times grow.
+// add takes an event.
 func (h *held) add(ev *event.Event, encoded []byte) error {
 	entry := heldEvent{time: ev.GetTime(), encoded: encoded, report: ev.GetLost() != nil || ev.GetNodeStatus() != nil}
 	if flow := ev.GetFlow(); h.flows && flow != nil {
@@ -57,6 +60,15 @@ func (h *held) remove(i int) {
 	h.bytes -= len(h.entries[i].encoded)
 	h.entries[i].encoded = nil
 	h.live--
+}
+
+// order puts the events in the order of their times. add may not be called afterwards.
+func (h *held) order() {
+	if h == nil {
+		return
+	}
+	h.byFlow = nil
+	slices.SortStableFunc(h.entries, func(a, b heldEvent) int { return cmp.Compare(a.time, b.time) })
 }
 
 // oldest returns the time of the oldest event of the newest n, or 0 where there are fewer.

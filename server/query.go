@@ -76,8 +76,8 @@ func (s *Service) query(
 	defer c.close()
 	c.coverage.period(since, cmp.Or(until, uint64(now.UnixNano())))
 	q := &query{call: c, since: since, until: until, last: int(request.GetLast()), flows: flows, send: send}
-	if !flows {
-		q.interval = time.Duration(request.GetInterval())
+	if q.interval = time.Duration(request.GetInterval()); flows {
+		q.interval = maxInterval // only the last state counts
 	}
 	if err := q.run(ctx); err != nil {
 		return err
@@ -116,6 +116,7 @@ func (q *query) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		q.held.order()
 		oldest := q.held.oldest(q.last)
 		short := slices.ContainsFunc(cursors, func(c *cursor) bool { return c.truncated && c.first > oldest })
 		if q.last == 0 || !short || round == maxRounds || newest > math.MaxUint32/lastMargin {

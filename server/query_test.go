@@ -91,3 +91,44 @@ func TestQuery_CoverageComesFirst(t *testing.T) {
 		t.Errorf("an interval of -1: %v", err)
 	}
 }
+
+// TestQueryFlows_OneEventForEachFlow asks for flows of which one is over before the others' last states.
+func TestQueryFlows_OneEventForEachFlow(t *testing.T) {
+	a := &fakeAgent{node: "a"}
+	add := func(cookie, second uint64, phase event.Phase) {
+		ev := flowEvent("web", event.Side_SIDE_SRC, second, second, phase)
+		ev.GetFlow().SocketCookie, ev.GetFlow().SrcIsn = cookie, uint32(cookie)
+		a.history = append(a.history, ev)
+	}
+	for second := range uint64(20) {
+		if second < 10 {
+			add(1, second, event.Phase_PHASE_UPDATE) // it goes silent
+		}
+		add(2, second, event.Phase_PHASE_UPDATE)
+		if second == 15 {
+			add(3, second, event.Phase_PHASE_CLOSED)
+		}
+	}
+	h := newHarness(t, &fakeDoor{}, a)
+	for last, want := range map[uint32][]uint64{0: {9, 15, 19}, 2: {15, 19}} {
+		r := &orbit.QueryFlowsRequest{Query: request(&orbit.Selection{})}
+		r.Query.Last = last
+		stream, err := h.client.QueryFlows(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var sent []uint64
+		for {
+			answer, err := stream.Recv()
+			if err != nil {
+				break
+			}
+			for _, ev := range answer.GetEvents() {
+				sent = append(sent, ev.GetFlow().GetSrcCounters().GetBytesSent())
+			}
+		}
+		if !slices.Equal(sent, want) {
+			t.Errorf("the last %d: sent %v, want %v", last, sent, want)
+		}
+	}
+}
