@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -228,7 +229,9 @@ func serviceAccounts(t *testing.T, e *kit.Env) {
 		for err == nil {
 			var a *orbit.Answer
 			if a, err = stream.Recv(); err == nil {
-				found = append(found, a.GetEvents()...)
+				found = append(found, slices.DeleteFunc(a.GetEvents(), func(ev *event.Event) bool {
+					return ev.GetNodeStatus() != nil
+				})...)
 			}
 		}
 		if errors.Is(err, io.EOF) {

@@ -50,7 +50,8 @@ type agentState struct {
 	// Events since the agent's start, and those that were lost.
 	Events *uint64 `json:"events"`
 	Lost   *uint64 `json:"lost"`
-	// HistoryBytes of HistoryLimitBytes are in use, since HistorySince.
+	// HistoryEvents are kept, in HistoryBytes of HistoryLimitBytes, since HistorySince.
+	HistoryEvents     *uint64    `json:"historyEvents"`
 	HistoryBytes      *uint64    `json:"historyBytes"`
 	HistoryLimitBytes *uint64    `json:"historyLimitBytes"`
 	HistorySince      *time.Time `json:"historySince"`
@@ -76,8 +77,9 @@ func agentStates(answer *orbit.NodesAnswer) (states []agentState) {
 		}
 		h, kept := got.GetHello(), got.GetHistory()
 		events, lost, memory, skew := got.GetEvents(), got.GetLost(), got.GetMemoryBytes(), n.GetClockSkew()/1000
-		used, limit := kept.GetBytes(), kept.GetLimitBytes()
+		used, limit, count := kept.GetBytes(), kept.GetLimitBytes(), kept.GetEvents()
 		s.Version, s.Kinds, s.Events, s.Lost = known(h.GetVersion()), h.GetKinds(), &events, &lost
+		s.HistoryEvents = &count
 		s.HistoryBytes, s.HistoryLimitBytes, s.HistorySince = &used, &limit, instantOf(kept.GetOldest())
 		s.MemoryBytes, s.ClockSkewMicros = &memory, &skew
 		if ran := time.Duration(h.GetTime() - got.GetStarted()); ran > 0 {
