@@ -27,6 +27,9 @@ var topCommands = []topCommand{
   # Who a deployment talks to, measured for half a minute, as a table
   kubectl orb8 top network deploy/web -n demo --group peer --once --window 30s
 
+  # Who talked to whom in ten minutes of the night, as the installed agents have recorded it
+  kubectl orb8 top network -n demo --group peer --since 2026-11-30T03:00:00Z --until 2026-11-30T03:10:00Z
+
   # Who calls whom, as a picture
   kubectl orb8 top network -A --graph svg > calls.svg`,
 	},
@@ -164,7 +167,7 @@ func newTopCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	top := &cobra.Command{
 		Use: "top", Short: "Show what happens most, summed by pod, workload, peer, name or call",
 		Long: `Show what happens most, on a screen that is kept up to date. With --once or without a terminal, print a
-table.`,
+table. With --since, print a table of the past, which the agents of "kubectl orb8 install" have recorded.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

@@ -89,7 +89,8 @@ func newWhyCommand(streams genericiooptions.IOStreams) *cobra.Command {
 			"confidence",
 		Long: `Trace pods with GPUs for a while, and report for each what the time of its GPUs goes to: work, or waits
 for the network, storage, CPUs, copies, launches or other GPUs, and whether a GPU is abandoned, throttled or failing.
-Verdicts are hypotheses that fit the evidence.`,
+Verdicts are hypotheses that fit the evidence. With --since, judge the past, which the agents of "kubectl orb8 install"
+have recorded.`,
 		Example: `  # Why a training job is slow
   kubectl orb8 why gpu job/train -n ml
 
