@@ -154,6 +154,23 @@ func TestAgent_Capabilities(t *testing.T) {
 	}
 }
 
+func TestAuthoritySecret_IsReadOnly(t *testing.T) {
+	v := defaults()
+	v.AuthoritySecret = "ca"
+	if c := v.serverPod().Containers[0]; !slices.Contains(c.Args, "--authority-secret=ca") {
+		t.Errorf("arguments %q", c.Args)
+	}
+	var verbs []string
+	for _, r := range v.authorityRules() {
+		if slices.Contains(r.Resources, "secrets") && slices.Contains(r.ResourceNames, "ca") {
+			verbs = append(verbs, r.Verbs...)
+		}
+	}
+	if !slices.Equal(verbs, []string{"get"}) {
+		t.Errorf("the server may %v it", verbs)
+	}
+}
+
 func TestKinds_AreEventKinds(t *testing.T) {
 	for _, name := range Kinds() {
 		if k := event.KindByName(name); k == nil || k.Row {
@@ -174,6 +191,8 @@ func TestValidate_NamesTheField(t *testing.T) {
 		"historyMemory": func(v *Values) { v.HistoryMemory = resource.MustParse("1k") },
 		"nodeSelector":  func(v *Values) { v.NodeSelector = map[string]string{"a b": "c"} },
 		"oldestKernel":  func(v *Values) { v.OldestKernel = "new" },
+		// It is the servers' own.
+		"authoritySecret": func(v *Values) { v.AuthoritySecret = Authority },
 	} {
 		v := defaults()
 		change(v)

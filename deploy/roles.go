@@ -1,6 +1,8 @@
 package deploy
 
 import (
+	"cmp"
+
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 
@@ -28,7 +30,7 @@ func (v *Values) access() []Object {
 			rule("certificates.k8s.io", "certificatesigningrequests", "create", "get"),
 		}),
 		v.clusterRoleBinding(Agent, ComponentAgent), v.clusterRoleBinding(Server, ComponentServer),
-		v.role(Server, ComponentServer, authorityRules()),
+		v.role(Server, ComponentServer, v.authorityRules()),
 		v.role(Connect, ComponentAccess, connectRules()),
 		v.roleBinding(Server, ComponentServer),
 	}
@@ -75,7 +77,11 @@ func serverRules() []rbacv1.PolicyRule {
 }
 
 // authorityRules let a server keep the certificate authority. RBAC cannot restrict create to a name.
-func authorityRules() (rules []rbacv1.PolicyRule) {
+func (v *Values) authorityRules() (rules []rbacv1.PolicyRule) {
+	// An authority that another program makes is only read.
+	given := rule("", "secrets", "get")
+	given.ResourceNames = []string{cmp.Or(v.AuthoritySecret, Authority)}
+	rules = append(rules, given)
 	for _, resource := range []string{"secrets", "configmaps"} {
 		keep := rule("", resource, "get", "update", "patch")
 		keep.ResourceNames = []string{Authority}

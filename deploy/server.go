@@ -76,7 +76,7 @@ func (v *Values) serverContainer() corev1.Container {
 		Command:         []string{"/orb8-server"},
 		Args: []string{
 			fmt.Sprintf("--listen=:%d", orbit.ServerPort), fmt.Sprintf("--health=:%d", serverHealthPort),
-			"--agents=" + Agent,
+			"--agents=" + Agent, "--authority-secret=" + v.AuthoritySecret,
 		},
 		Env: append([]corev1.EnvVar{
 			podspec.FieldEnv("ORB8_NODE_NAME", "spec.nodeName"),

@@ -41,6 +41,9 @@ type Values struct {
 	Privileged bool `json:"privileged,omitempty"`
 	// GPURuntimeClass is the RuntimeClass of agents, which gives them the devices of GPUs; empty: the default one.
 	GPURuntimeClass string `json:"gpuRuntimeClass,omitempty"`
+	// AuthoritySecret is a Secret in the namespace with the certificate authority, which another program makes, as
+	// cert-manager does; empty: servers make their own.
+	AuthoritySecret string `json:"authoritySecret,omitempty"`
 }
 
 // kinds are the kinds that an agent can record, and whether it does by default. Arguments of programs and of system
@@ -129,6 +132,10 @@ func (v *Values) Validate() error {
 		return &ValueError{"replicas", fmt.Sprint(v.Replicas), fmt.Sprintf("1 to %d", maxReplicas)}
 	case history < minHistory || history > maxHistory:
 		return &ValueError{"historyMemory", v.HistoryMemory.String(), "1Mi to 16Gi"}
+	case v.AuthoritySecret == Authority:
+		return &ValueError{"authoritySecret", v.AuthoritySecret, "a Secret that servers do not write themselves"}
+	case v.AuthoritySecret != "" && len(validation.IsDNS1123Subdomain(v.AuthoritySecret)) > 0:
+		return &ValueError{"authoritySecret", v.AuthoritySecret, "the name of a Secret"}
 	case v.OldestKernel != "" && !kernelRelease.MatchString(v.OldestKernel):
 		return &ValueError{"oldestKernel", v.OldestKernel, "a release such as 5.10"}
 	}

@@ -53,6 +53,7 @@ type installOptions struct {
 	oldestKernel    string
 	privileged      bool
 	runtimeClass    string
+	authoritySecret string
 
 	dryRun         string
 	output         string
@@ -126,6 +127,8 @@ func (o *installOptions) bind(flags *pflag.FlagSet) {
 		"Run agents privileged, for platforms where capabilities are not enough")
 	flags.StringVar(&o.runtimeClass, "gpu-runtime-class", "",
 		"RuntimeClass of agents, which provides the devices of GPUs; every selected node must have it")
+	flags.StringVar(&o.authoritySecret, "authority-secret", "", "Secret with the certificate authority that servers "+
+		"use, such as one of cert-manager (default: servers make their own)")
 	flags.StringVar(&o.dryRun, "dry-run", dryRunNone, "none, client (print what would be applied, without asking the "+
 		"cluster) or server (let the API server check it)")
 	flags.StringVarP(&o.output, "output", "o", "", "Output format: yaml, or nothing")
@@ -192,6 +195,7 @@ func (o *installOptions) override(flags *pflag.FlagSet, v *deploy.Values) error 
 		"oldest-kernel":     func() { v.OldestKernel = o.oldestKernel },
 		"privileged":        func() { v.Privileged = o.privileged },
 		"gpu-runtime-class": func() { v.GPURuntimeClass = o.runtimeClass },
+		"authority-secret":  func() { v.AuthoritySecret = o.authoritySecret },
 	} {
 		if flags.Changed(flag) {
 			set()

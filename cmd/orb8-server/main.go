@@ -35,6 +35,7 @@ func main() { host.Main("orb8-server", run) }
 type settings struct {
 	listen, health, agents string
 	certificateLife        time.Duration
+	authoritySecret        string
 	version                bool
 }
 
@@ -47,6 +48,8 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	flags.StringVar(&s.agents, "agents", "orb8-agent", "`name` of the agents' Service")
 	flags.DurationVar(&s.certificateLife, "certificate-life", orbit.AgentLife,
 		"`time` after which certificates of servers and agents end, and users' at the latest")
+	flags.StringVar(&s.authoritySecret, "authority-secret", "",
+		"`name` of the Secret with the certificate authority; empty: servers make their own")
 	flags.BoolVar(&s.version, "version", false, "print the version")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return nil, nil
@@ -106,7 +109,7 @@ func serve(
 	ctx context.Context, s *settings, client, reviewer kubernetes.Interface, namespace string, log *slog.Logger,
 ) error {
 	certificates, err := authority.Open(ctx, client, authority.Options{Namespace: namespace,
-		LeafLife: s.certificateLife, Log: log})
+		Secret: s.authoritySecret, LeafLife: s.certificateLife, Log: log})
 	if err != nil {
 		return err
 	}

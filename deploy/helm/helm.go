@@ -24,7 +24,9 @@ type Values struct {
 	HistoryMemory    string                        `json:"historyMemory"`
 	Kinds            []string                      `json:"kinds"`
 	AggregateToView  bool                          `json:"aggregateToView"`
-	Agent            Agent                         `json:"agent"`
+	// AuthoritySecret is a Secret with a certificate authority; null: servers make their own.
+	AuthoritySecret *string `json:"authoritySecret"`
+	Agent           Agent   `json:"agent"`
 }
 
 // Agent holds fields of the agents' pods.
@@ -55,6 +57,9 @@ func ValuesOf(v *deploy.Values) *Values {
 	if v.Image != "" {
 		values.Image = &v.Image
 	}
+	if v.AuthoritySecret != "" {
+		values.AuthoritySecret = &v.AuthoritySecret
+	}
 	if v.ImagePullPolicy != "" {
 		values.ImagePullPolicy = &v.ImagePullPolicy
 	}
@@ -66,6 +71,8 @@ const (
 	namespaceExpr = `{{ .Release.Namespace }}`
 	versionExpr   = `{{ .Chart.AppVersion }}`
 	imageExpr     = `{{ .Values.image | default (printf "` + repository + `:%s" .Chart.AppVersion) }}`
+	authorityExpr = `{{ .Values.authoritySecret | default "" }}`
+	ruleExpr      = `{{ .Values.authoritySecret | default "` + deploy.Authority + `" }}`
 	kindsExpr     = `{{ .Values.kinds | join ", " }}`
 )
 
@@ -91,6 +98,7 @@ var (
 func Templates() (map[string]string, error) {
 	values := deploy.Default(namespaceExpr, versionExpr, imageExpr)
 	values.Kinds, values.AggregateToView = []string{kindsExpr}, true
+	values.AuthoritySecret = authorityExpr
 	templates := map[string]string{}
 	for _, object := range values.Objects() {
 		u, err := deploy.Unstructured(object)
@@ -160,7 +168,9 @@ func marked(expression string) string { return marker + "{{ toJson " + expressio
 
 // unquote makes expressions that are not strings plain text, and lines optional.
 func unquote(text string) string {
-	text = strings.NewReplacer("'"+marker, "", marker+"'", "", marker, "").Replace(text)
+	text = strings.NewReplacer("'"+marker, "", marker+"'", "", marker, "",
+		// A rule has to name a Secret.
+		"- '"+authorityExpr+"'", "- '"+ruleExpr+"'").Replace(text)
 	const aggregate = "    rbac.authorization.k8s.io/aggregate-to-view: \"true\"\n"
 	return strings.Replace(text, aggregate, "    {{- if .Values.aggregateToView }}\n"+aggregate+"    {{- end }}\n", 1)
 }

@@ -131,6 +131,7 @@ func TestChart_GivesTheObjects(t *testing.T) {
 	custom.ImagePullPolicy, custom.ImagePullSecrets = corev1.PullAlways, []string{"registry"}
 	custom.Replicas, custom.HistoryMemory = 3, resource.MustParse("128Mi")
 	custom.Kinds, custom.AggregateToView = []string{"gpu", "exec"}, true
+	custom.AuthoritySecret = "ca"
 	custom.NodeSelector, custom.GPURuntimeClass = map[string]string{"pool": "apps"}, "nvidia"
 	custom.Tolerations = []corev1.Toleration{{Key: "dedicated", Operator: corev1.TolerationOpExists}}
 	custom.OldestKernel = "5.10"

@@ -374,7 +374,35 @@ func TestRotation_OfAnotherProgram(t *testing.T) {
 			t.Errorf("%d authorities, or the wrong one signs", n)
 		}
 		verify(t, []*x509.Certificate{first, before, after}, published(t, client))
+		writes := 0
+		for _, a := range client.Actions() {
+			if write, ok := a.(clienttesting.UpdateAction); ok && write.GetObject().(metav1.Object).GetName() == "ca" {
+				writes++
+			}
+		}
+		if writes != 1 {
+			t.Errorf("%d writes of the Secret, want the test's own", writes)
+		}
 	})
+}
+
+func TestCheckUsages(t *testing.T) {
+	both := []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
+	for _, test := range []struct {
+		usage    x509.KeyUsage
+		extended []x509.ExtKeyUsage
+		want     string
+	}{
+		{0, nil, ""}, {x509.KeyUsageCertSign, nil, ""}, {x509.KeyUsageCertSign, both, ""},
+		{0, []x509.ExtKeyUsage{x509.ExtKeyUsageAny}, ""},
+		{x509.KeyUsageDigitalSignature, nil, `lack "cert sign"`}, {0, both[:1], `for "client auth"`},
+		{0, both[1:], `for "server auth"`},
+	} {
+		err := checkUsages(&x509.Certificate{KeyUsage: test.usage, ExtKeyUsage: test.extended})
+		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%v %v: %v", test.usage, test.extended, err)
+		}
+	}
 }
 
 func TestOpen_NamesABadSecret(t *testing.T) {

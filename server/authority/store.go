@@ -3,9 +3,11 @@ package authority
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -126,6 +128,9 @@ func (a *Authority) readGiven(ctx context.Context) (*issuer, error) {
 	given, err := parseIssuer(&storedIssuer{
 		Certificate: string(secret.Data[corev1.TLSCertKey]), Key: string(secret.Data[corev1.TLSPrivateKeyKey]),
 	})
+	if err == nil {
+		err = checkUsages(given.cert)
+	}
 	if err == nil && !time.Now().Before(given.cert.NotAfter) {
 		err = fmt.Errorf("the authority has expired at %s", given.cert.NotAfter.UTC().Format(time.RFC3339))
 	}
@@ -133,6 +138,24 @@ func (a *Authority) readGiven(ctx context.Context) (*issuer, error) {
 		return nil, fmt.Errorf("read Secret %s/%s: %w", a.o.Namespace, a.o.Secret, err)
 	}
 	return &given, nil
+}
+
+// checkUsages returns an error where no one would accept what an authority signs.
+func checkUsages(ca *x509.Certificate) error {
+	if ca.KeyUsage != 0 && ca.KeyUsage&x509.KeyUsageCertSign == 0 {
+		return errors.New("the authority may not sign certificates: its usages lack \"cert sign\"")
+	}
+	if len(ca.ExtKeyUsage) == 0 || slices.Contains(ca.ExtKeyUsage, x509.ExtKeyUsageAny) {
+		return nil
+	}
+	for usage, name := range map[x509.ExtKeyUsage]string{x509.ExtKeyUsageServerAuth: "server auth",
+		x509.ExtKeyUsageClientAuth: "client auth"} {
+		if !slices.Contains(ca.ExtKeyUsage, usage) {
+			return fmt.Errorf("the authority may not sign certificates for %q: give it no extended usage, or this one",
+				name)
+		}
+	}
+	return nil
 }
 
 // publish writes the bundle to the ConfigMap.
