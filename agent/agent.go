@@ -132,7 +132,8 @@ func (a *agent) serve(ctx context.Context) error {
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 10 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 	)
-	orbit.RegisterAgentServer(g, &service{feed: a.feed, history: a.history, seen: a.seen, hello: a.hello, status: a.status})
+	orbit.RegisterAgentServer(g, &service{feed: a.feed, history: a.history, seen: a.seen, hello: a.hello,
+		status: a.status})
 	return orbit.Serve(ctx, g, a.Listener)
 }
 

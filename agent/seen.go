@@ -10,9 +10,9 @@ import (
 
 // seen keeps the times in which the agent observes. Times are ns since the Unix epoch.
 type seen struct {
-	mu     sync.Mutex
-	since  uint64 // when it began, or what its history begins with; 0: not yet
-	unseen []*orbit.Span
+	mu    sync.Mutex
+	since uint64 // when it began, or what its history begins with; 0: not yet
+	gaps  []*orbit.Span
 	// version counts the changes.
 	version uint64
 }
@@ -21,7 +21,7 @@ type seen struct {
 func newSeen(oldest, newest uint64) *seen {
 	s := &seen{since: oldest}
 	if oldest > 0 {
-		s.unseen = []*orbit.Span{{From: newest}}
+		s.gaps = []*orbit.Span{{From: newest}}
 	}
 	return s
 }
@@ -34,8 +34,8 @@ func (s *seen) begin(at uint64) {
 	if s.since == 0 {
 		s.since = at
 	}
-	if n := len(s.unseen); n > 0 && s.unseen[n-1].GetTo() == 0 {
-		s.unseen[n-1] = &orbit.Span{From: s.unseen[n-1].GetFrom(), To: max(at, s.unseen[n-1].GetFrom()+1)}
+	if n := len(s.gaps); n > 0 && s.gaps[n-1].GetTo() == 0 {
+		s.gaps[n-1] = &orbit.Span{From: s.gaps[n-1].GetFrom(), To: max(at, s.gaps[n-1].GetFrom()+1)}
 	}
 }
 
@@ -47,7 +47,7 @@ func (s *seen) end(at uint64) {
 		return
 	}
 	s.version++
-	s.unseen = orbit.MergeSpans(append(s.unseen, &orbit.Span{From: at})...)
+	s.gaps = orbit.MergeSpans(append(s.gaps, &orbit.Span{From: at})...)
 }
 
 // describe adds the times to the head of an answer, and returns their version.
@@ -55,8 +55,8 @@ func (s *seen) describe(h *orbit.AgentHello) (version uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h.KnownSince = s.since
-	for _, u := range s.unseen {
-		h.Unseen = append(h.Unseen, proto.Clone(u).(*orbit.Span))
+	for _, g := range s.gaps {
+		h.Gaps = append(h.Gaps, proto.Clone(g).(*orbit.Span))
 	}
 	return s.version
 }

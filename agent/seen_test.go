@@ -29,7 +29,7 @@ func TestSeen(t *testing.T) {
 		h := &orbit.AgentHello{}
 		after := c.s.describe(h)
 		got := fmt.Sprint("since ", h.GetKnownSince())
-		for _, u := range h.GetUnseen() {
+		for _, u := range h.GetGaps() {
 			got += fmt.Sprintf(" %d-%d", u.GetFrom(), u.GetTo())
 		}
 		if got != c.want {

@@ -206,9 +206,11 @@ func serviceAccounts(t *testing.T, e *kit.Env) {
 	pods := e.Pods(t,
 		kit.PodSpec{Namespace: shop, Name: "client", Node: e.Nodes[0]},
 		kit.PodSpec{Namespace: bank, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-tcp", ":7000"}})
-	pods[0].Exec(t, "tcp", "-to", netip.AddrPortFrom(pods[1].IP(t, false), 7000).String(), "-send", "100", "-recv", "100")
+	to := netip.AddrPortFrom(pods[1].IP(t, false), 7000).String()
+	pods[0].Exec(t, "tcp", "-to", to, "-send", "100", "-recv", "100")
 	account := e.ServiceAccount(t, shop, "reader")
-	e.Apply(t, subjectRBAC("reader-"+shop, shop, fmt.Sprintf("{kind: ServiceAccount, name: reader, namespace: %s}", shop)))
+	e.Apply(t, subjectRBAC("reader-"+shop, shop,
+		fmt.Sprintf("{kind: ServiceAccount, name: reader, namespace: %s}", shop)))
 
 	tr := query(t, e, account.Kubeconfig(t), 0, "flows", "-A", "-o", "json")
 	var seen []string
@@ -224,8 +226,9 @@ func serviceAccounts(t *testing.T, e *kit.Env) {
 		ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), "authorization",
 			"Bearer "+account.Token(t, audience)), 30*time.Second)
 		defer cancel()
+		selection := &orbit.Selection{Kinds: []string{"flow"}, Namespaces: []string{namespace}}
 		stream, err := client.QueryFlows(ctx, &orbit.QueryFlowsRequest{Query: &orbit.QueryRequest{
-			Protocol: orbit.Protocol, Selection: &orbit.Selection{Kinds: []string{"flow"}, Namespaces: []string{namespace}}}})
+			Protocol: orbit.Protocol, Selection: selection}})
 		for err == nil {
 			var a *orbit.Answer
 			if a, err = stream.Recv(); err == nil {
@@ -240,7 +243,8 @@ func serviceAccounts(t *testing.T, e *kit.Env) {
 		return found, err
 	}
 	found, err := flows(orbit.TokenAudience, shop)
-	if err != nil || len(found) != 1 || found[0].GetNamespace() != shop || !found[0].GetFlow().GetDst().GetRedacted() {
+	if err != nil || len(found) != 1 || found[0].GetNamespace() != shop ||
+		!found[0].GetFlow().GetDst().GetRedacted() {
 		t.Errorf("a program in the cluster sees %v, %v", found, err)
 	}
 	if found, err := flows(orbit.TokenAudience, bank); grpcstatus.Code(err) != codes.PermissionDenied || len(found) > 0 {
@@ -268,9 +272,9 @@ func callServer(t *testing.T, e *kit.Env) (client orbit.OrbitServiceClient, clos
 	if err != nil || len(list.Items) == 0 {
 		t.Fatal(list, err)
 	}
+	own := orbit.Credentials{Bundle: func() (*orbit.Bundle, error) { return bundle, nil }}
 	conn, err := grpc.NewClient(net.JoinHostPort(list.Items[0].Status.PodIP, "8080"), grpc.WithTransportCredentials(
-		credentials.NewTLS(orbit.ClientTLS(orbit.Credentials{Bundle: func() (*orbit.Bundle, error) { return bundle, nil }},
-			orbit.Accept(orbit.RoleServer)))))
+		credentials.NewTLS(orbit.ClientTLS(own, orbit.Accept(orbit.RoleServer)))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -283,7 +287,8 @@ func upgrade(t *testing.T, e *kit.Env) {
 	ns := e.Namespace(t, nil)
 	pods := e.Pods(t,
 		kit.PodSpec{Namespace: ns, Name: "client", Node: e.Nodes[0]},
-		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-quiet", "-tcp", ":7000"}})
+		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1],
+			Args: []string{"serve", "-quiet", "-tcp", ":7000"}})
 	to := netip.AddrPortFrom(pods[1].IP(t, false), 7000).String()
 	tr := e.Trace(t, "trace", "tcp", "-n", ns, "-o", "json")
 	tr.AwaitStreaming(t, 2)

@@ -41,7 +41,8 @@ func faults(t *testing.T, e *kit.Env) {
 	ns := e.Namespace(t, nil)
 	pods := e.Pods(t,
 		kit.PodSpec{Namespace: ns, Name: "client", Node: e.Nodes[0]},
-		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-quiet", "-tcp", ":7000"}})
+		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1],
+			Args: []string{"serve", "-quiet", "-tcp", ":7000"}})
 	f := &faulty{e: e, ns: ns, client: pods[0],
 		to: netip.AddrPortFrom(pods[1].IP(t, false), 7000).String()}
 	f.stream = e.Trace(t, "trace", "tcp", "-n", ns, "-o", "json")
@@ -82,14 +83,14 @@ func ended(pod string) string {
 
 // check makes connections from a new pod while a fault lasts.
 func (f *faulty) check(t *testing.T, hit func(*testing.T), blind bool) {
-	lines, unseen := f.unseen(t)
+	lines, gap := f.gaps(t)
 	name := strings.ToLower(strings.ReplaceAll(t.Name()[strings.LastIndex(t.Name(), "/")+1:], "_", "-"))
 	done := f.load(t, name)
 	hit(t)
 	done()
 	f.settle(t)
 	if blind {
-		f.await(t, "an unseen time", func() bool { n, _ := f.unseen(t); return n > lines })
+		f.await(t, "a gap", func() bool { n, _ := f.gaps(t); return n > lines })
 	} else {
 		f.stream.AwaitJQ(t, fmt.Sprintf("%s | length == %d", ended(name), faultConns))
 	}
@@ -101,8 +102,8 @@ func (f *faulty) check(t *testing.T, hit func(*testing.T), blind bool) {
 	var got struct{ Delivered, Repeated int }
 	f.stream.JQ(t, &got, ended(name)+` | {delivered: length,
 		repeated: (length - (unique_by([.socketCookie, .src.port]) | length))}`)
-	_, after := f.unseen(t)
-	gap := after - unseen
+	_, sum := f.gaps(t)
+	gap = sum - gap
 	t.Logf("%d of %d connections, nothing seen for %v", got.Delivered, faultConns, gap)
 	if got.Repeated > 0 {
 		t.Errorf("%d connections are repeated", got.Repeated)
@@ -164,12 +165,12 @@ func (f *faulty) await(t *testing.T, what string, done func() bool) {
 	}
 }
 
-var unseenLine = regexp.MustCompile(`nothing was seen from \S+ to \S+ \((\d+\.\d) s\)`)
+var gapLine = regexp.MustCompile(`nothing was seen from \S+ to \S+ \((\d+\.\d) s\)`)
 
-// unseen returns how many times the stream has reported in which nothing was seen, and their sum.
-func (f *faulty) unseen(t *testing.T) (lines int, sum time.Duration) {
+// gaps returns how many times the stream has reported in which nothing was seen, and their sum.
+func (f *faulty) gaps(t *testing.T) (lines int, sum time.Duration) {
 	t.Helper()
-	all := unseenLine.FindAllStringSubmatch(f.stream.Stderr(), -1)
+	all := gapLine.FindAllStringSubmatch(f.stream.Stderr(), -1)
 	for _, m := range all {
 		d, err := time.ParseDuration(m[1] + "s")
 		if err != nil {
@@ -190,7 +191,8 @@ func (f *faulty) cutOff(t *testing.T) {
 		})
 		// A query says what it lacks.
 		tr := query(t, f.e, f.e.Kubeconfig, 3, "tcp", "-n", f.ns, "--last", "5")
-		if out := tr.Stderr(); !strings.Contains(out, f.e.Nodes[0]+": ") || !strings.Contains(out, "its events are missing") {
+		if out := tr.Stderr(); !strings.Contains(out, f.e.Nodes[0]+": ") ||
+			!strings.Contains(out, "its events are missing") {
 			t.Errorf("the query does not name the node:\n%s", out)
 		}
 	})
@@ -261,7 +263,7 @@ func (f *faulty) configure(t *testing.T) {
 		metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	lines, _ := f.unseen(t)
+	lines, _ := f.gaps(t)
 	for _, node := range f.e.Nodes {
 		touch := []byte(`{"metadata": {"annotations": {"orb8.dev/e2e": "touched"}}}`)
 		if _, err := core.Pods("orb8-system").Patch(t.Context(), f.agent(t, node).Name, types.MergePatchType, touch,
@@ -269,7 +271,7 @@ func (f *faulty) configure(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	f.await(t, "the agents' new configuration", func() bool { n, _ := f.unseen(t); return n >= lines+2 })
+	f.await(t, "the agents' new configuration", func() bool { n, _ := f.gaps(t); return n >= lines+2 })
 	tr := f.e.Trace(t, "trace", "exec", "-n", f.ns, "-o", "json")
 	tr.AwaitStderr(t, "2/2 nodes streaming from installed agents")
 	tr.Stop(t)
@@ -316,7 +318,8 @@ func (f *faulty) stallClient(t *testing.T) {
 	tr := f.e.Trace(t, "trace", "tcp", "-n", f.ns, "-o", "json")
 	tr.AwaitStreaming(t, 2)
 	tr.Signal(t, syscall.SIGSTOP)
-	f.client.Exec(t, "tcp", "-to", f.to, "-conns", strconv.Itoa(many), "-parallel", "16", "-send", "100", "-recv", "100")
+	f.client.Exec(t, "tcp", "-to", f.to, "-conns", strconv.Itoa(many), "-parallel", "16", "-send", "100", "-recv",
+		"100")
 	tr.Signal(t, syscall.SIGCONT)
 	const sums = `{delivered: (map(select(.kind == "tcp")) | length),
 		lost: (map(select(.kind == "lost").count) | add // 0)}`

@@ -171,7 +171,7 @@ func unknownTimes(c *orbit.Coverage) (lines []string) {
 		if n.GetAnswer() != orbit.NodeAnswer_NODE_ANSWER_OK {
 			continue
 		}
-		spans := n.GetUnseen()
+		spans := n.GetGaps()
 		if n.GetReach() > c.GetSince() && c.GetSince() > 0 {
 			spans = append([]*orbit.Span{{From: c.GetSince(), To: n.GetReach()}}, spans...)
 		}

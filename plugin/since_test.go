@@ -188,7 +188,7 @@ func TestSince_UnknownIsNoEvidence(t *testing.T) {
 	short := base(all...)
 	short.Nodes[0].Reach = at(6)
 	gap := base(all...)
-	gap.Nodes[0].Unseen = []*orbit.Span{{From: at(2), To: at(5)}}
+	gap.Nodes[0].Gaps = []*orbit.Span{{From: at(2), To: at(5)}}
 	mixed := base(all...)
 	mixed.Nodes[1].Kinds = []string{"gpu", "resources"}
 	for _, c := range []struct {

@@ -48,7 +48,7 @@ func (v *whySince) Cover(c *orbit.Coverage) error {
 		case n.GetAnswer() != orbit.NodeAnswer_NODE_ANSWER_UNKNOWN:
 			v.failed[n.GetNode()] = n.GetMessage()
 		}
-		if len(n.GetUnseen()) > 0 {
+		if len(n.GetGaps()) > 0 {
 			v.watch.Doubt(n.GetNode())
 		}
 	}

@@ -38,15 +38,15 @@ func (c *coverage) answer(node string, answer orbit.NodeAnswer, message string) 
 }
 
 // cut sets why a node does not answer, and when nothing was seen of it so far.
-func (c *coverage) cut(node string, answer orbit.NodeAnswer, message string, unseen []*orbit.Span) {
-	c.set(node, func(n *orbit.NodeCoverage) { n.Answer, n.Message, n.Unseen = answer, message, unseen })
+func (c *coverage) cut(node string, answer orbit.NodeAnswer, message string, gaps []*orbit.Span) {
+	c.set(node, func(n *orbit.NodeCoverage) { n.Answer, n.Message, n.Gaps = answer, message, gaps })
 }
 
 // hello takes the description of an agent, and when nothing was seen of its node.
-func (c *coverage) hello(node string, h *orbit.AgentHello, unseen []*orbit.Span) {
+func (c *coverage) hello(node string, h *orbit.AgentHello, gaps []*orbit.Span) {
 	c.set(node, func(n *orbit.NodeCoverage) {
 		n.Answer, n.Message, n.Reach, n.Kinds = orbit.NodeAnswer_NODE_ANSWER_OK, "", h.GetReach(), h.GetKinds()
-		n.Unseen = unseen
+		n.Gaps = gaps
 	})
 }
 

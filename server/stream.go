@@ -168,7 +168,7 @@ func (f *follow) followNodes(ctx context.Context) {
 type position struct {
 	instance, next uint64
 	watermark      uint64
-	unseen         unseen
+	gaps           gaps
 }
 
 // followNode streams from the agents of a node, one after another.
@@ -210,7 +210,7 @@ func (f *follow) followNode(ctx context.Context, node string) {
 // cut reports that a node's stream has no agent. One that has had none yet begins now.
 func (f *follow) cut(node string, at *position, answer orbit.NodeAnswer, message string) {
 	at.watermark = cmp.Or(at.watermark, nowNs())
-	f.coverage.cut(node, answer, message, at.unseen.cut(at.watermark))
+	f.coverage.cut(node, answer, message, at.gaps.cut(at.watermark))
 }
 
 // explain says how a node answers that failed with err.
@@ -224,11 +224,11 @@ func explain(err error) (orbit.NodeAnswer, string) {
 	case s.Code() == codes.DeadlineExceeded:
 		return orbit.NodeAnswer_NODE_ANSWER_LATE, fmt.Sprintf("no answer within %v", agentTimeout)
 	}
-	return orbit.NodeAnswer_NODE_ANSWER_UNREACHABLE, plain(s.Message())
+	return orbit.NodeAnswer_NODE_ANSWER_UNREACHABLE, unframed(s.Message())
 }
 
-// plain takes gRPC's frame off a message about a connection.
-func plain(message string) string {
+// unframed takes gRPC's frame off a message about a connection.
+func unframed(message string) string {
 	if strings.Contains(message, "graceful_stop") {
 		return "its agent ends"
 	}
@@ -273,7 +273,7 @@ func (f *follow) followAgent(ctx context.Context, g *agent, source *collect.Sour
 			if at.watermark == 0 {
 				at.watermark = h.GetTime()
 			}
-			f.coverage.hello(g.node, h, at.unseen.follow(h, at.watermark))
+			f.coverage.hello(g.node, h, at.gaps.follow(h, at.watermark))
 		}
 		// The merge may let it wait.
 		bytes := len(batch.GetEvents()) * batchEventBytes

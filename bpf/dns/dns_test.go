@@ -116,7 +116,8 @@ func listen(t *testing.T, address netip.AddrPort) (net.PacketConn, net.Listener)
 			return u, l
 		}
 		// A client's connection may have the port.
-		if err := errors.Join(err, u.Close()); address.Port() != 0 || tries == 20 || !errors.Is(err, syscall.EADDRINUSE) {
+		err = errors.Join(err, u.Close())
+		if address.Port() != 0 || tries == 20 || !errors.Is(err, syscall.EADDRINUSE) {
 			t.Fatal(err)
 		}
 	}

@@ -19,8 +19,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/workload/report"
 )
 
-// TestPersistent_Cost installs orb8 and measures what agents and servers take, and how fast they answer. Each agent gets
-// 5,000 events of flows a second: one end of as many connections is on its node.
+// TestPersistent_Cost installs orb8 and measures what agents and servers take, and how fast they answer. Each agent
+// gets 5,000 events of flows a second: one end of as many connections is on its node.
 func TestPersistent_Cost(t *testing.T) {
 	e := need(t)
 	orb8 := func(args ...string) string {

@@ -590,7 +590,7 @@ type NodeCoverage struct {
 	Kinds []string `protobuf:"bytes,6,rep,name=kinds,proto3" json:"kinds,omitempty"`
 	// Times of the answer in which nothing was seen of the node, or it is not known yet what: oldest first. Of a node that
 	// does not answer, the last one is open: what the agent recorded meanwhile comes when it answers again.
-	Unseen        []*Span `protobuf:"bytes,7,rep,name=unseen,proto3" json:"unseen,omitempty"`
+	Gaps          []*Span `protobuf:"bytes,7,rep,name=gaps,proto3" json:"gaps,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -667,9 +667,9 @@ func (x *NodeCoverage) GetKinds() []string {
 	return nil
 }
 
-func (x *NodeCoverage) GetUnseen() []*Span {
+func (x *NodeCoverage) GetGaps() []*Span {
 	if x != nil {
-		return x.Unseen
+		return x.Gaps
 	}
 	return nil
 }
@@ -1258,10 +1258,10 @@ type AgentHello struct {
 	Reach uint64 `protobuf:"fixed64,7,opt,name=reach,proto3" json:"reach,omitempty"`
 	// The agent's clock, ns since the Unix epoch.
 	Time uint64 `protobuf:"fixed64,8,opt,name=time,proto3" json:"time,omitempty"`
-	// From when on the agent knows what happened on the node, except in the unseen times; 0: it does not observe yet.
+	// From when on the agent knows what happened on the node, except in the gaps; 0: it does not observe yet.
 	KnownSince uint64 `protobuf:"fixed64,9,opt,name=known_since,json=knownSince,proto3" json:"known_since,omitempty"`
 	// Oldest first.
-	Unseen        []*Span `protobuf:"bytes,10,rep,name=unseen,proto3" json:"unseen,omitempty"`
+	Gaps          []*Span `protobuf:"bytes,10,rep,name=gaps,proto3" json:"gaps,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1359,9 +1359,9 @@ func (x *AgentHello) GetKnownSince() uint64 {
 	return 0
 }
 
-func (x *AgentHello) GetUnseen() []*Span {
+func (x *AgentHello) GetGaps() []*Span {
 	if x != nil {
-		return x.Unseen
+		return x.Gaps
 	}
 	return nil
 }
@@ -1764,15 +1764,15 @@ const file_orbit_orbit_proto_rawDesc = "" +
 	"\x0fforbidden_kinds\x18\x03 \x03(\tR\x0eforbiddenKinds\x121\n" +
 	"\x05nodes\x18\x04 \x03(\v2\x1b.orb8.orbit.v1.NodeCoverageR\x05nodes\x12\x14\n" +
 	"\x05since\x18\x05 \x01(\x06R\x05since\x12\x14\n" +
-	"\x05until\x18\x06 \x01(\x06R\x05until\"\xdc\x01\n" +
+	"\x05until\x18\x06 \x01(\x06R\x05until\"\xd8\x01\n" +
 	"\fNodeCoverage\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x121\n" +
 	"\x06answer\x18\x02 \x01(\x0e2\x19.orb8.orbit.v1.NodeAnswerR\x06answer\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12\x14\n" +
 	"\x05reach\x18\x04 \x01(\x06R\x05reach\x12\x12\n" +
 	"\x04lost\x18\x05 \x01(\x04R\x04lost\x12\x14\n" +
-	"\x05kinds\x18\x06 \x03(\tR\x05kinds\x12+\n" +
-	"\x06unseen\x18\a \x03(\v2\x13.orb8.orbit.v1.SpanR\x06unseen\"*\n" +
+	"\x05kinds\x18\x06 \x03(\tR\x05kinds\x12'\n" +
+	"\x04gaps\x18\a \x03(\v2\x13.orb8.orbit.v1.SpanR\x04gaps\"*\n" +
 	"\x04Span\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x06R\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\x06R\x02to\"*\n" +
@@ -1820,7 +1820,7 @@ const file_orbit_orbit_proto_rawDesc = "" +
 	"\twatermark\x18\x04 \x01(\x06R\twatermark\x12\x1f\n" +
 	"\vgap_summary\x18\x05 \x01(\bR\n" +
 	"gapSummary\x12\x1c\n" +
-	"\ttruncated\x18\x06 \x01(\bR\ttruncated\"\x99\x02\n" +
+	"\ttruncated\x18\x06 \x01(\bR\ttruncated\"\x95\x02\n" +
 	"\n" +
 	"AgentHello\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x18\n" +
@@ -1832,9 +1832,9 @@ const file_orbit_orbit_proto_rawDesc = "" +
 	"\x05reach\x18\a \x01(\x06R\x05reach\x12\x12\n" +
 	"\x04time\x18\b \x01(\x06R\x04time\x12\x1f\n" +
 	"\vknown_since\x18\t \x01(\x06R\n" +
-	"knownSince\x12+\n" +
-	"\x06unseen\x18\n" +
-	" \x03(\v2\x13.orb8.orbit.v1.SpanR\x06unseen\"0\n" +
+	"knownSince\x12'\n" +
+	"\x04gaps\x18\n" +
+	" \x03(\v2\x13.orb8.orbit.v1.SpanR\x04gaps\"0\n" +
 	"\x12AgentStatusRequest\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\"\xd5\x02\n" +
 	"\vAgentStatus\x12/\n" +
@@ -1933,7 +1933,7 @@ var file_orbit_orbit_proto_depIdxs = []int32{
 	6,  // 5: orb8.orbit.v1.Answer.coverage:type_name -> orb8.orbit.v1.Coverage
 	7,  // 6: orb8.orbit.v1.Coverage.nodes:type_name -> orb8.orbit.v1.NodeCoverage
 	0,  // 7: orb8.orbit.v1.NodeCoverage.answer:type_name -> orb8.orbit.v1.NodeAnswer
-	8,  // 8: orb8.orbit.v1.NodeCoverage.unseen:type_name -> orb8.orbit.v1.Span
+	8,  // 8: orb8.orbit.v1.NodeCoverage.gaps:type_name -> orb8.orbit.v1.Span
 	11, // 9: orb8.orbit.v1.NodesAnswer.nodes:type_name -> orb8.orbit.v1.Node
 	7,  // 10: orb8.orbit.v1.Node.coverage:type_name -> orb8.orbit.v1.NodeCoverage
 	18, // 11: orb8.orbit.v1.Node.status:type_name -> orb8.orbit.v1.AgentStatus
@@ -1941,7 +1941,7 @@ var file_orbit_orbit_proto_depIdxs = []int32{
 	12, // 13: orb8.orbit.v1.AgentQueryRequest.selection:type_name -> orb8.orbit.v1.NodeSelection
 	16, // 14: orb8.orbit.v1.AgentBatch.hello:type_name -> orb8.orbit.v1.AgentHello
 	23, // 15: orb8.orbit.v1.AgentBatch.events:type_name -> orb8.event.v1.Event
-	8,  // 16: orb8.orbit.v1.AgentHello.unseen:type_name -> orb8.orbit.v1.Span
+	8,  // 16: orb8.orbit.v1.AgentHello.gaps:type_name -> orb8.orbit.v1.Span
 	16, // 17: orb8.orbit.v1.AgentStatus.hello:type_name -> orb8.orbit.v1.AgentHello
 	19, // 18: orb8.orbit.v1.AgentStatus.history:type_name -> orb8.orbit.v1.HistoryStatus
 	2,  // 19: orb8.orbit.v1.OrbitService.StreamEvents:input_type -> orb8.orbit.v1.StreamRequest

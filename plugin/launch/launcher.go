@@ -230,7 +230,7 @@ func (l *Launcher) Create(ctx context.Context, spec *Spec) error {
 	case err != nil:
 		l.removeUnused(ctx, spec)
 		return fmt.Errorf("create job %s/%s: %w", spec.Namespace, spec.JobName(), err)
-	case ctx.Err() != nil: // nobody is told of this Job
+	case ctx.Err() != nil: // the caller does not wait for this Job any more
 		l.removeUnused(ctx, spec)
 		return ctx.Err()
 	}

@@ -140,7 +140,8 @@ func (i *interrupted) RoundTrip(r *http.Request) (*http.Response, error) {
 		delete(i.jobs, path.Base(r.URL.Path))
 		return &http.Response{
 			StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}},
-			Body: io.NopCloser(strings.NewReader(`{"kind": "Status", "apiVersion": "v1", "status": "Success"}`)), Request: r,
+			Body:    io.NopCloser(strings.NewReader(`{"kind": "Status", "apiVersion": "v1", "status": "Success"}`)),
+			Request: r,
 		}, nil
 	}
 	return nil, errors.New("not served")

@@ -23,7 +23,7 @@ func (g gaps) set(c *orbit.NodeCoverage) (ended string) {
 		g[c.GetNode()] = n
 	}
 	before := closed(n.all())
-	n.present = orbit.MergeSpans(c.GetUnseen()...)
+	n.present = orbit.MergeSpans(c.GetGaps()...)
 	now := closed(n.all())
 	if len(now) == 0 {
 		return ""
@@ -50,8 +50,8 @@ func closed(all []*orbit.Span) []*orbit.Span {
 	return all
 }
 
-// resume begins with another server, which goes on from a time on. It returns from when on nodes are to be asked that
-// have not answered since an earlier time.
+// resume begins with another server, which goes on from a time on. It returns the nodes that have not answered since an
+// earlier time, with that time.
 func (g gaps) resume(since uint64) (lagging map[string]uint64) {
 	for name, n := range g {
 		all := n.all()

@@ -19,9 +19,9 @@ func TestGaps(t *testing.T) {
 		return s
 	}
 	g := gaps{}
-	set := func(want string, unseen ...*orbit.Span) {
+	set := func(want string, gaps ...*orbit.Span) {
 		t.Helper()
-		if got := g.set(&orbit.NodeCoverage{Node: "a", Unseen: unseen}); got != want {
+		if got := g.set(&orbit.NodeCoverage{Node: "a", Gaps: gaps}); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
@@ -32,7 +32,7 @@ func TestGaps(t *testing.T) {
 	set("", span(1, 3))
 	set("", span(1, 3), span(8, 0))
 	if got := g.resume(ns(9)); len(got) != 1 || got["a"] != ns(8) {
-		t.Errorf("the next server is asked since %v, want %d of a", got, ns(8))
+		t.Errorf("the next server begins at %v, want %d of a", got, ns(8))
 	}
 	// The next server's begins later, and it knows nothing of the first gap.
 	set("", span(8, 0))
@@ -45,7 +45,7 @@ func TestGaps(t *testing.T) {
 		t.Errorf("in the end: %v, want 4 s", got)
 	}
 	if got := g.resume(ns(20)); got != nil {
-		t.Errorf("the next server is asked since %v", got)
+		t.Errorf("the next server begins at %v", got)
 	}
 	// It was cut off, and its agent had all of it.
 	set("", span(30, 0))

@@ -177,7 +177,7 @@ func TestSession_ContinuesFromItsBeginning(t *testing.T) {
 		t.Error(err)
 	}
 	if since := f.streams[1].GetSince(); since != begin {
-		t.Errorf("without an event, the second server is asked since %d, want %d", since, begin)
+		t.Errorf("without an event, the second server begins at %d, want %d", since, begin)
 	}
 }
 

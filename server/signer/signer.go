@@ -39,9 +39,10 @@ const (
 	userRate, userBurst = 1, 10
 	maxUsers            = 4096
 	userMemory          = time.Minute
-	minBackoff          = time.Second
-	maxBackoff          = 30 * time.Second
-	timeout             = 10 * time.Second
+	// There are a few servers, and a user waits 10 s: when the API server is back they have to watch again soon.
+	// A watch that has lasted for so long begins the backoff anew.
+	minBackoff, maxBackoff, stable = time.Second, 2 * time.Second, 30 * time.Second
+	timeout                        = 10 * time.Second
 )
 
 // reason is the reason of the conditions.
@@ -78,7 +79,7 @@ func Run(ctx context.Context, client kubernetes.Interface, a *authority.Authorit
 		if ctx.Err() != nil {
 			break
 		}
-		if time.Since(started) > maxBackoff {
+		if time.Since(started) > stable {
 			backoff = minBackoff
 		}
 		if err != nil {

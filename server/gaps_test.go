@@ -14,18 +14,20 @@ func spanText(all []*orbit.Span) (s string) {
 	return s
 }
 
-func TestUnseen(t *testing.T) {
+func TestGaps(t *testing.T) {
 	t.Parallel()
-	hello := func(instance, since uint64, unseen ...*orbit.Span) *orbit.AgentHello {
-		return &orbit.AgentHello{Instance: instance, KnownSince: since, Unseen: unseen}
+	hello := func(instance, since uint64, gaps ...*orbit.Span) *orbit.AgentHello {
+		return &orbit.AgentHello{Instance: instance, KnownSince: since, Gaps: gaps}
 	}
-	var u unseen
+	var u gaps
 	for _, step := range []struct {
 		name string
 		got  func() []*orbit.Span
 		want string
 	}{
-		{"it begins, at 100", func() []*orbit.Span { return u.follow(hello(1, 50, &orbit.Span{From: 60, To: 70}), 100) }, ""},
+		{"it begins, at 100", func() []*orbit.Span {
+			return u.follow(hello(1, 50, &orbit.Span{From: 60, To: 70}), 100)
+		}, ""},
 		{"its configuration changes", func() []*orbit.Span {
 			return u.follow(hello(1, 50, &orbit.Span{From: 60, To: 70}, &orbit.Span{From: 110, To: 115}), 120)
 		}, "110-115 "},
@@ -46,7 +48,7 @@ func TestUnseen(t *testing.T) {
 	}
 }
 
-func TestPlain(t *testing.T) {
+func TestUnframed(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
 		`closing transport due to: connection error: desc = "error reading from server: EOF", received prior goaway: ` +
@@ -56,7 +58,7 @@ func TestPlain(t *testing.T) {
 		`connection error: desc = "error reading from server: EOF"`: "connection cut: error reading from server: EOF",
 		"the server ends": "the server ends",
 	} {
-		if got := plain(in); got != want {
+		if got := unframed(in); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
