@@ -24,8 +24,8 @@ type dialFunc func(ctx context.Context, pod string) (net.Conn, error)
 type refusedError struct{ cause error }
 
 func (e *refusedError) Error() string {
-	return fmt.Sprintf("it does not accept the certificate that orb8 has signed (%v): its authority was just replaced, or "+
-		"clocks differ: try again, and see kubectl orb8 status", e.cause)
+	return fmt.Sprintf("it does not accept the certificate that orb8 has signed (%v): its authority was just "+
+		"replaced, or clocks differ: try again, and see kubectl orb8 status", e.cause)
 }
 
 func (e *refusedError) Unwrap() error { return e.cause }

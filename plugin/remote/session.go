@@ -158,17 +158,23 @@ func (s *Session) verdict(err error) error {
 // stream streams from one server after another until the session ends.
 func (s *Session) stream(open func() (live.Consumer, error)) error {
 	pause, lastAnswer := firstRetry, time.Now()
+	renewed := false
 	for {
 		before := s.newest
 		err := s.streamOnce(open)
+		if s.newest != before {
+			renewed = false
+			pause, lastAnswer = firstRetry, time.Now()
+		}
 		switch {
 		case s.hard.Err() != nil:
 			return nil
+		case status.Code(err) == codes.Unauthenticated && !renewed && s.running.Err() == nil:
+			// The certificate has expired, or its authority was replaced: the next connection has another one.
+			renewed = true
+			continue
 		case s.running.Err() != nil, s.consumer == nil && !transient(err), final(err):
 			return err
-		}
-		if s.newest != before {
-			pause, lastAnswer = firstRetry, time.Now()
 		}
 		if s.consumer == nil || time.Since(lastAnswer) > giveUpAfter {
 			return err

@@ -206,6 +206,27 @@ func TestSession_EndsWhereItIsRefused(t *testing.T) {
 	}
 }
 
+func TestSession_RenewsTheCertificateOnce(t *testing.T) {
+	stranger := status.Error(codes.Unauthenticated, "the certificate has expired")
+	f := &fakeServer{scripts: []script{
+		{nil, stranger},
+		{[]*orbit.Answer{covered(ok), answered("a")}, stranger},
+		{[]*orbit.Answer{covered(ok), answered("b")}, nil},
+	}}
+	s := New(t.Context(), Config{Selection: &orbit.Selection{}}, serve(t, f), &lines{})
+	c := &consumer{after: 2, end: func() { s.End(live.ErrDone) }}
+	if _, err := s.Run(func() (live.Consumer, error) { return c, nil }); err != nil || len(f.streams) != 3 {
+		t.Errorf("%v after %d streams", err, len(f.streams))
+	}
+	// A server that knows nobody gets no third request.
+	f = &fakeServer{scripts: []script{{nil, stranger}}}
+	s = New(t.Context(), Config{Selection: &orbit.Selection{}}, serve(t, f), &lines{})
+	_, err := s.Run(func() (live.Consumer, error) { return &consumer{}, nil })
+	if status.Code(err) != codes.Unauthenticated || len(f.streams) != 2 {
+		t.Errorf("%v after %d streams", err, len(f.streams))
+	}
+}
+
 func TestSession_NodesThatDoNotAnswer(t *testing.T) {
 	log := &lines{}
 	f := &fakeServer{scripts: []script{{[]*orbit.Answer{covered(ok, unreachable), answered("a")}, nil}}}
