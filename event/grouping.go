@@ -91,3 +91,21 @@ func (g *Grouping) row() (*Event, *FlowSum) {
 	sum := &FlowSum{AggregatedBy: strings.Join(g.names, ",")}
 	return &Event{Kind: &Event_FlowSum{FlowSum: sum}}, sum
 }
+
+// Compare orders keys of one Grouping by their values.
+func (k *GroupKey) Compare(l *GroupKey) int {
+	for i := range k.values {
+		if c := k.values[i].Compare(l.values[i]); c != 0 {
+			return c
+		}
+	}
+	for side := range k.redacted {
+		if k.redacted[side] != l.redacted[side] {
+			if l.redacted[side] {
+				return -1
+			}
+			return 1
+		}
+	}
+	return 0
+}

@@ -49,6 +49,17 @@ func (h *held) add(ev *event.Event, encoded []byte) error {
 	return h.share.take(partAnswer, h.bytes)
 }
 
+// forget removes the last event of a flow whose state is no longer selected.
+func (h *held) forget(flow string) {
+	if h == nil {
+		return
+	}
+	if before, ok := h.byFlow[flow]; ok {
+		h.remove(before)
+		delete(h.byFlow, flow)
+	}
+}
+
 // release gives the memory back.
 func (h *held) release() {
 	if h != nil {

@@ -44,7 +44,9 @@ type query struct {
 	interval time.Duration
 	// flows: one event for each flow, its last.
 	flows bool
-	send  func(orbit.Wire) error
+	// sums, if not nil, are sent instead of flows.
+	sums *sums
+	send func(orbit.Wire) error
 
 	begun  bool // the first message is out
 	held   *held
@@ -52,9 +54,17 @@ type query struct {
 	bytes  int
 }
 
+// queryOptions select the form of an answer.
+type queryOptions struct {
+	// flows: one event for each flow, its last, and no other kinds.
+	flows bool
+	// aggregateBy are names of fields: sums of flows instead. None: the flows.
+	aggregateBy []string
+}
+
 // query answers a request about the past.
 func (s *Service) query(
-	ctx context.Context, request *orbit.QueryRequest, flows bool, send func(orbit.Wire) error, only ...string,
+	ctx context.Context, request *orbit.QueryRequest, o queryOptions, send func(orbit.Wire) error,
 ) error {
 	now := time.Now()
 	since, until, err := window(request, now)
@@ -69,15 +79,27 @@ func (s *Service) query(
 	}
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
+	var only []string
+	if o.flows {
+		only = []string{"flow"}
+	}
 	c, err := s.open(ctx, request.GetProtocol(), request.GetSelection(), only...)
 	if err != nil {
 		return err
 	}
 	defer c.close()
-	c.coverage.period(since, cmp.Or(until, uint64(now.UnixNano())))
-	q := &query{call: c, since: since, until: until, last: int(request.GetLast()), flows: flows, send: send}
-	if q.interval = time.Duration(request.GetInterval()); flows {
+	at := cmp.Or(until, uint64(now.UnixNano()))
+	c.coverage.period(since, at)
+	q := &query{call: c, since: since, until: until, last: int(request.GetLast()), flows: o.flows, send: send}
+	if q.interval = time.Duration(request.GetInterval()); o.flows {
 		q.interval = maxInterval // only the last state counts
+	}
+	if len(o.aggregateBy) > 0 {
+		by, err := event.NewGrouping(o.aggregateBy)
+		if err != nil {
+			return invalid("aggregate_by: %v", err)
+		}
+		q.sums = newSums(by, at, c.share)
 	}
 	if err := q.run(ctx); err != nil {
 		return err
@@ -109,7 +131,7 @@ func (q *query) run(ctx context.Context) error {
 	for round := 1; ; round++ {
 		q.held.release()
 		q.held = nil
-		if q.last > 0 || q.flows {
+		if q.last > 0 || q.flows && q.sums == nil {
 			q.held = newHeld(q.last, q.flows, q.share)
 		}
 		cursors, err := q.queryNodes(ctx, nodes, newest)
@@ -126,7 +148,13 @@ func (q *query) run(ctx context.Context) error {
 			newest = 0 // all
 		}
 	}
-	return q.held.each(q.appendEvent)
+	if q.sums == nil {
+		return q.held.each(q.appendEvent)
+	}
+	if err := q.held.each(q.sumEncoded); err != nil {
+		return err
+	}
+	return q.appendSums()
 }
 
 func (q *query) nodes() (nodes []*agent) {
@@ -160,7 +188,8 @@ func (q *query) queryNodes(ctx context.Context, nodes []*agent, newest int) ([]*
 	asking.Wait()
 	if !q.begun {
 		q.begun = true
-		if err := q.pass(&orbit.Answer{Coverage: q.coverage.snapshot()}); err != nil {
+		head := &orbit.Answer{Coverage: q.coverage.snapshot(), AggregatedBy: q.sums.names()}
+		if err := q.pass(head); err != nil {
 			return nil, err
 		}
 	}
@@ -299,8 +328,15 @@ func (c *cursor) next(q *query) bool {
 
 // emit takes a merged event.
 func (q *query) emit(ev *event.Event) error {
+	flow := ev.GetFlow()
 	if !q.show(ev) {
+		// A flow is selected by its last state.
+		q.held.forget(flow.GetId())
+		q.sums.remove(flow.GetId())
 		return nil
+	}
+	if q.sums != nil && q.held == nil && flow != nil {
+		return q.sums.add(ev)
 	}
 	encoded, err := proto.Marshal(ev)
 	if err != nil {
@@ -320,6 +356,32 @@ func (q *query) appendEvent(encoded []byte) error {
 		}
 	}
 	q.events, q.bytes = append(q.events, encoded), q.bytes+len(encoded)
+	return nil
+}
+
+// sumEncoded adds a held flow to the sums.
+func (q *query) sumEncoded(encoded []byte) error {
+	var ev event.Event
+	if err := proto.Unmarshal(encoded, &ev); err != nil {
+		return status.Error(codes.Internal, err.Error())
+	}
+	if ev.GetFlow() == nil {
+		return q.appendEvent(encoded)
+	}
+	return q.sums.add(&ev)
+}
+
+// appendSums adds the sums to the message.
+func (q *query) appendSums() error {
+	for _, row := range q.sums.rows() {
+		encoded, err := proto.Marshal(row)
+		if err == nil {
+			err = q.appendEvent(encoded)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/orb8-dev/kubectl-orb8/cluster"
@@ -150,8 +151,14 @@ type harness struct {
 
 func newHarness(t *testing.T, door Door, fakes ...*fakeAgent) *harness {
 	t.Helper()
+	return newHarnessOn(t, fake.NewClientset(), door, fakes...)
+}
+
+// newHarnessOn is newHarness with an API server.
+func newHarnessOn(t *testing.T, api kubernetes.Interface, door Door, fakes ...*fakeAgent) *harness {
+	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	pods, err := cluster.Open(t.Context(), fake.NewClientset(), cluster.Query{AllNamespaces: true}, cluster.Options{})
+	pods, err := cluster.Open(t.Context(), api, cluster.Query{AllNamespaces: true}, cluster.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

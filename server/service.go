@@ -112,10 +112,11 @@ func (s *Service) StreamFlows(r *orbit.StreamRequest, stream grpc.ServerStreamin
 
 // QueryEvents implements orbit.OrbitServiceServer.
 func (s *Service) QueryEvents(r *orbit.QueryRequest, stream grpc.ServerStreamingServer[orbit.Answer]) error {
-	return s.query(stream.Context(), r, false, sender(stream))
+	return s.query(stream.Context(), r, queryOptions{}, sender(stream))
 }
 
 // QueryFlows implements orbit.OrbitServiceServer.
 func (s *Service) QueryFlows(r *orbit.QueryFlowsRequest, stream grpc.ServerStreamingServer[orbit.Answer]) error {
-	return s.query(stream.Context(), r.GetQuery(), true, sender(stream), "flow")
+	return s.query(stream.Context(), r.GetQuery(), queryOptions{flows: true, aggregateBy: r.GetAggregateBy()},
+		sender(stream))
 }

@@ -423,7 +423,7 @@ type Answer struct {
 	Watermark uint64 `protobuf:"fixed64,2,opt,name=watermark,proto3" json:"watermark,omitempty"`
 	// What the answer covers: in the first message, whenever it changes, and in the last message of a query.
 	Coverage *Coverage `protobuf:"bytes,3,opt,name=coverage,proto3" json:"coverage,omitempty"`
-	// In the last message of sums: aggregate_by. A server that does not know aggregate_by sends flows, and not this.
+	// In the first message of an answer with sums: aggregate_by. A server that does not know that sends flows instead.
 	AggregatedBy  []string `protobuf:"bytes,4,rep,name=aggregated_by,json=aggregatedBy,proto3" json:"aggregated_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1075,10 +1075,7 @@ type AgentQueryRequest struct {
 	Since uint64 `protobuf:"fixed64,3,opt,name=since,proto3" json:"since,omitempty"`
 	Until uint64 `protobuf:"fixed64,4,opt,name=until,proto3" json:"until,omitempty"`
 	// Only the newest so many; 0: all.
-	Newest uint32 `protobuf:"varint,5,opt,name=newest,proto3" json:"newest,omitempty"`
-	// The events of a socket's flow but the last one may be left out. They say nothing that the last one does not: its
-	// counters are sums. An agent that does not know this sends them.
-	LastStates    bool `protobuf:"varint,6,opt,name=last_states,json=lastStates,proto3" json:"last_states,omitempty"`
+	Newest        uint32 `protobuf:"varint,5,opt,name=newest,proto3" json:"newest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1146,13 +1143,6 @@ func (x *AgentQueryRequest) GetNewest() uint32 {
 		return x.Newest
 	}
 	return 0
-}
-
-func (x *AgentQueryRequest) GetLastStates() bool {
-	if x != nil {
-		return x.LastStates
-	}
-	return false
 }
 
 type AgentBatch struct {
@@ -1803,15 +1793,13 @@ const file_orbit_orbit_proto_rawDesc = "" +
 	"\vresume_from\x18\x03 \x01(\x04R\n" +
 	"resumeFrom\x12\x1a\n" +
 	"\binstance\x18\x04 \x01(\x06R\binstance\x12\x14\n" +
-	"\x05since\x18\x05 \x01(\x06R\x05since\"\xd0\x01\n" +
+	"\x05since\x18\x05 \x01(\x06R\x05since\"\xaf\x01\n" +
 	"\x11AgentQueryRequest\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12:\n" +
 	"\tselection\x18\x02 \x01(\v2\x1c.orb8.orbit.v1.NodeSelectionR\tselection\x12\x14\n" +
 	"\x05since\x18\x03 \x01(\x06R\x05since\x12\x14\n" +
 	"\x05until\x18\x04 \x01(\x06R\x05until\x12\x16\n" +
-	"\x06newest\x18\x05 \x01(\rR\x06newest\x12\x1f\n" +
-	"\vlast_states\x18\x06 \x01(\bR\n" +
-	"lastStates\"\xe4\x01\n" +
+	"\x06newest\x18\x05 \x01(\rR\x06newest\"\xe4\x01\n" +
 	"\n" +
 	"AgentBatch\x12/\n" +
 	"\x05hello\x18\x01 \x01(\v2\x19.orb8.orbit.v1.AgentHelloR\x05hello\x12\x1a\n" +
