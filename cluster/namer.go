@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"net/netip"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -19,10 +20,13 @@ type observer interface {
 
 // Name implements collect.Namer.
 func (c *Cluster) Name(addr netip.Addr, port uint16, proto event.Protocol) collect.Name {
-	return c.name(c.targets, addr, port, proto)
+	return c.name(c.targets, addr, port, proto, time.Time{})
 }
 
-func (c *Cluster) name(o observer, addr netip.Addr, port uint16, proto event.Protocol) collect.Name {
+// name names an address as it was at a time; zero: now.
+func (c *Cluster) name(
+	o observer, addr netip.Addr, port uint16, proto event.Protocol, at time.Time,
+) collect.Name {
 	c.names.mu.RLock()
 	defer c.names.mu.RUnlock()
 	addr = addr.Unmap().WithZone("")
@@ -38,7 +42,11 @@ func (c *Cluster) name(o observer, addr netip.Addr, port uint16, proto event.Pro
 		name.Observed = c.observesAnyBackend(o, sp)
 		return name
 	}
-	if p := c.names.pods[addr]; p != nil {
+	p := c.names.pods[addr]
+	if !at.IsZero() {
+		p = c.names.past.find(addr, at, p)
+	}
+	if p != nil {
 		return collect.Name{
 			Namespace: p.namespace, Pod: p.name, PodUID: string(p.uid), Workload: p.workload, Node: p.node,
 			Observed: o.observesPod(string(p.uid)),

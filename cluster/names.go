@@ -24,6 +24,7 @@ type names struct {
 	podAddrs map[types.UID][]netip.Addr
 	// deletedPods are deleted pods in the order of their deletion.
 	deletedPods []*podName
+	past        pastPods
 	nodes       nodeNames
 	fronts      map[front]*servicePort
 	services    map[types.NamespacedName]*serviceName
@@ -42,6 +43,8 @@ type podName struct {
 	addrs           []netip.Addr
 	running         bool
 	deleted         time.Time
+	// since is when the pod began, until when it lost its addresses; zero: it has them.
+	since, until time.Time
 }
 
 // front is an address that a Service answers at. Node ports have no address: they answer at every node's.
@@ -74,7 +77,7 @@ func newNames(now func() time.Time) *names {
 	return &names{
 		now:  now,
 		pods: map[netip.Addr]*podName{}, podAddrs: map[types.UID][]netip.Addr{},
-		nodes:  newNodeNames(),
+		nodes: newNodeNames(), past: newPastPods(),
 		fronts: map[front]*servicePort{}, services: map[types.NamespacedName]*serviceName{},
 		slices: map[types.NamespacedName]*slice{}, clusterIPs: map[netip.Addr]*serviceName{},
 		owners: map[backend][]backendOwner{}, cilium: map[string]struct{}{},
@@ -90,7 +93,7 @@ func (n *names) applyPod(pod *corev1.Pod) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.dropExpired()
-	n.dropPod(pod.UID)
+	before := n.dropPod(pod.UID)
 	if isCiliumAgent(pod) {
 		n.cilium[string(pod.UID)] = struct{}{}
 	}
@@ -102,6 +105,12 @@ func (n *names) applyPod(pod *corev1.Pod) {
 		uid: pod.UID, namespace: pod.Namespace, name: pod.Name,
 		workload: workloadOf(pod), node: pod.Spec.NodeName, running: !finished(pod),
 	}
+	if pod.Status.StartTime != nil {
+		p.since = pod.Status.StartTime.Time
+	}
+	if before != nil {
+		p.until = before.until // it has lost its address to another pod
+	}
 	for _, ip := range pod.Status.PodIPs {
 		addr, ok := parseAddr(ip.IP)
 		if !ok {
@@ -110,6 +119,9 @@ func (n *names) applyPod(pod *corev1.Pod) {
 		if holder := n.pods[addr]; holder != nil && holder.running && !p.running {
 			// The address of a finished pod was given to a new one.
 			continue
+		}
+		if holder := n.pods[addr]; holder != nil {
+			n.past.end(holder, n.now())
 		}
 		n.pods[addr] = p
 		p.addrs = append(p.addrs, addr)
@@ -128,6 +140,7 @@ func (n *names) deletePod(uid types.UID) {
 			p.running = false
 			if p.deleted.IsZero() {
 				p.deleted = n.now()
+				n.past.end(p, p.deleted)
 				n.deletedPods = append(n.deletedPods, p)
 			}
 		}
@@ -143,13 +156,16 @@ func (n *names) dropExpired() {
 	}
 }
 
-func (n *names) dropPod(uid types.UID) {
+// dropPod removes a pod, and returns what it was.
+func (n *names) dropPod(uid types.UID) (before *podName) {
 	for _, addr := range n.podAddrs[uid] {
 		if p := n.pods[addr]; p != nil && p.uid == uid {
+			before = p
 			delete(n.pods, addr)
 		}
 	}
 	delete(n.podAddrs, uid)
+	return before
 }
 
 func (n *names) service(key types.NamespacedName) *serviceName {

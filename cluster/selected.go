@@ -28,7 +28,7 @@ func (c *Cluster) Select(match func(*session.Pod) bool, labels labels.Selector) 
 
 // Name implements collect.Namer.
 func (s *Selected) Name(addr netip.Addr, port uint16, proto event.Protocol) collect.Name {
-	return s.name(s, addr, port, proto)
+	return s.name(s, addr, port, proto, time.Time{})
 }
 
 // HasLabels reports whether a pod has the labels of the selection. The labels of a deleted pod are known for

@@ -73,6 +73,7 @@ func stripPod(o *corev1.Pod) *corev1.Pod {
 	}
 	p.Spec.NodeName = o.Spec.NodeName
 	p.Spec.HostNetwork = o.Spec.HostNetwork
+	p.Status.StartTime = o.Status.StartTime
 	for i := range o.Spec.InitContainers {
 		p.Spec.InitContainers = append(p.Spec.InitContainers, corev1.Container{Name: o.Spec.InitContainers[i].Name})
 	}

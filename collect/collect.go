@@ -36,6 +36,12 @@ type Namer interface {
 	Backs(vip, backend netip.AddrPort, proto event.Protocol) bool
 }
 
+// PastNamer is a Namer that knows the names of earlier times, for recorded events.
+type PastNamer interface {
+	// NameAt returns the names that an address had at a time.
+	NameAt(addr netip.Addr, port uint16, proto event.Protocol, at time.Time) Name
+}
+
 // Networks is a Namer that knows which pods have a network namespace of their own.
 type Networks interface {
 	// OwnNetwork reports whether the pod is known and not on its node's network.

@@ -202,7 +202,7 @@ func (c *Collector) attach(f *flow, side int, h *half) *part {
 		closed: h.closed(), instance: h.source.instance, bytes: flowBytes(h.ev),
 	}
 	c.flowBytes += p.bytes
-	name := c.name(h.remote, h.flow.GetProtocol())
+	name := c.nameAt(h.remote, h.flow.GetProtocol(), h.ev.GetTime())
 	p.viaService = name.Service != ""
 	if peer := &f.ends[1-side].name; peer.empty() || peer.Service == "" && p.viaService {
 		*peer = name
@@ -375,6 +375,14 @@ func (c *Collector) name(a addrPort, proto event.Protocol) Name {
 		return Name{Observed: true}
 	}
 	return c.o.Namer.Name(a.addr(), a.port, proto)
+}
+
+// nameAt is name for the time of a recorded event, ns since the Unix epoch.
+func (c *Collector) nameAt(a addrPort, proto event.Protocol, at uint64) Name {
+	if past, ok := c.o.Namer.(PastNamer); ok && c.o.Recorded {
+		return past.NameAt(a.addr(), a.port, proto, time.Unix(0, int64(at)))
+	}
+	return c.name(a, proto)
 }
 
 func (c *Collector) backs(vip, backend addrPort, proto event.Protocol) bool {

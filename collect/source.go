@@ -240,7 +240,7 @@ func (c *Collector) nameEnds(ev *event.Event) (n Name) {
 		far.Workload = ev.GetWorkload()
 		return n
 	}
-	n = c.name(newAddrPort(far), ends.GetProtocol())
+	n = c.nameAt(newAddrPort(far), ends.GetProtocol(), ev.GetTime())
 	far.Namespace, far.Pod, far.PodUid, far.Workload, far.Node = n.Namespace, n.Pod, n.PodUID, n.Workload, n.Node
 	far.Service, far.ServiceNamespace, far.Host = n.Service, n.ServiceNamespace, n.Host
 	if n.Service != "" {
