@@ -22,8 +22,8 @@ type outputOptions struct {
 	filter     string
 	failOnLoss bool
 
-	// columns, if not nil, are those of tables, by name.
-	columns []string
+	// columns, if not nil, are those of tables, by name. keys are columns before the default ones.
+	columns, keys []string
 }
 
 func (o *outputOptions) bind(flags *pflag.FlagSet) {
@@ -51,6 +51,6 @@ func (o *outputOptions) compile(kinds []*event.Kind) (*filter.Filter, error) {
 func (o *outputOptions) open(kinds []*event.Kind, namespace string) (render.Printer, error) {
 	return render.New(render.Options{
 		Out: o.streams.Out, Notices: o.streams.ErrOut, Output: o.output, NoHeaders: o.noHeaders, SortBy: o.sortBy,
-		Kinds: kinds, Namespace: namespace, Columns: o.columns,
+		Kinds: kinds, Namespace: namespace, Columns: o.columns, Keys: o.keys,
 	})
 }

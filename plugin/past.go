@@ -30,9 +30,8 @@ type pastConfig struct {
 	rest             *rest.Config
 	installNamespace string
 	request          *orbit.QueryRequest
-	// flows asks for one event for each flow.
-	flows      bool
-	failOnLoss bool
+	form             remote.Form
+	failOnLoss       bool
 	// command is what needs agents, in the words of the user.
 	command string
 }
@@ -51,7 +50,7 @@ func (c *pastConfig) run(parent context.Context, open func(*reporter) (live.Cons
 		return c.explain(ctx, err)
 	}
 	defer func() { _ = conn.Close() }()
-	result, err := remote.Query(ctx, conn, c.request, c.flows, func() (live.Consumer, error) { return open(r) })
+	result, err := remote.Query(ctx, conn, c.request, c.form, func() (live.Consumer, error) { return open(r) })
 	if err != nil {
 		return c.explain(ctx, err)
 	}

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,6 +17,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 	"github.com/orb8-dev/kubectl-orb8/plugin/live"
+	"github.com/orb8-dev/kubectl-orb8/plugin/remote"
 )
 
 // queryCommand is a subcommand of query.
@@ -47,6 +49,7 @@ type queryOptions struct {
 	names         []string
 	allNamespaces bool
 	last          int
+	aggregateBy   string
 }
 
 func (o *queryOptions) bind(flags *pflag.FlagSet) {
@@ -59,6 +62,8 @@ func (o *queryOptions) bind(flags *pflag.FlagSet) {
 	flags.StringVarP(&o.container, "container", "c", "", "Show only containers of this name")
 	flags.StringVar(&o.node, "node", "", "Show only pods on this node")
 	o.periodOptions.bind(flags, "10m", "")
+	flags.StringVar(&o.aggregateBy, "aggregate-by", "", "Show sums of flows by fields (src.namespace,dst.service,"+
+		"dst.port) instead of the flows, the largest first")
 	flags.IntVar(&o.last, "last", 0, "Show only the newest N of all nodes together (0: all)")
 }
 
@@ -73,6 +78,9 @@ lost.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		Example: `  # Who talked to the database in the last ten minutes
   kubectl orb8 query flows -n demo --since 10m --filter 'dst.pod == "db-0"'
+
+  # Which workloads sent most to which Services
+  kubectl orb8 query flows -A --since 1h --aggregate-by src.namespace,src.workload,dst.service
 
   # The last 20 failed lookups of all namespaces that you may see
   kubectl orb8 query dns -A --last 20 --filter 'rcode != "NOERROR"'`,
@@ -92,6 +100,9 @@ lost.`,
 			},
 		}
 		o.bind(sub.Flags())
+		if q.kind != "flow" {
+			_ = sub.Flags().MarkHidden("aggregate-by") // there is this flag
+		}
 		query.AddCommand(sub)
 	}
 	return query
@@ -100,11 +111,13 @@ lost.`,
 // queryConfig is a query with every flag resolved; nothing is contacted yet.
 type queryConfig struct {
 	*queryOptions
-	kind    *event.Kind
-	request *orbit.QueryRequest
-	rest    *rest.Config
-	client  kubernetes.Interface
-	viewed  string // the namespace that tables omit; empty: several are shown
+	// kind is selected, shown is printed.
+	kind, shown *event.Kind
+	form        remote.Form
+	request     *orbit.QueryRequest
+	rest        *rest.Config
+	client      kubernetes.Interface
+	viewed      string // the namespace that tables omit; empty: several are shown
 }
 
 func (o *queryOptions) complete(kind string, now time.Time) (*queryConfig, error) {
@@ -125,11 +138,13 @@ func (o *queryOptions) complete(kind string, now time.Time) (*queryConfig, error
 	if err = checkNames(o.names, o.allNamespaces); err != nil {
 		return nil, err
 	}
-	kinds := []*event.Kind{c.kind}
-	if _, err := o.compile(kinds); err != nil {
+	if _, err := o.compile([]*event.Kind{c.kind}); err != nil {
 		return nil, err
 	}
-	if _, err := o.open(kinds, ""); err != nil {
+	if err = c.aggregate(); err != nil {
+		return nil, err
+	}
+	if _, err := o.open([]*event.Kind{c.shown}, ""); err != nil {
 		return nil, usage(err)
 	}
 	var namespace string
@@ -149,12 +164,29 @@ func (o *queryOptions) complete(kind string, now time.Time) (*queryConfig, error
 	return c, nil
 }
 
+// aggregate sets the form of the answer.
+func (c *queryConfig) aggregate() error {
+	c.shown, c.form = c.kind, remote.Form{Flows: c.kind.Name == "flow"}
+	switch {
+	case c.aggregateBy == "":
+		return nil
+	case !c.form.Flows:
+		return usagef("--aggregate-by: only flows have sums: query flows --aggregate-by %s", c.aggregateBy)
+	}
+	by, err := event.NewGrouping(strings.Split(strings.ReplaceAll(c.aggregateBy, " ", ""), ","))
+	if err != nil {
+		return usagef("--aggregate-by %s: %w", c.aggregateBy, err)
+	}
+	c.shown, c.form.AggregateBy, c.keys = event.KindByName("flowSum"), by.Names(), by.Names()
+	return nil
+}
+
 // run asks a server and prints its answer.
 func (c *queryConfig) run(parent context.Context) error {
 	past := &pastConfig{streams: c.streams, client: c.client, rest: c.rest, installNamespace: c.installNamespace,
-		request: c.request, flows: c.kind.Name == "flow", failOnLoss: c.failOnLoss, command: "a query"}
+		request: c.request, form: c.form, failOnLoss: c.failOnLoss, command: "a query"}
 	return past.run(parent, func(r *reporter) (live.Consumer, error) {
-		printer, err := c.open([]*event.Kind{c.kind}, c.viewed)
+		printer, err := c.open([]*event.Kind{c.shown}, c.viewed)
 		if err != nil {
 			return nil, err
 		}

@@ -31,6 +31,21 @@ type fakeServer struct {
 	coverage *orbit.Coverage
 	events   []*event.Event
 	request  *orbit.QueryRequest
+	// sums, if not nil, answer with the flows' sums: one of a later version.
+	sums        []*event.Event
+	aggregateBy []string
+}
+
+func (f *fakeServer) QueryFlows(r *orbit.QueryFlowsRequest, s grpc.ServerStreamingServer[orbit.Answer]) error {
+	f.request, f.aggregateBy = r.GetQuery(), r.GetAggregateBy()
+	head, events := &orbit.Answer{Coverage: f.coverage}, f.events
+	if len(f.aggregateBy) > 0 && f.sums != nil {
+		head.AggregatedBy, events = f.aggregateBy, f.sums
+	}
+	if err := s.Send(head); err != nil {
+		return err
+	}
+	return s.Send(&orbit.Answer{Events: events, Coverage: f.coverage})
 }
 
 func (f *fakeServer) QueryEvents(r *orbit.QueryRequest, s grpc.ServerStreamingServer[orbit.Answer]) error {

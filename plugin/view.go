@@ -1,6 +1,8 @@
 package plugin
 
 import (
+	"math"
+
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/filter"
 	"github.com/orb8-dev/kubectl-orb8/history"
@@ -14,7 +16,7 @@ type intake struct {
 	reporter *reporter
 	filter   *filter.Filter
 	recorder *history.Writer // nil: nothing is recorded
-	// events counts the events that pass, without nodeStatus and lost.
+	// events counts the events that pass, without nodeStatus and lost. A sum counts as its flows.
 	events int
 }
 
@@ -32,7 +34,11 @@ func (i *intake) take(ev *event.Event) bool {
 			i.reporter.LogOncef("recording: %v: it ends here", err)
 		}
 	}
-	if ev.GetNodeStatus() == nil && ev.GetLost() == nil {
+	switch {
+	case ev.GetNodeStatus() != nil, ev.GetLost() != nil:
+	case ev.GetFlowSum() != nil:
+		i.events += int(min(ev.GetFlowSum().GetFlows(), math.MaxInt32))
+	default:
 		i.events++
 	}
 	return true

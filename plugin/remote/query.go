@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -21,15 +22,27 @@ type Covered interface {
 	Cover(c *orbit.Coverage) error
 }
 
-// Query shows events of the past. flows asks for one event for each flow. open is called once a server has answered.
+// Form is the form of an answer.
+type Form struct {
+	// Flows asks for one event for each flow.
+	Flows bool
+	// AggregateBy are fields of flows: the answer has sums of flows. None: the flows.
+	AggregateBy []string
+}
+
+// errNoSums is that of a server that would answer with flows instead of sums.
+var errNoSums = errors.New("the servers are of a version that does not aggregate flows: kubectl orb8 upgrade " +
+	"replaces them")
+
+// Query shows events of the past. open is called once a server has answered.
 func Query(
-	ctx context.Context, conn Conn, request *orbit.QueryRequest, flows bool, open func() (live.Consumer, error),
+	ctx context.Context, conn Conn, request *orbit.QueryRequest, form Form, open func() (live.Consumer, error),
 ) (*Result, error) {
 	client := orbit.NewOrbitServiceClient(conn)
 	var stream grpc.ServerStreamingClient[orbit.Answer]
 	var err error
-	if flows {
-		stream, err = client.QueryFlows(ctx, &orbit.QueryFlowsRequest{Query: request})
+	if form.Flows {
+		stream, err = client.QueryFlows(ctx, &orbit.QueryFlowsRequest{Query: request, AggregateBy: form.AggregateBy})
 	} else {
 		stream, err = client.QueryEvents(ctx, request)
 	}
@@ -48,6 +61,9 @@ func Query(
 			return nil, closeAfter(consumer, err)
 		}
 		if consumer == nil {
+			if !slices.Equal(answer.GetAggregatedBy(), form.AggregateBy) {
+				return nil, errNoSums
+			}
 			if consumer, err = open(); err != nil {
 				return nil, err
 			}

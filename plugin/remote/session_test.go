@@ -253,18 +253,18 @@ func TestQuery_CountsAndCovers(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &consumer{}
-	r, err := Query(t.Context(), conn, &orbit.QueryRequest{}, false, func() (live.Consumer, error) { return c, nil })
+	r, err := Query(t.Context(), conn, &orbit.QueryRequest{}, Form{}, func() (live.Consumer, error) { return c, nil })
 	if err != nil || r.Tally.Events != 2 || r.Tally.Traced != 1 || r.Tally.Nodes != 2 || !r.Tally.Lost() {
 		t.Errorf("%+v, %v", r, err)
 	}
 	f.scripts[0] = script{[]*orbit.Answer{answered("a")}, nil}
-	if _, err := Query(t.Context(), conn, &orbit.QueryRequest{}, false, func() (live.Consumer, error) {
+	if _, err := Query(t.Context(), conn, &orbit.QueryRequest{}, Form{}, func() (live.Consumer, error) {
 		return c, nil
 	}); err == nil {
 		t.Error("an answer without its end is accepted")
 	}
 	f.scripts[0] = script{nil, status.Error(codes.InvalidArgument, "filter: no")}
-	_, err = Query(t.Context(), conn, &orbit.QueryRequest{}, false, func() (live.Consumer, error) { return c, nil })
+	_, err = Query(t.Context(), conn, &orbit.QueryRequest{}, Form{}, func() (live.Consumer, error) { return c, nil })
 	if got := Explain(err); got == nil || got.Error() != "filter: no" {
 		t.Errorf("got %v", got)
 	}

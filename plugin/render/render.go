@@ -57,6 +57,8 @@ type Options struct {
 	Kinds []*event.Kind
 	// Columns, if not nil, names the columns of a table instead of the kinds' default ones. "wide" has all columns.
 	Columns []string
+	// Keys names columns that a table and "wide" begin with, before the default ones.
+	Keys []string
 	// Namespace is the namespace of the command: names in it are shown without it. Empty: names have their namespace.
 	Namespace string
 	// Location is the time zone of the table's time of day; nil: local.

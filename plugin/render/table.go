@@ -49,7 +49,7 @@ type field struct {
 type cell struct{ end, width int }
 
 func openTable(o *Options, out *flusher, _ string) (Printer, error) {
-	groups := shown(o.Kinds, event.InTable)
+	groups := shown(o.Kinds, event.InTable, o.Keys...)
 	if o.Columns != nil {
 		groups = chosen(o.Kinds, o.Columns)
 	}
@@ -57,7 +57,7 @@ func openTable(o *Options, out *flusher, _ string) (Printer, error) {
 }
 
 func openWide(o *Options, out *flusher, _ string) (Printer, error) {
-	return newTable(o, out, shown(o.Kinds, event.InWide), false), nil
+	return newTable(o, out, shown(o.Kinds, event.InWide, o.Keys...), false), nil
 }
 
 // newTable makes a table of kinds with a group each.
@@ -79,9 +79,9 @@ func newTable(o *Options, out *flusher, groups []*group, exact bool) Printer {
 	return &selector{Printer: t, kinds: o.Kinds, notices: o.Notices}
 }
 
-// shown returns a group for each kind: what the kind shows in an output, and where there are several kinds, which one
-// it is.
-func shown(kinds []*event.Kind, where event.Outputs) []*group {
+// shown returns a group for each kind: its columns with the names of keys, then what the kind shows in an output, and
+// where there are several kinds, which one it is.
+func shown(kinds []*event.Kind, where event.Outputs, keys ...string) []*group {
 	longest := 0
 	for _, k := range kinds {
 		longest = max(longest, len(k.Name))
@@ -93,6 +93,9 @@ func shown(kinds []*event.Kind, where event.Outputs) []*group {
 			f := field{header: c.Header, width: width, right: c.Right(), columns: make([]*event.Column, len(kinds))}
 			f.columns[at] = c
 			g.fields = append(g.fields, f)
+		}
+		for _, c := range kind.Named(keys) {
+			add(c, c.Width)
 		}
 		for i := range kind.Columns {
 			c := &kind.Columns[i]
