@@ -247,7 +247,8 @@ func serviceAccounts(t *testing.T, e *kit.Env) {
 		!found[0].GetFlow().GetDst().GetRedacted() {
 		t.Errorf("a program in the cluster sees %v, %v", found, err)
 	}
-	if found, err := flows(orbit.TokenAudience, bank); grpcstatus.Code(err) != codes.PermissionDenied || len(found) > 0 {
+	found, err = flows(orbit.TokenAudience, bank)
+	if grpcstatus.Code(err) != codes.PermissionDenied || len(found) > 0 {
 		t.Errorf("it sees of the other namespace %v, %v", found, err)
 	}
 	if found, err := flows("", shop); grpcstatus.Code(err) != codes.Unauthenticated || len(found) > 0 {
@@ -360,8 +361,10 @@ func killPods(t *testing.T, e *kit.Env, component, node string) {
 	}
 }
 
-// strangers connects to agents and servers without a certificate of orb8's, from the machine of the nodes.
+// strangers connects to agents and servers without a certificate of orb8's, from the network of a pod. The test cluster
+// does not enforce NetworkPolicies, so this is the certificates' work.
 func strangers(t *testing.T, e *kit.Env) {
+	dial := e.Pods(t, kit.PodSpec{Namespace: e.Namespace(t, nil), Name: "hostile"})[0].Dialer(t)
 	list, err := e.Client.CoreV1().Pods("orb8-system").List(t.Context(), metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -379,7 +382,8 @@ func strangers(t *testing.T, e *kit.Env) {
 			"plain text":     insecure.NewCredentials(),
 			"no certificate": credentials.NewTLS(&tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}),
 		} {
-			conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(c))
+			conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(c),
+				grpc.WithContextDialer(dial))
 			if err != nil {
 				t.Fatal(err)
 			}

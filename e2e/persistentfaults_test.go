@@ -312,7 +312,8 @@ func (f *faulty) settle(t *testing.T) {
 	})
 }
 
-// stallClient stops a client while more happens than is held for it.
+// stallClient stops a client while more happens than is held for it. What it gets depends on how long that takes: a
+// client that does not answer for 20 s is disconnected, and goes on from the history.
 func (f *faulty) stallClient(t *testing.T) {
 	const many, perConn = 30_000, 4 // at each end it is connected and closed
 	tr := f.e.Trace(t, "trace", "tcp", "-n", f.ns, "-o", "json")
@@ -328,7 +329,7 @@ func (f *faulty) stallClient(t *testing.T) {
 	var got struct{ Delivered, Lost int }
 	tr.JQ(t, &got, sums)
 	t.Logf("%d events delivered, %d lost", got.Delivered, got.Lost)
-	if got.Delivered+got.Lost != perConn*many || got.Lost == 0 {
+	if got.Delivered+got.Lost != perConn*many {
 		t.Errorf("%d delivered and %d lost of %d:\n%s", got.Delivered, got.Lost, perConn*many, tr.Stderr())
 	}
 }

@@ -232,6 +232,8 @@ func unframed(message string) string {
 	if strings.Contains(message, "graceful_stop") {
 		return "its agent ends"
 	}
+	// The time in such a message would make another message each time.
+	message, _, _ = strings.Cut(message, ": current time ")
 	if _, cause, framed := strings.Cut(message, "Error while dialing: "); framed {
 		return strings.Trim(cause, `"`)
 	}

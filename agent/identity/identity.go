@@ -43,6 +43,8 @@ type Options struct {
 const (
 	minBackoff = time.Second
 	maxBackoff = time.Minute
+	// urgentBackoff is the longest without a valid certificate: nothing works without it.
+	urgentBackoff = 4 * time.Second
 	// interval is how often the file of the authorities is read.
 	interval = 10 * time.Second
 	// timeout bounds one call to a server.
@@ -127,6 +129,9 @@ func (i *Identity) Run(ctx context.Context) {
 			} else {
 				next = now.Add(jitter(backoff))
 				backoff = min(2*backoff, maxBackoff)
+				if now.Add(urgentBackoff).After(i.Expiry()) {
+					backoff = min(backoff, urgentBackoff)
+				}
 			}
 		}
 		if ctx.Err() != nil {

@@ -1,11 +1,18 @@
 package kit
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net"
+	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // HostPIDs returns the pids of the pod's processes in the PID namespace of this machine (NeedOwn).
@@ -72,4 +79,31 @@ func (p *Pod) nft(t testing.TB, stdin string, args ...string) string {
 		t.Fatalf("nft %q in pod %s: %v: %s", args, p.Name, err, out)
 	}
 	return string(out)
+}
+
+// Dialer returns a function that connects to a TCP address from the pod's network namespace (NeedOwn).
+func (p *Pod) Dialer(t testing.TB) func(ctx context.Context, address string) (net.Conn, error) {
+	t.Helper()
+	path := fmt.Sprintf("/proc/%d/ns/net", p.HostPID(t))
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	return func(ctx context.Context, address string) (net.Conn, error) {
+		done := make(chan result)
+		go func() {
+			runtime.LockOSThread() // the thread stays in the namespace, and ends with the goroutine
+			var conn net.Conn
+			ns, err := os.Open(path)
+			if err == nil {
+				err = errors.Join(unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET), ns.Close())
+			}
+			if err == nil {
+				conn, err = new(net.Dialer).DialContext(ctx, "tcp", address)
+			}
+			done <- result{conn, err}
+		}()
+		r := <-done
+		return r.conn, r.err
+	}
 }
