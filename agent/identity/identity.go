@@ -44,7 +44,7 @@ const (
 	minBackoff = time.Second
 	maxBackoff = time.Minute
 	// urgentBackoff is the longest without a valid certificate: nothing works without it.
-	urgentBackoff = 4 * time.Second
+	urgentBackoff = 10 * time.Second
 	// interval is how often the file of the authorities is read.
 	interval = 10 * time.Second
 	// timeout bounds one call to a server.
