@@ -44,6 +44,7 @@ func TestPersistentMode(t *testing.T) {
 		t.Run("query", func(t *testing.T) {
 			totals(t, query(t, e, e.Kubeconfig, 0, "flows", "-n", ns, "-o", "json"))
 		})
+		t.Run("sums", func(t *testing.T) { sumsOfFlows(t, e, ns) })
 	})
 	t.Run("dns", func(t *testing.T) { dnsFlows(t, agents) })
 	t.Run("tcp", func(t *testing.T) { tcpOutcomes(t, agents) })
