@@ -57,9 +57,9 @@ func TestUnframed(t *testing.T) {
 			`refused"`: "dial tcp 10.0.0.1:9090: connect: connection refused",
 		`connection error: desc = "error reading from server: EOF"`: "connection cut: error reading from server: EOF",
 		"the server ends": "the server ends",
-		`connection error: desc = "transport: authentication handshake failed: x509: certificate has expired or is not ` +
-			`yet valid: current time 2026-11-30T05:23:54Z is after 2026-11-30T05:23:28Z"`: "connection cut: transport: " +
-			"authentication handshake failed: x509: certificate has expired or is not yet valid",
+		`connection error: desc = "transport: authentication handshake failed: x509: certificate has expired or is ` +
+			`not yet valid: current time 2026-11-30T05:23:54Z is after 2026-11-30T05:23:28Z"`: "connection cut: " +
+			"transport: authentication handshake failed: x509: certificate has expired or is not yet valid",
 	} {
 		if got := unframed(in); got != want {
 			t.Errorf("%q, want %q", got, want)
