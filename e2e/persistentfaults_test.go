@@ -22,7 +22,7 @@ import (
 
 const (
 	// faultConns is how many connections a pod makes while a fault lasts, one every faultPause.
-	faultConns = 200
+	faultConns = 150
 	faultPause = 50 * time.Millisecond
 	// faultTimeout limits each wait.
 	faultTimeout = 3 * time.Minute
@@ -31,10 +31,11 @@ const (
 // faulty is an installation whose parts are broken, one after another, while a stream runs and connections are made.
 // What was made is delivered, or counted as lost, or was made in a time of which the stream says that nothing was seen.
 type faulty struct {
-	e      *kit.Env
-	ns, to string
-	client *kit.Pod
-	stream *kit.Trace
+	e       *kit.Env
+	ns, to  string
+	address netip.Addr // of the server
+	client  *kit.Pod
+	stream  *kit.Trace
 }
 
 func faults(t *testing.T, e *kit.Env) {
@@ -42,9 +43,9 @@ func faults(t *testing.T, e *kit.Env) {
 	pods := e.Pods(t,
 		kit.PodSpec{Namespace: ns, Name: "client", Node: e.Nodes[0]},
 		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1],
-			Args: []string{"serve", "-quiet", "-tcp", ":7000"}})
-	f := &faulty{e: e, ns: ns, client: pods[0],
-		to: netip.AddrPortFrom(pods[1].IP(t, false), 7000).String()}
+			Args: []string{"serve", "-quiet", "-tcp", ":7000-7002"}})
+	address := pods[1].IP(t, false)
+	f := &faulty{e: e, ns: ns, client: pods[0], address: address, to: netip.AddrPortFrom(address, 7000).String()}
 	f.stream = e.Trace(t, "trace", "tcp", "-n", ns, "-o", "json")
 	f.stream.AwaitStreaming(t, 2)
 	for _, fault := range []struct {
@@ -315,12 +316,16 @@ func (f *faulty) settle(t *testing.T) {
 // stallClient stops a client while more happens than is held for it. What it gets depends on how long that takes: a
 // client that does not answer for 20 s is disconnected, and goes on from the history.
 func (f *faulty) stallClient(t *testing.T) {
-	const many, perConn = 30_000, 4 // at each end it is connected and closed
+	// At each end a connection is connected and closed. A client has 28,000 ports for each of the server's.
+	const many, perPort, perConn = 24_000, 8_000, 4
 	tr := f.e.Trace(t, "trace", "tcp", "-n", f.ns, "-o", "json")
 	tr.AwaitStreaming(t, 2)
 	tr.Signal(t, syscall.SIGSTOP)
-	f.client.Exec(t, "tcp", "-to", f.to, "-conns", strconv.Itoa(many), "-parallel", "16", "-send", "100", "-recv",
-		"100")
+	for port := range uint16(many / perPort) {
+		to := netip.AddrPortFrom(f.address, 7000+port).String()
+		f.client.Exec(t, "tcp", "-to", to, "-conns", strconv.Itoa(perPort), "-parallel", "16", "-send", "100", "-recv",
+			"100")
+	}
 	tr.Signal(t, syscall.SIGCONT)
 	const sums = `{delivered: (map(select(.kind == "tcp")) | length),
 		lost: (map(select(.kind == "lost").count) | add // 0)}`
