@@ -128,7 +128,7 @@ type Options struct {
 	// Recorded: the events are of the past, and come by Play, in the order of their times. Waits are measured in the
 	// times of events, so that the result does not depend on how fast they come.
 	Recorded bool
-	// Updates is the least time between two updates of a recorded flow; 0: as its nodes report it. The last update of a
+	// Updates is the least time between two updates of a flow; 0: as its nodes report it. The last update of a recorded
 	// flow that stays open then comes late, out of the order of times.
 	Updates time.Duration
 	// Refused, if not nil, is called with the first refused event of each node. It must not call the Collector.

@@ -346,6 +346,24 @@ func TestJoin_ICMPByIdentifier(t *testing.T) {
 	})
 }
 
+func TestUpdates_AreHeldBack(t *testing.T) {
+	inWorld(t, Options{Namer: cluster, Updates: 5 * time.Second}, func(w *world) {
+		feed := func(phase event.Phase, sent uint64) {
+			w.feed("a", client.as(phase, sent).event())
+			w.feed("b", server.as(phase, sent).event())
+		}
+		feed(fresh, 10)
+		w.want(time.Millisecond, "new client+->server+ 10")
+		for sent := uint64(20); sent <= 50; sent += 10 {
+			w.want(time.Second)
+			feed(later, sent)
+		}
+		w.want(2*time.Second, "update client+->server+ 50")
+		feed(closed, 60) // an end is not held back
+		w.want(400*time.Millisecond, "closed client+->server+ 60")
+	})
+}
+
 func TestJoin_BothHalvesOnOneNode(t *testing.T) {
 	inWorld(t, Options{Namer: cluster}, func(w *world) {
 		other := server

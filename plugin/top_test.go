@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/plugin/live"
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
+	"github.com/orb8-dev/kubectl-orb8/plugin/remote"
 )
 
 func TestTop_UsageErrorsQuoteTheFlag(t *testing.T) {
@@ -75,6 +77,34 @@ func TestExport_WritesNewFile(t *testing.T) {
 		}
 		if info, err := os.Stat(filepath.Clean(name)); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%v, %v", info.Mode(), err)
+		}
+	}
+}
+
+func TestLiveModel_CountsItsTimeOnly(t *testing.T) {
+	flow := func(sent uint64) *event.Event {
+		return &event.Event{Time: uint64(time.Now().UnixNano()), Namespace: "shop", Pod: "web",
+			Kind: &event.Event_Flow{Flow: &event.Flow{Id: "f", Protocol: event.Protocol_PROTOCOL_TCP,
+				Phase: event.Phase_PHASE_NEW, StartTime: uint64(time.Now().Add(-time.Hour).UnixNano()),
+				Observed:    event.Side_SIDE_SRC,
+				Src:         &event.Endpoint{Address: []byte{10, 0, 0, 1}, Port: 1, Namespace: "shop", Pod: "web"},
+				Dst:         &event.Endpoint{Address: []byte{10, 0, 0, 2}, Port: 2},
+				SrcCounters: &event.Counters{BytesSent: sent}}}}
+	}
+	for name, c := range map[string]struct {
+		engine engine
+		want   uint64
+	}{
+		"tracers": {&live.Session{}, 1500},
+		// What an agent counted before the session is not of it.
+		"agents": {&remote.Session{}, 500},
+	} {
+		m := liveModel(model.TopicByName("network"), c.engine)
+		m.Add(flow(1000), time.Now())
+		m.Add(flow(1500), time.Now())
+		total := m.Rows(model.Query{Window: time.Minute}, time.Now()).Total
+		if sent := total.Event.GetNetworkTop().GetBytesSent(); sent != c.want {
+			t.Errorf("%s: %d bytes, want %d", name, sent, c.want)
 		}
 	}
 }

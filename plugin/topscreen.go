@@ -15,6 +15,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/plugin/advice"
 	"github.com/orb8-dev/kubectl-orb8/plugin/live"
 	"github.com/orb8-dev/kubectl-orb8/plugin/model"
+	"github.com/orb8-dev/kubectl-orb8/plugin/remote"
 	"github.com/orb8-dev/kubectl-orb8/plugin/render"
 	"github.com/orb8-dev/kubectl-orb8/plugin/tui"
 )
@@ -30,6 +31,12 @@ func isTerminal(stream any) bool {
 // lean trades CPU time for memory: a screen is left open, and most of what it holds lives long.
 func lean() { debug.SetGCPercent(30) }
 
+// liveModel returns the model of a session. Agents have counted before it began, and tracers have not.
+func liveModel(topic *model.Topic, s engine) *model.Model {
+	_, agents := s.(*remote.Session)
+	return model.New(topic, model.Options{Started: time.Now(), Past: agents})
+}
+
 // topScreen counts events in a model and shows its rows on a screen.
 type topScreen struct {
 	intake
@@ -41,7 +48,7 @@ type topScreen struct {
 }
 
 func newTopScreen(c *topConfig, s engine, in intake) *topScreen {
-	t := &topScreen{intake: in, model: model.New(c.topic, model.Options{Started: time.Now()}), advice: advice.NewGPU()}
+	t := &topScreen{intake: in, model: liveModel(c.topic, s), advice: advice.NewGPU()}
 	lean()
 	notes, done := t.reporter.toScreen()
 	o := c.screen(t.model)

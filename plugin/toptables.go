@@ -41,7 +41,7 @@ func newTopTables(c *topConfig, s engine, in intake) *topTables {
 	t := &topTables{
 		intake: in,
 		config: c,
-		model:  model.New(c.topic, model.Options{Started: time.Now()}),
+		model:  liveModel(c.topic, s),
 		advice: advice.NewGPU(),
 	}
 	t.printing.Go(func() {
