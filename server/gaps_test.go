@@ -48,6 +48,18 @@ func TestGaps(t *testing.T) {
 	}
 }
 
+func TestGaps_AreBounded(t *testing.T) {
+	t.Parallel()
+	h := &orbit.AgentHello{Instance: 1, KnownSince: 1}
+	for i := range uint64(10_000) {
+		h.Gaps = append(h.Gaps, &orbit.Span{From: 10*i + 10, To: 10*i + 15})
+	}
+	var g gaps
+	if n := len(g.follow(h, 5)); n != orbit.MaxSpans || len(g.present) != orbit.MaxSpans {
+		t.Errorf("%d gaps, and %d are kept, want %d", n, len(g.present), orbit.MaxSpans)
+	}
+}
+
 func TestUnframed(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{

@@ -262,7 +262,7 @@ func (c *cursor) open(ctx context.Context, q *query, g *agent, newest int) {
 			hello := first.GetHello()
 			c.source.PlayedOn(hello.GetBootId())
 			c.skew = skewOf(hello, time.Now())
-			q.coverage.hello(c.node, hello, orbit.ClipSpans(hello.GetGaps(), q.since,
+			q.coverage.hello(c.node, hello, orbit.ClipSpans(gapsOf(hello), q.since,
 				cmp.Or(q.until, hello.GetTime())))
 			return
 		}
