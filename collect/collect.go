@@ -118,8 +118,11 @@ type Options struct {
 	// MaxPending limits the events that wait to be emitted; beyond it Feed blocks; 0: 65,536. From half of it on,
 	// events are emitted without waiting for older ones or for second halves.
 	MaxPending int
-	// Memory limits the memory that this Collector and others hold together; nil: only the bounds above hold.
-	Memory Memory
+	// Memory, if not nil, limits the memory that this Collector and others hold together. It takes the approximate
+	// memory of this one, bytes, and reports whether it may hold that much. One that may not emits at once what waits,
+	// evicts the longest unchanged flows, and accepts a batch only when nothing waits. It is called with the
+	// Collector's lock held, so it must not block.
+	Memory func(bytes int) bool
 	// Kinds are the requested kinds of event; none: all kinds of tracers. Started is the start of the session; zero:
 	// events of any time since 1970 are accepted. Other events, and those beyond another bound of event/check, are
 	// counted as lost.

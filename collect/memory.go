@@ -4,16 +4,8 @@ import (
 	"time"
 )
 
-// Memory limits the memory of several Collectors together. Its method is called with the Collector's lock held, so it
-// must not block.
-type Memory interface {
-	// Hold sets the approximate memory of a Collector, bytes, and reports whether it may hold that much. One that may
-	// not emits at once what waits, evicts the longest unchanged flows, and accepts a batch only when nothing waits.
-	Hold(bytes int) bool
-}
-
 const (
-	// memoryStep is the least change that is reported to a Memory.
+	// memoryStep is the least change that is reported to Options.Memory.
 	memoryStep = 64 << 10
 	// flowOverhead is the memory of a flow and its parts without their events: the structs, the index, the heaps.
 	// sideOverhead is that of a side of a DNS query.
@@ -23,7 +15,7 @@ const (
 	shedParts = 8
 )
 
-// sharedMemory is the source of losses of flows that were evicted because a Memory allowed no more.
+// sharedMemory is the source of losses of flows that were evicted because Options.Memory allowed no more.
 const sharedMemory = "shared memory limit"
 
 // heldBytes is the approximate memory of the Collector.
@@ -42,7 +34,7 @@ func (c *Collector) account() {
 		return
 	}
 	c.held = held
-	c.tight = !c.o.Memory.Hold(held)
+	c.tight = !c.o.Memory(held)
 }
 
 // shed gives up what is held until that is not too much, or evicted events have to be emitted first.

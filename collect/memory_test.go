@@ -29,7 +29,7 @@ func TestMemory_ShedsAndCounts(t *testing.T) {
 	const batch, batches = 100, 40
 	const batchBytes = batch * 2500 // more than a batch takes
 	memory := &fakeMemory{limit: 1 << 20}
-	inWorld(t, Options{Namer: cluster, Memory: memory}, func(w *world) {
+	inWorld(t, Options{Namer: cluster, Memory: memory.Hold}, func(w *world) {
 		for i := range batches {
 			w.feed("a", manyFlows(i*batch, batch, fresh)...)
 		}
@@ -64,7 +64,7 @@ func TestMemory_ShedsAndCounts(t *testing.T) {
 
 func TestMemory_GoesOnWithoutAny(t *testing.T) {
 	memory := &fakeMemory{}
-	inWorld(t, Options{Namer: cluster, Memory: memory}, func(w *world) {
+	inWorld(t, Options{Namer: cluster, Memory: memory.Hold}, func(w *world) {
 		for i := range 20 {
 			w.feed("a", manyFlows(i*100, 100, fresh)...)
 		}

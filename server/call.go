@@ -132,12 +132,6 @@ func (c *call) show(ev *event.Event) bool {
 	return match && err == nil
 }
 
-// holder is a collect.Memory.
-type holder func(bytes int) bool
-
-// Hold implements collect.Memory.
-func (h holder) Hold(bytes int) bool { return h(bytes) }
-
 // newCollector returns a collector for the request, within the limits of one.
 func (c *call) newCollector(o collect.Options) *collect.Collector {
 	o.Namer, o.Kinds, o.MaxFlows, o.MaxFlowBytes = c.pods, c.target.kinds, maxFlows, maxFlowBytes

@@ -46,7 +46,7 @@ func (h *held) add(ev *event.Event, encoded []byte) error {
 	if !entry.report {
 		h.live++
 	}
-	return h.share.take(partAnswer, h.bytes)
+	return h.share.tryHold(partAnswer, h.bytes)
 }
 
 // forget removes the last event of a flow whose state is no longer selected.

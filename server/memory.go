@@ -120,8 +120,8 @@ func (s *share) close() {
 	s.set(0)
 }
 
-// take sets the memory of a part, unless that is more than the request may have.
-func (s *share) take(p part, bytes int) error {
+// tryHold sets the memory of a part, unless that is more than the request may have.
+func (s *share) tryHold(p part, bytes int) error {
 	bytes = steps(bytes)
 	if bytes == s.parts[p] {
 		return nil
@@ -137,10 +137,7 @@ func steps(bytes int) int { return (bytes + memoryStep - 1) / memoryStep * memor
 func (s *share) change(p part, bytes int, always bool) error {
 	s.memory.mu.Lock()
 	defer s.memory.mu.Unlock()
-	sum := bytes - s.parts[p]
-	for _, n := range s.parts {
-		sum += n
-	}
+	sum := s.sum() - s.parts[p] + bytes
 	held := max(sum, s.reserved)
 	var err error
 	// What was reserved is the request's in any case.
@@ -148,8 +145,7 @@ func (s *share) change(p part, bytes int, always bool) error {
 		err = s.memory.refusal(s.user, held-s.held)
 	}
 	if err == nil || always {
-		s.parts[p] = bytes
-		s.set(held)
+		s.setPart(p, bytes)
 	}
 	return err
 }
@@ -158,10 +154,19 @@ func (s *share) change(p part, bytes int, always bool) error {
 func (s *share) add(p part, bytes int) {
 	s.memory.mu.Lock()
 	defer s.memory.mu.Unlock()
-	s.parts[p] += bytes
-	sum := 0
-	for _, n := range s.parts {
-		sum += n
+	s.setPart(p, s.parts[p]+bytes)
+}
+
+// setPart sets what a part holds. The lock is held.
+func (s *share) setPart(p part, bytes int) {
+	s.parts[p] = bytes
+	s.set(max(s.sum(), s.reserved))
+}
+
+// sum is what all parts hold. The lock is held.
+func (s *share) sum() (n int) {
+	for _, bytes := range s.parts {
+		n += bytes
 	}
-	s.set(max(sum, s.reserved))
+	return n
 }

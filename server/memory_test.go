@@ -38,18 +38,18 @@ func TestMemory_IsSharedByAllRequests(t *testing.T) {
 		t.Fatalf("%v, %d bytes are held", err, m.held)
 	}
 	// What is reserved costs nothing more.
-	if err := a.take(partQueue, requestMemory/2); err != nil || m.held != requestMemory+2*agentMemory {
+	if err := a.tryHold(partQueue, requestMemory/2); err != nil || m.held != requestMemory+2*agentMemory {
 		t.Errorf("%v, %d bytes are held", err, m.held)
 	}
-	if err := a.take(partAnswer, 3<<20); err != nil {
+	if err := a.tryHold(partAnswer, 3<<20); err != nil {
 		t.Error(err)
 	}
 	// One user has at most half.
-	err = a.take(partAnswer, 4<<20)
+	err = a.tryHold(partAnswer, 4<<20)
 	if status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), "may hold 4 MiB for one user") {
 		t.Errorf("beyond a user's part: %v", err)
 	}
-	if err := a.take(partAnswer, 3<<20); err != nil {
+	if err := a.tryHold(partAnswer, 3<<20); err != nil {
 		t.Errorf("what is held is refused: %v", err)
 	}
 	b, err := open("john", 0)
@@ -102,7 +102,7 @@ func TestQueue_CountsWhatMemoryRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := other.take(partQueue, 2<<20); err != nil {
+	if err := other.tryHold(partQueue, 2<<20); err != nil {
 		t.Fatal(err)
 	}
 	mine, err := m.open("jane", 0)

@@ -175,12 +175,12 @@ func (q *query) queryNodes(ctx context.Context, nodes []*agent, newest int) ([]*
 	var asking sync.WaitGroup
 	// An answer that lacks flows is none: the query ends where memory does.
 	collector := q.newCollector(collect.Options{Recorded: true, Updates: q.interval, Interval: scanInterval,
-		CloseWait: closeWait, Memory: holder(func(bytes int) bool {
+		CloseWait: closeWait, Memory: func(bytes int) bool {
 			if err := q.share.hold(partMerge, bytes); err != nil {
 				end(err)
 			}
 			return true
-		})})
+		}})
 	for i, g := range nodes {
 		cursors[i] = &cursor{node: g.node, source: collector.Add(g.node)}
 		asking.Go(func() { cursors[i].open(ctx, q, g, newest) })

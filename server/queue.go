@@ -56,7 +56,7 @@ func (q *queue) add(ev *event.Event) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if err != nil || len(q.events) >= queueEvents || q.bytes+len(encoded) > queueBytes ||
-		q.share.take(partQueue, q.memory(len(encoded))) != nil {
+		q.share.tryHold(partQueue, q.memory(len(encoded))) != nil {
 		q.drop(ev)
 		return
 	}
@@ -143,7 +143,7 @@ func (q *queue) poll() (wire orbit.Wire, ended bool, err error) {
 		q.events = nil
 	}
 	q.bytes -= bytes
-	_ = q.share.take(partQueue, q.memory(0)) // less is never too much
+	_ = q.share.tryHold(partQueue, q.memory(0)) // less is never too much
 	q.coverage = nil
 	return wire, q.ended, err
 }

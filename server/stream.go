@@ -77,7 +77,7 @@ func (s *Service) stream(
 	}
 	f := &follow{call: c, queue: newQueue(c.share), since: request.GetSince(), nodeSince: request.GetNodeSince()}
 	f.collector = c.newCollector(collect.Options{Interval: interval,
-		Memory: holder(func(bytes int) bool { return c.share.hold(partMerge, bytes) == nil })})
+		Memory: func(bytes int) bool { return c.share.hold(partMerge, bytes) == nil }})
 	ctx, end := context.WithCancelCause(ctx)
 	var work sync.WaitGroup
 	defer work.Wait()

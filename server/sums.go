@@ -99,7 +99,7 @@ func (s *sums) add(ev *event.Event) error {
 	if len(s.flows) >= s.foldAt {
 		s.foldEnded()
 	}
-	return s.share.take(partSums, len(s.flows)*summedFlowBytes+len(s.groups)*groupBytes)
+	return s.share.tryHold(partSums, len(s.flows)*summedFlowBytes+len(s.groups)*groupBytes)
 }
 
 // group returns the group of a flow.
