@@ -7,8 +7,8 @@ import "github.com/orb8-dev/kubectl-orb8/event/orbit"
 type gaps struct {
 	// past are those of agents before the present one.
 	past []*orbit.Span
-	// from is where the stream of the present agent begins; present are its gaps, instance and since what it says of
-	// itself.
+	// from is where the stream of the present agent begins; present are its gaps, instance and since what it
+	// reports of itself.
 	from, instance, since uint64
 	present               []*orbit.Span
 	followed              bool

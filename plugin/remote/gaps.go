@@ -1,10 +1,10 @@
 package remote
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
+	"github.com/orb8-dev/kubectl-orb8/plugin/advice"
 )
 
 // gaps are the times of an answer in which nothing was seen of its nodes, by node.
@@ -32,13 +32,8 @@ func (g gaps) set(c *orbit.NodeCoverage) (ended string) {
 	if len(before) > 0 && before[len(before)-1].GetTo() == last.GetTo() {
 		return ""
 	}
-	from, to := time.Unix(0, int64(last.GetFrom())), time.Unix(0, int64(last.GetTo()))
-	return fmt.Sprintf("nothing was seen from %s to %s (%.1f s)", from.Format(clock), to.Format(clock),
-		to.Sub(from).Seconds())
+	return advice.Gap(time.Unix(0, int64(last.GetFrom())), time.Unix(0, int64(last.GetTo())))
 }
-
-// clock is how times of day are written.
-const clock = "15:04:05.000"
 
 func (n *nodeGaps) all() []*orbit.Span { return orbit.MergeSpans(append(n.present, n.past...)...) }
 

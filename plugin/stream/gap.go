@@ -9,6 +9,7 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/collect"
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/plugin/advice"
 )
 
 // gap is a time in which a node that has streamed sends no events.
@@ -41,7 +42,7 @@ func (n *node) closeGap(until time.Time) {
 // endGap ends a gap at the end of the session or of a failed node, and adds a status to the stream.
 func (n *node) endGap(ctx context.Context, until time.Time) {
 	if n.gap.lost && event.NodeState(n.state.Load()) != event.NodeState_NODE_STATE_FAILED {
-		message := fmt.Sprintf("what happened from %s on was not seen", clock(n.gap.since))
+		message := fmt.Sprintf("what happened from %s on was not seen", advice.Clock(n.gap.since))
 		// The only error is that the stream is closed.
 		_ = n.source.Status(ctx, &event.NodeStatus{State: event.NodeState_NODE_STATE_RECONNECTING, Message: message})
 	}
@@ -56,7 +57,7 @@ func (n *node) endGapIdle(idle time.Time) (message string) {
 		return ""
 	}
 	n.closeGap(idle)
-	return "; " + gapText(since, idle)
+	return "; " + advice.Gap(since, idle)
 }
 
 // cutShort counts what an end of the session misses that came without the last batch, unless nobody takes it any more.
@@ -100,7 +101,7 @@ func (n *node) back(ctx context.Context) {
 			message = fmt.Sprintf("connected again after %.1f s", wall(since, now).Seconds())
 		}
 		if n.gap.lost {
-			message = "streaming again; " + gapText(since, now)
+			message = "streaming again; " + advice.Gap(since, now)
 		}
 		n.closeGap(now)
 	}
@@ -119,14 +120,5 @@ func (n *node) streamedFor() time.Duration {
 	return max(n.seen.get().Sub(n.began.get()), 1)
 }
 
-// gapText describes a gap in a status line.
-func gapText(since, until time.Time) string {
-	took := wall(since, until).Seconds()
-	return fmt.Sprintf("nothing was seen from %s to %s (%.1f s)", clock(since), clock(until), took)
-}
-
 // wall is the time between by the wall clock: the monotonic clock stops while the machine sleeps.
 func wall(from, to time.Time) time.Duration { return to.Round(0).Sub(from.Round(0)) }
-
-// clock formats a time of day, to the millisecond.
-func clock(t time.Time) string { return t.Format("15:04:05.000") }

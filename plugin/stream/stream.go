@@ -20,6 +20,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/collect"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/plugin/advice"
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
 )
 
@@ -152,7 +153,7 @@ func Run(ctx, running context.Context, name string, feed Feed, o *Options) error
 			message += fmt.Sprintf(" in %v", pause)
 		}
 		if n.streamed.Load() {
-			message += fmt.Sprintf("; what happens until it streams is not seen (last heard %s)", clock(n.gap.since))
+			message += fmt.Sprintf("; what happens until it streams is not seen (last heard %s)", advice.Clock(n.gap.since))
 		}
 		n.status(ctx, event.NodeState_NODE_STATE_RECONNECTING, message)
 		if sleep(running, pause) != nil {
