@@ -153,7 +153,8 @@ func Run(ctx, running context.Context, name string, feed Feed, o *Options) error
 			message += fmt.Sprintf(" in %v", pause)
 		}
 		if n.streamed.Load() {
-			message += fmt.Sprintf("; what happens until it streams is not seen (last heard %s)", advice.Clock(n.gap.since))
+			message += fmt.Sprintf("; what happens until it streams is not seen (last heard %s)",
+				advice.Clock(n.gap.since))
 		}
 		n.status(ctx, event.NodeState_NODE_STATE_RECONNECTING, message)
 		if sleep(running, pause) != nil {
