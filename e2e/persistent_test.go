@@ -131,18 +131,25 @@ func autoMode(t *testing.T, e *kit.Env) {
 	run(t, e, e.Kubeconfig, 2, "trace", "network", "-n", ns, "--mode", "cluster", "--privileged")
 }
 
+// clientAndServer makes an idle pod on the first node, and one on the second that serves port 7000, at the address to.
+func clientAndServer(t *testing.T, e *kit.Env, clients, servers string, serve ...string) (
+	client *kit.Pod, to netip.AddrPort,
+) {
+	t.Helper()
+	pods := e.Pods(t,
+		kit.PodSpec{Namespace: clients, Name: "client", Node: e.Nodes[0]},
+		kit.PodSpec{Namespace: servers, Name: "server", Node: e.Nodes[1], Args: append([]string{"serve"}, serve...)})
+	return pods[0], netip.AddrPortFrom(pods[1].IP(t, false), 7000)
+}
+
 // viewers checks that users see the namespaces that they have the right to, and nothing else.
 func viewers(t *testing.T, e *kit.Env) {
 	shop, bank := e.Namespace(t, nil), e.Namespace(t, nil)
-	pods := e.Pods(t,
-		kit.PodSpec{Namespace: shop, Name: "client", Node: e.Nodes[0]},
-		kit.PodSpec{Namespace: bank, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-tcp", ":7000"}})
-	client, server := pods[0], pods[1]
+	client, to := clientAndServer(t, e, shop, bank, "-tcp", ":7000")
 	jane, kurt, eve := e.User(t, "jane"), e.User(t, "kurt"), e.User(t, "eve")
 	e.Apply(t, viewerRBAC("jane", shop)+viewerRBAC("kurt", bank)+connectRBAC("eve"))
 
-	to := netip.AddrPortFrom(server.IP(t, false), 7000).String()
-	client.Exec(t, "tcp", "-to", to, "-send", "1000", "-recv", "2000")
+	client.Exec(t, "tcp", "-to", to.String(), "-send", "1000", "-recv", "2000")
 	args := []string{"flows", "-A", "-o", "json", "--filter", "protocol == 'tcp' && dst.port == 7000"}
 	type end struct {
 		Namespace, Pod, Node, Comm, Address *string
@@ -205,11 +212,8 @@ func viewers(t *testing.T, e *kit.Env) {
 // as a program in the cluster that calls a server with a token.
 func serviceAccounts(t *testing.T, e *kit.Env) {
 	shop, bank := e.Namespace(t, nil), e.Namespace(t, nil)
-	pods := e.Pods(t,
-		kit.PodSpec{Namespace: shop, Name: "client", Node: e.Nodes[0]},
-		kit.PodSpec{Namespace: bank, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-tcp", ":7000"}})
-	to := netip.AddrPortFrom(pods[1].IP(t, false), 7000).String()
-	pods[0].Exec(t, "tcp", "-to", to, "-send", "100", "-recv", "100")
+	client, to := clientAndServer(t, e, shop, bank, "-tcp", ":7000")
+	client.Exec(t, "tcp", "-to", to.String(), "-send", "100", "-recv", "100")
 	account := e.ServiceAccount(t, shop, "reader")
 	e.Apply(t, subjectRBAC("reader-"+shop, shop,
 		fmt.Sprintf("{kind: ServiceAccount, name: reader, namespace: %s}", shop)))
@@ -288,11 +292,7 @@ func callServer(t *testing.T, e *kit.Env) (client orbit.OrbitServiceClient, clos
 // another name.
 func upgrade(t *testing.T, e *kit.Env) {
 	ns := e.Namespace(t, nil)
-	pods := e.Pods(t,
-		kit.PodSpec{Namespace: ns, Name: "client", Node: e.Nodes[0]},
-		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1],
-			Args: []string{"serve", "-quiet", "-tcp", ":7000"}})
-	to := netip.AddrPortFrom(pods[1].IP(t, false), 7000).String()
+	client, to := clientAndServer(t, e, ns, ns, "-quiet", "-tcp", ":7000")
 	tr := e.Trace(t, "trace", "tcp", "-n", ns, "-o", "json")
 	tr.AwaitStreaming(t, 2)
 	const next = "ghcr.io/orb8-dev/orb8:e2e-next"
@@ -308,7 +308,7 @@ func upgrade(t *testing.T, e *kit.Env) {
 	for _, node := range e.Nodes {
 		tr.AwaitStderr(t, node+": nothing was seen from ")
 	}
-	pods[0].Exec(t, "tcp", "-to", to, "-conns", "5", "-send", "100", "-recv", "100")
+	client.Exec(t, "tcp", "-to", to.String(), "-conns", "5", "-send", "100", "-recv", "100")
 	tr.AwaitJQ(t, ended("client")+" | length == 5")
 	tr.Stop(t)
 	list, err := e.Client.CoreV1().Pods("orb8-system").List(t.Context(), metav1.ListOptions{})

@@ -31,21 +31,17 @@ const (
 // faulty is an installation whose parts are broken, one after another, while a stream runs and connections are made.
 // What was made is delivered, or counted as lost, or was made in a time of which the stream says that nothing was seen.
 type faulty struct {
-	e       *kit.Env
-	ns, to  string
-	address netip.Addr // of the server
-	client  *kit.Pod
-	stream  *kit.Trace
+	e      *kit.Env
+	ns     string
+	client *kit.Pod
+	to     netip.AddrPort // of the server
+	stream *kit.Trace
 }
 
 func faults(t *testing.T, e *kit.Env) {
 	ns := e.Namespace(t, nil)
-	pods := e.Pods(t,
-		kit.PodSpec{Namespace: ns, Name: "client", Node: e.Nodes[0]},
-		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1],
-			Args: []string{"serve", "-quiet", "-tcp", ":7000-7002"}})
-	address := pods[1].IP(t, false)
-	f := &faulty{e: e, ns: ns, client: pods[0], address: address, to: netip.AddrPortFrom(address, 7000).String()}
+	f := &faulty{e: e, ns: ns}
+	f.client, f.to = clientAndServer(t, e, ns, ns, "-quiet", "-tcp", ":7000-7002")
 	f.stream = e.Trace(t, "trace", "tcp", "-n", ns, "-o", "json")
 	f.stream.AwaitStreaming(t, 2)
 	for _, fault := range []struct {
@@ -98,7 +94,7 @@ func (f *faulty) check(t *testing.T, hit func(*testing.T), blind bool) {
 	}
 	var before int
 	f.stream.JQ(t, &before, ended("client")+" | length")
-	f.client.Exec(t, "tcp", "-to", f.to, "-conns", "5", "-send", "100", "-recv", "100")
+	f.client.Exec(t, "tcp", "-to", f.to.String(), "-conns", "5", "-send", "100", "-recv", "100")
 	f.stream.AwaitJQ(t, fmt.Sprintf("%s | length == %d", ended("client"), before+5))
 
 	var got struct{ Delivered, Repeated int }
@@ -131,7 +127,7 @@ func (f *faulty) check(t *testing.T, hit func(*testing.T), blind bool) {
 func (f *faulty) load(t *testing.T, name string) (done func()) {
 	t.Helper()
 	pods := f.e.Client.CoreV1().Pods(f.ns)
-	pod := kit.PodSpec{Namespace: f.ns, Name: name, Node: f.e.Nodes[0], Args: []string{"tcp", "-to", f.to,
+	pod := kit.PodSpec{Namespace: f.ns, Name: name, Node: f.e.Nodes[0], Args: []string{"tcp", "-to", f.to.String(),
 		"-conns", strconv.Itoa(faultConns), "-pause", faultPause.String(), "-send", "100", "-recv", "100"}}.Object()
 	if _, err := pods.Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
@@ -214,7 +210,7 @@ func (f *faulty) slowAgent(t *testing.T) {
 	f.stream.JQ(t, &before, ended("client")+" | length")
 	signal(syscall.SIGSTOP)
 	defer signal(syscall.SIGCONT)
-	f.client.Exec(t, "tcp", "-to", f.to, "-conns", "5", "-send", "100", "-recv", "100")
+	f.client.Exec(t, "tcp", "-to", f.to.String(), "-conns", "5", "-send", "100", "-recv", "100")
 	f.stream.AwaitJQ(t, fmt.Sprintf("%s | length == %d", ended("client"), before+5))
 }
 
@@ -323,7 +319,7 @@ func (f *faulty) stallClient(t *testing.T) {
 	tr.AwaitStreaming(t, 2)
 	tr.Signal(t, syscall.SIGSTOP)
 	for port := range uint16(many / perPort) {
-		to := netip.AddrPortFrom(f.address, 7000+port).String()
+		to := netip.AddrPortFrom(f.to.Addr(), f.to.Port()+port).String()
 		f.client.Exec(t, "tcp", "-to", to, "-conns", strconv.Itoa(perPort), "-parallel", "16", "-send", "100", "-recv",
 			"100")
 	}

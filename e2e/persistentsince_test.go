@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -12,11 +11,8 @@ import (
 // since sums up what agents have recorded, and asks for what they have not.
 func since(t *testing.T, e *kit.Env) {
 	ns := e.Namespace(t, nil)
-	pods := e.Pods(t,
-		kit.PodSpec{Namespace: ns, Name: "client", Node: e.Nodes[0]},
-		kit.PodSpec{Namespace: ns, Name: "server", Node: e.Nodes[1], Args: []string{"serve", "-tcp", ":7000"}})
-	to := netip.AddrPortFrom(pods[1].IP(t, false), 7000).String()
-	pods[0].Exec(t, "tcp", "-to", to, "-conns", "5", "-send", "1000", "-recv", "2000")
+	pod, to := clientAndServer(t, e, ns, ns, "-tcp", ":7000")
+	pod.Exec(t, "tcp", "-to", to.String(), "-conns", "5", "-send", "1000", "-recv", "2000")
 	var rows []struct {
 		Name                             string
 		BytesSent, BytesReceived, Opened uint64
