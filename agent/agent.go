@@ -15,7 +15,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/protobuf/proto"
-	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
@@ -42,8 +42,8 @@ type Options struct {
 	// HistoryMemory limits the history in bytes. HistoryDir, if not empty, keeps it on disk, within HistoryDirBytes.
 	HistoryMemory, HistoryDirBytes int64
 	HistoryDir                     string
-	// Client reads the pods of the node.
-	Client kubernetes.Interface
+	// Pods lists and watches the pods of the node.
+	Pods   cache.ListerWatcher
 	Kernel tracer.Kernel
 	// Listener serves gRPC with TLS; Health serves HTTP. Both are closed when Run returns.
 	Listener, Health net.Listener

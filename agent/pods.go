@@ -15,7 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/orb8-dev/kubectl-orb8/cluster"
+	"github.com/orb8-dev/kubectl-orb8/cluster/targets"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 	"github.com/orb8-dev/kubectl-orb8/tracer"
 )
@@ -42,7 +42,7 @@ func (a *agent) feedPods(ctx context.Context, config *Config, o *tracer.Observer
 		}
 		return true
 	}
-	watch := cluster.WatchNode(ctx, a.Client, a.Node, config.observed, func(err error) {
+	watch := targets.WatchNode(ctx, a.Pods, config.observed, func(err error) {
 		if ctx.Err() == nil {
 			a.warn(fmt.Sprintf("watch the pods of the node: %v", err))
 		}

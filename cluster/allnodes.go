@@ -50,7 +50,7 @@ func (c *Cluster) addNodes(ctx context.Context) error {
 		return cmp.Compare(a.Name, b.Name)
 	})
 	for i := range nodes {
-		c.targets.addNode(nodes[i].Name)
+		c.targets.AddNode(nodes[i].Name)
 	}
 	return nil
 }

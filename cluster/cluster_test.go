@@ -22,6 +22,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 
+	"github.com/orb8-dev/kubectl-orb8/cluster/targets"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
@@ -113,7 +114,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-func next(t *testing.T, f *Feed) *session.PodUpdate {
+func next(t *testing.T, f *targets.Feed) *session.PodUpdate {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -349,7 +350,7 @@ func TestName_ByAddress(t *testing.T) {
 func TestName_DeletedPodKeepsName(t *testing.T) {
 	now := time.Unix(1000, 0)
 	n := newNames(func() time.Time { return now })
-	c := &Cluster{names: n, targets: newTargets(func(*corev1.Pod) bool { return false }, "")}
+	c := &Cluster{names: n, targets: targets.New(func(*corev1.Pod) bool { return false }, "")}
 	addr := netip.MustParseAddr("10.2.0.5")
 	name := func() string { return c.Name(addr, 1, tcp).Pod }
 	old := pod("demo", "old", "n1", "10.2.0.5")
@@ -370,51 +371,5 @@ func TestName_DeletedPodKeepsName(t *testing.T) {
 	n.deletePod(old.UID)
 	if name() != "new" {
 		t.Fatalf("the address is %q's", name())
-	}
-}
-
-func TestWorkloadOf_UsesKubectlNames(t *testing.T) {
-	for want, owner := range map[string]metav1.OwnerReference{
-		"":                {},
-		"deploy/web":      {Kind: "ReplicaSet", Name: "web-5d4f"},
-		"rs/lone":         {Kind: "ReplicaSet", Name: "lone"},
-		"sts/db":          {Kind: "StatefulSet", Name: "db"},
-		"ds/agent":        {Kind: "DaemonSet", Name: "agent"},
-		"job/train":       {Kind: "Job", Name: "train"},
-		"pytorchjob/bert": {Kind: "PyTorchJob", Name: "bert"},
-	} {
-		p := pod("demo", "x", "n1")
-		p.Labels["pod-template-hash"] = "5d4f"
-		if owner.Kind != "" {
-			owner.Controller = ptr(true)
-			p.OwnerReferences = []metav1.OwnerReference{owner}
-		}
-		if got := workloadOf(p); got != want {
-			t.Errorf("workload %q, want %q", got, want)
-		}
-	}
-	mirror := pod("kube-system", "etcd-n1", "n1")
-	mirror.OwnerReferences = []metav1.OwnerReference{{Kind: "Node", Name: "n1", Controller: ptr(true)}}
-	mirror.Annotations = map[string]string{configHash: "0123456789abcdef0123456789abcdef"}
-	if d := describe(mirror, ""); d.Workload != "" || d.ConfigHash != "0123456789abcdef0123456789abcdef" {
-		t.Errorf("mirror pod described as %v", d)
-	}
-}
-
-func TestDescribe_RestartedContainerHasBothIDs(t *testing.T) {
-	p := pod("demo", "web-0", "n1")
-	p.Spec.InitContainers = []corev1.Container{{Name: "setup"}}
-	p.Spec.EphemeralContainers = []corev1.EphemeralContainer{
-		{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debug"}}}
-	p.Status.EphemeralContainerStatuses = []corev1.ContainerStatus{{Name: "debug", ContainerID: "cri-o://dd"}}
-	p.Status.ContainerStatuses[0].LastTerminationState.Terminated = &corev1.ContainerStateTerminated{
-		ContainerID: "containerd://before"}
-	var got []string
-	for _, c := range describe(stripPod(p), "main").Containers {
-		got = append(got, fmt.Sprintf("%s=%s/%v", c.Name, c.Id, c.Target))
-	}
-	want := "setup=/false main=before/true main=id-web-0/true debug=dd/false"
-	if strings.Join(got, " ") != want {
-		t.Errorf("containers %v\nwant       %s", got, want)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/orb8-dev/kubectl-orb8/cluster/targets"
 )
 
 func TestFeed_IdleWithoutRunningPods(t *testing.T) {
@@ -55,7 +57,7 @@ func TestFeed_IdleWithoutRunningPods(t *testing.T) {
 	}
 }
 
-func isIdle(f *Feed) func() bool {
+func isIdle(f *targets.Feed) func() bool {
 	return func() bool {
 		_, idle := f.Idle()
 		return idle

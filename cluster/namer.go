@@ -12,10 +12,10 @@ import (
 
 // observer decides which ends are observed.
 type observer interface {
-	// observesPod reports whether the pod is a target.
-	observesPod(uid string) bool
-	// observesHost reports whether a target is in the network of the node itself.
-	observesHost(node string) bool
+	// ObservesPod reports whether the pod is a target.
+	ObservesPod(uid string) bool
+	// ObservesHost reports whether a target is in the network of the node itself.
+	ObservesHost(node string) bool
 }
 
 // Name implements collect.Namer.
@@ -49,13 +49,13 @@ func (c *Cluster) name(
 	if p != nil {
 		return collect.Name{
 			Namespace: p.namespace, Pod: p.name, PodUID: string(p.uid), Workload: p.workload, Node: p.node,
-			Observed: o.observesPod(string(p.uid)),
+			Observed: o.ObservesPod(string(p.uid)),
 			Hint:     c.names.infer(backend{addr, port, serviceProtocol(proto)}),
 		}
 	}
 	if node := c.names.nodes.lookup(addr); node != "" {
 		name.Node = node
-		name.Observed = o.observesHost(node)
+		name.Observed = o.ObservesHost(node)
 		name.Hint = c.names.infer(backend{addr, port, serviceProtocol(proto)})
 		return name
 	}
@@ -99,10 +99,10 @@ func (c *Cluster) OwnNetwork(podUID string) bool {
 func (c *Cluster) observesAnyBackend(o observer, sp *servicePort) bool {
 	for _, sl := range sp.service.slices {
 		for b := range sl.backends[sp.port] {
-			if pod := c.names.pods[b.addr]; pod != nil && o.observesPod(string(pod.uid)) {
+			if pod := c.names.pods[b.addr]; pod != nil && o.ObservesPod(string(pod.uid)) {
 				return true
 			}
-			if node, ok := c.names.nodes.own[b.addr]; ok && o.observesHost(node) {
+			if node, ok := c.names.nodes.own[b.addr]; ok && o.ObservesHost(node) {
 				return true
 			}
 		}

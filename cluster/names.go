@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/orb8-dev/kubectl-orb8/cluster/targets"
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
@@ -103,7 +104,7 @@ func (n *names) applyPod(pod *corev1.Pod) {
 	}
 	p := &podName{
 		uid: pod.UID, namespace: pod.Namespace, name: pod.Name,
-		workload: workloadOf(pod), node: pod.Spec.NodeName, running: !finished(pod),
+		workload: targets.Workload(pod), node: pod.Spec.NodeName, running: !targets.Finished(pod),
 	}
 	if pod.Status.StartTime != nil {
 		p.since = pod.Status.StartTime.Time

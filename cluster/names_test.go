@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/orb8-dev/kubectl-orb8/cluster/targets"
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
@@ -23,7 +24,7 @@ type index struct {
 
 func newIndex(t *testing.T) *index {
 	return &index{t: t, Cluster: &Cluster{
-		names: newNames(time.Now), targets: newTargets(func(*corev1.Pod) bool { return false }, ""),
+		names: newNames(time.Now), targets: targets.New(func(*corev1.Pod) bool { return false }, ""),
 	}}
 }
 

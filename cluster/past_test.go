@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/orb8-dev/kubectl-orb8/cluster/targets"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
@@ -28,7 +29,7 @@ func TestNameAt_NamesPodsOfTheTime(t *testing.T) {
 	start := time.Date(2026, 11, 30, 8, 0, 0, 0, time.UTC)
 	now := start
 	n := newNames(func() time.Time { return now })
-	c := &Cluster{names: n, targets: newTargets(func(*corev1.Pod) bool { return true }, "")}
+	c := &Cluster{names: n, targets: targets.New(func(*corev1.Pod) bool { return true }, "")}
 	s := c.Select(func(*session.Pod) bool { return true }, nil)
 	at := func(minutes int) time.Time { return start.Add(time.Duration(minutes) * time.Minute) }
 	n.applyPod(startedPod("a", "10.0.0.1", at(0)))

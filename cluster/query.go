@@ -13,6 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/orb8-dev/kubectl-orb8/cluster/targets"
 )
 
 // Query selects the pods to observe. A pod must match all of its fields.
@@ -118,7 +120,8 @@ type workloadSelector struct {
 }
 
 func (m *matcher) match(pod *corev1.Pod) bool {
-	return m.matchPod(pod) && (m.query.Container == "" || hasContainer(pod, m.query.Container))
+	return m.matchPod(pod) &&
+		(m.query.Container == "" || slices.Contains(targets.ContainerNames(pod), m.query.Container))
 }
 
 // matchPod is match without the container.

@@ -37,17 +37,17 @@ func (s *Selected) HasLabels(podUID string) bool {
 	if s.labels == nil {
 		return true
 	}
-	set, ok := s.targets.labelsOf(podUID)
+	set, ok := s.targets.LabelsOf(podUID)
 	return ok && s.labels.Matches(set)
 }
 
-func (s *Selected) observesPod(uid string) bool {
-	p := s.targets.pod(uid)
+func (s *Selected) ObservesPod(uid string) bool {
+	p := s.targets.Pod(uid)
 	return p != nil && s.match(p) && s.HasLabels(uid)
 }
 
-func (s *Selected) observesHost(node string) bool {
-	for _, p := range s.targets.hostPods(node) {
+func (s *Selected) ObservesHost(node string) bool {
+	for _, p := range s.targets.HostPods(node) {
 		if s.match(p) && s.HasLabels(p.GetUid()) {
 			return true
 		}
@@ -56,34 +56,4 @@ func (s *Selected) observesHost(node string) bool {
 }
 
 // Namespaces returns the namespaces that have targets.
-func (c *Cluster) Namespaces() []string { return c.targets.namespaces() }
-
-// labelAfterlife is how long the labels of a deleted pod are known, for its history. maxDeletedLabels limits the
-// deleted pods whose labels are.
-const (
-	labelAfterlife   = 30 * time.Minute
-	maxDeletedLabels = 10_000
-)
-
-// podLabels holds the labels of the targets, and of those that were deleted.
-type podLabels struct {
-	sets    map[string]labels.Set // by UID
-	deleted []deletedPod          // oldest first
-}
-
-type deletedPod struct {
-	uid  string
-	when time.Time
-}
-
-// delete forgets the labels of a pod in a while.
-func (l *podLabels) delete(uid string, now time.Time) {
-	if _, ok := l.sets[uid]; !ok {
-		return
-	}
-	l.deleted = append(l.deleted, deletedPod{uid, now})
-	for len(l.deleted) > maxDeletedLabels || now.Sub(l.deleted[0].when) > labelAfterlife {
-		delete(l.sets, l.deleted[0].uid)
-		l.deleted = l.deleted[1:]
-	}
-}
+func (c *Cluster) Namespaces() []string { return c.targets.Namespaces() }

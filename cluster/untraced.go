@@ -10,6 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+
+	"github.com/orb8-dev/kubectl-orb8/cluster/targets"
 )
 
 // Untraced explains why pods that match the query are not targets.
@@ -69,14 +71,14 @@ type untracedPods struct {
 
 func (u *untracedPods) add(pod *corev1.Pod) {
 	switch {
-	case finished(pod):
+	case targets.Finished(pod):
 		u.ended = append(u.ended, fmt.Sprintf("%s (%s)", pod.Name, pod.Status.Phase))
 		if owner := metav1.GetControllerOf(pod); owner != nil && owner.Kind == "StatefulSet" {
 			u.renewed++
 		}
-	case u.container != "" && !hasContainer(pod, u.container):
+	case u.container != "" && !slices.Contains(targets.ContainerNames(pod), u.container):
 		u.without = append(u.without, pod.Name)
-		for _, name := range containerNames(pod) {
+		for _, name := range targets.ContainerNames(pod) {
 			u.containers[name] = true
 		}
 	case pod.Spec.NodeName == "":
@@ -138,17 +140,4 @@ func unscheduled(pod *corev1.Pod) string {
 		}
 	}
 	return ""
-}
-
-func containerNames(pod *corev1.Pod) (names []string) {
-	for _, c := range pod.Spec.InitContainers {
-		names = append(names, c.Name)
-	}
-	for _, c := range pod.Spec.Containers {
-		names = append(names, c.Name)
-	}
-	for _, c := range pod.Spec.EphemeralContainers {
-		names = append(names, c.Name)
-	}
-	return names
 }

@@ -16,7 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 
-	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/cluster/targets"
 )
 
 // Options of a Cluster.
@@ -27,7 +27,7 @@ type Options struct {
 
 // Cluster watches targets and names. It implements collect.Namer.
 type Cluster struct {
-	targets *targets
+	targets *targets.Set
 	names   *names
 	client  kubernetes.Interface
 	matcher *matcher
@@ -48,7 +48,7 @@ func Open(ctx context.Context, client kubernetes.Interface, q Query, o Options) 
 		o.Note = func(string) {}
 	}
 	c := &Cluster{
-		targets: newTargets(m.match, q.Container), names: newNames(time.Now), client: client, matcher: m, note: o.Note,
+		targets: targets.New(m.match, q.Container), names: newNames(time.Now), client: client, matcher: m, note: o.Note,
 	}
 	if q.AllNodes {
 		// Before the watches, which bring nodes in any order.
@@ -79,13 +79,13 @@ func Open(ctx context.Context, client kubernetes.Interface, q Query, o Options) 
 		}
 	}), podInformer, handlers{
 		set: func(obj any) {
-			c.targets.apply(obj.(*corev1.Pod))
+			c.targets.Apply(obj.(*corev1.Pod))
 			if shared {
 				c.names.applyPod(obj.(*corev1.Pod))
 			}
 		},
 		gone: func(obj any) {
-			c.targets.remove(string(obj.(*corev1.Pod).UID))
+			c.targets.Remove(string(obj.(*corev1.Pod).UID))
 			if shared {
 				c.names.deletePod(obj.(*corev1.Pod).UID)
 			}
@@ -119,7 +119,7 @@ func Open(ctx context.Context, client kubernetes.Interface, q Query, o Options) 
 		c.Close()
 		return nil, fmt.Errorf("list pods: %w", ctx.Err())
 	}
-	if pods, _ := c.targets.count(); pods == 0 && !q.AllNamespaces {
+	if pods, _ := c.targets.Count(); pods == 0 && !q.AllNamespaces {
 		if err := namespaceExists(ctx, client, q.Namespace); err != nil {
 			c.Close()
 			return nil, err
@@ -135,15 +135,13 @@ func (c *Cluster) Close() {
 }
 
 // Targets returns the number of live target pods, and of nodes with one.
-func (c *Cluster) Targets() (pods, nodes int) { return c.targets.count() }
+func (c *Cluster) Targets() (pods, nodes int) { return c.targets.Count() }
 
 // NextNode waits for a node that has a target and that it has not returned before.
-func (c *Cluster) NextNode(ctx context.Context) (string, error) { return c.targets.nextNode(ctx) }
+func (c *Cluster) NextNode(ctx context.Context) (string, error) { return c.targets.NextNode(ctx) }
 
 // NewFeed returns the pods of a node, for its tracer.
-func (c *Cluster) NewFeed(node string) *Feed {
-	return &Feed{targets: c.targets, node: node, sent: map[string]*session.Pod{}}
-}
+func (c *Cluster) NewFeed(node string) *targets.Feed { return c.targets.NewFeed(node) }
 
 // watchNames watches the objects that name peers: in the whole cluster, or if that is forbidden in the namespace only.
 func (c *Cluster) watchNames(ctx context.Context, client kubernetes.Interface, namespace string, havePods bool) {
@@ -172,12 +170,12 @@ func (c *Cluster) watchNames(ctx context.Context, client kubernetes.Interface, n
 			set: func(obj any) {
 				c.names.applyNode(obj.(*corev1.Node))
 				if c.matcher.query.AllNodes {
-					c.targets.addNode(keyOf(obj).Name)
+					c.targets.AddNode(keyOf(obj).Name)
 				}
 			},
 			gone: func(obj any) {
 				c.names.deleteNode(keyOf(obj).Name)
-				c.targets.removeNode(keyOf(obj).Name)
+				c.targets.RemoveNode(keyOf(obj).Name)
 			},
 		}, false},
 	}

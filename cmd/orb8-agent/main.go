@@ -16,11 +16,11 @@ import (
 	"sync"
 
 	"k8s.io/apimachinery/pkg/api/resource"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"github.com/orb8-dev/kubectl-orb8/agent"
 	"github.com/orb8-dev/kubectl-orb8/agent/identity"
+	"github.com/orb8-dev/kubectl-orb8/cluster/targets"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 	"github.com/orb8-dev/kubectl-orb8/internal/host"
@@ -106,7 +106,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return fmt.Errorf("the API server's address and token: %w", err)
 	}
 	config.UserAgent = "orb8-agent/" + version.Version()
-	if options.Client, err = kubernetes.NewForConfig(config); err != nil {
+	if options.Pods, err = targets.PodsOf(config, node); err != nil {
 		return err
 	}
 	certificate, err := identity.Open(identity.Options{Server: s.server, AuthorityFile: s.authority,

@@ -16,6 +16,7 @@ import (
 	k8stesting "k8s.io/client-go/testing"
 
 	"github.com/orb8-dev/kubectl-orb8/cluster"
+	"github.com/orb8-dev/kubectl-orb8/cluster/targets"
 	"github.com/orb8-dev/kubectl-orb8/collect"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
@@ -36,7 +37,7 @@ func (v *fakeView) Name(netip.Addr, uint16, event.Protocol) collect.Name      { 
 func (v *fakeView) Backs(netip.AddrPort, netip.AddrPort, event.Protocol) bool { return false }
 func (v *fakeView) Targets() (pods, nodes int)                                { return v.atStart, v.atStart }
 func (v *fakeView) Untraced(context.Context) cluster.Untraced                 { return v.untraced }
-func (v *fakeView) NewFeed(string) *cluster.Feed                              { return nil }
+func (v *fakeView) NewFeed(string) *targets.Feed                              { return nil }
 func (v *fakeView) Close()                                                    { v.closed = true }
 func (v *fakeView) NextNode(ctx context.Context) (string, error) {
 	select {

@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/orb8-dev/kubectl-orb8/cluster"
+	"github.com/orb8-dev/kubectl-orb8/cluster/targets"
 	"github.com/orb8-dev/kubectl-orb8/collect"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
@@ -62,7 +63,7 @@ type View interface {
 	Targets() (pods, nodes int)
 	Untraced(ctx context.Context) cluster.Untraced
 	NextNode(ctx context.Context) (string, error)
-	NewFeed(node string) *cluster.Feed
+	NewFeed(node string) *targets.Feed
 	Close()
 }
 

@@ -42,7 +42,7 @@ type Launcher interface {
 	Delete(ctx context.Context, job string) error
 }
 
-// Feed supplies the pods of a node; *cluster.Feed is one.
+// Feed supplies the pods of a node; *targets.Feed is one.
 type Feed interface {
 	Next(ctx context.Context) (*session.PodUpdate, error)
 	Reset()

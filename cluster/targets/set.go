@@ -1,4 +1,4 @@
-package cluster
+package targets
 
 import (
 	"context"
@@ -14,8 +14,8 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
 
-// targets is the set of observed pods by node. Its readers wait for changes.
-type targets struct {
+// Set is the set of observed pods by node. Its readers wait for changes.
+type Set struct {
 	match     func(*corev1.Pod) bool
 	container string
 
@@ -62,39 +62,40 @@ func (n *nodeTargets) busy() bool {
 	return false
 }
 
-func newTargets(match func(*corev1.Pod) bool, container string) *targets {
-	return &targets{
+// New returns an empty set of the pods that match. container restricts to the containers of this name; empty: all.
+func New(match func(*corev1.Pod) bool, container string) *Set {
+	return &Set{
 		match: match, container: container,
 		nodes: map[string]*nodeTargets{}, where: map[string]string{}, changed: make(chan struct{}),
 		labels: podLabels{sets: map[string]labels.Set{}},
 	}
 }
 
-// apply stores the current state of a pod.
-func (t *targets) apply(pod *corev1.Pod) {
+// Apply stores the current state of a pod.
+func (t *Set) Apply(pod *corev1.Pod) {
 	uid := string(pod.UID)
 	if pod.Spec.NodeName == "" || !t.match(pod) {
 		// Labels change: a pod may stop being a target.
-		t.remove(uid)
+		t.Remove(uid)
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := t.node(pod.Spec.NodeName)
 	old := n.pods[uid]
-	if old == nil && finished(pod) {
+	if old == nil && Finished(pod) {
 		// It ended before the first event of the watch: there is nothing to observe. A pod that ends later stays,
 		// because its container ids name its last events.
 		return
 	}
-	n.live[uid] = !finished(pod)
+	n.live[uid] = !Finished(pod)
 	n.noteIdle()
 	if pod.Spec.HostNetwork {
 		n.host[uid] = true
 	}
 	t.where[uid] = pod.Spec.NodeName
 	t.labels.sets[uid] = pod.Labels
-	described := describe(pod, t.container)
+	described := Describe(pod, t.container)
 	if old != nil && proto.Equal(old, described) {
 		return
 	}
@@ -107,7 +108,7 @@ func (t *targets) apply(pod *corev1.Pod) {
 }
 
 // node returns the targets of a node. t.mu is held.
-func (t *targets) node(name string) *nodeTargets {
+func (t *Set) node(name string) *nodeTargets {
 	n := t.nodes[name]
 	if n == nil {
 		n = &nodeTargets{pods: map[string]*session.Pod{}, live: map[string]bool{}, host: map[string]bool{}}
@@ -116,8 +117,8 @@ func (t *targets) node(name string) *nodeTargets {
 	return n
 }
 
-// addNode makes a node a target.
-func (t *targets) addNode(name string) {
+// AddNode makes a node a target.
+func (t *Set) AddNode(name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := t.node(name)
@@ -133,8 +134,8 @@ func (t *targets) addNode(name string) {
 	t.wake()
 }
 
-// removeNode removes a node from the targets. Its pods stay targets.
-func (t *targets) removeNode(name string) {
+// RemoveNode removes a node from the targets. Its pods stay targets.
+func (t *Set) RemoveNode(name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if n := t.nodes[name]; n != nil && n.whole {
@@ -144,8 +145,8 @@ func (t *targets) removeNode(name string) {
 	}
 }
 
-// remove removes a pod.
-func (t *targets) remove(uid string) {
+// Remove removes a pod.
+func (t *Set) Remove(uid string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	node, ok := t.where[uid]
@@ -162,13 +163,13 @@ func (t *targets) remove(uid string) {
 }
 
 // wake wakes all waiters. t.mu is held.
-func (t *targets) wake() {
+func (t *Set) wake() {
 	close(t.changed)
 	t.changed = make(chan struct{})
 }
 
-// count returns how many live targets there are, and on how many nodes.
-func (t *targets) count() (pods, nodes int) {
+// Count returns how many live targets there are, and on how many nodes.
+func (t *Set) Count() (pods, nodes int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, n := range t.nodes {
@@ -186,7 +187,8 @@ func (t *targets) count() (pods, nodes int) {
 	return pods, nodes
 }
 
-func (t *targets) nextNode(ctx context.Context) (string, error) {
+// NextNode waits for a node that has a target and that it has not returned before.
+func (t *Set) NextNode(ctx context.Context) (string, error) {
 	for {
 		t.mu.Lock()
 		if len(t.pending) > 0 {
@@ -205,24 +207,24 @@ func (t *targets) nextNode(ctx context.Context) (string, error) {
 	}
 }
 
-// observesPod reports whether the pod is a target.
-func (t *targets) observesPod(uid string) bool {
+// ObservesPod reports whether the pod is a target.
+func (t *Set) ObservesPod(uid string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	_, ok := t.where[uid]
 	return ok
 }
 
-// observesHost reports whether a target is in the network of the node itself.
-func (t *targets) observesHost(node string) bool {
+// ObservesHost reports whether a target is in the network of the node itself.
+func (t *Set) ObservesHost(node string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := t.nodes[node]
 	return n != nil && len(n.host) > 0
 }
 
-// pod returns a target, nil for a pod that is none.
-func (t *targets) pod(uid string) *session.Pod {
+// Pod returns a target, nil for a pod that is none.
+func (t *Set) Pod(uid string) *session.Pod {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	node, ok := t.where[uid]
@@ -232,8 +234,8 @@ func (t *targets) pod(uid string) *session.Pod {
 	return t.nodes[node].pods[uid]
 }
 
-// hostPods returns the targets in the network of a node.
-func (t *targets) hostPods(node string) (pods []*session.Pod) {
+// HostPods returns the targets in the network of a node.
+func (t *Set) HostPods(node string) (pods []*session.Pod) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if n := t.nodes[node]; n != nil {
@@ -244,16 +246,16 @@ func (t *targets) hostPods(node string) (pods []*session.Pod) {
 	return pods
 }
 
-// labelsOf returns the labels of a pod that is a target, or was one.
-func (t *targets) labelsOf(uid string) (labels.Set, bool) {
+// LabelsOf returns the labels of a pod that is a target, or was one.
+func (t *Set) LabelsOf(uid string) (labels.Set, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	set, ok := t.labels.sets[uid]
 	return set, ok
 }
 
-// namespaces returns the namespaces with targets, in order.
-func (t *targets) namespaces() []string {
+// Namespaces returns the namespaces with targets, in order.
+func (t *Set) Namespaces() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	all := map[string]struct{}{}
@@ -263,96 +265,4 @@ func (t *targets) namespaces() []string {
 		}
 	}
 	return slices.Sorted(maps.Keys(all))
-}
-
-// Feed gives one tracer the pods of its node: first all of them, then changes. It is for one goroutine.
-type Feed struct {
-	targets *targets
-	node    string
-	sent    map[string]*session.Pod
-	started bool
-}
-
-// Next waits for the next update. The first one after NewFeed or Reset is complete, and comes at once.
-func (f *Feed) Next(ctx context.Context) (*session.PodUpdate, error) {
-	for {
-		f.targets.mu.Lock()
-		update := f.diff()
-		changed := f.targets.changed
-		f.targets.mu.Unlock()
-		if update != nil {
-			return update, nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-}
-
-// Reset makes the next update complete: the tracer at the other end is a new one, or may have missed something.
-func (f *Feed) Reset() {
-	f.started = false
-	clear(f.sent)
-}
-
-// Idle reports whether the node has no live target now, and since when; zero means that it never had one.
-func (f *Feed) Idle() (since time.Time, idle bool) {
-	f.targets.mu.Lock()
-	defer f.targets.mu.Unlock()
-	n := f.targets.nodes[f.node]
-	if n == nil {
-		return time.Time{}, true
-	}
-	return n.idleSince, !n.busy()
-}
-
-// Busy waits until the node has a live target.
-func (f *Feed) Busy(ctx context.Context) error {
-	for {
-		f.targets.mu.Lock()
-		idle, changed := f.idle(), f.targets.changed
-		f.targets.mu.Unlock()
-		if !idle {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// idle is Idle under the targets' lock.
-func (f *Feed) idle() bool {
-	n := f.targets.nodes[f.node]
-	return n == nil || !n.busy()
-}
-
-// diff returns the changes that f has not sent, nil if there are none. The targets' lock is held.
-func (f *Feed) diff() *session.PodUpdate {
-	var pods map[string]*session.Pod
-	if n := f.targets.nodes[f.node]; n != nil {
-		pods = n.pods
-	}
-	update := &session.PodUpdate{Complete: !f.started}
-	for _, uid := range slices.Sorted(maps.Keys(pods)) {
-		if f.sent[uid] != pods[uid] {
-			update.Upsert = append(update.Upsert, pods[uid])
-			f.sent[uid] = pods[uid]
-		}
-	}
-	for _, uid := range slices.Sorted(maps.Keys(f.sent)) {
-		if pods[uid] == nil {
-			update.DeleteUids = append(update.DeleteUids, uid)
-			delete(f.sent, uid)
-		}
-	}
-	if f.started && len(update.Upsert) == 0 && len(update.DeleteUids) == 0 {
-		return nil
-	}
-	f.started = true
-	return update
 }

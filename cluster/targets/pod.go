@@ -1,8 +1,7 @@
-package cluster
+package targets
 
 import (
 	"net/netip"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,13 +13,13 @@ import (
 // configHash annotates a static pod with the UID in its cgroup's name. Its mirror in the API has another UID.
 const configHash = "kubernetes.io/config.hash"
 
-// describe returns the pod's names, addresses and containers, with which a tracer names its events.
-func describe(pod *corev1.Pod, container string) *session.Pod {
+// Describe returns the pod's names, addresses and containers, with which a tracer names its events.
+func Describe(pod *corev1.Pod, container string) *session.Pod {
 	p := &session.Pod{
 		Uid:       string(pod.UID),
 		Namespace: pod.Namespace,
 		Name:      pod.Name,
-		Workload:  workloadOf(pod),
+		Workload:  Workload(pod),
 		Target:    true,
 	}
 	if hash := pod.Annotations[configHash]; hash != "" && hash != p.Uid {
@@ -77,13 +76,9 @@ func bareID(id string) string {
 	return id
 }
 
-func hasContainer(pod *corev1.Pod, name string) bool {
-	return slices.Contains(containerNames(pod), name)
-}
-
-// workloadOf returns the controller of a pod in kubectl's short form: "deploy/web", not the ReplicaSet between. It is
+// Workload returns the controller of a pod in kubectl's short form: "deploy/web", not the ReplicaSet between. It is
 // empty for a bare pod.
-func workloadOf(pod *corev1.Pod) string {
+func Workload(pod *corev1.Pod) string {
 	owner := metav1.GetControllerOf(pod)
 	if owner == nil {
 		return ""
@@ -108,7 +103,21 @@ func workloadOf(pod *corev1.Pod) string {
 	return strings.ToLower(owner.Kind) + "/" + owner.Name
 }
 
-// finished reports whether all containers of a pod have ended for good.
-func finished(pod *corev1.Pod) bool {
+// Finished reports whether all containers of a pod have ended for good.
+func Finished(pod *corev1.Pod) bool {
 	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+}
+
+// ContainerNames returns the names of all containers of a pod.
+func ContainerNames(pod *corev1.Pod) (names []string) {
+	for _, c := range pod.Spec.InitContainers {
+		names = append(names, c.Name)
+	}
+	for _, c := range pod.Spec.Containers {
+		names = append(names, c.Name)
+	}
+	for _, c := range pod.Spec.EphemeralContainers {
+		names = append(names, c.Name)
+	}
+	return names
 }

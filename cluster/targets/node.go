@@ -1,0 +1,154 @@
+package targets
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
+)
+
+// NodePods watches the pods of one node, for its agent.
+type NodePods struct {
+	set    *Set
+	synced chan struct{}
+	stop   context.CancelFunc
+	work   sync.WaitGroup
+}
+
+// retry is the pause between two attempts to list or watch the pods of a node. It stays short, unlike a reflector's own
+// of up to 30 s, since the events of a new pod cannot be recorded before the pod is known. An API server that comes
+// back gets two requests a second from 1,000 nodes.
+var retry = wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Cap: 5 * time.Second, Steps: 4, Jitter: 0.5}
+
+// PodsOf lists and watches the pods of a node. It uses a client of pods only: the clients of all resources, which other
+// programs take, are tens of MB of code, and an agent has 80 MiB in all.
+func PodsOf(config *rest.Config, node string) (cache.ListerWatcher, error) {
+	scheme := runtime.NewScheme()
+	if err := corev1.AddToScheme(scheme); err != nil {
+		return nil, err
+	}
+	pods := rest.CopyConfig(config)
+	pods.APIPath, pods.GroupVersion = "/api", &corev1.SchemeGroupVersion
+	pods.ContentType = runtime.ContentTypeProtobuf
+	pods.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+	client, err := rest.RESTClientFor(pods)
+	if err != nil {
+		return nil, err
+	}
+	return cache.NewListWatchFromClient(client, "pods", metav1.NamespaceAll,
+		fields.OneTermEqualSelector("spec.nodeName", node)), nil
+}
+
+// WatchNode watches the pods that match, of those that source lists. It returns at once, and retries for as long as the
+// API server cannot be reached; failed is called for each failed request.
+func WatchNode(
+	ctx context.Context, source cache.ListerWatcher, match func(*corev1.Pod) bool, failed func(error),
+) *NodePods {
+	watching, stop := context.WithCancel(ctx)
+	n := &NodePods{set: New(match, ""), synced: make(chan struct{}), stop: stop}
+	silent := klog.Logger{} // failed reports
+	pods := cache.NewReflectorWithOptions(reporting(source, failed), &corev1.Pod{},
+		&store{set: n.set, synced: n.synced, known: map[string]struct{}{}},
+		cache.ReflectorOptions{Name: "pods of the node", Logger: &silent, Backoff: &retry})
+	n.work.Go(func() { pods.RunWithContext(klog.NewContext(watching, silent)) })
+	return n
+}
+
+// Synced is closed when the pods are known.
+func (n *NodePods) Synced() <-chan struct{} { return n.synced }
+
+// NewFeed returns the pods of a node, for an observer.
+func (n *NodePods) NewFeed(node string) *Feed { return n.set.NewFeed(node) }
+
+// Close ends the watch and waits for it.
+func (n *NodePods) Close() {
+	n.stop()
+	n.work.Wait()
+}
+
+// reporting reports the failed requests of source.
+func reporting(source cache.ListerWatcher, failed func(error)) cache.ListerWatcher {
+	to := cache.ToListerWatcherWithContext(source)
+	report := func(err error) {
+		if err != nil {
+			failed(err)
+		}
+	}
+	return cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			list, err := to.ListWithContext(ctx, o)
+			report(err)
+			return list, err
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			changes, err := to.WatchWithContext(ctx, o)
+			report(err)
+			return changes, err
+		},
+	}, source)
+}
+
+// store passes what a reflector reads to a set. The reflector calls it from one goroutine.
+type store struct {
+	set    *Set
+	synced chan struct{}
+	once   sync.Once
+	known  map[string]struct{} // UIDs
+}
+
+func (s *store) Add(obj any) error {
+	if pod, ok := obj.(*corev1.Pod); ok {
+		s.known[string(pod.UID)] = struct{}{}
+		s.set.Apply(StripPod(pod))
+	}
+	return nil
+}
+
+func (s *store) Update(obj any) error { return s.Add(obj) }
+
+func (s *store) Delete(obj any) error {
+	if pod, ok := obj.(*corev1.Pod); ok {
+		s.delete(string(pod.UID))
+	}
+	return nil
+}
+
+func (s *store) delete(uid string) {
+	delete(s.known, uid)
+	s.set.Remove(uid)
+}
+
+// Replace takes a whole list.
+func (s *store) Replace(list []any, _ string) error {
+	listed := map[string]struct{}{}
+	for _, obj := range list {
+		if pod, ok := obj.(*corev1.Pod); ok {
+			listed[string(pod.UID)] = struct{}{}
+		}
+	}
+	for uid := range s.known {
+		if _, ok := listed[uid]; !ok {
+			s.delete(uid)
+		}
+	}
+	for _, obj := range list {
+		if err := s.Add(obj); err != nil {
+			return err
+		}
+	}
+	s.once.Do(func() { close(s.synced) })
+	return nil
+}
+
+// Resync has nothing to repeat: a set keeps all that it was given.
+func (s *store) Resync() error { return nil }
