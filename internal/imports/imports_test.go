@@ -102,6 +102,11 @@ var rules = []rule{
 		why: "an agent proves who it is by a token and a certificate, without the API server",
 	},
 	{
+		folder: "agent/export", never: []string{"k8s.io/client-go", "k8s.io/api", "go.opentelemetry.io"},
+		own: []string{"event", "collect", "agent/export"},
+		why: "requests are written field by field, since OpenTelemetry's SDK drops what does not fit, and counts nothing",
+	},
+	{
 		folder: "server", never: []string{"github.com/cilium/ebpf", "github.com/NVIDIA/go-nvml"},
 		own: []string{"event", "collect", "filter", "cluster", "history", "server", "internal"},
 		why: "a server observes nothing itself",
