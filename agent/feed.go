@@ -12,7 +12,7 @@ import (
 
 const (
 	// feedBytes and feedBatches limit the batches that are kept for streams that are slow or reconnect.
-	feedBytes   = 6 << 20
+	feedBytes   = 3 << 20
 	feedBatches = 2048
 	// feedCounts is the number of evicted batches whose numbers of events are kept.
 	feedCounts = 1 << 14

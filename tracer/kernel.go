@@ -65,6 +65,7 @@ func openTCP(ctx context.Context, scope *scope.Scope, o SourceOptions) (Source, 
 	p, err := tcp.Open(ctx, tcp.Options{
 		Scope:      scope,
 		Interval:   time.Duration(o.Config.GetInterval()),
+		RingBytes:  o.Config.GetRingBytes(),
 		MaxSockets: maxStored(memoryLimit(), o.Config.GetKinds()),
 	})
 	if err != nil {
@@ -74,7 +75,7 @@ func openTCP(ctx context.Context, scope *scope.Scope, o SourceOptions) (Source, 
 }
 
 func openDNS(ctx context.Context, scope *scope.Scope, o SourceOptions) (Source, error) {
-	options := dns.Options{Scope: scope, CgroupRoot: o.CgroupRoot}
+	options := dns.Options{Scope: scope, CgroupRoot: o.CgroupRoot, RingBytes: o.Config.GetRingBytes()}
 	for _, port := range o.Config.GetDnsPorts() {
 		if port == 0 || port > math.MaxUint16 {
 			return nil, fmt.Errorf("DNS port %d: want 1 to 65535", port)
@@ -96,8 +97,8 @@ func openDrops(ctx context.Context, scope *scope.Scope, o SourceOptions) (Source
 	return p, nil
 }
 
-func openExec(ctx context.Context, scope *scope.Scope, _ SourceOptions) (Source, error) {
-	p, err := exec.Open(ctx, exec.Options{Scope: scope})
+func openExec(ctx context.Context, scope *scope.Scope, o SourceOptions) (Source, error) {
+	p, err := exec.Open(ctx, exec.Options{Scope: scope, RingBytes: o.Config.GetRingBytes()})
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +106,7 @@ func openExec(ctx context.Context, scope *scope.Scope, _ SourceOptions) (Source,
 }
 
 func openSignals(ctx context.Context, scope *scope.Scope, o SourceOptions) (Source, error) {
-	p, err := signals.Open(ctx, signals.Options{Scope: scope})
+	p, err := signals.Open(ctx, signals.Options{Scope: scope, RingBytes: o.Config.GetRingBytes()})
 	if err != nil {
 		return nil, err
 	}

@@ -53,7 +53,7 @@ type Probe struct {
 	bpf.Probe
 	objects objects
 	spec    *ebpf.CollectionSpec // of single functions; nil: links have cookies
-	types   *btf.Cache
+	types   *btf.Cache            // likewise
 	scope   *scope.Scope
 
 	mu sync.Mutex
@@ -140,6 +140,9 @@ func (p *Probe) load(ctx context.Context, o Options) error {
 	}
 	if err := p.Load(spec, &p.objects, o.Scope.Maps()); err != nil {
 		return err
+	}
+	if !single {
+		p.types = nil // some MB
 	}
 	p.costs = usual
 	if c, err := p.measure(); err == nil {

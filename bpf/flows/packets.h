@@ -817,17 +817,18 @@ static __always_inline void scan_packet_sock(struct packet_sock *s, struct sock 
 }
 
 #ifdef NOMAPITER
+static __always_inline void scan_packet_file(struct sock *sk)
+{
+	struct packet_sock *s = bpf_sk_storage_get(&packet_socks, sk, NULL, 0);
+
+	if (s)
+		scan_packet_sock(s, sk);
+}
+
+/* tcp_scan does it: to walk through all open files twice costs more than what is done with the sockets. */
 SEC("iter/task_file")
 int packet_sk_scan(struct bpf_iter__task_file *ctx)
 {
-	struct sock *sk = scanned_sock(ctx);
-	struct packet_sock *s;
-
-	if (!sk || READ(sk, sk_protocol) == IPPROTO_TCP || READ(sk, sk_protocol) == IPPROTO_MPTCP)
-		return 0;
-	s = bpf_sk_storage_get(&packet_socks, sk, NULL, 0);
-	if (s)
-		scan_packet_sock(s, sk);
 	return 0;
 }
 #else

@@ -123,8 +123,15 @@ func (w *scanner) scan() error {
 			return fmt.Errorf("sweep closed flows: %w", err)
 		}
 	}
-	if err := w.iterate(it.tcp, it.sockets, it.flows4, it.flows6); err != nil {
+	if err := w.iterate(it.tcp, it.sockets); err != nil {
 		return fmt.Errorf("scan the sockets: %w", err)
+	}
+	empty, err := w.noFlows()
+	if err == nil && !empty {
+		err = w.iterate(it.flows4, it.flows6)
+	}
+	if err != nil {
+		return fmt.Errorf("scan the flows: %w", err)
 	}
 	if err := w.forget(); err != nil {
 		return fmt.Errorf("forget sockets that are gone: %w", err)
@@ -151,6 +158,20 @@ func (w *scanner) prepare() (sweep bool, err error) {
 	sweep, w.swept = closed != w.swept, closed
 	return sweep, errors.Join(o.ScanNumber.Set(w.number), o.ScanNs.Set(bpf.Monotonic()), o.CheckGone.Set(check),
 		o.IdleNs.Set(uint64(idle)))
+}
+
+// unshared is the number of scans after which the tables of flows are scanned though they seem to be empty.
+const unshared = 10
+
+// noFlows reports whether the tables of flows of UDP, ICMP and raw sockets have no entries. To walk through a table of
+// so many buckets costs the same then. Entries that take_share could not count are found a little later.
+func (w *scanner) noFlows() (bool, error) {
+	if w.number%unshared == 0 {
+		return false, nil
+	}
+	var used [4]int64 // SHARE_TABLES: flows4, flows6, sockets, sockets of the kernel
+	err := w.probe.objects.ShareUsed.Get(&used)
+	return used[0] <= 0 && used[1] <= 0, err
 }
 
 // idleTimeout is how long a flow may be idle while there are so many of them. It shrinks with the square of the room
@@ -196,6 +217,9 @@ func (w *scanner) forget() error {
 
 func (w *scanner) iterate(scans ...*bpf.Iterator) error {
 	for _, one := range scans {
+		if one == nil {
+			continue
+		}
 		if err := one.Run(); err != nil {
 			return err
 		}

@@ -351,10 +351,17 @@ int tcp_scan(struct bpf_iter__task_file *ctx)
 	struct sock *sk = scanned_sock(ctx);
 	struct tcp_rec *rec;
 
-	if (!sk || READ(sk, sk_protocol) != IPPROTO_TCP)
+	if (!sk)
 		return 0;
-	rec = kept_by_socket(tcp_socks, sk);
-	return rec ? scan_tcp(rec, sk) : 0;
+	switch (READ(sk, sk_protocol)) {
+	case IPPROTO_TCP:
+		rec = kept_by_socket(tcp_socks, sk);
+		return rec ? scan_tcp(rec, sk) : 0;
+	case IPPROTO_MPTCP:
+		return 0;
+	}
+	scan_packet_file(sk);
+	return 0;
 }
 #else
 SEC("iter/bpf_sk_storage_map")

@@ -29,7 +29,7 @@ import (
 )
 
 // gcPercent: the agent is a guest on the node, so rather a little more time for the garbage collector than memory.
-const gcPercent = 25
+const gcPercent = 10
 
 func main() { host.Main("orb8-agent", run) }
 
