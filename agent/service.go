@@ -11,7 +11,6 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
-	"github.com/orb8-dev/kubectl-orb8/event/session"
 	"github.com/orb8-dev/kubectl-orb8/history"
 )
 
@@ -54,7 +53,11 @@ func check(protocol uint32, s *orbit.NodeSelection) error {
 }
 
 // Stream implements orbit.AgentServer.
-func (s *service) Stream(request *orbit.AgentStreamRequest, stream grpc.ServerStreamingServer[orbit.AgentBatch]) error {
+func (s *service) Stream(stream grpc.BidiStreamingServer[orbit.AgentStreamRequest, orbit.AgentBatch]) error {
+	request, out, err := openOutbox(stream)
+	if err != nil {
+		return err
+	}
 	if err := check(request.GetProtocol(), request.GetSelection()); err != nil {
 		return err
 	}
@@ -70,12 +73,11 @@ func (s *service) Stream(request *orbit.AgentStreamRequest, stream grpc.ServerSt
 		return status.Errorf(codes.OutOfRange, "resume from %d: no batch with that number was sent yet", from)
 	}
 	defer r.close()
-	_ = grpc.SetSendCompressor(stream.Context(), session.Compressor) // uncompressed without it at the server
-	if err := send(stream, &orbit.AgentBatch{Hello: hello}, nil); err != nil {
+	if err := out.send(&orbit.AgentBatch{Hello: hello}, nil); err != nil {
 		return err
 	}
 	if past.Since > 0 && from == 0 {
-		if err := s.sendHistory(stream, selected, past); err != nil {
+		if err := s.sendHistory(out, selected, past); err != nil {
 			return err
 		}
 	}
@@ -87,36 +89,37 @@ func (s *service) Stream(request *orbit.AgentStreamRequest, stream grpc.ServerSt
 		// A state of the node comes with each change.
 		if s.seen.changed(version) {
 			hello, version = s.hello()
-			if err := send(stream, &orbit.AgentBatch{Hello: hello}, nil); err != nil {
+			if err := out.send(&orbit.AgentBatch{Hello: hello}, nil); err != nil {
 				return err
 			}
 		}
 		head := orbit.AgentBatch{Sequence: p.sequence, Watermark: p.watermark, GapSummary: p.gap}
-		if err := sendAll(stream, &head, p.events); err != nil {
+		if err := out.sendAll(&head, p.events); err != nil {
 			return err
 		}
 	}
 }
 
 // Query implements orbit.AgentServer.
-func (s *service) Query(request *orbit.AgentQueryRequest, stream grpc.ServerStreamingServer[orbit.AgentBatch]) error {
+func (s *service) Query(stream grpc.BidiStreamingServer[orbit.AgentQueryRequest, orbit.AgentBatch]) error {
+	request, out, err := openOutbox(stream)
+	if err != nil {
+		return err
+	}
 	if err := check(request.GetProtocol(), request.GetSelection()); err != nil {
 		return err
 	}
-	_ = grpc.SetSendCompressor(stream.Context(), session.Compressor)
 	hello, _ := s.hello()
-	if err := send(stream, &orbit.AgentBatch{Hello: hello}, nil); err != nil {
+	if err := out.send(&orbit.AgentBatch{Hello: hello}, nil); err != nil {
 		return err
 	}
-	return s.sendHistory(stream, newSelection(request.GetSelection()), history.Selection{
+	return s.sendHistory(out, newSelection(request.GetSelection()), history.Selection{
 		Since: request.GetSince(), Until: request.GetUntil(), Newest: int(request.GetNewest()),
 	})
 }
 
 // sendHistory sends the selected events of the history.
-func (s *service) sendHistory(
-	stream grpc.ServerStreamingServer[orbit.AgentBatch], selected *selection, wanted history.Selection,
-) error {
+func (s *service) sendHistory(out *outbox, selected *selection, wanted history.Selection) error {
 	wanted.Kinds = selected.selectedKinds()
 	if len(selected.namespaces) > 0 || len(selected.pods) > 0 || len(selected.workloads) > 0 {
 		wanted.Match = func(n history.Names) bool {
@@ -130,17 +133,17 @@ func (s *service) sendHistory(
 		last uint64
 	)
 	pass := func(truncated bool) error {
-		err := send(stream, &orbit.AgentBatch{Watermark: last, Truncated: truncated}, held)
+		err := out.send(&orbit.AgentBatch{Watermark: last, Truncated: truncated}, held)
 		held, size = held[:0], 0
 		return err
 	}
-	truncated, err := s.history.Query(stream.Context(), wanted, func(ev []byte) error {
+	truncated, err := s.history.Query(out.stream.Context(), wanted, func(ev []byte) error {
 		h, ok := event.ReadHeader(ev)
 		if !ok || !selected.matchHeader(&h) {
 			return nil // of the node, and of a kind that is selected by names
 		}
 		last = max(last, h.Time)
-		if len(held) > 0 && (len(held) == orbit.MaxBatchEvents || size+len(ev) > orbit.MaxBatchBytes) {
+		if out.isFull(len(held), size+len(ev)) {
 			if err := pass(false); err != nil {
 				return err
 			}
@@ -163,31 +166,4 @@ func (s *service) Status(_ context.Context, request *orbit.AgentStatusRequest) (
 		return nil, err
 	}
 	return s.status(), nil
-}
-
-// sendAll sends events in as many batches as their sizes need. head goes with the last, so that a reader that resumes
-// gets all of them.
-func sendAll(stream grpc.ServerStreamingServer[orbit.AgentBatch], head *orbit.AgentBatch, events [][]byte) error {
-	for {
-		n, bytes := 0, 0
-		for n < len(events) && n < orbit.MaxBatchEvents && (n == 0 || bytes+len(events[n]) <= orbit.MaxBatchBytes) {
-			bytes += len(events[n])
-			n++
-		}
-		if n == len(events) {
-			return send(stream, head, events)
-		}
-		if err := send(stream, &orbit.AgentBatch{GapSummary: head.GetGapSummary()}, events[:n]); err != nil {
-			return err
-		}
-		events = events[n:]
-	}
-}
-
-func send(stream grpc.ServerStreamingServer[orbit.AgentBatch], head *orbit.AgentBatch, events [][]byte) error {
-	wire, err := orbit.EncodeBatch(head, events)
-	if err != nil {
-		return status.Error(codes.Internal, err.Error())
-	}
-	return stream.SendMsg(wire)
 }

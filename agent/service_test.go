@@ -2,7 +2,9 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -70,8 +72,26 @@ func at(t *testing.T, time uint64, namespace string) []byte {
 	return b
 }
 
+// request sends a request.
+func request[R any](
+	t *testing.T,
+	method func(context.Context, ...grpc.CallOption) (grpc.BidiStreamingClient[R, orbit.AgentBatch], error), r *R,
+) grpc.BidiStreamingClient[R, orbit.AgentBatch] {
+	t.Helper()
+	stream, err := method(t.Context())
+	if err == nil {
+		err = stream.Send(r)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stream
+}
+
 // read reads the DNS events of a stream until there are n, or to its end where n is 0.
-func read(t *testing.T, stream grpc.ServerStreamingClient[orbit.AgentBatch], n int) (got []string, truncated bool) {
+func read(t *testing.T, stream interface {
+	Recv() (*orbit.AgentBatch, error)
+}, n int) (got []string, truncated bool) {
 	t.Helper()
 	for n == 0 || len(got) < n {
 		b, err := stream.Recv()
@@ -94,11 +114,8 @@ func read(t *testing.T, stream grpc.ServerStreamingClient[orbit.AgentBatch], n i
 func TestService_StreamsFromThePastOn(t *testing.T) {
 	f, client := newService(t)
 	f.emit(tracer.Batch{Events: [][]byte{at(t, 10, "shop"), at(t, 20, "shop"), at(t, 30, "bank")}})
-	stream, err := client.Stream(t.Context(), &orbit.AgentStreamRequest{Protocol: orbit.Protocol, Since: 15,
+	stream := request(t, client.Stream, &orbit.AgentStreamRequest{Protocol: orbit.Protocol, Since: 15,
 		Selection: &orbit.NodeSelection{Namespaces: []string{"shop"}}})
-	if err != nil {
-		t.Fatal(err)
-	}
 	if got, _ := read(t, stream, 1); strings.Join(got, " ") != "20" {
 		t.Errorf("got %v of the past, want 20", got)
 	}
@@ -129,10 +146,7 @@ func TestService_QueriesTheHistory(t *testing.T) {
 		"that workload": {selecting(&orbit.NodeSelection{Workloads: []string{"a"}}), 0, "", false},
 	} {
 		c.r.Protocol = orbit.Protocol
-		stream, err := client.Query(t.Context(), c.r)
-		if err != nil {
-			t.Fatal(err)
-		}
+		stream := request(t, client.Query, c.r)
 		got, truncated := read(t, stream, 0)
 		if len(got) != c.want || truncated != c.truncated || len(got) > 0 && got[0] != c.first {
 			t.Errorf("%s: %d events, truncated %v, want %d from %s on", name, len(got), truncated, c.want, c.first)
@@ -147,11 +161,8 @@ func TestService_LossesAreInEveryAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.emit(tracer.Batch{Events: [][]byte{at(t, 10, "shop"), lost, at(t, 30, "bank")}})
-	stream, err := client.Query(t.Context(), &orbit.AgentQueryRequest{Protocol: orbit.Protocol,
+	stream := request(t, client.Query, &orbit.AgentQueryRequest{Protocol: orbit.Protocol,
 		Selection: &orbit.NodeSelection{Namespaces: []string{"shop"}, Kinds: []string{"dns"}}})
-	if err != nil {
-		t.Fatal(err)
-	}
 	var count uint64
 	for {
 		b, err := stream.Recv()
@@ -167,6 +178,49 @@ func TestService_LossesAreInEveryAnswer(t *testing.T) {
 	}
 	if count != 7 {
 		t.Errorf("%d lost, want 7", count)
+	}
+}
+
+// TestService_WaitsForTheReader reads an answer of a history and one of live events in small windows.
+func TestService_WaitsForTheReader(t *testing.T) {
+	f, client := newService(t)
+	var events [][]byte
+	for i := range uint64(3000) {
+		events = append(events, at(t, i+1, "shop"))
+	}
+	f.emit(tracer.Batch{Events: events})
+	const window = 4 << 10
+	query := request(t, client.Query, &orbit.AgentQueryRequest{Protocol: orbit.Protocol, Window: window})
+	live := request(t, client.Stream, &orbit.AgentStreamRequest{Protocol: orbit.Protocol, Window: window, Since: 1})
+	for name, c := range map[string]struct {
+		recv func() (*orbit.AgentBatch, error)
+		send func(read int) error
+	}{
+		"query": {query.Recv, func(read int) error {
+			return query.Send(&orbit.AgentQueryRequest{Read: uint64(read)})
+		}},
+		"stream": {live.Recv, func(read int) error {
+			return live.Send(&orbit.AgentStreamRequest{Read: uint64(read)})
+		}},
+	} {
+		var got, bytes, acknowledged int
+		for got < len(events) {
+			b, err := c.recv()
+			if err != nil {
+				t.Fatal(name, err)
+			}
+			size := proto.Size(b)
+			got, bytes = got+len(b.GetEvents()), bytes+size
+			if ahead := bytes - acknowledged; size > window/2+64 || ahead > window+64 {
+				t.Fatalf("%s: a message of %d bytes, %d ahead", name, size, ahead)
+			}
+			if bytes-acknowledged > window/2 {
+				acknowledged = bytes
+				if err := c.send(bytes); err != nil && !errors.Is(err, io.EOF) { // EOF: it has sent all
+					t.Fatal(name, err)
+				}
+			}
+		}
 	}
 }
 
@@ -188,10 +242,7 @@ func TestService_RefusesBadRequests(t *testing.T) {
 		"the future": {&orbit.AgentStreamRequest{Protocol: orbit.Protocol, ResumeFrom: 99, Instance: 9},
 			codes.OutOfRange},
 	} {
-		stream, err := client.Stream(t.Context(), c.r)
-		if err == nil {
-			_, err = stream.Recv()
-		}
+		_, err := request(t, client.Stream, c.r).Recv()
 		if status.Code(err) != c.code {
 			t.Errorf("%s: %v, want %v", name, err, c.code)
 		}

@@ -390,7 +390,7 @@ func strangers(t *testing.T, e *kit.Env) {
 				t.Fatal(err)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-			stream, err := orbit.NewAgentClient(conn).Query(ctx, &orbit.AgentQueryRequest{Protocol: orbit.Protocol})
+			stream, err := orbit.NewAgentClient(conn).Query(ctx)
 			if port == "8080" {
 				_, err = orbit.NewOrbitServiceClient(conn).Nodes(ctx, &orbit.NodesRequest{Protocol: orbit.Protocol})
 			} else if err == nil {

@@ -23,8 +23,9 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 )
 
-// agentWindow is what an agent may send ahead on one stream, bytes.
-const agentWindow = 128 << 10
+// connectionBuffer is the size of each buffer of a connection to an agent, bytes: there are many connections, and TLS
+// has buffers of its own.
+const connectionBuffer = 4 << 10
 
 // agents are the agents of the cluster, by the EndpointSlices of their Service. A node's name is that of its endpoint;
 // the certificate at the other end has to be of that node. Names of DNS play no part.
@@ -155,13 +156,15 @@ func (a *agents) update() {
 func (a *agents) connect(e endpoint) (*agent, error) {
 	conn, err := grpc.NewClient("passthrough:///"+e.address,
 		grpc.WithTransportCredentials(a.credentials(e.node)),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(orbit.MaxMessageBytes)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(orbit.MaxMessageBytes),
+			grpc.ForceCodecV2(orbit.NewCodec())),
 		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: 3 * time.Second,
 			Backoff: backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2,
 				MaxDelay: 5 * time.Second}}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second,
 			PermitWithoutStream: true}),
-		grpc.WithStaticStreamWindowSize(agentWindow), grpc.WithStaticConnWindowSize(4<<20),
+		grpc.WithStaticStreamWindowSize(maxWindow), grpc.WithStaticConnWindowSize(4<<20),
+		grpc.WithReadBufferSize(connectionBuffer), grpc.WithWriteBufferSize(connectionBuffer),
 		grpc.WithMaxHeaderListSize(16<<10),
 		grpc.WithDisableServiceConfig(), grpc.WithNoProxy(),
 	)

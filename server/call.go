@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/orb8-dev/kubectl-orb8/cluster"
 	"github.com/orb8-dev/kubectl-orb8/collect"
@@ -43,7 +44,7 @@ func (s *Service) open(
 	if err != nil {
 		return nil, err
 	}
-	share, release, err := s.admit(user)
+	share, release, err := s.admit(user, len(s.agentsOf(t)))
 	if err != nil {
 		return nil, err
 	}
@@ -74,6 +75,12 @@ func (s *Service) open(
 
 func (c *call) close() { c.release() }
 
+// agentsOf returns the agents that a target is read from.
+func (s *Service) agentsOf(t *target) []*agent {
+	all, _ := s.agents.all()
+	return slices.DeleteFunc(all, func(g *agent) bool { return t.node != "" && t.node != g.node })
+}
+
 // scope is what the caller may see.
 func (c *call) scope(namespaces []string) *orbit.Coverage {
 	scope := &orbit.Coverage{AllNamespaces: len(c.target.namespaces) == 0}
@@ -100,27 +107,30 @@ func (c *call) scope(namespaces []string) *orbit.Coverage {
 	return scope
 }
 
-// visible keeps an agent's events that are selected and of pods that the caller may see. Halves of flows of other pods
-// are not joined: what they hold is not the caller's to see.
-func (c *call) visible(events []*event.Event) []*event.Event {
-	kept := events[:0]
-	for _, ev := range events {
-		switch {
-		case ev.GetLost() != nil:
-			c.coverage.count(ev)
-		case ev.GetNodeStatus() != nil:
-		case !c.target.match(ev) || !c.pods.HasLabels(ev.GetPodUid()):
-			continue
-		default:
-			// A kind that this version does not know cannot be authorized.
-			kind := event.KindOf(ev)
-			if kind == nil || !c.view.MaySee(kind.Name, ev.GetNamespace()) {
-				continue
-			}
-		}
-		kept = append(kept, ev)
+// isVisible reports whether an agent's event is selected and of a pod that the caller may see. Halves of flows of other
+// pods are not joined: what they hold is not the caller's to see.
+func (c *call) isVisible(ev *event.Event) bool {
+	switch {
+	case ev.GetLost() != nil:
+		c.coverage.count(ev)
+		return true
+	case ev.GetNodeStatus() != nil:
+		return true
+	case !c.target.match(ev) || !c.pods.HasLabels(ev.GetPodUid()):
+		return false
 	}
-	return kept
+	// A kind that this version does not know cannot be authorized.
+	kind := event.KindOf(ev)
+	return kind != nil && c.view.MaySee(kind.Name, ev.GetNamespace())
+}
+
+// decode decodes an agent's event.
+func decode(encoded []byte) (*event.Event, error) {
+	ev := &event.Event{}
+	if err := proto.Unmarshal(encoded, ev); err != nil {
+		return nil, status.Errorf(codes.Internal, "decode event: %v", err)
+	}
+	return ev, nil
 }
 
 // show redacts a merged event, and reports whether the caller gets it.

@@ -43,7 +43,7 @@ func TestRequests_AreBounded(t *testing.T) {
 // newerAgent speaks another protocol.
 type newerAgent struct{ orbit.UnimplementedAgentServer }
 
-func (newerAgent) Query(*orbit.AgentQueryRequest, grpc.ServerStreamingServer[orbit.AgentBatch]) error {
+func (newerAgent) Query(grpc.BidiStreamingServer[orbit.AgentQueryRequest, orbit.AgentBatch]) error {
 	return status.Error(codes.FailedPrecondition, "this agent (v9) speaks protocol 8 to 9, the server 1")
 }
 

@@ -18,9 +18,14 @@ const (
 	// unlimitedMemory is what requests may hold where the heap has no limit, minMemory the least.
 	unlimitedMemory = 256 << 20
 	minMemory       = 16 << 20
-	// requestMemory is reserved for each request, agentMemory for each agent that it reads from: what one sends ahead.
+	// requestMemory is reserved for each request, and for each agent that it reads from streamMemory, what a stream
+	// takes, and a window.
 	requestMemory = 512 << 10
-	agentMemory   = agentWindow
+	streamMemory  = 16 << 10
+	// aheadMemory is what the agents of a request may send ahead together: each a window, within minWindow and
+	// maxWindow.
+	aheadMemory          = 8 << 20
+	minWindow, maxWindow = 4 << 10, 128 << 10
 	// memoryStep: memory is taken from the limit in such steps.
 	memoryStep = 64 << 10
 )
@@ -67,18 +72,25 @@ const (
 
 // share is the memory of one request.
 type share struct {
-	memory   *memory
-	user     string
-	reserved int // from its begin to its end
+	memory *memory
+	user   string
+	// window is what each agent may send ahead.
+	window int
 
 	// Guarded by memory.mu, except that only one goroutine at a time changes an element of parts, which may read it.
-	parts [partCount]int
-	held  int
+	parts    [partCount]int
+	held     int
+	agents   int // for which memory is reserved
+	reserved int // to its end
 }
+
+// windowOf is what each agent of a request may send ahead.
+func windowOf(agents int) int { return min(max(aheadMemory/max(agents, 1), minWindow), maxWindow) }
 
 // open reserves the memory of a request that reads from agents.
 func (m *memory) open(user string, agents int) (*share, error) {
-	s := &share{memory: m, user: user, reserved: requestMemory + agents*agentMemory}
+	s := &share{memory: m, user: user, window: windowOf(agents), reserved: requestMemory}
+	s.addAgents(agents)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.refusal(user, s.reserved); err != nil {
@@ -86,6 +98,20 @@ func (m *memory) open(user string, agents int) (*share, error) {
 	}
 	s.set(s.reserved)
 	return s, nil
+}
+
+// addAgents reserves the memory of further agents. The lock is held, or nobody else knows the share.
+func (s *share) addAgents(n int) {
+	s.agents += n
+	s.reserved += n * (streamMemory + s.window)
+}
+
+// reserve reserves the memory of agents, of which some came after the request.
+func (s *share) reserve(agents int) {
+	s.memory.mu.Lock()
+	defer s.memory.mu.Unlock()
+	s.addAgents(max(agents-s.agents, 0))
+	s.set(max(s.sum(), s.reserved))
 }
 
 // refusal is the error of a user's request for more; nil: it may have that. The lock is held.

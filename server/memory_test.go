@@ -34,11 +34,11 @@ func TestMemory_IsSharedByAllRequests(t *testing.T) {
 	m := newMemory(8 << 20)
 	open := func(user string, agents int) (*share, error) { return m.open(user, agents) }
 	a, err := open("jane", 2)
-	if err != nil || m.held != requestMemory+2*agentMemory {
+	if err != nil || m.held != requestMemory+2*(streamMemory+maxWindow) {
 		t.Fatalf("%v, %d bytes are held", err, m.held)
 	}
 	// What is reserved costs nothing more.
-	if err := a.tryHold(partQueue, requestMemory/2); err != nil || m.held != requestMemory+2*agentMemory {
+	if err := a.tryHold(partQueue, requestMemory/2); err != nil || m.held != requestMemory+2*(streamMemory+maxWindow) {
 		t.Errorf("%v, %d bytes are held", err, m.held)
 	}
 	if err := a.tryHold(partAnswer, 3<<20); err != nil {

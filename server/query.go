@@ -31,7 +31,7 @@ const (
 	// scanInterval and closeWait are how long a flow of the past is waited for: the longest interval of agents that
 	// joins the halves of each datagram flow, and the time between the ends of the halves.
 	scanInterval, closeWait = 10 * time.Second, 10 * time.Second
-	// minSkew is from when on the difference of two clocks is more than the time that an answer takes.
+	// minSkew is how much a clock may differ before the times of its events are corrected.
 	minSkew = time.Second
 )
 
@@ -123,7 +123,7 @@ func window(r *orbit.QueryRequest, now time.Time) (since, until uint64, err erro
 
 // run queries the nodes, again and with larger requests while one holds more of the newest events than it sent.
 func (q *query) run(ctx context.Context) error {
-	nodes := q.nodes()
+	nodes := q.agentsOf(q.target)
 	newest := 0
 	if q.last > 0 {
 		newest = lastMargin * (q.last + max(len(nodes), 1) - 1) / max(len(nodes), 1)
@@ -155,16 +155,6 @@ func (q *query) run(ctx context.Context) error {
 		return err
 	}
 	return q.appendSums()
-}
-
-func (q *query) nodes() (nodes []*agent) {
-	all, _ := q.agents.all()
-	for _, g := range all {
-		if q.target.node == "" || q.target.node == g.node {
-			nodes = append(nodes, g)
-		}
-	}
-	return nodes
 }
 
 // queryNodes reads the answers of the nodes once, merged.
@@ -217,10 +207,9 @@ func (q *query) merge(collector *collect.Collector, cursors []*cursor) error {
 			limit = open[1].at
 		}
 		for c.at <= limit {
-			if err := collector.Play(c.source, c.events[0], c.at, q.emit); err != nil {
+			if err := collector.Play(c.source, c.event, c.at, q.emit); err != nil {
 				return err
 			}
-			c.events = c.events[1:]
 			if !c.next(q) {
 				open = open[1:]
 				break
@@ -234,17 +223,17 @@ func (q *query) merge(collector *collect.Collector, cursors []*cursor) error {
 type cursor struct {
 	node   string
 	source *collect.Source
-	stream interface {
-		Recv() (*orbit.AgentBatch, error)
-	}
+	inbox  *inbox // nil: the answer has ended
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	// skew is the node's clock minus the server's, ns.
 	skew int64
-	// events are those that were read and not played. at is the time of the first of them by the server's clock, ns
-	// since the Unix epoch.
-	events []*event.Event
+	// event is the one to be played next, at its time by the server's clock, ns since the Unix epoch. events are
+	// further ones, encoded: there are many cursors.
+	event  *event.Event
 	at     uint64
+	events [][]byte
+	bytes  int // of the batch of events
 	// first is the time of the first event of the answer, by the node's clock.
 	first     uint64
 	truncated bool
@@ -253,15 +242,16 @@ type cursor struct {
 // open asks a node.
 func (c *cursor) open(ctx context.Context, q *query, g *agent, newest int) {
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
-	stream, err := g.client.Query(c.ctx, &orbit.AgentQueryRequest{Protocol: orbit.Protocol,
-		Selection: q.target.pushed(), Since: q.since, Until: q.until, Newest: uint32(newest)})
+	var err error
+	asked := time.Now()
+	c.inbox, err = g.query(c.ctx, &orbit.AgentQueryRequest{Protocol: orbit.Protocol, Selection: q.target.pushed(),
+		Since: q.since, Until: q.until, Newest: uint32(newest), Window: uint32(q.share.window)})
 	if err == nil {
-		c.stream = stream
-		var first *orbit.AgentBatch
+		var first *batch
 		if first, err = c.receive(); err == nil {
 			hello := first.GetHello()
 			c.source.PlayedOn(hello.GetBootId())
-			c.skew = skewOf(hello, time.Now())
+			c.skew = skewOf(hello, asked, time.Now())
 			q.coverage.hello(c.node, hello, orbit.ClipSpans(gapsOf(hello), q.since,
 				cmp.Or(q.until, hello.GetTime())))
 			return
@@ -270,59 +260,93 @@ func (c *cursor) open(ctx context.Context, q *query, g *agent, newest int) {
 	c.fail(q, err)
 }
 
-// skewOf is an agent's clock minus the server's, ns; 0 where it may be due to the time that the answer took.
-func skewOf(hello *orbit.AgentHello, now time.Time) int64 {
-	skew := int64(hello.GetTime()) - now.UnixNano()
-	if hello.GetTime() == 0 || hello.GetTime() > math.MaxInt64/2 || max(skew, -skew) < int64(minSkew) {
+// skewOf is an agent's clock minus the server's, ns; 0 where the time that the answer took may explain it.
+func skewOf(hello *orbit.AgentHello, asked, answered time.Time) int64 {
+	at := hello.GetTime()
+	if at == 0 || at > math.MaxInt64/2 {
 		return 0
 	}
-	return skew
+	if clock := time.Unix(0, int64(at)); clock.After(asked.Add(-minSkew)) && clock.Before(answered.Add(minSkew)) {
+		return 0
+	}
+	return int64(at) - asked.Add(answered.Sub(asked)/2).UnixNano()
 }
 
 // receive returns the next batch, if it comes in time. The time between two calls does not count: the client may be
 // slow.
-func (c *cursor) receive() (*orbit.AgentBatch, error) {
+func (c *cursor) receive() (*batch, error) {
 	late := time.AfterFunc(agentTimeout, func() { c.cancel(context.DeadlineExceeded) })
 	defer late.Stop()
-	batch, err := c.stream.Recv()
+	b, err := c.inbox.receive()
 	if err != nil && errors.Is(context.Cause(c.ctx), context.DeadlineExceeded) {
 		err = status.FromContextError(context.DeadlineExceeded).Err()
 	}
-	return batch, err
+	return b, err
+}
+
+// end ends the answer.
+func (c *cursor) end(q *query) {
+	c.hold(q, nil, 0)
+	c.inbox = nil
+	c.cancel(nil)
+}
+
+// hold keeps the events of a batch.
+func (c *cursor) hold(q *query, events [][]byte, bytes int) {
+	q.share.add(partBatches, bytes-c.bytes)
+	c.events, c.bytes = events, bytes
 }
 
 // fail ends the answer with an error.
 func (c *cursor) fail(q *query, err error) {
-	c.stream = nil
-	c.cancel(nil)
+	c.end(q)
 	answer, message := explain(err)
 	q.coverage.answer(c.node, answer, message)
 }
 
-// next makes events hold one at least, and reports whether there is one.
+// next makes event the next one, and reports whether there is one.
 func (c *cursor) next(q *query) bool {
-	for len(c.events) == 0 {
-		if c.stream == nil {
-			return false
+	for {
+		if len(c.events) == 0 {
+			if !c.nextBatch(q) {
+				return false
+			}
+			continue
 		}
-		batch, err := c.receive()
-		switch {
-		case errors.Is(err, io.EOF):
-			c.stream = nil
-			c.cancel(nil)
-			return false
-		case err != nil:
+		ev, err := decode(c.events[0])
+		if err != nil {
 			c.fail(q, err)
 			return false
 		}
-		c.truncated = c.truncated || batch.GetTruncated()
-		if events := batch.GetEvents(); c.first == 0 && len(events) > 0 {
-			c.first = events[0].GetTime()
+		c.events = c.events[1:]
+		if c.first == 0 {
+			c.first = ev.GetTime()
 		}
-		c.events = q.visible(batch.GetEvents())
+		if q.isVisible(ev) {
+			at := int64(min(ev.GetTime(), math.MaxInt64/2)) - c.skew
+			c.event, c.at = ev, max(c.at, uint64(max(at, 0)))
+			return true
+		}
 	}
-	at := int64(min(c.events[0].GetTime(), math.MaxInt64/2)) - c.skew
-	c.at = max(c.at, uint64(max(at, 0)))
+}
+
+// nextBatch receives further events, and reports whether the answer goes on.
+func (c *cursor) nextBatch(q *query) bool {
+	c.hold(q, nil, 0)
+	if c.inbox == nil {
+		return false
+	}
+	b, err := c.receive()
+	switch {
+	case errors.Is(err, io.EOF):
+		c.end(q)
+		return false
+	case err != nil:
+		c.fail(q, err)
+		return false
+	}
+	c.truncated = c.truncated || b.GetTruncated()
+	c.hold(q, b.events, b.bytes)
 	return true
 }
 
@@ -361,14 +385,14 @@ func (q *query) appendEvent(encoded []byte) error {
 
 // sumEncoded adds a held flow to the sums.
 func (q *query) sumEncoded(encoded []byte) error {
-	var ev event.Event
-	if err := proto.Unmarshal(encoded, &ev); err != nil {
-		return status.Error(codes.Internal, err.Error())
+	ev, err := decode(encoded)
+	if err != nil {
+		return err
 	}
 	if ev.GetFlow() == nil {
 		return q.appendEvent(encoded)
 	}
-	return q.sums.add(&ev)
+	return q.sums.add(ev)
 }
 
 // appendSums adds the sums to the message.

@@ -132,3 +132,27 @@ func TestQueryFlows_OneEventForEachFlow(t *testing.T) {
 		}
 	}
 }
+
+func TestSkewOf(t *testing.T) {
+	asked := time.Unix(1000, 0)
+	for name, c := range map[string]struct {
+		clock, took, want time.Duration
+	}{
+		"the same clock":           {time.Millisecond, 2 * time.Millisecond, 0},
+		"a slow answer":            {time.Second, 20 * time.Second, 0},
+		"a slow answer, read late": {0, 20 * time.Second, 0},
+		"half a second ahead":      {500 * time.Millisecond, 0, 0},
+		"ahead":                    {5*time.Minute + time.Second, 2 * time.Second, 5 * time.Minute},
+		"behind":                   {-5 * time.Minute, 0, -5 * time.Minute},
+	} {
+		hello := &orbit.AgentHello{Time: uint64(asked.Add(c.clock).UnixNano())}
+		if got := time.Duration(skewOf(hello, asked, asked.Add(c.took))); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+	for _, bad := range []uint64{0, 1 << 63} {
+		if got := skewOf(&orbit.AgentHello{Time: bad}, asked, asked); got != 0 {
+			t.Errorf("a clock of %d: %v", bad, got)
+		}
+	}
+}

@@ -82,7 +82,11 @@ func (a *fakeAgent) hello() *orbit.AgentBatch {
 		Kinds: []string{"dns", "flow"}, Time: uint64(time.Now().Add(a.ahead).UnixNano())}}
 }
 
-func (a *fakeAgent) Stream(r *orbit.AgentStreamRequest, s grpc.ServerStreamingServer[orbit.AgentBatch]) error {
+func (a *fakeAgent) Stream(s grpc.BidiStreamingServer[orbit.AgentStreamRequest, orbit.AgentBatch]) error {
+	r, err := s.Recv()
+	if err != nil {
+		return err
+	}
 	a.mu.Lock()
 	a.streams = append(a.streams, r)
 	a.mu.Unlock()
@@ -107,7 +111,11 @@ func (a *fakeAgent) Stream(r *orbit.AgentStreamRequest, s grpc.ServerStreamingSe
 	}
 }
 
-func (a *fakeAgent) Query(r *orbit.AgentQueryRequest, s grpc.ServerStreamingServer[orbit.AgentBatch]) error {
+func (a *fakeAgent) Query(s grpc.BidiStreamingServer[orbit.AgentQueryRequest, orbit.AgentBatch]) error {
+	r, err := s.Recv()
+	if err != nil {
+		return err
+	}
 	a.mu.Lock()
 	a.queries = append(a.queries, r)
 	a.mu.Unlock()
@@ -124,9 +132,19 @@ func (a *fakeAgent) Query(r *orbit.AgentQueryRequest, s grpc.ServerStreamingServ
 	if truncated {
 		found = found[len(found)-int(r.GetNewest()):]
 	}
-	for batch := range slices.Chunk(found, 100) {
-		if err := s.Send(&orbit.AgentBatch{Events: batch, Watermark: batch[len(batch)-1].GetTime()}); err != nil {
+	sent, read := proto.Size(a.hello()), 0
+	for events := range slices.Chunk(found, 20) {
+		b := &orbit.AgentBatch{Events: events, Watermark: events[len(events)-1].GetTime()}
+		if err := s.Send(b); err != nil {
 			return err
+		}
+		sent += proto.Size(b)
+		for sent-read > int(r.GetWindow()/2) {
+			m, err := s.Recv()
+			if err != nil {
+				return err
+			}
+			read = int(m.GetRead())
 		}
 	}
 	return s.Send(&orbit.AgentBatch{Truncated: truncated})

@@ -61,9 +61,8 @@ const (
 	maxCallsOfUser = 32
 )
 
-// admit counts a request of a user, and reserves its memory. The caller releases both.
-func (s *Service) admit(u *orbit.User) (memory *share, release func(), err error) {
-	agents, _ := s.agents.all()
+// admit counts a request of a user that reads from agents, and reserves its memory. The caller releases both.
+func (s *Service) admit(u *orbit.User, agents int) (memory *share, release func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.callsOf == nil {
@@ -77,7 +76,7 @@ func (s *Service) admit(u *orbit.User) (memory *share, release func(), err error
 		return nil, nil, status.Errorf(codes.ResourceExhausted, "this server has %d requests: try again later",
 			maxCalls)
 	}
-	memory, err = s.memory.open(u.Name, len(agents))
+	memory, err = s.memory.open(u.Name, agents)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -46,7 +46,12 @@ type follow struct {
 	// since is where the stream begins, nodeSince where that of some nodes does, ns since the Unix epoch; 0: now.
 	since     uint64
 	nodeSince map[string]uint64
+	// reading holds a token for each batch that is decoded.
+	reading chan struct{}
 }
+
+// maxReading limits the batches of a request that are decoded.
+const maxReading = 16
 
 // maxNodeSince limits the nodes whose beginning a request names.
 const maxNodeSince = 20_000
@@ -75,7 +80,8 @@ func (s *Service) stream(
 	if err := send(wire); err != nil {
 		return err
 	}
-	f := &follow{call: c, queue: newQueue(c.share), since: request.GetSince(), nodeSince: request.GetNodeSince()}
+	f := &follow{call: c, queue: newQueue(c.share), since: request.GetSince(), nodeSince: request.GetNodeSince(),
+		reading: make(chan struct{}, maxReading)}
 	f.collector = c.newCollector(collect.Options{Interval: interval,
 		Memory: func(bytes int) bool { return c.share.hold(partMerge, bytes) == nil }})
 	ctx, end := context.WithCancelCause(ctx)
@@ -152,6 +158,7 @@ func (f *follow) followNodes(ctx context.Context) {
 		for _, g := range all {
 			if node := g.node; !followed[node] && (f.target.node == "" || f.target.node == node) {
 				followed[node] = true
+				f.share.reserve(len(followed))
 				f.coverage.answer(node, orbit.NodeAnswer_NODE_ANSWER_UNKNOWN, "")
 				nodes.Go(func() { f.followNode(ctx, node) })
 			}
@@ -250,16 +257,16 @@ func (f *follow) followAgent(ctx context.Context, g *agent, source *collect.Sour
 	// Until the first answer only: a stream lasts.
 	late := time.AfterFunc(agentTimeout, func() { cancel(context.DeadlineExceeded) })
 	defer late.Stop()
-	stream, err := g.client.Stream(ctx, &orbit.AgentStreamRequest{
+	in, err := g.follow(ctx, &orbit.AgentStreamRequest{
 		Protocol: orbit.Protocol, Selection: f.target.pushed(), ResumeFrom: at.next, Instance: at.instance,
-		Since: at.watermark,
+		Since: at.watermark, Window: uint32(f.share.window),
 	})
 	if err != nil {
 		return err
 	}
 	var kernel string
 	for {
-		batch, err := stream.Recv()
+		b, err := in.receive()
 		if err != nil {
 			if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 				return status.FromContextError(context.DeadlineExceeded).Err()
@@ -267,7 +274,7 @@ func (f *follow) followAgent(ctx context.Context, g *agent, source *collect.Sour
 			return err
 		}
 		late.Stop()
-		if h := batch.GetHello(); h != nil {
+		if h := b.GetHello(); h != nil {
 			kernel = h.GetBootId()
 			if h.GetInstance() != at.instance {
 				at.instance, at.next = h.GetInstance(), 0
@@ -277,20 +284,36 @@ func (f *follow) followAgent(ctx context.Context, g *agent, source *collect.Sour
 			}
 			f.coverage.hello(g.node, h, at.gaps.follow(h, at.watermark))
 		}
-		// The merge may let it wait.
-		bytes := len(batch.GetEvents()) * batchEventBytes
-		f.share.add(partBatches, bytes)
-		err = source.Feed(ctx, collect.Batch{
-			Instance: at.instance, Events: f.visible(batch.GetEvents()), Watermark: batch.GetWatermark(),
-			GapSummary: batch.GetGapSummary(), Kernel: kernel,
-		})
-		f.share.add(partBatches, -bytes)
+		if err := f.feed(ctx, source, b, collect.Batch{Instance: at.instance, Kernel: kernel}); err != nil {
+			return err
+		}
+		if b.GetSequence() > 0 {
+			at.next = b.GetSequence() + 1
+		}
+		at.watermark = max(at.watermark, b.GetWatermark())
+	}
+}
+
+// feed passes what is visible of a batch on to the merge, which may let it wait.
+func (f *follow) feed(ctx context.Context, source *collect.Source, b *batch, into collect.Batch) error {
+	select {
+	case f.reading <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-f.reading }()
+	bytes := len(b.events) * batchEventBytes
+	f.share.add(partBatches, bytes)
+	defer f.share.add(partBatches, -bytes)
+	for _, encoded := range b.events {
+		ev, err := decode(encoded)
 		if err != nil {
 			return err
 		}
-		if batch.GetSequence() > 0 {
-			at.next = batch.GetSequence() + 1
+		if f.isVisible(ev) {
+			into.Events = append(into.Events, ev)
 		}
-		at.watermark = max(at.watermark, batch.GetWatermark())
 	}
+	into.Watermark, into.GapSummary = b.GetWatermark(), b.GetGapSummary()
+	return source.Feed(ctx, into)
 }

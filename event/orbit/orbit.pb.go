@@ -997,7 +997,12 @@ type AgentStreamRequest struct {
 	ResumeFrom uint64 `protobuf:"varint,3,opt,name=resume_from,json=resumeFrom,proto3" json:"resume_from,omitempty"`
 	Instance   uint64 `protobuf:"fixed64,4,opt,name=instance,proto3" json:"instance,omitempty"`
 	// With resume_from 0: begin with events of the history since this time, ns since the Unix epoch; 0: none.
-	Since         uint64 `protobuf:"fixed64,5,opt,name=since,proto3" json:"since,omitempty"`
+	Since uint64 `protobuf:"fixed64,5,opt,name=since,proto3" json:"since,omitempty"`
+	// What the agent may send before it was read, bytes of messages before compression: it sends a batch of at most half
+	// of that, or one event, while at most half was not read. 0: as much as the connection takes.
+	Window uint32 `protobuf:"varint,6,opt,name=window,proto3" json:"window,omitempty"`
+	// Bytes of the messages that were read so far.
+	Read          uint64 `protobuf:"varint,7,opt,name=read,proto3" json:"read,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1067,6 +1072,20 @@ func (x *AgentStreamRequest) GetSince() uint64 {
 	return 0
 }
 
+func (x *AgentStreamRequest) GetWindow() uint32 {
+	if x != nil {
+		return x.Window
+	}
+	return 0
+}
+
+func (x *AgentStreamRequest) GetRead() uint64 {
+	if x != nil {
+		return x.Read
+	}
+	return 0
+}
+
 type AgentQueryRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Protocol  uint32                 `protobuf:"varint,1,opt,name=protocol,proto3" json:"protocol,omitempty"`
@@ -1075,7 +1094,10 @@ type AgentQueryRequest struct {
 	Since uint64 `protobuf:"fixed64,3,opt,name=since,proto3" json:"since,omitempty"`
 	Until uint64 `protobuf:"fixed64,4,opt,name=until,proto3" json:"until,omitempty"`
 	// Only the newest so many; 0: all.
-	Newest        uint32 `protobuf:"varint,5,opt,name=newest,proto3" json:"newest,omitempty"`
+	Newest uint32 `protobuf:"varint,5,opt,name=newest,proto3" json:"newest,omitempty"`
+	// As those of AgentStreamRequest.
+	Window        uint32 `protobuf:"varint,6,opt,name=window,proto3" json:"window,omitempty"`
+	Read          uint64 `protobuf:"varint,7,opt,name=read,proto3" json:"read,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1141,6 +1163,20 @@ func (x *AgentQueryRequest) GetUntil() uint64 {
 func (x *AgentQueryRequest) GetNewest() uint32 {
 	if x != nil {
 		return x.Newest
+	}
+	return 0
+}
+
+func (x *AgentQueryRequest) GetWindow() uint32 {
+	if x != nil {
+		return x.Window
+	}
+	return 0
+}
+
+func (x *AgentQueryRequest) GetRead() uint64 {
+	if x != nil {
+		return x.Read
 	}
 	return 0
 }
@@ -1786,20 +1822,24 @@ const file_orbit_orbit_proto_rawDesc = "" +
 	"namespaces\x18\x02 \x03(\tR\n" +
 	"namespaces\x12\x12\n" +
 	"\x04pods\x18\x03 \x03(\tR\x04pods\x12\x1c\n" +
-	"\tworkloads\x18\x04 \x03(\tR\tworkloads\"\xbf\x01\n" +
+	"\tworkloads\x18\x04 \x03(\tR\tworkloads\"\xeb\x01\n" +
 	"\x12AgentStreamRequest\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12:\n" +
 	"\tselection\x18\x02 \x01(\v2\x1c.orb8.orbit.v1.NodeSelectionR\tselection\x12\x1f\n" +
 	"\vresume_from\x18\x03 \x01(\x04R\n" +
 	"resumeFrom\x12\x1a\n" +
 	"\binstance\x18\x04 \x01(\x06R\binstance\x12\x14\n" +
-	"\x05since\x18\x05 \x01(\x06R\x05since\"\xaf\x01\n" +
+	"\x05since\x18\x05 \x01(\x06R\x05since\x12\x16\n" +
+	"\x06window\x18\x06 \x01(\rR\x06window\x12\x12\n" +
+	"\x04read\x18\a \x01(\x04R\x04read\"\xdb\x01\n" +
 	"\x11AgentQueryRequest\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12:\n" +
 	"\tselection\x18\x02 \x01(\v2\x1c.orb8.orbit.v1.NodeSelectionR\tselection\x12\x14\n" +
 	"\x05since\x18\x03 \x01(\x06R\x05since\x12\x14\n" +
 	"\x05until\x18\x04 \x01(\x06R\x05until\x12\x16\n" +
-	"\x06newest\x18\x05 \x01(\rR\x06newest\"\xe4\x01\n" +
+	"\x06newest\x18\x05 \x01(\rR\x06newest\x12\x16\n" +
+	"\x06window\x18\x06 \x01(\rR\x06window\x12\x12\n" +
+	"\x04read\x18\a \x01(\x04R\x04read\"\xe4\x01\n" +
 	"\n" +
 	"AgentBatch\x12/\n" +
 	"\x05hello\x18\x01 \x01(\v2\x19.orb8.orbit.v1.AgentHelloR\x05hello\x12\x1a\n" +
@@ -1864,10 +1904,10 @@ const file_orbit_orbit_proto_rawDesc = "" +
 	"\vStreamFlows\x12\x1c.orb8.orbit.v1.StreamRequest\x1a\x15.orb8.orbit.v1.Answer0\x01\x12G\n" +
 	"\n" +
 	"QueryFlows\x12 .orb8.orbit.v1.QueryFlowsRequest\x1a\x15.orb8.orbit.v1.Answer0\x01\x12@\n" +
-	"\x05Nodes\x12\x1b.orb8.orbit.v1.NodesRequest\x1a\x1a.orb8.orbit.v1.NodesAnswer2\xe2\x01\n" +
-	"\x05Agent\x12H\n" +
-	"\x06Stream\x12!.orb8.orbit.v1.AgentStreamRequest\x1a\x19.orb8.orbit.v1.AgentBatch0\x01\x12F\n" +
-	"\x05Query\x12 .orb8.orbit.v1.AgentQueryRequest\x1a\x19.orb8.orbit.v1.AgentBatch0\x01\x12G\n" +
+	"\x05Nodes\x12\x1b.orb8.orbit.v1.NodesRequest\x1a\x1a.orb8.orbit.v1.NodesAnswer2\xe6\x01\n" +
+	"\x05Agent\x12J\n" +
+	"\x06Stream\x12!.orb8.orbit.v1.AgentStreamRequest\x1a\x19.orb8.orbit.v1.AgentBatch(\x010\x01\x12H\n" +
+	"\x05Query\x12 .orb8.orbit.v1.AgentQueryRequest\x1a\x19.orb8.orbit.v1.AgentBatch(\x010\x01\x12G\n" +
 	"\x06Status\x12!.orb8.orbit.v1.AgentStatusRequest\x1a\x1a.orb8.orbit.v1.AgentStatus2V\n" +
 	"\fCertificates\x12F\n" +
 	"\aCertify\x12\x1d.orb8.orbit.v1.CertifyRequest\x1a\x1c.orb8.orbit.v1.CertifyAnswerB.Z,github.com/orb8-dev/kubectl-orb8/event/orbitb\x06proto3"

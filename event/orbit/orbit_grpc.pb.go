@@ -314,12 +314,13 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Agent answers for one node. Only servers may call it.
+// Agent answers for one node. Only servers may call it. The first message of a request selects; later ones have only
+// the field read.
 type AgentClient interface {
 	// Stream sends the node's events as they happen: halves of flows, with the names of the node's own pods.
-	Stream(ctx context.Context, in *AgentStreamRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[AgentBatch], error)
+	Stream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[AgentStreamRequest, AgentBatch], error)
 	// Query sends events of the node's history, oldest first, and ends.
-	Query(ctx context.Context, in *AgentQueryRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[AgentBatch], error)
+	Query(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[AgentQueryRequest, AgentBatch], error)
 	Status(ctx context.Context, in *AgentStatusRequest, opts ...grpc.CallOption) (*AgentStatus, error)
 }
 
@@ -331,43 +332,31 @@ func NewAgentClient(cc grpc.ClientConnInterface) AgentClient {
 	return &agentClient{cc}
 }
 
-func (c *agentClient) Stream(ctx context.Context, in *AgentStreamRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[AgentBatch], error) {
+func (c *agentClient) Stream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[AgentStreamRequest, AgentBatch], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[0], Agent_Stream_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
 	x := &grpc.GenericClientStream[AgentStreamRequest, AgentBatch]{ClientStream: stream}
-	if err := x.ClientStream.SendMsg(in); err != nil {
-		return nil, err
-	}
-	if err := x.ClientStream.CloseSend(); err != nil {
-		return nil, err
-	}
 	return x, nil
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Agent_StreamClient = grpc.ServerStreamingClient[AgentBatch]
+type Agent_StreamClient = grpc.BidiStreamingClient[AgentStreamRequest, AgentBatch]
 
-func (c *agentClient) Query(ctx context.Context, in *AgentQueryRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[AgentBatch], error) {
+func (c *agentClient) Query(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[AgentQueryRequest, AgentBatch], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[1], Agent_Query_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
 	x := &grpc.GenericClientStream[AgentQueryRequest, AgentBatch]{ClientStream: stream}
-	if err := x.ClientStream.SendMsg(in); err != nil {
-		return nil, err
-	}
-	if err := x.ClientStream.CloseSend(); err != nil {
-		return nil, err
-	}
 	return x, nil
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Agent_QueryClient = grpc.ServerStreamingClient[AgentBatch]
+type Agent_QueryClient = grpc.BidiStreamingClient[AgentQueryRequest, AgentBatch]
 
 func (c *agentClient) Status(ctx context.Context, in *AgentStatusRequest, opts ...grpc.CallOption) (*AgentStatus, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -383,12 +372,13 @@ func (c *agentClient) Status(ctx context.Context, in *AgentStatusRequest, opts .
 // All implementations must embed UnimplementedAgentServer
 // for forward compatibility.
 //
-// Agent answers for one node. Only servers may call it.
+// Agent answers for one node. Only servers may call it. The first message of a request selects; later ones have only
+// the field read.
 type AgentServer interface {
 	// Stream sends the node's events as they happen: halves of flows, with the names of the node's own pods.
-	Stream(*AgentStreamRequest, grpc.ServerStreamingServer[AgentBatch]) error
+	Stream(grpc.BidiStreamingServer[AgentStreamRequest, AgentBatch]) error
 	// Query sends events of the node's history, oldest first, and ends.
-	Query(*AgentQueryRequest, grpc.ServerStreamingServer[AgentBatch]) error
+	Query(grpc.BidiStreamingServer[AgentQueryRequest, AgentBatch]) error
 	Status(context.Context, *AgentStatusRequest) (*AgentStatus, error)
 	mustEmbedUnimplementedAgentServer()
 }
@@ -400,10 +390,10 @@ type AgentServer interface {
 // pointer dereference when methods are called.
 type UnimplementedAgentServer struct{}
 
-func (UnimplementedAgentServer) Stream(*AgentStreamRequest, grpc.ServerStreamingServer[AgentBatch]) error {
+func (UnimplementedAgentServer) Stream(grpc.BidiStreamingServer[AgentStreamRequest, AgentBatch]) error {
 	return status.Error(codes.Unimplemented, "method Stream not implemented")
 }
-func (UnimplementedAgentServer) Query(*AgentQueryRequest, grpc.ServerStreamingServer[AgentBatch]) error {
+func (UnimplementedAgentServer) Query(grpc.BidiStreamingServer[AgentQueryRequest, AgentBatch]) error {
 	return status.Error(codes.Unimplemented, "method Query not implemented")
 }
 func (UnimplementedAgentServer) Status(context.Context, *AgentStatusRequest) (*AgentStatus, error) {
@@ -431,26 +421,18 @@ func RegisterAgentServer(s grpc.ServiceRegistrar, srv AgentServer) {
 }
 
 func _Agent_Stream_Handler(srv interface{}, stream grpc.ServerStream) error {
-	m := new(AgentStreamRequest)
-	if err := stream.RecvMsg(m); err != nil {
-		return err
-	}
-	return srv.(AgentServer).Stream(m, &grpc.GenericServerStream[AgentStreamRequest, AgentBatch]{ServerStream: stream})
+	return srv.(AgentServer).Stream(&grpc.GenericServerStream[AgentStreamRequest, AgentBatch]{ServerStream: stream})
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Agent_StreamServer = grpc.ServerStreamingServer[AgentBatch]
+type Agent_StreamServer = grpc.BidiStreamingServer[AgentStreamRequest, AgentBatch]
 
 func _Agent_Query_Handler(srv interface{}, stream grpc.ServerStream) error {
-	m := new(AgentQueryRequest)
-	if err := stream.RecvMsg(m); err != nil {
-		return err
-	}
-	return srv.(AgentServer).Query(m, &grpc.GenericServerStream[AgentQueryRequest, AgentBatch]{ServerStream: stream})
+	return srv.(AgentServer).Query(&grpc.GenericServerStream[AgentQueryRequest, AgentBatch]{ServerStream: stream})
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Agent_QueryServer = grpc.ServerStreamingServer[AgentBatch]
+type Agent_QueryServer = grpc.BidiStreamingServer[AgentQueryRequest, AgentBatch]
 
 func _Agent_Status_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(AgentStatusRequest)
@@ -487,11 +469,13 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "Stream",
 			Handler:       _Agent_Stream_Handler,
 			ServerStreams: true,
+			ClientStreams: true,
 		},
 		{
 			StreamName:    "Query",
 			Handler:       _Agent_Query_Handler,
 			ServerStreams: true,
+			ClientStreams: true,
 		},
 	},
 	Metadata: "orbit/orbit.proto",

@@ -1,6 +1,8 @@
 package orbit
 
 import (
+	"fmt"
+
 	"google.golang.org/grpc/encoding"
 	encodingproto "google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
@@ -43,8 +45,45 @@ func encode(head proto.Message, field protowire.Number, events [][]byte) (Wire, 
 	return wire, nil
 }
 
-// Codec is gRPC's protobuf codec, except that it sends a Wire unchanged.
+// DecodeBatch decodes an AgentBatch but for its events, which are parts of wire.
+func DecodeBatch(wire Wire) (head *AgentBatch, events [][]byte, err error) {
+	var rest []byte
+	for b := []byte(wire); len(b) > 0; {
+		number, kind, n := protowire.ConsumeField(b)
+		if n < 0 {
+			return nil, nil, fmt.Errorf("decode batch: %w", protowire.ParseError(n))
+		}
+		field := b[:n]
+		b = b[n:]
+		if number != batchEvents || kind != protowire.BytesType {
+			rest = append(rest, field...)
+			continue
+		}
+		if len(events) == MaxBatchEvents {
+			return nil, nil, fmt.Errorf("decode batch: more than %d events", MaxBatchEvents)
+		}
+		_, _, tag := protowire.ConsumeTag(field)
+		event, _ := protowire.ConsumeBytes(field[tag:])
+		events = append(events, event)
+	}
+	head = &AgentBatch{}
+	if err := proto.Unmarshal(rest, head); err != nil {
+		return nil, nil, fmt.Errorf("decode batch: %w", err)
+	}
+	return head, events, nil
+}
+
+// Codec is gRPC's protobuf codec, except that it sends and receives a Wire unchanged.
 type Codec struct{ encoding.CodecV2 }
+
+// Unmarshal implements encoding.CodecV2.
+func (c Codec) Unmarshal(data mem.BufferSlice, v any) error {
+	if wire, ok := v.(*Wire); ok {
+		*wire = data.Materialize()
+		return nil
+	}
+	return c.CodecV2.Unmarshal(data, v)
+}
 
 // NewCodec returns the codec of servers and agents.
 func NewCodec() Codec { return Codec{encoding.GetCodecV2(encodingproto.Name)} }

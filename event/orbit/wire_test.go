@@ -1,6 +1,8 @@
 package orbit
 
 import (
+	"bytes"
+	"slices"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -39,4 +41,48 @@ func TestEncode_IsTheMessage(t *testing.T) {
 	if want := (&Answer{Watermark: 9, Events: events}); !proto.Equal(&answer, want) {
 		t.Errorf("got %v, want %v", &answer, want)
 	}
+}
+
+func TestDecodeBatch_IsTheMessage(t *testing.T) {
+	want := &AgentBatch{Sequence: 7, Watermark: 9, GapSummary: true, Hello: &AgentHello{Node: "a"},
+		Events: []*event.Event{{Time: 1, Pod: "a"}, {}, {Time: 2, Pod: "b"}}}
+	wire, err := proto.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, events, err := DecodeBatch(wire)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, encoded := range events {
+		var ev event.Event
+		if err := proto.Unmarshal(encoded, &ev); err != nil {
+			t.Fatal(err)
+		}
+		got.Events = append(got.Events, &ev)
+	}
+	if !proto.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if _, _, err := DecodeBatch(bytes.Repeat([]byte{byte(batchEvents)<<3 | 2, 0}, MaxBatchEvents+1)); err == nil {
+		t.Error("too many events are accepted")
+	}
+}
+
+func FuzzDecodeBatch(f *testing.F) {
+	f.Add([]byte{0x1a, 2, 9, 9, 0x10, 7})
+	f.Fuzz(func(t *testing.T, wire []byte) {
+		head, events, err := DecodeBatch(wire)
+		if err != nil {
+			return
+		}
+		encoded, err := EncodeBatch(head, events)
+		if err != nil {
+			t.Fatal(err)
+		}
+		head2, events2, err := DecodeBatch(encoded)
+		if err != nil || !proto.Equal(head, head2) || !slices.EqualFunc(events, events2, bytes.Equal) {
+			t.Errorf("%v %d events, then %v %d events: %v", head, len(events), head2, len(events2), err)
+		}
+	})
 }

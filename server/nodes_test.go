@@ -1,0 +1,6 @@
+//go:build !race
+
+package server
+
+// manyNodes are those of a large cluster.
+const manyNodes = 1000
