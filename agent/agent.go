@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/orb8-dev/kubectl-orb8/agent/export"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
@@ -71,6 +72,7 @@ type agent struct {
 	Options
 	feed    *feed
 	history *history.Rolling
+	export  *export.Exporter
 	pods    *knownPods
 	seen    *seen
 	started time.Time
@@ -97,7 +99,11 @@ func Run(ctx context.Context, o Options) error {
 	kept := rolling.Status()
 	a := &agent{Options: o, history: rolling, seen: newSeen(kept.Oldest, kept.Newest),
 		pods: openPods(o.StateDir, o.Log), refused: refusals.New(o.Log), started: time.Now()}
-	a.feed = newFeed(o.Node, nowNs, rolling.Append)
+	a.export = export.New(export.Options{Node: o.Node, Version: o.Version, Log: o.Log})
+	a.feed = newFeed(o.Node, nowNs, func(events [][]byte) {
+		rolling.Append(events)
+		a.export.Observe(events)
+	})
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
 	var work sync.WaitGroup
@@ -106,12 +112,18 @@ func Run(ctx context.Context, o Options) error {
 	work.Go(func() { failed <- health.Serve(serving, a.Health, a.unready) })
 	work.Go(func() { a.observe(serving) })
 	work.Go(func() { a.pods.run(serving) })
+	exports, finish := context.WithCancel(context.WithoutCancel(ctx))
+	defer finish()
+	var exporting sync.WaitGroup
+	exporting.Go(func() { a.export.Run(exports) })
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
 	stop()
 	work.Wait()
+	finish() // when all events have been emitted
+	exporting.Wait()
 	return errors.Join(err, rolling.Close())
 }
 
@@ -238,6 +250,7 @@ func (a *agent) readConfig(present *Config) *Config {
 	defer a.mu.Unlock()
 	if err == nil {
 		a.configError = ""
+		a.export.Apply(read.Export)
 		return read
 	}
 	if message := err.Error(); message != a.configError {

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/orb8-dev/kubectl-orb8/agent/export"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
 
@@ -28,6 +29,8 @@ type Config struct {
 	Syscalls SyscallConfig `json:"syscalls,omitzero"`
 	// ExcludeNamespaces are not observed.
 	ExcludeNamespaces []string `json:"excludeNamespaces,omitempty"`
+	// Export sends events to an OpenTelemetry collector; nil: off.
+	Export *export.Config `json:"export,omitempty"`
 }
 
 // SyscallConfig selects system calls.
@@ -71,13 +74,17 @@ func (c *Config) complete() {
 	if len(c.DNSPorts) == 0 {
 		c.DNSPorts = []uint32{53}
 	}
+	if c.Export != nil {
+		c.Export.Complete(c.Kinds)
+	}
 }
 
 // parseConfig reads a configuration. known are the kinds of this build. An error names the key, and what it takes.
 func parseConfig(text []byte, known []string) (*Config, error) {
 	c := &Config{}
 	if err := yaml.UnmarshalStrict(text, c); err != nil {
-		return nil, fmt.Errorf("%s: known keys are kinds, interval, dnsPorts, syscalls, excludeNamespaces",
+		return nil, fmt.Errorf("%s: known keys are kinds, interval, dnsPorts, syscalls, excludeNamespaces, export; "+
+			"of export: "+export.Keys,
 			strings.TrimPrefix(strings.ReplaceAll(err.Error(), "\n", " "),
 				"error unmarshaling JSON: while decoding JSON: "))
 	}
@@ -100,6 +107,11 @@ func parseConfig(text []byte, known []string) (*Config, error) {
 	}
 	if c.Syscalls.MinDuration.Duration < 0 {
 		return nil, fmt.Errorf("syscalls.minDuration: %v: want 0 or more", c.Syscalls.MinDuration.Duration)
+	}
+	if c.Export != nil {
+		if err := c.Export.Validate(c.Kinds); err != nil {
+			return nil, fmt.Errorf("export.%w", err)
+		}
 	}
 	return c, nil
 }
@@ -129,5 +141,9 @@ func (c *Config) session() *session.Config {
 	}
 }
 
-// equal reports whether two configurations observe the same.
-func (c *Config) equal(d *Config) bool { return reflect.DeepEqual(c, d) }
+// equal reports whether two configurations observe the same. What is done with the events may differ.
+func (c *Config) equal(d *Config) bool {
+	a, b := *c, *d
+	a.Export, b.Export = nil, nil
+	return reflect.DeepEqual(a, b)
+}

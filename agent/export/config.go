@@ -41,6 +41,10 @@ type Config struct {
 	Compression string `json:"compression,omitempty"`
 }
 
+// Keys are the keys of Config, for an error. A test compares them.
+const Keys = "endpoint, protocol, tls (insecure, caFile, certFile, keyFile, serverName), headersFile, kinds, updates, " +
+	"resource, queueBytes, batchBytes, timeout, compression"
+
 // TLS is how the connection is protected. Certificates of the collector are verified unless Insecure is set.
 type TLS struct {
 	// Insecure sends without TLS.
@@ -87,13 +91,17 @@ func DefaultKinds() []string { return []string{"flow", "tcp", "dns", "drop"} }
 // alwaysKinds are the kinds that say how complete the others are.
 var alwaysKinds = []string{"lost", "nodeStatus"}
 
-// Complete sets the defaults.
-func (c *Config) Complete() {
+// Complete sets the defaults. recorded are the kinds that the agent records.
+func (c *Config) Complete(recorded []string) {
 	if c.Protocol == "" {
 		c.Protocol = ProtocolGRPC
 	}
 	if len(c.Kinds) == 0 {
-		c.Kinds = DefaultKinds()
+		for _, kind := range DefaultKinds() {
+			if slices.Contains(recorded, kind) {
+				c.Kinds = append(c.Kinds, kind)
+			}
+		}
 	}
 	if c.Updates == 0 {
 		c.Updates = defaultUpdates
@@ -112,9 +120,9 @@ func (c *Config) Complete() {
 	}
 }
 
-// Validate checks a complete configuration. known are the kinds of this build. An error names the key, and what it
-// takes.
-func (c *Config) Validate(known []string) error {
+// Validate checks a complete configuration. recorded are the kinds that the agent records. An error names the key, and
+// what it takes.
+func (c *Config) Validate(recorded []string) error {
 	if err := c.validateEndpoint(); err != nil {
 		return err
 	}
@@ -125,8 +133,8 @@ func (c *Config) Validate(known []string) error {
 		return fmt.Errorf("headersFile: %q: want an absolute path", c.HeadersFile)
 	}
 	for _, kind := range c.Kinds {
-		if k := event.KindByName(kind); k == nil || k.Row || !slices.Contains(known, kind) {
-			return fmt.Errorf("kinds: %q: want some of %s", kind, strings.Join(known, ", "))
+		if k := event.KindByName(kind); k == nil || k.Row || !slices.Contains(recorded, kind) {
+			return fmt.Errorf("kinds: %q is not recorded: want some of %s", kind, strings.Join(recorded, ", "))
 		}
 	}
 	if u := c.Updates; u != UpdatesAll && (u < minUpdates || u > maxUpdates) {

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +17,7 @@ func parse(text string) (*Config, error) {
 	if err := yaml.UnmarshalStrict([]byte(text), c); err != nil {
 		return nil, err
 	}
-	c.Complete()
+	c.Complete(known())
 	return c, c.Validate(known())
 }
 
@@ -56,6 +57,22 @@ compression: none
 	}
 }
 
+func TestKeys(t *testing.T) {
+	var names []string
+	for _, typ := range []reflect.Type{reflect.TypeFor[Config](), reflect.TypeFor[TLS]()} {
+		for i := range typ.NumField() {
+			name, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+			names = append(names, name)
+		}
+	}
+	got := strings.FieldsFunc(Keys, func(r rune) bool { return strings.ContainsRune(" ,()", r) })
+	slices.Sort(names)
+	slices.Sort(got)
+	if !slices.Equal(names, got) {
+		t.Errorf("%v, want %v", got, names)
+	}
+}
+
 func TestConfig_ErrorsNameTheKey(t *testing.T) {
 	http := "protocol: http\nendpoint: "
 	for text, want := range map[string]string{
@@ -76,7 +93,7 @@ func TestConfig_ErrorsNameTheKey(t *testing.T) {
 		"endpoint: a:1\ntls: {skipVerify: true}":                    `unknown field "skipVerify"`,
 		"endpoint: a:1\nheadersFile: a":                             `headersFile: "a"`,
 		"endpoint: a:1\nheaders: {a: b}":                            `unknown field "headers"`,
-		"endpoint: a:1\nkinds: [flowSum]":                           `kinds: "flowSum": want some of flow`,
+		"endpoint: a:1\nkinds: [flowSum]":                           `kinds: "flowSum" is not recorded: want some of flow`,
 		"endpoint: a:1\nupdates: 1s":                                `updates: 1s: want all, or 10s`,
 		"endpoint: a:1\nupdates: never":                             `updates: "never"`,
 		"endpoint: a:1\nupdates: 5":                                 `updates: 5`,

@@ -276,7 +276,7 @@ func newConfig(t testing.TB, endpoint string, change func(*Config)) *Config {
 	if change != nil {
 		change(c)
 	}
-	c.Complete()
+	c.Complete(known())
 	if err := c.Validate(known()); err != nil {
 		t.Fatal(err)
 	}
