@@ -69,7 +69,8 @@ func check(root string) ([]string, error) {
 
 // generated reports whether a file is made by a tool, or holds the kernel's own names.
 func generated(name string) bool {
-	for _, suffix := range []string{"_bpfel.go", "_bpfeb.go", ".pb.go", "calls/tables.go", "docs/columns.md"} {
+	for _, suffix := range []string{"_bpfel.go", "_bpfeb.go", ".pb.go", "calls/tables.go", "docs/columns.md",
+		"docs/metrics.md"} {
 		if strings.HasSuffix(name, suffix) {
 			return true
 		}

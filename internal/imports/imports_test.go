@@ -107,6 +107,11 @@ var rules = []rule{
 		why: "requests are written field by field, since OpenTelemetry's SDK drops what does not fit, and counts nothing",
 	},
 	{
+		folder: "agent/metrics", never: append([]string{"github.com/cilium/ebpf"}, kubernetes...),
+		own: []string{"event", "agent/metrics"},
+		why: "metrics are made of events and of the state that the agent reports",
+	},
+	{
 		folder: "server", never: []string{"github.com/cilium/ebpf", "github.com/NVIDIA/go-nvml"},
 		own: []string{"event", "collect", "filter", "cluster", "history", "server", "internal"},
 		why: "a server observes nothing itself",
