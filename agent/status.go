@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/orb8-dev/kubectl-orb8/agent/export"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 )
 
@@ -34,12 +35,36 @@ func (a *agent) status() *orbit.AgentStatus {
 		Hello: h, Started: uint64(a.started.UnixNano()), Kernel: a.Release, Events: events, Lost: lost,
 		History: &orbit.HistoryStatus{Events: kept.Events, Bytes: uint64(kept.Bytes),
 			LimitBytes: uint64(kept.LimitBytes), Oldest: kept.Oldest, Newest: kept.Newest},
-		CpuMicros: cpuMicros(), MemoryBytes: residentBytes(),
+		CpuMicros: cpuMicros(), MemoryBytes: residentBytes(), Export: exportStatus(a.export.Status()),
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s.ConfigError, s.Warnings = a.configError, slices.Clone(a.warnings)
 	return s
+}
+
+// exportStatus returns nil if nothing was ever exported.
+func exportStatus(s export.Status) *orbit.ExportStatus {
+	if s.Endpoint == "" && s.Queued == 0 {
+		return nil
+	}
+	e := &orbit.ExportStatus{Endpoint: s.Endpoint, Queued: s.Queued, Sent: s.Sent, Lost: s.Lost,
+		LostBy: map[string]uint64{}, Pending: s.Pending, QueueBytes: s.QueueBytes, LimitBytes: s.LimitBytes,
+		LastSent: unixNano(s.LastSent), Error: s.Error, FailingSince: unixNano(s.FailingSince)}
+	for reason, n := range s.LostBy {
+		if n > 0 {
+			e.LostBy[export.Reason(reason).String()] = n
+		}
+	}
+	return e
+}
+
+// unixNano returns ns since the Unix epoch; 0 for the zero time.
+func unixNano(t time.Time) uint64 {
+	if t.IsZero() {
+		return 0
+	}
+	return uint64(t.UnixNano())
 }
 
 // cpuMicros is the CPU time of this process.

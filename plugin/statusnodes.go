@@ -63,6 +63,50 @@ type agentState struct {
 	CertificateExpiry *time.Time `json:"certificateExpiry"`
 	ConfigError       *string    `json:"configError"`
 	Warnings          []string   `json:"warnings"`
+	// Export is null if nothing is exported.
+	Export *exportState `json:"export"`
+}
+
+// exportState is the state of an agent's export to an OpenTelemetry collector.
+type exportState struct {
+	Endpoint *string `json:"endpoint"`
+	// Records that were queued since the agent's start: sent, lost, lost by reason, and still pending.
+	Queued  uint64            `json:"queued"`
+	Sent    uint64            `json:"sent"`
+	Lost    uint64            `json:"lost"`
+	LostBy  map[string]uint64 `json:"lostBy"`
+	Pending uint64            `json:"pending"`
+	// QueueBytes are used of QueueLimitBytes.
+	QueueBytes      uint64     `json:"queueBytes"`
+	QueueLimitBytes uint64     `json:"queueLimitBytes"`
+	LastSent        *time.Time `json:"lastSent"`
+	Error           *string    `json:"error"`
+	FailingSince    *time.Time `json:"failingSince"`
+}
+
+func exportStateOf(s *orbit.ExportStatus) *exportState {
+	if s == nil {
+		return nil
+	}
+	return &exportState{
+		Endpoint: known(s.GetEndpoint()), Queued: s.GetQueued(), Sent: s.GetSent(), Lost: s.GetLost(),
+		LostBy: s.GetLostBy(), Pending: s.GetPending(), QueueBytes: s.GetQueueBytes(),
+		QueueLimitBytes: s.GetLimitBytes(), LastSent: instantOf(s.GetLastSent()), Error: known(s.GetError()),
+		FailingSince: instantOf(s.GetFailingSince()),
+	}
+}
+
+// cell is the state in a table.
+func (s *exportState) cell() string {
+	switch {
+	case s == nil:
+		return "off"
+	case s.Error != nil && s.FailingSince != nil:
+		return fmt.Sprintf("failing, %d sent, %d lost", s.Sent, s.Lost)
+	case s.Lost > 0:
+		return fmt.Sprintf("%d sent, %d lost", s.Sent, s.Lost)
+	}
+	return fmt.Sprintf("%d sent", s.Sent)
 }
 
 func agentStates(answer *orbit.NodesAnswer) (states []agentState) {
@@ -87,7 +131,7 @@ func agentStates(answer *orbit.NodesAnswer) (states []agentState) {
 			s.CPUPercent = &percent
 		}
 		s.CertificateExpiry, s.ConfigError = instantOf(n.GetCertificateExpiry()), known(got.GetConfigError())
-		s.Warnings = got.GetWarnings()
+		s.Warnings, s.Export = got.GetWarnings(), exportStateOf(got.GetExport())
 		states = append(states, s)
 	}
 	return states
@@ -114,20 +158,20 @@ func instantOf(ns uint64) *time.Time {
 func writeAgents(w io.Writer, states []agentState, now time.Time, headers bool) error {
 	table := printers.GetNewTabWriter(w)
 	if headers {
-		fmt.Fprintln(table, "NODE\tEVENTS\tLOST\tHISTORY\tSINCE\tCPU\tMEMORY\tCLOCK\tCERTIFICATE\tRECORDS")
+		fmt.Fprintln(table, "NODE\tEVENTS\tLOST\tHISTORY\tSINCE\tCPU\tMEMORY\tCLOCK\tCERTIFICATE\tEXPORT\tRECORDS")
 	}
 	for i := range states {
 		s := &states[i]
 		cells := []string{s.Node}
 		if !s.Answers {
-			cells = append(cells, "n/a", "n/a", "n/a", "n/a", "n/a", "n/a", "n/a", "n/a", "n/a")
+			cells = append(cells, "n/a", "n/a", "n/a", "n/a", "n/a", "n/a", "n/a", "n/a", "n/a", "n/a")
 		} else {
 			cells = append(cells, fmt.Sprint(*s.Events), fmt.Sprint(*s.Lost),
 				string(event.AppendBytes(nil, *s.HistoryBytes))+" of "+string(event.AppendBytes(nil,
 					*s.HistoryLimitBytes)), ago(s.HistorySince, now), percent(s.CPUPercent),
 				string(event.AppendBytes(nil, *s.MemoryBytes)),
 				fmt.Sprintf("%+dms", *s.ClockSkewMicros/1000), until(s.CertificateExpiry, now),
-				strings.Join(s.Kinds, ","))
+				s.Export.cell(), strings.Join(s.Kinds, ","))
 		}
 		for n := range cells {
 			cells[n] = string(safe.AppendText(nil, cells[n]))
@@ -177,6 +221,13 @@ func agentLines(states []agentState) (lines []string) {
 			lines = append(lines, fmt.Sprintf("%s: the configuration is wrong, and the one before is in force: %s",
 				s.Node, *s.ConfigError))
 		}
+		if e := s.Export; e != nil && e.Error != nil {
+			since := ""
+			if e.FailingSince != nil {
+				since = " since " + e.FailingSince.Format(time.RFC3339)
+			}
+			lines = append(lines, fmt.Sprintf("%s: export to %s fails%s: %s", s.Node, endpointOf(e), since, *e.Error))
+		}
 		if skew := time.Duration(*s.ClockSkewMicros) * time.Microsecond; skew.Abs() > maxSkew {
 			lines = append(lines, fmt.Sprintf("%s: its clock differs from the server's by %v: events of other nodes "+
 				"are not in order with its own", s.Node, skew.Round(time.Millisecond)))
@@ -186,6 +237,13 @@ func agentLines(states []agentState) (lines []string) {
 		}
 	}
 	return lines
+}
+
+func endpointOf(s *exportState) string {
+	if s.Endpoint == nil {
+		return "the collector"
+	}
+	return *s.Endpoint
 }
 
 // writeAgentsJSON writes one object per line.

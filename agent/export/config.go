@@ -42,8 +42,8 @@ type Config struct {
 }
 
 // Keys are the keys of Config, for an error. A test compares them.
-const Keys = "endpoint, protocol, tls (insecure, caFile, certFile, keyFile, serverName), headersFile, kinds, updates, " +
-	"resource, queueBytes, batchBytes, timeout, compression"
+const Keys = "endpoint, protocol, tls (insecure, caFile, certFile, keyFile, serverName), headersFile, kinds, " +
+	"updates, resource, queueBytes, batchBytes, timeout, compression"
 
 // TLS is how the connection is protected. Certificates of the collector are verified unless Insecure is set.
 type TLS struct {

@@ -93,7 +93,7 @@ func TestConfig_ErrorsNameTheKey(t *testing.T) {
 		"endpoint: a:1\ntls: {skipVerify: true}":                    `unknown field "skipVerify"`,
 		"endpoint: a:1\nheadersFile: a":                             `headersFile: "a"`,
 		"endpoint: a:1\nheaders: {a: b}":                            `unknown field "headers"`,
-		"endpoint: a:1\nkinds: [flowSum]":                           `kinds: "flowSum" is not recorded: want some of flow`,
+		"endpoint: a:1\nkinds: [flowSum]":                           `kinds: "flowSum" is not recorded: want some of`,
 		"endpoint: a:1\nupdates: 1s":                                `updates: 1s: want all, or 10s`,
 		"endpoint: a:1\nupdates: never":                             `updates: "never"`,
 		"endpoint: a:1\nupdates: 5":                                 `updates: 5`,

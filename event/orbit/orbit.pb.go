@@ -1453,7 +1453,9 @@ type AgentStatus struct {
 	// The error of the newest configuration file, which is not in force then.
 	ConfigError string `protobuf:"bytes,9,opt,name=config_error,json=configError,proto3" json:"config_error,omitempty"`
 	// The newest warnings, oldest first.
-	Warnings      []string `protobuf:"bytes,10,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	Warnings []string `protobuf:"bytes,10,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// Absent: nothing is exported.
+	Export        *ExportStatus `protobuf:"bytes,11,opt,name=export,proto3" json:"export,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1558,6 +1560,143 @@ func (x *AgentStatus) GetWarnings() []string {
 	return nil
 }
 
+func (x *AgentStatus) GetExport() *ExportStatus {
+	if x != nil {
+		return x.Export
+	}
+	return nil
+}
+
+// ExportStatus is of the export to an OpenTelemetry collector. queued = sent + lost + pending.
+type ExportStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty: export was switched off since the start.
+	Endpoint string `protobuf:"bytes,1,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	// Records since the start: queued, accepted by the collector, and lost.
+	Queued uint64 `protobuf:"varint,2,opt,name=queued,proto3" json:"queued,omitempty"`
+	Sent   uint64 `protobuf:"varint,3,opt,name=sent,proto3" json:"sent,omitempty"`
+	Lost   uint64 `protobuf:"varint,4,opt,name=lost,proto3" json:"lost,omitempty"`
+	// Losses by their reason.
+	LostBy     map[string]uint64 `protobuf:"bytes,5,rep,name=lost_by,json=lostBy,proto3" json:"lost_by,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Pending    uint64            `protobuf:"varint,6,opt,name=pending,proto3" json:"pending,omitempty"`
+	QueueBytes uint64            `protobuf:"varint,7,opt,name=queue_bytes,json=queueBytes,proto3" json:"queue_bytes,omitempty"`
+	LimitBytes uint64            `protobuf:"varint,8,opt,name=limit_bytes,json=limitBytes,proto3" json:"limit_bytes,omitempty"`
+	// Time of the last request that was accepted, ns since the Unix epoch; 0: none.
+	LastSent uint64 `protobuf:"fixed64,9,opt,name=last_sent,json=lastSent,proto3" json:"last_sent,omitempty"`
+	// Why the last attempt failed, and since when they do.
+	Error         string `protobuf:"bytes,10,opt,name=error,proto3" json:"error,omitempty"`
+	FailingSince  uint64 `protobuf:"fixed64,11,opt,name=failing_since,json=failingSince,proto3" json:"failing_since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportStatus) Reset() {
+	*x = ExportStatus{}
+	mi := &file_orbit_orbit_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportStatus) ProtoMessage() {}
+
+func (x *ExportStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_orbit_orbit_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportStatus.ProtoReflect.Descriptor instead.
+func (*ExportStatus) Descriptor() ([]byte, []int) {
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ExportStatus) GetEndpoint() string {
+	if x != nil {
+		return x.Endpoint
+	}
+	return ""
+}
+
+func (x *ExportStatus) GetQueued() uint64 {
+	if x != nil {
+		return x.Queued
+	}
+	return 0
+}
+
+func (x *ExportStatus) GetSent() uint64 {
+	if x != nil {
+		return x.Sent
+	}
+	return 0
+}
+
+func (x *ExportStatus) GetLost() uint64 {
+	if x != nil {
+		return x.Lost
+	}
+	return 0
+}
+
+func (x *ExportStatus) GetLostBy() map[string]uint64 {
+	if x != nil {
+		return x.LostBy
+	}
+	return nil
+}
+
+func (x *ExportStatus) GetPending() uint64 {
+	if x != nil {
+		return x.Pending
+	}
+	return 0
+}
+
+func (x *ExportStatus) GetQueueBytes() uint64 {
+	if x != nil {
+		return x.QueueBytes
+	}
+	return 0
+}
+
+func (x *ExportStatus) GetLimitBytes() uint64 {
+	if x != nil {
+		return x.LimitBytes
+	}
+	return 0
+}
+
+func (x *ExportStatus) GetLastSent() uint64 {
+	if x != nil {
+		return x.LastSent
+	}
+	return 0
+}
+
+func (x *ExportStatus) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *ExportStatus) GetFailingSince() uint64 {
+	if x != nil {
+		return x.FailingSince
+	}
+	return 0
+}
+
 type HistoryStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Events        uint64                 `protobuf:"varint,1,opt,name=events,proto3" json:"events,omitempty"`
@@ -1571,7 +1710,7 @@ type HistoryStatus struct {
 
 func (x *HistoryStatus) Reset() {
 	*x = HistoryStatus{}
-	mi := &file_orbit_orbit_proto_msgTypes[18]
+	mi := &file_orbit_orbit_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1583,7 +1722,7 @@ func (x *HistoryStatus) String() string {
 func (*HistoryStatus) ProtoMessage() {}
 
 func (x *HistoryStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[18]
+	mi := &file_orbit_orbit_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1596,7 +1735,7 @@ func (x *HistoryStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryStatus.ProtoReflect.Descriptor instead.
 func (*HistoryStatus) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{18}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *HistoryStatus) GetEvents() uint64 {
@@ -1647,7 +1786,7 @@ type CertifyRequest struct {
 
 func (x *CertifyRequest) Reset() {
 	*x = CertifyRequest{}
-	mi := &file_orbit_orbit_proto_msgTypes[19]
+	mi := &file_orbit_orbit_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1659,7 +1798,7 @@ func (x *CertifyRequest) String() string {
 func (*CertifyRequest) ProtoMessage() {}
 
 func (x *CertifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[19]
+	mi := &file_orbit_orbit_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1672,7 +1811,7 @@ func (x *CertifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CertifyRequest.ProtoReflect.Descriptor instead.
 func (*CertifyRequest) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{19}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CertifyRequest) GetProtocol() uint32 {
@@ -1706,7 +1845,7 @@ type CertifyAnswer struct {
 
 func (x *CertifyAnswer) Reset() {
 	*x = CertifyAnswer{}
-	mi := &file_orbit_orbit_proto_msgTypes[20]
+	mi := &file_orbit_orbit_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1718,7 +1857,7 @@ func (x *CertifyAnswer) String() string {
 func (*CertifyAnswer) ProtoMessage() {}
 
 func (x *CertifyAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[20]
+	mi := &file_orbit_orbit_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1731,7 +1870,7 @@ func (x *CertifyAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CertifyAnswer.ProtoReflect.Descriptor instead.
 func (*CertifyAnswer) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{20}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CertifyAnswer) GetChain() [][]byte {
@@ -1864,7 +2003,7 @@ const file_orbit_orbit_proto_rawDesc = "" +
 	"\x04gaps\x18\n" +
 	" \x03(\v2\x13.orb8.orbit.v1.SpanR\x04gaps\"0\n" +
 	"\x12AgentStatusRequest\x12\x1a\n" +
-	"\bprotocol\x18\x01 \x01(\rR\bprotocol\"\xd5\x02\n" +
+	"\bprotocol\x18\x01 \x01(\rR\bprotocol\"\x8a\x03\n" +
 	"\vAgentStatus\x12/\n" +
 	"\x05hello\x18\x01 \x01(\v2\x19.orb8.orbit.v1.AgentHelloR\x05hello\x12\x18\n" +
 	"\astarted\x18\x02 \x01(\x06R\astarted\x12\x16\n" +
@@ -1877,7 +2016,26 @@ const file_orbit_orbit_proto_rawDesc = "" +
 	"\fmemory_bytes\x18\b \x01(\x04R\vmemoryBytes\x12!\n" +
 	"\fconfig_error\x18\t \x01(\tR\vconfigError\x12\x1a\n" +
 	"\bwarnings\x18\n" +
-	" \x03(\tR\bwarnings\"\x8e\x01\n" +
+	" \x03(\tR\bwarnings\x123\n" +
+	"\x06export\x18\v \x01(\v2\x1b.orb8.orbit.v1.ExportStatusR\x06export\"\x9b\x03\n" +
+	"\fExportStatus\x12\x1a\n" +
+	"\bendpoint\x18\x01 \x01(\tR\bendpoint\x12\x16\n" +
+	"\x06queued\x18\x02 \x01(\x04R\x06queued\x12\x12\n" +
+	"\x04sent\x18\x03 \x01(\x04R\x04sent\x12\x12\n" +
+	"\x04lost\x18\x04 \x01(\x04R\x04lost\x12@\n" +
+	"\alost_by\x18\x05 \x03(\v2'.orb8.orbit.v1.ExportStatus.LostByEntryR\x06lostBy\x12\x18\n" +
+	"\apending\x18\x06 \x01(\x04R\apending\x12\x1f\n" +
+	"\vqueue_bytes\x18\a \x01(\x04R\n" +
+	"queueBytes\x12\x1f\n" +
+	"\vlimit_bytes\x18\b \x01(\x04R\n" +
+	"limitBytes\x12\x1b\n" +
+	"\tlast_sent\x18\t \x01(\x06R\blastSent\x12\x14\n" +
+	"\x05error\x18\n" +
+	" \x01(\tR\x05error\x12#\n" +
+	"\rfailing_since\x18\v \x01(\x06R\ffailingSince\x1a9\n" +
+	"\vLostByEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\x8e\x01\n" +
 	"\rHistoryStatus\x12\x16\n" +
 	"\x06events\x18\x01 \x01(\x04R\x06events\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x1f\n" +
@@ -1925,7 +2083,7 @@ func file_orbit_orbit_proto_rawDescGZIP() []byte {
 }
 
 var file_orbit_orbit_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_orbit_orbit_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_orbit_orbit_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_orbit_orbit_proto_goTypes = []any{
 	(NodeAnswer)(0),            // 0: orb8.orbit.v1.NodeAnswer
 	(*Selection)(nil),          // 1: orb8.orbit.v1.Selection
@@ -1946,18 +2104,20 @@ var file_orbit_orbit_proto_goTypes = []any{
 	(*AgentHello)(nil),         // 16: orb8.orbit.v1.AgentHello
 	(*AgentStatusRequest)(nil), // 17: orb8.orbit.v1.AgentStatusRequest
 	(*AgentStatus)(nil),        // 18: orb8.orbit.v1.AgentStatus
-	(*HistoryStatus)(nil),      // 19: orb8.orbit.v1.HistoryStatus
-	(*CertifyRequest)(nil),     // 20: orb8.orbit.v1.CertifyRequest
-	(*CertifyAnswer)(nil),      // 21: orb8.orbit.v1.CertifyAnswer
-	nil,                        // 22: orb8.orbit.v1.StreamRequest.NodeSinceEntry
-	(*event.Event)(nil),        // 23: orb8.event.v1.Event
+	(*ExportStatus)(nil),       // 19: orb8.orbit.v1.ExportStatus
+	(*HistoryStatus)(nil),      // 20: orb8.orbit.v1.HistoryStatus
+	(*CertifyRequest)(nil),     // 21: orb8.orbit.v1.CertifyRequest
+	(*CertifyAnswer)(nil),      // 22: orb8.orbit.v1.CertifyAnswer
+	nil,                        // 23: orb8.orbit.v1.StreamRequest.NodeSinceEntry
+	nil,                        // 24: orb8.orbit.v1.ExportStatus.LostByEntry
+	(*event.Event)(nil),        // 25: orb8.event.v1.Event
 }
 var file_orbit_orbit_proto_depIdxs = []int32{
 	1,  // 0: orb8.orbit.v1.StreamRequest.selection:type_name -> orb8.orbit.v1.Selection
-	22, // 1: orb8.orbit.v1.StreamRequest.node_since:type_name -> orb8.orbit.v1.StreamRequest.NodeSinceEntry
+	23, // 1: orb8.orbit.v1.StreamRequest.node_since:type_name -> orb8.orbit.v1.StreamRequest.NodeSinceEntry
 	1,  // 2: orb8.orbit.v1.QueryRequest.selection:type_name -> orb8.orbit.v1.Selection
 	3,  // 3: orb8.orbit.v1.QueryFlowsRequest.query:type_name -> orb8.orbit.v1.QueryRequest
-	23, // 4: orb8.orbit.v1.Answer.events:type_name -> orb8.event.v1.Event
+	25, // 4: orb8.orbit.v1.Answer.events:type_name -> orb8.event.v1.Event
 	6,  // 5: orb8.orbit.v1.Answer.coverage:type_name -> orb8.orbit.v1.Coverage
 	7,  // 6: orb8.orbit.v1.Coverage.nodes:type_name -> orb8.orbit.v1.NodeCoverage
 	0,  // 7: orb8.orbit.v1.NodeCoverage.answer:type_name -> orb8.orbit.v1.NodeAnswer
@@ -1968,33 +2128,35 @@ var file_orbit_orbit_proto_depIdxs = []int32{
 	12, // 12: orb8.orbit.v1.AgentStreamRequest.selection:type_name -> orb8.orbit.v1.NodeSelection
 	12, // 13: orb8.orbit.v1.AgentQueryRequest.selection:type_name -> orb8.orbit.v1.NodeSelection
 	16, // 14: orb8.orbit.v1.AgentBatch.hello:type_name -> orb8.orbit.v1.AgentHello
-	23, // 15: orb8.orbit.v1.AgentBatch.events:type_name -> orb8.event.v1.Event
+	25, // 15: orb8.orbit.v1.AgentBatch.events:type_name -> orb8.event.v1.Event
 	8,  // 16: orb8.orbit.v1.AgentHello.gaps:type_name -> orb8.orbit.v1.Span
 	16, // 17: orb8.orbit.v1.AgentStatus.hello:type_name -> orb8.orbit.v1.AgentHello
-	19, // 18: orb8.orbit.v1.AgentStatus.history:type_name -> orb8.orbit.v1.HistoryStatus
-	2,  // 19: orb8.orbit.v1.OrbitService.StreamEvents:input_type -> orb8.orbit.v1.StreamRequest
-	3,  // 20: orb8.orbit.v1.OrbitService.QueryEvents:input_type -> orb8.orbit.v1.QueryRequest
-	2,  // 21: orb8.orbit.v1.OrbitService.StreamFlows:input_type -> orb8.orbit.v1.StreamRequest
-	4,  // 22: orb8.orbit.v1.OrbitService.QueryFlows:input_type -> orb8.orbit.v1.QueryFlowsRequest
-	9,  // 23: orb8.orbit.v1.OrbitService.Nodes:input_type -> orb8.orbit.v1.NodesRequest
-	13, // 24: orb8.orbit.v1.Agent.Stream:input_type -> orb8.orbit.v1.AgentStreamRequest
-	14, // 25: orb8.orbit.v1.Agent.Query:input_type -> orb8.orbit.v1.AgentQueryRequest
-	17, // 26: orb8.orbit.v1.Agent.Status:input_type -> orb8.orbit.v1.AgentStatusRequest
-	20, // 27: orb8.orbit.v1.Certificates.Certify:input_type -> orb8.orbit.v1.CertifyRequest
-	5,  // 28: orb8.orbit.v1.OrbitService.StreamEvents:output_type -> orb8.orbit.v1.Answer
-	5,  // 29: orb8.orbit.v1.OrbitService.QueryEvents:output_type -> orb8.orbit.v1.Answer
-	5,  // 30: orb8.orbit.v1.OrbitService.StreamFlows:output_type -> orb8.orbit.v1.Answer
-	5,  // 31: orb8.orbit.v1.OrbitService.QueryFlows:output_type -> orb8.orbit.v1.Answer
-	10, // 32: orb8.orbit.v1.OrbitService.Nodes:output_type -> orb8.orbit.v1.NodesAnswer
-	15, // 33: orb8.orbit.v1.Agent.Stream:output_type -> orb8.orbit.v1.AgentBatch
-	15, // 34: orb8.orbit.v1.Agent.Query:output_type -> orb8.orbit.v1.AgentBatch
-	18, // 35: orb8.orbit.v1.Agent.Status:output_type -> orb8.orbit.v1.AgentStatus
-	21, // 36: orb8.orbit.v1.Certificates.Certify:output_type -> orb8.orbit.v1.CertifyAnswer
-	28, // [28:37] is the sub-list for method output_type
-	19, // [19:28] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	20, // 18: orb8.orbit.v1.AgentStatus.history:type_name -> orb8.orbit.v1.HistoryStatus
+	19, // 19: orb8.orbit.v1.AgentStatus.export:type_name -> orb8.orbit.v1.ExportStatus
+	24, // 20: orb8.orbit.v1.ExportStatus.lost_by:type_name -> orb8.orbit.v1.ExportStatus.LostByEntry
+	2,  // 21: orb8.orbit.v1.OrbitService.StreamEvents:input_type -> orb8.orbit.v1.StreamRequest
+	3,  // 22: orb8.orbit.v1.OrbitService.QueryEvents:input_type -> orb8.orbit.v1.QueryRequest
+	2,  // 23: orb8.orbit.v1.OrbitService.StreamFlows:input_type -> orb8.orbit.v1.StreamRequest
+	4,  // 24: orb8.orbit.v1.OrbitService.QueryFlows:input_type -> orb8.orbit.v1.QueryFlowsRequest
+	9,  // 25: orb8.orbit.v1.OrbitService.Nodes:input_type -> orb8.orbit.v1.NodesRequest
+	13, // 26: orb8.orbit.v1.Agent.Stream:input_type -> orb8.orbit.v1.AgentStreamRequest
+	14, // 27: orb8.orbit.v1.Agent.Query:input_type -> orb8.orbit.v1.AgentQueryRequest
+	17, // 28: orb8.orbit.v1.Agent.Status:input_type -> orb8.orbit.v1.AgentStatusRequest
+	21, // 29: orb8.orbit.v1.Certificates.Certify:input_type -> orb8.orbit.v1.CertifyRequest
+	5,  // 30: orb8.orbit.v1.OrbitService.StreamEvents:output_type -> orb8.orbit.v1.Answer
+	5,  // 31: orb8.orbit.v1.OrbitService.QueryEvents:output_type -> orb8.orbit.v1.Answer
+	5,  // 32: orb8.orbit.v1.OrbitService.StreamFlows:output_type -> orb8.orbit.v1.Answer
+	5,  // 33: orb8.orbit.v1.OrbitService.QueryFlows:output_type -> orb8.orbit.v1.Answer
+	10, // 34: orb8.orbit.v1.OrbitService.Nodes:output_type -> orb8.orbit.v1.NodesAnswer
+	15, // 35: orb8.orbit.v1.Agent.Stream:output_type -> orb8.orbit.v1.AgentBatch
+	15, // 36: orb8.orbit.v1.Agent.Query:output_type -> orb8.orbit.v1.AgentBatch
+	18, // 37: orb8.orbit.v1.Agent.Status:output_type -> orb8.orbit.v1.AgentStatus
+	22, // 38: orb8.orbit.v1.Certificates.Certify:output_type -> orb8.orbit.v1.CertifyAnswer
+	30, // [30:39] is the sub-list for method output_type
+	21, // [21:30] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_orbit_orbit_proto_init() }
@@ -2008,7 +2170,7 @@ func file_orbit_orbit_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orbit_orbit_proto_rawDesc), len(file_orbit_orbit_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   22,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   3,
 		},
