@@ -44,6 +44,9 @@ func (c *Collector) Add(node string) *Source {
 	return s
 }
 
+// Node returns the name of the node.
+func (s *Source) Node() string { return s.node }
+
 // Close pauses the node: the merge does not wait for its events until the next Add.
 func (s *Source) Close() {
 	s.c.mu.Lock()

@@ -43,6 +43,10 @@ func TestRequests_AreBounded(t *testing.T) {
 // newerAgent speaks another protocol.
 type newerAgent struct{ orbit.UnimplementedAgentServer }
 
+func (newerAgent) Stream(grpc.BidiStreamingServer[orbit.AgentStreamRequest, orbit.AgentBatch]) error {
+	return status.Error(codes.FailedPrecondition, "this agent (v9) speaks protocol 8 to 9, the server 1")
+}
+
 func (newerAgent) Query(grpc.BidiStreamingServer[orbit.AgentQueryRequest, orbit.AgentBatch]) error {
 	return status.Error(codes.FailedPrecondition, "this agent (v9) speaks protocol 8 to 9, the server 1")
 }

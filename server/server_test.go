@@ -78,7 +78,7 @@ type fakeAgent struct {
 }
 
 func (a *fakeAgent) hello() *orbit.AgentBatch {
-	return &orbit.AgentBatch{Hello: &orbit.AgentHello{Protocol: orbit.Protocol, Node: a.node, Instance: 1,
+	return &orbit.AgentBatch{Hello: &orbit.AgentHello{Protocol: orbit.Protocol, Node: a.node, Instance: 1, KnownSince: 1,
 		Kinds: []string{"dns", "flow"}, Time: uint64(time.Now().Add(a.ahead).UnixNano())}}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/orb8-dev/kubectl-orb8/collect"
 	"github.com/orb8-dev/kubectl-orb8/event"
@@ -176,6 +177,8 @@ type position struct {
 	instance, next uint64
 	watermark      uint64
 	gaps           gaps
+	// state is the one that was put into the stream last.
+	state *event.NodeStatus
 }
 
 // followNode streams from the agents of a node, one after another.
@@ -187,7 +190,7 @@ func (f *follow) followNode(ctx context.Context, node string) {
 	for ctx.Err() == nil {
 		g, changed := f.agents.get(node)
 		if g == nil {
-			f.cut(node, at, orbit.NodeAnswer_NODE_ANSWER_UNREACHABLE, "no agent is ready")
+			f.cut(ctx, source, at, orbit.NodeAnswer_NODE_ANSWER_UNREACHABLE, "no agent is ready")
 			select {
 			case <-changed:
 			case <-ctx.Done():
@@ -203,8 +206,7 @@ func (f *follow) followNode(ctx context.Context, node string) {
 			pause = firstRetry
 		}
 		answer, message := explain(err)
-		f.cut(node, at, answer, message)
-		_ = source.Status(ctx, &event.NodeStatus{State: event.NodeState_NODE_STATE_RECONNECTING, Message: message})
+		f.cut(ctx, source, at, answer, message)
 		select {
 		case <-g.gone:
 		case <-time.After(pause):
@@ -215,9 +217,35 @@ func (f *follow) followNode(ctx context.Context, node string) {
 }
 
 // cut reports that a node's stream has no agent. One that has had none yet begins now.
-func (f *follow) cut(node string, at *position, answer orbit.NodeAnswer, message string) {
+func (f *follow) cut(
+	ctx context.Context, source *collect.Source, at *position, answer orbit.NodeAnswer, message string,
+) {
 	at.watermark = cmp.Or(at.watermark, nowNs())
-	f.coverage.cut(node, answer, message, at.gaps.cut(at.watermark))
+	f.coverage.cut(source.Node(), answer, message, at.gaps.cut(at.watermark))
+	state := event.NodeState_NODE_STATE_RECONNECTING
+	if answer == orbit.NodeAnswer_NODE_ANSWER_INCOMPATIBLE {
+		state = event.NodeState_NODE_STATE_FAILED
+	}
+	f.setState(ctx, source, at, &event.NodeStatus{State: state, Message: message})
+}
+
+// setState puts the state of a node into the stream, unless it is the one before.
+func (f *follow) setState(ctx context.Context, source *collect.Source, at *position, s *event.NodeStatus) {
+	if proto.Equal(at.state, s) {
+		return
+	}
+	at.state = s
+	// The only error is that nobody takes events any more.
+	_ = source.Status(ctx, proto.CloneOf(s))
+}
+
+// stateOf is the state of a node whose agent answers. The agent's events have the changes to come.
+func stateOf(h *orbit.AgentHello) *event.NodeStatus {
+	gaps := h.GetGaps()
+	if h.GetKnownSince() > 0 && (len(gaps) == 0 || gaps[len(gaps)-1].GetTo() > 0) {
+		return &event.NodeStatus{State: event.NodeState_NODE_STATE_STREAMING}
+	}
+	return &event.NodeStatus{State: event.NodeState_NODE_STATE_STARTING, Message: "its agent does not observe yet"}
 }
 
 // explain says how a node answers that failed with err.
@@ -265,6 +293,7 @@ func (f *follow) followAgent(ctx context.Context, g *agent, source *collect.Sour
 		return err
 	}
 	var kernel string
+	answered := false
 	for {
 		b, err := in.receive()
 		if err != nil {
@@ -283,6 +312,10 @@ func (f *follow) followAgent(ctx context.Context, g *agent, source *collect.Sour
 				at.watermark = h.GetTime()
 			}
 			f.coverage.hello(g.node, h, at.gaps.follow(h, at.watermark))
+			if !answered {
+				answered = true
+				f.setState(ctx, source, at, stateOf(h))
+			}
 		}
 		if err := f.feed(ctx, source, b, collect.Batch{Instance: at.instance, Kernel: kernel}); err != nil {
 			return err
