@@ -214,7 +214,7 @@ func agentLines(states []agentState) (lines []string) {
 			if s.Message != nil {
 				why = *s.Message
 			}
-			lines = append(lines, fmt.Sprintf("%s: the servers cannot reach the agent: %s", s.Node, why))
+			lines = append(lines, fmt.Sprintf("%s: the servers get no answer of the agent: %s", s.Node, why))
 			continue
 		}
 		if s.ConfigError != nil {

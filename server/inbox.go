@@ -60,6 +60,19 @@ func newInbox(
 	return &inbox{stream: stream, progress: progress, window: int(window)}, nil
 }
 
+// checkHello refuses an agent that does not describe itself, or speaks another protocol.
+func checkHello(h *orbit.AgentHello) error {
+	if h == nil {
+		return status.Error(codes.Internal, "its agent does not describe itself")
+	}
+	if p := h.GetProtocol(); p < orbit.MinProtocol || p > orbit.Protocol {
+		return status.Errorf(codes.FailedPrecondition,
+			"its agent (%s) speaks protocol %d, the servers %d to %d: kubectl orb8 upgrade gives both one version",
+			h.GetVersion(), p, orbit.MinProtocol, orbit.Protocol)
+	}
+	return nil
+}
+
 // receive waits for the next batch. What it has returned before is read then.
 func (i *inbox) receive() (*batch, error) {
 	if i.read-i.reported > i.window/2 {
@@ -72,10 +85,15 @@ func (i *inbox) receive() (*batch, error) {
 	if err := i.stream.RecvMsg(&wire); err != nil {
 		return nil, err
 	}
-	i.read += len(wire)
 	head, events, err := orbit.DecodeBatch(wire)
 	if err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
 	}
+	if h := head.GetHello(); h != nil || i.read == 0 {
+		if err := checkHello(h); err != nil {
+			return nil, err
+		}
+	}
+	i.read += len(wire)
 	return &batch{AgentBatch: head, events: events, bytes: len(wire)}, nil
 }

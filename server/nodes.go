@@ -57,6 +57,9 @@ func (g *agent) describe(ctx context.Context) *orbit.Node {
 	var p peer.Peer
 	asked := time.Now()
 	got, err := g.client.Status(ctx, &orbit.AgentStatusRequest{Protocol: orbit.Protocol}, grpc.Peer(&p))
+	if err == nil {
+		err = checkHello(got.GetHello())
+	}
 	if err != nil {
 		n.Coverage.Answer, n.Coverage.Message = explain(err)
 		return n

@@ -69,6 +69,7 @@ type fakeAgent struct {
 	t       *testing.T
 	node    string
 	ahead   time.Duration  // of its clock
+	newer   uint32         // its protocol than the server's
 	history []*event.Event // oldest first
 	live    chan *orbit.AgentBatch
 
@@ -78,8 +79,8 @@ type fakeAgent struct {
 }
 
 func (a *fakeAgent) hello() *orbit.AgentBatch {
-	return &orbit.AgentBatch{Hello: &orbit.AgentHello{Protocol: orbit.Protocol, Node: a.node, Instance: 1, KnownSince: 1,
-		Kinds: []string{"dns", "flow"}, Time: uint64(time.Now().Add(a.ahead).UnixNano())}}
+	return &orbit.AgentBatch{Hello: &orbit.AgentHello{Protocol: orbit.Protocol + a.newer, Version: "v9", Node: a.node,
+		Instance: 1, KnownSince: 1, Kinds: []string{"dns", "flow"}, Time: uint64(time.Now().Add(a.ahead).UnixNano())}}
 }
 
 func (a *fakeAgent) Stream(s grpc.BidiStreamingServer[orbit.AgentStreamRequest, orbit.AgentBatch]) error {
@@ -148,6 +149,10 @@ func (a *fakeAgent) Query(s grpc.BidiStreamingServer[orbit.AgentQueryRequest, or
 		}
 	}
 	return s.Send(&orbit.AgentBatch{Truncated: truncated})
+}
+
+func (a *fakeAgent) Status(context.Context, *orbit.AgentStatusRequest) (*orbit.AgentStatus, error) {
+	return &orbit.AgentStatus{Hello: a.hello().GetHello()}, nil
 }
 
 // dnsEvent is a DNS event of a pod.
