@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/bits"
 	"sync"
 	"time"
 	"unique"
@@ -29,15 +30,21 @@ const (
 	// blockEntry is the memory of a block without its events and names, bytes.
 	blockEntry = 256
 	nameEntry  = 64
-	// window is that of the compressor, which takes up to two windows of memory, bytes.
-	window = 1 << 20
+	// maxWindow is the largest window of the compressor, bytes, and a smaller history has windowShare parts for it. The
+	// compressor keeps two windows, and has tables of zipTables bytes.
+	maxWindow   = 1 << 20
+	windowShare = 32
+	zipTables   = 1800 << 10
+	// workingShare: what is not for events is within the limit of a history of so many times of it.
+	workingShare = 4
 	// sealInterval is how long events wait for a block on disk.
 	sealInterval = 10 * time.Second
 )
 
 // RollingOptions configures a Rolling.
 type RollingOptions struct {
-	// MemoryBytes limits what is held in memory. Sealing a block and each query take some MiB more while they run.
+	// MemoryBytes limits what is held in memory; a history of less than 28 MiB takes up to 6 MiB more. Each query takes
+	// some MiB more while it runs.
 	MemoryBytes int64
 	// Dir, if set, is a directory for blocks of up to DirBytes. It is made if it does not exist.
 	Dir      string
@@ -53,6 +60,7 @@ type RollingOptions struct {
 type Rolling struct {
 	log     *slog.Logger
 	limit   int
+	working int // of it, the memory of the compressor, and of the open block's tables, which are used again
 	maxOpen int
 	disk    *disk // nil without a directory
 	zip     *zstd.Encoder
@@ -138,6 +146,7 @@ func OpenRolling(o RollingOptions) (*Rolling, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	window := min(maxWindow, 1<<(bits.Len64(uint64(o.MemoryBytes/windowShare))-1))
 	zip, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true),
 		zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(window), zstd.WithEncoderCRC(false))
 	if err != nil {
@@ -148,8 +157,13 @@ func OpenRolling(o RollingOptions) (*Rolling, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Rolling{log: o.Log, limit: int(o.MemoryBytes), maxOpen: int(min(o.MemoryBytes/openShare, maxOpen)), zip: zip,
-		unzip: unzip, wake: make(chan struct{}, 1), closing: make(chan struct{}), encoder: newColumnEncoder(),
+	limit := int(o.MemoryBytes)
+	open := min(limit/openShare, maxOpen)
+	working := zipTables + 2*window + open
+	if limit < workingShare*working {
+		working = 0 // most of it would be for nothing
+	}
+	r := &Rolling{log: o.Log, limit: limit, working: working, maxOpen: open, zip: zip, unzip: unzip, wake: make(chan struct{}, 1), closing: make(chan struct{}), encoder: newColumnEncoder(),
 		seen: map[string]struct{}{}}
 	r.open.reset()
 	if o.Dir != "" {
@@ -248,10 +262,13 @@ func (r *Rolling) rotate() {
 	}
 }
 
+// held is the memory that is held, bytes.
+func (r *Rolling) held() int { return r.working + r.bytes + r.encoder.size + r.open.nameBytes }
+
 // evict removes the oldest blocks from memory until the rest is within the limit. What is known of blocks on disk may
 // readNumber half of it.
 func (r *Rolling) evict() {
-	for r.bytes+r.encoder.size+r.open.nameBytes > r.limit && len(r.blocks) > 0 {
+	for r.held() > r.limit && len(r.blocks) > 0 {
 		i := r.resident - r.first
 		if i == len(r.blocks) || r.index > r.limit/2 {
 			r.discard(r.blocks[0])
@@ -365,13 +382,14 @@ func (r *Rolling) Status() RollingStatus {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := RollingStatus{Evicted: r.evicted, Refused: r.refused, LimitBytes: int64(r.limit),
-		Bytes: int64(r.bytes + r.encoder.size + r.open.nameBytes)}
+		Bytes: int64(r.held())}
 	if r.disk != nil {
 		s.DiskBytes, s.DiskLimitBytes = r.disk.bytes.Load(), r.disk.limit
 	}
 	held := r.open
 	for _, b := range r.blocks {
-		if b.isGone() {
+		if b.isGone() { // counted as evicted once it is at the front
+			s.Evicted += uint64(b.events)
 			continue
 		}
 		held.events += b.events
