@@ -51,8 +51,6 @@ const (
 	minInterval     = 100 * time.Millisecond
 	maxInterval     = time.Minute
 	maxDNSPorts     = 16
-	// ringBytes is the size of each probe's ring buffer: half of what the largest have otherwise.
-	ringBytes = 2 << 20
 	// maxConfig limits the size of the file: a ConfigMap's, bytes.
 	maxConfig = 1 << 20
 )
@@ -134,8 +132,7 @@ func readConfig(path string, known []string) (*Config, error) {
 // session is the configuration of the probes.
 func (c *Config) session() *session.Config {
 	return &session.Config{
-		Kinds: c.Kinds, Interval: int64(c.Interval.Duration), DnsPorts: c.DNSPorts, RingBytes: ringBytes,
-		Gpu: &session.GpuConfig{},
+		Kinds: c.Kinds, Interval: int64(c.Interval.Duration), DnsPorts: c.DNSPorts, Gpu: &session.GpuConfig{},
 		Syscall: &session.SyscallConfig{Names: c.Syscalls.Names, ErrorsOnly: c.Syscalls.ErrorsOnly,
 			MinDuration: int64(c.Syscalls.MinDuration.Duration)},
 	}

@@ -65,7 +65,7 @@ func openTCP(ctx context.Context, scope *scope.Scope, o SourceOptions) (Source, 
 	p, err := tcp.Open(ctx, tcp.Options{
 		Scope:      scope,
 		Interval:   time.Duration(o.Config.GetInterval()),
-		RingBytes:  o.Config.GetRingBytes(),
+		RingBytes:  o.ringBytes,
 		MaxSockets: maxStored(memoryLimit(), o.Config.GetKinds()),
 	})
 	if err != nil {
@@ -75,7 +75,7 @@ func openTCP(ctx context.Context, scope *scope.Scope, o SourceOptions) (Source, 
 }
 
 func openDNS(ctx context.Context, scope *scope.Scope, o SourceOptions) (Source, error) {
-	options := dns.Options{Scope: scope, CgroupRoot: o.CgroupRoot, RingBytes: o.Config.GetRingBytes()}
+	options := dns.Options{Scope: scope, CgroupRoot: o.CgroupRoot, RingBytes: o.ringBytes}
 	for _, port := range o.Config.GetDnsPorts() {
 		if port == 0 || port > math.MaxUint16 {
 			return nil, fmt.Errorf("DNS port %d: want 1 to 65535", port)
@@ -98,7 +98,7 @@ func openDrops(ctx context.Context, scope *scope.Scope, o SourceOptions) (Source
 }
 
 func openExec(ctx context.Context, scope *scope.Scope, o SourceOptions) (Source, error) {
-	p, err := exec.Open(ctx, exec.Options{Scope: scope, RingBytes: o.Config.GetRingBytes()})
+	p, err := exec.Open(ctx, exec.Options{Scope: scope, RingBytes: o.ringBytes})
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +106,7 @@ func openExec(ctx context.Context, scope *scope.Scope, o SourceOptions) (Source,
 }
 
 func openSignals(ctx context.Context, scope *scope.Scope, o SourceOptions) (Source, error) {
-	p, err := signals.Open(ctx, signals.Options{Scope: scope, RingBytes: o.Config.GetRingBytes()})
+	p, err := signals.Open(ctx, signals.Options{Scope: scope, RingBytes: o.ringBytes})
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +150,12 @@ var storedBytes = map[string]int64{
 }
 
 // Host is the kernel of this machine, with its cgroup hierarchy mounted at CgroupMount or right below it.
-type Host struct{ CgroupMount string }
+type Host struct {
+	CgroupMount string
+	// RingBytes is the size of the ring buffers of probes that report each event, but system calls, bytes, a power of
+	// two; 0: each has its default.
+	RingBytes uint32
+}
 
 // CgroupRoot finds the mount point of cgroup v2.
 func (h Host) CgroupRoot() (string, error) { return pods.FindCgroup2(h.CgroupMount) }
@@ -181,6 +186,7 @@ func (h Host) OpenSource(ctx context.Context, kind string, o SourceOptions) (Sou
 	}
 	for _, p := range probes {
 		if p.kind == kind {
+			o.ringBytes = h.RingBytes
 			return p.open(ctx, host.Scope, o)
 		}
 	}

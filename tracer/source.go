@@ -50,6 +50,8 @@ type SourceOptions struct {
 	Containers func() []pods.Container
 	// IsTarget reports whether a container of the node is a target, running or not; nil: none is.
 	IsTarget func(namespace, pod, container string) bool
+
+	ringBytes uint32 // of Host
 }
 
 // Scope is the kernel's set of observed cgroups, and its notifications of created and removed cgroups.

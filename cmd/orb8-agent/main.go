@@ -31,6 +31,10 @@ import (
 // gcPercent: the agent is a guest on the node, so rather a little more time for the garbage collector than memory.
 const gcPercent = 10
 
+// ringBytes is the size of a ring buffer, a quarter of what a tracer has. The process has it in memory twice over, as the
+// kernel maps it.
+const ringBytes = 1 << 20
+
 func main() { host.Main("orb8-agent", run) }
 
 // settings are the command line.
@@ -93,7 +97,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	options := agent.Options{
 		Node: node, Version: version.Version(), Release: host.Release(), BootID: host.BootID(),
 		Instance: host.RandomInstance(), ConfigFile: s.config, StateDir: s.stateDir, HistoryDir: s.historyDir,
-		Kernel: tracer.Host{CgroupMount: cgroupMount(getenv)}, Log: log,
+		Kernel: tracer.Host{CgroupMount: cgroupMount(getenv), RingBytes: ringBytes}, Log: log,
 	}
 	if options.HistoryMemory, err = bytes("history-memory", s.historyMemory); err != nil {
 		return err

@@ -474,7 +474,7 @@ type Config struct {
 	Kinds []string `protobuf:"bytes,1,rep,name=kinds,proto3" json:"kinds,omitempty"`
 	// Time between two updates of a flow, ns.
 	Interval int64 `protobuf:"varint,2,opt,name=interval,proto3" json:"interval,omitempty"`
-	// Size of the ring buffer of each probe in bytes, a power of two; 0: each has its default.
+	// Size of the kernel ring buffer in bytes, a power of two; 0: the default.
 	RingBytes uint32 `protobuf:"varint,3,opt,name=ring_bytes,json=ringBytes,proto3" json:"ring_bytes,omitempty"`
 	// Most UDP, ICMP and raw flows counted at a time; 0: the default.
 	MaxFlows uint32 `protobuf:"varint,4,opt,name=max_flows,json=maxFlows,proto3" json:"max_flows,omitempty"`
