@@ -84,9 +84,8 @@ func (c *traceConfig) engine(ctx context.Context, r *reporter) engine {
 	if c.mode == modeEphemeral {
 		return live.New(ctx, c.session(), c.dependencies(r))
 	}
-	door := door.New(door.Options{Client: c.client, Config: c.rest, Namespace: c.installNamespace})
+	dial := serversOf(door.Options{Client: c.client, Config: c.rest, Namespace: c.installNamespace})
 	config := remote.Config{Selection: c.selection(), Interval: c.interval, Duration: c.duration}
-	dial := func(ctx context.Context) (remote.Conn, error) { return door.Dial(ctx) }
 	if c.mode == modeAuto {
 		conn, why := c.probe(ctx, dial)
 		if why != "" {
@@ -127,25 +126,28 @@ func (c *traceConfig) selection() *orbit.Selection {
 // probe returns a connection to a server if the installed agents can answer. If not, it is nil, and why is the reason
 // if it is worth a note: without an installation, or without the right to it, there is none.
 func (c *traceConfig) probe(ctx context.Context, dial remote.Dial) (conn remote.Conn, why string) {
-	conn, err := dial(ctx)
-	if errors.Is(err, door.ErrNotInstalled) || errors.Is(err, door.ErrForbidden) || errors.Is(err, door.ErrUnknown) {
-		return nil, ""
-	}
-	if err != nil {
-		return nil, fmt.Sprintf("the installed orb8 cannot be reached: %v", err)
-	}
-	coverage, err := remote.Probe(ctx, conn, c.selection())
+	var coverage *orbit.Coverage
+	reached := false
+	conn, err := remote.Ask(ctx, dial, func(conn remote.Conn) (err error) {
+		reached = true
+		coverage, err = remote.Probe(ctx, conn, c.selection())
+		return err
+	})
 	switch {
+	case errors.Is(err, door.ErrNotInstalled), errors.Is(err, door.ErrForbidden), errors.Is(err, door.ErrUnknown):
+		return nil, ""
 	case status.Code(err) == codes.PermissionDenied: // but the user may be allowed to start tracers
+		return nil, ""
+	case err != nil && !reached:
+		return nil, fmt.Sprintf("the installed orb8 cannot be reached: %v", err)
 	case err != nil:
-		why = fmt.Sprintf("the installed orb8 does not answer: %v", err)
-	default:
-		if why = c.unanswered(coverage); why == "" {
-			return conn, ""
-		}
+		return nil, fmt.Sprintf("the installed orb8 does not answer: %v", err)
 	}
-	_ = conn.Close()
-	return nil, why
+	if why = c.unanswered(coverage); why != "" {
+		_ = conn.Close()
+		return nil, why
+	}
+	return conn, ""
 }
 
 // unanswered says why the installed agents cannot answer; empty: they can.

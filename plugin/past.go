@@ -36,8 +36,11 @@ type pastConfig struct {
 	command string
 }
 
-// dialServer connects to a server of orb8; tests replace it.
-var dialServer = func(ctx context.Context, o door.Options) (remote.Conn, error) { return door.New(o).Dial(ctx) }
+// serversOf connects to the servers of orb8; tests replace it.
+var serversOf = func(o door.Options) remote.Dial {
+	d := door.New(o)
+	return func(ctx context.Context) (remote.Conn, error) { return d.Dial(ctx) }
+}
 
 // run asks a server, shows its answer, and says what that covers.
 func (c *pastConfig) run(parent context.Context, open func(*reporter) (live.Consumer, error)) error {
@@ -45,12 +48,8 @@ func (c *pastConfig) run(parent context.Context, open func(*reporter) (live.Cons
 	defer cancel(nil)
 	r := newReporter(c.streams.ErrOut)
 	defer watchSignals(func() { cancel(live.ErrInterrupted) })()
-	conn, err := dialServer(ctx, door.Options{Client: c.client, Config: c.rest, Namespace: c.installNamespace})
-	if err != nil {
-		return c.explain(ctx, err)
-	}
-	defer func() { _ = conn.Close() }()
-	result, err := remote.Query(ctx, conn, c.request, c.form, func() (live.Consumer, error) { return open(r) })
+	dial := serversOf(door.Options{Client: c.client, Config: c.rest, Namespace: c.installNamespace})
+	result, err := remote.Query(ctx, dial, c.request, c.form, func() (live.Consumer, error) { return open(r) })
 	if err != nil {
 		return c.explain(ctx, err)
 	}

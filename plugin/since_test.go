@@ -70,13 +70,17 @@ func serveAgents(t *testing.T, f *fakeServer) {
 	orbit.RegisterOrbitServiceServer(g, f)
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = g.Serve(l) })
-	before := dialServer
-	dialServer = func(context.Context, door.Options) (remote.Conn, error) {
-		return grpc.NewClient("passthrough:///fake", grpc.WithTransportCredentials(insecure.NewCredentials()),
-			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }))
+	before := serversOf
+	serversOf = func(door.Options) remote.Dial {
+		return func(context.Context) (remote.Conn, error) {
+			return grpc.NewClient("passthrough:///fake", grpc.WithTransportCredentials(insecure.NewCredentials()),
+				grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+					return l.DialContext(ctx)
+				}))
+		}
 	}
 	t.Cleanup(func() {
-		dialServer = before
+		serversOf = before
 		g.Stop()
 		serving.Wait()
 	})

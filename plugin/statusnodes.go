@@ -28,13 +28,17 @@ func askNodes(
 ) (*orbit.NodesAnswer, error) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
-	conn, err := door.New(door.Options{Client: client, Config: config, Namespace: namespace}).Dial(ctx)
+	var answer *orbit.NodesAnswer
+	dial := serversOf(door.Options{Client: client, Config: config, Namespace: namespace})
+	conn, err := remote.Ask(ctx, dial, func(conn remote.Conn) (err error) {
+		answer, err = orbit.NewOrbitServiceClient(conn).Nodes(ctx, &orbit.NodesRequest{Protocol: orbit.Protocol})
+		return err
+	})
 	if err != nil {
-		return nil, err
+		return nil, remote.Explain(err)
 	}
-	defer func() { _ = conn.Close() }()
-	answer, err := orbit.NewOrbitServiceClient(conn).Nodes(ctx, &orbit.NodesRequest{Protocol: orbit.Protocol})
-	return answer, remote.Explain(err)
+	_ = conn.Close()
+	return answer, nil
 }
 
 // agentState is the state of an agent as `status -o json` documents it. What is unknown is null.

@@ -164,6 +164,16 @@ func (d *Door) connect(ctx context.Context, pod string) (*grpc.ClientConn, error
 			}
 			return &watchedStream{stream, func() { d.forget(leaf) }}, nil
 		}),
+		grpc.WithUnaryInterceptor(func(
+			ctx context.Context, method string, request, answer any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker,
+			opts ...grpc.CallOption,
+		) error {
+			err := invoke(ctx, method, request, answer, conn, opts...)
+			if status.Code(err) == codes.Unauthenticated {
+				d.forget(leaf)
+			}
+			return err
+		}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(orbit.MaxMessageBytes)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 10 * time.Second}),
 		grpc.WithStaticStreamWindowSize(2<<20), grpc.WithStaticConnWindowSize(3<<20),

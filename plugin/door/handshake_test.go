@@ -109,12 +109,23 @@ type service struct {
 }
 
 func (s *service) StreamEvents(_ *orbit.StreamRequest, stream grpc.ServerStreamingServer[orbit.Answer]) error {
+	if err := s.identify(); err != nil {
+		return err
+	}
+	return stream.Send(&orbit.Answer{})
+}
+
+func (s *service) Nodes(context.Context, *orbit.NodesRequest) (*orbit.NodesAnswer, error) {
+	return &orbit.NodesAnswer{}, s.identify()
+}
+
+func (s *service) identify() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.strangers--; s.strangers >= 0 {
 		return status.Error(codes.Unauthenticated, "the certificate has expired")
 	}
-	return stream.Send(&orbit.Answer{})
+	return nil
 }
 
 // speak is a server of orb8 with a certificate, that accepts viewers of an authority.
@@ -214,22 +225,33 @@ func TestDial_RenewsARefusedCertificate(t *testing.T) {
 }
 
 func TestDial_RenewsAfterUnauthenticated(t *testing.T) {
-	ca := orbittest.New(t)
-	c := newCluster(t, ca, ca)
-	d := newDoor(c, listen(t, speak(ca.Issue(t, orbit.Peer{Role: orbit.RoleServer}, time.Hour), ca,
-		&service{strangers: 1})))
-	for i, want := range []codes.Code{codes.Unauthenticated, codes.OK} {
-		conn, err := d.Dial(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		stream, err := orbit.NewOrbitServiceClient(conn).StreamEvents(t.Context(), &orbit.StreamRequest{})
-		if err == nil {
-			_, err = stream.Recv()
-		}
-		_ = conn.Close()
-		if status.Code(err) != want || c.signed != i+1 {
-			t.Errorf("connection %d: %v after %d certificates", i, err, c.signed)
+	for name, call := range map[string]func(orbit.OrbitServiceClient) error{
+		"a stream": func(client orbit.OrbitServiceClient) error {
+			stream, err := client.StreamEvents(t.Context(), &orbit.StreamRequest{})
+			if err == nil {
+				_, err = stream.Recv()
+			}
+			return err
+		},
+		"a call": func(client orbit.OrbitServiceClient) error {
+			_, err := client.Nodes(t.Context(), &orbit.NodesRequest{})
+			return err
+		},
+	} {
+		ca := orbittest.New(t)
+		c := newCluster(t, ca, ca)
+		d := newDoor(c, listen(t, speak(ca.Issue(t, orbit.Peer{Role: orbit.RoleServer}, time.Hour), ca,
+			&service{strangers: 1})))
+		for i, want := range []codes.Code{codes.Unauthenticated, codes.OK} {
+			conn, err := d.Dial(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = call(orbit.NewOrbitServiceClient(conn))
+			_ = conn.Close()
+			if status.Code(err) != want || c.signed != i+1 {
+				t.Errorf("%s, connection %d: %v after %d certificates", name, i, err, c.signed)
+			}
 		}
 	}
 }

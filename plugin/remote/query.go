@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/orb8-dev/kubectl-orb8/collect/losses"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
@@ -36,6 +38,19 @@ var errNoSums = errors.New("the servers are of a version that does not aggregate
 
 // Query shows events of the past. open is called once a server has answered.
 func Query(
+	ctx context.Context, dial Dial, request *orbit.QueryRequest, form Form, open func() (live.Consumer, error),
+) (r *Result, err error) {
+	conn, err := Ask(ctx, dial, func(conn Conn) (err error) {
+		r, err = query(ctx, conn, request, form, open)
+		return err
+	})
+	if err == nil {
+		_ = conn.Close()
+	}
+	return r, err
+}
+
+func query(
 	ctx context.Context, conn Conn, request *orbit.QueryRequest, form Form, open func() (live.Consumer, error),
 ) (*Result, error) {
 	client := orbit.NewOrbitServiceClient(conn)
@@ -58,6 +73,9 @@ func Query(
 			break
 		}
 		if err != nil {
+			if consumer != nil && status.Code(err) == codes.Unauthenticated {
+				err = errors.New(message(err)) // too late for another attempt
+			}
 			return nil, closeAfter(consumer, err)
 		}
 		if consumer == nil {

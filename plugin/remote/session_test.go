@@ -21,12 +21,13 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/plugin/live"
 )
 
-// fakeServer plays one script per stream; the last one waits for the client to end it.
+// fakeServer plays one script per stream, and per query; the last one waits for the client to end it.
 type fakeServer struct {
 	orbit.UnimplementedOrbitServiceServer
 	mu      sync.Mutex
 	scripts []script
 	streams []*orbit.StreamRequest
+	queries int
 }
 
 type script struct {
@@ -52,12 +53,16 @@ func (f *fakeServer) StreamEvents(r *orbit.StreamRequest, s grpc.ServerStreaming
 }
 
 func (f *fakeServer) QueryEvents(_ *orbit.QueryRequest, s grpc.ServerStreamingServer[orbit.Answer]) error {
-	for _, a := range f.scripts[0].answers {
+	f.mu.Lock()
+	play := f.scripts[min(f.queries, len(f.scripts)-1)]
+	f.queries++
+	f.mu.Unlock()
+	for _, a := range play.answers {
 		if err := s.Send(a); err != nil {
 			return err
 		}
 	}
-	return f.scripts[0].err
+	return play.err
 }
 
 // serve returns a Dial to the server. dialErrors fail the attempts after the first.
@@ -248,25 +253,73 @@ func TestQuery_CountsAndCovers(t *testing.T) {
 	lost := &orbit.Answer{Events: []*event.Event{{Node: "node-0", Kind: &event.Event_Lost{Lost: &event.Lost{
 		Stage: event.LossStage_LOSS_STAGE_QUEUE, Count: 7}}}}}
 	f := &fakeServer{scripts: []script{{[]*orbit.Answer{answered("a", "b"), lost, covered(ok, unreachable)}, nil}}}
-	conn, err := serve(t, f)(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	dial := serve(t, f)
 	c := &consumer{}
-	r, err := Query(t.Context(), conn, &orbit.QueryRequest{}, Form{}, func() (live.Consumer, error) { return c, nil })
+	r, err := Query(t.Context(), dial, &orbit.QueryRequest{}, Form{}, func() (live.Consumer, error) { return c, nil })
 	if err != nil || r.Tally.Events != 2 || r.Tally.Traced != 1 || r.Tally.Nodes != 2 || !r.Tally.Lost() {
 		t.Errorf("%+v, %v", r, err)
 	}
 	f.scripts[0] = script{[]*orbit.Answer{answered("a")}, nil}
-	if _, err := Query(t.Context(), conn, &orbit.QueryRequest{}, Form{}, func() (live.Consumer, error) {
+	if _, err := Query(t.Context(), dial, &orbit.QueryRequest{}, Form{}, func() (live.Consumer, error) {
 		return c, nil
 	}); err == nil {
 		t.Error("an answer without its end is accepted")
 	}
 	f.scripts[0] = script{nil, status.Error(codes.InvalidArgument, "filter: no")}
-	_, err = Query(t.Context(), conn, &orbit.QueryRequest{}, Form{}, func() (live.Consumer, error) { return c, nil })
+	_, err = Query(t.Context(), dial, &orbit.QueryRequest{}, Form{}, func() (live.Consumer, error) { return c, nil })
 	if got := Explain(err); got == nil || got.Error() != "filter: no" {
 		t.Errorf("got %v", got)
+	}
+}
+
+func TestAsk_RenewsTheCertificateOnce(t *testing.T) {
+	stranger := status.Error(codes.Unauthenticated, "the certificate has expired")
+	other := status.Error(codes.Unavailable, "the server ends")
+	for name, c := range map[string]struct {
+		answers []error
+		want    error
+		asked   int
+	}{
+		"known":                 {[]error{nil}, nil, 1},
+		"unknown once":          {[]error{stranger, nil}, nil, 2},
+		"unknown twice":         {[]error{stranger, stranger, nil}, stranger, 2},
+		"another error":         {[]error{other, nil}, other, 1},
+		"unknown, then another": {[]error{stranger, other}, other, 2},
+	} {
+		asked := 0
+		conn, err := Ask(t.Context(), serve(t, &fakeServer{}), func(Conn) error {
+			asked++
+			return c.answers[asked-1]
+		})
+		if !errors.Is(err, c.want) || asked != c.asked || (conn == nil) != (c.want != nil) {
+			t.Errorf("%s: %v after %d requests, connection %v", name, err, asked, conn)
+		}
+		if conn != nil {
+			_ = conn.Close()
+		}
+	}
+	_, err := Ask(t.Context(), func(context.Context) (Conn, error) { return nil, errOutput }, nil)
+	if !errors.Is(err, errOutput) {
+		t.Errorf("without a connection: %v", err)
+	}
+}
+
+// TestQuery_RenewsTheCertificateOnce has a server that does not know the caller at first, and one that forgets them.
+func TestQuery_RenewsTheCertificateOnce(t *testing.T) {
+	stranger := status.Error(codes.Unauthenticated, "the certificate has expired")
+	f := &fakeServer{scripts: []script{{nil, stranger}, {[]*orbit.Answer{answered("a"), covered(ok)}, nil}}}
+	opened := 0
+	open := func() (live.Consumer, error) {
+		opened++
+		return &consumer{}, nil
+	}
+	r, err := Query(t.Context(), serve(t, f), &orbit.QueryRequest{}, Form{}, open)
+	if err != nil || r.Tally.Events != 1 || f.queries != 2 || opened != 1 {
+		t.Errorf("%+v, %v after %d queries and %d outputs", r, err, f.queries, opened)
+	}
+	f = &fakeServer{scripts: []script{{[]*orbit.Answer{answered("a")}, stranger}}}
+	if _, err := Query(t.Context(), serve(t, f), &orbit.QueryRequest{}, Form{}, open); err == nil || f.queries != 1 {
+		t.Errorf("%v after %d queries", err, f.queries)
 	}
 }
 
