@@ -84,9 +84,7 @@ func (v *Values) AgentPod() corev1.PodSpec {
 				LocalObjectReference: corev1.LocalObjectReference{Name: Authority}, Optional: new(true),
 			}}},
 			{Name: "token", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
-				Sources: []corev1.VolumeProjection{{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{
-					Audience: orbit.TokenAudience, ExpirationSeconds: new(int64(tokenSeconds)), Path: tokenFile,
-				}}},
+				Sources: v.Credentials(),
 			}}},
 			{Name: "state", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{
 				SizeLimit: new(resource.MustParse("16Mi")),
@@ -97,6 +95,13 @@ func (v *Values) AgentPod() corev1.PodSpec {
 		spec.RuntimeClassName = new(v.GPURuntimeClass)
 	}
 	return spec
+}
+
+// Credentials are the files in tokenDir.
+func (v *Values) Credentials() []corev1.VolumeProjection {
+	return append([]corev1.VolumeProjection{{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{
+		Audience: orbit.TokenAudience, ExpirationSeconds: new(int64(tokenSeconds)), Path: tokenFile,
+	}}}, v.OTLP.secrets()...)
 }
 
 // realNodes avoids nodes that run no containers of their own, or none of a DaemonSet.

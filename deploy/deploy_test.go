@@ -34,6 +34,7 @@ func custom() *Values {
 	v.NodeSelector = map[string]string{"pool": "apps"}
 	v.Tolerations = []corev1.Toleration{{Key: "dedicated", Operator: corev1.TolerationOpExists}}
 	v.AggregateToView, v.OldestKernel = true, "5.10"
+	v.OTLP = &OTLP{Endpoint: "collector:4317", HeadersSecret: "token"}
 	return v
 }
 

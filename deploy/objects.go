@@ -3,7 +3,6 @@ package deploy
 import (
 	"encoding/json"
 	"fmt"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -101,7 +100,7 @@ func (v *Values) priorityClass() *schedulingv1.PriorityClass {
 func (v *Values) config() *corev1.ConfigMap {
 	return &corev1.ConfigMap{
 		TypeMeta: typeMeta("v1", "ConfigMap"), ObjectMeta: v.meta(Agent, ComponentAgent),
-		Data: map[string]string{configKey: fmt.Sprintf("kinds: [%s]\ninterval: 1s\n", strings.Join(v.Kinds, ", "))},
+		Data: map[string]string{configKey: v.configText()},
 	}
 }
 

@@ -44,6 +44,8 @@ type Values struct {
 	// AuthoritySecret is a Secret in the namespace with the certificate authority, which another program makes, as
 	// cert-manager does; empty: servers make their own.
 	AuthoritySecret string `json:"authoritySecret,omitempty"`
+	// OTLP is the export of events; nil: off.
+	OTLP *OTLP `json:"otlp,omitempty"`
 }
 
 // kinds are the kinds that an agent can record, and whether it does by default. Arguments of programs and of system
@@ -138,6 +140,8 @@ func (v *Values) Validate() error {
 		return &ValueError{"authoritySecret", v.AuthoritySecret, "the name of a Secret"}
 	case v.OldestKernel != "" && !kernelRelease.MatchString(v.OldestKernel):
 		return &ValueError{"oldestKernel", v.OldestKernel, "a release such as 5.10"}
+	case v.OTLP != nil:
+		return v.OTLP.validate(v.Kinds)
 	}
 	return nil
 }

@@ -135,6 +135,8 @@ func TestChart_GivesTheObjects(t *testing.T) {
 	custom.NodeSelector, custom.GPURuntimeClass = map[string]string{"pool": "apps"}, "nvidia"
 	custom.Tolerations = []corev1.Toleration{{Key: "dedicated", Operator: corev1.TolerationOpExists}}
 	custom.OldestKernel = "5.10"
+	custom.OTLP = &deploy.OTLP{Endpoint: "collector.monitoring:4317", HeadersSecret: "token", CASecret: "ca",
+		Kinds: []string{"exec"}}
 	for name, v := range map[string]*deploy.Values{
 		"default": deploy.Default(deploy.DefaultNamespace, "v1.2.3", repository+":v1.2.3"), "custom": custom,
 	} {
