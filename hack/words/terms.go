@@ -42,7 +42,8 @@ var prose = []struct {
 	{phrase(`walks?|walked|walking|walker`), "scan or iterate"},
 	{phrase(`glances?`), "scan"},
 	{phrase(`mend(s|ed|ing)?`), "fix"},
-	{regexp.MustCompile(`\bprocessors?\b`), "CPU"}, // with a capital it is part of a model's name: Xeon(R) Processor
+	// With a capital it is part of a model's name, Xeon(R) Processor; with a colon a key of OpenTelemetry's collector.
+	{regexp.MustCompile(`\bprocessors?\b([^:]|$)`), "CPU"},
 	{regexp.MustCompile(`(?i)(^|\W|[^\Wf]) courses?\b`), "time series or history"},
 	{phrase(`sent again|resent`), "retransmitted"},
 	{phrase(`stand-ins?|stands in for`), "fake"},
