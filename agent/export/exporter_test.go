@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/binary"
 	"encoding/pem"
 	"math/big"
 	"net"
@@ -215,7 +216,7 @@ func TestExporter_Stalled(t *testing.T) {
 		}
 	}
 	both(t, decide, func(t *testing.T, c *collector, endpoint string) {
-		stalled = make(chan struct{})
+		stalled, c.unique = make(chan struct{}), true
 		e := run(t, newConfig(t, endpoint, func(c *Config) {
 			c.QueueBytes, c.BatchBytes, c.Timeout.Duration = minQueue, minBatch, minTimeout
 		}))
@@ -226,6 +227,9 @@ func TestExporter_Stalled(t *testing.T) {
 		}
 		var first uint64
 		for round := range rounds {
+			for i, ev := range batch { // the time is the first field
+				binary.LittleEndian.PutUint64(ev[1:], uint64(round*each+i+1))
+			}
 			e.Observe(batch)
 			if s := e.Status(); s.QueueBytes > uint64(minQueue)+chunkBytes {
 				t.Fatalf("the queue has %d bytes, of %d", s.QueueBytes, minQueue)

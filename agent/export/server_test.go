@@ -31,6 +31,8 @@ import (
 type collector struct {
 	// answer decides about a request: a gRPC error, or an HTTP status with headers; nil accepts.
 	answer func(n int) answer
+	// unique counts records of the same time once: a request whose answer is late is received twice.
+	unique bool
 
 	mu       sync.Mutex
 	requests int
@@ -106,7 +108,12 @@ func (c *collector) receive(ctx context.Context, request []byte, headers map[str
 func (c *collector) count() (records int, reported uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	seen := map[uint64]bool{}
 	for _, r := range c.records {
+		if c.unique && seen[r.GetTimeUnixNano()] {
+			continue
+		}
+		seen[r.GetTimeUnixNano()] = true
 		if a := attributes(r); a["orb8.stage"] == LossStage {
 			reported += a["orb8.count"].(uint64)
 			continue
