@@ -28,7 +28,7 @@ type call struct {
 
 // open checks a request: its protocol, the selection, who asks, and what they may see.
 func (s *Service) open(
-	ctx context.Context, protocol uint32, selection *orbit.Selection, only ...string,
+	ctx context.Context, protocol uint32, selection *orbit.Selection, turns *turns, only ...string,
 ) (c *call, err error) {
 	// Who asks comes first: strangers learn nothing of what would be wrong with their request.
 	user, err := s.door.Identify(ctx)
@@ -44,9 +44,21 @@ func (s *Service) open(
 	if err != nil {
 		return nil, err
 	}
+	end := func() {}
+	if turns != nil {
+		if end, err = turns.take(ctx, user.Name); err != nil {
+			return nil, err
+		}
+	}
 	share, release, err := s.admit(user, len(s.agentsOf(t)))
 	if err != nil {
+		end()
 		return nil, err
+	}
+	admitted := release
+	release = func() {
+		admitted()
+		end()
 	}
 	defer func() {
 		if err != nil {

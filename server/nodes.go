@@ -22,7 +22,7 @@ const parallelStatuses = 32
 
 // Nodes implements orbit.OrbitServiceServer.
 func (s *Service) Nodes(ctx context.Context, r *orbit.NodesRequest) (*orbit.NodesAnswer, error) {
-	c, err := s.open(ctx, r.GetProtocol(), &orbit.Selection{Kinds: []string{"resources"}})
+	c, err := s.open(ctx, r.GetProtocol(), &orbit.Selection{Kinds: []string{"resources"}}, nil)
 	if err != nil {
 		return nil, err
 	}

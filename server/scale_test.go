@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -36,7 +37,7 @@ func TestRequests_OfAThousandNodes(t *testing.T) {
 	h := newHarness(t, &fakeDoor{})
 	manyAgents(h, nodes, a)
 	m := newMemory(limit)
-	h.service.memory = m
+	h.service.memory, h.service.agentTimeout = m, time.Minute
 	held := func() int {
 		m.mu.Lock()
 		defer m.mu.Unlock()

@@ -72,7 +72,7 @@ func Run(ctx context.Context, o Options) error {
 		return credentials.NewTLS(o.Authority.AgentTLS(node))
 	}
 	s := &Service{door: o.Door, agents: newAgents(toAgent, o.Log), cluster: pods, version: o.Version, log: o.Log,
-		expiry: o.Authority.Expiry, memory: newMemory(o.Memory)}
+		expiry: o.Authority.Expiry, memory: newMemory(o.Memory), turns: newTurns(), agentTimeout: agentTimeout}
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
 	s.running = serving

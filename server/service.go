@@ -45,6 +45,9 @@ type Service struct {
 	version string
 	log     *slog.Logger
 	memory  *memory
+	turns   *turns
+	// agentTimeout is agentTimeout; a test on a busy machine has more patience.
+	agentTimeout time.Duration
 	// running ends when the server begins to end.
 	running context.Context
 	// expiry returns the ends of the server's certificate and of its authority.

@@ -68,7 +68,7 @@ func (s *Service) stream(
 	if n := len(request.GetNodeSince()); n > maxNodeSince {
 		return invalid("node_since: %d nodes: want at most %d", n, maxNodeSince)
 	}
-	c, err := s.open(ctx, request.GetProtocol(), request.GetSelection(), only...)
+	c, err := s.open(ctx, request.GetProtocol(), request.GetSelection(), nil, only...)
 	if err != nil {
 		return err
 	}
@@ -283,7 +283,7 @@ func (f *follow) followAgent(ctx context.Context, g *agent, source *collect.Sour
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	// Until the first answer only: a stream lasts.
-	late := time.AfterFunc(agentTimeout, func() { cancel(context.DeadlineExceeded) })
+	late := time.AfterFunc(f.agentTimeout, func() { cancel(context.DeadlineExceeded) })
 	defer late.Stop()
 	in, err := g.follow(ctx, &orbit.AgentStreamRequest{
 		Protocol: orbit.Protocol, Selection: f.target.pushed(), ResumeFrom: at.next, Instance: at.instance,

@@ -8,12 +8,13 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
-	"crypto/rand"
+	cryptorand "crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"sync"
@@ -100,7 +101,9 @@ func (d *Door) Dial(ctx context.Context) (*grpc.ClientConn, error) {
 	if err := d.certify(ctx); err != nil {
 		return nil, err
 	}
-	slices.SortStableFunc(pods, func(a, b string) int { // the last one comes last
+	// Clients share the servers out among themselves; the last one comes last.
+	rand.Shuffle(len(pods), func(i, j int) { pods[i], pods[j] = pods[j], pods[i] })
+	slices.SortStableFunc(pods, func(a, b string) int {
 		return cmp.Compare(btoi(a == d.last), btoi(b == d.last))
 	})
 	var errs reasons
@@ -264,12 +267,12 @@ func (d *Door) certify(ctx context.Context) error {
 	if d.leaf != nil && time.Now().Before(orbit.Renewal(d.leaf.Leaf)) {
 		return nil
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), cryptorand.Reader)
 	if err != nil {
 		return err
 	}
 	// The server takes the key only: who asks is what the API server says.
-	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	der, err := x509.CreateCertificateRequest(cryptorand.Reader, &x509.CertificateRequest{}, key)
 	if err != nil {
 		return err
 	}

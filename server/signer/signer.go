@@ -33,10 +33,10 @@ const (
 	maxQueue = 256
 	workers  = 4
 	pageSize = 200
-	// relist is the time between two lists while requests are left over.
-	relist = 10 * time.Second
-	// Requests a second of one user.
-	userRate, userBurst = 1, 10
+	// relist is the time between two lists while requests are left over. A user waits 10 s.
+	relist = 2 * time.Second
+	// Requests a second of one user: one for each command of a script, which may run many at once.
+	userRate, userBurst = 5, 50
 	maxUsers            = 4096
 	userMemory          = time.Minute
 	// There are a few servers, and a user waits 10 s: when the API server is back they have to watch again soon.
