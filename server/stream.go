@@ -83,7 +83,7 @@ func (s *Service) stream(
 	}
 	f := &follow{call: c, queue: newQueue(c.share), since: request.GetSince(), nodeSince: request.GetNodeSince(),
 		reading: make(chan struct{}, maxReading)}
-	f.collector = c.newCollector(collect.Options{Interval: interval,
+	f.collector = c.newCollector(collect.Options{Interval: reportInterval(interval), Updates: leastUpdate(interval),
 		Memory: func(bytes int) bool { return c.share.hold(partMerge, bytes) == nil }})
 	ctx, end := context.WithCancelCause(ctx)
 	var work sync.WaitGroup
@@ -112,6 +112,19 @@ func (s *Service) stream(
 		}
 	}
 }
+
+// reportInterval is within what time the nodes are expected to report an open flow: as often as the client wants to see
+// it, which agents do by their own configuration, whose default is the least.
+func reportInterval(interval time.Duration) time.Duration {
+	return min(max(interval, time.Second), scanInterval)
+}
+
+// maxJitter is how much earlier than after an interval an update may come that is not held back: reports are not
+// exactly one interval apart.
+const maxJitter = 125 * time.Millisecond
+
+// leastUpdate is the least time between two updates of a flow.
+func leastUpdate(interval time.Duration) time.Duration { return interval - min(interval/8, maxJitter) }
 
 func nowNs() uint64 { return uint64(time.Now().UnixNano()) }
 

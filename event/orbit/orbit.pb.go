@@ -187,7 +187,7 @@ type StreamRequest struct {
 	// Protocol of the caller.
 	Protocol  uint32     `protobuf:"varint,1,opt,name=protocol,proto3" json:"protocol,omitempty"`
 	Selection *Selection `protobuf:"bytes,2,opt,name=selection,proto3" json:"selection,omitempty"`
-	// Time between two updates of a flow, ns; 0: the agents' own, which is the least.
+	// Least time between two updates of a flow, ns; 0: as the agents report it. First and last states are always sent.
 	Interval int64 `protobuf:"varint,3,opt,name=interval,proto3" json:"interval,omitempty"`
 	// Whether to begin with events of the past: since this time, ns since the Unix epoch. A client that lost its server
 	// continues with it at another one. 0: from now on.

@@ -7,9 +7,9 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Ask sends a request to a server and returns the connection, which the caller closes. A server that does not know the
-// caller is asked a second time: the certificate has expired, or its authority was replaced, and the next connection
-// has another one.
+// Ask sends a request to a server and returns the connection, which the caller closes. Where the server does not know
+// the caller, it sends the request once more: the certificate has expired, or its authority was replaced, and the next
+// connection has another one.
 func Ask(ctx context.Context, dial Dial, request func(Conn) error) (Conn, error) {
 	for attempt := 1; ; attempt++ {
 		conn, err := dial(ctx)
