@@ -97,7 +97,11 @@ func Run(ctx context.Context, o Options) error {
 		return fmt.Errorf("open the history: %w", err)
 	}
 	kept := rolling.Status()
-	a := &agent{Options: o, history: rolling, seen: newSeen(kept.Oldest, kept.Newest),
+	times := newSeen(kept.Oldest, kept.Newest)
+	if o.StateDir != "" && o.HistoryDir != "" {
+		times = openSeen(o.StateDir, o.Log, kept.Oldest, kept.Newest)
+	}
+	a := &agent{Options: o, history: rolling, seen: times,
 		pods: openPods(o.StateDir, o.Log), refused: refusals.New(o.Log), started: time.Now()}
 	a.export = export.New(export.Options{Node: o.Node, Version: o.Version, Log: o.Log})
 	a.feed = newFeed(o.Node, nowNs, func(events [][]byte) {

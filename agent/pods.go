@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -12,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/protobuf/proto"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/orb8-dev/kubectl-orb8/cluster/targets"
@@ -101,21 +99,9 @@ func openPods(dir string, log *slog.Logger) *knownPods {
 }
 
 func (k *knownPods) read() error {
-	f, err := os.Open(k.path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxCheckpoint+1))
-	if err != nil {
-		return err
-	}
-	if len(b) > maxCheckpoint {
-		return fmt.Errorf("%s has more than %d bytes", k.path, maxCheckpoint)
-	}
 	var update session.PodUpdate
-	if err := proto.Unmarshal(b, &update); err != nil {
-		return fmt.Errorf("%s: %w", k.path, err)
+	if err := readCheckpoint(k.path, maxCheckpoint, &update); err != nil {
+		return err
 	}
 	for _, p := range update.GetUpsert() {
 		k.pods[p.GetUid()] = p
@@ -180,21 +166,11 @@ func (k *knownPods) run(ctx context.Context) {
 	}
 }
 
-// write replaces the file at once, so that a crash leaves the one before.
+// write replaces the file.
 func (k *knownPods) write() error {
 	update := k.update()
 	if update == nil {
 		update = &session.PodUpdate{Complete: true}
 	}
-	b, err := proto.Marshal(update)
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(k.path), 0o700); err != nil {
-		return err
-	}
-	if err := os.WriteFile(k.path+".new", b, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(k.path+".new", k.path)
+	return writeCheckpoint(k.path, update)
 }

@@ -1,6 +1,10 @@
 package agent
 
 import (
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
 	"sync"
 
 	"google.golang.org/protobuf/proto"
@@ -15,19 +19,55 @@ type seen struct {
 	gaps  []*orbit.Span
 	// version counts the changes.
 	version uint64
+
+	// path is the file that keeps the gaps for the next process; empty: nothing is kept. One goroutine writes it.
+	path string
+	log  *slog.Logger
 }
+
+// maxSeen limits the file, bytes: orbit.MaxSpans take less.
+const maxSeen = 8 << 10
 
 // newSeen begins with the oldest and the newest event of a history of an earlier process; 0 without one.
 func newSeen(oldest, newest uint64) *seen {
-	s := &seen{since: oldest}
+	s := &seen{since: oldest, log: slog.New(slog.DiscardHandler)}
 	if oldest > 0 {
 		s.gaps = []*orbit.Span{{From: newest}}
 	}
 	return s
 }
 
+// openSeen begins with the gaps, too, that the earlier process has left in a directory, and keeps them there.
+func openSeen(dir string, log *slog.Logger, oldest, newest uint64) *seen {
+	s := newSeen(oldest, newest)
+	s.path, s.log = filepath.Join(dir, "seen"), log
+	var kept orbit.AgentHello
+	err := readCheckpoint(s.path, maxSeen, &kept)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		log.Warn("the times that the process before did not observe are not known", "err", err)
+	}
+	if err == nil && oldest > 0 {
+		// Gaps before the history are of no use, and what happened since its end is not known.
+		s.gaps = orbit.MergeSpans(append(orbit.ClipSpans(kept.GetGaps(), oldest, newest), s.gaps...)...)
+	}
+	return s
+}
+
+// keep writes the file.
+func (s *seen) keep() {
+	if s.path == "" {
+		return
+	}
+	h := &orbit.AgentHello{}
+	s.describe(h)
+	if err := writeCheckpoint(s.path, h); err != nil {
+		s.log.Warn("the times that are not observed are not kept for the next process", "err", err)
+	}
+}
+
 // begin notes that the probes are attached.
 func (s *seen) begin(at uint64) {
+	defer s.keep() // without the lock: answers do not wait for the disk
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.version++
@@ -41,6 +81,7 @@ func (s *seen) begin(at uint64) {
 
 // end notes that what happens after a time is not observed.
 func (s *seen) end(at uint64) {
+	defer s.keep()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.since == 0 {
