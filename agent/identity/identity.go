@@ -99,6 +99,12 @@ func (i *Identity) ServerTLS() *tls.Config {
 		orbit.Accept(orbit.RoleServer))
 }
 
+// MetricsTLS is for the port of the agent's metrics, whose clients have no certificate.
+func (i *Identity) MetricsTLS() *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return i.certificate() }}
+}
+
 func (i *Identity) certificate() (*tls.Certificate, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

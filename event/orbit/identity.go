@@ -96,7 +96,7 @@ func CheckNode(name string) error {
 
 // PeerOf returns who holds a certificate. It does not verify the certificate; see Bundle.Verify.
 //
-// The URI is the only name that counts, and the only one that viewers and agents have: a certificate of another
+// The URI is the only name that counts. Viewers have no other, and agents only AgentDNS: a certificate of another
 // authority, or for another purpose, with a matching DNS name is none of a peer.
 func PeerOf(cert *x509.Certificate) (Peer, error) {
 	if cert.IsCA {
@@ -110,8 +110,11 @@ func PeerOf(cert *x509.Certificate) (Peer, error) {
 	if err != nil {
 		return Peer{}, err
 	}
-	if others := len(cert.DNSNames) + len(cert.IPAddresses) + len(cert.EmailAddresses); others > 0 &&
-		peer.Role != RoleServer {
+	others := len(cert.DNSNames) + len(cert.IPAddresses) + len(cert.EmailAddresses)
+	if peer.Role == RoleAgent && slices.Equal(cert.DNSNames, []string{AgentDNS}) {
+		others--
+	}
+	if others > 0 && peer.Role != RoleServer {
 		return Peer{}, fmt.Errorf("certificate of %s: it has %d other names", name, others)
 	}
 	user, err := userOf(cert.Extensions)

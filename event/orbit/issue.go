@@ -22,6 +22,9 @@ func Renewal(c *x509.Certificate) time.Time {
 	return begin.Add(c.NotAfter.Sub(begin) * 2 / 3)
 }
 
+// AgentDNS is a DNS name in the certificates of all agents. Prometheus knows servers by DNS names only.
+const AgentDNS = "orb8-agent"
+
 // Template is what an authority signs for a peer: all but names of servers in DNS.
 func (p Peer) Template(now time.Time, life time.Duration) (*x509.Certificate, error) {
 	t := &x509.Certificate{
@@ -38,7 +41,7 @@ func (p Peer) Template(now time.Time, life time.Duration) (*x509.Certificate, er
 		if err := CheckNode(p.Node); err != nil {
 			return nil, err
 		}
-		t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+		t.ExtKeyUsage, t.DNSNames = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, []string{AgentDNS}
 	case RoleViewer:
 		user, err := p.User.Extension()
 		if err != nil {

@@ -112,6 +112,11 @@ var rules = []rule{
 		why: "metrics are made of events and of the state that the agent reports",
 	},
 	{
+		folder: "agent/scrape", never: []string{"github.com/cilium/ebpf", "k8s.io/client-go/kubernetes"},
+		own: []string{"agent/scrape", "internal/cache", "internal/refusals"},
+		why: "serving metrics does not depend on what they are, and takes no clients of all resources",
+	},
+	{
 		folder: "server", never: []string{"github.com/cilium/ebpf", "github.com/NVIDIA/go-nvml"},
 		own: []string{"event", "collect", "filter", "cluster", "history", "server", "internal"},
 		why: "a server observes nothing itself",

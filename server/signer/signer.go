@@ -22,8 +22,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
+	"github.com/orb8-dev/kubectl-orb8/internal/cache"
 	"github.com/orb8-dev/kubectl-orb8/server/authority"
-	"github.com/orb8-dev/kubectl-orb8/server/internal/cache"
 )
 
 const (

@@ -17,7 +17,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
-	"github.com/orb8-dev/kubectl-orb8/server/internal/cache"
+	"github.com/orb8-dev/kubectl-orb8/internal/cache"
 )
 
 const (
