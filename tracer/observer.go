@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
+	"github.com/orb8-dev/kubectl-orb8/bpf"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
 
@@ -32,6 +34,53 @@ type ObserverConfig struct {
 type Observer struct {
 	*nodeRuntime
 	known *once // the pods are
+
+	mu       sync.Mutex
+	programs []Program // that are loaded
+}
+
+// Program is a BPF program of a probe.
+type Program struct {
+	// Kind is the kind of events that it is for.
+	Kind string
+	bpf.Program
+}
+
+// Cost is what a program has cost so far.
+type Cost struct {
+	Program
+	Ran  time.Duration
+	Runs uint64
+}
+
+// Costs returns what each loaded program has cost so far.
+func (o *Observer) Costs() (all []Cost) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, p := range o.programs {
+		ran, runs := p.Cost()
+		all = append(all, Cost{p, ran, runs})
+	}
+	return all
+}
+
+// setPrograms replaces the programs. It returns when nobody uses the ones before.
+func (o *Observer) setPrograms(programs []Program) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.programs = programs
+}
+
+// programs are those of the sources that have some.
+func (o *observation) programs() (all []Program) {
+	for _, s := range o.sources {
+		if loaded, ok := s.Source.(interface{ Programs() []bpf.Program }); ok {
+			for _, p := range loaded.Programs() {
+				all = append(all, Program{s.kind, p})
+			}
+		}
+	}
+	return all
 }
 
 // NewObserver returns an Observer, which Run starts.
@@ -62,11 +111,15 @@ func (o *Observer) Run(ctx context.Context, config *session.Config, ready func(k
 	}
 	observed, err := o.prepare(ctx)
 	defer observed.close()
+	defer o.setPrograms(nil)
 	if err == nil {
 		err = observed.attachSupported(ctx, config)
 	}
 	if err == nil {
-		err = observed.run(ctx, func() { ready(observed.kinds(), observed.warnings) })
+		err = observed.run(ctx, func() {
+			o.setPrograms(observed.programs())
+			ready(observed.kinds(), observed.warnings)
+		})
 	}
 	o.out.flush(nowNs(), true)
 	if ctx.Err() != nil {
