@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/orb8-dev/kubectl-orb8/agent/export"
+	"github.com/orb8-dev/kubectl-orb8/agent/metrics"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
@@ -49,6 +50,8 @@ type Options struct {
 	// Listener serves gRPC with TLS; Health serves HTTP. Both are closed when Run returns.
 	Listener, Health net.Listener
 	TLS              *tls.Config
+	// Metrics are served to Prometheus.
+	Metrics MetricsOptions
 	// Certified is closed when the agent has a certificate.
 	Certified <-chan struct{}
 	Log       *slog.Logger
@@ -73,6 +76,7 @@ type agent struct {
 	feed    *feed
 	history *history.Rolling
 	export  *export.Exporter
+	table   *metrics.Table
 	pods    *knownPods
 	seen    *seen
 	started time.Time
@@ -80,17 +84,27 @@ type agent struct {
 	refused *refusals.Log
 	// observing: the probes are attached.
 	observing atomic.Bool
+	// observer is the present one; nil: there is none.
+	observer atomic.Pointer[tracer.Observer]
 
 	mu          sync.Mutex
 	kinds       []string
 	configError string
 	warnings    []string
+	// probeCost: the cost of probes is to be counted; counting is what makes the kernel do so, nil: nothing.
+	probeCost bool
+	counting  counter
 }
 
 // Run observes the node and serves its events until ctx ends, and returns nil then.
 func Run(ctx context.Context, o Options) error {
 	// They are closed by who serves on them, or here; either way the second error says nothing.
-	defer func() { _, _ = o.Listener.Close(), o.Health.Close() }()
+	defer func() {
+		_, _ = o.Listener.Close(), o.Health.Close()
+		if o.Metrics.Listener != nil {
+			_ = o.Metrics.Listener.Close()
+		}
+	}()
 	rolling, err := history.OpenRolling(history.RollingOptions{MemoryBytes: o.HistoryMemory, Dir: o.HistoryDir,
 		DirBytes: o.HistoryDirBytes, Node: o.Node, Log: o.Log})
 	if err != nil {
@@ -104,16 +118,21 @@ func Run(ctx context.Context, o Options) error {
 	a := &agent{Options: o, history: rolling, seen: times,
 		pods: openPods(o.StateDir, o.Log), refused: refusals.New(o.Log), started: time.Now()}
 	a.export = export.New(export.Options{Node: o.Node, Version: o.Version, Log: o.Log})
+	a.table = metrics.NewTable(metrics.Options{})
 	a.feed = newFeed(o.Node, nowNs, func(events [][]byte) {
 		rolling.Append(events)
 		a.export.Observe(events)
+		a.table.Observe(events)
 	})
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
 	var work sync.WaitGroup
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
 	work.Go(func() { failed <- a.serve(serving) })
 	work.Go(func() { failed <- health.Serve(serving, a.Health, a.unready) })
+	if a.Metrics.Listener != nil {
+		work.Go(func() { failed <- a.serveMetrics(serving) })
+	}
 	work.Go(func() { a.observe(serving) })
 	work.Go(func() { a.pods.run(serving) })
 	exports, finish := context.WithCancel(context.WithoutCancel(ctx))
@@ -126,6 +145,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	stop()
 	work.Wait()
+	a.stopCounting()
 	finish() // when all events have been emitted
 	exporting.Wait()
 	return errors.Join(err, rolling.Close())
@@ -203,6 +223,8 @@ func (a *agent) observeOnce(ctx context.Context, config *Config) (next *Config, 
 	defer end(nil)
 	o := tracer.NewObserver(tracer.ObserverConfig{Node: a.Node, Version: a.Version, Kernel: a.Kernel, Log: a.Log,
 		Emit: a.feed.emit})
+	a.observer.Store(o)
+	defer a.observer.Store(nil)
 	work.Go(func() { a.feedPods(ctx, config, o, end) })
 	work.Go(func() {
 		if changed := a.awaitConfig(ctx, config); changed != nil {
@@ -255,6 +277,7 @@ func (a *agent) readConfig(present *Config) *Config {
 	if err == nil {
 		a.configError = ""
 		a.export.Apply(read.Export)
+		a.applyMetrics(read.Metrics)
 		return read
 	}
 	if message := err.Error(); message != a.configError {
@@ -274,9 +297,14 @@ func (a *agent) warn(message string) {
 	a.Log.Warn(message)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.warnings = append(a.warnings, message); len(a.warnings) > maxWarnings {
-		a.warnings = a.warnings[1:]
+	a.warnings = appendWarning(a.warnings, message)
+}
+
+func appendWarning(warnings []string, message string) []string {
+	if warnings = append(warnings, message); len(warnings) > maxWarnings {
+		warnings = warnings[1:]
 	}
+	return warnings
 }
 
 func (a *agent) setKinds(kinds []string) {

@@ -31,6 +31,8 @@ type Config struct {
 	ExcludeNamespaces []string `json:"excludeNamespaces,omitempty"`
 	// Export sends events to an OpenTelemetry collector; nil: off.
 	Export *export.Config `json:"export,omitempty"`
+	// Metrics are those for Prometheus.
+	Metrics MetricsConfig `json:"metrics,omitzero"`
 }
 
 // SyscallConfig selects system calls.
@@ -81,8 +83,8 @@ func (c *Config) complete() {
 func parseConfig(text []byte, known []string) (*Config, error) {
 	c := &Config{}
 	if err := yaml.UnmarshalStrict(text, c); err != nil {
-		return nil, fmt.Errorf("%s: known keys are kinds, interval, dnsPorts, syscalls, excludeNamespaces, export; "+
-			"of export: "+export.Keys,
+		return nil, fmt.Errorf("%s: known keys are kinds, interval, dnsPorts, syscalls, excludeNamespaces, export, metrics; "+
+			"of export: "+export.Keys+"; of metrics: "+metricsKeys,
 			strings.TrimPrefix(strings.ReplaceAll(err.Error(), "\n", " "),
 				"error unmarshaling JSON: while decoding JSON: "))
 	}
@@ -105,6 +107,9 @@ func parseConfig(text []byte, known []string) (*Config, error) {
 	}
 	if c.Syscalls.MinDuration.Duration < 0 {
 		return nil, fmt.Errorf("syscalls.minDuration: %v: want 0 or more", c.Syscalls.MinDuration.Duration)
+	}
+	if err := c.Metrics.validate(); err != nil {
+		return nil, fmt.Errorf("metrics.%w", err)
 	}
 	if c.Export != nil {
 		if err := c.Export.Validate(c.Kinds); err != nil {
@@ -141,6 +146,6 @@ func (c *Config) session() *session.Config {
 // equal reports whether two configurations observe the same. What is done with the events may differ.
 func (c *Config) equal(d *Config) bool {
 	a, b := *c, *d
-	a.Export, b.Export = nil, nil
+	a.Export, b.Export, a.Metrics, b.Metrics = nil, nil, MetricsConfig{}, MetricsConfig{}
 	return reflect.DeepEqual(a, b)
 }

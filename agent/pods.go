@@ -46,8 +46,11 @@ func (a *agent) feedPods(ctx context.Context, config *Config, o *tracer.Observer
 		}
 	})
 	defer watch.Close()
-	if known := a.pods.update(); known != nil && !apply(known) {
-		return
+	if known := a.pods.update(); known != nil {
+		if !apply(known) {
+			return
+		}
+		a.table.ApplyPods(known)
 	}
 	select {
 	case <-watch.Synced():
@@ -64,6 +67,7 @@ func (a *agent) feedPods(ctx context.Context, config *Config, o *tracer.Observer
 			return
 		}
 		a.pods.apply(update)
+		a.table.ApplyPods(update)
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/agent"
 	"github.com/orb8-dev/kubectl-orb8/agent/identity"
+	"github.com/orb8-dev/kubectl-orb8/agent/scrape"
 	"github.com/orb8-dev/kubectl-orb8/cluster/targets"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
@@ -41,7 +42,8 @@ func main() { host.Main("orb8-agent", run) }
 type settings struct {
 	config, historyMemory, historyDir, historyDisk, stateDir string
 	server, authority, token, listen, health                 string
-	version                                                  bool
+	metrics, metricsAuth                                     string
+	metricsTLS, version                                      bool
 }
 
 func parse(args []string, stderr io.Writer) (*settings, error) {
@@ -58,6 +60,10 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	flags.StringVar(&s.token, "token", "/var/run/secrets/orb8/token", "`file` of the pod's service account token")
 	flags.StringVar(&s.listen, "listen", fmt.Sprintf(":%d", orbit.AgentPort), "`address` of gRPC")
 	flags.StringVar(&s.health, "health", ":9092", "`address` of /healthz and /readyz")
+	flags.StringVar(&s.metrics, "metrics", ":9091", "`address` of /metrics; empty: none")
+	flags.StringVar(&s.metricsAuth, "metrics-auth", authKubernetes, "who may scrape: kubernetes (whom the API server "+
+		"allows to get the non-resource URL /metrics) or none (everyone)")
+	flags.BoolVar(&s.metricsTLS, "metrics-tls", true, "serve metrics by HTTPS, with the agent's certificate")
 	flags.BoolVar(&s.version, "version", false, "print the version")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return nil, nil
@@ -126,6 +132,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if options.Health, err = listen.Listen(ctx, "tcp", s.health); err != nil {
 		return errors.Join(err, options.Listener.Close())
 	}
+	if options.Metrics, err = s.openMetrics(ctx, config, certificate); err != nil {
+		return errors.Join(err, options.Listener.Close(), options.Health.Close())
+	}
 	debug.SetGCPercent(gcPercent)
 	if limit := debug.SetMemoryLimit(-1); limit == math.MaxInt64 {
 		log.Warn("GOMEMLIMIT is not set: the tables of the probes have their default sizes")
@@ -140,6 +149,39 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	defer end()
 	renewing.Go(func() { certificate.Run(running) })
 	return agent.Run(running, options)
+}
+
+// Values of --metrics-auth.
+const authKubernetes, authNone = "kubernetes", "none"
+
+// openMetrics opens the port for Prometheus.
+func (s *settings) openMetrics(
+	ctx context.Context, config *rest.Config, certificate *identity.Identity,
+) (o agent.MetricsOptions, err error) {
+	if s.metrics == "" {
+		return o, nil
+	}
+	switch s.metricsAuth {
+	case authNone:
+	case authKubernetes:
+		if o.Auth, err = scrape.NewAuth(config); err != nil {
+			return o, err
+		}
+	default:
+		return o, fmt.Errorf("--metrics-auth %q: want %s or %s", s.metricsAuth, authKubernetes, authNone)
+	}
+	if s.metricsTLS {
+		o.TLS = certificate.MetricsTLS()
+	}
+	o.Expiry = func() uint64 {
+		if at := certificate.Expiry(); !at.IsZero() {
+			return uint64(at.UnixNano())
+		}
+		return 0
+	}
+	var listen net.ListenConfig
+	o.Listener, err = listen.Listen(ctx, "tcp", s.metrics)
+	return o, err
 }
 
 // defaultCgroupMount is where a host has its cgroups, for those who run the agent outside a pod.
