@@ -132,6 +132,10 @@ test-bpf: ## Run the tests of the BPF programs (root)
 test-e2e: build images ## Run the end-to-end tests on a two-node cluster, started where none is up (root)
 	@hack/with-cluster.sh hack/test.sh --rerun -count=1 -parallel 3 -timeout 30m ./e2e $(if $(RUN),-run '$(RUN)')
 
+.PHONY: test-stores
+test-stores: ## Send events to a real collector and a real store, which are built the first time
+	@ORB8_E2E_STORES=1 hack/test.sh --rerun -count=1 -timeout 30m ./e2e/stores
+
 .PHONY: test-faults
 test-faults: ## Run the tests of persistent mode with faults that last as long as they may in reality
 	@ORB8_E2E_LONG=1 $(MAKE) test-e2e RUN='^TestPersistentMode$$'
