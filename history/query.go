@@ -74,6 +74,9 @@ func (r *Rolling) Query(ctx context.Context, s Selection, yield func(ev []byte) 
 	if q.end = s.Before; q.end == nil {
 		q.end = r.Mark()
 	}
+	if s.Newest > 0 && s.Newest <= maxTail {
+		return r.yieldNewest(ctx, q, yield)
+	}
 	from := 0
 	if s.Newest > 0 {
 		if from, err = r.findNewest(ctx, q); err != nil {
@@ -87,7 +90,7 @@ func (r *Rolling) Query(ctx context.Context, s Selection, yield func(ev []byte) 
 			number, q.skip = first-1, 0
 			continue
 		}
-		if _, err := r.scan(ctx, q, number, b, yield); err != nil {
+		if _, err := r.scan(ctx, q, number, b, nil, yield); err != nil {
 			return truncated, err
 		}
 	}
@@ -102,7 +105,7 @@ func (r *Rolling) findNewest(ctx context.Context, q *query) (int, error) {
 		if !ok {
 			return number + 1, nil
 		}
-		n, err := r.scan(ctx, q, number, b, nil)
+		n, err := r.scan(ctx, q, number, b, nil, nil)
 		if err != nil {
 			return 0, err
 		}
@@ -131,9 +134,10 @@ func (r *Rolling) block(q *query, number int) (b block, first int, ok bool) {
 	return b, r.first, true
 }
 
-// scan calls yield, if it is not nil, with the selected events of a block. It returns their number.
+// scan calls yield, if it is not nil, with the selected events of a block, and adds them to end, if that is not nil. It
+// returns their number.
 func (r *Rolling) scan(
-	ctx context.Context, q *query, number int, b block, yield func(ev []byte) error,
+	ctx context.Context, q *query, number int, b block, end *tail, yield func(ev []byte) error,
 ) (matched int, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
@@ -155,7 +159,10 @@ func (r *Rolling) scan(
 		if !q.matches(d) {
 			continue
 		}
-		if matched++; yield == nil {
+		if matched++; end != nil {
+			end.add(d)
+		}
+		if yield == nil {
 			continue
 		}
 		if q.skip > 0 {
@@ -168,6 +175,11 @@ func (r *Rolling) scan(
 		}
 		if err := yield(ev); err != nil {
 			return matched, err
+		}
+	}
+	if end != nil {
+		if err := end.encode(d); err != nil {
+			return matched, r.damaged(number, &b, err)
 		}
 	}
 	return matched, nil
