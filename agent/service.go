@@ -115,6 +115,7 @@ func (s *service) Query(stream grpc.BidiStreamingServer[orbit.AgentQueryRequest,
 	}
 	return s.sendHistory(out, newSelection(request.GetSelection()), history.Selection{
 		Since: request.GetSince(), Until: request.GetUntil(), Newest: int(request.GetNewest()),
+		LastStates: request.GetLastStates(),
 	})
 }
 

@@ -21,6 +21,8 @@ type Selection struct {
 	Match func(Names) bool
 	// Newest limits the result to the matching events that were appended last; 0: no limit.
 	Newest int
+	// LastStates leaves out updates of TCP flows between two others of the same block.
+	LastStates bool
 	// Before limits the result to events that were appended before the mark was made; nil: before the query.
 	Before *Mark
 }
@@ -145,7 +147,7 @@ func (r *Rolling) scan(
 	if b.events == 0 || b.isGone() || !q.mayMatch(&b.blockInfo) || !q.mayMatchNames(&b.blockInfo) {
 		return 0, nil
 	}
-	d, err := r.decoder(&b)
+	d, between, err := r.decode(ctx, q, &b)
 	if err != nil {
 		return 0, r.damaged(number, &b, err)
 	}
@@ -156,7 +158,7 @@ func (r *Rolling) scan(
 		if ok, err := d.next(); err != nil || !ok {
 			return matched, r.damaged(number, &b, err)
 		}
-		if !q.matches(d) {
+		if !q.matches(d) || between.has(d, i) {
 			continue
 		}
 		if matched++; end != nil {
@@ -185,26 +187,39 @@ func (r *Rolling) scan(
 	return matched, nil
 }
 
-// decoder returns a decoder of a block's events.
-func (r *Rolling) decoder(b *block) (*columnDecoder, error) {
-	c := b.columns
-	if c == nil {
-		packed := b.packed
-		var err error
-		if packed == nil {
-			if packed, err = r.disk.read(b.stored); err != nil {
-				return nil, err
-			}
+// decode returns a decoder of a block's events, and those that q leaves out for their last states; nil: none.
+func (r *Rolling) decode(ctx context.Context, q *query, b *block) (*columnDecoder, *between, error) {
+	c, err := r.columnsOf(b)
+	if err != nil {
+		return nil, nil, err
+	}
+	var left *between
+	if q.LastStates {
+		if left, err = findBetween(ctx, q, c, b.events); err != nil {
+			return nil, nil, err
 		}
-		body, err := r.unzip.DecodeAll(packed, make([]byte, 0, b.unpacked))
-		if err != nil {
-			return nil, err
-		}
-		if c, err = parseColumns(body, b.blockInfo.events); err != nil {
+	}
+	d, err := newColumnDecoder(c)
+	return d, left, err
+}
+
+// columnsOf returns the columns of a block.
+func (r *Rolling) columnsOf(b *block) (*columns, error) {
+	if b.columns != nil {
+		return b.columns, nil
+	}
+	packed := b.packed
+	var err error
+	if packed == nil {
+		if packed, err = r.disk.read(b.stored); err != nil {
 			return nil, err
 		}
 	}
-	return newColumnDecoder(c)
+	body, err := r.unzip.DecodeAll(packed, make([]byte, 0, b.unpacked))
+	if err != nil {
+		return nil, err
+	}
+	return parseColumns(body, b.blockInfo.events)
 }
 
 // damaged discards a block that cannot be read, unless it was evicted meanwhile. The query goes on.

@@ -176,6 +176,7 @@ func BenchmarkRolling_Query(b *testing.B) {
 		{"10 s of a pod", Selection{Since: trafficStart + 30e9, Until: trafficStart + 40e9,
 			Match: func(n Names) bool { return string(n.Pod) == pod }}},
 		{"all", Selection{}},
+		{"last states", Selection{LastStates: true}},
 		{"no such pod", Selection{Match: func(n Names) bool { return string(n.Pod) == "x" }}},
 	} {
 		b.Run(test.name, func(b *testing.B) {

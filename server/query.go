@@ -247,7 +247,8 @@ func (c *cursor) open(ctx context.Context, q *query, g *agent, newest int) {
 	var err error
 	asked := time.Now()
 	c.inbox, err = g.query(c.ctx, &orbit.AgentQueryRequest{Protocol: orbit.Protocol, Selection: q.target.pushed(),
-		Since: q.since, Until: q.until, Newest: uint32(newest), Window: uint32(q.share.window)})
+		Since: q.since, Until: q.until, Newest: uint32(newest), Window: uint32(q.share.window),
+		LastStates: q.flows})
 	if err == nil {
 		var first *batch
 		if first, err = c.receive(); err == nil {

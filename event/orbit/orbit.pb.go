@@ -1096,8 +1096,10 @@ type AgentQueryRequest struct {
 	// Only the newest so many; 0: all.
 	Newest uint32 `protobuf:"varint,5,opt,name=newest,proto3" json:"newest,omitempty"`
 	// As those of AgentStreamRequest.
-	Window        uint32 `protobuf:"varint,6,opt,name=window,proto3" json:"window,omitempty"`
-	Read          uint64 `protobuf:"varint,7,opt,name=read,proto3" json:"read,omitempty"`
+	Window uint32 `protobuf:"varint,6,opt,name=window,proto3" json:"window,omitempty"`
+	Read   uint64 `protobuf:"varint,7,opt,name=read,proto3" json:"read,omitempty"`
+	// Only the last state of flows counts: most updates that have a later one may be left out.
+	LastStates    bool `protobuf:"varint,8,opt,name=last_states,json=lastStates,proto3" json:"last_states,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1179,6 +1181,13 @@ func (x *AgentQueryRequest) GetRead() uint64 {
 		return x.Read
 	}
 	return 0
+}
+
+func (x *AgentQueryRequest) GetLastStates() bool {
+	if x != nil {
+		return x.LastStates
+	}
+	return false
 }
 
 type AgentBatch struct {
@@ -1970,7 +1979,7 @@ const file_orbit_orbit_proto_rawDesc = "" +
 	"\binstance\x18\x04 \x01(\x06R\binstance\x12\x14\n" +
 	"\x05since\x18\x05 \x01(\x06R\x05since\x12\x16\n" +
 	"\x06window\x18\x06 \x01(\rR\x06window\x12\x12\n" +
-	"\x04read\x18\a \x01(\x04R\x04read\"\xdb\x01\n" +
+	"\x04read\x18\a \x01(\x04R\x04read\"\xfc\x01\n" +
 	"\x11AgentQueryRequest\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12:\n" +
 	"\tselection\x18\x02 \x01(\v2\x1c.orb8.orbit.v1.NodeSelectionR\tselection\x12\x14\n" +
@@ -1978,7 +1987,9 @@ const file_orbit_orbit_proto_rawDesc = "" +
 	"\x05until\x18\x04 \x01(\x06R\x05until\x12\x16\n" +
 	"\x06newest\x18\x05 \x01(\rR\x06newest\x12\x16\n" +
 	"\x06window\x18\x06 \x01(\rR\x06window\x12\x12\n" +
-	"\x04read\x18\a \x01(\x04R\x04read\"\xe4\x01\n" +
+	"\x04read\x18\a \x01(\x04R\x04read\x12\x1f\n" +
+	"\vlast_states\x18\b \x01(\bR\n" +
+	"lastStates\"\xe4\x01\n" +
 	"\n" +
 	"AgentBatch\x12/\n" +
 	"\x05hello\x18\x01 \x01(\v2\x19.orb8.orbit.v1.AgentHelloR\x05hello\x12\x1a\n" +
