@@ -83,7 +83,8 @@ func (c *Config) complete() {
 func parseConfig(text []byte, known []string) (*Config, error) {
 	c := &Config{}
 	if err := yaml.UnmarshalStrict(text, c); err != nil {
-		return nil, fmt.Errorf("%s: known keys are kinds, interval, dnsPorts, syscalls, excludeNamespaces, export, metrics; "+
+		return nil, fmt.Errorf("%s: known keys are kinds, interval, dnsPorts, syscalls, excludeNamespaces, "+
+			"export, metrics; "+
 			"of export: "+export.Keys+"; of metrics: "+metricsKeys,
 			strings.TrimPrefix(strings.ReplaceAll(err.Error(), "\n", " "),
 				"error unmarshaling JSON: while decoding JSON: "))

@@ -1,9 +1,6 @@
 package collect
 
 import (
-	"encoding/binary"
-	"encoding/hex"
-	"hash/fnv"
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
@@ -153,41 +150,15 @@ func (f *flow) setID() {
 	f.id = conversationID(f.proto, ends, p.start, p.key.cookie)
 }
 
-// FlowID returns the id of a flow of which only one half is known: for a TCP connection that of the joined flow.
-func FlowID(f *event.Flow) string {
-	h := readHalf(nil, nil, f)
-	if h.hasISN {
-		return connectionID(newISNPair(h.isn[0], h.isn[1]))
-	}
-	var ends [2]addrPort
-	ends[h.side], ends[1-h.side] = h.local, h.remote
-	return conversationID(f.GetProtocol(), ends, f.GetStartTime(), f.GetSocketCookie())
-}
-
 // connectionID is a hash of a TCP connection's initial sequence numbers, so that every viewer gets the same id.
 func connectionID(isn isnPair) string {
-	return hashID(uint64(event.Protocol_PROTOCOL_TCP), uint64(isn.low)<<32|uint64(isn.high))
+	return event.HashID(uint64(event.Protocol_PROTOCOL_TCP), uint64(isn.low)<<32|uint64(isn.high))
 }
 
 // conversationID is a hash of the addresses and the start.
 func conversationID(proto event.Protocol, ends [2]addrPort, start, cookie uint64) string {
-	return hashID(uint64(proto), ends[src].hi, ends[src].lo, uint64(ends[src].port), ends[dst].hi, ends[dst].lo,
+	return event.HashID(uint64(proto), ends[src].hi, ends[src].lo, uint64(ends[src].port), ends[dst].hi, ends[dst].lo,
 		uint64(ends[dst].port), start, cookie)
-}
-
-func hashID(words ...uint64) string {
-	h := fnv.New64a()
-	var b [8]byte
-	for _, word := range words {
-		binary.BigEndian.PutUint64(b[:], word)
-		h.Write(b[:])
-	}
-	// FNV changes the low bits most. Mix them, so that truncated ids still differ.
-	n := h.Sum64()
-	n = (n ^ n>>30) * 0xbf58476d1ce4e5b9
-	n = (n ^ n>>27) * 0x94d049bb133111eb
-	binary.BigEndian.PutUint64(b[:], n^n>>31)
-	return hex.EncodeToString(b[:])
 }
 
 // flows is a list of open flows, the longest unchanged one first.

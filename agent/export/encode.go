@@ -10,7 +10,6 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/orb8-dev/kubectl-orb8/collect"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
 )
@@ -172,7 +171,7 @@ func (e *encoder) add(encoded []byte, now uint64) bool {
 		return false
 	}
 	if f := ev.GetFlow(); f != nil && f.GetId() == "" {
-		f.Id = collect.FlowID(f)
+		f.Id = event.FlowID(f)
 	}
 	e.begin(p, &ev, now)
 	e.addColumns(p, &ev)

@@ -12,7 +12,6 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/orb8-dev/kubectl-orb8/collect"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/eventtest"
 )
@@ -85,7 +84,7 @@ func compareRecord(t *testing.T, k *event.Kind, ev *event.Event) (compared int) 
 			r.GetBody().GetStringValue())
 	}
 	if f := ev.GetFlow(); f != nil && f.GetId() == "" {
-		f.Id = collect.FlowID(f)
+		f.Id = event.FlowID(f)
 	}
 	got := attributes(r)
 	for _, a := range AttributesOf(k) {
