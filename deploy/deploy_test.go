@@ -110,14 +110,89 @@ func pods(v *Values) (agent, server corev1.PodSpec) {
 }
 
 // TestServer_IsRestricted checks what Pod Security's level restricted wants.
+// TestServer_IsRestricted checks the controls of the Pod Security Standard "restricted", so that servers run where only
+// that is admitted.
 func TestServer_IsRestricted(t *testing.T) {
-	_, pod := pods(defaults())
-	c := pod.Containers[0].SecurityContext
-	if pod.HostPID || pod.HostNetwork || len(pod.Volumes) > 0 || !*pod.SecurityContext.RunAsNonRoot ||
-		pod.SecurityContext.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault ||
-		*c.AllowPrivilegeEscalation || !*c.ReadOnlyRootFilesystem || len(c.Capabilities.Add) > 0 ||
-		!slices.Equal(c.Capabilities.Drop, []corev1.Capability{"ALL"}) {
-		t.Errorf("%+v", pod)
+	for name, v := range map[string]*Values{"defaults": defaults(), "custom": custom()} {
+		template := v.deployment().Spec.Template
+		for _, problem := range unrestricted(&template.Spec) {
+			t.Errorf("%s: %s", name, problem)
+		}
+		// The standard does not ask for these.
+		c := template.Spec.Containers[0].SecurityContext
+		if !*c.ReadOnlyRootFilesystem || len(template.Spec.Volumes) > 0 {
+			t.Errorf("%s: a file system that can be written, or volumes", name)
+		}
+		for key := range template.Annotations {
+			if strings.Contains(key, "apparmor") || strings.Contains(key, "seccomp") {
+				t.Errorf("%s: annotation %s", name, key)
+			}
+		}
+	}
+	// The check itself finds what an agent has.
+	if agent := defaults().daemonSet().Spec.Template.Spec; len(unrestricted(&agent)) < 4 {
+		t.Errorf("of an agent: %q", unrestricted(&agent))
+	}
+}
+
+// unrestricted lists what the Pod Security Standard "restricted" does not admit.
+func unrestricted(pod *corev1.PodSpec) (problems []string) {
+	check := func(ok bool, what string) {
+		if !ok {
+			problems = append(problems, what)
+		}
+	}
+	check(!pod.HostPID && !pod.HostNetwork && !pod.HostIPC, "namespaces of the host")
+	for _, v := range pod.Volumes {
+		s := v.VolumeSource
+		check(s.ConfigMap != nil || s.Secret != nil || s.EmptyDir != nil || s.Projected != nil ||
+			s.DownwardAPI != nil || s.CSI != nil || s.Ephemeral != nil || s.PersistentVolumeClaim != nil, "volume "+v.Name)
+	}
+	p := pod.SecurityContext
+	if p == nil {
+		p = &corev1.PodSecurityContext{}
+	}
+	check(len(p.Sysctls) == 0 && p.SELinuxOptions == nil && p.AppArmorProfile == nil && p.WindowsOptions == nil,
+		"the pod's security context")
+	check(p.RunAsUser == nil || *p.RunAsUser != 0, "the pod runs as root")
+	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
+		s := c.SecurityContext
+		if s == nil {
+			s = &corev1.SecurityContext{}
+		}
+		is := func(b *bool, fallback bool) bool { return b == nil && fallback || b != nil && *b }
+		check(!is(s.Privileged, false), c.Name+" is privileged")
+		check(!is(s.AllowPrivilegeEscalation, true), c.Name+" allows privilege escalation")
+		check(is(s.RunAsNonRoot, is(p.RunAsNonRoot, false)), c.Name+" may run as root")
+		check(s.RunAsUser == nil || *s.RunAsUser != 0, c.Name+" runs as root")
+		seccomp := s.SeccompProfile
+		if seccomp == nil {
+			seccomp = p.SeccompProfile
+		}
+		check(seccomp != nil && seccomp.Type != corev1.SeccompProfileTypeUnconfined, c.Name+" has no seccomp profile")
+		check(s.Capabilities != nil && slices.Contains(s.Capabilities.Drop, "ALL") && len(s.Capabilities.Add) == 0,
+			c.Name+" keeps capabilities")
+		check(s.ProcMount == nil && s.SELinuxOptions == nil && s.AppArmorProfile == nil && s.WindowsOptions == nil,
+			c.Name+"'s security context")
+		for _, port := range c.Ports {
+			check(port.HostPort == 0, c.Name+" has a port of the host")
+		}
+	}
+	return problems
+}
+
+// TestNamespace_AdmitsAgents compares the namespace's labels with what its pods need.
+func TestNamespace_AdmitsAgents(t *testing.T) {
+	ns := defaults().namespace()
+	for _, mode := range []string{"enforce", "audit", "warn"} {
+		if got := ns.Labels[PodSecurityPrefix+mode]; got != "privileged" {
+			t.Errorf("%s: %q, want privileged: agents have the host's PID namespace and paths", mode, got)
+		}
+	}
+	for key := range ns.Labels {
+		if mode, ok := strings.CutPrefix(key, PodSecurityPrefix); ok && strings.HasSuffix(mode, "-version") {
+			t.Errorf("%s: another version of the standard could refuse agents", key)
+		}
 	}
 }
 
