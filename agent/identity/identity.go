@@ -24,6 +24,7 @@ import (
 	"google.golang.org/grpc/credentials"
 
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
+	"github.com/orb8-dev/kubectl-orb8/internal/delay"
 )
 
 // Options are an Identity's.
@@ -150,7 +151,7 @@ func (i *Identity) Run(ctx context.Context) {
 			}
 		}
 		last = text
-		if !wait(ctx, i.pause(next)) {
+		if delay.Wait(ctx, i.pause(next)) != nil {
 			return
 		}
 	}
@@ -165,17 +166,6 @@ func (i *Identity) pause(next time.Time) time.Duration {
 		return minBackoff // nothing works without it
 	}
 	return jitter(interval)
-}
-
-func wait(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // jitter spreads the agents of a cluster: 0.8 to 1.2 times d.

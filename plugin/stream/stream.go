@@ -20,6 +20,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/collect"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/internal/delay"
 	"github.com/orb8-dev/kubectl-orb8/plugin/advice"
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
 )
@@ -157,7 +158,7 @@ func Run(ctx, running context.Context, name string, feed Feed, o *Options) error
 				advice.Clock(n.gap.since))
 		}
 		n.status(ctx, event.NodeState_NODE_STATE_RECONNECTING, message)
-		if sleep(running, pause) != nil {
+		if delay.Wait(running, pause) != nil {
 			return nil
 		}
 	}
@@ -279,7 +280,7 @@ func (n *node) create(ctx context.Context) error {
 		case !transient(err):
 			return err
 		}
-		if err := sleep(ctx, backoff.Step()); err != nil {
+		if err := delay.Wait(ctx, backoff.Step()); err != nil {
 			return err
 		}
 	}
@@ -379,17 +380,6 @@ func (e *fatalError) Unwrap() error { return e.err }
 
 func retryBackoff() wait.Backoff {
 	return wait.Backoff{Duration: 50 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 100, Cap: time.Second}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // transient errors are those of an API server that is away for a moment.

@@ -23,6 +23,7 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 	"github.com/orb8-dev/kubectl-orb8/internal/cache"
+	"github.com/orb8-dev/kubectl-orb8/internal/delay"
 	"github.com/orb8-dev/kubectl-orb8/server/authority"
 )
 
@@ -85,23 +86,12 @@ func Run(ctx context.Context, client kubernetes.Interface, a *authority.Authorit
 		if err != nil {
 			log.Error("the requests for certificates are not watched", "error", err, "retry", backoff)
 		}
-		if !wait(ctx, backoff) {
+		if delay.Wait(ctx, backoff) != nil {
 			break
 		}
 		backoff = min(2*backoff, maxBackoff)
 	}
 	return nil
-}
-
-func wait(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // watch queues the requests that there are and those that come, until the watch ends.
