@@ -21,7 +21,8 @@ type Selection struct {
 	Match func(Names) bool
 	// Newest limits the result to the matching events that were appended last; 0: no limit.
 	Newest int
-	// LastStates leaves out updates of TCP flows between two others of the same block.
+	// LastStates leaves out events of TCP flows that have a later one, as far as maxLastFlows are told apart. It is not
+	// for use with Newest.
 	LastStates bool
 	// Before limits the result to events that were appended before the mark was made; nil: before the query.
 	Before *Mark
@@ -47,6 +48,8 @@ type query struct {
 	end   *Mark
 	known map[unique.Handle[string]]bool // results of Match
 	skip  int                            // number of matching events to skip
+	// superseded are, by block, the events to leave out for LastStates.
+	superseded map[int]*superseded
 }
 
 func newQuery(s Selection) (*query, error) {
@@ -75,6 +78,11 @@ func (r *Rolling) Query(ctx context.Context, s Selection, yield func(ev []byte) 
 	}
 	if q.end = s.Before; q.end == nil {
 		q.end = r.Mark()
+	}
+	if s.LastStates {
+		if err := r.findSuperseded(ctx, q); err != nil {
+			return false, err
+		}
 	}
 	if s.Newest > 0 && s.Newest <= maxTail {
 		return r.yieldNewest(ctx, q, yield)
@@ -147,7 +155,11 @@ func (r *Rolling) scan(
 	if b.events == 0 || b.isGone() || !q.mayMatch(&b.blockInfo) || !q.mayMatchNames(&b.blockInfo) {
 		return 0, nil
 	}
-	d, between, err := r.decode(ctx, q, &b)
+	left := q.superseded[number]
+	if left != nil && left.all {
+		return 0, nil
+	}
+	d, err := r.decoder(&b)
 	if err != nil {
 		return 0, r.damaged(number, &b, err)
 	}
@@ -158,7 +170,7 @@ func (r *Rolling) scan(
 		if ok, err := d.next(); err != nil || !ok {
 			return matched, r.damaged(number, &b, err)
 		}
-		if !q.matches(d) || between.has(d, i) {
+		if left.has(i) || !q.matches(d) {
 			continue
 		}
 		if matched++; end != nil {
@@ -187,39 +199,26 @@ func (r *Rolling) scan(
 	return matched, nil
 }
 
-// decode returns a decoder of a block's events, and those that q leaves out for their last states; nil: none.
-func (r *Rolling) decode(ctx context.Context, q *query, b *block) (*columnDecoder, *between, error) {
-	c, err := r.columnsOf(b)
-	if err != nil {
-		return nil, nil, err
-	}
-	var left *between
-	if q.LastStates {
-		if left, err = findBetween(ctx, q, c, b.events); err != nil {
-			return nil, nil, err
+// decoder returns a decoder of a block's events.
+func (r *Rolling) decoder(b *block) (*columnDecoder, error) {
+	c := b.columns
+	if c == nil {
+		packed := b.packed
+		var err error
+		if packed == nil {
+			if packed, err = r.disk.read(b.stored); err != nil {
+				return nil, err
+			}
 		}
-	}
-	d, err := newColumnDecoder(c)
-	return d, left, err
-}
-
-// columnsOf returns the columns of a block.
-func (r *Rolling) columnsOf(b *block) (*columns, error) {
-	if b.columns != nil {
-		return b.columns, nil
-	}
-	packed := b.packed
-	var err error
-	if packed == nil {
-		if packed, err = r.disk.read(b.stored); err != nil {
+		body, err := r.unzip.DecodeAll(packed, make([]byte, 0, b.unpacked))
+		if err != nil {
+			return nil, err
+		}
+		if c, err = parseColumns(body, b.blockInfo.events); err != nil {
 			return nil, err
 		}
 	}
-	body, err := r.unzip.DecodeAll(packed, make([]byte, 0, b.unpacked))
-	if err != nil {
-		return nil, err
-	}
-	return parseColumns(body, b.blockInfo.events)
+	return newColumnDecoder(c)
 }
 
 // damaged discards a block that cannot be read, unless it was evicted meanwhile. The query goes on.

@@ -248,7 +248,7 @@ func (c *cursor) open(ctx context.Context, q *query, g *agent, newest int) {
 	asked := time.Now()
 	c.inbox, err = g.query(c.ctx, &orbit.AgentQueryRequest{Protocol: orbit.Protocol, Selection: q.target.pushed(),
 		Since: q.since, Until: q.until, Newest: uint32(newest), Window: uint32(q.share.window),
-		LastStates: q.flows})
+		LastStates: q.flows && newest == 0})
 	if err == nil {
 		var first *batch
 		if first, err = c.receive(); err == nil {

@@ -1098,7 +1098,7 @@ type AgentQueryRequest struct {
 	// As those of AgentStreamRequest.
 	Window uint32 `protobuf:"varint,6,opt,name=window,proto3" json:"window,omitempty"`
 	Read   uint64 `protobuf:"varint,7,opt,name=read,proto3" json:"read,omitempty"`
-	// Only the last state of flows counts: most updates that have a later one may be left out.
+	// Only the last state of flows counts: other events of theirs may be left out. Not for use with newest.
 	LastStates    bool `protobuf:"varint,8,opt,name=last_states,json=lastStates,proto3" json:"last_states,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
