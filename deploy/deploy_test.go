@@ -146,7 +146,8 @@ func unrestricted(pod *corev1.PodSpec) (problems []string) {
 	for _, v := range pod.Volumes {
 		s := v.VolumeSource
 		check(s.ConfigMap != nil || s.Secret != nil || s.EmptyDir != nil || s.Projected != nil ||
-			s.DownwardAPI != nil || s.CSI != nil || s.Ephemeral != nil || s.PersistentVolumeClaim != nil, "volume "+v.Name)
+			s.DownwardAPI != nil || s.CSI != nil || s.Ephemeral != nil || s.PersistentVolumeClaim != nil,
+			"volume "+v.Name)
 	}
 	p := pod.SecurityContext
 	if p == nil {
