@@ -153,6 +153,7 @@ func (v *Values) agentContainer() corev1.Container {
 		Env: append(podspec.Env(resources.Limits[corev1.ResourceMemory]), podEnv()...),
 		Ports: []corev1.ContainerPort{
 			{Name: portGRPC, ContainerPort: orbit.AgentPort, Protocol: corev1.ProtocolTCP},
+			{Name: portMetrics, ContainerPort: agentMetricsPort, Protocol: corev1.ProtocolTCP},
 			{Name: portHealth, ContainerPort: agentHealthPort, Protocol: corev1.ProtocolTCP},
 		},
 		Resources: resources,

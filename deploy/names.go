@@ -23,6 +23,8 @@ const (
 	View          = "orb8-view"
 	ViewSensitive = "orb8-view-sensitive"
 	Connect       = "orb8-connect"
+	// Metrics is a ClusterRole for those who scrape agents.
+	Metrics = "orb8-metrics"
 )
 
 // Labels of all objects, also of those that servers make.

@@ -33,9 +33,10 @@ const (
 func (v *Values) Objects() []Object {
 	objects := []Object{v.namespace(), v.priorityClass()}
 	objects = append(objects, v.access()...)
-	return append(objects,
+	objects = append(objects,
 		v.config(), v.agentPolicy(), v.serverPolicy(), v.agentService(), v.serverService(), v.disruptionBudget(),
 		v.daemonSet(), v.deployment())
+	return append(objects, v.monitors()...)
 }
 
 // Unstructured converts an object for a dynamic client, without the status, which belongs to the API server.
@@ -157,6 +158,10 @@ func tcpPorts(ports ...int) (all []networkingv1.NetworkPolicyPort) {
 func (v *Values) agentService() *corev1.Service {
 	s := v.service(Agent, ComponentAgent, orbit.AgentPort)
 	s.Spec.ClusterIP = corev1.ClusterIPNone
+	s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{
+		Name: portMetrics, Port: agentMetricsPort, Protocol: corev1.ProtocolTCP,
+		TargetPort: intstr.FromString(portMetrics),
+	})
 	return s
 }
 
@@ -180,6 +185,8 @@ func (v *Values) service(name, component string, port int32) *corev1.Service {
 const (
 	portGRPC   = "grpc"
 	portHealth = "health"
+	// portMetrics is that of agents, also in the Service.
+	portMetrics = "metrics"
 )
 
 // disruptionBudget lets a drain end one server at a time, also where there is only one.

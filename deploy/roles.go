@@ -29,6 +29,9 @@ func (v *Values) access() []Object {
 		v.clusterRole(Connect, ComponentAccess, []rbacv1.PolicyRule{
 			rule("certificates.k8s.io", "certificatesigningrequests", "create", "get"),
 		}),
+		v.clusterRole(Metrics, ComponentAccess, []rbacv1.PolicyRule{
+			{NonResourceURLs: []string{"/metrics"}, Verbs: []string{"get"}},
+		}),
 		v.clusterRoleBinding(Agent, ComponentAgent), v.clusterRoleBinding(Server, ComponentServer),
 		v.role(Server, ComponentServer, v.authorityRules()),
 		v.role(Connect, ComponentAccess, connectRules()),

@@ -35,6 +35,9 @@ type Values struct {
 	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
 	// AggregateToView gives everyone who has the ClusterRole view the right to see events, except sensitive ones.
 	AggregateToView bool `json:"aggregateToView,omitempty"`
+	// ServiceMonitor and PodMonitor add an object by which the Prometheus Operator scrapes the agents: one of them.
+	ServiceMonitor bool `json:"serviceMonitor,omitempty"`
+	PodMonitor     bool `json:"podMonitor,omitempty"`
 	// OldestKernel is the release of the nodes' oldest kernel, which decides about capabilities; empty: a current one.
 	OldestKernel string `json:"oldestKernel,omitempty"`
 	// Privileged runs agents privileged, for platforms where capabilities are not enough.
@@ -130,6 +133,8 @@ func (v *Values) Validate() error {
 		return &ValueError{"image", v.Image, "the reference of an image"}
 	case len(v.Kinds) == 0:
 		return &ValueError{"kinds", "", "some of " + strings.Join(Kinds(), ", ")}
+	case v.ServiceMonitor && v.PodMonitor:
+		return &ValueError{"podMonitor", "true", "one of serviceMonitor and podMonitor: both would scrape twice"}
 	case v.Replicas < 1 || v.Replicas > maxReplicas:
 		return &ValueError{"replicas", fmt.Sprint(v.Replicas), fmt.Sprintf("1 to %d", maxReplicas)}
 	case history < minHistory || history > maxHistory:

@@ -50,6 +50,8 @@ type installOptions struct {
 	replicas        int32
 	nodeSelector    map[string]string
 	aggregateToView bool
+	serviceMonitor  bool
+	podMonitor      bool
 	oldestKernel    string
 	privileged      bool
 	runtimeClass    string
@@ -122,6 +124,9 @@ func (o *installOptions) bind(flags *pflag.FlagSet) {
 		"Labels of the nodes with agents, KEY=VALUE (default all nodes)")
 	flags.BoolVar(&o.aggregateToView, "aggregate-to-view", false,
 		"Let everyone with the ClusterRole view, edit or admin in a namespace see its events, except sensitive ones")
+	flags.BoolVar(&o.serviceMonitor, "service-monitor", false,
+		"Add a ServiceMonitor, by which the Prometheus Operator scrapes the agents")
+	flags.BoolVar(&o.podMonitor, "pod-monitor", false, "Add a PodMonitor in its place")
 	flags.StringVar(&o.oldestKernel, "oldest-kernel", "", "The nodes' oldest kernel, such as 5.10, for which agents "+
 		"need more capabilities (default: as the nodes report)")
 	flags.BoolVar(&o.privileged, "privileged", false,
@@ -194,6 +199,8 @@ func (o *installOptions) override(flags *pflag.FlagSet, v *deploy.Values) error 
 		"replicas":          func() { v.Replicas = o.replicas },
 		"node-selector":     func() { v.NodeSelector = maps.Clone(o.nodeSelector) },
 		"aggregate-to-view": func() { v.AggregateToView = o.aggregateToView },
+		"service-monitor":   func() { v.ServiceMonitor = o.serviceMonitor },
+		"pod-monitor":       func() { v.PodMonitor = o.podMonitor },
 		"oldest-kernel":     func() { v.OldestKernel = o.oldestKernel },
 		"privileged":        func() { v.Privileged = o.privileged },
 		"gpu-runtime-class": func() { v.GPURuntimeClass = o.runtimeClass },

@@ -24,6 +24,9 @@ type Values struct {
 	HistoryMemory    string                        `json:"historyMemory"`
 	Kinds            []string                      `json:"kinds"`
 	AggregateToView  bool                          `json:"aggregateToView"`
+	// ServiceMonitor and PodMonitor add the object by which the Prometheus Operator scrapes the agents.
+	ServiceMonitor bool `json:"serviceMonitor"`
+	PodMonitor     bool `json:"podMonitor"`
 	// AuthoritySecret is a Secret with a certificate authority; null: servers make their own.
 	AuthoritySecret *string `json:"authoritySecret"`
 	// Export is the section export of the agents' configuration; null: off.
@@ -52,7 +55,8 @@ func ValuesOf(v *deploy.Values) *Values {
 	c := &pod.Containers[0]
 	values := &Values{
 		ImagePullSecrets: pod.ImagePullSecrets, Replicas: v.Replicas, HistoryMemory: v.HistoryMemory.String(),
-		Kinds: v.Kinds, AggregateToView: v.AggregateToView, Export: v.Export(),
+		Kinds: v.Kinds, AggregateToView: v.AggregateToView,
+		ServiceMonitor: v.ServiceMonitor, PodMonitor: v.PodMonitor, Export: v.Export(),
 		Agent: Agent{
 			NodeSelector: pod.NodeSelector, Tolerations: pod.Tolerations, RuntimeClassName: pod.RuntimeClassName,
 			Resources: &c.Resources, SecurityContext: c.SecurityContext, Env: c.Env, Credentials: v.Credentials(),
@@ -104,6 +108,7 @@ func Templates() (map[string]string, error) {
 	values := deploy.Default(namespaceExpr, versionExpr, imageExpr)
 	values.Kinds, values.AggregateToView = []string{kindsExpr}, true
 	values.AuthoritySecret = authorityExpr
+	values.ServiceMonitor, values.PodMonitor = true, true
 	templates := map[string]string{}
 	for _, object := range values.Objects() {
 		u, err := deploy.Unstructured(object)
@@ -120,10 +125,16 @@ func Templates() (map[string]string, error) {
 		if err != nil {
 			return nil, err
 		}
+		if value, ok := monitors[u.GetKind()]; ok {
+			text = fmt.Appendf(nil, "{{- if .Values.%s }}\n%s{{- end }}\n", value, text)
+		}
 		templates[strings.ToLower(u.GetKind())+"-"+u.GetName()+".yaml"] = unquote(string(text))
 	}
 	return templates, nil
 }
+
+// monitors are the kinds of objects that are there only if a value says so.
+var monitors = map[string]string{"ServiceMonitor": "serviceMonitor", "PodMonitor": "podMonitor"}
 
 // marker encloses an expression that is not a string, so that it can be found in the text.
 const marker = "@@"
