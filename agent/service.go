@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -119,6 +120,9 @@ func (s *service) Query(stream grpc.BidiStreamingServer[orbit.AgentQueryRequest,
 	})
 }
 
+// aliveInterval is the longest time without a batch while a query is decoded: the server waits 5 s for each.
+const aliveInterval = time.Second
+
 // sendHistory sends the selected events of the history.
 func (s *service) sendHistory(out *outbox, selected *selection, wanted history.Selection) error {
 	wanted.Kinds = selected.selectedKinds()
@@ -132,11 +136,19 @@ func (s *service) sendHistory(out *outbox, selected *selection, wanted history.S
 		held [][]byte
 		size int
 		last uint64
+		sent = time.Now()
 	)
 	pass := func(truncated bool) error {
+		sent = time.Now()
 		err := out.send(&orbit.AgentBatch{Watermark: last, Truncated: truncated}, held)
 		held, size = held[:0], 0
 		return err
+	}
+	wanted.Progress = func() error {
+		if time.Since(sent) < aliveInterval {
+			return nil
+		}
+		return pass(false)
 	}
 	truncated, err := s.history.Query(out.stream.Context(), wanted, func(ev []byte) error {
 		h, ok := event.ReadHeader(ev)

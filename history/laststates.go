@@ -63,8 +63,8 @@ func (l *lastStates) find(ctx context.Context, q *query, d *columnDecoder, event
 	clear(l.shapes) // of another decoder
 	kept := 0
 	for i := range events {
-		if i%256 == 255 && ctx.Err() != nil {
-			return nil, ctx.Err()
+		if err := q.progress(ctx, i); err != nil {
+			return nil, err
 		}
 		if ok, err := d.next(); err != nil || !ok {
 			return s, nil // the query finds it, too, and reads what comes before

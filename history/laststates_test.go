@@ -2,6 +2,8 @@ package history
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -72,4 +74,30 @@ func withLastStates(events [][]byte) (left [][]byte) {
 	}
 	slices.Reverse(left)
 	return left
+}
+
+// TestRolling_QueryReportsProgress has a query that decodes all blocks before it yields anything.
+func TestRolling_QueryReportsProgress(t *testing.T) {
+	flows := newTraffic(20, 300, 0)
+	r := openRolling(t, RollingOptions{MemoryBytes: 8 << 20})
+	for range 20 {
+		r.Append(flows.round(t))
+	}
+	early, yielded := 0, false
+	s := Selection{LastStates: true, Progress: func() error {
+		if !yielded {
+			early++
+		}
+		return nil
+	}}
+	if _, err := r.Query(t.Context(), s, func([]byte) error { yielded = true; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if early < 20*300/progressEvery {
+		t.Errorf("%d calls before the first event", early)
+	}
+	s.Progress = func() error { return io.ErrUnexpectedEOF }
+	if _, err := r.Query(t.Context(), s, func([]byte) error { return nil }); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("error %v, want that of Progress", err)
+	}
 }

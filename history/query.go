@@ -24,6 +24,9 @@ type Selection struct {
 	// LastStates leaves out events of TCP flows that have a later one, as far as maxLastFlows are told apart. It is not
 	// for use with Newest.
 	LastStates bool
+	// Progress, if not nil, is called again and again while blocks are decoded, also where nothing in them is selected.
+	// Its error ends the query.
+	Progress func() error
 	// Before limits the result to events that were appended before the mark was made; nil: before the query.
 	Before *Mark
 }
@@ -164,8 +167,8 @@ func (r *Rolling) scan(
 		return 0, r.damaged(number, &b, err)
 	}
 	for i := range b.events {
-		if i%256 == 255 && ctx.Err() != nil {
-			return matched, ctx.Err()
+		if err := q.progress(ctx, i); err != nil {
+			return matched, err
 		}
 		if ok, err := d.next(); err != nil || !ok {
 			return matched, r.damaged(number, &b, err)
@@ -197,6 +200,20 @@ func (r *Rolling) scan(
 		}
 	}
 	return matched, nil
+}
+
+// progressEvery is the number of decoded events between two calls of Progress: less than a millisecond.
+const progressEvery = 256
+
+// progress goes on with a block's event of a number.
+func (q *query) progress(ctx context.Context, number int) error {
+	if number%progressEvery != progressEvery-1 {
+		return nil
+	}
+	if err := ctx.Err(); err != nil || q.Progress == nil {
+		return err
+	}
+	return q.Progress()
 }
 
 // decoder returns a decoder of a block's events.
