@@ -30,8 +30,8 @@ LDFLAGS := -s -w -X $(MODULE)/internal/version.version=$(VERSION) \
 	-X $(MODULE)/internal/version.imageDigest=$(IMAGE_DIGEST)
 # orb8-nvml loads the driver's library: it is built with cgo, by a compiler for its platform.
 NVML_CC = $(if $(filter $(HOSTARCH),$(GOARCH)),gcc,$(if $(filter arm64,$(GOARCH)),aarch64,x86_64)-linux-gnu-gcc)
-# gRPC has pages for net/http that nobody serves here. Their templates call methods by name, and then the linker keeps all
-# exported methods: 29 MB of the plugin's 74.
+# gRPC has pages for net/http that nobody serves here. Their templates call methods by name, and then the linker keeps
+# all exported methods: 29 MB of the plugin's 74.
 TAGS = grpcnotrace
 GOBUILD = CGO_ENABLED=0 GOOS=$(GOOS) GOARCH=$(GOARCH) $(GO) build -trimpath -buildvcs=false -tags $(TAGS) \
 	-ldflags '$(LDFLAGS)'

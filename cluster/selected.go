@@ -41,11 +41,13 @@ func (s *Selected) HasLabels(podUID string) bool {
 	return ok && s.labels.Matches(set)
 }
 
+// ObservesPod reports whether a pod is an observed target.
 func (s *Selected) ObservesPod(uid string) bool {
 	p := s.targets.Pod(uid)
 	return p != nil && s.match(p) && s.HasLabels(uid)
 }
 
+// ObservesHost reports whether an observed target is in the network of a node itself.
 func (s *Selected) ObservesHost(node string) bool {
 	for _, p := range s.targets.HostPods(node) {
 		if s.match(p) && s.HasLabels(p.GetUid()) {

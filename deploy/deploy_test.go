@@ -97,19 +97,15 @@ func TestObjects_HaveLabels(t *testing.T) {
 	}
 }
 
-func pods(v *Values) (agent, server corev1.PodSpec) {
+func agentPod(v *Values) (agent corev1.PodSpec) {
 	for _, o := range v.Objects() {
-		switch o := o.(type) {
-		case *appsv1.DaemonSet:
+		if o, ok := o.(*appsv1.DaemonSet); ok {
 			agent = o.Spec.Template.Spec
-		case *appsv1.Deployment:
-			server = o.Spec.Template.Spec
 		}
 	}
-	return agent, server
+	return agent
 }
 
-// TestServer_IsRestricted checks what Pod Security's level restricted wants.
 // TestServer_IsRestricted checks the controls of the Pod Security Standard "restricted", so that servers run where only
 // that is admitted.
 func TestServer_IsRestricted(t *testing.T) {
@@ -211,7 +207,7 @@ func TestAgent_Capabilities(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			v := defaults()
 			v.Kinds, v.OldestKernel = test.kinds, test.kernel
-			pod, _ := pods(v)
+			pod := agentPod(v)
 			var got []string
 			for _, c := range pod.Containers[0].SecurityContext.Capabilities.Add {
 				got = append(got, string(c))
@@ -226,7 +222,7 @@ func TestAgent_Capabilities(t *testing.T) {
 	}
 	v := defaults()
 	v.Privileged = true
-	if pod, _ := pods(v); !*pod.Containers[0].SecurityContext.Privileged {
+	if pod := agentPod(v); !*pod.Containers[0].SecurityContext.Privileged {
 		t.Error("not privileged")
 	}
 }

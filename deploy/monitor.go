@@ -33,7 +33,8 @@ func (v *Values) monitor(kind, endpoints string) *unstructured.Unstructured {
 				"port": portMetrics, "scheme": "https", "honorLabels": true,
 				"tlsConfig": map[string]any{
 					"serverName": orbit.AgentDNS,
-					"ca":         map[string]any{"configMap": map[string]any{"name": Authority, "key": orbit.AuthorityKey}},
+					"ca": map[string]any{"configMap": map[string]any{"name": Authority,
+						"key": orbit.AuthorityKey}},
 				},
 				"relabelings": []any{map[string]any{
 					"sourceLabels": []any{"__meta_kubernetes_pod_node_name"}, "targetLabel": "node",

@@ -12,8 +12,7 @@ import (
 // each. The events of further flows are not left out.
 const maxLastFlows = 1 << 17
 
-// superseded are events of a block whose TCP flow has a later one. What they say of the flow, that says too: counters
-// grow.
+// superseded are events of a block whose TCP flow has a later one, which has all that they have: counters grow.
 type superseded struct {
 	events []uint64 // bits
 	all    bool     // all that is selected of the block
@@ -77,12 +76,12 @@ func (l *lastStates) find(ctx context.Context, q *query, d *columnDecoder, event
 		if !ok {
 			continue
 		}
-		before, again := l.last[key]
+		before, known := l.last[key]
 		switch _, later := l.later[key]; {
 		case later:
 			s.events[i/64] |= 1 << (i % 64)
 			kept--
-		case again:
+		case known:
 			s.events[before/64] |= 1 << (before % 64)
 			kept--
 			l.last[key] = i
@@ -97,8 +96,8 @@ func (l *lastStates) find(ctx context.Context, q *query, d *columnDecoder, event
 	return s, nil
 }
 
-// flow returns the flow of the decoder's present event. It reports false for others than TCP flows: those of datagrams
-// are told apart, and end, by when they are heard of.
+// flow returns the flow of the decoder's present event. It reports false for others than TCP flows: when those of
+// datagrams begin and end follows from the times of all their events.
 func (l *lastStates) flow(d *columnDecoder) (key halfKey, ok bool) {
 	leaves, known := l.shapes[d.shape]
 	if !known {

@@ -21,8 +21,7 @@ type Selection struct {
 	Match func(Names) bool
 	// Newest limits the result to the matching events that were appended last; 0: no limit.
 	Newest int
-	// LastStates leaves out events of TCP flows that have a later one, as far as maxLastFlows are told apart. It is not
-	// for use with Newest.
+	// LastStates leaves out events of TCP flows that have a later one, for up to maxLastFlows. It is slow with Newest.
 	LastStates bool
 	// Progress, if not nil, is called again and again while blocks are decoded, also where nothing in them is selected.
 	// Its error ends the query.

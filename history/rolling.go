@@ -163,7 +163,8 @@ func OpenRolling(o RollingOptions) (*Rolling, error) {
 	if limit < workingShare*working {
 		working = 0 // most of it would be for nothing
 	}
-	r := &Rolling{log: o.Log, limit: limit, working: working, maxOpen: open, zip: zip, unzip: unzip, wake: make(chan struct{}, 1), closing: make(chan struct{}), encoder: newColumnEncoder(),
+	r := &Rolling{log: o.Log, limit: limit, working: working, maxOpen: open, zip: zip, unzip: unzip,
+		wake: make(chan struct{}, 1), closing: make(chan struct{}), encoder: newColumnEncoder(),
 		seen: map[string]struct{}{}}
 	r.open.reset()
 	if o.Dir != "" {

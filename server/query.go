@@ -172,7 +172,7 @@ func (q *query) queryNodes(ctx context.Context, nodes []*agent, newest int) ([]*
 			return true
 		}})
 	for i, g := range nodes {
-		cursors[i] = &cursor{node: g.node, source: collector.Add(g.node), patience: q.agentTimeout}
+		cursors[i] = &cursor{node: g.node, source: collector.Add(g.node), timeout: q.agentTimeout}
 		asking.Go(func() { cursors[i].open(ctx, q, g, newest) })
 	}
 	asking.Wait()
@@ -226,8 +226,8 @@ type cursor struct {
 	inbox  *inbox // nil: the answer has ended
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	// patience is how long an answer may take.
-	patience time.Duration
+	// timeout is how long a batch may take.
+	timeout time.Duration
 	// skew is the node's clock minus the server's, ns.
 	skew int64
 	// event is the one to be played next, at its time by the server's clock, ns since the Unix epoch. events are
@@ -278,7 +278,7 @@ func skewOf(hello *orbit.AgentHello, asked, answered time.Time) int64 {
 // receive returns the next batch, if it comes in time. The time between two calls does not count: the client may be
 // slow.
 func (c *cursor) receive() (*batch, error) {
-	late := time.AfterFunc(c.patience, func() { c.cancel(context.DeadlineExceeded) })
+	late := time.AfterFunc(c.timeout, func() { c.cancel(context.DeadlineExceeded) })
 	defer late.Stop()
 	b, err := c.inbox.receive()
 	if err != nil && errors.Is(context.Cause(c.ctx), context.DeadlineExceeded) {

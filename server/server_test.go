@@ -189,7 +189,8 @@ func newHarnessOn(t *testing.T, api kubernetes.Interface, door Door, fakes ...*f
 	addresses := map[string]string{}
 	toAgent := func(string) credentials.TransportCredentials { return insecure.NewCredentials() }
 	s := &Service{running: t.Context(), door: door, agents: newAgents(toAgent, log), cluster: pods, version: "v1",
-		log: log, memory: newMemory(0), turns: newTurns(), agentTimeout: agentTimeout, expiry: func() (own, authority time.Time) { return time.Now(), time.Now() }}
+		log: log, memory: newMemory(0), turns: newTurns(), agentTimeout: agentTimeout,
+		expiry: func() (own, authority time.Time) { return time.Now(), time.Now() }}
 	for _, a := range fakes {
 		a.t = t
 		addresses[a.node] = listen(t, func(g *grpc.Server) { orbit.RegisterAgentServer(g, a) })

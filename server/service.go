@@ -46,7 +46,7 @@ type Service struct {
 	log     *slog.Logger
 	memory  *memory
 	turns   *turns
-	// agentTimeout is agentTimeout; a test on a busy machine has more patience.
+	// agentTimeout is agentTimeout, and longer in tests on a busy machine.
 	agentTimeout time.Duration
 	// running ends when the server begins to end.
 	running context.Context

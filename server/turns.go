@@ -11,8 +11,8 @@ import (
 
 const (
 	// maxQueries is how many queries run at a time, maxQueriesOfUser how many of one user. Others wait for their turn:
-	// agents decompress what is asked for, and the server holds it, so that many at once would be refused for want of
-	// memory, or end by their time-outs.
+	// agents decompress a query's history, and the server holds its answer, so that many at once would be refused for
+	// want of memory, or end by their time-outs.
 	maxQueries       = 16
 	maxQueriesOfUser = 4
 )
@@ -80,7 +80,8 @@ func (t *turns) enter(user string) (*userTurns, error) {
 		u = &userTurns{running: semaphore.NewWeighted(maxQueriesOfUser)}
 		t.of[user] = u
 	case u.queries >= maxCallsOfUser:
-		return nil, status.Errorf(codes.ResourceExhausted, "%d queries of yours wait at this server: end one", u.queries)
+		return nil, status.Errorf(codes.ResourceExhausted, "%d queries of yours wait at this server: end one",
+			u.queries)
 	}
 	u.queries++
 	t.queries++

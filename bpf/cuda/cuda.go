@@ -53,7 +53,7 @@ type Probe struct {
 	bpf.Probe
 	objects objects
 	spec    *ebpf.CollectionSpec // of single functions; nil: links have cookies
-	types   *btf.Cache            // likewise
+	types   *btf.Cache           // for them
 	scope   *scope.Scope
 
 	mu sync.Mutex

@@ -825,7 +825,7 @@ static __always_inline void scan_packet_file(struct sock *sk)
 		scan_packet_sock(s, sk);
 }
 
-/* tcp_scan does it: to walk through all open files twice costs more than what is done with the sockets. */
+/* tcp_scan does it: to iterate over all open files twice costs more than what is done with the sockets. */
 SEC("iter/task_file")
 int packet_sk_scan(struct bpf_iter__task_file *ctx)
 {

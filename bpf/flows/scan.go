@@ -163,8 +163,8 @@ func (w *scanner) prepare() (sweep bool, err error) {
 // unshared is the number of scans after which the tables of flows are scanned though they seem to be empty.
 const unshared = 10
 
-// noFlows reports whether the tables of flows of UDP, ICMP and raw sockets have no entries. To walk through a table of
-// so many buckets costs the same then. Entries that take_share could not count are found a little later.
+// noFlows reports whether the tables of flows of UDP, ICMP and raw sockets have no entries: to scan so many buckets
+// costs the same then. Entries that take_share could not count are found a little later.
 func (w *scanner) noFlows() (bool, error) {
 	if w.number%unshared == 0 {
 		return false, nil

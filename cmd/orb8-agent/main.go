@@ -32,8 +32,7 @@ import (
 // gcPercent: the agent is a guest on the node, so rather a little more time for the garbage collector than memory.
 const gcPercent = 10
 
-// ringBytes is the size of a ring buffer, a quarter of what a tracer has. The process has it in memory twice over, as the
-// kernel maps it.
+// ringBytes is the size of a ring buffer, a quarter of what a tracer has. The kernel maps it into the process twice.
 const ringBytes = 1 << 20
 
 func main() { host.Main("orb8-agent", run) }

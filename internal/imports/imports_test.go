@@ -104,7 +104,7 @@ var rules = []rule{
 	{
 		folder: "agent/export", never: []string{"k8s.io/client-go", "k8s.io/api", "go.opentelemetry.io"},
 		own: []string{"event", "agent/export"},
-		why: "requests are written field by field, since OpenTelemetry's SDK drops what does not fit, and counts nothing",
+		why: "requests are written field by field: OpenTelemetry's SDK drops what does not fit, and counts nothing",
 	},
 	{
 		folder: "agent/metrics", never: append([]string{"github.com/cilium/ebpf"}, kubernetes...),
@@ -152,7 +152,7 @@ var rules = []rule{
 			"collect",
 			"cluster",
 			"deploy",
-			"internal/capabilities", "internal/plural",
+			"internal/capabilities", "internal/delay", "internal/plural",
 			"internal/version",
 			"plugin/live",
 			"plugin/stream",
