@@ -43,10 +43,10 @@ func (c *coverage) cut(node string, answer orbit.NodeAnswer, message string, gap
 }
 
 // hello takes the description of an agent, and when nothing was seen of its node.
-func (c *coverage) hello(node string, h *orbit.AgentHello, gaps []*orbit.Span) {
+func (c *coverage) hello(node string, h *orbit.AgentHello, gaps []*orbit.Span, skew int64) {
 	c.set(node, func(n *orbit.NodeCoverage) {
 		n.Answer, n.Message, n.Reach, n.Kinds = orbit.NodeAnswer_NODE_ANSWER_OK, "", h.GetReach(), h.GetKinds()
-		n.Gaps = gaps
+		n.Gaps, n.ClockSkew = gaps, skew
 	})
 }
 

@@ -256,7 +256,7 @@ func (c *cursor) open(ctx context.Context, q *query, g *agent, newest int) {
 			c.source.PlayedOn(hello.GetBootId())
 			c.skew = skewOf(hello, asked, time.Now())
 			q.coverage.hello(c.node, hello, orbit.ClipSpans(gapsOf(hello), q.since,
-				cmp.Or(q.until, hello.GetTime())))
+				cmp.Or(q.until, hello.GetTime())), c.skew)
 			return
 		}
 	}

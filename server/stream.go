@@ -298,6 +298,7 @@ func (f *follow) followAgent(ctx context.Context, g *agent, source *collect.Sour
 	// Until the first answer only: a stream lasts.
 	late := time.AfterFunc(f.agentTimeout, func() { cancel(context.DeadlineExceeded) })
 	defer late.Stop()
+	asked := time.Now()
 	in, err := g.follow(ctx, &orbit.AgentStreamRequest{
 		Protocol: orbit.Protocol, Selection: f.target.pushed(), ResumeFrom: at.next, Instance: at.instance,
 		Since: at.watermark, Window: uint32(f.share.window),
@@ -306,6 +307,7 @@ func (f *follow) followAgent(ctx context.Context, g *agent, source *collect.Sour
 		return err
 	}
 	var kernel string
+	var skew int64
 	answered := false
 	for {
 		b, err := in.receive()
@@ -317,14 +319,16 @@ func (f *follow) followAgent(ctx context.Context, g *agent, source *collect.Sour
 		}
 		late.Stop()
 		if h := b.GetHello(); h != nil {
-			kernel = h.GetBootId()
+			if kernel = h.GetBootId(); !answered { // a later one did not come at once
+				skew = skewOf(h, asked, time.Now())
+			}
 			if h.GetInstance() != at.instance {
 				at.instance, at.next = h.GetInstance(), 0
 			}
 			if at.watermark == 0 {
 				at.watermark = h.GetTime()
 			}
-			f.coverage.hello(g.node, h, at.gaps.follow(h, at.watermark))
+			f.coverage.hello(g.node, h, at.gaps.follow(h, at.watermark), skew)
 			if !answered {
 				answered = true
 				f.setState(ctx, source, at, stateOf(h))

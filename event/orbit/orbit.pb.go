@@ -590,7 +590,9 @@ type NodeCoverage struct {
 	Kinds []string `protobuf:"bytes,6,rep,name=kinds,proto3" json:"kinds,omitempty"`
 	// Times of the answer in which nothing was seen of the node, or it is not known yet what: oldest first. Of a node that
 	// does not answer, the last one is open: what the agent recorded meanwhile comes when it answers again.
-	Gaps          []*Span `protobuf:"bytes,7,rep,name=gaps,proto3" json:"gaps,omitempty"`
+	Gaps []*Span `protobuf:"bytes,7,rep,name=gaps,proto3" json:"gaps,omitempty"`
+	// The node's clock minus the server's, ns; 0: they agree, as far as the time that the answer took shows it.
+	ClockSkew     int64 `protobuf:"varint,8,opt,name=clock_skew,json=clockSkew,proto3" json:"clock_skew,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -672,6 +674,13 @@ func (x *NodeCoverage) GetGaps() []*Span {
 		return x.Gaps
 	}
 	return nil
+}
+
+func (x *NodeCoverage) GetClockSkew() int64 {
+	if x != nil {
+		return x.ClockSkew
+	}
+	return 0
 }
 
 // Span is a time between two times, ns since the Unix epoch.
@@ -1938,7 +1947,7 @@ const file_orbit_orbit_proto_rawDesc = "" +
 	"\x0fforbidden_kinds\x18\x03 \x03(\tR\x0eforbiddenKinds\x121\n" +
 	"\x05nodes\x18\x04 \x03(\v2\x1b.orb8.orbit.v1.NodeCoverageR\x05nodes\x12\x14\n" +
 	"\x05since\x18\x05 \x01(\x06R\x05since\x12\x14\n" +
-	"\x05until\x18\x06 \x01(\x06R\x05until\"\xd8\x01\n" +
+	"\x05until\x18\x06 \x01(\x06R\x05until\"\xf7\x01\n" +
 	"\fNodeCoverage\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x121\n" +
 	"\x06answer\x18\x02 \x01(\x0e2\x19.orb8.orbit.v1.NodeAnswerR\x06answer\x12\x18\n" +
@@ -1946,7 +1955,9 @@ const file_orbit_orbit_proto_rawDesc = "" +
 	"\x05reach\x18\x04 \x01(\x06R\x05reach\x12\x12\n" +
 	"\x04lost\x18\x05 \x01(\x04R\x04lost\x12\x14\n" +
 	"\x05kinds\x18\x06 \x03(\tR\x05kinds\x12'\n" +
-	"\x04gaps\x18\a \x03(\v2\x13.orb8.orbit.v1.SpanR\x04gaps\"*\n" +
+	"\x04gaps\x18\a \x03(\v2\x13.orb8.orbit.v1.SpanR\x04gaps\x12\x1d\n" +
+	"\n" +
+	"clock_skew\x18\b \x01(\x03R\tclockSkew\"*\n" +
 	"\x04Span\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x06R\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\x06R\x02to\"*\n" +

@@ -79,13 +79,16 @@ type Session struct {
 	timer    *time.Timer
 	shown    *recent
 	newest   uint64 // time of the newest event shown
-	begin    uint64 // where the session begins
+	// reached is how far the stream has come, by the server's clock, ns since the Unix epoch.
+	reached uint64
+	skews   skews
+	begin   uint64 // where the session begins
 }
 
 // New makes a session, which ends with ctx at the latest.
 func New(ctx context.Context, config Config, dial Dial, status live.Status) *Session {
 	s := &Session{config: config, dial: dial, status: status, settled: make(chan struct{}),
-		nodes: map[string]*orbit.NodeCoverage{}, gaps: gaps{}, shown: newRecent()}
+		nodes: map[string]*orbit.NodeCoverage{}, gaps: gaps{}, skews: skews{}, shown: newRecent()}
 	s.settle = sync.OnceFunc(func() { close(s.settled) })
 	s.hard, s.cut = context.WithCancel(ctx)
 	s.running, s.end = context.WithCancelCause(s.hard)
@@ -239,8 +242,9 @@ func (s *Session) streamOnce(open func() (live.Consumer, error)) error {
 	request := &orbit.StreamRequest{Protocol: orbit.Protocol, Selection: s.config.Selection,
 		Interval: int64(s.config.Interval)}
 	if s.begin > 0 {
-		request.Since = max(s.begin, s.newest-min(s.newest, uint64(overlap)))
+		request.Since = max(s.begin, s.reached-min(s.reached, uint64(overlap)))
 		request.NodeSince = s.gaps.resume(request.Since)
+		s.skews.add(request)
 	}
 	s.shown.resume(s.newest)
 	stream, err := orbit.NewOrbitServiceClient(conn).StreamEvents(s.hard, request)
@@ -280,6 +284,7 @@ func (s *Session) show(answer *orbit.Answer) error {
 			s.losses.Add(losses.Of(ev))
 		case ev.GetNodeStatus() == nil:
 			s.newest = max(s.newest, ev.GetTime())
+			s.reached = max(s.reached, s.skews.serverTime(ev))
 		}
 		if err := s.consumer.Show(ev); errors.Is(err, io.ErrClosedPipe) {
 			return err
@@ -296,6 +301,7 @@ func (s *Session) cover(c *orbit.Coverage) {
 	for _, n := range c.GetNodes() {
 		before := s.nodes[n.GetNode()]
 		s.nodes[n.GetNode()] = n
+		s.skews.set(n)
 		text := s.gaps.set(n)
 		switch n.GetAnswer() {
 		case orbit.NodeAnswer_NODE_ANSWER_OK:

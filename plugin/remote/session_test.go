@@ -186,6 +186,30 @@ func TestSession_ContinuesFromItsBeginning(t *testing.T) {
 	}
 }
 
+// The clock of a node is 5 minutes ahead: its newest event says nothing of how far the others have come.
+func TestSession_ContinuesByTheClockOfEachNode(t *testing.T) {
+	const ahead = 5 * time.Minute
+	at := uint64(time.Now().UnixNano())
+	answer := covered(ok, ok)
+	answer.Coverage.Nodes[0].ClockSkew = int64(ahead)
+	f := &fakeServer{scripts: []script{
+		{[]*orbit.Answer{{Watermark: at - uint64(time.Minute)}, answer, {Events: []*event.Event{
+			{Node: "node-0", Time: at + uint64(ahead), Kind: &event.Event_Dns{Dns: &event.Dns{Name: "a"}}},
+			{Node: "node-1", Time: at - 1, Kind: &event.Event_Dns{Dns: &event.Dns{Name: "b"}}},
+		}}}, status.Error(codes.Unavailable, "the server ends")},
+		{[]*orbit.Answer{answer, answered("c")}, nil},
+	}}
+	s := New(t.Context(), Config{Selection: &orbit.Selection{Kinds: []string{"dns"}}}, serve(t, f), &lines{})
+	c := &consumer{after: 3, end: func() { s.End(live.ErrDone) }}
+	if _, err := s.Run(func() (live.Consumer, error) { return c, nil }); err != nil {
+		t.Error(err)
+	}
+	since, nodes := f.streams[1].GetSince(), f.streams[1].GetNodeSince()
+	if since != at-uint64(overlap) || len(nodes) != 1 || nodes["node-0"] != since+uint64(ahead) {
+		t.Errorf("the second server begins at %d, nodes %v; want %d", since, nodes, at-uint64(overlap))
+	}
+}
+
 func TestSession_EndsWhereItIsRefused(t *testing.T) {
 	for name, c := range map[string]struct {
 		scripts []script
