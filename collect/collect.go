@@ -134,6 +134,9 @@ type Options struct {
 	// Updates is the least time between two updates of a flow; 0: as its nodes report it. The last update of a recorded
 	// flow that stays open then comes late, out of the order of times.
 	Updates time.Duration
+	// LastStateWait, of Recorded, is how long the last event of a closed half waits for that of the other: where each
+	// half has one event only, its last. 0: other events of the other half come in time.
+	LastStateWait time.Duration
 	// Refused, if not nil, is called with the first refused event of each node. It must not call the Collector.
 	Refused func(node string, why error)
 }

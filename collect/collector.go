@@ -148,7 +148,7 @@ func (c *Collector) collect(out *batch) (next time.Duration, done bool) {
 		}
 		c.dequeue(it)
 		if f := it.flow; f != nil && !hurry && c.behind(f, now) {
-			c.timers.set(f, now.Add(behindCheck))
+			c.timers.set(f, now.Add(c.behindCheck()))
 			continue
 		}
 		c.emit(it, out, now)

@@ -49,3 +49,60 @@ func TestPlay_FirstAndLastStates(t *testing.T) {
 		})
 	}
 }
+
+// TestPlay_LastStates plays the last event of each half only, of which one comes half a minute later.
+func TestPlay_LastStates(t *testing.T) {
+	began := time.Unix(1_790_000_000, 0)
+	client := shape{pod: "client", proto: tcp, observed: bySrc, src: "10.0.0.1:5000", dst: "10.0.1.1:6000",
+		isn: [2]uint32{1, 2}, phase: closed, sent: 7, cookie: 1}
+	server := shape{pod: "server", proto: tcp, observed: byDst, src: "10.0.0.1:5000", dst: "10.0.1.1:6000",
+		isn: [2]uint32{1, 2}, phase: closed, recv: 7, cookie: 2}
+	for _, test := range []struct {
+		name string
+		wait time.Duration
+		want int
+	}{{"with a wait", time.Minute, 1}, {"without", 0, 2}} {
+		t.Run(test.name, func(t *testing.T) {
+			c := New(Options{Namer: cluster, Recorded: true, Updates: time.Hour, LastStateWait: test.wait,
+				Linger: time.Second})
+			var got []*event.Flow
+			emit := func(ev *event.Event) error {
+				if f := ev.GetFlow(); f != nil {
+					got = append(got, proto.CloneOf(f))
+				}
+				return nil
+			}
+			play := func(node string, s shape, after time.Duration) {
+				ev := proto.CloneOf(s.event())
+				ev.Time = uint64(began.Add(after).UnixNano())
+				if err := c.Play(c.Add(node), ev, ev.GetTime(), emit); err != nil {
+					t.Fatal(err)
+				}
+			}
+			play("a", client, 0)
+			other := client // of the time between
+			other.isn, other.src, other.cookie, other.dst = [2]uint32{3, 4}, "10.0.0.1:5001", 3, "192.0.2.1:443"
+			for i := range 25 {
+				other.cookie++
+				other.isn[0] += 10
+				play("a", other, time.Duration(i)*time.Second)
+			}
+			play("b", server, 30*time.Second)
+			if err := c.FinishPlay(emit); err != nil {
+				t.Fatal(err)
+			}
+			rows, joined := 0, 0
+			for _, f := range got {
+				if f.GetSrc().GetPort() == 5000 {
+					rows++
+					if f.GetSrcCounters() != nil && f.GetDstCounters() != nil {
+						joined++
+					}
+				}
+			}
+			if rows != test.want || (joined == 1) != (test.want == 1) {
+				t.Errorf("%d events of the flow, %d with both halves", rows, joined)
+			}
+		})
+	}
+}

@@ -113,6 +113,9 @@ func (c *Collector) behind(f *flow, now time.Time) bool {
 	default:
 		return false
 	}
+	if wait := c.o.LastStateWait; wait > 0 {
+		return now.Sub(since) < wait
+	}
 	limit, until := behindLimit, f.item.time
 	if f.proto != event.Protocol_PROTOCOL_TCP {
 		// A server's socket for datagrams stays open. Its packets are reported at the node's next scan.
@@ -132,6 +135,9 @@ func (c *Collector) behind(f *flow, now time.Time) bool {
 	}
 	return false
 }
+
+// behindCheck is the time between two calls of behind for a flow. Its second half ends the wait at once.
+func (c *Collector) behindCheck() time.Duration { return max(behindCheck, c.o.LastStateWait/8) }
 
 // lastWordMayCome reports whether the open end of a flow may still close, because its node lags behind.
 func (c *Collector) lastWordMayCome(f *flow, now time.Time) bool {
@@ -194,7 +200,7 @@ func (c *Collector) expired(f *flow, now time.Time) {
 	case f.closing:
 		f.closing, f.forced = false, true
 	case c.behind(f, now):
-		c.timers.set(f, now.Add(behindCheck))
+		c.timers.set(f, now.Add(c.behindCheck()))
 		return
 	}
 	f.leader = f.lastChange

@@ -164,8 +164,12 @@ func (q *query) queryNodes(ctx context.Context, nodes []*agent, newest int) ([]*
 	cursors := make([]*cursor, len(nodes))
 	var asking sync.WaitGroup
 	// An answer that lacks flows is none: the query ends where memory does.
+	lastStateWait := time.Duration(0)
+	if q.flows && newest == 0 {
+		lastStateWait = time.Minute
+	}
 	collector := q.newCollector(collect.Options{Recorded: true, Updates: q.interval, Interval: scanInterval,
-		CloseWait: closeWait, Memory: func(bytes int) bool {
+		CloseWait: closeWait, LastStateWait: lastStateWait, Memory: func(bytes int) bool {
 			if err := q.share.hold(partMerge, bytes); err != nil {
 				end(err)
 			}
