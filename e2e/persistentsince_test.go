@@ -1,12 +1,35 @@
 package e2e
 
 import (
+	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
 )
+
+// longLived checks that a live table of installed agents, too, counts what happens in its window only: not what a
+// connection has sent before.
+func longLived(t *testing.T, e *kit.Env, ns string, client *kit.Pod, to string) {
+	const half = 500_000
+	load := client.Start(t, "tcp", "-to", to, "-send", strconv.Itoa(2*half), "-recv", "1000", "-hold")
+	half1 := fmt.Sprintf(`map(select(.kind == "flow" and .bytesSent >= %d and .phase != "closed")) | length > 0`, half)
+	tr := e.TraceAs(t, e.Kubeconfig, "trace", "network", "client", "-n", ns, "-o", "json", "--mode", "cluster")
+	tr.AwaitJQ(t, half1)
+	tr.Stop(t)
+	tr = e.TraceAs(t, e.Kubeconfig, "top", "network", "-n", ns, "--once", "--window", "3s", "-o", "json", "--mode",
+		"cluster")
+	tr.Wait(t)
+	var sent uint64
+	tr.JQ(t, &sent, `map(select(.kind == "networkTop").bytesSent) | add // 0`)
+	if sent >= half {
+		t.Errorf("a window of 3 s has %d bytes, that were sent before:\n%s", sent, tr.Stderr())
+	}
+	load.Resume(t)
+	load.Wait(t)
+}
 
 // since sums up what agents have recorded, and asks for what they have not.
 func since(t *testing.T, e *kit.Env) {
@@ -37,6 +60,7 @@ func since(t *testing.T, e *kit.Env) {
 		server.BytesReceived != 5000 || client.WindowMicros > uint64(time.Minute/time.Microsecond) {
 		t.Errorf("5 connections came to %+v", rows)
 	}
+	longLived(t, e, ns, pod, to.String())
 	for _, c := range []struct {
 		code int
 		args string
