@@ -322,5 +322,5 @@ func (a *agent) emitStatus(state event.NodeState, message string) {
 		a.Log.Error("node status not sent", "err", err)
 		return
 	}
-	a.feed.emit(tracer.Batch{Events: [][]byte{ev}})
+	a.feed.emit(tracer.Batch{Events: [][]byte{ev}, Reports: 1})
 }

@@ -69,7 +69,8 @@ func (f *feed) emit(b tracer.Batch) {
 	defer f.mu.Unlock()
 	if len(kept.events) > 0 {
 		f.store(kept.events)
-		f.count(kept.events)
+		f.events += uint64(len(kept.events) - b.Reports)
+		f.lost += b.Lost
 	}
 	f.held = append(f.held, kept)
 	f.bytes += kept.bytes
@@ -80,23 +81,6 @@ func (f *feed) emit(b tracer.Batch) {
 	}
 	close(f.changed)
 	f.changed = make(chan struct{})
-}
-
-// count counts events, and those that were lost.
-func (f *feed) count(events [][]byte) {
-	for _, encoded := range events {
-		h, ok := event.ReadHeader(encoded)
-		switch {
-		case !ok, h.Kind == "nodeStatus":
-		case h.Kind == "lost":
-			var ev event.Event
-			if err := proto.Unmarshal(encoded, &ev); err == nil {
-				f.lost += ev.GetLost().GetCount()
-			}
-		default:
-			f.events++
-		}
-	}
 }
 
 // evict removes the oldest batch. Streams that have not read it count their events in it.

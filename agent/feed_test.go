@@ -168,3 +168,15 @@ func BenchmarkFeed_Emit(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/250, "ns/event")
 }
+
+func TestFeed_CountsLossesApart(t *testing.T) {
+	f := newTestFeed()
+	lost, err := proto.Marshal(&event.Event{Kind: &event.Event_Lost{Lost: &event.Lost{Count: 5}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.emit(tracer.Batch{Events: [][]byte{encode(t, "shop", "web", "a."), lost}, Reports: 1, Lost: 5})
+	if events, lost := f.totals(); events != 1 || lost != 5 {
+		t.Errorf("%d events, %d lost; want 1 and 5", events, lost)
+	}
+}

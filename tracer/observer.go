@@ -16,6 +16,9 @@ import (
 type Batch struct {
 	// Events are encoded messages event.Event with the names of their pods. They are valid only during the call.
 	Events [][]byte
+	// Reports is the number of Events that report losses, or the state of the node, and Lost what they report as lost.
+	Reports int
+	Lost    uint64
 	// Watermark: later batches hold no older event, ns since the Unix epoch.
 	Watermark uint64
 }
@@ -165,6 +168,8 @@ type emitter struct {
 	buffer    []byte
 	ends      []int // of each event in buffer
 	events    [][]byte
+	reports   int
+	lost      uint64
 	watermark uint64
 }
 
@@ -191,6 +196,8 @@ func (e *emitter) flush(watermark uint64, empty bool) bool {
 		// Encoding fails only for strings that are not UTF-8. These are constants or were decoded from protobuf.
 		if ev, err := encodeLost(e.node, e.now(), d); err == nil {
 			e.append(ev, nil)
+			e.reports++
+			e.lost += d.count
 		}
 	}
 	if len(e.ends) == 0 && !empty {
@@ -209,6 +216,6 @@ func (e *emitter) pass() {
 		e.events = append(e.events, e.buffer[begin:end:end])
 		begin = end
 	}
-	e.emit(Batch{Events: e.events, Watermark: e.watermark})
-	e.buffer, e.ends = e.buffer[:0], e.ends[:0]
+	e.emit(Batch{Events: e.events, Reports: e.reports, Lost: e.lost, Watermark: e.watermark})
+	e.buffer, e.ends, e.reports, e.lost = e.buffer[:0], e.ends[:0], 0, 0
 }

@@ -62,32 +62,41 @@ type scanner struct {
 	places places
 }
 
+// batch is the number of drops that are read at once: a table of thousands costs two system calls for each otherwise.
+// No bucket has as many.
+const batch = 256
+
 func (w *scanner) scan(now uint64, sink bpf.Sink) error {
 	p := w.probe
 	var (
-		key   objectDropKey
-		value objectDrop
-		old   []objectDropKey
+		cursor ebpf.MapBatchCursor
+		keys   [batch]objectDropKey
+		values [batch]objectDrop
+		old    []objectDropKey
 	)
 	forget := bpf.Monotonic() - uint64(idle)
-	entries := p.objects.Drops.Iterate()
-	for entries.Next(&key, &value) {
-		if value.Packets != w.seen[key] {
+	for last := false; !last; {
+		n, err := p.objects.Drops.BatchLookup(&cursor, keys[:], values[:], nil)
+		if last = errors.Is(err, ebpf.ErrKeyNotExist); err != nil && !last {
+			return fmt.Errorf("read the dropped packets: %w", err)
+		}
+		for i := range n {
+			key, value := &keys[i], &values[i]
+			if value.Packets == w.seen[*key] {
+				if value.LastNs < forget {
+					old = append(old, *key)
+				}
+				continue
+			}
 			location, err := w.places.name(key.Location)
 			if err != nil {
 				return err
 			}
-			w.seen[key] = value.Packets
-			ev := w.decoder.decode(&key, &value, location)
+			w.seen[*key] = value.Packets
+			ev := w.decoder.decode(key, value, location)
 			ev.Time = now
 			sink(key.Cgroup, ev)
-		} else if value.LastNs < forget {
-			old = append(old, key)
 		}
-	}
-	// Entries that come and go while it runs make an iteration begin anew; what it then misses is there the next time.
-	if err := entries.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
-		return fmt.Errorf("read the dropped packets: %w", err)
 	}
 	return w.forget(old)
 }

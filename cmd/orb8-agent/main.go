@@ -30,7 +30,7 @@ import (
 )
 
 // gcPercent: the agent is a guest on the node, so rather a little more time for the garbage collector than memory.
-const gcPercent = 10
+const gcPercent = 20
 
 // ringBytes is the size of a ring buffer, a quarter of what a tracer has. The kernel maps it into the process twice.
 const ringBytes = 1 << 20
