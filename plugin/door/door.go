@@ -88,35 +88,32 @@ func New(o Options) *Door {
 func (d *Door) Dial(ctx context.Context) (*grpc.ClientConn, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	// First, since the other two are in vain where nothing is installed: a request for a certificate would wait for a
-	// signer that does not exist, and be left in the cluster.
-	var err error
-	if d.bundle, err = d.readBundle(ctx); err != nil {
-		return nil, err
-	}
-	pods, err := d.servers(ctx)
+	// First, since a certificate is in vain where nothing is installed: the request would wait for a signer that does
+	// not exist, and be left in the cluster.
+	pods, err := d.find(ctx)
 	if err != nil {
 		return nil, err
+	}
+	var first *ahead
+	if d.needsCertificate() {
+		first = dialAhead(ctx, d.dial, pods[0])
+		defer first.close()
 	}
 	if err := d.certify(ctx); err != nil {
 		return nil, err
 	}
-	// Clients share the servers out among themselves; the last one comes last.
-	rand.Shuffle(len(pods), func(i, j int) { pods[i], pods[j] = pods[j], pods[i] })
-	slices.SortStableFunc(pods, func(a, b string) int {
-		return cmp.Compare(btoi(a == d.last), btoi(b == d.last))
-	})
+	dial := first.dialer(d.dial)
 	var errs reasons
 	renewed := false
 	for _, pod := range pods {
-		conn, err := d.connect(ctx, pod)
+		conn, err := d.connect(ctx, pod, dial)
 		if refused := (*refusedError)(nil); errors.As(err, &refused) && !renewed {
 			// Of an authority that was replaced, or expired by the clock of the server.
 			renewed, d.leaf = true, nil
 			if err := d.certify(ctx); err != nil {
 				return nil, err
 			}
-			conn, err = d.connect(ctx, pod)
+			conn, err = d.connect(ctx, pod, dial)
 		}
 		if err == nil {
 			d.last = pod
@@ -128,6 +125,31 @@ func (d *Door) Dial(ctx context.Context) (*grpc.ClientConn, error) {
 		}
 	}
 	return nil, fmt.Errorf("no server of orb8 in namespace %q can be reached: %w", d.Namespace, errs)
+}
+
+// find reads the servers' authority, and returns the pods of servers, in the order in which to try them.
+func (d *Door) find(ctx context.Context) (pods []string, err error) {
+	var serversErr error
+	listed := make(chan struct{})
+	go func() {
+		defer close(listed)
+		pods, serversErr = d.servers(ctx)
+	}()
+	bundle, err := d.readBundle(ctx)
+	<-listed
+	if err != nil {
+		return nil, err
+	}
+	if serversErr != nil {
+		return nil, serversErr
+	}
+	d.bundle = bundle
+	// Clients share the servers out among themselves; the last one comes last.
+	rand.Shuffle(len(pods), func(i, j int) { pods[i], pods[j] = pods[j], pods[i] })
+	slices.SortStableFunc(pods, func(a, b string) int {
+		return cmp.Compare(btoi(a == d.last), btoi(b == d.last))
+	})
+	return pods, nil
 }
 
 // forget discards a certificate that a server has refused, so that the next Dial obtains another one.
@@ -147,7 +169,7 @@ func btoi(b bool) int {
 }
 
 // connect connects to the server in a pod, and waits for the handshake.
-func (d *Door) connect(ctx context.Context, pod string) (*grpc.ClientConn, error) {
+func (d *Door) connect(ctx context.Context, pod string, dial dialFunc) (*grpc.ClientConn, error) {
 	leaf, bundle := d.leaf, d.bundle
 	config := orbit.ClientTLS(orbit.Credentials{
 		Certificate: func() (*tls.Certificate, error) { return leaf, nil },
@@ -156,7 +178,7 @@ func (d *Door) connect(ctx context.Context, pod string) (*grpc.ClientConn, error
 	try := &attempt{TransportCredentials: credentials.NewTLS(config)}
 	conn, err := grpc.NewClient("passthrough:///"+pod,
 		grpc.WithTransportCredentials(try),
-		grpc.WithContextDialer(try.dialer(d.dial)),
+		grpc.WithContextDialer(try.dialer(dial)),
 		grpc.WithStreamInterceptor(func(
 			ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer,
 			opts ...grpc.CallOption,
@@ -262,9 +284,14 @@ func (d *Door) refused(err error, verb, resource, namespace string) error {
 		"kubectl orb8 rbac --viewer", ErrForbidden, verb, resource, where)
 }
 
+// needsCertificate reports whether there is no certificate, or two thirds of its life are over.
+func (d *Door) needsCertificate() bool {
+	return d.leaf == nil || !time.Now().Before(orbit.Renewal(d.leaf.Leaf))
+}
+
 // certify obtains a certificate, unless there is one.
 func (d *Door) certify(ctx context.Context) error {
-	if d.leaf != nil && time.Now().Before(orbit.Renewal(d.leaf.Leaf)) {
+	if !d.needsCertificate() {
 		return nil
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), cryptorand.Reader)
