@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -65,10 +66,17 @@ func TestPlay_LastStates(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			c := New(Options{Namer: cluster, Recorded: true, Updates: time.Hour, LastStateWait: test.wait,
 				Linger: time.Second})
-			var got []*event.Flow
+			rows, joined := 0, 0
 			emit := func(ev *event.Event) error {
-				if f := ev.GetFlow(); f != nil {
-					got = append(got, proto.CloneOf(f))
+				f := ev.GetFlow()
+				if f.GetSrc().GetPort() != 5000 {
+					return nil
+				}
+				if rows++; f.GetSrcCounters() != nil && f.GetDstCounters() != nil {
+					joined++
+				}
+				if f.GetPhase() != closed {
+					return errors.New("the flow is not closed")
 				}
 				return nil
 			}
@@ -90,15 +98,6 @@ func TestPlay_LastStates(t *testing.T) {
 			play("b", server, 30*time.Second)
 			if err := c.FinishPlay(emit); err != nil {
 				t.Fatal(err)
-			}
-			rows, joined := 0, 0
-			for _, f := range got {
-				if f.GetSrc().GetPort() == 5000 {
-					rows++
-					if f.GetSrcCounters() != nil && f.GetDstCounters() != nil {
-						joined++
-					}
-				}
 			}
 			if rows != test.want || (joined == 1) != (test.want == 1) {
 				t.Errorf("%d events of the flow, %d with both halves", rows, joined)

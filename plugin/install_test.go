@@ -81,7 +81,7 @@ func TestInstall_DryRunAsksNobody(t *testing.T) {
 		}
 		kinds[object.Kind]++
 	}
-	if kinds["DaemonSet"] != 1 || kinds["ClusterRole"] != 5 || kinds["Namespace"] != 1 ||
+	if kinds["DaemonSet"] != 1 || kinds["ClusterRole"] != 6 || kinds["Namespace"] != 1 ||
 		!strings.Contains(out, "kinds: [flow]") || !strings.Contains(out, "replicas: 3") {
 		t.Errorf("%v\n%s", kinds, out)
 	}
