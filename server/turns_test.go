@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,6 +16,7 @@ import (
 func TestTurns_OneUserAfterAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		turns := newTurns()
+		var mu sync.Mutex
 		running, most, done := 0, 0, 0
 		for range maxCallsOfUser {
 			go func() {
@@ -23,11 +25,15 @@ func TestTurns_OneUserAfterAnother(t *testing.T) {
 					t.Error(err)
 					return
 				}
+				mu.Lock()
 				running++
 				most = max(most, running)
+				mu.Unlock()
 				time.Sleep(time.Second)
+				mu.Lock()
 				running--
 				done++
+				mu.Unlock()
 				end()
 			}()
 			synctest.Wait()
@@ -42,12 +48,12 @@ func TestTurns_OneUserAfterAnother(t *testing.T) {
 		}
 		end()
 		time.Sleep(time.Minute)
+		mu.Lock()
+		defer mu.Unlock()
 		if most != maxQueriesOfUser || done != maxCallsOfUser {
 			t.Errorf("%d ran at a time and %d in all, want %d and %d", most, done, maxQueriesOfUser, maxCallsOfUser)
 		}
-		if len(turns.of) != 0 || turns.queries != 0 {
-			t.Errorf("%d users and %d queries are left", len(turns.of), turns.queries)
-		}
+		checkNoTurns(t, turns)
 	})
 }
 
@@ -76,8 +82,15 @@ func TestTurns_WaitingEnds(t *testing.T) {
 		for _, end := range ends {
 			end()
 		}
-		if len(turns.of) != 0 || turns.queries != 0 {
-			t.Errorf("%d users and %d queries are left", len(turns.of), turns.queries)
-		}
+		checkNoTurns(t, turns)
 	})
+}
+
+func checkNoTurns(t *testing.T, turns *turns) {
+	t.Helper()
+	turns.mu.Lock()
+	defer turns.mu.Unlock()
+	if len(turns.of) != 0 || turns.queries != 0 {
+		t.Errorf("%d users and %d queries are left", len(turns.of), turns.queries)
+	}
 }
