@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
@@ -42,7 +44,7 @@ func (r *Rolling) findSuperseded(ctx context.Context, q *query) error {
 		if !ok {
 			return nil
 		}
-		if b.events == 0 || b.isGone() || !q.mayMatch(&b.blockInfo) || !q.mayMatchNames(&b.blockInfo) {
+		if !q.mayRead(&b) {
 			continue
 		}
 		d, err := r.decoder(&b)
@@ -122,14 +124,16 @@ type flowLeaves struct {
 }
 
 // Numbers of fields in event.proto.
-const (
-	flowProtocol = 2
-	flowStart    = 10
-	flowCookie   = 16
+var (
+	flowNumber   = numberOf(&event.Event{}, "flow")
+	flowProtocol = numberOf(&event.Flow{}, "protocol")
+	flowStart    = numberOf(&event.Flow{}, "start_time")
+	flowCookie   = numberOf(&event.Flow{}, "socket_cookie")
 )
 
-// flowNumber is the number of Event.flow.
-var flowNumber = uint64((&event.Event{}).ProtoReflect().Descriptor().Fields().ByName("flow").Number())
+func numberOf(m proto.Message, field protoreflect.Name) uint64 {
+	return uint64(m.ProtoReflect().Descriptor().Fields().ByName(field).Number())
+}
 
 func findLeaves(s *shape) flowLeaves {
 	f := flowLeaves{protocol: -1, start: -1, cookie: -1}

@@ -3,6 +3,7 @@ package history
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"unique"
@@ -87,7 +88,13 @@ func (r *Rolling) Query(ctx context.Context, s Selection, yield func(ev []byte) 
 		}
 	}
 	if s.Newest > 0 && s.Newest <= maxTail {
-		return r.yieldNewest(ctx, q, yield)
+		events, truncated, err := r.newest(ctx, q)
+		if err == nil {
+			return truncated, yieldAll(events, yield)
+		}
+		if !errors.Is(err, errTail) {
+			return false, err
+		}
 	}
 	from := 0
 	if s.Newest > 0 {
@@ -154,11 +161,8 @@ func (r *Rolling) scan(
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	if b.events == 0 || b.isGone() || !q.mayMatch(&b.blockInfo) || !q.mayMatchNames(&b.blockInfo) {
-		return 0, nil
-	}
 	left := q.superseded[number]
-	if left != nil && left.all {
+	if !q.mayRead(&b) || left != nil && left.all {
 		return 0, nil
 	}
 	d, err := r.decoder(&b)
@@ -176,7 +180,9 @@ func (r *Rolling) scan(
 			continue
 		}
 		if matched++; end != nil {
-			end.add(d)
+			if err := end.add(d); err != nil {
+				return matched, err
+			}
 		}
 		if yield == nil {
 			continue
@@ -194,7 +200,9 @@ func (r *Rolling) scan(
 		}
 	}
 	if end != nil {
-		if err := end.encode(d); err != nil {
+		if err := end.encode(d); errors.Is(err, errTail) {
+			return matched, err
+		} else if err != nil {
 			return matched, r.damaged(number, &b, err)
 		}
 	}
@@ -255,6 +263,11 @@ func (r *Rolling) damaged(number int, b *block, err error) error {
 	r.discard(r.blocks[i])
 	r.dropUnstored()
 	return nil
+}
+
+// mayRead reports whether a block may have selected events.
+func (q *query) mayRead(b *block) bool {
+	return b.events > 0 && !b.isGone() && q.mayMatch(&b.blockInfo) && q.mayMatchNames(&b.blockInfo)
 }
 
 // mayMatch reports whether a block may hold selected events by its times and kinds.

@@ -261,6 +261,35 @@ func TestRolling_DecompressesOnlyWhatMayMatch(t *testing.T) {
 	}
 }
 
+// Events whose texts containers make long are found without all of them in memory.
+func TestRolling_NewestOfLargeEvents(t *testing.T) {
+	r := openRolling(t, RollingOptions{})
+	var all [][]byte
+	for i := range 300 {
+		ev, err := proto.Marshal(&event.Event{Time: uint64(i + 1), Kind: &event.Event_Exec{Exec: &event.Exec{
+			Args: bytes.Repeat([]byte{byte('a' + i%26)}, 40_000+i)}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, ev)
+		r.Append(all[i:])
+	}
+	q, err := newQuery(Selection{Newest: 250})
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.end = r.Mark()
+	if _, _, err := r.newest(t.Context(), q); !errors.Is(err, errTail) {
+		t.Errorf("%d bytes are held: %v", 250*40_000, err)
+	}
+	for _, n := range []int{100, 250} {
+		got, truncated := queryAll(t, r, Selection{Newest: n})
+		if sameEvents(t, got, all[300-n:]); !truncated {
+			t.Errorf("newest %d is not truncated", n)
+		}
+	}
+}
+
 func TestRolling_FindsNewestFromTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := openRolling(t, RollingOptions{})
