@@ -46,7 +46,7 @@ func (s *Service) open(
 	}
 	end := func() {}
 	if turns != nil {
-		if end, err = turns.take(ctx, user.Name); err != nil {
+		if end, err = turns.acquire(ctx, user.Name); err != nil {
 			return nil, err
 		}
 	}

@@ -35,8 +35,8 @@ func newTurns() *turns {
 	return &turns{all: semaphore.NewWeighted(maxQueries), of: map[string]*userTurns{}}
 }
 
-// take waits for the turn of a user's query. The caller calls end after it.
-func (t *turns) take(ctx context.Context, user string) (end func(), err error) {
+// acquire waits for the turn of a user's query. The caller calls end after it.
+func (t *turns) acquire(ctx context.Context, user string) (end func(), err error) {
 	u, err := t.enter(user)
 	if err != nil {
 		return nil, err

@@ -20,7 +20,7 @@ func TestTurns_OneUserAfterAnother(t *testing.T) {
 		running, most, done := 0, 0, 0
 		for range maxCallsOfUser {
 			go func() {
-				end, err := turns.take(t.Context(), "ann")
+				end, err := turns.acquire(t.Context(), "ann")
 				if err != nil {
 					t.Error(err)
 					return
@@ -38,11 +38,11 @@ func TestTurns_OneUserAfterAnother(t *testing.T) {
 			}()
 			synctest.Wait()
 		}
-		if _, err := turns.take(t.Context(), "ann"); status.Code(err) != codes.ResourceExhausted {
+		if _, err := turns.acquire(t.Context(), "ann"); status.Code(err) != codes.ResourceExhausted {
 			t.Errorf("one more than may wait: %v", err)
 		}
 		began := time.Now()
-		end, err := turns.take(t.Context(), "bob")
+		end, err := turns.acquire(t.Context(), "bob")
 		if err != nil || time.Since(began) > 0 {
 			t.Errorf("another user waited %v: %v", time.Since(began), err)
 		}
@@ -63,18 +63,18 @@ func TestTurns_WaitingEnds(t *testing.T) {
 		turns := newTurns()
 		var ends []func()
 		for i := range maxQueries {
-			end, err := turns.take(t.Context(), fmt.Sprint(i/maxQueriesOfUser))
+			end, err := turns.acquire(t.Context(), fmt.Sprint(i/maxQueriesOfUser))
 			if err != nil {
 				t.Fatal(err)
 			}
 			ends = append(ends, end)
 		}
 		for _, user := range []string{"0", "another"} {
-			if _, err := turns.take(t.Context(), user); status.Code(err) != codes.ResourceExhausted {
+			if _, err := turns.acquire(t.Context(), user); status.Code(err) != codes.ResourceExhausted {
 				t.Errorf("user %s: %v", user, err)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			if _, err := turns.take(ctx, user); status.Code(err) != codes.DeadlineExceeded {
+			if _, err := turns.acquire(ctx, user); status.Code(err) != codes.DeadlineExceeded {
 				t.Errorf("user %s, until the caller's deadline: %v", user, err)
 			}
 			cancel()

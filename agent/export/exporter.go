@@ -151,9 +151,7 @@ func (e *Exporter) Apply(c *Config) {
 	e.config = c
 	if c == nil {
 		e.modes.Store(nil)
-		for ev := e.takeHeld(false); ev != nil; ev = e.takeHeld(false) {
-			e.push(ev)
-		}
+		e.sweep(false)
 		e.held = nil
 	} else {
 		e.modes.Store(newModes(c))
@@ -163,7 +161,7 @@ func (e *Exporter) Apply(c *Config) {
 			e.held = newHeld(0)
 		}
 		e.held.limit = int(c.QueueBytes)
-		e.sweep()
+		e.sweep(true)
 	}
 	e.state = state{lastSent: e.state.lastSent}
 	wake(e.changed)
@@ -259,21 +257,16 @@ func (e *Exporter) push(ev []byte) {
 	e.count.lost[Overflow] += uint64(e.queue.push(ev))
 }
 
-// takeHeld returns a state whose first change is old enough, with all any state; nil: there is none.
-func (e *Exporter) takeHeld(old bool) []byte {
+// sweep queues the states whose first changes are old enough, or all.
+func (e *Exporter) sweep(old bool) {
 	if e.held == nil {
-		return nil
+		return
 	}
 	before := time.Since(e.started)
 	if old {
 		before -= max(0, time.Duration(e.config.Updates))
 	}
-	return e.held.due(before)
-}
-
-// sweep queues the states whose first changes are old enough.
-func (e *Exporter) sweep() {
-	for ev := e.takeHeld(true); ev != nil; ev = e.takeHeld(true) {
+	for ev := e.held.due(before); ev != nil; ev = e.held.due(before) {
 		e.push(ev)
 	}
 }

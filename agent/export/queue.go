@@ -56,15 +56,15 @@ func (q *queue) grow(size int) *chunk {
 // shrink drops the oldest chunks beyond the limit, but not the last one, and returns the number of their events.
 func (q *queue) shrink() (dropped int) {
 	for q.bytes > q.limit && len(q.chunks) > 1 {
-		c := q.take()
+		c := q.pop()
 		dropped += c.events
 		q.release(c)
 	}
 	return dropped
 }
 
-// take removes the oldest chunk; nil: the queue is empty.
-func (q *queue) take() *chunk {
+// pop removes the oldest chunk; nil: the queue is empty.
+func (q *queue) pop() *chunk {
 	if len(q.chunks) == 0 {
 		return nil
 	}

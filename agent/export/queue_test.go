@@ -20,7 +20,7 @@ func TestQueue_DropsTheOldest(t *testing.T) {
 		}
 	}
 	next := dropped
-	for c := q.take(); c != nil; c = q.take() {
+	for c := q.pop(); c != nil; c = q.pop() {
 		for ev, end := c.peek(); ev != nil; ev, end = c.peek() {
 			if string(ev) != fmt.Sprintf("event %d", next) {
 				t.Fatalf("%s, want %d", ev, next)
@@ -45,7 +45,7 @@ func TestQueue_TakesWhatIsLargerThanAChunk(t *testing.T) {
 	if q.bytes > q.limit {
 		t.Errorf("%d bytes, of %d", q.bytes, q.limit)
 	}
-	if ev, _ := q.take().peek(); len(ev) != len(large) && string(ev) != "y" {
+	if ev, _ := q.pop().peek(); len(ev) != len(large) && string(ev) != "y" {
 		t.Errorf("%d bytes", len(ev))
 	}
 }

@@ -54,9 +54,7 @@ func (e *Exporter) Run(ctx context.Context) {
 // end sends what is left, and counts as lost what cannot be sent.
 func (s *sender) end(hard context.Context) {
 	s.mu.Lock()
-	for ev := s.takeHeld(false); ev != nil; ev = s.takeHeld(false) {
-		s.push(ev)
-	}
+	s.sweep(false)
 	s.mu.Unlock()
 	s.drain(hard, hard)
 	s.modes.Store(nil)
@@ -74,7 +72,7 @@ func (s *sender) drain(ctx, hard context.Context) {
 			return
 		}
 		s.mu.Lock()
-		s.sweep()
+		s.sweep(true)
 		s.mu.Unlock()
 		if s.batch == 0 && !s.fill() {
 			return
@@ -131,7 +129,7 @@ func (s *sender) next() ([]byte, int) {
 		if s.chunk != nil {
 			s.queue.release(s.chunk)
 		}
-		s.chunk = s.queue.take()
+		s.chunk = s.queue.pop()
 		s.mu.Unlock()
 		if s.chunk == nil {
 			return nil, 0
@@ -345,7 +343,7 @@ func (s *sender) pause(ctx context.Context, d time.Duration) bool {
 		case <-tick.C:
 			s.mu.Lock()
 			if s.Exporter.config != nil {
-				s.sweep()
+				s.sweep(true)
 			}
 			s.mu.Unlock()
 		}
