@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 //go:generate go test . -run Docs -update
@@ -43,7 +44,7 @@ func Markdown() []byte {
 	b.WriteString(introduction)
 	for i := range families {
 		f := &families[i]
-		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n", f.name, f.doc)
+		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n", f.name, wrap(f.doc))
 		if len(f.labels) > 0 {
 			fmt.Fprintf(&b, "Labels: `%s`.\n\n", strings.Join(f.labels, "`, `"))
 		}
@@ -53,4 +54,25 @@ func Markdown() []byte {
 		}
 	}
 	return b.Bytes()
+}
+
+// wrap breaks a paragraph into lines of at most 120 columns.
+func wrap(paragraph string) string {
+	var b strings.Builder
+	column := 0
+	for word := range strings.FieldsSeq(paragraph) {
+		width := utf8.RuneCountInString(word)
+		switch {
+		case column == 0:
+		case column+1+width > 120:
+			b.WriteByte('\n')
+			column = 0
+		default:
+			b.WriteByte(' ')
+			column++
+		}
+		b.WriteString(word)
+		column += width
+	}
+	return b.String()
 }

@@ -443,8 +443,8 @@ func TestTable_MostTrafficHasItsOwnSeries(t *testing.T) {
 
 func TestTable_HostileLabels(t *testing.T) {
 	k := newKit(t, Options{Pods: true})
-	for i, name := range []string{"\xff\xfe", "a\x00b", strings.Repeat("ä", 300), strings.Repeat("x", 100_000), "\"}\n",
-		"__name__", "", strings.Repeat("\xff", 1000), "other"} {
+	for i, name := range []string{"\xff\xfe", "a\x00b", strings.Repeat("ä", 300), strings.Repeat("x", 100_000),
+		"\"}\n", "__name__", "", strings.Repeat("\xff", 1000), "other"} {
 		// protobuf refuses strings that are not UTF-8, so they are put in by hand.
 		ev := encode(t, flowEvent{cookie: uint64(i + 1), start: 1, phase: ended, sent: 1}.of(&event.Event{PodUid: "u"}))
 		for _, field := range []byte{eventNamespace, eventPod, eventWorkload} {
