@@ -166,7 +166,7 @@ func (a *Authority) sign(
 	if err != nil {
 		return nil, err
 	}
-	template.DNSNames = names
+	template.DNSNames = append(template.DNSNames, names...)
 	if template.NotAfter.After(by.cert.NotAfter) {
 		template.NotAfter = by.cert.NotAfter
 	}

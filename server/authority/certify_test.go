@@ -3,6 +3,7 @@ package authority
 import (
 	"crypto/x509"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 
@@ -73,6 +74,9 @@ func TestCertify(t *testing.T) {
 			continue
 		}
 		cert, err := x509.ParseCertificate(answer.GetChain()[0])
+		if err == nil && !slices.Equal(cert.DNSNames, []string{orbit.AgentDNS}) {
+			t.Errorf("%s: names %q: Prometheus verifies %s", name, cert.DNSNames, orbit.AgentDNS)
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
