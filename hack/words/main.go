@@ -75,7 +75,7 @@ func generated(name string) bool {
 			return true
 		}
 	}
-	return strings.HasPrefix(name, "bpf/headers/")
+	return strings.HasPrefix(name, "bpf/headers/") || strings.HasPrefix(name, "docs/dashboards/")
 }
 
 // place is one use of a word.
