@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/event/wire"
 )
 
 // file is the subset of os.File that a Writer uses.
@@ -34,6 +34,7 @@ type Writer struct {
 	written  int64 // bytes of whole frames
 	encoder  *zstd.Encoder
 	frame    head
+	encoded  []byte // an event; reused
 	buffer   []byte // encoded events that no frame holds yet
 	packed   []byte // the compressed frame; reused
 	events   uint64
@@ -85,13 +86,12 @@ func (w *Writer) Write(ev *event.Event) error {
 	if w.err != nil {
 		return w.reportOnce()
 	}
-	whole := len(w.buffer)
-	w.buffer = binary.AppendUvarint(w.buffer, uint64(proto.Size(ev)))
 	var err error
-	if w.buffer, err = (proto.MarshalOptions{UseCachedSize: true}).MarshalAppend(w.buffer, ev); err != nil {
-		w.buffer = w.buffer[:whole]
+	if w.encoded, err = wire.Append(w.encoded[:0], ev); err != nil {
 		return fmt.Errorf("encode an event: %w", err)
 	}
+	w.buffer = binary.AppendUvarint(w.buffer, uint64(len(w.encoded)))
+	w.buffer = append(w.buffer, w.encoded...)
 	t := ev.GetTime()
 	if w.frame.events == 0 || t < w.frame.oldest {
 		w.frame.oldest = t

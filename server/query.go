@@ -12,11 +12,11 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/orb8-dev/kubectl-orb8/collect"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
+	"github.com/orb8-dev/kubectl-orb8/event/wire"
 )
 
 const (
@@ -369,7 +369,7 @@ func (q *query) emit(ev *event.Event) error {
 	if q.sums != nil && q.held == nil && flow != nil {
 		return q.sums.add(ev)
 	}
-	encoded, err := proto.Marshal(ev)
+	encoded, err := wire.Marshal(ev)
 	if err != nil {
 		return status.Error(codes.Internal, err.Error())
 	}
@@ -405,7 +405,7 @@ func (q *query) sumEncoded(encoded []byte) error {
 // appendSums adds the sums to the message.
 func (q *query) appendSums() error {
 	for _, row := range q.sums.rows() {
-		encoded, err := proto.Marshal(row)
+		encoded, err := wire.Marshal(row)
 		if err == nil {
 			err = q.appendEvent(encoded)
 		}

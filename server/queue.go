@@ -8,10 +8,9 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
+	"github.com/orb8-dev/kubectl-orb8/event/wire"
 )
 
 const (
@@ -52,7 +51,7 @@ func (q *queue) memory(n int) int { return q.bytes + n + (len(q.events)+1)*queue
 
 // add queues an event, or counts it as lost.
 func (q *queue) add(ev *event.Event) {
-	encoded, err := proto.Marshal(ev)
+	encoded, err := wire.Marshal(ev)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if err != nil || len(q.events) >= queueEvents || q.bytes+len(encoded) > queueBytes ||
@@ -156,7 +155,7 @@ func (q *queue) drainLosses() (events [][]byte) {
 	now := uint64(time.Now().UnixNano())
 	keys := slices.SortedFunc(maps.Keys(q.lost), lossKey.compare)
 	for _, key := range keys {
-		ev, err := proto.Marshal(&event.Event{
+		ev, err := wire.Marshal(&event.Event{
 			Time: now, Node: key.node, Namespace: key.namespace, Pod: key.pod,
 			Kind: &event.Event_Lost{Lost: &event.Lost{Stage: event.LossStage_LOSS_STAGE_QUEUE, Count: q.lost[key]}},
 		})

@@ -9,9 +9,9 @@ import (
 	"unsafe"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/event/wire"
 	"github.com/orb8-dev/kubectl-orb8/internal/budget"
 	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
-	"google.golang.org/protobuf/proto"
 )
 
 const (
@@ -75,8 +75,8 @@ func (n *naming) sink(source string) Sink {
 			return
 		}
 		var err error
-		if buffer, err = (proto.MarshalOptions{}).MarshalAppend(buffer[:0], ev); err != nil {
-			// A string from a process is not UTF-8. Protobuf cannot encode it, and the source has not replaced it.
+		if buffer, err = wire.Append(buffer[:0], ev); err != nil {
+			// A string from a process is not UTF-8, as protobuf requires, and the source has not replaced it.
 			n.losses.add(where{event.LossStage_LOSS_STAGE_DECODE, source}, 1)
 			return
 		}

@@ -47,7 +47,7 @@ var flags = []string{"github.com/spf13", "k8s.io/cli-runtime"}
 var rules = []rule{
 	{
 		folder: "event", except: "event/session event/orbit",
-		only: []string{module + "event", "google.golang.org/protobuf/"},
+		only: []string{module + "event", "google.golang.org/protobuf/", "github.com/planetscale/vtprotobuf/"},
 		why:  "everything imports event, so event imports nothing",
 	},
 	{
@@ -132,7 +132,7 @@ var rules = []rule{
 	},
 	{
 		folder: "plugin/why", only: []string{module + "event", module + "plugin/why", module + "internal/plural",
-			"google.golang.org/protobuf/"},
+			"google.golang.org/protobuf/", "github.com/planetscale/vtprotobuf/"},
 		why: "verdicts are made of events, wherever those come from",
 	},
 	{
