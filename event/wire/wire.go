@@ -1,5 +1,5 @@
-// Package wire encodes events in protobuf, as package proto does, with generated code instead of reflection: it takes a
-// third of the time. Decoding is left to package proto: the generated decoder takes two thirds of the time, but it keeps
+// Package wire encodes events in protobuf, as package proto does, with generated code instead of reflection, in a third
+// of the time. Decoding is left to package proto: the generated decoder takes two thirds of the time, but it keeps
 // unknown fields that are malformed, and who sent them is not trusted.
 package wire
 
