@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/event/otlp"
 )
 
 var update = flag.Bool("update", false, "write the generated docs")
@@ -24,16 +25,16 @@ func attributesMarkdown() string {
 		if k.Row {
 			continue
 		}
-		fmt.Fprintf(&b, "\n`%s`: %s\n\n| attribute | field |\n|---|---|\n", EventName(k.Name), k.Doc)
+		fmt.Fprintf(&b, "\n`%s`: %s\n\n| attribute | field |\n|---|---|\n", otlp.EventName(k.Name), k.Doc)
 		var own []string
-		for _, a := range AttributesOf(k) {
+		for _, a := range otlp.AttributesOf(k) {
 			if a.Standard {
-				fmt.Fprintf(&b, "| `%s` | `%s` |\n", a.Name, a.Column.Name)
+				fmt.Fprintf(&b, "| `%s` | `%s` |\n", a.Name, a.Field)
 			} else {
-				own = append(own, "`"+strings.TrimPrefix(a.Name, prefix)+"`")
+				own = append(own, "`"+strings.TrimPrefix(a.Name, otlp.Prefix)+"`")
 			}
 		}
-		line := "\nand with `" + prefix + "` before:"
+		line := "\nand with `" + otlp.Prefix + "` before:"
 		for i, name := range own {
 			if i < len(own)-1 {
 				name += ","

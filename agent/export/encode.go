@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/event/otlp"
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
 )
 
@@ -48,14 +49,8 @@ const (
 	severityError = 17
 )
 
-const (
-	// serviceName is the attribute service.name of the resource, scope the instrumentation scope.
-	serviceName = "orb8-agent"
-	scope       = "orb8"
-)
-
 // ownResource are the attributes of the resource that the agent sets.
-var ownResource = []string{"service.name", "service.version", "k8s.node.name"}
+var ownResource = []string{otlp.Service, "service.version", otlp.Node}
 
 // plan is how the events of a kind are written.
 type plan struct {
@@ -86,13 +81,12 @@ var plans = sync.OnceValue(func() map[protowire.Number]*plan {
 })
 
 func newPlan(k *event.Kind) *plan {
-	p := &plan{name: EventName(k.Name), severity: severityInfo}
+	p := &plan{name: otlp.EventName(k.Name), severity: severityInfo}
 	if k.Name == "lost" {
 		p.severity = severityWarn
 	}
-	for _, a := range AttributesOf(k) {
-		p.columns = append(p.columns, planned{appendString(nil, keyValueKey, a.Name), a.Column.Get,
-			a.Column.Name == list})
+	for _, a := range otlp.AttributesOf(k) {
+		p.columns = append(p.columns, planned{appendString(nil, keyValueKey, a.Name), a.Get, a.IsList()})
 	}
 	for i := range k.Columns {
 		if c := &k.Columns[i]; c.Outputs&event.InTable != 0 && c.Name != "time" {
@@ -117,7 +111,7 @@ const headRoom = 3 + 2*5
 // newEncoder makes the encoder of an agent. extra are further attributes of the resource.
 func newEncoder(node, version string, extra map[string]string) *encoder {
 	e := &encoder{}
-	own := []string{serviceName, version, node}
+	own := []string{otlp.AgentValue, version, node}
 	var resource []byte
 	for i, name := range ownResource {
 		if own[i] != "" {
@@ -129,7 +123,7 @@ func newEncoder(node, version string, extra map[string]string) *encoder {
 	}
 	e.resource = appendMessage(nil, resourceLogsResource, resource)
 	e.scope = appendMessage(nil, scopeLogsScope,
-		appendString(appendString(nil, scopeName, scope), scopeVersion, version))
+		appendString(appendString(nil, scopeName, otlp.Scope), scopeVersion, version))
 	e.reset()
 	return e
 }
@@ -190,7 +184,7 @@ func (e *encoder) addLoss(node string, count, now uint64) {
 }
 
 // LossStage is where records are lost that did not reach the collector, beside those of event.LossStage.
-const LossStage = "export"
+const LossStage = otlp.ExportStage
 
 func (e *encoder) begin(p *plan, ev *event.Event, now uint64) {
 	severity := p.severity
@@ -220,7 +214,7 @@ func (e *encoder) end() {
 
 // composeBody writes what a table shows of an event, for people who read records as lines of text.
 func (e *encoder) composeBody(p *plan, ev *event.Event) {
-	b := append(e.body[:0], p.name[len(prefix):]...)
+	b := append(e.body[:0], p.name[len(otlp.Prefix):]...)
 	for _, c := range p.cells {
 		text := e.text[:0]
 		if c.Show != nil {
@@ -265,9 +259,9 @@ func (e *encoder) addColumns(p *plan, ev *event.Event) {
 
 // Encoded keys of the attributes that no column has.
 var (
-	keyUID      = appendString(nil, keyValueKey, attributeUID)
-	keyWorkload = appendString(nil, keyValueKey, attributeWorkload)
-	keyNetwork  = appendString(nil, keyValueKey, attributeNetwork)
+	keyUID      = appendString(nil, keyValueKey, otlp.PodUID)
+	keyWorkload = appendString(nil, keyValueKey, otlp.Workload)
+	keyNetwork  = appendString(nil, keyValueKey, otlp.Network)
 )
 
 func (e *encoder) addValue(c *planned, v event.Value) {

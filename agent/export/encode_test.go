@@ -2,7 +2,6 @@ package export
 
 import (
 	"math/rand/v2"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/eventtest"
+	"github.com/orb8-dev/kubectl-orb8/event/otlp"
 )
 
 // decodeRequest decodes the records of an encoder by OpenTelemetry's own code.
@@ -77,8 +77,8 @@ func compareRecord(t *testing.T, k *event.Kind, ev *event.Event) (compared int) 
 		t.Fatal("refused")
 	}
 	r := decodeRequest(t, e)[0]
-	word := strings.TrimPrefix(EventName(k.Name), prefix)
-	if r.GetEventName() != EventName(k.Name) || r.GetTimeUnixNano() != ev.GetTime() ||
+	word := strings.TrimPrefix(otlp.EventName(k.Name), otlp.Prefix)
+	if r.GetEventName() != otlp.EventName(k.Name) || r.GetTimeUnixNano() != ev.GetTime() ||
 		r.GetObservedTimeUnixNano() != 7 || !strings.HasPrefix(r.GetBody().GetStringValue(), word) {
 		t.Errorf("%s %d %d %q", r.GetEventName(), r.GetTimeUnixNano(), r.GetObservedTimeUnixNano(),
 			r.GetBody().GetStringValue())
@@ -87,8 +87,8 @@ func compareRecord(t *testing.T, k *event.Kind, ev *event.Event) (compared int) 
 		f.Id = event.FlowID(f)
 	}
 	got := attributes(r)
-	for _, a := range AttributesOf(k) {
-		v := a.Column.Get(ev)
+	for _, a := range otlp.AttributesOf(k) {
+		v := a.Get(ev)
 		have, found := got[a.Name]
 		delete(got, a.Name)
 		if found == v.IsNull() {
@@ -115,70 +115,13 @@ func compareRecord(t *testing.T, k *event.Kind, ev *event.Event) (compared int) 
 			t.Errorf("%s: %v (%T), want %v (%T)", a.Name, have, have, want, want)
 		}
 	}
-	for _, name := range []string{attributeUID, attributeWorkload, attributeNetwork} {
+	for _, name := range []string{otlp.PodUID, otlp.Workload, otlp.Network} {
 		delete(got, name)
 	}
 	if len(got) > 0 {
 		t.Errorf("more attributes: %v", got)
 	}
 	return compared
-}
-
-var attributeName = regexp.MustCompile(`^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$`)
-
-// TestAttributes_Names holds the names together: one name has one type in all kinds, and is not the parent of another.
-func TestAttributes_Names(t *testing.T) {
-	types := map[string]event.Type{}
-	used := map[string]bool{}
-	group := func(t event.Type) event.Type {
-		switch t {
-		case event.Enum, event.Timestamp, event.Address:
-			return event.Text
-		case event.Count, event.Bytes, event.Micros, event.Nanos, event.Signed:
-			return event.Number
-		}
-		return t
-	}
-	for _, k := range event.Kinds() {
-		if k.Row {
-			continue
-		}
-		seen := map[string]bool{}
-		for _, a := range AttributesOf(k) {
-			if !attributeName.MatchString(a.Name) || seen[a.Name] {
-				t.Errorf("%s.%s: the name %q", k.Name, a.Column.Name, a.Name)
-			}
-			seen[a.Name] = true
-			used[a.Column.Name] = used[a.Column.Name] || a.Standard
-			typ := group(a.Column.Type)
-			if before, ok := types[a.Name]; ok && before != typ {
-				t.Errorf("%s.%s: %s has another type in another kind", k.Name, a.Column.Name, a.Name)
-			}
-			types[a.Name] = typ
-		}
-		for column := range standardOf[k.Name] {
-			if k.Column(column) == nil {
-				t.Errorf("%s has no column %s", k.Name, column)
-			}
-		}
-		for _, column := range omitted[k.Name] {
-			if k.Column(column) == nil {
-				t.Errorf("%s has no column %s", k.Name, column)
-			}
-		}
-	}
-	for column := range standard {
-		if !used[column] {
-			t.Errorf("no kind has a column %s", column)
-		}
-	}
-	for name := range types {
-		for other := range types {
-			if strings.HasPrefix(other, name+".") {
-				t.Errorf("%s is the parent of %s", name, other)
-			}
-		}
-	}
 }
 
 func TestFieldNumbers(t *testing.T) {

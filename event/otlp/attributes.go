@@ -1,4 +1,6 @@
-package export
+// Package otlp names the attributes that events have as OpenTelemetry log records, and makes events of such records
+// again. Agents export records, and servers read them back from a store.
+package otlp
 
 import (
 	"strings"
@@ -6,16 +8,21 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
-// Attribute is an attribute of log records, made of a column.
+// Attribute is an attribute of log records.
 type Attribute struct {
-	// Name is that of OpenTelemetry's semantic conventions where they have one, else "orb8." and the column's name.
+	// Name is that of OpenTelemetry's semantic conventions where they have one, else "orb8." and the field's name.
 	Name string
 	// Standard: the name is of the semantic conventions.
 	Standard bool
-	Column   *event.Column
+	// Field is the dotted JSON name of the field in the kind's message, "src.address".
+	Field string
+	// Column is the column of the field; nil: no output of the viewer has it.
+	Column *event.Column
+	// Get reads the field. Null: the record does not have the attribute.
+	Get func(*event.Event) event.Value
 }
 
-// standard are the names of the semantic conventions by column, for all kinds.
+// standard are the names of the semantic conventions by field, for all kinds.
 var standard = map[string]string{
 	"namespace":   "k8s.namespace.name",
 	"pod":         "k8s.pod.name",
@@ -52,18 +59,29 @@ var omitted = map[string][]string{
 	},
 }
 
-// Names of attributes that no column has.
+// Names of attributes that are not of one kind's message.
 const (
-	attributeUID      = "k8s.pod.uid"
-	attributeWorkload = "orb8.workload"
-	attributeNetwork  = "network.type"
-	prefix            = "orb8."
+	Namespace  = "k8s.namespace.name"
+	Pod        = "k8s.pod.name"
+	Container  = "k8s.container.name"
+	PodUID     = "k8s.pod.uid"
+	Workload   = "orb8.workload"
+	Network    = "network.type"
+	Node       = "k8s.node.name" // of the resource
+	Service    = "service.name"  // of the resource
+	Prefix     = "orb8."
+	AgentValue = "orb8-agent" // of Service
+	// Scope is the name of the instrumentation scope.
+	Scope = "orb8"
 )
 
-// list is the column whose text is a list with commas between.
-const list = "answers"
+// ExportStage is the value of orb8.stage for records that did not reach the collector. It is no event.LossStage.
+const ExportStage = "export"
 
-// AttributesOf returns the attributes of a kind in the order of its columns.
+// IsList reports whether the text of an attribute's value is a list with commas between.
+func (a *Attribute) IsList() bool { return a.Field == "answers" }
+
+// AttributesOf returns the attributes of a kind: those of its columns in their order, then the others.
 func AttributesOf(k *event.Kind) (all []Attribute) {
 	skip := map[string]bool{}
 	for _, name := range append(omitted[""], omitted[k.Name]...) {
@@ -79,15 +97,18 @@ func AttributesOf(k *event.Kind) (all []Attribute) {
 			name, ok = standard[c.Name]
 		}
 		if !ok {
-			name = prefix + snake(c.Name)
+			name = Prefix + snake(c.Name)
 		}
-		all = append(all, Attribute{Name: name, Standard: ok, Column: c})
+		all = append(all, Attribute{Name: name, Standard: ok, Field: c.Name, Column: c, Get: c.Get})
+	}
+	for _, h := range hiddenOf(k) {
+		all = append(all, Attribute{Name: Prefix + snake(h.field), Field: h.field, Get: h.get})
 	}
 	return all
 }
 
 // EventName is the name of the log records of a kind.
-func EventName(kind string) string { return prefix + snake(kind) }
+func EventName(kind string) string { return Prefix + snake(kind) }
 
 // snake writes camel case with underscores, as OpenTelemetry names attributes: "src.bytesSent" is "src.bytes_sent".
 func snake(name string) string {
