@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -41,6 +42,9 @@ var forms = sync.OnceValue(func() map[string]*Form {
 
 // FormOf returns the form of the records with a name; nil: there is none.
 func FormOf(eventName string) *Form { return forms()[eventName] }
+
+// Attributes returns the names of the attributes that an event is made of, in the order of their bytes.
+func (f *Form) Attributes() []string { return slices.Sorted(maps.Keys(f.set)) }
 
 // derived are columns that are made of other fields, by kind: a record's text is for people.
 var derived = map[string][]string{"drop": {"cause"}, "tcp": {"reason"}, "flow": {"id"}}
