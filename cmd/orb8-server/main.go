@@ -84,7 +84,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if namespace == "" {
 		return fmt.Errorf("%s is not set", envNamespace)
 	}
-	config, err := rest.InClusterConfig()
+	config, err := apiConfig(getenv)
 	if err != nil {
 		return fmt.Errorf("the API server's address and token: %w", err)
 	}
