@@ -13,6 +13,7 @@ type item struct {
 	flow *flow
 
 	time    uint64 // time of the event by its node's clock, ns since the Unix epoch
+	key     uint64 // its place in the order: time, but not later than its arrival, where a clock is ahead
 	arrived time.Time
 	due     time.Time // before it the item waits for a second half
 	bytes   int       // memory of ev, or of a closed flow
@@ -25,8 +26,8 @@ type order []*item
 
 func (o order) Len() int { return len(o) }
 func (o order) Less(i, j int) bool {
-	if o[i].time != o[j].time {
-		return o[i].time < o[j].time
+	if o[i].key != o[j].key {
+		return o[i].key < o[j].key
 	}
 	return o[i].serial < o[j].serial
 }

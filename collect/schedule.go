@@ -179,12 +179,12 @@ func (c *Collector) queue(f *flow, due, now time.Time) {
 			it.due = due
 		}
 		if when != it.time {
-			it.time = when
+			it.time, it.key = when, c.key(when, now)
 			c.order.fix(it)
 		}
 		return
 	}
-	it.time, it.arrived, it.due = when, now, due
+	it.time, it.key, it.arrived, it.due = when, c.key(when, now), now, due
 	if !f.emitted {
 		it.arrived = f.first
 	}
@@ -205,6 +205,15 @@ func (c *Collector) expired(f *flow, now time.Time) {
 	}
 	f.leader = f.lastChange
 	c.queue(f, now, now)
+}
+
+// key is the place in the order of an event with a time that arrives now. An event that claims to be of the future
+// would wait until then, as long as others come.
+func (c *Collector) key(at uint64, now time.Time) uint64 {
+	if c.o.Recorded {
+		return at
+	}
+	return min(at, uint64(max(now.UnixNano(), 0)))
 }
 
 // enqueue adds an item to the order.
