@@ -57,10 +57,18 @@ func (c *coverage) count(ev *event.Event) {
 	c.node(ev.GetNode()).Lost += ev.GetLost().GetCount()
 }
 
+// set changes the coverage of a node. It is not sent again where it stays the same, as that of an agent which cannot be
+// reached however often this is tried.
 func (c *coverage) set(node string, change func(*orbit.NodeCoverage)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	change(c.node(node))
+	_, known := c.nodes[node]
+	n := c.node(node)
+	before := proto.CloneOf(n)
+	change(n)
+	if known && proto.Equal(before, n) {
+		return
+	}
 	select {
 	case c.change <- struct{}{}:
 	default:
