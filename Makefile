@@ -122,7 +122,7 @@ test: install-deps
 test-unit: ## Run the tests that need neither root nor a cluster, with the race detector
 	@hack/test.sh --rerun -race -parallel 8 -timeout 30m \
 		$$($(GO) list ./... | sed 's|^$(MODULE)|.|' | grep -vE '^./(bpf|e2e)(/|$$)') \
-		./e2e/image/... ./e2e/workload/... ./e2e/bench/... ./e2e/kernels/...
+		./e2e/image/... ./e2e/workload/... ./e2e/bench/... ./e2e/fleet/... ./e2e/kernels/...
 
 .PHONY: test-bpf
 test-bpf: ## Run the tests of the BPF programs (root)
@@ -157,6 +157,14 @@ fuzz: ## Run each fuzz target for FUZZTIME (20s)
 bench: build images ## Measure, and write the numbers of docs/BENCHMARKS.md (root)
 	@ORB8_BENCH=$(CURDIR)/docs/BENCHMARKS.md hack/with-cluster.sh \
 		$(GO) test -tags bench -count=1 -v -timeout 60m ./e2e/bench $(if $(RUN),-run '$(RUN)')
+
+.PHONY: bench-scale
+bench-scale: TAGS := $(TAGS),bench
+bench-scale: ## Measure a server of 1,000 fake agents; the machine must be idle (ARGS='-agents 200 -only healthy')
+	@mkdir -p $(PLATFORM_BIN)
+	@$(GOBUILD) -o $(PLATFORM_BIN)/orb8-server-bench ./cmd/orb8-server
+	@$(GOBUILD) -o $(PLATFORM_BIN)/fleet ./e2e/fleet
+	@$(PLATFORM_BIN)/fleet -server $(PLATFORM_BIN)/orb8-server-bench $(ARGS)
 
 ##
 .PHONY: gpu-check

@@ -221,6 +221,11 @@ var rules = []rule{
 		why: "a server runs on any node and observes nothing itself",
 	},
 	{
+		folder: "e2e/fleet", never: []string{module + "agent", module + "plugin", "github.com/cilium/ebpf"},
+		own: []string{"event", "collect", "filter", "cluster", "history", "server", "e2e/fleet", "internal"},
+		why: "fake agents speak the protocol by the wire alone",
+	},
+	{
 		folder: "cmd/orb8-nvml", only: []string{module + "event", module + "tracer/gpu/nvml", module + "cmd/orb8-nvml",
 			"github.com/NVIDIA/go-nvml", "google.golang.org/protobuf/"},
 		why: "it reads the driver and nothing else",
