@@ -33,6 +33,7 @@ type server struct {
 	node   string
 	fail   error
 	tokens []string
+	closed sync.Once
 }
 
 func (s *server) Certify(_ context.Context, r *orbit.CertifyRequest) (*orbit.CertifyAnswer, error) {
@@ -73,7 +74,13 @@ func (s *server) Accept() (net.Conn, error) {
 	}
 	return c, nil
 }
-func (s *server) Close() error   { return nil }
+
+// Close ends Accept. gRPC calls it when it stops, and expects the error of Accept only then.
+func (s *server) Close() error {
+	s.closed.Do(func() { close(s.conns) })
+	return nil
+}
+
 func (s *server) Addr() net.Addr { return &net.TCPAddr{} }
 
 // dial connects an agent to the server by a pipe.
@@ -120,7 +127,6 @@ func start(t *testing.T) *world {
 	t.Cleanup(func() {
 		cancel()
 		<-done
-		close(w.conns)
 		g.Stop()
 		if err := <-served; err != nil {
 			t.Error(err)
