@@ -373,3 +373,46 @@ func TestName_DeletedPodKeepsName(t *testing.T) {
 		t.Fatalf("the address is %q's", name())
 	}
 }
+
+// The nodes are known as soon as they are listed, with what tells whether a tracer can run there.
+func TestCluster_KnowsNodes(t *testing.T) {
+	objects := fixture()
+	for _, o := range objects {
+		if n, ok := o.(*corev1.Node); ok && n.Name == "n1" {
+			n.Labels = map[string]string{"type": "virtual-kubelet"}
+			n.Spec.Taints = []corev1.Taint{{Key: "virtual-kubelet.io/provider"}}
+			n.Status.NodeInfo.KernelVersion = "5.4.0"
+			n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionFalse,
+				Reason: "KubeletNotReady", Message: "the network is not ready"}}
+		}
+	}
+	client := fake.NewClientset(objects...)
+	c, err := Open(t.Context(), client, Query{Namespace: "demo", Names: []string{"web-0"}}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	n := c.Node(t.Context(), "n1")
+	if n == nil || n.Labels["type"] == "" || len(n.Spec.Taints) != 1 || n.Status.NodeInfo.KernelVersion != "5.4.0" ||
+		len(n.Status.Conditions) != 1 || n.Status.Conditions[0].Message != "the network is not ready" {
+		t.Errorf("%v", n)
+	}
+	if n := c.Node(t.Context(), "n9"); n != nil {
+		t.Errorf("%v", n)
+	}
+}
+
+func TestCluster_NodesMayNotBeListed(t *testing.T) {
+	client := fake.NewClientset(fixture()...)
+	client.PrependReactor("list", "nodes", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "nodes"}, "", errors.New("no"))
+	})
+	c, err := Open(t.Context(), client, Query{Namespace: "demo", Names: []string{"web-0"}}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if n := c.Node(t.Context(), "n1"); n != nil {
+		t.Errorf("%v", n)
+	}
+}

@@ -1,13 +1,16 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -107,8 +110,10 @@ func (e *BadTargetError) Error() string {
 // matcher decides which pods are targets. Workload selectors are read once: a workload whose selector changes is a new
 // workload to Kubernetes too, since selectors are immutable.
 type matcher struct {
-	query     Query
-	exclude   []labels.Selector
+	query   Query
+	exclude []labels.Selector
+
+	resolving sync.Mutex // guards what follows until resolve returns
 	podNames  []string
 	selectors []workloadSelector
 	cronJobs  []*cronJobPods
@@ -153,45 +158,74 @@ func (m *matcher) matchPod(pod *corev1.Pod) bool {
 	return slices.ContainsFunc(m.cronJobs, func(c *cronJobPods) bool { return c.match(pod) })
 }
 
-// resolve checks that the objects in the query exist, with one request per name.
-func resolve(ctx context.Context, client kubernetes.Interface, q Query) (*matcher, error) {
+// newMatcher returns the matcher of a query, which is complete after resolve. It fails for names that mean nothing.
+func newMatcher(q Query) (*matcher, error) {
 	m := &matcher{query: q}
 	for _, set := range q.Exclude {
 		m.exclude = append(m.exclude, set.AsSelector())
-	}
-	if q.Node != "" {
-		if _, err := client.CoreV1().Nodes().Get(ctx, q.Node, metav1.GetOptions{}); apierrors.IsNotFound(err) {
-			return nil, &NotFoundError{Kind: "node", Name: q.Node, Hint: "kubectl get nodes"}
-		} else if err != nil && !apierrors.IsForbidden(err) {
-			// A user without the right to read nodes may still name one. A wrong name then matches no pods, and the
-			// caller reports that.
-			return nil, fmt.Errorf("look up node %q: %w", q.Node, err)
-		}
 	}
 	if len(q.Names) > 0 && q.AllNamespaces {
 		return nil, &BadTargetError{Arg: q.Names[0],
 			Want: "no names together with --all-namespaces: a name means one object of one namespace"}
 	}
 	for _, arg := range q.Names {
-		kind, name, slash := strings.Cut(arg, "/")
-		if !slash {
-			kind, name = "pod", arg
-		}
-		if name == "" || strings.Contains(name, "/") {
+		if _, name := kindAndName(arg); name == "" || strings.Contains(name, "/") {
 			return nil, &BadTargetError{Arg: arg, Want: "POD or KIND/NAME"}
-		}
-		if err := m.add(ctx, client, arg, strings.ToLower(kind), name); err != nil {
-			return nil, err
 		}
 	}
 	return m, nil
+}
+
+// kindAndName splits a name of a query.
+func kindAndName(arg string) (kind, name string) {
+	kind, name, slash := strings.Cut(arg, "/")
+	if !slash {
+		return "pod", arg
+	}
+	return strings.ToLower(kind), name
+}
+
+// resolve checks that the objects in the query exist, with one request per name, all at once. Of several errors it
+// returns the first in the order of the query.
+func (m *matcher) resolve(ctx context.Context, client kubernetes.Interface) error {
+	if node := m.query.Node; node != "" {
+		if _, err := client.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{}); apierrors.IsNotFound(err) {
+			return &NotFoundError{Kind: "node", Name: node, Hint: "kubectl get nodes"}
+		} else if err != nil && !apierrors.IsForbidden(err) {
+			// A user without the right to read nodes may still name one. A wrong name then matches no pods, and the
+			// caller reports that.
+			return fmt.Errorf("look up node %q: %w", node, err)
+		}
+	}
+	errs := make([]error, len(m.query.Names))
+	var lookups errgroup.Group
+	lookups.SetLimit(parallelLookups)
+	for i, arg := range m.query.Names {
+		lookups.Go(func() error {
+			kind, name := kindAndName(arg)
+			errs[i] = m.add(ctx, client, arg, kind, name)
+			return nil
+		})
+	}
+	_ = lookups.Wait() // has no error
+	return cmp.Or(errs...)
+}
+
+// parallelLookups is how many names are looked up at once.
+const parallelLookups = 8
+
+// extend adds to what is selected.
+func (m *matcher) extend(add func()) {
+	m.resolving.Lock()
+	defer m.resolving.Unlock()
+	add()
 }
 
 func (m *matcher) add(ctx context.Context, client kubernetes.Interface, arg, kind, name string) error {
 	ns := m.query.Namespace
 	if kind == "pod" || kind == "pods" || kind == "po" {
 		_, err := client.CoreV1().Pods(ns).Get(ctx, name, metav1.GetOptions{})
-		m.podNames = append(m.podNames, name)
+		m.extend(func() { m.podNames = append(m.podNames, name) })
 		return m.lookupError(ctx, client, err, "pod", "pods", name)
 	}
 	w, ok := workloadKind(kind)
@@ -203,7 +237,7 @@ func (m *matcher) add(ctx context.Context, client kubernetes.Interface, arg, kin
 		if err != nil {
 			return m.lookupError(ctx, client, err, w.kind, w.plural, name)
 		}
-		m.cronJobs = append(m.cronJobs, newCronJobPods(client, ns, name, uid))
+		m.extend(func() { m.cronJobs = append(m.cronJobs, newCronJobPods(client, ns, name, uid)) })
 		return nil
 	}
 	ls, err := w.selector(ctx, client, ns, name)
@@ -218,7 +252,7 @@ func (m *matcher) add(ctx context.Context, client kubernetes.Interface, arg, kin
 	if err != nil {
 		return fmt.Errorf("selector of %s: %w", arg, err)
 	}
-	m.selectors = append(m.selectors, workloadSelector{namespace: ns, selector: selector})
+	m.extend(func() { m.selectors = append(m.selectors, workloadSelector{namespace: ns, selector: selector}) })
 	return nil
 }
 

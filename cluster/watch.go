@@ -35,12 +35,13 @@ type Cluster struct {
 
 	watches sync.WaitGroup
 	stop    context.CancelFunc
+	nodes   knownNodes
 }
 
 // Open resolves the query, and returns after the first list of targets. The watches run until Close. Errors that the
 // user can fix are *NotFoundError, *ForbiddenError and *BadTargetError.
 func Open(ctx context.Context, client kubernetes.Interface, q Query, o Options) (*Cluster, error) {
-	m, err := resolve(ctx, client, q)
+	m, err := newMatcher(q)
 	if err != nil {
 		return nil, err
 	}
@@ -49,6 +50,7 @@ func Open(ctx context.Context, client kubernetes.Interface, q Query, o Options) 
 	}
 	c := &Cluster{
 		targets: targets.New(m.match, q.Container), names: newNames(time.Now), client: client, matcher: m, note: o.Note,
+		nodes: newKnownNodes(),
 	}
 	if q.AllNodes {
 		// Before the watches, which bring nodes in any order.
@@ -67,6 +69,8 @@ func Open(ctx context.Context, client kubernetes.Interface, q Query, o Options) 
 	// With all namespaces one watch of pods serves targets and names. It has no filter; the matcher selects.
 	shared := q.AllNamespaces
 	refused := make(chan error, 1)
+	// The names of the query are looked up while the pods are listed. No pod is matched before.
+	resolved := make(chan struct{})
 	synced := c.watch(watching, factory(client, namespace, func(lo *metav1.ListOptions) {
 		if shared {
 			return
@@ -79,6 +83,11 @@ func Open(ctx context.Context, client kubernetes.Interface, q Query, o Options) 
 		}
 	}), podInformer, handlers{
 		set: func(obj any) {
+			select {
+			case <-resolved:
+			case <-watching.Done():
+				return
+			}
 			c.targets.Apply(obj.(*corev1.Pod))
 			if shared {
 				c.names.applyPod(obj.(*corev1.Pod))
@@ -107,6 +116,11 @@ func Open(ctx context.Context, client kubernetes.Interface, q Query, o Options) 
 		}
 	})
 
+	if err := m.resolve(ctx, client); err != nil {
+		c.Close()
+		return nil, err
+	}
+	close(resolved)
 	select {
 	case <-synced:
 	case err := <-refused:
@@ -164,16 +178,18 @@ func (c *Cluster) watchNames(ctx context.Context, client kubernetes.Interface, n
 			set:  func(obj any) { c.names.applySlice(obj.(*discoveryv1.EndpointSlice)) },
 			gone: func(obj any) { c.names.deleteSlice(keyOf(obj)) },
 		}, true},
-		{"nodes", func(f informers.SharedInformerFactory) cache.SharedIndexInformer {
+		{nodeResource, func(f informers.SharedInformerFactory) cache.SharedIndexInformer {
 			return f.Core().V1().Nodes().Informer()
 		}, handlers{
 			set: func(obj any) {
+				c.nodes.set(obj.(*corev1.Node))
 				c.names.applyNode(obj.(*corev1.Node))
 				if c.matcher.query.AllNodes {
 					c.targets.AddNode(keyOf(obj).Name)
 				}
 			},
 			gone: func(obj any) {
+				c.nodes.remove(keyOf(obj).Name)
 				c.names.deleteNode(keyOf(obj).Name)
 				c.targets.RemoveNode(keyOf(obj).Name)
 			},
@@ -207,6 +223,9 @@ func (c *Cluster) watchNames(ctx context.Context, client kubernetes.Interface, n
 			case <-synced:
 				once.Do(answers.allowed)
 			case <-wide.Done():
+			}
+			if r.name == nodeResource {
+				c.nodes.settle()
 			}
 		})
 		context.AfterFunc(ctx, giveUp)

@@ -3,7 +3,6 @@ package plugin
 import (
 	"context"
 	"errors"
-	"net"
 	"os"
 	"os/signal"
 	"sync"
@@ -111,14 +110,12 @@ func (c *traceConfig) dependencies(r *reporter) live.Dependencies {
 			}
 			return targets, nil
 		},
-		Launch: func(ctx context.Context, id string) live.Launcher {
+		Launch: func(ctx context.Context, id string, view live.View) live.Launcher {
 			l := launch.New(ctx, c.client, c.tracerNamespace, id)
-			l.Refused = func(line string) { r.Logf("%s", line) }
+			l.Refused, l.Known = func(line string) { r.Logf("%s", line) }, view.Node
 			return l
 		},
-		Dial: func(ctx context.Context, pod string) (net.Conn, error) {
-			return forward.Dial(ctx, c.rest, c.tracerNamespace, pod, session.Port)
-		},
+		Dialer: forward.NewDialer(c.rest, c.tracerNamespace, session.Port),
 		Stream: stream.Run,
 		Status: r,
 	}

@@ -15,7 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"slices"
 	"sync"
 	"time"
@@ -78,9 +77,7 @@ type Door struct {
 
 // New returns a Door. It contacts nobody.
 func New(o Options) *Door {
-	return &Door{Options: o, dial: func(ctx context.Context, pod string) (net.Conn, error) {
-		return forward.Dial(ctx, o.Config, o.Namespace, pod, orbit.ServerPort)
-	}}
+	return &Door{Options: o, dial: forward.NewDialer(o.Config, o.Namespace, orbit.ServerPort).Dial}
 }
 
 // Dial returns a connection to a server, another one than the last if there is one. It obtains a certificate if there

@@ -10,10 +10,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -36,14 +38,64 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("port-forward to %s/%s:%d: %s", e.Namespace, e.Pod, e.Port, e.Message)
 }
 
-// Dial connects to port on the loopback of a pod: over a WebSocket as kubectl does since 1.31, over SPDY where the API
-// server or a proxy before it does not upgrade to that. The user needs get and create on pods/portforward (Kubernetes
-// 1.35 asks for both). ctx bounds the dial only.
-func Dial(ctx context.Context, config *rest.Config, namespace, pod string, port uint16) (net.Conn, error) {
-	dialer, err := newDialer(config, namespace, pod)
-	if err != nil {
-		return nil, fmt.Errorf("port-forward to %s/%s: %w", namespace, pod, err)
+// Dialer connects to a port of pods in one namespace: over a WebSocket as kubectl does since 1.31, over SPDY where the
+// API server or a proxy before it does not upgrade to that. The user needs get and create on pods/portforward
+// (Kubernetes 1.35 asks for both).
+type Dialer struct {
+	config    *rest.Config
+	namespace string
+	port      uint16
+
+	pool   pool
+	making context.Context
+	stop   context.CancelFunc
+}
+
+// NewDialer returns a Dialer, which is closed after its last use.
+func NewDialer(config *rest.Config, namespace string, port uint16) *Dialer {
+	d := &Dialer{config: config, namespace: namespace, port: port}
+	d.making, d.stop = context.WithCancel(context.Background())
+	return d
+}
+
+// Close ends what Ahead has begun. Connections of Dial stay.
+func (d *Dialer) Close() {
+	d.stop()
+	d.pool.close()
+}
+
+// Dial connects to the port on the loopback of a pod. ctx bounds the dial only.
+func (d *Dialer) Dial(ctx context.Context, pod string) (net.Conn, error) {
+	if streams, ok := d.pool.take(ctx, pod).(httpstream.Connection); ok {
+		c, err := d.await(ctx, pod, func() (net.Conn, error) { return d.open(streams, pod) })
+		if err == nil || ctx.Err() != nil {
+			return c, err
+		}
+		// The reason may be the connection's age. What is refused for good is refused a second time.
 	}
+	dialer, err := d.newDialer(pod)
+	if err != nil {
+		return nil, d.wrap(pod, err)
+	}
+	return d.await(ctx, pod, func() (net.Conn, error) {
+		streams, protocol, err := dialer.Dial(portforward.PortForwardProtocolV1Name)
+		if err == nil && protocol != portforward.PortForwardProtocolV1Name {
+			err = errors.Join(fmt.Errorf("server speaks %q, want %q", protocol, portforward.PortForwardProtocolV1Name),
+				streams.Close())
+		}
+		if err != nil {
+			return nil, d.wrap(pod, err)
+		}
+		return d.open(streams, pod)
+	})
+}
+
+func (d *Dialer) wrap(pod string, err error) error {
+	return fmt.Errorf("port-forward to %s/%s:%d: %w", d.namespace, pod, d.port, err)
+}
+
+// await makes a connection until ctx ends.
+func (d *Dialer) await(ctx context.Context, pod string, dial func() (net.Conn, error)) (net.Conn, error) {
 	type result struct {
 		conn net.Conn
 		err  error
@@ -51,7 +103,7 @@ func Dial(ctx context.Context, config *rest.Config, namespace, pod string, port 
 	// client-go's dialers know no context: one that is given up is closed as soon as it is there.
 	dialed := make(chan result)
 	go func() {
-		c, err := open(dialer, namespace, pod, port)
+		c, err := dial()
 		select {
 		case dialed <- result{c, err}:
 		case <-ctx.Done():
@@ -67,12 +119,13 @@ func Dial(ctx context.Context, config *rest.Config, namespace, pod string, port 
 		}
 		return r.conn, nil
 	case <-ctx.Done():
-		return nil, fmt.Errorf("port-forward to %s/%s: %w", namespace, pod, ctx.Err())
+		return nil, d.wrap(pod, ctx.Err())
 	}
 }
 
-func newDialer(config *rest.Config, namespace, pod string) (httpstream.Dialer, error) {
-	core := rest.CopyConfig(config)
+// url is where the API server forwards to a pod.
+func (d *Dialer) url(pod string) (*url.URL, error) {
+	core := rest.CopyConfig(d.config)
 	core.APIPath = "/api"
 	core.GroupVersion = &corev1.SchemeGroupVersion
 	core.NegotiatedSerializer = scheme.Codecs.WithoutConversion()
@@ -80,14 +133,20 @@ func newDialer(config *rest.Config, namespace, pod string) (httpstream.Dialer, e
 	if err != nil {
 		return nil, err
 	}
-	url := client.Post().Resource("pods").Namespace(namespace).Name(pod).SubResource("portforward").URL()
+	return client.Post().Resource("pods").Namespace(d.namespace).Name(pod).SubResource("portforward").URL(), nil
+}
 
-	transport, upgrader, err := spdy.RoundTripperFor(config)
+func (d *Dialer) newDialer(pod string) (httpstream.Dialer, error) {
+	target, err := d.url(pod)
 	if err != nil {
 		return nil, err
 	}
-	fallback := spdy.NewDialerForStreaming(upgrader, &http.Client{Transport: transport}, http.MethodPost, url)
-	tunnel, err := portforward.NewSPDYOverWebsocketDialerForStreaming(url, config)
+	transport, upgrader, err := spdy.RoundTripperFor(d.config)
+	if err != nil {
+		return nil, err
+	}
+	fallback := spdy.NewDialerForStreaming(upgrader, &http.Client{Transport: transport}, http.MethodPost, target)
+	tunnel, err := portforward.NewSPDYOverWebsocketDialerForStreaming(target, d.config)
 	if err != nil {
 		return nil, err
 	}
@@ -96,33 +155,29 @@ func newDialer(config *rest.Config, namespace, pod string) (httpstream.Dialer, e
 	}), nil
 }
 
-// open opens the pair of streams that are one connection to a port.
-func open(dialer httpstream.Dialer, namespace, pod string, port uint16) (net.Conn, error) {
-	wrap := func(err error) error { return fmt.Errorf("port-forward to %s/%s:%d: %w", namespace, pod, port, err) }
-	streams, protocol, err := dialer.Dial(portforward.PortForwardProtocolV1Name)
-	if err != nil {
-		return nil, wrap(err)
+// open opens the pair of streams that are one connection to a port. If that fails, it closes the connection of streams.
+func (d *Dialer) open(streams httpstream.Connection, pod string) (net.Conn, error) {
+	// Both at once: each takes a round trip until it is accepted.
+	var data, errorStream httpstream.Stream
+	create := func(kind string, stream *httpstream.Stream) func() error {
+		headers := http.Header{}
+		headers.Set(corev1.StreamType, kind)
+		headers.Set(corev1.PortHeader, strconv.Itoa(int(d.port)))
+		headers.Set(corev1.PortForwardRequestIDHeader, "0") // this connection of streams carries one pair
+		return func() (err error) {
+			*stream, err = streams.CreateStream(headers)
+			return err
+		}
 	}
-	if protocol != portforward.PortForwardProtocolV1Name {
-		err := fmt.Errorf("server speaks %q, want %q", protocol, portforward.PortForwardProtocolV1Name)
-		return nil, wrap(errors.Join(err, streams.Close()))
-	}
-	headers := http.Header{}
-	headers.Set(corev1.StreamType, corev1.StreamTypeError)
-	headers.Set(corev1.PortHeader, strconv.Itoa(int(port)))
-	headers.Set(corev1.PortForwardRequestIDHeader, "0") // this connection of streams carries one pair
-	errorStream, err := streams.CreateStream(headers)
-	if err != nil {
-		return nil, wrap(errors.Join(err, streams.Close()))
+	var both errgroup.Group
+	both.Go(create(corev1.StreamTypeError, &errorStream))
+	both.Go(create(corev1.StreamTypeData, &data))
+	if err := both.Wait(); err != nil {
+		return nil, d.wrap(pod, errors.Join(err, streams.Close()))
 	}
 	// The client never writes to it.
 	errorStream.Close()
-	headers.Set(corev1.StreamType, corev1.StreamTypeData)
-	data, err := streams.CreateStream(headers)
-	if err != nil {
-		return nil, wrap(errors.Join(err, streams.Close()))
-	}
-	c := &conn{streams: streams, data: data, addr: addr{namespace, pod, port}}
+	c := &conn{streams: streams, data: data, addr: addr{d.namespace, pod, d.port}}
 	c.watch.Go(func() { c.watchErrors(errorStream) })
 	return c, nil
 }

@@ -47,8 +47,8 @@ func serve(t *testing.T, handle func(errs, data httpstream.Stream)) *rest.Config
 		}
 		defer func() { _ = conn.Close() }() // the client has closed it in most tests
 		first, second := <-streams, <-streams
-		if first.Headers().Get(corev1.StreamType) != corev1.StreamTypeError {
-			t.Error("the error stream is not opened first")
+		if first.Headers().Get(corev1.StreamType) != corev1.StreamTypeError { // they are opened at once
+			first, second = second, first
 		}
 		handle(first, second)
 	}))
@@ -60,7 +60,9 @@ func dial(t *testing.T, config *rest.Config) io.ReadWriteCloser {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	c, err := Dial(ctx, config, "demo", "web-0", 9090)
+	d := NewDialer(config, "demo", 9090)
+	t.Cleanup(d.Close)
+	c, err := d.Dial(ctx, "web-0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +161,7 @@ func TestDial_ReturnsWhenCancelled(t *testing.T) {
 	defer close(hang)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if _, err := Dial(ctx, &rest.Config{Host: server.URL}, "demo", "web-0", 9090); !errors.Is(err,
+	if _, err := NewDialer(&rest.Config{Host: server.URL}, "demo", 9090).Dial(ctx, "web-0"); !errors.Is(err,
 		context.DeadlineExceeded) {
 		t.Errorf("error %v", err)
 	}
@@ -170,7 +172,7 @@ func TestDial_RefusalNamesThePod(t *testing.T) {
 		http.Error(w, "no", http.StatusForbidden)
 	}))
 	defer server.Close()
-	_, err := Dial(t.Context(), &rest.Config{Host: server.URL}, "demo", "web-0", 9090)
+	_, err := NewDialer(&rest.Config{Host: server.URL}, "demo", 9090).Dial(t.Context(), "web-0")
 	if err == nil || !strings.Contains(err.Error(), "port-forward to demo/web-0:9090") {
 		t.Errorf("error %v", err)
 	}

@@ -34,6 +34,9 @@ type Launcher struct {
 	// Refused, if not nil, is called with a line about each pod that claims to be a tracer and is not. It is set before
 	// the first Create and must not call the Launcher.
 	Refused func(line string)
+	// Known, if not nil, waits until it is known which nodes there are, and returns the one of a name, or nil. It is set
+	// before the first Create.
+	Known func(ctx context.Context, name string) *corev1.Node
 
 	watches  sync.WaitGroup
 	stop     context.CancelFunc
@@ -204,7 +207,7 @@ func (l *Launcher) Create(ctx context.Context, spec *Spec) error {
 	if spec.Kernel == "" || spec.Attempt > 0 {
 		// For a user who may not read nodes, the tracer lacks the capability that only old kernels need, and reports
 		// that; see waitsInVain.
-		if node, err := l.client.CoreV1().Nodes().Get(ctx, spec.Node, metav1.GetOptions{}); err == nil {
+		if node := l.node(ctx, spec); node != nil {
 			if problems := NodeProblems(node); len(problems) > 0 {
 				return problems[0].startError(spec.Node)
 			}
@@ -235,6 +238,32 @@ func (l *Launcher) Create(ctx context.Context, spec *Spec) error {
 		return ctx.Err()
 	}
 	l.made(spec, job)
+	return nil
+}
+
+// node returns the node of a Spec; nil: the user may not read it. At first, what is known already is enough where that
+// is there before the API server's answer.
+func (l *Launcher) node(ctx context.Context, spec *Spec) *corev1.Node {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answers := make(chan *corev1.Node, 2)
+	asked := 1
+	go func() {
+		node, err := l.client.CoreV1().Nodes().Get(ctx, spec.Node, metav1.GetOptions{})
+		if err != nil {
+			node = nil
+		}
+		answers <- node
+	}()
+	if l.Known != nil && spec.Attempt == 0 {
+		asked++
+		go func() { answers <- l.Known(ctx, spec.Node) }()
+	}
+	for range asked {
+		if node := <-answers; node != nil {
+			return node
+		}
+	}
 	return nil
 }
 

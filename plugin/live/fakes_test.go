@@ -11,6 +11,7 @@ import (
 	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
 	k8stesting "k8s.io/client-go/testing"
@@ -39,6 +40,10 @@ func (v *fakeView) Targets() (pods, nodes int)                                { 
 func (v *fakeView) Untraced(context.Context) cluster.Untraced                 { return v.untraced }
 func (v *fakeView) NewFeed(string) *targets.Feed                              { return nil }
 func (v *fakeView) Close()                                                    { v.closed = true }
+
+// Node implements View.
+func (v *fakeView) Node(context.Context, string) *corev1.Node { return nil }
+
 func (v *fakeView) NextNode(ctx context.Context) (string, error) {
 	select {
 	case name := <-v.nodes:
@@ -172,12 +177,21 @@ func (h *harness) newSession(t *testing.T, config Config) *Session {
 			}
 			return h.view, nil
 		},
-		Launch: func(context.Context, string) Launcher { return h.launcher },
-		Dial:   func(context.Context, string) (net.Conn, error) { return nil, errors.New("no network") },
+		Launch: func(context.Context, string, View) Launcher { return h.launcher },
+		Dialer: noNetwork{},
 		Stream: h.stream,
 		Status: h.status,
 	})
 }
+
+// noNetwork is a Dialer that nobody uses.
+type noNetwork struct{}
+
+func (noNetwork) Dial(context.Context, string) (net.Conn, error) {
+	return nil, errors.New("no network")
+}
+func (noNetwork) Ahead(string) {}
+func (noNetwork) Close()       {}
 
 // stream runs the script of a node.
 func (h *harness) stream(hard, running context.Context, name string, _ stream.Feed, o *stream.Options) error {

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/orb8-dev/kubectl-orb8/cluster"
@@ -63,6 +64,8 @@ type View interface {
 	Targets() (pods, nodes int)
 	Untraced(ctx context.Context) cluster.Untraced
 	NextNode(ctx context.Context) (string, error)
+	// Node is launch.Launcher.Known.
+	Node(ctx context.Context, name string) *corev1.Node
 	NewFeed(node string) *targets.Feed
 	Close()
 }
@@ -70,6 +73,14 @@ type View interface {
 // Launcher starts and ends tracers; *launch.Launcher is one.
 type Launcher interface {
 	stream.Launcher
+	Close()
+}
+
+// Dialer connects to the tracer in a pod; *forward.Dialer is one.
+type Dialer interface {
+	Dial(ctx context.Context, pod string) (net.Conn, error)
+	// Ahead begins a connection: stream.Options.
+	Ahead(pod string)
 	Close()
 }
 
@@ -96,9 +107,9 @@ type Dependencies struct {
 	// Open watches the targets.
 	Open func(ctx context.Context, note func(string)) (View, error)
 	// Launch returns the launcher of the session with an ID.
-	Launch func(ctx context.Context, id string) Launcher
-	// Dial connects to the tracer in a pod.
-	Dial func(ctx context.Context, pod string) (net.Conn, error)
+	Launch func(ctx context.Context, id string, view View) Launcher
+	// Dialer connects to tracers. The session closes it.
+	Dialer Dialer
 	// Stream runs one node; stream.Run does.
 	Stream func(ctx, running context.Context, node string, feed stream.Feed, o *stream.Options) error
 	Status Status
@@ -147,6 +158,7 @@ func (s *Session) Settled() <-chan struct{} { return s.nodes.settled }
 // Run runs the session from the first question to the cluster to the last Job deleted. It calls open once the cluster
 // has answered, before it creates anything. The tally is nil if no tracer was to be started.
 func (s *Session) Run(open func() (Consumer, error)) (*advice.Tally, error) {
+	defer s.deps.Dialer.Close()
 	defer s.cut()
 	view, err := s.prepare()
 	if err != nil {
@@ -161,7 +173,7 @@ func (s *Session) Run(open func() (Consumer, error)) (*advice.Tally, error) {
 		return nil, err
 	}
 	id := launch.NewSessionID()
-	launcher := s.deps.Launch(s.hard, id)
+	launcher := s.deps.Launch(s.hard, id, view)
 	defer launcher.Close()
 	spec := s.config.Spec
 	spec.Session, spec.ClientKey, spec.Config = id, identity.PublicKey(), s.config.Tracer
@@ -174,8 +186,8 @@ func (s *Session) Run(open func() (Consumer, error)) (*advice.Tally, error) {
 	}
 	collector := s.newCollector(namer)
 	s.nodes.options = &stream.Options{
-		Launcher: launcher, Spec: spec, Ready: stream.PodLogs(s.deps.Client, spec.Namespace), Dial: s.deps.Dial,
-		Identity: identity, Version: version.Version(), Collector: collector, Config: s.config.Tracer,
+		Launcher: launcher, Spec: spec, Ready: stream.PodLogs(s.deps.Client, spec.Namespace), Dial: s.deps.Dialer.Dial,
+		Ahead: s.deps.Dialer.Ahead, Identity: identity, Version: version.Version(), Collector: collector, Config: s.config.Tracer,
 		OnStatus: s.nodes.onStatus, OnGap: s.nodes.onGap, Readmit: s.nodes.readmit,
 	}
 	consumer, err := open()

@@ -20,9 +20,11 @@ func (s *Session) prepare() (View, error) {
 	defer asking.Wait()
 	defer cancel() // where one answer is enough to fail
 	allowed, extends, ports := make(chan error, 1), make(chan bool, 1), make(chan foundPorts, 1)
+	class := make(chan error, 1)
 	asking.Go(func() { allowed <- rights.Check(asked, client, namespace) })
 	asking.Go(func() { extends <- rights.MayExtend(asked, client, namespace) })
 	asking.Go(func() { ports <- s.findDNSPorts(asked) })
+	asking.Go(func() { class <- s.config.Spec.ResolveRuntimeClass(asked, client) })
 	view, err := s.deps.Open(ctx, func(note string) { s.deps.Status.Logf("note: %s", note) })
 	// In this order, a user without any rights reads the first missing right, not the second.
 	if refusal := <-allowed; refusal != nil && (err == nil || !namesCause(err)) {
@@ -38,7 +40,7 @@ func (s *Session) prepare() (View, error) {
 	s.setDNSPorts(<-ports)
 	err = s.checkTargets(ctx, view)
 	if err == nil {
-		err = s.config.Spec.ResolveRuntimeClass(ctx, client)
+		err = <-class
 	}
 	if err != nil {
 		view.Close()

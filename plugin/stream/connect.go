@@ -21,6 +21,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/collect"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/plugin/internal/preface"
 )
 
 // maxLogBytes is how much of a tracer's log is read for its ready line: a tracer says next to nothing before it.
@@ -62,7 +63,7 @@ func (n *node) connect(ctx, running context.Context) error {
 			once.Do(func() { c, err = raw, nil })
 			return c, err
 		}),
-		grpc.WithTransportCredentials(credentials.NewTLS(n.Identity.ClientTLS(n.key))),
+		grpc.WithTransportCredentials(preface.Eager(credentials.NewTLS(n.Identity.ClientTLS(n.key)))),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(session.MaxBatchBytes), grpc.ForceCodecV2(codec)),
 		grpc.WithMaxHeaderListSize(maxHeaderBytes),
 		grpc.WithStaticStreamWindowSize(session.StreamWindow), grpc.WithStaticConnWindowSize(session.ConnectionWindow),
@@ -80,16 +81,12 @@ func (n *node) connect(ctx, running context.Context) error {
 	client := session.NewSessionClient(conn)
 	// A tracer that takes longer has given this client up anyway.
 	timeout := time.AfterFunc(session.HeartbeatTimeout, hangUp)
-	control, err := n.greet(calls, client)
+	control, stream, err := n.greet(calls, client)
 	if !timeout.Stop() && ctx.Err() == nil {
 		return fmt.Errorf("the tracer does not answer within %v", session.HeartbeatTimeout)
 	}
 	if err != nil {
 		return err
-	}
-	stream, err := client.Events(calls, &session.EventsRequest{ResumeFrom: n.next, Instance: n.instance})
-	if err != nil {
-		return explain(err)
 	}
 	group, serving := errgroup.WithContext(calls)
 	finished := make(chan struct{}) // the final batch is in
@@ -119,44 +116,49 @@ func (n *node) connect(ctx, running context.Context) error {
 	return err
 }
 
-// greet opens Control and sends what the tracer must know before it starts.
-func (n *node) greet(ctx context.Context, client session.SessionClient) (session.Session_ControlClient, error) {
+// greet opens Control and Events, and sends what the tracer must know before it starts, all without waiting: only then
+// it reads the Welcome. The batches are of the instance that the Welcome names.
+func (n *node) greet(ctx context.Context, client session.SessionClient) (
+	session.Session_ControlClient, session.Session_EventsClient, error,
+) {
 	control, err := client.Control(ctx)
 	if err != nil {
-		return nil, explain(err)
-	}
-	hello := &session.Hello{Protocol: session.Protocol, Version: n.Version}
-	if err := control.Send(&session.ClientMessage{Message: &session.ClientMessage_Hello{Hello: hello}}); err != nil &&
-		!errors.Is(err, io.EOF) {
-		return nil, explain(err)
-	}
-	message, err := control.Recv()
-	if err != nil {
-		return nil, explain(err)
-	}
-	welcome := message.GetWelcome()
-	if welcome == nil || welcome.Protocol != session.Protocol {
-		return nil, &fatalError{n.mismatch(fmt.Sprintf("speaks protocol %d", welcome.GetProtocol()),
-			welcome.GetVersion())}
-	}
-	n.kernel = welcome.BootId
-	if welcome.Instance != n.instance {
-		n.instance, n.next = welcome.Instance, 0
-	}
-	if err := control.Send(
-		&session.ClientMessage{Message: &session.ClientMessage_Config{Config: n.Config}}); err != nil {
-		return nil, explain(err)
+		return nil, nil, explain(err)
 	}
 	n.feed.Reset()
 	update, err := n.feed.Next(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if err := control.Send(&session.ClientMessage{Message: &session.ClientMessage_Pods{Pods: update}}); err != nil {
-		return nil, explain(err)
+	for _, message := range []*session.ClientMessage{
+		{Message: &session.ClientMessage_Hello{Hello: &session.Hello{Protocol: session.Protocol, Version: n.Version}}},
+		{Message: &session.ClientMessage_Config{Config: n.Config}},
+		{Message: &session.ClientMessage_Pods{Pods: update}},
+	} {
+		// After EOF the reason is what Recv gets.
+		if err := control.Send(message); err != nil && !errors.Is(err, io.EOF) {
+			return nil, nil, explain(err)
+		}
+	}
+	events, err := client.Events(ctx, &session.EventsRequest{ResumeFrom: n.next, Instance: n.instance})
+	if err != nil {
+		return nil, nil, explain(err)
+	}
+	message, err := control.Recv()
+	if err != nil {
+		return nil, nil, explain(err)
+	}
+	welcome := message.GetWelcome()
+	if welcome == nil || welcome.Protocol != session.Protocol {
+		return nil, nil, &fatalError{n.mismatch(fmt.Sprintf("speaks protocol %d", welcome.GetProtocol()),
+			welcome.GetVersion())}
+	}
+	n.kernel = welcome.BootId
+	if welcome.Instance != n.instance {
+		n.instance, n.next = welcome.Instance, 0 // it sends all that it has
 	}
 	n.heard.now()
-	return control, nil
+	return control, events, nil
 }
 
 // receive feeds batches to the merge until the final one.

@@ -60,7 +60,10 @@ type Options struct {
 	// Ready reads the tracer's ready line.
 	Ready func(ctx context.Context, pod string) (session.Ready, session.PublicKey, error)
 	// Dial connects to the tracer's port.
-	Dial      func(ctx context.Context, pod string) (net.Conn, error)
+	Dial func(ctx context.Context, pod string) (net.Conn, error)
+	// Ahead, if not nil, begins what Dial will need: to connect to the API server, without a pod, and from there to the
+	// pod. It does not block.
+	Ahead     func(pod string)
 	Identity  *session.Identity
 	Version   string
 	Config    *session.Config
@@ -223,6 +226,7 @@ func (n *node) attempt(ctx, running context.Context) error {
 	}()
 	stopKeeping := n.keepJob(ctx)
 	defer stopKeeping()
+	n.ahead("")
 	pod, err := n.Launcher.Running(running, &n.spec, func(state string) {
 		n.report(event.NodeState_NODE_STATE_STARTING, state)
 	})
@@ -231,6 +235,7 @@ func (n *node) attempt(ctx, running context.Context) error {
 	}
 	n.pod = pod
 	n.heard.now()
+	n.ahead(pod)
 	if err := n.ready(running); err != nil {
 		return err
 	}
@@ -283,6 +288,13 @@ func (n *node) create(ctx context.Context) error {
 		if err := delay.Wait(ctx, backoff.Step()); err != nil {
 			return err
 		}
+	}
+}
+
+// ahead begins a connection while something else is waited for.
+func (n *node) ahead(pod string) {
+	if n.Ahead != nil {
+		n.Ahead(pod)
 	}
 }
 
