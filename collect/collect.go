@@ -96,6 +96,9 @@ type Options struct {
 	Interval time.Duration
 	// JoinWindow is how long a new flow waits for its second half, where one may come; 0: 300 ms.
 	JoinWindow time.Duration
+	// SkipStarting: a new flow does not wait for the half of a node that has sent nothing yet. It may start seconds
+	// later.
+	SkipStarting bool
 	// MaxDelay is how long an event waits for older events of other nodes; 0: 250 ms.
 	MaxDelay time.Duration
 	// CloseWait is how long a flow that one end has closed waits for the other end to close; 0: 2 s, or two intervals

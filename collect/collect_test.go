@@ -3,6 +3,7 @@ package collect
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -52,6 +53,36 @@ func TestJoin_HalfWaitsJoinWindow(t *testing.T) {
 		w.feed("a", client.event())
 		w.want(299 * time.Millisecond)
 		w.want(2*time.Millisecond, "new client+->server 10")
+	})
+}
+
+// onNodeB names pods as names does, all on node b.
+type onNodeB struct{ names }
+
+func (n onNodeB) Name(addr netip.Addr, port uint16, proto event.Protocol) Name {
+	name := n.names.Name(addr, port, proto)
+	if name.Pod != "" {
+		name.Node = "b"
+	}
+	return name
+}
+
+func TestJoin_StartingNodeIsNotAwaited(t *testing.T) {
+	inWorld(t, Options{Namer: onNodeB{cluster}, SkipStarting: true}, func(w *world) {
+		w.c.Add("b") // its tracer starts
+		w.feed("a", client.event())
+		w.want(time.Millisecond, "new client+->server 10")
+		w.feed("b", server.event()) // which comes with the next update
+		w.feed("a", client.as(later, 30).event())
+		w.want(2*time.Second, "update client+->server+ 30")
+	})
+	inWorld(t, Options{Namer: onNodeB{cluster}, SkipStarting: true}, func(w *world) {
+		w.feed("b")
+		w.feed("a", client.event())
+		w.want(100 * time.Millisecond)
+		w.feed("b", server.event())
+		w.feed("a")
+		w.want(10*time.Millisecond, "new client+->server+ 10")
 	})
 }
 

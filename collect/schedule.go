@@ -81,6 +81,11 @@ func (c *Collector) expects(f *flow) bool {
 	}
 	side := f.missing()
 	peer := &f.ends[side].name
+	if c.o.SkipStarting && peer.Node != "" {
+		if s := c.sources[peer.Node]; s == nil || s.heard.IsZero() {
+			return false
+		}
+	}
 	// The client of an observed dst with a node's or an unknown address may be an observed pod behind SNAT.
 	return peer.Observed || side == src && peer.Pod == ""
 }

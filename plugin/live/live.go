@@ -200,7 +200,7 @@ func (s *Session) Run(open func() (Consumer, error)) (*advice.Tally, error) {
 func (s *Session) newCollector(namer collect.Namer) *collect.Collector {
 	return collect.New(collect.Options{
 		Namer: namer, Interval: time.Duration(s.config.Tracer.GetInterval()), Kinds: s.config.Tracer.GetKinds(),
-		Started: time.Now(),
+		Started: time.Now(), SkipStarting: true,
 		Refused: func(node string, why error) {
 			s.deps.Status.Logf("%s: its tracer sent what no tracer of this version sends (%v): "+
 				"such events are refused and counted as lost", node, why)
