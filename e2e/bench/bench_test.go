@@ -140,6 +140,37 @@ func TestFirstEvent_Delay(t *testing.T) {
 	row(t, "ratio of the first event to the bare pod (median of pairs)", fmt.Sprintf("%.2f", median(ratio)), "≤ 1.5")
 }
 
+// TestFirstEvent_FarAway measures how much later the first event comes from an API server that is far away.
+func TestFirstEvent_FarAway(t *testing.T) {
+	e := need(t)
+	ns, _, server := pair(t, e)
+	e.Pods(t, kit.PodSpec{Namespace: ns, Name: "app", Node: e.Nodes[0],
+		Args: []string{"app", "-server", server.IP(t, false).String(), "-tcp", "7000", "-every", "20ms"}})
+	roundTrips := []time.Duration{0, 100 * time.Millisecond, 250 * time.Millisecond}
+	var proxies []*kit.Proxy
+	for _, rtt := range roundTrips {
+		proxies = append(proxies, e.FarProxy(t, rtt))
+	}
+	later := make([][]float64, len(roundTrips))
+	for range 7 {
+		var near float64
+		for i, p := range proxies {
+			start := time.Now()
+			tr := e.Trace(t, "trace", "network", "app", "-n", ns, "-o", "json", "--kubeconfig", p.Kubeconfig)
+			tr.AwaitLines(t, 1)
+			took := time.Since(start).Seconds()
+			tr.Stop(t)
+			if i == 0 {
+				near = took
+			}
+			later[i] = append(later[i], took-near)
+		}
+	}
+	row(t, "first event later with a round trip of 100 ms to the API server (median of 7)",
+		fmt.Sprintf("%.2f s", median(later[1])), "≤ 0.9 s")
+	row(t, "first event later with a round trip of 250 ms", fmt.Sprintf("%.2f s", median(later[2])), "≤ 2.2 s")
+}
+
 func TestVersion_Duration(t *testing.T) {
 	need(t)
 	var times []float64

@@ -7,23 +7,33 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// Proxy is a TCP proxy between a user and the API server whose connections can be cut.
+// Proxy is a TCP proxy between a user and the API server whose connections can be cut, and can be as slow as those to a
+// server far away.
 type Proxy struct {
 	// Kubeconfig is the path of the administrator's kubeconfig, with the proxy as the server.
 	Kubeconfig string
 
 	target string
-	mu     sync.Mutex
-	down   bool
-	conns  map[net.Conn]bool
+	// roundTrip is the time that a byte and its answer take more than without the proxy.
+	roundTrip time.Duration
+	mu        sync.Mutex
+	down      bool
+	conns     map[net.Conn]bool
 }
 
 // Proxy starts a proxy to the API server.
 func (e *Env) Proxy(t testing.TB) *Proxy {
+	t.Helper()
+	return e.FarProxy(t, 0)
+}
+
+// FarProxy starts a proxy to an API server that is so far away.
+func (e *Env) FarProxy(t testing.TB, roundTrip time.Duration) *Proxy {
 	t.Helper()
 	config, err := clientcmd.LoadFromFile(e.Kubeconfig)
 	if err != nil {
@@ -33,7 +43,7 @@ func (e *Env) Proxy(t testing.TB) *Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{conns: map[net.Conn]bool{}, Kubeconfig: filepath.Join(t.TempDir(), "kubeconfig")}
+	p := &Proxy{roundTrip: roundTrip, conns: map[net.Conn]bool{}, Kubeconfig: filepath.Join(t.TempDir(), "kubeconfig")}
 	for _, cluster := range config.Clusters {
 		server, err := url.Parse(cluster.Server)
 		if err != nil {
@@ -75,15 +85,55 @@ func (p *Proxy) serve(c net.Conn) {
 		return
 	}
 	defer p.release(c)
+	time.Sleep(p.roundTrip) // the TCP handshake, which the client has with the proxy already
 	var copies sync.WaitGroup
 	for _, way := range [][2]net.Conn{{c, server}, {server, c}} {
 		copies.Go(func() {
-			_, _ = io.Copy(way[0], way[1]) // ends with either connection, also by an error
+			p.copy(way[0], way[1])
 			way[0].Close()
 			way[1].Close()
 		})
 	}
 	copies.Wait()
+}
+
+// copy ends with either connection, also by an error.
+func (p *Proxy) copy(to, from net.Conn) {
+	if p.roundTrip == 0 {
+		_, _ = io.Copy(to, from)
+		return
+	}
+	type packet struct {
+		due  time.Time
+		data []byte
+	}
+	packets := make(chan packet, 1024)
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		defer close(packets)
+		for {
+			data := make([]byte, 16<<10)
+			n, err := from.Read(data)
+			if n > 0 {
+				packets <- packet{time.Now().Add(p.roundTrip / 2), data[:n]}
+			}
+			if err != nil {
+				return
+			}
+		}
+	})
+	failed := false
+	for next := range packets {
+		time.Sleep(time.Until(next.due))
+		if !failed {
+			_, err := to.Write(next.data)
+			failed = err != nil
+		}
+		if failed {
+			from.Close() // ends the reading
+		}
+	}
+	reading.Wait()
 }
 
 func (p *Proxy) hold(c net.Conn) bool {
