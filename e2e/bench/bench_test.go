@@ -156,7 +156,7 @@ func TestFirstEvent_FarAway(t *testing.T) {
 		var near float64
 		for i, p := range proxies {
 			start := time.Now()
-			tr := e.Trace(t, "trace", "network", "app", "-n", ns, "-o", "json", "--kubeconfig", p.Kubeconfig)
+			tr := e.TraceAs(t, p.Kubeconfig, "trace", "network", "app", "-n", ns, "-o", "json")
 			tr.AwaitLines(t, 1)
 			took := time.Since(start).Seconds()
 			tr.Stop(t)
