@@ -3,6 +3,7 @@ package collect
 import (
 	"cmp"
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,7 +19,11 @@ type Collector struct {
 	index   index
 	recent  flows // open flows, the longest unchanged first
 	order   order // what waits to be emitted, oldest first
-	serial  uint64
+	// typical is the median of the watermarks when that was read last, of which marks is the memory.
+	typical     uint64
+	typicalRead time.Time
+	marks       []uint64
+	serial      uint64
 	// Approximate memory of events that wait to be emitted, and of the events of open flows.
 	pendingBytes, flowBytes int
 	// held is the memory that was reported last, tight whether that was too much.
@@ -164,10 +169,14 @@ func (c *Collector) collect(out *batch) (next time.Duration, done bool) {
 		c.push(c.loss.event(now), now)
 	}
 	promised := c.promised(now)
+	c.readTypical(now)
 	hurry := c.hurry()
 	for len(out.events) < emitBatch && len(c.order) > 0 {
 		it := c.order[0]
 		if !hurry && now.Before(c.releaseAt(it, promised)) {
+			if c.setAside(it) {
+				continue
+			}
 			break
 		}
 		c.dequeue(it)
@@ -205,12 +214,50 @@ func (c *Collector) collect(out *batch) (next time.Duration, done bool) {
 // releaseAt is when an item may go out: once it has waited for what it waits for, and every node has promised nothing
 // older or the longest delay is over.
 func (c *Collector) releaseAt(it *item, promised uint64) time.Time {
-	if it.key > promised {
+	if it.key > promised && !c.isLate(it) {
 		if late := it.arrived.Add(c.o.MaxDelay); late.After(it.due) {
 			return late
 		}
 	}
 	return it.due
+}
+
+// typicalInterval is the time between two readings of the median of the watermarks.
+const typicalInterval = 25 * time.Millisecond
+
+// readTypical reads the median of the watermarks.
+func (c *Collector) readTypical(now time.Time) {
+	if c.o.Recorded || now.Sub(c.typicalRead) < typicalInterval {
+		return
+	}
+	c.typicalRead, c.marks = now, c.marks[:0]
+	for _, s := range c.sources {
+		if s.open {
+			c.marks = append(c.marks, s.watermark)
+		}
+	}
+	slices.Sort(c.marks)
+	if n := len(c.marks); n > 0 {
+		c.typical = c.marks[n/2]
+	}
+}
+
+// isLate reports whether most nodes have long promised nothing older. Such an event of a slow node waits for no others,
+// and is out of the order of times.
+func (c *Collector) isLate(it *item) bool {
+	return !c.o.Recorded && it.key+uint64(c.o.MaxDelay) < c.typical
+}
+
+// setAside takes a late flow, which waits for its second half, out of the order until it is due. There it would hold up
+// all others, and the next one of a slow node after it. It returns false for all other items.
+func (c *Collector) setAside(it *item) bool {
+	f := it.flow
+	if f == nil || f.closing || !c.isLate(it) {
+		return false
+	}
+	c.dequeue(it)
+	c.timers.set(f, it.due)
+	return true
 }
 
 // hasRoom reports whether more events may wait.

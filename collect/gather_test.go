@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/event"
 )
 
 // TestGather_ManySources has so many nodes that Run gathers batches.
@@ -51,6 +53,41 @@ func TestOrder_OfAClockAhead(t *testing.T) {
 		}
 		if ahead < 90 {
 			t.Errorf("%d of 100 events of the node with the wrong clock came in 10 s", ahead)
+		}
+	})
+}
+
+// TestOrder_SlowNodesHoldUpNobody has nodes whose new flows come seconds late, and wait for their second halves.
+func TestOrder_SlowNodesHoldUpNobody(t *testing.T) {
+	inWorld(t, Options{Namer: cluster}, func(w *world) {
+		came, late := 0, 0
+		for i := range uint32(200) {
+			for slow := range uint32(2) {
+				s := client
+				s.isn, s.cookie, s.phase = [2]uint32{i + 10, 1<<20 + slow}, uint64(i)*2+uint64(slow)+10, fresh
+				s.ago = time.Duration(slow+3) * time.Second
+				b := Batch{Instance: 1, Sequence: uint64(i) + 1, Events: []*event.Event{s.event()},
+					Watermark: uint64(time.Now().Add(-s.ago).UnixNano())}
+				if err := w.c.Add(fmt.Sprint("slow-", slow)).Feed(t.Context(), b); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s := client
+			s.dst, s.sent, s.isn, s.cookie = "1.1.1.1:443", uint64(i), [2]uint32{1, 2}, 1
+			w.feed("right", s.event())
+			w.feed("right too")
+			w.feed("and right")
+			for _, ev := range w.take(50 * time.Millisecond) {
+				if ev.GetNode() != "right" {
+					continue
+				}
+				if came++; time.Since(time.Unix(0, int64(ev.GetTime()))) > 400*time.Millisecond {
+					late++
+				}
+			}
+		}
+		if came < 20 || late > 0 {
+			t.Errorf("%d events of a node without fault came in 10 s, %d of them late", came, late)
 		}
 	})
 }
