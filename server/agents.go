@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -52,6 +53,8 @@ type agent struct {
 	client        orbit.AgentClient
 	// gone is closed when the agent is no longer at the address.
 	gone chan struct{}
+	// late is set from a request that it did not answer in time until it answers one.
+	late atomic.Bool
 }
 
 func newAgents(credentials func(node string) credentials.TransportCredentials, log *slog.Logger) *agents {

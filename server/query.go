@@ -2,6 +2,7 @@ package server
 
 import (
 	"cmp"
+	"container/heap"
 	"context"
 	"errors"
 	"io"
@@ -128,12 +129,12 @@ func (q *query) run(ctx context.Context) error {
 	if q.last > 0 {
 		newest = lastMargin * (q.last + max(len(nodes), 1) - 1) / max(len(nodes), 1)
 	}
-	for round := 1; ; round++ {
-		q.held.release()
-		q.held = nil
-		if q.last > 0 || q.flows && q.sums == nil {
-			q.held = newHeld(q.last, q.flows, q.share)
-		}
+	done, err := q.runNewest(ctx, nodes, newest)
+	if err != nil {
+		return err
+	}
+	for round := 1; !done; round++ {
+		q.newHeld()
 		cursors, err := q.queryNodes(ctx, nodes, newest)
 		if err != nil {
 			return err
@@ -157,15 +158,36 @@ func (q *query) run(ctx context.Context) error {
 	return q.appendSums()
 }
 
+// newHeld begins to hold the events of an answer, if it does not go out event by event.
+func (q *query) newHeld() {
+	q.held.release()
+	q.held = nil
+	if q.last > 0 || q.flows && q.sums == nil {
+		q.held = newHeld(q.last, q.flows, q.share)
+	}
+}
+
 // queryNodes reads the answers of the nodes once, merged.
 func (q *query) queryNodes(ctx context.Context, nodes []*agent, newest int) ([]*cursor, error) {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	cursors := make([]*cursor, len(nodes))
 	var asking sync.WaitGroup
+	for i, g := range nodes {
+		cursors[i] = &cursor{node: g.node, timeout: g.patience(q.agentTimeout)}
+		asking.Go(func() { cursors[i].open(ctx, q, g, newest) })
+	}
+	asking.Wait()
+	return cursors, q.play(ctx, end, cursors, q.flows && newest == 0)
+}
+
+// play merges the answers of the nodes. lastStates: each half of a flow has one event only.
+func (q *query) play(
+	ctx context.Context, end context.CancelCauseFunc, cursors []*cursor, lastStates bool,
+) error {
 	// An answer that lacks flows is none: the query ends where memory does.
 	lastStateWait := time.Duration(0)
-	if q.flows && newest == 0 {
+	if lastStates {
 		lastStateWait = time.Minute
 	}
 	collector := q.newCollector(collect.Options{Recorded: true, Updates: q.interval, Interval: scanInterval,
@@ -175,16 +197,15 @@ func (q *query) queryNodes(ctx context.Context, nodes []*agent, newest int) ([]*
 			}
 			return true
 		}})
-	for i, g := range nodes {
-		cursors[i] = &cursor{node: g.node, source: collector.Add(g.node), timeout: q.agentTimeout}
-		asking.Go(func() { cursors[i].open(ctx, q, g, newest) })
+	for _, c := range cursors {
+		c.source = collector.Add(c.node)
+		c.source.PlayedOn(c.kernel)
 	}
-	asking.Wait()
 	if !q.begun {
 		q.begun = true
 		head := &orbit.Answer{Coverage: q.coverage.snapshot(), AggregatedBy: q.sums.names()}
 		if err := q.pass(head); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	err := q.merge(collector, cursors)
@@ -198,29 +219,41 @@ func (q *query) queryNodes(ctx context.Context, nodes []*agent, newest int) ([]*
 		err = collector.FinishPlay(q.emit)
 	}
 	_ = q.share.hold(partMerge, 0) // less is never too much
-	return cursors, err
+	return err
 }
 
 // merge plays the answers in the order of their times.
 func (q *query) merge(collector *collect.Collector, cursors []*cursor) error {
-	open := slices.DeleteFunc(slices.Clone(cursors), func(c *cursor) bool { return !c.next(q) })
-	for len(open) > 0 {
-		slices.SortFunc(open, func(a, b *cursor) int { return cmp.Compare(a.at, b.at) })
-		c, limit := open[0], uint64(math.MaxUint64)
-		if len(open) > 1 {
-			limit = open[1].at
+	open := byTime(slices.DeleteFunc(slices.Clone(cursors), func(c *cursor) bool { return !c.next(q) }))
+	for heap.Init(&open); len(open) > 0; {
+		c := open[0]
+		if err := collector.Play(c.source, c.event, c.at, q.emit); err != nil {
+			return err
 		}
-		for c.at <= limit {
-			if err := collector.Play(c.source, c.event, c.at, q.emit); err != nil {
-				return err
-			}
-			if !c.next(q) {
-				open = open[1:]
-				break
-			}
+		if c.next(q) {
+			heap.Fix(&open, 0)
+		} else {
+			heap.Pop(&open)
 		}
 	}
 	return nil
+}
+
+// byTime is a heap of cursors by the times of their next events.
+type byTime []*cursor
+
+func (b byTime) Len() int           { return len(b) }
+func (b byTime) Less(i, j int) bool { return b[i].at < b[j].at }
+func (b byTime) Swap(i, j int)      { b[i], b[j] = b[j], b[i] }
+
+// Push and Pop implement heap.Interface.
+func (b *byTime) Push(x any) { *b = append(*b, x.(*cursor)) }
+
+func (b *byTime) Pop() any {
+	last := (*b)[len(*b)-1]
+	(*b)[len(*b)-1] = nil
+	*b = (*b)[:len(*b)-1]
+	return last
 }
 
 // cursor reads the answer of a node.
@@ -232,14 +265,19 @@ type cursor struct {
 	cancel context.CancelCauseFunc
 	// timeout is how long a batch may take.
 	timeout time.Duration
-	// skew is the node's clock minus the server's, ns.
-	skew int64
+	// skew is the node's clock minus the server's, ns, and kernel identifies its kernel.
+	skew   int64
+	kernel string
 	// event is the one to be played next, at its time by the server's clock, ns since the Unix epoch. events are
 	// further ones, encoded: there are many cursors.
 	event  *event.Event
 	at     uint64
 	events [][]byte
 	bytes  int // of the batch of events
+	// kept are all events of an answer that is kept, and times their times by the server's clock.
+	kept      [][]byte
+	keptBytes int
+	times     []uint64
 	// first is the time of the first event of the answer, by the node's clock.
 	first     uint64
 	truncated bool
@@ -248,23 +286,46 @@ type cursor struct {
 // open asks a node.
 func (c *cursor) open(ctx context.Context, q *query, g *agent, newest int) {
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
-	var err error
 	asked := time.Now()
-	c.inbox, err = g.query(c.ctx, &orbit.AgentQueryRequest{Protocol: orbit.Protocol, Selection: q.target.pushed(),
-		Since: q.since, Until: q.until, Newest: uint32(newest), Window: uint32(q.share.window),
-		LastStates: q.flows && newest == 0})
+	err := c.ask(q, g, newest)
 	if err == nil {
 		var first *batch
 		if first, err = c.receive(); err == nil {
+			g.answered()
 			hello := first.GetHello()
-			c.source.PlayedOn(hello.GetBootId())
+			c.kernel = hello.GetBootId()
 			c.skew = skewOf(hello, asked, time.Now())
 			q.coverage.hello(c.node, hello, orbit.ClipSpans(gapsOf(hello), q.since,
 				cmp.Or(q.until, hello.GetTime())), c.skew)
 			return
 		}
 	}
+	if ctx.Err() == nil && time.Since(asked) > latePatience {
+		g.missed(q.agentTimeout)
+	}
 	c.fail(q, err)
+}
+
+// ask sends the request, if the connection is there in time.
+func (c *cursor) ask(q *query, g *agent, newest int) (err error) {
+	defer c.limit()()
+	c.inbox, err = g.query(c.ctx, &orbit.AgentQueryRequest{Protocol: orbit.Protocol, Selection: q.target.pushed(),
+		Since: q.since, Until: q.until, Newest: uint32(newest), Window: uint32(q.share.window),
+		LastStates: q.flows && newest == 0})
+	return c.lateError(err)
+}
+
+// limit cancels the answer after the time-out, unless the function that it returns is called before.
+func (c *cursor) limit() (stop func() bool) {
+	return time.AfterFunc(c.timeout, func() { c.cancel(context.DeadlineExceeded) }).Stop
+}
+
+// lateError is the error of an answer that may have been late.
+func (c *cursor) lateError(err error) error {
+	if err != nil && errors.Is(context.Cause(c.ctx), context.DeadlineExceeded) {
+		return status.FromContextError(context.DeadlineExceeded).Err()
+	}
+	return err
 }
 
 // skewOf is an agent's clock minus the server's, ns; 0 where the time that the answer took may explain it.
@@ -282,13 +343,9 @@ func skewOf(hello *orbit.AgentHello, asked, answered time.Time) int64 {
 // receive returns the next batch, if it comes in time. The time between two calls does not count: the client may be
 // slow.
 func (c *cursor) receive() (*batch, error) {
-	late := time.AfterFunc(c.timeout, func() { c.cancel(context.DeadlineExceeded) })
-	defer late.Stop()
+	defer c.limit()()
 	b, err := c.inbox.receive()
-	if err != nil && errors.Is(context.Cause(c.ctx), context.DeadlineExceeded) {
-		err = status.FromContextError(context.DeadlineExceeded).Err()
-	}
-	return b, err
+	return b, c.lateError(err)
 }
 
 // end ends the answer.

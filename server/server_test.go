@@ -72,6 +72,7 @@ type fakeAgent struct {
 	newer   uint32         // its protocol than the server's
 	history []*event.Event // oldest first
 	live    chan *orbit.AgentBatch
+	mute    bool // it answers no query
 
 	mu      sync.Mutex
 	queries []*orbit.AgentQueryRequest
@@ -119,7 +120,12 @@ func (a *fakeAgent) Query(s grpc.BidiStreamingServer[orbit.AgentQueryRequest, or
 	}
 	a.mu.Lock()
 	a.queries = append(a.queries, r)
+	mute := a.mute
 	a.mu.Unlock()
+	if mute {
+		<-s.Context().Done()
+		return nil
+	}
 	if err := s.Send(a.hello()); err != nil {
 		return err
 	}
