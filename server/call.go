@@ -136,6 +136,39 @@ func (c *call) isVisible(ev *event.Event) bool {
 	return kind != nil && c.view.MaySee(kind.Name, ev.GetNamespace())
 }
 
+// seesAll reports whether the caller may see all that they have selected.
+func (c *call) seesAll() bool {
+	return !slices.ContainsFunc(c.target.kinds, func(kind string) bool { return !c.view.All(kind) })
+}
+
+// isForbidden reports whether an encoded event is of a pod that the caller may not see. It decodes nothing else of it:
+// to a user of one namespace that are most events of a cluster. isVisible judges all others.
+func (c *call) isForbidden(encoded []byte, namespaces *interned) bool {
+	h, ok := event.ReadHeader(encoded)
+	if !ok || h.Kind == "" || h.Kind == "lost" || h.Kind == "nodeStatus" {
+		return false
+	}
+	return !c.view.MaySee(h.Kind, namespaces.get(h.Namespace))
+}
+
+// interned are strings of which the same ones come again and again. The zero value is empty.
+type interned map[string]string
+
+// maxInterned limits them: agents choose them.
+const maxInterned = 256
+
+func (i *interned) get(b []byte) string {
+	if s, ok := (*i)[string(b)]; ok {
+		return s
+	}
+	if *i == nil || len(*i) >= maxInterned {
+		*i = interned{}
+	}
+	s := string(b)
+	(*i)[s] = s
+	return s
+}
+
 // decode decodes an agent's event.
 func decode(encoded []byte) (*event.Event, error) {
 	ev := &event.Event{}

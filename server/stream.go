@@ -192,6 +192,8 @@ type position struct {
 	gaps           gaps
 	// state is the one that was put into the stream last.
 	state *event.NodeStatus
+	// namespaces are those of the node's events.
+	namespaces interned
 }
 
 // followNode streams from the agents of a node, one after another.
@@ -312,12 +314,16 @@ func (f *follow) followAgent(ctx context.Context, g *agent, source *collect.Sour
 	for {
 		b, err := in.receive()
 		if err != nil {
+			if !answered && time.Since(asked) > latePatience {
+				g.missed(f.agentTimeout)
+			}
 			if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 				return status.FromContextError(context.DeadlineExceeded).Err()
 			}
 			return err
 		}
 		late.Stop()
+		g.answered()
 		if h := b.GetHello(); h != nil {
 			if kernel = h.GetBootId(); !answered { // a later one did not come at once
 				skew = skewOf(h, asked, time.Now())
@@ -334,7 +340,7 @@ func (f *follow) followAgent(ctx context.Context, g *agent, source *collect.Sour
 				f.setState(ctx, source, at, stateOf(h))
 			}
 		}
-		if err := f.feed(ctx, source, b, collect.Batch{Instance: at.instance, Kernel: kernel}); err != nil {
+		if err := f.feed(ctx, source, at, b, collect.Batch{Instance: at.instance, Kernel: kernel}); err != nil {
 			return err
 		}
 		if b.GetSequence() > 0 {
@@ -345,7 +351,9 @@ func (f *follow) followAgent(ctx context.Context, g *agent, source *collect.Sour
 }
 
 // feed passes what is visible of a batch on to the merge, which may let it wait.
-func (f *follow) feed(ctx context.Context, source *collect.Source, b *batch, into collect.Batch) error {
+func (f *follow) feed(
+	ctx context.Context, source *collect.Source, at *position, b *batch, into collect.Batch,
+) error {
 	select {
 	case f.reading <- struct{}{}:
 	case <-ctx.Done():
@@ -355,7 +363,11 @@ func (f *follow) feed(ctx context.Context, source *collect.Source, b *batch, int
 	bytes := len(b.events) * batchEventBytes
 	f.share.add(partBatches, bytes)
 	defer f.share.add(partBatches, -bytes)
+	seesAll := f.seesAll()
 	for _, encoded := range b.events {
+		if !seesAll && f.isForbidden(encoded, &at.namespaces) {
+			continue
+		}
 		ev, err := decode(encoded)
 		if err != nil {
 			return err
