@@ -63,7 +63,7 @@ func bench(ctx context.Context, p *plan, o *options, out io.Writer) error {
 		}
 		results = append(results, got)
 		if got.report.firstWrong != "" {
-			fmt.Fprintf(out, "%s: first mistake: %.300s\n", r.name, got.report.firstWrong)
+			fmt.Fprintf(out, "%s: first mistake: %.900s\n", r.name, got.report.firstWrong)
 		}
 		for _, err := range got.failed {
 			fmt.Fprintf(out, "%s: query: %v\n", r.name, err)
