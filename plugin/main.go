@@ -50,6 +50,7 @@ func usagef(format string, args ...any) error { return usage(fmt.Errorf(format, 
 // Main runs the plugin and returns its exit code. It is the one place that prints an error.
 func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 	discardClientLogs()
+	preferLists()
 
 	root := NewCommand(genericiooptions.IOStreams{In: in, Out: out, ErrOut: errOut})
 	root.SetArgs(args)

@@ -66,12 +66,11 @@ func (d *Dialer) Close() {
 
 // Dial connects to the port on the loopback of a pod. ctx bounds the dial only.
 func (d *Dialer) Dial(ctx context.Context, pod string) (net.Conn, error) {
-	if streams, ok := d.pool.take(ctx, pod).(httpstream.Connection); ok {
-		c, err := d.await(ctx, pod, func() (net.Conn, error) { return d.open(streams, pod) })
-		if err == nil || ctx.Err() != nil {
-			return c, err
+	if c, ok := d.pool.take(ctx, pod).(*conn); ok {
+		if c.over() == nil {
+			return c, nil
 		}
-		// The reason may be the connection's age. What is refused for good is refused a second time.
+		_ = c.Close()
 	}
 	dialer, err := d.newDialer(pod)
 	if err != nil {
@@ -156,7 +155,7 @@ func (d *Dialer) newDialer(pod string) (httpstream.Dialer, error) {
 }
 
 // open opens the pair of streams that are one connection to a port. If that fails, it closes the connection of streams.
-func (d *Dialer) open(streams httpstream.Connection, pod string) (net.Conn, error) {
+func (d *Dialer) open(streams httpstream.Connection, pod string) (*conn, error) {
 	// Both at once: each takes a round trip until it is accepted.
 	var data, errorStream httpstream.Stream
 	create := func(kind string, stream *httpstream.Stream) func() error {
