@@ -2,17 +2,14 @@ package stores
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -27,49 +24,13 @@ import (
 
 const root = "../.."
 
-// start builds a program and runs it until the test ends.
-func start(t *testing.T, p program, args ...string) {
-	t.Helper()
-	path, err := p.Build(t.Context(), root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	cmd := exec.CommandContext(ctx, path, args...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 10 * time.Second
-	var log bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cancel()
-		_ = cmd.Wait() // it was interrupted
-		if t.Failed() {
-			t.Logf("%s:\n%s", p.folder, log.Bytes())
-		}
-	})
-}
-
-// freeAddress returns an address of this host on which nothing listens.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
-}
-
 // store is a VictoriaLogs.
 type store struct{ address string }
 
 func startStore(t *testing.T) *store {
 	t.Helper()
 	s := &store{freeAddress(t)}
-	start(t, VictoriaLogs, "-httpListenAddr="+s.address, "-storageDataPath="+t.TempDir())
+	start(t, VictoriaLogs, root, "-httpListenAddr="+s.address, "-storageDataPath="+t.TempDir())
 	return s
 }
 
@@ -231,7 +192,7 @@ service:
 			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			start(t, Collector, "--config="+path)
+			start(t, Collector, root, "--config="+path)
 			if protocol == export.ProtocolHTTP {
 				endpoint = "http://" + endpoint
 			}
