@@ -12,8 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/orb8-dev/kubectl-orb8/agent/metrics"
-	"github.com/orb8-dev/kubectl-orb8/agent/scrape"
 	"github.com/orb8-dev/kubectl-orb8/bpf"
+	"github.com/orb8-dev/kubectl-orb8/scrape"
 )
 
 // MetricsConfig configures the metrics.

@@ -20,12 +20,12 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/agent"
 	"github.com/orb8-dev/kubectl-orb8/agent/identity"
-	"github.com/orb8-dev/kubectl-orb8/agent/scrape"
 	"github.com/orb8-dev/kubectl-orb8/cluster/targets"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 	"github.com/orb8-dev/kubectl-orb8/internal/host"
 	"github.com/orb8-dev/kubectl-orb8/internal/version"
+	"github.com/orb8-dev/kubectl-orb8/scrape"
 	"github.com/orb8-dev/kubectl-orb8/tracer"
 )
 
@@ -60,8 +60,7 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	flags.StringVar(&s.listen, "listen", fmt.Sprintf(":%d", orbit.AgentPort), "`address` of gRPC")
 	flags.StringVar(&s.health, "health", ":9092", "`address` of /healthz and /readyz")
 	flags.StringVar(&s.metrics, "metrics", ":9091", "`address` of /metrics; empty: none")
-	flags.StringVar(&s.metricsAuth, "metrics-auth", authKubernetes, "who may scrape: kubernetes (whom the API server "+
-		"allows to get the non-resource URL /metrics) or none (everyone)")
+	flags.StringVar(&s.metricsAuth, "metrics-auth", scrape.AuthKubernetes, scrape.AuthUsage)
 	flags.BoolVar(&s.metricsTLS, "metrics-tls", true, "serve metrics by HTTPS, with the agent's certificate")
 	flags.BoolVar(&s.version, "version", false, "print the version")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
@@ -150,9 +149,6 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	return agent.Run(running, options)
 }
 
-// Values of --metrics-auth.
-const authKubernetes, authNone = "kubernetes", "none"
-
 // openMetrics opens the port for Prometheus.
 func (s *settings) openMetrics(
 	ctx context.Context, config *rest.Config, certificate *identity.Identity,
@@ -160,14 +156,8 @@ func (s *settings) openMetrics(
 	if s.metrics == "" {
 		return o, nil
 	}
-	switch s.metricsAuth {
-	case authNone:
-	case authKubernetes:
-		if o.Auth, err = scrape.NewAuth(config); err != nil {
-			return o, err
-		}
-	default:
-		return o, fmt.Errorf("--metrics-auth %q: want %s or %s", s.metricsAuth, authKubernetes, authNone)
+	if o.Auth, err = scrape.ParseAuth(s.metricsAuth, config); err != nil {
+		return o, err
 	}
 	if s.metricsTLS {
 		o.TLS = certificate.MetricsTLS()

@@ -89,8 +89,9 @@ var rules = []rule{
 		why: "one package watches the API server; the plugin, the agent and the server share it",
 	},
 	{
-		folder: "agent", own: []string{"event", "bpf", "tracer", "history", "cluster/targets", "agent", "internal"},
-		why: "an agent serves its node; what needs the whole cluster is the server's",
+		folder: "agent",
+		own:    []string{"event", "bpf", "tracer", "history", "cluster/targets", "agent", "scrape", "internal"},
+		why:    "an agent serves its node; what needs the whole cluster is the server's",
 	},
 	{
 		folder: "cmd/orb8-agent",
@@ -112,14 +113,18 @@ var rules = []rule{
 		why: "metrics are made of events and of the state that the agent reports",
 	},
 	{
-		folder: "agent/scrape", never: []string{"github.com/cilium/ebpf", "k8s.io/client-go/kubernetes"},
-		own: []string{"agent/scrape", "internal/cache", "internal/refusals"},
+		folder: "scrape", never: []string{"github.com/cilium/ebpf", "k8s.io/client-go/kubernetes"},
+		own: []string{"scrape", "internal/cache", "internal/refusals"},
 		why: "serving metrics does not depend on what they are, and takes no clients of all resources",
 	},
 	{
 		folder: "server", never: []string{"github.com/cilium/ebpf", "github.com/NVIDIA/go-nvml"},
-		own: []string{"event", "collect", "filter", "cluster", "history", "server", "internal"},
+		own: []string{"event", "collect", "filter", "cluster", "history", "server", "scrape", "internal"},
 		why: "a server observes nothing itself",
+	},
+	{
+		folder: "server/metrics", never: kubernetes, own: []string{"event", "server/metrics"},
+		why: "what a server counts does not depend on what it does",
 	},
 	{
 		folder: "plugin", never: []string{"github.com/cilium/ebpf", "github.com/NVIDIA/go-nvml"},
@@ -212,12 +217,14 @@ var rules = []rule{
 	},
 	{
 		folder: "cmd/orb8-agent", never: []string{"github.com/NVIDIA/go-nvml", module + "server"},
-		own: []string{"event", "bpf", "tracer", "history", "cluster", "collect", "agent", "cmd/orb8-agent", "internal"},
+		own: []string{"event", "bpf", "tracer", "history", "cluster", "collect", "agent", "scrape", "cmd/orb8-agent",
+			"internal"},
 		why: "the agent is static, and the driver's library may crash what loads it",
 	},
 	{
 		folder: "cmd/orb8-server", never: []string{"github.com/NVIDIA/go-nvml", "github.com/cilium/ebpf"},
-		own: []string{"event", "collect", "filter", "cluster", "history", "server", "cmd/orb8-server", "internal"},
+		own: []string{"event", "collect", "filter", "cluster", "history", "server", "scrape", "cmd/orb8-server",
+			"internal"},
 		why: "a server runs on any node and observes nothing itself",
 	},
 	{
