@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/orb8-dev/kubectl-orb8/agent/export"
 	"github.com/orb8-dev/kubectl-orb8/agent/metrics"
 	"github.com/orb8-dev/kubectl-orb8/bpf"
 	"github.com/orb8-dev/kubectl-orb8/scrape"
@@ -123,6 +124,13 @@ func (a *agent) metricsStatus() metrics.Status {
 	a.mu.Lock()
 	s.ConfigError, s.Warnings, s.ProgramsTimed = a.configError != "", len(a.warnings), a.counting != nil
 	a.mu.Unlock()
+	if e := a.export.Status(); e.Queued > 0 || e.Endpoint != "" {
+		s.Export = &metrics.Export{Sent: e.Sent, QueueBytes: e.QueueBytes, LimitBytes: e.LimitBytes,
+			Failing: e.Error != "", Lost: map[string]uint64{}}
+		for reason, n := range e.LostBy {
+			s.Export.Lost[export.Reason(reason).String()] = n
+		}
+	}
 	o := a.observer.Load()
 	if o == nil {
 		return s

@@ -31,6 +31,16 @@ type Status struct {
 	Programs                                    []Program
 	// ProgramsTimed: the kernel counts what programs take.
 	ProgramsTimed bool
+	// Export is the state of the export of events; nil: there is none.
+	Export *Export
+}
+
+// Export is the state of the export of events.
+type Export struct {
+	Sent, QueueBytes, LimitBytes uint64
+	Failing                      bool
+	// Lost are the records that were not delivered, by reason.
+	Lost map[string]uint64
 }
 
 // Collector exposes a Table, and the state of the agent. It is a prometheus.Collector.
@@ -185,6 +195,12 @@ func (b *builder) addStatus(s *Status) {
 	set(statHistoryOldest, s.HistoryOldest, s.HistoryOldest > 0)
 	b.add(famStatus, known, values)
 	b.add(famInfo, 1, []uint64{1}, s.Version, s.Kernel)
+	if e := s.Export; e != nil {
+		b.add(famExport, 0b1111, []uint64{e.Sent, e.QueueBytes, e.LimitBytes, oneIf(e.Failing)})
+		for _, reason := range slices.Sorted(maps.Keys(e.Lost)) {
+			b.add(famLost, 1, []uint64{e.Lost[reason]}, "export", reason)
+		}
+	}
 	for _, p := range s.Programs {
 		known := uint64(0)
 		if s.ProgramsTimed {
