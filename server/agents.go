@@ -55,6 +55,8 @@ type agent struct {
 	gone chan struct{}
 	// late is set from a request that it did not answer in time until it answers one.
 	late atomic.Bool
+	// incompatible: its last answer was of another protocol.
+	incompatible atomic.Bool
 }
 
 func newAgents(credentials func(node string) credentials.TransportCredentials, log *slog.Logger) *agents {

@@ -19,6 +19,8 @@ type inbox struct {
 	// progress is the message that says how much was read.
 	progress               func(read uint64) proto.Message
 	window, read, reported int
+	// agent is the one at the other end.
+	agent *agent
 }
 
 // batch is a batch whose events are not decoded yet.
@@ -34,7 +36,7 @@ func (g *agent) query(ctx context.Context, r *orbit.AgentQueryRequest) (*inbox, 
 	if err != nil {
 		return nil, err
 	}
-	return newInbox(stream, r, r.GetWindow(), func(read uint64) proto.Message {
+	return g.newInbox(stream, r, r.GetWindow(), func(read uint64) proto.Message {
 		return &orbit.AgentQueryRequest{Read: read}
 	})
 }
@@ -45,19 +47,26 @@ func (g *agent) follow(ctx context.Context, r *orbit.AgentStreamRequest) (*inbox
 	if err != nil {
 		return nil, err
 	}
-	return newInbox(stream, r, r.GetWindow(), func(read uint64) proto.Message {
+	return g.newInbox(stream, r, r.GetWindow(), func(read uint64) proto.Message {
 		return &orbit.AgentStreamRequest{Read: read}
 	})
 }
 
-func newInbox(
+func (g *agent) newInbox(
 	stream grpc.ClientStream, request proto.Message, window uint32, progress func(uint64) proto.Message,
 ) (*inbox, error) {
 	// io.EOF: the agent has refused it, and receive returns why.
 	if err := stream.SendMsg(request); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	return &inbox{stream: stream, progress: progress, window: int(window)}, nil
+	return &inbox{stream: stream, progress: progress, window: int(window), agent: g}, nil
+}
+
+// check refuses what checkHello refuses, and keeps whether the agent speaks another protocol.
+func (g *agent) check(h *orbit.AgentHello) error {
+	err := checkHello(h)
+	g.incompatible.Store(status.Code(err) == codes.FailedPrecondition)
+	return err
 }
 
 // checkHello refuses an agent that does not describe itself, or speaks another protocol.
@@ -83,6 +92,9 @@ func (i *inbox) receive() (*batch, error) {
 	}
 	var wire orbit.Wire
 	if err := i.stream.RecvMsg(&wire); err != nil {
+		if status.Code(err) == codes.FailedPrecondition { // it does not answer this server's protocol
+			i.agent.incompatible.Store(true)
+		}
 		return nil, err
 	}
 	head, events, err := orbit.DecodeBatch(wire)
@@ -90,7 +102,7 @@ func (i *inbox) receive() (*batch, error) {
 		return nil, status.Error(codes.Internal, err.Error())
 	}
 	if h := head.GetHello(); h != nil || i.read == 0 {
-		if err := checkHello(h); err != nil {
+		if err := i.agent.check(h); err != nil {
 			return nil, err
 		}
 	}

@@ -109,7 +109,7 @@ func TestQueue_CountsWhatMemoryRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	q := newQueue(mine)
+	q := newQueue(mine, func(uint64) {})
 	const produced = 40_000
 	for i := range uint64(produced) {
 		q.add(dnsEvent(i, "shop", "web"))

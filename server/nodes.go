@@ -58,7 +58,7 @@ func (g *agent) describe(ctx context.Context) *orbit.Node {
 	asked := time.Now()
 	got, err := g.client.Status(ctx, &orbit.AgentStatusRequest{Protocol: orbit.Protocol}, grpc.Peer(&p))
 	if err == nil {
-		err = checkHello(got.GetHello())
+		err = g.check(got.GetHello())
 	}
 	if err != nil {
 		n.Coverage.Answer, n.Coverage.Message = explain(err)

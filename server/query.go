@@ -409,6 +409,7 @@ func (c *cursor) nextBatch(q *query) bool {
 		c.fail(q, err)
 		return false
 	}
+	q.metrics.Received(len(b.events))
 	c.truncated = c.truncated || b.GetTruncated()
 	c.hold(q, b.events, b.bytes)
 	return true
@@ -416,6 +417,7 @@ func (c *cursor) nextBatch(q *query) bool {
 
 // emit takes a merged event.
 func (q *query) emit(ev *event.Event) error {
+	q.metrics.Merged(ev, false)
 	flow := ev.GetFlow()
 	if !q.show(ev) {
 		// A flow is selected by its last state.

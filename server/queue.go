@@ -34,6 +34,8 @@ type queue struct {
 	ended    bool
 	wake     chan struct{}
 	share    *share
+	// dropped is called with the number of events that are lost.
+	dropped func(events uint64)
 }
 
 type lossKey struct{ node, namespace, pod string }
@@ -42,8 +44,8 @@ func (k lossKey) compare(l lossKey) int {
 	return cmp.Or(cmp.Compare(k.node, l.node), cmp.Compare(k.namespace, l.namespace), cmp.Compare(k.pod, l.pod))
 }
 
-func newQueue(share *share) *queue {
-	return &queue{lost: map[lossKey]uint64{}, wake: make(chan struct{}, 1), share: share}
+func newQueue(share *share, dropped func(events uint64)) *queue {
+	return &queue{lost: map[lossKey]uint64{}, wake: make(chan struct{}, 1), share: share, dropped: dropped}
 }
 
 // memory is what the queue holds with n more bytes of events.
@@ -72,6 +74,8 @@ func (q *queue) drop(ev *event.Event) {
 		return
 	case ev.GetLost() != nil:
 		n = ev.GetLost().GetCount() // the loss that it reports is still one
+	default:
+		q.dropped(1)
 	}
 	key := lossKey{ev.GetNode(), ev.GetNamespace(), ev.GetPod()}
 	if _, known := q.lost[key]; !known && len(q.lost) >= maxLostPods {

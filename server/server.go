@@ -23,6 +23,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/cluster"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 	"github.com/orb8-dev/kubectl-orb8/internal/health"
+	"github.com/orb8-dev/kubectl-orb8/server/metrics"
 )
 
 // Authority issues certificates; authority.Authority is one.
@@ -48,7 +49,10 @@ type Options struct {
 	Door             Door
 	// Memory limits what requests hold together, bytes; 0: half of the Go heap's limit, GOMEMLIMIT.
 	Memory int
-	Log    *slog.Logger
+	// Metrics count what the server does; nil: nothing does. Scrape is the port for Prometheus, which serves them.
+	Metrics *metrics.Metrics
+	Scrape  ScrapeOptions
+	Log     *slog.Logger
 }
 
 const (
@@ -61,7 +65,12 @@ const (
 // Run serves until ctx ends, and returns nil then.
 func Run(ctx context.Context, o Options) error {
 	// They are closed by who serves on them, or here; either way the second error says nothing.
-	defer func() { _, _ = o.Listener.Close(), o.Health.Close() }()
+	defer func() {
+		_, _ = o.Listener.Close(), o.Health.Close()
+		if o.Scrape.Listener != nil {
+			_ = o.Scrape.Listener.Close()
+		}
+	}()
 	pods, err := cluster.Open(ctx, o.Client, cluster.Query{AllNamespaces: true},
 		cluster.Options{Note: func(note string) { o.Log.Warn(note) }})
 	if err != nil {
@@ -72,7 +81,8 @@ func Run(ctx context.Context, o Options) error {
 		return credentials.NewTLS(o.Authority.AgentTLS(node))
 	}
 	s := &Service{door: o.Door, agents: newAgents(toAgent, o.Log), cluster: pods, version: o.Version, log: o.Log,
-		expiry: o.Authority.Expiry, memory: newMemory(o.Memory), turns: newTurns(), agentTimeout: agentTimeout}
+		expiry: o.Authority.Expiry, memory: newMemory(o.Memory), turns: newTurns(),
+		agentTimeout: agentTimeout, metrics: o.Metrics}
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
 	s.running = serving
@@ -81,11 +91,14 @@ func Run(ctx context.Context, o Options) error {
 	defer disconnect()
 	var ready atomic.Bool
 	var work, watching sync.WaitGroup
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
 	watching.Go(func() {
 		s.agents.watch(connected, o.Client, o.Namespace, o.Agents, func() { ready.Store(true) })
 	})
 	work.Go(func() { failed <- s.serve(serving, &o) })
+	if o.Scrape.Listener != nil {
+		work.Go(func() { failed <- s.serveMetrics(serving, &o) })
+	}
 	work.Go(func() {
 		failed <- health.Serve(serving, o.Health, func() string {
 			if ready.Load() {
@@ -119,7 +132,9 @@ func (s *Service) serve(ctx context.Context, o *Options) error {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 		grpc.UnaryInterceptor(func(
 			ctx context.Context, r any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler,
-		) (any, error) {
+		) (answer any, err error) {
+			end := s.metrics.Begin(info.FullMethod)
+			defer func() { end(err) }()
 			if err := s.authenticate(ctx, info.FullMethod); err != nil {
 				return nil, err
 			}
@@ -127,7 +142,9 @@ func (s *Service) serve(ctx context.Context, o *Options) error {
 		}),
 		grpc.StreamInterceptor(func(
 			srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler,
-		) error {
+		) (err error) {
+			end := s.metrics.Begin(info.FullMethod)
+			defer func() { end(err) }()
 			if err := s.authenticate(stream.Context(), info.FullMethod); err != nil {
 				return err
 			}

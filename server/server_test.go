@@ -407,7 +407,7 @@ func receive(t *testing.T, stream grpc.ServerStreamingClient[orbit.Answer], n in
 }
 
 func TestQueue_CountsWhatASlowClientLoses(t *testing.T) {
-	q := newQueue(newShare(t, 64<<20))
+	q := newQueue(newShare(t, 64<<20), func(uint64) {})
 	const produced = queueEvents + 500
 	for i := range uint64(produced) {
 		q.add(dnsEvent(i, "shop", "web"))

@@ -14,6 +14,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/server/metrics"
 )
 
 // Door says who calls and what they may see; access.Access is one.
@@ -46,6 +47,7 @@ type Service struct {
 	log     *slog.Logger
 	memory  *memory
 	turns   *turns
+	metrics *metrics.Metrics
 	// agentTimeout is agentTimeout, and longer in tests on a busy machine.
 	agentTimeout time.Duration
 	// running ends when the server begins to end.

@@ -81,8 +81,9 @@ func (s *Service) stream(
 	if err := send(wire); err != nil {
 		return err
 	}
-	f := &follow{call: c, queue: newQueue(c.share), since: request.GetSince(), nodeSince: request.GetNodeSince(),
-		reading: make(chan struct{}, maxReading)}
+	f := &follow{call: c, queue: newQueue(c.share, c.metrics.Dropped), since: request.GetSince(),
+		nodeSince: request.GetNodeSince(),
+		reading:   make(chan struct{}, maxReading)}
 	f.collector = c.newCollector(collect.Options{Interval: reportInterval(interval), Updates: leastUpdate(interval),
 		Memory: func(bytes int) bool { return c.share.hold(partMerge, bytes) == nil }})
 	ctx, end := context.WithCancelCause(ctx)
@@ -139,6 +140,7 @@ func streamError(ctx context.Context) error {
 
 // emit passes a merged event on to the client.
 func (f *follow) emit(ev *event.Event) error {
+	f.metrics.Merged(ev, true)
 	if f.show(ev) {
 		f.queue.add(ev)
 	}
@@ -360,6 +362,7 @@ func (f *follow) feed(
 		return ctx.Err()
 	}
 	defer func() { <-f.reading }()
+	f.metrics.Received(len(b.events))
 	bytes := len(b.events) * batchEventBytes
 	f.share.add(partBatches, bytes)
 	defer f.share.add(partBatches, -bytes)

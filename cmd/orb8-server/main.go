@@ -20,9 +20,11 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 	"github.com/orb8-dev/kubectl-orb8/internal/host"
 	"github.com/orb8-dev/kubectl-orb8/internal/version"
+	"github.com/orb8-dev/kubectl-orb8/scrape"
 	"github.com/orb8-dev/kubectl-orb8/server"
 	"github.com/orb8-dev/kubectl-orb8/server/access"
 	"github.com/orb8-dev/kubectl-orb8/server/authority"
+	"github.com/orb8-dev/kubectl-orb8/server/metrics"
 	"github.com/orb8-dev/kubectl-orb8/server/signer"
 )
 
@@ -36,7 +38,8 @@ type settings struct {
 	listen, health, agents string
 	certificateLife        time.Duration
 	authoritySecret        string
-	version                bool
+	metrics, metricsAuth   string
+	metricsTLS, version    bool
 }
 
 func parse(args []string, stderr io.Writer) (*settings, error) {
@@ -50,6 +53,9 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 		"`time` after which certificates of servers and agents end, and users' at the latest")
 	flags.StringVar(&s.authoritySecret, "authority-secret", "",
 		"`name` of the Secret with the certificate authority; empty: servers make their own")
+	flags.StringVar(&s.metrics, "metrics", ":9091", "`address` of /metrics; empty: none")
+	flags.StringVar(&s.metricsAuth, "metrics-auth", scrape.AuthKubernetes, scrape.AuthUsage)
+	flags.BoolVar(&s.metricsTLS, "metrics-tls", true, "serve metrics by HTTPS, with the server's certificate")
 	flags.BoolVar(&s.version, "version", false, "print the version")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return nil, nil
@@ -101,12 +107,17 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if err != nil {
 		return err
 	}
-	return serve(ctx, s, client, reviewer, namespace, slog.New(slog.NewTextHandler(stderr, nil)))
+	auth, err := scrape.ParseAuth(s.metricsAuth, reviews)
+	if err != nil {
+		return err
+	}
+	return serve(ctx, s, client, reviewer, auth, namespace, slog.New(slog.NewTextHandler(stderr, nil)))
 }
 
 // serve runs the server with its authority, and the signer of users' certificates, until ctx ends.
 func serve(
-	ctx context.Context, s *settings, client, reviewer kubernetes.Interface, namespace string, log *slog.Logger,
+	ctx context.Context, s *settings, client, reviewer kubernetes.Interface, auth *scrape.Auth, namespace string,
+	log *slog.Logger,
 ) error {
 	certificates, err := authority.Open(ctx, client, authority.Options{Namespace: namespace,
 		Secret: s.authoritySecret, LeafLife: s.certificateLife, Log: log})
@@ -122,22 +133,43 @@ func serve(
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
+	counted := metrics.New()
+	port, err := s.openMetrics(ctx, auth, certificates)
+	if err != nil {
+		return errors.Join(err, listener.Close(), health.Close())
+	}
 	door := access.New(reviewer, access.Options{Log: log})
 	ctx, end := context.WithCancelCause(ctx)
 	var work sync.WaitGroup
 	defer work.Wait()
 	defer end(nil)
 	work.Go(func() { end(certificates.Run(ctx)) })
-	work.Go(func() { end(signer.Run(ctx, client, certificates, log)) })
+	work.Go(func() { end(signer.Run(ctx, client, certificates, log, counted.Certificate)) })
 	err = server.Run(ctx, server.Options{
 		Client: client, Namespace: namespace, Agents: s.agents, Version: version.Version(), Listener: listener,
-		Health: health, Authority: certificates, Door: doorOf{door}, Log: log,
+		Health: health, Authority: certificates, Door: doorOf{door}, Log: log, Metrics: counted, Scrape: port,
 		Credentials: orbit.ServerCredentials(certificates.ServerTLS(), door.Refuse),
 	})
 	if cause := context.Cause(ctx); err == nil && cause != nil && !errors.Is(cause, context.Canceled) {
 		err = cause
 	}
 	return err
+}
+
+// openMetrics opens the port for Prometheus.
+func (s *settings) openMetrics(
+	ctx context.Context, auth *scrape.Auth, certificates *authority.Authority,
+) (o server.ScrapeOptions, err error) {
+	if s.metrics == "" {
+		return o, nil
+	}
+	o.Auth = auth
+	if s.metricsTLS {
+		o.TLS = certificates.MetricsTLS()
+	}
+	var listen net.ListenConfig
+	o.Listener, err = listen.Listen(ctx, "tcp", s.metrics)
+	return o, err
 }
 
 // doorOf makes a server.Door of access.Access.

@@ -198,6 +198,13 @@ func (a *Authority) ServerTLS() *tls.Config {
 	return orbit.ServerTLS(a.credentials(), true, orbit.Accept(orbit.RoleViewer))
 }
 
+// MetricsTLS is for the port of the server's metrics, whose clients have no certificate.
+func (a *Authority) MetricsTLS() *tls.Config {
+	own := a.credentials()
+	return &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return own.Certificate() }}
+}
+
 // AgentTLS is for connections to the agent of a node.
 func (a *Authority) AgentTLS(node string) *tls.Config {
 	return orbit.ClientTLS(a.credentials(), orbit.AcceptAgent(node))

@@ -17,6 +17,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/orb8-dev/kubectl-orb8/server/authority"
+	"github.com/orb8-dev/kubectl-orb8/server/metrics"
 )
 
 // versioned makes the fake API server refuse writes of stale requests, as a real one does. It returns the certificates
@@ -79,7 +80,7 @@ func TestRun_TwoReplicasSignOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 			replicas.Go(func() {
-				if err := Run(ctx, client, a, slog.New(log)); err != nil {
+				if err := Run(ctx, client, a, slog.New(log), func(metrics.Result) {}); err != nil {
 					t.Error(err)
 				}
 			})

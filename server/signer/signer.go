@@ -25,6 +25,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/internal/cache"
 	"github.com/orb8-dev/kubectl-orb8/internal/delay"
 	"github.com/orb8-dev/kubectl-orb8/server/authority"
+	"github.com/orb8-dev/kubectl-orb8/server/metrics"
 )
 
 const (
@@ -56,6 +57,7 @@ type signer struct {
 	client    kubernetes.Interface
 	authority *authority.Authority
 	log       *slog.Logger
+	count     func(metrics.Result)
 	users     *cache.Cache[string, *rate.Limiter]
 	queue     chan *certificatesv1.CertificateSigningRequest
 
@@ -64,9 +66,13 @@ type signer struct {
 	leftOver bool
 }
 
-// Run signs requests until ctx is done. All replicas run it: of two that sign one request, the first succeeds.
-func Run(ctx context.Context, client kubernetes.Interface, a *authority.Authority, log *slog.Logger) error {
-	s := &signer{client: client, authority: a, log: log, users: cache.New[string, *rate.Limiter](maxUsers),
+// Run signs requests until ctx is done. All replicas run it: of two that sign one request, the first succeeds. count
+// is called with what became of a request.
+func Run(
+	ctx context.Context, client kubernetes.Interface, a *authority.Authority, log *slog.Logger,
+	count func(metrics.Result),
+) error {
+	s := &signer{client: client, authority: a, log: log, count: count, users: cache.New[string, *rate.Limiter](maxUsers),
 		queue: make(chan *certificatesv1.CertificateSigningRequest, maxQueue)}
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -206,6 +212,7 @@ func (s *signer) work(ctx context.Context) {
 			return
 		case r := <-s.queue:
 			if err := s.handle(ctx, r); err != nil && ctx.Err() == nil {
+				s.count(metrics.Failed)
 				s.log.Error("a request for a certificate is not handled", "request", r.Name, "user", r.Spec.Username,
 					"error", err)
 				s.mu.Lock()
@@ -266,6 +273,7 @@ func (s *signer) sign(
 			pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
 	}
 	if _, err = requests.UpdateStatus(ctx, signed, metav1.UpdateOptions{}); err == nil {
+		s.count(metrics.Signed)
 		s.log.Info("issued the certificate of a viewer", "user", r.Spec.Username, "request", r.Name, "expires",
 			chain[0].NotAfter)
 	}
@@ -276,6 +284,7 @@ func (s *signer) sign(
 func (s *signer) refuse(ctx context.Context, r *certificatesv1.CertificateSigningRequest, why string) error {
 	requests := s.client.CertificatesV1().CertificateSigningRequests()
 	r = r.DeepCopy()
+	s.count(metrics.Denied)
 	s.log.Warn("refused a request for a certificate", "user", r.Spec.Username, "request", r.Name, "reason", why)
 	if has(r, certificatesv1.CertificateApproved) {
 		addCondition(r, certificatesv1.CertificateFailed, why)

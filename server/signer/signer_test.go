@@ -26,6 +26,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit/orbittest"
 	"github.com/orb8-dev/kubectl-orb8/server/authority"
+	"github.com/orb8-dev/kubectl-orb8/server/metrics"
 )
 
 // request is a request of alice as the API server stores it.
@@ -57,7 +58,7 @@ func start(t *testing.T, client *fake.Clientset) *authority.Authority {
 func run(t *testing.T, client *fake.Clientset, a *authority.Authority) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- Run(ctx, client, a, slog.New(slog.DiscardHandler)) }()
+	go func() { done <- Run(ctx, client, a, slog.New(slog.DiscardHandler), func(metrics.Result) {}) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
