@@ -149,11 +149,12 @@ func (v *Values) agentContainer() corev1.Container {
 			fmt.Sprintf("--server=%s.%s.svc:%d", Server, v.Namespace, orbit.ServerPort),
 			"--authority=" + authorityDir + "/" + orbit.AuthorityKey,
 			"--token=" + tokenDir + "/" + tokenFile,
+			v.metricsAuth(),
 		},
 		Env: append(podspec.Env(resources.Limits[corev1.ResourceMemory]), podEnv()...),
 		Ports: []corev1.ContainerPort{
 			{Name: portGRPC, ContainerPort: orbit.AgentPort, Protocol: corev1.ProtocolTCP},
-			{Name: portMetrics, ContainerPort: agentMetricsPort, Protocol: corev1.ProtocolTCP},
+			{Name: portMetrics, ContainerPort: metricsPort, Protocol: corev1.ProtocolTCP},
 			{Name: portHealth, ContainerPort: agentHealthPort, Protocol: corev1.ProtocolTCP},
 		},
 		Resources: resources,

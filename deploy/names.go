@@ -23,7 +23,7 @@ const (
 	View          = "orb8-view"
 	ViewSensitive = "orb8-view-sensitive"
 	Connect       = "orb8-connect"
-	// Metrics is a ClusterRole for those who scrape agents.
+	// Metrics is a ClusterRole for those who scrape agents and servers.
 	Metrics = "orb8-metrics"
 )
 

@@ -24,7 +24,7 @@ type Object interface {
 
 // Ports that event/orbit does not define: those of kubelet's probes, and of metrics.
 const (
-	agentMetricsPort = 9091
+	metricsPort      = 9091
 	agentHealthPort  = 9092
 	serverHealthPort = 8081
 )
@@ -117,7 +117,7 @@ func (v *Values) agentPolicy() *networkingv1.NetworkPolicy {
 			}},
 			Ports: tcpPorts(orbit.AgentPort),
 		},
-		networkingv1.NetworkPolicyIngressRule{Ports: tcpPorts(agentMetricsPort, agentHealthPort)},
+		networkingv1.NetworkPolicyIngressRule{Ports: tcpPorts(metricsPort, agentHealthPort)},
 	)
 }
 
@@ -128,7 +128,7 @@ func (v *Values) serverPolicy() *networkingv1.NetworkPolicy {
 			From:  []networkingv1.NetworkPolicyPeer{{NamespaceSelector: &metav1.LabelSelector{}}},
 			Ports: tcpPorts(orbit.ServerPort),
 		},
-		networkingv1.NetworkPolicyIngressRule{Ports: tcpPorts(serverHealthPort)},
+		networkingv1.NetworkPolicyIngressRule{Ports: tcpPorts(metricsPort, serverHealthPort)},
 	)
 }
 
@@ -158,10 +158,6 @@ func tcpPorts(ports ...int) (all []networkingv1.NetworkPolicyPort) {
 func (v *Values) agentService() *corev1.Service {
 	s := v.service(Agent, ComponentAgent, orbit.AgentPort)
 	s.Spec.ClusterIP = corev1.ClusterIPNone
-	s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{
-		Name: portMetrics, Port: agentMetricsPort, Protocol: corev1.ProtocolTCP,
-		TargetPort: intstr.FromString(portMetrics),
-	})
 	return s
 }
 
@@ -174,9 +170,11 @@ func (v *Values) service(name, component string, port int32) *corev1.Service {
 		TypeMeta: typeMeta("v1", "Service"), ObjectMeta: v.meta(name, component),
 		Spec: corev1.ServiceSpec{
 			Selector: selector(component),
-			Ports: []corev1.ServicePort{{
-				Name: portGRPC, Port: port, Protocol: corev1.ProtocolTCP, TargetPort: intstr.FromString(portGRPC),
-			}},
+			Ports: []corev1.ServicePort{
+				{Name: portGRPC, Port: port, Protocol: corev1.ProtocolTCP, TargetPort: intstr.FromString(portGRPC)},
+				{Name: portMetrics, Port: metricsPort, Protocol: corev1.ProtocolTCP,
+					TargetPort: intstr.FromString(portMetrics)},
+			},
 		},
 	}
 }
@@ -185,7 +183,7 @@ func (v *Values) service(name, component string, port int32) *corev1.Service {
 const (
 	portGRPC   = "grpc"
 	portHealth = "health"
-	// portMetrics is that of agents, also in the Service.
+	// portMetrics is also the name in the Services.
 	portMetrics = "metrics"
 )
 

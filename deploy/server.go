@@ -76,7 +76,7 @@ func (v *Values) serverContainer() corev1.Container {
 		Command:         []string{"/orb8-server"},
 		Args: []string{
 			fmt.Sprintf("--listen=:%d", orbit.ServerPort), fmt.Sprintf("--health=:%d", serverHealthPort),
-			"--agents=" + Agent, "--authority-secret=" + v.AuthoritySecret,
+			"--agents=" + Agent, "--authority-secret=" + v.AuthoritySecret, v.metricsAuth(),
 		},
 		Env: append([]corev1.EnvVar{
 			podspec.FieldEnv("ORB8_NODE_NAME", "spec.nodeName"),
@@ -84,6 +84,7 @@ func (v *Values) serverContainer() corev1.Container {
 		}, podEnv()...),
 		Ports: []corev1.ContainerPort{
 			{Name: portGRPC, ContainerPort: orbit.ServerPort, Protocol: corev1.ProtocolTCP},
+			{Name: portMetrics, ContainerPort: metricsPort, Protocol: corev1.ProtocolTCP},
 			{Name: portHealth, ContainerPort: serverHealthPort, Protocol: corev1.ProtocolTCP},
 		},
 		Resources: corev1.ResourceRequirements{

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"regexp"
@@ -35,7 +36,11 @@ type Values struct {
 	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
 	// AggregateToView gives everyone who has the ClusterRole view the right to see events, except sensitive ones.
 	AggregateToView bool `json:"aggregateToView,omitempty"`
-	// ServiceMonitor and PodMonitor add an object by which the Prometheus Operator scrapes the agents: one of them.
+	// MetricsAuth is who may scrape agents and servers: kubernetes (whom the API server allows to) or none (everyone);
+	// empty: kubernetes.
+	MetricsAuth string `json:"metricsAuth,omitempty"`
+	// ServiceMonitor and PodMonitor add objects by which the Prometheus Operator scrapes agents and servers: one of
+	// them.
 	ServiceMonitor bool `json:"serviceMonitor,omitempty"`
 	PodMonitor     bool `json:"podMonitor,omitempty"`
 	// OldestKernel is the release of the nodes' oldest kernel, which decides about capabilities; empty: a current one.
@@ -89,6 +94,17 @@ func Default(namespace, version, image string) *Values {
 	}
 }
 
+// Values of MetricsAuth.
+const (
+	MetricsAuthKubernetes = "kubernetes"
+	MetricsAuthNone       = "none"
+)
+
+// metricsAuth is the argument of agents and servers.
+func (v *Values) metricsAuth() string {
+	return "--metrics-auth=" + cmp.Or(v.MetricsAuth, MetricsAuthKubernetes)
+}
+
 const (
 	// maxReplicas bounds the number of servers: each holds a connection to every agent.
 	maxReplicas = 16
@@ -133,6 +149,8 @@ func (v *Values) Validate() error {
 		return &ValueError{"image", v.Image, "the reference of an image"}
 	case len(v.Kinds) == 0:
 		return &ValueError{"kinds", "", "some of " + strings.Join(Kinds(), ", ")}
+	case !slices.Contains([]string{"", MetricsAuthKubernetes, MetricsAuthNone}, v.MetricsAuth):
+		return &ValueError{"metricsAuth", v.MetricsAuth, MetricsAuthKubernetes + " or " + MetricsAuthNone}
 	case v.ServiceMonitor && v.PodMonitor:
 		return &ValueError{"podMonitor", "true", "one of serviceMonitor and podMonitor: both would scrape twice"}
 	case v.Replicas < 1 || v.Replicas > maxReplicas:

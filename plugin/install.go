@@ -50,6 +50,7 @@ type installOptions struct {
 	replicas        int32
 	nodeSelector    map[string]string
 	aggregateToView bool
+	metricsAuth     string
 	serviceMonitor  bool
 	podMonitor      bool
 	oldestKernel    string
@@ -124,9 +125,11 @@ func (o *installOptions) bind(flags *pflag.FlagSet) {
 		"Labels of the nodes with agents, KEY=VALUE (default all nodes)")
 	flags.BoolVar(&o.aggregateToView, "aggregate-to-view", false,
 		"Let everyone with the ClusterRole view, edit or admin in a namespace see its events, except sensitive ones")
+	flags.StringVar(&o.metricsAuth, "metrics-auth", deploy.MetricsAuthKubernetes, "Who may scrape metrics: kubernetes "+
+		"(whom the ClusterRole orb8-metrics is bound to) or none (everyone)")
 	flags.BoolVar(&o.serviceMonitor, "service-monitor", false,
-		"Add a ServiceMonitor, by which the Prometheus Operator scrapes the agents")
-	flags.BoolVar(&o.podMonitor, "pod-monitor", false, "Add a PodMonitor in its place")
+		"Add ServiceMonitors, by which the Prometheus Operator scrapes agents and servers")
+	flags.BoolVar(&o.podMonitor, "pod-monitor", false, "Add PodMonitors in their place")
 	flags.StringVar(&o.oldestKernel, "oldest-kernel", "", "The nodes' oldest kernel, such as 5.10, for which agents "+
 		"need more capabilities (default: as the nodes report)")
 	flags.BoolVar(&o.privileged, "privileged", false,
@@ -199,6 +202,7 @@ func (o *installOptions) override(flags *pflag.FlagSet, v *deploy.Values) error 
 		"replicas":          func() { v.Replicas = o.replicas },
 		"node-selector":     func() { v.NodeSelector = maps.Clone(o.nodeSelector) },
 		"aggregate-to-view": func() { v.AggregateToView = o.aggregateToView },
+		"metrics-auth":      func() { v.MetricsAuth = o.metricsAuth },
 		"service-monitor":   func() { v.ServiceMonitor = o.serviceMonitor },
 		"pod-monitor":       func() { v.PodMonitor = o.podMonitor },
 		"oldest-kernel":     func() { v.OldestKernel = o.oldestKernel },
@@ -275,7 +279,7 @@ func (o *installOptions) overrideOTLP(flags *pflag.FlagSet, v *deploy.Values) {
 var valueFlags = map[string]string{
 	"namespace": "--namespace", "image": "--image", "kinds": "--kinds", "replicas": "--replicas",
 	"historyMemory": "--history-memory", "nodeSelector": "--node-selector", "oldestKernel": "--oldest-kernel",
-	"authoritySecret": "--authority-secret", "otlp.endpoint": "--otlp-endpoint", "otlp.protocol": "--otlp-protocol",
+	"authoritySecret": "--authority-secret", "metricsAuth": "--metrics-auth", "otlp.endpoint": "--otlp-endpoint", "otlp.protocol": "--otlp-protocol",
 	"otlp.kinds": "--otlp-kinds", "otlp.updates": "--otlp-updates", "otlp.headersSecret": "--otlp-headers-secret",
 	"otlp.caSecret": "--otlp-ca-secret", "otlp.clientSecret": "--otlp-client-secret",
 }

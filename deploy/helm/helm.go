@@ -2,6 +2,7 @@
 package helm
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -24,7 +25,9 @@ type Values struct {
 	HistoryMemory    string                        `json:"historyMemory"`
 	Kinds            []string                      `json:"kinds"`
 	AggregateToView  bool                          `json:"aggregateToView"`
-	// ServiceMonitor and PodMonitor add the object by which the Prometheus Operator scrapes the agents.
+	// MetricsAuth is who may scrape: kubernetes or none.
+	MetricsAuth string `json:"metricsAuth"`
+	// ServiceMonitor and PodMonitor add the objects by which the Prometheus Operator scrapes agents and servers.
 	ServiceMonitor bool `json:"serviceMonitor"`
 	PodMonitor     bool `json:"podMonitor"`
 	// AuthoritySecret is a Secret with a certificate authority; null: servers make their own.
@@ -56,6 +59,7 @@ func ValuesOf(v *deploy.Values) *Values {
 	values := &Values{
 		ImagePullSecrets: pod.ImagePullSecrets, Replicas: v.Replicas, HistoryMemory: v.HistoryMemory.String(),
 		Kinds: v.Kinds, AggregateToView: v.AggregateToView,
+		MetricsAuth:    cmp.Or(v.MetricsAuth, deploy.MetricsAuthKubernetes),
 		ServiceMonitor: v.ServiceMonitor, PodMonitor: v.PodMonitor, Export: v.Export(),
 		Agent: Agent{
 			NodeSelector: pod.NodeSelector, Tolerations: pod.Tolerations, RuntimeClassName: pod.RuntimeClassName,
@@ -81,6 +85,7 @@ const (
 	imageExpr     = `{{ .Values.image | default (printf "` + repository + `:%s" .Chart.AppVersion) }}`
 	authorityExpr = `{{ .Values.authoritySecret | default "" }}`
 	ruleExpr      = `{{ .Values.authoritySecret | default "` + deploy.Authority + `" }}`
+	metricsExpr   = `{{ .Values.metricsAuth }}`
 	kindsExpr     = `{{ .Values.kinds | join ", " }}`
 	exportExpr    = `{{ toJson .Values.export }}`
 )
@@ -107,7 +112,7 @@ var (
 func Templates() (map[string]string, error) {
 	values := deploy.Default(namespaceExpr, versionExpr, imageExpr)
 	values.Kinds, values.AggregateToView = []string{kindsExpr}, true
-	values.AuthoritySecret = authorityExpr
+	values.AuthoritySecret, values.MetricsAuth = authorityExpr, metricsExpr
 	values.ServiceMonitor, values.PodMonitor = true, true
 	templates := map[string]string{}
 	for _, object := range values.Objects() {

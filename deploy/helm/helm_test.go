@@ -134,7 +134,7 @@ func TestChart_GivesTheObjects(t *testing.T) {
 	custom.AuthoritySecret = "ca"
 	custom.NodeSelector, custom.GPURuntimeClass = map[string]string{"pool": "apps"}, "nvidia"
 	custom.Tolerations = []corev1.Toleration{{Key: "dedicated", Operator: corev1.TolerationOpExists}}
-	custom.OldestKernel, custom.ServiceMonitor = "5.10", true
+	custom.OldestKernel, custom.ServiceMonitor, custom.MetricsAuth = "5.10", true, deploy.MetricsAuthNone
 	custom.OTLP = &deploy.OTLP{Endpoint: "collector.monitoring:4317", HeadersSecret: "token", CASecret: "ca",
 		Kinds: []string{"exec"}}
 	for name, v := range map[string]*deploy.Values{
