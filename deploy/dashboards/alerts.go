@@ -29,7 +29,15 @@ const (
 )
 
 // Expr is the expression of the rule.
-func (a *Alert) Expr() string { return strings.TrimSpace(a.Value + " " + a.Condition) }
+func (a *Alert) Expr() string {
+	if a.Condition == "" {
+		return a.Value
+	}
+	if strings.Contains(a.Value, " or ") || strings.Contains(a.Value, " and ") {
+		return "(" + a.Value + ") " + a.Condition // which binds more strongly
+	}
+	return a.Value + " " + a.Condition
+}
 
 // Runbook is the URL of the alert's section in docs/runbooks.md.
 func (a *Alert) Runbook() string {
@@ -44,16 +52,20 @@ type Group struct {
 
 // Groups are all alerts.
 func Groups() []Group {
-	return []Group{{"orb8-agents", agentAlerts}, {"orb8-workloads", workloadAlerts}, {"orb8-gpus", gpuAlerts}}
+	return []Group{{"orb8-agents", agentAlerts}, {"orb8-servers", serverAlerts}, {"orb8-workloads", workloadAlerts}, {"orb8-gpus", gpuAlerts}}
 }
 
-// agentJob selects the targets that a ServiceMonitor, a PodMonitor or the configuration in docs/operations.md makes.
-const agentJob = `job=~"(.*/)?orb8-agent"`
+// agentJob and serverJob select the targets that ServiceMonitors, PodMonitors or the configuration in
+// docs/operations.md make.
+const (
+	agentJob  = `job=~"(.*/)?orb8-agent"`
+	serverJob = `job=~"(.*/)?orb8-server"`
+)
 
 // newCounter is what a counter has grown within 10 minutes, those whose series is new included: rate and increase
 // do not see how such a series got to its first value.
 func newCounter(metric, labels string) string {
-	return fmt.Sprintf("sum by (%s) (increase(%s[10m]) or (%s unless %s offset 10m))", labels, metric, metric, metric)
+	return fmt.Sprintf("sum by (%s) ((%s unless %s offset 10m) or increase(%s[10m]))", labels, metric, metric, metric)
 }
 
 // growth is the growth of a counter a second over 5 minutes.
@@ -84,12 +96,20 @@ var agentAlerts = []Alert{
 		Condition: "< 4 * 3600", For: "15m", Severity: critical, Summary: "An agent's certificate is not renewed",
 		Description: "The certificate of the agent at {{ $labels.instance }} (node {{ $labels.node }}) ends in " +
 			"{{ $value | humanizeDuration }}; it is due after 16 of 24 hours."},
-	{Name: "Orb8EventsLost", Value: growth("orb8_lost_events_total", `stage!="naming"`, "instance, node, stage") +
+	{Name: "Orb8EventsLost", Value: growth("orb8_lost_events_total", `stage!~"naming|export"`, "instance, node, stage") +
 		" / on (instance, node) group_left () " + growth("orb8_events_total", "", "instance, node"),
 		Condition: "> 0.01", For: "10m", Severity: warning, Summary: "An agent loses events",
 		Sparse: "an agent that has lost nothing has no such series",
 		Description: "The agent at {{ $labels.instance }} (node {{ $labels.node }}) loses " +
 			"{{ $value | humanizePercentage }} of its events in stage {{ $labels.stage }}."},
+	{Name: "Orb8ExportFails", Value: "min_over_time(orb8_export_failing[5m])", Condition: "== 1", For: "5m",
+		Severity: warning, Summary: "Events are not exported",
+		Description: "The collector accepts nothing of the agent at {{ $labels.instance }} (node {{ $labels.node }})."},
+	{Name: "Orb8ExportLosesRecords", Value: growth("orb8_lost_events_total", `stage="export"`,
+		"instance, node, source"), Condition: "> 0", For: "10m", Severity: warning,
+		Summary: "Records of events are lost on their way to the collector",
+		Description: "The agent at {{ $labels.instance }} (node {{ $labels.node }}) loses {{ $value | humanize }} " +
+			"records a second: {{ $labels.source }}."},
 	{Name: "Orb8MetricsFolded", Value: growth("orb8_metrics_folded_total", "", "instance, node, family"),
 		Condition: "> 0", For: "1h", Severity: info, Summary: "An agent has more workloads or peers than series",
 		Description: "The agent at {{ $labels.instance }} (node {{ $labels.node }}) counts workloads or peers as " +
@@ -100,6 +120,41 @@ var agentAlerts = []Alert{
 		Summary: "An agent refuses scrapes",
 		Description: "The agent at {{ $labels.instance }} (node {{ $labels.node }}) answers scrapes with status " +
 			"{{ $labels.code }}."},
+}
+
+var serverAlerts = []Alert{
+	{Name: "Orb8ServerDown", Value: "up{" + serverJob + "}", Condition: "== 0", For: "10m", Severity: warning,
+		Summary:     "A server of orb8 cannot be scraped",
+		Description: "The server at {{ $labels.instance }} has not answered for 10 minutes."},
+	{Name: "Orb8AgentsUnreachable", Value: `sum by (instance) (orb8_server_agents{state="unreachable"})`,
+		Condition: "> 0", For: "10m", Severity: warning, Summary: "A server does not reach agents",
+		Description: "The server at {{ $labels.instance }} does not reach {{ $value }} agents: answers lack their nodes."},
+	{Name: "Orb8AgentsIncompatible", Value: `sum by (instance) (orb8_server_agents{state="incompatible"})`,
+		Condition: "> 0", For: "30m", Severity: warning, Summary: "Agents and servers are of different versions",
+		Description: "{{ $value }} agents speak another protocol than the server at {{ $labels.instance }}."},
+	{Name: "Orb8ServerLosesEvents", Value: growth("orb8_server_lost_events_total", "", "instance, stage"),
+		Condition: "> 1", For: "10m", Severity: warning, Summary: "A server loses events",
+		Description: "The server at {{ $labels.instance }} loses {{ $value | humanize }} events a second in stage " +
+			"{{ $labels.stage }}."},
+	{Name: "Orb8ServerBusy", Value: growth("orb8_server_requests_total", `code="ResourceExhausted"`, "instance"),
+		Condition: "> 0", For: "15m", Severity: warning, Summary: "A server refuses requests for lack of memory",
+		Sparse:      "a server that has refused nothing has no such series",
+		Description: "The server at {{ $labels.instance }} has refused requests for 15 minutes."},
+	{Name: "Orb8MergeSlow", Value: "histogram_quantile(0.99, " + growth("orb8_server_merge_delay_seconds", "",
+		"instance") + ") or histogram_quantile(0.99, " + growth("orb8_server_merge_delay_seconds_bucket", "",
+		"instance, le") + ")", Condition: "> 20", For: "15m", Severity: info, Summary: "Streams are late",
+		Description: "One in 100 events of streams of the server at {{ $labels.instance }} is " +
+			"{{ $value | humanizeDuration }} late."},
+	{Name: "Orb8ServerCertificateExpires", Value: "orb8_server_certificate_expiry_timestamp_seconds - time()",
+		Condition: "< 4 * 3600", For: "15m", Severity: critical, Summary: "A server's certificate is not renewed",
+		Description: "The certificate of the server at {{ $labels.instance }} ends in " +
+			"{{ $value | humanizeDuration }}."},
+	{Name: "Orb8AuthorityExpires", Value: "orb8_server_authority_expiry_timestamp_seconds - time()",
+		Condition: "< 3 * 86400", For: "1h", Severity: critical, Summary: "The certificate authority is not renewed",
+		Description: "The certificate of the authority ends in {{ $value | humanizeDuration }}."},
+	{Name: "Orb8CertificatesFail", Value: growth("orb8_server_viewer_certificates_total", `result="failed"`,
+		"instance"), Condition: "> 0", For: "15m", Severity: warning, Summary: "Users get no certificates",
+		Description: "The server at {{ $labels.instance }} cannot sign the requests of users."},
 }
 
 var workloadAlerts = []Alert{
@@ -163,8 +218,8 @@ var gpuAlerts = []Alert{
 	{Name: "Orb8GPUXIDErrors", Value: newCounter("orb8_gpu_xid_errors_total", "node, gpu, uuid, xid"),
 		Condition: "> 0", Severity: warning, Summary: "The driver reports errors of a GPU",
 		Sparse: "devices without errors have no such series",
-		Description: "GPU {{ $labels.gpu }} of node {{ $labels.node }} ({{ $labels.uuid }}): XID {{ $labels.xid }}, " +
-			"{{ $value | humanize }} times within 10 minutes."},
+		Description: "GPU {{ $labels.gpu }} of node {{ $labels.node }} ({{ $labels.uuid }}): XID {{ $labels.xid }} " +
+			"({{ $value | humanize }} within 10 minutes)."},
 	{Name: "Orb8GPUUncorrectedErrors", Value: "increase(orb8_gpu_ecc_uncorrected_errors_total[1h])",
 		Condition: "> 0", Severity: critical, Summary: "A GPU has uncorrected memory errors",
 		Description: "GPU {{ $labels.gpu }} of node {{ $labels.node }} ({{ $labels.uuid }}) has had " +

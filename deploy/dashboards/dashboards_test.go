@@ -78,7 +78,7 @@ func catalog(t *testing.T) map[string]string {
 	}
 	all, labels := map[string]string{}, ""
 	for line := range strings.Lines(string(text)) {
-		if strings.HasPrefix(line, "## ") {
+		if strings.HasPrefix(line, "## ") || line == "Without labels:\n" {
 			labels = ""
 		}
 		if strings.HasPrefix(line, "Labels: ") {

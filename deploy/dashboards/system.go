@@ -85,8 +85,38 @@ func gpuDashboard() Dashboard {
 	}
 }
 
-// ofAgents keeps the series of processes that are agents.
-const ofAgents = " and on (instance, job) orb8_agent_info"
+// ofAgents and ofServers keep the series of processes that are agents, or servers.
+const (
+	ofAgents  = " and on (instance, job) orb8_agent_info"
+	ofServers = " and on (instance, job) orb8_server_info"
+)
+
+// servers shows the servers.
+func servers() Row {
+	return Row{"Servers", []Panel{
+		graph("Agents by state", "short", Query{"max by (state) (orb8_server_agents)", by("state")}),
+		graph("Running requests", "short", value("orb8_server_requests_open", "", "instance, method")),
+		graph("Ended requests", "reqps", rate("orb8_server_requests_total", "", "method, code")),
+		graph("Time of queries", "s", quantiles("orb8_server_request_seconds", `method=~"Query.*"`, "method")...),
+		graph("Events", "ops", rate("orb8_server_received_events_total", "", "instance").
+			named("{{instance}} received"), rate("orb8_server_merged_events_total", "", "instance").
+			named("{{instance}} merged")),
+		graph("Lost events", "ops", rate("orb8_server_lost_events_total", "", "instance, stage")),
+		graph("Delay of merges", "s", quantiles("orb8_server_merge_delay_seconds", "", "instance")...),
+		graph("Memory of requests", "bytes", value("orb8_server_held_bytes", "", "instance"),
+			value("orb8_server_held_limit_bytes", "", "instance").named("{{instance}} limit")),
+		graph("CPU of servers", "none", Query{"sum by (instance) (rate(process_cpu_seconds_total[$__rate_interval])" +
+			ofServers + ")", by("instance")}).about("Cores."),
+		graph("Memory of servers", "bytes", Query{"sum by (instance) (process_resident_memory_bytes" + ofServers + ")",
+			by("instance")}),
+		graph("Certificates of users", "ops", rate("orb8_server_viewer_certificates_total", "", "result")),
+		figure("Servers", "short", "count(orb8_server_info)"),
+		figure("First certificate to end", "dateTimeFromNow",
+			"min(orb8_server_certificate_expiry_timestamp_seconds) * 1000"),
+		figure("End of the authority", "dateTimeFromNow",
+			"min(orb8_server_authority_expiry_timestamp_seconds) * 1000"),
+	}}
+}
 
 func orb8Dashboard() Dashboard {
 	const s = onNode
@@ -126,6 +156,13 @@ func orb8Dashboard() Dashboard {
 					value("orb8_history_limit_bytes", s, "node").named("{{node}} limit")),
 				graph("Events in the history", "short", value("orb8_history_events", s, "node")),
 			}},
+			{"Export to a collector", []Panel{
+				graph("Delivered records", "ops", rate("orb8_export_records_total", s, "node")),
+				graph("Queue", "bytes", value("orb8_export_queue_bytes", s, "node"),
+					value("orb8_export_queue_limit_bytes", s, "node").named("{{node}} limit")),
+				graph("Lost records", "ops", rate("orb8_lost_events_total", s+`, stage="export"`, "node, source")),
+				graph("Failing", "bool", value("orb8_export_failing", s, "node")),
+			}},
 			{"Metrics", []Panel{
 				graph("Series", "short", value("orb8_metrics_series", s, "family")),
 				graph("Events counted as other", "ops", rate("orb8_metrics_folded_total", s, "family")),
@@ -133,6 +170,7 @@ func orb8Dashboard() Dashboard {
 				graph("Events counted late", "ops", rate("orb8_metrics_untracked_total", s, "node")),
 				graph("Scrapes by status", "reqps", rate("orb8_metrics_requests_total", s, "code")),
 			}},
+			servers(),
 		},
 	}
 }
