@@ -136,6 +136,11 @@ test-e2e: build images ## Run the end-to-end tests on a two-node cluster, starte
 test-stores: ## Send events to a real collector and a real store, which are built the first time
 	@ORB8_E2E_STORES=1 hack/test.sh --rerun -count=1 -timeout 30m ./e2e/stores
 
+.PHONY: test-prometheus
+test-prometheus: ## Evaluate dashboards and alerts on a real Prometheus, which is built the first time
+	@cd e2e/stores/prometheus && CGO_ENABLED=0 GOFLAGS=-mod=readonly ../../../$(GO) test -trimpath -timeout 30m ./...
+	@ORB8_E2E_STORES=1 hack/test.sh --rerun -count=1 -timeout 30m ./e2e/stores -run '^Test(Prometheus|Alerts)_'
+
 .PHONY: test-faults
 test-faults: ## Run the tests of persistent mode with faults that last as long as they may in reality
 	@ORB8_E2E_LONG=1 $(MAKE) test-e2e RUN='^TestPersistentMode$$'

@@ -49,6 +49,7 @@ func TestPersistentMode(t *testing.T) {
 	t.Run("dns", func(t *testing.T) { dnsFlows(t, agents) })
 	t.Run("tcp", func(t *testing.T) { tcpOutcomes(t, agents) })
 	t.Run("drops", func(t *testing.T) { drops(t, agents) })
+	t.Run("prometheus", func(t *testing.T) { prometheus(t, e) })
 	t.Run("since", func(t *testing.T) { since(t, e) })
 	t.Run("auto", func(t *testing.T) { autoMode(t, e) })
 	t.Run("viewers", func(t *testing.T) { viewers(t, e) })
