@@ -24,9 +24,9 @@ func (v *Values) monitors() (all []Object) {
 	return all
 }
 
-// monitor has a component scraped by HTTPS, whose certificate has the name dns: a ServiceMonitor with the token of Prometheus' own service account, a
-// PodMonitor, which can name no file, with that of the Secret orb8-metrics-token. The ClusterRole Metrics has to be
-// bound to their accounts. Of labels that Prometheus sets itself, such as namespace and pod, those of the metrics
+// monitor has a component scraped by HTTPS, whose certificate has the name dns: a ServiceMonitor with the token of
+// Prometheus' own service account, a PodMonitor, which can name no file, with that of the Secret orb8-metrics-token.
+// The ClusterRole Metrics has to be bound to their accounts. Of labels that Prometheus sets itself, such as namespace and pod, those of the metrics
 // count (honorLabels): they are of the observed pods.
 func (v *Values) monitor(kind, endpoints, name, component, dns string) *unstructured.Unstructured {
 	u := &unstructured.Unstructured{Object: map[string]any{

@@ -1,5 +1,5 @@
-// Package scrape serves the metrics of an agent or a server to Prometheus: HTTPS, for callers that the API server lets get the
-// non-resource URL /metrics. All that strangers can cause is bounded.
+// Package scrape serves the metrics of an agent or a server to Prometheus: HTTPS, for callers that the API server lets
+// get the non-resource URL /metrics. All that strangers can cause is bounded.
 package scrape
 
 import (

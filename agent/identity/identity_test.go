@@ -285,6 +285,42 @@ func TestIdentity_ServesServersOnly(t *testing.T) {
 	})
 }
 
+// Prometheus has no certificate and knows the agent by a DNS name.
+func TestIdentity_ServesMetricsByName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t)
+		dial := func(name string) error {
+			roots := x509.NewCertPool()
+			roots.AppendCertsFromPEM(w.ca.Bundle().PEM())
+			a, b := net.Pipe()
+			defer a.Close()
+			// A pipe has no buffer: a client that refuses in the middle of the server's flight would wait for it.
+			_ = a.SetDeadline(time.Now().Add(time.Second))
+			done := make(chan error, 1)
+			go func() {
+				done <- tls.Server(a, w.id.MetricsTLS()).Handshake()
+				a.Close()
+			}()
+			err := tls.Client(b, &tls.Config{RootCAs: roots, ServerName: name,
+				MinVersion: tls.VersionTLS12}).Handshake()
+			b.Close()
+			<-done // it is the client's error that counts
+			return err
+		}
+		if err := dial(orbit.AgentDNS); err == nil {
+			t.Error("an agent without a certificate serves metrics")
+		}
+		w.write(t, "ca.crt", string(w.ca.Bundle().PEM()))
+		time.Sleep(5 * time.Second)
+		if err := dial(orbit.AgentDNS); err != nil {
+			t.Error(err)
+		}
+		if err := dial("orb8-server"); err == nil {
+			t.Error("an agent passes for a server")
+		}
+	})
+}
+
 func TestOpen_ChecksOptions(t *testing.T) {
 	for want, o := range map[string]Options{
 		`node ""`:        {Server: "x:1", TokenFile: "t", AuthorityFile: "a"},

@@ -281,8 +281,8 @@ var families = [numFamilies]family{
 	famDCGM:         dcgmFamily,
 	famLost: {
 		name: "lost", labels: []string{"stage", "source"},
-		doc: "Losses: what was not observed, and where it was lost. `source` is the probe; of stage `export`, what was " +
-			"not delivered to a collector, it is the reason.",
+		doc: "Losses: what was not observed, and where it was lost. `source` is the probe; of stage `export`, what " +
+			"was not delivered to a collector, it is the reason.",
 		metrics: []metric{{name: "orb8_lost_events_total",
 			help: "Events that were lost on the node, by stage and probe (stage naming: delivered without a name)."}},
 	},
@@ -329,7 +329,8 @@ var families = [numFamilies]family{
 	},
 	famExport: {
 		name: "export",
-		doc:  "The [export](otlp.md) of events to a collector, where there is one. `orb8_lost_events_total` has its losses.",
+		doc: "The [export](otlp.md) of events to a collector, where there is one. `orb8_lost_events_total` has its " +
+			"losses.",
 		metrics: []metric{
 			{name: "orb8_export_records_total", help: "Records that the collector has accepted."},
 			{name: "orb8_export_queue_bytes", kind: gauge, help: "Bytes that wait for the collector."},

@@ -3,12 +3,15 @@ package metrics
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
@@ -545,7 +548,45 @@ func BenchmarkTable_Observe(b *testing.B) {
 	}
 }
 
-func BenchmarkCollector_10KSeries(b *testing.B) {
+// Counting allocates nothing where the flows are known.
+func TestTable_ObserveAllocatesNothing(t *testing.T) {
+	k := newKit(t, Options{})
+	batches := [][][]byte{batch(t, 100, 10, 1000), batch(t, 100, 10, 2000)}
+	k.Observe(batches[0])
+	n := 0
+	if allocated := testing.AllocsPerRun(100, func() { n++; k.Observe(batches[n%2]) }); allocated > 0 {
+		t.Errorf("%v allocations for 100 events, want none", allocated)
+	}
+}
+
+// BenchmarkScrape_10KSeries is a scrape as Prometheus makes it: the answer is encoded, and compressed.
+func BenchmarkScrape_10KSeries(b *testing.B) {
+	for name, accept := range map[string]string{
+		"text":     "text/plain;version=0.0.4",
+		"protobuf": "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
+	} {
+		b.Run(name, func(b *testing.B) {
+			handler := promhttp.HandlerFor(tenThousand(b), promhttp.HandlerOpts{})
+			r := httptest.NewRequestWithContext(b.Context(), http.MethodGet, "/metrics", nil)
+			r.Header.Set("Accept", accept)
+			r.Header.Set("Accept-Encoding", "gzip")
+			bytes := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				w := httptest.NewRecorder()
+				if handler.ServeHTTP(w, r); w.Code != http.StatusOK {
+					b.Fatal(w.Code)
+				}
+				bytes = w.Body.Len()
+			}
+			b.ReportMetric(float64(bytes), "bytes")
+		})
+	}
+}
+
+// tenThousand gathers 10 K series.
+func tenThousand(b *testing.B) prometheus.Gatherer {
+	b.Helper()
 	k := newKit(b, Options{MaxSeries: 30_000})
 	for n := 0; k.series < 10_000; n++ {
 		pod := workload(n)
@@ -557,6 +598,11 @@ func BenchmarkCollector_10KSeries(b *testing.B) {
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(NewCollector(k.Table, func() Status { return Status{} }, nil))
+	return registry
+}
+
+func BenchmarkCollector_10KSeries(b *testing.B) {
+	registry := tenThousand(b)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := registry.Gather(); err != nil {

@@ -52,7 +52,8 @@ type Group struct {
 
 // Groups are all alerts.
 func Groups() []Group {
-	return []Group{{"orb8-agents", agentAlerts}, {"orb8-servers", serverAlerts}, {"orb8-workloads", workloadAlerts}, {"orb8-gpus", gpuAlerts}}
+	return []Group{{"orb8-agents", agentAlerts}, {"orb8-servers", serverAlerts}, {"orb8-workloads", workloadAlerts},
+		{"orb8-gpus", gpuAlerts}}
 }
 
 // agentJob and serverJob select the targets that ServiceMonitors, PodMonitors or the configuration in
@@ -96,8 +97,8 @@ var agentAlerts = []Alert{
 		Condition: "< 4 * 3600", For: "15m", Severity: critical, Summary: "An agent's certificate is not renewed",
 		Description: "The certificate of the agent at {{ $labels.instance }} (node {{ $labels.node }}) ends in " +
 			"{{ $value | humanizeDuration }}; it is due after 16 of 24 hours."},
-	{Name: "Orb8EventsLost", Value: growth("orb8_lost_events_total", `stage!~"naming|export"`, "instance, node, stage") +
-		" / on (instance, node) group_left () " + growth("orb8_events_total", "", "instance, node"),
+	{Name: "Orb8EventsLost", Value: growth("orb8_lost_events_total", `stage!~"naming|export"`,
+		"instance, node, stage") + " / on (instance, node) group_left () " + growth("orb8_events_total", "", "instance, node"),
 		Condition: "> 0.01", For: "10m", Severity: warning, Summary: "An agent loses events",
 		Sparse: "an agent that has lost nothing has no such series",
 		Description: "The agent at {{ $labels.instance }} (node {{ $labels.node }}) loses " +
@@ -128,7 +129,8 @@ var serverAlerts = []Alert{
 		Description: "The server at {{ $labels.instance }} has not answered for 10 minutes."},
 	{Name: "Orb8AgentsUnreachable", Value: `sum by (instance) (orb8_server_agents{state="unreachable"})`,
 		Condition: "> 0", For: "10m", Severity: warning, Summary: "A server does not reach agents",
-		Description: "The server at {{ $labels.instance }} does not reach {{ $value }} agents: answers lack their nodes."},
+		Description: "The server at {{ $labels.instance }} does not reach {{ $value }} agents: " +
+			"answers lack their nodes."},
 	{Name: "Orb8AgentsIncompatible", Value: `sum by (instance) (orb8_server_agents{state="incompatible"})`,
 		Condition: "> 0", For: "30m", Severity: warning, Summary: "Agents and servers are of different versions",
 		Description: "{{ $value }} agents speak another protocol than the server at {{ $labels.instance }}."},

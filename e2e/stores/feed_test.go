@@ -60,11 +60,12 @@ func (n *node) network() (all []*event.Event) {
 		phase = event.Phase_PHASE_NEW
 	}
 	counters := func(steps uint64) *event.Counters {
-		return &event.Counters{BytesSent: sentStep * steps, BytesReceived: receivedStep * steps, PacketsSent: 20 * steps,
-			PacketsReceived: 10 * steps, Retransmits: new(steps), SrttMicros: new(uint32(300)), Dropped: new(steps)}
+		return &event.Counters{BytesSent: sentStep * steps, BytesReceived: receivedStep * steps,
+			PacketsSent: 20 * steps, PacketsReceived: 10 * steps, Retransmits: new(steps), SrttMicros: new(uint32(300)), Dropped: new(steps)}
 	}
 	for _, f := range []*event.Flow{
-		{Protocol: event.Protocol_PROTOCOL_TCP, Phase: phase, SocketCookie: 1, StartTime: 1, SrcCounters: counters(n.step)},
+		{Protocol: event.Protocol_PROTOCOL_TCP, Phase: phase, SocketCookie: 1, StartTime: 1,
+			SrcCounters: counters(n.step)},
 		{Protocol: event.Protocol_PROTOCOL_UDP, Phase: event.Phase_PHASE_CLOSED, SocketCookie: 1 + n.step, StartTime: 1,
 			SrcCounters: counters(1)},
 	} {

@@ -111,8 +111,8 @@ func agentStatus() metrics.Status {
 }
 
 func serverStatus() servermetrics.Status {
-	return servermetrics.Status{Version: "v1", Agents: map[string]int{"connected": 2, "unreachable": 0, "incompatible": 0},
-		CertificateExpiry: time.Now().Add(time.Hour), AuthorityExpiry: time.Now().Add(100 * time.Hour), LimitBytes: 1}
+	return servermetrics.Status{Version: "v1",
+		Agents: map[string]int{"connected": 2, "unreachable": 0, "incompatible": 0}, CertificateExpiry: time.Now().Add(time.Hour), AuthorityExpiry: time.Now().Add(100 * time.Hour), LimitBytes: 1}
 }
 
 // serve counts requests and events of a server.
@@ -157,7 +157,8 @@ func newScrapeKit(t *testing.T) *scrapeKit {
 	}
 	k := &scrapeKit{auth: auth, caFile: filepath.Join(t.TempDir(), "ca.crt"), tls: &tls.Config{
 		MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}}
-	if err := os.WriteFile(k.caFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	if err := os.WriteFile(k.caFile, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return k

@@ -28,8 +28,8 @@ var (
 	emitted = metric{"orb8_server_merged_events_total", "counter",
 		"Events that merges have emitted, redacted and filtered ones included.", nil}
 	lost = metric{"orb8_server_lost_events_total", "counter",
-		"Events that this server lost, by stage: `queue` of a slow client, `merge`, `decode`, and `stream-gap` between " +
-			"an agent and this server.", []string{"stage"}}
+		"Events that this server lost, by stage: `queue` of a slow client, `merge`, `decode`, and `stream-gap` " +
+			"between an agent and this server.", []string{"stage"}}
 	delay = metric{"orb8_server_merge_delay_seconds", "histogram",
 		"Time from an event to its emission by the merge of a stream, of one event in 16. It includes the time until " +
 			"the agent has reported it, and the difference of the clocks.", nil}

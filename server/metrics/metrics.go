@@ -165,7 +165,8 @@ func (m *Metrics) Register(r prometheus.Registerer, status func() Status) error 
 
 // counted are the collectors of what is counted.
 func (c *collector) counted() []prometheus.Collector {
-	return []prometheus.Collector{c.open, c.requests, c.duration, c.received, c.emitted, c.lost, c.delay, c.certificates}
+	return []prometheus.Collector{c.open, c.requests, c.duration, c.received, c.emitted, c.lost, c.delay,
+		c.certificates}
 }
 
 // Describe implements prometheus.Collector.
