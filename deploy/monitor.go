@@ -26,8 +26,8 @@ func (v *Values) monitors() (all []Object) {
 
 // monitor has a component scraped by HTTPS, whose certificate has the name dns: a ServiceMonitor with the token of
 // Prometheus' own service account, a PodMonitor, which can name no file, with that of the Secret orb8-metrics-token.
-// The ClusterRole Metrics has to be bound to their accounts. Of labels that Prometheus sets itself, such as namespace and pod, those of the metrics
-// count (honorLabels): they are of the observed pods.
+// The ClusterRole Metrics has to be bound to their accounts. Of labels that Prometheus sets itself, such as namespace
+// and pod, those of the metrics count (honorLabels): they are of the observed pods.
 func (v *Values) monitor(kind, endpoints, name, component, dns string) *unstructured.Unstructured {
 	u := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": MonitorGroup + "/v1", "kind": kind,

@@ -279,7 +279,8 @@ func (o *installOptions) overrideOTLP(flags *pflag.FlagSet, v *deploy.Values) {
 var valueFlags = map[string]string{
 	"namespace": "--namespace", "image": "--image", "kinds": "--kinds", "replicas": "--replicas",
 	"historyMemory": "--history-memory", "nodeSelector": "--node-selector", "oldestKernel": "--oldest-kernel",
-	"authoritySecret": "--authority-secret", "metricsAuth": "--metrics-auth", "otlp.endpoint": "--otlp-endpoint", "otlp.protocol": "--otlp-protocol",
+	"authoritySecret": "--authority-secret", "metricsAuth": "--metrics-auth",
+	"otlp.endpoint": "--otlp-endpoint", "otlp.protocol": "--otlp-protocol",
 	"otlp.kinds": "--otlp-kinds", "otlp.updates": "--otlp-updates", "otlp.headersSecret": "--otlp-headers-secret",
 	"otlp.caSecret": "--otlp-ca-secret", "otlp.clientSecret": "--otlp-client-secret",
 }

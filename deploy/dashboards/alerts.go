@@ -98,7 +98,8 @@ var agentAlerts = []Alert{
 		Description: "The certificate of the agent at {{ $labels.instance }} (node {{ $labels.node }}) ends in " +
 			"{{ $value | humanizeDuration }}; it is due after 16 of 24 hours."},
 	{Name: "Orb8EventsLost", Value: growth("orb8_lost_events_total", `stage!~"naming|export"`,
-		"instance, node, stage") + " / on (instance, node) group_left () " + growth("orb8_events_total", "", "instance, node"),
+		"instance, node, stage") + " / on (instance, node) group_left () " +
+		growth("orb8_events_total", "", "instance, node"),
 		Condition: "> 0.01", For: "10m", Severity: warning, Summary: "An agent loses events",
 		Sparse: "an agent that has lost nothing has no such series",
 		Description: "The agent at {{ $labels.instance }} (node {{ $labels.node }}) loses " +

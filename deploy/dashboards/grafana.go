@@ -125,8 +125,9 @@ func (p *Panel) object(id int, position object) object {
 		}
 	case stat:
 		all["options"] = object{"colorMode": "none", "graphMode": "area", "justifyMode": "auto", "textMode": "auto",
-			"orientation": "auto", "wideLayout": true,
-			"reduceOptions": object{"calcs": []any{"lastNotNull"}, "fields": "", "values": false}}
+			"orientation": "auto", "wideLayout": true, "showPercentChange": false,
+			"percentChangeColorMode": "standard",
+			"reduceOptions":          object{"calcs": []any{"lastNotNull"}, "fields": "", "values": false}}
 	case table:
 		all["options"] = object{"showHeader": true, "frameIndex": 0}
 	}

@@ -61,7 +61,8 @@ func (n *node) network() (all []*event.Event) {
 	}
 	counters := func(steps uint64) *event.Counters {
 		return &event.Counters{BytesSent: sentStep * steps, BytesReceived: receivedStep * steps,
-			PacketsSent: 20 * steps, PacketsReceived: 10 * steps, Retransmits: new(steps), SrttMicros: new(uint32(300)), Dropped: new(steps)}
+			PacketsSent: 20 * steps, PacketsReceived: 10 * steps, Retransmits: new(steps),
+			SrttMicros: new(uint32(300)), Dropped: new(steps)}
 	}
 	for _, f := range []*event.Flow{
 		{Protocol: event.Protocol_PROTOCOL_TCP, Phase: phase, SocketCookie: 1, StartTime: 1,

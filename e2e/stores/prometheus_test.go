@@ -112,7 +112,8 @@ func agentStatus() metrics.Status {
 
 func serverStatus() servermetrics.Status {
 	return servermetrics.Status{Version: "v1",
-		Agents: map[string]int{"connected": 2, "unreachable": 0, "incompatible": 0}, CertificateExpiry: time.Now().Add(time.Hour), AuthorityExpiry: time.Now().Add(100 * time.Hour), LimitBytes: 1}
+		Agents:            map[string]int{"connected": 2, "unreachable": 0, "incompatible": 0},
+		CertificateExpiry: time.Now().Add(time.Hour), AuthorityExpiry: time.Now().Add(100 * time.Hour), LimitBytes: 1}
 }
 
 // serve counts requests and events of a server.

@@ -72,7 +72,8 @@ func Run(
 	ctx context.Context, client kubernetes.Interface, a *authority.Authority, log *slog.Logger,
 	count func(metrics.Result),
 ) error {
-	s := &signer{client: client, authority: a, log: log, count: count, users: cache.New[string, *rate.Limiter](maxUsers),
+	s := &signer{client: client, authority: a, log: log, count: count,
+		users: cache.New[string, *rate.Limiter](maxUsers),
 		queue: make(chan *certificatesv1.CertificateSigningRequest, maxQueue)}
 	var running sync.WaitGroup
 	defer running.Wait()
