@@ -44,8 +44,8 @@ type result struct {
 	delay         [2]time.Duration // p50, p99
 	fleetLate     time.Duration    // p99
 	cores, others float64          // of the server, and of this process
-	usage         usage
-	serial        []time.Duration // of queries
+	idle, usage   usage            // of the server, before the stream and at the end
+	serial        []time.Duration  // of queries
 	parallel      []time.Duration
 	failed        []error
 }
@@ -59,7 +59,8 @@ func bench(ctx context.Context, p *plan, o *options, out io.Writer) error {
 		}
 		got, err := measure(ctx, p, o, r.name, r.faults)
 		if err != nil {
-			return fmt.Errorf("%s: %w", r.name, err)
+			// What was measured before is not lost.
+			return errors.Join(fmt.Errorf("%s: %w", r.name, err), printTable(out, p, append(results, got)))
 		}
 		results = append(results, got)
 		if got.report.firstWrong != "" {
@@ -78,11 +79,12 @@ func bench(ctx context.Context, p *plan, o *options, out io.Writer) error {
 // measure runs a server on a fleet.
 func measure(ctx context.Context, planned *plan, o *options, name string, what faults) (r *result, err error) {
 	p := *planned
+	r = &result{name: name, agents: p.agents, sent: float64(p.agents * p.flows)}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	f, err := startFleet(ctx, &p, what)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	defer func() {
 		cancel()
@@ -90,13 +92,16 @@ func measure(ctx context.Context, planned *plan, o *options, name string, what f
 	}()
 	s, err := startServer(ctx, o.server, f.apiURL)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
+	if r.idle, err = usageOf(s.cmd.Process.Pid); err != nil {
+		return r, err
+	}
 	v := newViewer(f)
 	conn, err := f.dial(s.address, "viewer")
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	following := make(chan error, 1)
 	go func() { following <- v.follow(ctx, conn) }()
@@ -104,13 +109,12 @@ func measure(ctx context.Context, planned *plan, o *options, name string, what f
 		cancel()
 		err = errors.Join(err, <-following, conn.Close())
 	}()
-	r = &result{name: name, agents: p.agents, sent: float64(p.agents * p.flows)}
 	if err := f.stream(ctx, o, s, v, r); err != nil {
-		return nil, err
+		return r, err
 	}
 	f.query(ctx, o, s, r)
 	if r.usage, err = usageOf(s.cmd.Process.Pid); err != nil {
-		return nil, err
+		return r, err
 	}
 	if o.profile != "" {
 		err = s.writeProfile(ctx, "heap", o.profile+name+"-heap")
@@ -231,6 +235,9 @@ func printTable(out io.Writer, p *plan, results []*result) error {
 		{"merge delay p50; p99", func(r *result) string { return fmt.Sprintf("%v; %v", r.delay[0], r.delay[1]) }},
 		{"agents late by themselves, p99", func(r *result) string { return r.fleetLate.String() }},
 		{"server: cores", func(r *result) string { return fmt.Sprintf("%.2f", r.cores) }},
+		{"server: RSS with the names of all pods, before any request", func(r *result) string {
+			return fmt.Sprintf("%d MiB", r.idle.rss>>20)
+		}},
 		{"server: RSS at the end; peak", func(r *result) string {
 			return fmt.Sprintf("%d MiB; %d MiB", r.usage.rss>>20, r.usage.peak>>20)
 		}},

@@ -121,7 +121,7 @@ func (s *server) stop() error {
 	select {
 	case err := <-s.ended:
 		return err
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		return errors.Join(errors.New("the server does not end"), s.cmd.Process.Kill())
 	}
 }
