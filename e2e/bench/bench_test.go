@@ -140,8 +140,8 @@ func TestFirstEvent_Delay(t *testing.T) {
 	row(t, "ratio of the first event to the bare pod (median of pairs)", fmt.Sprintf("%.2f", median(ratio)), "≤ 1.5")
 }
 
-// TestFirstEvent_FarAway measures how much later the first event comes from an API server that is far away.
-func TestFirstEvent_FarAway(t *testing.T) {
+// TestFirstEvent_Distance measures how much later the first event comes from an API server that is far away.
+func TestFirstEvent_Distance(t *testing.T) {
 	e := need(t)
 	ns, _, server := pair(t, e)
 	e.Pods(t, kit.PodSpec{Namespace: ns, Name: "app", Node: e.Nodes[0],

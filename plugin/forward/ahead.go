@@ -30,8 +30,8 @@ const handshakeTimeout = 5 * time.Second
 const apiServer = ""
 
 // Ahead begins, for a Dial soon, to connect to the API server, which takes two round trips, or with the name of a pod
-// that runs, to forward the pod's port over such a connection, which takes two. It does not wait. Where the pod does not
-// listen yet, the connection fails when it is used.
+// that runs, to forward the pod's port over such a connection, which takes two. It does not wait. Where the pod does
+// not listen yet, the connection fails when it is used.
 func (d *Dialer) Ahead(pod string) {
 	if pod == apiServer {
 		d.pool.begin(apiServer, d.warm)

@@ -34,8 +34,8 @@ type Launcher struct {
 	// Refused, if not nil, is called with a line about each pod that claims to be a tracer and is not. It is set before
 	// the first Create and must not call the Launcher.
 	Refused func(line string)
-	// Known, if not nil, waits until it is known which nodes there are, and returns the one of a name, or nil. It is set
-	// before the first Create.
+	// Known, if not nil, waits until it is known which nodes there are, and returns the one of a name, or nil. It is
+	// set before the first Create.
 	Known func(ctx context.Context, name string) *corev1.Node
 
 	watches  sync.WaitGroup

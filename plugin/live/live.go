@@ -187,7 +187,8 @@ func (s *Session) Run(open func() (Consumer, error)) (*advice.Tally, error) {
 	collector := s.newCollector(namer)
 	s.nodes.options = &stream.Options{
 		Launcher: launcher, Spec: spec, Ready: stream.PodLogs(s.deps.Client, spec.Namespace), Dial: s.deps.Dialer.Dial,
-		Ahead: s.deps.Dialer.Ahead, Identity: identity, Version: version.Version(), Collector: collector, Config: s.config.Tracer,
+		Ahead: s.deps.Dialer.Ahead, Identity: identity, Version: version.Version(), Collector: collector,
+		Config:   s.config.Tracer,
 		OnStatus: s.nodes.onStatus, OnGap: s.nodes.onGap, Readmit: s.nodes.readmit,
 	}
 	consumer, err := open()
