@@ -45,12 +45,13 @@ var agentStates = map[connectivity.State]string{
 	connectivity.TransientFailure: "unreachable",
 }
 
-// incompatible is the state of an agent that answers with another protocol.
-const incompatible = "incompatible"
+// incompatible is the state of an agent that answers with another protocol, late that of one that did not answer the
+// last request in time.
+const incompatible, late = "incompatible", "late"
 
 // states returns how many agents are in each state.
 func (a *agents) states() map[string]int {
-	all := map[string]int{incompatible: 0}
+	all := map[string]int{incompatible: 0, late: 0}
 	for _, state := range agentStates {
 		all[state] = 0
 	}
@@ -60,6 +61,8 @@ func (a *agents) states() map[string]int {
 		switch {
 		case g.incompatible.Load():
 			all[incompatible]++
+		case g.late.Load():
+			all[late]++
 		case ok: // not of one that is just closed
 			all[state]++
 		}

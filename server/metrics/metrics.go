@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"google.golang.org/grpc/status"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
@@ -160,7 +161,7 @@ func (m *Metrics) Register(r prometheus.Registerer, status func() Status) error 
 	if err := r.Register(c); err != nil {
 		return err
 	}
-	return r.Register(prometheus.NewProcessCollector(prometheus.ProcessCollectorOpts{}))
+	return r.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 }
 
 // counted are the collectors of what is counted.
