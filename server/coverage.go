@@ -57,8 +57,8 @@ func (c *coverage) count(ev *event.Event) {
 	c.node(ev.GetNode()).Lost += ev.GetLost().GetCount()
 }
 
-// set changes the coverage of a node. It is not sent again where it stays the same, as that of an agent which cannot be
-// reached however often this is tried.
+// set changes the coverage of a node. Where it stays the same, as that of an agent that cannot be reached, nothing is
+// sent.
 func (c *coverage) set(node string, change func(*orbit.NodeCoverage)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

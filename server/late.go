@@ -8,16 +8,16 @@ import (
 )
 
 const (
-	// latePatience is how long a query waits for an agent that has not answered before: the others have answered then.
-	latePatience = 300 * time.Millisecond
+	// lateTimeout is how long a query waits for an agent that has not answered before: the others have answered then.
+	lateTimeout = 300 * time.Millisecond
 	// lateInterval is the time between two attempts to find out whether such an agent answers again.
 	lateInterval = 5 * time.Second
 )
 
-// patience is how long a query waits for the agent, of at most limit.
-func (g *agent) patience(limit time.Duration) time.Duration {
+// answerTimeout is how long a query waits for the agent, of at most limit.
+func (g *agent) answerTimeout(limit time.Duration) time.Duration {
 	if g.late.Load() {
-		return min(limit, latePatience)
+		return min(limit, lateTimeout)
 	}
 	return limit
 }

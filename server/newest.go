@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// leastNewest is the least number of events that a node is asked for: nodes report the flows of an interval at once,
-	// so that a few of them have most of the newest events.
+	// leastNewest is the least number of events in a request: nodes report the flows of an interval at once, so that a
+	// few of them have most of the newest events.
 	leastNewest = 16
 	// maxKept limits the events that are kept until all nodes have answered.
 	maxKept = 1 << 15
@@ -81,7 +81,7 @@ func (q *query) keep(ctx context.Context, nodes []*agent, answers []*cursor, som
 		if answers[i] != nil {
 			answers[i].hold(q, nil, 0)
 		}
-		c := &cursor{node: g.node, timeout: g.patience(q.agentTimeout)}
+		c := &cursor{node: g.node, timeout: g.answerTimeout(q.agentTimeout)}
 		answers[i] = c
 		asking.Go(func() {
 			if c.open(ctx, q, g, newest); c.inbox != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 // TestQuery_NewestOfBursts has nodes that report 50 events at once, as agents do, each at another time. Only those with
-// the newest bursts are asked twice.
+// the newest bursts get two requests.
 func TestQuery_NewestOfBursts(t *testing.T) {
 	const nodes, burst, last = 40, 50, 100
 	var agents []*fakeAgent
@@ -51,17 +51,18 @@ func TestQuery_NewestOfBursts(t *testing.T) {
 // TestQuery_DoesNotWaitTwice has an agent that does not answer, and then does.
 func TestQuery_DoesNotWaitTwice(t *testing.T) {
 	lame := &fakeAgent{node: "lame", mute: true, history: []*event.Event{dnsEvent(now, "shop", "web")}}
-	h := newHarness(t, &fakeDoor{}, &fakeAgent{node: "right", history: []*event.Event{dnsEvent(now, "shop", "db")}}, lame)
+	right := &fakeAgent{node: "right", history: []*event.Event{dnsEvent(now, "shop", "db")}}
+	h := newHarness(t, &fakeDoor{}, right, lame)
 	g := h.service.agents.nodes["lame"]
-	h.service.agentTimeout = 2 * latePatience
-	if got := g.patience(time.Minute); got != time.Minute {
+	h.service.agentTimeout = 2 * lateTimeout
+	if got := g.answerTimeout(time.Minute); got != time.Minute {
 		t.Errorf("at first %v", got)
 	}
 	r := request(&orbit.Selection{Kinds: []string{"dns"}})
 	if events, _ := h.answers(r); len(events) != 1 {
 		t.Errorf("%d events, want that of the other node", len(events))
 	}
-	if got := g.patience(time.Minute); got != latePatience {
+	if got := g.answerTimeout(time.Minute); got != lateTimeout {
 		t.Errorf("after a query without an answer %v", got)
 	}
 	lame.mu.Lock()

@@ -174,7 +174,7 @@ func (q *query) queryNodes(ctx context.Context, nodes []*agent, newest int) ([]*
 	cursors := make([]*cursor, len(nodes))
 	var asking sync.WaitGroup
 	for i, g := range nodes {
-		cursors[i] = &cursor{node: g.node, timeout: g.patience(q.agentTimeout)}
+		cursors[i] = &cursor{node: g.node, timeout: g.answerTimeout(q.agentTimeout)}
 		asking.Go(func() { cursors[i].open(ctx, q, g, newest) })
 	}
 	asking.Wait()
@@ -300,7 +300,7 @@ func (c *cursor) open(ctx context.Context, q *query, g *agent, newest int) {
 			return
 		}
 	}
-	if ctx.Err() == nil && time.Since(asked) > latePatience {
+	if ctx.Err() == nil && time.Since(asked) > lateTimeout {
 		g.missed(q.agentTimeout)
 	}
 	c.fail(q, err)

@@ -316,7 +316,7 @@ func (f *follow) followAgent(ctx context.Context, g *agent, source *collect.Sour
 	for {
 		b, err := in.receive()
 		if err != nil {
-			if !answered && time.Since(asked) > latePatience {
+			if !answered && time.Since(asked) > lateTimeout {
 				g.missed(f.agentTimeout)
 			}
 			if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {

@@ -159,8 +159,9 @@ func (a *agent) appendTick(events [][]byte, at int64, match func(namespace strin
 
 func (a *agent) hello() *orbit.AgentHello {
 	now := a.newest()
-	h := &orbit.AgentHello{Protocol: orbit.Protocol, Version: "fleet", Node: nodeName(a.node), Instance: a.instance.Load(),
-		BootId: nodeName(a.node), Kinds: []string{"flow"}, Reach: a.clock(now - past), Time: a.clock(a.now.Load()),
+	h := &orbit.AgentHello{Protocol: orbit.Protocol, Version: "fleet", Node: nodeName(a.node),
+		Instance: a.instance.Load(),
+		BootId:   nodeName(a.node), Kinds: []string{"flow"}, Reach: a.clock(now - past), Time: a.clock(a.now.Load()),
 		KnownSince: a.clock(now - past)}
 	if a.fault == newer {
 		h.Protocol += newerBy

@@ -18,7 +18,7 @@ const (
 	newestFlows, parallelQueries = 1000, 4
 )
 
-// options of a bench.
+// options of a measurement.
 type options struct {
 	server, only, profile string
 	warmUp, measure       time.Duration
@@ -31,7 +31,7 @@ var runs = []struct {
 	faults faults
 }{
 	{"healthy", faults{churn: 20}},
-	{"faults", faults{dead: 0.10, slow: 0.05, lying: 0.01, restarting: 0.01, churn: 20}},
+	{"faults", faults{unreachable: 0.10, slow: 0.05, lying: 0.01, restarting: 0.01, churn: 20}},
 }
 
 // result is what was measured of a fleet.
@@ -50,8 +50,8 @@ type result struct {
 	failed        []error
 }
 
-// bench measures all fleets and prints the table.
-func bench(ctx context.Context, p *plan, o *options, out io.Writer) error {
+// measureAll measures all fleets and prints the table.
+func measureAll(ctx context.Context, p *plan, o *options, out io.Writer) error {
 	var results []*result
 	for _, r := range runs {
 		if o.only != "" && o.only != r.name {

@@ -43,7 +43,7 @@ type fleet struct {
 
 // faults are the shares of the agents that are not as they should be, and what else changes.
 type faults struct {
-	dead, slow, lying, restarting float64
+	unreachable, slow, lying, restarting float64
 	// churn is the number of pods that end and begin in a second.
 	churn int
 }
@@ -56,7 +56,7 @@ func (f *faults) of(node, agents int) fault {
 		n = int(float64(node+1) * share)
 		return n, n > int(float64(node)*share)
 	}
-	if n, ok := hit(f.dead, 0); ok {
+	if n, ok := hit(f.unreachable, 0); ok {
 		return [...]fault{refuses, silent, mute}[n%3]
 	}
 	if _, ok := hit(f.slow, 1); ok {

@@ -89,7 +89,7 @@ func TestFleet_Small(t *testing.T) {
 	}
 	p := &plan{agents: 40, flows: 6, pods: 4}
 	o := &options{server: program, warmUp: 3 * time.Second, measure: 3 * time.Second, queries: 1}
-	r, err := measure(ctx, p, o, "small", faults{dead: 0.1, slow: 0.05, lying: 0.1, restarting: 0.05, churn: 10})
+	r, err := measure(ctx, p, o, "small", faults{unreachable: 0.1, slow: 0.05, lying: 0.1, restarting: 0.05, churn: 10})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,13 +108,14 @@ func TestFleet_Small(t *testing.T) {
 
 // TestFaults_AreSpread counts the agents of each fault.
 func TestFaults_AreSpread(t *testing.T) {
-	f := faults{dead: 0.1, slow: 0.05, lying: 0.01, restarting: 0.01}
+	f := faults{unreachable: 0.1, slow: 0.05, lying: 0.01, restarting: 0.01}
 	got := map[fault]int{}
 	for node := range 1000 {
 		got[f.of(node, 1000)]++
 	}
-	if dead := got[refuses] + got[silent] + got[mute]; dead != 100 || got[slow] != 50 || got[restarts] != 10 {
-		t.Errorf("%d dead, %d slow, %d restarting", dead, got[slow], got[restarts])
+	unreachable := got[refuses] + got[silent] + got[mute]
+	if unreachable != 100 || got[slow] != 50 || got[restarts] != 10 {
+		t.Errorf("%d unreachable, %d slow, %d restarting", unreachable, got[slow], got[restarts])
 	}
 	for _, kind := range []fault{refuses, silent, mute, future, otherNode, oversized, newer} {
 		if got[kind] == 0 {

@@ -10,7 +10,7 @@ type histogram struct {
 	counts [maxMillis + 1]atomic.Uint64
 }
 
-// maxMillis is the longest duration that is told from longer ones, ms.
+// maxMillis is the longest duration with a count of its own, ms.
 const maxMillis = 60_000
 
 func (h *histogram) add(d time.Duration) {

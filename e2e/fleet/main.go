@@ -35,7 +35,7 @@ func run(ctx context.Context, args []string) error {
 	flags.StringVar(&o.server, "server", "", "`program`: orb8-server, built with the tag bench")
 	flags.DurationVar(&o.warmUp, "warm-up", defaultWarmUp, "`time` before it is measured")
 	flags.DurationVar(&o.measure, "for", defaultMeasure, "`time` for which the stream is measured")
-	flags.IntVar(&o.queries, "queries", 10, "`number` of queries one after another, and of as many by each of four users")
+	flags.IntVar(&o.queries, "queries", 10, "`number` of queries in sequence, and by each of four users at once")
 	flags.StringVar(&o.only, "only", "", "`name` of the only run: healthy or faults")
 	flags.StringVar(&o.profile, "profile", "", "`prefix` of files for the server's profiles")
 	if err := flags.Parse(args); err != nil {
@@ -44,5 +44,5 @@ func run(ctx context.Context, args []string) error {
 	if err := p.check(); err != nil {
 		return err
 	}
-	return bench(ctx, &p, &o, os.Stdout)
+	return measureAll(ctx, &p, &o, os.Stdout)
 }

@@ -48,7 +48,8 @@ func TestTemplate_IsAnEvent(t *testing.T) {
 			for age, phase := range map[int64]event.Phase{0: event.Phase_PHASE_NEW, 1: event.Phase_PHASE_UPDATE,
 				life - 1: event.Phase_PHASE_CLOSED} {
 				ev := &event.Event{}
-				if err := proto.Unmarshal(made.appendEvent(nil, state{4, age}, 1_700_000_000_000_000_000), ev); err != nil {
+				encoded := made.appendEvent(nil, state{4, age}, 1_700_000_000_000_000_000)
+				if err := proto.Unmarshal(encoded, ev); err != nil {
 					t.Fatal(err)
 				}
 				half := ev.GetFlow()

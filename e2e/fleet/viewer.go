@@ -25,7 +25,8 @@ func (f *fleet) dial(address, user string) (*grpc.ClientConn, error) {
 	}
 	return grpc.NewClient("passthrough:///"+address,
 		grpc.WithTransportCredentials(credentials.NewTLS(orbit.ClientTLS(own, orbit.Accept(orbit.RoleServer)))),
-		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(orbit.NewCodec()), grpc.MaxCallRecvMsgSize(orbit.MaxMessageBytes)))
+		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(orbit.NewCodec()),
+			grpc.MaxCallRecvMsgSize(orbit.MaxMessageBytes)))
 }
 
 // seen is what the viewer has seen of a flow.
