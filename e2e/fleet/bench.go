@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,9 +21,9 @@ const (
 
 // options of a measurement.
 type options struct {
-	server, only, profile string
-	warmUp, measure       time.Duration
-	queries               int
+	server, only, profile, memory string
+	warmUp, measure               time.Duration
+	queries                       int
 }
 
 // runs are the fleets that are measured.
@@ -90,7 +91,7 @@ func measure(ctx context.Context, planned *plan, o *options, name string, what f
 		cancel()
 		f.running.Wait()
 	}()
-	s, err := startServer(ctx, o.server, f.apiURL)
+	s, err := startServer(ctx, o.server, f.apiURL, cmp.Or(o.memory, memoryLimit))
 	if err != nil {
 		return r, err
 	}

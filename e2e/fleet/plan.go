@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
@@ -67,8 +68,11 @@ func nodeName(node int) string { return fmt.Sprintf("node-%05d", node) }
 
 // agentAddress is where the agent of a node listens, nodeAddress the node's own one.
 func agentAddress(node int) netip.Addr {
-	return netip.AddrFrom4([4]byte{127, 8, byte(node / 250), byte(1 + node%250)})
+	return netip.AddrFrom4([4]byte{127, loopback, byte(node / 250), byte(1 + node%250)})
 }
+
+// loopback is the part of the loopback network of this process: agents have one port, and two fleets may run at a time.
+var loopback = byte(8 + os.Getpid()%200)
 
 func nodeAddress(node int) netip.Addr {
 	return netip.AddrFrom4([4]byte{192, 168, byte(node / 250), byte(1 + node%250)})

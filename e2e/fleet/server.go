@@ -29,7 +29,7 @@ type server struct {
 const memoryLimit = "400MiB"
 
 // startServer runs a server that asks the API server at a URL. The caller stops it.
-func startServer(ctx context.Context, program, apiURL string) (*server, error) {
+func startServer(ctx context.Context, program, apiURL, memory string) (*server, error) {
 	s := &server{ended: make(chan error, 1)}
 	for _, address := range []*string{&s.address, &s.health, &s.profile} {
 		var err error
@@ -38,7 +38,7 @@ func startServer(ctx context.Context, program, apiURL string) (*server, error) {
 		}
 	}
 	s.cmd = exec.Command(program, "--listen", s.address, "--health", s.health, "--agents", agentService)
-	s.cmd.Env = append(os.Environ(), "ORB8_NAMESPACE="+install, "GOMEMLIMIT="+memoryLimit, "ORB8_BENCH_API="+apiURL,
+	s.cmd.Env = append(os.Environ(), "ORB8_NAMESPACE="+install, "GOMEMLIMIT="+memory, "ORB8_BENCH_API="+apiURL,
 		"ORB8_BENCH_PROFILE="+s.profile)
 	s.cmd.Stderr = &s.log
 	if err := s.cmd.Start(); err != nil {
