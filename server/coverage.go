@@ -9,6 +9,7 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
+	"github.com/orb8-dev/kubectl-orb8/server/past"
 )
 
 // coverage is what an answer covers.
@@ -51,10 +52,28 @@ func (c *coverage) hello(node string, h *orbit.AgentHello, gaps []*orbit.Span, s
 }
 
 // count adds what a Lost event reports. Its node's coverage is sent with the next change, for the event itself is sent.
+// A node without an agent, of which the history store knows, has no coverage.
 func (c *coverage) count(ev *event.Event) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.node(ev.GetNode()).Lost += ev.GetLost().GetCount()
+	if n := c.nodes[ev.GetNode()]; n != nil {
+		n.Lost += ev.GetLost().GetCount()
+	}
+}
+
+// storedUntil sets up to when the events of a node are of the history store.
+func (c *coverage) storedUntil(node string, at uint64) {
+	c.set(node, func(n *orbit.NodeCoverage) { n.StoredUntil = at })
+}
+
+// stored sets what was read of the history store.
+func (c *coverage) stored(r *past.Report, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fixed.Store = &orbit.StoreCoverage{Events: r.Rows, Unreadable: r.Bad, Foreign: r.Foreign}
+	if err != nil {
+		c.fixed.Store.Error = err.Error()
+	}
 }
 
 // set changes the coverage of a node. Where it stays the same, as that of an agent that cannot be reached, nothing is
@@ -90,7 +109,8 @@ func (c *coverage) snapshot() *orbit.Coverage {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := &orbit.Coverage{AllNamespaces: c.fixed.GetAllNamespaces(), Namespaces: c.fixed.GetNamespaces(),
-		ForbiddenKinds: c.fixed.GetForbiddenKinds(), Since: c.fixed.GetSince(), Until: c.fixed.GetUntil()}
+		ForbiddenKinds: c.fixed.GetForbiddenKinds(), Since: c.fixed.GetSince(), Until: c.fixed.GetUntil(),
+		Store: c.fixed.GetStore()}
 	for _, name := range slices.Sorted(maps.Keys(c.nodes)) {
 		s.Nodes = append(s.Nodes, proto.Clone(c.nodes[name]).(*orbit.NodeCoverage))
 	}

@@ -61,12 +61,13 @@ type part int
 const (
 	// partMerge is held to join flows and to order events, partQueue for a client that reads slowly, partAnswer for
 	// the newest events of a query, partSums for sums of flows, partBatches for what agents have sent and the merge
-	// does not take yet.
+	// does not take yet, partStored for the newest events of the history store.
 	partMerge part = iota
 	partQueue
 	partAnswer
 	partSums
 	partBatches
+	partStored
 	partCount
 )
 

@@ -45,7 +45,7 @@ func (q *query) runNewest(ctx context.Context, nodes []*agent, newest int) (done
 		short = shortAnswers(answers, oldest)
 		for len(short) == 0 {
 			q.newHeld()
-			if err := q.play(ctx, end, answers, false); err != nil {
+			if err := q.play(ctx, end, answers, newest); err != nil {
 				return false, err
 			}
 			if q.held.order(); oldest == 0 || q.held.oldest(q.last) >= oldest {

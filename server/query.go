@@ -49,6 +49,15 @@ type query struct {
 	sums *sums
 	send func(orbit.Wire) error
 
+	// readsStore: the history store is read where agents hold too little. failed is the error of a message meanwhile.
+	readsStore bool
+	failed     error
+	seam       *seam   // nil: the store is not read
+	store      *cursor // of the newest merge; nil: it read no store
+	// lacks: the agents hold less than the query is about, or do not answer, up to lacksUntil.
+	lacks      bool
+	lacksUntil uint64
+
 	begun  bool // the first message is out
 	held   *held
 	events [][]byte // not sent yet
@@ -87,11 +96,16 @@ func (s *Service) query(
 		return err
 	}
 	defer c.close()
-	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	timeout := queryTimeout
+	if s.past != nil {
+		timeout = storedTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	at := cmp.Or(until, uint64(now.UnixNano()))
 	c.coverage.period(since, at)
 	q := &query{call: c, since: since, until: until, last: int(request.GetLast()), flows: o.flows, send: send}
+	q.readsStore = s.past != nil && q.last == 0
 	if q.interval = time.Duration(request.GetInterval()); o.flows {
 		q.interval = maxInterval // only the last state counts
 	}
@@ -133,6 +147,7 @@ func (q *query) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	done = done && !q.needsStore()
 	for round := 1; !done; round++ {
 		q.newHeld()
 		cursors, err := q.queryNodes(ctx, nodes, newest)
@@ -141,9 +156,14 @@ func (q *query) run(ctx context.Context) error {
 		}
 		q.held.order()
 		oldest := q.held.oldest(q.last)
-		short := slices.ContainsFunc(cursors, func(c *cursor) bool { return c.truncated && c.first > oldest })
+		short := slices.ContainsFunc(cursors, func(c *cursor) bool { return c.truncated && c.first > oldest }) ||
+			q.store != nil && q.store.truncated && q.store.first > oldest
 		if q.last == 0 || !short || round == maxRounds || newest > math.MaxUint32/lastMargin {
-			break
+			if !q.needsStore() {
+				break
+			}
+			round = 0
+			continue
 		}
 		if newest *= lastMargin; round == maxRounds-1 {
 			newest = 0 // all
@@ -178,16 +198,14 @@ func (q *query) queryNodes(ctx context.Context, nodes []*agent, newest int) ([]*
 		asking.Go(func() { cursors[i].open(ctx, q, g, newest) })
 	}
 	asking.Wait()
-	return cursors, q.play(ctx, end, cursors, q.flows && newest == 0)
+	return cursors, q.play(ctx, end, cursors, newest)
 }
 
-// play merges the answers of the nodes. lastStates: each half of a flow has one event only.
-func (q *query) play(
-	ctx context.Context, end context.CancelCauseFunc, cursors []*cursor, lastStates bool,
-) error {
+// play merges the answers of the nodes, which are their newest events; 0: all.
+func (q *query) play(ctx context.Context, end context.CancelCauseFunc, cursors []*cursor, newest int) error {
 	// An answer that lacks flows is none: the query ends where memory does.
 	lastStateWait := time.Duration(0)
-	if lastStates {
+	if q.flows && newest == 0 { // each half of a flow has one event only
 		lastStateWait = time.Minute
 	}
 	collector := q.newCollector(collect.Options{Recorded: true, Updates: q.interval, Interval: scanInterval,
@@ -208,7 +226,23 @@ func (q *query) play(
 			return err
 		}
 	}
+	q.lacksUntil, q.lacks = q.lacking(cursors)
+	var done func()
+	q.store, done = q.openStored(ctx, collector, cursors, newest)
+	if q.store != nil {
+		cursors = append(slices.Clone(cursors), q.store)
+	}
 	err := q.merge(collector, cursors)
+	if err == nil {
+		err = q.failed
+	}
+	if err != nil {
+		end(err)
+	}
+	done()
+	if err == nil {
+		err = q.closeStored(q.store)
+	}
 	if cause := context.Cause(ctx); err == nil && cause != nil {
 		err = cause
 		if _, ok := status.FromError(cause); !ok {
@@ -278,6 +312,10 @@ type cursor struct {
 	kept      [][]byte
 	keptBytes int
 	times     []uint64
+	// held is from when on the agent has the node's events, by its clock; 0: it does not answer.
+	held uint64
+	// stored, if not nil, is read instead of an agent.
+	stored *stored
 	// first is the time of the first event of the answer, by the node's clock.
 	first     uint64
 	truncated bool
@@ -294,7 +332,7 @@ func (c *cursor) open(ctx context.Context, q *query, g *agent, newest int) {
 			g.answered()
 			hello := first.GetHello()
 			c.kernel = hello.GetBootId()
-			c.skew = skewOf(hello, asked, time.Now())
+			c.skew, c.held = skewOf(hello, asked, time.Now()), heldSince(hello)
 			q.coverage.hello(c.node, hello, orbit.ClipSpans(gapsOf(hello), q.since,
 				cmp.Or(q.until, hello.GetTime())), c.skew)
 			return
@@ -370,6 +408,9 @@ func (c *cursor) fail(q *query, err error) {
 
 // next makes event the next one, and reports whether there is one.
 func (c *cursor) next(q *query) bool {
+	if c.stored != nil {
+		return c.nextStored(q)
+	}
 	for {
 		if len(c.events) == 0 {
 			if !c.nextBatch(q) {
@@ -386,7 +427,8 @@ func (c *cursor) next(q *query) bool {
 		if c.first == 0 {
 			c.first = ev.GetTime()
 		}
-		if q.isVisible(ev) {
+		ev.Node = c.node
+		if q.seam.isFirst(ev, true) && q.isVisible(ev) {
 			at := int64(min(ev.GetTime(), math.MaxInt64/2)) - c.skew
 			c.event, c.at = ev, max(c.at, uint64(max(at, 0)))
 			return true

@@ -47,6 +47,8 @@ type Options struct {
 	Credentials      credentials.TransportCredentials
 	Authority        Authority
 	Door             Door
+	// Past has what agents hold no more; nil: nothing does.
+	Past Past
 	// Memory limits what requests hold together, bytes; 0: half of the Go heap's limit, GOMEMLIMIT.
 	Memory int
 	// Metrics count what the server does; nil: nothing does. Scrape is the port for Prometheus, which serves them.
@@ -80,8 +82,8 @@ func Run(ctx context.Context, o Options) error {
 	toAgent := func(node string) credentials.TransportCredentials {
 		return credentials.NewTLS(o.Authority.AgentTLS(node))
 	}
-	s := &Service{door: o.Door, agents: newAgents(toAgent, o.Log), cluster: pods, version: o.Version, log: o.Log,
-		expiry: o.Authority.Expiry, memory: newMemory(o.Memory), turns: newTurns(),
+	s := &Service{door: o.Door, past: o.Past, agents: newAgents(toAgent, o.Log), cluster: pods, version: o.Version,
+		log: o.Log, expiry: o.Authority.Expiry, memory: newMemory(o.Memory), turns: newTurns(),
 		agentTimeout: agentTimeout, metrics: o.Metrics}
 	serving, stop := context.WithCancel(ctx)
 	defer stop()

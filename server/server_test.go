@@ -68,8 +68,9 @@ type fakeAgent struct {
 	orbit.UnimplementedAgentServer
 	t       *testing.T
 	node    string
-	ahead   time.Duration  // of its clock
-	newer   uint32         // its protocol than the server's
+	ahead   time.Duration // of its clock
+	newer   uint32        // its protocol than the server's
+	reach   uint64
 	history []*event.Event // oldest first
 	live    chan *orbit.AgentBatch
 	mute    bool // it answers no query
@@ -81,7 +82,8 @@ type fakeAgent struct {
 
 func (a *fakeAgent) hello() *orbit.AgentBatch {
 	return &orbit.AgentBatch{Hello: &orbit.AgentHello{Protocol: orbit.Protocol + a.newer, Version: "v9", Node: a.node,
-		Instance: 1, KnownSince: 1, Kinds: []string{"dns", "flow"}, Time: uint64(time.Now().Add(a.ahead).UnixNano())}}
+		Instance: 1, KnownSince: 1, Kinds: []string{"dns", "flow"}, Reach: a.reach,
+		Time: uint64(time.Now().Add(a.ahead).UnixNano())}}
 }
 
 func (a *fakeAgent) Stream(s grpc.BidiStreamingServer[orbit.AgentStreamRequest, orbit.AgentBatch]) error {

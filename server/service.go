@@ -43,6 +43,8 @@ type Service struct {
 	door    Door
 	agents  *agents
 	cluster *cluster.Cluster
+	// past has what agents hold no more; nil: nothing does.
+	past    Past
 	version string
 	log     *slog.Logger
 	memory  *memory

@@ -11,6 +11,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,6 +26,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/server/access"
 	"github.com/orb8-dev/kubectl-orb8/server/authority"
 	"github.com/orb8-dev/kubectl-orb8/server/metrics"
+	"github.com/orb8-dev/kubectl-orb8/server/past"
 	"github.com/orb8-dev/kubectl-orb8/server/signer"
 )
 
@@ -40,6 +42,7 @@ type settings struct {
 	authoritySecret        string
 	metrics, metricsAuth   string
 	metricsTLS, version    bool
+	history                past.Options
 }
 
 func parse(args []string, stderr io.Writer) (*settings, error) {
@@ -56,6 +59,7 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	flags.StringVar(&s.metrics, "metrics", ":9091", "`address` of /metrics; empty: none")
 	flags.StringVar(&s.metricsAuth, "metrics-auth", scrape.AuthKubernetes, scrape.AuthUsage)
 	flags.BoolVar(&s.metricsTLS, "metrics-tls", true, "serve metrics by HTTPS, with the server's certificate")
+	bindHistory(flags, &s.history)
 	flags.BoolVar(&s.version, "version", false, "print the version")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return nil, nil
@@ -72,6 +76,34 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 		return nil, host.ErrUsage
 	}
 	return s, nil
+}
+
+// bindHistory adds the flags of the history store.
+func bindHistory(flags *flag.FlagSet, o *past.Options) {
+	flags.StringVar(&o.URL, "history", "", "`URL` of a VictoriaLogs that has what agents hold no more; empty: none")
+	flags.StringVar(&o.Credentials, "history-credentials", "", "`directory` with what the store requires: headers, "+
+		"token, ca.crt, tls.crt and tls.key, as far as they are there")
+	flags.Func("history-resource", "`name=value,...` that the resource of records must have", func(text string) error {
+		o.Resource = map[string]string{}
+		for pair := range strings.SplitSeq(text, ",") {
+			name, value, ok := strings.Cut(pair, "=")
+			if text != "" && (!ok || name == "" || value == "") {
+				return errors.New("want name=value, with commas between")
+			} else if ok {
+				o.Resource[name] = value
+			}
+		}
+		return nil
+	})
+}
+
+// openHistory opens the history store; nil: there is none.
+func openHistory(o past.Options, log *slog.Logger) (server.Past, error) {
+	if o.URL == "" {
+		return nil, nil
+	}
+	o.UserAgent, o.Log = "orb8-server/"+version.Version(), log
+	return past.Open(o)
 }
 
 // minCertificateLife leaves time to renew a certificate.
@@ -124,6 +156,10 @@ func serve(
 	if err != nil {
 		return err
 	}
+	store, err := openHistory(s.history, log)
+	if err != nil {
+		return fmt.Errorf("--history: %w", err)
+	}
 	var listen net.ListenConfig
 	listener, err := listen.Listen(ctx, "tcp", s.listen)
 	if err != nil {
@@ -147,7 +183,8 @@ func serve(
 	work.Go(func() { end(signer.Run(ctx, client, certificates, log, counted.Certificate)) })
 	err = server.Run(ctx, server.Options{
 		Client: client, Namespace: namespace, Agents: s.agents, Version: version.Version(), Listener: listener,
-		Health: health, Authority: certificates, Door: doorOf{door}, Log: log, Metrics: counted, Scrape: port,
+		Health: health, Authority: certificates, Door: doorOf{door}, Past: store, Log: log, Metrics: counted,
+		Scrape: port,
 		Credentials: orbit.ServerCredentials(certificates.ServerTLS(), door.Refuse),
 	})
 	if cause := context.Cause(ctx); err == nil && cause != nil && !errors.Is(cause, context.Canceled) {

@@ -498,8 +498,10 @@ type Coverage struct {
 	Nodes          []*NodeCoverage `protobuf:"bytes,4,rep,name=nodes,proto3" json:"nodes,omitempty"`
 	// The time that the answer to a query is of, by the server's clock, ns since the Unix epoch. since is 0 if it reaches
 	// back as far as the agents do.
-	Since         uint64 `protobuf:"fixed64,5,opt,name=since,proto3" json:"since,omitempty"`
-	Until         uint64 `protobuf:"fixed64,6,opt,name=until,proto3" json:"until,omitempty"`
+	Since uint64 `protobuf:"fixed64,5,opt,name=since,proto3" json:"since,omitempty"`
+	Until uint64 `protobuf:"fixed64,6,opt,name=until,proto3" json:"until,omitempty"`
+	// Absent: the server reads no history store, or the answer needs nothing of it.
+	Store         *StoreCoverage `protobuf:"bytes,7,opt,name=store,proto3" json:"store,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -576,6 +578,84 @@ func (x *Coverage) GetUntil() uint64 {
 	return 0
 }
 
+func (x *Coverage) GetStore() *StoreCoverage {
+	if x != nil {
+		return x.Store
+	}
+	return nil
+}
+
+// StoreCoverage says what of an answer is of the history store, which has what agents hold no more.
+type StoreCoverage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why the store did not answer, or not whole; empty: it did.
+	Error string `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
+	// Events that it has sent for the answer, and rows that were left out: those that cannot be read, and foreign ones.
+	Events        uint64 `protobuf:"varint,2,opt,name=events,proto3" json:"events,omitempty"`
+	Unreadable    uint64 `protobuf:"varint,3,opt,name=unreadable,proto3" json:"unreadable,omitempty"`
+	Foreign       uint64 `protobuf:"varint,4,opt,name=foreign,proto3" json:"foreign,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StoreCoverage) Reset() {
+	*x = StoreCoverage{}
+	mi := &file_orbit_orbit_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StoreCoverage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StoreCoverage) ProtoMessage() {}
+
+func (x *StoreCoverage) ProtoReflect() protoreflect.Message {
+	mi := &file_orbit_orbit_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StoreCoverage.ProtoReflect.Descriptor instead.
+func (*StoreCoverage) Descriptor() ([]byte, []int) {
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *StoreCoverage) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *StoreCoverage) GetEvents() uint64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *StoreCoverage) GetUnreadable() uint64 {
+	if x != nil {
+		return x.Unreadable
+	}
+	return 0
+}
+
+func (x *StoreCoverage) GetForeign() uint64 {
+	if x != nil {
+		return x.Foreign
+	}
+	return 0
+}
+
 type NodeCoverage struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Node   string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
@@ -592,14 +672,17 @@ type NodeCoverage struct {
 	// does not answer, the last one is open: what the agent recorded meanwhile comes when it answers again.
 	Gaps []*Span `protobuf:"bytes,7,rep,name=gaps,proto3" json:"gaps,omitempty"`
 	// The node's clock minus the server's, ns; 0: they agree, as far as the time that the answer took shows it.
-	ClockSkew     int64 `protobuf:"varint,8,opt,name=clock_skew,json=clockSkew,proto3" json:"clock_skew,omitempty"`
+	ClockSkew int64 `protobuf:"varint,8,opt,name=clock_skew,json=clockSkew,proto3" json:"clock_skew,omitempty"`
+	// What is older than this is of the history store, and what is newer of the agent, ns since the Unix epoch by the
+	// node's clock; 0: all is of the agent.
+	StoredUntil   uint64 `protobuf:"fixed64,9,opt,name=stored_until,json=storedUntil,proto3" json:"stored_until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *NodeCoverage) Reset() {
 	*x = NodeCoverage{}
-	mi := &file_orbit_orbit_proto_msgTypes[6]
+	mi := &file_orbit_orbit_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -611,7 +694,7 @@ func (x *NodeCoverage) String() string {
 func (*NodeCoverage) ProtoMessage() {}
 
 func (x *NodeCoverage) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[6]
+	mi := &file_orbit_orbit_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -624,7 +707,7 @@ func (x *NodeCoverage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeCoverage.ProtoReflect.Descriptor instead.
 func (*NodeCoverage) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{6}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *NodeCoverage) GetNode() string {
@@ -683,6 +766,13 @@ func (x *NodeCoverage) GetClockSkew() int64 {
 	return 0
 }
 
+func (x *NodeCoverage) GetStoredUntil() uint64 {
+	if x != nil {
+		return x.StoredUntil
+	}
+	return 0
+}
+
 // Span is a time between two times, ns since the Unix epoch.
 type Span struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -695,7 +785,7 @@ type Span struct {
 
 func (x *Span) Reset() {
 	*x = Span{}
-	mi := &file_orbit_orbit_proto_msgTypes[7]
+	mi := &file_orbit_orbit_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -707,7 +797,7 @@ func (x *Span) String() string {
 func (*Span) ProtoMessage() {}
 
 func (x *Span) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[7]
+	mi := &file_orbit_orbit_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -720,7 +810,7 @@ func (x *Span) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Span.ProtoReflect.Descriptor instead.
 func (*Span) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{7}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Span) GetFrom() uint64 {
@@ -746,7 +836,7 @@ type NodesRequest struct {
 
 func (x *NodesRequest) Reset() {
 	*x = NodesRequest{}
-	mi := &file_orbit_orbit_proto_msgTypes[8]
+	mi := &file_orbit_orbit_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -758,7 +848,7 @@ func (x *NodesRequest) String() string {
 func (*NodesRequest) ProtoMessage() {}
 
 func (x *NodesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[8]
+	mi := &file_orbit_orbit_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -771,7 +861,7 @@ func (x *NodesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesRequest.ProtoReflect.Descriptor instead.
 func (*NodesRequest) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{8}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *NodesRequest) GetProtocol() uint32 {
@@ -796,7 +886,7 @@ type NodesAnswer struct {
 
 func (x *NodesAnswer) Reset() {
 	*x = NodesAnswer{}
-	mi := &file_orbit_orbit_proto_msgTypes[9]
+	mi := &file_orbit_orbit_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -808,7 +898,7 @@ func (x *NodesAnswer) String() string {
 func (*NodesAnswer) ProtoMessage() {}
 
 func (x *NodesAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[9]
+	mi := &file_orbit_orbit_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -821,7 +911,7 @@ func (x *NodesAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesAnswer.ProtoReflect.Descriptor instead.
 func (*NodesAnswer) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{9}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *NodesAnswer) GetNodes() []*Node {
@@ -872,7 +962,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_orbit_orbit_proto_msgTypes[10]
+	mi := &file_orbit_orbit_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -884,7 +974,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[10]
+	mi := &file_orbit_orbit_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -897,7 +987,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{10}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Node) GetCoverage() *NodeCoverage {
@@ -942,7 +1032,7 @@ type NodeSelection struct {
 
 func (x *NodeSelection) Reset() {
 	*x = NodeSelection{}
-	mi := &file_orbit_orbit_proto_msgTypes[11]
+	mi := &file_orbit_orbit_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -954,7 +1044,7 @@ func (x *NodeSelection) String() string {
 func (*NodeSelection) ProtoMessage() {}
 
 func (x *NodeSelection) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[11]
+	mi := &file_orbit_orbit_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -967,7 +1057,7 @@ func (x *NodeSelection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeSelection.ProtoReflect.Descriptor instead.
 func (*NodeSelection) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{11}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *NodeSelection) GetKinds() []string {
@@ -1018,7 +1108,7 @@ type AgentStreamRequest struct {
 
 func (x *AgentStreamRequest) Reset() {
 	*x = AgentStreamRequest{}
-	mi := &file_orbit_orbit_proto_msgTypes[12]
+	mi := &file_orbit_orbit_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1030,7 +1120,7 @@ func (x *AgentStreamRequest) String() string {
 func (*AgentStreamRequest) ProtoMessage() {}
 
 func (x *AgentStreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[12]
+	mi := &file_orbit_orbit_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1043,7 +1133,7 @@ func (x *AgentStreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentStreamRequest.ProtoReflect.Descriptor instead.
 func (*AgentStreamRequest) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{12}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *AgentStreamRequest) GetProtocol() uint32 {
@@ -1115,7 +1205,7 @@ type AgentQueryRequest struct {
 
 func (x *AgentQueryRequest) Reset() {
 	*x = AgentQueryRequest{}
-	mi := &file_orbit_orbit_proto_msgTypes[13]
+	mi := &file_orbit_orbit_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1127,7 +1217,7 @@ func (x *AgentQueryRequest) String() string {
 func (*AgentQueryRequest) ProtoMessage() {}
 
 func (x *AgentQueryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[13]
+	mi := &file_orbit_orbit_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1140,7 +1230,7 @@ func (x *AgentQueryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentQueryRequest.ProtoReflect.Descriptor instead.
 func (*AgentQueryRequest) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{13}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AgentQueryRequest) GetProtocol() uint32 {
@@ -1218,7 +1308,7 @@ type AgentBatch struct {
 
 func (x *AgentBatch) Reset() {
 	*x = AgentBatch{}
-	mi := &file_orbit_orbit_proto_msgTypes[14]
+	mi := &file_orbit_orbit_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1230,7 +1320,7 @@ func (x *AgentBatch) String() string {
 func (*AgentBatch) ProtoMessage() {}
 
 func (x *AgentBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[14]
+	mi := &file_orbit_orbit_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1243,7 +1333,7 @@ func (x *AgentBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentBatch.ProtoReflect.Descriptor instead.
 func (*AgentBatch) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{14}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AgentBatch) GetHello() *AgentHello {
@@ -1312,7 +1402,7 @@ type AgentHello struct {
 
 func (x *AgentHello) Reset() {
 	*x = AgentHello{}
-	mi := &file_orbit_orbit_proto_msgTypes[15]
+	mi := &file_orbit_orbit_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1324,7 +1414,7 @@ func (x *AgentHello) String() string {
 func (*AgentHello) ProtoMessage() {}
 
 func (x *AgentHello) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[15]
+	mi := &file_orbit_orbit_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1337,7 +1427,7 @@ func (x *AgentHello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentHello.ProtoReflect.Descriptor instead.
 func (*AgentHello) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{15}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AgentHello) GetProtocol() uint32 {
@@ -1419,7 +1509,7 @@ type AgentStatusRequest struct {
 
 func (x *AgentStatusRequest) Reset() {
 	*x = AgentStatusRequest{}
-	mi := &file_orbit_orbit_proto_msgTypes[16]
+	mi := &file_orbit_orbit_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1431,7 +1521,7 @@ func (x *AgentStatusRequest) String() string {
 func (*AgentStatusRequest) ProtoMessage() {}
 
 func (x *AgentStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[16]
+	mi := &file_orbit_orbit_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1444,7 +1534,7 @@ func (x *AgentStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentStatusRequest.ProtoReflect.Descriptor instead.
 func (*AgentStatusRequest) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{16}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AgentStatusRequest) GetProtocol() uint32 {
@@ -1480,7 +1570,7 @@ type AgentStatus struct {
 
 func (x *AgentStatus) Reset() {
 	*x = AgentStatus{}
-	mi := &file_orbit_orbit_proto_msgTypes[17]
+	mi := &file_orbit_orbit_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1492,7 +1582,7 @@ func (x *AgentStatus) String() string {
 func (*AgentStatus) ProtoMessage() {}
 
 func (x *AgentStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[17]
+	mi := &file_orbit_orbit_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1505,7 +1595,7 @@ func (x *AgentStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentStatus.ProtoReflect.Descriptor instead.
 func (*AgentStatus) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{17}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AgentStatus) GetHello() *AgentHello {
@@ -1610,7 +1700,7 @@ type ExportStatus struct {
 
 func (x *ExportStatus) Reset() {
 	*x = ExportStatus{}
-	mi := &file_orbit_orbit_proto_msgTypes[18]
+	mi := &file_orbit_orbit_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1622,7 +1712,7 @@ func (x *ExportStatus) String() string {
 func (*ExportStatus) ProtoMessage() {}
 
 func (x *ExportStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[18]
+	mi := &file_orbit_orbit_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1635,7 +1725,7 @@ func (x *ExportStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportStatus.ProtoReflect.Descriptor instead.
 func (*ExportStatus) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{18}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ExportStatus) GetEndpoint() string {
@@ -1728,7 +1818,7 @@ type HistoryStatus struct {
 
 func (x *HistoryStatus) Reset() {
 	*x = HistoryStatus{}
-	mi := &file_orbit_orbit_proto_msgTypes[19]
+	mi := &file_orbit_orbit_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1740,7 +1830,7 @@ func (x *HistoryStatus) String() string {
 func (*HistoryStatus) ProtoMessage() {}
 
 func (x *HistoryStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[19]
+	mi := &file_orbit_orbit_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1753,7 +1843,7 @@ func (x *HistoryStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryStatus.ProtoReflect.Descriptor instead.
 func (*HistoryStatus) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{19}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *HistoryStatus) GetEvents() uint64 {
@@ -1804,7 +1894,7 @@ type CertifyRequest struct {
 
 func (x *CertifyRequest) Reset() {
 	*x = CertifyRequest{}
-	mi := &file_orbit_orbit_proto_msgTypes[20]
+	mi := &file_orbit_orbit_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1816,7 +1906,7 @@ func (x *CertifyRequest) String() string {
 func (*CertifyRequest) ProtoMessage() {}
 
 func (x *CertifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[20]
+	mi := &file_orbit_orbit_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1829,7 +1919,7 @@ func (x *CertifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CertifyRequest.ProtoReflect.Descriptor instead.
 func (*CertifyRequest) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{20}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CertifyRequest) GetProtocol() uint32 {
@@ -1863,7 +1953,7 @@ type CertifyAnswer struct {
 
 func (x *CertifyAnswer) Reset() {
 	*x = CertifyAnswer{}
-	mi := &file_orbit_orbit_proto_msgTypes[21]
+	mi := &file_orbit_orbit_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1875,7 +1965,7 @@ func (x *CertifyAnswer) String() string {
 func (*CertifyAnswer) ProtoMessage() {}
 
 func (x *CertifyAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[21]
+	mi := &file_orbit_orbit_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1888,7 +1978,7 @@ func (x *CertifyAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CertifyAnswer.ProtoReflect.Descriptor instead.
 func (*CertifyAnswer) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{21}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CertifyAnswer) GetChain() [][]byte {
@@ -1938,7 +2028,7 @@ const file_orbit_orbit_proto_rawDesc = "" +
 	"\x06events\x18\x01 \x03(\v2\x14.orb8.event.v1.EventR\x06events\x12\x1c\n" +
 	"\twatermark\x18\x02 \x01(\x06R\twatermark\x123\n" +
 	"\bcoverage\x18\x03 \x01(\v2\x17.orb8.orbit.v1.CoverageR\bcoverage\x12#\n" +
-	"\raggregated_by\x18\x04 \x03(\tR\faggregatedBy\"\xd9\x01\n" +
+	"\raggregated_by\x18\x04 \x03(\tR\faggregatedBy\"\x8d\x02\n" +
 	"\bCoverage\x12%\n" +
 	"\x0eall_namespaces\x18\x01 \x01(\bR\rallNamespaces\x12\x1e\n" +
 	"\n" +
@@ -1947,7 +2037,15 @@ const file_orbit_orbit_proto_rawDesc = "" +
 	"\x0fforbidden_kinds\x18\x03 \x03(\tR\x0eforbiddenKinds\x121\n" +
 	"\x05nodes\x18\x04 \x03(\v2\x1b.orb8.orbit.v1.NodeCoverageR\x05nodes\x12\x14\n" +
 	"\x05since\x18\x05 \x01(\x06R\x05since\x12\x14\n" +
-	"\x05until\x18\x06 \x01(\x06R\x05until\"\xf7\x01\n" +
+	"\x05until\x18\x06 \x01(\x06R\x05until\x122\n" +
+	"\x05store\x18\a \x01(\v2\x1c.orb8.orbit.v1.StoreCoverageR\x05store\"w\n" +
+	"\rStoreCoverage\x12\x14\n" +
+	"\x05error\x18\x01 \x01(\tR\x05error\x12\x16\n" +
+	"\x06events\x18\x02 \x01(\x04R\x06events\x12\x1e\n" +
+	"\n" +
+	"unreadable\x18\x03 \x01(\x04R\n" +
+	"unreadable\x12\x18\n" +
+	"\aforeign\x18\x04 \x01(\x04R\aforeign\"\x9a\x02\n" +
 	"\fNodeCoverage\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x121\n" +
 	"\x06answer\x18\x02 \x01(\x0e2\x19.orb8.orbit.v1.NodeAnswerR\x06answer\x12\x18\n" +
@@ -1957,7 +2055,8 @@ const file_orbit_orbit_proto_rawDesc = "" +
 	"\x05kinds\x18\x06 \x03(\tR\x05kinds\x12'\n" +
 	"\x04gaps\x18\a \x03(\v2\x13.orb8.orbit.v1.SpanR\x04gaps\x12\x1d\n" +
 	"\n" +
-	"clock_skew\x18\b \x01(\x03R\tclockSkew\"*\n" +
+	"clock_skew\x18\b \x01(\x03R\tclockSkew\x12!\n" +
+	"\fstored_until\x18\t \x01(\x06R\vstoredUntil\"*\n" +
 	"\x04Span\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x06R\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\x06R\x02to\"*\n" +
@@ -2105,7 +2204,7 @@ func file_orbit_orbit_proto_rawDescGZIP() []byte {
 }
 
 var file_orbit_orbit_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_orbit_orbit_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_orbit_orbit_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_orbit_orbit_proto_goTypes = []any{
 	(NodeAnswer)(0),            // 0: orb8.orbit.v1.NodeAnswer
 	(*Selection)(nil),          // 1: orb8.orbit.v1.Selection
@@ -2114,71 +2213,73 @@ var file_orbit_orbit_proto_goTypes = []any{
 	(*QueryFlowsRequest)(nil),  // 4: orb8.orbit.v1.QueryFlowsRequest
 	(*Answer)(nil),             // 5: orb8.orbit.v1.Answer
 	(*Coverage)(nil),           // 6: orb8.orbit.v1.Coverage
-	(*NodeCoverage)(nil),       // 7: orb8.orbit.v1.NodeCoverage
-	(*Span)(nil),               // 8: orb8.orbit.v1.Span
-	(*NodesRequest)(nil),       // 9: orb8.orbit.v1.NodesRequest
-	(*NodesAnswer)(nil),        // 10: orb8.orbit.v1.NodesAnswer
-	(*Node)(nil),               // 11: orb8.orbit.v1.Node
-	(*NodeSelection)(nil),      // 12: orb8.orbit.v1.NodeSelection
-	(*AgentStreamRequest)(nil), // 13: orb8.orbit.v1.AgentStreamRequest
-	(*AgentQueryRequest)(nil),  // 14: orb8.orbit.v1.AgentQueryRequest
-	(*AgentBatch)(nil),         // 15: orb8.orbit.v1.AgentBatch
-	(*AgentHello)(nil),         // 16: orb8.orbit.v1.AgentHello
-	(*AgentStatusRequest)(nil), // 17: orb8.orbit.v1.AgentStatusRequest
-	(*AgentStatus)(nil),        // 18: orb8.orbit.v1.AgentStatus
-	(*ExportStatus)(nil),       // 19: orb8.orbit.v1.ExportStatus
-	(*HistoryStatus)(nil),      // 20: orb8.orbit.v1.HistoryStatus
-	(*CertifyRequest)(nil),     // 21: orb8.orbit.v1.CertifyRequest
-	(*CertifyAnswer)(nil),      // 22: orb8.orbit.v1.CertifyAnswer
-	nil,                        // 23: orb8.orbit.v1.StreamRequest.NodeSinceEntry
-	nil,                        // 24: orb8.orbit.v1.ExportStatus.LostByEntry
-	(*event.Event)(nil),        // 25: orb8.event.v1.Event
+	(*StoreCoverage)(nil),      // 7: orb8.orbit.v1.StoreCoverage
+	(*NodeCoverage)(nil),       // 8: orb8.orbit.v1.NodeCoverage
+	(*Span)(nil),               // 9: orb8.orbit.v1.Span
+	(*NodesRequest)(nil),       // 10: orb8.orbit.v1.NodesRequest
+	(*NodesAnswer)(nil),        // 11: orb8.orbit.v1.NodesAnswer
+	(*Node)(nil),               // 12: orb8.orbit.v1.Node
+	(*NodeSelection)(nil),      // 13: orb8.orbit.v1.NodeSelection
+	(*AgentStreamRequest)(nil), // 14: orb8.orbit.v1.AgentStreamRequest
+	(*AgentQueryRequest)(nil),  // 15: orb8.orbit.v1.AgentQueryRequest
+	(*AgentBatch)(nil),         // 16: orb8.orbit.v1.AgentBatch
+	(*AgentHello)(nil),         // 17: orb8.orbit.v1.AgentHello
+	(*AgentStatusRequest)(nil), // 18: orb8.orbit.v1.AgentStatusRequest
+	(*AgentStatus)(nil),        // 19: orb8.orbit.v1.AgentStatus
+	(*ExportStatus)(nil),       // 20: orb8.orbit.v1.ExportStatus
+	(*HistoryStatus)(nil),      // 21: orb8.orbit.v1.HistoryStatus
+	(*CertifyRequest)(nil),     // 22: orb8.orbit.v1.CertifyRequest
+	(*CertifyAnswer)(nil),      // 23: orb8.orbit.v1.CertifyAnswer
+	nil,                        // 24: orb8.orbit.v1.StreamRequest.NodeSinceEntry
+	nil,                        // 25: orb8.orbit.v1.ExportStatus.LostByEntry
+	(*event.Event)(nil),        // 26: orb8.event.v1.Event
 }
 var file_orbit_orbit_proto_depIdxs = []int32{
 	1,  // 0: orb8.orbit.v1.StreamRequest.selection:type_name -> orb8.orbit.v1.Selection
-	23, // 1: orb8.orbit.v1.StreamRequest.node_since:type_name -> orb8.orbit.v1.StreamRequest.NodeSinceEntry
+	24, // 1: orb8.orbit.v1.StreamRequest.node_since:type_name -> orb8.orbit.v1.StreamRequest.NodeSinceEntry
 	1,  // 2: orb8.orbit.v1.QueryRequest.selection:type_name -> orb8.orbit.v1.Selection
 	3,  // 3: orb8.orbit.v1.QueryFlowsRequest.query:type_name -> orb8.orbit.v1.QueryRequest
-	25, // 4: orb8.orbit.v1.Answer.events:type_name -> orb8.event.v1.Event
+	26, // 4: orb8.orbit.v1.Answer.events:type_name -> orb8.event.v1.Event
 	6,  // 5: orb8.orbit.v1.Answer.coverage:type_name -> orb8.orbit.v1.Coverage
-	7,  // 6: orb8.orbit.v1.Coverage.nodes:type_name -> orb8.orbit.v1.NodeCoverage
-	0,  // 7: orb8.orbit.v1.NodeCoverage.answer:type_name -> orb8.orbit.v1.NodeAnswer
-	8,  // 8: orb8.orbit.v1.NodeCoverage.gaps:type_name -> orb8.orbit.v1.Span
-	11, // 9: orb8.orbit.v1.NodesAnswer.nodes:type_name -> orb8.orbit.v1.Node
-	7,  // 10: orb8.orbit.v1.Node.coverage:type_name -> orb8.orbit.v1.NodeCoverage
-	18, // 11: orb8.orbit.v1.Node.status:type_name -> orb8.orbit.v1.AgentStatus
-	12, // 12: orb8.orbit.v1.AgentStreamRequest.selection:type_name -> orb8.orbit.v1.NodeSelection
-	12, // 13: orb8.orbit.v1.AgentQueryRequest.selection:type_name -> orb8.orbit.v1.NodeSelection
-	16, // 14: orb8.orbit.v1.AgentBatch.hello:type_name -> orb8.orbit.v1.AgentHello
-	25, // 15: orb8.orbit.v1.AgentBatch.events:type_name -> orb8.event.v1.Event
-	8,  // 16: orb8.orbit.v1.AgentHello.gaps:type_name -> orb8.orbit.v1.Span
-	16, // 17: orb8.orbit.v1.AgentStatus.hello:type_name -> orb8.orbit.v1.AgentHello
-	20, // 18: orb8.orbit.v1.AgentStatus.history:type_name -> orb8.orbit.v1.HistoryStatus
-	19, // 19: orb8.orbit.v1.AgentStatus.export:type_name -> orb8.orbit.v1.ExportStatus
-	24, // 20: orb8.orbit.v1.ExportStatus.lost_by:type_name -> orb8.orbit.v1.ExportStatus.LostByEntry
-	2,  // 21: orb8.orbit.v1.OrbitService.StreamEvents:input_type -> orb8.orbit.v1.StreamRequest
-	3,  // 22: orb8.orbit.v1.OrbitService.QueryEvents:input_type -> orb8.orbit.v1.QueryRequest
-	2,  // 23: orb8.orbit.v1.OrbitService.StreamFlows:input_type -> orb8.orbit.v1.StreamRequest
-	4,  // 24: orb8.orbit.v1.OrbitService.QueryFlows:input_type -> orb8.orbit.v1.QueryFlowsRequest
-	9,  // 25: orb8.orbit.v1.OrbitService.Nodes:input_type -> orb8.orbit.v1.NodesRequest
-	13, // 26: orb8.orbit.v1.Agent.Stream:input_type -> orb8.orbit.v1.AgentStreamRequest
-	14, // 27: orb8.orbit.v1.Agent.Query:input_type -> orb8.orbit.v1.AgentQueryRequest
-	17, // 28: orb8.orbit.v1.Agent.Status:input_type -> orb8.orbit.v1.AgentStatusRequest
-	21, // 29: orb8.orbit.v1.Certificates.Certify:input_type -> orb8.orbit.v1.CertifyRequest
-	5,  // 30: orb8.orbit.v1.OrbitService.StreamEvents:output_type -> orb8.orbit.v1.Answer
-	5,  // 31: orb8.orbit.v1.OrbitService.QueryEvents:output_type -> orb8.orbit.v1.Answer
-	5,  // 32: orb8.orbit.v1.OrbitService.StreamFlows:output_type -> orb8.orbit.v1.Answer
-	5,  // 33: orb8.orbit.v1.OrbitService.QueryFlows:output_type -> orb8.orbit.v1.Answer
-	10, // 34: orb8.orbit.v1.OrbitService.Nodes:output_type -> orb8.orbit.v1.NodesAnswer
-	15, // 35: orb8.orbit.v1.Agent.Stream:output_type -> orb8.orbit.v1.AgentBatch
-	15, // 36: orb8.orbit.v1.Agent.Query:output_type -> orb8.orbit.v1.AgentBatch
-	18, // 37: orb8.orbit.v1.Agent.Status:output_type -> orb8.orbit.v1.AgentStatus
-	22, // 38: orb8.orbit.v1.Certificates.Certify:output_type -> orb8.orbit.v1.CertifyAnswer
-	30, // [30:39] is the sub-list for method output_type
-	21, // [21:30] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	8,  // 6: orb8.orbit.v1.Coverage.nodes:type_name -> orb8.orbit.v1.NodeCoverage
+	7,  // 7: orb8.orbit.v1.Coverage.store:type_name -> orb8.orbit.v1.StoreCoverage
+	0,  // 8: orb8.orbit.v1.NodeCoverage.answer:type_name -> orb8.orbit.v1.NodeAnswer
+	9,  // 9: orb8.orbit.v1.NodeCoverage.gaps:type_name -> orb8.orbit.v1.Span
+	12, // 10: orb8.orbit.v1.NodesAnswer.nodes:type_name -> orb8.orbit.v1.Node
+	8,  // 11: orb8.orbit.v1.Node.coverage:type_name -> orb8.orbit.v1.NodeCoverage
+	19, // 12: orb8.orbit.v1.Node.status:type_name -> orb8.orbit.v1.AgentStatus
+	13, // 13: orb8.orbit.v1.AgentStreamRequest.selection:type_name -> orb8.orbit.v1.NodeSelection
+	13, // 14: orb8.orbit.v1.AgentQueryRequest.selection:type_name -> orb8.orbit.v1.NodeSelection
+	17, // 15: orb8.orbit.v1.AgentBatch.hello:type_name -> orb8.orbit.v1.AgentHello
+	26, // 16: orb8.orbit.v1.AgentBatch.events:type_name -> orb8.event.v1.Event
+	9,  // 17: orb8.orbit.v1.AgentHello.gaps:type_name -> orb8.orbit.v1.Span
+	17, // 18: orb8.orbit.v1.AgentStatus.hello:type_name -> orb8.orbit.v1.AgentHello
+	21, // 19: orb8.orbit.v1.AgentStatus.history:type_name -> orb8.orbit.v1.HistoryStatus
+	20, // 20: orb8.orbit.v1.AgentStatus.export:type_name -> orb8.orbit.v1.ExportStatus
+	25, // 21: orb8.orbit.v1.ExportStatus.lost_by:type_name -> orb8.orbit.v1.ExportStatus.LostByEntry
+	2,  // 22: orb8.orbit.v1.OrbitService.StreamEvents:input_type -> orb8.orbit.v1.StreamRequest
+	3,  // 23: orb8.orbit.v1.OrbitService.QueryEvents:input_type -> orb8.orbit.v1.QueryRequest
+	2,  // 24: orb8.orbit.v1.OrbitService.StreamFlows:input_type -> orb8.orbit.v1.StreamRequest
+	4,  // 25: orb8.orbit.v1.OrbitService.QueryFlows:input_type -> orb8.orbit.v1.QueryFlowsRequest
+	10, // 26: orb8.orbit.v1.OrbitService.Nodes:input_type -> orb8.orbit.v1.NodesRequest
+	14, // 27: orb8.orbit.v1.Agent.Stream:input_type -> orb8.orbit.v1.AgentStreamRequest
+	15, // 28: orb8.orbit.v1.Agent.Query:input_type -> orb8.orbit.v1.AgentQueryRequest
+	18, // 29: orb8.orbit.v1.Agent.Status:input_type -> orb8.orbit.v1.AgentStatusRequest
+	22, // 30: orb8.orbit.v1.Certificates.Certify:input_type -> orb8.orbit.v1.CertifyRequest
+	5,  // 31: orb8.orbit.v1.OrbitService.StreamEvents:output_type -> orb8.orbit.v1.Answer
+	5,  // 32: orb8.orbit.v1.OrbitService.QueryEvents:output_type -> orb8.orbit.v1.Answer
+	5,  // 33: orb8.orbit.v1.OrbitService.StreamFlows:output_type -> orb8.orbit.v1.Answer
+	5,  // 34: orb8.orbit.v1.OrbitService.QueryFlows:output_type -> orb8.orbit.v1.Answer
+	11, // 35: orb8.orbit.v1.OrbitService.Nodes:output_type -> orb8.orbit.v1.NodesAnswer
+	16, // 36: orb8.orbit.v1.Agent.Stream:output_type -> orb8.orbit.v1.AgentBatch
+	16, // 37: orb8.orbit.v1.Agent.Query:output_type -> orb8.orbit.v1.AgentBatch
+	19, // 38: orb8.orbit.v1.Agent.Status:output_type -> orb8.orbit.v1.AgentStatus
+	23, // 39: orb8.orbit.v1.Certificates.Certify:output_type -> orb8.orbit.v1.CertifyAnswer
+	31, // [31:40] is the sub-list for method output_type
+	22, // [22:31] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_orbit_orbit_proto_init() }
@@ -2192,7 +2293,7 @@ func file_orbit_orbit_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orbit_orbit_proto_rawDesc), len(file_orbit_orbit_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   24,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -10,9 +10,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -30,21 +32,29 @@ type transports struct {
 	header http.Header
 }
 
-// get returns a client and the headers of requests. An error names the option and the file, and holds no contents.
+// Files of Options.Credentials.
+const (
+	headersFile = "headers"
+	tokenFile   = "token"
+	caFile      = "ca.crt"
+	certFile    = "tls.crt"
+	keyFile     = "tls.key"
+)
+
+// get returns a client and the headers of requests. An error names the file, and holds nothing of its contents.
 func (t *transports) get(o *Options) (*http.Client, http.Header, error) {
-	var texts [5][]byte
+	texts := map[string][]byte{}
 	sum := sha256.New()
-	for i, f := range []struct{ option, name string }{{"headers file", o.HeadersFile}, {"token file", o.TokenFile},
-		{"CA file", o.CAFile}, {"certificate file", o.CertFile}, {"key file", o.KeyFile}} {
-		if f.name == "" {
-			continue
+	for _, name := range []string{headersFile, tokenFile, caFile, certFile, keyFile} {
+		if o.Credentials == "" {
+			break
 		}
-		text, err := readFile(f.name)
-		if err != nil {
-			return nil, nil, fmt.Errorf("%s: %w", f.option, err)
+		text, err := readFile(filepath.Join(o.Credentials, name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, nil, err
 		}
-		texts[i] = text
-		fmt.Fprintf(sum, "%d %d\n", i, len(text))
+		texts[name] = text
+		fmt.Fprintf(sum, "%s %d\n", name, len(text))
 		sum.Write(text)
 	}
 	t.mu.Lock()
@@ -54,11 +64,11 @@ func (t *transports) get(o *Options) (*http.Client, http.Header, error) {
 	if t.client != nil && now == t.sum {
 		return t.client, t.header, nil
 	}
-	header, err := headersOf(texts[0], texts[1])
+	header, err := headersOf(texts[headersFile], texts[tokenFile])
 	if err != nil {
 		return nil, nil, err
 	}
-	config, err := tlsOf(o, texts[2], texts[3], texts[4])
+	config, err := tlsOf(texts[caFile], texts[certFile], texts[keyFile])
 	if err != nil {
 		return nil, nil, err
 	}
@@ -104,13 +114,13 @@ func headersOf(lines, token []byte) (http.Header, error) {
 		value = strings.TrimSpace(value)
 		if !ok || name == "" || strings.ContainsFunc(name, func(r rune) bool { return !isNameRune(r) }) ||
 			!isPrintable(value) {
-			return nil, fmt.Errorf("headers file: line %d: want \"name: value\" in printable ASCII", number)
+			return nil, fmt.Errorf(headersFile+": line %d: want \"name: value\" in printable ASCII", number)
 		}
 		header.Add(name, value)
 	}
 	if text := strings.TrimSpace(string(token)); text != "" {
 		if !isPrintable(text) {
-			return nil, errors.New("token file: want one token in printable ASCII")
+			return nil, errors.New(tokenFile + ": want one token in printable ASCII")
 		}
 		header.Set("Authorization", "Bearer "+text)
 	}
@@ -125,18 +135,18 @@ func isPrintable(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
-func tlsOf(o *Options, ca, cert, key []byte) (*tls.Config, error) {
+func tlsOf(ca, cert, key []byte) (*tls.Config, error) {
 	t := &tls.Config{MinVersion: tls.VersionTLS12}
-	if o.CAFile != "" {
+	if len(ca) > 0 {
 		t.RootCAs = x509.NewCertPool()
 		if !t.RootCAs.AppendCertsFromPEM(ca) {
-			return nil, fmt.Errorf("CA file: %s: no certificate in PEM", o.CAFile)
+			return nil, fmt.Errorf("%s: no certificate in PEM", caFile)
 		}
 	}
-	if o.CertFile != "" || o.KeyFile != "" {
+	if len(cert)+len(key) > 0 {
 		pair, err := tls.X509KeyPair(cert, key)
 		if err != nil {
-			return nil, fmt.Errorf("certificate file: %s with key file %s: %w", o.CertFile, o.KeyFile, err)
+			return nil, fmt.Errorf("%s with %s: %w", certFile, keyFile, err)
 		}
 		t.Certificates = []tls.Certificate{pair}
 	}
@@ -150,7 +160,7 @@ var errSlow = fmt.Errorf("it did not answer within %v", firstTimeout)
 func (r *read) query(query string, g segment, each func() error) error {
 	client, header, err := r.http.get(&r.o)
 	if err != nil {
-		return err
+		return &storeError{"the server cannot read its credentials", err.Error()}
 	}
 	ctx, cancel := context.WithCancelCause(r.ctx)
 	defer cancel(nil)
@@ -172,7 +182,8 @@ func (r *read) query(query string, g segment, each func() error) error {
 	defer func() { _ = answer.Body.Close() }()
 	if answer.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(answer.Body, 512)) // the status says more
-		return fmt.Errorf("it answers %s: %s", answer.Status, printable(text))
+		return &storeError{fmt.Sprintf("it answers %d %s", answer.StatusCode, http.StatusText(answer.StatusCode)),
+			printable(text)}
 	}
 	body := &meter{r: answer.Body, read: &r.bytes}
 	lines := bufio.NewReaderSize(body, 64<<10)
@@ -229,11 +240,22 @@ func (r *read) explain(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
-	var failed *url.Error
-	if errors.As(err, &failed) {
-		err = failed.Err // its URL is of no use to users
+	// Users learn no address of the store.
+	return &storeError{"its answer was cut, or it is not reachable", err.Error()}
+}
+
+// storeError is an error for users, with details that are not for them.
+type storeError struct{ text, detail string }
+
+func (e *storeError) Error() string { return e.text }
+
+// Detail returns all that is known of an error of Read, for a log.
+func Detail(err error) string {
+	var of *storeError
+	if errors.As(err, &of) {
+		return of.text + ": " + of.detail
 	}
-	return err
+	return err.Error()
 }
 
 // printable is a text for an error.

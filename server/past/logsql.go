@@ -112,7 +112,7 @@ func (r *read) count(g segment, step time.Duration) (all []bucket, err error) {
 		at, timeErr := otlp.ParseTime(r.row.get(fieldTime))
 		n, countErr := strconv.ParseUint(r.row.get("rows"), 10, 40)
 		if timeErr != nil || countErr != nil || at < g.from-min(g.from, uint64(step)) || at >= g.to {
-			return fmt.Errorf("%q: it is no count of rows", clip(r.row.line))
+			return &storeError{"its answer is no count of rows", printable(clip(r.row.line))}
 		}
 		all = append(all, bucket{span{max(at, g.from), min(at+uint64(step), g.to)}, int(n)})
 		return nil
@@ -131,9 +131,12 @@ func (r *read) oldest() (at uint64, err error) {
 	g := segment{span: span{1, r.s.Until}}
 	err = r.query(r.s.filter(g, r.o.Resource)+" | stats min("+fieldTime+") first", g, func() error {
 		if text := r.row.get("first"); text != "" {
-			at, err = otlp.ParseTime(text)
+			var wrong error
+			if at, wrong = otlp.ParseTime(text); wrong != nil {
+				return &storeError{"its answer is no time", printable(clip(r.row.line))}
+			}
 		}
-		return err
+		return nil
 	})
 	return at, err
 }

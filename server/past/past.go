@@ -21,11 +21,10 @@ import (
 type Options struct {
 	// URL is that of VictoriaLogs, http://victorialogs.monitoring:9428, or of what stands before it.
 	URL string
-	// HeadersFile has a line "name: value" for each header of requests, TokenFile a bearer token; empty: none.
-	HeadersFile, TokenFile string
-	// CAFile has the authority of the store's certificate; empty: those of the system. CertFile and KeyFile are a
-	// client certificate; empty: none.
-	CAFile, CertFile, KeyFile string
+	// Credentials is a directory with what the store requires, as far as it does: headers, with a line "name: value"
+	// for each header of requests; token, a bearer token; ca.crt, the authority of the store's certificate; tls.crt
+	// and tls.key, a client certificate. Empty: none.
+	Credentials string
 	// Resource are attributes that the resource of records must have, such as k8s.cluster.name where several clusters
 	// share a store.
 	Resource map[string]string
@@ -43,7 +42,8 @@ type Store struct {
 	maxPage int
 }
 
-// Open checks the options. It reads the files, but does not connect.
+// Open checks the URL. Files are read for each request: a Secret that is missing is an error of queries, not of
+// servers.
 func Open(o Options) (*Store, error) {
 	base, err := url.Parse(o.URL)
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" || base.User != nil ||
@@ -52,8 +52,9 @@ func Open(o Options) (*Store, error) {
 			"fragment", o.URL)
 	}
 	s := &Store{o: o, base: base.JoinPath("select", "logsql", "query"), maxPage: maxPage}
-	if _, _, err := s.http.get(&s.o); err != nil {
-		return nil, err
+	if _, _, err := s.http.get(&s.o); err != nil && o.Log != nil {
+		// It may come later: servers answer for the agents meanwhile.
+		o.Log.Warn("the history store cannot be read", "err", err)
 	}
 	return s, nil
 }
@@ -73,7 +74,7 @@ type Selection struct {
 	Cuts map[string]uint64
 	// Newest limits the events to the newest; 0: all.
 	Newest int
-	// Hold is told how many bytes the newest events take together, before they are passed on. An error ends the read.
+	// Hold takes how many bytes the newest events hold together, before they are passed on. An error ends the read.
 	Hold func(bytes int) error
 }
 
@@ -93,7 +94,7 @@ const (
 	maxLine  = 256 << 10
 	maxRows  = 5_000_000
 	maxBytes = 8 << 30
-	// maxPage is how many rows the store is asked to sort, minStep the shortest time that is divided by that.
+	// maxPage is how many rows the store has to sort at a time, minStep the shortest time that is divided by that.
 	maxPage = 20_000
 	minStep = 10 * time.Millisecond
 	// maxBuckets limits the parts of a time that rows are counted in.
@@ -206,7 +207,7 @@ func stepOf(s span) time.Duration {
 	return step
 }
 
-// pages reads a segment in parts of few rows, as far as rows can be told apart by their times.
+// pages reads a segment in parts of few rows, as far as the times of rows differ.
 func (r *read) pages(g segment, step time.Duration) error {
 	counts, err := r.count(g, step)
 	if err != nil {

@@ -119,7 +119,7 @@ const second = uint64(time.Second)
 var start = uint64(time.Date(2026, 11, 30, 10, 0, 0, 0, time.UTC).UnixNano())
 
 func dnsRow(at uint64, node, namespace, name string) map[string]string {
-	return map[string]string{"_time": time.Unix(0, int64(at)).UTC().Format(time.RFC3339Nano), "event_name": "orb8.dns",
+	return map[string]string{"_time": timeText(at), "event_name": "orb8.dns",
 		"k8s.node.name": node, "k8s.namespace.name": namespace, "k8s.pod.name": "web", "dns.question.name": name,
 		"dns.answers": `["10.0.0.1","10.0.0.2"]`}
 }
@@ -198,7 +198,8 @@ func TestRead_ForeignRows(t *testing.T) {
 	}
 	f := &fakeStore{rows: []map[string]string{
 		dnsRow(start+second, "n1", "shop", "good"), with("event_name", "nginx"), with("event_name", "orb8.exec"),
-		with("k8s.node.name", ""), with("k8s.node.name", strings.Repeat("n", 300)), with("source.address", "10.0.0.300"),
+		with("k8s.node.name", ""), with("k8s.node.name", strings.Repeat("n", 300)),
+		with("source.address", "10.0.0.300"),
 		with("orb8.outcome", "\x00"), with("_time", "yesterday"), with("_time", "2500-01-01T00:00:00Z"),
 		with("orb8.comment", strings.Repeat("x", maxLine)), with("source.port", "-1"), with("orb8.newer", "than this"),
 	}}
@@ -306,7 +307,7 @@ func TestRead_Failures(t *testing.T) {
 		}, "it answers 403 Forbidden: no [2J right "},
 		"redirects": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://elsewhere.example", http.StatusFound)
-		}, "it answers 302 Found: "},
+		}, "it answers 302 Found"},
 		"is cut": {func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write([]byte(`{"_time":"2026-11-30T10:00:00Z","rows":"1"}` + "\n"))
 			w.(http.Flusher).Flush()
@@ -314,12 +315,12 @@ func TestRead_Failures(t *testing.T) {
 		}, "unexpected EOF"},
 		"counts wrong": {func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write([]byte(`{"_time":"2027-11-30T10:00:00Z","rows":"-1"}` + "\n"))
-		}, "it is no count of rows"},
+		}, "its answer is no count of rows"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := openFake(t, &fakeStore{broken: test.broken})
 			_, err := s.Read(t.Context(), &Selection{Since: start, Until: start + second}, nil)
-			if err == nil || !strings.Contains(err.Error(), test.want) {
+			if err == nil || !strings.Contains(Detail(err), test.want) || strings.Contains(err.Error(), "127.0.0.1") {
 				t.Errorf("%v, want %s", err, test.want)
 			}
 		})
@@ -337,36 +338,46 @@ func TestRead_Failures(t *testing.T) {
 	})
 }
 
-func TestOpen_Files(t *testing.T) {
+func TestOpen_URL(t *testing.T) {
+	for _, url := range []string{"", "victorialogs:9428", "http://u:p@x", "http://x?a=b", "file:///x"} {
+		if _, err := Open(Options{URL: url}); err == nil {
+			t.Errorf("%q is accepted", url)
+		}
+	}
+}
+
+// TestCredentials_MayChange changes a token while the store is open.
+func TestCredentials_MayChange(t *testing.T) {
 	dir := t.TempDir()
-	write := func(name, text string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+	write := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return path
 	}
 	f := &fakeStore{}
-	token := write("token", "secret\n")
 	s := openFake(t, f, func(o *Options) {
-		o.TokenFile, o.HeadersFile = token, write("headers", "# tenant\nAccountID: 7\n")
-		o.Resource = map[string]string{"k8s.cluster.name": "prod"}
+		o.Credentials, o.Resource = dir, map[string]string{"k8s.cluster.name": "prod"}
 	})
-	for _, want := range []string{"Bearer secret", "Bearer new"} {
-		questions(t, s, &Selection{Since: start, Until: start + second})
-		if got := f.header.Get("Authorization"); got != want || f.header.Get("AccountID") != "7" {
+	sel := &Selection{Since: start, Until: start + second}
+	write("headers", "# tenant\nAccountID: 7\n")
+	for _, token := range []string{"secret", "new"} {
+		write("token", token+"\n")
+		questions(t, s, sel)
+		if got := f.header.Get("Authorization"); got != "Bearer "+token || f.header.Get("AccountID") != "7" {
 			t.Errorf("%q %v", got, f.header)
 		}
-		write("token", "new")
 	}
 	if !strings.Contains(f.queries[0], `"k8s.cluster.name":="prod"`) {
 		t.Errorf("%s", f.queries[0])
 	}
-	for _, o := range []Options{{URL: "victorialogs:9428"}, {URL: "http://u:p@x"}, {URL: "http://x?a=b"},
-		{URL: "http://x", TokenFile: filepath.Join(dir, "none")}, {URL: "http://x", CAFile: token},
-		{URL: "http://x", HeadersFile: write("wrong", "a b: c")}, {URL: "http://x", CertFile: token, KeyFile: token}} {
-		if _, err := Open(o); err == nil || strings.Contains(err.Error(), "secret") {
-			t.Errorf("%+v: %v", o, err)
+	for _, file := range []string{"ca.crt", "tls.key", "headers"} {
+		write(file, "a secret\n")
+		_, err := s.Read(t.Context(), sel, nil)
+		if err == nil || strings.Contains(Detail(err), "a secret") || !strings.Contains(err.Error(), "credentials") {
+			t.Errorf("%s: %v", file, err)
+		}
+		if err := os.Remove(filepath.Join(dir, file)); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
