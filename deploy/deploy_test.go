@@ -116,8 +116,10 @@ func TestServer_IsRestricted(t *testing.T) {
 		}
 		// The standard does not ask for these.
 		c := template.Spec.Containers[0].SecurityContext
-		if !*c.ReadOnlyRootFilesystem || len(template.Spec.Volumes) > 0 {
-			t.Errorf("%s: a file system that can be written, or volumes", name)
+		volumes := template.Spec.Volumes
+		if !*c.ReadOnlyRootFilesystem || len(volumes) != 1 || volumes[0].Secret == nil ||
+			volumes[0].Secret.SecretName != HistorySecret {
+			t.Errorf("%s: a file system that can be written, or volumes besides the history store's Secret", name)
 		}
 		for key := range template.Annotations {
 			if strings.Contains(key, "apparmor") || strings.Contains(key, "seccomp") {

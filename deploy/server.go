@@ -40,7 +40,9 @@ func (v *Values) deployment() *appsv1.Deployment {
 }
 
 func (v *Values) serverPod() corev1.PodSpec {
+	volumes, _ := historyVolumes()
 	return corev1.PodSpec{
+		Volumes:                       volumes,
 		ServiceAccountName:            Server,
 		AutomountServiceAccountToken:  new(true),
 		EnableServiceLinks:            new(false),
@@ -74,10 +76,10 @@ func (v *Values) serverContainer() corev1.Container {
 		Image:           v.Image,
 		ImagePullPolicy: v.ImagePullPolicy,
 		Command:         []string{"/orb8-server"},
-		Args: []string{
+		Args: append([]string{
 			fmt.Sprintf("--listen=:%d", orbit.ServerPort), fmt.Sprintf("--health=:%d", serverHealthPort),
 			"--agents=" + Agent, "--authority-secret=" + v.AuthoritySecret, v.metricsAuth(),
-		},
+		}, v.History.args()...),
 		Env: append([]corev1.EnvVar{
 			podspec.FieldEnv("ORB8_NODE_NAME", "spec.nodeName"),
 			{Name: "GOMEMLIMIT", Value: podspec.GoMemoryLimit(limits[corev1.ResourceMemory])},
@@ -101,6 +103,7 @@ func (v *Values) serverContainer() corev1.Container {
 		},
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
 	}
+	_, c.VolumeMounts = historyVolumes()
 	setProbes(&c)
 	return c
 }

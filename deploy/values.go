@@ -54,6 +54,8 @@ type Values struct {
 	AuthoritySecret string `json:"authoritySecret,omitempty"`
 	// OTLP is the export of events; nil: off.
 	OTLP *OTLP `json:"otlp,omitempty"`
+	// History is the store of what agents hold no more; nil: none.
+	History *History `json:"history,omitempty"`
 }
 
 // kinds are the kinds that an agent can record, and whether it does by default. Arguments of programs and of system
@@ -163,8 +165,14 @@ func (v *Values) Validate() error {
 		return &ValueError{"authoritySecret", v.AuthoritySecret, "the name of a Secret"}
 	case v.OldestKernel != "" && !kernelRelease.MatchString(v.OldestKernel):
 		return &ValueError{"oldestKernel", v.OldestKernel, "a release such as 5.10"}
-	case v.OTLP != nil:
-		return v.OTLP.validate(v.Kinds)
+	}
+	if v.OTLP != nil {
+		if err := v.OTLP.validate(v.Kinds); err != nil {
+			return err
+		}
+	}
+	if v.History != nil {
+		return v.History.validate()
 	}
 	return nil
 }

@@ -58,6 +58,7 @@ type installOptions struct {
 	runtimeClass    string
 	authoritySecret string
 	otlp            deploy.OTLP
+	history         deploy.History
 
 	dryRun         string
 	output         string
@@ -139,6 +140,10 @@ func (o *installOptions) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&o.authoritySecret, "authority-secret", "", "Secret with the certificate authority that servers "+
 		"use, such as one of cert-manager (default: servers make their own)")
 	o.bindOTLP(flags)
+	flags.StringVar(&o.history.URL, "history-url", "", "Let servers read what agents hold no more from this "+
+		"VictoriaLogs; \"\" switches it off (see docs/history.md)")
+	flags.StringVar(&o.history.Resource, "history-resource", "", "Attributes that the resource of records in the "+
+		"store must have, NAME=VALUE with commas between, where several clusters share it")
 	flags.StringVar(&o.dryRun, "dry-run", dryRunNone, "none, client (print what would be applied, without asking the "+
 		"cluster) or server (let the API server check it)")
 	flags.StringVarP(&o.output, "output", "o", "", "Output format: yaml, or nothing")
@@ -215,6 +220,7 @@ func (o *installOptions) override(flags *pflag.FlagSet, v *deploy.Values) error 
 		}
 	}
 	o.overrideOTLP(flags, v)
+	o.overrideHistory(flags, v)
 	if !flags.Changed("history-memory") {
 		return nil
 	}
@@ -275,6 +281,24 @@ func (o *installOptions) overrideOTLP(flags *pflag.FlagSet, v *deploy.Values) {
 	}
 }
 
+// overrideHistory sets the values of the history store that flags were given for.
+func (o *installOptions) overrideHistory(flags *pflag.FlagSet, v *deploy.Values) {
+	next := deploy.History{}
+	if v.History != nil {
+		next = *v.History
+	}
+	if flags.Changed("history-url") {
+		next.URL = o.history.URL
+	}
+	if flags.Changed("history-resource") {
+		next.Resource = o.history.Resource
+	}
+	v.History = &next
+	if next.URL == "" && (flags.Changed("history-url") || next.Resource == "") {
+		v.History = nil
+	}
+}
+
 // valueFlags are the flags of values.
 var valueFlags = map[string]string{
 	"namespace": "--namespace", "image": "--image", "kinds": "--kinds", "replicas": "--replicas",
@@ -283,6 +307,7 @@ var valueFlags = map[string]string{
 	"otlp.endpoint": "--otlp-endpoint", "otlp.protocol": "--otlp-protocol",
 	"otlp.kinds": "--otlp-kinds", "otlp.updates": "--otlp-updates", "otlp.headersSecret": "--otlp-headers-secret",
 	"otlp.caSecret": "--otlp-ca-secret", "otlp.clientSecret": "--otlp-client-secret",
+	"history.url": "--history-url", "history.resource": "--history-resource",
 }
 
 // wrongFlag makes a wrong value a usage error that names its flag.

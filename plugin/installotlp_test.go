@@ -46,3 +46,38 @@ func TestInstall_OTLPFlags(t *testing.T) {
 		t.Error("the values of before were changed")
 	}
 }
+
+func TestInstall_HistoryFlags(t *testing.T) {
+	before := deploy.History{URL: "http://store:9428", Resource: "k8s.cluster.name=prod"}
+	for name, c := range map[string]struct {
+		args []string
+		had  *deploy.History
+		want *deploy.History
+	}{
+		"none":  {nil, nil, nil},
+		"stays": {nil, &before, &before},
+		"on":    {[]string{"--history-url=http://store:9428", "--history-resource=k8s.cluster.name=prod"}, nil, &before},
+		"off":   {[]string{"--history-url="}, &before, nil},
+		"moves": {[]string{"--history-url=https://s"}, &before, &deploy.History{URL: "https://s",
+			Resource: before.Resource}},
+		"not whole": {[]string{"--history-resource=a=b"}, nil, &deploy.History{Resource: "a=b"}}, // validation refuses it
+	} {
+		o := &installOptions{kube: genericclioptions.NewConfigFlags(true)}
+		flags := pflag.NewFlagSet("install", pflag.ContinueOnError)
+		o.bind(flags)
+		if err := flags.Parse(c.args); err != nil {
+			t.Fatal(err)
+		}
+		values := deploy.Default("orb8-system", "v1", "image")
+		values.History = c.had
+		if err := o.override(flags, values); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(values.History, c.want) {
+			t.Errorf("%s: %+v, want %+v", name, values.History, c.want)
+		}
+		if err := values.Validate(); (err != nil) != (name == "not whole") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -58,7 +58,7 @@ func (c *pastConfig) run(parent context.Context, open func(*reporter) (live.Cons
 	}
 	r.Logf("%s", &result.Tally)
 	switch {
-	case result.Tally.Traced < result.Tally.Nodes:
+	case result.Tally.Traced < result.Tally.Nodes, result.Coverage.GetStore().GetError() != "":
 		return &exitError{ExitSomeFailed, nil}
 	case c.failOnLoss && result.Tally.Lost():
 		return &exitError{ExitLost, errLost}
@@ -131,11 +131,19 @@ func coverageStart(c *orbit.Coverage) time.Time {
 		if n.GetAnswer() == orbit.NodeAnswer_NODE_ANSWER_OK {
 			first = min(first, n.GetReach())
 		}
+		if isStored(c, n) {
+			first = 0
+		}
 	}
 	if first == math.MaxInt64 {
 		first = 0
 	}
 	return time.Unix(0, int64(min(max(c.GetSince(), first), math.MaxInt64)))
+}
+
+// isStored reports whether what a node holds no more is of the history store.
+func isStored(c *orbit.Coverage, n *orbit.NodeCoverage) bool {
+	return n.GetStoredUntil() > 0 && c.GetStore() != nil && c.GetStore().GetError() == ""
 }
 
 // checkRecorded refuses an answer if no node records any of the kinds, or none is visible.
@@ -170,7 +178,7 @@ func unknownTimes(c *orbit.Coverage) (lines []string) {
 			continue
 		}
 		spans := n.GetGaps()
-		if n.GetReach() > c.GetSince() && c.GetSince() > 0 {
+		if n.GetReach() > c.GetSince() && c.GetSince() > 0 && !isStored(c, n) {
 			spans = append([]*orbit.Span{{From: c.GetSince(), To: n.GetReach()}}, spans...)
 		}
 		for _, s := range orbit.MergeSpans(spans...) {
@@ -231,6 +239,25 @@ func coverageLines(s *orbit.Selection, c *orbit.Coverage, now time.Time) (lines 
 		ago := now.Sub(time.Unix(0, int64(latest.GetReach()))).Round(time.Second)
 		lines = append(lines, fmt.Sprintf("the history reaches back %v (%s)", ago, string(safe.AppendText(nil,
 			latest.GetNode()))))
+	}
+	return append(lines, storeLines(c.GetStore())...)
+}
+
+// storeLines say what of an answer is of the history store.
+func storeLines(s *orbit.StoreCoverage) (lines []string) {
+	switch {
+	case s == nil:
+		return nil
+	case s.GetError() != "":
+		lines = append(lines, fmt.Sprintf("the history store: %s: what is older is missing",
+			string(safe.AppendText(nil, s.GetError()))))
+	default:
+		lines = append(lines, fmt.Sprintf("what is older is of the history store: %d %s", s.GetEvents(),
+			plural.Noun(s.GetEvents(), "event")))
+	}
+	if n := s.GetUnreadable() + s.GetForeign(); n > 0 {
+		lines = append(lines, fmt.Sprintf("the history store also sent %d rows that cannot be read, and %d that are "+
+			"not of orb8", s.GetUnreadable(), s.GetForeign()))
 	}
 	return lines
 }

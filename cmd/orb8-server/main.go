@@ -184,7 +184,7 @@ func serve(
 	err = server.Run(ctx, server.Options{
 		Client: client, Namespace: namespace, Agents: s.agents, Version: version.Version(), Listener: listener,
 		Health: health, Authority: certificates, Door: doorOf{door}, Past: store, Log: log, Metrics: counted,
-		Scrape: port,
+		Scrape:      port,
 		Credentials: orbit.ServerCredentials(certificates.ServerTLS(), door.Refuse),
 	})
 	if cause := context.Cause(ctx); err == nil && cause != nil && !errors.Is(cause, context.Canceled) {

@@ -34,7 +34,9 @@ type Values struct {
 	AuthoritySecret *string `json:"authoritySecret"`
 	// Export is the section export of the agents' configuration; null: off.
 	Export json.RawMessage `json:"export"`
-	Agent  Agent           `json:"agent"`
+	// History is the store that servers read; an empty URL: none.
+	History deploy.History `json:"history"`
+	Agent   Agent          `json:"agent"`
 }
 
 // Agent holds fields of the agents' pods.
@@ -66,6 +68,9 @@ func ValuesOf(v *deploy.Values) *Values {
 			Resources: &c.Resources, SecurityContext: c.SecurityContext, Env: c.Env, Credentials: v.Credentials(),
 		},
 	}
+	if v.History != nil {
+		values.History = *v.History
+	}
 	if v.Image != "" {
 		values.Image = &v.Image
 	}
@@ -88,6 +93,8 @@ const (
 	metricsExpr   = `{{ .Values.metricsAuth }}`
 	kindsExpr     = `{{ .Values.kinds | join ", " }}`
 	exportExpr    = `{{ toJson .Values.export }}`
+	historyExpr   = `{{ .Values.history.url }}`
+	resourceExpr  = `{{ .Values.history.resource }}`
 )
 
 // podFields are the fields of pods that have a value of the chart.
@@ -114,6 +121,7 @@ func Templates() (map[string]string, error) {
 	values.Kinds, values.AggregateToView = []string{kindsExpr}, true
 	values.AuthoritySecret, values.MetricsAuth = authorityExpr, metricsExpr
 	values.ServiceMonitor, values.PodMonitor = true, true
+	values.History = &deploy.History{URL: historyExpr, Resource: resourceExpr}
 	templates := map[string]string{}
 	for _, object := range values.Objects() {
 		u, err := deploy.Unstructured(object)
@@ -243,6 +251,7 @@ func valuesFile() (string, error) {
 # The values under "agent" follow from the others: for another set of kinds or more history, take them from the output
 # of kubectl orb8 install --dry-run=client -o yaml
 # "export" is the section export of the agents' configuration, and "agent.credentials" has its Secrets: docs/otlp.md
+# "history" is the store of what agents hold no more: docs/history.md
 # The namespace must have the label pod-security.kubernetes.io/enforce=privileged where Pod Security is enforced.
 ` + string(text), nil
 }

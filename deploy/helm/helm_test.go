@@ -137,6 +137,7 @@ func TestChart_GivesTheObjects(t *testing.T) {
 	custom.OldestKernel, custom.ServiceMonitor, custom.MetricsAuth = "5.10", true, deploy.MetricsAuthNone
 	custom.OTLP = &deploy.OTLP{Endpoint: "collector.monitoring:4317", HeadersSecret: "token", CASecret: "ca",
 		Kinds: []string{"exec"}}
+	custom.History = &deploy.History{URL: "https://victorialogs.monitoring:9428", Resource: "k8s.cluster.name=prod"}
 	for name, v := range map[string]*deploy.Values{
 		"default": deploy.Default(deploy.DefaultNamespace, "v1.2.3", repository+":v1.2.3"), "custom": custom,
 	} {
