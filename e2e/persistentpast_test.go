@@ -1,0 +1,172 @@
+package e2e
+
+import (
+	"context"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/e2e/kit"
+	"github.com/orb8-dev/kubectl-orb8/e2e/stores"
+)
+
+// pastTimeout limits each wait for the store.
+const pastTimeout = 3 * time.Minute
+
+// TestPersistentHistory has agents export their events through a collector to a store, takes away their own history,
+// and asks for it: the totals are those of the ground truth. It is not parallel, as TestPersistentMode.
+func TestPersistentHistory(t *testing.T) {
+	e := kit.NeedOwn(t)
+	before := e.Snapshot(t, true)
+	otlp, store := startStores(t, e)
+	install(t, e)
+	run(t, e, e.Kubeconfig, 0, "install", "--timeout", "2m", "--otlp-endpoint", otlp, "--otlp-insecure",
+		"--otlp-updates", "10s", "--history-url", "http://"+store.address)
+	ns, totals := groundTruth(t, e.InMode(kit.ModeCluster))
+	bank := e.Namespace(t, nil)
+	client, to := clientAndServer(t, e, bank, bank, "-tcp", ":7000")
+	client.Exec(t, "tcp", "-to", to.String(), "-send", "1000", "-recv", "2000")
+	awaitExported(t, e)
+	killPods(t, e, "agent", "")
+	run(t, e, e.Kubeconfig, 0, "install", "--timeout", "2m") // it waits for the new agents
+	args := []string{"flows", "-n", ns, "--since", "1h", "-o", "json"}
+	t.Run("totals", func(t *testing.T) {
+		tr := query(t, e, e.Kubeconfig, 0, args...)
+		totals(t, tr)
+		if !strings.Contains(tr.Stderr(), "what is older is of the history store: ") {
+			t.Errorf("the answer does not say where it is from:\n%s", tr.Stderr())
+		}
+	})
+	t.Run("sums", func(t *testing.T) { sumsOfFlows(t, e, ns) })
+	t.Run("tenant", func(t *testing.T) {
+		jane := e.User(t, "jane")
+		e.Apply(t, viewerRBAC("jane", bank))
+		tr := query(t, e, jane, 0, "flows", "-A", "--since", "1h", "-o", "json")
+		var seen []string
+		tr.JQ(t, &seen, `map(select(.kind == "flow").namespace) | unique`)
+		if len(seen) != 1 || seen[0] != bank || strings.Contains(tr.Stdout(t)+tr.Stderr(), ns) {
+			t.Errorf("jane sees %v:\n%s", seen, tr.Stderr())
+		}
+	})
+	t.Run("store down", func(t *testing.T) {
+		store.stop()
+		tr := query(t, e, e.Kubeconfig, 3, args...)
+		if !strings.Contains(tr.Stderr(), "the history store: ") {
+			t.Errorf("the answer does not say that the store is missing:\n%s", tr.Stderr())
+		}
+	})
+	run(t, e, e.Kubeconfig, 0, "uninstall")
+	kit.AwaitNoProcess(t, "orb8-agent", kit.CleanupTime)
+	before.NothingLeft(t)
+}
+
+// storeProcess is a VictoriaLogs.
+type storeProcess struct {
+	address string
+	stop    func()
+}
+
+// startStores runs a collector and a VictoriaLogs on this machine, at an address that pods reach, until the test ends.
+func startStores(t *testing.T, e *kit.Env) (collector string, store *storeProcess) {
+	t.Helper()
+	api, err := url.Parse(e.REST.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listen := func() string {
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", net.JoinHostPort(api.Hostname(), "0"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = l.Close() }()
+		return l.Addr().String()
+	}
+	store = &storeProcess{address: listen()}
+	program, err := stores.VictoriaLogs.Build(t.Context(), e.Root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store.stop = startProgram(t, program, "-httpListenAddr="+store.address, "-storageDataPath="+t.TempDir())
+	if program, err = stores.Collector.Build(t.Context(), e.Root); err != nil {
+		t.Fatal(err)
+	}
+	collector = listen()
+	config := filepath.Join(t.TempDir(), "config.yaml")
+	text := strings.NewReplacer("ENDPOINT", collector, "STORE", store.address).Replace(`
+receivers:
+  otlp: {protocols: {grpc: {endpoint: "ENDPOINT"}}}
+exporters:
+  otlphttp/victorialogs: {logs_endpoint: "http://STORE/insert/opentelemetry/v1/logs"}
+service:
+  telemetry: {metrics: {level: none}}
+  pipelines:
+    logs: {receivers: [otlp], exporters: [otlphttp/victorialogs]}
+`)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	startProgram(t, program, "--config="+config)
+	return collector, store
+}
+
+// startProgram runs a program until the test ends, or stop is called.
+func startProgram(t *testing.T, path string, args ...string) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
+	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait() // it is interrupted
+	}()
+	stop = func() {
+		cancel()
+		<-ended
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// awaitExported waits until no agent has anything left to export.
+func awaitExported(t *testing.T, e *kit.Env) {
+	t.Helper()
+	deadline := time.Now().Add(pastTimeout)
+	var last string
+	for quiet := 0; quiet < 3; {
+		if time.Now().After(deadline) {
+			t.Fatalf("agents still export:\n%s", last)
+		}
+		tr := e.Trace(t, "status", "-o", "json")
+		if code := tr.Wait(t); code != 0 {
+			t.Fatalf("status exits with %d:\n%s", code, tr.Stderr())
+		}
+		last = tr.Stdout(t)
+		var exports []struct{ Sent, Lost, Pending uint64 }
+		tr.JQ(t, &exports, `[.[] | .. | objects | select(has("queued") and has("sent"))]`)
+		quiet++
+		for _, x := range exports {
+			if x.Lost > 0 {
+				t.Fatalf("records were lost: %+v", exports)
+			}
+			if x.Pending > 0 || x.Sent == 0 {
+				quiet = 0
+			}
+		}
+		if len(exports) < len(e.Nodes) {
+			quiet = 0
+		}
+		// Changes of living flows wait for --otlp-updates.
+		time.Sleep(5 * time.Second)
+	}
+}
