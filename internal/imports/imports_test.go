@@ -160,7 +160,7 @@ var rules = []rule{
 			"internal/capabilities", "internal/delay", "internal/plural",
 			"internal/version",
 			"plugin/live",
-			"plugin/stream",
+			"plugin/stream", "plugin/internal/preface",
 			"plugin/launch",
 			"plugin/rights",
 			"plugin/advice",
