@@ -42,7 +42,8 @@ var (
 var (
 	agents = metric{"orb8_server_agents", "gauge",
 		"Agents by the state of the connection: `connected`, `connecting`, `idle` (no request has needed it lately), " +
-			"`unreachable`, `late` (it did not answer the last request in time), or `incompatible` (another protocol).", []string{"state"}}
+			"`unreachable`, `late` (it did not answer the last request in time), or `incompatible` (another " +
+			"protocol).", []string{"state"}}
 	certificateExpiry = metric{"orb8_server_certificate_expiry_timestamp_seconds", "gauge",
 		"When the server's certificate ends, since the Unix epoch.", nil}
 	authorityExpiry = metric{"orb8_server_authority_expiry_timestamp_seconds", "gauge",
