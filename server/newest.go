@@ -13,8 +13,8 @@ const (
 	// leastNewest is the least number of events in a request: nodes report the flows of an interval at once, so that a
 	// few of them have most of the newest events.
 	leastNewest = 16
-	// manyNodes is from how many nodes on the answers are kept: asking a few nodes anew takes less than it spares.
-	manyNodes = 16
+	// worthKeeping is from how many nodes on the answers are kept: asking a few nodes anew takes less than it spares.
+	worthKeeping = 16
 	// maxKept limits the events that are kept until all nodes have answered.
 	maxKept = 1 << 15
 	// endsOfFlow is how many events a flow has in the answers of nodes: one of each end, and some are not visible.
@@ -26,7 +26,7 @@ const (
 // returns false where the answers are too large to be kept, or not worth it.
 func (q *query) runNewest(ctx context.Context, nodes []*agent, newest int) (done bool, err error) {
 	newest = max(newest, leastNewest)
-	if q.last == 0 || len(nodes) < manyNodes || newest*len(nodes) > maxKept {
+	if q.last == 0 || len(nodes) < worthKeeping || newest*len(nodes) > maxKept {
 		return false, nil
 	}
 	ctx, end := context.WithCancelCause(ctx)
