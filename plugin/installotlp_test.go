@@ -56,11 +56,13 @@ func TestInstall_HistoryFlags(t *testing.T) {
 	}{
 		"none":  {nil, nil, nil},
 		"stays": {nil, &before, &before},
-		"on":    {[]string{"--history-url=http://store:9428", "--history-resource=k8s.cluster.name=prod"}, nil, &before},
-		"off":   {[]string{"--history-url="}, &before, nil},
+		"on": {[]string{"--history-url=http://store:9428", "--history-resource=k8s.cluster.name=prod"}, nil,
+			&before},
+		"off": {[]string{"--history-url="}, &before, nil},
 		"moves": {[]string{"--history-url=https://s"}, &before, &deploy.History{URL: "https://s",
 			Resource: before.Resource}},
-		"not whole": {[]string{"--history-resource=a=b"}, nil, &deploy.History{Resource: "a=b"}}, // validation refuses it
+		// Validation refuses it.
+		"not whole": {[]string{"--history-resource=a=b"}, nil, &deploy.History{Resource: "a=b"}},
 	} {
 		o := &installOptions{kube: genericclioptions.NewConfigFlags(true)}
 		flags := pflag.NewFlagSet("install", pflag.ContinueOnError)

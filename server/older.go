@@ -223,7 +223,6 @@ type seam struct {
 	held map[string]uint64 // by node, from when on its agent has the events
 	seen map[uint64]struct{}
 	seed maphash.Seed
-	buf  []byte
 }
 
 func newSeam() *seam {

@@ -304,7 +304,7 @@ func TestIdentity_ServesMetricsByName(t *testing.T) {
 			err := tls.Client(b, &tls.Config{RootCAs: roots, ServerName: name,
 				MinVersion: tls.VersionTLS12}).Handshake()
 			b.Close()
-			<-done // it is the client's error that counts
+			_ = <-done // it is the client's error that counts
 			return err
 		}
 		if err := dial(orbit.AgentDNS); err == nil {

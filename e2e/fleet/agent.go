@@ -36,7 +36,7 @@ const (
 )
 
 const (
-	slowAfter   = int64(3 * second)
+	slowAfter   = 3 * second
 	futureAhead = time.Hour
 	// newerBy is how much newer the protocol of newer agents is.
 	newerBy = 7

@@ -199,8 +199,7 @@ const restartAfter = 10 * time.Second
 // serveOnce lets an agent serve until ctx ends, or it restarts.
 func (f *fleet) serveOnce(ctx context.Context, a *agent, config *tls.Config, listener net.Listener) {
 	g := grpc.NewServer(grpc.Creds(credentials.NewTLS(config)), grpc.ForceServerCodecV2(orbit.NewCodec()),
-		grpc.MaxSendMsgSize(2*orbit.MaxMessageBytes), grpc.ReadBufferSize(2<<10), grpc.WriteBufferSize(4<<10),
-		grpc.SharedWriteBuffer(true))
+		grpc.MaxSendMsgSize(2*orbit.MaxMessageBytes), grpc.ReadBufferSize(2<<10), grpc.WriteBufferSize(4<<10))
 	orbit.RegisterAgentServer(g, a)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -118,9 +118,9 @@ const second = uint64(time.Second)
 // start is the time of the first row.
 var start = uint64(time.Date(2026, 11, 30, 10, 0, 0, 0, time.UTC).UnixNano())
 
-func dnsRow(at uint64, node, namespace, name string) map[string]string {
+func dnsRow(at uint64, node, name string) map[string]string {
 	return map[string]string{"_time": timeText(at), "event_name": "orb8.dns",
-		"k8s.node.name": node, "k8s.namespace.name": namespace, "k8s.pod.name": "web", "dns.question.name": name,
+		"k8s.node.name": node, "k8s.namespace.name": "shop", "k8s.pod.name": "web", "dns.question.name": name,
 		"dns.answers": `["10.0.0.1","10.0.0.2"]`}
 }
 
@@ -144,7 +144,7 @@ func TestRead_CutsEachNode(t *testing.T) {
 	f := &fakeStore{}
 	for i := range uint64(10) {
 		for _, node := range []string{"n1", "n2", "gone"} {
-			f.rows = append(f.rows, dnsRow(start+i*second, node, "shop", fmt.Sprint(node, i)))
+			f.rows = append(f.rows, dnsRow(start+i*second, node, fmt.Sprint(node, i)))
 		}
 	}
 	s := openFake(t, f)
@@ -171,7 +171,7 @@ func TestRead_Pages(t *testing.T) {
 	f := &fakeStore{}
 	const page = 50
 	for i := range uint64(3 * page) {
-		f.rows = append(f.rows, dnsRow(start+min(i, 2*page)*uint64(time.Millisecond), "n1", "shop", fmt.Sprint(i)))
+		f.rows = append(f.rows, dnsRow(start+min(i, 2*page)*uint64(time.Millisecond), "n1", fmt.Sprint(i)))
 	}
 	s := openFake(t, f)
 	s.maxPage = page
@@ -192,12 +192,12 @@ func TestRead_Pages(t *testing.T) {
 // TestRead_ForeignRows reads rows that are none of orb8, and some that are damaged.
 func TestRead_ForeignRows(t *testing.T) {
 	with := func(name, value string) map[string]string {
-		row := dnsRow(start+second, "n1", "shop", "x")
+		row := dnsRow(start+second, "n1", "x")
 		row[name] = value
 		return row
 	}
 	f := &fakeStore{rows: []map[string]string{
-		dnsRow(start+second, "n1", "shop", "good"), with("event_name", "nginx"), with("event_name", "orb8.exec"),
+		dnsRow(start+second, "n1", "good"), with("event_name", "nginx"), with("event_name", "orb8.exec"),
 		with("k8s.node.name", ""), with("k8s.node.name", strings.Repeat("n", 300)),
 		with("source.address", "10.0.0.300"),
 		with("orb8.outcome", "\x00"), with("_time", "yesterday"), with("_time", "2500-01-01T00:00:00Z"),
