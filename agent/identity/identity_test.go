@@ -296,15 +296,16 @@ func TestIdentity_ServesMetricsByName(t *testing.T) {
 			defer a.Close()
 			// A pipe has no buffer: a client that refuses in the middle of the server's flight would wait for it.
 			_ = a.SetDeadline(time.Now().Add(time.Second))
-			done := make(chan error, 1)
+			done := make(chan struct{})
 			go func() {
-				done <- tls.Server(a, w.id.MetricsTLS()).Handshake()
+				defer close(done)
+				_ = tls.Server(a, w.id.MetricsTLS()).Handshake() // it is the client's error that counts
 				a.Close()
 			}()
 			err := tls.Client(b, &tls.Config{RootCAs: roots, ServerName: name,
 				MinVersion: tls.VersionTLS12}).Handshake()
 			b.Close()
-			_ = <-done // it is the client's error that counts
+			<-done
 			return err
 		}
 		if err := dial(orbit.AgentDNS); err == nil {
