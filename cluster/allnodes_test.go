@@ -55,6 +55,7 @@ func TestCluster_AllNodesGPUsFirst(t *testing.T) {
 		t.Error("a node without pods is idle")
 	}
 	// A new node becomes a target, and a removed one stops being one.
+	watched(t, client, "nodes", 1)
 	late := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n7"}}
 	if _, err := client.CoreV1().Nodes().Create(ctx, late, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)

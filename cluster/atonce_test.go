@@ -27,8 +27,15 @@ func TestOpen_AsksAtOnce(t *testing.T) {
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		const pods = "/api/v1/namespaces/demo/pods"
-		if r.URL.Query().Get("watch") != "" || !strings.HasPrefix(r.URL.Path, pods) {
-			http.Error(w, "no", http.StatusForbidden)
+		_, streams := r.URL.Query()["sendInitialEvents"]
+		if streams || !strings.HasPrefix(r.URL.Path, pods) {
+			http.Error(w, "no", http.StatusBadRequest)
+			return
+		}
+		if r.URL.Query().Get("watch") != "" {
+			w.WriteHeader(http.StatusOK)
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
 			return
 		}
 		name := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, pods), "/")

@@ -102,6 +102,21 @@ func open(t *testing.T, client *fake.Clientset, q Query, o Options) *Cluster {
 	return c
 }
 
+// watched waits until a resource has so many watches. The fake client sends no change that comes between a list and the
+// watch after it.
+func watched(t *testing.T, client *fake.Clientset, resource string, watches int) {
+	t.Helper()
+	eventually(t, resource+" are watched", func() bool {
+		n := 0
+		for _, a := range client.Actions() {
+			if a.Matches("watch", resource) {
+				n++
+			}
+		}
+		return n >= watches
+	})
+}
+
 // eventually waits for the effect of a watch.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
@@ -144,6 +159,7 @@ func TestFeed_AllPodsThenChanges(t *testing.T) {
 		t.Fatalf("first update %v", u)
 	}
 	// A new pod on the same node is a change; one on a third node opens that node.
+	watched(t, client, "pods", 2)
 	ctx := t.Context()
 	create := func(p *corev1.Pod) {
 		if _, err := client.CoreV1().Pods(p.Namespace).Create(ctx, p, metav1.CreateOptions{}); err != nil {
@@ -340,6 +356,7 @@ func TestName_ByAddress(t *testing.T) {
 		}
 	}
 	// A deleted Service loses its names.
+	watched(t, client, "services", 1)
 	if err := client.CoreV1().Services("demo").Delete(t.Context(), "web", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}

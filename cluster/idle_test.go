@@ -31,6 +31,7 @@ func TestFeed_IdleWithoutRunningPods(t *testing.T) {
 	}
 	done := pod("demo", "web-0", "n1", "10.2.0.5")
 	done.Status.Phase = corev1.PodSucceeded
+	watched(t, client, "pods", 2)
 	began := time.Now()
 	if _, err := client.CoreV1().Pods("demo").Update(ctx, done, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)

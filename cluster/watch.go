@@ -11,8 +11,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 
@@ -71,7 +71,7 @@ func Open(ctx context.Context, client kubernetes.Interface, q Query, o Options) 
 	refused := make(chan error, 1)
 	// The names of the query are looked up while the pods are listed. No pod is matched before.
 	resolved := make(chan struct{})
-	synced := c.watch(watching, factory(client, namespace, func(lo *metav1.ListOptions) {
+	synced := c.watch(watching, podsOf(client, namespace, func(lo *metav1.ListOptions) {
 		if shared {
 			return
 		}
@@ -81,7 +81,7 @@ func Open(ctx context.Context, client kubernetes.Interface, q Query, o Options) 
 		if q.Node != "" {
 			lo.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", q.Node).String()
 		}
-	}), podInformer, handlers{
+	}), &corev1.Pod{}, handlers{
 		set: func(obj any) {
 			select {
 			case <-resolved:
@@ -93,10 +93,10 @@ func Open(ctx context.Context, client kubernetes.Interface, q Query, o Options) 
 				c.names.applyPod(obj.(*corev1.Pod))
 			}
 		},
-		gone: func(obj any) {
-			c.targets.Remove(string(obj.(*corev1.Pod).UID))
+		gone: func(_ types.NamespacedName, uid types.UID) {
+			c.targets.Remove(string(uid))
 			if shared {
-				c.names.deletePod(obj.(*corev1.Pod).UID)
+				c.names.deletePod(uid)
 			}
 		},
 	}, func(err error) {
@@ -161,52 +161,50 @@ func (c *Cluster) NewFeed(node string) *targets.Feed { return c.targets.NewFeed(
 func (c *Cluster) watchNames(ctx context.Context, client kubernetes.Interface, namespace string, havePods bool) {
 	type resource struct {
 		name     string
-		informer func(informers.SharedInformerFactory) cache.SharedIndexInformer
+		kind     runtime.Object
+		source   func(namespace string) cache.ListerWatcher
 		handlers handlers
 		scoped   bool
 	}
 	resources := []resource{
-		{"services", func(f informers.SharedInformerFactory) cache.SharedIndexInformer {
-			return f.Core().V1().Services().Informer()
-		}, handlers{
+		{"services", &corev1.Service{}, func(ns string) cache.ListerWatcher { return servicesOf(client, ns) }, handlers{
 			set:  func(obj any) { c.names.applyService(obj.(*corev1.Service)) },
-			gone: func(obj any) { c.names.deleteService(keyOf(obj)) },
+			gone: func(name types.NamespacedName, _ types.UID) { c.names.deleteService(name) },
 		}, true},
-		{"endpointslices.discovery.k8s.io", func(f informers.SharedInformerFactory) cache.SharedIndexInformer {
-			return f.Discovery().V1().EndpointSlices().Informer()
+		{"endpointslices.discovery.k8s.io", &discoveryv1.EndpointSlice{}, func(ns string) cache.ListerWatcher {
+			return endpointSlicesOf(client, ns)
 		}, handlers{
 			set:  func(obj any) { c.names.applySlice(obj.(*discoveryv1.EndpointSlice)) },
-			gone: func(obj any) { c.names.deleteSlice(keyOf(obj)) },
+			gone: func(name types.NamespacedName, _ types.UID) { c.names.deleteSlice(name) },
 		}, true},
-		{nodeResource, func(f informers.SharedInformerFactory) cache.SharedIndexInformer {
-			return f.Core().V1().Nodes().Informer()
-		}, handlers{
+		{nodeResource, &corev1.Node{}, func(string) cache.ListerWatcher { return nodesOf(client) }, handlers{
 			set: func(obj any) {
 				c.nodes.set(obj.(*corev1.Node))
 				c.names.applyNode(obj.(*corev1.Node))
 				if c.matcher.query.AllNodes {
-					c.targets.AddNode(keyOf(obj).Name)
+					c.targets.AddNode(obj.(*corev1.Node).Name)
 				}
 			},
-			gone: func(obj any) {
-				c.nodes.remove(keyOf(obj).Name)
-				c.names.deleteNode(keyOf(obj).Name)
-				c.targets.RemoveNode(keyOf(obj).Name)
+			gone: func(name types.NamespacedName, _ types.UID) {
+				c.nodes.remove(name.Name)
+				c.names.deleteNode(name.Name)
+				c.targets.RemoveNode(name.Name)
 			},
 		}, false},
 	}
 	if !havePods {
-		resources = append(resources, resource{"pods", podInformer, handlers{
+		resources = append(resources, resource{"pods", &corev1.Pod{}, func(ns string) cache.ListerWatcher {
+			return podsOf(client, ns, nil)
+		}, handlers{
 			set:  func(obj any) { c.names.applyPod(obj.(*corev1.Pod)) },
-			gone: func(obj any) { c.names.deletePod(obj.(*corev1.Pod).UID) },
+			gone: func(_ types.NamespacedName, uid types.UID) { c.names.deletePod(uid) },
 		}, true})
 	}
-	everywhere := factory(client, metav1.NamespaceAll, nil)
 	answers := &refusals{note: c.note, missing: len(resources)}
 	for _, r := range resources {
 		wide, giveUp := context.WithCancel(ctx)
 		var once sync.Once
-		synced := c.watch(wide, everywhere, r.informer, r.handlers, func(err error) {
+		synced := c.watch(wide, r.source(metav1.NamespaceAll), r.kind, r.handlers, func(err error) {
 			if !apierrors.IsForbidden(err) {
 				return // the reflector retries
 			}
@@ -214,7 +212,7 @@ func (c *Cluster) watchNames(ctx context.Context, client kubernetes.Interface, n
 				giveUp()
 				answers.refused(r.name)
 				if r.scoped && namespace != "" {
-					c.watch(ctx, factory(client, namespace, nil), r.informer, r.handlers, func(error) {})
+					c.watch(ctx, r.source(namespace), r.kind, r.handlers, func(error) {})
 				}
 			})
 		})
@@ -230,77 +228,4 @@ func (c *Cluster) watchNames(ctx context.Context, client kubernetes.Interface, n
 		})
 		context.AfterFunc(ctx, giveUp)
 	}
-}
-
-func podInformer(f informers.SharedInformerFactory) cache.SharedIndexInformer {
-	return f.Core().V1().Pods().Informer()
-}
-
-func factory(
-	client kubernetes.Interface, namespace string, tweak func(*metav1.ListOptions),
-) informers.SharedInformerFactory {
-	options := []informers.SharedInformerOption{informers.WithNamespace(namespace), informers.WithTransform(strip)}
-	if tweak != nil {
-		options = append(options, informers.WithTweakListOptions(tweak))
-	}
-	return informers.NewSharedInformerFactoryWithOptions(client, 0, options...)
-}
-
-type handlers struct {
-	set  func(any)
-	gone func(any)
-}
-
-// watch runs one informer until ctx ends. The channel closes after h has received the first list. failed is called for
-// each failed list or watch; the informer retries.
-func (c *Cluster) watch(
-	ctx context.Context, f informers.SharedInformerFactory,
-	informer func(informers.SharedInformerFactory) cache.SharedIndexInformer, h handlers, failed func(error),
-) <-chan struct{} {
-	done := make(chan struct{})
-	inf := informer(f)
-	// The two errors below are those of an informer that was already started. This one is new.
-	if err := inf.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector,
-		err error) {
-		failed(err)
-	}); err != nil {
-		failed(err)
-		return done
-	}
-	reg, err := inf.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    h.set,
-		UpdateFunc: func(_, obj any) { h.set(obj) },
-		DeleteFunc: func(obj any) {
-			if last, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-				obj = last.Obj
-			}
-			h.gone(obj)
-		},
-	})
-	if err != nil {
-		failed(err)
-		return done
-	}
-	c.watches.Add(2)
-	go func() {
-		defer c.watches.Done()
-		inf.RunWithContext(ctx)
-	}()
-	go func() {
-		defer c.watches.Done()
-		select {
-		case <-reg.HasSyncedChecker().Done():
-			close(done)
-		case <-ctx.Done():
-		}
-	}()
-	return done
-}
-
-func keyOf(obj any) types.NamespacedName {
-	m, ok := obj.(metav1.Object)
-	if !ok {
-		return types.NamespacedName{}
-	}
-	return types.NamespacedName{Namespace: m.GetNamespace(), Name: m.GetName()}
 }
