@@ -28,7 +28,7 @@ func newKnownNodes() knownNodes {
 func (k *knownNodes) set(n *corev1.Node) {
 	k.Lock()
 	defer k.Unlock()
-	k.byName[n.Name] = n
+	k.byName[n.Name] = stripNode(n)
 }
 
 func (k *knownNodes) remove(name string) {

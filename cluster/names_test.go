@@ -31,11 +31,7 @@ func newIndex(t *testing.T) *index {
 func (x *index) apply(objects ...any) {
 	x.t.Helper()
 	for _, o := range objects {
-		stripped, err := strip(o)
-		if err != nil {
-			x.t.Fatal(err)
-		}
-		switch o := stripped.(type) {
+		switch o := o.(type) {
 		case *corev1.Pod:
 			x.names.applyPod(o)
 		case *corev1.Service:

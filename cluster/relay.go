@@ -18,7 +18,7 @@ import (
 
 // handlers take the objects of one resource, one call at a time.
 type handlers struct {
-	// set takes a new or changed object without the fields that strip removes. gone takes what names one that was
+	// set takes a new or changed object, of which it keeps only what it needs. gone takes what names one that was
 	// deleted.
 	set  func(obj any)
 	gone func(name types.NamespacedName, uid types.UID)
@@ -39,11 +39,8 @@ func (r *relay) Add(obj any) error {
 		r.gone(name, before)
 	}
 	r.known[name] = uid
-	stripped, err := strip(obj)
-	if err == nil {
-		r.set(stripped)
-	}
-	return err
+	r.set(obj)
+	return nil
 }
 
 // Update implements cache.ReflectorStore.
