@@ -64,15 +64,16 @@ func TestPersistentMode(t *testing.T) {
 	before.NothingLeft(t)
 }
 
-func install(t *testing.T, e *kit.Env) {
+func install(t *testing.T, e *kit.Env, args ...string) {
 	t.Helper()
 	t.Cleanup(func() {
 		if t.Failed() {
 			run(t, e, e.Kubeconfig, 0, "uninstall")
 		}
 	})
-	run(t, e, e.Kubeconfig, 0, "install", "--timeout", "2m")
-	out := run(t, e, e.Kubeconfig, 0, "install", "--timeout", "2m")
+	args = append([]string{"install", "--timeout", "2m"}, args...)
+	run(t, e, e.Kubeconfig, 0, args...)
+	out := run(t, e, e.Kubeconfig, 0, args...)
 	if strings.Contains(out, "created") || strings.Contains(out, "configured") {
 		t.Errorf("a second install changes something:\n%s", out)
 	}

@@ -15,8 +15,12 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/e2e/stores"
 )
 
-// pastTimeout limits each wait for the store.
-const pastTimeout = 3 * time.Minute
+const (
+	// pastTimeout limits each wait for the store.
+	pastTimeout = 3 * time.Minute
+	// exportUpdates is how long the last state of a flow that stays open may wait until it is exported.
+	exportUpdates = 10 * time.Second
+)
 
 // TestPersistentHistory has agents export their events through a collector to a store, takes away their own history,
 // and asks for it: the totals are those of the ground truth. It is not parallel, as TestPersistentMode.
@@ -24,9 +28,9 @@ func TestPersistentHistory(t *testing.T) {
 	e := kit.NeedOwn(t)
 	before := e.Snapshot(t, true)
 	otlp, store := startStores(t, e)
-	install(t, e)
-	run(t, e, e.Kubeconfig, 0, "install", "--timeout", "2m", "--otlp-endpoint", otlp, "--otlp-insecure",
-		"--otlp-updates", "10s", "--history-url", "http://"+store.address)
+	// At once: agents that run learn of another configuration when their kubelets have it, one after the other.
+	install(t, e, "--otlp-endpoint", otlp, "--otlp-insecure", "--otlp-updates", exportUpdates.String(), "--history-url",
+		"http://"+store.address)
 	ns, totals := groundTruth(t, e.InMode(kit.ModeCluster))
 	bank := e.Namespace(t, nil)
 	client, to := clientAndServer(t, e, bank, bank, "-tcp", ":7000")
@@ -138,35 +142,41 @@ func startProgram(t *testing.T, path string, args ...string) (stop func()) {
 	return stop
 }
 
-// awaitExported waits until no agent has anything left to export.
+// awaitExported waits until the agents have exported what they have observed until now. They go on to export.
 func awaitExported(t *testing.T, e *kit.Env) {
 	t.Helper()
-	deadline := time.Now().Add(pastTimeout)
-	var last string
-	for quiet := 0; quiet < 3; {
-		if time.Now().After(deadline) {
-			t.Fatalf("agents still export:\n%s", last)
+	began := time.Now()
+	type exported struct {
+		Node                        string
+		Queued, Sent, Lost, Pending uint64
+	}
+	marks := map[string]uint64{}
+	for {
+		if time.Since(began) > pastTimeout {
+			t.Fatalf("agents still export: %v", marks)
 		}
 		tr := e.Trace(t, "status", "-o", "json")
 		if code := tr.Wait(t); code != 0 {
 			t.Fatalf("status exits with %d:\n%s", code, tr.Stderr())
 		}
-		last = tr.Stdout(t)
-		var exports []struct{ Sent, Lost, Pending uint64 }
-		tr.JQ(t, &exports, `[.[] | .. | objects | select(has("queued") and has("sent"))]`)
-		quiet++
-		for _, x := range exports {
+		var all []exported
+		tr.JQ(t, &all, `[.[] | select(.kind == "installedAgent") | .export + {node}]`)
+		sent := 0
+		for _, x := range all {
 			if x.Lost > 0 {
-				t.Fatalf("records were lost: %+v", exports)
+				t.Fatalf("records were lost: %+v", x)
 			}
-			if x.Pending > 0 || x.Sent == 0 {
-				quiet = 0
+			mark, marked := marks[x.Node]
+			switch {
+			case !marked && time.Since(began) > 2*exportUpdates && x.Queued > 0:
+				marks[x.Node] = x.Queued
+			case marked && x.Sent >= mark:
+				sent++
 			}
 		}
-		if len(exports) < len(e.Nodes) {
-			quiet = 0
+		if sent == len(e.Nodes) {
+			return
 		}
-		// Changes of living flows wait for --otlp-updates.
-		time.Sleep(5 * time.Second)
+		time.Sleep(2 * time.Second) // between two questions
 	}
 }

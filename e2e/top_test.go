@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,11 +31,10 @@ func TestTopNetwork(t *testing.T) {
 	to := func(port uint16) string { return netip.AddrPortFrom(server.IP(t, false), port).String() }
 
 	var recording string
-	traces, window := withinWindow(t, 10*time.Second, func(window time.Duration) []*kit.Trace {
+	traces, window := withinWindow(t, 2, 10*time.Second, func(window time.Duration) []*kit.Trace {
 		recording = filepath.Join(t.TempDir(), "top.orb8")
 		tr := e.Trace(t, "top", "network", "-n", ns, "--once", "--window", window.String(), "-o", "json", "--record",
 			recording)
-		tr.AwaitStreaming(t, 2)
 		return []*kit.Trace{tr}
 	}, func() {
 		client.Exec(t, "tcp", "-to", to(7000), "-conns", "20", "-send", "1000", "-recv", "2000")
@@ -75,14 +75,19 @@ func TestTopNetwork(t *testing.T) {
 	}
 }
 
-// withinWindow starts traces that sum one window, acts in it, and waits for their end. If a busy machine takes so long
-// that the window may have ended before the act, it tries again with twice the window, at most eight times the first.
-func withinWindow(t *testing.T, window time.Duration, start func(window time.Duration) []*kit.Trace, act func()) (
-	traces []*kit.Trace, used time.Duration) {
+// withinWindow starts traces of so many nodes that sum one window, acts in it once all stream, and waits for their end.
+// If a busy machine takes so long that a window may have ended before the act, it tries again with twice the window, at
+// most eight times the first. The windows begin one after the other.
+func withinWindow(
+	t *testing.T, nodes int, window time.Duration, start func(window time.Duration) []*kit.Trace, act func(),
+) (traces []*kit.Trace, used time.Duration) {
 	t.Helper()
 	for longest := 8 * window; ; window *= 2 {
 		traces = start(window)
-		began := time.Now()
+		began := firstStreams(traces)
+		for _, tr := range traces {
+			tr.AwaitStreaming(t, nodes)
+		}
 		act()
 		took := time.Since(began)
 		for _, tr := range traces {
@@ -95,6 +100,18 @@ func withinWindow(t *testing.T, window time.Duration, start func(window time.Dur
 			return traces, window
 		case window >= longest:
 			t.Fatalf("the act took %s of a window of %s", took, window)
+		}
+	}
+}
+
+// firstStreams waits until the first of several traces streams, or one has waited too long for it, and returns when.
+func firstStreams(traces []*kit.Trace) time.Time {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		now := time.Now() // earlier than what is read then
+		for _, tr := range traces {
+			if strings.Contains(tr.Stderr(), " streaming\n") || now.After(deadline) {
+				return now
+			}
 		}
 	}
 }
@@ -123,13 +140,11 @@ func TestTopCounts(t *testing.T) {
 	ns := e.Namespace(t, nil)
 	client := e.Pods(t, kit.PodSpec{Namespace: ns, Name: "client", Node: e.Nodes[0]})[0]
 
-	traces, _ := withinWindow(t, 6*time.Second, func(window time.Duration) []*kit.Trace {
+	traces, _ := withinWindow(t, 1, 6*time.Second, func(window time.Duration) []*kit.Trace {
 		dns := e.Trace(t, "top", "dns", "-n", ns, "--count", "1", "--window", window.String(), "-o", "json",
 			"--sort-by=-nxdomain")
 		calls := e.Trace(t, "top", "syscalls", "-n", ns, "--once", "--window", window.String(), "--limit", "1",
 			"--sort-by", "-calls", "-o", "custom-columns=name,calls")
-		dns.AwaitStreaming(t, 1)
-		calls.AwaitStreaming(t, 1)
 		return []*kit.Trace{dns, calls}
 	}, func() {
 		for range 3 {
