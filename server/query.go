@@ -204,9 +204,10 @@ func (q *query) queryNodes(ctx context.Context, nodes []*agent, newest int) ([]*
 // play merges the answers of the nodes, which are their newest events; 0: all.
 func (q *query) play(ctx context.Context, end context.CancelCauseFunc, cursors []*cursor, newest int) error {
 	// An answer that lacks flows is none: the query ends where memory does.
-	lastStateWait := time.Duration(0)
-	if q.flows && newest == 0 { // each half of a flow has one event only
-		lastStateWait = time.Minute
+	lastStateWait, closeWait := time.Duration(0), closeWait
+	if q.flows && newest == 0 {
+		// Agents send one event of each half of a flow, the store some: a half for datagrams ends 30 s after the other.
+		lastStateWait, closeWait = time.Minute, time.Minute
 	}
 	collector := q.newCollector(collect.Options{Recorded: true, Updates: q.interval, Interval: scanInterval,
 		CloseWait: closeWait, LastStateWait: lastStateWait, Memory: func(bytes int) bool {
