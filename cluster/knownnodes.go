@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // nodeResource is the resource of nodes.
@@ -28,7 +29,7 @@ func newKnownNodes() knownNodes {
 func (k *knownNodes) set(n *corev1.Node) {
 	k.Lock()
 	defer k.Unlock()
-	k.byName[n.Name] = stripNode(n)
+	k.byName[n.Name] = strip(n)
 }
 
 func (k *knownNodes) remove(name string) {
@@ -48,4 +49,16 @@ func (c *Cluster) Node(ctx context.Context, name string) *corev1.Node {
 	c.nodes.Lock()
 	defer c.nodes.Unlock()
 	return c.nodes.byName[name]
+}
+
+// strip leaves what launch.NodeProblems needs of a node.
+func strip(o *corev1.Node) *corev1.Node {
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: o.Name, Labels: o.Labels},
+		Spec: corev1.NodeSpec{Taints: o.Spec.Taints}, Status: corev1.NodeStatus{NodeInfo: o.Status.NodeInfo}}
+	for _, c := range o.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			n.Status.Conditions = append(n.Status.Conditions, c)
+		}
+	}
+	return n
 }

@@ -81,8 +81,8 @@ func Open(ctx context.Context, client kubernetes.Interface, q Query, o Options) 
 		if q.Node != "" {
 			lo.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", q.Node).String()
 		}
-	}), &corev1.Pod{}, handlers{
-		set: func(obj any) {
+	}), &corev1.Pod{}, targets.Handlers{
+		Set: func(obj any) {
 			select {
 			case <-resolved:
 			case <-watching.Done():
@@ -93,7 +93,7 @@ func Open(ctx context.Context, client kubernetes.Interface, q Query, o Options) 
 				c.names.applyPod(obj.(*corev1.Pod))
 			}
 		},
-		gone: func(_ types.NamespacedName, uid types.UID) {
+		Gone: func(_ types.NamespacedName, uid types.UID) {
 			c.targets.Remove(string(uid))
 			if shared {
 				c.names.deletePod(uid)
@@ -163,29 +163,29 @@ func (c *Cluster) watchNames(ctx context.Context, client kubernetes.Interface, n
 		name     string
 		kind     runtime.Object
 		source   func(namespace string) cache.ListerWatcher
-		handlers handlers
+		handlers targets.Handlers
 		scoped   bool
 	}
 	resources := []resource{
-		{"services", &corev1.Service{}, func(ns string) cache.ListerWatcher { return servicesOf(client, ns) }, handlers{
-			set:  func(obj any) { c.names.applyService(obj.(*corev1.Service)) },
-			gone: func(name types.NamespacedName, _ types.UID) { c.names.deleteService(name) },
+		{"services", &corev1.Service{}, func(ns string) cache.ListerWatcher { return servicesOf(client, ns) }, targets.Handlers{
+			Set:  func(obj any) { c.names.applyService(obj.(*corev1.Service)) },
+			Gone: func(name types.NamespacedName, _ types.UID) { c.names.deleteService(name) },
 		}, true},
 		{"endpointslices.discovery.k8s.io", &discoveryv1.EndpointSlice{}, func(ns string) cache.ListerWatcher {
 			return endpointSlicesOf(client, ns)
-		}, handlers{
-			set:  func(obj any) { c.names.applySlice(obj.(*discoveryv1.EndpointSlice)) },
-			gone: func(name types.NamespacedName, _ types.UID) { c.names.deleteSlice(name) },
+		}, targets.Handlers{
+			Set:  func(obj any) { c.names.applySlice(obj.(*discoveryv1.EndpointSlice)) },
+			Gone: func(name types.NamespacedName, _ types.UID) { c.names.deleteSlice(name) },
 		}, true},
-		{nodeResource, &corev1.Node{}, func(string) cache.ListerWatcher { return nodesOf(client) }, handlers{
-			set: func(obj any) {
+		{nodeResource, &corev1.Node{}, func(string) cache.ListerWatcher { return nodesOf(client) }, targets.Handlers{
+			Set: func(obj any) {
 				c.nodes.set(obj.(*corev1.Node))
 				c.names.applyNode(obj.(*corev1.Node))
 				if c.matcher.query.AllNodes {
 					c.targets.AddNode(obj.(*corev1.Node).Name)
 				}
 			},
-			gone: func(name types.NamespacedName, _ types.UID) {
+			Gone: func(name types.NamespacedName, _ types.UID) {
 				c.nodes.remove(name.Name)
 				c.names.deleteNode(name.Name)
 				c.targets.RemoveNode(name.Name)
@@ -195,9 +195,9 @@ func (c *Cluster) watchNames(ctx context.Context, client kubernetes.Interface, n
 	if !havePods {
 		resources = append(resources, resource{"pods", &corev1.Pod{}, func(ns string) cache.ListerWatcher {
 			return podsOf(client, ns, nil)
-		}, handlers{
-			set:  func(obj any) { c.names.applyPod(obj.(*corev1.Pod)) },
-			gone: func(_ types.NamespacedName, uid types.UID) { c.names.deletePod(uid) },
+		}, targets.Handlers{
+			Set:  func(obj any) { c.names.applyPod(obj.(*corev1.Pod)) },
+			Gone: func(_ types.NamespacedName, uid types.UID) { c.names.deletePod(uid) },
 		}, true})
 	}
 	answers := &refusals{note: c.note, missing: len(resources)}
@@ -228,4 +228,19 @@ func (c *Cluster) watchNames(ctx context.Context, client kubernetes.Interface, n
 		})
 		context.AfterFunc(ctx, giveUp)
 	}
+}
+
+// watch lists and watches a resource until ctx ends. The channel closes after h has received the first list. failed is
+// called for each failed request, which is repeated; a streamed list that is not supported is none.
+func (c *Cluster) watch(
+	ctx context.Context, source cache.ListerWatcher, kind runtime.Object, h targets.Handlers, failed func(error),
+) <-chan struct{} {
+	done := make(chan struct{})
+	r := targets.Reflection{Source: source, Kind: kind, Handlers: h, Failed: func(err error, streamed bool) {
+		if !streamed || apierrors.IsForbidden(err) {
+			failed(err)
+		}
+	}}
+	c.watches.Go(func() { r.Run(ctx, func() { close(done) }) })
+	return done
 }

@@ -10,11 +10,10 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/klog/v2"
 )
 
 // NodePods watches the pods of one node, for its agent.
@@ -56,11 +55,16 @@ func WatchNode(
 ) *NodePods {
 	watching, stop := context.WithCancel(ctx)
 	n := &NodePods{set: New(match, ""), synced: make(chan struct{}), stop: stop}
-	silent := klog.Logger{} // failed reports
-	pods := cache.NewReflectorWithOptions(reporting(source, failed), &corev1.Pod{},
-		&store{set: n.set, synced: n.synced, known: map[string]struct{}{}},
-		cache.ReflectorOptions{Name: "pods of the node", Logger: &silent, Backoff: &retry})
-	n.work.Go(func() { pods.RunWithContext(klog.NewContext(watching, silent)) })
+	pods := Reflection{Source: source, Kind: &corev1.Pod{}, Backoff: &retry,
+		Failed: func(err error, _ bool) { failed(err) }, Handlers: Handlers{
+			Set: func(obj any) {
+				if pod, ok := obj.(*corev1.Pod); ok {
+					n.set.Apply(pod)
+				}
+			},
+			Gone: func(_ types.NamespacedName, uid types.UID) { n.set.Remove(string(uid)) },
+		}}
+	n.work.Go(func() { pods.Run(watching, func() { close(n.synced) }) })
 	return n
 }
 
@@ -75,80 +79,3 @@ func (n *NodePods) Close() {
 	n.stop()
 	n.work.Wait()
 }
-
-// reporting reports the failed requests of source.
-func reporting(source cache.ListerWatcher, failed func(error)) cache.ListerWatcher {
-	to := cache.ToListerWatcherWithContext(source)
-	report := func(err error) {
-		if err != nil {
-			failed(err)
-		}
-	}
-	return cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			list, err := to.ListWithContext(ctx, o)
-			report(err)
-			return list, err
-		},
-		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			changes, err := to.WatchWithContext(ctx, o)
-			report(err)
-			return changes, err
-		},
-	}, source)
-}
-
-// store passes what a reflector reads to a set. The reflector calls it from one goroutine.
-type store struct {
-	set    *Set
-	synced chan struct{}
-	once   sync.Once
-	known  map[string]struct{} // UIDs
-}
-
-func (s *store) Add(obj any) error {
-	if pod, ok := obj.(*corev1.Pod); ok {
-		s.known[string(pod.UID)] = struct{}{}
-		s.set.Apply(StripPod(pod))
-	}
-	return nil
-}
-
-func (s *store) Update(obj any) error { return s.Add(obj) }
-
-func (s *store) Delete(obj any) error {
-	if pod, ok := obj.(*corev1.Pod); ok {
-		s.delete(string(pod.UID))
-	}
-	return nil
-}
-
-func (s *store) delete(uid string) {
-	delete(s.known, uid)
-	s.set.Remove(uid)
-}
-
-// Replace takes a whole list.
-func (s *store) Replace(list []any, _ string) error {
-	listed := map[string]struct{}{}
-	for _, obj := range list {
-		if pod, ok := obj.(*corev1.Pod); ok {
-			listed[string(pod.UID)] = struct{}{}
-		}
-	}
-	for uid := range s.known {
-		if _, ok := listed[uid]; !ok {
-			s.delete(uid)
-		}
-	}
-	for _, obj := range list {
-		if err := s.Add(obj); err != nil {
-			return err
-		}
-	}
-	s.once.Do(func() { close(s.synced) })
-	return nil
-}
-
-// Resync has nothing to repeat: a set keeps all that it was given.
-func (s *store) Resync() error { return nil }

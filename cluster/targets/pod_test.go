@@ -47,7 +47,7 @@ func TestDescribe_RestartedContainerHasBothIDs(t *testing.T) {
 	p.Status.ContainerStatuses[0].LastTerminationState.Terminated = &corev1.ContainerStateTerminated{
 		ContainerID: "containerd://before"}
 	var got []string
-	for _, c := range Describe(StripPod(p), "main").Containers {
+	for _, c := range Describe(p, "main").Containers {
 		got = append(got, fmt.Sprintf("%s=%s/%v", c.Name, c.Id, c.Target))
 	}
 	want := "setup=/false main=before/true main=id-web-0/true debug=dd/false"

@@ -1,4 +1,4 @@
-package cluster
+package targets
 
 import (
 	"fmt"
@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -14,12 +15,12 @@ import (
 func TestRelay_PassesChanges(t *testing.T) {
 	var calls []string
 	synced := 0
-	r := &relay{known: map[types.NamespacedName]types.UID{}, synced: func() { synced++ }, handlers: handlers{
-		set: func(obj any) {
+	r := &relay{known: map[types.NamespacedName]types.UID{}, synced: func() { synced++ }, Handlers: Handlers{
+		Set: func(obj any) {
 			pod := obj.(*corev1.Pod)
 			calls = append(calls, fmt.Sprintf("set %s %s", pod.Name, pod.UID))
 		},
-		gone: func(name types.NamespacedName, uid types.UID) {
+		Gone: func(name types.NamespacedName, uid types.UID) {
 			calls = append(calls, fmt.Sprintf("gone %s %s", name, uid))
 		},
 	}}
@@ -31,9 +32,7 @@ func TestRelay_PassesChanges(t *testing.T) {
 		calls = nil
 	}
 	of := func(name, uid string) *corev1.Pod {
-		p := pod("demo", name, "n1")
-		p.UID = types.UID(uid)
-		return p
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: name, UID: types.UID(uid)}}
 	}
 	want("list", r.Replace([]any{of("a", "1"), of("b", "2")}, "1"), "set a 1", "set b 2")
 	want("add", r.Add(of("c", "3")), "set c 3")
