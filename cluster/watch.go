@@ -167,7 +167,9 @@ func (c *Cluster) watchNames(ctx context.Context, client kubernetes.Interface, n
 		scoped   bool
 	}
 	resources := []resource{
-		{"services", &corev1.Service{}, func(ns string) cache.ListerWatcher { return servicesOf(client, ns) }, targets.Handlers{
+		{"services", &corev1.Service{}, func(ns string) cache.ListerWatcher {
+			return servicesOf(client, ns)
+		}, targets.Handlers{
 			Set:  func(obj any) { c.names.applyService(obj.(*corev1.Service)) },
 			Gone: func(name types.NamespacedName, _ types.UID) { c.names.deleteService(name) },
 		}, true},

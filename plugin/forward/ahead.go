@@ -38,7 +38,7 @@ func (d *Dialer) Ahead(pod string) {
 		return
 	}
 	d.pool.begin(pod, func() io.Closer {
-		conn, ok := d.pool.take(d.making, apiServer).(net.Conn)
+		conn, ok := d.pool.acquire(d.making, apiServer).(net.Conn)
 		if !ok {
 			return nil
 		}

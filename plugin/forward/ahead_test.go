@@ -164,7 +164,7 @@ func TestClose_EndsWhatIsNotUsed(t *testing.T) {
 	<-s.closed
 	d.Ahead("") // too late
 	d.pool.work.Wait()
-	if d.pool.take(t.Context(), apiServer) != nil {
+	if d.pool.acquire(t.Context(), apiServer) != nil {
 		t.Error("a closed Dialer keeps a connection")
 	}
 }
@@ -176,7 +176,7 @@ func TestAhead_NotThroughProxies(t *testing.T) {
 	d.config.Proxy = http.ProxyURL(proxy)
 	d.Ahead("")
 	d.pool.work.Wait()
-	if d.pool.take(t.Context(), apiServer) != nil || s.count() != 0 {
+	if d.pool.acquire(t.Context(), apiServer) != nil || s.count() != 0 {
 		t.Error("a connection was made past the proxy")
 	}
 }
@@ -188,7 +188,7 @@ func TestPool_ClosesOldConnections(t *testing.T) {
 		p.begin("", func() io.Closer { return client })
 		time.Sleep(maxAge + time.Second) // in the bubble's time
 		synctest.Wait()
-		if p.take(t.Context(), "") != nil {
+		if p.acquire(t.Context(), "") != nil {
 			t.Error("an old connection was given")
 		}
 		if _, err := server.Read(make([]byte, 1)); err != io.EOF {

@@ -66,7 +66,7 @@ func (d *Dialer) Close() {
 
 // Dial connects to the port on the loopback of a pod. ctx bounds the dial only.
 func (d *Dialer) Dial(ctx context.Context, pod string) (net.Conn, error) {
-	if c, ok := d.pool.take(ctx, pod).(*conn); ok {
+	if c, ok := d.pool.acquire(ctx, pod).(*conn); ok {
 		if c.over() == nil {
 			return c, nil
 		}

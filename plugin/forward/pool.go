@@ -12,7 +12,7 @@ import (
 // silent.
 const maxAge = 10 * time.Second
 
-// pool holds connections that are made ahead of their use, by a key. Those that are not taken within maxAge are closed.
+// pool holds connections that are made ahead of their use, by a key. Those that are not acquired within maxAge are closed.
 type pool struct {
 	mu     sync.Mutex
 	closed bool
@@ -34,11 +34,7 @@ func (p *pool) begin(key string, create func() io.Closer) {
 		return
 	}
 	s := &spare{made: make(chan io.Closer, 1)}
-	s.expiry = time.AfterFunc(maxAge, func() {
-		if p.remove(key, s) {
-			s.discard()
-		}
-	})
+	s.expiry = time.AfterFunc(maxAge, func() { p.expire(key, s) })
 	if p.held == nil {
 		p.held = map[string][]*spare{}
 	}
@@ -46,16 +42,14 @@ func (p *pool) begin(key string, create func() io.Closer) {
 	p.work.Go(func() { s.made <- create() })
 }
 
-// remove reports whether one was still there.
-func (p *pool) remove(key string, s *spare) bool {
+// expire closes one that nobody has acquired.
+func (p *pool) expire(key string, s *spare) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	i := slices.Index(p.held[key], s)
-	if i < 0 {
-		return false
+	if i := slices.Index(p.held[key], s); i >= 0 {
+		p.held[key] = slices.Delete(p.held[key], i, i+1)
+		p.work.Go(s.discard)
 	}
-	p.held[key] = slices.Delete(p.held[key], i, i+1)
-	return true
 }
 
 // discard closes one that nobody uses, once it is made.
@@ -65,8 +59,8 @@ func (s *spare) discard() {
 	}
 }
 
-// take returns the oldest one of a key, for which it waits until ctx ends; nil: there is none.
-func (p *pool) take(ctx context.Context, key string) io.Closer {
+// acquire returns the oldest one of a key, for which it waits until ctx ends; nil: there is none.
+func (p *pool) acquire(ctx context.Context, key string) io.Closer {
 	s := p.first(key)
 	if s == nil {
 		return nil

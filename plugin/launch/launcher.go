@@ -245,26 +245,25 @@ func (l *Launcher) Create(ctx context.Context, spec *Spec) error {
 // is there before the API server's answer.
 func (l *Launcher) node(ctx context.Context, spec *Spec) *corev1.Node {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	answers := make(chan *corev1.Node, 2)
-	asked := 1
-	go func() {
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	defer cancel() // one answer is enough
+	asking.Go(func() {
 		node, err := l.client.CoreV1().Nodes().Get(ctx, spec.Node, metav1.GetOptions{})
 		if err != nil {
 			node = nil
 		}
 		answers <- node
-	}()
-	if l.Known != nil && spec.Attempt == 0 {
-		asked++
-		go func() { answers <- l.Known(ctx, spec.Node) }()
+	})
+	if l.Known == nil || spec.Attempt > 0 {
+		return <-answers
 	}
-	for range asked {
-		if node := <-answers; node != nil {
-			return node
-		}
+	asking.Go(func() { answers <- l.Known(ctx, spec.Node) })
+	if node := <-answers; node != nil {
+		return node
 	}
-	return nil
+	return <-answers
 }
 
 // post sends the request that creates the Job. It takes up to unusedTimeout after the end of ctx: a request that is
