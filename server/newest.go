@@ -38,7 +38,10 @@ func (q *query) runNewest(ctx context.Context, nodes []*agent, newest int) (done
 		}
 	}()
 	want := q.last * endsOfFlow
-	short := slices.Collect(indexes(len(nodes)))
+	short := make([]int, len(nodes)) // all
+	for i := range short {
+		short[i] = i
+	}
 	for round := 0; ; {
 		if round++; round > maxRounds || !q.keep(ctx, nodes, answers, short, newest) {
 			return false, nil
@@ -62,16 +65,6 @@ func (q *query) runNewest(ctx context.Context, nodes []*agent, newest int) (done
 			short = shortAnswers(answers, oldest)
 		}
 		newest *= lastMargin
-	}
-}
-
-func indexes(n int) func(func(int) bool) {
-	return func(yield func(int) bool) {
-		for i := range n {
-			if !yield(i) {
-				return
-			}
-		}
 	}
 }
 

@@ -32,8 +32,9 @@ const (
 	maxSeam = 200_000
 	// aliveInterval is the longest time without a message while the store is read.
 	aliveInterval = 2 * time.Second
-	// chunkEvents are passed on at once, and chunksAhead such chunks are read ahead.
-	chunkEvents, chunksAhead = 256, 4
+	// chunkEvents are passed on at once, fewer where they take chunkBytes, and chunksAhead such chunks are read ahead. A
+	// row of the store, which is not trusted, has up to 256 KiB.
+	chunkEvents, chunkBytes, chunksAhead = 256, 256 << 10, 4
 	// storeSource is the source of losses by rows that cannot be read.
 	storeSource = "history store"
 )
@@ -126,17 +127,19 @@ func (q *query) openStored(ctx context.Context, collector *collect.Collector, cu
 // read passes events on in chunks.
 func (s *stored) read(ctx context.Context, store Past, sel *past.Selection) {
 	var chunk []*event.Event
+	bytes := 0
 	pass := func() error {
 		select {
 		case s.chunks <- chunk:
-			chunk = nil
+			chunk, bytes = nil, 0
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 	s.report, s.err = store.Read(ctx, sel, func(ev *event.Event) error {
-		if chunk = append(chunk, ev); len(chunk) < chunkEvents {
+		chunk = append(chunk, ev)
+		if bytes += ev.SizeVT(); len(chunk) < chunkEvents && bytes < chunkBytes {
 			return nil
 		}
 		return pass()
@@ -146,26 +149,30 @@ func (s *stored) read(ctx context.Context, store Past, sel *past.Selection) {
 	}
 }
 
-// next returns the next event. It sends signs of life while it waits: the store may be slow.
+// next returns the next event.
 func (s *stored) next(q *query) (*event.Event, bool) {
-	alive := time.NewTicker(aliveInterval)
-	defer alive.Stop()
-	for len(s.events) == 0 {
-		select {
-		case chunk, ok := <-s.chunks:
-			if !ok {
-				return nil, false
-			}
-			s.events = chunk
-		case <-alive.C:
-			if q.failed = q.pass(&orbit.Answer{}); q.failed != nil {
-				return nil, false
-			}
-		}
+	if len(s.events) == 0 && !s.await(q) {
+		return nil, false
 	}
 	ev := s.events[0]
 	s.events = s.events[1:]
 	return ev, true
+}
+
+// await waits for the next chunk, and reports whether there is one. It sends signs of life: the store may be slow.
+func (s *stored) await(q *query) (ok bool) {
+	alive := time.NewTicker(aliveInterval)
+	defer alive.Stop()
+	for {
+		select {
+		case s.events, ok = <-s.chunks:
+			return ok
+		case <-alive.C:
+			if q.failed = q.pass(&orbit.Answer{}); q.failed != nil {
+				return false
+			}
+		}
+	}
 }
 
 // nextStored makes the store's next event that the caller may see the next one.

@@ -326,7 +326,7 @@ type cursor struct {
 func (c *cursor) open(ctx context.Context, q *query, g *agent, newest int) {
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	asked := time.Now()
-	err := c.ask(q, g, newest)
+	err := c.request(q, g, newest)
 	if err == nil {
 		var first *batch
 		if first, err = c.receive(); err == nil {
@@ -345,8 +345,8 @@ func (c *cursor) open(ctx context.Context, q *query, g *agent, newest int) {
 	c.fail(q, err)
 }
 
-// ask sends the request, if the connection is there in time.
-func (c *cursor) ask(q *query, g *agent, newest int) (err error) {
+// request sends the request, if the connection is there in time.
+func (c *cursor) request(q *query, g *agent, newest int) (err error) {
 	defer c.limit()()
 	c.inbox, err = g.query(c.ctx, &orbit.AgentQueryRequest{Protocol: orbit.Protocol, Selection: q.target.pushed(),
 		Since: q.since, Until: q.until, Newest: uint32(newest), Window: uint32(q.share.window),
