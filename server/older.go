@@ -32,8 +32,8 @@ const (
 	maxSeam = 200_000
 	// aliveInterval is the longest time without a message while the store is read.
 	aliveInterval = 2 * time.Second
-	// chunkEvents are passed on at once, fewer where they take chunkBytes, and chunksAhead such chunks are read ahead. A
-	// row of the store, which is not trusted, has up to 256 KiB.
+	// chunkEvents are passed on at once, fewer where they take chunkBytes, and chunksAhead such chunks are read ahead.
+	// A row of the store, which is not trusted, has up to 256 KiB.
 	chunkEvents, chunkBytes, chunksAhead = 256, 256 << 10, 4
 	// storeSource is the source of losses by rows that cannot be read.
 	storeSource = "history store"

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
@@ -227,4 +228,34 @@ func TestQueryPast_SignsOfLife(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("%s", strings.Join(got, " "))
 	}
+}
+
+// endless is a store with large events.
+type endless struct{ read int }
+
+func (e *endless) Read(_ context.Context, _ *past.Selection, yield func(*event.Event) error) (past.Report, error) {
+	for {
+		ev := &event.Event{Kind: &event.Event_Dns{Dns: &event.Dns{Name: strings.Repeat("x", chunkBytes/2)}}}
+		if err := yield(ev); err != nil {
+			return past.Report{}, err
+		}
+		e.read++
+	}
+}
+
+func TestStored_ReadsFewLargeEventsAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		s, store, ended := &stored{chunks: make(chan []*event.Event, chunksAhead)}, &endless{}, make(chan struct{})
+		go func() {
+			defer close(ended)
+			s.read(ctx, store, &past.Selection{})
+		}()
+		synctest.Wait()
+		if store.read > 2*(chunksAhead+1) {
+			t.Errorf("%d events of %d bytes are read ahead", store.read, chunkBytes/2)
+		}
+		cancel()
+		<-ended
+	})
 }

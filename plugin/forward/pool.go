@@ -12,7 +12,8 @@ import (
 // silent.
 const maxAge = 10 * time.Second
 
-// pool holds connections that are made ahead of their use, by a key. Those that are not acquired within maxAge are closed.
+// pool holds connections that are made ahead of their use, by a key. Those that are not acquired within maxAge are
+// closed.
 type pool struct {
 	mu     sync.Mutex
 	closed bool
