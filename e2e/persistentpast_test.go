@@ -1,11 +1,8 @@
 package e2e
 
 import (
-	"context"
-	"net"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -82,64 +79,17 @@ func startStores(t *testing.T, e *kit.Env) (collector string, store *storeProces
 	if err != nil {
 		t.Fatal(err)
 	}
-	listen := func() string {
-		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", net.JoinHostPort(api.Hostname(), "0"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = l.Close() }()
-		return l.Addr().String()
-	}
-	store = &storeProcess{address: listen()}
-	program, err := stores.VictoriaLogs.Build(t.Context(), e.Root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	store.stop = startProgram(t, program, "-httpListenAddr="+store.address, "-storageDataPath="+t.TempDir())
-	if program, err = stores.Collector.Build(t.Context(), e.Root); err != nil {
-		t.Fatal(err)
-	}
-	collector = listen()
+	store = &storeProcess{address: stores.FreeAddress(t, api.Hostname())}
+	store.stop = stores.VictoriaLogs.Start(t, e.Root, "-httpListenAddr="+store.address,
+		"-storageDataPath="+t.TempDir())
+	collector = stores.FreeAddress(t, api.Hostname())
 	config := filepath.Join(t.TempDir(), "config.yaml")
-	text := strings.NewReplacer("ENDPOINT", collector, "STORE", store.address).Replace(`
-receivers:
-  otlp: {protocols: {grpc: {endpoint: "ENDPOINT"}}}
-exporters:
-  otlphttp/victorialogs: {logs_endpoint: "http://STORE/insert/opentelemetry/v1/logs"}
-service:
-  telemetry: {metrics: {level: none}}
-  pipelines:
-    logs: {receivers: [otlp], exporters: [otlphttp/victorialogs]}
-`)
+	text := stores.CollectorConfig("grpc", collector, store.address)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	startProgram(t, program, "--config="+config)
+	stores.Collector.Start(t, e.Root, "--config="+config)
 	return collector, store
-}
-
-// startProgram runs a program until the test ends, or stop is called.
-func startProgram(t *testing.T, path string, args ...string) (stop func()) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	cmd := exec.CommandContext(ctx, path, args...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 10 * time.Second
-	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = cmd.Wait() // it is interrupted
-	}()
-	stop = func() {
-		cancel()
-		<-ended
-	}
-	t.Cleanup(stop)
-	return stop
 }
 
 // awaitExported waits until the agents have exported what they have observed until now. They go on to export.

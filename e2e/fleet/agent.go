@@ -178,21 +178,36 @@ func matcher(s *orbit.NodeSelection) func(string) bool {
 	}
 }
 
-// Stream implements orbit.AgentServer.
-func (a *agent) Stream(stream grpc.BidiStreamingServer[orbit.AgentStreamRequest, orbit.AgentBatch]) error {
-	r, err := stream.Recv()
+// firstRequest is one of a server: the first names the window, later ones how much was read.
+type firstRequest[R any] interface {
+	*R
+	GetWindow() uint32
+	GetRead() uint64
+}
+
+// begin reads the first request of a stream and answers with a hello. A mute agent does not.
+func begin[R any, P firstRequest[R]](
+	a *agent, stream grpc.BidiStreamingServer[R, orbit.AgentBatch],
+) (P, *outbox, error) {
+	first, err := stream.Recv()
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	if a.fault == mute {
 		<-stream.Context().Done()
-		return nil
+		return nil, nil, stream.Context().Err()
 	}
-	out := newOutbox(stream, r.GetWindow(), func() (uint64, error) {
+	out := newOutbox(stream, P(first).GetWindow(), func() (uint64, error) {
 		more, err := stream.Recv()
-		return more.GetRead(), err
+		return P(more).GetRead(), err
 	})
-	if err := out.send(&orbit.AgentBatch{Hello: a.hello()}, nil); err != nil {
+	return first, out, out.send(&orbit.AgentBatch{Hello: a.hello()}, nil)
+}
+
+// Stream implements orbit.AgentServer.
+func (a *agent) Stream(stream grpc.BidiStreamingServer[orbit.AgentStreamRequest, orbit.AgentBatch]) error {
+	r, out, err := begin(a, stream)
+	if err != nil {
 		return err
 	}
 	if a.fault == oversized {
@@ -250,19 +265,8 @@ func (a *agent) follow(ctx context.Context, out *outbox, next int64, match func(
 
 // Query implements orbit.AgentServer.
 func (a *agent) Query(stream grpc.BidiStreamingServer[orbit.AgentQueryRequest, orbit.AgentBatch]) error {
-	r, err := stream.Recv()
+	r, out, err := begin(a, stream)
 	if err != nil {
-		return err
-	}
-	if a.fault == mute {
-		<-stream.Context().Done()
-		return nil
-	}
-	out := newOutbox(stream, r.GetWindow(), func() (uint64, error) {
-		more, err := stream.Recv()
-		return more.GetRead(), err
-	})
-	if err := out.send(&orbit.AgentBatch{Hello: a.hello()}, nil); err != nil {
 		return err
 	}
 	if r.GetNewest() == 0 {

@@ -128,7 +128,7 @@ func (f *fleet) stream(ctx context.Context, o *options, s *server, v *viewer, r 
 	if err := wait(ctx, o.warmUp); err != nil {
 		return err
 	}
-	v.take()
+	v.drain()
 	v.delay.reset()
 	f.late.reset()
 	before, err := usageOf(s.cmd.Process.Pid)
@@ -163,7 +163,7 @@ func (f *fleet) stream(ctx context.Context, o *options, s *server, v *viewer, r 
 	r.seconds = time.Since(began).Seconds()
 	r.cores = (after.cpu - before.cpu).Seconds() / r.seconds
 	r.others = (ownAfter.cpu - ownBefore.cpu).Seconds() / r.seconds
-	r.report, r.late = v.take(), r.agents-v.answering()
+	r.report, r.late = v.drain(), r.agents-v.answering()
 	r.delay = [2]time.Duration{v.delay.quantile(0.5), v.delay.quantile(0.99)}
 	r.fleetLate = f.late.quantile(0.99)
 	return nil

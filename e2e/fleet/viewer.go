@@ -243,8 +243,8 @@ func (v *viewer) wrong(format string, args ...any) {
 	}
 }
 
-// take returns what was found since the last call.
-func (v *viewer) take() report {
+// drain returns what was found since the last call.
+func (v *viewer) drain() report {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	r := v.report

@@ -1,12 +1,9 @@
 package stores
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"os"
-	"sync"
 	"testing"
 	"time"
 
@@ -26,8 +23,8 @@ func TestPast(t *testing.T) {
 	t.Run("single", func(t *testing.T) { readBack(t, startStore(t)) })
 	t.Run("cluster", func(t *testing.T) {
 		one, two := startStore(t), startStore(t)
-		front := &store{freeAddress(t)}
-		start(t, VictoriaLogs, "-httpListenAddr="+front.address, "-storageNode="+one.address+","+two.address)
+		front := &store{FreeAddress(t, loopback)}
+		VictoriaLogs.Start(t, root, "-httpListenAddr="+front.address, "-storageNode="+one.address+","+two.address)
 		readBack(t, front)
 	})
 }
@@ -191,20 +188,10 @@ func awaitReady(t *testing.T, s *store) {
 // exportAll sends events to the store's own receiver.
 func exportAll(t *testing.T, s *store, events []*event.Event) {
 	t.Helper()
-	c := &export.Config{Protocol: export.ProtocolHTTP, Endpoint: "http://" + s.address + "/insert/opentelemetry",
-		Kinds: recordedKinds, Updates: export.UpdatesAll}
-	c.TLS.Insecure = true
-	c.Complete(recordedKinds)
-	if err := c.Validate(recordedKinds); err != nil {
-		t.Fatal(err)
-	}
-	e := export.New(export.Options{Node: "node-1", Version: "v1", Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
-	e.Apply(c)
-	ctx, cancel := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	running.Go(func() { e.Run(ctx) })
-	defer running.Wait()
-	defer cancel()
+	e, stop := runExporter(t, &export.Config{Protocol: export.ProtocolHTTP,
+		Endpoint: "http://" + s.address + "/insert/opentelemetry", Kinds: recordedKinds, Updates: export.UpdatesAll},
+		recordedKinds)
+	defer stop()
 	deadline := time.After(3 * time.Minute)
 	await := func(done func() bool) {
 		for tick := time.NewTicker(5 * time.Millisecond); !done(); {

@@ -27,8 +27,8 @@ func StartPrometheus(t testing.TB, root, config string) *PrometheusServer {
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	address := freeAddress(t)
-	start(t, Prometheus, root, "--config.file="+path, "--storage.tsdb.path="+t.TempDir(),
+	address := FreeAddress(t, loopback)
+	Prometheus.Start(t, root, "--config.file="+path, "--storage.tsdb.path="+t.TempDir(),
 		"--web.listen-address="+address, "--log.level=warn")
 	p := &PrometheusServer{"http://" + address}
 	p.Await(t, "its answer", func(ctx context.Context) bool {

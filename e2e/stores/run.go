@@ -6,12 +6,14 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 )
 
-// start builds a program and runs it until the test ends.
-func start(t testing.TB, p program, root string, args ...string) {
+// Start builds a program and runs it until stop is called, or the test ends. root is the root of this repository.
+func (p program) Start(t testing.TB, root string, args ...string) (stop func()) {
 	t.Helper()
 	path, err := p.Build(t.Context(), root)
 	if err != nil {
@@ -27,22 +29,41 @@ func start(t testing.TB, p program, root string, args ...string) {
 		cancel()
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		_ = cmd.Wait() // it was interrupted
+	})
+	t.Cleanup(func() {
+		stop()
 		if t.Failed() {
 			t.Logf("%s:\n%s", p.name, log.Bytes())
 		}
 	})
+	return stop
 }
 
-// freeAddress returns an address of this host on which nothing listens.
-func freeAddress(t testing.TB) string {
+// FreeAddress returns an address of a host, which is this one, on which nothing listens.
+func FreeAddress(t testing.TB, host string) string {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
 	return l.Addr().String()
+}
+
+// CollectorConfig is the configuration of a collector that receives OTLP at an address, by grpc or http, and sends
+// events on to a VictoriaLogs.
+func CollectorConfig(protocol, address, store string) string {
+	return strings.NewReplacer("PROTOCOL", protocol, "ENDPOINT", address, "STORE", store).Replace(`
+receivers:
+  otlp: {protocols: {PROTOCOL: {endpoint: "ENDPOINT"}}}
+exporters:
+  otlphttp/victorialogs: {logs_endpoint: "http://STORE/insert/opentelemetry/v1/logs"}
+service:
+  telemetry: {metrics: {level: none}}
+  pipelines:
+    logs: {receivers: [otlp], exporters: [otlphttp/victorialogs]}
+`)
 }

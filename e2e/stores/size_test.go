@@ -24,8 +24,8 @@ func TestStoredBytes(t *testing.T) {
 	for name, make := range map[string]func(r *rand.Rand, n int) *event.Event{"flow": sizedFlow, "dns": sizedQuery} {
 		t.Run(name, func(t *testing.T) {
 			data := t.TempDir()
-			s := &store{freeAddress(t)}
-			start(t, VictoriaLogs, "-httpListenAddr="+s.address, "-storageDataPath="+data)
+			s := &store{FreeAddress(t, loopback)}
+			VictoriaLogs.Start(t, root, "-httpListenAddr="+s.address, "-storageDataPath="+data)
 			awaitReady(t, s)
 			r := rand.New(rand.NewPCG(1, 2))
 			begin := uint64(time.Now().Add(-time.Hour).UnixNano())

@@ -26,6 +26,9 @@ var (
 	Promtool   = program{"promtool", "prometheus", "github.com/prometheus/prometheus/cmd/promtool", prometheusTags}
 )
 
+// loopback is where the programs of this package's tests listen.
+const loopback = "127.0.0.1"
+
 // prometheusTags leave all service discoveries out but that of Kubernetes.
 const prometheusTags = "remove_all_sd,enable_kubernetes_sd"
 

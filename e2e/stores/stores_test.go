@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -29,8 +28,8 @@ type store struct{ address string }
 
 func startStore(t *testing.T) *store {
 	t.Helper()
-	s := &store{freeAddress(t)}
-	start(t, VictoriaLogs, root, "-httpListenAddr="+s.address, "-storageDataPath="+t.TempDir())
+	s := &store{FreeAddress(t, loopback)}
+	VictoriaLogs.Start(t, root, "-httpListenAddr="+s.address, "-storageDataPath="+t.TempDir())
 	return s
 }
 
@@ -94,19 +93,8 @@ const (
 // send exports flows and queries, and waits until the collector has accepted them.
 func send(t *testing.T, config *export.Config) {
 	t.Helper()
-	kinds := []string{"flow", "tcp", "dns", "drop"}
-	config.TLS.Insecure = true
-	config.Complete(kinds)
-	if err := config.Validate(kinds); err != nil {
-		t.Fatal(err)
-	}
-	e := export.New(export.Options{Node: "node-1", Version: "v1", Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
-	e.Apply(config)
-	ctx, cancel := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	running.Go(func() { e.Run(ctx) })
-	defer running.Wait()
-	defer cancel()
+	e, stop := runExporter(t, config, []string{"flow", "tcp", "dns", "drop"})
+	defer stop()
 	now := uint64(time.Now().UnixNano())
 	for i := range flows {
 		namespace := []string{"shop", "bank"}[i%2]
@@ -133,6 +121,25 @@ func send(t *testing.T, config *export.Config) {
 	}
 	if s := e.Status(); s.Lost != 0 || s.Queued != s.Sent {
 		t.Errorf("%+v", s)
+	}
+}
+
+// runExporter runs an exporter without TLS until stop is called. kinds are what its agent records.
+func runExporter(t *testing.T, config *export.Config, kinds []string) (e *export.Exporter, stop func()) {
+	t.Helper()
+	config.TLS.Insecure = true
+	config.Complete(kinds)
+	if err := config.Validate(kinds); err != nil {
+		t.Fatal(err)
+	}
+	e = export.New(export.Options{Node: "node-1", Version: "v1", Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	e.Apply(config)
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { e.Run(ctx) })
+	return e, func() {
+		cancel()
+		running.Wait()
 	}
 }
 
@@ -177,22 +184,13 @@ func TestExport_Collector(t *testing.T) {
 	for _, protocol := range []string{export.ProtocolGRPC, export.ProtocolHTTP} {
 		t.Run(protocol, func(t *testing.T) {
 			s := startStore(t)
-			endpoint := freeAddress(t)
+			endpoint := FreeAddress(t, loopback)
 			path := filepath.Join(t.TempDir(), "config.yaml")
-			text := strings.NewReplacer("PROTOCOL", protocol, "ENDPOINT", endpoint, "STORE", s.address).Replace(`
-receivers:
-  otlp: {protocols: {PROTOCOL: {endpoint: "ENDPOINT"}}}
-exporters:
-  otlphttp/victorialogs: {logs_endpoint: "http://STORE/insert/opentelemetry/v1/logs"}
-service:
-  telemetry: {metrics: {level: none}}
-  pipelines:
-    logs: {receivers: [otlp], exporters: [otlphttp/victorialogs]}
-`)
+			text := CollectorConfig(protocol, endpoint, s.address)
 			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			start(t, Collector, root, "--config="+path)
+			Collector.Start(t, root, "--config="+path)
 			if protocol == export.ProtocolHTTP {
 				endpoint = "http://" + endpoint
 			}
