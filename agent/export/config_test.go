@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/orb8-dev/kubectl-orb8/internal/credentials"
 )
 
 func parse(text string) (*Config, error) {
@@ -164,7 +166,7 @@ func TestReadFiles(t *testing.T) {
 	if second, err := readFiles(c); err != nil || first.sum == second.sum {
 		t.Errorf("a change was not seen, %v", err)
 	}
-	write(strings.Repeat("#", maxFile+1))
+	write(strings.Repeat("#", credentials.MaxFile+1))
 	if _, err := readFiles(c); err == nil || !strings.HasPrefix(err.Error(), "headersFile: "+path+": want at most") {
 		t.Error(err)
 	}
@@ -184,7 +186,7 @@ func FuzzParseHeaders(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		all, err := parseHeaders(text)
 		for _, h := range all {
-			if !isToken(h.name) || !isPrintable(h.value) || err == nil && len(all) > maxHeaders {
+			if !isToken(h.name) || !credentials.IsPrintable(h.value) || err == nil && len(all) > maxHeaders {
 				t.Errorf("%+v", h)
 			}
 		}

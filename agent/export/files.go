@@ -7,15 +7,13 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"strings"
+
+	"github.com/orb8-dev/kubectl-orb8/internal/credentials"
 )
 
 const (
-	// maxFile limits a file of headers or certificates, bytes.
-	maxFile    = 1 << 20
 	maxHeaders = 32
 	maxHeader  = 16 << 10
 )
@@ -38,7 +36,7 @@ func readFiles(c *Config) (*files, error) {
 		if name == "" {
 			return nil, nil
 		}
-		text, err := readFile(name)
+		text, err := credentials.Read(name)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", key, err)
 		}
@@ -86,19 +84,6 @@ func newTLS(c *Config, ca, cert, key []byte) (*tls.Config, error) {
 	return t, nil
 }
 
-func readFile(name string) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err == nil && len(text) > maxFile {
-		err = fmt.Errorf("%s: want at most %d bytes", name, maxFile)
-	}
-	return text, err
-}
-
 // reserved are headers that belong to the protocol.
 var reserved = []string{"connection", "content-encoding", "content-length", "content-type", "host", "te", "trailer",
 	"transfer-encoding", "upgrade", "user-agent"}
@@ -120,7 +105,7 @@ func parseHeaders(text []byte) (all []header, err error) {
 			return nil, fmt.Errorf("line %d: want \"name: value\"", number)
 		case slices.Contains(reserved, name) || strings.HasPrefix(name, "grpc-") || strings.HasSuffix(name, "-bin"):
 			return nil, fmt.Errorf("line %d: the header %s belongs to the protocol", number, name)
-		case !isPrintable(value):
+		case !credentials.IsPrintable(value):
 			return nil, fmt.Errorf("line %d: the value of %s has characters that are not printable ASCII", number, name)
 		case len(all) == maxHeaders || len(line) > maxHeader:
 			return nil, fmt.Errorf("line %d: want at most %d headers of %d bytes", number, maxHeaders, maxHeader)
@@ -138,13 +123,4 @@ func isToken(s string) bool {
 		}
 	}
 	return s != ""
-}
-
-func isPrintable(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return true
 }

@@ -13,15 +13,13 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"time"
-)
 
-// maxFile limits a file of headers, of a token or of certificates, bytes.
-const maxFile = 1 << 20
+	"github.com/orb8-dev/kubectl-orb8/internal/credentials"
+)
 
 // transports keeps the connections to the store. The files are read for each request, so that a new token or
 // certificate is used without a restart.
@@ -49,7 +47,7 @@ func (t *transports) get(o *Options) (*http.Client, http.Header, error) {
 		if o.Credentials == "" {
 			break
 		}
-		text, err := readFile(filepath.Join(o.Credentials, name))
+		text, err := credentials.Read(filepath.Join(o.Credentials, name))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, nil, err
 		}
@@ -87,19 +85,6 @@ func (t *transports) get(o *Options) (*http.Client, http.Header, error) {
 	return t.client, t.header, nil
 }
 
-func readFile(name string) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err == nil && len(text) > maxFile {
-		err = fmt.Errorf("%s: want at most %d bytes", name, maxFile)
-	}
-	return text, err
-}
-
 // headersOf reads a line "name: value" for each header. Empty lines and those that begin with # are ignored.
 func headersOf(lines, token []byte) (http.Header, error) {
 	header := http.Header{}
@@ -113,13 +98,13 @@ func headersOf(lines, token []byte) (http.Header, error) {
 		name, value, ok := strings.Cut(text, ":")
 		value = strings.TrimSpace(value)
 		if !ok || name == "" || strings.ContainsFunc(name, func(r rune) bool { return !isNameRune(r) }) ||
-			!isPrintable(value) {
+			!credentials.IsPrintable(value) {
 			return nil, fmt.Errorf(headersFile+": line %d: want \"name: value\" in printable ASCII", number)
 		}
 		header.Add(name, value)
 	}
 	if text := strings.TrimSpace(string(token)); text != "" {
-		if !isPrintable(text) {
+		if !credentials.IsPrintable(text) {
 			return nil, errors.New(tokenFile + ": want one token in printable ASCII")
 		}
 		header.Set("Authorization", "Bearer "+text)
@@ -129,10 +114,6 @@ func headersOf(lines, token []byte) (http.Header, error) {
 
 func isNameRune(r rune) bool {
 	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_'
-}
-
-func isPrintable(s string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
 func tlsOf(ca, cert, key []byte) (*tls.Config, error) {
