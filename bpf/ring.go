@@ -156,20 +156,20 @@ func (r *Ring) crowded() bool { return r.available() > r.size/4 }
 
 // wait returns after the interval, or when the kernel or somebody else wakes it.
 func (r *Ring) wait(interval time.Duration, eager bool) error {
-	if err := r.file.SetReadDeadline(time.Now().Add(Until(interval))); err != nil {
-		return fmt.Errorf("wait for the ring buffer: %w", err)
+	err := r.file.SetReadDeadline(time.Now().Add(Until(interval)))
+	if err == nil {
+		polled := false
+		err = r.conn.Read(func(uintptr) bool {
+			if polled {
+				return true
+			}
+			polled = true
+			// What has come since the last pass has woken nobody.
+			return r.woken.Swap(false) || r.crowded() || eager && r.available() > 0
+		})
 	}
-	polled := false
-	err := r.conn.Read(func(uintptr) bool {
-		if polled {
-			return true
-		}
-		polled = true
-		// What has come since the last pass has woken nobody.
-		return r.woken.Swap(false) || r.crowded() || eager && r.available() > 0
-	})
 	if r.closed.Load() {
-		// callers cannot recognise the runtime's own error
+		// Callers cannot recognise the runtime's own error, which both calls return.
 		return fmt.Errorf("wait for the ring buffer: %w", os.ErrClosed)
 	}
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
