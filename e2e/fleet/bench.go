@@ -15,15 +15,15 @@ import (
 
 const (
 	defaultWarmUp, defaultMeasure = 25 * time.Second, 60 * time.Second
-	// newestFlows is the --last of queries, parallelQueries how many users ask at once.
-	newestFlows, parallelQueries = 1000, 4
+	// defaultLast is the --last of queries, parallelQueries how many users ask at once.
+	defaultLast, parallelQueries = 1000, 4
 )
 
 // options of a measurement.
 type options struct {
 	server, only, profile, memory string
 	warmUp, measure               time.Duration
-	queries                       int
+	queries, last                 int
 }
 
 // runs are the fleets that are measured.
@@ -61,7 +61,7 @@ func measureAll(ctx context.Context, p *plan, o *options, out io.Writer) error {
 		got, err := measure(ctx, p, o, r.name, r.faults)
 		if err != nil {
 			// What was measured before is not lost.
-			return errors.Join(fmt.Errorf("%s: %w", r.name, err), printTable(out, p, append(results, got)))
+			return errors.Join(fmt.Errorf("%s: %w", r.name, err), printTable(out, p, o, append(results, got)))
 		}
 		results = append(results, got)
 		if got.report.firstWrong != "" {
@@ -74,7 +74,7 @@ func measureAll(ctx context.Context, p *plan, o *options, out io.Writer) error {
 	if len(results) == 0 {
 		return fmt.Errorf("--only %s: want healthy or faults", o.only)
 	}
-	return printTable(out, p, results)
+	return printTable(out, p, o, results)
 }
 
 // measure runs a server on a fleet.
@@ -185,7 +185,7 @@ func (f *fleet) query(ctx context.Context, o *options, s *server, r *result) {
 	var mu sync.Mutex
 	ask := func(user string, took *[]time.Duration) {
 		for range o.queries {
-			d, err := f.queryNewest(ctx, s.address, user, newestFlows)
+			d, err := f.queryNewest(ctx, s.address, user, o.last)
 			mu.Lock()
 			if err != nil {
 				r.failed = append(r.failed, err)
@@ -213,7 +213,7 @@ func quantile(values []time.Duration, share float64) time.Duration {
 }
 
 // printTable prints one column for each fleet.
-func printTable(out io.Writer, p *plan, results []*result) error {
+func printTable(out io.Writer, p *plan, o *options, results []*result) error {
 	rows := []struct {
 		name  string
 		value func(*result) string
@@ -243,7 +243,7 @@ func printTable(out io.Writer, p *plan, results []*result) error {
 			return fmt.Sprintf("%d MiB; %d MiB", r.usage.rss>>20, r.usage.peak>>20)
 		}},
 		{"this program: cores", func(r *result) string { return fmt.Sprintf("%.2f", r.others) }},
-		{fmt.Sprintf("query flows --last %d, alone, p50; p95", newestFlows), func(r *result) string {
+		{fmt.Sprintf("query flows --last %d, alone, p50; p95", o.last), func(r *result) string {
 			return times(r.serial)
 		}},
 		{fmt.Sprintf("… %d at once, p50; p95", parallelQueries), func(r *result) string { return times(r.parallel) }},

@@ -36,6 +36,7 @@ func run(ctx context.Context, args []string) error {
 	flags.DurationVar(&o.warmUp, "warm-up", defaultWarmUp, "`time` before it is measured")
 	flags.DurationVar(&o.measure, "for", defaultMeasure, "`time` for which the stream is measured")
 	flags.IntVar(&o.queries, "queries", 10, "`number` of queries in sequence, and by each of four users at once")
+	flags.IntVar(&o.last, "last", defaultLast, "`number` of the newest flows that a query is about")
 	flags.StringVar(&o.only, "only", "", "`name` of the only run: healthy or faults")
 	flags.StringVar(&o.memory, "memory", memoryLimit, "`limit` of the server's memory, GOMEMLIMIT")
 	flags.StringVar(&o.profile, "profile", "", "`prefix` of files for the server's profiles")
