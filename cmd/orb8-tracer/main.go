@@ -27,6 +27,10 @@ var errUsage = errors.New(usage)
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer stop()
+	// Here, since it is about the whole process: beside a test of run nothing else would get a CPU on a busy machine.
+	if err := host.YieldToPods(); err != nil {
+		fmt.Fprintln(os.Stderr, "orb8-tracer: it may disturb the pods of a busy node:", err)
+	}
 	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	switch {
 	case err == nil:

@@ -45,9 +45,6 @@ func serve(ctx context.Context, getenv func(string) string, stdout, stderr io.Wr
 	}
 	debug.SetGCPercent(gcPercent)
 	log := slog.New(slog.NewTextHandler(stderr, nil))
-	if err := host.YieldToPods(); err != nil {
-		log.Warn("the tracer may disturb the pods of a busy node", "err", err)
-	}
 	return tracer.Run(ctx, tracer.Config{
 		Node:      node,
 		Version:   version.Version(),
