@@ -17,8 +17,10 @@ type slot struct {
 	kind     event.Event_Flow
 	flow     event.Flow
 	ends     [2]event.Endpoint
-	counters [2]event.Counters
-	service  [2][16]byte
+	counters [2]countersMemory
+	icmp     [2]uint32
+	// address and service are the memory of the ends' addresses, and of their Services'.
+	address, service [2][16]byte
 }
 
 func newBatch(n int) *batch {
@@ -45,18 +47,18 @@ func (c *Collector) build(f *flow, phase event.Phase, s *slot) {
 		observed = dst
 	}
 	p := f.ends[observed].newest()
-	half := p.ev.GetFlow()
+	r := &p.report
 	ev, out := &s.ev, &s.flow
 
 	ev.Time = f.item.time
-	ev.Node = p.ev.GetNode()
-	ev.Namespace, ev.Pod, ev.PodUid = p.ev.GetNamespace(), p.ev.GetPod(), p.ev.GetPodUid()
-	ev.Container, ev.Workload = p.ev.GetContainer(), p.ev.GetWorkload()
+	ev.Node = p.key.source.node
+	ev.Namespace, ev.Pod, ev.PodUid = r.pod.namespace, r.pod.pod, r.pod.podUID
+	ev.Container, ev.Workload = r.pod.container, r.pod.workload
 	s.kind.Flow = out
 	ev.Kind = &s.kind
 
 	out.Id, out.Protocol, out.Phase = f.id, f.proto, phase
-	out.State, out.RoleKnown = half.GetState(), f.roleKnown
+	out.State, out.RoleKnown = r.state, f.roleKnown
 	out.Observed = event.Side_SIDE_SRC
 	if observed == dst {
 		out.Observed = event.Side_SIDE_DST
@@ -64,7 +66,13 @@ func (c *Collector) build(f *flow, phase event.Phase, s *slot) {
 	out.IsnValid = f.indexed
 	out.SrcIsn, out.DstIsn = f.ends[src].isn, f.ends[dst].isn
 	out.SocketCookie = p.key.cookie
-	out.IcmpType, out.IcmpCode = half.IcmpType, half.IcmpCode
+	out.IcmpType, out.IcmpCode, s.icmp = nil, nil, r.icmp
+	if r.hasICMP[0] {
+		out.IcmpType = &s.icmp[0]
+	}
+	if r.hasICMP[1] {
+		out.IcmpCode = &s.icmp[1]
+	}
 	out.StartTime, out.LastTime = 0, 0
 	for i := range f.ends {
 		if s := f.ends[i].folded; s != nil {
@@ -77,7 +85,7 @@ func (c *Collector) build(f *flow, phase event.Phase, s *slot) {
 			if out.StartTime == 0 || i == observed && q.start != 0 && q.start < out.StartTime {
 				out.StartTime = q.start
 			}
-			out.LastTime = max(out.LastTime, q.ev.GetFlow().GetLastTime())
+			out.LastTime = max(out.LastTime, q.report.last)
 		}
 	}
 	out.Src, out.Dst = &s.ends[src], &s.ends[dst]
@@ -92,7 +100,7 @@ func (c *Collector) buildEnd(f *flow, i int, s *slot) {
 	e, out := &f.ends[i], &s.ends[i]
 	peer := f.ends[1-i].newest() // knows an address of this end
 	if peer != nil && e.name.empty() {
-		e.name = c.nameAt(peer.remote, f.proto, peer.ev.GetTime()) // its name may have become known
+		e.name = c.nameAt(peer.remote, f.proto, peer.report.time) // its name may have become known
 	}
 	name := &e.name
 	out.Service, out.ServiceNamespace, out.Host = name.Service, name.ServiceNamespace, name.Host
@@ -107,15 +115,11 @@ func (c *Collector) buildEnd(f *flow, i int, s *slot) {
 		name.Hint.describe(out, peer.remote.bytes(s.service[i][:0]))
 	}
 	if p := e.newest(); p != nil {
-		half := p.ev.GetFlow()
-		own := half.GetSrc()
-		if half.GetObserved() == event.Side_SIDE_DST {
-			own = half.GetDst()
-		}
-		out.Address, out.Port = own.GetAddress(), own.GetPort()
-		out.Pid, out.Comm = own.GetPid(), own.GetComm()
-		out.Namespace, out.Pod, out.PodUid = p.ev.GetNamespace(), p.ev.GetPod(), p.ev.GetPodUid()
-		out.Container, out.Workload, out.Node = p.ev.GetContainer(), p.ev.GetWorkload(), p.ev.GetNode()
+		r := &p.report
+		r.own.write(out, &s.address[i])
+		out.Pid, out.Comm = r.pid, r.comm
+		out.Namespace, out.Pod, out.PodUid = r.pod.namespace, r.pod.pod, r.pod.podUID
+		out.Container, out.Workload, out.Node = r.pod.container, r.pod.workload, p.key.source.node
 		return
 	}
 	// If the peer knows several addresses of it, prefer one that is not a Service's.
@@ -125,59 +129,31 @@ func (c *Collector) buildEnd(f *flow, i int, s *slot) {
 			q = other
 		}
 	}
-	far := q.ev.GetFlow().GetDst()
-	if q.ev.GetFlow().GetObserved() == event.Side_SIDE_DST {
-		far = q.ev.GetFlow().GetSrc()
-	}
-	out.Address, out.Port = far.GetAddress(), far.GetPort()
+	q.report.far.write(out, &s.address[i])
 	out.Pid, out.Comm, out.Container = 0, "", ""
 	out.Namespace, out.Pod, out.PodUid, out.Workload = name.Namespace, name.Pod, name.PodUID, name.Workload
 	out.Node = name.Node
 }
 
-// sum returns the sum of the counters of an end's parts, nil if the end is not observed.
+// sum returns the sum of the counters of an end's parts, nil if the end is not observed or reports none.
 func (s *slot) sum(f *flow, side int) *event.Counters {
-	parts := f.ends[side].parts
-	switch {
-	case len(parts) == 0:
+	parts, done := f.ends[side].parts, f.ends[side].folded
+	if len(parts) == 1 && parts[0].base == nil && done == nil {
+		if own := parts[0].own(); own != nil {
+			return s.counters[side].write(own)
+		}
 		return nil
-	case len(parts) == 1 && parts[0].base == nil && f.ends[side].folded == nil:
-		return parts[0].own()
 	}
-	sum := &s.counters[side]
-	sum.BytesSent, sum.BytesReceived, sum.PacketsSent, sum.PacketsReceived = 0, 0, 0, 0
-	sum.Retransmits, sum.SrttMicros, sum.Dropped = nil, nil, nil
-	if done := f.ends[side].folded; done != nil {
-		addCounters(sum, &done.counters)
+	if len(parts) == 0 {
+		return nil
+	}
+	var sum counters
+	if done != nil {
+		sum.add(&done.counters)
 	}
 	for _, p := range parts {
-		addCounters(sum, p.base)
-		addCounters(sum, p.own())
+		sum.add(p.base)
+		sum.add(p.own())
 	}
-	return sum
-}
-
-// addCounters adds b to a.
-func addCounters(a, b *event.Counters) {
-	if b == nil {
-		return
-	}
-	a.BytesSent += b.BytesSent
-	a.BytesReceived += b.BytesReceived
-	a.PacketsSent += b.PacketsSent
-	a.PacketsReceived += b.PacketsReceived
-	if b.SrttMicros != nil {
-		a.SrttMicros = b.SrttMicros
-	}
-	if b.Retransmits != nil {
-		n := *b.Retransmits
-		if a.Retransmits != nil {
-			n += *a.Retransmits
-		}
-		a.Retransmits = &n
-	}
-	if b.Dropped != nil {
-		n := *b.Dropped + a.GetDropped()
-		a.Dropped = &n
-	}
+	return s.counters[side].write(&sum)
 }

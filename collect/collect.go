@@ -104,7 +104,7 @@ type Options struct {
 	// CloseWait is how long a flow that one end has closed waits for the other end to close; 0: 2 s, or two intervals
 	// if that is longer.
 	CloseWait time.Duration
-	// MaxFlowBytes limits the approximate memory of the events of open flows; beyond it the longest unchanged flow is
+	// MaxFlowBytes limits the approximate memory of the halves of open flows; beyond it the longest unchanged flow is
 	// evicted; 0: 512 MiB.
 	MaxFlowBytes int
 	// MaxPendingBytes limits the approximate memory of events that wait to be emitted, beyond which Feed blocks, and of
@@ -150,7 +150,7 @@ type Batch struct {
 	Instance uint64
 	// Sequence is 1, 2, 3, … per instance. A repeated batch is dropped, a gap counted.
 	Sequence uint64
-	// Events belong to the Collector after Feed.
+	// Events belong to the Collector after Feed, but for flows: their events are the caller's again.
 	Events []*event.Event
 	// Watermark: the node will send no event older than this, ns since the Unix epoch.
 	Watermark uint64

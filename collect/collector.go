@@ -24,7 +24,7 @@ type Collector struct {
 	typicalRead time.Time
 	marks       []uint64
 	serial      uint64
-	// Approximate memory of events that wait to be emitted, and of the events of open flows.
+	// Approximate memory of events that wait to be emitted, and of the halves of open flows.
 	pendingBytes, flowBytes int
 	// held is the memory that was reported last, tight whether that was too much.
 	held      int

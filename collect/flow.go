@@ -65,7 +65,7 @@ func (e *end) closed() bool {
 func (e *end) newest() *part {
 	var n *part
 	for _, p := range e.parts {
-		if n == nil || p.ev.GetTime() >= n.ev.GetTime() {
+		if n == nil || p.report.time >= n.report.time {
 			n = p
 		}
 	}
@@ -78,14 +78,14 @@ type part struct {
 	flow          *flow
 	side          int
 	local, remote addrPort
-	ev            *event.Event // the newest
+	report        report // the newest
 	start         uint64
 	closed        bool
 	viaService    bool // remote is a Service's address
 	instance      uint64
-	base          *event.Counters // counters of earlier tracers of the node
+	base          *counters // of earlier tracers of the node
 	links         []link
-	bytes         int // of ev
+	bytes         int // of the part
 }
 
 func newFlow(proto event.Protocol, now time.Time) *flow {

@@ -19,7 +19,7 @@ const (
 
 // folded is the sum of closed parts of an end.
 type folded struct {
-	counters    event.Counters
+	counters    counters
 	start, last uint64
 }
 
@@ -50,15 +50,15 @@ func (c *Collector) makeRoom(f *flow, side int, now time.Time) bool {
 }
 
 func (s *folded) add(p *part) {
-	addCounters(&s.counters, p.base)
-	addCounters(&s.counters, p.own())
+	s.counters.add(p.base)
+	s.counters.add(p.own())
 	if p.start != 0 && p.start < s.start {
 		s.start = p.start
 	}
-	s.last = max(s.last, p.ev.GetFlow().GetLastTime())
+	s.last = max(s.last, p.report.last)
 }
 
-// release removes the memory of a flow's events from the account, and returns it.
+// release removes the memory of a flow's parts from the account, and returns it.
 func (f *flow) release() (n int) {
 	for i := range f.ends {
 		for _, p := range f.ends[i].parts {
@@ -72,20 +72,5 @@ func (f *flow) release() (n int) {
 // eventBytes is the approximate memory of an event without its strings.
 const eventBytes = 512
 
-// flowBytes returns the approximate memory of a tracer's flow event.
-func flowBytes(ev *event.Event) int {
-	f := ev.GetFlow()
-	return eventBytes + len(ev.Node) + len(ev.Namespace) + len(ev.Pod) + len(ev.PodUid) + len(ev.Container) +
-		len(ev.Workload) + len(f.Id) + endpointBytes(f.Src) + endpointBytes(f.Dst)
-}
-
-func endpointBytes(e *event.Endpoint) int {
-	if e == nil {
-		return 0
-	}
-	return len(e.Address) + len(e.Namespace) + len(e.Pod) + len(e.PodUid) + len(e.Container) + len(e.Workload) +
-		len(e.Node) + len(e.Comm) + len(e.Service) + len(e.ServiceNamespace) + len(e.ServiceAddress) + len(e.Host)
-}
-
-// bytesOf returns the approximate memory of any other event.
+// bytesOf returns the approximate memory of an event.
 func bytesOf(ev *event.Event) int { return eventBytes + proto.Size(ev) }

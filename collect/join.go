@@ -105,30 +105,29 @@ func (c *Collector) update(p *part, h *half) {
 		p.base = p.counters()
 	}
 	p.instance = h.source.instance
-	p.ev = h.ev
+	p.report.set(h)
 	c.flowBytes -= p.bytes
-	p.bytes = flowBytes(h.ev)
+	p.bytes = p.memory()
 	c.flowBytes += p.bytes
 	p.closed = p.closed || h.closed()
 }
 
-// own returns the counters of the observed end in the newest event.
-func (p *part) own() *event.Counters {
-	f := p.ev.GetFlow()
-	if f.GetObserved() == event.Side_SIDE_DST {
-		return f.GetDstCounters()
+// own returns the counters of the newest event; nil: it has none.
+func (p *part) own() *counters {
+	if !p.report.hasCounts {
+		return nil
 	}
-	return f.GetSrcCounters()
+	return &p.report.counters
 }
 
-// counters returns the counters of the newest event plus those of earlier tracers.
-func (p *part) counters() *event.Counters {
-	if p.base == nil {
-		return p.own()
+// counters returns the counters of the newest event plus those of earlier tracers; nil: there are none.
+func (p *part) counters() *counters {
+	if p.base == nil && !p.report.hasCounts {
+		return nil
 	}
-	sum := &event.Counters{}
-	addCounters(sum, p.base)
-	addCounters(sum, p.own())
+	sum := new(counters)
+	sum.add(p.base)
+	sum.add(p.own())
 	return sum
 }
 
@@ -198,9 +197,11 @@ func (f *flow) tcpSide(h *half, c *Collector) (side int, plausible bool) {
 // attach adds a half to a flow as a part of one of its ends.
 func (c *Collector) attach(f *flow, side int, h *half) *part {
 	p := &part{
-		key: h.key, flow: f, side: side, local: h.local, remote: h.remote, ev: h.ev, start: h.flow.GetStartTime(),
-		closed: h.closed(), instance: h.source.instance, bytes: flowBytes(h.ev),
+		key: h.key, flow: f, side: side, local: h.local, remote: h.remote, start: h.flow.GetStartTime(),
+		closed: h.closed(), instance: h.source.instance,
 	}
+	p.report.set(h)
+	p.bytes = p.memory()
 	c.flowBytes += p.bytes
 	name := c.nameAt(h.remote, h.flow.GetProtocol(), h.ev.GetTime())
 	p.viaService = name.Service != ""
@@ -341,7 +342,7 @@ func (c *Collector) match(h *half) (q *part, sibling bool) {
 
 // accepts reports whether h can be the other end of q's flow.
 func (p *part) accepts(h *half) bool {
-	if h.local.isLoopback() && (p.key.source != h.source || p.ev.GetPodUid() != h.ev.GetPodUid()) {
+	if h.local.isLoopback() && (p.key.source != h.source || p.report.pod.podUID != h.ev.GetPodUid()) {
 		return false // the same addresses belong to another pod
 	}
 	if p.closed && p.flow.ends[p.side].closed() && !h.continues(p.otherHalf()) {

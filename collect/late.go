@@ -89,7 +89,7 @@ func (h *half) continues(g tombstone) bool {
 
 // otherHalf returns the expected other half of a part.
 func (p *part) otherHalf() tombstone {
-	g := tombstone{last: max(p.start, p.ev.GetFlow().GetLastTime()), clock: p.key.source.clock, side: anySide}
+	g := tombstone{last: max(p.start, p.report.last), clock: p.key.source.clock, side: anySide}
 	if p.flow.roleKnown {
 		g.side = uint8(1 - p.side)
 	}

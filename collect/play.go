@@ -16,8 +16,9 @@ const (
 
 // Play takes an event of a recording, and emits what is due by its time at, ns since the Unix epoch. This is the
 // event's time by a clock that all nodes share. The events come in the order of these times; one that is older than the
-// one before counts as of the same time. Play takes the place of Feed and Run, and is for one goroutine; FinishPlay
-// ends it. An emitted event is valid only until emit returns. It returns emit's error.
+// one before counts as of the same time. The event is the Collector's then, but for a flow, which is the caller's
+// again. Play takes the place of Feed and Run, and is for one goroutine; FinishPlay ends it. An emitted event is valid
+// only until emit returns. It returns emit's error.
 func (c *Collector) Play(s *Source, ev *event.Event, at uint64, emit func(*event.Event) error) error {
 	c.mu.Lock()
 	if at := time.Unix(0, int64(min(at, maxPlayed))); at.After(c.played) {

@@ -185,6 +185,7 @@ func feedAll(t *testing.T, w *world, r *rand.Rand, start time.Time, scripts []sc
 		if err := src.Feed(t.Context(), b); err != nil {
 			t.Fatal(err)
 		}
+		reuse(b.Events)
 		if last = &b; r.IntN(10) == 0 { // a resumed stream repeats its last batch
 			if err := src.Feed(t.Context(), *last); err != nil {
 				t.Fatal(err)
@@ -218,6 +219,7 @@ func playAll(t *testing.T, _ *world, _ *rand.Rand, start time.Time, scripts []sc
 		if err := c.Play(c.Add(p.node), p.ev, p.ev.GetTime(), emit); err != nil {
 			t.Fatal(err)
 		}
+		reuse([]*event.Event{p.ev})
 	}
 	if err := c.FinishPlay(emit); err != nil {
 		t.Fatal(err)

@@ -153,7 +153,7 @@ func (c *Collector) lastWordMayCome(f *flow, now time.Time) bool {
 	for i := range f.ends {
 		for _, p := range f.ends[i].parts {
 			if p.closed {
-				closed = max(closed, p.ev.GetTime())
+				closed = max(closed, p.report.time)
 			}
 		}
 	}
@@ -176,7 +176,7 @@ func (c *Collector) queue(f *flow, due, now time.Time) {
 	when := it.time
 	for i := range f.ends {
 		if p := f.ends[i].newest(); p != nil {
-			when = max(when, p.ev.GetTime())
+			when = max(when, p.report.time)
 		}
 	}
 	if it.at >= 0 {

@@ -29,6 +29,7 @@ type Source struct {
 	heard     time.Time // when the last watermark arrived
 	checker   *check.Checker
 	refused   bool // an event of the node was refused
+	pods      map[podNames]*podNames
 }
 
 // Add adds a node to the merge. A node whose tracer was replaced is added a second time, and continues.

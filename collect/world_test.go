@@ -52,9 +52,40 @@ func inWorld(t *testing.T, o Options, test func(*world)) {
 func (w *world) feed(node string, events ...*event.Event) {
 	w.t.Helper()
 	w.sequence[node]++
-	b := Batch{Instance: 1, Sequence: w.sequence[node], Events: events, Watermark: uint64(time.Now().UnixNano())}
+	b := Batch{Instance: 1, Sequence: w.sequence[node], Events: copies(events),
+		Watermark: uint64(time.Now().UnixNano())}
 	if err := w.c.Add(node).Feed(w.t.Context(), b); err != nil {
 		w.t.Fatal(err)
+	}
+	reuse(b.Events)
+}
+
+func copies(events []*event.Event) (copied []*event.Event) {
+	for _, ev := range events {
+		copied = append(copied, proto.CloneOf(ev))
+	}
+	return copied
+}
+
+// reuse does what a caller may do with the flows of a batch: it writes another event over them.
+func reuse(events []*event.Event) {
+	for _, ev := range events {
+		f := ev.GetFlow()
+		if f == nil {
+			continue
+		}
+		for _, end := range []*event.Endpoint{f.GetSrc(), f.GetDst()} {
+			if end != nil {
+				clear(end.Address)
+				end.Port, end.Pid, end.Comm = 1, 1, "another"
+			}
+		}
+		for _, c := range []*event.Counters{f.GetSrcCounters(), f.GetDstCounters()} {
+			if c != nil {
+				proto.Reset(c)
+			}
+		}
+		ev.Time, ev.Pod, ev.PodUid, ev.Namespace, f.LastTime, f.SocketCookie = 1, "another", "another", "another", 1, 1
 	}
 }
 
