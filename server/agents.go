@@ -4,17 +4,13 @@ import (
 	"context"
 	"log/slog"
 	"maps"
-	"net"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/keepalive"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/informers"
@@ -24,16 +20,16 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 )
 
-// connectionBuffer is the size of each buffer of a connection to an agent, bytes: there are many connections, and TLS
-// has buffers of its own.
-const connectionBuffer = 4 << 10
-
 // agents are the agents of the cluster, by the EndpointSlices of their Service. A node's name is that of its endpoint;
 // the certificate at the other end has to be of that node. Names of DNS play no part.
 type agents struct {
 	// credentials are for the connection to the agent of a node.
 	credentials func(node string) credentials.TransportCredentials
 	log         *slog.Logger
+	// connectTimeout is how long a connection may take to be made up.
+	connectTimeout time.Duration
+	// work is what agents do on their own.
+	work sync.WaitGroup
 
 	mu      sync.Mutex
 	slices  map[string][]endpoint // by the slice's name
@@ -53,6 +49,9 @@ type agent struct {
 	client        orbit.AgentClient
 	// gone is closed when the agent is no longer at the address.
 	gone chan struct{}
+	work *sync.WaitGroup
+	// ahead: connectAhead has seen it.
+	ahead bool
 	// late is set from a request that it did not answer in time until it answers one.
 	late atomic.Bool
 	// incompatible: its last answer was of another protocol.
@@ -60,8 +59,8 @@ type agent struct {
 }
 
 func newAgents(credentials func(node string) credentials.TransportCredentials, log *slog.Logger) *agents {
-	return &agents{credentials: credentials, log: log, slices: map[string][]endpoint{}, nodes: map[string]*agent{},
-		changed: make(chan struct{})}
+	return &agents{credentials: credentials, log: log, connectTimeout: agentTimeout, slices: map[string][]endpoint{},
+		nodes: map[string]*agent{}, changed: make(chan struct{})}
 }
 
 // watch follows the EndpointSlices of a Service until ctx ends. It calls synced after the first list.
@@ -90,6 +89,7 @@ func (a *agents) watch(ctx context.Context, client kubernetes.Interface, namespa
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() { informer.RunWithContext(ctx) })
+	running.Go(func() { a.connectAhead(ctx) })
 	select {
 	case <-registration.HasSyncedChecker().Done():
 		synced()
@@ -97,26 +97,13 @@ func (a *agents) watch(ctx context.Context, client kubernetes.Interface, namespa
 	}
 	<-ctx.Done()
 	a.closeAll()
+	a.work.Wait()
 }
 
 func (a *agents) set(slice *discoveryv1.EndpointSlice) {
-	var found []endpoint
-	for i := range slice.Endpoints {
-		e := &slice.Endpoints[i]
-		if e.NodeName == nil || len(e.Addresses) == 0 {
-			continue
-		}
-		// A terminating agent still answers; a new one takes its place once it is ready.
-		serving := e.Conditions.Serving == nil || *e.Conditions.Serving
-		if !serving {
-			continue
-		}
-		found = append(found, endpoint{*e.NodeName, net.JoinHostPort(e.Addresses[0], strconv.Itoa(orbit.AgentPort)),
-			e.Conditions.Ready == nil || *e.Conditions.Ready})
-	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.slices[slice.Name] = found
+	a.slices[slice.Name] = endpointsOf(slice)
 	a.update()
 }
 
@@ -156,28 +143,6 @@ func (a *agents) update() {
 	}
 	close(a.changed)
 	a.changed = make(chan struct{})
-}
-
-func (a *agents) connect(e endpoint) (*agent, error) {
-	conn, err := grpc.NewClient("passthrough:///"+e.address,
-		grpc.WithTransportCredentials(a.credentials(e.node)),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(orbit.MaxMessageBytes),
-			grpc.ForceCodecV2(orbit.NewCodec())),
-		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: 3 * time.Second,
-			Backoff: backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2,
-				MaxDelay: 5 * time.Second}}),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second,
-			PermitWithoutStream: true}),
-		grpc.WithStaticStreamWindowSize(maxWindow), grpc.WithStaticConnWindowSize(4<<20),
-		grpc.WithReadBufferSize(connectionBuffer), grpc.WithWriteBufferSize(connectionBuffer),
-		grpc.WithMaxHeaderListSize(16<<10),
-		grpc.WithDisableServiceConfig(), grpc.WithNoProxy(),
-	)
-	if err != nil {
-		return nil, err
-	}
-	return &agent{node: e.node, address: e.address, conn: conn, client: orbit.NewAgentClient(conn),
-		gone: make(chan struct{})}, nil
 }
 
 func (g *agent) close() {

@@ -32,7 +32,7 @@ func (g *agent) answered() {
 // missed notes that the agent did not answer a request in time, which is timeout, and asks it until it answers.
 func (g *agent) missed(timeout time.Duration) {
 	if g.late.CompareAndSwap(false, true) {
-		go g.awaitAnswer(timeout)
+		g.work.Go(func() { g.awaitAnswer(timeout) })
 	}
 }
 
