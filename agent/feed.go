@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"sync"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -191,12 +192,16 @@ type part struct {
 	gap bool
 }
 
-// read waits for batches and returns their selected events, of at most maxEvents unless one batch has more.
-func (r *reader) read(ctx context.Context, maxEvents int) (p part, err error) {
+// read waits for batches and returns their selected events, of at most maxEvents unless one batch has more. Fewer
+// events wait for more until ripe, if that is not nil, is received from.
+func (r *reader) read(ctx context.Context, maxEvents int, ripe <-chan time.Time) (p part, err error) {
 	for {
 		r.feed.mu.Lock()
 		changed := r.feed.changed
-		batches := r.nextBatches(maxEvents)
+		var batches []feedBatch
+		if ripe == nil || r.waiting() >= maxEvents {
+			batches = r.nextBatches(maxEvents)
+		}
 		p.sequence = r.next - 1
 		if len(batches) > 0 {
 			p.events, p.gap = r.drainLosses()
@@ -208,10 +213,20 @@ func (r *reader) read(ctx context.Context, maxEvents int) (p part, err error) {
 		}
 		select {
 		case <-changed:
+		case <-ripe:
+			ripe = nil
 		case <-ctx.Done():
 			return p, ctx.Err()
 		}
 	}
+}
+
+// waiting is the number of events that the reader has not read. The feed's lock is held.
+func (r *reader) waiting() (events int) {
+	for _, b := range r.feed.held[r.next-r.feed.oldest():] {
+		events += len(b.events)
+	}
+	return events
 }
 
 // nextBatches moves the reader behind the batches that it returns. The feed's lock is held.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -49,7 +51,7 @@ func TestFeed_ReadersSelect(t *testing.T) {
 		r    *reader
 		want int
 	}{{"all", all, 2}, {"a namespace", shop, 1}, {"a pod", web, 1}, {"another kind", tcp, 0}} {
-		p, err := c.r.read(t.Context(), 100)
+		p, err := c.r.read(t.Context(), 100, nil)
 		if err != nil || len(p.events) != c.want || p.watermark != 6 || p.sequence != 2 || p.gap {
 			t.Errorf("%s: %d events, watermark %d, sequence %d, gap %v, %v; want %d events", c.name, len(p.events),
 				p.watermark, p.sequence, p.gap, err, c.want)
@@ -66,7 +68,7 @@ func TestFeed_SlowReaderLosesItsEventsOnly(t *testing.T) {
 	}
 	got, lost := 0, uint64(0)
 	for got+int(lost) < batches {
-		p, err := slow.read(t.Context(), 100)
+		p, err := slow.read(t.Context(), 100, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -96,7 +98,7 @@ func TestFeed_ResumesWhereItWasCut(t *testing.T) {
 	if !ok {
 		t.Fatal("refused")
 	}
-	p, err := r.read(t.Context(), 100)
+	p, err := r.read(t.Context(), 100, nil)
 	if err != nil || len(p.events) != 7 || p.gap {
 		t.Errorf("%d events, gap %v, %v; want 7", len(p.events), p.gap, err)
 	}
@@ -109,7 +111,7 @@ func TestFeed_ResumesWhereItWasCut(t *testing.T) {
 	if r, ok = f.open(newSelection(nil), 4, nil); !ok {
 		t.Fatal("refused")
 	}
-	p, err = r.read(t.Context(), 100)
+	p, err = r.read(t.Context(), 100, nil)
 	if err != nil || len(p.events) == 0 {
 		t.Fatal(p, err)
 	}
@@ -129,7 +131,7 @@ func TestFeed_ConcurrentReadersGetAll(t *testing.T) {
 		reading.Go(func() {
 			defer r.close()
 			for got := 0; got < batches; {
-				p, err := r.read(t.Context(), 10)
+				p, err := r.read(t.Context(), 10, nil)
 				if err != nil || p.gap {
 					t.Errorf("gap %v, %v", p.gap, err)
 					return
@@ -179,4 +181,43 @@ func TestFeed_CountsLossesApart(t *testing.T) {
 	if events, lost := f.totals(); events != 1 || lost != 5 {
 		t.Errorf("%d events, %d lost; want 1 and 5", events, lost)
 	}
+}
+
+// TestFeed_GathersUntilRipe reads what a reader that gathers gets.
+func TestFeed_GathersUntilRipe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newTestFeed()
+		r, _ := f.open(newSelection(nil), 0, nil)
+		emit := func(n int) {
+			for range n {
+				f.emit(tracer.Batch{Events: [][]byte{encode(t, "shop", "web", "a.")}, Watermark: 1})
+			}
+		}
+		for _, c := range []struct {
+			name                  string
+			before, while, atOnce int
+			after                 time.Duration
+			want                  int
+		}{
+			{"what comes meanwhile goes out together", 1, 2, 0, 100 * time.Millisecond, 3},
+			{"as many as there may be do not wait", 1, 0, 9, 50 * time.Millisecond, 10},
+			{"what comes later goes out at once", 0, 0, 0, 150 * time.Millisecond, 1},
+		} {
+			emit(c.before)
+			began := time.Now()
+			go func() {
+				time.Sleep(50 * time.Millisecond)
+				emit(c.while + c.atOnce)
+				if c.want == 1 {
+					time.Sleep(100 * time.Millisecond)
+					emit(1)
+				}
+			}()
+			p, err := r.read(t.Context(), 10, time.After(100*time.Millisecond))
+			if err != nil || len(p.events) != c.want || time.Since(began) != c.after {
+				t.Errorf("%s: %d events after %v (%v), want %d after %v", c.name, len(p.events), time.Since(began), err,
+					c.want, c.after)
+			}
+		}
+	})
 }

@@ -53,6 +53,9 @@ func check(protocol uint32, s *orbit.NodeSelection) error {
 	return nil
 }
 
+// maxGather limits how long a server lets events wait for more.
+const maxGather = 2 * time.Second
+
 // Stream implements orbit.AgentServer.
 func (s *service) Stream(stream grpc.BidiStreamingServer[orbit.AgentStreamRequest, orbit.AgentBatch]) error {
 	request, out, err := openOutbox(stream)
@@ -82,8 +85,13 @@ func (s *service) Stream(stream grpc.BidiStreamingServer[orbit.AgentStreamReques
 			return err
 		}
 	}
+	gather := min(time.Duration(request.GetGatherMillis())*time.Millisecond, maxGather)
 	for {
-		p, err := r.read(stream.Context(), orbit.MaxBatchEvents)
+		var ripe <-chan time.Time
+		if gather > 0 {
+			ripe = time.After(gather)
+		}
+		p, err := r.read(stream.Context(), orbit.MaxBatchEvents, ripe)
 		if err != nil {
 			return status.FromContextError(err).Err()
 		}

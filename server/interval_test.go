@@ -73,3 +73,12 @@ func TestIntervals(t *testing.T) {
 		}
 	}
 }
+
+func TestGatherOf(t *testing.T) {
+	for agents, want := range map[int]time.Duration{0: 0, 2: 0, 49: 0, 50: 25 * time.Millisecond,
+		1000: 500 * time.Millisecond, 5000: time.Second} {
+		if got := gatherOf(agents); got != want {
+			t.Errorf("%d agents gather for %v, want %v", agents, got, want)
+		}
+	}
+}

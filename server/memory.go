@@ -23,8 +23,8 @@ const (
 	requestMemory = 512 << 10
 	streamMemory  = 16 << 10
 	// aheadMemory is what the agents of a request may send ahead together: each a window, within minWindow and
-	// maxWindow.
-	aheadMemory          = 8 << 20
+	// maxWindow. It is about what 1,000 of them gather twice.
+	aheadMemory          = 16 << 20
 	minWindow, maxWindow = 4 << 10, 128 << 10
 	// memoryStep: memory is taken from the limit in such steps.
 	memoryStep = 64 << 10

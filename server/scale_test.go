@@ -102,7 +102,7 @@ func TestRequests_OfAThousandNodes(t *testing.T) {
 
 // TestShare_OfAgents compares what requests reserve with what the agents of a large cluster may send.
 func TestShare_OfAgents(t *testing.T) {
-	for agents, want := range map[int]int{0: maxWindow, 1: maxWindow, 64: maxWindow, 1000: 8388, 100_000: minWindow} {
+	for agents, want := range map[int]int{0: maxWindow, 1: maxWindow, 64: maxWindow, 1000: 16777, 100_000: minWindow} {
 		if got := windowOf(agents); got != want {
 			t.Errorf("a window of %d bytes for %d agents, want %d", got, agents, want)
 		}

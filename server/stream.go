@@ -49,6 +49,28 @@ type follow struct {
 	nodeSince map[string]uint64
 	// reading holds a token for each batch that is decoded.
 	reading chan struct{}
+	// gather is how long each agent gathers what it sends.
+	gather time.Duration
+}
+
+const (
+	// maxDelay and joinWindow are how long events wait for older ones, and flows for their second half, where agents
+	// send at once.
+	maxDelay, joinWindow = 250 * time.Millisecond, 300 * time.Millisecond
+	// gatherFrom is the number of agents from which they gather what they send, gatherPerAgent how long for each, and
+	// maxGather the longest: a message costs some 30 µs, whatever is in it, so that of 1,000 agents which send every
+	// 150 ms take a fifth of a CPU.
+	gatherFrom     = 50
+	gatherPerAgent = 500 * time.Microsecond
+	maxGather      = time.Second
+)
+
+// gatherOf is how long each of a stream's agents gathers what it sends.
+func gatherOf(agents int) time.Duration {
+	if agents < gatherFrom {
+		return 0
+	}
+	return min(time.Duration(agents)*gatherPerAgent, maxGather).Truncate(time.Millisecond)
 }
 
 // maxReading limits the batches of a request that are decoded.
@@ -84,7 +106,9 @@ func (s *Service) stream(
 	f := &follow{call: c, queue: newQueue(c.share, c.metrics.Dropped), since: request.GetSince(),
 		nodeSince: request.GetNodeSince(),
 		reading:   make(chan struct{}, maxReading)}
+	f.gather = gatherOf(len(s.agentsOf(c.target)))
 	f.collector = c.newCollector(collect.Options{Interval: reportInterval(interval), Updates: leastUpdate(interval),
+		MaxDelay: maxDelay + f.gather, JoinWindow: joinWindow + f.gather,
 		Memory: func(bytes int) bool { return c.share.hold(partMerge, bytes) == nil }})
 	ctx, end := context.WithCancelCause(ctx)
 	var work sync.WaitGroup
@@ -305,7 +329,7 @@ func (f *follow) followAgent(ctx context.Context, g *agent, source *collect.Sour
 	asked := time.Now()
 	in, err := g.follow(ctx, &orbit.AgentStreamRequest{
 		Protocol: orbit.Protocol, Selection: f.target.pushed(), ResumeFrom: at.next, Instance: at.instance,
-		Since: at.watermark, Window: uint32(f.share.window),
+		Since: at.watermark, Window: uint32(f.share.window), GatherMillis: uint32(f.gather.Milliseconds()),
 	})
 	if err != nil {
 		return err

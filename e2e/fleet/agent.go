@@ -222,11 +222,12 @@ func (a *agent) Stream(stream grpc.BidiStreamingServer[orbit.AgentStreamRequest,
 			next--
 		}
 	}
-	return a.follow(stream.Context(), out, next, matcher(r.GetSelection()))
+	gather := int64(r.GetGatherMillis()) * second / 1000
+	return a.follow(stream.Context(), out, next, gather, matcher(r.GetSelection()))
 }
 
-// follow sends the events of the ticks from next on, as they come.
-func (a *agent) follow(ctx context.Context, out *outbox, next int64, match func(string) bool) error {
+// follow sends the events of the ticks from next on, gathered for so many ticks.
+func (a *agent) follow(ctx context.Context, out *outbox, next, gather int64, match func(string) bool) error {
 	wake := make(chan struct{}, 1)
 	a.mu.Lock()
 	a.streams[wake] = struct{}{}
@@ -244,8 +245,8 @@ func (a *agent) follow(ctx context.Context, out *outbox, next int64, match func(
 			a.late.add(time.Since(time.Unix(0, int64(a.plan.timeOf(newest)))))
 		}
 		for ; next <= newest; next++ {
-			events = a.appendTick(events[:0], next, match)
-			if len(events) == 0 && next-sent < idleTicks {
+			events = a.appendTick(events, next, match)
+			if next-sent < gather || len(events) == 0 && next-sent < idleTicks {
 				continue
 			}
 			sent = next
@@ -254,6 +255,7 @@ func (a *agent) follow(ctx context.Context, out *outbox, next int64, match func(
 			if err := out.sendAll(head, events); err != nil {
 				return err
 			}
+			events = events[:0]
 		}
 		select {
 		case <-wake:

@@ -1101,7 +1101,10 @@ type AgentStreamRequest struct {
 	// of that, or one event, while at most half was not read. 0: as much as the connection takes.
 	Window uint32 `protobuf:"varint,6,opt,name=window,proto3" json:"window,omitempty"`
 	// Bytes of the messages that were read so far.
-	Read          uint64 `protobuf:"varint,7,opt,name=read,proto3" json:"read,omitempty"`
+	Read uint64 `protobuf:"varint,7,opt,name=read,proto3" json:"read,omitempty"`
+	// How long the agent gathers what it sends, ms, at most 2000: to a server of a thousand agents the messages cost more
+	// than the events in them. 0: it sends everything at once.
+	GatherMillis  uint32 `protobuf:"varint,8,opt,name=gather_millis,json=gatherMillis,proto3" json:"gather_millis,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1181,6 +1184,13 @@ func (x *AgentStreamRequest) GetWindow() uint32 {
 func (x *AgentStreamRequest) GetRead() uint64 {
 	if x != nil {
 		return x.Read
+	}
+	return 0
+}
+
+func (x *AgentStreamRequest) GetGatherMillis() uint32 {
+	if x != nil {
+		return x.GatherMillis
 	}
 	return 0
 }
@@ -2080,7 +2090,7 @@ const file_orbit_orbit_proto_rawDesc = "" +
 	"namespaces\x18\x02 \x03(\tR\n" +
 	"namespaces\x12\x12\n" +
 	"\x04pods\x18\x03 \x03(\tR\x04pods\x12\x1c\n" +
-	"\tworkloads\x18\x04 \x03(\tR\tworkloads\"\xeb\x01\n" +
+	"\tworkloads\x18\x04 \x03(\tR\tworkloads\"\x90\x02\n" +
 	"\x12AgentStreamRequest\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12:\n" +
 	"\tselection\x18\x02 \x01(\v2\x1c.orb8.orbit.v1.NodeSelectionR\tselection\x12\x1f\n" +
@@ -2089,7 +2099,8 @@ const file_orbit_orbit_proto_rawDesc = "" +
 	"\binstance\x18\x04 \x01(\x06R\binstance\x12\x14\n" +
 	"\x05since\x18\x05 \x01(\x06R\x05since\x12\x16\n" +
 	"\x06window\x18\x06 \x01(\rR\x06window\x12\x12\n" +
-	"\x04read\x18\a \x01(\x04R\x04read\"\xfc\x01\n" +
+	"\x04read\x18\a \x01(\x04R\x04read\x12#\n" +
+	"\rgather_millis\x18\b \x01(\rR\fgatherMillis\"\xfc\x01\n" +
 	"\x11AgentQueryRequest\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12:\n" +
 	"\tselection\x18\x02 \x01(\v2\x1c.orb8.orbit.v1.NodeSelectionR\tselection\x12\x14\n" +
