@@ -1,6 +1,6 @@
-// Package wire encodes events in protobuf, as package proto does, with generated code instead of reflection, in a third
-// of the time. Decoding is left to package proto: the generated decoder takes two thirds of the time, but it keeps
-// unknown fields that are malformed, and who sent them is not trusted.
+// Package wire encodes and decodes events in protobuf, as package proto does, with generated code instead of
+// reflection: encoding takes a third of the time, decoding less than half. vtprotobuf generates the encoder. Its
+// decoder accepts malformed unknown fields, and senders are not trusted, so event/wire/gen generates the decoder.
 package wire
 
 import (

@@ -1,5 +1,5 @@
-// Command gen writes code for every message of an event: the check that all text is UTF-8. It is straight code, like the
-// encoder: reflection would take longer than it does.
+// Command gen writes code for every message of an event: the check that all text is UTF-8, and the decoder. Both are
+// straight code, like the encoder: reflection would take longer than they do.
 package main
 
 import (
@@ -15,7 +15,8 @@ import (
 
 // files are the generated files of event/wire.
 var files = map[string]func(*messages.Writer, protoreflect.MessageDescriptor) error{
-	"text.go": writeChecks,
+	"text.go":   writeChecks,
+	"fields.go": writeDecoder,
 }
 
 func main() {
