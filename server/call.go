@@ -7,12 +7,12 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/orb8-dev/kubectl-orb8/cluster"
 	"github.com/orb8-dev/kubectl-orb8/collect"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
+	"github.com/orb8-dev/kubectl-orb8/event/wire"
 )
 
 // call is a request that was found to be well formed, of a caller who may see something of what it selects.
@@ -170,9 +170,9 @@ func (i *interned) get(b []byte) string {
 }
 
 // decode decodes an agent's event.
-func decode(encoded []byte) (*event.Event, error) {
-	ev := &event.Event{}
-	if err := proto.Unmarshal(encoded, ev); err != nil {
+func decode(d *wire.Decoder, encoded []byte) (*event.Event, error) {
+	ev, err := d.Decode(encoded)
+	if err != nil {
 		return nil, status.Errorf(codes.Internal, "decode event: %v", err)
 	}
 	return ev, nil

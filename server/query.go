@@ -58,10 +58,12 @@ type query struct {
 	lacks      bool
 	lacksUntil uint64
 
-	begun  bool // the first message is out
-	held   *held
-	events [][]byte // not sent yet
-	bytes  int
+	begun bool // the first message is out
+	held  *held
+	// decoder decodes held events.
+	decoder wire.Decoder
+	events  [][]byte // not sent yet
+	bytes   int
 }
 
 // queryOptions select the form of an answer.
@@ -305,10 +307,11 @@ type cursor struct {
 	kernel string
 	// event is the one to be played next, at its time by the server's clock, ns since the Unix epoch. events are
 	// further ones, encoded: there are many cursors.
-	event  *event.Event
-	at     uint64
-	events [][]byte
-	bytes  int // of the batch of events
+	event   *event.Event
+	at      uint64
+	events  [][]byte
+	bytes   int // of the batch of events
+	decoder wire.Decoder
 	// kept are all events of an answer that is kept, and times their times by the server's clock.
 	kept      [][]byte
 	keptBytes int
@@ -391,6 +394,7 @@ func (c *cursor) receive() (*batch, error) {
 func (c *cursor) end(q *query) {
 	c.hold(q, nil, 0)
 	c.inbox = nil
+	c.decoder = wire.Decoder{} // a query has many cursors
 	c.cancel(nil)
 }
 
@@ -419,7 +423,7 @@ func (c *cursor) next(q *query) bool {
 			}
 			continue
 		}
-		ev, err := decode(c.events[0])
+		ev, err := decode(&c.decoder, c.events[0])
 		if err != nil {
 			c.fail(q, err)
 			return false
@@ -494,7 +498,7 @@ func (q *query) appendEvent(encoded []byte) error {
 
 // sumEncoded adds a held flow to the sums.
 func (q *query) sumEncoded(encoded []byte) error {
-	ev, err := decode(encoded)
+	ev, err := decode(&q.decoder, encoded)
 	if err != nil {
 		return err
 	}

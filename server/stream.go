@@ -17,6 +17,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/collect"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
+	"github.com/orb8-dev/kubectl-orb8/event/wire"
 )
 
 const (
@@ -220,6 +221,7 @@ type position struct {
 	state *event.NodeStatus
 	// namespaces are those of the node's events.
 	namespaces interned
+	decoder    wire.Decoder
 }
 
 // followNode streams from the agents of a node, one after another.
@@ -395,7 +397,7 @@ func (f *follow) feed(
 		if !seesAll && f.isForbidden(encoded, &at.namespaces) {
 			continue
 		}
-		ev, err := decode(encoded)
+		ev, err := decode(&at.decoder, encoded)
 		if err != nil {
 			return err
 		}
