@@ -9,8 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
@@ -89,10 +89,7 @@ func TestHostileTracer_LargestBatch(t *testing.T) {
 	}
 	batch := &session.Batch{}
 	n := allocated(func() {
-		if err := session.CheckBatch(wire); err != nil {
-			t.Error(err)
-		}
-		if err := proto.Unmarshal(wire, batch); err != nil {
+		if err := session.NewCodec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(wire)}, batch); err != nil {
 			t.Error(err)
 		}
 	})
