@@ -21,6 +21,7 @@ var errMalformed = errors.New("an event is no protobuf message")
 // any of them. The zero value is ready to use. A Decoder is not safe for concurrent use.
 type Decoder struct {
 	names names
+	memory *Memory // nil: events get memory of their own
 	// err is the reason to refuse the current event. Decoding does not stop there: the rest is bounded by its length.
 	err error
 }

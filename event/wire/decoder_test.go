@@ -11,8 +11,14 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event/eventtest"
 )
 
+// reusing is a decoder of one stream, with its memory.
+type reusing struct {
+	Decoder
+	m Memory
+}
+
 // compare fails unless d and package proto agree on what b is.
-func compare(t *testing.T, d *Decoder, b []byte) {
+func compare(t *testing.T, d *reusing, b []byte) {
 	t.Helper()
 	want := &event.Event{}
 	wantErr := proto.Unmarshal(b, want)
@@ -21,20 +27,22 @@ func compare(t *testing.T, d *Decoder, b []byte) {
 	into := &event.Event{Node: "before", Kind: &event.Event_Lost{Lost: &event.Lost{Count: 1}}}
 	into.ProtoReflect().SetUnknown(num(300, 1))
 	intoErr := d.DecodeInto(into, input)
-	if (err == nil) != (wantErr == nil) || (intoErr == nil) != (wantErr == nil) {
-		t.Fatalf("proto: %v, Decode: %v, DecodeInto: %v\n%x", wantErr, err, intoErr, b)
+	d.m.Reset()
+	again, againErr := d.DecodeReusing(input, &d.m)
+	if (err == nil) != (wantErr == nil) || (intoErr == nil) != (wantErr == nil) || (againErr == nil) != (err == nil) {
+		t.Fatalf("proto: %v, Decode: %v, DecodeInto: %v, DecodeReusing: %v\n%x", wantErr, err, intoErr, againErr, b)
 	}
 	clear(input) // nothing that was decoded is part of it
-	if wantErr == nil && (!proto.Equal(want, got) || !proto.Equal(want, into)) {
-		t.Fatalf("%x:\nproto:      %v\nDecode:     %v\nDecodeInto: %v", b, want, got, into)
+	if wantErr == nil && (!proto.Equal(want, got) || !proto.Equal(want, into) || !proto.Equal(want, again)) {
+		t.Fatalf("%x:\nproto:      %v\nDecode:     %v\nDecodeInto: %v\nDecodeReusing: %v", b, want, got, into, again)
 	}
 }
 
 func TestDecoder_AsProtoDoes(t *testing.T) {
-	var warm Decoder
+	var warm reusing
 	for name, b := range oddities {
 		t.Run(name, func(t *testing.T) {
-			compare(t, &Decoder{}, b)
+			compare(t, &reusing{}, b)
 			compare(t, &warm, b)
 		})
 	}
@@ -56,7 +64,7 @@ func FuzzDecoder(f *testing.F) {
 	for _, ev := range eventtest.Events(allKinds(), time.Unix(1764000000, 0)) {
 		f.Add(encode(f, ev))
 	}
-	var warm Decoder // of all inputs: what it keeps must not change what is decoded
+	var warm reusing // of all inputs: what it keeps must not change what is decoded
 	f.Fuzz(func(t *testing.T, b []byte) { compare(t, &warm, b) })
 }
 

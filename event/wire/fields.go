@@ -145,7 +145,7 @@ func (d *Decoder) decodeEvent(b []byte, m *event.Event, p *slotEvent) {
 		case 7<<3 | 2: // workload
 			m.Workload = d.name(value)
 		case 16<<3 | 2: // flow
-			q := &slotEventFlow{}
+			q := d.newSlotEventFlow()
 			k, ok := m.Kind.(*event.Event_Flow)
 			if !ok {
 				k = &q.kind

@@ -108,6 +108,9 @@ func writeSlot(w *messages.Writer, m protoreflect.MessageDescriptor) {
 	}
 }
 
+// reused is the kind of event whose memory may be used again: see wire.Memory.
+const reused protoreflect.FullName = "orb8.event.v1.Event.flow"
+
 // slotField is the name of a field's memory in the struct of its message.
 func slotField(f protoreflect.FieldDescriptor) string { return "of" + messages.GoName(f.Name()) }
 
@@ -206,7 +209,11 @@ func writeMessage(
 	name, message := messages.GoName(f.Name()), f.Message().Name()
 	if inOneof(f) {
 		oneof := messages.GoName(f.ContainingOneof().Name())
-		w.Printf("q := &slot%s%s{}\n k, ok := m.%s.(*event.%[1]s_%[2]s)\n", m.Name(), name, oneof)
+		memory := fmt.Sprintf("&slot%s%s{}", m.Name(), name)
+		if f.FullName() == reused {
+			memory = fmt.Sprintf("d.newSlot%s%s()", m.Name(), name)
+		}
+		w.Printf("q := %s\n k, ok := m.%s.(*event.%s_%s)\n", memory, oneof, m.Name(), name)
 		w.Printf("if !ok {\n k = &q.kind\n k.%s = &q.m\n m.%s = k\n}\n", name, oneof)
 		w.Printf("d.decode%s(value, k.%s, &q.slot%[1]s)\n", message, name)
 		return nil
