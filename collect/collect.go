@@ -150,7 +150,7 @@ type Batch struct {
 	Instance uint64
 	// Sequence is 1, 2, 3, … per instance. A repeated batch is dropped, a gap counted.
 	Sequence uint64
-	// Events belong to the Collector after Feed, but for flows: their events are the caller's again.
+	// Events belong to the Collector after Feed, but for flows: their events are the caller's again, and the slice.
 	Events []*event.Event
 	// Watermark: the node will send no event older than this, ns since the Unix epoch.
 	Watermark uint64

@@ -12,6 +12,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/collect"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
+	"github.com/orb8-dev/kubectl-orb8/event/session"
 	"github.com/orb8-dev/kubectl-orb8/event/wire"
 )
 
@@ -80,7 +81,7 @@ func (s *Service) open(
 		return nil, err
 	}
 	c = &call{Service: s, target: t, view: view, release: release, share: share}
-	c.pods = s.cluster.Select(t.matchPod, t.labels)
+	c.pods = s.cluster.Select(func(p *session.Pod) bool { return t.matchPod(p) && c.maySee(p.GetNamespace()) }, t.labels)
 	c.coverage = newCoverage(c.scope(namespaces))
 	return c, nil
 }
@@ -136,6 +137,12 @@ func (c *call) isVisible(ev *event.Event) bool {
 	return kind != nil && c.view.MaySee(kind.Name, ev.GetNamespace())
 }
 
+// maySee reports whether the caller may see something of what they have selected in a namespace. What they may not see
+// does not come, so that flows do not wait for the halves of its pods.
+func (c *call) maySee(namespace string) bool {
+	return slices.ContainsFunc(c.target.kinds, func(kind string) bool { return c.view.MaySee(kind, namespace) })
+}
+
 // seesAll reports whether the caller may see all that they have selected.
 func (c *call) seesAll() bool {
 	return !slices.ContainsFunc(c.target.kinds, func(kind string) bool { return !c.view.All(kind) })
@@ -169,9 +176,9 @@ func (i *interned) get(b []byte) string {
 	return s
 }
 
-// decode decodes an agent's event.
-func decode(d *wire.Decoder, encoded []byte) (*event.Event, error) {
-	ev, err := d.Decode(encoded)
+// decode decodes an agent's event. A flow is valid until m is reset.
+func decode(d *wire.Decoder, encoded []byte, m *wire.Memory) (*event.Event, error) {
+	ev, err := d.DecodeReusing(encoded, m)
 	if err != nil {
 		return nil, status.Errorf(codes.Internal, "decode event: %v", err)
 	}

@@ -62,6 +62,7 @@ type query struct {
 	held  *held
 	// decoder decodes held events.
 	decoder wire.Decoder
+	memory  wire.Memory
 	events  [][]byte // not sent yet
 	bytes   int
 }
@@ -312,6 +313,7 @@ type cursor struct {
 	events  [][]byte
 	bytes   int // of the batch of events
 	decoder wire.Decoder
+	memory  wire.Memory
 	// kept are all events of an answer that is kept, and times their times by the server's clock.
 	kept      [][]byte
 	keptBytes int
@@ -394,7 +396,7 @@ func (c *cursor) receive() (*batch, error) {
 func (c *cursor) end(q *query) {
 	c.hold(q, nil, 0)
 	c.inbox = nil
-	c.decoder = wire.Decoder{} // a query has many cursors
+	c.decoder, c.memory = wire.Decoder{}, wire.Memory{} // a query has many cursors
 	c.cancel(nil)
 }
 
@@ -423,7 +425,8 @@ func (c *cursor) next(q *query) bool {
 			}
 			continue
 		}
-		ev, err := decode(&c.decoder, c.events[0])
+		c.memory.Reset() // the event before was played
+		ev, err := decode(&c.decoder, c.events[0], &c.memory)
 		if err != nil {
 			c.fail(q, err)
 			return false
@@ -498,7 +501,8 @@ func (q *query) appendEvent(encoded []byte) error {
 
 // sumEncoded adds a held flow to the sums.
 func (q *query) sumEncoded(encoded []byte) error {
-	ev, err := decode(&q.decoder, encoded)
+	q.memory.Reset()
+	ev, err := decode(&q.decoder, encoded, &q.memory)
 	if err != nil {
 		return err
 	}

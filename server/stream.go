@@ -48,8 +48,8 @@ type follow struct {
 	// since is where the stream begins, nodeSince where that of some nodes does, ns since the Unix epoch; 0: now.
 	since     uint64
 	nodeSince map[string]uint64
-	// reading holds a token for each batch that is decoded.
-	reading chan struct{}
+	// reading are the places where batches are decoded.
+	reading chan *place
 	// gather is how long each agent gathers what it sends.
 	gather time.Duration
 }
@@ -76,6 +76,18 @@ func gatherOf(agents int) time.Duration {
 
 // maxReading limits the batches of a request that are decoded.
 const maxReading = 16
+
+// place is the memory of a batch that is decoded: the merge takes its events, but for flows.
+type place struct {
+	events []*event.Event
+	memory wire.Memory
+}
+
+func (p *place) clear() {
+	clear(p.events)
+	p.events = p.events[:0]
+	p.memory.Reset()
+}
 
 // maxNodeSince limits the nodes whose beginning a request names.
 const maxNodeSince = 20_000
@@ -106,7 +118,10 @@ func (s *Service) stream(
 	}
 	f := &follow{call: c, queue: newQueue(c.share, c.metrics.Dropped), since: request.GetSince(),
 		nodeSince: request.GetNodeSince(),
-		reading:   make(chan struct{}, maxReading)}
+		reading:   make(chan *place, maxReading)}
+	for range maxReading {
+		f.reading <- &place{}
+	}
 	f.gather = gatherOf(len(s.agentsOf(c.target)))
 	f.collector = c.newCollector(collect.Options{Interval: reportInterval(interval), Updates: leastUpdate(interval),
 		MaxDelay: maxDelay + f.gather, JoinWindow: joinWindow + f.gather,
@@ -382,12 +397,16 @@ func (f *follow) followAgent(ctx context.Context, g *agent, source *collect.Sour
 func (f *follow) feed(
 	ctx context.Context, source *collect.Source, at *position, b *batch, into collect.Batch,
 ) error {
+	var p *place
 	select {
-	case f.reading <- struct{}{}:
+	case p = <-f.reading:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	defer func() { <-f.reading }()
+	defer func() {
+		p.clear()
+		f.reading <- p
+	}()
 	f.metrics.Received(len(b.events))
 	bytes := len(b.events) * batchEventBytes
 	f.share.add(partBatches, bytes)
@@ -397,14 +416,14 @@ func (f *follow) feed(
 		if !seesAll && f.isForbidden(encoded, &at.namespaces) {
 			continue
 		}
-		ev, err := decode(&at.decoder, encoded)
+		ev, err := decode(&at.decoder, encoded, &p.memory)
 		if err != nil {
 			return err
 		}
 		if f.isVisible(ev) {
-			into.Events = append(into.Events, ev)
+			p.events = append(p.events, ev)
 		}
 	}
-	into.Watermark, into.GapSummary = b.GetWatermark(), b.GetGapSummary()
+	into.Events, into.Watermark, into.GapSummary = p.events, b.GetWatermark(), b.GetGapSummary()
 	return source.Feed(ctx, into)
 }
