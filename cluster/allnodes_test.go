@@ -9,10 +9,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/orb8-dev/kubectl-orb8/internal/kube/kubefake"
 )
 
-func gpuNodes() *fake.Clientset {
+func gpuNodes() *kubefake.Client {
 	bare := func(name string) *corev1.Node { return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}} }
 	with := func(name string, resources corev1.ResourceName, count string) *corev1.Node {
 		n := bare(name)
@@ -21,7 +22,7 @@ func gpuNodes() *fake.Clientset {
 	}
 	labelled := bare("n6")
 	labelled.Labels = map[string]string{"nvidia.com/gpu.present": "true"}
-	return fake.NewClientset(
+	return kubefake.New(
 		bare("n1"), with("n2", "nvidia.com/gpu", "0"), with("n3", "nvidia.com/mig-1g.10gb", "7"), bare("n4"),
 		with("n5", "nvidia.com/gpu", "8"), labelled, pod("demo", "web-0", "n4", "10.2.0.5"),
 	)

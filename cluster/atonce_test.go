@@ -12,8 +12,9 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+
+	"github.com/orb8-dev/kubectl-orb8/internal/kube"
 )
 
 // TestOpen_AsksAtOnce holds back the answers about the query's names until all of them, and the list of pods, were
@@ -52,7 +53,7 @@ func TestOpen_AsksAtOnce(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	client, err := kubernetes.NewForConfig(&rest.Config{Host: server.URL})
+	client, err := kube.NewForConfig(&rest.Config{Host: server.URL})
 	if err != nil {
 		t.Fatal(err)
 	}

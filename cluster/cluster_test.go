@@ -19,12 +19,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/orb8-dev/kubectl-orb8/cluster/targets"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/internal/kube/kubefake"
 )
 
 const (
@@ -90,7 +90,7 @@ func fixture() []runtime.Object {
 	}
 }
 
-func open(t *testing.T, client *fake.Clientset, q Query, o Options) *Cluster {
+func open(t *testing.T, client *kubefake.Client, q Query, o Options) *Cluster {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -104,7 +104,7 @@ func open(t *testing.T, client *fake.Clientset, q Query, o Options) *Cluster {
 
 // watched waits until a resource has so many watches. The fake client sends no change that comes between a list and the
 // watch after it.
-func watched(t *testing.T, client *fake.Clientset, resource string, watches int) {
+func watched(t *testing.T, client *kubefake.Client, resource string, watches int) {
 	t.Helper()
 	eventually(t, resource+" are watched", func() bool {
 		n := 0
@@ -141,7 +141,7 @@ func next(t *testing.T, f *targets.Feed) *session.PodUpdate {
 }
 
 func TestFeed_AllPodsThenChanges(t *testing.T) {
-	client := fake.NewClientset(fixture()...)
+	client := kubefake.New(fixture()...)
 	c := open(t, client, Query{Namespace: "demo"}, Options{})
 	if pods, nodes := c.Targets(); pods != 2 || nodes != 2 {
 		t.Fatalf("%d pods on %d nodes, want 2 on 2", pods, nodes)
@@ -219,7 +219,7 @@ func TestQuery_SelectsPods(t *testing.T) {
 		"by container":  {Query{Namespace: "demo", Container: "sidecar"}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := open(t, fake.NewClientset(objects...), test.q, Options{})
+			c := open(t, kubefake.New(objects...), test.q, Options{})
 			if pods, _ := c.Targets(); pods != test.want {
 				t.Errorf("%d pods, want %d", pods, test.want)
 			}
@@ -249,7 +249,7 @@ func TestOpen_NamesMissingObjects(t *testing.T) {
 			`target "web-0": want no names together with --all-namespaces: a name means one object of one namespace`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := Open(t.Context(), fake.NewClientset(fixture()...), test.q, Options{})
+			_, err := Open(t.Context(), kubefake.New(fixture()...), test.q, Options{})
 			if err == nil || err.Error() != test.want {
 				t.Errorf("error %v\nwant  %s", err, test.want)
 			}
@@ -257,7 +257,7 @@ func TestOpen_NamesMissingObjects(t *testing.T) {
 	}
 }
 
-func refuse(client *fake.Clientset, resource, namespace string) {
+func refuse(client *kubefake.Client, resource, namespace string) {
 	client.PrependReactor("list", resource, func(a clienttesting.Action) (bool, runtime.Object, error) {
 		if a.GetNamespace() != namespace {
 			return false, nil, nil
@@ -267,7 +267,7 @@ func refuse(client *fake.Clientset, resource, namespace string) {
 }
 
 func TestOpen_ReportsMissingRights(t *testing.T) {
-	client := fake.NewClientset(fixture()...)
+	client := kubefake.New(fixture()...)
 	refuse(client, "pods", "demo")
 	_, err := Open(t.Context(), client, Query{Namespace: "demo"}, Options{})
 	if f := (*ForbiddenError)(nil); !errors.As(err, &f) || f.Verb != "list" || f.Resource != "pods" ||
@@ -275,7 +275,7 @@ func TestOpen_ReportsMissingRights(t *testing.T) {
 		t.Fatalf("error %v", err)
 	}
 
-	client = fake.NewClientset(fixture()...)
+	client = kubefake.New(fixture()...)
 	refuse(client, "pods", "")
 	refuse(client, "nodes", "")
 	var mu sync.Mutex
@@ -310,7 +310,7 @@ func TestOpen_ReportsMissingRights(t *testing.T) {
 func TestName_ByAddress(t *testing.T) {
 	host := pod("demo", "host-0", "n1", "10.1.0.1")
 	host.Spec.HostNetwork = true
-	client := fake.NewClientset(append(fixture(), host)...)
+	client := kubefake.New(append(fixture(), host)...)
 	c := open(t, client, Query{Namespace: "demo"}, Options{})
 	summary := func(ip string, port uint16, proto event.Protocol) string {
 		n := c.Name(netip.MustParseAddr(ip), port, proto)
@@ -403,7 +403,7 @@ func TestCluster_KnowsNodes(t *testing.T) {
 				Reason: "KubeletNotReady", Message: "the network is not ready"}}
 		}
 	}
-	client := fake.NewClientset(objects...)
+	client := kubefake.New(objects...)
 	c, err := Open(t.Context(), client, Query{Namespace: "demo", Names: []string{"web-0"}}, Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -420,7 +420,7 @@ func TestCluster_KnowsNodes(t *testing.T) {
 }
 
 func TestCluster_NodesMayNotBeListed(t *testing.T) {
-	client := fake.NewClientset(fixture()...)
+	client := kubefake.New(fixture()...)
 	client.PrependReactor("list", "nodes", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "nodes"}, "", errors.New("no"))
 	})

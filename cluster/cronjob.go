@@ -9,7 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes"
+
+	"github.com/orb8-dev/kubectl-orb8/internal/kube"
 )
 
 const (
@@ -22,7 +23,7 @@ const (
 // cronJobPods matches the pods of a CronJob's Jobs. A CronJob has no selector: its controller creates Jobs while the
 // trace runs, and they name the CronJob as their owner. Each Job is read once, when its first pod appears.
 type cronJobPods struct {
-	client          kubernetes.Interface
+	client          kube.Interface
 	namespace, name string
 	uid             types.UID
 
@@ -30,7 +31,7 @@ type cronJobPods struct {
 	jobs map[types.UID]bool // whether the CronJob owns the Job
 }
 
-func newCronJobPods(client kubernetes.Interface, namespace, name string, uid types.UID) *cronJobPods {
+func newCronJobPods(client kube.Interface, namespace, name string, uid types.UID) *cronJobPods {
 	return &cronJobPods{client: client, namespace: namespace, name: name, uid: uid, jobs: map[types.UID]bool{}}
 }
 

@@ -13,7 +13,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/client-go/kubernetes"
+
+	"github.com/orb8-dev/kubectl-orb8/internal/kube"
 )
 
 // dnsPortsTimeout limits all requests of DNSPorts together.
@@ -31,7 +32,7 @@ const openshiftDNS = "openshift-dns"
 // anyone who may create a Service in one of them would choose ports for the others.
 //
 // The error is the first failed request. The ports are valid even with an error.
-func DNSPorts(ctx context.Context, client kubernetes.Interface, namespace string, known []uint32) ([]uint32, error) {
+func DNSPorts(ctx context.Context, client kube.Interface, namespace string, known []uint32) ([]uint32, error) {
 	ctx, cancel := context.WithTimeout(ctx, dnsPortsTimeout)
 	defer cancel()
 	var ports []uint32
@@ -65,7 +66,7 @@ func dnsNamespaces(targets string) []string {
 }
 
 // dnsServices lists the Services of a namespace in the order of their names.
-func dnsServices(ctx context.Context, client kubernetes.Interface, namespace string) ([]corev1.Service, error) {
+func dnsServices(ctx context.Context, client kube.Interface, namespace string) ([]corev1.Service, error) {
 	list, err := client.CoreV1().Services(namespace).List(ctx, metav1.ListOptions{})
 	if apierrors.IsForbidden(err) {
 		return nil, &ForbiddenError{Verb: "list", Resource: "services", Namespace: namespace, Err: err}
@@ -79,7 +80,7 @@ func dnsServices(ctx context.Context, client kubernetes.Interface, namespace str
 
 // addDNSPorts adds the ports of one Service that are for DNS.
 func addDNSPorts(
-	ctx context.Context, client kubernetes.Interface, s *corev1.Service, known []uint32, add func(int32),
+	ctx context.Context, client kube.Interface, s *corev1.Service, known []uint32, add func(int32),
 ) error {
 	var first error
 	for i := range s.Spec.Ports {
@@ -112,7 +113,7 @@ func isDNS(p *corev1.ServicePort, known []uint32) bool {
 
 // targetPorts returns the pod ports behind a Service's port. A named target port may differ by pod.
 func targetPorts(
-	ctx context.Context, client kubernetes.Interface, s *corev1.Service, p *corev1.ServicePort,
+	ctx context.Context, client kube.Interface, s *corev1.Service, p *corev1.ServicePort,
 ) ([]int32, error) {
 	if p.TargetPort.Type == intstr.Int {
 		return []int32{p.TargetPort.IntVal}, nil

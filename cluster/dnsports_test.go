@@ -12,8 +12,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/client-go/kubernetes/fake"
 	k8stesting "k8s.io/client-go/testing"
+
+	"github.com/orb8-dev/kubectl-orb8/internal/kube/kubefake"
 )
 
 func dnsService(namespace, name, portName string, port int32, target intstr.IntOrString) *corev1.Service {
@@ -81,7 +82,7 @@ func TestDNSPorts(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := DNSPorts(t.Context(), fake.NewClientset(c.objects...), c.namespace, c.known)
+			got, err := DNSPorts(t.Context(), kubefake.New(c.objects...), c.namespace, c.known)
 			if fmt.Sprint(got) != c.want || err != nil {
 				t.Errorf("ports %v, want %s; error %v", got, c.want, err)
 			}
@@ -105,7 +106,7 @@ func TestDNSPorts_WithoutRights(t *testing.T) {
 		"OpenShift's namespace": {"services openshift-dns", "[53 8053 3 5 6]", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			client := fake.NewClientset(objects...)
+			client := kubefake.New(objects...)
 			client.PrependReactor("list", "*", func(a k8stesting.Action) (bool, runtime.Object, error) {
 				resource := a.GetResource().Resource
 				if resource+" "+a.GetNamespace() != c.refused {

@@ -8,13 +8,13 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/orb8-dev/kubectl-orb8/cluster/targets"
+	"github.com/orb8-dev/kubectl-orb8/internal/kube/kubefake"
 )
 
 func TestFeed_IdleWithoutRunningPods(t *testing.T) {
-	client := fake.NewClientset(fixture()...)
+	client := kubefake.New(fixture()...)
 	c := open(t, client, Query{Namespace: "demo"}, Options{})
 	feed := c.NewFeed("n1")
 	idle := isIdle(feed)

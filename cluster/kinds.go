@@ -8,7 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes"
+
+	"github.com/orb8-dev/kubectl-orb8/internal/kube"
 )
 
 // workload is a kind of object with pods that a user may write before the slash: the kinds that kubectl logs accepts,
@@ -16,9 +17,9 @@ import (
 type workload struct {
 	kind, plural, short, group string
 	// selector reads the selector of an object's pods. A *BadTargetError is the reason why it has none.
-	selector func(ctx context.Context, c kubernetes.Interface, namespace, name string) (*metav1.LabelSelector, error)
+	selector func(ctx context.Context, c kube.Interface, namespace, name string) (*metav1.LabelSelector, error)
 	// owner, if not nil, replaces selector: the object has no selector, and owns the owners of the pods.
-	owner func(ctx context.Context, c kubernetes.Interface, namespace, name string) (types.UID, error)
+	owner func(ctx context.Context, c kube.Interface, namespace, name string) (types.UID, error)
 }
 
 var workloads = []workload{
@@ -56,7 +57,7 @@ func knownKinds() (names []string) {
 	return names
 }
 
-func deploymentSelector(ctx context.Context, c kubernetes.Interface, ns, name string) (*metav1.LabelSelector, error) {
+func deploymentSelector(ctx context.Context, c kube.Interface, ns, name string) (*metav1.LabelSelector, error) {
 	o, err := c.AppsV1().Deployments(ns).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return nil, err
@@ -64,7 +65,7 @@ func deploymentSelector(ctx context.Context, c kubernetes.Interface, ns, name st
 	return o.Spec.Selector, nil
 }
 
-func statefulSetSelector(ctx context.Context, c kubernetes.Interface, ns, name string) (*metav1.LabelSelector, error) {
+func statefulSetSelector(ctx context.Context, c kube.Interface, ns, name string) (*metav1.LabelSelector, error) {
 	o, err := c.AppsV1().StatefulSets(ns).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return nil, err
@@ -72,7 +73,7 @@ func statefulSetSelector(ctx context.Context, c kubernetes.Interface, ns, name s
 	return o.Spec.Selector, nil
 }
 
-func daemonSetSelector(ctx context.Context, c kubernetes.Interface, ns, name string) (*metav1.LabelSelector, error) {
+func daemonSetSelector(ctx context.Context, c kube.Interface, ns, name string) (*metav1.LabelSelector, error) {
 	o, err := c.AppsV1().DaemonSets(ns).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return nil, err
@@ -80,7 +81,7 @@ func daemonSetSelector(ctx context.Context, c kubernetes.Interface, ns, name str
 	return o.Spec.Selector, nil
 }
 
-func replicaSetSelector(ctx context.Context, c kubernetes.Interface, ns, name string) (*metav1.LabelSelector, error) {
+func replicaSetSelector(ctx context.Context, c kube.Interface, ns, name string) (*metav1.LabelSelector, error) {
 	o, err := c.AppsV1().ReplicaSets(ns).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return nil, err
@@ -89,7 +90,7 @@ func replicaSetSelector(ctx context.Context, c kubernetes.Interface, ns, name st
 }
 
 func replicationControllerSelector(
-	ctx context.Context, c kubernetes.Interface, ns, name string,
+	ctx context.Context, c kube.Interface, ns, name string,
 ) (*metav1.LabelSelector, error) {
 	o, err := c.CoreV1().ReplicationControllers(ns).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
@@ -98,7 +99,7 @@ func replicationControllerSelector(
 	return &metav1.LabelSelector{MatchLabels: o.Spec.Selector}, nil
 }
 
-func jobSelector(ctx context.Context, c kubernetes.Interface, ns, name string) (*metav1.LabelSelector, error) {
+func jobSelector(ctx context.Context, c kube.Interface, ns, name string) (*metav1.LabelSelector, error) {
 	o, err := c.BatchV1().Jobs(ns).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return nil, err
@@ -106,7 +107,7 @@ func jobSelector(ctx context.Context, c kubernetes.Interface, ns, name string) (
 	return o.Spec.Selector, nil
 }
 
-func serviceSelector(ctx context.Context, c kubernetes.Interface, ns, name string) (*metav1.LabelSelector, error) {
+func serviceSelector(ctx context.Context, c kube.Interface, ns, name string) (*metav1.LabelSelector, error) {
 	o, err := c.CoreV1().Services(ns).Get(ctx, name, metav1.GetOptions{})
 	switch {
 	case err != nil:
@@ -121,7 +122,7 @@ func serviceSelector(ctx context.Context, c kubernetes.Interface, ns, name strin
 	return &metav1.LabelSelector{MatchLabels: o.Spec.Selector}, nil
 }
 
-func cronJobUID(ctx context.Context, c kubernetes.Interface, ns, name string) (types.UID, error) {
+func cronJobUID(ctx context.Context, c kube.Interface, ns, name string) (types.UID, error) {
 	o, err := c.BatchV1().CronJobs(ns).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return "", err

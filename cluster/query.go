@@ -15,9 +15,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/orb8-dev/kubectl-orb8/cluster/targets"
+	"github.com/orb8-dev/kubectl-orb8/internal/kube"
 )
 
 // Query selects the pods to observe. A pod must match all of its fields.
@@ -187,7 +187,7 @@ func kindAndName(arg string) (kind, name string) {
 
 // resolve checks that the objects in the query exist, with one request per name, all at once. Of several errors it
 // returns the first in the order of the query.
-func (m *matcher) resolve(ctx context.Context, client kubernetes.Interface) error {
+func (m *matcher) resolve(ctx context.Context, client kube.Interface) error {
 	if node := m.query.Node; node != "" {
 		if _, err := client.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{}); apierrors.IsNotFound(err) {
 			return &NotFoundError{Kind: "node", Name: node, Hint: "kubectl get nodes"}
@@ -221,7 +221,7 @@ func (m *matcher) extend(add func()) {
 	add()
 }
 
-func (m *matcher) add(ctx context.Context, client kubernetes.Interface, arg, kind, name string) error {
+func (m *matcher) add(ctx context.Context, client kube.Interface, arg, kind, name string) error {
 	ns := m.query.Namespace
 	if kind == "pod" || kind == "pods" || kind == "po" {
 		_, err := client.CoreV1().Pods(ns).Get(ctx, name, metav1.GetOptions{})
@@ -257,7 +257,7 @@ func (m *matcher) add(ctx context.Context, client kubernetes.Interface, arg, kin
 }
 
 func (m *matcher) lookupError(
-	ctx context.Context, client kubernetes.Interface, err error, kind, resource, name string,
+	ctx context.Context, client kube.Interface, err error, kind, resource, name string,
 ) error {
 	ns := m.query.Namespace
 	switch {
@@ -277,7 +277,7 @@ func (m *matcher) lookupError(
 
 // namespaceExists distinguishes a missing namespace from an empty one. If the user may not read namespaces, it returns
 // nil.
-func namespaceExists(ctx context.Context, client kubernetes.Interface, ns string) error {
+func namespaceExists(ctx context.Context, client kube.Interface, ns string) error {
 	_, err := client.CoreV1().Namespaces().Get(ctx, ns, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return &NotFoundError{Kind: "namespace", Name: ns, Hint: "kubectl get namespaces"}

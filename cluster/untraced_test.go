@@ -11,7 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/orb8-dev/kubectl-orb8/internal/kube/kubefake"
 )
 
 func controller(kind, name, uid string) []metav1.OwnerReference {
@@ -52,7 +53,7 @@ func TestUntraced_GivesReasons(t *testing.T) {
 			"pod pending (0/2 nodes are available: 2 Insufficient cpu) is pending", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			client := fake.NewClientset(append(fixture(), ended("done", corev1.PodSucceeded, "Job"),
+			client := kubefake.New(append(fixture(), ended("done", corev1.PodSucceeded, "Job"),
 				ended("evicted", corev1.PodFailed, "StatefulSet"),
 				pending)...)
 			test.query.Namespace = "demo"
@@ -94,7 +95,7 @@ func TestOpen_AcceptsEveryWorkloadKind(t *testing.T) {
 		"job.v1.batch/web": 1,
 		"cronjob/backup":   2, "cj/backup": 2, "cronjobs.batch/backup": 2, "services/web": 1, "svc.v1/web": 1,
 	} {
-		c := open(t, fake.NewClientset(objects...), Query{Namespace: "demo", Names: []string{arg}}, Options{})
+		c := open(t, kubefake.New(objects...), Query{Namespace: "demo", Names: []string{arg}}, Options{})
 		if pods, _ := c.Targets(); pods != want {
 			t.Errorf("%s: %d targets, want %d", arg, pods, want)
 		}
@@ -116,7 +117,7 @@ func TestOpen_RefusesTargetsWithoutPods(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		objects := append(fixture(), []runtime.Object{external}...)
-		_, err := Open(ctx, fake.NewClientset(objects...), Query{Namespace: "demo", Names: []string{arg}}, Options{})
+		_, err := Open(ctx, kubefake.New(objects...), Query{Namespace: "demo", Names: []string{arg}}, Options{})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", arg, err, want)
 		}

@@ -13,10 +13,10 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/orb8-dev/kubectl-orb8/cluster/targets"
+	"github.com/orb8-dev/kubectl-orb8/internal/kube"
 )
 
 // Options of a Cluster.
@@ -29,7 +29,7 @@ type Options struct {
 type Cluster struct {
 	targets *targets.Set
 	names   *names
-	client  kubernetes.Interface
+	client  kube.Interface
 	matcher *matcher
 	note    func(string)
 
@@ -40,7 +40,7 @@ type Cluster struct {
 
 // Open resolves the query, and returns after the first list of targets. The watches run until Close. Errors that the
 // user can fix are *NotFoundError, *ForbiddenError and *BadTargetError.
-func Open(ctx context.Context, client kubernetes.Interface, q Query, o Options) (*Cluster, error) {
+func Open(ctx context.Context, client kube.Interface, q Query, o Options) (*Cluster, error) {
 	m, err := newMatcher(q)
 	if err != nil {
 		return nil, err
@@ -158,7 +158,7 @@ func (c *Cluster) NextNode(ctx context.Context) (string, error) { return c.targe
 func (c *Cluster) NewFeed(node string) *targets.Feed { return c.targets.NewFeed(node) }
 
 // watchNames watches the objects that name peers: in the whole cluster, or if that is forbidden in the namespace only.
-func (c *Cluster) watchNames(ctx context.Context, client kubernetes.Interface, namespace string, havePods bool) {
+func (c *Cluster) watchNames(ctx context.Context, client kube.Interface, namespace string, havePods bool) {
 	type resource struct {
 		name     string
 		kind     runtime.Object

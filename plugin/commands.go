@@ -7,11 +7,10 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/internal/kube"
 	"github.com/orb8-dev/kubectl-orb8/internal/version"
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
 )
@@ -42,7 +41,7 @@ func newVersionCommand(streams genericiooptions.IOStreams) *cobra.Command {
 }
 
 func newCleanupCommand(streams genericiooptions.IOStreams) *cobra.Command {
-	kube := genericclioptions.NewConfigFlags(true)
+	flags := newKubeFlags()
 	var all bool
 	cmd := &cobra.Command{
 		Use: "cleanup", Short: "Remove what interrupted sessions left: finished Jobs, and those past their deadline",
@@ -52,11 +51,11 @@ ended sessions on nodes that are not ready or deleted would stay Terminating: th
 and listed. This needs the right to delete pods.
 cleanup is rarely necessary: a tracer and its Job end within seconds of the client.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, namespace, err := resolveCluster(kube)
+			config, namespace, err := resolveCluster(flags)
 			if err != nil {
 				return err
 			}
-			client, err := kubernetes.NewForConfig(config)
+			client, err := kube.NewForConfig(config)
 			if err != nil {
 				return err
 			}
@@ -78,7 +77,7 @@ cleanup is rarely necessary: a tracer and its Job end within seconds of the clie
 			return err
 		},
 	}
-	kube.AddFlags(cmd.Flags())
+	flags.AddFlags(cmd.Flags())
 	cmd.Flags().BoolVarP(&all, "all-namespaces", "A", false, "Look in all namespaces")
 	return cmd
 }

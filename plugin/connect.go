@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 )
@@ -19,49 +18,43 @@ var inClusterConfig = rest.InClusterConfig
 //
 // client-go uses the service account only without any flag, and else falls back to localhost:8080: with
 // --request-timeout alone it would not use the pod's cluster.
-func resolveCluster(kube *genericclioptions.ConfigFlags) (*rest.Config, string, error) {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = *kube.KubeConfig
-	file, err := rules.Load()
+func resolveCluster(flags *kubeFlags) (*rest.Config, string, error) {
+	file, err := flags.rules().Load()
 	if err != nil {
 		return nil, "", err
 	}
 	namespace := ""
-	if len(file.Clusters) == 0 && *kube.APIServer == "" {
+	if len(file.Clusters) == 0 && flags.server() == "" {
 		pod, err := inClusterConfig()
 		if err != nil {
 			return nil, "", clientcmd.ErrEmptyConfig
 		}
-		useServiceAccount(kube, pod)
-		namespace = cmp.Or(*kube.Namespace, podNamespace(pod))
+		useServiceAccount(flags, pod)
+		namespace = cmp.Or(flags.flagNamespace(), podNamespace(pod))
 	}
-	config, err := kube.ToRESTConfig()
+	config, err := flags.restConfig()
 	if err != nil {
 		return nil, "", err
 	}
 	if namespace == "" {
-		namespace, _, err = kube.ToRawKubeConfigLoader().Namespace()
+		namespace, err = flags.namespace()
 	}
 	return config, namespace, err
 }
 
 // useServiceAccount makes the pod's API server, its certificate authority and its token the defaults of the flags.
-func useServiceAccount(kube *genericclioptions.ConfigFlags, pod *rest.Config) {
-	*kube.APIServer = pod.Host
-	if *kube.CAFile == "" && !*kube.Insecure {
-		*kube.CAFile = pod.CAFile
+func useServiceAccount(flags *kubeFlags, pod *rest.Config) {
+	cluster := &flags.overrides.ClusterInfo
+	cluster.Server = pod.Host
+	if cluster.CertificateAuthority == "" && !cluster.InsecureSkipTLSVerify {
+		cluster.CertificateAuthority = pod.CAFile
 	}
-	wrapped := kube.WrapConfigFn
-	kube.WithWrapConfigFn(func(c *rest.Config) *rest.Config {
+	flags.adapt = func(c *rest.Config) {
 		if c.BearerToken == "" && c.BearerTokenFile == "" && c.CertFile == "" && c.Username == "" {
 			// By its file: the kubelet renews the token.
 			c.BearerTokenFile = pod.BearerTokenFile
 		}
-		if wrapped != nil {
-			return wrapped(c)
-		}
-		return c
-	})
+	}
 }
 
 // podNamespace is the namespace of the pod that this runs in, which its service account's volume holds.

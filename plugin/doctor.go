@@ -9,7 +9,6 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/orb8-dev/kubectl-orb8/event/session"
@@ -18,7 +17,7 @@ import (
 )
 
 func newDoctorCommand(streams genericiooptions.IOStreams) *cobra.Command {
-	o := &tracerOptions{kube: genericclioptions.NewConfigFlags(true)}
+	o := &tracerOptions{kube: newKubeFlags()}
 	var node, output string
 	var noHeaders, gpus bool
 	var gpuFlags gpuOptions

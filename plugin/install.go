@@ -16,16 +16,14 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
-	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
 	"github.com/orb8-dev/kubectl-orb8/deploy"
+	"github.com/orb8-dev/kubectl-orb8/internal/kube"
 	"github.com/orb8-dev/kubectl-orb8/internal/version"
 	"github.com/orb8-dev/kubectl-orb8/plugin/install"
 )
@@ -39,7 +37,7 @@ const (
 
 // installOptions are the flags of install and upgrade.
 type installOptions struct {
-	kube    *genericclioptions.ConfigFlags
+	kube    *kubeFlags
 	streams genericiooptions.IOStreams
 	upgrade bool
 
@@ -68,7 +66,7 @@ type installOptions struct {
 }
 
 func newInstallCommand(streams genericiooptions.IOStreams) *cobra.Command {
-	o := &installOptions{kube: genericclioptions.NewConfigFlags(true), streams: streams}
+	o := &installOptions{kube: newKubeFlags(), streams: streams}
 	cmd := &cobra.Command{
 		Use: "install", Short: "Install agents and servers, for history and for users without rights on nodes",
 		Args: noArgs,
@@ -94,7 +92,7 @@ The agents have wide rights on their nodes; see docs/SECURITY.md.`,
 }
 
 func newUpgradeCommand(streams genericiooptions.IOStreams) *cobra.Command {
-	o := &installOptions{kube: genericclioptions.NewConfigFlags(true), streams: streams, upgrade: true}
+	o := &installOptions{kube: newKubeFlags(), streams: streams, upgrade: true}
 	cmd := &cobra.Command{
 		Use: "upgrade", Short: "Change the installation to the version of this plugin, one node at a time",
 		Args: noArgs,
@@ -166,8 +164,8 @@ func (o *installOptions) run(cmd *cobra.Command) error {
 		Upgrade:  o.upgrade, Force: o.force, ForceConflicts: o.forceConflicts, DryRun: o.dryRun == dryRunServer,
 		Timeout: o.timeout,
 	}
-	if *o.kube.Namespace != "" {
-		options.Defaults.Namespace = *o.kube.Namespace
+	if namespace := o.kube.flagNamespace(); namespace != "" {
+		options.Defaults.Namespace = namespace
 	}
 	// Wrong flags are reported before the first request.
 	values := *options.Defaults
@@ -347,10 +345,10 @@ var waitInterval, stuckTime = time.Second, 30 * time.Second
 
 // withInstaller calls f with an Installer of the cluster. quiet: results go to stderr, since stdout has objects.
 func withInstaller(
-	parent context.Context, kube *genericclioptions.ConfigFlags, streams genericiooptions.IOStreams, quiet bool,
+	parent context.Context, flags *kubeFlags, streams genericiooptions.IOStreams, quiet bool,
 	f func(context.Context, *install.Installer) error,
 ) error {
-	config, _, err := resolveCluster(kube)
+	config, _, err := resolveCluster(flags)
 	if err != nil {
 		return err
 	}
@@ -376,7 +374,7 @@ func withInstaller(
 }
 
 func newInstaller(config *rest.Config) (*install.Installer, error) {
-	client, err := kubernetes.NewForConfig(config)
+	client, err := kube.NewForConfig(config)
 	if err != nil {
 		return nil, err
 	}
@@ -388,22 +386,18 @@ func newInstaller(config *rest.Config) (*install.Installer, error) {
 	if err != nil {
 		return nil, err
 	}
-	resources, err := discovery.NewDiscoveryClientForConfig(config)
-	if err != nil {
-		return nil, err
-	}
 	return &install.Installer{
-		Config: config, Client: client, Dynamic: objects, Discover: install.Discover(resources),
+		Config: config, Client: client, Dynamic: objects, Discover: install.Discover(client),
 		List: install.List(lister),
 	}, nil
 }
 
 // useInstalled replaces the namespace by that of the installation, unless -n names one.
 func useInstalled(
-	ctx context.Context, i *install.Installer, kube *genericclioptions.ConfigFlags, namespace *string,
+	ctx context.Context, i *install.Installer, flags *kubeFlags, namespace *string,
 ) error {
-	if *kube.Namespace != "" {
-		*namespace = *kube.Namespace
+	if named := flags.flagNamespace(); named != "" {
+		*namespace = named
 		return nil
 	}
 	found, err := i.Find(ctx)

@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/spf13/pflag"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 
 	"github.com/orb8-dev/kubectl-orb8/deploy"
 )
@@ -28,7 +27,7 @@ func TestInstall_OTLPFlags(t *testing.T) {
 			&deploy.OTLP{Endpoint: "http://c", Protocol: "http", Insecure: true, Kinds: []string{"flow", "exec"},
 				HeadersSecret: "a", CASecret: "b", ClientSecret: "c"}},
 	} {
-		o := &installOptions{kube: genericclioptions.NewConfigFlags(true)}
+		o := &installOptions{kube: newKubeFlags()}
 		flags := pflag.NewFlagSet("install", pflag.ContinueOnError)
 		o.bind(flags)
 		if err := flags.Parse(c.args); err != nil {
@@ -64,7 +63,7 @@ func TestInstall_HistoryFlags(t *testing.T) {
 		// Validation refuses it.
 		"not whole": {[]string{"--history-resource=a=b"}, nil, &deploy.History{Resource: "a=b"}},
 	} {
-		o := &installOptions{kube: genericclioptions.NewConfigFlags(true)}
+		o := &installOptions{kube: newKubeFlags()}
 		flags := pflag.NewFlagSet("install", pflag.ContinueOnError)
 		o.bind(flags)
 		if err := flags.Parse(c.args); err != nil {

@@ -12,11 +12,11 @@ import (
 
 	"github.com/spf13/pflag"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
+	"github.com/orb8-dev/kubectl-orb8/internal/kube"
 	"github.com/orb8-dev/kubectl-orb8/internal/plural"
 	"github.com/orb8-dev/kubectl-orb8/plugin/door"
 	"github.com/orb8-dev/kubectl-orb8/plugin/live"
@@ -26,7 +26,7 @@ import (
 // pastConfig is a question about the past, which the installed agents answer.
 type pastConfig struct {
 	streams          genericiooptions.IOStreams
-	client           kubernetes.Interface
+	client           kube.Interface
 	rest             *rest.Config
 	installNamespace string
 	request          *orbit.QueryRequest

@@ -8,14 +8,13 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"github.com/orb8-dev/kubectl-orb8/deploy"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
+	"github.com/orb8-dev/kubectl-orb8/internal/kube"
 	"github.com/orb8-dev/kubectl-orb8/plugin/live"
 	"github.com/orb8-dev/kubectl-orb8/plugin/remote"
 )
@@ -43,7 +42,7 @@ var queryCommands = []queryCommand{
 type queryOptions struct {
 	outputOptions
 	periodOptions
-	kube *genericclioptions.ConfigFlags
+	kube *kubeFlags
 	installNamespace,
 	selector, container, node string
 	names         []string
@@ -86,7 +85,7 @@ lost.`,
   kubectl orb8 query dns -A --last 20 --filter 'rcode != "NOERROR"'`,
 	}
 	for _, q := range queryCommands {
-		o := &queryOptions{outputOptions: outputOptions{streams: streams}, kube: genericclioptions.NewConfigFlags(true)}
+		o := &queryOptions{outputOptions: outputOptions{streams: streams}, kube: newKubeFlags()}
 		sub := &cobra.Command{
 			Use: q.name + " [POD | KIND/NAME ...]", Short: q.short, Aliases: q.aliases,
 			Example: "  # The newest 100 of a namespace\n  kubectl orb8 query " + q.name + " -n demo --last 100",
@@ -116,7 +115,7 @@ type queryConfig struct {
 	form        remote.Form
 	request     *orbit.QueryRequest
 	rest        *rest.Config
-	client      kubernetes.Interface
+	client      kube.Interface
 	viewed      string // the namespace that tables omit; empty: several are shown
 }
 
@@ -152,7 +151,7 @@ func (o *queryOptions) complete(kind string, now time.Time) (*queryConfig, error
 		return nil, err
 	}
 	c.rest.QPS, c.rest.Burst = 100, 200
-	if c.client, err = kubernetes.NewForConfig(c.rest); err != nil {
+	if c.client, err = kube.NewForConfig(c.rest); err != nil {
 		return nil, err
 	}
 	r.Selection = &orbit.Selection{Kinds: []string{kind}, Names: o.names, Labels: o.selector, Container: o.container,

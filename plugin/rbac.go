@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"sigs.k8s.io/yaml"
 
@@ -25,7 +24,7 @@ import (
 
 // rbacOptions are the flags of rbac.
 type rbacOptions struct {
-	kube            *genericclioptions.ConfigFlags
+	kube            *kubeFlags
 	user, group     string
 	tracerNamespace string
 
@@ -44,7 +43,7 @@ type rbacOptions struct {
 }
 
 func newRBACCommand(streams genericiooptions.IOStreams) *cobra.Command {
-	o := &rbacOptions{kube: genericclioptions.NewConfigFlags(true)}
+	o := &rbacOptions{kube: newKubeFlags()}
 	cmd := &cobra.Command{
 		Use:   "rbac (--user NAME | --group NAME | --viewer SUBJECT)",
 		Short: "Print the least rights that trace, or a viewer of installed agents, needs in a namespace", Args: noArgs,
@@ -76,9 +75,9 @@ may hold secrets.`,
 	}
 	// Only these of kubectl's flags: --user here is the subject of the Role, not a user of the kubeconfig.
 	flags := cmd.Flags()
-	flags.StringVar(o.kube.KubeConfig, "kubeconfig", "", "Path to the kubeconfig file")
-	flags.StringVar(o.kube.Context, "context", "", "The kubeconfig context, for its namespace")
-	flags.StringVarP(o.kube.Namespace, "namespace", "n", "", "The namespace to grant")
+	flags.StringVar(&o.kube.path, "kubeconfig", "", "Path to the kubeconfig file")
+	flags.StringVar(&o.kube.overrides.CurrentContext, "context", "", "The kubeconfig context, for its namespace")
+	flags.StringVarP(&o.kube.overrides.Context.Namespace, "namespace", "n", "", "The namespace to grant")
 	flags.StringVar(&o.user, "user", "", "The user to grant it to")
 	flags.StringVar(&o.group, "group", "", "The group to grant it to")
 	flags.StringVar(&o.viewer, "viewer", "",
@@ -175,7 +174,7 @@ func (o *rbacOptions) validate(cmd *cobra.Command, namespace string) error {
 }
 
 func (o *rbacOptions) run(cmd *cobra.Command, streams genericiooptions.IOStreams) error {
-	namespace, _, err := o.kube.ToRawKubeConfigLoader().Namespace()
+	namespace, err := o.kube.namespace()
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/orb8-dev/kubectl-orb8/deploy"
@@ -18,7 +17,7 @@ import (
 )
 
 func newStatusCommand(streams genericiooptions.IOStreams) *cobra.Command {
-	kube := genericclioptions.NewConfigFlags(true)
+	kube := newKubeFlags()
 	var output string
 	var noHeaders bool
 	cmd := &cobra.Command{

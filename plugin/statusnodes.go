@@ -8,13 +8,13 @@ import (
 	"strings"
 	"time"
 
-	"k8s.io/cli-runtime/pkg/printers"
-	"k8s.io/client-go/kubernetes"
+	"github.com/liggitt/tabwriter"
 	"k8s.io/client-go/rest"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
+	"github.com/orb8-dev/kubectl-orb8/internal/kube"
 	"github.com/orb8-dev/kubectl-orb8/plugin/door"
 	"github.com/orb8-dev/kubectl-orb8/plugin/remote"
 )
@@ -24,7 +24,7 @@ const statusTimeout = 15 * time.Second
 
 // askNodes asks a server for the states of the agents, which only servers can read.
 func askNodes(
-	ctx context.Context, config *rest.Config, client kubernetes.Interface, namespace string,
+	ctx context.Context, config *rest.Config, client kube.Interface, namespace string,
 ) (*orbit.NodesAnswer, error) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
@@ -160,7 +160,7 @@ func instantOf(ns uint64) *time.Time {
 
 // writeAgents writes a line per agent. What is unknown is n/a.
 func writeAgents(w io.Writer, states []agentState, now time.Time, headers bool) error {
-	table := printers.GetNewTabWriter(w)
+	table := tabwriter.NewWriter(w, 6, 4, 3, ' ', tabwriter.RememberWidths) // as kubectl get
 	if headers {
 		fmt.Fprintln(table, "NODE\tEVENTS\tLOST\tHISTORY\tSINCE\tCPU\tMEMORY\tCLOCK\tCERTIFICATE\tEXPORT\tRECORDS")
 	}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
@@ -175,7 +174,7 @@ table. With --since, print a table of the past, which the agents of "kubectl orb
 		t := model.TopicByName(what.name)
 		o := &topOptions{traceOptions: traceOptions{
 			outputOptions: outputOptions{streams: streams},
-			tracerOptions: tracerOptions{kube: genericclioptions.NewConfigFlags(true)}, rows: t.Row,
+			tracerOptions: tracerOptions{kube: newKubeFlags()}, rows: t.Row,
 		}}
 		sub := &cobra.Command{
 			Use: what.name + " [POD | KIND/NAME ...]", Short: what.short, Example: what.example,

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 )
 
@@ -149,7 +148,7 @@ var traceCommands = []traceCommand{
 
 func newTraceCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	o := &traceOptions{outputOptions: outputOptions{streams: streams},
-		tracerOptions: tracerOptions{kube: genericclioptions.NewConfigFlags(true)}}
+		tracerOptions: tracerOptions{kube: newKubeFlags()}}
 	run := func(cmd *cobra.Command, kinds, names []string) error {
 		o.names = names
 		c, err := o.complete(kinds...)

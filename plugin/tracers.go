@@ -6,11 +6,10 @@ import (
 
 	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/internal/kube"
 	"github.com/orb8-dev/kubectl-orb8/internal/version"
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
 )
@@ -20,7 +19,7 @@ const envImage = "ORB8_IMAGE"
 
 // tracerOptions are the flags of whatever starts tracers.
 type tracerOptions struct {
-	kube *genericclioptions.ConfigFlags
+	kube *kubeFlags
 
 	maxNodes        int
 	image           string
@@ -56,7 +55,7 @@ func (o *tracerOptions) bind(flags *pflag.FlagSet) {
 // tracerConfig is the cluster, and how tracers are started in it.
 type tracerConfig struct {
 	rest   *rest.Config
-	client kubernetes.Interface
+	client kube.Interface
 	// namespace of the command.
 	namespace string
 	// gpu is the tracers' GPU configuration and runtimeClass their RuntimeClass; nil: they read no GPUs.
@@ -94,9 +93,9 @@ func (o *tracerOptions) complete() (tracerConfig, error) {
 }
 
 // connect reads the kubeconfig and makes the client.
-func (c *tracerConfig) connect(kube *genericclioptions.ConfigFlags) error {
+func (c *tracerConfig) connect(flags *kubeFlags) error {
 	var err error
-	if c.rest, c.namespace, err = resolveCluster(kube); err != nil {
+	if c.rest, c.namespace, err = resolveCluster(flags); err != nil {
 		return err
 	}
 	c.tracerNamespace = cmp.Or(c.tracerNamespace, c.namespace)
@@ -104,7 +103,7 @@ func (c *tracerConfig) connect(kube *genericclioptions.ConfigFlags) error {
 	c.rest.QPS, c.rest.Burst = 100, 200
 	// Where Pod Security is in warn mode, the API server warns about each Job. Refusals are errors anyway.
 	c.rest.WarningHandler = rest.NoWarnings{}
-	c.client, err = kubernetes.NewForConfig(c.rest)
+	c.client, err = kube.NewForConfig(c.rest)
 	return err
 }
 

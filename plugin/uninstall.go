@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/orb8-dev/kubectl-orb8/deploy"
@@ -13,7 +12,7 @@ import (
 )
 
 func newUninstallCommand(streams genericiooptions.IOStreams) *cobra.Command {
-	kube := genericclioptions.NewConfigFlags(true)
+	kube := newKubeFlags()
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use: "uninstall", Short: "Remove agents, servers and everything else of orb8 from the cluster",

@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
@@ -80,7 +79,7 @@ func newWhyCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	}
 	o := &whyOptions{traceOptions: traceOptions{
 		outputOptions: outputOptions{streams: streams},
-		tracerOptions: tracerOptions{kube: genericclioptions.NewConfigFlags(true)},
+		tracerOptions: tracerOptions{kube: newKubeFlags()},
 		rows:          event.KindByName("gpuVerdict"),
 	}}
 	gpu := &cobra.Command{

@@ -23,6 +23,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/cluster"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 	"github.com/orb8-dev/kubectl-orb8/internal/health"
+	"github.com/orb8-dev/kubectl-orb8/internal/kube/clientset"
 	"github.com/orb8-dev/kubectl-orb8/server/metrics"
 )
 
@@ -73,7 +74,7 @@ func Run(ctx context.Context, o Options) error {
 			_ = o.Scrape.Listener.Close()
 		}
 	}()
-	pods, err := cluster.Open(ctx, o.Client, cluster.Query{AllNamespaces: true},
+	pods, err := cluster.Open(ctx, clientset.Of(o.Client), cluster.Query{AllNamespaces: true},
 		cluster.Options{Note: func(note string) { o.Log.Warn(note) }})
 	if err != nil {
 		return err

@@ -24,6 +24,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/cluster"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
+	"github.com/orb8-dev/kubectl-orb8/internal/kube/clientset"
 )
 
 // fakeDoor lets everybody in as the user of its name. They see the namespaces.
@@ -189,7 +190,7 @@ func newHarness(t *testing.T, door Door, fakes ...*fakeAgent) *harness {
 func newHarnessOn(t *testing.T, api kubernetes.Interface, door Door, fakes ...*fakeAgent) *harness {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	pods, err := cluster.Open(t.Context(), api, cluster.Query{AllNamespaces: true}, cluster.Options{})
+	pods, err := cluster.Open(t.Context(), clientset.Of(api), cluster.Query{AllNamespaces: true}, cluster.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

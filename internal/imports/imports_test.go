@@ -38,6 +38,9 @@ var kubelet = []string{"k8s.io/kubelet/pkg/apis/podresources/v1"}
 
 var kubernetes = []string{"k8s.io/", "sigs.k8s.io/"}
 
+// allClients link the clients or the types of all API groups.
+var allClients = []string{"k8s.io/client-go/kubernetes", "k8s.io/client-go/informers", "k8s.io/client-go/discovery"}
+
 // remote is what talks to others.
 var remote = append([]string{"google.golang.org/grpc"}, kubernetes...)
 
@@ -85,7 +88,7 @@ var rules = []rule{
 		why: "a recording is made of events, whoever asks for it",
 	},
 	{
-		folder: "cluster", own: []string{"event", "collect", "cluster"},
+		folder: "cluster", own: []string{"event", "collect", "cluster", "internal/kube"},
 		why: "one package watches the API server; the plugin, the agent and the server share it",
 	},
 	{
@@ -95,7 +98,7 @@ var rules = []rule{
 	},
 	{
 		folder: "cmd/orb8-agent",
-		never:  []string{"k8s.io/client-go/kubernetes", "k8s.io/client-go/informers", "k8s.io/api/apps"},
+		never:  append([]string{"k8s.io/api/apps"}, allClients...),
 		why:    "the clients of all resources are 37 MB of an agent, which has 80 MiB in all",
 	},
 	{
@@ -147,7 +150,7 @@ var rules = []rule{
 	},
 	{
 		folder: "plugin/rights", own: []string{"deploy", "cluster", "collect", "event", "internal/capabilities",
-			"plugin/rights"},
+			"internal/kube", "plugin/rights"},
 		why: "one package checks the user's access rights, for all commands",
 	},
 	{
@@ -157,7 +160,7 @@ var rules = []rule{
 			"collect",
 			"cluster",
 			"deploy",
-			"internal/capabilities", "internal/delay", "internal/plural",
+			"internal/capabilities", "internal/delay", "internal/kube", "internal/plural",
 			"internal/version",
 			"plugin/live",
 			"plugin/stream", "plugin/internal/preface",
@@ -174,7 +177,7 @@ var rules = []rule{
 			"collect",
 			"cluster",
 			"deploy",
-			"internal/capabilities", "internal/plural",
+			"internal/capabilities", "internal/kube", "internal/plural",
 			"internal/version",
 			"plugin/doctor",
 			"plugin/launch",
@@ -183,9 +186,9 @@ var rules = []rule{
 		why: "doctor tries what a session needs, and runs none",
 	},
 	{
-		folder: "plugin/install", never: flags, but: []string{"k8s.io/cli-runtime/pkg/printers"},
-		own: []string{"event", "collect", "cluster", "deploy", "internal/capabilities", "internal/plural",
-			"internal/version", "plugin/install", "plugin/internal", "plugin/launch"},
+		folder: "plugin/install", never: flags,
+		own: []string{"event", "collect", "cluster", "deploy", "internal/capabilities", "internal/kube",
+			"internal/plural", "internal/version", "plugin/install", "plugin/internal", "plugin/launch"},
 		why: "an installation is made of values: it knows no flags",
 	},
 	{
@@ -205,6 +208,22 @@ var rules = []rule{
 		folder: "cmd/kubectl-orb8", never: []string{module + "tracer", module + "bpf", "github.com/cilium/ebpf",
 			"github.com/NVIDIA/go-nvml"},
 		why: "the plugin runs on every platform kubectl runs on",
+	},
+	{
+		folder: "cmd/kubectl-orb8", never: allClients,
+		why: "the clients and types of all API groups are 20 MB of a plugin",
+	},
+	{
+		folder: "cmd/kubectl-orb8",
+		never:  []string{"k8s.io/cli-runtime", "sigs.k8s.io/kustomize", "k8s.io/apimachinery/pkg/util/managedfields"},
+		but:    []string{"k8s.io/cli-runtime/pkg/genericiooptions"},
+		why:    "kubectl's flags bring kustomize along, and applied configurations bring OpenAPI: 12 MB of a plugin",
+	},
+	{
+		folder: "internal/kube", except: "internal/kube/clientset internal/kube/kubefake",
+		never: append([]string{"github.com/spf13", "google.golang.org/grpc"}, allClients...),
+		own:   []string{"internal/kube"},
+		why:   "it exists so that programs need no clients of all resources",
 	},
 	{
 		folder: "cmd/orb8-tracer", never: kubernetes, but: kubelet,

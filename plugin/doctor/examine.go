@@ -13,11 +13,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/orb8-dev/kubectl-orb8/deploy"
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/internal/kube"
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
 	"github.com/orb8-dev/kubectl-orb8/plugin/rights"
 )
@@ -50,7 +50,7 @@ type Launcher interface {
 
 // Dependencies are the clients of an examination. Tests replace them.
 type Dependencies struct {
-	Client kubernetes.Interface
+	Client kube.Interface
 	// Launch returns the launcher of the session with an ID.
 	Launch func(ctx context.Context, id string) Launcher
 	// Log follows the log of a tracer's pod.
@@ -70,7 +70,7 @@ type examination struct {
 // where the examination itself fails, not for failed checks.
 func Examine(ctx context.Context, config Config, deps Dependencies) ([]Finding, error) {
 	x := &examination{Config: config, Dependencies: deps}
-	v, err := x.Client.Discovery().ServerVersion()
+	v, err := x.Client.ServerVersion(ctx)
 	if err != nil {
 		return nil, err
 	}

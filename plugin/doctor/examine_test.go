@@ -18,10 +18,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/kubernetes/fake"
 	k8stesting "k8s.io/client-go/testing"
 
 	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/internal/kube/kubefake"
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
 )
 
@@ -61,7 +61,7 @@ func (l *fakeLauncher) Delete(_ context.Context, job string) error {
 
 // harness is an examination of fakes.
 type harness struct {
-	client   *fake.Clientset
+	client   *kubefake.Client
 	launcher *fakeLauncher
 	config   Config
 	// log is the tracers' log; denied are the user's missing rights, as "verb resource".
@@ -80,7 +80,7 @@ func reportLine(change func(*session.Report)) string {
 
 func newHarness(nodes ...string) *harness {
 	h := &harness{
-		client: fake.NewClientset(), launcher: &fakeLauncher{}, denied: map[string]bool{},
+		client: kubefake.New(), launcher: &fakeLauncher{}, denied: map[string]bool{},
 		config: Config{
 			Host: "https://api", Namespace: "demo", Spec: launch.Spec{Namespace: "demo", Image: "tracer"}, MaxNodes: 50,
 			Commands: map[string]string{"flow": "trace network"}, Grant: "kubectl orb8 rbac -n demo --user=USER",

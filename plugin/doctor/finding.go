@@ -8,7 +8,7 @@ import (
 	"io"
 	"strings"
 
-	"k8s.io/cli-runtime/pkg/printers"
+	"github.com/liggitt/tabwriter"
 
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
 	"github.com/orb8-dev/kubectl-orb8/internal/plural"
@@ -69,7 +69,7 @@ func WriteJSON(w io.Writer, findings []Finding) error {
 
 // WriteTable writes a line per finding, and the fix below it. Text from the cluster is made safe for a terminal.
 func WriteTable(w io.Writer, findings []Finding, headers bool) error {
-	table := printers.GetNewTabWriter(w)
+	table := tabwriter.NewWriter(w, 6, 4, 3, ' ', tabwriter.RememberWidths) // as kubectl get
 	if headers {
 		if _, err := fmt.Fprintln(table, "STATUS\tNODE\tCHECK\tDETAIL"); err != nil {
 			return err

@@ -28,12 +28,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"github.com/orb8-dev/kubectl-orb8/deploy"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 	_ "github.com/orb8-dev/kubectl-orb8/event/session" // the compressor of answers
+	"github.com/orb8-dev/kubectl-orb8/internal/kube"
 	"github.com/orb8-dev/kubectl-orb8/plugin/forward"
 )
 
@@ -48,7 +48,7 @@ var (
 
 // Options of a Door.
 type Options struct {
-	Client kubernetes.Interface
+	Client kube.Interface
 	Config *rest.Config
 	// Namespace is where orb8 is installed.
 	Namespace string

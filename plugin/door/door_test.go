@@ -12,16 +12,16 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/orb8-dev/kubectl-orb8/deploy"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit/orbittest"
+	"github.com/orb8-dev/kubectl-orb8/internal/kube/kubefake"
 )
 
 // requests are those that a client has made, as "verb resource".
-func requests(client *fake.Clientset) (all []string) {
+func requests(client *kubefake.Client) (all []string) {
 	for _, a := range client.Actions() {
 		all = append(all, a.GetVerb()+" "+a.GetResource().Resource)
 	}
@@ -29,7 +29,7 @@ func requests(client *fake.Clientset) (all []string) {
 }
 
 func TestDial_NothingInstalled(t *testing.T) {
-	client := fake.NewClientset()
+	client := kubefake.New()
 	_, err := New(Options{Client: client, Namespace: "orb8-system"}).Dial(t.Context())
 	if !errors.Is(err, ErrNotInstalled) {
 		t.Errorf("got %v", err)
@@ -44,7 +44,7 @@ func TestDial_NamesTheMissingRight(t *testing.T) {
 	for verb, resource := range map[string]string{"get": "configmaps", "list": "pods",
 		"create": "certificatesigningrequests"} {
 		authority, ready := installed(t)
-		client := fake.NewClientset(authority, ready)
+		client := kubefake.New(authority, ready)
 		client.PrependReactor(verb, resource, func(clienttesting.Action) (bool, runtime.Object, error) {
 			return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: resource}, "", errors.New("no"))
 		})
@@ -60,7 +60,7 @@ func TestDial_NamesTheMissingRight(t *testing.T) {
 func TestDial_WithoutReadyServers(t *testing.T) {
 	authority, ready := installed(t)
 	ready.Status.Conditions[0].Status = corev1.ConditionFalse
-	client := fake.NewClientset(authority, ready)
+	client := kubefake.New(authority, ready)
 	if _, err := New(Options{Client: client, Namespace: "orb8-system"}).Dial(t.Context()); err == nil ||
 		errors.Is(err, ErrNotInstalled) {
 		t.Errorf("got %v", err)

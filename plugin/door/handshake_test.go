@@ -17,11 +17,11 @@ import (
 	"google.golang.org/grpc/status"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/orb8-dev/kubectl-orb8/event/orbit"
 	"github.com/orb8-dev/kubectl-orb8/event/orbit/orbittest"
+	"github.com/orb8-dev/kubectl-orb8/internal/kube/kubefake"
 )
 
 var alice = &orbit.User{Name: "alice"}
@@ -29,7 +29,7 @@ var alice = &orbit.User{Name: "alice"}
 // cluster is an API server with an installed orb8, whose signer uses one authority after the other: the last one for
 // all further requests.
 type cluster struct {
-	*fake.Clientset
+	*kubefake.Client
 	t       *testing.T
 	signers []*orbittest.Authority
 	signed  int
@@ -41,7 +41,7 @@ func newCluster(t *testing.T, published *orbittest.Authority, signers ...*orbitt
 	t.Helper()
 	authority, ready := installed(t)
 	authority.Data[orbit.AuthorityKey] = string(published.Bundle().PEM())
-	c := &cluster{Clientset: fake.NewClientset(authority, ready), t: t, signers: signers}
+	c := &cluster{Client: kubefake.New(authority, ready), t: t, signers: signers}
 	c.PrependReactor("create", "certificatesigningrequests", c.sign)
 	c.PrependReactor("get", "certificatesigningrequests", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return true, c.newest, nil

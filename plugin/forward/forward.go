@@ -17,7 +17,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
@@ -127,12 +126,11 @@ func (d *Dialer) url(pod string) (*url.URL, error) {
 	core := rest.CopyConfig(d.config)
 	core.APIPath = "/api"
 	core.GroupVersion = &corev1.SchemeGroupVersion
-	core.NegotiatedSerializer = scheme.Codecs.WithoutConversion()
-	client, err := rest.RESTClientFor(core)
+	server, path, err := rest.DefaultServerUrlFor(core)
 	if err != nil {
 		return nil, err
 	}
-	return client.Post().Resource("pods").Namespace(d.namespace).Name(pod).SubResource("portforward").URL(), nil
+	return server.JoinPath(path, "namespaces", d.namespace, "pods", pod, "portforward"), nil
 }
 
 func (d *Dialer) newDialer(pod string) (httpstream.Dialer, error) {

@@ -2,14 +2,15 @@ package install
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/metadata"
+
+	"github.com/orb8-dev/kubectl-orb8/internal/kube"
 )
 
 // Resource is an API resource whose objects can be listed and deleted.
@@ -37,27 +38,18 @@ func (r *Resources) find(gk schema.GroupKind) *Resource {
 }
 
 // Discover returns an Installer.Discover.
-func Discover(client discovery.DiscoveryInterface) func(context.Context) (*Resources, error) {
-	return func(context.Context) (*Resources, error) {
-		lists, err := client.ServerPreferredResources()
+func Discover(client *kube.Clients) func(context.Context) (*Resources, error) {
+	return func(ctx context.Context) (*Resources, error) {
+		resources, err := client.APIResources(ctx)
 		found := &Resources{}
-		switch {
-		case discovery.IsGroupDiscoveryFailedError(err):
-			found.Unknown = err.Error()
-		case err != nil:
+		if unlisted := (*kube.UnlistedError)(nil); errors.As(err, &unlisted) {
+			found.Unknown = unlisted.Error()
+		} else if err != nil {
 			return nil, fmt.Errorf("list API resources: %w", err)
 		}
-		for _, list := range lists {
-			gv, err := schema.ParseGroupVersion(list.GroupVersion)
-			if err != nil {
-				return nil, err
-			}
-			for _, r := range list.APIResources {
-				if !strings.Contains(r.Name, "/") && slices.Contains(r.Verbs, "list") &&
-					slices.Contains(r.Verbs, "delete") {
-					found.All = append(found.All,
-						Resource{GVR: gv.WithResource(r.Name), Kind: r.Kind, Namespaced: r.Namespaced})
-				}
+		for _, r := range resources {
+			if slices.Contains(r.Verbs, "list") && slices.Contains(r.Verbs, "delete") {
+				found.All = append(found.All, Resource{GVR: r.GVR, Kind: r.Kind, Namespaced: r.Namespaced})
 			}
 		}
 		return found, nil

@@ -13,17 +13,17 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"github.com/orb8-dev/kubectl-orb8/deploy"
+	"github.com/orb8-dev/kubectl-orb8/internal/kube"
 )
 
 // Installer works on one cluster.
 type Installer struct {
 	// Config is the API server's, for port-forwards.
 	Config  *rest.Config
-	Client  kubernetes.Interface
+	Client  kube.Interface
 	Dynamic dynamic.Interface
 	// Discover lists the API resources that objects can be listed of and deleted from.
 	Discover func(ctx context.Context) (*Resources, error)

@@ -11,12 +11,11 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 
 	"github.com/orb8-dev/kubectl-orb8/deploy"
+	"github.com/orb8-dev/kubectl-orb8/internal/kube"
 	"github.com/orb8-dev/kubectl-orb8/plugin/internal/fakeapi"
 )
 
@@ -37,7 +36,7 @@ func newHarness(t *testing.T) *harness {
 	t.Helper()
 	h := &harness{api: fakeapi.New(t)}
 	config := h.api.Config()
-	client, err := kubernetes.NewForConfig(config)
+	client, err := kube.NewForConfig(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,12 +48,8 @@ func newHarness(t *testing.T) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resources, err := discovery.NewDiscoveryClientForConfig(config)
-	if err != nil {
-		t.Fatal(err)
-	}
 	h.Installer = &Installer{
-		Client: client, Dynamic: objects, Discover: Discover(resources), List: List(lister),
+		Client: client, Dynamic: objects, Discover: Discover(client), List: List(lister),
 		Resultf:  func(format string, args ...any) { h.add(&h.results, fmt.Sprintf(format, args...)) },
 		Logf:     func(format string, args ...any) { h.add(&h.log, fmt.Sprintf(format, args...)) },
 		Interval: time.Millisecond, StuckTime: 10 * time.Millisecond,

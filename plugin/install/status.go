@@ -10,9 +10,9 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/liggitt/tabwriter"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/cli-runtime/pkg/printers"
 
 	"github.com/orb8-dev/kubectl-orb8/deploy"
 	"github.com/orb8-dev/kubectl-orb8/event"
@@ -141,7 +141,7 @@ func (s *Status) Verdict(own string) (lines []string, health Health) {
 
 // WriteTable writes a line per pod. Text from the cluster is made safe for a terminal.
 func (s *Status) WriteTable(w io.Writer, headers bool) error {
-	table := printers.GetNewTabWriter(w)
+	table := tabwriter.NewWriter(w, 6, 4, 3, ' ', tabwriter.RememberWidths) // as kubectl get
 	if headers {
 		if _, err := fmt.Fprintln(table, "COMPONENT\tNODE\tPOD\tREADY\tVERSION\tRESTARTS\tREASON"); err != nil {
 			return err

@@ -13,17 +13,17 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes/fake"
 	k8stesting "k8s.io/client-go/testing"
 
 	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/internal/kube/kubefake"
 )
 
 const realUID types.UID = "the-job"
 
 // cluster is a client whose API server sets the UID of Jobs to realUID.
-func cluster(objects ...runtime.Object) *fake.Clientset {
-	client := fake.NewClientset(objects...)
+func cluster(objects ...runtime.Object) *kubefake.Client {
+	client := kubefake.New(objects...)
 	client.PrependReactor("create", "jobs", func(a k8stesting.Action) (bool, runtime.Object, error) {
 		a.(k8stesting.CreateAction).GetObject().(*batchv1.Job).UID = realUID
 		return false, nil, nil
@@ -223,7 +223,7 @@ func TestIdentity_RefusesAForeignJob(t *testing.T) {
 	s := spec()
 	foreign := s.Job()
 	foreign.Spec.Template.Spec.Containers[0].Env[0].Value = "evil"
-	l := New(t.Context(), fake.NewClientset(foreign), s.Namespace, s.Session)
+	l := New(t.Context(), kubefake.New(foreign), s.Namespace, s.Session)
 	defer l.Close()
 	err := l.Create(t.Context(), s)
 	if start := (*StartError)(nil); !errors.As(err, &start) || start.Reason != "identity" ||

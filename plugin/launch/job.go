@@ -14,10 +14,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/orb8-dev/kubectl-orb8/deploy/podspec"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/internal/kube"
 )
 
 // Labels of all that a session makes in the cluster.
@@ -45,7 +45,7 @@ const (
 )
 
 // ResolveRuntimeClass replaces RuntimeClassAuto by the cluster's RuntimeClass, or by none if the user may not read it.
-func (s *Spec) ResolveRuntimeClass(ctx context.Context, client kubernetes.Interface) error {
+func (s *Spec) ResolveRuntimeClass(ctx context.Context, client kube.Interface) error {
 	if s.RuntimeClass != RuntimeClassAuto {
 		return nil
 	}

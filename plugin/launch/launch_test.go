@@ -18,11 +18,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/kubernetes/fake"
 	k8stesting "k8s.io/client-go/testing"
 	"sigs.k8s.io/yaml"
 
 	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/internal/kube/kubefake"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -79,7 +79,7 @@ func TestJob_OldKernelsNeedSysResource(t *testing.T) {
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: s.Node}}
 		node.Status.NodeInfo.KernelVersion = kernel
 		node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
-		client := fake.NewClientset(node)
+		client := kubefake.New(node)
 		l := New(t.Context(), client, s.Namespace, s.Session)
 		defer l.Close()
 		if err := l.Create(t.Context(), s); err != nil {
@@ -182,7 +182,7 @@ func TestState_DescribesPod(t *testing.T) {
 }
 
 func TestLauncher_FollowsJobToRunning(t *testing.T) {
-	client := fake.NewClientset()
+	client := kubefake.New()
 	s := spec()
 	l := New(t.Context(), client, s.Namespace, s.Session)
 	defer l.Close()
@@ -256,7 +256,7 @@ func TestRefusal_ExplainsRefusedPod(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			client := fake.NewClientset()
+			client := kubefake.New()
 			s := spec()
 			l := New(t.Context(), client, s.Namespace, s.Session)
 			defer l.Close()
@@ -295,7 +295,7 @@ func TestSweep_RemovesOnlyLeftovers(t *testing.T) {
 	done := func(j *batchv1.Job) {
 		j.Status.Conditions = []batchv1.JobCondition{{Type: batchv1.JobComplete, Status: corev1.ConditionTrue}}
 	}
-	client := fake.NewClientset(
+	client := kubefake.New(
 		job("runs", 10*time.Minute, nil),
 		job("extended", 3*time.Hour, func(j *batchv1.Job) { j.Spec.ActiveDeadlineSeconds = ptr(int64(4 * 3600)) }),
 		job("done", time.Minute, done),
@@ -328,7 +328,7 @@ func TestResolveRuntimeClass(t *testing.T) {
 		"given":     {"kata", errors.New("not asked"), "kata", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			client := fake.NewClientset()
+			client := kubefake.New()
 			client.PrependReactor("get", "runtimeclasses", func(k8stesting.Action) (bool, runtime.Object, error) {
 				return true, &nodev1.RuntimeClass{}, test.err
 			})
@@ -353,7 +353,7 @@ func TestNewSessionID_FitsIntoNames(t *testing.T) {
 }
 
 func TestFollowLog(t *testing.T) {
-	log, err := FollowLog(t.Context(), fake.NewClientset(), "demo", "pod")
+	log, err := FollowLog(t.Context(), kubefake.New(), "demo", "pod")
 	if err != nil {
 		t.Fatal(err)
 	}

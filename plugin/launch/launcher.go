@@ -19,15 +19,16 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/informers"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/orb8-dev/kubectl-orb8/internal/kube"
 )
 
 // Launcher creates the Jobs of one session and watches them, with one watch for all nodes.
 type Launcher struct {
-	client    kubernetes.Interface
+	client    kube.Interface
 	namespace string
 	session   string
 
@@ -56,7 +57,7 @@ const unusedTimeout = 5 * time.Second
 type batchCondition struct{ reason, message string }
 
 // New starts watching the session's objects. Close ends that.
-func New(ctx context.Context, client kubernetes.Interface, namespace, session string) *Launcher {
+func New(ctx context.Context, client kube.Interface, namespace, session string) *Launcher {
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
 	l := &Launcher{
 		client: client, namespace: namespace, session: session, stop: stop,
@@ -64,25 +65,28 @@ func New(ctx context.Context, client kubernetes.Interface, namespace, session st
 		failed: map[string]batchCondition{},
 	}
 	selector := labels.Set{LabelSession: session}.String()
-	ours := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(namespace),
-		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = selector }))
-	pods := ours.Core().V1().Pods().Informer()
+	ours := func(o *metav1.ListOptions) { o.LabelSelector = selector }
+	pods := informer(kube.Source(client, client.CoreV1().Pods(namespace), ours), &corev1.Pod{})
 	l.podStore = pods.GetStore()
 	l.watch(watching, pods, func(obj any) { l.pod(obj.(*corev1.Pod)) }, func(err error) {
 		if apierrors.IsForbidden(err) {
 			l.update(func() { l.broken = err })
 		}
 	})
-	l.watch(watching, ours.Batch().V1().Jobs().Informer(), func(obj any) { l.job(obj.(*batchv1.Job)) }, func(error) {})
+	jobs := informer(kube.Source(client, client.BatchV1().Jobs(namespace), ours), &batchv1.Job{})
+	l.watch(watching, jobs, func(obj any) { l.job(obj.(*batchv1.Job)) }, func(error) {})
 	// Pod Security and quota refuse the Job's pod and not the Job: only an event shows that. For a user who may not
 	// read events, the Job fails at its deadline without the reason.
-	news := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(namespace),
-		informers.WithTweakListOptions(func(o *metav1.ListOptions) {
-			o.FieldSelector = fields.Set{"involvedObject.kind": "Job", "reason": "FailedCreate"}.String()
-		}))
-	l.watch(watching, news.Core().V1().Events().Informer(), func(obj any) { l.event(obj.(*corev1.Event)) },
-		func(error) {})
+	events := informer(kube.Source(client, client.CoreV1().Events(namespace), func(o *metav1.ListOptions) {
+		o.FieldSelector = fields.Set{"involvedObject.kind": "Job", "reason": "FailedCreate"}.String()
+	}), &corev1.Event{})
+	l.watch(watching, events, func(obj any) { l.event(obj.(*corev1.Event)) }, func(error) {})
 	return l
+}
+
+// informer keeps the objects of a source.
+func informer(source cache.ListerWatcher, kind runtime.Object) cache.SharedIndexInformer {
+	return cache.NewSharedIndexInformer(source, kind, 0, cache.Indexers{})
 }
 
 // NewSessionID returns 8 random lower-case letters and digits: names of objects contain it, and two users may start at
@@ -395,7 +399,7 @@ func (l *Launcher) Running(ctx context.Context, spec *Spec, progress func(string
 }
 
 // FollowLog follows the log of a tracer's pod.
-func FollowLog(ctx context.Context, client kubernetes.Interface, namespace, pod string) (io.ReadCloser, error) {
+func FollowLog(ctx context.Context, client kube.Interface, namespace, pod string) (io.ReadCloser, error) {
 	o := &corev1.PodLogOptions{Container: Container, Follow: true}
 	log, err := client.CoreV1().Pods(namespace).GetLogs(pod, o).Stream(ctx)
 	if err != nil {
@@ -452,7 +456,7 @@ func (l *Launcher) Delete(ctx context.Context, job string) error {
 	return l.endStranded(ctx, job)
 }
 
-func remove(ctx context.Context, client kubernetes.Interface, namespace, job string) error {
+func remove(ctx context.Context, client kube.Interface, namespace, job string) error {
 	err := client.BatchV1().Jobs(namespace).Delete(ctx, job,
 		metav1.DeleteOptions{PropagationPolicy: ptr(metav1.DeletePropagationBackground)})
 	if err != nil && !apierrors.IsNotFound(err) {
@@ -463,7 +467,7 @@ func remove(ctx context.Context, client kubernetes.Interface, namespace, job str
 
 // Sweep deletes what earlier sessions left in a namespace ("" for all): Jobs of ours that are finished or past their
 // deadline, whose deletion the cluster should have seen to by itself. A Job that runs is a colleague's.
-func Sweep(ctx context.Context, client kubernetes.Interface, namespace string, now time.Time) (swept []string,
+func Sweep(ctx context.Context, client kube.Interface, namespace string, now time.Time) (swept []string,
 	err error) {
 	jobs, err := client.BatchV1().Jobs(namespace).List(ctx, metav1.ListOptions{
 		LabelSelector: Labels().String(),

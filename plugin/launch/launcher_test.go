@@ -18,15 +18,16 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/rest"
 	k8stesting "k8s.io/client-go/testing"
+
+	"github.com/orb8-dev/kubectl-orb8/internal/kube"
+	"github.com/orb8-dev/kubectl-orb8/internal/kube/kubefake"
 )
 
 // failing returns a client whose cluster answers a verb on Jobs with an error.
-func failing(verb string, err error, objects ...runtime.Object) *fake.Clientset {
-	client := fake.NewClientset(objects...)
+func failing(verb string, err error, objects ...runtime.Object) *kubefake.Client {
+	client := kubefake.New(objects...)
 	client.PrependReactor(verb, "jobs", func(k8stesting.Action) (bool, runtime.Object, error) { return true, nil, err })
 	return client
 }
@@ -34,7 +35,7 @@ func failing(verb string, err error, objects ...runtime.Object) *fake.Clientset 
 func TestExtend_MovesTheDeadline(t *testing.T) {
 	s := spec()
 	job := s.Job()
-	client := fake.NewClientset(job)
+	client := kubefake.New(job)
 	l := New(t.Context(), client, s.Namespace, s.Session)
 	defer l.Close()
 	if err := l.Extend(t.Context(), job.Name, 90*time.Second); err != nil {
@@ -158,7 +159,7 @@ func TestCreate_LeavesNoJobBehind(t *testing.T) {
 			if cancelled {
 				cluster.cancel, want = cancel, context.Canceled
 			}
-			client, err := kubernetes.NewForConfig(&rest.Config{
+			client, err := kube.NewForConfig(&rest.Config{
 				Host: "https://cluster.example", Transport: cluster,
 				ContentConfig: rest.ContentConfig{ContentType: runtime.ContentTypeJSON},
 			})

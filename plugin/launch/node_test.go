@@ -14,8 +14,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/kubernetes/fake"
 	k8stesting "k8s.io/client-go/testing"
+
+	"github.com/orb8-dev/kubectl-orb8/internal/kube/kubefake"
 )
 
 // nodeOf is a node that is ready, until adapt makes another of it.
@@ -57,7 +58,7 @@ func TestCreate_SkipsNodesThatCannotRunJobs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := spec()
-			client := fake.NewClientset(nodeOf(s.Node, test.adapt))
+			client := kubefake.New(nodeOf(s.Node, test.adapt))
 			l := New(t.Context(), client, s.Namespace, s.Session)
 			defer l.Close()
 			got := ""
@@ -124,7 +125,7 @@ func TestSweepPods_RemovesPodsOfLostNodes(t *testing.T) {
 	}
 	running := pod("running", "dead", 0)
 	running.OwnerReferences[0].Name = "runs"
-	client := fake.NewClientset(
+	client := kubefake.New(
 		nodeOf("ready", nil), nodeOf("dead", func(n *corev1.Node) { n.Status.Conditions = nil }),
 		&batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "runs"}},
 		pod("ending", "ready", time.Second), pod("terminating", "dead", time.Second), pod("orphan", "dead", 0),
@@ -154,7 +155,7 @@ func TestSweepPods_NamesForbiddenPods(t *testing.T) {
 	now := time.Unix(100_000, 0)
 	p := podOf(spec(), corev1.PodStatus{Phase: corev1.PodPending})
 	p.Labels, p.DeletionTimestamp, p.Finalizers = Labels(), ptr(metav1.NewTime(now.Add(-time.Hour))), []string{"x"}
-	client := fake.NewClientset(p)
+	client := kubefake.New(p)
 	forbid := func(action k8stesting.Action) (bool, runtime.Object, error) {
 		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: action.GetResource().Resource}, "n",
 			errors.New("no"))
@@ -171,7 +172,7 @@ func TestSweepPods_NamesForbiddenPods(t *testing.T) {
 func TestDelete_RemovesPodOfUnreachableNode(t *testing.T) {
 	s := spec()
 	pod := podOf(s, corev1.PodStatus{Phase: corev1.PodRunning, StartTime: &metav1.Time{}})
-	client := fake.NewClientset(nodeOf(s.Node, func(n *corev1.Node) { n.Status.Conditions = nil }), pod, s.Job())
+	client := kubefake.New(nodeOf(s.Node, func(n *corev1.Node) { n.Status.Conditions = nil }), pod, s.Job())
 	l := New(t.Context(), client, s.Namespace, s.Session)
 	defer l.Close()
 	l.expect(s.JobName())

@@ -7,9 +7,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/internal/kube/kubefake"
 )
 
 // injected is the tracer's pod after an admission policy has put a container before the tracer's, which runs.
@@ -92,7 +92,7 @@ func TestInitContainer_FailureIsNamed(t *testing.T) {
 func TestEnded_IsTheTracersEnd(t *testing.T) {
 	s := spec()
 	pod := injected(s, corev1.ContainerState{Running: &corev1.ContainerStateRunning{}})
-	client := fake.NewClientset(pod)
+	client := kubefake.New(pod)
 	l := New(t.Context(), client, s.Namespace, s.Session)
 	defer l.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -104,7 +104,7 @@ func TestEnded_IsTheTracersEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	killed := injected(s, corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 137}})
-	if _, err := client.CoreV1().Pods(s.Namespace).UpdateStatus(ctx, killed, metav1.UpdateOptions{}); err != nil {
+	if _, err := client.Clientset.CoreV1().Pods(s.Namespace).UpdateStatus(ctx, killed, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if how, err := l.Ended(ctx, s.JobName()); err != nil || how != "was killed by signal 9" {

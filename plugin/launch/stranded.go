@@ -9,7 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
+
+	"github.com/orb8-dev/kubectl-orb8/internal/kube"
 )
 
 // A pod that is deleted stays until its kubelet has ended it: on a node without a working kubelet for ever.
@@ -36,7 +37,7 @@ func (e *StrandedError) Unwrap() error { return e.Err }
 // unreachable reports whether a pod's node cannot end it, and why. late is the answer for a node that the user may not
 // read.
 func unreachable(
-	ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, late bool,
+	ctx context.Context, client kube.Interface, pod *corev1.Pod, late bool,
 ) (why string, yes bool, err error) {
 	if pod.Spec.NodeName == "" {
 		return "", false, nil // the API server removes it at once
@@ -55,7 +56,7 @@ func unreachable(
 }
 
 // removePod takes a pod out of the API without waiting for its kubelet. A pod that is gone is no error.
-func removePod(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, why string) error {
+func removePod(ctx context.Context, client kube.Interface, pod *corev1.Pod, why string) error {
 	err := client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{
 		GracePeriodSeconds: ptr(int64(0)), Preconditions: &metav1.Preconditions{UID: &pod.UID},
 	})
@@ -84,7 +85,7 @@ func (l *Launcher) endStranded(ctx context.Context, job string) error {
 // SweepPods removes tracers' pods in a namespace ("" for all) that were deleted, or have no Job any more, and that
 // their nodes cannot end. It returns a line about each.
 func SweepPods(
-	ctx context.Context, client kubernetes.Interface, namespace string, now time.Time,
+	ctx context.Context, client kube.Interface, namespace string, now time.Time,
 ) (removed []string, err error) {
 	pods, err := client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: Labels().String()})
 	if err != nil {

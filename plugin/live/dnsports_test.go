@@ -13,11 +13,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/client-go/kubernetes/fake"
 	k8stesting "k8s.io/client-go/testing"
 
 	"github.com/orb8-dev/kubectl-orb8/cluster"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/internal/kube/kubefake"
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
 )
 
@@ -37,7 +37,7 @@ func TestPrepare_FindsDNSPorts(t *testing.T) {
 		"only where DNS is traced":           {"flow", false, "[53]"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			client := fake.NewClientset(service, pod)
+			client := kubefake.New(service, pod)
 			client.PrependReactor("create", "selfsubjectaccessreviews",
 				func(k8stesting.Action) (bool, runtime.Object, error) {
 					allowed := authorizationv1.SubjectAccessReviewStatus{Allowed: true}

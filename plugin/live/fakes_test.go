@@ -13,7 +13,6 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes/fake"
 	k8stesting "k8s.io/client-go/testing"
 
 	"github.com/orb8-dev/kubectl-orb8/cluster"
@@ -21,6 +20,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/collect"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/internal/kube/kubefake"
 	"github.com/orb8-dev/kubectl-orb8/plugin/advice"
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
 	"github.com/orb8-dev/kubectl-orb8/plugin/stream"
@@ -125,7 +125,7 @@ func exec() *event.Event {
 type harness struct {
 	*Session
 	status   *log
-	client   *fake.Clientset
+	client   *kubefake.Client
 	view     *fakeView
 	launcher *fakeLauncher
 	consumer *fakeConsumer
@@ -145,7 +145,7 @@ type harness struct {
 // newHarness is a session that has targets on these nodes from the start.
 func newHarness(t *testing.T, config Config, names ...string) *harness {
 	h := &harness{
-		status: &log{logged: map[string]bool{}}, client: fake.NewClientset(), consumer: &fakeConsumer{},
+		status: &log{logged: map[string]bool{}}, client: kubefake.New(), consumer: &fakeConsumer{},
 		view: &fakeView{atStart: len(names), nodes: make(chan string, 100)}, launcher: &fakeLauncher{},
 		scripts: map[string]func(*fakeNode) error{}, denied: map[string]bool{},
 	}

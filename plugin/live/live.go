@@ -16,13 +16,13 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/orb8-dev/kubectl-orb8/cluster"
 	"github.com/orb8-dev/kubectl-orb8/cluster/targets"
 	"github.com/orb8-dev/kubectl-orb8/collect"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/internal/kube"
 	"github.com/orb8-dev/kubectl-orb8/internal/version"
 	"github.com/orb8-dev/kubectl-orb8/plugin/advice"
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
@@ -103,7 +103,7 @@ type Consumer interface {
 
 // Dependencies are what a session works with.
 type Dependencies struct {
-	Client kubernetes.Interface
+	Client kube.Interface
 	// Open watches the targets.
 	Open func(ctx context.Context, note func(string)) (View, error)
 	// Launch returns the launcher of the session with an ID.

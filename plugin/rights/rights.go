@@ -14,11 +14,11 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/yaml"
 
 	"github.com/orb8-dev/kubectl-orb8/cluster"
 	"github.com/orb8-dev/kubectl-orb8/deploy"
+	"github.com/orb8-dev/kubectl-orb8/internal/kube"
 )
 
 // Permission is what a Role grants on one resource.
@@ -83,7 +83,7 @@ func (p *Permission) Optional(verb string) (lacks string, ok bool) {
 
 // Allowed reviews whether the user may use a verb on the resource in a namespace.
 func (p *Permission) Allowed(
-	ctx context.Context, client kubernetes.Interface, namespace, verb string,
+	ctx context.Context, client kube.Interface, namespace, verb string,
 ) (bool, error) {
 	resource, sub, _ := strings.Cut(p.Resource, "/")
 	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
@@ -96,7 +96,7 @@ func (p *Permission) Allowed(
 }
 
 // check returns a *cluster.ForbiddenError where the user lacks a permission.
-func (p *Permission) check(ctx context.Context, client kubernetes.Interface, namespace, verb string) error {
+func (p *Permission) check(ctx context.Context, client kube.Interface, namespace, verb string) error {
 	allowed, err := p.Allowed(ctx, client, namespace, verb)
 	switch {
 	case err != nil: // Some platforms forbid access reviews. The request itself will fail then.
@@ -123,7 +123,7 @@ func Required() (required []Permission, err error) {
 }
 
 // Check reviews the Required permissions in parallel. It returns a *cluster.ForbiddenError for the first missing one.
-func Check(ctx context.Context, client kubernetes.Interface, namespace string) error {
+func Check(ctx context.Context, client kube.Interface, namespace string) error {
 	required, err := Required()
 	if err != nil {
 		return err
@@ -142,7 +142,7 @@ func Check(ctx context.Context, client kubernetes.Interface, namespace string) e
 }
 
 // MayExtend reports whether the user may extend the deadlines of Jobs. It is true where the cluster does not answer.
-func MayExtend(ctx context.Context, client kubernetes.Interface, namespace string) bool {
+func MayExtend(ctx context.Context, client kube.Interface, namespace string) bool {
 	p := Permission{Group: "batch", Resource: "jobs"}
 	return p.check(ctx, client, namespace, "patch") == nil
 }
@@ -155,7 +155,7 @@ func ShellSafe(name string) bool { return shellSafe.MatchString(name) }
 
 // User returns the user's name. It is empty where the cluster does not report it (before 1.28), or where the name needs
 // quotes in a shell.
-func User(ctx context.Context, client kubernetes.Interface) string {
+func User(ctx context.Context, client kube.Interface) string {
 	review := &authenticationv1.SelfSubjectReview{}
 	me, err := client.AuthenticationV1().SelfSubjectReviews().Create(ctx, review, metav1.CreateOptions{})
 	if err != nil || !ShellSafe(me.Status.UserInfo.Username) {

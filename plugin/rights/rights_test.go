@@ -11,15 +11,15 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes/fake"
 	k8stesting "k8s.io/client-go/testing"
 
 	"github.com/orb8-dev/kubectl-orb8/cluster"
+	"github.com/orb8-dev/kubectl-orb8/internal/kube/kubefake"
 )
 
 // reviewer is a client whose cluster answers reviews by allow, and the reviews as "verb resource.group in namespace".
-func reviewer(allow func(what string) (bool, error)) (*fake.Clientset, func() []string) {
-	client := fake.NewClientset()
+func reviewer(allow func(what string) (bool, error)) (*kubefake.Client, func() []string) {
+	client := kubefake.New()
 	var mu sync.Mutex
 	var asked []string
 	client.PrependReactor("create", "selfsubjectaccessreviews",
@@ -82,7 +82,7 @@ func TestMayExtend(t *testing.T) {
 
 func TestUser_OmitsUnsafeNames(t *testing.T) {
 	for name, want := range map[string]string{"alice@x.dev": "alice@x.dev", "a; rm": ""} {
-		client := fake.NewClientset()
+		client := kubefake.New()
 		client.PrependReactor("create", "selfsubjectreviews", func(k8stesting.Action) (bool, runtime.Object, error) {
 			status := authenticationv1.SelfSubjectReviewStatus{UserInfo: authenticationv1.UserInfo{Username: name}}
 			return true, &authenticationv1.SelfSubjectReview{Status: status}, nil

@@ -15,12 +15,12 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/orb8-dev/kubectl-orb8/collect"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 	"github.com/orb8-dev/kubectl-orb8/internal/delay"
+	"github.com/orb8-dev/kubectl-orb8/internal/kube"
 	"github.com/orb8-dev/kubectl-orb8/plugin/advice"
 	"github.com/orb8-dev/kubectl-orb8/plugin/launch"
 )
@@ -403,7 +403,7 @@ func transient(err error) bool {
 }
 
 // PodLogs returns an Options.Ready for pods of a cluster: it follows the tracer's log to its ready line.
-func PodLogs(client kubernetes.Interface, namespace string) func(context.Context, string) (session.Ready,
+func PodLogs(client kube.Interface, namespace string) func(context.Context, string) (session.Ready,
 	session.PublicKey, error) {
 	return func(ctx context.Context, pod string) (ready session.Ready, key session.PublicKey, err error) {
 		ctx, cancel := context.WithCancel(ctx)
