@@ -23,16 +23,7 @@ import (
 // gets 5,000 events of flows a second: one end of as many connections is on its node.
 func TestPersistent_Cost(t *testing.T) {
 	e := need(t)
-	orb8 := func(args ...string) string {
-		t.Helper()
-		cmd := exec.Command("../../bin/kubectl-orb8", args...)
-		cmd.Env = e.Environ(e.Kubeconfig)
-		out, err := cmd.Output()
-		if err != nil {
-			t.Fatalf("kubectl orb8 %s: %v", strings.Join(args, " "), err)
-		}
-		return string(out)
-	}
+	orb8 := command(t, e)
 	orb8("install", "--timeout", "2m")
 	defer orb8("uninstall")
 	ns, client, server := pair(t, e)
@@ -89,6 +80,47 @@ func TestPersistent_Cost(t *testing.T) {
 	row(t, "first event of `trace network POD --mode cluster` without this load (median of 10)",
 		fmt.Sprintf("%.2f s", medianOf(firstEvent)), "≤ 0.5 s")
 	row(t, "`query flows --last 1000` without it (median of 10)", fmt.Sprintf("%.2f s", medianOf(query)), "≤ 0.3 s")
+}
+
+// TestPersistent_LiveFlows measures the memory of agents that follow 10,000 connections, and keep nearly no history.
+func TestPersistent_LiveFlows(t *testing.T) {
+	e := need(t)
+	orb8 := command(t, e)
+	orb8("install", "--timeout", "2m", "--history-memory", "1Mi")
+	defer orb8("uninstall")
+	_, client, server := pair(t, e)
+	const flows = 10_000
+	load := client.Start(t, "flows", "-to", net.JoinHostPort(server.IP(t, false).String(), "7000-7009"),
+		"-flows", strconv.Itoa(flows), "-every", "2s", "-for", "60s")
+	if r := load.Next(t); r.Kind != report.Holding {
+		t.Fatalf("got %+v, want all connections open", r)
+	}
+	before := statuses(t, orb8)
+	<-time.After(40 * time.Second) // until the memory is that of these flows
+	rss, lost := maxRSS(t, e, "agent"), uint64(0)
+	for node, s := range statuses(t, orb8) {
+		if s.Events-before[node].Events < flows {
+			t.Errorf("%s has seen %d events of %d flows", node, s.Events-before[node].Events, flows)
+		}
+		lost += s.Lost - before[node].Lost
+	}
+	row(t, fmt.Sprintf("memory (RSS) of an agent with %d live flows, %d lost, and a history of 1 MiB", flows, lost),
+		fmt.Sprintf("%.0f MiB", rss), "≤ 64 MiB")
+	load.Wait(t)
+}
+
+// command runs kubectl orb8, and returns its output.
+func command(t *testing.T, e *kit.Env) func(args ...string) string {
+	return func(args ...string) string {
+		t.Helper()
+		cmd := exec.Command("../../bin/kubectl-orb8", args...)
+		cmd.Env = e.Environ(e.Kubeconfig)
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("kubectl orb8 %s: %v", strings.Join(args, " "), err)
+		}
+		return string(out)
+	}
 }
 
 // medianOf is the median of ten times, seconds.
