@@ -10,10 +10,10 @@ import (
 	"io"
 
 	"github.com/klauspost/compress/zstd"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/check"
+	"github.com/orb8-dev/kubectl-orb8/event/wire"
 )
 
 // ErrForeign reports that a file is not a recording.
@@ -54,6 +54,7 @@ type Reader struct {
 	body, unpacked []byte
 	rest           []byte // unread events of the frame
 	left           uint32 // number of unread events by the frame's header
+	events         wire.Decoder
 	ended          bool
 
 	checker *check.Checker
@@ -169,7 +170,7 @@ func (r *Reader) Next(ev *event.Event) error {
 			r.refuse(fmt.Errorf("an event of %d bytes, limit %d", size, maxEvent))
 			continue
 		}
-		if err := proto.Unmarshal(b, ev); err != nil {
+		if err := r.events.DecodeInto(ev, b); err != nil {
 			r.giveUp(err)
 			continue
 		}
