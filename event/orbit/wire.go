@@ -1,6 +1,7 @@
 package orbit
 
 import (
+	"errors"
 	"fmt"
 
 	"google.golang.org/grpc/encoding"
@@ -8,6 +9,8 @@ import (
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/orb8-dev/kubectl-orb8/event/wire"
 )
 
 // Wire is an encoded message: an AgentBatch or an Answer whose events were encoded one by one.
@@ -45,26 +48,14 @@ func encode(head proto.Message, field protowire.Number, events [][]byte) (Wire, 
 	return wire, nil
 }
 
-// DecodeBatch decodes an AgentBatch but for its events, which are parts of wire.
-func DecodeBatch(wire Wire) (head *AgentBatch, events [][]byte, err error) {
-	var rest []byte
-	for b := []byte(wire); len(b) > 0; {
-		number, kind, n := protowire.ConsumeField(b)
-		if n < 0 {
-			return nil, nil, fmt.Errorf("decode batch: %w", protowire.ParseError(n))
-		}
-		field := b[:n]
-		b = b[n:]
-		if number != batchEvents || kind != protowire.BytesType {
-			rest = append(rest, field...)
-			continue
-		}
-		if len(events) == MaxBatchEvents {
-			return nil, nil, fmt.Errorf("decode batch: more than %d events", MaxBatchEvents)
-		}
-		_, _, tag := protowire.ConsumeTag(field)
-		event, _ := protowire.ConsumeBytes(field[tag:])
-		events = append(events, event)
+// DecodeBatch decodes an AgentBatch except for its events, which are parts of batch.
+func DecodeBatch(batch Wire) (head *AgentBatch, events [][]byte, err error) {
+	events, rest, err := wire.Split(batch, batchEvents, MaxBatchEvents, nil)
+	if errors.Is(err, wire.ErrTooManyEvents) {
+		return nil, nil, fmt.Errorf("decode batch: more than %d events", MaxBatchEvents)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("decode batch: %w", err)
 	}
 	head = &AgentBatch{}
 	if err := proto.Unmarshal(rest, head); err != nil {

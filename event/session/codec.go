@@ -1,17 +1,15 @@
 package session
 
 import (
+	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
-	"google.golang.org/protobuf/encoding/protowire"
 	goproto "google.golang.org/protobuf/proto"
 
-	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/wire"
 )
 
@@ -27,11 +25,7 @@ func (e *BatchError) Error() string { return e.why }
 type Codec struct {
 	encoding.CodecV2
 	refused atomic.Pointer[BatchError]
-
-	// A stream of events that replaces another one may begin before that has ended.
-	mu      sync.Mutex
-	decoder wire.Decoder
-	events  [][]byte // of the current batch
+	batches wire.BatchDecoder
 }
 
 // NewCodec gives the codec of one connection.
@@ -53,56 +47,25 @@ func (c *Codec) Unmarshal(data mem.BufferSlice, v any) error {
 	}
 	b := data.MaterializeToBuffer(mem.DefaultBufferPool())
 	defer b.Free()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	defer func() { clear(c.events) }()
-	head, err := c.split(b.ReadOnlyData())
-	if err != nil {
-		c.refused.Store(err)
-		return err
+	events, head, err := c.batches.Decode(b.ReadOnlyData(), eventsField, MaxBatchEvents)
+	if err == nil {
+		err = goproto.Unmarshal(head, batch)
 	}
-	return c.decode(head, batch)
+	if err != nil {
+		refused := batchError(err)
+		c.refused.Store(refused)
+		return refused
+	}
+	batch.Events = events
+	return nil
 }
 
 // eventsField is the number of Batch.events.
 const eventsField = 2
 
-// split finds the events of an encoded Batch, of which head is the rest.
-func (c *Codec) split(b []byte) (head []byte, err *BatchError) {
-	c.events = c.events[:0]
-	for len(b) > 0 {
-		number, typ, n := protowire.ConsumeField(b)
-		if n < 0 {
-			return nil, &BatchError{"a batch that is no protobuf message: " + protowire.ParseError(n).Error()}
-		}
-		field := b[:n]
-		b = b[n:]
-		if number != eventsField || typ != protowire.BytesType {
-			head = append(head, field...)
-			continue
-		}
-		if len(c.events) == MaxBatchEvents {
-			return nil, &BatchError{fmt.Sprintf("a batch of more than %d events", MaxBatchEvents)}
-		}
-		_, _, n = protowire.ConsumeTag(field)
-		ev, _ := protowire.ConsumeBytes(field[n:])
-		c.events = append(c.events, ev)
+func batchError(err error) *BatchError {
+	if errors.Is(err, wire.ErrTooManyEvents) {
+		return &BatchError{fmt.Sprintf("a batch of more than %d events", MaxBatchEvents)}
 	}
-	return head, nil
-}
-
-// decode decodes what split has found.
-func (c *Codec) decode(head []byte, batch *Batch) error {
-	if err := goproto.Unmarshal(head, batch); err != nil {
-		return err
-	}
-	batch.Events = make([]*event.Event, len(c.events))
-	for i, encoded := range c.events {
-		ev, err := c.decoder.Decode(encoded)
-		if err != nil {
-			return err
-		}
-		batch.Events[i] = ev
-	}
-	return nil
+	return &BatchError{"a batch that cannot be decoded: " + err.Error()}
 }

@@ -40,6 +40,7 @@ func TestCodec_BoundsBatches(t *testing.T) {
 		{"one event more", encoded(t, MaxBatchEvents+1), true},
 		{"no message", []byte{0x12, 0x7f}, true},
 		{"a tag without a value", []byte{0x08}, true},
+		{"an event that is no message", []byte{eventsField<<3 | 2, 1, 0x80}, true},
 	} {
 		c := NewCodec()
 		got := &Batch{}
