@@ -76,6 +76,34 @@ func (c Codec) Unmarshal(data mem.BufferSlice, v any) error {
 	return c.CodecV2.Unmarshal(data, v)
 }
 
+// AnswerCodec is gRPC's protobuf codec, except that it decodes the events of answers with package wire. It is a client's,
+// for one connection.
+type AnswerCodec struct {
+	encoding.CodecV2
+	answers wire.BatchDecoder
+}
+
+// NewAnswerCodec returns the codec of a client.
+func NewAnswerCodec() *AnswerCodec {
+	return &AnswerCodec{CodecV2: encoding.GetCodecV2(encodingproto.Name)}
+}
+
+// Unmarshal implements encoding.CodecV2.
+func (c *AnswerCodec) Unmarshal(data mem.BufferSlice, v any) error {
+	answer, ok := v.(*Answer)
+	if !ok {
+		return c.CodecV2.Unmarshal(data, v)
+	}
+	b := data.MaterializeToBuffer(mem.DefaultBufferPool())
+	defer b.Free()
+	events, head, err := c.answers.Decode(b.ReadOnlyData(), answerEvents, MaxMessageBytes)
+	if err == nil {
+		err = proto.Unmarshal(head, answer)
+	}
+	answer.Events = events
+	return err
+}
+
 // NewCodec returns the codec of servers and agents.
 func NewCodec() Codec { return Codec{encoding.GetCodecV2(encodingproto.Name)} }
 

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
@@ -66,6 +68,38 @@ func TestDecodeBatch_IsTheMessage(t *testing.T) {
 	}
 	if _, _, err := DecodeBatch(bytes.Repeat([]byte{byte(batchEvents)<<3 | 2, 0}, MaxBatchEvents+1)); err == nil {
 		t.Error("too many events are accepted")
+	}
+}
+
+func TestAnswerCodec_AsProtoDoes(t *testing.T) {
+	c := NewAnswerCodec()
+	decode := func(b []byte, v any) error {
+		return c.Unmarshal(mem.BufferSlice{mem.SliceBuffer(bytes.Clone(b))}, v)
+	}
+	answer, err := proto.Marshal(&Answer{Watermark: 9, Coverage: &Coverage{AllNamespaces: true},
+		Events: []*event.Event{{Time: 1, Pod: "a"}, {}, {Time: 2, Pod: "b"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, b := range map[string][]byte{
+		"an answer":               answer,
+		"no event":                {},
+		"two answers in one":      slices.Concat(answer, answer),
+		"events that are numbers": slices.Concat(answer, []byte{byte(answerEvents) << 3, 1}),
+		"half an answer":          answer[:len(answer)-1],
+		"an event of no text":     {byte(answerEvents)<<3 | 2, 3, 2<<3 | 2, 1, 0xff},
+		"a head of no message":    protowire.AppendVarint(nil, 1<<33),
+	} {
+		got, want := &Answer{Watermark: 1}, &Answer{}
+		wantErr := proto.Unmarshal(b, want)
+		err := decode(b, got)
+		if (err != nil) != (wantErr != nil) || err == nil && !proto.Equal(got, want) {
+			t.Errorf("%s: %v, by proto %v\n%v\n%v", name, err, wantErr, got, want)
+		}
+	}
+	nodes := &NodesAnswer{}
+	if err := decode(answer, nodes); err != nil || len(nodes.ProtoReflect().GetUnknown()) == 0 {
+		t.Errorf("another message: %v, %v", err, nodes)
 	}
 }
 

@@ -196,7 +196,8 @@ func (d *Door) connect(ctx context.Context, pod string, dial dialFunc) (*grpc.Cl
 			}
 			return err
 		}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(orbit.MaxMessageBytes)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(orbit.MaxMessageBytes),
+			grpc.ForceCodecV2(orbit.NewAnswerCodec())),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 10 * time.Second}),
 		grpc.WithStaticStreamWindowSize(2<<20), grpc.WithStaticConnWindowSize(3<<20),
 		grpc.WithMaxHeaderListSize(16<<10), grpc.WithDisableServiceConfig(), grpc.WithDisableRetry(),
