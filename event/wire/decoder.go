@@ -20,7 +20,7 @@ var errMalformed = errors.New("an event is no protobuf message")
 // bytes. An event is two allocations: the Event, and its kind with most of the messages in it, which live as long as
 // any of them. The zero value is ready to use. A Decoder is not safe for concurrent use.
 type Decoder struct {
-	names names
+	names  names
 	memory *Memory // nil: events get memory of their own
 	// err is the reason to refuse the current event. Decoding does not stop there: the rest is bounded by its length.
 	err error
