@@ -58,6 +58,10 @@ build: ## Build the plugin into bin/
 	@mkdir -p $(BIN)
 	@$(GOBUILD) -o $(BIN)/ ./cmd/kubectl-orb8
 
+.PHONY: size
+size: build ## Check the size of the plugin; name the modules that grew (UPDATE=1 keeps the new sizes)
+	@hack/size.sh $(if $(UPDATE),-update)
+
 .PHONY: tracer
 tracer: ## Build the tracer and the other files of its image into bin/OS-ARCH/
 	@mkdir -p $(PLATFORM_BIN)
