@@ -28,7 +28,8 @@ func (c *Collector) countAbandoned(now time.Time) (lost []*event.Event) {
 	add := func(node string) {
 		c.loss.addOf(Loss{Node: node, Stage: event.LossStage_LOSS_STAGE_MERGE, Source: interrupted, Count: 1})
 	}
-	for _, it := range c.order {
+	for _, o := range c.order {
+		it := o.item
 		switch {
 		case it.flow != nil:
 			add(it.flow.node())

@@ -172,7 +172,7 @@ func (c *Collector) collect(out *batch) (next time.Duration, done bool) {
 	c.readTypical(now)
 	hurry := c.hurry()
 	for len(out.events) < emitBatch && len(c.order) > 0 {
-		it := c.order[0]
+		it := c.order[0].item
 		if !hurry && now.Before(c.releaseAt(it, promised)) {
 			if c.setAside(it) {
 				continue
@@ -194,7 +194,7 @@ func (c *Collector) collect(out *batch) (next time.Duration, done bool) {
 	}
 	next = time.Hour
 	if len(c.order) > 0 {
-		next = min(next, c.releaseAt(c.order[0], promised).Sub(now))
+		next = min(next, c.releaseAt(c.order[0].item, promised).Sub(now))
 	}
 	if c.tight && len(c.order) > 0 {
 		next = 0

@@ -22,7 +22,13 @@ type item struct {
 }
 
 // order is a heap of items by time.
-type order []*item
+type order []ordered
+
+// ordered is an item with its place, so that comparing two of them reads the heap only.
+type ordered struct {
+	key, serial uint64
+	item        *item
+}
 
 func (o order) Len() int { return len(o) }
 func (o order) Less(i, j int) bool {
@@ -33,28 +39,33 @@ func (o order) Less(i, j int) bool {
 }
 func (o order) Swap(i, j int) {
 	o[i], o[j] = o[j], o[i]
-	o[i].at, o[j].at = i, j
+	o[i].item.at, o[j].item.at = i, j
 }
 
 // Push and Pop implement heap.Interface.
 func (o *order) Push(x any) {
 	it := x.(*item)
 	it.at = len(*o)
-	*o = append(*o, it)
+	*o = append(*o, ordered{it.key, it.serial, it})
 }
 
 func (o *order) Pop() any {
 	old := *o
-	it := old[len(old)-1]
-	old[len(old)-1] = nil
+	it := old[len(old)-1].item
+	old[len(old)-1] = ordered{}
 	*o = old[:len(old)-1]
 	it.at = -1
 	return it
 }
 
 func (o *order) push(it *item)   { heap.Push(o, it) }
-func (o *order) fix(it *item)    { heap.Fix(o, it.at) }
 func (o *order) remove(it *item) { heap.Remove(o, it.at) }
+
+// fix puts an item whose key has changed into its place.
+func (o *order) fix(it *item) {
+	(*o)[it.at].key = it.key
+	heap.Fix(o, it.at)
+}
 
 // timers is a heap of flows by the time of their next check.
 type timers struct{ heap timerHeap }
