@@ -13,8 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
-	"github.com/orb8-dev/kubectl-orb8/agent/export"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"github.com/orb8-dev/kubectl-orb8/internal/exportconfig"
 )
 
 // Config is the configuration file of agents, in YAML. A missing field has its default.
@@ -30,7 +30,7 @@ type Config struct {
 	// ExcludeNamespaces are not observed.
 	ExcludeNamespaces []string `json:"excludeNamespaces,omitempty"`
 	// Export sends events to an OpenTelemetry collector; nil: off.
-	Export *export.Config `json:"export,omitempty"`
+	Export *exportconfig.Config `json:"export,omitempty"`
 	// Metrics are those for Prometheus.
 	Metrics MetricsConfig `json:"metrics,omitzero"`
 }
@@ -85,7 +85,7 @@ func parseConfig(text []byte, known []string) (*Config, error) {
 	if err := yaml.UnmarshalStrict(text, c); err != nil {
 		return nil, fmt.Errorf("%s: known keys are kinds, interval, dnsPorts, syscalls, excludeNamespaces, "+
 			"export, metrics; "+
-			"of export: "+export.Keys+"; of metrics: "+metricsKeys,
+			"of export: "+exportconfig.Keys+"; of metrics: "+metricsKeys,
 			strings.TrimPrefix(strings.ReplaceAll(err.Error(), "\n", " "),
 				"error unmarshaling JSON: while decoding JSON: "))
 	}

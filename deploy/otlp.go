@@ -2,16 +2,14 @@ package deploy
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
-	"net"
-	"net/url"
-	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/orb8-dev/kubectl-orb8/internal/exportconfig"
 )
 
 // OTLP is the export of events to an OpenTelemetry collector.
@@ -24,8 +22,8 @@ type OTLP struct {
 	Insecure bool `json:"insecure,omitempty"`
 	// Kinds are the exported kinds of events; none: those of agents' default.
 	Kinds []string `json:"kinds,omitempty"`
-	// Updates is how long changes of a living flow may wait, or all; empty: agents' default.
-	Updates string `json:"updates,omitempty"`
+	// Updates is how long changes of a living flow may wait, or all; 0: agents' default.
+	Updates exportconfig.Updates `json:"updates,omitempty"`
 	// HeadersSecret is a Secret in the namespace with the headers of requests in its key headers.
 	HeadersSecret string `json:"headersSecret,omitempty"`
 	// CASecret has the authority of the collector's certificate in its key ca.crt, ClientSecret the certificate of
@@ -44,74 +42,42 @@ const (
 
 // validate returns a *ValueError for the first wrong value.
 func (o *OTLP) validate(recorded []string) error {
-	for _, kind := range o.Kinds {
-		if !slices.Contains(recorded, kind) {
-			return &ValueError{"otlp.kinds", kind, "some of the recorded kinds, " + strings.Join(recorded, ", ")}
-		}
-	}
-	for field, name := range map[string]string{
-		"otlp.headersSecret": o.HeadersSecret, "otlp.caSecret": o.CASecret, "otlp.clientSecret": o.ClientSecret,
+	for _, secret := range []struct{ field, name string }{
+		{"otlp.headersSecret", o.HeadersSecret}, {"otlp.caSecret", o.CASecret}, {"otlp.clientSecret", o.ClientSecret},
 	} {
 		switch {
-		case name == "":
-		case len(validation.IsDNS1123Subdomain(name)) > 0:
-			return &ValueError{field, name, "the name of a Secret"}
-		case name == Authority:
-			return &ValueError{field, name, "a Secret without the keys of orb8's authority"}
-		case o.Insecure && field != "otlp.headersSecret":
-			return &ValueError{field, name, "none without TLS"}
+		case secret.name == "":
+		case len(validation.IsDNS1123Subdomain(secret.name)) > 0:
+			return &ValueError{secret.field, secret.name, "the name of a Secret"}
+		case secret.name == Authority:
+			return &ValueError{secret.field, secret.name, "a Secret without the keys of orb8's authority"}
+		case o.Insecure && secret.field != "otlp.headersSecret":
+			return &ValueError{secret.field, secret.name, "none without TLS"}
 		}
 	}
-	if o.Updates != "" && o.Updates != "all" {
-		if d, err := time.ParseDuration(o.Updates); err != nil || d < 10*time.Second || d > 24*time.Hour {
-			return &ValueError{"otlp.updates", o.Updates, "all, or 10s to 24h"}
-		}
+	c := o.config()
+	c.Complete(recorded)
+	err := c.Validate(recorded)
+	if wrong := (*exportconfig.Error)(nil); errors.As(err, &wrong) {
+		return &ValueError{"otlp." + wrong.Key, wrong.Value, wrong.Want}
 	}
-	switch o.Protocol {
-	case "", "grpc":
-		host, port, err := net.SplitHostPort(o.Endpoint)
-		if n, wrong := strconv.ParseUint(port, 10, 16); err != nil || wrong != nil || n == 0 || host == "" ||
-			strings.ContainsAny(host, "/@ \t\n") {
-			return &ValueError{"otlp.endpoint", o.Endpoint, "host:port, as collector.monitoring:4317"}
-		}
-	case "http":
-		scheme := "https"
-		if o.Insecure {
-			scheme = "http"
-		}
-		u, err := url.Parse(o.Endpoint)
-		if err != nil || u.Scheme != scheme || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-			return &ValueError{"otlp.endpoint", o.Endpoint, "a URL that begins with " + scheme + "://"}
-		}
-	default:
-		return &ValueError{"otlp.protocol", o.Protocol, "grpc or http"}
-	}
-	return nil
+	return err
 }
 
 // config is the section export of the agents' configuration.
-func (o *OTLP) config() string {
-	if o == nil {
-		return "null"
+func (o *OTLP) config() *exportconfig.Config {
+	c := &exportconfig.Config{Endpoint: o.Endpoint, Protocol: o.Protocol, Kinds: o.Kinds, Updates: o.Updates}
+	c.TLS.Insecure = o.Insecure
+	if o.CASecret != "" {
+		c.TLS.CAFile = tokenDir + "/" + caFile
 	}
-	security := map[string]any{}
-	section := map[string]any{"endpoint": o.Endpoint}
-	set := func(to map[string]any, key string, wanted bool, value any) {
-		if wanted {
-			to[key] = value
-		}
+	if o.ClientSecret != "" {
+		c.TLS.CertFile, c.TLS.KeyFile = tokenDir+"/"+certFile, tokenDir+"/"+keyFile
 	}
-	set(security, "insecure", o.Insecure, true)
-	set(security, "caFile", o.CASecret != "", tokenDir+"/"+caFile)
-	set(security, "certFile", o.ClientSecret != "", tokenDir+"/"+certFile)
-	set(security, "keyFile", o.ClientSecret != "", tokenDir+"/"+keyFile)
-	set(section, "tls", len(security) > 0, security)
-	set(section, "protocol", o.Protocol != "", o.Protocol)
-	set(section, "kinds", len(o.Kinds) > 0, o.Kinds)
-	set(section, "updates", o.Updates != "", o.Updates)
-	set(section, "headersFile", o.HeadersSecret != "", tokenDir+"/"+headersFile)
-	text, _ := json.Marshal(section) // texts and lists of texts
-	return string(text)
+	if o.HeadersSecret != "" {
+		c.HeadersFile = tokenDir + "/" + headersFile
+	}
+	return c
 }
 
 // secrets are the files of the export.
@@ -142,5 +108,15 @@ func (v *Values) configText() string {
 	return fmt.Sprintf("kinds: [%s]\ninterval: 1s\nexport: %s\n", strings.Join(v.Kinds, ", "), v.Export())
 }
 
-// Export is the section export of the agents' configuration, in JSON, which is YAML.
-func (v *Values) Export() json.RawMessage { return json.RawMessage(v.OTLP.config()) }
+// Export is the section export of the agents' configuration, in JSON, which is YAML; null: nothing is exported. Its keys
+// are in alphabetical order, as Helm writes them.
+func (v *Values) Export() json.RawMessage {
+	if v.OTLP == nil {
+		return json.RawMessage("null")
+	}
+	text, _ := json.Marshal(v.OTLP.config()) // texts and lists of texts, as below
+	var sorted map[string]any
+	_ = json.Unmarshal(text, &sorted)
+	text, _ = json.Marshal(sorted)
+	return text
+}

@@ -4,11 +4,12 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
-	"github.com/orb8-dev/kubectl-orb8/agent/export"
+	"github.com/orb8-dev/kubectl-orb8/internal/exportconfig"
 )
 
 // TestOTLP_AgentsTakeIt reads the section as agents do.
@@ -18,8 +19,8 @@ func TestOTLP_AgentsTakeIt(t *testing.T) {
 		"grpc":     {Endpoint: "collector.monitoring:4317"},
 		"insecure": {Endpoint: "[fd00::1]:4317", Insecure: true, HeadersSecret: "token"},
 		"http": {Endpoint: "https://collector.monitoring:4318/otlp", Protocol: "http", Kinds: []string{"flow", "exec"},
-			Updates: "1m", HeadersSecret: "token", CASecret: "ca", ClientSecret: "client"},
-		"insecure http": {Endpoint: "http://collector:4318", Protocol: "http", Insecure: true, Updates: "all"},
+			Updates: exportconfig.Updates(time.Minute), HeadersSecret: "token", CASecret: "ca", ClientSecret: "client"},
+		"insecure http": {Endpoint: "http://collector:4318", Protocol: "http", Insecure: true, Updates: exportconfig.UpdatesAll},
 	} {
 		v := defaults()
 		v.Kinds, v.OTLP = append(v.Kinds, "exec"), o
@@ -28,8 +29,8 @@ func TestOTLP_AgentsTakeIt(t *testing.T) {
 			continue
 		}
 		var config struct {
-			Kinds  []string       `json:"kinds"`
-			Export *export.Config `json:"export"`
+			Kinds  []string             `json:"kinds"`
+			Export *exportconfig.Config `json:"export"`
 		}
 		if err := yaml.Unmarshal([]byte(v.config().Data[configKey]), &config); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -86,7 +87,7 @@ func TestOTLP_ErrorsNameTheField(t *testing.T) {
 		"otlp.headersSecret": {Endpoint: "c:1", HeadersSecret: "A"},
 		"otlp.caSecret":      {Endpoint: "c:1", CASecret: "ca", Insecure: true},
 		"otlp.clientSecret":  {Endpoint: "c:1", ClientSecret: Authority},
-		"otlp.updates":       {Endpoint: "c:1", Updates: "never"},
+		"otlp.updates":       {Endpoint: "c:1", Updates: 1},
 	} {
 		v := defaults()
 		v.OTLP = o

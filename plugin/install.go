@@ -55,7 +55,7 @@ type installOptions struct {
 	privileged      bool
 	runtimeClass    string
 	authoritySecret string
-	otlp            deploy.OTLP
+	otlp            otlpOptions
 	history         deploy.History
 
 	dryRun         string
@@ -137,7 +137,7 @@ func (o *installOptions) bind(flags *pflag.FlagSet) {
 		"RuntimeClass of agents, which provides the devices of GPUs; every selected node must have it")
 	flags.StringVar(&o.authoritySecret, "authority-secret", "", "Secret with the certificate authority that servers "+
 		"use, such as one of cert-manager (default: servers make their own)")
-	o.bindOTLP(flags)
+	o.otlp.bind(flags)
 	flags.StringVar(&o.history.URL, "history-url", "", "Let servers read what agents hold no more from this "+
 		"VictoriaLogs; \"\" switches it off (see docs/history.md)")
 	flags.StringVar(&o.history.Resource, "history-resource", "", "Attributes that the resource of records in the "+
@@ -217,8 +217,10 @@ func (o *installOptions) override(flags *pflag.FlagSet, v *deploy.Values) error 
 			set()
 		}
 	}
-	o.overrideOTLP(flags, v)
 	o.overrideHistory(flags, v)
+	if err := o.otlp.override(flags, v); err != nil {
+		return err
+	}
 	if !flags.Changed("history-memory") {
 		return nil
 	}
@@ -228,55 +230,6 @@ func (o *installOptions) override(flags *pflag.FlagSet, v *deploy.Values) error 
 	}
 	v.HistoryMemory = memory
 	return nil
-}
-
-// bindOTLP adds the flags of the export.
-func (o *installOptions) bindOTLP(flags *pflag.FlagSet) {
-	flags.StringVar(&o.otlp.Endpoint, "otlp-endpoint", "", "Send events to this OpenTelemetry collector, host:port or "+
-		"with --otlp-protocol=http a URL; \"\" switches it off (see docs/otlp.md)")
-	flags.StringVar(&o.otlp.Protocol, "otlp-protocol", "", "grpc or http (default grpc)")
-	flags.BoolVar(&o.otlp.Insecure, "otlp-insecure", false, "Send events without TLS")
-	flags.StringSliceVar(&o.otlp.Kinds, "otlp-kinds", nil,
-		"Kinds of events to send, of the recorded ones (default flow, tcp, dns, drop)")
-	flags.StringVar(&o.otlp.Updates, "otlp-updates", "", "Longest time from a change of a living flow to its record, "+
-		"or all (default 5m)")
-	flags.StringVar(&o.otlp.HeadersSecret, "otlp-headers-secret", "",
-		"Secret in the installation's namespace whose key headers has the headers of requests, a line each")
-	flags.StringVar(&o.otlp.CASecret, "otlp-ca-secret", "",
-		"Secret whose key ca.crt has the authority of the collector's certificate (default: the image has none)")
-	flags.StringVar(&o.otlp.ClientSecret, "otlp-client-secret", "",
-		"Secret with the client certificate of agents in tls.crt and tls.key")
-}
-
-// overrideOTLP sets the values of the export that flags were given for.
-func (o *installOptions) overrideOTLP(flags *pflag.FlagSet, v *deploy.Values) {
-	if flags.Changed("otlp-endpoint") && o.otlp.Endpoint == "" {
-		v.OTLP = nil
-		return
-	}
-	next := deploy.OTLP{}
-	if v.OTLP != nil {
-		next = *v.OTLP
-	}
-	changed := false
-	for flag, set := range map[string]func(){
-		"otlp-endpoint":       func() { next.Endpoint = o.otlp.Endpoint },
-		"otlp-protocol":       func() { next.Protocol = o.otlp.Protocol },
-		"otlp-insecure":       func() { next.Insecure = o.otlp.Insecure },
-		"otlp-kinds":          func() { next.Kinds = o.otlp.Kinds },
-		"otlp-updates":        func() { next.Updates = o.otlp.Updates },
-		"otlp-headers-secret": func() { next.HeadersSecret = o.otlp.HeadersSecret },
-		"otlp-ca-secret":      func() { next.CASecret = o.otlp.CASecret },
-		"otlp-client-secret":  func() { next.ClientSecret = o.otlp.ClientSecret },
-	} {
-		if flags.Changed(flag) {
-			changed = true
-			set()
-		}
-	}
-	if changed {
-		v.OTLP = &next
-	}
 }
 
 // overrideHistory sets the values of the history store that flags were given for.

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/orb8-dev/kubectl-orb8/deploy"
+	"github.com/orb8-dev/kubectl-orb8/internal/exportconfig"
 )
 
 func TestInstall_OTLPFlags(t *testing.T) {
@@ -21,7 +22,7 @@ func TestInstall_OTLPFlags(t *testing.T) {
 		"on":    {[]string{"--otlp-endpoint=c:4317", "--otlp-headers-secret=token"}, nil, before},
 		"off":   {[]string{"--otlp-endpoint="}, before, nil},
 		"one change": {[]string{"--otlp-updates=all"}, before,
-			&deploy.OTLP{Endpoint: "c:4317", HeadersSecret: "token", Updates: "all"}},
+			&deploy.OTLP{Endpoint: "c:4317", HeadersSecret: "token", Updates: exportconfig.UpdatesAll}},
 		"all": {[]string{"--otlp-endpoint=http://c", "--otlp-protocol=http", "--otlp-insecure",
 			"--otlp-kinds=flow,exec", "--otlp-headers-secret=a", "--otlp-ca-secret=b", "--otlp-client-secret=c"}, nil,
 			&deploy.OTLP{Endpoint: "http://c", Protocol: "http", Insecure: true, Kinds: []string{"flow", "exec"},

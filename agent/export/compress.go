@@ -6,6 +6,8 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"google.golang.org/grpc/encoding"
+
+	"github.com/orb8-dev/kubectl-orb8/internal/exportconfig"
 )
 
 // Importing this package registers gzip with gRPC, which has a global registry only. The fastest level shrinks records,
@@ -25,7 +27,7 @@ func newGzip() *gzipCodec {
 }
 
 // Name implements encoding.Compressor.
-func (*gzipCodec) Name() string { return compressionGzip }
+func (*gzipCodec) Name() string { return exportconfig.CompressionGzip }
 
 // Compress implements encoding.Compressor.
 func (c *gzipCodec) Compress(w io.Writer) (io.WriteCloser, error) {

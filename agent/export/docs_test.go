@@ -11,6 +11,7 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/otlp"
+	"github.com/orb8-dev/kubectl-orb8/internal/exportconfig"
 )
 
 var update = flag.Bool("update", false, "write the generated docs")
@@ -90,7 +91,8 @@ func TestDocs_HaveAllKeys(t *testing.T) {
 		documented = append(documented, row[1])
 	}
 	cells := strings.Join(documented, " ")
-	for name := range strings.FieldsFuncSeq(Keys, func(r rune) bool { return strings.ContainsRune(" ,()", r) }) {
+	separator := func(r rune) bool { return strings.ContainsRune(" ,()", r) }
+	for name := range strings.FieldsFuncSeq(exportconfig.Keys, separator) {
 		if name != "tls" && !strings.Contains(cells, "`"+name+"`") && !strings.Contains(cells, "`tls."+name+"`") {
 			t.Errorf("%s has no row for %s", page, name)
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/otlp"
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
+	"github.com/orb8-dev/kubectl-orb8/internal/exportconfig"
 )
 
 // The field numbers of opentelemetry/proto/{collector/logs,logs,resource,common}/v1 that are written. A test decodes
@@ -48,9 +49,6 @@ const (
 	severityWarn  = 13
 	severityError = 17
 )
-
-// ownResource are the attributes of the resource that the agent sets.
-var ownResource = []string{otlp.Service, "service.version", otlp.Node}
 
 // plan is how the events of a kind are written.
 type plan struct {
@@ -113,7 +111,7 @@ func newEncoder(node, version string, extra map[string]string) *encoder {
 	e := &encoder{}
 	own := []string{otlp.AgentValue, version, node}
 	var resource []byte
-	for i, name := range ownResource {
+	for i, name := range exportconfig.OwnResource() {
 		if own[i] != "" {
 			resource = appendMessage(resource, resourceAttributes, stringAttribute(name, own[i]))
 		}

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/internal/exportconfig"
 )
 
 const (
@@ -170,7 +171,7 @@ func (e *Exporter) Apply(c *Config) {
 func newModes(c *Config) *modes {
 	m := &modes{}
 	selected := map[string]bool{}
-	for _, kind := range append(append([]string{}, c.Kinds...), alwaysKinds...) {
+	for _, kind := range append(append([]string{}, c.Kinds...), exportconfig.AlwaysKinds()...) {
 		selected[kind] = true
 	}
 	fields := (*event.Event)(nil).ProtoReflect().Descriptor().Oneofs().ByName("kind").Fields()
@@ -180,7 +181,7 @@ func newModes(c *Config) *modes {
 			continue
 		}
 		m[f.Number()] = pass
-		if idFields()[f.Number()] != 0 && c.Updates != UpdatesAll {
+		if idFields()[f.Number()] != 0 && c.Updates != exportconfig.UpdatesAll {
 			m[f.Number()] = hold
 		}
 	}
@@ -284,7 +285,7 @@ func (e *Exporter) Status() Status {
 		s.Held = uint64(len(e.held.by))
 	}
 	if e.config != nil {
-		s.Endpoint = e.config.address()
+		s.Endpoint = address(e.config)
 	}
 	return s
 }

@@ -26,6 +26,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/internal/exportconfig"
 )
 
 // both runs a test with gRPC and with HTTP.
@@ -72,7 +73,7 @@ func TestExporter_SendsWhatItObserves(t *testing.T) {
 
 func TestExporter_Compression(t *testing.T) {
 	both(t, nil, func(t *testing.T, c *collector, endpoint string) {
-		e := run(t, newConfig(t, endpoint, func(c *Config) { c.Compression = compressionNone }))
+		e := run(t, newConfig(t, endpoint, func(c *Config) { c.Compression = exportconfig.CompressionNone }))
 		produce(t, e.Exporter, 10)
 		c.await(t, "10 records", func() bool { return e.Status().Sent == 10 })
 		c.mu.Lock()
@@ -218,7 +219,8 @@ func TestExporter_Stalled(t *testing.T) {
 	both(t, decide, func(t *testing.T, c *collector, endpoint string) {
 		stalled, c.unique = make(chan struct{}), true
 		e := run(t, newConfig(t, endpoint, func(c *Config) {
-			c.QueueBytes, c.BatchBytes, c.Timeout.Duration = minQueue, minBatch, minTimeout
+			c.QueueBytes, c.BatchBytes = exportconfig.MinQueue, exportconfig.MinBatch
+			c.Timeout.Duration = exportconfig.MinTimeout
 		}))
 		const rounds, each = 40, 5000
 		var batch [][]byte
@@ -231,8 +233,8 @@ func TestExporter_Stalled(t *testing.T) {
 				binary.LittleEndian.PutUint64(ev[1:], uint64(round*each+i+1))
 			}
 			e.Observe(batch)
-			if s := e.Status(); s.QueueBytes > uint64(minQueue)+chunkBytes {
-				t.Fatalf("the queue has %d bytes, of %d", s.QueueBytes, minQueue)
+			if s := e.Status(); s.QueueBytes > uint64(exportconfig.MinQueue)+chunkBytes {
+				t.Fatalf("the queue has %d bytes, of %d", s.QueueBytes, exportconfig.MinQueue)
 			}
 			if round == rounds/4 {
 				first = heap()
@@ -270,7 +272,7 @@ func TestExporter_Expires(t *testing.T) {
 		func(t *testing.T, c *collector, endpoint string) {
 			e := run(t, nil)
 			e.impatience = time.Millisecond
-			e.Apply(newConfig(t, endpoint, func(c *Config) { c.Timeout.Duration = minTimeout }))
+			e.Apply(newConfig(t, endpoint, func(c *Config) { c.Timeout.Duration = exportconfig.MinTimeout }))
 			produce(t, e.Exporter, 5)
 			c.await(t, "the loss", func() bool { return e.Status().LostBy[Expired] == 5 })
 		})
@@ -368,7 +370,7 @@ func TestExporter_TLS(t *testing.T) {
 	caFile := write("ca.crt", ca.pem)
 	cert, key := ca.issue(t, "client")
 	certFile, keyFile := write("tls.crt", cert), write("tls.key", key)
-	secure := func(c *Config) { c.TLS = TLS{CAFile: caFile, CertFile: certFile, KeyFile: keyFile} }
+	secure := func(c *Config) { c.TLS = exportconfig.TLS{CAFile: caFile, CertFile: certFile, KeyFile: keyFile} }
 
 	t.Run("both certificates", func(t *testing.T) {
 		c := newCollector(nil)
@@ -513,7 +515,7 @@ func TestExporter_HoldsFlows(t *testing.T) {
 	// With all updates, the state that is held goes at once.
 	e.Apply(newConfig(t, endpoint, nil))
 	e.Observe([][]byte{flow(t, event.Phase_PHASE_UPDATE, 2, 8)})
-	e.Apply(newConfig(t, endpoint, func(c *Config) { c.Updates = UpdatesAll }))
+	e.Apply(newConfig(t, endpoint, func(c *Config) { c.Updates = exportconfig.UpdatesAll }))
 	e.Observe([][]byte{flow(t, event.Phase_PHASE_UPDATE, 2, 9), flow(t, event.Phase_PHASE_UPDATE, 2, 10)})
 	c.await(t, "the updates", func() bool { return e.Status().Sent == 5 })
 	if got := strings.Join(sent(), ","); got != "update 8,update 9,update 10" {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/internal/exportconfig"
 )
 
 func TestQueue_DropsTheOldest(t *testing.T) {
@@ -36,7 +37,7 @@ func TestQueue_DropsTheOldest(t *testing.T) {
 }
 
 func TestQueue_TakesWhatIsLargerThanAChunk(t *testing.T) {
-	q := &queue{limit: minQueue}
+	q := &queue{limit: exportconfig.MinQueue}
 	large := bytes.Repeat([]byte("x"), chunkBytes+1)
 	for range 20 {
 		q.push(large)
@@ -74,7 +75,9 @@ func TestHeld_KeepsTheNewestState(t *testing.T) {
 
 func TestHeld_IsBounded(t *testing.T) {
 	e := New(Options{})
-	e.Apply(newConfig(t, "a:1", func(c *Config) { c.QueueBytes, c.BatchBytes = minQueue, minBatch }))
+	e.Apply(newConfig(t, "a:1", func(c *Config) {
+		c.QueueBytes, c.BatchBytes = exportconfig.MinQueue, exportconfig.MinBatch
+	}))
 	const flows = 5000
 	for i := range flows {
 		e.Observe([][]byte{flow(t, event.Phase_PHASE_UPDATE, i, 1)})

@@ -290,7 +290,7 @@ func (s *sender) accept(p *partialSuccess) {
 	case rejected > 0:
 		s.warn("the collector rejects records", text)
 	case s.failures > 0:
-		s.Log.Info("export works again", "endpoint", s.config.address(),
+		s.Log.Info("export works again", "endpoint", address(s.config),
 			"failing", now.Sub(was.since).Round(time.Second))
 	case p.message != "":
 		s.warn("the collector accepts records with a warning", p.message)
@@ -317,7 +317,7 @@ func (s *sender) fail(failed *sendError) {
 func (s *sender) warn(message, text string) {
 	if now := time.Now(); now.Sub(s.logged) >= logInterval {
 		s.logged = now
-		s.Log.Warn(message, "endpoint", s.config.address(), "err", text)
+		s.Log.Warn(message, "endpoint", address(s.config), "err", text)
 	}
 }
 

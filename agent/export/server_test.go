@@ -25,6 +25,7 @@ import (
 	logspb "go.opentelemetry.io/proto/otlp/logs/v1"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/internal/exportconfig"
 )
 
 // collector is an OTLP server that counts records.
@@ -276,9 +277,9 @@ func (r *running) check(t *testing.T, c *collector, produced int) {
 // newConfig returns a complete configuration without TLS.
 func newConfig(t testing.TB, endpoint string, change func(*Config)) *Config {
 	t.Helper()
-	c := &Config{Endpoint: endpoint, TLS: TLS{Insecure: true}}
+	c := &Config{Endpoint: endpoint, TLS: exportconfig.TLS{Insecure: true}}
 	if strings.Contains(endpoint, "://") {
-		c.Protocol = ProtocolHTTP
+		c.Protocol = exportconfig.ProtocolHTTP
 	}
 	if change != nil {
 		change(c)

@@ -17,6 +17,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
+
+	"github.com/orb8-dev/kubectl-orb8/internal/exportconfig"
 )
 
 // signal is a kind of telemetry, with its place in both protocols.
@@ -34,7 +36,7 @@ type transport interface {
 
 // dial prepares a transport. Connections are made by the first request.
 func dial(c *Config, f *files, userAgent string) (transport, error) {
-	if c.Protocol == ProtocolHTTP {
+	if c.Protocol == exportconfig.ProtocolHTTP {
 		return newHTTP(c, f, userAgent), nil
 	}
 	return newGRPC(c, f, userAgent)
@@ -65,7 +67,7 @@ func newHTTP(c *Config, f *files, userAgent string) *httpTransport {
 		// Another server must not get the headers.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
-	if c.Compression == compressionGzip {
+	if c.Compression == exportconfig.CompressionGzip {
 		t.gzip, _ = gzip.NewWriterLevel(nil, gzip.BestSpeed) // the level is valid
 	}
 	return t
@@ -166,8 +168,8 @@ func (t *grpcTransport) send(ctx context.Context, s signal, request []byte) (par
 		ctx = metadata.AppendToOutgoingContext(ctx, h.name, h.value)
 	}
 	var options []grpc.CallOption
-	if t.config.Compression == compressionGzip {
-		options = append(options, grpc.UseCompressor(compressionGzip))
+	if t.config.Compression == exportconfig.CompressionGzip {
+		options = append(options, grpc.UseCompressor(exportconfig.CompressionGzip))
 	}
 	var answer []byte
 	err := t.conn.Invoke(ctx, s.method, request, &answer, options...)
@@ -212,15 +214,4 @@ func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	}
 	*b = data.Materialize()
 	return nil
-}
-
-// address is the endpoint for people.
-func (c *Config) address() string {
-	if c.Protocol == ProtocolHTTP {
-		return c.Endpoint
-	}
-	if c.TLS.Insecure {
-		return c.Endpoint + " (without TLS)"
-	}
-	return c.Endpoint
 }

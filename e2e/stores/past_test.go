@@ -9,9 +9,9 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/orb8-dev/kubectl-orb8/agent/export"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/eventtest"
+	"github.com/orb8-dev/kubectl-orb8/internal/exportconfig"
 	"github.com/orb8-dev/kubectl-orb8/server/past"
 )
 
@@ -188,8 +188,8 @@ func awaitReady(t *testing.T, s *store) {
 // exportAll sends events to the store's own receiver.
 func exportAll(t *testing.T, s *store, events []*event.Event) {
 	t.Helper()
-	e, stop := runExporter(t, &export.Config{Protocol: export.ProtocolHTTP,
-		Endpoint: "http://" + s.address + "/insert/opentelemetry", Kinds: recordedKinds, Updates: export.UpdatesAll},
+	e, stop := runExporter(t, &exportconfig.Config{Protocol: exportconfig.ProtocolHTTP,
+		Endpoint: "http://" + s.address + "/insert/opentelemetry", Kinds: recordedKinds, Updates: exportconfig.UpdatesAll},
 		recordedKinds)
 	defer stop()
 	deadline := time.After(3 * time.Minute)

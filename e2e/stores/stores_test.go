@@ -19,6 +19,7 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/agent/export"
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/internal/exportconfig"
 )
 
 const root = "../.."
@@ -91,7 +92,7 @@ const (
 )
 
 // send exports flows and queries, and waits until the collector has accepted them.
-func send(t *testing.T, config *export.Config) {
+func send(t *testing.T, config *exportconfig.Config) {
 	t.Helper()
 	e, stop := runExporter(t, config, []string{"flow", "tcp", "dns", "drop"})
 	defer stop()
@@ -125,7 +126,7 @@ func send(t *testing.T, config *export.Config) {
 }
 
 // runExporter runs an exporter without TLS until stop is called. kinds are what its agent records.
-func runExporter(t *testing.T, config *export.Config, kinds []string) (e *export.Exporter, stop func()) {
+func runExporter(t *testing.T, config *exportconfig.Config, kinds []string) (e *export.Exporter, stop func()) {
 	t.Helper()
 	config.TLS.Insecure = true
 	config.Complete(kinds)
@@ -172,7 +173,7 @@ func TestExport_VictoriaLogs(t *testing.T) {
 		t.Skip("it builds a store: make test-stores")
 	}
 	s := startStore(t)
-	send(t, &export.Config{Protocol: export.ProtocolHTTP, Endpoint: "http://" + s.address + "/insert/opentelemetry"})
+	send(t, &exportconfig.Config{Protocol: exportconfig.ProtocolHTTP, Endpoint: "http://" + s.address + "/insert/opentelemetry"})
 	check(t, s)
 }
 
@@ -181,7 +182,7 @@ func TestExport_Collector(t *testing.T) {
 	if os.Getenv("ORB8_E2E_STORES") == "" {
 		t.Skip("it builds a collector and a store: make test-stores")
 	}
-	for _, protocol := range []string{export.ProtocolGRPC, export.ProtocolHTTP} {
+	for _, protocol := range []string{exportconfig.ProtocolGRPC, exportconfig.ProtocolHTTP} {
 		t.Run(protocol, func(t *testing.T) {
 			s := startStore(t)
 			endpoint := FreeAddress(t, loopback)
@@ -191,10 +192,10 @@ func TestExport_Collector(t *testing.T) {
 				t.Fatal(err)
 			}
 			Collector.Start(t, root, "--config="+path)
-			if protocol == export.ProtocolHTTP {
+			if protocol == exportconfig.ProtocolHTTP {
 				endpoint = "http://" + endpoint
 			}
-			send(t, &export.Config{Protocol: protocol, Endpoint: endpoint})
+			send(t, &exportconfig.Config{Protocol: protocol, Endpoint: endpoint})
 			check(t, s)
 		})
 	}

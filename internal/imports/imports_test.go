@@ -107,7 +107,7 @@ var rules = []rule{
 	},
 	{
 		folder: "agent/export", never: []string{"k8s.io/client-go", "k8s.io/api", "go.opentelemetry.io"},
-		own: []string{"event", "agent/export", "internal/credentials"},
+		own: []string{"event", "agent/export", "internal/credentials", "internal/exportconfig"},
 		why: "requests are written field by field: OpenTelemetry's SDK drops what does not fit, and counts nothing",
 	},
 	{
@@ -150,7 +150,7 @@ var rules = []rule{
 	},
 	{
 		folder: "plugin/rights", own: []string{"deploy", "cluster", "collect", "event", "internal/capabilities",
-			"internal/kube", "plugin/rights"},
+			"internal/exportconfig", "internal/kube", "plugin/rights"},
 		why: "one package checks the user's access rights, for all commands",
 	},
 	{
@@ -160,7 +160,7 @@ var rules = []rule{
 			"collect",
 			"cluster",
 			"deploy",
-			"internal/capabilities", "internal/delay", "internal/kube", "internal/plural",
+			"internal/capabilities", "internal/delay", "internal/exportconfig", "internal/kube", "internal/plural",
 			"internal/version",
 			"plugin/live",
 			"plugin/stream", "plugin/internal/preface",
@@ -177,7 +177,7 @@ var rules = []rule{
 			"collect",
 			"cluster",
 			"deploy",
-			"internal/capabilities", "internal/kube", "internal/plural",
+			"internal/capabilities", "internal/exportconfig", "internal/kube", "internal/plural",
 			"internal/version",
 			"plugin/doctor",
 			"plugin/launch",
@@ -187,7 +187,7 @@ var rules = []rule{
 	},
 	{
 		folder: "plugin/install", never: flags,
-		own: []string{"event", "collect", "cluster", "deploy", "internal/capabilities", "internal/kube",
+		own: []string{"event", "collect", "cluster", "deploy", "internal/capabilities", "internal/exportconfig", "internal/kube",
 			"internal/plural", "internal/version", "plugin/install", "plugin/internal", "plugin/launch"},
 		why: "an installation is made of values: it knows no flags",
 	},
@@ -201,7 +201,7 @@ var rules = []rule{
 	},
 	{
 		folder: "deploy", never: []string{"k8s.io/client-go", "github.com/spf13"},
-		own: []string{"event", "deploy", "internal/capabilities"},
+		own: []string{"event", "deploy", "internal/capabilities", "internal/exportconfig"},
 		why: "manifests are made of values, and applied by others",
 	},
 	{

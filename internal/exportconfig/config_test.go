@@ -1,8 +1,6 @@
-package export
+package exportconfig
 
 import (
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -11,8 +9,17 @@ import (
 
 	"sigs.k8s.io/yaml"
 
-	"github.com/orb8-dev/kubectl-orb8/internal/credentials"
+	"github.com/orb8-dev/kubectl-orb8/event"
 )
+
+func known() (all []string) {
+	for _, k := range event.Kinds() {
+		if !k.Row {
+			all = append(all, k.Name)
+		}
+	}
+	return all
+}
 
 func parse(text string) (*Config, error) {
 	c := &Config{}
@@ -84,26 +91,26 @@ func TestConfig_ErrorsNameTheKey(t *testing.T) {
 		"endpoint: a:0":                                             `want host:port`,
 		"endpoint: a:1\nprotocol: udp":                              `protocol: "udp": want grpc or http`,
 		http + "a:1":                                                `want a URL`,
-		http + "http://a:1":                                         `has no TLS: want https, or tls.insecure`,
-		http + "https://u:p@a:1":                                    `has credentials: put them into headersFile`,
-		http + "https://a:1\ntls: {insecure: true}":                 `tls.insecure: true`,
+		http + "http://a:1":                                         `want a URL that begins with https://, or insecure`,
+		http + "https://u:p@a:1":                                    `"https://u:xxxxx@a:1": want a URL without credentials`,
+		http + "https://a:1\ntls: {insecure: true}":                 `want a URL that begins with http://, or not insecure`,
 		"endpoint: a:1\ntls: {insecure: true, caFile: /a}":          `tls.caFile: "/a": want none`,
 		"endpoint: a:1\ntls: {insecure: true, serverName: a}":       `tls.serverName`,
 		"endpoint: a:1\ntls: {caFile: a}":                           `tls.caFile: "a": want an absolute path`,
-		"endpoint: a:1\ntls: {certFile: /a}":                        `tls.keyFile: missing`,
-		"endpoint: a:1\ntls: {keyFile: /a}":                         `tls.certFile: missing`,
+		"endpoint: a:1\ntls: {certFile: /a}":                        `tls.keyFile: "": want that of tls.certFile`,
+		"endpoint: a:1\ntls: {keyFile: /a}":                         `tls.certFile: "": want that of tls.keyFile`,
 		"endpoint: a:1\ntls: {skipVerify: true}":                    `unknown field "skipVerify"`,
 		"endpoint: a:1\nheadersFile: a":                             `headersFile: "a"`,
 		"endpoint: a:1\nheaders: {a: b}":                            `unknown field "headers"`,
-		"endpoint: a:1\nkinds: [flowSum]":                           `kinds: "flowSum" is not recorded: want some of`,
-		"endpoint: a:1\nupdates: 1s":                                `updates: 1s: want all, or 10s`,
+		"endpoint: a:1\nkinds: [flowSum]":                           `kinds: "flowSum": want some of the recorded kinds, `,
+		"endpoint: a:1\nupdates: 1s":                                `updates: "1s": want all, or 10s`,
 		"endpoint: a:1\nupdates: never":                             `updates: "never"`,
-		"endpoint: a:1\nupdates: 5":                                 `updates: 5`,
-		"endpoint: a:1\nqueueBytes: 1k":                             `queueBytes: 1000: want 256Ki to 1Gi`,
+		"endpoint: a:1\nupdates: 5":                                 `updates: "5"`,
+		"endpoint: a:1\nqueueBytes: 1k":                             `queueBytes: "1000": want 256Ki to 1Gi`,
 		"endpoint: a:1\nqueueBytes: lots":                           `queueBytes, batchBytes: "lots"`,
-		"endpoint: a:1\nbatchBytes: 4Mi":                            `batchBytes: 4194304: want 16Ki to 3Mi`,
+		"endpoint: a:1\nbatchBytes: 4Mi":                            `batchBytes: "4194304": want 16Ki to 3Mi`,
 		"endpoint: a:1\nqueueBytes: 256Ki\nbatchBytes: 1Mi":         `no more than queueBytes`,
-		"endpoint: a:1\ntimeout: 1h":                                `timeout: 1h0m0s: want 100ms to 5m0s`,
+		"endpoint: a:1\ntimeout: 1h":                                `timeout: "1h0m0s": want 100ms to 5m0s`,
 		"endpoint: a:1\ncompression: zstd":                          `compression: "zstd": want gzip or none`,
 		"endpoint: a:1\nresource: {service.name: x}":                `resource: "service.name": want another name`,
 		"endpoint: a:1\nresource: {a: " + strings.Repeat("x", 2000): `resource: "a"`,
@@ -119,76 +126,10 @@ func TestConfig_ErrorsNameTheKey(t *testing.T) {
 
 // TestDefaultKinds_AreNotSensitive keeps arguments out of what is exported by default.
 func TestDefaultKinds_AreNotSensitive(t *testing.T) {
-	for _, kind := range append(DefaultKinds(), alwaysKinds...) {
+	for _, kind := range append(DefaultKinds(), AlwaysKinds()...) {
 		switch kind {
 		case "exec", "signal", "syscall", "syscallSummary":
 			t.Errorf("%s is exported by default", kind)
 		}
 	}
-}
-
-func TestParseHeaders(t *testing.T) {
-	got, err := parseHeaders([]byte("# comment\n\nAuthorization: Bearer a:b \r\nX-Scope-OrgID: tenant\n"))
-	if err != nil || !reflect.DeepEqual(got, []header{{"authorization", "Bearer a:b"}, {"x-scope-orgid", "tenant"}}) {
-		t.Errorf("%v, %v", got, err)
-	}
-	for text, want := range map[string]string{
-		"a: 1\nsecret":               `line 2: want "name: value"`,
-		"a b: secret":                "line 1",
-		"Content-Type: secret":       "the header content-type belongs to the protocol",
-		"grpc-timeout: secret":       "belongs to the protocol",
-		"a: secret\x01":              "not printable",
-		"a: secret\xc3\xa4":          "not printable",
-		strings.Repeat("a: b\n", 33): "at most 32 headers",
-	} {
-		_, err := parseHeaders([]byte(text))
-		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
-			t.Errorf("%q: %v, want %q", text, err, want)
-		}
-	}
-}
-
-func TestReadFiles(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "headers")
-	write := func(text string) {
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	c := newConfig(t, "a:1", func(c *Config) { c.HeadersFile = path })
-	write("a: 1")
-	first, err := readFiles(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write("a: 2")
-	if second, err := readFiles(c); err != nil || first.sum == second.sum {
-		t.Errorf("a change was not seen, %v", err)
-	}
-	write(strings.Repeat("#", credentials.MaxFile+1))
-	if _, err := readFiles(c); err == nil || !strings.HasPrefix(err.Error(), "headersFile: "+path+": want at most") {
-		t.Error(err)
-	}
-	c.TLS = TLS{CAFile: path}
-	write("a: 1")
-	if _, err := readFiles(c); err == nil || !strings.HasPrefix(err.Error(), "tls.caFile: "+path+": no certificate") {
-		t.Error(err)
-	}
-	c.TLS = TLS{CertFile: path, KeyFile: path}
-	if _, err := readFiles(c); err == nil || !strings.HasPrefix(err.Error(), "tls.certFile: "+path) {
-		t.Error(err)
-	}
-}
-
-func FuzzParseHeaders(f *testing.F) {
-	f.Add([]byte("Authorization: Bearer x\n"))
-	f.Fuzz(func(t *testing.T, text []byte) {
-		all, err := parseHeaders(text)
-		for _, h := range all {
-			if !isToken(h.name) || !credentials.IsPrintable(h.value) || err == nil && len(all) > maxHeaders {
-				t.Errorf("%+v", h)
-			}
-		}
-	})
 }
