@@ -86,6 +86,8 @@ type agent struct {
 	observing atomic.Bool
 	// observer is the present one; nil: there is none.
 	observer atomic.Pointer[tracer.Observer]
+	// loaded is when the present observer began to load its programs, ns since the Unix epoch.
+	loaded atomic.Uint64
 
 	mu          sync.Mutex
 	kinds       []string
@@ -223,6 +225,7 @@ func (a *agent) observeOnce(ctx context.Context, config *Config) (next *Config, 
 	defer end(nil)
 	o := tracer.NewObserver(tracer.ObserverConfig{Node: a.Node, Version: a.Version, Kernel: a.Kernel, Log: a.Log,
 		Emit: a.feed.emit})
+	a.loaded.Store(nowNs())
 	a.observer.Store(o)
 	defer a.observer.Store(nil)
 	work.Go(func() { a.feedPods(ctx, config, o, end) })

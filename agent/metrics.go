@@ -135,6 +135,7 @@ func (a *agent) metricsStatus() metrics.Status {
 	if o == nil {
 		return s
 	}
+	s.ProgramsLoaded = a.loaded.Load()
 	for _, c := range o.Costs() {
 		s.Programs = append(s.Programs, metrics.Program{Probe: c.Kind, Name: c.Name, RunNanos: uint64(c.Ran),
 			Runs: c.Runs, Instructions: c.Instructions})

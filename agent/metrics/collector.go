@@ -4,9 +4,11 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // Program is a loaded BPF program.
@@ -29,6 +31,8 @@ type Status struct {
 	Refused                                     uint64
 	HistoryEvents, HistoryBytes, HistoryMaximum uint64
 	Programs                                    []Program
+	// ProgramsLoaded is when they were loaded, ns since the Unix epoch; 0: unknown.
+	ProgramsLoaded uint64
 	// ProgramsTimed: the kernel counts what programs take.
 	ProgramsTimed bool
 	// Export is the state of the export of events; nil: there is none.
@@ -69,10 +73,11 @@ func (c *Collector) Describe(chan<- *prometheus.Desc) {}
 // Collect implements prometheus.Collector.
 func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	samples := c.table.snapshot()
-	b := builder{samples: samples}
 	status := c.status()
+	b := builder{samples: samples, created: timestamp(status.Started)}
 	b.addStatus(&status)
 	if c.requests != nil {
+		b.created = timestamp(status.Started)
 		codes := c.requests()
 		for _, code := range slices.Sorted(maps.Keys(codes)) {
 			b.add(famRefused, 1, []uint64{codes[code]}, strconv.Itoa(code))
@@ -93,6 +98,8 @@ type sample struct {
 	pairs  []*dto.LabelPair
 	value  float64
 	hist   *histogram
+	// created is when a counter or a histogram was 0; nil: unknown.
+	created *timestamppb.Timestamp
 }
 
 // Desc implements prometheus.Metric.
@@ -104,16 +111,28 @@ func (s *sample) Write(out *dto.Metric) error {
 	switch {
 	case s.hist != nil:
 		out.Histogram = s.hist.write()
+		out.Histogram.CreatedTimestamp = s.created
 	case families[s.family].metrics[s.metric].kind == gauge:
 		out.Gauge = &dto.Gauge{Value: &s.value}
 	default:
-		out.Counter = &dto.Counter{Value: &s.value}
+		out.Counter = &dto.Counter{Value: &s.value, CreatedTimestamp: s.created}
 	}
 	return nil
 }
 
 // builder collects samples.
-type builder struct{ samples []sample }
+type builder struct {
+	samples []sample
+	created *timestamppb.Timestamp // of those that follow
+}
+
+// timestamp is of ns since the Unix epoch; nil for 0, which is unknown.
+func timestamp(ns uint64) *timestamppb.Timestamp {
+	if ns == 0 {
+		return nil
+	}
+	return timestamppb.New(time.Unix(0, int64(ns)))
+}
 
 // add adds the known values of a row with the labels of a family.
 func (b *builder) add(id familyID, known uint64, values []uint64, labels ...string) {
@@ -139,7 +158,8 @@ func (b *builder) addRow(id familyID, known uint64, values []uint64, pairs []*dt
 		if m.unit != 0 {
 			value *= m.unit
 		}
-		b.samples = append(b.samples, sample{family: id, metric: uint8(i), pairs: pairs, value: value})
+		b.samples = append(b.samples, sample{family: id, metric: uint8(i), pairs: pairs, value: value,
+			created: b.created})
 	}
 }
 
@@ -151,12 +171,14 @@ func (t *Table) snapshot() []sample {
 	t.sweep()
 	b := builder{samples: make([]sample, 0, t.series+64)}
 	for _, r := range t.rows {
+		b.created = r.created
 		if r.hist == nil {
 			b.addRow(r.id, r.known, r.values, r.pairs)
 		} else if r.hist.count > 0 {
-			b.samples = append(b.samples, sample{family: r.id, pairs: r.pairs, hist: new(*r.hist)})
+			b.samples = append(b.samples, sample{family: r.id, pairs: r.pairs, hist: new(*r.hist), created: r.created})
 		}
 	}
+	b.created = t.created
 	for id := range numFamilies {
 		if t.of[id].rows == 0 && t.of[id].folded == 0 {
 			continue
@@ -201,6 +223,7 @@ func (b *builder) addStatus(s *Status) {
 			b.add(famLost, 1, []uint64{e.Lost[reason]}, "export", reason)
 		}
 	}
+	b.created = timestamp(s.ProgramsLoaded)
 	for _, p := range s.Programs {
 		known := uint64(0)
 		if s.ProgramsTimed {

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
@@ -76,6 +77,9 @@ type Table struct {
 	summaries bool
 	time      int64 // of the batch, s since the Unix epoch
 	swept     int64
+	created   *timestamppb.Timestamp
+	// second is the time of the newest row, which rows of the same second share.
+	second *timestamppb.Timestamp
 
 	// What follows is reused.
 	event, kind, part, end message
@@ -102,6 +106,7 @@ type row struct {
 	rest    bool
 	gone    bool // removed
 	touched int64
+	created *timestamppb.Timestamp
 	// users is the number of objects that are followed and counted here.
 	users  int
 	active uint64 // how much has been added lately
@@ -113,7 +118,7 @@ type row struct {
 // NewTable returns an empty Table.
 func NewTable(o Options) *Table {
 	t := &Table{now: time.Now, rows: map[string]*row{}, tracked: map[hash]*tracked{}, lastXID: map[string]uint32{},
-		hasher: newHasher()}
+		hasher: newHasher(), created: timestamppb.Now()}
 	t.pods.init()
 	t.flows.init()
 	t.Configure(o)
@@ -265,7 +270,10 @@ func (t *Table) labelsOf(id familyID) []string {
 // newRow makes the row of the key.
 func (t *Table) newRow(id familyID) *row {
 	f := &families[id]
-	r := &row{family: f, id: id, key: string(t.key), touched: t.time}
+	if t.second.GetSeconds() != t.time {
+		t.second = &timestamppb.Timestamp{Seconds: t.time}
+	}
+	r := &row{family: f, id: id, key: string(t.key), touched: t.time, created: t.second}
 	rest := r.key[1:]
 	for _, name := range t.labelsOf(id) {
 		n := int(rest[0]) | int(rest[1])<<8

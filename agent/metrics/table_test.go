@@ -388,6 +388,57 @@ func TestTable_SeriesLiveAsLongAsTheirPod(t *testing.T) {
 	}
 }
 
+// created returns when the counters and histograms with a name began.
+func (k *kit) created(name string) (all []time.Time) {
+	k.Helper()
+	gathered, err := k.registry.Gather()
+	if err != nil {
+		k.Fatal(err)
+	}
+	for _, f := range gathered {
+		for _, m := range f.GetMetric() {
+			began := m.GetCounter().GetCreatedTimestamp()
+			if m.GetHistogram() != nil {
+				began = m.GetHistogram().GetCreatedTimestamp()
+			}
+			if f.GetName() == name {
+				all = append(all, began.AsTime())
+			}
+		}
+	}
+	return all
+}
+
+// TestTable_CountersSayWhenTheyBegan holds that a series which ends and comes again begins anew.
+func TestTable_CountersSayWhenTheyBegan(t *testing.T) {
+	k := newKit(t, Options{})
+	k.status = Status{Started: uint64(time.Unix(7, 0).UnixNano()), ProgramsLoaded: uint64(time.Unix(8, 0).UnixNano()),
+		ProgramsTimed: true, Programs: []Program{{Probe: "dns", Name: "egress", Runs: 1}}}
+	query := workload(1)
+	query.Kind = &event.Event_Dns{Dns: &event.Dns{Outcome: event.DnsOutcome_DNS_OUTCOME_ANSWERED,
+		LatencyMicros: new(uint64(9))}}
+	k.pods(true, query)
+	began := k.clock
+	k.observe(query)
+	k.clock = k.clock.Add(30 * time.Second)
+	k.observe(query)
+	for name, want := range map[string]time.Time{"orb8_dns_queries_total": began, "orb8_dns_latency_seconds": began,
+		"process_cpu_seconds_total": time.Unix(7, 0), "orb8_bpf_program_runs_total": time.Unix(8, 0)} {
+		if got := k.created(name); len(got) != 1 || !got[0].Equal(want) {
+			t.Errorf("%s began %v, want %v", name, got, want)
+		}
+	}
+	k.pods(true)
+	k.clock = k.clock.Add(2 * seriesLife)
+	if got := k.created("orb8_dns_queries_total"); len(got) != 0 {
+		t.Fatalf("the series lives: %v", got)
+	}
+	k.observe(query)
+	if got := k.created("orb8_dns_queries_total"); len(got) != 1 || !got[0].Equal(k.clock) {
+		t.Errorf("the new series began %v, want %v", got, k.clock)
+	}
+}
+
 // 100 K distinct peers take as many series as the options allow, and each byte is counted.
 func TestTable_BoundsPeers(t *testing.T) {
 	k := newKit(t, Options{PeerAddresses: true, MaxSeries: 2000})
