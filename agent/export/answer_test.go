@@ -10,12 +10,14 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/orb8-dev/kubectl-orb8/agent/export/request"
 )
 
 // response is an encoded ExportLogsServiceResponse.
 func response(rejected uint64, message string) []byte {
 	partial := protowire.AppendVarint(protowire.AppendTag(nil, partialRejected, protowire.VarintType), rejected)
-	return appendMessage(nil, responsePartial, appendString(partial, partialMessage, message))
+	return request.AppendBytes(nil, responsePartial, request.AppendString(partial, partialMessage, message))
 }
 
 func TestReadResponse(t *testing.T) {
@@ -34,7 +36,7 @@ func TestReadResponse(t *testing.T) {
 		"long":             {response(1, strings.Repeat("x", 1<<16)), 1, strings.Repeat("x", maxText) + "...", false},
 		"garbage":          {[]byte{0xff, 0xff}, 0, "", true},
 		"JSON":             {[]byte("{}"), 0, "", true},
-		"an unknown field": {appendString(nil, 9, "x"), 0, "", false},
+		"an unknown field": {request.AppendString(nil, 9, "x"), 0, "", false},
 	} {
 		p, err := readResponse(c.wire)
 		if (err != nil) != c.wrong || p.rejectedOf(10) != c.rejected || p.message != c.message {
@@ -69,7 +71,7 @@ func TestReadRetryInfo(t *testing.T) {
 }
 
 func TestHTTPError_ReadsTheStatus(t *testing.T) {
-	body := appendString(nil, statusMessage, "no such tenant\n")
+	body := request.AppendString(nil, statusMessage, "no such tenant\n")
 	header := http.Header{"Content-Type": {contentType}}
 	if e := httpError(400, header, body, time.Now()); e.retry || e.text != `HTTP 400 Bad Request: no such tenant\n` {
 		t.Errorf("%+v", e)

@@ -10,37 +10,29 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/orb8-dev/kubectl-orb8/agent/export/request"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/otlp"
 	"github.com/orb8-dev/kubectl-orb8/event/safe"
 	"github.com/orb8-dev/kubectl-orb8/internal/exportconfig"
 )
 
-// The field numbers of opentelemetry/proto/{collector/logs,logs,resource,common}/v1 that are written. A test decodes
-// requests with OpenTelemetry's own code.
+// The field numbers of opentelemetry/proto/{logs,common}/v1 that are written, besides those of package request. A test
+// decodes requests with OpenTelemetry's own code.
 const (
-	requestResourceLogs  protowire.Number = 1
-	resourceLogsResource protowire.Number = 1
-	resourceLogsScope    protowire.Number = 2
-	resourceAttributes   protowire.Number = 1
-	scopeLogsScope       protowire.Number = 1
-	scopeLogsRecords     protowire.Number = 2
-	scopeName            protowire.Number = 1
-	scopeVersion         protowire.Number = 2
-	recordTime           protowire.Number = 1
-	recordSeverity       protowire.Number = 2
-	recordBody           protowire.Number = 5
-	recordAttributes     protowire.Number = 6
-	recordObservedTime   protowire.Number = 11
-	recordEventName      protowire.Number = 12
-	keyValueKey          protowire.Number = 1
-	keyValueValue        protowire.Number = 2
-	anyString            protowire.Number = 1
-	anyBool              protowire.Number = 2
-	anyInt               protowire.Number = 3
-	anyFloat             protowire.Number = 4
-	anyArray             protowire.Number = 5
-	arrayValues          protowire.Number = 1
+	recordTime         protowire.Number = 1
+	recordSeverity     protowire.Number = 2
+	recordBody         protowire.Number = 5
+	recordAttributes   protowire.Number = 6
+	recordObservedTime protowire.Number = 11
+	recordEventName    protowire.Number = 12
+	keyValueValue      protowire.Number = 2
+	anyString          protowire.Number = 1
+	anyBool            protowire.Number = 2
+	anyInt             protowire.Number = 3
+	anyFloat           protowire.Number = 4
+	anyArray           protowire.Number = 5
+	arrayValues        protowire.Number = 1
 )
 
 // Severity numbers of log records.
@@ -84,7 +76,7 @@ func newPlan(k *event.Kind) *plan {
 		p.severity = severityWarn
 	}
 	for _, a := range otlp.AttributesOf(k) {
-		p.columns = append(p.columns, planned{appendString(nil, keyValueKey, a.Name), a.Get, a.IsList()})
+		p.columns = append(p.columns, planned{request.AppendString(nil, request.KeyValueKey, a.Name), a.Get, a.IsList()})
 	}
 	for i := range k.Columns {
 		if c := &k.Columns[i]; c.Outputs&event.InTable != 0 && c.Name != "time" {
@@ -96,50 +88,33 @@ func newPlan(k *event.Kind) *plan {
 
 // encoder makes requests of events. It is for one goroutine. A request is valid until the next call of reset.
 type encoder struct {
-	resource, scope []byte // encoded ResourceLogs.resource and ScopeLogs.scope
+	envelope *request.Envelope
 	// buf has room for the head of the request, then the records.
 	buf []byte
 
 	record, text, body []byte
 }
 
-// headRoom is the room for tags and lengths before the records, besides the resource and the scope.
-const headRoom = 3 + 2*5
-
 // newEncoder makes the encoder of an agent. extra are further attributes of the resource.
 func newEncoder(node, version string, extra map[string]string) *encoder {
-	e := &encoder{}
-	own := []string{otlp.AgentValue, version, node}
-	var resource []byte
-	for i, name := range exportconfig.OwnResource() {
-		if own[i] != "" {
-			resource = appendMessage(resource, resourceAttributes, stringAttribute(name, own[i]))
-		}
-	}
-	for _, name := range sortedKeys(extra) {
-		resource = appendMessage(resource, resourceAttributes, stringAttribute(name, extra[name]))
-	}
-	e.resource = appendMessage(nil, resourceLogsResource, resource)
-	e.scope = appendMessage(nil, scopeLogsScope,
-		appendString(appendString(nil, scopeName, otlp.Scope), scopeVersion, version))
+	e := &encoder{envelope: request.NewEnvelope(ownResource(node, version), extra, otlp.Scope, version)}
 	e.reset()
 	return e
 }
 
-func sortedKeys(m map[string]string) []string {
-	keys := make([]string, 0, len(m))
-	for key := range m {
-		keys = append(keys, key)
+// ownResource are the attributes of the resource that the agent sets.
+func ownResource(node, version string) (own []request.Attribute) {
+	values := []string{otlp.AgentValue, version, node}
+	for i, name := range exportconfig.OwnResource() {
+		own = append(own, request.Attribute{Name: name, Value: values[i]})
 	}
-	slices.Sort(keys)
-	return keys
+	return own
 }
-
-func (e *encoder) room() int { return headRoom + len(e.resource) + len(e.scope) }
 
 // reset begins a request.
 func (e *encoder) reset() {
-	e.buf = slices.Grow(e.buf[:0], e.room())[:e.room()]
+	room := e.envelope.Room()
+	e.buf = slices.Grow(e.buf[:0], room)[:room]
 }
 
 // size is the size of the request so far, bytes.
@@ -177,7 +152,7 @@ func (e *encoder) addLoss(node string, count, now uint64) {
 	p := newPlan(event.KindByName("lost"))
 	e.begin(p, ev, now)
 	e.addColumns(p, ev)
-	e.addString(appendString(nil, keyValueKey, "orb8.stage"), LossStage)
+	e.addString(request.AppendString(nil, request.KeyValueKey, "orb8.stage"), LossStage)
 	e.end()
 }
 
@@ -198,16 +173,16 @@ func (e *encoder) begin(p *plan, ev *event.Event, now uint64) {
 	r = protowire.AppendFixed64(protowire.AppendTag(r, recordTime, protowire.Fixed64Type), ev.GetTime())
 	r = protowire.AppendFixed64(protowire.AppendTag(r, recordObservedTime, protowire.Fixed64Type), now)
 	r = protowire.AppendVarint(protowire.AppendTag(r, recordSeverity, protowire.VarintType), severity)
-	r = appendString(r, recordEventName, p.name)
+	r = request.AppendString(r, recordEventName, p.name)
 	e.composeBody(p, ev)
 	r = protowire.AppendTag(r, recordBody, protowire.BytesType)
 	r = protowire.AppendVarint(r, uint64(1+protowire.SizeBytes(len(e.body))))
-	e.record = appendBytes(r, anyString, e.body)
+	e.record = request.AppendBytes(r, anyString, e.body)
 }
 
 // end moves the record into the request.
 func (e *encoder) end() {
-	e.buf = appendMessage(e.buf, scopeLogsRecords, e.record)
+	e.buf = e.envelope.AppendRecord(e.buf, e.record)
 }
 
 // composeBody writes what a table shows of an event, for people who read records as lines of text.
@@ -257,9 +232,9 @@ func (e *encoder) addColumns(p *plan, ev *event.Event) {
 
 // Encoded keys of the attributes that no column has.
 var (
-	keyUID      = appendString(nil, keyValueKey, otlp.PodUID)
-	keyWorkload = appendString(nil, keyValueKey, otlp.Workload)
-	keyNetwork  = appendString(nil, keyValueKey, otlp.Network)
+	keyUID      = request.AppendString(nil, request.KeyValueKey, otlp.PodUID)
+	keyWorkload = request.AppendString(nil, request.KeyValueKey, otlp.Workload)
+	keyNetwork  = request.AppendString(nil, request.KeyValueKey, otlp.Network)
 )
 
 func (e *encoder) addValue(c *planned, v event.Value) {
@@ -283,7 +258,7 @@ func (e *encoder) addValue(c *planned, v event.Value) {
 	default: // times and addresses as in JSON
 		e.text = v.Append(e.text[:0])
 		e.beginAttribute(c.key, 1+protowire.SizeBytes(len(e.text)))
-		e.record = appendBytes(e.record, anyString, e.text)
+		e.record = request.AppendBytes(e.record, anyString, e.text)
 	}
 }
 
@@ -301,7 +276,7 @@ func (e *encoder) addString(key []byte, s string) {
 		s = strings.ToValidUTF8(s, "\ufffd")
 	}
 	e.beginAttribute(key, 1+protowire.SizeBytes(len(s)))
-	e.record = appendString(e.record, anyString, s)
+	e.record = request.AppendString(e.record, anyString, s)
 }
 
 func (e *encoder) addVarint(key []byte, field protowire.Number, n uint64) {
@@ -313,46 +288,14 @@ func (e *encoder) addVarint(key []byte, field protowire.Number, n uint64) {
 func (e *encoder) addList(key []byte, s string) {
 	var array []byte
 	for part := range strings.SplitSeq(s, ",") {
-		array = appendMessage(array, arrayValues, appendString(nil, anyString, part))
+		array = request.AppendBytes(array, arrayValues, request.AppendString(nil, anyString, part))
 	}
 	e.beginAttribute(key, 1+protowire.SizeBytes(len(array)))
-	e.record = appendBytes(e.record, anyArray, array)
+	e.record = request.AppendBytes(e.record, anyArray, array)
 }
 
 // request is the ExportLogsServiceRequest of the records so far.
-func (e *encoder) request() []byte {
-	records := len(e.buf) - e.room()
-	scopeLogs := len(e.scope) + records
-	head := make([]byte, 0, e.room())
-	head = protowire.AppendTag(head, requestResourceLogs, protowire.BytesType)
-	head = protowire.AppendVarint(head, uint64(len(e.resource)+1+protowire.SizeBytes(scopeLogs)))
-	head = append(head, e.resource...)
-	head = protowire.AppendTag(head, resourceLogsScope, protowire.BytesType)
-	head = protowire.AppendVarint(head, uint64(scopeLogs))
-	head = append(head, e.scope...)
-	begin := e.room() - len(head)
-	copy(e.buf[begin:], head)
-	return e.buf[begin:]
-}
-
-func stringAttribute(name, value string) []byte {
-	var kv []byte
-	kv = appendString(kv, keyValueKey, strings.ToValidUTF8(name, "\ufffd"))
-	return appendMessage(kv, keyValueValue, appendString(nil, anyString, strings.ToValidUTF8(value, "\ufffd")))
-}
-
-func appendString(dst []byte, field protowire.Number, s string) []byte {
-	return protowire.AppendString(protowire.AppendTag(dst, field, protowire.BytesType), s)
-}
-
-func appendBytes(dst []byte, field protowire.Number, b []byte) []byte {
-	return protowire.AppendBytes(protowire.AppendTag(dst, field, protowire.BytesType), b)
-}
-
-// appendMessage appends a field of an encoded message.
-func appendMessage(dst []byte, field protowire.Number, b []byte) []byte {
-	return appendBytes(dst, field, b)
-}
+func (e *encoder) request() []byte { return e.envelope.Seal(e.buf) }
 
 // kindField returns the field of an event that is its kind; 0 without one.
 func kindField(encoded []byte) (number protowire.Number, message []byte) {

@@ -24,6 +24,7 @@ import (
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	logspb "go.opentelemetry.io/proto/otlp/logs/v1"
 
+	"github.com/orb8-dev/kubectl-orb8/agent/export/request"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/internal/exportconfig"
 )
@@ -63,14 +64,14 @@ func newCollector(decide func(n int) answer) *collector {
 }
 
 // receive takes a request, and returns the answer to it.
-func (c *collector) receive(ctx context.Context, request []byte, headers map[string]string) (answer, []byte) {
+func (c *collector) receive(ctx context.Context, wire []byte, headers map[string]string) (answer, []byte) {
 	c.mu.Lock()
 	c.requests++
 	a := c.answer(c.requests)
 	accepted := a.grpc == nil && (a.code == 0 || a.code/100 == 2) && !a.stall
 	c.headers = append(c.headers, headers)
 	var data logspb.LogsData
-	if err := proto.Unmarshal(request, &data); err != nil {
+	if err := proto.Unmarshal(wire, &data); err != nil {
 		a, accepted = answer{code: http.StatusBadRequest, grpc: err}, false
 	}
 	if accepted {
@@ -96,11 +97,11 @@ func (c *collector) receive(ctx context.Context, request []byte, headers map[str
 		partial = protowire.AppendVarint(partial, uint64(a.rejected))
 	}
 	if a.message != "" {
-		partial = appendString(partial, partialMessage, a.message)
+		partial = request.AppendString(partial, partialMessage, a.message)
 	}
 	var body []byte
 	if len(partial) > 0 {
-		body = appendMessage(nil, responsePartial, partial)
+		body = request.AppendBytes(nil, responsePartial, partial)
 	}
 	return a, body
 }
