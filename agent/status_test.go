@@ -14,8 +14,8 @@ func TestExportStatus(t *testing.T) {
 	if got := exportStatus(export.Status{}); got != nil {
 		t.Errorf("got %v without an export", got)
 	}
-	s := export.Status{Endpoint: "c:4317", Queued: 6, Sent: 1, Lost: 2, Pending: 3, QueueBytes: 4, LimitBytes: 5,
-		Error: "down", FailingSince: time.Unix(0, 8)}
+	s := export.Status{Endpoint: "c:4317", QueueBytes: 4, LimitBytes: 5, Totals: export.Totals{Queued: 6, Sent: 1,
+		Lost: 2, Pending: 3, Error: "down", FailingSince: time.Unix(0, 8)}}
 	s.LostBy[export.Refused] = 2
 	want := &orbit.ExportStatus{Endpoint: "c:4317", Queued: 6, Sent: 1, Lost: 2, Pending: 3, QueueBytes: 4,
 		LimitBytes: 5, Error: "down", FailingSince: 8, LostBy: map[string]uint64{"refused": 2}}

@@ -39,29 +39,6 @@ type times struct {
 var realTimes = times{linger: time.Second, firstBackoff: time.Second, impatience: 5 * time.Minute,
 	flush: 5 * time.Second}
 
-// Reason is why records were lost.
-type Reason int
-
-// Reasons of losses.
-const (
-	// Overflow: the queue was full, and the oldest were dropped.
-	Overflow Reason = iota
-	// Refused: the collector did not accept them, or some of a request.
-	Refused
-	// Expired: a request was repeated for too long.
-	Expired
-	// Ended: the agent ended, or export was switched off, before they were sent.
-	Ended
-	// Unreadable: they could not be encoded, or a record alone is larger than a batch.
-	Unreadable
-	reasons
-)
-
-// String is the reason in a word.
-func (r Reason) String() string {
-	return [...]string{"overflow", "refused", "expired", "ended", "unreadable"}[r]
-}
-
 // Options are what an exporter is made with.
 type Options struct {
 	Node, Version string
@@ -75,52 +52,24 @@ type Exporter struct {
 	started time.Time
 	// modes is what is done with events, by the field number of their kind; nil: export is off.
 	modes atomic.Pointer[modes]
-	// changed gets a value when another configuration is in force, full when there is enough for a batch.
-	changed, full chan struct{}
+	// full gets a value when there is enough for a batch.
+	full chan struct{}
 
 	mu     sync.Mutex
 	config *Config // nil: off
 	queue  queue
 	held   *held
-	count  counters
-	state  state
+	logs   *stream
 }
 
-// counters are numbers of records since the start.
-type counters struct {
-	queued, sent uint64
-	lost         [reasons]uint64
-}
-
-func (c *counters) losses() (n uint64) {
-	for _, lost := range c.lost {
-		n += lost
-	}
-	return n
-}
-
-// state is the result of the last attempts.
-type state struct {
-	lastSent time.Time
-	failing  string
-	since    time.Time
-}
-
-// Status describes an exporter. Queued = Sent + Lost + Pending.
+// Status describes an exporter. The totals are those of log records.
 type Status struct {
 	// Endpoint is empty where export is off.
-	Endpoint              string
-	Queued, Sent, Pending uint64
-	Lost                  uint64
-	LostBy                [reasons]uint64
+	Endpoint string
+	Totals
 	// QueueBytes are used of LimitBytes. Held are the states of flows and others that will be queued.
 	QueueBytes, LimitBytes uint64
 	Held                   uint64
-	// LastSent is the time of the last accepted request.
-	LastSent time.Time
-	// Error is why the last attempt failed, since FailingSince; empty: it did not.
-	Error        string
-	FailingSince time.Time
 }
 
 // mode is what is done with events of a kind.
@@ -138,8 +87,8 @@ type modes [64]mode
 
 // New makes an exporter that is off.
 func New(o Options) *Exporter {
-	return &Exporter{Options: o, times: realTimes, started: time.Now(), changed: make(chan struct{}, 1),
-		full: make(chan struct{}, 1)}
+	return &Exporter{Options: o, times: realTimes, started: time.Now(), full: make(chan struct{}, 1),
+		logs: newStream(logs)}
 }
 
 // Apply sets the configuration; nil switches export off. What is queued is sent with the new configuration.
@@ -157,15 +106,15 @@ func (e *Exporter) Apply(c *Config) {
 	} else {
 		e.modes.Store(newModes(c))
 		e.queue.limit = int(c.QueueBytes)
-		e.count.lost[Overflow] += uint64(e.queue.shrink())
+		e.logs.lost[Overflow] += uint64(e.queue.shrink())
 		if e.held == nil {
 			e.held = newHeld(0)
 		}
 		e.held.limit = int(c.QueueBytes)
 		e.sweep(true)
 	}
-	e.state = state{lastSent: e.state.lastSent}
-	wake(e.changed)
+	e.logs.failing, e.logs.failingSince = "", time.Time{}
+	wake(e.logs.changed)
 }
 
 func newModes(c *Config) *modes {
@@ -254,8 +203,8 @@ func (e *Exporter) hold(kind protowire.Number, message, ev []byte, now time.Dura
 
 // push queues an event. The caller holds mu, as of the functions below.
 func (e *Exporter) push(ev []byte) {
-	e.count.queued++
-	e.count.lost[Overflow] += uint64(e.queue.push(ev))
+	e.logs.queued++
+	e.logs.lost[Overflow] += uint64(e.queue.push(ev))
 }
 
 // sweep queues the states whose first changes are old enough, or all.
@@ -276,11 +225,7 @@ func (e *Exporter) sweep(old bool) {
 func (e *Exporter) Status() Status {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	lost := e.count.losses()
-	s := Status{Queued: e.count.queued, Sent: e.count.sent, Lost: lost, LostBy: e.count.lost,
-		Pending: e.count.queued - e.count.sent - lost, QueueBytes: uint64(e.queue.bytes),
-		LimitBytes: uint64(e.queue.limit), LastSent: e.state.lastSent, Error: e.state.failing,
-		FailingSince: e.state.since}
+	s := Status{Totals: e.logs.totals(), QueueBytes: uint64(e.queue.bytes), LimitBytes: uint64(e.queue.limit)}
 	if e.held != nil {
 		s.Held = uint64(len(e.held.by))
 	}

@@ -21,11 +21,10 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/internal/exportconfig"
 )
 
-// signal is a kind of telemetry, with its place in both protocols.
-type signal struct{ method, path string }
+// signal is a kind of telemetry, with its place in both protocols. items are what a request has.
+type signal struct{ method, path, items string }
 
-// logs are log records. Metrics have /opentelemetry.proto.collector.metrics.v1.MetricsService/Export and /v1/metrics.
-var logs = signal{"/opentelemetry.proto.collector.logs.v1.LogsService/Export", "/v1/logs"}
+var logs = signal{"/opentelemetry.proto.collector.logs.v1.LogsService/Export", "/v1/logs", "records"}
 
 // transport sends encoded requests of signals. It is for one goroutine.
 type transport interface {

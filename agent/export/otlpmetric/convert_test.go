@@ -171,7 +171,8 @@ func TestEncode(t *testing.T) {
 				Bucket: buckets(0.1, 1, 0.5, 1, 1, 4)}}),
 			&metricspb.Metric{Name: "x_seconds", Unit: "s", Data: histogram(&metricspb.HistogramDataPoint{
 				StartTimeUnixNano: createdNs, TimeUnixNano: nowNs, Count: 6, Sum: new(3.5),
-				Attributes: attribute("a", "b"), BucketCounts: []uint64{1, 0, 3, 2}, ExplicitBounds: []float64{0.1, 0.5, 1}})}},
+				Attributes: attribute("a", "b"), BucketCounts: []uint64{1, 0, 3, 2},
+				ExplicitBounds: []float64{0.1, 0.5, 1}})}},
 		"a classic histogram with the last bucket written": {
 			family("x", dto.MetricType_HISTOGRAM, &dto.Metric{Histogram: &dto.Histogram{SampleCount: new(uint64(3)),
 				Bucket: buckets(1, 2, math.Inf(1), 3)}}),
