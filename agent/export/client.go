@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"github.com/orb8-dev/kubectl-orb8/internal/exportconfig"
 )
 
 // client sends the requests of one signal, one after the other, and notes in its stream how that goes. It is for one
@@ -21,6 +23,8 @@ type client struct {
 	failures  int       // since the last success
 	began     time.Time // when the present request was sent for the first time; zero: it was not
 	logged    time.Time
+	// problem is what an accepted request does not mend.
+	problem string
 }
 
 // result is what an attempt has made of a request.
@@ -37,8 +41,15 @@ const (
 func (c *client) adopt() bool {
 	c.mu.Lock()
 	config := c.Exporter.config
+	if !config.Has(c.name) || c.name == exportconfig.SignalMetrics && c.Metrics == nil {
+		config = nil
+	}
+	same := config == c.config
+	if !same {
+		c.failing, c.failingSince = "", time.Time{} // an attempt may have failed since Apply
+	}
 	c.mu.Unlock()
-	if config == c.config {
+	if same {
 		return false
 	}
 	c.hangUp()
@@ -100,7 +111,7 @@ func (c *client) connect() error {
 		return nil
 	}
 	c.hangUp()
-	c.transport, err = dial(c.config, read, "orb8-agent/"+c.Version)
+	c.transport, err = dial(c.config, read, "orb8-agent/"+c.Version, c.dialContext)
 	c.files = read
 	return err
 }
@@ -127,18 +138,18 @@ func (c *client) accept(n uint64, p *partialSuccess) {
 	c.lost[Refused] += rejected
 	since := c.failingSince
 	c.lastSent, c.failing, c.failingSince = now, "", time.Time{}
+	failing := c.problem
 	if rejected > 0 {
-		c.failing = fmt.Sprintf("%d of %d %s were rejected: %s", rejected, n, c.items, p.message)
-		c.failingSince = since
-		if since.IsZero() {
-			c.failingSince = now
-		}
+		failing = fmt.Sprintf("%d of %d %s were rejected: %s", rejected, n, c.items, p.message)
 	}
-	text := c.failing
+	if failing != "" {
+		c.failingSince = since
+		c.noteFailure(failing, now)
+	}
 	c.mu.Unlock()
 	switch {
 	case rejected > 0:
-		c.warn("the collector rejects "+c.items, text)
+		c.warn("the collector rejects "+c.items, failing)
 	case c.failures > 0:
 		c.Log.Info("export of "+c.items+" works again", "endpoint", address(c.config),
 			"failing", now.Sub(since).Round(time.Second))
@@ -152,10 +163,7 @@ func (c *client) accept(n uint64, p *partialSuccess) {
 func (c *client) fail(failed *sendError) {
 	c.failures++
 	c.mu.Lock()
-	c.failing = failed.text
-	if c.failingSince.IsZero() {
-		c.failingSince = time.Now()
-	}
+	c.noteFailure(failed.text, time.Now())
 	c.mu.Unlock()
 	message := "export has failed: the " + c.items + " are retried later"
 	if !failed.retry {

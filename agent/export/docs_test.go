@@ -97,7 +97,7 @@ func TestDocs_HaveAllKeys(t *testing.T) {
 			t.Errorf("%s has no row for %s", page, name)
 		}
 	}
-	for _, reason := range []Reason{Overflow, Refused, Expired, Ended, Unreadable} {
+	for _, reason := range []Reason{Overflow, Refused, Expired, Ended, Unreadable, Replaced} {
 		if !strings.Contains(string(text), "\n| `"+reason.String()+"` |") {
 			t.Errorf("%s has no row for the reason %v", page, reason)
 		}

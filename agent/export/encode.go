@@ -102,13 +102,10 @@ func newEncoder(node, version string, extra map[string]string) *encoder {
 	return e
 }
 
-// ownResource are the attributes of the resource that the agent sets.
-func ownResource(node, version string) (own []request.Attribute) {
-	values := []string{otlp.AgentValue, version, node}
-	for i, name := range exportconfig.OwnResource() {
-		own = append(own, request.Attribute{Name: name, Value: values[i]})
-	}
-	return own
+// ownResource are attributes of the resource of all signals.
+func ownResource(node, version string) []request.Attribute {
+	return []request.Attribute{{Name: otlp.Service, Value: otlp.AgentValue}, {Name: exportconfig.ServiceVersion,
+		Value: version}, {Name: otlp.Node, Value: node}}
 }
 
 // reset begins a request.

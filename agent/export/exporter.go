@@ -42,15 +42,19 @@ var realTimes = times{linger: time.Second, firstBackoff: time.Second, impatience
 // Options are what an exporter is made with.
 type Options struct {
 	Node, Version string
-	Log           *slog.Logger
+	// Metrics are exported if the configuration says so; nil: there are none.
+	Metrics Gatherer
+	Log     *slog.Logger
 }
 
-// Exporter sends the events of an agent to a collector. Without a configuration it does nothing.
+// Exporter sends the events and the metrics of an agent to a collector. Without a configuration it does nothing.
 type Exporter struct {
 	Options
 	times
 	started time.Time
-	// modes is what is done with events, by the field number of their kind; nil: export is off.
+	// dialContext makes connections in tests; nil: the network's.
+	dialContext dialer
+	// modes is what is done with events, by the field number of their kind; nil: events are not exported.
 	modes atomic.Pointer[modes]
 	// full gets a value when there is enough for a batch.
 	full chan struct{}
@@ -58,15 +62,18 @@ type Exporter struct {
 	mu     sync.Mutex
 	config *Config // nil: off
 	queue  queue
-	held   *held
-	logs   *stream
+	held   *held // nil: events are not exported
+	// The signals.
+	logs, metrics *stream
 }
 
-// Status describes an exporter. The totals are those of log records.
+// Status describes an exporter.
 type Status struct {
 	// Endpoint is empty where export is off.
 	Endpoint string
+	// Totals are those of log records, Points those of metrics.
 	Totals
+	Points Totals
 	// QueueBytes are used of LimitBytes. Held are the states of flows and others that will be queued.
 	QueueBytes, LimitBytes uint64
 	Held                   uint64
@@ -88,7 +95,7 @@ type modes [64]mode
 // New makes an exporter that is off.
 func New(o Options) *Exporter {
 	return &Exporter{Options: o, times: realTimes, started: time.Now(), full: make(chan struct{}, 1),
-		logs: newStream(logs)}
+		logs: newStream(logs), metrics: newStream(metrics)}
 }
 
 // Apply sets the configuration; nil switches export off. What is queued is sent with the new configuration.
@@ -99,11 +106,7 @@ func (e *Exporter) Apply(c *Config) {
 		return
 	}
 	e.config = c
-	if c == nil {
-		e.modes.Store(nil)
-		e.sweep(false)
-		e.held = nil
-	} else {
+	if c.Has(exportconfig.SignalLogs) {
 		e.modes.Store(newModes(c))
 		e.queue.limit = int(c.QueueBytes)
 		e.logs.lost[Overflow] += uint64(e.queue.shrink())
@@ -112,9 +115,15 @@ func (e *Exporter) Apply(c *Config) {
 		}
 		e.held.limit = int(c.QueueBytes)
 		e.sweep(true)
+	} else {
+		e.modes.Store(nil)
+		e.sweep(false)
+		e.held = nil
 	}
-	e.logs.failing, e.logs.failingSince = "", time.Time{}
-	wake(e.logs.changed)
+	for _, s := range []*stream{e.logs, e.metrics} {
+		s.failing, s.failingSince = "", time.Time{}
+		wake(s.changed)
+	}
 }
 
 func newModes(c *Config) *modes {
@@ -225,7 +234,7 @@ func (e *Exporter) sweep(old bool) {
 func (e *Exporter) Status() Status {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	s := Status{Totals: e.logs.totals(), QueueBytes: uint64(e.queue.bytes), LimitBytes: uint64(e.queue.limit)}
+	s := Status{Totals: e.logs.totals(), Points: e.metrics.totals(), QueueBytes: uint64(e.queue.bytes), LimitBytes: uint64(e.queue.limit)}
 	if e.held != nil {
 		s.Held = uint64(len(e.held.by))
 	}

@@ -2,6 +2,7 @@ package export
 
 import (
 	"context"
+	"sync"
 	"time"
 )
 
@@ -19,21 +20,30 @@ type sender struct {
 	reported, reporting uint64
 }
 
-// Run sends until ctx ends, and then what is queued, for a limited time.
+// Run sends until ctx ends, and then what is left, for a limited time.
 func (e *Exporter) Run(ctx context.Context) {
 	// Requests may go on when ctx ends.
 	hard, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(e.flush, cancel) })
 	defer stop()
-	s := &sender{client: client{Exporter: e, stream: e.logs}}
-	tick := time.NewTicker(e.linger)
+	events := &sender{client: client{Exporter: e, stream: e.logs}}
+	points := &snapshots{client: client{Exporter: e, stream: e.metrics}}
+	var sending sync.WaitGroup
+	sending.Go(func() { events.run(ctx, hard) })
+	sending.Go(func() { points.run(ctx, hard) })
+	sending.Wait()
+}
+
+// run sends until ctx ends, and then what is queued, until hard ends.
+func (s *sender) run(ctx, hard context.Context) {
+	tick := time.NewTicker(s.linger)
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 		case <-s.changed:
-		case <-e.full:
+		case <-s.full:
 		case <-tick.C:
 		}
 		s.drain(ctx, hard)
@@ -216,9 +226,7 @@ func (s *sender) pause(ctx context.Context, d time.Duration) bool {
 			return false
 		case <-tick.C:
 			s.mu.Lock()
-			if s.Exporter.config != nil {
-				s.sweep(true)
-			}
+			s.sweep(true)
 			s.mu.Unlock()
 		}
 	}

@@ -18,11 +18,14 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	logspb "go.opentelemetry.io/proto/otlp/logs/v1"
+	metricspb "go.opentelemetry.io/proto/otlp/metrics/v1"
+	resourcepb "go.opentelemetry.io/proto/otlp/resource/v1"
 
 	"github.com/orb8-dev/kubectl-orb8/agent/export/request"
 	"github.com/orb8-dev/kubectl-orb8/event"
@@ -39,9 +42,14 @@ type collector struct {
 	mu       sync.Mutex
 	requests int
 	records  []*logspb.LogRecord
-	resource map[string]string
-	headers  []map[string]string
-	arrived  chan struct{} // closed and replaced at each request
+	// counting: records are not kept.
+	counting          bool
+	counted, reported int
+	// snapshots are the requests of metrics.
+	snapshots []*metricspb.ResourceMetrics
+	resource  map[string]string
+	headers   []map[string]string
+	arrived   chan struct{} // closed and replaced at each request
 }
 
 // answer is what a collector answers.
@@ -67,29 +75,18 @@ func newCollector(decide func(n int) answer) *collector {
 func (c *collector) receive(ctx context.Context, wire []byte, headers map[string]string) (answer, []byte) {
 	c.mu.Lock()
 	c.requests++
+	c.headers = append(c.headers, headers)
 	a := c.answer(c.requests)
 	accepted := a.grpc == nil && (a.code == 0 || a.code/100 == 2) && !a.stall
-	c.headers = append(c.headers, headers)
-	var data logspb.LogsData
-	if err := proto.Unmarshal(wire, &data); err != nil {
-		a, accepted = answer{code: http.StatusBadRequest, grpc: err}, false
-	}
-	if accepted {
-		for _, r := range data.GetResourceLogs() {
-			c.resource = map[string]string{}
-			for _, kv := range r.GetResource().GetAttributes() {
-				c.resource[kv.GetKey()] = kv.GetValue().GetStringValue()
-			}
-			for _, s := range r.GetScopeLogs() {
-				c.records = append(c.records, s.GetLogRecords()...)
-			}
-		}
+	if err := c.decode(wire, headers[":path"], accepted); err != nil {
+		a = answer{code: http.StatusBadRequest, grpc: err}
 	}
 	close(c.arrived)
 	c.arrived = make(chan struct{})
 	c.mu.Unlock()
 	if a.stall {
 		<-ctx.Done()
+		a.grpc, a.code = status.FromContextError(ctx.Err()).Err(), http.StatusGatewayTimeout
 	}
 	var partial []byte
 	if a.rejected != 0 {
@@ -106,10 +103,56 @@ func (c *collector) receive(ctx context.Context, wire []byte, headers map[string
 	return a, body
 }
 
+// decode reads a request, and keeps what it has if it is accepted.
+func (c *collector) decode(wire []byte, path string, accepted bool) error {
+	var resource *resourcepb.Resource
+	if path == metrics.path || path == metrics.method {
+		var data metricspb.MetricsData
+		if err := proto.Unmarshal(wire, &data); err != nil || !accepted {
+			return err
+		}
+		c.snapshots = append(c.snapshots, data.GetResourceMetrics()...)
+		resource = data.GetResourceMetrics()[0].GetResource()
+	} else {
+		var data logspb.LogsData
+		if err := proto.Unmarshal(wire, &data); err != nil || !accepted {
+			return err
+		}
+		for _, r := range data.GetResourceLogs() {
+			resource = r.GetResource()
+			for _, s := range r.GetScopeLogs() {
+				c.keep(s.GetLogRecords())
+			}
+		}
+	}
+	c.resource = map[string]string{}
+	for _, kv := range resource.GetAttributes() {
+		c.resource[kv.GetKey()] = kv.GetValue().GetStringValue()
+	}
+	return nil
+}
+
+// keep keeps records, or counts them.
+func (c *collector) keep(records []*logspb.LogRecord) {
+	if !c.counting {
+		c.records = append(c.records, records...)
+		return
+	}
+	c.counted += len(records)
+	// The first record of a request reports losses.
+	if a := attributes(records[0]); a["orb8.stage"] == LossStage {
+		c.counted--
+		c.reported += int(a["orb8.count"].(uint64))
+	}
+}
+
 // count returns the received records that are of events, and the sum of losses that records report.
 func (c *collector) count() (records int, reported uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.counting {
+		return c.counted, uint64(c.reported)
+	}
 	seen := map[uint64]bool{}
 	for _, r := range c.records {
 		if c.unique && seen[r.GetTimeUnixNano()] {
@@ -176,6 +219,13 @@ func (c *collector) serveGRPC(t *testing.T, address string, config *tls.Config) 
 	if err != nil {
 		t.Fatal(err)
 	}
+	stop := c.serve(t, listener, config)
+	return listener.Addr().String(), stop
+}
+
+// serve serves gRPC on a listener, until the test ends or stop is called.
+func (c *collector) serve(t *testing.T, listener net.Listener, config *tls.Config) (stop func()) {
+	t.Helper()
 	options := []grpc.ServerOption{grpc.ForceServerCodecV2(rawCodec{}),
 		grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
 			var request []byte
@@ -200,48 +250,51 @@ func (c *collector) serveGRPC(t *testing.T, address string, config *tls.Config) 
 	g := grpc.NewServer(options...)
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = g.Serve(listener) })
-	stop := sync.OnceFunc(func() { g.Stop(); serving.Wait() })
+	stop = sync.OnceFunc(func() { g.Stop(); serving.Wait() })
 	t.Cleanup(stop)
-	return listener.Addr().String(), stop
+	return stop
 }
 
 // serveHTTP serves, and returns the URL.
 func (c *collector) serveHTTP(t *testing.T) string {
 	t.Helper()
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		reader := io.Reader(r.Body)
-		if r.Header.Get("Content-Encoding") == "gzip" {
-			z, err := gzip.NewReader(r.Body)
-			if err != nil {
-				http.Error(w, err.Error(), http.StatusBadRequest)
-				return
-			}
-			reader = z
-		}
-		request, err := io.ReadAll(reader)
+	s := httptest.NewServer(http.HandlerFunc(c.handle))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+// handle answers a request by HTTP.
+func (c *collector) handle(w http.ResponseWriter, r *http.Request) {
+	reader := io.Reader(r.Body)
+	if r.Header.Get("Content-Encoding") == "gzip" {
+		z, err := gzip.NewReader(r.Body)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		headers := map[string]string{":path": r.URL.Path}
-		for name := range r.Header {
-			headers[strings.ToLower(name)] = r.Header.Get(name)
-		}
-		a, body := c.receive(r.Context(), request, headers)
-		maps.Copy(w.Header(), a.header)
-		if w.Header().Get("Content-Type") == "" {
-			w.Header().Set("Content-Type", contentType)
-		}
-		if a.code != 0 {
-			w.WriteHeader(a.code)
-		}
-		if a.body != nil {
-			body = a.body
-		}
-		_, _ = w.Write(body)
-	}))
-	t.Cleanup(s.Close)
-	return s.URL
+		reader = z
+	}
+	request, err := io.ReadAll(reader)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	headers := map[string]string{":path": r.URL.Path}
+	for name := range r.Header {
+		headers[strings.ToLower(name)] = r.Header.Get(name)
+	}
+	a, body := c.receive(r.Context(), request, headers)
+	maps.Copy(w.Header(), a.header)
+	if w.Header().Get("Content-Type") == "" {
+		w.Header().Set("Content-Type", contentType)
+	}
+	if a.code != 0 {
+		w.WriteHeader(a.code)
+	}
+	if a.body != nil {
+		body = a.body
+	}
+	_, _ = w.Write(body)
 }
 
 // running is an exporter that runs.
@@ -253,9 +306,22 @@ type running struct {
 // run runs an exporter, with short pauses, until the test ends or stop is called.
 func run(t *testing.T, c *Config) *running {
 	t.Helper()
-	e := New(Options{Node: "node-1", Version: "v1", Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	return runWith(t, c, nil)
+}
+
+// runWith runs an exporter of metrics.
+func runWith(t *testing.T, c *Config, metrics Gatherer) *running {
+	t.Helper()
+	e := New(Options{Node: "node-1", Version: "v1", Metrics: metrics,
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	e.times = times{linger: 5 * time.Millisecond, firstBackoff: time.Millisecond, impatience: time.Minute,
 		flush: 2 * time.Second}
+	return e.running(t, c)
+}
+
+// running runs the exporter.
+func (e *Exporter) running(t *testing.T, c *Config) *running {
+	t.Helper()
 	e.Apply(c)
 	ctx, cancel := context.WithCancel(t.Context())
 	var working sync.WaitGroup

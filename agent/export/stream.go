@@ -2,7 +2,7 @@ package export
 
 import "time"
 
-// Reason is why records were lost.
+// Reason is why records, or points of metrics, were lost.
 type Reason int
 
 // Reasons of losses.
@@ -17,12 +17,14 @@ const (
 	Ended
 	// Unreadable: they could not be encoded, or a record alone is larger than a batch.
 	Unreadable
+	// Replaced: a newer snapshot of the metrics took the place of theirs.
+	Replaced
 	reasons
 )
 
 // String is the reason in a word.
 func (r Reason) String() string {
-	return [...]string{"overflow", "refused", "expired", "ended", "unreadable"}[r]
+	return [...]string{"overflow", "refused", "expired", "ended", "unreadable", "replaced"}[r]
 }
 
 // stream is the state of one signal. The exporter's lock guards its numbers.
@@ -41,6 +43,14 @@ type stream struct {
 
 func newStream(s signal) *stream { return &stream{signal: s, changed: make(chan struct{}, 1)} }
 
+// noteFailure sets why the last attempt failed.
+func (s *stream) noteFailure(text string, now time.Time) {
+	s.failing = text
+	if s.failingSince.IsZero() {
+		s.failingSince = now
+	}
+}
+
 func (s *stream) losses() (n uint64) {
 	for _, lost := range s.lost {
 		n += lost
@@ -48,7 +58,7 @@ func (s *stream) losses() (n uint64) {
 	return n
 }
 
-// Totals are the numbers of one signal since the start. Queued = Sent + Lost + Pending.
+// Totals are the numbers of one signal since the start: of log records, or of points of metrics. Queued = Sent + Lost + Pending.
 type Totals struct {
 	Queued, Sent, Pending uint64
 	Lost                  uint64

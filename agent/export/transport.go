@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -21,10 +22,18 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/internal/exportconfig"
 )
 
-// signal is a kind of telemetry, with its place in both protocols. items are what a request has.
-type signal struct{ method, path, items string }
+// signal is a kind of telemetry: its name in the configuration, its place in both protocols, and what a request has.
+type signal struct{ name, method, path, items string }
 
-var logs = signal{"/opentelemetry.proto.collector.logs.v1.LogsService/Export", "/v1/logs", "records"}
+var (
+	logs = signal{exportconfig.SignalLogs, "/opentelemetry.proto.collector.logs.v1.LogsService/Export", "/v1/logs",
+		"records"}
+	metrics = signal{exportconfig.SignalMetrics, "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+		"/v1/metrics", "points of metrics"}
+)
+
+// dialer makes connections; nil: the network's.
+type dialer func(ctx context.Context, network, address string) (net.Conn, error)
 
 // transport sends encoded requests of signals. It is for one goroutine.
 type transport interface {
@@ -34,11 +43,11 @@ type transport interface {
 }
 
 // dial prepares a transport. Connections are made by the first request.
-func dial(c *Config, f *files, userAgent string) (transport, error) {
+func dial(c *Config, f *files, userAgent string, d dialer) (transport, error) {
 	if c.Protocol == exportconfig.ProtocolHTTP {
-		return newHTTP(c, f, userAgent), nil
+		return newHTTP(c, f, userAgent, d), nil
 	}
-	return newGRPC(c, f, userAgent)
+	return newGRPC(c, f, userAgent, d)
 }
 
 // contentType is that of OTLP in binary form.
@@ -54,12 +63,12 @@ type httpTransport struct {
 	gzip       *gzip.Writer
 }
 
-func newHTTP(c *Config, f *files, userAgent string) *httpTransport {
+func newHTTP(c *Config, f *files, userAgent string, d dialer) *httpTransport {
 	protocols := &http.Protocols{}
 	protocols.SetHTTP1(true) // a request that times out ends its connection, which may be dead
 	t := &httpTransport{config: c, headers: f.headers, userAgent: userAgent, client: &http.Client{
 		Transport: &http.Transport{
-			Proxy: http.ProxyFromEnvironment, TLSClientConfig: f.tls, Protocols: protocols, MaxConnsPerHost: 1,
+			Proxy: http.ProxyFromEnvironment, DialContext: d, TLSClientConfig: f.tls, Protocols: protocols, MaxConnsPerHost: 1,
 			MaxIdleConns: 1, IdleConnTimeout: 90 * time.Second, DisableCompression: true,
 			MaxResponseHeaderBytes: maxAnswer, WriteBufferSize: 16 << 10,
 		},
@@ -132,11 +141,12 @@ type grpcTransport struct {
 	config    *Config
 	files     *files
 	userAgent string
+	dial      dialer
 	conn      *grpc.ClientConn
 }
 
-func newGRPC(c *Config, f *files, userAgent string) (*grpcTransport, error) {
-	t := &grpcTransport{config: c, files: f, userAgent: userAgent}
+func newGRPC(c *Config, f *files, userAgent string, d dialer) (*grpcTransport, error) {
+	t := &grpcTransport{config: c, files: f, userAgent: userAgent, dial: d}
 	return t, t.connect()
 }
 
@@ -147,12 +157,18 @@ func (t *grpcTransport) connect() (err error) {
 	}
 	pause := backoff.DefaultConfig
 	pause.MaxDelay = maxBackoff
-	t.conn, err = grpc.NewClient("dns:///"+t.config.Endpoint,
+	var options []grpc.DialOption
+	if t.dial != nil {
+		options = append(options, grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+			return t.dial(ctx, "tcp", address)
+		}))
+	}
+	t.conn, err = grpc.NewClient("dns:///"+t.config.Endpoint, append(options,
 		grpc.WithTransportCredentials(security), grpc.WithUserAgent(t.userAgent), grpc.WithDisableServiceConfig(),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: pause, MinConnectTimeout: t.config.Timeout.Duration}),
 		grpc.WithReadBufferSize(4<<10), grpc.WithWriteBufferSize(16<<10), grpc.WithMaxHeaderListSize(16<<10),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rawCodec{}), grpc.MaxCallRecvMsgSize(maxAnswer)),
-	)
+	)...)
 	return err
 }
 

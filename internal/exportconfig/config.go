@@ -20,13 +20,17 @@ type Config struct {
 	TLS      TLS    `json:"tls,omitzero"`
 	// HeadersFile has a line "name: value" for each header of a request.
 	HeadersFile string `json:"headersFile,omitempty"`
+	// Signals are what is exported: logs (events), metrics, or both.
+	Signals []string `json:"signals,omitempty"`
+	// MetricsInterval is the time between two snapshots of the metrics.
+	MetricsInterval metav1.Duration `json:"metricsInterval,omitzero"`
 	// Kinds are the JSON names of the exported kinds of events.
 	Kinds []string `json:"kinds,omitempty"`
 	// Updates is how long changes of a living flow may wait for a record, or "all".
 	Updates Updates `json:"updates,omitempty"`
 	// Resource is added to the attributes of the resource.
 	Resource map[string]string `json:"resource,omitempty"`
-	// QueueBytes limits the events that wait, BatchBytes a request before compression.
+	// QueueBytes limits the events that wait, and a snapshot of the metrics, BatchBytes a request before compression.
 	QueueBytes Size `json:"queueBytes,omitempty"`
 	BatchBytes Size `json:"batchBytes,omitempty"`
 	// Timeout limits a request.
@@ -36,8 +40,8 @@ type Config struct {
 }
 
 // Keys are the keys of Config, for an error. A test compares them.
-const Keys = "endpoint, protocol, tls (insecure, caFile, certFile, keyFile, serverName), headersFile, kinds, " +
-	"updates, resource, queueBytes, batchBytes, timeout, compression"
+const Keys = "endpoint, protocol, tls (insecure, caFile, certFile, keyFile, serverName), headersFile, signals, " +
+	"metricsInterval, kinds, updates, resource, queueBytes, batchBytes, timeout, compression"
 
 // TLS is how the connection is protected. Certificates of the collector are verified unless Insecure is set.
 type TLS struct {
@@ -51,8 +55,10 @@ type TLS struct {
 	ServerName string `json:"serverName,omitempty"`
 }
 
-// Values of Config.Protocol and Config.Compression.
+// Values of Config.Signals, Config.Protocol and Config.Compression.
 const (
+	SignalLogs      = "logs"
+	SignalMetrics   = "metrics"
 	ProtocolGRPC    = "grpc"
 	ProtocolHTTP    = "http"
 	CompressionGzip = "gzip"
@@ -74,6 +80,10 @@ const (
 	defaultTimeout = 10 * time.Second
 	MinTimeout     = 100 * time.Millisecond
 	maxTimeout     = 5 * time.Minute
+	// An agent samples most values every second; a series of Prometheus is stale after 5 minutes.
+	defaultMetrics = time.Minute
+	minMetrics     = 5 * time.Second
+	maxMetrics     = time.Hour
 	// Limits of Resource.
 	maxResource      = 32
 	maxResourceBytes = 1024
@@ -83,8 +93,16 @@ const (
 // them, since their arguments may hold secrets; resources and gpu are samples, which belong into metrics.
 func DefaultKinds() []string { return []string{"flow", "tcp", "dns", "drop"} }
 
+// Attributes of the resource. ServiceInstance tells the agents' metrics apart.
+const (
+	ServiceVersion  = "service.version"
+	ServiceInstance = "service.instance.id"
+)
+
 // OwnResource are the attributes of the resource that the agent sets.
-func OwnResource() []string { return []string{otlp.Service, "service.version", otlp.Node} }
+func OwnResource() []string {
+	return []string{otlp.Service, ServiceVersion, otlp.Node, ServiceInstance}
+}
 
 // AlwaysKinds are exported whatever a configuration says: they say how complete the others are.
 func AlwaysKinds() []string { return []string{"lost", "nodeStatus"} }
@@ -93,6 +111,12 @@ func AlwaysKinds() []string { return []string{"lost", "nodeStatus"} }
 func (c *Config) Complete(recorded []string) {
 	if c.Protocol == "" {
 		c.Protocol = ProtocolGRPC
+	}
+	if len(c.Signals) == 0 {
+		c.Signals = []string{SignalLogs}
+	}
+	if c.MetricsInterval.Duration == 0 && c.Has(SignalMetrics) {
+		c.MetricsInterval.Duration = defaultMetrics
 	}
 	if len(c.Kinds) == 0 {
 		for _, kind := range DefaultKinds() {
@@ -117,3 +141,6 @@ func (c *Config) Complete(recorded []string) {
 		c.Compression = CompressionGzip
 	}
 }
+
+// Has reports whether a signal is exported; that of nil is false.
+func (c *Config) Has(signal string) bool { return c != nil && slices.Contains(c.Signals, signal) }

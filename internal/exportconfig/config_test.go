@@ -36,7 +36,8 @@ func TestConfig_Defaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &Config{Endpoint: "collector.monitoring:4317", Protocol: "grpc", Kinds: DefaultKinds(),
-		Updates: Updates(5 * time.Minute), QueueBytes: 4 << 20, BatchBytes: 512 << 10, Compression: "gzip"}
+		Signals: []string{"logs"}, Updates: Updates(5 * time.Minute), QueueBytes: 4 << 20, BatchBytes: 512 << 10,
+		Compression: "gzip"}
 	want.Timeout.Duration = 10 * time.Second
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("%+v", c)
@@ -49,6 +50,8 @@ endpoint: https://collector.monitoring:4318/otlp
 protocol: http
 tls: {caFile: /a, certFile: /b, keyFile: /c, serverName: collector}
 headersFile: /d
+signals: [metrics, logs]
+metricsInterval: 15s
 kinds: [flow, exec]
 updates: all
 resource: {k8s.cluster.name: prod}
@@ -61,8 +64,25 @@ compression: none
 		t.Fatal(err)
 	}
 	if c.Updates != UpdatesAll || c.QueueBytes != 8<<20 || c.BatchBytes != 65536 || c.TLS.ServerName != "collector" ||
-		c.Resource["k8s.cluster.name"] != "prod" {
+		c.Resource["k8s.cluster.name"] != "prod" || !c.Has(SignalLogs) || !c.Has(SignalMetrics) ||
+		c.MetricsInterval.Duration != 15*time.Second {
 		t.Errorf("%+v", c)
+	}
+}
+
+func TestConfig_Signals(t *testing.T) {
+	for text, want := range map[string]time.Duration{"": 0, "signals: [logs]": 0, "signals: [metrics]": time.Minute,
+		"signals: [logs, metrics]": time.Minute} {
+		c, err := parse("endpoint: a:1\n" + text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.MetricsInterval.Duration != want || c.Has(SignalMetrics) != (want > 0) {
+			t.Errorf("%q: %v every %v", text, c.Signals, c.MetricsInterval)
+		}
+	}
+	if (*Config)(nil).Has(SignalLogs) {
+		t.Error("no configuration exports logs")
 	}
 }
 
@@ -103,6 +123,12 @@ func TestConfig_ErrorsNameTheKey(t *testing.T) {
 		"endpoint: a:1\nheadersFile: a":                             `headersFile: "a"`,
 		"endpoint: a:1\nheaders: {a: b}":                            `unknown field "headers"`,
 		"endpoint: a:1\nkinds: [flowSum]":                           `kinds: "flowSum": want some of the recorded kinds, `,
+		"endpoint: a:1\nsignals: [traces]":                          `signals: "traces": want logs, metrics, or both`,
+		"endpoint: a:1\nsignals: [logs, logs]":                      `signals: "logs,logs": want`,
+		"endpoint: a:1\nmetricsInterval: 1m":                        `metricsInterval: "1m0s": want none, unless`,
+		"endpoint: a:1\nsignals: [metrics]\nmetricsInterval: 1s":    `metricsInterval: "1s": want 5s to 1h0m0s`,
+		"endpoint: a:1\nsignals: [metrics]\nmetricsInterval: -1s":   `metricsInterval: "-1s": want 5s to`,
+		"endpoint: a:1\nresource: {service.instance.id: x}":         `resource: "service.instance.id": want another`,
 		"endpoint: a:1\nupdates: 1s":                                `updates: "1s": want all, or 10s`,
 		"endpoint: a:1\nupdates: never":                             `updates: "never"`,
 		"endpoint: a:1\nupdates: 5":                                 `updates: "5"`,

@@ -34,6 +34,11 @@ func (c *Config) Validate(recorded []string) error {
 	if c.HeadersFile != "" && !filepath.IsAbs(c.HeadersFile) {
 		return &Error{"headersFile", c.HeadersFile, "an absolute path"}
 	}
+	for i, signal := range c.Signals {
+		if signal != SignalLogs && signal != SignalMetrics || slices.Contains(c.Signals[:i], signal) {
+			return &Error{"signals", strings.Join(c.Signals, ","), "logs, metrics, or both"}
+		}
+	}
 	for _, kind := range c.Kinds {
 		if k := event.KindByName(kind); k == nil || k.Row || !slices.Contains(recorded, kind) {
 			return &Error{"kinds", kind, "some of the recorded kinds, " + strings.Join(recorded, ", ")}
@@ -45,6 +50,13 @@ func (c *Config) Validate(recorded []string) error {
 func (c *Config) validateLimits() error {
 	if u := c.Updates; u != UpdatesAll && (u < minUpdates || u > maxUpdates) {
 		return &Error{"updates", u.String(), fmt.Sprintf("all, or %v to %v", minUpdates, maxUpdates)}
+	}
+	if d := c.MetricsInterval.Duration; !c.Has(SignalMetrics) {
+		if d != 0 {
+			return &Error{"metricsInterval", d.String(), "none, unless metrics are among the signals"}
+		}
+	} else if d < minMetrics || d > maxMetrics {
+		return &Error{"metricsInterval", d.String(), fmt.Sprintf("%v to %v", minMetrics, maxMetrics)}
 	}
 	if c.QueueBytes < MinQueue || c.QueueBytes > maxQueue {
 		return &Error{"queueBytes", c.QueueBytes.String(), "256Ki to 1Gi"}
