@@ -76,7 +76,8 @@ func newPlan(k *event.Kind) *plan {
 		p.severity = severityWarn
 	}
 	for _, a := range otlp.AttributesOf(k) {
-		p.columns = append(p.columns, planned{request.AppendString(nil, request.KeyValueKey, a.Name), a.Get, a.IsList()})
+		key := request.AppendString(nil, request.KeyValueKey, a.Name)
+		p.columns = append(p.columns, planned{key, a.Get, a.IsList()})
 	}
 	for i := range k.Columns {
 		if c := &k.Columns[i]; c.Outputs&event.InTable != 0 && c.Name != "time" {

@@ -234,7 +234,8 @@ func (e *Exporter) sweep(old bool) {
 func (e *Exporter) Status() Status {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	s := Status{Totals: e.logs.totals(), Points: e.metrics.totals(), QueueBytes: uint64(e.queue.bytes), LimitBytes: uint64(e.queue.limit)}
+	s := Status{Totals: e.logs.totals(), Points: e.metrics.totals(), QueueBytes: uint64(e.queue.bytes),
+		LimitBytes: uint64(e.queue.limit)}
 	if e.held != nil {
 		s.Held = uint64(len(e.held.by))
 	}

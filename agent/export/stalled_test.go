@@ -187,8 +187,9 @@ func testStall(t *testing.T, protocol string) {
 // checkSnapshots holds that no snapshot was sent in whose place there was a newer one.
 func checkSnapshots(t *testing.T, c *collector, r *registry, s Totals, recovered time.Time) {
 	t.Helper()
-	if gathered := uint64(r.gathered * r.workloads); s.Queued != gathered || s.Pending != 0 || s.Sent+s.Lost != gathered ||
-		s.LostBy[Replaced] != s.Lost || int(s.Sent) != len(c.values()) {
+	gathered := uint64(r.gathered * r.workloads)
+	if s.Queued != gathered || s.Pending != 0 || s.Sent+s.Lost != gathered || s.LostBy[Replaced] != s.Lost ||
+		int(s.Sent) != len(c.values()) {
 		t.Errorf("%d points, %d received: %+v", gathered, len(c.values()), s)
 	}
 	c.mu.Lock()

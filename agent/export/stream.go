@@ -58,7 +58,8 @@ func (s *stream) losses() (n uint64) {
 	return n
 }
 
-// Totals are the numbers of one signal since the start: of log records, or of points of metrics. Queued = Sent + Lost + Pending.
+// Totals are the numbers of one signal since the start: of log records, or of points of metrics. Queued = Sent + Lost +
+// Pending.
 type Totals struct {
 	Queued, Sent, Pending uint64
 	Lost                  uint64

@@ -68,8 +68,8 @@ func newHTTP(c *Config, f *files, userAgent string, d dialer) *httpTransport {
 	protocols.SetHTTP1(true) // a request that times out ends its connection, which may be dead
 	t := &httpTransport{config: c, headers: f.headers, userAgent: userAgent, client: &http.Client{
 		Transport: &http.Transport{
-			Proxy: http.ProxyFromEnvironment, DialContext: d, TLSClientConfig: f.tls, Protocols: protocols, MaxConnsPerHost: 1,
-			MaxIdleConns: 1, IdleConnTimeout: 90 * time.Second, DisableCompression: true,
+			Proxy: http.ProxyFromEnvironment, DialContext: d, TLSClientConfig: f.tls, Protocols: protocols,
+			MaxConnsPerHost: 1, MaxIdleConns: 1, IdleConnTimeout: 90 * time.Second, DisableCompression: true,
 			MaxResponseHeaderBytes: maxAnswer, WriteBufferSize: 16 << 10,
 		},
 		// Another server must not get the headers.

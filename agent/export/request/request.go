@@ -51,7 +51,8 @@ func NewEnvelope(own []Attribute, extra map[string]string, scope, version string
 	}
 	return &Envelope{
 		resource: AppendBytes(nil, resourceResource, resource),
-		scope:    AppendBytes(nil, scopeScope, AppendString(AppendString(nil, scopeName, scope), scopeVersion, version)),
+		scope: AppendBytes(nil, scopeScope,
+			AppendString(AppendString(nil, scopeName, scope), scopeVersion, version)),
 	}
 }
 
