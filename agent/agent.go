@@ -119,8 +119,12 @@ func Run(ctx context.Context, o Options) error {
 	}
 	a := &agent{Options: o, history: rolling, seen: times,
 		pods: openPods(o.StateDir, o.Log), refused: refusals.New(o.Log), started: time.Now()}
-	a.export = export.New(export.Options{Node: o.Node, Version: o.Version, Log: o.Log})
 	a.table = metrics.NewTable(metrics.Options{})
+	scrapes, registry, err := a.newRegistry()
+	if err != nil {
+		return err
+	}
+	a.export = export.New(export.Options{Node: o.Node, Version: o.Version, Metrics: registry, Log: o.Log})
 	a.feed = newFeed(o.Node, nowNs, func(events [][]byte) {
 		rolling.Append(events)
 		a.export.Observe(events)
@@ -132,8 +136,8 @@ func Run(ctx context.Context, o Options) error {
 	failed := make(chan error, 3)
 	work.Go(func() { failed <- a.serve(serving) })
 	work.Go(func() { failed <- health.Serve(serving, a.Health, a.unready) })
-	if a.Metrics.Listener != nil {
-		work.Go(func() { failed <- a.serveMetrics(serving) })
+	if scrapes != nil {
+		work.Go(func() { failed <- scrapes.Serve(serving, a.Metrics.Listener, registry) })
 	}
 	work.Go(func() { a.observe(serving) })
 	work.Go(func() { a.pods.run(serving) })

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -59,19 +58,18 @@ type MetricsOptions struct {
 	Expiry func() uint64
 }
 
-// serveMetrics serves the metrics until ctx ends.
-func (a *agent) serveMetrics(ctx context.Context) error {
-	if a.Metrics.Listener == nil {
-		return nil
+// newRegistry returns the registry of the agent's metrics, which Prometheus scrapes and the export sends, and the server
+// for Prometheus; nil: there is no port for it.
+func (a *agent) newRegistry() (server *scrape.Server, registry *prometheus.Registry, err error) {
+	var requests func() map[int]uint64
+	if a.Metrics.Listener != nil {
+		o := a.Metrics.Options
+		o.Log = cmp.Or(o.Log, a.Log)
+		server = scrape.New(o)
+		requests = server.Requests
 	}
-	o := a.Metrics.Options
-	o.Log = cmp.Or(o.Log, a.Log)
-	server := scrape.New(o)
-	registry := prometheus.NewRegistry()
-	if err := registry.Register(metrics.NewCollector(a.table, a.metricsStatus, server.Requests)); err != nil {
-		return err
-	}
-	return server.Serve(ctx, a.Metrics.Listener, registry)
+	registry = prometheus.NewRegistry()
+	return server, registry, registry.Register(metrics.NewCollector(a.table, a.metricsStatus, requests))
 }
 
 // applyMetrics puts a configuration in force. The agent's lock is held.
@@ -109,6 +107,15 @@ func (a *agent) stopCounting() {
 // counter is a file descriptor that makes the kernel count.
 type counter = io.Closer
 
+// reasonsOf returns what was lost by its reasons.
+func reasonsOf(t *export.Totals) map[string]uint64 {
+	by := map[string]uint64{}
+	for reason, n := range t.LostBy {
+		by[export.Reason(reason).String()] = n
+	}
+	return by
+}
+
 // metricsStatus is the state of the agent for its metrics.
 func (a *agent) metricsStatus() metrics.Status {
 	kept := a.history.Status()
@@ -124,12 +131,10 @@ func (a *agent) metricsStatus() metrics.Status {
 	a.mu.Lock()
 	s.ConfigError, s.Warnings, s.ProgramsTimed = a.configError != "", len(a.warnings), a.counting != nil
 	a.mu.Unlock()
-	if e := a.export.Status(); e.Queued > 0 || e.Endpoint != "" {
+	if e := a.export.Status(); e.Queued+e.Points.Queued > 0 || e.Endpoint != "" {
 		s.Export = &metrics.Export{Sent: e.Sent, QueueBytes: e.QueueBytes, LimitBytes: e.LimitBytes,
-			Failing: e.Error != "", Lost: map[string]uint64{}}
-		for reason, n := range e.LostBy {
-			s.Export.Lost[export.Reason(reason).String()] = n
-		}
+			Failing: e.Error != "", Lost: reasonsOf(&e.Totals), SentPoints: e.Points.Sent,
+			FailingPoints: e.Points.Error != "", LostPoints: reasonsOf(&e.Points)}
 	}
 	o := a.observer.Load()
 	if o == nil {

@@ -76,6 +76,7 @@ const (
 	famRefused
 	famInfo
 	famExport
+	famExportLost
 	numFamilies
 )
 
@@ -329,14 +330,23 @@ var families = [numFamilies]family{
 	},
 	famExport: {
 		name: "export",
-		doc: "The [export](otlp.md) of events to a collector, where there is one. `orb8_lost_events_total` has its " +
-			"losses.",
+		doc: "The [export](otlp.md) to a collector, where there is one. `orb8_lost_events_total` has the losses of " +
+			"events.",
 		metrics: []metric{
 			{name: "orb8_export_records_total", help: "Records that the collector has accepted."},
 			{name: "orb8_export_queue_bytes", kind: gauge, help: "Bytes that wait for the collector."},
 			{name: "orb8_export_queue_limit_bytes", kind: gauge, help: "Most bytes that may wait."},
-			{name: "orb8_export_failing", kind: gauge, help: "Whether the last attempt to send has failed."},
+			{name: "orb8_export_failing", kind: gauge, help: "Whether the last attempt to send events has failed."},
+			{name: "orb8_export_points_total", help: "Points of metrics that the collector has accepted."},
+			{name: "orb8_export_points_failing", kind: gauge,
+				help: "Whether the last attempt to send metrics has failed, or some do not fit."},
 		},
+	},
+	famExportLost: {
+		name: "export_lost", labels: []string{"reason"},
+		doc: "Losses of the export of metrics. With `reason` `replaced`, a newer snapshot took their place.",
+		metrics: []metric{{name: "orb8_export_lost_points_total",
+			help: "Points of metrics that the collector did not get, by reason."}},
 	},
 	famInfo: {
 		name: "info", labels: []string{"version", "kernel"},

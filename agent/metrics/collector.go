@@ -45,6 +45,10 @@ type Export struct {
 	Failing                      bool
 	// Lost are the records that were not delivered, by reason.
 	Lost map[string]uint64
+	// SentPoints, FailingPoints and LostPoints are those of the metrics.
+	SentPoints    uint64
+	FailingPoints bool
+	LostPoints    map[string]uint64
 }
 
 // Collector exposes a Table, and the state of the agent. It is a prometheus.Collector.
@@ -218,9 +222,13 @@ func (b *builder) addStatus(s *Status) {
 	b.add(famStatus, known, values)
 	b.add(famInfo, 1, []uint64{1}, s.Version, s.Kernel)
 	if e := s.Export; e != nil {
-		b.add(famExport, 0b1111, []uint64{e.Sent, e.QueueBytes, e.LimitBytes, oneIf(e.Failing)})
+		b.add(famExport, 0b11_1111, []uint64{e.Sent, e.QueueBytes, e.LimitBytes, oneIf(e.Failing), e.SentPoints,
+			oneIf(e.FailingPoints)})
 		for _, reason := range slices.Sorted(maps.Keys(e.Lost)) {
 			b.add(famLost, 1, []uint64{e.Lost[reason]}, "export", reason)
+		}
+		for _, reason := range slices.Sorted(maps.Keys(e.LostPoints)) {
+			b.add(famExportLost, 1, []uint64{e.LostPoints[reason]}, reason)
 		}
 	}
 	b.created = timestamp(s.ProgramsLoaded)

@@ -161,7 +161,10 @@ func orb8Dashboard() Dashboard {
 				graph("Queue", "bytes", value("orb8_export_queue_bytes", s, "node"),
 					value("orb8_export_queue_limit_bytes", s, "node").named("{{node}} limit")),
 				graph("Lost records", "ops", rate("orb8_lost_events_total", s+`, stage="export"`, "node, source")),
-				graph("Failing", "bool", value("orb8_export_failing", s, "node")),
+				graph("Failing", "bool", value("orb8_export_failing", s, "node"),
+					value("orb8_export_points_failing", s, "node").named("{{node}} metrics")),
+				graph("Delivered points of metrics", "ops", rate("orb8_export_points_total", s, "node")),
+				graph("Lost points of metrics", "ops", rate("orb8_export_lost_points_total", s, "node, reason")),
 			}},
 			{"Metrics", []Panel{
 				graph("Series", "short", value("orb8_metrics_series", s, "family")),

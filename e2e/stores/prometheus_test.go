@@ -106,8 +106,9 @@ func agentStatus() metrics.Status {
 		CertificateExpiry: now + 1e13, HistoryOldest: now - 1e11, Observing: true, HistoryBytes: 1 << 20,
 		HistoryMaximum: 1 << 25, HistoryEvents: 1, ProgramsTimed: true, Programs: []metrics.Program{{Probe: "flow",
 			Name: "tcp_sendmsg", RunNanos: now / 1e3, Runs: now / 1e6, Instructions: 1000}},
-		Export: &metrics.Export{Sent: now / 1e9, QueueBytes: 1, LimitBytes: 1 << 20,
-			Lost: map[string]uint64{"overflow": now / 1e9}}}
+		Export: &metrics.Export{Sent: now / 1e9, QueueBytes: 1, LimitBytes: 1 << 20, SentPoints: now / 1e9,
+			LostPoints: map[string]uint64{"replaced": now / 1e10},
+			Lost:       map[string]uint64{"overflow": now / 1e9}}}
 }
 
 func serverStatus() servermetrics.Status {
