@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -45,18 +46,29 @@ func (a *agent) status() *orbit.AgentStatus {
 
 // exportStatus returns nil if nothing was ever exported.
 func exportStatus(s export.Status) *orbit.ExportStatus {
-	if s.Endpoint == "" && s.Queued == 0 {
+	if s.Endpoint == "" && s.Queued == 0 && s.Points.Queued == 0 {
 		return nil
 	}
-	e := &orbit.ExportStatus{Endpoint: s.Endpoint, Queued: s.Queued, Sent: s.Sent, Lost: s.Lost,
-		LostBy: map[string]uint64{}, Pending: s.Pending, QueueBytes: s.QueueBytes, LimitBytes: s.LimitBytes,
-		LastSent: unixNano(s.LastSent), Error: s.Error, FailingSince: unixNano(s.FailingSince)}
-	for reason, n := range s.LostBy {
-		if n > 0 {
-			e.LostBy[export.Reason(reason).String()] = n
-		}
+	return &orbit.ExportStatus{Endpoint: s.Endpoint, Queued: s.Queued, Sent: s.Sent, Lost: s.Lost,
+		LostBy: lostBy(&s.Totals), Pending: s.Pending, QueueBytes: s.QueueBytes, LimitBytes: s.LimitBytes,
+		LastSent: unixNano(s.LastSent), Error: s.Error, FailingSince: unixNano(s.FailingSince),
+		Points: pointsStatus(&s.Points)}
+}
+
+// pointsStatus returns nil if no metrics were ever exported.
+func pointsStatus(t *export.Totals) *orbit.PointsStatus {
+	if t.Queued == 0 && t.Error == "" {
+		return nil
 	}
-	return e
+	return &orbit.PointsStatus{Queued: t.Queued, Sent: t.Sent, Lost: t.Lost, LostBy: lostBy(t), Pending: t.Pending,
+		LastSent: unixNano(t.LastSent), Error: t.Error, FailingSince: unixNano(t.FailingSince)}
+}
+
+// lostBy returns what was lost by its reasons, without those that have lost nothing.
+func lostBy(t *export.Totals) map[string]uint64 {
+	by := reasonsOf(t)
+	maps.DeleteFunc(by, func(_ string, n uint64) bool { return n == 0 })
+	return by
 }
 
 // unixNano returns ns since the Unix epoch; 0 for the zero time.

@@ -86,6 +86,29 @@ type exportState struct {
 	LastSent        *time.Time `json:"lastSent"`
 	Error           *string    `json:"error"`
 	FailingSince    *time.Time `json:"failingSince"`
+	// Points are those of metrics; null if no metrics are exported.
+	Points *pointsState `json:"points"`
+}
+
+// pointsState is the state of the export of metrics.
+type pointsState struct {
+	Queued       uint64            `json:"queued"`
+	Sent         uint64            `json:"sent"`
+	Lost         uint64            `json:"lost"`
+	LostBy       map[string]uint64 `json:"lostBy"`
+	Pending      uint64            `json:"pending"`
+	LastSent     *time.Time        `json:"lastSent"`
+	Error        *string           `json:"error"`
+	FailingSince *time.Time        `json:"failingSince"`
+}
+
+func pointsStateOf(s *orbit.PointsStatus) *pointsState {
+	if s == nil {
+		return nil
+	}
+	return &pointsState{Queued: s.GetQueued(), Sent: s.GetSent(), Lost: s.GetLost(), LostBy: s.GetLostBy(),
+		Pending: s.GetPending(), LastSent: instantOf(s.GetLastSent()), Error: known(s.GetError()),
+		FailingSince: instantOf(s.GetFailingSince())}
 }
 
 func exportStateOf(s *orbit.ExportStatus) *exportState {
@@ -96,21 +119,27 @@ func exportStateOf(s *orbit.ExportStatus) *exportState {
 		Endpoint: known(s.GetEndpoint()), Queued: s.GetQueued(), Sent: s.GetSent(), Lost: s.GetLost(),
 		LostBy: s.GetLostBy(), Pending: s.GetPending(), QueueBytes: s.GetQueueBytes(),
 		QueueLimitBytes: s.GetLimitBytes(), LastSent: instantOf(s.GetLastSent()), Error: known(s.GetError()),
-		FailingSince: instantOf(s.GetFailingSince()),
+		FailingSince: instantOf(s.GetFailingSince()), Points: pointsStateOf(s.GetPoints()),
 	}
 }
 
 // cell is the state in a table.
 func (s *exportState) cell() string {
-	switch {
-	case s == nil:
+	if s == nil {
 		return "off"
-	case s.Error != nil && s.FailingSince != nil:
-		return fmt.Sprintf("failing, %d sent, %d lost", s.Sent, s.Lost)
-	case s.Lost > 0:
-		return fmt.Sprintf("%d sent, %d lost", s.Sent, s.Lost)
 	}
-	return fmt.Sprintf("%d sent", s.Sent)
+	failing := s.Error != nil && s.FailingSince != nil || s.Points != nil && s.Points.Error != nil
+	text := fmt.Sprintf("%d sent", s.Sent)
+	if failing {
+		text = "failing, " + text
+	}
+	if failing || s.Lost > 0 {
+		text += fmt.Sprintf(", %d lost", s.Lost)
+	}
+	if s.Points != nil {
+		text += fmt.Sprintf(", %d points", s.Points.Sent)
+	}
+	return text
 }
 
 func agentStates(answer *orbit.NodesAnswer) (states []agentState) {
@@ -225,12 +254,11 @@ func agentLines(states []agentState) (lines []string) {
 			lines = append(lines, fmt.Sprintf("%s: the configuration is wrong, and the one before is in force: %s",
 				s.Node, *s.ConfigError))
 		}
-		if e := s.Export; e != nil && e.Error != nil {
-			since := ""
-			if e.FailingSince != nil {
-				since = " since " + e.FailingSince.Format(time.RFC3339)
+		if e := s.Export; e != nil {
+			lines = appendFailure(lines, s.Node+": export to "+endpointOf(e), e.Error, e.FailingSince)
+			if p := e.Points; p != nil {
+				lines = appendFailure(lines, s.Node+": export of metrics to "+endpointOf(e), p.Error, p.FailingSince)
 			}
-			lines = append(lines, fmt.Sprintf("%s: export to %s fails%s: %s", s.Node, endpointOf(e), since, *e.Error))
 		}
 		if skew := time.Duration(*s.ClockSkewMicros) * time.Microsecond; skew.Abs() > maxSkew {
 			lines = append(lines, fmt.Sprintf("%s: its clock differs from the server's by %v: events of other nodes "+
@@ -241,6 +269,18 @@ func agentLines(states []agentState) (lines []string) {
 		}
 	}
 	return lines
+}
+
+// appendFailure appends that an export fails, if it does.
+func appendFailure(lines []string, what string, failed *string, at *time.Time) []string {
+	if failed == nil {
+		return lines
+	}
+	since := ""
+	if at != nil {
+		since = " since " + at.Format(time.RFC3339)
+	}
+	return append(lines, what+" fails"+since+": "+*failed)
 }
 
 func endpointOf(s *exportState) string {

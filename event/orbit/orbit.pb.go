@@ -1702,8 +1702,10 @@ type ExportStatus struct {
 	// Time of the last request that was accepted, ns since the Unix epoch; 0: none.
 	LastSent uint64 `protobuf:"fixed64,9,opt,name=last_sent,json=lastSent,proto3" json:"last_sent,omitempty"`
 	// Why the last attempt failed, and since when they do.
-	Error         string `protobuf:"bytes,10,opt,name=error,proto3" json:"error,omitempty"`
-	FailingSince  uint64 `protobuf:"fixed64,11,opt,name=failing_since,json=failingSince,proto3" json:"failing_since,omitempty"`
+	Error        string `protobuf:"bytes,10,opt,name=error,proto3" json:"error,omitempty"`
+	FailingSince uint64 `protobuf:"fixed64,11,opt,name=failing_since,json=failingSince,proto3" json:"failing_since,omitempty"`
+	// Points of metrics. Absent: none were exported since the start.
+	Points        *PointsStatus `protobuf:"bytes,12,opt,name=points,proto3" json:"points,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1815,6 +1817,114 @@ func (x *ExportStatus) GetFailingSince() uint64 {
 	return 0
 }
 
+func (x *ExportStatus) GetPoints() *PointsStatus {
+	if x != nil {
+		return x.Points
+	}
+	return nil
+}
+
+// PointsStatus is of the export of metrics. queued = sent + lost + pending.
+type PointsStatus struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Queued        uint64                 `protobuf:"varint,1,opt,name=queued,proto3" json:"queued,omitempty"`
+	Sent          uint64                 `protobuf:"varint,2,opt,name=sent,proto3" json:"sent,omitempty"`
+	Lost          uint64                 `protobuf:"varint,3,opt,name=lost,proto3" json:"lost,omitempty"`
+	LostBy        map[string]uint64      `protobuf:"bytes,4,rep,name=lost_by,json=lostBy,proto3" json:"lost_by,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Pending       uint64                 `protobuf:"varint,5,opt,name=pending,proto3" json:"pending,omitempty"`
+	LastSent      uint64                 `protobuf:"fixed64,6,opt,name=last_sent,json=lastSent,proto3" json:"last_sent,omitempty"`
+	Error         string                 `protobuf:"bytes,7,opt,name=error,proto3" json:"error,omitempty"`
+	FailingSince  uint64                 `protobuf:"fixed64,8,opt,name=failing_since,json=failingSince,proto3" json:"failing_since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PointsStatus) Reset() {
+	*x = PointsStatus{}
+	mi := &file_orbit_orbit_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PointsStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PointsStatus) ProtoMessage() {}
+
+func (x *PointsStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_orbit_orbit_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PointsStatus.ProtoReflect.Descriptor instead.
+func (*PointsStatus) Descriptor() ([]byte, []int) {
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *PointsStatus) GetQueued() uint64 {
+	if x != nil {
+		return x.Queued
+	}
+	return 0
+}
+
+func (x *PointsStatus) GetSent() uint64 {
+	if x != nil {
+		return x.Sent
+	}
+	return 0
+}
+
+func (x *PointsStatus) GetLost() uint64 {
+	if x != nil {
+		return x.Lost
+	}
+	return 0
+}
+
+func (x *PointsStatus) GetLostBy() map[string]uint64 {
+	if x != nil {
+		return x.LostBy
+	}
+	return nil
+}
+
+func (x *PointsStatus) GetPending() uint64 {
+	if x != nil {
+		return x.Pending
+	}
+	return 0
+}
+
+func (x *PointsStatus) GetLastSent() uint64 {
+	if x != nil {
+		return x.LastSent
+	}
+	return 0
+}
+
+func (x *PointsStatus) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *PointsStatus) GetFailingSince() uint64 {
+	if x != nil {
+		return x.FailingSince
+	}
+	return 0
+}
+
 type HistoryStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Events        uint64                 `protobuf:"varint,1,opt,name=events,proto3" json:"events,omitempty"`
@@ -1828,7 +1938,7 @@ type HistoryStatus struct {
 
 func (x *HistoryStatus) Reset() {
 	*x = HistoryStatus{}
-	mi := &file_orbit_orbit_proto_msgTypes[20]
+	mi := &file_orbit_orbit_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1840,7 +1950,7 @@ func (x *HistoryStatus) String() string {
 func (*HistoryStatus) ProtoMessage() {}
 
 func (x *HistoryStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[20]
+	mi := &file_orbit_orbit_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1853,7 +1963,7 @@ func (x *HistoryStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryStatus.ProtoReflect.Descriptor instead.
 func (*HistoryStatus) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{20}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *HistoryStatus) GetEvents() uint64 {
@@ -1904,7 +2014,7 @@ type CertifyRequest struct {
 
 func (x *CertifyRequest) Reset() {
 	*x = CertifyRequest{}
-	mi := &file_orbit_orbit_proto_msgTypes[21]
+	mi := &file_orbit_orbit_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1916,7 +2026,7 @@ func (x *CertifyRequest) String() string {
 func (*CertifyRequest) ProtoMessage() {}
 
 func (x *CertifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[21]
+	mi := &file_orbit_orbit_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1929,7 +2039,7 @@ func (x *CertifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CertifyRequest.ProtoReflect.Descriptor instead.
 func (*CertifyRequest) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{21}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CertifyRequest) GetProtocol() uint32 {
@@ -1963,7 +2073,7 @@ type CertifyAnswer struct {
 
 func (x *CertifyAnswer) Reset() {
 	*x = CertifyAnswer{}
-	mi := &file_orbit_orbit_proto_msgTypes[22]
+	mi := &file_orbit_orbit_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1975,7 +2085,7 @@ func (x *CertifyAnswer) String() string {
 func (*CertifyAnswer) ProtoMessage() {}
 
 func (x *CertifyAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_orbit_orbit_proto_msgTypes[22]
+	mi := &file_orbit_orbit_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1988,7 +2098,7 @@ func (x *CertifyAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CertifyAnswer.ProtoReflect.Descriptor instead.
 func (*CertifyAnswer) Descriptor() ([]byte, []int) {
-	return file_orbit_orbit_proto_rawDescGZIP(), []int{22}
+	return file_orbit_orbit_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CertifyAnswer) GetChain() [][]byte {
@@ -2149,7 +2259,7 @@ const file_orbit_orbit_proto_rawDesc = "" +
 	"\fconfig_error\x18\t \x01(\tR\vconfigError\x12\x1a\n" +
 	"\bwarnings\x18\n" +
 	" \x03(\tR\bwarnings\x123\n" +
-	"\x06export\x18\v \x01(\v2\x1b.orb8.orbit.v1.ExportStatusR\x06export\"\x9b\x03\n" +
+	"\x06export\x18\v \x01(\v2\x1b.orb8.orbit.v1.ExportStatusR\x06export\"\xd0\x03\n" +
 	"\fExportStatus\x12\x1a\n" +
 	"\bendpoint\x18\x01 \x01(\tR\bendpoint\x12\x16\n" +
 	"\x06queued\x18\x02 \x01(\x04R\x06queued\x12\x12\n" +
@@ -2164,7 +2274,20 @@ const file_orbit_orbit_proto_rawDesc = "" +
 	"\tlast_sent\x18\t \x01(\x06R\blastSent\x12\x14\n" +
 	"\x05error\x18\n" +
 	" \x01(\tR\x05error\x12#\n" +
-	"\rfailing_since\x18\v \x01(\x06R\ffailingSince\x1a9\n" +
+	"\rfailing_since\x18\v \x01(\x06R\ffailingSince\x123\n" +
+	"\x06points\x18\f \x01(\v2\x1b.orb8.orbit.v1.PointsStatusR\x06points\x1a9\n" +
+	"\vLostByEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xbd\x02\n" +
+	"\fPointsStatus\x12\x16\n" +
+	"\x06queued\x18\x01 \x01(\x04R\x06queued\x12\x12\n" +
+	"\x04sent\x18\x02 \x01(\x04R\x04sent\x12\x12\n" +
+	"\x04lost\x18\x03 \x01(\x04R\x04lost\x12@\n" +
+	"\alost_by\x18\x04 \x03(\v2'.orb8.orbit.v1.PointsStatus.LostByEntryR\x06lostBy\x12\x18\n" +
+	"\apending\x18\x05 \x01(\x04R\apending\x12\x1b\n" +
+	"\tlast_sent\x18\x06 \x01(\x06R\blastSent\x12\x14\n" +
+	"\x05error\x18\a \x01(\tR\x05error\x12#\n" +
+	"\rfailing_since\x18\b \x01(\x06R\ffailingSince\x1a9\n" +
 	"\vLostByEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\x8e\x01\n" +
@@ -2215,7 +2338,7 @@ func file_orbit_orbit_proto_rawDescGZIP() []byte {
 }
 
 var file_orbit_orbit_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_orbit_orbit_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_orbit_orbit_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_orbit_orbit_proto_goTypes = []any{
 	(NodeAnswer)(0),            // 0: orb8.orbit.v1.NodeAnswer
 	(*Selection)(nil),          // 1: orb8.orbit.v1.Selection
@@ -2238,19 +2361,21 @@ var file_orbit_orbit_proto_goTypes = []any{
 	(*AgentStatusRequest)(nil), // 18: orb8.orbit.v1.AgentStatusRequest
 	(*AgentStatus)(nil),        // 19: orb8.orbit.v1.AgentStatus
 	(*ExportStatus)(nil),       // 20: orb8.orbit.v1.ExportStatus
-	(*HistoryStatus)(nil),      // 21: orb8.orbit.v1.HistoryStatus
-	(*CertifyRequest)(nil),     // 22: orb8.orbit.v1.CertifyRequest
-	(*CertifyAnswer)(nil),      // 23: orb8.orbit.v1.CertifyAnswer
-	nil,                        // 24: orb8.orbit.v1.StreamRequest.NodeSinceEntry
-	nil,                        // 25: orb8.orbit.v1.ExportStatus.LostByEntry
-	(*event.Event)(nil),        // 26: orb8.event.v1.Event
+	(*PointsStatus)(nil),       // 21: orb8.orbit.v1.PointsStatus
+	(*HistoryStatus)(nil),      // 22: orb8.orbit.v1.HistoryStatus
+	(*CertifyRequest)(nil),     // 23: orb8.orbit.v1.CertifyRequest
+	(*CertifyAnswer)(nil),      // 24: orb8.orbit.v1.CertifyAnswer
+	nil,                        // 25: orb8.orbit.v1.StreamRequest.NodeSinceEntry
+	nil,                        // 26: orb8.orbit.v1.ExportStatus.LostByEntry
+	nil,                        // 27: orb8.orbit.v1.PointsStatus.LostByEntry
+	(*event.Event)(nil),        // 28: orb8.event.v1.Event
 }
 var file_orbit_orbit_proto_depIdxs = []int32{
 	1,  // 0: orb8.orbit.v1.StreamRequest.selection:type_name -> orb8.orbit.v1.Selection
-	24, // 1: orb8.orbit.v1.StreamRequest.node_since:type_name -> orb8.orbit.v1.StreamRequest.NodeSinceEntry
+	25, // 1: orb8.orbit.v1.StreamRequest.node_since:type_name -> orb8.orbit.v1.StreamRequest.NodeSinceEntry
 	1,  // 2: orb8.orbit.v1.QueryRequest.selection:type_name -> orb8.orbit.v1.Selection
 	3,  // 3: orb8.orbit.v1.QueryFlowsRequest.query:type_name -> orb8.orbit.v1.QueryRequest
-	26, // 4: orb8.orbit.v1.Answer.events:type_name -> orb8.event.v1.Event
+	28, // 4: orb8.orbit.v1.Answer.events:type_name -> orb8.event.v1.Event
 	6,  // 5: orb8.orbit.v1.Answer.coverage:type_name -> orb8.orbit.v1.Coverage
 	8,  // 6: orb8.orbit.v1.Coverage.nodes:type_name -> orb8.orbit.v1.NodeCoverage
 	7,  // 7: orb8.orbit.v1.Coverage.store:type_name -> orb8.orbit.v1.StoreCoverage
@@ -2262,35 +2387,37 @@ var file_orbit_orbit_proto_depIdxs = []int32{
 	13, // 13: orb8.orbit.v1.AgentStreamRequest.selection:type_name -> orb8.orbit.v1.NodeSelection
 	13, // 14: orb8.orbit.v1.AgentQueryRequest.selection:type_name -> orb8.orbit.v1.NodeSelection
 	17, // 15: orb8.orbit.v1.AgentBatch.hello:type_name -> orb8.orbit.v1.AgentHello
-	26, // 16: orb8.orbit.v1.AgentBatch.events:type_name -> orb8.event.v1.Event
+	28, // 16: orb8.orbit.v1.AgentBatch.events:type_name -> orb8.event.v1.Event
 	9,  // 17: orb8.orbit.v1.AgentHello.gaps:type_name -> orb8.orbit.v1.Span
 	17, // 18: orb8.orbit.v1.AgentStatus.hello:type_name -> orb8.orbit.v1.AgentHello
-	21, // 19: orb8.orbit.v1.AgentStatus.history:type_name -> orb8.orbit.v1.HistoryStatus
+	22, // 19: orb8.orbit.v1.AgentStatus.history:type_name -> orb8.orbit.v1.HistoryStatus
 	20, // 20: orb8.orbit.v1.AgentStatus.export:type_name -> orb8.orbit.v1.ExportStatus
-	25, // 21: orb8.orbit.v1.ExportStatus.lost_by:type_name -> orb8.orbit.v1.ExportStatus.LostByEntry
-	2,  // 22: orb8.orbit.v1.OrbitService.StreamEvents:input_type -> orb8.orbit.v1.StreamRequest
-	3,  // 23: orb8.orbit.v1.OrbitService.QueryEvents:input_type -> orb8.orbit.v1.QueryRequest
-	2,  // 24: orb8.orbit.v1.OrbitService.StreamFlows:input_type -> orb8.orbit.v1.StreamRequest
-	4,  // 25: orb8.orbit.v1.OrbitService.QueryFlows:input_type -> orb8.orbit.v1.QueryFlowsRequest
-	10, // 26: orb8.orbit.v1.OrbitService.Nodes:input_type -> orb8.orbit.v1.NodesRequest
-	14, // 27: orb8.orbit.v1.Agent.Stream:input_type -> orb8.orbit.v1.AgentStreamRequest
-	15, // 28: orb8.orbit.v1.Agent.Query:input_type -> orb8.orbit.v1.AgentQueryRequest
-	18, // 29: orb8.orbit.v1.Agent.Status:input_type -> orb8.orbit.v1.AgentStatusRequest
-	22, // 30: orb8.orbit.v1.Certificates.Certify:input_type -> orb8.orbit.v1.CertifyRequest
-	5,  // 31: orb8.orbit.v1.OrbitService.StreamEvents:output_type -> orb8.orbit.v1.Answer
-	5,  // 32: orb8.orbit.v1.OrbitService.QueryEvents:output_type -> orb8.orbit.v1.Answer
-	5,  // 33: orb8.orbit.v1.OrbitService.StreamFlows:output_type -> orb8.orbit.v1.Answer
-	5,  // 34: orb8.orbit.v1.OrbitService.QueryFlows:output_type -> orb8.orbit.v1.Answer
-	11, // 35: orb8.orbit.v1.OrbitService.Nodes:output_type -> orb8.orbit.v1.NodesAnswer
-	16, // 36: orb8.orbit.v1.Agent.Stream:output_type -> orb8.orbit.v1.AgentBatch
-	16, // 37: orb8.orbit.v1.Agent.Query:output_type -> orb8.orbit.v1.AgentBatch
-	19, // 38: orb8.orbit.v1.Agent.Status:output_type -> orb8.orbit.v1.AgentStatus
-	23, // 39: orb8.orbit.v1.Certificates.Certify:output_type -> orb8.orbit.v1.CertifyAnswer
-	31, // [31:40] is the sub-list for method output_type
-	22, // [22:31] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	26, // 21: orb8.orbit.v1.ExportStatus.lost_by:type_name -> orb8.orbit.v1.ExportStatus.LostByEntry
+	21, // 22: orb8.orbit.v1.ExportStatus.points:type_name -> orb8.orbit.v1.PointsStatus
+	27, // 23: orb8.orbit.v1.PointsStatus.lost_by:type_name -> orb8.orbit.v1.PointsStatus.LostByEntry
+	2,  // 24: orb8.orbit.v1.OrbitService.StreamEvents:input_type -> orb8.orbit.v1.StreamRequest
+	3,  // 25: orb8.orbit.v1.OrbitService.QueryEvents:input_type -> orb8.orbit.v1.QueryRequest
+	2,  // 26: orb8.orbit.v1.OrbitService.StreamFlows:input_type -> orb8.orbit.v1.StreamRequest
+	4,  // 27: orb8.orbit.v1.OrbitService.QueryFlows:input_type -> orb8.orbit.v1.QueryFlowsRequest
+	10, // 28: orb8.orbit.v1.OrbitService.Nodes:input_type -> orb8.orbit.v1.NodesRequest
+	14, // 29: orb8.orbit.v1.Agent.Stream:input_type -> orb8.orbit.v1.AgentStreamRequest
+	15, // 30: orb8.orbit.v1.Agent.Query:input_type -> orb8.orbit.v1.AgentQueryRequest
+	18, // 31: orb8.orbit.v1.Agent.Status:input_type -> orb8.orbit.v1.AgentStatusRequest
+	23, // 32: orb8.orbit.v1.Certificates.Certify:input_type -> orb8.orbit.v1.CertifyRequest
+	5,  // 33: orb8.orbit.v1.OrbitService.StreamEvents:output_type -> orb8.orbit.v1.Answer
+	5,  // 34: orb8.orbit.v1.OrbitService.QueryEvents:output_type -> orb8.orbit.v1.Answer
+	5,  // 35: orb8.orbit.v1.OrbitService.StreamFlows:output_type -> orb8.orbit.v1.Answer
+	5,  // 36: orb8.orbit.v1.OrbitService.QueryFlows:output_type -> orb8.orbit.v1.Answer
+	11, // 37: orb8.orbit.v1.OrbitService.Nodes:output_type -> orb8.orbit.v1.NodesAnswer
+	16, // 38: orb8.orbit.v1.Agent.Stream:output_type -> orb8.orbit.v1.AgentBatch
+	16, // 39: orb8.orbit.v1.Agent.Query:output_type -> orb8.orbit.v1.AgentBatch
+	19, // 40: orb8.orbit.v1.Agent.Status:output_type -> orb8.orbit.v1.AgentStatus
+	24, // 41: orb8.orbit.v1.Certificates.Certify:output_type -> orb8.orbit.v1.CertifyAnswer
+	33, // [33:42] is the sub-list for method output_type
+	24, // [24:33] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_orbit_orbit_proto_init() }
@@ -2304,7 +2431,7 @@ func file_orbit_orbit_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orbit_orbit_proto_rawDesc), len(file_orbit_orbit_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   25,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   3,
 		},
