@@ -7,12 +7,13 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/orb8-dev/kubectl-orb8/internal/exportconfig"
 )
 
-// OTLP is the export of events to an OpenTelemetry collector.
+// OTLP is the export of events and metrics to an OpenTelemetry collector.
 type OTLP struct {
 	// Endpoint is host:port, or a URL with protocol http.
 	Endpoint string `json:"endpoint"`
@@ -20,6 +21,10 @@ type OTLP struct {
 	Protocol string `json:"protocol,omitempty"`
 	// Insecure sends without TLS.
 	Insecure bool `json:"insecure,omitempty"`
+	// Signals are what is exported: logs (events), metrics, or both; none: logs.
+	Signals []string `json:"signals,omitempty"`
+	// MetricsInterval is the time between two snapshots of the metrics; 0: agents' default.
+	MetricsInterval metav1.Duration `json:"metricsInterval,omitzero"`
 	// Kinds are the exported kinds of events; none: those of agents' default.
 	Kinds []string `json:"kinds,omitempty"`
 	// Updates is how long changes of a living flow may wait, or all; 0: agents' default.
@@ -66,7 +71,8 @@ func (o *OTLP) validate(recorded []string) error {
 
 // config is the section export of the agents' configuration.
 func (o *OTLP) config() *exportconfig.Config {
-	c := &exportconfig.Config{Endpoint: o.Endpoint, Protocol: o.Protocol, Kinds: o.Kinds, Updates: o.Updates}
+	c := &exportconfig.Config{Endpoint: o.Endpoint, Protocol: o.Protocol, Signals: o.Signals,
+		MetricsInterval: o.MetricsInterval, Kinds: o.Kinds, Updates: o.Updates}
 	c.TLS.Insecure = o.Insecure
 	if o.CASecret != "" {
 		c.TLS.CAFile = tokenDir + "/" + caFile

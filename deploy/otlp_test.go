@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/orb8-dev/kubectl-orb8/internal/exportconfig"
@@ -19,6 +20,7 @@ func TestOTLP_AgentsTakeIt(t *testing.T) {
 		"grpc":     {Endpoint: "collector.monitoring:4317"},
 		"insecure": {Endpoint: "[fd00::1]:4317", Insecure: true, HeadersSecret: "token"},
 		"http": {Endpoint: "https://collector.monitoring:4318/otlp", Protocol: "http", Kinds: []string{"flow", "exec"},
+			Signals: []string{"logs", "metrics"}, MetricsInterval: metav1.Duration{Duration: 15 * time.Second},
 			Updates: exportconfig.Updates(time.Minute), HeadersSecret: "token", CASecret: "ca", ClientSecret: "client"},
 		"insecure http": {Endpoint: "http://collector:4318", Protocol: "http", Insecure: true, Updates: exportconfig.UpdatesAll},
 	} {
@@ -43,7 +45,9 @@ func TestOTLP_AgentsTakeIt(t *testing.T) {
 			continue
 		}
 		config.Export.Complete(config.Kinds)
-		if err := config.Export.Validate(config.Kinds); err != nil || config.Export.Endpoint != o.Endpoint {
+		if err := config.Export.Validate(config.Kinds); err != nil || config.Export.Endpoint != o.Endpoint ||
+			config.Export.Has("metrics") != (len(o.Signals) > 0) || o.MetricsInterval.Duration > 0 &&
+			config.Export.MetricsInterval != o.MetricsInterval {
 			t.Errorf("%s: %+v, %v", name, config.Export, err)
 		}
 	}
@@ -88,6 +92,9 @@ func TestOTLP_ErrorsNameTheField(t *testing.T) {
 		"otlp.caSecret":      {Endpoint: "c:1", CASecret: "ca", Insecure: true},
 		"otlp.clientSecret":  {Endpoint: "c:1", ClientSecret: Authority},
 		"otlp.updates":       {Endpoint: "c:1", Updates: 1},
+		"otlp.signals":       {Endpoint: "c:1", Signals: []string{"traces"}},
+		"otlp.metricsInterval": {Endpoint: "c:1", Signals: []string{"metrics"},
+			MetricsInterval: metav1.Duration{Duration: time.Second}},
 	} {
 		v := defaults()
 		v.OTLP = o

@@ -256,6 +256,7 @@ var valueFlags = map[string]string{
 	"historyMemory": "--history-memory", "nodeSelector": "--node-selector", "oldestKernel": "--oldest-kernel",
 	"authoritySecret": "--authority-secret", "metricsAuth": "--metrics-auth",
 	"otlp.endpoint": "--otlp-endpoint", "otlp.protocol": "--otlp-protocol",
+	"otlp.signals": "--otlp-signals", "otlp.metricsInterval": "--otlp-metrics-interval",
 	"otlp.kinds": "--otlp-kinds", "otlp.updates": "--otlp-updates", "otlp.headersSecret": "--otlp-headers-secret",
 	"otlp.caSecret": "--otlp-ca-secret", "otlp.clientSecret": "--otlp-client-secret",
 	"history.url": "--history-url", "history.resource": "--history-resource",

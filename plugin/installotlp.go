@@ -16,10 +16,13 @@ type otlpOptions struct {
 }
 
 func (o *otlpOptions) bind(flags *pflag.FlagSet) {
-	flags.StringVar(&o.Endpoint, "otlp-endpoint", "", "Send events to this OpenTelemetry collector, host:port or "+
-		"with --otlp-protocol=http a URL; \"\" switches it off (see docs/otlp.md)")
+	flags.StringVar(&o.Endpoint, "otlp-endpoint", "", "Send events, or metrics, to this OpenTelemetry collector, "+
+		"host:port or with --otlp-protocol=http a URL; \"\" switches it off (see docs/otlp.md)")
 	flags.StringVar(&o.Protocol, "otlp-protocol", "", "grpc or http (default grpc)")
-	flags.BoolVar(&o.Insecure, "otlp-insecure", false, "Send events without TLS")
+	flags.BoolVar(&o.Insecure, "otlp-insecure", false, "Send without TLS")
+	flags.StringSliceVar(&o.Signals, "otlp-signals", nil, "What to send: logs (events), metrics, or both (default logs)")
+	flags.DurationVar(&o.MetricsInterval.Duration, "otlp-metrics-interval", 0,
+		"Time between two snapshots of the metrics (default 1m)")
 	flags.StringSliceVar(&o.Kinds, "otlp-kinds", nil,
 		"Kinds of events to send, of the recorded ones (default flow, tcp, dns, drop)")
 	flags.StringVar(&o.updates, "otlp-updates", "", "Longest time from a change of a living flow to its record, "+
@@ -44,13 +47,15 @@ func (o *otlpOptions) override(flags *pflag.FlagSet, v *deploy.Values) error {
 	}
 	changed := false
 	for flag, set := range map[string]func(){
-		"otlp-endpoint":       func() { next.Endpoint = o.Endpoint },
-		"otlp-protocol":       func() { next.Protocol = o.Protocol },
-		"otlp-insecure":       func() { next.Insecure = o.Insecure },
-		"otlp-kinds":          func() { next.Kinds = o.Kinds },
-		"otlp-headers-secret": func() { next.HeadersSecret = o.HeadersSecret },
-		"otlp-ca-secret":      func() { next.CASecret = o.CASecret },
-		"otlp-client-secret":  func() { next.ClientSecret = o.ClientSecret },
+		"otlp-endpoint":         func() { next.Endpoint = o.Endpoint },
+		"otlp-protocol":         func() { next.Protocol = o.Protocol },
+		"otlp-insecure":         func() { next.Insecure = o.Insecure },
+		"otlp-signals":          func() { next.Signals = o.Signals },
+		"otlp-metrics-interval": func() { next.MetricsInterval = o.MetricsInterval },
+		"otlp-kinds":            func() { next.Kinds = o.Kinds },
+		"otlp-headers-secret":   func() { next.HeadersSecret = o.HeadersSecret },
+		"otlp-ca-secret":        func() { next.CASecret = o.CASecret },
+		"otlp-client-secret":    func() { next.ClientSecret = o.ClientSecret },
 	} {
 		if flags.Changed(flag) {
 			changed = true

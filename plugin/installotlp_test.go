@@ -2,9 +2,12 @@ package plugin
 
 import (
 	"reflect"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/pflag"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/orb8-dev/kubectl-orb8/deploy"
 	"github.com/orb8-dev/kubectl-orb8/internal/exportconfig"
@@ -24,8 +27,10 @@ func TestInstall_OTLPFlags(t *testing.T) {
 		"one change": {[]string{"--otlp-updates=all"}, before,
 			&deploy.OTLP{Endpoint: "c:4317", HeadersSecret: "token", Updates: exportconfig.UpdatesAll}},
 		"all": {[]string{"--otlp-endpoint=http://c", "--otlp-protocol=http", "--otlp-insecure",
-			"--otlp-kinds=flow,exec", "--otlp-headers-secret=a", "--otlp-ca-secret=b", "--otlp-client-secret=c"}, nil,
+			"--otlp-kinds=flow,exec", "--otlp-headers-secret=a", "--otlp-ca-secret=b", "--otlp-client-secret=c",
+			"--otlp-signals=logs,metrics", "--otlp-metrics-interval=30s"}, nil,
 			&deploy.OTLP{Endpoint: "http://c", Protocol: "http", Insecure: true, Kinds: []string{"flow", "exec"},
+				Signals: []string{"logs", "metrics"}, MetricsInterval: metav1.Duration{Duration: 30 * time.Second},
 				HeadersSecret: "a", CASecret: "b", ClientSecret: "c"}},
 	} {
 		o := &installOptions{kube: newKubeFlags()}
@@ -44,6 +49,34 @@ func TestInstall_OTLPFlags(t *testing.T) {
 	}
 	if !reflect.DeepEqual(before, &deploy.OTLP{Endpoint: "c:4317", HeadersSecret: "token"}) {
 		t.Error("the values of before were changed")
+	}
+}
+
+// TestInstall_WrongOTLPFlags holds that an error names the flag.
+func TestInstall_WrongOTLPFlags(t *testing.T) {
+	for args, want := range map[string]string{
+		"--otlp-updates=never":                              `--otlp-updates "never": want all, or a duration`,
+		"--otlp-updates=1s":                                 "--otlp-updates 1s: want all, or 10s to 24h0m0s",
+		"--otlp-signals=traces":                             "--otlp-signals traces: want logs, metrics, or both",
+		"--otlp-metrics-interval=1m":                        "--otlp-metrics-interval 1m0s: want none, unless metrics",
+		"--otlp-signals=metrics --otlp-metrics-interval=1s": "--otlp-metrics-interval 1s: want 5s to 1h0m0s",
+		"--otlp-protocol=udp":                               "--otlp-protocol udp: want grpc or http",
+		"--otlp-endpoint=c":                                 "--otlp-endpoint c: want host:port",
+	} {
+		o := &installOptions{kube: newKubeFlags()}
+		flags := pflag.NewFlagSet("install", pflag.ContinueOnError)
+		o.bind(flags)
+		if err := flags.Parse(append([]string{"--otlp-endpoint=c:4317"}, strings.Fields(args)...)); err != nil {
+			t.Fatal(err)
+		}
+		values := deploy.Default("orb8-system", "v1", "image")
+		err := o.override(flags, values)
+		if err == nil {
+			err = wrongFlag(values.Validate())
+		}
+		if err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", args, err, want)
+		}
 	}
 }
 
