@@ -58,8 +58,8 @@ type MetricsOptions struct {
 	Expiry func() uint64
 }
 
-// newRegistry returns the registry of the agent's metrics, which Prometheus scrapes and the export sends, and the server
-// for Prometheus; nil: there is no port for it.
+// newRegistry returns the registry of the agent's metrics, which Prometheus scrapes and the export sends, and the
+// server for Prometheus; nil: there is no port for it.
 func (a *agent) newRegistry() (server *scrape.Server, registry *prometheus.Registry, err error) {
 	var requests func() map[int]uint64
 	if a.Metrics.Listener != nil {

@@ -141,7 +141,8 @@ func TestAgent_ExportsItsMetrics(t *testing.T) {
 	if s := a.export.Status().Points; s.Lost != 0 || s.Sent != s.Queued || s.Sent < 20 {
 		t.Errorf("%+v", s)
 	}
-	if s := a.metricsStatus().Export; s == nil || s.SentPoints < 20 || s.FailingPoints || s.LostPoints["replaced"] != 0 {
+	if s := a.metricsStatus().Export; s == nil || s.SentPoints < 20 || s.FailingPoints ||
+		s.LostPoints["replaced"] != 0 {
 		t.Errorf("%+v", s)
 	}
 }

@@ -114,8 +114,8 @@ func (v *Values) configText() string {
 	return fmt.Sprintf("kinds: [%s]\ninterval: 1s\nexport: %s\n", strings.Join(v.Kinds, ", "), v.Export())
 }
 
-// Export is the section export of the agents' configuration, in JSON, which is YAML; null: nothing is exported. Its keys
-// are in alphabetical order, as Helm writes them.
+// Export is the section export of the agents' configuration, in JSON, which is YAML; null: nothing is exported. Its
+// keys are in alphabetical order, as Helm writes them.
 func (v *Values) Export() json.RawMessage {
 	if v.OTLP == nil {
 		return json.RawMessage("null")

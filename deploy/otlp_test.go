@@ -22,7 +22,8 @@ func TestOTLP_AgentsTakeIt(t *testing.T) {
 		"http": {Endpoint: "https://collector.monitoring:4318/otlp", Protocol: "http", Kinds: []string{"flow", "exec"},
 			Signals: []string{"logs", "metrics"}, MetricsInterval: metav1.Duration{Duration: 15 * time.Second},
 			Updates: exportconfig.Updates(time.Minute), HeadersSecret: "token", CASecret: "ca", ClientSecret: "client"},
-		"insecure http": {Endpoint: "http://collector:4318", Protocol: "http", Insecure: true, Updates: exportconfig.UpdatesAll},
+		"insecure http": {Endpoint: "http://collector:4318", Protocol: "http", Insecure: true,
+			Updates: exportconfig.UpdatesAll},
 	} {
 		v := defaults()
 		v.Kinds, v.OTLP = append(v.Kinds, "exec"), o

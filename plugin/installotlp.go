@@ -20,7 +20,8 @@ func (o *otlpOptions) bind(flags *pflag.FlagSet) {
 		"host:port or with --otlp-protocol=http a URL; \"\" switches it off (see docs/otlp.md)")
 	flags.StringVar(&o.Protocol, "otlp-protocol", "", "grpc or http (default grpc)")
 	flags.BoolVar(&o.Insecure, "otlp-insecure", false, "Send without TLS")
-	flags.StringSliceVar(&o.Signals, "otlp-signals", nil, "What to send: logs (events), metrics, or both (default logs)")
+	flags.StringSliceVar(&o.Signals, "otlp-signals", nil,
+		"What to send: logs (events), metrics, or both (default logs)")
 	flags.DurationVar(&o.MetricsInterval.Duration, "otlp-metrics-interval", 0,
 		"Time between two snapshots of the metrics (default 1m)")
 	flags.StringSliceVar(&o.Kinds, "otlp-kinds", nil,

@@ -23,7 +23,7 @@ type client struct {
 	failures  int       // since the last success
 	began     time.Time // when the present request was sent for the first time; zero: it was not
 	logged    time.Time
-	// problem is what an accepted request does not mend.
+	// problem is what stays wrong when a request is accepted; empty: nothing.
 	problem string
 }
 
@@ -31,7 +31,7 @@ type client struct {
 type result int
 
 const (
-	// kept: it is to be sent again.
+	// kept: the same request is to be tried later.
 	kept result = iota
 	delivered
 	lost

@@ -27,7 +27,7 @@ type snapshots struct {
 	envelope *request.Envelope // for config
 	// waiting are the requests of the present snapshot that were not delivered.
 	waiting []otlpmetric.Request
-	// due is when the next snapshot is to be taken, after when the collector may be asked again.
+	// due is when the next snapshot is to be taken, after when the next request may be sent.
 	due, after time.Time
 }
 
@@ -62,7 +62,7 @@ func (s *snapshots) end(hard context.Context) {
 		return
 	}
 	s.after = time.Time{}
-	s.take(time.Now())
+	s.gather(time.Now())
 	for len(s.waiting) > 0 {
 		timer := time.NewTimer(time.Until(s.step(hard)))
 		select {
@@ -96,7 +96,7 @@ func (s *snapshots) step(hard context.Context) time.Time {
 		return s.after
 	}
 	if !now.Before(s.due) {
-		s.take(now)
+		s.gather(now)
 	}
 	if len(s.waiting) == 0 {
 		return s.due
@@ -111,8 +111,8 @@ func (s *snapshots) step(hard context.Context) time.Time {
 	return s.after
 }
 
-// take gathers the metrics, in place of those that wait.
-func (s *snapshots) take(now time.Time) {
+// gather makes a snapshot, in place of the one that waits.
+func (s *snapshots) gather(now time.Time) {
 	interval := s.config.MetricsInterval.Duration
 	if s.due = s.due.Add(interval); !s.due.After(now) {
 		s.due = now.Add(interval)

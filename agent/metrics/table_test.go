@@ -409,8 +409,8 @@ func (k *kit) created(name string) (all []time.Time) {
 	return all
 }
 
-// TestTable_CountersSayWhenTheyBegan holds that a series which ends and comes again begins anew.
-func TestTable_CountersSayWhenTheyBegan(t *testing.T) {
+// TestTable_CreationTimes holds that a series which ends and comes again begins anew.
+func TestTable_CreationTimes(t *testing.T) {
 	k := newKit(t, Options{})
 	k.status = Status{Started: uint64(time.Unix(7, 0).UnixNano()), ProgramsLoaded: uint64(time.Unix(8, 0).UnixNano()),
 		ProgramsTimed: true, Programs: []Program{{Probe: "dns", Name: "egress", Runs: 1}}}

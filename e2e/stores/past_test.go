@@ -189,8 +189,8 @@ func awaitReady(t *testing.T, s *store) {
 func exportAll(t *testing.T, s *store, events []*event.Event) {
 	t.Helper()
 	e, stop := runExporter(t, &exportconfig.Config{Protocol: exportconfig.ProtocolHTTP,
-		Endpoint: "http://" + s.address + "/insert/opentelemetry", Kinds: recordedKinds, Updates: exportconfig.UpdatesAll},
-		recordedKinds)
+		Endpoint: "http://" + s.address + "/insert/opentelemetry", Kinds: recordedKinds,
+		Updates: exportconfig.UpdatesAll}, recordedKinds)
 	defer stop()
 	deadline := time.After(3 * time.Minute)
 	await := func(done func() bool) {

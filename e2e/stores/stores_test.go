@@ -173,7 +173,8 @@ func TestExport_VictoriaLogs(t *testing.T) {
 		t.Skip("it builds a store: make test-stores")
 	}
 	s := startStore(t)
-	send(t, &exportconfig.Config{Protocol: exportconfig.ProtocolHTTP, Endpoint: "http://" + s.address + "/insert/opentelemetry"})
+	send(t, &exportconfig.Config{Protocol: exportconfig.ProtocolHTTP,
+		Endpoint: "http://" + s.address + "/insert/opentelemetry"})
 	check(t, s)
 }
 

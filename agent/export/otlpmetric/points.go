@@ -16,7 +16,7 @@ const (
 	pointStart protowire.Number = 2
 	pointTime  protowire.Number = 3
 
-	numberDouble     protowire.Number = 4
+	numberValue     protowire.Number = 4
 	numberAttributes protowire.Number = 7
 
 	// Of HistogramDataPoint, ExponentialHistogramDataPoint and SummaryDataPoint.
@@ -57,7 +57,7 @@ func (e *encoder) encodePoint(t dto.MetricType, m *dto.Metric) (field protowire.
 	case dto.MetricType_COUNTER:
 		c := m.GetCounter()
 		e.addTimes(m, c.GetCreatedTimestamp(), true)
-		e.point = appendDouble(e.point, numberDouble, c.GetValue())
+		e.point = appendFloat(e.point, numberValue, c.GetValue())
 		e.addAttributes(numberAttributes, m)
 		return metricSum, c != nil
 	case dto.MetricType_GAUGE:
@@ -115,7 +115,7 @@ func (e *encoder) addAttributes(field protowire.Number, m *dto.Metric) {
 
 func (e *encoder) addNumber(m *dto.Metric, value float64) {
 	e.addTimes(m, nil, false)
-	e.point = appendDouble(e.point, numberDouble, value)
+	e.point = appendFloat(e.point, numberValue, value)
 	e.addAttributes(numberAttributes, m)
 }
 
@@ -130,7 +130,7 @@ func (e *encoder) addHistogram(m *dto.Metric, h *dto.Histogram) bool {
 	}
 	e.addTimes(m, h.GetCreatedTimestamp(), true)
 	e.point = appendFixed(e.point, pointCount, h.GetSampleCount())
-	e.point = appendDouble(e.point, pointSum, h.GetSampleSum())
+	e.point = appendFloat(e.point, pointSum, h.GetSampleSum())
 	e.point = protowire.AppendTag(e.point, histogramCounts, protowire.BytesType)
 	e.point = protowire.AppendVarint(e.point, uint64(8*(len(buckets)+1)))
 	before := uint64(0)
@@ -168,14 +168,14 @@ func (e *encoder) addExponential(m *dto.Metric, h *dto.Histogram) bool {
 	e.addAttributes(exponentialAttributes, m)
 	e.addTimes(m, h.GetCreatedTimestamp(), true)
 	e.point = appendFixed(e.point, pointCount, h.GetSampleCount())
-	e.point = appendDouble(e.point, pointSum, h.GetSampleSum())
+	e.point = appendFloat(e.point, pointSum, h.GetSampleSum())
 	e.point = appendVarint(e.point, exponentialScale, protowire.EncodeZigZag(int64(h.GetSchema())))
 	e.point = appendFixed(e.point, exponentialZeros, h.GetZeroCount())
 	if !e.addBuckets(exponentialPositive, h.GetPositiveSpan(), h.GetPositiveDelta()) ||
 		!e.addBuckets(exponentialNegative, h.GetNegativeSpan(), h.GetNegativeDelta()) {
 		return false
 	}
-	e.point = appendDouble(e.point, exponentialThreshold, h.GetZeroThreshold())
+	e.point = appendFloat(e.point, exponentialThreshold, h.GetZeroThreshold())
 	return true
 }
 
@@ -223,10 +223,10 @@ func (e *encoder) addSummary(m *dto.Metric) {
 	s := m.GetSummary()
 	e.addTimes(m, s.GetCreatedTimestamp(), true)
 	e.point = appendFixed(e.point, pointCount, s.GetSampleCount())
-	e.point = appendDouble(e.point, pointSum, s.GetSampleSum())
+	e.point = appendFloat(e.point, pointSum, s.GetSampleSum())
 	for _, q := range s.GetQuantile() {
-		e.scratch = appendDouble(e.scratch[:0], quantileQuantile, q.GetQuantile())
-		e.scratch = appendDouble(e.scratch, quantileValue, q.GetValue())
+		e.scratch = appendFloat(e.scratch[:0], quantileQuantile, q.GetQuantile())
+		e.scratch = appendFloat(e.scratch, quantileValue, q.GetValue())
 		e.point = request.AppendBytes(e.point, summaryQuantiles, e.scratch)
 	}
 	e.addAttributes(summaryAttributes, m)
@@ -236,6 +236,6 @@ func appendFixed(dst []byte, field protowire.Number, v uint64) []byte {
 	return protowire.AppendFixed64(protowire.AppendTag(dst, field, protowire.Fixed64Type), v)
 }
 
-func appendDouble(dst []byte, field protowire.Number, v float64) []byte {
+func appendFloat(dst []byte, field protowire.Number, v float64) []byte {
 	return appendFixed(dst, field, math.Float64bits(v))
 }
