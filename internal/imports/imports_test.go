@@ -187,8 +187,9 @@ var rules = []rule{
 	},
 	{
 		folder: "plugin/install", never: flags,
-		own: []string{"event", "collect", "cluster", "deploy", "internal/capabilities", "internal/exportconfig", "internal/kube",
-			"internal/plural", "internal/version", "plugin/install", "plugin/internal", "plugin/launch"},
+		own: []string{"event", "collect", "cluster", "deploy", "internal/capabilities", "internal/exportconfig",
+			"internal/kube", "internal/plural", "internal/version", "plugin/install", "plugin/internal",
+			"plugin/launch"},
 		why: "an installation is made of values: it knows no flags",
 	},
 	{

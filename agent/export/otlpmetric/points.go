@@ -16,7 +16,7 @@ const (
 	pointStart protowire.Number = 2
 	pointTime  protowire.Number = 3
 
-	numberValue     protowire.Number = 4
+	numberValue      protowire.Number = 4
 	numberAttributes protowire.Number = 7
 
 	// Of HistogramDataPoint, ExponentialHistogramDataPoint and SummaryDataPoint.
