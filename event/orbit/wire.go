@@ -76,8 +76,8 @@ func (c Codec) Unmarshal(data mem.BufferSlice, v any) error {
 	return c.CodecV2.Unmarshal(data, v)
 }
 
-// AnswerCodec is gRPC's protobuf codec, except that it decodes the events of answers with package wire. It is a client's,
-// for one connection.
+// AnswerCodec is gRPC's protobuf codec, except that it decodes the events of answers with package wire. It is a
+// client's, for one connection.
 type AnswerCodec struct {
 	encoding.CodecV2
 	answers wire.BatchDecoder

@@ -13,8 +13,8 @@ import (
 var ErrTooManyEvents = errors.New("too many events")
 
 // Split splits an encoded message into the events of one of its fields, which it appends to events, and its other
-// fields. An event may take two bytes here and hundreds in memory, so there may be at most limit of them. The events are
-// parts of message; other is not.
+// fields. An event may take two bytes here and hundreds in memory, so there may be at most limit of them. The events
+// are parts of message; other is not.
 func Split(
 	message []byte, field protowire.Number, limit int, events [][]byte,
 ) (all [][]byte, other []byte, err error) {
@@ -39,8 +39,8 @@ func Split(
 	return events, other, nil
 }
 
-// BatchDecoder decodes the messages of one stream that hold several events. It is safe for concurrent use: a stream that
-// replaces another one may begin before that has ended.
+// BatchDecoder decodes the messages of one stream that hold several events. It is safe for concurrent use: a stream
+// that replaces another one may begin before that has ended.
 type BatchDecoder struct {
 	mu      sync.Mutex
 	decoder Decoder

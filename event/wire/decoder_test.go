@@ -28,13 +28,13 @@ func compare(t *testing.T, d *reusing, b []byte) {
 	into.ProtoReflect().SetUnknown(num(300, 1))
 	intoErr := d.DecodeInto(into, input)
 	d.m.Reset()
-	again, againErr := d.DecodeReusing(input, &d.m)
-	if (err == nil) != (wantErr == nil) || (intoErr == nil) != (wantErr == nil) || (againErr == nil) != (err == nil) {
-		t.Fatalf("proto: %v, Decode: %v, DecodeInto: %v, DecodeReusing: %v\n%x", wantErr, err, intoErr, againErr, b)
+	reused, reusedErr := d.DecodeReusing(input, &d.m)
+	if (err == nil) != (wantErr == nil) || (intoErr == nil) != (wantErr == nil) || (reusedErr == nil) != (err == nil) {
+		t.Fatalf("proto: %v, Decode: %v, DecodeInto: %v, DecodeReusing: %v\n%x", wantErr, err, intoErr, reusedErr, b)
 	}
 	clear(input) // nothing that was decoded is part of it
-	if wantErr == nil && (!proto.Equal(want, got) || !proto.Equal(want, into) || !proto.Equal(want, again)) {
-		t.Fatalf("%x:\nproto:      %v\nDecode:     %v\nDecodeInto: %v\nDecodeReusing: %v", b, want, got, into, again)
+	if wantErr == nil && (!proto.Equal(want, got) || !proto.Equal(want, into) || !proto.Equal(want, reused)) {
+		t.Fatalf("%x:\nproto:      %v\nDecode:     %v\nDecodeInto: %v\nDecodeReusing: %v", b, want, got, into, reused)
 	}
 }
 
