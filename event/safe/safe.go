@@ -92,11 +92,9 @@ func AppendYAML(dst []byte, s string) []byte { return appendQuoted(dst, s, true)
 func appendQuoted(dst []byte, s string, yaml bool) []byte {
 	dst = append(dst, '"')
 	for i := 0; i < len(s); {
-		start := i
-		for i < len(s) && s[i] >= ' ' && s[i] <= '~' && s[i] != '"' && s[i] != '\\' {
-			i++
-		}
-		dst = append(dst, s[start:i]...)
+		n := unescaped(s[i:])
+		dst = append(dst, s[i:i+n]...)
+		i += n
 		if i == len(s) {
 			break
 		}
@@ -127,6 +125,28 @@ func appendQuoted(dst []byte, s string, yaml bool) []byte {
 	}
 	return append(dst, '"')
 }
+
+// unescaped returns the length of the longest prefix of s that needs no escapes: printable ASCII except quotes and
+// backslashes. Most text is only that, so it tests eight bytes at once.
+func unescaped(s string) int {
+	n := 0
+	for ; n+8 <= len(s); n += 8 {
+		w := uint64(s[n]) | uint64(s[n+1])<<8 | uint64(s[n+2])<<16 | uint64(s[n+3])<<24 |
+			uint64(s[n+4])<<32 | uint64(s[n+5])<<40 | uint64(s[n+6])<<48 | uint64(s[n+7])<<56
+		// The high bits are those of bytes that are not ASCII, and of bytes from which more is subtracted than they
+		// are: below a space, or equal to the other byte of an XOR.
+		if (w|(w-each*' ')|((w^each*'"')-each)|((w^each*'\\')-each)|((w^each*0x7f)-each))&(each*0x80) != 0 {
+			break
+		}
+	}
+	for n < len(s) && s[n] >= ' ' && s[n] <= '~' && s[n] != '"' && s[n] != '\\' {
+		n++
+	}
+	return n
+}
+
+// each has 1 in each byte.
+const each = 0x0101010101010101
 
 func appendHex(dst []byte, r rune, digits int) []byte {
 	for shift := 4 * (digits - 1); shift >= 0; shift -= 4 {

@@ -45,6 +45,26 @@ func TestQuoted(t *testing.T) {
 	}
 }
 
+// TestAppendJSON_AnyByteAnywhere has each byte at each place of a name.
+func TestAppendJSON_AnyByteAnywhere(t *testing.T) {
+	const name = "web-6c7f9d5b8-x2x9z"
+	for at := range len(name) {
+		for c := range 256 {
+			s := name[:at] + string([]byte{byte(c)}) + name[at+1:]
+			got := AppendJSON(nil, s)
+			harmless(t, string(got))
+			escaped := c < ' ' || c > '~' || c == '"' || c == '\\'
+			if same := string(got) == `"`+s+`"`; same == escaped {
+				t.Errorf("%q is %s", s, got)
+			}
+			var back string
+			if err := json.Unmarshal(got, &back); err != nil || back != string([]rune(s)) {
+				t.Errorf("%q comes back as %q: %v", s, back, err)
+			}
+		}
+	}
+}
+
 func Fuzz(f *testing.F) {
 	for _, s := range []string{"web", "\x1b[2J", "\u202e", "\U000e0041\u2028", "\xff\xed\xa0\x80", `\u202e"`, "日本"} {
 		f.Add(s)
