@@ -204,16 +204,3 @@ func (v Value) Compare(w Value) int {
 	}
 	return cmp.Compare(v.num, w.num)
 }
-
-// appendTime appends ns since the Unix epoch as RFC 3339 in UTC, always with nine decimals so that text order is time
-// order.
-func appendTime(dst []byte, ns uint64) []byte {
-	t := time.Unix(0, int64(ns)).UTC()
-	dst = t.AppendFormat(dst, time.RFC3339[:len(time.RFC3339)-len("Z07:00")])
-	dst = append(dst, '.')
-	frac := uint64(t.Nanosecond())
-	for unit := uint64(100_000_000); unit > 0; unit /= 10 {
-		dst = append(dst, byte('0'+frac/unit%10))
-	}
-	return append(dst, 'Z')
-}
