@@ -80,6 +80,8 @@ type Column struct {
 	Outputs  Outputs
 	// Get reads the field; nil in a column that is only Show.
 	Get func(*Event) Value
+	// end, if not nil, is what Get reads of one end of an event. Columns of one object read the same end.
+	end *endField
 	// Show composes the cell of a table where Type does not say how. It appends text that is not yet safe for a
 	// terminal, and nothing where there is nothing to say.
 	Show func(dst []byte, ev *Event, v *View) []byte

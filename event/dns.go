@@ -26,8 +26,8 @@ var dnsColumns = concat(
 		{Name: "dst", Header: "SERVER", Doc: "The server: service:port->pod, or pod:port.", Width: 22,
 			Outputs: InTable | InWide, Show: showDst},
 	},
-	endpointColumns("src", "the end that asked", func(ev *Event) *Endpoint { return ev.GetDns().GetSrc() }),
-	endpointColumns("dst", "the server", func(ev *Event) *Endpoint { return ev.GetDns().GetDst() }),
+	endpointColumns("src", "the end that asked", func(ev *Event) end { return end{Endpoint: ev.GetDns().GetSrc()} }),
+	endpointColumns("dst", "the server", func(ev *Event) end { return end{Endpoint: ev.GetDns().GetDst()} }),
 	[]Column{
 		{
 			Name: "type", Header: "TYPE", Type: Text, Width: 5, Outputs: InTable | InWide | InJSON,

@@ -31,8 +31,10 @@ var dropColumns = concat(
 			Show:    showDst,
 		},
 	},
-	endpointColumns("src", "the end that sent the packets", func(ev *Event) *Endpoint { return ev.GetDrop().GetSrc() }),
-	endpointColumns("dst", "the end that they were for", func(ev *Event) *Endpoint { return ev.GetDrop().GetDst() }),
+	endpointColumns("src", "the end that sent the packets",
+		func(ev *Event) end { return end{Endpoint: ev.GetDrop().GetSrc()} }),
+	endpointColumns("dst", "the end that they were for",
+		func(ev *Event) end { return end{Endpoint: ev.GetDrop().GetDst()} }),
 	[]Column{
 		{
 			Name: "packets", Header: "PKTS", Type: Count, Width: 5, Outputs: InTable | InWide | InJSON,

@@ -29,65 +29,85 @@ func EndsOf(ev *Event) Ends {
 // prefixOf is what the headers of an end's columns begin with.
 var prefixOf = map[string]string{"src": "SRC-", "dst": "DST-"}
 
+// end is one end of an event: who it is, and in a flow what its kernel counted.
+type end struct {
+	*Endpoint
+	counters *Counters // nil: not observed
+}
+
+// endField reads a field of an end. One of the functions is set.
+type endField struct {
+	of      func(*Event) end
+	word    func(end) string // empty: null
+	number  func(end) (n uint64, known bool)
+	address func(end) []byte
+	flag    func(end) bool // false: null
+}
+
+func (f *endField) value(e end) Value {
+	switch {
+	case f.word != nil:
+		return String(f.word(e))
+	case f.number != nil:
+		if n, known := f.number(e); known {
+			return Uint(n)
+		}
+	case f.address != nil:
+		return Addr(f.address(e))
+	case f.flag(e):
+		return Flag(true)
+	}
+	return Value{}
+}
+
+// endColumn is a column of the end in the object called name.
+func endColumn(name, field, header, doc string, typ Type, f endField) Column {
+	return Column{
+		Name: name + "." + field, Header: prefixOf[name] + header, Doc: doc, Type: typ, Outputs: InJSON, end: &f,
+		Get: func(ev *Event) Value { return f.value(f.of(ev)) },
+	}
+}
+
 // endpointColumns are the columns of who an end is, in the object called name.
-func endpointColumns(name, what string, end func(*Event) *Endpoint) []Column {
-	text := func(field, header, doc string, get func(*Endpoint) string) Column {
-		return Column{
-			Name: name + "." + field, Header: header, Doc: doc + " of " + what + ".", Type: Text, Outputs: InJSON,
-			Get: func(ev *Event) Value { return String(get(end(ev))) },
-		}
+func endpointColumns(name, what string, of func(*Event) end) []Column {
+	text := func(field, header, doc string, get func(end) string) Column {
+		return endColumn(name, field, header, doc+" of "+what+".", Text, endField{of: of, word: get})
 	}
-	number := func(field, header, doc string, get func(*Endpoint) uint32) Column {
-		return Column{
-			Name: name + "." + field, Header: header, Doc: doc + " of " + what + ".", Type: Number, Outputs: InJSON,
-			Get: func(ev *Event) Value { return NonZero(uint64(get(end(ev)))) },
-		}
+	number := func(field, header, doc string, get func(end) uint32) Column {
+		return endColumn(name, field, header, doc+" of "+what+".", Number, endField{of: of,
+			number: func(e end) (uint64, bool) {
+				n := get(e)
+				return uint64(n), n != 0
+			}})
 	}
-	address := func(field, header, doc string, get func(*Endpoint) []byte) Column {
-		return Column{
-			Name: name + "." + field, Header: header, Doc: doc + " of " + what + ".", Type: Address, Outputs: InJSON,
-			Get: func(ev *Event) Value { return Addr(get(end(ev))) },
-		}
+	address := func(field, header, doc string, get func(end) []byte) Column {
+		return endColumn(name, field, header, doc+" of "+what+".", Address, endField{of: of, address: get})
 	}
-	up := prefixOf[name]
+	note := endColumn(name, "serviceNote", "SERVICE-NOTE", "What is to be known of service of "+what+
+		": no-such-port: its address was dialled with a port that it does not have (servicePort); inferred: "+
+		"socket-level load balancing hid its address, and no other Service has this backend; null otherwise.",
+		Enum, endField{of: of, word: func(e end) string { return e.GetServiceNote().Word() }})
+	note.Enum = serviceNotes[1:]
 	return []Column{
-		text("namespace", up+"NAMESPACE", "Namespace of the pod", (*Endpoint).GetNamespace),
-		text("pod", up+"POD", "Pod", (*Endpoint).GetPod),
-		text("container", up+"CONTAINER", "Container, where the end was observed,", (*Endpoint).GetContainer),
-		text("workload", up+"WORKLOAD", `Controller that owns the pod ("deploy/web")`, (*Endpoint).GetWorkload),
-		text("service", up+"SERVICE", "Service through which the other end reached the pod", (*Endpoint).GetService),
-		text("serviceNamespace", up+"SERVICE-NAMESPACE", "Namespace of that Service", (*Endpoint).GetServiceNamespace),
-		address("serviceAddress", up+"SERVICE-ADDRESS", "Address of that Service, where a packet to it was seen,",
-			(*Endpoint).GetServiceAddress),
-		number("servicePort", up+"SERVICE-PORT", "Port of that Service", (*Endpoint).GetServicePort),
-		{
-			Name: name + ".serviceNote", Header: up + "SERVICE-NOTE", Type: Enum, Enum: serviceNotes[1:],
-			Outputs: InJSON,
-			Doc: "What is to be known of service of " + what +
-				": no-such-port: its address was dialled with a port that it does " +
-				"not have (servicePort); inferred: socket-level load balancing hid its address, and no other " +
-				"Service has " +
-				"this backend; null otherwise.",
-			Get: func(ev *Event) Value { return String(end(ev).GetServiceNote().Word()) },
-		},
-		text("node", up+"NODE", "Node", (*Endpoint).GetNode),
-		text("host", up+"HOST", "Name from reverse DNS, if enabled,", (*Endpoint).GetHost),
-		address("address", up+"ADDRESS", "Address; the Service's where the backend is not known,",
-			(*Endpoint).GetAddress),
-		number("port", up+"PORT", "Port, for ICMP echo the identifier,", (*Endpoint).GetPort),
-		number("pid", up+"PID", "Process id on its node", (*Endpoint).GetPid),
-		text("comm", up+"COMM", "Command of the process", (*Endpoint).GetComm),
-		{
-			Name: name + ".redacted", Header: up + "REDACTED", Type: Bool, Outputs: InJSON,
-			Doc: "true: all but address and port of " + what + " is withheld, since the viewer may not see it " +
-				"(persistent mode); null otherwise.",
-			Get: func(ev *Event) Value {
-				if end(ev).GetRedacted() {
-					return Flag(true)
-				}
-				return Value{}
-			},
-		},
+		text("namespace", "NAMESPACE", "Namespace of the pod", end.GetNamespace),
+		text("pod", "POD", "Pod", end.GetPod),
+		text("container", "CONTAINER", "Container, where the end was observed,", end.GetContainer),
+		text("workload", "WORKLOAD", `Controller that owns the pod ("deploy/web")`, end.GetWorkload),
+		text("service", "SERVICE", "Service through which the other end reached the pod", end.GetService),
+		text("serviceNamespace", "SERVICE-NAMESPACE", "Namespace of that Service", end.GetServiceNamespace),
+		address("serviceAddress", "SERVICE-ADDRESS", "Address of that Service, where a packet to it was seen,",
+			end.GetServiceAddress),
+		number("servicePort", "SERVICE-PORT", "Port of that Service", end.GetServicePort),
+		note,
+		text("node", "NODE", "Node", end.GetNode),
+		text("host", "HOST", "Name from reverse DNS, if enabled,", end.GetHost),
+		address("address", "ADDRESS", "Address; the Service's where the backend is not known,", end.GetAddress),
+		number("port", "PORT", "Port, for ICMP echo the identifier,", end.GetPort),
+		number("pid", "PID", "Process id on its node", end.GetPid),
+		text("comm", "COMM", "Command of the process", end.GetComm),
+		endColumn(name, "redacted", "REDACTED", "true: all but address and port of "+what+
+			" is withheld, since the viewer may not see it (persistent mode); null otherwise.", Bool,
+			endField{of: of, flag: func(e end) bool { return e.GetRedacted() }}),
 	}
 }
 

@@ -66,8 +66,10 @@ var flowColumns = concat(
 			Show:    showDst,
 		},
 	},
-	endColumns("src", "the end that opened the conversation", (*Flow).GetSrc, (*Flow).GetSrcCounters),
-	endColumns("dst", "the end that answered", (*Flow).GetDst, (*Flow).GetDstCounters),
+	flowEndColumns("src", "the end that opened the conversation",
+		func(ev *Event) end { f := ev.GetFlow(); return end{f.GetSrc(), f.GetSrcCounters()} }),
+	flowEndColumns("dst", "the end that answered",
+		func(ev *Event) end { f := ev.GetFlow(); return end{f.GetDst(), f.GetDstCounters()} }),
 	[]Column{
 		{
 			Name: "bytesSent", Header: "SENT", Type: Bytes, Width: 5, Outputs: InTable | InWide | InJSON,
@@ -200,51 +202,44 @@ func measured(f *Flow) *Counters {
 	return f.GetDstCounters()
 }
 
-// endColumns are the columns of one end of a flow, in the object called name.
-func endColumns(name, what string, end func(*Flow) *Endpoint, counters func(*Flow) *Counters) []Column {
-	count := func(field, header string, typ Type, doc string, get func(*Counters) Value) Column {
-		return Column{
-			Name: name + "." + field, Header: header, Doc: doc + " " + what + "; null where that end was not observed.",
-			Type: typ, Outputs: InJSON,
-			Get: func(ev *Event) Value {
-				if c := counters(ev.GetFlow()); c != nil {
-					return get(c)
-				}
-				return Value{}
-			},
-		}
+// flowEndColumns are the columns of one end of a flow, in the object called name.
+func flowEndColumns(name, what string, of func(*Event) end) []Column {
+	count := func(field, header string, typ Type, doc string, get func(*Counters) (uint64, bool)) Column {
+		return endColumn(name, field, header, doc, typ, endField{of: of, number: func(e end) (uint64, bool) {
+			if e.counters == nil {
+				return 0, false
+			}
+			return get(e.counters)
+		}})
 	}
-	up := prefixOf[name]
-	return append(endpointColumns(name, what, func(ev *Event) *Endpoint { return end(ev.GetFlow()) }),
-		count("bytesSent", up+"SENT", Bytes, "Payload bytes sent by",
-			func(c *Counters) Value { return Uint(c.BytesSent) }),
-		count("bytesReceived", up+"RECV", Bytes, "Payload bytes received by",
-			func(c *Counters) Value { return Uint(c.BytesReceived) }),
-		count("packetsSent", up+"PKTS-SENT", Count, "Packets (TCP: segments) sent by",
-			func(c *Counters) Value { return Uint(c.PacketsSent) }),
-		count("packetsReceived", up+"PKTS-RECV", Count, "Packets (TCP: segments) received by",
-			func(c *Counters) Value { return Uint(c.PacketsReceived) }),
-		Column{
-			Name: name + ".dropped", Header: up + "DROPPED", Type: Count, Outputs: InJSON,
-			Doc: "Datagrams of UDP, or ICMP messages, that the kernel of " + what +
-				" dropped because the socket's receive buffer " +
-				"was full or memory was short; they are not in " + name +
-				".packetsReceived. null for TCP, for raw sockets, " +
-				"for UDP over IPv6 before Linux 6.10, where they are in " + name +
-				".packetsReceived, and where that end was " +
-				"not observed.",
-			Get: func(ev *Event) Value {
-				if c := counters(ev.GetFlow()); c != nil {
-					return Optional(c.Dropped)
-				}
-				return Value{}
-			},
-		},
-		count("retransmits", up+"RETRANS", Count, "TCP segments retransmitted by",
-			func(c *Counters) Value { return Optional(c.Retransmits) }),
-		count("srttMicros", up+"RTT", Micros, "TCP smoothed round-trip time in µs measured by",
-			func(c *Counters) Value { return Optional(c.SrttMicros) }),
+	doc := func(counts string) string { return counts + " " + what + "; null where that end was not observed." }
+	return append(endpointColumns(name, what, of),
+		count("bytesSent", "SENT", Bytes, doc("Payload bytes sent by"),
+			func(c *Counters) (uint64, bool) { return c.BytesSent, true }),
+		count("bytesReceived", "RECV", Bytes, doc("Payload bytes received by"),
+			func(c *Counters) (uint64, bool) { return c.BytesReceived, true }),
+		count("packetsSent", "PKTS-SENT", Count, doc("Packets (TCP: segments) sent by"),
+			func(c *Counters) (uint64, bool) { return c.PacketsSent, true }),
+		count("packetsReceived", "PKTS-RECV", Count, doc("Packets (TCP: segments) received by"),
+			func(c *Counters) (uint64, bool) { return c.PacketsReceived, true }),
+		count("dropped", "DROPPED", Count, "Datagrams of UDP, or ICMP messages, that the kernel of "+what+
+			" dropped because the socket's receive buffer was full or memory was short; they are not in "+name+
+			".packetsReceived. null for TCP, for raw sockets, for UDP over IPv6 before Linux 6.10, where they are in "+
+			name+".packetsReceived, and where that end was not observed.",
+			func(c *Counters) (uint64, bool) { return optional(c.Dropped) }),
+		count("retransmits", "RETRANS", Count, doc("TCP segments retransmitted by"),
+			func(c *Counters) (uint64, bool) { return optional(c.Retransmits) }),
+		count("srttMicros", "RTT", Micros, doc("TCP smoothed round-trip time in µs measured by"),
+			func(c *Counters) (uint64, bool) { return optional(c.SrttMicros) }),
 	)
+}
+
+// optional returns a number and whether it is known.
+func optional[T uint32 | uint64](n *T) (uint64, bool) {
+	if n == nil {
+		return 0, false
+	}
+	return uint64(*n), true
 }
 
 // counted reads src's own counter where src was observed, else dst's of the other direction.

@@ -42,8 +42,9 @@ var flowSumColumns = concat(
 		},
 	},
 	endpointColumns("src", "the end that opened the conversation",
-		func(ev *Event) *Endpoint { return ev.GetFlowSum().GetSrc() }),
-	endpointColumns("dst", "the end that answered", func(ev *Event) *Endpoint { return ev.GetFlowSum().GetDst() }),
+		func(ev *Event) end { return end{Endpoint: ev.GetFlowSum().GetSrc()} }),
+	endpointColumns("dst", "the end that answered",
+		func(ev *Event) end { return end{Endpoint: ev.GetFlowSum().GetDst()} }),
 	[]Column{
 		total("flows", "FLOWS", Count, 5, everywhere, "Flows.",
 			func(ev *Event) uint64 { return ev.GetFlowSum().GetFlows() }),

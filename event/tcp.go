@@ -90,8 +90,9 @@ var tcpColumns = concat(
 		},
 	},
 	endpointColumns("src", "the end that opened the connection",
-		func(ev *Event) *Endpoint { return ev.GetTcp().GetSrc() }),
-	endpointColumns("dst", "the end that was called", func(ev *Event) *Endpoint { return ev.GetTcp().GetDst() }),
+		func(ev *Event) end { return end{Endpoint: ev.GetTcp().GetSrc()} }),
+	endpointColumns("dst", "the end that was called",
+		func(ev *Event) end { return end{Endpoint: ev.GetTcp().GetDst()} }),
 	[]Column{
 		{
 			Name: "handshakeMicros", Header: "HANDSHAKE", Type: Micros, Outputs: InJSON,
