@@ -193,9 +193,11 @@ func TestSnapshots_Reload(t *testing.T) {
 	url := up.serveHTTP(t)
 	e.Apply(onlyMetrics(t, url, func(c *Config) { c.Resource = map[string]string{"k8s.cluster.name": "prod"} }))
 	up.await(t, "the points", func() bool { return e.Status().Points.Sent == 4 })
-	if s := e.Status().Points; s.LostBy[Replaced] != 4 || s.Queued != 8 || s.Error != "" ||
-		up.resource["k8s.cluster.name"] != "prod" {
-		t.Errorf("%+v, resource %v", s, up.resource)
+	up.mu.Lock()
+	cluster := up.resource["k8s.cluster.name"]
+	up.mu.Unlock()
+	if s := e.Status().Points; s.LostBy[Replaced] != 4 || s.Queued != 8 || s.Error != "" || cluster != "prod" {
+		t.Errorf("%+v, of cluster %q", s, cluster)
 	}
 	t.Run("off", func(t *testing.T) {
 		e.Apply(onlyMetrics(t, endpoint, nil))
