@@ -81,7 +81,9 @@ func (s *Service) open(
 		return nil, err
 	}
 	c = &call{Service: s, target: t, view: view, release: release, share: share}
-	c.pods = s.cluster.Select(func(p *session.Pod) bool { return t.matchPod(p) && c.maySee(p.GetNamespace()) }, t.labels)
+	c.pods = s.cluster.Select(func(p *session.Pod) bool {
+		return t.matchPod(p) && c.maySee(p.GetNamespace())
+	}, t.labels)
 	c.coverage = newCoverage(c.scope(namespaces))
 	return c, nil
 }
