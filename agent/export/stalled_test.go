@@ -79,6 +79,14 @@ func newStall(t *testing.T, protocol string) *stall {
 	return s
 }
 
+// export runs an exporter to the collector, with the pauses that agents have.
+func (s *stall) export(t *testing.T, c *Config, metrics Gatherer) *running {
+	t.Helper()
+	e := New(Options{Node: "node-1", Version: "v1", Metrics: metrics, Log: slog.New(slog.DiscardHandler)})
+	e.dialContext = s.dial
+	return e.running(t, c)
+}
+
 func (s *stall) set(stalled bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -136,9 +144,8 @@ func testStall(t *testing.T, protocol string) {
 	})
 	c := newStall(t, protocol)
 	metrics := &registry{workloads: workloads}
-	e := New(Options{Node: "node-1", Version: "v1", Metrics: metrics, Log: slog.New(slog.DiscardHandler)})
-	e.dialContext = c.dial
-	running := e.running(t, config)
+	running := c.export(t, config, metrics)
+	e := running.Exporter
 	p := newProducer(t)
 
 	p.run(e, 10*time.Second)
@@ -192,14 +199,50 @@ func checkSnapshots(t *testing.T, c *collector, r *registry, s Totals, recovered
 		int(s.Sent) != len(c.values()) {
 		t.Errorf("%d points, %d received: %+v", gathered, len(c.values()), s)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var at []time.Time
-	for _, snapshot := range c.snapshots {
-		at = append(at, time.Unix(0, int64(pointsOf(snapshot)[0].GetTimeUnixNano())))
-	}
+	at := c.snapshotTimes()
 	// One before, the newest one, then one each minute, and the last at the end.
 	if len(at) < 4 || at[1].Before(recovered.Add(-time.Minute)) || at[1].After(recovered.Add(maxBackoff)) {
 		t.Errorf("snapshots of %v, and the collector answered again at %v", at, recovered)
 	}
+}
+
+// snapshotTimes are the times of the received snapshots.
+func (c *collector) snapshotTimes() (at []time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, snapshot := range c.snapshots {
+		at = append(at, time.Unix(0, int64(pointsOf(snapshot)[0].GetTimeUnixNano())))
+	}
+	return at
+}
+
+// TestSnapshots_KeepTheInterval holds that snapshots come at the interval, and that a pause which the collector asks
+// for is kept: then the next snapshot is a new one.
+func TestSnapshots_KeepTheInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newStall(t, exportconfig.ProtocolHTTP)
+		began := time.Now()
+		c.answer = func(n int) answer {
+			if n == 4 {
+				return answer{code: http.StatusTooManyRequests, header: http.Header{"Retry-After": {"200"}}}
+			}
+			return answer{}
+		}
+		r := &registry{workloads: 3}
+		e := c.export(t, onlyMetrics(t, "http://127.0.0.1:4318", func(c *Config) {
+			c.MetricsInterval.Duration = time.Minute
+		}), r)
+		time.Sleep(9*time.Minute + time.Second)
+		e.stop()
+		var got []time.Duration
+		for _, at := range c.snapshotTimes() {
+			got = append(got, at.Sub(began).Round(time.Second))
+		}
+		// The fourth is refused at 3m, for 200 s. A minute counts from then on, and the last one is at the end.
+		want := []time.Duration{0, time.Minute, 2 * time.Minute, 380 * time.Second, 440 * time.Second,
+			500 * time.Second, 541 * time.Second}
+		if !slices.Equal(got, want) || r.gathered != len(want)+1 {
+			t.Errorf("%d gathered, %v received, want %v", r.gathered, got, want)
+		}
+	})
 }
