@@ -21,7 +21,8 @@ type BatchError struct{ why string }
 
 func (e *BatchError) Error() string { return e.why }
 
-// Codec is the viewer's: it decodes no batch that has more events than tracers put into one.
+// Codec is the viewer's, for one connection with one stream of events. It decodes no batch that has more events than
+// tracers put into one. The flows of a batch are valid until the next one is decoded: the merge does not keep them.
 type Codec struct {
 	encoding.CodecV2
 	refused atomic.Pointer[BatchError]
@@ -29,7 +30,11 @@ type Codec struct {
 }
 
 // NewCodec gives the codec of one connection.
-func NewCodec() *Codec { return &Codec{CodecV2: encoding.GetCodecV2(proto.Name)} }
+func NewCodec() *Codec {
+	c := &Codec{CodecV2: encoding.GetCodecV2(proto.Name)}
+	c.batches.Memory = &wire.Memory{Limit: MaxBatchEvents}
+	return c
+}
 
 // Refused is why a batch was refused; nil: none was. gRPC keeps no more than an error's text.
 func (c *Codec) Refused() error {

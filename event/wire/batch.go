@@ -39,9 +39,12 @@ func Split(
 	return events, other, nil
 }
 
-// BatchDecoder decodes the messages of one stream that hold several events. It is safe for concurrent use: a stream
-// that replaces another one may begin before that has ended.
+// BatchDecoder decodes messages that hold several events. It is safe for concurrent use without Memory: a stream that
+// replaces another one may begin before that has ended.
 type BatchDecoder struct {
+	// Memory, if not nil, is the memory of the flows of a message: they are valid until the next message is decoded.
+	Memory *Memory
+
 	mu      sync.Mutex
 	decoder Decoder
 	encoded [][]byte
@@ -58,10 +61,20 @@ func (d *BatchDecoder) Decode(
 		return nil, nil, err
 	}
 	events = make([]*event.Event, len(d.encoded))
+	if d.Memory != nil {
+		d.Memory.Reset()
+	}
 	for i, encoded := range d.encoded {
-		if events[i], err = d.decoder.Decode(encoded); err != nil {
+		if events[i], err = d.decode(encoded); err != nil {
 			return nil, nil, err
 		}
 	}
 	return events, other, nil
+}
+
+func (d *BatchDecoder) decode(encoded []byte) (*event.Event, error) {
+	if d.Memory != nil {
+		return d.decoder.DecodeReusing(encoded, d.Memory)
+	}
+	return d.decoder.Decode(encoded)
 }

@@ -81,3 +81,25 @@ func TestMemory_Allocations(t *testing.T) {
 		t.Errorf("%v allocations for %d flows", n, maxReused)
 	}
 }
+
+// TestMemory_ShrinksAfterLargeBatches keeps the memory of a large batch for one more, then that of small ones.
+func TestMemory_ShrinksAfterLargeBatches(t *testing.T) {
+	const large = 4 * maxReused
+	var d Decoder
+	m := Memory{Limit: large}
+	encoded := encode(t, benchmarked()[0].ev)
+	for _, batch := range []struct{ flows, held int }{
+		{large + 10, large}, {large, large}, {1, large}, {1, maxReused}, {maxReused, maxReused},
+	} {
+		m.Reset()
+		for range batch.flows {
+			if _, err := d.DecodeReusing(encoded, &m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(m.events) != batch.held || len(m.flows) != batch.held {
+			t.Errorf("after %d flows memory for %d and %d is held, want %d", batch.flows, len(m.events), len(m.flows),
+				batch.held)
+		}
+	}
+}
