@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"io"
 	"sync"
 
@@ -20,12 +21,13 @@ type s2Codec struct {
 	readers sync.Pool
 }
 
+func newWriter() *s2.Writer {
+	return s2.NewWriter(nil, s2.WriterConcurrency(1), s2.WriterBlockSize(256<<10))
+}
+
 func newS2() *s2Codec {
 	c := new(s2Codec)
-	c.writers.New = func() any {
-		return &s2Writer{Writer: s2.NewWriter(nil, s2.WriterConcurrency(1), s2.WriterBlockSize(256<<10)),
-			pool: &c.writers}
-	}
+	c.writers.New = func() any { return newWriter() }
 	c.readers.New = func() any {
 		// A block is never larger than what the writer above makes: a hostile peer cannot ask for more memory.
 		return &s2Reader{Reader: s2.NewReader(nil, s2.ReaderMaxBlockSize(256<<10)), pool: &c.readers}
@@ -36,9 +38,7 @@ func newS2() *s2Codec {
 func (c *s2Codec) Name() string { return Compressor }
 
 func (c *s2Codec) Compress(w io.Writer) (io.WriteCloser, error) {
-	z := c.writers.Get().(*s2Writer)
-	z.Reset(w)
-	return z, nil
+	return &s2Writer{to: w, pool: &c.writers}, nil
 }
 
 func (c *s2Codec) Decompress(r io.Reader) (io.Reader, error) {
@@ -47,16 +47,66 @@ func (c *s2Codec) Decompress(r io.Reader) (io.Reader, error) {
 	return z, nil
 }
 
+// s2Writer compresses a message, unless it begins as what Packer returns. No protobuf message begins so: its first tag
+// would have an invalid type.
 type s2Writer struct {
-	*s2.Writer
-	pool *sync.Pool
+	to     io.Writer
+	begun  bool
+	writer *s2.Writer // nil: the message is compressed already
+	pool   *sync.Pool
+}
+
+// packedPrefix is how the format of S2 begins.
+const packedPrefix = "\xff\x06\x00\x00S2sTwO"
+
+func (w *s2Writer) Write(p []byte) (int, error) {
+	if !w.begun {
+		w.begun = true
+		if !bytes.HasPrefix(p, []byte(packedPrefix)) {
+			w.writer = w.pool.Get().(*s2.Writer)
+			w.writer.Reset(w.to)
+		}
+	}
+	if w.writer == nil {
+		return w.to.Write(p)
+	}
+	return w.writer.Write(p)
 }
 
 func (w *s2Writer) Close() error {
-	err := w.Writer.Close()
-	w.Reset(nil)
-	w.pool.Put(w)
+	if w.writer == nil {
+		return nil
+	}
+	err := w.writer.Close()
+	w.writer.Reset(nil)
+	w.pool.Put(w.writer)
+	w.writer = nil
 	return err
+}
+
+// Packer compresses messages before they are sent: those that are held to be sent later, or several times. Compressor
+// passes them on as they are. The zero value is ready to use.
+type Packer struct {
+	writer *s2.Writer
+	packed bytes.Buffer
+}
+
+// Pack returns a message compressed. The result is valid until the next call.
+func (p *Packer) Pack(message []byte) []byte {
+	if p.writer == nil {
+		p.writer = newWriter()
+	}
+	p.packed.Reset()
+	p.writer.Reset(&p.packed)
+	// Neither fails: a Buffer takes everything.
+	_ = p.writer.EncodeBuffer(message)
+	_ = p.writer.Close()
+	return p.packed.Bytes()
+}
+
+// Unpack returns a message that Pack has compressed.
+func Unpack(packed []byte) ([]byte, error) {
+	return io.ReadAll(s2.NewReader(bytes.NewReader(packed), s2.ReaderMaxBlockSize(256<<10)))
 }
 
 type s2Reader struct {

@@ -121,6 +121,31 @@ func TestCompressorKeepsEveryByteAndCapsBlocks(t *testing.T) {
 			t.Fatalf("read back %d bytes, %v", len(got), err)
 		}
 	}
+	var packer Packer
+	for _, want := range []string{"short", strings.Repeat("namespace/pod-with-a-name ", 40_000), "x"} {
+		packed := bytes.Clone(packer.Pack([]byte(want)))
+		var wire bytes.Buffer
+		w, err := c.Compress(&wire)
+		if err == nil {
+			_, err = w.Write(packed)
+		}
+		if err == nil {
+			err = w.Close()
+		}
+		if err != nil || !bytes.Equal(wire.Bytes(), packed) {
+			t.Fatalf("a packed message of %d bytes is sent as %d: %v", len(packed), wire.Len(), err)
+		}
+		r, err := c.Decompress(&wire)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(r); err != nil || string(got) != want {
+			t.Fatalf("read back %d bytes of %d, %v", len(got), len(want), err)
+		}
+		if got, err := Unpack(packed); err != nil || string(got) != want {
+			t.Fatalf("unpacked %d bytes of %d, %v", len(got), len(want), err)
+		}
+	}
 	r, _ := c.Decompress(strings.NewReader("not compressed at all"))
 	if _, err := io.ReadAll(r); err == nil {
 		t.Error("garbage was accepted")
