@@ -6,7 +6,7 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// wireBatch is an encoded session.Batch. It may be sent several times.
+// wireBatch is a session.Batch, encoded and compressed by a session.Packer. It may be sent several times.
 type wireBatch []byte
 
 // codec is gRPC's protobuf codec, except that it sends a wireBatch unchanged.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/orb8-dev/kubectl-orb8/bpf"
 	"github.com/orb8-dev/kubectl-orb8/event"
+	"github.com/orb8-dev/kubectl-orb8/event/session"
 	"github.com/orb8-dev/kubectl-orb8/tracer/pods"
 )
 
@@ -33,7 +34,7 @@ func reported(t *testing.T, deltas []delta) (lines []string) {
 			t.Fatal(err)
 		}
 	}
-	for _, ev := range decode(t, wireBatch(wire)).GetEvents() {
+	for _, ev := range decode(t, new(session.Packer).Pack(wire)).GetEvents() {
 		l := ev.GetLost()
 		lines = append(lines, fmt.Sprintf("%d %s %s: %s/%s/%s by %s/%s/%s", l.GetCount(), l.GetStage().Word(),
 			l.GetSource(),

@@ -103,7 +103,11 @@ func (f *namingFixture) sent() (cookies []int, lost uint64) {
 func decode(t testing.TB, wire wireBatch) *session.Batch {
 	t.Helper()
 	b := new(session.Batch)
-	if err := proto.Unmarshal(wire, b); err != nil {
+	encoded, err := session.Unpack(wire)
+	if err == nil {
+		err = proto.Unmarshal(encoded, b)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	return b
@@ -256,7 +260,11 @@ func BenchmarkSink(b *testing.B) {
 	}
 	if last := len(out.held) - 1; last >= 0 {
 		wire, _, _, _ := out.read(out.next-1, 0)
-		b.ReportMetric(float64(len(wire))/float64(out.held[last].events), "B/event")
+		encoded, err := session.Unpack(wire)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(len(encoded))/float64(out.held[last].events), "B/event")
 		b.ReportMetric(float64(len(out.held[last].packed))/float64(out.held[last].events), "packed-B/event")
 	}
 }

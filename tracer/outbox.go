@@ -5,7 +5,6 @@ import (
 	"errors"
 	"sync"
 
-	"github.com/klauspost/compress/s2"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
 )
@@ -30,7 +29,7 @@ type outbox struct {
 	now    func() uint64
 	// bytes and batches limit the held batches.
 	bytes, batches int
-	packing        []byte // scratch for compression
+	packer         session.Packer
 
 	mu        sync.Mutex
 	changed   chan struct{} // closed and replaced at each seal
@@ -45,8 +44,8 @@ type outbox struct {
 	final     bool
 }
 
-// batch is one sealed batch. It is held compressed: events are similar, so the same memory covers cuts several times as
-// long.
+// batch is one sealed batch. It is held compressed, as it is sent: events are similar, so the same memory covers cuts
+// several times as long.
 type batch struct {
 	packed    []byte
 	watermark uint64
@@ -118,10 +117,9 @@ func (o *outbox) seal(watermark uint64, lost []delta, final bool) {
 	}
 	o.watermark = max(o.watermark, watermark)
 	o.filling = appendHead(o.filling, o.next, o.watermark, final)
-	o.packing = s2.Encode(o.packing[:cap(o.packing)], o.filling)
-	o.held = append(o.held, batch{bytes.Clone(o.packing), o.watermark,
-		contents{o.events, o.backlog.seal(len(o.packing)), lost}})
-	o.heldBytes += len(o.packing)
+	packed := bytes.Clone(o.packer.Pack(o.filling))
+	o.held = append(o.held, batch{packed, o.watermark, contents{o.events, o.backlog.seal(len(packed)), lost}})
+	o.heldBytes += len(packed)
 	o.next++
 	o.filling, o.events = o.filling[:0], 0
 	o.final = final
@@ -178,13 +176,8 @@ func (o *outbox) read(
 		defer o.mu.Unlock()
 		return nil, from, o.changed, o.final
 	}
-	packed := o.held[from-oldest].packed
-	o.mu.Unlock()
-	wire, err := s2.Decode(nil, packed)
-	if err != nil {
-		panic("tracer: a batch in memory is broken: " + err.Error())
-	}
-	return wire, from + 1, nil, false
+	defer o.mu.Unlock()
+	return o.held[from-oldest].packed, from + 1, nil, false
 }
 
 // missing returns the summary of the batches from … oldest-1. The caller holds mu.
@@ -197,7 +190,7 @@ func (o *outbox) missing(from, oldest uint64, stage event.LossStage) wireBatch {
 	for _, d := range merge(lost) {
 		wire, _ = appendLost(wire, o.node, o.now(), d)
 	}
-	return appendGapSummary(appendHead(wire, oldest-1, o.evicted.watermark, false))
+	return bytes.Clone(o.packer.Pack(appendGapSummary(appendHead(wire, oldest-1, o.evicted.watermark, false))))
 }
 
 // history keeps the contents of evicted batches.

@@ -9,6 +9,7 @@ import (
 	"github.com/orb8-dev/kubectl-orb8/bpf"
 	"github.com/orb8-dev/kubectl-orb8/event"
 	"github.com/orb8-dev/kubectl-orb8/event/session"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
@@ -293,5 +294,40 @@ func TestKinds_EveryKindHasProbe(t *testing.T) {
 		case !kind.Row && !probes[name]:
 			t.Errorf("no probe reports the kind %q: add it to probes in tracer/kernel.go", name)
 		}
+	}
+}
+
+// sentMessage is a stream that keeps the message sent last.
+type sentMessage struct {
+	grpc.ServerStream
+	message any
+}
+
+func (s *sentMessage) SendMsg(m any) error {
+	s.message = m
+	return nil
+}
+
+func TestSendBatch_ToAnyClient(t *testing.T) {
+	o := newOutbox("node-1", newLedger(nil), nowNs)
+	o.add(1, encodedFlow(t, 7), nil)
+	o.flush(1, false)
+	wire, _, _, _ := o.read(1, 0)
+	for _, compressed := range []bool{true, false} {
+		stream := &sentMessage{}
+		if err := sendBatch(stream, wire, compressed); err != nil {
+			t.Fatal(err)
+		}
+		sent := stream.message.(wireBatch)
+		if !compressed {
+			var packer session.Packer
+			sent = packer.Pack(sent)
+		}
+		if events := decode(t, sent).GetEvents(); len(events) != 1 || events[0].GetFlow().GetSocketCookie() != 7 {
+			t.Errorf("compressed %v: it sends %v", compressed, events)
+		}
+	}
+	if sendBatch(&sentMessage{}, wireBatch("broken"), false) == nil {
+		t.Error("a broken batch is sent")
 	}
 }

@@ -256,12 +256,12 @@ func (s *server) Events(request *session.EventsRequest, stream grpc.ServerStream
 	ctx, release := s.data.take(stream.Context())
 	defer release()
 	// Without this compressor at the client, batches are sent uncompressed.
-	_ = grpc.SetSendCompressor(ctx, session.Compressor)
+	compressed := grpc.SetSendCompressor(ctx, session.Compressor) == nil
 	for ctx.Err() == nil {
 		wire, next, changed, final := s.out.read(from, stage)
 		switch {
 		case wire != nil:
-			if err := stream.SendMsg(wire); err != nil {
+			if err := sendBatch(stream, wire, compressed); err != nil {
 				return err
 			}
 			from, stage = next, event.LossStage_LOSS_STAGE_QUEUE
@@ -278,6 +278,16 @@ func (s *server) Events(request *session.EventsRequest, stream grpc.ServerStream
 		}
 	}
 	return ended(ctx)
+}
+
+// sendBatch sends a batch, uncompressed to a client that does not know the compressor.
+func sendBatch(stream grpc.ServerStream, wire wireBatch, compressed bool) (err error) {
+	if !compressed {
+		if wire, err = session.Unpack(wire); err != nil {
+			return status.Errorf(codes.Internal, "a batch in memory is broken: %v", err)
+		}
+	}
+	return stream.SendMsg(wire)
 }
 
 // ended returns the status of a stream whose context has ended.
