@@ -120,5 +120,5 @@ func writeGrowth(w io.Writer, before, now map[string]int) {
 	for _, g := range all[:min(len(all), reported)] {
 		fmt.Fprintf(w, "%+8.1f KB  %s, %.1f KB before\n", float64(g.by)/1e3, g.module, float64(before[g.module])/1e3)
 	}
-	fmt.Fprintln(w, "which package imports it: go list -deps ./cmd/kubectl-orb8; hack/size.sh -update keeps the new sizes")
+	fmt.Fprintln(w, "make size UPDATE=1 keeps the new sizes")
 }

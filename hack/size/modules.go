@@ -61,8 +61,8 @@ func packageOf(symbol string) string {
 	}
 	path := symbol[:slash+dot]
 	// The linker escapes dots in the last element: yaml%2ev3.
-	if plain, err := url.PathUnescape(path); err == nil {
-		return plain
+	if unescaped, err := url.PathUnescape(path); err == nil {
+		return unescaped
 	}
 	return path
 }

@@ -63,10 +63,12 @@ func TestBaseline_NamesWhatGrew(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out strings.Builder
-	writeGrowth(&out, before, map[string]int{"std": 9_000_000, "k8s.io/api": 3_500_000, "sigs.k8s.io/new": 7_000_000})
+	writeGrowth(&out, before,
+		map[string]int{"std": 9_000_000, "k8s.io/api": 3_500_000, "sigs.k8s.io/new": 7_000_000})
 	lines := strings.Split(out.String(), "\n")
 	if !strings.Contains(lines[0], "+7000.0 KB  sigs.k8s.io/new") ||
-		!strings.Contains(lines[1], "+500.0 KB  k8s.io/api, 3000.0 KB before") || strings.Contains(out.String(), "std") {
+		!strings.Contains(lines[1], "+500.0 KB  k8s.io/api, 3000.0 KB before") ||
+		strings.Contains(out.String(), "std") {
 		t.Errorf("%s", out.String())
 	}
 }

@@ -33,7 +33,8 @@ func TestAPIResources_Aggregated(t *testing.T) {
 			 "subresources":[{"subresource":"log"}]}]}]}]}`,
 		"/apis": `{"items":[
 			{"metadata":{"name":"apps"},"versions":[{"version":"v1","freshness":"Current","resources":[
-				{"resource":"deployments","responseKind":{"kind":"Deployment"},"scope":"Namespaced","verbs":["list"]}]}]},
+				{"resource":"deployments","responseKind":{"kind":"Deployment"},"scope":"Namespaced",
+				 "verbs":["list"]}]}]},
 			{"metadata":{"name":"example.com"},"versions":[
 				{"version":"v1","freshness":"Current","resources":[
 					{"resource":"widgets","responseKind":{"kind":"Widget"},"scope":"Cluster","verbs":["list"]}]},

@@ -11,7 +11,9 @@ import (
 
 // Source lists and watches a resource for a reflector or an informer. adapt, if not nil, changes the options of each
 // request. client is the one that r is of: fakes report through it that they do not stream lists.
-func Source[T, L runtime.Object](client Interface, r Reader[T, L], adapt func(*metav1.ListOptions)) cache.ListerWatcher {
+func Source[T, L runtime.Object](
+	client Interface, r Reader[T, L], adapt func(*metav1.ListOptions),
+) cache.ListerWatcher {
 	if adapt == nil {
 		adapt = func(*metav1.ListOptions) {}
 	}

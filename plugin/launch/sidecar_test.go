@@ -104,7 +104,8 @@ func TestEnded_IsTheTracersEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	killed := injected(s, corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 137}})
-	if _, err := client.Clientset.CoreV1().Pods(s.Namespace).UpdateStatus(ctx, killed, metav1.UpdateOptions{}); err != nil {
+	pods := client.Clientset.CoreV1().Pods(s.Namespace)
+	if _, err := pods.UpdateStatus(ctx, killed, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if how, err := l.Ended(ctx, s.JobName()); err != nil || how != "was killed by signal 9" {
