@@ -176,6 +176,13 @@ bench-scale: ## Measure a server of 1,000 fake agents; the machine must be idle 
 	@$(PLATFORM_BIN)/fleet -server $(PLATFORM_BIN)/orb8-server-bench $(ARGS)
 
 ##
+# A version that sorts before all releases. "g" keeps a number with a leading zero out of it.
+SNAPSHOT = v0.0.0-g$(shell git rev-parse --short=12 HEAD)
+.PHONY: release-snapshot
+release-snapshot: ## Build the files of a release into dist/release, without publishing any
+	@MAKE="$(MAKE)" hack/release.sh $(SNAPSHOT)
+
+##
 .PHONY: gpu-check
 gpu-check: tracer ## Check the GPU probes on this machine's GPU (root; NVML_LIBRARY=, CUDA_LIBRARY=, PYTHON=)
 	@gcc -O2 -o $(PLATFORM_BIN)/gpucheck-work e2e/gpucheck/workload/gpu.c -ldl

@@ -27,7 +27,7 @@ func readModules(program string) (map[string]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }() // it is only read
 	symbols, err := file.Symbols()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", program, err)
