@@ -182,6 +182,11 @@ SNAPSHOT = v0.0.0-g$(shell git rev-parse --short=12 HEAD)
 release-snapshot: ## Build the files of a release into dist/release, without publishing any
 	@MAKE="$(MAKE)" hack/release.sh $(SNAPSHOT)
 
+.PHONY: test-krew
+test-krew: ## Install what release-snapshot has built by the real krew and kubectl, from an index in an empty home
+	@ORB8_RELEASE=$(CURDIR)/dist/release ORB8_KREW="$$(hack/krew.sh)" \
+		$(GO) test -count=1 -run '^TestKrew_' -v ./hack/release
+
 ##
 .PHONY: gpu-check
 gpu-check: tracer ## Check the GPU probes on this machine's GPU (root; NVML_LIBRARY=, CUDA_LIBRARY=, PYTHON=)
